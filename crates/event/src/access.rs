@@ -1,0 +1,61 @@
+//! The one place that turns bytes into a batch: validated once, then read in place.
+//!
+//! Invariant: a [`BatchBytes`] exists only for bytes that passed rkyv's full check and the column check,
+//! and the bytes never change afterwards (they are shared and immutable).
+#![allow(unsafe_code)]
+
+use crate::batch::{ArchivedEventBatch, BatchView, EventBatch};
+use crate::bytes::SharedBytes;
+use rkyv::rancor;
+
+/// Why bytes are not a batch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum BatchError {
+    /// Not an archive of this struct.
+    #[error("the bytes are not a batch archive")]
+    NotAnArchive,
+    /// The columns contradict each other.
+    #[error("the columns of the batch contradict each other")]
+    Unsound,
+    /// Over 4 GiB of text, or out of memory.
+    #[error("the batch is too large to archive")]
+    TooLarge,
+}
+
+/// The validated archive of an [`EventBatch`].
+#[derive(Clone, Debug)]
+pub struct BatchBytes(SharedBytes);
+
+impl BatchBytes {
+    /// Archives a batch. Errors: it is unsound or too large.
+    pub fn archive(batch: &EventBatch) -> Result<Self, BatchError> {
+        let bytes = rkyv::to_bytes::<rancor::Error>(batch).map_err(|_| BatchError::TooLarge)?;
+        Self::validate(SharedBytes::from_aligned(bytes))
+    }
+
+    /// Validates bytes from outside: the full rkyv check and the check of the columns against each other.
+    /// Bytes that are not 16-aligned are copied once.
+    pub fn validate(bytes: SharedBytes) -> Result<Self, BatchError> {
+        let bytes = if bytes.is_aligned() { bytes } else { SharedBytes::copy_aligned(&bytes) };
+        let archived =
+            rkyv::access::<ArchivedEventBatch, rancor::Failure>(&bytes).map_err(|_| BatchError::NotAnArchive)?;
+        if !archived.is_sound() {
+            return Err(BatchError::Unsound);
+        }
+        Ok(Self(bytes))
+    }
+
+    /// The batch, read in place.
+    #[must_use]
+    pub fn view(&self) -> BatchView<'_> {
+        // SAFETY: `validate` is the only constructor and ran rkyv's full check on exactly these bytes;
+        // they are immutable, stay 16-aligned (`SharedBytes` never moves its owner's bytes) and live as long as `self`.
+        BatchView::new(unsafe { rkyv::access_unchecked::<ArchivedEventBatch>(&self.0) })
+    }
+
+    /// The archive itself: what goes to the log and over the wire.
+    #[must_use]
+    pub fn bytes(&self) -> &SharedBytes {
+        &self.0
+    }
+}

@@ -1,0 +1,338 @@
+//! A batch: the events of one append of one stream type, in columns.
+//!
+//! What a client sent, nothing that is assigned later; absent stays absent (see [`flags`]). The archive
+//! of this struct (rkyv, little-endian, 32-bit offsets, 16-aligned) is what the log stores. Only structs
+//! of integers, texts and vectors: enums travel as `u8` and are matched by our own code.
+
+use crate::id::EventId;
+use crate::num::{Micros, Seq};
+use crate::texts::Texts;
+use rkyv::{Archive, Serialize};
+
+/// Bits of a row's `flags`: which optional fields the client gave.
+pub mod flags {
+    /// `occurred_at` was given.
+    pub const OCCURRED_AT: u16 = 1;
+    /// `event_version` was given.
+    pub const EVENT_VERSION: u16 = 1 << 1;
+    /// `event_id` was given.
+    pub const EVENT_ID: u16 = 1 << 2;
+    /// `seq` was given.
+    pub const SEQ: u16 = 1 << 3;
+    /// `metadata` was given.
+    pub const METADATA: u16 = 1 << 4;
+    /// `command_id` was given.
+    pub const COMMAND_ID: u16 = 1 << 5;
+    /// `correlation_id` was given.
+    pub const CORRELATION_ID: u16 = 1 << 6;
+    /// `causation_id` was given.
+    pub const CAUSATION_ID: u16 = 1 << 7;
+    /// `tenant_id` was given.
+    pub const TENANT_ID: u16 = 1 << 8;
+    /// Every known bit.
+    pub const ALL: u16 = (1 << 9) - 1;
+}
+
+/// Version of the archived struct; stands in the frame header as its schema version.
+pub const BATCH_SCHEMA_VERSION: u16 = 1;
+
+/// The columns. Vectors marked (given) are empty or hold one value a row.
+#[derive(Archive, Serialize, Debug, Default, Clone, PartialEq, Eq)]
+pub struct EventBatch {
+    /// [`BatchUnit`] as a number.
+    pub unit: u8,
+    /// Digest of the file that a resumable ingestion reads, or zeros.
+    pub chunk_digest: [u8; 16],
+    /// Number of the chunk in that file, from 1; 0: no chunk.
+    pub chunk_number: u64,
+    /// The stream type of all rows.
+    pub stream_type: String,
+    /// Distinct stream ids, in order of their first row.
+    pub streams: Texts,
+    /// Row -> stream.
+    pub stream_of: Vec<u32>,
+    /// Row -> bits of [`flags`].
+    pub flags: Vec<u16>,
+    /// (given) ids of the client; zeros where absent.
+    pub event_ids: Vec<[u8; 16]>,
+    /// (given) seqs of the client; 0 where absent.
+    pub seqs: Vec<u64>,
+    /// (given) microseconds since 1970; 0 where absent.
+    pub occurred_at: Vec<i64>,
+    /// (given) schema versions; 0 where absent.
+    pub event_versions: Vec<u32>,
+    /// Row -> event type.
+    pub event_types: Texts,
+    /// Row -> payload.
+    pub data: Texts,
+    /// Row -> metadata.
+    pub metadata: Texts,
+    /// Row -> command id.
+    pub command_ids: Texts,
+    /// Row -> correlation id.
+    pub correlation_ids: Texts,
+    /// Row -> causation id.
+    pub causation_ids: Texts,
+    /// Row -> tenant.
+    pub tenant_ids: Texts,
+}
+
+/// What one command covers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BatchUnit {
+    /// Bulk: each row is its own command; each stream's part is atomic.
+    Rows,
+    /// An append to one stream: the whole batch is one command.
+    Append,
+}
+
+impl BatchUnit {
+    /// As archived.
+    #[must_use]
+    pub const fn to_u8(self) -> u8 {
+        match self {
+            Self::Rows => 0,
+            Self::Append => 1,
+        }
+    }
+
+    /// From the archive; unknown numbers are refused at validation.
+    #[must_use]
+    pub const fn from_u8(n: u8) -> Option<Self> {
+        match n {
+            0 => Some(Self::Rows),
+            1 => Some(Self::Append),
+            _ => None,
+        }
+    }
+}
+
+/// A part of a resumable ingestion.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Chunk {
+    /// Digest of the file.
+    pub digest: [u8; 16],
+    /// Number in the file, from 1.
+    pub number: u64,
+}
+
+/// A validated archive, read in place.
+#[derive(Clone, Copy)]
+pub struct BatchView<'a> {
+    archived: &'a ArchivedEventBatch,
+}
+
+impl<'a> BatchView<'a> {
+    pub(crate) const fn new(archived: &'a ArchivedEventBatch) -> Self {
+        Self { archived }
+    }
+
+    /// Number of events.
+    #[must_use]
+    pub fn rows(self) -> usize {
+        self.archived.stream_of.len()
+    }
+
+    /// Number of distinct streams.
+    #[must_use]
+    pub fn stream_count(self) -> usize {
+        self.archived.streams.ends.len()
+    }
+
+    /// The stream type of all rows.
+    #[must_use]
+    pub fn stream_type(self) -> &'a str {
+        self.archived.stream_type.as_str()
+    }
+
+    /// What one command covers.
+    #[must_use]
+    pub fn unit(self) -> BatchUnit {
+        BatchUnit::from_u8(self.archived.unit).unwrap_or(BatchUnit::Rows)
+    }
+
+    /// The chunk of a resumable ingestion, if it is one.
+    #[must_use]
+    pub fn chunk(self) -> Option<Chunk> {
+        let number = self.archived.chunk_number.to_native();
+        (number > 0).then_some(Chunk { digest: self.archived.chunk_digest, number })
+    }
+
+    /// Id of a distinct stream.
+    #[must_use]
+    pub fn stream(self, stream: usize) -> &'a str {
+        self.archived.streams.get(stream)
+    }
+
+    /// The distinct stream of a row.
+    #[must_use]
+    pub fn stream_of(self, row: usize) -> usize {
+        self.archived.stream_of.get(row).map_or(0, |s| s.to_native() as usize)
+    }
+
+    /// Bits of [`flags`] of a row.
+    #[must_use]
+    pub fn flags(self, row: usize) -> u16 {
+        self.archived.flags.get(row).map_or(0, |f| f.to_native())
+    }
+
+    fn has(self, row: usize, bit: u16) -> bool {
+        self.flags(row) & bit != 0
+    }
+
+    /// The client's event id.
+    #[must_use]
+    pub fn given_event_id(self, row: usize) -> Option<EventId> {
+        if !self.has(row, flags::EVENT_ID) {
+            return None;
+        }
+        self.archived.event_ids.get(row).map(|id| EventId(*id))
+    }
+
+    /// The client's seq.
+    #[must_use]
+    pub fn given_seq(self, row: usize) -> Option<Seq> {
+        if !self.has(row, flags::SEQ) {
+            return None;
+        }
+        self.archived.seqs.get(row).map(|s| Seq(s.to_native()))
+    }
+
+    /// The client's occurred_at.
+    #[must_use]
+    pub fn given_occurred_at(self, row: usize) -> Option<Micros> {
+        if !self.has(row, flags::OCCURRED_AT) {
+            return None;
+        }
+        self.archived.occurred_at.get(row).map(|t| Micros(t.to_native()))
+    }
+
+    /// The client's schema version.
+    #[must_use]
+    pub fn event_version(self, row: usize) -> Option<u32> {
+        if !self.has(row, flags::EVENT_VERSION) {
+            return None;
+        }
+        self.archived.event_versions.get(row).map(|v| v.to_native())
+    }
+
+    /// Kind of the event.
+    #[must_use]
+    pub fn event_type(self, row: usize) -> &'a str {
+        self.archived.event_types.get(row)
+    }
+
+    /// Payload, JSON text.
+    #[must_use]
+    pub fn data(self, row: usize) -> &'a str {
+        self.archived.data.get(row)
+    }
+
+    /// Metadata, JSON text.
+    #[must_use]
+    pub fn metadata(self, row: usize) -> Option<&'a str> {
+        self.has(row, flags::METADATA).then(|| self.archived.metadata.get(row))
+    }
+
+    /// Command id.
+    #[must_use]
+    pub fn command_id(self, row: usize) -> Option<&'a str> {
+        self.has(row, flags::COMMAND_ID).then(|| self.archived.command_ids.get(row))
+    }
+
+    /// Correlation id.
+    #[must_use]
+    pub fn correlation_id(self, row: usize) -> Option<&'a str> {
+        self.has(row, flags::CORRELATION_ID).then(|| self.archived.correlation_ids.get(row))
+    }
+
+    /// Causation id.
+    #[must_use]
+    pub fn causation_id(self, row: usize) -> Option<&'a str> {
+        self.has(row, flags::CAUSATION_ID).then(|| self.archived.causation_ids.get(row))
+    }
+
+    /// Tenant.
+    #[must_use]
+    pub fn tenant_id(self, row: usize) -> Option<&'a str> {
+        self.has(row, flags::TENANT_ID).then(|| self.archived.tenant_ids.get(row))
+    }
+
+    /// Digest of a row's fields as the client sent them (absent stays absent), under a key of the store.
+    /// The stream is part of it; the command id and what a server assigns are not.
+    #[must_use]
+    pub fn row_digest(self, row: usize, key: (u64, u64)) -> u128 {
+        let given = self.flags(row) & !flags::COMMAND_ID;
+        let id = self.given_event_id(row).unwrap_or_default().0;
+        let seq = self.given_seq(row).unwrap_or_default().0.to_le_bytes();
+        let occurred = self.given_occurred_at(row).unwrap_or_default().0.to_le_bytes();
+        let version = self.event_version(row).unwrap_or_default().to_le_bytes();
+        crate::hash::keyed_hash(
+            key.0,
+            key.1,
+            &[
+                &given.to_le_bytes(),
+                self.stream(self.stream_of(row)).as_bytes(),
+                &id,
+                &seq,
+                &occurred,
+                &version,
+                self.event_type(row).as_bytes(),
+                self.data(row).as_bytes(),
+                self.metadata(row).unwrap_or("").as_bytes(),
+                self.correlation_id(row).unwrap_or("").as_bytes(),
+                self.causation_id(row).unwrap_or("").as_bytes(),
+                self.tenant_id(row).unwrap_or("").as_bytes(),
+            ],
+        )
+    }
+}
+
+impl ArchivedEventBatch {
+    /// Whether every column agrees with every other: what makes a [`BatchView`] safe to read by row.
+    pub(crate) fn is_sound(&self) -> bool {
+        let rows = self.stream_of.len();
+        let streams = self.streams.ends.len();
+        let given = |len: usize| len == 0 || len == rows;
+        BatchUnit::from_u8(self.unit).is_some()
+            && (1..=crate::limits::BATCH_ROWS_MAX).contains(&rows)
+            && self.streams.is_sound(streams)
+            && self.stream_of.iter().all(|s| (s.to_native() as usize) < streams)
+            && self.flags.len() == rows
+            && self.flags.iter().all(|f| self.flags_are_backed(f.to_native()))
+            && given(self.event_ids.len())
+            && given(self.seqs.len())
+            && given(self.occurred_at.len())
+            && given(self.event_versions.len())
+            && self.texts().iter().all(|t| t.is_sound(rows))
+            && self.event_types.ends.len() == rows
+            && self.data.ends.len() == rows
+    }
+
+    /// A flag promises a value: its column must be there.
+    fn flags_are_backed(&self, row_flags: u16) -> bool {
+        let backed = |bit: u16, len: usize| row_flags & bit == 0 || len > 0;
+        row_flags & !flags::ALL == 0
+            && backed(flags::EVENT_ID, self.event_ids.len())
+            && backed(flags::SEQ, self.seqs.len())
+            && backed(flags::OCCURRED_AT, self.occurred_at.len())
+            && backed(flags::EVENT_VERSION, self.event_versions.len())
+            && backed(flags::METADATA, self.metadata.ends.len())
+            && backed(flags::COMMAND_ID, self.command_ids.ends.len())
+            && backed(flags::CORRELATION_ID, self.correlation_ids.ends.len())
+            && backed(flags::CAUSATION_ID, self.causation_ids.ends.len())
+            && backed(flags::TENANT_ID, self.tenant_ids.ends.len())
+    }
+
+    fn texts(&self) -> [&crate::texts::ArchivedTexts; 7] {
+        [
+            &self.event_types,
+            &self.data,
+            &self.metadata,
+            &self.command_ids,
+            &self.correlation_ids,
+            &self.causation_ids,
+            &self.tenant_ids,
+        ]
+    }
+}

@@ -1,0 +1,105 @@
+use super::*;
+use crate::bytes::SharedBytes;
+use crate::id::IdPrefix;
+use crate::stamped::StampedBatch;
+use crate::stamps::StampsBuilder;
+use proptest::prelude::*;
+
+fn full<'a>() -> EventInput<'a> {
+    EventInput {
+        stream_id: "N14228",
+        event_type: "FlightDeparted",
+        event_id: Some(EventId([7; 16])),
+        seq: Some(Seq(3)),
+        event_version: Some(0),
+        occurred_at: Some(Micros(-5)),
+        data: "{\"a\": 1}",
+        metadata: Some("{}"),
+        command_id: Some("c"),
+        correlation_id: Some(""),
+        causation_id: Some("ü"),
+        tenant_id: Some("UA"),
+    }
+}
+
+fn stamp(batch: BatchBytes) -> StampedBatch {
+    let rows = batch.view().rows();
+    let mut stamps = StampsBuilder::new(Micros(1000), IdPrefix::v4(9 << 30), rows);
+    (0..rows).for_each(|r| stamps.push(Seq(r as u64 + 1), Micros(1000 + r as i64)));
+    StampedBatch::new(batch, stamps.finish()).unwrap()
+}
+
+#[test]
+fn absent_stays_absent_and_given_comes_back() {
+    let bare = EventInput { stream_id: "b", event_type: "E", ..EventInput::default() };
+    let mut builder = BatchBuilder::new("Aircraft", BatchUnit::Rows);
+    for event in [bare, full(), bare, full()] {
+        builder.push(&event).unwrap();
+    }
+    let stamped = stamp(builder.finish().unwrap());
+    let bytes: Vec<u8> = stamped.payload_parts().concat();
+    let again = StampedBatch::from_payload(&SharedBytes::copy_aligned(&bytes)).unwrap();
+    assert_eq!(again.view().stream_count(), 2);
+    for row in 0..4 {
+        assert_eq!(again.row(row), stamped.row(row));
+        let (event, given) = (again.row(row), row % 2 == 1);
+        assert_eq!(event.stream_id, if given { "N14228" } else { "b" });
+        assert_eq!(event.event_version, given.then_some(0));
+        assert_eq!(event.correlation_id, given.then_some(""));
+        assert_eq!(event.causation_id, given.then_some("ü"));
+        assert_eq!(event.data, if given { "{\"a\": 1}" } else { "null" });
+        assert_eq!(event.occurred_at, if given { Micros(-5) } else { event.ingested_at });
+        assert_eq!(event.event_id == EventId([7; 16]), given);
+        assert_eq!(again.row_of_made_id(event.event_id), (!given).then_some(row));
+    }
+}
+
+#[test]
+fn the_digest_sees_absence_but_not_the_command_id() {
+    let digest = |event: EventInput<'_>| {
+        let mut builder = BatchBuilder::new("T", BatchUnit::Rows);
+        builder.push(&event).unwrap();
+        builder.finish().unwrap().view().row_digest(0, (1, 2))
+    };
+    let base = digest(full());
+    assert_eq!(base, digest(EventInput { command_id: None, ..full() }));
+    assert_ne!(base, digest(EventInput { correlation_id: None, ..full() }));
+    assert_ne!(base, digest(EventInput { event_version: None, ..full() }));
+    assert_ne!(base, digest(EventInput { data: "{\"a\":1}", ..full() }));
+}
+
+#[test]
+fn limits_are_named() {
+    let mut builder = BatchBuilder::new("T", BatchUnit::Rows);
+    let long = "x".repeat(limits::EVENT_BYTES_MAX + 1);
+    let cases = [
+        (EventInput { stream_id: "", ..full() }, "`stream_id` must not be empty"),
+        (EventInput { stream_id: &long[..1025], ..full() }, "`stream_id` is longer than 1024 bytes"),
+        (EventInput { tenant_id: Some(&"ä".repeat(34)), ..full() }, "`tenant_id` is longer than 200 bytes"),
+        (EventInput { seq: Some(Seq(0)), ..full() }, "`seq` starts at 1"),
+        (EventInput { occurred_at: Some(Micros(i64::MAX)), ..full() }, "`occurred_at` is outside years 1 to 9999"),
+    ];
+    for (event, message) in cases {
+        assert_eq!(builder.push(&event).unwrap_err().to_string(), message);
+    }
+    assert!(matches!(builder.push(&EventInput { data: &long, ..full() }), Err(InvalidEvent::EventTooLarge { .. })));
+    assert_eq!(builder.rows(), 0);
+    assert_eq!(builder.finish().unwrap_err(), BatchError::Unsound);
+}
+
+proptest! {
+    #[test]
+    fn damaged_payloads_never_panic(cut in 0usize..600, flips in proptest::collection::vec((0usize..600, any::<u8>()), 0..6)) {
+        let mut builder = BatchBuilder::new("Aircraft", BatchUnit::Append);
+        builder.push(&full()).unwrap();
+        builder.push(&EventInput { stream_id: "z", event_type: "E", ..EventInput::default() }).unwrap();
+        let mut bytes: Vec<u8> = stamp(builder.finish().unwrap()).payload_parts().concat();
+        for (at, value) in flips {
+            if let Some(byte) = bytes.get_mut(at) { *byte = value; }
+        }
+        bytes.truncate(bytes.len().saturating_sub(cut));
+        if let Ok(batch) = StampedBatch::from_payload(&SharedBytes::copy_aligned(&bytes)) {
+            batch.iter().for_each(|event| drop(format!("{event:?}")));
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! What the owner assigns to a batch when it accepts it: seqs, ingested_at, the prefix of ids.
+//!
+//! Stands before the archive in the payload of a log frame. Version 1, little-endian:
+//!
+//! ```text
+//!  0  u32  length of the stamps in bytes, a multiple of 16 (the archive begins there)
+//!  4  u32  rows
+//!  8  i64  ingested_at of the first row, microseconds
+//! 16  16   id prefix (low 20 bits zero), big-endian as UUIDs are
+//! 32  rows x u64  seq of the row
+//!     rows x u32  microseconds after the first row's ingested_at
+//!     zeros to the next multiple of 16
+//! ```
+
+use crate::bytes::SharedBytes;
+use crate::id::{EventId, IdPrefix};
+use crate::num::{Micros, Seq};
+
+const FIXED_BYTES: usize = 32;
+const ROW_BYTES: usize = 12;
+
+/// Why bytes are not stamps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the stamps of the batch are damaged")]
+pub struct StampsError;
+
+/// Assigned values of a batch, read in place. Immutable.
+#[derive(Clone, Debug)]
+pub struct Stamps {
+    bytes: SharedBytes,
+    rows: usize,
+}
+
+impl Stamps {
+    /// Length in bytes of the stamps of `rows` rows.
+    #[must_use]
+    pub const fn len_for(rows: usize) -> usize {
+        (FIXED_BYTES + rows * ROW_BYTES).next_multiple_of(16)
+    }
+
+    /// Reads the stamps at the start of a payload.
+    pub fn parse(payload: &SharedBytes) -> Result<Self, StampsError> {
+        let len = read_u32(payload, 0).ok_or(StampsError)? as usize;
+        let rows = read_u32(payload, 4).ok_or(StampsError)? as usize;
+        if rows > crate::limits::BATCH_ROWS_MAX || len != Self::len_for(rows) {
+            return Err(StampsError);
+        }
+        let bytes = payload.slice(0..len).ok_or(StampsError)?;
+        Ok(Self { bytes, rows })
+    }
+
+    /// Number of rows.
+    #[must_use]
+    pub const fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// As stored.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// ingested_at of the first row: the smallest of the batch.
+    #[must_use]
+    pub fn first_ingested_at(&self) -> Micros {
+        Micros(read_u64(&self.bytes, 8).unwrap_or(0) as i64)
+    }
+
+    /// ingested_at of the last row: the largest of the batch.
+    #[must_use]
+    pub fn last_ingested_at(&self) -> Micros {
+        self.ingested_at(self.rows.saturating_sub(1))
+    }
+
+    /// ingested_at of a row.
+    #[must_use]
+    pub fn ingested_at(&self, row: usize) -> Micros {
+        let at = FIXED_BYTES + self.rows * 8 + row * 4;
+        self.first_ingested_at().plus_us(i64::from(read_u32(&self.bytes, at).unwrap_or(0)))
+    }
+
+    /// Seq of a row.
+    #[must_use]
+    pub fn seq(&self, row: usize) -> Seq {
+        Seq(read_u64(&self.bytes, FIXED_BYTES + row * 8).unwrap_or(0))
+    }
+
+    /// What the server-made ids of the batch share.
+    #[must_use]
+    pub fn id_prefix(&self) -> IdPrefix {
+        let mut bytes = [0; 16];
+        if let Some(stored) = self.bytes.get(16..32) {
+            bytes.copy_from_slice(stored);
+        }
+        IdPrefix::from_bytes(bytes)
+    }
+
+    /// The server-made id of a row.
+    #[must_use]
+    pub fn made_id(&self, row: usize) -> EventId {
+        self.id_prefix().id(row as u32)
+    }
+}
+
+/// Collects the assigned values row by row.
+#[derive(Debug)]
+pub struct StampsBuilder {
+    first: Micros,
+    prefix: IdPrefix,
+    seqs: Vec<u64>,
+    deltas_us: Vec<u32>,
+}
+
+impl StampsBuilder {
+    /// Begins with the first row's moment and the batch's id prefix.
+    #[must_use]
+    pub fn new(first: Micros, prefix: IdPrefix, rows: usize) -> Self {
+        Self { first, prefix, seqs: Vec::with_capacity(rows), deltas_us: Vec::with_capacity(rows) }
+    }
+
+    /// The next row. `ingested_at` never falls; it is at most 71 minutes after the first (a batch has 2^20 rows at most).
+    pub fn push(&mut self, seq: Seq, ingested_at: Micros) {
+        self.seqs.push(seq.0);
+        let delta = ingested_at.0.saturating_sub(self.first.0);
+        let Ok(delta) = u32::try_from(delta) else {
+            crate::invariant::broken("ingested_at of a row lies outside its batch")
+        };
+        self.deltas_us.push(delta);
+    }
+
+    /// The stamps.
+    #[must_use]
+    pub fn finish(self) -> Stamps {
+        let rows = self.seqs.len();
+        let len = Stamps::len_for(rows);
+        let mut out = rkyv::util::AlignedVec::<16>::with_capacity(len);
+        out.extend_from_slice(&(len as u32).to_le_bytes());
+        out.extend_from_slice(&(rows as u32).to_le_bytes());
+        out.extend_from_slice(&self.first.0.to_le_bytes());
+        out.extend_from_slice(&self.prefix.to_bytes());
+        for seq in &self.seqs {
+            out.extend_from_slice(&seq.to_le_bytes());
+        }
+        for delta in &self.deltas_us {
+            out.extend_from_slice(&delta.to_le_bytes());
+        }
+        out.resize(len, 0);
+        Stamps { bytes: SharedBytes::from_aligned(out), rows }
+    }
+}
+
+fn read_u32(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+fn read_u64(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
+}

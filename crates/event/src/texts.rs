@@ -1,0 +1,63 @@
+//! A column of texts: one heap of UTF-8, and where each text ends.
+
+use rkyv::{Archive, Serialize};
+
+/// Texts of the rows, one after the other. An absent text is an empty one; the row's flags tell them apart.
+/// A column in which no row has a text may be wholly empty (`ends` empty too).
+#[derive(Archive, Serialize, Debug, Default, Clone, PartialEq, Eq)]
+pub struct Texts {
+    /// End of each text in the heap, in bytes, never falling.
+    pub ends: Vec<u32>,
+    /// The heap.
+    pub heap: String,
+}
+
+impl Texts {
+    /// Appends a text.
+    pub fn push(&mut self, text: &str) {
+        self.heap.push_str(text);
+        self.ends.push(self.heap.len() as u32);
+    }
+
+    /// The text of a row; empty where there is none.
+    #[must_use]
+    pub fn get(&self, row: usize) -> &str {
+        let start = if row == 0 { 0 } else { self.ends.get(row - 1).copied().unwrap_or(0) };
+        let end = self.ends.get(row).copied().unwrap_or(start);
+        self.heap.get(start as usize..end as usize).unwrap_or("")
+    }
+
+    /// Forgets all texts, keeps the room.
+    pub fn clear(&mut self) {
+        self.ends.clear();
+        self.heap.clear();
+    }
+}
+
+impl ArchivedTexts {
+    /// The text of a row; empty where there is none.
+    #[must_use]
+    pub fn get(&self, row: usize) -> &str {
+        let start = if row == 0 { 0 } else { self.ends.get(row - 1).map_or(0, |e| e.to_native()) };
+        let end = self.ends.get(row).map_or(start, |e| e.to_native());
+        self.heap.as_str().get(start as usize..end as usize).unwrap_or("")
+    }
+
+    /// Whether the ends rise to the heap's length on character boundaries, for `rows` texts or none at all.
+    #[must_use]
+    pub fn is_sound(&self, rows: usize) -> bool {
+        let heap = self.heap.as_str();
+        if self.ends.is_empty() {
+            return heap.is_empty();
+        }
+        let mut last = 0;
+        for end in self.ends.iter() {
+            let end = end.to_native() as usize;
+            if end < last || !heap.is_char_boundary(end) {
+                return false;
+            }
+            last = end;
+        }
+        self.ends.len() == rows && last == heap.len()
+    }
+}
