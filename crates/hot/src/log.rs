@@ -1,0 +1,154 @@
+//! The hot part of one log: a ring of batches and the index of its streams.
+
+use crate::batch::{HotBatch, HotBatches, HotRange, HotRows, SeqRange};
+use crate::shard::Shard;
+use parking_lot::RwLock;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use strandline_event::hash::stream_hash;
+use strandline_event::{LogIndex, LogKey, Micros};
+
+const SHARDS: usize = 16;
+
+/// Batches of one log in `(after, through]`. The tier's writer lock is held by whoever changes it.
+#[derive(Debug)]
+pub(crate) struct HotLog {
+    pub(crate) key: LogKey,
+    after: AtomicU64,
+    through: AtomicU64,
+    /// Nothing above it is evicted (`u64::MAX`: a lower tier has everything).
+    evictable_through: AtomicU64,
+    pub(crate) bytes: AtomicU64,
+    pub(crate) events: AtomicU64,
+    ring: RwLock<VecDeque<Arc<HotBatch>>>,
+    shards: [RwLock<Shard>; SHARDS],
+}
+
+fn shard_of(stream: u128) -> usize {
+    (stream as usize) % SHARDS
+}
+
+impl HotLog {
+    pub(crate) fn new(key: LogKey, after: LogIndex, evictable_through: u64) -> Self {
+        Self {
+            key,
+            after: AtomicU64::new(after.0),
+            through: AtomicU64::new(after.0),
+            evictable_through: AtomicU64::new(evictable_through),
+            bytes: AtomicU64::new(0),
+            events: AtomicU64::new(0),
+            ring: RwLock::default(),
+            shards: Default::default(),
+        }
+    }
+
+    pub(crate) fn after(&self) -> LogIndex {
+        LogIndex(self.after.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn through(&self) -> LogIndex {
+        LogIndex(self.through.load(Ordering::Acquire))
+    }
+
+    /// Writer: what a lower tier holds may leave.
+    pub(crate) fn set_evictable_through(&self, through: LogIndex) {
+        self.evictable_through.store(through.0, Ordering::Release);
+    }
+
+    /// Writer: the entry is not kept here; everything up to it is a lower tier's.
+    pub(crate) fn pass_over(&self, index: LogIndex) {
+        self.after.store(index.0, Ordering::Release);
+        self.through.store(index.0, Ordering::Release);
+    }
+
+    /// Writer: adds the next entry, and only then lets readers count on it. Gives the bytes that it costs.
+    pub(crate) fn insert(&self, batch: Arc<HotBatch>) -> u64 {
+        let (index, view) = (batch.index, batch.batch.view());
+        let mut cost = batch.batch.size_bytes() + size_of::<HotBatch>() + size_of::<Arc<HotBatch>>();
+        let hashes: Vec<u128> = (0..view.stream_count()).map(|s| stream_hash(view.stream(s))).collect();
+        for row in 0..view.rows() {
+            let Some(stream) = hashes.get(view.stream_of(row)) else { continue };
+            if let Some(shard) = self.shards.get(shard_of(*stream)) {
+                cost += shard.write().push(*stream, &batch, row as u32);
+            }
+        }
+        self.events.fetch_add(batch.batch.rows() as u64, Ordering::Relaxed);
+        self.ring.write().push_back(batch);
+        self.bytes.fetch_add(cost as u64, Ordering::Relaxed);
+        self.through.store(index.0, Ordering::Release);
+        cost as u64
+    }
+
+    /// The oldest batch, if it may leave.
+    pub(crate) fn oldest_evictable(&self) -> Option<Arc<HotBatch>> {
+        let oldest = self.ring.read().front().cloned()?;
+        (oldest.index.0 <= self.evictable_through.load(Ordering::Acquire)).then_some(oldest)
+    }
+
+    /// Writer: the oldest batch leaves. `after` rises before anything is gone. Gives the bytes that became free.
+    pub(crate) fn evict_oldest(&self) -> u64 {
+        let Some(batch) = self.ring.read().front().cloned() else { return 0 };
+        self.after.store(batch.index.0, Ordering::Release);
+        let view = batch.batch.view();
+        let mut freed = batch.batch.size_bytes() + size_of::<HotBatch>() + size_of::<Arc<HotBatch>>();
+        for stream in (0..view.stream_count()).map(|s| stream_hash(view.stream(s))) {
+            if let Some(shard) = self.shards.get(shard_of(stream)) {
+                freed += shard.write().remove(stream, batch.index);
+            }
+        }
+        self.ring.write().pop_front();
+        self.events.fetch_sub(batch.batch.rows() as u64, Ordering::Relaxed);
+        self.bytes.fetch_sub(freed as u64, Ordering::Relaxed);
+        freed as u64
+    }
+
+    /// Reader: takes something and the range that it is complete for. Repeats if an eviction came between:
+    /// with a limit, rows that left could otherwise hide rows that are still here.
+    fn stable<T>(&self, take: impl Fn(HotRange) -> T) -> (T, HotRange) {
+        let mut after = self.after();
+        loop {
+            let range = HotRange { after, through: self.through() };
+            let taken = take(range);
+            after = self.after();
+            if after == range.after {
+                return (taken, range);
+            }
+        }
+    }
+
+    pub(crate) fn stream(&self, stream: u128, wanted: &SeqRange) -> HotRows {
+        let take = |range: HotRange| {
+            self.shards
+                .get(shard_of(stream))
+                .map_or_else(Vec::new, |s| s.read().take(stream, wanted, range.after, range.through))
+        };
+        let (rows, range) = self.stable(take);
+        HotRows { rows, range }
+    }
+
+    pub(crate) fn batches(&self, after: LogIndex, ingested_after: Micros, limit: usize) -> HotBatches {
+        let (batches, range) = self.stable(|range| {
+            let after = after.max(range.after);
+            let ring = self.ring.read();
+            let start =
+                ring.partition_point(|b| b.index <= after || b.batch.stamps().last_ingested_at() <= ingested_after);
+            ring.range(start..).take_while(|b| b.index <= range.through).take(limit).cloned().collect()
+        });
+        HotBatches { batches, range }
+    }
+
+    pub(crate) fn batch(&self, index: LogIndex) -> Option<Arc<HotBatch>> {
+        let ring = self.ring.read();
+        let at = ring.binary_search_by_key(&index, |b| b.index).ok()?;
+        ring.get(at).cloned()
+    }
+
+    /// Number of batches, moment of the first and of the last event.
+    pub(crate) fn extent(&self) -> (usize, Option<Micros>, Option<Micros>) {
+        let ring = self.ring.read();
+        let oldest = ring.front().map(|b| b.batch.stamps().first_ingested_at());
+        let newest = ring.back().map(|b| b.batch.stamps().last_ingested_at());
+        (ring.len(), oldest, newest)
+    }
+}

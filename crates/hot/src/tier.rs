@@ -1,0 +1,197 @@
+//! The hot tier of a store: its logs, its bound, what leaves first.
+
+use crate::batch::{HotBatch, HotBatches, HotRange, HotRows, SeqRange};
+use crate::log::HotLog;
+use crate::stats::{HotLogStats, HotStats};
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use strandline_event::{LogIndex, LogKey, Micros, StampedBatch};
+
+/// Bounds of the tier.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HotOptions {
+    /// Bytes that it may hold, index included.
+    pub max_bytes: u64,
+    /// How long a batch stays, in microseconds; `None`: until room is needed.
+    pub ttl_us: Option<i64>,
+    /// Whether a log below holds everything: then anything may leave at any time. Otherwise only what
+    /// [`HotTier::set_evictable_through`] says.
+    pub has_log: bool,
+}
+
+type Logs = BTreeMap<LogKey, Arc<HotLog>>;
+
+/// Shared by one writer and any number of readers. Writers that collide wait for each other.
+#[derive(Debug)]
+pub struct HotTier {
+    options: HotOptions,
+    logs: ArcSwap<Logs>,
+    bytes: AtomicU64,
+    /// The log of each batch, in order of arrival: what leaves first. Its lock is the writer's.
+    arrivals: Mutex<VecDeque<Arc<HotLog>>>,
+}
+
+impl HotTier {
+    /// An empty tier.
+    #[must_use]
+    pub fn new(options: HotOptions) -> Self {
+        Self { options, logs: ArcSwap::default(), bytes: AtomicU64::new(0), arrivals: Mutex::default() }
+    }
+
+    /// Makes a log known that has entries up to `after` elsewhere. A known log is left alone.
+    pub fn open_log(&self, key: &LogKey, after: LogIndex) {
+        let _writer = self.arrivals.lock();
+        self.log_or_new(key, after);
+    }
+
+    /// Holds the next entry of a log: committed, and above every one before. One at or below `through` is
+    /// here or gone already and is ignored. Makes room first; an entry larger than the whole tier passes by.
+    pub fn insert(&self, key: &LogKey, index: LogIndex, batch: StampedBatch, now: Micros) {
+        let mut arrivals = self.arrivals.lock();
+        let log = self.log_or_new(key, index.prev());
+        if index <= log.through() {
+            return;
+        }
+        let view = batch.view();
+        let estimate = (batch.size_bytes() + view.stream_count() * 144 + view.rows() * 32) as u64;
+        if estimate > self.options.max_bytes && self.options.has_log {
+            self.drop_log(&mut arrivals, &log);
+            log.pass_over(index);
+            return;
+        }
+        self.make_room(&mut arrivals, self.options.max_bytes.saturating_sub(estimate));
+        let cost = log.insert(Arc::new(HotBatch { index, batch, inserted_at: now }));
+        self.bytes.fetch_add(cost, Ordering::Relaxed);
+        arrivals.push_back(log);
+        self.make_room(&mut arrivals, self.options.max_bytes);
+    }
+
+    /// Lets go what is older than the time to live. Gives the number of batches that left.
+    pub fn evict(&self, now: Micros) -> usize {
+        let Some(ttl_us) = self.options.ttl_us else { return 0 };
+        let mut arrivals = self.arrivals.lock();
+        let mut left = 0;
+        while self.evict_first(&mut arrivals, |b| b.inserted_at.plus_us(ttl_us) <= now) {
+            left += 1;
+        }
+        left
+    }
+
+    /// For a tier without a log below: entries of this log up to `through` are durable and may leave.
+    pub fn set_evictable_through(&self, key: &LogKey, through: LogIndex) {
+        if self.options.has_log {
+            return;
+        }
+        let mut arrivals = self.arrivals.lock();
+        self.log_or_new(key, LogIndex::ZERO).set_evictable_through(through);
+        self.make_room(&mut arrivals, self.options.max_bytes);
+    }
+
+    /// The entries of a log that are here.
+    #[must_use]
+    pub fn range(&self, key: &LogKey) -> HotRange {
+        self.log(key).map_or_else(HotRange::default, |log| {
+            let through = log.through();
+            HotRange { after: log.after().min(through), through }
+        })
+    }
+
+    /// Rows of a stream, by its hash.
+    #[must_use]
+    pub fn stream(&self, key: &LogKey, stream: u128, wanted: &SeqRange) -> HotRows {
+        self.log(key).map_or_else(HotRows::default, |log| log.stream(stream, wanted))
+    }
+
+    /// Batches of a log above an entry that hold something taken after a moment, oldest first, at most `limit`.
+    #[must_use]
+    pub fn batches(&self, key: &LogKey, after: LogIndex, ingested_after: Micros, limit: usize) -> HotBatches {
+        self.log(key).map_or_else(HotBatches::default, |log| log.batches(after, ingested_after, limit))
+    }
+
+    /// The batch of an entry.
+    #[must_use]
+    pub fn batch(&self, key: &LogKey, index: LogIndex) -> Option<Arc<HotBatch>> {
+        self.log(key)?.batch(index)
+    }
+
+    /// Numbers.
+    #[must_use]
+    pub fn stats(&self) -> HotStats {
+        let mut all = HotStats {
+            bytes: self.bytes.load(Ordering::Relaxed),
+            max_bytes: self.options.max_bytes,
+            ..HotStats::default()
+        };
+        for log in self.logs.load().values() {
+            let (batches, oldest, newest) = log.extent();
+            let events = log.events.load(Ordering::Relaxed);
+            all.batches += batches as u64;
+            all.events += events;
+            all.oldest_ingested_at = [all.oldest_ingested_at, oldest].into_iter().flatten().min();
+            all.newest_ingested_at = all.newest_ingested_at.max(newest);
+            all.logs.push(HotLogStats {
+                key: log.key.clone(),
+                bytes: log.bytes.load(Ordering::Relaxed),
+                batches: batches as u64,
+                events,
+                range: self.range(&log.key),
+                oldest_ingested_at: oldest,
+                newest_ingested_at: newest,
+            });
+        }
+        all
+    }
+
+    fn log(&self, key: &LogKey) -> Option<Arc<HotLog>> {
+        self.logs.load().get(key).cloned()
+    }
+
+    /// Under the writer's lock.
+    fn log_or_new(&self, key: &LogKey, after: LogIndex) -> Arc<HotLog> {
+        if let Some(log) = self.log(key) {
+            return log;
+        }
+        let evictable_through = if self.options.has_log { u64::MAX } else { 0 };
+        let log = Arc::new(HotLog::new(key.clone(), after, evictable_through));
+        let mut logs = Logs::clone(&self.logs.load());
+        logs.insert(key.clone(), Arc::clone(&log));
+        self.logs.store(Arc::new(logs));
+        log
+    }
+
+    fn make_room(&self, arrivals: &mut VecDeque<Arc<HotLog>>, bytes_max: u64) {
+        while self.bytes.load(Ordering::Relaxed) > bytes_max && self.evict_first(arrivals, |_| true) {}
+    }
+
+    /// The first batch to arrive that may leave does so, if it is `due`. A log's batches leave in order, so
+    /// the first place of a log in `arrivals` stands for its oldest batch.
+    fn evict_first(&self, arrivals: &mut VecDeque<Arc<HotLog>>, due: impl Fn(&HotBatch) -> bool) -> bool {
+        let Some((at, oldest)) = arrivals.iter().enumerate().find_map(|(at, log)| Some((at, log.oldest_evictable()?)))
+        else {
+            return false;
+        };
+        if !due(&oldest) {
+            return false;
+        }
+        if let Some(log) = arrivals.remove(at) {
+            self.bytes.fetch_sub(log.evict_oldest(), Ordering::Relaxed);
+        }
+        true
+    }
+
+    fn drop_log(&self, arrivals: &mut VecDeque<Arc<HotLog>>, log: &Arc<HotLog>) {
+        arrivals.retain(|other| {
+            let same = Arc::ptr_eq(other, log);
+            if same {
+                self.bytes.fetch_sub(log.evict_oldest(), Ordering::Relaxed);
+            }
+            !same
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;
