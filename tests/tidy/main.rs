@@ -1,0 +1,173 @@
+//! The rules of `rules.rs`, checked: directions, walls, reasons of dependencies, unsafe, size, nothing left open.
+
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use strandline_tests::{FILE_LINES_MAX, MAY_BE_UNSAFE, MAY_KNOW, NOT_BELOW_CLUSTER, WALLS};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package lies in the workspace").to_owned()
+}
+
+fn metadata() -> Metadata {
+    MetadataCommand::new().current_dir(root()).no_deps().exec().expect("cargo metadata runs")
+}
+
+fn may_know(package: &str) -> Option<&'static [&'static str]> {
+    MAY_KNOW.iter().find(|(name, _)| *name == package).map(|(_, known)| *known)
+}
+
+fn fail(findings: &[String]) {
+    assert!(findings.is_empty(), "\n{}\n", findings.join("\n"));
+}
+
+#[test]
+fn imports_go_one_direction_only() {
+    let metadata = metadata();
+    let members: BTreeSet<String> = metadata.packages.iter().map(|p| p.name.to_string()).collect();
+    let mut findings = Vec::new();
+    for package in &metadata.packages {
+        let name = package.name.to_string();
+        let Some(known) = may_know(&name) else {
+            findings.push(format!("{name} has no line in tests/tidy/rules.rs"));
+            continue;
+        };
+        for dependency in ours(package, &members) {
+            let short = dependency.strip_prefix("strandline-").unwrap_or(&dependency);
+            if !known.contains(&short) {
+                findings.push(format!("{name} must not know {dependency}"));
+            }
+        }
+    }
+    fail(&findings);
+}
+
+/// Members of the workspace that a package depends on, tests left out (they may use the testkit).
+fn ours(package: &Package, members: &BTreeSet<String>) -> Vec<String> {
+    let real = package.dependencies.iter().filter(|d| d.kind != DependencyKind::Development);
+    real.map(|d| d.name.clone()).filter(|name| members.contains(name)).collect()
+}
+
+#[test]
+fn walls_stand() {
+    let mut findings = Vec::new();
+    for package in &metadata().packages {
+        let below = !package.manifest_path.as_str().contains("/cluster/");
+        for dependency in package.dependencies.iter().filter(|d| d.kind != DependencyKind::Development) {
+            let wall = WALLS.iter().find(|(name, _)| *name == dependency.name);
+            if wall.is_some_and(|(_, allowed)| !allowed.contains(&package.name.as_str())) {
+                findings.push(format!("{} must not depend on {}", package.name, dependency.name));
+            }
+            if below && NOT_BELOW_CLUSTER.contains(&dependency.name.as_str()) {
+                findings.push(format!("{} lies below cluster/ and must not depend on {}", package.name, dependency.name));
+            }
+        }
+    }
+    fail(&findings);
+}
+
+#[test]
+fn every_dependency_states_its_reason() {
+    let text = fs::read_to_string(root().join("Cargo.toml")).expect("the workspace manifest is there");
+    let section = text.split("[workspace.dependencies]").nth(1).and_then(|rest| rest.split("\n[").next()).expect("it has dependencies");
+    let mut findings = Vec::new();
+    let mut last = "";
+    for line in section.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let named = line.split(['=', ' ']).next().unwrap_or_default();
+        let outside = !line.starts_with('#') && !named.starts_with("strandline");
+        if outside && !last.starts_with("# ") && !shares_reason(last, named) {
+            findings.push(format!("{named}: no line above it in Cargo.toml says why"));
+        }
+        last = line;
+    }
+    fail(&findings);
+}
+
+/// `serde` and `serde_json`, `tracing` and `tracing-subscriber`: one reason for a family.
+fn shares_reason(line_above: &str, name: &str) -> bool {
+    let above = line_above.split(['=', ' ']).next().unwrap_or_default();
+    !above.is_empty() && !above.starts_with('#') && name.starts_with(above)
+}
+
+#[test]
+fn dependencies_are_named_once_in_the_workspace() {
+    let mut findings = Vec::new();
+    for package in &metadata().packages {
+        let text = fs::read_to_string(&package.manifest_path).expect("a manifest is there");
+        let mut inside = false;
+        for line in text.lines().map(str::trim) {
+            if line.starts_with('[') {
+                inside = line.ends_with("dependencies]");
+            } else if inside && !line.is_empty() && !line.starts_with('#') && !line.contains("workspace") {
+                findings.push(format!("{}: `{line}` has a version of its own", package.manifest_path));
+            }
+        }
+    }
+    fail(&findings);
+}
+
+/// All Rust sources of the workspace, by path from the root.
+fn sources() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for folder in ["crates", "cluster", "benches", "tests"] {
+        walk(&root().join(folder), &mut found);
+    }
+    assert!(found.len() > 30, "the walk has lost its way");
+    found
+}
+
+fn walk(folder: &Path, found: &mut Vec<(String, String)>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            walk(&path, found);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            let name = path.strip_prefix(root()).expect("it lies below").to_string_lossy().replace('\\', "/");
+            found.push((name, fs::read_to_string(&path).expect("sources are UTF-8")));
+        }
+    }
+}
+
+fn before_tests(text: &str) -> &str {
+    text.split("#[cfg(test)]").next().unwrap_or(text)
+}
+
+#[test]
+fn files_stay_small() {
+    let long = |(name, text): &(String, String)| {
+        let lines = before_tests(text).lines().count();
+        (lines > FILE_LINES_MAX).then(|| format!("{name}: {lines} lines before its tests"))
+    };
+    fail(&sources().iter().filter_map(long).collect::<Vec<_>>());
+}
+
+#[test]
+fn nothing_is_left_open() {
+    // spelled in parts, so that this file does not find itself
+    let open = [concat!("to", "do!"), concat!("unimple", "mented!"), concat!("TO", "DO"), concat!("FIX", "ME"), concat!("#[ig", "nore")];
+    let mut findings = Vec::new();
+    for (name, text) in sources() {
+        let lines = text.lines().enumerate().filter(|(_, line)| open.iter().any(|word| line.contains(word)));
+        findings.extend(lines.map(|(i, line)| format!("{name}:{}: {}", i + 1, line.trim())));
+    }
+    fail(&findings);
+}
+
+#[test]
+fn unsafe_stays_in_its_modules() {
+    let word = concat!("uns", "afe");
+    let mut findings = Vec::new();
+    for (name, text) in sources() {
+        let code = text.lines().map(|line| line.split("//").next().unwrap_or_default());
+        let uses = code.filter(|line| [" {", " fn", " impl"].iter().any(|after| line.contains(&format!("{word}{after}")))).count();
+        let allowed = MAY_BE_UNSAFE.contains(&name.as_str());
+        if uses > 0 && !allowed {
+            findings.push(format!("{name} holds {word} code"));
+        }
+        if uses > 0 && text.matches("SAFETY").count() < uses {
+            findings.push(format!("{name}: fewer SAFETY lines than {word} blocks"));
+        }
+    }
+    fail(&findings);
+}

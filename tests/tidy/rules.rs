@@ -1,0 +1,51 @@
+//! The rules of the workspace as data: who may know whom, and which crate is a wall around which dependency.
+//!
+//! It refuses to be a linter of style; rustfmt and clippy are that. `tidy/main.rs` checks these rules against
+//! `cargo metadata` and the sources.
+
+/// A package of the workspace and the packages of the workspace that it may depend on.
+///
+/// One direction: event <- {deql, keys} <- {hot, wal, durable} <- engine <- workers, consensus <- server <- strandline.
+pub const MAY_KNOW: &[(&str, &[&str])] = &[
+    ("strandline-event", &[]),
+    ("strandline-deql", &["event"]),
+    ("strandline-keys", &["event"]),
+    ("strandline-hot", &["event", "deql", "keys"]),
+    ("strandline-wal", &["event", "deql", "keys"]),
+    ("strandline-durable", &["event", "deql", "keys"]),
+    ("strandline-engine", &["event", "deql", "keys", "hot", "wal", "durable"]),
+    ("strandline-sql", &["event", "deql", "durable", "engine"]),
+    ("strandline-client", &["event"]),
+    ("strandline-workers", &["event", "deql", "keys", "hot", "wal", "durable", "engine"]),
+    ("strandline-consensus", &["event", "deql", "keys", "hot", "wal", "durable", "engine"]),
+    ("strandline-server", &["event", "deql", "keys", "durable", "engine", "sql", "workers", "consensus"]),
+    ("strandline", &["event", "deql", "keys", "wal", "durable", "engine", "client", "workers", "consensus", "server"]),
+    ("strandline-testkit", &["event", "deql", "keys", "hot", "wal", "durable", "engine"]),
+    ("strandline-tests", &[]),
+];
+
+/// A dependency from outside, and the only packages that may name it.
+pub const WALLS: &[(&str, &[&str])] = &[
+    ("parquet", &["strandline-durable", "strandline-sql"]),
+    ("arrow", &["strandline-durable", "strandline-sql"]),
+    ("object_store", &["strandline-durable", "strandline-sql"]),
+    ("memmap2", &["strandline-wal", "strandline-durable"]),
+    ("actix", &["strandline-workers"]),
+    ("actix-web", &["strandline-server"]),
+    ("openraft", &["strandline-consensus"]),
+    ("datafusion", &["strandline-sql"]),
+    ("clap", &["strandline"]),
+];
+
+/// Packages below `cluster/` get time and randomness as arguments and run no runtime: they must not name these.
+pub const NOT_BELOW_CLUSTER: &[&str] = &["actix", "actix-web", "clap", "ureq", "indicatif"];
+
+/// Files that may hold `unsafe`, each a module of its own with SAFETY lines.
+pub const MAY_BE_UNSAFE: &[&str] = &[
+    "crates/event/src/access.rs", // rkyv access without a second validation
+    "crates/wal/src/map.rs",      // read-only maps of sealed segments
+    "crates/durable/src/map.rs",  // read-only maps of sorted runs
+];
+
+/// Lines of a file before its tests.
+pub const FILE_LINES_MAX: usize = 600;
