@@ -1,0 +1,250 @@
+//! Where something lives: a local folder, memory, or an object store.
+//!
+//! Local paths are absolute: a node that is started from another folder must not find an empty store.
+//! Invariant: a prefix has no slash at its ends, no empty part, no `.` and no `..`; Display reads back equal.
+
+use crate::config::key::{Key, Kind};
+use crate::config::settings::{Fault, Setting, text_of};
+use crate::syntax::ast::{Literal, Spanned};
+use crate::value::Value;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use strandline_event::FieldNames;
+
+const FORMS: &str = "/path, file:///path, s3://bucket/prefix, gs://bucket/prefix, az://container/prefix or memory://";
+
+/// A place for files or objects.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Location {
+    /// An absolute folder of this machine.
+    Local(PathBuf),
+    /// Memory of the process: gone at its end.
+    Memory {
+        /// Prefix of the object names; may be empty.
+        prefix: String,
+    },
+    /// Amazon S3, or what speaks like it.
+    S3 {
+        /// The bucket.
+        bucket: String,
+        /// Prefix of the object names; may be empty.
+        prefix: String,
+    },
+    /// Google Cloud Storage.
+    Gs {
+        /// The bucket.
+        bucket: String,
+        /// Prefix of the object names; may be empty.
+        prefix: String,
+    },
+    /// Azure Blob Storage.
+    Azure {
+        /// The container.
+        container: String,
+        /// Prefix of the object names; may be empty.
+        prefix: String,
+    },
+}
+
+impl Location {
+    /// Stands where a mandatory location is not read yet; never leaves this crate.
+    pub(crate) const fn placeholder() -> Self {
+        Self::Memory { prefix: String::new() }
+    }
+
+    /// Reads a path or URL; the error completes the sentence "<key>: ...".
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        if let Some(at) = text.find(|c: char| c.is_control()) {
+            return Err(format!("a control character at byte {at} of the path"));
+        }
+        if text.starts_with('/') {
+            return local(text);
+        }
+        let Some((scheme, rest)) = text.split_once("://") else {
+            return Err(format!("'{text}' is not absolute; it must be {FORMS}"));
+        };
+        match scheme {
+            "file" => local(rest.strip_prefix("localhost").unwrap_or(rest)),
+            "memory" => Ok(Self::Memory { prefix: clean(rest)? }),
+            "s3" => bucket_and_prefix(rest).map(|(bucket, prefix)| Self::S3 { bucket, prefix }),
+            "gs" => bucket_and_prefix(rest).map(|(bucket, prefix)| Self::Gs { bucket, prefix }),
+            "az" => bucket_and_prefix(rest).map(|(container, prefix)| Self::Azure { container, prefix }),
+            _ => Err(format!("{scheme}:// is not known; it must be {FORMS}")),
+        }
+    }
+
+    /// The place `name` under this one.
+    #[must_use]
+    pub fn join(&self, name: &str) -> Self {
+        let under = |prefix: &str| if prefix.is_empty() { name.to_owned() } else { format!("{prefix}/{name}") };
+        match self {
+            Self::Local(path) => Self::Local(path.join(name)),
+            Self::Memory { prefix } => Self::Memory { prefix: under(prefix) },
+            Self::S3 { bucket, prefix } => Self::S3 { bucket: bucket.clone(), prefix: under(prefix) },
+            Self::Gs { bucket, prefix } => Self::Gs { bucket: bucket.clone(), prefix: under(prefix) },
+            Self::Azure { container, prefix } => Self::Azure { container: container.clone(), prefix: under(prefix) },
+        }
+    }
+
+    /// The folder, if it is one of this machine.
+    #[must_use]
+    pub fn as_local(&self) -> Option<&Path> {
+        match self {
+            Self::Local(path) => Some(path),
+            _ => None,
+        }
+    }
+
+    /// Whether it is gone at the end of the process.
+    #[must_use]
+    pub const fn is_memory(&self) -> bool {
+        matches!(self, Self::Memory { .. })
+    }
+
+    /// Whether it is an object store that is reached over the network.
+    #[must_use]
+    pub const fn is_remote(&self) -> bool {
+        matches!(self, Self::S3 { .. } | Self::Gs { .. } | Self::Azure { .. })
+    }
+
+    /// Whether what is written to one could be seen under the other. Memory is each store's own.
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
+        let nested = |a: &str, b: &str| Path::new(a).starts_with(b) || Path::new(b).starts_with(a);
+        match (self, other) {
+            (Self::Local(a), Self::Local(b)) => a.starts_with(b) || b.starts_with(a),
+            (Self::S3 { bucket: a, prefix: p }, Self::S3 { bucket: b, prefix: q })
+            | (Self::Gs { bucket: a, prefix: p }, Self::Gs { bucket: b, prefix: q })
+            | (Self::Azure { container: a, prefix: p }, Self::Azure { container: b, prefix: q }) => {
+                a == b && nested(p, q)
+            }
+            _ => false,
+        }
+    }
+}
+
+fn local(path: &str) -> Result<Location, String> {
+    if !path.starts_with('/') {
+        return Err("after file:// an absolute path of this machine is needed, as in file:///var/lib/store".to_owned());
+    }
+    Ok(Location::Local(PathBuf::from(format!("/{}", clean(path)?))))
+}
+
+/// The path without slashes at its ends and without empty parts.
+fn clean(path: &str) -> Result<String, String> {
+    let parts: Vec<_> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    if parts.contains(&"..") {
+        return Err("`..` is not allowed: what it means depends on links".to_owned());
+    }
+    Ok(parts.join("/"))
+}
+
+fn bucket_and_prefix(rest: &str) -> Result<(String, String), String> {
+    let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if bucket.is_empty() || !bucket.chars().all(plain) {
+        return Err(format!("'{bucket}' is no name of a bucket; it must be {FORMS}"));
+    }
+    Ok((bucket.to_owned(), clean(prefix)?))
+}
+
+/// The canonical text.
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let slash = |prefix: &str| if prefix.is_empty() { String::new() } else { format!("/{prefix}") };
+        match self {
+            Self::Local(path) => path.display().fmt(f),
+            Self::Memory { prefix } => write!(f, "memory://{prefix}"),
+            Self::S3 { bucket, prefix } => write!(f, "s3://{bucket}{}", slash(prefix)),
+            Self::Gs { bucket, prefix } => write!(f, "gs://{bucket}{}", slash(prefix)),
+            Self::Azure { container, prefix } => write!(f, "az://{container}{}", slash(prefix)),
+        }
+    }
+}
+
+impl Setting for Location {
+    const KIND: Kind = Kind::Text("a path or URL: /path, file://, s3://, gs://, az:// or memory://");
+
+    fn read(literal: &Spanned<Literal>, key: &Key, _: &FieldNames) -> Result<Self, Fault> {
+        let text = text_of(literal, key)?;
+        Self::parse(text).map_err(|why| {
+            let relative = !text.is_empty() && !text.contains("://") && !text.starts_with('/');
+            let hint = relative.then(|| format!("for example '/var/lib/strandline/{}'", text.trim_start_matches("./")));
+            Fault::value(literal.span, format!("`{}`: {why}", key.name)).hint(hint)
+        })
+    }
+
+    fn write(&self, _: &FieldNames) -> Option<Value> {
+        Some(Value::Text(self.to_string()))
+    }
+}
+
+/// `wal.path`: a folder of the node.
+impl Setting for Option<Location> {
+    const KIND: Kind = Kind::Text("a folder of this machine: /path or file:///path");
+
+    fn read(literal: &Spanned<Literal>, key: &Key, names: &FieldNames) -> Result<Self, Fault> {
+        let location = <Location as Setting>::read(literal, key, names)?;
+        if location.as_local().is_none() {
+            return Err(Fault::value(literal.span, format!("`{}` takes {}, not {location}", key.name, key.expects())));
+        }
+        Ok(Some(location))
+    }
+
+    fn write(&self, names: &FieldNames) -> Option<Value> {
+        self.as_ref().and_then(|l| l.write(names))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_reads_back_equal() {
+        for (text, canonical) in [
+            ("/a/b/", "/a/b"),
+            ("/a//./b", "/a/b"),
+            ("/", "/"),
+            ("file:///a b", "/a b"),
+            ("file://localhost/a", "/a"),
+            ("s3://bucket/x/y/", "s3://bucket/x/y"),
+            ("s3://bucket", "s3://bucket"),
+            ("gs://b/p", "gs://b/p"),
+            ("az://c/p", "az://c/p"),
+            ("memory://", "memory://"),
+            ("memory://x/", "memory://x"),
+        ] {
+            let location = Location::parse(text).unwrap();
+            assert_eq!(location.to_string(), canonical);
+            assert_eq!(Location::parse(canonical).unwrap(), location);
+        }
+    }
+
+    #[test]
+    fn other_forms_are_refused() {
+        for text in [
+            "",
+            "a/b",
+            "./a",
+            "file://host/a",
+            "file://a",
+            "s3://",
+            "s3:///x",
+            "http://x/y",
+            "/a/../b",
+            "/a\0b",
+            "s3://b u",
+        ] {
+            assert!(Location::parse(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn overlap_is_by_whole_parts() {
+        let at = |t: &str| Location::parse(t).unwrap();
+        assert!(at("/a").overlaps(&at("/a/b")) && at("s3://b/x/y").overlaps(&at("s3://b/x")));
+        assert!(!at("/a").overlaps(&at("/ab")) && !at("s3://b/x").overlaps(&at("gs://b/x")));
+        assert!(!at("memory://").overlaps(&at("memory://")));
+        assert_eq!(at("s3://b").join("_manifests"), at("s3://b/_manifests"));
+    }
+}

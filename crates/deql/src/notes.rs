@@ -1,0 +1,79 @@
+//! What a user should know about the value of a key in this store: where it comes from, and why it may have no effect.
+
+use crate::config::StoreConfig;
+use crate::config::choice::{CompactionTrigger, PartitionColumn, Rollover};
+use crate::config::key::Key;
+use crate::pending;
+
+/// Keys (or whole groups, with the dot) that do nothing while something is so.
+type Idle = (&'static [&'static str], fn(&StoreConfig) -> bool, &'static str);
+
+const IDLE: &[Idle] = &[
+    (&["inmemory."], |c| !c.inmemory.enabled, "inmemory.enabled is false"),
+    (&["wal."], |c| !c.wal.enabled, "wal.enabled is false"),
+    (&["wal.rollover_mb"], |c| !c.wal.rollover.contains(&Rollover::Size), "wal.rollover does not go by size"),
+    (&["compaction."], |c| !c.compaction.enabled, "compaction.enabled is false"),
+    (
+        &["compaction.min_segment_mb"],
+        |c| !triggers(c, CompactionTrigger::SizeMb),
+        "compaction.trigger does not go by size",
+    ),
+    (&["compaction.schedule"], |c| !triggers(c, CompactionTrigger::Time), "compaction.trigger does not go by time"),
+    (&["stats."], |c| !c.stats.enabled, "stats.enabled is false"),
+    (&["bloom."], |c| !c.bloom.enabled, "bloom.enabled is false"),
+    (&["retention."], |c| !c.retention.enabled, "retention.enabled is false"),
+    (&["security.kms."], |c| !c.security.encrypt_at_rest, "security.encrypt.at_rest is false"),
+    (&["partition.dt."], |c| !by(c, PartitionColumn::Dt), "partition.by does not name dt"),
+    (&["partition.stream_type."], |c| !by(c, PartitionColumn::StreamType), "partition.by does not name stream_type"),
+    (&["partition.tenant_id."], |c| !by(c, PartitionColumn::TenantId), "partition.by does not name tenant_id"),
+    (&["partition.enforce"], |c| c.partition.enforce && c.partition.by.is_empty(), "partition.by is empty"),
+];
+
+fn triggers(config: &StoreConfig, trigger: CompactionTrigger) -> bool {
+    config.compaction.trigger.contains(&trigger)
+}
+
+fn by(config: &StoreConfig, column: PartitionColumn) -> bool {
+    config.partition.by.contains(&column)
+}
+
+/// Why a key has no effect in this store, if it has none.
+fn idle(config: &StoreConfig, key: &str) -> Option<&'static str> {
+    let matches = |pattern: &&str| key == *pattern || (pattern.ends_with('.') && key.starts_with(*pattern));
+    // the switch of a group is what turns the rest off: it is never idle itself
+    let candidates = IDLE.iter().filter(|(keys, ..)| !key.ends_with(".enabled") && keys.iter().any(matches));
+    candidates.into_iter().find(|(_, applies, _)| applies(config)).map(|(.., why)| *why)
+}
+
+/// Things about a store that are allowed and worth a warning, each with its key.
+#[must_use]
+pub fn warnings(config: &StoreConfig) -> Vec<(&'static str, &'static str)> {
+    let table: &[(&str, bool, &str)] = &[
+        ("compaction.enabled", !config.compaction.enabled, "nothing moves to the durable tier"),
+        (
+            "durable.path",
+            config.durable.path.is_memory(),
+            "everything in the durable tier is lost at the end of the process",
+        ),
+        ("wal.fsync", config.wal.enabled && !config.wal.fsync, "acknowledged events are lost at a power cut"),
+    ];
+    table.iter().filter(|(_, applies, _)| *applies).map(|(key, _, text)| (*key, *text)).collect()
+}
+
+/// The note beside a key in `check`.
+pub(crate) fn note(config: &StoreConfig, key: &Key) -> Option<String> {
+    let of = |list: Vec<(&str, &'static str)>| list.into_iter().find(|(name, _)| *name == key.name).map(|(_, why)| why);
+    if let Some(why) = of(pending::serve_refusals(config)) {
+        return Some(format!("refused by serve: {why}"));
+    }
+    if let Some(why) = of(pending::not_active_yet(config)) {
+        return Some(format!("not active yet: {why}"));
+    }
+    if let Some(why) = of(warnings(config)) {
+        return Some(format!("warning: {why}"));
+    }
+    if let Some(why) = idle(config, key.name) {
+        return Some(format!("no effect: {why}"));
+    }
+    key.default_rule.filter(|_| !config.is_set(key.name)).map(str::to_owned)
+}

@@ -1,0 +1,75 @@
+//! What this version does not do yet: keys that have no effect so far, and settings that a node refuses to start with.
+//!
+//! A line goes when its part of the store stands; both lists are empty in the end.
+
+use crate::config::StoreConfig;
+use crate::config::choice::{CommandScope, ProjectionMode};
+
+/// A key, whether it matters in a store, and why it is here.
+type Line = (&'static str, fn(&StoreConfig) -> bool, &'static str);
+
+const NO_RETENTION: &str = "nothing is removed from the durable tier by age yet";
+const NO_MERGE: &str = "small files of a partition are not merged yet";
+
+const NOT_ACTIVE: &[Line] = &[
+    ("compaction.target_file_mb", |c| c.compaction.enabled, NO_MERGE),
+    ("compaction.max_file_mb", |c| c.compaction.enabled, NO_MERGE),
+    ("retention.enabled", |c| c.retention.enabled, NO_RETENTION),
+    ("retention.durable_days", |c| c.retention.enabled, NO_RETENTION),
+    ("retention.delete_mode", |c| c.retention.enabled, NO_RETENTION),
+    ("projection.notify_on_commit", |c| c.projection.notify_on_commit, "there are no subscriptions yet"),
+];
+
+const REMOTE: &str = "object stores are not served yet: use a local folder";
+
+const REFUSED: &[Line] = &[
+    (
+        "id.command_id.unique_scope",
+        |c| c.id.command_id_unique_scope == CommandScope::Store,
+        "the scope 'store' is not served yet: use 'stream_type'",
+    ),
+    ("durable.path", |c| c.durable.path.is_remote(), REMOTE),
+    ("durable.commit.manifest_path", |c| c.durable.manifest_path.is_remote(), REMOTE),
+    ("wal.enabled", |c| !c.wal.enabled, "a store without a log is not served yet: set wal.enabled = true and wal.path"),
+    ("security.encrypt.at_rest", |c| c.security.encrypt_at_rest, "encryption at rest is not served yet"),
+    ("security.encrypt.in_transit", |c| c.security.encrypt_in_transit, "encryption in transit is not served yet"),
+    (
+        "projection.notify_on_inspect",
+        |c| c.projection.notify_on_inspect,
+        "notifications of dry runs are not served yet",
+    ),
+    (
+        "projection.mode",
+        |c| c.projection.mode == ProjectionMode::Sync,
+        "sync projections are not served yet: use 'async'",
+    ),
+    ("strict.immutable_events", |c| !c.strict.immutable_events, "redaction is not served yet: leave it true"),
+];
+
+fn lines(table: &[Line], config: &StoreConfig) -> Vec<(&'static str, &'static str)> {
+    table.iter().filter(|(_, applies, _)| applies(config)).map(|(key, _, reason)| (*key, *reason)).collect()
+}
+
+/// Keys of a store that have no effect in this version, each with the reason. A node starts and lists them.
+#[must_use]
+pub fn not_active_yet(config: &StoreConfig) -> Vec<(&'static str, &'static str)> {
+    lines(NOT_ACTIVE, config)
+}
+
+/// Keys of a store whose values this version cannot serve, each with the reason. A node refuses to start with them.
+#[must_use]
+pub fn serve_refusals(config: &StoreConfig) -> Vec<(&'static str, &'static str)> {
+    lines(REFUSED, config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_known_keys_are_listed() {
+        for (key, ..) in NOT_ACTIVE.iter().chain(REFUSED) {
+            assert!(crate::config::key::index_of(key).is_some(), "{key}");
+        }
+    }
+}

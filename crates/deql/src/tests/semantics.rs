@@ -1,0 +1,250 @@
+//! What statements mean: defaults, renaming, pairs, replacement, what is not served yet.
+
+use super::{mistakes, store, with};
+use crate::*;
+use std::path::Path;
+use strandline_event::{Field, IdFormat};
+
+#[test]
+fn defaults_are_those_of_the_reference() {
+    let c = with("");
+    assert_eq!((c.id.event_id_format, c.id.command_id_unique_scope), (IdFormat::V7, CommandScope::None));
+    assert_eq!(c.durable.manifest_path.to_string(), "/data/s/_manifests");
+    assert_eq!(c.durable.file_pattern.as_str(), "part-{writer}-{file_seq}.parquet");
+    assert_eq!((c.durable.compression, c.durable.compression_level), (Compression::Zstd, Some(3)));
+    assert_eq!((c.row_group.target_mb, c.row_group.max_rows), (128, 1_000_000));
+    assert_eq!(c.stats.columns, [Field::StreamId, Field::Seq, Field::EventType, Field::OccurredAt]);
+    assert_eq!((c.bloom.columns.as_slice(), c.bloom.fpp), ([Field::StreamId, Field::EventId].as_slice(), 0.01));
+    assert_eq!((c.inmemory.enabled, c.inmemory.max_mb, c.inmemory.ttl_seconds), (false, 512, 60));
+    assert_eq!((c.wal.enabled, c.wal.rollover_mb, c.wal.retention_hours, c.wal.fsync), (false, 256, 24, true));
+    assert_eq!((c.compaction.min_segment_mb, c.compaction.target_file_mb, c.compaction.max_file_mb), (64, 256, 512));
+    assert_eq!((c.compaction.max_open_files, c.compaction.schedule.as_str()), (32, "*/5 * * * *"));
+    assert_eq!(c.read.tiers, [Tier::Durable]);
+    assert_eq!((c.retention.enabled, c.retention.durable_days, c.retention.wal_hours), (false, 3650, 24));
+    assert_eq!(
+        c.partition.source(PartitionColumn::Dt),
+        PartitionSource::Time { field: Field::OccurredAt, granularity: Granularity::Day }
+    );
+    assert_eq!(c.set.len(), 2);
+    assert!(c.is_set("durable.path") && !c.is_set("wal.path") && !c.is_set("bananas"));
+}
+
+#[test]
+fn white_space_comments_case_and_single_values_are_free() {
+    let a = store("create eventstore s with(durable.type='parquet',durable.path='/data/s',partition.by='dt',)");
+    let b = store(
+        "-- x\nCREATE /* y */ EventStore s\nWITH ( durable.type = 'parquet' , durable.path = 'file:///data/s/', partition.by = ('dt') ) ;;",
+    );
+    assert_eq!(a, b);
+    assert_eq!(with("wal.rollover = 'both'").wal.rollover, with("wal.rollover = ('size', 'time')").wal.rollover);
+    assert_eq!(with("partition.by = ()").partition.by, []);
+}
+
+#[test]
+fn tuples_follow_the_renaming() {
+    let c = with("envelope.seq_key = 'n', envelope.stream_id_key = 'subscriber', stats.columns = ('n')");
+    assert_eq!(c.row_group.sort_by, [Field::StreamId, Field::Seq]);
+    let text = print_full(&c);
+    assert!(text.contains("row_group.sort_by = ('subscriber', 'n') (default)"), "{text}");
+    assert!(text.contains("ordering.per_stream = 'n' (default)"), "{text}");
+    assert_eq!(c.stats.columns, [Field::Seq]);
+    let swapped = with("envelope.seq_key = 'stream_id', envelope.stream_id_key = 'seq', row_group.sort_by = ('seq')");
+    assert_eq!(swapped.row_group.sort_by, [Field::StreamId]);
+}
+
+#[test]
+fn computed_defaults_follow_the_keys_they_depend_on() {
+    let c = with(
+        "partition.by = ('dt', 'tenant_id'), partition.dt.granularity = 'hour', durable.compression = 'lz4', inmemory.enabled = true",
+    );
+    assert_eq!(c.durable.file_pattern.as_str(), "dt={dt}/tenant_id={tenant_id}/part-{writer}-{file_seq}.parquet");
+    assert_eq!(c.partition.dt_expr, PartitionExpr::Time { granularity: Granularity::Hour, field: Field::OccurredAt });
+    assert_eq!(c.durable.compression_level, None);
+    assert_eq!(c.read.tiers, [Tier::Inmemory, Tier::Durable]);
+    let c = with("partition.dt.expr = 'month( ingested_at )'");
+    assert_eq!(c.partition.dt_granularity, Granularity::Month);
+    assert_eq!(
+        c.partition.source(PartitionColumn::Dt),
+        PartitionSource::Time { field: Field::IngestedAt, granularity: Granularity::Month }
+    );
+    let c = with("partition.dt.expr = 'occurred_at', partition.dt.granularity = 'year'");
+    assert_eq!(
+        c.partition.source(PartitionColumn::Dt),
+        PartitionSource::Time { field: Field::OccurredAt, granularity: Granularity::Year }
+    );
+}
+
+#[test]
+fn one_of_a_retention_pair_holds_for_both() {
+    let c = with("retention.enabled = true, retention.wal_hours = 5, inmemory.ttl_seconds = 7");
+    assert_eq!((c.wal.retention_hours, c.retention.inmemory_seconds), (5, 7));
+    // the retention side counts only while retention is on
+    assert_eq!(with("retention.wal_hours = 5").wal.retention_hours, 24);
+    assert_eq!(
+        with("retention.enabled = true, retention.wal_hours = 5, wal.retention_hours = 5").wal.retention_hours,
+        5
+    );
+}
+
+#[test]
+fn statements_of_every_kind() {
+    let text = "DESCRIBE EVENTSTORES; describe eventstore calls; EXPORT DEREG; CREATE AGGREGATE Call; CREATE OR REPLACE EVENTSTORE s WITH (durable.type='parquet', durable.path='/d')";
+    let declarations = parse_file("x", text).unwrap();
+    let name = |n: &str| n.to_owned();
+    assert_eq!(
+        declarations.statements,
+        [
+            Statement::DescribeEventStores,
+            Statement::DescribeEventStore { name: name("calls") },
+            Statement::ExportDereg,
+            Statement::CreateAggregate { name: name("Call") },
+            Statement::CreateEventStore { name: name("s"), or_replace: true },
+        ]
+    );
+    assert!(declarations.stores[0].or_replace);
+    assert_eq!(parse_file("x", "").unwrap().statements, []);
+}
+
+#[test]
+fn or_replace_in_one_file_keeps_the_last() {
+    let text = "CREATE EVENTSTORE s WITH (durable.type='parquet', durable.path='/a'); CREATE OR REPLACE EVENTSTORE s WITH (durable.type='parquet', durable.path='/b');";
+    let declarations = parse_file("x", text).unwrap();
+    assert_eq!(declarations.stores.len(), 1);
+    assert_eq!(declarations.stores[0].config.durable.path.to_string(), "/b");
+}
+
+#[test]
+fn replacement_names_what_it_may_not_change() {
+    let old = with("wal.enabled = true, wal.path = '/w'");
+    let free = with("wal.enabled = true, wal.path = '/elsewhere', inmemory.enabled = true, compaction.schedule = '0 * * * *',
+        read.missing_seq.policy = 'warn', retention.enabled = true, projection.mode = 'async', wal.rollover = 'time', wal.rollover_mb = 1,
+        wal.retention_hours = 1, row_group.max_rows = 5, bloom.fpp = 0.5, stats.enabled = false, durable.compression = 'gzip',
+        durable.compression.level = 1");
+    assert_eq!(replaceable_changes(&old, &free), Ok(()));
+    let fixed = with("partition.by = 'dt', wal.fsync = false, envelope.seq_key = 'n', strict.tenant_required = true");
+    assert_eq!(
+        replaceable_changes(&old, &fixed),
+        Err(vec![
+            "envelope.seq_key",
+            "ordering.per_stream",
+            "partition.by",
+            "wal.enabled",
+            "wal.fsync",
+            "strict.tenant_required"
+        ])
+    );
+}
+
+#[test]
+fn what_is_not_served_yet_is_named() {
+    let keys = |list: Vec<(&'static str, &'static str)>| list.into_iter().map(|(key, _)| key).collect::<Vec<_>>();
+    let c = with("");
+    assert_eq!(keys(serve_refusals(&c)), ["wal.enabled"]);
+    assert_eq!(
+        keys(not_active_yet(&c)),
+        ["compaction.target_file_mb", "compaction.max_file_mb", "projection.notify_on_commit"]
+    );
+    let all = store("CREATE EVENTSTORE s WITH (durable.type = 'parquet', durable.path = 's3://b/p', id.command_id.unique_scope = 'store',
+        security.encrypt.at_rest = true, security.kms.provider = 'aws_kms', security.kms.key_id = 'alias/x', security.encrypt.in_transit = true,
+        projection.notify_on_inspect = true, projection.mode = 'sync', strict.immutable_events = false)");
+    assert_eq!(
+        keys(serve_refusals(&all)),
+        [
+            "id.command_id.unique_scope",
+            "durable.path",
+            "durable.commit.manifest_path",
+            "wal.enabled",
+            "security.encrypt.at_rest",
+            "security.encrypt.in_transit",
+            "projection.notify_on_inspect",
+            "projection.mode",
+            "strict.immutable_events",
+        ]
+    );
+}
+
+#[test]
+fn local_dev_is_a_store_as_any_other() {
+    let c = StoreConfig::local_dev(Path::new("/srv/data"));
+    assert_eq!(c.wal.path.as_ref().unwrap().as_local(), Some(Path::new("/srv/data/wal")));
+    assert_eq!(c.durable.path.as_local(), Some(Path::new("/srv/data/durable")));
+    assert_eq!(c.read.tiers, [Tier::Inmemory, Tier::Wal, Tier::Durable]);
+    assert_eq!(store(&print(&c)), c);
+    assert_eq!(serve_refusals(&c), []);
+}
+
+#[test]
+fn check_says_where_a_value_comes_from() {
+    let c = with("compaction.enabled = false, wal.rollover_mb = 8");
+    let row = |key: &str| check_rows(&c).into_iter().find(|row| row.key == key).unwrap();
+    assert_eq!((row("durable.path").source(), row("bloom.fpp").source()), ("set", "default"));
+    assert_eq!(row("bloom.fpp").value_text(), "0.01");
+    assert_eq!(row("wal.path").value_text(), "-");
+    assert_eq!(row("wal.rollover_mb").note.unwrap(), "no effect: wal.enabled is false");
+    assert_eq!(row("compaction.enabled").note.unwrap(), "warning: nothing moves to the durable tier");
+    assert!(row("wal.enabled").note.unwrap().starts_with("refused by serve: "));
+    assert_eq!(row("durable.commit.manifest_path").note.unwrap(), "_manifests under durable.path");
+    let json = store_json(&c);
+    assert_eq!(json["config"].as_object().unwrap().len(), KEY_COUNT);
+    assert_eq!(json["config"]["wal.rollover_mb"], 8);
+    assert_eq!(json["config"]["wal.path"], serde_json::Value::Null);
+    assert_eq!(json["config"]["stats.columns"][1], "seq");
+}
+
+#[test]
+fn a_mistake_is_reported_once() {
+    // the key is given, its value is wrong: it is not missing as well
+    assert_eq!(mistakes("CREATE EVENTSTORE s WITH (durable.type = 'parquet', durable.path = 5)").len(), 1);
+    assert_eq!(mistakes("CREATE EVENTSTORE s WITH (durable.type = 'parquet', durable.path = oops)").len(), 1);
+    assert_eq!(mistakes("CREATE EVENTSTORE s WITH (durable.type = 'parquet', durable.pat = '/x')").len(), 1);
+    // a contradiction with a value that could not be read is not judged
+    assert_eq!(mistakes("CREATE EVENTSTORE s WITH (durable.type = 'parquet', durable.path = '/x', compaction.target_file_mb = 9999, compaction.max_file_mb = 'x')").len(), 1);
+}
+
+#[test]
+fn many_mistakes_are_cheap() {
+    let keys = (0..40_000).map(|i| format!("wal.pat{i}=1,")).collect::<String>();
+    let text = format!("CREATE EVENTSTORE s WITH ({keys})");
+    let errors = parse_file("long_line.deql", &text).unwrap_err();
+    assert_eq!(errors.len(), 500);
+    let rendered = errors.to_string();
+    assert!(rendered.len() < 1 << 20, "{}", rendered.len());
+    let stores: String = (0..300)
+        .map(|i| format!("CREATE EVENTSTORE s{i} WITH (durable.type='parquet', durable.path='/d{i}');"))
+        .collect();
+    assert_eq!(mistakes(&stores).len(), 44);
+}
+
+#[test]
+fn a_store_without_a_name_is_still_checked() {
+    assert_eq!(
+        mistakes("CREATE EVENTSTORE WITH (durable.type = 'parquet', durable.path = '/a', wal.fsync = 1)").len(),
+        2
+    );
+    assert_eq!(
+        mistakes("CREATE EVENTSTORE 's' WITH (durable.type = 'parquet', durable.path = '/a', wal.fsync = 1)").len(),
+        2
+    );
+    assert_eq!(
+        mistakes("CREATE EVENTSTORE s USING (durable.type = 'parquet', durable.path = '/a', wal.fsync = 1)").len(),
+        2
+    );
+}
+
+#[test]
+fn export_is_a_file_that_parses() {
+    let (a, b) = (with("wal.enabled = true, wal.path = '/it''s'"), StoreConfig::local_dev(Path::new("/x")));
+    let text = export(&[&a, &b], &["Call", "Aircraft"]);
+    let declarations = parse_file("export", &text).unwrap();
+    assert_eq!(declarations.stores[0].config, a);
+    assert_eq!(declarations.stores[1].config, b);
+    assert_eq!(declarations.aggregates.len(), 2);
+}
+
+#[test]
+fn bytes_that_are_no_text_are_located() {
+    let errors = parse_bytes("x.deql", b"CREATE EVENTSTORE\n a\xff").unwrap_err();
+    assert_eq!(errors.position(errors.iter().next().unwrap().span.start), (2, 3));
+    assert!(parse_bytes("x", &vec![b' '; 2 << 20]).is_err());
+    assert_eq!(mistakes("CREATE EVENTSTORE s").len(), 1);
+}
