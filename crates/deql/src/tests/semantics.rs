@@ -170,6 +170,7 @@ fn local_dev_is_a_store_as_any_other() {
     assert_eq!(c.durable.path.as_local(), Some(Path::new("/srv/data/durable")));
     assert_eq!(c.read.tiers, [Tier::Inmemory, Tier::Wal, Tier::Durable]);
     assert_eq!(store(&print(&c)), c);
+    assert_eq!(StoreConfig::local_dev(Path::new("/srv/x/.././data/")), c);
     assert_eq!(serve_refusals(&c), []);
 }
 
