@@ -1,1 +1,60 @@
-//! (to be written)
+//! The log tier: one log of opaque entries per folder, made of segments of frames.
+//!
+//! It knows frames, segments, files and durability. It refuses to know events, streams, seqs, JSON, actors, the wall
+//! clock and randomness. `FORMAT.md` says every byte.
+//!
+//! ```text
+//!  push -> LogWriter (pure) -> Group -> LogIo (one thread a disk: write, fdatasync, callback)
+//!             ^                                     |
+//!             +---- committed(group) <--------------+
+//!             |
+//!             +---> LogView (ArcSwap) -> readers: frames(from, to), no lock, no mailbox
+//! ```
+//!
+//! Invariant: nothing is in a view before it is durable, and a block that holds acknowledged frames is never written again.
+
+pub mod buffer;
+#[cfg(any(test, feature = "testkit"))]
+pub mod crash_disk;
+pub mod decide;
+pub mod disk;
+pub mod dump;
+pub mod files;
+pub mod frame;
+pub mod group;
+pub mod io;
+mod map;
+pub mod membership;
+pub mod names;
+pub mod num;
+pub mod open;
+pub mod reader;
+pub mod real_disk;
+pub mod recovery;
+pub mod scan;
+pub mod segment;
+pub mod space;
+pub mod state;
+pub mod trim;
+pub mod verify;
+pub mod view;
+pub mod wire;
+pub mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use disk::{Access, Disk, DiskFile};
+pub use frame::{FrameHeader, FrameKind};
+pub use group::Group;
+pub use io::{FatalIo, GroupFailed, InlineIo, IoThread, LogIo, OnCommit, OnFatal};
+pub use membership::Membership;
+pub use names::{SegmentPattern, log_folder_name};
+pub use num::{GroupNo, LeaderId, LogId, SegmentNo, Vote};
+pub use open::{LogIdentity, OpenError, OpenLog, OpenedLog, open_log};
+pub use reader::{FrameIter, FrameLoc, FrameView, ReadError};
+pub use real_disk::RealDisk;
+pub use recovery::{Corrupt, Cut, Recovered};
+pub use space::Room;
+pub use view::{LogView, SegmentInfo, SharedView};
+pub use writer::{Entry, LogConfig, LogWriter, PushError, Pushed, Rollover};

@@ -1,0 +1,323 @@
+//! The frame header: 96 bytes, little-endian (FORMAT.md section 3). Encoder and decoder stand side by side.
+//!
+//! A header that decodes is proven by its own crc; whether it belongs here (log, segment, order) is the scanner's question.
+
+use crate::num::{GroupNo, LeaderId, SegmentNo};
+use strandline_event::{LogIndex, Micros};
+
+/// First four bytes of every frame.
+pub const MAGIC: [u8; 4] = *b"SLWF";
+/// The version that this code writes.
+pub const VERSION: u8 = 1;
+/// Bytes of a header.
+pub const HEADER_BYTES: usize = 96;
+/// Frames start at multiples of this.
+pub const FRAME_ALIGN: usize = 16;
+/// Groups start at multiples of this: the device block.
+pub const BLOCK_BYTES: usize = 4096;
+/// Largest payload of one frame.
+pub const PAYLOAD_BYTES_MAX: usize = 256 << 20;
+
+/// The payload carries no checksum.
+pub const FLAG_NO_CHECKSUM: u16 = 1;
+/// Last frame of its group.
+pub const FLAG_LAST: u16 = 2;
+/// Written with `wal.fsync = false`.
+pub const FLAG_NO_FSYNC: u16 = 4;
+
+const CRC_AT: usize = 92;
+const SYNCED_AT: usize = 40;
+const FLAGS_AT: usize = 6;
+
+/// What a frame is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum FrameKind {
+    /// State of the log; first frame of every segment.
+    State = 1,
+    /// Membership of the replication group.
+    Membership = 2,
+    /// A vote.
+    Vote = 3,
+    /// First entry of a leader's term.
+    Blank = 4,
+    /// An opaque entry.
+    Entry = 5,
+    /// Proves the group before it.
+    IdleMark = 6,
+    /// The log was closed in order.
+    CleanStop = 7,
+}
+
+impl FrameKind {
+    /// Whether the frame takes an index of the log.
+    #[must_use]
+    pub const fn takes_index(self) -> bool {
+        matches!(self, Self::Membership | Self::Blank | Self::Entry)
+    }
+
+    /// Whether the payload has a checksum even where `wal.checksum` is none: the log itself depends on it.
+    #[must_use]
+    pub const fn always_checked(self) -> bool {
+        matches!(self, Self::State | Self::Vote)
+    }
+
+    const fn from_byte(byte: u8) -> Option<Self> {
+        Some(match byte {
+            1 => Self::State,
+            2 => Self::Membership,
+            3 => Self::Vote,
+            4 => Self::Blank,
+            5 => Self::Entry,
+            6 => Self::IdleMark,
+            7 => Self::CleanStop,
+            _ => return None,
+        })
+    }
+}
+
+/// Everything that a header says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FrameHeader {
+    /// What the frame is.
+    pub kind: FrameKind,
+    /// `FLAG_*` bits.
+    pub flags: u16,
+    /// Version of the payload, chosen by who writes the entry.
+    pub schema: u16,
+    /// Bytes of the payload.
+    pub payload_len: u32,
+    /// Random number of the log's birth.
+    pub log_id: u64,
+    /// Segment that the frame stands in.
+    pub segment: SegmentNo,
+    /// Group that the frame belongs to.
+    pub group: GroupNo,
+    /// Every group with a smaller number is on stable storage.
+    pub synced_below: GroupNo,
+    /// Leader that made the entry.
+    pub leader: LeaderId,
+    /// The entry's index; on a mark the index that the next entry will have.
+    pub index: LogIndex,
+    /// When the frame was pushed.
+    pub time: Micros,
+    /// Events in the entry.
+    pub count: u32,
+    /// crc32c of the payload, 0 without one.
+    pub payload_crc: u32,
+    /// Place in its group, from 0.
+    pub ordinal: u32,
+}
+
+/// Why 96 bytes are no header.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum HeaderFault {
+    /// All bytes are zero, or the file ends: nothing was written here.
+    #[error("nothing written")]
+    Nothing,
+    /// Not the magic number.
+    #[error("no frame starts here")]
+    Magic,
+    /// Header checksum differs.
+    #[error("header checksum differs")]
+    Checksum,
+    /// A version that this code does not read.
+    #[error("frame version {0} is not known")]
+    Version(u8),
+    /// A kind, flag or length that no version 1 frame has.
+    #[error("header has an impossible field")]
+    Field,
+}
+
+impl FrameHeader {
+    /// Whether `flag` is set.
+    #[must_use]
+    pub const fn has(&self, flag: u16) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// Bytes of the whole frame in its file, padding included.
+    #[must_use]
+    pub const fn frame_bytes(&self) -> usize {
+        frame_bytes(self.payload_len as usize)
+    }
+
+    /// Writes the header, without its crc, which `finish` sets when the group closes.
+    pub fn encode(&self) -> [u8; HEADER_BYTES] {
+        let mut out = [0; HEADER_BYTES];
+        out[0..4].copy_from_slice(&MAGIC);
+        out[4] = VERSION;
+        out[5] = self.kind as u8;
+        out[FLAGS_AT..8].copy_from_slice(&self.flags.to_le_bytes());
+        out[8..10].copy_from_slice(&self.schema.to_le_bytes());
+        out[12..16].copy_from_slice(&self.payload_len.to_le_bytes());
+        let numbers = [
+            self.log_id,
+            self.segment.0,
+            self.group.0,
+            self.synced_below.0,
+            self.leader.term,
+            self.leader.node,
+            self.index.0,
+        ];
+        for (i, number) in numbers.iter().enumerate() {
+            out[16 + i * 8..24 + i * 8].copy_from_slice(&number.to_le_bytes());
+        }
+        out[72..80].copy_from_slice(&self.time.0.to_le_bytes());
+        out[80..84].copy_from_slice(&self.count.to_le_bytes());
+        out[84..88].copy_from_slice(&self.payload_crc.to_le_bytes());
+        out[88..92].copy_from_slice(&self.ordinal.to_le_bytes());
+        out
+    }
+
+    /// Reads a header.
+    ///
+    /// # Errors
+    /// Says why the bytes are none.
+    pub fn decode(bytes: &[u8]) -> Result<Self, HeaderFault> {
+        let Some(bytes) = bytes.first_chunk::<HEADER_BYTES>() else {
+            return Err(if bytes.iter().all(|b| *b == 0) { HeaderFault::Nothing } else { HeaderFault::Magic });
+        };
+        if bytes[0..4] != MAGIC {
+            return Err(if bytes.iter().all(|b| *b == 0) { HeaderFault::Nothing } else { HeaderFault::Magic });
+        }
+        if crc32c::crc32c(&bytes[..CRC_AT]) != u32_at(bytes, CRC_AT) {
+            return Err(HeaderFault::Checksum);
+        }
+        if bytes[4] != VERSION {
+            return Err(HeaderFault::Version(bytes[4]));
+        }
+        Self::fields(bytes).ok_or(HeaderFault::Field)
+    }
+
+    fn fields(bytes: &[u8; HEADER_BYTES]) -> Option<Self> {
+        let flags = u16::from_le_bytes([bytes[FLAGS_AT], bytes[FLAGS_AT + 1]]);
+        let payload_len = u32_at(bytes, 12);
+        if flags & !(FLAG_NO_CHECKSUM | FLAG_LAST | FLAG_NO_FSYNC) != 0 || payload_len as usize > PAYLOAD_BYTES_MAX {
+            return None;
+        }
+        Some(Self {
+            kind: FrameKind::from_byte(bytes[5])?,
+            flags,
+            schema: u16::from_le_bytes([bytes[8], bytes[9]]),
+            payload_len,
+            log_id: u64_at(bytes, 16),
+            segment: SegmentNo(u64_at(bytes, 24)),
+            group: GroupNo(u64_at(bytes, 32)),
+            synced_below: GroupNo(u64_at(bytes, SYNCED_AT)),
+            leader: LeaderId { term: u64_at(bytes, 48), node: u64_at(bytes, 56) },
+            index: LogIndex(u64_at(bytes, 64)),
+            time: Micros(u64_at(bytes, 72).cast_signed()),
+            count: u32_at(bytes, 80),
+            payload_crc: u32_at(bytes, 84),
+            ordinal: u32_at(bytes, 88),
+        })
+    }
+
+    /// Whether `payload` is what the header says. Without a checksum only the length can be judged.
+    #[must_use]
+    pub fn payload_is_good(&self, payload: &[u8]) -> bool {
+        payload.len() == self.payload_len as usize
+            && (self.has(FLAG_NO_CHECKSUM) || crc32c::crc32c(payload) == self.payload_crc)
+    }
+}
+
+/// Sets what only the closing group knows, and the crc over it all.
+pub(crate) fn finish(header: &mut [u8], synced_below: GroupNo, last: bool) {
+    header[SYNCED_AT..SYNCED_AT + 8].copy_from_slice(&synced_below.0.to_le_bytes());
+    if last {
+        // the bits of FLAG_LAST are in the low byte
+        header[FLAGS_AT] |= FLAG_LAST.to_le_bytes()[0];
+    }
+    let crc = crc32c::crc32c(&header[..CRC_AT]);
+    header[CRC_AT..HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// Bytes of a frame with this payload, padding included.
+#[must_use]
+pub const fn frame_bytes(payload_len: usize) -> usize {
+    (HEADER_BYTES + payload_len).next_multiple_of(FRAME_ALIGN)
+}
+
+/// The next multiple of the block, at or after `offset`.
+#[must_use]
+pub const fn block_up(offset: u64) -> u64 {
+    offset.next_multiple_of(BLOCK_BYTES as u64)
+}
+
+fn u32_at(bytes: &[u8; HEADER_BYTES], at: usize) -> u32 {
+    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+fn u64_at(bytes: &[u8; HEADER_BYTES], at: usize) -> u64 {
+    u64::from(u32_at(bytes, at)) | u64::from(u32_at(bytes, at + 4)) << 32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn header() -> impl Strategy<Value = FrameHeader> {
+        let numbers = (any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>());
+        let small = (1u8..8, 0u16..8, any::<u16>(), 0u32..=(PAYLOAD_BYTES_MAX as u32));
+        (small, numbers, any::<i64>(), any::<u32>(), any::<u32>(), any::<u32>()).prop_map(
+            |((kind, flags, schema, payload_len), n, time, count, payload_crc, ordinal)| FrameHeader {
+                kind: FrameKind::from_byte(kind).unwrap(),
+                flags,
+                schema,
+                payload_len,
+                log_id: n.0,
+                segment: SegmentNo(n.1),
+                group: GroupNo(n.2),
+                synced_below: GroupNo(n.3),
+                leader: LeaderId { term: n.4, node: n.5 },
+                index: LogIndex(n.6),
+                time: Micros(time),
+                count,
+                payload_crc,
+                ordinal,
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn round_trip(mut wanted in header(), synced in any::<u64>(), last in any::<bool>()) {
+            let mut bytes = wanted.encode();
+            finish(&mut bytes, GroupNo(synced), last);
+            wanted.synced_below = GroupNo(synced);
+            if last { wanted.flags |= FLAG_LAST; }
+            prop_assert_eq!(FrameHeader::decode(&bytes), Ok(wanted));
+        }
+
+        #[test]
+        fn every_flipped_bit_is_seen(wanted in header(), bit in 0usize..HEADER_BYTES * 8) {
+            let mut bytes = wanted.encode();
+            finish(&mut bytes, GroupNo(1), false);
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            prop_assert!(FrameHeader::decode(&bytes).is_err());
+        }
+
+        #[test]
+        fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = FrameHeader::decode(&bytes);
+        }
+    }
+
+    #[test]
+    fn nothing_is_told_from_garbage() {
+        assert_eq!(FrameHeader::decode(&[0; 96]), Err(HeaderFault::Nothing));
+        assert_eq!(FrameHeader::decode(&[]), Err(HeaderFault::Nothing));
+        assert_eq!(FrameHeader::decode(&[1; 10]), Err(HeaderFault::Magic));
+    }
+
+    #[test]
+    fn an_unknown_version_is_named() {
+        let mut bytes = [0; HEADER_BYTES];
+        bytes[0..4].copy_from_slice(&MAGIC);
+        bytes[4] = 9;
+        finish(&mut bytes, GroupNo(0), false);
+        assert_eq!(FrameHeader::decode(&bytes), Err(HeaderFault::Version(9)));
+    }
+}

@@ -1,0 +1,146 @@
+//! A group: the frames that one write and one sync carry. It gathers frames straight into the aligned buffer that goes to
+//! the device, so an entry's bytes are copied once.
+
+use crate::buffer::AlignedBuf;
+use crate::files::LogFiles;
+use crate::frame::{BLOCK_BYTES, FRAME_ALIGN, FrameHeader, HEADER_BYTES, block_up, finish};
+use crate::num::{GroupNo, LogId, SegmentNo};
+use crate::segment::Segment;
+use std::sync::Arc;
+use strandline_event::{LogIndex, Micros};
+
+/// Memory of a group, reused from commit to commit.
+pub(crate) struct GroupMemory {
+    pub(crate) buf: AlignedBuf,
+    /// Offset of each frame in `buf`.
+    pub(crate) frames: Vec<u32>,
+}
+
+/// Buffers larger than this are given back rather than kept.
+const KEPT_BYTES_MAX: usize = 8 << 20;
+
+impl GroupMemory {
+    pub(crate) fn new() -> Self {
+        Self { buf: AlignedBuf::with_capacity(16 << 10), frames: Vec::with_capacity(64) }
+    }
+
+    /// The same memory, empty; `None` if it grew too large to keep.
+    pub(crate) fn recycle(mut self) -> Option<Self> {
+        self.buf.clear();
+        self.frames.clear();
+        (self.buf.capacity() <= KEPT_BYTES_MAX).then_some(self)
+    }
+}
+
+/// The segment that ends where a group begins a new one.
+#[derive(Clone)]
+pub(crate) struct Ended {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) end: u64,
+}
+
+/// Frames on their way to the disk. Hand it to a `LogIo`, and back to the writer when it is committed.
+pub struct Group {
+    pub(crate) files: Arc<LogFiles>,
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) number: GroupNo,
+    /// Where in the segment it starts.
+    pub(crate) offset: u64,
+    /// First group of its segment.
+    pub(crate) begins: bool,
+    /// Segment that this one ends, to be sealed when this one is committed.
+    pub(crate) ends: Option<Ended>,
+    /// Segments that may be unlinked when this group is committed.
+    pub(crate) removals: Vec<Arc<Segment>>,
+    /// Index that the first entry in it has, or would have.
+    pub(crate) next_index: LogIndex,
+    /// Last entry in it.
+    pub(crate) last: Option<LogId>,
+    /// Time of that entry.
+    pub(crate) last_time: Micros,
+    /// It holds nothing but a mark that proves the group before it.
+    pub(crate) only_mark: bool,
+    pub(crate) memory: GroupMemory,
+}
+
+impl Group {
+    /// Its number.
+    #[must_use]
+    pub fn number(&self) -> GroupNo {
+        self.number
+    }
+
+    /// Segment that it goes to.
+    #[must_use]
+    pub fn segment(&self) -> SegmentNo {
+        self.segment.number()
+    }
+
+    /// Offset in that segment, a multiple of the block.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// The bytes, a multiple of the block.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.memory.buf
+    }
+
+    /// Number of frames, marks included.
+    #[must_use]
+    pub fn frames(&self) -> usize {
+        self.memory.frames.len()
+    }
+
+    /// Last entry in it; `None` if it holds marks only.
+    #[must_use]
+    pub fn last(&self) -> Option<LogId> {
+        self.last
+    }
+
+    /// Offset where the segment ends behind it.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        block_up(self.offset + self.memory.buf.len() as u64)
+    }
+
+    /// Offset in the segment where the next frame will start.
+    pub(crate) fn tail(&self) -> u64 {
+        self.offset + self.memory.buf.len() as u64
+    }
+
+    /// Appends a frame: header without its crc, payload, padding.
+    pub(crate) fn append(&mut self, header: &FrameHeader, parts: &[&[u8]]) {
+        let buf = &mut self.memory.buf;
+        // a group is closed at a few MiB; one frame is at most 256 MiB
+        self.memory.frames.push(u32::try_from(buf.len()).unwrap_or(u32::MAX));
+        buf.reserve(header.frame_bytes());
+        buf.append(&header.encode());
+        for part in parts {
+            buf.append(part);
+        }
+        buf.pad_to(FRAME_ALIGN);
+    }
+
+    /// Closes it: pads to the block.
+    pub(crate) fn close(&mut self) {
+        self.memory.buf.pad_to(BLOCK_BYTES);
+    }
+
+    /// Sets in every header what is known only now: which groups are on the disk, and which frame is the last.
+    pub(crate) fn finish(&mut self, synced_below: GroupNo) {
+        let last = self.memory.frames.len().saturating_sub(1);
+        for (i, at) in self.memory.frames.iter().enumerate() {
+            let at = *at as usize;
+            finish(&mut self.memory.buf[at..at + HEADER_BYTES], synced_below, i == last);
+        }
+    }
+}
+
+impl std::fmt::Debug for Group {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Group({} at {}+{}, {} frames)", self.number, self.segment.number(), self.offset, self.frames())
+    }
+}

@@ -1,0 +1,258 @@
+//! Groups to the disk: one blocking thread per disk drains every log's group, writes each, syncs each file once and runs
+//! the callbacks; in between it does background work in small steps. `InlineIo` runs the same code in the caller's thread.
+//!
+//! It never retries a failed write or sync: after that nobody knows what is on the disk, so the process ends. The one
+//! exception is a full disk: nothing of the group is acknowledged, it waits and is written again when there is room.
+
+use crate::buffer::AlignedBuf;
+use crate::files::{FILL_STEP_BYTES, LogFiles, is_full};
+use crate::group::Group;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How long a group waits before it asks a full disk again.
+const STALLED_RETRY: Duration = Duration::from_millis(100);
+
+/// The group did not reach the disk, and the process should have ended: `OnFatal` came back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the log's disk failed")]
+pub struct GroupFailed;
+
+/// Called when a group is durable, with the group, which goes back to its writer (`LogWriter::committed`).
+pub type OnCommit = Box<dyn FnOnce(Result<Group, GroupFailed>) + Send>;
+
+/// What failed for good.
+#[derive(Debug)]
+pub struct FatalIo {
+    /// Folder of the log.
+    pub dir: std::path::PathBuf,
+    /// What was done: `write`, `sync`, `background`.
+    pub action: &'static str,
+    /// What the file system said.
+    pub error: io::Error,
+}
+
+/// Called on a failure after which the process must not go on. The default ends the process.
+pub type OnFatal = Arc<dyn Fn(&FatalIo) + Send + Sync>;
+
+/// The default `OnFatal`: says what failed and aborts.
+#[must_use]
+pub fn abort_on_fatal() -> OnFatal {
+    Arc::new(|fatal: &FatalIo| {
+        let what = format!("{} of the log in {} failed: {}", fatal.action, fatal.dir.display(), fatal.error);
+        tracing::error!("{what}");
+        strandline_event::invariant::broken(&what)
+    })
+}
+
+/// Takes groups to the disk.
+pub trait LogIo: Send + Sync {
+    /// Hands a group over; `done` is called from another thread, or before this returns (inline).
+    fn submit(&self, group: Group, done: OnCommit);
+}
+
+struct Submission {
+    group: Group,
+    done: OnCommit,
+}
+
+struct Executor {
+    on_fatal: OnFatal,
+    dead: bool,
+    zeros: AlignedBuf,
+    stalled: Vec<Submission>,
+    background: VecDeque<Arc<LogFiles>>,
+}
+
+impl Executor {
+    fn new(on_fatal: OnFatal) -> Self {
+        let zeros = AlignedBuf::zeroed(FILL_STEP_BYTES);
+        Self { on_fatal, dead: false, zeros, stalled: Vec::new(), background: VecDeque::new() }
+    }
+
+    /// Writes all, then syncs all, then calls back: the syncs of logs that wait together overlap in the device.
+    fn run(&mut self, batch: &mut Vec<Submission>) {
+        batch.append(&mut self.stalled);
+        let mut written = Vec::with_capacity(batch.len());
+        for mut submission in batch.drain(..) {
+            let files = Arc::clone(&submission.group.files);
+            match if self.dead { Err(io::ErrorKind::Other.into()) } else { files.write(&mut submission.group) } {
+                Ok(()) => written.push(submission),
+                Err(e) if is_full(&e) => {
+                    files.look_at_free_space();
+                    self.stalled.push(submission);
+                }
+                Err(e) => self.fail(submission, "write", e),
+            }
+        }
+        for submission in written {
+            self.finish(submission);
+        }
+    }
+
+    fn finish(&mut self, mut submission: Submission) {
+        let files = Arc::clone(&submission.group.files);
+        match if self.dead { Err(io::ErrorKind::Other.into()) } else { files.sync() } {
+            Ok(()) => {
+                files.committed(&mut submission.group);
+                (submission.done)(Ok(submission.group));
+                if !self.background.iter().any(|known| Arc::ptr_eq(known, &files)) {
+                    self.background.push_back(files);
+                }
+            }
+            Err(e) => self.fail(submission, "sync", e),
+        }
+    }
+
+    fn fail(&mut self, submission: Submission, action: &'static str, error: io::Error) {
+        self.fatal(&submission.group.files, action, error);
+        (submission.done)(Err(GroupFailed));
+    }
+
+    fn fatal(&mut self, files: &LogFiles, action: &'static str, error: io::Error) {
+        if !self.dead {
+            self.dead = true;
+            (self.on_fatal)(&FatalIo { dir: files.dir.clone(), action, error });
+        }
+    }
+
+    /// One step for the next log that has background work; `false` if none has.
+    fn background_step(&mut self) -> bool {
+        while let (false, Some(files)) = (self.dead, self.background.pop_front()) {
+            match files.background_step(&self.zeros) {
+                Ok(true) => {
+                    self.background.push_back(files);
+                    return true;
+                }
+                Ok(false) => {}
+                Err(e) => self.fatal(&files, "background", e),
+            }
+        }
+        false
+    }
+}
+
+/// The same work in the caller's thread: for tests and tools.
+pub struct InlineIo(Mutex<Executor>);
+
+impl InlineIo {
+    /// Runs `on_fatal` on a failure.
+    #[must_use]
+    pub fn new(on_fatal: OnFatal) -> Self {
+        Self(Mutex::new(Executor::new(on_fatal)))
+    }
+
+    /// Does background work until there is none, at most `steps` steps; the steps done.
+    pub fn background(&self, steps: usize) -> usize {
+        let mut executor = self.0.lock();
+        (0..steps).take_while(|_| executor.background_step()).count()
+    }
+
+    /// Tries again the groups that wait for room; how many still wait.
+    pub fn retry_stalled(&self) -> usize {
+        let mut executor = self.0.lock();
+        executor.run(&mut Vec::new());
+        executor.stalled.len()
+    }
+}
+
+impl LogIo for InlineIo {
+    fn submit(&self, group: Group, done: OnCommit) {
+        self.0.lock().run(&mut vec![Submission { group, done }]);
+    }
+}
+
+enum Command {
+    Write(Submission),
+    Stop,
+}
+
+/// The I/O thread of one disk. Dropping it finishes what was submitted and joins.
+pub struct IoThread {
+    commands: Sender<Command>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl IoThread {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When the operating system gives no thread.
+    pub fn start(on_fatal: OnFatal) -> io::Result<Self> {
+        // not bounded: one group in flight per log bounds it
+        let (commands, receiver) = unbounded();
+        let body = move || {
+            let _guard = AbortOnPanic;
+            work(&receiver, Executor::new(on_fatal));
+        };
+        let thread = std::thread::Builder::new().name("strandline-log-io".into()).spawn(body)?;
+        Ok(Self { commands, thread: Some(thread) })
+    }
+}
+
+impl LogIo for IoThread {
+    fn submit(&self, group: Group, done: OnCommit) {
+        if let Err(refused) = self.commands.send(Command::Write(Submission { group, done }))
+            && let Command::Write(submission) = refused.0
+        {
+            (submission.done)(Err(GroupFailed));
+        }
+    }
+}
+
+impl Drop for IoThread {
+    fn drop(&mut self) {
+        // a thread that is gone already needs no stop
+        let _ = self.commands.send(Command::Stop);
+        if let Some(thread) = self.thread.take() {
+            // the last handle may be dropped in a callback, on the thread itself
+            if thread.thread().id() != std::thread::current().id() {
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+/// A callback that panics would leave accepted entries without an answer for ever.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            strandline_event::invariant::broken("the log's I/O thread panicked");
+        }
+    }
+}
+
+fn work(commands: &Receiver<Command>, mut executor: Executor) {
+    let mut batch = Vec::new();
+    let mut busy = false;
+    loop {
+        let first = if busy {
+            commands.try_recv().map_err(|e| e.is_disconnected())
+        } else if executor.stalled.is_empty() {
+            commands.recv().map_err(|_| true)
+        } else {
+            commands.recv_timeout(STALLED_RETRY).map_err(|e| e == RecvTimeoutError::Disconnected)
+        };
+        let mut stop = first.as_ref().is_err_and(|gone| *gone);
+        for command in first.into_iter().chain(commands.try_iter()) {
+            match command {
+                Command::Write(submission) => batch.push(submission),
+                Command::Stop => stop = true,
+            }
+        }
+        if !batch.is_empty() || !busy {
+            executor.run(&mut batch);
+        }
+        if stop {
+            return;
+        }
+        busy = executor.background_step();
+    }
+}

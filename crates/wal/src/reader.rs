@@ -1,0 +1,266 @@
+//! Reading committed frames: from the map of a sealed segment, or in chunks from one that is still written.
+//!
+//! Every frame's checksums are checked on every read. A payload keeps alive what it points into (the map, the chunk).
+
+use crate::buffer::AlignedBuf;
+use crate::frame::{BLOCK_BYTES, FLAG_LAST, FrameHeader, HEADER_BYTES, HeaderFault, block_up};
+use crate::num::SegmentNo;
+use crate::segment::{Segment, Source};
+use crate::view::LogView;
+use std::io;
+use std::sync::Arc;
+use strandline_event::{LogIndex, SharedBytes};
+
+/// Bytes read at once from a segment that is not mapped.
+const CHUNK_BYTES: u64 = 256 << 10;
+
+/// Place of a frame: valid until its segment is trimmed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct FrameLoc {
+    /// Its segment.
+    pub segment: SegmentNo,
+    /// Offset of its header in the file, in bytes.
+    pub offset: u64,
+    /// Header, payload and padding, in bytes.
+    pub len: u32,
+}
+
+/// A frame that was read and checked.
+#[derive(Clone, Debug)]
+pub struct FrameView {
+    /// Its header.
+    pub header: FrameHeader,
+    /// Where it stands.
+    pub loc: FrameLoc,
+    /// Its payload, at an address that is a multiple of 16.
+    pub payload: SharedBytes,
+}
+
+/// Why a read of the log failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// A frame that is not what was written. Never served, never skipped.
+    #[error("segment {segment} is corrupt at offset {offset}: {what}")]
+    Corrupt {
+        /// Segment.
+        segment: SegmentNo,
+        /// Offset of the frame.
+        offset: u64,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// The entry was trimmed: a lower tier has it. Resolve the view once more.
+    #[error("the log begins at {first}")]
+    Trimmed {
+        /// First index that is still here.
+        first: LogIndex,
+    },
+    /// What the file system says.
+    #[error("the log cannot be read: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// The entries of a range, in order. Ends after an error.
+pub struct FrameIter {
+    view: Arc<LogView>,
+    next: LogIndex,
+    to: LogIndex,
+    segment: usize,
+    cursor: Option<Cursor>,
+    done: bool,
+}
+
+impl FrameIter {
+    pub(crate) fn new(view: Arc<LogView>, from: LogIndex, to: LogIndex) -> Result<Self, ReadError> {
+        let to = to.min(view.last_index());
+        let first = view.first_index();
+        if from < first && view.count() > 0 {
+            return Err(ReadError::Trimmed { first });
+        }
+        let begins_by = |i: usize| view.segment(i).is_some_and(|(s, _)| s.first_index() <= from);
+        // first_index ascends; several segments share one if they hold no entry, the last of them is right
+        let segment = partition(view.count(), begins_by).saturating_sub(1);
+        let done = from > to || view.count() == 0;
+        Ok(Self { view, next: from, to, segment, cursor: None, done })
+    }
+
+    fn advance(&mut self) -> Result<Option<FrameView>, ReadError> {
+        while self.next <= self.to {
+            let Some((segment, end)) = self.view.segment(self.segment) else { break };
+            // a segment may begin higher than the one before it ended: those positions were given up
+            self.next = self.next.max(segment.first_index());
+            if self.next > self.to {
+                break;
+            }
+            let at_start = || Cursor::new(Arc::clone(segment), segment.offset_before(self.next), end);
+            let cursor = match &mut self.cursor {
+                Some(cursor) => cursor,
+                none => none.insert(at_start().map_err(|e| self.view.gone(e))?),
+            };
+            match cursor.next_entry(self.next)? {
+                Some(frame) => {
+                    self.next = frame.header.index.next();
+                    return Ok(Some(frame));
+                }
+                None if segment.facts(|facts| facts.last.is_some_and(|last| last.index >= self.next.min(self.to))) => {
+                    let what = "the segment ends before its last entry";
+                    return Err(ReadError::Corrupt { segment: segment.number(), offset: end, what });
+                }
+                None => (self.segment, self.cursor) = (self.segment + 1, None),
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl LogView {
+    /// A segment whose file is not there any more was trimmed after this view was taken.
+    fn gone(&self, error: ReadError) -> ReadError {
+        match error {
+            ReadError::Io(e) if e.kind() == io::ErrorKind::NotFound => ReadError::Trimmed { first: self.first_index().next() },
+            other => other,
+        }
+    }
+}
+
+impl Iterator for FrameIter {
+    type Item = Result<FrameView, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.done {
+            return None;
+        }
+        let item = self.advance().transpose();
+        self.done = !matches!(item, Some(Ok(_)));
+        item
+    }
+}
+
+/// How many of 0..count satisfy a monotone predicate.
+fn partition(count: usize, holds: impl Fn(usize) -> bool) -> usize {
+    let (mut low, mut high) = (0, count);
+    while low < high {
+        let middle = low.midpoint(high);
+        if holds(middle) { low = middle + 1 } else { high = middle }
+    }
+    low
+}
+
+/// Bytes of a segment from `start` on.
+struct Window {
+    start: u64,
+    bytes: SharedBytes,
+}
+
+impl Window {
+    fn get(&self, offset: u64, len: u64) -> Option<SharedBytes> {
+        let from = usize::try_from(offset.checked_sub(self.start)?).ok()?;
+        self.bytes.slice(from..from.checked_add(usize::try_from(len).ok()?)?)
+    }
+}
+
+/// Walks the frames of one segment.
+pub(crate) struct Cursor {
+    segment: Arc<Segment>,
+    source: Source,
+    window: Option<Window>,
+    offset: u64,
+    end: u64,
+}
+
+impl Cursor {
+    pub(crate) fn new(segment: Arc<Segment>, offset: u64, end: u64) -> Result<Self, ReadError> {
+        let source = segment.source()?;
+        Ok(Self { segment, source, window: None, offset, end })
+    }
+
+    /// The next entry that has at least this index; `None` at the end of the segment.
+    fn next_entry(&mut self, from: LogIndex) -> Result<Option<FrameView>, ReadError> {
+        while self.offset < self.end {
+            let header = self.header()?;
+            if header.kind.takes_index() && header.index >= from {
+                if header.index > from {
+                    return Err(self.corrupt("an entry is missing before this one"));
+                }
+                return self.frame(header).map(Some);
+            }
+            self.skip(&header)?;
+        }
+        Ok(None)
+    }
+
+    fn frame(&mut self, header: FrameHeader) -> Result<FrameView, ReadError> {
+        let payload = self.bytes(self.offset + HEADER_BYTES as u64, u64::from(header.payload_len))?;
+        if !header.payload_is_good(&payload) {
+            return Err(self.corrupt("payload checksum differs"));
+        }
+        let len = u32::try_from(header.frame_bytes()).unwrap_or(u32::MAX);
+        let loc = FrameLoc { segment: self.segment.number(), offset: self.offset, len };
+        self.skip(&header)?;
+        Ok(FrameView { header, loc, payload })
+    }
+
+    fn header(&mut self) -> Result<FrameHeader, ReadError> {
+        let bytes = self.bytes(self.offset, HEADER_BYTES as u64)?;
+        let header = FrameHeader::decode(&bytes).map_err(|fault| self.corrupt(fault_text(fault)))?;
+        if header.log_id != self.segment.log_id() || header.segment != self.segment.number() {
+            return Err(self.corrupt("a frame of another segment"));
+        }
+        Ok(header)
+    }
+
+    fn skip(&mut self, header: &FrameHeader) -> Result<(), ReadError> {
+        let next = self.offset + header.frame_bytes() as u64;
+        if next > block_up(self.end) {
+            return Err(self.corrupt("a frame reaches behind the segment's end"));
+        }
+        self.offset = if header.has(FLAG_LAST) { block_up(next) } else { next };
+        Ok(())
+    }
+
+    fn bytes(&mut self, offset: u64, len: u64) -> Result<SharedBytes, ReadError> {
+        if offset + len > self.end {
+            return Err(self.corrupt("a frame reaches behind the segment's end"));
+        }
+        if let Some(bytes) = self.window.as_ref().and_then(|w| w.get(offset, len)) {
+            return Ok(bytes);
+        }
+        let window = self.load(offset, len)?;
+        let bytes = window.get(offset, len);
+        self.window = Some(window);
+        bytes.ok_or_else(|| self.corrupt("the file ends inside a frame"))
+    }
+
+    fn load(&self, offset: u64, len: u64) -> Result<Window, ReadError> {
+        let file = match &self.source {
+            Source::Mapped(bytes) => return Ok(Window { start: 0, bytes: bytes.clone() }),
+            Source::File(file) => file,
+        };
+        let start = offset - offset % BLOCK_BYTES as u64;
+        let wanted = (offset + len - start).max(CHUNK_BYTES).min(self.end - start);
+        let mut buf = AlignedBuf::zeroed(usize::try_from(wanted).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?);
+        let read = file.read_at(start, &mut buf)?;
+        buf.set_len(read);
+        Ok(Window { start, bytes: SharedBytes::new(Arc::new(buf)) })
+    }
+
+    fn corrupt(&self, what: &'static str) -> ReadError {
+        ReadError::Corrupt { segment: self.segment.number(), offset: self.offset, what }
+    }
+}
+
+pub(crate) fn read_frame(segment: &Arc<Segment>, loc: FrameLoc, end: u64) -> Result<FrameView, ReadError> {
+    let mut cursor = Cursor::new(Arc::clone(segment), loc.offset, end)?;
+    let header = cursor.header()?;
+    cursor.frame(header)
+}
+
+fn fault_text(fault: HeaderFault) -> &'static str {
+    match fault {
+        HeaderFault::Nothing => "no frame where one must be",
+        HeaderFault::Magic => "no frame starts here",
+        HeaderFault::Checksum => "header checksum differs",
+        HeaderFault::Version(_) => "a frame version that this program does not read",
+        HeaderFault::Field => "header has an impossible field",
+    }
+}

@@ -1,0 +1,253 @@
+//! The real disk. Writes go past the page cache where the file system takes it (a long buffered run slows down from
+//! first-touch page cache); reads have a file descriptor of their own, buffered and without read-ahead, so that they never
+//! bring a page into the cache that is still to be written directly.
+
+use crate::disk::{Access, Disk, DiskFile};
+use crate::frame::BLOCK_BYTES;
+use crate::map::map_sealed;
+use rustix::fs::{Advice, OFlags, SeekFrom, fadvise, fcntl_getfl, fcntl_setfl};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use strandline_event::SharedBytes;
+
+/// Files of the operating system.
+#[derive(Clone, Copy, Debug)]
+pub struct RealDisk {
+    direct: bool,
+}
+
+impl Default for RealDisk {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl RealDisk {
+    /// Direct writes where the file system takes them.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { direct: true }
+    }
+
+    /// Buffered writes always.
+    #[must_use]
+    pub const fn buffered() -> Self {
+        Self { direct: false }
+    }
+
+    fn open_with(self, path: &Path, options: &OpenOptions) -> io::Result<(File, bool)> {
+        if self.direct {
+            let flags = OFlags::DIRECT.bits().cast_signed();
+            match options.clone().custom_flags(flags).open(path) {
+                // the file system does not take direct writes
+                Err(e) if e.kind() == io::ErrorKind::InvalidInput => {}
+                other => return other.map(|file| (file, true)),
+            }
+        }
+        options.open(path).map(|file| (file, false))
+    }
+
+    fn with_reader(path: &Path, write: Option<(File, bool)>) -> io::Result<Arc<dyn DiskFile>> {
+        let read = File::open(path)?;
+        // advice only: the log's frames are found by offset
+        let _ = fadvise(&read, 0, None, Advice::Random);
+        let direct = AtomicBool::new(write.as_ref().is_some_and(|w| w.1));
+        Ok(Arc::new(RealFile { read, write: write.map(|w| w.0), direct }))
+    }
+}
+
+impl Disk for RealDisk {
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        if dir.as_os_str().is_empty() || dir.is_dir() {
+            return Ok(());
+        }
+        let above = dir.parent().unwrap_or(Path::new("/"));
+        self.create_dir_all(above)?;
+        match std::fs::create_dir(dir) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+            _ => {}
+        }
+        self.sync_dir(if above.as_os_str().is_empty() { Path::new(".") } else { above })
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(dir)? {
+            let entry = entry?;
+            // a name that is no UTF-8 is none of ours
+            if let (true, Ok(name)) = (entry.file_type()?.is_file(), entry.file_name().into_string()) {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    fn list_dirs(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(dir)? {
+            let entry = entry?;
+            if let (true, Ok(name)) = (entry.file_type()?.is_dir(), entry.file_name().into_string()) {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        // create first without O_DIRECT: a file system that refuses the flag may leave the new file behind
+        drop(OpenOptions::new().write(true).create_new(true).open(path)?);
+        self.open(path, Access::ReadWrite)
+    }
+
+    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn DiskFile>> {
+        let write = match access {
+            Access::Read => None,
+            Access::ReadWrite => Some(self.open_with(path, OpenOptions::new().write(true))?),
+        };
+        Self::with_reader(path, write)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the Disk trait; its callers sync file and folder")]
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_file(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        File::open(dir)?.sync_all()
+    }
+
+    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(path)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+}
+
+struct RealFile {
+    read: File,
+    write: Option<File>,
+    direct: AtomicBool,
+}
+
+impl RealFile {
+    fn writer(&self) -> io::Result<&File> {
+        self.write.as_ref().ok_or_else(|| io::ErrorKind::PermissionDenied.into())
+    }
+
+    /// Some file systems take O_DIRECT at open and refuse the first write: go on buffered.
+    fn go_buffered(&self, file: &File) -> io::Result<()> {
+        let flags = fcntl_getfl(file)?;
+        fcntl_setfl(file, flags.difference(OFlags::DIRECT))?;
+        self.direct.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl DiskFile for RealFile {
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let file = self.writer()?;
+        let mut done = 0;
+        while done < data.len() {
+            match file.write_at(&data[done..], offset + done as u64) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                // a short direct write goes on at a whole block
+                Ok(n) if self.is_direct() && n < data.len() - done => {
+                    let whole = n - n % BLOCK_BYTES;
+                    if whole == 0 {
+                        return Err(io::ErrorKind::WriteZero.into());
+                    }
+                    done += whole;
+                }
+                Ok(n) => done += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::InvalidInput && self.is_direct() => self.go_buffered(file)?,
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let mut done = 0;
+        while done < buf.len() {
+            match self.read.read_at(&mut buf[done..], offset + done as u64) {
+                Ok(0) => break,
+                Ok(n) => done += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(done)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.writer()?.sync_data()
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.writer()?.set_len(len)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.read.metadata()?.len())
+    }
+
+    fn next_data(&self, offset: u64) -> io::Result<Option<u64>> {
+        match rustix::fs::seek(&self.read, SeekFrom::Data(offset)) {
+            Ok(at) => Ok(Some(at)),
+            Err(rustix::io::Errno::NXIO) => Ok(None),
+            // a file system that cannot tell: everything may be data
+            Err(rustix::io::Errno::INVAL) => Ok((offset < self.len()?).then_some(offset)),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    fn map(&self) -> io::Result<SharedBytes> {
+        map_sealed(&self.read)
+    }
+
+    fn is_direct(&self) -> bool {
+        self.direct.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buffer::AlignedBuf;
+
+    #[test]
+    fn writes_reads_maps_and_finds_data() {
+        for disk in [RealDisk::new(), RealDisk::buffered()] {
+            let dir = tempfile::tempdir().unwrap();
+            let folder = dir.path().join("a/b");
+            disk.create_dir_all(&folder).unwrap();
+            let path = folder.join("x");
+            let file = disk.create(&path).unwrap();
+            assert!(disk.create(&path).is_err());
+            file.set_len(1 << 20).unwrap();
+            let mut buf = AlignedBuf::zeroed(8192);
+            buf.fill(5);
+            file.write_at(65536, &buf).unwrap();
+            file.sync_data().unwrap();
+            disk.sync_dir(&folder).unwrap();
+            assert!(file.next_data(0).unwrap().is_some_and(|at| at <= 65536));
+            let mut out = [0; 100];
+            assert_eq!(file.read_at(65536, &mut out).unwrap(), 100);
+            assert_eq!(out, [5; 100]);
+            file.set_len(65536 + 4096).unwrap();
+            let map = file.map().unwrap();
+            assert_eq!(disk.list(&folder).unwrap(), ["x"]);
+            disk.remove(&path).unwrap();
+            assert_eq!((map.len(), map[65536]), (69632, 5));
+            assert!(disk.free_bytes(&folder).unwrap() > 0);
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! From a folder to a log: which segments belong to it, where it ends, what is damaged.
+//!
+//! It reads only. `open` carries out what this decides; `verify` only prints it.
+//!
+//! ```text
+//!  files by number -> State of each -> chain (each State names the segment before, and its end) -> scan -> decide
+//! ```
+
+use crate::decide::{Decision, Facts as Place, Mark, decide};
+use crate::disk::{Access, Disk, DiskFile};
+use crate::frame::FrameHeader;
+use crate::names::{SPARE_NAME, SegmentPattern};
+use crate::num::{GroupNo, LogId, SegmentNo};
+use crate::scan::{Progress, Scan, Scanner, Stop};
+use crate::segment::Facts;
+use crate::state::{Before, State};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use strandline_event::{LogIndex, Micros};
+
+/// The end of the log was torn and left out; nothing acknowledged was.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Cut {
+    /// Segment.
+    pub segment: SegmentNo,
+    /// Where the log ends now.
+    pub offset: u64,
+    /// What stood there.
+    pub what: String,
+}
+
+/// Damage to what was acknowledged (or may have been).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Corrupt {
+    /// Segment.
+    pub segment: SegmentNo,
+    /// Offset in its file.
+    pub offset: u64,
+    /// What is wrong.
+    pub what: String,
+}
+
+/// What recovery found.
+#[derive(Clone, Debug, Default)]
+pub struct Recovered {
+    /// The last entry, if the log has one.
+    pub last: Option<LogId>,
+    /// Time of that entry; `Micros::MIN` without one.
+    pub last_time: Micros,
+    /// Vote, membership, committed, purged as of the end; `None` if there is no log.
+    pub state: Option<State>,
+    /// Segments that belong to the log, ascending.
+    pub segments: Vec<SegmentNo>,
+    /// A torn end that was left out.
+    pub cut: Option<Cut>,
+    /// Damage: the log opens for reading only.
+    pub corrupt: Vec<Corrupt>,
+    /// The log was closed in order.
+    pub clean_stop: bool,
+}
+
+impl Recovered {
+    /// Index of the last entry; `ZERO` if there is none.
+    #[must_use]
+    pub fn last_index(&self) -> LogIndex {
+        self.last.map_or(LogIndex::ZERO, |id| id.index)
+    }
+}
+
+/// A segment that belongs to the log.
+pub(crate) struct Kept {
+    pub(crate) number: SegmentNo,
+    pub(crate) path: PathBuf,
+    pub(crate) first_index: LogIndex,
+    pub(crate) facts: Facts,
+    pub(crate) file: Arc<dyn DiskFile>,
+}
+
+/// Everything that opening needs.
+pub(crate) struct Recovery {
+    pub(crate) report: Recovered,
+    pub(crate) log_id: Option<u64>,
+    pub(crate) kept: Vec<Kept>,
+    /// Files that hold nothing of the log: spares, segments that were never acknowledged, leftovers of a trim.
+    pub(crate) leftovers: Vec<PathBuf>,
+    pub(crate) next_segment: SegmentNo,
+    pub(crate) next_group: GroupNo,
+    pub(crate) next_index: LogIndex,
+}
+
+/// How to recover.
+#[derive(Clone, Copy)]
+pub(crate) struct Mode {
+    /// Sync the last segment before it is judged: what is only in the page cache must not be built upon.
+    pub(crate) write: bool,
+    /// Segments wholly below this are not read again.
+    pub(crate) check_from: LogIndex,
+}
+
+struct Found {
+    number: SegmentNo,
+    path: PathBuf,
+    file: Arc<dyn DiskFile>,
+    head: Option<(FrameHeader, State)>,
+}
+
+pub(crate) fn recover(disk: &dyn Disk, dir: &Path, pattern: &SegmentPattern, mode: Mode) -> io::Result<Recovery> {
+    let mut out = Recovery {
+        report: Recovered { last_time: Micros::MIN, ..Recovered::default() },
+        log_id: None,
+        kept: Vec::new(),
+        leftovers: Vec::new(),
+        next_segment: SegmentNo::FIRST,
+        next_group: GroupNo::FIRST,
+        next_index: LogIndex::ZERO,
+    };
+    let files = find(disk, dir, pattern, mode, &mut out)?;
+    out.next_segment = files.last().map_or(SegmentNo::FIRST, |f| f.number.next());
+    let Some(tip) = files.iter().rposition(|f| f.head.is_some()) else {
+        // only births that were never acknowledged, or damage
+        never_begun(&files, &mut out)?;
+        return Ok(out);
+    };
+    never_begun(&files[tip + 1..], &mut out)?;
+    if mode.write {
+        files[tip].file.sync_data()?;
+    }
+    let end = Scanner::new(&*files[tip].file, files[tip].number)?.run(None, |_, _| {});
+    let purged = end.progress.state.as_ref().and_then(|state| state.purged);
+    let chain = chain(&files[..=tip], purged, &mut out);
+    for pair in chain.windows(2) {
+        let facts = older(pair[0], pair[1], mode, &mut out)?;
+        keep(pair[0], facts, &mut out);
+    }
+    let facts = tail(&files[tip], end, &mut out);
+    keep(&files[tip], facts, &mut out);
+    Ok(out)
+}
+
+/// Segments by number. A file that is none of ours is left alone, unless frames stand in it.
+fn find(disk: &dyn Disk, dir: &Path, pattern: &SegmentPattern, mode: Mode, out: &mut Recovery) -> io::Result<Vec<Found>> {
+    let mut names: Vec<_> = disk.list(dir)?.into_iter().map(|name| (pattern.parse_name(&name), name)).collect();
+    names.sort();
+    let mut files: Vec<Found> = Vec::new();
+    for (number, name) in names {
+        let path = dir.join(&name);
+        let Some(number) = number else {
+            if name == SPARE_NAME {
+                out.leftovers.push(path);
+            } else if let Some(header) = foreign(disk, &path) {
+                let what = format!("{name} holds frames, but wal.segment_pattern does not make this name");
+                out.report.corrupt.push(Corrupt { segment: header.segment, offset: 0, what });
+            }
+            continue;
+        };
+        if files.last().is_some_and(|f| f.number == number) {
+            let what = format!("{name} has the number of another segment");
+            out.report.corrupt.push(Corrupt { segment: number, offset: 0, what });
+            continue;
+        }
+        let file = disk.open(&path, if mode.write { Access::ReadWrite } else { Access::Read })?;
+        let head = match Scanner::new(&*file, number).and_then(Scanner::first) {
+            Ok(head) => head,
+            Err(e) => {
+                out.report.corrupt.push(Corrupt { segment: number, offset: 0, what: format!("cannot be read: {e}") });
+                None
+            }
+        };
+        files.push(Found { number, path, file, head });
+    }
+    Ok(files)
+}
+
+fn foreign(disk: &dyn Disk, path: &Path) -> Option<FrameHeader> {
+    let file = disk.open(path, Access::Read).ok()?;
+    let mut bytes = [0; crate::frame::HEADER_BYTES];
+    file.read_at(0, &mut bytes).ok()?;
+    FrameHeader::decode(&bytes).ok()
+}
+
+/// Segments behind the last one that has a good State: their first group was in flight, unless the bytes say otherwise.
+fn never_begun(files: &[Found], out: &mut Recovery) -> io::Result<()> {
+    for found in files {
+        let scan = Scanner::new(&*found.file, found.number)?.run(None, |_, _| {});
+        out.next_group = out.next_group.max(scan.max_group.next());
+        match judge(&scan, true) {
+            (Decision::Corrupt, Some(corrupt)) => {
+                out.report.corrupt.push(Corrupt { segment: found.number, ..corrupt });
+            }
+            _ => out.leftovers.push(found.path.clone()),
+        }
+    }
+    Ok(())
+}
+
+/// Walks from the last segment to the first, as each State names the one before.
+fn chain<'a>(files: &'a [Found], purged: Option<LogId>, out: &mut Recovery) -> Vec<&'a Found> {
+    let mut chain: Vec<&Found> = Vec::new();
+    let mut next = files.last();
+    while let Some(found) = next {
+        chain.push(found);
+        let Some((header, state)) = &found.head else { break };
+        next = None;
+        let Some(before) = state.before else { break };
+        let there = files.iter().find(|f| f.number == before.segment);
+        let trimmed = purged.is_some_and(|purged| header.index <= purged.index.next());
+        match there {
+            Some(f) if f.head.is_some() => next = Some(f),
+            // a leftover of a trim may be half gone
+            _ if trimmed => {}
+            Some(f) => {
+                let what = "the segment does not start with a good state frame".to_owned();
+                out.report.corrupt.push(Corrupt { segment: f.number, offset: 0, what });
+            }
+            None => {
+                let what = "the segment is missing".to_owned();
+                out.report.corrupt.push(Corrupt { segment: before.segment, offset: 0, what });
+            }
+        }
+    }
+    chain.reverse();
+    let is_chained = |f: &Found| chain.iter().any(|c| c.number == f.number);
+    for found in files.iter().filter(|f| !is_chained(f)) {
+        let unknown = found.head.is_some() && chain.first().is_some_and(|first| found.number > first.number);
+        if unknown {
+            let what = "the segment is not the one before any other".to_owned();
+            out.report.corrupt.push(Corrupt { segment: found.number, offset: 0, what });
+        } else if out.report.corrupt.is_empty() {
+            out.leftovers.push(found.path.clone());
+        }
+    }
+    chain
+}
+
+fn keep(found: &Found, facts: Facts, out: &mut Recovery) {
+    let Some((header, _)) = &found.head else { return };
+    if out.log_id.is_some_and(|id| id != header.log_id) {
+        let what = "a segment of another log".to_owned();
+        out.report.corrupt.push(Corrupt { segment: found.number, offset: 0, what });
+    }
+    out.log_id = Some(header.log_id);
+    out.report.segments.push(found.number);
+    let file = Arc::clone(&found.file);
+    let (path, first_index) = (found.path.clone(), header.index);
+    out.kept.push(Kept { number: found.number, path, first_index, facts, file });
+}
+
+/// A segment that has one after it: it must be whole up to the end that the next one states. The next one may go on at a
+/// higher index than this one ended, and says both: positions that were given up.
+fn older(found: &Found, next: &Found, mode: Mode, out: &mut Recovery) -> io::Result<Facts> {
+    let (Some((header, _)), Some((next_header, next_state))) = (&found.head, &next.head) else {
+        return Ok(Facts::empty());
+    };
+    let Some(before) = next_state.before else { return Ok(Facts::empty()) };
+    if before.last.is_none_or(|last| last.index < mode.check_from) {
+        let last = before.last.filter(|last| last.index >= header.index);
+        return Ok(Facts { end: before.end, last, last_time: before.last_time, ..Facts::empty() });
+    }
+    let mut scan = Scanner::new(&*found.file, found.number)?.run(Some(before.end), |_, _| {});
+    let (progress, last) = (&scan.progress, scan.progress.last);
+    let goes_on = next_header.index >= progress.next_index && (last.is_none() || last == before.last);
+    if let (_, Some(corrupt)) = judge(&scan, false) {
+        out.report.corrupt.push(Corrupt { segment: found.number, ..corrupt });
+        scan.facts.end = before.end;
+    } else if progress.end != before.end || !goes_on {
+        let what = "the next segment does not go on where this one ends".to_owned();
+        out.report.corrupt.push(Corrupt { segment: found.number, offset: progress.end, what });
+    }
+    Ok(scan.facts)
+}
+
+/// The last segment: where it ends, and what the log is as of there.
+fn tail(found: &Found, mut scan: Scan, out: &mut Recovery) -> Facts {
+    out.next_group = out.next_group.max(scan.max_group.next());
+    match judge(&scan, true) {
+        (Decision::Corrupt, Some(corrupt)) => {
+            out.report.corrupt.push(Corrupt { segment: found.number, ..corrupt });
+        }
+        (Decision::Cut, Some(place)) => {
+            out.report.cut = Some(Cut { segment: found.number, offset: scan.progress.end, what: place.what });
+        }
+        _ => {}
+    }
+    if let Some((group, before)) = scan.unproven.take()
+        && out.report.corrupt.is_empty()
+        && group >= scan.synced_below
+    {
+        let what = format!("group {group} has no checksum and nothing proves it");
+        out.report.cut = Some(Cut { segment: found.number, offset: before.end, what });
+        roll_back(&mut scan, before);
+    }
+    let progress = scan.progress;
+    let before = found.head.as_ref().and_then(|(_, state)| state.before);
+    out.next_index = progress.next_index;
+    out.report.last = progress.last.or_else(|| before.and_then(|b| b.last));
+    out.report.last_time = if progress.last.is_some() { progress.last_time } else { before.map_or(Micros::MIN, |b| b.last_time) };
+    out.report.clean_stop = progress.clean_stop && out.report.cut.is_none();
+    out.report.state = progress.state;
+    scan.facts
+}
+
+fn roll_back(scan: &mut Scan, before: Progress) {
+    scan.facts.end = before.end;
+    scan.facts.sparse.retain(|(_, offset)| *offset < before.end);
+    scan.facts.last = before.last;
+    scan.facts.last_time = before.last_time;
+    scan.progress = before;
+}
+
+/// The decision about where a scan stopped, with the place for the report.
+fn judge(scan: &Scan, last_segment: bool) -> (Decision, Option<Corrupt>) {
+    let corrupt = |offset, what| Corrupt { segment: SegmentNo(0), offset, what };
+    match &scan.stop {
+        Stop::AtLimit => (Decision::End, None),
+        Stop::Unreadable { offset, error } => {
+            (Decision::Corrupt, Some(corrupt(*offset, format!("cannot be read: {error}"))))
+        }
+        Stop::Place(place) => {
+            let mark = if place.group < scan.synced_below { Mark::Below } else { Mark::AtOrAbove };
+            // the group of a bad first frame may be unknown: then only what is behind it can speak
+            let unknown = place.group == GroupNo(0);
+            let facts = Place {
+                found: place.found,
+                place: place.place,
+                mark: if unknown { Mark::AtOrAbove } else { mark },
+                behind: place.behind,
+                last_segment,
+            };
+            let decision = decide(facts);
+            let place = (decision != Decision::End).then(|| corrupt(place.offset, place.what.clone()));
+            (decision, place)
+        }
+    }
+}

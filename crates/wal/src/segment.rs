@@ -1,0 +1,164 @@
+//! One segment as its readers see it: facts that grow while it is written, then never change.
+//!
+//! Invariant: the bytes are mapped only when the segment is sealed, and it is sealed only after it was truncated.
+
+use crate::disk::{Access, Disk, DiskFile};
+use crate::num::{LogId, SegmentNo};
+use parking_lot::RwLock;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use strandline_event::{LogIndex, Micros, SharedBytes};
+
+/// Bytes between two marks of a segment's sparse index.
+const SPARSE_STEP_BYTES: u64 = 64 << 10;
+
+/// A segment file.
+pub struct Segment {
+    number: SegmentNo,
+    log_id: u64,
+    first_index: LogIndex,
+    path: PathBuf,
+    disk: Arc<dyn Disk>,
+    facts: RwLock<Facts>,
+    handle: RwLock<Handle>,
+}
+
+/// What is known of a segment's contents.
+#[derive(Clone, Debug)]
+pub(crate) struct Facts {
+    /// Where the acknowledged bytes end.
+    pub(crate) end: u64,
+    /// Last entry in it.
+    pub(crate) last: Option<LogId>,
+    /// Time of its last entry, `Micros::MIN` without one.
+    pub(crate) last_time: Micros,
+    /// Truncated, never written again.
+    pub(crate) sealed: bool,
+    /// (index of the next entry, offset of a group), ascending.
+    pub(crate) sparse: Vec<(LogIndex, u64)>,
+}
+
+impl Facts {
+    pub(crate) const fn empty() -> Self {
+        Self { end: 0, last: None, last_time: Micros::MIN, sealed: false, sparse: Vec::new() }
+    }
+
+    /// Remembers where a group starts, if it is far enough from the last one remembered.
+    pub(crate) fn mark(&mut self, next_index: LogIndex, offset: u64) {
+        if self.sparse.last().is_none_or(|(_, last)| offset >= last + SPARSE_STEP_BYTES) {
+            self.sparse.push((next_index, offset));
+        }
+    }
+}
+
+#[derive(Clone)]
+enum Handle {
+    Closed,
+    Open(Arc<dyn DiskFile>),
+    Mapped(SharedBytes),
+}
+
+/// Where a segment's bytes come from.
+#[derive(Clone)]
+pub(crate) enum Source {
+    /// Read with `read_at`: the segment may still be written.
+    File(Arc<dyn DiskFile>),
+    /// The whole sealed file.
+    Mapped(SharedBytes),
+}
+
+impl Segment {
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        path: PathBuf,
+        number: SegmentNo,
+        log_id: u64,
+        first_index: LogIndex,
+        facts: Facts,
+    ) -> Self {
+        let (facts, handle) = (RwLock::new(facts), RwLock::new(Handle::Closed));
+        Self { number, log_id, first_index, path, disk, facts, handle }
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn number(&self) -> SegmentNo {
+        self.number
+    }
+
+    /// The birth number of its log.
+    #[must_use]
+    pub fn log_id(&self) -> u64 {
+        self.log_id
+    }
+
+    /// Index that the first entry in it has, or would have.
+    #[must_use]
+    pub fn first_index(&self) -> LogIndex {
+        self.first_index
+    }
+
+    /// Its file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its file's name.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+
+    pub(crate) fn facts<T>(&self, read: impl FnOnce(&Facts) -> T) -> T {
+        read(&self.facts.read())
+    }
+
+    pub(crate) fn update(&self, write: impl FnOnce(&mut Facts)) {
+        write(&mut self.facts.write());
+    }
+
+    pub(crate) fn set_file(&self, file: Arc<dyn DiskFile>) {
+        *self.handle.write() = Handle::Open(file);
+    }
+
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.facts.read().sealed
+    }
+
+    /// Offset of a place at or before the entry, from which frames are read forward.
+    pub(crate) fn offset_before(&self, index: LogIndex) -> u64 {
+        let facts = self.facts.read();
+        let after = facts.sparse.partition_point(|(first, _)| *first <= index);
+        after.checked_sub(1).map_or(0, |i| facts.sparse[i].1)
+    }
+
+    /// The bytes; opens and maps on first use.
+    pub(crate) fn source(&self) -> io::Result<Source> {
+        let sealed = self.is_sealed();
+        let handle = self.handle.read().clone();
+        let file = match handle {
+            Handle::Mapped(bytes) => return Ok(Source::Mapped(bytes)),
+            Handle::Open(file) => file,
+            Handle::Closed => self.disk.open(&self.path, Access::Read)?,
+        };
+        // two readers may both come here: the later one's map replaces the earlier one's, which lives as long as it is used
+        if sealed {
+            let bytes = file.map()?;
+            *self.handle.write() = Handle::Mapped(bytes.clone());
+            return Ok(Source::Mapped(bytes));
+        }
+        let mut handle = self.handle.write();
+        if matches!(*handle, Handle::Closed) {
+            *handle = Handle::Open(Arc::clone(&file));
+        }
+        Ok(Source::File(file))
+    }
+}
+
+impl std::fmt::Debug for Segment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Segment({}, from {})", self.number, self.first_index)
+    }
+}

@@ -1,0 +1,167 @@
+//! The payload of a State frame: what a segment must know of the log before it, so that older segments may go.
+
+use crate::membership::Membership;
+use crate::num::{LogId, SegmentNo, Vote};
+use crate::wire::{Take, put_log_id, put_maybe_log_id, put_text, put_vote};
+use strandline_event::Micros;
+
+/// The segment before this one, and where it ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Before {
+    /// Its number.
+    pub segment: SegmentNo,
+    /// Offset in bytes where its valid bytes end.
+    pub end: u64,
+    /// The last entry of the log before this segment.
+    pub last: Option<LogId>,
+    /// When that entry was taken; `Micros::MIN` if there is none.
+    pub last_time: Micros,
+}
+
+/// A log's state at the start of a segment.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct State {
+    /// The node that this log belongs to.
+    pub node: u64,
+    /// Bucket of the stream type.
+    pub bucket: u32,
+    /// Stream type.
+    pub stream_type: String,
+    /// The last vote.
+    pub vote: Vote,
+    /// The last entry known to be committed.
+    pub committed: Option<LogId>,
+    /// The last entry that trimming may have removed.
+    pub purged: Option<LogId>,
+    /// Entry that set the membership.
+    pub membership_id: LogId,
+    /// The membership.
+    pub membership: Membership,
+    /// The segment before.
+    pub before: Option<Before>,
+}
+
+impl State {
+    /// The payload bytes (FORMAT.md section 5).
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(320);
+        out.extend_from_slice(&self.node.to_le_bytes());
+        out.extend_from_slice(&self.bucket.to_le_bytes());
+        put_text(&mut out, &self.stream_type);
+        put_vote(&mut out, self.vote);
+        put_maybe_log_id(&mut out, self.committed);
+        put_maybe_log_id(&mut out, self.purged);
+        out.extend_from_slice(&[0; 8]);
+        put_log_id(&mut out, self.membership_id);
+        let membership = self.membership.encode();
+        out.extend_from_slice(&u32::try_from(membership.len()).unwrap_or(u32::MAX).to_le_bytes());
+        out.extend_from_slice(&membership);
+        put_before(&mut out, self.before);
+        out
+    }
+
+    /// An upper bound of the payload's bytes, without encoding it.
+    pub(crate) fn encoded_len_max(&self) -> usize {
+        let voters: usize = self.membership.voters.iter().map(|set| 2 + 8 * set.len()).sum();
+        let nodes: usize = self.membership.nodes.iter().map(|(_, address)| 10 + address.len()).sum();
+        256 + self.stream_type.len() + voters + nodes
+    }
+
+    /// Reads the payload; `None` if it is not one.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut take = Take(bytes);
+        Some(Self {
+            node: take.u64()?,
+            bucket: take.u32()?,
+            stream_type: take.text()?,
+            vote: take.vote()?,
+            committed: take.maybe_log_id()?,
+            purged: take.maybe_log_id()?,
+            membership_id: take.bytes(8).and_then(|_| take.log_id())?,
+            membership: {
+                let len = usize::try_from(take.u32()?).ok()?;
+                Membership::decode(take.bytes(len)?)?
+            },
+            before: take_before(&mut take)?,
+        })
+    }
+}
+
+fn put_before(out: &mut Vec<u8>, before: Option<Before>) {
+    out.push(u8::from(before.is_some()));
+    let before = before.unwrap_or(Before { segment: SegmentNo(0), end: 0, last: None, last_time: Micros::MIN });
+    out.extend_from_slice(&before.segment.0.to_le_bytes());
+    out.extend_from_slice(&before.end.to_le_bytes());
+    put_maybe_log_id(out, before.last);
+    out.extend_from_slice(&before.last_time.0.to_le_bytes());
+}
+
+fn take_before(take: &mut Take<'_>) -> Option<Option<Before>> {
+    let there = take.flag()?;
+    let before = Before {
+        segment: SegmentNo(take.u64()?),
+        end: take.u64()?,
+        last: take.maybe_log_id()?,
+        last_time: Micros(take.i64()?),
+    };
+    Some(there.then_some(before))
+}
+
+/// The payload of a Vote frame.
+#[must_use]
+pub fn encode_vote(vote: Vote) -> Vec<u8> {
+    let mut out = Vec::with_capacity(17);
+    put_vote(&mut out, vote);
+    out
+}
+
+/// Reads the payload of a Vote frame; `None` if it is not one.
+#[must_use]
+pub fn decode_vote(bytes: &[u8]) -> Option<Vote> {
+    let mut take = Take(bytes);
+    let vote = take.vote()?;
+    take.0.is_empty().then_some(vote)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::num::LeaderId;
+    use strandline_event::LogIndex;
+
+    #[test]
+    fn state_round_trips_and_refuses_what_is_cut() {
+        let id = |index| LogId { leader: LeaderId { term: 3, node: 9 }, index: LogIndex(index) };
+        let before = Before { segment: SegmentNo(4), end: 8192, last: Some(id(77)), last_time: Micros(-5) };
+        for (before, committed, purged) in [(None, None, None), (Some(before), Some(id(77)), Some(id(12)))] {
+            let state = State {
+                node: 9,
+                bucket: 2,
+                stream_type: "Aircraft".into(),
+                vote: Vote { leader: LeaderId { term: 3, node: 9 }, committed: true },
+                committed,
+                purged,
+                membership_id: id(0),
+                membership: Membership::one(9),
+                before,
+            };
+            let bytes = state.encode();
+            assert!(bytes.len() <= state.encoded_len_max());
+            assert_eq!(State::decode(&bytes), Some(state.clone()));
+            for cut in 0..bytes.len() {
+                assert_eq!(State::decode(&bytes[..cut]), None, "cut at {cut}");
+            }
+            let longer = [&bytes[..], &[1, 2, 3]].concat();
+            assert_eq!(State::decode(&longer), Some(state), "later fields are ignored");
+        }
+    }
+
+    #[test]
+    fn vote_round_trips() {
+        let vote = Vote { leader: LeaderId { term: 8, node: 1 }, committed: false };
+        assert_eq!(decode_vote(&encode_vote(vote)), Some(vote));
+        assert_eq!(decode_vote(&[2; 17]), None);
+    }
+}

@@ -1,0 +1,186 @@
+//! Write, crash, recover, in a loop, by seed: everything acknowledged is read back, in order; nothing that was not pushed
+//! appears; the log goes on.
+
+use super::*;
+use crate::crash_disk::{Dice, Faults};
+
+struct History {
+    rig: Rig,
+    dice: Dice,
+    /// Every entry that may be in the log: those acknowledged, then those under way.
+    pushed: Vec<(LogIndex, Vec<u8>)>,
+    acknowledged: usize,
+    /// Entries below are trimmed, or may be.
+    trimmed: LogIndex,
+    next_value: u32,
+}
+
+impl History {
+    fn new(config: LogConfig, seed: u64) -> Self {
+        let (pushed, dice) = (Vec::new(), Dice::new(seed));
+        Self { rig: Rig::new(config), dice, pushed, acknowledged: 0, trimmed: LogIndex::ZERO, next_value: 0 }
+    }
+
+    fn entry(&mut self, writer: &mut LogWriter) {
+        self.next_value += 1;
+        let size = if self.dice.one_in(40) { self.dice.below(90 << 10) } else { self.dice.below(3000) };
+        let mut bytes: Vec<u8> = (0..size).map(|_| self.dice.next() as u8).collect();
+        bytes.extend_from_slice(&self.next_value.to_le_bytes());
+        let index = self.rig.push(writer, &bytes).index;
+        self.pushed.push((index, bytes));
+    }
+
+    /// One life of the process: until the disk fails, or it has done enough.
+    fn live(&mut self, writer: &mut LogWriter) {
+        for _ in 0..self.dice.below(40) {
+            match self.dice.below(12) {
+                0 => drop(writer.seal()),
+                1 if self.trim(writer) => {}
+                2 => {
+                    self.rig.io.background(3);
+                }
+                _ => (0..self.dice.below(6)).for_each(|_| self.entry(writer)),
+            }
+            if !self.dice.one_in(4) && !self.commit(writer) {
+                return;
+            }
+        }
+    }
+
+    fn trim(&mut self, writer: &mut LogWriter) -> bool {
+        let through = LogIndex(self.dice.below(writer.durable().map_or(0, |id| id.index.0) + 1));
+        if writer.trim(through, self.rig.now.plus_us(1), self.rig.now) > 0 {
+            self.trimmed = self.trimmed.max(through);
+        }
+        true
+    }
+
+    fn commit(&mut self, writer: &mut LogWriter) -> bool {
+        let durable = writer.durable();
+        let whole = self.rig.commit(writer);
+        let proven = self.rig.config.checksum || (whole && self.prove(writer));
+        let through = if proven { writer.durable() } else { durable };
+        let acknowledged = self.pushed.iter().take_while(|(index, _)| through.is_some_and(|id| *index <= id.index)).count();
+        self.acknowledged = self.acknowledged.max(acknowledged);
+        whole
+    }
+
+    /// Without checksums a group is only sure when a mark is behind it.
+    fn prove(&self, writer: &mut LogWriter) -> bool {
+        writer.idle_mark(self.rig.now);
+        self.rig.commit(writer)
+    }
+
+    fn check(&mut self, opened: &OpenedLog, about: &str) {
+        assert_eq!(opened.recovered.corrupt, [], "{about}");
+        let found = entries(&opened.view);
+        let first = found.first().map_or(LogIndex(u64::MAX), |e| e.0);
+        let gone = self.pushed.iter().take_while(|e| e.0 < first).count();
+        let all_gone_are_trimmed = self.pushed[..gone.min(self.acknowledged)].iter().all(|e| e.0 <= self.trimmed);
+        assert!(all_gone_are_trimmed, "{about}: acknowledged entries are missing in front");
+        let gone = if found.is_empty() { self.acknowledged } else { gone };
+        assert!(gone + found.len() >= self.acknowledged, "{about}: {} of {}", gone + found.len(), self.acknowledged);
+        assert!(found[..] == self.pushed[gone..gone + found.len()], "{about}: other entries than were pushed");
+        self.pushed.truncate(gone + found.len());
+        self.acknowledged = self.pushed.len();
+    }
+
+    fn run(mut self, about: &str, power: bool) {
+        let mut failures = 0;
+        for life in 0..5 {
+            let about = format!("{about}, life {life}");
+            let mut opened = self.rig.open();
+            self.check(&opened, &about);
+            let mut writer = opened.writer.take().unwrap();
+            let mut faults = Faults::default();
+            match self.dice.below(3) {
+                0 => faults.syncs_until_failure = Some(self.dice.below(40)),
+                1 => faults.writes_until_failure = Some(self.dice.below(40)),
+                _ => {}
+            }
+            self.rig.disk.set_faults(faults);
+            if self.commit(&mut writer) {
+                self.live(&mut writer);
+            }
+            let last_durable = writer.durable();
+            drop((writer, opened));
+            self.rig.io = InlineIo::new(count_fatal(&self.rig.fatal));
+            assert_eq!(self.rig.disk.violations(), [""; 0], "{about}");
+            failures += self.rig.fatal.swap(0, Ordering::SeqCst);
+            if power {
+                self.rig.disk.crash(&mut self.dice);
+            } else {
+                self.rig.disk.set_faults(Faults::default());
+            }
+            let _ = last_durable;
+        }
+        assert!(failures <= 5);
+        let opened = self.rig.open();
+        self.check(&opened, about);
+    }
+}
+
+fn seeds() -> std::ops::Range<u64> {
+    let count = std::env::var("STRANDLINE_CRASH_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(400);
+    0..count
+}
+
+#[test]
+fn what_is_acknowledged_survives_a_power_cut() {
+    for seed in seeds() {
+        History::new(small_config(), seed).run(&format!("seed {seed}"), true);
+    }
+}
+
+#[test]
+fn what_is_acknowledged_survives_a_kill() {
+    for seed in seeds() {
+        History::new(small_config(), seed).run(&format!("seed {seed}"), false);
+    }
+}
+
+#[test]
+fn without_fsync_it_survives_a_kill() {
+    for seed in seeds() {
+        let config = LogConfig { fsync: false, ..small_config() };
+        History::new(config, seed).run(&format!("seed {seed}"), false);
+    }
+}
+
+#[test]
+fn without_fsync_a_power_cut_leaves_a_prefix() {
+    for seed in seeds() {
+        let config = LogConfig { fsync: false, ..small_config() };
+        let mut history = History::new(config, seed);
+        let mut writer = history.rig.writer();
+        history.live(&mut writer);
+        drop(writer);
+        history.rig.io = InlineIo::new(count_fatal(&history.rig.fatal));
+        history.rig.disk.crash(&mut history.dice);
+        // nothing was promised but order
+        history.acknowledged = 0;
+        let opened = history.rig.open();
+        history.check(&opened, &format!("seed {seed}"));
+    }
+}
+
+#[test]
+fn without_checksums_what_is_proven_survives_a_power_cut() {
+    for seed in seeds() {
+        let config = LogConfig { checksum: false, ..small_config() };
+        History::new(config, seed).run(&format!("seed {seed}"), true);
+    }
+}
+
+#[test]
+fn a_failed_sync_is_fatal_and_acknowledges_nothing() {
+    let mut rig = Rig::new(small_config());
+    let mut writer = rig.writer();
+    rig.disk.set_faults(Faults { syncs_until_failure: Some(0), ..Faults::default() });
+    rig.push(&mut writer, b"x");
+    assert!(!rig.commit(&mut writer));
+    assert_eq!(rig.fatal.load(Ordering::SeqCst), 1);
+    assert_eq!(entries(&writer.view()), []);
+    rig.disk.set_faults(Faults::default());
+    assert!(writer.is_in_flight() && writer.take_group().is_none(), "nothing is retried");
+}

@@ -1,0 +1,141 @@
+//! Bytes that rot: never served, never skipped silently.
+
+use super::*;
+use crate::crash_disk::{Dice, Faults};
+use crate::verify::verify_log;
+use proptest::prelude::*;
+
+/// A log of several segments whose last group is proven by a clean stop.
+fn whole_log(checksum: bool) -> (Rig, Vec<(LogIndex, Vec<u8>)>) {
+    let mut rig = Rig::new(LogConfig { checksum, ..small_config() });
+    let mut writer = rig.writer();
+    for i in 0..60u32 {
+        rig.push(&mut writer, &vec![i as u8; (i * 131 % 4000) as usize]);
+        if i % 3 == 0 {
+            rig.commit(&mut writer);
+        }
+    }
+    rig.commit(&mut writer);
+    writer.clean_stop(rig.now);
+    rig.commit(&mut writer);
+    rig.io.background(1000);
+    let wanted = entries(&writer.view());
+    (rig, wanted)
+}
+
+#[test]
+fn a_flipped_bit_anywhere_is_reported_or_harmless() {
+    let mut dice = Dice::new(7);
+    for round in 0..600 {
+        let (mut rig, wanted) = whole_log(true);
+        let paths = segment_paths(&rig.disk);
+        let path = &paths[usize::try_from(dice.below(paths.len() as u64)).unwrap()];
+        let at = dice.below(rig.disk.contents(path).unwrap().len() as u64);
+        rig.disk.flip(path, at, 1 << dice.below(8));
+        let before: Vec<_> = paths.iter().map(|p| rig.disk.contents(p)).collect();
+        let opened = rig.open();
+        if opened.recovered.corrupt.is_empty() {
+            assert!(entries(&opened.view) == wanted, "round {round}: {} at {at}", path.display());
+            continue;
+        }
+        assert!(opened.writer.is_none());
+        let after: Vec<_> = paths.iter().map(|p| rig.disk.contents(p)).collect();
+        assert!(before == after, "a damaged log is not touched");
+        let (findings, _) = verify_log(&rig.disk, &dir(), &rig.config).unwrap();
+        assert!(findings.iter().any(|f| !f.torn_end));
+        let view = opened.view.load();
+        for frame in view.frames(view.first_index(), LogIndex(u64::MAX)).into_iter().flatten().flatten() {
+            if frame.header.kind == FrameKind::Entry {
+                let place = wanted.iter().find(|(index, _)| *index == frame.header.index).unwrap();
+                assert_eq!(place.1[..], frame.payload[..], "a wrong byte was served");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_missing_segment_is_reported() {
+    for lost in 0..2 {
+        let (mut rig, _) = whole_log(true);
+        let paths = segment_paths(&rig.disk);
+        assert!(paths.len() > 2);
+        rig.disk.remove(&paths[lost]).unwrap();
+        let opened = rig.open();
+        assert!(opened.writer.is_none());
+        assert!(opened.recovered.corrupt[0].what.contains("missing"), "{:?}", opened.recovered.corrupt);
+    }
+}
+
+#[test]
+fn frames_under_a_foreign_name_and_doubles_are_reported() {
+    for name in ["old-0000000001.wal", "events-20261123-11-0000000001.wal"] {
+        let (mut rig, _) = whole_log(true);
+        let bytes = rig.disk.contents(&segment_paths(&rig.disk)[0]).unwrap();
+        rig.disk.put(&dir().join(name), &bytes);
+        assert!(rig.open().writer.is_none(), "{name}");
+    }
+    let (mut rig, _) = whole_log(true);
+    rig.disk.put(&dir().join("README.txt"), b"a note");
+    assert!(rig.open().writer.is_some(), "a file without frames is left alone");
+}
+
+#[test]
+fn a_disk_that_does_not_read_is_reported_not_cut() {
+    let (mut rig, _) = whole_log(true);
+    rig.disk.set_faults(Faults { reads_fail: true, ..Faults::default() });
+    assert!(!rig.open().recovered.corrupt.is_empty());
+    rig.disk.set_faults(Faults::default());
+    assert!(rig.open().writer.is_some());
+}
+
+#[test]
+fn an_unknown_version_is_refused_by_name() {
+    let (mut rig, _) = whole_log(true);
+    let path = segment_paths(&rig.disk).pop().unwrap();
+    let mut bytes = rig.disk.contents(&path).unwrap();
+    let last = bytes.chunks(16).rposition(|c| c.starts_with(&frame::MAGIC)).unwrap() * 16;
+    bytes[last + 4] = 2;
+    let crc = crc32c::crc32c(&bytes[last..last + 92]);
+    bytes[last + 92..last + 96].copy_from_slice(&crc.to_le_bytes());
+    rig.disk.put(&path, &bytes);
+    let opened = rig.open();
+    assert!(opened.writer.is_none());
+    assert!(opened.recovered.corrupt[0].what.contains("version 2"), "{:?}", opened.recovered.corrupt);
+}
+
+#[test]
+fn without_checksums_an_unclean_stop_cuts_the_last_group_only() {
+    let mut rig = Rig::new(LogConfig { checksum: false, ..small_config() });
+    let mut writer = rig.writer();
+    for text in ["a", "b", "c"] {
+        rig.push(&mut writer, text.as_bytes());
+        rig.commit(&mut writer);
+    }
+    let opened = rig.open();
+    assert!(opened.recovered.cut.is_some());
+    assert_eq!(entries(&opened.view).len(), 2);
+    let (rig, wanted) = whole_log(false);
+    let mut rig = rig;
+    assert!(entries(&rig.open().view) == wanted, "a clean stop proves it");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..9000), keep in 0usize..9000, at in 0usize..40) {
+        let (mut rig, _) = whole_log(true);
+        let path = segment_paths(&rig.disk).remove(1);
+        let mut file = rig.disk.contents(&path).unwrap();
+        file.truncate(keep);
+        let at = (at * 97).min(file.len());
+        file.splice(at..at, bytes);
+        rig.disk.put(&path, &file);
+        let opened = rig.open();
+        let view = opened.view.load();
+        if let Ok(frames) = view.frames(view.first_index(), LogIndex(u64::MAX)) {
+            for frame in frames { let _ = frame; }
+        }
+        dump(&rig.disk, &path);
+    }
+}

@@ -1,0 +1,544 @@
+//! The writer of one log: pure sequencing. It gives indices and places, gathers frames into groups, decides where segments
+//! end. It never touches the disk; a `LogIo` carries its groups there and back.
+//!
+//! Invariants: one group is in flight at a time; indices are contiguous; a group starts where the one before it ended, at a
+//! multiple of the block; every segment starts with a State frame.
+
+use crate::disk::Disk;
+use crate::files::LogFiles;
+use crate::frame::{
+    BLOCK_BYTES, FLAG_NO_CHECKSUM, FLAG_NO_FSYNC, FrameHeader, FrameKind, PAYLOAD_BYTES_MAX, block_up, frame_bytes,
+};
+use crate::group::{Ended, Group, GroupMemory};
+use crate::membership::Membership;
+use crate::names::SegmentPattern;
+use crate::num::{GroupNo, LeaderId, LogId, SegmentNo, Vote};
+use crate::reader::FrameLoc;
+use crate::segment::{Facts, Segment};
+use crate::space::{Room, Wanted, judge};
+use crate::state::{Before, State, encode_vote};
+use crate::view::{LogView, SharedView};
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+use strandline_event::invariant::broken;
+use strandline_event::limits::GROUP_BYTES_MAX;
+use strandline_event::{LogIndex, Micros};
+
+/// When a new segment begins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rollover {
+    /// Before the old one exceeds this many bytes.
+    pub size_bytes: Option<u64>,
+    /// When the pattern's finest time field changes.
+    pub by_time: bool,
+}
+
+/// How a log is written.
+#[derive(Clone, Debug)]
+pub struct LogConfig {
+    /// wal.segment_pattern.
+    pub pattern: SegmentPattern,
+    /// wal.rollover and wal.rollover_mb.
+    pub rollover: Rollover,
+    /// wal.fsync.
+    pub fsync: bool,
+    /// wal.checksum: false is `none`.
+    pub checksum: bool,
+    /// A durable entry is committed (one node alone). With replication the leader says what is: `set_committed`.
+    pub commit_on_sync: bool,
+    /// A group closes before it grows larger; an entry is never cut.
+    pub group_bytes_max: usize,
+    /// Zeros ahead of the write position, at first.
+    pub fill_min_bytes: u64,
+    /// Zeros ahead of the write position, at most.
+    pub fill_max_bytes: u64,
+    /// Free bytes of the device below which only what is reserved is used.
+    pub low_water_bytes: u64,
+}
+
+impl LogConfig {
+    /// The statement's defaults, with this pattern.
+    #[must_use]
+    pub const fn new(pattern: SegmentPattern) -> Self {
+        Self {
+            pattern,
+            rollover: Rollover { size_bytes: Some(256 << 20), by_time: false },
+            fsync: true,
+            checksum: true,
+            commit_on_sync: true,
+            group_bytes_max: GROUP_BYTES_MAX,
+            fill_min_bytes: 1 << 20,
+            fill_max_bytes: 64 << 20,
+            low_water_bytes: 16 << 20,
+        }
+    }
+
+    /// Full size of a segment's file.
+    pub(crate) fn segment_bytes(&self) -> u64 {
+        // by time only: a size to prepare ahead; writing goes on behind it
+        self.rollover.size_bytes.unwrap_or(256 << 20)
+    }
+}
+
+/// What is pushed.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    /// Leader that makes the entry.
+    pub leader: LeaderId,
+    /// Version of the payload.
+    pub schema: u16,
+    /// Events in it (for people; opaque to the log).
+    pub count: u32,
+    /// The payload, in parts that are written one after the other.
+    pub parts: &'a [&'a [u8]],
+}
+
+/// Where a pushed frame will stand.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Pushed {
+    /// The entry's index.
+    pub index: LogIndex,
+    /// Its place: readable once it is committed.
+    pub loc: FrameLoc,
+    /// Its group: committed when `LogWriter::committed` returns this number or a larger one.
+    pub group: GroupNo,
+}
+
+/// Why an entry is not taken. Nothing has changed then.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum PushError {
+    /// Larger than a frame may be.
+    #[error("an entry of {bytes} bytes is over the limit of {max}")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
+}
+
+/// What became true with a group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Committed {
+    /// The group.
+    pub group: GroupNo,
+    /// Last durable entry of the log; `None` while it has none.
+    pub last: Option<LogId>,
+}
+
+/// The segment that the next frames go to, as planned: with everything pushed, not only what is committed.
+pub(crate) struct Plan {
+    pub(crate) segment: Arc<Segment>,
+    /// Where the next group starts.
+    pub(crate) end: u64,
+    pub(crate) period: i64,
+    /// Whether it holds an entry.
+    pub(crate) has_entries: bool,
+}
+
+/// What a writer starts from.
+pub(crate) struct Start {
+    pub(crate) config: LogConfig,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) dir: PathBuf,
+    pub(crate) files: Arc<LogFiles>,
+    pub(crate) log_id: u64,
+    /// State as of now; `before` names the last segment there is.
+    pub(crate) state: State,
+    pub(crate) segments: Vec<Arc<Segment>>,
+    pub(crate) next_index: LogIndex,
+    pub(crate) next_group: GroupNo,
+    pub(crate) next_segment: SegmentNo,
+    pub(crate) last: Option<LogId>,
+    pub(crate) last_time: Micros,
+}
+
+/// Owner of one log.
+pub struct LogWriter {
+    pub(crate) start: Start,
+    pub(crate) plan: Option<Plan>,
+    /// The next group begins a new segment.
+    pub(crate) roll: bool,
+    pub(crate) gathering: Option<Group>,
+    closed: VecDeque<Group>,
+    in_flight: Option<GroupNo>,
+    memory: Vec<GroupMemory>,
+    synced_below: GroupNo,
+    durable: Option<LogId>,
+    unproven: bool,
+    pub(crate) removals: Vec<Arc<Segment>>,
+    view: SharedView,
+}
+
+impl LogWriter {
+    pub(crate) fn new(start: Start, view: SharedView) -> Self {
+        let synced_below = start.next_group;
+        let durable = start.last;
+        Self {
+            start,
+            plan: None,
+            roll: false,
+            gathering: None,
+            closed: VecDeque::new(),
+            in_flight: None,
+            memory: Vec::new(),
+            synced_below,
+            durable,
+            unproven: false,
+            removals: Vec::new(),
+            view,
+        }
+    }
+
+    /// Takes an entry. It is durable when its group is committed, and cannot fail any more (ask `room` before).
+    ///
+    /// # Errors
+    /// `TooLarge`.
+    pub fn push(&mut self, entry: Entry<'_>, now: Micros) -> Result<Pushed, PushError> {
+        self.push_kind(FrameKind::Entry, entry, now)
+    }
+
+    /// The first entry of a leader's term.
+    ///
+    /// # Errors
+    /// None that a blank entry can meet.
+    pub fn push_blank(&mut self, leader: LeaderId, now: Micros) -> Result<Pushed, PushError> {
+        self.push_kind(FrameKind::Blank, Entry { leader, schema: 0, count: 0, parts: &[] }, now)
+    }
+
+    /// A membership; in force from here on.
+    ///
+    /// # Errors
+    /// `TooLarge`.
+    pub fn push_membership(&mut self, membership: Membership, leader: LeaderId, now: Micros) -> Result<Pushed, PushError> {
+        let bytes = membership.encode();
+        let pushed = self.push_kind(FrameKind::Membership, Entry { leader, schema: 0, count: 0, parts: &[&bytes] }, now)?;
+        self.start.state.membership = membership;
+        self.start.state.membership_id = LogId { leader, index: pushed.index };
+        Ok(pushed)
+    }
+
+    /// A vote. It counts when its group is committed.
+    ///
+    /// # Errors
+    /// None that a vote can meet.
+    pub fn push_vote(&mut self, vote: Vote, now: Micros) -> Result<Pushed, PushError> {
+        self.start.state.vote = vote;
+        let bytes = encode_vote(vote);
+        self.push_kind(FrameKind::Vote, Entry { leader: vote.leader, schema: 0, count: 0, parts: &[&bytes] }, now)
+    }
+
+    /// Makes the last acknowledged group provable after a power cut. Ask when the queue has been empty for a moment; `false`
+    /// if there is nothing to prove (or something is under way, which will).
+    pub fn idle_mark(&mut self, now: Micros) -> bool {
+        self.mark(FrameKind::IdleMark, now)
+    }
+
+    /// The last frame of a log that is closed in order; `false` if nothing was written since it was opened, or groups are
+    /// under way.
+    pub fn clean_stop(&mut self, now: Micros) -> bool {
+        self.unproven |= self.plan.is_some();
+        self.mark(FrameKind::CleanStop, now)
+    }
+
+    /// The next group begins a new segment, unless the open one holds no entry. Returns the last index pushed.
+    pub fn seal(&mut self) -> LogIndex {
+        self.close_gathering();
+        self.roll |= self.plan.as_ref().is_some_and(|plan| plan.has_entries);
+        self.last_pushed()
+    }
+
+    /// Whether an entry with this payload surely fits. Asks the device when the reserve does not answer.
+    #[must_use]
+    pub fn room(&self, payload_len: usize) -> Room {
+        let low_water = self.start.config.low_water_bytes;
+        let wanted = self.wanted(payload_len);
+        if judge(self.start.files.space.get(), wanted, low_water) == Room::Fits {
+            return Room::Fits;
+        }
+        self.start.files.look_at_free_space();
+        judge(self.start.files.space.get(), wanted, low_water)
+    }
+
+    /// The next group for the disk; `None` while one is in flight or nothing was pushed.
+    pub fn take_group(&mut self) -> Option<Group> {
+        if self.in_flight.is_some() {
+            return None;
+        }
+        if self.closed.is_empty() {
+            self.close_gathering();
+        }
+        let mut group = self.closed.pop_front()?;
+        if group.begins {
+            // the segment before is synced before the first write to a new one, with or without wal.fsync
+            self.synced_below = group.number;
+        }
+        group.finish(self.synced_below);
+        self.in_flight = Some(group.number);
+        Some(group)
+    }
+
+    /// A group came back durable: publishes it to readers and takes its memory back.
+    pub fn committed(&mut self, group: Group) -> Committed {
+        if self.in_flight.take() != Some(group.number) {
+            broken("a group was committed that was not in flight");
+        }
+        if self.start.config.fsync {
+            self.synced_below = group.number.next();
+        }
+        self.durable = group.last.or(self.durable);
+        if self.start.config.commit_on_sync {
+            self.start.state.committed = self.durable;
+        }
+        self.unproven = !group.only_mark;
+        let end = group.end();
+        group.segment.update(|facts| {
+            facts.mark(group.next_index, group.offset);
+            facts.end = end;
+            if let Some(last) = group.last {
+                facts.last = Some(last);
+                facts.last_time = group.last_time;
+            }
+        });
+        if group.begins {
+            self.start.segments.push(Arc::clone(&group.segment));
+        }
+        self.publish(&group, end);
+        let committed = Committed { group: group.number, last: self.durable };
+        self.memory.extend(group.memory.recycle());
+        committed
+    }
+
+    /// What readers see.
+    #[must_use]
+    pub fn view(&self) -> SharedView {
+        self.view.clone()
+    }
+
+    /// Index of the last entry pushed, durable or not; `ZERO` if there is none.
+    #[must_use]
+    pub fn last_pushed(&self) -> LogIndex {
+        self.start.next_index.prev()
+    }
+
+    /// The last durable entry.
+    #[must_use]
+    pub fn durable(&self) -> Option<LogId> {
+        self.durable
+    }
+
+    /// Whether a group is on its way to the disk.
+    #[must_use]
+    pub fn is_in_flight(&self) -> bool {
+        self.in_flight.is_some()
+    }
+
+    /// Whether frames wait for the next group.
+    #[must_use]
+    pub fn has_pending(&self) -> bool {
+        self.gathering.is_some() || !self.closed.is_empty()
+    }
+
+    /// The log's state as the next segment will state it.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.start.state
+    }
+
+    /// What a quorum committed, for a log of several members.
+    pub fn set_committed(&mut self, committed: LogId) {
+        self.start.state.committed = Some(committed);
+    }
+
+    /// Planned bytes of the segment that is written, and whether it holds an entry.
+    #[must_use]
+    pub fn open_bytes(&self) -> (u64, bool) {
+        let gathered = self.gathering.as_ref().map(Group::tail);
+        self.plan.as_ref().map_or((0, false), |plan| (gathered.unwrap_or(plan.end), plan.has_entries))
+    }
+
+    fn publish(&self, group: &Group, end: u64) {
+        let old = self.view.load();
+        let older = if group.begins || !group.removals.is_empty() || self.start.segments.len() != old.count() {
+            self.start.segments[..self.start.segments.len().saturating_sub(1)].into()
+        } else {
+            Arc::clone(&old.older)
+        };
+        let tail = Some((Arc::clone(&group.segment), end));
+        let last = self.durable.map_or(LogIndex::ZERO, |id| id.index);
+        self.view.publish(LogView { older, tail, last });
+    }
+
+    fn mark(&mut self, kind: FrameKind, now: Micros) -> bool {
+        let idle = !self.has_pending() && self.in_flight.is_none();
+        let Some(plan) = self.plan.as_ref().filter(|_| idle && self.unproven) else { return false };
+        // a mark stays in the segment that it proves; overflows() leaves room for it
+        let (segment, offset) = (Arc::clone(&plan.segment), plan.end);
+        let mut group = self.new_group(segment, offset, false);
+        group.only_mark = true;
+        self.gathering = Some(group);
+        let state = &self.start.state;
+        let entry = Entry { leader: state.vote.leader, schema: 0, count: 0, parts: &[] };
+        self.append(kind, entry, now);
+        self.close_gathering();
+        true
+    }
+
+    pub(crate) fn push_kind(&mut self, kind: FrameKind, entry: Entry<'_>, now: Micros) -> Result<Pushed, PushError> {
+        let bytes = entry.parts.iter().map(|part| part.len()).sum();
+        if bytes > PAYLOAD_BYTES_MAX {
+            return Err(PushError::TooLarge { bytes, max: PAYLOAD_BYTES_MAX });
+        }
+        self.open_group(frame_bytes(bytes), now);
+        Ok(self.append(kind, entry, now))
+    }
+
+    /// Makes sure that a group is open which may take a frame of this size.
+    pub(crate) fn open_group(&mut self, frame: usize, now: Micros) {
+        if let Some(group) = &self.gathering {
+            let over = group.memory.buf.len() + frame > self.start.config.group_bytes_max;
+            if over || self.overflows(group.tail(), frame) {
+                self.close_gathering();
+            }
+        }
+        if self.gathering.is_some() {
+            return;
+        }
+        match &self.plan {
+            Some(plan) if !self.rolls(plan, frame, now) => {
+                let (segment, offset) = (Arc::clone(&plan.segment), plan.end);
+                self.gathering = Some(self.new_group(segment, offset, false));
+            }
+            _ => self.begin_segment(now),
+        }
+    }
+
+    fn overflows(&self, end: u64, frame: usize) -> bool {
+        let size = self.start.config.rollover.size_bytes;
+        // two blocks stay free for an idle mark and a clean stop
+        size.is_some_and(|size| block_up(end + frame as u64) + 2 * BLOCK_BYTES as u64 > size)
+    }
+
+    fn rolls(&self, plan: &Plan, frame: usize, now: Micros) -> bool {
+        let by_time = self.start.config.rollover.by_time && plan.period != self.start.config.pattern.period(now);
+        // a segment that holds no entry yet takes even one that is larger than a segment
+        self.roll || by_time || (plan.has_entries && self.overflows(plan.end, frame))
+    }
+
+    fn begin_segment(&mut self, now: Micros) {
+        let number = self.start.next_segment;
+        self.start.next_segment = number.next();
+        self.roll = false;
+        let path = self.start.dir.join(self.start.config.pattern.name(number, now));
+        let (disk, first) = (Arc::clone(&self.start.disk), self.start.next_index);
+        let segment = Arc::new(Segment::new(disk, path, number, self.start.log_id, first, Facts::empty()));
+        let ended = self.plan.take().map(|plan| Ended { segment: plan.segment, end: plan.end });
+        if let Some(ended) = &ended {
+            self.start.state.before = Some(Before {
+                segment: ended.segment.number(),
+                end: ended.end,
+                last: self.start.last,
+                last_time: self.start.last_time,
+            });
+        }
+        let period = self.start.config.pattern.period(now);
+        self.plan = Some(Plan { segment: Arc::clone(&segment), end: 0, period, has_entries: false });
+        let mut group = self.new_group(segment, 0, true);
+        group.ends = ended;
+        self.gathering = Some(group);
+        self.append_state(now);
+    }
+
+    pub(crate) fn append_state(&mut self, now: Micros) {
+        let bytes = self.start.state.encode();
+        let leader = self.start.state.vote.leader;
+        self.append(FrameKind::State, Entry { leader, schema: 0, count: 0, parts: &[&bytes] }, now);
+    }
+
+    fn new_group(&mut self, segment: Arc<Segment>, offset: u64, begins: bool) -> Group {
+        let number = self.start.next_group;
+        self.start.next_group = number.next();
+        Group {
+            files: Arc::clone(&self.start.files),
+            segment,
+            number,
+            offset,
+            begins,
+            ends: None,
+            removals: std::mem::take(&mut self.removals),
+            next_index: self.start.next_index,
+            last: None,
+            last_time: Micros::MIN,
+            only_mark: false,
+            memory: self.memory.pop().unwrap_or_else(GroupMemory::new),
+        }
+    }
+
+    fn append(&mut self, kind: FrameKind, entry: Entry<'_>, now: Micros) -> Pushed {
+        let Some(group) = self.gathering.as_mut() else { broken("a frame was pushed without a group") };
+        let checked = self.start.config.checksum || kind.always_checked();
+        let no_checksum = if checked { 0 } else { FLAG_NO_CHECKSUM };
+        let no_fsync = if self.start.config.fsync { 0 } else { FLAG_NO_FSYNC };
+        let crc = |crc, part: &&[u8]| crc32c::crc32c_append(crc, part);
+        let header = FrameHeader {
+            kind,
+            flags: no_checksum | no_fsync,
+            schema: entry.schema,
+            // at most PAYLOAD_BYTES_MAX
+            payload_len: entry.parts.iter().map(|part| part.len() as u32).sum(),
+            log_id: self.start.log_id,
+            segment: group.segment.number(),
+            group: group.number,
+            synced_below: GroupNo(0),
+            leader: entry.leader,
+            index: self.start.next_index,
+            time: now,
+            count: entry.count,
+            payload_crc: if checked { entry.parts.iter().fold(0, crc) } else { 0 },
+            ordinal: group.memory.frames.len() as u32,
+        };
+        let len = u32::try_from(header.frame_bytes()).unwrap_or(u32::MAX);
+        let loc = FrameLoc { segment: header.segment, offset: group.tail(), len };
+        group.append(&header, entry.parts);
+        if kind.takes_index() {
+            let id = LogId { leader: entry.leader, index: header.index };
+            (group.last, group.last_time) = (Some(id), now);
+            (self.start.last, self.start.last_time) = (Some(id), now);
+            self.start.next_index = header.index.next();
+            if let Some(plan) = &mut self.plan {
+                plan.has_entries = true;
+            }
+        }
+        Pushed { index: header.index, loc, group: header.group }
+    }
+
+    fn close_gathering(&mut self) {
+        let Some(mut group) = self.gathering.take() else { return };
+        group.close();
+        if let Some(plan) = &mut self.plan {
+            plan.end = group.end();
+        }
+        self.closed.push_back(group);
+    }
+
+    fn wanted(&self, payload_len: usize) -> Wanted {
+        let frame = frame_bytes(payload_len);
+        // a State frame in front of the entry, if it begins a segment
+        let state = block_up(frame_bytes(self.start.state.encoded_len_max()) as u64);
+        let fresh = Wanted { segment: self.start.next_segment, begins: true, end: state + block_up(frame as u64) };
+        let Some(plan) = &self.plan else { return fresh };
+        let at = self.gathering.as_ref().map_or(plan.end, Group::tail);
+        if self.roll || (plan.has_entries && self.overflows(at, frame)) {
+            return fresh;
+        }
+        let begins = self.gathering.iter().chain(&self.closed).any(|group| group.begins);
+        Wanted { segment: plan.segment.number(), begins, end: block_up(at) + block_up(frame as u64) }
+    }
+}
+
+impl std::fmt::Debug for LogWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LogWriter(next {}, group {})", self.start.next_index, self.start.next_group)
+    }
+}
