@@ -1,0 +1,197 @@
+//! The commands: what they print, and the exit codes 0, 1, 2, 3.
+
+use crate::harness::{Server, Store, program, root, run, run_with_input};
+use serde_json::Value;
+
+#[test]
+fn check_prints_every_key_and_all_errors() {
+    let store = Store::new(&["wal.rollover_mb = 7"]);
+    let path = store.config().to_string_lossy().into_owned();
+    let table = run(&["check", &path]);
+    assert_eq!((table.code, table.stdout.contains("wal.rollover_mb")), (0, true), "{table:?}");
+    let json = run(&["check", &path, "--format", "json"]);
+    let json: Value = serde_json::from_str(&json.stdout).unwrap();
+    assert!(json.to_string().contains("compaction.schedule"));
+
+    std::fs::write(store.config(), "CREATE EVENTSTORE s WITH (\n  durable.type = 'orc',\n  wal.rolover = 'size'\n);\n").unwrap();
+    let bad = run(&["check", &path]);
+    assert_eq!(bad.code, 2, "{bad:?}");
+    for part in ["'orc'", "wal.rolover", "wal.rollover", ":2:", ":3:", "durable.path"] {
+        assert!(bad.stderr.contains(part), "{part} is not in\n{}", bad.stderr);
+    }
+}
+
+#[test]
+fn the_examples_are_valid() {
+    for entry in std::fs::read_dir(root().join("stores")).unwrap().flatten() {
+        let path = entry.path();
+        if path.extension().is_some_and(|e| e == "deql") {
+            let checked = run(&["check", &path.to_string_lossy()]);
+            assert_eq!(checked.code, 0, "{}: {}", path.display(), checked.stderr);
+        }
+    }
+}
+
+#[test]
+fn serve_refuses_what_this_version_does_not_serve() {
+    let refused = [
+        ("wal.enabled", vec!["wal.enabled = false"]),
+        ("projection.mode", vec!["projection.mode = 'sync'"]),
+        ("projection.notify_on_inspect", vec!["projection.notify_on_inspect = true"]),
+        ("strict.immutable_events", vec!["strict.immutable_events = false"]),
+        ("security.encrypt.in_transit", vec!["security.encrypt.in_transit = true"]),
+    ];
+    for (name, keys) in refused {
+        let store = Store::new(&[]);
+        let text = std::fs::read_to_string(store.config()).unwrap();
+        let text = text.replace("  wal.enabled = true,\n", if name == "wal.enabled" { "" } else { "  wal.enabled = true,\n" });
+        let text = text.replace("\n);", &format!(",\n  {}\n);", keys.join(",\n  ")));
+        std::fs::write(store.config(), text).unwrap();
+        let finished = run(&store.serve_arguments());
+        assert_eq!(finished.code, 2, "{name}: {finished:?}");
+        assert!(finished.stderr.contains(name), "{name}: {}", finished.stderr);
+    }
+    let store = Store::new(&[]);
+    let mut arguments = store.serve_arguments();
+    arguments.extend(["--join".to_owned(), "127.0.0.1:1".to_owned()]);
+    let finished = run(&arguments);
+    assert!(finished.code == 2 && finished.stderr.contains("--join"), "{finished:?}");
+}
+
+#[test]
+fn a_second_node_on_the_same_folder_is_refused() {
+    let store = Store::new(&[]);
+    let server = store.start();
+    let second = run(&store.serve_arguments());
+    assert!(second.code == 2 || second.code == 3, "{second:?}");
+    assert!(!second.stderr.is_empty());
+    assert_eq!(server.http().get("/health").status, 200);
+}
+
+#[test]
+fn append_and_read_with_exit_codes() {
+    let store = Store::new(&[]);
+    let server = store.start();
+    let to = ["--stream-type", "T", "--stream-id", "s"];
+    let append = |more: &[&str]| server.client(&[&["append"], &to[..], more].concat());
+    let first = append(&["--event-type", "E", "--data", "{\"a\":1.0}", "--expected-seq", "empty", "--event-version", "2"]);
+    assert_eq!(first.code, 0, "{first:?}");
+    assert_eq!(serde_json::from_str::<Value>(&first.stdout).unwrap()["last_seq"], 1);
+    let conflict = append(&["--event-type", "E", "--expected-seq", "empty"]);
+    assert!(conflict.code == 1 && conflict.stderr.contains("wrong_expected_seq"), "{conflict:?}");
+    assert_eq!(append(&["--event-type", "E", "--data", "{"]).code, 2);
+    assert_eq!(append(&["--expected-seq", "soon", "--event-type", "E"]).code, 2);
+    let from_stdin = [&["append"], &to[..]].concat();
+    let two = server.client_with_input(&from_stdin, b"{\"event_type\":\"E\",\"data\":{\"n\":2}}\n{\"event_type\":\"E\"}\n");
+    assert_eq!(two.code, 0, "{two:?}");
+
+    let read = |more: &[&str]| server.client(&[&["read"], &to[..], more].concat());
+    assert_eq!(read(&["--format", "ndjson"]).stdout.lines().count(), 3);
+    assert_eq!(read(&["--format", "ndjson", "--from-seq", "3"]).stdout.lines().count(), 1);
+    let json: Value = serde_json::from_str(&read(&["--format", "json"]).stdout).unwrap();
+    assert_eq!(json["last_seq"], 3);
+    let table = read(&[]);
+    assert!(table.stdout.contains("event_type") && table.stderr.contains("inmemory"), "{table:?}");
+    assert_eq!(server.client(&["read", "--stream-type", "T", "--stream-id", "nobody"]).code, 1);
+    assert_eq!(server.client(&["read", "--stream-type", "T", "--stream-id", "s", "--store", "nowhere"]).code, 1);
+}
+
+#[test]
+fn a_server_that_is_not_there_is_exit_code_3() {
+    let finished = run(&["status", "--url", "http://127.0.0.1:1"]);
+    assert!(finished.code == 3 && finished.stderr.contains("strandline serve"), "{finished:?}");
+}
+
+#[test]
+fn usage_errors_are_exit_code_2_and_options_come_from_the_environment() {
+    assert_eq!(run(&["read"]).code, 2);
+    assert_eq!(run(&["no-such-command"]).code, 2);
+    assert_eq!(run(&["--help"]).code, 0);
+    assert_eq!(run(&["--version"]).code, 0);
+    let output = program().args(["status"]).env("STRANDLINE_URL", "ftp://x").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    for later in [&["query", "SELECT 1"][..], &["subscribe"], &["keys", "init", "--file", "f"], &["certs", "dev"], &["erase", "--stream-id", "s"]] {
+        let finished = run(later);
+        assert!(finished.code == 2 && finished.stderr.contains("not served"), "{finished:?}");
+    }
+}
+
+#[test]
+fn status_compact_files_manifest_and_wal_show_the_store() {
+    let store = Store::new(&[]);
+    let server = store.start();
+    let line = br#"{"stream_type":"T","stream_id":"s","event_type":"E","data":{}}"#;
+    assert_eq!(server.client_with_input(&["ingest", "-"], line).code, 0);
+    let status = server.client(&["status"]);
+    assert!(status.code == 0 && status.stdout.contains("wal"), "{status:?}");
+    assert_eq!(server.client(&["pause"]).code, 0);
+    assert_eq!(server.client(&["resume"]).code, 0);
+    let compact = server.client(&["compact"]);
+    assert_eq!(compact.code, 0, "{compact:?}");
+    let again = server.client(&["compact"]);
+    assert_eq!(again.code, 0, "{again:?}");
+    let paths = server.client(&["files", "--format", "paths"]);
+    let path = paths.stdout.lines().next().expect("one live file");
+    assert!(std::path::Path::new(path).is_file(), "{path} opens as it is printed");
+    assert!(server.client(&["manifest", "show"]).stdout.contains("version"));
+    server.stop();
+    let segment = std::process::Command::new("find").arg(store.log()).args(["-name", "*.wal"]).output().unwrap();
+    let segment = String::from_utf8(segment.stdout).unwrap();
+    let dump = run(&["wal", "dump", segment.lines().next().expect("a segment is there")]);
+    assert!(dump.code == 0 && dump.stdout.lines().count() >= 1, "{dump:?}");
+    assert_eq!(run(&["wal", "dump", "/no/such/file"]).code, 2);
+    store.assert_clean();
+}
+
+#[test]
+fn verify_finds_a_damaged_file() {
+    let store = Store::new(&[]);
+    let server = store.start();
+    let line = br#"{"stream_type":"T","stream_id":"s","event_type":"E","data":{"text":"some payload"}}"#;
+    server.client_with_input(&["ingest", "-"], line);
+    server.http().compact();
+    let paths = server.client(&["files", "--format", "paths"]);
+    server.stop();
+    store.assert_clean();
+    let path = paths.stdout.lines().next().unwrap();
+    let mut bytes = std::fs::read(path).unwrap();
+    let middle = bytes.len() / 3;
+    bytes[middle] ^= 0x55;
+    std::fs::write(path, bytes).unwrap();
+    let finished = store.verify();
+    assert_eq!(finished.code, 1, "{finished:?}");
+    let name = std::path::Path::new(path).file_name().unwrap().to_string_lossy();
+    assert!(finished.stdout.contains(name.as_ref()), "{finished:?}");
+}
+
+#[test]
+fn bench_runs_small() {
+    let store = Store::new(&[]);
+    let server = store.start();
+    let small = ["bench", "--events", "2000", "--batch", "100", "--connections", "2", "--streams", "10"];
+    let finished = server.client(&small);
+    assert!(finished.code == 0 && finished.stdout.contains("events/s") && finished.stdout.contains("p99"), "{finished:?}");
+    assert_eq!(server.http().scan().len(), 2_000);
+}
+
+#[test]
+fn without_a_config_the_local_store_is_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = program();
+    let server = Server::start_from(command.current_dir(folder.path()).args(["serve", "--http", "127.0.0.1:0"]));
+    let appended = server.client(&["append", "--stream-type", "Order", "--stream-id", "1", "--event-type", "Placed", "--data", "{}"]);
+    assert_eq!(appended.code, 0, "{appended:?}");
+    assert_eq!(server.http().get("/v1/stores").expect(200)["stores"][0]["name"], "local_dev");
+    assert_eq!(server.client(&["compact"]).code, 0);
+    server.stop();
+    assert!(folder.path().join("strandline-data").is_dir());
+    let output = program().current_dir(folder.path()).arg("verify").output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
+fn the_demo_runs_to_its_end() {
+    let finished = run_with_input(&["demo"], b"");
+    assert_eq!(finished.code, 0, "{}{}", finished.stdout, finished.stderr);
+    assert!(finished.stdout.contains("What to try next"));
+}

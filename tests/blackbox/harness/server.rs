@@ -1,0 +1,171 @@
+//! The program as a process: a node that serves, or a command that ends.
+
+use super::Http;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+/// A node that must be up by then, on a machine that is busy with other tests.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+const STOP_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The program under test, without the caller's settings.
+pub(crate) fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_strandline"));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("STRANDLINE_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// Runs a command to its end.
+pub(crate) fn run<S: AsRef<str>>(arguments: &[S]) -> Finished {
+    run_with_input(arguments, b"")
+}
+
+/// Runs a command to its end with bytes on stdin.
+pub(crate) fn run_with_input<S: AsRef<str>>(arguments: &[S], input: &[u8]) -> Finished {
+    let mut command = program();
+    command.args(arguments.iter().map(AsRef::as_ref)).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let output = std::thread::scope(|scope| {
+        // the program may end without reading all of it
+        scope.spawn(move || drop(stdin.write_all(input)));
+        child.wait_with_output().unwrap()
+    });
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Finished { code: output.status.code().unwrap_or(-1), stdout: text(&output.stdout), stderr: text(&output.stderr) }
+}
+
+/// A running node; killed when it is dropped.
+pub(crate) struct Server {
+    process: Child,
+    url: String,
+}
+
+impl Server {
+    /// Starts a node and waits for its `ready` line.
+    pub(crate) fn start(arguments: &[String]) -> Self {
+        Self::start_from(program().args(arguments))
+    }
+
+    /// Starts a node by a prepared command.
+    pub(crate) fn start_from(command: &mut Command) -> Self {
+        match Self::try_start(command) {
+            Ok(server) => server,
+            Err(finished) => panic!("the node did not start: {finished:?}"),
+        }
+    }
+
+    /// Starts a node, or tells how it ended instead.
+    pub(crate) fn try_start(command: &mut Command) -> Result<Self, Finished> {
+        let mut process = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let stdout = process.stdout.take().unwrap();
+        let mut stderr = process.stderr.take().unwrap();
+        let (sender, ready) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            let _ = BufReader::new(stdout).read_line(&mut line);
+            let _ = sender.send(line);
+        });
+        let said = std::thread::spawn(move || {
+            let mut text = String::new();
+            let _ = stderr.read_to_string(&mut text);
+            if std::env::var_os("STRANDLINE_TEST_SHOW").is_some() {
+                eprintln!("{text}");
+            }
+            text
+        });
+        let line = ready.recv_timeout(START_TIMEOUT).unwrap_or_default();
+        let Some(address) = line.split_whitespace().find_map(|word| word.strip_prefix("http=")) else {
+            let _ = process.kill();
+            let code = process.wait().unwrap().code().unwrap_or(-1);
+            return Err(Finished { code, stdout: line, stderr: said.join().unwrap() });
+        };
+        let url = if address.starts_with("http://") { address.to_owned() } else { format!("http://{address}") };
+        Ok(Self { process, url })
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Requests to the store `test` of this node.
+    pub(crate) fn http(&self) -> Http {
+        Http::new(&self.url)
+    }
+
+    /// Runs a client command against this node.
+    pub(crate) fn client(&self, arguments: &[&str]) -> Finished {
+        run(&self.client_arguments(arguments))
+    }
+
+    /// Runs a client command with bytes on stdin.
+    pub(crate) fn client_with_input(&self, arguments: &[&str], input: &[u8]) -> Finished {
+        run_with_input(&self.client_arguments(arguments), input)
+    }
+
+    fn client_arguments<'a>(&'a self, arguments: &[&'a str]) -> Vec<&'a str> {
+        arguments.iter().copied().chain(["--url", &self.url]).collect()
+    }
+
+    /// SIGKILL, at once.
+    pub(crate) fn kill(mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    /// SIGTERM; gives the exit code.
+    pub(crate) fn terminate(mut self) -> i32 {
+        self.signal_terminate();
+        let began = Instant::now();
+        loop {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                return status.code().unwrap_or(-1);
+            }
+            assert!(began.elapsed() < STOP_TIMEOUT, "the node does not end after SIGTERM");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Sends SIGTERM and does not wait.
+    pub(crate) fn signal_terminate(&self) {
+        let pid = rustix::process::Pid::from_child(&self.process);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+
+    /// Stops the node cleanly.
+    pub(crate) fn stop(self) {
+        assert_eq!(self.terminate(), 0, "a node that gets SIGTERM ends with 0");
+    }
+
+    /// How many files whose names hold this part the process has open.
+    pub(crate) fn open_files(&self, part: &str) -> usize {
+        let folder = format!("/proc/{}/fd", self.process.id());
+        let links = std::fs::read_dir(folder).into_iter().flatten().flatten().filter_map(|fd| std::fs::read_link(fd.path()).ok());
+        links.filter(|target| target.to_string_lossy().contains(part)).count()
+    }
+
+    /// Whether the process still runs.
+    pub(crate) fn runs(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_none()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // already dead after kill or terminate: then these do nothing
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

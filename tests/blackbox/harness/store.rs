@@ -1,0 +1,84 @@
+//! A folder with the statement of a store, and the nodes that run on it one after another.
+
+use super::{Finished, Server, run};
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// A store in a temporary folder.
+pub(crate) struct Store {
+    folder: TempDir,
+}
+
+impl Store {
+    /// A store `test` with all tiers and these further keys, e.g. `"wal.rollover_mb = 1"`.
+    pub(crate) fn new(keys: &[&str]) -> Self {
+        let folder = TempDir::with_prefix("strandline-test-").unwrap();
+        let store = Self { folder };
+        std::fs::write(store.config(), store.statement(keys)).unwrap();
+        store
+    }
+
+    fn statement(&self, keys: &[&str]) -> String {
+        let at = self.folder.path().display();
+        let mut lines = vec![
+            "durable.type = 'parquet'".to_owned(),
+            format!("durable.path = '{at}/durable'"),
+            "inmemory.enabled = true".to_owned(),
+            "wal.enabled = true".to_owned(),
+            format!("wal.path = '{at}/log'"),
+        ];
+        lines.extend(keys.iter().map(|key| (*key).to_owned()));
+        format!("CREATE EVENTSTORE test WITH (\n  {}\n);\n", lines.join(",\n  "))
+    }
+
+    /// Replaces the keys for the next start.
+    pub(crate) fn declare(&self, keys: &[&str]) {
+        std::fs::write(self.config(), self.statement(keys)).unwrap();
+    }
+
+    /// Adds a statement to the file.
+    pub(crate) fn also(&self, statement: &str) {
+        let text = std::fs::read_to_string(self.config()).unwrap();
+        std::fs::write(self.config(), format!("{text}{statement}\n")).unwrap();
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn config(&self) -> PathBuf {
+        self.path().join("store.deql")
+    }
+
+    pub(crate) fn durable(&self) -> PathBuf {
+        self.path().join("durable")
+    }
+
+    pub(crate) fn log(&self) -> PathBuf {
+        self.path().join("log")
+    }
+
+    /// The arguments of a node on this folder.
+    pub(crate) fn serve_arguments(&self) -> Vec<String> {
+        let text = |path: PathBuf| path.to_string_lossy().into_owned();
+        let (config, data) = (text(self.config()), text(self.path().join("node")));
+        ["serve", "--config", &config, "--data-dir", &data, "--http", "127.0.0.1:0"].map(str::to_owned).to_vec()
+    }
+
+    /// Starts a node; it serves when this returns.
+    pub(crate) fn start(&self) -> Server {
+        Server::start(&self.serve_arguments())
+    }
+
+    /// `strandline verify` over the folder (no node may run on it).
+    pub(crate) fn verify(&self) -> Finished {
+        let arguments = self.serve_arguments();
+        run(&[&["verify".to_owned()], &arguments[1..5]].concat())
+    }
+
+    /// Fails with the findings if `verify` has any.
+    pub(crate) fn assert_clean(&self) {
+        let finished = self.verify();
+        assert_eq!(finished.code, 0, "verify found:\n{}{}", finished.stdout, finished.stderr);
+    }
+}

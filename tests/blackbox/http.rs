@@ -1,0 +1,264 @@
+//! The routes, as the contract words them: answers, errors, and input that no client should send.
+
+use crate::harness::{Http, Store};
+use serde_json::{Value, json};
+
+fn event(event_type: &str) -> Value {
+    json!({"event_type": event_type, "data": {"of": event_type}})
+}
+
+#[test]
+fn a_stream_is_appended_to_and_read_back() {
+    let store = Store::new(&[]);
+    let server = store.start();
+    let http = server.http();
+    let path = "streams/Order/o-1";
+    let first = http.post(path, &json!({"events": [event("Placed"), event("Paid")], "expected_seq": "empty"})).expect(201);
+    assert_eq!((&first["first_seq"], &first["last_seq"], &first["duplicate"]), (&json!(1), &json!(2), &json!(false)));
+    assert_eq!((&first["stream_type"], &first["stream_id"]), (&json!("Order"), &json!("o-1")));
+    assert_eq!(first["events"].as_array().unwrap().len(), 2);
+    let conflict = http.post(path, &json!({"events": [event("Paid")], "expected_seq": 1}));
+    conflict.expect_error(409, "wrong_expected_seq");
+    http.post(path, &json!({"events": [event("Shipped")], "expected_seq": 2})).expect(201);
+
+    let page = http.get(path).expect(200);
+    let types: Vec<&Value> = page["events"].as_array().unwrap().iter().map(|e| &e["event_type"]).collect();
+    assert_eq!(types, ["Placed", "Paid", "Shipped"]);
+    assert_eq!((&page["last_seq"], &page["warnings"]), (&json!(3), &json!([])));
+    let verdict = json!({"from_seq": 1, "to_seq": 3, "contiguous": true, "missing": [], "retired": []});
+    assert_eq!(page["verdict"], verdict);
+    let back = http.get(&format!("{path}?order=desc&limit=2")).expect(200);
+    let seqs: Vec<&Value> = back["events"].as_array().unwrap().iter().map(|e| &e["seq"]).collect();
+    assert_eq!(seqs, [&json!(3), &json!(2)]);
+    let head = http.get(&format!("{path}/head")).expect(200);
+    assert_eq!((&head["last_seq"], &head["first_seq"]), (&json!(3), &json!(1)));
+
+    let id = first["events"][1]["event_id"].as_str().unwrap();
+    assert_eq!(http.get(&format!("events/{id}")).expect(200)["event"]["event_type"], "Paid");
+    assert_eq!(http.get_as(path, "application/x-ndjson").lines().len(), 3);
+    assert_eq!(http.get(path).header("x-strandline-tiers"), Some("inmemory"));
+    http.compact();
+    let compacted = http.get(path);
+    assert_eq!(compacted.header("x-strandline-tiers"), Some("durable"));
+    assert_eq!(compacted.expect(200), page, "compaction changes nothing that a reader sees");
+    assert_eq!(http.get(&format!("events/{id}")).expect(200)["event"]["event_type"], "Paid");
+    server.stop();
+    store.assert_clean();
+}
+
+#[test]
+fn a_dry_run_stores_nothing() {
+    let store = Store::new(&[]);
+    let server = store.start();
+    let http = server.http();
+    let body = json!({"events": [event("Placed")], "expected_seq": "empty"});
+    assert_eq!(http.post("streams/Order/o-1?inspect=true", &body).expect(201)["first_seq"], 1);
+    http.get("streams/Order/o-1").expect_error(404, "not_found");
+    http.post("streams/Order/o-1", &body).expect(201);
+    http.post("streams/Order/o-1?inspect=true", &body).expect_error(409, "wrong_expected_seq");
+}
+
+#[test]
+fn a_retry_by_command_id_gets_the_first_answer_over_tiers_and_restarts() {
+    let store = Store::new(&["id.command_id.unique_scope = 'stream'"]);
+    let server = store.start();
+    let body = json!({"events": [event("Placed"), event("Paid")], "expected_seq": "empty", "command_id": "c-1"});
+    let other = json!({"events": [event("Placed")], "command_id": "c-1"});
+    let first = server.http().post("streams/Order/o-1", &body).expect(201);
+    let check = |http: &Http| {
+        let again = http.post("streams/Order/o-1", &body).expect(200);
+        assert_eq!((&again["duplicate"], &again["events"]), (&json!(true), &first["events"]));
+        assert_eq!((&again["first_seq"], &again["last_seq"]), (&json!(1), &json!(2)));
+        http.post("streams/Order/o-1", &other).expect_error(409, "command_conflict");
+        assert_eq!(http.get("streams/Order/o-1/head").expect(200)["last_seq"], 2);
+    };
+    check(&server.http());
+    server.http().compact();
+    check(&server.http());
+    server.kill();
+    let server = store.start();
+    check(&server.http());
+}
+
+#[test]
+fn bulk_keeps_what_is_valid_where_it_may_and_nothing_where_it_must() {
+    let store = Store::new(&[]);
+    let server = store.start();
+    let http = server.http();
+    let good = r#"{"stream_type":"T","stream_id":"s","event_type":"E","data":{"a":1}}"#;
+    let cases = [
+        ("{\"stream_type\":\"T\",\"stream_id\":\"s\",\"event_type\":\"E\",\"data\":{\"a\":}", 400),
+        ("{\"stream_type\":\"T\",\"stream_id\":\"\",\"event_type\":\"E\",\"data\":{}}", 422),
+        ("[1,2,3]", 400),
+        ("\u{1}\u{2}", 400),
+    ];
+    for (bad, status) in cases {
+        let body = format!("{good}\n{bad}\n{good}\n");
+        let refused = http.post_as("events", "application/x-ndjson", body.as_bytes());
+        assert!(refused.status == status || refused.status == 422, "{bad}: {} {}", refused.status, refused.text());
+        assert_eq!(refused.json()["details"]["line"], 2, "{}", refused.text());
+    }
+    http.get("streams/T/s").expect_error(404, "not_found");
+    let body = format!("{good}\n{}\n{good}\n", cases[1].0);
+    let skipped = http.post_as("events?on_error=skip", "application/x-ndjson", body.as_bytes()).expect(201);
+    assert_eq!((&skipped["appended"], &skipped["rejected"][0]["line"]), (&json!(2), &json!(2)));
+    assert_eq!(http.stream("T", "s").len(), 2);
+    let array = format!("[{good},{good}]");
+    assert_eq!(http.post_as("events", "application/json", array.as_bytes()).expect(201)["appended"], 2);
+}
+
+#[test]
+fn payloads_come_back_byte_for_byte() {
+    let store = Store::new(&[]);
+    let server = store.start();
+    let http = server.http();
+    let data = "{\"b\" : 1.0,\"a\":1e2, \"ü\":\"\\u00fc\\n\",\"n\":12345678901234567890123}";
+    let line = format!("{{\"stream_type\":\"T\",\"stream_id\":\"s/ü?\",\"event_type\":\"E\",\"data\":{data}}}\n");
+    http.post_as("events", "application/x-ndjson", line.as_bytes()).expect(201);
+    for _ in 0..2 {
+        let text = http.get_as("streams/T/s%2F%C3%BC%3F", "application/x-ndjson").text();
+        assert!(text.contains(data), "{text}");
+        http.compact();
+    }
+}
+
+#[test]
+fn errors_are_those_of_the_contract() {
+    let keys = ["strict.event_version_required = true", "strict.stream_type_enforced = true", "strict.tenant_required = true"];
+    let store = Store::new(&keys);
+    store.also("CREATE AGGREGATE Order;");
+    let server = store.start();
+    let http = server.http();
+    http.get("/v1/stores/nowhere/streams/Order/o").expect_error(404, "not_found");
+    http.get("/no/such/route").expect_error(404, "not_found");
+    http.get("streams/Order/nobody").expect_error(404, "not_found");
+    http.get("streams/Order/nobody/head").expect_error(404, "not_found");
+    http.get("events/00000000-0000-7000-8000-000000000000").expect_error(404, "not_found");
+    http.get("events/not-an-id").expect_error(400, "bad_request");
+    http.get("events?after=nonsense").expect_error(400, "bad_request");
+    http.get("streams/Order/o?limit=many").expect_error(400, "bad_request");
+    http.post("streams/Order/o", &json!({"events": []})).expect_error(400, "bad_request");
+    http.post_as("streams/Order/o", "text/csv", b"a,b").expect(415);
+    let full = json!({"event_type": "E", "event_version": 1, "tenant_id": "t", "data": {}});
+    http.post("streams/Unknown/o", &json!({"events": [full]})).expect_error(422, "strict_violation");
+    http.post("streams/Order/o", &json!({"events": [event("E")]})).expect_error(422, "strict_violation");
+    http.post("streams/Order/o", &json!({"events": [full]})).expect(201);
+    http.post("stream-types", &json!({"name": "Unknown"}));
+    http.post("streams/Unknown/o", &json!({"events": [full]})).expect(201);
+    for route in ["subscribe", "subscriptions/a/events"] {
+        assert!(http.get(route).status >= 400);
+    }
+    assert!(http.post("query", &json!({"sql": "select 1"})).status >= 400);
+}
+
+#[test]
+fn limits_are_named() {
+    let store = Store::new(&[]);
+    let server = store.start();
+    let http = server.http();
+    let large = json!({"event_type": "E", "data": "x".repeat(1_100_000)});
+    http.post("streams/T/s", &json!({"events": [large]})).expect_error(413, "too_large");
+    let many: Vec<Value> = (0..10_001).map(|_| json!({"event_type": "E"})).collect();
+    http.post("streams/T/s", &json!({"events": many})).expect_error(413, "too_large");
+    http.get("streams/T/s").expect_error(404, "not_found");
+    http.post("streams/T/s", &json!({"events": many[..10_000]})).expect(201);
+}
+
+#[test]
+fn hostile_bodies_never_end_the_process() {
+    let store = Store::new(&[]);
+    let mut server = store.start();
+    let http = server.http();
+    let mut random = crate::harness::Random(crate::harness::seed("hostile"));
+    let kinds = ["application/x-ndjson", "application/json", "application/vnd.apache.arrow.stream", "nonsense/\u{7f}"];
+    for round in 0..200_usize {
+        let body: Vec<u8> = (0..random.below(3_000)).map(|_| random.next() as u8).collect();
+        for path in ["events", "streams/T/s"] {
+            // a server may also close the connection on such a type
+            if let Ok(answer) = http.try_post(path, kinds[round % 3], &body) {
+                assert!((400..500).contains(&answer.status), "{} {}", answer.status, answer.text());
+            }
+        }
+    }
+    let long = vec![b'a'; 100 << 20];
+    for path in ["events", "streams/T/s"] {
+        // the server may answer and close before it has read 100 MB
+        if let Ok(answer) = http.try_post(path, kinds[0], &long) {
+            assert!(matches!(answer.status, 400 | 413 | 415 | 422), "{}", answer.status);
+        }
+    }
+    assert!(server.runs());
+    http.get("/health").expect(200);
+    http.get("streams/T/s").expect_error(404, "not_found");
+    server.stop();
+}
+
+#[test]
+fn pages_of_the_global_order_and_the_scan_give_everything_once() {
+    let store = Store::new(&["compaction.min_segment_mb = 1", "wal.rollover_mb = 1"]);
+    let server = store.start();
+    let http = server.http();
+    for part in 0..6 {
+        let line = |n: u64| json!({"stream_type": format!("T{}", n % 3), "stream_id": format!("s{}", n % 17), "event_type": "E",
+            "tenant_id": format!("t{}", n % 2), "data": {"part": part, "n": n}});
+        http.bulk(&(0..500).map(line).collect::<Vec<_>>());
+        if part % 2 == 0 {
+            http.compact();
+        }
+    }
+    let all = http.global();
+    assert_eq!(all.len(), 3_000);
+    let positions: Vec<&str> = all.iter().map(|e| e["position"].as_str().unwrap()).collect();
+    assert!(positions.windows(2).all(|pair| pair[0] < pair[1]));
+    assert_eq!(http.scan().len(), 3_000);
+    let page = http.get("events?stream_type=T1&tenant_id=t0&limit=10000").expect(200);
+    assert_eq!(page["events"].as_array().unwrap().len(), all.iter().filter(|e| e["stream_type"] == "T1" && e["tenant_id"] == "t0").count());
+    assert!(http.get_as("scan", "application/vnd.apache.arrow.stream").body.starts_with(&[0xff; 4]));
+}
+
+#[test]
+fn a_node_that_is_told_to_stop_answers_what_is_in_flight() {
+    let store = Store::new(&[]);
+    let server = store.start();
+    let http = server.http();
+    let acknowledged = std::thread::scope(|scope| {
+        let loading = scope.spawn(|| {
+            let append = |n: u64| json!({"stream_type": "T", "stream_id": "s", "event_type": "E", "data": {"n": n}}).to_string();
+            let kind = "application/x-ndjson";
+            (0..).take_while(|n| http.try_post("events", kind, append(*n).as_bytes()).is_ok_and(|a| a.status == 201)).count()
+        });
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        server.stop();
+        loading.join().unwrap()
+    });
+    assert!(acknowledged > 0);
+    store.assert_clean();
+    let server = store.start();
+    let stored = server.http().stream("T", "s").len();
+    assert!(stored == acknowledged || stored == acknowledged + 1, "{stored} of {acknowledged}");
+}
+
+#[test]
+fn the_node_tells_about_itself() {
+    let store = Store::new(&[]);
+    let server = store.start();
+    let http = server.http();
+    http.bulk(&[json!({"stream_type": "T", "stream_id": "s", "event_type": "E", "data": {}})]);
+    for route in ["/health", "/ready", "/metrics", "/openapi.json", "/info"] {
+        assert_eq!(http.get(route).status, 200, "{route}");
+    }
+    assert_eq!(http.get("/v1/stores").expect(200)["stores"][0]["name"], "test");
+    assert!(http.get("/v1/stores/test").text().contains("wal.rollover_mb"));
+    http.compact();
+    for route in ["tiers", "wal", "manifest", "files", "compaction", "compaction/plan"] {
+        http.get(&format!("/admin/v1/stores/test/{route}")).expect(200);
+    }
+    let compaction = http.get("/admin/v1/stores/test/compaction").expect(200);
+    for key in ["schedule", "next_tick", "paused", "last_run", "stream_types", "running", "jobs"] {
+        assert!(compaction.get(key).is_some(), "{key}: {compaction}");
+    }
+    let files = http.get("/admin/v1/stores/test/files").expect(200);
+    assert_eq!((files["files"].as_array().unwrap().len(), &files["files"][0]["rows"]), (1, &json!(1)));
+    assert_eq!(http.get("/api/dereg/eventstores").status, 200);
+    assert!(http.get("/api/deql/export").text().contains("EVENTSTORE"));
+}

@@ -1,0 +1,143 @@
+//! `strandline ingest`: resumes after a break without duplicates, keeps order, says which line is broken.
+
+use crate::harness::{Server, Store};
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+/// Lines without command ids: only the chunk marks can tell what is stored.
+fn lines(count: u64) -> String {
+    (0..count).fold(String::new(), |mut text, n| {
+        let data = json!({"n": n, "filler": "x".repeat(150)});
+        let line = json!({"stream_type": "T", "stream_id": format!("s{}", n % 40), "event_type": "E", "data": data});
+        writeln!(text, "{line}").unwrap();
+        text
+    })
+}
+
+fn write(store: &Store, name: &str, text: &str) -> String {
+    let path: PathBuf = store.path().join(name);
+    std::fs::write(&path, text).unwrap();
+    path.to_string_lossy().into_owned()
+}
+
+fn assert_each_once_in_order(server: &Server, count: u64) {
+    let mut seen = 0;
+    for stream in 0..40 {
+        let events = server.http().stream("T", &format!("s{stream}"));
+        let numbers: Vec<&Value> = events.iter().map(|e| &e["data"]["n"]).collect();
+        let wanted: Vec<Value> = (0..count).filter(|n| n % 40 == stream).map(|n| json!(n)).collect();
+        assert!(numbers.iter().copied().eq(&wanted), "stream s{stream}: {} of {}", numbers.len(), wanted.len());
+        seen += events.len() as u64;
+    }
+    assert_eq!(seen, count);
+}
+
+#[test]
+fn a_second_run_stores_nothing_twice() {
+    let store = Store::new(&[]);
+    let server = store.start();
+    let file = write(&store, "in.ndjson", &lines(25_000));
+    let first = server.client(&["ingest", &file]);
+    assert!(first.code == 0 && first.stdout.starts_with("appended 25000, already there 0, refused 0"), "{first:?}");
+    for compacted in [false, true] {
+        if compacted {
+            server.http().compact();
+        }
+        let second = server.client(&["ingest", &file]);
+        assert!(second.code == 0 && second.stdout.starts_with("appended 0, already there 25000"), "{second:?}");
+    }
+    assert_each_once_in_order(&server, 25_000);
+    server.kill();
+    let server = store.start();
+    let third = server.client(&["ingest", &file]);
+    assert!(third.code == 0 && third.stdout.starts_with("appended 0, already there 25000"), "{third:?}");
+    assert_each_once_in_order(&server, 25_000);
+}
+
+#[test]
+fn it_goes_on_where_a_killed_node_or_a_killed_client_left_it() {
+    let count = 60_000;
+    let store = Store::new(&["wal.rollover_mb = 1", "compaction.min_segment_mb = 1"]);
+    let file = write(&store, "in.ndjson", &lines(count));
+    let mut pause = Duration::from_millis(150);
+    for round in 0..6 {
+        let server = store.start();
+        let arguments = ["ingest", &file, "--patience", "0", "--url", server.url()];
+        let mut client = crate::harness::program().args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(pause);
+        pause += Duration::from_millis(60);
+        if round % 2 == 0 {
+            client.kill().unwrap();
+            client.wait().unwrap();
+            server.stop();
+        } else {
+            server.kill();
+            client.wait().unwrap();
+        }
+    }
+    let server = store.start();
+    let last = server.client(&["ingest", &file]);
+    assert_eq!(last.code, 0, "{last:?}");
+    assert_each_once_in_order(&server, count);
+    server.stop();
+    store.assert_clean();
+}
+
+#[test]
+fn a_broken_line_is_named_and_one_can_go_on() {
+    let store = Store::new(&[]);
+    let server = store.start();
+    let mut text: Vec<String> = lines(25_000).lines().map(str::to_owned).collect();
+    let whole = text[14_000].clone();
+    text[14_000] = "{\"stream_type\":\"T\",\"stream_id\":".to_owned();
+    let file = write(&store, "in.ndjson", &text.join("\n"));
+    let broken = server.client(&["ingest", &file]);
+    assert_eq!(broken.code, 1, "{broken:?}");
+    assert!(broken.stderr.contains("line 14001"), "{}", broken.stderr);
+    let option = broken.stderr.split("--from-line ").nth(1).and_then(|rest| rest.split('`').next()).unwrap();
+    text[14_000] = whole;
+    let mended = write(&store, "in.ndjson", &text.join("\n"));
+    let rest = server.client(&["ingest", &mended, "--from-line", option]);
+    assert_eq!(rest.code, 0, "{rest:?}");
+    assert_each_once_in_order(&server, 25_000);
+}
+
+#[test]
+fn refused_lines_can_be_left_out() {
+    let store = Store::new(&[]);
+    let server = store.start();
+    let good = lines(12_000);
+    let file = write(&store, "in.ndjson", &format!("not json\n{good}{{\"stream_type\":\"T\"}}\n"));
+    assert_eq!(server.client(&["ingest", &file]).code, 1);
+    let skipped = server.client(&["ingest", &file, "--on-error", "skip"]);
+    assert_eq!(skipped.code, 1, "{skipped:?}");
+    assert!(skipped.stdout.starts_with("appended 12000, already there 0, refused 2"), "{skipped:?}");
+    assert!(skipped.stderr.contains("line 1:") && skipped.stderr.contains("line 12002:"), "{}", skipped.stderr);
+    assert_each_once_in_order(&server, 12_000);
+}
+
+#[test]
+fn a_line_of_100_mb_is_refused_before_anything_is_sent() {
+    let store = Store::new(&[]);
+    let server = store.start();
+    let file = write(&store, "in.ndjson", &format!("{}\"{}\"\n", lines(3), "y".repeat(100 << 20)));
+    let refused = server.client(&["ingest", &file]);
+    assert!(refused.code == 1 && refused.stderr.contains("line 4"), "{refused:?}");
+    assert_eq!(server.http().scan().len(), 0);
+}
+
+#[test]
+fn packed_input_stdin_and_what_is_no_file() {
+    let store = Store::new(&[]);
+    let server = store.start();
+    let sample = crate::harness::root().join("samples/flights-sample.ndjson.zst");
+    let ingested = server.client(&["ingest", &sample.to_string_lossy()]);
+    assert!(ingested.code == 0 && ingested.stdout.starts_with("appended 11210,"), "{ingested:?}");
+    let piped = server.client_with_input(&["ingest", "-"], lines(100).as_bytes());
+    assert!(piped.code == 0 && piped.stdout.starts_with("appended 100,"), "{piped:?}");
+    assert_eq!(server.client(&["ingest", "/no/such/file"]).code, 2);
+    assert_eq!(server.client_with_input(&["ingest", "-"], b"").code, 2);
+}

@@ -1,0 +1,13 @@
+//! Black-box tests: the real program as a process, asked over HTTP and by its commands, as a user would.
+//!
+//! They know no crate of the workspace; what they check is the contract.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr, missing_docs)]
+
+mod cli;
+mod flights;
+mod harness;
+mod http;
+mod ingest;
+mod kill9;
+mod oracles;
