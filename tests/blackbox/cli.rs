@@ -59,6 +59,20 @@ fn serve_refuses_what_this_version_does_not_serve() {
 }
 
 #[test]
+fn a_restart_with_an_edited_file_may_change_what_alters_nothing_on_disk() {
+    let store = Store::new(&["compaction.min_segment_mb = 2"]);
+    store.start().stop();
+    store.declare(&["compaction.min_segment_mb = 3", "wal.rollover_mb = 8"]);
+    let server = store.start();
+    assert!(server.http().get("/v1/stores/test").text().contains("3"));
+    server.stop();
+    store.declare(&["partition.by = ('dt')", "envelope.seq_key = 'version'"]);
+    let finished = run(&store.serve_arguments());
+    assert_eq!(finished.code, 2, "{finished:?}");
+    assert!(finished.stderr.contains("partition.by") && finished.stderr.contains("envelope.seq_key"), "{finished:?}");
+}
+
+#[test]
 fn a_second_node_on_the_same_folder_is_refused() {
     let store = Store::new(&[]);
     let server = store.start();

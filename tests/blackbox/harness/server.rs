@@ -149,6 +149,11 @@ impl Server {
         assert_eq!(self.terminate(), 0, "a node that gets SIGTERM ends with 0");
     }
 
+    /// The process.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// How many files whose names hold this part the process has open.
     pub(crate) fn open_files(&self, part: &str) -> usize {
         let folder = format!("/proc/{}/fd", self.process.id());

@@ -149,7 +149,8 @@ impl Client {
         for _ in 0..20 + self.random.below(200) {
             let stream = self.random.below(self.names.len() as u64) as usize;
             let data = self.data();
-            let (name, command) = (&self.names[stream], self.command());
+            let command = self.command();
+            let name = &self.names[stream];
             let line = json!({"stream_type": STREAM_TYPE, "stream_id": name, "event_type": "Moved", "data": data, "command_id": command});
             body.push_str(&format!("{line}\n"));
             events.push((stream, data));

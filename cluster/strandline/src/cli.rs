@@ -1,0 +1,456 @@
+//! The command line: commands and options, and for every option the environment variable `STRANDLINE_<OPTION>`.
+
+use crate::exit::Failure;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// An event store over three tiers: memory, log, Parquet.
+#[derive(Parser, Debug)]
+#[command(name = "strandline", version, subcommand_required = true, arg_required_else_help = true, after_help = AFTER)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const AFTER: &str = "Every option also reads STRANDLINE_<OPTION> from the environment.\n\
+    Exit codes: 0 done, 1 the answer is no, 2 usage or configuration, 3 the server cannot be reached or failed.";
+
+/// The commands of the program.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Run a node
+    Serve(Serve),
+    /// Parse and validate a file of statements; print every key's effective value
+    Check(Check),
+    /// Append one event, or NDJSON from stdin, to a stream
+    Append(Append),
+    /// Bulk load NDJSON (also .zst), Parquet or Arrow IPC; resumes after a break without duplicates
+    Ingest(Ingest),
+    /// Read a stream
+    Read(Read),
+    /// Tiers, sizes, lag and compaction as tables
+    Status(Status),
+    /// Compact now, and wait for the end
+    Compact(Compact),
+    /// Stop compaction by schedule and size until `resume`
+    Pause(OnStore),
+    /// Let compaction go on
+    Resume(OnStore),
+    /// Check log, manifests and files of a store that is not running
+    Verify(Verify),
+    /// Look into files of the log
+    #[command(subcommand)]
+    Wal(Wal),
+    /// Look at the manifest
+    #[command(subcommand)]
+    Manifest(Manifest),
+    /// List the live Parquet files
+    Files(Files),
+    /// The main job in a temporary folder, start to end, explained as it runs
+    Demo,
+    /// Load with generated call-detail records; prints rate and latencies
+    Bench(Bench),
+    /// SQL over all tiers (not served yet)
+    Query(Later),
+    /// Follow the store (not served yet)
+    Subscribe(Later),
+    /// Keys (not served yet)
+    Keys(Later),
+    /// Development certificates (not served yet)
+    Certs(Later),
+    /// Erase a subject (not served yet)
+    Erase(Later),
+}
+
+/// Where the server is; of every client command.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct OnStore {
+    /// Address of the server
+    #[arg(long, default_value = "http://127.0.0.1:7070")]
+    pub(crate) url: String,
+    /// Name of the store (may be left out where the server has only one)
+    #[arg(long)]
+    pub(crate) store: Option<String>,
+    /// Bearer token
+    #[arg(long)]
+    pub(crate) token: Option<String>,
+}
+
+/// Options of `serve`.
+#[derive(Args, Debug)]
+pub(crate) struct Serve {
+    /// File of CREATE EVENTSTORE statements (without: one store `local_dev` with all three tiers under the data folder)
+    #[arg(long)]
+    pub(crate) config: Option<PathBuf>,
+    /// The node's own folder: node id, lock, registered types; a relative path counts from the current folder
+    #[arg(long, default_value = "strandline-data")]
+    pub(crate) data_dir: PathBuf,
+    /// Address of the HTTP interface (port 0: any free one, named in the `ready` line)
+    #[arg(long, default_value = "127.0.0.1:7070")]
+    pub(crate) http: SocketAddr,
+    /// Address of the native protocol (not served yet)
+    #[arg(long)]
+    pub(crate) native: Option<SocketAddr>,
+    /// An address of their own for the admin routes
+    #[arg(long)]
+    pub(crate) admin: Option<SocketAddr>,
+    /// Go on where a part of the log is lost: its positions are skipped for ever
+    #[arg(long)]
+    pub(crate) accept_lost_log: bool,
+    /// Options that this version refuses.
+    #[command(flatten)]
+    pub(crate) later: ServeLater,
+}
+
+/// Options of `serve` that are part of the contract and not served yet: refused, never ignored.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Not served yet")]
+pub(crate) struct ServeLater {
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
+    pub(crate) tls_cert: Option<String>,
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
+    pub(crate) tls_key: Option<String>,
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
+    pub(crate) tls_ca: Option<String>,
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
+    pub(crate) token_file: Option<String>,
+    #[arg(long, value_name = "TIME", hide_short_help = true)]
+    pub(crate) grace_tombstone: Option<String>,
+    #[arg(long, value_name = "TIME", hide_short_help = true)]
+    pub(crate) grace_files: Option<String>,
+    #[arg(long, value_name = "TIME", hide_short_help = true)]
+    pub(crate) projection_timeout: Option<String>,
+    #[arg(long, value_name = "N", hide_short_help = true)]
+    pub(crate) node_id: Option<String>,
+    #[arg(long, value_name = "ADDR", hide_short_help = true)]
+    pub(crate) cluster: Option<String>,
+    #[arg(long, value_name = "ADDR", hide_short_help = true)]
+    pub(crate) join: Option<String>,
+    #[arg(long, value_name = "N", hide_short_help = true)]
+    pub(crate) replication: Option<String>,
+    #[arg(long, value_name = "ROLES", hide_short_help = true)]
+    pub(crate) roles: Option<String>,
+}
+
+impl ServeLater {
+    /// The options that were given, by name.
+    pub(crate) fn given(&self) -> Vec<&'static str> {
+        let all = [
+            ("--tls-cert", &self.tls_cert),
+            ("--tls-key", &self.tls_key),
+            ("--tls-ca", &self.tls_ca),
+            ("--token-file", &self.token_file),
+            ("--grace-tombstone", &self.grace_tombstone),
+            ("--grace-files", &self.grace_files),
+            ("--projection-timeout", &self.projection_timeout),
+            ("--node-id", &self.node_id),
+            ("--cluster", &self.cluster),
+            ("--join", &self.join),
+            ("--replication", &self.replication),
+            ("--roles", &self.roles),
+        ];
+        all.into_iter().filter(|(_, value)| value.is_some()).map(|(name, _)| name).collect()
+    }
+}
+
+/// How `check` prints.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum CheckFormat {
+    Table,
+    Json,
+}
+
+/// Options of `check`.
+#[derive(Args, Debug)]
+pub(crate) struct Check {
+    /// The file of statements (`-`: stdin)
+    pub(crate) file: PathBuf,
+    /// How to print
+    #[arg(long, value_enum, default_value = "table")]
+    pub(crate) format: CheckFormat,
+}
+
+/// Options of `append`.
+#[derive(Args, Debug)]
+pub(crate) struct Append {
+    /// Type of the aggregate
+    #[arg(long)]
+    pub(crate) stream_type: String,
+    /// Instance of the aggregate
+    #[arg(long)]
+    pub(crate) stream_id: String,
+    /// Kind of the event (without: the events come as NDJSON from stdin, all in one append)
+    #[arg(long)]
+    pub(crate) event_type: Option<String>,
+    /// Payload, JSON
+    #[arg(long, requires = "event_type")]
+    pub(crate) data: Option<String>,
+    /// Metadata, JSON
+    #[arg(long, requires = "event_type")]
+    pub(crate) metadata: Option<String>,
+    /// Schema version of the event
+    #[arg(long, requires = "event_type")]
+    pub(crate) event_version: Option<u32>,
+    /// When it happened, RFC 3339 (without: now, by the server's clock)
+    #[arg(long, requires = "event_type")]
+    pub(crate) occurred_at: Option<String>,
+    /// Idempotency id of the append
+    #[arg(long)]
+    pub(crate) command_id: Option<String>,
+    /// Correlation id
+    #[arg(long, requires = "event_type")]
+    pub(crate) correlation_id: Option<String>,
+    /// Causation id
+    #[arg(long, requires = "event_type")]
+    pub(crate) causation_id: Option<String>,
+    /// Tenant
+    #[arg(long, requires = "event_type")]
+    pub(crate) tenant_id: Option<String>,
+    /// The stream's last seq as you know it (a number, `empty` or `any`); otherwise nothing is stored
+    #[arg(long)]
+    pub(crate) expected_seq: Option<String>,
+    /// Dry run: same checks and answer, nothing stored
+    #[arg(long)]
+    pub(crate) inspect: bool,
+    /// Where the server is.
+    #[command(flatten)]
+    pub(crate) on: OnStore,
+}
+
+/// What `ingest` does with lines that the store refuses.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum OnError {
+    /// Stop there; what came before is stored
+    Abort,
+    /// Store the others and list the refused ones
+    Skip,
+}
+
+/// Options of `ingest`.
+#[derive(Args, Debug)]
+pub(crate) struct Ingest {
+    /// NDJSON (plain or .zst), Parquet or Arrow IPC; `-`: NDJSON from stdin, kept in a temporary file while it is loaded
+    pub(crate) file: PathBuf,
+    /// What to do with a line that the store refuses
+    #[arg(long, value_enum, default_value = "abort")]
+    pub(crate) on_error: OnError,
+    /// Begin at this line (from 1): to go on with a file that was mended
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) from_line: u64,
+    /// Seconds to wait for a server that does not answer before giving up
+    #[arg(long, default_value_t = 60)]
+    pub(crate) patience: u64,
+    /// Where the server is.
+    #[command(flatten)]
+    pub(crate) on: OnStore,
+}
+
+/// How `read` prints.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum ReadFormat {
+    Table,
+    Ndjson,
+    Json,
+}
+
+/// Options of `read`.
+#[derive(Args, Debug)]
+pub(crate) struct Read {
+    /// Type of the aggregate
+    #[arg(long)]
+    pub(crate) stream_type: String,
+    /// Instance of the aggregate
+    #[arg(long)]
+    pub(crate) stream_id: String,
+    /// First seq
+    #[arg(long)]
+    pub(crate) from_seq: Option<u64>,
+    /// Last seq
+    #[arg(long)]
+    pub(crate) to_seq: Option<u64>,
+    /// At most so many events
+    #[arg(long, default_value_t = 1000)]
+    pub(crate) limit: u64,
+    /// Newest first
+    #[arg(long)]
+    pub(crate) desc: bool,
+    /// How to print
+    #[arg(long, value_enum, default_value = "table")]
+    pub(crate) format: ReadFormat,
+    /// Where the server is.
+    #[command(flatten)]
+    pub(crate) on: OnStore,
+}
+
+/// Options of `status`.
+#[derive(Args, Debug)]
+pub(crate) struct Status {
+    /// Refresh every two seconds until interrupted
+    #[arg(long)]
+    pub(crate) watch: bool,
+    /// Where the server is.
+    #[command(flatten)]
+    pub(crate) on: OnStore,
+}
+
+/// Options of `compact`.
+#[derive(Args, Debug)]
+pub(crate) struct Compact {
+    /// Only this stream type
+    #[arg(long)]
+    pub(crate) stream_type: Option<String>,
+    /// Where the server is.
+    #[command(flatten)]
+    pub(crate) on: OnStore,
+}
+
+/// Which store an offline command looks at.
+#[derive(Args, Debug)]
+pub(crate) struct Offline {
+    /// The folder of the node
+    #[arg(long, default_value = "strandline-data")]
+    pub(crate) data_dir: PathBuf,
+    /// The file of statements that the node runs with (without: the store `local_dev`)
+    #[arg(long)]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// Options of `verify`.
+#[derive(Args, Debug)]
+pub(crate) struct Verify {
+    /// Which stores.
+    #[command(flatten)]
+    pub(crate) offline: Offline,
+    /// Only this store
+    #[arg(long)]
+    pub(crate) store: Option<String>,
+}
+
+/// Commands on files of the log.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Wal {
+    /// Print the frames of a segment file
+    Dump {
+        /// The segment file
+        file: PathBuf,
+    },
+}
+
+/// Commands on the manifest.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Manifest {
+    /// The current manifest and its history, as JSON
+    Show(OnStore),
+}
+
+/// How `files` prints.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum FilesFormat {
+    Table,
+    Json,
+    Paths,
+}
+
+/// Options of `files`.
+#[derive(Args, Debug)]
+pub(crate) struct Files {
+    /// How to print
+    #[arg(long, value_enum, default_value = "table")]
+    pub(crate) format: FilesFormat,
+    /// Where the server is.
+    #[command(flatten)]
+    pub(crate) on: OnStore,
+}
+
+/// Options of `bench`.
+#[derive(Args, Debug)]
+pub(crate) struct Bench {
+    /// Events in all
+    #[arg(long, default_value_t = 1_000_000)]
+    pub(crate) events: u64,
+    /// Events of one request
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub(crate) batch: u64,
+    /// Connections that append at the same time
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=1_024))]
+    pub(crate) connections: u64,
+    /// Streams (subscribers) in all
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) streams: u64,
+    /// Seed of the generated records
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Where the server is.
+    #[command(flatten)]
+    pub(crate) on: OnStore,
+}
+
+/// A command that is not served yet: takes any arguments, so that the refusal is what one sees.
+#[derive(Args, Debug)]
+#[command(disable_help_flag = true)]
+pub(crate) struct Later {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    pub(crate) rest: Vec<String>,
+}
+
+/// Parses the arguments; help, version and usage errors are printed and give their exit code.
+pub(crate) fn parse() -> Result<Cli, ExitCode> {
+    let parsed = with_env(Cli::command()).try_get_matches().and_then(|m| Cli::from_arg_matches(&m));
+    parsed.map_err(|error| {
+        let asked = !error.use_stderr();
+        if asked {
+            return crate::exit::code(crate::out::bytes(error.render().to_string().as_bytes()));
+        }
+        crate::out::note(error.render().to_string().trim_end());
+        crate::exit::code(Err(Failure::Usage(String::new())))
+    })
+}
+
+/// Gives every long option its environment variable.
+fn with_env(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(|arg| match arg.get_long() {
+        Some(long) if !matches!(long, "help" | "version") => {
+            let name = format!("STRANDLINE_{}", long.to_uppercase().replace('-', "_"));
+            arg.env(name).hide_env_values(true)
+        }
+        _ => arg,
+    });
+    command.mut_subcommands(with_env)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(command: &clap::Command, found: &mut Vec<(String, Option<String>)>) {
+        for arg in command.get_arguments() {
+            if let Some(long) = arg.get_long().filter(|l| !matches!(*l, "help" | "version")) {
+                found.push((long.to_owned(), arg.get_env().map(|e| e.to_string_lossy().into_owned())));
+            }
+        }
+        command.get_subcommands().for_each(|c| options(c, found));
+    }
+
+    #[test]
+    fn every_option_reads_its_environment_variable() {
+        let command = with_env(Cli::command());
+        command.clone().debug_assert();
+        let mut found = Vec::new();
+        options(&command, &mut found);
+        assert!(found.len() > 40, "{found:?}");
+        for (long, env) in found {
+            assert_eq!(env.unwrap(), format!("STRANDLINE_{}", long.to_uppercase().replace('-', "_")));
+        }
+    }
+
+    #[test]
+    fn commands_that_are_not_served_take_anything() {
+        for line in ["query SELECT 1", "subscribe --stream-type T", "keys init --file F", "erase --stream-id S --help"] {
+            let line = std::iter::once("strandline").chain(line.split(' '));
+            Cli::command().try_get_matches_from(line).unwrap();
+        }
+    }
+}

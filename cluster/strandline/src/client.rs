@@ -1,0 +1,256 @@
+//! The HTTP client of the commands: blocking, one connection pool, errors that say what to do next.
+//!
+//! It refuses to guess: a time-out or a broken connection is an unknown outcome and is retried only by callers
+//! whose request may be repeated ([`Client::send_patiently`]).
+
+use crate::cli::OnStore;
+use crate::exit::Failure;
+use crate::out;
+use serde_json::Value;
+use std::cell::OnceCell;
+use std::time::{Duration, Instant};
+
+/// The largest answer that is read into memory.
+const ANSWER_BYTES_MAX: u64 = 1 << 30;
+/// How long 429 is answered with waiting before it is an error.
+const OVERLOADED_PATIENCE: Duration = Duration::from_secs(60);
+/// Connecting takes longer only where nobody listens.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// An answer, whatever its status.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// HTTP status.
+    pub(crate) status: u16,
+    /// Seconds of Retry-After, where it is there.
+    pub(crate) retry_after: Option<u64>,
+    /// Header `x-strandline-tiers`, where it is there.
+    pub(crate) tiers: Option<String>,
+    /// The body.
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    /// The body as JSON; null where it is none.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or(Value::Null)
+    }
+
+    /// The sentence of an error answer.
+    pub(crate) fn error_text(&self) -> String {
+        let json = self.json();
+        match (json["error"].as_str(), json["code"].as_str()) {
+            (Some(text), Some(code)) => format!("{text} ({code})"),
+            _ => format!("the server answered with status {}", self.status),
+        }
+    }
+
+    /// The answer if it is a 2xx, else the failure with its exit code.
+    pub(crate) fn ok(self) -> Result<Self, Failure> {
+        let text = match self.status {
+            200..=299 => return Ok(self),
+            _ => self.error_text(),
+        };
+        Err(match self.status {
+            404 | 409 | 413 | 422 => Failure::No(text),
+            400..=428 | 501 => Failure::Usage(text),
+            _ => Failure::Server(text),
+        })
+    }
+}
+
+/// A connection to one server and one store.
+#[derive(Debug)]
+pub(crate) struct Client {
+    agent: ureq::Agent,
+    url: String,
+    token: Option<String>,
+    named: Option<String>,
+    store: OnceCell<String>,
+}
+
+/// One request, as data, so that it can be sent again.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Request<'a> {
+    /// Path and query, from the first slash.
+    pub(crate) path: String,
+    /// Body of a POST; `None`: GET.
+    pub(crate) body: Option<&'a [u8]>,
+    /// Content type of the body.
+    pub(crate) content_type: &'a str,
+    /// Wanted type of the answer.
+    pub(crate) accept: Option<&'a str>,
+    /// Further headers.
+    pub(crate) headers: Vec<(&'static str, String)>,
+}
+
+impl Client {
+    /// A client for what the options name.
+    pub(crate) fn new(on: &OnStore) -> Result<Self, Failure> {
+        let url = on.url.trim_end_matches('/').to_owned();
+        if !url.starts_with("http://") {
+            let hint = if url.starts_with("https://") { "TLS is not served yet: use http://" } else { "it begins with http://" };
+            return Err(Failure::Usage(format!("--url {url}: {hint}")));
+        }
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            // a proxy for the internet must not come between us and a server on this machine
+            .proxy(None)
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .user_agent(concat!("strandline/", env!("CARGO_PKG_VERSION")))
+            .build();
+        let named = on.store.clone();
+        Ok(Self { agent: config.into(), url, token: on.token.clone(), named, store: OnceCell::new() })
+    }
+
+    /// Address of the server.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The store's name: the given one, or the only one of the server.
+    pub(crate) fn store(&self) -> Result<&str, Failure> {
+        if let Some(name) = self.named.as_deref().or(self.store.get().map(String::as_str)) {
+            return Ok(name);
+        }
+        let answer = self.get("/v1/stores")?.json();
+        let names: Vec<&str> = answer["stores"].as_array().into_iter().flatten().filter_map(|s| s["name"].as_str()).collect();
+        match names.as_slice() {
+            [name] => Ok(self.store.get_or_init(|| (*name).to_owned())),
+            [] => Err(Failure::No(format!("{} has no store", self.url))),
+            many => Err(Failure::Usage(format!("name one with --store: {} has {}", self.url, many.join(", ")))),
+        }
+    }
+
+    /// Path of a route of the store: `/v1/stores/<store>` and the segments, percent-encoded.
+    pub(crate) fn store_path(&self, segments: &[&str]) -> Result<String, Failure> {
+        self.path_under("/v1/stores", segments)
+    }
+
+    /// Path of an admin route of the store.
+    pub(crate) fn admin_path(&self, segments: &[&str]) -> Result<String, Failure> {
+        self.path_under("/admin/v1/stores", segments)
+    }
+
+    fn path_under(&self, root: &str, segments: &[&str]) -> Result<String, Failure> {
+        let store = encode(self.store()?);
+        let parts: Vec<String> = std::iter::once(store).chain(segments.iter().map(|s| encode(s))).collect();
+        Ok(format!("{root}/{}", parts.join("/")))
+    }
+
+    /// GET; a status that is no 2xx is a failure.
+    pub(crate) fn get(&self, path: &str) -> Result<Answer, Failure> {
+        self.send(&Request { path: path.to_owned(), ..Request::default() })?.ok()
+    }
+
+    /// POST with an empty body; a status that is no 2xx is a failure.
+    pub(crate) fn post_empty(&self, path: &str) -> Result<Answer, Failure> {
+        self.send(&Request { path: path.to_owned(), body: Some(b""), ..Request::default() })?.ok()
+    }
+
+    /// Sends once; waits and sends again only where the server said that it did nothing (429).
+    pub(crate) fn send(&self, request: &Request<'_>) -> Result<Answer, Failure> {
+        let began = Instant::now();
+        loop {
+            let answer = self.send_now(request)?;
+            if answer.status != 429 || began.elapsed() > OVERLOADED_PATIENCE {
+                return Ok(answer);
+            }
+            std::thread::sleep(Duration::from_secs(answer.retry_after.unwrap_or(1).clamp(1, 30)));
+        }
+    }
+
+    /// Sends once and gives every answer, 429 too.
+    pub(crate) fn send_now(&self, request: &Request<'_>) -> Result<Answer, Failure> {
+        self.send_once(request).map_err(|error| self.unreachable(&error))
+    }
+
+    /// Sends again and again while the server cannot be reached, is overloaded, starts or drains. Only for requests
+    /// that may arrive twice.
+    pub(crate) fn send_patiently(&self, request: &Request<'_>, patience: Duration) -> Result<Answer, Failure> {
+        let mut silent_since: Option<Instant> = None;
+        let mut pause = Duration::from_millis(100);
+        loop {
+            let last = match self.send_once(request) {
+                Ok(answer) if answer.status == 429 => {
+                    // it lives and will take it later: that is no silence
+                    silent_since = None;
+                    std::thread::sleep(Duration::from_secs(answer.retry_after.unwrap_or(1).clamp(1, 30)));
+                    continue;
+                }
+                Ok(answer) if !matches!(answer.status, 500 | 502 | 503 | 504 | 507) => return Ok(answer),
+                Ok(answer) => Failure::Server(answer.error_text()),
+                Err(error) => self.unreachable(&error),
+            };
+            let since = *silent_since.get_or_insert_with(|| {
+                out::note("strandline: no answer from the server yet; trying again");
+                Instant::now()
+            });
+            if since.elapsed() >= patience {
+                return Err(last);
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_secs(2));
+        }
+    }
+
+    fn send_once(&self, request: &Request<'_>) -> Result<Answer, ureq::Error> {
+        let mut response = self.start(request)?;
+        let header = |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
+        let (retry_after, tiers) = (header("retry-after").and_then(|v| v.parse().ok()), header("x-strandline-tiers"));
+        let status = response.status().as_u16();
+        let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec()?;
+        Ok(Answer { status, retry_after, tiers, body })
+    }
+
+    fn start(&self, request: &Request<'_>) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {
+        let url = format!("{}{}", self.url, request.path);
+        let mut headers: Vec<(&str, String)> = request.headers.clone();
+        headers.extend(self.token.iter().map(|token| ("authorization", format!("Bearer {token}"))));
+        headers.extend(request.accept.iter().map(|accept| ("accept", (*accept).to_owned())));
+        match request.body {
+            None => headers.into_iter().fold(self.agent.get(url), |r, (k, v)| r.header(k, v)).call(),
+            Some(body) => {
+                if !request.content_type.is_empty() {
+                    headers.push(("content-type", request.content_type.to_owned()));
+                }
+                headers.into_iter().fold(self.agent.post(url), |r, (k, v)| r.header(k, v)).send(body)
+            }
+        }
+    }
+
+    fn unreachable(&self, error: &ureq::Error) -> Failure {
+        let hint = match error {
+            ureq::Error::BadUri(_) => return Failure::Usage(format!("--url {}: {error}", self.url)),
+            ureq::Error::Io(e) if e.kind() == std::io::ErrorKind::ConnectionRefused => {
+                "nobody listens there: start a node with `strandline serve`, or name another one with --url"
+            }
+            _ => "whether the request arrived is unknown; an append with the same --command-id may be repeated",
+        };
+        Failure::Server(format!("cannot reach {}: {error}; {hint}", self.url))
+    }
+}
+
+/// One segment of a path or one value of a query, percent-encoded.
+pub(crate) fn encode(text: &str) -> String {
+    strandline_event::encode_path_text(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(status: u16, body: &str) -> Answer {
+        Answer { status, retry_after: None, tiers: None, body: body.as_bytes().to_vec() }
+    }
+
+    #[test]
+    fn statuses_become_exit_codes() {
+        let body = r#"{"error":"e","code":"c","details":{}}"#;
+        assert_eq!(answer(409, body).ok().unwrap_err(), Failure::No("e (c)".to_owned()));
+        assert_eq!(answer(400, body).ok().unwrap_err(), Failure::Usage("e (c)".to_owned()));
+        assert_eq!(answer(503, body).ok().unwrap_err(), Failure::Server("e (c)".to_owned()));
+        assert_eq!(answer(500, "<html>").error_text(), "the server answered with status 500");
+        assert_eq!(answer(207, "").ok().unwrap().status, 207);
+    }
+}

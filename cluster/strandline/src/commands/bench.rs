@@ -1,0 +1,119 @@
+//! `strandline bench`: several connections append generated call-detail records; rate and latencies at the end.
+
+use crate::calls::Calls;
+use crate::cli::Bench;
+use crate::client::{Client, Request};
+use crate::exit::Failure;
+use crate::out;
+use hdrhistogram::Histogram;
+use indicatif::{ProgressBar, ProgressDrawTarget};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// What one connection measured.
+struct Measured {
+    latency_us: Histogram<u64>,
+    bytes: u64,
+    events: u64,
+    overloaded: u64,
+}
+
+pub(crate) fn run(options: &Bench) -> Result<(), Failure> {
+    let client = Client::new(&options.on)?;
+    let path = client.store_path(&["events"])?;
+    let bar = ProgressBar::new(options.events);
+    if !out::watched() {
+        bar.set_draw_target(ProgressDrawTarget::hidden());
+    }
+    let taken = AtomicU64::new(0);
+    let began = Instant::now();
+    let results: Vec<Result<Measured, Failure>> = std::thread::scope(|scope| {
+        let connection = |number| {
+            let (path, bar, taken) = (path.clone(), &bar, &taken);
+            scope.spawn(move || connection(options, number, &path, bar, taken))
+        };
+        let running: Vec<_> = (0..options.connections).map(connection).collect();
+        running.into_iter().map(|c| c.join().unwrap_or_else(|_| Err(Failure::Server("a connection panicked".to_owned())))).collect()
+    });
+    let took = began.elapsed();
+    bar.finish_and_clear();
+    let mut all = Measured { latency_us: histogram()?, bytes: 0, events: 0, overloaded: 0 };
+    for result in results {
+        let one = result?;
+        all.latency_us.add(&one.latency_us).map_err(|e| Failure::Server(e.to_string()))?;
+        all.bytes += one.bytes;
+        all.events += one.events;
+        all.overloaded += one.overloaded;
+    }
+    report(options, &all, took)
+}
+
+fn histogram() -> Result<Histogram<u64>, Failure> {
+    Histogram::new(3).map_err(|e| Failure::Server(e.to_string()))
+}
+
+/// One connection owns its share of the streams, so that their order is the connection's.
+fn connection(options: &Bench, number: u64, path: &str, bar: &ProgressBar, taken: &AtomicU64) -> Result<Measured, Failure> {
+    let client = Client::new(&options.on)?;
+    let share = (options.streams / options.connections).max(1);
+    let mut calls = Calls::new(options.seed.wrapping_add(number), number * share, share);
+    let mut measured = Measured { latency_us: histogram()?, bytes: 0, events: 0, overloaded: 0 };
+    let mut body = String::new();
+    loop {
+        let before = taken.fetch_add(options.batch, Ordering::Relaxed);
+        let count = options.batch.min(options.events.saturating_sub(before));
+        if count == 0 {
+            return Ok(measured);
+        }
+        body.clear();
+        (0..count).for_each(|_| calls.line(&mut body));
+        append(&client, path, &body, &mut measured)?;
+        measured.events += count;
+        measured.bytes += body.len() as u64;
+        bar.inc(count);
+    }
+}
+
+fn append(client: &Client, path: &str, body: &str, measured: &mut Measured) -> Result<(), Failure> {
+    let request =
+        Request { path: path.to_owned(), body: Some(body.as_bytes()), content_type: "application/x-ndjson", ..Request::default() };
+    loop {
+        let began = Instant::now();
+        let answer = client.send_now(&request)?;
+        if answer.status == 429 {
+            measured.overloaded += 1;
+            std::thread::sleep(Duration::from_millis(20));
+            continue;
+        }
+        answer.ok()?;
+        measured.latency_us.saturating_record(began.elapsed().as_micros() as u64);
+        return Ok(());
+    }
+}
+
+fn report(options: &Bench, all: &Measured, took: Duration) -> Result<(), Failure> {
+    let seconds = took.as_secs_f64().max(1e-6);
+    out::line(&format!(
+        "{} events of {} bytes in {seconds:.2} s over {} connections, {} events a request, {} streams",
+        all.events,
+        all.bytes.checked_div(all.events).unwrap_or(0),
+        options.connections,
+        options.batch,
+        options.streams,
+    ))?;
+    let rate = all.events as f64 / seconds;
+    out::line(&format!("rate     {rate:.0} events/s, {}/s", out::size((all.bytes as f64 / seconds) as u64)))?;
+    let at = |quantile: f64| all.latency_us.value_at_quantile(quantile) as f64 / 1000.0;
+    out::line(&format!(
+        "latency  p50 {:.2} ms, p90 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms, max {:.2} ms (of one request)",
+        at(0.5),
+        at(0.9),
+        at(0.99),
+        at(0.999),
+        all.latency_us.max() as f64 / 1000.0,
+    ))?;
+    if all.overloaded > 0 {
+        out::line(&format!("overload {} requests were answered with 429 and sent again", all.overloaded))?;
+    }
+    Ok(())
+}

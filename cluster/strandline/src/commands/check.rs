@@ -1,0 +1,78 @@
+//! `strandline check`: every key's effective value, or every error of the file in one run.
+
+use crate::cli::{Check, CheckFormat};
+use crate::exit::Failure;
+use crate::out;
+use std::io::{IsTerminal, Read as _};
+use std::path::Path;
+use strandline_deql::{self as deql, Declarations, Diagnostics, StoreConfig};
+
+pub(crate) fn run(options: &Check) -> Result<(), Failure> {
+    let (name, bytes) = read(&options.file)?;
+    match (deql::parse_bytes(&name, &bytes), options.format) {
+        (Ok(declarations), CheckFormat::Table) => print_tables(&declarations),
+        (Ok(declarations), CheckFormat::Json) => print_json(&deql::check_json(&declarations)),
+        (Err(errors), CheckFormat::Table) => Err(not_valid(&name, &errors)),
+        (Err(errors), CheckFormat::Json) => {
+            print_json(&errors)?;
+            Err(Failure::Usage(format!("{name} is not valid")))
+        }
+    }
+}
+
+fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
+    out::line(&serde_json::to_string_pretty(value).map_err(|e| Failure::Usage(e.to_string()))?)
+}
+
+/// Reads and parses a file of statements (`-`: stdin); the failure shows all its errors in the source.
+pub(crate) fn load(file: &Path) -> Result<Declarations, Failure> {
+    let (name, bytes) = read(file)?;
+    deql::parse_bytes(&name, &bytes).map_err(|errors| not_valid(&name, &errors))
+}
+
+fn read(file: &Path) -> Result<(String, Vec<u8>), Failure> {
+    if file == Path::new("-") {
+        let mut bytes = Vec::new();
+        std::io::stdin().lock().read_to_end(&mut bytes).map_err(|e| Failure::file("read", file, &e))?;
+        return Ok(("<stdin>".to_owned(), bytes));
+    }
+    Ok((file.display().to_string(), std::fs::read(file).map_err(|e| Failure::file("read", file, &e))?))
+}
+
+fn not_valid(name: &str, errors: &Diagnostics) -> Failure {
+    let text = errors.render(std::io::stderr().is_terminal());
+    Failure::Usage(format!("{name} is not valid\n{}", text.trim_end()))
+}
+
+fn print_tables(declarations: &Declarations) -> Result<(), Failure> {
+    for declared in &declarations.stores {
+        print_store(&declared.config)?;
+    }
+    if !declarations.aggregates.is_empty() {
+        let names: Vec<&str> = declarations.aggregates.iter().map(|a| a.value.as_str()).collect();
+        out::line(&format!("registered stream types: {}", names.join(", ")))?;
+    }
+    if declarations.stores.is_empty() {
+        out::line("the file is valid and declares no store")?;
+    }
+    Ok(())
+}
+
+fn print_store(config: &StoreConfig) -> Result<(), Failure> {
+    out::line(&format!("EVENTSTORE {}", config.name))?;
+    let rows = deql::check_rows(config).into_iter().map(|row| {
+        let (value, source) = (row.value_text(), row.source().to_owned());
+        vec![row.key.to_owned(), value, source, row.note.unwrap_or_default()]
+    });
+    out::line(&out::table(&["key", "value", "from", "note"], rows))?;
+    for (key, why) in deql::serve_refusals(config) {
+        out::line(&format!("`serve` refuses {key}: {why}"))?;
+    }
+    for (key, why) in deql::warnings(config) {
+        out::line(&format!("warning: {key}: {why}"))?;
+    }
+    for (key, why) in deql::not_active_yet(config) {
+        out::line(&format!("not active yet: {key}: {why}"))?;
+    }
+    Ok(())
+}

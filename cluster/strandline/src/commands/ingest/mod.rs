@@ -1,0 +1,165 @@
+//! `strandline ingest`: bulk load over HTTP that resumes after a break without duplicates.
+//!
+//! ```text
+//! file -> lines (unpacked, or columns written out as NDJSON)      source, columns
+//!      -> chunks of at most 4 MiB and 10,000 lines                chunk
+//!      -> POST /events with (digest of all chunks, chunk number)  here, one after another
+//! ```
+//!
+//! The owner of each stream keeps the highest chunk number per digest with the append, so a chunk that arrives twice
+//! is stored once. That holds only while a chunk is sent after the one before it is answered: chunks are never in
+//! flight together; the next one is cut while the last is on its way. So each stream also keeps its order.
+
+mod answer;
+mod chunk;
+mod columns;
+mod source;
+
+use crate::cli::{Ingest, OnError};
+use crate::client::{Client, Request};
+use crate::exit::Failure;
+use crate::out;
+use answer::Totals;
+use chunk::{Chunk, Chunks, Survey};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use source::Source;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+pub(crate) fn run(options: &Ingest) -> Result<(), Failure> {
+    let client = Client::new(&options.on)?;
+    let path = format!("{}?on_error={}", client.store_path(&["events"])?, word(options.on_error));
+    let source = Source::open(&options.file, &client)?;
+    let survey = survey(&source, options)?;
+    let sender = Sender { client: &client, path, survey: &survey, options, patience: Duration::from_secs(options.patience) };
+    let began = Instant::now();
+    let mut totals = Totals::default();
+    let result = sender.send_all(&source, &mut totals);
+    report(&survey, &totals, began.elapsed())?;
+    result?;
+    match totals.refused + survey.too_long.len() as u64 {
+        0 => Ok(()),
+        refused => Err(Failure::No(format!("{refused} lines were refused; the others are stored"))),
+    }
+}
+
+const fn word(on_error: OnError) -> &'static str {
+    match on_error {
+        OnError::Abort => "abort",
+        OnError::Skip => "skip",
+    }
+}
+
+/// One pass over the input before anything is sent: its digest, and the lines that are too long to be an event.
+fn survey(source: &Source, options: &Ingest) -> Result<Survey, Failure> {
+    let bar = spinner(source.name());
+    let survey = chunk::survey(Chunks::new(source.lines()?, options.from_line)).map_err(|e| source.broken(&e))?;
+    bar.finish_and_clear();
+    for line in &survey.too_long {
+        let text = format!("line {line} is longer than {} bytes; one event holds at most 1 MiB", chunk::LINE_BYTES_MAX);
+        if options.on_error == OnError::Abort {
+            return Err(Failure::No(format!("{text}. Nothing was sent. Take the line out, or skip it with --on-error skip")));
+        }
+        out::note(&format!("strandline: refused: {text}"));
+    }
+    if survey.lines == 0 {
+        return Err(Failure::Usage(format!("{} holds no line from line {} on", source.name(), options.from_line)));
+    }
+    Ok(survey)
+}
+
+struct Sender<'a> {
+    client: &'a Client,
+    path: String,
+    survey: &'a Survey,
+    options: &'a Ingest,
+    patience: Duration,
+}
+
+impl Sender<'_> {
+    fn send_all(&self, source: &Source, totals: &mut Totals) -> Result<(), Failure> {
+        let chunks = Chunks::new(source.lines()?, self.options.from_line);
+        let bar = bar(self.survey.bytes);
+        let result = std::thread::scope(|scope| {
+            // one chunk on its way, one ready, one being cut: memory stays bounded
+            let (ready, next) = mpsc::sync_channel(1);
+            scope.spawn(move || chunks.map(|chunk| ready.send(chunk)).take_while(Result::is_ok).count());
+            for chunk in next {
+                let chunk = chunk.map_err(|e| source.broken(&e))?;
+                self.send(&chunk, totals)?;
+                bar.inc(chunk.body.len() as u64);
+                bar.set_message(format!("{} events", totals.appended + totals.duplicates));
+            }
+            Ok(())
+        });
+        bar.finish_and_clear();
+        result
+    }
+
+    fn send(&self, chunk: &Chunk, totals: &mut Totals) -> Result<(), Failure> {
+        let request = Request {
+            path: self.path.clone(),
+            body: Some(&chunk.body),
+            content_type: "application/x-ndjson",
+            accept: None,
+            headers: vec![
+                ("x-strandline-chunk-digest", format!("{:032x}", self.survey.digest)),
+                ("x-strandline-chunk-number", chunk.number.to_string()),
+            ],
+        };
+        let began = Instant::now();
+        loop {
+            let answer = self.client.send_patiently(&request, self.patience).map_err(|f| self.interrupted(chunk, f))?;
+            // 207: some owners stored their part; they know the chunk, so all of it may be sent again
+            if answer.status == 207 && answer::may_pass(&answer.json()) && began.elapsed() < self.patience {
+                std::thread::sleep(Duration::from_millis(500));
+                continue;
+            }
+            return totals.take(&answer, chunk, &self.options.file);
+        }
+    }
+
+    fn interrupted(&self, chunk: &Chunk, failure: Failure) -> Failure {
+        let Failure::Server(text) = failure else { return failure };
+        Failure::Server(format!(
+            "{text}\nEverything before line {} is stored. Run the same command again to go on: what is stored is known and not stored twice.",
+            chunk.first_line
+        ))
+    }
+}
+
+fn report(survey: &Survey, totals: &Totals, took: Duration) -> Result<(), Failure> {
+    let seconds = took.as_secs_f64().max(0.001);
+    let events = totals.appended + totals.duplicates;
+    out::line(&format!(
+        "appended {}, already there {}, refused {} of {} lines in {seconds:.1} s ({:.0} events/s, {}/s)",
+        totals.appended,
+        totals.duplicates,
+        totals.refused + survey.too_long.len() as u64,
+        survey.lines,
+        events as f64 / seconds,
+        out::size((totals.bytes as f64 / seconds) as u64),
+    ))
+}
+
+fn spinner(name: &str) -> ProgressBar {
+    let bar = hidden_unless_watched(ProgressBar::new_spinner());
+    bar.set_message(format!("reading {name}"));
+    bar.enable_steady_tick(Duration::from_millis(120));
+    bar
+}
+
+fn bar(bytes: u64) -> ProgressBar {
+    let bar = hidden_unless_watched(ProgressBar::new(bytes));
+    if let Ok(style) = ProgressStyle::with_template("[{wide_bar}] {percent}% {bytes}/{total_bytes} {bytes_per_sec} {eta} {msg}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn hidden_unless_watched(bar: ProgressBar) -> ProgressBar {
+    if !out::watched() {
+        bar.set_draw_target(ProgressDrawTarget::hidden());
+    }
+    bar
+}

@@ -1,0 +1,90 @@
+//! Where lines come from: a file of NDJSON (plain or zstd), stdin, or a Parquet or Arrow file written out as NDJSON.
+//!
+//! The kind is told by the first bytes, not by the name. What cannot be read twice is kept in a temporary file while
+//! it is loaded, because the digest of the whole must be known before the first chunk is sent.
+
+use super::columns;
+use crate::client::Client;
+use crate::exit::Failure;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Seek, Write};
+use std::path::Path;
+
+const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
+const PARQUET: &[u8] = b"PAR1";
+const ARROW_FILE: &[u8] = b"ARROW1";
+const ARROW_STREAM: &[u8] = &[0xff, 0xff, 0xff, 0xff];
+
+/// An input of lines that can be read twice.
+#[derive(Debug)]
+pub(super) struct Source {
+    name: String,
+    file: File,
+    packed: bool,
+}
+
+impl Source {
+    /// Opens a file, or takes all of stdin (`-`).
+    pub(super) fn open(path: &Path, client: &Client) -> Result<Self, Failure> {
+        let (name, mut file) = if path == Path::new("-") {
+            ("stdin".to_owned(), spool_stdin()?)
+        } else {
+            (path.display().to_string(), File::open(path).map_err(|e| Failure::file("open", path, &e))?)
+        };
+        let start = first_bytes(&mut file).map_err(|e| Failure::file("read", path, &e))?;
+        let columns = |kind| columns::write_out(file.try_clone().map_err(|e| Failure::file("read", path, &e))?, kind, &name, client);
+        let (file, packed) = match start.as_slice() {
+            start if start.starts_with(PARQUET) => (columns(columns::Kind::Parquet)?, false),
+            start if start.starts_with(ARROW_FILE) => (columns(columns::Kind::ArrowFile)?, false),
+            start if start.starts_with(ARROW_STREAM) => (columns(columns::Kind::ArrowStream)?, false),
+            start => (file, start.starts_with(ZSTD)),
+        };
+        Ok(Self { name, file, packed })
+    }
+
+    /// For messages.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The lines from the first one on.
+    pub(super) fn lines(&self) -> Result<Box<dyn BufRead + Send>, Failure> {
+        self.reader().map_err(|e| self.broken(&e))
+    }
+
+    fn reader(&self) -> io::Result<Box<dyn BufRead + Send>> {
+        let mut file = self.file.try_clone()?;
+        file.rewind()?;
+        Ok(if self.packed {
+            Box::new(BufReader::with_capacity(1 << 20, zstd::stream::read::Decoder::new(file)?))
+        } else {
+            Box::new(BufReader::with_capacity(1 << 20, file))
+        })
+    }
+
+    /// A failure to read it.
+    pub(super) fn broken(&self, error: &io::Error) -> Failure {
+        Failure::Usage(format!("cannot read {}: {error}", self.name))
+    }
+}
+
+fn spool_stdin() -> Result<File, Failure> {
+    let failed = |e: io::Error| Failure::Usage(format!("cannot keep stdin in a temporary file: {e}"));
+    let mut spool = temporary()?;
+    io::copy(&mut io::stdin().lock(), &mut spool).map_err(failed)?;
+    spool.flush().map_err(failed)?;
+    Ok(spool)
+}
+
+/// A file that nobody else sees and that goes with the process.
+pub(super) fn temporary() -> Result<File, Failure> {
+    tempfile::tempfile().map_err(|e| Failure::Usage(format!("cannot make a temporary file: {e}")))
+}
+
+fn first_bytes(file: &mut File) -> io::Result<Vec<u8>> {
+    let mut start = Vec::new();
+    file.rewind()?;
+    Read::by_ref(file).take(8).read_to_end(&mut start)?;
+    file.rewind()?;
+    Ok(start)
+}

@@ -1,0 +1,46 @@
+//! One module a command.
+
+mod append;
+mod bench;
+mod check;
+mod compact;
+mod demo;
+mod files;
+mod ingest;
+mod later;
+mod manifest;
+mod offline;
+mod read;
+mod serve;
+mod status;
+mod verify;
+mod wal;
+
+use crate::cli::{Cli, Command};
+use crate::exit::Failure;
+
+/// Runs the command.
+pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
+    match cli.command {
+        Command::Serve(options) => serve::run(&options),
+        Command::Check(options) => check::run(&options),
+        Command::Append(options) => append::run(&options),
+        Command::Ingest(options) => ingest::run(&options),
+        Command::Read(options) => read::run(&options),
+        Command::Status(options) => status::run(&options),
+        Command::Compact(options) => compact::run(&options),
+        Command::Pause(on) => compact::switch(&on, "pause"),
+        Command::Resume(on) => compact::switch(&on, "resume"),
+        Command::Verify(options) => verify::run(&options),
+        Command::Wal(crate::cli::Wal::Dump { file }) => wal::dump(&file),
+        Command::Manifest(crate::cli::Manifest::Show(on)) => manifest::show(&on),
+        Command::Files(options) => files::run(&options),
+        Command::Demo => demo::run(),
+        Command::Bench(options) => bench::run(&options),
+        Command::Query(_) => later::refuse("query", "SQL over all tiers; DuckDB reads the files: `strandline files --format paths`"),
+        Command::Subscribe(_) => later::refuse("subscribe", "following the store; GET /v1/stores/{store}/events?after= pages through it"),
+        Command::Keys(_) => later::refuse("keys", "encryption at rest"),
+        Command::Certs(_) => later::refuse("certs", "TLS"),
+        Command::Erase(_) => later::refuse("erase", "erasure of a subject"),
+    }
+}

@@ -1,0 +1,90 @@
+//! `strandline serve`: the statements of a file (or the built-in local store), a node, and its HTTP interface.
+//!
+//! What it refuses stands here in one place: options and keys that this version does not serve are named and end it
+//! with exit code 2; nothing that was asked for is ignored in silence.
+
+use super::check;
+use crate::cli::Serve;
+use crate::exit::Failure;
+use crate::out;
+use std::path::{Path, PathBuf};
+use strandline_deql::{self as deql, Declarations, StoreConfig};
+use strandline_server::{ServeOptions, Server};
+use strandline_workers::{Node, NodeOptions, runtime};
+
+pub(crate) fn run(options: &Serve) -> Result<(), Failure> {
+    let later = options.later.given();
+    if !later.is_empty() {
+        return Err(Failure::Usage(format!("not served by this version: {}", later.join(", "))));
+    }
+    if options.native.is_some() {
+        out::note("not active yet: --native: the native protocol is not served, clients use HTTP");
+    }
+    let data_dir = absolute(&options.data_dir)?;
+    let declarations = declarations(options.config.as_deref(), &data_dir)?;
+    refuse_what_is_not_served(&declarations)?;
+    start_log();
+    let running = runtime::run(serve(declarations, data_dir, options));
+    running.map_err(|e| Failure::Server(format!("the runtime does not start: {e}")))?
+}
+
+async fn serve(declarations: Declarations, data_dir: PathBuf, options: &Serve) -> Result<(), Failure> {
+    let mut node_options = NodeOptions::new(data_dir);
+    node_options.accept_lost_log = options.accept_lost_log;
+    let node = Node::start(declarations, node_options).await.map_err(|error| {
+        let text = error.to_string();
+        if error.is_configuration() { Failure::Usage(text) } else { Failure::Server(text) }
+    })?;
+    for line in node.report() {
+        out::note(line);
+    }
+    let listening = ServeOptions { http: options.http, admin: options.admin };
+    let server = Server::start(node, listening).await.map_err(|error| Failure::Usage(error.to_string()))?;
+    let admin = server.admin().map(|address| format!(" admin={address}")).unwrap_or_default();
+    out::line(&format!("ready http={} native=-{admin}", server.http()))?;
+    server.run_until_signal().await.map_err(|e| Failure::Server(format!("the server ended: {e}")))
+}
+
+/// The statements to run: a file's, or the one store `local_dev` under the data folder.
+pub(crate) fn declarations(config: Option<&Path>, data_dir: &Path) -> Result<Declarations, Failure> {
+    let declarations = match config {
+        Some(file) => check::load(file)?,
+        None => {
+            let text = deql::print(&StoreConfig::local_dev(data_dir));
+            deql::parse_file("local_dev", &text).map_err(|e| Failure::Usage(e.render(false)))?
+        }
+    };
+    if declarations.stores.is_empty() {
+        return Err(Failure::Usage("the file declares no store".to_owned()));
+    }
+    Ok(declarations)
+}
+
+/// A relative folder counts from the current one.
+pub(crate) fn absolute(folder: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(folder).map_err(|e| Failure::file("find", folder, &e))
+}
+
+fn refuse_what_is_not_served(declarations: &Declarations) -> Result<(), Failure> {
+    let mut refused = Vec::new();
+    for config in declarations.stores.iter().map(|declared| &declared.config) {
+        refused.extend(deql::serve_refusals(config).into_iter().map(|(key, why)| format!("store {}: {key}: {why}", config.name)));
+        for (key, why) in deql::not_active_yet(config) {
+            out::note(&format!("not active yet: store {}: {key}: {why}", config.name));
+        }
+        for (key, why) in deql::warnings(config) {
+            out::note(&format!("warning: store {}: {key}: {why}", config.name));
+        }
+    }
+    if refused.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::Usage(format!("this version does not serve:\n{}", refused.join("\n"))))
+}
+
+/// Structured log on stderr; STRANDLINE_LOG takes a filter such as `debug` or `strandline_engine=trace`.
+fn start_log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("STRANDLINE_LOG").unwrap_or_else(|_| "warn".into());
+    // a second subscriber cannot be set; the first one stays
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+}

@@ -1,0 +1,31 @@
+//! `strandline wal dump`: the frames of a segment file, one line each; a damaged file too.
+
+use crate::exit::Failure;
+use crate::out;
+use std::fmt;
+use std::path::Path;
+use strandline_wal::{RealDisk, dump};
+
+pub(crate) fn dump(file: &Path) -> Result<(), Failure> {
+    let mut stdout = Stdout { failure: None };
+    let result = dump::dump_segment(&RealDisk::buffered(), file, &mut stdout);
+    match (stdout.failure, result) {
+        (Some(failure), _) => Err(failure),
+        (None, Err(error)) => Err(Failure::file("read", file, &error)),
+        (None, Ok(())) => Ok(()),
+    }
+}
+
+/// Passes text on to stdout and keeps why that ended.
+struct Stdout {
+    failure: Option<Failure>,
+}
+
+impl fmt::Write for Stdout {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        out::bytes(text.as_bytes()).map_err(|failure| {
+            self.failure = Some(failure);
+            fmt::Error
+        })
+    }
+}

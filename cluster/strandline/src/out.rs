@@ -1,0 +1,88 @@
+//! What the commands print: results on stdout, everything else on stderr. A closed pipe ends a command quietly.
+
+use crate::exit::Failure;
+use comfy_table::{Table, presets};
+use serde_json::Value;
+use std::io::{self, IsTerminal, Write};
+
+/// One line of the result.
+pub(crate) fn line(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    written(out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()))
+}
+
+/// Bytes of the result as they are.
+pub(crate) fn bytes(bytes: &[u8]) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    written(out.write_all(bytes).and_then(|()| out.flush()))
+}
+
+fn written(result: io::Result<()>) -> Result<(), Failure> {
+    result.map_err(|e| match e.kind() {
+        io::ErrorKind::BrokenPipe => Failure::PipeClosed,
+        _ => Failure::Usage(format!("cannot write to stdout: {e}")),
+    })
+}
+
+/// A line for the person who watches: stderr, and no failure if nobody does.
+pub(crate) fn note(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Whether somebody watches stderr: progress bars are drawn only then.
+pub(crate) fn watched() -> bool {
+    io::stderr().is_terminal()
+}
+
+/// A table with a header line.
+pub(crate) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_FULL_CONDENSED).set_header(header.to_vec());
+    for row in rows {
+        table.add_row(row);
+    }
+    // trailing blanks of the last column only make diffs noisy
+    table.to_string().lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+}
+
+/// A table of JSON objects: one row each, one column for every key that any of them has.
+pub(crate) fn json_table(rows: &[Value]) -> String {
+    let mut keys: Vec<&str> = Vec::new();
+    for key in rows.iter().filter_map(Value::as_object).flat_map(|o| o.keys()) {
+        if !keys.contains(&key.as_str()) {
+            keys.push(key);
+        }
+    }
+    table(&keys, rows.iter().map(|row| keys.iter().map(|k| cell(&row[*k])).collect()))
+}
+
+/// A JSON value as the text of a table cell.
+pub(crate) fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) if items.iter().all(|v| !v.is_object() && !v.is_array()) => {
+            items.iter().map(cell).collect::<Vec<_>>().join(", ")
+        }
+        other => other.to_string(),
+    }
+}
+
+/// Bytes for people: `12.3 MB`.
+pub(crate) fn size(bytes: u64) -> String {
+    indicatif::BinaryBytes(bytes).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_table_has_a_column_for_every_key_of_any_row() {
+        let text = json_table(&[json!({"a": 1}), json!({"b": ["x", 2], "a": null})]);
+        for part in ["a", "b", "1", "-", "x, 2"] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+}
