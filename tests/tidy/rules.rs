@@ -44,7 +44,7 @@ pub const NOT_BELOW_CLUSTER: &[&str] = &["actix", "actix-web", "clap", "ureq", "
 pub const MAY_BE_UNSAFE: &[&str] = &[
     "crates/event/src/access.rs", // rkyv access without a second validation
     "crates/wal/src/map.rs",      // read-only maps of sealed segments
-    "crates/durable/src/map.rs",  // read-only maps of sorted runs
+    "crates/durable/src/runs/map.rs", // read-only maps of sorted runs
 ];
 
 /// Lines of a file before its tests.
