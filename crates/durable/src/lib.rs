@@ -1,1 +1,38 @@
-//! (to be written)
+//! The durable tier: Parquet files, and the manifests that make them true.
+//!
+//! A compaction job hands sorted rows in ([`DurableTier::write_files`]), commits them ([`DurableTier::commit`]), and readers pin a
+//! version ([`DurableTier::pin`]) and read it ([`Snapshot`]). This crate must not know the log, the hot tier, actors, HTTP,
+//! the wall clock or randomness: moments and random bits are arguments. Everything here blocks.
+//!
+//! Bytes on disk: `FORMAT.md` beside this crate.
+
+mod columns;
+mod entry;
+pub mod ipc;
+mod layout;
+mod manifest;
+pub mod objects;
+mod partition;
+mod read;
+mod runs;
+mod schema;
+mod sort;
+#[cfg(test)]
+mod testing;
+mod tier;
+mod verify;
+mod wire;
+mod write;
+
+pub use columns::SeqTooLarge;
+pub use entry::{Bounds, FileEntry};
+pub use layout::{Layout, LayoutError};
+pub use manifest::{ChunkMark, EnvelopeError, Group, GroupKey, LogState, Manifest, ManifestError, SegmentRef};
+pub use objects::{ObjectError, Objects, SharedObjects};
+pub use partition::{PartitionKey, Partitioner};
+pub use read::{Place, ReadError, ReadStats, RowBatch, RowFilter, RowSet, Scan, StreamQuery};
+pub use runs::{CommandRecord, HeadRecord, Record, RunError, RunKind, RunRef, tenant_hash};
+pub use sort::{RowRef, Rows, compare, sort_rows};
+pub use tier::{CACHE_BYTES_DEFAULT, Commit, CommitError, DurableTier, ManifestSummary, OpenError, OpenOptions, Snapshot, Update};
+pub use verify::{Finding, verify_file, verify_manifests};
+pub use write::{JobSpec, WriteError};

@@ -1,0 +1,227 @@
+//! Rows of other programs as events to be appended: Arrow IPC (stream or file) and Parquet.
+//!
+//! Columns are found by the configured names, in any order; what is not there was not given. Texts may be Utf8,
+//! LargeUtf8, Utf8View or dictionaries of them; integers of any width; moments of any unit (without a zone: UTC) or RFC 3339 texts;
+//! ids 16 bytes or text. An `ingested_at` column is left out of account: the store gives its own. Arrow's validation stays on.
+
+use super::IpcError;
+use arrow::array::{
+    Array, ArrayRef, FixedSizeBinaryArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt64Array,
+};
+use arrow::compute::{CastOptions, cast_with_options};
+use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
+use arrow::error::ArrowError;
+use arrow::ipc::reader::{FileReader, StreamReader};
+use bytes::Bytes;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use std::fs::File;
+use std::io::Cursor;
+use strandline_event::{EventId, EventInput, Field, FieldNames, Micros, Seq};
+
+const FILE_MAGIC: &[u8] = b"ARROW1";
+const PARQUET_BATCH_ROWS: usize = 4096;
+
+type Batches = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>> + Send>;
+
+/// Batches of rows from outside. Ends after the first error.
+pub struct InputBatches {
+    names: FieldNames,
+    batches: Option<Batches>,
+}
+
+impl InputBatches {
+    /// Reads an Arrow IPC stream, or an Arrow IPC file (told apart by its first bytes).
+    pub fn from_ipc(names: &FieldNames, bytes: Bytes) -> Result<Self, IpcError> {
+        if bytes.starts_with(FILE_MAGIC) {
+            let reader = FileReader::try_new(Cursor::new(bytes), None)?;
+            return Self::new(names, &reader.schema(), Box::new(reader));
+        }
+        let reader = StreamReader::try_new(Cursor::new(bytes), None)?;
+        Self::new(names, &reader.schema(), Box::new(reader))
+    }
+
+    /// Reads a Parquet file.
+    pub fn from_parquet(names: &FieldNames, file: File) -> Result<Self, IpcError> {
+        let builder = ParquetRecordBatchReaderBuilder::try_new(file)?.with_batch_size(PARQUET_BATCH_ROWS);
+        let schema = builder.schema().clone();
+        let reader = builder.build()?;
+        Self::new(names, &schema, Box::new(reader))
+    }
+
+    fn new(names: &FieldNames, schema: &SchemaRef, batches: Batches) -> Result<Self, IpcError> {
+        for column in schema.fields() {
+            if names.field(column.name()).is_none() {
+                return Err(IpcError::UnknownColumn(column.name().clone()));
+            }
+        }
+        for field in [Field::StreamId, Field::EventType] {
+            if schema.column_with_name(names.get(field)).is_none() {
+                return Err(IpcError::Missing(names.get(field).to_owned()));
+            }
+        }
+        Ok(Self { names: names.clone(), batches: Some(batches) })
+    }
+}
+
+impl Iterator for InputBatches {
+    type Item = Result<InputBatch, IpcError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let next = self.batches.as_mut()?.next()?;
+        let batch = next.map_err(IpcError::from).and_then(|batch| InputBatch::new(&self.names, &batch));
+        if batch.is_err() {
+            self.batches = None;
+        }
+        Some(batch)
+    }
+}
+
+enum Ids {
+    Bytes(FixedSizeBinaryArray),
+    Texts(StringArray),
+}
+
+/// A batch of rows from outside.
+pub struct InputBatch {
+    names: FieldNames,
+    rows: usize,
+    ids: Option<Ids>,
+    seqs: Option<UInt64Array>,
+    versions: Option<Int64Array>,
+    occurred: Option<TimestampMicrosecondArray>,
+    texts: [Option<StringArray>; 14],
+}
+
+impl InputBatch {
+    fn new(names: &FieldNames, batch: &RecordBatch) -> Result<Self, IpcError> {
+        let mut out = Self {
+            names: names.clone(),
+            rows: batch.num_rows(),
+            ids: None,
+            seqs: None,
+            versions: None,
+            occurred: None,
+            texts: [const { None }; 14],
+        };
+        for field in Field::ALL {
+            if let Some(column) = batch.column_by_name(names.get(field)) {
+                out.take(field, column)?;
+            }
+        }
+        Ok(out)
+    }
+
+    fn take(&mut self, field: Field, column: &ArrayRef) -> Result<(), IpcError> {
+        let name = self.names.get(field);
+        match field {
+            Field::IngestedAt => {}
+            Field::EventId => self.ids = Some(ids(name, column)?),
+            Field::Seq => self.seqs = Some(cast(name, column, &DataType::UInt64, "an integer")?),
+            Field::EventVersion => self.versions = Some(cast(name, column, &DataType::Int64, "an integer")?),
+            Field::OccurredAt => {
+                let target = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+                self.occurred = Some(cast(name, column, &target, "a timestamp")?);
+            }
+            _ => self.texts[field as usize] = Some(cast(name, column, &DataType::Utf8, "text")?),
+        }
+        Ok(())
+    }
+
+    /// Number of rows.
+    #[must_use]
+    pub const fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The stream type of a row, where it is given.
+    #[must_use]
+    pub fn stream_type(&self, row: usize) -> Option<&str> {
+        self.text(Field::StreamType, row)
+    }
+
+    /// A row as an event to be appended. The caller checks that data and metadata are JSON.
+    pub fn input(&self, row: usize) -> Result<EventInput<'_>, IpcError> {
+        let required = |field| {
+            self.text(field, row).ok_or_else(|| IpcError::value(&self.names, field, row, "it must not be null"))
+        };
+        Ok(EventInput {
+            stream_id: required(Field::StreamId)?,
+            event_type: required(Field::EventType)?,
+            event_id: self.event_id(row)?,
+            seq: valid(self.seqs.as_ref(), row).map(|c| Seq(c.value(row))),
+            event_version: self.version(row)?,
+            occurred_at: valid(self.occurred.as_ref(), row).map(|c| Micros(c.value(row))),
+            data: self.text(Field::Payload, row).unwrap_or(""),
+            metadata: self.text(Field::Metadata, row),
+            command_id: self.text(Field::CommandId, row),
+            correlation_id: self.text(Field::CorrelationId, row),
+            causation_id: self.text(Field::CausationId, row),
+            tenant_id: self.text(Field::TenantId, row),
+        })
+    }
+
+    fn text(&self, field: Field, row: usize) -> Option<&str> {
+        valid(self.texts[field as usize].as_ref(), row).map(|c| c.value(row))
+    }
+
+    fn event_id(&self, row: usize) -> Result<Option<EventId>, IpcError> {
+        match &self.ids {
+            Some(Ids::Bytes(ids)) if row < ids.len() && ids.is_valid(row) => Ok(ids.value(row).try_into().ok().map(EventId)),
+            Some(Ids::Texts(ids)) if row < ids.len() && ids.is_valid(row) => {
+                let id = EventId::parse(ids.value(row));
+                id.map(Some).ok_or_else(|| IpcError::value(&self.names, Field::EventId, row, "it is no UUID"))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn version(&self, row: usize) -> Result<Option<u32>, IpcError> {
+        let Some(column) = valid(self.versions.as_ref(), row) else { return Ok(None) };
+        let version = u32::try_from(column.value(row));
+        let wrong = |_| IpcError::value(&self.names, Field::EventVersion, row, "it is outside 0 to 4294967295");
+        version.map(Some).map_err(wrong)
+    }
+}
+
+fn valid<A: Array>(column: Option<&A>, row: usize) -> Option<&A> {
+    column.filter(|c| row < c.len() && c.is_valid(row))
+}
+
+fn ids(name: &str, column: &ArrayRef) -> Result<Ids, IpcError> {
+    match column.data_type() {
+        DataType::FixedSizeBinary(16) => cast(name, column, &DataType::FixedSizeBinary(16), "16 bytes").map(Ids::Bytes),
+        DataType::FixedSizeBinary(_) => Err(wrong_type(name, column, "16 bytes or text")),
+        _ => cast(name, column, &DataType::Utf8, "16 bytes or text").map(Ids::Texts),
+    }
+}
+
+fn wrong_type(name: &str, column: &ArrayRef, expected: &'static str) -> IpcError {
+    IpcError::Type { name: name.to_owned(), found: column.data_type().to_string(), expected }
+}
+
+fn cast<A: Array + Clone + 'static>(
+    name: &str,
+    column: &ArrayRef,
+    target: &DataType,
+    expected: &'static str,
+) -> Result<A, IpcError> {
+    if !suits(column.data_type(), target) {
+        return Err(wrong_type(name, column, expected));
+    }
+    let options = CastOptions { safe: false, ..CastOptions::default() };
+    let cast = cast_with_options(column, target, &options)?;
+    cast.as_any().downcast_ref::<A>().cloned().ok_or_else(|| wrong_type(name, column, expected))
+}
+
+/// Whether a column may stand for a field: a cast exists and loses no meaning.
+fn suits(from: &DataType, to: &DataType) -> bool {
+    let text = |t: &DataType| matches!(t, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+    match (from, to) {
+        (DataType::Null, _) => true,
+        (DataType::Dictionary(_, values), _) => suits(values, to),
+        (from, DataType::Utf8) => text(from),
+        (from, DataType::UInt64 | DataType::Int64) => from.is_integer(),
+        (from, DataType::Timestamp(..)) => text(from) || matches!(from, DataType::Timestamp(..)),
+        (from, to) => from == to,
+    }
+}

@@ -1,0 +1,130 @@
+//! Arrow IPC: events out as a stream with the configured names, rows of other programs in.
+//!
+//! The columns have the types of the data files (see `schema`).
+
+mod decode;
+
+pub use decode::{InputBatch, InputBatches};
+
+use crate::columns::{EventColumns, SeqTooLarge};
+use crate::schema;
+use arrow::error::ArrowError;
+use arrow::ipc::writer::StreamWriter;
+use strandline_event::{ErrorKind, EventRef, Field, FieldNames};
+
+/// Rows and bytes of a record batch at most.
+const BATCH_ROWS: usize = 8192;
+const BATCH_BYTES: usize = 8 << 20;
+
+/// Why Arrow data could not be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum IpcError {
+    /// The bytes are not what they should be.
+    #[error("{0}")]
+    Arrow(#[from] ArrowError),
+    /// The file is no Parquet file.
+    #[error("{0}")]
+    Parquet(#[from] parquet::errors::ParquetError),
+    /// A row that the columns cannot hold.
+    #[error(transparent)]
+    Seq(#[from] SeqTooLarge),
+    /// A column that no event has.
+    #[error("unknown column `{0}`")]
+    UnknownColumn(String),
+    /// A column of a type that cannot be taken.
+    #[error("column `{name}` has type {found}; {expected} is expected")]
+    Type {
+        /// The column.
+        name: String,
+        /// Its type.
+        found: String,
+        /// What is expected.
+        expected: &'static str,
+    },
+    /// A column that must be there.
+    #[error("column `{0}` is missing")]
+    Missing(String),
+    /// A value that is not one.
+    #[error("column `{name}`, row {row}: {what}")]
+    Value {
+        /// The column.
+        name: String,
+        /// The row of the batch, from 0.
+        row: usize,
+        /// What is wrong.
+        what: &'static str,
+    },
+}
+
+impl IpcError {
+    pub(crate) fn value(names: &FieldNames, field: Field, row: usize, what: &'static str) -> Self {
+        Self::Value { name: names.get(field).to_owned(), row, what }
+    }
+
+    /// What it means to the one who called.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Arrow(_) | Self::Parquet(_) | Self::UnknownColumn(_) | Self::Type { .. } | Self::Missing(_) => {
+                ErrorKind::BadRequest
+            }
+            Self::Seq(_) | Self::Value { .. } => ErrorKind::InvalidEvent,
+        }
+    }
+}
+
+/// Writes an Arrow IPC stream piece by piece.
+pub struct Encoder {
+    columns: EventColumns,
+    writer: StreamWriter<Vec<u8>>,
+}
+
+impl Encoder {
+    /// Begins a stream; the schema is in the first piece.
+    pub fn new(names: &FieldNames) -> Result<Self, IpcError> {
+        let schema = schema::arrow(names);
+        let writer = StreamWriter::try_new(Vec::new(), &schema)?;
+        Ok(Self { columns: EventColumns::new(schema), writer })
+    }
+
+    /// Adds an event.
+    pub fn push(&mut self, event: &EventRef<'_>) -> Result<(), IpcError> {
+        self.columns.push(event)?;
+        if self.columns.rows() >= BATCH_ROWS || self.columns.bytes() >= BATCH_BYTES {
+            self.encode()?;
+        }
+        Ok(())
+    }
+
+    /// Takes the bytes that are ready.
+    pub fn take(&mut self) -> Vec<u8> {
+        std::mem::take(self.writer.get_mut())
+    }
+
+    /// Ends the stream; the last bytes.
+    pub fn finish(mut self) -> Result<Vec<u8>, IpcError> {
+        self.encode()?;
+        self.writer.finish()?;
+        Ok(self.take())
+    }
+
+    fn encode(&mut self) -> Result<(), IpcError> {
+        if self.columns.rows() > 0 {
+            let batch = self.columns.take()?;
+            self.writer.write(&batch)?;
+        }
+        Ok(())
+    }
+}
+
+/// A whole stream at once.
+pub fn encode<'a>(names: &FieldNames, rows: impl Iterator<Item = EventRef<'a>>) -> Result<Vec<u8>, IpcError> {
+    let mut encoder = Encoder::new(names)?;
+    for event in rows {
+        encoder.push(&event)?;
+    }
+    encoder.finish()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,99 @@
+//! What the files of a store look like: names, types, order, encodings. Derived once from the configuration.
+//!
+//! Pure: opens nothing. Two stores with equal keys have equal layouts.
+
+use crate::schema;
+use arrow::datatypes::SchemaRef;
+use parquet::schema::types::SchemaDescriptor;
+use strandline_deql::{FilePattern, Partition, RowGroup, SortOrder, StoreConfig};
+use strandline_event::{Field, FieldNames};
+
+const MB: u64 = 1 << 20;
+
+/// How data files of a store are written and found again.
+#[derive(Clone)]
+pub struct Layout {
+    pub(crate) names: FieldNames,
+    pub(crate) partition: Partition,
+    pub(crate) pattern: FilePattern,
+    pub(crate) compression: parquet::basic::Compression,
+    pub(crate) dictionary: bool,
+    pub(crate) row_group: RowGroup,
+    pub(crate) stats: Vec<Field>,
+    pub(crate) bloom: Vec<Field>,
+    pub(crate) bloom_fpp: f64,
+    pub(crate) max_file_bytes: u64,
+    pub(crate) arrow_schema: SchemaRef,
+    pub(crate) parquet_schema: SchemaDescriptor,
+}
+
+/// Why a configuration gives no layout.
+#[derive(Debug, thiserror::Error)]
+pub enum LayoutError {
+    /// The level is outside the codec's range.
+    #[error("durable.compression.level {level} does not suit the codec: {source}")]
+    Level {
+        /// The level.
+        level: u32,
+        /// What the codec says.
+        source: parquet::errors::ParquetError,
+    },
+    /// The names give no schema.
+    #[error("the column names give no schema: {0}")]
+    Schema(parquet::errors::ParquetError),
+}
+
+impl Layout {
+    /// The layout of a store.
+    pub fn new(config: &StoreConfig) -> Result<Self, LayoutError> {
+        let names = config.envelope.clone();
+        let parquet_schema = schema::parquet(&names).map_err(LayoutError::Schema)?;
+        Ok(Self {
+            arrow_schema: schema::arrow(&names),
+            parquet_schema,
+            names,
+            partition: config.partition.clone(),
+            pattern: config.durable.file_pattern.clone(),
+            compression: compression(config)?,
+            dictionary: config.durable.dictionary_enabled,
+            row_group: config.row_group.clone(),
+            stats: if config.stats.enabled { config.stats.columns.clone() } else { Vec::new() },
+            bloom: if config.bloom.enabled { config.bloom.columns.clone() } else { Vec::new() },
+            bloom_fpp: config.bloom.fpp,
+            max_file_bytes: config.compaction.max_file_mb.saturating_mul(MB),
+        })
+    }
+
+    /// The configured column names.
+    #[must_use]
+    pub const fn names(&self) -> &FieldNames {
+        &self.names
+    }
+
+    /// The order of rows in a file.
+    #[must_use]
+    pub fn sort_by(&self) -> &[Field] {
+        &self.row_group.sort_by
+    }
+
+    /// Whether the order is falling.
+    #[must_use]
+    pub fn descending(&self) -> bool {
+        self.row_group.sort_order == SortOrder::Desc
+    }
+}
+
+fn compression(config: &StoreConfig) -> Result<parquet::basic::Compression, LayoutError> {
+    use parquet::basic::{BrotliLevel, Compression as Codec, GzipLevel, ZstdLevel};
+    use strandline_deql::Compression;
+    let level = config.durable.compression_level.unwrap_or_default();
+    let wrap = |source| LayoutError::Level { level, source };
+    Ok(match config.durable.compression {
+        Compression::None => Codec::UNCOMPRESSED,
+        Compression::Snappy => Codec::SNAPPY,
+        Compression::Lz4 => Codec::LZ4_RAW,
+        Compression::Gzip => Codec::GZIP(GzipLevel::try_new(level).map_err(wrap)?),
+        Compression::Brotli => Codec::BROTLI(BrotliLevel::try_new(level).map_err(wrap)?),
+        Compression::Zstd => Codec::ZSTD(ZstdLevel::try_new(level.cast_signed()).map_err(wrap)?),
+    })
+}

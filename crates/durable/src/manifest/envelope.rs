@@ -1,0 +1,92 @@
+//! The bytes around a manifest's JSON: which version it has is read before anything else.
+//!
+//! A zstd skippable frame with our header, then one zstd frame with the JSON: `zstdcat` shows it as it is.
+
+use std::io;
+
+const SKIPPABLE_MAGIC: [u8; 4] = 0x184D_2A50_u32.to_le_bytes();
+const MAGIC: [u8; 4] = *b"SLMF";
+/// The one version there is.
+pub(crate) const VERSION: u16 = 1;
+const HEADER_BYTES: usize = 24;
+const LEVEL: i32 = 3;
+/// A manifest over this is refused before memory is taken for it.
+const JSON_BYTES_MAX: u32 = 1 << 30;
+
+/// What the JSON is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Content {
+    /// A version file.
+    Version,
+    /// A sealed segment of file entries.
+    Segment,
+}
+
+impl Content {
+    const fn to_u16(self) -> u16 {
+        match self {
+            Self::Version => 1,
+            Self::Segment => 2,
+        }
+    }
+}
+
+/// Why bytes are not a manifest.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum EnvelopeError {
+    /// A newer program wrote it.
+    #[error("it has format version {0}; this program reads version {VERSION}")]
+    Version(u16),
+    /// The bytes are not what was written.
+    #[error("it is damaged: {0}")]
+    Damaged(&'static str),
+    /// The JSON is not ours.
+    #[error("its JSON cannot be read: {0}")]
+    Json(String),
+}
+
+/// Puts JSON into its envelope.
+pub(crate) fn wrap(content: Content, json: &[u8]) -> io::Result<Vec<u8>> {
+    let body = zstd::bulk::compress(json, LEVEL)?;
+    let length = u32::try_from(json.len()).map_err(|_| io::Error::other("the manifest is over 4 GiB"))?;
+    let mut out = Vec::with_capacity(HEADER_BYTES + body.len());
+    out.extend_from_slice(&SKIPPABLE_MAGIC);
+    out.extend_from_slice(&((HEADER_BYTES - 8) as u32).to_le_bytes());
+    out.extend_from_slice(&MAGIC);
+    out.extend_from_slice(&VERSION.to_le_bytes());
+    out.extend_from_slice(&content.to_u16().to_le_bytes());
+    out.extend_from_slice(&length.to_le_bytes());
+    out.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
+    out.extend_from_slice(&body);
+    Ok(out)
+}
+
+/// Takes JSON out of its envelope.
+pub(crate) fn unwrap(content: Content, bytes: &[u8]) -> Result<Vec<u8>, EnvelopeError> {
+    let damaged = EnvelopeError::Damaged;
+    let (header, body) = bytes.split_at_checked(HEADER_BYTES).ok_or(damaged("it is shorter than its header"))?;
+    let frame_length = ((HEADER_BYTES - 8) as u32).to_le_bytes();
+    if header[..4] != SKIPPABLE_MAGIC || header[8..12] != MAGIC {
+        return Err(damaged("it does not begin as a manifest"));
+    }
+    let version = u16::from_le_bytes([header[12], header[13]]);
+    if version != VERSION {
+        return Err(EnvelopeError::Version(version));
+    }
+    if header[4..8] != frame_length || u16::from_le_bytes([header[14], header[15]]) != content.to_u16() {
+        return Err(damaged("its header is of another kind"));
+    }
+    let length = u32::from_le_bytes([header[16], header[17], header[18], header[19]]);
+    let crc = u32::from_le_bytes([header[20], header[21], header[22], header[23]]);
+    if crc32c::crc32c(body) != crc {
+        return Err(damaged("the checksum differs"));
+    }
+    if length > JSON_BYTES_MAX {
+        return Err(damaged("it is too large"));
+    }
+    let json = zstd::bulk::decompress(body, length as usize).map_err(|_| damaged("it does not decompress"))?;
+    if json.len() != length as usize {
+        return Err(damaged("its length differs"));
+    }
+    Ok(json)
+}

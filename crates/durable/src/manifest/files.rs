@@ -1,0 +1,135 @@
+//! Version files and segments as objects: names, listing, reading, create-if-absent.
+
+use super::envelope::{Content, EnvelopeError, unwrap, wrap};
+use super::json;
+use super::model::{Manifest, SegmentRef};
+use crate::entry::FileEntry;
+use crate::objects::{ObjectError, Objects};
+use std::sync::Arc;
+use strandline_event::ErrorKind;
+
+/// Entries of a group that stay in the version file; over it they go into a sealed segment.
+pub(crate) const INLINE_MAX: usize = 512;
+const SEGMENT_FOLDER: &str = "segments";
+
+/// Why a manifest could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// The disk or the object store.
+    #[error("manifest: {0}")]
+    Objects(#[from] ObjectError),
+    /// The object is not a manifest that we read.
+    #[error("manifest `{path}`: {source}")]
+    Content {
+        /// The object.
+        path: String,
+        /// What is wrong.
+        source: EnvelopeError,
+    },
+    /// There is none at all.
+    #[error("there is no manifest: this is no store, or it has never been opened")]
+    None,
+}
+
+impl ManifestError {
+    /// What it means to the one who called.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Objects(error) => error.kind(),
+            Self::Content { .. } => ErrorKind::Integrity,
+            Self::None => ErrorKind::NotFound,
+        }
+    }
+}
+
+/// Name of a version file.
+pub(crate) fn version_name(version: u64) -> String {
+    format!("v{version:020}.json.zst")
+}
+
+fn version_of(name: &str) -> Option<u64> {
+    let digits = name.strip_prefix('v')?.strip_suffix(".json.zst")?;
+    (digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit())).then(|| digits.parse().ok()).flatten()
+}
+
+/// All versions, rising.
+pub(crate) fn versions(objects: &dyn Objects) -> Result<Vec<u64>, ObjectError> {
+    let mut out: Vec<u64> = objects.list("")?.iter().filter_map(|info| version_of(&info.path)).collect();
+    out.sort_unstable();
+    Ok(out)
+}
+
+/// A version with all its entries, and the CRC32C of its file.
+pub(crate) fn read(objects: &dyn Objects, version: u64) -> Result<(Manifest, u32), ManifestError> {
+    let path = version_name(version);
+    let bytes = objects.get(&path)?;
+    let wrap = |source| ManifestError::Content { path: path.clone(), source };
+    let json = unwrap(Content::Version, &bytes).map_err(wrap)?;
+    let skeleton = json::read_version(&json).map_err(wrap)?;
+    let mut manifest = skeleton.manifest;
+    if manifest.version != version {
+        return Err(wrap(EnvelopeError::Damaged("it is another version than its name says")));
+    }
+    for (key, refs) in skeleton.segments {
+        let group = manifest.groups.entry(key).or_default();
+        for segment in refs {
+            let entries = read_segment(objects, &segment)?;
+            group.segments.push((segment, entries));
+        }
+    }
+    Ok((manifest, crc32c::crc32c(&bytes)))
+}
+
+fn read_segment(objects: &dyn Objects, segment: &SegmentRef) -> Result<Arc<[Arc<FileEntry>]>, ManifestError> {
+    let bytes = objects.get(&segment.path)?;
+    let wrap = |source| ManifestError::Content { path: segment.path.clone(), source };
+    if crc32c::crc32c(&bytes) != segment.crc32c {
+        return Err(wrap(EnvelopeError::Damaged("the checksum differs from the one in the manifest")));
+    }
+    let json = unwrap(Content::Segment, &bytes).map_err(wrap)?;
+    let entries = json::read_segment(&json).map_err(wrap)?;
+    if entries.len() as u64 != segment.files {
+        return Err(wrap(EnvelopeError::Damaged("the number of entries differs from the one in the manifest")));
+    }
+    Ok(entries.into())
+}
+
+/// Seals inline lists that have grown: writes their segments, which belong to nobody until a version names them.
+pub(crate) fn seal(objects: &dyn Objects, manifest: &mut Manifest) -> Result<(), ManifestError> {
+    let (version, epoch) = (manifest.version, manifest.epoch);
+    for (n, group) in manifest.groups.values_mut().enumerate() {
+        if group.inline.len() <= INLINE_MAX {
+            continue;
+        }
+        let entries: Arc<[Arc<FileEntry>]> = std::mem::take(&mut group.inline).into();
+        let json = json::write_segment(&entries).map_err(std::io::Error::from);
+        let bytes = json.and_then(|j| wrap(Content::Segment, &j)).map_err(|e| ObjectError::from_io("segment", e))?;
+        let crc32c = crc32c::crc32c(&bytes);
+        let path = put_segment(objects, &format!("{SEGMENT_FOLDER}/s{version:020}-{epoch}-{n}"), &bytes)?;
+        group.segments.push((SegmentRef { path, crc32c, files: entries.len() as u64 }, entries));
+    }
+    Ok(())
+}
+
+fn put_segment(objects: &dyn Objects, stem: &str, bytes: &[u8]) -> Result<String, ObjectError> {
+    let mut attempt = 0;
+    loop {
+        let path = format!("{stem}-{attempt}.json.zst");
+        match objects.put_new(&path, bytes) {
+            Ok(()) => return Ok(path),
+            // of a commit that never happened
+            Err(ObjectError::AlreadyExists { .. }) => attempt += 1,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Creates the version file if nobody has. Returns the CRC32C of the file.
+pub(crate) fn put(objects: &dyn Objects, manifest: &Manifest) -> Result<u32, ObjectError> {
+    let path = version_name(manifest.version);
+    let json = json::write_version(manifest).map_err(|e| ObjectError::from_io(&path, e.into()))?;
+    let bytes = wrap(Content::Version, &json).map_err(|e| ObjectError::from_io(&path, e))?;
+    objects.put_new(&path, &bytes)?;
+    Ok(crc32c::crc32c(&bytes))
+}

@@ -1,0 +1,17 @@
+//! Manifests: the numbered objects that make a commit true.
+//!
+//! Two levels: a version file names everything; file entries of a group that has grown stand in sealed,
+//! immutable segments that the version file names. A version is created if it is absent, and never changed.
+
+mod envelope;
+mod files;
+mod json;
+mod model;
+
+pub use envelope::EnvelopeError;
+pub use files::ManifestError;
+pub(crate) use files::{put, read, seal, version_name, versions};
+pub use model::{ChunkMark, Group, GroupKey, LogState, Manifest, SegmentRef};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,134 @@
+//! What a manifest says, as it stands in memory: one version of the durable tier.
+//!
+//! Invariant: every value here is whole; a version is never changed, the next one is made from it.
+
+use crate::entry::FileEntry;
+use crate::runs::RunRef;
+use crate::wire;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use strandline_event::{LogIndex, LogKey, Micros};
+
+/// Chunk marks that a log keeps at most.
+pub(crate) const CHUNK_MARKS_MAX: usize = 1024;
+/// Age at which a chunk mark goes.
+pub(crate) const CHUNK_MARK_SECONDS: u64 = 30 * 24 * 3600;
+
+/// What a manifest knows of a log.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct LogState {
+    /// Everything up to and with this index is in data files.
+    #[serde(with = "wire")]
+    pub compacted_through: LogIndex,
+    /// ingested_at of the last event in data files; a later event is never earlier.
+    #[serde(with = "wire")]
+    pub last_ingested_at: Micros,
+    /// The highest index that is known to have existed (clean stop, watermark): a shorter log has lost something.
+    #[serde(with = "wire")]
+    pub known_through: LogIndex,
+    /// Events in data files.
+    pub events: u64,
+    /// The job whose commit changed this log last.
+    #[serde(with = "wire")]
+    pub last_job: u128,
+    /// Runs of heads, oldest first.
+    pub heads: Vec<RunRef>,
+    /// Runs of commands, oldest first.
+    pub commands: Vec<RunRef>,
+    /// Progress of resumable ingestions.
+    pub chunks: Vec<ChunkMark>,
+}
+
+/// The highest chunk of a file that is in the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ChunkMark {
+    /// Digest of the file.
+    #[serde(with = "wire")]
+    pub digest: [u8; 16],
+    /// The chunk's number, from 1.
+    pub number: u64,
+    /// When it came.
+    #[serde(with = "wire")]
+    pub at: Micros,
+}
+
+/// A sealed segment of file entries, as a version names it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SegmentRef {
+    /// Name relative to the manifests' root.
+    pub path: String,
+    /// CRC32C of the object.
+    pub crc32c: u32,
+    /// Entries in it.
+    pub files: u64,
+}
+
+/// The files of one stream type whose oldest event is of one month.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Group {
+    /// Sealed segments with their entries.
+    pub segments: Vec<(SegmentRef, Arc<[Arc<FileEntry>]>)>,
+    /// Entries that stand in the version file itself.
+    pub inline: Vec<Arc<FileEntry>>,
+}
+
+/// Stream type and month (`2026-11`) of a group.
+pub type GroupKey = (String, String);
+
+/// One version.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Manifest {
+    /// Its number, from 1, without gaps.
+    pub version: u64,
+    /// CRC32C of the version file before; none for the first.
+    pub previous_crc32c: Option<u32>,
+    /// Name of the store.
+    pub store_name: String,
+    /// Random, given at birth.
+    pub store_id: [u8; 16],
+    /// Random key of digests, given at birth.
+    pub digest_key: (u64, u64),
+    /// Epoch of the owner: raised at every open.
+    pub epoch: u64,
+    /// Name of the owner.
+    pub owner: String,
+    /// The job that made this version.
+    pub job_id: u128,
+    /// When it was made.
+    pub committed_at: Micros,
+    /// Number that the next data file takes (if its name is free).
+    pub file_seq: u64,
+    /// The store's statement.
+    pub config_text: String,
+    /// Every log that was ever compacted or stopped.
+    pub logs: BTreeMap<LogKey, LogState>,
+    /// All files.
+    pub groups: BTreeMap<GroupKey, Group>,
+}
+
+impl Manifest {
+    /// All file entries, in the order of groups.
+    pub fn files(&self) -> impl Iterator<Item = &Arc<FileEntry>> {
+        self.groups.values().flat_map(|g| g.segments.iter().flat_map(|(_, s)| s.iter()).chain(&g.inline))
+    }
+}
+
+impl LogState {
+    /// Takes marks in: the highest number of a digest stays, old ones and what is over the bound go.
+    pub fn add_chunks(&mut self, marks: &[ChunkMark], now: Micros) {
+        for mark in marks {
+            match self.chunks.iter_mut().find(|m| m.digest == mark.digest) {
+                Some(known) if known.number < mark.number => *known = *mark,
+                Some(_) => {}
+                None => self.chunks.push(*mark),
+            }
+        }
+        let oldest = now.minus_seconds(CHUNK_MARK_SECONDS);
+        self.chunks.retain(|m| m.at >= oldest);
+        if self.chunks.len() > CHUNK_MARKS_MAX {
+            self.chunks.sort_by_key(|m| std::cmp::Reverse(m.at));
+            self.chunks.truncate(CHUNK_MARKS_MAX);
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Objects that fail: for tests of what a crash leaves behind.
+//!
+//! Counts every operation that changes something. At the chosen one it stops, and from then on nothing
+//! works any more, as after the end of a process; what was done before stays.
+
+use super::{Aside, ObjectError, ObjectInfo, Objects, Readable, SharedObjects};
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// What happens at the chosen operation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// The process ends before it.
+    CrashBefore,
+    /// The process ends after it, before it can hear of the success.
+    CrashAfter,
+    /// It fails once (a lost answer: it was done); all later ones work.
+    LostAnswer,
+    /// It fails once and was not done; all later ones work.
+    FailOnce,
+}
+
+/// Shared by all wrappers of one store, so that operations count over data and manifests together.
+#[derive(Debug)]
+pub struct Plan {
+    at: u64,
+    fault: Fault,
+    count: AtomicU64,
+    dead: AtomicBool,
+}
+
+/// Wraps objects.
+#[derive(Clone)]
+pub struct FlakyObjects {
+    inner: SharedObjects,
+    plan: Arc<Plan>,
+}
+
+impl FlakyObjects {
+    /// Fails at the `at`-th changing operation, from 1; 0: never.
+    #[must_use]
+    pub fn new(inner: SharedObjects, at: u64, fault: Fault) -> Self {
+        let plan = Plan { at, fault, count: AtomicU64::new(0), dead: AtomicBool::new(false) };
+        Self { inner, plan: Arc::new(plan) }
+    }
+
+    /// Other objects under the same plan.
+    #[must_use]
+    pub fn with(&self, inner: SharedObjects) -> Self {
+        Self { inner, plan: Arc::clone(&self.plan) }
+    }
+
+    /// Changing operations so far.
+    #[must_use]
+    pub fn operations(&self) -> u64 {
+        self.plan.count.load(Ordering::SeqCst)
+    }
+
+    fn step<T>(&self, path: &str, run: impl FnOnce() -> Result<T, ObjectError>) -> Result<T, ObjectError> {
+        self.alive(path)?;
+        let hit = self.plan.count.fetch_add(1, Ordering::SeqCst) + 1 == self.plan.at;
+        if !hit {
+            return run();
+        }
+        let crash = matches!(self.plan.fault, Fault::CrashBefore | Fault::CrashAfter);
+        self.plan.dead.store(crash, Ordering::SeqCst);
+        if matches!(self.plan.fault, Fault::CrashAfter | Fault::LostAnswer) {
+            run()?;
+        }
+        Err(injected(path))
+    }
+
+    fn alive(&self, path: &str) -> Result<(), ObjectError> {
+        if self.plan.dead.load(Ordering::SeqCst) { Err(injected(path)) } else { Ok(()) }
+    }
+}
+
+fn injected(path: &str) -> ObjectError {
+    ObjectError::Io { path: path.to_owned(), source: io::Error::other("injected fault") }
+}
+
+impl Objects for FlakyObjects {
+    fn open(&self, path: &str) -> Result<Box<dyn Readable>, ObjectError> {
+        self.alive(path)?;
+        self.inner.open(path)
+    }
+
+    fn put_new(&self, path: &str, bytes: &[u8]) -> Result<(), ObjectError> {
+        self.step(path, || self.inner.put_new(path, bytes))
+    }
+
+    fn create(&self, path: &str) -> Result<Box<dyn Aside>, ObjectError> {
+        let inner = self.step(path, || self.inner.create(path))?;
+        Ok(Box::new(FlakyAside { inner, flaky: self.clone(), path: path.to_owned() }))
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, ObjectError> {
+        self.alive(prefix)?;
+        self.inner.list(prefix)
+    }
+
+    fn delete(&self, path: &str) -> Result<(), ObjectError> {
+        self.step(path, || self.inner.delete(path))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<(), ObjectError> {
+        self.step(from, || self.inner.rename(from, to))
+    }
+
+    fn stages(&self) -> bool {
+        self.inner.stages()
+    }
+
+    fn local_root(&self) -> Option<&Path> {
+        self.inner.local_root()
+    }
+}
+
+struct FlakyAside {
+    inner: Box<dyn Aside>,
+    flaky: FlakyObjects,
+    path: String,
+}
+
+impl Write for FlakyAside {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let half = &bytes[..bytes.len() / 2];
+        let inner = &mut self.inner;
+        let torn = self.flaky.plan.fault == Fault::CrashBefore
+            && self.flaky.plan.count.load(Ordering::SeqCst) + 1 == self.flaky.plan.at;
+        if torn {
+            let _ = inner.write_all(half).and_then(|()| inner.flush());
+        }
+        let written = self.flaky.step(&self.path, || {
+            inner.write_all(bytes).map_err(|e| ObjectError::from_io(&self.path, e))
+        });
+        written.map(|()| bytes.len()).map_err(io::Error::other)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+impl Aside for FlakyAside {
+    fn finish(self: Box<Self>) -> Result<(), ObjectError> {
+        let Self { inner, flaky, path } = *self;
+        flaky.step(&path, || inner.finish())
+    }
+}

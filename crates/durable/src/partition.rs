@@ -1,0 +1,144 @@
+//! Which folder an event belongs to: the partition values, computed from the event alone.
+//!
+//! Pure. The same function decides at append (`partition.enforce`), when files are written, and when they are verified.
+
+use crate::layout::Layout;
+use strandline_deql::{PartitionColumn, PartitionSource, PartitionValues};
+use strandline_event::{EventRef, Field, Micros};
+
+/// Values in the order of `partition.by`; `None`: null.
+pub type PartitionKey = Vec<Option<String>>;
+
+/// Computes partition values of rows that come in runs of one partition: the calendar is asked once a run.
+pub struct Partitioner<'l> {
+    layout: &'l Layout,
+    columns: Vec<Column>,
+}
+
+struct Column {
+    source: PartitionSource,
+    span: Option<(Micros, Micros)>,
+    last: Option<String>,
+    known: bool,
+}
+
+impl<'l> Partitioner<'l> {
+    /// A partitioner of a layout.
+    #[must_use]
+    pub fn new(layout: &'l Layout) -> Self {
+        let columns = layout.partition.by.iter().map(|column| Column {
+            source: layout.partition.source(*column),
+            span: None,
+            last: None,
+            known: false,
+        });
+        Self { layout, columns: columns.collect() }
+    }
+
+    /// Takes the next row; true: it has another partition than the row before (or is the first).
+    pub fn advance(&mut self, event: &EventRef<'_>) -> bool {
+        let mut changed = false;
+        for column in &mut self.columns {
+            changed |= column.advance(event);
+        }
+        changed
+    }
+
+    /// The values of the row taken last.
+    #[must_use]
+    pub fn key(&self) -> PartitionKey {
+        self.columns.iter().map(|c| c.last.clone()).collect()
+    }
+
+    /// The folders and name of a file in the partition of the row taken last, below the root.
+    #[must_use]
+    pub fn path(&self, writer: &str, file_seq: u64) -> String {
+        self.layout.file_path(&self.key(), writer, file_seq)
+    }
+}
+
+impl Column {
+    fn advance(&mut self, event: &EventRef<'_>) -> bool {
+        let same = self.known
+            && match self.source {
+                PartitionSource::Time { field, .. } => {
+                    let at = moment(event, field);
+                    self.span.is_some_and(|(start, end)| start <= at && at < end)
+                }
+                PartitionSource::Text(field) => text(event, field) == self.last.as_deref(),
+            };
+        if !same {
+            self.known = true;
+            self.last = value(self.source, event);
+            if let PartitionSource::Time { field, granularity } = self.source {
+                self.span = granularity.span(moment(event, field));
+            }
+        }
+        !same
+    }
+}
+
+impl Layout {
+    /// The partition values of an event, in the order of `partition.by`.
+    #[must_use]
+    pub fn partition_key(&self, event: &EventRef<'_>) -> PartitionKey {
+        self.partition.by.iter().map(|c| value(self.partition.source(*c), event)).collect()
+    }
+
+    /// The first partition column that is null for this event: with `partition.enforce` it is refused.
+    #[must_use]
+    pub fn null_partition(&self, event: &EventRef<'_>) -> Option<PartitionColumn> {
+        self.partition.by.iter().copied().find(|column| match self.partition.source(*column) {
+            PartitionSource::Time { field, granularity } => granularity.span(moment(event, field)).is_none(),
+            PartitionSource::Text(field) => text(event, field).is_none(),
+        })
+    }
+
+    /// The columns of the partition with their values, as a manifest names them.
+    #[must_use]
+    pub fn named_partition(&self, key: &PartitionKey) -> Vec<(String, Option<String>)> {
+        let by = self.partition.by.iter().map(ToString::to_string);
+        by.zip(key.iter().cloned()).collect()
+    }
+
+    /// The name of a data file of this partition, relative to the root.
+    #[must_use]
+    pub fn file_path(&self, key: &PartitionKey, writer: &str, file_seq: u64) -> String {
+        let mut values = PartitionValues::default();
+        for (column, value) in self.partition.by.iter().zip(key) {
+            match column {
+                PartitionColumn::Dt => values.dt = value.as_deref(),
+                PartitionColumn::StreamType => values.stream_type = value.as_deref(),
+                PartitionColumn::TenantId => values.tenant_id = value.as_deref(),
+            }
+        }
+        self.pattern.render(&values, writer, &format!("{file_seq:010}"))
+    }
+}
+
+fn value(source: PartitionSource, event: &EventRef<'_>) -> Option<String> {
+    match source {
+        PartitionSource::Time { field, granularity } => granularity.format(moment(event, field)),
+        PartitionSource::Text(field) => text(event, field).map(ToOwned::to_owned),
+    }
+}
+
+const fn moment(event: &EventRef<'_>, field: Field) -> Micros {
+    if matches!(field, Field::IngestedAt) { event.ingested_at } else { event.occurred_at }
+}
+
+/// The text of a text field; configuration allows no other as a folder level.
+pub(crate) const fn text<'a>(event: &EventRef<'a>, field: Field) -> Option<&'a str> {
+    match field {
+        Field::StreamType => Some(event.stream_type),
+        Field::StreamId => Some(event.stream_id),
+        Field::EventType => Some(event.event_type),
+        Field::Payload => Some(event.data),
+        Field::Metadata => event.metadata,
+        Field::CommandId => event.command_id,
+        Field::CorrelationId => event.correlation_id,
+        Field::CausationId => event.causation_id,
+        Field::TenantId => event.tenant_id,
+        Field::EventId | Field::Seq | Field::EventVersion | Field::OccurredAt | Field::IngestedAt => None,
+    }
+}

@@ -1,0 +1,57 @@
+//! Why a read of data files failed: always with the file's name.
+
+use crate::objects::ObjectError;
+use strandline_event::ErrorKind;
+
+/// A failed read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The disk or the object store.
+    #[error("data file: {0}")]
+    Objects(#[from] ObjectError),
+    /// The bytes are not what was written.
+    #[error("data file `{path}` is damaged: {what}")]
+    Damaged {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+impl ReadError {
+    pub(crate) fn damaged(path: &str, what: impl Into<String>) -> Self {
+        Self::Damaged { path: path.to_owned(), what: what.into() }
+    }
+
+    /// From the Parquet reader: an error of the file below it is told apart from bytes that do not decode.
+    pub(crate) fn decode(path: &str, error: parquet::errors::ParquetError) -> Self {
+        if let parquet::errors::ParquetError::External(inner) = error {
+            return match inner.downcast::<std::io::Error>() {
+                Ok(io) => Self::Objects(ObjectError::from_io(path, *io)),
+                Err(other) => Self::damaged(path, other.to_string()),
+            };
+        }
+        Self::damaged(path, error.to_string())
+    }
+
+    /// From the iterator of batches, which wraps the reader's errors.
+    pub(crate) fn arrow(path: &str, error: arrow::error::ArrowError) -> Self {
+        if let arrow::error::ArrowError::ExternalError(inner) = error {
+            return match inner.downcast::<parquet::errors::ParquetError>() {
+                Ok(error) => Self::decode(path, *error),
+                Err(inner) => Self::decode(path, parquet::errors::ParquetError::External(inner)),
+            };
+        }
+        Self::damaged(path, error.to_string())
+    }
+
+    /// What it means to the one who called.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Objects(error) => error.kind(),
+            Self::Damaged { .. } => ErrorKind::Integrity,
+        }
+    }
+}

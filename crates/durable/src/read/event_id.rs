@@ -1,0 +1,55 @@
+//! The rows that carry an event id: by bounds, bloom filters, then one column.
+
+use super::error::ReadError;
+use super::file::{DataFile, Within};
+use super::filter::Decoded;
+use super::rowset::{Candidate, RowSet, fetch};
+use super::stats::Counters;
+use crate::entry::within;
+use crate::tier::Snapshot;
+use arrow::array::FixedSizeBinaryArray;
+use std::sync::Arc;
+use strandline_event::{EventId, Field};
+
+impl Snapshot {
+    /// All rows with this id: none or one, unless two owners were given the same id by clients.
+    pub fn find_event_id(&self, id: EventId) -> Result<RowSet, ReadError> {
+        let counters = Arc::new(Counters::default());
+        let files: Vec<_> = self.files.iter().filter(|f| within(&f.bounds.event_id, &id)).cloned().collect();
+        let mut chosen = Vec::new();
+        for (n, entry) in files.iter().enumerate() {
+            let file = DataFile::open(&self.shared, entry, &counters)?;
+            for group in 0..file.groups() {
+                if file.meta.may_hold(group, Field::EventId, &id.0) {
+                    choose(&file, n as u32, group, id, &mut chosen)?;
+                }
+            }
+        }
+        if chosen.is_empty() {
+            return Ok(RowSet::empty(counters.stats()));
+        }
+        fetch(&self.shared, &files, &chosen, true, &counters)
+    }
+}
+
+fn choose(
+    file: &DataFile,
+    n: u32,
+    group: usize,
+    id: EventId,
+    chosen: &mut Vec<Candidate<()>>,
+) -> Result<(), ReadError> {
+    const FIELDS: [Field; 1] = [Field::EventId];
+    let pages = file.pages(group, &[Within::Bytes(Field::EventId, &id.0)]);
+    if pages.is_empty() {
+        return Ok(());
+    }
+    file.decode(group, &pages, &FIELDS, |rows, batch| {
+        let columns = Decoded { fields: &FIELDS, batch };
+        let ids: Option<&FixedSizeBinaryArray> = columns.column(Field::EventId);
+        let ids = ids.ok_or_else(|| file.damaged("a column has another type".to_owned()))?;
+        let found = rows.enumerate().filter(|(i, _)| ids.value(*i) == id.0);
+        chosen.extend(found.map(|(_, row)| Candidate { key: (), file: n, row }));
+        Ok(())
+    })
+}

@@ -1,0 +1,243 @@
+//! One data file in a read: which row groups and pages can hold what is asked, then the rows themselves.
+//!
+//! Two phases: the columns that decide are decoded for the pages that the index leaves, then all columns of
+//! exactly the rows that were chosen.
+
+use super::batch::{RowBatch, RowNumbers};
+use super::checked::CheckedFile;
+use super::error::ReadError;
+use super::meta::FileMeta;
+use super::stats::Counters;
+use crate::entry::FileEntry;
+use crate::tier::Shared;
+use crate::tier::names::open_file;
+use arrow::array::RecordBatch;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection};
+use parquet::file::page_index::column_index::ColumnIndexMetaData;
+use std::ops::Range;
+use std::sync::Arc;
+use strandline_event::Field;
+
+/// Rows of a decoded batch at most, and the bytes that it should have at most.
+const BATCH_ROWS: usize = 8192;
+const BATCH_BYTES: u64 = 16 << 20;
+
+/// A data file that was opened for a read.
+pub(crate) struct DataFile {
+    pub(crate) entry: Arc<FileEntry>,
+    pub(crate) meta: Arc<FileMeta>,
+    source: CheckedFile,
+    counters: Arc<Counters>,
+}
+
+/// What a page must hold to be worth decoding.
+#[derive(Clone, Copy)]
+pub(crate) enum Within<'a> {
+    /// A column of texts or ids has this value in its bounds.
+    Bytes(Field, &'a [u8]),
+    /// A column of integers meets this range (inclusive).
+    Ints(Field, i64, i64),
+}
+
+impl DataFile {
+    /// Opens a file; its footer comes from the cache where it was read before.
+    pub(crate) fn open(
+        shared: &Shared,
+        entry: &Arc<FileEntry>,
+        counters: &Arc<Counters>,
+    ) -> Result<Self, ReadError> {
+        let object: Arc<dyn crate::objects::Readable> = Arc::from(open_file(&*shared.objects, &entry.path)?);
+        counters.add_file();
+        let meta = match shared.cache.get(&entry.path) {
+            Some(meta) => meta,
+            None => {
+                let layout = shared.layout.load();
+                let meta = Arc::new(FileMeta::load(entry, &*object, layout.names())?);
+                shared.cache.put(&entry.path, &meta);
+                meta
+            }
+        };
+        let source = CheckedFile::new(Arc::clone(&meta), object, Arc::clone(counters));
+        Ok(Self { entry: Arc::clone(entry), meta, source, counters: Arc::clone(counters) })
+    }
+
+    pub(crate) fn groups(&self) -> usize {
+        self.meta.parquet().num_row_groups()
+    }
+
+    /// Rows of the file that stand in a row group.
+    pub(crate) fn group_rows(&self, group: usize) -> Range<u64> {
+        let groups = self.meta.parquet().row_groups();
+        let rows = |g: &parquet::file::metadata::RowGroupMetaData| u64::try_from(g.num_rows()).unwrap_or(0);
+        let start: u64 = groups.iter().take(group).map(rows).sum();
+        start..start + groups.get(group).map_or(0, rows)
+    }
+
+    /// Row ranges within a row group whose pages meet every condition; all rows where there is no page index.
+    pub(crate) fn pages(&self, group: usize, conditions: &[Within<'_>]) -> Vec<Range<usize>> {
+        let rows = self.group_rows(group);
+        let all = 0..usize::try_from(rows.end - rows.start).unwrap_or(usize::MAX);
+        let mut left = vec![all.clone()];
+        for condition in conditions {
+            if let Some(ranges) = self.pages_of(group, *condition, all.end) {
+                left = intersect(&left, &ranges);
+            }
+        }
+        left
+    }
+
+    fn pages_of(&self, group: usize, condition: Within<'_>, rows: usize) -> Option<Vec<Range<usize>>> {
+        let (Within::Bytes(field, _) | Within::Ints(field, ..)) = condition;
+        let index = self.meta.parquet().column_index()?.get(group)?.get(field as usize)?;
+        let places = self.meta.parquet().offset_index()?.get(group)?.get(field as usize)?.page_locations();
+        if index.num_pages() != places.len() as u64 {
+            return None;
+        }
+        let mut out: Vec<Range<usize>> = Vec::new();
+        for (page, place) in places.iter().enumerate() {
+            if !page_meets(index, page, condition) {
+                continue;
+            }
+            let start = usize::try_from(place.first_row_index).ok()?;
+            let end = match places.get(page + 1) {
+                Some(next) => usize::try_from(next.first_row_index).ok()?,
+                None => rows,
+            };
+            match out.last_mut() {
+                Some(last) if last.end == start => last.end = end,
+                _ => out.push(start..end),
+            }
+        }
+        Some(out)
+    }
+
+    /// Decodes some columns of row ranges of a row group. Calls `each` with the number of the first row and the batch.
+    ///
+    /// `ranges` are within the row group. Rows of a batch need not be consecutive: `each` gets the row numbers (of the file).
+    pub(crate) fn decode(
+        &self,
+        group: usize,
+        ranges: &[Range<usize>],
+        fields: &[Field],
+        mut each: impl FnMut(&mut dyn Iterator<Item = u64>, &RecordBatch) -> Result<(), ReadError>,
+    ) -> Result<(), ReadError> {
+        let rows = self.group_rows(group);
+        let total = usize::try_from(rows.end - rows.start).unwrap_or(usize::MAX);
+        let selection = RowSelection::from_consecutive_ranges(ranges.iter().cloned(), total);
+        let reader = self.reader(vec![group], Some(selection), fields)?;
+        let mut numbers = ranges.iter().flat_map(|r| r.clone()).map(|row| rows.start + row as u64);
+        for batch in reader {
+            let batch = batch.map_err(|e| ReadError::arrow(&self.entry.path, e))?;
+            let mut these = numbers.by_ref().take(batch.num_rows());
+            each(&mut these, &batch)?;
+            these.for_each(drop);
+        }
+        Ok(())
+    }
+
+    /// All columns of the given rows of the file (rising, each once).
+    pub(crate) fn fetch(&self, rows: &[u64]) -> Result<Vec<RowBatch>, ReadError> {
+        let mut groups = Vec::new();
+        let mut ranges: Vec<Range<usize>> = Vec::new();
+        let (mut total, mut rest) = (0, rows);
+        for group in 0..self.groups() {
+            let span = self.group_rows(group);
+            let (here, later) = rest.split_at(rest.partition_point(|row| *row < span.end));
+            rest = later;
+            if here.is_empty() {
+                continue;
+            }
+            for row in here {
+                let at = total + usize::try_from(row - span.start).unwrap_or(usize::MAX);
+                match ranges.last_mut() {
+                    Some(last) if last.end == at => last.end = at + 1,
+                    _ => ranges.push(at..at + 1),
+                }
+            }
+            groups.push(group);
+            total += usize::try_from(span.end - span.start).unwrap_or(usize::MAX);
+        }
+        let selection = RowSelection::from_consecutive_ranges(ranges.into_iter(), total);
+        let mut out = Vec::new();
+        let mut rest = rows;
+        for batch in self.reader(groups, Some(selection), &Field::ALL)? {
+            let batch = batch.map_err(|e| ReadError::arrow(&self.entry.path, e))?;
+            let Some((these, later)) = rest.split_at_checked(batch.num_rows()) else {
+                return Err(self.damaged("more rows than were asked for".to_owned()));
+            };
+            rest = later;
+            out.push(RowBatch::new(Arc::clone(&self.entry), batch, RowNumbers::Listed(these.into()))?);
+        }
+        if !rest.is_empty() {
+            return Err(self.damaged("rows are missing".to_owned()));
+        }
+        Ok(out)
+    }
+
+    /// Everything of a row group, batch by batch.
+    pub(crate) fn whole_group(&self, group: usize) -> Result<ParquetRecordBatchReader, ReadError> {
+        self.reader(vec![group], None, &Field::ALL)
+    }
+
+    fn reader(
+        &self,
+        groups: Vec<usize>,
+        selection: Option<RowSelection>,
+        fields: &[Field],
+    ) -> Result<ParquetRecordBatchReader, ReadError> {
+        self.counters.add_groups(groups.len());
+        let leaves = fields.iter().map(|f| *f as usize);
+        let mask = ProjectionMask::leaves(self.meta.arrow.parquet_schema(), leaves);
+        let batch_rows = self.batch_rows(&groups, fields);
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(self.source.clone(), self.meta.arrow.clone())
+            .with_row_groups(groups)
+            .with_projection(mask)
+            .with_batch_size(batch_rows);
+        let builder = match selection {
+            Some(selection) => builder.with_row_selection(selection),
+            None => builder,
+        };
+        builder.build().map_err(|e| ReadError::decode(&self.entry.path, e))
+    }
+
+    /// Rows that together should stay below [`BATCH_BYTES`], by the average of the row groups.
+    fn batch_rows(&self, groups: &[usize], fields: &[Field]) -> usize {
+        let meta = self.meta.parquet();
+        let average = |group: &usize| {
+            let group = meta.row_groups().get(*group)?;
+            let bytes: i64 = fields.iter().filter_map(|f| Some(group.columns().get(*f as usize)?.uncompressed_size())).sum();
+            bytes.checked_div(group.num_rows()).map(i64::unsigned_abs)
+        };
+        let row_bytes = groups.iter().filter_map(average).max().unwrap_or(1).max(1);
+        usize::try_from(BATCH_BYTES / row_bytes).unwrap_or(BATCH_ROWS).clamp(16, BATCH_ROWS)
+    }
+
+    pub(crate) fn damaged(&self, what: String) -> ReadError {
+        ReadError::damaged(&self.entry.path, what)
+    }
+}
+
+fn page_meets(index: &ColumnIndexMetaData, page: usize, condition: Within<'_>) -> bool {
+    match (condition, index) {
+        (Within::Bytes(_, value), ColumnIndexMetaData::BYTE_ARRAY(index) | ColumnIndexMetaData::FIXED_LEN_BYTE_ARRAY(index)) => {
+            index.min_value(page).is_none_or(|min| min <= value) && index.max_value(page).is_none_or(|max| value <= max)
+        }
+        (Within::Ints(_, low, high), ColumnIndexMetaData::INT64(index)) => {
+            index.min_value(page).is_none_or(|min| *min <= high) && index.max_value(page).is_none_or(|max| low <= *max)
+        }
+        _ => true,
+    }
+}
+
+fn intersect(a: &[Range<usize>], b: &[Range<usize>]) -> Vec<Range<usize>> {
+    let (mut i, mut j, mut out) = (0, 0, Vec::new());
+    while let (Some(x), Some(y)) = (a.get(i), b.get(j)) {
+        let (start, end) = (x.start.max(y.start), x.end.min(y.end));
+        if start < end {
+            out.push(start..end);
+        }
+        if x.end < y.end { i += 1 } else { j += 1 }
+    }
+    out
+}

@@ -1,0 +1,108 @@
+//! Filters of store-wide reads, on a file's bounds and on a row.
+
+use crate::entry::{FileEntry, within};
+use arrow::array::{Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use strandline_event::{EventRef, Field, Micros};
+
+/// What a store-wide read asks for; the default asks for everything.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct RowFilter {
+    /// Only this stream type.
+    pub stream_type: Option<String>,
+    /// Only this event type.
+    pub event_type: Option<String>,
+    /// Only this tenant.
+    pub tenant_id: Option<String>,
+    /// Only events that happened then or later.
+    pub occurred_from: Option<Micros>,
+    /// Only events that happened before.
+    pub occurred_to: Option<Micros>,
+}
+
+impl RowFilter {
+    /// Whether an event is asked for.
+    #[must_use]
+    pub fn matches(&self, event: &EventRef<'_>) -> bool {
+        self.stream_type.as_deref().is_none_or(|t| t == event.stream_type)
+            && self.event_type.as_deref().is_none_or(|t| t == event.event_type)
+            && self.tenant_id.as_deref().is_none_or(|t| Some(t) == event.tenant_id)
+            && self.occurred_from.is_none_or(|from| from <= event.occurred_at)
+            && self.occurred_to.is_none_or(|to| event.occurred_at < to)
+    }
+
+    /// Whether a file may hold such events.
+    #[must_use]
+    pub fn may_match(&self, file: &FileEntry) -> bool {
+        let bounds = &file.bounds;
+        let tenant = |t: &String| bounds.tenant_id.as_ref().is_some_and(|b| within(b, t));
+        self.stream_type.as_deref().is_none_or(|t| t == file.stream_type)
+            && self.event_type.as_ref().is_none_or(|t| within(&bounds.event_type, t))
+            && self.tenant_id.as_ref().is_none_or(tenant)
+            && self.occurred_from.is_none_or(|from| from <= bounds.occurred_at.1)
+            && self.occurred_to.is_none_or(|to| bounds.occurred_at.0 < to)
+    }
+
+    /// Whether every row of one stream type matches.
+    pub(crate) const fn is_open(&self) -> bool {
+        self.event_type.is_none()
+            && self.tenant_id.is_none()
+            && self.occurred_from.is_none()
+            && self.occurred_to.is_none()
+    }
+
+    /// The columns that decide (besides the stream type, which a file has one of), rising.
+    pub(crate) fn fields(&self) -> Vec<Field> {
+        let mut fields = Vec::new();
+        if self.event_type.is_some() {
+            fields.push(Field::EventType);
+        }
+        if self.occurred_from.is_some() || self.occurred_to.is_some() {
+            fields.push(Field::OccurredAt);
+        }
+        if self.tenant_id.is_some() {
+            fields.push(Field::TenantId);
+        }
+        fields
+    }
+
+    /// Whether a row of decoded columns matches; `columns` finds a field's column. `None`: a column is not there.
+    pub(crate) fn matches_row(&self, columns: &Decoded<'_>, row: usize) -> Option<bool> {
+        if let Some(wanted) = &self.event_type
+            && columns.text(Field::EventType)?.value(row) != wanted.as_str()
+        {
+            return Some(false);
+        }
+        if let Some(wanted) = &self.tenant_id {
+            let tenants = columns.text(Field::TenantId)?;
+            if tenants.is_null(row) || tenants.value(row) != wanted.as_str() {
+                return Some(false);
+            }
+        }
+        if self.occurred_from.is_none() && self.occurred_to.is_none() {
+            return Some(true);
+        }
+        let at = Micros(columns.moment(Field::OccurredAt)?.value(row));
+        Some(self.occurred_from.is_none_or(|from| from <= at) && self.occurred_to.is_none_or(|to| at < to))
+    }
+}
+
+/// Some columns of a file, found by field.
+pub(crate) struct Decoded<'a> {
+    pub(crate) fields: &'a [Field],
+    pub(crate) batch: &'a RecordBatch,
+}
+
+impl Decoded<'_> {
+    pub(crate) fn column<A: Array + 'static>(&self, field: Field) -> Option<&A> {
+        let at = self.fields.iter().position(|f| *f == field)?;
+        self.batch.columns().get(at)?.as_any().downcast_ref::<A>()
+    }
+
+    fn text(&self, field: Field) -> Option<&StringArray> {
+        self.column(field)
+    }
+
+    fn moment(&self, field: Field) -> Option<&TimestampMicrosecondArray> {
+        self.column(field)
+    }
+}

@@ -1,0 +1,34 @@
+//! Reads of data files under one manifest version: lookups prune by manifest, filter and page index, then decode few pages.
+//!
+//! Refuses to merge tiers and to judge holes: rows come out as they stand in files.
+//!
+//! ```text
+//! manifest bounds -> footer (cached) -> bloom filter -> page index -> deciding columns -> rows (all columns)
+//! ```
+//!
+//! Every byte that is decoded was checked: the tail of a file against the manifest, its blocks against the tail.
+
+mod batch;
+mod cache;
+mod checked;
+mod error;
+mod event_id;
+mod file;
+mod filter;
+mod ingested;
+mod meta;
+mod rowset;
+mod scan;
+mod stats;
+mod stream;
+
+pub use batch::{Place, RowBatch};
+pub(crate) use cache::FileCache;
+pub use error::ReadError;
+pub(crate) use file::DataFile;
+pub use filter::RowFilter;
+pub use rowset::RowSet;
+pub use scan::Scan;
+pub use stats::ReadStats;
+pub(crate) use stats::Counters;
+pub use stream::StreamQuery;

@@ -1,0 +1,103 @@
+//! The rows of one stream, by seq.
+
+use super::error::ReadError;
+use super::file::{DataFile, Within};
+use super::filter::Decoded;
+use super::rowset::{Candidate, RowSet, Smallest, fetch};
+use super::stats::Counters;
+use crate::entry::{FileEntry, within};
+use crate::tier::Snapshot;
+use arrow::array::{Int64Array, StringArray};
+use std::sync::Arc;
+use strandline_event::{Field, Seq};
+
+/// A read of one stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StreamQuery<'a> {
+    /// The stream's type.
+    pub stream_type: &'a str,
+    /// The stream.
+    pub stream_id: &'a str,
+    /// First seq.
+    pub from_seq: Seq,
+    /// Last seq, inclusive.
+    pub to_seq: Seq,
+    /// From the last one down.
+    pub descending: bool,
+    /// At most so many rows.
+    pub limit: usize,
+}
+
+impl StreamQuery<'_> {
+    /// Whether a file may hold rows of it, by what the manifest says.
+    fn may_match(&self, file: &FileEntry) -> bool {
+        file.stream_type == self.stream_type
+            && within::<str, String>(&file.bounds.stream_id, self.stream_id)
+            && file.bounds.seq.0 <= self.to_seq
+            && self.from_seq <= file.bounds.seq.1
+    }
+
+    fn seqs(&self) -> (i64, i64) {
+        let clamp = |seq: Seq| i64::try_from(seq.0).unwrap_or(i64::MAX);
+        (clamp(self.from_seq), clamp(self.to_seq))
+    }
+
+    /// Rising in the order that is asked for.
+    const fn key(&self, seq: i64) -> i64 {
+        if self.descending { -seq } else { seq }
+    }
+}
+
+impl Snapshot {
+    /// The rows of a stream in data files, by seq, at most `limit`.
+    pub fn stream(&self, query: &StreamQuery<'_>) -> Result<RowSet, ReadError> {
+        let counters = Arc::new(Counters::default());
+        let files: Vec<_> = self.files.iter().filter(|f| query.may_match(f)).cloned().collect();
+        let mut smallest = Smallest::new(query.limit);
+        for (n, entry) in files.iter().enumerate() {
+            let file = DataFile::open(&self.shared, entry, &counters)?;
+            for group in 0..file.groups() {
+                if file.meta.may_hold(group, Field::StreamId, query.stream_id.as_bytes()) {
+                    choose(&file, n as u32, group, query, &mut smallest)?;
+                }
+            }
+        }
+        let (chosen, complete) = smallest.finish();
+        if chosen.is_empty() {
+            return Ok(RowSet { complete, ..RowSet::empty(counters.stats()) });
+        }
+        fetch(&self.shared, &files, &chosen, complete, &counters)
+    }
+}
+
+fn choose(
+    file: &DataFile,
+    n: u32,
+    group: usize,
+    query: &StreamQuery<'_>,
+    smallest: &mut Smallest<i64>,
+) -> Result<(), ReadError> {
+    const FIELDS: [Field; 2] = [Field::StreamId, Field::Seq];
+    let (from, to) = query.seqs();
+    let conditions =
+        [Within::Bytes(Field::StreamId, query.stream_id.as_bytes()), Within::Ints(Field::Seq, from, to)];
+    let pages = file.pages(group, &conditions);
+    if pages.is_empty() {
+        return Ok(());
+    }
+    file.decode(group, &pages, &FIELDS, |rows, batch| {
+        let columns = Decoded { fields: &FIELDS, batch };
+        let ids: Option<&StringArray> = columns.column(Field::StreamId);
+        let seqs: Option<&Int64Array> = columns.column(Field::Seq);
+        let (Some(ids), Some(seqs)) = (ids, seqs) else {
+            return Err(file.damaged("a column has another type".to_owned()));
+        };
+        for (i, row) in rows.enumerate() {
+            let seq = seqs.value(i);
+            if (from..=to).contains(&seq) && ids.value(i) == query.stream_id {
+                smallest.push(Candidate { key: query.key(seq), file: n, row });
+            }
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,139 @@
+//! An open run: checked once, then searched in place.
+
+use super::RunRef;
+use super::filter;
+use super::map::RunBytes;
+use super::record::{Record, RunKind, u32_at, u64_at, u128_at};
+use super::write::{MAGIC, TRAILER_BYTES, VERSION};
+use crate::objects::{ObjectError, Objects};
+
+/// Why a run cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The file could not be read.
+    #[error(transparent)]
+    Objects(#[from] ObjectError),
+    /// A newer program wrote it.
+    #[error("run `{path}` has version {version}; this program reads version {VERSION}")]
+    Version {
+        /// The run.
+        path: String,
+        /// Its version.
+        version: u16,
+    },
+    /// The bytes are not what was written.
+    #[error("run `{path}` is damaged: {what}")]
+    Damaged {
+        /// The run.
+        path: String,
+        /// What is wrong.
+        what: &'static str,
+    },
+}
+
+/// A run that was checked.
+pub(crate) struct Run {
+    bytes: RunBytes,
+    record_bytes: usize,
+    records: usize,
+}
+
+impl Run {
+    /// Opens and checks a run: trailer, kind, lengths and the checksum of everything.
+    pub(crate) fn open(objects: &dyn Objects, run: &RunRef, kind: RunKind, record_bytes: usize) -> Result<Self, RunError> {
+        let bytes = match objects.local_root() {
+            Some(root) => RunBytes::map(&root.join(&run.path)).map_err(|e| ObjectError::from_io(&run.path, e))?,
+            None => RunBytes::Heap(objects.get(&run.path)?),
+        };
+        let damaged = |what| RunError::Damaged { path: run.path.clone(), what };
+        let all = bytes.as_ref();
+        let start = all.len().checked_sub(TRAILER_BYTES).ok_or_else(|| damaged("shorter than its trailer"))?;
+        let (body, trailer) = all.split_at(start);
+        if trailer.get(..4) != Some(&MAGIC[..]) {
+            return Err(damaged("no trailer"));
+        }
+        let word = u32_at(trailer, 4).unwrap_or_default();
+        let (version, stored_kind) = (word as u16, (word >> 16) as u16);
+        if version != VERSION {
+            return Err(RunError::Version { path: run.path.clone(), version });
+        }
+        if crc32c::crc32c(&trailer[..TRAILER_BYTES - 4]) != u32_at(trailer, TRAILER_BYTES - 4).unwrap_or_default() {
+            return Err(damaged("the trailer's checksum differs"));
+        }
+        let records = u64_at(trailer, 8).and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX);
+        let expected = records.checked_mul(record_bytes).and_then(|n| {
+            n.checked_add(usize::try_from(u64_at(trailer, 16)?).ok()?)
+        });
+        let body_crc = u32_at(trailer, 28).unwrap_or_default();
+        if stored_kind != kind.to_u16() || u32_at(trailer, 24) != u32::try_from(record_bytes).ok() {
+            return Err(damaged("it holds other records"));
+        }
+        if expected != Some(body.len()) || all.len() as u64 != run.bytes || records as u64 != run.records {
+            return Err(damaged("its length differs"));
+        }
+        if body_crc != run.crc32c || crc32c::crc32c(body) != body_crc {
+            return Err(damaged("the checksum differs"));
+        }
+        Ok(Self { bytes, record_bytes, records })
+    }
+
+    /// Number of records.
+    #[cfg(test)]
+    pub(crate) const fn len(&self) -> usize {
+        self.records
+    }
+
+    fn record(&self, i: usize) -> Option<&[u8]> {
+        self.bytes.as_ref().get(i * self.record_bytes..(i + 1) * self.record_bytes)
+    }
+
+    fn filter(&self) -> &[u8] {
+        let all = self.bytes.as_ref();
+        all.get(self.records * self.record_bytes..all.len().saturating_sub(TRAILER_BYTES)).unwrap_or(&[])
+    }
+
+    /// The record of a key.
+    #[must_use]
+    pub(crate) fn find<R: Record>(&self, key: u128) -> Option<R> {
+        if self.record_bytes != R::BYTES || !filter::may_hold(self.filter(), key) {
+            return None;
+        }
+        let key_at = |i: usize| self.record(i).and_then(|r| u128_at(r, 0)).unwrap_or(u128::MAX);
+        let (mut low, mut high) = (0, self.records);
+        let (mut low_key, mut high_key) = (0_u128, u128::MAX);
+        while low < high {
+            // keys are hashes, evenly spread: interpolation lands within a few records; halving bounds the worst case
+            let i = if high - low > 64 { guess(key, (low, low_key), (high, high_key)) } else { low + (high - low) / 2 };
+            let found = key_at(i);
+            match found.cmp(&key) {
+                std::cmp::Ordering::Equal => return self.record(i).and_then(R::decode),
+                std::cmp::Ordering::Less => (low, low_key) = (i + 1, found),
+                std::cmp::Ordering::Greater => (high, high_key) = (i, found),
+            }
+            if high - low > 64 {
+                let middle = low + (high - low) / 2;
+                match key_at(middle).cmp(&key) {
+                    std::cmp::Ordering::Equal => return self.record(middle).and_then(R::decode),
+                    std::cmp::Ordering::Less => (low, low_key) = (middle + 1, key_at(middle)),
+                    std::cmp::Ordering::Greater => (high, high_key) = (middle, key_at(middle)),
+                }
+            }
+        }
+        None
+    }
+
+    /// All records, by key.
+    pub(crate) fn iter<R: Record>(&self) -> impl Iterator<Item = R> + '_ {
+        let records = if self.record_bytes == R::BYTES { self.records } else { 0 };
+        (0..records).filter_map(|i| self.record(i).and_then(R::decode))
+    }
+}
+
+/// Where a key should stand between two others, in `low..high`.
+fn guess(key: u128, (low, low_key): (usize, u128), (high, high_key): (usize, u128)) -> usize {
+    let width = (high_key.saturating_sub(low_key) >> 64) as u64;
+    let into = (key.saturating_sub(low_key) >> 64) as u64;
+    let places = (high - low) as u128;
+    let step = if width == 0 { places / 2 } else { u128::from(into) * places / u128::from(width) };
+    low + usize::try_from(step.min(places - 1)).unwrap_or(0)
+}

@@ -1,0 +1,168 @@
+//! Events and stores for the tests of this crate.
+
+use crate::{DurableTier, FileEntry, JobSpec, OpenOptions, Rows, SharedObjects, sort_rows};
+use crate::objects::LocalObjects;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+use strandline_deql::{StoreConfig, parse_file};
+use strandline_event::{EventId, EventRef, IdPrefix, LogIndex, LogKey, Micros, Seq};
+
+/// 2026-01-01T00:00:00Z
+pub(crate) const START_US: i64 = 1_767_225_600_000_000;
+
+/// An event that owns its texts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Owned {
+    pub(crate) event_id: EventId,
+    pub(crate) stream_id: String,
+    pub(crate) seq: u64,
+    pub(crate) event_type: String,
+    pub(crate) event_version: Option<u32>,
+    pub(crate) occurred_at: i64,
+    pub(crate) ingested_at: i64,
+    pub(crate) data: String,
+    pub(crate) metadata: Option<String>,
+    pub(crate) command_id: Option<String>,
+    pub(crate) tenant_id: Option<String>,
+}
+
+impl Owned {
+    pub(crate) fn row(&self) -> EventRef<'_> {
+        EventRef {
+            event_id: self.event_id,
+            stream_type: "Call",
+            stream_id: &self.stream_id,
+            seq: Seq(self.seq),
+            event_type: &self.event_type,
+            event_version: self.event_version,
+            occurred_at: Micros(self.occurred_at),
+            ingested_at: Micros(self.ingested_at),
+            data: &self.data,
+            metadata: self.metadata.as_deref(),
+            command_id: self.command_id.as_deref(),
+            correlation_id: None,
+            causation_id: self.metadata.as_deref().map(|_| "cause"),
+            tenant_id: self.tenant_id.as_deref(),
+        }
+    }
+}
+
+impl Rows for Vec<Owned> {
+    fn rows(&self) -> usize {
+        self.len()
+    }
+
+    fn row(&self, i: usize) -> EventRef<'_> {
+        self[i].row()
+    }
+}
+
+/// The i-th of a deterministic history: 50 streams, several days, some fields absent.
+pub(crate) fn owned(i: u64) -> Owned {
+    let mixed = i.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let ingested = START_US + i as i64 * 1000;
+    Owned {
+        event_id: IdPrefix::v7(Micros(ingested), i).id(0),
+        stream_id: format!("stream-{:03}", i % 50),
+        seq: i / 50 + 1,
+        event_type: ["Opened", "Moved", "Closed"][(mixed >> 60) as usize % 3].to_owned(),
+        event_version: i.is_multiple_of(3).then_some(mixed as u32),
+        occurred_at: START_US + (mixed >> 40) as i64 % 400_000 * 1_000_000,
+        ingested_at: ingested,
+        data: format!("{{\"n\":{i},\"text\":\"{mixed:x}\"}}"),
+        metadata: i.is_multiple_of(5).then(|| "{\"source\":\"test\"}".to_owned()),
+        command_id: i.is_multiple_of(7).then(|| format!("cmd-{i}")),
+        tenant_id: (!i.is_multiple_of(4)).then(|| format!("tenant/{}", i % 3)),
+    }
+}
+
+pub(crate) fn history(n: u64) -> Vec<Owned> {
+    (0..n).map(owned).collect()
+}
+
+/// Texts for [`event`].
+pub(crate) fn texts(n: u64) -> Vec<Owned> {
+    history(n)
+}
+
+pub(crate) fn event(_: u64, owned: &Owned) -> EventRef<'_> {
+    owned.row()
+}
+
+/// A store with these further keys.
+pub(crate) fn config(keys: &str) -> StoreConfig {
+    let text =
+        format!("CREATE EVENTSTORE t WITH (durable.type = 'parquet', durable.path = '/nowhere', wal.enabled = true, wal.path = '/w'{keys});");
+    let mut parsed = parse_file("test.deql", &text).unwrap_or_else(|e| panic!("{e}"));
+    parsed.stores.remove(0).config
+}
+
+pub(crate) fn options(entropy: u128) -> OpenOptions {
+    OpenOptions {
+        writer: "n1".to_owned(),
+        config_text: "CREATE EVENTSTORE t".to_owned(),
+        entropy,
+        now: Micros(START_US),
+        cache_bytes: crate::CACHE_BYTES_DEFAULT,
+    }
+}
+
+/// Objects of data and of manifests in a folder.
+pub(crate) fn folders(root: &Path) -> (SharedObjects, SharedObjects) {
+    let data = LocalObjects::open(&root.join("data")).unwrap();
+    let manifests = LocalObjects::open(&root.join("manifests")).unwrap();
+    (Arc::new(data), Arc::new(manifests))
+}
+
+pub(crate) fn open(root: &Path, config: &StoreConfig) -> DurableTier {
+    let (data, manifests) = folders(root);
+    DurableTier::open_with(data, manifests, config, options(77)).unwrap()
+}
+
+pub(crate) fn log() -> LogKey {
+    LogKey::single("Call")
+}
+
+pub(crate) fn job(job_id: u128, from: u64, through: u64) -> JobSpec {
+    JobSpec { job_id, log: log(), from_exclusive: LogIndex(from), through: LogIndex(through) }
+}
+
+/// Sorts and writes events as one job.
+pub(crate) fn write(tier: &DurableTier, job: &JobSpec, events: &Vec<Owned>) -> Result<Vec<FileEntry>, crate::WriteError> {
+    let batches = [events];
+    let rows = sort_rows(&tier.layout(), &batches);
+    tier.write_files(job, rows.iter().map(|r| r.of(&batches)), &mut |_| ControlFlow::Continue(()))
+}
+
+/// A commit of files with heads and commands of the events.
+pub(crate) fn commit(job: &JobSpec, files: Vec<FileEntry>, events: &[Owned]) -> crate::Commit {
+    use strandline_event::hash::stream_hash;
+    let mut heads = std::collections::BTreeMap::new();
+    for e in events {
+        let head: &mut crate::HeadRecord = heads.entry(stream_hash(&e.stream_id)).or_insert(crate::HeadRecord {
+            stream: stream_hash(&e.stream_id),
+            last_seq: Seq(0),
+            first_seq: if e.seq == 1 { Seq(1) } else { Seq::ZERO },
+            owner_tenant: if e.seq == 1 { crate::tenant_hash(e.tenant_id.as_deref()) } else { 0 },
+        });
+        head.last_seq = head.last_seq.max(Seq(e.seq));
+    }
+    let commands = events.iter().filter_map(|e| {
+        let key = strandline_event::hash::bytes_hash(e.command_id.as_ref()?.as_bytes());
+        let ingested_at = Micros(e.ingested_at);
+        Some(crate::CommandRecord { key, digest: 1, first_seq: Seq(e.seq), count: 1, ingested_at, stream: 2 })
+    });
+    crate::Commit {
+        job_id: job.job_id,
+        at: Micros(START_US + 1),
+        log: job.log.clone(),
+        from_exclusive: job.from_exclusive,
+        through: job.through,
+        last_ingested_at: Micros(events.iter().map(|e| e.ingested_at).max().unwrap_or(0)),
+        files,
+        heads: heads.into_values().collect(),
+        commands: commands.collect(),
+        chunks: vec![crate::ChunkMark { digest: [3; 16], number: job.through.0, at: Micros(START_US) }],
+    }
+}

@@ -1,0 +1,183 @@
+//! The durable tier: opens it, commits to it, pins versions of it.
+//!
+//! Refuses to know logs, memory or actors: it takes sorted rows and gives rows back.
+//!
+//! ```text
+//! write_files -> staged files (nobody's) -> commit: runs, sealed segments, version n+1 (create if absent) -> names published
+//!                                                                  ^ the moment it is true
+//! ```
+
+mod commit;
+pub(crate) mod names;
+mod open;
+mod snapshot;
+mod sweep;
+
+pub use commit::{Commit, CommitError, Update};
+pub use open::{CACHE_BYTES_DEFAULT, OpenError, OpenOptions};
+pub use snapshot::Snapshot;
+
+use crate::entry::FileEntry;
+use crate::layout::{Layout, LayoutError};
+use crate::manifest::{self, ManifestError};
+use crate::objects::{ObjectError, SharedObjects};
+use crate::read::FileCache;
+use crate::write::{JobSpec, JobWriter, WriteError, staged};
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use strandline_deql::StoreConfig;
+use strandline_event::{EventRef, Micros};
+
+/// What snapshots and the tier share: where things are, and what was decoded of them.
+pub(crate) struct Shared {
+    pub(crate) objects: SharedObjects,
+    pub(crate) manifests: SharedObjects,
+    pub(crate) layout: ArcSwap<Layout>,
+    pub(crate) cache: FileCache,
+}
+
+/// What only committers touch.
+pub(crate) struct Committer {
+    /// CRC32C of the current version's file.
+    current_crc32c: u32,
+    /// Set when it is unknown whether a version exists on stable storage: nothing is committed until a new open.
+    unknown: Option<u64>,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    current: ArcSwap<Snapshot>,
+    committer: Mutex<Committer>,
+    file_seq: AtomicU64,
+    /// Our epoch; `None`: opened to read only.
+    epoch: Option<u64>,
+    writer: String,
+}
+
+/// A handle; cloning is one reference count.
+#[derive(Clone)]
+pub struct DurableTier {
+    inner: Arc<Inner>,
+}
+
+/// A version in short.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ManifestSummary {
+    /// Its number.
+    pub version: u64,
+    /// Epoch of its owner.
+    pub epoch: u64,
+    /// The job that made it.
+    pub job_id: u128,
+    /// When.
+    pub committed_at: Micros,
+    /// Data files.
+    pub files: u64,
+    /// Events in them.
+    pub rows: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+}
+
+impl DurableTier {
+    /// The current version. What it names stays readable while it is held.
+    #[must_use]
+    pub fn pin(&self) -> Arc<Snapshot> {
+        self.inner.current.load_full()
+    }
+
+    /// The epoch under which this handle commits; `None`: it was opened to read only.
+    #[must_use]
+    pub fn epoch(&self) -> Option<u64> {
+        self.inner.epoch
+    }
+
+    /// How files are written now.
+    #[must_use]
+    pub fn layout(&self) -> Arc<Layout> {
+        self.inner.shared.layout.load_full()
+    }
+
+    /// New files follow the new values. Which keys may change is the caller's check.
+    pub fn replace_config(&self, config: &StoreConfig) -> Result<(), LayoutError> {
+        self.inner.shared.layout.store(Arc::new(Layout::new(config)?));
+        Ok(())
+    }
+
+    /// Writes the data files of a job. `rows` come sorted as [`crate::sort_rows`] gives them. `on_rows` is told the rows so far and may stop it.
+    /// On an error what was written is taken away again (what that leaves behind is swept later).
+    pub fn write_files<'a>(
+        &self,
+        job: &JobSpec,
+        rows: impl Iterator<Item = EventRef<'a>>,
+        on_rows: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    ) -> Result<Vec<FileEntry>, WriteError> {
+        let layout = self.layout();
+        let objects = &*self.inner.shared.objects;
+        let writer =
+            JobWriter { objects, layout: &layout, writer: &self.inner.writer, file_seq: &self.inner.file_seq };
+        let mut written = Vec::new();
+        let outcome = writer.write(job, rows, on_rows, &mut written);
+        if let Err(error) = outcome {
+            self.discard(&written);
+            return Err(error);
+        }
+        Ok(written)
+    }
+
+    /// Takes the files of a job away that will not be committed. Never call it for files whose commit has an unknown outcome.
+    pub fn discard(&self, files: &[FileEntry]) {
+        let objects = &*self.inner.shared.objects;
+        for file in files {
+            if let Err(error) = objects.delete(&staged(objects, &file.path)) {
+                tracing::warn!(path = file.path, %error, "a file of a cancelled job stays until it is swept");
+            }
+        }
+    }
+
+    /// Where a file is on disk now; `None`: the store is not a local folder, or the file is gone.
+    #[must_use]
+    pub fn local_path(&self, file: &FileEntry) -> Option<PathBuf> {
+        let root = self.inner.shared.objects.local_root()?;
+        names::spellings(&file.path).map(|name| root.join(name)).find(|path| path.exists())
+    }
+
+    /// The versions that are there, newest first, at most `limit`.
+    pub fn history(&self, limit: usize) -> Result<Vec<ManifestSummary>, ManifestError> {
+        let manifests = &*self.inner.shared.manifests;
+        let versions = manifest::versions(manifests)?;
+        versions.into_iter().rev().take(limit).map(|version| Ok(summary(&manifest::read(manifests, version)?.0))).collect()
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.inner.shared
+    }
+
+    /// Removes an object that no manifest names.
+    fn delete(&self, path: &str) -> Result<(), ObjectError> {
+        self.inner.shared.objects.delete(path)
+    }
+}
+
+fn summary(manifest: &manifest::Manifest) -> ManifestSummary {
+    let (mut files, mut rows, mut bytes) = (0, 0, 0);
+    for file in manifest.files() {
+        (files, rows, bytes) = (files + 1, rows + file.rows, bytes + file.bytes);
+    }
+    ManifestSummary {
+        version: manifest.version,
+        epoch: manifest.epoch,
+        job_id: manifest.job_id,
+        committed_at: manifest.committed_at,
+        files,
+        rows,
+        bytes,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,237 @@
+//! Opens the tier: birth of a store, or the claim of a new epoch by one commit; finishes what a crash left half done.
+
+use super::commit::CommitError;
+use super::{Committer, DurableTier, Inner, Shared, Snapshot, names};
+use crate::layout::{Layout, LayoutError};
+use crate::manifest::{self, Manifest, ManifestError};
+use crate::objects::{ObjectError, SharedObjects, open_location, open_manifests};
+use crate::read::FileCache;
+use crate::runs::RunError;
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use strandline_deql::StoreConfig;
+use strandline_event::{ErrorKind, Micros, hash};
+
+/// Decoded footers that are kept, in bytes, where the caller names no bound.
+pub const CACHE_BYTES_DEFAULT: usize = 128 << 20;
+const CLAIM_TRIES: u32 = 64;
+
+/// What an open needs besides the configuration.
+#[derive(Clone, Debug)]
+pub struct OpenOptions {
+    /// `{writer}` in file names: the node's name.
+    pub writer: String,
+    /// The store's statement, kept in the manifest.
+    pub config_text: String,
+    /// Random bits: the job id of the claim; at birth the store's id and digest key come from them too.
+    pub entropy: u128,
+    /// Now.
+    pub now: Micros,
+    /// Bound of the cache of decoded footers.
+    pub cache_bytes: usize,
+}
+
+/// Why the tier cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The configuration.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// A manifest is missing or damaged.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// A run is missing or damaged.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// The disk or the object store.
+    #[error(transparent)]
+    Objects(#[from] ObjectError),
+    /// Another store lives there.
+    #[error("the folder belongs to the store `{found}`, not to `{name}`")]
+    OtherStore {
+        /// The store that is to be opened.
+        name: String,
+        /// The one that is there.
+        found: String,
+    },
+    /// Others claim faster.
+    #[error("the store is being claimed by others again and again; another owner runs on it")]
+    Contended,
+    /// A committed file is not there.
+    #[error("data file `{path}` is in the manifest but not there")]
+    FileMissing {
+        /// The file.
+        path: String,
+    },
+    /// The claim failed.
+    #[error(transparent)]
+    Claim(#[from] CommitError),
+}
+
+impl OpenError {
+    /// What it means to the one who called.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Layout(_) => ErrorKind::BadRequest,
+            Self::Manifest(error) => error.kind(),
+            Self::Run(RunError::Objects(error)) | Self::Objects(error) => error.kind(),
+            Self::Run(_) | Self::FileMissing { .. } => ErrorKind::Integrity,
+            Self::OtherStore { .. } => ErrorKind::BadRequest,
+            Self::Contended => ErrorKind::Unavailable,
+            Self::Claim(error) => error.kind(),
+        }
+    }
+}
+
+impl DurableTier {
+    /// Opens the tier at the configured places and becomes its owner.
+    pub fn open(config: &StoreConfig, options: OpenOptions) -> Result<Self, OpenError> {
+        let objects = open_location(&config.durable.path, true)?;
+        let manifests = open_manifests(&config.durable.manifest_path, true)?;
+        Self::open_with(objects, manifests, config, options)
+    }
+
+    /// Opens the tier on given objects and becomes its owner.
+    pub fn open_with(
+        objects: SharedObjects,
+        manifests: SharedObjects,
+        config: &StoreConfig,
+        options: OpenOptions,
+    ) -> Result<Self, OpenError> {
+        let shared = shared(objects, manifests, config, options.cache_bytes)?;
+        let (manifest, crc) = claim(&shared, config, &options)?;
+        let (epoch, file_seq) = (manifest.epoch, manifest.file_seq);
+        let snapshot = Snapshot::open(Arc::clone(&shared), manifest, None)?;
+        let committer = Committer { current_crc32c: crc, unknown: None };
+        let tier = Self {
+            inner: Arc::new(Inner {
+                shared,
+                current: ArcSwap::from_pointee(snapshot),
+                committer: Mutex::new(committer),
+                file_seq: AtomicU64::new(file_seq),
+                epoch: Some(epoch),
+                writer: options.writer,
+            }),
+        };
+        tier.finish_renames()?;
+        Ok(tier)
+    }
+
+    /// Opens the current version to read: writes nothing, claims nothing.
+    pub fn open_read_only(config: &StoreConfig) -> Result<Self, OpenError> {
+        let objects = open_location(&config.durable.path, false)?;
+        let manifests = open_manifests(&config.durable.manifest_path, false)?;
+        Self::open_read_only_with(objects, manifests, config)
+    }
+
+    /// [`open_read_only`](Self::open_read_only) on given objects.
+    pub fn open_read_only_with(
+        objects: SharedObjects,
+        manifests: SharedObjects,
+        config: &StoreConfig,
+    ) -> Result<Self, OpenError> {
+        let shared = shared(objects, manifests, config, CACHE_BYTES_DEFAULT)?;
+        let newest = manifest::versions(&*shared.manifests)?.pop().ok_or(ManifestError::None)?;
+        let (manifest, crc) = manifest::read(&*shared.manifests, newest)?;
+        check_store(&manifest, config)?;
+        let file_seq = AtomicU64::new(manifest.file_seq);
+        let snapshot = Snapshot::open(Arc::clone(&shared), manifest, None)?;
+        let committer = Mutex::new(Committer { current_crc32c: crc, unknown: None });
+        let current = ArcSwap::from_pointee(snapshot);
+        Ok(Self { inner: Arc::new(Inner { shared, current, committer, file_seq, epoch: None, writer: String::new() }) })
+    }
+
+    /// Gives committed files their final names where a crash came between; every file of the manifest must be there.
+    fn finish_renames(&self) -> Result<(), OpenError> {
+        let objects = &*self.inner.shared.objects;
+        if !objects.stages() {
+            return Ok(());
+        }
+        let there: std::collections::HashSet<String> = objects.list("")?.into_iter().map(|info| info.path).collect();
+        for file in self.pin().files() {
+            if there.contains(&file.path) {
+                continue;
+            }
+            if !names::spellings(&file.path).any(|name| there.contains(&name)) {
+                return Err(OpenError::FileMissing { path: file.path.clone() });
+            }
+            names::publish(objects, &file.path)?;
+        }
+        Ok(())
+    }
+}
+
+fn shared(
+    objects: SharedObjects,
+    manifests: SharedObjects,
+    config: &StoreConfig,
+    cache_bytes: usize,
+) -> Result<Arc<Shared>, OpenError> {
+    let layout = ArcSwap::from_pointee(Layout::new(config)?);
+    Ok(Arc::new(Shared { objects, manifests, layout, cache: FileCache::new(cache_bytes) }))
+}
+
+fn check_store(manifest: &Manifest, config: &StoreConfig) -> Result<(), OpenError> {
+    if manifest.store_name == config.name {
+        return Ok(());
+    }
+    Err(OpenError::OtherStore { name: config.name.clone(), found: manifest.store_name.clone() })
+}
+
+/// Creates the next version under a raised epoch, or the first version of a new store.
+fn claim(shared: &Shared, config: &StoreConfig, options: &OpenOptions) -> Result<(Manifest, u32), OpenError> {
+    for _ in 0..CLAIM_TRIES {
+        let next = match manifest::versions(&*shared.manifests)?.pop() {
+            None => birth(config, options),
+            Some(newest) => {
+                let (current, crc) = manifest::read(&*shared.manifests, newest)?;
+                check_store(&current, config)?;
+                raised(current, crc, options)
+            }
+        };
+        match manifest::put(&*shared.manifests, &next) {
+            Ok(crc) => return Ok((next, crc)),
+            // somebody else was faster: claim above them
+            Err(ObjectError::AlreadyExists { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(OpenError::Contended)
+}
+
+fn raised(current: Manifest, crc: u32, options: &OpenOptions) -> Manifest {
+    Manifest {
+        version: current.version + 1,
+        previous_crc32c: Some(crc),
+        epoch: current.epoch + 1,
+        owner: options.writer.clone(),
+        job_id: options.entropy,
+        committed_at: options.now,
+        ..current
+    }
+}
+
+fn birth(config: &StoreConfig, options: &OpenOptions) -> Manifest {
+    let bits = options.entropy.to_le_bytes();
+    let derive = |word: &[u8]| hash::keyed_hash(0, 0, &[word, &bits]);
+    let digest = derive(b"digest key");
+    Manifest {
+        version: 1,
+        previous_crc32c: None,
+        store_name: config.name.clone(),
+        store_id: derive(b"store id").to_be_bytes(),
+        digest_key: ((digest >> 64) as u64, digest as u64),
+        epoch: 1,
+        owner: options.writer.clone(),
+        job_id: options.entropy,
+        committed_at: options.now,
+        file_seq: 1,
+        config_text: options.config_text.clone(),
+        logs: BTreeMap::new(),
+        groups: BTreeMap::new(),
+    }
+}

@@ -1,0 +1,238 @@
+//! One data file: checksum, footer, rows, order, bounds, statistics, filters, partition.
+
+use super::Finding;
+use crate::entry::{Bounds, FileEntry};
+use crate::layout::Layout;
+use crate::partition::{Partitioner, text};
+use crate::read::{Counters, DataFile, ReadError, RowBatch};
+use crate::sort::compare;
+use crate::tier::{DurableTier, names::open_file};
+use parquet::bloom_filter::Sbbf;
+use parquet::file::statistics::Statistics;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use strandline_event::{EventRef, Field};
+
+/// Bytes that a whole-file checksum takes at once.
+const READ_BYTES: u64 = 4 << 20;
+/// Findings of one file after which the rest is left out.
+const FINDINGS_MAX: usize = 20;
+
+/// Checks a data file of the current version. Empty: everything holds.
+#[must_use]
+pub fn verify_file(tier: &DurableTier, entry: &Arc<FileEntry>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if let Err(error) = check(tier, entry, &mut findings) {
+        findings.push(Finding::new(&entry.path, error.to_string()));
+    }
+    findings.truncate(FINDINGS_MAX);
+    findings
+}
+
+fn check(tier: &DurableTier, entry: &Arc<FileEntry>, findings: &mut Vec<Finding>) -> Result<(), ReadError> {
+    let crc = whole_crc32c(tier, entry)?;
+    if crc != entry.crc32c {
+        findings.push(Finding::new(&entry.path, "the checksum of the whole file differs from the manifest's"));
+    }
+    let layout = tier.layout();
+    let counters = Arc::new(Counters::default());
+    let file = DataFile::open(tier.shared(), entry, &counters)?;
+    if file.groups() != entry.row_groups as usize {
+        findings.push(Finding::new(&entry.path, "its footer and the manifest name different numbers of row groups"));
+    }
+    let mut rows = RowCheck::new(&layout, entry, &file, findings);
+    for batch in tier.pin().scan_files(VecDeque::from([Arc::clone(entry)]), &crate::RowFilter::default()) {
+        rows.batch(&batch?);
+        if rows.findings.len() >= FINDINGS_MAX {
+            return Ok(());
+        }
+    }
+    rows.end();
+    Ok(())
+}
+
+fn whole_crc32c(tier: &DurableTier, entry: &FileEntry) -> Result<u32, ReadError> {
+    let object = open_file(&*tier.shared().objects, &entry.path)?;
+    let (mut crc, mut at) = (0, 0);
+    while at < object.len() {
+        let length = READ_BYTES.min(object.len() - at);
+        let bytes = object.read_at(at, length as usize);
+        let bytes = bytes.map_err(|e| crate::ObjectError::from_io(&entry.path, e))?;
+        crc = crc32c::crc32c_append(crc, &bytes);
+        at += length;
+    }
+    Ok(crc)
+}
+
+/// What a row group claims of one column.
+struct Claims {
+    field: Field,
+    statistics: Option<Statistics>,
+    bloom: Option<Sbbf>,
+}
+
+struct RowCheck<'a> {
+    layout: &'a Layout,
+    entry: &'a FileEntry,
+    file: &'a DataFile,
+    findings: &'a mut Vec<Finding>,
+    /// The order that the file says it has (the layout may have changed since).
+    order: Vec<(Field, bool)>,
+    partitioner: Partitioner<'a>,
+    bounds: Option<Bounds>,
+    last: Option<RowBatch>,
+    group: usize,
+    group_end: u64,
+    claims: Vec<Claims>,
+    row: u64,
+}
+
+impl<'a> RowCheck<'a> {
+    fn new(layout: &'a Layout, entry: &'a FileEntry, file: &'a DataFile, findings: &'a mut Vec<Finding>) -> Self {
+        let sorting = file.meta.parquet().row_groups().first().and_then(|g| g.sorting_columns());
+        let order = sorting.into_iter().flatten().filter_map(|column| {
+            let field = Field::ALL.get(usize::try_from(column.column_idx).ok()?)?;
+            Some((*field, column.descending))
+        });
+        Self {
+            layout,
+            entry,
+            file,
+            findings,
+            order: order.collect(),
+            partitioner: Partitioner::new(layout),
+            bounds: None,
+            last: None,
+            group: 0,
+            group_end: 0,
+            claims: Vec::new(),
+            row: 0,
+        }
+    }
+
+    fn find(&mut self, what: String) {
+        self.findings.push(Finding::new(&format!("{} row {}", self.entry.path, self.row), what));
+    }
+
+    fn batch(&mut self, batch: &RowBatch) {
+        let last = self.last.take();
+        let mut before = last.as_ref().map(|b| b.row(b.rows() - 1));
+        for event in batch.iter() {
+            if self.row >= self.group_end {
+                self.next_group();
+            }
+            self.check_row(&event, before.as_ref());
+            self.check_claims(&event);
+            match &mut self.bounds {
+                Some(bounds) => bounds.add(&event),
+                none => *none = Some(Bounds::of(&event)),
+            }
+            before = Some(event);
+            self.row += 1;
+        }
+        self.last = (batch.rows() > 0).then(|| batch.clone());
+    }
+
+    fn next_group(&mut self) {
+        self.group_end = self.file.group_rows(self.group).end;
+        let columns = self.file.meta.parquet().row_groups().get(self.group).map_or(&[][..], |g| g.columns());
+        let claims = Field::ALL.into_iter().zip(columns).map(|(field, column)| Claims {
+            field,
+            statistics: column.statistics().cloned(),
+            bloom: self.file.meta.bloom(self.group, field),
+        });
+        self.claims = claims.filter(|c| c.statistics.is_some() || c.bloom.is_some()).collect();
+        self.group += 1;
+    }
+
+    fn check_row(&mut self, event: &EventRef<'_>, before: Option<&EventRef<'_>>) {
+        if event.stream_type != self.entry.stream_type {
+            self.find(format!("its stream type is `{}`, the manifest says `{}`", event.stream_type, self.entry.stream_type));
+        }
+        if self.partitioner.advance(event) {
+            let here = self.layout.named_partition(&self.partitioner.key());
+            if here != self.entry.partition {
+                self.find(format!("it belongs to partition {here:?}, the file to {:?}", self.entry.partition));
+            }
+        }
+        let order = before.and_then(|before| {
+            self.order.iter().map(|(field, falling)| {
+                let order = compare(&[*field], before, event);
+                if *falling { order.reverse() } else { order }
+            }).find(|order| order.is_ne())
+        });
+        if order == Some(std::cmp::Ordering::Greater) {
+            self.find("it stands behind a row that comes after it".to_owned());
+        }
+    }
+
+    fn check_claims(&mut self, event: &EventRef<'_>) {
+        let mut wrong = Vec::new();
+        for claim in &self.claims {
+            let Some(value) = Value::of(event, claim.field) else { continue };
+            if claim.statistics.as_ref().is_some_and(|s| !value.lies_within(s)) {
+                wrong.push(format!("its {} lies outside the statistics of the row group", claim.field.default_name()));
+            }
+            if claim.bloom.as_ref().is_some_and(|filter| !value.is_in(filter)) {
+                wrong.push(format!("its {} is not in the bloom filter of the row group", claim.field.default_name()));
+            }
+        }
+        wrong.into_iter().for_each(|what| self.find(what));
+    }
+
+    fn end(self) {
+        if self.row != self.entry.rows {
+            let what = format!("it holds {} rows, the manifest says {}", self.row, self.entry.rows);
+            self.findings.push(Finding::new(&self.entry.path, what));
+        }
+        if self.bounds.is_some_and(|bounds| bounds != self.entry.bounds) {
+            self.findings.push(Finding::new(&self.entry.path, "the manifest's smallest and largest values are not its own"));
+        }
+    }
+}
+
+/// A value as statistics and filters know it.
+enum Value<'a> {
+    Bytes(&'a [u8]),
+    Id([u8; 16]),
+    Long(i64),
+    Unsigned(u32),
+}
+
+impl<'a> Value<'a> {
+    fn of(event: &EventRef<'a>, field: Field) -> Option<Self> {
+        Some(match field {
+            Field::EventId => Self::Id(event.event_id.0),
+            Field::Seq => Self::Long(event.seq.0.cast_signed()),
+            Field::OccurredAt => Self::Long(event.occurred_at.0),
+            Field::IngestedAt => Self::Long(event.ingested_at.0),
+            Field::EventVersion => Self::Unsigned(event.event_version?),
+            _ => Self::Bytes(text(event, field)?.as_bytes()),
+        })
+    }
+
+    fn lies_within(&self, statistics: &Statistics) -> bool {
+        let (min, max) = (statistics.min_bytes_opt(), statistics.max_bytes_opt());
+        let long = |bytes: &[u8]| bytes.try_into().map(i64::from_le_bytes).ok();
+        let unsigned = |bytes: &[u8]| bytes.try_into().map(u32::from_le_bytes).ok();
+        match self {
+            Self::Bytes(value) => min.is_none_or(|m| m <= *value) && max.is_none_or(|m| *value <= m),
+            Self::Id(value) => min.is_none_or(|m| m <= &value[..]) && max.is_none_or(|m| &value[..] <= m),
+            Self::Long(value) => {
+                min.and_then(long).is_none_or(|m| m <= *value) && max.and_then(long).is_none_or(|m| *value <= m)
+            }
+            Self::Unsigned(value) => {
+                min.and_then(unsigned).is_none_or(|m| m <= *value) && max.and_then(unsigned).is_none_or(|m| *value <= m)
+            }
+        }
+    }
+
+    fn is_in(&self, filter: &Sbbf) -> bool {
+        match self {
+            Self::Bytes(value) => filter.check(*value),
+            Self::Id(value) => filter.check(&value[..]),
+            Self::Long(value) => filter.check(value),
+            Self::Unsigned(value) => filter.check(&value.cast_signed()),
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! One data file in the making: rows in, a [`FileEntry`] out. Holds at most one row group.
+
+use super::WriteError;
+use super::props::{PAGE_ROWS, properties};
+use super::sink::{Sink, Sums};
+use crate::columns::EventColumns;
+use crate::entry::{Bounds, FileEntry};
+use crate::layout::Layout;
+use crate::objects::{ObjectError, Objects};
+use parking_lot::Mutex;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::file::metadata::KeyValue;
+use std::sync::Arc;
+use strandline_event::EventRef;
+
+/// Key of the footer under which the blocks' checksums stand: 8 hex digits each.
+pub(crate) const BLOCKS_KEY: &str = "strandline.blocks.crc32c";
+/// Key of the footer under which the version of our additions stands.
+pub(crate) const VERSION_KEY: &str = "strandline.format";
+/// Their version.
+pub(crate) const FORMAT_VERSION: &str = "1";
+/// Values of a batch before it goes to the encoders.
+const BATCH_BYTES: usize = 4 << 20;
+/// Footer and page index of a row group, and the footer itself, generously.
+const GROUP_TAIL_BYTES: u64 = 12 << 10;
+
+/// Where staged files stand until they are committed.
+pub(crate) fn staged(objects: &dyn Objects, path: &str) -> String {
+    if objects.stages() { format!("{path}.tmp") } else { path.to_owned() }
+}
+
+/// A file that takes rows of one partition.
+pub(crate) struct OpenFile<'l> {
+    layout: &'l Layout,
+    path: String,
+    staged: String,
+    sums: Arc<Mutex<Sums>>,
+    writer: ArrowWriter<Sink>,
+    columns: EventColumns,
+    bounds: Bounds,
+    rows: u64,
+}
+
+impl<'l> OpenFile<'l> {
+    /// Begins a file; its first row gives the bounds their start. `AlreadyExists`: take another name.
+    pub(crate) fn create(
+        objects: &dyn Objects,
+        layout: &'l Layout,
+        path: String,
+        first: &EventRef<'_>,
+        rows_max: u64,
+    ) -> Result<Self, WriteError> {
+        let staged = staged(objects, &path);
+        if objects.stages() && objects.exists(&path)? {
+            return Err(ObjectError::AlreadyExists { path }.into());
+        }
+        let sums = Arc::new(Mutex::new(Sums::default()));
+        let sink = Sink { file: objects.create(&staged)?, sums: Arc::clone(&sums) };
+        let options = ArrowWriterOptions::new()
+            .with_properties(properties(layout, rows_max))
+            .with_skip_arrow_metadata(true)
+            .with_parquet_schema(layout.parquet_schema.clone());
+        let writer = ArrowWriter::try_new_with_options(sink, Arc::clone(&layout.arrow_schema), options)
+            .map_err(|e| WriteError::encode(&path, e))?;
+        let columns = EventColumns::new(Arc::clone(&layout.arrow_schema));
+        Ok(Self { layout, path, staged, sums, writer, columns, bounds: Bounds::of(first), rows: 0 })
+    }
+
+    /// Adds a row.
+    pub(crate) fn push(&mut self, event: &EventRef<'_>) -> Result<(), WriteError> {
+        self.bounds.add(event);
+        self.columns.push(event)?;
+        self.rows += 1;
+        if self.columns.rows() >= PAGE_ROWS || self.columns.bytes() >= self.batch_bytes() {
+            self.encode()?;
+        }
+        Ok(())
+    }
+
+    /// Whether one more row could take the file over `compaction.max_file_mb`.
+    pub(crate) fn is_full(&self, next_bytes: usize) -> bool {
+        let groups = self.writer.flushed_row_groups().len() as u64 + 1;
+        let bloom_bytes = self.layout.bloom.len() as u64 * self.rows * 4;
+        let tail = groups * GROUP_TAIL_BYTES + bloom_bytes + self.rows / PAGE_ROWS as u64 * 2048;
+        let now = (self.writer.bytes_written() + self.writer.in_progress_size()) as u64;
+        let pending = (self.columns.bytes() + next_bytes + 64) as u64;
+        self.rows > 0 && now + tail + pending > self.layout.max_file_bytes
+    }
+
+    fn batch_bytes(&self) -> usize {
+        usize::try_from(self.layout.max_file_bytes / 8).unwrap_or(BATCH_BYTES).min(BATCH_BYTES)
+    }
+
+    fn encode(&mut self) -> Result<(), WriteError> {
+        if self.columns.rows() == 0 {
+            return Ok(());
+        }
+        let batch = self.columns.take().map_err(|e| WriteError::encode(&self.path, e.into()))?;
+        self.writer.write(&batch).map_err(|e| WriteError::encode(&self.path, e))
+    }
+
+    /// Ends the file: encoded, synced, its folder synced; under its staged name.
+    pub(crate) fn finish(mut self, job: &super::JobSpec, partition: Vec<(String, Option<String>)>) -> Result<FileEntry, WriteError> {
+        self.encode()?;
+        let wrap = |e| WriteError::encode(&self.staged, e);
+        self.writer.flush().map_err(wrap)?;
+        self.writer.inner_mut();
+        let blocks = {
+            let mut sums = self.sums.lock();
+            sums.begin_tail();
+            sums.blocks.iter().map(|crc| format!("{crc:08x}")).collect::<String>()
+        };
+        self.writer.append_key_value_metadata(KeyValue::new(VERSION_KEY.to_owned(), FORMAT_VERSION.to_owned()));
+        self.writer.append_key_value_metadata(KeyValue::new(BLOCKS_KEY.to_owned(), blocks));
+        let footer = self.writer.finish().map_err(wrap)?;
+        let sink = self.writer.into_inner().map_err(wrap)?;
+        sink.file.finish()?;
+        let sums = self.sums.lock();
+        let (tail_start, tail_crc32c) = sums.tail.unwrap_or_default();
+        Ok(FileEntry {
+            path: self.path,
+            bytes: sums.bytes,
+            crc32c: sums.file_crc32c,
+            tail_bytes: sums.bytes - tail_start,
+            tail_crc32c,
+            rows: self.rows,
+            row_groups: u32::try_from(footer.num_row_groups()).unwrap_or(u32::MAX),
+            stream_type: job.log.stream_type.to_string(),
+            bucket: job.log.bucket,
+            partition,
+            bounds: self.bounds,
+            from_exclusive: job.from_exclusive,
+            through: job.through,
+            job_id: job.job_id,
+        })
+    }
+}
