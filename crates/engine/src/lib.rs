@@ -1,1 +1,11 @@
-//! (to be written)
+//! The functional core of Strandline: append rules, heads, command ids, merge of the tiers, compaction, recovery.
+//!
+//! It knows no actor, no HTTP, no JSON of clients, no wall clock and no randomness: time and random bits are arguments.
+
+pub mod append;
+pub mod chunks;
+pub mod clock;
+pub mod commands;
+pub mod heads;
+pub mod ids;
+pub mod strict;

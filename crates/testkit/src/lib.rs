@@ -1,1 +1,11 @@
-//! (to be written)
+//! Dev only: what the tests of all crates share. Nothing of it runs in production.
+//!
+//! The model store says what must be answered, generators make histories in which requests meet each other, the
+//! manual clock moves when told. The crash disk lives beside the log's own tests and is exported here.
+
+pub mod clock;
+pub mod r#gen;
+pub mod model;
+pub mod settled;
+
+pub use strandline_wal::crash_disk;

@@ -1,0 +1,180 @@
+//! Why an append is refused: small facts, one sentence with the numbers and what to do next.
+
+use crate::append::request::Expected;
+use crate::strict::StrictViolation;
+use std::fmt;
+use strandline_event::{ErrorKind, EventId, Field, FieldNames, Seq};
+
+/// A refusal, and the row that caused it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refusal {
+    /// Row of the request; `None`: the request as a whole.
+    pub row: Option<u32>,
+    /// Why.
+    pub error: AppendError,
+}
+
+/// Why an append, or a row of a bulk body, is refused.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum AppendError {
+    /// The stream stands elsewhere.
+    WrongExpectedSeq {
+        /// The stream.
+        stream_id: String,
+        /// What was expected.
+        expected: Expected,
+        /// Its last seq; 0: it has no event.
+        actual: Seq,
+    },
+    /// A client's seq leaves a hole.
+    SeqGap {
+        /// The stream.
+        stream_id: String,
+        /// The next seq.
+        next: Seq,
+        /// The client's.
+        given: Seq,
+    },
+    /// A client's seq is taken by another event, or skipped for ever.
+    SeqConflict {
+        /// The stream.
+        stream_id: String,
+        /// The client's.
+        given: Seq,
+        /// The last seq of the stream.
+        head: Seq,
+    },
+    /// A client's seq is over the largest that can be stored, or the stream is full.
+    SeqTooLarge {
+        /// The stream.
+        stream_id: String,
+    },
+    /// The command id was used for other events.
+    CommandConflict {
+        /// The id.
+        command_id: String,
+        /// Seq of the first event of its first use.
+        first_seq: Seq,
+        /// Number of events of its first use.
+        count: u32,
+    },
+    /// The event id is taken.
+    EventIdConflict {
+        /// The id.
+        event_id: EventId,
+    },
+    /// A rule that the event breaks by itself.
+    Strict(StrictViolation),
+    /// The request contradicts itself.
+    Shape(ShapeError),
+    /// No room for it on the disk.
+    DiskFull {
+        /// Bytes that the append needs in the log.
+        needed_bytes: u64,
+    },
+    /// Not now.
+    Unavailable {
+        /// Why, and what to do.
+        reason: String,
+    },
+}
+
+/// How a request can contradict itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ShapeError {
+    /// An append to one stream names several.
+    SeveralStreams,
+    /// A bulk body has an expected seq.
+    ExpectedInBulk,
+    /// The batch is of another stream type than the log.
+    OtherStreamType,
+    /// A row is over a limit that the edge checks.
+    OverLimits,
+}
+
+impl AppendError {
+    /// What it means to the client.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::WrongExpectedSeq { .. } => ErrorKind::WrongExpectedSeq,
+            Self::SeqGap { .. } => ErrorKind::SeqGap,
+            Self::SeqConflict { .. } => ErrorKind::SeqConflict,
+            Self::SeqTooLarge { .. } => ErrorKind::InvalidEvent,
+            Self::CommandConflict { .. } => ErrorKind::CommandConflict,
+            Self::EventIdConflict { .. } => ErrorKind::EventIdConflict,
+            Self::Strict(violation) => violation.kind(),
+            Self::Shape(_) => ErrorKind::BadRequest,
+            Self::DiskFull { .. } => ErrorKind::DiskFull,
+            Self::Unavailable { .. } => ErrorKind::Unavailable,
+        }
+    }
+
+    /// The sentence, with the names that the store gives its fields.
+    #[must_use]
+    pub fn text(&self, names: &FieldNames) -> String {
+        let seq = names.get(Field::Seq);
+        match self {
+            Self::WrongExpectedSeq { stream_id, expected, actual } => format!(
+                "stream '{stream_id}' {}, but the append expects {}: read the stream from there and decide again",
+                at_head(*actual),
+                expected_text(*expected)
+            ),
+            Self::SeqGap { stream_id, next, given } => format!(
+                "`{seq}` {given} leaves a gap: the next of stream '{stream_id}' is {next}; send {next} first, or leave `{seq}` out"
+            ),
+            Self::SeqConflict { stream_id, given, head } => format!(
+                "`{seq}` {given} is behind the head {head} of stream '{stream_id}' and is not the event that is stored there, or comes with new ones; send from {} on",
+                head.0.saturating_add(1)
+            ),
+            Self::SeqTooLarge { stream_id } => {
+                format!("`{seq}` of stream '{stream_id}' would be over {}: no such event can be stored", i64::MAX)
+            }
+            Self::CommandConflict { command_id, first_seq, count } => format!(
+                "`{}` '{command_id}' was used before for other events ({count} from `{seq}` {first_seq}); a new command needs a new id",
+                names.get(Field::CommandId)
+            ),
+            Self::EventIdConflict { event_id } => format!(
+                "`{}` {event_id} is taken by another event of this stream type; leave it out and the store makes one",
+                names.get(Field::EventId)
+            ),
+            Self::Strict(violation) => violation.text(names),
+            Self::Shape(shape) => shape.text().to_owned(),
+            Self::DiskFull { needed_bytes } => format!(
+                "no room on the disk for {needed_bytes} bytes of log: make room, then send it again; reads go on"
+            ),
+            Self::Unavailable { reason } => reason.clone(),
+        }
+    }
+}
+
+impl ShapeError {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::SeveralStreams => "an append to one stream holds events of several; use the bulk append",
+            Self::ExpectedInBulk => "a bulk append has no expected seq; append to one stream for that",
+            Self::OtherStreamType => "the batch is of another stream type than the log it was sent to",
+            Self::OverLimits => "an event of the batch is over a limit of the envelope; check the lengths of its fields",
+        }
+    }
+}
+
+fn at_head(head: Seq) -> String {
+    if head == Seq::ZERO { "has no event".to_owned() } else { format!("is at {head}") }
+}
+
+fn expected_text(expected: Expected) -> String {
+    match expected {
+        Expected::Any => "nothing".to_owned(),
+        Expected::Empty => "it to be empty".to_owned(),
+        Expected::At(seq) => format!("{seq}"),
+    }
+}
+
+impl fmt::Display for AppendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text(&FieldNames::default()))
+    }
+}
+
+impl std::error::Error for AppendError {}

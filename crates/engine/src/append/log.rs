@@ -1,0 +1,415 @@
+//! One log's state: heads, commands, ids, chunks and the clock, as of everything that was accepted.
+//!
+//! ```text
+//!  watermark <= committed <= accepted
+//!     |            |            |
+//!     |            |            in flight: overlay of heads, commands, ids, chunks; moments not closed
+//!     |            heads, ids that readers see
+//!     runs and Parquet (Settled)
+//! ```
+//!
+//! Pure: no file, no clock, no randomness. Invariant: the state after [`Log::replay`] of what was stored is the
+//! state that was there when it was stored; so a restart changes no answer.
+
+use crate::append::error::{AppendError, Refusal, ShapeError};
+use crate::append::outcome::{Again, Answer, AppendOutcome, DuplicateOf, Lookup};
+use crate::append::pass::{NewCommand, Verdict, judge};
+use crate::append::published::Published;
+use crate::append::request::AppendRequest;
+use crate::append::rules::Rules;
+use crate::append::settled::{Settled, SettledError};
+use crate::append::stamp::Unstamped;
+use crate::chunks::ChunkMarks;
+use crate::clock::LogClock;
+use crate::commands::{CommandRecord, Commands, Scope, command_digest, command_key, commands_of};
+use crate::heads::{Touched, tenant_hash, touched};
+use crate::ids::TailLoc;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use strandline_event::hash::stream_hash;
+use strandline_event::invariant::broken;
+use strandline_event::{BatchView, EventId, IdPrefix, LogIndex, LogKey, Micros, Seq, StampedBatch};
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub enum Decision {
+    /// It is stored under the index that was given: write it, and answer when it is committed.
+    Store {
+        /// What to write.
+        batch: StampedBatch,
+        /// What to answer then.
+        outcome: Box<AppendOutcome>,
+    },
+    /// Nothing is stored; answer once everything up to `after` is committed.
+    Answer {
+        /// What it was judged by.
+        after: LogIndex,
+        /// The answer.
+        answer: Answer,
+    },
+}
+
+#[derive(Debug)]
+struct InFlight {
+    index: LogIndex,
+    batch: StampedBatch,
+    touched: Vec<Touched>,
+}
+
+/// The state machine of one log.
+pub struct Log {
+    key: LogKey,
+    rules: Arc<Rules>,
+    published: Arc<Published>,
+    /// Heads of streams with something in flight.
+    overlay: HashMap<u128, (Seq, LogIndex)>,
+    in_flight: VecDeque<InFlight>,
+    commands: Commands,
+    chunks: ChunkMarks,
+    watermark: LogIndex,
+    accepted: LogIndex,
+    committed: LogIndex,
+}
+
+impl Log {
+    /// A log of which everything up to `watermark` is in `settled` and nothing more is known; see [`replay`](Self::replay).
+    #[must_use]
+    pub fn new(
+        key: LogKey,
+        rules: Arc<Rules>,
+        clock: Arc<LogClock>,
+        settled: Arc<dyn Settled>,
+        watermark: LogIndex,
+    ) -> Self {
+        Self {
+            key,
+            rules,
+            published: Arc::new(Published::new(clock, settled, watermark)),
+            overlay: HashMap::new(),
+            in_flight: VecDeque::new(),
+            commands: Commands::default(),
+            chunks: ChunkMarks::default(),
+            watermark,
+            accepted: watermark,
+            committed: watermark,
+        }
+    }
+
+    /// Name of the log.
+    #[must_use]
+    pub fn key(&self) -> &LogKey {
+        &self.key
+    }
+
+    /// What readers share with it.
+    #[must_use]
+    pub fn published(&self) -> &Arc<Published> {
+        &self.published
+    }
+
+    /// The last batch that was accepted.
+    #[must_use]
+    pub fn accepted_through(&self) -> LogIndex {
+        self.accepted
+    }
+
+    /// The last batch that is committed.
+    #[must_use]
+    pub fn committed_through(&self) -> LogIndex {
+        self.committed
+    }
+
+    /// The rules it judges by.
+    #[must_use]
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    pub(crate) fn watermark(&self) -> LogIndex {
+        self.watermark
+    }
+
+    /// Learns a committed batch from the log file: every one above the watermark, in order, before the first request.
+    pub fn replay(&mut self, index: LogIndex, batch: &StampedBatch) {
+        if index <= self.accepted {
+            return;
+        }
+        self.published.clock.observe(batch.stamps().last_ingested_at());
+        self.published.ids.write().insert(index, batch);
+        let view = batch.view();
+        if let Some(chunk) = view.chunk() {
+            self.chunks.insert(chunk, index);
+        }
+        if self.rules.scope != Scope::None {
+            for (key, record) in command_records(batch, &self.rules) {
+                self.commands.insert(key, record, index);
+            }
+        }
+        self.accepted = index;
+        self.advance(index, batch, &touched(batch));
+    }
+
+    /// Judges a request. `index`: what the log file will give the next entry. On [`Decision::Store`] the state
+    /// has moved on: the caller must write the batch, and it must not fail.
+    pub fn accept(&mut self, request: &AppendRequest, now: Micros, entropy: u128, index: LogIndex) -> Decision {
+        let verdict = match self.chunk_known(request.batch.view()) {
+            Some((highest, after)) => {
+                let rows = request.batch.view().rows();
+                return self.answer(request, after, known_chunk(highest, rows));
+            }
+            None => judge(self, request),
+        };
+        let verdict = match verdict {
+            Ok(verdict) => verdict,
+            Err(error) => {
+                let error = AppendError::Unavailable { reason: unavailable_text(&error) };
+                return self.answer(request, LogIndex::ZERO, refused(None, error));
+            }
+        };
+        let after = verdict.depends;
+        if verdict.unread {
+            let answer = Answer::Again(Again::Lookup(Lookup { rows: verdict.behind }));
+            return Decision::Answer { after, answer };
+        }
+        if verdict.recheck {
+            let answer = Answer::Again(Again::Recheck { through: self.watermark });
+            return Decision::Answer { after: LogIndex::ZERO, answer };
+        }
+        if let Some(refusal) = verdict.refusal {
+            return self.answer(request, after, Answer::Refused(Box::new(refusal)));
+        }
+        if verdict.stored == 0 {
+            return self.answer(request, after, nothing_stored(verdict));
+        }
+        self.store(request, verdict, now, entropy, index)
+    }
+
+    fn store(
+        &mut self,
+        request: &AppendRequest,
+        verdict: Verdict,
+        now: Micros,
+        entropy: u128,
+        index: LogIndex,
+    ) -> Decision {
+        let Some(unstamped) = Unstamped::new(&request.batch, &verdict) else {
+            let error = AppendError::Shape(ShapeError::OverLimits);
+            return self.answer(request, LogIndex::ZERO, refused(None, error));
+        };
+        if index <= self.accepted {
+            broken("a log gave an index twice");
+        }
+        let clock = &self.published.clock;
+        let base = if request.inspect { clock.peek(now) } else { clock.assign(now, unstamped.span_us(), index) };
+        let batch = self.stamp(&unstamped, &verdict, base, entropy);
+        let mut outcome = Box::new(AppendOutcome {
+            inspect: request.inspect,
+            index: (!request.inspect).then_some(index),
+            stamped: Some(batch.clone()),
+            rows: unstamped.rows,
+            duplicates: verdict.duplicates,
+            rejected: verdict.rejected,
+            duplicate_rows: verdict.duplicate_rows,
+            ..AppendOutcome::default()
+        });
+        date_body_duplicates(&mut outcome, &batch);
+        if request.inspect {
+            return Decision::Answer { after: self.accepted, answer: Answer::Done(outcome) };
+        }
+        self.remember(index, &batch, &verdict.commands, &verdict.seqs);
+        Decision::Store { batch, outcome }
+    }
+
+    /// Stamps with the first prefix under which no id is taken.
+    fn stamp(&self, unstamped: &Unstamped, verdict: &Verdict, base: Micros, mut entropy: u128) -> StampedBatch {
+        let ids = self.published.ids.read();
+        let given_ids = ids.has_given() || !verdict.ids.is_empty();
+        loop {
+            let prefix: IdPrefix = self.rules.id_prefix(base, entropy);
+            if !ids.has_prefix(prefix) {
+                let batch = unstamped.stamp(base, prefix);
+                let taken = |row: usize| {
+                    let id = batch.stamps().made_id(row);
+                    batch.view().given_event_id(row).is_none() && (verdict.ids.contains(&id) || ids.find(id).is_some())
+                };
+                if !given_ids || !(0..batch.rows()).any(taken) {
+                    return batch;
+                }
+            }
+            entropy = self.rules.next_entropy(entropy);
+        }
+    }
+
+    /// The state moves on: the batch is in flight.
+    fn remember(&mut self, index: LogIndex, batch: &StampedBatch, commands: &[NewCommand], seqs: &[u64]) {
+        let touched = touched(batch);
+        for t in &touched {
+            self.overlay.insert(t.stream, (t.last, index));
+        }
+        self.published.ids.write().insert(index, batch);
+        if let Some(chunk) = batch.view().chunk() {
+            self.chunks.insert(chunk, index);
+        }
+        // rows that were left out shift the rows of the stored batch
+        let mut stored_row = 0;
+        let mut commands = commands.iter().peekable();
+        for (row, seq) in seqs.iter().enumerate().filter(|(_, seq)| **seq > 0) {
+            while let Some(command) = commands.next_if(|c| c.row as usize <= row) {
+                let record = CommandRecord {
+                    digest: command.digest,
+                    stream: command.stream,
+                    first_seq: Seq(*seq),
+                    count: command.count,
+                    ingested_at: batch.stamps().ingested_at(stored_row),
+                };
+                self.commands.insert(command.key, record, index);
+            }
+            stored_row += 1;
+        }
+        self.accepted = index;
+        self.in_flight.push_back(InFlight { index, batch: batch.clone(), touched });
+    }
+
+    /// Everything up to `through` is durable: heads advance, readers may see it. Gives the batches, in order.
+    pub fn committed(&mut self, through: LogIndex) -> Vec<(LogIndex, StampedBatch)> {
+        let mut batches = Vec::new();
+        while let Some(entry) = self.in_flight.pop_front_if(|entry| entry.index <= through) {
+            for t in &entry.touched {
+                if self.overlay.get(&t.stream).is_some_and(|(_, index)| *index <= entry.index) {
+                    self.overlay.remove(&t.stream);
+                }
+            }
+            self.advance(entry.index, &entry.batch, &entry.touched);
+            batches.push((entry.index, entry.batch));
+        }
+        // blank entries and memberships take indices too
+        self.committed = self.committed.max(through);
+        self.published.committed.store(self.committed.0, Ordering::Release);
+        batches
+    }
+
+    /// A manifest took over everything up to `through`: `settled` has it, memory lets it go.
+    pub fn compacted(&mut self, through: LogIndex, settled: Arc<dyn Settled>) {
+        if self.in_flight.front().is_some_and(|entry| entry.index <= through) {
+            broken("a compaction job took more than is committed");
+        }
+        *self.published.settled.write() = settled;
+        self.watermark = self.watermark.max(through);
+        self.published.heads.write().settle(through);
+        self.published.ids.write().settle(through);
+        self.commands.settle(through);
+        self.chunks.settle(through);
+    }
+
+    fn advance(&mut self, index: LogIndex, batch: &StampedBatch, touched: &[Touched]) {
+        let mut heads = self.published.heads.write();
+        for t in touched {
+            heads.advance(t, index, || tenant_hash(batch.view().tenant_id(t.first_row)));
+        }
+        self.committed = index;
+        self.published.committed.store(index.0, Ordering::Release);
+    }
+
+    /// A stream's head with everything in flight, and the batch that moved it last (`ZERO`: below the watermark).
+    pub(crate) fn head(&self, stream: u128) -> Result<(Seq, LogIndex), SettledError> {
+        if let Some(found) = self.overlay.get(&stream) {
+            return Ok(*found);
+        }
+        if let Some((head, index)) = self.published.heads.read().get(stream) {
+            return Ok((head.last_seq, index));
+        }
+        let settled = self.published.settled().head(stream)?;
+        Ok((settled.map_or(Seq::ZERO, |head| head.last_seq), LogIndex::ZERO))
+    }
+
+    /// A stream's head with everything that was accepted; for tests and the owner's own reads.
+    pub fn accepted_head(&self, stream_id: &str) -> Result<Seq, SettledError> {
+        self.head(stream_hash(stream_id)).map(|(seq, _)| seq)
+    }
+
+    pub(crate) fn command(&self, key: u128) -> Result<Option<(CommandRecord, LogIndex)>, SettledError> {
+        if let Some(found) = self.commands.get(key) {
+            return Ok(Some(found));
+        }
+        Ok(self.published.settled().command(key)?.map(|record| (record, LogIndex::ZERO)))
+    }
+
+    pub(crate) fn find_id(&self, id: EventId) -> Option<TailLoc> {
+        self.published.ids.read().find(id)
+    }
+
+    fn chunk_known(&self, batch: BatchView<'_>) -> Option<(u64, LogIndex)> {
+        let chunk = batch.chunk()?;
+        let settled = || Some((self.published.settled().chunk(&chunk.digest)?, LogIndex::ZERO));
+        let tail = self.chunks.get(&chunk.digest);
+        tail.or_else(settled).filter(|(highest, _)| chunk.number <= *highest)
+    }
+
+    #[allow(clippy::unused_self)]
+    fn answer(&self, request: &AppendRequest, after: LogIndex, mut answer: Answer) -> Decision {
+        if let Answer::Done(outcome) = &mut answer {
+            outcome.inspect = request.inspect;
+        }
+        Decision::Answer { after, answer }
+    }
+}
+
+/// The commands of a stored batch, with the records that answer their retries.
+pub(crate) fn command_records<'a>(
+    batch: &'a StampedBatch,
+    rules: &'a Rules,
+) -> impl Iterator<Item = (u128, CommandRecord)> + 'a {
+    let view = batch.view();
+    commands_of(view).map(move |(id, rows)| {
+        let stream = stream_hash(view.stream(view.stream_of(rows.start)));
+        let record = CommandRecord {
+            digest: command_digest(view, rows.clone(), rules.digest_key),
+            stream,
+            first_seq: batch.seq(rows.start),
+            count: rows.len() as u32,
+            ingested_at: batch.stamps().ingested_at(rows.start),
+        };
+        (command_key(rules.scope, rules.digest_key, view.stream_type(), stream, id), record)
+    })
+}
+
+/// Rows known by an earlier row of their body get that row's moment.
+fn date_body_duplicates(outcome: &mut AppendOutcome, batch: &StampedBatch) {
+    for known in &mut outcome.duplicates {
+        if let DuplicateOf::Row(first) = known.of {
+            let stored = match &outcome.rows.0 {
+                Some(map) => map.binary_search(&first).unwrap_or(0),
+                None => first as usize,
+            };
+            known.ingested_at = batch.stamps().ingested_at(stored);
+        }
+    }
+}
+
+fn refused(row: Option<u32>, error: AppendError) -> Answer {
+    Answer::Refused(Box::new(Refusal { row, error }))
+}
+
+fn known_chunk(highest: u64, rows: usize) -> Answer {
+    Answer::Done(Box::new(AppendOutcome {
+        duplicate: true,
+        chunk_known: Some(highest),
+        duplicate_rows: rows,
+        ..AppendOutcome::default()
+    }))
+}
+
+fn nothing_stored(verdict: Verdict) -> Answer {
+    Answer::Done(Box::new(AppendOutcome {
+        duplicate: verdict.rejected.is_empty(),
+        duplicates: verdict.duplicates,
+        rejected: verdict.rejected,
+        duplicate_rows: verdict.duplicate_rows,
+        ..AppendOutcome::default()
+    }))
+}
+
+fn unavailable_text(error: &SettledError) -> String {
+    format!("this stream type refuses writes: {error}; run `strandline verify`, which names the damaged file")
+}

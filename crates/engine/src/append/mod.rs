@@ -1,0 +1,37 @@
+//! The append side: one log's rules as a pure state machine, and the driver that joins it to the log file.
+//!
+//! ```text
+//!  AppendRequest ─> Log::accept ──┬─ Store: stamped batch ─> wal writer ─> group ─> synced ─> visible ─> answer
+//!                    (pass.rs)    ├─ Answer: refusal or duplicate, held until what it depends on is committed
+//!                                 └─ Again: a read is needed first (a client's seq or id below the watermark)
+//! ```
+//!
+//! Order of the checks: command id, expected seq, a client's seq, strictness, a client's event id. Everything
+//! is judged against heads *including what is in flight*, so two appends in one group cannot both win.
+//! It knows no clock, no randomness, no actor and no reply type: all are arguments.
+
+mod driver;
+mod error;
+mod log;
+mod outcome;
+mod pass;
+mod published;
+mod request;
+mod resolve;
+mod rules;
+pub mod settle;
+mod settled;
+mod stamp;
+
+pub use driver::{Done, LogDriver};
+pub use error::{AppendError, Refusal};
+pub use log::{Decision, Log};
+pub use outcome::{Again, Answer, AppendOutcome, DuplicateOf, DuplicateRow, Lookup, RejectedRow, RowMap};
+pub use published::Published;
+pub use request::{AppendRequest, Expected, IdsChecked, Known, KnownSeq, OnError};
+pub use resolve::{ids_to_check, resolve_known};
+pub use rules::{Rules, RulesError};
+pub use settled::{NothingSettled, Settled, SettledError};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,349 @@
+//! One pass over a request's rows: what happens to each, without changing anything.
+//!
+//! Rows see the log as it is with everything in flight, and the rows before them in the same body. A row that
+//! is refused or known leaves no trace for the rows after it.
+
+use crate::append::error::{AppendError, Refusal, ShapeError};
+use crate::append::log::Log;
+use crate::append::outcome::{DuplicateOf, DuplicateRow, RejectedRow};
+use crate::append::request::{AppendRequest, KnownSeq, OnError};
+use crate::append::rules::SEQ_MAX;
+use crate::append::settled::SettledError;
+use crate::commands::{CommandRecord, Scope, command_digest, command_key};
+use crate::strict::one_command;
+use std::collections::{HashMap, HashSet};
+use strandline_event::hash::stream_hash;
+use strandline_event::{BatchUnit, BatchView, EventId, LogIndex, Micros, Seq};
+
+/// A command that the batch begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NewCommand {
+    pub(crate) key: u128,
+    pub(crate) digest: u128,
+    pub(crate) stream: u128,
+    pub(crate) row: u32,
+    pub(crate) count: u32,
+}
+
+/// What the pass found.
+#[derive(Debug, Default)]
+pub(crate) struct Verdict {
+    /// Row -> its seq; 0: not stored.
+    pub(crate) seqs: Vec<u64>,
+    pub(crate) stored: usize,
+    pub(crate) duplicates: Vec<DuplicateRow>,
+    /// Rows that `duplicates` covers.
+    pub(crate) duplicate_rows: usize,
+    pub(crate) rejected: Vec<RejectedRow>,
+    /// Rows whose seq is at or below the head before the body, ascending.
+    pub(crate) behind: Vec<u32>,
+    /// One of them was not looked up: ask for all, so that what is known does not fall short a second time.
+    pub(crate) unread: bool,
+    /// A stored row has an id that was looked up below the watermark.
+    pub(crate) recheck: bool,
+    pub(crate) refusal: Option<Refusal>,
+    pub(crate) commands: Vec<NewCommand>,
+    /// The last batch that any of this was judged by.
+    pub(crate) depends: LogIndex,
+    /// Ids of the request, if there are any.
+    pub(crate) ids: HashSet<EventId>,
+}
+
+/// What one row is.
+enum Row {
+    New(Seq),
+    Known(DuplicateRow),
+    /// Known or not: the read will tell. Counts as known until then.
+    Unread,
+}
+
+struct Pass<'a> {
+    log: &'a Log,
+    request: &'a AppendRequest,
+    batch: BatchView<'a>,
+    /// By distinct stream: hash, head before the body, head within it.
+    streams: Vec<(u128, Option<(Seq, Seq)>)>,
+    /// By command key: the row of this body that began it.
+    body_commands: HashMap<u128, (u128, u32)>,
+    /// By distinct stream and seq: the row of this body, filled when first asked for.
+    body_seqs: Option<HashMap<(usize, u64), u32>>,
+    out: Verdict,
+}
+
+/// Judges a request.
+pub(crate) fn judge(log: &Log, request: &AppendRequest) -> Result<Verdict, SettledError> {
+    let batch = request.batch.view();
+    let rows = batch.rows();
+    let mut pass = Pass {
+        log,
+        request,
+        batch,
+        streams: (0..batch.stream_count()).map(|s| (stream_hash(batch.stream(s)), None)).collect(),
+        body_commands: HashMap::new(),
+        body_seqs: None,
+        out: Verdict { seqs: vec![0; rows], ..Verdict::default() },
+    };
+    let whole = match pass.whole()? {
+        Whole::Rows => pass.rows()?,
+        Whole::Refused(refusal) => Some(refusal),
+        Whole::Known => None,
+    };
+    pass.out.refusal = whole;
+    Ok(pass.out)
+}
+
+enum Whole {
+    Rows,
+    Refused(Refusal),
+    Known,
+}
+
+impl Pass<'_> {
+    /// What concerns the request as a whole: shape, the command and the expected seq of a stream append.
+    fn whole(&mut self) -> Result<Whole, SettledError> {
+        let refuse = |error| Ok(Whole::Refused(Refusal { row: None, error }));
+        if self.batch.stream_type() != &*self.log.key().stream_type {
+            return refuse(AppendError::Shape(ShapeError::OtherStreamType));
+        }
+        let expected = self.request.expected;
+        if self.batch.unit() == BatchUnit::Rows {
+            let any = expected == crate::append::Expected::Any;
+            return if any { Ok(Whole::Rows) } else { refuse(AppendError::Shape(ShapeError::ExpectedInBulk)) };
+        }
+        if self.batch.stream_count() != 1 {
+            return refuse(AppendError::Shape(ShapeError::SeveralStreams));
+        }
+        if let Err((row, violation)) = one_command(self.batch) {
+            return Ok(Whole::Refused(Refusal { row: Some(row), error: AppendError::Strict(violation) }));
+        }
+        let rows = self.batch.rows();
+        if let Some(row) = (0..rows).find(|row| self.batch.command_id(*row).is_some()) {
+            match self.command(row, 0..rows)? {
+                Ok(None) => {}
+                Ok(Some(known)) => {
+                    self.out.duplicates.push(DuplicateRow { row: 0, ..known });
+                    self.out.duplicate_rows = rows;
+                    return Ok(Whole::Known);
+                }
+                Err(error) => return refuse(error),
+            }
+        }
+        let actual = self.head(0)?;
+        if !expected.allows(actual) {
+            let stream_id = self.batch.stream(0).to_owned();
+            return refuse(AppendError::WrongExpectedSeq { stream_id, expected, actual });
+        }
+        Ok(Whole::Rows)
+    }
+
+    /// Row by row. Gives the refusal of the whole request, if there is one.
+    fn rows(&mut self) -> Result<Option<Refusal>, SettledError> {
+        let bulk = self.batch.unit() == BatchUnit::Rows;
+        for row in 0..self.batch.rows() {
+            let error = match self.row(row, bulk)? {
+                Ok(Row::New(seq)) => {
+                    self.store(row, seq);
+                    continue;
+                }
+                Ok(Row::Known(known)) => {
+                    self.out.duplicates.push(known);
+                    self.out.duplicate_rows += 1;
+                    continue;
+                }
+                Ok(Row::Unread) => {
+                    self.out.unread = true;
+                    continue;
+                }
+                Err(error) => error,
+            };
+            if !bulk || self.request.on_error == OnError::Abort {
+                return Ok(Some(Refusal { row: Some(row as u32), error }));
+            }
+            self.out.rejected.push(RejectedRow { row: row as u32, error });
+        }
+        // a stream append is stored whole or not at all
+        if !bulk && self.out.stored > 0 && !self.out.unread {
+            if let Some(known) = self.out.duplicates.first().copied() {
+                let error = self.seq_conflict(0, known.first_seq)?;
+                return Ok(Some(Refusal { row: Some(known.row), error }));
+            }
+        }
+        Ok(None)
+    }
+
+    fn row(&mut self, row: usize, bulk: bool) -> Result<Result<Row, AppendError>, SettledError> {
+        if bulk && self.batch.command_id(row).is_some() {
+            match self.command(row, row..row + 1)? {
+                Ok(None) => {}
+                Ok(Some(known)) => return Ok(Ok(Row::Known(known))),
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+        let seq = match self.seq(row)? {
+            Ok(Row::New(seq)) => seq,
+            other => return Ok(self.without_command(row, other)),
+        };
+        if let Err(violation) = self.log.rules().strict.check_row(self.batch, row) {
+            return Ok(self.without_command(row, Err(AppendError::Strict(violation))));
+        }
+        if let Some(event_id) = self.batch.given_event_id(row)
+            && self.id_is_taken(row, event_id)
+        {
+            return Ok(self.without_command(row, Err(AppendError::EventIdConflict { event_id })));
+        }
+        Ok(Ok(Row::New(seq)))
+    }
+
+    /// The row is not stored, so it begins no command.
+    fn without_command(&mut self, row: usize, result: Result<Row, AppendError>) -> Result<Row, AppendError> {
+        if self.out.commands.last().is_some_and(|c| c.row == row as u32 && c.count == 1)
+            && self.batch.unit() == BatchUnit::Rows
+            && let Some(command) = self.out.commands.pop()
+        {
+            self.body_commands.remove(&command.key);
+        }
+        result
+    }
+
+    fn store(&mut self, row: usize, seq: Seq) {
+        let stream = self.batch.stream_of(row);
+        if let Some((_, Some((_, head)))) = self.streams.get_mut(stream) {
+            *head = seq;
+        }
+        if let Some(slot) = self.out.seqs.get_mut(row) {
+            *slot = seq.0;
+        }
+        self.out.stored += 1;
+        if let Some(seqs) = &mut self.body_seqs {
+            seqs.insert((stream, seq.0), row as u32);
+        }
+        if let Some(id) = self.batch.given_event_id(row) {
+            self.out.ids.insert(id);
+            self.out.recheck |= self.request.ids.through < self.log.watermark();
+        }
+    }
+
+    /// Whether the command of these rows is known: `Some` duplicate, a conflict, or `None` and it is remembered.
+    fn command(
+        &mut self,
+        row: usize,
+        rows: std::ops::Range<usize>,
+    ) -> Result<Result<Option<DuplicateRow>, AppendError>, SettledError> {
+        let rules = self.log.rules();
+        let Some(id) = self.batch.command_id(row) else { return Ok(Ok(None)) };
+        if rules.scope == Scope::None {
+            return Ok(Ok(None));
+        }
+        let stream = self.streams.get(self.batch.stream_of(row)).map_or(0, |s| s.0);
+        let key = command_key(rules.scope, rules.digest_key, self.batch.stream_type(), stream, id);
+        let digest = command_digest(self.batch, rows.clone(), rules.digest_key);
+        let conflict = |first_seq, count| AppendError::CommandConflict { command_id: id.to_owned(), first_seq, count };
+        if let Some((earlier, first_row)) = self.body_commands.get(&key).copied() {
+            let first_seq = Seq(self.out.seqs.get(first_row as usize).copied().unwrap_or(0));
+            if earlier != digest {
+                return Ok(Err(conflict(first_seq, 1)));
+            }
+            return Ok(Ok(Some(self.known(row, DuplicateOf::Row(first_row), first_seq, 1, Micros::MIN))));
+        }
+        if let Some((record, index)) = self.log.command(key)? {
+            self.out.depends = self.out.depends.max(index);
+            let CommandRecord { first_seq, count, ingested_at, .. } = record;
+            if record.digest != digest {
+                return Ok(Err(conflict(first_seq, count)));
+            }
+            return Ok(Ok(Some(self.known(row, DuplicateOf::Command, first_seq, count, ingested_at))));
+        }
+        self.body_commands.insert(key, (digest, rows.start as u32));
+        let (row, count) = (rows.start as u32, rows.len() as u32);
+        self.out.commands.push(NewCommand { key, digest, stream, row, count });
+        Ok(Ok(None))
+    }
+
+    #[allow(clippy::unused_self)]
+    fn known(&self, row: usize, of: DuplicateOf, first_seq: Seq, count: u32, ingested_at: Micros) -> DuplicateRow {
+        DuplicateRow { row: row as u32, of, first_seq, count, ingested_at }
+    }
+
+    /// The head of a distinct stream, with what is in flight and the rows before.
+    fn head(&mut self, stream: usize) -> Result<Seq, SettledError> {
+        let Some((hash, heads)) = self.streams.get_mut(stream) else { return Ok(Seq::ZERO) };
+        if let Some((_, head)) = heads {
+            return Ok(*head);
+        }
+        let (head, index) = self.log.head(*hash)?;
+        *heads = Some((head, head));
+        self.out.depends = self.out.depends.max(index);
+        Ok(head)
+    }
+
+    fn seq(&mut self, row: usize) -> Result<Result<Row, AppendError>, SettledError> {
+        let stream = self.batch.stream_of(row);
+        let head = self.head(stream)?;
+        let next = Seq(head.0.saturating_add(1));
+        let given = self.batch.given_seq(row).unwrap_or(next);
+        let stream_id = || self.batch.stream(stream).to_owned();
+        if given <= head {
+            return self.seq_behind(row, stream, given);
+        }
+        if given.0 > SEQ_MAX {
+            return Ok(Err(AppendError::SeqTooLarge { stream_id: stream_id() }));
+        }
+        if given > next && self.log.rules().require_monotonic_seq {
+            return Ok(Err(AppendError::SeqGap { stream_id: stream_id(), next, given }));
+        }
+        Ok(Ok(Row::New(given)))
+    }
+
+    /// A client's seq at or below the head: the same event again, or a conflict.
+    fn seq_behind(&mut self, row: usize, stream: usize, given: Seq) -> Result<Result<Row, AppendError>, SettledError> {
+        let before = self.streams.get(stream).and_then(|s| s.1).map_or(Seq::ZERO, |(before, _)| before);
+        if given > before {
+            return match self.body_row(stream, given) {
+                Some(first) if self.same_row(row, first as usize) => {
+                    Ok(Ok(Row::Known(self.known(row, DuplicateOf::Row(first), given, 1, Micros::MIN))))
+                }
+                _ => Ok(Err(self.seq_conflict(stream, given)?)),
+            };
+        }
+        self.out.behind.push(row as u32);
+        match self.request.known.get(row as u32) {
+            None => Ok(Ok(Row::Unread)),
+            Some(KnownSeq::Same { ingested_at, .. }) => {
+                Ok(Ok(Row::Known(self.known(row, DuplicateOf::Seq, given, 1, ingested_at))))
+            }
+            Some(KnownSeq::Different | KnownSeq::Absent) => Ok(Err(self.seq_conflict(stream, given)?)),
+        }
+    }
+
+    fn seq_conflict(&mut self, stream: usize, given: Seq) -> Result<AppendError, SettledError> {
+        let head = self.head(stream)?;
+        Ok(AppendError::SeqConflict { stream_id: self.batch.stream(stream).to_owned(), given, head })
+    }
+
+    /// The row of this body that was given this seq.
+    fn body_row(&mut self, stream: usize, seq: Seq) -> Option<u32> {
+        let (batch, seqs) = (self.batch, &self.out.seqs);
+        let by_seq = self.body_seqs.get_or_insert_with(|| {
+            let stored = seqs.iter().enumerate().filter(|(_, seq)| **seq > 0);
+            stored.map(|(row, seq)| ((batch.stream_of(row), *seq), row as u32)).collect()
+        });
+        by_seq.get(&(stream, seq.0)).copied()
+    }
+
+    fn same_row(&self, a: usize, b: usize) -> bool {
+        let key = self.log.rules().digest_key;
+        self.batch.command_id(a) == self.batch.command_id(b)
+            && self.batch.row_digest(a, key) == self.batch.row_digest(b, key)
+    }
+
+    fn id_is_taken(&mut self, row: usize, id: EventId) -> bool {
+        if self.out.ids.contains(&id) || self.request.ids.found.binary_search(&(row as u32)).is_ok() {
+            return true;
+        }
+        let found = self.log.find_id(id);
+        if let Some(at) = found {
+            self.out.depends = self.out.depends.max(at.index);
+        }
+        found.is_some()
+    }
+}

@@ -1,0 +1,89 @@
+//! What a compaction job writes beside its data files: heads, commands and chunk marks of its batches.
+//!
+//! Invariant: what [`Settled`] says after the job's commit is what the log said before it.
+
+use crate::append::log::command_records;
+use crate::append::rules::Rules;
+use crate::append::settled::{Settled, SettledError};
+use crate::commands::{CommandRecord, Scope};
+use crate::heads::{HeadRecord, tenant_hash, touched};
+use std::collections::{BTreeMap, HashMap};
+use strandline_event::{Micros, StampedBatch};
+
+/// Collects the records of a job's batches, which come in log order.
+pub struct SettleBuilder<'a> {
+    rules: &'a Rules,
+    heads: HashMap<u128, HeadRecord>,
+    commands: Vec<(u128, CommandRecord)>,
+    chunks: BTreeMap<[u8; 16], u64>,
+    last_ingested_at: Option<Micros>,
+}
+
+/// The records of a job; heads and commands sorted by their key.
+#[derive(Clone, Debug, Default)]
+pub struct SettledRecords {
+    /// Stream hash -> head.
+    pub heads: Vec<(u128, HeadRecord)>,
+    /// Command key -> command.
+    pub commands: Vec<(u128, CommandRecord)>,
+    /// Digest of a file -> highest chunk.
+    pub chunks: Vec<([u8; 16], u64)>,
+    /// The newest moment.
+    pub last_ingested_at: Option<Micros>,
+}
+
+impl<'a> SettleBuilder<'a> {
+    /// No batch yet.
+    #[must_use]
+    pub fn new(rules: &'a Rules) -> Self {
+        Self {
+            rules,
+            heads: HashMap::new(),
+            commands: Vec::new(),
+            chunks: BTreeMap::new(),
+            last_ingested_at: None,
+        }
+    }
+
+    /// The next batch of the log.
+    pub fn add(&mut self, batch: &StampedBatch) {
+        let view = batch.view();
+        for t in touched(batch) {
+            let first = || HeadRecord {
+                last_seq: t.last,
+                first_seq: t.first,
+                tenant: tenant_hash(view.tenant_id(t.first_row)),
+            };
+            self.heads.entry(t.stream).or_insert_with(first).last_seq = t.last;
+        }
+        if self.rules.scope != Scope::None {
+            self.commands.extend(command_records(batch, self.rules));
+        }
+        if let Some(chunk) = view.chunk() {
+            let highest = self.chunks.entry(chunk.digest).or_default();
+            *highest = chunk.number.max(*highest);
+        }
+        self.last_ingested_at = self.last_ingested_at.max(Some(batch.stamps().last_ingested_at()));
+    }
+
+    /// The records. A stream that `older` knows keeps its first seq and owner.
+    pub fn finish(self, older: &dyn Settled) -> Result<SettledRecords, SettledError> {
+        let mut heads: Vec<_> = self.heads.into_iter().collect();
+        heads.sort_unstable_by_key(|(stream, _)| *stream);
+        for (stream, head) in &mut heads {
+            if let Some(known) = older.head(*stream)? {
+                *head = HeadRecord { last_seq: head.last_seq, ..known };
+            }
+        }
+        let mut commands = self.commands;
+        // stable: of two with one key (a scope that was none before) the first stays
+        commands.sort_by_key(|(key, _)| *key);
+        commands.dedup_by_key(|(key, _)| *key);
+        Ok(SettledRecords {
+            heads,
+            commands,
+            chunks: self.chunks.into_iter().collect(),
+            last_ingested_at: self.last_ingested_at,
+        })
+    }
+}

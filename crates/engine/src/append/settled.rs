@@ -1,0 +1,46 @@
+//! What left memory: heads, commands and chunk marks at or below the watermark.
+
+use crate::commands::CommandRecord;
+use crate::heads::HeadRecord;
+use strandline_event::ErrorKind;
+
+/// The runs cannot be trusted: the log must refuse writes rather than guess.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct SettledError(pub String);
+
+impl SettledError {
+    /// What it means to the client.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        ErrorKind::Integrity
+    }
+}
+
+/// One manifest's records of one log. Lookups are a page read or two, and mostly none (filters).
+pub trait Settled: Send + Sync {
+    /// The head of a stream.
+    fn head(&self, stream: u128) -> Result<Option<HeadRecord>, SettledError>;
+    /// A command.
+    fn command(&self, key: u128) -> Result<Option<CommandRecord>, SettledError>;
+    /// The highest stored chunk of a file.
+    fn chunk(&self, digest: &[u8; 16]) -> Option<u64>;
+}
+
+/// A log of which nothing was compacted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NothingSettled;
+
+impl Settled for NothingSettled {
+    fn head(&self, _: u128) -> Result<Option<HeadRecord>, SettledError> {
+        Ok(None)
+    }
+
+    fn command(&self, _: u128) -> Result<Option<CommandRecord>, SettledError> {
+        Ok(None)
+    }
+
+    fn chunk(&self, _: &[u8; 16]) -> Option<u64> {
+        None
+    }
+}

@@ -1,0 +1,91 @@
+//! Stamps: seqs, moments and the id prefix of the rows that are stored.
+
+use crate::append::outcome::RowMap;
+use crate::append::pass::Verdict;
+use strandline_event::invariant::broken;
+use strandline_event::{BatchBuilder, BatchBytes, BatchView, EventInput, IdPrefix, Micros, Seq, StampedBatch, StampsBuilder};
+
+/// The rows that are stored, with everything but their moment and ids.
+pub(crate) struct Unstamped {
+    pub(crate) batch: BatchBytes,
+    pub(crate) rows: RowMap,
+    seqs: Vec<u64>,
+    /// Microseconds after the first row.
+    after_us: Vec<u32>,
+}
+
+impl Unstamped {
+    /// Takes the stored rows out of a request; the archive is shared if that is all of them.
+    /// `None`: a row breaks the limits of events by itself (the edge should have refused it).
+    pub(crate) fn new(batch: &BatchBytes, verdict: &Verdict) -> Option<Self> {
+        let (batch, rows, seqs) = if verdict.stored == verdict.seqs.len() {
+            (batch.clone(), RowMap::default(), verdict.seqs.clone())
+        } else {
+            let stored = verdict.seqs.iter().copied().enumerate().filter(|(_, seq)| *seq > 0);
+            let (kept, seqs): (Vec<u32>, Vec<u64>) = stored.map(|(row, seq)| (row as u32, seq)).unzip();
+            (keep_rows(batch.view(), &kept)?, RowMap(Some(kept)), seqs)
+        };
+        let after_us = moments(batch.view());
+        Some(Self { batch, rows, seqs, after_us })
+    }
+
+    /// Microseconds from the first row's moment to the last one's.
+    pub(crate) fn span_us(&self) -> u32 {
+        self.after_us.last().copied().unwrap_or(0)
+    }
+
+    /// Stamps the rows.
+    pub(crate) fn stamp(&self, base: Micros, prefix: IdPrefix) -> StampedBatch {
+        let mut stamps = StampsBuilder::new(base, prefix, self.seqs.len());
+        for (seq, after_us) in self.seqs.iter().zip(&self.after_us) {
+            stamps.push(Seq(*seq), base.plus_us(i64::from(*after_us)));
+        }
+        StampedBatch::new(self.batch.clone(), stamps.finish())
+            .unwrap_or_else(|_| broken("the stamps of a batch do not match its rows"))
+    }
+}
+
+/// Moments never fall within a batch and rise strictly within a stream.
+fn moments(batch: BatchView<'_>) -> Vec<u32> {
+    let mut last: Vec<Option<u32>> = vec![None; batch.stream_count()];
+    let mut now_us = 0;
+    (0..batch.rows())
+        .map(|row| {
+            if let Some(last) = last.get_mut(batch.stream_of(row)) {
+                now_us = last.map_or(now_us, |before| now_us.max(before + 1));
+                *last = Some(now_us);
+            }
+            now_us
+        })
+        .collect()
+}
+
+/// A batch of some rows of another one; chunk and unit stay.
+fn keep_rows(batch: BatchView<'_>, rows: &[u32]) -> Option<BatchBytes> {
+    let mut builder = BatchBuilder::new(batch.stream_type(), batch.unit());
+    if let Some(chunk) = batch.chunk() {
+        builder.set_chunk(chunk);
+    }
+    for row in rows {
+        builder.push(&input_of(batch, *row as usize)).ok()?;
+    }
+    builder.finish().ok()
+}
+
+/// A row as the client sent it.
+fn input_of(batch: BatchView<'_>, row: usize) -> EventInput<'_> {
+    EventInput {
+        stream_id: batch.stream(batch.stream_of(row)),
+        event_type: batch.event_type(row),
+        event_id: batch.given_event_id(row),
+        seq: batch.given_seq(row),
+        event_version: batch.event_version(row),
+        occurred_at: batch.given_occurred_at(row),
+        data: batch.data(row),
+        metadata: batch.metadata(row),
+        command_id: batch.command_id(row),
+        correlation_id: batch.correlation_id(row),
+        causation_id: batch.causation_id(row),
+        tenant_id: batch.tenant_id(row),
+    }
+}

@@ -1,0 +1,143 @@
+//! Moments that a log assigns, and moments that are closed.
+//!
+//! ```text
+//!  one log:    ...assigned and visible... | first in flight ... last assigned |  next base >= max(now, last+1, floor+1)
+//!                                        ^ closed here while something is in flight
+//!                                                           idle: closed at the target, and the floor rises to it
+//!  the store:  closed = the smallest of all logs
+//! ```
+//!
+//! A reader that follows the global order ends its page at the closed moment, so it never misses an event that
+//! commits later. Invariant: nothing is ever assigned at or below a moment that [`ClosedClocks::close`] gave,
+//! and every event at or below it is visible. A restart forgets closed moments (it starts above the newest event),
+//! so what a reader keeps to resume from is the position of an event, never a closed moment.
+
+use parking_lot::{Mutex, RwLock};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use strandline_event::{LogIndex, Micros};
+
+#[derive(Debug)]
+struct State {
+    /// Nothing is assigned at or below it.
+    floor: Micros,
+    /// The largest moment that was assigned.
+    last: Micros,
+    /// Base of each accepted batch that is not visible yet, oldest first, and whether it became so out of turn.
+    in_flight: VecDeque<(LogIndex, Micros, bool)>,
+}
+
+/// The clock of one log. Its owner assigns; readers close.
+#[derive(Debug)]
+pub struct LogClock {
+    state: Mutex<State>,
+}
+
+impl LogClock {
+    fn new(floor: Micros) -> Self {
+        Self { state: Mutex::new(State { floor, last: floor, in_flight: VecDeque::new() }) }
+    }
+
+    /// Assigns a batch's moments: from the result to `span_us` after it. The batch is in flight until
+    /// [`visible`](Self::visible).
+    pub fn assign(&self, now: Micros, span_us: u32, index: LogIndex) -> Micros {
+        let mut state = self.state.lock();
+        let base = state.next(now);
+        state.last = base.plus_us(i64::from(span_us));
+        state.in_flight.push_back((index, base, false));
+        base
+    }
+
+    /// What [`assign`](Self::assign) would give. Nothing changes.
+    #[must_use]
+    pub fn peek(&self, now: Micros) -> Micros {
+        self.state.lock().next(now)
+    }
+
+    /// A batch became visible to every reader.
+    pub fn visible(&self, index: LogIndex) {
+        let mut state = self.state.lock();
+        if let Ok(at) = state.in_flight.binary_search_by_key(&index, |(i, _, _)| *i)
+            && let Some(entry) = state.in_flight.get_mut(at)
+        {
+            entry.2 = true;
+        }
+        while state.in_flight.front().is_some_and(|(_, _, done)| *done) {
+            state.in_flight.pop_front();
+        }
+    }
+
+    /// An event that was found at start, or came from a leader, has this moment: everything later is above.
+    pub fn observe(&self, moment: Micros) {
+        let mut state = self.state.lock();
+        state.last = state.last.max(moment);
+    }
+
+    /// The largest assigned moment.
+    #[must_use]
+    pub fn last(&self) -> Micros {
+        self.state.lock().last
+    }
+
+    fn close(&self, target: Micros) -> Micros {
+        let mut state = self.state.lock();
+        if let Some((_, base, _)) = state.in_flight.front() {
+            return base.plus_us(-1);
+        }
+        state.floor = state.floor.max(target).max(state.last);
+        state.floor
+    }
+}
+
+impl State {
+    fn next(&self, now: Micros) -> Micros {
+        now.max(self.floor.plus_us(1)).max(self.last.plus_us(1))
+    }
+}
+
+#[derive(Debug)]
+struct Logs {
+    clocks: Vec<Arc<LogClock>>,
+    floor: Micros,
+}
+
+/// The clocks of all logs of a store.
+#[derive(Debug)]
+pub struct ClosedClocks {
+    logs: RwLock<Logs>,
+    /// The largest moment that was given out as closed.
+    closed: Mutex<Micros>,
+}
+
+impl ClosedClocks {
+    /// `floor`: the largest ingested_at of the whole store, logs and manifest.
+    #[must_use]
+    pub fn new(floor: Micros) -> Arc<Self> {
+        let logs = RwLock::new(Logs { clocks: Vec::new(), floor });
+        Arc::new(Self { logs, closed: Mutex::new(Micros::MIN) })
+    }
+
+    /// The clock of one more log. It starts above everything that was ever closed.
+    pub fn open_log(&self) -> Arc<LogClock> {
+        let mut logs = self.logs.write();
+        let clock = Arc::new(LogClock::new(logs.floor.max(*self.closed.lock())));
+        logs.clocks.push(Arc::clone(&clock));
+        clock
+    }
+
+    /// Closes at `now`, or below the first event that is in flight. Never falls.
+    ///
+    /// Idle logs close at the newest assigned moment of the store where that is ahead of `now` (a large batch
+    /// takes a microsecond a row of a stream): so what was acknowledged before is always below.
+    pub fn close(&self, now: Micros) -> Micros {
+        let logs = self.logs.read();
+        let target = logs.clocks.iter().map(|c| c.last()).fold(now.max(logs.floor), Micros::max);
+        let smallest = logs.clocks.iter().map(|c| c.close(target)).fold(target, Micros::min);
+        let mut closed = self.closed.lock();
+        *closed = closed.max(smallest);
+        *closed
+    }
+}
+
+#[cfg(test)]
+mod tests;

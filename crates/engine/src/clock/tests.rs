@@ -1,0 +1,94 @@
+use super::*;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
+const NOW: Micros = Micros(1_000);
+
+#[test]
+fn moments_rise_and_stay_above_what_was_closed() {
+    let clocks = ClosedClocks::new(Micros(50));
+    let log = clocks.open_log();
+    assert_eq!(log.assign(Micros(10), 3, LogIndex(1)), Micros(51));
+    assert_eq!(clocks.close(NOW), Micros(50));
+    assert_eq!(log.assign(Micros(10), 0, LogIndex(2)), Micros(55));
+    log.visible(LogIndex(1));
+    assert_eq!(clocks.close(NOW), Micros(54));
+    log.visible(LogIndex(2));
+    assert_eq!(clocks.close(NOW), NOW);
+    assert_eq!(log.assign(Micros(10), 0, LogIndex(3)), Micros(1_001));
+}
+
+#[test]
+fn one_log_in_flight_holds_the_store_back_and_idle_ones_do_not() {
+    let clocks = ClosedClocks::new(Micros::MIN);
+    let (a, b) = (clocks.open_log(), clocks.open_log());
+    a.assign(NOW, 0, LogIndex(1));
+    assert_eq!(clocks.close(Micros(5_000)), Micros(999));
+    // b was closed at 5,000 already
+    assert_eq!(b.assign(NOW, 10_000, LogIndex(1)), Micros(5_001));
+    a.visible(LogIndex(1));
+    assert_eq!(clocks.close(Micros(5_000)), Micros(5_000));
+    b.visible(LogIndex(1));
+    // far ahead of the clock, but acknowledged: closed
+    assert_eq!(clocks.close(Micros(5_000)), Micros(15_001));
+    let late = clocks.open_log();
+    assert_eq!(late.peek(NOW), Micros(15_002));
+}
+
+#[test]
+fn batches_become_visible_in_order_whatever_the_order_of_the_calls() {
+    let clocks = ClosedClocks::new(Micros::MIN);
+    let log = clocks.open_log();
+    for i in 1..=3 {
+        log.assign(Micros(100 * i), 0, LogIndex(i as u64));
+    }
+    log.visible(LogIndex(2));
+    assert_eq!(clocks.close(NOW), Micros(99));
+    log.visible(LogIndex(1));
+    assert_eq!(clocks.close(NOW), Micros(299));
+    log.visible(LogIndex(3));
+    assert_eq!(clocks.close(NOW), NOW);
+}
+
+#[test]
+fn nothing_is_assigned_at_or_below_a_closed_moment() {
+    let clocks = ClosedClocks::new(Micros(5));
+    let (time, stop) = (Arc::new(AtomicI64::new(10)), Arc::new(AtomicBool::new(false)));
+    let highest_closed = Arc::new(AtomicI64::new(i64::MIN));
+    let writers: Vec<_> = (0..3)
+        .map(|n| {
+            let (clocks, time, closed) = (Arc::clone(&clocks), Arc::clone(&time), Arc::clone(&highest_closed));
+            std::thread::spawn(move || {
+                for round in 0..40u64 {
+                    let log = clocks.open_log();
+                    for i in 1..200u64 {
+                        let before = closed.load(Ordering::SeqCst);
+                        let now = Micros(time.fetch_add(1, Ordering::SeqCst) - 20);
+                        let base = log.assign(now, ((i * 7 + round + n) % 5) as u32, LogIndex(i));
+                        assert!(base.0 > before, "{base:?} was closed at {before}");
+                        if i % 3 != 0 {
+                            log.visible(LogIndex(i));
+                        } else {
+                            log.visible(LogIndex(i.saturating_sub(1)));
+                            log.visible(LogIndex(i));
+                        }
+                    }
+                }
+            })
+        })
+        .collect();
+    let closer = {
+        let (clocks, time, stop) = (Arc::clone(&clocks), Arc::clone(&time), Arc::clone(&stop));
+        std::thread::spawn(move || {
+            let mut last = Micros::MIN;
+            while !stop.load(Ordering::Relaxed) {
+                let closed = clocks.close(Micros(time.load(Ordering::SeqCst)));
+                assert!(closed >= last);
+                last = closed;
+                highest_closed.fetch_max(closed.0, Ordering::SeqCst);
+            }
+        })
+    };
+    writers.into_iter().for_each(|w| w.join().unwrap());
+    stop.store(true, Ordering::Relaxed);
+    closer.join().unwrap();
+}

@@ -1,0 +1,116 @@
+//! Command ids above the watermark: which were seen, with which events, and what was answered.
+//!
+//! Exact, for ever: recent ones here, older ones in the command runs of the durable tier. A record keeps the
+//! digest of the events as they were sent, so a retry gets the first answer and other events are a conflict.
+//! The key is a keyed 128-bit hash of scope and id, which counts as the id's identity.
+
+use hashbrown::HashTable;
+use strandline_event::hash::keyed_hash;
+use strandline_event::{BatchUnit, BatchView, LogIndex, Micros, Seq};
+
+/// Where a command id is unique.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scope {
+    /// Nowhere: ids are kept with the events, not checked.
+    None,
+    /// In its stream.
+    Stream,
+    /// In its stream type.
+    StreamType,
+}
+
+/// The first append of a command.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CommandRecord {
+    /// Digest of its events, see [`command_digest`].
+    pub digest: u128,
+    /// Hash of the stream they went to.
+    pub stream: u128,
+    /// Seq of the first of them.
+    pub first_seq: Seq,
+    /// How many.
+    pub count: u32,
+    /// When the first of them was taken.
+    pub ingested_at: Micros,
+}
+
+/// Key of a command id in its scope.
+#[must_use]
+pub fn command_key(scope: Scope, key: (u64, u64), stream_type: &str, stream: u128, command_id: &str) -> u128 {
+    let stream = if scope == Scope::Stream { stream } else { 0 };
+    keyed_hash(key.0, key.1, &[b"command", stream_type.as_bytes(), &stream.to_le_bytes(), command_id.as_bytes()])
+}
+
+/// Digest of a command's events: of their digests in order. One event in a bulk body and the same event as an
+/// append of its own have the same digest.
+#[must_use]
+pub fn command_digest(batch: BatchView<'_>, rows: std::ops::Range<usize>, key: (u64, u64)) -> u128 {
+    let mut digests = Vec::with_capacity(rows.len() * 16);
+    for row in rows {
+        digests.extend_from_slice(&batch.row_digest(row, key).to_le_bytes());
+    }
+    keyed_hash(key.0, key.1, &[&digests])
+}
+
+/// The commands of a batch: (id, rows). A stream append is one command, of a bulk body each row that names one is.
+pub fn commands_of<'a>(batch: BatchView<'a>) -> impl Iterator<Item = (&'a str, std::ops::Range<usize>)> {
+    let rows = batch.rows();
+    let whole = batch.unit() == BatchUnit::Append;
+    let found = (0..rows).filter_map(move |row| {
+        let id = batch.command_id(row)?;
+        Some((id, if whole { 0..rows } else { row..row + 1 }))
+    });
+    found.take(if whole { 1 } else { rows })
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    key: u128,
+    record: CommandRecord,
+    index: LogIndex,
+}
+
+fn hash(key: u128) -> u64 {
+    (key >> 64) as u64 ^ key as u64
+}
+
+/// The table, in flight included.
+#[derive(Debug, Default)]
+pub struct Commands {
+    table: HashTable<Entry>,
+}
+
+impl Commands {
+    /// Number of commands.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// A command and the batch that it came with.
+    #[must_use]
+    pub fn get(&self, key: u128) -> Option<(CommandRecord, LogIndex)> {
+        self.table.find(hash(key), |e| e.key == key).map(|e| (e.record, e.index))
+    }
+
+    /// Remembers a command; the first one of a key stays.
+    pub fn insert(&mut self, key: u128, record: CommandRecord, index: LogIndex) {
+        self.table
+            .entry(hash(key), |e| e.key == key, |e| hash(e.key))
+            .or_insert(Entry { key, record, index });
+    }
+
+    /// Commands of batches at or below `through` leave: the runs have them.
+    pub fn settle(&mut self, through: LogIndex) {
+        self.table.retain(|e| e.index > through);
+        if self.table.len() * 4 < self.table.capacity() {
+            self.table.shrink_to(self.table.len() * 2, |e| hash(e.key));
+        }
+    }
+}

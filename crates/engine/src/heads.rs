@@ -1,0 +1,148 @@
+//! Heads: the last seq of every stream that was touched above the watermark.
+//!
+//! A compact table keyed by the 128-bit stream hash (which is the stream's identity in every tier), 48 bytes
+//! a stream. Older streams are in the head runs of the durable tier; this table refuses to know them.
+//!
+//! Invariant: it holds committed events only. What is in flight stands in the log's overlay.
+
+use hashbrown::HashTable;
+use strandline_event::hash::stream_hash;
+use strandline_event::{LogIndex, Seq, StampedBatch};
+
+/// What is known of a stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HeadRecord {
+    /// Seq of its last event.
+    pub last_seq: Seq,
+    /// Seq of its first event.
+    pub first_seq: Seq,
+    /// [`tenant_hash`] of its first event's tenant: the stream's owner.
+    pub tenant: u64,
+}
+
+/// Hash of a tenant as heads keep it. 0: no tenant.
+#[must_use]
+pub fn tenant_hash(tenant: Option<&str>) -> u64 {
+    // a real tenant never gets 0
+    tenant.map_or(0, |text| (strandline_event::hash::bytes_hash(text.as_bytes()) as u64).max(1))
+}
+
+/// What a batch did to one stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Touched {
+    /// Hash of the stream.
+    pub stream: u128,
+    /// Smallest seq of the batch in it.
+    pub first: Seq,
+    /// Largest.
+    pub last: Seq,
+    /// The row that holds the smallest.
+    pub first_row: usize,
+}
+
+/// The streams of a batch, in order of their first row.
+#[must_use]
+pub fn touched(batch: &StampedBatch) -> Vec<Touched> {
+    let view = batch.view();
+    let new = |s| Touched { stream: stream_hash(view.stream(s)), first: Seq::ZERO, last: Seq::ZERO, first_row: 0 };
+    let mut streams: Vec<Touched> = (0..view.stream_count()).map(new).collect();
+    for row in 0..batch.rows() {
+        if let Some(touched) = streams.get_mut(view.stream_of(row)) {
+            touched.last = batch.seq(row);
+            if touched.first == Seq::ZERO {
+                (touched.first, touched.first_row) = (batch.seq(row), row);
+            }
+        }
+    }
+    // a distinct stream without a row cannot come from our builder; it counts as untouched
+    streams.retain(|t| t.first != Seq::ZERO);
+    streams
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    stream: u128,
+    head: HeadRecord,
+    /// The last batch that touched the stream.
+    index: LogIndex,
+}
+
+/// The table.
+#[derive(Debug, Default)]
+pub struct Heads {
+    table: HashTable<Entry>,
+}
+
+/// The key is a hash already.
+fn hash(stream: u128) -> u64 {
+    (stream >> 64) as u64 ^ stream as u64
+}
+
+impl Heads {
+    /// Number of streams.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether it knows no stream.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// A stream's head and the batch that moved it last.
+    #[must_use]
+    pub fn get(&self, stream: u128) -> Option<(HeadRecord, LogIndex)> {
+        self.table.find(hash(stream), |e| e.stream == stream).map(|e| (e.head, e.index))
+    }
+
+    /// A batch was committed that touched a stream. The owner tenant is asked for if the stream is new here.
+    pub fn advance(&mut self, touched: &Touched, index: LogIndex, tenant: impl FnOnce() -> u64) {
+        let stream = touched.stream;
+        match self.table.entry(hash(stream), |e| e.stream == stream, |e| hash(e.stream)) {
+            hashbrown::hash_table::Entry::Occupied(mut known) => {
+                let known = known.get_mut();
+                known.head.last_seq = touched.last;
+                known.index = index;
+            }
+            hashbrown::hash_table::Entry::Vacant(free) => {
+                let head = HeadRecord { last_seq: touched.last, first_seq: touched.first, tenant: tenant() };
+                free.insert(Entry { stream, head, index });
+            }
+        }
+    }
+
+    /// Streams that were last touched at or below `through` leave: the runs have them.
+    pub fn settle(&mut self, through: LogIndex) {
+        self.table.retain(|e| e.index > through);
+        if self.table.len() * 4 < self.table.capacity() {
+            self.table.shrink_to(self.table.len() * 2, |e| hash(e.stream));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_costs_at_most_64_bytes() {
+        assert!(size_of::<Entry>() <= 56);
+    }
+
+    #[test]
+    fn touched_streams_stay_and_settled_ones_leave() {
+        let mut heads = Heads::default();
+        let touched = |stream, seq| Touched { stream, first: Seq(seq), last: Seq(seq), first_row: 0 };
+        heads.advance(&touched(1, 1), LogIndex(1), || 7);
+        heads.advance(&touched(2, 1), LogIndex(1), || 0);
+        heads.advance(&touched(1, 2), LogIndex(2), || 9);
+        let one = HeadRecord { last_seq: Seq(2), first_seq: Seq(1), tenant: 7 };
+        assert_eq!(heads.get(1), Some((one, LogIndex(2))));
+        heads.settle(LogIndex(1));
+        assert_eq!((heads.get(1).is_some(), heads.get(2)), (true, None));
+        heads.settle(LogIndex(2));
+        assert!(heads.is_empty());
+    }
+}

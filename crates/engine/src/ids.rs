@@ -1,0 +1,151 @@
+//! Event ids above the watermark, and the source of new ones.
+//!
+//! Ids that the owner made cost one entry a batch (they share a prefix); ids that clients gave cost one each.
+//! Ids in Parquet are none of this table's business: the edge looks them up before it asks.
+
+use hashbrown::HashTable;
+use std::sync::atomic::{AtomicU64, Ordering};
+use strandline_event::{EventId, IdFormat, IdPrefix, LogIndex, StampedBatch};
+
+/// Where an event stands in the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TailLoc {
+    /// The batch.
+    pub index: LogIndex,
+    /// The row in it.
+    pub row: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Given {
+    id: EventId,
+    at: TailLoc,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Made {
+    prefix: IdPrefix,
+    index: LogIndex,
+    rows: u32,
+}
+
+/// Ids of the tail, in flight included.
+#[derive(Debug, Default)]
+pub struct TailIds {
+    given: HashTable<Given>,
+    made: HashTable<Made>,
+}
+
+fn hash(bytes: [u8; 16]) -> u64 {
+    // the time of a v7 id stands in front: mix, do not cut
+    let id = u128::from_be_bytes(bytes);
+    let folded = (id >> 64) as u64 ^ (id as u64).rotate_left(32);
+    let mixed = (folded ^ folded >> 29).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed ^ mixed >> 32
+}
+
+impl TailIds {
+    /// Where the event with this id stands.
+    #[must_use]
+    pub fn find(&self, id: EventId) -> Option<TailLoc> {
+        if let Some(found) = self.given.find(hash(id.0), |g| g.id == id) {
+            return Some(found.at);
+        }
+        let (prefix, row) = (IdPrefix::of(id), IdPrefix::row_of(id));
+        let made = self.made.find(hash(prefix.to_bytes()), |m| m.prefix == prefix)?;
+        (row < made.rows).then_some(TailLoc { index: made.index, row })
+    }
+
+    /// Whether the prefix is used by a batch.
+    #[must_use]
+    pub fn has_prefix(&self, prefix: IdPrefix) -> bool {
+        self.made.find(hash(prefix.to_bytes()), |m| m.prefix == prefix).is_some()
+    }
+
+    /// Whether clients gave any of the ids.
+    #[must_use]
+    pub fn has_given(&self) -> bool {
+        !self.given.is_empty()
+    }
+
+    /// Adds a batch's ids.
+    pub fn insert(&mut self, index: LogIndex, batch: &StampedBatch) {
+        let (view, rows) = (batch.view(), batch.rows());
+        let given = (0..rows).filter(|row| view.given_event_id(*row).is_some()).count();
+        if given == 0 {
+            let made = Made { prefix: batch.stamps().id_prefix(), index, rows: rows as u32 };
+            self.made.insert_unique(hash(made.prefix.to_bytes()), made, |m| hash(m.prefix.to_bytes()));
+            return;
+        }
+        // mixed: each id of its own, so that an id which nobody bears is not found
+        for row in 0..rows {
+            let given = Given { id: batch.event_id(row), at: TailLoc { index, row: row as u32 } };
+            self.given.insert_unique(hash(given.id.0), given, |g| hash(g.id.0));
+        }
+    }
+
+    /// Ids of batches at or below `through` leave: Parquet has them.
+    pub fn settle(&mut self, through: LogIndex) {
+        self.given.retain(|g| g.at.index > through);
+        self.made.retain(|m| m.index > through);
+    }
+}
+
+/// Source of the bits that make ids unique on a node; shared by all its logs.
+#[derive(Debug)]
+pub struct IdSource {
+    format: IdFormat,
+    counter: AtomicU64,
+}
+
+impl IdSource {
+    /// `seed`: random bits of this start of the node.
+    #[must_use]
+    pub fn new(format: IdFormat, seed: u64) -> Self {
+        Self { format, counter: AtomicU64::new(seed) }
+    }
+
+    /// Bits for the next batch. v7: a counter that this node never repeats within a millisecond; v4: `random` itself.
+    pub fn next(&self, random: u128) -> u128 {
+        match self.format {
+            IdFormat::V7 => u128::from(self.counter.fetch_add(1, Ordering::Relaxed)),
+            IdFormat::V4 => random,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use strandline_event::{BatchBuilder, BatchUnit, EventInput, Micros, Seq, StampsBuilder};
+
+    fn batch(ids: &[Option<EventId>], counter: u64) -> StampedBatch {
+        let mut builder = BatchBuilder::new("T", BatchUnit::Rows);
+        let mut stamps = StampsBuilder::new(Micros(5_000), IdPrefix::v7(Micros(5_000), counter), ids.len());
+        for (row, id) in ids.iter().enumerate() {
+            let event = EventInput { stream_id: "s", event_type: "E", event_id: *id, ..EventInput::default() };
+            builder.push(&event).unwrap();
+            stamps.push(Seq(row as u64 + 1), Micros(5_000));
+        }
+        StampedBatch::new(builder.finish().unwrap(), stamps.finish()).unwrap()
+    }
+
+    #[test]
+    fn made_and_given_ids_are_found_and_no_other() {
+        let (mut ids, mine) = (TailIds::default(), EventId([0x77; 16]));
+        let (plain, mixed) = (batch(&[None, None], 1), batch(&[Some(mine), None], 2));
+        ids.insert(LogIndex(3), &plain);
+        assert!(!ids.has_given());
+        ids.insert(LogIndex(4), &mixed);
+        for (index, batch) in [(3, &plain), (4, &mixed)] {
+            for row in 0..2 {
+                assert_eq!(ids.find(batch.event_id(row)), Some(TailLoc { index: LogIndex(index), row: row as u32 }));
+            }
+        }
+        assert_eq!(ids.find(plain.stamps().made_id(2)), None);
+        assert_eq!(ids.find(mixed.stamps().made_id(0)), None);
+        ids.settle(LogIndex(3));
+        assert_eq!(ids.find(plain.event_id(0)), None);
+        assert!(ids.find(mine).is_some());
+    }
+}

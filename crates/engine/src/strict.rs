@@ -1,0 +1,204 @@
+//! Rules of a store that one event can break by itself: strict.*, id.*, partition.enforce.
+//!
+//! Stateless and pure, so the edge can ask before anything is sent to an owner. The owner asks again, after
+//! command id and expected seq: a retry gets its first answer even if the rules became stricter since.
+
+use strandline_deql::{PartitionColumn, PartitionSource, StoreConfig};
+use strandline_event::{BatchUnit, BatchView, ErrorKind, Field, FieldNames, IdFormat};
+
+/// What an event breaks.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum StrictViolation {
+    /// A field that this store requires is absent.
+    Missing {
+        /// The field.
+        field: Field,
+        /// The key of the statement that requires it.
+        rule: &'static str,
+    },
+    /// partition.enforce: the partition's value would be null.
+    NullPartition {
+        /// The partition column.
+        column: PartitionColumn,
+        /// The field that it is made of.
+        field: Field,
+    },
+    /// A client's event id of another version.
+    IdVersion {
+        /// The version that the store takes.
+        wanted: u8,
+        /// The version nibble that came.
+        given: u8,
+    },
+    /// An event of a stream append names another command than the request.
+    OtherCommand {
+        /// The request's.
+        command_id: String,
+        /// The event's.
+        other: String,
+    },
+    /// strict.stream_type_enforced: not registered.
+    UnknownStreamType {
+        /// What came.
+        name: String,
+        /// Some that are known, joined by commas.
+        known: String,
+    },
+}
+
+impl StrictViolation {
+    /// What it means to the client.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::IdVersion { .. } | Self::OtherCommand { .. } => ErrorKind::InvalidEvent,
+            _ => ErrorKind::StrictViolation,
+        }
+    }
+
+    /// The sentence, with the names that the store gives its fields.
+    #[must_use]
+    pub fn text(&self, names: &FieldNames) -> String {
+        match self {
+            Self::Missing { field, rule } => {
+                format!("`{}` is required by `{rule}` of this store: give it with every event", names.get(*field))
+            }
+            Self::NullPartition { column, field } => format!(
+                "`{}` is absent, and partition `{column}` is made of it: `partition.enforce` refuses events without it",
+                names.get(*field)
+            ),
+            Self::IdVersion { wanted, given } => format!(
+                "`{}` must be a UUID of version {wanted} (`id.event_id.format`), this one has version {given}; leave it out and the store makes one",
+                names.get(Field::EventId)
+            ),
+            Self::OtherCommand { command_id, other } => format!(
+                "one append is one command: its id is '{command_id}', but an event has `{}` '{other}'; send that event by itself",
+                names.get(Field::CommandId)
+            ),
+            Self::UnknownStreamType { name, known } => format!(
+                "stream type '{name}' is not registered and `strict.stream_type_enforced` is on; known: {known}. Register it with POST /v1/stores/{{store}}/stream-types {{\"name\": \"{name}\"}}"
+            ),
+        }
+    }
+}
+
+impl std::fmt::Display for StrictViolation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text(&FieldNames::default()))
+    }
+}
+
+/// strict.stream_type_enforced: whether a stream type is among the registered ones.
+pub fn check_registered(name: &str, known: &[&str]) -> Result<(), StrictViolation> {
+    if known.contains(&name) {
+        return Ok(());
+    }
+    let mut some = known.iter().take(20).copied().collect::<Vec<_>>().join(", ");
+    if some.is_empty() {
+        some.push_str("none");
+    } else if known.len() > 20 {
+        some.push_str(", ...");
+    }
+    Err(StrictViolation::UnknownStreamType { name: name.to_owned(), known: some })
+}
+
+/// The rules of one store.
+#[derive(Clone, Debug)]
+pub struct Strict {
+    id_format: IdFormat,
+    required: Vec<(Field, &'static str)>,
+    partitions: Vec<(PartitionColumn, Field)>,
+}
+
+impl Strict {
+    /// From the statement.
+    #[must_use]
+    pub fn new(config: &StoreConfig) -> Self {
+        let rules = [
+            (config.id.command_id_required, Field::CommandId, "id.command_id.required"),
+            (!config.id.correlation_id_optional, Field::CorrelationId, "id.correlation_id.optional = false"),
+            (config.strict.event_version_required, Field::EventVersion, "strict.event_version_required"),
+            (config.strict.tenant_required, Field::TenantId, "strict.tenant_required"),
+        ];
+        let required = rules.into_iter().filter(|r| r.0).map(|(_, field, rule)| (field, rule)).collect();
+        let nullable = |column: &PartitionColumn| match config.partition.source(*column) {
+            PartitionSource::Text(field) if is_nullable(field) => Some((*column, field)),
+            _ => None,
+        };
+        let partitions = if config.partition.enforce {
+            config.partition.by.iter().filter_map(nullable).collect()
+        } else {
+            Vec::new()
+        };
+        Self { id_format: config.id.event_id_format, required, partitions }
+    }
+
+    /// Checks one event.
+    pub fn check_row(&self, batch: BatchView<'_>, row: usize) -> Result<(), StrictViolation> {
+        for (field, rule) in &self.required {
+            if is_absent(batch, row, *field) {
+                return Err(StrictViolation::Missing { field: *field, rule });
+            }
+        }
+        for (column, field) in &self.partitions {
+            if is_absent(batch, row, *field) {
+                return Err(StrictViolation::NullPartition { column: *column, field: *field });
+            }
+        }
+        match batch.given_event_id(row) {
+            Some(id) if !id.is(self.id_format) => {
+                Err(StrictViolation::IdVersion { wanted: self.id_format.version(), given: id.version() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks a whole batch: the first row that breaks a rule.
+    pub fn check_batch(&self, batch: BatchView<'_>) -> Result<(), (u32, StrictViolation)> {
+        one_command(batch)?;
+        for row in 0..batch.rows() {
+            self.check_row(batch, row).map_err(|violation| (row as u32, violation))?;
+        }
+        Ok(())
+    }
+}
+
+/// A stream append is one command: an event that names another id is refused.
+pub fn one_command(batch: BatchView<'_>) -> Result<(), (u32, StrictViolation)> {
+    if batch.unit() != BatchUnit::Append {
+        return Ok(());
+    }
+    let mut named = (0..batch.rows()).filter_map(|row| Some((row, batch.command_id(row)?)));
+    let Some((_, first)) = named.next() else { return Ok(()) };
+    match named.find(|(_, id)| *id != first) {
+        None => Ok(()),
+        Some((row, other)) => {
+            let violation = StrictViolation::OtherCommand { command_id: first.to_owned(), other: other.to_owned() };
+            Err((row as u32, violation))
+        }
+    }
+}
+
+fn is_nullable(field: Field) -> bool {
+    matches!(
+        field,
+        Field::EventVersion
+            | Field::Metadata
+            | Field::CommandId
+            | Field::CorrelationId
+            | Field::CausationId
+            | Field::TenantId
+    )
+}
+
+fn is_absent(batch: BatchView<'_>, row: usize, field: Field) -> bool {
+    match field {
+        Field::EventVersion => batch.event_version(row).is_none(),
+        Field::Metadata => batch.metadata(row).is_none(),
+        Field::CommandId => batch.command_id(row).is_none(),
+        Field::CorrelationId => batch.correlation_id(row).is_none(),
+        Field::CausationId => batch.causation_id(row).is_none(),
+        Field::TenantId => batch.tenant_id(row).is_none(),
+        _ => false,
+    }
+}
