@@ -13,7 +13,8 @@ fn check_prints_every_key_and_all_errors() {
     let json: Value = serde_json::from_str(&json.stdout).unwrap();
     assert!(json.to_string().contains("compaction.schedule"));
 
-    std::fs::write(store.config(), "CREATE EVENTSTORE s WITH (\n  durable.type = 'orc',\n  wal.rolover = 'size'\n);\n").unwrap();
+    std::fs::write(store.config(), "CREATE EVENTSTORE s WITH (\n  durable.type = 'orc',\n  wal.rolover = 'size'\n);\n")
+        .unwrap();
     let bad = run(&["check", &path]);
     assert_eq!(bad.code, 2, "{bad:?}");
     for part in ["'orc'", "wal.rolover", "wal.rollover", ":2:", ":3:", "durable.path"] {
@@ -44,7 +45,8 @@ fn serve_refuses_what_this_version_does_not_serve() {
     for (name, keys) in refused {
         let store = Store::new(&[]);
         let text = std::fs::read_to_string(store.config()).unwrap();
-        let text = text.replace("  wal.enabled = true,\n", if name == "wal.enabled" { "" } else { "  wal.enabled = true,\n" });
+        let text =
+            text.replace("  wal.enabled = true,\n", if name == "wal.enabled" { "" } else { "  wal.enabled = true,\n" });
         let text = text.replace("\n);", &format!(",\n  {}\n);", keys.join(",\n  ")));
         std::fs::write(store.config(), text).unwrap();
         let finished = run(&store.serve_arguments());
@@ -88,7 +90,8 @@ fn append_and_read_with_exit_codes() {
     let server = store.start();
     let to = ["--stream-type", "T", "--stream-id", "s"];
     let append = |more: &[&str]| server.client(&[&["append"], &to[..], more].concat());
-    let first = append(&["--event-type", "E", "--data", "{\"a\":1.0}", "--expected-seq", "empty", "--event-version", "2"]);
+    let first =
+        append(&["--event-type", "E", "--data", "{\"a\":1.0}", "--expected-seq", "empty", "--event-version", "2"]);
     assert_eq!(first.code, 0, "{first:?}");
     assert_eq!(serde_json::from_str::<Value>(&first.stdout).unwrap()["last_seq"], 1);
     let conflict = append(&["--event-type", "E", "--expected-seq", "empty"]);
@@ -96,7 +99,8 @@ fn append_and_read_with_exit_codes() {
     assert_eq!(append(&["--event-type", "E", "--data", "{"]).code, 2);
     assert_eq!(append(&["--expected-seq", "soon", "--event-type", "E"]).code, 2);
     let from_stdin = [&["append"], &to[..]].concat();
-    let two = server.client_with_input(&from_stdin, b"{\"event_type\":\"E\",\"data\":{\"n\":2}}\n{\"event_type\":\"E\"}\n");
+    let two =
+        server.client_with_input(&from_stdin, b"{\"event_type\":\"E\",\"data\":{\"n\":2}}\n{\"event_type\":\"E\"}\n");
     assert_eq!(two.code, 0, "{two:?}");
 
     let read = |more: &[&str]| server.client(&[&["read"], &to[..], more].concat());
@@ -124,7 +128,13 @@ fn usage_errors_are_exit_code_2_and_options_come_from_the_environment() {
     assert_eq!(run(&["--version"]).code, 0);
     let output = program().args(["status"]).env("STRANDLINE_URL", "ftp://x").output().unwrap();
     assert_eq!(output.status.code(), Some(2));
-    for later in [&["query", "SELECT 1"][..], &["subscribe"], &["keys", "init", "--file", "f"], &["certs", "dev"], &["erase", "--stream-id", "s"]] {
+    for later in [
+        &["query", "SELECT 1"][..],
+        &["subscribe"],
+        &["keys", "init", "--file", "f"],
+        &["certs", "dev"],
+        &["erase", "--stream-id", "s"],
+    ] {
         let finished = run(later);
         assert!(finished.code == 2 && finished.stderr.contains("not served"), "{finished:?}");
     }
@@ -184,7 +194,10 @@ fn bench_runs_small() {
     let server = store.start();
     let small = ["bench", "--events", "2000", "--batch", "100", "--connections", "2", "--streams", "10"];
     let finished = server.client(&small);
-    assert!(finished.code == 0 && finished.stdout.contains("events/s") && finished.stdout.contains("p99"), "{finished:?}");
+    assert!(
+        finished.code == 0 && finished.stdout.contains("events/s") && finished.stdout.contains("p99"),
+        "{finished:?}"
+    );
     assert_eq!(server.http().scan().len(), 2_000);
 }
 
@@ -193,7 +206,17 @@ fn without_a_config_the_local_store_is_served() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = program();
     let server = Server::start_from(command.current_dir(folder.path()).args(["serve", "--http", "127.0.0.1:0"]));
-    let appended = server.client(&["append", "--stream-type", "Order", "--stream-id", "1", "--event-type", "Placed", "--data", "{}"]);
+    let appended = server.client(&[
+        "append",
+        "--stream-type",
+        "Order",
+        "--stream-id",
+        "1",
+        "--event-type",
+        "Placed",
+        "--data",
+        "{}",
+    ]);
     assert_eq!(appended.code, 0, "{appended:?}");
     assert_eq!(server.http().get("/v1/stores").expect(200)["stores"][0]["name"], "local_dev");
     assert_eq!(server.client(&["compact"]).code, 0);

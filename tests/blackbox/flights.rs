@@ -57,7 +57,10 @@ fn a_year_of_flights_goes_in_is_compacted_and_comes_back() {
     let ingested = server.client(&["ingest", &input.file.to_string_lossy()]);
     assert!(ingested.code == 0, "{ingested:?}");
     print!("flights: {}", ingested.stdout);
-    assert!(ingested.stdout.starts_with(&format!("appended {}, already there 0, refused 0", input.events)), "{ingested:?}");
+    assert!(
+        ingested.stdout.starts_with(&format!("appended {}, already there 0, refused 0", input.events)),
+        "{ingested:?}"
+    );
     let open = most_open_files(&server);
     println!("flights: compacted; at most {open} data files were open at once");
     assert!(open <= 8, "compaction.max_open_files");
@@ -76,7 +79,14 @@ fn a_year_of_flights_goes_in_is_compacted_and_comes_back() {
     }
     println!("flights: all {} streams equal the input", streams.len());
     server.stop();
-    oracle("count.py", &[&store.durable(), std::path::Path::new(&input.events.to_string()), std::path::Path::new(&input.streams.to_string())]);
+    oracle(
+        "count.py",
+        &[
+            &store.durable(),
+            std::path::Path::new(&input.events.to_string()),
+            std::path::Path::new(&input.streams.to_string()),
+        ],
+    );
     store.assert_clean();
 }
 

@@ -13,7 +13,8 @@ fn a_stream_is_appended_to_and_read_back() {
     let server = store.start();
     let http = server.http();
     let path = "streams/Order/o-1";
-    let first = http.post(path, &json!({"events": [event("Placed"), event("Paid")], "expected_seq": "empty"})).expect(201);
+    let first =
+        http.post(path, &json!({"events": [event("Placed"), event("Paid")], "expected_seq": "empty"})).expect(201);
     assert_eq!((&first["first_seq"], &first["last_seq"], &first["duplicate"]), (&json!(1), &json!(2), &json!(false)));
     assert_eq!((&first["stream_type"], &first["stream_id"]), (&json!("Order"), &json!("o-1")));
     assert_eq!(first["events"].as_array().unwrap().len(), 2);
@@ -124,7 +125,8 @@ fn payloads_come_back_byte_for_byte() {
 
 #[test]
 fn errors_are_those_of_the_contract() {
-    let keys = ["strict.event_version_required = true", "strict.stream_type_enforced = true", "strict.tenant_required = true"];
+    let keys =
+        ["strict.event_version_required = true", "strict.stream_type_enforced = true", "strict.tenant_required = true"];
     let store = Store::new(&keys);
     store.also("CREATE AGGREGATE Order;");
     let server = store.start();
@@ -199,8 +201,10 @@ fn pages_of_the_global_order_and_the_scan_give_everything_once() {
     let server = store.start();
     let http = server.http();
     for part in 0..6 {
-        let line = |n: u64| json!({"stream_type": format!("T{}", n % 3), "stream_id": format!("s{}", n % 17), "event_type": "E",
-            "tenant_id": format!("t{}", n % 2), "data": {"part": part, "n": n}});
+        let line = |n: u64| {
+            json!({"stream_type": format!("T{}", n % 3), "stream_id": format!("s{}", n % 17), "event_type": "E",
+            "tenant_id": format!("t{}", n % 2), "data": {"part": part, "n": n}})
+        };
         http.bulk(&(0..500).map(line).collect::<Vec<_>>());
         if part % 2 == 0 {
             http.compact();
@@ -212,7 +216,10 @@ fn pages_of_the_global_order_and_the_scan_give_everything_once() {
     assert!(positions.windows(2).all(|pair| pair[0] < pair[1]));
     assert_eq!(http.scan().len(), 3_000);
     let page = http.get("events?stream_type=T1&tenant_id=t0&limit=10000").expect(200);
-    assert_eq!(page["events"].as_array().unwrap().len(), all.iter().filter(|e| e["stream_type"] == "T1" && e["tenant_id"] == "t0").count());
+    assert_eq!(
+        page["events"].as_array().unwrap().len(),
+        all.iter().filter(|e| e["stream_type"] == "T1" && e["tenant_id"] == "t0").count()
+    );
     assert!(http.get_as("scan", "application/vnd.apache.arrow.stream").body.starts_with(&[0xff; 4]));
 }
 
@@ -223,9 +230,12 @@ fn a_node_that_is_told_to_stop_answers_what_is_in_flight() {
     let http = server.http();
     let acknowledged = std::thread::scope(|scope| {
         let loading = scope.spawn(|| {
-            let append = |n: u64| json!({"stream_type": "T", "stream_id": "s", "event_type": "E", "data": {"n": n}}).to_string();
+            let append =
+                |n: u64| json!({"stream_type": "T", "stream_id": "s", "event_type": "E", "data": {"n": n}}).to_string();
             let kind = "application/x-ndjson";
-            (0..).take_while(|n| http.try_post("events", kind, append(*n).as_bytes()).is_ok_and(|a| a.status == 201)).count()
+            (0..)
+                .take_while(|n| http.try_post("events", kind, append(*n).as_bytes()).is_ok_and(|a| a.status == 201))
+                .count()
         });
         std::thread::sleep(std::time::Duration::from_millis(300));
         server.stop();

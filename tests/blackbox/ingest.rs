@@ -66,7 +66,8 @@ fn it_goes_on_where_a_killed_node_or_a_killed_client_left_it() {
     for round in 0..6 {
         let server = store.start();
         let arguments = ["ingest", &file, "--patience", "0", "--url", server.url()];
-        let mut client = crate::harness::program().args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut client =
+            crate::harness::program().args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         std::thread::sleep(pause);
         pause += Duration::from_millis(60);
         if round % 2 == 0 {
@@ -140,4 +141,28 @@ fn packed_input_stdin_and_what_is_no_file() {
     assert!(piped.code == 0 && piped.stdout.starts_with("appended 100,"), "{piped:?}");
     assert_eq!(server.client(&["ingest", "/no/such/file"]).code, 2);
     assert_eq!(server.client_with_input(&["ingest", "-"], b"").code, 2);
+}
+
+#[test]
+fn parquet_and_arrow_files_are_loaded_as_they_are() {
+    let from = Store::new(&[]);
+    let source = from.start();
+    let file = write(&from, "in.ndjson", &lines(3_000));
+    assert_eq!(source.client(&["ingest", &file]).code, 0);
+    let wanted = source.http().stream("T", "s7");
+    let arrow = from.path().join("scan.arrow");
+    std::fs::write(&arrow, source.http().get_as("scan", "application/vnd.apache.arrow.stream").body).unwrap();
+    source.http().compact();
+    let parquet = source.client(&["files", "--format", "paths"]).stdout.lines().next().unwrap().to_owned();
+    for input in [arrow.to_string_lossy().into_owned(), parquet] {
+        let to = Store::new(&[]);
+        let server = to.start();
+        let ingested = server.client(&["ingest", &input]);
+        assert!(ingested.code == 0 && ingested.stdout.starts_with("appended 3000,"), "{ingested:?}");
+        let found = server.http().stream("T", "s7");
+        for (found, wanted) in found.iter().zip(&wanted) {
+            assert_eq!((&found["event_id"], &found["data"]), (&wanted["event_id"], &wanted["data"]));
+        }
+        assert_each_once_in_order(&server, 3_000);
+    }
 }

@@ -10,13 +10,44 @@ use std::process::Command;
 const STORES: &[(&str, &[&str])] = &[
     ("plain", &[]),
     ("dt", &["partition.by = ('dt')", "partition.dt.granularity = 'day'"]),
-    ("all-levels", &["partition.by = ('dt','stream_type','tenant_id')", "row_group.max_rows = 500", "durable.compression = 'snappy'"]),
-    ("no-dictionary", &["durable.dictionary.enabled = false", "durable.compression = 'none'", "bloom.enabled = false", "stats.enabled = false"]),
+    (
+        "all-levels",
+        &[
+            "partition.by = ('dt','stream_type','tenant_id')",
+            "row_group.max_rows = 500",
+            "durable.compression = 'snappy'",
+        ],
+    ),
+    (
+        "no-dictionary",
+        &[
+            "durable.dictionary.enabled = false",
+            "durable.compression = 'none'",
+            "bloom.enabled = false",
+            "stats.enabled = false",
+        ],
+    ),
     ("gzip-desc", &["durable.compression = 'gzip'", "row_group.sort_order = 'desc'"]),
     ("brotli", &["durable.compression = 'brotli'", "bloom.columns = ('command_id','event_id')", "bloom.fpp = 0.001"]),
     ("lz4", &["durable.compression = 'lz4'", "stats.columns = ('occurred_at')"]),
-    ("renamed", &["envelope.seq_key = 'version'", "envelope.stream_id_key = 'aggregate_id'", "envelope.payload_key = 'body'", "envelope.event_id_key = 'id'"]),
-    ("by-time", &["row_group.sort_by = ('occurred_at','event_id')", "id.event_id.format = 'uuidv4'", "durable.compression = 'zstd'", "durable.compression.level = 9"]),
+    (
+        "renamed",
+        &[
+            "envelope.seq_key = 'version'",
+            "envelope.stream_id_key = 'aggregate_id'",
+            "envelope.payload_key = 'body'",
+            "envelope.event_id_key = 'id'",
+        ],
+    ),
+    (
+        "by-time",
+        &[
+            "row_group.sort_by = ('occurred_at','event_id')",
+            "id.event_id.format = 'uuidv4'",
+            "durable.compression = 'zstd'",
+            "durable.compression.level = 9",
+        ],
+    ),
 ];
 
 /// The interpreter that `scripts/test` prepares.
@@ -51,7 +82,8 @@ fn other_engines_read_every_file() {
         assert_eq!(rows.len(), 3 * 400);
         let expected = store.path().join("expected.json");
         let config: Value = server.http().get("/v1/stores/test").expect(200);
-        let files: Vec<String> = server.client(&["files", "--format", "paths"]).stdout.lines().map(str::to_owned).collect();
+        let files: Vec<String> =
+            server.client(&["files", "--format", "paths"]).stdout.lines().map(str::to_owned).collect();
         let all = json!({"name": name, "fields": fields, "rows": rows, "files": files, "root": store.durable(), "config": config});
         std::fs::write(&expected, all.to_string()).unwrap();
         server.stop();
@@ -64,10 +96,26 @@ fn other_engines_read_every_file() {
 fn names(server: &Server) -> Value {
     let config = server.http().get("/v1/stores/test").text();
     let config: Value = serde_json::from_str(&config).unwrap();
-    let fields = ["event_id", "stream_type", "stream_id", "seq", "event_type", "event_version", "occurred_at", "ingested_at",
-        "data", "metadata", "command_id", "correlation_id", "causation_id", "tenant_id"];
+    let fields = [
+        "event_id",
+        "stream_type",
+        "stream_id",
+        "seq",
+        "event_type",
+        "event_version",
+        "occurred_at",
+        "ingested_at",
+        "data",
+        "metadata",
+        "command_id",
+        "correlation_id",
+        "causation_id",
+        "tenant_id",
+    ];
     let key = |field: &str| format!("envelope.{}_key", if field == "data" { "payload" } else { field });
-    Value::Object(fields.iter().map(|f| ((*f).to_owned(), find(&config, &key(f)).unwrap_or_else(|| json!(f)))).collect())
+    Value::Object(
+        fields.iter().map(|f| ((*f).to_owned(), find(&config, &key(f)).unwrap_or_else(|| json!(f)))).collect(),
+    )
 }
 
 fn find(json: &Value, key: &str) -> Option<Value> {

@@ -60,7 +60,8 @@ fn walls_stand() {
                 findings.push(format!("{} must not depend on {}", package.name, dependency.name));
             }
             if below && NOT_BELOW_CLUSTER.contains(&dependency.name.as_str()) {
-                findings.push(format!("{} lies below cluster/ and must not depend on {}", package.name, dependency.name));
+                findings
+                    .push(format!("{} lies below cluster/ and must not depend on {}", package.name, dependency.name));
             }
         }
     }
@@ -70,7 +71,11 @@ fn walls_stand() {
 #[test]
 fn every_dependency_states_its_reason() {
     let text = fs::read_to_string(root().join("Cargo.toml")).expect("the workspace manifest is there");
-    let section = text.split("[workspace.dependencies]").nth(1).and_then(|rest| rest.split("\n[").next()).expect("it has dependencies");
+    let section = text
+        .split("[workspace.dependencies]")
+        .nth(1)
+        .and_then(|rest| rest.split("\n[").next())
+        .expect("it has dependencies");
     let mut findings = Vec::new();
     let mut last = "";
     for line in section.lines().map(str::trim).filter(|line| !line.is_empty()) {
@@ -145,7 +150,13 @@ fn files_stay_small() {
 #[test]
 fn nothing_is_left_open() {
     // spelled in parts, so that this file does not find itself
-    let open = [concat!("to", "do!"), concat!("unimple", "mented!"), concat!("TO", "DO"), concat!("FIX", "ME"), concat!("#[ig", "nore")];
+    let open = [
+        concat!("to", "do!"),
+        concat!("unimple", "mented!"),
+        concat!("TO", "DO"),
+        concat!("FIX", "ME"),
+        concat!("#[ig", "nore"),
+    ];
     let mut findings = Vec::new();
     for (name, text) in sources() {
         let lines = text.lines().enumerate().filter(|(_, line)| open.iter().any(|word| line.contains(word)));
@@ -160,7 +171,9 @@ fn unsafe_stays_in_its_modules() {
     let mut findings = Vec::new();
     for (name, text) in sources() {
         let code = text.lines().map(|line| line.split("//").next().unwrap_or_default());
-        let uses = code.filter(|line| [" {", " fn", " impl"].iter().any(|after| line.contains(&format!("{word}{after}")))).count();
+        let uses = code
+            .filter(|line| [" {", " fn", " impl"].iter().any(|after| line.contains(&format!("{word}{after}"))))
+            .count();
         let allowed = MAY_BE_UNSAFE.contains(&name.as_str());
         if uses > 0 && !allowed {
             findings.push(format!("{name} holds {word} code"));

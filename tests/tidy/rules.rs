@@ -42,8 +42,8 @@ pub const NOT_BELOW_CLUSTER: &[&str] = &["actix", "actix-web", "clap", "ureq", "
 
 /// Files that may hold `unsafe`, each a module of its own with SAFETY lines.
 pub const MAY_BE_UNSAFE: &[&str] = &[
-    "crates/event/src/access.rs", // rkyv access without a second validation
-    "crates/wal/src/map.rs",      // read-only maps of sealed segments
+    "crates/event/src/access.rs",     // rkyv access without a second validation
+    "crates/wal/src/map.rs",          // read-only maps of sealed segments
     "crates/durable/src/runs/map.rs", // read-only maps of sorted runs
 ];
 

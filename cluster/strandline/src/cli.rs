@@ -448,7 +448,8 @@ mod tests {
 
     #[test]
     fn commands_that_are_not_served_take_anything() {
-        for line in ["query SELECT 1", "subscribe --stream-type T", "keys init --file F", "erase --stream-id S --help"] {
+        for line in ["query SELECT 1", "subscribe --stream-type T", "keys init --file F", "erase --stream-id S --help"]
+        {
             let line = std::iter::once("strandline").chain(line.split(' '));
             Cli::command().try_get_matches_from(line).unwrap();
         }

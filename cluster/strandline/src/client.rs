@@ -89,7 +89,11 @@ impl Client {
     pub(crate) fn new(on: &OnStore) -> Result<Self, Failure> {
         let url = on.url.trim_end_matches('/').to_owned();
         if !url.starts_with("http://") {
-            let hint = if url.starts_with("https://") { "TLS is not served yet: use http://" } else { "it begins with http://" };
+            let hint = if url.starts_with("https://") {
+                "TLS is not served yet: use http://"
+            } else {
+                "it begins with http://"
+            };
             return Err(Failure::Usage(format!("--url {url}: {hint}")));
         }
         let config = ureq::Agent::config_builder()
@@ -114,7 +118,8 @@ impl Client {
             return Ok(name);
         }
         let answer = self.get("/v1/stores")?.json();
-        let names: Vec<&str> = answer["stores"].as_array().into_iter().flatten().filter_map(|s| s["name"].as_str()).collect();
+        let names: Vec<&str> =
+            answer["stores"].as_array().into_iter().flatten().filter_map(|s| s["name"].as_str()).collect();
         match names.as_slice() {
             [name] => Ok(self.store.get_or_init(|| (*name).to_owned())),
             [] => Err(Failure::No(format!("{} has no store", self.url))),

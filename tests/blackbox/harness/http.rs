@@ -69,7 +69,11 @@ impl Http {
     }
 
     fn url(&self, path: &str) -> String {
-        if path.starts_with('/') { format!("{}{path}", self.base) } else { format!("{}/v1/stores/test/{path}", self.base) }
+        if path.starts_with('/') {
+            format!("{}{path}", self.base)
+        } else {
+            format!("{}/v1/stores/test/{path}", self.base)
+        }
     }
 
     /// GET; a path without a slash in front is a route of the store.

@@ -35,7 +35,11 @@ pub(crate) fn run<S: AsRef<str>>(arguments: &[S]) -> Finished {
 /// Runs a command to its end with bytes on stdin.
 pub(crate) fn run_with_input<S: AsRef<str>>(arguments: &[S], input: &[u8]) -> Finished {
     let mut command = program();
-    command.args(arguments.iter().map(AsRef::as_ref)).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .args(arguments.iter().map(AsRef::as_ref))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let output = std::thread::scope(|scope| {
@@ -157,7 +161,11 @@ impl Server {
     /// How many files whose names hold this part the process has open.
     pub(crate) fn open_files(&self, part: &str) -> usize {
         let folder = format!("/proc/{}/fd", self.process.id());
-        let links = std::fs::read_dir(folder).into_iter().flatten().flatten().filter_map(|fd| std::fs::read_link(fd.path()).ok());
+        let links = std::fs::read_dir(folder)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|fd| std::fs::read_link(fd.path()).ok());
         links.filter(|target| target.to_string_lossy().contains(part)).count()
     }
 

@@ -74,7 +74,11 @@ impl Client {
             let again = post(http, append).unwrap();
             if append.bulk {
                 let json = again.expect(201);
-                assert_eq!((&json["appended"], &json["duplicates"]), (&json!(0), &json!(append.events.len())), "{json}");
+                assert_eq!(
+                    (&json["appended"], &json["duplicates"]),
+                    (&json!(0), &json!(append.events.len())),
+                    "{json}"
+                );
                 continue;
             }
             let mut json = again.expect(200);

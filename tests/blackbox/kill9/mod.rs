@@ -61,7 +61,10 @@ fn nothing_acknowledged_is_lost_or_doubled_by_kill_9() {
             std::thread::sleep(after);
             server.kill();
         });
-        println!("kill9: round {round}: killed after {after:?}, {} events", clients.iter().map(Client::events).sum::<u64>());
+        println!(
+            "kill9: round {round}: killed after {after:?}, {} events",
+            clients.iter().map(Client::events).sum::<u64>()
+        );
     }
     the_end(&store, &mut clients, &mut follower);
 }

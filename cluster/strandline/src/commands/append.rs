@@ -40,9 +40,10 @@ fn body(options: &Append, events: &str) -> Result<String, Failure> {
 fn expected_seq(text: &str) -> Result<Value, Failure> {
     match text {
         "empty" | "any" => Ok(json!(text)),
-        _ => text.parse::<u64>().map(|n| json!(n)).map_err(|_| {
-            Failure::Usage(format!("--expected-seq {text}: a number, `empty` or `any`"))
-        }),
+        _ => text
+            .parse::<u64>()
+            .map(|n| json!(n))
+            .map_err(|_| Failure::Usage(format!("--expected-seq {text}: a number, `empty` or `any`"))),
     }
 }
 
@@ -63,7 +64,8 @@ fn one_event(options: &Append, event_type: &str) -> Result<String, Failure> {
 }
 
 fn raw(option: &str, text: &str) -> Result<String, Failure> {
-    let value: Box<RawValue> = serde_json::from_str(text).map_err(|e| Failure::Usage(format!("{option} is not JSON: {e}")))?;
+    let value: Box<RawValue> =
+        serde_json::from_str(text).map_err(|e| Failure::Usage(format!("{option} is not JSON: {e}")))?;
     Ok(value.get().to_owned())
 }
 
@@ -78,8 +80,8 @@ fn from_stdin() -> Result<String, Failure> {
     }
     let mut events = Vec::new();
     for (i, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let event: &RawValue =
-            serde_json::from_str(line).map_err(|e| Failure::Usage(format!("line {} of stdin is not JSON: {e}", i + 1)))?;
+        let event: &RawValue = serde_json::from_str(line)
+            .map_err(|e| Failure::Usage(format!("line {} of stdin is not JSON: {e}", i + 1)))?;
         events.push(event.get());
     }
     if events.is_empty() {
@@ -104,7 +106,16 @@ mod tests {
 
     #[test]
     fn the_data_of_an_event_is_sent_byte_for_byte() {
-        let o = options(&["--event-type", "E", "--data", r#" {"b":1.0,  "a":1e2}"#, "--command-id", "c", "--expected-seq", "4"]);
+        let o = options(&[
+            "--event-type",
+            "E",
+            "--data",
+            r#" {"b":1.0,  "a":1e2}"#,
+            "--command-id",
+            "c",
+            "--expected-seq",
+            "4",
+        ]);
         let event = one_event(&o, "E").unwrap();
         assert_eq!(
             body(&o, &event).unwrap(),

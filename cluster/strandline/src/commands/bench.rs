@@ -33,7 +33,10 @@ pub(crate) fn run(options: &Bench) -> Result<(), Failure> {
             scope.spawn(move || connection(options, number, &path, bar, taken))
         };
         let running: Vec<_> = (0..options.connections).map(connection).collect();
-        running.into_iter().map(|c| c.join().unwrap_or_else(|_| Err(Failure::Server("a connection panicked".to_owned())))).collect()
+        running
+            .into_iter()
+            .map(|c| c.join().unwrap_or_else(|_| Err(Failure::Server("a connection panicked".to_owned()))))
+            .collect()
     });
     let took = began.elapsed();
     bar.finish_and_clear();
@@ -53,7 +56,13 @@ fn histogram() -> Result<Histogram<u64>, Failure> {
 }
 
 /// One connection owns its share of the streams, so that their order is the connection's.
-fn connection(options: &Bench, number: u64, path: &str, bar: &ProgressBar, taken: &AtomicU64) -> Result<Measured, Failure> {
+fn connection(
+    options: &Bench,
+    number: u64,
+    path: &str,
+    bar: &ProgressBar,
+    taken: &AtomicU64,
+) -> Result<Measured, Failure> {
     let client = Client::new(&options.on)?;
     let share = (options.streams / options.connections).max(1);
     let mut calls = Calls::new(options.seed.wrapping_add(number), number * share, share);
@@ -75,8 +84,12 @@ fn connection(options: &Bench, number: u64, path: &str, bar: &ProgressBar, taken
 }
 
 fn append(client: &Client, path: &str, body: &str, measured: &mut Measured) -> Result<(), Failure> {
-    let request =
-        Request { path: path.to_owned(), body: Some(body.as_bytes()), content_type: "application/x-ndjson", ..Request::default() };
+    let request = Request {
+        path: path.to_owned(),
+        body: Some(body.as_bytes()),
+        content_type: "application/x-ndjson",
+        ..Request::default()
+    };
     loop {
         let began = Instant::now();
         let answer = client.send_now(&request)?;

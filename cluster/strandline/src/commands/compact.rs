@@ -29,11 +29,15 @@ pub(crate) fn run(options: &Compact) -> Result<(), Failure> {
     if jobs.is_empty() {
         return out::line("nothing to compact");
     }
-    let objects: Vec<Value> = jobs.iter().map(|j| if j.is_object() { j.clone() } else { serde_json::json!({"job": j}) }).collect();
+    let objects: Vec<Value> =
+        jobs.iter().map(|j| if j.is_object() { j.clone() } else { serde_json::json!({"job": j}) }).collect();
     out::line(&out::json_table(&objects))?;
     let failed = objects.iter().filter(|job| job["error"].is_string()).count();
     if failed > 0 {
-        return Err(Failure::Server(format!("{failed} of {} jobs failed; the log keeps what they did not move", jobs.len())));
+        return Err(Failure::Server(format!(
+            "{failed} of {} jobs failed; the log keeps what they did not move",
+            jobs.len()
+        )));
     }
     Ok(())
 }

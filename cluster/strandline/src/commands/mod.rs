@@ -37,8 +37,12 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Files(options) => files::run(&options),
         Command::Demo => demo::run(),
         Command::Bench(options) => bench::run(&options),
-        Command::Query(_) => later::refuse("query", "SQL over all tiers; DuckDB reads the files: `strandline files --format paths`"),
-        Command::Subscribe(_) => later::refuse("subscribe", "following the store; GET /v1/stores/{store}/events?after= pages through it"),
+        Command::Query(_) => {
+            later::refuse("query", "SQL over all tiers; DuckDB reads the files: `strandline files --format paths`")
+        }
+        Command::Subscribe(_) => {
+            later::refuse("subscribe", "following the store; GET /v1/stores/{store}/events?after= pages through it")
+        }
         Command::Keys(_) => later::refuse("keys", "encryption at rest"),
         Command::Certs(_) => later::refuse("certs", "TLS"),
         Command::Erase(_) => later::refuse("erase", "erasure of a subject"),

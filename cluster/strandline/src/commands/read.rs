@@ -37,7 +37,8 @@ fn ndjson(client: &Client, options: &Read) -> Result<(), Failure> {
     while left > 0 {
         let asked = left.min(PAGE);
         let path = page_path(client, options, from, to, asked)?;
-        let answer = client.send(&Request { path, accept: Some("application/x-ndjson"), ..Request::default() })?.ok()?;
+        let answer =
+            client.send(&Request { path, accept: Some("application/x-ndjson"), ..Request::default() })?.ok()?;
         out::bytes(&answer.body)?;
         let lines: Vec<&[u8]> = answer.body.split(|b| *b == b'\n').filter(|line| !line.is_empty()).collect();
         left -= (lines.len() as u64).min(left);
@@ -90,7 +91,10 @@ mod tests {
 
     #[test]
     fn the_seq_name_is_found_in_a_nested_configuration() {
-        assert_eq!(find_key(&json!({"name": "s", "config": {"envelope.seq_key": "version"}}), "envelope.seq_key"), Some("version"));
+        assert_eq!(
+            find_key(&json!({"name": "s", "config": {"envelope.seq_key": "version"}}), "envelope.seq_key"),
+            Some("version")
+        );
         assert_eq!(find_key(&json!({"name": "s"}), "envelope.seq_key"), None);
     }
 }

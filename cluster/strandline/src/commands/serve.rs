@@ -68,7 +68,9 @@ pub(crate) fn absolute(folder: &Path) -> Result<PathBuf, Failure> {
 fn refuse_what_is_not_served(declarations: &Declarations) -> Result<(), Failure> {
     let mut refused = Vec::new();
     for config in declarations.stores.iter().map(|declared| &declared.config) {
-        refused.extend(deql::serve_refusals(config).into_iter().map(|(key, why)| format!("store {}: {key}: {why}", config.name)));
+        refused.extend(
+            deql::serve_refusals(config).into_iter().map(|(key, why)| format!("store {}: {key}: {why}", config.name)),
+        );
         for (key, why) in deql::not_active_yet(config) {
             out::note(&format!("not active yet: store {}: {key}: {why}", config.name));
         }

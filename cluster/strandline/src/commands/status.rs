@@ -25,8 +25,10 @@ pub(crate) fn run(options: &Status) -> Result<(), Failure> {
 fn page(client: &Client) -> Result<String, Failure> {
     let tiers = client.get(&client.admin_path(&["tiers"])?)?.json();
     let compaction = client.get(&client.admin_path(&["compaction"])?)?.json();
-    let mut text = format!("store {} at {}\n\ntiers\n{}\n", client.store()?, client.url(), rows(&tiers["tiers"], "tier"));
-    let facts = ["schedule", "next_tick", "paused", "last_run"].map(|key| format!("{key} {}", out::cell(&compaction[key])));
+    let mut text =
+        format!("store {} at {}\n\ntiers\n{}\n", client.store()?, client.url(), rows(&tiers["tiers"], "tier"));
+    let facts =
+        ["schedule", "next_tick", "paused", "last_run"].map(|key| format!("{key} {}", out::cell(&compaction[key])));
     text.push_str(&format!("\ncompaction: {}\n", facts.join(", ")));
     for (title, key) in [("stream types", "stream_types"), ("running jobs", "running"), ("last jobs", "jobs")] {
         let list = &compaction[key];

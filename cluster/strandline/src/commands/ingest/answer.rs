@@ -43,7 +43,11 @@ impl Totals {
             207 => {
                 self.count(&json, chunk);
                 let why = rejected.first().map_or_else(|| out::cell(&json["failed"]), named);
-                Err(Failure::No(format!("{why}\nA part of lines {} is stored, the other part is not. {}", chunk.span(), again(file))))
+                Err(Failure::No(format!(
+                    "{why}\nA part of lines {} is stored, the other part is not. {}",
+                    chunk.span(),
+                    again(file)
+                )))
             }
             _ => Err(stopped(answer, &json, chunk, file)),
         }
@@ -69,7 +73,10 @@ pub(super) fn may_pass(json: &Value) -> bool {
 }
 
 fn again(file: &Path) -> String {
-    format!("To go on without the refused lines, run the same command on the same file with --on-error skip: {}", command(file))
+    format!(
+        "To go on without the refused lines, run the same command on the same file with --on-error skip: {}",
+        command(file)
+    )
 }
 
 fn command(file: &Path) -> String {

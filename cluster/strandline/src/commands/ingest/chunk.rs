@@ -89,7 +89,10 @@ impl<R: BufRead> Chunks<R> {
         }
         let mut chunk = Chunk { number: self.next_number, first_line: self.next_line, ..Chunk::default() };
         while chunk.lines < CHUNK_LINES_MAX {
-            let Some(line) = self.carried.take().map_or_else(|| read_line(&mut self.input), |line| Ok(Some(line)))? else { break };
+            let Some(line) = self.carried.take().map_or_else(|| read_line(&mut self.input), |line| Ok(Some(line)))?
+            else {
+                break;
+            };
             if chunk.lines > 0 && chunk.body.len() + line.bytes.len() > CHUNK_BYTES_MAX {
                 self.carried = Some(line);
                 break;
@@ -164,11 +167,10 @@ mod tests {
     fn all_lines_are_in_some_chunk_in_order() {
         let text: String = (0..25_001).map(|n| format!("{{\"n\":{n}}}\n")).collect();
         let chunks = cut(text.trim_end().as_bytes(), 1);
-        assert_eq!(chunks.iter().map(|c| (c.number, c.first_line, c.lines)).collect::<Vec<_>>(), [
-            (1, 1, 10_000),
-            (2, 10_001, 10_000),
-            (3, 20_001, 5_001)
-        ]);
+        assert_eq!(
+            chunks.iter().map(|c| (c.number, c.first_line, c.lines)).collect::<Vec<_>>(),
+            [(1, 1, 10_000), (2, 10_001, 10_000), (3, 20_001, 5_001)]
+        );
         assert_eq!(chunks.concat_bodies(), text.as_bytes());
         let later = cut(text.as_bytes(), 20_001);
         assert_eq!((later[0].number, later[0].first_line), (1, 20_001));

@@ -31,7 +31,8 @@ pub(crate) fn run(options: &Ingest) -> Result<(), Failure> {
     let path = format!("{}?on_error={}", client.store_path(&["events"])?, word(options.on_error));
     let source = Source::open(&options.file, &client)?;
     let survey = survey(&source, options)?;
-    let sender = Sender { client: &client, path, survey: &survey, options, patience: Duration::from_secs(options.patience) };
+    let sender =
+        Sender { client: &client, path, survey: &survey, options, patience: Duration::from_secs(options.patience) };
     let began = Instant::now();
     let mut totals = Totals::default();
     let result = sender.send_all(&source, &mut totals);
@@ -58,7 +59,9 @@ fn survey(source: &Source, options: &Ingest) -> Result<Survey, Failure> {
     for line in &survey.too_long {
         let text = format!("line {line} is longer than {} bytes; one event holds at most 1 MiB", chunk::LINE_BYTES_MAX);
         if options.on_error == OnError::Abort {
-            return Err(Failure::No(format!("{text}. Nothing was sent. Take the line out, or skip it with --on-error skip")));
+            return Err(Failure::No(format!(
+                "{text}. Nothing was sent. Take the line out, or skip it with --on-error skip"
+            )));
         }
         out::note(&format!("strandline: refused: {text}"));
     }
@@ -151,7 +154,9 @@ fn spinner(name: &str) -> ProgressBar {
 
 fn bar(bytes: u64) -> ProgressBar {
     let bar = hidden_unless_watched(ProgressBar::new(bytes));
-    if let Ok(style) = ProgressStyle::with_template("[{wide_bar}] {percent}% {bytes}/{total_bytes} {bytes_per_sec} {eta} {msg}") {
+    if let Ok(style) =
+        ProgressStyle::with_template("[{wide_bar}] {percent}% {bytes}/{total_bytes} {bytes_per_sec} {eta} {msg}")
+    {
         bar.set_style(style);
     }
     bar

@@ -32,11 +32,14 @@ impl Source {
             (path.display().to_string(), File::open(path).map_err(|e| Failure::file("open", path, &e))?)
         };
         let start = first_bytes(&mut file).map_err(|e| Failure::file("read", path, &e))?;
-        let columns = |kind| columns::write_out(file.try_clone().map_err(|e| Failure::file("read", path, &e))?, kind, &name, client);
+        let columns = |kind| {
+            columns::write_out(file.try_clone().map_err(|e| Failure::file("read", path, &e))?, kind, &name, client)
+        };
         let (file, packed) = match start.as_slice() {
             start if start.starts_with(PARQUET) => (columns(columns::Kind::Parquet)?, false),
-            start if start.starts_with(ARROW_FILE) => (columns(columns::Kind::ArrowFile)?, false),
-            start if start.starts_with(ARROW_STREAM) => (columns(columns::Kind::ArrowStream)?, false),
+            start if start.starts_with(ARROW_FILE) || start.starts_with(ARROW_STREAM) => {
+                (columns(columns::Kind::Arrow)?, false)
+            }
             start => (file, start.starts_with(ZSTD)),
         };
         Ok(Self { name, file, packed })
