@@ -112,6 +112,11 @@ impl CrashDisk {
         }
     }
 
+    /// Forgets what was acknowledged: for a log that may cut it (no checksums, no proof).
+    pub fn forget_acknowledged(&self) {
+        self.0.lock().files.iter_mut().for_each(|file| file.acknowledged = 0);
+    }
+
     /// What was done that must not be done.
     #[must_use]
     pub fn violations(&self) -> Vec<String> {

@@ -117,8 +117,7 @@ mod tests {
         let all = all();
         assert_eq!(all.len(), 96);
         for f in all {
-            let untouched =
-                f.found == Found::Nothing && f.place == Place::BetweenGroups && f.behind == Behind::Nothing;
+            let untouched = f.found == Found::Nothing && f.place == Place::BetweenGroups && f.behind == Behind::Nothing;
             let wanted = if acknowledged(f) || f.found == Found::Foreign {
                 Decision::Corrupt
             } else if untouched {

@@ -45,6 +45,7 @@ struct State {
     seals: VecDeque<(Ended, Arc<dyn DiskFile>)>,
     removals: VecDeque<Arc<Segment>>,
     removed_some: bool,
+    purge_is_unsynced: bool,
     dir_is_dirty: bool,
     window: u64,
 }
@@ -123,7 +124,9 @@ impl LogFiles {
     /// A group is committed: segments that it made superfluous may go.
     pub(crate) fn committed(&self, group: &mut Group) {
         if !group.removals.is_empty() {
-            self.state.lock().removals.extend(group.removals.drain(..));
+            let mut state = self.state.lock();
+            state.purge_is_unsynced = !self.fsync;
+            state.removals.extend(group.removals.drain(..));
         }
     }
 
@@ -175,7 +178,8 @@ impl LogFiles {
         if self.seal_one(state)? || self.remove_one(state)? {
             return Ok(true);
         }
-        let filled = self.fill_open(state, zeros).and_then(|did| if did { Ok(true) } else { self.fill_spare(state, zeros) });
+        let filled =
+            self.fill_open(state, zeros).and_then(|did| if did { Ok(true) } else { self.fill_spare(state, zeros) });
         match filled {
             Err(e) if is_full(&e) => {
                 self.look_at_free_space();
@@ -194,6 +198,11 @@ impl LogFiles {
     }
 
     fn remove_one(&self, state: &mut State) -> io::Result<bool> {
+        if let (true, Some(open)) = (std::mem::take(&mut state.purge_is_unsynced), &state.open) {
+            // the frame that says "purged" must not come to the disk after the removal
+            open.file.sync_data()?;
+            self.disk.sync_dir(&self.dir)?;
+        }
         if let Some(segment) = state.removals.pop_front() {
             // what cannot be removed now is removed at the next start: the log's state says that it is purged
             if let Err(e) = self.disk.remove(segment.path()) {

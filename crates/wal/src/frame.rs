@@ -259,7 +259,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn header() -> impl Strategy<Value = FrameHeader> {
-        let numbers = (any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>());
+        let numbers =
+            (any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>());
         let small = (1u8..8, 0u16..8, any::<u16>(), 0u32..=(PAYLOAD_BYTES_MAX as u32));
         (small, numbers, any::<i64>(), any::<u32>(), any::<u32>(), any::<u32>()).prop_map(
             |((kind, flags, schema, payload_len), n, time, count, payload_crc, ordinal)| FrameHeader {

@@ -167,10 +167,8 @@ impl LogIo for InlineIo {
     }
 }
 
-enum Command {
-    Write(Submission),
-    Stop,
-}
+/// A group to write; `None` to stop.
+type Command = Option<Submission>;
 
 /// The I/O thread of one disk. Dropping it finishes what was submitted and joins.
 pub struct IoThread {
@@ -197,8 +195,8 @@ impl IoThread {
 
 impl LogIo for IoThread {
     fn submit(&self, group: Group, done: OnCommit) {
-        if let Err(refused) = self.commands.send(Command::Write(Submission { group, done }))
-            && let Command::Write(submission) = refused.0
+        if let Err(refused) = self.commands.send(Some(Submission { group, done }))
+            && let Some(submission) = refused.0
         {
             (submission.done)(Err(GroupFailed));
         }
@@ -208,7 +206,7 @@ impl LogIo for IoThread {
 impl Drop for IoThread {
     fn drop(&mut self) {
         // a thread that is gone already needs no stop
-        let _ = self.commands.send(Command::Stop);
+        let _ = self.commands.send(None);
         if let Some(thread) = self.thread.take() {
             // the last handle may be dropped in a callback, on the thread itself
             if thread.thread().id() != std::thread::current().id() {
@@ -243,8 +241,8 @@ fn work(commands: &Receiver<Command>, mut executor: Executor) {
         let mut stop = first.as_ref().is_err_and(|gone| *gone);
         for command in first.into_iter().chain(commands.try_iter()) {
             match command {
-                Command::Write(submission) => batch.push(submission),
-                Command::Stop => stop = true,
+                Some(submission) => batch.push(submission),
+                None => stop = true,
             }
         }
         if !batch.is_empty() || !busy {

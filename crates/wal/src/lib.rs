@@ -51,7 +51,7 @@ pub use io::{FatalIo, GroupFailed, InlineIo, IoThread, LogIo, OnCommit, OnFatal}
 pub use membership::Membership;
 pub use names::{SegmentPattern, log_folder_name};
 pub use num::{GroupNo, LeaderId, LogId, SegmentNo, Vote};
-pub use open::{LogIdentity, OpenError, OpenLog, OpenedLog, open_log};
+pub use open::{LogIdentity, OpenError, OpenLog, OpenedLog, open_log, open_read_only};
 pub use reader::{FrameIter, FrameLoc, FrameView, ReadError};
 pub use real_disk::RealDisk;
 pub use recovery::{Corrupt, Cut, Recovered};

@@ -193,7 +193,8 @@ mod tests {
 
     #[test]
     fn bad_patterns_are_refused() {
-        let wrong = ["x", "{segment}{segment}", "{Segment}", "{segment", "a}b{segment}", "a/{segment}", "{segment}.spare"];
+        let wrong =
+            ["x", "{segment}{segment}", "{Segment}", "{segment", "a}b{segment}", "a/{segment}", "{segment}.spare"];
         for text in wrong {
             assert!(SegmentPattern::parse(text).is_err(), "{text}");
         }

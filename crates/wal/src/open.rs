@@ -100,7 +100,7 @@ pub fn open_log(args: OpenLog) -> Result<OpenedLog, OpenError> {
         check_identity(&args, state)?;
     }
     if !recovery.report.corrupt.is_empty() {
-        return Ok(read_only(&args, recovery));
+        return Ok(read_only(&args.disk, recovery));
     }
     if args.begin_above > LogIndex::ZERO {
         // the next segment's state says both where the log ended and where it goes on
@@ -120,7 +120,9 @@ fn check_identity(args: &OpenLog, state: &State) -> Result<(), OpenError> {
 
 /// Makes the folder hold exactly the log: ends are truncated, leftovers removed, all of it synced.
 fn settle(args: &OpenLog, recovery: &Recovery) -> io::Result<()> {
-    for kept in &recovery.kept {
+    let as_is = usize::from(recovery.end_needs_proof);
+    let settled = recovery.kept.len().saturating_sub(as_is);
+    for kept in &recovery.kept[..settled] {
         if kept.file.len()? > kept.facts.end {
             kept.file.set_len(kept.facts.end)?;
             kept.file.sync_data()?;
@@ -144,10 +146,9 @@ fn view_of(segments: &[Arc<Segment>], last: Option<LogId>) -> LogView {
     LogView { older, tail, last: last.map_or(LogIndex::ZERO, |id| id.index) }
 }
 
-fn read_only(args: &OpenLog, recovery: Recovery) -> OpenedLog {
+fn read_only(disk: &Arc<dyn Disk>, recovery: Recovery) -> OpenedLog {
     let log_id = recovery.log_id.unwrap_or_default();
-    let segments: Vec<_> =
-        recovery.kept.into_iter().map(|kept| segment_of(&args.disk, kept, log_id, false)).collect();
+    let segments: Vec<_> = recovery.kept.into_iter().map(|kept| segment_of(disk, kept, log_id, false)).collect();
     let view = SharedView::new(view_of(&segments, recovery.report.last));
     OpenedLog { writer: None, view, recovered: recovery.report }
 }
@@ -155,8 +156,13 @@ fn read_only(args: &OpenLog, recovery: Recovery) -> OpenedLog {
 fn writable(args: OpenLog, recovery: Recovery) -> OpenedLog {
     let report = recovery.report;
     let log_id = recovery.log_id.unwrap_or(args.birth);
-    let segments: Vec<_> =
-        recovery.kept.into_iter().map(|kept| segment_of(&args.disk, kept, log_id, true)).collect();
+    let sealed = |number| !(recovery.end_needs_proof && report.segments.last() == Some(&number));
+    let segments: Vec<_> = recovery
+        .kept
+        .into_iter()
+        .map(|kept| (sealed(kept.number), kept))
+        .map(|(sealed, kept)| segment_of(&args.disk, kept, log_id, sealed))
+        .collect();
     let state_is_known = report.state.is_some();
     let mut state = report.state.clone().unwrap_or_else(|| birth_state(&args.identity));
     if !state_is_known && args.begin_above > LogIndex::ZERO {
@@ -233,6 +239,15 @@ fn sizes(config: &LogConfig) -> FileSizes {
         fill_max_bytes: config.fill_max_bytes,
         low_water_bytes: config.low_water_bytes,
     }
+}
+
+/// Opens a log to read it offline: nothing in the folder changes, whatever is found.
+///
+/// # Errors
+/// What the file system says about the folder.
+pub fn open_read_only(disk: &Arc<dyn Disk>, dir: &Path, config: &LogConfig) -> io::Result<OpenedLog> {
+    let mode = Mode { write: false, check_from: LogIndex::ZERO };
+    Ok(read_only(disk, recover(&**disk, dir, &config.pattern, mode)?))
 }
 
 /// Recovers a log for reading only: nothing in the folder changes.

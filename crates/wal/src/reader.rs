@@ -117,7 +117,9 @@ impl LogView {
     /// A segment whose file is not there any more was trimmed after this view was taken.
     fn gone(&self, error: ReadError) -> ReadError {
         match error {
-            ReadError::Io(e) if e.kind() == io::ErrorKind::NotFound => ReadError::Trimmed { first: self.first_index().next() },
+            ReadError::Io(e) if e.kind() == io::ErrorKind::NotFound => {
+                ReadError::Trimmed { first: self.first_index().next() }
+            }
             other => other,
         }
     }
@@ -238,7 +240,8 @@ impl Cursor {
         };
         let start = offset - offset % BLOCK_BYTES as u64;
         let wanted = (offset + len - start).max(CHUNK_BYTES).min(self.end - start);
-        let mut buf = AlignedBuf::zeroed(usize::try_from(wanted).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?);
+        let mut buf =
+            AlignedBuf::zeroed(usize::try_from(wanted).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?);
         let read = file.read_at(start, &mut buf)?;
         buf.set_len(read);
         Ok(Window { start, bytes: SharedBytes::new(Arc::new(buf)) })

@@ -13,7 +13,7 @@ use crate::names::{SPARE_NAME, SegmentPattern};
 use crate::num::{GroupNo, LogId, SegmentNo};
 use crate::scan::{Progress, Scan, Scanner, Stop};
 use crate::segment::Facts;
-use crate::state::{Before, State};
+use crate::state::State;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -84,6 +84,9 @@ pub(crate) struct Recovery {
     pub(crate) kept: Vec<Kept>,
     /// Files that hold nothing of the log: spares, segments that were never acknowledged, leftovers of a trim.
     pub(crate) leftovers: Vec<PathBuf>,
+    /// The end of the last segment rests on what stands behind it (frames without checksums are proven by later marks only):
+    /// it must stay until the next segment states the end.
+    pub(crate) end_needs_proof: bool,
     pub(crate) next_segment: SegmentNo,
     pub(crate) next_group: GroupNo,
     pub(crate) next_index: LogIndex,
@@ -111,6 +114,7 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path, pattern: &SegmentPattern, mod
         log_id: None,
         kept: Vec::new(),
         leftovers: Vec::new(),
+        end_needs_proof: false,
         next_segment: SegmentNo::FIRST,
         next_group: GroupNo::FIRST,
         next_index: LogIndex::ZERO,
@@ -139,7 +143,13 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path, pattern: &SegmentPattern, mod
 }
 
 /// Segments by number. A file that is none of ours is left alone, unless frames stand in it.
-fn find(disk: &dyn Disk, dir: &Path, pattern: &SegmentPattern, mode: Mode, out: &mut Recovery) -> io::Result<Vec<Found>> {
+fn find(
+    disk: &dyn Disk,
+    dir: &Path,
+    pattern: &SegmentPattern,
+    mode: Mode,
+    out: &mut Recovery,
+) -> io::Result<Vec<Found>> {
     let mut names: Vec<_> = disk.list(dir)?.into_iter().map(|name| (pattern.parse_name(&name), name)).collect();
     names.sort();
     let mut files: Vec<Found> = Vec::new();
@@ -282,6 +292,7 @@ fn tail(found: &Found, mut scan: Scan, out: &mut Recovery) -> Facts {
         }
         _ => {}
     }
+    out.end_needs_proof = scan.unproven.is_some();
     if let Some((group, before)) = scan.unproven.take()
         && out.report.corrupt.is_empty()
         && group >= scan.synced_below
@@ -294,7 +305,8 @@ fn tail(found: &Found, mut scan: Scan, out: &mut Recovery) -> Facts {
     let before = found.head.as_ref().and_then(|(_, state)| state.before);
     out.next_index = progress.next_index;
     out.report.last = progress.last.or_else(|| before.and_then(|b| b.last));
-    out.report.last_time = if progress.last.is_some() { progress.last_time } else { before.map_or(Micros::MIN, |b| b.last_time) };
+    out.report.last_time =
+        if progress.last.is_some() { progress.last_time } else { before.map_or(Micros::MIN, |b| b.last_time) };
     out.report.clean_stop = progress.clean_stop && out.report.cut.is_none();
     out.report.state = progress.state;
     scan.facts

@@ -114,7 +114,7 @@ pub(crate) struct Scanner<'a> {
 
 /// What a frame says about the log itself.
 enum Said {
-    State(State),
+    State(Box<State>),
     Vote(Vote),
     Membership(Membership),
     Nothing,
@@ -123,7 +123,7 @@ enum Said {
 impl Said {
     fn read(header: &FrameHeader, payload: &[u8]) -> Option<Self> {
         Some(match header.kind {
-            FrameKind::State => Self::State(State::decode(payload)?),
+            FrameKind::State => Self::State(Box::new(State::decode(payload)?)),
             FrameKind::Vote => Self::Vote(decode_vote(payload)?),
             FrameKind::Membership => match Membership::decode(payload) {
                 Some(membership) => Self::Membership(membership),
@@ -250,7 +250,7 @@ impl<'a> Scanner<'a> {
         let progress = &mut scan.progress;
         match said {
             Said::State(state) => {
-                progress.state = Some(state);
+                progress.state = Some(*state);
                 progress.next_index = header.index;
             }
             Said::Vote(vote) => progress.state.as_mut()?.vote = vote,

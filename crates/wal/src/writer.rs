@@ -211,9 +211,15 @@ impl LogWriter {
     ///
     /// # Errors
     /// `TooLarge`.
-    pub fn push_membership(&mut self, membership: Membership, leader: LeaderId, now: Micros) -> Result<Pushed, PushError> {
+    pub fn push_membership(
+        &mut self,
+        membership: Membership,
+        leader: LeaderId,
+        now: Micros,
+    ) -> Result<Pushed, PushError> {
         let bytes = membership.encode();
-        let pushed = self.push_kind(FrameKind::Membership, Entry { leader, schema: 0, count: 0, parts: &[&bytes] }, now)?;
+        let pushed =
+            self.push_kind(FrameKind::Membership, Entry { leader, schema: 0, count: 0, parts: &[&bytes] }, now)?;
         self.start.state.membership = membership;
         self.start.state.membership_id = LogId { leader, index: pushed.index };
         Ok(pushed)

@@ -60,9 +60,10 @@ impl History {
         let whole = self.rig.commit(writer);
         let proven = self.rig.config.checksum || (whole && self.prove(writer));
         let through = if proven { writer.durable() } else { durable };
-        let acknowledged = self.pushed.iter().take_while(|(index, _)| through.is_some_and(|id| *index <= id.index)).count();
+        let acknowledged =
+            self.pushed.iter().take_while(|(index, _)| through.is_some_and(|id| *index <= id.index)).count();
         self.acknowledged = self.acknowledged.max(acknowledged);
-        whole
+        proven && whole
     }
 
     /// Without checksums a group is only sure when a mark is behind it.
@@ -102,17 +103,18 @@ impl History {
             if self.commit(&mut writer) {
                 self.live(&mut writer);
             }
-            let last_durable = writer.durable();
             drop((writer, opened));
             self.rig.io = InlineIo::new(count_fatal(&self.rig.fatal));
             assert_eq!(self.rig.disk.violations(), [""; 0], "{about}");
             failures += self.rig.fatal.swap(0, Ordering::SeqCst);
+            if !self.rig.config.checksum {
+                self.rig.disk.forget_acknowledged();
+            }
             if power {
                 self.rig.disk.crash(&mut self.dice);
             } else {
                 self.rig.disk.set_faults(Faults::default());
             }
-            let _ = last_durable;
         }
         assert!(failures <= 5);
         let opened = self.rig.open();

@@ -42,7 +42,14 @@ impl Rig {
     fn new(config: LogConfig) -> Self {
         let fatal = Arc::new(AtomicUsize::new(0));
         let io = InlineIo::new(count_fatal(&fatal));
-        Self { disk: CrashDisk::new(), config, now: Micros(1_795_435_200_000_000), begin_above: LogIndex::ZERO, fatal, io }
+        Self {
+            disk: CrashDisk::new(),
+            config,
+            now: Micros(1_795_435_200_000_000),
+            begin_above: LogIndex::ZERO,
+            fatal,
+            io,
+        }
     }
 
     fn open(&mut self) -> OpenedLog {
