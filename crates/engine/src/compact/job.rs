@@ -1,0 +1,250 @@
+//! One bounded job: reads a range of a log, puts its rows in order, writes data files aside, commits.
+//!
+//! Memory: the batches are maps of sealed segments (a part that is still open is copied), the order costs some 24 bytes a
+//! row, one data file is open at a time.
+
+use super::error::CompactError;
+use super::plan::{JobLimits, Plan};
+use super::progress::{Phase, Progress};
+use super::steps::{NoSteps, Step, Steps};
+use crate::append::Rules;
+use crate::append::settle::{SettleBuilder, SettledRecords};
+use crate::store::{SettledSnapshot, Store};
+use crate::view::frames;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use strandline_durable::{
+    ChunkMark, CommandRecord, Commit, CommitError, DurableTier, FileEntry, HeadRecord, JobSpec, RowRef, Snapshot,
+    WriteError,
+};
+use strandline_event::{LogIndex, LogKey, Micros, StampedBatch};
+use strandline_wal::LogView;
+
+/// What a job did.
+#[derive(Clone)]
+pub struct JobOutcome {
+    /// The manifest that it made true.
+    pub snapshot: Arc<Snapshot>,
+    /// The new watermark.
+    pub through: LogIndex,
+    /// Events that it moved.
+    pub rows: u64,
+    /// Bytes of batches that it read.
+    pub input_bytes: u64,
+    /// Bytes of data files that it wrote.
+    pub output_bytes: u64,
+    /// Data files that it wrote.
+    pub files: u64,
+    /// The plan reaches further: make a new plan and go on.
+    pub more: bool,
+}
+
+/// What a job needs of its store.
+struct Job<'a> {
+    durable: &'a DurableTier,
+    rules: &'a Rules,
+    view: Arc<LogView>,
+    plan: &'a Plan,
+    job_id: u128,
+    now: Micros,
+    progress: &'a Progress,
+    steps: &'a dyn Steps,
+}
+
+/// Runs one job. `job_id` is random; the same job is never run under two ids at once.
+///
+/// # Errors
+/// [`CompactError`]; then nothing changed, unless it is a commit of unknown outcome, which the next opening settles.
+pub fn run_job(
+    store: &Store,
+    plan: &Plan,
+    job_id: u128,
+    now: Micros,
+    progress: &Progress,
+    steps: &dyn Steps,
+) -> Result<JobOutcome, CompactError> {
+    let shared = store.log(&plan.log).ok_or_else(|| CompactError::NoLog(plan.log.clone()))?;
+    let (durable, rules, view) = (store.durable(), &**store.rules(), shared.view());
+    let outcome = Job { durable, rules, view, plan, job_id, now, progress, steps }.run();
+    progress.enter(Phase::Done);
+    outcome
+}
+
+/// Makes what is left of a lost log durable, before its other positions are given up. Gives the number of events.
+pub(crate) fn rescue(
+    durable: &DurableTier,
+    rules: &Rules,
+    key: &LogKey,
+    view: &Arc<LogView>,
+    job_id: u128,
+    now: Micros,
+) -> Result<u64, CompactError> {
+    let mut rows = 0;
+    loop {
+        let from_exclusive = durable.pin().watermark(key);
+        let through = view.last_index();
+        if from_exclusive >= through {
+            return Ok(rows);
+        }
+        let limits = JobLimits::default();
+        let plan = Plan { log: key.clone(), from_exclusive, through, segments: 0, bytes: 0, events: 0, limits };
+        let job_id = job_id.wrapping_add(u128::from(from_exclusive.0));
+        let (view, progress, steps) = (Arc::clone(view), &Progress::default(), &NoSteps);
+        rows += Job { durable, rules, view, plan: &plan, job_id, now, progress, steps }.run()?.rows;
+    }
+}
+
+/// The batches of a job, and where they end.
+struct Selected<'a> {
+    batches: Vec<StampedBatch>,
+    settle: SettleBuilder<'a>,
+    through: LogIndex,
+    rows: u64,
+    bytes: u64,
+}
+
+impl<'a> Job<'a> {
+    fn run(&self) -> Result<JobOutcome, CompactError> {
+        let before = self.durable.pin();
+        if before.watermark(&self.plan.log) != self.plan.from_exclusive {
+            return Err(CompactError::StalePlan);
+        }
+        self.progress.enter(Phase::Selecting);
+        let selected = self.select()?;
+        self.reached(Step::Selected)?;
+        self.progress.enter(Phase::Sorting);
+        let order = strandline_durable::sort_rows(&self.durable.layout(), &selected.batches);
+        self.reached(Step::Sorted)?;
+        self.progress.enter(Phase::Writing);
+        let files = self.write(&selected, &order)?;
+        self.reached(Step::FilesWritten)?;
+        drop(order);
+        let outcome = self.commit(selected, files, before)?;
+        self.reached(Step::Committed)?;
+        Ok(outcome)
+    }
+
+    fn reached(&self, step: Step) -> Result<(), CompactError> {
+        Ok(self.steps.reached(step)?)
+    }
+
+    fn select(&self) -> Result<Selected<'a>, CompactError> {
+        let mut out = Selected {
+            batches: Vec::new(),
+            settle: SettleBuilder::new(self.rules),
+            through: self.plan.through,
+            rows: 0,
+            bytes: 0,
+        };
+        let limits = self.plan.limits;
+        let mut last = self.plan.from_exclusive;
+        for frame in frames::entries(&self.plan.log, &self.view, self.plan.from_exclusive, self.plan.through)? {
+            if self.progress.is_cancelled() {
+                return Err(CompactError::Cancelled);
+            }
+            let frame = frame?;
+            let (rows, bytes) = (frame.batch.rows() as u64, frame.batch.size_bytes() as u64);
+            let over = out.rows + rows > limits.rows_max || out.bytes + bytes > limits.bytes_max;
+            if over && !out.batches.is_empty() {
+                out.through = last;
+                break;
+            }
+            last = frame.index;
+            out.settle.add(&frame.batch);
+            out.batches.push(frame.batch);
+            (out.rows, out.bytes) = (out.rows + rows, out.bytes + bytes);
+            self.progress.add_rows(rows);
+        }
+        self.progress.set_total(out.rows);
+        Ok(out)
+    }
+
+    fn write(&self, selected: &Selected<'_>, order: &[RowRef]) -> Result<Vec<FileEntry>, CompactError> {
+        let spec = JobSpec {
+            job_id: self.job_id,
+            log: self.plan.log.clone(),
+            from_exclusive: self.plan.from_exclusive,
+            through: selected.through,
+        };
+        let rows = order.iter().map(|row| row.of(&selected.batches));
+        let mut told = 0;
+        let mut on_rows = |so_far: u64| {
+            self.progress.add_rows(so_far.saturating_sub(told));
+            told = told.max(so_far);
+            if self.progress.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        self.durable.write_files(&spec, rows, &mut on_rows).map_err(|error| match error {
+            WriteError::Cancelled => CompactError::Cancelled,
+            other => CompactError::Write(other),
+        })
+    }
+
+    fn commit(
+        &self,
+        selected: Selected<'_>,
+        files: Vec<FileEntry>,
+        before: Arc<Snapshot>,
+    ) -> Result<JobOutcome, CompactError> {
+        self.progress.enter(Phase::Committing);
+        let older = SettledSnapshot::new(before, self.plan.log.clone());
+        let records = match selected.settle.finish(&older) {
+            Ok(records) => records,
+            Err(error) => {
+                self.durable.discard(&files);
+                return Err(error.into());
+            }
+        };
+        let output_bytes = files.iter().map(|f| f.bytes).sum();
+        let written = files.len() as u64;
+        let commit = self.commit_of(records, files, selected.through);
+        match self.durable.commit(&commit) {
+            Ok(snapshot) => Ok(JobOutcome {
+                snapshot,
+                through: selected.through,
+                rows: selected.rows,
+                input_bytes: selected.bytes,
+                output_bytes,
+                files: written,
+                more: selected.through < self.plan.through,
+            }),
+            Err(error) => {
+                // after these nobody can have made the files true; after any other their fate is unknown, and the next
+                // opening finds out
+                if matches!(error, CommitError::StaleEpoch { .. } | CommitError::Watermark { .. }) {
+                    self.durable.discard(&commit.files);
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    fn commit_of(&self, records: SettledRecords, files: Vec<FileEntry>, through: LogIndex) -> Commit {
+        let heads = records.heads.into_iter().map(|(stream, h)| HeadRecord {
+            stream,
+            last_seq: h.last_seq,
+            first_seq: h.first_seq,
+            owner_tenant: h.tenant,
+        });
+        let commands = records.commands.into_iter().map(|(key, c)| CommandRecord {
+            key,
+            digest: c.digest,
+            first_seq: c.first_seq,
+            count: c.count,
+            ingested_at: c.ingested_at,
+            stream: c.stream,
+        });
+        let chunks = records.chunks.into_iter().map(|(digest, number)| ChunkMark { digest, number, at: self.now });
+        Commit {
+            job_id: self.job_id,
+            at: self.now,
+            log: self.plan.log.clone(),
+            from_exclusive: self.plan.from_exclusive,
+            through,
+            last_ingested_at: records.last_ingested_at.unwrap_or(Micros::MIN),
+            files,
+            heads: heads.collect(),
+            commands: commands.collect(),
+            chunks: chunks.collect(),
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! Compaction: moves what is committed in a log to data files, once.
+//!
+//! ```text
+//!  due (policy) ─> plan: (watermark, through] ─> run_job ─> commit ─> driver.compacted, store.after_commit ─> trim
+//!                                               select, sort, write aside, commit
+//! ```
+//!
+//! A job covers one contiguous range of one log and begins at its watermark; the manifest refuses any other. So a job that
+//! is run again after a crash either finds nothing left to do or does it anew, and what it left behind is nobody's file.
+//! The log is trimmed only after the commit. It knows no schedule, no thread, no actor.
+
+mod error;
+mod job;
+mod plan;
+mod policy;
+mod progress;
+mod steps;
+
+pub use error::CompactError;
+pub(crate) use job::rescue;
+pub use job::{JobOutcome, run_job};
+pub use plan::{JobLimits, Plan, TrimRule, due, plan, trim_rule};
+pub(crate) use plan::{bytes_above, segments_above, waiting_events};
+pub use policy::{NotDurable, Trigger, is_due};
+pub use progress::{Phase, Progress};
+pub use steps::{NoSteps, Step, Steps, StopAt, Stopped};

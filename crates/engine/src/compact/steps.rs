@@ -1,0 +1,53 @@
+//! The points of a compaction job at which a crash must be harmless.
+//!
+//! A test stops a job at each of them, opens the store again and finds every event exactly once. What lies inside the
+//! commit (runs, manifest, names) is crashed at every operation by the durable tier's own tests.
+
+/// A point in a job, in order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// The rows are read; nothing is written.
+    Selected,
+    /// The rows are in order; nothing is written.
+    Sorted,
+    /// All data files are written aside; no manifest names them.
+    FilesWritten,
+    /// The manifest is true.
+    Committed,
+}
+
+impl Step {
+    /// All points, in order.
+    pub const ALL: [Self; 4] = [Self::Selected, Self::Sorted, Self::FilesWritten, Self::Committed];
+}
+
+/// A test stopped the job here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the job was stopped at {0:?}")]
+pub struct Stopped(pub Step);
+
+/// Hears of each point.
+pub trait Steps {
+    /// The job has reached a point; an error ends it right there, as a crash would.
+    fn reached(&self, step: Step) -> Result<(), Stopped>;
+}
+
+/// Production: nobody listens.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoSteps;
+
+impl Steps for NoSteps {
+    fn reached(&self, _step: Step) -> Result<(), Stopped> {
+        Ok(())
+    }
+}
+
+/// Tests: stops at one point.
+#[derive(Clone, Copy, Debug)]
+pub struct StopAt(pub Step);
+
+impl Steps for StopAt {
+    fn reached(&self, step: Step) -> Result<(), Stopped> {
+        if step == self.0 { Err(Stopped(step)) } else { Ok(()) }
+    }
+}

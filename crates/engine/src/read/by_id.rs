@@ -1,0 +1,124 @@
+//! One event by its id: the ids of every log's tail first, then the files.
+//!
+//! An owner checks its clients' ids exactly; two owners do not ask each other. So an id may stand twice in a store, and
+//! a lookup says so instead of choosing silently.
+
+use super::error::ReadError;
+use super::source::{RowAt, Source, Sources};
+use crate::ids::TailLoc;
+use crate::store::{LogShared, Store};
+use crate::view::tail::LogTail;
+use std::sync::Arc;
+use strandline_deql::Tier;
+use strandline_event::{EventId, EventRef};
+
+/// Views that a lookup takes before it gives up on a log that is trimmed under it each time.
+const VIEWS_MAX: usize = 8;
+
+/// An event that was looked up.
+pub struct FoundEvent {
+    sources: Sources,
+    at: RowAt,
+    /// Other events with the same id, one sentence each.
+    pub warnings: Vec<String>,
+}
+
+impl std::fmt::Debug for FoundEvent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.event().fmt(f)
+    }
+}
+
+impl FoundEvent {
+    /// The event.
+    #[must_use]
+    pub fn event(&self) -> EventRef<'_> {
+        self.sources.row(self.at)
+    }
+
+    /// The tier that it was found in.
+    #[must_use]
+    pub fn tier(&self) -> Tier {
+        self.sources.tier(self.at)
+    }
+}
+
+impl Store {
+    /// The event that has this id.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn event_by_id(&self, id: EventId) -> Result<Option<FoundEvent>, ReadError> {
+        for _ in 1..VIEWS_MAX {
+            match self.look_up(id) {
+                Err(error) if error.trim_raced() => {}
+                other => return other,
+            }
+        }
+        self.look_up(id)
+    }
+
+    fn look_up(&self, id: EventId) -> Result<Option<FoundEvent>, ReadError> {
+        let mut sources = Sources::default();
+        let mut found = Vec::new();
+        for shared in self.logs() {
+            // the tail's ids first, then the view: what leaves the tail meanwhile is in the files of the view
+            if let Some(loc) = shared.published().find_id(id) {
+                let at = self.tail_row(&shared, loc, &mut sources)?;
+                // a made id may belong to a row that bears its client's id instead
+                found.extend(at.filter(|at| sources.row(*at).event_id == id));
+            }
+        }
+        if let Some(snapshot) = self.pin_files() {
+            let set = Arc::new(snapshot.find_event_id(id)?);
+            let rows = set.len() as u32;
+            let source = sources.push(Source::Files(set));
+            found.extend((0..rows).map(|row| RowAt { source, row }));
+        }
+        Ok(choose(sources, &found))
+    }
+
+    /// The row of the tail, unless it is durable by now (or in a tier that is left out).
+    fn tail_row(
+        &self,
+        shared: &Arc<LogShared>,
+        loc: TailLoc,
+        sources: &mut Sources,
+    ) -> Result<Option<RowAt>, ReadError> {
+        let (tail, _snapshot) = self.pin_tail(shared);
+        if loc.index <= tail.after {
+            return Ok(None);
+        }
+        let batch = match tail.hot.as_ref().and_then(|hot| hot.batch(&shared.key, loc.index)) {
+            Some(batch) => Some(tail.hot_batch(&batch)),
+            None => from_log(&tail, loc)?,
+        };
+        Ok(batch.map(|batch| RowAt { source: sources.push(Source::Batch(batch)), row: loc.row }))
+    }
+}
+
+fn from_log(tail: &LogTail, loc: TailLoc) -> Result<Option<super::source::TailBatch>, ReadError> {
+    match &tail.log {
+        Some(log) => tail.entry(log, loc.index),
+        None => Ok(None),
+    }
+}
+
+/// The first one found; every other that is not the same event is told.
+fn choose(sources: Sources, found: &[RowAt]) -> Option<FoundEvent> {
+    let at = *found.first()?;
+    let first = sources.row(at);
+    let warnings = found
+        .iter()
+        .skip(1)
+        .filter(|other| sources.row(**other) != first)
+        .map(|other| {
+            let (other, place) = (sources.row(*other), sources.place(*other));
+            format!(
+                "event_id {} also belongs to seq {} of stream `{}` of `{}` ({place})",
+                other.event_id, other.seq, other.stream_id, other.stream_type
+            )
+        })
+        .collect();
+    Some(FoundEvent { at, warnings, sources })
+}

@@ -1,0 +1,319 @@
+//! The store-wide order: all events by (ingested_at, event_id), page by page.
+//!
+//! A page ends at the smallest closed timestamp of all writers, taken *before* the view: nothing will ever be assigned
+//! at or below it, and everything below it is in the view. So `next` is safe to resume from, for ever.
+//!
+//! `next` is always the place of something that exists (the last event examined), never a clock: after a restart the
+//! clocks start above every event of the store, not above every moment that was once announced.
+//!
+//! ```text
+//!  durable part  Window: the next rows of the files, sorted, at most WINDOW_ROWS; kept between pages in the cursor
+//!  tails         one TailCursor a log, opened anew for each page at `after` (memory, or a bisection of the log)
+//!  page          the smallest `limit` of both
+//! ```
+
+use super::cursors::{Kept, Window};
+use super::error::ReadError;
+use super::merge::{GlobalRow, merge_global};
+use super::source::{RowAt, Source, Sources};
+use super::tiers::TierSet;
+use crate::store::Store;
+use crate::view::cursor::TailCursor;
+use crate::view::tail::LogTail;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+use strandline_durable::{ReadStats, RowFilter, Snapshot};
+use strandline_event::{EventId, EventRef, Micros, Position};
+
+/// Tail batches that one page may hold, in bytes: it ends early rather than hold more.
+const PAGE_TAIL_BYTES_MAX: usize = 64 << 20;
+/// Rows of tails that one page may examine when its filter drops nearly all of them.
+const PAGE_EXAMINED_MAX: usize = 1 << 20;
+
+/// Views that a read takes before it gives up on logs that are trimmed under it each time.
+const VIEWS_MAX: usize = 8;
+
+/// What to read of the store.
+#[derive(Clone, Debug)]
+pub struct GlobalRead {
+    /// Resume behind this position.
+    pub after: Position,
+    /// Most rows.
+    pub limit: usize,
+    /// What to keep.
+    pub filter: RowFilter,
+}
+
+/// Rows in global order. Keeps alive what the rows point into.
+pub struct GlobalPage {
+    sources: Sources,
+    rows: Vec<RowAt>,
+    /// `after` of the next page: the last event that was examined, or the `after` of this page.
+    pub next: Position,
+    /// Whether everything that is closed now was examined.
+    pub at_end: bool,
+    /// The tiers that gave rows.
+    pub tiers: TierSet,
+    /// What the files cost.
+    pub stats: ReadStats,
+}
+
+impl std::fmt::Debug for GlobalPage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "GlobalPage({} rows, next {})", self.len(), self.next)
+    }
+}
+
+impl GlobalPage {
+    /// The events; each knows its position.
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = EventRef<'_>> {
+        self.rows.iter().map(|at| self.sources.row(*at))
+    }
+
+    /// Number of events.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there is no event. There may still be some behind `next`, unless `at_end`.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+}
+
+/// The store at one moment, for the global order.
+pub(crate) struct GlobalView {
+    /// Everything up to here, inclusive, is in the view.
+    pub(crate) closed: Micros,
+    pub(crate) tails: Vec<LogTail>,
+    pub(crate) snapshot: Option<Arc<Snapshot>>,
+}
+
+impl Store {
+    /// A page of the global order.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn read_global(&self, read: &GlobalRead, now: Micros) -> Result<GlobalPage, ReadError> {
+        self.refuse_damaged(read.filter.stream_type.as_deref())?;
+        let mut kept = self.cursors().take(read.after, &read.filter);
+        for _ in 1..VIEWS_MAX {
+            match self.global_page(read, now, kept.take()) {
+                // the view names segments that are gone: take a new one
+                Err(error) if error.trim_raced() => {}
+                other => return other,
+            }
+        }
+        self.global_page(read, now, None)
+    }
+
+    fn global_page(&self, read: &GlobalRead, now: Micros, kept: Option<Kept>) -> Result<GlobalPage, ReadError> {
+        let fresh = kept.is_none();
+        let (view, mut window) = match kept {
+            Some(kept) => (kept.view, kept.window),
+            None => (Arc::new(self.pin_global(now)), Window::empty(read.after)),
+        };
+        let mut page = PageBuilder::new(read, view.closed);
+        window.fill(view.snapshot.as_deref(), view.closed, &read.filter, &mut page.stats)?;
+        page.merge(&view, &window)?;
+        let mut page = page.finish(self, &view, &mut window)?;
+        if !page.at_end {
+            self.cursors().keep(page.next, &read.filter, Kept { view, window }, now);
+        }
+        // the end of a kept view is not the end of the store: the next page takes a new one
+        page.at_end &= fresh;
+        Ok(page)
+    }
+
+    /// Closed timestamp first, then logs, then the manifest.
+    pub(crate) fn pin_global(&self, now: Micros) -> GlobalView {
+        let closed = self.closed().close(now);
+        let (tails, snapshot) = self.pin_tails();
+        GlobalView { closed, tails, snapshot }
+    }
+}
+
+struct PageBuilder<'a> {
+    read: &'a GlobalRead,
+    closed: Micros,
+    sources: Sources,
+    rows: Vec<GlobalRow>,
+    /// The last row of the tails that was examined.
+    examined: Option<Position>,
+    /// Rows beyond this were not looked at.
+    complete_through: Position,
+    stats: ReadStats,
+}
+
+/// Rows of one batch, sorted, and where to go on.
+struct Head {
+    cursor: TailCursor,
+    source: u32,
+    order: Vec<(Position, u32)>,
+    at: usize,
+}
+
+const fn end_of(moment: Micros) -> Position {
+    Position { ingested_at: moment, event_id: EventId([0xff; 16]) }
+}
+
+impl<'a> PageBuilder<'a> {
+    fn new(read: &'a GlobalRead, closed: Micros) -> Self {
+        Self {
+            read,
+            closed,
+            sources: Sources::default(),
+            rows: Vec::new(),
+            examined: None,
+            complete_through: end_of(closed),
+            stats: ReadStats::default(),
+        }
+    }
+
+    /// Collects at least the smallest `limit` rows, of the files' window and of every tail.
+    fn merge(&mut self, view: &GlobalView, window: &Window) -> Result<(), ReadError> {
+        self.take_window(window);
+        let mut heads: Vec<Head> = Vec::new();
+        let mut heap = BinaryHeap::new();
+        let mut bytes = 0;
+        for tail in view.tails.iter().filter(|t| !t.is_empty() && wants(self.read, t)) {
+            let cursor = TailCursor::new(tail.clone(), self.read.after.ingested_at);
+            let mut head = Head { cursor, source: 0, order: Vec::new(), at: 0 };
+            if let Some(position) = self.refill(&mut head, &mut bytes)? {
+                heap.push(Reverse((position, heads.len())));
+                heads.push(head);
+            }
+        }
+        let mut taken = 0;
+        let mut examined = 0;
+        while let Some(Reverse((position, i))) = heap.pop() {
+            let over = taken >= self.read.limit || bytes > PAGE_TAIL_BYTES_MAX || examined > PAGE_EXAMINED_MAX;
+            if position > self.complete_through || (over && self.examined.is_some_and(|last| last < position)) {
+                if over {
+                    self.complete_through = self.complete_through.min(self.examined.unwrap_or(position));
+                }
+                break;
+            }
+            let Some(head) = heads.get_mut(i) else { break };
+            let at = RowAt { source: head.source, row: head.order.get(head.at).map_or(0, |(_, row)| *row) };
+            head.at += 1;
+            examined += 1;
+            self.examined = Some(position);
+            if self.read.filter.matches(&self.sources.row(at)) {
+                self.rows.push(GlobalRow { position, at });
+                taken += 1;
+            }
+            let next = match head.order.get(head.at) {
+                Some((position, _)) => Some(*position),
+                None => self.refill_at(&mut heads, i, &mut bytes)?,
+            };
+            if let Some(position) = next {
+                heap.push(Reverse((position, i)));
+            }
+        }
+        Ok(())
+    }
+
+    fn refill_at(&mut self, heads: &mut [Head], i: usize, bytes: &mut usize) -> Result<Option<Position>, ReadError> {
+        match heads.get_mut(i) {
+            Some(head) => self.refill(head, bytes),
+            None => Ok(None),
+        }
+    }
+
+    /// The next batch that has rows behind `after` and not beyond the closed moment.
+    fn refill(&mut self, head: &mut Head, bytes: &mut usize) -> Result<Option<Position>, ReadError> {
+        while let Some(batch) = head.cursor.next()? {
+            if batch.batch.stamps().first_ingested_at() > self.closed {
+                return Ok(None);
+            }
+            let mut order: Vec<(Position, u32)> = batch
+                .batch
+                .iter()
+                .enumerate()
+                .map(|(row, event)| (event.position(), row as u32))
+                .filter(|(position, _)| *position > self.read.after && position.ingested_at <= self.closed)
+                .collect();
+            let Some(_) = order.first() else { continue };
+            if !order.is_sorted() {
+                order.sort_unstable();
+            }
+            *bytes += batch.batch.size_bytes();
+            head.source = self.sources.push(Source::Batch(batch));
+            head.at = 0;
+            head.order = order;
+            return Ok(head.order.first().map(|(position, _)| *position));
+        }
+        Ok(None)
+    }
+
+    /// The files' rows: at most as many as the page holds, and no row of a tail beyond what the window knows.
+    fn take_window(&mut self, window: &Window) {
+        self.complete_through = self.complete_through.min(window.known_through(self.closed));
+        let Some((set, rest)) = window.rest() else { return };
+        let source = self.sources.push(Source::Files(Arc::clone(set)));
+        for row in rest {
+            let at = RowAt { source, row: row as u32 };
+            let position = set.row(row).position();
+            let last = self.rows.last().map(|r| r.position);
+            if self.rows.len() > self.read.limit && last.is_some_and(|last| last < position) {
+                // the page will be full before it comes here
+                self.complete_through = self.complete_through.min(last.unwrap_or(position));
+                return;
+            }
+            self.rows.push(GlobalRow { position, at });
+        }
+    }
+
+    fn finish(mut self, store: &Store, view: &GlobalView, window: &mut Window) -> Result<GlobalPage, ReadError> {
+        let through = self.complete_through;
+        let mut rows = merge_global(&self.sources, std::mem::take(&mut self.rows), store.dedupe_key())?;
+        rows.retain(|r| r.position <= through);
+        let cut = cut_at(&rows, self.read.limit);
+        let full = cut < rows.len();
+        rows.truncate(cut);
+        let last_row = rows.last().map(|r| r.position);
+        let at_end = !full && through == end_of(view.closed);
+        let next = if full {
+            last_row
+        } else {
+            let examined = self.examined.filter(|p| *p <= through);
+            let known = if through < end_of(view.closed) { Some(through) } else { durable_end(view, window) };
+            [last_row, examined, known].into_iter().flatten().max()
+        }
+        .unwrap_or(self.read.after)
+        .max(self.read.after);
+        window.advance(next);
+        let mut tiers = TierSet::NONE;
+        rows.iter().for_each(|r| tiers.insert(self.sources.tier(r.at)));
+        let rows = rows.into_iter().map(|r| r.at).collect();
+        Ok(GlobalPage { sources: self.sources, rows, next, at_end, tiers, stats: self.stats })
+    }
+}
+
+fn wants(read: &GlobalRead, tail: &LogTail) -> bool {
+    read.filter.stream_type.as_deref().is_none_or(|t| t == &*tail.shared.key.stream_type)
+}
+
+/// Where a page ends: at its limit, but never between two rows of one position.
+fn cut_at(rows: &[GlobalRow], limit: usize) -> usize {
+    let mut cut = limit.max(1).min(rows.len());
+    while cut > 0 && cut < rows.len() && rows[cut].position == rows[cut - 1].position {
+        cut += 1;
+    }
+    cut
+}
+
+/// The last moment of the files, once all of their rows up to the closed moment are known: a filter may have dropped the
+/// rows at the end, and the next page need not look at them again.
+fn durable_end(view: &GlobalView, window: &Window) -> Option<Position> {
+    if !window.is_complete() {
+        return None;
+    }
+    let snapshot = view.snapshot.as_deref()?;
+    let last = snapshot.logs().map(|(_, log)| log.last_ingested_at).filter(|t| *t <= view.closed).max()?;
+    (last > Micros::MIN).then_some(end_of(last))
+}

@@ -1,0 +1,28 @@
+//! Reads: the union of the tiers, one row per dedupe key, in order, checked for holes.
+//!
+//! A read never waits for a mailbox and takes no lock over I/O; it pins a view (see `view`) and keeps what its rows
+//! point into. It knows no HTTP, no JSON, no clock.
+
+pub(crate) mod by_id;
+pub(crate) mod cursors;
+mod edge;
+mod error;
+pub(crate) mod global;
+pub(crate) mod merge;
+mod order;
+mod scan;
+pub(crate) mod source;
+mod stream;
+mod tiers;
+mod verdict;
+
+pub use by_id::FoundEvent;
+pub use error::ReadError;
+pub use global::{GlobalPage, GlobalRead};
+pub use order::Order;
+pub use scan::{Scan, ScanBatch};
+pub use source::Doubled;
+pub use strandline_durable::{ReadStats, RowFilter as Filter};
+pub use stream::{StreamHead, StreamPage, StreamRead};
+pub use tiers::TierSet;
+pub use verdict::{SeqRange, Verdict};

@@ -1,0 +1,162 @@
+//! Everything, each event once, in storage order: data files first, then each log's tail. The fast way to read it all.
+//!
+//! A scan owns its view: what is compacted or trimmed meanwhile changes nothing for it. It opens every segment of its
+//! tails before it gives the first row, so that a trim cannot take one away later.
+
+use super::error::ReadError;
+use super::source::TailBatch;
+use crate::store::Store;
+use crate::view::cursor::TailCursor;
+use crate::view::tail::LogTail;
+use std::collections::VecDeque;
+use strandline_deql::Tier;
+use strandline_durable::{RowBatch, RowFilter};
+use strandline_event::{EventRef, Micros};
+
+/// Views that a scan takes before it gives up on logs that are trimmed under it each time.
+const VIEWS_MAX: usize = 8;
+
+/// A running scan. Give it up by dropping it.
+pub struct Scan {
+    files: Option<strandline_durable::Scan>,
+    tails: VecDeque<LogTail>,
+    cursor: Option<TailCursor>,
+    filter: RowFilter,
+}
+
+/// Events that lie together. Keeps alive what its rows point into.
+pub struct ScanBatch {
+    rows: Rows,
+}
+
+enum Rows {
+    /// All rows of the batch.
+    Files(RowBatch),
+    /// Some rows of the batch.
+    Tail(TailBatch, Vec<u32>),
+}
+
+impl ScanBatch {
+    /// Number of events.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match &self.rows {
+            Rows::Files(batch) => strandline_durable::Rows::rows(batch),
+            Rows::Tail(_, rows) => rows.len(),
+        }
+    }
+
+    /// Whether there is no event.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// An event; `i` is below `len`.
+    #[must_use]
+    pub fn row(&self, i: usize) -> EventRef<'_> {
+        match &self.rows {
+            Rows::Files(batch) => strandline_durable::Rows::row(batch, i),
+            Rows::Tail(tail, rows) => tail.batch.row(rows.get(i).map_or(0, |row| *row as usize)),
+        }
+    }
+
+    /// The events.
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = EventRef<'_>> {
+        (0..self.len()).map(|i| self.row(i))
+    }
+
+    /// The tier that gave them.
+    #[must_use]
+    pub fn tier(&self) -> Tier {
+        match &self.rows {
+            Rows::Files(_) => Tier::Durable,
+            Rows::Tail(tail, _) => tail.tier,
+        }
+    }
+}
+
+impl Store {
+    /// Everything that the filter keeps, once.
+    ///
+    /// # Errors
+    /// [`ReadError`], here or from the iterator, which ends after an error.
+    pub fn scan(&self, filter: &RowFilter) -> Result<Scan, ReadError> {
+        self.refuse_damaged(filter.stream_type.as_deref())?;
+        for _ in 1..VIEWS_MAX {
+            match self.open_scan(filter) {
+                Err(error) if error.trim_raced() => {}
+                other => return other,
+            }
+        }
+        self.open_scan(filter)
+    }
+
+    fn open_scan(&self, filter: &RowFilter) -> Result<Scan, ReadError> {
+        let (mut tails, snapshot) = self.pin_tails();
+        tails
+            .retain(|t| !t.is_empty() && filter.stream_type.as_deref().is_none_or(|s| s == &*t.shared.key.stream_type));
+        for tail in &tails {
+            open_segments(tail)?;
+        }
+        let files = snapshot.map(|s| s.scan(filter));
+        Ok(Scan { files, tails: tails.into(), cursor: None, filter: filter.clone() })
+    }
+}
+
+/// Opens every segment that the tail needs: from then on it stays readable though it is trimmed.
+fn open_segments(tail: &LogTail) -> Result<(), ReadError> {
+    let Some(log) = &tail.log else { return Ok(()) };
+    for segment in log.segments() {
+        let first = segment.first_index.max(tail.after.next());
+        if segment.last_index.is_some_and(|last| last >= first) && first <= tail.through {
+            tail.entry(log, first)?;
+        }
+    }
+    Ok(())
+}
+
+impl Iterator for Scan {
+    type Item = Result<ScanBatch, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let next = self.advance().transpose();
+        if matches!(next, Some(Err(_))) {
+            (self.files, self.cursor) = (None, None);
+            self.tails.clear();
+        }
+        next
+    }
+}
+
+impl Scan {
+    fn advance(&mut self) -> Result<Option<ScanBatch>, ReadError> {
+        if let Some(files) = &mut self.files {
+            match files.next().transpose()? {
+                Some(batch) => return Ok(Some(ScanBatch { rows: Rows::Files(batch) })),
+                None => self.files = None,
+            }
+        }
+        loop {
+            let Some(cursor) = &mut self.cursor else {
+                let Some(tail) = self.tails.pop_front() else { return Ok(None) };
+                self.cursor = Some(TailCursor::new(tail, Micros::MIN));
+                continue;
+            };
+            let Some(batch) = cursor.next()? else {
+                self.cursor = None;
+                continue;
+            };
+            let rows: Vec<u32> = batch
+                .batch
+                .iter()
+                .enumerate()
+                .filter(|(_, event)| self.filter.matches(event))
+                .map(|(row, _)| row as u32)
+                .collect();
+            if !rows.is_empty() {
+                return Ok(Some(ScanBatch { rows: Rows::Tail(batch, rows) }));
+            }
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Where the rows of an answer live: batches of the log or of memory, and rows of data files. Nothing is copied;
+//! an answer keeps its sources alive and its rows are places in them.
+
+use std::fmt;
+use std::sync::Arc;
+use strandline_deql::Tier;
+use strandline_durable::RowSet;
+use strandline_event::{EventRef, LogIndex, LogKey, StampedBatch};
+use strandline_wal::FrameLoc;
+
+/// A batch above the watermark, and where it came from.
+#[derive(Clone, Debug)]
+pub(crate) struct TailBatch {
+    /// Its log.
+    pub(crate) log: LogKey,
+    /// Its place in the log.
+    pub(crate) index: LogIndex,
+    /// The events.
+    pub(crate) batch: StampedBatch,
+    /// Memory or log.
+    pub(crate) tier: Tier,
+    /// Its frame, where it was read from the log.
+    pub(crate) loc: Option<FrameLoc>,
+}
+
+/// What rows of an answer point into.
+pub(crate) enum Source {
+    /// A batch of the log or of memory.
+    Batch(TailBatch),
+    /// Rows of data files.
+    Files(Arc<RowSet>),
+}
+
+impl Source {
+    pub(crate) fn row(&self, row: u32) -> EventRef<'_> {
+        match self {
+            Self::Batch(tail) => tail.batch.row(row as usize),
+            Self::Files(set) => set.row(row as usize),
+        }
+    }
+
+    pub(crate) const fn tier(&self) -> Tier {
+        match self {
+            Self::Batch(tail) => tail.tier,
+            Self::Files(_) => Tier::Durable,
+        }
+    }
+
+    /// Where a row stands, for people.
+    pub(crate) fn place(&self, row: u32) -> String {
+        match self {
+            Self::Batch(tail) => tail.place(row),
+            Self::Files(set) => set.place(row as usize).to_string(),
+        }
+    }
+}
+
+impl TailBatch {
+    /// Where a row stands, for people.
+    pub(crate) fn place(&self, row: u32) -> String {
+        let frame = self.loc.map(|l| format!(" (segment {} at offset {})", l.segment, l.offset)).unwrap_or_default();
+        format!("{} of `{}`, index {}{frame}, row {row}", self.tier, self.log, self.index)
+    }
+}
+
+/// A row of an answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct RowAt {
+    pub(crate) source: u32,
+    pub(crate) row: u32,
+}
+
+/// The sources of one answer.
+#[derive(Default)]
+pub(crate) struct Sources(Vec<Source>);
+
+impl Sources {
+    pub(crate) fn push(&mut self, source: Source) -> u32 {
+        self.0.push(source);
+        (self.0.len() - 1) as u32
+    }
+
+    fn get(&self, at: RowAt) -> &Source {
+        // places are made from `push`, which never takes a source away
+        match self.0.get(at.source as usize) {
+            Some(source) => source,
+            None => strandline_event::invariant::broken("a row of an answer points to a source that it does not hold"),
+        }
+    }
+
+    pub(crate) fn row(&self, at: RowAt) -> EventRef<'_> {
+        self.get(at).row(at.row)
+    }
+
+    pub(crate) fn tier(&self, at: RowAt) -> Tier {
+        self.get(at).tier()
+    }
+
+    pub(crate) fn place(&self, at: RowAt) -> String {
+        self.get(at).place(at.row)
+    }
+}
+
+/// Two rows with one key and different content.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Doubled {
+    /// The key, in words.
+    pub key: String,
+    /// Where the one stands.
+    pub first: String,
+    /// Where the other stands.
+    pub second: String,
+}
+
+impl fmt::Display for Doubled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "two different events have {}: {} and {}", self.key, self.first, self.second)
+    }
+}

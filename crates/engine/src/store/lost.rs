@@ -1,0 +1,119 @@
+//! Recovers one log, and judges it against what the manifest knows of it.
+//!
+//! ```text
+//!  the manifest knows      the log has     what is durable      then
+//!  up to K                 up to >= K      up to W              opens
+//!  up to K                 up to L < K     W >= K               begins anew above W: nothing is lost
+//!  up to K                 up to L < K     W < K                refused: events may be lost
+//!                                                               if accepted: (W, L] is made durable, the positions up to K
+//!                                                               are skipped, the log begins anew above K
+//!  up to W                 from F > W+1    W                    refused: the manifest is not the newest
+//! ```
+//!
+//! Invariant: no index of a log is ever used for two entries.
+
+use super::open::{LogPlace, ends_at};
+use super::options::OpenError;
+use super::report::OpenReport;
+use crate::append::Rules;
+use crate::compact;
+use std::path::PathBuf;
+use std::sync::Arc;
+use strandline_durable::{DurableTier, Snapshot, Update};
+use strandline_event::hash::keyed_hash;
+use strandline_event::{LogIndex, LogKey};
+use strandline_wal::{LogIdentity, LogWriter, OpenLog, OpenedLog, SharedView, log_folder_name, open_log};
+
+/// A log that was recovered.
+pub(super) struct Recovered {
+    pub(super) key: LogKey,
+    /// The manifest that it was judged against.
+    pub(super) snapshot: Arc<Snapshot>,
+    /// `None`: damaged.
+    pub(super) writer: Option<LogWriter>,
+    pub(super) view: SharedView,
+    pub(super) damage: Option<Arc<str>>,
+}
+
+pub(super) fn recover(
+    place: &LogPlace<'_>,
+    durable: &DurableTier,
+    rules: &Arc<Rules>,
+    key: LogKey,
+    accept_lost: bool,
+    report: &mut OpenReport,
+) -> Result<Recovered, OpenError> {
+    let snapshot = durable.pin();
+    let watermark = snapshot.watermark(&key);
+    let knows = snapshot.log(&key).map_or(LogIndex::ZERO, |log| log.known_through).max(watermark);
+    let all_durable = knows <= watermark;
+    let opened = open_folder(place, &key, watermark, if all_durable { watermark } else { LogIndex::ZERO })?;
+    if opened.writer.is_none() {
+        return Ok(finish(key, snapshot, opened, report));
+    }
+    let view = opened.view.load();
+    let has = ends_at(&view);
+    if has < knows && !all_durable {
+        if !accept_lost {
+            return Err(OpenError::LostLog { dir: folder(place, &key), log: key, knows, has, durable: watermark });
+        }
+        report.lost.push(format!("log of `{key}`: positions {} to {knows} are given up", has.max(watermark).next()));
+        let rescued = compact::rescue(durable, rules, &key, &view, job_id(place, &key, "rescue"), place.now)?;
+        drop(opened);
+        let update = Update::AcceptLostLog { log: key.clone(), through: knows };
+        let snapshot = durable.update(&update, job_id(place, &key, "lost"), place.now)?;
+        if rescued > 0 {
+            report.warnings.push(format!("log of `{key}`: {rescued} events that were left are durable now"));
+        }
+        let opened = open_folder(place, &key, knows, knows)?;
+        return Ok(finish(key, snapshot, opened, report));
+    }
+    if view.first_index() > watermark.next() && has > watermark {
+        return Err(OpenError::ManifestBehind { log: key, first: view.first_index(), durable: watermark });
+    }
+    Ok(finish(key, snapshot, opened, report))
+}
+
+fn folder(place: &LogPlace<'_>, key: &LogKey) -> PathBuf {
+    place.dir.join(log_folder_name(&key.stream_type, key.bucket))
+}
+
+fn open_folder(
+    place: &LogPlace<'_>,
+    key: &LogKey,
+    durable: LogIndex,
+    begin_above: LogIndex,
+) -> Result<OpenedLog, OpenError> {
+    open_log(OpenLog {
+        disk: Arc::clone(place.disk),
+        dir: folder(place, key),
+        config: place.config.clone(),
+        identity: LogIdentity { stream_type: key.stream_type.to_string(), bucket: key.bucket, node: place.node },
+        birth: job_id(place, key, "birth") as u64,
+        check_from: durable.next(),
+        begin_above,
+        now: place.now,
+    })
+    .map_err(|error| OpenError::Wal { log: key.clone(), error })
+}
+
+fn job_id(place: &LogPlace<'_>, key: &LogKey, what: &str) -> u128 {
+    let parts: [&[u8]; 4] =
+        [&place.entropy.to_le_bytes(), key.stream_type.as_bytes(), &key.bucket.to_le_bytes(), what.as_bytes()];
+    keyed_hash(0, 2, &parts)
+}
+
+fn finish(key: LogKey, snapshot: Arc<Snapshot>, opened: OpenedLog, report: &mut OpenReport) -> Recovered {
+    let OpenedLog { writer, view, recovered } = opened;
+    if let Some(cut) = &recovered.cut {
+        report.cuts.push(format!("log of `{key}`: segment {} at offset {}: {}", cut.segment, cut.offset, cut.what));
+    }
+    let damages: Vec<String> =
+        recovered.corrupt.iter().map(|c| format!("segment {} at offset {}: {}", c.segment, c.offset, c.what)).collect();
+    report.corrupt.extend(damages.iter().map(|damage| format!("log of `{key}`: {damage}")));
+    let damage = writer.is_none().then(|| {
+        let first = damages.first().map_or("it cannot be written", String::as_str);
+        Arc::from(first)
+    });
+    Recovered { key, snapshot, writer, view, damage }
+}

@@ -1,0 +1,228 @@
+//! A store on one node: its configuration, its logs, its tiers, and what readers pin of them.
+//!
+//! Shared by everybody (`Arc`). It starts no thread and owns no writer: each log's writer belongs to the owner of that
+//! log, which gets it from [`Store::open`] or [`Store::create_log`]. It knows no actor, no HTTP, no wall clock.
+
+mod lost;
+mod open;
+mod options;
+mod report;
+mod settled;
+mod shared;
+
+pub use open::{OpenLog, Opened};
+pub(crate) use open::{log_config, wal_dir};
+pub use options::{OpenError, OpenOptions};
+pub use report::OpenReport;
+pub use settled::SettledSnapshot;
+pub use shared::LogShared;
+
+use crate::append::{Rules, Settled};
+use crate::clock::ClosedClocks;
+use crate::read::cursors::Cursors;
+use crate::read::merge::DedupeKey;
+use crate::read::{ReadError, TierSet};
+use crate::view::tail::LogTail;
+use arc_swap::ArcSwap;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use strandline_deql::{MissingSeqPolicy, StoreConfig, Tier};
+use strandline_durable::{CommitError, DurableTier, Snapshot, Update};
+use strandline_event::{LogIndex, LogKey, Micros, StampedBatch};
+use strandline_hot::HotTier;
+use strandline_wal::Disk;
+
+type Logs = BTreeMap<LogKey, Arc<LogShared>>;
+
+/// A store on one node.
+pub struct Store {
+    config: StoreConfig,
+    rules: Arc<Rules>,
+    durable: DurableTier,
+    hot: Option<Arc<HotTier>>,
+    closed: Arc<ClosedClocks>,
+    logs: ArcSwap<Logs>,
+    cursors: Cursors,
+    /// Tiers that reads consult.
+    read_tiers: TierSet,
+    disk: Arc<dyn Disk>,
+    wal_dir: PathBuf,
+    node: u64,
+    /// Makes the birth numbers of logs and the ids of commits that the store does by itself.
+    entropy: u128,
+    /// One log is made at a time.
+    creating: parking_lot::Mutex<()>,
+}
+
+impl Store {
+    /// Its configuration.
+    #[must_use]
+    pub fn config(&self) -> &StoreConfig {
+        &self.config
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    /// The append rules of its logs.
+    #[must_use]
+    pub fn rules(&self) -> &Arc<Rules> {
+        &self.rules
+    }
+
+    /// Data files and manifests.
+    #[must_use]
+    pub fn durable(&self) -> &DurableTier {
+        &self.durable
+    }
+
+    /// The hot tier, where `inmemory.enabled`.
+    #[must_use]
+    pub fn hot(&self) -> Option<&Arc<HotTier>> {
+        self.hot.as_ref()
+    }
+
+    /// The clocks of its logs.
+    #[must_use]
+    pub fn closed(&self) -> &Arc<ClosedClocks> {
+        &self.closed
+    }
+
+    /// All logs, by key.
+    #[must_use]
+    pub fn logs(&self) -> Vec<Arc<LogShared>> {
+        self.logs.load().values().cloned().collect()
+    }
+
+    /// A log.
+    #[must_use]
+    pub fn log(&self, key: &LogKey) -> Option<Arc<LogShared>> {
+        self.logs.load().get(key).cloned()
+    }
+
+    /// The stream types that have a log, in order.
+    #[must_use]
+    pub fn stream_types(&self) -> Vec<Arc<str>> {
+        let mut types: Vec<_> = self.logs.load().keys().map(|key| Arc::clone(&key.stream_type)).collect();
+        types.dedup();
+        types
+    }
+
+    /// The log that owns a stream. A stream type has one bucket so far.
+    #[must_use]
+    pub fn owner_of(&self, stream_type: &str, _stream_id: &str) -> LogKey {
+        LogKey::single(stream_type)
+    }
+
+    /// What the current manifest knows of a log's heads, commands and chunks: for its driver after a commit.
+    #[must_use]
+    pub fn settled(&self, key: &LogKey) -> Arc<dyn Settled> {
+        Arc::new(SettledSnapshot::new(self.durable.pin(), key.clone()))
+    }
+
+    /// Batches are committed: counts them and gives them to the hot tier. The owner of the log calls it for every group,
+    /// before it answers.
+    pub fn committed(&self, key: &LogKey, batches: &[(LogIndex, StampedBatch)], now: Micros) {
+        if let Some(shared) = self.log(key) {
+            shared.count(batches.iter().map(|(_, batch)| batch.rows() as u64).sum());
+        }
+        if let Some(hot) = &self.hot {
+            for (index, batch) in batches {
+                hot.insert(key, *index, batch.clone(), now);
+            }
+        }
+    }
+
+    /// A commit of this log is true and its driver knows: what is kept for reading its log may go.
+    pub fn after_commit(&self, key: &LogKey, snapshot: &Snapshot) {
+        let through = snapshot.watermark(key);
+        if let Some(shared) = self.log(key) {
+            shared.streams.forget(through);
+        }
+        if let Some(hot) = &self.hot {
+            hot.set_evictable_through(key, through);
+        }
+    }
+
+    /// Lets go what waited too long for its reader. Call it on a tick.
+    pub fn tick(&self, now: Micros) {
+        self.cursors.expire(now);
+        if let Some(hot) = &self.hot {
+            hot.evict(now);
+        }
+    }
+
+    /// Records each log's last batch in the manifest: a log that is shorter at the next start was lost. Call it when the
+    /// logs are closed. `job_id` is random.
+    ///
+    /// # Errors
+    /// What the commit says.
+    pub fn record_clean_stop(&self, job_id: u128, now: Micros) -> Result<Arc<Snapshot>, CommitError> {
+        let ends = self.logs().iter().map(|log| (log.key.clone(), log.published().committed())).collect();
+        self.durable.update(&Update::CleanStop(ends), job_id, now)
+    }
+
+    pub(crate) fn cursors(&self) -> &Cursors {
+        &self.cursors
+    }
+
+    pub(crate) fn dedupe_key(&self) -> DedupeKey {
+        DedupeKey::of(&self.config.read.dedupe_key)
+    }
+
+    /// Whether reads leave out a tier that may hold what no other one holds. Memory is a copy of the log.
+    pub(crate) fn reads_are_partial(&self) -> bool {
+        !self.read_tiers.covers(TierSet::of(&[Tier::Wal, Tier::Durable]))
+    }
+
+    /// Store-wide reads pass by no damaged log in silence.
+    pub(crate) fn refuse_damaged(&self, stream_type: Option<&str>) -> Result<(), ReadError> {
+        let wanted = |log: &&Arc<LogShared>| stream_type.is_none_or(|t| t == &*log.key.stream_type);
+        let logs = self.logs();
+        let damaged = logs.iter().filter(wanted).find_map(|log| Some((log, log.refuses_writes()?)));
+        match damaged.filter(|_| self.holes_fail() && self.read_tiers.contains(Tier::Wal)) {
+            Some((log, damage)) => Err(ReadError::Damaged { log: log.key.clone(), damage: Arc::clone(damage) }),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a hole fails a read.
+    pub(crate) fn holes_fail(&self) -> bool {
+        self.config.read.missing_seq_policy == MissingSeqPolicy::Error
+    }
+
+    /// The hot tier, if reads consult it.
+    pub(crate) fn hot_for_reads(&self) -> Option<&Arc<HotTier>> {
+        self.hot.as_ref().filter(|_| self.read_tiers.contains(Tier::Inmemory))
+    }
+
+    /// The current manifest, if reads consult files.
+    pub(crate) fn pin_files(&self) -> Option<Arc<Snapshot>> {
+        self.read_tiers.contains(Tier::Durable).then(|| self.durable.pin())
+    }
+
+    /// One log's tail and the manifest below it: the log first (see `view`).
+    pub(crate) fn pin_tail(&self, shared: &Arc<LogShared>) -> (LogTail, Option<Arc<Snapshot>>) {
+        let log = self.read_tiers.contains(Tier::Wal).then(|| shared.view());
+        let snapshot = self.pin_files();
+        let hot = self.hot_for_reads().cloned();
+        (LogTail::new(Arc::clone(shared), log, hot, snapshot.as_deref()), snapshot)
+    }
+
+    /// All logs' tails and the manifest below them: the logs first (see `view`).
+    pub(crate) fn pin_tails(&self) -> (Vec<LogTail>, Option<Arc<Snapshot>>) {
+        let read_log = self.read_tiers.contains(Tier::Wal);
+        let pinned: Vec<_> = self.logs().into_iter().map(|shared| (read_log.then(|| shared.view()), shared)).collect();
+        let snapshot = self.pin_files();
+        let hot = self.hot_for_reads();
+        let tails = pinned
+            .into_iter()
+            .map(|(log, shared)| LogTail::new(shared, log, hot.cloned(), snapshot.as_deref()))
+            .collect();
+        (tails, snapshot)
+    }
+}

@@ -1,0 +1,283 @@
+//! Opens a store, in this order:
+//!
+//! ```text
+//!  1 the declaration is compared with the one in the manifest   refused if it changes what is on disk
+//!  2 the durable tier                                           claims a new owner epoch
+//!  3 every log (folders on disk and logs in the manifest)       recovered; lost ones refused, or given up if asked
+//!  4 clocks above every moment of the store
+//!  5 what is above each watermark is replayed                   heads, commands, ids; memory is warmed with it
+//! ```
+//!
+//! Nothing is written to a log here: what a birth has pending goes out with its owner's first group.
+
+use super::lost::{self, Recovered};
+use super::options::{OpenError, OpenOptions};
+use super::report::OpenReport;
+use super::{LogShared, Logs, SettledSnapshot, Store};
+use crate::append::{Log, Rules};
+use crate::clock::ClosedClocks;
+use crate::read::TierSet;
+use crate::read::cursors::Cursors;
+use crate::view::frames;
+use arc_swap::ArcSwap;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use strandline_deql::{Checksum, Location, Rollover, StoreConfig};
+use strandline_durable::{DurableTier, Snapshot, Update};
+use strandline_event::hash::keyed_hash;
+use strandline_event::{ErrorKind, LogIndex, LogKey, Micros};
+use strandline_hot::{HotOptions, HotTier};
+use strandline_wal::names::parse_log_folder_name;
+use strandline_wal::{Disk, LogConfig, LogWriter, SegmentPattern};
+
+/// Decoded footers and filters of data files that are kept.
+const CACHE_BYTES: usize = 64 << 20;
+
+/// An open store.
+pub struct Opened {
+    /// The store.
+    pub store: Arc<Store>,
+    /// Its logs, for their owners.
+    pub logs: Vec<OpenLog>,
+    /// What was found.
+    pub report: OpenReport,
+}
+
+/// A log for its owner.
+pub struct OpenLog {
+    /// Its name.
+    pub key: LogKey,
+    /// The state machine, replayed.
+    pub log: Log,
+    /// The writer; `None`: the log is damaged and takes no appends (see [`LogShared::refuses_writes`]).
+    pub writer: Option<LogWriter>,
+    /// What everybody may know of it.
+    pub shared: Arc<LogShared>,
+}
+
+/// What all logs of a store are opened with.
+pub(super) struct LogPlace<'a> {
+    pub(super) disk: &'a Arc<dyn Disk>,
+    pub(super) dir: &'a Path,
+    pub(super) config: LogConfig,
+    pub(super) node: u64,
+    pub(super) entropy: u128,
+    pub(super) now: Micros,
+}
+
+impl Store {
+    /// Opens a store, or makes it.
+    ///
+    /// # Errors
+    /// [`OpenError`]; its text says what to do.
+    pub fn open(options: OpenOptions) -> Result<Opened, OpenError> {
+        let wal_dir = wal_dir(&options.config)?;
+        let durable = open_durable(&options)?;
+        let mut report = OpenReport::default();
+        let place = LogPlace {
+            disk: &options.disk,
+            dir: &wal_dir,
+            config: log_config(&options.config)?,
+            node: options.node,
+            entropy: options.entropy,
+            now: options.now,
+        };
+        let rules = Rules::new(&options.config, durable.pin().digest_key())
+            .map_err(|error| OpenError::Rules { store: options.config.name.clone(), error })?;
+        let mut recovered = Vec::new();
+        for key in keys(&place, &durable.pin())? {
+            recovered.push(lost::recover(&place, &durable, &rules, key, options.accept_lost_log, &mut report)?);
+        }
+        let store = Self::new(&options, durable, rules, wal_dir, floor(&recovered)?);
+        let mut logs = Vec::new();
+        for log in recovered {
+            logs.push(store.open_recovered(log, options.now, &mut report)?);
+        }
+        let by_key: Logs = logs.iter().map(|log| (log.key.clone(), Arc::clone(&log.shared))).collect();
+        store.logs.store(Arc::new(by_key));
+        Ok(Opened { store: Arc::new(store), logs, report })
+    }
+
+    /// Makes the log of a stream type that has none.
+    ///
+    /// # Errors
+    /// `LogExists`, and what opening its folder says.
+    pub fn create_log(&self, key: &LogKey, now: Micros) -> Result<OpenLog, OpenError> {
+        let _one_at_a_time = self.creating.lock();
+        if self.log(key).is_some() {
+            return Err(OpenError::LogExists(key.clone()));
+        }
+        let place = LogPlace {
+            disk: &self.disk,
+            dir: &self.wal_dir,
+            config: log_config(&self.config)?,
+            node: self.node,
+            entropy: self.entropy,
+            now,
+        };
+        let mut report = OpenReport::default();
+        let recovered = lost::recover(&place, &self.durable, &self.rules, key.clone(), false, &mut report)?;
+        let open = self.open_recovered(recovered, now, &mut report)?;
+        let mut logs = Logs::clone(&self.logs.load());
+        logs.insert(key.clone(), Arc::clone(&open.shared));
+        self.logs.store(Arc::new(logs));
+        Ok(open)
+    }
+
+    fn new(options: &OpenOptions, durable: DurableTier, rules: Arc<Rules>, wal_dir: PathBuf, tail: Micros) -> Self {
+        let files = durable.pin().logs().map(|(_, log)| log.last_ingested_at).max();
+        let config = options.config.clone();
+        let hot = config.inmemory.enabled.then(|| {
+            let ttl_us = i64::try_from(config.inmemory.ttl_seconds.saturating_mul(1_000_000)).unwrap_or(i64::MAX);
+            let max_bytes = config.inmemory.max_mb.saturating_mul(1 << 20);
+            Arc::new(HotTier::new(HotOptions { max_bytes, ttl_us: Some(ttl_us), has_log: true }))
+        });
+        Self {
+            rules,
+            durable,
+            hot,
+            closed: ClosedClocks::new(files.unwrap_or(Micros::MIN).max(tail)),
+            logs: ArcSwap::default(),
+            cursors: Cursors::default(),
+            read_tiers: TierSet::of(&config.read.tiers),
+            disk: Arc::clone(&options.disk),
+            wal_dir,
+            node: options.node,
+            entropy: options.entropy,
+            creating: parking_lot::Mutex::new(()),
+            config,
+        }
+    }
+
+    /// Replays what is above the watermark, and warms memory with what is young enough for it.
+    fn open_recovered(&self, recovered: Recovered, now: Micros, report: &mut OpenReport) -> Result<OpenLog, OpenError> {
+        let Recovered { key, snapshot, writer, view, damage } = recovered;
+        let watermark = snapshot.watermark(&key);
+        let durable_events = snapshot.log(&key).map_or(0, |log| log.events);
+        let settled = Arc::new(SettledSnapshot::new(snapshot, key.clone()));
+        let mut log = Log::new(key.clone(), Arc::clone(&self.rules), self.closed.open_log(), settled, watermark);
+        let now_view = view.load();
+        let end = now_view.last_index();
+        if let Some(hot) = &self.hot {
+            hot.open_log(&key, watermark.max(now_view.first_index().prev()));
+        }
+        let mut events = 0;
+        for frame in frames::entries(&key, &now_view, watermark, end)? {
+            let frame = match frame {
+                Ok(frame) => frame,
+                // a damaged log is replayed as far as it can be read; it takes no appends
+                Err(_) if damage.is_some() => break,
+                Err(error) => return Err(error.into()),
+            };
+            log.replay(frame.index, &frame.batch);
+            report.replayed_batches += 1;
+            events += frame.batch.rows() as u64;
+            self.warm(&key, frame, now);
+        }
+        report.replayed_events += events;
+        let shared = LogShared::new(key.clone(), view, Arc::clone(log.published()), damage, durable_events + events);
+        Ok(OpenLog { key, log, writer, shared: Arc::new(shared) })
+    }
+
+    fn warm(&self, key: &LogKey, frame: frames::TailFrame, now: Micros) {
+        let taken = frame.batch.stamps().last_ingested_at().min(now);
+        let oldest = now.minus_seconds(self.config.inmemory.ttl_seconds);
+        if let Some(hot) = self.hot.as_ref().filter(|_| taken > oldest) {
+            hot.insert(key, frame.index, frame.batch, taken);
+        }
+    }
+}
+
+/// Compares the declaration with the manifest's, then opens the durable tier.
+fn open_durable(options: &OpenOptions) -> Result<DurableTier, OpenError> {
+    let config = &options.config;
+    let text = strandline_deql::print(config);
+    match DurableTier::open_read_only(config) {
+        Ok(tier) => check_declaration(config, &tier.pin())?,
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(error.into()),
+    }
+    let durable = DurableTier::open(
+        config,
+        strandline_durable::OpenOptions {
+            writer: format!("n{}", options.node),
+            config_text: text.clone(),
+            entropy: options.entropy,
+            now: options.now,
+            cache_bytes: CACHE_BYTES,
+        },
+    )?;
+    if durable.pin().config_text() != text {
+        let job_id = keyed_hash(0, 1, &[&options.entropy.to_le_bytes(), b"config"]);
+        durable.update(&Update::Config(text), job_id, options.now)?;
+    }
+    Ok(durable)
+}
+
+fn check_declaration(config: &StoreConfig, snapshot: &Snapshot) -> Result<(), OpenError> {
+    if snapshot.store_name() != config.name {
+        return Err(OpenError::OtherStore { wanted: config.name.clone(), found: snapshot.store_name().to_owned() });
+    }
+    // a text that no longer parses was written by another version: there is nothing to compare with
+    let Ok(old) = strandline_deql::parse_file("manifest", snapshot.config_text()) else { return Ok(()) };
+    let Some(old) = old.stores.first() else { return Ok(()) };
+    strandline_deql::replaceable_changes(&old.config, config)
+        .map_err(|keys| OpenError::ConfigChanged { store: config.name.clone(), keys })
+}
+
+/// The folder of the logs.
+pub(crate) fn wal_dir(config: &StoreConfig) -> Result<PathBuf, OpenError> {
+    match &config.wal.path {
+        Some(Location::Local(path)) if config.wal.enabled => Ok(path.clone()),
+        _ => Err(OpenError::NoLog { store: config.name.clone() }),
+    }
+}
+
+/// The log's part of the declaration.
+pub(crate) fn log_config(config: &StoreConfig) -> Result<LogConfig, OpenError> {
+    let wal = &config.wal;
+    let pattern = SegmentPattern::parse(wal.segment_pattern.as_str()).map_err(OpenError::SegmentPattern)?;
+    let mut out = LogConfig::new(pattern);
+    let by_size = wal.rollover.contains(&Rollover::Size);
+    out.rollover = strandline_wal::Rollover {
+        size_bytes: by_size.then(|| wal.rollover_mb.saturating_mul(1 << 20)),
+        by_time: wal.rollover.contains(&Rollover::Time),
+    };
+    out.fsync = wal.fsync;
+    out.checksum = wal.checksum == Checksum::Crc32c;
+    Ok(out)
+}
+
+/// The logs that are on disk or in the manifest.
+fn keys(place: &LogPlace<'_>, snapshot: &Snapshot) -> Result<BTreeSet<LogKey>, OpenError> {
+    let mut keys: BTreeSet<LogKey> = snapshot.logs().map(|(key, _)| key.clone()).collect();
+    let names = match place.disk.list_dirs(place.dir) {
+        Ok(names) => names,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(OpenError::WalFolder { dir: place.dir.to_owned(), error }),
+    };
+    let found = names.iter().filter_map(|name| parse_log_folder_name(name));
+    keys.extend(found.map(|(stream_type, bucket)| LogKey { stream_type: stream_type.into(), bucket }));
+    Ok(keys)
+}
+
+/// The largest ingested_at of the logs' tails.
+fn floor(logs: &[Recovered]) -> Result<Micros, OpenError> {
+    let mut floor = Micros::MIN;
+    for log in logs {
+        let view = log.view.load();
+        let low = log.snapshot.watermark(&log.key).max(view.first_index().prev());
+        match frames::last_moment(&log.key, &view, low, view.last_index()) {
+            Ok(found) => floor = floor.max(found.map_or(Micros::MIN, |(_, moment)| moment)),
+            Err(_) if log.damage.is_some() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(floor)
+}
+
+/// The last index of a log, `ZERO` for an empty one.
+pub(super) fn ends_at(view: &strandline_wal::LogView) -> LogIndex {
+    view.last_index()
+}

@@ -1,0 +1,147 @@
+//! What opening a store needs, and why it may fail.
+
+use crate::append::RulesError;
+use crate::read::ReadError;
+use std::path::PathBuf;
+use std::sync::Arc;
+use strandline_deql::StoreConfig;
+use strandline_event::{ErrorKind, LogIndex, LogKey, Micros};
+use strandline_wal::Disk;
+
+/// What opening a store needs.
+pub struct OpenOptions {
+    /// The store.
+    pub config: StoreConfig,
+    /// The disk of its log.
+    pub disk: Arc<dyn Disk>,
+    /// The node, given once and kept for ever.
+    pub node: u64,
+    /// The time.
+    pub now: Micros,
+    /// Random bits, new at every start.
+    pub entropy: u128,
+    /// Go on without a log that is lost: what only it held is given up.
+    pub accept_lost_log: bool,
+}
+
+/// Why a store does not open, or a log of it.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The declaration cannot be served.
+    #[error("store `{store}`: {error}")]
+    Rules {
+        /// Its name.
+        store: String,
+        /// Why.
+        error: RulesError,
+    },
+    /// The log is off or not on a local disk.
+    #[error("store `{store}` has no log on a local disk: set wal.enabled = true and wal.path to a folder")]
+    NoLog {
+        /// Its name.
+        store: String,
+    },
+    /// `wal.segment_pattern` is none.
+    #[error("wal.segment_pattern: {0}")]
+    SegmentPattern(strandline_wal::names::PatternError),
+    /// The declaration changes what is on disk.
+    #[error(
+        "store `{store}` was made with other values of {}; these keys cannot be changed: put the old values back \
+         (`strandline manifest show` prints them), or load the events into a store with another name",
+        .keys.join(", ")
+    )]
+    ConfigChanged {
+        /// Its name.
+        store: String,
+        /// The keys.
+        keys: Vec<&'static str>,
+    },
+    /// durable.path belongs to another store.
+    #[error("durable.path of store `{wanted}` holds store `{found}`: give each store a path of its own")]
+    OtherStore {
+        /// The declared name.
+        wanted: String,
+        /// The name in the manifest.
+        found: String,
+    },
+    /// A log that held events which are nowhere else is missing or shorter than the manifest knows.
+    #[error(
+        "the log of `{log}` in {} ends at index {has}, but it had reached {knows}, and only {durable} is durable: events \
+         may be lost. Put the log folder back, or start with --accept-lost-log to go on without them", .dir.display()
+    )]
+    LostLog {
+        /// Which log.
+        log: LogKey,
+        /// Its folder.
+        dir: PathBuf,
+        /// Index that the manifest knows of.
+        knows: LogIndex,
+        /// Last index that is there.
+        has: LogIndex,
+        /// The watermark.
+        durable: LogIndex,
+    },
+    /// The manifest is older than the log: what was trimmed from the log is in no data file that the manifest names.
+    #[error(
+        "the log of `{log}` begins at index {first}, but the manifest ends at {durable}: the manifests were rolled back or \
+         lost. Put durable.commit.manifest_path back as it was"
+    )]
+    ManifestBehind {
+        /// Which log.
+        log: LogKey,
+        /// First index in the log.
+        first: LogIndex,
+        /// The watermark.
+        durable: LogIndex,
+    },
+    /// There is such a log already.
+    #[error("the log of `{0}` is open already")]
+    LogExists(LogKey),
+    /// The log.
+    #[error("the log of `{log}`: {error}")]
+    Wal {
+        /// Which log.
+        log: LogKey,
+        /// Why.
+        error: strandline_wal::OpenError,
+    },
+    /// The folder of the logs.
+    #[error("the log folder {}: {error}", .dir.display())]
+    WalFolder {
+        /// The folder.
+        dir: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// Data files and manifests.
+    #[error(transparent)]
+    Durable(#[from] strandline_durable::OpenError),
+    /// A commit that opening needs.
+    #[error(transparent)]
+    Commit(#[from] strandline_durable::CommitError),
+    /// What is left of a lost log cannot be made durable.
+    #[error(transparent)]
+    Rescue(#[from] crate::compact::CompactError),
+    /// The log cannot be replayed.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+impl OpenError {
+    /// What it means to the one who called.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Rules { .. } | Self::NoLog { .. } => ErrorKind::NotSupported,
+            Self::SegmentPattern(_) | Self::ConfigChanged { .. } | Self::OtherStore { .. } | Self::LogExists(_) => {
+                ErrorKind::BadRequest
+            }
+            Self::LostLog { .. } | Self::ManifestBehind { .. } => ErrorKind::Integrity,
+            Self::Wal { .. } | Self::WalFolder { .. } => ErrorKind::Io,
+            Self::Durable(error) => error.kind(),
+            Self::Commit(error) => error.kind(),
+            Self::Rescue(error) => error.kind(),
+            Self::Read(error) => error.kind(),
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! The offline check of a whole store: logs, manifests, files, and what only all of them together can tell: holes,
+//! doubles, heads. Reads only; the store must not be running. It goes on after a finding, and says everything.
+//!
+//! Memory: some 100 bytes a stream, and 16 bytes for each event of a pass over the ids ([`IDS_PER_PASS`]).
+
+mod ids;
+mod streams;
+
+use crate::store::{OpenError, log_config, wal_dir};
+use crate::view::frames;
+use ids::IdPasses;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use strandline_deql::StoreConfig;
+use strandline_durable::{DurableTier, RowFilter, Snapshot, verify_file, verify_manifests};
+use strandline_event::{ErrorKind, EventRef, LogIndex, LogKey, Micros};
+use strandline_wal::names::parse_log_folder_name;
+use strandline_wal::{Disk, LogConfig, LogView, log_folder_name, open_read_only};
+use streams::Streams;
+
+/// Event ids that are compared in one pass; more events take more passes.
+const IDS_PER_PASS: u64 = 32 << 20;
+
+/// Something that is not as it should be.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Finding {
+    /// A segment, a file, a stream.
+    pub place: String,
+    /// In a sentence.
+    pub what: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.what)
+    }
+}
+
+/// What a check looked at and found.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// What is wrong. Empty: the store is sound.
+    pub findings: Vec<Finding>,
+    /// What is worth knowing and not wrong: a torn end that the next start cuts, files that a crash left behind.
+    pub notes: Vec<String>,
+    /// Logs.
+    pub logs: u64,
+    /// Segments.
+    pub segments: u64,
+    /// Data files.
+    pub files: u64,
+    /// Streams.
+    pub streams: u64,
+    /// Events, each counted once.
+    pub events: u64,
+}
+
+impl Report {
+    fn add(&mut self, place: impl Into<String>, what: impl Into<String>) {
+        self.findings.push(Finding { place: place.into(), what: what.into() });
+    }
+}
+
+/// Why a store cannot be checked at all.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// There is no store.
+    #[error("there is no store at {0}: nothing to verify")]
+    NoStore(String),
+    /// The declaration is not the store's.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+}
+
+/// A log of the store, opened to read.
+struct OfflineLog {
+    key: LogKey,
+    view: Arc<LogView>,
+}
+
+/// Checks the store of a declaration.
+///
+/// # Errors
+/// There is no store, or the declaration cannot be used. Damage is a finding, not an error.
+pub fn verify(config: &StoreConfig, disk: &Arc<dyn Disk>) -> Result<Report, VerifyError> {
+    let mut report = Report::default();
+    let wal_dir = wal_dir(config)?;
+    let log_config = log_config(config)?;
+    let tier = match DurableTier::open_read_only(config) {
+        Ok(tier) => Some(tier),
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => {
+            report.add("manifest", error.to_string());
+            None
+        }
+    };
+    let snapshot = tier.as_ref().map(DurableTier::pin);
+    let logs = check_logs(&wal_dir, &log_config, disk, snapshot.as_deref(), &mut report);
+    if tier.is_none() && logs.is_empty() && report.findings.is_empty() {
+        return Err(VerifyError::NoStore(wal_dir.display().to_string()));
+    }
+    if let Some(tier) = &tier {
+        check_files(tier, &mut report);
+    }
+    check_events(config, snapshot.as_ref(), &logs, &mut report);
+    report.findings.sort();
+    report.findings.dedup();
+    Ok(report)
+}
+
+fn check_files(tier: &DurableTier, report: &mut Report) {
+    let mut add = |finding: strandline_durable::Finding| report.add(finding.place, finding.what);
+    verify_manifests(tier).into_iter().for_each(&mut add);
+    let snapshot = tier.pin();
+    for file in snapshot.files() {
+        verify_file(tier, file).into_iter().for_each(&mut add);
+    }
+    report.files = snapshot.files().len() as u64;
+    match tier.orphans(Micros(i64::MAX)) {
+        Ok(orphans) => {
+            let note = |o: strandline_durable::objects::ObjectInfo| {
+                format!("{} is in no manifest: what a crash left behind; it is swept after its grace period", o.path)
+            };
+            report.notes.extend(orphans.into_iter().map(note));
+        }
+        Err(error) => report.add("durable.path", error.to_string()),
+    }
+}
+
+fn check_logs(
+    wal_dir: &Path,
+    config: &LogConfig,
+    disk: &Arc<dyn Disk>,
+    snapshot: Option<&Snapshot>,
+    report: &mut Report,
+) -> Vec<OfflineLog> {
+    let mut keys: BTreeSet<LogKey> =
+        snapshot.into_iter().flat_map(Snapshot::logs).map(|(key, _)| key.clone()).collect();
+    match disk.list_dirs(wal_dir) {
+        Ok(names) => keys.extend(
+            names
+                .iter()
+                .filter_map(|name| parse_log_folder_name(name))
+                .map(|(name, bucket)| LogKey { stream_type: name.into(), bucket }),
+        ),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => report.add(wal_dir.display().to_string(), error.to_string()),
+    }
+    keys.into_iter().filter_map(|key| check_log(wal_dir, config, disk, snapshot, key, report)).collect()
+}
+
+fn check_log(
+    wal_dir: &Path,
+    config: &LogConfig,
+    disk: &Arc<dyn Disk>,
+    snapshot: Option<&Snapshot>,
+    key: LogKey,
+    report: &mut Report,
+) -> Option<OfflineLog> {
+    let dir = wal_dir.join(log_folder_name(&key.stream_type, key.bucket));
+    let place = format!("log of `{key}`");
+    let state = snapshot.and_then(|s| s.log(&key));
+    let watermark = state.map_or(LogIndex::ZERO, |s| s.compacted_through);
+    let knows = state.map_or(LogIndex::ZERO, |s| s.known_through).max(watermark);
+    report.logs += 1;
+    let opened = match open_read_only(disk, &dir, config) {
+        Ok(opened) => opened,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && knows <= watermark => {
+            report.notes.push(format!("{place}: its folder is gone; everything that it held is durable"));
+            return None;
+        }
+        Err(error) => {
+            report.add(place, format!("{}: {error}; it had reached index {knows}", dir.display()));
+            return None;
+        }
+    };
+    report.segments += opened.recovered.segments.len() as u64;
+    for corrupt in &opened.recovered.corrupt {
+        report.add(&place, format!("segment {} at offset {}: {}", corrupt.segment, corrupt.offset, corrupt.what));
+    }
+    if let Some(cut) = &opened.recovered.cut {
+        report.notes.push(format!(
+            "{place}: segment {} has a torn end at offset {} ({}); the next start cuts it",
+            cut.segment, cut.offset, cut.what
+        ));
+    }
+    let view = opened.view.load();
+    if view.last_index() < knows && knows > watermark {
+        report.add(&place, format!("it ends at index {}, but it had reached {knows}", view.last_index()));
+    }
+    Some(OfflineLog { key, view })
+}
+
+/// Walks every event once: files, then what is above each watermark.
+fn check_events(config: &StoreConfig, snapshot: Option<&Arc<Snapshot>>, logs: &[OfflineLog], report: &mut Report) {
+    let mut streams = Streams::new(config.read.require_monotonic_seq);
+    let rows = snapshot.map_or(0, |s| s.rows());
+    let mut ids = IdPasses::new(rows, IDS_PER_PASS);
+    let mut first_pass = true;
+    loop {
+        let mut each = |event: &EventRef<'_>, place: &dyn Fn() -> String| {
+            if first_pass {
+                streams.add(event, place);
+            }
+            ids.add(event.event_id);
+        };
+        let damage = walk(snapshot, logs, &mut each);
+        if first_pass {
+            damage.into_iter().for_each(|(place, what)| report.add(place, what));
+            report.events = streams.events();
+        }
+        first_pass = false;
+        if !ids.end_pass() {
+            break;
+        }
+    }
+    for id in ids.doubles() {
+        report.add(format!("event_id {id}"), "it belongs to more than one event");
+    }
+    if let Some(snapshot) = snapshot {
+        streams.compare_heads(snapshot, report);
+    }
+    report.streams = streams.len() as u64;
+    streams.finish(report);
+}
+
+type Each<'a> = &'a mut dyn FnMut(&EventRef<'_>, &dyn Fn() -> String);
+
+fn walk(snapshot: Option<&Arc<Snapshot>>, logs: &[OfflineLog], each: Each<'_>) -> Vec<(String, String)> {
+    let mut damage = Vec::new();
+    if let Some(snapshot) = snapshot {
+        for batch in snapshot.scan(&RowFilter::default()) {
+            match batch {
+                Ok(batch) => (0..batch.rows()).for_each(|i| each(&batch.row(i), &|| batch.place(i).to_string())),
+                Err(error) => damage.push(("data files".to_owned(), error.to_string())),
+            }
+        }
+    }
+    for log in logs {
+        let watermark = snapshot.map_or(LogIndex::ZERO, |s| s.watermark(&log.key));
+        if let Err(error) = walk_log(log, watermark, each) {
+            damage.push((format!("log of `{}`", log.key), error));
+        }
+    }
+    damage
+}
+
+/// The events above the watermark; ingested_at must rise from batch to batch.
+fn walk_log(log: &OfflineLog, watermark: LogIndex, each: Each<'_>) -> Result<(), String> {
+    let mut last = Micros::MIN;
+    let entries = frames::entries(&log.key, &log.view, watermark, log.view.last_index()).map_err(|e| e.to_string())?;
+    for frame in entries {
+        let frame = frame.map_err(|e| e.to_string())?;
+        let stamps = frame.batch.stamps();
+        if stamps.first_ingested_at() <= last {
+            return Err(format!("index {}: its ingested_at is not above the one before it", frame.index));
+        }
+        last = stamps.last_ingested_at();
+        for event in frame.batch.iter() {
+            each(&event, &|| format!("log of `{}`, index {}", log.key, frame.index));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,132 @@
+//! Entry frames of a log as batches: checksums are checked by the log, the archive is validated here, once a read.
+
+use crate::read::ReadError;
+use std::sync::Arc;
+use strandline_event::{LogIndex, LogKey, StampedBatch, Stamps};
+use strandline_wal::{FrameIter, FrameKind, FrameLoc, FrameView, LogView};
+
+/// A batch read from the log.
+pub(crate) struct TailFrame {
+    pub(crate) index: LogIndex,
+    pub(crate) loc: FrameLoc,
+    pub(crate) batch: StampedBatch,
+}
+
+/// Batches of (after, through], in order. Blank and membership frames are passed over.
+pub(crate) fn entries(
+    log: &LogKey,
+    view: &Arc<LogView>,
+    after: LogIndex,
+    through: LogIndex,
+) -> Result<Entries, ReadError> {
+    let frames = if after < through {
+        Some(view.frames(after.next(), through).map_err(|error| ReadError::Log { log: log.clone(), error })?)
+    } else {
+        None
+    };
+    Ok(Entries { log: log.clone(), frames })
+}
+
+/// Iterator of [`entries`]; ends after an error.
+pub(crate) struct Entries {
+    log: LogKey,
+    frames: Option<FrameIter>,
+}
+
+impl Iterator for Entries {
+    type Item = Result<TailFrame, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let frames = self.frames.as_mut()?;
+        loop {
+            let frame = match frames.next()? {
+                Ok(frame) => frame,
+                Err(error) => {
+                    self.frames = None;
+                    return Some(Err(ReadError::Log { log: self.log.clone(), error }));
+                }
+            };
+            if frame.header.kind == FrameKind::Entry {
+                return Some(decode(&self.log, &frame));
+            }
+        }
+    }
+}
+
+/// The batch of an entry frame.
+pub(crate) fn decode(log: &LogKey, frame: &FrameView) -> Result<TailFrame, ReadError> {
+    let (index, loc) = (frame.header.index, frame.loc);
+    let batch = StampedBatch::from_payload(&frame.payload).map_err(|error| ReadError::Payload {
+        log: log.clone(),
+        index,
+        segment: loc.segment.0,
+        offset: loc.offset,
+        error,
+    })?;
+    Ok(TailFrame { index, loc, batch })
+}
+
+/// The last entry of (after, through] that ends before `position_us`: everything at or above that moment comes after it.
+///
+/// Bisects by index: ingested_at never falls from entry to entry. Reads a few frames, no archive.
+pub(crate) fn skip_below(
+    log: &LogKey,
+    view: &Arc<LogView>,
+    after: LogIndex,
+    through: LogIndex,
+    position_us: strandline_event::Micros,
+) -> Result<LogIndex, ReadError> {
+    let (mut low, mut high) = (after, through);
+    // everything at or below `low` ends before the moment; everything above `high` does not
+    while low < high {
+        let middle = LogIndex(low.0 + (high.0 - low.0).div_ceil(2));
+        match last_moment(log, view, low, middle)? {
+            Some((index, last)) if last >= position_us => high = index.prev(),
+            _ => low = middle,
+        }
+    }
+    Ok(low)
+}
+
+/// The last batch of (low, at], and its largest ingested_at. `None`: marks of the log only.
+pub(crate) fn last_moment(
+    log: &LogKey,
+    view: &Arc<LogView>,
+    low: LogIndex,
+    at: LogIndex,
+) -> Result<Option<(LogIndex, strandline_event::Micros)>, ReadError> {
+    let mut index = at;
+    while index > low {
+        let fail = |error| ReadError::Log { log: log.clone(), error };
+        let frame = view.frames(index, index).map_err(fail)?.next().transpose().map_err(fail)?;
+        if let Some(frame) = frame.filter(|f| f.header.kind == FrameKind::Entry) {
+            let damaged = |_| ReadError::Payload {
+                log: log.clone(),
+                index,
+                segment: frame.loc.segment.0,
+                offset: frame.loc.offset,
+                error: strandline_event::stamps::StampsError.into(),
+            };
+            let stamps = Stamps::parse(&frame.payload).map_err(damaged)?;
+            return Ok(Some((index, stamps.last_ingested_at())));
+        }
+        index = index.prev();
+    }
+    Ok(None)
+}
+
+/// Offset of an entry's frame in its segment; `None` if it cannot be read.
+pub(crate) fn offset_of(view: &Arc<LogView>, index: LogIndex) -> Option<u64> {
+    view.frames(index, index).ok()?.next()?.ok().map(|frame| frame.loc.offset)
+}
+
+/// The first batch of (after, through] and its first ingested_at; `None`: marks of the log only, or it cannot be read.
+pub(crate) fn first_moment(
+    view: &Arc<LogView>,
+    after: LogIndex,
+    through: LogIndex,
+) -> Option<strandline_event::Micros> {
+    let mut frames = view.frames(after.next(), through).ok()?;
+    let frame = frames.find_map(|f| f.ok().filter(|f| f.header.kind == FrameKind::Entry))?;
+    Stamps::parse(&frame.payload).ok().map(|stamps| stamps.first_ingested_at())
+}

@@ -1,0 +1,238 @@
+//! One log above the watermark, at one moment: what memory covers comes from memory, the rest from the log.
+
+use super::frames;
+use crate::read::source::TailBatch;
+use crate::read::{Order, ReadError};
+use crate::store::LogShared;
+use std::sync::Arc;
+use strandline_deql::Tier;
+use strandline_durable::Snapshot;
+use strandline_event::{BatchView, LogIndex, Seq};
+use strandline_hot::{HotRange, HotRow, HotTier, SeqRange};
+use strandline_wal::LogView;
+
+/// A log's tail.
+#[derive(Clone)]
+pub(crate) struct LogTail {
+    pub(crate) shared: Arc<LogShared>,
+    /// `None`: reads leave the log out.
+    pub(crate) log: Option<Arc<LogView>>,
+    /// `None`: there is no hot tier, or reads leave it out.
+    pub(crate) hot: Option<Arc<HotTier>>,
+    /// Everything up to here is read from files.
+    pub(crate) after: LogIndex,
+    /// The last entry of the view.
+    pub(crate) through: LogIndex,
+}
+
+/// Rows of one stream in one batch, ascending.
+pub(crate) struct TailRows {
+    pub(crate) batch: TailBatch,
+    pub(crate) rows: Vec<u32>,
+}
+
+/// What the hot tier gave before the log view was taken.
+#[derive(Default)]
+pub(crate) struct HotPart {
+    pub(crate) rows: Vec<HotRow>,
+    pub(crate) range: HotRange,
+}
+
+/// The rows of a stream that a read wants.
+pub(crate) struct StreamWanted<'a> {
+    pub(crate) stream_type: &'a str,
+    pub(crate) stream_id: &'a str,
+    pub(crate) hash: u128,
+    pub(crate) from: Seq,
+    pub(crate) to: Seq,
+    pub(crate) limit: usize,
+    pub(crate) order: Order,
+}
+
+impl StreamWanted<'_> {
+    pub(crate) const fn seq_range(&self) -> SeqRange {
+        SeqRange { from: self.from, to: self.to, limit: self.limit, descending: matches!(self.order, Order::Desc) }
+    }
+}
+
+impl LogTail {
+    /// The tail above a manifest. `log` was loaded before the manifest was pinned.
+    pub(crate) fn new(
+        shared: Arc<LogShared>,
+        log: Option<Arc<LogView>>,
+        hot: Option<Arc<HotTier>>,
+        snapshot: Option<&Snapshot>,
+    ) -> Self {
+        let watermark = snapshot.map_or(LogIndex::ZERO, |s| s.watermark(&shared.key));
+        let (first, last) = match (&log, &hot) {
+            (Some(log), _) => (log.first_index(), log.last_index()),
+            (None, Some(hot)) => {
+                let range = hot.range(&shared.key);
+                (range.after.next(), range.through)
+            }
+            (None, None) => (LogIndex::ZERO, watermark),
+        };
+        // without files there is no promise below the log's first entry; with them the watermark is never below it,
+        // and if a trim raced, the log's reader says so
+        let after = if snapshot.is_some() { watermark } else { first.prev() };
+        Self { shared, log, hot, after, through: last.max(after) }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.after >= self.through
+    }
+
+    /// Rows of a stream above the watermark, batches ascending. At least the `limit` first ones in the wanted order.
+    pub(crate) fn stream(&self, wanted: &StreamWanted<'_>, hot: HotPart) -> Result<Vec<TailRows>, ReadError> {
+        let mut below = Vec::new();
+        let mut above = Vec::new();
+        if let Some(log) = &self.log {
+            let (low, high) = self.not_in(hot.range);
+            below = self.log_rows(log, wanted, low)?;
+            above = self.log_rows(log, wanted, high)?;
+        }
+        let mut out = below;
+        out.extend(self.hot_rows(hot));
+        out.append(&mut above);
+        Ok(out)
+    }
+
+    /// The parts of the tail below and above what memory covers, each (after, through].
+    fn not_in(&self, hot: HotRange) -> ((LogIndex, LogIndex), (LogIndex, LogIndex)) {
+        if hot.after >= hot.through {
+            return ((self.after, self.through), (self.through, self.through));
+        }
+        ((self.after, hot.after.min(self.through)), (hot.through.max(self.after), self.through))
+    }
+
+    /// Memory's rows, grouped by batch, ascending.
+    fn hot_rows(&self, mut part: HotPart) -> Vec<TailRows> {
+        part.rows.retain(|row| row.index() > self.after);
+        part.rows.sort_by_key(|row| (row.index(), row.row));
+        let mut out: Vec<TailRows> = Vec::new();
+        for row in part.rows {
+            match out.last_mut() {
+                Some(last) if last.batch.index == row.index() => last.rows.push(row.row as u32),
+                _ => out.push(TailRows { batch: self.hot_batch(&row.batch), rows: vec![row.row as u32] }),
+            }
+        }
+        out
+    }
+
+    pub(crate) fn hot_batch(&self, batch: &strandline_hot::HotBatch) -> TailBatch {
+        TailBatch {
+            log: self.shared.key.clone(),
+            index: batch.index,
+            batch: batch.batch.clone(),
+            tier: Tier::Inmemory,
+            loc: None,
+        }
+    }
+
+    pub(crate) fn log_batch(&self, frame: frames::TailFrame) -> TailBatch {
+        let (index, loc) = (frame.index, Some(frame.loc));
+        TailBatch { log: self.shared.key.clone(), index, batch: frame.batch, tier: Tier::Wal, loc }
+    }
+
+    /// Rows of a stream in the log's entries (range.0, range.1], batches ascending.
+    fn log_rows(
+        &self,
+        log: &Arc<LogView>,
+        wanted: &StreamWanted<'_>,
+        range: (LogIndex, LogIndex),
+    ) -> Result<Vec<TailRows>, ReadError> {
+        let entries = self.shared.streams.entries(&self.shared.key, log, wanted.hash, range.0, range.1)?;
+        let mut out = Vec::new();
+        let mut rows = 0;
+        let entries = match wanted.order {
+            Order::Asc => entries.get(self.first_reaching(log, &entries, wanted)?..).unwrap_or(&[]).to_vec(),
+            Order::Desc => entries.into_iter().rev().collect(),
+        };
+        for index in entries {
+            if rows >= wanted.limit || !self.take(log, index, wanted, &mut rows, &mut out)? {
+                break;
+            }
+        }
+        if wanted.order == Order::Desc {
+            out.reverse();
+        }
+        Ok(out)
+    }
+
+    /// Adds an entry's rows. Gives whether entries behind it may still hold wanted rows.
+    fn take(
+        &self,
+        log: &Arc<LogView>,
+        index: LogIndex,
+        wanted: &StreamWanted<'_>,
+        count: &mut usize,
+        out: &mut Vec<TailRows>,
+    ) -> Result<bool, ReadError> {
+        let Some(batch) = self.entry(log, index)? else { return Ok(true) };
+        let (rows, beyond) = rows_of(&batch, wanted);
+        *count += rows.len();
+        if !rows.is_empty() {
+            out.push(TailRows { batch, rows });
+        }
+        Ok(!beyond)
+    }
+
+    /// The first of the entries that may hold a wanted seq: seqs of a stream rise from entry to entry.
+    fn first_reaching(
+        &self,
+        log: &Arc<LogView>,
+        entries: &[LogIndex],
+        wanted: &StreamWanted<'_>,
+    ) -> Result<usize, ReadError> {
+        let (mut low, mut high) = (0, entries.len());
+        if wanted.from <= Seq::FIRST {
+            return Ok(0);
+        }
+        while low < high {
+            let middle = low.midpoint(high);
+            let Some(batch) = self.entry(log, entries[middle])? else { return Ok(low) };
+            match last_seq_of(&batch, wanted.stream_id) {
+                Some(last) if last < wanted.from => low = middle + 1,
+                Some(_) => high = middle,
+                // another stream with the same half of its hash: look at all of them
+                None => return Ok(low),
+            }
+        }
+        Ok(low)
+    }
+
+    /// The batch of an entry of the log.
+    pub(crate) fn entry(&self, log: &Arc<LogView>, index: LogIndex) -> Result<Option<TailBatch>, ReadError> {
+        let found = frames::entries(&self.shared.key, log, index.prev(), index)?.next().transpose()?;
+        Ok(found.map(|frame| self.log_batch(frame)))
+    }
+}
+
+fn stream_of(view: BatchView<'_>, stream_id: &str) -> Option<usize> {
+    (0..view.stream_count()).find(|s| view.stream(*s) == stream_id)
+}
+
+/// The wanted rows of a batch, and whether it holds a seq beyond the wanted ones in the wanted order.
+fn rows_of(batch: &TailBatch, wanted: &StreamWanted<'_>) -> (Vec<u32>, bool) {
+    let view = batch.batch.view();
+    let Some(stream) = stream_of(view, wanted.stream_id) else { return (Vec::new(), false) };
+    let mut rows = Vec::new();
+    let mut beyond = false;
+    for row in (0..view.rows()).filter(|row| view.stream_of(*row) == stream) {
+        let seq = batch.batch.seq(row);
+        if (wanted.from..=wanted.to).contains(&seq) {
+            rows.push(row as u32);
+        }
+        beyond |= match wanted.order {
+            Order::Asc => seq > wanted.to,
+            Order::Desc => seq < wanted.from,
+        };
+    }
+    (rows, beyond)
+}
+
+fn last_seq_of(batch: &TailBatch, stream_id: &str) -> Option<Seq> {
+    let view = batch.batch.view();
+    let stream = stream_of(view, stream_id)?;
+    (0..view.rows()).rev().find(|row| view.stream_of(*row) == stream).map(|row| batch.batch.seq(row))
+}
