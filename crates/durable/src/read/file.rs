@@ -91,7 +91,7 @@ impl DataFile {
         let (Within::Bytes(field, _) | Within::Ints(field, ..)) = condition;
         let index = self.meta.parquet().column_index()?.get(group)?.get(field as usize)?;
         let places = self.meta.parquet().offset_index()?.get(group)?.get(field as usize)?.page_locations();
-        if index.num_pages() != places.len() as u64 {
+        if matches!(index, ColumnIndexMetaData::NONE) || index.num_pages() != places.len() as u64 {
             return None;
         }
         let mut out: Vec<Range<usize>> = Vec::new();

@@ -125,7 +125,7 @@ fn every_configuration_reads_back_what_was_written() {
         let tier = open(dir.path(), &config);
         check_reads(&tier.pin(), &events);
         check_runs(&tier.pin(), &events);
-        assert_eq!(tier.orphans(Micros(i64::MAX)).unwrap().len(), 4, "runs that were merged away");
+        assert_eq!(tier.orphans(Micros(i64::MAX)).unwrap().len(), 2, "runs that were merged away");
     }
 }
 
@@ -353,4 +353,97 @@ fn cancelled_jobs_take_their_files_away() {
     assert!(matches!(error, WriteError::Cancelled));
     let left = tier.orphans(Micros(i64::MAX)).unwrap();
     assert!(left.len() <= 1, "only the file that was open stays to be swept: {left:?}");
+}
+
+/// Writes a folder of every configuration, for a look with other readers: `STRANDLINE_ORACLE_DIR=... cargo test -- --ignored oracle`.
+#[test]
+#[ignore = "writes files for other programs to read"]
+fn write_for_oracles() {
+    let Some(root) = std::env::var_os("STRANDLINE_ORACLE_DIR") else { return };
+    let events = history(20_000);
+    for (n, keys) in CONFIGS.iter().enumerate() {
+        let tier = open(&Path::new(&root).join(n.to_string()), &config(keys));
+        let job = job(1, 0, 100);
+        let files = write(&tier, &job, &events).unwrap();
+        tier.commit(&commit(&job, files, &events)).unwrap();
+    }
+}
+
+#[test]
+fn a_value_that_is_spelled_like_null_is_another_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let tier = open(dir.path(), &config(", partition.by = 'tenant_id'"));
+    let mut events = history(4);
+    events[0].tenant_id = None;
+    events[1].tenant_id = Some("__HIVE_DEFAULT_PARTITION__".to_owned());
+    events[2].tenant_id = Some("..".to_owned());
+    events[3].tenant_id = Some("a/b=c%".to_owned());
+    let job = job(1, 0, 1);
+    let files = write(&tier, &job, &events).unwrap();
+    let folders: BTreeSet<_> = files.iter().map(|f| f.path.rsplit_once('/').unwrap().0.to_owned()).collect();
+    assert_eq!(folders.len(), 4, "{folders:?}");
+    assert!(folders.contains("tenant_id=__HIVE_DEFAULT_PARTITION__") && folders.contains("tenant_id=%2E."));
+    assert_eq!(tier.layout().null_partition(&events[0].row()), Some(strandline_deql::PartitionColumn::TenantId));
+    assert_eq!(tier.layout().null_partition(&events[1].row()), None);
+    tier.commit(&commit(&job, files, &events)).unwrap();
+    assert_eq!(all(&tier.pin()), events);
+}
+
+mod random {
+    use super::*;
+    use proptest::prelude::*;
+
+    prop_compose! {
+        fn an_event()(
+            id in any::<[u8; 16]>(),
+            stream in "[a-cé]{1,3}",
+            event_type in prop_oneof![Just("A".to_owned()), "[\\PC]{1,40}"],
+            version in proptest::option::of(any::<u32>()),
+            occurred in prop_oneof![-62_135_596_800_000_000_i64..253_402_300_799_999_999, START_US..START_US + 200_000_000_000],
+            ingested in START_US..START_US + 50,
+            data in prop_oneof![Just("{}".to_owned()), "[\\PC]{0,300}"],
+            optional in proptest::option::of("[\\PC]{1,30}"),
+            tenant in proptest::option::of("[a-b/.%]{1,2}"),
+        ) -> Owned {
+            Owned {
+                event_id: EventId(id), stream_id: stream, seq: 1, event_type, event_version: version, occurred_at: occurred,
+                ingested_at: ingested, data, metadata: optional.clone(), command_id: optional, tenant_id: tenant,
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn random_rows_come_back(mut events in proptest::collection::vec(an_event(), 1..300), which in 0..CONFIGS.len()) {
+            let mut seqs = std::collections::HashMap::new();
+            for e in &mut events {
+                let seq = seqs.entry(e.stream_id.clone()).or_insert(0);
+                *seq += 1;
+                e.seq = *seq;
+            }
+            let (data, manifests) = (StoreObjects::memory().unwrap(), StoreObjects::memory().unwrap());
+            let tier = DurableTier::open_with(Arc::new(data), Arc::new(manifests), &config(CONFIGS[which]), options(1)).unwrap();
+            let job = job(1, 0, 1);
+            let files = write(&tier, &job, &events).unwrap();
+            let snapshot = tier.commit(&commit(&job, files, &events)).unwrap();
+            let sorted = |mut list: Vec<Owned>| {
+                list.sort_by(|a, b| (a.ingested_at, a.event_id, &a.stream_id, a.seq).cmp(&(b.ingested_at, b.event_id, &b.stream_id, b.seq)));
+                list
+            };
+            let expected = sorted(events.clone());
+            prop_assert_eq!(sorted(all(&snapshot)), expected.clone());
+            let global = snapshot.by_ingested(Position::START, Micros(i64::MAX), &RowFilter::default(), 1000).unwrap();
+            prop_assert_eq!(sorted(global.iter().map(|e| own(&e)).collect()), expected);
+            for (stream_id, last) in &seqs {
+                let query = StreamQuery { stream_type: "Call", stream_id, from_seq: Seq(1), to_seq: Seq(u64::MAX), descending: false, limit: 1000 };
+                let set = snapshot.stream(&query).unwrap();
+                prop_assert!(set.iter().map(|e| e.seq.0).eq(1..=*last));
+            }
+            for file in snapshot.files() {
+                prop_assert_eq!(crate::verify_file(&tier, file), []);
+            }
+        }
+    }
 }

@@ -105,7 +105,8 @@ impl<'l> OpenFile<'l> {
         self.encode()?;
         let wrap = |e| WriteError::encode(&self.staged, e);
         self.writer.flush().map_err(wrap)?;
-        self.writer.inner_mut();
+        // what the writer still buffers are data pages too
+        self.writer.sync().map_err(|e| ObjectError::from_io(&self.staged, e))?;
         let blocks = {
             let mut sums = self.sums.lock();
             sums.begin_tail();
@@ -113,7 +114,7 @@ impl<'l> OpenFile<'l> {
         };
         self.writer.append_key_value_metadata(KeyValue::new(VERSION_KEY.to_owned(), FORMAT_VERSION.to_owned()));
         self.writer.append_key_value_metadata(KeyValue::new(BLOCKS_KEY.to_owned(), blocks));
-        let footer = self.writer.finish().map_err(wrap)?;
+        let row_groups = u32::try_from(self.writer.flushed_row_groups().len()).unwrap_or(u32::MAX);
         let sink = self.writer.into_inner().map_err(wrap)?;
         sink.file.finish()?;
         let sums = self.sums.lock();
@@ -125,7 +126,7 @@ impl<'l> OpenFile<'l> {
             tail_bytes: sums.bytes - tail_start,
             tail_crc32c,
             rows: self.rows,
-            row_groups: u32::try_from(footer.num_row_groups()).unwrap_or(u32::MAX),
+            row_groups,
             stream_type: job.log.stream_type.to_string(),
             bucket: job.log.bucket,
             partition,
