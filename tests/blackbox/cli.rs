@@ -232,3 +232,14 @@ fn the_demo_runs_to_its_end() {
     assert_eq!(finished.code, 0, "{}{}", finished.stdout, finished.stderr);
     assert!(finished.stdout.contains("What to try next"));
 }
+
+#[test]
+fn verify_is_for_a_store_that_no_node_has_open() {
+    let store = Store::new(&[]);
+    let server = store.start();
+    let finished = store.verify();
+    assert!(finished.code == 2 && finished.stderr.contains("a node runs on"), "{finished:?}");
+    server.stop();
+    store.assert_clean();
+    assert_eq!(Store::new(&[]).verify().code, 2, "there is no store yet");
+}

@@ -1,5 +1,7 @@
 //! The rules of `rules.rs`, checked: directions, walls, reasons of dependencies, unsafe, size, nothing left open.
 
+#![allow(clippy::expect_used)]
+
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 use std::collections::BTreeSet;
 use std::fs;
@@ -181,6 +183,29 @@ fn unsafe_stays_in_its_modules() {
         if uses > 0 && text.matches("SAFETY").count() < uses {
             findings.push(format!("{name}: fewer SAFETY lines than {word} blocks"));
         }
+    }
+    fail(&findings);
+}
+
+#[test]
+fn the_documents_name_files_that_are_there() {
+    let sources = sources();
+    let mut findings = Vec::new();
+    for document in ["ARCHITECTURE.md", "README.md"] {
+        let text = fs::read_to_string(root().join(document)).expect("the document is there");
+        let quoted = text.split('`').skip(1).step_by(2).filter(|name| !name.contains(char::is_whitespace));
+        for name in quoted.filter(|name| name.ends_with(".rs")) {
+            // short names, such as `io.rs` after a longer one, are enough
+            if !sources.iter().any(|(path, _)| path == name || path.ends_with(&format!("/{name}"))) {
+                findings.push(format!("{document} names {name}"));
+            }
+        }
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        findings.extend(
+            links
+                .filter(|l| !l.contains("://") && !root().join(l).exists())
+                .map(|l| format!("{document} links to {l}")),
+        );
     }
     fail(&findings);
 }

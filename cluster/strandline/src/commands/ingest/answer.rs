@@ -42,7 +42,13 @@ impl Totals {
             }
             207 => {
                 self.count(&json, chunk);
-                let why = rejected.first().map_or_else(|| out::cell(&json["failed"]), named);
+                let failed =
+                    json["streams"].as_array().into_iter().flatten().find(|stream| stream["error"].is_string());
+                let why = rejected
+                    .first()
+                    .map(named)
+                    .or(failed.map(|stream| out::cell(&stream["error"])))
+                    .unwrap_or_default();
                 Err(Failure::No(format!(
                     "{why}\nA part of lines {} is stored, the other part is not. {}",
                     chunk.span(),

@@ -100,6 +100,9 @@ impl Sender<'_> {
     }
 
     fn send(&self, chunk: &Chunk, totals: &mut Totals) -> Result<(), Failure> {
+        if chunk.body.trim_ascii().is_empty() {
+            return Ok(());
+        }
         let request = Request {
             path: self.path.clone(),
             body: Some(&chunk.body),
