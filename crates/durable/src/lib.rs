@@ -33,6 +33,8 @@ pub use partition::{PartitionKey, Partitioner};
 pub use read::{Place, ReadError, ReadStats, RowBatch, RowFilter, RowSet, Scan, StreamQuery};
 pub use runs::{CommandRecord, HeadRecord, Record, RunError, RunKind, RunRef, tenant_hash};
 pub use sort::{RowRef, Rows, compare, sort_rows};
-pub use tier::{CACHE_BYTES_DEFAULT, Commit, CommitError, DurableTier, ManifestSummary, OpenError, OpenOptions, Snapshot, Update};
+pub use tier::{
+    CACHE_BYTES_DEFAULT, Commit, CommitError, DurableTier, ManifestSummary, OpenError, OpenOptions, Snapshot, Update,
+};
 pub use verify::{Finding, verify_file, verify_manifests};
 pub use write::{JobSpec, WriteError};

@@ -1,7 +1,7 @@
 //! Events and stores for the tests of this crate.
 
-use crate::{DurableTier, FileEntry, JobSpec, OpenOptions, Rows, SharedObjects, sort_rows};
 use crate::objects::LocalObjects;
+use crate::{DurableTier, FileEntry, JobSpec, OpenOptions, Rows, SharedObjects, sort_rows};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -92,8 +92,9 @@ pub(crate) fn event(_: u64, owned: &Owned) -> EventRef<'_> {
 
 /// A store with these further keys.
 pub(crate) fn config(keys: &str) -> StoreConfig {
-    let text =
-        format!("CREATE EVENTSTORE t WITH (durable.type = 'parquet', durable.path = '/nowhere', wal.enabled = true, wal.path = '/w'{keys});");
+    let text = format!(
+        "CREATE EVENTSTORE t WITH (durable.type = 'parquet', durable.path = '/nowhere', wal.enabled = true, wal.path = '/w'{keys});"
+    );
     let mut parsed = parse_file("test.deql", &text).unwrap_or_else(|e| panic!("{e}"));
     parsed.stores.remove(0).config
 }
@@ -129,7 +130,11 @@ pub(crate) fn job(job_id: u128, from: u64, through: u64) -> JobSpec {
 }
 
 /// Sorts and writes events as one job.
-pub(crate) fn write(tier: &DurableTier, job: &JobSpec, events: &Vec<Owned>) -> Result<Vec<FileEntry>, crate::WriteError> {
+pub(crate) fn write(
+    tier: &DurableTier,
+    job: &JobSpec,
+    events: &Vec<Owned>,
+) -> Result<Vec<FileEntry>, crate::WriteError> {
     let batches = [events];
     let rows = sort_rows(&tier.layout(), &batches);
     tier.write_files(job, rows.iter().map(|r| r.of(&batches)), &mut |_| ControlFlow::Continue(()))

@@ -166,7 +166,9 @@ impl InputBatch {
 
     fn event_id(&self, row: usize) -> Result<Option<EventId>, IpcError> {
         match &self.ids {
-            Some(Ids::Bytes(ids)) if row < ids.len() && ids.is_valid(row) => Ok(ids.value(row).try_into().ok().map(EventId)),
+            Some(Ids::Bytes(ids)) if row < ids.len() && ids.is_valid(row) => {
+                Ok(ids.value(row).try_into().ok().map(EventId))
+            }
             Some(Ids::Texts(ids)) if row < ids.len() && ids.is_valid(row) => {
                 let id = EventId::parse(ids.value(row));
                 id.map(Some).ok_or_else(|| IpcError::value(&self.names, Field::EventId, row, "it is no UUID"))

@@ -126,9 +126,10 @@ pub(crate) fn read_version(json: &[u8]) -> Result<Skeleton, EnvelopeError> {
         segments.push((key.clone(), group.segments));
         groups.insert(key, Group { segments: Vec::new(), inline: files(group.files) });
     }
-    let logs = file.logs.into_iter().map(|log| {
-        (LogKey { stream_type: Arc::from(log.stream_type.as_str()), bucket: log.bucket }, log.state)
-    });
+    let logs = file
+        .logs
+        .into_iter()
+        .map(|log| (LogKey { stream_type: Arc::from(log.stream_type.as_str()), bucket: log.bucket }, log.state));
     let manifest = Manifest {
         version: file.version,
         previous_crc32c: file.previous_crc32c,

@@ -24,7 +24,7 @@ pub enum Fault {
 
 /// Shared by all wrappers of one store, so that operations count over data and manifests together.
 #[derive(Debug)]
-pub struct Plan {
+struct Plan {
     at: u64,
     fault: Fault,
     count: AtomicU64,
@@ -133,9 +133,8 @@ impl Write for FlakyAside {
         if torn {
             let _ = inner.write_all(half).and_then(|()| inner.flush());
         }
-        let written = self.flaky.step(&self.path, || {
-            inner.write_all(bytes).map_err(|e| ObjectError::from_io(&self.path, e))
-        });
+        let written =
+            self.flaky.step(&self.path, || inner.write_all(bytes).map_err(|e| ObjectError::from_io(&self.path, e)));
         written.map(|()| bytes.len()).map_err(io::Error::other)
     }
 

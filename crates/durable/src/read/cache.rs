@@ -51,7 +51,8 @@ impl FileCache {
 impl State {
     /// Throws the least used out until a quarter is free: so the sort is paid once in many puts.
     fn shrink(&mut self, bytes_max: usize) {
-        let mut by_use: Vec<(u64, String)> = self.files.iter().map(|(path, (_, used, _))| (*used, path.clone())).collect();
+        let mut by_use: Vec<(u64, String)> =
+            self.files.iter().map(|(path, (_, used, _))| (*used, path.clone())).collect();
         by_use.sort_unstable();
         for (_, path) in by_use {
             if self.bytes <= bytes_max / 4 * 3 {

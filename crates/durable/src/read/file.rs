@@ -42,11 +42,7 @@ pub(crate) enum Within<'a> {
 
 impl DataFile {
     /// Opens a file; its footer comes from the cache where it was read before.
-    pub(crate) fn open(
-        shared: &Shared,
-        entry: &Arc<FileEntry>,
-        counters: &Arc<Counters>,
-    ) -> Result<Self, ReadError> {
+    pub(crate) fn open(shared: &Shared, entry: &Arc<FileEntry>, counters: &Arc<Counters>) -> Result<Self, ReadError> {
         let object: Arc<dyn crate::objects::Readable> = Arc::from(open_file(&*shared.objects, &entry.path)?);
         counters.add_file();
         let meta = match shared.cache.get(&entry.path) {
@@ -206,7 +202,8 @@ impl DataFile {
         let meta = self.meta.parquet();
         let average = |group: &usize| {
             let group = meta.row_groups().get(*group)?;
-            let bytes: i64 = fields.iter().filter_map(|f| Some(group.columns().get(*f as usize)?.uncompressed_size())).sum();
+            let bytes: i64 =
+                fields.iter().filter_map(|f| Some(group.columns().get(*f as usize)?.uncompressed_size())).sum();
             bytes.checked_div(group.num_rows()).map(i64::unsigned_abs)
         };
         let row_bytes = groups.iter().filter_map(average).max().unwrap_or(1).max(1);
@@ -220,7 +217,10 @@ impl DataFile {
 
 fn page_meets(index: &ColumnIndexMetaData, page: usize, condition: Within<'_>) -> bool {
     match (condition, index) {
-        (Within::Bytes(_, value), ColumnIndexMetaData::BYTE_ARRAY(index) | ColumnIndexMetaData::FIXED_LEN_BYTE_ARRAY(index)) => {
+        (
+            Within::Bytes(_, value),
+            ColumnIndexMetaData::BYTE_ARRAY(index) | ColumnIndexMetaData::FIXED_LEN_BYTE_ARRAY(index),
+        ) => {
             index.min_value(page).is_none_or(|min| min <= value) && index.max_value(page).is_none_or(|max| value <= max)
         }
         (Within::Ints(_, low, high), ColumnIndexMetaData::INT64(index)) => {

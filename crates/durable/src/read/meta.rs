@@ -40,11 +40,9 @@ impl FileMeta {
             return Err(damaged("the checksum of its footer differs"));
         }
         let source = TailReader { tail: tail.clone(), start: tail_start, length: entry.bytes };
-        let options = ArrowReaderOptions::new()
-            .with_skip_arrow_metadata(true)
-            .with_page_index_policy(PageIndexPolicy::Optional);
-        let arrow =
-            ArrowReaderMetadata::load(&source, options).map_err(|e| ReadError::decode(&entry.path, e))?;
+        let options =
+            ArrowReaderOptions::new().with_skip_arrow_metadata(true).with_page_index_policy(PageIndexPolicy::Optional);
+        let arrow = ArrowReaderMetadata::load(&source, options).map_err(|e| ReadError::decode(&entry.path, e))?;
         check(entry, &arrow, names)?;
         let blocks = blocks(arrow.metadata(), tail_start).ok_or_else(|| damaged("its list of checksums is wrong"))?;
         let groups = arrow.metadata().num_row_groups();
@@ -107,10 +105,8 @@ fn value<'a>(meta: &'a ParquetMetaData, key: &str) -> Option<&'a str> {
 
 fn blocks(meta: &ParquetMetaData, data_bytes: u64) -> Option<Vec<u32>> {
     let text = value(meta, BLOCKS_KEY)?.as_bytes();
-    let sums: Option<Vec<u32>> = text
-        .chunks(8)
-        .map(|hex| u32::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok())
-        .collect();
+    let sums: Option<Vec<u32>> =
+        text.chunks(8).map(|hex| u32::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok()).collect();
     sums.filter(|sums| sums.len() as u64 == data_bytes.div_ceil(BLOCK_BYTES))
 }
 

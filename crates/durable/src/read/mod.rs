@@ -29,6 +29,6 @@ pub(crate) use file::DataFile;
 pub use filter::RowFilter;
 pub use rowset::RowSet;
 pub use scan::Scan;
-pub use stats::ReadStats;
 pub(crate) use stats::Counters;
+pub use stats::ReadStats;
 pub use stream::StreamQuery;

@@ -38,13 +38,7 @@ impl Snapshot {
     }
 
     pub(crate) fn scan_files(&self, files: VecDeque<Arc<FileEntry>>, filter: &RowFilter) -> Scan {
-        Scan {
-            shared: Arc::clone(&self.shared),
-            files,
-            filter: filter.clone(),
-            counters: Arc::default(),
-            open: None,
-        }
+        Scan { shared: Arc::clone(&self.shared), files, filter: filter.clone(), counters: Arc::default(), open: None }
     }
 }
 

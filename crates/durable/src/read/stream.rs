@@ -79,8 +79,7 @@ fn choose(
 ) -> Result<(), ReadError> {
     const FIELDS: [Field; 2] = [Field::StreamId, Field::Seq];
     let (from, to) = query.seqs();
-    let conditions =
-        [Within::Bytes(Field::StreamId, query.stream_id.as_bytes()), Within::Ints(Field::Seq, from, to)];
+    let conditions = [Within::Bytes(Field::StreamId, query.stream_id.as_bytes()), Within::Ints(Field::Seq, from, to)];
     let pages = file.pages(group, &conditions);
     if pages.is_empty() {
         return Ok(());

@@ -40,7 +40,12 @@ pub(crate) struct Run {
 
 impl Run {
     /// Opens and checks a run: trailer, kind, lengths and the checksum of everything.
-    pub(crate) fn open(objects: &dyn Objects, run: &RunRef, kind: RunKind, record_bytes: usize) -> Result<Self, RunError> {
+    pub(crate) fn open(
+        objects: &dyn Objects,
+        run: &RunRef,
+        kind: RunKind,
+        record_bytes: usize,
+    ) -> Result<Self, RunError> {
         let bytes = match objects.local_root() {
             Some(root) => RunBytes::map(&root.join(&run.path)).map_err(|e| ObjectError::from_io(&run.path, e))?,
             None => RunBytes::Heap(objects.get(&run.path)?),
@@ -61,9 +66,8 @@ impl Run {
             return Err(damaged("the trailer's checksum differs"));
         }
         let records = u64_at(trailer, 8).and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX);
-        let expected = records.checked_mul(record_bytes).and_then(|n| {
-            n.checked_add(usize::try_from(u64_at(trailer, 16)?).ok()?)
-        });
+        let expected =
+            records.checked_mul(record_bytes).and_then(|n| n.checked_add(usize::try_from(u64_at(trailer, 16)?).ok()?));
         let body_crc = u32_at(trailer, 28).unwrap_or_default();
         if stored_kind != kind.to_u16() || u32_at(trailer, 24) != u32::try_from(record_bytes).ok() {
             return Err(damaged("it holds other records"));

@@ -60,14 +60,7 @@ fn any_flipped_byte_is_noticed() {
 #[test]
 fn records_keep_their_bytes_for_ever() {
     let mut out = Vec::new();
-    let record = CommandRecord {
-        key: 1,
-        digest: 2,
-        first_seq: Seq(3),
-        count: 4,
-        ingested_at: Micros(-5),
-        stream: 6,
-    };
+    let record = CommandRecord { key: 1, digest: 2, first_seq: Seq(3), count: 4, ingested_at: Micros(-5), stream: 6 };
     record.encode(&mut out);
     assert_eq!(CommandRecord::decode(&out), Some(record));
     assert_eq!((out.len(), out[15], out[31], out[32], out[40], out[48], out[71]), (72, 1, 2, 3, 4, 251, 6));

@@ -118,8 +118,7 @@ impl DurableTier {
     ) -> Result<Vec<FileEntry>, WriteError> {
         let layout = self.layout();
         let objects = &*self.inner.shared.objects;
-        let writer =
-            JobWriter { objects, layout: &layout, writer: &self.inner.writer, file_seq: &self.inner.file_seq };
+        let writer = JobWriter { objects, layout: &layout, writer: &self.inner.writer, file_seq: &self.inner.file_seq };
         let mut written = Vec::new();
         let outcome = writer.write(job, rows, on_rows, &mut written);
         if let Err(error) = outcome {
@@ -150,7 +149,12 @@ impl DurableTier {
     pub fn history(&self, limit: usize) -> Result<Vec<ManifestSummary>, ManifestError> {
         let manifests = &*self.inner.shared.manifests;
         let versions = manifest::versions(manifests)?;
-        versions.into_iter().rev().take(limit).map(|version| Ok(summary(&manifest::read(manifests, version)?.0))).collect()
+        versions
+            .into_iter()
+            .rev()
+            .take(limit)
+            .map(|version| Ok(summary(&manifest::read(manifests, version)?.0)))
+            .collect()
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {

@@ -30,9 +30,9 @@ impl Snapshot {
         let mut known: HashMap<&str, &Arc<Run>> = HashMap::new();
         for (key, state) in before.iter().flat_map(|b| &b.manifest.logs) {
             let runs = before.and_then(|b| b.runs.get(key));
-            let pairs = runs.into_iter().flat_map(|r| {
-                state.heads.iter().zip(&r.heads).chain(state.commands.iter().zip(&r.commands))
-            });
+            let pairs = runs
+                .into_iter()
+                .flat_map(|r| state.heads.iter().zip(&r.heads).chain(state.commands.iter().zip(&r.commands)));
             known.extend(pairs.map(|(run, open)| (run.path.as_str(), open)));
         }
         let mut runs = HashMap::new();

@@ -147,7 +147,10 @@ impl<'a> RowCheck<'a> {
 
     fn check_row(&mut self, event: &EventRef<'_>, before: Option<&EventRef<'_>>) {
         if event.stream_type != self.entry.stream_type {
-            self.find(format!("its stream type is `{}`, the manifest says `{}`", event.stream_type, self.entry.stream_type));
+            self.find(format!(
+                "its stream type is `{}`, the manifest says `{}`",
+                event.stream_type, self.entry.stream_type
+            ));
         }
         if self.partitioner.advance(event) {
             let here = self.layout.named_partition(&self.partitioner.key());
@@ -156,10 +159,13 @@ impl<'a> RowCheck<'a> {
             }
         }
         let order = before.and_then(|before| {
-            self.order.iter().map(|(field, falling)| {
-                let order = compare(&[*field], before, event);
-                if *falling { order.reverse() } else { order }
-            }).find(|order| order.is_ne())
+            self.order
+                .iter()
+                .map(|(field, falling)| {
+                    let order = compare(&[*field], before, event);
+                    if *falling { order.reverse() } else { order }
+                })
+                .find(|order| order.is_ne())
         });
         if order == Some(std::cmp::Ordering::Greater) {
             self.find("it stands behind a row that comes after it".to_owned());
@@ -186,7 +192,8 @@ impl<'a> RowCheck<'a> {
             self.findings.push(Finding::new(&self.entry.path, what));
         }
         if self.bounds.is_some_and(|bounds| bounds != self.entry.bounds) {
-            self.findings.push(Finding::new(&self.entry.path, "the manifest's smallest and largest values are not its own"));
+            self.findings
+                .push(Finding::new(&self.entry.path, "the manifest's smallest and largest values are not its own"));
         }
     }
 }

@@ -101,7 +101,11 @@ impl<'l> OpenFile<'l> {
     }
 
     /// Ends the file: encoded, synced, its folder synced; under its staged name.
-    pub(crate) fn finish(mut self, job: &super::JobSpec, partition: Vec<(String, Option<String>)>) -> Result<FileEntry, WriteError> {
+    pub(crate) fn finish(
+        mut self,
+        job: &super::JobSpec,
+        partition: Vec<(String, Option<String>)>,
+    ) -> Result<FileEntry, WriteError> {
         self.encode()?;
         let wrap = |e| WriteError::encode(&self.staged, e);
         self.writer.flush().map_err(wrap)?;
