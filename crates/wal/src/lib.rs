@@ -14,6 +14,7 @@
 //! Invariant: nothing is in a view before it is durable, and a block that holds acknowledged frames is never written again.
 
 pub mod buffer;
+pub mod config;
 #[cfg(any(test, feature = "testkit"))]
 pub mod crash_disk;
 pub mod decide;
@@ -31,6 +32,7 @@ pub mod open;
 pub mod reader;
 pub mod real_disk;
 pub mod recovery;
+mod rollover;
 pub mod scan;
 pub mod segment;
 pub mod space;
@@ -44,6 +46,7 @@ pub mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use config::{Committed, Entry, LogConfig, PushError, Pushed, Rollover};
 pub use disk::{Access, Disk, DiskFile};
 pub use frame::{FrameHeader, FrameKind};
 pub use group::Group;
@@ -57,4 +60,4 @@ pub use real_disk::RealDisk;
 pub use recovery::{Corrupt, Cut, Recovered};
 pub use space::Room;
 pub use view::{LogView, SegmentInfo, SharedView};
-pub use writer::{Entry, LogConfig, LogWriter, PushError, Pushed, Rollover};
+pub use writer::LogWriter;

@@ -4,6 +4,7 @@
 //! Order: the last segment is synced before it is judged; it is truncated at the cut, and that is synced, before the log
 //! goes on in a new segment. A log that is damaged opens for reading only, and nothing in its folder changes.
 
+use crate::config::LogConfig;
 use crate::disk::Disk;
 use crate::files::{FileSizes, LogFiles};
 use crate::membership::Membership;
@@ -12,7 +13,7 @@ use crate::recovery::{Kept, Mode, Recovered, Recovery, recover};
 use crate::segment::Segment;
 use crate::state::{Before, State};
 use crate::view::{LogView, SharedView};
-use crate::writer::{LogConfig, LogWriter, Start};
+use crate::writer::{LogWriter, Start};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,10 +1,10 @@
 //! The offline check of one log: what recovery would find, as findings. Nothing in the folder changes.
 
+use crate::config::LogConfig;
 use crate::disk::Disk;
 use crate::num::SegmentNo;
 use crate::open::look;
 use crate::recovery::Recovered;
-use crate::writer::LogConfig;
 use std::io;
 use std::path::Path;
 

@@ -4,128 +4,22 @@
 //! Invariants: one group is in flight at a time; indices are contiguous; a group starts where the one before it ended, at a
 //! multiple of the block; every segment starts with a State frame.
 
+use crate::config::{Committed, Entry, LogConfig, PushError, Pushed};
 use crate::disk::Disk;
 use crate::files::LogFiles;
-use crate::frame::{
-    BLOCK_BYTES, FLAG_NO_CHECKSUM, FLAG_NO_FSYNC, FrameHeader, FrameKind, PAYLOAD_BYTES_MAX, block_up, frame_bytes,
-};
-use crate::group::{Ended, Group, GroupMemory};
+use crate::frame::{FLAG_NO_CHECKSUM, FLAG_NO_FSYNC, FrameHeader, FrameKind, PAYLOAD_BYTES_MAX, frame_bytes};
+use crate::group::{Group, GroupMemory};
 use crate::membership::Membership;
-use crate::names::SegmentPattern;
 use crate::num::{GroupNo, LeaderId, LogId, SegmentNo, Vote};
 use crate::reader::FrameLoc;
-use crate::segment::{Facts, Segment};
-use crate::space::{Room, Wanted, judge};
-use crate::state::{Before, State, encode_vote};
+use crate::segment::Segment;
+use crate::state::{State, encode_vote};
 use crate::view::{LogView, SharedView};
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use strandline_event::invariant::broken;
-use strandline_event::limits::GROUP_BYTES_MAX;
 use strandline_event::{LogIndex, Micros};
-
-/// When a new segment begins.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Rollover {
-    /// Before the old one exceeds this many bytes.
-    pub size_bytes: Option<u64>,
-    /// When the pattern's finest time field changes.
-    pub by_time: bool,
-}
-
-/// How a log is written.
-#[derive(Clone, Debug)]
-pub struct LogConfig {
-    /// wal.segment_pattern.
-    pub pattern: SegmentPattern,
-    /// wal.rollover and wal.rollover_mb.
-    pub rollover: Rollover,
-    /// wal.fsync.
-    pub fsync: bool,
-    /// wal.checksum: false is `none`.
-    pub checksum: bool,
-    /// A durable entry is committed (one node alone). With replication the leader says what is: `set_committed`.
-    pub commit_on_sync: bool,
-    /// A group closes before it grows larger; an entry is never cut.
-    pub group_bytes_max: usize,
-    /// Zeros ahead of the write position, at first.
-    pub fill_min_bytes: u64,
-    /// Zeros ahead of the write position, at most.
-    pub fill_max_bytes: u64,
-    /// Free bytes of the device below which only what is reserved is used.
-    pub low_water_bytes: u64,
-}
-
-impl LogConfig {
-    /// The statement's defaults, with this pattern.
-    #[must_use]
-    pub const fn new(pattern: SegmentPattern) -> Self {
-        Self {
-            pattern,
-            rollover: Rollover { size_bytes: Some(256 << 20), by_time: false },
-            fsync: true,
-            checksum: true,
-            commit_on_sync: true,
-            group_bytes_max: GROUP_BYTES_MAX,
-            fill_min_bytes: 1 << 20,
-            fill_max_bytes: 64 << 20,
-            low_water_bytes: 16 << 20,
-        }
-    }
-
-    /// Full size of a segment's file.
-    pub(crate) fn segment_bytes(&self) -> u64 {
-        // by time only: a size to prepare ahead; writing goes on behind it
-        self.rollover.size_bytes.unwrap_or(256 << 20)
-    }
-}
-
-/// What is pushed.
-#[derive(Clone, Copy, Debug)]
-pub struct Entry<'a> {
-    /// Leader that makes the entry.
-    pub leader: LeaderId,
-    /// Version of the payload.
-    pub schema: u16,
-    /// Events in it (for people; opaque to the log).
-    pub count: u32,
-    /// The payload, in parts that are written one after the other.
-    pub parts: &'a [&'a [u8]],
-}
-
-/// Where a pushed frame will stand.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Pushed {
-    /// The entry's index.
-    pub index: LogIndex,
-    /// Its place: readable once it is committed.
-    pub loc: FrameLoc,
-    /// Its group: committed when `LogWriter::committed` returns this number or a larger one.
-    pub group: GroupNo,
-}
-
-/// Why an entry is not taken. Nothing has changed then.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum PushError {
-    /// Larger than a frame may be.
-    #[error("an entry of {bytes} bytes is over the limit of {max}")]
-    TooLarge {
-        /// Its size.
-        bytes: usize,
-        /// The limit.
-        max: usize,
-    },
-}
-
-/// What became true with a group.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Committed {
-    /// The group.
-    pub group: GroupNo,
-    /// Last durable entry of the log; `None` while it has none.
-    pub last: Option<LogId>,
-}
 
 /// The segment that the next frames go to, as planned: with everything pushed, not only what is committed.
 pub(crate) struct Plan {
@@ -161,7 +55,7 @@ pub struct LogWriter {
     /// The next group begins a new segment.
     pub(crate) roll: bool,
     pub(crate) gathering: Option<Group>,
-    closed: VecDeque<Group>,
+    pub(crate) closed: VecDeque<Group>,
     in_flight: Option<GroupNo>,
     memory: Vec<GroupMemory>,
     synced_below: GroupNo,
@@ -253,18 +147,6 @@ impl LogWriter {
         self.close_gathering();
         self.roll |= self.plan.as_ref().is_some_and(|plan| plan.has_entries);
         self.last_pushed()
-    }
-
-    /// Whether an entry with this payload surely fits. Asks the device when the reserve does not answer.
-    #[must_use]
-    pub fn room(&self, payload_len: usize) -> Room {
-        let low_water = self.start.config.low_water_bytes;
-        let wanted = self.wanted(payload_len);
-        if judge(self.start.files.space.get(), wanted, low_water) == Room::Fits {
-            return Room::Fits;
-        }
-        self.start.files.look_at_free_space();
-        judge(self.start.files.space.get(), wanted, low_water)
     }
 
     /// The next group for the disk; `None` while one is in flight or nothing was pushed.
@@ -400,69 +282,13 @@ impl LogWriter {
         Ok(self.append(kind, entry, now))
     }
 
-    /// Makes sure that a group is open which may take a frame of this size.
-    pub(crate) fn open_group(&mut self, frame: usize, now: Micros) {
-        if let Some(group) = &self.gathering {
-            let over = group.memory.buf.len() + frame > self.start.config.group_bytes_max;
-            if over || self.overflows(group.tail(), frame) {
-                self.close_gathering();
-            }
-        }
-        if self.gathering.is_some() {
-            return;
-        }
-        match &self.plan {
-            Some(plan) if !self.rolls(plan, frame, now) => {
-                let (segment, offset) = (Arc::clone(&plan.segment), plan.end);
-                self.gathering = Some(self.new_group(segment, offset, false));
-            }
-            _ => self.begin_segment(now),
-        }
-    }
-
-    fn overflows(&self, end: u64, frame: usize) -> bool {
-        let size = self.start.config.rollover.size_bytes;
-        // two blocks stay free for an idle mark and a clean stop
-        size.is_some_and(|size| block_up(end + frame as u64) + 2 * BLOCK_BYTES as u64 > size)
-    }
-
-    fn rolls(&self, plan: &Plan, frame: usize, now: Micros) -> bool {
-        let by_time = self.start.config.rollover.by_time && plan.period != self.start.config.pattern.period(now);
-        // a segment that holds no entry yet takes even one that is larger than a segment
-        self.roll || by_time || (plan.has_entries && self.overflows(plan.end, frame))
-    }
-
-    fn begin_segment(&mut self, now: Micros) {
-        let number = self.start.next_segment;
-        self.start.next_segment = number.next();
-        self.roll = false;
-        let path = self.start.dir.join(self.start.config.pattern.name(number, now));
-        let (disk, first) = (Arc::clone(&self.start.disk), self.start.next_index);
-        let segment = Arc::new(Segment::new(disk, path, number, self.start.log_id, first, Facts::empty()));
-        let ended = self.plan.take().map(|plan| Ended { segment: plan.segment, end: plan.end });
-        if let Some(ended) = &ended {
-            self.start.state.before = Some(Before {
-                segment: ended.segment.number(),
-                end: ended.end,
-                last: self.start.last,
-                last_time: self.start.last_time,
-            });
-        }
-        let period = self.start.config.pattern.period(now);
-        self.plan = Some(Plan { segment: Arc::clone(&segment), end: 0, period, has_entries: false });
-        let mut group = self.new_group(segment, 0, true);
-        group.ends = ended;
-        self.gathering = Some(group);
-        self.append_state(now);
-    }
-
     pub(crate) fn append_state(&mut self, now: Micros) {
         let bytes = self.start.state.encode();
         let leader = self.start.state.vote.leader;
         self.append(FrameKind::State, Entry { leader, schema: 0, count: 0, parts: &[&bytes] }, now);
     }
 
-    fn new_group(&mut self, segment: Arc<Segment>, offset: u64, begins: bool) -> Group {
+    pub(crate) fn new_group(&mut self, segment: Arc<Segment>, offset: u64, begins: bool) -> Group {
         let number = self.start.next_group;
         self.start.next_group = number.next();
         Group {
@@ -519,27 +345,13 @@ impl LogWriter {
         Pushed { index: header.index, loc, group: header.group }
     }
 
-    fn close_gathering(&mut self) {
+    pub(crate) fn close_gathering(&mut self) {
         let Some(mut group) = self.gathering.take() else { return };
         group.close();
         if let Some(plan) = &mut self.plan {
             plan.end = group.end();
         }
         self.closed.push_back(group);
-    }
-
-    fn wanted(&self, payload_len: usize) -> Wanted {
-        let frame = frame_bytes(payload_len);
-        // a State frame in front of the entry, if it begins a segment
-        let state = block_up(frame_bytes(self.start.state.encoded_len_max()) as u64);
-        let fresh = Wanted { segment: self.start.next_segment, begins: true, end: state + block_up(frame as u64) };
-        let Some(plan) = &self.plan else { return fresh };
-        let at = self.gathering.as_ref().map_or(plan.end, Group::tail);
-        if self.roll || (plan.has_entries && self.overflows(at, frame)) {
-            return fresh;
-        }
-        let begins = self.gathering.iter().chain(&self.closed).any(|group| group.begins);
-        Wanted { segment: plan.segment.number(), begins, end: block_up(at) + block_up(frame as u64) }
     }
 }
 
