@@ -9,7 +9,8 @@
 //! | data, metadata | Utf8 | BYTE_ARRAY, JSON |
 //! | the others | Utf8 | BYTE_ARRAY, STRING |
 //!
-//! The Parquet schema is built by hand, and the Arrow schema is not put into the file: the logical types say it all.
+//! The Parquet schema is built by hand. The Arrow schema stands in the footer besides, for readers that would take a JSON column
+//! for bytes (Polars 2.1 does) and follow it; our own reader leaves it out of account.
 
 use arrow::datatypes::{DataType, Field as Column, Schema, SchemaRef, TimeUnit};
 use parquet::basic::{LogicalType, Repetition, TimeUnit as ParquetUnit, Type as Physical};

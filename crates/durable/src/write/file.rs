@@ -59,7 +59,8 @@ impl<'l> OpenFile<'l> {
         let sink = Sink { file: objects.create(&staged)?, sums: Arc::clone(&sums) };
         let options = ArrowWriterOptions::new()
             .with_properties(properties(layout, rows_max))
-            .with_skip_arrow_metadata(true)
+            // Polars takes JSON columns for text only where the Arrow schema says so
+            .with_skip_arrow_metadata(false)
             .with_parquet_schema(layout.parquet_schema.clone());
         let writer = ArrowWriter::try_new_with_options(sink, Arc::clone(&layout.arrow_schema), options)
             .map_err(|e| WriteError::encode(&path, e))?;
