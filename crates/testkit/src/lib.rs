@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod r#gen;
+pub mod local_store;
 pub mod model;
 pub mod settled;
 

@@ -24,7 +24,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use strandline_deql::{Checksum, Location, Rollover, StoreConfig};
-use strandline_durable::{DurableTier, Snapshot, Update};
+use strandline_durable::{DurableTier, SharedObjects, Snapshot, Update};
 use strandline_event::hash::keyed_hash;
 use strandline_event::{ErrorKind, LogIndex, LogKey, Micros};
 use strandline_hot::{HotOptions, HotTier};
@@ -72,8 +72,25 @@ impl Store {
     /// # Errors
     /// [`OpenError`]; its text says what to do.
     pub fn open(options: OpenOptions) -> Result<Opened, OpenError> {
+        Self::open_at(options, None)
+    }
+
+    /// As [`open`](Self::open), with the data files and manifests in these objects instead of the declared places: for
+    /// tests that outlive a store, or crash its objects.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_on(
+        options: OpenOptions,
+        objects: SharedObjects,
+        manifests: SharedObjects,
+    ) -> Result<Opened, OpenError> {
+        Self::open_at(options, Some((objects, manifests)))
+    }
+
+    fn open_at(options: OpenOptions, objects: Option<(SharedObjects, SharedObjects)>) -> Result<Opened, OpenError> {
         let wal_dir = wal_dir(&options.config)?;
-        let durable = open_durable(&options)?;
+        let durable = open_durable(&options, objects)?;
         let mut report = OpenReport::default();
         let place = LogPlace {
             disk: &options.disk,
@@ -190,24 +207,32 @@ impl Store {
 }
 
 /// Compares the declaration with the manifest's, then opens the durable tier.
-fn open_durable(options: &OpenOptions) -> Result<DurableTier, OpenError> {
+fn open_durable(
+    options: &OpenOptions,
+    objects: Option<(SharedObjects, SharedObjects)>,
+) -> Result<DurableTier, OpenError> {
     let config = &options.config;
     let text = strandline_deql::print(config);
-    match DurableTier::open_read_only(config) {
+    let existing = match &objects {
+        Some((files, manifests)) => DurableTier::open_read_only_with(Arc::clone(files), Arc::clone(manifests), config),
+        None => DurableTier::open_read_only(config),
+    };
+    match existing {
         Ok(tier) => check_declaration(config, &tier.pin())?,
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(error.into()),
     }
-    let durable = DurableTier::open(
-        config,
-        strandline_durable::OpenOptions {
-            writer: format!("n{}", options.node),
-            config_text: text.clone(),
-            entropy: options.entropy,
-            now: options.now,
-            cache_bytes: CACHE_BYTES,
-        },
-    )?;
+    let tier_options = strandline_durable::OpenOptions {
+        writer: format!("n{}", options.node),
+        config_text: text.clone(),
+        entropy: options.entropy,
+        now: options.now,
+        cache_bytes: CACHE_BYTES,
+    };
+    let durable = match objects {
+        Some((files, manifests)) => DurableTier::open_with(files, manifests, config, tier_options)?,
+        None => DurableTier::open(config, tier_options)?,
+    };
     if durable.pin().config_text() != text {
         let job_id = keyed_hash(0, 1, &[&options.entropy.to_le_bytes(), b"config"]);
         durable.update(&Update::Config(text), job_id, options.now)?;

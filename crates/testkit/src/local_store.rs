@@ -1,0 +1,337 @@
+//! A whole store in one thread: the engine's store, its logs' owners, a disk and objects in memory.
+//!
+//! What the actors do in production, in the order in which they must do it: accept, write, sync, make visible, answer;
+//! compact, tell the owner, trim. Everything is deterministic; the clock moves when it is told. It outlives "restarts":
+//! disk and objects stay, everything else is opened again.
+
+use crate::clock::ManualClock;
+use crate::model::Append;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use strandline_deql::{Location, StoreConfig};
+use strandline_durable::SharedObjects;
+use strandline_durable::objects::StoreObjects;
+use strandline_engine::append::{Again, Answer, AppendRequest, IdsChecked, Known, LogDriver};
+use strandline_engine::compact::{self, CompactError, JobLimits, NoSteps, Progress, Steps};
+use strandline_engine::ids::IdSource;
+use strandline_engine::store::{OpenError, OpenLog, OpenOptions, OpenReport, Opened, Store};
+use strandline_event::{BatchBytes, LogIndex, LogKey, Micros, StampedBatch};
+use strandline_wal::crash_disk::CrashDisk;
+use strandline_wal::{InlineIo, LogIo};
+
+/// Background steps of the disk after each group: more than it ever has to do.
+const BACKGROUND_STEPS: usize = 64;
+/// An append that is asked again more often than this is a fault of the engine.
+const TRIES_MAX: usize = 9;
+
+/// A store, its logs and its world.
+pub struct LocalStore {
+    config: StoreConfig,
+    disk: Arc<CrashDisk>,
+    /// Data files and manifests; `None`: where the declaration says.
+    objects: Option<(SharedObjects, SharedObjects)>,
+    /// The clock of everything.
+    pub time: ManualClock,
+    io: InlineIo,
+    store: Arc<Store>,
+    logs: BTreeMap<LogKey, LogDriver<()>>,
+    ids: IdSource,
+    random: u128,
+    /// What the last opening said.
+    pub report: OpenReport,
+}
+
+#[allow(clippy::panic)]
+fn inline() -> InlineIo {
+    InlineIo::new(Arc::new(|fatal| panic!("the disk failed: {fatal:?}")))
+}
+
+impl LocalStore {
+    /// A new store. One on memory:// keeps its objects over restarts.
+    ///
+    /// # Errors
+    /// What opening says.
+    #[allow(clippy::expect_used)]
+    pub fn new(config: StoreConfig) -> Result<Self, OpenError> {
+        let memory = || -> SharedObjects { Arc::new(StoreObjects::memory().expect("a thread can be started")) };
+        let objects = matches!(config.durable.path, Location::Memory { .. }).then(|| (memory(), memory()));
+        Self::over(config, Arc::new(CrashDisk::new()), objects)
+    }
+
+    /// A store over what is there already.
+    ///
+    /// # Errors
+    /// What opening says.
+    pub fn over(
+        config: StoreConfig,
+        disk: Arc<CrashDisk>,
+        objects: Option<(SharedObjects, SharedObjects)>,
+    ) -> Result<Self, OpenError> {
+        let time = ManualClock::default();
+        let opened = open(&config, &disk, objects.as_ref(), time.now(), 1, false)?;
+        let ids = IdSource::new(config.id.event_id_format, 77);
+        let mut this = Self {
+            config,
+            disk,
+            objects,
+            time,
+            io: inline(),
+            store: Arc::clone(&opened.store),
+            logs: BTreeMap::new(),
+            ids,
+            random: 1,
+            report: OpenReport::default(),
+        };
+        this.adopt(opened);
+        Ok(this)
+    }
+
+    fn adopt(&mut self, opened: Opened) {
+        (self.store, self.report) = (opened.store, opened.report);
+        self.logs.clear();
+        for log in opened.logs {
+            self.own(log);
+        }
+    }
+
+    fn own(&mut self, log: OpenLog) {
+        let OpenLog { key, log, writer, .. } = log;
+        if let Some(writer) = writer {
+            self.logs.insert(key.clone(), LogDriver::new(log, writer));
+            self.flush(&key);
+        }
+    }
+
+    /// The store.
+    #[must_use]
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// The disk of its logs.
+    #[must_use]
+    pub fn disk(&self) -> &Arc<CrashDisk> {
+        &self.disk
+    }
+
+    /// Its objects, data files and manifests, where they are not where the declaration says.
+    #[must_use]
+    pub fn objects(&self) -> Option<&(SharedObjects, SharedObjects)> {
+        self.objects.as_ref()
+    }
+
+    /// Puts other objects in place for the next start: wrapped ones that fail, for instance.
+    pub fn set_objects(&mut self, objects: Option<(SharedObjects, SharedObjects)>) {
+        self.objects = objects;
+    }
+
+    /// The owner of a log.
+    pub fn driver(&mut self, key: &LogKey) -> Option<&mut LogDriver<()>> {
+        self.logs.get_mut(key)
+    }
+
+    fn next_random(&mut self) -> u128 {
+        self.random = self.random.wrapping_mul(0x2360_ed05_1fc6_5da4_4385_df64_9fcc_f645).wrapping_add(12345);
+        self.random
+    }
+
+    /// Sends a request and waits for its answer, as the edge does.
+    ///
+    /// # Panics
+    /// When the engine does not answer.
+    #[allow(clippy::panic, clippy::expect_used)]
+    pub fn append(&mut self, append: &Append) -> Answer {
+        let request = append.request().expect("the test builds valid requests");
+        self.request(request)
+    }
+
+    /// Sends a batch, and everything else as it is by default.
+    pub fn append_batch(&mut self, batch: BatchBytes) -> Answer {
+        self.request(AppendRequest::new(batch))
+    }
+
+    /// Sends a request and waits for its answer; looks up what is asked for, and asks again.
+    ///
+    /// # Panics
+    /// When the engine does not answer, or a read fails.
+    #[allow(clippy::panic, clippy::expect_used)]
+    pub fn request(&mut self, mut request: AppendRequest) -> Answer {
+        let key = LogKey::single(request.batch.view().stream_type());
+        self.ensure_log(&key);
+        request.ids = self.check_ids(&key, &request);
+        for _ in 0..TRIES_MAX {
+            match self.submit(&key, request.clone()) {
+                Answer::Again(Again::Lookup(lookup)) => {
+                    let known: Known = self.store.resolve(request.batch.view(), &lookup).expect("reads work");
+                    request.known = known;
+                }
+                Answer::Again(Again::Recheck { .. }) => request.ids = self.check_ids(&key, &request),
+                answer => return answer,
+            }
+        }
+        panic!("asked again and again: {:?}", request.batch.view().rows())
+    }
+
+    #[allow(clippy::expect_used)]
+    fn check_ids(&self, key: &LogKey, request: &AppendRequest) -> IdsChecked {
+        self.store.check_ids(key, request.batch.view()).expect("reads work")
+    }
+
+    /// Makes the log of a stream type, if there is none.
+    ///
+    /// # Panics
+    /// When the folder cannot be made.
+    #[allow(clippy::expect_used)]
+    pub fn ensure_log(&mut self, key: &LogKey) {
+        if self.store.log(key).is_none() {
+            let log = self.store.create_log(key, self.time.now()).expect("a log can be made");
+            self.own(log);
+        }
+    }
+
+    #[allow(clippy::panic)]
+    fn submit(&mut self, key: &LogKey, request: AppendRequest) -> Answer {
+        let entropy = self.ids.next(0);
+        let now = self.time.now();
+        let Some(driver) = self.logs.get_mut(key) else { panic!("the log of {key} takes no appends") };
+        if let Some(((), answer)) = driver.append(request, now, entropy, ()) {
+            return answer;
+        }
+        let mut answers = self.flush(key);
+        match answers.pop() {
+            Some(answer) if answers.is_empty() => answer,
+            _ => panic!("one request, another number of answers"),
+        }
+    }
+
+    /// Writes and syncs what is pending, makes it visible, then answers.
+    ///
+    /// # Panics
+    /// When the disk fails.
+    #[allow(clippy::expect_used)]
+    pub fn flush(&mut self, key: &LogKey) -> Vec<Answer> {
+        let mut answers = Vec::new();
+        let Some(driver) = self.logs.get_mut(key) else { return answers };
+        while let Some(group) = driver.take_group() {
+            let (send, receive) = channel();
+            self.io.submit(group, Box::new(move |done| drop(send.send(done))));
+            let group = receive.recv().expect("the disk calls back").expect("the group is written");
+            self.io.background(BACKGROUND_STEPS);
+            let done = driver.group_done(group);
+            let batches: &[(LogIndex, StampedBatch)] = &done.batches;
+            self.store.committed(key, batches, self.time.now());
+            answers.extend(done.release().into_iter().map(|((), answer)| answer));
+        }
+        answers
+    }
+
+    /// Ends the open segment.
+    pub fn seal(&mut self, key: &LogKey) {
+        if let Some(driver) = self.logs.get_mut(key) {
+            driver.writer_mut().seal();
+        }
+        self.flush(key);
+    }
+
+    /// Moves everything of a log to files. Gives the number of events.
+    ///
+    /// # Errors
+    /// What the job says.
+    pub fn compact(&mut self, key: &LogKey) -> Result<u64, CompactError> {
+        self.compact_with(key, JobLimits::default(), &NoSteps)
+    }
+
+    /// As [`compact`](Self::compact), in jobs of a size, with a listener.
+    ///
+    /// # Errors
+    /// What the job says.
+    pub fn compact_with(&mut self, key: &LogKey, limits: JobLimits, steps: &dyn Steps) -> Result<u64, CompactError> {
+        self.seal(key);
+        let mut rows = 0;
+        while let Some(mut plan) = compact::plan(&self.store, key)? {
+            plan.limits = limits;
+            let job_id = self.next_random();
+            let now = self.time.now();
+            let outcome = compact::run_job(&self.store, &plan, job_id, now, &Progress::default(), steps)?;
+            rows += outcome.rows;
+            let settled = self.store.settled(key);
+            if let Some(driver) = self.logs.get_mut(key) {
+                driver.compacted(outcome.through, settled);
+            }
+            self.store.after_commit(key, &outcome.snapshot);
+        }
+        Ok(rows)
+    }
+
+    /// Deletes what is durable and old enough. Gives the number of segments.
+    pub fn trim(&mut self, key: &LogKey) -> usize {
+        let rule = compact::trim_rule(&self.store, key, self.time.now());
+        let now = self.time.now();
+        let gone = self.logs.get_mut(key).map_or(0, |d| d.writer_mut().trim(rule.through, rule.older_than, now));
+        self.flush(key);
+        gone
+    }
+
+    /// Ends the process in order and starts it again.
+    ///
+    /// # Errors
+    /// What opening says.
+    #[allow(clippy::expect_used)]
+    pub fn restart(&mut self) -> Result<(), OpenError> {
+        let keys: Vec<LogKey> = self.logs.keys().cloned().collect();
+        for key in keys {
+            let now = self.time.now();
+            if let Some(driver) = self.logs.get_mut(&key) {
+                driver.writer_mut().clean_stop(now);
+            }
+            self.flush(&key);
+        }
+        let job_id = self.next_random();
+        self.store.record_clean_stop(job_id, self.time.now()).expect("the manifest can be written");
+        self.reopen(false)
+    }
+
+    /// Ends the process at once (what was synced stays) and starts it again.
+    ///
+    /// # Errors
+    /// What opening says.
+    pub fn kill(&mut self) -> Result<(), OpenError> {
+        self.reopen(false)
+    }
+
+    /// Starts again, going on without lost logs if asked.
+    ///
+    /// # Errors
+    /// What opening says.
+    pub fn reopen(&mut self, accept_lost_log: bool) -> Result<(), OpenError> {
+        self.logs.clear();
+        self.io = inline();
+        let entropy = self.next_random();
+        let (objects, now) = (self.objects.as_ref(), self.time.now());
+        let opened = open(&self.config, &self.disk, objects, now, entropy, accept_lost_log)?;
+        self.adopt(opened);
+        Ok(())
+    }
+
+    /// Declares the store anew for the next start.
+    pub fn declare(&mut self, config: StoreConfig) {
+        self.config = config;
+    }
+}
+
+fn open(
+    config: &StoreConfig,
+    disk: &Arc<CrashDisk>,
+    objects: Option<&(SharedObjects, SharedObjects)>,
+    now: Micros,
+    entropy: u128,
+    accept_lost_log: bool,
+) -> Result<Opened, OpenError> {
+    let disk: Arc<dyn strandline_wal::Disk> = Arc::clone(disk) as _;
+    let options = OpenOptions { config: config.clone(), disk, node: 7, now, entropy, accept_lost_log };
+    match objects {
+        Some((files, manifests)) => Store::open_on(options, Arc::clone(files), Arc::clone(manifests)),
+        None => Store::open(options),
+    }
+}
