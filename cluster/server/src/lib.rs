@@ -1,1 +1,14 @@
-//! (to be written)
+//! HTTP and JSON in front of a node: the only crate that knows either.
+//!
+//! A request is bounded before it is read, decoded without a tree, handed to the node in one call, and answered
+//! from the rows that the tiers hold. No rule of the store lives here.
+
+mod decode;
+mod encode;
+mod error;
+mod failure;
+mod http;
+mod routes;
+mod serve;
+
+pub use serve::{ServeError, ServeOptions, Server};

@@ -1,1 +1,33 @@
-//! (to be written)
+//! Everything that runs on a node: the only crate with actors.
+//!
+//! An actor receives, calls one engine function, runs the effects. Rules, merges and formats live in the engine;
+//! HTTP and JSON live in the server. See [`wiring`] for who talks to whom and what happens when one fails.
+
+mod append;
+pub mod clock;
+mod compaction;
+mod data_dir;
+mod error;
+mod fatal;
+mod hot_worker;
+mod messages;
+pub mod metrics;
+mod node;
+pub mod permits;
+pub mod random;
+mod readers;
+mod registry;
+mod router;
+pub mod runtime;
+mod store;
+mod stream;
+mod wal_worker;
+pub mod wiring;
+
+pub use compaction::job::{Job, JobBook, JobEnd};
+pub use data_dir::DataDirError;
+pub use error::NodeError;
+pub use messages::StreamQuery;
+pub use node::{Node, NodeHandle, NodeOptions, StartError};
+pub use registry::{RegistryError, StreamTypeEntry};
+pub use store::{ScanHandle, StoreHandle, StreamAppended};

@@ -1,0 +1,216 @@
+//! Bulk bodies: many streams in one request, as NDJSON, as a JSON array or from Arrow rows.
+//!
+//! Gives one batch per stream type, the events of each stream in the body's order, and for every row the
+//! line that it came from. A line that is no event is listed, never fatal to the reader; whether the
+//! others go on is the caller's rule (`on_error`).
+
+use super::event::{EventSeed, RawEvent};
+use super::json;
+use crate::error::ApiError;
+use serde_json::value::RawValue;
+use std::collections::HashMap;
+use strandline_event::{BatchBuilder, BatchBytes, BatchUnit, Chunk, ErrorKind, EventInput, Field, FieldNames};
+
+/// Invalid lines that an answer lists when nothing is stored.
+const LISTED_ABORT: usize = 100;
+/// Invalid lines after which a body is no event data at all.
+const LISTED_SKIP: usize = 10_000;
+
+/// What an invalid line does to the others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum OnError {
+    /// Nothing is stored.
+    #[default]
+    Abort,
+    /// The valid ones are stored.
+    Skip,
+}
+
+/// A line that is no valid event.
+#[derive(Debug)]
+pub(crate) struct Rejected {
+    /// Line of the body (place in the array, row of the Arrow stream), from 1.
+    pub(crate) line: u32,
+    pub(crate) error: ApiError,
+}
+
+/// The events of one stream type.
+#[derive(Debug)]
+pub(crate) struct Part {
+    pub(crate) batch: BatchBytes,
+    /// Row -> line, from 1.
+    pub(crate) lines: Vec<u32>,
+}
+
+/// A decoded body.
+#[derive(Debug, Default)]
+pub(crate) struct BulkBody {
+    pub(crate) parts: Vec<Part>,
+    pub(crate) rejected: Vec<Rejected>,
+    /// Lines that hold something.
+    pub(crate) events: usize,
+}
+
+/// Collects rows per stream type.
+pub(crate) struct BulkBuilder<'n> {
+    names: &'n FieldNames,
+    on_error: OnError,
+    chunk: Option<Chunk>,
+    by_type: HashMap<String, usize>,
+    parts: Vec<(BatchBuilder, Vec<u32>)>,
+    last: Option<(String, usize)>,
+    rejected: Vec<Rejected>,
+    events: usize,
+}
+
+impl<'n> BulkBuilder<'n> {
+    /// An empty body.
+    pub(crate) fn new(names: &'n FieldNames, on_error: OnError, chunk: Option<Chunk>) -> Self {
+        let (by_type, parts, rejected) = (HashMap::new(), Vec::new(), Vec::new());
+        Self { names, on_error, chunk, by_type, parts, last: None, rejected, events: 0 }
+    }
+
+    /// Reads NDJSON. Empty lines are passed over.
+    pub(crate) fn ndjson(&mut self, body: &[u8]) -> Result<(), ApiError> {
+        let mut start = 0;
+        let mut line = 0;
+        while start < body.len() {
+            let rest = body.get(start..).unwrap_or(&[]);
+            let len = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+            line += 1;
+            let text = rest.get(..len).unwrap_or(&[]).trim_ascii();
+            if !text.is_empty() && !self.line(line, text)? {
+                return Ok(());
+            }
+            start += len + 1;
+        }
+        Ok(())
+    }
+
+    /// Reads a JSON array; "line" is the place in it.
+    pub(crate) fn array(&mut self, body: &[u8]) -> Result<(), ApiError> {
+        let elements: Vec<&RawValue> = serde_json::from_str(json::utf8(body)?)
+            .map_err(|e| json::error(&e).as_bad_request().at("a JSON array of events is expected"))?;
+        for (i, element) in elements.into_iter().enumerate() {
+            if !self.line(i as u32 + 1, element.get().as_bytes())? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// One event as JSON. `false`: enough is known, stop.
+    fn line(&mut self, line: u32, text: &[u8]) -> Result<bool, ApiError> {
+        self.events += 1;
+        let names = self.names;
+        let result =
+            json::utf8(text).and_then(|text| json::read(text, EventSeed(names))).and_then(|e| self.event(line, &e));
+        match result {
+            Ok(()) => Ok(true),
+            Err(error) => self.reject(line, error),
+        }
+    }
+
+    fn event(&mut self, line: u32, event: &RawEvent<'_>) -> Result<(), ApiError> {
+        let stream_id = event.stream_id.as_deref().unwrap_or("");
+        self.push(line, event.stream_type.as_deref(), &event.input(stream_id))
+    }
+
+    /// One event of any source. `Ok(false)`: enough is known, stop. `Err`: the body as a whole is refused.
+    pub(crate) fn row(
+        &mut self,
+        line: u32,
+        stream_type: Option<&str>,
+        input: Result<EventInput<'_>, ApiError>,
+    ) -> Result<bool, ApiError> {
+        self.events += 1;
+        match input.and_then(|input| self.push(line, stream_type, &input)) {
+            Ok(()) => Ok(true),
+            Err(error) => self.reject(line, error),
+        }
+    }
+
+    fn push(&mut self, line: u32, stream_type: Option<&str>, input: &EventInput<'_>) -> Result<(), ApiError> {
+        let names = self.names;
+        let Some(stream_type) = stream_type else {
+            return Err(ApiError::invalid(format!("`{}` is missing", names.get(Field::StreamType))));
+        };
+        let part = self.part(stream_type)?;
+        let Some((builder, lines)) = self.parts.get_mut(part) else { return Ok(()) };
+        builder.push(input).map_err(|e| json::invalid(&e, names))?;
+        lines.push(line);
+        Ok(())
+    }
+
+    fn part(&mut self, stream_type: &str) -> Result<usize, ApiError> {
+        if let Some((last, part)) = &self.last
+            && last == stream_type
+        {
+            return Ok(*part);
+        }
+        let part = match self.by_type.get(stream_type) {
+            Some(part) => *part,
+            None => self.new_part(stream_type)?,
+        };
+        self.last = Some((stream_type.to_owned(), part));
+        Ok(part)
+    }
+
+    fn new_part(&mut self, stream_type: &str) -> Result<usize, ApiError> {
+        strandline_event::builder::check_stream_type(stream_type).map_err(|e| json::invalid(&e, self.names))?;
+        let mut builder = BatchBuilder::new(stream_type, BatchUnit::Rows);
+        if let Some(chunk) = self.chunk {
+            builder.set_chunk(chunk);
+        }
+        self.by_type.insert(stream_type.to_owned(), self.parts.len());
+        self.parts.push((builder, Vec::new()));
+        Ok(self.parts.len() - 1)
+    }
+
+    fn reject(&mut self, line: u32, error: ApiError) -> Result<bool, ApiError> {
+        self.rejected.push(Rejected { line, error });
+        match self.on_error {
+            OnError::Abort => Ok(self.rejected.len() < LISTED_ABORT),
+            OnError::Skip if self.rejected.len() < LISTED_SKIP => Ok(true),
+            OnError::Skip => Err(ApiError::bad_request(format!(
+                "more than {LISTED_SKIP} lines are no events (the last one is line {line}); nothing was stored"
+            ))),
+        }
+    }
+
+    /// The batches. Under `Abort` an invalid line refuses the whole body, all of them listed.
+    pub(crate) fn finish(self) -> Result<BulkBody, ApiError> {
+        if self.on_error == OnError::Abort && !self.rejected.is_empty() {
+            return Err(aborted(&self.rejected));
+        }
+        let mut parts = Vec::with_capacity(self.parts.len());
+        for (builder, lines) in self.parts {
+            if lines.is_empty() {
+                continue;
+            }
+            let batch = builder.finish().map_err(|e| ApiError::new(ErrorKind::TooLarge, e.to_string()))?;
+            parts.push(Part { batch, lines });
+        }
+        Ok(BulkBody { parts, rejected: self.rejected, events: self.events })
+    }
+}
+
+/// The answer for a body that is refused because of its lines: the first one decides the code.
+pub(crate) fn aborted(rejected: &[Rejected]) -> ApiError {
+    let Some(first) = rejected.first() else { return ApiError::bad_request("the body is refused") };
+    let others = match rejected.len() {
+        1 => "nothing was stored".to_owned(),
+        n => format!("nothing was stored; {} more lines are refused, see details", n - 1),
+    };
+    let sentence =
+        format!("line {}: {} ({others}; `on_error=skip` stores the valid lines)", first.line, first.error.message());
+    ApiError::new(first.error.kind(), sentence).with("line", first.line).with("rejected", listed(rejected))
+}
+
+/// Rejected lines as answers show them.
+pub(crate) fn listed(rejected: &[Rejected]) -> Vec<serde_json::Value> {
+    rejected
+        .iter()
+        .map(|r| serde_json::json!({ "line": r.line, "code": r.error.code(), "error": r.error.message() }))
+        .collect()
+}

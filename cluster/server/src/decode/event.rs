@@ -1,0 +1,133 @@
+//! One event as JSON: an object with the store's field names, read without a tree.
+//!
+//! Refuses what it does not know: an unknown field, a field given twice, a field that the store assigns.
+
+use super::field::{Text, Whole, event_id, moment, seq, version};
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::fmt;
+use strandline_event::{EventId, EventInput, Field, FieldNames, Micros, Seq};
+
+/// An event that borrows from the body. `None`: absent or null.
+#[derive(Debug, Default)]
+pub(crate) struct RawEvent<'a> {
+    pub(crate) stream_type: Option<Cow<'a, str>>,
+    pub(crate) stream_id: Option<Cow<'a, str>>,
+    pub(crate) event_type: Option<Cow<'a, str>>,
+    pub(crate) event_id: Option<EventId>,
+    pub(crate) seq: Option<Seq>,
+    pub(crate) event_version: Option<u32>,
+    pub(crate) occurred_at: Option<Micros>,
+    pub(crate) data: Option<&'a RawValue>,
+    pub(crate) metadata: Option<&'a RawValue>,
+    pub(crate) command_id: Option<Cow<'a, str>>,
+    pub(crate) correlation_id: Option<Cow<'a, str>>,
+    pub(crate) causation_id: Option<Cow<'a, str>>,
+    pub(crate) tenant_id: Option<Cow<'a, str>>,
+}
+
+impl RawEvent<'_> {
+    /// As a batch takes it. Absent mandatory texts are empty: the batch refuses them by name.
+    pub(crate) fn input<'b>(&'b self, stream_id: &'b str) -> EventInput<'b> {
+        EventInput {
+            stream_id,
+            event_type: self.event_type.as_deref().unwrap_or(""),
+            event_id: self.event_id,
+            seq: self.seq,
+            event_version: self.event_version,
+            occurred_at: self.occurred_at,
+            data: self.data.map_or("", RawValue::get),
+            metadata: self.metadata.map(RawValue::get),
+            command_id: self.command_id.as_deref(),
+            correlation_id: self.correlation_id.as_deref(),
+            causation_id: self.causation_id.as_deref(),
+            tenant_id: self.tenant_id.as_deref(),
+        }
+    }
+}
+
+/// Reads an event with a store's field names.
+#[derive(Clone, Copy)]
+pub(crate) struct EventSeed<'n>(pub(crate) &'n FieldNames);
+
+impl<'de> DeserializeSeed<'de> for EventSeed<'_> {
+    type Value = RawEvent<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for EventSeed<'_> {
+    type Value = RawEvent<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an event: a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut event = RawEvent::default();
+        let mut seen = 0_u16;
+        while let Some(name) = map.next_key_seed(Text("a field's name"))? {
+            let name = name.unwrap_or_default();
+            let Some(field) = self.0.field(&name) else { return Err(unknown(&name, self.0)) };
+            let bit = 1 << field as u16;
+            if seen & bit != 0 {
+                return Err(Error::custom(format_args!("`{name}` is given twice")));
+            }
+            seen |= bit;
+            read_field(&mut map, field, self.0.get(field), &mut event)?;
+        }
+        Ok(event)
+    }
+}
+
+fn read_field<'de, A: MapAccess<'de>>(
+    map: &mut A,
+    field: Field,
+    name: &str,
+    event: &mut RawEvent<'de>,
+) -> Result<(), A::Error> {
+    match field {
+        Field::EventId => event.event_id = event_id(name, map.next_value_seed(Text(name))?)?,
+        Field::StreamType => event.stream_type = map.next_value_seed(Text(name))?,
+        Field::StreamId => event.stream_id = map.next_value_seed(Text(name))?,
+        Field::Seq => event.seq = seq(map.next_value_seed(Whole(name))?),
+        Field::EventType => event.event_type = map.next_value_seed(Text(name))?,
+        Field::EventVersion => event.event_version = version(name, map.next_value_seed(Whole(name))?)?,
+        Field::OccurredAt => event.occurred_at = moment(name, map.next_value_seed(Text(name))?)?,
+        Field::IngestedAt => {
+            return Err(Error::custom(format_args!("`{name}` is assigned by the store: leave it out")));
+        }
+        Field::Payload => event.data = Some(map.next_value()?),
+        Field::Metadata => event.metadata = map.next_value::<Option<&'de RawValue>>()?,
+        Field::CommandId => event.command_id = map.next_value_seed(Text(name))?,
+        Field::CorrelationId => event.correlation_id = map.next_value_seed(Text(name))?,
+        Field::CausationId => event.causation_id = map.next_value_seed(Text(name))?,
+        Field::TenantId => event.tenant_id = map.next_value_seed(Text(name))?,
+    }
+    Ok(())
+}
+
+fn unknown<E: Error>(name: &str, names: &FieldNames) -> E {
+    let shown: String = name.chars().take(64).collect();
+    if name == "position" {
+        return E::custom("`position` is assigned by the store: leave it out");
+    }
+    let lower = name.to_lowercase().replace(['-', ' '], "_");
+    let near = Field::ALL.into_iter().find(|f| names.get(*f).to_lowercase() == lower || f.default_name() == lower);
+    match near {
+        Some(field) => E::custom(format_args!("unknown field `{shown}`; did you mean `{}`?", names.get(field))),
+        None => E::custom(format_args!(
+            "unknown field `{shown}`; what belongs to the event itself goes into `{}`; the fields are {}",
+            names.get(Field::Payload),
+            list(names)
+        )),
+    }
+}
+
+fn list(names: &FieldNames) -> String {
+    let given = Field::ALL.into_iter().filter(|f| *f != Field::IngestedAt);
+    given.map(|f| format!("`{}`", names.get(f))).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,57 @@
+//! Runs a seed over JSON text and says where and what is wrong.
+
+use crate::error::ApiError;
+use serde::de::DeserializeSeed;
+use serde_json::error::Category;
+use strandline_event::{Field, FieldNames, InvalidEvent};
+
+/// Reads exactly one JSON value. Broken JSON is 400, a value of the wrong shape 422.
+pub(crate) fn read<'de, S: DeserializeSeed<'de>>(text: &'de str, seed: S) -> Result<S::Value, ApiError> {
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let value = seed.deserialize(&mut reader).map_err(|e| error(&e))?;
+    reader.end().map_err(|e| error(&e))?;
+    Ok(value)
+}
+
+/// The answer for an error of the JSON reader.
+pub(crate) fn error(error: &serde_json::Error) -> ApiError {
+    let text = error.to_string();
+    let sentence = text.rsplit_once(" at line ").map_or(text.as_str(), |(sentence, _)| sentence);
+    let place = if error.line() <= 1 {
+        format!("column {}", error.column())
+    } else {
+        format!("line {} of the JSON text, column {}", error.line(), error.column())
+    };
+    match error.classify() {
+        Category::Data => ApiError::invalid(sentence),
+        _ => ApiError::bad_request(format!("broken JSON at {place}: {sentence}")).with("column", error.column()),
+    }
+}
+
+/// The answer for an event that cannot be part of a batch, in the store's own names.
+pub(crate) fn invalid(error: &InvalidEvent, names: &FieldNames) -> ApiError {
+    match *error {
+        InvalidEvent::Empty(field) => ApiError::invalid(format!("`{}` is missing or empty", names.get(field))),
+        InvalidEvent::TooLong { field, limit } => {
+            let how = if matches!(field, Field::StreamType | Field::TenantId) { ", percent-encoded" } else { "" };
+            let name = names.get(field);
+            ApiError::invalid(format!("`{name}` is longer than {limit} bytes{how}")).with("limit_bytes", limit)
+        }
+        InvalidEvent::SeqZero => ApiError::invalid(format!("`{}` starts at 1", names.get(Field::Seq))),
+        InvalidEvent::OccurredAt => {
+            ApiError::invalid(format!("`{}` lies outside years 1 to 9999", names.get(Field::OccurredAt)))
+        }
+        InvalidEvent::EventTooLarge { .. } => {
+            ApiError::too_large("one event", strandline_event::limits::EVENT_BYTES_MAX)
+        }
+        InvalidEvent::BatchFull => ApiError::new(strandline_event::ErrorKind::TooLarge, error.to_string())
+            .with("limit_events", strandline_event::limits::BATCH_ROWS_MAX),
+    }
+}
+
+/// The text of a body. Errors: it is no UTF-8.
+pub(crate) fn utf8(bytes: &[u8]) -> Result<&str, ApiError> {
+    std::str::from_utf8(bytes).map_err(|e| {
+        ApiError::bad_request(format!("not UTF-8 at byte {}", e.valid_up_to())).with("byte", e.valid_up_to())
+    })
+}

@@ -1,0 +1,86 @@
+//! The node's refusals as answers: the sentence in the store's own names, the facts as details.
+
+use crate::error::ApiError;
+use serde_json::{Value, json};
+use strandline_engine::append::{AppendError, Expected, Refusal};
+use strandline_engine::read::ReadError;
+use strandline_engine::strict::StrictViolation;
+use strandline_event::{Field, FieldNames};
+use strandline_workers::NodeError;
+
+/// The answer for a node's refusal.
+pub(crate) fn answer(error: &NodeError, names: &FieldNames) -> ApiError {
+    match error {
+        NodeError::Refused(refusal) => refused(refusal, names),
+        NodeError::Strict { violation, .. } | NodeError::Unregistered(violation) => strict(violation, names),
+        NodeError::Read(ReadError::Missing { stream_type, stream_id, ranges, .. }) => {
+            let missing: Vec<Value> = ranges.iter().map(range).collect();
+            ApiError::new(error.kind(), error.to_string())
+                .with("stream_type", stream_type.as_str())
+                .with("stream_id", stream_id.as_str())
+                .with("missing", missing)
+        }
+        _ => ApiError::new(error.kind(), error.to_string()),
+    }
+}
+
+/// A range of seqs as answers show it.
+pub(crate) fn range(range: &(strandline_event::Seq, strandline_event::Seq)) -> Value {
+    json!({ "from_seq": range.0.0, "to_seq": range.1.0 })
+}
+
+/// The answer for an owner's refusal of a whole request.
+pub(crate) fn refused(refusal: &Refusal, names: &FieldNames) -> ApiError {
+    let answer = append(&refusal.error, names);
+    match refusal.row {
+        Some(row) => answer.with("index", row),
+        None => answer,
+    }
+}
+
+/// The answer for a refused append or row.
+pub(crate) fn append(error: &AppendError, names: &FieldNames) -> ApiError {
+    let answer = ApiError::new(error.kind(), error.text(names));
+    match error {
+        AppendError::WrongExpectedSeq { stream_id, expected, actual } => answer
+            .with("stream_id", stream_id.as_str())
+            .with("expected_seq", expected_json(*expected))
+            .with("last_seq", actual.0),
+        AppendError::SeqGap { stream_id, next, given } => {
+            answer.with("stream_id", stream_id.as_str()).with("next_seq", next.0).with("given_seq", given.0)
+        }
+        AppendError::SeqConflict { stream_id, given, head } => {
+            answer.with("stream_id", stream_id.as_str()).with("given_seq", given.0).with("last_seq", head.0)
+        }
+        AppendError::CommandConflict { command_id, first_seq, count } => {
+            answer.with("command_id", command_id.as_str()).with("first_seq", first_seq.0).with("count", *count)
+        }
+        AppendError::EventIdConflict { event_id } => answer.with("event_id", event_id.to_string()),
+        AppendError::Strict(violation) => strict(violation, names),
+        AppendError::DiskFull { needed_bytes } => answer.with("needed_bytes", *needed_bytes),
+        AppendError::SeqTooLarge { .. } | AppendError::Shape(_) | AppendError::Unavailable { .. } => answer,
+    }
+}
+
+fn strict(violation: &StrictViolation, names: &FieldNames) -> ApiError {
+    let answer = ApiError::new(violation.kind(), violation.text(names));
+    match violation {
+        StrictViolation::Missing { field, rule } => answer.with("field", names.get(*field)).with("rule", *rule),
+        StrictViolation::NullPartition { field, .. } => {
+            answer.with("field", names.get(*field)).with("rule", "partition.enforce")
+        }
+        StrictViolation::IdVersion { .. } => answer.with("field", names.get(Field::EventId)),
+        StrictViolation::OtherCommand { .. } => answer.with("field", names.get(Field::CommandId)),
+        StrictViolation::UnknownStreamType { name, .. } => {
+            answer.with("field", names.get(Field::StreamType)).with("stream_type", name.as_str())
+        }
+    }
+}
+
+fn expected_json(expected: Expected) -> Value {
+    match expected {
+        Expected::Any => json!("any"),
+        Expected::Empty => json!("empty"),
+        Expected::At(seq) => json!(seq.0),
+    }
+}

@@ -1,0 +1,126 @@
+//! Request bodies, bounded: bytes are counted against the node's account before they are kept, and nothing is
+//! kept beyond the limit of the route.
+//!
+//! What is over a limit is read and thrown away for a while, so that a client that is still sending gets to
+//! read the answer.
+
+use crate::error::{ApiError, ApiResult};
+use actix_web::HttpRequest;
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use actix_web::web::Payload;
+use futures_util::StreamExt;
+use std::time::Duration;
+use strandline_event::ErrorKind;
+use strandline_workers::permits::{BytePermit, BytePermits};
+
+/// Bytes that are thrown away at most after a body is refused.
+const DISCARD_BYTES_MAX: usize = 256 << 20;
+/// How long that may take.
+const DISCARD_TIME: Duration = Duration::from_secs(5);
+/// Time without a byte after which a sender is given up.
+const STALL: Duration = Duration::from_secs(30);
+/// Permits are taken in steps of this size where the length is not known.
+const STEP_BYTES: usize = 256 << 10;
+
+/// A whole body and the permit for its bytes.
+#[derive(Debug)]
+pub(crate) struct Body {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) permit: BytePermit,
+}
+
+/// Reads a body of at most `limit_bytes`. `what` names it in errors.
+pub(crate) async fn read(
+    request: &HttpRequest,
+    mut payload: Payload,
+    permits: &BytePermits,
+    what: &str,
+    limit_bytes: usize,
+) -> ApiResult<Body> {
+    let result = collect(request, &mut payload, permits, what, limit_bytes).await;
+    if result.as_ref().is_err_and(|e| e.kind() != ErrorKind::BadRequest) {
+        discard(payload).await;
+    }
+    result
+}
+
+async fn collect(
+    request: &HttpRequest,
+    payload: &mut Payload,
+    permits: &BytePermits,
+    what: &str,
+    limit_bytes: usize,
+) -> ApiResult<Body> {
+    refuse_encoding(request)?;
+    let declared = request.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+    if declared.is_some_and(|len| len > limit_bytes) {
+        return Err(ApiError::too_large(what, limit_bytes));
+    }
+    let mut permit = permits.take(declared.unwrap_or(0)).ok_or_else(overloaded)?;
+    let mut bytes = Vec::with_capacity(declared.unwrap_or(0));
+    loop {
+        let chunk = match tokio::time::timeout(STALL, payload.next()).await {
+            Ok(None) => return Ok(Body { bytes, permit }),
+            Ok(Some(Ok(chunk))) => chunk,
+            Ok(Some(Err(e))) => return Err(ApiError::bad_request(format!("the body ended early: {e}"))),
+            Err(_) => return Err(ApiError::bad_request("the body did not arrive: 30 seconds without a byte")),
+        };
+        let len = bytes.len() + chunk.len();
+        if len > limit_bytes {
+            return Err(ApiError::too_large(what, limit_bytes));
+        }
+        if len > permit.bytes() && !permits.grow(&mut permit, chunk.len().max(STEP_BYTES)) {
+            return Err(overloaded());
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+}
+
+fn overloaded() -> ApiError {
+    ApiError::new(ErrorKind::Overloaded, "too many bytes are in flight on this node: try again after a moment")
+}
+
+fn refuse_encoding(request: &HttpRequest) -> ApiResult<()> {
+    match request.headers().get(CONTENT_ENCODING).map(|v| v.to_str().unwrap_or("?")) {
+        None | Some("identity") => Ok(()),
+        Some(other) => {
+            let sentence = format!("`Content-Encoding: {other}` is not served: send the body as it is");
+            Err(ApiError::new(ErrorKind::UnsupportedMedia, sentence))
+        }
+    }
+}
+
+async fn discard(mut payload: Payload) {
+    let discarding = async {
+        let mut bytes = 0;
+        while let Some(Ok(chunk)) = payload.next().await {
+            bytes += chunk.len();
+            if bytes > DISCARD_BYTES_MAX {
+                break;
+            }
+        }
+    };
+    // late or not, the answer goes out
+    let _ = tokio::time::timeout(DISCARD_TIME, discarding).await;
+}
+
+/// What a body holds, by its content type without parameters; `None` where the client says nothing.
+pub(crate) fn media_type(request: &HttpRequest) -> Option<String> {
+    let value = request.headers().get(CONTENT_TYPE)?.to_str().unwrap_or("?");
+    Some(value.split(';').next().unwrap_or("").trim().to_ascii_lowercase())
+}
+
+/// The answer for a content type that the route does not take.
+pub(crate) fn unsupported(media: &str, served: &[&str]) -> ApiError {
+    let list = served.join(", ");
+    ApiError::new(ErrorKind::UnsupportedMedia, format!("`Content-Type: {media}` is not taken here; send one of {list}"))
+        .with("served", served.to_vec())
+}
+
+/// Refuses a body that says it is something else than JSON.
+pub(crate) fn require_json(request: &HttpRequest) -> ApiResult<()> {
+    match media_type(request).as_deref() {
+        None | Some("application/json") => Ok(()),
+        Some(other) => Err(unsupported(other, &["application/json"])),
+    }
+}

@@ -1,0 +1,225 @@
+//! Bulk append: decode, hand over by stream type, and tell what became of every line.
+
+use crate::decode::bulk::{BulkBody, BulkBuilder, OnError, Part, Rejected, listed};
+use crate::error::{ApiError, ApiResult};
+use crate::failure;
+use crate::http::call::{Call, ServedStore};
+use crate::http::{answer, body};
+use crate::routes::events::on_error;
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use bytes::Bytes;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use strandline_durable::ipc::InputBatches;
+use strandline_engine::append::{self, AppendOutcome};
+use strandline_event::{Chunk, ErrorKind, FieldNames, limits};
+use strandline_workers::NodeError;
+use strandline_workers::permits::BytePermit;
+
+const NDJSON: &str = "application/x-ndjson";
+const ARROW: &str = "application/vnd.apache.arrow.stream";
+
+/// What the body is.
+#[derive(Clone, Copy)]
+enum Kind {
+    Ndjson,
+    Array,
+    Arrow,
+}
+
+/// POST /v1/stores/{store}/events
+pub(crate) async fn append(call: Call) -> ApiResult<HttpResponse> {
+    let served = call.store()?;
+    let query = call.query()?;
+    let rule = on_error(&query)?;
+    query.finish()?;
+    let kind = match body::media_type(&call.request).as_deref() {
+        None | Some(NDJSON | "application/ndjson" | "application/jsonl") => Kind::Ndjson,
+        Some("application/json") => Kind::Array,
+        Some(ARROW) => Kind::Arrow,
+        Some(other) => return Err(body::unsupported(other, &[NDJSON, "application/json", ARROW])),
+    };
+    let chunk = chunk(&call)?;
+    let limit = limits::BULK_BYTES_MAX;
+    let body = body::read(&call.request, call.payload, call.app.node.permits(), "a bulk body", limit).await?;
+    let decoding = Arc::clone(&served);
+    // up to 64 MiB of JSON: not on a thread that others wait for
+    let decoded = actix_web::web::block(move || decode(&decoding, body.bytes, kind, rule, chunk));
+    let decoded = decoded.await.map_err(|_| ApiError::new(ErrorKind::Io, "decoding the body failed"))??;
+    store(&served, decoded, rule, body.permit).await
+}
+
+fn decode(
+    served: &ServedStore,
+    bytes: Vec<u8>,
+    kind: Kind,
+    rule: OnError,
+    chunk: Option<Chunk>,
+) -> ApiResult<BulkBody> {
+    let mut builder = BulkBuilder::new(served.names(), rule, chunk);
+    match kind {
+        Kind::Ndjson => builder.ndjson(&bytes)?,
+        Kind::Array => builder.array(&bytes)?,
+        Kind::Arrow => arrow(&mut builder, served.names(), Bytes::from(bytes))?,
+    }
+    let body = builder.finish()?;
+    if body.events == 0 {
+        return Err(ApiError::bad_request("the body holds no event"));
+    }
+    Ok(body)
+}
+
+fn arrow(builder: &mut BulkBuilder<'_>, names: &FieldNames, bytes: Bytes) -> ApiResult<()> {
+    let broken = |e: strandline_durable::ipc::IpcError| ApiError::bad_request(format!("the Arrow IPC stream: {e}"));
+    let mut line = 0;
+    for batch in InputBatches::from_ipc(names, bytes).map_err(broken)? {
+        let batch = batch.map_err(broken)?;
+        for row in 0..batch.rows() {
+            line += 1;
+            let input = batch.input(row).map_err(|e| ApiError::invalid(e.to_string()));
+            if !builder.row(line, batch.stream_type(row), input)? {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The chunk headers of a resumable ingestion: both or none.
+fn chunk(call: &Call) -> ApiResult<Option<Chunk>> {
+    let (digest, number) = (call.header("x-strandline-chunk-digest"), call.header("x-strandline-chunk-number"));
+    let (Some(digest), Some(number)) = (digest, number) else {
+        return match digest.or(number) {
+            None => Ok(None),
+            Some(_) => {
+                Err(ApiError::bad_request("x-strandline-chunk-digest and x-strandline-chunk-number go together"))
+            }
+        };
+    };
+    let parsed = u128::from_str_radix(digest, 16).ok().filter(|_| digest.len() == 32);
+    let number = number.parse::<u64>().ok().filter(|n| *n > 0);
+    match (parsed, number) {
+        (Some(digest), Some(number)) => Ok(Some(Chunk { digest: digest.to_be_bytes(), number })),
+        (None, _) => Err(ApiError::bad_request("x-strandline-chunk-digest holds 32 hex digits")),
+        (_, None) => Err(ApiError::bad_request("x-strandline-chunk-number is a whole number from 1")),
+    }
+}
+
+async fn store(served: &ServedStore, body: BulkBody, rule: OnError, permit: BytePermit) -> ApiResult<HttpResponse> {
+    let BulkBody { parts, rejected, .. } = body;
+    let names = served.names();
+    let batches = parts.iter().map(|part| part.batch.clone()).collect();
+    let rule = match rule {
+        OnError::Abort => append::OnError::Abort,
+        OnError::Skip => append::OnError::Skip,
+    };
+    let results =
+        served.store.append_bulk(batches, rule, Arc::new(permit)).await.map_err(|e| of_line(&e, &parts, names))?;
+    let failed = results.iter().filter(|r| r.is_err()).count();
+    if failed == results.len()
+        && let Some((Err(error), part)) = results.iter().zip(&parts).next()
+        && rejected.is_empty()
+    {
+        return Err(part_error(error, part, names));
+    }
+    let mut sum = Sum { rejected, ..Sum::default() };
+    for (result, part) in results.iter().zip(&parts) {
+        match result {
+            Ok(outcome) => sum.add(outcome, part, names),
+            Err(error) if failed == results.len() => sum.reject_all(error, part, names),
+            Err(_) => {}
+        }
+    }
+    sum.rejected.sort_by_key(|r| r.line);
+    let mut answer = json!({
+        "appended": sum.appended, "duplicates": sum.duplicates, "rejected": listed(&sum.rejected),
+    });
+    if failed == 0 || failed == results.len() {
+        return Ok(answer::json(StatusCode::CREATED, &answer));
+    }
+    answer["streams"] = Value::Array(per_stream(&parts, &results, names));
+    Ok(answer::json(StatusCode::MULTI_STATUS, &answer))
+}
+
+/// What is told about a body in sum.
+#[derive(Default)]
+struct Sum {
+    appended: usize,
+    duplicates: usize,
+    rejected: Vec<Rejected>,
+}
+
+impl Sum {
+    fn add(&mut self, outcome: &AppendOutcome, part: &Part, names: &FieldNames) {
+        if outcome.chunk_known.is_some() {
+            self.duplicates += part.lines.len();
+            return;
+        }
+        self.appended += outcome.stamped.as_ref().map_or(0, strandline_event::StampedBatch::rows);
+        self.duplicates += outcome.duplicate_rows;
+        self.rejected.extend(
+            outcome
+                .rejected
+                .iter()
+                .map(|row| Rejected { line: line(part, row.row), error: failure::append(&row.error, names) }),
+        );
+    }
+
+    /// `on_error = skip`, and the only owner refused its part as a whole.
+    fn reject_all(&mut self, error: &NodeError, part: &Part, names: &FieldNames) {
+        self.rejected
+            .extend(part.lines.iter().map(|line| Rejected { line: *line, error: failure::answer(error, names) }));
+    }
+}
+
+fn line(part: &Part, row: u32) -> u32 {
+    part.lines.get(row as usize).copied().unwrap_or(0)
+}
+
+/// The refusal of the whole body before any owner was asked.
+fn of_line(error: &NodeError, parts: &[Part], names: &FieldNames) -> ApiError {
+    let answer = failure::answer(error, names);
+    match error {
+        NodeError::Strict { batch, row, .. } => {
+            let line = parts.get(*batch).map_or(0, |part| line(part, *row));
+            answer.at(&format!("line {line}")).with("line", line)
+        }
+        _ => answer,
+    }
+}
+
+/// The refusal of one owner, with the line in place of its row.
+fn part_error(error: &NodeError, part: &Part, names: &FieldNames) -> ApiError {
+    match error {
+        NodeError::Refused(refusal) => {
+            let answer = failure::append(&refusal.error, names);
+            match refusal.row.map(|row| line(part, row)) {
+                Some(line) => answer.at(&format!("line {line}")).with("line", line),
+                None => answer,
+            }
+        }
+        _ => of_line(error, std::slice::from_ref(part), names),
+    }
+}
+
+/// The result per stream, where some owners committed and others did not.
+fn per_stream(parts: &[Part], results: &[Result<AppendOutcome, NodeError>], names: &FieldNames) -> Vec<Value> {
+    let mut rows = Vec::new();
+    for (part, result) in parts.iter().zip(results) {
+        let view = part.batch.view();
+        let (type_name, id_name) =
+            (names.get(strandline_event::Field::StreamType), names.get(strandline_event::Field::StreamId));
+        let error = result.as_ref().err().map(|e| part_error(e, part, names));
+        for stream in 0..view.stream_count() {
+            let mut row =
+                json!({ type_name: view.stream_type(), id_name: view.stream(stream), "stored": error.is_none() });
+            if let Some(error) = &error {
+                row["code"] = json!(error.code());
+                row["error"] = json!(error.message());
+            }
+            rows.push(row);
+        }
+    }
+    rows
+}

@@ -1,0 +1,162 @@
+//! Compaction as operators see and steer it.
+
+use crate::error::{ApiError, ApiResult};
+use crate::failure;
+use crate::http::call::{Call, ServedStore};
+use crate::http::{answer, body};
+use crate::routes::no_query;
+use crate::routes::stores::SMALL_BODY_BYTES_MAX;
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use futures_util::future::join_all;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use strandline_engine::compact::Trigger;
+use strandline_event::Micros;
+use strandline_workers::Job;
+
+/// GET /admin/v1/stores/{store}/compaction
+pub(crate) async fn status(call: Call) -> ApiResult<HttpResponse> {
+    no_query(&call)?;
+    let served = call.admin_store()?;
+    let waiting = served.store.waiting().await.map_err(|e| failure::answer(&e, served.names()))?;
+    let stream_types: Vec<Value> = waiting
+        .iter()
+        .map(|w| {
+            json!({
+                "stream_type": &*w.key.stream_type,
+                "bucket": w.key.bucket,
+                "sealed_segments": w.sealed_segments,
+                "segments_waiting": w.segments,
+                "bytes_waiting": w.bytes,
+                "events_waiting": w.events,
+                "oldest_waiting": moment(w.oldest),
+                "watermark": w.watermark.0,
+            })
+        })
+        .collect();
+    let (config, jobs) = (&served.store.config().compaction, served.store.jobs());
+    Ok(answer::ok(&json!({
+        "enabled": config.enabled,
+        "schedule": config.schedule.as_str(),
+        "trigger": config.trigger.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "next_tick": moment(jobs.next_tick()),
+        "paused": jobs.is_paused(),
+        "last_run": moment(jobs.last_run()),
+        "stream_types": stream_types,
+        "running": jobs.running().iter().map(|j| job_json(j)).collect::<Vec<_>>(),
+        "jobs": jobs.ended().iter().map(|j| job_json(j)).collect::<Vec<_>>(),
+    })))
+}
+
+fn moment(moment: Option<Micros>) -> Value {
+    moment.map_or(Value::Null, |m| json!(m.to_string()))
+}
+
+fn job_json(job: &Job) -> Value {
+    let trigger = match job.trigger {
+        Trigger::Tick => "schedule",
+        Trigger::Size => "size",
+        Trigger::Hand => "hand",
+    };
+    let mut row = json!({
+        "id": format!("{:032x}", job.id),
+        "stream_type": &*job.log.stream_type,
+        "bucket": job.log.bucket,
+        "trigger": trigger,
+        "started_at": job.asked_at.to_string(),
+        "phase": job.progress.phase().name(),
+        "rows_done": job.progress.rows_done(),
+        "rows_total": job.progress.rows_total(),
+    });
+    if let Some(end) = job.end() {
+        row["ended_at"] = json!(end.ended_at.to_string());
+        row["duration_ms"] = json!((end.ended_at.0 - job.asked_at.0).max(0) / 1000);
+        row["input_bytes"] = json!(end.input_bytes);
+        row["output_bytes"] = json!(end.output_bytes);
+        row["rows"] = json!(end.rows);
+        row["files"] = json!(end.files);
+        row["error"] = json!(end.error);
+        row["cancelled"] = json!(end.cancelled);
+    }
+    row
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Wish {
+    #[serde(default)]
+    stream_type: Option<String>,
+}
+
+/// POST /admin/v1/stores/{store}/compaction/run
+pub(crate) async fn run(call: Call) -> ApiResult<HttpResponse> {
+    let served = call.admin_store()?;
+    let query = call.query()?;
+    let wait = query.flag("wait")?;
+    let of_query = query.text("stream_type").map(str::to_owned);
+    query.finish()?;
+    let permits = call.app.node.permits();
+    let body = body::read(&call.request, call.payload, permits, "a wish", SMALL_BODY_BYTES_MAX).await?;
+    let wish: Wish = match body.bytes.trim_ascii() {
+        [] => Wish::default(),
+        bytes => serde_json::from_slice(bytes)
+            .map_err(|e| ApiError::bad_request(format!("send nothing or {{\"stream_type\": ...}}: {e}")))?,
+    };
+    let jobs = served.store.compact(of_query.or(wish.stream_type)).await;
+    let jobs = jobs.map_err(|e| failure::answer(&e, served.names()))?;
+    let ids: Vec<String> = jobs.iter().map(|job| format!("{:032x}", job.id)).collect();
+    if !wait {
+        return Ok(answer::json(StatusCode::ACCEPTED, &json!({ "jobs": ids })));
+    }
+    join_all(jobs.iter().map(|job| job.ended())).await;
+    let ended: Vec<Value> = jobs.iter().map(|job| job_json(job)).collect();
+    Ok(answer::ok(&json!({ "jobs": ids, "ended": ended })))
+}
+
+/// POST /admin/v1/stores/{store}/compaction/pause
+pub(crate) async fn pause(call: Call) -> ApiResult<HttpResponse> {
+    set_paused(&call, true).await
+}
+
+/// POST /admin/v1/stores/{store}/compaction/resume
+pub(crate) async fn resume(call: Call) -> ApiResult<HttpResponse> {
+    set_paused(&call, false).await
+}
+
+async fn set_paused(call: &Call, paused: bool) -> ApiResult<HttpResponse> {
+    no_query(call)?;
+    let served = call.admin_store()?;
+    served.store.pause(paused).await.map_err(|e| failure::answer(&e, served.names()))?;
+    Ok(answer::ok(&json!({ "paused": paused })))
+}
+
+/// POST /admin/v1/stores/{store}/compaction/cancel
+pub(crate) async fn cancel(call: Call) -> ApiResult<HttpResponse> {
+    no_query(&call)?;
+    let served = call.admin_store()?;
+    let asked = served.store.cancel().await.map_err(|e| failure::answer(&e, served.names()))?;
+    Ok(answer::ok(&json!({ "cancelled": asked })))
+}
+
+/// GET /admin/v1/stores/{store}/compaction/plan
+pub(crate) async fn plan(call: Call) -> ApiResult<HttpResponse> {
+    no_query(&call)?;
+    let served: std::sync::Arc<ServedStore> = call.admin_store()?;
+    let plans = served.store.plan().await.map_err(|e| failure::answer(&e, served.names()))?;
+    let jobs: Vec<Value> = plans
+        .iter()
+        .map(|plan| {
+            json!({
+                "stream_type": &*plan.log.stream_type,
+                "bucket": plan.log.bucket,
+                "from_exclusive": plan.from_exclusive.0,
+                "through": plan.through.0,
+                "segments": plan.segments,
+                "bytes": plan.bytes,
+                "events": plan.events,
+            })
+        })
+        .collect();
+    Ok(answer::ok(&json!({ "jobs": jobs })))
+}

@@ -1,0 +1,37 @@
+//! Whether the node lives, whether it takes requests, what it is.
+
+use crate::error::{ApiError, ApiResult};
+use crate::http::answer;
+use crate::http::call::Call;
+use crate::routes::no_query;
+use actix_web::HttpResponse;
+use serde_json::json;
+use strandline_event::ErrorKind;
+
+/// GET /health
+pub(crate) async fn health(call: Call) -> ApiResult<HttpResponse> {
+    no_query(&call)?;
+    Ok(answer::ok(&json!({ "status": "ok" })))
+}
+
+/// GET /ready
+pub(crate) async fn ready(call: Call) -> ApiResult<HttpResponse> {
+    no_query(&call)?;
+    if call.app.node.is_serving() {
+        return Ok(answer::ok(&json!({ "status": "ready" })));
+    }
+    Err(ApiError::new(ErrorKind::Unavailable, "the node is shutting down"))
+}
+
+/// GET /info
+pub(crate) async fn info(call: Call) -> ApiResult<HttpResponse> {
+    no_query(&call)?;
+    let stores: Vec<&str> = call.app.stores().map(|s| s.store.name()).collect();
+    Ok(answer::ok(&json!({
+        "name": "strandline",
+        "version": env!("CARGO_PKG_VERSION"),
+        "started_at": call.app.started.to_string(),
+        "stores": stores,
+        "recovery": call.app.node.report(),
+    })))
+}

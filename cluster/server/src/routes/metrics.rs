@@ -1,0 +1,102 @@
+//! The node's numbers as Prometheus text (format 0.0.4).
+
+use crate::error::ApiResult;
+use crate::http::call::Call;
+use crate::routes::no_query;
+use actix_web::HttpResponse;
+use std::fmt::{Display, Write as _};
+use strandline_workers::metrics::{Counter, Histogram};
+
+/// GET /metrics
+pub(crate) async fn metrics(call: Call) -> ApiResult<HttpResponse> {
+    no_query(&call)?;
+    let mut text = Text::default();
+    node(&mut text, &call);
+    stores(&mut text, &call).await;
+    Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text.0))
+}
+
+fn node(text: &mut Text, call: &Call) {
+    let metrics = call.app.node.metrics();
+    text.counter("appends_total", "Appends answered with yes", &metrics.appends);
+    text.counter("appends_refused_total", "Appends answered with no", &metrics.appends_refused);
+    text.counter("events_total", "Events stored", &metrics.events);
+    text.counter("event_bytes_total", "Bytes of stored batches", &metrics.event_bytes);
+    text.counter("groups_total", "Group commits", &metrics.groups);
+    text.histogram("group_batches", "Batches a group commit", &metrics.group_batches, 1.0);
+    text.histogram("group_seconds", "Write and sync of a group", &metrics.group_us, 1e-6);
+    text.histogram("append_seconds", "From an append's arrival at its owner to its answer", &metrics.append_us, 1e-6);
+    text.counter("reads_total", "Pages read", &metrics.reads);
+    text.head("tier_reads_total", "Pages that took rows from a tier", "counter");
+    for (tier, count) in ["inmemory", "wal", "durable"].iter().zip(&metrics.reads_by_tier) {
+        text.line("tier_reads_total", &format!("tier=\"{tier}\""), count.get());
+    }
+    text.counter("read_files_total", "Data files that reads opened", &metrics.read_files);
+    text.counter("read_bytes_total", "Bytes of data files that reads took", &metrics.read_bytes);
+    text.counter("overloaded_total", "Requests refused because too much was in flight", &metrics.overloaded);
+    text.counter("compaction_jobs_total", "Compaction jobs that ended well", &metrics.jobs_done);
+    text.counter("compaction_jobs_failed_total", "Compaction jobs that failed or were cancelled", &metrics.jobs_failed);
+    text.counter("compaction_rows_total", "Rows that compaction moved", &metrics.job_rows);
+    text.counter("compaction_output_bytes_total", "Bytes of data files written", &metrics.job_output_bytes);
+    let permits = call.app.node.permits();
+    text.gauge("in_flight_bytes", "Bytes of requests in flight", permits.in_flight_bytes());
+    text.gauge("in_flight_bytes_max", "Limit of bytes in flight", permits.limit_bytes());
+}
+
+async fn stores(text: &mut Text, call: &Call) {
+    text.head("tier_bytes", "Bytes that a tier holds", "gauge");
+    let mut events = Vec::new();
+    for served in call.app.stores() {
+        // a busy node answers the rest without these
+        let Ok(tiers) = served.store.tiers().await else { continue };
+        for (tier, numbers) in
+            [("inmemory", tiers.hot.as_ref()), ("wal", Some(&tiers.wal)), ("durable", Some(&tiers.durable))]
+        {
+            let Some(numbers) = numbers else { continue };
+            let labels = format!("store=\"{}\",tier=\"{tier}\"", served.store.name());
+            text.line("tier_bytes", &labels, numbers.bytes);
+            events.push((labels, numbers.events));
+        }
+    }
+    text.head("tier_events", "Events that a tier holds", "gauge");
+    for (labels, count) in events {
+        text.line("tier_events", &labels, count);
+    }
+}
+
+#[derive(Default)]
+struct Text(String);
+
+impl Text {
+    // writing to a String cannot fail
+    fn head(&mut self, name: &str, help: &str, kind: &str) {
+        let _ = write!(self.0, "# HELP strandline_{name} {help}.\n# TYPE strandline_{name} {kind}\n");
+    }
+
+    fn line(&mut self, name: &str, labels: &str, value: impl Display) {
+        let braces = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
+        let _ = writeln!(self.0, "strandline_{name}{braces} {value}");
+    }
+
+    fn counter(&mut self, name: &str, help: &str, counter: &Counter) {
+        self.head(name, help, "counter");
+        self.line(name, "", counter.get());
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: usize) {
+        self.head(name, help, "gauge");
+        self.line(name, "", value);
+    }
+
+    fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram, unit: f64) {
+        self.head(name, help, "histogram");
+        let (rows, all, sum) = histogram.cumulative();
+        let bucket = format!("{name}_bucket");
+        for (bound, count) in rows {
+            self.line(&bucket, &format!("le=\"{}\"", bound as f64 * unit), count);
+        }
+        self.line(&bucket, "le=\"+Inf\"", all);
+        self.line(&format!("{name}_sum"), "", sum as f64 * unit);
+        self.line(&format!("{name}_count"), "", all);
+    }
+}

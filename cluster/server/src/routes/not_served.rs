@@ -1,0 +1,59 @@
+//! Routes of the interface that this version does not serve: they say so, and what to do instead.
+
+use crate::error::{ApiError, ApiResult};
+use crate::http::call::Call;
+use actix_web::HttpResponse;
+use strandline_event::ErrorKind;
+
+/// Subscribing.
+pub(crate) async fn subscribe(call: Call) -> ApiResult<HttpResponse> {
+    let served = call.store()?;
+    if !served.store.config().projection.notify_on_commit {
+        let sentence = "projection.notify_on_commit is false in this store: it sends no notifications";
+        return Err(ApiError::new(ErrorKind::NotificationsDisabled, sentence));
+    }
+    Err(ApiError::not_supported("subscribing is not served yet: follow the store with GET .../events?after=<next>"))
+}
+
+/// Named subscriptions.
+pub(crate) async fn subscriptions(call: Call) -> ApiResult<HttpResponse> {
+    let _ = call.store()?;
+    Err(ApiError::not_supported("named subscriptions are not served yet: keep `next` of GET .../events yourself"))
+}
+
+/// SQL.
+pub(crate) async fn query(_: Call) -> ApiResult<HttpResponse> {
+    Err(ApiError::not_supported(
+        "SQL is not served yet: read .../events or .../scan, or the Parquet files with any engine",
+    ))
+}
+
+/// Retention and restore.
+pub(crate) async fn retention(call: Call) -> ApiResult<HttpResponse> {
+    let _ = call.admin_store()?;
+    Err(ApiError::not_supported(
+        "retention of data files is not active yet: nothing is removed, nothing can be restored",
+    ))
+}
+
+/// Redaction. Forbidden where the store is immutable, before anything else.
+pub(crate) async fn redact(call: Call) -> ApiResult<HttpResponse> {
+    let served = call.admin_store()?;
+    if served.store.config().strict.immutable_events {
+        let sentence = "events of this store are immutable (strict.immutable_events): nothing can be redacted";
+        return Err(ApiError::new(ErrorKind::Forbidden, sentence));
+    }
+    Err(ApiError::not_supported("redaction is not served yet"))
+}
+
+/// The cluster.
+pub(crate) async fn cluster(_: Call) -> ApiResult<HttpResponse> {
+    Err(ApiError::not_supported("this node runs alone: there is no cluster to ask or change"))
+}
+
+/// The web console.
+pub(crate) async fn console(_: Call) -> ApiResult<HttpResponse> {
+    Err(ApiError::not_supported(
+        "the web console is not served yet: use `strandline status` or the routes of /admin/v1",
+    ))
+}

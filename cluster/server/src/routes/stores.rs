@@ -1,0 +1,100 @@
+//! Stores and their stream types.
+
+use crate::error::{ApiError, ApiResult};
+use crate::failure;
+use crate::http::call::Call;
+use crate::http::{answer, body};
+use crate::routes::no_query;
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use strandline_workers::{StoreHandle, StreamTypeEntry};
+
+/// Bodies of small commands.
+pub(crate) const SMALL_BODY_BYTES_MAX: usize = 1 << 20;
+
+/// GET /v1/stores
+pub(crate) async fn list(call: Call) -> ApiResult<HttpResponse> {
+    no_query(&call)?;
+    let one = |store: &StoreHandle| {
+        let config = store.config();
+        json!({
+            "name": store.name(),
+            "stream_types": store.engine().stream_types().iter().map(|name| &**name).collect::<Vec<_>>(),
+            "tiers": config.read.tiers.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "durable_path": config.durable.path.to_string(),
+        })
+    };
+    let stores: Vec<Value> = call.app.stores().map(|served| one(&served.store)).collect();
+    Ok(answer::ok(&json!({ "stores": stores })))
+}
+
+/// GET /v1/stores/{store}
+pub(crate) async fn one(call: Call) -> ApiResult<HttpResponse> {
+    no_query(&call)?;
+    let served = call.store()?;
+    Ok(answer::ok(&strandline_deql::store_json(served.store.config())))
+}
+
+/// GET /v1/stores/{store}/stream-types
+pub(crate) async fn stream_types(call: Call) -> ApiResult<HttpResponse> {
+    no_query(&call)?;
+    let served = call.store()?;
+    let registered = served.store.stream_types();
+    let with_log = served.store.engine().stream_types();
+    let mut rows: Vec<Value> = registered.iter().map(|entry| row(entry, true)).collect();
+    for name in with_log {
+        if !registered.iter().any(|entry| entry.name == name) {
+            rows.push(row(&StreamTypeEntry { name, buckets: 1 }, false));
+        }
+    }
+    Ok(answer::ok(&json!({ "stream_types": rows })))
+}
+
+fn row(entry: &StreamTypeEntry, registered: bool) -> Value {
+    json!({ "name": &*entry.name, "buckets": entry.buckets, "erasable": "no", "registered": registered })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Registration {
+    name: String,
+    #[serde(default = "one_bucket")]
+    buckets: u32,
+    #[serde(default)]
+    erasable: Option<String>,
+}
+
+const fn one_bucket() -> u32 {
+    1
+}
+
+/// POST /v1/stores/{store}/stream-types
+pub(crate) async fn register(call: Call) -> ApiResult<HttpResponse> {
+    let served = call.store()?;
+    no_query(&call)?;
+    body::require_json(&call.request)?;
+    let permits = call.app.node.permits();
+    let body = body::read(&call.request, call.payload, permits, "a registration", SMALL_BODY_BYTES_MAX).await?;
+    let wanted: Registration =
+        serde_json::from_slice(&body.bytes).map_err(|e| ApiError::bad_request(format!("a registration: {e}")))?;
+    let names = served.names();
+    strandline_event::builder::check_stream_type(&wanted.name).map_err(|e| crate::decode::json::invalid(&e, names))?;
+    match wanted.buckets {
+        0 => return Err(ApiError::bad_request("`buckets` is at least 1")),
+        1 => {}
+        n => return Err(ApiError::not_supported(format!("{n} buckets are not served yet: register with 1"))),
+    }
+    match wanted.erasable.as_deref() {
+        None | Some("no") => {}
+        Some("stream" | "tenant") => {
+            return Err(ApiError::not_supported("erasable stream types are not served yet: register with \"no\""));
+        }
+        Some(_) => return Err(ApiError::bad_request("`erasable` is \"no\", \"stream\" or \"tenant\"")),
+    }
+    let entry = StreamTypeEntry { name: Arc::from(wanted.name), buckets: wanted.buckets };
+    let entry = served.store.register(entry).await.map_err(|e| failure::answer(&e, names))?;
+    Ok(answer::json(StatusCode::CREATED, &row(&entry, true)))
+}

@@ -1,0 +1,191 @@
+//! One stream: append, read, head.
+
+use crate::decode::append::{AppendBody, ExpectedSeq, decode};
+use crate::encode::event::{Shape, text};
+use crate::encode::format::{Format, wanted};
+use crate::error::{ApiError, ApiResult};
+use crate::failure;
+use crate::http::answer;
+use crate::http::body;
+use crate::http::call::{Call, ServedStore};
+use crate::http::query::Query;
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use serde_json::json;
+use std::io::Write as _;
+use std::sync::Arc;
+use strandline_engine::append::Expected;
+use strandline_engine::read::{Order, StreamPage};
+use strandline_event::{ErrorKind, Field, Seq, limits};
+use strandline_workers::{StreamAppended, StreamQuery};
+
+/// POST /v1/stores/{store}/streams/{stream_type}/{stream_id}
+pub(crate) async fn append(call: Call) -> ApiResult<HttpResponse> {
+    let served = call.store()?;
+    let (stream_type, stream_id) = (call.segment(4)?, call.segment(5)?);
+    let query = call.query()?;
+    let inspect = query.flag("inspect")?;
+    query.finish()?;
+    body::require_json(&call.request)?;
+    let limit = limits::APPEND_BYTES_MAX;
+    let permits = call.app.node.permits();
+    let body = body::read(&call.request, call.payload, permits, "an append to a stream", limit).await?;
+    let names = served.names();
+    let AppendBody { batch, expected } = decode(&body.bytes, names, &stream_type, &stream_id)?;
+    drop(body.bytes);
+    let expected = match expected {
+        ExpectedSeq::Any => Expected::Any,
+        ExpectedSeq::Empty => Expected::Empty,
+        ExpectedSeq::At(seq) => Expected::At(seq),
+    };
+    let appended = served.store.append_stream(batch, expected, inspect, Arc::new(body.permit)).await;
+    let appended = appended.map_err(|e| failure::answer(&e, names))?;
+    Ok(appended_answer(&served, (&stream_type, &stream_id), &appended, inspect))
+}
+
+fn appended_answer(
+    served: &ServedStore,
+    (stream_type, stream_id): (&str, &str),
+    appended: &StreamAppended,
+    inspect: bool,
+) -> HttpResponse {
+    let names = served.names();
+    let mut out = Vec::with_capacity(256 + appended.events.len() * 128);
+    out.push(b'{');
+    for (field, value) in [(Field::StreamType, stream_type), (Field::StreamId, stream_id)] {
+        text(&mut out, names.get(field));
+        out.push(b':');
+        text(&mut out, value);
+        out.push(b',');
+    }
+    let first = appended.events.first().map_or(0, |(_, seq, _)| seq.0);
+    let last = appended.events.last().map_or(0, |(_, seq, _)| seq.0);
+    // writing to a Vec cannot fail
+    let _ = write!(out, "\"first_seq\":{first},\"last_seq\":{last},\"events\":[");
+    let (id_name, seq_name, at_name) = (names.get(Field::EventId), names.get(Field::Seq), names.get(Field::IngestedAt));
+    for (i, (id, seq, at)) in appended.events.iter().enumerate() {
+        let comma = if i == 0 { "" } else { "," };
+        let _ = write!(out, "{comma}{{\"{id_name}\":\"{id}\",\"{seq_name}\":{seq},\"{at_name}\":\"{at}\"}}");
+    }
+    let _ = write!(out, "],\"duplicate\":{}", appended.duplicate);
+    if inspect {
+        out.extend_from_slice(b",\"inspect\":true");
+    }
+    out.push(b'}');
+    let status = if appended.duplicate { StatusCode::OK } else { StatusCode::CREATED };
+    answer::bytes_of(status, Format::Json, out)
+}
+
+/// GET /v1/stores/{store}/streams/{stream_type}/{stream_id}
+pub(crate) async fn read(call: Call) -> ApiResult<HttpResponse> {
+    let served = call.store()?;
+    let (stream_type, stream_id) = (call.segment(4)?, call.segment(5)?);
+    let format = wanted(&call.request, &[Format::Json, Format::Ndjson, Format::Arrow])?;
+    let query = call.query()?;
+    let wish = stream_query(&query, stream_type, stream_id)?;
+    query.finish()?;
+    let shown = (wish.stream_type.clone(), wish.stream_id.clone());
+    let page = served.store.read_stream(wish).await.map_err(|e| failure::answer(&e, served.names()))?;
+    if page.head == Seq::ZERO && page.is_empty() {
+        return Err(no_stream(&shown.0, &shown.1));
+    }
+    page_answer(&served, &page, format)
+}
+
+fn no_stream(stream_type: &str, stream_id: &str) -> ApiError {
+    ApiError::not_found(format!("there is no stream '{stream_id}' of stream type '{stream_type}'"))
+}
+
+fn stream_query(query: &Query, stream_type: String, stream_id: String) -> ApiResult<StreamQuery> {
+    let from_seq = query.number("from_seq")?.map(Seq);
+    let to_seq = query.number("to_seq")?.map(Seq);
+    let order = query.choice("order", &[("asc", Order::Asc), ("desc", Order::Desc)])?.unwrap_or(Order::Asc);
+    let limit = page_limit(query)?;
+    // one node: what it has is what the leader has
+    query.choice("consistency", &[("leader", ()), ("local", ())])?;
+    if query.text("as_of").is_some() {
+        return Err(ApiError::not_supported("`as_of` is not served yet: reads show the present"));
+    }
+    if let (Some(from), Some(to)) = (from_seq, to_seq)
+        && from > to
+    {
+        return Err(ApiError::bad_request(format!("from_seq {from} is after to_seq {to}")));
+    }
+    Ok(StreamQuery { stream_type, stream_id, from_seq, to_seq, limit, order })
+}
+
+/// The `limit` of a page.
+pub(crate) fn page_limit(query: &Query) -> ApiResult<usize> {
+    let limit = query.number("limit")?.unwrap_or(limits::PAGE_EVENTS_DEFAULT);
+    if (1..=limits::PAGE_EVENTS_MAX).contains(&limit) {
+        return Ok(limit);
+    }
+    let max = limits::PAGE_EVENTS_MAX;
+    Err(ApiError::bad_request(format!("`limit={limit}`: a page holds 1 to {max} events")).with("limit_events", max))
+}
+
+fn page_answer(served: &ServedStore, page: &StreamPage, format: Format) -> ApiResult<HttpResponse> {
+    let bytes = match format {
+        Format::Json => page_json(served, page),
+        Format::Ndjson => {
+            let mut out = Vec::new();
+            for event in page.rows() {
+                served.writer.write(&mut out, &event, Shape::Line, false);
+                out.push(b'\n');
+            }
+            out
+        }
+        Format::Arrow => arrow(served, page.rows())?,
+    };
+    let mut answer = HttpResponse::Ok();
+    answer.content_type(format.content_type());
+    answer.insert_header(("x-strandline-tiers", page.tiers.to_string()));
+    answer.insert_header(("x-strandline-last-seq", page.head.0.to_string()));
+    if !page.warnings.is_empty() {
+        let line = page.warnings.join("; ").replace(|c: char| !(' '..='~').contains(&c), "?");
+        answer.insert_header(("x-strandline-warning", line));
+    }
+    Ok(answer.body(bytes))
+}
+
+fn page_json(served: &ServedStore, page: &StreamPage) -> Vec<u8> {
+    let mut out = Vec::with_capacity(256 + page.len() * 512);
+    out.extend_from_slice(b"{\"events\":[");
+    for (i, event) in page.rows().enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        served.writer.write(&mut out, &event, Shape::Json, false);
+    }
+    let verdict = &page.verdict;
+    let rest = json!({
+        "from_seq": verdict.from_seq.0,
+        "to_seq": verdict.to_seq.0,
+        "contiguous": verdict.contiguous,
+        "missing": verdict.missing.iter().map(failure::range).collect::<Vec<_>>(),
+        "retired": verdict.retired.iter().map(failure::range).collect::<Vec<_>>(),
+    });
+    let _ = write!(out, "],\"last_seq\":{},\"verdict\":{rest},\"warnings\":{}}}", page.head, json!(page.warnings));
+    out
+}
+
+/// Events as one Arrow IPC stream.
+pub(crate) fn arrow<'a>(
+    served: &ServedStore,
+    rows: impl Iterator<Item = strandline_event::EventRef<'a>>,
+) -> ApiResult<Vec<u8>> {
+    strandline_durable::ipc::encode(served.names(), rows)
+        .map_err(|e| ApiError::new(ErrorKind::Io, format!("the events cannot be put into Arrow: {e}")))
+}
+
+/// GET /v1/stores/{store}/streams/{stream_type}/{stream_id}/head
+pub(crate) async fn head(call: Call) -> ApiResult<HttpResponse> {
+    let served = call.store()?;
+    let (stream_type, stream_id) = (call.segment(4)?, call.segment(5)?);
+    call.query()?.finish()?;
+    let head = served.store.head(stream_type.clone(), stream_id.clone()).await;
+    match head.map_err(|e| failure::answer(&e, served.names()))? {
+        Some(head) => Ok(answer::ok(&json!({ "last_seq": head.last_seq.0, "first_seq": head.first_seq.0 }))),
+        None => Err(no_stream(&stream_type, &stream_id)),
+    }
+}

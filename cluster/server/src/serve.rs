@@ -1,0 +1,149 @@
+//! The HTTP listeners in front of a node, and their end: the node is drained first, HTTP closes last.
+
+use crate::http::call::App;
+use crate::routes::{Side, configure};
+use actix_web::dev::{Server as HttpServerRunning, ServerHandle};
+use actix_web::web::Data;
+use actix_web::{App as HttpApp, HttpServer};
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+use strandline_workers::NodeHandle;
+use tokio::task::JoinHandle;
+
+/// Time that running requests get to end.
+const SHUTDOWN_S: u64 = 30;
+/// Time in which a client must have sent its request's head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where to listen.
+#[derive(Clone, Copy, Debug)]
+pub struct ServeOptions {
+    /// Clients, and operators too where `admin` is none. Port 0: any free one.
+    pub http: SocketAddr,
+    /// Operators.
+    pub admin: Option<SocketAddr>,
+}
+
+/// Why the server does not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// No token file: only loopback may be served.
+    #[error(
+        "{0} is no loopback address: without a token file the server serves loopback only (127.0.0.1 or [::1]); \
+         token files are not served yet"
+    )]
+    NotLoopback(SocketAddr),
+    /// The address cannot be bound.
+    #[error("cannot listen on {address}: {error}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        error: io::Error,
+    },
+}
+
+/// A server that serves.
+pub struct Server {
+    node: NodeHandle,
+    http: SocketAddr,
+    admin: Option<SocketAddr>,
+    listeners: Vec<(ServerHandle, JoinHandle<io::Result<()>>)>,
+}
+
+impl Server {
+    /// Listens and serves. Must run on an actix system.
+    ///
+    /// # Errors
+    /// [`ServeError`]; nothing listens then.
+    pub fn start(node: NodeHandle, options: ServeOptions) -> Result<Self, ServeError> {
+        for address in [Some(options.http), options.admin].into_iter().flatten() {
+            if !address.ip().is_loopback() {
+                return Err(ServeError::NotLoopback(address));
+            }
+        }
+        let app = Data::new(App::new(node.clone()));
+        let separate = options.admin.is_some();
+        let data_side = move |side| side != Side::Admin || !separate;
+        let mut bound = vec![listen(options.http, &app, data_side)?];
+        if let Some(address) = options.admin {
+            bound.push(listen(address, &app, |side| side != Side::Data)?);
+        }
+        let http = bound.first().map_or(options.http, |(address, _)| *address);
+        let admin = bound.get(1).map(|(address, _)| *address);
+        let listeners = bound.into_iter().map(|(_, server)| (server.handle(), tokio::spawn(server))).collect();
+        Ok(Self { node, http, admin, listeners })
+    }
+
+    /// Where clients are served.
+    #[must_use]
+    pub const fn http(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// Where operators are served, if elsewhere.
+    #[must_use]
+    pub const fn admin(&self) -> Option<SocketAddr> {
+        self.admin
+    }
+
+    /// Serves until SIGTERM or SIGINT, then shuts down in order. A second signal ends the process at once.
+    ///
+    /// # Errors
+    /// When signals cannot be caught, or a worker does not end.
+    pub async fn run_until_signal(self) -> io::Result<()> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("shutting down: finishing what is in flight");
+        tokio::select! {
+            ended = self.shutdown() => ended,
+            _ = terminate.recv() => Err(io::Error::other("ended by a second signal")),
+            _ = interrupt.recv() => Err(io::Error::other("ended by a second signal")),
+        }
+    }
+
+    /// Refuses new appends, finishes what is in flight, flushes and marks the logs, closes HTTP, ends the node.
+    ///
+    /// # Errors
+    /// When a worker does not end.
+    pub async fn shutdown(self) -> io::Result<()> {
+        self.node.drain().await;
+        for (handle, running) in self.listeners {
+            handle.stop(true).await;
+            // the listener's own end says nothing that matters now
+            let _ = running.await;
+        }
+        self.node.stop().await.map_err(|workers| io::Error::other(format!("{workers} workers did not end")))
+    }
+}
+
+type Bound = (SocketAddr, HttpServerRunning);
+
+fn listen(
+    address: SocketAddr,
+    app: &Data<App>,
+    side: impl Fn(Side) -> bool + Clone + Send + 'static,
+) -> Result<Bound, ServeError> {
+    let app = Data::clone(app);
+    let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 16);
+    let make = move || {
+        let side = side.clone();
+        HttpApp::new().app_data(Data::clone(&app)).configure(move |config| configure(config, side))
+    };
+    let bind = |error| ServeError::Bind { address, error };
+    let server = HttpServer::new(make)
+        .workers(threads)
+        .disable_signals()
+        .shutdown_timeout(SHUTDOWN_S)
+        .client_request_timeout(HEAD_TIMEOUT)
+        .bind(address)
+        .map_err(bind)?;
+    let bound = server.addrs().first().copied().unwrap_or(address);
+    Ok((bound, server.run()))
+}

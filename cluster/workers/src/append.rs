@@ -1,0 +1,106 @@
+//! The edge of an append: what happens around the owner of a log, in the caller's task.
+//!
+//! Looks ids up where the client gave some, sends the batch, and sends it again when the owner needs to know
+//! something that only a read can tell. Holds no state.
+
+use crate::error::NodeError;
+use crate::messages::{Append, CheckIds, ResolveKnown};
+use crate::permits::BytePermit;
+use crate::readers::Readers;
+use crate::wal_worker::WalWorker;
+use actix::Addr;
+use actix::prelude::SendError;
+use std::sync::Arc;
+use std::time::Instant;
+use strandline_engine::append::{
+    Again, Answer, AppendOutcome, AppendRequest, Expected, IdsChecked, Known, OnError, ids_to_check,
+};
+use strandline_engine::store::Store;
+use strandline_event::BatchBytes;
+use tokio::sync::oneshot;
+
+/// Times that an append is sent again before it is refused: each round other writers were faster.
+const ROUNDS_MAX: usize = 16;
+
+/// Where the answer of an append goes. Holds its bytes until then.
+#[derive(Debug)]
+pub(crate) struct AppendReply {
+    answer: oneshot::Sender<Result<Answer, NodeError>>,
+    began: Instant,
+    _permit: Arc<BytePermit>,
+}
+
+impl AppendReply {
+    /// Answers, and gives the time it took. A client that is gone does not mind.
+    pub(crate) fn send(self, answer: Answer) -> u64 {
+        let _ = self.answer.send(Ok(answer));
+        u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// What an owner that stops says: nothing of it was stored.
+    pub(crate) fn refuse(self, error: NodeError) {
+        let _ = self.answer.send(Err(error));
+    }
+}
+
+/// One batch on its way to its owner.
+pub(crate) struct Submission<'a> {
+    pub(crate) store: &'a Arc<Store>,
+    pub(crate) readers: &'a Readers,
+    pub(crate) owner: Addr<WalWorker>,
+    pub(crate) batch: BatchBytes,
+    pub(crate) expected: Expected,
+    pub(crate) on_error: OnError,
+    pub(crate) inspect: bool,
+    pub(crate) permit: Arc<BytePermit>,
+}
+
+impl Submission<'_> {
+    /// Sends it until it is answered with yes or no.
+    pub(crate) async fn run(self) -> Result<AppendOutcome, NodeError> {
+        let mut ids = None;
+        if ids_to_check(self.batch.view()).next().is_some() {
+            ids = Some(self.check_ids().await?);
+        }
+        let mut known = None;
+        for _ in 0..ROUNDS_MAX {
+            match self.send(ids.clone(), known.clone()).await? {
+                Answer::Done(outcome) => return Ok(*outcome),
+                Answer::Refused(refusal) => return Err(NodeError::Refused(*refusal)),
+                Answer::Again(Again::Recheck { .. }) => ids = Some(self.check_ids().await?),
+                Answer::Again(Again::Lookup(lookup)) => {
+                    let (store, batch) = (Arc::clone(self.store), self.batch.clone());
+                    known = Some(self.readers.ask(ResolveKnown { store, batch, lookup }).await??);
+                }
+            }
+        }
+        Err(NodeError::Overloaded("other writers of the same streams were faster each time: try again"))
+    }
+
+    async fn check_ids(&self) -> Result<IdsChecked, NodeError> {
+        let (store, batch) = (Arc::clone(self.store), self.batch.clone());
+        Ok(self.readers.ask(CheckIds { store, batch }).await??)
+    }
+
+    async fn send(&self, ids: Option<IdsChecked>, known: Option<Known>) -> Result<Answer, NodeError> {
+        let mut request = AppendRequest::new(self.batch.clone());
+        request.expected = self.expected;
+        request.on_error = self.on_error;
+        request.inspect = self.inspect;
+        if let Some(ids) = ids {
+            request.ids = ids;
+        }
+        if let Some(known) = known {
+            request.known = known;
+        }
+        let (answer, answered) = oneshot::channel();
+        let reply = AppendReply { answer, began: Instant::now(), _permit: Arc::clone(&self.permit) };
+        match self.owner.try_send(Append { request, reply }) {
+            Ok(()) => answered.await.map_err(|_| NodeError::OutcomeUnknown)?,
+            Err(SendError::Full(_)) => {
+                Err(NodeError::Overloaded("too many appends wait for this stream type: try again"))
+            }
+            Err(SendError::Closed(_)) => Err(NodeError::Draining),
+        }
+    }
+}

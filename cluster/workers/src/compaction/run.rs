@@ -1,0 +1,87 @@
+//! One run over one log: seal, then bounded jobs until nothing is left, and after each commit the tiers are told.
+//!
+//! ```text
+//!  Seal -> WalWorker      everything accepted before is durable and readable
+//!  RunJob -> worker       sort, write, commit        (again while there is more)
+//!  Compacted -> WalWorker      heads and command ids that the manifest holds leave memory; trim
+//!  ManifestCommitted -> HotWorker
+//! ```
+
+use super::job::{Job, JobBook, JobEnd};
+use super::worker::CompactionWorker;
+use crate::clock;
+use crate::error::NodeError;
+use crate::hot_worker::HotWorker;
+use crate::messages::{Compacted, ManifestCommitted, RunJob, Seal};
+use crate::metrics::Metrics;
+use crate::wal_worker::WalWorker;
+use actix::Addr;
+use std::sync::Arc;
+use strandline_engine::compact::JobOutcome;
+use strandline_engine::store::Store;
+use tokio::sync::Mutex;
+
+/// What a run works with.
+#[derive(Clone)]
+pub(crate) struct RunParts {
+    pub(crate) store: Arc<Store>,
+    pub(crate) owner: Addr<WalWorker>,
+    pub(crate) hot: Addr<HotWorker>,
+    pub(crate) workers: Addr<CompactionWorker>,
+    pub(crate) metrics: Arc<Metrics>,
+    /// One run a log at a time.
+    pub(crate) turn: Arc<Mutex<()>>,
+}
+
+/// Runs a job and writes its end into the book.
+pub(crate) async fn run(parts: RunParts, job: Arc<Job>, book: Arc<JobBook>) {
+    let mut end = JobEnd::default();
+    let result = work(&parts, &job, &mut end).await;
+    end.ended_at = clock::now();
+    end.cancelled = job.progress.is_cancelled();
+    match result {
+        Ok(()) => parts.metrics.jobs_done.add(1),
+        Err(error) => {
+            parts.metrics.jobs_failed.add(1);
+            if !end.cancelled {
+                tracing::error!(store = parts.store.name(), log = %job.log, "compaction failed: {error}");
+            }
+            end.error = Some(error.to_string());
+        }
+    }
+    book.finish(&job, end);
+}
+
+async fn work(parts: &RunParts, job: &Job, end: &mut JobEnd) -> Result<(), NodeError> {
+    let _turn = parts.turn.lock().await;
+    parts.owner.send(Seal).await?;
+    let mut job_id = job.id;
+    while !job.progress.is_cancelled() {
+        let request = RunJob {
+            store: Arc::clone(&parts.store),
+            log: job.log.clone(),
+            job_id,
+            progress: Arc::clone(&job.progress),
+        };
+        let Some(outcome) = parts.workers.send(request).await?? else { return Ok(()) };
+        end.input_bytes += outcome.input_bytes;
+        end.output_bytes += outcome.output_bytes;
+        end.rows += outcome.rows;
+        end.files += outcome.files;
+        parts.metrics.job_rows.add(outcome.rows);
+        parts.metrics.job_output_bytes.add(outcome.output_bytes);
+        let more = outcome.more;
+        tell(parts, job, Arc::new(outcome)).await?;
+        if !more {
+            return Ok(());
+        }
+        job_id = crate::random::bits();
+    }
+    Ok(())
+}
+
+async fn tell(parts: &RunParts, job: &Job, outcome: Arc<JobOutcome>) -> Result<(), NodeError> {
+    let settled = parts.store.settled(&job.log);
+    parts.owner.send(Compacted { through: outcome.through, settled }).await?;
+    Ok(parts.hot.send(ManifestCommitted { log: job.log.clone(), outcome }).await?)
+}

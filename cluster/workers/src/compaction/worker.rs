@@ -1,0 +1,27 @@
+//! Does the jobs, on threads of its own so that appends do not feel it. One job at a time a thread.
+
+use crate::clock;
+use crate::fatal::EndOnPanic;
+use crate::messages::RunJob;
+use crate::wiring::AliveMark;
+use actix::{Actor, Handler, SyncContext};
+use strandline_engine::compact::{self, CompactError, JobOutcome, NoSteps};
+
+/// A thread that runs jobs.
+pub(crate) struct CompactionWorker {
+    pub(crate) _alive: AliveMark,
+}
+
+impl Actor for CompactionWorker {
+    type Context = SyncContext<Self>;
+}
+
+impl Handler<RunJob> for CompactionWorker {
+    type Result = Result<Option<JobOutcome>, CompactError>;
+
+    fn handle(&mut self, job: RunJob, _: &mut Self::Context) -> Self::Result {
+        let _end = EndOnPanic("a compaction job panicked");
+        let Some(plan) = compact::plan(&job.store, &job.log)? else { return Ok(None) };
+        compact::run_job(&job.store, &plan, job.job_id, clock::now(), &job.progress, &NoSteps).map(Some)
+    }
+}

@@ -1,0 +1,146 @@
+//! The folder that belongs to a node: its lock, its id, and what its stores register.
+//!
+//! ```text
+//! {data-dir}/lock                        held as long as the node runs
+//! {data-dir}/node-id                     16 hex digits, given once, kept for ever
+//! {data-dir}/stores/{store}/stream-types
+//! ```
+
+use crate::random;
+use parking_lot::Mutex;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+/// Why a data folder cannot be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirError {
+    /// Another process runs on it.
+    #[error("another node runs on {0}: stop it, or give this one another data directory", .dir.display())]
+    InUse {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// The file system said no.
+    #[error("{}: {error}", .path.display())]
+    Io {
+        /// What was touched.
+        path: PathBuf,
+        /// What it said.
+        error: io::Error,
+    },
+    /// The node's id cannot be read.
+    #[error("{} holds no node id (16 hex digits); restore it, it must not change", .0.display())]
+    NodeId(PathBuf),
+}
+
+/// A data folder that this process holds.
+#[derive(Debug)]
+pub(crate) struct DataDir {
+    dir: PathBuf,
+    node_id: u64,
+    lock: Mutex<Option<File>>,
+}
+
+impl DataDir {
+    /// Makes the folder if needed and takes its lock.
+    pub(crate) fn open(dir: &Path) -> Result<Self, DataDirError> {
+        make_folder(dir)?;
+        let lock = lock(dir)?;
+        let node_id = node_id(&dir.join("node-id"))?;
+        Ok(Self { dir: dir.to_owned(), node_id, lock: Mutex::new(Some(lock)) })
+    }
+
+    /// Gives the folder free: the node has stopped, whoever still holds a handle of it.
+    pub(crate) fn release(&self) {
+        self.lock.lock().take();
+    }
+
+    /// The node's id, for ever.
+    pub(crate) const fn node_id(&self) -> u64 {
+        self.node_id
+    }
+
+    /// Folder of a store's registrations.
+    pub(crate) fn store_folder(&self, store: &str) -> PathBuf {
+        self.dir.join("stores").join(strandline_event::encode_path_text(store))
+    }
+}
+
+/// Makes a folder and those above it, each one durable.
+pub(crate) fn make_folder(dir: &Path) -> Result<(), DataDirError> {
+    let missing: Vec<&Path> = dir.ancestors().take_while(|d| !d.as_os_str().is_empty() && !d.exists()).collect();
+    for folder in missing.into_iter().rev() {
+        match fs::create_dir(folder) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            made => made.map_err(at(folder))?,
+        }
+        sync_parent(folder)?;
+    }
+    Ok(())
+}
+
+/// Makes the name of a new file or folder durable.
+pub(crate) fn sync_parent(path: &Path) -> Result<(), DataDirError> {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    File::open(parent).and_then(|folder| folder.sync_all()).map_err(at(parent))
+}
+
+/// Attaches a path to what the file system said.
+pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> DataDirError {
+    let path = path.to_owned();
+    move |error| DataDirError::Io { path, error }
+}
+
+fn lock(dir: &Path) -> Result<File, DataDirError> {
+    let path = dir.join("lock");
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(at(&path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(DataDirError::InUse { dir: dir.to_owned() }),
+        Err(TryLockError::Error(e)) => Err(at(&path)(e)),
+    }
+}
+
+fn node_id(path: &Path) -> Result<u64, DataDirError> {
+    let mut text = String::new();
+    match File::open(path).and_then(|mut file| file.read_to_string(&mut text)) {
+        // an empty file: the node died while it was born, no log carries its id yet
+        Ok(0) => {}
+        Ok(_) => return u64::from_str_radix(text.trim(), 16).map_err(|_| DataDirError::NodeId(path.to_owned())),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) if e.kind() == io::ErrorKind::InvalidData => return Err(DataDirError::NodeId(path.to_owned())),
+        Err(e) => return Err(at(path)(e)),
+    }
+    let id = random::nonzero_u64();
+    let mut file = File::create(path).map_err(at(path))?;
+    file.write_all(format!("{id:016x}\n").as_bytes()).and_then(|()| file.sync_all()).map_err(at(path))?;
+    sync_parent(path)?;
+    Ok(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_node_is_refused_and_the_id_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("a/b");
+        let first = DataDir::open(&dir).unwrap();
+        assert!(matches!(DataDir::open(&dir), Err(DataDirError::InUse { .. })));
+        let id = first.node_id();
+        drop(first);
+        assert_eq!(DataDir::open(&dir).unwrap().node_id(), id);
+    }
+
+    #[test]
+    fn a_damaged_id_is_never_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("node-id"), "what").unwrap();
+        assert!(matches!(DataDir::open(folder.path()), Err(DataDirError::NodeId(_))));
+    }
+}

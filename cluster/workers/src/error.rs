@@ -1,0 +1,124 @@
+//! Why a node says no: every operation's own error, one kind for the outside.
+
+use crate::registry::RegistryError;
+use actix::MailboxError;
+use std::sync::Arc;
+use strandline_engine::append::Refusal;
+use strandline_engine::compact::CompactError;
+use strandline_engine::read::ReadError;
+use strandline_engine::store::OpenError;
+use strandline_engine::strict::StrictViolation;
+use strandline_event::{ErrorKind, LogKey};
+
+/// A request was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The owner of the log refused.
+    #[error("{}", .0.error)]
+    Refused(Refusal),
+    /// A rule of the store, checked before any owner was asked: batch, row.
+    #[error("{violation}")]
+    Strict {
+        /// Which batch of the request.
+        batch: usize,
+        /// Which row of it.
+        row: u32,
+        /// The rule.
+        violation: StrictViolation,
+    },
+    /// Only registered stream types are accepted.
+    #[error("{0}")]
+    Unregistered(StrictViolation),
+    /// A read failed.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A job failed or cannot start.
+    #[error(transparent)]
+    Compact(#[from] CompactError),
+    /// Manifests cannot be read.
+    #[error(transparent)]
+    Manifest(#[from] strandline_durable::ManifestError),
+    /// A log cannot be made.
+    #[error(transparent)]
+    OpenLog(#[from] OpenError),
+    /// Registrations cannot be written.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The stream type is registered otherwise.
+    #[error("stream type `{name}` is registered with {buckets} buckets, which never changes")]
+    OtherBuckets {
+        /// The type.
+        name: String,
+        /// As registered.
+        buckets: u32,
+    },
+    /// The log is damaged: readable, not writable.
+    #[error("the log of `{log}` is damaged and takes no appends: {reason}; `strandline verify` names every finding")]
+    DamagedLog {
+        /// The log.
+        log: LogKey,
+        /// What is damaged.
+        reason: Arc<str>,
+    },
+    /// The store moves nothing.
+    #[error("compaction.enabled is false in this store: nothing moves to the durable tier")]
+    CompactionDisabled,
+    /// No such store.
+    #[error("there is no store `{name}`; this node serves {known}")]
+    UnknownStore {
+        /// As asked for.
+        name: String,
+        /// Those there are.
+        known: String,
+    },
+    /// No such stream type.
+    #[error("store `{store}` has no stream type `{name}`")]
+    UnknownStreamType {
+        /// The store.
+        store: String,
+        /// As asked for.
+        name: String,
+    },
+    /// Too much in flight.
+    #[error("{0}")]
+    Overloaded(&'static str),
+    /// The node stops.
+    #[error("the node is shutting down: try again in a moment, or on another node")]
+    Draining,
+    /// The worker went away with the request.
+    #[error("the outcome is unknown: the worker stopped; a retry with the same command id is safe")]
+    OutcomeUnknown,
+    /// A read met a defect of the program.
+    #[error("the read failed inside the program; the log of the server says where")]
+    Defect,
+}
+
+impl NodeError {
+    /// What it means to the one who called.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Refused(refusal) => refusal.error.kind(),
+            Self::Strict { violation, .. } | Self::Unregistered(violation) => violation.kind(),
+            Self::Read(error) => error.kind(),
+            Self::Compact(error) => error.kind(),
+            Self::OpenLog(error) => error.kind(),
+            Self::Manifest(error) => error.kind(),
+            Self::Registry(_) | Self::Defect => ErrorKind::Io,
+            Self::OtherBuckets { .. } => ErrorKind::StrictViolation,
+            Self::CompactionDisabled => ErrorKind::BadRequest,
+            Self::UnknownStore { .. } | Self::UnknownStreamType { .. } => ErrorKind::NotFound,
+            Self::Overloaded(_) => ErrorKind::Overloaded,
+            Self::Draining | Self::OutcomeUnknown | Self::DamagedLog { .. } => ErrorKind::Unavailable,
+        }
+    }
+}
+
+impl From<MailboxError> for NodeError {
+    fn from(error: MailboxError) -> Self {
+        match error {
+            MailboxError::Closed => Self::Draining,
+            MailboxError::Timeout => Self::OutcomeUnknown,
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! All messages of the node. Commands are imperative and answered; facts are past tense and are not.
+//!
+//! One message a batch, never one an event. Every mailbox is bounded: who sends decides between `try_send`
+//! (refuse with "overloaded") and `send` (wait for room).
+
+use crate::append::AppendReply;
+use crate::compaction::job::Job;
+use crate::error::NodeError;
+use crate::readers::ReadRequest;
+use crate::registry::StreamTypeEntry;
+use crate::wal_worker::WalWorker;
+use actix::{Addr, Message};
+use std::sync::Arc;
+use strandline_engine::append::{AppendRequest, Lookup, Settled};
+use strandline_engine::compact::{CompactError, JobOutcome, Progress, Trigger};
+use strandline_engine::read::{Filter, GlobalRead, Order, Scan};
+use strandline_engine::status::{FileStatus, LogStatus, ManifestStatus, TiersStatus, Waiting};
+use strandline_engine::store::Store;
+use strandline_event::{BatchBytes, EventId, LogIndex, LogKey, Seq, StampedBatch};
+use strandline_wal::{Group, GroupFailed};
+
+// ---- to the owner of a log ----
+
+/// Append a batch. Answered through `reply`, now or when what it depends on is committed.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Append {
+    pub(crate) request: AppendRequest,
+    pub(crate) reply: AppendReply,
+}
+
+/// Close the open segment. Answered when everything accepted before is durable: the last index of it.
+#[derive(Message)]
+#[rtype(result = "LogIndex")]
+pub(crate) struct Seal;
+
+/// Finish what is in flight, write the clean-stop mark, stop. Answered with the last index.
+#[derive(Message)]
+#[rtype(result = "LogIndex")]
+pub(crate) struct StopLog;
+
+/// A manifest holds the log through this index now: let go of what it knows, trim.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Compacted {
+    pub(crate) through: LogIndex,
+    pub(crate) settled: Arc<dyn Settled>,
+}
+
+/// The I/O thread has written and synced a group (or the process should be dead). Comes through a channel
+/// that cannot be full: one group a log is in flight.
+pub(crate) struct GroupWritten(pub(crate) Result<Group, GroupFailed>);
+
+// ---- to the hot tier's writer ----
+
+/// Batches of one log were committed, in index order.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Committed {
+    pub(crate) log: LogKey,
+    pub(crate) batches: Vec<(LogIndex, StampedBatch)>,
+}
+
+/// A manifest was committed: what is below its watermark of this log need not stay.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct ManifestCommitted {
+    pub(crate) log: LogKey,
+    pub(crate) outcome: Arc<JobOutcome>,
+}
+
+// ---- to the router of a store ----
+
+/// Give the owner of a stream type's log; make the log if there is none.
+#[derive(Message)]
+#[rtype(result = "Result<Addr<WalWorker>, NodeError>")]
+pub(crate) struct OpenLogOf {
+    pub(crate) stream_type: Arc<str>,
+}
+
+/// Register a stream type.
+#[derive(Message)]
+#[rtype(result = "Result<StreamTypeEntry, NodeError>")]
+pub(crate) struct RegisterStreamType(pub(crate) StreamTypeEntry);
+
+/// Take no new logs any more and give the owners of all logs.
+#[derive(Message)]
+#[rtype(result = "Vec<(LogKey, Addr<WalWorker>)>")]
+pub(crate) struct CloseRouter;
+
+// ---- to the pool of readers: each is asked by `Ask`, its answer stands at its `ReadRequest` ----
+
+/// Ask a reader.
+pub(crate) struct Ask<R>(pub(crate) R);
+
+impl<R: ReadRequest> Message for Ask<R> {
+    type Result = Result<R::Answer, NodeError>;
+}
+
+/// Look the client-given event ids of a batch up in the durable tier.
+pub(crate) struct CheckIds {
+    pub(crate) store: Arc<Store>,
+    pub(crate) batch: BatchBytes,
+}
+
+/// Compare client-given seqs at or below the head with what is stored.
+pub(crate) struct ResolveKnown {
+    pub(crate) store: Arc<Store>,
+    pub(crate) batch: BatchBytes,
+    pub(crate) lookup: Lookup,
+}
+
+/// Read a stream.
+pub(crate) struct ReadStream {
+    pub(crate) store: Arc<Store>,
+    pub(crate) query: StreamQuery,
+}
+
+/// Which part of a stream.
+#[derive(Debug, Clone)]
+pub struct StreamQuery {
+    /// Type of the stream.
+    pub stream_type: String,
+    /// Id of the stream.
+    pub stream_id: String,
+    /// First seq wanted.
+    pub from_seq: Option<Seq>,
+    /// Last seq wanted, inclusive.
+    pub to_seq: Option<Seq>,
+    /// At most this many events.
+    pub limit: usize,
+    /// Direction.
+    pub order: Order,
+}
+
+/// Read the events of a former append again.
+pub(crate) struct ReadAppend {
+    pub(crate) store: Arc<Store>,
+    pub(crate) stream_type: String,
+    pub(crate) stream_id: String,
+    pub(crate) first_seq: Seq,
+    pub(crate) count: u64,
+}
+
+/// Give a stream's head.
+pub(crate) struct ReadHead {
+    pub(crate) store: Arc<Store>,
+    pub(crate) stream_type: String,
+    pub(crate) stream_id: String,
+}
+
+/// Read in global order.
+pub(crate) struct ReadGlobal {
+    pub(crate) store: Arc<Store>,
+    pub(crate) read: GlobalRead,
+}
+
+/// Find an event by its id.
+pub(crate) struct FindEvent {
+    pub(crate) store: Arc<Store>,
+    pub(crate) id: EventId,
+}
+
+/// Begin a scan of everything.
+pub(crate) struct BeginScan {
+    pub(crate) store: Arc<Store>,
+    pub(crate) filter: Filter,
+}
+
+/// Give the next batch of a scan. The scan goes with the message and comes back: a slow client holds no thread.
+pub(crate) struct ContinueScan(pub(crate) Box<Scan>);
+
+/// Give the numbers of a store.
+pub(crate) struct ReadStatus {
+    pub(crate) store: Arc<Store>,
+    pub(crate) part: StatusPart,
+}
+
+/// Which numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum StatusPart {
+    Tiers,
+    Wal,
+    Manifest,
+    Files,
+    Waiting,
+}
+
+/// Numbers of a store.
+#[derive(Debug)]
+pub(crate) enum StoreStatus {
+    Tiers(TiersStatus),
+    Wal(Vec<LogStatus>),
+    Manifest(ManifestStatus),
+    Files(Vec<FileStatus>),
+    Waiting(Vec<Waiting>),
+}
+
+/// Say what a run of compaction would do.
+pub(crate) struct PlanJobs {
+    pub(crate) store: Arc<Store>,
+}
+
+// ---- to the compaction supervisor ----
+
+/// Start jobs for these logs (all that are due, where none is named). Answered with the jobs, at once.
+#[derive(Message)]
+#[rtype(result = "Result<Vec<Arc<Job>>, NodeError>")]
+pub(crate) struct RunCompaction {
+    pub(crate) store: Arc<str>,
+    pub(crate) stream_type: Option<String>,
+    pub(crate) trigger: Trigger,
+}
+
+/// Start no job by schedule or size until told otherwise (or do again). A run by hand still goes.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct PauseCompaction {
+    pub(crate) store: Arc<str>,
+    pub(crate) paused: bool,
+}
+
+/// Ask running jobs to end before their commit. Answered with how many were asked.
+#[derive(Message)]
+#[rtype(result = "usize")]
+pub(crate) struct CancelCompaction {
+    pub(crate) store: Option<Arc<str>>,
+}
+
+/// Start nothing new, cancel what runs; answered when nothing runs.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct StopCompaction;
+
+// ---- to the compaction workers ----
+
+/// Plan and run one bounded job. `None`: nothing to do.
+#[derive(Message)]
+#[rtype(result = "Result<Option<JobOutcome>, CompactError>")]
+pub(crate) struct RunJob {
+    pub(crate) store: Arc<Store>,
+    pub(crate) log: LogKey,
+    pub(crate) job_id: u128,
+    pub(crate) progress: Arc<Progress>,
+}
+
+/// End an actor that has nothing to finish.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Stop;

@@ -1,0 +1,310 @@
+//! A node: opens the stores that a file declares, wires their workers, and brings everything down in order.
+//!
+//! Shutdown: refuse new appends; compaction abandons what is not committed; every log finishes what is in flight
+//! and writes its clean-stop mark; the manifests learn each log's last position; readers finish; threads end.
+
+use crate::compaction::supervisor::CompactionSupervisor;
+use crate::data_dir::{DataDir, DataDirError};
+use crate::error::NodeError;
+use crate::messages::{CloseRouter, Stop, StopCompaction, StopLog};
+use crate::metrics::Metrics;
+use crate::permits::BytePermits;
+use crate::readers::Readers;
+use crate::registry::RegistryError;
+use crate::store::{StoreHandle, StoreParts};
+use crate::wiring::{Alive, Arbiters, Shared, wire_compaction, wire_store};
+use crate::{clock, random};
+use actix::Addr;
+use futures_util::future::join_all;
+use parking_lot::Mutex;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use strandline_deql::Declarations;
+use strandline_engine::store::{OpenError, OpenOptions, Opened, Store};
+use strandline_event::limits;
+use strandline_wal::io::abort_on_fatal;
+use strandline_wal::{IoThread, RealDisk};
+
+/// How a node runs.
+#[derive(Clone, Debug)]
+pub struct NodeOptions {
+    /// The node's own folder: lock, id, registrations.
+    pub data_dir: PathBuf,
+    /// Go on where a log is missing or shorter than the manifest knows.
+    pub accept_lost_log: bool,
+    /// Bytes of appends in flight before 429.
+    pub in_flight_bytes_max: usize,
+    /// Threads that read.
+    pub reader_threads: usize,
+    /// Reads queued or running before 429.
+    pub reads_max: usize,
+    /// Threads that compact.
+    pub compaction_threads: usize,
+}
+
+impl NodeOptions {
+    /// The defaults over a data folder.
+    #[must_use]
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        Self {
+            data_dir: data_dir.into(),
+            accept_lost_log: false,
+            in_flight_bytes_max: limits::IN_FLIGHT_BYTES_MAX,
+            reader_threads: (2 * cores).clamp(4, 32),
+            reads_max: 512,
+            compaction_threads: (cores / 4).max(1),
+        }
+    }
+}
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The declarations ask for what cannot be, or not yet: one line each.
+    #[error("{}", .0.join("\n"))]
+    Refused(Vec<String>),
+    /// The data folder.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The registrations.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// A store.
+    #[error("store {store}: {error}")]
+    Store {
+        /// Which.
+        store: String,
+        /// Why.
+        error: OpenError,
+    },
+    /// Threads.
+    #[error("the operating system gives no thread: {0}")]
+    Threads(#[from] io::Error),
+}
+
+impl StartError {
+    /// Whether the operator has to change something before another try makes sense.
+    #[must_use]
+    pub const fn is_configuration(&self) -> bool {
+        matches!(self, Self::Refused(_) | Self::DataDir(DataDirError::InUse { .. }))
+    }
+}
+
+/// What all handles of a node share.
+pub(crate) struct NodeShared {
+    pub(crate) shared: Shared,
+    pub(crate) supervisor: Addr<CompactionSupervisor>,
+    draining: AtomicBool,
+}
+
+impl NodeShared {
+    /// Errors: the node stops.
+    pub(crate) fn check_serving(&self) -> Result<(), NodeError> {
+        if self.draining.load(Ordering::SeqCst) { Err(NodeError::Draining) } else { Ok(()) }
+    }
+}
+
+/// A node that runs. Cloning shares it.
+#[derive(Clone)]
+pub struct NodeHandle {
+    node: Arc<NodeShared>,
+    stores: Arc<[Arc<StoreParts>]>,
+    report: Arc<[String]>,
+    arbiters: Arc<Mutex<Option<Arbiters>>>,
+    aggregates: Arc<[String]>,
+}
+
+/// Starts nodes.
+#[derive(Debug)]
+pub struct Node;
+
+impl Node {
+    /// Opens all declared stores and serves them. Must run on an actix system (see [`crate::runtime::run`]).
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing runs then.
+    pub async fn start(declarations: Declarations, options: NodeOptions) -> Result<NodeHandle, StartError> {
+        refuse(&declarations)?;
+        let aggregates: Arc<[String]> = declarations.aggregates.iter().map(|a| a.value.clone()).collect();
+        let open_options = options.clone();
+        let opening = tokio::task::spawn_blocking(move || open_all(&declarations, &open_options));
+        let opened = opening.await.map_err(io::Error::other)??;
+        let arbiters = Arbiters::start();
+        let (control, logs) = arbiters.handles();
+        let alive = Alive::default();
+        let shared = Shared {
+            data_dir: opened.data_dir,
+            io: Arc::new(IoThread::start(abort_on_fatal())?),
+            readers: Readers::start(options.reader_threads.max(1), options.reads_max, &alive),
+            permits: BytePermits::new(options.in_flight_bytes_max),
+            metrics: Arc::new(Metrics::default()),
+            alive,
+            control,
+            logs,
+        };
+        let mut stores = Vec::new();
+        let mut report = Vec::new();
+        for store in opened.stores {
+            report.extend(store.report.to_string().lines().map(|line| format!("{}: {line}", store.store.name())));
+            stores.push(Arc::new(wire_store(store, &aggregates, &shared)?));
+        }
+        let supervisor = wire_compaction(&stores, &shared, &options);
+        let node = Arc::new(NodeShared { shared, supervisor, draining: AtomicBool::new(false) });
+        let arbiters = Arc::new(Mutex::new(Some(arbiters)));
+        Ok(NodeHandle { node, stores: stores.into(), report: report.into(), arbiters, aggregates })
+    }
+}
+
+struct OpenedNode {
+    data_dir: DataDir,
+    stores: Vec<Opened>,
+}
+
+fn refuse(declarations: &Declarations) -> Result<(), StartError> {
+    let mut lines = Vec::new();
+    for declared in &declarations.stores {
+        for (key, reason) in strandline_deql::serve_refusals(&declared.config) {
+            lines.push(format!("store {}: {key}: {reason}", declared.config.name));
+        }
+    }
+    if declarations.stores.is_empty() {
+        lines.push("the file declares no store: write CREATE EVENTSTORE ... (see `strandline check`)".to_owned());
+    }
+    if lines.is_empty() { Ok(()) } else { Err(StartError::Refused(lines)) }
+}
+
+fn open_all(declarations: &Declarations, options: &NodeOptions) -> Result<OpenedNode, StartError> {
+    let data_dir = DataDir::open(&options.data_dir)?;
+    let disk = Arc::new(RealDisk::new());
+    let mut stores = Vec::new();
+    for declared in &declarations.stores {
+        let open = OpenOptions {
+            config: declared.config.clone(),
+            disk: disk.clone(),
+            node: data_dir.node_id(),
+            now: clock::now(),
+            entropy: random::bits(),
+            accept_lost_log: options.accept_lost_log,
+        };
+        let name = || declared.config.name.clone();
+        stores.push(Store::open(open).map_err(|error| StartError::Store { store: name(), error })?);
+    }
+    Ok(OpenedNode { data_dir, stores })
+}
+
+impl NodeHandle {
+    /// What recovery found and did, one line each.
+    #[must_use]
+    pub fn report(&self) -> &[String] {
+        &self.report
+    }
+
+    /// All stores, in the order of their declaration.
+    #[must_use]
+    pub fn stores(&self) -> Vec<StoreHandle> {
+        self.stores.iter().map(|parts| self.handle(parts)).collect()
+    }
+
+    /// The store of this name.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn store(&self, name: &str) -> Result<StoreHandle, NodeError> {
+        match self.stores.iter().find(|parts| parts.store.name() == name) {
+            Some(parts) => Ok(self.handle(parts)),
+            None => {
+                let known: Vec<String> = self.stores.iter().map(|p| format!("`{}`", p.store.name())).collect();
+                Err(NodeError::UnknownStore { name: name.to_owned(), known: known.join(", ") })
+            }
+        }
+    }
+
+    fn handle(&self, parts: &Arc<StoreParts>) -> StoreHandle {
+        StoreHandle { parts: Arc::clone(parts), node: Arc::clone(&self.node) }
+    }
+
+    /// Stream types that the declarations register in every store.
+    #[must_use]
+    pub fn aggregates(&self) -> &[String] {
+        &self.aggregates
+    }
+
+    /// The account of bytes in flight.
+    #[must_use]
+    pub fn permits(&self) -> &BytePermits {
+        &self.node.shared.permits
+    }
+
+    /// What the node counts.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.node.shared.metrics
+    }
+
+    /// Whether appends are taken.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        self.node.check_serving().is_ok()
+    }
+
+    /// Workers that live.
+    #[must_use]
+    pub fn workers_alive(&self) -> usize {
+        self.node.shared.alive.count()
+    }
+
+    /// Takes no more appends, finishes those in flight, ends compaction, marks every log as cleanly stopped.
+    /// Reads are still answered afterwards. A second call does nothing.
+    pub async fn drain(&self) {
+        if self.node.draining.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let _ = self.node.supervisor.send(StopCompaction).await;
+        for parts in self.stores.iter() {
+            let Ok(owners) = parts.router.send(CloseRouter).await else { continue };
+            // a worker that is gone already has nothing in flight
+            join_all(owners.iter().map(|(_, owner)| owner.send(StopLog))).await;
+            parts.table.clear();
+            record_clean_stop(&parts.store).await;
+            let _ = parts.hot.send(Stop).await;
+        }
+    }
+
+    /// Drains, lets the readers finish and ends all threads. `Err`: this many workers did not end.
+    ///
+    /// # Errors
+    /// The number of workers that still live after ten seconds.
+    pub async fn stop(self) -> Result<(), usize> {
+        self.drain().await;
+        let node = Arc::clone(&self.node);
+        let arbiters = self.arbiters.lock().take();
+        // handles may live on in answers that are still sent: they can ask nobody any more
+        self.node.shared.readers.close();
+        drop(self);
+        let ended = tokio::task::spawn_blocking(move || arbiters.map(Arbiters::stop));
+        let _ = ended.await;
+        for _ in 0..1000 {
+            if node.shared.alive.count() == 0 {
+                node.shared.data_dir.release();
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Err(node.shared.alive.count())
+    }
+}
+
+async fn record_clean_stop(store: &Arc<Store>) {
+    let store = Arc::clone(store);
+    let recording = tokio::task::spawn_blocking(move || {
+        if let Err(error) = store.record_clean_stop(random::bits(), clock::now()) {
+            // the logs carry their own marks: only the proof against a lost log is weaker
+            tracing::warn!(store = store.name(), "the clean stop is not in the manifest: {error}");
+        }
+    });
+    let _ = recording.await;
+}

@@ -1,0 +1,83 @@
+//! Bytes in flight, counted before anything is queued: over the limit a request is refused at once.
+//!
+//! Invariant: the sum of all living permits never exceeds the limit.
+
+use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// The node's account of bytes in flight. Cloning shares it.
+#[derive(Clone, Debug)]
+pub struct BytePermits {
+    free: Arc<Semaphore>,
+    limit_bytes: usize,
+}
+
+/// Bytes that a request holds until it is dropped.
+#[derive(Debug)]
+pub struct BytePermit {
+    held: Option<OwnedSemaphorePermit>,
+}
+
+impl BytePermits {
+    /// An account of `limit_bytes` (at most 4 GiB).
+    #[must_use]
+    pub fn new(limit_bytes: usize) -> Self {
+        let limit_bytes = limit_bytes.min(u32::MAX as usize);
+        Self { free: Arc::new(Semaphore::new(limit_bytes)), limit_bytes }
+    }
+
+    /// Takes `bytes`; `None`: too much is in flight.
+    #[must_use]
+    pub fn take(&self, bytes: usize) -> Option<BytePermit> {
+        let mut permit = BytePermit { held: None };
+        self.grow(&mut permit, bytes).then_some(permit)
+    }
+
+    /// Takes `bytes` more for a permit; `false`: too much is in flight, the permit is unchanged.
+    #[must_use]
+    pub fn grow(&self, permit: &mut BytePermit, bytes: usize) -> bool {
+        let Ok(wanted) = u32::try_from(bytes) else { return false };
+        let Ok(more) = Arc::clone(&self.free).try_acquire_many_owned(wanted) else { return false };
+        match &mut permit.held {
+            Some(held) => held.merge(more),
+            None => permit.held = Some(more),
+        }
+        true
+    }
+
+    /// Bytes in flight now.
+    #[must_use]
+    pub fn in_flight_bytes(&self) -> usize {
+        self.limit_bytes.saturating_sub(self.free.available_permits())
+    }
+
+    /// The limit.
+    #[must_use]
+    pub const fn limit_bytes(&self) -> usize {
+        self.limit_bytes
+    }
+}
+
+impl BytePermit {
+    /// Bytes that it holds.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_come_back_with_the_permit() {
+        let permits = BytePermits::new(100);
+        let mut first = permits.take(60).unwrap();
+        assert!(permits.take(41).is_none());
+        assert!(permits.grow(&mut first, 40) && !permits.grow(&mut first, 1));
+        assert_eq!((first.bytes(), permits.in_flight_bytes()), (100, 100));
+        drop(first);
+        assert_eq!(permits.in_flight_bytes(), 0);
+    }
+}

@@ -1,0 +1,203 @@
+//! The readers: a pool of threads that may block on files, and the gate in front of it.
+//!
+//! Invariant: at most `limit` requests are queued or running; one more is refused, never parked.
+
+use crate::error::NodeError;
+use crate::messages::{
+    Ask, BeginScan, CheckIds, ContinueScan, FindEvent, PlanJobs, ReadAppend, ReadGlobal, ReadHead, ReadStatus,
+    ReadStream, ResolveKnown, StatusPart, StoreStatus,
+};
+use crate::wiring::{Alive, AliveMark};
+use actix::{Actor, Addr, Handler, SyncArbiter, SyncContext};
+use arc_swap::ArcSwapOption;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use strandline_engine::append::{IdsChecked, Known};
+use strandline_engine::compact::{self, CompactError, Plan};
+use strandline_engine::read::{FoundEvent, GlobalPage, ReadError, Scan, ScanBatch, StreamHead, StreamPage, StreamRead};
+use strandline_engine::status;
+use strandline_event::LogKey;
+use tokio::sync::Semaphore;
+
+/// Manifest versions that a status shows.
+const HISTORY: usize = 100;
+
+/// Access to the pool. Cloning shares it.
+#[derive(Clone)]
+pub(crate) struct Readers {
+    /// None once the node has stopped, whoever still holds a handle.
+    pool: Arc<ArcSwapOption<Addr<ReaderWorker>>>,
+    gate: Arc<Semaphore>,
+}
+
+impl Readers {
+    /// Starts the threads; must be called on an actix system.
+    pub(crate) fn start(threads: usize, limit: usize, alive: &Alive) -> Self {
+        let alive = alive.clone();
+        let pool = SyncArbiter::start(threads, move || ReaderWorker { _alive: alive.mark() });
+        Self { pool: Arc::new(ArcSwapOption::from_pointee(pool)), gate: Arc::new(Semaphore::new(limit)) }
+    }
+
+    /// Takes no more requests; the threads end when they have answered what they have.
+    pub(crate) fn close(&self) {
+        self.pool.store(None);
+    }
+
+    async fn send<R: ReadRequest>(&self, request: R) -> Result<R::Answer, NodeError> {
+        let Some(pool) = self.pool.load_full() else { return Err(NodeError::Draining) };
+        pool.send(Ask(request)).await?
+    }
+
+    /// Sends a request and waits for its answer. Refused at once when the gate is full.
+    pub(crate) async fn ask<R: ReadRequest>(&self, request: R) -> Result<R::Answer, NodeError> {
+        let Ok(_place) = self.gate.try_acquire() else {
+            return Err(NodeError::Overloaded("too many reads are in flight: try again"));
+        };
+        self.send(request).await
+    }
+
+    /// The same for a request that has begun and must not be refused half way: waits for a place.
+    pub(crate) async fn wait<R: ReadRequest>(&self, request: R) -> Result<R::Answer, NodeError> {
+        let _place = self.gate.acquire().await.map_err(|_| NodeError::Draining)?;
+        self.send(request).await
+    }
+}
+
+/// What a reader can be asked for.
+pub(crate) trait ReadRequest: Send + 'static {
+    /// What it answers.
+    type Answer: Send + 'static;
+
+    /// Does it, in a thread that may block.
+    fn run(self) -> Self::Answer;
+}
+
+/// One reader.
+pub(crate) struct ReaderWorker {
+    _alive: AliveMark,
+}
+
+impl Actor for ReaderWorker {
+    type Context = SyncContext<Self>;
+}
+
+impl<R: ReadRequest> Handler<Ask<R>> for ReaderWorker {
+    type Result = Result<R::Answer, NodeError>;
+
+    /// A panic over bytes that nobody foresaw fails the one request: a reader changes nothing that others see.
+    fn handle(&mut self, message: Ask<R>, _: &mut Self::Context) -> Self::Result {
+        catch_unwind(AssertUnwindSafe(|| message.0.run())).map_err(|_| {
+            tracing::error!("a read panicked; the request failed, the node goes on");
+            NodeError::Defect
+        })
+    }
+}
+
+impl ReadRequest for ReadStream {
+    type Answer = Result<StreamPage, ReadError>;
+
+    fn run(self) -> Self::Answer {
+        let q = &self.query;
+        self.store.read_stream(&StreamRead {
+            stream_type: &q.stream_type,
+            stream_id: &q.stream_id,
+            from_seq: q.from_seq,
+            to_seq: q.to_seq,
+            limit: q.limit,
+            order: q.order,
+        })
+    }
+}
+
+impl ReadRequest for ReadAppend {
+    type Answer = Result<StreamPage, ReadError>;
+
+    fn run(self) -> Self::Answer {
+        self.store.rows_of_append(&self.stream_type, &self.stream_id, self.first_seq, self.count)
+    }
+}
+
+impl ReadRequest for ReadHead {
+    type Answer = Result<Option<StreamHead>, ReadError>;
+
+    fn run(self) -> Self::Answer {
+        self.store.stream_head(&self.stream_type, &self.stream_id)
+    }
+}
+
+impl ReadRequest for ReadGlobal {
+    type Answer = Result<GlobalPage, ReadError>;
+
+    fn run(self) -> Self::Answer {
+        self.store.read_global(&self.read, crate::clock::now())
+    }
+}
+
+impl ReadRequest for FindEvent {
+    type Answer = Result<Option<FoundEvent>, ReadError>;
+
+    fn run(self) -> Self::Answer {
+        self.store.event_by_id(self.id)
+    }
+}
+
+impl ReadRequest for BeginScan {
+    type Answer = Result<Box<Scan>, ReadError>;
+
+    fn run(self) -> Self::Answer {
+        self.store.scan(&self.filter).map(Box::new)
+    }
+}
+
+impl ReadRequest for ContinueScan {
+    type Answer = (Box<Scan>, Option<Result<ScanBatch, ReadError>>);
+
+    fn run(self) -> Self::Answer {
+        let mut scan = self.0;
+        let next = scan.next();
+        (scan, next)
+    }
+}
+
+impl ReadRequest for ReadStatus {
+    type Answer = Result<StoreStatus, NodeError>;
+
+    fn run(self) -> Self::Answer {
+        Ok(match self.part {
+            StatusPart::Tiers => StoreStatus::Tiers(status::tiers(&self.store)),
+            StatusPart::Wal => StoreStatus::Wal(status::wal(&self.store)),
+            StatusPart::Manifest => StoreStatus::Manifest(status::manifest(&self.store, HISTORY)?),
+            StatusPart::Files => StoreStatus::Files(status::files(&self.store)),
+            StatusPart::Waiting => StoreStatus::Waiting(status::waiting(&self.store)),
+        })
+    }
+}
+
+impl ReadRequest for PlanJobs {
+    type Answer = Result<Vec<Plan>, CompactError>;
+
+    fn run(self) -> Self::Answer {
+        let mut plans = Vec::new();
+        for log in self.store.logs() {
+            plans.extend(compact::plan(&self.store, &log.key)?);
+        }
+        Ok(plans)
+    }
+}
+
+impl ReadRequest for CheckIds {
+    type Answer = Result<IdsChecked, ReadError>;
+
+    fn run(self) -> Self::Answer {
+        let view = self.batch.view();
+        self.store.check_ids(&LogKey::single(view.stream_type()), view)
+    }
+}
+
+impl ReadRequest for ResolveKnown {
+    type Answer = Result<Known, ReadError>;
+
+    fn run(self) -> Self::Answer {
+        self.store.resolve(self.batch.view(), &self.lookup)
+    }
+}

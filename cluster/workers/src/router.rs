@@ -1,0 +1,128 @@
+//! Which worker owns which log, in one store; makes logs for new stream types; keeps the registrations.
+//!
+//! The table is published: appends to known stream types do not pass here. One writer (the router), so two
+//! first appends to a new stream type make one log.
+
+use crate::error::NodeError;
+use crate::messages::{CloseRouter, OpenLogOf, RegisterStreamType};
+use crate::registry::{Registry, StreamTypeEntry};
+use crate::wal_worker::WalWorker;
+use crate::wiring::{AliveMark, CONTROL_MAILBOX, LogFactory};
+use actix::{Actor, ActorContext, ActorFutureExt, Addr, AtomicResponse, Context, Handler, WrapFuture};
+use arc_swap::ArcSwap;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use strandline_event::LogKey;
+
+/// The owners of a store's logs, as anybody may read them.
+#[derive(Default)]
+pub(crate) struct LogTable(ArcSwap<BTreeMap<LogKey, Addr<WalWorker>>>);
+
+impl LogTable {
+    /// The owner of a log.
+    pub(crate) fn get(&self, log: &LogKey) -> Option<Addr<WalWorker>> {
+        self.0.load().get(log).cloned()
+    }
+
+    /// All logs.
+    pub(crate) fn keys(&self) -> Vec<LogKey> {
+        self.0.load().keys().cloned().collect()
+    }
+
+    /// All logs with their owners.
+    pub(crate) fn all(&self) -> Vec<(LogKey, Addr<WalWorker>)> {
+        self.0.load().iter().map(|(key, owner)| (key.clone(), owner.clone())).collect()
+    }
+
+    pub(crate) fn insert(&self, log: &LogKey, owner: &Addr<WalWorker>) {
+        self.0.rcu(|table| {
+            let mut table = BTreeMap::clone(table);
+            table.insert(log.clone(), owner.clone());
+            table
+        });
+    }
+
+    /// Forgets all, so that no address keeps a worker alive.
+    pub(crate) fn clear(&self) {
+        self.0.store(Arc::default());
+    }
+}
+
+/// The registered types of a store, as anybody may read them.
+pub(crate) type PublishedTypes = ArcSwap<Vec<StreamTypeEntry>>;
+
+/// Makes logs and registrations of one store.
+pub(crate) struct StoreRouter {
+    pub(crate) factory: Arc<LogFactory>,
+    pub(crate) table: Arc<LogTable>,
+    pub(crate) registry: Registry,
+    pub(crate) types: Arc<PublishedTypes>,
+    pub(crate) closed: bool,
+    pub(crate) _alive: AliveMark,
+}
+
+impl Actor for StoreRouter {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        context.set_mailbox_capacity(CONTROL_MAILBOX);
+    }
+}
+
+impl Handler<OpenLogOf> for StoreRouter {
+    // atomic: the next one sees the log that this one made
+    type Result = AtomicResponse<Self, Result<Addr<WalWorker>, NodeError>>;
+
+    fn handle(&mut self, message: OpenLogOf, _: &mut Self::Context) -> Self::Result {
+        let log = LogKey { stream_type: message.stream_type, bucket: 0 };
+        let known = self.table.get(&log);
+        let (factory, closed) = (Arc::clone(&self.factory), self.closed);
+        let making = async move {
+            match known {
+                Some(owner) => Ok((log, owner, false)),
+                None if closed => Err(NodeError::Draining),
+                None => factory.make(log.clone()).await.map(|owner| (log, owner, true)),
+            }
+        };
+        AtomicResponse::new(Box::pin(making.into_actor(self).map(|made, router, _| {
+            let (log, owner, is_new) = made?;
+            if is_new {
+                router.table.insert(&log, &owner);
+            }
+            Ok(owner)
+        })))
+    }
+}
+
+impl Handler<RegisterStreamType> for StoreRouter {
+    type Result = Result<StreamTypeEntry, NodeError>;
+
+    /// Blocks for one small synced write: registrations are rare.
+    fn handle(&mut self, message: RegisterStreamType, _: &mut Self::Context) -> Self::Result {
+        let wanted = message.0;
+        if let Some(known) = self.registry.get(&wanted.name) {
+            return match known.buckets == wanted.buckets {
+                true => Ok(known.clone()),
+                false => Err(NodeError::OtherBuckets { name: wanted.name.to_string(), buckets: known.buckets }),
+            };
+        }
+        if self.closed {
+            return Err(NodeError::Draining);
+        }
+        self.registry.add(wanted.clone())?;
+        self.types.store(Arc::new(self.registry.types().to_vec()));
+        Ok(wanted)
+    }
+}
+
+impl Handler<CloseRouter> for StoreRouter {
+    type Result = Vec<(LogKey, Addr<WalWorker>)>;
+
+    fn handle(&mut self, _: CloseRouter, context: &mut Self::Context) -> Self::Result {
+        self.closed = true;
+        let owners = self.table.all();
+        // answered first: actix delivers the result of this handler before the context ends
+        context.stop();
+        owners
+    }
+}

@@ -1,0 +1,389 @@
+//! One store of a running node, as callers see it: appends, reads, registrations, numbers.
+//!
+//! Every function is async and may be called from any thread. What is not done is an error; nothing waits for
+//! ever behind a full queue.
+
+use crate::append::Submission;
+use crate::compaction::job::{Job, JobBook};
+use crate::error::NodeError;
+use crate::hot_worker::HotWorker;
+use crate::messages::{
+    BeginScan, CancelCompaction, ContinueScan, FindEvent, OpenLogOf, PauseCompaction, ReadAppend, ReadGlobal, ReadHead,
+    ReadStatus, ReadStream, RegisterStreamType, RunCompaction, StatusPart, StoreStatus, StreamQuery,
+};
+use crate::node::NodeShared;
+use crate::permits::BytePermit;
+use crate::registry::StreamTypeEntry;
+use crate::router::{LogTable, PublishedTypes, StoreRouter};
+use crate::wal_worker::WalWorker;
+use actix::Addr;
+use futures_util::future::join_all;
+use std::sync::Arc;
+use strandline_deql::StoreConfig;
+use strandline_engine::append::{AppendOutcome, Expected, OnError};
+use strandline_engine::compact::{Plan, Trigger};
+use strandline_engine::read::{Filter, FoundEvent, GlobalPage, GlobalRead, Scan, ScanBatch, StreamHead, StreamPage};
+use strandline_engine::status::{FileStatus, LogStatus, ManifestStatus, TiersStatus, Waiting};
+use strandline_engine::store::Store;
+use strandline_engine::strict::check_registered;
+use strandline_event::{BatchBytes, EventId, LogKey, Micros, Seq};
+
+/// What a store consists of while it runs.
+pub(crate) struct StoreParts {
+    pub(crate) store: Arc<Store>,
+    pub(crate) table: Arc<LogTable>,
+    pub(crate) types: Arc<PublishedTypes>,
+    pub(crate) hot: Addr<HotWorker>,
+    pub(crate) router: Addr<StoreRouter>,
+    pub(crate) book: Arc<JobBook>,
+}
+
+/// A store of a running node. Cloning shares it.
+#[derive(Clone)]
+pub struct StoreHandle {
+    pub(crate) parts: Arc<StoreParts>,
+    pub(crate) node: Arc<NodeShared>,
+}
+
+/// The answer to an append to one stream.
+pub struct StreamAppended {
+    /// Nothing was stored: this is the first answer again.
+    pub duplicate: bool,
+    /// The events: id, seq, ingested_at.
+    pub events: Vec<(EventId, Seq, Micros)>,
+}
+
+impl StoreHandle {
+    /// The store's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.parts.store.name()
+    }
+
+    /// Its configuration.
+    #[must_use]
+    pub fn config(&self) -> &StoreConfig {
+        self.parts.store.config()
+    }
+
+    /// The engine's store.
+    #[must_use]
+    pub fn engine(&self) -> &Arc<Store> {
+        &self.parts.store
+    }
+
+    // ---- appends ----
+
+    /// Appends a batch of one stream, atomically.
+    ///
+    /// # Errors
+    /// Every rule of the store; `Overloaded`; `Draining`.
+    pub async fn append_stream(
+        &self,
+        batch: BatchBytes,
+        expected: Expected,
+        inspect: bool,
+        permit: Arc<BytePermit>,
+    ) -> Result<StreamAppended, NodeError> {
+        let outcome = self.submit(batch.clone(), expected, OnError::Abort, inspect, permit).await?;
+        self.stream_answer(&batch, outcome).await
+    }
+
+    /// Appends batches of many streams, one a stream type. Under `Abort`, what no owner needs to be asked for is
+    /// checked over all of them first. The outer error: nothing was stored. Inner ones: that owner's part was not.
+    ///
+    /// # Errors
+    /// The first violation of the whole body; `Overloaded`; `Draining`.
+    pub async fn append_bulk(
+        &self,
+        batches: Vec<BatchBytes>,
+        on_error: OnError,
+        permit: Arc<BytePermit>,
+    ) -> Result<Vec<Result<AppendOutcome, NodeError>>, NodeError> {
+        self.node.check_serving()?;
+        if on_error == OnError::Abort {
+            self.check_all(&batches)?;
+        }
+        let parts =
+            batches.into_iter().map(|batch| self.submit(batch, Expected::Any, on_error, false, Arc::clone(&permit)));
+        Ok(join_all(parts).await)
+    }
+
+    fn check_all(&self, batches: &[BatchBytes]) -> Result<(), NodeError> {
+        for (at, batch) in batches.iter().enumerate() {
+            self.check_stream_type(batch.view().stream_type())?;
+            if let Err((row, violation)) = self.parts.store.rules().strict.check_batch(batch.view()) {
+                return Err(NodeError::Strict { batch: at, row, violation });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_stream_type(&self, name: &str) -> Result<(), NodeError> {
+        if !self.config().strict.stream_type_enforced {
+            return Ok(());
+        }
+        let types = self.parts.types.load();
+        let known: Vec<&str> = types.iter().map(|t| &*t.name).collect();
+        check_registered(name, &known).map_err(NodeError::Unregistered)
+    }
+
+    async fn submit(
+        &self,
+        batch: BatchBytes,
+        expected: Expected,
+        on_error: OnError,
+        inspect: bool,
+        permit: Arc<BytePermit>,
+    ) -> Result<AppendOutcome, NodeError> {
+        self.node.check_serving()?;
+        let owner = self.owner(batch.view().stream_type()).await?;
+        let (store, readers) = (&self.parts.store, &self.node.shared.readers);
+        Submission { store, readers, owner, batch, expected, on_error, inspect, permit }.run().await
+    }
+
+    async fn owner(&self, stream_type: &str) -> Result<Addr<WalWorker>, NodeError> {
+        self.check_stream_type(stream_type)?;
+        let log = LogKey::single(stream_type);
+        if let Some(reason) = self.parts.store.log(&log).and_then(|shared| shared.refuses_writes().cloned()) {
+            return Err(NodeError::DamagedLog { log, reason });
+        }
+        match self.parts.table.get(&log) {
+            Some(owner) => Ok(owner),
+            None => self.parts.router.send(OpenLogOf { stream_type: log.stream_type }).await?,
+        }
+    }
+
+    /// The answer of a stream append; for a duplicate the events of the first answer are read again.
+    async fn stream_answer(&self, batch: &BatchBytes, outcome: AppendOutcome) -> Result<StreamAppended, NodeError> {
+        if let Some(stamped) = &outcome.stamped {
+            let events = stamped.iter().map(|e| (e.event_id, e.seq, e.ingested_at)).collect();
+            return Ok(StreamAppended { duplicate: false, events });
+        }
+        let mut events = Vec::new();
+        for known in &outcome.duplicates {
+            let view = batch.view();
+            let read = ReadAppend {
+                store: Arc::clone(&self.parts.store),
+                stream_type: view.stream_type().to_owned(),
+                stream_id: view.stream(0).to_owned(),
+                first_seq: known.first_seq,
+                count: u64::from(known.count),
+            };
+            let page = self.node.shared.readers.ask(read).await??;
+            events.extend(page.rows().map(|e| (e.event_id, e.seq, e.ingested_at)));
+        }
+        Ok(StreamAppended { duplicate: true, events })
+    }
+
+    // ---- reads ----
+
+    /// Reads a stream.
+    ///
+    /// # Errors
+    /// A hole where the policy is to fail, damage, `Overloaded`.
+    pub async fn read_stream(&self, query: StreamQuery) -> Result<StreamPage, NodeError> {
+        let page = self.ask(ReadStream { store: Arc::clone(&self.parts.store), query }).await??;
+        let tiers = page.tiers;
+        self.count_read(tiers, &page.stats);
+        Ok(page)
+    }
+
+    /// First and last seq of a stream; `None`: there is no such stream.
+    ///
+    /// # Errors
+    /// Damage, `Overloaded`.
+    pub async fn head(&self, stream_type: String, stream_id: String) -> Result<Option<StreamHead>, NodeError> {
+        Ok(self.ask(ReadHead { store: Arc::clone(&self.parts.store), stream_type, stream_id }).await??)
+    }
+
+    /// A page in global order.
+    ///
+    /// # Errors
+    /// Damage, `Overloaded`.
+    pub async fn read_global(&self, read: GlobalRead) -> Result<GlobalPage, NodeError> {
+        let page = self.ask(ReadGlobal { store: Arc::clone(&self.parts.store), read }).await??;
+        self.count_read(page.tiers, &page.stats);
+        Ok(page)
+    }
+
+    /// One event by its id.
+    ///
+    /// # Errors
+    /// Damage, `Overloaded`.
+    pub async fn event_by_id(&self, id: EventId) -> Result<Option<FoundEvent>, NodeError> {
+        Ok(self.ask(FindEvent { store: Arc::clone(&self.parts.store), id }).await??)
+    }
+
+    /// Everything, in storage order, batch by batch as the caller asks.
+    ///
+    /// # Errors
+    /// Damage, `Overloaded`.
+    pub async fn scan(&self, filter: Filter) -> Result<ScanHandle, NodeError> {
+        let scan = self.ask(BeginScan { store: Arc::clone(&self.parts.store), filter }).await??;
+        Ok(ScanHandle { scan: Some(scan), node: Arc::clone(&self.node) })
+    }
+
+    // ---- stream types ----
+
+    /// Registered stream types, in order.
+    #[must_use]
+    pub fn stream_types(&self) -> Arc<Vec<StreamTypeEntry>> {
+        self.parts.types.load_full()
+    }
+
+    /// Registers a stream type for ever; the same again is no error.
+    ///
+    /// # Errors
+    /// Registered with other buckets; the file system.
+    pub async fn register(&self, entry: StreamTypeEntry) -> Result<StreamTypeEntry, NodeError> {
+        self.parts.router.send(RegisterStreamType(entry)).await?
+    }
+
+    // ---- compaction ----
+
+    /// What compaction does and did.
+    #[must_use]
+    pub fn jobs(&self) -> &JobBook {
+        &self.parts.book
+    }
+
+    /// Starts a run over all logs, or one stream type's.
+    ///
+    /// # Errors
+    /// `CompactionDisabled`, `UnknownStreamType`, `Draining`.
+    pub async fn compact(&self, stream_type: Option<String>) -> Result<Vec<Arc<Job>>, NodeError> {
+        let run = RunCompaction { store: self.shared_name(), stream_type, trigger: Trigger::Hand };
+        self.node.supervisor.send(run).await?
+    }
+
+    /// Stops (or starts again) what schedule and size would start.
+    ///
+    /// # Errors
+    /// `Draining`.
+    pub async fn pause(&self, paused: bool) -> Result<(), NodeError> {
+        Ok(self.node.supervisor.send(PauseCompaction { store: self.shared_name(), paused }).await?)
+    }
+
+    /// Asks running jobs to end before their commit; how many.
+    ///
+    /// # Errors
+    /// `Draining`.
+    pub async fn cancel(&self) -> Result<usize, NodeError> {
+        Ok(self.node.supervisor.send(CancelCompaction { store: Some(self.shared_name()) }).await?)
+    }
+
+    /// What a run would do now.
+    ///
+    /// # Errors
+    /// Damage, `Overloaded`.
+    pub async fn plan(&self) -> Result<Vec<Plan>, NodeError> {
+        Ok(self.ask(crate::messages::PlanJobs { store: Arc::clone(&self.parts.store) }).await??)
+    }
+
+    fn shared_name(&self) -> Arc<str> {
+        Arc::from(self.name())
+    }
+
+    // ---- numbers ----
+
+    /// What each tier holds.
+    ///
+    /// # Errors
+    /// `Overloaded`.
+    pub async fn tiers(&self) -> Result<TiersStatus, NodeError> {
+        match self.status(StatusPart::Tiers).await? {
+            StoreStatus::Tiers(tiers) => Ok(tiers),
+            _ => Err(NodeError::Defect),
+        }
+    }
+
+    /// The logs and their segments.
+    ///
+    /// # Errors
+    /// `Overloaded`.
+    pub async fn wal(&self) -> Result<Vec<LogStatus>, NodeError> {
+        match self.status(StatusPart::Wal).await? {
+            StoreStatus::Wal(logs) => Ok(logs),
+            _ => Err(NodeError::Defect),
+        }
+    }
+
+    /// The current manifest and its history.
+    ///
+    /// # Errors
+    /// `Overloaded`.
+    pub async fn manifest(&self) -> Result<ManifestStatus, NodeError> {
+        match self.status(StatusPart::Manifest).await? {
+            StoreStatus::Manifest(manifest) => Ok(manifest),
+            _ => Err(NodeError::Defect),
+        }
+    }
+
+    /// The live data files.
+    ///
+    /// # Errors
+    /// `Overloaded`.
+    pub async fn files(&self) -> Result<Vec<FileStatus>, NodeError> {
+        match self.status(StatusPart::Files).await? {
+            StoreStatus::Files(files) => Ok(files),
+            _ => Err(NodeError::Defect),
+        }
+    }
+
+    /// What waits for compaction, per log.
+    ///
+    /// # Errors
+    /// `Overloaded`.
+    pub async fn waiting(&self) -> Result<Vec<Waiting>, NodeError> {
+        match self.status(StatusPart::Waiting).await? {
+            StoreStatus::Waiting(waiting) => Ok(waiting),
+            _ => Err(NodeError::Defect),
+        }
+    }
+
+    async fn status(&self, part: StatusPart) -> Result<StoreStatus, NodeError> {
+        self.ask(ReadStatus { store: Arc::clone(&self.parts.store), part }).await?
+    }
+
+    async fn ask<R: crate::readers::ReadRequest>(&self, request: R) -> Result<R::Answer, NodeError> {
+        let answer = self.node.shared.readers.ask(request).await;
+        if matches!(answer, Err(NodeError::Overloaded(_))) {
+            self.node.shared.metrics.overloaded.add(1);
+        }
+        answer
+    }
+
+    fn count_read(&self, tiers: strandline_engine::read::TierSet, stats: &strandline_engine::read::ReadStats) {
+        use strandline_deql::Tier;
+        let metrics = &self.node.shared.metrics;
+        metrics.reads.add(1);
+        for (tier, counter) in [Tier::Inmemory, Tier::Wal, Tier::Durable].into_iter().zip(&metrics.reads_by_tier) {
+            counter.add(u64::from(tiers.contains(tier)));
+        }
+        metrics.read_files.add(stats.files);
+        metrics.read_bytes.add(stats.bytes);
+    }
+}
+
+/// A scan under way. Holds the tiers of the moment it began.
+pub struct ScanHandle {
+    scan: Option<Box<Scan>>,
+    node: Arc<NodeShared>,
+}
+
+impl ScanHandle {
+    /// The next batch; `None`: the end. After an error the scan is over.
+    pub async fn next(&mut self) -> Option<Result<ScanBatch, NodeError>> {
+        let scan = self.scan.take()?;
+        match self.node.shared.readers.wait(ContinueScan(scan)).await {
+            Ok((scan, Some(Ok(batch)))) => {
+                self.scan = Some(scan);
+                Some(Ok(batch))
+            }
+            Ok((_, Some(Err(error)))) => Some(Err(error.into())),
+            Ok((_, None)) => None,
+            Err(error) => Some(Err(error)),
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! Owner of one log: one stream type and bucket. Appends gather while one group is on its way to the disk.
+//!
+//! ```text
+//!  Append -> driver.append --(refused, nothing to wait for)--> reply
+//!              | accepted
+//!              v
+//!  take_group -> I/O thread: write + fdatasync -> GroupWritten -> group_done
+//!     ^  one in flight                                              | heads advance
+//!     +------------------------------------------------------------+
+//!                                                 Committed -> HotWorker, told --> release: replies
+//! ```
+//!
+//! Invariant: nothing is answered with yes before it is durable and the hot tier has been told.
+//! It never blocks: files are the I/O thread's affair.
+
+use crate::append::AppendReply;
+use crate::clock;
+use crate::error::NodeError;
+use crate::fatal::EndOnPanic;
+use crate::hot_worker::HotWorker;
+use crate::messages::{Append, Committed, Compacted, GroupWritten, Seal, StopLog};
+use crate::metrics::Metrics;
+use crate::wiring::{AliveMark, LOG_MAILBOX};
+use actix::{
+    Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, ResponseFuture, StreamHandler,
+    WrapFuture,
+};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use strandline_engine::append::{Answer, Done, LogDriver};
+use strandline_engine::compact::trim_rule;
+use strandline_engine::ids::IdSource;
+use strandline_engine::store::Store;
+use strandline_event::{LogIndex, LogKey, StampedBatch};
+use strandline_wal::LogIo;
+use tokio::sync::{mpsc, oneshot};
+
+/// How often an idle log is looked after: idle mark, rollover by time.
+const IDLE_EVERY: Duration = Duration::from_millis(500);
+/// How many of those rounds lie between two trims.
+const TRIM_EVERY: u32 = 60;
+
+/// What an owner works with.
+pub(crate) struct WalWorkerParts {
+    pub(crate) log: LogKey,
+    pub(crate) store: Arc<Store>,
+    pub(crate) driver: LogDriver<AppendReply>,
+    pub(crate) io: Arc<dyn LogIo>,
+    pub(crate) hot: Addr<HotWorker>,
+    pub(crate) ids: Arc<IdSource>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) _alive: AliveMark,
+}
+
+/// Owner of one log.
+pub(crate) struct WalWorker {
+    parts: WalWorkerParts,
+    written: mpsc::UnboundedSender<GroupWritten>,
+    group_began: Instant,
+    /// Committed, not yet told to the hot tier.
+    untold: Vec<Done<AppendReply>>,
+    /// Told, not yet acknowledged by it.
+    telling: Vec<Done<AppendReply>>,
+    /// Who waits until an index is durable and answered.
+    waiting: Vec<(LogIndex, oneshot::Sender<LogIndex>)>,
+    stopping: Option<oneshot::Sender<LogIndex>>,
+    stop_mark_written: bool,
+    quiet: bool,
+    rounds: u32,
+}
+
+impl WalWorker {
+    /// The worker, and the receiver of its I/O thread's word, which `attach` takes.
+    pub(crate) fn new(parts: WalWorkerParts, context: &mut Context<Self>) -> Self {
+        let (written, receiver) = mpsc::unbounded_channel();
+        context.set_mailbox_capacity(LOG_MAILBOX);
+        context.add_stream(crate::stream::received(receiver));
+        Self {
+            parts,
+            written,
+            group_began: Instant::now(),
+            untold: Vec::new(),
+            telling: Vec::new(),
+            waiting: Vec::new(),
+            stopping: None,
+            stop_mark_written: false,
+            quiet: false,
+            rounds: 0,
+        }
+    }
+
+    /// Hands the next group to the disk, if none is there.
+    fn pump(&mut self) {
+        let Some(group) = self.parts.driver.take_group() else { return };
+        self.group_began = Instant::now();
+        let written = self.written.clone();
+        // a closed channel: the worker has stopped, which it does only when nothing is in flight
+        self.parts.io.submit(group, Box::new(move |result| drop(written.send(GroupWritten(result)))));
+    }
+
+    fn count_group(&self, done: &Done<AppendReply>) {
+        let metrics = &self.parts.metrics;
+        metrics.groups.add(1);
+        metrics.group_batches.record(done.batches.len() as u64);
+        metrics.group_us.record(u64::try_from(self.group_began.elapsed().as_micros()).unwrap_or(u64::MAX));
+        for (_, batch) in &done.batches {
+            metrics.events.add(batch.rows() as u64);
+            metrics.event_bytes.add(batch.size_bytes() as u64);
+        }
+    }
+
+    /// Tells the hot tier what is committed, one message at a time so that the order stays; then answers.
+    fn tell(&mut self, context: &mut Context<Self>) {
+        if !self.telling.is_empty() || self.untold.is_empty() {
+            return;
+        }
+        self.telling = std::mem::take(&mut self.untold);
+        let batches: Vec<(LogIndex, StampedBatch)> =
+            self.telling.iter().flat_map(|done| done.batches.iter().cloned()).collect();
+        if batches.is_empty() {
+            self.release();
+            return;
+        }
+        let told = self.parts.hot.send(Committed { log: self.parts.log.clone(), batches });
+        let answered = told.into_actor(self).map(|_, worker, context| {
+            worker.release();
+            worker.tell(context);
+            worker.go_on(context);
+        });
+        context.spawn(answered);
+    }
+
+    fn release(&mut self) {
+        for done in std::mem::take(&mut self.telling) {
+            for (reply, answer) in done.release() {
+                self.answer(reply, answer);
+            }
+        }
+        self.wake();
+    }
+
+    fn answer(&self, reply: AppendReply, answer: Answer) {
+        let metrics = &self.parts.metrics;
+        match &answer {
+            Answer::Done(_) => metrics.appends.add(1),
+            Answer::Refused(_) => metrics.appends_refused.add(1),
+            Answer::Again(_) => {}
+        }
+        metrics.append_us.record(reply.send(answer));
+    }
+
+    /// Everything that was accepted is durable and answered.
+    fn is_settled(&self) -> bool {
+        let writer = self.parts.driver.writer();
+        let in_hand = self.untold.is_empty() && self.telling.is_empty();
+        in_hand && !writer.is_in_flight() && !writer.has_pending()
+    }
+
+    fn durable(&self) -> LogIndex {
+        self.parts.driver.writer().durable().map_or(LogIndex::ZERO, |id| id.index)
+    }
+
+    fn wake(&mut self) {
+        let durable = self.durable();
+        for (index, waiter) in std::mem::take(&mut self.waiting) {
+            if index <= durable {
+                let _ = waiter.send(index);
+            } else {
+                self.waiting.push((index, waiter));
+            }
+        }
+    }
+
+    /// Next group, and the end if somebody waits for it.
+    fn go_on(&mut self, context: &mut Context<Self>) {
+        self.pump();
+        if self.stopping.is_none() || !self.is_settled() {
+            return;
+        }
+        if !self.stop_mark_written {
+            self.stop_mark_written = true;
+            if self.parts.driver.writer_mut().clean_stop(clock::now()) {
+                self.pump();
+                return;
+            }
+        }
+        if let Some(waiter) = self.stopping.take() {
+            let _ = waiter.send(self.durable());
+        }
+        context.stop();
+    }
+
+    fn look_after(&mut self, context: &mut Context<Self>) {
+        let _end = EndOnPanic("the owner of a log panicked while it was idle");
+        if self.stopping.is_some() {
+            return;
+        }
+        if std::mem::replace(&mut self.quiet, true) && self.is_settled() {
+            self.parts.driver.writer_mut().idle_mark(clock::now());
+        }
+        self.rounds += 1;
+        if self.rounds.is_multiple_of(TRIM_EVERY) {
+            self.trim();
+        }
+        self.go_on(context);
+    }
+
+    fn trim(&mut self) {
+        let now = clock::now();
+        let rule = trim_rule(&self.parts.store, &self.parts.log, now);
+        self.parts.driver.writer_mut().trim(rule.through, rule.older_than, now);
+    }
+}
+
+impl Actor for WalWorker {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        context.run_interval(IDLE_EVERY, Self::look_after);
+        self.pump();
+    }
+}
+
+impl Handler<Append> for WalWorker {
+    type Result = ();
+
+    fn handle(&mut self, message: Append, context: &mut Self::Context) {
+        let _end = EndOnPanic("the owner of a log panicked over an append");
+        self.quiet = false;
+        if self.stopping.is_some() {
+            message.reply.refuse(NodeError::Draining);
+            return;
+        }
+        let entropy = self.parts.ids.next(crate::random::bits());
+        let answered = self.parts.driver.append(message.request, clock::now(), entropy, message.reply);
+        if let Some((reply, answer)) = answered {
+            self.answer(reply, answer);
+        }
+        self.go_on(context);
+    }
+}
+
+impl StreamHandler<GroupWritten> for WalWorker {
+    fn handle(&mut self, written: GroupWritten, context: &mut Self::Context) {
+        let _end = EndOnPanic("the owner of a log panicked over a commit");
+        let Ok(group) = written.0 else {
+            strandline_event::invariant::broken("a log's group did not reach the disk");
+        };
+        let done = self.parts.driver.group_done(group);
+        self.count_group(&done);
+        self.untold.push(done);
+        self.tell(context);
+        self.wake();
+        self.go_on(context);
+    }
+
+    /// The channel cannot end while the worker holds a sender.
+    fn finished(&mut self, _: &mut Self::Context) {}
+}
+
+impl Handler<Seal> for WalWorker {
+    type Result = ResponseFuture<LogIndex>;
+
+    fn handle(&mut self, _: Seal, context: &mut Self::Context) -> Self::Result {
+        let _end = EndOnPanic("the owner of a log panicked over a seal");
+        let last = self.parts.driver.writer_mut().seal();
+        let (waiter, sealed) = oneshot::channel();
+        self.waiting.push((last, waiter));
+        self.go_on(context);
+        self.wake();
+        // a worker that stops has everything durable
+        Box::pin(async move { sealed.await.unwrap_or(last) })
+    }
+}
+
+impl Handler<Compacted> for WalWorker {
+    type Result = ();
+
+    fn handle(&mut self, message: Compacted, context: &mut Self::Context) {
+        let _end = EndOnPanic("the owner of a log panicked after a compaction");
+        self.parts.driver.compacted(message.through, message.settled);
+        self.trim();
+        self.go_on(context);
+    }
+}
+
+impl Handler<StopLog> for WalWorker {
+    type Result = ResponseFuture<LogIndex>;
+
+    fn handle(&mut self, _: StopLog, context: &mut Self::Context) -> Self::Result {
+        let _end = EndOnPanic("the owner of a log panicked while it stopped");
+        let last = self.durable();
+        let (waiter, stopped) = oneshot::channel();
+        self.stopping = Some(waiter);
+        self.go_on(context);
+        Box::pin(async move { stopped.await.unwrap_or(last) })
+    }
+}

@@ -1,0 +1,215 @@
+//! Who talks to whom: one function per store, from sink to source, and one for the node's shared workers.
+//!
+//! ```text
+//!   appends -> [LogTable] -> WalWorker --GroupWritten-- log I/O thread
+//!   first append of a type -> StoreRouter                |
+//!                              WalWorker --Committed-> HotWorker (writes the hot tier)
+//!   CompactionSupervisor --Seal, Compacted-> WalWorker;  --RunJob-> CompactionWorker;  --ManifestCommitted-> HotWorker
+//!   reads -> [gate] -> ReaderWorker (reads tiers, no mailbox of a writer)
+//! ```
+//!
+//! | worker               | thread             | a panic            | mailbox full        | at shutdown                            |
+//! |----------------------|--------------------|--------------------|---------------------|----------------------------------------|
+//! | StoreRouter          | control arbiter    | ends that arbiter  | waits               | makes no new log, stops                |
+//! | WalWorker            | log arbiters       | ends the process   | 429                 | finishes what is in flight, clean stop |
+//! | log I/O thread       | its own            | ends the process   | one group a log     | finishes what was submitted, joined    |
+//! | HotWorker            | control arbiter    | ends the process   | WalWorker waits     | stops after the last WalWorker         |
+//! | CompactionSupervisor | control arbiter    | ends that arbiter  | waits               | cancels jobs, waits for their end      |
+//! | CompactionWorker     | pool of its own    | ends the process   | supervisor waits    | abandons before the commit, stops      |
+//! | ReaderWorker         | pool of its own    | fails the request  | 429                 | finishes its request, stops            |
+
+use crate::append::AppendReply;
+use crate::compaction::job::JobBook;
+use crate::compaction::supervisor::{CompactionSupervisor, SupervisedStore};
+use crate::compaction::worker::CompactionWorker;
+use crate::data_dir::DataDir;
+use crate::error::NodeError;
+use crate::hot_worker::HotWorker;
+use crate::metrics::Metrics;
+use crate::node::{NodeOptions, StartError};
+use crate::permits::BytePermits;
+use crate::readers::Readers;
+use crate::registry::Registry;
+use crate::router::{LogTable, PublishedTypes, StoreRouter};
+use crate::store::StoreParts;
+use crate::wal_worker::{WalWorker, WalWorkerParts};
+use actix::{Actor, Addr, Arbiter, ArbiterHandle, SyncArbiter};
+use arc_swap::ArcSwap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use strandline_engine::append::LogDriver;
+use strandline_engine::ids::IdSource;
+use strandline_engine::store::{OpenLog, Opened, Store};
+use strandline_event::LogKey;
+use strandline_wal::LogIo;
+
+/// Batches that wait at one log's owner.
+pub(crate) const LOG_MAILBOX: usize = 1024;
+/// Groups that wait at a hot tier's writer.
+pub(crate) const HOT_MAILBOX: usize = 256;
+/// Messages that wait at a router or the supervisor.
+pub(crate) const CONTROL_MAILBOX: usize = 256;
+/// Threads that log owners share.
+const LOG_ARBITERS: usize = 2;
+
+/// How many workers live: a node that has stopped has none.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Alive(Arc<AtomicUsize>);
+
+/// Held by a worker as long as it lives.
+#[derive(Debug)]
+pub(crate) struct AliveMark(Alive);
+
+impl Alive {
+    pub(crate) fn mark(&self) -> AliveMark {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        AliveMark(self.clone())
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for AliveMark {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// What all stores of a node share.
+pub(crate) struct Shared {
+    pub(crate) data_dir: DataDir,
+    pub(crate) io: Arc<dyn LogIo>,
+    pub(crate) readers: Readers,
+    pub(crate) permits: BytePermits,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) alive: Alive,
+    pub(crate) control: ArbiterHandle,
+    pub(crate) logs: Vec<ArbiterHandle>,
+}
+
+/// The threads of a node's workers.
+pub(crate) struct Arbiters {
+    control: Arbiter,
+    logs: Vec<Arbiter>,
+}
+
+impl Arbiters {
+    pub(crate) fn start() -> Self {
+        Self { control: Arbiter::new(), logs: (0..LOG_ARBITERS).map(|_| Arbiter::new()).collect() }
+    }
+
+    pub(crate) fn handles(&self) -> (ArbiterHandle, Vec<ArbiterHandle>) {
+        (self.control.handle(), self.logs.iter().map(Arbiter::handle).collect())
+    }
+
+    /// Stops the threads and waits for them. Blocking.
+    pub(crate) fn stop(self) {
+        for arbiter in self.logs.into_iter().chain([self.control]) {
+            arbiter.stop();
+            let _ = arbiter.join();
+        }
+    }
+}
+
+/// Makes owners of logs: those that were there at the start, and new ones.
+pub(crate) struct LogFactory {
+    store: Arc<Store>,
+    io: Arc<dyn LogIo>,
+    hot: Addr<HotWorker>,
+    ids: Arc<IdSource>,
+    metrics: Arc<Metrics>,
+    alive: Alive,
+    arbiters: Vec<ArbiterHandle>,
+    next: AtomicUsize,
+}
+
+impl LogFactory {
+    /// Makes a new log and its owner.
+    pub(crate) async fn make(&self, log: LogKey) -> Result<Addr<WalWorker>, NodeError> {
+        let store = Arc::clone(&self.store);
+        let making = tokio::task::spawn_blocking(move || store.create_log(&log, crate::clock::now()));
+        let opened = making.await.map_err(|_| NodeError::OutcomeUnknown)??;
+        self.start(opened).ok_or(NodeError::Draining)
+    }
+
+    /// Starts the owner of an open log on the next of the log threads. `None`: a damaged log has no owner.
+    fn start(&self, opened: OpenLog) -> Option<Addr<WalWorker>> {
+        let driver: LogDriver<AppendReply> = LogDriver::new(opened.log, opened.writer?);
+        let parts = WalWorkerParts {
+            log: opened.key,
+            store: Arc::clone(&self.store),
+            driver,
+            io: Arc::clone(&self.io),
+            hot: self.hot.clone(),
+            ids: Arc::clone(&self.ids),
+            metrics: Arc::clone(&self.metrics),
+            _alive: self.alive.mark(),
+        };
+        let at = self.next.fetch_add(1, Ordering::Relaxed) % self.arbiters.len().max(1);
+        let arbiter = self.arbiters.get(at)?;
+        Some(WalWorker::start_in_arbiter(arbiter, move |context| WalWorker::new(parts, context)))
+    }
+}
+
+/// Wires one store.
+pub(crate) fn wire_store(opened: Opened, declared: &[String], shared: &Shared) -> Result<StoreParts, StartError> {
+    let store = opened.store;
+    let config = store.config();
+    let registry = Registry::open(&shared.data_dir.store_folder(store.name()), declared)?;
+    let types: Arc<PublishedTypes> = Arc::new(ArcSwap::from_pointee(registry.types().to_vec()));
+    let (hot_store, alive) = (Arc::clone(&store), shared.alive.mark());
+    let hot = HotWorker::start_in_arbiter(&shared.control, move |_| HotWorker { store: hot_store, _alive: alive });
+    let factory = Arc::new(LogFactory {
+        store: Arc::clone(&store),
+        io: Arc::clone(&shared.io),
+        hot: hot.clone(),
+        ids: Arc::new(IdSource::new(config.id.event_id_format, crate::random::nonzero_u64())),
+        metrics: Arc::clone(&shared.metrics),
+        alive: shared.alive.clone(),
+        arbiters: shared.logs.clone(),
+        next: AtomicUsize::new(0),
+    });
+    let table = Arc::new(LogTable::default());
+    for log in opened.logs {
+        let key = log.key.clone();
+        if let Some(owner) = factory.start(log) {
+            table.insert(&key, &owner);
+        }
+    }
+    let router = StoreRouter {
+        factory,
+        table: Arc::clone(&table),
+        registry,
+        types: Arc::clone(&types),
+        closed: false,
+        _alive: shared.alive.mark(),
+    };
+    let router = StoreRouter::start_in_arbiter(&shared.control, move |_| router);
+    Ok(StoreParts { store, table, types, hot, router, book: Arc::new(JobBook::default()) })
+}
+
+/// Starts the supervisor and its workers over all stores of the node.
+pub(crate) fn wire_compaction(
+    stores: &[Arc<StoreParts>],
+    shared: &Shared,
+    options: &NodeOptions,
+) -> Addr<CompactionSupervisor> {
+    let alive = shared.alive.clone();
+    let workers =
+        SyncArbiter::start(options.compaction_threads.max(1), move || CompactionWorker { _alive: alive.mark() });
+    let supervised: Vec<SupervisedStore> = stores
+        .iter()
+        .map(|parts| SupervisedStore {
+            store: Arc::clone(&parts.store),
+            table: Arc::clone(&parts.table),
+            hot: parts.hot.clone(),
+            book: Arc::clone(&parts.book),
+        })
+        .collect();
+    let (metrics, mark) = (Arc::clone(&shared.metrics), shared.alive.mark());
+    CompactionSupervisor::start_in_arbiter(&shared.control, move |_| {
+        CompactionSupervisor::new(supervised, workers, metrics, mark)
+    })
+}
