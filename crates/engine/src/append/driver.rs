@@ -82,7 +82,9 @@ impl<R> LogDriver<R> {
         }
         let index = self.writer.last_pushed().next();
         let (after, answer) = match self.log.accept(&request, now, entropy, index) {
-            Decision::Answer { after, answer } if after <= self.log.committed_through() => return Some((reply, answer)),
+            Decision::Answer { after, answer } if after <= self.log.committed_through() => {
+                return Some((reply, answer));
+            }
             Decision::Answer { after, answer } => (after, answer),
             Decision::Store { batch, outcome } => {
                 self.push(&batch, index, now);

@@ -154,7 +154,9 @@ impl ShapeError {
             Self::SeveralStreams => "an append to one stream holds events of several; use the bulk append",
             Self::ExpectedInBulk => "a bulk append has no expected seq; append to one stream for that",
             Self::OtherStreamType => "the batch is of another stream type than the log it was sent to",
-            Self::OverLimits => "an event of the batch is over a limit of the envelope; check the lengths of its fields",
+            Self::OverLimits => {
+                "an event of the batch is over a limit of the envelope; check the lengths of its fields"
+            }
         }
     }
 }

@@ -52,7 +52,9 @@ impl Published {
             None => self.settled().head(stream),
             Some(head) => {
                 let older = self.settled().head(stream)?;
-                Ok(Some(older.map_or(head, |older| HeadRecord { last_seq: head.last_seq.max(older.last_seq), ..older })))
+                Ok(Some(
+                    older.map_or(head, |older| HeadRecord { last_seq: head.last_seq.max(older.last_seq), ..older }),
+                ))
             }
         }
     }

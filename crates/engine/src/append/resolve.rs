@@ -56,9 +56,5 @@ fn compare(batch: BatchView<'_>, row: usize, event: &EventRef<'_>) -> KnownSeq {
         && batch.correlation_id(row) == event.correlation_id
         && batch.causation_id(row) == event.causation_id
         && batch.tenant_id(row) == event.tenant_id;
-    if same {
-        KnownSeq::Same { ingested_at: event.ingested_at, event_id: event.event_id }
-    } else {
-        KnownSeq::Different
-    }
+    if same { KnownSeq::Same { ingested_at: event.ingested_at, event_id: event.event_id } } else { KnownSeq::Different }
 }

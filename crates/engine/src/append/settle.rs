@@ -36,13 +36,7 @@ impl<'a> SettleBuilder<'a> {
     /// No batch yet.
     #[must_use]
     pub fn new(rules: &'a Rules) -> Self {
-        Self {
-            rules,
-            heads: HashMap::new(),
-            commands: Vec::new(),
-            chunks: BTreeMap::new(),
-            last_ingested_at: None,
-        }
+        Self { rules, heads: HashMap::new(), commands: Vec::new(), chunks: BTreeMap::new(), last_ingested_at: None }
     }
 
     /// The next batch of the log.

@@ -3,7 +3,9 @@
 use crate::append::outcome::RowMap;
 use crate::append::pass::Verdict;
 use strandline_event::invariant::broken;
-use strandline_event::{BatchBuilder, BatchBytes, BatchView, EventInput, IdPrefix, Micros, Seq, StampedBatch, StampsBuilder};
+use strandline_event::{
+    BatchBuilder, BatchBytes, BatchView, EventInput, IdPrefix, Micros, Seq, StampedBatch, StampsBuilder,
+};
 
 /// The rows that are stored, with everything but their moment and ids.
 pub(crate) struct Unstamped {

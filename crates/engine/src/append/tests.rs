@@ -1,1 +1,185 @@
+use super::*;
+use crate::clock::ClosedClocks;
+use std::path::Path;
+use std::sync::Arc;
+use strandline_event::{BatchBuilder, BatchUnit, ErrorKind, EventInput, LogIndex, LogKey, Micros, Seq, StampedBatch};
+use strandline_wal::crash_disk::CrashDisk;
+use strandline_wal::io::abort_on_fatal;
+use strandline_wal::{
+    Disk, FrameKind, InlineIo, LogConfig, LogIdentity, LogIo, OpenLog, SegmentPattern, SharedView, open_log,
+};
 
+const NOW: Micros = Micros(1_795_428_000_000_000);
+
+struct Rig {
+    disk: CrashDisk,
+    driver: LogDriver<u32>,
+    view: SharedView,
+    io: InlineIo,
+    clocks: Arc<ClosedClocks>,
+}
+
+fn rules() -> Arc<Rules> {
+    let text = "CREATE EVENTSTORE t WITH (durable.type = 'parquet', durable.path = 'memory://t', \
+                id.command_id.unique_scope = 'stream');";
+    let declared = strandline_deql::parse_file("t.deql", text).unwrap();
+    Rules::new(&declared.stores[0].config, (1, 2)).unwrap()
+}
+
+fn rig(disk: CrashDisk) -> Rig {
+    let mut config = LogConfig::new(SegmentPattern::parse("events-{segment}.wal").unwrap());
+    config.low_water_bytes = 64 << 10;
+    let opened = open_log(OpenLog {
+        disk: Arc::new(disk.clone()) as Arc<dyn Disk>,
+        dir: Path::new("/log/T").to_owned(),
+        config,
+        identity: LogIdentity { stream_type: "T".to_owned(), bucket: 0, node: 1 },
+        birth: 7,
+        check_from: LogIndex::ZERO,
+        begin_above: LogIndex::ZERO,
+        now: NOW,
+    })
+    .unwrap();
+    let clocks = ClosedClocks::new(Micros::MIN);
+    let settled = Arc::new(NothingSettled);
+    let mut log = Log::new(LogKey::single("T"), rules(), clocks.open_log(), settled, LogIndex::ZERO);
+    let view = opened.view.load();
+    if view.last_index() > LogIndex::ZERO {
+        for frame in view.frames(view.first_index(), view.last_index()).unwrap() {
+            let frame = frame.unwrap();
+            if frame.header.kind == FrameKind::Entry {
+                log.replay(frame.header.index, &StampedBatch::from_payload(&frame.payload).unwrap());
+            }
+        }
+    }
+    let driver = LogDriver::new(log, opened.writer.unwrap());
+    Rig { disk, driver, view: opened.view, io: InlineIo::new(abort_on_fatal()), clocks }
+}
+
+impl Rig {
+    fn append(&mut self, events: usize, command: Option<&str>, expected: Expected, reply: u32) -> Option<Answer> {
+        let mut builder = BatchBuilder::new("T", BatchUnit::Append);
+        for _ in 0..events {
+            let event = EventInput { stream_id: "s", event_type: "E", command_id: command, ..EventInput::default() };
+            builder.push(&event).unwrap();
+        }
+        let mut request = AppendRequest::new(builder.finish().unwrap());
+        request.expected = expected;
+        let answered = self.driver.append(request, NOW, u128::from(reply), reply);
+        answered.map(|(same, answer)| {
+            assert_eq!(same, reply);
+            answer
+        })
+    }
+
+    /// One group to the disk and back.
+    fn group(&mut self) -> Vec<(u32, Answer)> {
+        let Some(group) = self.driver.take_group() else { return vec![] };
+        assert!(self.driver.take_group().is_none(), "one group in flight");
+        let (back, done) = std::sync::mpsc::channel();
+        self.io.submit(group, Box::new(move |group| back.send(group).unwrap()));
+        let done = self.driver.group_done(done.recv().unwrap().unwrap());
+        for (_, batch) in &done.batches {
+            assert!(self.clocks.close(Micros::MIN) < batch.stamps().first_ingested_at());
+        }
+        done.release()
+    }
+}
+
+fn first_seq(answer: &Answer) -> Option<Seq> {
+    match answer {
+        Answer::Done(outcome) => outcome.stamped.as_ref().map(|batch| batch.seq(0)),
+        _ => None,
+    }
+}
+
+#[test]
+fn appends_of_one_group_are_judged_in_order_and_answered_when_durable() {
+    let mut rig = rig(CrashDisk::new());
+    rig.group();
+    assert!(rig.append(2, Some("c"), Expected::Empty, 1).is_none());
+    // the retry, a conflict and a loser depend on what is not on the disk yet: they wait
+    assert!(rig.append(2, Some("c"), Expected::Empty, 2).is_none());
+    assert!(rig.append(1, Some("c"), Expected::Any, 3).is_none());
+    assert!(rig.append(1, None, Expected::Empty, 4).is_none());
+    assert!(rig.append(1, None, Expected::At(Seq(2)), 5).is_none());
+    assert_eq!(rig.driver.log().published().head("s").unwrap(), None);
+    assert_eq!(rig.driver.waiting(), 5);
+    let answers = rig.group();
+    assert_eq!(answers.iter().map(|(reply, _)| *reply).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+    assert_eq!(first_seq(&answers[0].1), Some(Seq(1)));
+    assert!(matches!(&answers[1].1, Answer::Done(o) if o.duplicate && o.duplicates[0].count == 2));
+    let kind = |answer: &Answer| match answer {
+        Answer::Refused(refusal) => Some(refusal.error.kind()),
+        _ => None,
+    };
+    assert_eq!(kind(&answers[2].1), Some(ErrorKind::CommandConflict));
+    assert_eq!(kind(&answers[3].1), Some(ErrorKind::WrongExpectedSeq));
+    assert_eq!(first_seq(&answers[4].1), Some(Seq(3)));
+    assert_eq!(rig.driver.log().published().head("s").unwrap().unwrap().last_seq, Seq(3));
+    // now that it is on the disk, nothing waits
+    let Some(Answer::Refused(refusal)) = rig.append(1, None, Expected::At(Seq(9)), 6) else { panic!("not refused") };
+    assert_eq!(
+        refusal.error.to_string(),
+        "stream 's' is at 3, but the append expects 9: read the stream from there and decide again"
+    );
+}
+
+#[test]
+fn a_restart_changes_no_answer() {
+    let disk = CrashDisk::new();
+    let mut first = rig(disk.clone());
+    first.group();
+    first.append(3, Some("c"), Expected::Any, 1);
+    first.group();
+    let mut again = rig(disk);
+    assert!(again.view.load().last_index() >= LogIndex(2));
+    assert!(matches!(again.append(3, Some("c"), Expected::Empty, 2), Some(Answer::Done(o)) if o.duplicate));
+    again.append(1, None, Expected::At(Seq(3)), 3);
+    let answers = again.group();
+    assert_eq!(first_seq(&answers[0].1), Some(Seq(4)));
+    let Answer::Done(outcome) = &answers[0].1 else { panic!("not done") };
+    assert!(outcome.stamped.as_ref().unwrap().stamps().first_ingested_at() > NOW.plus_us(2));
+}
+
+#[test]
+fn a_full_disk_and_a_damaged_log_refuse_before_anything_happens() {
+    let disk = CrashDisk::new();
+    disk.set_capacity(Some(512 << 10));
+    let mut rig = rig(disk);
+    rig.group();
+    let refusal = loop {
+        match rig.append(100, None, Expected::Any, 1) {
+            Some(Answer::Refused(refusal)) => break refusal,
+            _ => assert_eq!(rig.group().len(), 1, "what was accepted did not fail"),
+        }
+    };
+    assert_eq!(refusal.error.kind(), ErrorKind::DiskFull);
+    let head = rig.driver.log().accepted_head("s").unwrap();
+    rig.disk.set_capacity(None);
+    assert!(rig.append(1, None, Expected::At(head), 9).is_none());
+    rig.driver.refuse_writes("segment 3 is damaged at 4096");
+    let Some(Answer::Refused(refusal)) = rig.append(1, None, Expected::Any, 10) else { panic!("not refused") };
+    assert_eq!(refusal.error.kind(), ErrorKind::Unavailable);
+    // what was accepted before still completes
+    assert_eq!(rig.group().len(), 1);
+}
+
+#[test]
+fn a_dry_run_answers_the_same_and_stores_nothing() {
+    let mut rig = rig(CrashDisk::new());
+    rig.group();
+    let mut builder = BatchBuilder::new("T", BatchUnit::Rows);
+    builder.push(&EventInput { stream_id: "s", event_type: "E", ..EventInput::default() }).unwrap();
+    let mut request = AppendRequest::new(builder.finish().unwrap());
+    request.inspect = true;
+    for reply in 0..2 {
+        let Some((_, Answer::Done(outcome))) = rig.driver.append(request.clone(), NOW, 5, reply) else {
+            panic!("not answered")
+        };
+        assert!(outcome.inspect && !outcome.duplicate && outcome.index.is_none());
+        assert_eq!(first_seq(&Answer::Done(outcome)), Some(Seq(1)));
+    }
+    assert!(rig.driver.take_group().is_none());
+    assert_eq!(rig.driver.log().accepted_head("s").unwrap(), Seq::ZERO);
+}

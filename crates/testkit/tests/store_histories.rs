@@ -1,0 +1,288 @@
+//! Random histories of a whole store against the model: appends of all kinds, retries, conflicts, rollover, compaction in
+//! small jobs and stopped jobs, trims, eviction, restarts and kills, and reads of all kinds after each.
+
+use proptest::prelude::*;
+use strandline_engine::append::Answer;
+use strandline_engine::compact::{CompactError, JobLimits, NoSteps, Step, StopAt};
+use strandline_engine::read::{Filter, GlobalRead, Order, StreamRead};
+use strandline_event::{LogKey, Position, Seq};
+use strandline_testkit::local_store::LocalStore;
+use strandline_testkit::model::{Append, Model, Stored, Verdict};
+use strandline_testkit::r#gen::{Draft, draft, rule_settings, store};
+
+#[derive(Clone, Debug)]
+enum Op {
+    Submit(Box<Draft>),
+    Retry(usize),
+    UseStoredId(usize, Box<Draft>),
+    Seal(bool),
+    Compact(bool, u64),
+    StopJob(bool, usize),
+    Trim(bool),
+    Evict,
+    Restart,
+    Kill,
+    Time(i64),
+    Stream(u64, u64, usize, bool),
+    Page(usize, usize),
+    ById(usize),
+    Scan,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let kind = any::<bool>().prop_flat_map(|u| if u { draft("U").boxed() } else { draft("T").boxed() });
+    let other = draft("T");
+    let writes = prop_oneof![
+        12 => kind.prop_map(|d| Op::Submit(Box::new(d))),
+        4 => any::<usize>().prop_map(Op::Retry),
+        1 => (any::<usize>(), other).prop_map(|(n, d)| Op::UseStoredId(n, Box::new(d))),
+        1 => any::<bool>().prop_map(Op::Seal),
+        2 => (any::<bool>(), 1u64..12).prop_map(|(u, n)| Op::Compact(u, n)),
+        1 => (any::<bool>(), any::<usize>()).prop_map(|(u, n)| Op::StopJob(u, n)),
+        1 => any::<bool>().prop_map(Op::Trim),
+        1 => Just(Op::Evict),
+        1 => Just(Op::Restart),
+        1 => Just(Op::Kill),
+        2 => prop_oneof![3 => -3i64..2_000, 1 => Just(40_000_000), 1 => Just(7_200_000_000)].prop_map(Op::Time),
+    ];
+    let reads = prop_oneof![
+        4 => (0u64..9, 0u64..9, 0usize..6, any::<bool>()).prop_map(|(a, b, n, d)| Op::Stream(a, b, n, d)),
+        3 => (0usize..6, any::<usize>()).prop_map(|(n, f)| Op::Page(n, f)),
+        1 => any::<usize>().prop_map(Op::ById),
+        1 => Just(Op::Scan),
+    ];
+    prop_oneof![3 => writes, 1 => reads]
+}
+
+fn key(other: bool) -> LogKey {
+    LogKey::single(if other { "U" } else { "T" })
+}
+
+struct Rig {
+    real: LocalStore,
+    model: Model,
+    sent: Vec<Append>,
+    /// A reader of the global order: what it has seen, where it resumes, what it keeps.
+    followers: Vec<Follower>,
+}
+
+struct Follower {
+    filter: Filter,
+    after: Position,
+    seen: Vec<Position>,
+}
+
+const STREAMS: [&str; 3] = ["a", "b", "ü/ ~"];
+
+impl Rig {
+    fn new(settings: &str) -> Self {
+        let tiers = "wal.enabled = true, wal.path = '/wal', wal.retention_hours = 1, wal.rollover_mb = 1, \
+                     inmemory.enabled = true, inmemory.ttl_seconds = 30";
+        let config = store("memory://test", &format!("{tiers}, {settings}"));
+        let filters = [
+            Filter::default(),
+            Filter { stream_type: Some("U".to_owned()), ..Filter::default() },
+            Filter { event_type: Some("Closed".to_owned()), tenant_id: Some("UA".to_owned()), ..Filter::default() },
+        ];
+        let follower = |filter| Follower { filter, after: Position::START, seen: vec![] };
+        Self {
+            model: Model::new(config.clone()),
+            real: LocalStore::new(config).unwrap(),
+            sent: vec![],
+            followers: filters.into_iter().map(follower).collect(),
+        }
+    }
+
+    fn submit(&mut self, append: &Append) {
+        let expected = self.model.judge(append);
+        let answer = self.real.append(append);
+        let context = || format!("\nsent: {append:?}\nanswer: {answer:?}\nexpected: {expected:?}");
+        match (&answer, &expected) {
+            (Answer::Refused(real), Verdict::Refused(kind, row)) => {
+                assert_eq!((real.error.kind(), real.row), (*kind, *row), "{}", context());
+            }
+            (Answer::Done(real), Verdict::Done { stored, duplicates, rejected, chunk_known }) => {
+                let rows: Vec<(u32, Seq)> = real
+                    .stamped
+                    .iter()
+                    .flat_map(|b| (0..b.rows()).map(|row| (real.rows.request_row(row) as u32, b.seq(row))))
+                    .collect();
+                assert_eq!(&rows, stored, "{}", context());
+                let known: Vec<_> = real.duplicates.iter().map(|d| (d.row, d.first_seq, d.count)).collect();
+                assert_eq!((&known, real.rejected.len()), (duplicates, rejected.len()), "{}", context());
+                assert_eq!(real.chunk_known.is_some(), *chunk_known, "{}", context());
+                if !append.inspect {
+                    let places = self.model.store(append, &expected);
+                    if let Some(stamped) = &real.stamped {
+                        self.model.learn(places, stamped.iter());
+                    }
+                }
+            }
+            _ => panic!("{}", context()),
+        }
+    }
+
+    fn sorted(&self, filter: &Filter) -> Vec<&Stored> {
+        let of = |s: &Stored| (s.ingested_at.unwrap(), s.event_id.unwrap());
+        let kept = |s: &&Stored| {
+            filter.stream_type.as_ref().is_none_or(|t| *t == s.stream_type)
+                && filter.event_type.as_ref().is_none_or(|t| *t == s.event.event_type)
+                && filter.tenant_id.as_ref().is_none_or(|t| Some(t) == s.event.tenant_id.as_ref())
+        };
+        let mut all: Vec<&Stored> = self.model.events.iter().filter(kept).collect();
+        all.sort_by_key(|s| of(s));
+        all
+    }
+
+    fn read_stream(&self, stream_type: &str, stream_id: &str, range: (u64, u64), limit: usize, order: Order) {
+        let (from, to) = (Some(Seq(range.0)).filter(|s| s.0 > 0), Some(Seq(range.1)).filter(|s| s.0 > 0));
+        let read = StreamRead { stream_type, stream_id, from_seq: from, to_seq: to, limit, order };
+        let page = self.real.store().read_stream(&read).unwrap();
+        let inside = |s: &&Stored| from.is_none_or(|f| s.seq >= f) && to.is_none_or(|t| s.seq <= t);
+        let mut expected: Vec<&Stored> = self.model.stream(stream_type, stream_id).filter(inside).collect();
+        if order == Order::Desc {
+            expected.reverse();
+        }
+        expected.truncate(limit);
+        assert_eq!(page.len(), expected.len(), "{read:?} {page:?}");
+        for (real, expected) in page.rows().zip(&expected) {
+            assert!(expected.is(&real), "{expected:?} {real:?}");
+        }
+        assert_eq!(page.head, self.model.head(stream_type, stream_id));
+        assert!(page.verdict.missing.is_empty());
+    }
+
+    fn page(&mut self, which: usize, limit: usize) -> bool {
+        let n = self.followers.len();
+        let follower = &mut self.followers[which % n];
+        let read = GlobalRead { after: follower.after, limit, filter: follower.filter.clone() };
+        let page = self.real.store().read_global(&read, self.real.time.now()).unwrap();
+        assert!(page.next >= follower.after);
+        follower.seen.extend(page.rows().map(|e| e.position()));
+        follower.after = page.next;
+        page.at_end
+    }
+
+    /// Nothing missed, nothing twice, whatever happened between the pages.
+    fn check_followers(&mut self) {
+        for i in 0..self.followers.len() {
+            while !self.page(i, 3) {}
+            let follower = &self.followers[i];
+            let all = self.sorted(&follower.filter);
+            let expected: Vec<Position> = all
+                .iter()
+                .map(|s| Position { ingested_at: s.ingested_at.unwrap(), event_id: s.event_id.unwrap() })
+                .collect();
+            assert_eq!(follower.seen, expected, "{:?}", follower.filter);
+        }
+    }
+
+    fn check_all(&mut self) {
+        for stream_type in ["T", "U"] {
+            for stream in STREAMS {
+                for order in [Order::Asc, Order::Desc] {
+                    self.read_stream(stream_type, stream, (0, 0), usize::MAX, order);
+                }
+                let head = self.real.store().stream_head(stream_type, stream).unwrap();
+                assert_eq!(head.map_or(Seq::ZERO, |h| h.last_seq), self.model.head(stream_type, stream));
+            }
+        }
+        self.scan();
+        self.check_followers();
+        for stored in &self.model.events {
+            let found = self.real.store().event_by_id(stored.event_id.unwrap()).unwrap().unwrap();
+            assert!(stored.is(&found.event()) || !found.warnings.is_empty());
+        }
+    }
+
+    fn scan(&self) {
+        let batches: Vec<_> = self.real.store().scan(&Filter::default()).unwrap().map(|b| b.unwrap()).collect();
+        let mut seen: Vec<_> = batches
+            .iter()
+            .flat_map(|b| b.rows().map(|e| (e.ingested_at, e.event_id, e.stream_type.to_owned())))
+            .collect();
+        seen.sort();
+        let mut expected: Vec<_> = self
+            .model
+            .events
+            .iter()
+            .map(|s| (s.ingested_at.unwrap(), s.event_id.unwrap(), s.stream_type.clone()))
+            .collect();
+        expected.sort();
+        assert_eq!(seen, expected);
+    }
+
+    fn run(&mut self, op: Op) {
+        match op {
+            Op::Submit(draft) => {
+                let stream_type = draft.append.stream_type.clone();
+                let append = draft.aim(|stream| self.model.head(&stream_type, stream));
+                self.sent.push(append.clone());
+                self.submit(&append);
+            }
+            Op::Retry(n) if !self.sent.is_empty() => {
+                let append = self.sent[n % self.sent.len()].clone();
+                self.submit(&append);
+            }
+            Op::UseStoredId(n, draft) => {
+                let mut append = draft.aim(|stream| self.model.head("T", stream));
+                if !self.model.events.is_empty() {
+                    append.events[0].event_id = self.model.events[n % self.model.events.len()].event_id;
+                }
+                self.submit(&append);
+            }
+            Op::Seal(u) => self.real.seal(&key(u)),
+            Op::Compact(u, rows_max) => self.compact(u, rows_max),
+            Op::StopJob(u, n) => self.stop_job(u, Step::ALL[n % Step::ALL.len()]),
+            Op::Trim(u) => drop(self.real.trim(&key(u))),
+            Op::Evict => self.real.store().tick(self.real.time.now()),
+            Op::Restart => self.real.restart().unwrap(),
+            Op::Kill => self.real.kill().unwrap(),
+            Op::Time(us) => drop(self.real.time.advance_us(us)),
+            Op::Stream(from, to, limit, desc) => {
+                let order = if desc { Order::Desc } else { Order::Asc };
+                let limit = if limit == 0 { usize::MAX } else { limit };
+                let stream_type = if from % 2 == 0 { "T" } else { "U" };
+                self.read_stream(stream_type, STREAMS[(to % 3) as usize], (from, to), limit, order);
+            }
+            Op::Page(limit, which) => drop(self.page(which, limit + 1)),
+            Op::ById(n) if !self.model.events.is_empty() => {
+                let stored = &self.model.events[n % self.model.events.len()];
+                assert!(self.real.store().event_by_id(stored.event_id.unwrap()).unwrap().is_some());
+            }
+            Op::Scan => self.scan(),
+            Op::Retry(_) | Op::ById(_) => {}
+        }
+    }
+
+    fn compact(&mut self, u: bool, rows_max: u64) {
+        match self.real.compact_with(&key(u), JobLimits { rows_max, bytes_max: 1 << 30 }, &NoSteps) {
+            Ok(_) | Err(CompactError::NoLog(_)) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// A job that is stopped is a process that ends: what was in memory is gone.
+    fn stop_job(&mut self, u: bool, step: Step) {
+        match self.real.compact_with(&key(u), JobLimits::default(), &StopAt(step)) {
+            Ok(_) | Err(CompactError::NoLog(_)) => {}
+            Err(CompactError::Stopped(_)) => self.real.kill().unwrap(),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_000, max_shrink_iters: 3_000, ..ProptestConfig::default() })]
+    #[test]
+    fn every_read_gives_what_the_model_holds(settings in rule_settings(), ops in proptest::collection::vec(op(), 1..40)) {
+        let mut rig = Rig::new(&settings);
+        for op in ops {
+            rig.run(op);
+        }
+        rig.check_all();
+        rig.real.restart().unwrap();
+        rig.check_all();
+    }
+}
+
