@@ -368,20 +368,6 @@ fn cancelled_jobs_take_their_files_away() {
     assert!(left.len() <= 1, "only the file that was open stays to be swept: {left:?}");
 }
 
-/// Writes a folder of every configuration, for a look with other readers: `STRANDLINE_ORACLE_DIR=... cargo test -- --ignored oracle`.
-#[test]
-#[ignore = "writes files for other programs to read"]
-fn write_for_oracles() {
-    let Some(root) = std::env::var_os("STRANDLINE_ORACLE_DIR") else { return };
-    let events = history(20_000);
-    for (n, keys) in CONFIGS.iter().enumerate() {
-        let tier = open(&Path::new(&root).join(n.to_string()), &config(keys));
-        let job = job(1, 0, 100);
-        let files = write(&tier, &job, &events).unwrap();
-        tier.commit(&commit(&job, files, &events)).unwrap();
-    }
-}
-
 #[test]
 fn a_value_that_is_spelled_like_null_is_another_folder() {
     let dir = tempfile::tempdir().unwrap();
