@@ -45,15 +45,15 @@ pub(crate) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>
     table.to_string().lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
 }
 
-/// A table of JSON objects: one row each, one column for every key that any of them has.
-pub(crate) fn json_table(rows: &[Value]) -> String {
-    let mut keys: Vec<&str> = Vec::new();
-    for key in rows.iter().filter_map(Value::as_object).flat_map(|o| o.keys()) {
-        if !keys.contains(&key.as_str()) {
-            keys.push(key);
-        }
-    }
-    table(&keys, rows.iter().map(|row| keys.iter().map(|k| cell(&row[*k])).collect()))
+/// A table of JSON objects, one row each: the named columns that any of them has, in this order. Fields that end in
+/// `bytes` are shown as sizes.
+pub(crate) fn json_table(rows: &[Value], columns: &[&str]) -> String {
+    let shown: Vec<&str> = columns.iter().copied().filter(|key| rows.iter().any(|row| !row[*key].is_null())).collect();
+    let text = |row: &Value, key: &str| match row[key].as_u64() {
+        Some(bytes) if key.ends_with("bytes") => size(bytes),
+        _ => cell(&row[key]),
+    };
+    table(&shown, rows.iter().map(|row| shown.iter().map(|key| text(row, key)).collect()))
 }
 
 /// A JSON value as the text of a table cell.
@@ -79,10 +79,12 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_table_has_a_column_for_every_key_of_any_row() {
-        let text = json_table(&[json!({"a": 1}), json!({"b": ["x", 2], "a": null})]);
-        for part in ["a", "b", "1", "-", "x, 2"] {
+    fn a_table_has_the_named_columns_that_are_there() {
+        let rows = [json!({"a": 1, "c": 5}), json!({"b_bytes": 2048, "a": null}), json!({"a": ["x", 2]})];
+        let text = json_table(&rows, &["b_bytes", "a", "nowhere"]);
+        for part in ["a", "b_bytes", "1", "-", "x, 2", "2.00 KiB"] {
             assert!(text.contains(part), "{text}");
         }
+        assert!(!text.contains("nowhere") && !text.contains('c') && !text.contains('5'), "{text}");
     }
 }

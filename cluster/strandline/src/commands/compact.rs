@@ -24,23 +24,23 @@ pub(crate) fn run(options: &Compact) -> Result<(), Failure> {
         drop(done);
         answer
     })?;
-    let json = answer.json();
-    let jobs = json["jobs"].as_array().cloned().unwrap_or_default();
+    let jobs = answer.json()["ended"].as_array().cloned().unwrap_or_default();
     if jobs.is_empty() {
         return out::line("nothing to compact");
     }
-    let objects: Vec<Value> =
-        jobs.iter().map(|j| if j.is_object() { j.clone() } else { serde_json::json!({"job": j}) }).collect();
-    out::line(&out::json_table(&objects))?;
-    let failed = objects.iter().filter(|job| job["error"].is_string()).count();
-    if failed > 0 {
-        return Err(Failure::Server(format!(
+    out::line(&out::json_table(&jobs, JOB_COLUMNS))?;
+    match jobs.iter().filter(|job| job["error"].is_string()).count() {
+        0 => Ok(()),
+        failed => Err(Failure::Server(format!(
             "{failed} of {} jobs failed; the log keeps what they did not move",
             jobs.len()
-        )));
+        ))),
     }
-    Ok(())
 }
+
+/// What is shown of a job that has ended.
+pub(crate) const JOB_COLUMNS: &[&str] =
+    &["stream_type", "trigger", "ended_at", "rows", "files", "input_bytes", "output_bytes", "duration_ms", "error"];
 
 /// Draws the running job until the run has ended.
 fn watch(client: &Client, path: &str, ended: &std::sync::mpsc::Receiver<()>) {
@@ -51,10 +51,9 @@ fn watch(client: &Client, path: &str, ended: &std::sync::mpsc::Receiver<()>) {
     while ended.recv_timeout(Duration::from_millis(200)) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
         let Ok(answer) = client.get(path) else { continue };
         let running = answer.json()["running"].as_array().and_then(|jobs| jobs.first().cloned()).unwrap_or(Value::Null);
-        let number = |name: &str| running[name].as_u64().or_else(|| running["progress"][name].as_u64());
         bar.set_message(format!("{} {}", out::cell(&running["stream_type"]), out::cell(&running["phase"])));
-        bar.set_length(number("rows_total").or(number("total")).unwrap_or(0));
-        bar.set_position(number("rows_done").or(number("done")).unwrap_or(0));
+        bar.set_length(running["rows_total"].as_u64().unwrap_or(0));
+        bar.set_position(running["rows_done"].as_u64().unwrap_or(0));
     }
     bar.finish_and_clear();
 }

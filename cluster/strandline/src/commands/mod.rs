@@ -9,6 +9,7 @@ mod files;
 mod ingest;
 mod later;
 mod manifest;
+mod names;
 mod offline;
 mod read;
 mod serve;
@@ -18,6 +19,7 @@ mod wal;
 
 use crate::cli::{Cli, Command};
 use crate::exit::Failure;
+pub(crate) use names::field_names;
 
 /// Runs the command.
 pub(crate) fn run(cli: Cli) -> Result<(), Failure> {

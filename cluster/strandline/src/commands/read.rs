@@ -5,6 +5,9 @@ use crate::client::{Client, Request, encode};
 use crate::exit::Failure;
 use crate::out;
 use serde_json::Value;
+use serde_json::value::RawValue;
+use std::collections::HashMap;
+use strandline_event::Field;
 
 /// Events of one request.
 const PAGE: u64 = 10_000;
@@ -32,7 +35,7 @@ fn page_path(client: &Client, o: &Read, from: Option<u64>, to: Option<u64>, limi
 
 /// The lines of the server as they are; the next page begins after the last line's seq.
 fn ndjson(client: &Client, options: &Read) -> Result<(), Failure> {
-    let seq_name = seq_name(client)?;
+    let names = super::field_names(client)?;
     let (mut from, mut to, mut left) = (options.from_seq, options.to_seq, options.limit);
     while left > 0 {
         let asked = left.min(PAGE);
@@ -43,7 +46,7 @@ fn ndjson(client: &Client, options: &Read) -> Result<(), Failure> {
         let lines: Vec<&[u8]> = answer.body.split(|b| *b == b'\n').filter(|line| !line.is_empty()).collect();
         left -= (lines.len() as u64).min(left);
         let last: Value = lines.last().and_then(|line| serde_json::from_slice(line).ok()).unwrap_or(Value::Null);
-        match last[&seq_name].as_u64() {
+        match last[names.get(Field::Seq)].as_u64() {
             Some(seq) if lines.len() as u64 == asked && options.desc && seq > 1 => to = Some(seq - 1),
             Some(seq) if lines.len() as u64 == asked && !options.desc => from = Some(seq + 1),
             _ => break,
@@ -52,49 +55,58 @@ fn ndjson(client: &Client, options: &Read) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The configured name of the field `seq`.
-pub(crate) fn seq_name(client: &Client) -> Result<String, Failure> {
-    let config = client.get(&client.store_path(&[])?)?.json();
-    Ok(find_key(&config, "envelope.seq_key").unwrap_or("seq").to_owned())
-}
-
-/// The text of a key of a store's configuration, wherever the answer nests it.
-pub(crate) fn find_key<'a>(json: &'a Value, key: &str) -> Option<&'a str> {
-    let object = json.as_object()?;
-    object.get(key).and_then(Value::as_str).or_else(|| object.values().find_map(|v| find_key(v, key)))
+/// A page as the server sends it; values stay texts, so that payloads are shown as they are.
+#[derive(serde::Deserialize)]
+struct Page<'a> {
+    #[serde(borrow)]
+    events: Vec<HashMap<String, &'a RawValue>>,
+    last_seq: Value,
+    verdict: Value,
+    warnings: Vec<Value>,
 }
 
 fn table(client: &Client, options: &Read) -> Result<(), Failure> {
     let answer = client.get(&page_path(client, options, options.from_seq, options.to_seq, options.limit)?)?;
-    let json = answer.json();
-    let events = json["events"].as_array().cloned().unwrap_or_default();
-    out::line(&out::json_table(&events))?;
+    let page: Page<'_> = serde_json::from_slice(&answer.body)
+        .map_err(|e| Failure::Server(format!("the server's answer is not understood: {e}")))?;
+    let names = super::field_names(client)?;
+    let used = |name: &str| page.events.iter().any(|event| event.get(name).is_some_and(|value| value.get() != "null"));
+    let columns: Vec<&str> = ORDER.iter().map(|field| names.get(*field)).filter(|name| used(name)).collect();
+    let rows = page
+        .events
+        .iter()
+        .map(|event| columns.iter().map(|name| event.get(*name).map_or_else(String::new, |v| shown(v))).collect());
+    out::line(&out::table(&columns, rows))?;
     let tiers = answer.tiers.as_deref().filter(|t| !t.is_empty()).unwrap_or("none");
-    out::note(&format!("{} events, last seq {}, from tiers: {tiers}", events.len(), out::cell(&json["last_seq"])));
-    let verdict = &json["verdict"];
-    if verdict["contiguous"] == Value::Bool(false) {
-        out::note(&format!("not contiguous: missing {}, retired {}", verdict["missing"], verdict["retired"]));
+    out::note(&format!("{} events, last seq {}, from tiers: {tiers}", page.events.len(), page.last_seq));
+    if page.verdict["contiguous"] == Value::Bool(false) {
+        out::note(&format!("not contiguous: missing {}, retired {}", page.verdict["missing"], page.verdict["retired"]));
     }
-    for warning in json["warnings"].as_array().into_iter().flatten() {
+    for warning in &page.warnings {
         out::note(&format!("warning: {}", out::cell(warning)));
     }
-    if events.len() as u64 == options.limit {
+    if page.events.len() as u64 == options.limit {
         out::note("there may be more: --from-seq or a larger --limit shows it");
     }
     Ok(())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
+/// Columns of the table; what names the stream is known already.
+const ORDER: &[Field] = &[
+    Field::Seq,
+    Field::EventType,
+    Field::EventVersion,
+    Field::OccurredAt,
+    Field::IngestedAt,
+    Field::Payload,
+    Field::Metadata,
+    Field::CommandId,
+    Field::CorrelationId,
+    Field::CausationId,
+    Field::TenantId,
+    Field::EventId,
+];
 
-    #[test]
-    fn the_seq_name_is_found_in_a_nested_configuration() {
-        assert_eq!(
-            find_key(&json!({"name": "s", "config": {"envelope.seq_key": "version"}}), "envelope.seq_key"),
-            Some("version")
-        );
-        assert_eq!(find_key(&json!({"name": "s"}), "envelope.seq_key"), None);
-    }
+fn shown(value: &RawValue) -> String {
+    serde_json::from_str::<String>(value.get()).unwrap_or_else(|_| value.get().to_owned())
 }

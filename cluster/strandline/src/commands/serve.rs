@@ -39,7 +39,7 @@ async fn serve(declarations: Declarations, data_dir: PathBuf, options: &Serve) -
         out::note(line);
     }
     let listening = ServeOptions { http: options.http, admin: options.admin };
-    let server = Server::start(node, listening).await.map_err(|error| Failure::Usage(error.to_string()))?;
+    let server = Server::start(node, listening).map_err(|error| Failure::Usage(error.to_string()))?;
     let admin = server.admin().map(|address| format!(" admin={address}")).unwrap_or_default();
     out::line(&format!("ready http={} native=-{admin}", server.http()))?;
     server.run_until_signal().await.map_err(|e| Failure::Server(format!("the server ended: {e}")))

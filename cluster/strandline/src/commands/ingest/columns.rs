@@ -22,7 +22,7 @@ pub(super) enum Kind {
 
 /// Writes all rows into a temporary file, one JSON object a line.
 pub(super) fn write_out(mut file: File, kind: Kind, name: &str, client: &Client) -> Result<File, Failure> {
-    let names = field_names(client)?;
+    let names = crate::commands::field_names(client)?;
     let bad = |e: IpcError| Failure::Usage(format!("{name}: {e}"));
     let batches: Box<dyn Iterator<Item = Result<InputBatch, IpcError>>> = match kind {
         Kind::Parquet => Box::new(InputBatches::from_parquet(&names, file).map_err(bad)?),
@@ -48,22 +48,6 @@ pub(super) fn write_out(mut file: File, kind: Kind, name: &str, client: &Client)
         }
     }
     out.into_inner().map_err(|e| written(e.into_error()))
-}
-
-/// The store's names, from its effective configuration.
-fn field_names(client: &Client) -> Result<FieldNames, Failure> {
-    let config = client.get(&client.store_path(&[])?)?.json();
-    let mut names = FieldNames::default();
-    for field in Field::ALL {
-        let key = match field {
-            Field::Payload => "envelope.payload_key".to_owned(),
-            other => format!("envelope.{}_key", other.default_name()),
-        };
-        if let Some(name) = crate::commands::read::find_key(&config, &key) {
-            names.set(field, name);
-        }
-    }
-    Ok(names)
 }
 
 fn write_line(
