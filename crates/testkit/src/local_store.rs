@@ -17,7 +17,7 @@ use strandline_engine::compact::{self, CompactError, JobLimits, NoSteps, Progres
 use strandline_engine::ids::IdSource;
 use strandline_engine::store::{OpenError, OpenLog, OpenOptions, OpenReport, Opened, Store};
 use strandline_event::{BatchBytes, LogIndex, LogKey, Micros, StampedBatch};
-use strandline_wal::crash_disk::CrashDisk;
+use strandline_wal::crash_disk::{CrashDisk, Dice};
 use strandline_wal::{InlineIo, LogIo};
 
 /// Background steps of the disk after each group: more than it ever has to do.
@@ -297,6 +297,16 @@ impl LocalStore {
     /// # Errors
     /// What opening says.
     pub fn kill(&mut self) -> Result<(), OpenError> {
+        self.reopen(false)
+    }
+
+    /// The power goes: what was not synced is kept, lost or torn, by the dice. Starts again.
+    ///
+    /// # Errors
+    /// What opening says.
+    pub fn power_loss(&mut self, dice: &mut Dice) -> Result<(), OpenError> {
+        self.logs.clear();
+        self.disk.crash(dice);
         self.reopen(false)
     }
 

@@ -6,9 +6,10 @@ use strandline_engine::append::Answer;
 use strandline_engine::compact::{CompactError, JobLimits, NoSteps, Step, StopAt};
 use strandline_engine::read::{Filter, GlobalRead, Order, StreamRead};
 use strandline_event::{LogKey, Position, Seq};
+use strandline_testkit::crash_disk::Dice;
+use strandline_testkit::r#gen::{Draft, draft, rule_settings, store};
 use strandline_testkit::local_store::LocalStore;
 use strandline_testkit::model::{Append, Model, Stored, Verdict};
-use strandline_testkit::r#gen::{Draft, draft, rule_settings, store};
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -22,6 +23,7 @@ enum Op {
     Evict,
     Restart,
     Kill,
+    PowerLoss(u64),
     Time(i64),
     Stream(u64, u64, usize, bool),
     Page(usize, usize),
@@ -43,6 +45,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Evict),
         1 => Just(Op::Restart),
         1 => Just(Op::Kill),
+        1 => any::<u64>().prop_map(Op::PowerLoss),
         2 => prop_oneof![3 => -3i64..2_000, 1 => Just(40_000_000), 1 => Just(7_200_000_000)].prop_map(Op::Time),
     ];
     let reads = prop_oneof![
@@ -238,6 +241,7 @@ impl Rig {
             Op::Evict => self.real.store().tick(self.real.time.now()),
             Op::Restart => self.real.restart().unwrap(),
             Op::Kill => self.real.kill().unwrap(),
+            Op::PowerLoss(seed) => self.real.power_loss(&mut Dice::new(seed)).unwrap(),
             Op::Time(us) => drop(self.real.time.advance_us(us)),
             Op::Stream(from, to, limit, desc) => {
                 let order = if desc { Order::Desc } else { Order::Asc };
@@ -273,7 +277,7 @@ impl Rig {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_000, max_shrink_iters: 3_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2_000, max_shrink_iters: 3_000, ..ProptestConfig::default() })]
     #[test]
     fn every_read_gives_what_the_model_holds(settings in rule_settings(), ops in proptest::collection::vec(op(), 1..40)) {
         let mut rig = Rig::new(&settings);
@@ -285,4 +289,3 @@ proptest! {
         rig.check_all();
     }
 }
-

@@ -93,7 +93,7 @@ fn checked_range(expected: &Expectation<'_>, rows: &[(Seq, Tier)]) -> Option<Seq
         (false, _) => {}
     }
     if !expected.monotonic {
-        from = lowest.unwrap_or(to);
+        from = from.max(lowest.unwrap_or(to));
     }
     (from <= to && to > Seq::ZERO).then_some((from, to))
 }
@@ -236,6 +236,8 @@ mod tests {
         assert_eq!((v.missing.len(), v.contiguous, v.from_seq), (0, false, Seq(3)));
         assert_eq!(missing(&judge(&free, &rows(&[3, 17], Wal))), [(40, 40)]);
         assert_eq!(missing(&judge(&free, &[])), [(40, 40)]);
+        let nothing = Expectation { from: Seq(41), to: Some(Seq(40)), ..free };
+        assert_eq!(judge(&nothing, &[]), Verdict { contiguous: true, ..Verdict::default() });
     }
 
     #[test]

@@ -176,9 +176,6 @@ impl Store {
         let mut log = Log::new(key.clone(), Arc::clone(&self.rules), self.closed.open_log(), settled, watermark);
         let now_view = view.load();
         let end = now_view.last_index();
-        if let Some(hot) = &self.hot {
-            hot.open_log(&key, watermark.max(now_view.first_index().prev()));
-        }
         let mut events = 0;
         for frame in frames::entries(&key, &now_view, watermark, end)? {
             let frame = match frame {
@@ -193,10 +190,15 @@ impl Store {
             self.warm(&key, frame, now);
         }
         report.replayed_events += events;
+        if let Some(hot) = &self.hot {
+            // no effect where something was warmed: then memory covers from there on
+            hot.open_log(&key, end.max(watermark));
+        }
         let shared = LogShared::new(key.clone(), view, Arc::clone(log.published()), damage, durable_events + events);
         Ok(OpenLog { key, log, writer, shared: Arc::new(shared) })
     }
 
+    /// The first batch that is young enough opens the log in memory; time never falls, so all later ones are too.
     fn warm(&self, key: &LogKey, frame: frames::TailFrame, now: Micros) {
         let taken = frame.batch.stamps().last_ingested_at().min(now);
         let oldest = now.minus_seconds(self.config.inmemory.ttl_seconds);
