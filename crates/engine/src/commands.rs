@@ -101,9 +101,7 @@ impl Commands {
 
     /// Remembers a command; the first one of a key stays.
     pub fn insert(&mut self, key: u128, record: CommandRecord, index: LogIndex) {
-        self.table
-            .entry(hash(key), |e| e.key == key, |e| hash(e.key))
-            .or_insert(Entry { key, record, index });
+        self.table.entry(hash(key), |e| e.key == key, |e| hash(e.key)).or_insert(Entry { key, record, index });
     }
 
     /// Commands of batches at or below `through` leave: the runs have them.

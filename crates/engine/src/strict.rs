@@ -202,3 +202,65 @@ fn is_absent(batch: BatchView<'_>, row: usize, field: Field) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use strandline_event::{BatchBuilder, EventInput, IdPrefix, Micros};
+
+    fn strict(settings: &str) -> Strict {
+        let text =
+            format!("CREATE EVENTSTORE t WITH (durable.type = 'parquet', durable.path = 'memory://t', {settings});");
+        Strict::new(&strandline_deql::parse_file("t.deql", &text).unwrap().stores[0].config)
+    }
+
+    fn broken(settings: &str, event: EventInput<'_>) -> Option<StrictViolation> {
+        let mut builder = BatchBuilder::new("T", BatchUnit::Append);
+        builder.push(&EventInput { stream_id: "s", event_type: "E", ..event }).unwrap();
+        strict(settings).check_batch(builder.finish().unwrap().view()).err().map(|(_, violation)| violation)
+    }
+
+    #[test]
+    fn each_key_refuses_what_it_names() {
+        let bare = EventInput::default();
+        for (settings, named) in [
+            ("id.command_id.required = true", "`command_id` is required by `id.command_id.required`"),
+            ("id.correlation_id.optional = false", "`correlation_id` is required"),
+            ("strict.event_version_required = true", "`event_version` is required"),
+            ("strict.tenant_required = true", "`tenant_id` is required"),
+            ("partition.by = ('tenant_id'), partition.enforce = true", "`tenant_id` is absent"),
+        ] {
+            let violation = broken(settings, bare).unwrap();
+            assert_eq!(violation.kind(), ErrorKind::StrictViolation);
+            assert!(violation.to_string().starts_with(named), "{violation}");
+        }
+        assert_eq!(broken("partition.by = ('tenant_id')", bare), None);
+        let tenant = EventInput { tenant_id: Some("UA"), ..bare };
+        assert_eq!(broken("strict.tenant_required = true", tenant), None);
+    }
+
+    #[test]
+    fn ids_of_another_version_and_other_commands_are_refused() {
+        let event_id = Some(IdPrefix::v7(Micros(5), 1).id(0));
+        let event = EventInput { event_id, ..EventInput::default() };
+        assert_eq!(broken("id.event_id.format = 'uuidv7'", event), None);
+        let violation = broken("id.event_id.format = 'uuidv4'", event).unwrap();
+        assert_eq!(violation, StrictViolation::IdVersion { wanted: 4, given: 7 });
+        assert_eq!(violation.kind(), ErrorKind::InvalidEvent);
+        let mut builder = BatchBuilder::new("T", BatchUnit::Append);
+        for command_id in [None, Some("c"), Some("d")] {
+            let event = EventInput { stream_id: "s", event_type: "E", command_id, ..EventInput::default() };
+            builder.push(&event).unwrap();
+        }
+        let (row, violation) = one_command(builder.finish().unwrap().view()).unwrap_err();
+        assert_eq!((row, violation.kind()), (2, ErrorKind::InvalidEvent));
+    }
+
+    #[test]
+    fn unknown_stream_types_are_told_the_known_ones() {
+        assert_eq!(check_registered("Call", &["Call"]), Ok(()));
+        let text = check_registered("Cal", &["Call", "Flight"]).unwrap_err().to_string();
+        assert!(text.contains("known: Call, Flight. Register it with POST"), "{text}");
+        assert!(check_registered("Cal", &[]).unwrap_err().to_string().contains("known: none"));
+    }
+}

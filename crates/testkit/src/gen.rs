@@ -2,7 +2,7 @@
 
 use crate::model::{Append, Event};
 use proptest::collection::vec;
-use proptest::option::{of, weighted};
+use proptest::option::weighted;
 use proptest::prelude::*;
 use proptest::sample::select;
 use strandline_deql::StoreConfig;
@@ -216,9 +216,4 @@ pub fn store(durable_path: &str, settings: &str) -> StoreConfig {
         Ok(_) => panic!("not one store: {text}"),
         Err(errors) => panic!("{errors}"),
     }
-}
-
-/// One chance in some.
-pub fn sometimes<T: std::fmt::Debug>(strategy: impl Strategy<Value = T>) -> impl Strategy<Value = Option<T>> {
-    of(strategy)
 }

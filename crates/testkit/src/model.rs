@@ -215,9 +215,10 @@ impl Model {
     #[must_use]
     pub fn judge(&self, append: &Append) -> Verdict {
         if let Some(chunk) = append.chunk
-            && self.chunks.iter().any(|(t, c)| {
-                *t == append.stream_type && c.digest == chunk.digest && c.number >= chunk.number
-            })
+            && self
+                .chunks
+                .iter()
+                .any(|(t, c)| *t == append.stream_type && c.digest == chunk.digest && c.number >= chunk.number)
         {
             return Verdict::Done { stored: vec![], duplicates: vec![], rejected: vec![], chunk_known: true };
         }
@@ -298,7 +299,9 @@ impl Model {
             }
         }
         match self.seq(append, body, event) {
-            Row::New(_) if self.breaks_a_rule(event).is_some() => Row::Bad(self.breaks_a_rule(event).unwrap_or(ErrorKind::Io)),
+            Row::New(_) if self.breaks_a_rule(event).is_some() => {
+                Row::Bad(self.breaks_a_rule(event).unwrap_or(ErrorKind::Io))
+            }
             Row::New(_) if self.id_is_taken(append, body, event) => Row::Bad(ErrorKind::EventIdConflict),
             other => other,
         }
@@ -309,7 +312,9 @@ impl Model {
         let mine = body.stored.iter().filter(|(_, _, e)| e.stream_id == event.stream_id);
         let head = mine.clone().map(|(_, seq, _)| *seq).max().unwrap_or(before);
         let next = Seq(head.0 + 1);
-        let Some(given) = event.seq else { return if next.0 > i64::MAX as u64 { Row::Bad(ErrorKind::InvalidEvent) } else { Row::New(next) } };
+        let Some(given) = event.seq else {
+            return if next.0 > i64::MAX as u64 { Row::Bad(ErrorKind::InvalidEvent) } else { Row::New(next) };
+        };
         if given > head {
             return match given {
                 Seq(seq) if seq > i64::MAX as u64 => Row::Bad(ErrorKind::InvalidEvent),
@@ -336,11 +341,7 @@ impl Model {
                 && c.partition.by.contains(&strandline_deql::PartitionColumn::TenantId)
                 && event.tenant_id.is_none());
         let wrong_id = event.event_id.is_some_and(|id| !id.is(c.id.event_id_format));
-        if missing {
-            Some(ErrorKind::StrictViolation)
-        } else {
-            wrong_id.then_some(ErrorKind::InvalidEvent)
-        }
+        if missing { Some(ErrorKind::StrictViolation) } else { wrong_id.then_some(ErrorKind::InvalidEvent) }
     }
 
     fn id_is_taken(&self, append: &Append, body: &Body<'_>, event: &Event) -> bool {

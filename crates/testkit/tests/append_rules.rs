@@ -79,8 +79,7 @@ impl Rig {
         let clocks = ClosedClocks::new(Micros::MIN);
         let log_clock = clocks.open_log();
         let settled = MapSettled::default();
-        let log =
-            Log::new(key(), rules.clone(), log_clock.clone(), Arc::new(settled.clone()), LogIndex::ZERO);
+        let log = Log::new(key(), rules.clone(), log_clock.clone(), Arc::new(settled.clone()), LogIndex::ZERO);
         Self {
             model: Model::new(config.clone()),
             ids: IdSource::new(config.id.event_id_format, 77),
@@ -154,9 +153,11 @@ impl Rig {
             (Answer::Done(real), Verdict::Done { stored, duplicates, rejected, chunk_known }) => {
                 assert_eq!(real.inspect, p.append.inspect, "{}", context());
                 assert_eq!(real.chunk_known.is_some(), *chunk_known, "{}", context());
-                let rows: Vec<(u32, Seq)> = real.stamped.iter().flat_map(|b| {
-                    (0..b.rows()).map(|row| (real.rows.request_row(row) as u32, b.seq(row)))
-                }).collect();
+                let rows: Vec<(u32, Seq)> = real
+                    .stamped
+                    .iter()
+                    .flat_map(|b| (0..b.rows()).map(|row| (real.rows.request_row(row) as u32, b.seq(row))))
+                    .collect();
                 assert_eq!(&rows, stored, "{}", context());
                 let known: Vec<_> = real.duplicates.iter().map(|d| (d.row, d.first_seq, d.count)).collect();
                 assert_eq!(&known, duplicates, "{}", context());
@@ -274,7 +275,10 @@ impl Rig {
         for (index, batch) in &self.stored {
             for row in 0..batch.rows() {
                 let found = self.log.published().find_id(batch.event_id(row));
-                assert_eq!(found.map(|at| (at.index, at.row)), (*index > self.watermark).then_some((*index, row as u32)));
+                assert_eq!(
+                    found.map(|at| (at.index, at.row)),
+                    (*index > self.watermark).then_some((*index, row as u32))
+                );
             }
         }
     }

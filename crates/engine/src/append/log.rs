@@ -252,9 +252,9 @@ impl Log {
             self.chunks.insert(chunk, index);
         }
         // rows that were left out shift the rows of the stored batch
-        let mut stored_row = 0;
         let mut commands = commands.iter().peekable();
-        for (row, seq) in seqs.iter().enumerate().filter(|(_, seq)| **seq > 0) {
+        let stored = seqs.iter().enumerate().filter(|(_, seq)| **seq > 0);
+        for (stored_row, (row, seq)) in stored.enumerate() {
             while let Some(command) = commands.next_if(|c| c.row as usize <= row) {
                 let record = CommandRecord {
                     digest: command.digest,
@@ -265,7 +265,6 @@ impl Log {
                 };
                 self.commands.insert(command.key, record, index);
             }
-            stored_row += 1;
         }
         self.accepted = index;
         self.in_flight.push_back(InFlight { index, batch: batch.clone(), touched });

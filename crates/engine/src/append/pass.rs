@@ -162,11 +162,13 @@ impl Pass<'_> {
             self.out.rejected.push(RejectedRow { row: row as u32, error });
         }
         // a stream append is stored whole or not at all
-        if !bulk && self.out.stored > 0 && !self.out.unread {
-            if let Some(known) = self.out.duplicates.first().copied() {
-                let error = self.seq_conflict(0, known.first_seq)?;
-                return Ok(Some(Refusal { row: Some(known.row), error }));
-            }
+        if !bulk
+            && self.out.stored > 0
+            && !self.out.unread
+            && let Some(known) = self.out.duplicates.first().copied()
+        {
+            let error = self.seq_conflict(0, known.first_seq)?;
+            return Ok(Some(Refusal { row: Some(known.row), error }));
         }
         Ok(None)
     }
