@@ -94,7 +94,7 @@ fn open_folder(
         begin_above,
         now: place.now,
     })
-    .map_err(|error| OpenError::Wal { log: key.clone(), error })
+    .map_err(|error| OpenError::Wal { log: key.clone(), error: Box::new(error) })
 }
 
 fn job_id(place: &LogPlace<'_>, key: &LogKey, what: &str) -> u128 {

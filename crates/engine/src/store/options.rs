@@ -103,7 +103,7 @@ pub enum OpenError {
         /// Which log.
         log: LogKey,
         /// Why.
-        error: strandline_wal::OpenError,
+        error: Box<strandline_wal::OpenError>,
     },
     /// The folder of the logs.
     #[error("the log folder {}: {error}", .dir.display())]
