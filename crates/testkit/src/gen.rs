@@ -68,7 +68,6 @@ impl Draft {
 }
 
 /// An id out of a small pool; some of the wrong version.
-#[must_use]
 pub fn event_id() -> impl Strategy<Value = EventId> {
     prop_oneof![
         9 => (0u32..6).prop_map(|n| IdPrefix::v7(Micros(1_000_000), 77).id(n)),
@@ -183,7 +182,6 @@ pub fn draft(stream_type: &'static str) -> impl Strategy<Value = Draft> {
 }
 
 /// Settings of the statement that change what an append may do.
-#[must_use]
 pub fn rule_settings() -> impl Strategy<Value = String> {
     let scope = select(&["none", "stream", "stream_type"][..]);
     let flag = || prop::bool::weighted(0.2);

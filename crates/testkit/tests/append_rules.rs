@@ -1,6 +1,9 @@
 //! Random histories of one log against the model: appends of all kinds, retries, conflicts, commits, compactions,
 //! restarts. Every answer is compared with what the model says at the moment of the submission.
 
+// helpers of a test are as blunt as the test itself; the lint's exception covers `#[test]` functions only
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use proptest::prelude::*;
 use std::collections::VecDeque;
 use std::sync::Arc;
