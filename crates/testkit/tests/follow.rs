@@ -1,6 +1,9 @@
 //! A reader follows the global order while writers append in parallel, logs roll over, jobs run, memory lets go and logs
 //! are trimmed: it misses nothing and sees nothing twice.
 
+// helpers of a test are as blunt as the test itself; the lint's exception covers `#[test]` functions only
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};

@@ -1,5 +1,8 @@
 //! A whole store against what it was given: every tier, every way to read, restarts, crashes of jobs, lost logs.
 
+// helpers of a test are as blunt as the test itself; the lint's exception covers `#[test]` functions only
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::collections::BTreeSet;
 use strandline_deql::Tier;
 use strandline_engine::append::{Answer, Expected, OnError};

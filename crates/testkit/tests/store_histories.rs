@@ -1,6 +1,9 @@
 //! Random histories of a whole store against the model: appends of all kinds, retries, conflicts, rollover, compaction in
 //! small jobs and stopped jobs, trims, eviction, restarts and kills, and reads of all kinds after each.
 
+// helpers of a test are as blunt as the test itself; the lint's exception covers `#[test]` functions only
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use proptest::prelude::*;
 use strandline_engine::append::Answer;
 use strandline_engine::compact::{CompactError, JobLimits, NoSteps, Step, StopAt};
