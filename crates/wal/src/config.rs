@@ -34,7 +34,8 @@ pub struct LogConfig {
     pub fill_min_bytes: u64,
     /// Zeros ahead of the write position, at most.
     pub fill_max_bytes: u64,
-    /// Free bytes of the device below which only what is reserved is used.
+    /// Free bytes of the device below which only what is reserved is used; on a small device a sixteenth of it, if that is
+    /// less.
     pub low_water_bytes: u64,
 }
 

@@ -2,7 +2,7 @@
 //! synced is kept, lost or torn at any byte, every folder change that was not synced happens or not; syncs fail, space ends,
 //! reads fail. It also notes a write to a block that was acknowledged.
 
-use crate::disk::{Access, Disk, DiskFile};
+use crate::disk::{Access, DeviceSpace, Disk, DiskFile};
 use crate::frame::BLOCK_BYTES;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,6 +39,7 @@ struct Inner {
     faults: Faults,
     capacity: Option<u64>,
     violations: Vec<String>,
+    syncs_tried: u64,
 }
 
 #[derive(Default, Clone)]
@@ -112,15 +113,16 @@ impl CrashDisk {
         }
     }
 
-    /// Forgets what was acknowledged: for a log that may cut it (no checksums, no proof).
-    pub fn forget_acknowledged(&self) {
-        self.0.lock().files.iter_mut().for_each(|file| file.acknowledged = 0);
-    }
-
     /// What was done that must not be done.
     #[must_use]
     pub fn violations(&self) -> Vec<String> {
         self.0.lock().violations.clone()
+    }
+
+    /// Syncs of files and folders that were asked for, those that failed included.
+    #[must_use]
+    pub fn syncs_tried(&self) -> u64 {
+        self.0.lock().syncs_tried
     }
 
     /// The power goes: what was not synced is kept, lost or torn, by the dice. Drop what holds open
@@ -276,7 +278,7 @@ impl DiskFile for CrashFile {
         }
         let fresh = blocks.clone().filter(|b| !file.allocated.contains(b)).count() as u64 * block;
         let at = usize::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
-        if inner.capacity.is_some_and(|capacity| used + fresh > capacity) {
+        if fresh > 0 && inner.capacity.is_some_and(|capacity| used + fresh > capacity) {
             return Err(io::ErrorKind::StorageFull.into());
         }
         if strikes(&mut inner.faults.writes_until_failure) {
@@ -302,6 +304,7 @@ impl DiskFile for CrashFile {
 
     fn sync_data(&self) -> io::Result<()> {
         let inner = &mut *self.disk.0.lock();
+        inner.syncs_tried += 1;
         if strikes(&mut inner.faults.syncs_until_failure) {
             return Err(io::Error::other("input/output error (injected)"));
         }
@@ -326,6 +329,7 @@ impl DiskFile for CrashFile {
         let shorter = len.min(file.now.len());
         file.dirty.extend(shorter / SECTOR..file.now.len().div_ceil(SECTOR));
         file.now.resize(len, 0);
+        file.allocated.retain(|block| block * (BLOCK_BYTES as u64) < len as u64);
         Ok(())
     }
 
@@ -400,6 +404,7 @@ impl Disk for CrashDisk {
 
     fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
         let mut inner = self.0.lock();
+        inner.syncs_tried += 1;
         if strikes(&mut inner.faults.syncs_until_failure) {
             return Err(io::Error::other("input/output error (injected)"));
         }
@@ -408,8 +413,9 @@ impl Disk for CrashDisk {
         Ok(())
     }
 
-    fn free_bytes(&self, _path: &Path) -> io::Result<u64> {
+    fn space(&self, _path: &Path) -> io::Result<DeviceSpace> {
         let inner = self.0.lock();
-        Ok(inner.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(inner.used())))
+        let total_bytes = inner.capacity.unwrap_or(u64::MAX);
+        Ok(DeviceSpace { free_bytes: total_bytes.saturating_sub(inner.used()), total_bytes })
     }
 }

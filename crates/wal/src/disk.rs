@@ -66,11 +66,20 @@ pub trait Disk: Send + Sync + 'static {
     /// What the file system says.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 
-    /// Bytes that this process may still write to the device that holds `path`.
+    /// Room of the device that holds `path`.
     ///
     /// # Errors
     /// What the file system says.
-    fn free_bytes(&self, path: &Path) -> io::Result<u64>;
+    fn space(&self, path: &Path) -> io::Result<DeviceSpace>;
+}
+
+/// Room of a device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DeviceSpace {
+    /// Bytes that this process may still write.
+    pub free_bytes: u64,
+    /// Bytes of the whole device.
+    pub total_bytes: u64,
 }
 
 /// One open file.

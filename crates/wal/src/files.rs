@@ -2,6 +2,9 @@
 //!
 //! Only the I/O thread takes the state; the writer and readers never wait for it. It refuses to know frames.
 //!
+//! The reserve of a log is what has blocks on the device already: the zeros ahead in the open segment, and a piece of the next
+//! one. A full disk never touches it from outside; `space` says what may use it.
+//!
 //! Invariant: zeros are written only at or behind the end of what was written before, so they never touch a frame.
 
 use crate::disk::{Disk, DiskFile};
@@ -9,7 +12,7 @@ use crate::frame::block_up;
 use crate::group::{Ended, Group};
 use crate::names::SPARE_NAME;
 use crate::segment::Segment;
-use crate::space::Space;
+use crate::space::{NEXT_SEGMENT_BYTES, Room, Space, low_water};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::io;
@@ -18,6 +21,9 @@ use std::sync::Arc;
 
 /// Bytes of zeros that one background step writes, so that a commit waits for no more.
 pub(crate) const FILL_STEP_BYTES: usize = 1 << 20;
+
+/// One log holds at most this share of the device's usable bytes ahead of its write position.
+const WINDOW_SHARE: u64 = 16;
 
 /// Sizes that the I/O side works with, in bytes.
 #[derive(Clone, Copy, Debug)]
@@ -68,27 +74,40 @@ struct Spare {
 
 impl LogFiles {
     pub(crate) fn new(disk: Arc<dyn Disk>, dir: &Path, sizes: FileSizes, fsync: bool) -> Self {
-        let files = Self {
+        Self {
             disk,
             dir: dir.to_owned(),
             space: Space::default(),
             sizes,
             fsync,
             state: Mutex::new(State { window: sizes.fill_min_bytes, ..State::default() }),
-        };
-        files.look_at_free_space();
-        files
+        }
     }
 
-    /// Asks the device how much is free.
-    pub(crate) fn look_at_free_space(&self) {
+    /// Whether the device gives this many bytes of new blocks and stays above the low-water mark. If so they are kept for the
+    /// writer, until it asks again.
+    pub(crate) fn promise(&self, bytes: u64) -> Room {
         // a device that does not answer counts as full: better refused than accepted and lost
-        let free = self.disk.free_bytes(&self.dir).unwrap_or(0);
-        self.space.update(|space| space.free = free);
+        if bytes > 0 && !self.usable().is_ok_and(|usable| usable >= bytes) {
+            return Room::Full;
+        }
+        self.space.update(|space| space.promised = bytes);
+        Room::Fits
     }
 
-    /// Writes a group. It may be called again with the same group after `StorageFull`.
-    pub(crate) fn write(&self, group: &mut Group) -> io::Result<()> {
+    /// Free bytes of the device above the low-water mark.
+    fn usable(&self) -> io::Result<u64> {
+        let device = self.disk.space(&self.dir)?;
+        Ok(device.free_bytes.saturating_sub(low_water(device, self.sizes.low_water_bytes)))
+    }
+
+    /// Bytes that zeros may take.
+    fn spendable(&self) -> io::Result<u64> {
+        Ok(self.usable()?.saturating_sub(self.space.get().promised))
+    }
+
+    /// Writes a group's next part. It may be called again with the same part after `StorageFull`.
+    pub(crate) fn write(&self, group: &Group) -> io::Result<()> {
         let state = &mut *self.state.lock();
         if group.begins && state.open.as_ref().is_none_or(|o| o.segment.number() != group.segment.number()) {
             self.begin(state, group)?;
@@ -96,12 +115,13 @@ impl LogFiles {
         let Some(open) = state.open.as_mut().filter(|o| o.segment.number() == group.segment.number()) else {
             strandline_event::invariant::broken("a group came for a segment that is not open");
         };
-        open.file.write_at(group.offset, group.bytes())?;
+        let (offset, bytes) = group.part();
+        open.file.write_at(offset, bytes)?;
+        // zeros begin behind the whole group, with its parts that are still to come
         open.written = group.end();
-        open.filled = open.filled.max(open.written);
-        let (segment, filled) = (open.segment.number(), open.filled);
-        let free = self.disk.free_bytes(&self.dir).unwrap_or(0);
-        self.space.update(|space| (space.segment, space.filled, space.free) = (segment, filled, free));
+        open.filled = open.filled.max(offset + bytes.len() as u64);
+        let filled = open.filled;
+        self.space.update(|space| space.filled = filled);
         Ok(())
     }
 
@@ -146,6 +166,7 @@ impl LogFiles {
         if let (Some(old), Some(ended)) = (state.open.take(), &group.ends) {
             state.seals.push_back((ended.clone(), old.file));
         }
+        let (segment, filled) = (group.segment.number(), spare.filled);
         let open = OpenFile {
             segment: Arc::clone(&group.segment),
             file: spare.file,
@@ -154,7 +175,7 @@ impl LogFiles {
             written: 0,
         };
         state.open = Some(open);
-        self.space.update(|space| space.spare = 0);
+        self.space.update(|space| (space.segment, space.filled, space.spare) = (segment, filled, 0));
         Ok(())
     }
 
@@ -178,15 +199,19 @@ impl LogFiles {
         if self.seal_one(state)? || self.remove_one(state)? {
             return Ok(true);
         }
-        let filled =
-            self.fill_open(state, zeros).and_then(|did| if did { Ok(true) } else { self.fill_spare(state, zeros) });
-        match filled {
-            Err(e) if is_full(&e) => {
-                self.look_at_free_space();
-                Ok(false)
-            }
+        match self.fill_reserve(state, zeros) {
+            Err(e) if is_full(&e) => Ok(false),
             other => other,
         }
+    }
+
+    /// What the next segment begins with comes first: without it a full disk could not even be trimmed.
+    fn fill_reserve(&self, state: &mut State, zeros: &[u8]) -> io::Result<bool> {
+        let Some(open) = &state.open else { return Ok(false) };
+        let half_full = open.written > self.sizes.segment_bytes / 2;
+        Ok(self.fill_spare(state, NEXT_SEGMENT_BYTES, zeros)?
+            || self.fill_open(state, zeros)?
+            || (half_full && self.fill_spare(state, self.sizes.fill_min_bytes, zeros)?))
     }
 
     fn seal_one(&self, state: &mut State) -> io::Result<bool> {
@@ -213,18 +238,23 @@ impl LogFiles {
         }
         if std::mem::take(&mut state.removed_some) {
             self.disk.sync_dir(&self.dir)?;
-            self.look_at_free_space();
             return Ok(true);
         }
         Ok(false)
     }
 
-    /// Keeps zeros ahead of the write position; the window doubles each time it is used up.
+    /// Keeps zeros ahead of the write position; the window doubles each time it is used up, as far as the device is large
+    /// enough: what one log holds ahead no other one can use.
     fn fill_open(&self, state: &mut State, zeros: &[u8]) -> io::Result<bool> {
         let Some(open) = state.open.as_mut() else { return Ok(false) };
         let size = block_up(self.sizes.segment_bytes);
-        if open.filled >= open.target && open.filled - open.written < state.window / 2 {
-            open.target = block_up(open.written + state.window).min(size);
+        let ahead = open.filled.saturating_sub(open.written);
+        if open.filled >= open.target && ahead < state.window / 2 && open.filled < size {
+            let window = state.window.min(self.spendable()? / WINDOW_SHARE);
+            if ahead >= window / 2 {
+                return Ok(false);
+            }
+            open.target = block_up(open.written + window).min(size);
             state.window = (state.window * 2).min(self.sizes.fill_max_bytes);
         }
         let Some(filled) = self.fill(&*open.file, open.filled, open.target, zeros)? else { return Ok(false) };
@@ -233,17 +263,16 @@ impl LogFiles {
         Ok(true)
     }
 
-    /// Makes the next segment when the open one is half full.
-    fn fill_spare(&self, state: &mut State, zeros: &[u8]) -> io::Result<bool> {
-        let half_full = state.open.as_ref().is_some_and(|o| o.written > self.sizes.segment_bytes / 2);
+    /// Makes the next segment, and fills it with zeros up to `ahead`.
+    fn fill_spare(&self, state: &mut State, ahead: u64, zeros: &[u8]) -> io::Result<bool> {
+        let target = block_up(ahead).min(block_up(self.sizes.segment_bytes));
         if state.spare.is_none() {
-            if !half_full || !self.may_use(self.sizes.fill_min_bytes)? {
+            if self.spendable()? < target {
                 return Ok(false);
             }
             state.spare = Some(self.make_spare()?);
         }
         let Some(spare) = state.spare.as_mut() else { return Ok(false) };
-        let target = block_up(self.sizes.fill_min_bytes).min(block_up(self.sizes.segment_bytes));
         let Some(filled) = self.fill(&*spare.file, spare.filled, target, zeros)? else { return Ok(false) };
         spare.filled = filled;
         self.space.update(|space| space.spare = filled);
@@ -253,7 +282,7 @@ impl LogFiles {
     /// Writes one step of zeros from `filled` on; `None` if nothing is to be filled or the disk is low.
     fn fill(&self, file: &dyn DiskFile, filled: u64, target: u64, zeros: &[u8]) -> io::Result<Option<u64>> {
         let step = target.saturating_sub(filled).min(zeros.len() as u64);
-        if step == 0 || !self.may_use(step)? {
+        if step == 0 || self.spendable()? < step {
             return Ok(None);
         }
         let step_len = usize::try_from(step).unwrap_or(zeros.len());
@@ -261,10 +290,6 @@ impl LogFiles {
         // only synced blocks are a reserve: a file system may allocate late
         file.sync_data()?;
         Ok(Some(filled + step))
-    }
-
-    fn may_use(&self, bytes: u64) -> io::Result<bool> {
-        Ok(self.disk.free_bytes(&self.dir)? >= self.sizes.low_water_bytes.saturating_add(bytes))
     }
 }
 

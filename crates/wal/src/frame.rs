@@ -214,6 +214,12 @@ impl FrameHeader {
         })
     }
 
+    /// Whether the header alone shows that the payload is whole: it has a checksum, or there is none.
+    #[must_use]
+    pub const fn proves_itself(&self) -> bool {
+        !self.has(FLAG_NO_CHECKSUM) || self.payload_len == 0
+    }
+
     /// Whether `payload` is what the header says. Without a checksum only the length can be judged.
     #[must_use]
     pub fn payload_is_good(&self, payload: &[u8]) -> bool {

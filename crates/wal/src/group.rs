@@ -1,5 +1,12 @@
 //! A group: the frames that one write and one sync carry. It gathers frames straight into the aligned buffer that goes to
 //! the device, so an entry's bytes are copied once.
+//!
+//! A group with frames that no checksum proves brings its proof along: an idle mark in a block of its own, the next group by
+//! number. The mark is written after the sync of the frames, and synced, before anybody is answered.
+//!
+//! ```text
+//!  buf:  | frames, padded to the block | idle mark |      write, sync, write, sync, answer
+//! ```
 
 use crate::buffer::AlignedBuf;
 use crate::files::LogFiles;
@@ -60,7 +67,21 @@ pub struct Group {
     pub(crate) last_time: Micros,
     /// It holds nothing but a mark that proves the group before it.
     pub(crate) only_mark: bool,
+    /// It holds a payload without a checksum: it needs a mark behind it before it may be acknowledged.
+    pub(crate) needs_proof: bool,
+    pub(crate) proof: Option<Proof>,
     pub(crate) memory: GroupMemory,
+}
+
+/// The idle mark behind a group that proves it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Proof {
+    /// The mark's group number.
+    pub(crate) number: GroupNo,
+    /// Where it starts in the buffer, a multiple of the block.
+    at: usize,
+    /// The frames before it are on the disk: it may be written.
+    is_due: bool,
 }
 
 impl Group {
@@ -100,7 +121,7 @@ impl Group {
         self.last
     }
 
-    /// Offset where the segment ends behind it.
+    /// Offset where the segment ends behind it, the mark that proves it included.
     #[must_use]
     pub fn end(&self) -> u64 {
         block_up(self.offset + self.memory.buf.len() as u64)
@@ -129,12 +150,48 @@ impl Group {
         self.memory.buf.pad_to(BLOCK_BYTES);
     }
 
-    /// Sets in every header what is known only now: which groups are on the disk, and which frame is the last.
-    pub(crate) fn finish(&mut self, synced_below: GroupNo) {
-        let last = self.memory.frames.len().saturating_sub(1);
+    /// Puts the mark behind the closed group that proves it.
+    pub(crate) fn append_proof(&mut self, mark: &FrameHeader) {
+        self.proof = Some(Proof { number: mark.group, at: self.memory.buf.len(), is_due: false });
+        self.append(mark, &[]);
+        self.close();
+    }
+
+    /// The highest group number in it.
+    pub(crate) fn last_number(&self) -> GroupNo {
+        self.proof.map_or(self.number, |proof| proof.number)
+    }
+
+    /// What is to be written and synced next: offset in the segment, and bytes.
+    pub(crate) fn part(&self) -> (u64, &[u8]) {
+        match self.proof {
+            Some(Proof { at, is_due: true, .. }) => (self.offset + at as u64, &self.memory.buf[at..]),
+            Some(Proof { at, .. }) => (self.offset, &self.memory.buf[..at]),
+            None => (self.offset, &self.memory.buf),
+        }
+    }
+
+    /// The part is durable (or handed to the kernel, as wal.fsync says). `true` when that was the last one.
+    pub(crate) fn part_done(&mut self) -> bool {
+        match &mut self.proof {
+            Some(proof) if !proof.is_due => {
+                proof.is_due = true;
+                false
+            }
+            _ => true,
+        }
+    }
+
+    /// Sets in every header what is known only now: which groups are on the disk, and which frame is the last. `syncs`: a
+    /// proof is written when the frames before it are on stable storage, and says so.
+    pub(crate) fn finish(&mut self, synced_below: GroupNo, syncs: bool) {
+        let proof = self.proof.map_or(usize::MAX, |proof| proof.at);
+        let proven_below = if syncs { self.last_number() } else { synced_below };
+        let last = self.memory.frames.len().saturating_sub(1 + usize::from(self.proof.is_some()));
         for (i, at) in self.memory.frames.iter().enumerate() {
             let at = *at as usize;
-            finish(&mut self.memory.buf[at..at + HEADER_BYTES], synced_below, i == last);
+            let (below, is_last) = if at < proof { (synced_below, i == last) } else { (proven_below, true) };
+            finish(&mut self.memory.buf[at..at + HEADER_BYTES], below, is_last);
         }
     }
 }

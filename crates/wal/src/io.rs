@@ -1,6 +1,9 @@
 //! Groups to the disk: one blocking thread per disk drains every log's group, writes each, syncs each file once and runs
 //! the callbacks; in between it does background work in small steps. `InlineIo` runs the same code in the caller's thread.
 //!
+//! A group whose frames carry no checksums takes two rounds: its frames are written and synced, then the mark that proves
+//! them is written and synced; only then is it called durable. That second sync is the price of `wal.checksum = 'none'`.
+//!
 //! It never retries a failed write or sync: after that nobody knows what is on the disk, so the process ends. The one
 //! exception is a full disk: nothing of the group is acknowledged, it waits and is written again when there is room.
 
@@ -75,29 +78,29 @@ impl Executor {
         Self { on_fatal, dead: false, zeros, stalled: Vec::new(), background: VecDeque::new() }
     }
 
-    /// Writes all, then syncs all, then calls back: the syncs of logs that wait together overlap in the device.
+    /// Writes all, then syncs all, then calls back: the syncs of logs that wait together overlap in the device. Groups with
+    /// another part to write go round again.
     fn run(&mut self, batch: &mut Vec<Submission>) {
         batch.append(&mut self.stalled);
         let mut written = Vec::with_capacity(batch.len());
-        for mut submission in batch.drain(..) {
-            let files = Arc::clone(&submission.group.files);
-            match if self.dead { Err(io::ErrorKind::Other.into()) } else { files.write(&mut submission.group) } {
-                Ok(()) => written.push(submission),
-                Err(e) if is_full(&e) => {
-                    files.look_at_free_space();
-                    self.stalled.push(submission);
+        while !batch.is_empty() {
+            for submission in batch.drain(..) {
+                let files = &submission.group.files;
+                match if self.dead { Err(io::ErrorKind::Other.into()) } else { files.write(&submission.group) } {
+                    Ok(()) => written.push(submission),
+                    Err(e) if is_full(&e) => self.stalled.push(submission),
+                    Err(e) => self.fail(submission, "write", e),
                 }
-                Err(e) => self.fail(submission, "write", e),
             }
-        }
-        for submission in written {
-            self.finish(submission);
+            batch.extend(written.drain(..).filter_map(|submission| self.finish(submission)));
         }
     }
 
-    fn finish(&mut self, mut submission: Submission) {
+    /// Makes what was written durable, and calls back if that is all; else the group comes back.
+    fn finish(&mut self, mut submission: Submission) -> Option<Submission> {
         let files = Arc::clone(&submission.group.files);
         match if self.dead { Err(io::ErrorKind::Other.into()) } else { files.sync() } {
+            Ok(()) if !submission.group.part_done() => return Some(submission),
             Ok(()) => {
                 files.committed(&mut submission.group);
                 (submission.done)(Ok(submission.group));
@@ -107,6 +110,7 @@ impl Executor {
             }
             Err(e) => self.fail(submission, "sync", e),
         }
+        None
     }
 
     fn fail(&mut self, submission: Submission, action: &'static str, error: io::Error) {

@@ -47,7 +47,7 @@ pub mod writer;
 mod tests;
 
 pub use config::{Committed, Entry, LogConfig, PushError, Pushed, Rollover};
-pub use disk::{Access, Disk, DiskFile};
+pub use disk::{Access, DeviceSpace, Disk, DiskFile};
 pub use frame::{FrameHeader, FrameKind};
 pub use group::Group;
 pub use io::{FatalIo, GroupFailed, InlineIo, IoThread, LogIo, OnCommit, OnFatal};

@@ -89,8 +89,8 @@ pub enum OpenError {
 /// Opens a log, or bears it.
 ///
 /// # Errors
-/// `Identity` if the folder is another log's; `Io` if the folder cannot be listed, synced or cleaned up. Damage inside
-/// segments is no error: it is in `recovered.corrupt`.
+/// `Identity` if the folder is another log's; `Io` if the folder cannot be listed, synced or cleaned up: end the process then,
+/// a sync that failed must not be tried again. Damage inside segments is no error: it is in `recovered.corrupt`.
 pub fn open_log(args: OpenLog) -> Result<OpenedLog, OpenError> {
     let dir = args.dir.clone();
     let io = |error| OpenError::Io { dir: dir.clone(), error };

@@ -2,7 +2,7 @@
 //! first-touch page cache); reads have a file descriptor of their own, buffered and without read-ahead, so that they never
 //! bring a page into the cache that is still to be written directly.
 
-use crate::disk::{Access, Disk, DiskFile};
+use crate::disk::{Access, DeviceSpace, Disk, DiskFile};
 use crate::frame::BLOCK_BYTES;
 use crate::map::map_sealed;
 use rustix::fs::{Advice, OFlags, SeekFrom, fadvise, fcntl_getfl, fcntl_setfl};
@@ -62,16 +62,21 @@ impl RealDisk {
 
 impl Disk for RealDisk {
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        if dir.as_os_str().is_empty() || dir.is_dir() {
-            return Ok(());
+        let Some(above) = dir.parent() else { return Ok(()) };
+        let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+        if dir.is_dir() {
+            // whoever made it may have died before its name was synced
+            return match self.sync_dir(above) {
+                Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+                other => other,
+            };
         }
-        let above = dir.parent().unwrap_or(Path::new("/"));
         self.create_dir_all(above)?;
         match std::fs::create_dir(dir) {
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
             _ => {}
         }
-        self.sync_dir(if above.as_os_str().is_empty() { Path::new(".") } else { above })
+        self.sync_dir(above)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
@@ -124,9 +129,10 @@ impl Disk for RealDisk {
         File::open(dir)?.sync_all()
     }
 
-    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+    fn space(&self, path: &Path) -> io::Result<DeviceSpace> {
         let stat = rustix::fs::statvfs(path)?;
-        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+        let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+        Ok(DeviceSpace { free_bytes: bytes(stat.f_bavail), total_bytes: bytes(stat.f_blocks) })
     }
 }
 
@@ -247,7 +253,8 @@ mod tests {
             assert_eq!(disk.list(&folder).unwrap(), ["x"]);
             disk.remove(&path).unwrap();
             assert_eq!((map.len(), map[65536]), (69632, 5));
-            assert!(disk.free_bytes(&folder).unwrap() > 0);
+            let space = disk.space(&folder).unwrap();
+            assert!(space.free_bytes > 0 && space.free_bytes <= space.total_bytes);
         }
     }
 }

@@ -5,8 +5,9 @@
 use crate::config::LogConfig;
 use crate::frame::{BLOCK_BYTES, block_up, frame_bytes};
 use crate::group::{Ended, Group};
+use crate::num::SegmentNo;
 use crate::segment::{Facts, Segment};
-use crate::space::{Room, Wanted, judge};
+use crate::space::{Room, missing};
 use crate::state::Before;
 use crate::writer::{LogWriter, Plan};
 use std::sync::Arc;
@@ -21,16 +22,16 @@ impl LogConfig {
 }
 
 impl LogWriter {
-    /// Whether an entry with this payload surely fits. Asks the device when the reserve does not answer.
+    /// Whether an entry with this payload surely fits, with what must be able to follow it. Asks the device when the reserve
+    /// does not do.
     #[must_use]
     pub fn room(&self, payload_len: usize) -> Room {
-        let low_water = self.start.config.low_water_bytes;
-        let wanted = self.wanted(payload_len);
-        if judge(self.start.files.space.get(), wanted, low_water) == Room::Fits {
-            return Room::Fits;
-        }
-        self.start.files.look_at_free_space();
-        judge(self.start.files.space.get(), wanted, low_water)
+        let facts = self.start.files.space.get();
+        let bytes = |wanted| missing(facts, self.planned().chain([wanted]), self.closing_bytes());
+        let here = bytes(self.wanted(payload_len));
+        // where time ends segments the entry may find itself in the next one
+        let later = if self.start.config.rollover.by_time { bytes(self.wanted_fresh(payload_len)) } else { 0 };
+        self.start.files.promise(here.max(later))
     }
 
     /// Makes sure that a group is open which may take a frame of this size.
@@ -55,7 +56,7 @@ impl LogWriter {
 
     fn overflows(&self, end: u64, frame: usize) -> bool {
         let size = self.start.config.rollover.size_bytes;
-        // two blocks stay free for an idle mark and a clean stop
+        // two blocks stay free, for an idle mark (a group that needs proof brings it along) and a clean stop
         size.is_some_and(|size| block_up(end + frame as u64) + 2 * BLOCK_BYTES as u64 > size)
     }
 
@@ -89,17 +90,36 @@ impl LogWriter {
         self.append_state(now);
     }
 
-    fn wanted(&self, payload_len: usize) -> Wanted {
+    /// Ends of segments when everything that was pushed is written, in the order of writing.
+    fn planned(&self) -> impl Iterator<Item = (SegmentNo, u64)> {
+        let in_flight = self.in_flight.map(|group| (group.segment, group.end));
+        let closed = self.closed.iter().map(|group| (group.segment(), group.end()));
+        // with the block of the mark that may prove it
+        let gathering = self.gathering.iter().map(|group| (group.segment(), group.end() + BLOCK_BYTES as u64));
+        in_flight.into_iter().chain(closed).chain(gathering)
+    }
+
+    /// Room for what may follow the last entry of a segment on a full disk, or make up one by itself: a State frame (a trim),
+    /// the proofs of the groups before and of that frame, an idle mark and a clean stop.
+    fn closing_bytes(&self) -> u64 {
+        block_up(frame_bytes(self.start.state.encoded_len_max()) as u64) + 4 * BLOCK_BYTES as u64
+    }
+
+    /// The end of the segment that an entry with this payload will go to.
+    fn wanted(&self, payload_len: usize) -> (SegmentNo, u64) {
         let frame = frame_bytes(payload_len);
-        // a State frame in front of the entry, if it begins a segment
-        let state = block_up(frame_bytes(self.start.state.encoded_len_max()) as u64);
-        let fresh = Wanted { segment: self.start.next_segment, begins: true, end: state + block_up(frame as u64) };
-        let Some(plan) = &self.plan else { return fresh };
+        let Some(plan) = &self.plan else { return self.wanted_fresh(payload_len) };
         let at = self.gathering.as_ref().map_or(plan.end, Group::tail);
         if self.roll || (plan.has_entries && self.overflows(at, frame)) {
-            return fresh;
+            return self.wanted_fresh(payload_len);
         }
-        let begins = self.gathering.iter().chain(&self.closed).any(|group| group.begins);
-        Wanted { segment: plan.segment.number(), begins, end: block_up(at) + block_up(frame as u64) }
+        (plan.segment.number(), block_up(at) + block_up(frame as u64) + self.closing_bytes())
+    }
+
+    /// The same if it begins a segment, behind a State frame.
+    fn wanted_fresh(&self, payload_len: usize) -> (SegmentNo, u64) {
+        let state = block_up(frame_bytes(self.start.state.encoded_len_max()) as u64);
+        let entry = block_up(frame_bytes(payload_len) as u64);
+        (self.start.next_segment, state + entry + self.closing_bytes())
     }
 }

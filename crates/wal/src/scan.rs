@@ -243,9 +243,8 @@ impl<'a> Scanner<'a> {
 
     fn take_in(&mut self, header: &FrameHeader, offset: u64, said: Said) -> Option<()> {
         let scan = &mut self.scan;
-        let proves_itself = !header.has(FLAG_NO_CHECKSUM) || header.payload_len == 0;
         if scan.unproven.as_ref().is_none_or(|(group, _)| *group != header.group) {
-            scan.unproven = (!proves_itself).then(|| (header.group, scan.progress.clone()));
+            scan.unproven = (!header.proves_itself()).then(|| (header.group, scan.progress.clone()));
         }
         let progress = &mut scan.progress;
         match said {

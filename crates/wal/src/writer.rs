@@ -2,7 +2,8 @@
 //! end. It never touches the disk; a `LogIo` carries its groups there and back.
 //!
 //! Invariants: one group is in flight at a time; indices are contiguous; a group starts where the one before it ended, at a
-//! multiple of the block; every segment starts with a State frame.
+//! multiple of the block; every segment starts with a State frame; a group that no checksum proves goes to the disk with the
+//! mark that does, so that an acknowledged entry is never cut.
 
 use crate::config::{Committed, Entry, LogConfig, PushError, Pushed};
 use crate::disk::Disk;
@@ -48,6 +49,14 @@ pub(crate) struct Start {
     pub(crate) last_time: Micros,
 }
 
+/// The group on its way to the disk, and where its segment ends behind it.
+#[derive(Clone, Copy)]
+pub(crate) struct InFlight {
+    number: GroupNo,
+    pub(crate) segment: SegmentNo,
+    pub(crate) end: u64,
+}
+
 /// Owner of one log.
 pub struct LogWriter {
     pub(crate) start: Start,
@@ -56,7 +65,7 @@ pub struct LogWriter {
     pub(crate) roll: bool,
     pub(crate) gathering: Option<Group>,
     pub(crate) closed: VecDeque<Group>,
-    in_flight: Option<GroupNo>,
+    pub(crate) in_flight: Option<InFlight>,
     memory: Vec<GroupMemory>,
     synced_below: GroupNo,
     durable: Option<LogId>,
@@ -129,8 +138,8 @@ impl LogWriter {
         self.push_kind(FrameKind::Vote, Entry { leader: vote.leader, schema: 0, count: 0, parts: &[&bytes] }, now)
     }
 
-    /// Makes the last acknowledged group provable after a power cut. Ask when the queue has been empty for a moment; `false`
-    /// if there is nothing to prove (or something is under way, which will).
+    /// Makes the last acknowledged group provable: damage to it is then reported, not taken for torn. Ask when the queue has been
+    /// empty for a moment; `false` if there is nothing to prove (or something is under way, which will).
     pub fn idle_mark(&mut self, now: Micros) -> bool {
         self.mark(FrameKind::IdleMark, now)
     }
@@ -162,24 +171,24 @@ impl LogWriter {
             // the segment before is synced before the first write to a new one, with or without wal.fsync
             self.synced_below = group.number;
         }
-        group.finish(self.synced_below);
-        self.in_flight = Some(group.number);
+        group.finish(self.synced_below, self.start.config.fsync);
+        self.in_flight = Some(InFlight { number: group.number, segment: group.segment(), end: group.end() });
         Some(group)
     }
 
     /// A group came back durable: publishes it to readers and takes its memory back.
     pub fn committed(&mut self, group: Group) -> Committed {
-        if self.in_flight.take() != Some(group.number) {
+        if self.in_flight.take().map(|group| group.number) != Some(group.number) {
             broken("a group was committed that was not in flight");
         }
         if self.start.config.fsync {
-            self.synced_below = group.number.next();
+            self.synced_below = group.last_number().next();
         }
         self.durable = group.last.or(self.durable);
         if self.start.config.commit_on_sync {
             self.start.state.committed = self.durable;
         }
-        self.unproven = !group.only_mark;
+        self.unproven = !group.only_mark && group.proof.is_none();
         let end = group.end();
         group.segment.update(|facts| {
             facts.mark(group.next_index, group.offset);
@@ -303,17 +312,38 @@ impl LogWriter {
             last: None,
             last_time: Micros::MIN,
             only_mark: false,
+            needs_proof: false,
+            proof: None,
             memory: self.memory.pop().unwrap_or_else(GroupMemory::new),
         }
     }
 
     fn append(&mut self, kind: FrameKind, entry: Entry<'_>, now: Micros) -> Pushed {
+        let Some(group) = self.gathering.as_ref() else { broken("a frame was pushed without a group") };
+        let header = self.header(kind, entry, group, now);
         let Some(group) = self.gathering.as_mut() else { broken("a frame was pushed without a group") };
+        let len = u32::try_from(header.frame_bytes()).unwrap_or(u32::MAX);
+        let loc = FrameLoc { segment: header.segment, offset: group.tail(), len };
+        group.needs_proof |= !header.proves_itself();
+        group.append(&header, entry.parts);
+        if kind.takes_index() {
+            let id = LogId { leader: entry.leader, index: header.index };
+            (group.last, group.last_time) = (Some(id), now);
+            (self.start.last, self.start.last_time) = (Some(id), now);
+            self.start.next_index = header.index.next();
+            if let Some(plan) = &mut self.plan {
+                plan.has_entries = true;
+            }
+        }
+        Pushed { index: header.index, loc, group: header.group }
+    }
+
+    fn header(&self, kind: FrameKind, entry: Entry<'_>, group: &Group, now: Micros) -> FrameHeader {
         let checked = self.start.config.checksum || kind.always_checked();
         let no_checksum = if checked { 0 } else { FLAG_NO_CHECKSUM };
         let no_fsync = if self.start.config.fsync { 0 } else { FLAG_NO_FSYNC };
         let crc = |crc, part: &&[u8]| crc32c::crc32c_append(crc, part);
-        let header = FrameHeader {
+        FrameHeader {
             kind,
             flags: no_checksum | no_fsync,
             schema: entry.schema,
@@ -329,29 +359,30 @@ impl LogWriter {
             count: entry.count,
             payload_crc: if checked { entry.parts.iter().fold(0, crc) } else { 0 },
             ordinal: group.memory.frames.len() as u32,
-        };
-        let len = u32::try_from(header.frame_bytes()).unwrap_or(u32::MAX);
-        let loc = FrameLoc { segment: header.segment, offset: group.tail(), len };
-        group.append(&header, entry.parts);
-        if kind.takes_index() {
-            let id = LogId { leader: entry.leader, index: header.index };
-            (group.last, group.last_time) = (Some(id), now);
-            (self.start.last, self.start.last_time) = (Some(id), now);
-            self.start.next_index = header.index.next();
-            if let Some(plan) = &mut self.plan {
-                plan.has_entries = true;
-            }
         }
-        Pushed { index: header.index, loc, group: header.group }
     }
 
     pub(crate) fn close_gathering(&mut self) {
         let Some(mut group) = self.gathering.take() else { return };
         group.close();
+        if group.needs_proof {
+            self.prove(&mut group);
+        }
         if let Some(plan) = &mut self.plan {
             plan.end = group.end();
         }
         self.closed.push_back(group);
+    }
+}
+
+impl LogWriter {
+    /// The next group number goes to the mark that proves this group.
+    fn prove(&mut self, group: &mut Group) {
+        let number = self.start.next_group;
+        self.start.next_group = number.next();
+        let entry = Entry { leader: self.start.state.vote.leader, schema: 0, count: 0, parts: &[] };
+        let header = self.header(FrameKind::IdleMark, entry, group, group.last_time);
+        group.append_proof(&FrameHeader { group: number, ordinal: 0, ..header });
     }
 }
 
