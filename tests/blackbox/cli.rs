@@ -68,6 +68,12 @@ fn a_restart_with_an_edited_file_may_change_what_alters_nothing_on_disk() {
     let server = store.start();
     assert!(server.http().get("/v1/stores/test").text().contains("3"));
     server.stop();
+    let config = store.config().to_string_lossy().into_owned();
+    let shown = run(&["manifest", "show", "--config", &config]);
+    assert!(
+        shown.code == 0 && shown.stdout.contains("min_segment_mb"),
+        "the statement that holds is on disk: {shown:?}"
+    );
     store.declare(&["partition.by = ('dt')", "envelope.seq_key = 'version'"]);
     let finished = run(&store.serve_arguments());
     assert_eq!(finished.code, 2, "{finished:?}");

@@ -342,8 +342,22 @@ pub(crate) enum Wal {
 /// Commands on the manifest.
 #[derive(Subcommand, Debug)]
 pub(crate) enum Manifest {
-    /// The current manifest and its history, as JSON
-    Show(OnStore),
+    /// The current manifest and its history, as JSON: of a running node, or with --data-dir or --config from the disk
+    Show(ManifestShow),
+}
+
+/// Options of `manifest show`.
+#[derive(Args, Debug)]
+pub(crate) struct ManifestShow {
+    /// Look at the disk: the folder of the node
+    #[arg(long)]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Look at the disk: the file of statements
+    #[arg(long)]
+    pub(crate) config: Option<PathBuf>,
+    /// Where the server is.
+    #[command(flatten)]
+    pub(crate) on: OnStore,
 }
 
 /// How `files` prints.

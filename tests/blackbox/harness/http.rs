@@ -1,6 +1,7 @@
 //! Requests to a node, as any HTTP client would send them.
 
 use serde_json::Value;
+use std::io::{BufRead, BufReader};
 use std::time::Duration;
 
 /// No request of the tests takes longer, unless something hangs.
@@ -89,6 +90,18 @@ impl Http {
     /// GET that may fail.
     pub(crate) fn try_get_as(&self, path: &str, accept: &str) -> Result<Answer, ureq::Error> {
         answer(self.agent.get(self.url(path)).header("accept", accept).call()?)
+    }
+
+    /// GET of NDJSON, line by line, however long it is.
+    pub(crate) fn each_line(&self, path: &str, mut line: impl FnMut(&[u8])) {
+        let response = self.agent.get(self.url(path)).header("accept", "application/x-ndjson").call().unwrap();
+        assert_eq!(response.status().as_u16(), 200);
+        let mut reader = BufReader::with_capacity(1 << 20, response.into_body().into_reader());
+        let mut text = Vec::new();
+        while reader.read_until(b'\n', &mut text).unwrap() > 0 {
+            line(&text);
+            text.clear();
+        }
     }
 
     /// POST that may fail: the outcome is then unknown.

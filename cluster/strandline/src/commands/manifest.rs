@@ -1,12 +1,66 @@
-//! `strandline manifest show`: the current manifest and its history.
+//! `strandline manifest show`: the current manifest and its history; also of a store whose node does not start.
 
-use crate::cli::OnStore;
+use super::serve;
+use crate::cli::ManifestShow;
 use crate::client::Client;
 use crate::exit::Failure;
 use crate::out;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use strandline_deql::StoreConfig;
+use strandline_durable::DurableTier;
 
-pub(crate) fn show(on: &OnStore) -> Result<(), Failure> {
-    let client = Client::new(on)?;
-    let json = client.get(&client.admin_path(&["manifest"])?)?.json();
+/// Versions that are shown.
+const HISTORY: usize = 100;
+
+pub(crate) fn show(options: &ManifestShow) -> Result<(), Failure> {
+    let json = if options.config.is_none() && options.data_dir.is_none() {
+        let client = Client::new(&options.on)?;
+        client.get(&client.admin_path(&["manifest"])?)?.json()
+    } else {
+        let data_dir = options.data_dir.clone().unwrap_or_else(|| PathBuf::from("strandline-data"));
+        on_disk(options, &serve::absolute(&data_dir)?)?
+    };
     out::line(&serde_json::to_string_pretty(&json).map_err(|e| Failure::Server(e.to_string()))?)
+}
+
+/// Reads only, and a manifest never changes once it is there: a running node does not mind.
+fn on_disk(options: &ManifestShow, data_dir: &Path) -> Result<Value, Failure> {
+    let declarations = serve::declarations(options.config.as_deref(), data_dir)?;
+    let named = |config: &&StoreConfig| options.on.store.as_ref().is_none_or(|name| *name == config.name);
+    let stores: Vec<Value> = declarations
+        .stores
+        .iter()
+        .map(|declared| &declared.config)
+        .filter(named)
+        .map(store)
+        .collect::<Result<_, _>>()?;
+    match stores.as_slice() {
+        [] => Err(Failure::Usage(format!(
+            "the file declares no store {}",
+            options.on.store.as_deref().unwrap_or_default()
+        ))),
+        [one] => Ok(one.clone()),
+        _ => Ok(json!({ "stores": stores })),
+    }
+}
+
+fn store(config: &StoreConfig) -> Result<Value, Failure> {
+    let failed = |text: String| Failure::No(format!("store {}: {text}", config.name));
+    let tier = DurableTier::open_read_only(config).map_err(|e| failed(e.to_string()))?;
+    let pinned = tier.pin();
+    let logs = pinned.logs().map(|(key, state)| {
+        json!({"stream_type": &*key.stream_type, "bucket": key.bucket, "compacted_through": state.compacted_through.0,
+            "known_through": state.known_through.0, "events": state.events})
+    });
+    let history = tier.history(HISTORY).map_err(|e| failed(e.to_string()))?.into_iter().map(|version| {
+        json!({"version": version.version, "epoch": version.epoch, "job_id": format!("{:032x}", version.job_id),
+            "committed_at": version.committed_at.to_string(), "files": version.files, "rows": version.rows, "bytes": version.bytes})
+    });
+    let files = pinned.files().iter().map(|file| json!({"path": file.path, "rows": file.rows, "bytes": file.bytes}));
+    Ok(json!({
+        "store": pinned.store_name(), "version": pinned.version(), "epoch": pinned.epoch(), "statement": pinned.config_text(),
+        "committed_at": pinned.committed_at().to_string(), "rows": pinned.rows(), "bytes": pinned.bytes(),
+        "logs": logs.collect::<Vec<_>>(), "files": files.collect::<Vec<_>>(), "history": history.collect::<Vec<_>>(),
+    }))
 }

@@ -35,7 +35,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Resume(on) => compact::switch(&on, "resume"),
         Command::Verify(options) => verify::run(&options),
         Command::Wal(crate::cli::Wal::Dump { file }) => wal::dump(&file),
-        Command::Manifest(crate::cli::Manifest::Show(on)) => manifest::show(&on),
+        Command::Manifest(crate::cli::Manifest::Show(options)) => manifest::show(&options),
         Command::Files(options) => files::run(&options),
         Command::Demo => demo::run(),
         Command::Bench(options) => bench::run(&options),
