@@ -42,7 +42,7 @@ impl ApiError {
     }
 
     /// The same, said of the request and not of an event.
-    pub(crate) fn as_bad_request(mut self) -> Self {
+    pub(crate) fn into_bad_request(mut self) -> Self {
         self.kind = ErrorKind::BadRequest;
         self
     }

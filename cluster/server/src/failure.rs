@@ -13,14 +13,19 @@ pub(crate) fn answer(error: &NodeError, names: &FieldNames) -> ApiError {
     match error {
         NodeError::Refused(refusal) => refused(refusal, names),
         NodeError::Strict { violation, .. } | NodeError::Unregistered(violation) => strict(violation, names),
-        NodeError::Read(ReadError::Missing { stream_type, stream_id, ranges, .. }) => {
-            let missing: Vec<Value> = ranges.iter().map(range).collect();
-            ApiError::new(error.kind(), error.to_string())
-                .with("stream_type", stream_type.as_str())
-                .with("stream_id", stream_id.as_str())
-                .with("missing", missing)
-        }
+        NodeError::Read(read) => unread(read),
         _ => ApiError::new(error.kind(), error.to_string()),
+    }
+}
+
+fn unread(error: &ReadError) -> ApiError {
+    let answer = ApiError::new(error.kind(), error.to_string());
+    match error {
+        ReadError::Missing { stream_type, stream_id, ranges, .. } => answer
+            .with("stream_type", stream_type.as_str())
+            .with("stream_id", stream_id.as_str())
+            .with("missing", ranges.iter().map(range).collect::<Vec<Value>>()),
+        _ => answer,
     }
 }
 

@@ -31,16 +31,16 @@ pub enum NodeError {
     Unregistered(StrictViolation),
     /// A read failed.
     #[error(transparent)]
-    Read(#[from] ReadError),
+    Read(Box<ReadError>),
     /// A job failed or cannot start.
     #[error(transparent)]
-    Compact(#[from] CompactError),
+    Compact(Box<CompactError>),
     /// Manifests cannot be read.
     #[error(transparent)]
     Manifest(#[from] strandline_durable::ManifestError),
     /// A log cannot be made.
     #[error(transparent)]
-    OpenLog(#[from] OpenError),
+    OpenLog(Box<OpenError>),
     /// Registrations cannot be written.
     #[error(transparent)]
     Registry(#[from] RegistryError),
@@ -111,6 +111,24 @@ impl NodeError {
             Self::Overloaded(_) => ErrorKind::Overloaded,
             Self::Draining | Self::OutcomeUnknown | Self::DamagedLog { .. } => ErrorKind::Unavailable,
         }
+    }
+}
+
+impl From<OpenError> for NodeError {
+    fn from(error: OpenError) -> Self {
+        Self::OpenLog(Box::new(error))
+    }
+}
+
+impl From<ReadError> for NodeError {
+    fn from(error: ReadError) -> Self {
+        Self::Read(Box::new(error))
+    }
+}
+
+impl From<CompactError> for NodeError {
+    fn from(error: CompactError) -> Self {
+        Self::Compact(Box::new(error))
     }
 }
 

@@ -1,4 +1,5 @@
-//! A panic in log, hot or commit code ends the process: its state can no longer be trusted to write.
+//! A panic in a worker that owns state ends the process: that state can no longer be trusted to write, and a node
+//! without the worker would look well and do nothing.
 
 /// Stands on the stack while such code runs.
 #[derive(Debug)]

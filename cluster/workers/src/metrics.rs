@@ -73,7 +73,7 @@ pub struct Metrics {
     pub events: Counter,
     /// Bytes of the batches stored.
     pub event_bytes: Counter,
-    /// Group commits.
+    /// Group commits that held batches.
     pub groups: Counter,
     /// Batches a group.
     pub group_batches: Histogram,

@@ -79,7 +79,7 @@ pub enum StartError {
         /// Which.
         store: String,
         /// Why.
-        error: OpenError,
+        error: Box<OpenError>,
     },
     /// Threads.
     #[error("the operating system gives no thread: {0}")]
@@ -115,7 +115,6 @@ pub struct NodeHandle {
     stores: Arc<[Arc<StoreParts>]>,
     report: Arc<[String]>,
     arbiters: Arc<Mutex<Option<Arbiters>>>,
-    aggregates: Arc<[String]>,
 }
 
 /// Starts nodes.
@@ -129,7 +128,7 @@ impl Node {
     /// [`StartError`]; nothing runs then.
     pub async fn start(declarations: Declarations, options: NodeOptions) -> Result<NodeHandle, StartError> {
         refuse(&declarations)?;
-        let aggregates: Arc<[String]> = declarations.aggregates.iter().map(|a| a.value.clone()).collect();
+        let aggregates: Vec<String> = declarations.aggregates.iter().map(|a| a.value.clone()).collect();
         let open_options = options.clone();
         let opening = tokio::task::spawn_blocking(move || open_all(&declarations, &open_options));
         let opened = opening.await.map_err(io::Error::other)??;
@@ -146,17 +145,32 @@ impl Node {
             control,
             logs,
         };
-        let mut stores = Vec::new();
-        let mut report = Vec::new();
-        for store in opened.stores {
-            report.extend(store.report.to_string().lines().map(|line| format!("{}: {line}", store.store.name())));
-            stores.push(Arc::new(wire_store(store, &aggregates, &shared)?));
-        }
+        let (stores, report) = match wire_all(opened.stores, &aggregates, &shared) {
+            Ok(wired) => wired,
+            Err(error) => {
+                shared.readers.close();
+                // the workers that were made go with their threads
+                let _ = tokio::task::spawn_blocking(move || arbiters.stop()).await;
+                return Err(error);
+            }
+        };
         let supervisor = wire_compaction(&stores, &shared, &options);
         let node = Arc::new(NodeShared { shared, supervisor, draining: AtomicBool::new(false) });
         let arbiters = Arc::new(Mutex::new(Some(arbiters)));
-        Ok(NodeHandle { node, stores: stores.into(), report: report.into(), arbiters, aggregates })
+        Ok(NodeHandle { node, stores: stores.into(), report: report.into(), arbiters })
     }
+}
+
+type Wired = (Vec<Arc<StoreParts>>, Vec<String>);
+
+fn wire_all(opened: Vec<Opened>, aggregates: &[String], shared: &Shared) -> Result<Wired, StartError> {
+    let mut stores = Vec::new();
+    let mut report = Vec::new();
+    for store in opened {
+        report.extend(store.report.to_string().lines().map(|line| format!("{}: {line}", store.store.name())));
+        stores.push(Arc::new(wire_store(store, aggregates, shared)?));
+    }
+    Ok((stores, report))
 }
 
 struct OpenedNode {
@@ -191,7 +205,7 @@ fn open_all(declarations: &Declarations, options: &NodeOptions) -> Result<Opened
             accept_lost_log: options.accept_lost_log,
         };
         let name = || declared.config.name.clone();
-        stores.push(Store::open(open).map_err(|error| StartError::Store { store: name(), error })?);
+        stores.push(Store::open(open).map_err(|error| StartError::Store { store: name(), error: Box::new(error) })?);
     }
     Ok(OpenedNode { data_dir, stores })
 }
@@ -225,12 +239,6 @@ impl NodeHandle {
 
     fn handle(&self, parts: &Arc<StoreParts>) -> StoreHandle {
         StoreHandle { parts: Arc::clone(parts), node: Arc::clone(&self.node) }
-    }
-
-    /// Stream types that the declarations register in every store.
-    #[must_use]
-    pub fn aggregates(&self) -> &[String] {
-        &self.aggregates
     }
 
     /// The account of bytes in flight.

@@ -3,6 +3,7 @@
 //! Invariant: the sum of all living permits never exceeds the limit.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The node's account of bytes in flight. Cloning shares it.
@@ -10,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub struct BytePermits {
     free: Arc<Semaphore>,
     limit_bytes: usize,
+    refused: Arc<AtomicU64>,
 }
 
 /// Bytes that a request holds until it is dropped.
@@ -23,7 +25,7 @@ impl BytePermits {
     #[must_use]
     pub fn new(limit_bytes: usize) -> Self {
         let limit_bytes = limit_bytes.min(u32::MAX as usize);
-        Self { free: Arc::new(Semaphore::new(limit_bytes)), limit_bytes }
+        Self { free: Arc::new(Semaphore::new(limit_bytes)), limit_bytes, refused: Arc::default() }
     }
 
     /// Takes `bytes`; `None`: too much is in flight.
@@ -36,8 +38,11 @@ impl BytePermits {
     /// Takes `bytes` more for a permit; `false`: too much is in flight, the permit is unchanged.
     #[must_use]
     pub fn grow(&self, permit: &mut BytePermit, bytes: usize) -> bool {
-        let Ok(wanted) = u32::try_from(bytes) else { return false };
-        let Ok(more) = Arc::clone(&self.free).try_acquire_many_owned(wanted) else { return false };
+        let more = u32::try_from(bytes).ok().and_then(|n| Arc::clone(&self.free).try_acquire_many_owned(n).ok());
+        let Some(more) = more else {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            return false;
+        };
         match &mut permit.held {
             Some(held) => held.merge(more),
             None => permit.held = Some(more),
@@ -49,6 +54,12 @@ impl BytePermits {
     #[must_use]
     pub fn in_flight_bytes(&self) -> usize {
         self.limit_bytes.saturating_sub(self.free.available_permits())
+    }
+
+    /// Requests that were refused.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
     }
 
     /// The limit.

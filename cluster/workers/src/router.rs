@@ -4,6 +4,7 @@
 //! first appends to a new stream type make one log.
 
 use crate::error::NodeError;
+use crate::fatal::EndOnPanic;
 use crate::messages::{CloseRouter, OpenLogOf, RegisterStreamType};
 use crate::registry::{Registry, StreamTypeEntry};
 use crate::wal_worker::WalWorker;
@@ -85,6 +86,7 @@ impl Handler<OpenLogOf> for StoreRouter {
             }
         };
         AtomicResponse::new(Box::pin(making.into_actor(self).map(|made, router, _| {
+            let _end = EndOnPanic("a store's router panicked");
             let (log, owner, is_new) = made?;
             if is_new {
                 router.table.insert(&log, &owner);
@@ -99,6 +101,7 @@ impl Handler<RegisterStreamType> for StoreRouter {
 
     /// Blocks for one small synced write: registrations are rare.
     fn handle(&mut self, message: RegisterStreamType, _: &mut Self::Context) -> Self::Result {
+        let _end = EndOnPanic("a store's router panicked over a registration");
         let wanted = message.0;
         if let Some(known) = self.registry.get(&wanted.name) {
             return match known.buckets == wanted.buckets {

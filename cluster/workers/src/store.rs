@@ -139,7 +139,11 @@ impl StoreHandle {
         self.node.check_serving()?;
         let owner = self.owner(batch.view().stream_type()).await?;
         let (store, readers) = (&self.parts.store, &self.node.shared.readers);
-        Submission { store, readers, owner, batch, expected, on_error, inspect, permit }.run().await
+        let done = Submission { store, readers, owner, batch, expected, on_error, inspect, permit }.run().await;
+        if matches!(done, Err(NodeError::Overloaded(_))) {
+            self.node.shared.metrics.overloaded.add(1);
+        }
+        done
     }
 
     async fn owner(&self, stream_type: &str) -> Result<Addr<WalWorker>, NodeError> {

@@ -99,6 +99,9 @@ impl WalWorker {
     }
 
     fn count_group(&self, done: &Done<AppendReply>) {
+        if done.batches.is_empty() {
+            return; // marks, births
+        }
         let metrics = &self.parts.metrics;
         metrics.groups.add(1);
         metrics.group_batches.record(done.batches.len() as u64);

@@ -10,11 +10,11 @@
 //!
 //! | worker               | thread             | a panic            | mailbox full        | at shutdown                            |
 //! |----------------------|--------------------|--------------------|---------------------|----------------------------------------|
-//! | StoreRouter          | control arbiter    | ends that arbiter  | waits               | makes no new log, stops                |
+//! | StoreRouter          | control arbiter    | ends the process   | waits               | makes no new log, stops                |
 //! | WalWorker            | log arbiters       | ends the process   | 429                 | finishes what is in flight, clean stop |
 //! | log I/O thread       | its own            | ends the process   | one group a log     | finishes what was submitted, joined    |
 //! | HotWorker            | control arbiter    | ends the process   | WalWorker waits     | stops after the last WalWorker         |
-//! | CompactionSupervisor | control arbiter    | ends that arbiter  | waits               | cancels jobs, waits for their end      |
+//! | CompactionSupervisor | control arbiter    | ends the process   | waits               | cancels jobs, waits for their end      |
 //! | CompactionWorker     | pool of its own    | ends the process   | supervisor waits    | abandons before the commit, stops      |
 //! | ReaderWorker         | pool of its own    | fails the request  | 429                 | finishes its request, stops            |
 
@@ -129,7 +129,8 @@ impl LogFactory {
     /// Makes a new log and its owner.
     pub(crate) async fn make(&self, log: LogKey) -> Result<Addr<WalWorker>, NodeError> {
         let store = Arc::clone(&self.store);
-        let making = tokio::task::spawn_blocking(move || store.create_log(&log, crate::clock::now()));
+        let making =
+            tokio::task::spawn_blocking(move || store.create_log(&log, crate::clock::now()).map_err(NodeError::from));
         let opened = making.await.map_err(|_| NodeError::OutcomeUnknown)??;
         self.start(opened).ok_or(NodeError::Draining)
     }

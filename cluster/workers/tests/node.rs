@@ -1,5 +1,7 @@
 //! A real node on a real actix system, over files in a temporary folder.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+
 use futures_util::future::join_all;
 use std::path::Path;
 use std::sync::Arc;

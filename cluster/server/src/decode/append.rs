@@ -38,7 +38,7 @@ pub(crate) fn decode(
     stream_type: &str,
     stream_id: &str,
 ) -> Result<AppendBody, ApiError> {
-    let wrapper = json::read(json::utf8(body)?, WrapperSeed(names)).map_err(ApiError::as_bad_request)?;
+    let wrapper = json::read(json::utf8(body)?, WrapperSeed(names)).map_err(ApiError::into_bad_request)?;
     let Some(events) = wrapper.events else {
         return Err(ApiError::bad_request("the body has no `events`: send {\"events\": [...]}"));
     };

@@ -7,14 +7,19 @@
 use super::event::{EventSeed, RawEvent};
 use super::json;
 use crate::error::ApiError;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use std::collections::HashMap;
+use std::fmt;
 use strandline_event::{BatchBuilder, BatchBytes, BatchUnit, Chunk, ErrorKind, EventInput, Field, FieldNames};
 
 /// Invalid lines that an answer lists when nothing is stored.
 const LISTED_ABORT: usize = 100;
 /// Invalid lines after which a body is no event data at all.
 const LISTED_SKIP: usize = 10_000;
+
+/// Stream types of one body: each has a log of its own.
+const STREAM_TYPES_MAX: usize = 1000;
 
 /// What an invalid line does to the others.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -89,14 +94,13 @@ impl<'n> BulkBuilder<'n> {
 
     /// Reads a JSON array; "line" is the place in it.
     pub(crate) fn array(&mut self, body: &[u8]) -> Result<(), ApiError> {
-        let elements: Vec<&RawValue> = serde_json::from_str(json::utf8(body)?)
-            .map_err(|e| json::error(&e).as_bad_request().at("a JSON array of events is expected"))?;
-        for (i, element) in elements.into_iter().enumerate() {
-            if !self.line(i as u32 + 1, element.get().as_bytes())? {
-                return Ok(());
-            }
+        let mut refused = None;
+        let seed = ArraySeed { builder: self, refused: &mut refused };
+        let read = json::read(json::utf8(body)?, seed);
+        match refused {
+            Some(error) => Err(error),
+            None => read.map_err(|e| e.into_bad_request().at("a JSON array of events is expected")),
         }
-        Ok(())
     }
 
     /// One event as JSON. `false`: enough is known, stop.
@@ -158,6 +162,10 @@ impl<'n> BulkBuilder<'n> {
 
     fn new_part(&mut self, stream_type: &str) -> Result<usize, ApiError> {
         strandline_event::builder::check_stream_type(stream_type).map_err(|e| json::invalid(&e, self.names))?;
+        if self.parts.len() == STREAM_TYPES_MAX {
+            let sentence = format!("a bulk body holds at most {STREAM_TYPES_MAX} stream types; split it");
+            return Err(ApiError::new(ErrorKind::TooLarge, sentence).with("limit_stream_types", STREAM_TYPES_MAX));
+        }
         let mut builder = BatchBuilder::new(stream_type, BatchUnit::Rows);
         if let Some(chunk) = self.chunk {
             builder.set_chunk(chunk);
@@ -192,6 +200,47 @@ impl<'n> BulkBuilder<'n> {
             parts.push(Part { batch, lines });
         }
         Ok(BulkBody { parts, rejected: self.rejected, events: self.events })
+    }
+}
+
+/// Feeds the elements of an array to the builder as they come, none of them kept.
+struct ArraySeed<'a, 'n> {
+    builder: &'a mut BulkBuilder<'n>,
+    /// Why the body as a whole is refused.
+    refused: &'a mut Option<ApiError>,
+}
+
+impl<'de> DeserializeSeed<'de> for ArraySeed<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ArraySeed<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of events")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        let mut line = 0;
+        while let Some(element) = seq.next_element::<&'de RawValue>()? {
+            line += 1;
+            match self.builder.line(line, element.get().as_bytes()) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    *self.refused = Some(error);
+                    break;
+                }
+            }
+        }
+        // enough is known: what follows is only checked
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(())
     }
 }
 

@@ -134,3 +134,27 @@ fn renamed_fields_are_the_only_names() {
     assert_eq!(body.parts[0].batch.view().data(0), "[1]");
     assert!(body.rejected[0].error.message().contains("did you mean `kind`"));
 }
+
+#[test]
+fn an_array_is_read_element_by_element() {
+    let names = names();
+    let read = |body: &str, rule| {
+        let mut builder = BulkBuilder::new(&names, rule, None);
+        builder.array(body.as_bytes()).and_then(|()| builder.finish())
+    };
+    let event = "{\"stream_type\":\"A\",\"stream_id\":\"1\",\"event_type\":\"x\"}";
+    let skipped = read(&format!("[{event},7,{event}]"), OnError::Skip).unwrap();
+    assert_eq!((skipped.parts[0].lines.len(), skipped.rejected[0].line), (2, 2));
+    for body in ["{}", "[1,2", "[1]x", ""] {
+        assert_eq!(read(body, OnError::Skip).unwrap_err().kind(), ErrorKind::BadRequest, "{body}");
+    }
+    let ones = format!("[{}1]", "1,".repeat(20_000));
+    assert!(read(&ones, OnError::Skip).unwrap_err().message().contains("more than 10000"));
+}
+
+#[test]
+fn a_body_of_too_many_stream_types_is_refused() {
+    let lines: String =
+        (0..1001).map(|i| format!("{{\"stream_type\":\"T{i}\",\"stream_id\":\"1\",\"event_type\":\"x\"}}\n")).collect();
+    assert_eq!(ndjson(lines.as_bytes(), OnError::Abort).unwrap_err().kind(), ErrorKind::TooLarge);
+}

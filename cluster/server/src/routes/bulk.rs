@@ -11,9 +11,9 @@ use actix_web::http::StatusCode;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use strandline_durable::ipc::InputBatches;
+use strandline_durable::ipc::{InputBatches, IpcError};
 use strandline_engine::append::{self, AppendOutcome};
-use strandline_event::{Chunk, ErrorKind, FieldNames, limits};
+use strandline_event::{Chunk, ErrorKind, EventInput, Field, FieldNames, limits};
 use strandline_workers::NodeError;
 use strandline_workers::permits::BytePermit;
 
@@ -46,7 +46,8 @@ pub(crate) async fn append(call: Call) -> ApiResult<HttpResponse> {
     let decoding = Arc::clone(&served);
     // up to 64 MiB of JSON: not on a thread that others wait for
     let decoded = actix_web::web::block(move || decode(&decoding, body.bytes, kind, rule, chunk));
-    let decoded = decoded.await.map_err(|_| ApiError::new(ErrorKind::Io, "decoding the body failed"))??;
+    // the Arrow reader may panic over hostile bytes; it has no state that outlives the request
+    let decoded = decoded.await.map_err(|_| ApiError::bad_request("the body cannot be read"))??;
     store(&served, decoded, rule, body.permit).await
 }
 
@@ -71,19 +72,34 @@ fn decode(
 }
 
 fn arrow(builder: &mut BulkBuilder<'_>, names: &FieldNames, bytes: Bytes) -> ApiResult<()> {
-    let broken = |e: strandline_durable::ipc::IpcError| ApiError::bad_request(format!("the Arrow IPC stream: {e}"));
+    if bytes.starts_with(b"ARROW1") {
+        return Err(ApiError::bad_request("this is an Arrow IPC file; send an Arrow IPC stream"));
+    }
+    let broken = |e: IpcError| ApiError::new(e.kind(), format!("the Arrow IPC stream: {e}"));
     let mut line = 0;
     for batch in InputBatches::from_ipc(names, bytes).map_err(broken)? {
         let batch = batch.map_err(broken)?;
         for row in 0..batch.rows() {
             line += 1;
             let input = batch.input(row).map_err(|e| ApiError::invalid(e.to_string()));
+            let input = input.and_then(|input| checked(input, names));
             if !builder.row(line, batch.stream_type(row), input)? {
                 return Ok(());
             }
         }
     }
     Ok(())
+}
+
+/// Arrow's texts are not JSON by themselves.
+fn checked<'a>(input: EventInput<'a>, names: &FieldNames) -> ApiResult<EventInput<'a>> {
+    for (field, text) in [(Field::Payload, Some(input.data)), (Field::Metadata, input.metadata)] {
+        let Some(text) = text.filter(|t| !t.is_empty() || field == Field::Metadata) else { continue };
+        if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(text) {
+            return Err(ApiError::invalid(format!("`{}` is no JSON: {error}", names.get(field))));
+        }
+    }
+    Ok(input)
 }
 
 /// The chunk headers of a resumable ingestion: both or none.
@@ -208,8 +224,7 @@ fn per_stream(parts: &[Part], results: &[Result<AppendOutcome, NodeError>], name
     let mut rows = Vec::new();
     for (part, result) in parts.iter().zip(results) {
         let view = part.batch.view();
-        let (type_name, id_name) =
-            (names.get(strandline_event::Field::StreamType), names.get(strandline_event::Field::StreamId));
+        let (type_name, id_name) = (names.get(Field::StreamType), names.get(Field::StreamId));
         let error = result.as_ref().err().map(|e| part_error(e, part, names));
         for stream in 0..view.stream_count() {
             let mut row =

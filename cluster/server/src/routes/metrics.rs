@@ -33,7 +33,8 @@ fn node(text: &mut Text, call: &Call) {
     }
     text.counter("read_files_total", "Data files that reads opened", &metrics.read_files);
     text.counter("read_bytes_total", "Bytes of data files that reads took", &metrics.read_bytes);
-    text.counter("overloaded_total", "Requests refused because too much was in flight", &metrics.overloaded);
+    text.head("overloaded_total", "Requests refused because too much was in flight", "counter");
+    text.line("overloaded_total", "", metrics.overloaded.get() + call.app.node.permits().refused());
     text.counter("compaction_jobs_total", "Compaction jobs that ended well", &metrics.jobs_done);
     text.counter("compaction_jobs_failed_total", "Compaction jobs that failed or were cancelled", &metrics.jobs_failed);
     text.counter("compaction_rows_total", "Rows that compaction moved", &metrics.job_rows);

@@ -32,7 +32,8 @@ pub(crate) enum Side {
     Both,
 }
 
-/// One line of the table.
+/// One line of the table, for the description and its test.
+#[cfg(test)]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RouteInfo {
     pub(crate) method: &'static str,

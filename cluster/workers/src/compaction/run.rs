@@ -11,6 +11,7 @@ use super::job::{Job, JobBook, JobEnd};
 use super::worker::CompactionWorker;
 use crate::clock;
 use crate::error::NodeError;
+use crate::fatal::EndOnPanic;
 use crate::hot_worker::HotWorker;
 use crate::messages::{Compacted, ManifestCommitted, RunJob, Seal};
 use crate::metrics::Metrics;
@@ -35,6 +36,7 @@ pub(crate) struct RunParts {
 
 /// Runs a job and writes its end into the book.
 pub(crate) async fn run(parts: RunParts, job: Arc<Job>, book: Arc<JobBook>) {
+    let _end = EndOnPanic("a compaction run panicked");
     let mut end = JobEnd::default();
     let result = work(&parts, &job, &mut end).await;
     end.ended_at = clock::now();

@@ -7,6 +7,7 @@ use super::run::{RunParts, run};
 use super::worker::CompactionWorker;
 use crate::clock;
 use crate::error::NodeError;
+use crate::fatal::EndOnPanic;
 use crate::hot_worker::HotWorker;
 use crate::messages::{CancelCompaction, PauseCompaction, RunCompaction, StopCompaction};
 use crate::metrics::Metrics;
@@ -59,6 +60,7 @@ impl CompactionSupervisor {
     }
 
     fn look(&mut self, context: &mut Context<Self>) {
+        let _end = EndOnPanic("the compaction supervisor panicked");
         let now = clock::now();
         for at in 0..self.stores.len() {
             let Some(supervised) = self.stores.get(at) else { continue };
@@ -184,5 +186,79 @@ impl Handler<StopCompaction> for CompactionSupervisor {
             }
         };
         Box::pin(ended.into_actor(self).map(|(), _, context| context.stop()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::permits::BytePermit;
+    use crate::{Node, NodeHandle, NodeOptions, StoreHandle, clock, runtime};
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::time::Duration;
+    use strandline_engine::append::Expected;
+    use strandline_event::{BatchBuilder, BatchUnit, EventInput};
+
+    async fn start(dir: &Path, more: &str) -> (NodeHandle, StoreHandle) {
+        let shown = dir.display();
+        let text = format!(
+            "CREATE EVENTSTORE s WITH (durable.type = 'parquet', durable.path = '{shown}/durable', wal.enabled = true,
+             wal.path = '{shown}/wal' {more});"
+        );
+        let declarations = strandline_deql::parse_file("t", &text).unwrap_or_else(|e| panic!("{e}"));
+        let node = Node::start(declarations, NodeOptions::new(dir.join("node"))).await.unwrap();
+        let store = node.store("s").unwrap();
+        (node, store)
+    }
+
+    async fn append(node: &NodeHandle, store: &StoreHandle, bytes: usize) {
+        let data = format!("\"{}\"", "x".repeat(bytes));
+        let mut builder = BatchBuilder::new("T", BatchUnit::Append);
+        builder.push(&EventInput { stream_id: "s", event_type: "E", data: &data, ..EventInput::default() }).unwrap();
+        let permit: Arc<BytePermit> = Arc::new(node.permits().take(1).unwrap());
+        store.append_stream(builder.finish().unwrap(), Expected::Any, false, permit).await.unwrap();
+    }
+
+    async fn wait_for_durable(store: &StoreHandle, events: u64) {
+        for _ in 0..1000 {
+            if store.tiers().await.unwrap().durable.events >= events {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("nothing was compacted: {:?}", store.jobs().ended());
+    }
+
+    #[test]
+    fn the_schedule_starts_jobs_and_a_pause_holds_them() {
+        let folder = tempfile::tempdir().unwrap();
+        runtime::run(async {
+            let (node, store) = start(folder.path(), ", compaction.schedule = '0 0 29 2 *'").await;
+            append(&node, &store, 10).await;
+            store.pause(true).await.unwrap();
+            store.parts.book.set_next_tick(Some(clock::now()));
+            tokio::time::sleep(Duration::from_millis(1200)).await;
+            assert_eq!(store.tiers().await.unwrap().durable.events, 0);
+            assert!(store.jobs().next_tick().unwrap() > clock::now(), "the tick is over");
+            store.pause(false).await.unwrap();
+            store.parts.book.set_next_tick(Some(clock::now()));
+            wait_for_durable(&store, 1).await;
+            assert_eq!(node.stop().await, Ok(()));
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn size_starts_jobs() {
+        let folder = tempfile::tempdir().unwrap();
+        runtime::run(async {
+            let (node, store) =
+                start(folder.path(), ", compaction.trigger = 'size_mb', compaction.min_segment_mb = 1").await;
+            append(&node, &store, 600_000).await;
+            append(&node, &store, 600_000).await;
+            wait_for_durable(&store, 2).await;
+            assert_eq!(node.stop().await, Ok(()));
+        })
+        .unwrap();
     }
 }

@@ -3,25 +3,58 @@
 //! Columns are found by the configured names, in any order; what is not there was not given. Texts may be Utf8,
 //! LargeUtf8, Utf8View or dictionaries of them; integers of any width; moments of any unit (without a zone: UTC) or RFC 3339 texts;
 //! ids 16 bytes or text. An `ingested_at` column is left out of account: the store gives its own. Arrow's validation stays on.
+//!
+//! A stream may come from anybody: no length that it claims is believed before the bytes are there, and what unpacks to
+//! much more than it is (dictionaries, views, columns of nothing) is refused by [`BATCH_ROWS_MAX`] and [`TEXT_BYTES_MAX`].
 
 use super::IpcError;
 use arrow::array::{
-    Array, ArrayRef, FixedSizeBinaryArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt64Array,
+    Array, ArrayRef, AsArray, FixedSizeBinaryArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    UInt64Array,
 };
+use arrow::buffer::Buffer;
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
-use arrow::ipc::reader::{FileReader, StreamReader};
+use arrow::ipc::reader::{FileReader, StreamDecoder};
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::fs::File;
 use std::io::Cursor;
+use strandline_event::limits::BATCH_ROWS_MAX;
 use strandline_event::{EventId, EventInput, Field, FieldNames, Micros, Seq};
 
 const FILE_MAGIC: &[u8] = b"ARROW1";
 const PARQUET_BATCH_ROWS: usize = 4096;
+/// Bytes of one column's texts in one batch.
+const TEXT_BYTES_MAX: usize = 256 << 20;
 
 type Batches = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>> + Send>;
+
+/// A stream whose bytes are all here. Allocates nothing that the bytes do not pay for.
+struct Pushed {
+    decoder: StreamDecoder,
+    rest: Buffer,
+    first: Option<RecordBatch>,
+}
+
+impl Pushed {
+    fn decode(&mut self) -> Option<Result<RecordBatch, ArrowError>> {
+        match self.decoder.decode(&mut self.rest) {
+            Ok(Some(batch)) => Some(Ok(batch)),
+            Ok(None) => self.decoder.finish().err().map(Err),
+            Err(error) => Some(Err(error)),
+        }
+    }
+}
+
+impl Iterator for Pushed {
+    type Item = Result<RecordBatch, ArrowError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.first.take().map(Ok).or_else(|| self.decode())
+    }
+}
 
 /// Batches of rows from outside. Ends after the first error.
 pub struct InputBatches {
@@ -36,8 +69,11 @@ impl InputBatches {
             let reader = FileReader::try_new(Cursor::new(bytes), None)?;
             return Self::new(names, &reader.schema(), Box::new(reader));
         }
-        let reader = StreamReader::try_new(Cursor::new(bytes), None)?;
-        Self::new(names, &reader.schema(), Box::new(reader))
+        let mut stream = Pushed { decoder: StreamDecoder::new(), rest: Buffer::from(bytes), first: None };
+        // gives the schema as well
+        stream.first = stream.decode().transpose()?;
+        let schema = stream.decoder.schema().ok_or(IpcError::NoSchema)?;
+        Self::new(names, &schema, Box::new(stream))
     }
 
     /// Reads a Parquet file.
@@ -94,6 +130,9 @@ pub struct InputBatch {
 
 impl InputBatch {
     fn new(names: &FieldNames, batch: &RecordBatch) -> Result<Self, IpcError> {
+        if batch.num_rows() > BATCH_ROWS_MAX {
+            return Err(IpcError::TooManyRows(batch.num_rows()));
+        }
         let mut out = Self {
             names: names.clone(),
             rows: batch.num_rows(),
@@ -210,9 +249,42 @@ fn cast<A: Array + Clone + 'static>(
     if !suits(column.data_type(), target) {
         return Err(wrong_type(name, column, expected));
     }
+    if text_bytes(column) > TEXT_BYTES_MAX {
+        return Err(IpcError::TooLarge(name.to_owned()));
+    }
     let options = CastOptions { safe: false, ..CastOptions::default() };
     let cast = cast_with_options(column, target, &options)?;
     cast.as_any().downcast_ref::<A>().cloned().ok_or_else(|| wrong_type(name, column, expected))
+}
+
+/// Bytes of the texts of a column when each row has its own; 0 where a cast cannot make more than there is.
+fn text_bytes(column: &ArrayRef) -> usize {
+    if let Some(dictionary) = column.as_any_dictionary_opt() {
+        let values = dictionary.values();
+        let len = |row: &usize| text_len(values, *row);
+        // a dictionary of dictionaries is unpacked twice: its values are counted as well
+        return dictionary.normalized_keys().iter().map(len).fold(text_bytes(values), usize::saturating_add);
+    }
+    match column.as_string_view_opt() {
+        Some(views) => (0..views.len()).map(|row| text_len(column, row)).fold(0, usize::saturating_add),
+        None => 0,
+    }
+}
+
+fn text_len(values: &ArrayRef, row: usize) -> usize {
+    if row >= values.len() {
+        return 0;
+    }
+    match values.data_type() {
+        DataType::Utf8 => values.as_string::<i32>().value(row).len(),
+        DataType::LargeUtf8 => values.as_string::<i64>().value(row).len(),
+        DataType::Utf8View => values.as_string_view().value(row).len(),
+        DataType::Dictionary(..) => {
+            let inner = values.as_any_dictionary();
+            inner.normalized_keys().get(row).map_or(0, |row| text_len(inner.values(), *row))
+        }
+        _ => 0,
+    }
 }
 
 /// Whether a column may stand for a field: a cast exists and loses no meaning.

@@ -41,6 +41,15 @@ pub enum IpcError {
         /// What is expected.
         expected: &'static str,
     },
+    /// The stream ends before it says what its columns are.
+    #[error("there is no schema")]
+    NoSchema,
+    /// A record batch with more rows than one append can have.
+    #[error("a record batch has {0} rows; at most 1048576 are taken")]
+    TooManyRows(usize),
+    /// A column that unpacks to more than is taken.
+    #[error("column `{0}` unpacks to more than 256 MiB in one record batch: send smaller batches")]
+    TooLarge(String),
     /// A column that must be there.
     #[error("column `{0}` is missing")]
     Missing(String),
@@ -65,9 +74,13 @@ impl IpcError {
     #[must_use]
     pub const fn kind(&self) -> ErrorKind {
         match self {
-            Self::Arrow(_) | Self::Parquet(_) | Self::UnknownColumn(_) | Self::Type { .. } | Self::Missing(_) => {
-                ErrorKind::BadRequest
-            }
+            Self::Arrow(_)
+            | Self::Parquet(_)
+            | Self::UnknownColumn(_)
+            | Self::Type { .. }
+            | Self::NoSchema
+            | Self::Missing(_) => ErrorKind::BadRequest,
+            Self::TooManyRows(_) | Self::TooLarge(_) => ErrorKind::TooLarge,
             Self::Seq(_) | Self::Value { .. } => ErrorKind::InvalidEvent,
         }
     }

@@ -57,3 +57,32 @@ fn a_seq_beyond_the_column_is_refused() {
     large.event_id = EventId::default();
     assert!(matches!(encode(&FieldNames::default(), std::iter::once(large)), Err(IpcError::Seq(_))));
 }
+
+#[test]
+fn claims_that_no_bytes_back_are_errors_and_cost_nothing() {
+    let names = FieldNames::default();
+    // a metadata length of 2 GB; a body of 2^62 bytes would be refused in the same way, by its missing bytes
+    for head in [&b"\xff\xff\xff\x7f"[..], b"{\"stream_type\":\"A\"}", b"\xff\xff\xff\xff\xff\xff\xff\x7f", b""] {
+        assert!(InputBatches::from_ipc(&names, Bytes::copy_from_slice(head)).is_err());
+    }
+}
+
+#[test]
+fn a_small_stream_that_unpacks_to_very_much_is_refused() {
+    use arrow::array::{ArrayRef, DictionaryArray, NullArray, RecordBatch, StringArray, UInt32Array};
+    use std::sync::Arc;
+    let long = StringArray::from(vec!["x".repeat(1 << 20)]);
+    let keys = UInt32Array::from(vec![0; 10_000]);
+    let unpacks: ArrayRef = Arc::new(DictionaryArray::new(keys, Arc::new(long)));
+    let nothing: ArrayRef = Arc::new(NullArray::new(1 << 40));
+    for column in [unpacks, nothing] {
+        let columns = [("stream_id", Arc::clone(&column)), ("event_type", column)];
+        let batch = RecordBatch::try_from_iter_with_nullable(columns.map(|(n, c)| (n, c, true))).unwrap();
+        let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();
+        writer.write(&batch).unwrap();
+        let bytes = Bytes::from(writer.into_inner().unwrap());
+        assert!(bytes.len() < 4 << 20);
+        let error = InputBatches::from_ipc(&FieldNames::default(), bytes).unwrap().next().unwrap().err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");
+    }
+}

@@ -1,0 +1,111 @@
+//! The node over HTTP: information, numbers, compaction, DeQL, shutdown and restart.
+
+use crate::common::start;
+use serde_json::json;
+use strandline_server::{ServeError, ServeOptions, Server};
+use strandline_workers::{Node, NodeOptions, runtime};
+
+const TICK: &str = r#"{"event_type":"Ticked","data":{}}"#;
+
+#[test]
+fn a_node_says_what_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "");
+    assert_eq!(server.get("/ready").ok(200)["status"], "ready");
+    let info = server.get("/info").ok(200);
+    assert_eq!((&info["stores"], info["version"].is_string()), (&json!(["s"]), true));
+    assert_eq!(server.get("/v1/stores").ok(200)["stores"][0]["name"], "s");
+    let config = server.get("/v1/stores/s").ok(200);
+    assert_eq!(config["config"].as_object().unwrap().len(), 84);
+    server.append("c", TICK).ok(201);
+    server.get("streams/Call/c").ok(200);
+    let metrics = server.get("/metrics").text();
+    for line in ["strandline_appends_total 1", "strandline_events_total 1", "strandline_groups_total 1"] {
+        assert!(metrics.lines().any(|l| l == line), "{line} is not in\n{metrics}");
+    }
+    assert!(metrics.contains("strandline_tier_events{store=\"s\",tier=\"wal\"} 1"), "{metrics}");
+    assert!(server.get("/openapi.json").ok(200)["paths"]["/health"].is_object());
+}
+
+#[test]
+fn compaction_is_run_watched_and_steered() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), ", compaction.schedule = '0 0 1 1 *'");
+    server.append("c", &[TICK; 50].join(",")).ok(201);
+    let status = server.get("admin:compaction").ok(200);
+    assert_eq!(status["stream_types"][0]["events_waiting"], 50);
+    assert!(status["next_tick"].is_string() && status["paused"] == false);
+    assert_eq!(server.get("admin:compaction/plan").ok(200)["jobs"][0]["events"], 50);
+    assert_eq!(server.post("admin:compaction/pause", "").ok(200)["paused"], true);
+    let run = server.post("admin:compaction/run?wait=true", "").ok(200);
+    assert_eq!((&run["ended"][0]["rows"], &run["ended"][0]["error"]), (&json!(50), &json!(null)));
+    assert_eq!(server.post("admin:compaction/resume", "").ok(200)["paused"], false);
+    assert_eq!(server.post("admin:compaction/cancel", "").ok(200)["cancelled"], 0);
+    let status = server.get("admin:compaction").ok(200);
+    assert_eq!(status["jobs"][0]["id"], run["jobs"][0]);
+    assert_eq!(status["stream_types"][0]["events_waiting"], 0);
+    assert_eq!(
+        server.post("admin:compaction/run", "{\"stream_type\":\"Call\"}").ok(202)["jobs"].as_array().unwrap().len(),
+        1
+    );
+    server.post("admin:compaction/run?stream_type=No", "").error(404, "not_found");
+    server.post("admin:compaction/run", "{\"x\":1}").error(400, "bad_request");
+    let files = server.get("admin:files").ok(200);
+    assert_eq!((&files["files"][0]["rows"], &files["files"][0]["min"]["seq"]), (&json!(50), &json!(1)));
+    let tiers = server.get("admin:tiers").ok(200);
+    assert_eq!((&tiers["durable"]["events"], &tiers["inmemory"]["events"]), (&json!(50), &json!(50)));
+    assert!(server.get("admin:manifest").ok(200)["version"].as_u64().unwrap() > 1);
+    assert_eq!(server.get("admin:wal").ok(200)["logs"][0]["stream_type"], "Call");
+}
+
+#[test]
+fn deql_is_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "");
+    assert_eq!(server.get("/api/dereg/eventstores").ok(200)["eventstores"][0]["name"], "s");
+    assert_eq!(server.get("/api/dereg/eventstores/s").ok(200)["name"], "s");
+    server.get("/api/dereg/eventstores/x").error(404, "not_found");
+    let done =
+        server.post("/api/deql/create", "{\"deql\":\"CREATE AGGREGATE Invoice; DESCRIBE EVENTSTORES;\"}").ok(201);
+    assert_eq!(done["results"][0]["aggregate"], "Invoice");
+    let text = server.get("/api/deql/export").ok(200)["deql"].as_str().unwrap().to_owned();
+    assert!(text.contains("CREATE EVENTSTORE s") && text.contains("CREATE AGGREGATE Invoice"), "{text}");
+    let broken = server.post("/api/deql/create", "{\"deql\":\"CREATE NONSENSE\"}").error(400, "bad_request");
+    assert!(broken["details"]["diagnostics"]["errors"][0]["line"].is_number(), "{broken}");
+    let body = json!({ "deql": "CREATE EVENTSTORE t WITH (durable.type = 'parquet', durable.path = '/tmp/t', wal.enabled = true, wal.path = '/tmp/w');" });
+    server.post("/api/deql/create", &body.to_string()).error(501, "not_supported");
+}
+
+#[test]
+fn everything_is_there_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "");
+    server.append("c", TICK).ok(201);
+    server.post("stream-types", "{\"name\":\"Kept\"}").ok(201);
+    server.stop();
+    let server = start(folder.path(), "");
+    let read = server.get("streams/Call/c");
+    assert_eq!(read.ok(200)["last_seq"], 1);
+    assert!(server.get("stream-types").text().contains("Kept"));
+    server.append("c", TICK).ok(201);
+}
+
+#[test]
+fn only_loopback_is_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().display();
+    let text = format!(
+        "CREATE EVENTSTORE s WITH (durable.type='parquet', durable.path='{dir}/d', wal.enabled=true, wal.path='{dir}/w');"
+    );
+    let declarations = strandline_deql::parse_file("t", &text).unwrap();
+    runtime::run(async {
+        let node = Node::start(declarations, NodeOptions::new(folder.path().join("n"))).await.unwrap();
+        let options = ServeOptions { http: "0.0.0.0:0".parse().unwrap(), admin: None };
+        assert!(matches!(Server::start(node.clone(), options), Err(ServeError::NotLoopback(_))));
+        let any = "127.0.0.1:0".parse().unwrap();
+        let server = Server::start(node, ServeOptions { http: any, admin: Some(any) }).unwrap();
+        assert_ne!(server.http(), server.admin().unwrap());
+        server.shutdown().await.unwrap();
+    })
+    .unwrap();
+}

@@ -1,0 +1,113 @@
+//! Many streams over HTTP: bulk, the global order, scan, by id.
+
+use crate::common::{Running, start};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+const NDJSON: &str = "application/x-ndjson";
+
+fn line(stream_type: &str, stream: &str, more: &str) -> String {
+    format!("{{\"stream_type\":\"{stream_type}\",\"stream_id\":\"{stream}\",\"event_type\":\"E\"{more}}}\n")
+}
+
+fn bulk(server: &Running, body: &str) -> Value {
+    server.post_as("events", NDJSON, body.as_bytes()).ok(201)
+}
+
+#[test]
+fn bulk_takes_lines_arrays_and_arrow() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "");
+    let body: String = (0..100).map(|i| line(["A", "B"][i % 2], &format!("s{}", i % 7), "")).collect();
+    assert_eq!(bulk(&server, &body), json!({"appended":100,"duplicates":0,"rejected":[]}));
+    let array = server.post("events", &format!("[{},{}]", line("A", "s0", ""), line("C", "s0", ""))).ok(201);
+    assert_eq!(array["appended"], 2);
+    let arrow = server.get_as("scan", "application/vnd.apache.arrow.stream");
+    assert_eq!(arrow.status, 200);
+    let copied = server.post_as("events", "application/vnd.apache.arrow.stream", &arrow.body);
+    // ids and seqs are the client's now: the same events again
+    assert_eq!(copied.ok(201), json!({"appended":0,"duplicates":102,"rejected":[]}));
+    let lines = server.get("scan").text();
+    assert_eq!(lines.lines().count(), 102);
+    server.post_as("events", NDJSON, b"\n\n").error(400, "bad_request");
+}
+
+#[test]
+fn a_broken_line_is_named_and_nothing_is_stored() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "");
+    let body = format!("{}{{\"stream_type\": oops\n{}", line("A", "s", ""), line("A", "s", ""));
+    let error = server.post_as("events", NDJSON, body.as_bytes()).error(400, "bad_request");
+    assert_eq!(error["details"]["line"], 2);
+    server.get("streams/A/s").error(404, "not_found");
+    let skipped = server.post_as("events?on_error=skip", NDJSON, body.as_bytes()).ok(201);
+    assert_eq!((&skipped["appended"], &skipped["rejected"][0]["line"]), (&json!(2), &json!(2)));
+    assert_eq!(skipped["rejected"][0]["code"], "bad_request");
+}
+
+#[test]
+fn an_owner_that_refuses_is_named_and_the_others_have_stored() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "");
+    let body = format!("{}{}", line("A", "s", ""), line("B", "t", ",\"seq\":5"));
+    let answer = server.post_as("events", NDJSON, body.as_bytes()).ok(207);
+    assert_eq!((&answer["appended"], &answer["streams"][0]["stored"]), (&json!(1), &json!(true)));
+    assert_eq!(answer["streams"][1]["code"], "seq_gap");
+    let alone = server.post_as("events", NDJSON, line("B", "t", ",\"seq\":5").as_bytes()).error(409, "seq_gap");
+    assert_eq!(alone["details"]["line"], 1);
+    let skipped = server.post_as("events?on_error=skip", NDJSON, body.as_bytes()).ok(201);
+    assert_eq!(skipped["rejected"], json!([{"line":2,"code":"seq_gap","error":skipped["rejected"][0]["error"]}]));
+}
+
+#[test]
+fn commands_and_chunks_are_stored_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), ", id.command_id.unique_scope = 'stream_type'");
+    let body: String = (0..10).map(|i| line("A", "s", &format!(",\"command_id\":\"k{}\"", i % 8))).collect();
+    assert_eq!(bulk(&server, &body), json!({"appended":8,"duplicates":2,"rejected":[]}));
+    assert_eq!(bulk(&server, &body), json!({"appended":0,"duplicates":10,"rejected":[]}));
+    let digest = "00112233445566778899aabbccddeeff";
+    let chunk = |number: &str| {
+        let headers =
+            [("content-type", NDJSON), ("x-strandline-chunk-digest", digest), ("x-strandline-chunk-number", number)];
+        server.post_with("events", &headers, line("B", "s", "").as_bytes())
+    };
+    assert_eq!(chunk("1").ok(201)["appended"], 1);
+    assert_eq!(chunk("1").ok(201), json!({"appended":0,"duplicates":1,"rejected":[]}));
+    assert_eq!(chunk("2").ok(201)["appended"], 1);
+    chunk("0").error(400, "bad_request");
+    server.post_with("events", &[("x-strandline-chunk-digest", digest)], b"x").error(400, "bad_request");
+}
+
+#[test]
+fn the_global_order_is_paged_without_loss_through_compaction() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "");
+    let body: String =
+        (0..300).map(|i| line(["A", "B", "C"][i % 3], &format!("s{}", i % 11), &format!(",\"data\":{i}"))).collect();
+    bulk(&server, &body);
+    let (mut after, mut ids, mut pages) = (String::new(), BTreeSet::new(), 0);
+    while ids.len() < 300 {
+        let page = server.get(&format!("events?limit=50&after={after}")).ok(200);
+        for event in page["events"].as_array().unwrap() {
+            assert!(event["position"].is_string());
+            assert!(ids.insert(event["event_id"].as_str().unwrap().to_owned()), "an event twice");
+        }
+        after = page["next"].as_str().unwrap().to_owned();
+        pages += 1;
+        if pages == 2 {
+            server.post("admin:compaction/run?wait=true", "").ok(200);
+        }
+    }
+    let rest = server.get(&format!("events?after={after}")).ok(200);
+    assert!(rest["events"].as_array().unwrap().is_empty());
+    assert_eq!(server.get("events?stream_type=B").ok(200)["events"].as_array().unwrap().len(), 100);
+    let id = ids.first().unwrap();
+    let found = server.get(&format!("events/{id}")).ok(200);
+    assert_eq!(found["event"]["event_id"], id.as_str());
+    server.get("events/0190a6e4-7c1a-7000-8000-00000000dead").error(404, "not_found");
+    server.get("events/nonsense").error(400, "bad_request");
+    server.get("events?after=nonsense").error(400, "bad_request");
+    server.get("events?occurred_from=yesterday").error(400, "bad_request");
+    assert_eq!(server.get("scan").text().lines().count(), 300);
+}

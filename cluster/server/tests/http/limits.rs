@@ -1,0 +1,118 @@
+//! Limits, bad bytes and full queues over HTTP: each has its answer, and the server goes on.
+
+use crate::common::{Running, start, start_with};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use strandline_workers::NodeOptions;
+
+fn is_well(server: &Running) {
+    assert_eq!(server.get("/health").ok(200)["status"], "ok");
+}
+
+#[test]
+fn what_is_over_a_limit_is_413_and_names_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "");
+    let many = vec!["{\"event_type\":\"E\"}"; 10_001].join(",");
+    let error = server.append("c", &many).error(413, "too_large");
+    assert_eq!(error["details"]["limit_events"], 10_000);
+    let big = format!("{{\"event_type\":\"E\",\"data\":\"{}\"}}", "x".repeat(1 << 20));
+    assert_eq!(server.append("c", &big).error(413, "too_large")["details"]["limit_bytes"], 1 << 20);
+    let huge = server.post("streams/Call/c", &" ".repeat((16 << 20) + 1)).error(413, "too_large");
+    assert!(huge["error"].as_str().unwrap().contains("16 MiB"), "{huge}");
+    let line = vec![b'x'; 100_000_000];
+    let bulk = server.post_as("events", "application/x-ndjson", &line).error(413, "too_large");
+    assert!(bulk["error"].as_str().unwrap().contains("64 MiB"), "{bulk}");
+    is_well(&server);
+}
+
+#[test]
+fn a_line_without_end_is_cut_off_at_the_limit() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "");
+    let mut socket = TcpStream::connect(server.address).unwrap();
+    let head = "POST /v1/stores/s/events HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n";
+    socket.write_all(head.as_bytes()).unwrap();
+    let chunk = vec![b'x'; 1 << 20];
+    for _ in 0..100 {
+        socket.write_all(format!("{:x}\r\n", chunk.len()).as_bytes()).unwrap();
+        socket.write_all(&chunk).unwrap();
+        socket.write_all(b"\r\n").unwrap();
+    }
+    socket.write_all(b"0\r\n\r\n").unwrap();
+    let mut answer = [0; 1024];
+    let len = socket.read(&mut answer).unwrap();
+    let text = String::from_utf8_lossy(&answer[..len]);
+    assert!(text.starts_with("HTTP/1.1 413"), "{text}");
+    is_well(&server);
+}
+
+#[test]
+fn random_bytes_never_end_the_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "");
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut bytes = |len: usize| -> Vec<u8> {
+        (0..len)
+            .map(|_| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                (state >> 56) as u8
+            })
+            .collect()
+    };
+    let types = ["application/json", "application/x-ndjson", "application/vnd.apache.arrow.stream"];
+    for round in 0..60 {
+        for content_type in types {
+            let body = bytes(1 + round * 37);
+            for path in ["events", "events?on_error=skip", "streams/Call/c", "stream-types"] {
+                let answer = server.post_as(path, content_type, &body);
+                let json = answer.json();
+                let skipped = path.ends_with("skip") && answer.status == 201 && json["appended"] == 0;
+                assert!(skipped || (400..=499).contains(&answer.status), "{}: {json}", answer.status);
+                assert!(skipped || json["code"].is_string());
+            }
+        }
+    }
+    let mut socket = TcpStream::connect(server.address).unwrap();
+    socket.write_all(&bytes(4096)).unwrap();
+    drop(socket);
+    is_well(&server);
+}
+
+#[test]
+fn what_comes_too_fast_is_429_with_retry_after() {
+    let folder = tempfile::tempdir().unwrap();
+    let server =
+        start_with(folder.path(), "", |options| NodeOptions { in_flight_bytes_max: 1000, reads_max: 0, ..options });
+    let event = format!("{{\"event_type\":\"E\",\"data\":\"{}\"}}", "x".repeat(2000));
+    let refused = server.append("c", &event);
+    refused.error(429, "overloaded");
+    assert_eq!(refused.header("retry-after"), "1");
+    server.append("c", "{\"event_type\":\"E\"}").ok(201);
+    let read = server.get("streams/Call/c");
+    read.error(429, "overloaded");
+    assert!(!read.header("retry-after").is_empty());
+    is_well(&server);
+}
+
+#[test]
+fn wrong_types_methods_and_routes_are_json_errors() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), ", projection.notify_on_commit = false");
+    server.post_as("streams/Call/c", "text/plain", b"{}").error(415, "unsupported_media_type");
+    server.post_as("events", "application/x-www-form-urlencoded", b"{}").error(415, "unsupported_media_type");
+    let zipped = [("content-type", "application/json"), ("content-encoding", "gzip")];
+    server.post_with("streams/Call/c", &zipped, b"{}").error(415, "unsupported_media_type");
+    server.get("/nowhere").error(404, "not_found");
+    server.get("/v1/stores/none").error(404, "not_found");
+    server.get("/v1/stores/none/streams/a/b").error(404, "not_found");
+    server.post("/v1/stores/none/events", "[]").error(404, "not_found");
+    server.delete("streams/Call/c").error(405, "bad_request");
+    server.get("subscribe").error(409, "notifications_disabled");
+    server.post("query", "{}").error(501, "not_supported");
+    server.get("/admin/").error(501, "not_supported");
+    server.get("/admin/v1/cluster").error(501, "not_supported");
+    server.post("admin:retention/run", "").error(501, "not_supported");
+    server.post("admin:redact", "{}").error(403, "forbidden");
+    server.delete("subscriptions/x").error(501, "not_supported");
+}

@@ -1,0 +1,140 @@
+//! One stream over HTTP: append, read, head.
+
+use crate::common::start;
+use serde_json::{Value, json};
+
+const TICK: &str = r#"{"event_type":"Ticked","data":{"n" : 1}}"#;
+
+#[test]
+fn an_append_is_answered_as_documented_and_read_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "");
+    let done =
+        server.post("streams/Call/c1", &format!("{{\"events\":[{TICK},{TICK}],\"expected_seq\":\"empty\"}}")).ok(201);
+    assert_eq!(done["stream_type"], "Call");
+    assert_eq!((&done["first_seq"], &done["last_seq"], &done["duplicate"]), (&json!(1), &json!(2), &json!(false)));
+    let first = &done["events"][0];
+    assert!(first["event_id"].is_string() && first["seq"] == 1 && first["ingested_at"].is_string());
+    let read = server.get("streams/Call/c1");
+    assert_eq!(read.header("x-strandline-tiers"), "inmemory");
+    let page = read.ok(200);
+    assert!(read.text().contains(r#""data":{"n" : 1}"#), "payloads are byte for byte");
+    assert_eq!(page["verdict"], json!({"from_seq":1,"to_seq":2,"contiguous":true,"missing":[],"retired":[]}));
+    assert_eq!((&page["last_seq"], &page["warnings"]), (&json!(2), &json!([])));
+    assert_eq!(page["events"][0]["event_id"], first["event_id"]);
+    assert_eq!(server.get("streams/Call/c1/head").ok(200), json!({"last_seq":2,"first_seq":1}));
+    let desc = server.get("streams/Call/c1?order=desc&limit=1").ok(200);
+    assert_eq!((&desc["events"][0]["seq"], desc["events"].as_array().unwrap().len()), (&json!(2), 1));
+    assert_eq!(server.get("streams/Call/c1?from_seq=2&to_seq=2").ok(200)["events"][0]["seq"], 2);
+    server.stop();
+}
+
+#[test]
+fn every_format_of_a_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "");
+    server.append("c", "{\"event_type\":\"E\",\"data\":{\"a\":\n\"x\\n\"}},{\"event_type\":\"F\"}").ok(201);
+    let lines = server.get_as("streams/Call/c", "application/x-ndjson").text();
+    assert_eq!(lines.lines().count(), 2);
+    let first: Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+    assert_eq!(first["data"]["a"], "x\n");
+    let arrow = server.get_as("streams/Call/c", "application/vnd.apache.arrow.stream");
+    assert_eq!(arrow.header("content-type"), "application/vnd.apache.arrow.stream");
+    let names = strandline_event::FieldNames::default();
+    let rows: usize = strandline_durable::ipc::InputBatches::from_ipc(&names, arrow.body.into())
+        .unwrap()
+        .map(|batch| batch.unwrap().rows())
+        .sum();
+    assert_eq!(rows, 2);
+    server.get_as("streams/Call/c", "text/html").error(415, "unsupported_media_type");
+}
+
+#[test]
+fn names_in_the_path_are_decoded_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "");
+    let path = "streams/a%2Fb%20%C3%BC/x%2F..%2Fy%252F+";
+    let done = server.post(path, &format!("{{\"events\":[{TICK}]}}")).ok(201);
+    assert_eq!(done["stream_type"], "a/b \u{fc}");
+    assert_eq!(done["stream_id"], "x/../y%2F+");
+    assert_eq!(server.get(path).ok(200)["events"][0]["stream_id"], "x/../y%2F+");
+    assert_eq!(server.get(&format!("{path}/head")).ok(200)["last_seq"], 1);
+    server.post("streams//x", "{}").error(400, "bad_request");
+    server.get("streams/Call/%FF").error(400, "bad_request");
+    let long = "x".repeat(1025);
+    server.append(&long, TICK).error(422, "invalid_event");
+    server
+        .post(&format!("streams/{}/x", "y".repeat(201)), &format!("{{\"events\":[{TICK}]}}"))
+        .error(422, "invalid_event");
+}
+
+#[test]
+fn conflicts_have_their_codes_and_numbers() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), ", id.command_id.unique_scope = 'stream'");
+    server.append("c", &format!("{TICK},{TICK}")).ok(201);
+    let wrong = server.post("streams/Call/c", &format!("{{\"events\":[{TICK}],\"expected_seq\":7}}"));
+    let wrong = wrong.error(409, "wrong_expected_seq");
+    assert_eq!((&wrong["details"]["expected_seq"], &wrong["details"]["last_seq"]), (&json!(7), &json!(2)));
+    let gap = server.append("c", r#"{"event_type":"E","seq":9}"#).error(409, "seq_gap");
+    assert_eq!(gap["details"]["next_seq"], 3);
+    server.append("c", r#"{"event_type":"Other","seq":2}"#).error(409, "seq_conflict");
+    let id = "0190a6e4-7c1a-7000-8000-000000000001";
+    server.append("c", &format!("{{\"event_type\":\"E\",\"event_id\":\"{id}\"}}")).ok(201);
+    server.append("d", &format!("{{\"event_type\":\"E\",\"event_id\":\"{id}\"}}")).error(409, "event_id_conflict");
+    server
+        .append("d", r#"{"event_type":"E","event_id":"0190a6e4-7c1a-4000-8000-000000000001"}"#)
+        .error(422, "invalid_event");
+    let command = |data: u8| {
+        let body = format!(
+            "{{\"events\":[{{\"event_type\":\"E\",\"data\":{data}}}],\"command_id\":\"k\",\"expected_seq\":\"empty\"}}"
+        );
+        server.post("streams/Call/k", &body)
+    };
+    let first = command(1).ok(201);
+    let again = command(1).ok(200);
+    assert_eq!(again["duplicate"], true);
+    assert_eq!(again["events"], first["events"]);
+    command(2).error(409, "command_conflict");
+    let dry = server.post("streams/Call/new?inspect=true", &format!("{{\"events\":[{TICK}]}}")).ok(201);
+    assert_eq!((&dry["inspect"], &dry["last_seq"]), (&json!(true), &json!(1)));
+    server.get("streams/Call/new").error(404, "not_found");
+    server.get("streams/Call/new/head").error(404, "not_found");
+}
+
+#[test]
+fn rules_of_the_store_are_422_and_name_the_field_as_the_store_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let more = ", strict.tenant_required = true, envelope.tenant_id_key = 'org', envelope.seq_key = 'version',
+                strict.stream_type_enforced = true";
+    let server = start(folder.path(), more);
+    let unknown = server.append("c", TICK).error(422, "strict_violation");
+    assert!(unknown["error"].as_str().unwrap().contains("Declared"), "{unknown}");
+    server.post("stream-types", "{\"name\":\"Call\"}").ok(201);
+    let missing = server.append("c", TICK).error(422, "strict_violation");
+    assert_eq!(missing["details"]["field"], "org");
+    server.append("c", r#"{"event_type":"E","tenant_id":"t"}"#).error(422, "invalid_event");
+    let done = server.append("c", r#"{"event_type":"E","org":"t"}"#).ok(201);
+    assert_eq!(done["events"][0]["version"], 1);
+    let event = &server.get("streams/Call/c").ok(200)["events"][0];
+    assert_eq!((&event["org"], &event["version"]), (&json!("t"), &json!(1)));
+    let types = server.get("stream-types").ok(200);
+    let names: Vec<_> = types["stream_types"].as_array().unwrap().iter().map(|t| t["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["Declared", "Call"]);
+    server.post("stream-types", "{\"name\":\"x\",\"buckets\":4}").error(501, "not_supported");
+    server.post("stream-types", "{\"name\":\"\"}").error(422, "invalid_event");
+    server.post("stream-types", "{\"nam\":\"\"}").error(400, "bad_request");
+}
+
+#[test]
+fn bad_queries_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "");
+    server.append("c", TICK).ok(201);
+    for query in ["limit=0", "limit=100001", "limit=x", "order=up", "from_seq=3&to_seq=2", "what=1", "from_seq=-1"] {
+        let error = server.get(&format!("streams/Call/c?{query}")).error(400, "bad_request");
+        assert!(!error["error"].as_str().unwrap().is_empty());
+    }
+    server.get("streams/Call/c?as_of=3").error(501, "not_supported");
+    server.get("streams/Call/c?consistency=local").ok(200);
+}
