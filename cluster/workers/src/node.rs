@@ -90,7 +90,15 @@ impl StartError {
     /// Whether the operator has to change something before another try makes sense.
     #[must_use]
     pub const fn is_configuration(&self) -> bool {
-        matches!(self, Self::Refused(_) | Self::DataDir(DataDirError::InUse { .. }))
+        use OpenError::{ConfigChanged, LostLog, NoLog, OtherStore, Rules, SegmentPattern};
+        match self {
+            Self::Refused(_) | Self::DataDir(DataDirError::InUse { .. }) => true,
+            Self::Store { error, .. } => matches!(
+                error,
+                Rules { .. } | NoLog { .. } | SegmentPattern(_) | ConfigChanged { .. } | OtherStore { .. } | LostLog { .. }
+            ),
+            _ => false,
+        }
     }
 }
 
