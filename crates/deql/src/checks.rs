@@ -121,13 +121,21 @@ fn log_beside_files(c: &StoreConfig) -> Option<Contradiction> {
     let log = c.wal.path.as_ref()?;
     let (key, _) = [("durable.path", &c.durable.path), ("durable.commit.manifest_path", &c.durable.manifest_path)]
         .into_iter()
-        .find(|(_, path)| *path == log)?;
-    let message = format!("`wal.path` and `{key}` are one folder: {log}");
-    Contradiction::new(
-        &["wal.path", key],
-        message,
-        format!("give the log its own folder, for example '{}'", log.join("wal")),
-    )
+        .find(|(_, path)| path.overlaps(log))?;
+    let (one, hint) = if key == "durable.path" {
+        (
+            &c.durable.path,
+            "give each a folder of its own, for example '/var/lib/strandline/wal' and '/var/lib/strandline/durable'",
+        )
+    } else {
+        (&c.durable.manifest_path, "give the log a folder of its own, outside of durable.path and of the manifests")
+    };
+    let message = if one == log {
+        format!("`wal.path` and `{key}` are one folder: {log}")
+    } else {
+        format!("`wal.path` ({log}) and `{key}` ({one}) lie one inside the other")
+    };
+    Contradiction::new(&["wal.path", key], message, hint)
 }
 
 fn manifest_in_memory(c: &StoreConfig) -> Option<Contradiction> {

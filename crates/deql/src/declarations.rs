@@ -167,19 +167,22 @@ fn declared_twice(what: &str, name: &str, at: Span, first: Span, hint: Option<St
 fn shared_places(stores: &[Declared], errors: &mut Vec<Diagnostic>) {
     for (i, second) in stores.iter().enumerate() {
         for first in &stores[..i] {
+            let of_second = places(&second.config);
             let clash = places(&first.config)
                 .into_iter()
-                .zip(places(&second.config))
+                .flat_map(|a| of_second.into_iter().map(move |b| (a, b)))
                 .find(|((_, a), (_, b))| matches!((a, b), (Some(a), Some(b)) if a.overlaps(b)));
-            let Some(((key, Some(a)), (_, Some(b)))) = clash else { continue };
-            let message = format!(
-                "the stores {} and {} share a place: `{key}` is {a} and {b}",
-                first.config.name, second.config.name
-            );
-            let place = |store: &Declared| *store.spans.get(key).unwrap_or(&store.name_span);
+            let Some(((key_a, Some(a)), (key_b, Some(b)))) = clash else { continue };
+            let (name_a, name_b) = (&first.config.name, &second.config.name);
+            let message = if key_a == key_b {
+                format!("the stores {name_a} and {name_b} share a place: `{key_a}` is {a} and {b}")
+            } else {
+                format!("the stores {name_a} and {name_b} share a place: `{key_a}` is {a} and `{key_b}` is {b}")
+            };
+            let place = |store: &Declared, key| *store.spans.get(key).unwrap_or(&store.name_span);
             errors.push(
-                Diagnostic::new(DiagnosticKind::Contradiction, place(second), message)
-                    .related(place(first), "the other store")
+                Diagnostic::new(DiagnosticKind::Contradiction, place(second, key_b), message)
+                    .related(place(first, key_a), "the other store")
                     .hint("give each store a place of its own, none inside another".to_owned()),
             );
         }

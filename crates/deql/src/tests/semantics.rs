@@ -142,7 +142,7 @@ fn what_is_not_served_yet_is_named() {
     assert_eq!(keys(serve_refusals(&c)), ["wal.enabled"]);
     assert_eq!(
         keys(not_active_yet(&c)),
-        ["compaction.target_file_mb", "compaction.max_file_mb", "projection.notify_on_commit"]
+        ["compaction.target_file_mb", "compaction.max_open_files", "projection.notify_on_commit"]
     );
     let all = store("CREATE EVENTSTORE s WITH (durable.type = 'parquet', durable.path = 's3://b/p', id.command_id.unique_scope = 'store',
         security.encrypt.at_rest = true, security.kms.provider = 'aws_kms', security.kms.key_id = 'alias/x', security.encrypt.in_transit = true,
@@ -248,4 +248,39 @@ fn bytes_that_are_no_text_are_located() {
     assert_eq!(errors.position(errors.iter().next().unwrap().span.start), (2, 3));
     assert!(parse_bytes("x", &vec![b' '; 2 << 20]).is_err());
     assert_eq!(mistakes("CREATE EVENTSTORE s").len(), 1);
+}
+
+#[test]
+fn the_log_and_the_files_of_a_store_never_lie_one_inside_the_other() {
+    let text = |durable: &str, wal: &str, more: &str| {
+        format!(
+            "CREATE EVENTSTORE s WITH (durable.type = 'parquet', durable.path = '{durable}', wal.enabled = true, wal.path = '{wal}'{more})"
+        )
+    };
+    for (durable, wal, more) in [
+        ("/data/durable", "/data", ""),
+        ("/data", "/data/wal", ""),
+        ("/data", "file:///data/", ""),
+        ("/durable", "/wal", ", durable.commit.manifest_path = '/wal/manifests'"),
+        ("/durable", "/meta/wal", ", durable.commit.manifest_path = '/meta'"),
+    ] {
+        let found = mistakes(&text(durable, wal, more));
+        assert_eq!(found.len(), 1, "{durable} {wal}{more}");
+    }
+    assert!(parse_file("x", &text("/data/durable", "/data/wal", "")).is_ok());
+    assert!(parse_file("x", &text("/data", "/data-wal", "")).is_ok());
+}
+
+#[test]
+fn no_place_of_one_store_lies_in_any_place_of_another() {
+    let text = |durable: &str, wal: &str| {
+        format!(
+            "CREATE EVENTSTORE a WITH (durable.type = 'parquet', durable.path = '/a', wal.enabled = true, wal.path = '/wals/a');
+             CREATE EVENTSTORE b WITH (durable.type = 'parquet', durable.path = '{durable}', wal.enabled = true, wal.path = '{wal}');"
+        )
+    };
+    for (durable, wal) in [("/wals", "/b"), ("/wals/a/x", "/b"), ("/b", "/a/wal"), ("/b", "/wals")] {
+        assert_eq!(mistakes(&text(durable, wal)).len(), 1, "{durable} {wal}");
+    }
+    assert!(parse_file("x", &text("/b", "/wals/b")).is_ok());
 }
