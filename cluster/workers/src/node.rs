@@ -89,13 +89,18 @@ pub enum StartError {
 impl StartError {
     /// Whether the operator has to change something before another try makes sense.
     #[must_use]
-    pub const fn is_configuration(&self) -> bool {
+    pub fn is_configuration(&self) -> bool {
         use OpenError::{ConfigChanged, LostLog, NoLog, OtherStore, Rules, SegmentPattern};
         match self {
             Self::Refused(_) | Self::DataDir(DataDirError::InUse { .. }) => true,
             Self::Store { error, .. } => matches!(
-                error,
-                Rules { .. } | NoLog { .. } | SegmentPattern(_) | ConfigChanged { .. } | OtherStore { .. } | LostLog { .. }
+                **error,
+                Rules { .. }
+                    | NoLog { .. }
+                    | SegmentPattern(_)
+                    | ConfigChanged { .. }
+                    | OtherStore { .. }
+                    | LostLog { .. }
             ),
             _ => false,
         }
