@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use strandline_durable::ipc::{InputBatches, IpcError};
 use strandline_engine::append::{self, AppendOutcome};
-use strandline_event::{Chunk, ErrorKind, EventInput, Field, FieldNames, limits};
+use strandline_event::{Chunk, EventInput, Field, FieldNames, limits};
 use strandline_workers::NodeError;
 use strandline_workers::permits::BytePermit;
 
