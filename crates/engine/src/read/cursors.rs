@@ -16,8 +16,14 @@ use std::sync::Arc;
 use strandline_durable::{ReadStats, RowFilter, RowSet, Snapshot};
 use strandline_event::{EventId, Micros, Position};
 
-/// Rows of the files that one pass collects.
+/// Rows of the files that one pass collects at most.
 const WINDOW_ROWS: usize = 32 << 10;
+/// Rows that it collects however large they are.
+const WINDOW_ROWS_MIN: usize = 64;
+/// Bytes that a window should have at most.
+const WINDOW_BYTES: u64 = 64 << 20;
+/// How much larger rows are in memory than in a file, as a guess.
+const UNPACKED: u64 = 8;
 /// Cursors that are kept.
 const CURSORS_MAX: usize = 16;
 /// How long a cursor waits for its reader.
@@ -86,7 +92,7 @@ impl Window {
             (self.rows, self.known) = (None, Known::All);
             return Ok(());
         };
-        let mut wanted = WINDOW_ROWS;
+        let mut wanted = window_rows(snapshot, after.ingested_at, closed);
         loop {
             let set = snapshot.by_ingested(after, closed, filter, wanted)?;
             *stats = set.stats;
@@ -118,6 +124,13 @@ impl Window {
             }
         }
     }
+}
+
+/// Rows of a window, by the largest average row of the files that it is collected from.
+fn window_rows(snapshot: &Snapshot, after: Micros, closed: Micros) -> usize {
+    let here = snapshot.files().iter().filter(|f| f.bounds.ingested_at.1 >= after && f.bounds.ingested_at.0 <= closed);
+    let row_bytes = here.map(|f| f.bytes / f.rows.max(1)).max().unwrap_or(0).saturating_mul(UNPACKED).max(1);
+    usize::try_from(WINDOW_BYTES / row_bytes).unwrap_or(WINDOW_ROWS).clamp(WINDOW_ROWS_MIN, WINDOW_ROWS)
 }
 
 /// A view and a window, between two pages of one reader.
