@@ -106,7 +106,17 @@ impl LogFiles {
         Ok(self.usable()?.saturating_sub(self.space.get().promised))
     }
 
-    /// Writes a group's next part. It may be called again with the same part after `StorageFull`.
+    /// Makes the first segment's file now, so that a lack of room or of descriptors refuses the log instead of its first
+    /// group.
+    pub(crate) fn prepare(&self) -> io::Result<()> {
+        let state = &mut *self.state.lock();
+        if state.spare.is_none() {
+            state.spare = Some(self.make_spare()?);
+        }
+        Ok(())
+    }
+
+    /// Writes a group's next part. It may be called again with the same part after an error that [`is_scarce`].
     pub(crate) fn write(&self, group: &Group) -> io::Result<()> {
         let state = &mut *self.state.lock();
         if group.begins && state.open.as_ref().is_none_or(|o| o.segment.number() != group.segment.number()) {
@@ -200,7 +210,7 @@ impl LogFiles {
             return Ok(true);
         }
         match self.fill_reserve(state, zeros) {
-            Err(e) if is_full(&e) => Ok(false),
+            Err(e) if is_scarce(&e) => Ok(false),
             other => other,
         }
     }
@@ -223,11 +233,12 @@ impl LogFiles {
     }
 
     fn remove_one(&self, state: &mut State) -> io::Result<bool> {
-        if let (true, Some(open)) = (std::mem::take(&mut state.purge_is_unsynced), &state.open) {
+        if let (true, Some(open)) = (state.purge_is_unsynced, &state.open) {
             // the frame that says "purged" must not come to the disk after the removal
             open.file.sync_data()?;
             self.disk.sync_dir(&self.dir)?;
         }
+        state.purge_is_unsynced = false;
         if let Some(segment) = state.removals.pop_front() {
             // what cannot be removed now is removed at the next start: the log's state says that it is purged
             if let Err(e) = self.disk.remove(segment.path()) {
@@ -236,8 +247,9 @@ impl LogFiles {
             state.removed_some = true;
             return Ok(true);
         }
-        if std::mem::take(&mut state.removed_some) {
+        if state.removed_some {
             self.disk.sync_dir(&self.dir)?;
+            state.removed_some = false;
             return Ok(true);
         }
         Ok(false)
@@ -293,9 +305,20 @@ impl LogFiles {
     }
 }
 
-/// Whether an error says that there is no room.
-pub(crate) fn is_full(error: &io::Error) -> bool {
+/// Whether an error says that the device is full.
+fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Whether an error says that the process or the system has no descriptor left: nothing was opened, so nothing was done.
+pub(crate) fn lacks_descriptor(error: &io::Error) -> bool {
+    let lacking = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE].map(rustix::io::Errno::raw_os_error);
+    error.raw_os_error().is_some_and(|code| lacking.contains(&code))
+}
+
+/// Whether a write failed for what may be there later: room, or a descriptor.
+pub(crate) fn is_scarce(error: &io::Error) -> bool {
+    is_full(error) || lacks_descriptor(error)
 }
 
 impl std::fmt::Debug for LogFiles {

@@ -5,10 +5,11 @@
 //! them is written and synced; only then is it called durable. That second sync is the price of `wal.checksum = 'none'`.
 //!
 //! It never retries a failed write or sync: after that nobody knows what is on the disk, so the process ends. The one
-//! exception is a full disk: nothing of the group is acknowledged, it waits and is written again when there is room.
+//! exception is a lack of room, on the disk or for another file descriptor: nothing of the group is acknowledged, it waits
+//! and is written again when there is room.
 
 use crate::buffer::AlignedBuf;
-use crate::files::{FILL_STEP_BYTES, LogFiles, is_full};
+use crate::files::{FILL_STEP_BYTES, LogFiles, is_scarce, lacks_descriptor};
 use crate::group::Group;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use parking_lot::Mutex;
@@ -88,7 +89,7 @@ impl Executor {
                 let files = &submission.group.files;
                 match if self.dead { Err(io::ErrorKind::Other.into()) } else { files.write(&submission.group) } {
                     Ok(()) => written.push(submission),
-                    Err(e) if is_full(&e) => self.stalled.push(submission),
+                    Err(e) if is_scarce(&e) => self.stalled.push(submission),
                     Err(e) => self.fail(submission, "write", e),
                 }
             }
@@ -108,6 +109,8 @@ impl Executor {
                     self.background.push_back(files);
                 }
             }
+            // the folder could not even be opened for its sync
+            Err(e) if lacks_descriptor(&e) => self.stalled.push(submission),
             Err(e) => self.fail(submission, "sync", e),
         }
         None
@@ -134,6 +137,8 @@ impl Executor {
                     return true;
                 }
                 Ok(false) => {}
+                // what is left comes after the log's next group
+                Err(e) if lacks_descriptor(&e) => {}
                 Err(e) => self.fatal(&files, "background", e),
             }
         }

@@ -108,7 +108,13 @@ pub fn open_log(args: OpenLog) -> Result<OpenedLog, OpenError> {
         recovery.next_index = recovery.next_index.max(args.begin_above.next());
     }
     settle(&args, &recovery).map_err(io)?;
-    Ok(writable(args, recovery))
+    let is_born = recovery.kept.is_empty();
+    let opened = writable(args, recovery);
+    if let (true, Some(writer)) = (is_born, &opened.writer) {
+        // refused here, nobody has been promised anything yet
+        writer.start.files.prepare().map_err(io)?;
+    }
+    Ok(opened)
 }
 
 fn check_identity(args: &OpenLog, state: &State) -> Result<(), OpenError> {

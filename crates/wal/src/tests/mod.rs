@@ -3,6 +3,7 @@
 mod basics;
 mod crash;
 mod damage;
+mod descriptors;
 mod golden;
 mod promises;
 mod real;
