@@ -23,6 +23,7 @@ pub struct Layout {
     pub(crate) bloom: Vec<Field>,
     pub(crate) bloom_fpp: f64,
     pub(crate) max_file_bytes: u64,
+    pub(crate) max_open_files: usize,
     pub(crate) arrow_schema: SchemaRef,
     pub(crate) parquet_schema: SchemaDescriptor,
 }
@@ -60,6 +61,7 @@ impl Layout {
             stats: if config.stats.enabled { config.stats.columns.clone() } else { Vec::new() },
             bloom: if config.bloom.enabled { config.bloom.columns.clone() } else { Vec::new() },
             bloom_fpp: config.bloom.fpp,
+            max_open_files: usize::try_from(config.compaction.max_open_files).unwrap_or(usize::MAX),
             max_file_bytes: config.compaction.max_file_mb.saturating_mul(MB),
         })
     }

@@ -31,10 +31,11 @@ pub use manifest::{ChunkMark, EnvelopeError, Group, GroupKey, LogState, Manifest
 pub use objects::{ObjectError, Objects, SharedObjects};
 pub use partition::{PartitionKey, Partitioner};
 pub use read::{Place, ReadError, ReadStats, RowBatch, RowFilter, RowSet, Scan, StreamQuery};
-pub use runs::{CommandRecord, HeadRecord, Record, RunError, RunKind, RunRef, tenant_hash};
+pub use runs::{BrokenRun, CommandRecord, HeadRecord, Record, RunKind, RunRef, tenant_hash};
 pub use sort::{RowRef, Rows, compare, sort_rows};
 pub use tier::{
-    CACHE_BYTES_DEFAULT, Commit, CommitError, DurableTier, ManifestSummary, OpenError, OpenOptions, Snapshot, Update,
+    CACHE_BYTES_DEFAULT, CommandKey, Commit, CommitError, DurableTier, ManifestSummary, OpenError, OpenOptions,
+    RebuildError, Rebuilt, Snapshot, Update,
 };
 pub use verify::{Finding, verify_file, verify_manifests};
-pub use write::{JobSpec, WriteError};
+pub use write::{JobSpec, OpenFiles, WriteError};

@@ -35,7 +35,7 @@ impl Settled for MapSettled {
         Ok(self.commands.get(&key).copied())
     }
 
-    fn chunk(&self, digest: &[u8; 16]) -> Option<u64> {
-        self.chunks.get(digest).copied()
+    fn chunk(&self, digest: &[u8; 16]) -> Result<Option<u64>, SettledError> {
+        Ok(self.chunks.get(digest).copied())
     }
 }

@@ -47,8 +47,16 @@ pub enum EnvelopeError {
 
 /// Puts JSON into its envelope.
 pub(crate) fn wrap(content: Content, json: &[u8]) -> io::Result<Vec<u8>> {
+    wrap_within(content, json, JSON_BYTES_MAX)
+}
+
+/// What could not be read again is not written.
+pub(crate) fn wrap_within(content: Content, json: &[u8], bytes_max: u32) -> io::Result<Vec<u8>> {
+    let length = u32::try_from(json.len()).ok().filter(|length| *length <= bytes_max);
+    let length = length.ok_or_else(|| {
+        io::Error::other(format!("the manifest's JSON has {} bytes; {bytes_max} can be read again", json.len()))
+    })?;
     let body = zstd::bulk::compress(json, LEVEL)?;
-    let length = u32::try_from(json.len()).map_err(|_| io::Error::other("the manifest is over 4 GiB"))?;
     let mut out = Vec::with_capacity(HEADER_BYTES + body.len());
     out.extend_from_slice(&SKIPPABLE_MAGIC);
     out.extend_from_slice(&((HEADER_BYTES - 8) as u32).to_le_bytes());

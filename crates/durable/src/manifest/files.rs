@@ -2,14 +2,17 @@
 
 use super::envelope::{Content, EnvelopeError, unwrap, wrap};
 use super::json;
-use super::model::{Manifest, SegmentRef};
+use super::model::{Manifest, NO_MONTH, SegmentRef};
 use crate::entry::FileEntry;
 use crate::objects::{ObjectError, Objects};
+use std::collections::HashMap;
 use std::sync::Arc;
 use strandline_event::ErrorKind;
 
 /// Entries of a group that stay in the version file; over it they go into a sealed segment.
 pub(crate) const INLINE_MAX: usize = 512;
+/// As [`INLINE_MAX`] for a month that is not the newest of its stream type: few files come to it any more.
+pub(crate) const INLINE_OLD_MAX: usize = 64;
 const SEGMENT_FOLDER: &str = "segments";
 
 /// Why a manifest could not be read or written.
@@ -95,11 +98,14 @@ fn read_segment(objects: &dyn Objects, segment: &SegmentRef) -> Result<Arc<[Arc<
     Ok(entries.into())
 }
 
-/// Seals inline lists that have grown: writes their segments, which belong to nobody until a version names them.
+/// Seals inline lists that have grown (groups stand in the order of months, the newest last): writes their segments, which belong to nobody until a version names them.
 pub(crate) fn seal(objects: &dyn Objects, manifest: &mut Manifest) -> Result<(), ManifestError> {
     let (version, epoch) = (manifest.version, manifest.epoch);
-    for (n, group) in manifest.groups.values_mut().enumerate() {
-        if group.inline.len() <= INLINE_MAX {
+    let dated = manifest.groups.keys().filter(|(_, month)| month != NO_MONTH);
+    let newest: HashMap<String, String> = dated.cloned().collect();
+    for (n, (key, group)) in manifest.groups.iter_mut().enumerate() {
+        let old = newest.get(&key.0).is_some_and(|month| *month != key.1);
+        if group.inline.len() <= if old { INLINE_OLD_MAX } else { INLINE_MAX } {
             continue;
         }
         let entries: Arc<[Arc<FileEntry>]> = std::mem::take(&mut group.inline).into();

@@ -10,9 +10,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use strandline_event::{LogIndex, LogKey, Micros};
 
-/// Chunk marks that a log keeps at most.
+/// Chunk marks of a log that a version lists at most.
 pub(crate) const CHUNK_MARKS_MAX: usize = 1024;
-/// Age at which a chunk mark goes.
+/// How many stay when there are more: the others go into a run, many at once.
+const CHUNK_MARKS_KEPT: usize = CHUNK_MARKS_MAX / 2;
+/// Age at which a chunk mark goes into a run.
 pub(crate) const CHUNK_MARK_SECONDS: u64 = 30 * 24 * 3600;
 
 /// What a manifest knows of a log.
@@ -36,8 +38,11 @@ pub struct LogState {
     pub heads: Vec<RunRef>,
     /// Runs of commands, oldest first.
     pub commands: Vec<RunRef>,
-    /// Progress of resumable ingestions.
+    /// Recent progress of resumable ingestions.
     pub chunks: Vec<ChunkMark>,
+    /// Runs of older progress, oldest first: kept for ever.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub chunk_runs: Vec<RunRef>,
 }
 
 /// The highest chunk of a file that is in the log.
@@ -72,6 +77,9 @@ pub struct Group {
     /// Entries that stand in the version file itself.
     pub inline: Vec<Arc<FileEntry>>,
 }
+
+/// The month of files whose moments no calendar names.
+pub(crate) const NO_MONTH: &str = "none";
 
 /// Stream type and month (`2026-11`) of a group.
 pub type GroupKey = (String, String);
@@ -112,11 +120,17 @@ impl Manifest {
     pub fn files(&self) -> impl Iterator<Item = &Arc<FileEntry>> {
         self.groups.values().flat_map(|g| g.segments.iter().flat_map(|(_, s)| s.iter()).chain(&g.inline))
     }
+
+    /// All runs.
+    pub fn runs(&self) -> impl Iterator<Item = &RunRef> {
+        self.logs.values().flat_map(|state| state.heads.iter().chain(&state.commands).chain(&state.chunk_runs))
+    }
 }
 
 impl LogState {
-    /// Takes marks in: the highest number of a digest stays, old ones and what is over the bound go.
-    pub fn add_chunks(&mut self, marks: &[ChunkMark], now: Micros) {
+    /// Takes marks in: the highest number of a digest stays. Gives those that are old or over the bound: they go into a run.
+    #[must_use]
+    pub fn add_chunks(&mut self, marks: &[ChunkMark], now: Micros) -> Vec<ChunkMark> {
         for mark in marks {
             match self.chunks.iter_mut().find(|m| m.digest == mark.digest) {
                 Some(known) if known.number < mark.number => *known = *mark,
@@ -125,10 +139,12 @@ impl LogState {
             }
         }
         let oldest = now.minus_seconds(CHUNK_MARK_SECONDS);
-        self.chunks.retain(|m| m.at >= oldest);
+        let (recent, mut settled) = std::mem::take(&mut self.chunks).into_iter().partition(|m| m.at >= oldest);
+        self.chunks = recent;
         if self.chunks.len() > CHUNK_MARKS_MAX {
             self.chunks.sort_by_key(|m| std::cmp::Reverse(m.at));
-            self.chunks.truncate(CHUNK_MARKS_MAX);
+            settled.extend(self.chunks.drain(CHUNK_MARKS_KEPT..));
         }
+        settled
     }
 }

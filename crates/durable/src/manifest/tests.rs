@@ -1,6 +1,6 @@
 //! The format of manifests: round trip, damage, fixtures of version 1.
 
-use super::envelope::{Content, unwrap, wrap};
+use super::envelope::{Content, unwrap, wrap, wrap_within};
 use super::*;
 use crate::entry::{Bounds, FileEntry};
 use crate::objects::{Objects, StoreObjects};
@@ -46,6 +46,7 @@ fn manifest(files: u64) -> Manifest {
         last_job: 8,
         heads: vec![run],
         commands: Vec::new(),
+        chunk_runs: Vec::new(),
         chunks: vec![ChunkMark { digest: [1; 16], number: 2, at: Micros(3) }],
     };
     let group = Group { segments: Vec::new(), inline: (0..files).map(entry).collect() };
@@ -93,6 +94,7 @@ fn any_flipped_byte_is_noticed() {
         assert!(unwrap(Content::Version, &good[..at]).is_err());
     }
     assert!(unwrap(Content::Segment, &good).is_err());
+    assert!(wrap_within(Content::Version, b"{}", 1).is_err() && wrap_within(Content::Version, b"{}", 2).is_ok());
     let mut newer = good;
     newer[12] = 2;
     assert_eq!(unwrap(Content::Version, &newer), Err(EnvelopeError::Version(2)));
@@ -112,14 +114,55 @@ fn version_1_stays_readable() {
 }
 
 #[test]
-fn chunk_marks_are_bounded() {
+fn a_segment_of_version_1_stays_readable() {
+    let objects = StoreObjects::memory().unwrap();
+    let group = Group { segments: Vec::new(), inline: (0..600).map(entry).collect() };
+    let mut sealed = manifest(0);
+    sealed.groups = [(("Call".to_owned(), "2026-01".to_owned()), group)].into();
+    seal(&objects, &mut sealed).unwrap();
+    let version_path = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/manifest-sealed-v1.json.zst");
+    let segment_path = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/manifest-segment-v1.json.zst");
+    let segment = objects.list("segments").unwrap().remove(0).path;
+    if std::env::var("STRANDLINE_GOLDEN").is_ok_and(|v| v == "write") {
+        put(&objects, &sealed).unwrap();
+        std::fs::write(segment_path, objects.get(&segment).unwrap()).unwrap();
+        return std::fs::write(version_path, objects.get(&version_name(1)).unwrap()).unwrap();
+    }
+    let old = StoreObjects::memory().unwrap();
+    old.put_new(&segment, include_bytes!("../../fixtures/manifest-segment-v1.json.zst")).unwrap();
+    old.put_new(&version_name(1), include_bytes!("../../fixtures/manifest-sealed-v1.json.zst")).unwrap();
+    assert!(read(&old, 1).unwrap().0.files().eq(sealed.files()));
+}
+
+#[test]
+fn months_that_are_over_do_not_stay_inline() {
+    let objects = StoreObjects::memory().unwrap();
+    let group = |n| Group { segments: Vec::new(), inline: (0..n).map(entry).collect() };
+    let key = |stream_type: &str, month: &str| (stream_type.to_owned(), month.to_owned());
+    let mut manifest = manifest(0);
+    manifest.groups = [
+        (key("Call", "2026-01"), group(65)),
+        (key("Call", "2026-02"), group(64)),
+        (key("Call", "2026-03"), group(512)),
+        (key("Call", NO_MONTH), group(65)),
+        (key("Other", "2026-01"), group(100)),
+    ]
+    .into();
+    seal(&objects, &mut manifest).unwrap();
+    let inline: Vec<_> = manifest.groups.values().map(|g| g.inline.len()).collect();
+    assert_eq!(inline, [0, 64, 512, 0, 100], "the newest month of each type stays inline up to 512");
+    assert_eq!(manifest.files().count(), 65 + 64 + 512 + 65 + 100);
+}
+
+#[test]
+fn chunk_marks_that_a_version_does_not_list_are_handed_out() {
     let mut state = LogState::default();
     let now = Micros(1_000_000_000_000_000);
     let mark = |n: u32, number, at| ChunkMark { digest: u128::from(n).to_be_bytes(), number, at };
-    state.add_chunks(&[mark(1, 5, now), mark(1, 3, now), mark(2, 9, Micros(0))], now);
-    assert_eq!(state.chunks, [mark(1, 5, now)], "highest number, young enough");
+    let old = state.add_chunks(&[mark(1, 5, now), mark(1, 3, now), mark(2, 9, Micros(0))], now);
+    assert_eq!((old, &state.chunks), (vec![mark(2, 9, Micros(0))], &vec![mark(1, 5, now)]), "the highest number stays");
     let many: Vec<_> = (0..2000).map(|n| mark(n, 9, now.plus_us(i64::from(n)))).collect();
-    state.add_chunks(&many, now.plus_us(5000));
-    assert_eq!(state.chunks.len(), 1024);
-    assert!(state.chunks.contains(&mark(1999, 9, now.plus_us(1999))));
+    let over = state.add_chunks(&many, now.plus_us(5000));
+    assert_eq!((state.chunks.len(), over.len()), (512, 1488));
+    assert!(state.chunks.contains(&mark(1999, 9, now.plus_us(1999))) && over.contains(&mark(1, 9, now.plus_us(1))));
 }

@@ -9,6 +9,7 @@ use super::error::ReadError;
 use super::meta::FileMeta;
 use super::stats::Counters;
 use crate::entry::FileEntry;
+use crate::objects::{ObjectError, Readable};
 use crate::tier::Shared;
 use crate::tier::names::open_file;
 use arrow::array::RecordBatch;
@@ -31,6 +32,14 @@ pub(crate) struct DataFile {
     counters: Arc<Counters>,
 }
 
+/// Opens the object of a file. That it is gone is damage: the manifest names it.
+pub(crate) fn open_entry(shared: &Shared, entry: &FileEntry) -> Result<Box<dyn Readable>, ReadError> {
+    open_file(&*shared.objects, &entry.path).map_err(|error| match error {
+        ObjectError::NotFound { path } => ReadError::damaged(&path, "the manifest names it, but it is not there"),
+        error => error.into(),
+    })
+}
+
 /// What a page must hold to be worth decoding.
 #[derive(Clone, Copy)]
 pub(crate) enum Within<'a> {
@@ -43,7 +52,7 @@ pub(crate) enum Within<'a> {
 impl DataFile {
     /// Opens a file; its footer comes from the cache where it was read before.
     pub(crate) fn open(shared: &Shared, entry: &Arc<FileEntry>, counters: &Arc<Counters>) -> Result<Self, ReadError> {
-        let object: Arc<dyn crate::objects::Readable> = Arc::from(open_file(&*shared.objects, &entry.path)?);
+        let object: Arc<dyn Readable> = Arc::from(open_entry(shared, entry)?);
         counters.add_file();
         let meta = match shared.cache.get(&entry.path) {
             Some(meta) => meta,
@@ -64,10 +73,7 @@ impl DataFile {
 
     /// Rows of the file that stand in a row group.
     pub(crate) fn group_rows(&self, group: usize) -> Range<u64> {
-        let groups = self.meta.parquet().row_groups();
-        let rows = |g: &parquet::file::metadata::RowGroupMetaData| u64::try_from(g.num_rows()).unwrap_or(0);
-        let start: u64 = groups.iter().take(group).map(rows).sum();
-        start..start + groups.get(group).map_or(0, rows)
+        self.meta.group_rows(group)
     }
 
     /// Row ranges within a row group whose pages meet every condition; all rows where there is no page index.
@@ -130,6 +136,22 @@ impl DataFile {
             these.for_each(drop);
         }
         Ok(())
+    }
+
+    /// A reader of all columns of the given rows of a row group (rising, each once, numbers of the file): decodes as it goes.
+    pub(crate) fn rows_of_group(&self, group: usize, rows: &[u64]) -> Result<ParquetRecordBatchReader, ReadError> {
+        let span = self.group_rows(group);
+        let total = usize::try_from(span.end - span.start).unwrap_or(usize::MAX);
+        let mut ranges: Vec<Range<usize>> = Vec::new();
+        for row in rows {
+            let at = usize::try_from(row.saturating_sub(span.start)).unwrap_or(usize::MAX);
+            match ranges.last_mut() {
+                Some(last) if last.end == at => last.end = at + 1,
+                _ => ranges.push(at..at + 1),
+            }
+        }
+        let selection = RowSelection::from_consecutive_ranges(ranges.into_iter(), total);
+        self.reader(vec![group], Some(selection), &Field::ALL)
     }
 
     /// All columns of the given rows of the file (rising, each once).

@@ -1,5 +1,6 @@
 //! The rows of the whole tier by position: the durable part of the global order.
 
+use super::budget::{READ_BYTES_MAX, cut_by_bytes};
 use super::error::ReadError;
 use super::file::{DataFile, Within};
 use super::filter::{Decoded, RowFilter};
@@ -13,13 +14,25 @@ use strandline_event::{EventId, Field, Micros, Position};
 impl Snapshot {
     /// The `limit` smallest positions behind `after`, with ingested_at up to `through`, of rows that match.
     ///
-    /// `complete`: there is no other one up to `through`. Holds 40 bytes a row of at most twice `limit` rows, then the rows themselves.
+    /// `complete`: there is no other one up to `through`; false also where the rows would take more than about 64 MiB.
+    /// Holds 40 bytes a row of at most twice `limit` rows, then the rows themselves.
     pub fn by_ingested(
         &self,
         after: Position,
         through: Micros,
         filter: &RowFilter,
         limit: usize,
+    ) -> Result<RowSet, ReadError> {
+        self.by_ingested_within(after, through, filter, limit, READ_BYTES_MAX)
+    }
+
+    pub(crate) fn by_ingested_within(
+        &self,
+        after: Position,
+        through: Micros,
+        filter: &RowFilter,
+        limit: usize,
+        bytes_max: u64,
     ) -> Result<RowSet, ReadError> {
         let counters = Arc::new(Counters::default());
         let wanted = |f: &&Arc<crate::FileEntry>| {
@@ -42,10 +55,11 @@ impl Snapshot {
                 query.choose(&file, n as u32, group, &mut smallest)?;
             }
         }
-        let (chosen, complete) = smallest.finish();
+        let (mut chosen, mut complete) = smallest.finish();
         if chosen.is_empty() {
             return Ok(RowSet { complete, ..RowSet::empty(counters.stats()) });
         }
+        complete &= !cut_by_bytes(&self.shared, &files, &mut chosen, bytes_max, &counters)?;
         fetch(&self.shared, &files, &chosen, complete, &counters)
     }
 }

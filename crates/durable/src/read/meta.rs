@@ -59,6 +59,14 @@ impl FileMeta {
         self.arrow.metadata()
     }
 
+    /// Rows of the file that stand in a row group.
+    pub(crate) fn group_rows(&self, group: usize) -> std::ops::Range<u64> {
+        let groups = self.parquet().row_groups();
+        let rows = |g: &parquet::file::metadata::RowGroupMetaData| u64::try_from(g.num_rows()).unwrap_or(0);
+        let start: u64 = groups.iter().take(group).map(rows).sum();
+        start..start + groups.get(group).map_or(0, rows)
+    }
+
     /// Whether a row group may hold a value: false is certain; true where there is no filter.
     pub(crate) fn may_hold(&self, group: usize, field: Field, value: &[u8]) -> bool {
         let Some(cell) = self.blooms.get(group * COLUMNS + field as usize) else { return true };

@@ -9,6 +9,7 @@
 //! Every byte that is decoded was checked: the tail of a file against the manifest, its blocks against the tail.
 
 mod batch;
+mod budget;
 mod cache;
 mod checked;
 mod error;
@@ -25,7 +26,8 @@ mod stream;
 pub use batch::{Place, RowBatch};
 pub(crate) use cache::FileCache;
 pub use error::ReadError;
-pub(crate) use file::DataFile;
+pub(crate) use file::{DataFile, open_entry};
+pub(crate) use filter::Decoded;
 pub use filter::RowFilter;
 pub use rowset::RowSet;
 pub use scan::Scan;

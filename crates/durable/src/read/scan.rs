@@ -23,10 +23,35 @@ pub struct Scan {
 struct Open {
     file: DataFile,
     group: usize,
-    /// Row number of the next row of the group's reader.
-    next_row: u64,
     reader: Option<ParquetRecordBatchReader>,
-    ready: VecDeque<RowBatch>,
+    /// Rows of the group's reader that are still to come.
+    rows: Coming,
+}
+
+/// Numbers of rows, in order.
+enum Coming {
+    /// All from here on.
+    From(u64),
+    /// These, from the place on.
+    Listed(Vec<u64>, usize),
+}
+
+impl Coming {
+    /// The next `n` numbers; `None`: there are not so many.
+    fn take(&mut self, n: usize) -> Option<RowNumbers> {
+        match self {
+            Self::From(next) => {
+                let first = *next;
+                *next += n as u64;
+                Some(RowNumbers::From(first))
+            }
+            Self::Listed(rows, at) => {
+                let these = rows.get(*at..at.checked_add(n)?)?;
+                *at += n;
+                Some(RowNumbers::Listed(these.into()))
+            }
+        }
+    }
 }
 
 impl Snapshot {
@@ -35,6 +60,12 @@ impl Snapshot {
     pub fn scan(&self, filter: &RowFilter) -> Scan {
         let files = self.files.iter().filter(|f| filter.may_match(f)).cloned().collect();
         self.scan_files(files, filter)
+    }
+
+    /// Reads every row of one file of this version.
+    #[must_use]
+    pub fn scan_file(&self, file: &Arc<FileEntry>) -> Scan {
+        self.scan_files(VecDeque::from([Arc::clone(file)]), &RowFilter::default())
     }
 
     pub(crate) fn scan_files(&self, files: VecDeque<Arc<FileEntry>>, filter: &RowFilter) -> Scan {
@@ -59,7 +90,7 @@ impl Scan {
             }
             let Some(entry) = self.files.pop_front() else { return Ok(None) };
             let file = DataFile::open(&self.shared, &entry, &self.counters)?;
-            self.open = Some(Open { file, group: 0, next_row: 0, reader: None, ready: VecDeque::new() });
+            self.open = Some(Open { file, group: 0, reader: None, rows: Coming::From(0) });
         }
     }
 }
@@ -80,20 +111,17 @@ impl Iterator for Scan {
 impl Open {
     fn step(&mut self, filter: &RowFilter) -> Result<Option<RowBatch>, ReadError> {
         loop {
-            if let Some(batch) = self.ready.pop_front() {
-                return Ok(Some(batch));
+            if let Some(batch) = self.reader.as_mut().and_then(Iterator::next) {
+                let batch = batch.map_err(|e| ReadError::arrow(&self.file.entry.path, e))?;
+                let numbers = self.rows.take(batch.num_rows());
+                let numbers = numbers.ok_or_else(|| self.file.damaged("more rows than were asked for".to_owned()))?;
+                return RowBatch::new(Arc::clone(&self.file.entry), batch, numbers).map(Some);
             }
-            if let Some(reader) = &mut self.reader {
-                match reader.next() {
-                    Some(batch) => {
-                        let batch = batch.map_err(|e| ReadError::arrow(&self.file.entry.path, e))?;
-                        let first = self.next_row;
-                        self.next_row += batch.num_rows() as u64;
-                        let numbers = RowNumbers::From(first);
-                        return RowBatch::new(Arc::clone(&self.file.entry), batch, numbers).map(Some);
-                    }
-                    None => self.reader = None,
-                }
+            self.reader = None;
+            if let Coming::Listed(rows, at) = &self.rows
+                && *at < rows.len()
+            {
+                return Err(self.file.damaged("rows are missing".to_owned()));
             }
             if self.group >= self.file.groups() {
                 return Ok(None);
@@ -101,15 +129,20 @@ impl Open {
             let group = self.group;
             self.group += 1;
             if filter.is_open() {
-                self.next_row = self.file.group_rows(group).start;
+                self.rows = Coming::From(self.file.group_rows(group).start);
                 self.reader = Some(self.file.whole_group(group)?);
             } else {
-                self.ready.extend(self.filtered(group, filter)?);
+                let chosen = self.matching(group, filter)?;
+                if !chosen.is_empty() {
+                    self.reader = Some(self.file.rows_of_group(group, &chosen)?);
+                }
+                self.rows = Coming::Listed(chosen, 0);
             }
         }
     }
 
-    fn filtered(&self, group: usize, filter: &RowFilter) -> Result<Vec<RowBatch>, ReadError> {
+    /// The rows of a group that match, by the columns that decide: 8 bytes each are held, the rows come batch by batch.
+    fn matching(&self, group: usize, filter: &RowFilter) -> Result<Vec<u64>, ReadError> {
         let fields = filter.fields();
         let pages = self.file.pages(group, &[]);
         let mut chosen = Vec::new();
@@ -123,6 +156,6 @@ impl Open {
             }
             Ok(())
         })?;
-        if chosen.is_empty() { Ok(Vec::new()) } else { self.file.fetch(&chosen) }
+        Ok(chosen)
     }
 }

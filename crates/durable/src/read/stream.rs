@@ -1,5 +1,6 @@
 //! The rows of one stream, by seq.
 
+use super::budget::{READ_BYTES_MAX, cut_by_bytes};
 use super::error::ReadError;
 use super::file::{DataFile, Within};
 use super::filter::Decoded;
@@ -49,8 +50,12 @@ impl StreamQuery<'_> {
 }
 
 impl Snapshot {
-    /// The rows of a stream in data files, by seq, at most `limit`.
+    /// The rows of a stream in data files, by seq, at most `limit` and about 64 MiB; `complete` is false where one of them cut it.
     pub fn stream(&self, query: &StreamQuery<'_>) -> Result<RowSet, ReadError> {
+        self.stream_within(query, READ_BYTES_MAX)
+    }
+
+    pub(crate) fn stream_within(&self, query: &StreamQuery<'_>, bytes_max: u64) -> Result<RowSet, ReadError> {
         let counters = Arc::new(Counters::default());
         let files: Vec<_> = self.files.iter().filter(|f| query.may_match(f)).cloned().collect();
         let mut smallest = Smallest::new(query.limit);
@@ -62,10 +67,11 @@ impl Snapshot {
                 }
             }
         }
-        let (chosen, complete) = smallest.finish();
+        let (mut chosen, mut complete) = smallest.finish();
         if chosen.is_empty() {
             return Ok(RowSet { complete, ..RowSet::empty(counters.stats()) });
         }
+        complete &= !cut_by_bytes(&self.shared, &files, &mut chosen, bytes_max, &counters)?;
         fetch(&self.shared, &files, &chosen, complete, &counters)
     }
 }

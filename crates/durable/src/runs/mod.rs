@@ -1,4 +1,4 @@
-//! Runs: sorted sidecars of heads and commands that compaction writes and lookups search.
+//! Runs: sorted sidecars of heads, commands and chunk marks that compaction writes and lookups search.
 //!
 //! A run is immutable and belongs to one log and one kind. A lookup asks the newest run first. Small runs are
 //! merged at commit, so that their number grows with the logarithm of what they hold. Format: `FORMAT.md`.
@@ -8,12 +8,14 @@ mod map;
 mod merge;
 mod record;
 mod run;
+mod slot;
 mod write;
 
 pub(crate) use merge::{merged, tiers_to_merge};
 pub use record::{CommandRecord, HeadRecord, Record, RunKind, tenant_hash};
 pub(crate) use run::Run;
-pub use run::RunError;
+pub use slot::BrokenRun;
+pub(crate) use slot::{LogRuns, Slot, find};
 pub(crate) use write::write_run;
 
 use crate::wire;

@@ -2,6 +2,7 @@
 //!
 //! Two different streams of one hash would be one stream to us; with 10^10 keys the chance is below 10^-18 (see `event::hash`).
 
+use crate::manifest::ChunkMark;
 use strandline_event::{Micros, Seq, hash};
 
 /// Kinds of runs; the number stands in the trailer.
@@ -11,6 +12,8 @@ pub enum RunKind {
     Heads,
     /// command -> what it did.
     Commands,
+    /// file of a resumable ingestion -> its highest chunk.
+    Chunks,
 }
 
 impl RunKind {
@@ -20,6 +23,7 @@ impl RunKind {
         match self {
             Self::Heads => 1,
             Self::Commands => 2,
+            Self::Chunks => 3,
         }
     }
 
@@ -29,6 +33,7 @@ impl RunKind {
         match self {
             Self::Heads => "heads",
             Self::Commands => "commands",
+            Self::Chunks => "chunks",
         }
     }
 }
@@ -128,6 +133,26 @@ impl Record for CommandRecord {
             ingested_at: Micros(u64_at(bytes, 48)?.cast_signed()),
             stream: u128_at(bytes, 56)?,
         })
+    }
+}
+
+impl Record for ChunkMark {
+    const KIND: RunKind = RunKind::Chunks;
+    const BYTES: usize = 32;
+
+    fn key(&self) -> u128 {
+        u128::from_be_bytes(self.digest)
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.digest);
+        out.extend_from_slice(&self.number.to_le_bytes());
+        out.extend_from_slice(&self.at.0.to_le_bytes());
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let digest = u128_at(bytes, 0)?.to_be_bytes();
+        Some(Self { digest, number: u64_at(bytes, 16)?, at: Micros(u64_at(bytes, 24)?.cast_signed()) })
     }
 }
 

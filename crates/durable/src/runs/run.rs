@@ -9,7 +9,7 @@ use crate::objects::{ObjectError, Objects};
 
 /// Why a run cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum RunError {
+pub(crate) enum RunError {
     /// The file could not be read.
     #[error(transparent)]
     Objects(#[from] ObjectError),

@@ -1,4 +1,6 @@
+use super::run::RunError;
 use super::*;
+use crate::manifest::ChunkMark;
 use crate::objects::{LocalObjects, Objects, StoreObjects};
 use std::collections::BTreeMap;
 use strandline_event::{Micros, Seq, hash::stream_hash};
@@ -65,6 +67,11 @@ fn records_keep_their_bytes_for_ever() {
     assert_eq!(CommandRecord::decode(&out), Some(record));
     assert_eq!((out.len(), out[15], out[31], out[32], out[40], out[48], out[71]), (72, 1, 2, 3, 4, 251, 6));
     assert_eq!(CommandRecord::decode(&out[..71]), None);
+    out.clear();
+    let mark = ChunkMark { digest: [7; 16], number: 8, at: Micros(-9) };
+    mark.encode(&mut out);
+    assert_eq!(ChunkMark::decode(&out), Some(mark));
+    assert_eq!((out.len(), out[15], out[16], out[24], out[31]), (32, 7, 8, 247, 255));
 }
 
 #[test]
@@ -90,4 +97,37 @@ fn merging_keeps_the_number_of_runs_small_and_the_newest_record() {
         let found = runs.iter().rev().find_map(|(_, r)| r.find::<HeadRecord>(stream));
         assert_eq!(found, Some(expected));
     }
+}
+
+/// `STRANDLINE_GOLDEN=write` writes the fixtures anew: only for a version that nobody has written yet.
+#[test]
+fn runs_of_version_1_stay_readable() {
+    let heads = sorted((0..3).map(|n| head(n, n + 9)).collect());
+    let commands: Vec<_> = (1..4_u32)
+        .map(|n| CommandRecord {
+            key: u128::from(n) << 100,
+            digest: u128::from(n),
+            first_seq: Seq(u64::from(n)),
+            count: n,
+            ingested_at: Micros(-i64::from(n)),
+            stream: u128::MAX - u128::from(n),
+        })
+        .collect();
+    let chunks: Vec<_> = (1..4).map(|n| ChunkMark { digest: [n; 16], number: u64::from(n), at: Micros(5) }).collect();
+    golden("heads", include_bytes!("../../fixtures/run-heads-v1.run"), &heads);
+    golden("commands", include_bytes!("../../fixtures/run-commands-v1.run"), &commands);
+    golden("chunks", include_bytes!("../../fixtures/run-chunks-v1.run"), &chunks);
+}
+
+fn golden<R: Record + PartialEq + std::fmt::Debug>(word: &str, fixture: &[u8], records: &[R]) {
+    let memory = StoreObjects::memory().unwrap();
+    let run = write_run(&memory, "new", records.iter().copied(), records.len() as u64, 7).unwrap();
+    if std::env::var("STRANDLINE_GOLDEN").is_ok_and(|v| v == "write") {
+        let path = format!("{}/fixtures/run-{word}-v1.run", env!("CARGO_MANIFEST_DIR"));
+        return std::fs::write(path, memory.get("new").unwrap()).unwrap();
+    }
+    memory.put_new("old", fixture).unwrap();
+    let old = Run::open(&memory, &RunRef { path: "old".to_owned(), ..run }, R::KIND, R::BYTES).unwrap();
+    assert!(old.iter::<R>().eq(records.iter().copied()));
+    assert!(records.iter().all(|r| old.find(r.key()) == Some(*r)));
 }

@@ -3,15 +3,18 @@
 //! Invariants: a job's range begins at its log's watermark, so no range is ever taken twice or left out; an owner of an
 //! older epoch cannot commit; a job that is found committed is a success, whoever asks.
 
+use super::rebuild::Records;
 use super::{Committer, DurableTier, Snapshot, names};
 use crate::entry::FileEntry;
-use crate::manifest::{self, ChunkMark, LogState, Manifest, ManifestError};
+use crate::manifest::{self, ChunkMark, LogState, Manifest, ManifestError, NO_MONTH};
 use crate::objects::ObjectError;
-use crate::runs::{CommandRecord, HeadRecord, Record, Run, RunError, RunRef, merged, tiers_to_merge, write_run};
+use crate::runs::{
+    BrokenRun, CommandRecord, HeadRecord, LogRuns, Record, RunRef, Slot, merged, tiers_to_merge, write_run,
+};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use strandline_deql::Granularity;
-use strandline_event::{ErrorKind, LogIndex, LogKey, Micros, encode_path_text};
+use strandline_event::{ErrorKind, LogIndex, LogKey, Micros, Seq, encode_path_text};
 
 const RUN_FOLDER: &str = "_runs";
 
@@ -32,7 +35,8 @@ pub struct Commit {
     pub last_ingested_at: Micros,
     /// What [`DurableTier::write_files`] gave.
     pub files: Vec<FileEntry>,
-    /// The new head of every stream that the range touches, in any order. `first_seq` zero: the older head's first seq and owner stay.
+    /// One record for each stream that the range touches, in any order: its first seq in the range with that event's owner,
+    /// and its last. The older head's first seq and owner stay. `first_seq` zero: not told; then the last one is checked.
     pub heads: Vec<HeadRecord>,
     /// Every command of the range, in any order.
     pub commands: Vec<CommandRecord>,
@@ -90,9 +94,21 @@ pub enum CommitError {
     /// A manifest could not be read or written.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    /// A run could not be opened.
+    /// A run that the commit needs cannot be read.
     #[error(transparent)]
-    Run(#[from] RunError),
+    BrokenRun(#[from] BrokenRun),
+    /// The job holds events of a stream at or below its head: they are in data files already.
+    #[error("the job of `{log}` holds seq {first} of stream {stream:032x}, whose head is {head} already")]
+    SeqBehind {
+        /// The log.
+        log: LogKey,
+        /// Hash of the stream.
+        stream: u128,
+        /// Its head.
+        head: Seq,
+        /// The job's first seq of it.
+        first: Seq,
+    },
 }
 
 impl CommitError {
@@ -102,10 +118,9 @@ impl CommitError {
         match self {
             Self::StaleEpoch { .. } | Self::Unknown { .. } => ErrorKind::Unavailable,
             Self::ReadOnly => ErrorKind::NotSupported,
-            Self::Watermark { .. } => ErrorKind::Integrity,
-            Self::Objects(error) | Self::Run(RunError::Objects(error)) => error.kind(),
+            Self::Watermark { .. } | Self::BrokenRun(_) | Self::SeqBehind { .. } => ErrorKind::Integrity,
+            Self::Objects(error) => error.kind(),
             Self::Manifest(error) => error.kind(),
-            Self::Run(_) => ErrorKind::Integrity,
         }
     }
 }
@@ -114,6 +129,12 @@ impl CommitError {
 enum Change<'a> {
     Job(&'a Commit),
     Update(&'a Update),
+    /// A log's runs of one kind, made anew as of this watermark.
+    Runs {
+        log: &'a LogKey,
+        through: LogIndex,
+        records: &'a Records,
+    },
 }
 
 impl DurableTier {
@@ -121,6 +142,7 @@ impl DurableTier {
     pub fn commit(&self, commit: &Commit) -> Result<Arc<Snapshot>, CommitError> {
         let snapshot = self.change(&Change::Job(commit), commit.job_id, commit.at)?;
         for file in &commit.files {
+            self.inner.staged.release(&file.path);
             if let Err(error) = names::publish(&*self.inner.shared.objects, &file.path) {
                 tracing::warn!(path = file.path, %error, "a committed file keeps its staged name until the next start");
             }
@@ -131,6 +153,18 @@ impl DurableTier {
     /// Commits something that is no job.
     pub fn update(&self, update: &Update, job_id: u128, at: Micros) -> Result<Arc<Snapshot>, CommitError> {
         self.change(&Change::Update(update), job_id, at)
+    }
+
+    /// Replaces a log's runs of one kind by one run of these records; refused where a job has moved the watermark meanwhile.
+    pub(super) fn replace_runs(
+        &self,
+        log: &LogKey,
+        through: LogIndex,
+        records: &Records,
+        job_id: u128,
+        at: Micros,
+    ) -> Result<Arc<Snapshot>, CommitError> {
+        self.change(&Change::Runs { log, through, records }, job_id, at)
     }
 
     fn change(&self, change: &Change<'_>, job_id: u128, at: Micros) -> Result<Arc<Snapshot>, CommitError> {
@@ -155,7 +189,10 @@ impl DurableTier {
             manifest::seal(&*self.inner.shared.manifests, &mut next)?;
             next.file_seq = self.inner.file_seq.load(Ordering::Relaxed);
             // runs are opened and checked before the version that names them exists
-            let snapshot = Snapshot::open(Arc::clone(&self.inner.shared), next, Some(&current))?;
+            let snapshot = Snapshot::open(Arc::clone(&self.inner.shared), next, Some(&current));
+            if let Some(new) = snapshot.broken_runs().find(|broken| !current.names_run(&broken.path)) {
+                return Err(new.clone().into());
+            }
             match manifest::put(&*self.inner.shared.manifests, &snapshot.manifest) {
                 Ok(crc) => {
                     let snapshot = Arc::new(snapshot);
@@ -173,10 +210,14 @@ impl DurableTier {
         self.inner.current.store(snapshot);
     }
 
-    /// Version `version` exists: it becomes the current one (whoever made it).
+    /// Version `version` exists: it becomes the current one (whoever made it). If it cannot be read, it may be ours.
     fn catch_up(&self, committer: &mut Committer, version: u64) -> Result<(), CommitError> {
-        let (found, crc) = manifest::read(&*self.inner.shared.manifests, version)?;
-        let snapshot = Snapshot::open(Arc::clone(&self.inner.shared), found, Some(&self.pin()))?;
+        let (found, crc) = manifest::read(&*self.inner.shared.manifests, version).map_err(|error| {
+            committer.unknown = Some(version);
+            tracing::error!(version, %error, "a version that exists cannot be read");
+            CommitError::Unknown { version }
+        })?;
+        let snapshot = Snapshot::open(Arc::clone(&self.inner.shared), found, Some(&self.pin()));
         self.publish(committer, Arc::new(snapshot), crc);
         Ok(())
     }
@@ -214,6 +255,31 @@ impl DurableTier {
                 apply_update(next, update);
                 Ok(())
             }
+            Change::Runs { log, through, records } => self.apply_runs(next, log, *through, records),
+        }
+    }
+
+    fn apply_runs(
+        &self,
+        next: &mut Manifest,
+        log: &LogKey,
+        through: LogIndex,
+        records: &Records,
+    ) -> Result<(), CommitError> {
+        let job_id = next.job_id;
+        let state = next.logs.entry(log.clone()).or_default();
+        if state.compacted_through != through {
+            return Err(CommitError::Watermark { expected: state.compacted_through, found: through });
+        }
+        match records {
+            Records::Heads(heads) => {
+                state.heads.clear();
+                self.add_run(&mut state.heads, &[], heads.clone(), log, job_id)
+            }
+            Records::Commands(commands) => {
+                state.commands.clear();
+                self.add_run(&mut state.commands, &[], commands.clone(), log, job_id)
+            }
         }
     }
 
@@ -227,12 +293,14 @@ impl DurableTier {
         state.last_ingested_at = state.last_ingested_at.max(commit.last_ingested_at);
         state.events += commit.files.iter().map(|f| f.rows).sum::<u64>();
         state.last_job = commit.job_id;
-        state.add_chunks(&commit.chunks, commit.at);
-        let heads = commit.heads.iter().map(|head| current.complete(&commit.log, *head)).collect();
-        let runs = current.runs.get(&commit.log);
-        self.add_run::<HeadRecord>(&mut state.heads, runs.map_or(&[], |r| &r.heads), heads, commit)?;
-        let commands = commit.commands.clone();
-        self.add_run::<CommandRecord>(&mut state.commands, runs.map_or(&[], |r| &r.commands), commands, commit)?;
+        let chunks = state.add_chunks(&commit.chunks, commit.at);
+        let heads = commit.heads.iter().map(|head| complete(current, &commit.log, *head)).collect::<Result<_, _>>()?;
+        let (log, job_id) = (&commit.log, commit.job_id);
+        let none = LogRuns::default();
+        let runs = current.runs.get(log).unwrap_or(&none);
+        self.add_run::<HeadRecord>(&mut state.heads, &runs.heads, heads, log, job_id)?;
+        self.add_run::<CommandRecord>(&mut state.commands, &runs.commands, commit.commands.clone(), log, job_id)?;
+        self.add_run::<ChunkMark>(&mut state.chunk_runs, &runs.chunks, chunks, log, job_id)?;
         for file in &commit.files {
             let key = (file.stream_type.clone(), month(file));
             next.groups.entry(key).or_default().inline.push(Arc::new(file.clone()));
@@ -240,26 +308,28 @@ impl DurableTier {
         Ok(())
     }
 
-    /// Writes a run of new records, merged with the newest runs as far as the tiers say.
+    /// Writes a run of new records, merged with the newest runs as far as the tiers say and the runs can be read.
     fn add_run<R: Record>(
         &self,
         refs: &mut Vec<RunRef>,
-        open: &[Arc<Run>],
+        slots: &[Slot],
         mut records: Vec<R>,
-        commit: &Commit,
+        log: &LogKey,
+        job_id: u128,
     ) -> Result<(), CommitError> {
         if records.is_empty() {
             return Ok(());
         }
         records.sort_by_key(Record::key);
-        let take = tiers_to_merge(refs, records.len() as u64).min(open.len());
+        let readable = slots.iter().rev().map_while(|slot| slot.as_ref().ok());
+        let older: Vec<_> = readable.take(tiers_to_merge(refs, records.len() as u64)).collect();
+        let take = older.len();
         let keep = refs.len() - take;
         let count_max = records.len() as u64 + refs[keep..].iter().map(|r| r.records).sum::<u64>();
-        let path = self.run_path::<R>(&commit.log)?;
-        let older = open[open.len() - take..].iter().rev();
+        let path = self.run_path::<R>(log)?;
         let mut sources: Vec<Box<dyn Iterator<Item = R> + '_>> = vec![Box::new(records.into_iter())];
-        sources.extend(older.map(|run| Box::new(run.iter()) as Box<dyn Iterator<Item = R> + '_>));
-        let run = write_run(&*self.inner.shared.objects, &path, merged(sources), count_max, commit.job_id)?;
+        sources.extend(older.iter().map(|run| Box::new(run.iter()) as Box<dyn Iterator<Item = R> + '_>));
+        let run = write_run(&*self.inner.shared.objects, &path, merged(sources), count_max, job_id)?;
         refs.truncate(keep);
         refs.push(run);
         Ok(())
@@ -281,7 +351,7 @@ impl DurableTier {
 fn is_done(current: &Snapshot, change: &Change<'_>, job_id: u128) -> bool {
     match change {
         Change::Job(commit) => current.log(&commit.log).is_some_and(|state| state.last_job == job_id),
-        Change::Update(_) => current.manifest.job_id == job_id,
+        Change::Update(_) | Change::Runs { .. } => current.manifest.job_id == job_id,
     }
 }
 
@@ -302,7 +372,18 @@ fn apply_update(next: &mut Manifest, update: &Update) {
     }
 }
 
+/// The head that the job's record of a stream makes. What is in data files never comes again.
+fn complete(current: &Snapshot, log: &LogKey, record: HeadRecord) -> Result<HeadRecord, CommitError> {
+    let Some(older) = current.head(log, record.stream)? else { return Ok(record) };
+    let first = if record.first_seq == Seq::ZERO { record.last_seq } else { record.first_seq };
+    if first <= older.last_seq || record.last_seq < first {
+        let (log, stream, head) = (log.clone(), record.stream, older.last_seq);
+        return Err(CommitError::SeqBehind { log, stream, head, first });
+    }
+    Ok(HeadRecord { last_seq: record.last_seq, ..older })
+}
+
 /// The month of a file's oldest event: its group in the manifest.
 fn month(file: &FileEntry) -> String {
-    Granularity::Month.format(file.bounds.occurred_at.0).unwrap_or_else(|| "none".to_owned())
+    Granularity::Month.format(file.bounds.occurred_at.0).unwrap_or_else(|| NO_MONTH.to_owned())
 }

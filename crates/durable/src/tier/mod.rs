@@ -10,19 +10,21 @@
 mod commit;
 pub(crate) mod names;
 mod open;
+mod rebuild;
 mod snapshot;
 mod sweep;
 
 pub use commit::{Commit, CommitError, Update};
 pub use open::{CACHE_BYTES_DEFAULT, OpenError, OpenOptions};
+pub use rebuild::{CommandKey, RebuildError, Rebuilt};
 pub use snapshot::Snapshot;
 
 use crate::entry::FileEntry;
 use crate::layout::{Layout, LayoutError};
 use crate::manifest::{self, ManifestError};
-use crate::objects::{ObjectError, SharedObjects};
+use crate::objects::SharedObjects;
 use crate::read::FileCache;
-use crate::write::{JobSpec, JobWriter, WriteError, staged};
+use crate::write::{JobSpec, JobWriter, OpenFiles, StagedFiles, WriteError, staged};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::ops::ControlFlow;
@@ -56,6 +58,12 @@ struct Inner {
     /// Our epoch; `None`: opened to read only.
     epoch: Option<u64>,
     writer: String,
+    /// Files of jobs that run.
+    staged: StagedFiles,
+    /// Files of jobs that are open, here or on the whole node.
+    open_files: ArcSwap<OpenFiles>,
+    /// What opening found and went on without.
+    warnings: Vec<String>,
 }
 
 /// A handle; cloning is one reference count.
@@ -118,7 +126,14 @@ impl DurableTier {
     ) -> Result<Vec<FileEntry>, WriteError> {
         let layout = self.layout();
         let objects = &*self.inner.shared.objects;
-        let writer = JobWriter { objects, layout: &layout, writer: &self.inner.writer, file_seq: &self.inner.file_seq };
+        let writer = JobWriter {
+            objects,
+            layout: &layout,
+            writer: &self.inner.writer,
+            file_seq: &self.inner.file_seq,
+            staged: &self.inner.staged,
+            open_files: &self.inner.open_files.load_full(),
+        };
         let mut written = Vec::new();
         let outcome = writer.write(job, rows, on_rows, &mut written);
         if let Err(error) = outcome {
@@ -135,7 +150,19 @@ impl DurableTier {
             if let Err(error) = objects.delete(&staged(objects, &file.path)) {
                 tracing::warn!(path = file.path, %error, "a file of a cancelled job stays until it is swept");
             }
+            self.inner.staged.release(&file.path);
         }
+    }
+
+    /// What opening found and went on without: files that are not there, names that could not be given.
+    #[must_use]
+    pub fn open_warnings(&self) -> &[String] {
+        &self.inner.warnings
+    }
+
+    /// From now on jobs count their open files here: one count for all stores of a node. Call it before the first job.
+    pub fn share_open_files(&self, open_files: Arc<OpenFiles>) {
+        self.inner.open_files.store(open_files);
     }
 
     /// Where a file is on disk now; `None`: the store is not a local folder, or the file is gone.
@@ -160,11 +187,6 @@ impl DurableTier {
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.inner.shared
     }
-
-    /// Removes an object that no manifest names.
-    fn delete(&self, path: &str) -> Result<(), ObjectError> {
-        self.inner.shared.objects.delete(path)
-    }
 }
 
 fn summary(manifest: &manifest::Manifest) -> ManifestSummary {
@@ -185,3 +207,7 @@ fn summary(manifest: &manifest::Manifest) -> ManifestSummary {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_damage;
+#[cfg(test)]
+mod tests_jobs;

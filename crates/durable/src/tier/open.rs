@@ -6,10 +6,10 @@ use crate::layout::{Layout, LayoutError};
 use crate::manifest::{self, Manifest, ManifestError};
 use crate::objects::{ObjectError, SharedObjects, open_location, open_manifests};
 use crate::read::FileCache;
-use crate::runs::RunError;
+use crate::write::StagedFiles;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use strandline_deql::StoreConfig;
@@ -43,9 +43,6 @@ pub enum OpenError {
     /// A manifest is missing or damaged.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    /// A run is missing or damaged.
-    #[error(transparent)]
-    Run(#[from] RunError),
     /// The disk or the object store.
     #[error(transparent)]
     Objects(#[from] ObjectError),
@@ -60,12 +57,6 @@ pub enum OpenError {
     /// Others claim faster.
     #[error("the store is being claimed by others again and again; another owner runs on it")]
     Contended,
-    /// A committed file is not there.
-    #[error("data file `{path}` is in the manifest but not there")]
-    FileMissing {
-        /// The file.
-        path: String,
-    },
     /// The claim failed.
     #[error(transparent)]
     Claim(#[from] CommitError),
@@ -78,8 +69,7 @@ impl OpenError {
         match self {
             Self::Layout(_) => ErrorKind::BadRequest,
             Self::Manifest(error) => error.kind(),
-            Self::Run(RunError::Objects(error)) | Self::Objects(error) => error.kind(),
-            Self::Run(_) | Self::FileMissing { .. } => ErrorKind::Integrity,
+            Self::Objects(error) => error.kind(),
             Self::OtherStore { .. } => ErrorKind::BadRequest,
             Self::Contended => ErrorKind::Unavailable,
             Self::Claim(error) => error.kind(),
@@ -105,9 +95,10 @@ impl DurableTier {
         let shared = shared(objects, manifests, config, options.cache_bytes)?;
         let (manifest, crc) = claim(&shared, config, &options)?;
         let (epoch, file_seq) = (manifest.epoch, manifest.file_seq);
-        let snapshot = Snapshot::open(Arc::clone(&shared), manifest, None)?;
+        let snapshot = Snapshot::open(Arc::clone(&shared), manifest, None);
+        let warnings = finish_renames(&snapshot)?;
         let committer = Committer { current_crc32c: crc, unknown: None };
-        let tier = Self {
+        Ok(Self {
             inner: Arc::new(Inner {
                 shared,
                 current: ArcSwap::from_pointee(snapshot),
@@ -115,10 +106,11 @@ impl DurableTier {
                 file_seq: AtomicU64::new(file_seq),
                 epoch: Some(epoch),
                 writer: options.writer,
+                staged: StagedFiles::default(),
+                open_files: ArcSwap::default(),
+                warnings,
             }),
-        };
-        tier.finish_renames()?;
-        Ok(tier)
+        })
     }
 
     /// Opens the current version to read: writes nothing, claims nothing.
@@ -139,30 +131,38 @@ impl DurableTier {
         let (manifest, crc) = manifest::read(&*shared.manifests, newest)?;
         check_store(&manifest, config)?;
         let file_seq = AtomicU64::new(manifest.file_seq);
-        let snapshot = Snapshot::open(Arc::clone(&shared), manifest, None)?;
-        let committer = Mutex::new(Committer { current_crc32c: crc, unknown: None });
-        let current = ArcSwap::from_pointee(snapshot);
-        Ok(Self { inner: Arc::new(Inner { shared, current, committer, file_seq, epoch: None, writer: String::new() }) })
+        let snapshot = Snapshot::open(Arc::clone(&shared), manifest, None);
+        Ok(Self {
+            inner: Arc::new(Inner {
+                shared,
+                current: ArcSwap::from_pointee(snapshot),
+                committer: Mutex::new(Committer { current_crc32c: crc, unknown: None }),
+                file_seq,
+                epoch: None,
+                writer: String::new(),
+                staged: StagedFiles::default(),
+                open_files: ArcSwap::default(),
+                warnings: Vec::new(),
+            }),
+        })
     }
+}
 
-    /// Gives committed files their final names where a crash came between; every file of the manifest must be there.
-    fn finish_renames(&self) -> Result<(), OpenError> {
-        let objects = &*self.inner.shared.objects;
-        if !objects.stages() {
-            return Ok(());
+/// Gives committed files their final names where a crash came between. A file that is not there fails only the reads that
+/// need it: it is named in a warning.
+fn finish_renames(snapshot: &Snapshot) -> Result<Vec<String>, ObjectError> {
+    let objects = &*snapshot.shared.objects;
+    let mut warnings = Vec::new();
+    let there: HashSet<String> = objects.list("")?.into_iter().map(|info| info.path).collect();
+    for file in snapshot.files().iter().filter(|file| !there.contains(&file.path)) {
+        if !objects.stages() || !names::spellings(&file.path).any(|name| there.contains(&name)) {
+            warnings
+                .push(format!("data file `{}` is in the manifest but not there: reads that need it fail", file.path));
+        } else if let Err(error) = names::publish(objects, &file.path) {
+            warnings.push(format!("data file `{}` keeps its staged name: {error}", file.path));
         }
-        let there: std::collections::HashSet<String> = objects.list("")?.into_iter().map(|info| info.path).collect();
-        for file in self.pin().files() {
-            if there.contains(&file.path) {
-                continue;
-            }
-            if !names::spellings(&file.path).any(|name| there.contains(&name)) {
-                return Err(OpenError::FileMissing { path: file.path.clone() });
-            }
-            names::publish(objects, &file.path)?;
-        }
-        Ok(())
     }
+    Ok(warnings)
 }
 
 fn shared(

@@ -2,19 +2,11 @@
 
 use super::Shared;
 use crate::entry::FileEntry;
-use crate::manifest::{LogState, Manifest};
-use crate::objects::Objects;
-use crate::runs::{CommandRecord, HeadRecord, Record, Run, RunError, RunRef, merged};
+use crate::manifest::{ChunkMark, LogState, Manifest};
+use crate::runs::{BrokenRun, CommandRecord, HeadRecord, LogRuns, Run, RunKind, find, merged};
 use std::collections::HashMap;
 use std::sync::Arc;
-use strandline_event::{LogIndex, LogKey, Micros, Seq};
-
-/// Open runs of a log, oldest first, as in its [`LogState`].
-#[derive(Clone, Default)]
-pub(crate) struct LogRuns {
-    pub(crate) heads: Vec<Arc<Run>>,
-    pub(crate) commands: Vec<Arc<Run>>,
-}
+use strandline_event::{LogIndex, LogKey, Micros};
 
 /// One version. Immutable.
 pub struct Snapshot {
@@ -25,26 +17,35 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Opens the runs of a version; those that `before` has open already are taken from it.
-    pub(crate) fn open(shared: Arc<Shared>, manifest: Manifest, before: Option<&Self>) -> Result<Self, RunError> {
+    /// Opens the runs of a version; those that `before` has open already are taken from it. A run that cannot be read
+    /// is kept as broken: what it covers is refused, everything else serves.
+    pub(crate) fn open(shared: Arc<Shared>, manifest: Manifest, before: Option<&Self>) -> Self {
         let mut known: HashMap<&str, &Arc<Run>> = HashMap::new();
         for (key, state) in before.iter().flat_map(|b| &b.manifest.logs) {
-            let runs = before.and_then(|b| b.runs.get(key));
-            let pairs = runs
-                .into_iter()
-                .flat_map(|r| state.heads.iter().zip(&r.heads).chain(state.commands.iter().zip(&r.commands)));
-            known.extend(pairs.map(|(run, open)| (run.path.as_str(), open)));
+            let pairs = before.and_then(|b| b.runs.get(key)).into_iter().flat_map(|runs| runs.pairs(state));
+            known.extend(pairs.filter_map(|(run, slot)| Some((run.path.as_str(), slot.as_ref().ok()?))));
         }
-        let mut runs = HashMap::new();
-        for (key, state) in &manifest.logs {
-            let open = LogRuns {
-                heads: open_all::<HeadRecord>(&*shared.objects, &state.heads, &known)?,
-                commands: open_all::<CommandRecord>(&*shared.objects, &state.commands, &known)?,
-            };
-            runs.insert(key.clone(), open);
-        }
+        let open =
+            |(key, state): (&LogKey, &LogState)| (key.clone(), LogRuns::open(&*shared.objects, key, state, &known));
+        let runs = manifest.logs.iter().map(open).collect();
         let files = manifest.files().cloned().collect();
-        Ok(Self { shared, manifest, files, runs })
+        Self { shared, manifest, files, runs }
+    }
+
+    /// The runs that cannot be read.
+    pub fn broken_runs(&self) -> impl Iterator<Item = &BrokenRun> {
+        self.runs.values().flat_map(LogRuns::broken)
+    }
+
+    /// The first run of a kind that cannot be read of a log.
+    #[must_use]
+    pub fn broken_run(&self, log: &LogKey, kind: RunKind) -> Option<&BrokenRun> {
+        self.runs.get(log)?.broken().find(|broken| broken.kind == kind)
+    }
+
+    /// Whether this version names a run.
+    pub(crate) fn names_run(&self, path: &str) -> bool {
+        self.manifest.runs().any(|run| run.path == path)
     }
 
     /// Its number.
@@ -130,50 +131,31 @@ impl Snapshot {
         self.log(log).map_or(LogIndex::ZERO, |state| state.compacted_through)
     }
 
-    /// The head of a stream as of the watermark.
-    #[must_use]
-    pub fn head(&self, log: &LogKey, stream_hash: u128) -> Option<HeadRecord> {
-        self.runs.get(log)?.heads.iter().rev().find_map(|run| run.find(stream_hash))
+    /// The head of a stream as of the watermark. Errors: a run that may hold it cannot be read.
+    pub fn head(&self, log: &LogKey, stream_hash: u128) -> Result<Option<HeadRecord>, BrokenRun> {
+        self.runs.get(log).map_or(Ok(None), |runs| find(&runs.heads, stream_hash))
     }
 
-    /// What a command did, if it is below the watermark.
-    #[must_use]
-    pub fn command(&self, log: &LogKey, key: u128) -> Option<CommandRecord> {
-        self.runs.get(log)?.commands.iter().rev().find_map(|run| run.find(key))
+    /// What a command did, if it is below the watermark. Errors: a run that may hold it cannot be read.
+    pub fn command(&self, log: &LogKey, key: u128) -> Result<Option<CommandRecord>, BrokenRun> {
+        self.runs.get(log).map_or(Ok(None), |runs| find(&runs.commands, key))
     }
 
-    /// The highest chunk of a file below the watermark; 0: none.
-    #[must_use]
-    pub fn chunk_mark(&self, log: &LogKey, digest: &[u8; 16]) -> u64 {
+    /// The highest chunk of a file below the watermark; 0: none. Errors: a run that may hold it cannot be read.
+    pub fn chunk_mark(&self, log: &LogKey, digest: &[u8; 16]) -> Result<u64, BrokenRun> {
         let marks = self.log(log).map_or(&[][..], |state| &state.chunks);
-        marks.iter().find(|mark| mark.digest == *digest).map_or(0, |mark| mark.number)
+        if let Some(recent) = marks.iter().find(|mark| mark.digest == *digest) {
+            return Ok(recent.number);
+        }
+        let Some(runs) = self.runs.get(log) else { return Ok(0) };
+        let older: Option<ChunkMark> = find(&runs.chunks, u128::from_be_bytes(*digest))?;
+        Ok(older.map_or(0, |mark| mark.number))
     }
 
-    /// The heads of a log, each stream once, by hash.
+    /// The heads of a log, each stream once, by hash. What only broken runs hold is left out.
     pub fn heads<'a>(&'a self, log: &LogKey) -> impl Iterator<Item = HeadRecord> + 'a {
         let runs = self.runs.get(log).map_or(&[][..], |runs| &runs.heads);
-        merged(runs.iter().rev().map(|run| Box::new(run.iter()) as Box<dyn Iterator<Item = _>>).collect())
+        let open = runs.iter().rev().filter_map(|slot| slot.as_ref().ok());
+        merged(open.map(|run| Box::new(run.iter()) as Box<dyn Iterator<Item = _>>).collect())
     }
-
-    /// A record of the same stream, with what `record` leaves open taken from the older head.
-    pub(crate) fn complete(&self, log: &LogKey, mut record: HeadRecord) -> HeadRecord {
-        if record.first_seq == Seq::ZERO
-            && let Some(older) = self.head(log, record.stream)
-        {
-            (record.first_seq, record.owner_tenant) = (older.first_seq, older.owner_tenant);
-        }
-        record
-    }
-}
-
-fn open_all<R: Record>(
-    objects: &dyn Objects,
-    runs: &[RunRef],
-    known: &HashMap<&str, &Arc<Run>>,
-) -> Result<Vec<Arc<Run>>, RunError> {
-    let open = |run: &RunRef| match known.get(run.path.as_str()) {
-        Some(run) => Ok(Arc::clone(run)),
-        None => Run::open(objects, run, R::KIND, R::BYTES).map(Arc::new),
-    };
-    runs.iter().map(open).collect()
 }

@@ -4,12 +4,11 @@ use super::Finding;
 use crate::entry::{Bounds, FileEntry};
 use crate::layout::Layout;
 use crate::partition::{Partitioner, text};
-use crate::read::{Counters, DataFile, ReadError, RowBatch};
+use crate::read::{Counters, DataFile, ReadError, RowBatch, open_entry};
 use crate::sort::compare;
-use crate::tier::{DurableTier, names::open_file};
+use crate::tier::DurableTier;
 use parquet::bloom_filter::Sbbf;
 use parquet::file::statistics::Statistics;
-use std::collections::VecDeque;
 use std::sync::Arc;
 use strandline_event::{EventRef, Field};
 
@@ -41,7 +40,7 @@ fn check(tier: &DurableTier, entry: &Arc<FileEntry>, findings: &mut Vec<Finding>
         findings.push(Finding::new(&entry.path, "its footer and the manifest name different numbers of row groups"));
     }
     let mut rows = RowCheck::new(&layout, entry, &file, findings);
-    for batch in tier.pin().scan_files(VecDeque::from([Arc::clone(entry)]), &crate::RowFilter::default()) {
+    for batch in tier.pin().scan_file(entry) {
         rows.batch(&batch?);
         if rows.findings.len() >= FINDINGS_MAX {
             return Ok(());
@@ -52,7 +51,7 @@ fn check(tier: &DurableTier, entry: &Arc<FileEntry>, findings: &mut Vec<Finding>
 }
 
 fn whole_crc32c(tier: &DurableTier, entry: &FileEntry) -> Result<u32, ReadError> {
-    let object = open_file(&*tier.shared().objects, &entry.path)?;
+    let object = open_entry(tier.shared(), entry)?;
     let (mut crc, mut at) = (0, 0);
     while at < object.len() {
         let length = READ_BYTES.min(object.len() - at);

@@ -29,10 +29,9 @@ pub fn verify_manifests(tier: &DurableTier) -> Vec<Finding> {
             }
         }
     }
-    if let Some((newest, _)) = before
-        && let Err(error) = Snapshot::open(Arc::clone(tier.shared()), newest, None)
-    {
-        findings.push(Finding::new("runs", error.to_string()));
+    if let Some((newest, _)) = before {
+        let snapshot = Snapshot::open(Arc::clone(tier.shared()), newest, None);
+        findings.extend(snapshot.broken_runs().map(|broken| Finding::new(&broken.path, broken.to_string())));
     }
     findings
 }

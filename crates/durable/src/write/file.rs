@@ -1,12 +1,13 @@
 //! One data file in the making: rows in, a [`FileEntry`] out. Holds at most one row group.
 
-use super::WriteError;
 use super::props::{PAGE_ROWS, properties};
 use super::sink::{Sink, Sums};
+use super::staged::{Unfinished, staged};
+use super::{JobWriter, WriteError};
 use crate::columns::EventColumns;
 use crate::entry::{Bounds, FileEntry};
 use crate::layout::Layout;
-use crate::objects::{ObjectError, Objects};
+use crate::objects::ObjectError;
 use parking_lot::Mutex;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
@@ -25,11 +26,6 @@ const BATCH_BYTES: usize = 4 << 20;
 /// Footer and page index of a row group, and the footer itself, generously.
 const GROUP_TAIL_BYTES: u64 = 12 << 10;
 
-/// Where staged files stand until they are committed.
-pub(crate) fn staged(objects: &dyn Objects, path: &str) -> String {
-    if objects.stages() { format!("{path}.tmp") } else { path.to_owned() }
-}
-
 /// A file that takes rows of one partition.
 pub(crate) struct OpenFile<'l> {
     layout: &'l Layout,
@@ -40,23 +36,36 @@ pub(crate) struct OpenFile<'l> {
     columns: EventColumns,
     bounds: Bounds,
     rows: u64,
+    /// Last, so that the file is closed before it is taken away.
+    unfinished: Unfinished<'l>,
 }
 
 impl<'l> OpenFile<'l> {
     /// Begins a file; its first row gives the bounds their start. `AlreadyExists`: take another name.
     pub(crate) fn create(
-        objects: &dyn Objects,
-        layout: &'l Layout,
+        job: &JobWriter<'l>,
         path: String,
         first: &EventRef<'_>,
         rows_max: u64,
     ) -> Result<Self, WriteError> {
+        let (objects, layout) = (job.objects, job.layout);
         let staged = staged(objects, &path);
+        let permit = job.open_files.take(layout.max_open_files);
+        let mut unfinished = Unfinished::new(objects, job.staged, &path, permit);
         if objects.stages() && objects.exists(&path)? {
+            unfinished.refused();
             return Err(ObjectError::AlreadyExists { path }.into());
         }
+        let file = match objects.create(&staged) {
+            Ok(file) => file,
+            Err(error) => {
+                unfinished.refused();
+                return Err(error.into());
+            }
+        };
+        unfinished.created();
         let sums = Arc::new(Mutex::new(Sums::default()));
-        let sink = Sink { file: objects.create(&staged)?, sums: Arc::clone(&sums) };
+        let sink = Sink { file, sums: Arc::clone(&sums) };
         let options = ArrowWriterOptions::new()
             .with_properties(properties(layout, rows_max))
             // Polars takes JSON columns for text only where the Arrow schema says so
@@ -65,7 +74,7 @@ impl<'l> OpenFile<'l> {
         let writer = ArrowWriter::try_new_with_options(sink, Arc::clone(&layout.arrow_schema), options)
             .map_err(|e| WriteError::encode(&path, e))?;
         let columns = EventColumns::new(Arc::clone(&layout.arrow_schema));
-        Ok(Self { layout, path, staged, sums, writer, columns, bounds: Bounds::of(first), rows: 0 })
+        Ok(Self { layout, path, staged, sums, writer, columns, bounds: Bounds::of(first), rows: 0, unfinished })
     }
 
     /// Adds a row.
@@ -122,6 +131,7 @@ impl<'l> OpenFile<'l> {
         let row_groups = u32::try_from(self.writer.flushed_row_groups().len()).unwrap_or(u32::MAX);
         let sink = self.writer.into_inner().map_err(wrap)?;
         sink.file.finish()?;
+        self.unfinished.finished();
         let sums = self.sums.lock();
         let (tail_start, tail_crc32c) = sums.tail.unwrap_or_default();
         Ok(FileEntry {

@@ -5,9 +5,12 @@
 mod file;
 mod props;
 mod sink;
+mod staged;
 
-pub(crate) use file::{BLOCKS_KEY, FORMAT_VERSION, VERSION_KEY, staged};
+pub(crate) use file::{BLOCKS_KEY, FORMAT_VERSION, VERSION_KEY};
 pub(crate) use sink::BLOCK_BYTES;
+pub use staged::OpenFiles;
+pub(crate) use staged::{StagedFiles, staged};
 
 use crate::columns::SeqTooLarge;
 use crate::entry::FileEntry;
@@ -16,6 +19,7 @@ use crate::objects::{ObjectError, Objects};
 use crate::partition::{PartitionKey, Partitioner};
 use file::OpenFile;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use strandline_event::{ErrorKind, EventRef, LogIndex, LogKey};
 
@@ -93,6 +97,8 @@ pub(crate) struct JobWriter<'l> {
     pub(crate) layout: &'l Layout,
     pub(crate) writer: &'l str,
     pub(crate) file_seq: &'l AtomicU64,
+    pub(crate) staged: &'l StagedFiles,
+    pub(crate) open_files: &'l Arc<OpenFiles>,
 }
 
 impl<'l> JobWriter<'l> {
@@ -142,7 +148,7 @@ impl<'l> JobWriter<'l> {
         for _ in 0..NAME_TRIES {
             let file_seq = self.file_seq.fetch_add(1, Ordering::Relaxed);
             let path = self.layout.file_path(key, self.writer, file_seq);
-            match OpenFile::create(self.objects, self.layout, path, first, rows_max) {
+            match OpenFile::create(self, path, first, rows_max) {
                 // left behind by a job that ended before its commit: never overwritten
                 Err(WriteError::Objects(ObjectError::AlreadyExists { .. })) => {}
                 other => return other,

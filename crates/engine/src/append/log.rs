@@ -154,11 +154,12 @@ impl Log {
     /// has moved on: the caller must write the batch, and it must not fail.
     pub fn accept(&mut self, request: &AppendRequest, now: Micros, entropy: u128, index: LogIndex) -> Decision {
         let verdict = match self.chunk_known(request.batch.view()) {
-            Some((highest, after)) => {
+            Ok(Some((highest, after))) => {
                 let rows = request.batch.view().rows();
                 return self.answer(request, after, known_chunk(highest, rows));
             }
-            None => judge(self, request),
+            Ok(None) => judge(self, request),
+            Err(error) => Err(error),
         };
         let verdict = match verdict {
             Ok(verdict) => verdict,
@@ -338,11 +339,18 @@ impl Log {
         self.published.ids.read().find(id)
     }
 
-    fn chunk_known(&self, batch: BatchView<'_>) -> Option<(u64, LogIndex)> {
-        let chunk = batch.chunk()?;
-        let settled = || Some((self.published.settled().chunk(&chunk.digest)?, LogIndex::ZERO));
-        let tail = self.chunks.get(&chunk.digest);
-        tail.or_else(settled).filter(|(highest, _)| chunk.number <= *highest)
+    /// Also where an append is refused because of what cannot be read.
+    fn chunk_known(&self, batch: BatchView<'_>) -> Result<Option<(u64, LogIndex)>, SettledError> {
+        let settled = self.published.settled();
+        if let Some(error) = settled.refuses(self.rules.scope) {
+            return Err(error);
+        }
+        let Some(chunk) = batch.chunk() else { return Ok(None) };
+        let known = match self.chunks.get(&chunk.digest) {
+            None => settled.chunk(&chunk.digest)?.map(|highest| (highest, LogIndex::ZERO)),
+            tail => tail,
+        };
+        Ok(known.filter(|(highest, _)| chunk.number <= *highest))
     }
 
     #[allow(clippy::unused_self)]

@@ -8,7 +8,7 @@ use crate::append::settled::{Settled, SettledError};
 use crate::commands::{CommandRecord, Scope};
 use crate::heads::{HeadRecord, tenant_hash, touched};
 use std::collections::{BTreeMap, HashMap};
-use strandline_event::{Micros, StampedBatch};
+use strandline_event::{Micros, Seq, StampedBatch};
 
 /// Collects the records of a job's batches, which come in log order.
 pub struct SettleBuilder<'a> {
@@ -24,6 +24,8 @@ pub struct SettleBuilder<'a> {
 pub struct SettledRecords {
     /// Stream hash -> head.
     pub heads: Vec<(u128, HeadRecord)>,
+    /// For each of `heads`: the first seq of the stream in the job itself.
+    pub first_seqs: Vec<Seq>,
     /// Command key -> command.
     pub commands: Vec<(u128, CommandRecord)>,
     /// Digest of a file -> highest chunk.
@@ -64,6 +66,7 @@ impl<'a> SettleBuilder<'a> {
     pub fn finish(self, older: &dyn Settled) -> Result<SettledRecords, SettledError> {
         let mut heads: Vec<_> = self.heads.into_iter().collect();
         heads.sort_unstable_by_key(|(stream, _)| *stream);
+        let first_seqs = heads.iter().map(|(_, head)| head.first_seq).collect();
         for (stream, head) in &mut heads {
             if let Some(known) = older.head(*stream)? {
                 *head = HeadRecord { last_seq: head.last_seq, ..known };
@@ -75,6 +78,7 @@ impl<'a> SettleBuilder<'a> {
         commands.dedup_by_key(|(key, _)| *key);
         Ok(SettledRecords {
             heads,
+            first_seqs,
             commands,
             chunks: self.chunks.into_iter().collect(),
             last_ingested_at: self.last_ingested_at,

@@ -1,6 +1,6 @@
 //! What left memory: heads, commands and chunk marks at or below the watermark.
 
-use crate::commands::CommandRecord;
+use crate::commands::{CommandRecord, Scope};
 use crate::heads::HeadRecord;
 use strandline_event::ErrorKind;
 
@@ -24,7 +24,11 @@ pub trait Settled: Send + Sync {
     /// A command.
     fn command(&self, key: u128) -> Result<Option<CommandRecord>, SettledError>;
     /// The highest stored chunk of a file.
-    fn chunk(&self, digest: &[u8; 16]) -> Option<u64>;
+    fn chunk(&self, digest: &[u8; 16]) -> Result<Option<u64>, SettledError>;
+    /// Why the log must refuse every append, whatever a lookup would say: heads, or commands that are checked, cannot be read.
+    fn refuses(&self, _commands: Scope) -> Option<SettledError> {
+        None
+    }
 }
 
 /// A log of which nothing was compacted.
@@ -40,7 +44,7 @@ impl Settled for NothingSettled {
         Ok(None)
     }
 
-    fn chunk(&self, _: &[u8; 16]) -> Option<u64> {
-        None
+    fn chunk(&self, _: &[u8; 16]) -> Result<Option<u64>, SettledError> {
+        Ok(None)
     }
 }

@@ -208,9 +208,8 @@ impl<'a> Job<'a> {
                 more: selected.through < self.plan.through,
             }),
             Err(error) => {
-                // after these nobody can have made the files true; after any other their fate is unknown, and the next
-                // opening finds out
-                if matches!(error, CommitError::StaleEpoch { .. } | CommitError::Watermark { .. }) {
+                // only then a manifest may name the files; the next opening finds out
+                if !matches!(error, CommitError::Unknown { .. }) {
                     self.durable.discard(&commit.files);
                 }
                 Err(error.into())
@@ -219,10 +218,11 @@ impl<'a> Job<'a> {
     }
 
     fn commit_of(&self, records: SettledRecords, files: Vec<FileEntry>, through: LogIndex) -> Commit {
-        let heads = records.heads.into_iter().map(|(stream, h)| HeadRecord {
+        // the first seq of the job itself: the manifest checks it against the head that it has, and keeps that one's first
+        let heads = records.heads.into_iter().zip(records.first_seqs).map(|((stream, h), first_seq)| HeadRecord {
             stream,
             last_seq: h.last_seq,
-            first_seq: h.first_seq,
+            first_seq,
             owner_tenant: h.tenant,
         });
         let commands = records.commands.into_iter().map(|(key, c)| CommandRecord {

@@ -1,0 +1,178 @@
+//! Files of jobs: none stays that nobody needs, none goes that somebody does, no more are open than may be.
+
+use super::*;
+use crate::objects::{Aside, Fault, FlakyObjects, LocalObjects, ObjectError, ObjectInfo, Objects, Readable};
+use crate::sort_rows;
+use crate::testing::*;
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+const EVER: Micros = Micros(i64::MAX);
+
+#[test]
+fn what_a_failed_job_wrote_is_taken_away() {
+    let config = config(", partition.by = 'dt'");
+    let events = history(500);
+    for at in 2.. {
+        let dir = tempfile::tempdir().unwrap();
+        let (data, manifests) = folders(dir.path());
+        let flaky = FlakyObjects::new(data, at, Fault::FailOnce);
+        let objects: SharedObjects = Arc::new(flaky.clone());
+        let tier = DurableTier::open_with(objects, manifests, &config, options(3)).unwrap();
+        match write(&tier, &job(1, 0, 100), &events) {
+            Err(_) => assert!(tier.orphans(EVER).unwrap().is_empty(), "after a fault at {at}"),
+            // the fault comes after the job
+            Ok(files) => {
+                assert!(files.len() > 3 && at > 10);
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_sweep_leaves_running_jobs_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let tier = open(dir.path(), &config(", partition.by = 'dt'"));
+    let events = history(20_000);
+    let (batches, job) = ([&events], job(1, 0, 100));
+    let rows = sort_rows(&tier.layout(), &batches);
+    let sweeper = tier.clone();
+    let mut swept = 0;
+    let on_rows = &mut |_| {
+        assert!(sweeper.sweep(EVER).unwrap().is_empty(), "the job runs");
+        swept += 1;
+        ControlFlow::Continue(())
+    };
+    let files = tier.write_files(&job, rows.iter().map(|r| r.of(&batches)), on_rows).unwrap();
+    assert!(swept > 1 && tier.sweep(EVER).unwrap().is_empty(), "it has not committed yet");
+    tier.commit(&commit(&job, files, &events)).unwrap();
+    assert!(tier.sweep(EVER).unwrap().is_empty());
+    assert_eq!(tier.pin().scan(&crate::RowFilter::default()).map(|b| b.unwrap().rows()).sum::<usize>(), 20_000);
+
+    // of a process that ended: swept once it is old enough
+    let next = crate::JobSpec { job_id: 2, ..self::job_after(&job) };
+    write(&tier, &next, &history(10)).unwrap();
+    drop((tier, sweeper));
+    let tier = open(dir.path(), &config(", partition.by = 'dt'"));
+    let left = tier.orphans(EVER).unwrap();
+    assert!(!left.is_empty());
+    let oldest = left.iter().map(|o| o.modified).min().unwrap();
+    assert!(tier.sweep(oldest).unwrap().is_empty(), "too young");
+    assert_eq!(tier.sweep(EVER).unwrap().len(), left.len());
+}
+
+fn job_after(job: &crate::JobSpec) -> crate::JobSpec {
+    crate::JobSpec { from_exclusive: job.through, ..job.clone() }
+}
+
+#[test]
+fn an_owner_that_was_replaced_sweeps_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config("");
+    let (old, new) = (open(dir.path(), &config), open(dir.path(), &config));
+    let events = history(10);
+    let job = job(1, 0, 5);
+    let files = write(&new, &job, &events).unwrap();
+    new.commit(&commit(&job, files, &events)).unwrap();
+    assert!(old.sweep(EVER).unwrap().is_empty());
+    assert_eq!(new.pin().scan(&crate::RowFilter::default()).map(|b| b.unwrap().rows()).sum::<usize>(), 10);
+    let reader = DurableTier::open_read_only_with(folders(dir.path()).0, folders(dir.path()).1, &config).unwrap();
+    write(&new, &job_after(&job), &events).unwrap();
+    assert!(reader.sweep(EVER).unwrap().is_empty() && !reader.orphans(EVER).unwrap().is_empty());
+}
+
+/// Counts files that are open for writing.
+struct Counting {
+    inner: LocalObjects,
+    open: Arc<AtomicUsize>,
+    most: Arc<AtomicUsize>,
+}
+
+struct CountedAside {
+    inner: Option<Box<dyn Aside>>,
+    open: Arc<AtomicUsize>,
+}
+
+impl Drop for CountedAside {
+    fn drop(&mut self) {
+        self.open.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Write for CountedAside {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.inner.as_mut().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.as_mut().unwrap().flush()
+    }
+}
+
+impl Aside for CountedAside {
+    fn finish(mut self: Box<Self>) -> Result<(), ObjectError> {
+        self.inner.take().unwrap().finish()
+    }
+}
+
+impl Objects for Counting {
+    fn open(&self, path: &str) -> Result<Box<dyn Readable>, ObjectError> {
+        self.inner.open(path)
+    }
+
+    fn put_new(&self, path: &str, bytes: &[u8]) -> Result<(), ObjectError> {
+        self.inner.put_new(path, bytes)
+    }
+
+    fn create(&self, path: &str) -> Result<Box<dyn Aside>, ObjectError> {
+        let inner = self.inner.create(path)?;
+        let now = self.open.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(now, Ordering::SeqCst);
+        Ok(Box::new(CountedAside { inner: Some(inner), open: Arc::clone(&self.open) }))
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, ObjectError> {
+        self.inner.list(prefix)
+    }
+
+    fn delete(&self, path: &str) -> Result<(), ObjectError> {
+        self.inner.delete(path)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<(), ObjectError> {
+        self.inner.rename(from, to)
+    }
+
+    fn stages(&self) -> bool {
+        true
+    }
+
+    fn local_root(&self) -> Option<&Path> {
+        self.inner.local_root()
+    }
+}
+
+#[test]
+fn jobs_together_hold_no_more_files_open_than_may_be() {
+    let dir = tempfile::tempdir().unwrap();
+    let most = Arc::new(AtomicUsize::new(0));
+    let open = Arc::new(AtomicUsize::new(0));
+    let (_, manifests) = folders(dir.path());
+    let inner = LocalObjects::open(&dir.path().join("data")).unwrap();
+    let counting: SharedObjects = Arc::new(Counting { inner, open: Arc::clone(&open), most: Arc::clone(&most) });
+    let config = config(", compaction.max_open_files = 3, partition.by = 'dt'");
+    let tier = DurableTier::open_with(counting, manifests, &config, options(1)).unwrap();
+    let (events, together) = (history(3000), std::sync::Barrier::new(8));
+    std::thread::scope(|scope| {
+        for n in 0..8 {
+            let (tier, events, together) = (&tier, &events, &together);
+            scope.spawn(move || {
+                together.wait();
+                write(tier, &job(n, 0, 100), events).unwrap();
+            });
+        }
+    });
+    assert_eq!((open.load(Ordering::SeqCst), most.load(Ordering::SeqCst)), (0, 3));
+}
