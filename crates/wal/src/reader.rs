@@ -11,8 +11,10 @@ use std::io;
 use std::sync::Arc;
 use strandline_event::{LogIndex, SharedBytes};
 
-/// Bytes read at once from a segment that is not mapped.
+/// Bytes read at once from a segment that is not mapped: neighbours share them.
 const CHUNK_BYTES: u64 = 256 << 10;
+/// Bytes read at once while one entry is looked for. Its payload is copied out, so that who keeps it keeps nothing else.
+const LOOKUP_BYTES: u64 = 16 << 10;
 
 /// Place of a frame: valid until its segment is trimmed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -67,6 +69,8 @@ pub struct FrameIter {
     to: LogIndex,
     segment: usize,
     cursor: Option<Cursor>,
+    /// One entry is wanted.
+    lookup: bool,
     done: bool,
 }
 
@@ -81,7 +85,7 @@ impl FrameIter {
         // first_index ascends; several segments share one if they hold no entry, the last of them is right
         let segment = partition(view.count(), begins_by).saturating_sub(1);
         let done = from > to || view.count() == 0;
-        Ok(Self { view, next: from, to, segment, cursor: None, done })
+        Ok(Self { view, next: from, to, segment, cursor: None, lookup: from == to, done })
     }
 
     fn advance(&mut self) -> Result<Option<FrameView>, ReadError> {
@@ -92,7 +96,8 @@ impl FrameIter {
             if self.next > self.to {
                 break;
             }
-            let at_start = || Cursor::new(Arc::clone(segment), segment.offset_before(self.next), end);
+            let start = segment.offset_before(self.next);
+            let at_start = || Cursor::new(Arc::clone(segment), start, end, self.lookup);
             let cursor = match &mut self.cursor {
                 Some(cursor) => cursor,
                 none => none.insert(at_start().map_err(|e| self.view.gone(e))?),
@@ -168,12 +173,14 @@ pub(crate) struct Cursor {
     window: Option<Window>,
     offset: u64,
     end: u64,
+    /// One entry is wanted.
+    lookup: bool,
 }
 
 impl Cursor {
-    pub(crate) fn new(segment: Arc<Segment>, offset: u64, end: u64) -> Result<Self, ReadError> {
+    pub(crate) fn new(segment: Arc<Segment>, offset: u64, end: u64, lookup: bool) -> Result<Self, ReadError> {
         let source = segment.source()?;
-        Ok(Self { segment, source, window: None, offset, end })
+        Ok(Self { segment, source, window: None, offset, end, lookup })
     }
 
     /// The next entry that has at least this index; `None` at the end of the segment.
@@ -199,6 +206,8 @@ impl Cursor {
         let len = u32::try_from(header.frame_bytes()).unwrap_or(u32::MAX);
         let loc = FrameLoc { segment: self.segment.number(), offset: self.offset, len };
         self.skip(&header)?;
+        let in_window = self.lookup && matches!(self.source, Source::File(_));
+        let payload = if in_window { SharedBytes::copy_aligned(&payload) } else { payload };
         Ok(FrameView { header, loc, payload })
     }
 
@@ -239,7 +248,8 @@ impl Cursor {
             Source::File(file) => file,
         };
         let start = offset - offset % BLOCK_BYTES as u64;
-        let wanted = (offset + len - start).max(CHUNK_BYTES).min(self.end - start);
+        let chunk = if self.lookup { LOOKUP_BYTES } else { CHUNK_BYTES };
+        let wanted = (offset + len - start).max(chunk).min(self.end - start);
         let mut buf =
             AlignedBuf::zeroed(usize::try_from(wanted).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?);
         let read = file.read_at(start, &mut buf)?;
@@ -253,7 +263,7 @@ impl Cursor {
 }
 
 pub(crate) fn read_frame(segment: &Arc<Segment>, loc: FrameLoc, end: u64) -> Result<FrameView, ReadError> {
-    let mut cursor = Cursor::new(Arc::clone(segment), loc.offset, end)?;
+    let mut cursor = Cursor::new(Arc::clone(segment), loc.offset, end, true)?;
     let header = cursor.header()?;
     cursor.frame(header)
 }
