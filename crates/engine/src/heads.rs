@@ -20,12 +20,8 @@ pub struct HeadRecord {
     pub tenant: u64,
 }
 
-/// Hash of a tenant as heads keep it. 0: no tenant.
-#[must_use]
-pub fn tenant_hash(tenant: Option<&str>) -> u64 {
-    // a real tenant never gets 0
-    tenant.map_or(0, |text| (strandline_event::hash::bytes_hash(text.as_bytes()) as u64).max(1))
-}
+/// Hash of a tenant as heads keep it, here and in the runs. 0: no tenant.
+pub use strandline_durable::tenant_hash;
 
 /// What a batch did to one stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

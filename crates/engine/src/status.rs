@@ -226,7 +226,11 @@ fn waiting_in(log: &Arc<LogShared>, snapshot: &Snapshot) -> Waiting {
         segments: if any_event { segments_above(&view, watermark) } else { 0 },
         bytes: if any_event { bytes_above(&view, watermark) } else { 0 },
         events: waiting_events(log, snapshot.log(&log.key).map_or(0, |l| l.events)),
-        oldest: if any_event { frames::first_moment(&view, from, view.last_index()) } else { None },
+        oldest: if any_event {
+            frames::first_moment(&log.key, &view, from, view.last_index()).ok().flatten()
+        } else {
+            None
+        },
         watermark,
     }
 }

@@ -9,7 +9,7 @@ use crate::model::Append;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
-use strandline_deql::{Location, StoreConfig};
+use strandline_deql::StoreConfig;
 use strandline_durable::SharedObjects;
 use strandline_durable::objects::StoreObjects;
 use strandline_engine::append::{Again, Answer, AppendRequest, IdsChecked, Known, LogDriver};
@@ -48,15 +48,22 @@ fn inline() -> InlineIo {
 }
 
 impl LocalStore {
-    /// A new store. One on memory:// keeps its objects over restarts.
+    /// A new store, its objects where the declaration says: those of one on memory:// are gone at a restart.
+    ///
+    /// # Errors
+    /// What opening says.
+    pub fn new(config: StoreConfig) -> Result<Self, OpenError> {
+        Self::over(config, Arc::new(CrashDisk::new()), None)
+    }
+
+    /// A new store whose objects are in memory, wherever the declaration says, and outlive restarts.
     ///
     /// # Errors
     /// What opening says.
     #[allow(clippy::expect_used)]
-    pub fn new(config: StoreConfig) -> Result<Self, OpenError> {
+    pub fn on_memory(config: StoreConfig) -> Result<Self, OpenError> {
         let memory = || -> SharedObjects { Arc::new(StoreObjects::memory().expect("a thread can be started")) };
-        let objects = matches!(config.durable.path, Location::Memory { .. }).then(|| (memory(), memory()));
-        Self::over(config, Arc::new(CrashDisk::new()), objects)
+        Self::over(config, Arc::new(CrashDisk::new()), Some((memory(), memory())))
     }
 
     /// A store over what is there already.

@@ -127,7 +127,7 @@ fn read_streams(world: &World) {
                     from_seq: None,
                     to_seq: None,
                     limit: usize::MAX,
-                    order: Order::Asc,
+                    order: Some(Order::Asc),
                 };
                 let page = world.store.read_stream(&read).unwrap();
                 assert!(page.verdict.contiguous, "{:?}", page.verdict);

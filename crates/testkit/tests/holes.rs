@@ -50,7 +50,7 @@ fn smuggle(store: &mut LocalStore, seqs: &[u64], data: &str) {
 }
 
 const WHOLE: StreamRead<'static> =
-    StreamRead { stream_type: "T", stream_id: "s", from_seq: None, to_seq: None, limit: 1000, order: Order::Asc };
+    StreamRead { stream_type: "T", stream_id: "s", from_seq: None, to_seq: None, limit: 1000, order: Some(Order::Asc) };
 
 fn check_hole(store: &LocalStore, policy: &str) {
     match (policy, store.store().read_stream(&WHOLE)) {
@@ -71,7 +71,7 @@ fn check_hole(store: &LocalStore, policy: &str) {
     for read in [
         StreamRead { to_seq: Some(Seq(3)), ..WHOLE },
         StreamRead { from_seq: Some(Seq(5)), ..WHOLE },
-        StreamRead { limit: 2, order: Order::Desc, ..WHOLE },
+        StreamRead { limit: 2, order: Some(Order::Desc), ..WHOLE },
     ] {
         assert!(store.store().read_stream(&read).unwrap().verdict.contiguous, "{read:?}");
     }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use strandline_deql::Tier;
-use strandline_engine::append::{Answer, Expected, OnError};
+use strandline_engine::append::{Answer, AppendError, Expected, OnError};
 use strandline_engine::compact::{self, CompactError, JobLimits, Progress, Step, StopAt, Trigger};
 use strandline_engine::read::{Filter, GlobalRead, Order, StreamRead};
 use strandline_engine::store::OpenError;
@@ -19,7 +19,7 @@ const TIERS: &str = "wal.enabled = true, wal.path = '/wal', inmemory.enabled = t
 
 fn local(settings: &str) -> LocalStore {
     let comma = if settings.is_empty() { "" } else { ", " };
-    LocalStore::new(declared("memory://test", &format!("{TIERS}{comma}{settings}"))).unwrap()
+    LocalStore::on_memory(declared("/durable", &format!("{TIERS}{comma}{settings}"))).unwrap()
 }
 
 fn event(stream: &str, data: usize) -> Event {
@@ -61,7 +61,7 @@ fn whole(stream: &str) -> StreamRead<'_> {
         from_seq: None,
         to_seq: None,
         limit: usize::MAX,
-        order: Order::Asc,
+        order: Some(Order::Asc),
     }
 }
 
@@ -158,7 +158,8 @@ fn parts_of_a_stream_forward_and_backward() {
     store.store().hot().unwrap().evict(store.time.now().plus_us(3_600_000_000));
     load(&mut store, "T", 60, 30, 1);
     let read = |from: Option<u64>, to: Option<u64>, limit, order| {
-        let read = StreamRead { from_seq: from.map(Seq), to_seq: to.map(Seq), limit, order, ..whole("s0") };
+        let read =
+            StreamRead { from_seq: from.map(Seq), to_seq: to.map(Seq), limit, order: Some(order), ..whole("s0") };
         let page = store.store().read_stream(&read).unwrap();
         assert!(page.verdict.contiguous, "{:?}", page.verdict);
         page.rows().map(|e| e.seq.0).collect::<Vec<_>>()
@@ -207,7 +208,9 @@ fn a_tier_left_out_is_not_seen_and_is_no_hole() {
         };
         assert_eq!(got, expected, "{tiers}");
         assert!(page.verdict.missing.is_empty(), "{tiers}");
-        assert_eq!(follow(&store, Position::START, 8, &Filter::default()).0, expected, "{tiers}");
+        // a follower waits for what is in no tier that it reads and will be
+        let followed = if tiers == "('inmemory', 'durable')" { (0..30).collect() } else { expected.clone() };
+        assert_eq!(follow(&store, Position::START, 8, &Filter::default()).0, followed, "{tiers}");
         let scanned: usize = store.store().scan(&Filter::default()).unwrap().map(|b| b.unwrap().len()).sum();
         assert_eq!(scanned, expected.len());
     }
@@ -337,10 +340,10 @@ fn a_lost_log_is_refused_unless_all_of_it_is_durable_or_it_is_given_up() {
 fn a_declaration_that_changes_what_is_on_disk_is_refused() {
     let mut store = local("");
     load(&mut store, "T", 0, 10, 2);
-    store.declare(declared("memory://test", &format!("{TIERS}, id.event_id.format = 'uuidv4'")));
+    store.declare(declared("/durable", &format!("{TIERS}, id.event_id.format = 'uuidv4'")));
     let error = store.reopen(false).unwrap_err();
     assert!(error.to_string().contains("id.event_id.format"), "{error}");
-    store.declare(declared("memory://test", &format!("{TIERS}, inmemory.max_mb = 7")));
+    store.declare(declared("/durable", &format!("{TIERS}, inmemory.max_mb = 7")));
     store.reopen(false).unwrap();
     assert_all(&store, 10, 2);
     assert!(store.store().durable().pin().config_text().contains("max_mb"));
@@ -484,4 +487,75 @@ fn verify_finds_nothing_in_a_sound_store_and_names_what_is_wrong() {
     assert!(text.iter().any(|f| f.contains("segment")), "{text:?}");
     let other = declared("/nowhere/at/all", "wal.enabled = true, wal.path = '/none'");
     assert!(matches!(verify::verify(&other, &disk), Err(verify::VerifyError::NoStore(_))));
+}
+
+#[test]
+fn a_store_on_memory_begins_at_the_first_event_of_its_log_after_every_restart() {
+    let settings = format!("{TIERS}, wal.retention_hours = 1, id.command_id.unique_scope = 'stream'");
+    let mut store = LocalStore::new(declared("memory://test", &settings)).unwrap();
+    let key = LogKey::single("T");
+    let command = Event { command_id: Some("c".to_owned()), ..event("s0", 0) };
+    store.append(&bulk("T", vec![command.clone()]));
+    load(&mut store, "T", 1, 39, 1);
+    for round in 0..3 {
+        store.compact(&key).unwrap();
+        store.time.advance_us(7_200_000_000);
+        assert_eq!(store.trim(&key), 0, "the log is all that is left after a restart");
+        if round == 1 {
+            store.kill().unwrap()
+        } else {
+            store.restart().unwrap()
+        }
+        assert_all(&store, 40, 1);
+        let again = store.append(&bulk("T", vec![command.clone()]));
+        assert!(matches!(&again, Answer::Done(outcome) if outcome.duplicate), "{again:?}");
+    }
+    load(&mut store, "T", 40, 10, 1);
+    assert_all(&store, 50, 1);
+}
+
+#[test]
+fn a_declaration_that_cannot_be_compared_is_refused() {
+    let mut store = local("");
+    load(&mut store, "T", 0, 10, 2);
+    for text in ["CREATE EVENTSTORE test FROM tomorrow;", "CREATE AGGREGATE T;"] {
+        let update = strandline_durable::Update::Config(text.to_owned());
+        let snapshot =
+            store.store().durable().update(&update, u128::from(text.len() as u64), store.time.now()).unwrap();
+        let error = store.reopen(false).unwrap_err();
+        assert!(error.to_string().contains(&format!("manifest version {}", snapshot.version())), "{error}");
+        assert!(matches!(error, OpenError::DeclarationUnreadable { .. }));
+    }
+}
+
+#[test]
+fn a_seq_conflict_names_the_head_that_the_stream_has() {
+    let mut store = local("");
+    let given = |unit, seqs: &[(u64, usize)]| {
+        let numbered = |(seq, n): &(u64, usize)| Event { seq: Some(Seq(*seq)), ..event("s", *n) };
+        Append { unit, ..bulk("T", seqs.iter().map(numbered).collect()) }
+    };
+    store.append(&given(BatchUnit::Append, &[(1, 1), (2, 2)]));
+    let conflict = |answer: &Answer| match answer {
+        Answer::Refused(refusal) => match &refusal.error {
+            AppendError::SeqConflict { given, head, .. } => (given.0, head.0, refusal.error.to_string()),
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
+    };
+    // partly known, partly new: refused as a whole
+    let (given_seq, head, text) = conflict(&store.append(&given(BatchUnit::Append, &[(1, 1), (2, 2), (3, 3)])));
+    assert_eq!((given_seq, head), (1, 2), "{text}");
+    assert!(text.contains("send from 3 on"), "{text}");
+    // one seq twice in a body that is refused
+    for unit in [BatchUnit::Append, BatchUnit::Rows] {
+        let (given_seq, head, text) = conflict(&store.append(&given(unit, &[(3, 3), (4, 4), (3, 5)])));
+        assert_eq!((given_seq, head), (3, 2), "{text}");
+        assert!(text.contains("twice") && text.contains("send from 3 on"), "{text}");
+    }
+    // a body that goes on without the row: what it stores counts
+    let skip = Append { on_error: OnError::Skip, ..given(BatchUnit::Rows, &[(3, 3), (4, 4), (3, 5)]) };
+    let Answer::Done(outcome) = store.append(&skip) else { panic!() };
+    assert!(matches!(outcome.rejected[0].error, AppendError::SeqConflict { head: Seq(4), .. }));
+    assert_eq!(store.store().stream_head("T", "s").unwrap().unwrap().last_seq, Seq(4));
 }

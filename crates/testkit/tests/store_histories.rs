@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use proptest::prelude::*;
+use strandline_deql::StoreConfig;
 use strandline_engine::append::Answer;
 use strandline_engine::compact::{CompactError, JobLimits, NoSteps, Step, StopAt};
 use strandline_engine::read::{Filter, GlobalRead, Order, StreamRead};
@@ -66,6 +67,9 @@ fn key(other: bool) -> LogKey {
 
 struct Rig {
     real: LocalStore,
+    /// The declaration with every tier in reads.
+    whole: StoreConfig,
+    reads: Reads,
     model: Model,
     sent: Vec<Append>,
     /// A reader of the global order: what it has seen, where it resumes, what it keeps.
@@ -78,13 +82,34 @@ struct Follower {
     seen: Vec<Position>,
 }
 
+/// What `read.tiers` promises.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Reads {
+    /// Everything is seen.
+    Whole,
+    /// What is compacted is seen; a follower waits for the rest.
+    Later,
+    /// What is in the log or in memory is seen.
+    Part,
+}
+
+const READ_TIERS: [(&str, Reads); 6] = [
+    ("('inmemory', 'wal', 'durable')", Reads::Whole),
+    ("('wal', 'durable')", Reads::Whole),
+    ("('durable')", Reads::Later),
+    ("('inmemory', 'durable')", Reads::Later),
+    ("('wal')", Reads::Part),
+    ("('inmemory')", Reads::Part),
+];
+
 const STREAMS: [&str; 3] = ["a", "b", "ü/ ~"];
 
 impl Rig {
-    fn new(settings: &str) -> Self {
+    fn new(settings: &str, (read_tiers, reads): (&str, Reads)) -> Self {
         let tiers = "wal.enabled = true, wal.path = '/wal', wal.retention_hours = 1, wal.rollover_mb = 1, \
                      inmemory.enabled = true, inmemory.ttl_seconds = 30";
-        let config = store("memory://test", &format!("{tiers}, {settings}"));
+        let whole = store("/durable", &format!("{tiers}, {settings}"));
+        let config = store("/durable", &format!("{tiers}, {settings}, read.tiers = {read_tiers}"));
         let filters = [
             Filter::default(),
             Filter { stream_type: Some("U".to_owned()), ..Filter::default() },
@@ -93,7 +118,9 @@ impl Rig {
         let follower = |filter| Follower { filter, after: Position::START, seen: vec![] };
         Self {
             model: Model::new(config.clone()),
-            real: LocalStore::new(config).unwrap(),
+            real: LocalStore::on_memory(config).unwrap(),
+            whole,
+            reads,
             sent: vec![],
             followers: filters.into_iter().map(follower).collect(),
         }
@@ -142,8 +169,17 @@ impl Rig {
 
     fn read_stream(&self, stream_type: &str, stream_id: &str, range: (u64, u64), limit: usize, order: Order) {
         let (from, to) = (Some(Seq(range.0)).filter(|s| s.0 > 0), Some(Seq(range.1)).filter(|s| s.0 > 0));
-        let read = StreamRead { stream_type, stream_id, from_seq: from, to_seq: to, limit, order };
+        let read = StreamRead { stream_type, stream_id, from_seq: from, to_seq: to, limit, order: Some(order) };
         let page = self.real.store().read_stream(&read).unwrap();
+        assert!(page.verdict.missing.is_empty());
+        if self.reads != Reads::Whole {
+            // whatever is seen is of the stream, in its order
+            let seqs: Vec<Seq> = page.rows().map(|e| e.seq).collect();
+            assert!(seqs.is_sorted_by(|a, b| if order == Order::Asc { a < b } else { a > b }), "{seqs:?}");
+            let stored: Vec<&Stored> = self.model.stream(stream_type, stream_id).collect();
+            assert!(page.rows().all(|event| stored.iter().any(|s| s.is(&event))));
+            return;
+        }
         let inside = |s: &&Stored| from.is_none_or(|f| s.seq >= f) && to.is_none_or(|t| s.seq <= t);
         let mut expected: Vec<&Stored> = self.model.stream(stream_type, stream_id).filter(inside).collect();
         if order == Order::Desc {
@@ -155,7 +191,6 @@ impl Rig {
             assert!(expected.is(&real), "{expected:?} {real:?}");
         }
         assert_eq!(page.head, self.model.head(stream_type, stream_id));
-        assert!(page.verdict.missing.is_empty());
     }
 
     fn page(&mut self, which: usize, limit: usize) -> bool {
@@ -179,7 +214,33 @@ impl Rig {
                 .iter()
                 .map(|s| Position { ingested_at: s.ingested_at.unwrap(), event_id: s.event_id.unwrap() })
                 .collect();
-            assert_eq!(follower.seen, expected, "{:?}", follower.filter);
+            match self.reads {
+                Reads::Whole | Reads::Later => assert_eq!(follower.seen, expected, "{:?}", follower.filter),
+                Reads::Part => assert!(follower.seen.is_sorted_by(|a, b| a < b)),
+            }
+        }
+    }
+
+    /// Where files are read without the log, a follower that goes on has seen everything once everything is compacted.
+    fn check_late_followers(&mut self) {
+        if self.reads == Reads::Later {
+            self.compact(false, 1000);
+            self.compact(true, 1000);
+            self.check_followers();
+        }
+    }
+
+    /// From here on reads consult every tier.
+    fn read_whole(&mut self) {
+        if self.reads != Reads::Whole {
+            self.real.declare(self.whole.clone());
+            self.real.restart().unwrap();
+            if self.reads == Reads::Part {
+                for follower in &mut self.followers {
+                    (follower.after, follower.seen) = (Position::START, vec![]);
+                }
+            }
+            self.reads = Reads::Whole;
         }
     }
 
@@ -208,6 +269,10 @@ impl Rig {
             .flat_map(|b| b.rows().map(|e| (e.ingested_at, e.event_id, e.stream_type.to_owned())))
             .collect();
         seen.sort();
+        if self.reads != Reads::Whole {
+            assert!(seen.windows(2).all(|pair| pair[0] < pair[1]));
+            return;
+        }
         let mut expected: Vec<_> = self
             .model
             .events
@@ -255,7 +320,8 @@ impl Rig {
             Op::Page(limit, which) => drop(self.page(which, limit + 1)),
             Op::ById(n) if !self.model.events.is_empty() => {
                 let stored = &self.model.events[n % self.model.events.len()];
-                assert!(self.real.store().event_by_id(stored.event_id.unwrap()).unwrap().is_some());
+                let found = self.real.store().event_by_id(stored.event_id.unwrap()).unwrap();
+                assert!(found.is_some() || self.reads != Reads::Whole);
             }
             Op::Scan => self.scan(),
             Op::Retry(_) | Op::ById(_) => {}
@@ -282,11 +348,17 @@ impl Rig {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, max_shrink_iters: 3_000, ..ProptestConfig::default() })]
     #[test]
-    fn every_read_gives_what_the_model_holds(settings in rule_settings(), ops in proptest::collection::vec(op(), 1..40)) {
-        let mut rig = Rig::new(&settings);
+    fn every_read_gives_what_the_model_holds(
+        settings in rule_settings(),
+        tiers in 0..2 * READ_TIERS.len(),
+        ops in proptest::collection::vec(op(), 1..40),
+    ) {
+        let mut rig = Rig::new(&settings, *READ_TIERS.get(tiers).unwrap_or(&READ_TIERS[0]));
         for op in ops {
             rig.run(op);
         }
+        rig.check_late_followers();
+        rig.read_whole();
         rig.check_all();
         rig.real.restart().unwrap();
         rig.check_all();

@@ -123,6 +123,10 @@ impl AppendError {
             Self::SeqGap { stream_id, next, given } => format!(
                 "`{seq}` {given} leaves a gap: the next of stream '{stream_id}' is {next}; send {next} first, or leave `{seq}` out"
             ),
+            Self::SeqConflict { stream_id, given, head } if given > head => format!(
+                "`{seq}` {given} of stream '{stream_id}' stands twice in the request, with different events; the head is {head}: send from {} on, each once",
+                head.0.saturating_add(1)
+            ),
             Self::SeqConflict { stream_id, given, head } => format!(
                 "`{seq}` {given} is behind the head {head} of stream '{stream_id}' and is not the event that is stored there, or comes with new ones; send from {} on",
                 head.0.saturating_add(1)

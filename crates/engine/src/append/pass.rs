@@ -317,8 +317,11 @@ impl Pass<'_> {
         }
     }
 
+    /// Names the head that the stream has once this is answered: where the request is refused as a whole, the one before it.
     fn seq_conflict(&mut self, stream: usize, given: Seq) -> Result<AppendError, SettledError> {
-        let head = self.head(stream)?;
+        let now = self.head(stream)?;
+        let before = self.streams.get(stream).and_then(|s| s.1).map_or(now, |(before, _)| before);
+        let head = if self.request.on_error == OnError::Skip { now } else { before };
         Ok(AppendError::SeqConflict { stream_id: self.batch.stream(stream).to_owned(), given, head })
     }
 

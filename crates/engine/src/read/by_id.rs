@@ -69,7 +69,7 @@ impl Store {
                 found.extend(at.filter(|at| sources.row(*at).event_id == id));
             }
         }
-        if let Some(snapshot) = self.pin_files() {
+        if let Some(snapshot) = self.pin_files(self.read_tiers()) {
             let set = Arc::new(snapshot.find_event_id(id)?);
             let rows = set.len() as u32;
             let source = sources.push(Source::Files(set));
@@ -85,7 +85,7 @@ impl Store {
         loc: TailLoc,
         sources: &mut Sources,
     ) -> Result<Option<RowAt>, ReadError> {
-        let (tail, _snapshot) = self.pin_tail(shared);
+        let (tail, _snapshot) = self.pin_tail(shared, self.read_tiers());
         if loc.index <= tail.after {
             return Ok(None);
         }

@@ -2,10 +2,9 @@
 
 use super::error::ReadError;
 use super::order::Order;
-use super::stream::StreamRead;
+use super::stream::{Manner, StreamRead};
 use crate::append::{IdsChecked, Known, Lookup, ids_to_check, resolve_known};
 use crate::store::Store;
-use strandline_deql::MissingSeqPolicy;
 use strandline_event::{BatchView, EventId, EventRef, LogKey, Seq};
 
 /// Rows of a stream that are looked at together.
@@ -64,12 +63,12 @@ impl Store {
                 from_seq: Some(from),
                 to_seq: Some(to),
                 limit: PAGE_ROWS,
-                order: Order::Asc,
+                order: Some(Order::Asc),
             };
-            let page = self.read_stream_with(&read, MissingSeqPolicy::Ignore)?;
+            let page = self.read_stream_with(&read, Manner::internal(self))?;
             page.rows().for_each(|event| each(&event));
             let last = page.rows().last().map(|event| event.seq);
-            match last.filter(|_| page.len() >= PAGE_ROWS) {
+            match last.filter(|_| page.full) {
                 Some(last) => from = last.next(),
                 None => return Ok(()),
             }

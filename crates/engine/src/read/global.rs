@@ -6,27 +6,37 @@
 //! `next` is always the place of something that exists (the last event examined), never a clock: after a restart the
 //! clocks start above every event of the store, not above every moment that was once announced.
 //!
+//! Where reads leave the log out, what is committed may be in no tier that is read: not compacted yet, and not in memory.
+//! There a view ends before the first such event of any log, since it will be in a file later. And memory is no view: what it
+//! lets go while a page is made would be missed, so the page is made anew, at last from files alone; no such view is kept.
+//!
 //! ```text
 //!  durable part  Window: the next rows of the files, sorted, at most WINDOW_ROWS; kept between pages in the cursor
 //!  tails         one TailCursor a log, opened anew for each page at `after` (memory, or a bisection of the log)
 //!  page          the smallest `limit` of both
 //! ```
 
+use super::budget::{PAGE_BYTES_MAX, event_bytes, fitting};
 use super::cursors::{Kept, Window};
 use super::error::ReadError;
 use super::merge::{GlobalRow, merge_global};
 use super::source::{RowAt, Source, Sources};
 use super::tiers::TierSet;
-use crate::store::Store;
+use crate::store::{LogShared, Store};
 use crate::view::cursor::TailCursor;
+use crate::view::frames;
 use crate::view::tail::LogTail;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
+use strandline_deql::Tier;
 use strandline_durable::{ReadStats, RowFilter, Snapshot};
-use strandline_event::{EventId, EventRef, Micros, Position};
+use strandline_event::invariant::broken;
+use strandline_event::{EventId, EventRef, LogIndex, Micros, Position};
+use strandline_hot::HotRange;
+use strandline_wal::LogView;
 
-/// Tail batches that one page may hold, in bytes: it ends early rather than hold more.
+/// Tail batches that one page may load, in bytes, besides the first one of each log: it ends early rather than load more.
 const PAGE_TAIL_BYTES_MAX: usize = 64 << 20;
 /// Rows of tails that one page may examine when its filter drops nearly all of them.
 const PAGE_EXAMINED_MAX: usize = 1 << 20;
@@ -90,6 +100,18 @@ pub(crate) struct GlobalView {
     pub(crate) closed: Micros,
     pub(crate) tails: Vec<LogTail>,
     pub(crate) snapshot: Option<Arc<Snapshot>>,
+    /// Without logs: what memory must still hold of each tail when the page is made, everything behind this entry.
+    memory: Vec<LogIndex>,
+}
+
+impl GlobalView {
+    /// Whether memory still holds what the view counts on.
+    fn still_holds(&self) -> bool {
+        self.tails.iter().zip(&self.memory).all(|(tail, from)| {
+            let now = tail.hot.as_ref().map(|hot| hot.range(&tail.shared.key).after);
+            now.is_none_or(|after| after <= *from)
+        })
+    }
 }
 
 impl Store {
@@ -101,39 +123,99 @@ impl Store {
         self.refuse_damaged(read.filter.stream_type.as_deref())?;
         let mut kept = self.cursors().take(read.after, &read.filter);
         for _ in 1..VIEWS_MAX {
-            match self.global_page(read, now, kept.take()) {
+            match self.global_page(read, now, kept.take(), self.read_tiers()) {
                 // the view names segments that are gone: take a new one
                 Err(error) if error.trim_raced() => {}
-                other => return other,
+                // memory let something go meanwhile
+                Ok(None) => {}
+                Ok(Some(page)) => return Ok(page),
+                Err(error) => return Err(error),
             }
         }
-        self.global_page(read, now, None)
+        let page = self.global_page(read, now, None, self.read_tiers().without(Tier::Inmemory))?;
+        Ok(page.unwrap_or_else(|| broken("a page that asks no memory waits for it")))
     }
 
-    fn global_page(&self, read: &GlobalRead, now: Micros, kept: Option<Kept>) -> Result<GlobalPage, ReadError> {
+    /// `None`: memory no longer holds what the view counts on.
+    fn global_page(
+        &self,
+        read: &GlobalRead,
+        now: Micros,
+        kept: Option<Kept>,
+        tiers: TierSet,
+    ) -> Result<Option<GlobalPage>, ReadError> {
         let fresh = kept.is_none();
         let (view, mut window) = match kept {
             Some(kept) => (kept.view, kept.window),
-            None => (Arc::new(self.pin_global(now)), Window::empty(read.after)),
+            None => (Arc::new(self.pin_global(now, tiers)?), Window::empty(read.after)),
         };
         let mut page = PageBuilder::new(read, view.closed);
         window.fill(view.snapshot.as_deref(), view.closed, &read.filter, &mut page.stats)?;
         page.merge(&view, &window)?;
+        if !view.still_holds() {
+            return Ok(None);
+        }
         let mut page = page.finish(self, &view, &mut window)?;
-        if !page.at_end {
+        let lasts = tiers.contains(Tier::Wal) || self.hot_of(tiers).is_none();
+        if !page.at_end && lasts {
             self.cursors().keep(page.next, &read.filter, Kept { view, window }, now);
         }
         // the end of a kept view is not the end of the store: the next page takes a new one
         page.at_end &= fresh;
-        Ok(page)
+        Ok(Some(page))
     }
 
     /// Closed timestamp first, then logs, then the manifest.
-    pub(crate) fn pin_global(&self, now: Micros) -> GlobalView {
+    pub(crate) fn pin_global(&self, now: Micros, tiers: TierSet) -> Result<GlobalView, ReadError> {
         let closed = self.closed().close(now);
-        let (tails, snapshot) = self.pin_tails();
-        GlobalView { closed, tails, snapshot }
+        if tiers.contains(Tier::Wal) {
+            let (tails, snapshot) = self.pin_tails();
+            return Ok(GlobalView { closed, tails, snapshot, memory: Vec::new() });
+        }
+        let logs: Vec<_> =
+            self.logs().into_iter().map(|shared| (shared.published().committed(), shared.view(), shared)).collect();
+        let snapshot = self.pin_files(tiers);
+        let mut view = GlobalView { closed, tails: Vec::new(), snapshot, memory: Vec::new() };
+        for (committed, log, shared) in logs {
+            let hot = self.hot_of(tiers).cloned();
+            let memory = hot.as_ref().map_or_else(HotRange::default, |hot| hot.range(&shared.key));
+            if let Some(snapshot) = &view.snapshot {
+                let end = seen_through(snapshot, &shared, &log, memory, committed)?;
+                view.closed = view.closed.min(end.unwrap_or(closed));
+            }
+            let nothing = memory.after >= memory.through;
+            view.memory.push(if nothing { LogIndex(u64::MAX) } else { memory.after });
+            view.tails.push(LogTail::new(shared, None, hot, view.snapshot.as_deref()));
+        }
+        Ok(view)
     }
+}
+
+/// Where the events of a log end that are in files or in memory, if something behind them is committed: right before the first
+/// event that is in neither.
+fn seen_through(
+    snapshot: &Snapshot,
+    shared: &LogShared,
+    log: &Arc<LogView>,
+    memory: HotRange,
+    committed: LogIndex,
+) -> Result<Option<Micros>, ReadError> {
+    let files = snapshot.watermark(&shared.key);
+    let unseen = if memory.after >= memory.through {
+        [(files, committed), (committed, committed)]
+    } else {
+        [(files, memory.after.min(committed)), (files.max(memory.through), committed)]
+    };
+    for (after, through) in unseen.into_iter().filter(|(after, through)| after < through) {
+        match frames::first_moment(&shared.key, log, after, through) {
+            Ok(None) => {}
+            Ok(Some(first)) => return Ok(Some(first.plus_us(-1))),
+            Err(error) if error.trim_raced() => return Err(error),
+            // where it cannot be read, only what is in files is certain
+            Err(_) => return Ok(Some(snapshot.log(&shared.key).map_or(Micros::MIN, |log| log.last_ingested_at))),
+        }
+    }
+    Ok(None)
 }
 
 struct PageBuilder<'a> {
@@ -178,19 +260,22 @@ impl<'a> PageBuilder<'a> {
         self.take_window(window);
         let mut heads: Vec<Head> = Vec::new();
         let mut heap = BinaryHeap::new();
-        let mut bytes = 0;
+        let (mut bytes, mut first_bytes) = (0, 0);
         for tail in view.tails.iter().filter(|t| !t.is_empty() && wants(self.read, t)) {
             let cursor = TailCursor::new(tail.clone(), self.read.after.ingested_at);
             let mut head = Head { cursor, source: 0, order: Vec::new(), at: 0 };
-            if let Some(position) = self.refill(&mut head, &mut bytes)? {
+            if let Some(position) = self.refill(&mut head, &mut first_bytes)? {
                 heap.push(Reverse((position, heads.len())));
                 heads.push(head);
             }
         }
-        let mut taken = 0;
+        let (mut taken, mut taken_bytes) = (0, 0);
         let mut examined = 0;
         while let Some(Reverse((position, i))) = heap.pop() {
-            let over = taken >= self.read.limit || bytes > PAGE_TAIL_BYTES_MAX || examined > PAGE_EXAMINED_MAX;
+            let over = taken >= self.read.limit
+                || taken_bytes > PAGE_BYTES_MAX
+                || bytes > PAGE_TAIL_BYTES_MAX
+                || examined > PAGE_EXAMINED_MAX;
             if position > self.complete_through || (over && self.examined.is_some_and(|last| last < position)) {
                 if over {
                     self.complete_through = self.complete_through.min(self.examined.unwrap_or(position));
@@ -202,9 +287,10 @@ impl<'a> PageBuilder<'a> {
             head.at += 1;
             examined += 1;
             self.examined = Some(position);
-            if self.read.filter.matches(&self.sources.row(at)) {
+            let event = self.sources.row(at);
+            if self.read.filter.matches(&event) {
+                (taken, taken_bytes) = (taken + 1, taken_bytes + event_bytes(&event));
                 self.rows.push(GlobalRow { position, at });
-                taken += 1;
             }
             let next = match head.order.get(head.at) {
                 Some((position, _)) => Some(*position),
@@ -255,15 +341,19 @@ impl<'a> PageBuilder<'a> {
         self.complete_through = self.complete_through.min(window.known_through(self.closed));
         let Some((set, rest)) = window.rest() else { return };
         let source = self.sources.push(Source::Files(Arc::clone(set)));
+        let mut bytes = 0;
         for row in rest {
             let at = RowAt { source, row: row as u32 };
-            let position = set.row(row).position();
+            let event = set.row(row);
+            let position = event.position();
             let last = self.rows.last().map(|r| r.position);
-            if self.rows.len() > self.read.limit && last.is_some_and(|last| last < position) {
+            if (self.rows.len() > self.read.limit || bytes > PAGE_BYTES_MAX) && last.is_some_and(|last| last < position)
+            {
                 // the page will be full before it comes here
                 self.complete_through = self.complete_through.min(last.unwrap_or(position));
                 return;
             }
+            bytes += event_bytes(&event);
             self.rows.push(GlobalRow { position, at });
         }
     }
@@ -272,7 +362,8 @@ impl<'a> PageBuilder<'a> {
         let through = self.complete_through;
         let mut rows = merge_global(&self.sources, std::mem::take(&mut self.rows), store.dedupe_key())?;
         rows.retain(|r| r.position <= through);
-        let cut = cut_at(&rows, self.read.limit);
+        let fitting = fitting(rows.iter().map(|r| self.sources.row(r.at)).take(self.read.limit), PAGE_BYTES_MAX);
+        let cut = cut_at(&rows, fitting);
         let full = cut < rows.len();
         rows.truncate(cut);
         let last_row = rows.last().map(|r| r.position);

@@ -1,8 +1,9 @@
 //! One stream, forward or backward: the union of the tiers, deduplicated, ordered, and judged.
 
+use super::budget::{self, PAGE_BYTES_MAX};
 use super::error::ReadError;
 use super::merge::{StreamRow, merge_stream};
-use super::order::Order;
+use super::order::{Order, beyond_seq};
 use super::source::{RowAt, Source, Sources};
 use super::tiers::TierSet;
 use super::verdict::{Expectation, Verdict, judge};
@@ -10,7 +11,7 @@ use crate::store::{LogShared, Store};
 use crate::view::tail::{HotPart, StreamWanted, TailRows};
 use std::sync::Arc;
 use strandline_deql::{MissingSeqPolicy, Tier};
-use strandline_durable::{ReadStats, Snapshot, StreamQuery};
+use strandline_durable::{ReadStats, RowSet, Snapshot, StreamQuery};
 use strandline_event::hash::stream_hash;
 use strandline_event::{EventRef, Seq};
 
@@ -30,8 +31,29 @@ pub struct StreamRead<'a> {
     pub to_seq: Option<Seq>,
     /// Most rows, from the start of the range in the wanted order.
     pub limit: usize,
-    /// Rising or falling.
-    pub order: Order,
+    /// Rising or falling by seq; `None`: rising, and the rows of the page by `read.default_order`.
+    pub order: Option<Order>,
+}
+
+/// For whom a stream is read.
+#[derive(Clone, Copy)]
+pub(super) struct Manner {
+    policy: MissingSeqPolicy,
+    tiers: TierSet,
+    /// Bytes of events that the page holds at most.
+    bytes_max: usize,
+}
+
+impl Manner {
+    fn client(store: &Store) -> Self {
+        let policy = store.config().read.missing_seq_policy;
+        Self { policy, tiers: store.read_tiers(), bytes_max: PAGE_BYTES_MAX }
+    }
+
+    /// What decides about an append does not depend on what clients read. Holes are not its business.
+    pub(super) fn internal(store: &Store) -> Self {
+        Self { policy: MissingSeqPolicy::Ignore, tiers: store.all_tiers(), bytes_max: usize::MAX }
+    }
 }
 
 /// Rows of a stream and what they prove. Keeps alive what the rows point into.
@@ -42,6 +64,9 @@ pub struct StreamPage {
     pub head: Seq,
     /// What was checked, and what is missing.
     pub verdict: Verdict,
+    /// The page ends before the range does, by its limit or because its events are large: go on behind `verdict.to_seq`, or,
+    /// falling, below `verdict.from_seq`.
+    pub full: bool,
     /// For the reader, one sentence each.
     pub warnings: Vec<String>,
     /// The tiers that gave rows.
@@ -90,6 +115,7 @@ impl StreamPage {
             rows: Vec::new(),
             head: Seq::ZERO,
             verdict: Verdict { contiguous: true, ..Verdict::default() },
+            full: false,
             warnings: Vec::new(),
             tiers: TierSet::NONE,
             stats: ReadStats::default(),
@@ -103,7 +129,7 @@ impl Store {
     /// # Errors
     /// [`ReadError`]; a hole is one where `read.missing_seq.policy` is `error`.
     pub fn read_stream(&self, read: &StreamRead<'_>) -> Result<StreamPage, ReadError> {
-        self.read_stream_with(read, self.config().read.missing_seq_policy)
+        self.read_stream_with(read, Manner::client(self))
     }
 
     /// The rows of an append that was answered before: to answer its retry. Holes are not its business.
@@ -118,9 +144,9 @@ impl Store {
         count: u64,
     ) -> Result<StreamPage, ReadError> {
         let to_seq = Some(Seq(first_seq.0.saturating_add(count.saturating_sub(1))));
-        let limit = usize::try_from(count).unwrap_or(usize::MAX);
-        let read = StreamRead { stream_type, stream_id, from_seq: Some(first_seq), to_seq, limit, order: Order::Asc };
-        self.read_stream_with(&read, MissingSeqPolicy::Ignore)
+        let (limit, order) = (usize::try_from(count).unwrap_or(usize::MAX), Some(Order::Asc));
+        let read = StreamRead { stream_type, stream_id, from_seq: Some(first_seq), to_seq, limit, order };
+        self.read_stream_with(&read, Manner::internal(self))
     }
 
     /// A stream's first and last seq; `None`: there is no such stream.
@@ -133,44 +159,57 @@ impl Store {
         Ok(head.map(|h| StreamHead { last_seq: h.last_seq, first_seq: h.first_seq }))
     }
 
-    pub(crate) fn read_stream_with(
-        &self,
-        read: &StreamRead<'_>,
-        policy: MissingSeqPolicy,
-    ) -> Result<StreamPage, ReadError> {
+    pub(super) fn read_stream_with(&self, read: &StreamRead<'_>, manner: Manner) -> Result<StreamPage, ReadError> {
         let Some(shared) = self.log(&self.owner_of(read.stream_type, read.stream_id)) else {
             return Ok(StreamPage::none());
         };
         for _ in 1..VIEWS_MAX {
-            match self.stream_page(&shared, read) {
+            match self.stream_page(&shared, read, manner) {
                 Err(error) if error.trim_raced() => {}
-                other => return other.and_then(|page| apply(policy, page, read)),
+                other => return other.and_then(|page| apply(manner.policy, page, read)),
             }
         }
-        self.stream_page(&shared, read).and_then(|page| apply(policy, page, read))
+        self.stream_page(&shared, read, manner).and_then(|page| apply(manner.policy, page, read))
     }
 
     /// One try, with one view; the order of its steps is the one that `view` explains.
-    fn stream_page(&self, shared: &Arc<LogShared>, read: &StreamRead<'_>) -> Result<StreamPage, ReadError> {
-        let head = shared.published().head(read.stream_id)?.map_or(Seq::ZERO, |h| h.last_seq);
-        let wanted = wanted(read);
-        let hot = match self.hot_for_reads() {
+    fn stream_page(
+        &self,
+        shared: &Arc<LogShared>,
+        read: &StreamRead<'_>,
+        manner: Manner,
+    ) -> Result<StreamPage, ReadError> {
+        // reads go on without the heads on disk: only where the stream ends cannot be told for certain
+        let (head, unread) = match shared.published().head(read.stream_id) {
+            Ok(head) => (head.map_or(Seq::ZERO, |h| h.last_seq), None),
+            Err(error) => (Seq::ZERO, Some(error)),
+        };
+        let wanted = wanted(read, manner);
+        let hot = match self.hot_of(manner.tiers) {
             Some(hot) => {
                 let found = hot.stream(&shared.key, wanted.hash, &wanted.seq_range());
                 HotPart { rows: found.rows, range: found.range }
             }
             None => HotPart::default(),
         };
-        let (tail, snapshot) = self.pin_tail(shared);
+        let (tail, snapshot) = self.pin_tail(shared, manner.tiers);
         let mut found = Found::default();
-        let tail_rows = tail.stream(&wanted, hot)?;
-        let (durable, cut) = files_part(snapshot.as_deref(), &wanted, &tail_rows)?;
-        found.truncated = cut;
+        let (tail_rows, tail_end) = tail.stream(&wanted, hot)?;
+        found.cut(wanted.order, tail_end);
+        // falling, what lies below a cut of the tail is not wanted
+        let wants_files = wanted.order == Order::Asc || tail_end.is_none();
+        let durable = match snapshot.as_deref().filter(|_| wants_files) {
+            Some(snapshot) => files_part(snapshot, &wanted, &tail_rows)?,
+            None => None,
+        };
         if let Some(set) = durable {
-            found.files(set);
+            found.files(wanted.order, set);
         }
         found.tail(tail_rows);
-        let page = self.finish(read, head, found)?;
+        let mut page = self.finish(read, manner, head, found)?;
+        if let Some(error) = unread {
+            page.warnings.push(format!("whether the stream goes on behind this page is not known: {error}"));
+        }
         self.mind_damage(shared, read, page)
     }
 
@@ -183,7 +222,8 @@ impl Store {
     ) -> Result<StreamPage, ReadError> {
         let Some(damage) = shared.refuses_writes() else { return Ok(page) };
         let whole = read.to_seq.is_some_and(|to| page.verdict.contiguous && page.verdict.to_seq >= to);
-        let ends_before = read.order == Order::Asc && page.len() >= read.limit;
+        let rising = read.order != Some(Order::Desc);
+        let ends_before = rising && (page.full || page.len() >= read.limit);
         if whole || ends_before {
             return Ok(page);
         }
@@ -195,15 +235,25 @@ impl Store {
         Ok(page)
     }
 
-    fn finish(&self, read: &StreamRead<'_>, head: Seq, found: Found) -> Result<StreamPage, ReadError> {
-        let Found { sources, rows, truncated, stats } = found;
+    fn finish(&self, read: &StreamRead<'_>, manner: Manner, head: Seq, found: Found) -> Result<StreamPage, ReadError> {
+        let order = read.order.unwrap_or_default();
+        let Found { sources, rows, end, stats } = found;
         let mut rows = merge_stream(&sources, rows, self.dedupe_key())?;
-        let full = truncated || rows.len() > read.limit;
-        if rows.len() > read.limit {
-            match read.order {
-                Order::Asc => rows.truncate(read.limit),
-                Order::Desc => drop(rows.drain(..rows.len() - read.limit)),
-            }
+        let all = rows.len();
+        match (order, end) {
+            (_, None) => {}
+            (Order::Asc, Some(end)) => rows.retain(|r| r.seq <= end),
+            (Order::Desc, Some(end)) => rows.retain(|r| r.seq >= end),
+        }
+        let events = |r: &StreamRow| sources.row(r.at);
+        let fitting = match order {
+            Order::Asc => budget::fitting(rows.iter().map(events).take(read.limit), manner.bytes_max),
+            Order::Desc => budget::fitting(rows.iter().rev().map(events).take(read.limit), manner.bytes_max),
+        };
+        let full = end.is_some() || fitting < all;
+        match order {
+            Order::Asc => rows.truncate(fitting),
+            Order::Desc => drop(rows.drain(..rows.len() - fitting)),
         }
         let seqs: Vec<(Seq, Tier)> = rows.iter().map(|r| (r.seq, sources.tier(r.at))).collect();
         let expected = Expectation {
@@ -211,24 +261,34 @@ impl Store {
             to: read.to_seq,
             head,
             full,
-            order: read.order,
+            order,
             monotonic: self.config().read.require_monotonic_seq,
-            partial: self.reads_are_partial(),
+            // memory is a copy of the log
+            partial: !manner.tiers.covers(TierSet::of(&[Tier::Wal, Tier::Durable])),
             retired: &[],
         };
         let verdict = judge(&expected, &seqs);
         let mut tiers = TierSet::NONE;
         seqs.iter().for_each(|(_, tier)| tiers.insert(*tier));
         let mut rows: Vec<RowAt> = rows.into_iter().map(|r| r.at).collect();
-        if read.order == Order::Desc {
-            rows.reverse();
+        match read.order {
+            Some(Order::Asc) => {}
+            Some(Order::Desc) => rows.reverse(),
+            None => self.by_default_order(&sources, &mut rows),
         }
         let head = head.max(seqs.last().map_or(Seq::ZERO, |s| s.0));
-        Ok(StreamPage { sources, rows, head, verdict, warnings: Vec::new(), tiers, stats })
+        Ok(StreamPage { sources, rows, head, verdict, full, warnings: Vec::new(), tiers, stats })
+    }
+
+    /// Rows of one stream, sorted by seq, into `read.default_order`; ties stay by seq.
+    fn by_default_order(&self, sources: &Sources, rows: &mut [RowAt]) {
+        if let Some(fields) = beyond_seq(&self.config().read.default_order) {
+            rows.sort_by(|a, b| strandline_durable::compare(fields, &sources.row(*a), &sources.row(*b)));
+        }
     }
 }
 
-fn wanted<'a>(read: &StreamRead<'a>) -> StreamWanted<'a> {
+fn wanted<'a>(read: &StreamRead<'a>, manner: Manner) -> StreamWanted<'a> {
     StreamWanted {
         stream_type: read.stream_type,
         stream_id: read.stream_id,
@@ -237,24 +297,20 @@ fn wanted<'a>(read: &StreamRead<'a>) -> StreamWanted<'a> {
         to: read.to_seq.unwrap_or(Seq(u64::MAX)),
         // one more than asked tells a full page from one that just fits
         limit: read.limit.saturating_add(1),
-        order: read.order,
+        bytes_max: manner.bytes_max,
+        order: read.order.unwrap_or_default(),
     }
 }
 
-/// The durable rows, unless the tail has everything that is wanted; and whether the limit cut them.
-fn files_part(
-    snapshot: Option<&Snapshot>,
-    wanted: &StreamWanted<'_>,
-    tail: &[TailRows],
-) -> Result<(Option<strandline_durable::RowSet>, bool), ReadError> {
-    let Some(snapshot) = snapshot.filter(|_| wanted.from <= wanted.to) else { return Ok((None, false)) };
+/// The durable rows, unless the tail has everything that is wanted.
+fn files_part(snapshot: &Snapshot, wanted: &StreamWanted<'_>, tail: &[TailRows]) -> Result<Option<RowSet>, ReadError> {
     let lowest = tail.first().and_then(|t| t.rows.first().map(|row| t.batch.batch.seq(*row as usize)));
     let enough = match wanted.order {
         Order::Asc => lowest == Some(wanted.from),
         Order::Desc => tail.iter().map(|t| t.rows.len()).sum::<usize>() >= wanted.limit,
     };
-    if enough {
-        return Ok((None, false));
+    if enough || wanted.from > wanted.to {
+        return Ok(None);
     }
     let set = snapshot.stream(&StreamQuery {
         stream_type: wanted.stream_type,
@@ -264,8 +320,7 @@ fn files_part(
         descending: wanted.order == Order::Desc,
         limit: wanted.limit,
     })?;
-    let cut = !set.complete;
-    Ok((Some(set), cut))
+    Ok(Some(set))
 }
 
 /// What the tiers gave, before the merge.
@@ -273,14 +328,27 @@ fn files_part(
 struct Found {
     sources: Sources,
     rows: Vec<StreamRow>,
-    truncated: bool,
+    /// In the wanted order, rows behind this one are not all here.
+    end: Option<Seq>,
     stats: ReadStats,
 }
 
 impl Found {
-    fn files(&mut self, set: strandline_durable::RowSet) {
+    fn cut(&mut self, order: Order, at: Option<Seq>) {
+        self.end = match (self.end, at, order) {
+            (Some(a), Some(b), Order::Asc) => Some(a.min(b)),
+            (Some(a), Some(b), Order::Desc) => Some(a.max(b)),
+            (a, b, _) => a.or(b),
+        };
+    }
+
+    fn files(&mut self, order: Order, set: RowSet) {
         self.stats = set.stats;
         let seqs: Vec<Seq> = set.iter().map(|e| e.seq).collect();
+        if !set.complete {
+            // rows come in the wanted order
+            self.cut(order, seqs.last().copied());
+        }
         let source = self.sources.push(Source::Files(Arc::new(set)));
         self.rows.extend(
             seqs.into_iter().enumerate().map(|(row, seq)| StreamRow { seq, at: RowAt { source, row: row as u32 } }),

@@ -34,6 +34,12 @@ impl TierSet {
         self.0 |= bit(tier);
     }
 
+    /// All but one.
+    #[must_use]
+    pub const fn without(self, tier: Tier) -> Self {
+        Self(self.0 & !bit(tier))
+    }
+
     /// Whether a tier is in it.
     #[must_use]
     pub const fn contains(self, tier: Tier) -> bool {

@@ -28,10 +28,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use strandline_deql::{MissingSeqPolicy, StoreConfig, Tier};
-use strandline_durable::{CommitError, DurableTier, Snapshot, Update};
+use strandline_durable::{CommitError, DurableTier, ObjectError, Snapshot, Update};
 use strandline_event::{LogIndex, LogKey, Micros, StampedBatch};
 use strandline_hot::HotTier;
 use strandline_wal::Disk;
+
+/// Age at which a file that no manifest names is swept.
+pub const ORPHAN_GRACE_SECONDS: u64 = 24 * 3600;
 
 type Logs = BTreeMap<LogKey, Arc<LogShared>>;
 
@@ -46,6 +49,8 @@ pub struct Store {
     cursors: Cursors,
     /// Tiers that reads consult.
     read_tiers: TierSet,
+    /// Tiers that the store has: what it reads for itself.
+    all_tiers: TierSet,
     disk: Arc<dyn Disk>,
     wal_dir: PathBuf,
     node: u64,
@@ -156,6 +161,15 @@ impl Store {
         }
     }
 
+    /// Removes data files and runs that no manifest names and that are older than [`ORPHAN_GRACE_SECONDS`]; safe while
+    /// jobs run. Gives their names. Call it now and then (every hour is enough); it lists durable.path, so it blocks.
+    ///
+    /// # Errors
+    /// The folder cannot be listed, or a file not be removed; what is left is tried again by the next call.
+    pub fn sweep(&self, now: Micros) -> Result<Vec<String>, ObjectError> {
+        self.durable.sweep(now.minus_seconds(ORPHAN_GRACE_SECONDS))
+    }
+
     /// Records each log's last batch in the manifest: a log that is shorter at the next start was lost. Call it when the
     /// logs are closed. `job_id` is random.
     ///
@@ -174,9 +188,14 @@ impl Store {
         DedupeKey::of(&self.config.read.dedupe_key)
     }
 
-    /// Whether reads leave out a tier that may hold what no other one holds. Memory is a copy of the log.
-    pub(crate) fn reads_are_partial(&self) -> bool {
-        !self.read_tiers.covers(TierSet::of(&[Tier::Wal, Tier::Durable]))
+    /// The tiers that clients' reads consult.
+    pub(crate) const fn read_tiers(&self) -> TierSet {
+        self.read_tiers
+    }
+
+    /// Every tier that the store has: what decides about an append is read from all of them.
+    pub(crate) const fn all_tiers(&self) -> TierSet {
+        self.all_tiers
     }
 
     /// Store-wide reads pass by no damaged log in silence.
@@ -195,21 +214,21 @@ impl Store {
         self.config.read.missing_seq_policy == MissingSeqPolicy::Error
     }
 
-    /// The hot tier, if reads consult it.
-    pub(crate) fn hot_for_reads(&self) -> Option<&Arc<HotTier>> {
-        self.hot.as_ref().filter(|_| self.read_tiers.contains(Tier::Inmemory))
+    /// The hot tier, if it is one of these.
+    pub(crate) fn hot_of(&self, tiers: TierSet) -> Option<&Arc<HotTier>> {
+        self.hot.as_ref().filter(|_| tiers.contains(Tier::Inmemory))
     }
 
-    /// The current manifest, if reads consult files.
-    pub(crate) fn pin_files(&self) -> Option<Arc<Snapshot>> {
-        self.read_tiers.contains(Tier::Durable).then(|| self.durable.pin())
+    /// The current manifest, if files are one of these.
+    pub(crate) fn pin_files(&self, tiers: TierSet) -> Option<Arc<Snapshot>> {
+        tiers.contains(Tier::Durable).then(|| self.durable.pin())
     }
 
     /// One log's tail and the manifest below it: the log first (see `view`).
-    pub(crate) fn pin_tail(&self, shared: &Arc<LogShared>) -> (LogTail, Option<Arc<Snapshot>>) {
-        let log = self.read_tiers.contains(Tier::Wal).then(|| shared.view());
-        let snapshot = self.pin_files();
-        let hot = self.hot_for_reads().cloned();
+    pub(crate) fn pin_tail(&self, shared: &Arc<LogShared>, tiers: TierSet) -> (LogTail, Option<Arc<Snapshot>>) {
+        let log = tiers.contains(Tier::Wal).then(|| shared.view());
+        let snapshot = self.pin_files(tiers);
+        let hot = self.hot_of(tiers).cloned();
         (LogTail::new(Arc::clone(shared), log, hot, snapshot.as_deref()), snapshot)
     }
 
@@ -217,8 +236,8 @@ impl Store {
     pub(crate) fn pin_tails(&self) -> (Vec<LogTail>, Option<Arc<Snapshot>>) {
         let read_log = self.read_tiers.contains(Tier::Wal);
         let pinned: Vec<_> = self.logs().into_iter().map(|shared| (read_log.then(|| shared.view()), shared)).collect();
-        let snapshot = self.pin_files();
-        let hot = self.hot_for_reads();
+        let snapshot = self.pin_files(self.read_tiers);
+        let hot = self.hot_of(self.read_tiers);
         let tails = pinned
             .into_iter()
             .map(|(log, shared)| LogTail::new(shared, log, hot.cloned(), snapshot.as_deref()))

@@ -16,6 +16,7 @@ use super::report::OpenReport;
 use super::{LogShared, Logs, SettledSnapshot, Store};
 use crate::append::{Log, Rules};
 use crate::clock::ClosedClocks;
+use crate::commands::{Scope, command_key};
 use crate::read::TierSet;
 use crate::read::cursors::Cursors;
 use crate::view::frames;
@@ -23,8 +24,8 @@ use arc_swap::ArcSwap;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use strandline_deql::{Checksum, Location, Rollover, StoreConfig};
-use strandline_durable::{DurableTier, SharedObjects, Snapshot, Update};
+use strandline_deql::{Checksum, Location, Rollover, StoreConfig, Tier};
+use strandline_durable::{DurableTier, RunKind, SharedObjects, Snapshot, Update};
 use strandline_event::hash::keyed_hash;
 use strandline_event::{ErrorKind, LogIndex, LogKey, Micros};
 use strandline_hot::{HotOptions, HotTier};
@@ -102,6 +103,7 @@ impl Store {
         };
         let rules = Rules::new(&options.config, durable.pin().digest_key())
             .map_err(|error| OpenError::Rules { store: options.config.name.clone(), error })?;
+        rebuild_runs(&durable, &rules, &options, &mut report);
         let mut recovered = Vec::new();
         for key in keys(&place, &durable.pin())? {
             recovered.push(lost::recover(&place, &durable, &rules, key, options.accept_lost_log, &mut report)?);
@@ -113,6 +115,11 @@ impl Store {
         }
         let by_key: Logs = logs.iter().map(|log| (log.key.clone(), Arc::clone(&log.shared))).collect();
         store.logs.store(Arc::new(by_key));
+        match store.sweep(options.now) {
+            Ok(swept) if swept.is_empty() => {}
+            Ok(swept) => report.warnings.push(format!("{} files that a crash left behind are gone now", swept.len())),
+            Err(error) => report.warnings.push(format!("what a crash left behind stays for now: {error}")),
+        }
         Ok(Opened { store: Arc::new(store), logs, report })
     }
 
@@ -158,6 +165,7 @@ impl Store {
             logs: ArcSwap::default(),
             cursors: Cursors::default(),
             read_tiers: TierSet::of(&config.read.tiers),
+            all_tiers: enabled_tiers(&config),
             disk: Arc::clone(&options.disk),
             wal_dir,
             node: options.node,
@@ -242,15 +250,48 @@ fn open_durable(
     Ok(durable)
 }
 
+/// Runs that cannot be read are made anew from data files; where that fails, their stream types refuse writes.
+fn rebuild_runs(durable: &DurableTier, rules: &Rules, options: &OpenOptions, report: &mut OpenReport) {
+    report.corrupt.extend_from_slice(durable.open_warnings());
+    let command_key = |log: &LogKey, stream: u128, id: &str| {
+        (rules.scope != Scope::None).then(|| command_key(rules.scope, rules.digest_key, &log.stream_type, stream, id))
+    };
+    for rebuilt in durable.rebuild_runs(&command_key, options.entropy, options.now) {
+        let broken = rebuilt.broken;
+        match rebuilt.outcome {
+            Ok(records) if broken.kind == RunKind::Commands => report.warnings.push(format!(
+                "{broken}; {records} records were made anew from data files: the retry of one of these commands is answered \
+                 as a conflict, since what was sent is not known for certain"
+            )),
+            Ok(records) => {
+                report.warnings.push(format!("{broken}; {records} records were made anew from data files"));
+            }
+            Err(error) => report.corrupt.push(format!("{broken}; it cannot be made anew: {error}")),
+        }
+    }
+}
+
 fn check_declaration(config: &StoreConfig, snapshot: &Snapshot) -> Result<(), OpenError> {
     if snapshot.store_name() != config.name {
         return Err(OpenError::OtherStore { wanted: config.name.clone(), found: snapshot.store_name().to_owned() });
     }
-    // a text that no longer parses was written by another version: there is nothing to compare with
-    let Ok(old) = strandline_deql::parse_file("manifest", snapshot.config_text()) else { return Ok(()) };
-    let Some(old) = old.stores.first() else { return Ok(()) };
+    let unreadable =
+        |why: String| OpenError::DeclarationUnreadable { store: config.name.clone(), version: snapshot.version(), why };
+    let old = strandline_deql::parse_file("manifest", snapshot.config_text()).map_err(|e| unreadable(e.to_string()))?;
+    let old = old.stores.first().ok_or_else(|| unreadable("it declares no store".to_owned()))?;
     strandline_deql::replaceable_changes(&old.config, config)
         .map_err(|keys| OpenError::ConfigChanged { store: config.name.clone(), keys })
+}
+
+fn enabled_tiers(config: &StoreConfig) -> TierSet {
+    let mut tiers = TierSet::of(&[Tier::Durable]);
+    if config.wal.enabled {
+        tiers.insert(Tier::Wal);
+    }
+    if config.inmemory.enabled {
+        tiers.insert(Tier::Inmemory);
+    }
+    tiers
 }
 
 /// The folder of the logs.

@@ -56,6 +56,19 @@ pub enum OpenError {
         /// The keys.
         keys: Vec<&'static str>,
     },
+    /// The declaration in the manifest cannot be compared with this one.
+    #[error(
+        "the declaration that manifest version {version} of store `{store}` holds cannot be read, so nobody can tell whether \
+         this one changes what is on disk: {why}\nstart the store with the version of Strandline that wrote it"
+    )]
+    DeclarationUnreadable {
+        /// Its name.
+        store: String,
+        /// The manifest's version.
+        version: u64,
+        /// What is wrong with the text.
+        why: String,
+    },
     /// durable.path belongs to another store.
     #[error("durable.path of store `{wanted}` holds store `{found}`: give each store a path of its own")]
     OtherStore {
@@ -136,7 +149,9 @@ impl OpenError {
             Self::SegmentPattern(_) | Self::ConfigChanged { .. } | Self::OtherStore { .. } | Self::LogExists(_) => {
                 ErrorKind::BadRequest
             }
-            Self::LostLog { .. } | Self::ManifestBehind { .. } => ErrorKind::Integrity,
+            Self::LostLog { .. } | Self::ManifestBehind { .. } | Self::DeclarationUnreadable { .. } => {
+                ErrorKind::Integrity
+            }
             Self::Wal { .. } | Self::WalFolder { .. } => ErrorKind::Io,
             Self::Durable(error) => error.kind(),
             Self::Commit(error) => error.kind(),

@@ -3,18 +3,21 @@
 //!
 //! Memory: some 100 bytes a stream, and 16 bytes for each event of a pass over the ids ([`IDS_PER_PASS`]).
 
+mod commands;
 mod ids;
 mod streams;
 
+use crate::append::Rules;
 use crate::store::{OpenError, log_config, wal_dir};
 use crate::view::frames;
+use commands::CommandCheck;
 use ids::IdPasses;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use strandline_deql::StoreConfig;
-use strandline_durable::{DurableTier, RowFilter, Snapshot, verify_file, verify_manifests};
+use strandline_durable::{DurableTier, Snapshot, verify_file, verify_manifests};
 use strandline_event::{ErrorKind, EventRef, LogIndex, LogKey, Micros};
 use strandline_wal::names::parse_log_folder_name;
 use strandline_wal::{Disk, LogConfig, LogView, log_folder_name, open_read_only};
@@ -104,7 +107,10 @@ pub fn verify(config: &StoreConfig, disk: &Arc<dyn Disk>) -> Result<Report, Veri
     if let Some(tier) = &tier {
         check_files(tier, &mut report);
     }
-    check_events(config, snapshot.as_ref(), &logs, &mut report);
+    let digest_key = snapshot.as_ref().map_or((0, 0), |s| s.digest_key());
+    let rules =
+        Rules::new(config, digest_key).map_err(|error| OpenError::Rules { store: config.name.clone(), error })?;
+    check_events(&rules, snapshot.as_ref(), &logs, &mut report);
     report.findings.sort();
     report.findings.dedup();
     Ok(report)
@@ -194,21 +200,28 @@ fn check_log(
 }
 
 /// Walks every event once: files, then what is above each watermark.
-fn check_events(config: &StoreConfig, snapshot: Option<&Arc<Snapshot>>, logs: &[OfflineLog], report: &mut Report) {
-    let mut streams = Streams::new(config.read.require_monotonic_seq);
+fn check_events(rules: &Rules, snapshot: Option<&Arc<Snapshot>>, logs: &[OfflineLog], report: &mut Report) {
+    let mut streams = Streams::new(rules.require_monotonic_seq);
+    let mut commands = snapshot.map(|s| CommandCheck::new(rules, s));
     let rows = snapshot.map_or(0, |s| s.rows());
     let mut ids = IdPasses::new(rows, IDS_PER_PASS);
     let mut first_pass = true;
     loop {
-        let mut each = |event: &EventRef<'_>, place: &dyn Fn() -> String| {
+        let mut each = |event: &EventRef<'_>, durable: bool, place: &dyn Fn() -> String| {
             if first_pass {
-                streams.add(event, place);
+                streams.add(event, durable, place);
+                if let Some(commands) = commands.as_mut().filter(|_| durable) {
+                    commands.add(event);
+                }
             }
             ids.add(event.event_id);
         };
         let damage = walk(snapshot, logs, &mut each);
         if first_pass {
-            damage.into_iter().for_each(|(place, what)| report.add(place, what));
+            for Damage { stream_type, place, what } in damage {
+                streams.incomplete(&stream_type);
+                report.add(place, what);
+            }
             report.events = streams.events();
         }
         first_pass = false;
@@ -222,26 +235,43 @@ fn check_events(config: &StoreConfig, snapshot: Option<&Arc<Snapshot>>, logs: &[
     if let Some(snapshot) = snapshot {
         streams.compare_heads(snapshot, report);
     }
+    if let Some(commands) = commands {
+        commands.finish(report);
+    }
     report.streams = streams.len() as u64;
     streams.finish(report);
 }
 
-type Each<'a> = &'a mut dyn FnMut(&EventRef<'_>, &dyn Fn() -> String);
+/// An event, whether it is in a data file, and its place.
+type Each<'a> = &'a mut dyn FnMut(&EventRef<'_>, bool, &dyn Fn() -> String);
 
-fn walk(snapshot: Option<&Arc<Snapshot>>, logs: &[OfflineLog], each: Each<'_>) -> Vec<(String, String)> {
+/// Something that cannot be read to its end.
+struct Damage {
+    stream_type: String,
+    place: String,
+    what: String,
+}
+
+fn walk(snapshot: Option<&Arc<Snapshot>>, logs: &[OfflineLog], each: Each<'_>) -> Vec<Damage> {
     let mut damage = Vec::new();
-    if let Some(snapshot) = snapshot {
-        for batch in snapshot.scan(&RowFilter::default()) {
+    let files = snapshot.into_iter().flat_map(|s| s.files().iter().map(move |file| (s, file)));
+    for (snapshot, file) in files {
+        for batch in snapshot.scan_file(file) {
             match batch {
-                Ok(batch) => (0..batch.rows()).for_each(|i| each(&batch.row(i), &|| batch.place(i).to_string())),
-                Err(error) => damage.push(("data files".to_owned(), error.to_string())),
+                Ok(batch) => (0..batch.rows()).for_each(|i| each(&batch.row(i), true, &|| batch.place(i).to_string())),
+                Err(error) => damage.push(Damage {
+                    stream_type: file.stream_type.clone(),
+                    place: file.path.clone(),
+                    what: error.to_string(),
+                }),
             }
         }
     }
     for log in logs {
         let watermark = snapshot.map_or(LogIndex::ZERO, |s| s.watermark(&log.key));
         if let Err(error) = walk_log(log, watermark, each) {
-            damage.push((format!("log of `{}`", log.key), error));
+            let (stream_type, place) = (log.key.stream_type.to_string(), format!("log of `{}`", log.key));
+            damage.push(Damage { stream_type, place, what: error });
         }
     }
     damage
@@ -259,7 +289,7 @@ fn walk_log(log: &OfflineLog, watermark: LogIndex, each: Each<'_>) -> Result<(),
         }
         last = stamps.last_ingested_at();
         for event in frame.batch.iter() {
-            each(&event, &|| format!("log of `{}`, index {}", log.key, frame.index));
+            each(&event, false, &|| format!("log of `{}`, index {}", log.key, frame.index));
         }
     }
     Ok(())

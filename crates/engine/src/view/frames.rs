@@ -100,15 +100,7 @@ pub(crate) fn last_moment(
         let fail = |error| ReadError::Log { log: log.clone(), error };
         let frame = view.frames(index, index).map_err(fail)?.next().transpose().map_err(fail)?;
         if let Some(frame) = frame.filter(|f| f.header.kind == FrameKind::Entry) {
-            let damaged = |_| ReadError::Payload {
-                log: log.clone(),
-                index,
-                segment: frame.loc.segment.0,
-                offset: frame.loc.offset,
-                error: strandline_event::stamps::StampsError.into(),
-            };
-            let stamps = Stamps::parse(&frame.payload).map_err(damaged)?;
-            return Ok(Some((index, stamps.last_ingested_at())));
+            return Ok(Some((index, stamps(log, &frame)?.last_ingested_at())));
         }
         index = index.prev();
     }
@@ -120,13 +112,29 @@ pub(crate) fn offset_of(view: &Arc<LogView>, index: LogIndex) -> Option<u64> {
     view.frames(index, index).ok()?.next()?.ok().map(|frame| frame.loc.offset)
 }
 
-/// The first batch of (after, through] and its first ingested_at; `None`: marks of the log only, or it cannot be read.
+/// The first ingested_at of the first batch of (after, through]; `None`: marks of the log only.
 pub(crate) fn first_moment(
+    log: &LogKey,
     view: &Arc<LogView>,
     after: LogIndex,
     through: LogIndex,
-) -> Option<strandline_event::Micros> {
-    let mut frames = view.frames(after.next(), through).ok()?;
-    let frame = frames.find_map(|f| f.ok().filter(|f| f.header.kind == FrameKind::Entry))?;
-    Stamps::parse(&frame.payload).ok().map(|stamps| stamps.first_ingested_at())
+) -> Result<Option<strandline_event::Micros>, ReadError> {
+    let fail = |error| ReadError::Log { log: log.clone(), error };
+    for frame in view.frames(after.next(), through).map_err(fail)? {
+        let frame = frame.map_err(fail)?;
+        if frame.header.kind == FrameKind::Entry {
+            return Ok(Some(stamps(log, &frame)?.first_ingested_at()));
+        }
+    }
+    Ok(None)
+}
+
+fn stamps(log: &LogKey, frame: &FrameView) -> Result<Stamps, ReadError> {
+    Stamps::parse(&frame.payload).map_err(|_| ReadError::Payload {
+        log: log.clone(),
+        index: frame.header.index,
+        segment: frame.loc.segment.0,
+        offset: frame.loc.offset,
+        error: strandline_event::stamps::StampsError.into(),
+    })
 }

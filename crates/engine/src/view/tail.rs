@@ -1,6 +1,7 @@
 //! One log above the watermark, at one moment: what memory covers comes from memory, the rest from the log.
 
 use super::frames;
+use crate::read::budget::event_bytes;
 use crate::read::source::TailBatch;
 use crate::read::{Order, ReadError};
 use crate::store::LogShared;
@@ -10,6 +11,9 @@ use strandline_durable::Snapshot;
 use strandline_event::{BatchView, LogIndex, Seq};
 use strandline_hot::{HotRange, HotRow, HotTier, SeqRange};
 use strandline_wal::LogView;
+
+/// Bytes of batches that may be held for each byte of the events that are wanted of them.
+const HELD_PER_BYTE: usize = 4;
 
 /// A log's tail.
 #[derive(Clone)]
@@ -46,12 +50,48 @@ pub(crate) struct StreamWanted<'a> {
     pub(crate) from: Seq,
     pub(crate) to: Seq,
     pub(crate) limit: usize,
+    /// Bytes of events that are enough.
+    pub(crate) bytes_max: usize,
     pub(crate) order: Order,
 }
 
 impl StreamWanted<'_> {
     pub(crate) const fn seq_range(&self) -> SeqRange {
         SeqRange { from: self.from, to: self.to, limit: self.limit, descending: matches!(self.order, Order::Desc) }
+    }
+}
+
+/// Rows that were read from the log, in the wanted order.
+#[derive(Default)]
+struct Taken {
+    rows: Vec<TailRows>,
+    count: usize,
+    /// Of the events.
+    bytes: usize,
+    /// Of the batches that they keep in memory.
+    held: usize,
+    last: Option<Seq>,
+    /// Rows behind this one are not here.
+    end: Option<Seq>,
+}
+
+impl Taken {
+    fn is_enough(&self, wanted: &StreamWanted<'_>) -> bool {
+        let held_max = wanted.bytes_max.saturating_mul(HELD_PER_BYTE);
+        self.count > 0 && (self.count >= wanted.limit || self.bytes > wanted.bytes_max || self.held > held_max)
+    }
+
+    fn add(&mut self, batch: TailBatch, rows: Vec<u32>, order: Order) {
+        let last = match order {
+            Order::Asc => rows.last(),
+            Order::Desc => rows.first(),
+        };
+        let Some(last) = last else { return };
+        self.last = Some(batch.batch.seq(*last as usize));
+        self.count += rows.len();
+        self.bytes += rows.iter().map(|row| event_bytes(&batch.batch.row(*row as usize))).sum::<usize>();
+        self.held += batch.batch.size_bytes();
+        self.rows.push(TailRows { batch, rows });
     }
 }
 
@@ -82,19 +122,35 @@ impl LogTail {
         self.after >= self.through
     }
 
-    /// Rows of a stream above the watermark, batches ascending. At least the `limit` first ones in the wanted order.
-    pub(crate) fn stream(&self, wanted: &StreamWanted<'_>, hot: HotPart) -> Result<Vec<TailRows>, ReadError> {
-        let mut below = Vec::new();
-        let mut above = Vec::new();
-        if let Some(log) = &self.log {
-            let (low, high) = self.not_in(hot.range);
-            below = self.log_rows(log, wanted, low)?;
-            above = self.log_rows(log, wanted, high)?;
+    /// Rows of a stream above the watermark, batches ascending: in the wanted order at least the `limit` first ones, or as
+    /// many as there are room for. With the last one of these, if there may be more behind it.
+    pub(crate) fn stream(
+        &self,
+        wanted: &StreamWanted<'_>,
+        hot: HotPart,
+    ) -> Result<(Vec<TailRows>, Option<Seq>), ReadError> {
+        let Some(log) = &self.log else { return Ok((self.hot_rows(hot), None)) };
+        let (low, high) = self.not_in(hot.range);
+        // the part that comes first in the wanted order may be all that there is room for
+        let (mut below, mut above) = (Taken::default(), Taken::default());
+        match wanted.order {
+            Order::Asc => {
+                below = self.log_rows(log, wanted, low)?;
+                if below.end.is_none() {
+                    above = self.log_rows(log, wanted, high)?;
+                }
+            }
+            Order::Desc => {
+                above = self.log_rows(log, wanted, high)?;
+                if above.end.is_none() {
+                    below = self.log_rows(log, wanted, low)?;
+                }
+            }
         }
-        let mut out = below;
+        let mut out = below.rows;
         out.extend(self.hot_rows(hot));
-        out.append(&mut above);
-        Ok(out)
+        out.append(&mut above.rows);
+        Ok((out, below.end.or(above.end)))
     }
 
     /// The parts of the tail below and above what memory covers, each (after, through].
@@ -140,41 +196,29 @@ impl LogTail {
         log: &Arc<LogView>,
         wanted: &StreamWanted<'_>,
         range: (LogIndex, LogIndex),
-    ) -> Result<Vec<TailRows>, ReadError> {
+    ) -> Result<Taken, ReadError> {
         let entries = self.shared.streams.entries(&self.shared.key, log, wanted.hash, range.0, range.1)?;
-        let mut out = Vec::new();
-        let mut rows = 0;
+        let mut out = Taken::default();
         let entries = match wanted.order {
             Order::Asc => entries.get(self.first_reaching(log, &entries, wanted)?..).unwrap_or(&[]).to_vec(),
             Order::Desc => entries.into_iter().rev().collect(),
         };
         for index in entries {
-            if rows >= wanted.limit || !self.take(log, index, wanted, &mut rows, &mut out)? {
+            if out.is_enough(wanted) {
+                out.end = out.last;
+                break;
+            }
+            let Some(batch) = self.entry(log, index)? else { continue };
+            let (rows, beyond) = rows_of(&batch, wanted);
+            out.add(batch, rows, wanted.order);
+            if beyond {
                 break;
             }
         }
         if wanted.order == Order::Desc {
-            out.reverse();
+            out.rows.reverse();
         }
         Ok(out)
-    }
-
-    /// Adds an entry's rows. Gives whether entries behind it may still hold wanted rows.
-    fn take(
-        &self,
-        log: &Arc<LogView>,
-        index: LogIndex,
-        wanted: &StreamWanted<'_>,
-        count: &mut usize,
-        out: &mut Vec<TailRows>,
-    ) -> Result<bool, ReadError> {
-        let Some(batch) = self.entry(log, index)? else { return Ok(true) };
-        let (rows, beyond) = rows_of(&batch, wanted);
-        *count += rows.len();
-        if !rows.is_empty() {
-            out.push(TailRows { batch, rows });
-        }
-        Ok(!beyond)
     }
 
     /// The first of the entries that may hold a wanted seq: seqs of a stream rise from entry to entry.

@@ -1,0 +1,76 @@
+//! What the tests of a whole store share: numbered events, and readers that give the numbers back.
+
+// each test uses its part of it; helpers of a test are as blunt as the test itself
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use strandline_engine::append::{Answer, Expected, OnError};
+use strandline_engine::read::{Filter, GlobalRead};
+use strandline_event::{BatchUnit, Micros, Position};
+use strandline_testkit::r#gen::store as declared;
+use strandline_testkit::local_store::LocalStore;
+use strandline_testkit::model::{Append, Event};
+
+pub(crate) const TIERS: &str = "wal.enabled = true, wal.path = '/wal', wal.rollover_mb = 8, inmemory.enabled = true";
+
+/// A store whose objects outlive restarts.
+pub(crate) fn local(settings: &str) -> LocalStore {
+    let comma = if settings.is_empty() { "" } else { ", " };
+    LocalStore::on_memory(declared("/durable", &format!("{TIERS}{comma}{settings}"))).unwrap()
+}
+
+pub(crate) fn event(stream: &str, number: usize) -> Event {
+    Event {
+        stream_id: stream.to_owned(),
+        event_type: "Flown".to_owned(),
+        data: number.to_string(),
+        occurred_at: Some(Micros(1_795_000_000_000_000 + number as i64 * 7_000_000_000)),
+        ..Event::default()
+    }
+}
+
+pub(crate) fn request(stream_type: &str, unit: BatchUnit, events: Vec<Event>) -> Append {
+    Append {
+        stream_type: stream_type.to_owned(),
+        unit,
+        events,
+        expected: Expected::Any,
+        on_error: OnError::Abort,
+        inspect: false,
+        chunk: None,
+    }
+}
+
+/// Events with these numbers, round-robin over `streams` streams, seven at a time.
+pub(crate) fn load(store: &mut LocalStore, stream_type: &str, numbers: std::ops::Range<usize>, streams: usize) {
+    for chunk in numbers.collect::<Vec<_>>().chunks(7) {
+        let events = chunk.iter().map(|n| event(&format!("s{}", n % streams), *n)).collect();
+        let answer = store.append(&request(stream_type, BatchUnit::Rows, events));
+        assert!(matches!(answer, Answer::Done(_)), "{answer:?}");
+        store.time.advance_us(13);
+    }
+}
+
+/// Memory lets everything go.
+pub(crate) fn evict(store: &LocalStore) {
+    store.store().hot().unwrap().evict(store.time.now().plus_us(3_600_000_000));
+}
+
+/// One page: its numbers, where to go on, whether it is the end.
+pub(crate) fn page(store: &LocalStore, after: Position, limit: usize) -> (Vec<usize>, Position, bool) {
+    let read = GlobalRead { after, limit, filter: Filter::default() };
+    let page = store.store().read_global(&read, store.time.now()).unwrap();
+    (page.rows().map(|e| e.data.parse().unwrap()).collect(), page.next, page.at_end)
+}
+
+/// The global order from a position to its end.
+pub(crate) fn follow(store: &LocalStore, mut after: Position, limit: usize) -> (Vec<usize>, Position) {
+    let mut seen = Vec::new();
+    loop {
+        let (rows, next, at_end) = page(store, after, limit);
+        seen.extend(rows);
+        after = next;
+        if at_end {
+            return (seen, after);
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! What a page holds: bytes as well as rows bound it, and the order of a read that names none.
+
+// helpers of a test are as blunt as the test itself; the lint's exception covers `#[test]` functions only
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use common::{TIERS, event, evict, load, local, request};
+use strandline_engine::append::Answer;
+use strandline_engine::read::{Filter, GlobalRead, Order, StreamPage, StreamRead};
+use strandline_event::{BatchUnit, LogKey, Position, Seq};
+use strandline_testkit::r#gen::store as declared;
+use strandline_testkit::local_store::LocalStore;
+use strandline_testkit::model::Event;
+
+const MB: usize = 1 << 20;
+const PAGE_BYTES: usize = 16 * MB;
+
+/// JSON text of about `bytes` bytes that begins with a number.
+fn large(number: usize, bytes: usize) -> String {
+    format!("[{number}, \"{}\"]", "x".repeat(bytes))
+}
+
+fn number(data: &str) -> usize {
+    data.trim_start_matches('[').split(',').next().unwrap().parse().unwrap()
+}
+
+/// Events of nearly a megabyte, four in an append.
+fn load_large(store: &mut LocalStore, stream_type: &str, numbers: std::ops::Range<usize>) {
+    for chunk in numbers.collect::<Vec<_>>().chunks(4) {
+        let of = |n: &usize| Event { data: large(*n, MB - 100), ..event("s", *n) };
+        let answer = store.append(&request(stream_type, BatchUnit::Rows, chunk.iter().map(of).collect()));
+        assert!(matches!(answer, Answer::Done(_)));
+        store.time.advance_us(13);
+    }
+}
+
+fn bytes(page: &StreamPage) -> usize {
+    page.rows().map(|e| e.data.len()).sum()
+}
+
+/// Reads a stream page by page, as a client does: on behind what the verdict covers.
+fn walk(store: &LocalStore, order: Order) -> Vec<u64> {
+    let (mut from_seq, mut to_seq, mut seen) = (None, None, Vec::new());
+    loop {
+        let read = StreamRead { stream_type: "T", stream_id: "s", from_seq, to_seq, limit: 1000, order: Some(order) };
+        let page = store.store().read_stream(&read).unwrap();
+        assert!(page.verdict.contiguous && !page.is_empty(), "{page:?}");
+        assert!(bytes(&page) <= PAGE_BYTES, "{} bytes", bytes(&page));
+        seen.extend(page.rows().map(|e| e.seq.0));
+        if !page.full {
+            return seen;
+        }
+        assert!(bytes(&page) > PAGE_BYTES / 2, "a page that goes on is well filled");
+        match order {
+            Order::Asc => from_seq = Some(page.verdict.to_seq.next()),
+            Order::Desc => to_seq = Some(Seq(page.verdict.from_seq.0 - 1)),
+        }
+    }
+}
+
+#[test]
+fn a_page_of_a_stream_is_bounded_by_bytes_in_every_tier() {
+    let mut store = local("inmemory.ttl_seconds = 3600");
+    load_large(&mut store, "T", 0..20);
+    store.compact(&LogKey::single("T")).unwrap();
+    load_large(&mut store, "T", 20..40);
+    evict(&store);
+    load_large(&mut store, "T", 40..60);
+    assert_eq!(walk(&store, Order::Asc), (1..=60).collect::<Vec<_>>());
+    assert_eq!(walk(&store, Order::Desc), (1..=60).rev().collect::<Vec<_>>());
+    let all = store.store().rows_of_append("T", "s", Seq(18), 4).unwrap();
+    assert_eq!(all.len(), 4);
+}
+
+#[test]
+fn a_page_of_the_global_order_is_bounded_by_bytes() {
+    let mut store = local("inmemory.ttl_seconds = 3600");
+    load_large(&mut store, "T", 0..20);
+    store.compact(&LogKey::single("T")).unwrap();
+    load_large(&mut store, "T", 20..40);
+    let (mut after, mut seen) = (Position::START, Vec::new());
+    loop {
+        let read = GlobalRead { after, limit: 1000, filter: Filter::default() };
+        let page = store.store().read_global(&read, store.time.now()).unwrap();
+        assert!(page.rows().map(|e| e.data.len()).sum::<usize>() <= PAGE_BYTES);
+        seen.extend(page.rows().map(|e| number(e.data)));
+        after = page.next;
+        if page.at_end {
+            break;
+        }
+    }
+    assert_eq!(seen, (0..40).collect::<Vec<_>>());
+}
+
+#[test]
+fn many_types_with_large_batches_still_fill_a_page() {
+    let mut store = local("");
+    for n in 0..18 {
+        // batches of 4 MiB: together they are more than a page may load behind the first of each log
+        let events = (0..400).map(|row| Event { data: large(row, 10_000), ..event("s", row) }).collect();
+        store.append(&request(&format!("T{n:02}"), BatchUnit::Rows, events));
+        store.time.advance_us(1000);
+    }
+    let read = GlobalRead { after: Position::START, limit: 1000, filter: Filter::default() };
+    let page = store.store().read_global(&read, store.time.now()).unwrap();
+    assert_eq!(page.len(), 1000);
+}
+
+fn named(order: Option<Order>) -> StreamRead<'static> {
+    StreamRead { stream_type: "T", stream_id: "s", from_seq: None, to_seq: None, limit: 6, order }
+}
+
+fn seqs(store: &LocalStore, order: Option<Order>) -> Vec<u64> {
+    store.store().read_stream(&named(order)).unwrap().rows().map(|e| e.seq.0).collect()
+}
+
+#[test]
+fn a_read_that_names_no_order_gives_its_page_by_the_default_order() {
+    let fill = |setting: &str| {
+        let mut store = local(setting);
+        for (n, minute) in [5, 1, 4, 1, 3, 9, 0].into_iter().enumerate() {
+            let mut e = event("s", n);
+            e.occurred_at = Some(strandline_event::Micros(1_795_000_000_000_000 + minute * 60_000_000));
+            e.event_type = if n % 2 == 0 { "B" } else { "A" }.to_owned();
+            store.append(&request("T", BatchUnit::Append, vec![e]));
+        }
+        store
+    };
+    let cases: [(&str, [u64; 6]); 6] = [
+        ("", [1, 2, 3, 4, 5, 6]),
+        ("read.default_order = ('seq')", [1, 2, 3, 4, 5, 6]),
+        ("read.default_order = ('stream_type', 'stream_id')", [1, 2, 3, 4, 5, 6]),
+        ("read.default_order = ('ingested_at')", [1, 2, 3, 4, 5, 6]),
+        // the page is chosen by seq: 7, which is the earliest, is on the next one
+        ("read.default_order = ('occurred_at')", [2, 4, 5, 3, 1, 6]),
+        ("read.default_order = ('stream_id', 'event_type', 'occurred_at')", [2, 4, 6, 5, 3, 1]),
+    ];
+    for (setting, expected) in cases {
+        let mut store = fill(setting);
+        for _ in 0..2 {
+            assert_eq!(seqs(&store, None), expected, "{setting}");
+            assert_eq!(seqs(&store, Some(Order::Asc)), [1, 2, 3, 4, 5, 6], "{setting}");
+            assert_eq!(seqs(&store, Some(Order::Desc)), [7, 6, 5, 4, 3, 2], "{setting}");
+            let page = store.store().read_stream(&named(None)).unwrap();
+            assert!(page.full && page.verdict.contiguous);
+            assert_eq!((page.verdict.from_seq, page.verdict.to_seq), (Seq(1), Seq(6)));
+            store.compact(&LogKey::single("T")).unwrap();
+        }
+    }
+}
+
+fn resident_bytes() -> usize {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+}
+
+#[test]
+fn rows_of_the_open_segment_hold_little_more_than_themselves() {
+    if std::env::var_os("STRANDLINE_ALONE").is_none() {
+        // memory is the process's: alone in one of its own
+        let me = std::env::current_exe().unwrap();
+        let name = "rows_of_the_open_segment_hold_little_more_than_themselves";
+        let run = std::process::Command::new(me).args([name, "--exact"]).env("STRANDLINE_ALONE", "1").output().unwrap();
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stdout));
+        return;
+    }
+    let settings = TIERS.replace("inmemory.enabled = true", "inmemory.enabled = false");
+    let mut store = LocalStore::on_memory(declared("/durable", &settings)).unwrap();
+    for n in 0..1000 {
+        load(&mut store, "T", n..n + 1, 1);
+    }
+    let read = StreamRead { stream_id: "s0", limit: 1000, ..named(Some(Order::Asc)) };
+    let head = StreamRead { limit: 1, ..read };
+    store.store().read_stream(&head).unwrap();
+    let before = resident_bytes();
+    let page = store.store().read_stream(&read).unwrap();
+    let held = resident_bytes().saturating_sub(before);
+    assert_eq!(page.len(), 1000);
+    assert!(held < 32 * MB, "{held} bytes for 1000 small rows");
+}

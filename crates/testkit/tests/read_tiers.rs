@@ -1,0 +1,95 @@
+//! Stores whose reads leave tiers out: a follower waits for what it cannot see yet, and appends judge by everything.
+
+// helpers of a test are as blunt as the test itself; the lint's exception covers `#[test]` functions only
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use common::{event, evict, follow, load, local, page, request};
+use strandline_engine::append::{Answer, DuplicateOf};
+use strandline_event::{BatchUnit, LogKey, Position, Seq};
+
+#[test]
+fn a_follower_of_files_alone_waits_for_the_type_that_is_compacted_late() {
+    for limit in [1, 4, 1000] {
+        let mut store = local("read.tiers = ('durable')");
+        load(&mut store, "A", 0..20, 3);
+        load(&mut store, "B", 20..40, 3);
+        load(&mut store, "A", 40..60, 3);
+        store.compact(&LogKey::single("A")).unwrap();
+        let (mut seen, next) = follow(&store, Position::START, limit);
+        assert_eq!(seen, (0..20).collect::<Vec<_>>(), "nothing beyond the first event of B");
+        store.compact(&LogKey::single("B")).unwrap();
+        let (rest, next) = follow(&store, next, limit);
+        seen.extend(rest);
+        assert_eq!(seen, (0..60).collect::<Vec<_>>());
+        load(&mut store, "B", 60..70, 3);
+        load(&mut store, "A", 70..80, 3);
+        store.compact(&LogKey::single("A")).unwrap();
+        let (none, next) = follow(&store, next, limit);
+        assert!(none.is_empty());
+        store.compact(&LogKey::single("B")).unwrap();
+        assert_eq!(follow(&store, next, limit).0, (60..80).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_follower_of_memory_and_files_waits_for_what_left_memory_before_it_was_compacted() {
+    for limit in [1, 4, 1000] {
+        let mut store = local("read.tiers = ('inmemory', 'durable')");
+        load(&mut store, "A", 0..10, 3);
+        let (mut seen, next) = follow(&store, Position::START, limit);
+        assert_eq!(seen, (0..10).collect::<Vec<_>>());
+        load(&mut store, "A", 10..20, 3);
+        evict(&store);
+        load(&mut store, "B", 20..30, 3);
+        load(&mut store, "A", 30..40, 3);
+        let (none, next) = follow(&store, next, limit);
+        assert!(none.is_empty(), "{none:?}");
+        store.compact(&LogKey::single("A")).unwrap();
+        let (rest, _) = follow(&store, next, limit);
+        seen.extend(rest);
+        assert_eq!(seen, (0..40).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_page_after_memory_let_go_takes_a_new_view() {
+    let mut store = local("read.tiers = ('inmemory', 'durable')");
+    load(&mut store, "A", 0..7, 3);
+    load(&mut store, "B", 7..14, 3);
+    load(&mut store, "A", 14..28, 3);
+    let (mut seen, next, _) = page(&store, Position::START, 5);
+    assert_eq!(seen.len(), 5);
+    store.compact(&LogKey::single("A")).unwrap();
+    evict(&store);
+    // all of A is in files now, and B is nowhere that is read
+    let (rest, next) = follow(&store, next, 5);
+    seen.extend(rest);
+    assert_eq!(seen, (0..7).collect::<Vec<_>>());
+    store.compact(&LogKey::single("B")).unwrap();
+    seen.extend(follow(&store, next, 5).0);
+    assert_eq!(seen, (0..28).collect::<Vec<_>>());
+}
+
+#[test]
+fn an_append_is_judged_by_every_tier_whatever_reads_consult() {
+    for tiers in ["('durable')", "('inmemory')", "('wal')", "('inmemory', 'durable')"] {
+        let mut store = local(&format!("read.tiers = {tiers}"));
+        let given = |seqs: std::ops::RangeInclusive<u64>| {
+            let numbered = |seq| strandline_testkit::model::Event { seq: Some(Seq(seq)), ..event("s", seq as usize) };
+            request("A", BatchUnit::Append, seqs.map(numbered).collect())
+        };
+        store.append(&given(1..=3));
+        store.compact(&LogKey::single("A")).unwrap();
+        store.append(&given(4..=6));
+        evict(&store);
+        for seqs in [1..=3, 4..=6, 3..=4] {
+            let again = store.append(&given(seqs));
+            let Answer::Done(outcome) = again else { panic!("{tiers}: {again:?}") };
+            assert!(outcome.duplicate && outcome.duplicates.iter().all(|d| d.of == DuplicateOf::Seq), "{tiers}");
+        }
+        let first_answer = store.store().rows_of_append("A", "s", Seq(2), 4).unwrap();
+        assert_eq!(first_answer.rows().map(|e| e.seq.0).collect::<Vec<_>>(), [2, 3, 4, 5], "{tiers}");
+    }
+}
