@@ -183,12 +183,13 @@ fn hostile_bodies_never_end_the_process() {
         }
     }
     let long = vec![b'a'; 100 << 20];
-    for path in ["events", "streams/T/s"] {
-        // the server may answer and close before it has read 100 MB
-        if let Ok(answer) = http.try_post(path, kinds[0], &long) {
-            assert!(matches!(answer.status, 400 | 413 | 415 | 422), "{}", answer.status);
-        }
+    for (path, kind, named) in
+        [("events", kinds[0], "64 MiB"), ("events", kinds[1], "64 MiB"), ("streams/T/s", kinds[1], "16 MiB")]
+    {
+        let error = http.post_as(path, kind, &long).expect_error(413, "too_large");
+        assert!(error["error"].as_str().unwrap().contains(named), "{error}");
     }
+    assert_eq!(http.post_as("streams/T/s", kinds[0], &long).status, 415);
     assert!(server.runs());
     http.get("/health").expect(200);
     http.get("streams/T/s").expect_error(404, "not_found");
@@ -223,29 +224,106 @@ fn pages_of_the_global_order_and_the_scan_give_everything_once() {
     assert!(http.get_as("scan", "application/vnd.apache.arrow.stream").body.starts_with(&[0xff; 4]));
 }
 
+/// What a writer knows when the node has stopped.
+struct Written {
+    acknowledged: usize,
+    /// The last request got no answer, or was told that the outcome is unknown: it may be stored.
+    open: usize,
+}
+
+fn write_until_it_stops(http: &crate::harness::Http, stream: &str) -> Written {
+    let mut acknowledged = 0;
+    loop {
+        let event = json!({"stream_type": "T", "stream_id": stream, "event_type": "E", "data": {"n": acknowledged}});
+        match http.try_post("events", "application/x-ndjson", event.to_string().as_bytes()) {
+            Ok(answer) if answer.status == 201 => acknowledged += 1,
+            Ok(answer) => {
+                assert_eq!(answer.status, 503, "{}", answer.text());
+                return Written { acknowledged, open: usize::from(answer.text().contains("outcome is unknown")) };
+            }
+            Err(_) => return Written { acknowledged, open: 1 },
+        }
+    }
+}
+
 #[test]
 fn a_node_that_is_told_to_stop_answers_what_is_in_flight() {
     let store = Store::new(&[]);
     let server = store.start();
     let http = server.http();
-    let acknowledged = std::thread::scope(|scope| {
-        let loading = scope.spawn(|| {
-            let append =
-                |n: u64| json!({"stream_type": "T", "stream_id": "s", "event_type": "E", "data": {"n": n}}).to_string();
-            let kind = "application/x-ndjson";
-            (0..)
-                .take_while(|n| http.try_post("events", kind, append(*n).as_bytes()).is_ok_and(|a| a.status == 201))
-                .count()
-        });
-        std::thread::sleep(std::time::Duration::from_millis(300));
+    let streams: Vec<String> = (0..16).map(|writer| format!("s{writer}")).collect();
+    let written: Vec<Written> = std::thread::scope(|scope| {
+        let writers: Vec<_> =
+            streams.iter().map(|stream| scope.spawn(|| write_until_it_stops(&http, stream))).collect();
+        std::thread::sleep(std::time::Duration::from_millis(500));
         server.stop();
-        loading.join().unwrap()
+        writers.into_iter().map(|writer| writer.join().unwrap()).collect()
     });
-    assert!(acknowledged > 0);
+    assert!(written.iter().all(|w| w.acknowledged > 0));
     store.assert_clean();
     let server = store.start();
-    let stored = server.http().stream("T", "s").len();
-    assert!(stored == acknowledged || stored == acknowledged + 1, "{stored} of {acknowledged}");
+    let http = server.http();
+    for (stream, Written { acknowledged, open }) in streams.iter().zip(written) {
+        let stored = http.stream("T", stream);
+        assert!(
+            (acknowledged..=acknowledged + open).contains(&stored.len()),
+            "{stream}: {} of {acknowledged}",
+            stored.len()
+        );
+        assert!(stored.iter().enumerate().all(|(n, event)| event["data"]["n"] == n));
+    }
+}
+
+#[test]
+fn many_new_stream_types_with_few_descriptors_are_refused_and_harm_nobody() {
+    let store = Store::new(&[]);
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "ulimit -n 256 && exec \"$@\"", "sh"]).arg(crate::harness::program().get_program());
+    let mut server = crate::harness::Server::start_from(command.args(store.serve_arguments()));
+    let http = server.http();
+    let line = |n: u64| json!({"stream_type": format!("T{n}"), "stream_id": "s", "event_type": "E"}).to_string();
+    let many: String = (0..700).map(|n| line(n) + "\n").collect();
+    for on_error in ["abort", "skip"] {
+        let answer = http.post_as(&format!("events?on_error={on_error}"), "application/x-ndjson", many.as_bytes());
+        answer.expect_error(503, "unavailable");
+    }
+    let one = |n: u64| http.post_as("events", "application/x-ndjson", line(n).as_bytes());
+    let made = (0..700).take_while(|n| one(*n).status == 201).count() as u64;
+    assert!((5..100).contains(&made), "{made} logs of 256 descriptors");
+    one(made).expect_error(503, "unavailable");
+    for n in 0..made {
+        one(n).expect(201);
+        assert_eq!(http.stream(&format!("T{n}"), "s").len(), 2);
+    }
+    http.compact();
+    assert!(server.runs());
+    server.stop();
+    store.assert_clean();
+    let server = store.start();
+    assert_eq!(server.http().scan().len() as u64, 2 * made);
+}
+
+#[test]
+fn a_second_node_on_the_same_store_is_refused_whatever_its_data_folder() {
+    let store = Store::new(&[]);
+    let server = store.start();
+    let http = server.http();
+    http.bulk(&[json!({"stream_type": "T", "stream_id": "s", "event_type": "E"})]);
+    let mut arguments = store.serve_arguments();
+    arguments[4] = store.path().join("other").display().to_string();
+    for command in ["serve", "verify"] {
+        let arguments = if command == "verify" { arguments[1..5].to_vec() } else { arguments[1..].to_vec() };
+        let refused = crate::harness::run(&[vec![command.to_owned()], arguments].concat());
+        assert_eq!(refused.code, 2, "{refused:?}");
+        assert!(refused.stderr.contains("in use by another process"), "{refused:?}");
+    }
+    http.compact();
+    http.bulk(&[json!({"stream_type": "T", "stream_id": "s", "event_type": "E"})]);
+    http.get("/ready").expect(200);
+    let jobs = http.get("/admin/v1/stores/test/compaction").expect(200);
+    assert_eq!(jobs["jobs"][0]["error"], Value::Null, "the first node still owns the store: {jobs}");
+    server.stop();
+    store.assert_clean();
 }
 
 #[test]

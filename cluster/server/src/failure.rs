@@ -11,9 +11,12 @@ use strandline_workers::NodeError;
 /// The answer for a node's refusal.
 pub(crate) fn answer(error: &NodeError, names: &FieldNames) -> ApiError {
     match error {
-        NodeError::Refused(refusal) => refused(refusal, names),
+        NodeError::Refused(refusal) | NodeError::RefusedPart { refusal, .. } => refused(refusal, names),
         NodeError::Strict { violation, .. } | NodeError::Unregistered(violation) => strict(violation, names),
         NodeError::Read(read) => unread(read),
+        NodeError::TooManyStreamTypes { limit, .. } | NodeError::TooManyNewTypes { limit, .. } => {
+            ApiError::new(error.kind(), error.to_string()).with("limit_stream_types", *limit)
+        }
         _ => ApiError::new(error.kind(), error.to_string()),
     }
 }

@@ -111,15 +111,16 @@ impl Server {
     /// Refuses new appends, finishes what is in flight, flushes and marks the logs, closes HTTP, ends the node.
     ///
     /// # Errors
-    /// When a worker does not end.
+    /// When a worker does not end, or the disk did not take what was in flight.
     pub async fn shutdown(self) -> io::Result<()> {
-        self.node.drain().await;
+        let drained = self.node.drain().await;
         for (handle, running) in self.listeners {
             handle.stop(true).await;
             // the listener's own end says nothing that matters now
             let _ = running.await;
         }
-        self.node.stop().await.map_err(|workers| io::Error::other(format!("{workers} workers did not end")))
+        self.node.stop().await.map_err(|workers| io::Error::other(format!("{workers} workers did not end")))?;
+        drained.map_err(io::Error::other)
     }
 }
 
@@ -132,6 +133,8 @@ fn listen(
 ) -> Result<Bound, ServeError> {
     let app = Data::clone(app);
     let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 16);
+    // connections may take a half of the descriptors over both listeners: logs and files need the other one
+    let connections = usize::try_from(app.node.descriptors_max() / 4).unwrap_or(usize::MAX) / threads;
     let make = move || {
         let side = side.clone();
         HttpApp::new().app_data(Data::clone(&app)).configure(move |config| configure(config, side))
@@ -139,6 +142,7 @@ fn listen(
     let bind = |error| ServeError::Bind { address, error };
     let server = HttpServer::new(make)
         .workers(threads)
+        .max_connections(connections.clamp(8, 25_000))
         .disable_signals()
         .shutdown_timeout(SHUTDOWN_S)
         .client_request_timeout(HEAD_TIMEOUT)

@@ -21,6 +21,17 @@ pub enum DataDirError {
         /// The folder.
         dir: PathBuf,
     },
+    /// Another process serves the store, or checks it.
+    #[error(
+        "store `{store}` is in use by another process, which holds {}: stop it first; a store is served by one node, \
+         whatever its data directory is", .lock.display()
+    )]
+    StoreInUse {
+        /// The store.
+        store: String,
+        /// The file that is locked.
+        lock: PathBuf,
+    },
     /// The file system said no.
     #[error("{}: {error}", .path.display())]
     Io {
@@ -98,10 +109,18 @@ pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> DataDirError {
 fn lock(dir: &Path) -> Result<File, DataDirError> {
     let path = dir.join("lock");
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(at(&path))?;
+    match try_lock(&file).map_err(at(&path))? {
+        true => Ok(file),
+        false => Err(DataDirError::InUse { dir: dir.to_owned() }),
+    }
+}
+
+/// Locks a file for this process; `false`: another one holds it.
+pub(crate) fn try_lock(file: &File) -> io::Result<bool> {
     match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(DataDirError::InUse { dir: dir.to_owned() }),
-        Err(TryLockError::Error(e)) => Err(at(&path)(e)),
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(e)) => Err(e),
     }
 }
 

@@ -79,6 +79,50 @@ pub enum NodeError {
         /// As asked for.
         name: String,
     },
+    /// One part of a body was refused before any part was stored.
+    #[error("{}", .refusal.error)]
+    RefusedPart {
+        /// Which batch of the request.
+        batch: usize,
+        /// What its owner says.
+        refusal: Refusal,
+    },
+    /// Every stream type has a log of its own; there are enough.
+    #[error("store `{store}` has {limit} stream types, which is the most: use stream ids for what there is much of")]
+    TooManyStreamTypes {
+        /// The store.
+        store: String,
+        /// The most.
+        limit: usize,
+    },
+    /// A body with too many new stream types.
+    #[error(
+        "the body brings {found} new stream types; at most {limit} are taken at once. A stream type is a kind of stream \
+         (Call, Invoice): use stream ids for what there is much of"
+    )]
+    TooManyNewTypes {
+        /// In the body.
+        found: usize,
+        /// The most.
+        limit: usize,
+    },
+    /// The process may open no more logs.
+    #[error(
+        "no log can be made for a new stream type: the process may open {limit} files, and what is left is kept for the logs \
+         that are there. Raise the limit (`ulimit -n`) and start the node again"
+    )]
+    NoDescriptors {
+        /// The limit of the process.
+        limit: u64,
+    },
+    /// Another node took the store over.
+    #[error(
+        "store `{store}` takes no appends here: another node owns it now (it claimed a newer epoch); stop one of the two"
+    )]
+    Fenced {
+        /// The store.
+        store: String,
+    },
     /// Too much in flight.
     #[error("{0}")]
     Overloaded(&'static str),
@@ -102,15 +146,31 @@ impl NodeError {
             Self::Strict { violation, .. } | Self::Unregistered(violation) => violation.kind(),
             Self::Read(error) => error.kind(),
             Self::Compact(error) => error.kind(),
-            Self::OpenLog(error) => error.kind(),
+            Self::OpenLog(error) => of_new_log(error),
             Self::Manifest(error) => error.kind(),
             Self::Registry(_) | Self::Defect => ErrorKind::Io,
             Self::OtherBuckets { .. } => ErrorKind::StrictViolation,
             Self::CompactionDisabled => ErrorKind::BadRequest,
             Self::UnknownStore { .. } | Self::UnknownStreamType { .. } => ErrorKind::NotFound,
             Self::Overloaded(_) => ErrorKind::Overloaded,
-            Self::Draining | Self::OutcomeUnknown | Self::DamagedLog { .. } => ErrorKind::Unavailable,
+            Self::RefusedPart { refusal, .. } => refusal.error.kind(),
+            Self::TooManyStreamTypes { .. } | Self::TooManyNewTypes { .. } => ErrorKind::TooLarge,
+            Self::Draining
+            | Self::OutcomeUnknown
+            | Self::DamagedLog { .. }
+            | Self::NoDescriptors { .. }
+            | Self::Fenced { .. } => ErrorKind::Unavailable,
         }
+    }
+}
+
+/// A log that cannot be made for want of room or descriptors may be made later.
+fn of_new_log(error: &OpenError) -> ErrorKind {
+    let OpenError::Wal { error: of_log, .. } = error else { return error.kind() };
+    let strandline_wal::OpenError::Io { error: io, .. } = &**of_log else { return error.kind() };
+    match io.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ErrorKind::DiskFull,
+        _ => ErrorKind::Unavailable,
     }
 }
 

@@ -39,6 +39,11 @@ pub(crate) struct Seal;
 #[rtype(result = "LogIndex")]
 pub(crate) struct StopLog;
 
+/// Stop now: the disk did not take what is in flight. Who waits for it is told that the outcome is unknown.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Abandon;
+
 /// A manifest holds the log through this index now: let go of what it knows, trim.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -129,8 +134,8 @@ pub struct StreamQuery {
     pub to_seq: Option<Seq>,
     /// At most this many events.
     pub limit: usize,
-    /// Direction.
-    pub order: Order,
+    /// Direction; none: rising, and the events of the page in the store's `read.default_order`.
+    pub order: Option<Order>,
 }
 
 /// Read the events of a former append again.

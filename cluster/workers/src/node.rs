@@ -5,18 +5,21 @@
 
 use crate::compaction::supervisor::CompactionSupervisor;
 use crate::data_dir::{DataDir, DataDirError};
+use crate::descriptors::{Descriptors, raise_limit};
 use crate::error::NodeError;
-use crate::messages::{CloseRouter, Stop, StopCompaction, StopLog};
+use crate::messages::{Abandon, CloseRouter, Stop, StopCompaction, StopLog};
 use crate::metrics::Metrics;
 use crate::permits::BytePermits;
 use crate::readers::Readers;
 use crate::registry::RegistryError;
 use crate::store::{StoreHandle, StoreParts};
+use crate::store_lock::StoreLock;
 use crate::wiring::{Alive, Arbiters, Shared, wire_compaction, wire_store};
 use crate::{clock, random};
 use actix::Addr;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,7 +29,8 @@ use strandline_deql::Declarations;
 use strandline_engine::store::{OpenError, OpenOptions, Opened, Store};
 use strandline_event::limits;
 use strandline_wal::io::abort_on_fatal;
-use strandline_wal::{IoThread, RealDisk};
+use strandline_wal::{Disk, IoThread, RealDisk};
+use tokio::time::timeout;
 
 /// How a node runs.
 #[derive(Clone, Debug)]
@@ -37,12 +41,43 @@ pub struct NodeOptions {
     pub accept_lost_log: bool,
     /// Bytes of appends in flight before 429.
     pub in_flight_bytes_max: usize,
+    /// Bytes of answers to reads that clients have not taken yet, before 429.
+    pub answer_bytes_max: usize,
     /// Threads that read.
     pub reader_threads: usize,
     /// Reads queued or running before 429.
     pub reads_max: usize,
     /// Threads that compact.
     pub compaction_threads: usize,
+    /// Time that the disk gets to take what is in flight when the node stops.
+    pub drain_timeout: Duration,
+    /// Files that the process may open; none: as many as the system lets it.
+    pub descriptors_max: Option<u64>,
+    /// The disk of the logs.
+    pub disk: NodeDisk,
+}
+
+/// The disk of the logs: the real one, or one that a test lets fail.
+#[derive(Clone)]
+pub struct NodeDisk(pub Arc<dyn Disk>);
+
+impl fmt::Debug for NodeDisk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("NodeDisk")
+    }
+}
+
+/// Logs whose disk did not take what was in flight when the node stopped.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the disk did not take what was in flight in {} seconds; not acknowledged, and perhaps not stored, is the last group of {}: \
+     make room and start the node again, then repeat what was not answered", .waited.as_secs(), .logs.join(", ")
+)]
+pub struct Undrained {
+    /// `store/stream type` of each.
+    pub logs: Vec<String>,
+    /// How long the node has waited.
+    pub waited: Duration,
 }
 
 impl NodeOptions {
@@ -54,9 +89,13 @@ impl NodeOptions {
             data_dir: data_dir.into(),
             accept_lost_log: false,
             in_flight_bytes_max: limits::IN_FLIGHT_BYTES_MAX,
+            answer_bytes_max: limits::IN_FLIGHT_BYTES_MAX,
             reader_threads: (2 * cores).clamp(4, 32),
             reads_max: 512,
             compaction_threads: (cores / 4).max(1),
+            drain_timeout: Duration::from_secs(20),
+            descriptors_max: None,
+            disk: NodeDisk(Arc::new(RealDisk::new())),
         }
     }
 }
@@ -67,7 +106,17 @@ pub enum StartError {
     /// The declarations ask for what cannot be, or not yet: one line each.
     #[error("{}", .0.join("\n"))]
     Refused(Vec<String>),
-    /// The data folder.
+    /// Fewer files may be open than the logs need.
+    #[error("{logs} logs need {missing} more open files than the limit of {limit}: raise it (`ulimit -n`)")]
+    Descriptors {
+        /// Logs that are there.
+        logs: u64,
+        /// The limit of the process.
+        limit: u64,
+        /// What is missing.
+        missing: u64,
+    },
+    /// The data folder, or the folders of a store.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
     /// The registrations.
@@ -92,7 +141,8 @@ impl StartError {
     pub fn is_configuration(&self) -> bool {
         use OpenError::{ConfigChanged, LostLog, NoLog, OtherStore, Rules, SegmentPattern};
         match self {
-            Self::Refused(_) | Self::DataDir(DataDirError::InUse { .. }) => true,
+            Self::Refused(_) | Self::Descriptors { .. } => true,
+            Self::DataDir(error) => matches!(error, DataDirError::InUse { .. } | DataDirError::StoreInUse { .. }),
             Self::Store { error, .. } => matches!(
                 **error,
                 Rules { .. }
@@ -112,6 +162,8 @@ pub(crate) struct NodeShared {
     pub(crate) shared: Shared,
     pub(crate) supervisor: Addr<CompactionSupervisor>,
     draining: AtomicBool,
+    drain_timeout: Duration,
+    locks: Vec<StoreLock>,
 }
 
 impl NodeShared {
@@ -145,17 +197,20 @@ impl Node {
         let open_options = options.clone();
         let opening = tokio::task::spawn_blocking(move || open_all(&declarations, &open_options));
         let opened = opening.await.map_err(io::Error::other)??;
-        let arbiters = Arbiters::start();
-        let (control, logs) = arbiters.handles();
+        let (arbiters, drain_timeout, locks) = (Arbiters::start(), options.drain_timeout, opened.locks);
+        let (control, hot, logs) = arbiters.handles();
         let alive = Alive::default();
         let shared = Shared {
             data_dir: opened.data_dir,
             io: Arc::new(IoThread::start(abort_on_fatal())?),
             readers: Readers::start(options.reader_threads.max(1), options.reads_max, &alive),
             permits: BytePermits::new(options.in_flight_bytes_max),
+            answers: BytePermits::new(options.answer_bytes_max),
             metrics: Arc::new(Metrics::default()),
             alive,
+            descriptors: Arc::new(opened.descriptors),
             control,
+            hot,
             logs,
         };
         let (stores, report) = match wire_all(opened.stores, &aggregates, &shared) {
@@ -168,7 +223,7 @@ impl Node {
             }
         };
         let supervisor = wire_compaction(&stores, &shared, &options);
-        let node = Arc::new(NodeShared { shared, supervisor, draining: AtomicBool::new(false) });
+        let node = Arc::new(NodeShared { shared, supervisor, draining: AtomicBool::new(false), drain_timeout, locks });
         let arbiters = Arc::new(Mutex::new(Some(arbiters)));
         Ok(NodeHandle { node, stores: stores.into(), report: report.into(), arbiters })
     }
@@ -188,6 +243,8 @@ fn wire_all(opened: Vec<Opened>, aggregates: &[String], shared: &Shared) -> Resu
 
 struct OpenedNode {
     data_dir: DataDir,
+    locks: Vec<StoreLock>,
+    descriptors: Descriptors,
     stores: Vec<Opened>,
 }
 
@@ -206,12 +263,15 @@ fn refuse(declarations: &Declarations) -> Result<(), StartError> {
 
 fn open_all(declarations: &Declarations, options: &NodeOptions) -> Result<OpenedNode, StartError> {
     let data_dir = DataDir::open(&options.data_dir)?;
-    let disk = Arc::new(RealDisk::new());
+    let configs = declarations.stores.iter().map(|declared| &declared.config);
+    // a store that another node serves is not even touched: opening it would take it over
+    let locks = configs.map(StoreLock::to_serve).collect::<Result<Vec<_>, _>>()?;
+    let descriptors = Descriptors::new(options.descriptors_max.unwrap_or_else(raise_limit));
     let mut stores = Vec::new();
     for declared in &declarations.stores {
         let open = OpenOptions {
             config: declared.config.clone(),
-            disk: disk.clone(),
+            disk: Arc::clone(&options.disk.0),
             node: data_dir.node_id(),
             now: clock::now(),
             entropy: random::bits(),
@@ -220,7 +280,12 @@ fn open_all(declarations: &Declarations, options: &NodeOptions) -> Result<Opened
         let name = || declared.config.name.clone();
         stores.push(Store::open(open).map_err(|error| StartError::Store { store: name(), error: Box::new(error) })?);
     }
-    Ok(OpenedNode { data_dir, stores })
+    let logs = stores.iter().map(|opened| opened.logs.len() as u64).sum();
+    let (limit, missing) = (descriptors.limit(), descriptors.missing_for(logs));
+    if missing > 0 {
+        return Err(StartError::Descriptors { logs, limit, missing });
+    }
+    Ok(OpenedNode { data_dir, locks, descriptors, stores })
 }
 
 impl NodeHandle {
@@ -260,6 +325,12 @@ impl NodeHandle {
         &self.node.shared.permits
     }
 
+    /// The account of bytes of answers.
+    #[must_use]
+    pub fn answers(&self) -> &BytePermits {
+        &self.node.shared.answers
+    }
+
     /// What the node counts.
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
@@ -272,6 +343,19 @@ impl NodeHandle {
         self.node.check_serving().is_ok()
     }
 
+    /// Stores that another node owns by now: they take no appends here.
+    #[must_use]
+    pub fn fenced(&self) -> Vec<&str> {
+        let fenced = self.stores.iter().filter(|parts| parts.fenced.load(Ordering::SeqCst));
+        fenced.map(|parts| parts.store.name()).collect()
+    }
+
+    /// Files that the process may open.
+    #[must_use]
+    pub fn descriptors_max(&self) -> u64 {
+        self.node.shared.descriptors.limit()
+    }
+
     /// Workers that live.
     #[must_use]
     pub fn workers_alive(&self) -> usize {
@@ -280,19 +364,18 @@ impl NodeHandle {
 
     /// Takes no more appends, finishes those in flight, ends compaction, marks every log as cleanly stopped.
     /// Reads are still answered afterwards. A second call does nothing.
-    pub async fn drain(&self) {
+    ///
+    /// # Errors
+    /// The logs whose disk did not take what was in flight in time; their owners have given up.
+    pub async fn drain(&self) -> Result<(), Undrained> {
         if self.node.draining.swap(true, Ordering::SeqCst) {
-            return;
+            return Ok(());
         }
-        let _ = self.node.supervisor.send(StopCompaction).await;
-        for parts in self.stores.iter() {
-            let Ok(owners) = parts.router.send(CloseRouter).await else { continue };
-            // a worker that is gone already has nothing in flight
-            join_all(owners.iter().map(|(_, owner)| owner.send(StopLog))).await;
-            parts.table.clear();
-            record_clean_stop(&parts.store).await;
-            let _ = parts.hot.send(Stop).await;
-        }
+        let waited = self.node.drain_timeout;
+        // a job that does not end waits for a log that does not: its owner is asked next
+        let _ = timeout(waited / 2, self.node.supervisor.send(StopCompaction)).await;
+        let logs = join_all(self.stores.iter().map(|parts| drain_store(parts, waited))).await.concat();
+        if logs.is_empty() { Ok(()) } else { Err(Undrained { logs, waited }) }
     }
 
     /// Drains, lets the readers finish and ends all threads. `Err`: this many workers did not end.
@@ -300,7 +383,8 @@ impl NodeHandle {
     /// # Errors
     /// The number of workers that still live after ten seconds.
     pub async fn stop(self) -> Result<(), usize> {
-        self.drain().await;
+        // who cares for what was not taken has drained before
+        let _ = self.drain().await;
         let node = Arc::clone(&self.node);
         let arbiters = self.arbiters.lock().take();
         // handles may live on in answers that are still sent: they can ask nobody any more
@@ -310,6 +394,7 @@ impl NodeHandle {
         let _ = ended.await;
         for _ in 0..1000 {
             if node.shared.alive.count() == 0 {
+                node.locks.iter().for_each(StoreLock::release);
                 node.shared.data_dir.release();
                 return Ok(());
             }
@@ -317,6 +402,24 @@ impl NodeHandle {
         }
         Err(node.shared.alive.count())
     }
+}
+
+/// Stops the owners of a store's logs; the names of those that did not end in time.
+async fn drain_store(parts: &StoreParts, limit: Duration) -> Vec<String> {
+    let Ok(owners) = parts.router.send(CloseRouter).await else { return Vec::new() };
+    let stopping = owners.iter().map(|(log, owner)| async move {
+        // a worker that is gone already has nothing in flight
+        if timeout(limit, owner.send(StopLog)).await.is_ok() {
+            return None;
+        }
+        let _ = owner.send(Abandon).await;
+        Some(format!("{}/{log}", parts.store.name()))
+    });
+    let undrained = join_all(stopping).await.into_iter().flatten().collect();
+    parts.table.clear();
+    record_clean_stop(&parts.store).await;
+    let _ = parts.hot.send(Stop).await;
+    undrained
 }
 
 async fn record_clean_stop(store: &Arc<Store>) {

@@ -104,7 +104,7 @@ impl ReadRequest for ReadStream {
             from_seq: q.from_seq,
             to_seq: q.to_seq,
             limit: q.limit,
-            order: Some(q.order),
+            order: q.order,
         })
     }
 }

@@ -5,7 +5,7 @@
 
 use crate::data_dir::{DataDirError, at, make_folder, sync_parent};
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use strandline_event::{decode_path_text, encode_path_text};
@@ -41,8 +41,59 @@ pub enum RegistryError {
 #[derive(Debug)]
 pub(crate) struct Registry {
     path: PathBuf,
-    file: Option<File>,
+    file: Option<RegistryFile>,
     types: Vec<StreamTypeEntry>,
+}
+
+/// What a registry needs of its file; a test's file fails on purpose.
+trait Lines: Write + Send {
+    fn truncate(&mut self, bytes: u64) -> io::Result<()>;
+    fn sync(&self) -> io::Result<()>;
+}
+
+impl Lines for File {
+    fn truncate(&mut self, bytes: u64) -> io::Result<()> {
+        self.set_len(bytes)?;
+        self.seek(SeekFrom::Start(bytes))?;
+        self.sync_all()
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_all()
+    }
+}
+
+/// The file, of which the first `bytes` are whole lines.
+struct RegistryFile {
+    lines: Box<dyn Lines>,
+    bytes: u64,
+    /// Nobody knows how it ends: nothing may be added.
+    poisoned: bool,
+}
+
+impl RegistryFile {
+    /// Adds a line, or leaves the file as it was. What cannot be undone poisons it: a half line in the middle would be damage.
+    fn add(&mut self, line: &[u8]) -> io::Result<()> {
+        if self.poisoned {
+            return Err(io::Error::other("a write failed before and could not be undone: restart the node"));
+        }
+        if let Err(error) = self.lines.write_all(line) {
+            self.poisoned = self.lines.truncate(self.bytes).is_err();
+            return Err(error);
+        }
+        if let Err(error) = self.lines.sync() {
+            self.poisoned = true;
+            return Err(error);
+        }
+        self.bytes += line.len() as u64;
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for RegistryFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RegistryFile({} bytes)", self.bytes)
+    }
 }
 
 impl Registry {
@@ -77,10 +128,10 @@ impl Registry {
             let mut file = File::create(&self.path).map_err(at(&self.path))?;
             file.write_all(HEADER.as_bytes()).map_err(at(&self.path))?;
             sync_parent(&self.path)?;
-            self.file = Some(file);
+            self.file = Some(RegistryFile { lines: Box::new(file), bytes: HEADER.len() as u64, poisoned: false });
         }
         if let Some(file) = &mut self.file {
-            file.write_all(line(&entry).as_bytes()).and_then(|()| file.sync_all()).map_err(at(&self.path))?;
+            file.add(line(&entry).as_bytes()).map_err(at(&self.path))?;
         }
         self.types.push(entry);
         Ok(())
@@ -101,7 +152,7 @@ fn parse(line: &str) -> Option<StreamTypeEntry> {
     Some(StreamTypeEntry { name: Arc::from(decode_path_text(name)?), buckets: buckets.parse().ok()? })
 }
 
-fn load(path: &Path) -> Result<(Option<File>, Vec<StreamTypeEntry>), RegistryError> {
+fn load(path: &Path) -> Result<(Option<RegistryFile>, Vec<StreamTypeEntry>), RegistryError> {
     let mut file = OpenOptions::new().read(true).write(true).open(path).map_err(at(path))?;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(at(path))?;
@@ -118,7 +169,7 @@ fn load(path: &Path) -> Result<(Option<File>, Vec<StreamTypeEntry>), RegistryErr
         types.push(parse(line).ok_or_else(|| damaged(i + 2))?);
     }
     file.set_len(whole as u64).and_then(|()| file.seek(SeekFrom::End(0)).map(|_| ())).map_err(at(path))?;
-    Ok((Some(file), types))
+    Ok((Some(RegistryFile { lines: Box::new(file), bytes: whole as u64, poisoned: false }), types))
 }
 
 #[cfg(test)]
@@ -127,6 +178,58 @@ mod tests {
 
     fn entry(name: &str) -> StreamTypeEntry {
         StreamTypeEntry { name: Arc::from(name), buckets: 1 }
+    }
+
+    /// A device that takes `room` bytes more, and perhaps nothing after that.
+    struct Full {
+        file: File,
+        room: usize,
+        truncates: bool,
+    }
+
+    impl Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let len = bytes.len().min(self.room);
+            self.room -= len;
+            if len == 0 { Err(io::ErrorKind::StorageFull.into()) } else { self.file.write(&bytes[..len]) }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Lines for Full {
+        fn truncate(&mut self, bytes: u64) -> io::Result<()> {
+            if self.truncates { self.file.truncate(bytes) } else { Err(io::ErrorKind::StorageFull.into()) }
+        }
+
+        fn sync(&self) -> io::Result<()> {
+            self.file.sync_all()
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_half_written_is_taken_back() {
+        for truncates in [true, false] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut registry = Registry::open(folder.path(), &[]).unwrap();
+            registry.add(entry("a")).unwrap();
+            let path = folder.path().join("stream-types");
+            let good = std::fs::read(&path).unwrap();
+            let mut file = OpenOptions::new().write(true).open(&path).unwrap();
+            file.seek(SeekFrom::End(0)).unwrap();
+            let full = Full { file, room: 5, truncates };
+            registry.file.as_mut().unwrap().lines = Box::new(full);
+            assert!(registry.add(entry("b")).is_err());
+            assert_eq!(std::fs::read(&path).unwrap() == good, truncates);
+            let mut file = OpenOptions::new().write(true).open(&path).unwrap();
+            file.seek(SeekFrom::End(0)).unwrap();
+            registry.file.as_mut().unwrap().lines = Box::new(file);
+            assert_eq!(registry.add(entry("c")).is_ok(), truncates);
+            let kept = Registry::open(folder.path(), &[]).unwrap();
+            assert_eq!(kept.types().len(), if truncates { 2 } else { 1 });
+        }
     }
 
     #[test]

@@ -9,8 +9,9 @@ use crate::messages::{CloseRouter, OpenLogOf, RegisterStreamType};
 use crate::registry::{Registry, StreamTypeEntry};
 use crate::wal_worker::WalWorker;
 use crate::wiring::{AliveMark, CONTROL_MAILBOX, LogFactory};
-use actix::{Actor, ActorContext, ActorFutureExt, Addr, AtomicResponse, Context, Handler, WrapFuture};
+use actix::{Actor, ActorContext, ActorFutureExt, Addr, AtomicResponse, Context, Handler, ResponseFuture, WrapFuture};
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use strandline_event::LogKey;
@@ -56,7 +57,8 @@ pub(crate) type PublishedTypes = ArcSwap<Vec<StreamTypeEntry>>;
 pub(crate) struct StoreRouter {
     pub(crate) factory: Arc<LogFactory>,
     pub(crate) table: Arc<LogTable>,
-    pub(crate) registry: Registry,
+    /// Written in a thread that may block, one registration after another.
+    pub(crate) registry: Arc<Mutex<Registry>>,
     pub(crate) types: Arc<PublishedTypes>,
     pub(crate) closed: bool,
     pub(crate) _alive: AliveMark,
@@ -97,25 +99,34 @@ impl Handler<OpenLogOf> for StoreRouter {
 }
 
 impl Handler<RegisterStreamType> for StoreRouter {
-    type Result = Result<StreamTypeEntry, NodeError>;
+    type Result = ResponseFuture<Result<StreamTypeEntry, NodeError>>;
 
-    /// Blocks for one small synced write: registrations are rare.
     fn handle(&mut self, message: RegisterStreamType, _: &mut Self::Context) -> Self::Result {
-        let _end = EndOnPanic("a store's router panicked over a registration");
-        let wanted = message.0;
-        if let Some(known) = self.registry.get(&wanted.name) {
-            return match known.buckets == wanted.buckets {
-                true => Ok(known.clone()),
-                false => Err(NodeError::OtherBuckets { name: wanted.name.to_string(), buckets: known.buckets }),
-            };
-        }
-        if self.closed {
-            return Err(NodeError::Draining);
-        }
-        self.registry.add(wanted.clone())?;
-        self.types.store(Arc::new(self.registry.types().to_vec()));
-        Ok(wanted)
+        let (registry, types, closed) = (Arc::clone(&self.registry), Arc::clone(&self.types), self.closed);
+        let writing = tokio::task::spawn_blocking(move || register(&mut registry.lock(), &types, message.0, closed));
+        Box::pin(async move { writing.await.map_err(|_| NodeError::OutcomeUnknown)? })
     }
+}
+
+fn register(
+    registry: &mut Registry,
+    types: &PublishedTypes,
+    wanted: StreamTypeEntry,
+    closed: bool,
+) -> Result<StreamTypeEntry, NodeError> {
+    let _end = EndOnPanic("a registration panicked");
+    if let Some(known) = registry.get(&wanted.name) {
+        return match known.buckets == wanted.buckets {
+            true => Ok(known.clone()),
+            false => Err(NodeError::OtherBuckets { name: wanted.name.to_string(), buckets: known.buckets }),
+        };
+    }
+    if closed {
+        return Err(NodeError::Draining);
+    }
+    registry.add(wanted.clone())?;
+    types.store(Arc::new(registry.types().to_vec()));
+    Ok(wanted)
 }
 
 impl Handler<CloseRouter> for StoreRouter {

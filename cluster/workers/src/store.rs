@@ -15,18 +15,20 @@ use crate::node::NodeShared;
 use crate::permits::BytePermit;
 use crate::registry::StreamTypeEntry;
 use crate::router::{LogTable, PublishedTypes, StoreRouter};
+use crate::unborn;
 use crate::wal_worker::WalWorker;
 use actix::Addr;
 use futures_util::future::join_all;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use strandline_deql::StoreConfig;
-use strandline_engine::append::{AppendOutcome, Expected, OnError};
+use strandline_engine::append::{AppendError, AppendOutcome, AppendRequest, Expected, OnError, Refusal};
 use strandline_engine::compact::{Plan, Trigger};
 use strandline_engine::read::{Filter, FoundEvent, GlobalPage, GlobalRead, Scan, ScanBatch, StreamHead, StreamPage};
 use strandline_engine::status::{FileStatus, LogStatus, ManifestStatus, TiersStatus, Waiting};
 use strandline_engine::store::Store;
 use strandline_engine::strict::check_registered;
-use strandline_event::{BatchBytes, EventId, LogKey, Micros, Seq};
+use strandline_event::{BatchBytes, EventId, LogKey, Micros, Seq, limits};
 
 /// What a store consists of while it runs.
 pub(crate) struct StoreParts {
@@ -36,6 +38,8 @@ pub(crate) struct StoreParts {
     pub(crate) hot: Addr<HotWorker>,
     pub(crate) router: Addr<StoreRouter>,
     pub(crate) book: Arc<JobBook>,
+    /// Set when another node owns the store.
+    pub(crate) fenced: Arc<AtomicBool>,
 }
 
 /// A store of a running node. Cloning shares it.
@@ -89,11 +93,11 @@ impl StoreHandle {
         self.stream_answer(&batch, outcome).await
     }
 
-    /// Appends batches of many streams, one a stream type. Under `Abort`, what no owner needs to be asked for is
-    /// checked over all of them first. The outer error: nothing was stored. Inner ones: that owner's part was not.
+    /// Appends batches of many streams, one a stream type. Under `Abort`, what each event breaks by itself is checked over all
+    /// of them first. The outer error: nothing was stored. Inner ones: that owner's part was not.
     ///
     /// # Errors
-    /// The first violation of the whole body; `Overloaded`; `Draining`.
+    /// The first violation of the whole body; too many new stream types; `Overloaded`; `Draining`.
     pub async fn append_bulk(
         &self,
         batches: Vec<BatchBytes>,
@@ -101,20 +105,52 @@ impl StoreHandle {
         permit: Arc<BytePermit>,
     ) -> Result<Vec<Result<AppendOutcome, NodeError>>, NodeError> {
         self.node.check_serving()?;
+        self.check_new_types(&batches)?;
         if on_error == OnError::Abort {
-            self.check_all(&batches)?;
+            self.check_all(&batches, &permit).await?;
         }
         let parts =
             batches.into_iter().map(|batch| self.submit(batch, Expected::Any, on_error, false, Arc::clone(&permit)));
         Ok(join_all(parts).await)
     }
 
-    fn check_all(&self, batches: &[BatchBytes]) -> Result<(), NodeError> {
-        for (at, batch) in batches.iter().enumerate() {
+    /// A row that breaks a rule may belong to a command that was stored under an older rule: only its owner can tell, so a
+    /// batch with such a row is judged by its owner before any is stored.
+    async fn check_all(&self, batches: &[BatchBytes], permit: &Arc<BytePermit>) -> Result<(), NodeError> {
+        for batch in batches {
             self.check_stream_type(batch.view().stream_type())?;
-            if let Err((row, violation)) = self.parts.store.rules().strict.check_batch(batch.view()) {
-                return Err(NodeError::Strict { batch: at, row, violation });
+        }
+        for (at, batch) in batches.iter().enumerate() {
+            if self.parts.store.rules().strict.check_batch(batch.view()).is_ok() {
+                continue;
             }
+            let judged = self.submit(batch.clone(), Expected::Any, OnError::Abort, true, Arc::clone(permit)).await;
+            match judged {
+                Ok(_) => {}
+                Err(NodeError::Refused(Refusal { row: Some(row), error: AppendError::Strict(violation) })) => {
+                    return Err(NodeError::Strict { batch: at, row, violation });
+                }
+                Err(NodeError::Refused(refusal)) => return Err(NodeError::RefusedPart { batch: at, refusal }),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a body that would make more logs than there may be, before it makes any.
+    fn check_new_types(&self, batches: &[BatchBytes]) -> Result<(), NodeError> {
+        let is_new = |batch: &&BatchBytes| self.parts.table.get(&LogKey::single(batch.view().stream_type())).is_none();
+        let found = batches.iter().filter(is_new).count();
+        let (there, most) = (self.parts.store.logs().len(), limits::STREAM_TYPES_MAX);
+        let descriptors = &self.node.shared.descriptors;
+        if found > limits::BULK_NEW_STREAM_TYPES_MAX {
+            return Err(NodeError::TooManyNewTypes { found, limit: limits::BULK_NEW_STREAM_TYPES_MAX });
+        }
+        if found > 0 && there + found > most {
+            return Err(NodeError::TooManyStreamTypes { store: self.name().to_owned(), limit: most });
+        }
+        if found > 0 && found as u64 > descriptors.room() {
+            return Err(NodeError::NoDescriptors { limit: descriptors.limit() });
         }
         Ok(())
     }
@@ -137,7 +173,20 @@ impl StoreHandle {
         permit: Arc<BytePermit>,
     ) -> Result<AppendOutcome, NodeError> {
         self.node.check_serving()?;
-        let owner = self.owner(batch.view().stream_type()).await?;
+        let owner = match self.owner(batch.view().stream_type())? {
+            Some(owner) => owner,
+            None => {
+                let request = AppendRequest { expected, on_error, inspect, ..AppendRequest::new(batch.clone()) };
+                let log = LogKey::single(batch.view().stream_type());
+                // a log without an owner is being opened, or stops: it is not empty
+                if self.parts.store.log(&log).is_none()
+                    && let Some(outcome) = unborn::judge(self.parts.store.rules(), request).await?
+                {
+                    return Ok(outcome);
+                }
+                self.parts.router.send(OpenLogOf { stream_type: log.stream_type }).await??
+            }
+        };
         let (store, readers) = (&self.parts.store, &self.node.shared.readers);
         let done = Submission { store, readers, owner, batch, expected, on_error, inspect, permit }.run().await;
         if matches!(done, Err(NodeError::Overloaded(_))) {
@@ -146,16 +195,17 @@ impl StoreHandle {
         done
     }
 
-    async fn owner(&self, stream_type: &str) -> Result<Addr<WalWorker>, NodeError> {
+    /// The owner of a stream type's log; `None`: there is no log yet.
+    fn owner(&self, stream_type: &str) -> Result<Option<Addr<WalWorker>>, NodeError> {
         self.check_stream_type(stream_type)?;
+        if self.parts.fenced.load(Ordering::SeqCst) {
+            return Err(NodeError::Fenced { store: self.name().to_owned() });
+        }
         let log = LogKey::single(stream_type);
         if let Some(reason) = self.parts.store.log(&log).and_then(|shared| shared.refuses_writes().cloned()) {
             return Err(NodeError::DamagedLog { log, reason });
         }
-        match self.parts.table.get(&log) {
-            Some(owner) => Ok(owner),
-            None => self.parts.router.send(OpenLogOf { stream_type: log.stream_type }).await?,
-        }
+        Ok(self.parts.table.get(&log))
     }
 
     /// The answer of a stream append; for a duplicate the events of the first answer are read again.

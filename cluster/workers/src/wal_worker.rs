@@ -18,7 +18,7 @@ use crate::clock;
 use crate::error::NodeError;
 use crate::fatal::EndOnPanic;
 use crate::hot_worker::HotWorker;
-use crate::messages::{Append, Committed, Compacted, GroupWritten, Seal, StopLog};
+use crate::messages::{Abandon, Append, Committed, Compacted, GroupWritten, Seal, StopLog};
 use crate::metrics::Metrics;
 use crate::wiring::{AliveMark, LOG_MAILBOX};
 use actix::{
@@ -297,5 +297,13 @@ impl Handler<StopLog> for WalWorker {
         self.stopping = Some(waiter);
         self.go_on(context);
         Box::pin(async move { stopped.await.unwrap_or(last) })
+    }
+}
+
+impl Handler<Abandon> for WalWorker {
+    type Result = ();
+
+    fn handle(&mut self, _: Abandon, context: &mut Self::Context) {
+        context.terminate();
     }
 }

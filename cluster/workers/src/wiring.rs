@@ -13,7 +13,7 @@
 //! | StoreRouter          | control arbiter    | ends the process   | waits               | makes no new log, stops                |
 //! | WalWorker            | log arbiters       | ends the process   | 429                 | finishes what is in flight, clean stop |
 //! | log I/O thread       | its own            | ends the process   | one group a log     | finishes what was submitted, joined    |
-//! | HotWorker            | control arbiter    | ends the process   | WalWorker waits     | stops after the last WalWorker         |
+//! | HotWorker            | hot arbiter        | ends the process   | WalWorker waits     | stops after the last WalWorker         |
 //! | CompactionSupervisor | control arbiter    | ends the process   | waits               | cancels jobs, waits for their end      |
 //! | CompactionWorker     | pool of its own    | ends the process   | supervisor waits    | abandons before the commit, stops      |
 //! | ReaderWorker         | pool of its own    | fails the request  | 429                 | finishes its request, stops            |
@@ -23,6 +23,7 @@ use crate::compaction::job::JobBook;
 use crate::compaction::supervisor::{CompactionSupervisor, SupervisedStore};
 use crate::compaction::worker::CompactionWorker;
 use crate::data_dir::DataDir;
+use crate::descriptors::Descriptors;
 use crate::error::NodeError;
 use crate::hot_worker::HotWorker;
 use crate::metrics::Metrics;
@@ -35,12 +36,13 @@ use crate::store::StoreParts;
 use crate::wal_worker::{WalWorker, WalWorkerParts};
 use actix::{Actor, Addr, Arbiter, ArbiterHandle, SyncArbiter};
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use strandline_engine::append::LogDriver;
 use strandline_engine::ids::IdSource;
 use strandline_engine::store::{OpenLog, Opened, Store};
-use strandline_event::LogKey;
+use strandline_event::{LogKey, limits};
 use strandline_wal::LogIo;
 
 /// Batches that wait at one log's owner.
@@ -83,30 +85,36 @@ pub(crate) struct Shared {
     pub(crate) io: Arc<dyn LogIo>,
     pub(crate) readers: Readers,
     pub(crate) permits: BytePermits,
+    pub(crate) answers: BytePermits,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) alive: Alive,
+    pub(crate) descriptors: Arc<Descriptors>,
     pub(crate) control: ArbiterHandle,
+    pub(crate) hot: ArbiterHandle,
     pub(crate) logs: Vec<ArbiterHandle>,
 }
 
 /// The threads of a node's workers.
 pub(crate) struct Arbiters {
     control: Arbiter,
+    hot: Arbiter,
     logs: Vec<Arbiter>,
 }
 
 impl Arbiters {
     pub(crate) fn start() -> Self {
-        Self { control: Arbiter::new(), logs: (0..LOG_ARBITERS).map(|_| Arbiter::new()).collect() }
+        let logs = (0..LOG_ARBITERS).map(|_| Arbiter::new()).collect();
+        Self { control: Arbiter::new(), hot: Arbiter::new(), logs }
     }
 
-    pub(crate) fn handles(&self) -> (ArbiterHandle, Vec<ArbiterHandle>) {
-        (self.control.handle(), self.logs.iter().map(Arbiter::handle).collect())
+    /// Control, hot, logs.
+    pub(crate) fn handles(&self) -> (ArbiterHandle, ArbiterHandle, Vec<ArbiterHandle>) {
+        (self.control.handle(), self.hot.handle(), self.logs.iter().map(Arbiter::handle).collect())
     }
 
     /// Stops the threads and waits for them. Blocking.
     pub(crate) fn stop(self) {
-        for arbiter in self.logs.into_iter().chain([self.control]) {
+        for arbiter in self.logs.into_iter().chain([self.hot, self.control]) {
             arbiter.stop();
             let _ = arbiter.join();
         }
@@ -121,6 +129,7 @@ pub(crate) struct LogFactory {
     ids: Arc<IdSource>,
     metrics: Arc<Metrics>,
     alive: Alive,
+    descriptors: Arc<Descriptors>,
     arbiters: Vec<ArbiterHandle>,
     next: AtomicUsize,
 }
@@ -129,6 +138,13 @@ impl LogFactory {
     /// Makes a new log and its owner.
     pub(crate) async fn make(&self, log: LogKey) -> Result<Addr<WalWorker>, NodeError> {
         let store = Arc::clone(&self.store);
+        if store.logs().len() >= limits::STREAM_TYPES_MAX {
+            let (store, limit) = (store.name().to_owned(), limits::STREAM_TYPES_MAX);
+            return Err(NodeError::TooManyStreamTypes { store, limit });
+        }
+        if self.descriptors.room() == 0 {
+            return Err(NodeError::NoDescriptors { limit: self.descriptors.limit() });
+        }
         let making =
             tokio::task::spawn_blocking(move || store.create_log(&log, crate::clock::now()).map_err(NodeError::from));
         let opened = making.await.map_err(|_| NodeError::OutcomeUnknown)??;
@@ -138,6 +154,7 @@ impl LogFactory {
     /// Starts the owner of an open log on the next of the log threads. `None`: a damaged log has no owner.
     fn start(&self, opened: OpenLog) -> Option<Addr<WalWorker>> {
         let driver: LogDriver<AppendReply> = LogDriver::new(opened.log, opened.writer?);
+        self.descriptors.count_log();
         let parts = WalWorkerParts {
             log: opened.key,
             store: Arc::clone(&self.store),
@@ -161,7 +178,7 @@ pub(crate) fn wire_store(opened: Opened, declared: &[String], shared: &Shared) -
     let registry = Registry::open(&shared.data_dir.store_folder(store.name()), declared)?;
     let types: Arc<PublishedTypes> = Arc::new(ArcSwap::from_pointee(registry.types().to_vec()));
     let (hot_store, alive) = (Arc::clone(&store), shared.alive.mark());
-    let hot = HotWorker::start_in_arbiter(&shared.control, move |_| HotWorker { store: hot_store, _alive: alive });
+    let hot = HotWorker::start_in_arbiter(&shared.hot, move |_| HotWorker { store: hot_store, _alive: alive });
     let factory = Arc::new(LogFactory {
         store: Arc::clone(&store),
         io: Arc::clone(&shared.io),
@@ -169,6 +186,7 @@ pub(crate) fn wire_store(opened: Opened, declared: &[String], shared: &Shared) -
         ids: Arc::new(IdSource::new(config.id.event_id_format, crate::random::nonzero_u64())),
         metrics: Arc::clone(&shared.metrics),
         alive: shared.alive.clone(),
+        descriptors: Arc::clone(&shared.descriptors),
         arbiters: shared.logs.clone(),
         next: AtomicUsize::new(0),
     });
@@ -182,13 +200,14 @@ pub(crate) fn wire_store(opened: Opened, declared: &[String], shared: &Shared) -
     let router = StoreRouter {
         factory,
         table: Arc::clone(&table),
-        registry,
+        registry: Arc::new(Mutex::new(registry)),
         types: Arc::clone(&types),
         closed: false,
         _alive: shared.alive.mark(),
     };
     let router = StoreRouter::start_in_arbiter(&shared.control, move |_| router);
-    Ok(StoreParts { store, table, types, hot, router, book: Arc::new(JobBook::default()) })
+    let (book, fenced) = (Arc::new(JobBook::default()), Arc::default());
+    Ok(StoreParts { store, table, types, hot, router, book, fenced })
 }
 
 /// Starts the supervisor and its workers over all stores of the node.
@@ -207,6 +226,7 @@ pub(crate) fn wire_compaction(
             table: Arc::clone(&parts.table),
             hot: parts.hot.clone(),
             book: Arc::clone(&parts.book),
+            fenced: Arc::clone(&parts.fenced),
         })
         .collect();
     let (metrics, mark) = (Arc::clone(&shared.metrics), shared.alive.mark());

@@ -2,6 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
+#[path = "node/faults.rs"]
+mod faults;
+#[path = "node/refusals.rs"]
+mod refusals;
+
 use futures_util::future::join_all;
 use std::path::Path;
 use std::sync::Arc;
@@ -61,7 +66,7 @@ fn whole(stream: &str) -> StreamQuery {
         from_seq: None,
         to_seq: None,
         limit: 100_000,
-        order: Order::Asc,
+        order: Some(Order::Asc),
     }
 }
 
@@ -240,7 +245,7 @@ fn a_drain_finishes_what_is_in_flight_and_refuses_the_rest() {
             })
             .collect();
         tokio::time::sleep(Duration::from_millis(100)).await;
-        node.drain().await;
+        node.drain().await.unwrap();
         let mut stored = 1;
         for writer in writers {
             stored += writer.await.unwrap();

@@ -22,6 +22,10 @@ pub const ID_TEXT_BYTES_MAX: usize = 256;
 pub const PAGE_EVENTS_MAX: usize = 100_000;
 /// Events of one page of a read that names no limit.
 pub const PAGE_EVENTS_DEFAULT: usize = 1000;
+/// Stream types of one store: each has a log of its own.
+pub const STREAM_TYPES_MAX: usize = 10_000;
+/// Stream types that one bulk body may bring for the first time.
+pub const BULK_NEW_STREAM_TYPES_MAX: usize = 1_000;
 /// Bytes of one group commit before it closes (an append is never cut).
 pub const GROUP_BYTES_MAX: usize = 4 << 20;
 /// Bytes of all appends that are in flight on a node: over it 429.

@@ -142,10 +142,9 @@ impl Http {
             }
             let page = page.expect(200);
             assert_eq!(page["verdict"]["contiguous"], true, "{}", page["verdict"]);
-            let page = page["events"].as_array().unwrap().clone();
-            let last = page.len() < 10_000;
-            events.extend(page);
-            if last {
+            let head = page["last_seq"].as_u64().unwrap();
+            events.extend(page["events"].as_array().unwrap().iter().cloned());
+            if events.len() as u64 >= head {
                 return events;
             }
         }

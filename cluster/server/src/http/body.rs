@@ -6,7 +6,7 @@
 
 use crate::error::{ApiError, ApiResult};
 use actix_web::HttpRequest;
-use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN};
 use actix_web::web::Payload;
 use futures_util::StreamExt;
 use std::time::Duration;
@@ -115,6 +115,13 @@ pub(crate) fn unsupported(media: &str, served: &[&str]) -> ApiError {
     let list = served.join(", ");
     ApiError::new(ErrorKind::UnsupportedMedia, format!("`Content-Type: {media}` is not taken here; send one of {list}"))
         .with("served", served.to_vec())
+}
+
+/// The same, and what `curl -d` says where nobody told it better is taken for JSON. Not from a page in a browser: it may send
+/// such a form anywhere without asking.
+pub(crate) fn require_json_or_form(request: &HttpRequest) -> ApiResult<()> {
+    let is_form = media_type(request).is_some_and(|media| media == "application/x-www-form-urlencoded");
+    if is_form && !request.headers().contains_key(ORIGIN) { Ok(()) } else { require_json(request) }
 }
 
 /// Refuses a body that says it is something else than JSON.

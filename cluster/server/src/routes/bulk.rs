@@ -1,7 +1,7 @@
 //! Bulk append: decode, hand over by stream type, and tell what became of every line.
 
 use crate::decode::bulk::{BulkBody, BulkBuilder, OnError, Part, Rejected, listed};
-use crate::error::{ApiError, ApiResult};
+use crate::error::{ApiError, ApiResult, status_of};
 use crate::failure;
 use crate::http::call::{Call, ServedStore};
 use crate::http::{answer, body};
@@ -12,7 +12,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use strandline_durable::ipc::{InputBatches, IpcError};
-use strandline_engine::append::{self, AppendOutcome};
+use strandline_engine::append::{self, AppendOutcome, Refusal};
 use strandline_event::{Chunk, EventInput, Field, FieldNames, limits};
 use strandline_workers::NodeError;
 use strandline_workers::permits::BytePermit;
@@ -133,17 +133,21 @@ async fn store(served: &ServedStore, body: BulkBody, rule: OnError, permit: Byte
     let results =
         served.store.append_bulk(batches, rule, Arc::new(permit)).await.map_err(|e| of_line(&e, &parts, names))?;
     let failed = results.iter().filter(|r| r.is_err()).count();
+    // what is wrong with the node comes before what is wrong with the body: nobody may take it for refused lines
+    let not_done =
+        results.iter().zip(&parts).find_map(|(r, part)| Some((r.as_ref().err().filter(|e| is_not_done(e))?, part)));
+    let first = results.iter().zip(&parts).find_map(|(r, part)| Some((r.as_ref().err()?, part)));
     if failed == results.len()
-        && let Some((Err(error), part)) = results.iter().zip(&parts).next()
-        && rejected.is_empty()
+        && let Some((error, part)) = not_done.or(first.filter(|_| rejected.is_empty()))
     {
         return Err(part_error(error, part, names));
     }
+    let as_lines = failed == results.len() || (rule == append::OnError::Skip && not_done.is_none());
     let mut sum = Sum { rejected, ..Sum::default() };
     for (result, part) in results.iter().zip(&parts) {
         match result {
             Ok(outcome) => sum.add(outcome, part, names),
-            Err(error) if failed == results.len() => sum.reject_all(error, part, names),
+            Err(error) if as_lines => sum.reject_all(error, part, names),
             Err(_) => {}
         }
     }
@@ -151,7 +155,7 @@ async fn store(served: &ServedStore, body: BulkBody, rule: OnError, permit: Byte
     let mut answer = json!({
         "appended": sum.appended, "duplicates": sum.duplicates, "rejected": listed(&sum.rejected),
     });
-    if failed == 0 || failed == results.len() {
+    if failed == 0 || as_lines {
         return Ok(answer::json(StatusCode::CREATED, &answer));
     }
     answer["streams"] = Value::Array(per_stream(&parts, &results, names));
@@ -182,7 +186,7 @@ impl Sum {
         );
     }
 
-    /// `on_error = skip`, and the only owner refused its part as a whole.
+    /// `on_error = skip`, and an owner refused its part as a whole for what is in it.
     fn reject_all(&mut self, error: &NodeError, part: &Part, names: &FieldNames) {
         self.rejected
             .extend(part.lines.iter().map(|line| Rejected { line: *line, error: failure::answer(error, names) }));
@@ -197,12 +201,19 @@ fn line(part: &Part, row: u32) -> u32 {
 fn of_line(error: &NodeError, parts: &[Part], names: &FieldNames) -> ApiError {
     let answer = failure::answer(error, names);
     match error {
-        NodeError::Strict { batch, row, .. } => {
+        NodeError::Strict { batch, row, .. }
+        | NodeError::RefusedPart { batch, refusal: Refusal { row: Some(row), .. } } => {
             let line = parts.get(*batch).map_or(0, |part| line(part, *row));
             answer.at(&format!("line {line}")).with("line", line)
         }
         _ => answer,
     }
+}
+
+/// Whether an owner could not do its part now, whatever the body is: the same body is to be sent again.
+fn is_not_done(error: &NodeError) -> bool {
+    let status = status_of(error.kind());
+    status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS
 }
 
 /// The refusal of one owner, with the line in place of its row.

@@ -59,6 +59,11 @@ fn job_json(job: &Job) -> Value {
         Trigger::Size => "size",
         Trigger::Hand => "hand",
     };
+    // a run of several jobs begins to count anew with each: what it moved in all stands in its end
+    let (done, total) = match job.end() {
+        Some(end) if end.error.is_none() && !end.cancelled => (end.rows, end.rows),
+        _ => (job.progress.rows_done(), job.progress.rows_total()),
+    };
     let mut row = json!({
         "id": format!("{:032x}", job.id),
         "stream_type": &*job.log.stream_type,
@@ -66,8 +71,8 @@ fn job_json(job: &Job) -> Value {
         "trigger": trigger,
         "started_at": job.asked_at.to_string(),
         "phase": job.progress.phase().name(),
-        "rows_done": job.progress.rows_done(),
-        "rows_total": job.progress.rows_total(),
+        "rows_done": done,
+        "rows_total": total,
     });
     if let Some(end) = job.end() {
         row["ended_at"] = json!(end.ended_at.to_string());

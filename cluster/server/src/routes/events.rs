@@ -32,7 +32,7 @@ pub(crate) async fn read_global(call: Call) -> ApiResult<HttpResponse> {
     query.choice("consistency", &[("leader", ()), ("local", ())])?;
     query.finish()?;
     let page = served.store.read_global(read).await.map_err(|e| failure::answer(&e, served.names()))?;
-    page_answer(&served, &page, format)
+    page_answer(&call, &served, &page, format)
 }
 
 /// The filters of reads across streams.
@@ -47,7 +47,7 @@ pub(crate) fn filter(query: &Query) -> ApiResult<Filter> {
     })
 }
 
-fn page_answer(served: &ServedStore, page: &GlobalPage, format: Format) -> ApiResult<HttpResponse> {
+fn page_answer(call: &Call, served: &ServedStore, page: &GlobalPage, format: Format) -> ApiResult<HttpResponse> {
     let mut out = Vec::new();
     match format {
         Format::Json => {
@@ -73,7 +73,7 @@ fn page_answer(served: &ServedStore, page: &GlobalPage, format: Format) -> ApiRe
     answer.content_type(format.content_type());
     answer.insert_header(("x-strandline-tiers", page.tiers.to_string()));
     answer.insert_header(("x-strandline-next", page.next.to_string()));
-    Ok(answer.body(out))
+    answer::page(answer, call.app.node.answers(), out)
 }
 
 /// GET /v1/stores/{store}/events/{event_id}

@@ -17,6 +17,11 @@ pub(crate) async fn health(call: Call) -> ApiResult<HttpResponse> {
 /// GET /ready
 pub(crate) async fn ready(call: Call) -> ApiResult<HttpResponse> {
     no_query(&call)?;
+    let fenced = call.app.node.fenced();
+    if !fenced.is_empty() {
+        let text = format!("another node owns what this one serves: {}; stop one of the two", fenced.join(", "));
+        return Err(ApiError::new(ErrorKind::Unavailable, text).with("stores", fenced));
+    }
     if call.app.node.is_serving() {
         return Ok(answer::ok(&json!({ "status": "ready" })));
     }

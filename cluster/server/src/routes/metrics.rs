@@ -34,13 +34,18 @@ fn node(text: &mut Text, call: &Call) {
     text.counter("read_files_total", "Data files that reads opened", &metrics.read_files);
     text.counter("read_bytes_total", "Bytes of data files that reads took", &metrics.read_bytes);
     text.head("overloaded_total", "Requests refused because too much was in flight", "counter");
-    text.line("overloaded_total", "", metrics.overloaded.get() + call.app.node.permits().refused());
+    text.line(
+        "overloaded_total",
+        "",
+        metrics.overloaded.get() + call.app.node.permits().refused() + call.app.node.answers().refused(),
+    );
     text.counter("compaction_jobs_total", "Compaction jobs that ended well", &metrics.jobs_done);
     text.counter("compaction_jobs_failed_total", "Compaction jobs that failed or were cancelled", &metrics.jobs_failed);
     text.counter("compaction_rows_total", "Rows that compaction moved", &metrics.job_rows);
     text.counter("compaction_output_bytes_total", "Bytes of data files written", &metrics.job_output_bytes);
     let permits = call.app.node.permits();
     text.gauge("in_flight_bytes", "Bytes of requests in flight", permits.in_flight_bytes());
+    text.gauge("answer_bytes", "Bytes of answers to reads on their way", call.app.node.answers().in_flight_bytes());
     text.gauge("in_flight_bytes_max", "Limit of bytes in flight", permits.limit_bytes());
 }
 

@@ -26,7 +26,7 @@ pub(crate) async fn append(call: Call) -> ApiResult<HttpResponse> {
     let query = call.query()?;
     let inspect = query.flag("inspect")?;
     query.finish()?;
-    body::require_json(&call.request)?;
+    body::require_json_or_form(&call.request)?;
     let limit = limits::APPEND_BYTES_MAX;
     let permits = call.app.node.permits();
     let body = body::read(&call.request, call.payload, permits, "an append to a stream", limit).await?;
@@ -89,7 +89,7 @@ pub(crate) async fn read(call: Call) -> ApiResult<HttpResponse> {
     if page.head == Seq::ZERO && page.is_empty() {
         return Err(no_stream(&shown.0, &shown.1));
     }
-    page_answer(&served, &page, format)
+    page_answer(&call, &served, &page, format)
 }
 
 fn no_stream(stream_type: &str, stream_id: &str) -> ApiError {
@@ -99,7 +99,7 @@ fn no_stream(stream_type: &str, stream_id: &str) -> ApiError {
 fn stream_query(query: &Query, stream_type: String, stream_id: String) -> ApiResult<StreamQuery> {
     let from_seq = query.number("from_seq")?.map(Seq);
     let to_seq = query.number("to_seq")?.map(Seq);
-    let order = query.choice("order", &[("asc", Order::Asc), ("desc", Order::Desc)])?.unwrap_or(Order::Asc);
+    let order = query.choice("order", &[("asc", Order::Asc), ("desc", Order::Desc)])?;
     let limit = page_limit(query)?;
     // one node: what it has is what the leader has
     query.choice("consistency", &[("leader", ()), ("local", ())])?;
@@ -124,7 +124,7 @@ pub(crate) fn page_limit(query: &Query) -> ApiResult<usize> {
     Err(ApiError::bad_request(format!("`limit={limit}`: a page holds 1 to {max} events")).with("limit_events", max))
 }
 
-fn page_answer(served: &ServedStore, page: &StreamPage, format: Format) -> ApiResult<HttpResponse> {
+fn page_answer(call: &Call, served: &ServedStore, page: &StreamPage, format: Format) -> ApiResult<HttpResponse> {
     let bytes = match format {
         Format::Json => page_json(served, page),
         Format::Ndjson => {
@@ -145,7 +145,7 @@ fn page_answer(served: &ServedStore, page: &StreamPage, format: Format) -> ApiRe
         let line = page.warnings.join("; ").replace(|c: char| !(' '..='~').contains(&c), "?");
         answer.insert_header(("x-strandline-warning", line));
     }
-    Ok(answer.body(bytes))
+    answer::page(answer, call.app.node.answers(), bytes)
 }
 
 fn page_json(served: &ServedStore, page: &StreamPage) -> Vec<u8> {

@@ -43,6 +43,7 @@ fn compaction_is_run_watched_and_steered() {
     assert_eq!(server.post("admin:compaction/cancel", "").ok(200)["cancelled"], 0);
     let status = server.get("admin:compaction").ok(200);
     assert_eq!(status["jobs"][0]["id"], run["jobs"][0]);
+    assert_eq!((&status["jobs"][0]["rows_done"], &status["jobs"][0]["rows_total"]), (&json!(50), &json!(50)));
     assert_eq!(status["stream_types"][0]["events_waiting"], 0);
     assert_eq!(
         server.post("admin:compaction/run", "{\"stream_type\":\"Call\"}").ok(202)["jobs"].as_array().unwrap().len(),

@@ -96,6 +96,58 @@ fn what_comes_too_fast_is_429_with_retry_after() {
 }
 
 #[test]
+fn answers_that_wait_for_their_clients_are_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start_with(folder.path(), "", |options| NodeOptions { answer_bytes_max: 3000, ..options });
+    let event = format!("{{\"event_type\":\"E\",\"data\":\"{}\"}}", "x".repeat(2000));
+    server.append("c", &format!("{event},{event}")).ok(201);
+    for path in ["streams/Call/c", "events"] {
+        let refused = server.get(path);
+        refused.error(429, "overloaded");
+        assert!(!refused.header("retry-after").is_empty());
+        let page = server.get(&format!("{path}?limit=1"));
+        assert_eq!(page.ok(200)["events"].as_array().unwrap().len(), 1);
+        assert_eq!(page.header("content-length"), page.body.len().to_string());
+    }
+}
+
+#[test]
+fn a_body_of_too_many_new_stream_types_is_413() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "");
+    let body: String =
+        (0..1001).map(|n| format!("{{\"stream_type\":\"T{n}\",\"stream_id\":\"s\",\"event_type\":\"E\"}}\n")).collect();
+    let error = server.post_as("events", "application/x-ndjson", body.as_bytes()).error(413, "too_large");
+    assert!(error["error"].as_str().unwrap().contains("1000 stream types"), "{error}");
+    assert_eq!(server.get("stream-types").ok(200)["stream_types"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn what_curl_sends_by_itself_is_taken_for_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "");
+    let (body, form) =
+        (b"{\"events\":[{\"event_type\":\"E\"}]}", ("content-type", "application/x-www-form-urlencoded"));
+    server.post_with("streams/Call/c", &[form], body).ok(201);
+    server.post_with("streams/Call/c", &[], body).ok(201);
+    // but not from a page of somebody else in the browser
+    let page = server.post_with("streams/Call/c", &[form, ("origin", "https://example.com")], body);
+    page.error(415, "unsupported_media_type");
+}
+
+#[test]
+fn a_dry_run_and_a_refusal_leave_no_stream_type_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "");
+    let body = "{\"events\":[{\"event_type\":\"E\"}]}";
+    assert_eq!(server.post("streams/New/s?inspect=true", body).ok(201)["last_seq"], 1);
+    let late = "{\"events\":[{\"event_type\":\"E\"}],\"expected_seq\":5}";
+    server.post("streams/New/s", late).error(409, "wrong_expected_seq");
+    assert!(!server.get("stream-types").text().contains("New"));
+    assert!(std::fs::read_dir(folder.path().join("wal")).unwrap().all(|entry| !entry.unwrap().path().is_dir()));
+}
+
+#[test]
 fn wrong_types_methods_and_routes_are_json_errors() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(folder.path(), ", projection.notify_on_commit = false");

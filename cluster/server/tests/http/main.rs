@@ -5,5 +5,6 @@
 mod admin;
 mod common;
 mod events;
+mod full_disk;
 mod limits;
 mod streams;

@@ -138,3 +138,17 @@ fn bad_queries_are_named() {
     server.get("streams/Call/c?as_of=3").error(501, "not_supported");
     server.get("streams/Call/c?consistency=local").ok(200);
 }
+
+#[test]
+fn a_read_that_names_no_order_gets_the_one_of_the_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), ", read.default_order = ('occurred_at')");
+    let event = |at: &str| format!("{{\"event_type\":\"E\",\"occurred_at\":\"{at}\"}}");
+    server.append("c", &[event("2026-03-01T00:00:00Z"), event("2026-01-01T00:00:00Z")].join(",")).ok(201);
+    let seqs = |path: &str| {
+        let page = server.get(path).ok(200);
+        page["events"].as_array().unwrap().iter().map(|e| e["seq"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(seqs("streams/Call/c"), [2, 1]);
+    assert_eq!((seqs("streams/Call/c?order=asc"), seqs("streams/Call/c?order=desc")), (vec![1, 2], vec![2, 1]));
+}

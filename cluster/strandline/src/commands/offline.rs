@@ -6,12 +6,14 @@ use crate::exit::Failure;
 use std::fs::{File, TryLockError};
 use std::path::Path;
 use strandline_deql::StoreConfig;
+use strandline_workers::StoreLock;
 
-/// The stores, and the node's lock as long as they are looked at.
+/// The stores, and the locks of node and stores as long as they are looked at.
 pub(crate) struct Stores {
     /// All of the file, or the one that is named.
     pub(crate) configs: Vec<StoreConfig>,
     _lock: Option<File>,
+    _stores: Vec<StoreLock>,
 }
 
 /// Takes the node's lock and reads the declarations.
@@ -25,7 +27,10 @@ pub(crate) fn stores(options: &Offline, named: Option<&str>) -> Result<Stores, F
         None => known.clone(),
         Some(name) => vec![known.iter().find(|config| config.name == name).ok_or_else(|| unknown(name))?.clone()],
     };
-    Ok(Stores { configs, _lock: lock(&data_dir)? })
+    let lock = lock(&data_dir)?;
+    // a node with another data folder may serve them
+    let locks = configs.iter().map(StoreLock::to_look).collect::<Result<Vec<_>, _>>();
+    Ok(Stores { configs, _lock: lock, _stores: locks.map_err(|e| Failure::Usage(e.to_string()))? })
 }
 
 /// A folder without a lock file was never a node's: then there is nothing to wait for.

@@ -33,7 +33,8 @@ fn page_path(client: &Client, o: &Read, from: Option<u64>, to: Option<u64>, limi
     Ok(path)
 }
 
-/// The lines of the server as they are; the next page begins after the last line's seq.
+/// The lines of the server as they are; the next page begins after the last line's seq. A page may hold fewer events than
+/// were asked for (its bytes are bounded as well): the end is where the stream ends.
 fn ndjson(client: &Client, options: &Read) -> Result<(), Failure> {
     let names = super::field_names(client)?;
     let (mut from, mut to, mut left) = (options.from_seq, options.to_seq, options.limit);
@@ -46,10 +47,14 @@ fn ndjson(client: &Client, options: &Read) -> Result<(), Failure> {
         let lines: Vec<&[u8]> = answer.body.split(|b| *b == b'\n').filter(|line| !line.is_empty()).collect();
         left -= (lines.len() as u64).min(left);
         let last: Value = lines.last().and_then(|line| serde_json::from_slice(line).ok()).unwrap_or(Value::Null);
-        match last[names.get(Field::Seq)].as_u64() {
-            Some(seq) if lines.len() as u64 == asked && options.desc && seq > 1 => to = Some(seq - 1),
-            Some(seq) if lines.len() as u64 == asked && !options.desc => from = Some(seq + 1),
-            _ => break,
+        let Some(seq) = last[names.get(Field::Seq)].as_u64() else { break };
+        let head = answer.last_seq.unwrap_or(u64::MAX);
+        if options.desc && seq > options.from_seq.unwrap_or(1) {
+            to = Some(seq - 1);
+        } else if !options.desc && seq < options.to_seq.unwrap_or(head).min(head) {
+            from = Some(seq + 1);
+        } else {
+            break;
         }
     }
     Ok(())
@@ -63,6 +68,13 @@ struct Page<'a> {
     last_seq: Value,
     verdict: Value,
     warnings: Vec<Value>,
+}
+
+/// Whether the page ends before what was asked for: it holds as many events as were asked for, or as many as fit in a page.
+fn is_cut(o: &Read, page: &Page<'_>, seq_name: &str) -> bool {
+    let shown = page.events.last().and_then(|event| event.get(seq_name)?.get().parse::<u64>().ok());
+    let (Some(shown), head) = (shown, page.last_seq.as_u64().unwrap_or(0)) else { return false };
+    if o.desc { shown > o.from_seq.unwrap_or(1) } else { shown < o.to_seq.map_or(head, |to| to.min(head)) }
 }
 
 fn table(client: &Client, options: &Read) -> Result<(), Failure> {
@@ -85,8 +97,8 @@ fn table(client: &Client, options: &Read) -> Result<(), Failure> {
     for warning in &page.warnings {
         out::note(&format!("warning: {}", out::cell(warning)));
     }
-    if page.events.len() as u64 == options.limit {
-        out::note("there may be more: --from-seq or a larger --limit shows it");
+    if is_cut(options, &page, names.get(Field::Seq)) {
+        out::note("there is more: --from-seq (--to-seq with --desc), a larger --limit or --format ndjson shows it");
     }
     Ok(())
 }

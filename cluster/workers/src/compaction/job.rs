@@ -46,6 +46,7 @@ pub struct Job {
     pub asked_at: Micros,
     /// How far it is.
     pub progress: Arc<Progress>,
+    begun: AtomicBool,
     end: watch::Sender<Option<JobEnd>>,
 }
 
@@ -53,7 +54,13 @@ impl Job {
     pub(crate) fn new(log: LogKey, trigger: Trigger) -> Arc<Self> {
         let (end, _) = watch::channel(None);
         let progress = Arc::new(Progress::default());
-        Arc::new(Self { id: crate::random::bits(), log, trigger, asked_at: clock::now(), progress, end })
+        let (id, begun) = (crate::random::bits(), AtomicBool::new(false));
+        Arc::new(Self { id, log, trigger, asked_at: clock::now(), progress, begun, end })
+    }
+
+    /// It is this job's turn: what is accepted from now on may not be in it.
+    pub(crate) fn begin(&self) {
+        self.begun.store(true, Ordering::SeqCst);
     }
 
     /// How it ended, if it has.
@@ -133,6 +140,14 @@ impl JobBook {
 
     pub(crate) fn start(&self, job: &Arc<Job>) {
         self.lists.lock().running.push(Arc::clone(job));
+    }
+
+    /// The job that waits for its turn at this log: whoever asks for another one gets this.
+    pub(crate) fn waiting(&self, log: &LogKey) -> Option<Arc<Job>> {
+        let lists = self.lists.lock();
+        let waits =
+            |job: &&Arc<Job>| job.log == *log && !job.begun.load(Ordering::SeqCst) && !job.progress.is_cancelled();
+        lists.running.iter().find(waits).cloned()
     }
 
     pub(crate) fn is_busy(&self, log: &LogKey) -> bool {

@@ -18,7 +18,9 @@ use crate::metrics::Metrics;
 use crate::wal_worker::WalWorker;
 use actix::Addr;
 use std::sync::Arc;
-use strandline_engine::compact::JobOutcome;
+use std::sync::atomic::{AtomicBool, Ordering};
+use strandline_durable::CommitError;
+use strandline_engine::compact::{CompactError, JobOutcome};
 use strandline_engine::store::Store;
 use tokio::sync::Mutex;
 
@@ -32,6 +34,8 @@ pub(crate) struct RunParts {
     pub(crate) metrics: Arc<Metrics>,
     /// One run a log at a time.
     pub(crate) turn: Arc<Mutex<()>>,
+    /// Set when another owner has taken the store.
+    pub(crate) fenced: Arc<AtomicBool>,
 }
 
 /// Runs a job and writes its end into the book.
@@ -56,6 +60,7 @@ pub(crate) async fn run(parts: RunParts, job: Arc<Job>, book: Arc<JobBook>) {
 
 async fn work(parts: &RunParts, job: &Job, end: &mut JobEnd) -> Result<(), NodeError> {
     let _turn = parts.turn.lock().await;
+    job.begin();
     parts.owner.send(Seal).await?;
     let mut job_id = job.id;
     while !job.progress.is_cancelled() {
@@ -65,7 +70,12 @@ async fn work(parts: &RunParts, job: &Job, end: &mut JobEnd) -> Result<(), NodeE
             job_id,
             progress: Arc::clone(&job.progress),
         };
-        let Some(outcome) = parts.workers.send(request).await?? else { return Ok(()) };
+        let done = parts.workers.send(request).await?;
+        if let Err(CompactError::Commit(CommitError::StaleEpoch { .. })) = &done {
+            parts.fenced.store(true, Ordering::SeqCst);
+            tracing::error!(store = parts.store.name(), "another node owns this store now: it takes no appends here");
+        }
+        let Some(outcome) = done? else { return Ok(()) };
         end.input_bytes += outcome.input_bytes;
         end.output_bytes += outcome.output_bytes;
         end.rows += outcome.rows;

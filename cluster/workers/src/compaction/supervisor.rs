@@ -1,6 +1,7 @@
 //! Decides when jobs run: on the schedule, on size, by hand. One a node; it alone starts jobs.
 //!
-//! Invariant: one run a log at a time; a run by hand waits for the one before it, the clock's does not.
+//! Invariant: one run a log at a time; a run by hand waits for the one before it, the clock's does not. At most one waits:
+//! whoever asks again is given that one. What is due is found out in a thread that may block.
 
 use super::job::{Job, JobBook};
 use super::run::{RunParts, run};
@@ -16,6 +17,7 @@ use crate::wiring::{AliveMark, CONTROL_MAILBOX};
 use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use strandline_engine::compact::{Trigger, due};
 use strandline_engine::store::Store;
@@ -28,12 +30,28 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// A log whose job failed is left alone this long, unless the schedule or a person asks.
 const REST_AFTER_FAILURE_S: u64 = 60;
 
+/// How often orphans are swept.
+const SWEEP_EVERY: Duration = Duration::from_secs(3600);
+
+/// Orphans are left alone this long: they may belong to an owner that is just being replaced.
+const SWEEP_GRACE_S: u64 = 24 * 3600;
+
 /// One store as the supervisor sees it.
 pub(crate) struct SupervisedStore {
     pub(crate) store: Arc<Store>,
     pub(crate) table: Arc<LogTable>,
     pub(crate) hot: Addr<HotWorker>,
     pub(crate) book: Arc<JobBook>,
+    /// Another node owns the store: nothing can be committed here.
+    pub(crate) fenced: Arc<AtomicBool>,
+}
+
+/// A log that may be due, at its place among the stores.
+struct Candidate {
+    at: usize,
+    log: LogKey,
+    trigger: Trigger,
+    store: Arc<Store>,
 }
 
 /// Starts compaction jobs.
@@ -43,6 +61,8 @@ pub(crate) struct CompactionSupervisor {
     metrics: Arc<Metrics>,
     turns: HashMap<(Arc<str>, LogKey), Arc<Mutex<()>>>,
     stopping: bool,
+    /// What is due is being found out.
+    looking: bool,
     _alive: AliveMark,
 }
 
@@ -56,27 +76,62 @@ impl CompactionSupervisor {
         for supervised in &stores {
             schedule(supervised, clock::now());
         }
-        Self { stores, workers, metrics, turns: HashMap::new(), stopping: false, _alive: alive }
+        Self { stores, workers, metrics, turns: HashMap::new(), stopping: false, looking: false, _alive: alive }
     }
 
     fn look(&mut self, context: &mut Context<Self>) {
         let _end = EndOnPanic("the compaction supervisor panicked");
         let now = clock::now();
-        for at in 0..self.stores.len() {
-            let Some(supervised) = self.stores.get(at) else { continue };
+        if self.looking {
+            return;
+        }
+        let mut candidates = Vec::new();
+        for (at, supervised) in self.stores.iter().enumerate() {
             let ticked = supervised.book.next_tick().is_some_and(|tick| tick <= now);
             if ticked {
                 schedule(supervised, now);
             }
-            if self.stopping || supervised.book.is_paused() || !supervised.store.config().compaction.enabled {
+            let idle = supervised.book.is_paused() || supervised.fenced.load(Ordering::SeqCst);
+            if self.stopping || idle || !supervised.store.config().compaction.enabled {
                 continue;
             }
             let trigger = if ticked { Trigger::Tick } else { Trigger::Size };
-            for log in supervised.table.keys() {
-                if self.stores.get(at).is_some_and(|s| may_start(s, &log, trigger, now)) {
-                    self.start(at, log, trigger, context);
+            let free = supervised.table.keys().into_iter().filter(|log| may_start(&supervised.book, log, trigger, now));
+            let store = &supervised.store;
+            candidates.extend(free.map(|log| Candidate { at, log, trigger, store: Arc::clone(store) }));
+        }
+        if !candidates.is_empty() {
+            self.start_those_due(candidates, context);
+        }
+    }
+
+    fn start_those_due(&mut self, mut candidates: Vec<Candidate>, context: &mut Context<Self>) {
+        self.looking = true;
+        let finding = tokio::task::spawn_blocking(move || {
+            let _end = EndOnPanic("the compaction supervisor panicked over what is due");
+            candidates.retain(|c| due(&c.store, &c.log, c.trigger));
+            candidates
+        });
+        context.spawn(finding.into_actor(self).map(|found, supervisor, context| {
+            supervisor.looking = false;
+            for Candidate { at, log, trigger, .. } in found.unwrap_or_default() {
+                let book = supervisor.stores.get(at).map(|supervised| &supervised.book);
+                if !supervisor.stopping && book.is_some_and(|book| !book.is_paused() && !book.is_busy(&log)) {
+                    supervisor.start(at, log, trigger, context);
                 }
             }
+        }));
+    }
+
+    /// Removes what jobs that never committed left behind, in a thread that may block.
+    fn sweep(&mut self, _: &mut Context<Self>) {
+        if self.stopping {
+            return;
+        }
+        for supervised in &self.stores {
+            let store = Arc::clone(&supervised.store);
+            // nobody waits for its end
+            drop(tokio::task::spawn_blocking(move || sweep(&store)));
         }
     }
 
@@ -92,6 +147,7 @@ impl CompactionSupervisor {
             workers: self.workers.clone(),
             metrics: Arc::clone(&self.metrics),
             turn: Arc::clone(turn),
+            fenced: Arc::clone(&supervised.fenced),
         };
         let job = Job::new(log, trigger);
         supervised.book.start(&job);
@@ -111,10 +167,17 @@ impl CompactionSupervisor {
     }
 }
 
-fn may_start(supervised: &SupervisedStore, log: &LogKey, trigger: Trigger, now: Micros) -> bool {
-    let book = &supervised.book;
+fn sweep(store: &Store) {
+    match store.durable().sweep(clock::now().minus_seconds(SWEEP_GRACE_S)) {
+        Ok(gone) if gone.is_empty() => {}
+        Ok(gone) => tracing::info!(store = store.name(), "{} orphans are gone: {}", gone.len(), gone.join(", ")),
+        Err(error) => tracing::warn!(store = store.name(), "orphans cannot be swept: {error}"),
+    }
+}
+
+fn may_start(book: &JobBook, log: &LogKey, trigger: Trigger, now: Micros) -> bool {
     let resting = trigger == Trigger::Size && book.has_failed_since(log, now.minus_seconds(REST_AFTER_FAILURE_S));
-    !resting && !book.is_busy(log) && due(&supervised.store, log, trigger)
+    !resting && !book.is_busy(log)
 }
 
 fn schedule(supervised: &SupervisedStore, now: Micros) {
@@ -129,6 +192,7 @@ impl Actor for CompactionSupervisor {
     fn started(&mut self, context: &mut Self::Context) {
         context.set_mailbox_capacity(CONTROL_MAILBOX);
         context.run_interval(LOOK_EVERY, Self::look);
+        context.run_interval(SWEEP_EVERY, Self::sweep);
     }
 }
 
@@ -151,7 +215,12 @@ impl Handler<RunCompaction> for CompactionSupervisor {
         if let (Some(name), true) = (&message.stream_type, logs.is_empty()) {
             return Err(NodeError::UnknownStreamType { store: message.store.to_string(), name: name.clone() });
         }
-        Ok(logs.into_iter().filter_map(|log| self.start(at, log, message.trigger, context)).collect())
+        if supervised.fenced.load(Ordering::SeqCst) {
+            return Err(NodeError::Fenced { store: message.store.to_string() });
+        }
+        let book = Arc::clone(&supervised.book);
+        let job = |log| book.waiting(&log).or_else(|| self.start(at, log, message.trigger, context));
+        Ok(logs.into_iter().filter_map(job).collect())
     }
 }
 

@@ -72,10 +72,19 @@ impl Chunk {
     }
 }
 
-/// Whether a 207 is worth another try: what failed may pass.
-pub(super) fn may_pass(json: &Value) -> bool {
-    let codes = json.to_string();
-    ["overloaded", "unavailable", "not_leader"].iter().any(|code| codes.contains(&format!("\"{code}\"")))
+/// Codes that say nothing of the lines: what failed is to be sent again.
+const MAY_PASS: [&str; 5] = ["overloaded", "unavailable", "not_leader", "disk_full", "io_error"];
+
+/// Why a chunk that was answered is not done: a part of it found the node overloaded, its disk full, its log closed. The
+/// chunk must be sent again before the next one, or that part is lost.
+pub(super) fn not_done(answer: &Answer) -> Option<String> {
+    if !matches!(answer.status, 200 | 201 | 207) {
+        return None;
+    }
+    let json = answer.json();
+    let listed = ["rejected", "streams"].into_iter().filter_map(|list| json[list].as_array()).flatten();
+    let failed = listed.filter(|row| row["code"].as_str().is_some_and(|code| MAY_PASS.contains(&code)));
+    failed.map(|row| out::cell(&row["error"])).next()
 }
 
 fn again(file: &Path) -> String {
@@ -125,7 +134,7 @@ mod tests {
     use super::*;
 
     fn answer(status: u16, body: &str) -> Answer {
-        Answer { status, retry_after: None, tiers: None, body: body.as_bytes().to_vec() }
+        Answer { status, retry_after: None, tiers: None, last_seq: None, body: body.as_bytes().to_vec() }
     }
 
     fn chunk() -> Chunk {
@@ -151,8 +160,17 @@ mod tests {
     }
 
     #[test]
-    fn only_what_may_pass_is_tried_again() {
-        assert!(may_pass(&serde_json::json!({"failed": [{"code": "unavailable"}]})));
-        assert!(!may_pass(&serde_json::json!({"failed": [{"code": "seq_gap"}]})));
+    fn what_the_node_could_not_do_is_not_done_and_what_is_wrong_with_a_line_is() {
+        for code in MAY_PASS {
+            let skipped =
+                format!(r#"{{"appended":0,"duplicates":0,"rejected":[{{"line":1,"code":"{code}","error":"e"}}]}}"#);
+            assert_eq!(not_done(&answer(201, &skipped)), Some("e".to_owned()));
+            let part = format!(
+                r#"{{"appended":1,"rejected":[],"streams":[{{"stored":true}},{{"code":"{code}","error":"e"}}]}}"#
+            );
+            assert_eq!(not_done(&answer(207, &part)), Some("e".to_owned()));
+        }
+        let line = r#"{"appended":0,"rejected":[{"line":1,"code":"seq_gap","error":"overloaded"}]}"#;
+        assert_eq!((not_done(&answer(201, line)), not_done(&answer(207, line))), (None, None));
     }
 }

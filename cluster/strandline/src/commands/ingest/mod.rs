@@ -116,12 +116,14 @@ impl Sender<'_> {
         let began = Instant::now();
         loop {
             let answer = self.client.send_patiently(&request, self.patience).map_err(|f| self.interrupted(chunk, f))?;
-            // 207: some owners stored their part; they know the chunk, so all of it may be sent again
-            if answer.status == 207 && answer::may_pass(&answer.json()) && began.elapsed() < self.patience {
-                std::thread::sleep(Duration::from_millis(500));
-                continue;
+            // owners that stored their part know the chunk, so all of it may be sent again
+            let Some(why) = answer::not_done(&answer) else {
+                return totals.take(&answer, chunk, &self.options.file);
+            };
+            if began.elapsed() >= self.patience {
+                return Err(self.interrupted(chunk, Failure::Server(why)));
             }
-            return totals.take(&answer, chunk, &self.options.file);
+            std::thread::sleep(Duration::from_secs(answer.retry_after.unwrap_or(1).clamp(1, 30)).min(self.patience));
         }
     }
 

@@ -1,0 +1,77 @@
+//! The lock of a store's own folders: one process serves a store (or checks it offline), whatever its data folder is.
+//!
+//! ```text
+//! {wal.path}/.lock        held as long as the store is open
+//! {durable.path}/.lock    the same, where the files are local
+//! ```
+//!
+//! Taken before anything else is done with the store, so that a second node cannot even claim it.
+
+use crate::data_dir::{DataDirError, at, make_folder, try_lock};
+use parking_lot::Mutex;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use strandline_deql::{Location, StoreConfig};
+
+/// Name of the lock's file.
+const NAME: &str = ".lock";
+
+/// The locks of a store, held until this is dropped or released.
+#[derive(Debug)]
+pub struct StoreLock(Mutex<Vec<File>>);
+
+impl StoreLock {
+    /// Locks a store that is going to be served; its folders are made.
+    ///
+    /// # Errors
+    /// [`DataDirError::StoreInUse`], and what the file system says.
+    pub(crate) fn to_serve(config: &StoreConfig) -> Result<Self, DataDirError> {
+        let mut files = Vec::new();
+        for folder in folders(config) {
+            make_folder(&folder)?;
+            let path = folder.join(NAME);
+            let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(at(&path))?;
+            files.push(hold(file, config, &path)?);
+        }
+        Ok(Self(Mutex::new(files)))
+    }
+
+    /// Locks a store that is only looked at: folders that are not there, or that nobody can write to, need no lock.
+    ///
+    /// # Errors
+    /// [`DataDirError::StoreInUse`], and what the file system says.
+    pub fn to_look(config: &StoreConfig) -> Result<Self, DataDirError> {
+        let mut files = Vec::new();
+        for path in folders(config).into_iter().filter(|folder| folder.is_dir()).map(|folder| folder.join(NAME)) {
+            let made = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+            match made.or_else(|_| File::open(&path)) {
+                Ok(file) => files.push(hold(file, config, &path)?),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => return Err(at(&path)(e)),
+            }
+        }
+        Ok(Self(Mutex::new(files)))
+    }
+
+    /// Gives the store free: the node has stopped, whoever still holds a handle of it.
+    pub(crate) fn release(&self) {
+        self.0.lock().clear();
+    }
+}
+
+fn hold(file: File, config: &StoreConfig, path: &Path) -> Result<File, DataDirError> {
+    match try_lock(&file).map_err(at(path))? {
+        true => Ok(file),
+        false => Err(DataDirError::StoreInUse { store: config.name.clone(), lock: path.to_owned() }),
+    }
+}
+
+fn folders(config: &StoreConfig) -> Vec<PathBuf> {
+    let wal = config.wal.path.as_ref().filter(|_| config.wal.enabled);
+    let local = |location: &Location| match location {
+        Location::Local(path) => Some(path.clone()),
+        _ => None,
+    };
+    wal.into_iter().chain([&config.durable.path]).filter_map(local).collect()
+}

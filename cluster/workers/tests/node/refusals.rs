@@ -1,0 +1,171 @@
+//! What a node refuses, and what it leaves alone when it does.
+
+use super::*;
+use strandline_durable::{DurableTier, OpenOptions};
+use strandline_engine::append::AppendError;
+use strandline_workers::{DataDirError, StoreLock, clock, random};
+
+fn log_folders(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir.join("wal")).unwrap().map(Result::unwrap);
+    entries.filter(|e| e.path().is_dir()).map(|e| e.file_name().into_string().unwrap()).collect()
+}
+
+fn body(types: usize) -> Vec<BatchBytes> {
+    (0..types).map(|i| batch(&format!("Type{i}"), "s", 1, BatchUnit::Rows)).collect()
+}
+
+#[test]
+fn a_body_of_many_new_stream_types_is_refused_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    runtime::run(async {
+        // room for some hundred logs, whatever other tests have open
+        let open = std::fs::read_dir("/proc/self/fd").map_or(100, Iterator::count) as u64;
+        let options = NodeOptions { descriptors_max: Some(open + 2000), ..options(dir) };
+        let node = Node::start(declarations(dir, ""), options).await.unwrap();
+        let store = node.store("calls").unwrap();
+        let refused = store.append_bulk(body(700), OnError::Skip, permit(&node)).await.err().unwrap();
+        assert!(matches!(refused, NodeError::NoDescriptors { .. }), "{refused}");
+        assert_eq!(refused.kind(), ErrorKind::Unavailable);
+        let refused = store.append_bulk(body(1001), OnError::Abort, permit(&node)).await.err().unwrap();
+        assert_eq!((refused.kind(), log_folders(dir).len()), (ErrorKind::TooLarge, 0), "{refused}");
+        let stored = store.append_bulk(body(3), OnError::Abort, permit(&node)).await.unwrap();
+        assert!(stored.iter().all(Result::is_ok));
+        drop(store);
+        stop(node).await;
+        let few = NodeOptions { descriptors_max: Some(70), ..super::options(dir) };
+        let error = Node::start(declarations(dir, ""), few).await.err().unwrap();
+        assert!(matches!(error, StartError::Descriptors { logs: 3, .. }) && error.is_configuration(), "{error}");
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_second_node_on_the_same_store_is_refused_and_the_first_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    runtime::run(async {
+        let node = start(dir, "").await;
+        let store = node.store("calls").unwrap();
+        append(&node, &store, "c", 3).await.unwrap();
+        let other = NodeOptions::new(dir.join("other"));
+        let error = Node::start(declarations(dir, ""), other.clone()).await.err().unwrap();
+        assert!(matches!(error, StartError::DataDir(DataDirError::StoreInUse { .. })), "{error}");
+        assert!(error.is_configuration());
+        let config = store.config().clone();
+        assert!(matches!(StoreLock::to_look(&config), Err(DataDirError::StoreInUse { .. })));
+        for job in store.compact(None).await.unwrap() {
+            assert_eq!(job.ended().await.error, None, "the first node is not fenced");
+        }
+        append(&node, &store, "c", 1).await.unwrap();
+        drop(store);
+        stop(node).await;
+        let looking = StoreLock::to_look(&config).unwrap();
+        assert!(Node::start(declarations(dir, ""), options(dir)).await.is_err(), "it is being looked at");
+        drop(looking);
+        stop(start(dir, "").await).await;
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_store_that_another_owner_claimed_takes_no_appends() {
+    let folder = tempfile::tempdir().unwrap();
+    runtime::run(async {
+        let node = start(folder.path(), "").await;
+        let store = node.store("calls").unwrap();
+        append(&node, &store, "c", 3).await.unwrap();
+        let claim = OpenOptions {
+            writer: "another".to_owned(),
+            config_text: strandline_deql::print(store.config()),
+            entropy: random::bits(),
+            now: clock::now(),
+            cache_bytes: 1 << 20,
+        };
+        let _other = DurableTier::open(store.config(), claim).unwrap();
+        assert!(node.fenced().is_empty());
+        for job in store.compact(None).await.unwrap() {
+            assert!(job.ended().await.error.is_some());
+        }
+        assert_eq!(node.fenced(), ["calls"]);
+        let refused = append(&node, &store, "c", 1).await.err().unwrap();
+        assert!(matches!(refused, NodeError::Fenced { .. }), "{refused}");
+        assert_eq!(refused.kind(), ErrorKind::Unavailable);
+        assert_eq!(count(&store, "c").await, 3, "reads go on");
+        drop(store);
+        stop(node).await;
+    })
+    .unwrap();
+}
+
+#[test]
+fn what_stores_nothing_makes_no_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    runtime::run(async {
+        let node = start(dir, "").await;
+        let store = node.store("calls").unwrap();
+        let one = || batch("Call", "c", 2, BatchUnit::Append);
+        let send = |expected, inspect| store.append_stream(one(), expected, inspect, permit(&node));
+        let looked = send(Expected::Any, true).await.unwrap();
+        assert_eq!(looked.events.iter().map(|e| e.1).collect::<Vec<_>>(), [Seq(1), Seq(2)]);
+        let refused = send(Expected::At(Seq(5)), false).await.err().unwrap();
+        let NodeError::Refused(refusal) = &refused else { panic!("{refused}") };
+        assert!(matches!(refusal.error, AppendError::WrongExpectedSeq { actual: Seq::ZERO, .. }));
+        assert!(log_folders(dir).is_empty() && store.engine().stream_types().is_empty());
+        send(Expected::Empty, false).await.unwrap();
+        assert_eq!(log_folders(dir).len(), 1);
+        drop(store);
+        stop(node).await;
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_command_that_is_known_is_judged_before_the_rules() {
+    let folder = tempfile::tempdir().unwrap();
+    let part = |stream_type: &str, command: &str, tenant: Option<&str>| {
+        let mut builder = BatchBuilder::new(stream_type, BatchUnit::Rows);
+        let event = EventInput { stream_id: "s", event_type: "E", command_id: Some(command), ..EventInput::default() };
+        builder.push(&EventInput { tenant_id: tenant, ..event }).unwrap();
+        builder.finish().unwrap()
+    };
+    runtime::run(async {
+        let more = ", id.command_id.unique_scope = 'stream', strict.tenant_required = true";
+        let node = start(folder.path(), more).await;
+        let store = node.store("calls").unwrap();
+        let send = |parts| store.append_bulk(parts, OnError::Abort, permit(&node));
+        send(vec![part("A", "k", Some("t"))]).await.unwrap();
+        // the same command with other events: that is what the client must hear, not that they break a rule as well
+        let refused = send(vec![part("B", "k", Some("t")), part("A", "k", None)]).await.err().unwrap();
+        assert!(matches!(refused, NodeError::RefusedPart { batch: 1, .. }), "{refused}");
+        assert_eq!(refused.kind(), ErrorKind::CommandConflict);
+        let refused = send(vec![part("B", "k", Some("t")), part("A", "new", None)]).await.err().unwrap();
+        assert!(matches!(refused, NodeError::Strict { batch: 1, row: 0, .. }), "{refused}");
+        assert_eq!(store.engine().stream_types().len(), 1, "nothing of either body is stored");
+        drop(store);
+        stop(node).await;
+    })
+    .unwrap();
+}
+
+#[test]
+fn runs_that_are_asked_for_again_and_again_wait_once() {
+    let folder = tempfile::tempdir().unwrap();
+    runtime::run(async {
+        let node = start(folder.path(), "").await;
+        let store = node.store("calls").unwrap();
+        append(&node, &store, "c", 100).await.unwrap();
+        let mut jobs = Vec::new();
+        for _ in 0..1000 {
+            jobs.extend(store.compact(None).await.unwrap());
+            assert!(store.jobs().running().len() <= 2);
+        }
+        for job in &jobs {
+            assert_eq!(job.ended().await.error, None);
+        }
+        drop((store, jobs));
+        stop(node).await;
+    })
+    .unwrap();
+}
