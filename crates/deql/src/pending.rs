@@ -10,11 +10,9 @@ type Line = (&'static str, fn(&StoreConfig) -> bool, &'static str);
 
 const NO_RETENTION: &str = "nothing is removed from the durable tier by age yet";
 const NO_MERGE: &str = "small files of a partition are not merged yet";
-const ONE_FILE: &str = "a job has one data file open at a time: the bound counts when small files are merged";
 
 const NOT_ACTIVE: &[Line] = &[
     ("compaction.target_file_mb", |c| c.compaction.enabled, NO_MERGE),
-    ("compaction.max_open_files", |c| c.compaction.enabled, ONE_FILE),
     ("retention.enabled", |c| c.retention.enabled, NO_RETENTION),
     ("retention.durable_days", |c| c.retention.enabled, NO_RETENTION),
     ("retention.delete_mode", |c| c.retention.enabled, NO_RETENTION),
