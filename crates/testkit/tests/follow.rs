@@ -65,6 +65,7 @@ fn write(world: &World, writer: usize, log: OpenLog) {
         }
     }
     flush(world, &io, &mut driver, &log.key);
+    compact(world, &io, &mut driver, &log.key, (writer * BATCHES + BATCHES) as u128);
     world.writing.fetch_sub(1, Ordering::SeqCst);
 }
 
@@ -142,10 +143,24 @@ fn read_streams(world: &World) {
 
 #[test]
 fn a_follower_misses_nothing_and_sees_nothing_twice() {
+    run("");
+}
+
+#[test]
+fn a_follower_without_the_log_waits_for_what_memory_lets_go() {
+    run(", read.tiers = ('inmemory', 'durable'), inmemory.ttl_seconds = 1");
+}
+
+#[test]
+fn a_follower_of_files_alone_sees_everything_once_it_is_compacted() {
+    run(", read.tiers = ('durable')");
+}
+
+fn run(more: &str) {
     let dir = tempfile::tempdir().unwrap();
     let settings = format!(
         "wal.enabled = true, wal.path = '{}', wal.retention_hours = 0, wal.fsync = false, wal.rollover_mb = 1, \
-         inmemory.enabled = true, inmemory.max_mb = 1, partition.by = ('stream_type')",
+         inmemory.enabled = true, inmemory.max_mb = 1, partition.by = ('stream_type'){more}",
         dir.path().join("wal").display()
     );
     let options = OpenOptions {
@@ -169,7 +184,12 @@ fn a_follower_misses_nothing_and_sees_nothing_twice() {
                 })
             })
             .into();
-        let reader = scope.spawn(|| read_streams(&world));
+        // a stream is whole at any moment only where the log is read
+        let reader = scope.spawn(|| {
+            if more.is_empty() {
+                read_streams(&world)
+            }
+        });
         for writer in 0..WRITERS {
             // a log may be made while others are read and written
             let log = world.store.create_log(&key(writer), world.clock.now()).unwrap();

@@ -73,6 +73,23 @@ fn a_page_after_memory_let_go_takes_a_new_view() {
 }
 
 #[test]
+fn a_page_is_not_cut_from_a_view_whose_memory_has_gone() {
+    let mut store = local("read.tiers = ('inmemory', 'durable')");
+    load(&mut store, "A", 0..7, 3);
+    store.time.advance_us(61_000_000);
+    load(&mut store, "B", 7..14, 3);
+    let (mut seen, next, at_end) = page(&store, Position::START, 5);
+    assert!(!at_end);
+    // A leaves memory before it is in files, B stays
+    store.store().tick(store.time.now());
+    let (none, next) = follow(&store, next, 5);
+    assert!(none.is_empty(), "{none:?}");
+    store.compact(&LogKey::single("A")).unwrap();
+    seen.extend(follow(&store, next, 5).0);
+    assert_eq!(seen, (0..14).collect::<Vec<_>>());
+}
+
+#[test]
 fn an_append_is_judged_by_every_tier_whatever_reads_consult() {
     for tiers in ["('durable')", "('inmemory')", "('wal')", "('inmemory', 'durable')"] {
         let mut store = local(&format!("read.tiers = {tiers}"));

@@ -211,7 +211,7 @@ groups! {
         require_monotonic_seq: bool = true; "read.require_monotonic_seq", free;
         /// What a read does at a hole.
         missing_seq_policy: MissingSeqPolicy = MissingSeqPolicy::Error; "read.missing_seq.policy", free;
-        /// Order of a read that names none.
+        /// Order of a read that names none: a page of a stream is chosen by seq, then sorted by it.
         default_order: Vec<Field> = vec![Field::StreamId, Field::Seq]; "read.default_order", free;
     }
     /// What goes when.
