@@ -16,11 +16,10 @@ use arrow::buffer::Buffer;
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
-use arrow::ipc::reader::{FileReader, StreamDecoder};
+use arrow::ipc::reader::StreamDecoder;
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::fs::File;
-use std::io::Cursor;
 use strandline_event::limits::BATCH_ROWS_MAX;
 use strandline_event::{EventId, EventInput, Field, FieldNames, Micros, Seq};
 
@@ -29,7 +28,7 @@ const PARQUET_BATCH_ROWS: usize = 4096;
 /// Bytes of one column's texts in one batch.
 const TEXT_BYTES_MAX: usize = 256 << 20;
 
-type Batches = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>> + Send>;
+pub(super) type Batches = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>> + Send>;
 
 /// A stream whose bytes are all here. Allocates nothing that the bytes do not pay for.
 struct Pushed {
@@ -66,8 +65,8 @@ impl InputBatches {
     /// Reads an Arrow IPC stream, or an Arrow IPC file (told apart by its first bytes).
     pub fn from_ipc(names: &FieldNames, bytes: Bytes) -> Result<Self, IpcError> {
         if bytes.starts_with(FILE_MAGIC) {
-            let reader = FileReader::try_new(Cursor::new(bytes), None)?;
-            return Self::new(names, &reader.schema(), Box::new(reader));
+            let (schema, batches) = super::file::batches(Buffer::from(bytes))?;
+            return Self::new(names, &schema, batches);
         }
         let mut stream = Pushed { decoder: StreamDecoder::new(), rest: Buffer::from(bytes), first: None };
         // gives the schema as well

@@ -3,6 +3,7 @@
 //! The columns have the types of the data files (see `schema`).
 
 mod decode;
+mod file;
 
 pub use decode::{InputBatch, InputBatches};
 

@@ -86,3 +86,42 @@ fn a_small_stream_that_unpacks_to_very_much_is_refused() {
         assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");
     }
 }
+
+/// Reads what it can; a panic is the caller's to catch, as the server does. An allocation that fails would end the test.
+fn read_all(bytes: Vec<u8>) {
+    let read = std::panic::AssertUnwindSafe(|| {
+        for batch in InputBatches::from_ipc(&FieldNames::default(), Bytes::from(bytes)).into_iter().flatten().flatten()
+        {
+            (0..batch.rows()).for_each(|row| drop(batch.input(row)));
+        }
+    });
+    let _ = std::panic::catch_unwind(read);
+}
+
+#[test]
+fn lengths_that_are_patched_never_end_the_process() {
+    let texts = texts(3);
+    let events = || texts.iter().enumerate().map(|(i, t)| event(i as u64, t));
+    let stream = encode(&FieldNames::default(), events()).unwrap();
+    let mut columns = EventColumns::new(schema::arrow(&FieldNames::default()));
+    events().for_each(|event| columns.push(&event).unwrap());
+    let batch = columns.take().unwrap();
+    let mut writer = arrow::ipc::writer::FileWriter::try_new(Vec::new(), &batch.schema()).unwrap();
+    writer.write(&batch).unwrap();
+    let file = writer.into_inner().unwrap();
+    let good = InputBatches::from_ipc(&FieldNames::default(), Bytes::from(file.clone())).unwrap();
+    assert_eq!(good.map(|batch| batch.unwrap().rows()).sum::<usize>(), 3);
+    // panics are expected: keep them out of the output
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    for whole in [&stream, &file] {
+        for at in (0..whole.len() - 8).step_by(4) {
+            for value in [1_i64 << 40, i64::MAX, -1, i64::from(i32::MAX)] {
+                let mut bytes = whole.clone();
+                bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
+                read_all(bytes);
+            }
+        }
+    }
+    std::panic::set_hook(hook);
+}
