@@ -33,9 +33,6 @@ const REST_AFTER_FAILURE_S: u64 = 60;
 /// How often orphans are swept.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 
-/// Orphans are left alone this long: they may belong to an owner that is just being replaced.
-const SWEEP_GRACE_S: u64 = 24 * 3600;
-
 /// One store as the supervisor sees it.
 pub(crate) struct SupervisedStore {
     pub(crate) store: Arc<Store>,
@@ -168,7 +165,7 @@ impl CompactionSupervisor {
 }
 
 fn sweep(store: &Store) {
-    match store.durable().sweep(clock::now().minus_seconds(SWEEP_GRACE_S)) {
+    match store.sweep(clock::now()) {
         Ok(gone) if gone.is_empty() => {}
         Ok(gone) => tracing::info!(store = store.name(), "{} orphans are gone: {}", gone.len(), gone.join(", ")),
         Err(error) => tracing::warn!(store = store.name(), "orphans cannot be swept: {error}"),
