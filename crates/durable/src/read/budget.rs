@@ -1,7 +1,7 @@
 //! How many bytes the rows of a lookup will take, before they are fetched: a page of rows is bounded by bytes too.
 //!
-//! An estimate: the average of the data page that a row stands in, or of its row group where pages do not tell. Pages end at
-//! 1 MiB or 8,192 rows, so neighbours are alike; the sum over a whole page is exact.
+//! An estimate: the average of the data page that a row stands in, or of its row group where pages do not tell. Pages end at about
+//! 64 KiB or 8,192 rows, so neighbours are alike; the sum over a whole page is exact.
 
 use super::error::ReadError;
 use super::file::DataFile;

@@ -7,14 +7,15 @@ use super::batch::{RowBatch, RowNumbers};
 use super::checked::CheckedFile;
 use super::error::ReadError;
 use super::meta::FileMeta;
+use super::pages::Chunks;
 use super::stats::Counters;
 use crate::entry::FileEntry;
 use crate::objects::{ObjectError, Readable};
 use crate::tier::Shared;
 use crate::tier::names::open_file;
 use arrow::array::RecordBatch;
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection};
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, RowSelection};
+use parquet::arrow::{ProjectionMask, parquet_to_arrow_field_levels};
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use std::ops::Range;
 use std::sync::Arc;
@@ -28,7 +29,7 @@ const BATCH_BYTES: u64 = 16 << 20;
 pub(crate) struct DataFile {
     pub(crate) entry: Arc<FileEntry>,
     pub(crate) meta: Arc<FileMeta>,
-    source: CheckedFile,
+    source: Arc<CheckedFile>,
     counters: Arc<Counters>,
 }
 
@@ -63,7 +64,7 @@ impl DataFile {
                 meta
             }
         };
-        let source = CheckedFile::new(Arc::clone(&meta), object, Arc::clone(counters));
+        let source = Arc::new(CheckedFile::new(Arc::clone(&meta), object, Arc::clone(counters)));
         Ok(Self { entry: Arc::clone(entry), meta, source, counters: Arc::clone(counters) })
     }
 
@@ -205,18 +206,15 @@ impl DataFile {
         fields: &[Field],
     ) -> Result<ParquetRecordBatchReader, ReadError> {
         self.counters.add_groups(groups.len());
-        let leaves = fields.iter().map(|f| *f as usize);
-        let mask = ProjectionMask::leaves(self.meta.arrow.parquet_schema(), leaves);
+        let schema = self.meta.arrow.parquet_schema();
+        let mask = ProjectionMask::leaves(schema, fields.iter().map(|f| *f as usize));
         let batch_rows = self.batch_rows(&groups, fields);
-        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(self.source.clone(), self.meta.arrow.clone())
-            .with_row_groups(groups)
-            .with_projection(mask)
-            .with_batch_size(batch_rows);
-        let builder = match selection {
-            Some(selection) => builder.with_row_selection(selection),
-            None => builder,
-        };
-        builder.build().map_err(|e| ReadError::decode(&self.entry.path, e))
+        let chunks = Chunks { file: Arc::clone(&self.source), meta: Arc::clone(self.meta.arrow.metadata()), groups };
+        parquet_to_arrow_field_levels(schema, mask, None)
+            .and_then(|levels| {
+                ParquetRecordBatchReader::try_new_with_row_groups(&levels, &chunks, batch_rows, selection)
+            })
+            .map_err(|e| ReadError::decode(&self.entry.path, e))
     }
 
     /// Rows that together should stay below [`BATCH_BYTES`], by the average of the row groups.

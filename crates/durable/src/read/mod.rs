@@ -18,6 +18,7 @@ mod file;
 mod filter;
 mod ingested;
 mod meta;
+mod pages;
 mod rowset;
 mod scan;
 mod stats;
