@@ -91,6 +91,24 @@ fn a_second_node_on_the_same_folder_is_refused() {
 }
 
 #[test]
+fn a_node_that_cannot_listen_claims_no_store() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let store = Store::new(&[]);
+    let mut arguments = store.serve_arguments();
+    *arguments.last_mut().unwrap() = taken.local_addr().unwrap().to_string();
+    let refused = run(&arguments);
+    assert!(refused.code == 2 && refused.stderr.contains("cannot listen"), "{refused:?}");
+    assert!(!store.durable().exists(), "nothing is made");
+    drop(taken);
+    Server::start(&arguments).stop();
+    let versions = || std::fs::read_dir(store.durable().join("_manifests")).unwrap().count();
+    let (claimed, taken) = (versions(), std::net::TcpListener::bind(arguments.last().unwrap()).unwrap());
+    assert_eq!(run(&arguments).code, 2);
+    assert_eq!(versions(), claimed, "an owner would not be fenced");
+    drop(taken);
+}
+
+#[test]
 fn append_and_read_with_exit_codes() {
     let store = Store::new(&[]);
     let server = store.start();

@@ -3,6 +3,7 @@
 //! A request is bounded before it is read, decoded without a tree, handed to the node in one call, and answered
 //! from the rows that the tiers hold. No rule of the store lives here.
 
+mod bound;
 mod decode;
 mod encode;
 mod error;
@@ -11,4 +12,5 @@ mod http;
 mod routes;
 mod serve;
 
-pub use serve::{ServeError, ServeOptions, Server};
+pub use bound::{Bound, ServeOptions};
+pub use serve::{ServeError, Server};

@@ -1,5 +1,6 @@
 //! The HTTP listeners in front of a node, and their end: the node is drained first, HTTP closes last.
 
+use crate::bound::{Bound, BoundAddress};
 use crate::http::call::App;
 use crate::routes::{Side, configure};
 use actix_web::dev::{Server as HttpServerRunning, ServerHandle};
@@ -15,15 +16,6 @@ use tokio::task::JoinHandle;
 const SHUTDOWN_S: u64 = 30;
 /// Time in which a client must have sent its request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Where to listen.
-#[derive(Clone, Copy, Debug)]
-pub struct ServeOptions {
-    /// Clients, and operators too where `admin` is none. Port 0: any free one.
-    pub http: SocketAddr,
-    /// Operators.
-    pub admin: Option<SocketAddr>,
-}
 
 /// Why the server does not serve.
 #[derive(Debug, thiserror::Error)]
@@ -57,22 +49,15 @@ impl Server {
     ///
     /// # Errors
     /// [`ServeError`]; nothing listens then.
-    pub fn start(node: NodeHandle, options: ServeOptions) -> Result<Self, ServeError> {
-        for address in [Some(options.http), options.admin].into_iter().flatten() {
-            if !address.ip().is_loopback() {
-                return Err(ServeError::NotLoopback(address));
-            }
-        }
+    pub fn start(node: NodeHandle, bound: Bound) -> Result<Self, ServeError> {
         let app = Data::new(App::new(node.clone()));
-        let separate = options.admin.is_some();
-        let data_side = move |side| side != Side::Admin || !separate;
-        let mut bound = vec![listen(options.http, &app, data_side)?];
-        if let Some(address) = options.admin {
-            bound.push(listen(address, &app, |side| side != Side::Data)?);
+        let (http, admin) = (bound.http.address(), bound.admin.as_ref().map(BoundAddress::address));
+        let data_side = move |side| side != Side::Admin || admin.is_none();
+        let mut servers = vec![listen(bound.http, &app, data_side)?];
+        if let Some(address) = bound.admin {
+            servers.push(listen(address, &app, |side| side != Side::Data)?);
         }
-        let http = bound.first().map_or(options.http, |(address, _)| *address);
-        let admin = bound.get(1).map(|(address, _)| *address);
-        let listeners = bound.into_iter().map(|(_, server)| (server.handle(), tokio::spawn(server))).collect();
+        let listeners = servers.into_iter().map(|server| (server.handle(), tokio::spawn(server))).collect();
         Ok(Self { node, http, admin, listeners })
     }
 
@@ -124,13 +109,12 @@ impl Server {
     }
 }
 
-type Bound = (SocketAddr, HttpServerRunning);
-
 fn listen(
-    address: SocketAddr,
+    bound: BoundAddress,
     app: &Data<App>,
     side: impl Fn(Side) -> bool + Clone + Send + 'static,
-) -> Result<Bound, ServeError> {
+) -> Result<HttpServerRunning, ServeError> {
+    let address = bound.address();
     let app = Data::clone(app);
     let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 16);
     // connections may take a half of the descriptors over both listeners: logs and files need the other one
@@ -146,8 +130,7 @@ fn listen(
         .disable_signals()
         .shutdown_timeout(SHUTDOWN_S)
         .client_request_timeout(HEAD_TIMEOUT)
-        .bind(address)
+        .listen(bound.listen()?)
         .map_err(bind)?;
-    let bound = server.addrs().first().copied().unwrap_or(address);
-    Ok((bound, server.run()))
+    Ok(server.run())
 }

@@ -11,7 +11,7 @@ use crate::messages::{Abandon, CloseRouter, Stop, StopCompaction, StopLog};
 use crate::metrics::Metrics;
 use crate::permits::BytePermits;
 use crate::readers::Readers;
-use crate::registry::RegistryError;
+use crate::registry::{Registry, RegistryError};
 use crate::store::{StoreHandle, StoreParts};
 use crate::store_lock::StoreLock;
 use crate::wiring::{Alive, Arbiters, Shared, wire_compaction, wire_store};
@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use strandline_deql::Declarations;
-use strandline_engine::store::{OpenError, OpenOptions, Opened, Store};
+use strandline_engine::store::{Judged, OpenError, OpenOptions, Opened, Store};
 use strandline_event::limits;
 use strandline_wal::io::abort_on_fatal;
 use strandline_wal::{Disk, IoThread, RealDisk};
@@ -195,6 +195,8 @@ impl Node {
         refuse(&declarations)?;
         let aggregates: Vec<String> = declarations.aggregates.iter().map(|a| a.value.clone()).collect();
         let open_options = options.clone();
+        // before any store is claimed: a node that gets no thread fences nobody
+        let io = Arc::new(IoThread::start(abort_on_fatal())?);
         let opening = tokio::task::spawn_blocking(move || open_all(&declarations, &open_options));
         let opened = opening.await.map_err(io::Error::other)??;
         let (arbiters, drain_timeout, locks) = (Arbiters::start(), options.drain_timeout, opened.locks);
@@ -202,7 +204,7 @@ impl Node {
         let alive = Alive::default();
         let shared = Shared {
             data_dir: opened.data_dir,
-            io: Arc::new(IoThread::start(abort_on_fatal())?),
+            io,
             readers: Readers::start(options.reader_threads.max(1), options.reads_max, &alive),
             permits: BytePermits::new(options.in_flight_bytes_max),
             answers: BytePermits::new(options.answer_bytes_max),
@@ -267,7 +269,8 @@ fn open_all(declarations: &Declarations, options: &NodeOptions) -> Result<Opened
     // a store that another node serves is not even touched: opening it would take it over
     let locks = configs.map(StoreLock::to_serve).collect::<Result<Vec<_>, _>>()?;
     let descriptors = Descriptors::new(options.descriptors_max.unwrap_or_else(raise_limit));
-    let mut stores = Vec::new();
+    // all stores are judged before any is claimed: a start that fails fences nobody
+    let mut judged = Vec::new();
     for declared in &declarations.stores {
         let open = OpenOptions {
             config: declared.config.clone(),
@@ -277,15 +280,23 @@ fn open_all(declarations: &Declarations, options: &NodeOptions) -> Result<Opened
             entropy: random::bits(),
             accept_lost_log: options.accept_lost_log,
         };
-        let name = || declared.config.name.clone();
-        stores.push(Store::open(open).map_err(|error| StartError::Store { store: name(), error: Box::new(error) })?);
+        let name = declared.config.name.clone();
+        Registry::open(&data_dir.store_folder(&name), &[])?;
+        let store = Store::judge(open).map_err(|error| store_error(&name, error))?;
+        judged.push((name, store));
     }
-    let logs = stores.iter().map(|opened| opened.logs.len() as u64).sum();
+    let logs = judged.iter().map(|(_, store)| store.logs() as u64).sum();
     let (limit, missing) = (descriptors.limit(), descriptors.missing_for(logs));
     if missing > 0 {
         return Err(StartError::Descriptors { logs, limit, missing });
     }
+    let open = |(name, store): (String, Judged)| store.open().map_err(|error| store_error(&name, error));
+    let stores = judged.into_iter().map(open).collect::<Result<Vec<_>, _>>()?;
     Ok(OpenedNode { data_dir, locks, descriptors, stores })
+}
+
+fn store_error(name: &str, error: OpenError) -> StartError {
+    StartError::Store { store: name.to_owned(), error: Box::new(error) }
 }
 
 impl NodeHandle {

@@ -2,7 +2,7 @@
 
 use crate::common::start;
 use serde_json::json;
-use strandline_server::{ServeError, ServeOptions, Server};
+use strandline_server::{Bound, ServeError, ServeOptions, Server};
 use strandline_workers::{Node, NodeOptions, runtime};
 
 const TICK: &str = r#"{"event_type":"Ticked","data":{}}"#;
@@ -102,9 +102,9 @@ fn only_loopback_is_served() {
     runtime::run(async {
         let node = Node::start(declarations, NodeOptions::new(folder.path().join("n"))).await.unwrap();
         let options = ServeOptions { http: "0.0.0.0:0".parse().unwrap(), admin: None };
-        assert!(matches!(Server::start(node.clone(), options), Err(ServeError::NotLoopback(_))));
+        assert!(matches!(Bound::new(options), Err(ServeError::NotLoopback(_))));
         let any = "127.0.0.1:0".parse().unwrap();
-        let server = Server::start(node, ServeOptions { http: any, admin: Some(any) }).unwrap();
+        let server = Server::start(node, Bound::new(ServeOptions { http: any, admin: Some(any) }).unwrap()).unwrap();
         assert_ne!(server.http(), server.admin().unwrap());
         server.shutdown().await.unwrap();
     })

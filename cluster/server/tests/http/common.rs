@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
-use strandline_server::{ServeOptions, Server};
+use strandline_server::{Bound, ServeOptions, Server};
 use strandline_workers::{Node, NodeOptions, runtime};
 use ureq::Agent;
 use ureq::http::Response;
@@ -79,7 +79,7 @@ pub(crate) fn start_with(
         runtime::run(async move {
             let node = Node::start(declarations, options).await.unwrap();
             let http = "127.0.0.1:0".parse().unwrap();
-            let server = Server::start(node, ServeOptions { http, admin: None }).unwrap();
+            let server = Server::start(node, Bound::new(ServeOptions { http, admin: None }).unwrap()).unwrap();
             ready.send(server.http()).unwrap();
             let _ = stopped.await;
             server.shutdown().await.unwrap();

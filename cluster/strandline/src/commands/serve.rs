@@ -9,7 +9,7 @@ use crate::exit::Failure;
 use crate::out;
 use std::path::{Path, PathBuf};
 use strandline_deql::{self as deql, Declarations, StoreConfig};
-use strandline_server::{ServeOptions, Server};
+use strandline_server::{Bound, ServeOptions, Server};
 use strandline_workers::{Node, NodeOptions, runtime};
 
 pub(crate) fn run(options: &Serve) -> Result<(), Failure> {
@@ -29,6 +29,9 @@ pub(crate) fn run(options: &Serve) -> Result<(), Failure> {
 }
 
 async fn serve(declarations: Declarations, data_dir: PathBuf, options: &Serve) -> Result<(), Failure> {
+    // first of all: a process that cannot listen must not take a store from another one
+    let listening = ServeOptions { http: options.http, admin: options.admin };
+    let bound = Bound::new(listening).map_err(|error| Failure::Usage(error.to_string()))?;
     let mut node_options = NodeOptions::new(data_dir);
     node_options.accept_lost_log = options.accept_lost_log;
     let node = Node::start(declarations, node_options).await.map_err(|error| {
@@ -38,8 +41,7 @@ async fn serve(declarations: Declarations, data_dir: PathBuf, options: &Serve) -
     for line in node.report() {
         out::note(line);
     }
-    let listening = ServeOptions { http: options.http, admin: options.admin };
-    let server = Server::start(node, listening).map_err(|error| Failure::Usage(error.to_string()))?;
+    let server = Server::start(node, bound).map_err(|error| Failure::Usage(error.to_string()))?;
     let admin = server.admin().map(|address| format!(" admin={address}")).unwrap_or_default();
     out::line(&format!("ready http={} native=-{admin}", server.http()))?;
     server.run_until_signal().await.map_err(|e| Failure::Server(format!("the server ended: {e}")))

@@ -169,3 +169,50 @@ fn runs_that_are_asked_for_again_and_again_wait_once() {
     })
     .unwrap();
 }
+
+// of a test's folder, which no power loss threatens
+#[allow(clippy::disallowed_methods)]
+fn move_away(from: &Path, to: &Path) {
+    std::fs::rename(from, to).unwrap();
+}
+
+#[test]
+fn a_start_that_fails_at_one_store_leaves_the_others_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    let shown = dir.display();
+    let second = format!(
+        "CREATE EVENTSTORE second WITH (durable.type = 'parquet', durable.path = '{shown}/durable-2', wal.enabled = true,
+         wal.path = '{shown}/wal-2');"
+    );
+    let both = || {
+        let mut both = declarations(dir, "");
+        both.stores.extend(parse_file("second.deql", &second).unwrap().stores);
+        both
+    };
+    let version = |store: &StoreHandle| store.engine().durable().pin().version();
+    runtime::run(async {
+        let node = Node::start(both(), options(dir)).await.unwrap();
+        let (first, second) = (node.store("calls").unwrap(), node.store("second").unwrap());
+        append(&node, &first, "c", 1).await.unwrap();
+        append(&node, &second, "c", 1).await.unwrap();
+        let config = first.config().clone();
+        drop((first, second));
+        stop(node).await;
+        let before = DurableTier::open_read_only(&config).unwrap().pin().version();
+        move_away(&dir.join("wal-2"), &dir.join("elsewhere"));
+        let error = Node::start(both(), options(dir)).await.err().unwrap();
+        assert!(error.to_string().contains("--accept-lost-log") && error.is_configuration(), "{error}");
+        assert_eq!(
+            DurableTier::open_read_only(&config).unwrap().pin().version(),
+            before,
+            "the first one is not claimed"
+        );
+        std::fs::remove_dir_all(dir.join("wal-2")).unwrap();
+        move_away(&dir.join("elsewhere"), &dir.join("wal-2"));
+        let node = Node::start(both(), options(dir)).await.unwrap();
+        assert!(version(&node.store("calls").unwrap()) > before);
+        stop(node).await;
+    })
+    .unwrap();
+}

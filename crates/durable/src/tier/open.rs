@@ -54,6 +54,14 @@ pub enum OpenError {
         /// The one that is there.
         found: String,
     },
+    /// There is another newest version than the one that was judged.
+    #[error("the store was committed to by another owner just now: it was version {}, it is version {}", text(.judged), text(.found))]
+    Moved {
+        /// The version that was judged; none: there was no store.
+        judged: Option<u64>,
+        /// The newest one.
+        found: Option<u64>,
+    },
     /// Others claim faster.
     #[error("the store is being claimed by others again and again; another owner runs on it")]
     Contended,
@@ -71,10 +79,23 @@ impl OpenError {
             Self::Manifest(error) => error.kind(),
             Self::Objects(error) => error.kind(),
             Self::OtherStore { .. } => ErrorKind::BadRequest,
-            Self::Contended => ErrorKind::Unavailable,
+            Self::Moved { .. } | Self::Contended => ErrorKind::Unavailable,
             Self::Claim(error) => error.kind(),
         }
     }
+}
+
+fn text(version: &Option<u64>) -> String {
+    version.map_or_else(|| "none".to_owned(), |version| version.to_string())
+}
+
+/// Upon which version an owner begins.
+#[derive(Clone, Copy)]
+enum Upon {
+    /// Whatever is the newest.
+    Newest,
+    /// This one (none: a new store), and no other.
+    Judged(Option<u64>),
 }
 
 impl DurableTier {
@@ -92,8 +113,32 @@ impl DurableTier {
         config: &StoreConfig,
         options: OpenOptions,
     ) -> Result<Self, OpenError> {
+        Self::open_upon(objects, manifests, config, options, Upon::Newest)
+    }
+
+    /// [`open_with`](Self::open_with) right upon the version that was judged (none: there was no store).
+    ///
+    /// # Errors
+    /// `Moved` if another one is the newest by now: nothing is claimed then. Judge that one, and try again.
+    pub fn open_judged(
+        objects: SharedObjects,
+        manifests: SharedObjects,
+        config: &StoreConfig,
+        options: OpenOptions,
+        judged: Option<u64>,
+    ) -> Result<Self, OpenError> {
+        Self::open_upon(objects, manifests, config, options, Upon::Judged(judged))
+    }
+
+    fn open_upon(
+        objects: SharedObjects,
+        manifests: SharedObjects,
+        config: &StoreConfig,
+        options: OpenOptions,
+        upon: Upon,
+    ) -> Result<Self, OpenError> {
         let shared = shared(objects, manifests, config, options.cache_bytes)?;
-        let (manifest, crc) = claim(&shared, config, &options)?;
+        let (manifest, crc) = claim(&shared, config, &options, upon)?;
         let (epoch, file_seq) = (manifest.epoch, manifest.file_seq);
         let snapshot = Snapshot::open(Arc::clone(&shared), manifest, None);
         let warnings = finish_renames(&snapshot)?;
@@ -183,9 +228,20 @@ fn check_store(manifest: &Manifest, config: &StoreConfig) -> Result<(), OpenErro
 }
 
 /// Creates the next version under a raised epoch, or the first version of a new store.
-fn claim(shared: &Shared, config: &StoreConfig, options: &OpenOptions) -> Result<(Manifest, u32), OpenError> {
+fn claim(
+    shared: &Shared,
+    config: &StoreConfig,
+    options: &OpenOptions,
+    upon: Upon,
+) -> Result<(Manifest, u32), OpenError> {
     for _ in 0..CLAIM_TRIES {
-        let next = match manifest::versions(&*shared.manifests)?.pop() {
+        let found = manifest::versions(&*shared.manifests)?.pop();
+        if let Upon::Judged(judged) = upon
+            && judged != found
+        {
+            return Err(OpenError::Moved { judged, found });
+        }
+        let next = match found {
             None => birth(config, options),
             Some(newest) => {
                 let (current, crc) = manifest::read(&*shared.manifests, newest)?;

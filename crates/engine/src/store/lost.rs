@@ -1,4 +1,5 @@
-//! Recovers one log, and judges it against what the manifest knows of it.
+//! Recovers one log, and judges it against what the manifest knows of it. Only what is accepted as lost writes to the
+//! manifest, once the store is claimed.
 //!
 //! ```text
 //!  the manifest knows      the log has     what is durable      then
@@ -12,7 +13,7 @@
 //!
 //! Invariant: no index of a log is ever used for two entries.
 
-use super::open::{LogPlace, ends_at};
+use super::open::LogPlace;
 use super::options::OpenError;
 use super::report::OpenReport;
 use crate::append::Rules;
@@ -24,54 +25,85 @@ use strandline_event::hash::keyed_hash;
 use strandline_event::{LogIndex, LogKey};
 use strandline_wal::{LogIdentity, LogWriter, OpenLog, OpenedLog, SharedView, log_folder_name, open_log};
 
+/// What the manifest knows of a log.
+#[derive(Clone, Copy)]
+pub(super) struct Known {
+    /// What is durable.
+    pub(super) watermark: LogIndex,
+    /// Highest index that existed.
+    through: LogIndex,
+}
+
+impl Known {
+    pub(super) fn of(snapshot: Option<&Snapshot>, key: &LogKey) -> Self {
+        let watermark = snapshot.map_or(LogIndex::ZERO, |snapshot| snapshot.watermark(key));
+        let known = snapshot.and_then(|snapshot| snapshot.log(key)).map_or(LogIndex::ZERO, |log| log.known_through);
+        Self { watermark, through: known.max(watermark) }
+    }
+}
+
 /// A log that was recovered.
-pub(super) struct Recovered {
+pub(super) struct FoundLog {
     pub(super) key: LogKey,
-    /// The manifest that it was judged against.
-    pub(super) snapshot: Arc<Snapshot>,
     /// `None`: damaged.
     pub(super) writer: Option<LogWriter>,
     pub(super) view: SharedView,
     pub(super) damage: Option<Arc<str>>,
+    /// Its end is missing, and that is accepted: [`give_up`] is next, before anything is appended.
+    pub(super) given_up: Option<Known>,
 }
 
-pub(super) fn recover(
+/// Opens a log and judges it; nothing of the durable tier is written.
+pub(super) fn judge(
     place: &LogPlace<'_>,
-    durable: &DurableTier,
-    rules: &Arc<Rules>,
+    known: Known,
     key: LogKey,
     accept_lost: bool,
     report: &mut OpenReport,
-) -> Result<Recovered, OpenError> {
-    let snapshot = durable.pin();
-    let watermark = snapshot.watermark(&key);
-    let knows = snapshot.log(&key).map_or(LogIndex::ZERO, |log| log.known_through).max(watermark);
+) -> Result<FoundLog, OpenError> {
+    let Known { watermark, through: knows } = known;
     let all_durable = knows <= watermark;
     let opened = open_folder(place, &key, watermark, if all_durable { watermark } else { LogIndex::ZERO })?;
     if opened.writer.is_none() {
-        return Ok(finish(key, snapshot, opened, report));
+        return Ok(finish(key, opened, report));
     }
     let view = opened.view.load();
-    let has = ends_at(&view);
+    let has = view.last_index();
     if has < knows && !all_durable {
         if !accept_lost {
             return Err(OpenError::LostLog { dir: folder(place, &key), log: key, knows, has, durable: watermark });
         }
-        report.lost.push(format!("log of `{key}`: positions {} to {knows} are given up", has.max(watermark).next()));
-        let rescued = compact::rescue(durable, rules, &key, &view, job_id(place, &key, "rescue"), place.now)?;
-        drop(opened);
-        let update = Update::AcceptLostLog { log: key.clone(), through: knows };
-        let snapshot = durable.update(&update, job_id(place, &key, "lost"), place.now)?;
-        if rescued > 0 {
-            report.warnings.push(format!("log of `{key}`: {rescued} events that were left are durable now"));
-        }
-        let opened = open_folder(place, &key, knows, knows)?;
-        return Ok(finish(key, snapshot, opened, report));
+        return Ok(FoundLog { given_up: Some(known), ..finish(key, opened, &mut OpenReport::default()) });
     }
     if view.first_index() > watermark.next() && has > watermark {
         return Err(OpenError::ManifestBehind { log: key, first: view.first_index(), durable: watermark });
     }
-    Ok(finish(key, snapshot, opened, report))
+    Ok(finish(key, opened, report))
+}
+
+/// Makes durable what is left of a log whose end is missing, and begins it anew above everything that it ever held.
+pub(super) fn give_up(
+    place: &LogPlace<'_>,
+    durable: &DurableTier,
+    rules: &Arc<Rules>,
+    log: FoundLog,
+    report: &mut OpenReport,
+) -> Result<FoundLog, OpenError> {
+    let Some(Known { watermark, through: knows }) = log.given_up else { return Ok(log) };
+    let FoundLog { key, writer, view, .. } = log;
+    let view = view.load();
+    let first = view.last_index().max(watermark).next();
+    report.lost.push(format!("log of `{key}`: positions {first} to {knows} are given up"));
+    let rescued = compact::rescue(durable, rules, &key, &view, job_id(place, &key, "rescue"), place.now)?;
+    // two writers of one log must never be open
+    drop(writer);
+    let update = Update::AcceptLostLog { log: key.clone(), through: knows };
+    durable.update(&update, job_id(place, &key, "lost"), place.now)?;
+    if rescued > 0 {
+        report.warnings.push(format!("log of `{key}`: {rescued} events that were left are durable now"));
+    }
+    let opened = open_folder(place, &key, knows, knows)?;
+    Ok(finish(key, opened, report))
 }
 
 fn folder(place: &LogPlace<'_>, key: &LogKey) -> PathBuf {
@@ -103,7 +135,7 @@ fn job_id(place: &LogPlace<'_>, key: &LogKey, what: &str) -> u128 {
     keyed_hash(0, 2, &parts)
 }
 
-fn finish(key: LogKey, snapshot: Arc<Snapshot>, opened: OpenedLog, report: &mut OpenReport) -> Recovered {
+fn finish(key: LogKey, opened: OpenedLog, report: &mut OpenReport) -> FoundLog {
     let OpenedLog { writer, view, recovered } = opened;
     if let Some(cut) = &recovered.cut {
         report.cuts.push(format!("log of `{key}`: segment {} at offset {}: {}", cut.segment, cut.offset, cut.what));
@@ -115,5 +147,5 @@ fn finish(key: LogKey, snapshot: Arc<Snapshot>, opened: OpenedLog, report: &mut 
         let first = damages.first().map_or("it cannot be written", String::as_str);
         Arc::from(first)
     });
-    Recovered { key, snapshot, writer, view, damage }
+    FoundLog { key, writer, view, damage, given_up: None }
 }

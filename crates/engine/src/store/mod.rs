@@ -3,6 +3,7 @@
 //! Shared by everybody (`Arc`). It starts no thread and owns no writer: each log's writer belongs to the owner of that
 //! log, which gets it from [`Store::open`] or [`Store::create_log`]. It knows no actor, no HTTP, no wall clock.
 
+mod judge;
 mod lost;
 mod open;
 mod options;
@@ -10,6 +11,7 @@ mod report;
 mod settled;
 mod shared;
 
+pub use judge::Judged;
 pub use open::{OpenLog, Opened};
 pub(crate) use open::{log_config, wal_dir};
 pub use options::{OpenError, OpenOptions};

@@ -2,15 +2,18 @@
 //!
 //! ```text
 //!  1 the declaration is compared with the one in the manifest   refused if it changes what is on disk
-//!  2 the durable tier                                           claims a new owner epoch
-//!  3 every log (folders on disk and logs in the manifest)       recovered; lost ones refused, or given up if asked
-//!  4 clocks above every moment of the store
-//!  5 what is above each watermark is replayed                   heads, commands, ids; memory is warmed with it
+//!  2 every log (folders on disk and logs in the manifest)       recovered and judged; lost ones refused
+//!  3 the durable tier                                           claims a new owner epoch: an older owner is fenced
+//!  4 broken runs are made anew; logs that are lost are given up if that was asked for
+//!  5 clocks above every moment of the store
+//!  6 what is above each watermark is replayed                   heads, commands, ids; memory is warmed with it
 //! ```
 //!
+//! 1 and 2 are [`Store::judge`], the rest [`Judged::open`]: what makes a start fail is found before it fences anybody.
 //! Nothing is written to a log here: what a birth has pending goes out with its owner's first group.
 
-use super::lost::{self, Recovered};
+use super::judge::{self, Facts, Judged};
+use super::lost::{self, FoundLog, Known};
 use super::options::{OpenError, OpenOptions};
 use super::report::OpenReport;
 use super::{LogShared, Logs, SettledSnapshot, Store};
@@ -27,13 +30,10 @@ use std::sync::Arc;
 use strandline_deql::{Checksum, Location, Rollover, StoreConfig, Tier};
 use strandline_durable::{DurableTier, RunKind, SharedObjects, Snapshot, Update};
 use strandline_event::hash::keyed_hash;
-use strandline_event::{ErrorKind, LogIndex, LogKey, Micros};
+use strandline_event::{LogKey, Micros};
 use strandline_hot::{HotOptions, HotTier};
 use strandline_wal::names::parse_log_folder_name;
 use strandline_wal::{Disk, LogConfig, LogWriter, SegmentPattern};
-
-/// Decoded footers and filters of data files that are kept.
-const CACHE_BYTES: usize = 64 << 20;
 
 /// An open store.
 pub struct Opened {
@@ -67,13 +67,63 @@ pub(super) struct LogPlace<'a> {
     pub(super) now: Micros,
 }
 
+impl<'a> LogPlace<'a> {
+    pub(super) fn of(options: &'a OpenOptions, dir: &'a Path) -> Result<Self, OpenError> {
+        let config = log_config(&options.config)?;
+        let OpenOptions { disk, node, now, entropy, .. } = options;
+        Ok(Self { disk, dir, config, node: *node, entropy: *entropy, now: *now })
+    }
+}
+
+impl Judged {
+    /// Becomes the owner of the store, and opens it.
+    ///
+    /// # Errors
+    /// [`OpenError`]; its text says what to do.
+    pub fn open(self) -> Result<Opened, OpenError> {
+        let (options, wal_dir, durable, facts) = self.claim()?;
+        let Facts { logs: found, tail, mut report, .. } = facts;
+        let text = strandline_deql::print(&options.config);
+        if durable.pin().config_text() != text {
+            let job_id = keyed_hash(0, 1, &[&options.entropy.to_le_bytes(), b"config"]);
+            durable.update(&Update::Config(text), job_id, options.now)?;
+        }
+        let rules = judge::rules(&options.config, durable.pin().digest_key())?;
+        rebuild_runs(&durable, &rules, &options, &mut report);
+        let place = LogPlace::of(&options, &wal_dir)?;
+        let settle = |log| lost::give_up(&place, &durable, &rules, log, &mut report);
+        let found = found.into_iter().map(settle).collect::<Result<Vec<_>, _>>()?;
+        let store = Store::new(&options, durable, rules, wal_dir.clone(), tail);
+        let mut logs = Vec::new();
+        for log in found {
+            logs.push(store.open_found(log, options.now, &mut report)?);
+        }
+        let by_key: Logs = logs.iter().map(|log| (log.key.clone(), Arc::clone(&log.shared))).collect();
+        store.logs.store(Arc::new(by_key));
+        match store.sweep(options.now) {
+            Ok(swept) if swept.is_empty() => {}
+            Ok(swept) => report.warnings.push(format!("{} files that a crash left behind are gone now", swept.len())),
+            Err(error) => report.warnings.push(format!("what a crash left behind stays for now: {error}")),
+        }
+        Ok(Opened { store: Arc::new(store), logs, report })
+    }
+}
+
 impl Store {
+    /// Finds out whether a store can be opened, or made, without becoming its owner.
+    ///
+    /// # Errors
+    /// [`OpenError`]; its text says what to do.
+    pub fn judge(options: OpenOptions) -> Result<Judged, OpenError> {
+        Judged::new(options, None)
+    }
+
     /// Opens a store, or makes it.
     ///
     /// # Errors
     /// [`OpenError`]; its text says what to do.
     pub fn open(options: OpenOptions) -> Result<Opened, OpenError> {
-        Self::open_at(options, None)
+        Self::judge(options)?.open()
     }
 
     /// As [`open`](Self::open), with the data files and manifests in these objects instead of the declared places: for
@@ -86,41 +136,7 @@ impl Store {
         objects: SharedObjects,
         manifests: SharedObjects,
     ) -> Result<Opened, OpenError> {
-        Self::open_at(options, Some((objects, manifests)))
-    }
-
-    fn open_at(options: OpenOptions, objects: Option<(SharedObjects, SharedObjects)>) -> Result<Opened, OpenError> {
-        let wal_dir = wal_dir(&options.config)?;
-        let durable = open_durable(&options, objects)?;
-        let mut report = OpenReport::default();
-        let place = LogPlace {
-            disk: &options.disk,
-            dir: &wal_dir,
-            config: log_config(&options.config)?,
-            node: options.node,
-            entropy: options.entropy,
-            now: options.now,
-        };
-        let rules = Rules::new(&options.config, durable.pin().digest_key())
-            .map_err(|error| OpenError::Rules { store: options.config.name.clone(), error })?;
-        rebuild_runs(&durable, &rules, &options, &mut report);
-        let mut recovered = Vec::new();
-        for key in keys(&place, &durable.pin())? {
-            recovered.push(lost::recover(&place, &durable, &rules, key, options.accept_lost_log, &mut report)?);
-        }
-        let store = Self::new(&options, durable, rules, wal_dir, floor(&recovered)?);
-        let mut logs = Vec::new();
-        for log in recovered {
-            logs.push(store.open_recovered(log, options.now, &mut report)?);
-        }
-        let by_key: Logs = logs.iter().map(|log| (log.key.clone(), Arc::clone(&log.shared))).collect();
-        store.logs.store(Arc::new(by_key));
-        match store.sweep(options.now) {
-            Ok(swept) if swept.is_empty() => {}
-            Ok(swept) => report.warnings.push(format!("{} files that a crash left behind are gone now", swept.len())),
-            Err(error) => report.warnings.push(format!("what a crash left behind stays for now: {error}")),
-        }
-        Ok(Opened { store: Arc::new(store), logs, report })
+        Judged::new(options, Some((objects, manifests)))?.open()
     }
 
     /// Makes the log of a stream type that has none.
@@ -141,8 +157,9 @@ impl Store {
             now,
         };
         let mut report = OpenReport::default();
-        let recovered = lost::recover(&place, &self.durable, &self.rules, key.clone(), false, &mut report)?;
-        let open = self.open_recovered(recovered, now, &mut report)?;
+        let known = Known::of(Some(&self.durable.pin()), key);
+        let found = lost::judge(&place, known, key.clone(), false, &mut report)?;
+        let open = self.open_found(found, now, &mut report)?;
         let mut logs = Logs::clone(&self.logs.load());
         logs.insert(key.clone(), Arc::clone(&open.shared));
         self.logs.store(Arc::new(logs));
@@ -176,8 +193,9 @@ impl Store {
     }
 
     /// Replays what is above the watermark, and warms memory with what is young enough for it.
-    fn open_recovered(&self, recovered: Recovered, now: Micros, report: &mut OpenReport) -> Result<OpenLog, OpenError> {
-        let Recovered { key, snapshot, writer, view, damage } = recovered;
+    fn open_found(&self, found: FoundLog, now: Micros, report: &mut OpenReport) -> Result<OpenLog, OpenError> {
+        let FoundLog { key, writer, view, damage, .. } = found;
+        let snapshot = self.durable.pin();
         let watermark = snapshot.watermark(&key);
         let durable_events = snapshot.log(&key).map_or(0, |log| log.events);
         let settled = Arc::new(SettledSnapshot::new(snapshot, key.clone()));
@@ -216,40 +234,6 @@ impl Store {
     }
 }
 
-/// Compares the declaration with the manifest's, then opens the durable tier.
-fn open_durable(
-    options: &OpenOptions,
-    objects: Option<(SharedObjects, SharedObjects)>,
-) -> Result<DurableTier, OpenError> {
-    let config = &options.config;
-    let text = strandline_deql::print(config);
-    let existing = match &objects {
-        Some((files, manifests)) => DurableTier::open_read_only_with(Arc::clone(files), Arc::clone(manifests), config),
-        None => DurableTier::open_read_only(config),
-    };
-    match existing {
-        Ok(tier) => check_declaration(config, &tier.pin())?,
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(error) => return Err(error.into()),
-    }
-    let tier_options = strandline_durable::OpenOptions {
-        writer: format!("n{}", options.node),
-        config_text: text.clone(),
-        entropy: options.entropy,
-        now: options.now,
-        cache_bytes: CACHE_BYTES,
-    };
-    let durable = match objects {
-        Some((files, manifests)) => DurableTier::open_with(files, manifests, config, tier_options)?,
-        None => DurableTier::open(config, tier_options)?,
-    };
-    if durable.pin().config_text() != text {
-        let job_id = keyed_hash(0, 1, &[&options.entropy.to_le_bytes(), b"config"]);
-        durable.update(&Update::Config(text), job_id, options.now)?;
-    }
-    Ok(durable)
-}
-
 /// Runs that cannot be read are made anew from data files; where that fails, their stream types refuse writes.
 fn rebuild_runs(durable: &DurableTier, rules: &Rules, options: &OpenOptions, report: &mut OpenReport) {
     report.corrupt.extend_from_slice(durable.open_warnings());
@@ -269,18 +253,6 @@ fn rebuild_runs(durable: &DurableTier, rules: &Rules, options: &OpenOptions, rep
             Err(error) => report.corrupt.push(format!("{broken}; it cannot be made anew: {error}")),
         }
     }
-}
-
-fn check_declaration(config: &StoreConfig, snapshot: &Snapshot) -> Result<(), OpenError> {
-    if snapshot.store_name() != config.name {
-        return Err(OpenError::OtherStore { wanted: config.name.clone(), found: snapshot.store_name().to_owned() });
-    }
-    let unreadable =
-        |why: String| OpenError::DeclarationUnreadable { store: config.name.clone(), version: snapshot.version(), why };
-    let old = strandline_deql::parse_file("manifest", snapshot.config_text()).map_err(|e| unreadable(e.to_string()))?;
-    let old = old.stores.first().ok_or_else(|| unreadable("it declares no store".to_owned()))?;
-    strandline_deql::replaceable_changes(&old.config, config)
-        .map_err(|keys| OpenError::ConfigChanged { store: config.name.clone(), keys })
 }
 
 fn enabled_tiers(config: &StoreConfig) -> TierSet {
@@ -318,8 +290,9 @@ pub(crate) fn log_config(config: &StoreConfig) -> Result<LogConfig, OpenError> {
 }
 
 /// The logs that are on disk or in the manifest.
-fn keys(place: &LogPlace<'_>, snapshot: &Snapshot) -> Result<BTreeSet<LogKey>, OpenError> {
-    let mut keys: BTreeSet<LogKey> = snapshot.logs().map(|(key, _)| key.clone()).collect();
+pub(super) fn keys(place: &LogPlace<'_>, snapshot: Option<&Snapshot>) -> Result<BTreeSet<LogKey>, OpenError> {
+    let known = snapshot.into_iter().flat_map(|snapshot| snapshot.logs());
+    let mut keys: BTreeSet<LogKey> = known.map(|(key, _)| key.clone()).collect();
     let names = match place.disk.list_dirs(place.dir) {
         Ok(names) => names,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
@@ -328,24 +301,4 @@ fn keys(place: &LogPlace<'_>, snapshot: &Snapshot) -> Result<BTreeSet<LogKey>, O
     let found = names.iter().filter_map(|name| parse_log_folder_name(name));
     keys.extend(found.map(|(stream_type, bucket)| LogKey { stream_type: stream_type.into(), bucket }));
     Ok(keys)
-}
-
-/// The largest ingested_at of the logs' tails.
-fn floor(logs: &[Recovered]) -> Result<Micros, OpenError> {
-    let mut floor = Micros::MIN;
-    for log in logs {
-        let view = log.view.load();
-        let low = log.snapshot.watermark(&log.key).max(view.first_index().prev());
-        match frames::last_moment(&log.key, &view, low, view.last_index()) {
-            Ok(found) => floor = floor.max(found.map_or(Micros::MIN, |(_, moment)| moment)),
-            Err(_) if log.damage.is_some() => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(floor)
-}
-
-/// The last index of a log, `ZERO` for an empty one.
-pub(super) fn ends_at(view: &strandline_wal::LogView) -> LogIndex {
-    view.last_index()
 }

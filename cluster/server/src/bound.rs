@@ -1,0 +1,75 @@
+//! Addresses that are taken before a node opens its stores: a process that cannot listen must not claim a store.
+//!
+//! Nobody is heard yet: a client that comes before the node serves is refused by the system, it does not hang.
+
+use crate::serve::ServeError;
+use std::net::{SocketAddr, TcpListener};
+use tokio::net::TcpSocket;
+
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1024;
+
+/// Where to listen.
+#[derive(Clone, Copy, Debug)]
+pub struct ServeOptions {
+    /// Clients, and operators too where `admin` is none. Port 0: any free one.
+    pub http: SocketAddr,
+    /// Operators.
+    pub admin: Option<SocketAddr>,
+}
+
+/// Addresses that are taken.
+#[derive(Debug)]
+pub struct Bound {
+    pub(crate) http: BoundAddress,
+    pub(crate) admin: Option<BoundAddress>,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub(crate) struct BoundAddress {
+    address: SocketAddr,
+    socket: TcpSocket,
+}
+
+impl Bound {
+    /// Takes the addresses. Must run on a tokio runtime.
+    ///
+    /// # Errors
+    /// [`ServeError`]; nothing is taken then.
+    pub fn new(options: ServeOptions) -> Result<Self, ServeError> {
+        for address in [Some(options.http), options.admin].into_iter().flatten() {
+            if !address.ip().is_loopback() {
+                return Err(ServeError::NotLoopback(address));
+            }
+        }
+        let admin = options.admin.map(BoundAddress::new).transpose()?;
+        Ok(Self { http: BoundAddress::new(options.http)?, admin })
+    }
+}
+
+impl BoundAddress {
+    fn new(address: SocketAddr) -> Result<Self, ServeError> {
+        let bind = || {
+            let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+            // a restart does not wait for the connections of the process before
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            let address = socket.local_addr()?;
+            Ok(Self { address, socket })
+        };
+        bind().map_err(|error| ServeError::Bind { address, error })
+    }
+
+    /// The address, with its port.
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// From now on clients are heard.
+    pub(crate) fn listen(self) -> Result<TcpListener, ServeError> {
+        let address = self.address;
+        let listener = self.socket.listen(BACKLOG).and_then(tokio::net::TcpListener::into_std);
+        listener.map_err(|error| ServeError::Bind { address, error })
+    }
+}

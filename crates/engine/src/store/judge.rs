@@ -1,0 +1,157 @@
+//! Judges a start before it claims the store: one that cannot succeed must not fence an owner that serves.
+//!
+//! ```text
+//!  the newest manifest -> declaration -> logs opened, judged against it      nothing of the durable tier is written
+//!                                          |
+//!                                        claim: one commit right upon that manifest (moved meanwhile: judged again)
+//!                                          |
+//!                                        the rest of the opening (see `open`)
+//! ```
+//!
+//! The logs are this node's own (their folder is locked by the caller), so opening them takes nothing from anybody.
+
+use super::lost::{self, FoundLog, Known};
+use super::open::{LogPlace, keys, wal_dir};
+use super::options::{OpenError, OpenOptions};
+use super::report::OpenReport;
+use crate::append::Rules;
+use crate::view::frames;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use strandline_deql::StoreConfig;
+use strandline_durable::objects::{open_location, open_manifests};
+use strandline_durable::{DurableTier, OpenError as DurableError, SharedObjects, Snapshot};
+use strandline_event::{ErrorKind, Micros};
+
+/// Manifests that are judged before a start gives up: each one more means that another owner committed meanwhile.
+const TRIES: u32 = 16;
+/// Decoded footers and filters of data files that are kept.
+const CACHE_BYTES: usize = 64 << 20;
+
+/// A store that can be opened, as far as one can tell without becoming its owner.
+pub struct Judged {
+    pub(super) options: OpenOptions,
+    pub(super) wal_dir: PathBuf,
+    objects: (SharedObjects, SharedObjects),
+    facts: Facts,
+}
+
+/// What was found, all of it against one manifest.
+pub(super) struct Facts {
+    /// The manifest's version; none: the store is new.
+    version: Option<u64>,
+    pub(super) logs: Vec<FoundLog>,
+    /// The largest ingested_at of the logs' tails.
+    pub(super) tail: Micros,
+    pub(super) report: OpenReport,
+}
+
+impl Judged {
+    pub(super) fn new(
+        options: OpenOptions,
+        objects: Option<(SharedObjects, SharedObjects)>,
+    ) -> Result<Self, OpenError> {
+        let wal_dir = wal_dir(&options.config)?;
+        let objects = match objects {
+            Some(objects) => objects,
+            None => places(&options.config)?,
+        };
+        let facts = look(&options, &wal_dir, &objects)?;
+        Ok(Self { options, wal_dir, objects, facts })
+    }
+
+    /// Logs that it has.
+    #[must_use]
+    pub fn logs(&self) -> usize {
+        self.facts.logs.len()
+    }
+
+    /// Becomes the owner, upon the manifest that was judged.
+    pub(super) fn claim(self) -> Result<(OpenOptions, PathBuf, DurableTier, Facts), OpenError> {
+        let Self { options, wal_dir, objects, mut facts } = self;
+        for _ in 0..TRIES {
+            let claim = strandline_durable::OpenOptions {
+                writer: format!("n{}", options.node),
+                config_text: strandline_deql::print(&options.config),
+                entropy: options.entropy,
+                now: options.now,
+                cache_bytes: CACHE_BYTES,
+            };
+            let (files, manifests) = (Arc::clone(&objects.0), Arc::clone(&objects.1));
+            match DurableTier::open_judged(files, manifests, &options.config, claim, facts.version) {
+                Ok(durable) => return Ok((options, wal_dir, durable, facts)),
+                Err(DurableError::Moved { .. }) => {
+                    // two writers of one log must never be open
+                    drop(facts);
+                    facts = look(&options, &wal_dir, &objects)?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(DurableError::Contended.into())
+    }
+}
+
+fn places(config: &StoreConfig) -> Result<(SharedObjects, SharedObjects), OpenError> {
+    let open =
+        || Ok((open_location(&config.durable.path, true)?, open_manifests(&config.durable.manifest_path, true)?));
+    open().map_err(|error: strandline_durable::ObjectError| DurableError::from(error).into())
+}
+
+fn look(options: &OpenOptions, wal_dir: &Path, objects: &(SharedObjects, SharedObjects)) -> Result<Facts, OpenError> {
+    let config = &options.config;
+    let (files, manifests) = (Arc::clone(&objects.0), Arc::clone(&objects.1));
+    let snapshot = match DurableTier::open_read_only_with(files, manifests, config) {
+        Ok(tier) => Some(tier.pin()),
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => return Err(error.into()),
+    };
+    if let Some(snapshot) = &snapshot {
+        check_declaration(config, snapshot)?;
+    }
+    // what the rules refuse is in the declaration alone; the key of a new store does not matter to that
+    let digest_key = snapshot.as_ref().map_or((0, 0), |snapshot| snapshot.digest_key());
+    rules(config, digest_key)?;
+    let place = LogPlace::of(options, wal_dir)?;
+    let mut facts = Facts {
+        version: snapshot.as_ref().map(|snapshot| snapshot.version()),
+        logs: Vec::new(),
+        tail: Micros::MIN,
+        report: OpenReport::default(),
+    };
+    for key in keys(&place, snapshot.as_deref())? {
+        let known = Known::of(snapshot.as_deref(), &key);
+        let log = lost::judge(&place, known, key, options.accept_lost_log, &mut facts.report)?;
+        facts.tail = facts.tail.max(last_moment(&log, known)?);
+        facts.logs.push(log);
+    }
+    Ok(facts)
+}
+
+/// The append rules of a store.
+pub(super) fn rules(config: &StoreConfig, digest_key: (u64, u64)) -> Result<Arc<Rules>, OpenError> {
+    Rules::new(config, digest_key).map_err(|error| OpenError::Rules { store: config.name.clone(), error })
+}
+
+/// The largest ingested_at above the watermark.
+fn last_moment(log: &FoundLog, known: Known) -> Result<Micros, OpenError> {
+    let view = log.view.load();
+    let low = known.watermark.max(view.first_index().prev());
+    match frames::last_moment(&log.key, &view, low, view.last_index()) {
+        Ok(found) => Ok(found.map_or(Micros::MIN, |(_, moment)| moment)),
+        Err(_) if log.damage.is_some() => Ok(Micros::MIN),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn check_declaration(config: &StoreConfig, snapshot: &Snapshot) -> Result<(), OpenError> {
+    if snapshot.store_name() != config.name {
+        return Err(OpenError::OtherStore { wanted: config.name.clone(), found: snapshot.store_name().to_owned() });
+    }
+    let unreadable =
+        |why: String| OpenError::DeclarationUnreadable { store: config.name.clone(), version: snapshot.version(), why };
+    let old = strandline_deql::parse_file("manifest", snapshot.config_text()).map_err(|e| unreadable(e.to_string()))?;
+    let old = old.stores.first().ok_or_else(|| unreadable("it declares no store".to_owned()))?;
+    strandline_deql::replaceable_changes(&old.config, config)
+        .map_err(|keys| OpenError::ConfigChanged { store: config.name.clone(), keys })
+}
