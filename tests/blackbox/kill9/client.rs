@@ -1,9 +1,9 @@
 //! A client that owns some streams, knows what was acknowledged, and asks again for what it never heard of.
 
+use super::STREAM_TYPES;
 use crate::harness::{Answer, Http, Random};
 use serde_json::{Value, json};
 
-const STREAM_TYPE: &str = "Account";
 /// Acknowledged appends that are kept for asking again.
 const KEPT_MAX: usize = 300;
 
@@ -21,7 +21,8 @@ struct Append {
 pub(crate) struct Client {
     random: Random,
     bulk: bool,
-    names: Vec<String>,
+    /// Stream type and id of each stream.
+    names: Vec<(&'static str, String)>,
     /// Data of the events of each stream, in order: what must be there.
     streams: Vec<Vec<Value>>,
     /// The append whose answer never came.
@@ -34,8 +35,8 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(number: u64, bulk: bool, seed: u64) -> Self {
-        let streams = if bulk { 20 } else { 4 };
-        let names = (0..streams).map(|i| format!("c{number}-s{i}")).collect();
+        let streams = if bulk { 21 } else { 6 };
+        let names = (0..streams).map(|i| (STREAM_TYPES[i % STREAM_TYPES.len()], format!("c{number}-s{i}"))).collect();
         let streams = vec![Vec::new(); streams];
         Self { random: Random(seed), bulk, names, streams, unknown: None, kept: Vec::new(), commands: 0, number }
     }
@@ -47,7 +48,8 @@ impl Client {
 
     /// Events that must be there, by stream.
     pub(crate) fn counts(&self) -> Vec<(String, u64)> {
-        let all = self.names.iter().cloned().zip(self.streams.iter().map(|s| s.len() as u64));
+        let names = self.names.iter().map(|(stream_type, id)| format!("{stream_type}/{id}"));
+        let all = names.zip(self.streams.iter().map(|s| s.len() as u64));
         all.filter(|(_, count)| *count > 0).collect()
     }
 
@@ -95,21 +97,23 @@ impl Client {
                 continue;
             }
             let from = if whole { 0 } else { wanted.len().saturating_sub(200) };
-            let found = if whole { http.stream(STREAM_TYPE, name) } else { tail(http, name, from) };
+            let (stream_type, id) = name;
+            let found = if whole { http.stream(stream_type, id) } else { tail(http, name, from) };
             let seqs: Vec<u64> = found.iter().map(|e| e["seq"].as_u64().unwrap()).collect();
             let wanted_seqs: Vec<u64> = (from as u64 + 1..=wanted.len() as u64).collect();
-            assert_eq!(seqs, wanted_seqs, "seqs of {name}");
+            assert_eq!(seqs, wanted_seqs, "seqs of {name:?}");
             let data: Vec<&Value> = found.iter().map(|e| &e["data"]).collect();
-            assert!(data.iter().copied().eq(&wanted[from..]), "data of {name}");
+            assert!(data.iter().copied().eq(&wanted[from..]), "data of {name:?}");
         }
     }
 
     fn send(&mut self, http: &Http, append: Append) {
         match post(http, &append) {
             Ok(answer) if answer.status < 300 => self.acknowledged(append, &answer),
-            Ok(answer) if answer.status < 500 => panic!("refused: {} {}", answer.status, answer.text()),
-            // no answer, or one of a node that goes down: the outcome is unknown
-            _ => self.unknown = Some(append),
+            // a node that is killed answers nothing: whoever answers lives, and has no reason to refuse
+            Ok(answer) => panic!("a living node answered {}: {}", answer.status, answer.text()),
+            // the connection broke: the outcome is unknown
+            Err(_) => self.unknown = Some(append),
         }
     }
 
@@ -143,7 +147,8 @@ impl Client {
             "expected_seq": if head == 0 { json!("empty") } else { json!(head) },
             "command_id": self.command(),
         });
-        let path = format!("streams/{STREAM_TYPE}/{}", self.names[stream]);
+        let (stream_type, id) = &self.names[stream];
+        let path = format!("streams/{stream_type}/{id}");
         Append { events, bulk: false, path, body: body.to_string() }
     }
 
@@ -154,8 +159,8 @@ impl Client {
             let stream = self.random.below(self.names.len() as u64) as usize;
             let data = self.data();
             let command = self.command();
-            let name = &self.names[stream];
-            let line = json!({"stream_type": STREAM_TYPE, "stream_id": name, "event_type": "Moved", "data": data, "command_id": command});
+            let (stream_type, id) = &self.names[stream];
+            let line = json!({"stream_type": stream_type, "stream_id": id, "event_type": "Moved", "data": data, "command_id": command});
             body.push_str(&format!("{line}\n"));
             events.push((stream, data));
         }
@@ -173,8 +178,8 @@ impl Client {
     }
 }
 
-fn tail(http: &Http, name: &str, from: usize) -> Vec<Value> {
-    let page = http.get(&format!("streams/{STREAM_TYPE}/{name}?limit=10000&from_seq={}", from + 1)).expect(200);
+fn tail(http: &Http, (stream_type, id): &(&str, String), from: usize) -> Vec<Value> {
+    let page = http.get(&format!("streams/{stream_type}/{id}?limit=10000&from_seq={}", from + 1)).expect(200);
     page["events"].as_array().unwrap().clone()
 }
 

@@ -1,0 +1,220 @@
+//! The moment of a kill: waited for on the disk, and proven there once the node is dead.
+//!
+//! ```text
+//!             waited for                                      proof that the kill came into the middle of it
+//!  rollover   a log has a new segment                         the segment before is not cut to its length yet
+//!  job        a new `.parquet.tmp`                            it is still there: not published, not discarded
+//!  trim       of several segments to go, the first is gone    one is still there that the log says is purged
+//! ```
+
+use super::STREAM_TYPES;
+use crate::harness::{Http, Store, run};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Length of a segment that was not cut to what it holds: `wal.rollover_mb` of the test.
+const UNCUT_BYTES: u64 = 1 << 20;
+/// Full segments of a log that wait until a round of this kind lets them be compacted and trimmed at once.
+const SEGMENTS_TO_TRIM: usize = 4;
+/// What a round waits for comes within seconds; a node that never does it is broken.
+const NEVER: Duration = Duration::from_secs(60);
+
+/// When a round kills.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    Any,
+    Rollover,
+    Job,
+    Trim,
+}
+
+impl Kind {
+    /// Of a round.
+    pub(super) const fn of(round: u64) -> Self {
+        match round % 4 {
+            0 => Self::Any,
+            1 => Self::Rollover,
+            2 => Self::Job,
+            _ => Self::Trim,
+        }
+    }
+}
+
+/// Segments of a log by number, which is the end of the name.
+type Segments = BTreeMap<String, PathBuf>;
+
+/// What is looked at in one round.
+pub(super) struct Watch {
+    kind: Kind,
+    after: Duration,
+    logs: Vec<PathBuf>,
+    durable: PathBuf,
+    /// Before the round: segments by log, and files that no kill of this round left.
+    newest: Vec<Option<String>>,
+    asides: BTreeSet<PathBuf>,
+}
+
+impl Watch {
+    /// Before the load of a round.
+    pub(super) fn new(store: &Store, kind: Kind, after: Duration) -> Self {
+        let logs: Vec<PathBuf> = STREAM_TYPES.iter().map(|name| store.log().join(name)).collect();
+        let newest = logs.iter().map(|log| segments(log).into_keys().next_back()).collect();
+        let (durable, mut asides) = (store.durable(), BTreeSet::new());
+        find_asides(&durable, &mut asides);
+        Self { kind, after, logs, durable, newest, asides }
+    }
+
+    pub(super) const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Returns at the moment; says what it was, or that it never came.
+    pub(super) fn wait(&self, http: &Http) -> Result<String, String> {
+        match self.kind {
+            Kind::Any => {
+                std::thread::sleep(self.after);
+                Ok(format!("killed after {:?}", self.after))
+            }
+            Kind::Rollover => self.until("a rollover", || (0..self.logs.len()).any(|log| self.rolled(log))),
+            Kind::Job => {
+                let seen = self.until("a running job", || !self.new_asides().is_empty())?;
+                // now at once, now somewhere later in it
+                std::thread::sleep(Duration::from_millis(u64::from(self.after.subsec_millis() % 4 * 2)));
+                Ok(seen)
+            }
+            Kind::Trim => self.wait_for_trim(http),
+        }
+    }
+
+    fn wait_for_trim(&self, http: &Http) -> Result<String, String> {
+        let steer = |what: &str| {
+            let answer = http.try_post(&format!("/admin/v1/stores/test/compaction/{what}"), "application/json", b"");
+            answer.ok().filter(|a| a.status < 300).map(drop).ok_or_else(|| format!("the node does not {what}"))
+        };
+        steer("pause")?;
+        let waiting = || self.logs.iter().any(|log| segments(log).len() > SEGMENTS_TO_TRIM);
+        self.until("segments to trim", waiting)?;
+        let before: Vec<Segments> = self.logs.iter().map(|log| segments(log)).collect();
+        steer("run")?;
+        self.until("a trim", || {
+            let now = self.logs.iter().map(|log| segments(log));
+            before.iter().zip(now).any(|(before, now)| before.len() > 2 && before.keys().next() != now.keys().next())
+        })
+    }
+
+    fn until(&self, what: &str, mut seen: impl FnMut() -> bool) -> Result<String, String> {
+        let began = Instant::now();
+        while !seen() {
+            if began.elapsed() > NEVER {
+                return Err(format!("{what} never came"));
+            }
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        Ok(format!("killed at {what}, {:?}", began.elapsed()))
+    }
+
+    /// Whether a segment of this round has one of this round after it (the first one begins with the start, not by a rollover).
+    fn rolled(&self, log: usize) -> bool {
+        let is_new = |number: &&String| self.newest[log].as_ref().is_none_or(|newest| *number > newest);
+        segments(&self.logs[log]).keys().filter(is_new).count() > 1
+    }
+
+    fn new_asides(&self) -> Vec<PathBuf> {
+        let mut found = BTreeSet::new();
+        find_asides(&self.durable, &mut found);
+        found.difference(&self.asides).cloned().collect()
+    }
+
+    /// The node is dead: a log ends in the middle of a rollover.
+    fn in_rollover(&self) -> bool {
+        (0..self.logs.len()).any(|log| {
+            let segments = segments(&self.logs[log]);
+            let before = segments.values().rev().nth(1);
+            self.rolled(log) && before.is_some_and(|path| fs::metadata(path).unwrap().len() == UNCUT_BYTES)
+        })
+    }
+
+    /// The node is dead: a log ends in the middle of a trim.
+    fn in_trim(&self) -> bool {
+        self.logs.iter().any(|log| {
+            let segments = segments(log);
+            let Some((oldest, newest)) = segments.values().next().zip(segments.values().next_back()) else {
+                return false;
+            };
+            let purged = numbers(&dump(newest), "purged: Some(", "index: ").last().copied();
+            let last = numbers(&dump(oldest), "Entry ", "index ").last().copied();
+            oldest != newest && purged.zip(last).is_some_and(|(purged, last)| last <= purged)
+        })
+    }
+}
+
+/// How many kills came into the middle of what.
+#[derive(Default)]
+pub(super) struct Met {
+    rollovers: u32,
+    jobs: u32,
+    trims: u32,
+}
+
+impl Met {
+    /// Looks at what a kill left behind.
+    pub(super) fn examine(&mut self, watch: &Watch) {
+        self.rollovers += u32::from(watch.in_rollover());
+        self.jobs += u32::from(!watch.new_asides().is_empty());
+        self.trims += u32::from(watch.in_trim());
+    }
+
+    /// What no kill has met so far.
+    pub(super) const fn unmet(&self) -> Option<Kind> {
+        match (self.rollovers, self.jobs, self.trims) {
+            (0, _, _) => Some(Kind::Rollover),
+            (_, 0, _) => Some(Kind::Job),
+            (_, _, 0) => Some(Kind::Trim),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Met {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "in the middle of {} rollovers, {} jobs, {} trims so far", self.rollovers, self.jobs, self.trims)
+    }
+}
+
+fn segments(log: &Path) -> Segments {
+    let entries = fs::read_dir(log).into_iter().flatten().flatten();
+    let number = |path: &Path| Some(path.file_name()?.to_str()?.strip_suffix(".wal")?.rsplit('-').next()?.to_owned());
+    entries.filter_map(|entry| Some((number(&entry.path())?, entry.path()))).collect()
+}
+
+/// Data files that are written aside. What vanishes while it is listed is not there.
+fn find_asides(folder: &Path, out: &mut BTreeSet<PathBuf>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            find_asides(&path, out);
+        } else if path.to_string_lossy().ends_with(".parquet.tmp") {
+            out.insert(path);
+        }
+    }
+}
+
+fn dump(segment: &Path) -> String {
+    let dumped = run(&["wal", "dump", &segment.to_string_lossy()]);
+    assert_eq!(dumped.code, 0, "{dumped:?}");
+    dumped.stdout
+}
+
+/// The number behind `name`, behind `mark`, of each line that has both.
+fn numbers(dump: &str, mark: &str, name: &str) -> Vec<u64> {
+    let number = |line: &str| {
+        let (_, rest) = line.split_once(mark)?.1.split_once(name)?;
+        let digits: String =
+            rest.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
+        digits.parse().ok()
+    };
+    dump.lines().filter_map(number).collect()
+}
