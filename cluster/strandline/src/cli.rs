@@ -5,6 +5,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// An event store over three tiers: memory, log, Parquet.
 #[derive(Parser, Debug)]
@@ -100,6 +101,9 @@ pub(crate) struct Serve {
     /// Go on where a part of the log is lost: its positions are skipped for ever
     #[arg(long)]
     pub(crate) accept_lost_log: bool,
+    /// How long files stay that a merge has replaced, and files that a crash left behind (`90s`, `30m`, `24h`, `7d`)
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = crate::span::parse)]
+    pub(crate) grace_files: Duration,
     /// Options that this version refuses.
     #[command(flatten)]
     pub(crate) later: ServeLater,
@@ -119,8 +123,6 @@ pub(crate) struct ServeLater {
     pub(crate) token_file: Option<String>,
     #[arg(long, value_name = "TIME", hide_short_help = true)]
     pub(crate) grace_tombstone: Option<String>,
-    #[arg(long, value_name = "TIME", hide_short_help = true)]
-    pub(crate) grace_files: Option<String>,
     #[arg(long, value_name = "TIME", hide_short_help = true)]
     pub(crate) projection_timeout: Option<String>,
     #[arg(long, value_name = "N", hide_short_help = true)]
@@ -144,7 +146,6 @@ impl ServeLater {
             ("--tls-ca", &self.tls_ca),
             ("--token-file", &self.token_file),
             ("--grace-tombstone", &self.grace_tombstone),
-            ("--grace-files", &self.grace_files),
             ("--projection-timeout", &self.projection_timeout),
             ("--node-id", &self.node_id),
             ("--cluster", &self.cluster),

@@ -11,6 +11,7 @@ mod commands;
 mod exit;
 mod out;
 mod random;
+mod span;
 
 use std::process::ExitCode;
 

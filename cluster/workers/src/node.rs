@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use strandline_deql::Declarations;
-use strandline_engine::store::{Judged, OpenError, OpenOptions, Opened, Store};
+use strandline_engine::store::{Grace, Judged, OpenError, OpenOptions, Opened, Store};
 use strandline_event::limits;
 use strandline_wal::io::abort_on_fatal;
 use strandline_wal::{Disk, IoThread, RealDisk};
@@ -39,6 +39,8 @@ pub struct NodeOptions {
     pub data_dir: PathBuf,
     /// Go on where a log is missing or shorter than the manifest knows.
     pub accept_lost_log: bool,
+    /// How long files stay that no reader should need.
+    pub grace: Grace,
     /// Bytes of appends in flight before 429.
     pub in_flight_bytes_max: usize,
     /// Bytes of answers to reads that clients have not taken yet, before 429.
@@ -88,6 +90,7 @@ impl NodeOptions {
         Self {
             data_dir: data_dir.into(),
             accept_lost_log: false,
+            grace: Grace::default(),
             in_flight_bytes_max: limits::IN_FLIGHT_BYTES_MAX,
             answer_bytes_max: limits::IN_FLIGHT_BYTES_MAX,
             reader_threads: (2 * cores).clamp(4, 32),
@@ -279,6 +282,7 @@ fn open_all(declarations: &Declarations, options: &NodeOptions) -> Result<Opened
             now: clock::now(),
             entropy: random::bits(),
             accept_lost_log: options.accept_lost_log,
+            grace: options.grace,
         };
         let name = declared.config.name.clone();
         Registry::open(&data_dir.store_folder(&name), &[])?;

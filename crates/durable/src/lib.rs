@@ -27,7 +27,10 @@ mod write;
 pub use columns::SeqTooLarge;
 pub use entry::{Bounds, FileEntry};
 pub use layout::{Layout, LayoutError};
-pub use manifest::{ChunkMark, EnvelopeError, Group, GroupKey, LogState, Manifest, ManifestError, SegmentRef};
+pub use manifest::{
+    ChunkMark, EnvelopeError, Group, GroupKey, LogState, Manifest, ManifestError, Replaced, ReplacedFiles, SegmentRef,
+    Tombstone,
+};
 pub use objects::{ObjectError, Objects, SharedObjects};
 pub use partition::{PartitionKey, Partitioner};
 pub use read::{Place, ReadError, ReadStats, RowBatch, RowFilter, RowSet, Scan, StreamQuery};
@@ -35,7 +38,7 @@ pub use runs::{BrokenRun, CommandRecord, HeadRecord, Record, RunKind, RunRef, te
 pub use sort::{RowRef, Rows, compare, sort_rows};
 pub use tier::{
     CACHE_BYTES_DEFAULT, CommandKey, Commit, CommitError, DurableTier, ManifestSummary, OpenError, OpenOptions,
-    RebuildError, Rebuilt, Snapshot, Update,
+    RebuildError, Rebuilt, Replacement, Snapshot, Update,
 };
 pub use verify::{Finding, verify_file, verify_manifests};
 pub use write::{JobSpec, OpenFiles, WriteError};

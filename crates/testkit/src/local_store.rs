@@ -15,7 +15,7 @@ use strandline_durable::objects::StoreObjects;
 use strandline_engine::append::{Again, Answer, AppendRequest, IdsChecked, Known, LogDriver};
 use strandline_engine::compact::{self, CompactError, JobLimits, NoSteps, Progress, Steps};
 use strandline_engine::ids::IdSource;
-use strandline_engine::store::{OpenError, OpenLog, OpenOptions, OpenReport, Opened, Store};
+use strandline_engine::store::{Grace, OpenError, OpenLog, OpenOptions, OpenReport, Opened, Store};
 use strandline_event::{BatchBytes, LogIndex, LogKey, Micros, StampedBatch};
 use strandline_wal::crash_disk::{CrashDisk, Dice};
 use strandline_wal::{InlineIo, LogIo};
@@ -346,7 +346,8 @@ fn open(
     accept_lost_log: bool,
 ) -> Result<Opened, OpenError> {
     let disk: Arc<dyn strandline_wal::Disk> = Arc::clone(disk) as _;
-    let options = OpenOptions { config: config.clone(), disk, node: 7, now, entropy, accept_lost_log };
+    let options =
+        OpenOptions { config: config.clone(), disk, node: 7, now, entropy, accept_lost_log, grace: Grace::default() };
     match objects {
         Some((files, manifests)) => Store::open_on(options, Arc::clone(files), Arc::clone(manifests)),
         None => Store::open(options),

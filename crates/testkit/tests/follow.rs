@@ -12,7 +12,7 @@ use std::thread;
 use strandline_engine::append::{AppendRequest, LogDriver};
 use strandline_engine::compact::{self, JobLimits, NoSteps, Progress};
 use strandline_engine::read::{Filter, GlobalRead, Order, StreamRead};
-use strandline_engine::store::{OpenLog, OpenOptions, Store};
+use strandline_engine::store::{Grace, OpenLog, OpenOptions, Store};
 use strandline_event::{BatchBuilder, BatchUnit, EventInput, LogKey, Micros, Position};
 use strandline_testkit::r#gen::store as declared;
 use strandline_wal::io::abort_on_fatal;
@@ -170,6 +170,7 @@ fn run(more: &str) {
         now: Micros(1_795_428_000_000_000),
         entropy: 99,
         accept_lost_log: false,
+        grace: Grace::default(),
     };
     let store = Store::open(options).unwrap().store;
     let clock = Clock(AtomicI64::new(1_795_428_000_000_000));

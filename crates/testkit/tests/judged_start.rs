@@ -9,7 +9,7 @@ use common::{TIERS, load, local};
 use std::sync::Arc;
 use strandline_deql::StoreConfig;
 use strandline_durable::SharedObjects;
-use strandline_engine::store::{OpenError, OpenOptions, Store};
+use strandline_engine::store::{Grace, OpenError, OpenOptions, Store};
 use strandline_event::LogKey;
 use strandline_testkit::r#gen::store as declared;
 use strandline_testkit::local_store::LocalStore;
@@ -31,7 +31,7 @@ fn config() -> StoreConfig {
 
 fn options(disk: &Arc<CrashDisk>, node: u64, accept_lost_log: bool) -> OpenOptions {
     let (disk, now) = (Arc::clone(disk) as _, strandline_event::Micros(1_900_000_000_000_000));
-    OpenOptions { config: config(), disk, node, now, entropy: 4711, accept_lost_log }
+    OpenOptions { config: config(), disk, node, now, entropy: 4711, accept_lost_log, grace: Grace::default() }
 }
 
 fn start(owner: &LocalStore, options: OpenOptions) -> Result<(), OpenError> {

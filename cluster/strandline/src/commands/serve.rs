@@ -34,6 +34,7 @@ async fn serve(declarations: Declarations, data_dir: PathBuf, options: &Serve) -
     let bound = Bound::new(listening).map_err(|error| Failure::Usage(error.to_string()))?;
     let mut node_options = NodeOptions::new(data_dir);
     node_options.accept_lost_log = options.accept_lost_log;
+    node_options.grace.files_seconds = options.grace_files.as_secs();
     let node = Node::start(declarations, node_options).await.map_err(|error| {
         let text = error.to_string();
         if error.is_configuration() { Failure::Usage(text) } else { Failure::Server(text) }

@@ -6,8 +6,9 @@ use std::io;
 
 const SKIPPABLE_MAGIC: [u8; 4] = 0x184D_2A50_u32.to_le_bytes();
 const MAGIC: [u8; 4] = *b"SLMF";
-/// The one version there is.
-pub(crate) const VERSION: u16 = 1;
+/// The version that is written; all from the first on are read.
+pub(crate) const VERSION: u16 = 2;
+const VERSION_FIRST: u16 = 1;
 const HEADER_BYTES: usize = 24;
 const LEVEL: i32 = 3;
 /// A manifest over this is refused before memory is taken for it.
@@ -20,6 +21,8 @@ pub(crate) enum Content {
     Version,
     /// A sealed segment of file entries.
     Segment,
+    /// A sealed segment of replaced files.
+    Replaced,
 }
 
 impl Content {
@@ -27,6 +30,7 @@ impl Content {
         match self {
             Self::Version => 1,
             Self::Segment => 2,
+            Self::Replaced => 3,
         }
     }
 }
@@ -35,7 +39,7 @@ impl Content {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum EnvelopeError {
     /// A newer program wrote it.
-    #[error("it has format version {0}; this program reads version {VERSION}")]
+    #[error("it has format version {0}; this program reads versions {VERSION_FIRST} to {VERSION}")]
     Version(u16),
     /// The bytes are not what was written.
     #[error("it is damaged: {0}")]
@@ -78,7 +82,7 @@ pub(crate) fn unwrap(content: Content, bytes: &[u8]) -> Result<Vec<u8>, Envelope
         return Err(damaged("it does not begin as a manifest"));
     }
     let version = u16::from_le_bytes([header[12], header[13]]);
-    if version != VERSION {
+    if !(VERSION_FIRST..=VERSION).contains(&version) {
         return Err(EnvelopeError::Version(version));
     }
     if header[4..8] != frame_length || u16::from_le_bytes([header[14], header[15]]) != content.to_u16() {

@@ -3,7 +3,6 @@
 use super::envelope::{Content, EnvelopeError, unwrap, wrap};
 use super::json;
 use super::model::{Manifest, NO_MONTH, SegmentRef};
-use crate::entry::FileEntry;
 use crate::objects::{ObjectError, Objects};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -77,21 +76,29 @@ pub(crate) fn read(objects: &dyn Objects, version: u64) -> Result<(Manifest, u32
     for (key, refs) in skeleton.segments {
         let group = manifest.groups.entry(key).or_default();
         for segment in refs {
-            let entries = read_segment(objects, &segment)?;
+            let entries = read_segment(objects, Content::Segment, &segment, json::read_segment)?;
             group.segments.push((segment, entries));
         }
+    }
+    for segment in skeleton.replaced {
+        let files = read_segment(objects, Content::Replaced, &segment, json::read_replaced)?;
+        manifest.replaced.segments.push((segment, files));
     }
     Ok((manifest, crc32c::crc32c(&bytes)))
 }
 
-fn read_segment(objects: &dyn Objects, segment: &SegmentRef) -> Result<Arc<[Arc<FileEntry>]>, ManifestError> {
+fn read_segment<T>(
+    objects: &dyn Objects,
+    content: Content,
+    segment: &SegmentRef,
+    decode: impl Fn(&[u8]) -> Result<Vec<T>, EnvelopeError>,
+) -> Result<Arc<[T]>, ManifestError> {
     let bytes = objects.get(&segment.path)?;
     let wrap = |source| ManifestError::Content { path: segment.path.clone(), source };
     if crc32c::crc32c(&bytes) != segment.crc32c {
         return Err(wrap(EnvelopeError::Damaged("the checksum differs from the one in the manifest")));
     }
-    let json = unwrap(Content::Segment, &bytes).map_err(wrap)?;
-    let entries = json::read_segment(&json).map_err(wrap)?;
+    let entries = unwrap(content, &bytes).and_then(|json| decode(&json)).map_err(wrap)?;
     if entries.len() as u64 != segment.files {
         return Err(wrap(EnvelopeError::Damaged("the number of entries differs from the one in the manifest")));
     }
@@ -108,14 +115,31 @@ pub(crate) fn seal(objects: &dyn Objects, manifest: &mut Manifest) -> Result<(),
         if group.inline.len() <= if old { INLINE_OLD_MAX } else { INLINE_MAX } {
             continue;
         }
-        let entries: Arc<[Arc<FileEntry>]> = std::mem::take(&mut group.inline).into();
-        let json = json::write_segment(&entries).map_err(std::io::Error::from);
-        let bytes = json.and_then(|j| wrap(Content::Segment, &j)).map_err(|e| ObjectError::from_io("segment", e))?;
-        let crc32c = crc32c::crc32c(&bytes);
-        let path = put_segment(objects, &format!("{SEGMENT_FOLDER}/s{version:020}-{epoch}-{n}"), &bytes)?;
-        group.segments.push((SegmentRef { path, crc32c, files: entries.len() as u64 }, entries));
+        let entries = std::mem::take(&mut group.inline);
+        let stem = format!("{SEGMENT_FOLDER}/s{version:020}-{epoch}-{n}");
+        group.segments.push(write_segment(objects, Content::Segment, &stem, entries, json::write_segment)?);
+    }
+    if manifest.replaced.inline.len() > INLINE_MAX {
+        let files = std::mem::take(&mut manifest.replaced.inline);
+        let stem = format!("{SEGMENT_FOLDER}/s{version:020}-{epoch}-r");
+        let sealed = write_segment(objects, Content::Replaced, &stem, files, json::write_replaced)?;
+        manifest.replaced.segments.push(sealed);
     }
     Ok(())
+}
+
+fn write_segment<T>(
+    objects: &dyn Objects,
+    content: Content,
+    stem: &str,
+    entries: Vec<T>,
+    encode: impl Fn(&[T]) -> Result<Vec<u8>, serde_json::Error>,
+) -> Result<(SegmentRef, Arc<[T]>), ManifestError> {
+    let json = encode(&entries).map_err(std::io::Error::from);
+    let bytes = json.and_then(|j| wrap(content, &j)).map_err(|e| ObjectError::from_io("segment", e))?;
+    let crc32c = crc32c::crc32c(&bytes);
+    let path = put_segment(objects, stem, &bytes)?;
+    Ok((SegmentRef { path, crc32c, files: entries.len() as u64 }, entries.into()))
 }
 
 fn put_segment(objects: &dyn Objects, stem: &str, bytes: &[u8]) -> Result<String, ObjectError> {

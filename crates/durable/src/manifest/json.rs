@@ -1,7 +1,7 @@
 //! The JSON of version files and segments. `FORMAT.md` names every field; fixtures keep it readable for ever.
 
 use super::envelope::EnvelopeError;
-use super::model::{Group, GroupKey, LogState, Manifest, SegmentRef};
+use super::model::{Group, GroupKey, LogState, Manifest, Replaced, ReplacedFiles, SegmentRef, Tombstone};
 use crate::entry::FileEntry;
 use crate::wire;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -24,6 +24,27 @@ struct VersionFile {
     config: String,
     logs: Vec<LogJson>,
     groups: Vec<GroupJson>,
+    #[serde(default, skip_serializing_if = "ReplacedJson::is_empty")]
+    replaced: ReplacedJson,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    tombstones: Vec<Tombstone>,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct ReplacedJson {
+    segments: Vec<SegmentRef>,
+    files: Vec<Replaced>,
+}
+
+impl ReplacedJson {
+    fn is_empty(&self) -> bool {
+        self.segments.is_empty() && self.files.is_empty()
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct ReplacedSegment {
+    replaced: Vec<Replaced>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -83,6 +104,7 @@ fn files(entries: Vec<Entry>) -> Vec<Arc<FileEntry>> {
 pub(crate) struct Skeleton {
     pub(crate) manifest: Manifest,
     pub(crate) segments: Vec<(GroupKey, Vec<SegmentRef>)>,
+    pub(crate) replaced: Vec<SegmentRef>,
 }
 
 pub(crate) fn write_version(manifest: &Manifest) -> Result<Vec<u8>, serde_json::Error> {
@@ -114,6 +136,11 @@ pub(crate) fn write_version(manifest: &Manifest) -> Result<Vec<u8>, serde_json::
         config: manifest.config_text.clone(),
         logs: logs.collect(),
         groups: groups.collect(),
+        replaced: ReplacedJson {
+            segments: manifest.replaced.segments.iter().map(|(s, _)| s.clone()).collect(),
+            files: manifest.replaced.inline.clone(),
+        },
+        tombstones: manifest.tombstones.clone(),
     })
 }
 
@@ -144,8 +171,10 @@ pub(crate) fn read_version(json: &[u8]) -> Result<Skeleton, EnvelopeError> {
         config_text: file.config,
         logs: logs.collect(),
         groups,
+        replaced: ReplacedFiles { segments: Vec::new(), inline: file.replaced.files },
+        tombstones: file.tombstones,
     };
-    Ok(Skeleton { manifest, segments })
+    Ok(Skeleton { manifest, segments, replaced: file.replaced.segments })
 }
 
 pub(crate) fn write_segment(files: &[Arc<FileEntry>]) -> Result<Vec<u8>, serde_json::Error> {
@@ -155,4 +184,13 @@ pub(crate) fn write_segment(files: &[Arc<FileEntry>]) -> Result<Vec<u8>, serde_j
 pub(crate) fn read_segment(json: &[u8]) -> Result<Vec<Arc<FileEntry>>, EnvelopeError> {
     let file: SegmentFile = serde_json::from_slice(json).map_err(|e| EnvelopeError::Json(e.to_string()))?;
     Ok(files(file.files))
+}
+
+pub(crate) fn write_replaced(files: &[Replaced]) -> Result<Vec<u8>, serde_json::Error> {
+    serde_json::to_vec(&ReplacedSegment { replaced: files.to_vec() })
+}
+
+pub(crate) fn read_replaced(json: &[u8]) -> Result<Vec<Replaced>, EnvelopeError> {
+    let file: ReplacedSegment = serde_json::from_slice(json).map_err(|e| EnvelopeError::Json(e.to_string()))?;
+    Ok(file.replaced)
 }

@@ -6,13 +6,15 @@
 mod envelope;
 mod files;
 mod json;
+mod live;
 mod model;
 
 pub use envelope::EnvelopeError;
 pub use files::ManifestError;
 pub(crate) use files::{put, read, seal, version_name, versions};
+#[cfg(test)]
 pub(crate) use model::NO_MONTH;
-pub use model::{ChunkMark, Group, GroupKey, LogState, Manifest, SegmentRef};
+pub use model::{ChunkMark, Group, GroupKey, LogState, Manifest, Replaced, ReplacedFiles, SegmentRef, Tombstone};
 
 #[cfg(test)]
 mod tests;

@@ -43,6 +43,9 @@ pub struct LogState {
     /// Runs of older progress, oldest first: kept for ever.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub chunk_runs: Vec<RunRef>,
+    /// Runs of removed seq ranges, oldest first: kept for ever.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retired: Vec<RunRef>,
 }
 
 /// The highest chunk of a file that is in the log.
@@ -76,6 +79,45 @@ pub struct Group {
     pub segments: Vec<(SegmentRef, Arc<[Arc<FileEntry>]>)>,
     /// Entries that stand in the version file itself.
     pub inline: Vec<Arc<FileEntry>>,
+}
+
+/// A data file that is live no more and still there, for readers that pinned an older version.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Replaced {
+    /// Its name, as its entry said it.
+    pub path: String,
+    /// Length in bytes.
+    pub bytes: u64,
+    /// The first version that does not name it as live.
+    pub version: u64,
+    /// When that was made.
+    #[serde(with = "wire")]
+    pub at: Micros,
+    /// The job that did it.
+    #[serde(with = "wire")]
+    pub job_id: u128,
+}
+
+/// The replaced files of a version.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ReplacedFiles {
+    /// Sealed segments with what they hold.
+    pub segments: Vec<(SegmentRef, Arc<[Replaced]>)>,
+    /// Those that stand in the version file itself.
+    pub inline: Vec<Replaced>,
+}
+
+/// A file that retention took out, with all that is needed to bring it back.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Tombstone {
+    /// The file.
+    pub entry: FileEntry,
+    /// When it was taken out.
+    #[serde(with = "wire")]
+    pub at: Micros,
+    /// The job that did it.
+    #[serde(with = "wire")]
+    pub job_id: u128,
 }
 
 /// The month of files whose moments no calendar names.
@@ -113,6 +155,10 @@ pub struct Manifest {
     pub logs: BTreeMap<LogKey, LogState>,
     /// All files.
     pub groups: BTreeMap<GroupKey, Group>,
+    /// Files that are live no more and still there.
+    pub replaced: ReplacedFiles,
+    /// Files that can be brought back.
+    pub tombstones: Vec<Tombstone>,
 }
 
 impl Manifest {
@@ -123,7 +169,9 @@ impl Manifest {
 
     /// All runs.
     pub fn runs(&self) -> impl Iterator<Item = &RunRef> {
-        self.logs.values().flat_map(|state| state.heads.iter().chain(&state.commands).chain(&state.chunk_runs))
+        self.logs
+            .values()
+            .flat_map(|state| state.heads.iter().chain(&state.commands).chain(&state.chunk_runs).chain(&state.retired))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The format of manifests: round trip, damage, fixtures of version 1.
+//! The format of manifests: round trip, damage, fixtures of every version.
 
 use super::envelope::{Content, unwrap, wrap, wrap_within};
 use super::*;
@@ -47,6 +47,7 @@ fn manifest(files: u64) -> Manifest {
         heads: vec![run],
         commands: Vec::new(),
         chunk_runs: Vec::new(),
+        retired: Vec::new(),
         chunks: vec![ChunkMark { digest: [1; 16], number: 2, at: Micros(3) }],
     };
     let group = Group { segments: Vec::new(), inline: (0..files).map(entry).collect() };
@@ -64,7 +65,25 @@ fn manifest(files: u64) -> Manifest {
         config_text: "CREATE EVENTSTORE calls WITH (...)".to_owned(),
         logs: [(LogKey::single("Call"), state)].into(),
         groups: [(("Call".to_owned(), "2026-01".to_owned()), group)].into(),
+        replaced: ReplacedFiles::default(),
+        tombstones: Vec::new(),
     }
+}
+
+fn replaced(n: u64) -> Replaced {
+    Replaced { path: format!("old-{n}.parquet"), bytes: n, version: 4, at: Micros(9), job_id: u128::from(n) << 64 }
+}
+
+/// With everything that version 2 knows.
+fn manifest_2(files: u64, gone: u64) -> Manifest {
+    let mut manifest = manifest(files);
+    manifest.replaced.inline = (0..gone).map(replaced).collect();
+    let entry = (*entry(99_999)).clone();
+    manifest.tombstones.push(Tombstone { entry, at: Micros(11), job_id: 12 });
+    for state in manifest.logs.values_mut() {
+        state.retired = state.heads.clone();
+    }
+    manifest
 }
 
 #[test]
@@ -96,42 +115,107 @@ fn any_flipped_byte_is_noticed() {
     assert!(unwrap(Content::Segment, &good).is_err());
     assert!(wrap_within(Content::Version, b"{}", 1).is_err() && wrap_within(Content::Version, b"{}", 2).is_ok());
     let mut newer = good;
-    newer[12] = 2;
-    assert_eq!(unwrap(Content::Version, &newer), Err(EnvelopeError::Version(2)));
+    newer[12] = 3;
+    assert_eq!(unwrap(Content::Version, &newer), Err(EnvelopeError::Version(3)));
+    newer[12] = 0;
+    assert_eq!(unwrap(Content::Version, &newer), Err(EnvelopeError::Version(0)));
 }
 
-/// `STRANDLINE_GOLDEN=write` writes the fixture anew: only for a version that nobody has written yet.
+#[test]
+fn replaced_files_and_tombstones_round_trip() {
+    for gone in [0, 1, 512, 513, 2000] {
+        let objects = StoreObjects::memory().unwrap();
+        let mut manifest = manifest_2(5, gone);
+        seal(&objects, &mut manifest).unwrap();
+        put(&objects, &manifest).unwrap();
+        let read = read(&objects, 1).unwrap().0;
+        assert_eq!(read, manifest);
+        assert!(read.replaced.iter().cloned().eq((0..gone).map(replaced)));
+        assert_eq!(objects.list("segments").unwrap().len(), usize::from(gone > 512));
+    }
+}
+
+#[test]
+fn a_segment_of_replaced_files_goes_when_all_of_them_are_gone() {
+    let objects = StoreObjects::memory().unwrap();
+    let mut manifest = manifest_2(0, 600);
+    seal(&objects, &mut manifest).unwrap();
+    manifest.replaced.inline = vec![replaced(600), replaced(601)];
+    let path = |n: u64| replaced(n).path;
+    manifest.replaced.forget(&(1..601).map(path).collect());
+    assert_eq!(manifest.replaced.iter().count(), 601, "one of the segment is still there");
+    manifest.replaced.forget(&(0..601).map(path).collect());
+    assert!(manifest.replaced.iter().eq(&[replaced(601)]));
+}
+
+#[test]
+fn files_leave_lists_and_segments() {
+    let objects = StoreObjects::memory().unwrap();
+    let mut manifest = manifest(0);
+    manifest.groups.clear();
+    manifest.add_files((0..600).map(entry));
+    seal(&objects, &mut manifest).unwrap();
+    manifest.add_files((600..610).map(entry));
+    let all = |m: &Manifest| m.files().map(|f| f.path.clone()).collect::<std::collections::BTreeSet<_>>();
+    let before = all(&manifest);
+    manifest.clone().remove_files(&[entry(3), entry(3)]).unwrap_err();
+    manifest.clone().remove_files(&[entry(3), entry(610)]).unwrap_err();
+    manifest.remove_files(&[entry(605)]).unwrap();
+    assert_eq!(manifest.groups.values().next().unwrap().segments.len(), 1, "the segment is not touched");
+    manifest.remove_files(&[entry(3), entry(599), entry(609)]).unwrap();
+    let gone: std::collections::BTreeSet<_> = [605, 3, 599, 609].map(|n| entry(n).path.clone()).into();
+    assert_eq!(all(&manifest), before.difference(&gone).cloned().collect());
+    seal(&objects, &mut manifest).unwrap();
+    assert_eq!(manifest.groups.values().map(|g| (g.segments.len(), g.inline.len())).next(), Some((1, 0)));
+    let rest: Vec<_> = manifest.files().cloned().collect();
+    manifest.remove_files(&rest).unwrap();
+    assert!(manifest.groups.is_empty());
+}
+
+/// `STRANDLINE_GOLDEN=write` writes the fixture of the newest version anew: only while nobody has written that version yet.
+fn golden(name: &str, now: &[u8]) -> Vec<u8> {
+    let path = format!("{}/fixtures/{name}.json.zst", env!("CARGO_MANIFEST_DIR"));
+    if name.ends_with("-v2") && std::env::var("STRANDLINE_GOLDEN").is_ok_and(|v| v == "write") {
+        std::fs::write(&path, now).unwrap();
+    }
+    std::fs::read(path).unwrap()
+}
+
+/// The objects of a sealed manifest as they are written now, the version file last.
+fn written(mut manifest: Manifest) -> (Manifest, Vec<(String, bytes::Bytes)>) {
+    let objects = StoreObjects::memory().unwrap();
+    seal(&objects, &mut manifest).unwrap();
+    put(&objects, &manifest).unwrap();
+    let paths = objects.list("").unwrap().into_iter().map(|info| info.path);
+    (manifest, paths.map(|path| (path.clone(), objects.get(&path).unwrap())).collect())
+}
+
+/// Reads fixtures under the names that the objects of `manifest` have.
+fn read_fixtures(manifest: Manifest, names: &[&str]) -> (Manifest, Manifest) {
+    let (manifest, written) = written(manifest);
+    assert_eq!(written.len(), names.len());
+    let old = StoreObjects::memory().unwrap();
+    for ((path, now), name) in written.iter().zip(names) {
+        old.put_new(path, &golden(name, now)).unwrap();
+    }
+    (read(&old, 1).unwrap().0, manifest)
+}
+
 #[test]
 fn version_1_stays_readable() {
-    let objects = StoreObjects::memory().unwrap();
-    if std::env::var("STRANDLINE_GOLDEN").is_ok_and(|v| v == "write") {
-        put(&objects, &manifest(3)).unwrap();
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/manifest-v1.json.zst");
-        return std::fs::write(path, objects.get(&version_name(1)).unwrap()).unwrap();
-    }
-    objects.put_new(&version_name(1), include_bytes!("../../fixtures/manifest-v1.json.zst")).unwrap();
-    assert_eq!(read(&objects, 1).unwrap().0, manifest(3));
+    let (read, expected) = read_fixtures(manifest(3), &["manifest-v1"]);
+    assert_eq!(read, expected);
+    let (read, expected) = read_fixtures(manifest(600), &["manifest-segment-v1", "manifest-sealed-v1"]);
+    assert!(read.files().eq(expected.files()) && read.replaced == ReplacedFiles::default());
 }
 
 #[test]
-fn a_segment_of_version_1_stays_readable() {
-    let objects = StoreObjects::memory().unwrap();
-    let group = Group { segments: Vec::new(), inline: (0..600).map(entry).collect() };
-    let mut sealed = manifest(0);
-    sealed.groups = [(("Call".to_owned(), "2026-01".to_owned()), group)].into();
-    seal(&objects, &mut sealed).unwrap();
-    let version_path = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/manifest-sealed-v1.json.zst");
-    let segment_path = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/manifest-segment-v1.json.zst");
-    let segment = objects.list("segments").unwrap().remove(0).path;
-    if std::env::var("STRANDLINE_GOLDEN").is_ok_and(|v| v == "write") {
-        put(&objects, &sealed).unwrap();
-        std::fs::write(segment_path, objects.get(&segment).unwrap()).unwrap();
-        return std::fs::write(version_path, objects.get(&version_name(1)).unwrap()).unwrap();
-    }
-    let old = StoreObjects::memory().unwrap();
-    old.put_new(&segment, include_bytes!("../../fixtures/manifest-segment-v1.json.zst")).unwrap();
-    old.put_new(&version_name(1), include_bytes!("../../fixtures/manifest-sealed-v1.json.zst")).unwrap();
-    assert!(read(&old, 1).unwrap().0.files().eq(sealed.files()));
+fn version_2_stays_readable() {
+    let (read, expected) = read_fixtures(manifest_2(3, 2), &["manifest-v2"]);
+    assert_eq!(read, expected);
+    let names = ["manifest-segment-v2", "manifest-replaced-v2", "manifest-sealed-v2"];
+    let (read, expected) = read_fixtures(manifest_2(600, 600), &names);
+    assert_eq!(read, expected);
 }
 
 #[test]

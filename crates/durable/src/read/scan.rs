@@ -6,14 +6,15 @@ use super::file::DataFile;
 use super::filter::{Decoded, RowFilter};
 use super::stats::{Counters, ReadStats};
 use crate::entry::FileEntry;
-use crate::tier::{Shared, Snapshot};
+use crate::tier::Snapshot;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// An iterator over all rows that match; one file is open at a time. After an error it ends.
 pub struct Scan {
-    shared: Arc<Shared>,
+    /// Held so that no sweep takes a file away under the scan.
+    snapshot: Arc<Snapshot>,
     files: VecDeque<Arc<FileEntry>>,
     filter: RowFilter,
     counters: Arc<Counters>,
@@ -55,21 +56,21 @@ impl Coming {
 }
 
 impl Snapshot {
-    /// Reads every row that matches, in storage order. The scan keeps the files of this version alive by itself only while the snapshot is held.
+    /// Reads every row that matches, in storage order. The scan pins this version.
     #[must_use]
-    pub fn scan(&self, filter: &RowFilter) -> Scan {
+    pub fn scan(self: &Arc<Self>, filter: &RowFilter) -> Scan {
         let files = self.files.iter().filter(|f| filter.may_match(f)).cloned().collect();
         self.scan_files(files, filter)
     }
 
     /// Reads every row of one file of this version.
     #[must_use]
-    pub fn scan_file(&self, file: &Arc<FileEntry>) -> Scan {
+    pub fn scan_file(self: &Arc<Self>, file: &Arc<FileEntry>) -> Scan {
         self.scan_files(VecDeque::from([Arc::clone(file)]), &RowFilter::default())
     }
 
-    pub(crate) fn scan_files(&self, files: VecDeque<Arc<FileEntry>>, filter: &RowFilter) -> Scan {
-        Scan { shared: Arc::clone(&self.shared), files, filter: filter.clone(), counters: Arc::default(), open: None }
+    pub(crate) fn scan_files(self: &Arc<Self>, files: VecDeque<Arc<FileEntry>>, filter: &RowFilter) -> Scan {
+        Scan { snapshot: Arc::clone(self), files, filter: filter.clone(), counters: Arc::default(), open: None }
     }
 }
 
@@ -89,7 +90,7 @@ impl Scan {
                 self.open = None;
             }
             let Some(entry) = self.files.pop_front() else { return Ok(None) };
-            let file = DataFile::open(&self.shared, &entry, &self.counters)?;
+            let file = DataFile::open(&self.snapshot.shared, &entry, &self.counters)?;
             self.open = Some(Open { file, group: 0, reader: None, rows: Coming::From(0) });
         }
     }

@@ -10,11 +10,12 @@
 mod commit;
 pub(crate) mod names;
 mod open;
+mod pins;
 mod rebuild;
 mod snapshot;
 mod sweep;
 
-pub use commit::{Commit, CommitError, Update};
+pub use commit::{Commit, CommitError, Replacement, Update};
 pub use open::{CACHE_BYTES_DEFAULT, OpenError, OpenOptions};
 pub use rebuild::{CommandKey, RebuildError, Rebuilt};
 pub use snapshot::Snapshot;
@@ -62,6 +63,10 @@ struct Inner {
     staged: StagedFiles,
     /// Files of jobs that are open, here or on the whole node.
     open_files: ArcSwap<OpenFiles>,
+    /// Versions that readers hold.
+    pins: pins::Pins,
+    /// Replaced files that are there no more.
+    gone: pins::Gone,
     /// What opening found and went on without.
     warnings: Vec<String>,
 }
@@ -211,3 +216,5 @@ mod tests;
 mod tests_damage;
 #[cfg(test)]
 mod tests_jobs;
+#[cfg(test)]
+mod tests_replace;

@@ -1,7 +1,7 @@
 //! The names that a data file may have on a local disk in its life.
 //!
 //! `x.parquet.tmp` while it is staged, `x.parquet` once its commit was published, `x.parquet.old` when it was replaced
-//! and a pinned reader still needs it. The manifest always says `x.parquet`.
+//! and a pinned reader may still need it. The manifest always says `x.parquet`.
 
 use crate::objects::{ObjectError, Objects, Readable};
 
@@ -27,10 +27,26 @@ pub(crate) fn open_file(objects: &dyn Objects, path: &str) -> Result<Box<dyn Rea
 
 /// Gives a committed file its final name. Nothing to do where it has it already.
 pub(crate) fn publish(objects: &dyn Objects, path: &str) -> Result<(), ObjectError> {
+    rename(objects, &format!("{path}.tmp"), path)
+}
+
+/// Takes the name away from a file that is live no more, so that a glob does not see it. Nothing to do where that is done.
+pub(crate) fn set_aside(objects: &dyn Objects, path: &str) -> Result<(), ObjectError> {
+    // a crash may have come before it was published
+    rename(objects, &format!("{path}.tmp"), &format!("{path}.old"))?;
+    rename(objects, path, &format!("{path}.old"))
+}
+
+/// Gives a file that is live again its name back. Nothing to do where it has it.
+pub(crate) fn take_back(objects: &dyn Objects, path: &str) -> Result<(), ObjectError> {
+    rename(objects, &format!("{path}.old"), path)
+}
+
+fn rename(objects: &dyn Objects, from: &str, to: &str) -> Result<(), ObjectError> {
     if !objects.stages() {
         return Ok(());
     }
-    match objects.rename(&format!("{path}.tmp"), path) {
+    match objects.rename(from, to) {
         Err(ObjectError::NotFound { .. }) => Ok(()),
         other => other,
     }

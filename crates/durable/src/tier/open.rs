@@ -1,9 +1,10 @@
 //! Opens the tier: birth of a store, or the claim of a new epoch by one commit; finishes what a crash left half done.
 
 use super::commit::CommitError;
+use super::pins::{Gone, Pins};
 use super::{Committer, DurableTier, Inner, Shared, Snapshot, names};
 use crate::layout::{Layout, LayoutError};
-use crate::manifest::{self, Manifest, ManifestError};
+use crate::manifest::{self, Manifest, ManifestError, ReplacedFiles};
 use crate::objects::{ObjectError, SharedObjects, open_location, open_manifests};
 use crate::read::FileCache;
 use crate::write::StagedFiles;
@@ -141,18 +142,22 @@ impl DurableTier {
         let (manifest, crc) = claim(&shared, config, &options, upon)?;
         let (epoch, file_seq) = (manifest.epoch, manifest.file_seq);
         let snapshot = Snapshot::open(Arc::clone(&shared), manifest, None);
-        let warnings = finish_renames(&snapshot)?;
+        let (warnings, gone) = finish_renames(&snapshot)?;
         let committer = Committer { current_crc32c: crc, unknown: None };
+        let (snapshot, pins) = (Arc::new(snapshot), Pins::default());
+        pins.add(&snapshot);
         Ok(Self {
             inner: Arc::new(Inner {
                 shared,
-                current: ArcSwap::from_pointee(snapshot),
+                current: ArcSwap::new(snapshot),
                 committer: Mutex::new(committer),
                 file_seq: AtomicU64::new(file_seq),
                 epoch: Some(epoch),
                 writer: options.writer,
                 staged: StagedFiles::default(),
                 open_files: ArcSwap::default(),
+                pins,
+                gone: Gone::new(gone),
                 warnings,
             }),
         })
@@ -187,27 +192,48 @@ impl DurableTier {
                 writer: String::new(),
                 staged: StagedFiles::default(),
                 open_files: ArcSwap::default(),
+                pins: Pins::default(),
+                gone: Gone::default(),
                 warnings: Vec::new(),
             }),
         })
     }
 }
 
-/// Gives committed files their final names where a crash came between. A file that is not there fails only the reads that
-/// need it: it is named in a warning.
-fn finish_renames(snapshot: &Snapshot) -> Result<Vec<String>, ObjectError> {
+/// Gives files the names that this version means where a crash came between. A file that is not there fails only the reads
+/// that need it: it is named in a warning. Gives the replaced files that are there no more, too.
+fn finish_renames(snapshot: &Snapshot) -> Result<(Vec<String>, HashSet<String>), ObjectError> {
     let objects = &*snapshot.shared.objects;
     let mut warnings = Vec::new();
     let there: HashSet<String> = objects.list("")?.into_iter().map(|info| info.path).collect();
+    let spelled = |path: &str, name: &str| objects.stages() && there.contains(&format!("{path}{name}"));
     for file in snapshot.files().iter().filter(|file| !there.contains(&file.path)) {
-        if !objects.stages() || !names::spellings(&file.path).any(|name| there.contains(&name)) {
-            warnings
-                .push(format!("data file `{}` is in the manifest but not there: reads that need it fail", file.path));
-        } else if let Err(error) = names::publish(objects, &file.path) {
-            warnings.push(format!("data file `{}` keeps its staged name: {error}", file.path));
+        let named = match (spelled(&file.path, ".tmp"), spelled(&file.path, ".old")) {
+            (true, _) => names::publish(objects, &file.path),
+            (false, true) => names::take_back(objects, &file.path),
+            (false, false) => {
+                let path = &file.path;
+                warnings.push(format!("data file `{path}` is in the manifest but not there: reads that need it fail"));
+                continue;
+            }
+        };
+        if let Err(error) = named {
+            warnings.push(format!("data file `{}` is not found by its name: {error}", file.path));
         }
     }
-    Ok(warnings)
+    let mut gone = HashSet::new();
+    let replaced = snapshot.manifest.replaced.iter().map(|file| file.path.as_str());
+    let aside = replaced.map(|path| (path, true)).chain(snapshot.manifest.tombstone_paths().map(|path| (path, false)));
+    for (path, may_go) in aside.filter(|(path, _)| !spelled(path, ".old")) {
+        if !there.contains(path) && !spelled(path, ".tmp") {
+            if may_go {
+                gone.insert(path.to_owned());
+            }
+        } else if let Err(error) = names::set_aside(objects, path) {
+            warnings.push(format!("data file `{path}` is live no more and keeps its name: {error}"));
+        }
+    }
+    Ok((warnings, gone))
 }
 
 fn shared(
@@ -289,5 +315,7 @@ fn birth(config: &StoreConfig, options: &OpenOptions) -> Manifest {
         config_text: options.config_text.clone(),
         logs: BTreeMap::new(),
         groups: BTreeMap::new(),
+        replaced: ReplacedFiles::default(),
+        tombstones: Vec::new(),
     }
 }

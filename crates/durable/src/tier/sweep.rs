@@ -1,10 +1,12 @@
-//! Orphans: objects that no manifest names, left behind by jobs that ended before their commit.
+//! Orphans: objects that no manifest names, left behind by jobs that ended before their commit. And replaced files.
 //!
-//! Never swept: what the newest version names, what a job of this process holds, what is younger than the grace period (it
-//! may belong to an owner that is just being replaced), and anything at all while it is unknown which version is the newest.
+//! Never swept: what the newest version names as live or under a tombstone, what a job of this process holds, what is younger
+//! than the grace period (an orphan may belong to an owner that is just being replaced, a replaced file to a reader of another
+//! process), what a version that is pinned in this process names, and anything at all while it is unknown which version is
+//! the newest.
 
 use super::{DurableTier, Snapshot};
-use crate::manifest;
+use crate::manifest::{self, Replaced};
 use crate::objects::{ObjectError, ObjectInfo};
 use std::collections::HashSet;
 use strandline_event::Micros;
@@ -17,8 +19,8 @@ impl DurableTier {
         Ok(orphans_of(&self.pin(), listed, before))
     }
 
-    /// Removes the orphans that were last changed before `before`, also while jobs run; gives the names of those that are
-    /// gone now. Does nothing under an epoch that is over, and after a commit of unknown outcome.
+    /// Removes the orphans that were last changed before `before`, and the files that were replaced before it and that no
+    /// pinned version needs, also while jobs run; gives the names of those that are gone now. Does nothing under an epoch that is over, and after a commit of unknown outcome.
     pub fn sweep(&self, before: Micros) -> Result<Vec<String>, ObjectError> {
         let objects = &*self.inner.shared.objects;
         let listed = objects.list("")?;
@@ -28,8 +30,9 @@ impl DurableTier {
             tracing::warn!("nothing is swept: this process does not know the newest manifest version");
             return Ok(Vec::new());
         }
-        let mut gone = Vec::new();
-        for orphan in orphans_of(&self.pin(), listed, before) {
+        let current = self.pin();
+        let mut gone = self.sweep_replaced(&current, before)?;
+        for orphan in orphans_of(&current, listed, before) {
             if self.inner.staged.contains(stem(&orphan.path)) {
                 continue;
             }
@@ -42,6 +45,37 @@ impl DurableTier {
         Ok(gone)
     }
 
+    /// The caller holds the committer: `current` is the newest version, and no older one can be pinned from here on.
+    fn sweep_replaced(&self, current: &Snapshot, before: Micros) -> Result<Vec<String>, ObjectError> {
+        let pinned = self.inner.pins.oldest().unwrap_or(current.version());
+        let live: HashSet<&str> = current.manifest.kept_paths().collect();
+        let due = |file: &&Replaced| file.at < before && file.version <= pinned && !live.contains(file.path.as_str());
+        let mut swept = Vec::new();
+        for file in current.manifest.replaced.iter().filter(due) {
+            if self.inner.gone.contains(&file.path) {
+                continue;
+            }
+            self.delete_spellings(&file.path)?;
+            self.inner.gone.insert(&file.path);
+            swept.push(file.path.clone());
+        }
+        Ok(swept)
+    }
+
+    /// Removes a data file under every name that it may have.
+    fn delete_spellings(&self, path: &str) -> Result<(), ObjectError> {
+        let objects = &*self.inner.shared.objects;
+        // in the order of a file's life, so that a rename meanwhile does not save it
+        let names = [format!("{path}.tmp"), path.to_owned(), format!("{path}.old")];
+        for name in names.iter().filter(|name| objects.stages() || *name == path) {
+            match objects.delete(name) {
+                Ok(()) | Err(ObjectError::NotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     /// Whether nobody has committed behind our back.
     fn is_newest(&self) -> Result<bool, ObjectError> {
         let newest = manifest::versions(&*self.inner.shared.manifests)?.pop();
@@ -50,12 +84,11 @@ impl DurableTier {
 }
 
 fn orphans_of(current: &Snapshot, listed: Vec<ObjectInfo>, before: Micros) -> Vec<ObjectInfo> {
-    let mut live: HashSet<&str> = current.files().iter().map(|f| f.path.as_str()).collect();
-    live.extend(current.manifest.runs().map(|run| run.path.as_str()));
+    let known: HashSet<&str> = current.manifest.known_paths().collect();
     let ours = |path: &str| {
         let name = path.rsplit('/').next().unwrap_or(path);
-        let known = stem(path).ends_with(".parquet") || path.ends_with(".run") || name.starts_with(".aside-");
-        known && !live.contains(stem(path))
+        let kind = stem(path).ends_with(".parquet") || path.ends_with(".run") || name.starts_with(".aside-");
+        kind && !known.contains(stem(path))
     };
     listed.into_iter().filter(|info| info.modified < before && ours(&info.path)).collect()
 }

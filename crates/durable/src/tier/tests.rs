@@ -18,7 +18,7 @@ const CONFIGS: &[&str] = &[
     ", envelope.seq_key = 'version', envelope.payload_key = 'body', durable.compression.level = 19",
 ];
 
-pub(super) fn all(snapshot: &Snapshot) -> Vec<Owned> {
+pub(super) fn all(snapshot: &Arc<Snapshot>) -> Vec<Owned> {
     let mut out = Vec::new();
     for batch in snapshot.scan(&RowFilter::default()) {
         out.extend(batch.unwrap().iter().map(|e| own(&e)));
@@ -45,7 +45,7 @@ fn own(e: &strandline_event::EventRef<'_>) -> Owned {
 }
 
 /// Every kind of read against the list of events.
-fn check_reads(snapshot: &Snapshot, events: &[Owned]) {
+fn check_reads(snapshot: &Arc<Snapshot>, events: &[Owned]) {
     assert_eq!(all(snapshot), events);
     for descending in [false, true] {
         for (stream, from, to, limit) in [(0, 1, u64::MAX, 1000), (7, 5, 30, 1000), (49, 1, 100, 10), (3, 500, 600, 5)]
@@ -76,7 +76,7 @@ fn check_reads(snapshot: &Snapshot, events: &[Owned]) {
     check_global(snapshot, events);
 }
 
-fn check_global(snapshot: &Snapshot, events: &[Owned]) {
+fn check_global(snapshot: &Arc<Snapshot>, events: &[Owned]) {
     let filters = [
         RowFilter::default(),
         RowFilter { event_type: Some("Moved".to_owned()), ..RowFilter::default() },
@@ -134,7 +134,7 @@ fn every_configuration_reads_back_what_was_written() {
     }
 }
 
-fn check_runs(snapshot: &Snapshot, events: &[Owned]) {
+fn check_runs(snapshot: &Arc<Snapshot>, events: &[Owned]) {
     use strandline_event::hash::{bytes_hash, stream_hash};
     assert_eq!(snapshot.watermark(&log()), LogIndex(200));
     assert_eq!(snapshot.chunk_mark(&log(), &[3; 16]), Ok(200));

@@ -3,6 +3,7 @@
 use super::Finding;
 use crate::manifest::{self, Manifest};
 use crate::tier::{DurableTier, Snapshot};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// Checks all versions that are there, and the runs of the newest.
@@ -30,6 +31,7 @@ pub fn verify_manifests(tier: &DurableTier) -> Vec<Finding> {
         }
     }
     if let Some((newest, _)) = before {
+        findings.extend(named_twice(&newest).map(|what| Finding::new(&manifest::version_name(newest.version), what)));
         let snapshot = Snapshot::open(Arc::clone(tier.shared()), newest, None);
         findings.extend(snapshot.broken_runs().map(|broken| Finding::new(&broken.path, broken.to_string())));
     }
@@ -61,4 +63,10 @@ fn check(manifest: &Manifest, before: Option<(&Manifest, u32)>) -> Vec<String> {
         }
     }
     wrong
+}
+
+/// A path stands in one place of a version.
+fn named_twice(manifest: &Manifest) -> impl Iterator<Item = String> {
+    let mut seen = HashSet::new();
+    manifest.known_paths().filter(move |path| !seen.insert(*path)).map(|path| format!("it names `{path}` twice"))
 }

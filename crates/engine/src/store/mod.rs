@@ -3,6 +3,7 @@
 //! Shared by everybody (`Arc`). It starts no thread and owns no writer: each log's writer belongs to the owner of that
 //! log, which gets it from [`Store::open`] or [`Store::create_log`]. It knows no actor, no HTTP, no wall clock.
 
+mod grace;
 mod judge;
 mod lost;
 mod open;
@@ -11,6 +12,7 @@ mod report;
 mod settled;
 mod shared;
 
+pub use grace::Grace;
 pub use judge::Judged;
 pub use open::{OpenLog, Opened};
 pub(crate) use open::{log_config, wal_dir};
@@ -35,9 +37,6 @@ use strandline_event::{LogIndex, LogKey, Micros, StampedBatch};
 use strandline_hot::HotTier;
 use strandline_wal::Disk;
 
-/// Age at which a file that no manifest names is swept.
-pub const ORPHAN_GRACE_SECONDS: u64 = 24 * 3600;
-
 type Logs = BTreeMap<LogKey, Arc<LogShared>>;
 
 /// A store on one node.
@@ -58,6 +57,7 @@ pub struct Store {
     node: u64,
     /// Makes the birth numbers of logs and the ids of commits that the store does by itself.
     entropy: u128,
+    grace: Grace,
     /// One log is made at a time.
     creating: parking_lot::Mutex<()>,
 }
@@ -163,13 +163,14 @@ impl Store {
         }
     }
 
-    /// Removes data files and runs that no manifest names and that are older than [`ORPHAN_GRACE_SECONDS`]; safe while
-    /// jobs run. Gives their names. Call it now and then (every hour is enough); it lists durable.path, so it blocks.
+    /// Removes data files and runs that no manifest names, and replaced files that no reader of this process needs, once they
+    /// are older than their grace period; safe while jobs run. Gives their names. Call it now and then (every hour is
+    /// enough); it lists durable.path, so it blocks.
     ///
     /// # Errors
     /// The folder cannot be listed, or a file not be removed; what is left is tried again by the next call.
     pub fn sweep(&self, now: Micros) -> Result<Vec<String>, ObjectError> {
-        self.durable.sweep(now.minus_seconds(ORPHAN_GRACE_SECONDS))
+        self.durable.sweep(now.minus_seconds(self.grace.files_seconds))
     }
 
     /// Records each log's last batch in the manifest: a log that is shorter at the next start was lost. Call it when the

@@ -102,7 +102,9 @@ impl Judged {
         store.logs.store(Arc::new(by_key));
         match store.sweep(options.now) {
             Ok(swept) if swept.is_empty() => {}
-            Ok(swept) => report.warnings.push(format!("{} files that a crash left behind are gone now", swept.len())),
+            Ok(swept) => {
+                report.warnings.push(format!("{} files that a crash or a merge left behind are gone now", swept.len()))
+            }
             Err(error) => report.warnings.push(format!("what a crash left behind stays for now: {error}")),
         }
         Ok(Opened { store: Arc::new(store), logs, report })
@@ -187,6 +189,7 @@ impl Store {
             wal_dir,
             node: options.node,
             entropy: options.entropy,
+            grace: options.grace,
             creating: parking_lot::Mutex::new(()),
             config,
         }

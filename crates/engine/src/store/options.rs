@@ -1,5 +1,6 @@
 //! What opening a store needs, and why it may fail.
 
+use super::Grace;
 use crate::append::RulesError;
 use crate::read::ReadError;
 use std::path::PathBuf;
@@ -22,6 +23,8 @@ pub struct OpenOptions {
     pub entropy: u128,
     /// Go on without a log that is lost: what only it held is given up.
     pub accept_lost_log: bool,
+    /// How long files stay that no reader should need.
+    pub grace: Grace,
 }
 
 /// Why a store does not open, or a log of it.
