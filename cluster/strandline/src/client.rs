@@ -26,8 +26,8 @@ pub(crate) struct Answer {
     pub(crate) retry_after: Option<u64>,
     /// Header `x-strandline-tiers`, where it is there.
     pub(crate) tiers: Option<String>,
-    /// Header `x-strandline-last-seq`: the head of the stream that was read.
-    pub(crate) last_seq: Option<u64>,
+    /// Header `x-strandline-next-seq`: where the next page of a stream begins, if anything is left.
+    pub(crate) next_seq: Option<u64>,
     /// The body.
     pub(crate) body: Vec<u8>,
 }
@@ -205,10 +205,10 @@ impl Client {
         let mut response = self.start(request)?;
         let header = |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
         let (retry_after, tiers) = (header("retry-after").and_then(|v| v.parse().ok()), header("x-strandline-tiers"));
-        let last_seq = header("x-strandline-last-seq").and_then(|v| v.parse().ok());
+        let next_seq = header("x-strandline-next-seq").and_then(|v| v.parse().ok());
         let status = response.status().as_u16();
         let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec()?;
-        Ok(Answer { status, retry_after, tiers, last_seq, body })
+        Ok(Answer { status, retry_after, tiers, next_seq, body })
     }
 
     fn start(&self, request: &Request<'_>) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {
@@ -249,7 +249,7 @@ mod tests {
     use super::*;
 
     fn answer(status: u16, body: &str) -> Answer {
-        Answer { status, retry_after: None, tiers: None, last_seq: None, body: body.as_bytes().to_vec() }
+        Answer { status, retry_after: None, tiers: None, next_seq: None, body: body.as_bytes().to_vec() }
     }
 
     #[test]

@@ -39,22 +39,23 @@ fn bytes(page: &StreamPage) -> usize {
     page.rows().map(|e| e.data.len()).sum()
 }
 
-/// Reads a stream page by page, as a client does: on behind what the verdict covers.
-fn walk(store: &LocalStore, order: Order) -> Vec<u64> {
-    let (mut from_seq, mut to_seq, mut seen) = (None, None, Vec::new());
+/// Reads a range of a stream page by page, as a client does: on where the page says.
+fn walk(store: &LocalStore, order: Order, range: (Option<u64>, Option<u64>), limit: usize) -> Vec<u64> {
+    let (mut from_seq, mut to_seq, mut seen) = (range.0.map(Seq), range.1.map(Seq), Vec::new());
     loop {
-        let read = StreamRead { stream_type: "T", stream_id: "s", from_seq, to_seq, limit: 1000, order: Some(order) };
+        let read = StreamRead { stream_type: "T", stream_id: "s", from_seq, to_seq, limit, order: Some(order) };
         let page = store.store().read_stream(&read).unwrap();
         assert!(page.verdict.contiguous && !page.is_empty(), "{page:?}");
         assert!(bytes(&page) <= PAGE_BYTES, "{} bytes", bytes(&page));
         seen.extend(page.rows().map(|e| e.seq.0));
-        if !page.full {
-            return seen;
-        }
-        assert!(bytes(&page) > PAGE_BYTES / 2, "a page that goes on is well filled");
+        let Some(next) = page.next_seq else { return seen };
+        assert!(
+            page.full && (page.len() == limit || bytes(&page) > PAGE_BYTES / 2),
+            "a page that goes on is well filled"
+        );
         match order {
-            Order::Asc => from_seq = Some(page.verdict.to_seq.next()),
-            Order::Desc => to_seq = Some(Seq(page.verdict.from_seq.0 - 1)),
+            Order::Asc => from_seq = Some(next),
+            Order::Desc => to_seq = Some(next),
         }
     }
 }
@@ -67,8 +68,13 @@ fn a_page_of_a_stream_is_bounded_by_bytes_in_every_tier() {
     load_large(&mut store, "T", 20..40);
     evict(&store);
     load_large(&mut store, "T", 40..60);
-    assert_eq!(walk(&store, Order::Asc), (1..=60).collect::<Vec<_>>());
-    assert_eq!(walk(&store, Order::Desc), (1..=60).rev().collect::<Vec<_>>());
+    for (limit, (from, to)) in
+        [(1000, (1, 60)), (20, (1, 60)), (1, (19, 22)), (15, (1, 15)), (15, (46, 60)), (60, (1, 60))]
+    {
+        let range = (Some(from).filter(|from| *from > 1), Some(to).filter(|to| *to < 60));
+        assert_eq!(walk(&store, Order::Asc, range, limit), (from..=to).collect::<Vec<_>>());
+        assert_eq!(walk(&store, Order::Desc, range, limit), (from..=to).rev().collect::<Vec<_>>());
+    }
     let all = store.store().rows_of_append("T", "s", Seq(18), 4).unwrap();
     assert_eq!(all.len(), 4);
 }

@@ -141,6 +141,9 @@ fn page_answer(call: &Call, served: &ServedStore, page: &StreamPage, format: For
     answer.content_type(format.content_type());
     answer.insert_header(("x-strandline-tiers", page.tiers.to_string()));
     answer.insert_header(("x-strandline-last-seq", page.head.0.to_string()));
+    if let Some(next) = page.next_seq {
+        answer.insert_header(("x-strandline-next-seq", next.0.to_string()));
+    }
     if !page.warnings.is_empty() {
         let line = page.warnings.join("; ").replace(|c: char| !(' '..='~').contains(&c), "?");
         answer.insert_header(("x-strandline-warning", line));
@@ -165,7 +168,8 @@ fn page_json(served: &ServedStore, page: &StreamPage) -> Vec<u8> {
         "missing": verdict.missing.iter().map(failure::range).collect::<Vec<_>>(),
         "retired": verdict.retired.iter().map(failure::range).collect::<Vec<_>>(),
     });
-    let _ = write!(out, "],\"last_seq\":{},\"verdict\":{rest},\"warnings\":{}}}", page.head, json!(page.warnings));
+    let (last, next, warnings) = (page.head, json!(page.next_seq.map(|next| next.0)), json!(page.warnings));
+    let _ = write!(out, "],\"last_seq\":{last},\"next_seq\":{next},\"verdict\":{rest},\"warnings\":{warnings}}}");
     out
 }
 

@@ -29,6 +29,42 @@ fn an_append_is_answered_as_documented_and_read_back() {
     server.stop();
 }
 
+/// Pages of at most five events: seqs, and what the answer says about the next one, in its body and in its header.
+#[test]
+fn a_page_says_where_the_next_one_begins() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "");
+    server.append("c", &[TICK; 12].join(",")).ok(201);
+    let check = |query: &str, seqs: &[u64], next: Option<u64>| {
+        for format in ["application/json", "application/x-ndjson", "application/vnd.apache.arrow.stream"] {
+            let answer = server.get_as(&format!("streams/Call/c?limit=5{query}"), format);
+            assert_eq!(
+                answer.header("x-strandline-next-seq"),
+                next.map_or(String::new(), |n| n.to_string()),
+                "{query}"
+            );
+            if format == "application/json" {
+                let page = answer.ok(200);
+                let found: Vec<u64> =
+                    page["events"].as_array().unwrap().iter().map(|e| e["seq"].as_u64().unwrap()).collect();
+                assert_eq!((&found[..], &page["next_seq"]), (seqs, &json!(next)), "{query}");
+            }
+        }
+    };
+    for _ in 0..2 {
+        check("", &[1, 2, 3, 4, 5], Some(6));
+        check("&from_seq=6", &[6, 7, 8, 9, 10], Some(11));
+        check("&from_seq=11", &[11, 12], None);
+        check("&from_seq=8", &[8, 9, 10, 11, 12], None);
+        check("&from_seq=13", &[], None);
+        check("&to_seq=5", &[1, 2, 3, 4, 5], None);
+        check("&order=desc", &[12, 11, 10, 9, 8], Some(7));
+        check("&order=desc&to_seq=7&from_seq=3", &[7, 6, 5, 4, 3], None);
+        check("&order=desc&to_seq=2", &[2, 1], None);
+        server.post("/admin/v1/stores/s/compaction/run?wait=true", "").ok(200);
+    }
+}
+
 #[test]
 fn every_format_of_a_read() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,7 +1,9 @@
 //! `strandline read`: a stream as a table, NDJSON or JSON, page by page.
+//!
+//! A page may hold fewer events than were asked for, since its bytes are bounded as well: the server says where to go on.
 
 use crate::cli::{Read, ReadFormat};
-use crate::client::{Client, Request, encode};
+use crate::client::{Answer, Client, Request, encode};
 use crate::exit::Failure;
 use crate::out;
 use serde_json::Value;
@@ -17,8 +19,8 @@ pub(crate) fn run(options: &Read) -> Result<(), Failure> {
     match options.format {
         ReadFormat::Ndjson => ndjson(&client, options),
         ReadFormat::Json => {
-            let answer = client.get(&page_path(&client, options, options.from_seq, options.to_seq, options.limit)?)?;
-            out::line(String::from_utf8_lossy(&answer.body).trim_end())
+            let path = page_path(&client, options, options.from_seq, options.to_seq, options.limit)?;
+            out::line(String::from_utf8_lossy(&client.get(&path)?.body).trim_end())
         }
         ReadFormat::Table => table(&client, options),
     }
@@ -33,72 +35,79 @@ fn page_path(client: &Client, o: &Read, from: Option<u64>, to: Option<u64>, limi
     Ok(path)
 }
 
-/// The lines of the server as they are; the next page begins after the last line's seq. A page may hold fewer events than
-/// were asked for (its bytes are bounded as well): the end is where the stream ends.
-fn ndjson(client: &Client, options: &Read) -> Result<(), Failure> {
-    let names = super::field_names(client)?;
+/// Asks for page after page until `limit` events were taken or nothing is left; `take` gives the number of events of an answer.
+/// Whether something is left.
+fn each_page(
+    client: &Client,
+    options: &Read,
+    accept: Option<&'static str>,
+    mut take: impl FnMut(&Answer) -> Result<usize, Failure>,
+) -> Result<bool, Failure> {
     let (mut from, mut to, mut left) = (options.from_seq, options.to_seq, options.limit);
-    while left > 0 {
-        let asked = left.min(PAGE);
-        let path = page_path(client, options, from, to, asked)?;
-        let answer =
-            client.send(&Request { path, accept: Some("application/x-ndjson"), ..Request::default() })?.ok()?;
-        out::bytes(&answer.body)?;
-        let lines: Vec<&[u8]> = answer.body.split(|b| *b == b'\n').filter(|line| !line.is_empty()).collect();
-        left -= (lines.len() as u64).min(left);
-        let last: Value = lines.last().and_then(|line| serde_json::from_slice(line).ok()).unwrap_or(Value::Null);
-        let Some(seq) = last[names.get(Field::Seq)].as_u64() else { break };
-        let head = answer.last_seq.unwrap_or(u64::MAX);
-        if options.desc && seq > options.from_seq.unwrap_or(1) {
-            to = Some(seq - 1);
-        } else if !options.desc && seq < options.to_seq.unwrap_or(head).min(head) {
-            from = Some(seq + 1);
-        } else {
-            break;
+    loop {
+        let path = page_path(client, options, from, to, left.min(PAGE))?;
+        let answer = client.send(&Request { path, accept, ..Request::default() })?.ok()?;
+        left = left.saturating_sub(take(&answer)? as u64);
+        match answer.next_seq {
+            None => return Ok(false),
+            Some(_) if left == 0 => return Ok(true),
+            Some(next) if options.desc => to = Some(next),
+            Some(next) => from = Some(next),
         }
     }
-    Ok(())
+}
+
+/// The lines of the server as they are.
+fn ndjson(client: &Client, options: &Read) -> Result<(), Failure> {
+    let print = |answer: &Answer| {
+        out::bytes(&answer.body)?;
+        Ok(answer.body.iter().filter(|byte| **byte == b'\n').count())
+    };
+    each_page(client, options, Some("application/x-ndjson"), print).map(drop)
 }
 
 /// A page as the server sends it; values stay texts, so that payloads are shown as they are.
 #[derive(serde::Deserialize)]
-struct Page<'a> {
-    #[serde(borrow)]
-    events: Vec<HashMap<String, &'a RawValue>>,
+struct Page {
+    events: Vec<HashMap<String, Box<RawValue>>>,
     last_seq: Value,
     verdict: Value,
     warnings: Vec<Value>,
 }
 
-/// Whether the page ends before what was asked for: it holds as many events as were asked for, or as many as fit in a page.
-fn is_cut(o: &Read, page: &Page<'_>, seq_name: &str) -> bool {
-    let shown = page.events.last().and_then(|event| event.get(seq_name)?.get().parse::<u64>().ok());
-    let (Some(shown), head) = (shown, page.last_seq.as_u64().unwrap_or(0)) else { return false };
-    if o.desc { shown > o.from_seq.unwrap_or(1) } else { shown < o.to_seq.map_or(head, |to| to.min(head)) }
-}
-
 fn table(client: &Client, options: &Read) -> Result<(), Failure> {
-    let answer = client.get(&page_path(client, options, options.from_seq, options.to_seq, options.limit)?)?;
-    let page: Page<'_> = serde_json::from_slice(&answer.body)
-        .map_err(|e| Failure::Server(format!("the server's answer is not understood: {e}")))?;
+    let (mut pages, mut tiers) = (Vec::<Page>::new(), Vec::<String>::new());
+    let more = each_page(client, options, None, |answer| {
+        let page: Page = serde_json::from_slice(&answer.body)
+            .map_err(|e| Failure::Server(format!("the server's answer is not understood: {e}")))?;
+        let named = answer.tiers.iter().flat_map(|named| named.split(',')).filter(|tier| !tier.is_empty());
+        for tier in named.map(str::to_owned) {
+            if !tiers.contains(&tier) {
+                tiers.push(tier);
+            }
+        }
+        pages.push(page);
+        Ok(pages.last().map_or(0, |page| page.events.len()))
+    })?;
+    let events: Vec<&HashMap<String, Box<RawValue>>> = pages.iter().flat_map(|page| &page.events).collect();
     let names = super::field_names(client)?;
-    let used = |name: &str| page.events.iter().any(|event| event.get(name).is_some_and(|value| value.get() != "null"));
+    let used = |name: &str| events.iter().any(|event| event.get(name).is_some_and(|value| value.get() != "null"));
     let columns: Vec<&str> = ORDER.iter().map(|field| names.get(*field)).filter(|name| used(name)).collect();
-    let rows = page
-        .events
-        .iter()
-        .map(|event| columns.iter().map(|name| event.get(*name).map_or_else(String::new, |v| shown(v))).collect());
-    out::line(&out::table(&columns, rows))?;
-    let tiers = answer.tiers.as_deref().filter(|t| !t.is_empty()).unwrap_or("none");
-    out::note(&format!("{} events, last seq {}, from tiers: {tiers}", page.events.len(), page.last_seq));
-    if page.verdict["contiguous"] == Value::Bool(false) {
+    let row = |event: &&HashMap<String, Box<RawValue>>| {
+        columns.iter().map(|name| event.get(*name).map_or_else(String::new, |v| shown(v))).collect()
+    };
+    out::line(&out::table(&columns, events.iter().map(row)))?;
+    let tiers = if tiers.is_empty() { "none".to_owned() } else { tiers.join(",") };
+    let last_seq = pages.last().map_or(&Value::Null, |page| &page.last_seq);
+    out::note(&format!("{} events, last seq {last_seq}, from tiers: {tiers}", events.len()));
+    for page in pages.iter().filter(|page| page.verdict["contiguous"] == Value::Bool(false)) {
         out::note(&format!("not contiguous: missing {}, retired {}", page.verdict["missing"], page.verdict["retired"]));
     }
-    for warning in &page.warnings {
+    for warning in pages.iter().flat_map(|page| &page.warnings) {
         out::note(&format!("warning: {}", out::cell(warning)));
     }
-    if is_cut(options, &page, names.get(Field::Seq)) {
-        out::note("there is more: --from-seq (--to-seq with --desc), a larger --limit or --format ndjson shows it");
+    if more {
+        out::note("there is more: --from-seq (--to-seq with --desc) or a larger --limit shows it");
     }
     Ok(())
 }

@@ -64,9 +64,10 @@ pub struct StreamPage {
     pub head: Seq,
     /// What was checked, and what is missing.
     pub verdict: Verdict,
-    /// The page ends before the range does, by its limit or because its events are large: go on behind `verdict.to_seq`, or,
-    /// falling, below `verdict.from_seq`.
+    /// The page ends before the range does, by its limit or because its events are large.
     pub full: bool,
+    /// Where to go on: `from_seq` of the next page, falling its `to_seq`. `None`: nothing of what was asked for is left.
+    pub next_seq: Option<Seq>,
     /// For the reader, one sentence each.
     pub warnings: Vec<String>,
     /// The tiers that gave rows.
@@ -116,6 +117,7 @@ impl StreamPage {
             head: Seq::ZERO,
             verdict: Verdict { contiguous: true, ..Verdict::default() },
             full: false,
+            next_seq: None,
             warnings: Vec::new(),
             tiers: TierSet::NONE,
             stats: ReadStats::default(),
@@ -255,6 +257,7 @@ impl Store {
             Order::Asc => rows.truncate(fitting),
             Order::Desc => drop(rows.drain(..rows.len() - fitting)),
         }
+        let next_seq = if full { next_seq(read, &rows, (fitting == all).then_some(head)) } else { None };
         let seqs: Vec<(Seq, Tier)> = rows.iter().map(|r| (r.seq, sources.tier(r.at))).collect();
         let expected = Expectation {
             from: read.from_seq.unwrap_or(Seq::FIRST),
@@ -277,7 +280,7 @@ impl Store {
             None => self.by_default_order(&sources, &mut rows),
         }
         let head = head.max(seqs.last().map_or(Seq::ZERO, |s| s.0));
-        Ok(StreamPage { sources, rows, head, verdict, full, warnings: Vec::new(), tiers, stats })
+        Ok(StreamPage { sources, rows, head, verdict, full, next_seq, warnings: Vec::new(), tiers, stats })
     }
 
     /// Rows of one stream, sorted by seq, into `read.default_order`; ties stay by seq.
@@ -300,6 +303,18 @@ fn wanted<'a>(read: &StreamRead<'a>, manner: Manner) -> StreamWanted<'a> {
         bytes_max: manner.bytes_max,
         order: read.order.unwrap_or_default(),
     }
+}
+
+/// Where a full page is gone on, behind its rows (by rising seq). `head`: whether more rows are there is not known, but they end
+/// here (0: nor is that).
+fn next_seq(read: &StreamRead<'_>, rows: &[StreamRow], head: Option<Seq>) -> Option<Seq> {
+    if read.order == Some(Order::Desc) {
+        let next = Seq(rows.first()?.seq.0.saturating_sub(1));
+        return (next >= read.from_seq.unwrap_or(Seq::FIRST).max(Seq::FIRST)).then_some(next);
+    }
+    let next = rows.last()?.seq.next();
+    let ends = [read.to_seq, head.filter(|head| *head > Seq::ZERO)];
+    ends.into_iter().flatten().all(|end| next <= end).then_some(next)
 }
 
 /// The durable rows, unless the tail has everything that is wanted.
