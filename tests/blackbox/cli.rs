@@ -1,6 +1,6 @@
 //! The commands: what they print, and the exit codes 0, 1, 2, 3.
 
-use crate::harness::{Server, Store, program, root, run, run_with_input};
+use crate::harness::{Finished, Server, Store, program, root, run, run_command, run_with_input};
 use serde_json::Value;
 
 #[test]
@@ -91,6 +91,38 @@ fn a_second_node_on_the_same_folder_is_refused() {
 }
 
 #[test]
+fn read_goes_on_where_a_page_is_cut_by_its_bytes() {
+    let store = Store::new(&[]);
+    let server = store.start();
+    let filler = "x".repeat(1_000_000);
+    for n in 0..24 {
+        let events = serde_json::json!({"events": [{"event_type": "E", "data": {"n": n, "filler": filler}}]});
+        server.http().post("streams/T/s", &events).expect(201);
+    }
+    let page = server.http().get("streams/T/s?limit=24").expect(200);
+    let (held, next) = (page["events"].as_array().unwrap().len() as u64, page["next_seq"].as_u64().unwrap());
+    assert!(held < 24 && next == held + 1, "a page of 24 MB is cut: {held} events, next {next}");
+    let table = server.client(&["read", "--stream-type", "T", "--stream-id", "s", "--limit", "23"]);
+    assert!(table.stderr.contains("23 events") && table.stderr.contains("there is more"), "{}", table.stderr);
+    for order in [&[][..], &["--desc"]] {
+        let read = |format: &'static str, limit: &'static str| {
+            let to = ["read", "--stream-type", "T", "--stream-id", "s", "--format", format, "--limit", limit];
+            server.client(&[&to[..], order].concat())
+        };
+        let lines = read("ndjson", "24");
+        let seqs: Vec<u64> = lines.stdout.lines().map(seq_of).collect();
+        let wanted: Vec<u64> = if order.is_empty() { (1..=24).collect() } else { (1..=24).rev().collect() };
+        assert_eq!(seqs, wanted);
+        assert_eq!(read("ndjson", "23").stdout.lines().count(), 23);
+    }
+    server.stop();
+}
+
+fn seq_of(line: &str) -> u64 {
+    serde_json::from_str::<Value>(line).unwrap()["seq"].as_u64().unwrap()
+}
+
+#[test]
 fn a_node_that_cannot_listen_claims_no_store() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let store = Store::new(&[]);
@@ -134,6 +166,8 @@ fn append_and_read_with_exit_codes() {
     assert_eq!(json["last_seq"], 3);
     let table = read(&[]);
     assert!(table.stdout.contains("event_type") && table.stderr.contains("inmemory"), "{table:?}");
+    assert!(!table.stderr.contains("there is more"), "{table:?}");
+    assert!(read(&["--limit", "2"]).stderr.contains("there is more"));
     assert_eq!(server.client(&["read", "--stream-type", "T", "--stream-id", "nobody"]).code, 1);
     assert_eq!(server.client(&["read", "--stream-type", "T", "--stream-id", "s", "--store", "nowhere"]).code, 1);
 }
@@ -161,6 +195,70 @@ fn usage_errors_are_exit_code_2_and_options_come_from_the_environment() {
     ] {
         let finished = run(later);
         assert!(finished.code == 2 && finished.stderr.contains("not served"), "{finished:?}");
+    }
+}
+
+/// Runs `append` on the stream `s` of type `T` with these STRANDLINE_ variables.
+fn append_with(server: &Server, environment: &[(&str, &str)], arguments: &[&str], input: &str) -> Finished {
+    let mut command = program();
+    command.args(["append", "--stream-type", "T", "--stream-id", "s", "--url", server.url()]).args(arguments);
+    command.envs(environment.iter().map(|(name, value)| (format!("STRANDLINE_{name}"), value)));
+    run_command(command, input.as_bytes())
+}
+
+#[test]
+fn append_takes_from_the_environment_what_a_line_does_not_say() {
+    let store = Store::new(&["envelope.tenant_id_key = 'org'"]);
+    let server = store.start();
+    let environment = [("TENANT_ID", "acme"), ("CORRELATION_ID", "k1")];
+    let lines = "{\"event_type\":\"A\"}\n{\"event_type\":\"B\",\"org\":\"other\",\"data\":{\"n\":1}}\n";
+    let appended = append_with(&server, &environment, &[], lines);
+    assert_eq!(appended.code, 0, "{appended:?}");
+    // an event type of the environment is one too; without a line it makes the one event
+    let typed = [("EVENT_TYPE", "C"), ("TENANT_ID", "acme")];
+    assert_eq!(append_with(&server, &typed, &[], "{\"data\":1}\n{\"event_type\":\"D\"}\n").code, 0);
+    assert_eq!(append_with(&server, &typed, &[], "").code, 0);
+    // on the command line it stands for one event, whatever stdin holds
+    assert_eq!(append_with(&server, &typed, &["--event-type", "E", "--tenant-id", "mine"], "{}\n").code, 0);
+    let found: Vec<String> = server.http().stream("T", "s").iter().map(told).collect();
+    assert_eq!(
+        found,
+        ["A acme k1 null", "B other k1 {\"n\":1}", "C acme - 1", "D acme - null", "C acme - null", "E mine - null"]
+    );
+    let none = append_with(&server, &environment, &[], "");
+    assert!(none.code == 2 && none.stderr.contains("--event-type"), "{none:?}");
+    server.stop();
+}
+
+/// Event type, tenant, correlation id and data of an event.
+fn told(event: &Value) -> String {
+    let text = |name: &str| event[name].as_str().unwrap_or("-").to_owned();
+    format!("{} {} {} {}", text("event_type"), text("org"), text("correlation_id"), event["data"])
+}
+
+#[test]
+fn a_flag_from_the_environment_is_a_word() {
+    let store = Store::new(&[]);
+    let server = store.start();
+    let one = ["--event-type", "E"];
+    for (word, stored) in [("1", 0), ("yes", 0), ("true", 0), ("0", 1), ("no", 2), ("false", 3), ("", 4)] {
+        let appended = append_with(&server, &[("INSPECT", word)], &one, "");
+        assert_eq!(appended.code, 0, "{word}: {appended:?}");
+        assert_eq!(server.http().stream("T", "s").len(), stored, "{word}");
+    }
+    let unclear = append_with(&server, &[("INSPECT", "perhaps")], &one, "");
+    assert!(unclear.code == 2 && unclear.stderr.contains("--inspect") && unclear.stderr.contains("yes"), "{unclear:?}");
+    server.stop();
+    for (word, starts) in [("0", true), ("1", true), ("perhaps", false)] {
+        let mut serve = program();
+        serve.args(store.serve_arguments()).env("STRANDLINE_ACCEPT_LOST_LOG", word);
+        match Server::try_start(&mut serve) {
+            Ok(server) => server.stop(),
+            Err(finished) => {
+                assert!(finished.code == 2 && finished.stderr.contains("--accept-lost-log"), "{finished:?}")
+            }
+        }
+        assert!(starts || Server::try_start(&mut serve).is_err());
     }
 }
 

@@ -1,7 +1,8 @@
 //! The command line: commands and options, and for every option the environment variable `STRANDLINE_<OPTION>`.
 
 use crate::exit::Failure;
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -16,7 +17,7 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-const AFTER: &str = "Every option also reads STRANDLINE_<OPTION> from the environment.\n\
+const AFTER: &str = "Every option also reads STRANDLINE_<OPTION> from the environment (a flag: 1, yes, true or 0, no, false).\n\
     Exit codes: 0 done, 1 the answer is no, 2 usage or configuration, 3 the server cannot be reached or failed.";
 
 /// The commands of the program.
@@ -174,7 +175,7 @@ pub(crate) struct Check {
     pub(crate) format: CheckFormat,
 }
 
-/// Options of `append`.
+/// Options of `append`: one event, or what the events of stdin have in common.
 #[derive(Args, Debug)]
 pub(crate) struct Append {
     /// Type of the aggregate
@@ -183,33 +184,38 @@ pub(crate) struct Append {
     /// Instance of the aggregate
     #[arg(long)]
     pub(crate) stream_id: String,
-    /// Kind of the event (without: the events come as NDJSON from stdin, all in one append)
-    #[arg(long)]
+    /// Kind of the one event that the options describe. Without it the events come as NDJSON from stdin, all in one append, and
+    /// what the options say of an event holds for each line that does not say it. From the environment, this option does
+    /// too; it makes the one event where stdin holds no line
+    #[arg(long, verbatim_doc_comment)]
     pub(crate) event_type: Option<String>,
     /// Payload, JSON
-    #[arg(long, requires = "event_type")]
+    #[arg(long)]
     pub(crate) data: Option<String>,
     /// Metadata, JSON
-    #[arg(long, requires = "event_type")]
+    #[arg(long)]
     pub(crate) metadata: Option<String>,
     /// Schema version of the event
-    #[arg(long, requires = "event_type")]
+    #[arg(long)]
     pub(crate) event_version: Option<u32>,
     /// When it happened, RFC 3339 (without: now, by the server's clock)
-    #[arg(long, requires = "event_type")]
+    #[arg(long)]
     pub(crate) occurred_at: Option<String>,
     /// Idempotency id of the append
     #[arg(long)]
     pub(crate) command_id: Option<String>,
     /// Correlation id
-    #[arg(long, requires = "event_type")]
+    #[arg(long)]
     pub(crate) correlation_id: Option<String>,
     /// Causation id
-    #[arg(long, requires = "event_type")]
+    #[arg(long)]
     pub(crate) causation_id: Option<String>,
     /// Tenant
-    #[arg(long, requires = "event_type")]
+    #[arg(long)]
     pub(crate) tenant_id: Option<String>,
+    /// The event type or the payload stands on the command line: there is one event, and stdin is not read.
+    #[arg(skip)]
+    pub(crate) is_one_event: bool,
     /// The stream's last seq as you know it (a number, `empty` or `any`); otherwise nothing is stored
     #[arg(long)]
     pub(crate) expected_seq: Option<String>,
@@ -413,8 +419,7 @@ pub(crate) struct Later {
 
 /// Parses the arguments; help, version and usage errors are printed and give their exit code.
 pub(crate) fn parse() -> Result<Cli, ExitCode> {
-    let parsed = with_env(Cli::command()).try_get_matches().and_then(|m| Cli::from_arg_matches(&m));
-    parsed.map_err(|error| {
+    with_env(Cli::command()).try_get_matches().and_then(|m| from_matches(&m)).map_err(|error| {
         let asked = !error.use_stderr();
         if asked {
             return crate::exit::code(crate::out::bytes(error.render().to_string().as_bytes()));
@@ -424,16 +429,36 @@ pub(crate) fn parse() -> Result<Cli, ExitCode> {
     })
 }
 
-/// Gives every long option its environment variable.
+fn from_matches(matches: &ArgMatches) -> Result<Cli, clap::Error> {
+    let mut cli = Cli::from_arg_matches(matches)?;
+    if let (Command::Append(append), Some((_, given))) = (&mut cli.command, matches.subcommand()) {
+        let typed = |option| given.value_source(option) == Some(ValueSource::CommandLine);
+        append.is_one_event = typed("event_type") || (typed("data") && append.event_type.is_some());
+    }
+    Ok(cli)
+}
+
+/// Gives every long option its environment variable, in which a flag is a word.
 fn with_env(command: clap::Command) -> clap::Command {
     let command = command.mut_args(|arg| match arg.get_long() {
         Some(long) if !matches!(long, "help" | "version") => {
             let name = format!("STRANDLINE_{}", long.to_uppercase().replace('-', "_"));
-            arg.env(name).hide_env_values(true)
+            let is_flag = matches!(arg.get_action(), ArgAction::SetTrue);
+            let arg = arg.env(name).hide_env_values(true);
+            if is_flag { arg.value_parser(flag) } else { arg }
         }
         _ => arg,
     });
     command.mut_subcommands(with_env)
+}
+
+/// A flag from the environment.
+fn flag(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "1" | "yes" | "true" => Ok(true),
+        "0" | "no" | "false" | "" => Ok(false),
+        _ => Err("1, yes and true set it, 0, no and false (or nothing) do not".to_owned()),
+    }
 }
 
 #[cfg(test)]
@@ -459,6 +484,25 @@ mod tests {
         for (long, env) in found {
             assert_eq!(env.unwrap(), format!("STRANDLINE_{}", long.to_uppercase().replace('-', "_")));
         }
+    }
+
+    #[test]
+    fn a_flag_of_the_environment_is_a_word() {
+        for (words, set) in [(["1", "yes", "TRUE"], true), (["0", "No", ""], false)] {
+            assert!(words.into_iter().all(|word| flag(word) == Ok(set)));
+        }
+        assert!(flag("maybe").is_err());
+    }
+
+    #[test]
+    fn an_event_on_the_command_line_is_the_one_event() {
+        let is_one_event = |more: &[&str]| {
+            let line = ["strandline", "append", "--stream-type", "T", "--stream-id", "S"].iter().chain(more);
+            let cli = from_matches(&Cli::command().try_get_matches_from(line).unwrap()).unwrap();
+            matches!(cli.command, Command::Append(Append { is_one_event: true, .. }))
+        };
+        assert!(is_one_event(&["--event-type", "E"]) && !is_one_event(&[]));
+        assert!(!is_one_event(&["--tenant-id", "t"]) && !is_one_event(&["--data", "1"]));
     }
 
     #[test]

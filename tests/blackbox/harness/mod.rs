@@ -5,7 +5,7 @@ mod server;
 mod store;
 
 pub(crate) use http::{Answer, Http};
-pub(crate) use server::{Finished, Server, program, run, run_with_input};
+pub(crate) use server::{Finished, Server, program, run, run_command, run_with_input};
 pub(crate) use store::Store;
 
 use std::path::{Path, PathBuf};

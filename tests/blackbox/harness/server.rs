@@ -35,11 +35,13 @@ pub(crate) fn run<S: AsRef<str>>(arguments: &[S]) -> Finished {
 /// Runs a command to its end with bytes on stdin.
 pub(crate) fn run_with_input<S: AsRef<str>>(arguments: &[S], input: &[u8]) -> Finished {
     let mut command = program();
-    command
-        .args(arguments.iter().map(AsRef::as_ref))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.args(arguments.iter().map(AsRef::as_ref));
+    run_command(command, input)
+}
+
+/// Runs a prepared command to its end with bytes on stdin.
+pub(crate) fn run_command(mut command: Command, input: &[u8]) -> Finished {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let output = std::thread::scope(|scope| {

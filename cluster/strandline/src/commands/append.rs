@@ -1,24 +1,37 @@
 //! `strandline append`: one event from the options, or several as NDJSON from stdin, in one atomic append.
+//!
+//! What the options say of an event, from the command line or the environment, holds for each line of stdin that does not say
+//! it. Nothing that was given is left out in silence.
 
 use crate::cli::Append;
 use crate::client::{Client, Request};
 use crate::exit::Failure;
 use crate::out;
 use serde_json::{Map, Value, json, value::RawValue};
-use std::io::Read as _;
+use std::collections::BTreeMap;
+use std::io::{IsTerminal as _, Read as _};
 use strandline_event::limits::APPEND_BYTES_MAX;
+use strandline_event::{Field, FieldNames};
 
 pub(crate) fn run(options: &Append) -> Result<(), Failure> {
     let client = Client::new(&options.on)?;
-    let events = match &options.event_type {
-        Some(event_type) => one_event(options, event_type)?,
-        None => from_stdin()?,
-    };
+    let given = given(options, &super::field_names(&client)?)?;
+    let stdin = std::io::stdin();
+    // where the event type comes from the environment, a terminal is not asked for lines
+    let is_one_event = options.is_one_event || (options.event_type.is_some() && stdin.is_terminal());
+    let lines = if is_one_event { String::new() } else { read_lines(stdin.lock())? };
+    let mut events = events_of(&lines, &given)?;
+    if events.is_empty() {
+        if options.event_type.is_none() {
+            return Err(Failure::Usage("no event: give --event-type, or NDJSON on stdin".to_owned()));
+        }
+        events.push(object(&given));
+    }
     let mut path = client.store_path(&["streams", &options.stream_type, &options.stream_id])?;
     if options.inspect {
         path.push_str("?inspect=true");
     }
-    let body = body(options, &events)?;
+    let body = body(options, &events.join(","))?;
     let request = Request { path, body: Some(body.as_bytes()), content_type: "application/json", ..Request::default() };
     let answer = client.send(&request)?.ok()?;
     out::line(String::from_utf8_lossy(&answer.body).trim_end())
@@ -47,20 +60,31 @@ fn expected_seq(text: &str) -> Result<Value, Failure> {
     }
 }
 
-fn one_event(options: &Append, event_type: &str) -> Result<String, Failure> {
-    let mut fields = vec![("event_type", json!(event_type).to_string())];
-    fields.extend(options.data.as_ref().map(|text| raw("--data", text)).transpose()?.map(|v| ("data", v)));
-    fields.extend(options.metadata.as_ref().map(|text| raw("--metadata", text)).transpose()?.map(|v| ("metadata", v)));
-    fields.extend(options.event_version.map(|v| ("event_version", v.to_string())));
+/// What the options say of an event: the store's name of a field, and its JSON text.
+type Given = Vec<(String, String)>;
+
+fn given(options: &Append, names: &FieldNames) -> Result<Given, Failure> {
     let texts = [
-        ("occurred_at", &options.occurred_at),
-        ("correlation_id", &options.correlation_id),
-        ("causation_id", &options.causation_id),
-        ("tenant_id", &options.tenant_id),
+        (Field::EventType, &options.event_type),
+        (Field::OccurredAt, &options.occurred_at),
+        (Field::CorrelationId, &options.correlation_id),
+        (Field::CausationId, &options.causation_id),
+        (Field::TenantId, &options.tenant_id),
     ];
-    fields.extend(texts.into_iter().filter_map(|(name, value)| Some((name, json!(value.as_ref()?).to_string()))));
-    let parts: Vec<String> = fields.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
-    Ok(format!("{{{}}}", parts.join(",")))
+    let mut fields: Vec<(Field, String)> =
+        texts.into_iter().filter_map(|(field, value)| Some((field, json!(value.as_ref()?).to_string()))).collect();
+    fields.extend(options.event_version.map(|version| (Field::EventVersion, version.to_string())));
+    for (field, option, value) in
+        [(Field::Payload, "--data", &options.data), (Field::Metadata, "--metadata", &options.metadata)]
+    {
+        fields.extend(value.as_ref().map(|text| raw(option, text)).transpose()?.map(|text| (field, text)));
+    }
+    Ok(fields.into_iter().map(|(field, text)| (names.get(field).to_owned(), text)).collect())
+}
+
+fn object(fields: &[(String, String)]) -> String {
+    let parts: Vec<String> = fields.iter().map(|(name, text)| format!("{}:{text}", json!(name))).collect();
+    format!("{{{}}}", parts.join(","))
 }
 
 fn raw(option: &str, text: &str) -> Result<String, Failure> {
@@ -69,25 +93,35 @@ fn raw(option: &str, text: &str) -> Result<String, Failure> {
     Ok(value.get().to_owned())
 }
 
-fn from_stdin() -> Result<String, Failure> {
+fn read_lines(stdin: impl std::io::Read) -> Result<String, Failure> {
     let limit = APPEND_BYTES_MAX as u64 + 1;
     let mut text = String::new();
-    let read = std::io::stdin().lock().take(limit).read_to_string(&mut text);
+    let read = stdin.take(limit).read_to_string(&mut text);
     read.map_err(|e| Failure::Usage(format!("stdin is not UTF-8 text: {e}")))?;
     if text.len() > APPEND_BYTES_MAX {
         let advice = "use `strandline ingest` for more";
         return Err(Failure::Usage(format!("one append holds at most {APPEND_BYTES_MAX} bytes; {advice}")));
     }
+    Ok(text)
+}
+
+/// The events of the lines, each as it is, with what is given and a line does not say.
+fn events_of(lines: &str, given: &Given) -> Result<Vec<String>, Failure> {
     let mut events = Vec::new();
-    for (i, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let event: &RawValue = serde_json::from_str(line)
-            .map_err(|e| Failure::Usage(format!("line {} of stdin is not JSON: {e}", i + 1)))?;
-        events.push(event.get());
+    for (i, line) in lines.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let wrong =
+            |error: serde_json::Error| Failure::Usage(format!("line {} of stdin is no JSON object: {error}", i + 1));
+        let said: BTreeMap<String, &RawValue> = serde_json::from_str(line).map_err(wrong)?;
+        let missing: Given = given.iter().filter(|(name, _)| !said.contains_key(name)).cloned().collect();
+        let line = line.trim();
+        events.push(match (missing.is_empty(), said.is_empty()) {
+            (true, _) => line.to_owned(),
+            (false, true) => object(&missing),
+            // two objects: the braces between them become a comma
+            (false, false) => format!("{},{}", line.strip_suffix('}').unwrap_or(line), &object(&missing)[1..]),
+        });
     }
-    if events.is_empty() {
-        return Err(Failure::Usage("no event: give --event-type, or NDJSON on stdin".to_owned()));
-    }
-    Ok(events.join(","))
+    Ok(events)
 }
 
 #[cfg(test)]
@@ -116,11 +150,31 @@ mod tests {
             "--expected-seq",
             "4",
         ]);
-        let event = one_event(&o, "E").unwrap();
+        let event = object(&given(&o, &FieldNames::default()).unwrap());
         assert_eq!(
             body(&o, &event).unwrap(),
             r#"{"events":[{"event_type":"E","data":{"b":1.0,  "a":1e2}}],"command_id":"c","expected_seq":4}"#
         );
+    }
+
+    #[test]
+    fn a_line_says_more_than_the_options_do() {
+        let o = options(&["--tenant-id", "t", "--event-version", "2"]);
+        let mut names = FieldNames::default();
+        names.set(Field::TenantId, "org");
+        let given = given(&o, &names).unwrap();
+        let lines =
+            "{\"event_type\":\"E\",\"data\":{\"a\": {}}}\n\n {} \n{\"org\":null,\"event_version\":1}\n{\"org\":\"}\"}";
+        assert_eq!(
+            events_of(lines, &given).unwrap(),
+            [
+                r#"{"event_type":"E","data":{"a": {}},"org":"t","event_version":2}"#,
+                r#"{"org":"t","event_version":2}"#,
+                r#"{"org":null,"event_version":1}"#,
+                r#"{"org":"}","event_version":2}"#,
+            ]
+        );
+        assert!(matches!(events_of("{}\n[]", &given), Err(Failure::Usage(text)) if text.contains("line 2")));
     }
 
     #[test]
