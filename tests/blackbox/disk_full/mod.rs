@@ -1,0 +1,168 @@
+//! A full disk: 507, the store stays readable, and appends work again once there is room.
+//!
+//! The disk is a small tmpfs that only the node sees (a mount namespace of its own), and, where the machine may allow no such
+//! namespace, a shim that is loaded into the node (`shim.c`) and lets its folder be full at a word. One of them always runs.
+
+use crate::harness::{Http, Server, Store, program};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+const KEYS: &[&str] = &["wal.rollover_mb = 4", "inmemory.max_mb = 1", "compaction.trigger = 'time'"];
+const DISK_MB: u64 = 48;
+const FILLER_MB: u64 = 16;
+/// Appends before the shim says that there is no room.
+const APPENDS: u64 = 60;
+
+/// A disk of a node that gets full.
+trait SmallDisk {
+    /// So many appends were taken; all of them fit until the disk says otherwise.
+    fn took(&self, appends: u64);
+    /// There is room again.
+    fn make_room(&self);
+}
+
+#[test]
+fn a_full_disk_is_said_and_passes() {
+    let store = Store::new(KEYS);
+    if Command::new("unshare").args(["-r", "-m", "true"]).status().is_ok_and(|s| s.success()) {
+        let server = start_on_tmpfs(&store);
+        let disk = Tmpfs(format!("/proc/{}/root{}/filler", server.id(), store.path().display()).into());
+        fills_up_and_goes_on(&server, &disk);
+        server.stop();
+    } else {
+        println!("disk_full: no mount namespaces on this machine, a shim in the node instead of a small disk");
+        let (server, disk) = start_on_shim(&store);
+        fills_up_and_goes_on(&server, &disk);
+        server.stop();
+    }
+}
+
+#[test]
+fn a_job_that_finds_no_room_leaves_nothing_and_is_done_later() {
+    let store = Store::new(KEYS);
+    let (server, disk) = start_on_shim(&store);
+    let http = server.http();
+    for n in 0..20 {
+        http.post("streams/T/s", &append(n)).expect(201);
+    }
+    disk.fill();
+    let error = compact(&http)["error"].as_str().map(str::to_owned);
+    assert!(error.as_ref().is_some_and(|error| error.contains("no room")), "{error:?}");
+    assert_eq!(files_below(&store.durable(), ".parquet.tmp"), 0, "what was written is taken away");
+    assert_eq!(files_below(&store.durable(), ".parquet"), 0);
+    assert_eq!(http.stream("T", "s").len(), 20);
+    disk.make_room();
+    assert_eq!(compact(&http)["error"], Value::Null);
+    assert_eq!(files_below(&store.durable(), ".parquet"), 1);
+    assert_eq!(http.stream("T", "s").len(), 20);
+    server.stop();
+    store.assert_clean();
+}
+
+fn append(n: u64) -> Value {
+    json!({"events": [{"event_type": "E", "data": {"n": n, "filler": "x".repeat(50_000)}}]})
+}
+
+fn fills_up_and_goes_on(server: &Server, disk: &dyn SmallDisk) {
+    let http = server.http();
+    let mut acknowledged = 0;
+    let refused = loop {
+        disk.took(acknowledged);
+        let answer = http.post("streams/T/s", &append(acknowledged));
+        if answer.status != 201 {
+            break answer;
+        }
+        acknowledged += 1;
+        assert!(acknowledged < DISK_MB * 20, "the disk never gets full");
+    };
+    refused.expect_error(507, "disk_full");
+    assert!(acknowledged > 20, "{acknowledged}");
+    assert_eq!(http.get("streams/T/s/head").expect(200)["last_seq"], acknowledged);
+    assert_eq!(http.stream("T", "s").len() as u64, acknowledged);
+    disk.make_room();
+    let began = Instant::now();
+    while http.post("streams/T/s", &append(acknowledged)).status != 201 {
+        assert!(began.elapsed() < Duration::from_secs(30), "appends work again once there is room");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let events = http.stream("T", "s");
+    assert_eq!(events.len() as u64, acknowledged + 1);
+    assert_eq!(events.last().unwrap()["data"]["n"], acknowledged);
+}
+
+/// Compacts now; the one job as it ended.
+fn compact(http: &Http) -> Value {
+    let run = http.post_as("/admin/v1/stores/test/compaction/run?wait=true", "application/json", b"").expect(200);
+    let ended = run["ended"].as_array().unwrap();
+    assert_eq!(ended.len(), 1, "{run}");
+    ended[0].clone()
+}
+
+fn files_below(folder: &Path, end: &str) -> usize {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.map(|path| if path.is_dir() { files_below(&path, end) } else { usize::from(ends(&path, end)) }).sum()
+}
+
+fn ends(path: &Path, end: &str) -> bool {
+    path.to_string_lossy().ends_with(end)
+}
+
+/// The file that takes the room, seen through the node's own mounts.
+struct Tmpfs(PathBuf);
+
+impl SmallDisk for Tmpfs {
+    fn took(&self, _: u64) {}
+
+    fn make_room(&self) {
+        std::fs::remove_file(&self.0).unwrap();
+    }
+}
+
+fn start_on_tmpfs(store: &Store) -> Server {
+    let folder = store.path().display().to_string();
+    let statement = std::fs::read_to_string(store.config()).unwrap();
+    let script = format!(
+        "mount -t tmpfs -o size={DISK_MB}m tmpfs {folder} && head -c {FILLER_MB}M /dev/zero > {folder}/filler && \
+         printf '%s' \"$STATEMENT\" > {folder}/store.deql && exec \"$@\""
+    );
+    let mut command = Command::new("unshare");
+    command.args(["-r", "-m", "sh", "-c", &script, "sh"]).arg(program().get_program()).args(store.serve_arguments());
+    Server::start_from(command.env("STATEMENT", statement))
+}
+
+/// The file that makes the disk full, beside the store's folder.
+struct Shim(PathBuf);
+
+impl Shim {
+    fn fill(&self) {
+        std::fs::write(&self.0, "").unwrap();
+    }
+}
+
+impl SmallDisk for Shim {
+    fn took(&self, appends: u64) {
+        if appends == APPENDS {
+            self.fill();
+        }
+    }
+
+    fn make_room(&self) {
+        std::fs::remove_file(&self.0).unwrap();
+    }
+}
+
+/// Linking this test took a C compiler, so there is one to make the shim with.
+fn start_on_shim(store: &Store) -> (Server, Shim) {
+    let source = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/blackbox/disk_full/shim.c"));
+    let (library, flag) = (store.path().join("shim.so"), store.path().join("is-full"));
+    let mut compile = Command::new("cc");
+    compile.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).arg("-ldl");
+    let compiled = compile.output().expect("a C compiler called `cc`");
+    assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+    let mut command = program();
+    command.args(store.serve_arguments()).env("LD_PRELOAD", &library);
+    command.env("FULL_FOLDER", store.path()).env("FULL_FLAG", &flag);
+    (Server::start_from(&mut command), Shim(flag))
+}
