@@ -11,6 +11,7 @@ mod entry;
 pub mod ipc;
 mod layout;
 mod manifest;
+mod merge;
 pub mod objects;
 mod partition;
 mod read;
@@ -31,6 +32,7 @@ pub use manifest::{
     ChunkMark, EnvelopeError, Group, GroupKey, LogState, Manifest, ManifestError, Replaced, ReplacedFiles, SegmentRef,
     Tombstone,
 };
+pub use merge::{MergeError, MergeLimits, MergeSpec, Merged};
 pub use objects::{ObjectError, Objects, SharedObjects};
 pub use partition::{PartitionKey, Partitioner};
 pub use read::{Place, ReadError, ReadStats, RowBatch, RowFilter, RowSet, Scan, StreamQuery};

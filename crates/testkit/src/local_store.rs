@@ -13,7 +13,7 @@ use strandline_deql::StoreConfig;
 use strandline_durable::SharedObjects;
 use strandline_durable::objects::StoreObjects;
 use strandline_engine::append::{Again, Answer, AppendRequest, IdsChecked, Known, LogDriver};
-use strandline_engine::compact::{self, CompactError, JobLimits, NoSteps, Progress, Steps};
+use strandline_engine::compact::{self, CompactError, JobLimits, NoSteps, Progress, Steps, Trigger};
 use strandline_engine::ids::IdSource;
 use strandline_engine::store::{Grace, OpenError, OpenLog, OpenOptions, OpenReport, Opened, Store};
 use strandline_event::{BatchBytes, LogIndex, LogKey, Micros, StampedBatch};
@@ -22,6 +22,8 @@ use strandline_wal::{InlineIo, LogIo};
 
 /// Background steps of the disk after each group: more than it ever has to do.
 const BACKGROUND_STEPS: usize = 64;
+/// Rounds of merges after which there must be nothing left to merge.
+const MERGES_MAX: usize = 100;
 /// An append that is asked again more often than this is a fault of the engine.
 const TRIES_MAX: usize = 9;
 
@@ -38,6 +40,8 @@ pub struct LocalStore {
     logs: BTreeMap<LogKey, LogDriver<()>>,
     ids: IdSource,
     random: u128,
+    /// How long files stay that no reader should need: from the next start on.
+    pub grace: Grace,
     /// What the last opening said.
     pub report: OpenReport,
 }
@@ -76,7 +80,8 @@ impl LocalStore {
         objects: Option<(SharedObjects, SharedObjects)>,
     ) -> Result<Self, OpenError> {
         let time = ManualClock::default();
-        let opened = open(&config, &disk, objects.as_ref(), time.now(), 1, false)?;
+        let start = Start { now: time.now(), entropy: 1, accept_lost_log: false, grace: Grace::default() };
+        let opened = open(&config, &disk, objects.as_ref(), start)?;
         let ids = IdSource::new(config.id.event_id_format, 77);
         let mut this = Self {
             config,
@@ -88,6 +93,7 @@ impl LocalStore {
             logs: BTreeMap::new(),
             ids,
             random: 1,
+            grace: Grace::default(),
             report: OpenReport::default(),
         };
         this.adopt(opened);
@@ -271,6 +277,42 @@ impl LocalStore {
         Ok(rows)
     }
 
+    /// Merges files as the clock or a hand would, until nothing is due. Gives the number of files that were replaced.
+    ///
+    /// # Errors
+    /// What a merge says.
+    ///
+    /// # Panics
+    /// When it does not come to an end.
+    pub fn merge(&mut self, trigger: Trigger) -> Result<u64, CompactError> {
+        self.merge_with(trigger, &NoSteps)
+    }
+
+    /// As [`merge`](Self::merge), with a listener.
+    ///
+    /// # Errors
+    /// What a merge says.
+    ///
+    /// # Panics
+    /// When it does not come to an end.
+    #[allow(clippy::panic)]
+    pub fn merge_with(&mut self, trigger: Trigger, steps: &dyn Steps) -> Result<u64, CompactError> {
+        let mut replaced = 0;
+        for _ in 0..MERGES_MAX {
+            let now = self.time.now();
+            let plans = compact::plan_merges(&self.store, None, trigger, now)?;
+            if plans.is_empty() {
+                return Ok(replaced);
+            }
+            for plan in plans {
+                let job_id = self.next_random();
+                let outcome = compact::run_merge(&self.store, &plan, job_id, now, &Progress::default(), steps)?;
+                replaced += outcome.inputs;
+            }
+        }
+        panic!("merges are always due");
+    }
+
     /// Deletes what is durable and old enough. Gives the number of segments.
     pub fn trim(&mut self, key: &LogKey) -> usize {
         let rule = compact::trim_rule(&self.store, key, self.time.now());
@@ -325,8 +367,8 @@ impl LocalStore {
         self.logs.clear();
         self.io = inline();
         let entropy = self.next_random();
-        let (objects, now) = (self.objects.as_ref(), self.time.now());
-        let opened = open(&self.config, &self.disk, objects, now, entropy, accept_lost_log)?;
+        let start = Start { now: self.time.now(), entropy, accept_lost_log, grace: self.grace };
+        let opened = open(&self.config, &self.disk, self.objects.as_ref(), start)?;
         self.adopt(opened);
         Ok(())
     }
@@ -337,17 +379,23 @@ impl LocalStore {
     }
 }
 
+/// What differs between two starts.
+struct Start {
+    now: Micros,
+    entropy: u128,
+    accept_lost_log: bool,
+    grace: Grace,
+}
+
 fn open(
     config: &StoreConfig,
     disk: &Arc<CrashDisk>,
     objects: Option<&(SharedObjects, SharedObjects)>,
-    now: Micros,
-    entropy: u128,
-    accept_lost_log: bool,
+    start: Start,
 ) -> Result<Opened, OpenError> {
+    let Start { now, entropy, accept_lost_log, grace } = start;
     let disk: Arc<dyn strandline_wal::Disk> = Arc::clone(disk) as _;
-    let options =
-        OpenOptions { config: config.clone(), disk, node: 7, now, entropy, accept_lost_log, grace: Grace::default() };
+    let options = OpenOptions { config: config.clone(), disk, node: 7, now, entropy, accept_lost_log, grace };
     match objects {
         Some((files, manifests)) => Store::open_on(options, Arc::clone(files), Arc::clone(manifests)),
         None => Store::open(options),

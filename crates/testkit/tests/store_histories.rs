@@ -1,5 +1,5 @@
 //! Random histories of a whole store against the model: appends of all kinds, retries, conflicts, rollover, compaction in
-//! small jobs and stopped jobs, trims, eviction, restarts and kills, and reads of all kinds after each.
+//! small jobs and stopped jobs, merges of files and stopped merges, sweeps, trims, eviction, restarts and kills, and reads of all kinds after each.
 
 // helpers of a test are as blunt as the test itself; the lint's exception covers `#[test]` functions only
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -7,8 +7,9 @@
 use proptest::prelude::*;
 use strandline_deql::StoreConfig;
 use strandline_engine::append::Answer;
-use strandline_engine::compact::{CompactError, JobLimits, NoSteps, Step, StopAt};
+use strandline_engine::compact::{CompactError, JobLimits, NoSteps, Step, StopAt, Trigger};
 use strandline_engine::read::{Filter, GlobalRead, Order, StreamRead};
+use strandline_engine::store::Grace;
 use strandline_event::{LogKey, Position, Seq};
 use strandline_testkit::crash_disk::Dice;
 use strandline_testkit::r#gen::{Draft, draft, rule_settings, store};
@@ -23,6 +24,9 @@ enum Op {
     Seal(bool),
     Compact(bool, u64),
     StopJob(bool, usize),
+    Merge(Trigger),
+    StopMerge(usize),
+    Sweep,
     Trim(bool),
     Evict,
     Restart,
@@ -45,6 +49,9 @@ fn op() -> impl Strategy<Value = Op> {
         1 => any::<bool>().prop_map(Op::Seal),
         2 => (any::<bool>(), 1u64..12).prop_map(|(u, n)| Op::Compact(u, n)),
         1 => (any::<bool>(), any::<usize>()).prop_map(|(u, n)| Op::StopJob(u, n)),
+        2 => prop_oneof![Just(Trigger::Tick), Just(Trigger::Hand)].prop_map(Op::Merge),
+        1 => any::<usize>().prop_map(Op::StopMerge),
+        1 => Just(Op::Sweep),
         1 => any::<bool>().prop_map(Op::Trim),
         1 => Just(Op::Evict),
         1 => Just(Op::Restart),
@@ -102,6 +109,13 @@ const READ_TIERS: [(&str, Reads); 6] = [
     ("('inmemory')", Reads::Part),
 ];
 
+/// How files are sorted, and how many a merge may read.
+const LAYOUTS: [&str; 3] = [
+    "compaction.max_open_files = 32",
+    "compaction.max_open_files = 3, row_group.sort_order = 'desc', row_group.max_rows = 5",
+    "compaction.max_open_files = 6, row_group.sort_by = ('occurred_at', 'event_id')",
+];
+
 const STREAMS: [&str; 3] = ["a", "b", "ü/ ~"];
 
 impl Rig {
@@ -115,10 +129,14 @@ impl Rig {
             Filter { stream_type: Some("U".to_owned()), ..Filter::default() },
             Filter { event_type: Some("Closed".to_owned()), tenant_id: Some("UA".to_owned()), ..Filter::default() },
         ];
+        let grace = Grace { files_seconds: 30 };
         let follower = |filter| Follower { filter, after: Position::START, seen: vec![] };
+        let mut real = LocalStore::on_memory(config.clone()).unwrap();
+        real.grace = grace;
+        real.restart().unwrap();
         Self {
-            model: Model::new(config.clone()),
-            real: LocalStore::on_memory(config).unwrap(),
+            model: Model::new(config),
+            real,
             whole,
             reads,
             sent: vec![],
@@ -305,6 +323,9 @@ impl Rig {
             Op::Seal(u) => self.real.seal(&key(u)),
             Op::Compact(u, rows_max) => self.compact(u, rows_max),
             Op::StopJob(u, n) => self.stop_job(u, Step::ALL[n % Step::ALL.len()]),
+            Op::Merge(trigger) => drop(self.real.merge(trigger).unwrap()),
+            Op::StopMerge(n) => self.stop_merge(Step::MERGE[n % Step::MERGE.len()]),
+            Op::Sweep => drop(self.real.store().sweep(self.real.time.now()).unwrap()),
             Op::Trim(u) => drop(self.real.trim(&key(u))),
             Op::Evict => self.real.store().tick(self.real.time.now()),
             Op::Restart => self.real.restart().unwrap(),
@@ -335,6 +356,14 @@ impl Rig {
         }
     }
 
+    fn stop_merge(&mut self, step: Step) {
+        match self.real.merge_with(Trigger::Hand, &StopAt(step)) {
+            Ok(_) => {}
+            Err(CompactError::Stopped(_)) => self.real.kill().unwrap(),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
     /// A job that is stopped is a process that ends: what was in memory is gone.
     fn stop_job(&mut self, u: bool, step: Step) {
         match self.real.compact_with(&key(u), JobLimits::default(), &StopAt(step)) {
@@ -351,8 +380,10 @@ proptest! {
     fn every_read_gives_what_the_model_holds(
         settings in rule_settings(),
         tiers in 0..2 * READ_TIERS.len(),
+        layout in any::<usize>(),
         ops in proptest::collection::vec(op(), 1..40),
     ) {
+        let settings = format!("{settings}, {}", LAYOUTS[layout % LAYOUTS.len()]);
         let mut rig = Rig::new(&settings, *READ_TIERS.get(tiers).unwrap_or(&READ_TIERS[0]));
         for op in ops {
             rig.run(op);

@@ -46,6 +46,13 @@ impl Manifest {
         Ok(())
     }
 
+    /// Whether a file is live.
+    pub(crate) fn is_live(&self, file: &FileEntry) -> bool {
+        let group = self.groups.get(&group_key(file));
+        let mut files = group.into_iter().flat_map(|g| g.segments.iter().flat_map(|(_, s)| s.iter()).chain(&g.inline));
+        files.any(|live| live.path == file.path)
+    }
+
     /// Names files that are live no more as replaced by this version.
     pub(crate) fn set_aside(&mut self, files: &[Arc<FileEntry>]) {
         let (version, at, job_id) = (self.version, self.committed_at, self.job_id);

@@ -120,6 +120,11 @@ impl RowBatch {
         }
     }
 
+    /// Whether both are one batch.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
     /// Where a row stands.
     #[must_use]
     pub fn place(&self, i: usize) -> Place {

@@ -30,6 +30,8 @@ pub(crate) struct DataFile {
     pub(crate) entry: Arc<FileEntry>,
     pub(crate) meta: Arc<FileMeta>,
     source: Arc<CheckedFile>,
+    /// Bytes that a decoded batch should have at most.
+    batch_bytes: u64,
     counters: Arc<Counters>,
 }
 
@@ -65,7 +67,17 @@ impl DataFile {
             }
         };
         let source = Arc::new(CheckedFile::new(Arc::clone(&meta), object, Arc::clone(counters)));
-        Ok(Self { entry: Arc::clone(entry), meta, source, counters: Arc::clone(counters) })
+        Ok(Self { entry: Arc::clone(entry), meta, source, batch_bytes: BATCH_BYTES, counters: Arc::clone(counters) })
+    }
+
+    /// From now on decoded batches should have at most so many bytes.
+    pub(crate) fn with_batches_of(self, bytes: u64) -> Self {
+        Self { batch_bytes: bytes.min(BATCH_BYTES), ..self }
+    }
+
+    /// Decoded columns of the rows from this one on.
+    pub(crate) fn batch_from(&self, batch: RecordBatch, first: u64) -> Result<RowBatch, ReadError> {
+        RowBatch::new(Arc::clone(&self.entry), batch, RowNumbers::From(first))
     }
 
     pub(crate) fn groups(&self) -> usize {
@@ -217,7 +229,7 @@ impl DataFile {
             .map_err(|e| ReadError::decode(&self.entry.path, e))
     }
 
-    /// Rows that together should stay below [`BATCH_BYTES`], by the average of the row groups.
+    /// Rows that together should stay below the bytes of a batch, by the average of the row groups.
     fn batch_rows(&self, groups: &[usize], fields: &[Field]) -> usize {
         let meta = self.meta.parquet();
         let average = |group: &usize| {
@@ -227,7 +239,7 @@ impl DataFile {
             bytes.checked_div(group.num_rows()).map(i64::unsigned_abs)
         };
         let row_bytes = groups.iter().filter_map(average).max().unwrap_or(1).max(1);
-        usize::try_from(BATCH_BYTES / row_bytes).unwrap_or(BATCH_ROWS).clamp(16, BATCH_ROWS)
+        usize::try_from(self.batch_bytes / row_bytes).unwrap_or(BATCH_ROWS).clamp(16, BATCH_ROWS)
     }
 
     pub(crate) fn damaged(&self, what: String) -> ReadError {

@@ -25,7 +25,7 @@ use crate::layout::{Layout, LayoutError};
 use crate::manifest::{self, ManifestError};
 use crate::objects::SharedObjects;
 use crate::read::FileCache;
-use crate::write::{JobSpec, JobWriter, OpenFiles, StagedFiles, WriteError, staged};
+use crate::write::{JobSpec, JobWriter, OpenFiles, Permits, StagedFiles, WriteError, staged};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::ops::ControlFlow;
@@ -130,15 +130,8 @@ impl DurableTier {
         on_rows: &mut dyn FnMut(u64) -> ControlFlow<()>,
     ) -> Result<Vec<FileEntry>, WriteError> {
         let layout = self.layout();
-        let objects = &*self.inner.shared.objects;
-        let writer = JobWriter {
-            objects,
-            layout: &layout,
-            writer: &self.inner.writer,
-            file_seq: &self.inner.file_seq,
-            staged: &self.inner.staged,
-            open_files: &self.inner.open_files.load_full(),
-        };
+        let open_files = self.open_files();
+        let writer = self.job_writer(&layout, Permits::Each(&open_files));
         let mut written = Vec::new();
         let outcome = writer.write(job, rows, on_rows, &mut written);
         if let Err(error) = outcome {
@@ -146,6 +139,22 @@ impl DurableTier {
             return Err(error);
         }
         Ok(written)
+    }
+
+    pub(crate) fn job_writer<'l>(&'l self, layout: &'l Layout, permits: Permits<'l>) -> JobWriter<'l> {
+        JobWriter {
+            objects: &*self.inner.shared.objects,
+            layout,
+            writer: &self.inner.writer,
+            file_seq: &self.inner.file_seq,
+            staged: &self.inner.staged,
+            permits,
+        }
+    }
+
+    /// Where open files of jobs are counted.
+    pub(crate) fn open_files(&self) -> Arc<OpenFiles> {
+        self.inner.open_files.load_full()
     }
 
     /// Takes the files of a job away that will not be committed. Never call it for files whose commit has an unknown outcome.
@@ -211,7 +220,7 @@ fn summary(manifest: &manifest::Manifest) -> ManifestSummary {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 #[cfg(test)]
 mod tests_damage;
 #[cfg(test)]

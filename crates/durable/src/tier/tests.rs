@@ -7,7 +7,7 @@ use crate::{RowFilter, StreamQuery};
 use std::collections::BTreeSet;
 use strandline_event::{EventId, LogIndex, Position, Seq};
 
-const CONFIGS: &[&str] = &[
+pub(crate) const CONFIGS: &[&str] = &[
     "",
     ", partition.by = ('dt', 'stream_type', 'tenant_id')",
     ", partition.by = 'dt', partition.dt.expr = 'HOUR(occurred_at)', partition.dt.granularity = 'hour', durable.compression = 'snappy'",
@@ -18,7 +18,7 @@ const CONFIGS: &[&str] = &[
     ", envelope.seq_key = 'version', envelope.payload_key = 'body', durable.compression.level = 19",
 ];
 
-pub(super) fn all(snapshot: &Arc<Snapshot>) -> Vec<Owned> {
+pub(crate) fn all(snapshot: &Arc<Snapshot>) -> Vec<Owned> {
     let mut out = Vec::new();
     for batch in snapshot.scan(&RowFilter::default()) {
         out.extend(batch.unwrap().iter().map(|e| own(&e)));
@@ -45,7 +45,7 @@ fn own(e: &strandline_event::EventRef<'_>) -> Owned {
 }
 
 /// Every kind of read against the list of events.
-fn check_reads(snapshot: &Arc<Snapshot>, events: &[Owned]) {
+pub(crate) fn check_reads(snapshot: &Arc<Snapshot>, events: &[Owned]) {
     assert_eq!(all(snapshot), events);
     for descending in [false, true] {
         for (stream, from, to, limit) in [(0, 1, u64::MAX, 1000), (7, 5, 30, 1000), (49, 1, 100, 10), (3, 500, 600, 5)]

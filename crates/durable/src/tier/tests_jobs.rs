@@ -84,7 +84,7 @@ fn an_owner_that_was_replaced_sweeps_nothing() {
     assert!(reader.sweep(EVER).unwrap().is_empty() && !reader.orphans(EVER).unwrap().is_empty());
 }
 
-/// Counts files that are open for writing.
+/// Counts data files that are open.
 struct Counting {
     inner: LocalObjects,
     open: Arc<AtomicUsize>,
@@ -118,9 +118,39 @@ impl Aside for CountedAside {
     }
 }
 
+struct CountedReadable {
+    inner: Box<dyn Readable>,
+    open: Arc<AtomicUsize>,
+}
+
+impl Drop for CountedReadable {
+    fn drop(&mut self) {
+        self.open.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Readable for CountedReadable {
+    fn len(&self) -> u64 {
+        self.inner.len()
+    }
+
+    fn read_at(&self, start: u64, length: usize) -> io::Result<bytes::Bytes> {
+        self.inner.read_at(start, length)
+    }
+}
+
+impl Counting {
+    fn count(&self) {
+        let now = self.open.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(now, Ordering::SeqCst);
+    }
+}
+
 impl Objects for Counting {
     fn open(&self, path: &str) -> Result<Box<dyn Readable>, ObjectError> {
-        self.inner.open(path)
+        let inner = self.inner.open(path)?;
+        self.count();
+        Ok(Box::new(CountedReadable { inner, open: Arc::clone(&self.open) }))
     }
 
     fn put_new(&self, path: &str, bytes: &[u8]) -> Result<(), ObjectError> {
@@ -129,8 +159,7 @@ impl Objects for Counting {
 
     fn create(&self, path: &str) -> Result<Box<dyn Aside>, ObjectError> {
         let inner = self.inner.create(path)?;
-        let now = self.open.fetch_add(1, Ordering::SeqCst) + 1;
-        self.most.fetch_max(now, Ordering::SeqCst);
+        self.count();
         Ok(Box::new(CountedAside { inner: Some(inner), open: Arc::clone(&self.open) }))
     }
 
@@ -155,7 +184,7 @@ impl Objects for Counting {
     }
 }
 
-/// The most files that eight jobs at once have open under a bound.
+/// The most files that eight jobs and two merges at once have open under a bound, inputs and outputs.
 fn most_open(bound: usize) -> usize {
     let dir = tempfile::tempdir().unwrap();
     let (open, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -164,8 +193,28 @@ fn most_open(bound: usize) -> usize {
     let counting: SharedObjects = Arc::new(Counting { inner, open: Arc::clone(&open), most: Arc::clone(&most) });
     let config = config(&format!(", compaction.max_open_files = {bound}, partition.by = 'dt'"));
     let tier = DurableTier::open_with(counting, manifests, &config, options(1)).unwrap();
-    let (events, together) = (history(3000), std::sync::Barrier::new(8));
+    let (events, together) = (history(3000), std::sync::Barrier::new(10));
+    // late events of one day: two files of one partition
+    let mut late = history(400);
+    late.iter_mut().for_each(|event| event.occurred_at = START_US);
+    for (n, part) in [(101, 0..200), (102, 200..400)] {
+        let (job, part) = (job(n, (n as u64 - 101) * 10, (n as u64 - 100) * 10), late[part].to_vec());
+        let files = write(&tier, &job, &part).unwrap();
+        tier.commit(&commit(&job, files, &part)).unwrap();
+    }
+    most.store(0, Ordering::SeqCst);
     std::thread::scope(|scope| {
+        for n in 200..202 {
+            let (tier, together) = (&tier, &together);
+            scope.spawn(move || {
+                together.wait();
+                let (snapshot, limits) = (tier.pin(), crate::MergeLimits::default());
+                let inputs = snapshot.files().to_vec();
+                let spec = crate::MergeSpec { job: job(n, 0, 20), inputs, enough_bytes: u64::MAX, limits };
+                let merged = tier.merge_files(&snapshot, &spec, &mut |_| ControlFlow::Continue(())).unwrap();
+                assert_eq!(merged.files.iter().map(|f| f.rows).sum::<u64>(), 400);
+            });
+        }
         for n in 0..8 {
             let (tier, events, together) = (&tier, &events, &together);
             scope.spawn(move || {

@@ -78,6 +78,15 @@ fn files_take_the_place_of_others() {
     assert_eq!(tier.pin().version(), version);
     assert_eq!(names(dir.path(), ".tmp"), 0, "what was refused is taken away");
 
+    // a retry that wrote its files anew: only what was committed has a name that a glob sees
+    let retry = merged(&tier, 50, &before.files()[..3], &events[..300]).unwrap();
+    assert_ne!(retry.add[0].path, replacement.add[0].path);
+    assert_eq!(tier.replace(&retry).unwrap().version(), version);
+    let last = job(4, 30, 40);
+    let again = write(&tier, &last, &events[300..].to_vec()).unwrap();
+    tier.commit(&commit(&last, again, &events[300..])).unwrap();
+    assert_eq!((names(dir.path(), ".parquet"), names(dir.path(), ".tmp")), (2, 0));
+
     // a retry after another commit
     let last = job(9, 40, 50);
     tier.commit(&commit(&last, Vec::new(), &[])).unwrap();

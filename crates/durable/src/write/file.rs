@@ -3,7 +3,7 @@
 use super::props::{PAGE_ROWS, properties};
 use super::sink::{Sink, Sums};
 use super::staged::{Unfinished, staged};
-use super::{JobWriter, WriteError};
+use super::{JobWriter, Permits, WriteError};
 use crate::columns::EventColumns;
 use crate::entry::{Bounds, FileEntry};
 use crate::layout::Layout;
@@ -50,7 +50,10 @@ impl<'l> OpenFile<'l> {
     ) -> Result<Self, WriteError> {
         let (objects, layout) = (job.objects, job.layout);
         let staged = staged(objects, &path);
-        let permit = job.open_files.take(layout.max_open_files);
+        let permit = match job.permits {
+            Permits::Each(open_files) => Some(open_files.take(1, layout.max_open_files)),
+            Permits::Reserved => None,
+        };
         let mut unfinished = Unfinished::new(objects, job.staged, &path, permit);
         if objects.stages() && objects.exists(&path)? {
             unfinished.refused();
@@ -96,6 +99,11 @@ impl<'l> OpenFile<'l> {
         let now = (self.writer.bytes_written() + self.writer.in_progress_size()) as u64;
         let pending = (self.columns.bytes() + next_bytes + 64) as u64;
         self.rows > 0 && now + tail + pending > self.layout.max_file_bytes
+    }
+
+    /// Whether it has so many bytes already, as far as that can be told before it ends.
+    pub(crate) fn has(&self, bytes: u64) -> bool {
+        self.rows > 0 && (self.writer.bytes_written() + self.writer.in_progress_size()) as u64 >= bytes
     }
 
     fn batch_bytes(&self) -> usize {

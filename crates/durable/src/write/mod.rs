@@ -18,13 +18,14 @@ use crate::layout::Layout;
 use crate::objects::{ObjectError, Objects};
 use crate::partition::{PartitionKey, Partitioner};
 use file::OpenFile;
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use strandline_event::{ErrorKind, EventRef, LogIndex, LogKey};
 
 /// Rows between two reports of progress.
-const REPORT_ROWS: u64 = 8192;
+pub(crate) const REPORT_ROWS: u64 = 8192;
 /// Names that may be taken by what a crash left behind before something else must be wrong.
 const NAME_TRIES: u32 = 100_000;
 
@@ -98,10 +99,77 @@ pub(crate) struct JobWriter<'l> {
     pub(crate) writer: &'l str,
     pub(crate) file_seq: &'l AtomicU64,
     pub(crate) staged: &'l StagedFiles,
-    pub(crate) open_files: &'l Arc<OpenFiles>,
+    pub(crate) permits: Permits<'l>,
+}
+
+/// Where a job's open files are counted.
+#[derive(Clone, Copy)]
+pub(crate) enum Permits<'l> {
+    /// Each file here, while it is open.
+    Each(&'l Arc<OpenFiles>),
+    /// The job has counted all of its files already.
+    Reserved,
+}
+
+/// Rows that were written so far, and where the next one goes.
+pub(crate) struct Writing<'w, 'l> {
+    writer: &'w JobWriter<'l>,
+    job: &'w JobSpec,
+    written: &'w mut Vec<FileEntry>,
+    partitioner: Partitioner<'l>,
+    seen: HashSet<PartitionKey>,
+    key: PartitionKey,
+    open: Option<OpenFile<'l>>,
+    /// At most so many rows will come.
+    rows_max: u64,
+    /// A file of this length is long enough; none: only `compaction.max_file_mb` ends it.
+    enough_bytes: u64,
+}
+
+impl Writing<'_, '_> {
+    /// Writes a row. They come sorted by partition.
+    pub(crate) fn push(&mut self, event: &EventRef<'_>) -> Result<(), WriteError> {
+        let moved = self.partitioner.advance(event) || self.open.is_none();
+        let ends = |file: &OpenFile<'_>| file.is_full(size_of_texts(event)) || file.has(self.enough_bytes);
+        if moved || self.open.as_ref().is_some_and(ends) {
+            self.end_file()?;
+        }
+        if moved {
+            self.key = self.partitioner.key();
+            if !self.seen.insert(self.key.clone()) {
+                return Err(WriteError::NotSorted(self.key.clone()));
+            }
+        }
+        let file = match &mut self.open {
+            Some(file) => file,
+            none => none.insert(self.writer.create(&self.key, event, self.rows_max)?),
+        };
+        file.push(event)
+    }
+
+    /// Ends the last file.
+    pub(crate) fn end_file(&mut self) -> Result<(), WriteError> {
+        if let Some(file) = self.open.take() {
+            self.written.push(file.finish(self.job, self.writer.layout.named_partition(&self.key))?);
+        }
+        Ok(())
+    }
 }
 
 impl<'l> JobWriter<'l> {
+    /// Begins to write. On an error the files that were finished are named in `written`.
+    pub(crate) fn begin<'w>(
+        &'w self,
+        job: &'w JobSpec,
+        rows_max: u64,
+        enough_bytes: u64,
+        written: &'w mut Vec<FileEntry>,
+    ) -> Writing<'w, 'l> {
+        let (partitioner, key) = (Partitioner::new(self.layout), PartitionKey::new());
+        let seen = HashSet::new();
+        Writing { writer: self, job, written, partitioner, seen, key, open: None, rows_max, enough_bytes }
+    }
+
     /// Writes all rows; they come sorted by partition. On an error the files that were finished are named in `written`.
     pub(crate) fn write<'a>(
         &self,
@@ -110,37 +178,17 @@ impl<'l> JobWriter<'l> {
         on_rows: &mut dyn FnMut(u64) -> ControlFlow<()>,
         written: &mut Vec<FileEntry>,
     ) -> Result<(), WriteError> {
-        let mut partitioner = Partitioner::new(self.layout);
-        let mut seen = std::collections::HashSet::new();
-        let mut open: Option<OpenFile<'l>> = None;
-        let mut key = PartitionKey::new();
         let rows_max = rows.size_hint().1.map_or(u64::MAX, |n| n as u64);
+        let mut writing = self.begin(job, rows_max, u64::MAX, written);
         let mut done = 0;
         for event in rows {
-            let moved = partitioner.advance(&event) || open.is_none();
-            let full = open.as_ref().is_some_and(|file| file.is_full(size_of_texts(&event)));
-            if let Some(file) = open.take_if(|_| moved || full) {
-                written.push(file.finish(job, self.layout.named_partition(&key))?);
-            }
-            if moved {
-                key = partitioner.key();
-                if !seen.insert(key.clone()) {
-                    return Err(WriteError::NotSorted(key));
-                }
-            }
-            let file = match &mut open {
-                Some(file) => file,
-                none => none.insert(self.create(&key, &event, rows_max)?),
-            };
-            file.push(&event)?;
+            writing.push(&event)?;
             done += 1;
             if done % REPORT_ROWS == 0 && on_rows(done).is_break() {
                 return Err(WriteError::Cancelled);
             }
         }
-        if let Some(file) = open {
-            written.push(file.finish(job, self.layout.named_partition(&key))?);
-        }
+        writing.end_file()?;
         if on_rows(done).is_break() { Err(WriteError::Cancelled) } else { Ok(()) }
     }
 

@@ -49,23 +49,26 @@ impl OpenFiles {
         Self::default()
     }
 
-    /// Waits until fewer than `bound` files are open, then counts one more. A job that holds one never waits for a second.
-    pub(crate) fn take(self: &Arc<Self>, bound: usize) -> FilePermit {
+    /// Waits until there is room for `count` more files below `bound`, then counts them all. A job that holds some never
+    /// waits for more, so nobody waits for ever.
+    pub(crate) fn take(self: &Arc<Self>, count: usize, bound: usize) -> FilePermit {
         let mut open = self.open.lock();
-        self.freed.wait_while(&mut open, |open| *open >= bound.max(1));
-        *open += 1;
-        FilePermit { files: Arc::clone(self) }
+        // one that asks for more than there may be goes alone
+        self.freed.wait_while(&mut open, |open| *open > 0 && *open + count > bound);
+        *open += count;
+        FilePermit { files: Arc::clone(self), count }
     }
 }
 
-/// One open data file.
+/// Open data files of a job.
 pub(crate) struct FilePermit {
     files: Arc<OpenFiles>,
+    count: usize,
 }
 
 impl Drop for FilePermit {
     fn drop(&mut self) {
-        *self.files.open.lock() -= 1;
+        *self.files.open.lock() -= self.count;
         // bounds may differ: everybody looks again
         self.files.freed.notify_all();
     }
@@ -77,12 +80,12 @@ pub(crate) struct Unfinished<'a> {
     list: &'a StagedFiles,
     path: String,
     finished: bool,
-    _permit: FilePermit,
+    _permit: Option<FilePermit>,
 }
 
 impl<'a> Unfinished<'a> {
     /// Lists a file before it is created.
-    pub(crate) fn new(objects: &'a dyn Objects, list: &'a StagedFiles, path: &str, permit: FilePermit) -> Self {
+    pub(crate) fn new(objects: &'a dyn Objects, list: &'a StagedFiles, path: &str, permit: Option<FilePermit>) -> Self {
         list.insert(path);
         // nothing to take away until it was created
         Self { objects, list, path: path.to_owned(), finished: true, _permit: permit }

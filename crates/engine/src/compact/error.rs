@@ -34,6 +34,9 @@ pub enum CompactError {
     /// Heads or commands on disk cannot be read.
     #[error(transparent)]
     Settled(#[from] SettledError),
+    /// Files cannot be merged.
+    #[error(transparent)]
+    Merge(strandline_durable::MergeError),
     /// A data file cannot be written.
     #[error(transparent)]
     Write(strandline_durable::WriteError),
@@ -56,6 +59,7 @@ impl CompactError {
             Self::Cancelled | Self::StalePlan | Self::Stopped(_) => ErrorKind::Unavailable,
             Self::Read(error) => error.kind(),
             Self::Settled(error) => error.kind(),
+            Self::Merge(error) => error.kind(),
             Self::Write(error) => error.kind(),
             Self::Commit(error) => error.kind(),
         }

@@ -1,4 +1,4 @@
-//! Compaction: moves what is committed in a log to data files, once.
+//! Compaction: moves what is committed in a log to data files, once; and makes few files of many (see `merge`).
 //!
 //! ```text
 //!  due (policy) ─> plan: (watermark, through] ─> run_job ─> commit ─> driver.compacted, store.after_commit ─> trim
@@ -11,6 +11,7 @@
 
 mod error;
 mod job;
+mod merge;
 mod plan;
 mod policy;
 mod progress;
@@ -19,6 +20,7 @@ mod steps;
 pub use error::CompactError;
 pub(crate) use job::rescue;
 pub use job::{JobOutcome, run_job};
+pub use merge::{MergeOutcome, MergePlan, Partition, plan_merge, plan_merges, run_merge};
 pub use plan::{JobLimits, Plan, TrimRule, due, plan, trim_rule};
 pub(crate) use plan::{bytes_above, segments_above, waiting_events};
 pub use policy::{NotDurable, Trigger, is_due};

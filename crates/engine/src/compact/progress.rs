@@ -12,13 +12,16 @@ pub enum Phase {
     Sorting,
     /// Writes data files.
     Writing,
+    /// Reads data files and writes their rows into others.
+    Merging,
     /// Makes the manifest true.
     Committing,
     /// Has ended, well or not.
     Done,
 }
 
-const PHASES: [Phase; 5] = [Phase::Selecting, Phase::Sorting, Phase::Writing, Phase::Committing, Phase::Done];
+const PHASES: [Phase; 6] =
+    [Phase::Selecting, Phase::Sorting, Phase::Writing, Phase::Merging, Phase::Committing, Phase::Done];
 
 impl Phase {
     /// The name in status answers.
@@ -28,6 +31,7 @@ impl Phase {
             Self::Selecting => "selecting",
             Self::Sorting => "sorting",
             Self::Writing => "writing",
+            Self::Merging => "merging",
             Self::Committing => "committing",
             Self::Done => "done",
         }
@@ -80,6 +84,10 @@ impl Progress {
 
     pub(super) fn add_rows(&self, rows: u64) {
         self.rows_done.fetch_add(rows, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_rows(&self, rows: u64) {
+        self.rows_done.store(rows, Ordering::Relaxed);
     }
 
     pub(super) fn set_total(&self, rows: u64) {

@@ -19,6 +19,8 @@ pub enum Step {
 impl Step {
     /// All points, in order.
     pub const ALL: [Self; 4] = [Self::Selected, Self::Sorted, Self::FilesWritten, Self::Committed];
+    /// The points of a merge, in order: its rows are read while they are written.
+    pub const MERGE: [Self; 3] = [Self::Selected, Self::FilesWritten, Self::Committed];
 }
 
 /// A test stopped the job here.

@@ -5,6 +5,7 @@
 
 mod grace;
 mod judge;
+mod left_alone;
 mod lost;
 mod open;
 mod options;
@@ -14,6 +15,7 @@ mod shared;
 
 pub use grace::Grace;
 pub use judge::Judged;
+pub(crate) use left_alone::LeftAlone;
 pub use open::{OpenLog, Opened};
 pub(crate) use open::{log_config, wal_dir};
 pub use options::{OpenError, OpenOptions};
@@ -58,6 +60,7 @@ pub struct Store {
     /// Makes the birth numbers of logs and the ids of commits that the store does by itself.
     entropy: u128,
     grace: Grace,
+    left_alone: LeftAlone,
     /// One log is made at a time.
     creating: parking_lot::Mutex<()>,
 }
@@ -181,6 +184,11 @@ impl Store {
     pub fn record_clean_stop(&self, job_id: u128, now: Micros) -> Result<Arc<Snapshot>, CommitError> {
         let ends = self.logs().iter().map(|log| (log.key.clone(), log.published().committed())).collect();
         self.durable.update(&Update::CleanStop(ends), job_id, now)
+    }
+
+    /// Files that merges leave alone.
+    pub(crate) const fn left_alone(&self) -> &LeftAlone {
+        &self.left_alone
     }
 
     pub(crate) fn cursors(&self) -> &Cursors {

@@ -16,7 +16,7 @@ use super::judge::{self, Facts, Judged};
 use super::lost::{self, FoundLog, Known};
 use super::options::{OpenError, OpenOptions};
 use super::report::OpenReport;
-use super::{LogShared, Logs, SettledSnapshot, Store};
+use super::{LeftAlone, LogShared, Logs, SettledSnapshot, Store};
 use crate::append::{Log, Rules};
 use crate::clock::ClosedClocks;
 use crate::commands::{Scope, command_key};
@@ -190,6 +190,7 @@ impl Store {
             node: options.node,
             entropy: options.entropy,
             grace: options.grace,
+            left_alone: LeftAlone::default(),
             creating: parking_lot::Mutex::new(()),
             config,
         }

@@ -39,9 +39,9 @@ struct JobCommit<'a>(&'a Commit);
 impl DurableTier {
     /// Commits a job: its files become visible, its log's watermark moves. A repeated call with the same job id is a success.
     pub fn commit(&self, commit: &Commit) -> Result<Arc<Snapshot>, CommitError> {
-        let snapshot = self.change(&JobCommit(commit), commit.job_id, commit.at)?;
-        self.publish_files(&commit.files);
-        Ok(snapshot)
+        let outcome = self.change(&JobCommit(commit), commit.job_id, commit.at)?;
+        self.publish_files(&outcome, &commit.files);
+        Ok(outcome.snapshot())
     }
 }
 

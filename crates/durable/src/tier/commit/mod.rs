@@ -23,7 +23,7 @@ use std::sync::atomic::Ordering;
 use strandline_event::Micros;
 
 /// What a commit adds to the version before.
-pub(super) trait Change {
+trait Change {
     /// Whether the current version holds the change already: a retry after an answer that was lost.
     fn is_done(&self, current: &Snapshot, job_id: u128) -> bool {
         current.manifest.job_id == job_id
@@ -34,7 +34,8 @@ pub(super) trait Change {
 }
 
 impl DurableTier {
-    pub(super) fn change(&self, change: &dyn Change, job_id: u128, at: Micros) -> Result<Arc<Snapshot>, CommitError> {
+    /// Makes a change true; what it made so is told apart from what was true before.
+    fn change(&self, change: &dyn Change, job_id: u128, at: Micros) -> Result<Outcome, CommitError> {
         let ours = self.inner.epoch.ok_or(CommitError::ReadOnly)?;
         let mut committer = self.inner.committer.lock();
         if let Some(version) = committer.unknown {
@@ -43,7 +44,7 @@ impl DurableTier {
         loop {
             let current = self.pin();
             if change.is_done(&current, job_id) {
-                return Ok(current);
+                return Ok(Outcome::Before(current));
             }
             if current.epoch() != ours {
                 return Err(CommitError::StaleEpoch { ours, found: current.epoch() });
@@ -65,10 +66,10 @@ impl DurableTier {
                 Ok(crc) => {
                     let snapshot = Arc::new(snapshot);
                     self.publish(&mut committer, Arc::clone(&snapshot), crc);
-                    return Ok(snapshot);
+                    return Ok(Outcome::Now(snapshot));
                 }
                 Err(ObjectError::AlreadyExists { .. }) => self.catch_up(&mut committer, snapshot.version())?,
-                Err(error) => return self.settle(&mut committer, snapshot, error),
+                Err(error) => return self.settle(&mut committer, snapshot, error).map(Outcome::Now),
             }
         }
     }
@@ -118,13 +119,38 @@ impl DurableTier {
         }
     }
 
-    /// Gives committed files their final names.
-    fn publish_files(&self, files: &[FileEntry]) {
+    /// Gives the new files of a change their final names. A retry may have written other files than those that are committed:
+    /// they are nobody's, and are taken away.
+    fn publish_files(&self, outcome: &Outcome, files: &[FileEntry]) {
         for file in files {
+            if let Outcome::Before(current) = outcome
+                && !current.manifest.is_live(file)
+            {
+                if !current.manifest.known_paths().any(|path| path == file.path) {
+                    self.discard(std::slice::from_ref(file));
+                }
+                continue;
+            }
             self.inner.staged.release(&file.path);
             if let Err(error) = names::publish(&*self.inner.shared.objects, &file.path) {
                 tracing::warn!(path = file.path, %error, "a committed file keeps its staged name until the next start");
             }
+        }
+    }
+}
+
+/// How a change became true.
+enum Outcome {
+    /// By this call.
+    Now(Arc<Snapshot>),
+    /// It was already.
+    Before(Arc<Snapshot>),
+}
+
+impl Outcome {
+    fn snapshot(self) -> Arc<Snapshot> {
+        match self {
+            Self::Now(snapshot) | Self::Before(snapshot) => snapshot,
         }
     }
 }

@@ -32,20 +32,20 @@ impl DurableTier {
     /// [`CommitError::Unknown`] nothing happened, and the new files are taken away.
     pub fn replace(&self, replacement: &Replacement) -> Result<Arc<Snapshot>, CommitError> {
         let changed = self.change(replacement, replacement.job_id, replacement.at);
-        let snapshot = changed.inspect_err(|error| {
+        let outcome = changed.inspect_err(|error| {
             // only then a manifest may name the files; the next opening finds out
             if !matches!(error, CommitError::Unknown { .. }) {
                 self.discard(&replacement.add);
             }
         })?;
         // in this order a glob may see an event twice for a moment, but never misses one
-        self.publish_files(&replacement.add);
+        self.publish_files(&outcome, &replacement.add);
         for file in &replacement.remove {
             if let Err(error) = names::set_aside(&*self.inner.shared.objects, &file.path) {
                 tracing::warn!(path = file.path, %error, "a replaced file keeps its name until the next start");
             }
         }
-        Ok(snapshot)
+        Ok(outcome.snapshot())
     }
 }
 

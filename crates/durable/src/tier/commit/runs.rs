@@ -50,7 +50,7 @@ impl DurableTier {
         job_id: u128,
         at: Micros,
     ) -> Result<Arc<Snapshot>, CommitError> {
-        self.change(&NewRuns { log, through, records }, job_id, at)
+        Ok(self.change(&NewRuns { log, through, records }, job_id, at)?.snapshot())
     }
 
     /// Writes a run of new records, merged with the newest runs as far as the tiers say and the runs can be read.

@@ -25,7 +25,7 @@ pub enum Update {
 impl DurableTier {
     /// Commits something that is no job.
     pub fn update(&self, update: &Update, job_id: u128, at: Micros) -> Result<Arc<Snapshot>, CommitError> {
-        self.change(update, job_id, at)
+        Ok(self.change(update, job_id, at)?.snapshot())
     }
 }
 

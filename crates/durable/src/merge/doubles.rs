@@ -1,0 +1,88 @@
+//! The safety net of a merge: one (stream, seq) is one row of the output.
+//!
+//! No event is ever in two files; if one is all the same, equal rows become one, and different ones end the merge. Where the
+//! order keeps rows of one (stream, seq) side by side, the row before is all that must be remembered. In another order the
+//! places of up to [`REMEMBERED_MAX`] rows are (some 50 bytes each); what comes behind them is compared with those only.
+
+use super::MergeError;
+use super::order::Order;
+use super::source::Source;
+use crate::read::RowBatch;
+use std::collections::HashMap;
+use strandline_event::hash::keyed_hash;
+
+/// Rows that are remembered where doubles may lie far apart.
+const REMEMBERED_MAX: usize = 2 << 20;
+
+/// What was given so far.
+pub(crate) struct Doubles {
+    given: Given,
+    count: u64,
+}
+
+enum Given {
+    Last(Option<(RowBatch, usize)>),
+    /// Hash of (stream, seq) -> input and row.
+    All(HashMap<u128, (usize, u64)>),
+}
+
+impl Doubles {
+    pub(crate) fn new(order: &Order) -> Self {
+        let given = if order.keeps_doubles_together() { Given::Last(None) } else { Given::All(HashMap::new()) };
+        Self { given, count: 0 }
+    }
+
+    /// Rows that were not new.
+    pub(crate) const fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Whether the present row of an input was not given before.
+    pub(crate) fn is_new(&mut self, sources: &[Source], source: usize) -> Result<bool, MergeError> {
+        let (batch, at) = sources[source].here();
+        let double = match &mut self.given {
+            Given::Last(last) => {
+                let double = match last {
+                    Some((before, n)) => is_double((before, *n), (batch, at))?,
+                    None => false,
+                };
+                match last {
+                    Some((before, n)) if before.is_same(batch) => *n = at,
+                    other => *other = Some((batch.clone(), at)),
+                }
+                double
+            }
+            Given::All(places) => {
+                let row = batch.row(at);
+                let hash = keyed_hash(0, 0, &[row.stream_id.as_bytes(), &row.seq.0.to_le_bytes()]);
+                match places.get(&hash) {
+                    Some((earlier, n)) => {
+                        let before = sources[*earlier].fetch(*n)?;
+                        is_double((&before, 0), (batch, at))?
+                    }
+                    None => {
+                        if places.len() < REMEMBERED_MAX {
+                            places.insert(hash, (source, batch.place(at).row));
+                        }
+                        false
+                    }
+                }
+            }
+        };
+        self.count += u64::from(double);
+        Ok(!double)
+    }
+}
+
+/// Whether two rows are one event. Errors: one (stream, seq), different content.
+fn is_double(first: (&RowBatch, usize), second: (&RowBatch, usize)) -> Result<bool, MergeError> {
+    let (a, b) = (first.0.row(first.1), second.0.row(second.1));
+    if (a.seq, a.stream_id) != (b.seq, b.stream_id) {
+        return Ok(false);
+    }
+    if a == b {
+        return Ok(true);
+    }
+    let (stream_id, seq) = (a.stream_id.to_owned(), a.seq.0);
+    Err(MergeError::Differs { stream_id, seq, first: first.0.place(first.1), second: second.0.place(second.1) })
+}

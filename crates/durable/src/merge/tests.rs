@@ -1,0 +1,327 @@
+//! Merges keep every row as it is, in order, once; what cannot be merged is said, and nothing is replaced.
+
+use super::*;
+use crate::testing::*;
+use crate::tier::tests::{CONFIGS, all, check_reads};
+use crate::{CommitError, Replacement, sort_rows};
+use std::collections::BTreeMap;
+use std::path::Path;
+use strandline_deql::StoreConfig;
+use strandline_event::{EventId, LogIndex, Micros};
+
+const GO_ON: ControlFlow<()> = ControlFlow::Continue(());
+
+/// Commits `events` in jobs of `each`.
+fn prepare(tier: &DurableTier, events: &[Owned], each: usize) {
+    for (n, part) in (1..).zip(events.chunks(each)) {
+        let (job, part) = (job(u128::from(n), (n - 1) * 10, n * 10), part.to_vec());
+        let files = write(tier, &job, &part).unwrap();
+        tier.commit(&commit(&job, files, &part)).unwrap();
+    }
+}
+
+fn spec(job_id: u128, inputs: &[Arc<FileEntry>]) -> MergeSpec {
+    let from = inputs.iter().map(|f| f.from_exclusive.0).min().unwrap_or(0);
+    let through = inputs.iter().map(|f| f.through.0).max().unwrap_or(0);
+    let limits = MergeLimits::default();
+    MergeSpec { job: job(job_id, from, through), inputs: inputs.to_vec(), enough_bytes: u64::MAX, limits }
+}
+
+fn replace(tier: &DurableTier, spec: &MergeSpec, merged: Merged) -> Result<Arc<Snapshot>, CommitError> {
+    let (job_id, log) = (spec.job.job_id, spec.job.log.clone());
+    let Merged { files, taken, doubles, .. } = merged;
+    tier.replace(&Replacement { job_id, at: Micros(START_US + 9), log, remove: taken, add: files, doubles })
+}
+
+fn merge(tier: &DurableTier, spec: &MergeSpec) -> Result<Merged, MergeError> {
+    tier.merge_files(&tier.pin(), spec, &mut |_| GO_ON)
+}
+
+/// Merges every partition into one file.
+fn merge_all(tier: &DurableTier) {
+    let mut partitions: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for file in tier.pin().files() {
+        partitions.entry(file.partition.clone()).or_default().push(Arc::clone(file));
+    }
+    for (n, (partition, inputs)) in partitions.into_iter().enumerate() {
+        let spec = spec(1000 + n as u128, &inputs);
+        let merged = merge(tier, &spec).unwrap();
+        assert_eq!((merged.files.len(), merged.doubles, merged.left_alone.len()), (1, 0, 0));
+        let entry = merged.files[0].clone();
+        assert_eq!((&entry.partition, entry.job_id), (&partition, spec.job.job_id));
+        assert_eq!(entry.from_exclusive, inputs.iter().map(|f| f.from_exclusive).min().unwrap());
+        assert_eq!(entry.through, inputs.iter().map(|f| f.through).max().unwrap());
+        assert_eq!(entry.bounds.occurred_at.0, inputs.iter().map(|f| f.bounds.occurred_at.0).min().unwrap());
+        assert_eq!(entry.bounds.stream_id.1, inputs.iter().map(|f| f.bounds.stream_id.1.clone()).max().unwrap());
+        replace(tier, &spec, merged).unwrap();
+    }
+}
+
+fn check(tier: &DurableTier, events: &[Owned]) {
+    check_reads(&tier.pin(), events);
+    for file in tier.pin().files() {
+        assert_eq!(crate::verify_file(tier, file), []);
+    }
+    assert_eq!(crate::verify_manifests(tier), []);
+}
+
+#[test]
+fn every_configuration_merges_into_what_was_written() {
+    let events = history(3000);
+    for keys in CONFIGS {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config(keys);
+        let tier = open(dir.path(), &config);
+        prepare(&tier, &events, 500);
+        let before = tier.pin().files().len();
+        merge_all(&tier);
+        assert!(tier.pin().files().len() * 3 < before, "{keys}: {before} -> {}", tier.pin().files().len());
+        check(&tier, &events);
+        drop(tier);
+        check(&open(dir.path(), &config), &events);
+    }
+}
+
+#[test]
+fn small_batches_give_the_same_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let tier = open(dir.path(), &config(", row_group.max_rows = 300"));
+    let mut events = history(2000);
+    for e in events.iter_mut().step_by(50) {
+        e.data = format!("\"{}\"", "y".repeat(300_000));
+    }
+    prepare(&tier, &events, 400);
+    let mut spec = spec(50, tier.pin().files());
+    let wide = merge(&tier, &spec).unwrap();
+    spec.limits.batches_bytes = 1;
+    let narrow = merge(&tier, &spec).unwrap();
+    assert_eq!(wide.files[0].crc32c, narrow.files[0].crc32c);
+    replace(&tier, &spec, narrow).unwrap();
+    check(&tier, &events);
+}
+
+/// The files of a store whose order was another one before.
+fn reordered(dir: &Path, events: &[Owned]) -> (DurableTier, StoreConfig) {
+    let (first, second) = events.split_at(events.len() / 2);
+    let tier = open(dir, &config(", row_group.sort_by = ('occurred_at', 'event_id'), row_group.sort_order = 'desc'"));
+    prepare(&tier, first, 500);
+    drop(tier);
+    let config = config("");
+    let tier = open(dir, &config);
+    let through = tier.pin().watermark(&log()).0;
+    let (job, part) = (job(99, through, through + 10), second.to_vec());
+    let files = write(&tier, &job, &part).unwrap();
+    tier.commit(&commit(&job, files, &part)).unwrap();
+    (tier, config)
+}
+
+#[test]
+fn files_of_another_order_are_sorted() {
+    let dir = tempfile::tempdir().unwrap();
+    let events = history(2000);
+    let (tier, _) = reordered(dir.path(), &events);
+    assert_eq!(tier.pin().files().len(), 3);
+    merge_all(&tier);
+    check(&tier, &events);
+}
+
+#[test]
+fn files_of_another_order_that_are_too_large_are_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let events = history(2000);
+    let (tier, _) = reordered(dir.path(), &events);
+    let pinned = tier.pin();
+    let mut spec = spec(50, pinned.files());
+    spec.limits.sorted_bytes = 1000;
+    let merged = merge(&tier, &spec).unwrap();
+    assert_eq!((merged.files.len(), merged.left_alone.len()), (0, 2), "one input is nothing to merge");
+
+    let (job, more) = (job(100, 30, 40), (2000..2100).map(owned).collect::<Vec<_>>());
+    let files = write(&tier, &job, &more).unwrap();
+    tier.commit(&commit(&job, files, &more)).unwrap();
+    spec.inputs = tier.pin().files().to_vec();
+    let merged = merge(&tier, &spec).unwrap();
+    assert_eq!((merged.files.len(), merged.taken.len(), merged.left_alone.len()), (1, 2, 2));
+    replace(&tier, &spec, merged).unwrap();
+    check(&tier, &history(2100));
+}
+
+/// Two files with one event in both; the second time it is `again`.
+fn doubled(dir: &Path, keys: &str, again: &Owned) -> (DurableTier, Vec<Arc<FileEntry>>) {
+    let tier = open(dir, &config(keys));
+    let first = history(200);
+    let second: Vec<_> = (200..300).map(owned).chain([again.clone()]).collect();
+    let mut inputs = Vec::new();
+    for (n, events) in [(1, &first), (2, &second)] {
+        let job = job(n, n as u64 * 10 - 10, n as u64 * 10);
+        let files = write(&tier, &job, events).unwrap();
+        // a commit of heads would refuse it
+        let snapshot = tier.commit(&crate::Commit { heads: Vec::new(), ..commit(&job, files, events) }).unwrap();
+        inputs = snapshot.files().to_vec();
+    }
+    (tier, inputs)
+}
+
+const ORDERS: [&str; 3] = [
+    "",
+    ", row_group.sort_by = ('occurred_at', 'event_id')",
+    ", row_group.sort_by = ('stream_type', 'seq', 'stream_id'), row_group.sort_order = 'desc'",
+];
+
+#[test]
+fn equal_rows_become_one() {
+    for keys in ORDERS {
+        let dir = tempfile::tempdir().unwrap();
+        let (tier, inputs) = doubled(dir.path(), keys, &owned(77));
+        assert_eq!(all(&tier.pin()).len(), 301);
+        let spec = spec(50, &inputs);
+        let merged = merge(&tier, &spec).unwrap();
+        assert_eq!((merged.doubles, merged.files[0].rows), (1, 300), "{keys}");
+        replace(&tier, &spec, merged).unwrap();
+        check(&tier, &history(300));
+        assert_eq!(tier.pin().log(&log()).unwrap().events, 300);
+    }
+}
+
+#[test]
+fn one_event_with_two_contents_is_an_error_that_names_both_places() {
+    let changes: [fn(&mut Owned); 4] =
+        [|e| e.data.push(' '), |e| e.metadata = None, |e| e.event_id = EventId([7; 16]), |e| e.occurred_at += 1];
+    for keys in ORDERS {
+        for change in changes {
+            let dir = tempfile::tempdir().unwrap();
+            let mut again = owned(75);
+            change(&mut again);
+            let (tier, inputs) = doubled(dir.path(), keys, &again);
+            let error = merge(&tier, &spec(50, &inputs)).unwrap_err();
+            let text = error.to_string();
+            assert!(
+                matches!(error, MergeError::Differs { seq: 2, .. }) && error.kind() == ErrorKind::Integrity,
+                "{text}"
+            );
+            assert!(text.contains("stream-025") && inputs.iter().all(|f| text.contains(&f.path)), "{text}");
+            assert!(tier.orphans(Micros(i64::MAX)).unwrap().iter().all(|o| o.path.ends_with(".run")), "{keys}");
+        }
+    }
+}
+
+#[test]
+fn rows_against_the_order_of_their_file_end_the_merge() {
+    let dir = tempfile::tempdir().unwrap();
+    let tier = open(dir.path(), &config(""));
+    let events = history(300);
+    for (n, part) in [(1, &events[..150]), (2, &events[150..])] {
+        let (job, part) = (job(n, n as u64 * 10 - 10, n as u64 * 10), part.to_vec());
+        // the second file is not sorted, whatever its footer says
+        let files = match n {
+            1 => write(&tier, &job, &part).unwrap(),
+            _ => tier.write_files(&job, part.iter().map(Owned::row), &mut |_| GO_ON).unwrap(),
+        };
+        tier.commit(&commit(&job, files, &part)).unwrap();
+    }
+    let inputs = tier.pin().files().to_vec();
+    let error = merge(&tier, &spec(50, &inputs)).unwrap_err();
+    assert!(matches!(&error, MergeError::NotSorted(place) if place.file.path == inputs[1].path), "{error}");
+}
+
+#[test]
+fn rows_of_another_partition_end_the_merge() {
+    let dir = tempfile::tempdir().unwrap();
+    let tier = open(dir.path(), &config(", partition.by = 'dt'"));
+    let mut events = history(60);
+    events.iter_mut().for_each(|e| e.occurred_at = START_US);
+    prepare(&tier, &events, 30);
+    let inputs = tier.pin().files().to_vec();
+    drop(tier);
+    let tier = open(
+        dir.path(),
+        &config(", partition.by = 'dt', partition.dt.expr = 'YEAR(occurred_at)', partition.dt.granularity = 'year'"),
+    );
+    let error = merge(&tier, &spec(50, &inputs)).unwrap_err();
+    assert!(matches!(error, MergeError::OtherPartition { .. }) && error.to_string().contains(&inputs[0].path));
+    assert!(tier.orphans(Micros(i64::MAX)).unwrap().iter().all(|o| o.path.ends_with(".run")));
+}
+
+#[test]
+fn a_merge_ends_files_that_are_long_enough() {
+    let dir = tempfile::tempdir().unwrap();
+    let tier = open(
+        dir.path(),
+        &config(", compaction.target_file_mb = 1, compaction.max_file_mb = 1, durable.compression = 'none'"),
+    );
+    let mut events = history(8000);
+    for e in &mut events {
+        e.data = format!("\"{}\"", e.data.replace('"', "'").repeat(8));
+    }
+    prepare(&tier, &events, 500);
+    let mut spec = spec(50, tier.pin().files());
+    let sum: u64 = spec.inputs.iter().map(|f| f.bytes).sum();
+    let by_max = merge(&tier, &spec).unwrap();
+    assert!(by_max.files.iter().all(|f| f.bytes <= 1 << 20) && by_max.files.len() as u64 <= sum / (700 << 10) + 1);
+    tier.discard(&by_max.files);
+    spec.enough_bytes = 400 << 10;
+    let merged = merge(&tier, &spec).unwrap();
+    let (last, others) = merged.files.split_last().unwrap();
+    assert!(others.len() > 3 && others.iter().all(|f| (350 << 10..600 << 10).contains(&f.bytes)), "{:?}", merged.files);
+    assert!(last.bytes < 600 << 10);
+    replace(&tier, &spec, merged).unwrap();
+    check(&tier, &events);
+}
+
+#[test]
+fn a_merge_that_is_cancelled_or_meets_damage_replaces_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let tier = open(dir.path(), &config(", row_group.max_rows = 1000"));
+    let events = history(20_000);
+    prepare(&tier, &events, 10_000);
+    let spec = spec(50, tier.pin().files());
+    let stop = &mut |rows| if rows > 9000 { ControlFlow::Break(()) } else { GO_ON };
+    let error = tier.merge_files(&tier.pin(), &spec, stop).unwrap_err();
+    assert!(matches!(error, MergeError::Write(WriteError::Cancelled)));
+    let path = tier.local_path(&spec.inputs[1]).unwrap();
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let error = merge(&tier, &spec).unwrap_err();
+    assert!(error.kind() == ErrorKind::Integrity && error.to_string().contains(&spec.inputs[1].path), "{error}");
+    let left = tier.orphans(Micros(i64::MAX)).unwrap();
+    assert!(left.iter().all(|orphan| orphan.path.ends_with(".run")), "{left:?}");
+}
+
+#[test]
+fn runs_are_rebuilt_from_merged_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config("");
+    let tier = open(dir.path(), &config);
+    let events = history(900);
+    prepare(&tier, &events, 300);
+    merge_all(&tier);
+    let heads: Vec<_> = tier.pin().heads(&log()).collect();
+    for run in tier.pin().manifest().runs().filter(|run| run.path.contains("heads")) {
+        std::fs::remove_file(dir.path().join("data").join(&run.path)).unwrap();
+    }
+    drop(tier);
+    let tier = open(dir.path(), &config);
+    let rebuilt = tier.rebuild_runs(&|_, _, _| None, 5, Micros(START_US));
+    assert!(!rebuilt.is_empty() && rebuilt.iter().all(|run| run.outcome.is_ok()), "{rebuilt:?}");
+    assert!(tier.pin().heads(&log()).eq(heads));
+}
+
+#[test]
+fn a_merge_of_sorted_parts_is_a_sort_of_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let tier = open(dir.path(), &config(", row_group.sort_by = ('event_type', 'tenant_id', 'seq')"));
+    let events = history(1500);
+    prepare(&tier, &events, 100);
+    merge_all(&tier);
+    let rows = tier
+        .pin()
+        .scan_file(&tier.pin().files()[0])
+        .flat_map(|b| b.unwrap().iter().map(|e| (e.stream_id.to_owned(), e.seq.0)).collect::<Vec<_>>());
+    let batches = [&events];
+    let sorted = sort_rows(&tier.layout(), &batches);
+    let expected = sorted.iter().map(|row| row.of(&batches)).map(|e| (e.stream_id.to_owned(), e.seq.0));
+    assert!(rows.eq(expected), "and rows that compare equal stand as they came");
+    assert_eq!(tier.pin().watermark(&log()), LogIndex(150));
+}

@@ -1,0 +1,107 @@
+//! One merge: opens its inputs, writes their rows aside in order, commits the new files in the place of the old ones.
+
+use super::plan::MergePlan;
+use crate::compact::error::CompactError;
+use crate::compact::progress::{Phase, Progress};
+use crate::compact::steps::{Step, Steps};
+use crate::store::Store;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use strandline_durable::{JobSpec, MergeError, MergeLimits, MergeSpec, Merged, Replacement, Snapshot, WriteError};
+use strandline_event::{LogIndex, Micros};
+
+/// What a merge did.
+#[derive(Clone)]
+pub struct MergeOutcome {
+    /// The manifest that it made true, or the one before where nothing was merged.
+    pub snapshot: Arc<Snapshot>,
+    /// Events that it wrote.
+    pub rows: u64,
+    /// Files that it replaced.
+    pub inputs: u64,
+    /// Bytes of them.
+    pub input_bytes: u64,
+    /// Files that it wrote.
+    pub files: u64,
+    /// Bytes of them.
+    pub output_bytes: u64,
+    /// Events that were in the inputs twice, with equal content.
+    pub doubles: u64,
+    /// Files that are too large to be sorted anew: left alone until the next start.
+    pub left_alone: Vec<String>,
+}
+
+/// Runs one merge. `job_id` is random; the same job is never run under two ids at once.
+///
+/// # Errors
+/// [`CompactError`]; then nothing changed, unless it is a commit of unknown outcome, which the next opening settles.
+pub fn run_merge(
+    store: &Store,
+    plan: &MergePlan,
+    job_id: u128,
+    now: Micros,
+    progress: &Progress,
+    steps: &dyn Steps,
+) -> Result<MergeOutcome, CompactError> {
+    let outcome = run(store, plan, job_id, now, progress, steps);
+    progress.enter(Phase::Done);
+    outcome
+}
+
+fn run(
+    store: &Store,
+    plan: &MergePlan,
+    job_id: u128,
+    now: Micros,
+    progress: &Progress,
+    steps: &dyn Steps,
+) -> Result<MergeOutcome, CompactError> {
+    progress.enter(Phase::Selecting);
+    progress.set_total(plan.events());
+    steps.reached(Step::Selected)?;
+    progress.enter(Phase::Merging);
+    let merged = merge(store, plan, job_id, progress)?;
+    steps.reached(Step::FilesWritten)?;
+    let left_alone: Vec<String> = merged.left_alone.iter().map(|file| file.path.clone()).collect();
+    store.left_alone().add(&left_alone);
+    let mut outcome = MergeOutcome {
+        snapshot: Arc::clone(&plan.snapshot),
+        rows: merged.files.iter().map(|file| file.rows).sum(),
+        inputs: merged.taken.len() as u64,
+        input_bytes: merged.taken.iter().map(|file| file.bytes).sum(),
+        files: merged.files.len() as u64,
+        output_bytes: merged.files.iter().map(|file| file.bytes).sum(),
+        doubles: merged.doubles,
+        left_alone,
+    };
+    if merged.files.is_empty() {
+        (outcome.inputs, outcome.input_bytes) = (0, 0);
+        return Ok(outcome);
+    }
+    progress.enter(Phase::Committing);
+    let Merged { files, taken, doubles, .. } = merged;
+    let log = plan.partition.log.clone();
+    let replacement = Replacement { job_id, at: now, log, remove: taken, add: files, doubles };
+    outcome.snapshot = store.durable().replace(&replacement)?;
+    steps.reached(Step::Committed)?;
+    Ok(outcome)
+}
+
+fn merge(store: &Store, plan: &MergePlan, job_id: u128, progress: &Progress) -> Result<Merged, CompactError> {
+    let job = JobSpec {
+        job_id,
+        log: plan.partition.log.clone(),
+        from_exclusive: plan.inputs.iter().map(|file| file.from_exclusive).min().unwrap_or(LogIndex::ZERO),
+        through: plan.inputs.iter().map(|file| file.through).max().unwrap_or(LogIndex::ZERO),
+    };
+    let (inputs, enough_bytes) = (plan.inputs.clone(), plan.enough_bytes);
+    let spec = MergeSpec { job, inputs, enough_bytes, limits: MergeLimits::default() };
+    let mut on_rows = |so_far: u64| {
+        progress.set_rows(so_far);
+        if progress.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    store.durable().merge_files(&plan.snapshot, &spec, &mut on_rows).map_err(|error| match error {
+        MergeError::Write(WriteError::Cancelled) => CompactError::Cancelled,
+        other => CompactError::Merge(other),
+    })
+}

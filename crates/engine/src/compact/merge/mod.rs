@@ -1,0 +1,16 @@
+//! The second level of compaction: small files of a partition become few of `compaction.target_file_mb`.
+//!
+//! ```text
+//!  live files ─> choose (policy, a partition) ─> MergePlan ─> run_merge ─> commit: the new files are live, the old ones replaced
+//!                                                             open, merge, write aside, commit
+//! ```
+//!
+//! A merge moves no watermark, changes no head, and no reader notices it: one that pinned an older version goes on with the old
+//! files. Of two merges of one file the second finds its input gone and leaves orphans only.
+
+mod job;
+mod plan;
+mod policy;
+
+pub use job::{MergeOutcome, run_merge};
+pub use plan::{MergePlan, Partition, plan_merge, plan_merges};

@@ -1,0 +1,119 @@
+//! What merges would do, before they do it: also the answer of a dry run.
+
+use super::policy::{MergeRules, choose};
+use crate::compact::error::CompactError;
+use crate::compact::policy::Trigger;
+use crate::store::Store;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use strandline_durable::{FileEntry, Snapshot};
+use strandline_event::{LogKey, Micros};
+
+/// The files of one log that stand in one folder.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Partition {
+    /// Which log.
+    pub log: LogKey,
+    /// Columns and values, in the order of `partition.by`; `None`: null.
+    pub values: Vec<(String, Option<String>)>,
+}
+
+impl fmt::Display for Partition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}`", self.log)?;
+        for (column, value) in &self.values {
+            write!(f, " {column}={}", value.as_deref().unwrap_or("null"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Files that are to become few.
+#[derive(Clone)]
+pub struct MergePlan {
+    /// Whose files.
+    pub partition: Partition,
+    /// The version that names them: pinned, so that they stay readable.
+    pub snapshot: Arc<Snapshot>,
+    /// The files.
+    pub inputs: Vec<Arc<FileEntry>>,
+    /// The length at which a new file begins.
+    pub enough_bytes: u64,
+}
+
+impl MergePlan {
+    /// Events in the inputs.
+    #[must_use]
+    pub fn events(&self) -> u64 {
+        self.inputs.iter().map(|file| file.rows).sum()
+    }
+
+    /// Bytes of the inputs.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.inputs.iter().map(|file| file.bytes).sum()
+    }
+}
+
+/// The next merge of every partition that is due for one, of one stream type or of all.
+///
+/// # Errors
+/// `Disabled`.
+pub fn plan_merges(
+    store: &Store,
+    stream_type: Option<&str>,
+    trigger: Trigger,
+    now: Micros,
+) -> Result<Vec<MergePlan>, CompactError> {
+    let snapshot = enabled(store)?.durable().pin();
+    let mut partitions: BTreeMap<Partition, Vec<Arc<FileEntry>>> = BTreeMap::new();
+    for file in snapshot.files().iter().filter(|file| stream_type.is_none_or(|name| *name == file.stream_type)) {
+        partitions.entry(partition_of(file)).or_default().push(Arc::clone(file));
+    }
+    let due = |(partition, files)| plan_of(store, &snapshot, partition, files, trigger, now);
+    Ok(partitions.into_iter().filter_map(due).collect())
+}
+
+/// The next merge of one partition; `None`: it is not due.
+///
+/// # Errors
+/// `Disabled`.
+pub fn plan_merge(
+    store: &Store,
+    partition: &Partition,
+    trigger: Trigger,
+    now: Micros,
+) -> Result<Option<MergePlan>, CompactError> {
+    let snapshot = enabled(store)?.durable().pin();
+    let ours = |file: &&Arc<FileEntry>| {
+        let log = &partition.log;
+        file.stream_type == *log.stream_type && file.bucket == log.bucket && file.partition == partition.values
+    };
+    let files = snapshot.files().iter().filter(ours).cloned().collect();
+    Ok(plan_of(store, &snapshot, partition.clone(), files, trigger, now))
+}
+
+fn enabled(store: &Store) -> Result<&Store, CompactError> {
+    if store.config().compaction.enabled { Ok(store) } else { Err(CompactError::Disabled) }
+}
+
+fn partition_of(file: &FileEntry) -> Partition {
+    let log = LogKey { stream_type: Arc::from(file.stream_type.as_str()), bucket: file.bucket };
+    Partition { log, values: file.partition.clone() }
+}
+
+fn plan_of(
+    store: &Store,
+    snapshot: &Arc<Snapshot>,
+    partition: Partition,
+    mut files: Vec<Arc<FileEntry>>,
+    trigger: Trigger,
+    now: Micros,
+) -> Option<MergePlan> {
+    let rules = MergeRules::of(&store.config().compaction);
+    store.left_alone().take_out_of(&mut files);
+    let inputs = choose(&files, &rules, trigger, now)?;
+    let enough_bytes = rules.enough_bytes(inputs.iter().map(|file| file.bytes).sum());
+    Some(MergePlan { partition, snapshot: Arc::clone(snapshot), inputs, enough_bytes })
+}
