@@ -13,7 +13,7 @@ pub struct FileEntry {
     pub bytes: u64,
     /// CRC32C of the whole file.
     pub crc32c: u32,
-    /// Length in bytes of the end of the file behind the data pages: bloom filters, page index, footer.
+    /// Length in bytes of the end of the file behind data pages and filters: page index, footer.
     pub tail_bytes: u64,
     /// CRC32C of that end.
     pub tail_crc32c: u32,

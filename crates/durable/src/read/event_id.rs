@@ -3,7 +3,7 @@
 use super::error::ReadError;
 use super::file::{DataFile, Within};
 use super::filter::Decoded;
-use super::rowset::{Candidate, RowSet, fetch};
+use super::rowset::{Candidate, Kept, RowSet, fetch, keep};
 use super::stats::Counters;
 use crate::entry::within;
 use crate::tier::Snapshot;
@@ -17,18 +17,23 @@ impl Snapshot {
         let counters = Arc::new(Counters::default());
         let files: Vec<_> = self.files.iter().filter(|f| within(&f.bounds.event_id, &id)).cloned().collect();
         let mut chosen = Vec::new();
+        let mut kept = Kept::new();
         for (n, entry) in files.iter().enumerate() {
             let file = DataFile::open(&self.shared, entry, &counters)?;
+            let before = chosen.len();
             for group in 0..file.groups() {
-                if file.meta.may_hold(group, Field::EventId, &id.0) {
+                if file.may_hold(group, Field::EventId, &id.0)? {
                     choose(&file, n as u32, group, id, &mut chosen)?;
                 }
+            }
+            if chosen.len() > before {
+                keep(&mut kept, n as u32, file);
             }
         }
         if chosen.is_empty() {
             return Ok(RowSet::empty(counters.stats()));
         }
-        fetch(&self.shared, &files, &chosen, true, &counters)
+        fetch(&self.shared, &files, &chosen, true, &counters, &mut kept)
     }
 }
 

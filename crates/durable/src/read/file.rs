@@ -16,7 +16,9 @@ use crate::tier::names::open_file;
 use arrow::array::RecordBatch;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, RowSelection};
 use parquet::arrow::{ProjectionMask, parquet_to_arrow_field_levels};
+use parquet::bloom_filter::Sbbf;
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
+use parquet::file::reader::ChunkReader;
 use std::ops::Range;
 use std::sync::Arc;
 use strandline_event::Field;
@@ -62,6 +64,7 @@ impl DataFile {
             None => {
                 let layout = shared.layout.load();
                 let meta = Arc::new(FileMeta::load(entry, &*object, layout.names())?);
+                counters.add_bytes(entry.tail_bytes);
                 shared.cache.put(&entry.path, &meta);
                 meta
             }
@@ -87,6 +90,28 @@ impl DataFile {
     /// Rows of the file that stand in a row group.
     pub(crate) fn group_rows(&self, group: usize) -> Range<u64> {
         self.meta.group_rows(group)
+    }
+
+    /// Whether a row group may hold a value: false is certain; true where there is no filter.
+    pub(crate) fn may_hold(&self, group: usize, field: Field, value: &[u8]) -> Result<bool, ReadError> {
+        let Some((_, length)) = self.meta.filter_place(group, field) else { return Ok(true) };
+        let kept = self.meta.filter_kept(group, field, length);
+        if let Some(filter) = kept.and_then(|kept| kept.get()) {
+            return Ok(filter.check(value));
+        }
+        let Some(filter) = self.filter(group, field)? else { return Ok(true) };
+        Ok(match kept {
+            Some(kept) => kept.get_or_init(|| filter).check(value),
+            None => filter.check(value),
+        })
+    }
+
+    /// The bloom filter of a row group, where it has one.
+    pub(crate) fn filter(&self, group: usize, field: Field) -> Result<Option<Sbbf>, ReadError> {
+        let Some((start, length)) = self.meta.filter_place(group, field) else { return Ok(None) };
+        let bytes = self.source.get_bytes(start, length);
+        let filter = bytes.and_then(|bytes| Sbbf::from_bytes(&bytes));
+        filter.map(Some).map_err(|e| ReadError::decode(&self.entry.path, e))
     }
 
     /// Row ranges within a row group whose pages meet every condition; all rows where there is no page index.

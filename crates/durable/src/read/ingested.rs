@@ -4,7 +4,7 @@ use super::budget::{READ_BYTES_MAX, cut_by_bytes};
 use super::error::ReadError;
 use super::file::{DataFile, Within};
 use super::filter::{Decoded, RowFilter};
-use super::rowset::{Candidate, RowSet, Smallest, fetch};
+use super::rowset::{Candidate, Kept, RowSet, Smallest, fetch};
 use super::stats::Counters;
 use crate::tier::Snapshot;
 use arrow::array::{FixedSizeBinaryArray, TimestampMicrosecondArray};
@@ -60,7 +60,7 @@ impl Snapshot {
             return Ok(RowSet { complete, ..RowSet::empty(counters.stats()) });
         }
         complete &= !cut_by_bytes(&self.shared, &files, &mut chosen, bytes_max, &counters)?;
-        fetch(&self.shared, &files, &chosen, complete, &counters)
+        fetch(&self.shared, &files, &chosen, complete, &counters, &mut Kept::new())
     }
 }
 

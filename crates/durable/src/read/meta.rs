@@ -1,4 +1,4 @@
-//! The end of a data file, checked and decoded once: footer, page index, bloom filters, checksums of blocks.
+//! The end of a data file, checked and decoded once: footer, page index, checksums of blocks; and the filters that were asked.
 
 use super::error::ReadError;
 use crate::entry::FileEntry;
@@ -15,6 +15,8 @@ use std::sync::OnceLock;
 use strandline_event::{Field, FieldNames};
 
 const COLUMNS: usize = Field::ALL.len();
+/// A larger filter is read anew by each lookup: those of ids, one in a file that holds millions of them.
+const FILTER_KEPT_BYTES: usize = 512 << 10;
 
 /// What is known of an open data file besides its data pages.
 pub(crate) struct FileMeta {
@@ -22,7 +24,7 @@ pub(crate) struct FileMeta {
     pub(crate) tail: Bytes,
     pub(crate) tail_start: u64,
     pub(crate) blocks: Vec<u32>,
-    blooms: Vec<OnceLock<Option<Sbbf>>>,
+    filters: Vec<OnceLock<Sbbf>>,
 }
 
 impl FileMeta {
@@ -46,13 +48,16 @@ impl FileMeta {
         check(entry, &arrow, names)?;
         let blocks = blocks(arrow.metadata(), tail_start).ok_or_else(|| damaged("its list of checksums is wrong"))?;
         let groups = arrow.metadata().num_row_groups();
-        let blooms = (0..groups * COLUMNS).map(|_| OnceLock::new()).collect();
-        Ok(Self { arrow, tail, tail_start, blocks, blooms })
+        let filters = (0..groups * COLUMNS).map(|_| OnceLock::new()).collect();
+        Ok(Self { arrow, tail, tail_start, blocks, filters })
     }
 
-    /// What it costs in memory, in bytes: the tail, its decoded form, filters.
+    /// What it costs in memory, in bytes: the tail, its decoded form, the filters that it may keep.
     pub(crate) fn cost_bytes(&self) -> usize {
-        self.tail.len() * 2 + self.arrow.metadata().memory_size() + self.blocks.len() * 4 + 1024
+        let groups = 0..self.parquet().num_row_groups();
+        let places = groups.flat_map(|group| Field::ALL.map(|field| self.filter_place(group, field)));
+        let filters: usize = places.flatten().map(|(_, length)| length).filter(|l| *l <= FILTER_KEPT_BYTES).sum();
+        self.tail.len() * 2 + self.arrow.metadata().memory_size() + self.blocks.len() * 4 + filters + 1024
     }
 
     pub(crate) fn parquet(&self) -> &ParquetMetaData {
@@ -67,19 +72,16 @@ impl FileMeta {
         start..start + groups.get(group).map_or(0, rows)
     }
 
-    /// Whether a row group may hold a value: false is certain; true where there is no filter.
-    pub(crate) fn may_hold(&self, group: usize, field: Field, value: &[u8]) -> bool {
-        let Some(cell) = self.blooms.get(group * COLUMNS + field as usize) else { return true };
-        cell.get_or_init(|| self.bloom(group, field)).as_ref().is_none_or(|filter| filter.check(value))
+    /// Where the bloom filter of a row group stands in the file, where it has one: start and length.
+    pub(crate) fn filter_place(&self, group: usize, field: Field) -> Option<(u64, usize)> {
+        let column = self.parquet().row_groups().get(group)?.columns().get(field as usize)?;
+        let start = u64::try_from(column.bloom_filter_offset()?).ok()?;
+        Some((start, usize::try_from(column.bloom_filter_length()?).ok()?))
     }
 
-    /// The bloom filter of a row group, where it has one.
-    pub(crate) fn bloom(&self, group: usize, field: Field) -> Option<Sbbf> {
-        let column = self.parquet().row_groups().get(group)?.columns().get(field as usize)?;
-        let start = u64::try_from(column.bloom_filter_offset()?).ok()?.checked_sub(self.tail_start)?;
-        let start = usize::try_from(start).ok()?;
-        let length = usize::try_from(column.bloom_filter_length()?).ok()?;
-        Sbbf::from_bytes(self.tail.get(start..start.checked_add(length)?)?).ok()
+    /// The place where a filter is kept once it was read; `None`: it is too large to be kept.
+    pub(crate) fn filter_kept(&self, group: usize, field: Field, length: usize) -> Option<&OnceLock<Sbbf>> {
+        self.filters.get(group * COLUMNS + field as usize).filter(|_| length <= FILTER_KEPT_BYTES)
     }
 }
 

@@ -6,6 +6,7 @@ use super::file::DataFile;
 use super::stats::{Counters, ReadStats};
 use crate::entry::FileEntry;
 use crate::tier::Shared;
+use std::collections::HashMap;
 use std::sync::Arc;
 use strandline_event::EventRef;
 
@@ -106,6 +107,18 @@ impl RowSet {
     }
 }
 
+/// Files that stay open between the choice of rows and their fetch, by number.
+pub(crate) type Kept = HashMap<u32, DataFile>;
+/// How many, at most: each is a descriptor and up to 512 KiB of blocks.
+const KEPT_MAX: usize = 32;
+
+/// Keeps a file open, if there is room.
+pub(crate) fn keep(kept: &mut Kept, n: u32, file: DataFile) {
+    if kept.len() < KEPT_MAX {
+        kept.insert(n, file);
+    }
+}
+
 /// Fetches chosen rows, each file once, and puts them into the order of `chosen`.
 pub(crate) fn fetch<K>(
     shared: &Shared,
@@ -113,6 +126,7 @@ pub(crate) fn fetch<K>(
     chosen: &[Candidate<K>],
     complete: bool,
     counters: &Arc<Counters>,
+    kept: &mut Kept,
 ) -> Result<RowSet, ReadError> {
     let mut by_place: Vec<u32> = (0..chosen.len() as u32).collect();
     let place = |i: &u32| (chosen[*i as usize].file, chosen[*i as usize].row);
@@ -122,7 +136,8 @@ pub(crate) fn fetch<K>(
     for group in by_place.chunk_by(|a, b| place(a).0 == place(b).0) {
         let Some(entry) = group.first().and_then(|i| files.get(place(i).0 as usize)) else { continue };
         let rows: Vec<u64> = group.iter().map(|i| place(i).1).collect();
-        let file = DataFile::open(shared, entry, counters)?;
+        let kept = group.first().and_then(|i| kept.remove(&place(i).0));
+        let file = kept.map_or_else(|| DataFile::open(shared, entry, counters), Ok)?;
         let mut next = group.iter();
         for batch in file.fetch(&rows)? {
             for (row, i) in (0..batch.rows()).zip(next.by_ref()) {

@@ -9,7 +9,7 @@ pub struct ReadStats {
     pub files: u64,
     /// Row groups of which pages were decoded.
     pub row_groups: u64,
-    /// Bytes of data pages read.
+    /// Bytes read: tails that were not known, pages and filters with the checked blocks around them.
     pub bytes: u64,
 }
 

@@ -4,7 +4,7 @@ use super::budget::{READ_BYTES_MAX, cut_by_bytes};
 use super::error::ReadError;
 use super::file::{DataFile, Within};
 use super::filter::Decoded;
-use super::rowset::{Candidate, RowSet, Smallest, fetch};
+use super::rowset::{Candidate, Kept, RowSet, Smallest, fetch, keep};
 use super::stats::Counters;
 use crate::entry::{FileEntry, within};
 use crate::tier::Snapshot;
@@ -59,12 +59,17 @@ impl Snapshot {
         let counters = Arc::new(Counters::default());
         let files: Vec<_> = self.files.iter().filter(|f| query.may_match(f)).cloned().collect();
         let mut smallest = Smallest::new(query.limit);
+        let mut kept = Kept::new();
         for (n, entry) in files.iter().enumerate() {
             let file = DataFile::open(&self.shared, entry, &counters)?;
+            let mut found = false;
             for group in 0..file.groups() {
-                if file.meta.may_hold(group, Field::StreamId, query.stream_id.as_bytes()) {
-                    choose(&file, n as u32, group, query, &mut smallest)?;
+                if file.may_hold(group, Field::StreamId, query.stream_id.as_bytes())? {
+                    found |= choose(&file, n as u32, group, query, &mut smallest)?;
                 }
+            }
+            if found {
+                keep(&mut kept, n as u32, file);
             }
         }
         let (mut chosen, mut complete) = smallest.finish();
@@ -72,24 +77,26 @@ impl Snapshot {
             return Ok(RowSet { complete, ..RowSet::empty(counters.stats()) });
         }
         complete &= !cut_by_bytes(&self.shared, &files, &mut chosen, bytes_max, &counters)?;
-        fetch(&self.shared, &files, &chosen, complete, &counters)
+        fetch(&self.shared, &files, &chosen, complete, &counters, &mut kept)
     }
 }
 
+/// Whether there was a row.
 fn choose(
     file: &DataFile,
     n: u32,
     group: usize,
     query: &StreamQuery<'_>,
     smallest: &mut Smallest<i64>,
-) -> Result<(), ReadError> {
+) -> Result<bool, ReadError> {
     const FIELDS: [Field; 2] = [Field::StreamId, Field::Seq];
     let (from, to) = query.seqs();
     let conditions = [Within::Bytes(Field::StreamId, query.stream_id.as_bytes()), Within::Ints(Field::Seq, from, to)];
     let pages = file.pages(group, &conditions);
     if pages.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
+    let mut found = false;
     file.decode(group, &pages, &FIELDS, |rows, batch| {
         let columns = Decoded { fields: &FIELDS, batch };
         let ids: Option<&StringArray> = columns.column(Field::StreamId);
@@ -101,8 +108,10 @@ fn choose(
             let seq = seqs.value(i);
             if (from..=to).contains(&seq) && ids.value(i) == query.stream_id {
                 smallest.push(Candidate { key: query.key(seq), file: n, row });
+                found = true;
             }
         }
         Ok(())
-    })
+    })?;
+    Ok(found)
 }

@@ -182,10 +182,42 @@ fn a_lookup_touches_little() {
         StreamQuery { stream_type: "Call", stream_id: "stream-010", from_seq, to_seq, descending: false, limit: 9 };
     let set = tier.pin().stream(&query).unwrap();
     assert_eq!((set.len(), set.complete), (9, false));
-    assert!(set.stats.row_groups <= 4 && set.stats.files == 2, "{:?}", set.stats);
+    assert!(set.stats.row_groups <= 4 && set.stats.files == 1, "{:?}", set.stats);
     assert_eq!(tier.pin().find_event_id(events[777].event_id).unwrap().stats.row_groups, 2);
     let none = StreamQuery { stream_id: "stream-0100", ..query };
     assert_eq!(tier.pin().stream(&none).unwrap().stats.row_groups, 0, "the bloom filter says no");
+}
+
+#[test]
+fn a_lookup_reads_the_filter_that_it_asks_and_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config("");
+    // 60,000 ids: their filter alone has some 100 KB
+    let events = history(60_000);
+    let tier = open(folder.path(), &config);
+    let job = job(1, 0, 10);
+    let files = write(&tier, &job, &events).unwrap();
+    assert_eq!(files.len(), 1);
+    assert!(files[0].tail_bytes < 60_000, "no filter stands in the tail: {}", files[0].tail_bytes);
+    let (bytes, tail) = (files[0].bytes, files[0].tail_bytes);
+    let snapshot = tier.commit(&commit(&job, files, &events)).unwrap();
+    let query = StreamQuery {
+        stream_type: "Call",
+        stream_id: "stream-007",
+        from_seq: Seq(1),
+        to_seq: Seq(100),
+        descending: false,
+        limit: 1000,
+    };
+    let found = snapshot.stream(&query).unwrap();
+    assert_eq!((found.len(), found.stats.files), (100, 1));
+    assert!(found.stats.bytes >= tail && found.stats.bytes < bytes * 3 / 4, "{:?} of {bytes}", found.stats);
+    let absent = snapshot.stream(&StreamQuery { stream_id: "stream-007x", ..query }).unwrap();
+    assert!(absent.is_empty());
+    assert!(absent.stats.bytes <= 2 * crate::write::BLOCK_BYTES, "one filter: {:?}", absent.stats);
+    let id = events[777].event_id;
+    let by_id = snapshot.find_event_id(id).unwrap();
+    assert_eq!((by_id.len(), by_id.stats.files, by_id.row(0).event_id), (1, 1, id));
 }
 
 #[test]

@@ -41,7 +41,7 @@ fn check(tier: &DurableTier, entry: &Arc<FileEntry>, findings: &mut Vec<Finding>
     }
     let mut rows = RowCheck::new(&layout, entry, &file, findings);
     for batch in tier.pin().scan_file(entry) {
-        rows.batch(&batch?);
+        rows.batch(&batch?)?;
         if rows.findings.len() >= FINDINGS_MAX {
             return Ok(());
         }
@@ -67,7 +67,7 @@ fn whole_crc32c(tier: &DurableTier, entry: &FileEntry) -> Result<u32, ReadError>
 struct Claims {
     field: Field,
     statistics: Option<Statistics>,
-    bloom: Option<Sbbf>,
+    filter: Option<Sbbf>,
 }
 
 struct RowCheck<'a> {
@@ -113,12 +113,12 @@ impl<'a> RowCheck<'a> {
         self.findings.push(Finding::new(&format!("{} row {}", self.entry.path, self.row), what));
     }
 
-    fn batch(&mut self, batch: &RowBatch) {
+    fn batch(&mut self, batch: &RowBatch) -> Result<(), ReadError> {
         let last = self.last.take();
         let mut before = last.as_ref().map(|b| b.row(b.rows() - 1));
         for event in batch.iter() {
             if self.row >= self.group_end {
-                self.next_group();
+                self.next_group()?;
             }
             self.check_row(&event, before.as_ref());
             self.check_claims(&event);
@@ -130,18 +130,21 @@ impl<'a> RowCheck<'a> {
             self.row += 1;
         }
         self.last = (batch.rows() > 0).then(|| batch.clone());
+        Ok(())
     }
 
-    fn next_group(&mut self) {
+    fn next_group(&mut self) -> Result<(), ReadError> {
         self.group_end = self.file.group_rows(self.group).end;
         let columns = self.file.meta.parquet().row_groups().get(self.group).map_or(&[][..], |g| g.columns());
-        let claims = Field::ALL.into_iter().zip(columns).map(|(field, column)| Claims {
-            field,
-            statistics: column.statistics().cloned(),
-            bloom: self.file.meta.bloom(self.group, field),
-        });
-        self.claims = claims.filter(|c| c.statistics.is_some() || c.bloom.is_some()).collect();
+        self.claims.clear();
+        for (field, column) in Field::ALL.into_iter().zip(columns) {
+            let (statistics, filter) = (column.statistics().cloned(), self.file.filter(self.group, field)?);
+            if statistics.is_some() || filter.is_some() {
+                self.claims.push(Claims { field, statistics, filter });
+            }
+        }
         self.group += 1;
+        Ok(())
     }
 
     fn check_row(&mut self, event: &EventRef<'_>, before: Option<&EventRef<'_>>) {
@@ -178,7 +181,7 @@ impl<'a> RowCheck<'a> {
             if claim.statistics.as_ref().is_some_and(|s| !value.lies_within(s)) {
                 wrong.push(format!("its {} lies outside the statistics of the row group", claim.field.default_name()));
             }
-            if claim.bloom.as_ref().is_some_and(|filter| !value.is_in(filter)) {
+            if claim.filter.as_ref().is_some_and(|filter| !value.is_in(filter)) {
                 wrong.push(format!("its {} is not in the bloom filter of the row group", claim.field.default_name()));
             }
         }

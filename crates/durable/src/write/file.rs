@@ -127,7 +127,7 @@ impl<'l> OpenFile<'l> {
         self.encode()?;
         let wrap = |e| WriteError::encode(&self.staged, e);
         self.writer.flush().map_err(wrap)?;
-        // what the writer still buffers are data pages too
+        // what the writer still buffers stands before the tail too
         self.writer.sync().map_err(|e| ObjectError::from_io(&self.staged, e))?;
         let blocks = {
             let mut sums = self.sums.lock();

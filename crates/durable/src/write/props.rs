@@ -32,7 +32,8 @@ pub(crate) fn properties(layout: &Layout, rows_max: u64) -> WriterProperties {
         .set_data_page_row_count_limit(PAGE_ROWS)
         .set_data_page_size_limit(PAGE_BYTES)
         .set_write_batch_size(WRITE_BATCH_ROWS)
-        .set_bloom_filter_position(BloomFilterPosition::End)
+        // among the checked blocks, not in the tail: a lookup reads the one filter that it asks, not those of all ids
+        .set_bloom_filter_position(BloomFilterPosition::AfterRowGroup)
         .set_statistics_enabled(EnabledStatistics::None)
         .set_offset_index_disabled(layout.stats.is_empty())
         .set_dictionary_enabled(false)

@@ -1,6 +1,6 @@
 //! What stands between the Parquet writer and the file: checksums of the whole, of blocks, and of the tail.
 //!
-//! Blocks of the data pages are listed in the footer, the footer is part of the tail, the tail's checksum
+//! Blocks of what stands before the tail are listed in the footer, the footer is part of the tail, the tail's checksum
 //! stands in the manifest: so every byte that a read decodes has been checked.
 
 use crate::objects::Aside;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// Length of a checked block of data pages in bytes.
+/// Length of a checked block in bytes.
 pub(crate) const BLOCK_BYTES: u64 = 64 << 10;
 
 /// Checksums so far; shared with the writer that owns the sink.
@@ -20,7 +20,7 @@ pub(crate) struct Sums {
     pub(crate) blocks: Vec<u32>,
     block_crc32c: u32,
     block_bytes: u64,
-    /// Where the tail begins and its checksum, once the data pages have ended.
+    /// Where the tail begins and its checksum, once pages and filters have ended.
     pub(crate) tail: Option<(u64, u32)>,
 }
 
@@ -52,7 +52,7 @@ impl Sums {
         (self.block_crc32c, self.block_bytes) = (0, 0);
     }
 
-    /// The data pages have ended: the last block closes, the tail begins.
+    /// Pages and filters have ended: the last block closes, the tail begins.
     pub(crate) fn begin_tail(&mut self) {
         if self.block_bytes > 0 {
             self.end_block();
