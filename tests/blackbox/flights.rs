@@ -22,14 +22,14 @@ const KEYS: &[&str] = &[
 ];
 
 /// What is known about an input.
-struct Input {
-    file: PathBuf,
-    events: usize,
-    streams: usize,
+pub(crate) struct Input {
+    pub(crate) file: PathBuf,
+    pub(crate) events: usize,
+    pub(crate) streams: usize,
     dates: usize,
 }
 
-fn input() -> Input {
+pub(crate) fn input() -> Input {
     if let Some(file) = std::env::var_os("STRANDLINE_TEST_FLIGHTS").map(PathBuf::from) {
         println!("flights: the full file {}", file.display());
         return Input { file, events: 1_000_898, streams: 4_050, dates: 367 };
@@ -40,10 +40,10 @@ fn input() -> Input {
 }
 
 /// Fingerprints of the events of each stream, in order.
-type Streams = BTreeMap<String, Vec<u64>>;
+pub(crate) type Streams = BTreeMap<String, Vec<u64>>;
 
 /// The fields that the input gives, all of them, as one number.
-fn fingerprint(event: &Value) -> u64 {
+pub(crate) fn fingerprint(event: &Value) -> u64 {
     const FIELDS: [&str; 9] = [
         "stream_type",
         "stream_id",
@@ -60,12 +60,12 @@ fn fingerprint(event: &Value) -> u64 {
     hasher.finish()
 }
 
-fn stream_id(event: &Value) -> String {
+pub(crate) fn stream_id(event: &Value) -> String {
     event["stream_id"].as_str().unwrap().to_owned()
 }
 
 /// What stands in the file, read without the store's code.
-fn streams_of(input: &Input) -> Streams {
+pub(crate) fn streams_of(input: &Input) -> Streams {
     let unpacked = zstd::stream::read::Decoder::new(std::fs::File::open(&input.file).unwrap()).unwrap();
     let mut streams = Streams::new();
     for line in BufReader::new(unpacked).lines() {

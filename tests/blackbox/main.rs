@@ -19,3 +19,4 @@ mod http;
 mod ingest;
 mod kill9;
 mod oracles;
+mod retention;

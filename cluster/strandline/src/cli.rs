@@ -105,6 +105,9 @@ pub(crate) struct Serve {
     /// How long files stay that a merge has replaced, and files that a crash left behind (`90s`, `30m`, `24h`, `7d`)
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = crate::span::parse)]
     pub(crate) grace_files: Duration,
+    /// How long files that retention took out can be brought back (`90s`, `30m`, `24h`, `7d`)
+    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = crate::span::parse)]
+    pub(crate) grace_tombstone: Duration,
     /// Options that this version refuses.
     #[command(flatten)]
     pub(crate) later: ServeLater,
@@ -122,8 +125,6 @@ pub(crate) struct ServeLater {
     pub(crate) tls_ca: Option<String>,
     #[arg(long, value_name = "FILE", hide_short_help = true)]
     pub(crate) token_file: Option<String>,
-    #[arg(long, value_name = "TIME", hide_short_help = true)]
-    pub(crate) grace_tombstone: Option<String>,
     #[arg(long, value_name = "TIME", hide_short_help = true)]
     pub(crate) projection_timeout: Option<String>,
     #[arg(long, value_name = "N", hide_short_help = true)]
@@ -146,7 +147,6 @@ impl ServeLater {
             ("--tls-key", &self.tls_key),
             ("--tls-ca", &self.tls_ca),
             ("--token-file", &self.token_file),
-            ("--grace-tombstone", &self.grace_tombstone),
             ("--projection-timeout", &self.projection_timeout),
             ("--node-id", &self.node_id),
             ("--cluster", &self.cluster),

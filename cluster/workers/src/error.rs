@@ -3,6 +3,7 @@
 use crate::registry::RegistryError;
 use actix::MailboxError;
 use std::sync::Arc;
+use strandline_durable::RetireError;
 use strandline_engine::append::Refusal;
 use strandline_engine::compact::CompactError;
 use strandline_engine::read::ReadError;
@@ -35,6 +36,9 @@ pub enum NodeError {
     /// A job failed or cannot start.
     #[error(transparent)]
     Compact(Box<CompactError>),
+    /// Retention, or a restore, was not done.
+    #[error(transparent)]
+    Retire(Box<RetireError>),
     /// Manifests cannot be read.
     #[error(transparent)]
     Manifest(#[from] strandline_durable::ManifestError),
@@ -146,6 +150,7 @@ impl NodeError {
             Self::Strict { violation, .. } | Self::Unregistered(violation) => violation.kind(),
             Self::Read(error) => error.kind(),
             Self::Compact(error) => error.kind(),
+            Self::Retire(error) => error.kind(),
             Self::OpenLog(error) => of_new_log(error),
             Self::Manifest(error) => error.kind(),
             Self::Registry(_) | Self::Defect => ErrorKind::Io,
@@ -183,6 +188,12 @@ impl From<OpenError> for NodeError {
 impl From<ReadError> for NodeError {
     fn from(error: ReadError) -> Self {
         Self::Read(Box::new(error))
+    }
+}
+
+impl From<RetireError> for NodeError {
+    fn from(error: RetireError) -> Self {
+        Self::Retire(Box::new(error))
     }
 }
 

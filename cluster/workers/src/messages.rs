@@ -14,6 +14,7 @@ use std::sync::Arc;
 use strandline_engine::append::{AppendRequest, Lookup, Settled};
 use strandline_engine::compact::{CompactError, JobOutcome, Progress, Trigger};
 use strandline_engine::read::{Filter, GlobalRead, Order, Scan};
+use strandline_engine::retention::RetentionStatus;
 use strandline_engine::status::{FileStatus, LogStatus, ManifestStatus, TiersStatus, Waiting};
 use strandline_engine::store::Store;
 use strandline_event::{BatchBytes, EventId, LogIndex, LogKey, Seq, StampedBatch};
@@ -189,6 +190,7 @@ pub(crate) enum StatusPart {
     Manifest,
     Files,
     Waiting,
+    Retention,
 }
 
 /// Numbers of a store.
@@ -199,6 +201,7 @@ pub(crate) enum StoreStatus {
     Manifest(ManifestStatus),
     Files(Vec<FileStatus>),
     Waiting(Vec<Waiting>),
+    Retention(RetentionStatus),
 }
 
 /// Say what a run of compaction would do.

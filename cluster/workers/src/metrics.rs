@@ -99,6 +99,18 @@ pub struct Metrics {
     pub job_rows: Counter,
     /// Bytes of data files that compaction wrote.
     pub job_output_bytes: Counter,
+    /// Runs of retention and restores that ended well.
+    pub retention_runs: Counter,
+    /// Those that failed.
+    pub retention_failed: Counter,
+    /// Data files that retention took out.
+    pub retention_files: Counter,
+    /// Events in them.
+    pub retention_events: Counter,
+    /// Bytes of them.
+    pub retention_bytes: Counter,
+    /// Data files that were brought back.
+    pub restored_files: Counter,
 }
 
 impl Default for Metrics {
@@ -121,6 +133,12 @@ impl Default for Metrics {
             jobs_failed: Counter::default(),
             job_rows: Counter::default(),
             job_output_bytes: Counter::default(),
+            retention_runs: Counter::default(),
+            retention_failed: Counter::default(),
+            retention_files: Counter::default(),
+            retention_events: Counter::default(),
+            retention_bytes: Counter::default(),
+            restored_files: Counter::default(),
         }
     }
 }

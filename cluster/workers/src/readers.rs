@@ -15,7 +15,7 @@ use std::sync::Arc;
 use strandline_engine::append::{IdsChecked, Known};
 use strandline_engine::compact::{self, CompactError, Plan};
 use strandline_engine::read::{FoundEvent, GlobalPage, ReadError, Scan, ScanBatch, StreamHead, StreamPage, StreamRead};
-use strandline_engine::status;
+use strandline_engine::{retention, status};
 use strandline_event::LogKey;
 use tokio::sync::Semaphore;
 
@@ -169,6 +169,7 @@ impl ReadRequest for ReadStatus {
             StatusPart::Manifest => StoreStatus::Manifest(status::manifest(&self.store, HISTORY)?),
             StatusPart::Files => StoreStatus::Files(status::files(&self.store)),
             StatusPart::Waiting => StoreStatus::Waiting(status::waiting(&self.store)),
+            StatusPart::Retention => StoreStatus::Retention(retention::status(&self.store, crate::clock::now())),
         })
     }
 }

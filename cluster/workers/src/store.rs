@@ -14,6 +14,7 @@ use crate::messages::{
 use crate::node::NodeShared;
 use crate::permits::BytePermit;
 use crate::registry::StreamTypeEntry;
+use crate::retention::{RetentionDesk, RetentionRun, RetentionWork, Wish};
 use crate::router::{LogTable, PublishedTypes, StoreRouter};
 use crate::unborn;
 use crate::wal_worker::WalWorker;
@@ -22,13 +23,14 @@ use futures_util::future::join_all;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use strandline_deql::StoreConfig;
-use strandline_engine::append::{AppendError, AppendOutcome, AppendRequest, Expected, OnError, Refusal};
+use strandline_engine::append::{AppendError, AppendOutcome, AppendRequest, DuplicateRow, Expected, OnError, Refusal};
 use strandline_engine::compact::{Plan, Trigger};
 use strandline_engine::read::{Filter, FoundEvent, GlobalPage, GlobalRead, Scan, ScanBatch, StreamHead, StreamPage};
+use strandline_engine::retention::RetentionStatus;
 use strandline_engine::status::{FileStatus, LogStatus, ManifestStatus, TiersStatus, Waiting};
 use strandline_engine::store::Store;
 use strandline_engine::strict::check_registered;
-use strandline_event::{BatchBytes, EventId, LogKey, Micros, Seq, limits};
+use strandline_event::{BatchBytes, EventId, EventRef, LogKey, Micros, Seq, limits};
 
 /// What a store consists of while it runs.
 pub(crate) struct StoreParts {
@@ -38,6 +40,7 @@ pub(crate) struct StoreParts {
     pub(crate) hot: Addr<HotWorker>,
     pub(crate) router: Addr<StoreRouter>,
     pub(crate) book: Arc<JobBook>,
+    pub(crate) retention: Arc<RetentionDesk>,
     /// Set when another node owns the store.
     pub(crate) fenced: Arc<AtomicBool>,
 }
@@ -54,7 +57,24 @@ pub struct StreamAppended {
     /// Nothing was stored: this is the first answer again.
     pub duplicate: bool,
     /// The events: id, seq, ingested_at.
-    pub events: Vec<(EventId, Seq, Micros)>,
+    pub events: Vec<AppendedEvent>,
+}
+
+/// An event of an answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AppendedEvent {
+    /// Its id; `None`: this is the first answer again, and retention removed the event meanwhile.
+    pub event_id: Option<EventId>,
+    /// Its seq.
+    pub seq: Seq,
+    /// When it was taken; `None`: as with the id, where the command's record does not tell it.
+    pub ingested_at: Option<Micros>,
+}
+
+impl AppendedEvent {
+    fn of(event: &EventRef<'_>) -> Self {
+        Self { event_id: Some(event.event_id), seq: event.seq, ingested_at: Some(event.ingested_at) }
+    }
 }
 
 impl StoreHandle {
@@ -211,7 +231,7 @@ impl StoreHandle {
     /// The answer of a stream append; for a duplicate the events of the first answer are read again.
     async fn stream_answer(&self, batch: &BatchBytes, outcome: AppendOutcome) -> Result<StreamAppended, NodeError> {
         if let Some(stamped) = &outcome.stamped {
-            let events = stamped.iter().map(|e| (e.event_id, e.seq, e.ingested_at)).collect();
+            let events = stamped.iter().map(|e| AppendedEvent::of(&e)).collect();
             return Ok(StreamAppended { duplicate: false, events });
         }
         let mut events = Vec::new();
@@ -225,7 +245,7 @@ impl StoreHandle {
                 count: u64::from(known.count),
             };
             let page = self.node.shared.readers.ask(read).await??;
-            events.extend(page.rows().map(|e| (e.event_id, e.seq, e.ingested_at)));
+            first_answer(known, page.rows(), &mut events);
         }
         Ok(StreamAppended { duplicate: true, events })
     }
@@ -335,6 +355,47 @@ impl StoreHandle {
         Ok(self.ask(crate::messages::PlanJobs { store: Arc::clone(&self.parts.store) }).await??)
     }
 
+    // ---- retention ----
+
+    /// Applies retention now. Nothing goes where `retention.enabled` is false.
+    ///
+    /// # Errors
+    /// A file cannot be read, the commit fails; `Fenced`, `Draining`.
+    pub async fn retain(&self) -> Result<RetentionRun, NodeError> {
+        self.retention(Wish::Retain { by_hand: true }).await
+    }
+
+    /// Brings files back that are under a tombstone: those whose partition has these values, or all.
+    ///
+    /// # Errors
+    /// As [`retain`](Self::retain).
+    pub async fn restore(&self, partition: Vec<(String, Option<String>)>) -> Result<RetentionRun, NodeError> {
+        self.retention(Wish::Restore(partition)).await
+    }
+
+    async fn retention(&self, wish: Wish) -> Result<RetentionRun, NodeError> {
+        let work = RetentionWork::of(&self.parts, &self.node.shared.metrics);
+        let done = tokio::task::spawn_blocking(move || work.run(&wish)).await;
+        done.map_err(|_| NodeError::Defect)?
+    }
+
+    /// What would go now, and what can be brought back.
+    ///
+    /// # Errors
+    /// `Overloaded`.
+    pub async fn retention_status(&self) -> Result<RetentionStatus, NodeError> {
+        match self.status(StatusPart::Retention).await? {
+            StoreStatus::Retention(status) => Ok(status),
+            _ => Err(NodeError::Defect),
+        }
+    }
+
+    /// The last runs of retention and restores, newest first.
+    #[must_use]
+    pub fn retention_runs(&self) -> Vec<RetentionRun> {
+        self.parts.retention.ended()
+    }
+
     fn shared_name(&self) -> Arc<str> {
         Arc::from(self.name())
     }
@@ -417,6 +478,17 @@ impl StoreHandle {
         }
         metrics.read_files.add(stats.files);
         metrics.read_bytes.add(stats.bytes);
+    }
+}
+
+/// The events of a first answer: what is still there as it is, what retention removed from the record.
+fn first_answer<'a>(known: &DuplicateRow, rows: impl Iterator<Item = EventRef<'a>>, out: &mut Vec<AppendedEvent>) {
+    let mut rows = rows.peekable();
+    for n in 0..u64::from(known.count) {
+        let seq = Seq(known.first_seq.0.saturating_add(n));
+        let ingested_at = (n == 0).then_some(known.ingested_at);
+        let found = rows.next_if(|row| row.seq == seq);
+        out.push(found.map_or(AppendedEvent { event_id: None, seq, ingested_at }, |row| AppendedEvent::of(&row)));
     }
 }
 

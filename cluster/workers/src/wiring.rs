@@ -207,7 +207,8 @@ pub(crate) fn wire_store(opened: Opened, declared: &[String], shared: &Shared) -
     };
     let router = StoreRouter::start_in_arbiter(&shared.control, move |_| router);
     let (book, fenced) = (Arc::new(JobBook::default()), Arc::default());
-    Ok(StoreParts { store, table, types, hot, router, book, fenced })
+    let retention = Arc::default();
+    Ok(StoreParts { store, table, types, hot, router, book, retention, fenced })
 }
 
 /// Starts the supervisor and its workers over all stores of the node.
@@ -226,6 +227,7 @@ pub(crate) fn wire_compaction(
             table: Arc::clone(&parts.table),
             hot: parts.hot.clone(),
             book: Arc::clone(&parts.book),
+            retention: Arc::clone(&parts.retention),
             fenced: Arc::clone(&parts.fenced),
         })
         .collect();

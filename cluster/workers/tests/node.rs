@@ -56,7 +56,7 @@ fn permit(node: &NodeHandle) -> Arc<BytePermit> {
 async fn append(node: &NodeHandle, store: &StoreHandle, stream: &str, count: usize) -> Result<(u64, u64), NodeError> {
     let batch = batch("Call", stream, count, BatchUnit::Append);
     let done = store.append_stream(batch, Expected::Any, false, permit(node)).await?;
-    Ok((done.events[0].1.0, done.events[count - 1].1.0))
+    Ok((done.events[0].seq.0, done.events[count - 1].seq.0))
 }
 
 fn whole(stream: &str) -> StreamQuery {
@@ -348,7 +348,7 @@ fn a_retry_gets_its_first_answer_and_an_inspection_stores_nothing() {
         let command = builder.finish().unwrap();
         let send = |inspect| store.append_stream(command.clone(), Expected::Empty, inspect, permit(&node));
         let looked = send(true).await.unwrap();
-        assert_eq!(looked.events[0].1, Seq(1));
+        assert_eq!(looked.events[0].seq, Seq(1));
         let first = send(false).await.unwrap();
         let again = send(false).await.unwrap();
         assert!(!first.duplicate && again.duplicate);

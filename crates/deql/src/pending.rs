@@ -8,14 +8,10 @@ use crate::config::choice::{CommandScope, ProjectionMode};
 /// A key, whether it matters in a store, and why it is here.
 type Line = (&'static str, fn(&StoreConfig) -> bool, &'static str);
 
-const NO_RETENTION: &str = "nothing is removed from the durable tier by age yet";
 const NO_MERGE: &str = "small files of a partition are not merged yet";
 
 const NOT_ACTIVE: &[Line] = &[
     ("compaction.target_file_mb", |c| c.compaction.enabled, NO_MERGE),
-    ("retention.enabled", |c| c.retention.enabled, NO_RETENTION),
-    ("retention.durable_days", |c| c.retention.enabled, NO_RETENTION),
-    ("retention.delete_mode", |c| c.retention.enabled, NO_RETENTION),
     ("projection.notify_on_commit", |c| c.projection.notify_on_commit, "there are no subscriptions yet"),
 ];
 

@@ -36,11 +36,12 @@ pub use merge::{MergeError, MergeLimits, MergeSpec, Merged};
 pub use objects::{ObjectError, Objects, SharedObjects};
 pub use partition::{PartitionKey, Partitioner};
 pub use read::{Place, ReadError, ReadStats, RowBatch, RowFilter, RowSet, Scan, StreamQuery};
-pub use runs::{BrokenRun, CommandRecord, HeadRecord, Record, RunKind, RunRef, tenant_hash};
+pub use runs::{BrokenRun, CommandRecord, HeadRecord, Record, RetiredRange, RunKind, RunRef, tenant_hash};
 pub use sort::{RowRef, Rows, compare, sort_rows};
 pub use tier::{
-    CACHE_BYTES_DEFAULT, CommandKey, Commit, CommitError, DurableTier, ManifestSummary, OpenError, OpenOptions,
-    RebuildError, Rebuilt, Replacement, Snapshot, Update,
+    CACHE_BYTES_DEFAULT, CommandKey, Commit, CommitError, DeleteMode, DurableTier, LogRecords, ManifestSummary,
+    OpenError, OpenOptions, RebuildError, Rebuilt, Replacement, Restore, Restored, RetireError, Retired, Retirement,
+    Snapshot, Update,
 };
 pub use verify::{Finding, verify_file, verify_manifests};
 pub use write::{JobSpec, OpenFiles, WriteError};

@@ -7,14 +7,16 @@
 use crate::clock::ManualClock;
 use crate::model::Append;
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use strandline_deql::StoreConfig;
-use strandline_durable::SharedObjects;
 use strandline_durable::objects::StoreObjects;
+use strandline_durable::{RetireError, SharedObjects};
 use strandline_engine::append::{Again, Answer, AppendRequest, IdsChecked, Known, LogDriver};
 use strandline_engine::compact::{self, CompactError, JobLimits, NoSteps, Progress, Steps, Trigger};
 use strandline_engine::ids::IdSource;
+use strandline_engine::retention::{self, Moved};
 use strandline_engine::store::{Grace, OpenError, OpenLog, OpenOptions, OpenReport, Opened, Store};
 use strandline_event::{BatchBytes, LogIndex, LogKey, Micros, StampedBatch};
 use strandline_wal::crash_disk::{CrashDisk, Dice};
@@ -311,6 +313,26 @@ impl LocalStore {
             }
         }
         panic!("merges are always due");
+    }
+
+    /// Applies retention now.
+    ///
+    /// # Errors
+    /// What it says.
+    pub fn retain(&mut self) -> Result<Moved, RetireError> {
+        let (job_id, now) = (self.next_random(), self.time.now());
+        let mut moved = Moved::default();
+        retention::run(&self.store, job_id, now, &|| ControlFlow::Continue(()), &mut moved)?;
+        Ok(moved)
+    }
+
+    /// Brings files back: those whose partition has these values, or all.
+    ///
+    /// # Errors
+    /// What it says.
+    pub fn restore(&mut self, partition: &retention::Partition) -> Result<Moved, RetireError> {
+        let (job_id, now) = (self.next_random(), self.time.now());
+        retention::restore(&self.store, partition, job_id, now, &|| ControlFlow::Continue(()))
     }
 
     /// Deletes what is durable and old enough. Gives the number of segments.

@@ -43,6 +43,16 @@ fn node(text: &mut Text, call: &Call) {
     text.counter("compaction_jobs_failed_total", "Compaction jobs that failed or were cancelled", &metrics.jobs_failed);
     text.counter("compaction_rows_total", "Rows that compaction moved", &metrics.job_rows);
     text.counter("compaction_output_bytes_total", "Bytes of data files written", &metrics.job_output_bytes);
+    text.counter("retention_runs_total", "Runs of retention and restores that ended well", &metrics.retention_runs);
+    text.counter(
+        "retention_runs_failed_total",
+        "Runs of retention and restores that failed",
+        &metrics.retention_failed,
+    );
+    text.counter("retention_files_total", "Data files that retention took out", &metrics.retention_files);
+    text.counter("retention_events_total", "Events that retention took out", &metrics.retention_events);
+    text.counter("retention_bytes_total", "Bytes of data files that retention took out", &metrics.retention_bytes);
+    text.counter("restored_files_total", "Data files that were brought back", &metrics.restored_files);
     let permits = call.app.node.permits();
     text.gauge("in_flight_bytes", "Bytes of requests in flight", permits.in_flight_bytes());
     text.gauge("answer_bytes", "Bytes of answers to reads on their way", call.app.node.answers().in_flight_bytes());
@@ -63,6 +73,11 @@ async fn stores(text: &mut Text, call: &Call) {
             text.line("tier_bytes", &labels, numbers.bytes);
             events.push((labels, numbers.events));
         }
+    }
+    text.head("tombstone_files", "Data files that retention took out and that can be brought back", "gauge");
+    for served in call.app.stores() {
+        let count = served.store.engine().durable().pin().manifest().tombstones.len();
+        text.line("tombstone_files", &format!("store=\"{}\"", served.store.name()), count);
     }
     text.head("tier_events", "Events that a tier holds", "gauge");
     for (labels, count) in events {

@@ -11,6 +11,7 @@ pub(crate) mod meta;
 pub(crate) mod metrics;
 pub(crate) mod not_served;
 pub(crate) mod openapi;
+pub(crate) mod retention;
 pub(crate) mod scan;
 pub(crate) mod stores;
 pub(crate) mod streams;
@@ -99,8 +100,10 @@ table! {
     Admin "/admin/v1/stores/{store}/wal" { GET => admin::wal }
     Admin "/admin/v1/stores/{store}/manifest" { GET => admin::manifest }
     Admin "/admin/v1/stores/{store}/files" { GET => admin::files }
-    Admin "/admin/v1/stores/{store}/retention/run" { POST => not_served::retention }
-    Admin "/admin/v1/stores/{store}/restore" { POST => not_served::retention }
+    Admin "/admin/v1/stores/{store}/retention" { GET => retention::status }
+    Admin "/admin/v1/stores/{store}/retention/run" { POST => retention::run }
+    Admin "/admin/v1/stores/{store}/retention/restore" { POST => retention::restore }
+    Admin "/admin/v1/stores/{store}/restore" { POST => retention::restore }
     Admin "/admin/v1/stores/{store}/redact" { POST => not_served::redact }
     Admin "/admin/v1/cluster" { GET => not_served::cluster }
     Admin "/admin/v1/cluster/{action}" { POST => not_served::cluster }

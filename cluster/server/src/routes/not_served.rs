@@ -28,14 +28,6 @@ pub(crate) async fn query(_: Call) -> ApiResult<HttpResponse> {
     ))
 }
 
-/// Retention and restore.
-pub(crate) async fn retention(call: Call) -> ApiResult<HttpResponse> {
-    let _ = call.admin_store()?;
-    Err(ApiError::not_supported(
-        "retention of data files is not active yet: nothing is removed, nothing can be restored",
-    ))
-}
-
 /// Redaction. Forbidden where the store is immutable, before anything else.
 pub(crate) async fn redact(call: Call) -> ApiResult<HttpResponse> {
     let served = call.admin_store()?;

@@ -58,14 +58,19 @@ fn appended_answer(
         text(&mut out, value);
         out.push(b',');
     }
-    let first = appended.events.first().map_or(0, |(_, seq, _)| seq.0);
-    let last = appended.events.last().map_or(0, |(_, seq, _)| seq.0);
+    let first = appended.events.first().map_or(0, |event| event.seq.0);
+    let last = appended.events.last().map_or(0, |event| event.seq.0);
     // writing to a Vec cannot fail
     let _ = write!(out, "\"first_seq\":{first},\"last_seq\":{last},\"events\":[");
     let (id_name, seq_name, at_name) = (names.get(Field::EventId), names.get(Field::Seq), names.get(Field::IngestedAt));
-    for (i, (id, seq, at)) in appended.events.iter().enumerate() {
+    // null: the first answer again, of an event that retention removed meanwhile
+    let quoted = |text: Option<String>| text.map_or_else(|| "null".to_owned(), |text| format!("\"{text}\""));
+    for (i, event) in appended.events.iter().enumerate() {
         let comma = if i == 0 { "" } else { "," };
-        let _ = write!(out, "{comma}{{\"{id_name}\":\"{id}\",\"{seq_name}\":{seq},\"{at_name}\":\"{at}\"}}");
+        let (id, at) =
+            (quoted(event.event_id.map(|id| id.to_string())), quoted(event.ingested_at.map(|at| at.to_string())));
+        let seq = event.seq;
+        let _ = write!(out, "{comma}{{\"{id_name}\":{id},\"{seq_name}\":{seq},\"{at_name}\":{at}}}");
     }
     let _ = write!(out, "],\"duplicate\":{}", appended.duplicate);
     if inspect {

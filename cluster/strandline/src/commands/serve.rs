@@ -35,6 +35,7 @@ async fn serve(declarations: Declarations, data_dir: PathBuf, options: &Serve) -
     let mut node_options = NodeOptions::new(data_dir);
     node_options.accept_lost_log = options.accept_lost_log;
     node_options.grace.files_seconds = options.grace_files.as_secs();
+    node_options.grace.tombstone_seconds = options.grace_tombstone.as_secs();
     let node = Node::start(declarations, node_options).await.map_err(|error| {
         let text = error.to_string();
         if error.is_configuration() { Failure::Usage(text) } else { Failure::Server(text) }

@@ -12,6 +12,7 @@ use crate::fatal::EndOnPanic;
 use crate::hot_worker::HotWorker;
 use crate::messages::{CancelCompaction, PauseCompaction, RunCompaction, StopCompaction};
 use crate::metrics::Metrics;
+use crate::retention::{RetentionDesk, RetentionWork, Wish};
 use crate::router::LogTable;
 use crate::wiring::{AliveMark, CONTROL_MAILBOX};
 use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture};
@@ -39,6 +40,7 @@ pub(crate) struct SupervisedStore {
     pub(crate) table: Arc<LogTable>,
     pub(crate) hot: Addr<HotWorker>,
     pub(crate) book: Arc<JobBook>,
+    pub(crate) retention: Arc<RetentionDesk>,
     /// Another node owns the store: nothing can be committed here.
     pub(crate) fenced: Arc<AtomicBool>,
 }
@@ -120,15 +122,22 @@ impl CompactionSupervisor {
         }));
     }
 
-    /// Removes what jobs that never committed left behind, in a thread that may block.
+    /// Applies retention (not while compaction is paused), then removes what is nobody's any more, in a thread that may block.
     fn sweep(&mut self, _: &mut Context<Self>) {
         if self.stopping {
             return;
         }
         for supervised in &self.stores {
-            let store = Arc::clone(&supervised.store);
+            let work = RetentionWork::new(supervised, &self.metrics);
+            let retains = supervised.store.config().retention.enabled && !supervised.book.is_paused();
             // nobody waits for its end
-            drop(tokio::task::spawn_blocking(move || sweep(&store)));
+            drop(tokio::task::spawn_blocking(move || {
+                if retains {
+                    // what it says is in its book
+                    let _ = work.run(&Wish::Retain { by_hand: false });
+                }
+                sweep(work.store());
+            }));
         }
     }
 
@@ -245,11 +254,15 @@ impl Handler<StopCompaction> for CompactionSupervisor {
     fn handle(&mut self, _: StopCompaction, _: &mut Self::Context) -> Self::Result {
         self.stopping = true;
         self.cancel(None);
+        let desks: Vec<Arc<RetentionDesk>> = self.stores.iter().map(|s| Arc::clone(&s.retention)).collect();
+        desks.iter().for_each(|desk| desk.stop());
         let jobs: Vec<Arc<Job>> = self.stores.iter().flat_map(|s| s.book.running()).collect();
         let ended = async move {
             for job in jobs {
                 job.ended().await;
             }
+            // a panic in there has ended the process
+            let _ = tokio::task::spawn_blocking(move || desks.iter().for_each(|desk| desk.wait())).await;
         };
         Box::pin(ended.into_actor(self).map(|(), _, context| context.stop()))
     }

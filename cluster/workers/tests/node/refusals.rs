@@ -108,7 +108,7 @@ fn what_stores_nothing_makes_no_log() {
         let one = || batch("Call", "c", 2, BatchUnit::Append);
         let send = |expected, inspect| store.append_stream(one(), expected, inspect, permit(&node));
         let looked = send(Expected::Any, true).await.unwrap();
-        assert_eq!(looked.events.iter().map(|e| e.1).collect::<Vec<_>>(), [Seq(1), Seq(2)]);
+        assert_eq!(looked.events.iter().map(|e| e.seq).collect::<Vec<_>>(), [Seq(1), Seq(2)]);
         let refused = send(Expected::At(Seq(5)), false).await.err().unwrap();
         let NodeError::Refused(refusal) = &refused else { panic!("{refused}") };
         assert!(matches!(refusal.error, AppendError::WrongExpectedSeq { actual: Seq::ZERO, .. }));

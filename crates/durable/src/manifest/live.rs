@@ -3,7 +3,7 @@
 //! Invariant: a path stands in one place only: live, under `replaced`, or under a tombstone. Segments are immutable: one that
 //! loses an entry gives the others back to the inline list, which [`seal`](super::seal) may write anew.
 
-use super::model::{Group, GroupKey, Manifest, NO_MONTH, Replaced, ReplacedFiles};
+use super::model::{Group, GroupKey, Manifest, NO_MONTH, Replaced, ReplacedFiles, Tombstone};
 use crate::entry::FileEntry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -55,10 +55,26 @@ impl Manifest {
 
     /// Names files that are live no more as replaced by this version.
     pub(crate) fn set_aside(&mut self, files: &[Arc<FileEntry>]) {
+        self.name_as_replaced(files.iter().map(|file| &**file), false);
+    }
+
+    /// Names files that can never become live again as replaced by this version, to be deleted without a grace period.
+    pub(crate) fn give_up<'f>(&mut self, files: impl IntoIterator<Item = &'f FileEntry>) {
+        self.name_as_replaced(files, true);
+    }
+
+    fn name_as_replaced<'f>(&mut self, files: impl IntoIterator<Item = &'f FileEntry>, at_once: bool) {
         let (version, at, job_id) = (self.version, self.committed_at, self.job_id);
         let replaced =
-            |file: &Arc<FileEntry>| Replaced { path: file.path.clone(), bytes: file.bytes, version, at, job_id };
-        self.replaced.inline.extend(files.iter().map(replaced));
+            |file: &FileEntry| Replaced { path: file.path.clone(), bytes: file.bytes, version, at, job_id, at_once };
+        self.replaced.inline.extend(files.into_iter().map(replaced));
+    }
+
+    /// Puts a tombstone of this version on files that are live no more.
+    pub(crate) fn bury(&mut self, files: &[Arc<FileEntry>]) {
+        let (at, job_id) = (self.committed_at, self.job_id);
+        let tombstone = |file: &Arc<FileEntry>| Tombstone { entry: FileEntry::clone(file), at, job_id };
+        self.tombstones.extend(files.iter().map(tombstone));
     }
 
     /// Every data file that is live or can become live again: it is never deleted.

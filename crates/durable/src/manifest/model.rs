@@ -29,7 +29,7 @@ pub struct LogState {
     /// The highest index that is known to have existed (clean stop, watermark): a shorter log has lost something.
     #[serde(with = "wire")]
     pub known_through: LogIndex,
-    /// Events in data files.
+    /// Events that were ever moved to data files, each once: those that retention removed are counted too.
     pub events: u64,
     /// The job whose commit changed this log last.
     #[serde(with = "wire")]
@@ -96,6 +96,14 @@ pub struct Replaced {
     /// The job that did it.
     #[serde(with = "wire")]
     pub job_id: u128,
+    /// No grace period: it goes as soon as no reader of this process needs it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub at_once: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "what serde calls takes a reference")]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 /// The replaced files of a version.

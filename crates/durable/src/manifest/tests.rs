@@ -71,7 +71,14 @@ fn manifest(files: u64) -> Manifest {
 }
 
 fn replaced(n: u64) -> Replaced {
-    Replaced { path: format!("old-{n}.parquet"), bytes: n, version: 4, at: Micros(9), job_id: u128::from(n) << 64 }
+    Replaced {
+        path: format!("old-{n}.parquet"),
+        bytes: n,
+        version: 4,
+        at: Micros(9),
+        job_id: u128::from(n) << 64,
+        at_once: false,
+    }
 }
 
 /// With everything that version 2 knows.

@@ -5,7 +5,7 @@ use super::file::{DataFile, Within};
 use super::filter::Decoded;
 use super::rowset::{Candidate, Kept, RowSet, fetch, keep};
 use super::stats::Counters;
-use crate::entry::within;
+use crate::entry::{FileEntry, within};
 use crate::tier::Snapshot;
 use arrow::array::FixedSizeBinaryArray;
 use std::sync::Arc;
@@ -14,8 +14,18 @@ use strandline_event::{EventId, Field};
 impl Snapshot {
     /// All rows with this id: none or one, unless two owners were given the same id by clients.
     pub fn find_event_id(&self, id: EventId) -> Result<RowSet, ReadError> {
+        self.find_id_in(self.files.iter().filter(|f| within(&f.bounds.event_id, &id)).cloned().collect(), id)
+    }
+
+    /// All rows with this id under tombstones: no read shows them, but while they can be brought back their ids are taken.
+    pub fn find_buried_event_id(&self, id: EventId) -> Result<RowSet, ReadError> {
+        let buried = self.manifest.tombstones.iter().map(|tombstone| &tombstone.entry);
+        let files = buried.filter(|f| within(&f.bounds.event_id, &id));
+        self.find_id_in(files.map(|f| Arc::new(f.clone())).collect(), id)
+    }
+
+    fn find_id_in(&self, files: Vec<Arc<FileEntry>>, id: EventId) -> Result<RowSet, ReadError> {
         let counters = Arc::new(Counters::default());
-        let files: Vec<_> = self.files.iter().filter(|f| within(&f.bounds.event_id, &id)).cloned().collect();
         let mut chosen = Vec::new();
         let mut kept = Kept::new();
         for (n, entry) in files.iter().enumerate() {

@@ -1,4 +1,5 @@
-//! Runs: sorted sidecars of heads, commands and chunk marks that compaction writes and lookups search.
+//! Runs: sorted sidecars of heads, commands and chunk marks that compaction writes, of seqs that retention removed, and
+//! the lookups in them.
 //!
 //! A run is immutable and belongs to one log and one kind. A lookup asks the newest run first. Small runs are
 //! merged at commit, so that their number grows with the logarithm of what they hold. Format: `FORMAT.md`.
@@ -6,13 +7,15 @@
 mod filter;
 mod map;
 mod merge;
+mod ranges;
 mod record;
 mod run;
 mod slot;
 mod write;
 
 pub(crate) use merge::{merged, tiers_to_merge};
-pub use record::{CommandRecord, HeadRecord, Record, RunKind, tenant_hash};
+pub(crate) use ranges::{Ranges, coalesced, subtracted, union};
+pub use record::{CommandRecord, HeadRecord, Record, RetiredRange, RunKind, tenant_hash};
 pub(crate) use run::Run;
 pub use slot::BrokenRun;
 pub(crate) use slot::{LogRuns, Slot, find};

@@ -14,6 +14,8 @@ pub enum RunKind {
     Commands,
     /// file of a resumable ingestion -> its highest chunk.
     Chunks,
+    /// stream -> seqs that retention removed.
+    Retired,
 }
 
 impl RunKind {
@@ -24,6 +26,7 @@ impl RunKind {
             Self::Heads => 1,
             Self::Commands => 2,
             Self::Chunks => 3,
+            Self::Retired => 4,
         }
     }
 
@@ -34,6 +37,15 @@ impl RunKind {
             Self::Heads => "heads",
             Self::Commands => "commands",
             Self::Chunks => "chunks",
+            Self::Retired => "retired",
+        }
+    }
+
+    /// For people.
+    pub(crate) const fn title(self) -> &'static str {
+        match self {
+            Self::Retired => "retired ranges",
+            other => other.word(),
         }
     }
 }
@@ -44,7 +56,7 @@ pub trait Record: Copy + Send + Sync {
     const KIND: RunKind;
     /// Its length in bytes, a multiple of 8.
     const BYTES: usize;
-    /// Identity and order.
+    /// Identity and order (of retired ranges: their order begins with it).
     fn key(&self) -> u128;
     /// Appends exactly `BYTES` bytes; the key comes first, big-endian, so that records sort as bytes.
     fn encode(&self, out: &mut Vec<u8>);
@@ -153,6 +165,37 @@ impl Record for ChunkMark {
     fn decode(bytes: &[u8]) -> Option<Self> {
         let digest = u128_at(bytes, 0)?.to_be_bytes();
         Some(Self { digest, number: u64_at(bytes, 16)?, at: Micros(u64_at(bytes, 24)?.cast_signed()) })
+    }
+}
+
+/// Seqs of a stream that retention removed, both ends included. A stream may have several, which neither touch nor overlap.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct RetiredRange {
+    /// `hash::stream_hash` of its id.
+    pub stream: u128,
+    /// The first one.
+    pub first: Seq,
+    /// The last one.
+    pub last: Seq,
+}
+
+impl Record for RetiredRange {
+    const KIND: RunKind = RunKind::Retired;
+    const BYTES: usize = 32;
+
+    fn key(&self) -> u128 {
+        self.stream
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.stream.to_be_bytes());
+        for n in [self.first.0, self.last.0] {
+            out.extend_from_slice(&n.to_le_bytes());
+        }
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        Some(Self { stream: u128_at(bytes, 0)?, first: Seq(u64_at(bytes, 16)?), last: Seq(u64_at(bytes, 24)?) })
     }
 }
 

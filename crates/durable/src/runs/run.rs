@@ -82,7 +82,6 @@ impl Run {
     }
 
     /// Number of records.
-    #[cfg(test)]
     pub(crate) const fn len(&self) -> usize {
         self.records
     }
@@ -124,6 +123,21 @@ impl Run {
             }
         }
         None
+    }
+
+    /// All records of a key, in their order.
+    #[must_use]
+    pub(crate) fn all_of<R: Record>(&self, key: u128) -> Vec<R> {
+        if self.record_bytes != R::BYTES || !filter::may_hold(self.filter(), key) {
+            return Vec::new();
+        }
+        let key_at = |i: usize| self.record(i).and_then(|r| u128_at(r, 0)).unwrap_or(u128::MAX);
+        let (mut low, mut high) = (0, self.records);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if key_at(middle) < key { low = middle + 1 } else { high = middle }
+        }
+        (low..self.records).take_while(|i| key_at(*i) == key).filter_map(|i| R::decode(self.record(i)?)).collect()
     }
 
     /// All records, by key.

@@ -5,14 +5,14 @@
 use super::{Record, Run, RunKind, RunRef};
 use crate::manifest::{ChunkMark, LogState};
 use crate::objects::Objects;
-use crate::runs::{CommandRecord, HeadRecord};
+use crate::runs::{CommandRecord, HeadRecord, RetiredRange};
 use std::collections::HashMap;
 use std::sync::Arc;
 use strandline_event::LogKey;
 
 /// A run that a manifest names and that cannot be read.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("the {} of `{log}` cannot be read: {reason}", .kind.word())]
+#[error("the {} of `{log}` cannot be read: {reason}", .kind.title())]
 pub struct BrokenRun {
     /// The log.
     pub log: LogKey,
@@ -33,6 +33,7 @@ pub(crate) struct LogRuns {
     pub(crate) heads: Vec<Slot>,
     pub(crate) commands: Vec<Slot>,
     pub(crate) chunks: Vec<Slot>,
+    pub(crate) retired: Vec<Slot>,
 }
 
 impl LogRuns {
@@ -47,18 +48,21 @@ impl LogRuns {
             heads: open_slots::<HeadRecord>(objects, log, &state.heads, known),
             commands: open_slots::<CommandRecord>(objects, log, &state.commands, known),
             chunks: open_slots::<ChunkMark>(objects, log, &state.chunk_runs, known),
+            retired: open_slots::<RetiredRange>(objects, log, &state.retired, known),
         }
     }
 
     /// Every run with its reference.
     pub(crate) fn pairs<'a>(&'a self, state: &'a LogState) -> impl Iterator<Item = (&'a RunRef, &'a Slot)> {
         let heads = state.heads.iter().zip(&self.heads);
-        heads.chain(state.commands.iter().zip(&self.commands)).chain(state.chunk_runs.iter().zip(&self.chunks))
+        let more = state.chunk_runs.iter().zip(&self.chunks).chain(state.retired.iter().zip(&self.retired));
+        heads.chain(state.commands.iter().zip(&self.commands)).chain(more)
     }
 
     /// The broken ones.
     pub(crate) fn broken(&self) -> impl Iterator<Item = &BrokenRun> {
-        self.heads.iter().chain(&self.commands).chain(&self.chunks).filter_map(|slot| slot.as_ref().err())
+        let all = self.heads.iter().chain(&self.commands).chain(&self.chunks).chain(&self.retired);
+        all.filter_map(|slot| slot.as_ref().err())
     }
 }
 

@@ -68,10 +68,37 @@ fn records_keep_their_bytes_for_ever() {
     assert_eq!((out.len(), out[15], out[31], out[32], out[40], out[48], out[71]), (72, 1, 2, 3, 4, 251, 6));
     assert_eq!(CommandRecord::decode(&out[..71]), None);
     out.clear();
+    let range = RetiredRange { stream: 1 << 120, first: Seq(2), last: Seq(3) };
+    range.encode(&mut out);
+    assert_eq!(RetiredRange::decode(&out), Some(range));
+    assert_eq!((out.len(), out[0], out[16], out[24]), (32, 1, 2, 3));
+    out.clear();
     let mark = ChunkMark { digest: [7; 16], number: 8, at: Micros(-9) };
     mark.encode(&mut out);
     assert_eq!(ChunkMark::decode(&out), Some(mark));
     assert_eq!((out.len(), out[15], out[16], out[24], out[31]), (32, 7, 8, 247, 255));
+}
+
+#[test]
+fn all_ranges_of_a_stream_are_found() {
+    let memory = StoreObjects::memory().unwrap();
+    let ranges: Vec<_> = (0..90_u64)
+        .map(|n| RetiredRange {
+            stream: stream_hash(&(n / 3).to_string()),
+            first: Seq(n % 3 * 10 + 1),
+            last: Seq(n % 3 * 10 + 5),
+        })
+        .collect();
+    let mut sorted = ranges.clone();
+    sorted.sort_unstable();
+    let run = write_run(&memory, "r", sorted.into_iter(), 90, 7).unwrap();
+    let run = Run::open(&memory, &run, RetiredRange::KIND, RetiredRange::BYTES).unwrap();
+    for three in ranges.chunks(3) {
+        assert_eq!(run.all_of::<RetiredRange>(three[0].stream), three);
+    }
+    assert!(
+        run.all_of::<RetiredRange>(stream_hash("30")).is_empty() && run.all_of::<RetiredRange>(u128::MAX).is_empty()
+    );
 }
 
 #[test]
@@ -116,6 +143,9 @@ fn runs_of_version_1_stay_readable() {
     let chunks: Vec<_> = (1..4).map(|n| ChunkMark { digest: [n; 16], number: u64::from(n), at: Micros(5) }).collect();
     golden("heads", include_bytes!("../../fixtures/run-heads-v1.run"), &heads);
     golden("commands", include_bytes!("../../fixtures/run-commands-v1.run"), &commands);
+    let retired: Vec<_> =
+        (1..4).map(|n| RetiredRange { stream: u128::from(n) << 90, first: Seq(n), last: Seq(n * 100) }).collect();
+    golden("retired", include_bytes!("../../fixtures/run-retired-v1.run"), &retired);
     golden("chunks", include_bytes!("../../fixtures/run-chunks-v1.run"), &chunks);
 }
 

@@ -12,12 +12,17 @@ pub(crate) mod names;
 mod open;
 mod pins;
 mod rebuild;
+mod records;
+mod retention;
+mod retired;
 mod snapshot;
 mod sweep;
 
-pub use commit::{Commit, CommitError, Replacement, Update};
+pub use commit::{Commit, CommitError, DeleteMode, Replacement, Restore, Retirement, Update};
 pub use open::{CACHE_BYTES_DEFAULT, OpenError, OpenOptions};
 pub use rebuild::{CommandKey, RebuildError, Rebuilt};
+pub use records::LogRecords;
+pub use retention::{Restored, RetireError, Retired};
 pub use snapshot::Snapshot;
 
 use crate::entry::FileEntry;
@@ -227,3 +232,5 @@ mod tests_damage;
 mod tests_jobs;
 #[cfg(test)]
 mod tests_replace;
+#[cfg(test)]
+mod tests_retention;

@@ -6,7 +6,7 @@
 //! stored twice, and nothing is called stored that is not.
 
 use super::commit::CommitError;
-use super::{DurableTier, Snapshot};
+use super::{DurableTier, Shared, Snapshot};
 use crate::entry::FileEntry;
 use crate::read::{Counters, DataFile, Decoded, ReadError};
 use crate::runs::{BrokenRun, CommandRecord, HeadRecord, RunKind, tenant_hash};
@@ -97,7 +97,7 @@ impl DurableTier {
         let records = match broken.kind {
             RunKind::Heads => Records::Heads(heads(snapshot, &files)?),
             RunKind::Commands => Records::Commands(commands(snapshot, &files, log, command_key)?),
-            RunKind::Chunks => return Err(RebuildError::NotInFiles),
+            RunKind::Chunks | RunKind::Retired => return Err(RebuildError::NotInFiles),
         };
         let count = match &records {
             Records::Heads(heads) => heads.len(),
@@ -110,19 +110,24 @@ impl DurableTier {
 
 fn heads(snapshot: &Snapshot, files: &[Arc<FileEntry>]) -> Result<Vec<HeadRecord>, ReadError> {
     let mut heads: HashMap<u128, HeadRecord> = HashMap::new();
-    each_row(snapshot, files, &[Field::StreamId, Field::Seq, Field::TenantId], &mut |columns, i| {
-        let stream = stream_hash(columns.column::<StringArray>(Field::StreamId)?.value(i));
-        let seq = Seq(columns.column::<Int64Array>(Field::Seq)?.value(i).cast_unsigned());
-        let tenants = columns.column::<StringArray>(Field::TenantId)?;
-        let owner_tenant = tenant_hash(tenants.is_valid(i).then(|| tenants.value(i)));
-        let new = HeadRecord { stream, last_seq: seq, first_seq: seq, owner_tenant };
-        let head = heads.entry(stream).or_insert(new);
-        if seq < head.first_seq {
-            (head.first_seq, head.owner_tenant) = (seq, owner_tenant);
-        }
-        head.last_seq = head.last_seq.max(seq);
-        Some(())
-    })?;
+    each_row(
+        &snapshot.shared,
+        files.iter().map(|f| &**f),
+        &[Field::StreamId, Field::Seq, Field::TenantId],
+        &mut |columns, i| {
+            let stream = stream_hash(columns.column::<StringArray>(Field::StreamId)?.value(i));
+            let seq = Seq(columns.column::<Int64Array>(Field::Seq)?.value(i).cast_unsigned());
+            let tenants = columns.column::<StringArray>(Field::TenantId)?;
+            let owner_tenant = tenant_hash(tenants.is_valid(i).then(|| tenants.value(i)));
+            let new = HeadRecord { stream, last_seq: seq, first_seq: seq, owner_tenant };
+            let head = heads.entry(stream).or_insert(new);
+            if seq < head.first_seq {
+                (head.first_seq, head.owner_tenant) = (seq, owner_tenant);
+            }
+            head.last_seq = head.last_seq.max(seq);
+            Some(())
+        },
+    )?;
     Ok(heads.into_values().collect())
 }
 
@@ -134,7 +139,7 @@ fn commands(
 ) -> Result<Vec<CommandRecord>, ReadError> {
     const FIELDS: [Field; 4] = [Field::StreamId, Field::Seq, Field::IngestedAt, Field::CommandId];
     let mut commands: HashMap<u128, CommandRecord> = HashMap::new();
-    each_row(snapshot, files, &FIELDS, &mut |columns, i| {
+    each_row(&snapshot.shared, files.iter().map(|f| &**f), &FIELDS, &mut |columns, i| {
         let ids = columns.column::<StringArray>(Field::CommandId)?;
         if ids.is_null(i) {
             return Some(());
@@ -155,15 +160,15 @@ fn commands(
 }
 
 /// Calls `each` for every row with some columns; `None` from it: a column has another type.
-fn each_row(
-    snapshot: &Snapshot,
-    files: &[Arc<FileEntry>],
+pub(super) fn each_row<'f>(
+    shared: &Shared,
+    files: impl IntoIterator<Item = &'f FileEntry>,
     fields: &[Field],
     each: &mut dyn FnMut(&Decoded<'_>, usize) -> Option<()>,
 ) -> Result<(), ReadError> {
     let counters = Arc::new(Counters::default());
     for entry in files {
-        let file = DataFile::open(&snapshot.shared, entry, &counters)?;
+        let file = DataFile::open(shared, &Arc::new(entry.clone()), &counters)?;
         for group in 0..file.groups() {
             let all = file.pages(group, &[]);
             file.decode(group, &all, fields, |_, batch| {

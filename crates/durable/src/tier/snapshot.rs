@@ -1,12 +1,14 @@
 //! One version of the durable tier, pinned: what readers and the append side see of it.
 
-use super::Shared;
+use super::{LogRecords, Shared};
 use crate::entry::FileEntry;
-use crate::manifest::{ChunkMark, LogState, Manifest};
-use crate::runs::{BrokenRun, CommandRecord, HeadRecord, LogRuns, Run, RunKind, find, merged};
+use crate::manifest::{LogState, Manifest};
+use crate::runs::{
+    BrokenRun, CommandRecord, HeadRecord, LogRuns, RetiredRange, Run, RunKind, RunRef, coalesced, find, merged, union,
+};
 use std::collections::HashMap;
 use std::sync::Arc;
-use strandline_event::{LogIndex, LogKey, Micros};
+use strandline_event::{LogIndex, LogKey, Micros, Seq};
 
 /// One version. Immutable.
 pub struct Snapshot {
@@ -131,6 +133,13 @@ impl Snapshot {
         self.log(log).map_or(LogIndex::ZERO, |state| state.compacted_through)
     }
 
+    /// What the append side needs of a log, for as long as it needs it: that does not pin this version.
+    #[must_use]
+    pub fn records(&self, log: &LogKey) -> LogRecords {
+        let chunks = self.log(log).map_or_else(Vec::new, |state| state.chunks.clone());
+        LogRecords { runs: self.runs.get(log).cloned().unwrap_or_default(), chunks }
+    }
+
     /// The head of a stream as of the watermark. Errors: a run that may hold it cannot be read.
     pub fn head(&self, log: &LogKey, stream_hash: u128) -> Result<Option<HeadRecord>, BrokenRun> {
         self.runs.get(log).map_or(Ok(None), |runs| find(&runs.heads, stream_hash))
@@ -143,13 +152,42 @@ impl Snapshot {
 
     /// The highest chunk of a file below the watermark; 0: none. Errors: a run that may hold it cannot be read.
     pub fn chunk_mark(&self, log: &LogKey, digest: &[u8; 16]) -> Result<u64, BrokenRun> {
-        let marks = self.log(log).map_or(&[][..], |state| &state.chunks);
-        if let Some(recent) = marks.iter().find(|mark| mark.digest == *digest) {
-            return Ok(recent.number);
+        self.records(log).chunk_mark(digest)
+    }
+
+    /// Whether retention has removed anything of a log that was not brought back.
+    #[must_use]
+    pub fn has_retired(&self, log: &LogKey) -> bool {
+        self.log(log).is_some_and(|state| !state.retired.is_empty())
+    }
+
+    /// Whether retention has removed the same in both versions.
+    #[must_use]
+    pub fn same_retired(&self, other: &Self) -> bool {
+        fn runs(snapshot: &Snapshot) -> impl Iterator<Item = (&LogKey, &Vec<RunRef>)> {
+            let logs = snapshot.manifest.logs.iter().map(|(key, state)| (key, &state.retired));
+            logs.filter(|(_, runs)| !runs.is_empty())
         }
-        let Some(runs) = self.runs.get(log) else { return Ok(0) };
-        let older: Option<ChunkMark> = find(&runs.chunks, u128::from_be_bytes(*digest))?;
-        Ok(older.map_or(0, |mark| mark.number))
+        runs(self).eq(runs(other))
+    }
+
+    /// The seqs of a stream that retention removed, ascending, inclusive, disjoint. Errors: a run that may hold some cannot be
+    /// read.
+    pub fn retired(&self, log: &LogKey, stream_hash: u128) -> Result<Vec<(Seq, Seq)>, BrokenRun> {
+        let Some(runs) = self.runs.get(log) else { return Ok(Vec::new()) };
+        let mut found: Vec<RetiredRange> = Vec::new();
+        for slot in &runs.retired {
+            found.extend(slot.as_ref().map_err(Clone::clone)?.all_of::<RetiredRange>(stream_hash));
+        }
+        found.sort_unstable();
+        Ok(coalesced(found.into_iter()).map(|range| (range.first, range.last)).collect())
+    }
+
+    /// All seqs of a log that retention removed, by stream. What only broken runs hold is left out.
+    pub fn retired_ranges<'a>(&'a self, log: &LogKey) -> impl Iterator<Item = RetiredRange> + 'a {
+        let runs = self.runs.get(log).map_or(&[][..], |runs| &runs.retired);
+        let open = runs.iter().filter_map(|slot| slot.as_ref().ok());
+        union(open.map(|run| Box::new(run.iter()) as Box<dyn Iterator<Item = _>>).collect())
     }
 
     /// The heads of a log, each stream once, by hash. What only broken runs hold is left out.

@@ -1,5 +1,7 @@
 //! Orphans: objects that no manifest names, left behind by jobs that ended before their commit. And replaced files.
 //!
+//! Files that retention gave up have no grace period: they go as soon as no version that is pinned here names them.
+//!
 //! Never swept: what the newest version names as live or under a tombstone, what a job of this process holds, what is younger
 //! than the grace period (an orphan may belong to an owner that is just being replaced, a replaced file to a reader of another
 //! process), what a version that is pinned in this process names, and anything at all while it is unknown which version is
@@ -46,10 +48,11 @@ impl DurableTier {
     }
 
     /// The caller holds the committer: `current` is the newest version, and no older one can be pinned from here on.
-    fn sweep_replaced(&self, current: &Snapshot, before: Micros) -> Result<Vec<String>, ObjectError> {
+    pub(super) fn sweep_replaced(&self, current: &Snapshot, before: Micros) -> Result<Vec<String>, ObjectError> {
         let pinned = self.inner.pins.oldest().unwrap_or(current.version());
         let live: HashSet<&str> = current.manifest.kept_paths().collect();
-        let due = |file: &&Replaced| file.at < before && file.version <= pinned && !live.contains(file.path.as_str());
+        let over = |file: &Replaced| file.at_once || file.at < before;
+        let due = |file: &&Replaced| over(file) && file.version <= pinned && !live.contains(file.path.as_str());
         let mut swept = Vec::new();
         for file in current.manifest.replaced.iter().filter(due) {
             if self.inner.gone.contains(&file.path) {

@@ -34,6 +34,7 @@ fn run_path(tier: &DurableTier, root: &Path, kind: RunKind) -> PathBuf {
         RunKind::Heads => &state.heads,
         RunKind::Commands => &state.commands,
         RunKind::Chunks => &state.chunk_runs,
+        RunKind::Retired => &state.retired,
     };
     root.join("data").join(&runs.last().unwrap().path)
 }

@@ -33,7 +33,7 @@ fn merged(
     Ok(Replacement { job_id, at: Micros(START_US + 5), log: log(), remove: files.to_vec(), add, doubles: 0 })
 }
 
-fn copy_folder(from: &Path, to: &Path) {
+pub(super) fn copy_folder(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
         let target = to.join(entry.file_name());

@@ -119,7 +119,7 @@ impl<'a> Job<'a> {
         let files = self.write(&selected, &order)?;
         self.reached(Step::FilesWritten)?;
         drop(order);
-        let outcome = self.commit(selected, files, before)?;
+        let outcome = self.commit(selected, files, &before)?;
         self.reached(Step::Committed)?;
         Ok(outcome)
     }
@@ -183,10 +183,10 @@ impl<'a> Job<'a> {
         &self,
         selected: Selected<'_>,
         files: Vec<FileEntry>,
-        before: Arc<Snapshot>,
+        before: &Snapshot,
     ) -> Result<JobOutcome, CompactError> {
         self.progress.enter(Phase::Committing);
-        let older = SettledSnapshot::new(before, self.plan.log.clone());
+        let older = SettledSnapshot::new(before, &self.plan.log);
         let records = match selected.settle.finish(&older) {
             Ok(records) => records,
             Err(error) => {

@@ -7,6 +7,7 @@ use super::error::ReadError;
 use super::source::{RowAt, Source, Sources};
 use crate::ids::TailLoc;
 use crate::store::{LogShared, Store};
+use crate::view::retired::RetiredSeqs;
 use crate::view::tail::LogTail;
 use std::sync::Arc;
 use strandline_deql::Tier;
@@ -75,6 +76,8 @@ impl Store {
             let source = sources.push(Source::Files(set));
             found.extend((0..rows).map(|row| RowAt { source, row }));
         }
+        let mut retired = RetiredSeqs::of(&self.durable().pin(), self.read_tiers().contains(Tier::Durable))?;
+        found.retain(|at| !RetiredSeqs::hold(&mut retired, &sources.row(*at)));
         Ok(choose(sources, &found))
     }
 

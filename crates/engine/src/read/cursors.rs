@@ -169,6 +169,11 @@ impl Cursors {
         all.push_back(Entry { next, filter: filter.clone(), kept, at: now });
     }
 
+    /// Forgets all of them.
+    pub(crate) fn clear(&self) {
+        self.0.lock().clear();
+    }
+
     /// Forgets what nobody asked for.
     pub(crate) fn expire(&self, now: Micros) {
         let oldest = now.minus_seconds(IDLE_SECONDS);

@@ -33,8 +33,9 @@ impl Store {
         log: &LogKey,
         id: EventId,
     ) -> Result<bool, ReadError> {
-        let set = snapshot.find_event_id(id)?;
-        Ok(set.iter().any(|event| self.owner_of(event.stream_type, event.stream_id) == *log))
+        let ours = |event: EventRef<'_>| self.owner_of(event.stream_type, event.stream_id) == *log;
+        // what is under a tombstone may come back
+        Ok(snapshot.find_event_id(id)?.iter().any(ours) || snapshot.find_buried_event_id(id)?.iter().any(ours))
     }
 
     /// Reads what is stored under client-given seqs that are at or below their streams' heads.

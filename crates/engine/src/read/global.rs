@@ -25,6 +25,7 @@ use super::tiers::TierSet;
 use crate::store::{LogShared, Store};
 use crate::view::cursor::TailCursor;
 use crate::view::frames;
+use crate::view::retired::RetiredSeqs;
 use crate::view::tail::LogTail;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -100,6 +101,8 @@ pub(crate) struct GlobalView {
     pub(crate) closed: Micros,
     pub(crate) tails: Vec<LogTail>,
     pub(crate) snapshot: Option<Arc<Snapshot>>,
+    /// What it says of retention; the same as `snapshot` where files are read.
+    manifest: Arc<Snapshot>,
     /// Without logs: what memory must still hold of each tail when the page is made, everything behind this entry.
     memory: Vec<LogIndex>,
 }
@@ -121,7 +124,10 @@ impl Store {
     /// [`ReadError`].
     pub fn read_global(&self, read: &GlobalRead, now: Micros) -> Result<GlobalPage, ReadError> {
         self.refuse_damaged(read.filter.stream_type.as_deref())?;
-        let mut kept = self.cursors().take(read.after, &read.filter);
+        let current = self.durable().pin();
+        let kept = self.cursors().take(read.after, &read.filter);
+        let mut kept = kept.filter(|kept| kept.view.manifest.same_retired(&current));
+        drop(current);
         for _ in 1..VIEWS_MAX {
             match self.global_page(read, now, kept.take(), self.read_tiers()) {
                 // the view names segments that are gone: take a new one
@@ -149,7 +155,8 @@ impl Store {
             Some(kept) => (kept.view, kept.window),
             None => (Arc::new(self.pin_global(now, tiers)?), Window::empty(read.after)),
         };
-        let mut page = PageBuilder::new(read, view.closed);
+        let retired = RetiredSeqs::of(&view.manifest, view.snapshot.is_some())?;
+        let mut page = PageBuilder::new(read, view.closed, retired);
         window.fill(view.snapshot.as_deref(), view.closed, &read.filter, &mut page.stats)?;
         page.merge(&view, &window)?;
         if !view.still_holds() {
@@ -170,12 +177,14 @@ impl Store {
         let closed = self.closed().close(now);
         if tiers.contains(Tier::Wal) {
             let (tails, snapshot) = self.pin_tails();
-            return Ok(GlobalView { closed, tails, snapshot, memory: Vec::new() });
+            let manifest = snapshot.clone().unwrap_or_else(|| self.durable().pin());
+            return Ok(GlobalView { closed, tails, snapshot, manifest, memory: Vec::new() });
         }
         let logs: Vec<_> =
             self.logs().into_iter().map(|shared| (shared.published().committed(), shared.view(), shared)).collect();
         let snapshot = self.pin_files(tiers);
-        let mut view = GlobalView { closed, tails: Vec::new(), snapshot, memory: Vec::new() };
+        let manifest = snapshot.clone().unwrap_or_else(|| self.durable().pin());
+        let mut view = GlobalView { closed, tails: Vec::new(), snapshot, manifest, memory: Vec::new() };
         for (committed, log, shared) in logs {
             let hot = self.hot_of(tiers).cloned();
             let memory = hot.as_ref().map_or_else(HotRange::default, |hot| hot.range(&shared.key));
@@ -227,6 +236,7 @@ struct PageBuilder<'a> {
     examined: Option<Position>,
     /// Rows beyond this were not looked at.
     complete_through: Position,
+    retired: Option<RetiredSeqs>,
     stats: ReadStats,
 }
 
@@ -243,7 +253,7 @@ const fn end_of(moment: Micros) -> Position {
 }
 
 impl<'a> PageBuilder<'a> {
-    fn new(read: &'a GlobalRead, closed: Micros) -> Self {
+    fn new(read: &'a GlobalRead, closed: Micros, retired: Option<RetiredSeqs>) -> Self {
         Self {
             read,
             closed,
@@ -251,6 +261,7 @@ impl<'a> PageBuilder<'a> {
             rows: Vec::new(),
             examined: None,
             complete_through: end_of(closed),
+            retired,
             stats: ReadStats::default(),
         }
     }
@@ -288,7 +299,7 @@ impl<'a> PageBuilder<'a> {
             examined += 1;
             self.examined = Some(position);
             let event = self.sources.row(at);
-            if self.read.filter.matches(&event) {
+            if self.read.filter.matches(&event) && !RetiredSeqs::hold(&mut self.retired, &event) {
                 (taken, taken_bytes) = (taken + 1, taken_bytes + event_bytes(&event));
                 self.rows.push(GlobalRow { position, at });
             }
@@ -352,6 +363,9 @@ impl<'a> PageBuilder<'a> {
                 // the page will be full before it comes here
                 self.complete_through = self.complete_through.min(last.unwrap_or(position));
                 return;
+            }
+            if RetiredSeqs::hold(&mut self.retired, &event) {
+                continue;
             }
             bytes += event_bytes(&event);
             self.rows.push(GlobalRow { position, at });

@@ -7,6 +7,7 @@ use super::error::ReadError;
 use super::source::TailBatch;
 use crate::store::Store;
 use crate::view::cursor::TailCursor;
+use crate::view::retired::RetiredSeqs;
 use crate::view::tail::LogTail;
 use std::collections::VecDeque;
 use strandline_deql::Tier;
@@ -22,6 +23,7 @@ pub struct Scan {
     tails: VecDeque<LogTail>,
     cursor: Option<TailCursor>,
     filter: RowFilter,
+    retired: Option<RetiredSeqs>,
 }
 
 /// Events that lie together. Keeps alive what its rows point into.
@@ -30,8 +32,8 @@ pub struct ScanBatch {
 }
 
 enum Rows {
-    /// All rows of the batch.
-    Files(RowBatch),
+    /// All rows of the batch, or some.
+    Files(RowBatch, Option<Vec<u32>>),
     /// Some rows of the batch.
     Tail(TailBatch, Vec<u32>),
 }
@@ -41,7 +43,8 @@ impl ScanBatch {
     #[must_use]
     pub fn len(&self) -> usize {
         match &self.rows {
-            Rows::Files(batch) => strandline_durable::Rows::rows(batch),
+            Rows::Files(batch, None) => strandline_durable::Rows::rows(batch),
+            Rows::Files(_, Some(rows)) => rows.len(),
             Rows::Tail(_, rows) => rows.len(),
         }
     }
@@ -56,8 +59,8 @@ impl ScanBatch {
     #[must_use]
     pub fn row(&self, i: usize) -> EventRef<'_> {
         match &self.rows {
-            Rows::Files(batch) => strandline_durable::Rows::row(batch, i),
-            Rows::Tail(tail, rows) => tail.batch.row(rows.get(i).map_or(0, |row| *row as usize)),
+            Rows::Files(batch, rows) => strandline_durable::Rows::row(batch, nth(rows.as_deref(), i)),
+            Rows::Tail(tail, rows) => tail.batch.row(nth(Some(rows), i)),
         }
     }
 
@@ -70,10 +73,15 @@ impl ScanBatch {
     #[must_use]
     pub fn tier(&self) -> Tier {
         match &self.rows {
-            Rows::Files(_) => Tier::Durable,
+            Rows::Files(..) => Tier::Durable,
             Rows::Tail(tail, _) => tail.tier,
         }
     }
+}
+
+/// The `i`-th of some rows, or of all.
+fn nth(rows: Option<&[u32]>, i: usize) -> usize {
+    rows.map_or(i, |rows| rows.get(i).map_or(0, |row| *row as usize))
 }
 
 impl Store {
@@ -99,8 +107,10 @@ impl Store {
         for tail in &tails {
             open_segments(tail)?;
         }
+        let manifest = snapshot.clone().unwrap_or_else(|| self.durable().pin());
+        let retired = RetiredSeqs::of(&manifest, snapshot.is_some())?;
         let files = snapshot.map(|s| s.scan(filter));
-        Ok(Scan { files, tails: tails.into(), cursor: None, filter: filter.clone() })
+        Ok(Scan { files, tails: tails.into(), cursor: None, filter: filter.clone(), retired })
     }
 }
 
@@ -131,10 +141,14 @@ impl Iterator for Scan {
 
 impl Scan {
     fn advance(&mut self) -> Result<Option<ScanBatch>, ReadError> {
-        if let Some(files) = &mut self.files {
-            match files.next().transpose()? {
-                Some(batch) => return Ok(Some(ScanBatch { rows: Rows::Files(batch) })),
-                None => self.files = None,
+        while let Some(files) = &mut self.files {
+            let Some(batch) = files.next().transpose()? else {
+                self.files = None;
+                break;
+            };
+            let left = self.retired.as_mut().and_then(|retired| retired.left_of(&batch));
+            if left.as_ref().is_none_or(|rows| !rows.is_empty()) {
+                return Ok(Some(ScanBatch { rows: Rows::Files(batch, left) }));
             }
         }
         loop {
@@ -151,7 +165,7 @@ impl Scan {
                 .batch
                 .iter()
                 .enumerate()
-                .filter(|(_, event)| self.filter.matches(event))
+                .filter(|(_, event)| self.filter.matches(event) && !RetiredSeqs::hold(&mut self.retired, event))
                 .map(|(row, _)| row as u32)
                 .collect();
             if !rows.is_empty() {

@@ -8,6 +8,7 @@ use super::source::{RowAt, Source, Sources};
 use super::tiers::TierSet;
 use super::verdict::{Expectation, Verdict, judge};
 use crate::store::{LogShared, Store};
+use crate::view::retired::{Retired, holds, unreadable};
 use crate::view::tail::{HotPart, StreamWanted, TailRows};
 use std::sync::Arc;
 use strandline_deql::{MissingSeqPolicy, Tier};
@@ -151,14 +152,27 @@ impl Store {
         self.read_stream_with(&read, Manner::internal(self))
     }
 
-    /// A stream's first and last seq; `None`: there is no such stream.
+    /// A stream's last seq, and the first one that retention left; `None`: there is no such stream.
     ///
     /// # Errors
     /// [`ReadError`].
     pub fn stream_head(&self, stream_type: &str, stream_id: &str) -> Result<Option<StreamHead>, ReadError> {
         let Some(shared) = self.log(&self.owner_of(stream_type, stream_id)) else { return Ok(None) };
-        let head = shared.published().head(stream_id)?;
-        Ok(head.map(|h| StreamHead { last_seq: h.last_seq, first_seq: h.first_seq }))
+        let Some(head) = shared.published().head(stream_id)? else { return Ok(None) };
+        let mut found = StreamHead { last_seq: head.last_seq, first_seq: head.first_seq };
+        let retired = self.durable().pin().retired(&shared.key, stream_hash(stream_id)).map_err(unreadable)?;
+        if holds(&retired, found.first_seq) {
+            found.first_seq = self.first_left(stream_type, stream_id, head.last_seq)?;
+        }
+        Ok(Some(found))
+    }
+
+    /// The first seq that is still there; none: the one behind the last.
+    fn first_left(&self, stream_type: &str, stream_id: &str, last: Seq) -> Result<Seq, ReadError> {
+        let (from_seq, order) = (Some(Seq::FIRST), Some(Order::Asc));
+        let read = StreamRead { stream_type, stream_id, from_seq, to_seq: None, limit: 1, order };
+        let page = self.read_stream_with(&read, Manner::internal(self))?;
+        Ok(page.rows().next().map_or(last.next(), |event| event.seq))
     }
 
     pub(super) fn read_stream_with(&self, read: &StreamRead<'_>, manner: Manner) -> Result<StreamPage, ReadError> {
@@ -189,12 +203,19 @@ impl Store {
         let wanted = wanted(read, manner);
         let hot = match self.hot_of(manner.tiers) {
             Some(hot) => {
-                let found = hot.stream(&shared.key, wanted.hash, &wanted.seq_range());
+                let mut range = wanted.seq_range();
+                if !manner.tiers.contains(Tier::Durable) && self.may_have_retired(&shared.key) {
+                    // some of them may be gone, which is not known yet
+                    range.limit = usize::MAX;
+                }
+                let found = hot.stream(&shared.key, wanted.hash, &range);
                 HotPart { rows: found.rows, range: found.range }
             }
             None => HotPart::default(),
         };
         let (tail, snapshot) = self.pin_tail(shared, manner.tiers);
+        let retired = self.retired_of(&shared.key, wanted.hash, snapshot.as_deref())?;
+        let wanted = wanted.without(&retired.ranges);
         let mut found = Found::default();
         let (tail_rows, tail_end) = tail.stream(&wanted, hot)?;
         found.cut(wanted.order, tail_end);
@@ -205,10 +226,10 @@ impl Store {
             None => None,
         };
         if let Some(set) = durable {
-            found.files(wanted.order, set);
+            found.files(&wanted, set);
         }
         found.tail(tail_rows);
-        let mut page = self.finish(read, manner, head, found)?;
+        let mut page = self.finish(read, manner, (head, &retired), found)?;
         if let Some(error) = unread {
             page.warnings.push(format!("whether the stream goes on behind this page is not known: {error}"));
         }
@@ -237,7 +258,13 @@ impl Store {
         Ok(page)
     }
 
-    fn finish(&self, read: &StreamRead<'_>, manner: Manner, head: Seq, found: Found) -> Result<StreamPage, ReadError> {
+    fn finish(
+        &self,
+        read: &StreamRead<'_>,
+        manner: Manner,
+        (head, retired): (Seq, &Retired),
+        found: Found,
+    ) -> Result<StreamPage, ReadError> {
         let order = read.order.unwrap_or_default();
         let Found { sources, rows, end, stats } = found;
         let mut rows = merge_stream(&sources, rows, self.dedupe_key())?;
@@ -268,9 +295,10 @@ impl Store {
             monotonic: self.config().read.require_monotonic_seq,
             // memory is a copy of the log
             partial: !manner.tiers.covers(TierSet::of(&[Tier::Wal, Tier::Durable])),
-            retired: &[],
+            retired: &retired.ranges,
         };
         let verdict = judge(&expected, &seqs);
+        let warnings = retired.warn(&verdict, manner.policy)?;
         let mut tiers = TierSet::NONE;
         seqs.iter().for_each(|(_, tier)| tiers.insert(*tier));
         let mut rows: Vec<RowAt> = rows.into_iter().map(|r| r.at).collect();
@@ -280,7 +308,7 @@ impl Store {
             None => self.by_default_order(&sources, &mut rows),
         }
         let head = head.max(seqs.last().map_or(Seq::ZERO, |s| s.0));
-        Ok(StreamPage { sources, rows, head, verdict, full, next_seq, warnings: Vec::new(), tiers, stats })
+        Ok(StreamPage { sources, rows, head, verdict, full, next_seq, warnings, tiers, stats })
     }
 
     /// Rows of one stream, sorted by seq, into `read.default_order`; ties stay by seq.
@@ -302,6 +330,7 @@ fn wanted<'a>(read: &StreamRead<'a>, manner: Manner) -> StreamWanted<'a> {
         limit: read.limit.saturating_add(1),
         bytes_max: manner.bytes_max,
         order: read.order.unwrap_or_default(),
+        retired: &[],
     }
 }
 
@@ -357,17 +386,16 @@ impl Found {
         };
     }
 
-    fn files(&mut self, order: Order, set: RowSet) {
+    fn files(&mut self, wanted: &StreamWanted<'_>, set: RowSet) {
         self.stats = set.stats;
         let seqs: Vec<Seq> = set.iter().map(|e| e.seq).collect();
         if !set.complete {
             // rows come in the wanted order
-            self.cut(order, seqs.last().copied());
+            self.cut(wanted.order, seqs.last().copied());
         }
         let source = self.sources.push(Source::Files(Arc::new(set)));
-        self.rows.extend(
-            seqs.into_iter().enumerate().map(|(row, seq)| StreamRow { seq, at: RowAt { source, row: row as u32 } }),
-        );
+        let rows = seqs.into_iter().enumerate().filter(|(_, seq)| !holds(wanted.retired, *seq));
+        self.rows.extend(rows.map(|(row, seq)| StreamRow { seq, at: RowAt { source, row: row as u32 } }));
     }
 
     fn tail(&mut self, tail: Vec<TailRows>) {

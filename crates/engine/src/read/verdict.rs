@@ -93,7 +93,8 @@ fn checked_range(expected: &Expectation<'_>, rows: &[(Seq, Tier)]) -> Option<Seq
         (false, _) => {}
     }
     if !expected.monotonic {
-        from = from.max(lowest.unwrap_or(to));
+        let gone = expected.retired.iter().find(|r| r.1 >= from && r.0 <= to).map(|r| r.0.max(from));
+        from = from.max(lowest.into_iter().chain(gone).min().unwrap_or(to));
     }
     (from <= to && to > Seq::ZERO).then_some((from, to))
 }

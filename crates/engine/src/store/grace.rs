@@ -8,10 +8,12 @@ pub struct Grace {
     /// Replaced files, and files that no manifest names: they may belong to a reader of another process, or to an owner that
     /// is just being replaced.
     pub files_seconds: u64,
+    /// Files under a tombstone: so long they can be brought back.
+    pub tombstone_seconds: u64,
 }
 
 impl Default for Grace {
     fn default() -> Self {
-        Self { files_seconds: DAY_SECONDS }
+        Self { files_seconds: DAY_SECONDS, tombstone_seconds: 7 * DAY_SECONDS }
     }
 }

@@ -34,7 +34,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use strandline_deql::{MissingSeqPolicy, StoreConfig, Tier};
-use strandline_durable::{CommitError, DurableTier, ObjectError, Snapshot, Update};
+use strandline_durable::{CommitError, DurableTier, Snapshot, Update};
+use strandline_event::hash::keyed_hash;
 use strandline_event::{LogIndex, LogKey, Micros, StampedBatch};
 use strandline_hot::HotTier;
 use strandline_wal::Disk;
@@ -131,7 +132,7 @@ impl Store {
     /// What the current manifest knows of a log's heads, commands and chunks: for its driver after a commit.
     #[must_use]
     pub fn settled(&self, key: &LogKey) -> Arc<dyn Settled> {
-        Arc::new(SettledSnapshot::new(self.durable.pin(), key.clone()))
+        Arc::new(SettledSnapshot::new(&self.durable.pin(), key))
     }
 
     /// Batches are committed: counts them and gives them to the hot tier. The owner of the log calls it for every group,
@@ -166,14 +167,32 @@ impl Store {
         }
     }
 
-    /// Removes data files and runs that no manifest names, and replaced files that no reader of this process needs, once they
-    /// are older than their grace period; safe while jobs run. Gives their names. Call it now and then (every hour is
-    /// enough); it lists durable.path, so it blocks.
+    /// Ends the tombstones whose grace period is over; removes data files and runs that no manifest names, and files that are
+    /// live no more and that no reader of this process needs, once they are older than their grace period. Safe while jobs
+    /// run. Gives their names. Call it now and then (every hour is enough); it lists durable.path, so it blocks.
     ///
     /// # Errors
-    /// The folder cannot be listed, or a file not be removed; what is left is tried again by the next call.
-    pub fn sweep(&self, now: Micros) -> Result<Vec<String>, ObjectError> {
-        self.durable.sweep(now.minus_seconds(self.grace.files_seconds))
+    /// The folder cannot be listed, or a file not be removed, or the commit fails; what is left is tried again by the next call.
+    pub fn sweep(&self, now: Micros) -> Result<Vec<String>, CommitError> {
+        let version = self.durable.pin().version().to_le_bytes();
+        let job_id = keyed_hash(0, 4, &[&self.entropy.to_le_bytes(), &version]);
+        // what has the age of the grace period is over, so that a grace period of 0 is none
+        let before = now.minus_seconds(self.grace.tombstone_seconds).plus_us(1);
+        let expired = self.durable.expire(before, job_id, now);
+        let swept = self.durable.sweep(now.minus_seconds(self.grace.files_seconds))?;
+        expired?;
+        Ok(swept)
+    }
+
+    /// Readers that wait between two pages go on with a new view: what they had may show what is under a tombstone now.
+    pub(crate) fn after_retention(&self) {
+        self.cursors.clear();
+    }
+
+    /// The grace periods of its files.
+    #[must_use]
+    pub const fn grace(&self) -> Grace {
+        self.grace
     }
 
     /// Records each log's last batch in the manifest: a log that is shorter at the next start was lost. Call it when the

@@ -202,7 +202,7 @@ impl Store {
         let snapshot = self.durable.pin();
         let watermark = snapshot.watermark(&key);
         let durable_events = snapshot.log(&key).map_or(0, |log| log.events);
-        let settled = Arc::new(SettledSnapshot::new(snapshot, key.clone()));
+        let settled = Arc::new(SettledSnapshot::new(&snapshot, &key));
         let mut log = Log::new(key.clone(), Arc::clone(&self.rules), self.closed.open_log(), settled, watermark);
         let now_view = view.load();
         let end = now_view.last_index();

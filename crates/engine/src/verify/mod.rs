@@ -123,7 +123,15 @@ fn check_files(tier: &DurableTier, report: &mut Report) {
     for file in snapshot.files() {
         verify_file(tier, file).into_iter().for_each(&mut add);
     }
+    let buried = &snapshot.manifest().tombstones;
+    for tombstone in buried {
+        verify_file(tier, &Arc::new(tombstone.entry.clone())).into_iter().for_each(&mut add);
+    }
     report.files = snapshot.files().len() as u64;
+    if !buried.is_empty() {
+        let what = "files are under a tombstone: no read shows them, they can be brought back until their grace period is over";
+        report.notes.push(format!("{} data {what}", buried.len()));
+    }
     match tier.orphans(Micros(i64::MAX)) {
         Ok(orphans) => {
             let note = |o: strandline_durable::objects::ObjectInfo| {
@@ -233,6 +241,7 @@ fn check_events(rules: &Rules, snapshot: Option<&Arc<Snapshot>>, logs: &[Offline
         report.add(format!("event_id {id}"), "it belongs to more than one event");
     }
     if let Some(snapshot) = snapshot {
+        streams.add_retired(snapshot, report);
         streams.compare_heads(snapshot, report);
     }
     if let Some(commands) = commands {

@@ -15,9 +15,12 @@ struct Seen {
     runs: Vec<(u64, u64)>,
     /// Where the first event of the last run stood.
     place: String,
-    /// The largest seq in data files; 0: none.
+    /// The largest seq in data files, or retired; 0: none.
     durable: u64,
 }
+
+/// Ranges of one stream.
+type Ranges = Vec<(u64, u64)>;
 
 /// All streams of the store.
 pub(super) struct Streams {
@@ -26,11 +29,13 @@ pub(super) struct Streams {
     events: u64,
     /// Types of which not everything could be read: what is missing there says nothing.
     incomplete: HashSet<Box<str>>,
+    /// Streams of which every event is retired, by type and hash: nobody knows their names any more.
+    nameless: HashMap<(LogKey, u128), Ranges>,
 }
 
 impl Streams {
     pub(super) fn new(monotonic: bool) -> Self {
-        Self { monotonic, types: HashMap::new(), events: 0, incomplete: HashSet::new() }
+        Self { monotonic, types: HashMap::new(), events: 0, incomplete: HashSet::new(), nameless: HashMap::new() }
     }
 
     /// Something of a type could not be read: its holes and heads are not judged.
@@ -78,7 +83,37 @@ impl Streams {
         }
     }
 
-    /// The head of every stream in the manifest is its last seq in data files: a lower one, or none, would give a seq a second
+    /// What retention removed is no hole; and no row that is still there may be retired. Call it after the last event.
+    pub(super) fn add_retired(&mut self, snapshot: &Snapshot, report: &mut Report) {
+        for (key, _) in snapshot.logs() {
+            if snapshot.broken_run(key, RunKind::Retired).is_some() {
+                // the run is named where the runs are checked
+                self.incomplete.insert((&*key.stream_type).into());
+                continue;
+            }
+            let mut retired: HashMap<u128, Ranges> = HashMap::new();
+            for range in snapshot.retired_ranges(key) {
+                retired.entry(range.stream).or_default().push((range.first.0, range.last.0));
+            }
+            if retired.is_empty() {
+                continue;
+            }
+            for (stream_id, seen) in self.types.get_mut(&*key.stream_type).into_iter().flatten() {
+                let Some(ranges) = retired.remove(&stream_hash(stream_id)) else { continue };
+                let shown: Ranges = seen.runs.iter().flat_map(|run| common(*run, &ranges)).collect();
+                if !shown.is_empty() {
+                    let what = format!("seq {} is retired, but stands in a live file or in the log", text(&shown));
+                    report.add(format!("stream `{stream_id}` of `{}`", key.stream_type), what);
+                    continue;
+                }
+                seen.durable = seen.durable.max(ranges.last().map_or(0, |range| range.1));
+                seen.runs.extend(ranges);
+            }
+            self.nameless.extend(retired.into_iter().map(|(stream, ranges)| ((key.clone(), stream), ranges)));
+        }
+    }
+
+    /// The head of every stream in the manifest is its last seq in data files or retired: a lower one, or none, would give a seq a second
     /// time. A type of several logs would need the owner of each stream; there is one log a type.
     pub(super) fn compare_heads(&self, snapshot: &Snapshot, report: &mut Report) {
         let judged = |key: &LogKey| {
@@ -96,6 +131,10 @@ impl Streams {
                 report.add(format!("stream `{stream_id}` of `{}`", key.stream_type), what);
             }
             for (stream, head) in heads {
+                let gone = self.nameless.get(&(key.clone(), stream)).and_then(|ranges| ranges.last());
+                if gone.is_some_and(|range| range.1 == head.0) {
+                    continue;
+                }
                 let what = format!("it says seq {head}, but no data file has an event of the stream");
                 report.add(format!("head of a stream of `{key}` ({stream:032x})"), what);
             }
@@ -103,6 +142,13 @@ impl Streams {
     }
 
     pub(super) fn finish(self, report: &mut Report) {
+        for ((key, stream), ranges) in &self.nameless {
+            let (holes, _) = faults(ranges, self.monotonic);
+            if !holes.is_empty() && !self.incomplete.contains(&*key.stream_type) {
+                let place = format!("a stream of `{key}` ({stream:032x}) of which nothing is left");
+                report.add(place, format!("seq {} is missing", text(&holes)));
+            }
+        }
         for (stream_type, streams) in self.types {
             for (stream_id, mut seen) in streams {
                 seen.runs.sort_unstable();
@@ -119,8 +165,6 @@ impl Streams {
     }
 }
 
-type Ranges = Vec<(u64, u64)>;
-
 /// Holes and overlaps of sorted runs.
 fn faults(runs: &[(u64, u64)], monotonic: bool) -> (Ranges, Ranges) {
     let (mut holes, mut doubles) = (Vec::new(), Vec::new());
@@ -135,6 +179,12 @@ fn faults(runs: &[(u64, u64)], monotonic: bool) -> (Ranges, Ranges) {
         next = next.max(last.saturating_add(1));
     }
     (holes, doubles)
+}
+
+/// What a run and ranges have in common.
+fn common(run: (u64, u64), ranges: &[(u64, u64)]) -> impl Iterator<Item = (u64, u64)> + '_ {
+    let both = ranges.iter().map(move |range| (range.0.max(run.0), range.1.min(run.1)));
+    both.filter(|(first, last)| first <= last)
 }
 
 fn text(ranges: &[(u64, u64)]) -> String {

@@ -21,5 +21,6 @@
 
 pub(crate) mod cursor;
 pub(crate) mod frames;
+pub(crate) mod retired;
 pub(crate) mod stream_index;
 pub(crate) mod tail;

@@ -1,6 +1,7 @@
 //! One log above the watermark, at one moment: what memory covers comes from memory, the rest from the log.
 
 use super::frames;
+use super::retired::holds;
 use crate::read::budget::event_bytes;
 use crate::read::source::TailBatch;
 use crate::read::{Order, ReadError};
@@ -53,6 +54,21 @@ pub(crate) struct StreamWanted<'a> {
     /// Bytes of events that are enough.
     pub(crate) bytes_max: usize,
     pub(crate) order: Order,
+    /// Seqs that retention removed: no row of them is given.
+    pub(crate) retired: &'a [(Seq, Seq)],
+}
+
+impl<'a> StreamWanted<'a> {
+    /// The same, without what retention removed: a page begins where something is left.
+    pub(crate) fn without(self, retired: &'a [(Seq, Seq)]) -> Self {
+        let at = |seq: Seq| retired.iter().find(|(first, last)| *first <= seq && seq <= *last);
+        let (mut from, mut to) = (self.from, self.to);
+        match self.order {
+            Order::Asc => from = at(from).map_or(from, |(_, last)| last.next()),
+            Order::Desc => to = at(to).map_or(to, |(first, _)| Seq(first.0.saturating_sub(1))),
+        }
+        Self { retired, from, to, ..self }
+    }
 }
 
 impl StreamWanted<'_> {
@@ -129,7 +145,7 @@ impl LogTail {
         wanted: &StreamWanted<'_>,
         hot: HotPart,
     ) -> Result<(Vec<TailRows>, Option<Seq>), ReadError> {
-        let Some(log) = &self.log else { return Ok((self.hot_rows(hot), None)) };
+        let Some(log) = &self.log else { return Ok((self.hot_rows(hot, wanted), None)) };
         let (low, high) = self.not_in(hot.range);
         // the part that comes first in the wanted order may be all that there is room for
         let (mut below, mut above) = (Taken::default(), Taken::default());
@@ -148,7 +164,7 @@ impl LogTail {
             }
         }
         let mut out = below.rows;
-        out.extend(self.hot_rows(hot));
+        out.extend(self.hot_rows(hot, wanted));
         out.append(&mut above.rows);
         Ok((out, below.end.or(above.end)))
     }
@@ -162,8 +178,9 @@ impl LogTail {
     }
 
     /// Memory's rows, grouped by batch, ascending.
-    fn hot_rows(&self, mut part: HotPart) -> Vec<TailRows> {
-        part.rows.retain(|row| row.index() > self.after);
+    fn hot_rows(&self, mut part: HotPart, wanted: &StreamWanted<'_>) -> Vec<TailRows> {
+        let is_gone = |row: &HotRow| !wanted.retired.is_empty() && holds(wanted.retired, row.batch.batch.seq(row.row));
+        part.rows.retain(|row| row.index() > self.after && !is_gone(row));
         part.rows.sort_by_key(|row| (row.index(), row.row));
         let mut out: Vec<TailRows> = Vec::new();
         for row in part.rows {
@@ -264,7 +281,7 @@ fn rows_of(batch: &TailBatch, wanted: &StreamWanted<'_>) -> (Vec<u32>, bool) {
     let mut beyond = false;
     for row in (0..view.rows()).filter(|row| view.stream_of(*row) == stream) {
         let seq = batch.batch.seq(row);
-        if (wanted.from..=wanted.to).contains(&seq) {
+        if (wanted.from..=wanted.to).contains(&seq) && !holds(wanted.retired, seq) {
             rows.push(row as u32);
         }
         beyond |= match wanted.order {

@@ -48,6 +48,14 @@ pub enum CommitError {
         /// The input.
         path: String,
     },
+    /// A file that is to be brought back is under no tombstone any more.
+    #[error(
+        "data file `{path}` is under no tombstone any more: its grace period is over, or it was brought back already"
+    )]
+    NotBuried {
+        /// The file.
+        path: String,
+    },
     /// A file of another log.
     #[error("data file `{path}` does not belong to the log of `{log}`")]
     OtherLog {
@@ -85,7 +93,9 @@ impl CommitError {
     #[must_use]
     pub const fn kind(&self) -> ErrorKind {
         match self {
-            Self::StaleEpoch { .. } | Self::Unknown { .. } | Self::NotLive { .. } => ErrorKind::Unavailable,
+            Self::StaleEpoch { .. } | Self::Unknown { .. } | Self::NotLive { .. } | Self::NotBuried { .. } => {
+                ErrorKind::Unavailable
+            }
             Self::ReadOnly => ErrorKind::NotSupported,
             Self::Watermark { .. }
             | Self::BrokenRun(_)

@@ -6,12 +6,18 @@
 mod error;
 mod job;
 mod replace;
+mod restore;
+mod retire;
 mod runs;
 mod update;
 
 pub use error::CommitError;
 pub use job::Commit;
 pub use replace::Replacement;
+pub use restore::Restore;
+pub(super) use restore::RestoreChange;
+pub(super) use retire::RetireChange;
+pub use retire::{DeleteMode, Retirement};
 pub use update::Update;
 
 use super::{Committer, DurableTier, Snapshot, names};
@@ -23,7 +29,7 @@ use std::sync::atomic::Ordering;
 use strandline_event::Micros;
 
 /// What a commit adds to the version before.
-trait Change {
+pub(super) trait Change {
     /// Whether the current version holds the change already: a retry after an answer that was lost.
     fn is_done(&self, current: &Snapshot, job_id: u128) -> bool {
         current.manifest.job_id == job_id
@@ -34,6 +40,11 @@ trait Change {
 }
 
 impl DurableTier {
+    /// Makes a change true that brings no new files.
+    pub(super) fn make(&self, change: &dyn Change, job_id: u128, at: Micros) -> Result<Arc<Snapshot>, CommitError> {
+        self.change(change, job_id, at).map(Outcome::snapshot)
+    }
+
     /// Makes a change true; what it made so is told apart from what was true before.
     fn change(&self, change: &dyn Change, job_id: u128, at: Micros) -> Result<Outcome, CommitError> {
         let ours = self.inner.epoch.ok_or(CommitError::ReadOnly)?;

@@ -80,7 +80,7 @@ impl DurableTier {
         Ok(())
     }
 
-    fn run_path<R: Record>(&self, log: &LogKey) -> Result<String, ObjectError> {
+    pub(in crate::tier) fn run_path<R: Record>(&self, log: &LogKey) -> Result<String, ObjectError> {
         let (folder, word) = (encode_path_text(&log.stream_type), R::KIND.word());
         loop {
             let n = self.inner.file_seq.fetch_add(1, Ordering::Relaxed);

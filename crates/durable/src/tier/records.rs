@@ -1,0 +1,41 @@
+//! The records of one log in one version: heads, commands, chunk marks. Holds runs, pins no version.
+//!
+//! Who owns a log keeps this until the log's next job commits, however long that takes: a pinned version would keep every
+//! file that is replaced or removed meanwhile.
+
+use crate::manifest::ChunkMark;
+use crate::runs::{BrokenRun, CommandRecord, HeadRecord, LogRuns, RunKind, find};
+
+/// The records of a log.
+#[derive(Clone)]
+pub struct LogRecords {
+    pub(super) runs: LogRuns,
+    pub(super) chunks: Vec<ChunkMark>,
+}
+
+impl LogRecords {
+    /// The head of a stream as of the watermark. Errors: a run that may hold it cannot be read.
+    pub fn head(&self, stream_hash: u128) -> Result<Option<HeadRecord>, BrokenRun> {
+        find(&self.runs.heads, stream_hash)
+    }
+
+    /// What a command did, if it is below the watermark. Errors: a run that may hold it cannot be read.
+    pub fn command(&self, key: u128) -> Result<Option<CommandRecord>, BrokenRun> {
+        find(&self.runs.commands, key)
+    }
+
+    /// The highest chunk of a file below the watermark; 0: none. Errors: a run that may hold it cannot be read.
+    pub fn chunk_mark(&self, digest: &[u8; 16]) -> Result<u64, BrokenRun> {
+        if let Some(recent) = self.chunks.iter().find(|mark| mark.digest == *digest) {
+            return Ok(recent.number);
+        }
+        let older: Option<ChunkMark> = find(&self.runs.chunks, u128::from_be_bytes(*digest))?;
+        Ok(older.map_or(0, |mark| mark.number))
+    }
+
+    /// The first run of a kind that cannot be read.
+    #[must_use]
+    pub fn broken_run(&self, kind: RunKind) -> Option<&BrokenRun> {
+        self.runs.broken().find(|broken| broken.kind == kind)
+    }
+}

@@ -1,0 +1,370 @@
+//! Retention of a whole store against a model of files: what goes, what every read shows of it, what comes back, what an append
+//! is told about it; over restarts, kills, trims, and with tiers left out of reads.
+
+// helpers of a test are as blunt as the test itself; the lint's exception covers `#[test]` functions only
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use common::{TIERS, follow, request};
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+use strandline_engine::append::{Answer, AppendError};
+use strandline_engine::read::{Filter, Order, StreamRead};
+use strandline_engine::retention;
+use strandline_event::{BatchUnit, EventId, LogKey, Micros, Position, Seq};
+use strandline_testkit::r#gen::store as declared;
+use strandline_testkit::local_store::LocalStore;
+use strandline_testkit::model::Event;
+
+const DAY_US: i64 = 24 * 3600 * 1_000_000;
+const STREAMS: [&str; 3] = ["a", "b", "c"];
+const PARTITIONED: &str = "partition.by = 'dt', partition.dt.expr = 'DATE(occurred_at)', retention.enabled = true, \
+                           retention.durable_days = 20, id.command_id.unique_scope = 'stream'";
+
+fn key() -> LogKey {
+    LogKey::single("T")
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Append(usize, Vec<i64>),
+    Compact,
+    Retain,
+    Restore,
+    RestoreDay(usize),
+    Days(i64),
+    Sweep,
+    Trim,
+    Evict,
+    Restart,
+    Kill,
+    Replay(usize),
+    Retry(usize),
+    SameId(usize),
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        8 => (0..STREAMS.len(), prop::collection::vec(0_i64..40, 1..4)).prop_map(|(s, days)| Op::Append(s, days)),
+        3 => Just(Op::Compact),
+        3 => Just(Op::Retain),
+        1 => Just(Op::Restore),
+        1 => any::<usize>().prop_map(Op::RestoreDay),
+        1 => (0_i64..6).prop_map(Op::Days),
+        1 => Just(Op::Sweep),
+        1 => Just(Op::Trim),
+        1 => Just(Op::Evict),
+        1 => Just(Op::Restart),
+        1 => Just(Op::Kill),
+        1 => any::<usize>().prop_map(Op::Replay),
+        1 => any::<usize>().prop_map(Op::Retry),
+        1 => any::<usize>().prop_map(Op::SameId),
+    ]
+}
+
+/// Where an event is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum At {
+    Log,
+    File(usize),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum File {
+    Live,
+    Buried(Micros),
+    Gone,
+}
+
+struct Known {
+    stream: usize,
+    seq: u64,
+    event_id: EventId,
+    event: Event,
+    at: At,
+}
+
+struct Rig {
+    real: LocalStore,
+    events: Vec<Known>,
+    /// State, day and newest moment of each file that was ever written.
+    files: Vec<(File, i64, i64)>,
+    appends: usize,
+    /// Reads leave no tier out that the rest of the store needs.
+    whole: bool,
+    /// Files go with the commit.
+    hard: bool,
+}
+
+impl Rig {
+    fn new(read_tiers: &str, hard: bool) -> Self {
+        let mode = if hard { "hard" } else { "tombstone" };
+        let tiers = format!(
+            "{TIERS}, wal.retention_hours = 1, {PARTITIONED}, read.tiers = {read_tiers}, retention.delete_mode = '{mode}'"
+        );
+        let real = LocalStore::on_memory(declared("/durable", &tiers)).unwrap();
+        let whole = read_tiers.contains("durable") && read_tiers.contains("wal");
+        Self { real, events: vec![], files: vec![], appends: 0, whole, hard }
+    }
+
+    fn append(&mut self, stream: usize, days: &[i64]) {
+        let now = self.real.time.advance_us(17);
+        self.appends += 1;
+        let command_id = Some(format!("c{}", self.appends));
+        let event = |day: &i64| Event {
+            stream_id: STREAMS[stream].to_owned(),
+            event_type: "E".to_owned(),
+            data: self.appends.to_string(),
+            occurred_at: Some(Micros(now.0 - day * DAY_US)),
+            command_id: command_id.clone(),
+            ..Event::default()
+        };
+        let events: Vec<Event> = days.iter().map(event).collect();
+        let Answer::Done(done) = self.real.append(&request("T", BatchUnit::Append, events.clone())) else {
+            panic!("an append is taken")
+        };
+        for (row, event) in done.stamped.unwrap().iter().zip(events) {
+            let (seq, event_id) = (row.seq.0, row.event_id);
+            self.events.push(Known { stream, seq, event_id, event, at: At::Log });
+        }
+    }
+
+    fn compact(&mut self) {
+        if self.events.iter().all(|e| e.at != At::Log) {
+            return;
+        }
+        self.real.compact(&key()).unwrap();
+        let mut by_day: BTreeMap<i64, usize> = BTreeMap::new();
+        for e in self.events.iter_mut().filter(|e| e.at == At::Log) {
+            let at = e.event.occurred_at.unwrap().0;
+            let day = at.div_euclid(DAY_US);
+            let files = &mut self.files;
+            let file = *by_day.entry(day).or_insert_with(|| {
+                files.push((File::Live, day, at));
+                files.len() - 1
+            });
+            self.files[file].2 = self.files[file].2.max(at);
+            e.at = At::File(file);
+        }
+    }
+
+    fn retain(&mut self) {
+        let now = self.real.time.now();
+        let moved = self.real.retain().unwrap();
+        let before = now.0 - 20 * DAY_US;
+        let mut went = 0;
+        for (state, _, newest) in self.files.iter_mut().filter(|f| f.0 == File::Live && f.2 < before) {
+            assert!(*newest < before);
+            *state = if self.hard { File::Gone } else { File::Buried(now) };
+            went += 1;
+        }
+        assert_eq!(moved.files, went);
+    }
+
+    fn restore(&mut self, day: Option<i64>) {
+        let text = |day: i64| Micros(day * DAY_US).to_string()[..10].to_owned();
+        let partition: Vec<_> = day.iter().map(|day| ("dt".to_owned(), Some(text(*day)))).collect();
+        let moved = self.real.restore(&partition).unwrap();
+        let mut back = 0;
+        for (state, its_day, _) in &mut self.files {
+            if matches!(state, File::Buried(_)) && day.is_none_or(|day| day == *its_day) {
+                *state = File::Live;
+                back += 1;
+            }
+        }
+        assert_eq!(moved.files, back);
+    }
+
+    /// An opening sweeps too.
+    fn expire(&mut self) {
+        let now = self.real.time.now();
+        for (state, ..) in &mut self.files {
+            if let File::Buried(at) = state
+                && now.0 - at.0 >= 7 * DAY_US
+            {
+                *state = File::Gone;
+            }
+        }
+    }
+
+    fn is_live(&self, e: &Known) -> bool {
+        match e.at {
+            At::Log => true,
+            At::File(file) => self.files[file].0 == File::Live,
+        }
+    }
+
+    /// A client sends an event again with its seq, with its command, or another one with its id.
+    fn replay(&mut self, n: usize, how: &Op) {
+        let Some(known) = self.events.get(n % self.events.len().max(1)) else { return };
+        let (live, seq) = (self.is_live(known), known.seq);
+        let gone = matches!(known.at, At::File(file) if self.files[file].0 == File::Gone);
+        let mut event = known.event.clone();
+        match how {
+            Op::Replay(_) => {
+                event.seq = Some(Seq(seq));
+                event.command_id = None;
+                event.data = if live { "other".to_owned() } else { event.data };
+                let answer = self.real.append(&request("T", BatchUnit::Append, vec![event]));
+                let Answer::Refused(refusal) = answer else { panic!("a seq is never given twice: {answer:?}") };
+                assert!(matches!(refusal.error, AppendError::SeqConflict { given, .. } if given.0 == seq));
+            }
+            Op::Retry(_) => {
+                let command = &known.event.command_id;
+                let of = |e: &&Known| e.event.command_id == *command;
+                let events: Vec<Event> = self.events.iter().filter(of).map(|e| e.event.clone()).collect();
+                let first = self.events.iter().filter(of).map(|e| e.seq).min().unwrap();
+                let count = events.len();
+                let answer = self.real.append(&request("T", BatchUnit::Append, events));
+                let Answer::Done(done) = answer else { panic!("a retry gets its first answer: {answer:?}") };
+                assert!(done.duplicate && done.duplicates[0].first_seq.0 == first);
+                let store = self.real.store();
+                let rows = store.rows_of_append("T", STREAMS[known.stream], Seq(first), count as u64).unwrap();
+                assert!(rows.rows().all(|row| self.live_seqs(known.stream).contains(&row.seq.0)));
+            }
+            _ => {
+                event.event_id = Some(known.event_id);
+                event.command_id = None;
+                event.data = "taken".to_owned();
+                let mut request = request("T", BatchUnit::Append, vec![event]);
+                request.inspect = true;
+                let refused = matches!(self.real.append(&request), Answer::Refused(_));
+                assert_eq!(refused, !gone, "an id is taken as long as its event can be read again");
+            }
+        }
+    }
+
+    fn live_seqs(&self, stream: usize) -> BTreeSet<u64> {
+        self.events.iter().filter(|e| e.stream == stream && self.is_live(e)).map(|e| e.seq).collect()
+    }
+
+    fn check(&self) {
+        let store = self.real.store();
+        for (stream, name) in STREAMS.iter().enumerate() {
+            let live = self.live_seqs(stream);
+            let head = self.events.iter().filter(|e| e.stream == stream).map(|e| e.seq).max().unwrap_or(0);
+            for order in [Order::Asc, Order::Desc] {
+                self.check_stream((stream, name), &live, head, order);
+            }
+            let found = store.stream_head("T", name).unwrap();
+            assert_eq!(found.map_or(0, |h| h.last_seq.0), head);
+            if let Some(found) = found {
+                assert_eq!(found.first_seq.0, live.first().copied().unwrap_or(head + 1));
+            }
+        }
+        let of = |e: &Known| (e.stream, e.seq);
+        let live: BTreeSet<_> = self.events.iter().filter(|e| self.is_live(e)).map(of).collect();
+        let mut scanned = Vec::new();
+        for batch in store.scan(&Filter::default()).unwrap() {
+            scanned.extend(batch.unwrap().rows().map(|e| self.find(e.event_id)));
+        }
+        let count = scanned.len();
+        let scanned: BTreeSet<_> = scanned.into_iter().collect();
+        assert_eq!(scanned.len(), count, "nothing twice");
+        let followed = follow(&self.real, Position::START, 3).0.len();
+        if self.whole {
+            assert_eq!((&scanned, followed), (&live, live.len()));
+        }
+        assert!(scanned.is_subset(&live) && followed <= live.len());
+        for e in &self.events {
+            let found = store.event_by_id(e.event_id).unwrap();
+            assert!(found.is_none() || self.is_live(e), "no tier shows what is gone");
+            assert!(found.is_some() || !self.whole || !self.is_live(e));
+        }
+        let waiting = self.events.iter().filter(|e| e.at == At::Log).count() as u64;
+        assert_eq!(strandline_engine::status::tiers(store).wal.events, waiting);
+        let status = retention::status(store, self.real.time.now());
+        let buried = self.files.iter().filter(|f| matches!(f.0, File::Buried(_))).count();
+        assert_eq!(status.tombstones.len(), buried);
+    }
+
+    fn find(&self, id: EventId) -> (usize, u64) {
+        let known = self.events.iter().find(|e| e.event_id == id).unwrap();
+        (known.stream, known.seq)
+    }
+
+    /// Page by page: rows and retired ranges are the stream, wherever the pages end.
+    fn check_stream(&self, (_, name): (usize, &str), live: &BTreeSet<u64>, head: u64, order: Order) {
+        let (mut rows, mut retired) = (Vec::new(), BTreeSet::new());
+        let (mut from, mut to) = (None, None);
+        loop {
+            let (stream_type, stream_id, limit) = ("T", name, 2);
+            let read = StreamRead { stream_type, stream_id, from_seq: from, to_seq: to, limit, order: Some(order) };
+            let page = self.real.store().read_stream(&read).unwrap();
+            assert_eq!(page.head.0, head);
+            assert!(page.verdict.missing.is_empty() && (page.verdict.contiguous || !self.whole), "{page:?}");
+            rows.extend(page.rows().map(|e| e.seq.0));
+            retired.extend(page.verdict.retired.iter().flat_map(|(first, last)| first.0..=last.0));
+            if !page.full {
+                break;
+            }
+            assert!(!page.is_empty(), "a full page holds something: {page:?}");
+            match order {
+                Order::Asc => from = Some(page.verdict.to_seq.next()),
+                Order::Desc if page.verdict.from_seq <= Seq::FIRST => break,
+                Order::Desc => to = Some(Seq(page.verdict.from_seq.0 - 1)),
+            }
+        }
+        if order == Order::Desc {
+            rows.reverse();
+        }
+        assert!(rows.is_sorted_by(|a, b| a < b));
+        let seen: BTreeSet<u64> = rows.into_iter().collect();
+        let gone: BTreeSet<u64> = (1..=head).filter(|seq| !live.contains(seq)).collect();
+        if self.whole {
+            assert_eq!((&seen, &retired), (live, &gone), "{name}");
+        }
+        assert!(seen.is_subset(live) && retired.is_subset(&gone));
+    }
+
+    fn run(&mut self, op: Op) {
+        match op {
+            Op::Append(stream, days) => self.append(stream, &days),
+            Op::Compact => self.compact(),
+            Op::Retain => self.retain(),
+            Op::Restore => self.restore(None),
+            Op::RestoreDay(n) if !self.files.is_empty() => self.restore(Some(self.files[n % self.files.len()].1)),
+            Op::Days(days) => drop(self.real.time.advance_us(days * DAY_US)),
+            Op::Sweep => {
+                self.real.store().sweep(self.real.time.now()).unwrap();
+                self.expire();
+            }
+            Op::Trim => drop(self.real.trim(&key())),
+            Op::Evict => self.real.store().tick(self.real.time.now()),
+            Op::Restart => {
+                self.real.restart().unwrap();
+                self.expire();
+            }
+            Op::Kill => {
+                self.real.kill().unwrap();
+                self.expire();
+            }
+            Op::Replay(n) | Op::Retry(n) | Op::SameId(n) => self.replay(n, &op),
+            Op::RestoreDay(_) => {}
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, max_shrink_iters: 2_000, ..ProptestConfig::default() })]
+    #[test]
+    fn rows_and_retired_ranges_are_all_that_ever_was(
+        tiers in prop::sample::select(vec![
+            "('inmemory', 'wal', 'durable')", "('inmemory', 'wal', 'durable')", "('wal', 'durable')", "('durable')",
+            "('wal')", "('inmemory')",
+        ]),
+        hard in any::<bool>(),
+        ops in prop::collection::vec(op(), 1..50),
+    ) {
+        let mut rig = Rig::new(tiers, hard);
+        for op in ops {
+            rig.run(op);
+            rig.check();
+        }
+        rig.restore(None);
+        rig.real.restart().unwrap();
+        rig.expire();
+        rig.check();
+    }
+}
