@@ -9,7 +9,7 @@ use super::tiers::TierSet;
 use super::verdict::{Expectation, Verdict, judge};
 use crate::store::{LogShared, Store};
 use crate::view::retired::{Retired, holds, unreadable};
-use crate::view::tail::{HotPart, StreamWanted, TailRows};
+use crate::view::tail::{HotPart, LogTail, StreamWanted, TailRows};
 use std::sync::Arc;
 use strandline_deql::{MissingSeqPolicy, Tier};
 use strandline_durable::{ReadStats, RowSet, Snapshot, StreamQuery};
@@ -201,20 +201,7 @@ impl Store {
             Err(error) => (Seq::ZERO, Some(error)),
         };
         let wanted = wanted(read, manner);
-        let hot = match self.hot_of(manner.tiers) {
-            Some(hot) => {
-                let mut range = wanted.seq_range();
-                if !manner.tiers.contains(Tier::Durable) && self.may_have_retired(&shared.key) {
-                    // some of them may be gone, which is not known yet
-                    range.limit = usize::MAX;
-                }
-                let found = hot.stream(&shared.key, wanted.hash, &range);
-                HotPart { rows: found.rows, range: found.range }
-            }
-            None => HotPart::default(),
-        };
-        let (tail, snapshot) = self.pin_tail(shared, manner.tiers);
-        let retired = self.retired_of(&shared.key, wanted.hash, snapshot.as_deref())?;
+        let PinnedStream { hot, tail, snapshot, retired } = self.pin_stream(shared, &wanted, manner)?;
         let wanted = wanted.without(&retired.ranges);
         let mut found = Found::default();
         let (tail_rows, tail_end) = tail.stream(&wanted, hot)?;
@@ -234,6 +221,33 @@ impl Store {
             page.warnings.push(format!("whether the stream goes on behind this page is not known: {error}"));
         }
         self.mind_damage(shared, read, page)
+    }
+
+    /// Memory first, then the log, then the manifest. Of a stream that retention took something out of, memory may hold rows
+    /// that are gone: it is asked for so many more.
+    fn pin_stream(
+        &self,
+        shared: &Arc<LogShared>,
+        wanted: &StreamWanted<'_>,
+        manner: Manner,
+    ) -> Result<PinnedStream, ReadError> {
+        let mut known = self.retired_of(&shared.key, wanted.hash, Some(&self.durable().pin()))?;
+        let mut more = known.count(wanted.from, wanted.to);
+        loop {
+            let hot = self.hot_of(manner.tiers).map_or_else(HotPart::default, |hot| {
+                let mut range = wanted.seq_range();
+                range.limit = range.limit.saturating_add(more);
+                let found = hot.stream(&shared.key, wanted.hash, &range);
+                HotPart { rows: found.rows, range: found.range }
+            });
+            let (tail, snapshot) = self.pin_tail(shared, manner.tiers);
+            let retired = self.retired_of(&shared.key, wanted.hash, snapshot.as_deref())?;
+            if more == usize::MAX || retired.ranges == known.ranges {
+                return Ok(PinnedStream { hot, tail, snapshot, retired });
+            }
+            // retention came between: all that memory has is enough
+            (known, more) = (retired, usize::MAX);
+        }
     }
 
     /// A page that would need the end of a damaged log cannot be proven whole: an error, or a warning where holes are none.
@@ -365,6 +379,14 @@ fn files_part(snapshot: &Snapshot, wanted: &StreamWanted<'_>, tail: &[TailRows])
         limit: wanted.limit,
     })?;
     Ok(Some(set))
+}
+
+/// The tiers of one log, pinned for one stream.
+struct PinnedStream {
+    hot: HotPart,
+    tail: LogTail,
+    snapshot: Option<Arc<Snapshot>>,
+    retired: Retired,
 }
 
 /// What the tiers gave, before the merge.

@@ -30,6 +30,12 @@ pub(crate) struct Retired {
 }
 
 impl Retired {
+    /// How many of the seqs from one to another are retired.
+    pub(crate) fn count(&self, from: Seq, to: Seq) -> usize {
+        let inside = |(first, last): &(Seq, Seq)| (last.0.min(to.0) + 1).saturating_sub(first.0.max(from.0));
+        usize::try_from(self.ranges.iter().map(inside).sum::<u64>()).unwrap_or(usize::MAX)
+    }
+
     /// What a reader must be told. A gap that may be a retired range is not called a hole: the run is named instead.
     pub(crate) fn warn(&self, verdict: &Verdict, policy: MissingSeqPolicy) -> Result<Vec<String>, ReadError> {
         let Some(broken) = &self.broken else { return Ok(Vec::new()) };
@@ -52,11 +58,6 @@ impl Store {
             Err(broken) if files.is_some() => Ok(Retired { ranges: Vec::new(), broken: Some(broken) }),
             Err(broken) => Err(unreadable(broken)),
         }
-    }
-
-    /// Whether something of a log is retired, or may become so while a view is taken.
-    pub(crate) fn may_have_retired(&self, log: &LogKey) -> bool {
-        self.config().retention.enabled || self.durable().pin().has_retired(log)
     }
 }
 
