@@ -270,7 +270,7 @@ fn one_event_with_two_contents_fails_the_merge_and_replaces_nothing() {
 #[test]
 fn a_reader_of_the_global_order_goes_on_over_merges_and_sweeps() {
     let mut store = local("");
-    store.grace = Grace { files_seconds: 0 };
+    store.grace = Grace { files_seconds: 0, ..Grace::default() };
     store.restart().unwrap();
     small_files(&mut store, 8, 20);
     let (mut seen, mut after) = (Vec::new(), Position::START);
@@ -301,7 +301,7 @@ fn a_reader_of_the_global_order_goes_on_over_merges_and_sweeps() {
 #[test]
 fn readers_in_parallel_never_miss_an_event_or_see_it_twice() {
     let mut store = local("partition.by = 'dt', row_group.max_rows = 50, inmemory.ttl_seconds = 1");
-    store.grace = Grace { files_seconds: 0 };
+    store.grace = Grace { files_seconds: 0, ..Grace::default() };
     store.restart().unwrap();
     let (shared, over) = (Arc::clone(store.store()), AtomicBool::new(false));
     // what is acknowledged: a read that begins later sees all of it

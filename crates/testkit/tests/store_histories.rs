@@ -129,7 +129,7 @@ impl Rig {
             Filter { stream_type: Some("U".to_owned()), ..Filter::default() },
             Filter { event_type: Some("Closed".to_owned()), tenant_id: Some("UA".to_owned()), ..Filter::default() },
         ];
-        let grace = Grace { files_seconds: 30 };
+        let grace = Grace { files_seconds: 30, ..Grace::default() };
         let follower = |filter| Follower { filter, after: Position::START, seen: vec![] };
         let mut real = LocalStore::on_memory(config.clone()).unwrap();
         real.grace = grace;
