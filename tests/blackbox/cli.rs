@@ -23,6 +23,42 @@ fn check_prints_every_key_and_all_errors() {
 }
 
 #[test]
+fn check_answers_the_statements_that_ask() {
+    let store = Store::new(&[]);
+    let statement = std::fs::read_to_string(store.config()).unwrap();
+    std::fs::write(
+        store.config(),
+        format!("{statement}\nDESCRIBE EVENTSTORE test; DESCRIBE EVENTSTORES; EXPORT DEREG;"),
+    )
+    .unwrap();
+    let path = store.config().to_string_lossy().into_owned();
+    let asked = run(&["check", &path]);
+    assert_eq!(asked.code, 0, "{asked:?}");
+    for part in ["eventstores: test", "\"name\": \"test\"", "CREATE EVENTSTORE test WITH ("] {
+        assert!(asked.stdout.contains(part), "{part} is not in\n{}", asked.stdout);
+    }
+    std::fs::write(store.config(), format!("{statement}\nDESCRIBE EVENTSTORE nope;")).unwrap();
+    let unknown = run(&["check", &path]);
+    assert!(unknown.code == 2 && unknown.stderr.contains("nope"), "{unknown:?}");
+}
+
+#[test]
+fn bench_loads_a_store_with_names_and_demands_of_its_own() {
+    let store = Store::new(&[
+        "envelope.payload_key = 'cdr'",
+        "envelope.tenant_id_key = 'operator'",
+        "strict.tenant_required = true",
+        "id.command_id.required = true",
+        "id.command_id.unique_scope = 'stream'",
+    ]);
+    let server = store.start();
+    let loaded = server.client(&["bench", "--events", "200", "--batch", "50", "--connections", "2", "--streams", "10"]);
+    assert!(loaded.code == 0 && loaded.stdout.contains("200 events"), "{loaded:?}");
+    assert_eq!(server.http().scan().len(), 200);
+    server.stop();
+}
+
+#[test]
 fn the_examples_are_valid() {
     for entry in std::fs::read_dir(root().join("stores")).unwrap().flatten() {
         let path = entry.path();

@@ -16,6 +16,8 @@ const ANSWER_BYTES_MAX: u64 = 1 << 30;
 const OVERLOADED_PATIENCE: Duration = Duration::from_secs(60);
 /// Connecting takes longer only where nobody listens.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Silence of a server after which a request that only asks is given up.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// An answer, whatever its status.
 #[derive(Debug)]
@@ -84,6 +86,8 @@ pub(crate) struct Request<'a> {
     pub(crate) accept: Option<&'a str>,
     /// Further headers.
     pub(crate) headers: Vec<(&'static str, String)>,
+    /// How long the server may be silent before the answer; `None`: as long as it takes (a run of compaction).
+    pub(crate) answer_within: Option<Duration>,
 }
 
 impl Client {
@@ -147,7 +151,7 @@ impl Client {
 
     /// GET; a status that is no 2xx is a failure.
     pub(crate) fn get(&self, path: &str) -> Result<Answer, Failure> {
-        self.send(&Request { path: path.to_owned(), ..Request::default() })?.ok()
+        self.send(&Request { path: path.to_owned(), answer_within: Some(ANSWER_TIMEOUT), ..Request::default() })?.ok()
     }
 
     /// POST with an empty body; a status that is no 2xx is a failure.
@@ -169,7 +173,7 @@ impl Client {
 
     /// Sends once and gives every answer, 429 too.
     pub(crate) fn send_now(&self, request: &Request<'_>) -> Result<Answer, Failure> {
-        self.send_once(request).map_err(|error| self.unreachable(&error))
+        self.send_once(request, request.answer_within).map_err(|error| self.unreachable(&error))
     }
 
     /// Sends again and again while the server cannot be reached, is overloaded, starts or drains. Only for requests
@@ -178,7 +182,7 @@ impl Client {
         let mut silent_since: Option<Instant> = None;
         let mut pause = Duration::from_millis(100);
         loop {
-            let last = match self.send_once(request) {
+            let last = match self.send_once(request, Some(patience)) {
                 Ok(answer) if answer.status == 429 => {
                     // it lives and will take it later: that is no silence
                     silent_since = None;
@@ -201,8 +205,8 @@ impl Client {
         }
     }
 
-    fn send_once(&self, request: &Request<'_>) -> Result<Answer, ureq::Error> {
-        let mut response = self.start(request)?;
+    fn send_once(&self, request: &Request<'_>, answer_within: Option<Duration>) -> Result<Answer, ureq::Error> {
+        let mut response = self.start(request, answer_within)?;
         let header = |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
         let (retry_after, tiers) = (header("retry-after").and_then(|v| v.parse().ok()), header("x-strandline-tiers"));
         let next_seq = header("x-strandline-next-seq").and_then(|v| v.parse().ok());
@@ -211,18 +215,35 @@ impl Client {
         Ok(Answer { status, retry_after, tiers, next_seq, body })
     }
 
-    fn start(&self, request: &Request<'_>) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {
+    /// `answer_within`: until the answer begins; `None`: as long as it takes.
+    fn start(
+        &self,
+        request: &Request<'_>,
+        answer_within: Option<Duration>,
+    ) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {
         let url = format!("{}{}", self.url, request.path);
         let mut headers: Vec<(&str, String)> = request.headers.clone();
         headers.extend(self.token.iter().map(|token| ("authorization", format!("Bearer {token}"))));
         headers.extend(request.accept.iter().map(|accept| ("accept", (*accept).to_owned())));
         match request.body {
-            None => headers.into_iter().fold(self.agent.get(url), |r, (k, v)| r.header(k, v)).call(),
+            None => headers
+                .into_iter()
+                .fold(self.agent.get(url), |r, (k, v)| r.header(k, v))
+                .config()
+                .timeout_recv_response(answer_within)
+                .build()
+                .call(),
             Some(body) => {
                 if !request.content_type.is_empty() {
                     headers.push(("content-type", request.content_type.to_owned()));
                 }
-                headers.into_iter().fold(self.agent.post(url), |r, (k, v)| r.header(k, v)).send(body)
+                headers
+                    .into_iter()
+                    .fold(self.agent.post(url), |r, (k, v)| r.header(k, v))
+                    .config()
+                    .timeout_recv_response(answer_within)
+                    .build()
+                    .send(body)
             }
         }
     }
@@ -260,5 +281,20 @@ mod tests {
         assert_eq!(answer(503, body).ok().unwrap_err(), Failure::Server("e (c)".to_owned()));
         assert_eq!(answer(500, "<html>").error_text(), "the server answered with status 500");
         assert_eq!(answer(207, "").ok().unwrap().status, 207);
+    }
+    #[test]
+    fn a_server_that_never_answers_is_given_up() {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let on = OnStore {
+            url: format!("http://{}", silent.local_addr().unwrap()),
+            store: Some("s".to_owned()),
+            token: None,
+        };
+        let client = Client::new(&on).unwrap();
+        let patience = Duration::from_millis(200);
+        let request = Request { path: "/health".to_owned(), answer_within: Some(patience), ..Request::default() };
+        assert!(matches!(client.send_now(&request), Err(Failure::Server(_))));
+        let request = Request { answer_within: None, ..request };
+        assert!(matches!(client.send_patiently(&request, patience), Err(Failure::Server(_))));
     }
 }

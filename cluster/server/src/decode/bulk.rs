@@ -13,10 +13,8 @@ use std::collections::HashMap;
 use std::fmt;
 use strandline_event::{BatchBuilder, BatchBytes, BatchUnit, Chunk, ErrorKind, EventInput, Field, FieldNames};
 
-/// Invalid lines that an answer lists when nothing is stored.
+/// Invalid lines that are listed when nothing is stored; the others are only counted.
 const LISTED_ABORT: usize = 100;
-/// Invalid lines after which a body is no event data at all.
-const LISTED_SKIP: usize = 10_000;
 
 /// Stream types of one body: each has a log of its own.
 const STREAM_TYPES_MAX: usize = 1000;
@@ -177,13 +175,8 @@ impl<'n> BulkBuilder<'n> {
 
     fn reject(&mut self, line: u32, error: ApiError) -> Result<bool, ApiError> {
         self.rejected.push(Rejected { line, error });
-        match self.on_error {
-            OnError::Abort => Ok(self.rejected.len() < LISTED_ABORT),
-            OnError::Skip if self.rejected.len() < LISTED_SKIP => Ok(true),
-            OnError::Skip => Err(ApiError::bad_request(format!(
-                "more than {LISTED_SKIP} lines are no events (the last one is line {line}); nothing was stored"
-            ))),
-        }
+        // under `skip` each refused line is named: their number is bounded by the bytes of the body
+        Ok(self.on_error == OnError::Skip || self.rejected.len() < LISTED_ABORT)
     }
 
     /// The batches. Under `Abort` an invalid line refuses the whole body, all of them listed.
@@ -249,6 +242,9 @@ pub(crate) fn aborted(rejected: &[Rejected]) -> ApiError {
     let Some(first) = rejected.first() else { return ApiError::bad_request("the body is refused") };
     let others = match rejected.len() {
         1 => "nothing was stored".to_owned(),
+        n if n >= LISTED_ABORT => {
+            format!("nothing was stored; the first {n} refused lines are in details, there may be more")
+        }
         n => format!("nothing was stored; {} more lines are refused, see details", n - 1),
     };
     let sentence =

@@ -99,6 +99,15 @@ fn bulk_keeps_order_and_lines_per_stream_type() {
 }
 
 #[test]
+fn a_body_of_nothing_but_bad_lines_is_skipped_line_by_line() {
+    let body = "no event\n".repeat(12_000);
+    let skipped = ndjson(body.as_bytes(), OnError::Skip).unwrap();
+    assert_eq!((skipped.parts.len(), skipped.rejected.len(), skipped.events), (0, 12_000, 12_000));
+    let aborted = ndjson(body.as_bytes(), OnError::Abort).unwrap_err();
+    assert!(aborted.message().contains("the first 100 refused lines"), "{aborted}");
+}
+
+#[test]
 fn a_broken_line_is_named_and_the_rule_decides_about_the_rest() {
     let body = b"{\"stream_type\":\"A\",\"stream_id\":\"1\",\"event_type\":\"x\"}\n{\"stream_type\":\xff}\n{oops\n\
         {\"stream_id\":\"1\",\"event_type\":\"x\"}\n{\"stream_type\":\"A\",\"stream_id\":\"1\",\"event_type\":\"x\"}";

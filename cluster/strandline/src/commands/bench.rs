@@ -1,6 +1,7 @@
 //! `strandline bench`: several connections append generated call-detail records; rate and latencies at the end.
 
-use crate::calls::Calls;
+use super::names::wanted_records;
+use crate::calls::{Calls, Wanted};
 use crate::cli::Bench;
 use crate::client::{Client, Request};
 use crate::exit::Failure;
@@ -21,6 +22,7 @@ struct Measured {
 pub(crate) fn run(options: &Bench) -> Result<(), Failure> {
     let client = Client::new(&options.on)?;
     let path = client.store_path(&["events"])?;
+    let wanted = wanted_records(&client)?;
     let bar = ProgressBar::new(options.events);
     if !out::watched() {
         bar.set_draw_target(ProgressDrawTarget::hidden());
@@ -29,8 +31,8 @@ pub(crate) fn run(options: &Bench) -> Result<(), Failure> {
     let began = Instant::now();
     let results: Vec<Result<Measured, Failure>> = std::thread::scope(|scope| {
         let connection = |number| {
-            let (path, bar, taken) = (path.clone(), &bar, &taken);
-            scope.spawn(move || connection(options, number, &path, bar, taken))
+            let (path, wanted, bar, taken) = (path.clone(), &wanted, &bar, &taken);
+            scope.spawn(move || connection(options, number, &path, wanted, bar, taken))
         };
         let running: Vec<_> = (0..options.connections).map(connection).collect();
         running
@@ -51,8 +53,12 @@ pub(crate) fn run(options: &Bench) -> Result<(), Failure> {
     report(options, &all, took)
 }
 
+/// The longest request that is told apart, in microseconds: one hour.
+const LATENCY_US_MAX: u64 = 3_600_000_000;
+
 fn histogram() -> Result<Histogram<u64>, Failure> {
-    Histogram::new(3).map_err(|e| Failure::Server(e.to_string()))
+    // with bounds of its own: one without would take what is longer than it has room for as its largest value
+    Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).map_err(|e| Failure::Server(e.to_string()))
 }
 
 /// One connection owns its share of the streams, so that their order is the connection's.
@@ -60,12 +66,13 @@ fn connection(
     options: &Bench,
     number: u64,
     path: &str,
+    wanted: &Wanted,
     bar: &ProgressBar,
     taken: &AtomicU64,
 ) -> Result<Measured, Failure> {
     let client = Client::new(&options.on)?;
     let share = (options.streams / options.connections).max(1);
-    let mut calls = Calls::new(options.seed.wrapping_add(number), number * share, share);
+    let mut calls = Calls::new(options.seed.wrapping_add(number), number * share, share, wanted);
     let mut measured = Measured { latency_us: histogram()?, bytes: 0, events: 0, overloaded: 0 };
     let mut body = String::new();
     loop {
@@ -129,4 +136,19 @@ fn report(options: &Bench, all: &Measured, took: Duration) -> Result<(), Failure
         out::line(&format!("overload {} requests were answered with 429 and sent again", all.overloaded))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_requests_are_told_as_long() {
+        let mut one = histogram().unwrap();
+        let mut all = histogram().unwrap();
+        [900, 50_000, 12_000_000].iter().for_each(|us| one.saturating_record(*us));
+        all.add(&one).unwrap();
+        let near = |found: u64, wanted: u64| found.abs_diff(wanted) <= wanted / 500;
+        assert!(near(all.max(), 12_000_000) && near(all.value_at_quantile(0.5), 50_000), "{all:?}");
+    }
 }

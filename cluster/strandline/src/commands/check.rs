@@ -5,7 +5,7 @@ use crate::exit::Failure;
 use crate::out;
 use std::io::{IsTerminal, Read as _};
 use std::path::Path;
-use strandline_deql::{self as deql, Declarations, Diagnostics, StoreConfig};
+use strandline_deql::{self as deql, Declarations, Diagnostics, Statement, StoreConfig};
 
 pub(crate) fn run(options: &Check) -> Result<(), Failure> {
     let (name, bytes) = read(&options.file)?;
@@ -55,7 +55,30 @@ fn print_tables(declarations: &Declarations) -> Result<(), Failure> {
     if declarations.stores.is_empty() {
         out::line("the file is valid and declares no store")?;
     }
-    Ok(())
+    declarations.statements.iter().try_for_each(|statement| answer(statement, declarations))
+}
+
+/// Answers the statements that ask for something, from what the file itself declares.
+fn answer(statement: &Statement, declarations: &Declarations) -> Result<(), Failure> {
+    let names = || declarations.stores.iter().map(|s| s.config.name.as_str()).collect::<Vec<_>>().join(", ");
+    match statement {
+        Statement::CreateEventStore { .. } | Statement::CreateAggregate { .. } => Ok(()),
+        Statement::DescribeEventStore { name } => {
+            let found = declarations.stores.iter().find(|s| s.config.name == *name);
+            let unknown = || {
+                Failure::Usage(format!(
+                    "DESCRIBE EVENTSTORE {name}: the file declares no such store (it declares {}); a running node answers it \
+                     under POST /api/deql/create",
+                    names()
+                ))
+            };
+            print_json(&deql::store_json(&found.ok_or_else(unknown)?.config))
+        }
+        Statement::DescribeEventStores => out::line(&format!("eventstores: {}", names())),
+        Statement::ExportDereg => {
+            declarations.stores.iter().try_for_each(|declared| out::line(deql::print(&declared.config).trim_end()))
+        }
+    }
 }
 
 fn print_store(config: &StoreConfig) -> Result<(), Failure> {

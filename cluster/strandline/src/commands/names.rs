@@ -1,5 +1,6 @@
-//! The names that a store gives to the fields of an event, asked of the server.
+//! The names that a store gives to the fields of an event, and which it demands, asked of the server.
 
+use crate::calls::Wanted;
 use crate::client::Client;
 use crate::exit::Failure;
 use serde_json::Value;
@@ -9,6 +10,19 @@ use strandline_event::{Field, FieldNames};
 pub(crate) fn field_names(client: &Client) -> Result<FieldNames, Failure> {
     let config = client.get(&client.store_path(&[])?)?.json();
     Ok(names_of(&config["config"]))
+}
+
+/// What the store wants of generated records, from its effective configuration.
+pub(crate) fn wanted_records(client: &Client) -> Result<Wanted, Failure> {
+    let answer = client.get(&client.store_path(&[])?)?.json();
+    let config = &answer["config"];
+    let demands = [
+        (Field::CommandId, config["id.command_id.required"] == true),
+        (Field::CorrelationId, config["id.correlation_id.optional"] == false),
+        (Field::TenantId, config["strict.tenant_required"] == true),
+    ];
+    let demanded = demands.into_iter().filter_map(|(field, wanted)| wanted.then_some(field)).collect();
+    Ok(Wanted { names: names_of(config), demanded })
 }
 
 fn names_of(config: &Value) -> FieldNames {

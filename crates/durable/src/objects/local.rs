@@ -6,6 +6,8 @@
 
 use super::{Aside, ObjectError, ObjectInfo, Objects, Readable};
 use bytes::Bytes;
+use parking_lot::Mutex;
+use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::FileExt;
@@ -22,6 +24,8 @@ const WRITE_BUFFER_BYTES: usize = 1 << 20;
 pub struct LocalObjects {
     root: PathBuf,
     aside_counter: AtomicU64,
+    /// Folders whose names are on stable storage, as this process knows.
+    durable_folders: Mutex<HashSet<PathBuf>>,
 }
 
 impl LocalObjects {
@@ -34,7 +38,7 @@ impl LocalObjects {
     /// A folder that is only read: nothing is made. Everything is `NotFound` if it does not exist.
     #[must_use]
     pub fn read_only(root: &Path) -> Self {
-        Self { root: root.to_owned(), aside_counter: AtomicU64::new(0) }
+        Self { root: root.to_owned(), aside_counter: AtomicU64::new(0), durable_folders: Mutex::default() }
     }
 
     fn full(&self, path: &str) -> Result<PathBuf, ObjectError> {
@@ -46,9 +50,22 @@ impl LocalObjects {
         Ok(self.root.join(path))
     }
 
+    /// Makes a folder below the root durable with all between them: each is synced once in the life of this process.
+    fn make_durable(&self, folder: &Path) -> io::Result<()> {
+        if folder.is_dir() && self.durable_folders.lock().contains(folder) {
+            return Ok(());
+        }
+        if let Some(above) = folder.parent().filter(|_| folder != self.root) {
+            self.make_durable(above)?;
+        }
+        make_folders(folder)?;
+        self.durable_folders.lock().insert(folder.to_owned());
+        Ok(())
+    }
+
     fn put(&self, full: &Path, bytes: &[u8]) -> io::Result<()> {
         let folder = full.parent().unwrap_or(&self.root);
-        make_folders(folder)?;
+        self.make_durable(folder)?;
         let aside = self.write_aside(folder, bytes)?;
         let linked = fs::hard_link(&aside, full);
         let removed = fs::remove_file(&aside);
@@ -117,7 +134,7 @@ impl Objects for LocalObjects {
         let wrap = |e| ObjectError::from_io(path, e);
         let full = self.full(path)?;
         let folder = full.parent().unwrap_or(&self.root).to_owned();
-        make_folders(&folder).map_err(wrap)?;
+        self.make_durable(&folder).map_err(wrap)?;
         let file = OpenOptions::new().write(true).create_new(true).open(&full).map_err(wrap)?;
         let file = BufWriter::with_capacity(WRITE_BUFFER_BYTES, file);
         Ok(Box::new(LocalAside { path: path.to_owned(), folder, file }))
@@ -202,18 +219,27 @@ impl Aside for LocalAside {
     }
 }
 
-/// Makes a folder and those above it; every new name is synced in the folder that holds it.
+/// Makes a folder and those above it; every name is synced in the folder that holds it, also where somebody else made it, who
+/// may have died, or may be about to sync.
 fn make_folders(folder: &Path) -> io::Result<()> {
-    if folder.as_os_str().is_empty() || folder.is_dir() {
+    if folder.as_os_str().is_empty() {
         return Ok(());
     }
-    let parent = folder.parent().unwrap_or(Path::new("."));
-    make_folders(parent)?;
+    let Some(above) = folder.parent() else { return Ok(()) };
+    let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+    if folder.is_dir() {
+        return match sync_folder(above) {
+            // a folder that is not ours to look into was there before us
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            other => other,
+        };
+    }
+    make_folders(above)?;
     match fs::create_dir(folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         Ok(()) | Err(_) => {}
     }
-    sync_folder(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })
+    sync_folder(above)
 }
 
 fn sync_folder(folder: &Path) -> io::Result<()> {
@@ -223,4 +249,29 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
 fn modified(meta: &fs::Metadata) -> Micros {
     use std::os::unix::fs::MetadataExt;
     Micros(meta.mtime().saturating_mul(1_000_000).saturating_add(meta.mtime_nsec() / 1000))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_that_others_made_are_synced_before_anything_in_them_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let objects = LocalObjects::open(&dir.path().join("root")).unwrap();
+        let made = dir.path().join("root/dt=2026-01-01/x");
+        fs::create_dir_all(&made).unwrap();
+        objects.create("dt=2026-01-01/x/a").unwrap().finish().unwrap();
+        objects.put_new("m/b", b"b").unwrap();
+        let known = objects.durable_folders.lock().clone();
+        for folder in
+            [made.clone(), made.parent().unwrap().to_owned(), dir.path().join("root"), dir.path().join("root/m")]
+        {
+            assert!(known.contains(&folder), "{}", folder.display());
+        }
+        // a folder that somebody takes away is made again
+        fs::remove_dir_all(made.parent().unwrap()).unwrap();
+        objects.create("dt=2026-01-01/x/c").unwrap().finish().unwrap();
+        assert!(made.join("c").exists());
+    }
 }

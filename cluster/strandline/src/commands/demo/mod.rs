@@ -5,7 +5,7 @@
 
 mod node;
 
-use crate::calls::Calls;
+use crate::calls::{Calls, Wanted};
 use crate::exit::Failure;
 use crate::out;
 use node::{Node, run_self};
@@ -70,7 +70,7 @@ impl Demo {
         let (flights, calls) = (self.path("flights.ndjson.zst"), self.path("calls.ndjson"));
         write(&flights, SAMPLE)?;
         let mut text = String::new();
-        let mut records = Calls::new(1, 0, SUBSCRIBERS);
+        let mut records = Calls::new(1, 0, SUBSCRIBERS, &Wanted::default());
         (0..CALLS).for_each(|_| records.line(&mut text));
         write(&calls, text.as_bytes())?;
         let first = node.client(&["ingest", &flights.to_string_lossy()])?;

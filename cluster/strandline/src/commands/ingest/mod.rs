@@ -104,6 +104,7 @@ impl Sender<'_> {
             return Ok(());
         }
         let request = Request {
+            answer_within: Some(self.patience),
             path: self.path.clone(),
             body: Some(&chunk.body),
             content_type: "application/x-ndjson",
