@@ -72,7 +72,6 @@ fn the_examples_are_valid() {
 #[test]
 fn serve_refuses_what_this_version_does_not_serve() {
     let refused = [
-        ("wal.enabled", vec!["wal.enabled = false"]),
         ("projection.mode", vec!["projection.mode = 'sync'"]),
         ("projection.notify_on_inspect", vec!["projection.notify_on_inspect = true"]),
         ("strict.immutable_events", vec!["strict.immutable_events = false"]),
@@ -81,8 +80,6 @@ fn serve_refuses_what_this_version_does_not_serve() {
     for (name, keys) in refused {
         let store = Store::new(&[]);
         let text = std::fs::read_to_string(store.config()).unwrap();
-        let text =
-            text.replace("  wal.enabled = true,\n", if name == "wal.enabled" { "" } else { "  wal.enabled = true,\n" });
         let text = text.replace("\n);", &format!(",\n  {}\n);", keys.join(",\n  ")));
         std::fs::write(store.config(), text).unwrap();
         let finished = run(&store.serve_arguments());

@@ -66,7 +66,10 @@ pub(crate) fn append(error: &AppendError, names: &FieldNames) -> ApiError {
         AppendError::EventIdConflict { event_id } => answer.with("event_id", event_id.to_string()),
         AppendError::Strict(violation) => strict(violation, names),
         AppendError::DiskFull { needed_bytes } => answer.with("needed_bytes", *needed_bytes),
-        AppendError::SeqTooLarge { .. } | AppendError::Shape(_) | AppendError::Unavailable { .. } => answer,
+        AppendError::SeqTooLarge { .. }
+        | AppendError::Shape(_)
+        | AppendError::NotCommitted { .. }
+        | AppendError::Unavailable { .. } => answer,
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod append;
 pub mod clock;
+mod commit_thread;
 mod compaction;
 mod data_dir;
 pub mod descriptors;

@@ -11,7 +11,7 @@ use crate::registry::StreamTypeEntry;
 use crate::wal_worker::WalWorker;
 use actix::{Addr, Message};
 use std::sync::Arc;
-use strandline_engine::append::{AppendRequest, Lookup, Settled};
+use strandline_engine::append::{AppendRequest, FilesCommitted, FilesFailed, Lookup, Settled};
 use strandline_engine::compact::{CompactError, JobOutcome, Progress, Trigger};
 use strandline_engine::read::{Filter, GlobalRead, Order, Scan};
 use strandline_engine::retention::RetentionStatus;
@@ -53,9 +53,13 @@ pub(crate) struct Compacted {
     pub(crate) settled: Arc<dyn Settled>,
 }
 
-/// The I/O thread has written and synced a group (or the process should be dead). Comes through a channel
-/// that cannot be full: one group a log is in flight.
-pub(crate) struct GroupWritten(pub(crate) Result<Group, GroupFailed>);
+/// A group is durable, or not. Comes through a channel that cannot be full: one group a log is in flight.
+pub(crate) enum GroupWritten {
+    /// The I/O thread has written and synced it (or the process should be dead).
+    Log(Result<Group, GroupFailed>),
+    /// The commit thread has committed it, or could not.
+    Files(Result<FilesCommitted, FilesFailed>),
+}
 
 // ---- to the hot tier's writer ----
 

@@ -169,7 +169,7 @@ impl StoreHandle {
         if found > 0 && there + found > most {
             return Err(NodeError::TooManyStreamTypes { store: self.name().to_owned(), limit: most });
         }
-        if found > 0 && found as u64 > descriptors.room() {
+        if found > 0 && self.parts.store.has_log() && found as u64 > descriptors.room() {
             return Err(NodeError::NoDescriptors { limit: descriptors.limit() });
         }
         Ok(())

@@ -5,16 +5,18 @@
 //!              | accepted
 //!              v
 //!  take_group -> I/O thread: write + fdatasync -> GroupWritten -> group_done
-//!     ^  one in flight                                              | heads advance
+//!     ^  one in flight  (no log: the store's commit thread)         | heads advance
 //!     +------------------------------------------------------------+
 //!                                                 Committed -> HotWorker, told --> release: replies
 //! ```
 //!
 //! Invariant: nothing is answered with yes before it is durable and the hot tier has been told.
-//! It never blocks: files are the I/O thread's affair.
+//! It never blocks: files are other threads' affair. A group that a log's disk did not take ends the process; a commit of
+//! files that failed is answered with the error, and where nobody can tell what became of it, no append is taken any more.
 
 use crate::append::AppendReply;
 use crate::clock;
+use crate::commit_thread::CommitThread;
 use crate::error::NodeError;
 use crate::fatal::EndOnPanic;
 use crate::hot_worker::HotWorker;
@@ -26,8 +28,9 @@ use actix::{
     WrapFuture,
 };
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use strandline_engine::append::{Answer, Done, LogDriver};
+use strandline_engine::append::{Answer, Done, FilesCommitted, FilesFailed, LogDriver, SinkGroup};
 use strandline_engine::compact::trim_rule;
 use strandline_engine::ids::IdSource;
 use strandline_engine::store::Store;
@@ -45,11 +48,22 @@ pub(crate) struct WalWorkerParts {
     pub(crate) log: LogKey,
     pub(crate) store: Arc<Store>,
     pub(crate) driver: LogDriver<AppendReply>,
-    pub(crate) io: Arc<dyn LogIo>,
+    pub(crate) io: GroupIo,
     pub(crate) hot: Addr<HotWorker>,
     pub(crate) ids: Arc<IdSource>,
     pub(crate) metrics: Arc<Metrics>,
+    /// Set when another node owns the store.
+    pub(crate) fenced: Arc<AtomicBool>,
     pub(crate) _alive: AliveMark,
+}
+
+/// Who makes groups durable.
+#[derive(Clone)]
+pub(crate) struct GroupIo {
+    /// The thread of the logs' disk.
+    pub(crate) log: Arc<dyn LogIo>,
+    /// The commit thread of a store without a log.
+    pub(crate) files: Option<CommitThread>,
 }
 
 /// Owner of one log.
@@ -95,7 +109,30 @@ impl WalWorker {
         self.group_began = Instant::now();
         let written = self.written.clone();
         // a closed channel: the worker has stopped, which it does only when nothing is in flight
-        self.parts.io.submit(group, Box::new(move |result| drop(written.send(GroupWritten(result)))));
+        match (group, &self.parts.io.files) {
+            (SinkGroup::Log(group), _) => {
+                let done = move |result| drop(written.send(GroupWritten::Log(result)));
+                self.parts.io.log.submit(group, Box::new(done));
+            }
+            (SinkGroup::Files(group), Some(files)) => {
+                files.submit(group, Box::new(move |result| drop(written.send(GroupWritten::Files(result)))));
+            }
+            (SinkGroup::Files(_), None) => {
+                strandline_event::invariant::broken("a store without a log has no commit thread");
+            }
+        }
+    }
+
+    /// A commit of files has ended.
+    fn files_done(&mut self, outcome: Result<FilesCommitted, FilesFailed>) -> Done<AppendReply> {
+        if let Err(failed) = &outcome {
+            let (store, log) = (self.parts.store.name(), &self.parts.log);
+            tracing::error!(store, %log, "{failed}");
+            if matches!(failed, FilesFailed::Fenced(_)) {
+                self.parts.fenced.store(true, Ordering::SeqCst);
+            }
+        }
+        self.parts.driver.files_done(outcome)
     }
 
     fn count_group(&self, done: &Done<AppendReply>) {
@@ -154,19 +191,13 @@ impl WalWorker {
 
     /// Everything that was accepted is durable and answered.
     fn is_settled(&self) -> bool {
-        let writer = self.parts.driver.writer();
-        let in_hand = self.untold.is_empty() && self.telling.is_empty();
-        in_hand && !writer.is_in_flight() && !writer.has_pending()
-    }
-
-    fn durable(&self) -> LogIndex {
-        self.parts.driver.writer().durable().map_or(LogIndex::ZERO, |id| id.index)
+        self.untold.is_empty() && self.telling.is_empty() && self.parts.driver.is_idle()
     }
 
     fn wake(&mut self) {
-        let durable = self.durable();
+        let passed = self.parts.driver.passed();
         for (index, waiter) in std::mem::take(&mut self.waiting) {
-            if index <= durable {
+            if index <= passed {
                 let _ = waiter.send(index);
             } else {
                 self.waiting.push((index, waiter));
@@ -182,13 +213,13 @@ impl WalWorker {
         }
         if !self.stop_mark_written {
             self.stop_mark_written = true;
-            if self.parts.driver.writer_mut().clean_stop(clock::now()) {
+            if self.parts.driver.log_writer().is_some_and(|writer| writer.clean_stop(clock::now())) {
                 self.pump();
                 return;
             }
         }
         if let Some(waiter) = self.stopping.take() {
-            let _ = waiter.send(self.durable());
+            let _ = waiter.send(self.parts.driver.durable());
         }
         context.stop();
     }
@@ -199,7 +230,7 @@ impl WalWorker {
             return;
         }
         if std::mem::replace(&mut self.quiet, true) && self.is_settled() {
-            self.parts.driver.writer_mut().idle_mark(clock::now());
+            self.parts.driver.log_writer().map(|writer| writer.idle_mark(clock::now()));
         }
         self.rounds += 1;
         if self.rounds.is_multiple_of(TRIM_EVERY) {
@@ -209,9 +240,10 @@ impl WalWorker {
     }
 
     fn trim(&mut self) {
+        let Some(writer) = self.parts.driver.log_writer() else { return };
         let now = clock::now();
         let rule = trim_rule(&self.parts.store, &self.parts.log, now);
-        self.parts.driver.writer_mut().trim(rule.through, rule.older_than, now);
+        writer.trim(rule.through, rule.older_than, now);
     }
 }
 
@@ -246,10 +278,13 @@ impl Handler<Append> for WalWorker {
 impl StreamHandler<GroupWritten> for WalWorker {
     fn handle(&mut self, written: GroupWritten, context: &mut Self::Context) {
         let _end = EndOnPanic("the owner of a log panicked over a commit");
-        let Ok(group) = written.0 else {
-            strandline_event::invariant::broken("a log's group did not reach the disk");
+        let done = match written {
+            GroupWritten::Log(Ok(group)) => self.parts.driver.group_done(group),
+            GroupWritten::Log(Err(_)) => {
+                strandline_event::invariant::broken("a log's group did not reach the disk");
+            }
+            GroupWritten::Files(outcome) => self.files_done(outcome),
         };
-        let done = self.parts.driver.group_done(group);
         self.count_group(&done);
         self.untold.push(done);
         self.tell(context);
@@ -266,12 +301,12 @@ impl Handler<Seal> for WalWorker {
 
     fn handle(&mut self, _: Seal, context: &mut Self::Context) -> Self::Result {
         let _end = EndOnPanic("the owner of a log panicked over a seal");
-        let last = self.parts.driver.writer_mut().seal();
+        let last = self.parts.driver.seal();
         let (waiter, sealed) = oneshot::channel();
         self.waiting.push((last, waiter));
         self.go_on(context);
         self.wake();
-        // a worker that stops has everything durable
+        // a worker that stops has nothing in flight
         Box::pin(async move { sealed.await.unwrap_or(last) })
     }
 }
@@ -292,7 +327,7 @@ impl Handler<StopLog> for WalWorker {
 
     fn handle(&mut self, _: StopLog, context: &mut Self::Context) -> Self::Result {
         let _end = EndOnPanic("the owner of a log panicked while it stopped");
-        let last = self.durable();
+        let last = self.parts.driver.durable();
         let (waiter, stopped) = oneshot::channel();
         self.stopping = Some(waiter);
         self.go_on(context);

@@ -1,7 +1,7 @@
 //! Who talks to whom: one function per store, from sink to source, and one for the node's shared workers.
 //!
 //! ```text
-//!   appends -> [LogTable] -> WalWorker --GroupWritten-- log I/O thread
+//!   appends -> [LogTable] -> WalWorker --GroupWritten-- log I/O thread, or (no log) commit thread
 //!   first append of a type -> StoreRouter                |
 //!                              WalWorker --Committed-> HotWorker (writes the hot tier)
 //!   CompactionSupervisor --Seal, Compacted-> WalWorker;  --RunJob-> CompactionWorker;  --ManifestCommitted-> HotWorker
@@ -13,12 +13,15 @@
 //! | StoreRouter          | control arbiter    | ends the process   | waits               | makes no new log, stops                |
 //! | WalWorker            | log arbiters       | ends the process   | 429                 | finishes what is in flight, clean stop |
 //! | log I/O thread       | its own            | ends the process   | one group a log     | finishes what was submitted, joined    |
+//! | commit thread        | its own, one for   | ends the process   | one group a log     | finishes what was submitted, ends      |
+//! |                      | a store without log|                    |                     |                                        |
 //! | HotWorker            | hot arbiter        | ends the process   | WalWorker waits     | stops after the last WalWorker         |
 //! | CompactionSupervisor | control arbiter    | ends the process   | waits               | cancels jobs, waits for their end      |
 //! | CompactionWorker     | pool of its own    | ends the process   | supervisor waits    | abandons before the commit, stops      |
 //! | ReaderWorker         | pool of its own    | fails the request  | 429                 | finishes its request, stops            |
 
 use crate::append::AppendReply;
+use crate::commit_thread::CommitThread;
 use crate::compaction::job::JobBook;
 use crate::compaction::supervisor::{CompactionSupervisor, SupervisedStore};
 use crate::compaction::worker::CompactionWorker;
@@ -33,12 +36,12 @@ use crate::readers::Readers;
 use crate::registry::Registry;
 use crate::router::{LogTable, PublishedTypes, StoreRouter};
 use crate::store::StoreParts;
-use crate::wal_worker::{WalWorker, WalWorkerParts};
+use crate::wal_worker::{GroupIo, WalWorker, WalWorkerParts};
 use actix::{Actor, Addr, Arbiter, ArbiterHandle, SyncArbiter};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use strandline_engine::append::LogDriver;
 use strandline_engine::ids::IdSource;
 use strandline_engine::store::{OpenLog, Opened, Store};
@@ -124,7 +127,8 @@ impl Arbiters {
 /// Makes owners of logs: those that were there at the start, and new ones.
 pub(crate) struct LogFactory {
     store: Arc<Store>,
-    io: Arc<dyn LogIo>,
+    io: GroupIo,
+    fenced: Arc<AtomicBool>,
     hot: Addr<HotWorker>,
     ids: Arc<IdSource>,
     metrics: Arc<Metrics>,
@@ -142,7 +146,7 @@ impl LogFactory {
             let (store, limit) = (store.name().to_owned(), limits::STREAM_TYPES_MAX);
             return Err(NodeError::TooManyStreamTypes { store, limit });
         }
-        if self.descriptors.room() == 0 {
+        if store.has_log() && self.descriptors.room() == 0 {
             return Err(NodeError::NoDescriptors { limit: self.descriptors.limit() });
         }
         let making =
@@ -153,13 +157,17 @@ impl LogFactory {
 
     /// Starts the owner of an open log on the next of the log threads. `None`: a damaged log has no owner.
     fn start(&self, opened: OpenLog) -> Option<Addr<WalWorker>> {
-        let driver: LogDriver<AppendReply> = LogDriver::new(opened.log, opened.writer?);
-        self.descriptors.count_log();
+        let sink = opened.sink?;
+        if sink.is_log() {
+            self.descriptors.count_log();
+        }
+        let driver: LogDriver<AppendReply> = LogDriver::new(opened.log, sink);
         let parts = WalWorkerParts {
             log: opened.key,
             store: Arc::clone(&self.store),
             driver,
-            io: Arc::clone(&self.io),
+            io: self.io.clone(),
+            fenced: Arc::clone(&self.fenced),
             hot: self.hot.clone(),
             ids: Arc::clone(&self.ids),
             metrics: Arc::clone(&self.metrics),
@@ -179,9 +187,15 @@ pub(crate) fn wire_store(opened: Opened, declared: &[String], shared: &Shared) -
     let types: Arc<PublishedTypes> = Arc::new(ArcSwap::from_pointee(registry.types().to_vec()));
     let (hot_store, alive) = (Arc::clone(&store), shared.alive.mark());
     let hot = HotWorker::start_in_arbiter(&shared.hot, move |_| HotWorker { store: hot_store, _alive: alive });
+    let files = match store.has_log() {
+        true => None,
+        false => Some(CommitThread::start(Arc::clone(&store), shared.alive.mark())?),
+    };
+    let fenced: Arc<AtomicBool> = Arc::default();
     let factory = Arc::new(LogFactory {
         store: Arc::clone(&store),
-        io: Arc::clone(&shared.io),
+        io: GroupIo { log: Arc::clone(&shared.io), files },
+        fenced: Arc::clone(&fenced),
         hot: hot.clone(),
         ids: Arc::new(IdSource::new(config.id.event_id_format, crate::random::nonzero_u64())),
         metrics: Arc::clone(&shared.metrics),
@@ -206,8 +220,7 @@ pub(crate) fn wire_store(opened: Opened, declared: &[String], shared: &Shared) -
         _alive: shared.alive.mark(),
     };
     let router = StoreRouter::start_in_arbiter(&shared.control, move |_| router);
-    let (book, fenced) = (Arc::new(JobBook::default()), Arc::default());
-    let retention = Arc::default();
+    let (book, retention) = (Arc::new(JobBook::default()), Arc::default());
     Ok(StoreParts { store, table, types, hot, router, book, retention, fenced })
 }
 

@@ -11,6 +11,7 @@ type Idle = (&'static [&'static str], fn(&StoreConfig) -> bool, &'static str);
 const IDLE: &[Idle] = &[
     (&["inmemory."], |c| !c.inmemory.enabled, "inmemory.enabled is false"),
     (&["wal."], |c| !c.wal.enabled, "wal.enabled is false"),
+    (&["compaction.min_segment_mb"], |c| !c.wal.enabled, "wal.enabled is false: no log grows"),
     (&["wal.rollover_mb"], |c| !c.wal.rollover.contains(&Rollover::Size), "wal.rollover does not go by size"),
     (&["compaction."], |c| !c.compaction.enabled, "compaction.enabled is false"),
     (
@@ -48,8 +49,12 @@ fn idle(config: &StoreConfig, key: &str) -> Option<&'static str> {
 /// Things about a store that are allowed and worth a warning, each with its key.
 #[must_use]
 pub fn warnings(config: &StoreConfig) -> Vec<(&'static str, &'static str)> {
+    let without_compaction = match config.wal.enabled {
+        true => "nothing moves to the durable tier",
+        false => "each commit leaves its small files, which are never merged",
+    };
     let table: &[(&str, bool, &str)] = &[
-        ("compaction.enabled", !config.compaction.enabled, "nothing moves to the durable tier"),
+        ("compaction.enabled", !config.compaction.enabled, without_compaction),
         (
             "durable.path",
             config.durable.path.is_memory(),

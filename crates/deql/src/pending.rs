@@ -25,7 +25,6 @@ const REFUSED: &[Line] = &[
     ),
     ("durable.path", |c| c.durable.path.is_remote(), REMOTE),
     ("durable.commit.manifest_path", |c| c.durable.manifest_path.is_remote(), REMOTE),
-    ("wal.enabled", |c| !c.wal.enabled, "a store without a log is not served yet: set wal.enabled = true and wal.path"),
     ("security.encrypt.at_rest", |c| c.security.encrypt_at_rest, "encryption at rest is not served yet"),
     ("security.encrypt.in_transit", |c| c.security.encrypt_in_transit, "encryption in transit is not served yet"),
     (

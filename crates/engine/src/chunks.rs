@@ -27,6 +27,12 @@ impl ChunkMarks {
         }
     }
 
+    /// Marks of batches above `through` leave: these batches never were. What they stood before is in the manifest: in a store
+    /// without a log every committed mark is.
+    pub fn take_back(&mut self, through: LogIndex) {
+        self.highest.retain(|_, (_, index)| *index <= through);
+    }
+
     /// Marks of batches at or below `through` leave: the manifest has them.
     pub fn settle(&mut self, through: LogIndex) {
         self.highest.retain(|_, (_, index)| *index > through);

@@ -104,6 +104,11 @@ impl Commands {
         self.table.entry(hash(key), |e| e.key == key, |e| hash(e.key)).or_insert(Entry { key, record, index });
     }
 
+    /// Commands of batches above `through` leave: these batches never were.
+    pub fn take_back(&mut self, through: LogIndex) {
+        self.table.retain(|e| e.index <= through);
+    }
+
     /// Commands of batches at or below `through` leave: the runs have them.
     pub fn settle(&mut self, through: LogIndex) {
         self.table.retain(|e| e.index > through);

@@ -84,6 +84,12 @@ impl TailIds {
         }
     }
 
+    /// Ids of batches above `through` leave: these batches never were.
+    pub fn take_back(&mut self, through: LogIndex) {
+        self.given.retain(|g| g.at.index <= through);
+        self.made.retain(|m| m.index <= through);
+    }
+
     /// Ids of batches at or below `through` leave: Parquet has them.
     pub fn settle(&mut self, through: LogIndex) {
         self.given.retain(|g| g.at.index > through);

@@ -28,8 +28,9 @@ pub struct TierNumbers {
 pub struct TiersStatus {
     /// Memory; `None`: the store has no hot tier.
     pub hot: Option<TierNumbers>,
-    /// The log. `events` are those that are not durable yet; `bytes` are all of it, retained segments included.
-    pub wal: TierNumbers,
+    /// The log; `None`: the store has none. `events` are those that are not durable yet; `bytes` are all of it, retained
+    /// segments included.
+    pub wal: Option<TierNumbers>,
     /// The data files.
     pub durable: TierNumbers,
 }
@@ -131,12 +132,12 @@ pub fn tiers(store: &Store) -> TiersStatus {
             newest: stats.newest_ingested_at,
         }
     });
-    let wal = TierNumbers {
+    let wal = store.has_log().then(|| TierNumbers {
         bytes: store.logs().iter().map(|log| log.view().bytes()).sum(),
         events: waiting.iter().map(|w| w.events).sum(),
         oldest: waiting.iter().filter_map(|w| w.oldest).min(),
         newest: store.logs().iter().filter_map(|log| newest(log, &snapshot)).max(),
-    };
+    });
     let ingested = snapshot.files().iter().map(|f| f.bounds.ingested_at);
     let durable = TierNumbers {
         bytes: snapshot.bytes(),
@@ -155,9 +156,12 @@ fn newest(log: &LogShared, snapshot: &Snapshot) -> Option<Micros> {
     found.map(|(_, moment)| moment)
 }
 
-/// The logs and their segments.
+/// The logs and their segments; none of a store without a log.
 #[must_use]
 pub fn wal(store: &Store) -> Vec<LogStatus> {
+    if !store.has_log() {
+        return Vec::new();
+    }
     let snapshot = store.durable().pin();
     let log = |log: &Arc<LogShared>| {
         let view = log.view();

@@ -13,7 +13,7 @@ use std::sync::mpsc::channel;
 use strandline_deql::StoreConfig;
 use strandline_durable::objects::StoreObjects;
 use strandline_durable::{RetireError, SharedObjects};
-use strandline_engine::append::{Again, Answer, AppendRequest, IdsChecked, Known, LogDriver};
+use strandline_engine::append::{Again, Answer, AppendRequest, FilesGroup, IdsChecked, Known, LogDriver, SinkGroup};
 use strandline_engine::compact::{self, CompactError, JobLimits, NoSteps, Progress, Steps, Trigger};
 use strandline_engine::ids::IdSource;
 use strandline_engine::retention::{self, Moved};
@@ -111,9 +111,9 @@ impl LocalStore {
     }
 
     fn own(&mut self, log: OpenLog) {
-        let OpenLog { key, log, writer, .. } = log;
-        if let Some(writer) = writer {
-            self.logs.insert(key.clone(), LogDriver::new(log, writer));
+        let OpenLog { key, log, sink, .. } = log;
+        if let Some(sink) = sink {
+            self.logs.insert(key.clone(), LogDriver::new(log, sink));
             self.flush(&key);
         }
     }
@@ -229,11 +229,19 @@ impl LocalStore {
         let mut answers = Vec::new();
         let Some(driver) = self.logs.get_mut(key) else { return answers };
         while let Some(group) = driver.take_group() {
-            let (send, receive) = channel();
-            self.io.submit(group, Box::new(move |done| drop(send.send(done))));
-            let group = receive.recv().expect("the disk calls back").expect("the group is written");
-            self.io.background(BACKGROUND_STEPS);
-            let done = driver.group_done(group);
+            let done = match group {
+                SinkGroup::Log(group) => {
+                    let (send, receive) = channel();
+                    self.io.submit(group, Box::new(move |done| drop(send.send(done))));
+                    let group = receive.recv().expect("the disk calls back").expect("the group is written");
+                    self.io.background(BACKGROUND_STEPS);
+                    driver.group_done(group)
+                }
+                SinkGroup::Files(group) => {
+                    let mut outcomes = compact::commit_groups(&self.store, &[group], self.time.now());
+                    driver.files_done(outcomes.pop().expect("one group, one outcome"))
+                }
+            };
             let batches: &[(LogIndex, StampedBatch)] = &done.batches;
             self.store.committed(key, batches, self.time.now());
             answers.extend(done.release().into_iter().map(|((), answer)| answer));
@@ -241,10 +249,51 @@ impl LocalStore {
         answers
     }
 
+    /// Of a store without a log: requests that wait together, in their order; then one commit of all of them, or of as
+    /// much as one group of each log takes. Gives the answers by log, those that had not to wait first.
+    ///
+    /// # Panics
+    /// When a request cannot be built.
+    #[allow(clippy::expect_used)]
+    pub fn append_together(&mut self, appends: &[Append]) -> Vec<(LogKey, Answer)> {
+        let mut answers = Vec::new();
+        for append in appends {
+            let request = append.request().expect("the test builds valid requests");
+            let key = LogKey::single(&append.stream_type);
+            self.ensure_log(&key);
+            let (entropy, now) = (self.ids.next(0), self.time.now());
+            let answered = self.logs.get_mut(&key).and_then(|driver| driver.append(request, now, entropy, ()));
+            answers.extend(answered.map(|((), answer)| (key, answer)));
+        }
+        answers.extend(self.commit_together());
+        answers
+    }
+
+    /// One commit of what waits in all logs of a store without a log.
+    fn commit_together(&mut self) -> Vec<(LogKey, Answer)> {
+        let groups: Vec<FilesGroup> = self
+            .logs
+            .values_mut()
+            .filter_map(|driver| match driver.take_group() {
+                Some(SinkGroup::Files(group)) => Some(group),
+                _ => None,
+            })
+            .collect();
+        let outcomes = compact::commit_groups(&self.store, &groups, self.time.now());
+        let mut answers = Vec::new();
+        for (group, outcome) in groups.into_iter().zip(outcomes) {
+            let Some(driver) = self.logs.get_mut(&group.log) else { continue };
+            let done = driver.files_done(outcome);
+            self.store.committed(&group.log, &done.batches, self.time.now());
+            answers.extend(done.release().into_iter().map(|((), answer)| (group.log.clone(), answer)));
+        }
+        answers
+    }
+
     /// Ends the open segment.
     pub fn seal(&mut self, key: &LogKey) {
         if let Some(driver) = self.logs.get_mut(key) {
-            driver.writer_mut().seal();
+            driver.seal();
         }
         self.flush(key);
     }
@@ -339,7 +388,8 @@ impl LocalStore {
     pub fn trim(&mut self, key: &LogKey) -> usize {
         let rule = compact::trim_rule(&self.store, key, self.time.now());
         let now = self.time.now();
-        let gone = self.logs.get_mut(key).map_or(0, |d| d.writer_mut().trim(rule.through, rule.older_than, now));
+        let writer = self.logs.get_mut(key).and_then(LogDriver::log_writer);
+        let gone = writer.map_or(0, |writer| writer.trim(rule.through, rule.older_than, now));
         self.flush(key);
         gone
     }
@@ -353,8 +403,8 @@ impl LocalStore {
         let keys: Vec<LogKey> = self.logs.keys().cloned().collect();
         for key in keys {
             let now = self.time.now();
-            if let Some(driver) = self.logs.get_mut(&key) {
-                driver.writer_mut().clean_stop(now);
+            if let Some(writer) = self.logs.get_mut(&key).and_then(LogDriver::log_writer) {
+                writer.clean_stop(now);
             }
             self.flush(&key);
         }

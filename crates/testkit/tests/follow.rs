@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::channel;
 use std::thread;
-use strandline_engine::append::{AppendRequest, LogDriver};
+use strandline_engine::append::{AppendRequest, LogDriver, SinkGroup};
 use strandline_engine::compact::{self, JobLimits, NoSteps, Progress};
 use strandline_engine::read::{Filter, GlobalRead, Order, StreamRead};
 use strandline_engine::store::{Grace, OpenLog, OpenOptions, Store};
@@ -20,6 +20,8 @@ use strandline_wal::{InlineIo, LogIo, RealDisk};
 
 const WRITERS: usize = 3;
 const BATCHES: usize = 400;
+/// Of a store without a log, where each group is a commit that syncs a handful of files.
+const BATCHES_IN_FILES: usize = 60;
 const ROWS: usize = 5;
 
 /// A clock that all threads share; each look moves it a little, and never twice gives the same order of threads.
@@ -33,6 +35,7 @@ impl Clock {
 
 struct World {
     store: Arc<Store>,
+    batches: usize,
     clock: Clock,
     writing: AtomicU64,
     over: AtomicBool,
@@ -45,8 +48,8 @@ fn key(writer: usize) -> LogKey {
 /// An owner of a log: appends, seals, compacts and trims its own log, all in its thread.
 fn write(world: &World, writer: usize, log: OpenLog) {
     let io = InlineIo::new(abort_on_fatal());
-    let mut driver: LogDriver<()> = LogDriver::new(log.log, log.writer.unwrap());
-    for batch in 0..BATCHES {
+    let mut driver: LogDriver<()> = LogDriver::new(log.log, log.sink.unwrap());
+    for batch in 0..world.batches {
         let mut builder = BatchBuilder::new(&log.key.stream_type, BatchUnit::Rows);
         for row in 0..ROWS {
             let (stream, data) = (format!("s{}", row % 3), (batch * ROWS + row).to_string());
@@ -61,19 +64,28 @@ fn write(world: &World, writer: usize, log: OpenLog) {
         }
         if batch % 60 == 59 {
             flush(world, &io, &mut driver, &log.key);
-            compact(world, &io, &mut driver, &log.key, (writer * BATCHES + batch) as u128);
+            compact(world, &io, &mut driver, &log.key, (writer * world.batches + batch) as u128);
         }
     }
     flush(world, &io, &mut driver, &log.key);
-    compact(world, &io, &mut driver, &log.key, (writer * BATCHES + BATCHES) as u128);
+    compact(world, &io, &mut driver, &log.key, ((writer + 1) * world.batches) as u128);
     world.writing.fetch_sub(1, Ordering::SeqCst);
 }
 
 fn flush(world: &World, io: &InlineIo, driver: &mut LogDriver<()>, key: &LogKey) {
     while let Some(group) = driver.take_group() {
-        let (send, receive) = channel();
-        io.submit(group, Box::new(move |done| drop(send.send(done))));
-        let done = driver.group_done(receive.recv().unwrap().unwrap());
+        let done = match group {
+            SinkGroup::Log(group) => {
+                let (send, receive) = channel();
+                io.submit(group, Box::new(move |done| drop(send.send(done))));
+                driver.group_done(receive.recv().unwrap().unwrap())
+            }
+            SinkGroup::Files(group) => {
+                let outcome = compact::commit_groups(&world.store, &[group], world.clock.now()).remove(0);
+                assert!(outcome.is_ok());
+                driver.files_done(outcome)
+            }
+        };
         // a reader may look between any two of these
         thread::yield_now();
         world.store.committed(key, &done.batches, world.clock.now());
@@ -84,7 +96,7 @@ fn flush(world: &World, io: &InlineIo, driver: &mut LogDriver<()>, key: &LogKey)
 }
 
 fn compact(world: &World, io: &InlineIo, driver: &mut LogDriver<()>, key: &LogKey, job_id: u128) {
-    driver.writer_mut().seal();
+    driver.seal();
     while let Some(mut plan) = compact::plan(&world.store, key).unwrap() {
         plan.limits = JobLimits { rows_max: 170, ..JobLimits::default() };
         let id = job_id << 32 | u128::from(plan.from_exclusive.0);
@@ -94,7 +106,9 @@ fn compact(world: &World, io: &InlineIo, driver: &mut LogDriver<()>, key: &LogKe
         world.store.after_commit(key, &outcome.snapshot);
     }
     let rule = compact::trim_rule(&world.store, key, world.clock.now());
-    driver.writer_mut().trim(rule.through, rule.older_than, world.clock.now());
+    if let Some(writer) = driver.log_writer() {
+        writer.trim(rule.through, rule.older_than, world.clock.now());
+    }
     flush(world, io, driver, key);
     world.store.tick(world.clock.now());
 }
@@ -141,28 +155,42 @@ fn read_streams(world: &World) {
     }
 }
 
+const HOT: &str = "inmemory.enabled = true, inmemory.max_mb = 1";
+
 #[test]
 fn a_follower_misses_nothing_and_sees_nothing_twice() {
-    run("");
+    run(true, HOT, true);
 }
 
 #[test]
 fn a_follower_without_the_log_waits_for_what_memory_lets_go() {
-    run(", read.tiers = ('inmemory', 'durable'), inmemory.ttl_seconds = 1");
+    let tiers = "read.tiers = ('inmemory', 'durable'), inmemory.ttl_seconds = 1";
+    run(true, &format!("{HOT}, {tiers}"), false);
 }
 
 #[test]
 fn a_follower_of_files_alone_sees_everything_once_it_is_compacted() {
-    run(", read.tiers = ('durable')");
+    run(true, &format!("{HOT}, read.tiers = ('durable')"), false);
 }
 
-fn run(more: &str) {
+#[test]
+fn a_follower_of_a_store_without_a_log_misses_nothing() {
+    run(false, "inmemory.enabled = false", true);
+}
+
+#[test]
+fn a_follower_of_a_store_of_memory_and_files_misses_nothing() {
+    run(false, &format!("{HOT}, inmemory.ttl_seconds = 1"), true);
+}
+
+/// `whole`: reads see everything that was acknowledged, at any moment.
+fn run(log: bool, more: &str, whole: bool) {
     let dir = tempfile::tempdir().unwrap();
-    let settings = format!(
-        "wal.enabled = true, wal.path = '{}', wal.retention_hours = 0, wal.fsync = false, wal.rollover_mb = 1, \
-         inmemory.enabled = true, inmemory.max_mb = 1, partition.by = ('stream_type'){more}",
+    let log_keys = format!(
+        "wal.enabled = true, wal.path = '{}', wal.retention_hours = 0, wal.fsync = false, wal.rollover_mb = 1, ",
         dir.path().join("wal").display()
     );
+    let settings = format!("{}partition.by = ('stream_type'), {more}", if log { &*log_keys } else { "" });
     let options = OpenOptions {
         config: declared(&dir.path().join("durable").to_string_lossy(), &settings),
         disk: Arc::new(RealDisk::new()),
@@ -175,7 +203,8 @@ fn run(more: &str) {
     let store = Store::open(options).unwrap().store;
     let clock = Clock(AtomicI64::new(1_795_428_000_000_000));
     let writing = AtomicU64::new(WRITERS as u64);
-    let world = World { store, clock, writing, over: AtomicBool::new(false) };
+    let batches = if log { BATCHES } else { BATCHES_IN_FILES };
+    let world = World { store, batches, clock, writing, over: AtomicBool::new(false) };
     let followed = thread::scope(|scope| {
         let followers: Vec<_> = [1000, 7]
             .map(|limit| {
@@ -185,9 +214,8 @@ fn run(more: &str) {
                 })
             })
             .into();
-        // a stream is whole at any moment only where the log is read
         let reader = scope.spawn(|| {
-            if more.is_empty() {
+            if whole {
                 read_streams(&world)
             }
         });
@@ -210,7 +238,7 @@ fn run(more: &str) {
             let of: Vec<u64> = seen.iter().filter(|e| e.1 == format!("T{writer}")).map(|e| e.2).collect();
             let mut sorted = of.clone();
             sorted.sort_unstable();
-            assert_eq!(sorted, (0..(BATCHES * ROWS) as u64).collect::<Vec<_>>());
+            assert_eq!(sorted, (0..(world.batches * ROWS) as u64).collect::<Vec<_>>());
         }
     }
     assert!(world.store.durable().pin().rows() > 0);

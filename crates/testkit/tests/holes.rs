@@ -38,7 +38,7 @@ fn smuggle(store: &mut LocalStore, seqs: &[u64], data: &str) {
         stamps.push(Seq(*seq), at.plus_us(i as i64));
     }
     let batch = StampedBatch::new(batch(seqs.len(), data), stamps.finish()).unwrap();
-    let writer = store.driver(&LogKey::single("T")).unwrap().writer_mut();
+    let writer = store.driver(&LogKey::single("T")).unwrap().log_writer().unwrap();
     let leader = writer.state().vote.leader;
     let entry = Entry { leader, schema: 1, count: seqs.len() as u32, parts: &batch.payload_parts() };
     writer.push(entry, at).unwrap();

@@ -100,13 +100,31 @@ enum Reads {
     Part,
 }
 
-const READ_TIERS: [(&str, Reads); 6] = [
-    ("('inmemory', 'wal', 'durable')", Reads::Whole),
-    ("('wal', 'durable')", Reads::Whole),
-    ("('durable')", Reads::Later),
-    ("('inmemory', 'durable')", Reads::Later),
-    ("('wal')", Reads::Part),
-    ("('inmemory')", Reads::Part),
+/// The tiers that a store has (log, memory), the tiers that its reads consult, and what these promise.
+struct Tiers {
+    log: bool,
+    hot: bool,
+    read: &'static str,
+    reads: Reads,
+}
+
+const fn tiers(log: bool, hot: bool, read: &'static str, reads: Reads) -> Tiers {
+    Tiers { log, hot, read, reads }
+}
+
+const TIERS: [Tiers; 12] = [
+    tiers(true, true, "('inmemory', 'wal', 'durable')", Reads::Whole),
+    tiers(true, true, "('wal', 'durable')", Reads::Whole),
+    tiers(true, true, "('durable')", Reads::Later),
+    tiers(true, true, "('inmemory', 'durable')", Reads::Later),
+    tiers(true, true, "('wal')", Reads::Part),
+    tiers(true, true, "('inmemory')", Reads::Part),
+    tiers(true, false, "('wal', 'durable')", Reads::Whole),
+    tiers(true, false, "('durable')", Reads::Later),
+    tiers(false, true, "('inmemory', 'durable')", Reads::Whole),
+    tiers(false, true, "('durable')", Reads::Whole),
+    tiers(false, true, "('inmemory')", Reads::Part),
+    tiers(false, false, "('durable')", Reads::Whole),
 ];
 
 /// How files are sorted, and how many a merge may read.
@@ -119,9 +137,15 @@ const LAYOUTS: [&str; 3] = [
 const STREAMS: [&str; 3] = ["a", "b", "ü/ ~"];
 
 impl Rig {
-    fn new(settings: &str, (read_tiers, reads): (&str, Reads)) -> Self {
-        let tiers = "wal.enabled = true, wal.path = '/wal', wal.retention_hours = 1, wal.rollover_mb = 1, \
-                     inmemory.enabled = true, inmemory.ttl_seconds = 30";
+    fn new(settings: &str, of: &Tiers) -> Self {
+        let log = "wal.enabled = true, wal.path = '/wal', wal.retention_hours = 1, wal.rollover_mb = 1";
+        let hot = "inmemory.enabled = true, inmemory.ttl_seconds = 30";
+        let tiers = format!(
+            "{}, {}",
+            if of.log { log } else { "wal.enabled = false" },
+            if of.hot { hot } else { "inmemory.enabled = false" }
+        );
+        let (read_tiers, reads) = (of.read, of.reads);
         let whole = store("/durable", &format!("{tiers}, {settings}"));
         let config = store("/durable", &format!("{tiers}, {settings}, read.tiers = {read_tiers}"));
         let filters = [
@@ -379,12 +403,13 @@ proptest! {
     #[test]
     fn every_read_gives_what_the_model_holds(
         settings in rule_settings(),
-        tiers in 0..2 * READ_TIERS.len(),
+        tiers in 0..2 * TIERS.len(),
         layout in any::<usize>(),
         ops in proptest::collection::vec(op(), 1..40),
     ) {
         let settings = format!("{settings}, {}", LAYOUTS[layout % LAYOUTS.len()]);
-        let mut rig = Rig::new(&settings, *READ_TIERS.get(tiers).unwrap_or(&READ_TIERS[0]));
+        // every other history has all tiers, or files alone
+        let mut rig = Rig::new(&settings, TIERS.get(tiers).unwrap_or(&TIERS[if tiers % 2 == 0 { 0 } else { 11 }]));
         for op in ops {
             rig.run(op);
         }

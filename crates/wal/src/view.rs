@@ -23,6 +23,12 @@ pub struct LogView {
 pub struct SharedView(Arc<ArcSwap<LogView>>);
 
 impl SharedView {
+    /// The cell of a log that has no segments and never gets one (a store without a log).
+    #[must_use]
+    pub fn empty() -> Self {
+        Self::new(LogView::empty())
+    }
+
     pub(crate) fn new(view: LogView) -> Self {
         Self(Arc::new(ArcSwap::from_pointee(view)))
     }

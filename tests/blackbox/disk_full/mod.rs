@@ -40,6 +40,15 @@ fn a_full_disk_is_said_and_passes() {
 }
 
 #[test]
+fn a_full_disk_is_said_and_passes_without_a_log() {
+    let store = Store::without_log(&["compaction.enabled = false"]);
+    let (server, disk) = start_on_shim(&store);
+    fills_up_and_goes_on(&server, &disk);
+    server.stop();
+    store.assert_clean();
+}
+
+#[test]
 fn a_job_that_finds_no_room_leaves_nothing_and_is_done_later() {
     let store = Store::new(KEYS);
     let (server, disk) = start_on_shim(&store);

@@ -7,26 +7,33 @@ use tempfile::TempDir;
 /// A store in a temporary folder.
 pub(crate) struct Store {
     folder: TempDir,
+    log: bool,
 }
 
 impl Store {
     /// A store `test` with all tiers and these further keys, e.g. `"wal.rollover_mb = 1"`.
     pub(crate) fn new(keys: &[&str]) -> Self {
         let folder = TempDir::with_prefix("strandline-test-").unwrap();
-        let store = Self { folder };
+        let store = Self { folder, log: true };
+        std::fs::write(store.config(), store.statement(keys)).unwrap();
+        store
+    }
+
+    /// A store `test` that declares these keys and no tier but the durable one by itself.
+    pub(crate) fn without_log(keys: &[&str]) -> Self {
+        let folder = TempDir::with_prefix("strandline-test-").unwrap();
+        let store = Self { folder, log: false };
         std::fs::write(store.config(), store.statement(keys)).unwrap();
         store
     }
 
     fn statement(&self, keys: &[&str]) -> String {
         let at = self.folder.path().display();
-        let mut lines = vec![
-            "durable.type = 'parquet'".to_owned(),
-            format!("durable.path = '{at}/durable'"),
-            "inmemory.enabled = true".to_owned(),
-            "wal.enabled = true".to_owned(),
-            format!("wal.path = '{at}/log'"),
-        ];
+        let mut lines = vec!["durable.type = 'parquet'".to_owned(), format!("durable.path = '{at}/durable'")];
+        if self.log {
+            lines.extend(["inmemory.enabled = true".to_owned(), "wal.enabled = true".to_owned()]);
+            lines.push(format!("wal.path = '{at}/log'"));
+        }
         lines.extend(keys.iter().map(|key| (*key).to_owned()));
         format!("CREATE EVENTSTORE test WITH (\n  {}\n);\n", lines.join(",\n  "))
     }

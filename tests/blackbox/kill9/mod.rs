@@ -8,7 +8,7 @@
 //!
 //! The store is small on purpose: segments of 1 MB and compaction from 1 MB. A quarter of the rounds kills at a random moment,
 //! the others in the middle of a rollover, of a job, of a trim (see `moment`); rounds are added until each was met. A node
-//! that lives must not answer 5xx. Rounds: `STRANDLINE_TEST_ROUNDS` (20).
+//! that lives must not answer 5xx. Rounds: `STRANDLINE_TEST_ROUNDS` (20); a store without a log takes a third of them.
 
 mod client;
 mod follower;
@@ -39,17 +39,59 @@ const STREAM_TYPES: [&str; 3] = ["Account", "Meter", "Order"];
 const STREAM_CLIENTS: u64 = 3;
 const BULK_CLIENTS: u64 = 2;
 
+/// Of a store without a log, where an append is acknowledged when its Parquet commit is done.
+const KEYS_WITHOUT_LOG: &[&str] = &[
+    "inmemory.enabled = true",
+    "inmemory.ttl_seconds = 1",
+    "partition.by = ('stream_type')",
+    "id.command_id.unique_scope = 'stream'",
+];
+
 /// Rounds that are added until every kind of moment was met.
 const MORE_ROUNDS_MAX: u64 = 30;
+
+fn new_clients(random: &mut Random) -> Vec<Client> {
+    let numbers = 0..STREAM_CLIENTS + BULK_CLIENTS;
+    numbers.map(|number| Client::new(number, number >= STREAM_CLIENTS, random.next())).collect()
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_or_doubled_by_kill_9_without_a_log() {
+    let mut random = Random(seed("kill9 without a log"));
+    let store = Store::without_log(KEYS_WITHOUT_LOG);
+    let mut clients = new_clients(&mut random);
+    let mut follower = Follower::default();
+    for round in 0..setting("STRANDLINE_TEST_ROUNDS", 20).div_ceil(3) {
+        let server = store.start();
+        let http = server.http();
+        clients.iter_mut().for_each(|client| client.settle(&http));
+        clients.iter_mut().for_each(|client| client.ask_again(&http));
+        clients.iter().for_each(|client| client.compare(&http, round % 3 == 2));
+        let after = Duration::from_millis(30 + random.below(1_200));
+        std::thread::scope(|scope| {
+            for client in &mut clients {
+                let http = http.clone();
+                scope.spawn(move || client.load(&http));
+            }
+            let (compacting, following, follower) = (http.clone(), http.clone(), &mut follower);
+            scope.spawn(move || compact_until_it_dies(&compacting));
+            scope.spawn(move || follower.follow_until_it_dies(&following));
+            std::thread::sleep(after);
+            server.kill();
+        });
+        println!("kill9: round {round}: {after:?}, {} events", clients.iter().map(Client::events).sum::<u64>());
+    }
+    the_end(&store, &mut clients, &mut follower, |http| {
+        assert_eq!(http.get("/admin/v1/stores/test/wal").expect(200)["logs"], serde_json::json!([]));
+    });
+}
 
 #[test]
 fn nothing_acknowledged_is_lost_or_doubled_by_kill_9() {
     let mut random = Random(seed("kill9"));
     let rounds = setting("STRANDLINE_TEST_ROUNDS", 20);
     let store = Store::new(KEYS);
-    let mut clients: Vec<Client> = (0..STREAM_CLIENTS + BULK_CLIENTS)
-        .map(|number| Client::new(number, number >= STREAM_CLIENTS, random.next()))
-        .collect();
+    let mut clients = new_clients(&mut random);
     let mut follower = Follower::default();
     let mut met = Met::default();
     for round in 0..rounds + MORE_ROUNDS_MAX {
@@ -66,7 +108,7 @@ fn nothing_acknowledged_is_lost_or_doubled_by_kill_9() {
         println!("kill9: round {round}: {said}, {} events; {met}", clients.iter().map(Client::events).sum::<u64>());
     }
     assert_eq!(met.unmet(), None, "kills met {met}");
-    the_end(&store, &mut clients, &mut follower);
+    the_end(&store, &mut clients, &mut follower, every_log_went_through_its_life);
 }
 
 /// Gives what the round's moment was.
@@ -100,7 +142,7 @@ fn compact_until_it_dies(http: &Http) {
     }
 }
 
-fn the_end(store: &Store, clients: &mut [Client], follower: &mut Follower) {
+fn the_end(store: &Store, clients: &mut [Client], follower: &mut Follower, at_last: impl Fn(&Http)) {
     let server = store.start();
     let http = server.http();
     clients.iter_mut().for_each(|client| client.settle(&http));
@@ -115,7 +157,7 @@ fn the_end(store: &Store, clients: &mut [Client], follower: &mut Follower) {
     assert_eq!(count_by_stream(&http.scan()), counts(clients), "scan");
     follower.catch_up(&http);
     assert_eq!(follower.seen(), wanted, "the follower saw each event once");
-    every_log_went_through_its_life(&http);
+    at_last(&http);
     server.stop();
     store.assert_clean();
 }

@@ -17,7 +17,7 @@ pub(crate) async fn tiers(call: Call) -> ApiResult<HttpResponse> {
     let tiers = served.store.tiers().await.map_err(|e| failure::answer(&e, served.names()))?;
     Ok(answer::ok(&json!({
         "inmemory": tiers.hot.as_ref().map(numbers),
-        "wal": numbers(&tiers.wal),
+        "wal": tiers.wal.as_ref().map(numbers),
         "durable": numbers(&tiers.durable),
     })))
 }

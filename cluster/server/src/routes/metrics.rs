@@ -66,7 +66,7 @@ async fn stores(text: &mut Text, call: &Call) {
         // a busy node answers the rest without these
         let Ok(tiers) = served.store.tiers().await else { continue };
         for (tier, numbers) in
-            [("inmemory", tiers.hot.as_ref()), ("wal", Some(&tiers.wal)), ("durable", Some(&tiers.durable))]
+            [("inmemory", tiers.hot.as_ref()), ("wal", tiers.wal.as_ref()), ("durable", Some(&tiers.durable))]
         {
             let Some(numbers) = numbers else { continue };
             let labels = format!("store=\"{}\",tier=\"{tier}\"", served.store.name());

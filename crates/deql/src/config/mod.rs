@@ -163,7 +163,7 @@ groups! {
     }
     /// The log tier.
     wal: Wal {
-        /// Whether an append is acknowledged when it is in the log.
+        /// Whether an append is acknowledged when it is in the log; without a log: when its Parquet commit is done.
         enabled: bool = false; "wal.enabled", fixed;
         /// Folder of the log; one folder per stream type under it.
         path: Option<Location> = None; "wal.path", node, default "mandatory with wal.enabled";

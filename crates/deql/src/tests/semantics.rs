@@ -139,7 +139,7 @@ fn replacement_names_what_it_may_not_change() {
 fn what_is_not_served_yet_is_named() {
     let keys = |list: Vec<(&'static str, &'static str)>| list.into_iter().map(|(key, _)| key).collect::<Vec<_>>();
     let c = with("");
-    assert_eq!(keys(serve_refusals(&c)), ["wal.enabled"]);
+    assert_eq!(keys(serve_refusals(&c)), [""; 0]);
     assert_eq!(keys(not_active_yet(&c)), ["compaction.target_file_mb", "projection.notify_on_commit"]);
     let all = store("CREATE EVENTSTORE s WITH (durable.type = 'parquet', durable.path = 's3://b/p', id.command_id.unique_scope = 'store',
         security.encrypt.at_rest = true, security.kms.provider = 'aws_kms', security.kms.key_id = 'alias/x', security.encrypt.in_transit = true,
@@ -150,7 +150,6 @@ fn what_is_not_served_yet_is_named() {
             "id.command_id.unique_scope",
             "durable.path",
             "durable.commit.manifest_path",
-            "wal.enabled",
             "security.encrypt.at_rest",
             "security.encrypt.in_transit",
             "projection.notify_on_inspect",
@@ -179,8 +178,14 @@ fn check_says_where_a_value_comes_from() {
     assert_eq!(row("bloom.fpp").value_text(), "0.01");
     assert_eq!(row("wal.path").value_text(), "-");
     assert_eq!(row("wal.rollover_mb").note.unwrap(), "no effect: wal.enabled is false");
-    assert_eq!(row("compaction.enabled").note.unwrap(), "warning: nothing moves to the durable tier");
-    assert!(row("wal.enabled").note.unwrap().starts_with("refused by serve: "));
+    assert_eq!(
+        row("compaction.enabled").note.unwrap(),
+        "warning: each commit leaves its small files, which are never merged"
+    );
+    assert_eq!(row("compaction.min_segment_mb").note.unwrap(), "no effect: wal.enabled is false: no log grows");
+    let all = with("projection.mode = 'sync'");
+    let refused = check_rows(&all).into_iter().find(|row| row.key == "projection.mode").unwrap();
+    assert!(refused.note.unwrap().starts_with("refused by serve: "));
     assert_eq!(row("durable.commit.manifest_path").note.unwrap(), "_manifests under durable.path");
     let json = store_json(&c);
     assert_eq!(json["config"].as_object().unwrap().len(), KEY_COUNT);

@@ -1,25 +1,28 @@
-//! Joins a log's state machine to its file: accept, push, and answer when the group is durable.
+//! Joins a log's state machine to where it becomes durable: accept, push, and answer when the group is.
 //!
 //! ```text
-//!  append ─> accept ─> push ──> take_group ─> (disk) ─> group_done ─> Done: hot tier first, then release
+//!  append ─> accept ─> push ──> take_group ─> (log's disk) ─> group_done ─┐
+//!              │                      └─────> (Parquet commit) ─> files_done ─┴> Done: hot tier first, then release
 //!              └─ refusal or duplicate: at once, or behind the group that it depends on
 //! ```
 //!
 //! Nothing is visible before it is durable, and no refusal either. Invariant: whatever was accepted is pushed,
-//! and pushing cannot fail: room is asked for before.
+//! and pushing cannot fail. A log file is asked for room before. A Parquet commit may fail: then everything that was
+//! accepted since the last one is given back as if it had never been asked, because it was judged by what failed.
 
 use crate::append::error::{AppendError, Refusal};
+use crate::append::files::{FilesCommitted, FilesFailed};
 use crate::append::log::{Decision, Log};
 use crate::append::outcome::Answer;
 use crate::append::request::AppendRequest;
 use crate::append::settled::Settled;
+use crate::append::sink::{Sink, SinkGroup};
 use crate::clock::LogClock;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use strandline_event::batch::BATCH_SCHEMA_VERSION;
 use strandline_event::invariant::broken;
-use strandline_event::{LogIndex, Micros, StampedBatch, Stamps};
-use strandline_wal::{Entry, Group, LogWriter, Room};
+use strandline_event::{ErrorKind, LogIndex, Micros, StampedBatch, Stamps};
+use strandline_wal::{Group, LogWriter};
 
 struct Waiting<R> {
     after: LogIndex,
@@ -30,17 +33,19 @@ struct Waiting<R> {
 /// Owner of one log. `R` is what an answer goes to; it is carried, never looked at.
 pub struct LogDriver<R> {
     log: Log,
-    writer: LogWriter,
+    sink: Sink,
     /// Ordered by `after`.
     waiting: VecDeque<Waiting<R>>,
     refuses: Option<Arc<str>>,
 }
 
-/// What a durable group brought. First give the batches to the hot tier, then release the answers.
+/// What became of a group. First give the batches to the hot tier, then release the answers.
 #[must_use = "answers wait in it, and the store's closed moment too"]
 pub struct Done<R> {
     /// Committed batches, in order.
     pub batches: Vec<(LogIndex, StampedBatch)>,
+    /// Batches that will never be: their commit failed.
+    gone: Vec<LogIndex>,
     clock: Arc<LogClock>,
     answers: Vec<(R, Answer)>,
 }
@@ -49,7 +54,7 @@ impl<R> Done<R> {
     /// The batches are visible to every reader now: closes their moments and gives the answers, in order.
     #[must_use = "these are the answers"]
     pub fn release(self) -> Vec<(R, Answer)> {
-        for (index, _) in &self.batches {
+        for index in self.batches.iter().map(|(index, _)| index).chain(&self.gone) {
             self.clock.visible(*index);
         }
         self.answers
@@ -57,10 +62,10 @@ impl<R> Done<R> {
 }
 
 impl<R> LogDriver<R> {
-    /// `log` has replayed what `writer`'s file holds above the watermark.
+    /// `log` has replayed what `sink` holds above the watermark.
     #[must_use]
-    pub fn new(log: Log, writer: LogWriter) -> Self {
-        Self { log, writer, waiting: VecDeque::new(), refuses: None }
+    pub fn new(log: Log, sink: impl Into<Sink>) -> Self {
+        Self { log, sink: sink.into(), waiting: VecDeque::new(), refuses: None }
     }
 
     /// From now on every append is refused with this reason; what was accepted still completes.
@@ -78,16 +83,16 @@ impl<R> LogDriver<R> {
     /// for nothing; otherwise it comes out of a [`Done`].
     pub fn append(&mut self, request: AppendRequest, now: Micros, entropy: u128, reply: R) -> Option<(R, Answer)> {
         if let Some(error) = self.cannot_take(&request) {
-            return Some((reply, Answer::Refused(Box::new(Refusal { row: None, error }))));
+            return Some((reply, refused(error)));
         }
-        let index = self.writer.last_pushed().next();
+        let index = self.sink.last_pushed().next();
         let (after, answer) = match self.log.accept(&request, now, entropy, index) {
             Decision::Answer { after, answer } if after <= self.log.committed_through() => {
                 return Some((reply, answer));
             }
             Decision::Answer { after, answer } => (after, answer),
             Decision::Store { batch, outcome } => {
-                self.push(&batch, index, now);
+                self.sink.push(&batch, index, now);
                 (index, Answer::Done(outcome))
             }
         };
@@ -102,36 +107,58 @@ impl<R> LogDriver<R> {
         }
         // rows that are left out only make it smaller
         let bytes = Stamps::len_for(request.batch.view().rows()) + request.batch.bytes().len();
-        let full = !request.inspect && self.writer.room(bytes) == Room::Full;
+        let full = !request.inspect && !self.sink.has_room(bytes);
         full.then_some(AppendError::DiskFull { needed_bytes: bytes as u64 })
     }
 
-    fn push(&mut self, batch: &StampedBatch, index: LogIndex, now: Micros) {
-        let entry = Entry {
-            leader: self.writer.state().vote.leader,
-            schema: BATCH_SCHEMA_VERSION,
-            count: batch.rows() as u32,
-            parts: &batch.payload_parts(),
-        };
-        match self.writer.push(entry, now) {
-            Ok(pushed) if pushed.index == index => {}
-            Ok(_) => broken("the log file gave an entry another index than was planned"),
-            Err(_) => broken("the log file refused an entry that was accepted"),
+    /// The next group to be made durable; `None` while one is in flight or nothing was accepted.
+    pub fn take_group(&mut self) -> Option<SinkGroup> {
+        self.sink.take_group()
+    }
+
+    /// A group of the log file is durable.
+    pub fn group_done(&mut self, group: Group) -> Done<R> {
+        let Sink::Log(writer) = &mut self.sink else { broken("a group of a log file came to a store without a log") };
+        let through = writer.committed(group).last.map_or(LogIndex::ZERO, |last| last.index);
+        let batches = self.log.committed(through);
+        self.done(through, batches)
+    }
+
+    /// A commit of files has ended, well or not.
+    pub fn files_done(&mut self, outcome: Result<FilesCommitted, FilesFailed>) -> Done<R> {
+        let Sink::Files(writer) = &mut self.sink else { broken("a commit of files came to a store with a log") };
+        match outcome {
+            Ok(FilesCommitted { through, settled }) => {
+                writer.committed(through);
+                let batches = self.log.committed(through);
+                self.log.settled_at_once(through, settled);
+                self.done(through, batches)
+            }
+            Err(failed) => {
+                writer.failed();
+                self.give_back(&failed)
+            }
         }
     }
 
-    /// The next group for the disk; `None` while one is in flight or nothing was accepted.
-    pub fn take_group(&mut self) -> Option<Group> {
-        self.writer.take_group()
-    }
-
-    /// A group is durable.
-    pub fn group_done(&mut self, group: Group) -> Done<R> {
-        let through = self.writer.committed(group).last.map_or(LogIndex::ZERO, |last| last.index);
-        let batches = self.log.committed(through);
+    fn done(&mut self, through: LogIndex, batches: Vec<(LogIndex, StampedBatch)>) -> Done<R> {
         let ready = self.waiting.partition_point(|w| w.after <= through);
         let answers = self.waiting.drain(..ready).map(|w| (w.reply, w.answer)).collect();
-        Done { batches, clock: Arc::clone(self.log.published().clock()), answers }
+        Done { batches, gone: Vec::new(), clock: Arc::clone(self.log.published().clock()), answers }
+    }
+
+    /// Nothing of what is in flight happened (or nobody may count on it): who waits is told, the state goes back.
+    fn give_back(&mut self, failed: &FilesFailed) -> Done<R> {
+        let disk_full = matches!(failed, FilesFailed::Nothing { disk_full: true, .. });
+        let kind = if disk_full { ErrorKind::DiskFull } else { ErrorKind::Unavailable };
+        if !matches!(failed, FilesFailed::Nothing { .. }) {
+            self.refuse_writes(failed.to_string());
+        }
+        let gone = self.log.roll_back();
+        let reason = failed.to_string();
+        let answer = |w: Waiting<R>| (w.reply, refused(AppendError::NotCommitted { kind, reason: reason.clone() }));
+        let answers = self.waiting.drain(..).map(answer).collect();
+        Done { batches: Vec::new(), gone, clock: Arc::clone(self.log.published().clock()), answers }
     }
 
     /// A manifest took over everything up to `through`.
@@ -151,14 +178,41 @@ impl<R> LogDriver<R> {
         &self.log
     }
 
-    /// The log file's writer.
+    /// The last index that is durable.
     #[must_use]
-    pub fn writer(&self) -> &LogWriter {
-        &self.writer
+    pub fn durable(&self) -> LogIndex {
+        self.sink.durable()
     }
 
-    /// The log file's writer: to seal, mark, trim.
-    pub fn writer_mut(&mut self) -> &mut LogWriter {
-        &mut self.writer
+    /// Everything that was accepted up to here is durable, or was given back.
+    #[must_use]
+    pub fn passed(&self) -> LogIndex {
+        if self.is_idle() { self.sink.last_pushed() } else { self.sink.durable() }
     }
+
+    /// Whether nothing that was accepted is still on its way.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        !self.sink.is_in_flight() && !self.sink.has_pending()
+    }
+
+    /// Ends the open segment, where there are segments. Gives the last index that was accepted.
+    pub fn seal(&mut self) -> LogIndex {
+        match &mut self.sink {
+            Sink::Log(writer) => writer.seal(),
+            Sink::Files(writer) => writer.last_pushed(),
+        }
+    }
+
+    /// The writer of the log file, to mark and trim it; `None`: the store has no log.
+    pub fn log_writer(&mut self) -> Option<&mut LogWriter> {
+        match &mut self.sink {
+            Sink::Log(writer) => Some(writer),
+            Sink::Files(_) => None,
+        }
+    }
+}
+
+fn refused(error: AppendError) -> Answer {
+    Answer::Refused(Box::new(Refusal { row: None, error }))
 }

@@ -72,6 +72,13 @@ pub enum AppendError {
         /// Bytes that the append needs in the log.
         needed_bytes: u64,
     },
+    /// The commit that it waited for failed; of a store without a log.
+    NotCommitted {
+        /// What it means to the client: disk full, or not now.
+        kind: ErrorKind,
+        /// Why, and what to do.
+        reason: String,
+    },
     /// Not now.
     Unavailable {
         /// Why, and what to do.
@@ -106,6 +113,7 @@ impl AppendError {
             Self::Strict(violation) => violation.kind(),
             Self::Shape(_) => ErrorKind::BadRequest,
             Self::DiskFull { .. } => ErrorKind::DiskFull,
+            Self::NotCommitted { kind, .. } => *kind,
             Self::Unavailable { .. } => ErrorKind::Unavailable,
         }
     }
@@ -147,7 +155,7 @@ impl AppendError {
             Self::DiskFull { needed_bytes } => format!(
                 "no room on the disk for {needed_bytes} bytes of log: make room, then send it again; reads go on"
             ),
-            Self::Unavailable { reason } => reason.clone(),
+            Self::NotCommitted { reason, .. } | Self::Unavailable { reason } => reason.clone(),
         }
     }
 }

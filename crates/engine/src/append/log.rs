@@ -57,6 +57,9 @@ struct InFlight {
     touched: Vec<Touched>,
 }
 
+/// How long ids of a store without a log stay in memory once they are in files, in microseconds.
+const IDS_LINGER_US: i64 = 10_000_000;
+
 /// The state machine of one log.
 pub struct Log {
     key: LogKey,
@@ -70,6 +73,10 @@ pub struct Log {
     watermark: LogIndex,
     accepted: LogIndex,
     committed: LogIndex,
+    /// Ids at or below it may have left memory: who looked them up in files must have seen these files.
+    ids_left: LogIndex,
+    /// Without a log: batches above `ids_left` that are in files already, with their last moments.
+    lingering: VecDeque<(LogIndex, Micros)>,
 }
 
 impl Log {
@@ -93,6 +100,8 @@ impl Log {
             watermark,
             accepted: watermark,
             committed: watermark,
+            ids_left: watermark,
+            lingering: VecDeque::new(),
         }
     }
 
@@ -126,8 +135,9 @@ impl Log {
         &self.rules
     }
 
-    pub(crate) fn watermark(&self) -> LogIndex {
-        self.watermark
+    /// Ids at or below it stand in files only, as far as this log remembers.
+    pub(crate) fn ids_left(&self) -> LogIndex {
+        self.ids_left
     }
 
     /// Learns a committed batch from the log file: every one above the watermark, in order, before the first request.
@@ -174,7 +184,7 @@ impl Log {
             return Decision::Answer { after, answer };
         }
         if verdict.recheck {
-            let answer = Answer::Again(Again::Recheck { through: self.watermark });
+            let answer = Answer::Again(Again::Recheck { through: self.ids_left });
             return Decision::Answer { after: LogIndex::ZERO, answer };
         }
         if let Some(refusal) = verdict.refusal {
@@ -294,12 +304,45 @@ impl Log {
         if self.in_flight.front().is_some_and(|entry| entry.index <= through) {
             broken("a compaction job took more than is committed");
         }
+        self.settle(through, settled);
+        self.ids_left = self.watermark;
+        self.published.ids.write().settle(through);
+    }
+
+    /// As [`compacted`](Self::compacted), right after each commit of a store without a log. Ids stay for a while: a
+    /// client's ids are looked up in files before its append comes here, and commits would overtake that look-up again
+    /// and again.
+    pub fn settled_at_once(&mut self, through: LogIndex, settled: Arc<dyn Settled>) {
+        self.settle(through, settled);
+        self.lingering.push_back((through, self.published.clock.last()));
+        let Some((_, oldest)) = self.lingering.front() else { return };
+        // in pieces: letting go looks at every id that is there
+        if self.published.clock.last() > oldest.plus_us(2 * IDS_LINGER_US) {
+            let left = self.published.clock.last().plus_us(-IDS_LINGER_US);
+            while let Some((index, _)) = self.lingering.pop_front_if(|(_, moment)| *moment < left) {
+                self.ids_left = index;
+            }
+            self.published.ids.write().settle(self.ids_left);
+        }
+    }
+
+    fn settle(&mut self, through: LogIndex, settled: Arc<dyn Settled>) {
         *self.published.settled.write() = settled;
         self.watermark = self.watermark.max(through);
         self.published.heads.write().settle(through);
-        self.published.ids.write().settle(through);
         self.commands.settle(through);
         self.chunks.settle(through);
+    }
+
+    /// What was accepted and is not committed never was: its commit failed, in a store without a log. Gives its indices.
+    pub fn roll_back(&mut self) -> Vec<LogIndex> {
+        let gone = self.in_flight.drain(..).map(|entry| entry.index).collect();
+        self.overlay.clear();
+        self.accepted = self.committed;
+        self.published.ids.write().take_back(self.committed);
+        self.commands.take_back(self.committed);
+        self.chunks.take_back(self.committed);
+        gone
     }
 
     fn advance(&mut self, index: LogIndex, batch: &StampedBatch, touched: &[Touched]) {

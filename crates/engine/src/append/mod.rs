@@ -1,7 +1,8 @@
-//! The append side: one log's rules as a pure state machine, and the driver that joins it to the log file.
+//! The append side: one log's rules as a pure state machine, and the driver that joins it to where it becomes durable:
+//! the log file, or (a store without a log) a Parquet commit of all that waits together.
 //!
 //! ```text
-//!  AppendRequest ─> Log::accept ──┬─ Store: stamped batch ─> wal writer ─> group ─> synced ─> visible ─> answer
+//!  AppendRequest ─> Log::accept ──┬─ Store: stamped batch ─> sink ─> group ─> durable ─> visible ─> answer
 //!                    (pass.rs)    ├─ Answer: refusal or duplicate, held until what it depends on is committed
 //!                                 └─ Again: a read is needed first (a client's seq or id below the watermark)
 //! ```
@@ -12,6 +13,7 @@
 
 mod driver;
 mod error;
+mod files;
 mod log;
 mod outcome;
 mod pass;
@@ -21,10 +23,12 @@ mod resolve;
 mod rules;
 pub mod settle;
 mod settled;
+mod sink;
 mod stamp;
 
 pub use driver::{Done, LogDriver};
 pub use error::{AppendError, Refusal};
+pub use files::{FilesCommitted, FilesFailed, FilesGroup, FilesWriter};
 pub use log::{Decision, Log};
 pub use outcome::{Again, Answer, AppendOutcome, DuplicateOf, DuplicateRow, Lookup, RejectedRow, RowMap};
 pub use published::Published;
@@ -32,6 +36,7 @@ pub use request::{AppendRequest, Expected, IdsChecked, Known, KnownSeq, OnError}
 pub use resolve::{ids_to_check, resolve_known};
 pub use rules::{Rules, RulesError};
 pub use settled::{NothingSettled, Settled, SettledError};
+pub use sink::{Sink, SinkGroup};
 
 #[cfg(test)]
 mod tests;

@@ -39,7 +39,7 @@ pub(crate) struct Verdict {
     pub(crate) behind: Vec<u32>,
     /// One of them was not looked up: ask for all, so that what is known does not fall short a second time.
     pub(crate) unread: bool,
-    /// A stored row has an id that was looked up below the watermark.
+    /// A stored row has an id that was looked up in files that are older than what memory has let go.
     pub(crate) recheck: bool,
     pub(crate) refusal: Option<Refusal>,
     pub(crate) commands: Vec<NewCommand>,
@@ -221,7 +221,7 @@ impl Pass<'_> {
         }
         if let Some(id) = self.batch.given_event_id(row) {
             self.out.ids.insert(id);
-            self.out.recheck |= self.request.ids.through < self.log.watermark();
+            self.out.recheck |= self.request.ids.through < self.log.ids_left();
         }
     }
 

@@ -74,7 +74,7 @@ impl Rig {
 
     /// One group to the disk and back.
     fn group(&mut self) -> Vec<(u32, Answer)> {
-        let Some(group) = self.driver.take_group() else { return vec![] };
+        let Some(SinkGroup::Log(group)) = self.driver.take_group() else { return vec![] };
         assert!(self.driver.take_group().is_none(), "one group in flight");
         let (back, done) = std::sync::mpsc::channel();
         self.io.submit(group, Box::new(move |group| back.send(group).unwrap()));

@@ -4,19 +4,17 @@
 //! row, one data file is open at a time.
 
 use super::error::CompactError;
+use super::output::Output;
 use super::plan::{JobLimits, Plan};
 use super::progress::{Phase, Progress};
 use super::steps::{NoSteps, Step, Steps};
 use crate::append::Rules;
-use crate::append::settle::{SettleBuilder, SettledRecords};
+use crate::append::settle::SettleBuilder;
 use crate::store::{SettledSnapshot, Store};
 use crate::view::frames;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use strandline_durable::{
-    ChunkMark, CommandRecord, Commit, CommitError, DurableTier, FileEntry, HeadRecord, JobSpec, RowRef, Snapshot,
-    WriteError,
-};
+use strandline_durable::{CommitError, DurableTier, FileEntry, RowRef, Snapshot, WriteError};
 use strandline_event::{LogIndex, LogKey, Micros, StampedBatch};
 use strandline_wal::LogView;
 
@@ -160,20 +158,13 @@ impl<'a> Job<'a> {
     }
 
     fn write(&self, selected: &Selected<'_>, order: &[RowRef]) -> Result<Vec<FileEntry>, CompactError> {
-        let spec = JobSpec {
-            job_id: self.job_id,
-            log: self.plan.log.clone(),
-            from_exclusive: self.plan.from_exclusive,
-            through: selected.through,
-        };
-        let rows = order.iter().map(|row| row.of(&selected.batches));
         let mut told = 0;
         let mut on_rows = |so_far: u64| {
             self.progress.add_rows(so_far.saturating_sub(told));
             told = told.max(so_far);
             if self.progress.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        self.durable.write_files(&spec, rows, &mut on_rows).map_err(|error| match error {
+        self.output(selected.through).write(&selected.batches, order, &mut on_rows).map_err(|error| match error {
             WriteError::Cancelled => CompactError::Cancelled,
             other => CompactError::Write(other),
         })
@@ -196,7 +187,7 @@ impl<'a> Job<'a> {
         };
         let output_bytes = files.iter().map(|f| f.bytes).sum();
         let written = files.len() as u64;
-        let commit = self.commit_of(records, files, selected.through);
+        let commit = self.output(selected.through).commit(records, files);
         match self.durable.commit(&commit) {
             Ok(snapshot) => Ok(JobOutcome {
                 snapshot,
@@ -217,34 +208,14 @@ impl<'a> Job<'a> {
         }
     }
 
-    fn commit_of(&self, records: SettledRecords, files: Vec<FileEntry>, through: LogIndex) -> Commit {
-        // the first seq of the job itself: the manifest checks it against the head that it has, and keeps that one's first
-        let heads = records.heads.into_iter().zip(records.first_seqs).map(|((stream, h), first_seq)| HeadRecord {
-            stream,
-            last_seq: h.last_seq,
-            first_seq,
-            owner_tenant: h.tenant,
-        });
-        let commands = records.commands.into_iter().map(|(key, c)| CommandRecord {
-            key,
-            digest: c.digest,
-            first_seq: c.first_seq,
-            count: c.count,
-            ingested_at: c.ingested_at,
-            stream: c.stream,
-        });
-        let chunks = records.chunks.into_iter().map(|(digest, number)| ChunkMark { digest, number, at: self.now });
-        Commit {
+    fn output(&self, through: LogIndex) -> Output<'_> {
+        Output {
+            durable: self.durable,
             job_id: self.job_id,
-            at: self.now,
-            log: self.plan.log.clone(),
+            now: self.now,
+            log: &self.plan.log,
             from_exclusive: self.plan.from_exclusive,
             through,
-            last_ingested_at: records.last_ingested_at.unwrap_or(Micros::MIN),
-            files,
-            heads: heads.collect(),
-            commands: commands.collect(),
-            chunks: chunks.collect(),
         }
     }
 }

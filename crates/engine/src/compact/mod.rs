@@ -8,15 +8,20 @@
 //! A job covers one contiguous range of one log and begins at its watermark; the manifest refuses any other. So a job that
 //! is run again after a crash either finds nothing left to do or does it anew, and what it left behind is nobody's file.
 //! The log is trimmed only after the commit. It knows no schedule, no thread, no actor.
+//!
+//! A store without a log has no jobs: each group of appends goes the same way (sort, write aside, commit) at once.
 
+mod at_once;
 mod error;
 mod job;
 mod merge;
+mod output;
 mod plan;
 mod policy;
 mod progress;
 mod steps;
 
+pub use at_once::commit_groups;
 pub use error::CompactError;
 pub(crate) use job::rescue;
 pub use job::{JobOutcome, run_job};

@@ -10,6 +10,7 @@ mod edge;
 mod error;
 pub(crate) mod global;
 pub(crate) mod merge;
+mod memory;
 mod order;
 mod scan;
 pub(crate) mod source;

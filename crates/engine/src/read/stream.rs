@@ -201,6 +201,9 @@ impl Store {
             Err(error) => (Seq::ZERO, Some(error)),
         };
         let wanted = wanted(read, manner);
+        if let Some((found, retired)) = self.all_in_memory(shared, &wanted, manner.tiers)? {
+            return self.finish(read, manner, (head, &retired), found);
+        }
         let PinnedStream { hot, tail, snapshot, retired } = self.pin_stream(shared, &wanted, manner)?;
         let wanted = wanted.without(&retired.ranges);
         let mut found = Found::default();
@@ -307,8 +310,8 @@ impl Store {
             full,
             order,
             monotonic: self.config().read.require_monotonic_seq,
-            // memory is a copy of the log
-            partial: !manner.tiers.covers(TierSet::of(&[Tier::Wal, Tier::Durable])),
+            // memory is a copy
+            partial: !manner.tiers.covers(self.all_tiers().without(Tier::Inmemory)),
             retired: &retired.ranges,
         };
         let verdict = judge(&expected, &seqs);
@@ -360,14 +363,17 @@ fn next_seq(read: &StreamRead<'_>, rows: &[StreamRow], head: Option<Seq>) -> Opt
     ends.into_iter().flatten().all(|end| next <= end).then_some(next)
 }
 
+/// Whether rows of the upper end of a stream are all that is wanted: seqs rise with the log, so what is above one of its
+/// events is in the same tier or a higher one.
+pub(super) fn has_all(wanted: &StreamWanted<'_>, tail: &[TailRows]) -> bool {
+    let lowest = tail.first().and_then(|t| t.rows.first().map(|row| t.batch.batch.seq(*row as usize)));
+    let falling = || tail.iter().map(|t| t.rows.len()).sum::<usize>() >= wanted.limit;
+    lowest == Some(wanted.from) || (wanted.order == Order::Desc && falling())
+}
+
 /// The durable rows, unless the tail has everything that is wanted.
 fn files_part(snapshot: &Snapshot, wanted: &StreamWanted<'_>, tail: &[TailRows]) -> Result<Option<RowSet>, ReadError> {
-    let lowest = tail.first().and_then(|t| t.rows.first().map(|row| t.batch.batch.seq(*row as usize)));
-    let enough = match wanted.order {
-        Order::Asc => lowest == Some(wanted.from),
-        Order::Desc => tail.iter().map(|t| t.rows.len()).sum::<usize>() >= wanted.limit,
-    };
-    if enough || wanted.from > wanted.to {
+    if has_all(wanted, tail) || wanted.from > wanted.to {
         return Ok(None);
     }
     let set = snapshot.stream(&StreamQuery {
@@ -391,7 +397,7 @@ struct PinnedStream {
 
 /// What the tiers gave, before the merge.
 #[derive(Default)]
-struct Found {
+pub(super) struct Found {
     sources: Sources,
     rows: Vec<StreamRow>,
     /// In the wanted order, rows behind this one are not all here.
@@ -420,7 +426,7 @@ impl Found {
         self.rows.extend(rows.map(|(row, seq)| StreamRow { seq, at: RowAt { source, row: row as u32 } }));
     }
 
-    fn tail(&mut self, tail: Vec<TailRows>) {
+    pub(super) fn tail(&mut self, tail: Vec<TailRows>) {
         for TailRows { batch, rows } in tail {
             let seqs: Vec<(u32, Seq)> = rows.into_iter().map(|row| (row, batch.batch.seq(row as usize))).collect();
             let source = self.sources.push(Source::Batch(batch));

@@ -31,7 +31,7 @@ const CACHE_BYTES: usize = 64 << 20;
 /// A store that can be opened, as far as one can tell without becoming its owner.
 pub struct Judged {
     pub(super) options: OpenOptions,
-    pub(super) wal_dir: PathBuf,
+    pub(super) wal_dir: Option<PathBuf>,
     objects: (SharedObjects, SharedObjects),
     facts: Facts,
 }
@@ -56,18 +56,18 @@ impl Judged {
             Some(objects) => objects,
             None => places(&options.config)?,
         };
-        let facts = look(&options, &wal_dir, &objects)?;
+        let facts = look(&options, wal_dir.as_deref(), &objects)?;
         Ok(Self { options, wal_dir, objects, facts })
     }
 
-    /// Logs that it has.
+    /// Logs on disk that it has.
     #[must_use]
     pub fn logs(&self) -> usize {
-        self.facts.logs.len()
+        if self.wal_dir.is_some() { self.facts.logs.len() } else { 0 }
     }
 
     /// Becomes the owner, upon the manifest that was judged.
-    pub(super) fn claim(self) -> Result<(OpenOptions, PathBuf, DurableTier, Facts), OpenError> {
+    pub(super) fn claim(self) -> Result<(OpenOptions, Option<PathBuf>, DurableTier, Facts), OpenError> {
         let Self { options, wal_dir, objects, mut facts } = self;
         for _ in 0..TRIES {
             let claim = strandline_durable::OpenOptions {
@@ -83,7 +83,7 @@ impl Judged {
                 Err(DurableError::Moved { .. }) => {
                     // two writers of one log must never be open
                     drop(facts);
-                    facts = look(&options, &wal_dir, &objects)?;
+                    facts = look(&options, wal_dir.as_deref(), &objects)?;
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -98,7 +98,11 @@ fn places(config: &StoreConfig) -> Result<(SharedObjects, SharedObjects), OpenEr
     open().map_err(|error: strandline_durable::ObjectError| DurableError::from(error).into())
 }
 
-fn look(options: &OpenOptions, wal_dir: &Path, objects: &(SharedObjects, SharedObjects)) -> Result<Facts, OpenError> {
+fn look(
+    options: &OpenOptions,
+    wal_dir: Option<&Path>,
+    objects: &(SharedObjects, SharedObjects),
+) -> Result<Facts, OpenError> {
     let config = &options.config;
     let (files, manifests) = (Arc::clone(&objects.0), Arc::clone(&objects.1));
     let snapshot = match DurableTier::open_read_only_with(files, manifests, config) {

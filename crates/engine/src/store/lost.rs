@@ -11,19 +11,21 @@
 //!  up to W                 from F > W+1    W                    refused: the manifest is not the newest
 //! ```
 //!
+//! A store without a log has nothing to recover: what was acknowledged is in the manifest.
+//!
 //! Invariant: no index of a log is ever used for two entries.
 
 use super::open::LogPlace;
 use super::options::OpenError;
 use super::report::OpenReport;
-use crate::append::Rules;
+use crate::append::{FilesWriter, Rules, Sink};
 use crate::compact;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use strandline_durable::{DurableTier, Snapshot, Update};
 use strandline_event::hash::keyed_hash;
 use strandline_event::{LogIndex, LogKey};
-use strandline_wal::{LogIdentity, LogWriter, OpenLog, OpenedLog, SharedView, log_folder_name, open_log};
+use strandline_wal::{LogIdentity, OpenLog, OpenedLog, SharedView, log_folder_name, open_log};
 
 /// What the manifest knows of a log.
 #[derive(Clone, Copy)]
@@ -46,7 +48,7 @@ impl Known {
 pub(super) struct FoundLog {
     pub(super) key: LogKey,
     /// `None`: damaged.
-    pub(super) writer: Option<LogWriter>,
+    pub(super) sink: Option<Sink>,
     pub(super) view: SharedView,
     pub(super) damage: Option<Arc<str>>,
     /// Its end is missing, and that is accepted: [`give_up`] is next, before anything is appended.
@@ -62,8 +64,9 @@ pub(super) fn judge(
     report: &mut OpenReport,
 ) -> Result<FoundLog, OpenError> {
     let Known { watermark, through: knows } = known;
+    let Some(dir) = place.dir else { return Ok(without_log(key, known)) };
     let all_durable = knows <= watermark;
-    let opened = open_folder(place, &key, watermark, if all_durable { watermark } else { LogIndex::ZERO })?;
+    let opened = open_folder(place, dir, &key, watermark, if all_durable { watermark } else { LogIndex::ZERO })?;
     if opened.writer.is_none() {
         return Ok(finish(key, opened, report));
     }
@@ -71,7 +74,7 @@ pub(super) fn judge(
     let has = view.last_index();
     if has < knows && !all_durable {
         if !accept_lost {
-            return Err(OpenError::LostLog { dir: folder(place, &key), log: key, knows, has, durable: watermark });
+            return Err(OpenError::LostLog { dir: folder(dir, &key), log: key, knows, has, durable: watermark });
         }
         return Ok(FoundLog { given_up: Some(known), ..finish(key, opened, &mut OpenReport::default()) });
     }
@@ -89,36 +92,43 @@ pub(super) fn give_up(
     log: FoundLog,
     report: &mut OpenReport,
 ) -> Result<FoundLog, OpenError> {
-    let Some(Known { watermark, through: knows }) = log.given_up else { return Ok(log) };
-    let FoundLog { key, writer, view, .. } = log;
+    let (Some(Known { watermark, through: knows }), Some(dir)) = (log.given_up, place.dir) else { return Ok(log) };
+    let FoundLog { key, sink, view, .. } = log;
     let view = view.load();
     let first = view.last_index().max(watermark).next();
     report.lost.push(format!("log of `{key}`: positions {first} to {knows} are given up"));
     let rescued = compact::rescue(durable, rules, &key, &view, job_id(place, &key, "rescue"), place.now)?;
     // two writers of one log must never be open
-    drop(writer);
+    drop(sink);
     let update = Update::AcceptLostLog { log: key.clone(), through: knows };
     durable.update(&update, job_id(place, &key, "lost"), place.now)?;
     if rescued > 0 {
         report.warnings.push(format!("log of `{key}`: {rescued} events that were left are durable now"));
     }
-    let opened = open_folder(place, &key, knows, knows)?;
+    let opened = open_folder(place, dir, &key, knows, knows)?;
     Ok(finish(key, opened, report))
 }
 
-fn folder(place: &LogPlace<'_>, key: &LogKey) -> PathBuf {
-    place.dir.join(log_folder_name(&key.stream_type, key.bucket))
+/// Indices go on above everything that the manifest ever knew.
+fn without_log(key: LogKey, known: Known) -> FoundLog {
+    let sink = Some(Sink::from(FilesWriter::new(key.clone(), known.watermark, known.through)));
+    FoundLog { key, sink, view: SharedView::empty(), damage: None, given_up: None }
+}
+
+fn folder(dir: &Path, key: &LogKey) -> PathBuf {
+    dir.join(log_folder_name(&key.stream_type, key.bucket))
 }
 
 fn open_folder(
     place: &LogPlace<'_>,
+    dir: &Path,
     key: &LogKey,
     durable: LogIndex,
     begin_above: LogIndex,
 ) -> Result<OpenedLog, OpenError> {
     open_log(OpenLog {
         disk: Arc::clone(place.disk),
-        dir: folder(place, key),
+        dir: folder(dir, key),
         config: place.config.clone(),
         identity: LogIdentity { stream_type: key.stream_type.to_string(), bucket: key.bucket, node: place.node },
         birth: job_id(place, key, "birth") as u64,
@@ -147,5 +157,5 @@ fn finish(key: LogKey, opened: OpenedLog, report: &mut OpenReport) -> FoundLog {
         let first = damages.first().map_or("it cannot be written", String::as_str);
         Arc::from(first)
     });
-    FoundLog { key, writer, view, damage, given_up: None }
+    FoundLog { key, sink: writer.map(Sink::from), view, damage, given_up: None }
 }

@@ -33,6 +33,7 @@ use arc_swap::ArcSwap;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use strandline_deql::{MissingSeqPolicy, StoreConfig, Tier};
 use strandline_durable::{CommitError, DurableTier, Snapshot, Update};
 use strandline_event::hash::keyed_hash;
@@ -56,7 +57,8 @@ pub struct Store {
     /// Tiers that the store has: what it reads for itself.
     all_tiers: TierSet,
     disk: Arc<dyn Disk>,
-    wal_dir: PathBuf,
+    /// The folder of the logs; `None`: the store has no log.
+    wal_dir: Option<PathBuf>,
     node: u64,
     /// Makes the birth numbers of logs and the ids of commits that the store does by itself.
     entropy: u128,
@@ -64,6 +66,8 @@ pub struct Store {
     left_alone: LeftAlone,
     /// One log is made at a time.
     creating: parking_lot::Mutex<()>,
+    /// Commits of appends so far under this epoch, in a store without a log.
+    commits: AtomicU64,
 }
 
 impl Store {
@@ -201,6 +205,9 @@ impl Store {
     /// # Errors
     /// What the commit says.
     pub fn record_clean_stop(&self, job_id: u128, now: Micros) -> Result<Arc<Snapshot>, CommitError> {
+        if !self.has_log() {
+            return Ok(self.durable.pin());
+        }
         let ends = self.logs().iter().map(|log| (log.key.clone(), log.published().committed())).collect();
         self.durable.update(&Update::CleanStop(ends), job_id, now)
     }
@@ -208,6 +215,18 @@ impl Store {
     /// Files that merges leave alone.
     pub(crate) const fn left_alone(&self) -> &LeftAlone {
         &self.left_alone
+    }
+
+    /// Job id of the next commit of appends: (owner epoch, commit number), never given twice.
+    pub(crate) fn next_commit_id(&self) -> u128 {
+        let number = self.commits.fetch_add(1, Ordering::Relaxed) + 1;
+        u128::from(self.durable.epoch().unwrap_or(0)) << 64 | u128::from(number)
+    }
+
+    /// Whether appends go to a log first.
+    #[must_use]
+    pub const fn has_log(&self) -> bool {
+        self.all_tiers.contains(Tier::Wal)
     }
 
     pub(crate) fn cursors(&self) -> &Cursors {
@@ -244,9 +263,16 @@ impl Store {
         self.config.read.missing_seq_policy == MissingSeqPolicy::Error
     }
 
-    /// The hot tier, if it is one of these.
+    /// The hot tier, if it is one of these and may hold what is in no file yet.
     pub(crate) fn hot_of(&self, tiers: TierSet) -> Option<&Arc<HotTier>> {
-        self.hot.as_ref().filter(|_| tiers.contains(Tier::Inmemory))
+        let needed = self.has_log() || !tiers.contains(Tier::Durable);
+        self.hot.as_ref().filter(|_| needed && tiers.contains(Tier::Inmemory))
+    }
+
+    /// The hot tier, if it is one of these and only a copy of files: a read that finds everything in it asks no file.
+    pub(crate) fn hot_copy_of(&self, tiers: TierSet) -> Option<&Arc<HotTier>> {
+        let copy = !self.has_log() && tiers.contains(Tier::Durable);
+        self.hot.as_ref().filter(|_| copy && tiers.contains(Tier::Inmemory))
     }
 
     /// The current manifest, if files are one of these.

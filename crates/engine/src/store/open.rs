@@ -17,7 +17,7 @@ use super::lost::{self, FoundLog, Known};
 use super::options::{OpenError, OpenOptions};
 use super::report::OpenReport;
 use super::{LeftAlone, LogShared, Logs, SettledSnapshot, Store};
-use crate::append::{Log, Rules};
+use crate::append::{Log, Rules, Sink};
 use crate::clock::ClosedClocks;
 use crate::commands::{Scope, command_key};
 use crate::read::TierSet;
@@ -27,13 +27,14 @@ use arc_swap::ArcSwap;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use strandline_deql::{Checksum, Location, Rollover, StoreConfig, Tier};
 use strandline_durable::{DurableTier, RunKind, SharedObjects, Snapshot, Update};
 use strandline_event::hash::keyed_hash;
 use strandline_event::{LogKey, Micros};
 use strandline_hot::{HotOptions, HotTier};
 use strandline_wal::names::parse_log_folder_name;
-use strandline_wal::{Disk, LogConfig, LogWriter, SegmentPattern};
+use strandline_wal::{Disk, LogConfig, SegmentPattern};
 
 /// An open store.
 pub struct Opened {
@@ -51,8 +52,8 @@ pub struct OpenLog {
     pub key: LogKey,
     /// The state machine, replayed.
     pub log: Log,
-    /// The writer; `None`: the log is damaged and takes no appends (see [`LogShared::refuses_writes`]).
-    pub writer: Option<LogWriter>,
+    /// Where appends become durable; `None`: the log is damaged and takes none (see [`LogShared::refuses_writes`]).
+    pub sink: Option<Sink>,
     /// What everybody may know of it.
     pub shared: Arc<LogShared>,
 }
@@ -60,7 +61,8 @@ pub struct OpenLog {
 /// What all logs of a store are opened with.
 pub(super) struct LogPlace<'a> {
     pub(super) disk: &'a Arc<dyn Disk>,
-    pub(super) dir: &'a Path,
+    /// `None`: the store has no log.
+    pub(super) dir: Option<&'a Path>,
     pub(super) config: LogConfig,
     pub(super) node: u64,
     pub(super) entropy: u128,
@@ -68,7 +70,7 @@ pub(super) struct LogPlace<'a> {
 }
 
 impl<'a> LogPlace<'a> {
-    pub(super) fn of(options: &'a OpenOptions, dir: &'a Path) -> Result<Self, OpenError> {
+    pub(super) fn of(options: &'a OpenOptions, dir: Option<&'a Path>) -> Result<Self, OpenError> {
         let config = log_config(&options.config)?;
         let OpenOptions { disk, node, now, entropy, .. } = options;
         Ok(Self { disk, dir, config, node: *node, entropy: *entropy, now: *now })
@@ -90,7 +92,7 @@ impl Judged {
         }
         let rules = judge::rules(&options.config, durable.pin().digest_key())?;
         rebuild_runs(&durable, &rules, &options, &mut report);
-        let place = LogPlace::of(&options, &wal_dir)?;
+        let place = LogPlace::of(&options, wal_dir.as_deref())?;
         let settle = |log| lost::give_up(&place, &durable, &rules, log, &mut report);
         let found = found.into_iter().map(settle).collect::<Result<Vec<_>, _>>()?;
         let store = Store::new(&options, durable, rules, wal_dir.clone(), tail);
@@ -152,7 +154,7 @@ impl Store {
         }
         let place = LogPlace {
             disk: &self.disk,
-            dir: &self.wal_dir,
+            dir: self.wal_dir.as_deref(),
             config: log_config(&self.config)?,
             node: self.node,
             entropy: self.entropy,
@@ -168,12 +170,19 @@ impl Store {
         Ok(open)
     }
 
-    fn new(options: &OpenOptions, durable: DurableTier, rules: Arc<Rules>, wal_dir: PathBuf, tail: Micros) -> Self {
+    fn new(
+        options: &OpenOptions,
+        durable: DurableTier,
+        rules: Arc<Rules>,
+        wal_dir: Option<PathBuf>,
+        tail: Micros,
+    ) -> Self {
         let files = durable.pin().logs().map(|(_, log)| log.last_ingested_at).max();
         let config = options.config.clone();
         let hot = config.inmemory.enabled.then(|| {
             let ttl_us = i64::try_from(config.inmemory.ttl_seconds.saturating_mul(1_000_000)).unwrap_or(i64::MAX);
             let max_bytes = config.inmemory.max_mb.saturating_mul(1 << 20);
+            // without a log everything is in files before it comes here
             Arc::new(HotTier::new(HotOptions { max_bytes, ttl_us: Some(ttl_us), has_log: true }))
         });
         Self {
@@ -192,13 +201,14 @@ impl Store {
             grace: options.grace,
             left_alone: LeftAlone::default(),
             creating: parking_lot::Mutex::new(()),
+            commits: AtomicU64::new(0),
             config,
         }
     }
 
     /// Replays what is above the watermark, and warms memory with what is young enough for it.
     fn open_found(&self, found: FoundLog, now: Micros, report: &mut OpenReport) -> Result<OpenLog, OpenError> {
-        let FoundLog { key, writer, view, damage, .. } = found;
+        let FoundLog { key, sink, view, damage, .. } = found;
         let snapshot = self.durable.pin();
         let watermark = snapshot.watermark(&key);
         let durable_events = snapshot.log(&key).map_or(0, |log| log.events);
@@ -225,7 +235,7 @@ impl Store {
             hot.open_log(&key, end.max(watermark));
         }
         let shared = LogShared::new(key.clone(), view, Arc::clone(log.published()), damage, durable_events + events);
-        Ok(OpenLog { key, log, writer, shared: Arc::new(shared) })
+        Ok(OpenLog { key, log, sink, shared: Arc::new(shared) })
     }
 
     /// The first batch that is young enough opens the log in memory; time never falls, so all later ones are too.
@@ -270,11 +280,12 @@ fn enabled_tiers(config: &StoreConfig) -> TierSet {
     tiers
 }
 
-/// The folder of the logs.
-pub(crate) fn wal_dir(config: &StoreConfig) -> Result<PathBuf, OpenError> {
+/// The folder of the logs; `None`: the store has no log.
+pub(crate) fn wal_dir(config: &StoreConfig) -> Result<Option<PathBuf>, OpenError> {
     match &config.wal.path {
-        Some(Location::Local(path)) if config.wal.enabled => Ok(path.clone()),
-        _ => Err(OpenError::NoLog { store: config.name.clone() }),
+        _ if !config.wal.enabled => Ok(None),
+        Some(Location::Local(path)) => Ok(Some(path.clone())),
+        _ => Err(OpenError::NoLogFolder { store: config.name.clone() }),
     }
 }
 
@@ -297,10 +308,11 @@ pub(crate) fn log_config(config: &StoreConfig) -> Result<LogConfig, OpenError> {
 pub(super) fn keys(place: &LogPlace<'_>, snapshot: Option<&Snapshot>) -> Result<BTreeSet<LogKey>, OpenError> {
     let known = snapshot.into_iter().flat_map(|snapshot| snapshot.logs());
     let mut keys: BTreeSet<LogKey> = known.map(|(key, _)| key.clone()).collect();
-    let names = match place.disk.list_dirs(place.dir) {
+    let Some(dir) = place.dir else { return Ok(keys) };
+    let names = match place.disk.list_dirs(dir) {
         Ok(names) => names,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => return Err(OpenError::WalFolder { dir: place.dir.to_owned(), error }),
+        Err(error) => return Err(OpenError::WalFolder { dir: dir.to_owned(), error }),
     };
     let found = names.iter().filter_map(|name| parse_log_folder_name(name));
     keys.extend(found.map(|(stream_type, bucket)| LogKey { stream_type: stream_type.into(), bucket }));

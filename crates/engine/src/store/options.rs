@@ -38,9 +38,9 @@ pub enum OpenError {
         /// Why.
         error: RulesError,
     },
-    /// The log is off or not on a local disk.
-    #[error("store `{store}` has no log on a local disk: set wal.enabled = true and wal.path to a folder")]
-    NoLog {
+    /// The log is not on a local disk.
+    #[error("store `{store}` has a log that is not on a local disk: set wal.path to a folder")]
+    NoLogFolder {
         /// Its name.
         store: String,
     },
@@ -148,7 +148,7 @@ impl OpenError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Rules { .. } | Self::NoLog { .. } => ErrorKind::NotSupported,
+            Self::Rules { .. } | Self::NoLogFolder { .. } => ErrorKind::NotSupported,
             Self::SegmentPattern(_) | Self::ConfigChanged { .. } | Self::OtherStore { .. } | Self::LogExists(_) => {
                 ErrorKind::BadRequest
             }

@@ -100,9 +100,13 @@ pub fn verify(config: &StoreConfig, disk: &Arc<dyn Disk>) -> Result<Report, Veri
         }
     };
     let snapshot = tier.as_ref().map(DurableTier::pin);
-    let logs = check_logs(&wal_dir, &log_config, disk, snapshot.as_deref(), &mut report);
+    let logs = match &wal_dir {
+        Some(dir) => check_logs(dir, &log_config, disk, snapshot.as_deref(), &mut report),
+        None => Vec::new(),
+    };
     if tier.is_none() && logs.is_empty() && report.findings.is_empty() {
-        return Err(VerifyError::NoStore(wal_dir.display().to_string()));
+        let place = wal_dir.map_or_else(|| config.durable.path.to_string(), |dir| dir.display().to_string());
+        return Err(VerifyError::NoStore(place));
     }
     if let Some(tier) = &tier {
         check_files(tier, &mut report);

@@ -30,6 +30,11 @@ pub(crate) struct Retired {
 }
 
 impl Retired {
+    /// Whether nothing is, for certain.
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.ranges.is_empty() && self.broken.is_none()
+    }
+
     /// How many of the seqs from one to another are retired.
     pub(crate) fn count(&self, from: Seq, to: Seq) -> usize {
         let inside = |(first, last): &(Seq, Seq)| (last.0.min(to.0) + 1).saturating_sub(first.0.max(from.0));

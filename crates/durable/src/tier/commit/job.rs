@@ -1,4 +1,5 @@
-//! The commit of a compaction job: one range of a log becomes durable, its watermark moves.
+//! The commit of a compaction job: one range of a log becomes durable, its watermark moves. Or of several logs at once: all of
+//! them or none.
 
 use super::{Change, CommitError};
 use crate::entry::FileEntry;
@@ -34,24 +35,38 @@ pub struct Commit {
     pub chunks: Vec<ChunkMark>,
 }
 
-struct JobCommit<'a>(&'a Commit);
+/// Jobs of one id, of one log each.
+struct JobCommits<'a>(&'a [Commit]);
 
 impl DurableTier {
     /// Commits a job: its files become visible, its log's watermark moves. A repeated call with the same job id is a success.
     pub fn commit(&self, commit: &Commit) -> Result<Arc<Snapshot>, CommitError> {
-        let outcome = self.change(&JobCommit(commit), commit.job_id, commit.at)?;
-        self.publish_files(&outcome, &commit.files);
-        Ok(outcome.snapshot())
+        self.commit_together(std::slice::from_ref(commit))
+    }
+
+    /// Commits jobs of several logs as one version: all of them or none. They share one job id and one moment.
+    pub fn commit_together(&self, commits: &[Commit]) -> Result<Arc<Snapshot>, CommitError> {
+        let Some(first) = commits.first() else { return Ok(self.pin()) };
+        let outcome = self.change(&JobCommits(commits), first.job_id, first.at)?;
+        commits.iter().for_each(|commit| self.publish_files(&outcome, &commit.files));
+        Ok(outcome.snapshot)
     }
 }
 
-impl Change for JobCommit<'_> {
+impl Change for JobCommits<'_> {
     fn is_done(&self, current: &Snapshot, job_id: u128) -> bool {
-        current.log(&self.0.log).is_some_and(|state| state.last_job == job_id)
+        let done = |commit: &Commit| current.log(&commit.log).is_some_and(|state| state.last_job == job_id);
+        self.0.iter().all(done)
     }
 
     fn apply(&self, tier: &DurableTier, current: &Snapshot, next: &mut Manifest) -> Result<(), CommitError> {
-        let commit = self.0;
+        self.0.iter().try_for_each(|commit| commit.apply(tier, current, next))
+    }
+}
+
+impl Commit {
+    fn apply(&self, tier: &DurableTier, current: &Snapshot, next: &mut Manifest) -> Result<(), CommitError> {
+        let commit = self;
         let state = next.logs.entry(commit.log.clone()).or_default();
         if state.compacted_through != commit.from_exclusive || commit.through < commit.from_exclusive {
             return Err(CommitError::Watermark { expected: state.compacted_through, found: commit.from_exclusive });

@@ -1,0 +1,102 @@
+//! The commit of a store without a log: what waits in several logs becomes true as one manifest version.
+//!
+//! ```text
+//!  group of a log ─> sort, write aside ─┐
+//!  group of a log ─> sort, write aside ─┼─> one commit ─> each log: committed, settled
+//!  a group that cannot be written ──────┴─> failed by itself; the others go on
+//! ```
+//!
+//! Its job id is (owner epoch, commit number): a name that no other commit ever has, by which an answer that was lost
+//! is found again. Invariant: a group that is told as failed is in no version, and its files are nobody's.
+
+use super::output::Output;
+use crate::append::settle::SettleBuilder;
+use crate::append::{FilesCommitted, FilesFailed, FilesGroup};
+use crate::store::{SettledSnapshot, Store};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use strandline_durable::{Commit, CommitError, Snapshot};
+use strandline_event::{ErrorKind, LogKey, Micros, StampedBatch};
+
+/// What became of a group.
+type Outcome = Result<FilesCommitted, FilesFailed>;
+
+/// Commits groups of different logs together. Gives what became of each, in their order.
+pub fn commit_groups(store: &Store, groups: &[FilesGroup], now: Micros) -> Vec<Outcome> {
+    let durable = store.durable();
+    let before = durable.pin();
+    let job_id = store.next_commit_id();
+    let mut commits = Vec::with_capacity(groups.len());
+    let written: Vec<Result<(), FilesFailed>> = groups
+        .iter()
+        .map(|group| write(store, &before, group, job_id, now).map(|commit| commits.push(commit)))
+        .collect();
+    let committed = match durable.commit_together(&commits) {
+        Ok(snapshot) => Ok(snapshot),
+        Err(error) => {
+            // only then a manifest may name the files; the next opening finds out
+            if !matches!(error, CommitError::Unknown { .. }) {
+                commits.iter().for_each(|commit| durable.discard(&commit.files));
+            }
+            Err(failed(&error))
+        }
+    };
+    let outcome = |(group, written): (&FilesGroup, Result<(), FilesFailed>)| {
+        written?;
+        let settled = SettledSnapshot::new(committed.clone()?, group.log.clone());
+        Ok(FilesCommitted { through: group.through(), settled: Arc::new(settled) })
+    };
+    groups.iter().zip(written).map(outcome).collect()
+}
+
+/// Writes a group's files aside, and says what would make them true.
+fn write(
+    store: &Store,
+    before: &Arc<Snapshot>,
+    group: &FilesGroup,
+    job_id: u128,
+    now: Micros,
+) -> Result<Commit, FilesFailed> {
+    let nothing = |kind: ErrorKind, reason: String| FilesFailed::Nothing {
+        disk_full: kind == ErrorKind::DiskFull,
+        reason: Arc::from(reason),
+    };
+    if before.watermark(&group.log) != group.from_exclusive {
+        return Err(unforeseen(before, &group.log));
+    }
+    let (from_exclusive, through) = (group.from_exclusive, group.through());
+    let output = Output { durable: store.durable(), job_id, now, log: &group.log, from_exclusive, through };
+    let batches: Vec<StampedBatch> = group.batches.iter().map(|(_, batch)| batch.clone()).collect();
+    let order = strandline_durable::sort_rows(&store.durable().layout(), &batches);
+    let mut settle = SettleBuilder::new(store.rules());
+    batches.iter().for_each(|batch| settle.add(batch));
+    let records = settle
+        .finish(&SettledSnapshot::new(Arc::clone(before), group.log.clone()))
+        .map_err(|error| nothing(error.kind(), error.to_string()))?;
+    let files = output
+        .write(&batches, &order, &mut |_| ControlFlow::Continue(()))
+        .map_err(|error| nothing(error.kind(), error.to_string()))?;
+    Ok(output.commit(records, files))
+}
+
+/// A commit that was told as failed has happened after all: what was answered since is not to be trusted.
+fn unforeseen(before: &Snapshot, log: &LogKey) -> FilesFailed {
+    let (version, watermark) = (before.version(), before.watermark(log));
+    FilesFailed::Unknown(Arc::from(format!(
+        "manifest version {version} holds `{log}` up to {watermark}, which nobody was told"
+    )))
+}
+
+fn failed(error: &CommitError) -> FilesFailed {
+    let reason: Arc<str> = Arc::from(error.to_string());
+    match error {
+        CommitError::StaleEpoch { .. } | CommitError::ReadOnly => FilesFailed::Fenced(reason),
+        // a log that stands elsewhere than its owner knows: see `unforeseen`
+        CommitError::Unknown { .. } | CommitError::Watermark { .. } | CommitError::SeqBehind { .. } => {
+            FilesFailed::Unknown(reason)
+        }
+        CommitError::Objects(_) | CommitError::Manifest(_) | CommitError::BrokenRun(_) => {
+            FilesFailed::Nothing { disk_full: error.kind() == ErrorKind::DiskFull, reason }
+        }
+    }
+}

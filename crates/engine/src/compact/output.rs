@@ -1,0 +1,71 @@
+//! What a range of a log becomes in the durable tier: data files, and the commit that names them. The one place that
+//! knows it, for jobs and for stores without a log.
+
+use crate::append::settle::SettledRecords;
+use std::ops::ControlFlow;
+use strandline_durable::{
+    ChunkMark, CommandRecord, Commit, DurableTier, FileEntry, HeadRecord, JobSpec, RowRef, WriteError,
+};
+use strandline_event::{LogIndex, LogKey, Micros, StampedBatch};
+
+/// A range (from_exclusive, through] of a log under one job.
+#[derive(Clone, Copy)]
+pub(super) struct Output<'a> {
+    pub(super) durable: &'a DurableTier,
+    pub(super) job_id: u128,
+    pub(super) now: Micros,
+    pub(super) log: &'a LogKey,
+    pub(super) from_exclusive: LogIndex,
+    pub(super) through: LogIndex,
+}
+
+impl Output<'_> {
+    /// Writes the data files aside, in the order that [`strandline_durable::sort_rows`] gave.
+    pub(super) fn write(
+        &self,
+        batches: &[StampedBatch],
+        order: &[RowRef],
+        on_rows: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    ) -> Result<Vec<FileEntry>, WriteError> {
+        let spec = JobSpec {
+            job_id: self.job_id,
+            log: self.log.clone(),
+            from_exclusive: self.from_exclusive,
+            through: self.through,
+        };
+        let rows = order.iter().map(|row| row.of(batches));
+        self.durable.write_files(&spec, rows, on_rows)
+    }
+
+    /// The commit that makes them true.
+    pub(super) fn commit(&self, records: SettledRecords, files: Vec<FileEntry>) -> Commit {
+        // the first seq of the job itself: the manifest checks it against the head that it has, and keeps that one's first
+        let heads = records.heads.into_iter().zip(records.first_seqs).map(|((stream, h), first_seq)| HeadRecord {
+            stream,
+            last_seq: h.last_seq,
+            first_seq,
+            owner_tenant: h.tenant,
+        });
+        let commands = records.commands.into_iter().map(|(key, c)| CommandRecord {
+            key,
+            digest: c.digest,
+            first_seq: c.first_seq,
+            count: c.count,
+            ingested_at: c.ingested_at,
+            stream: c.stream,
+        });
+        let chunks = records.chunks.into_iter().map(|(digest, number)| ChunkMark { digest, number, at: self.now });
+        Commit {
+            job_id: self.job_id,
+            at: self.now,
+            log: self.log.clone(),
+            from_exclusive: self.from_exclusive,
+            through: self.through,
+            last_ingested_at: records.last_ingested_at.unwrap_or(Micros::MIN),
+            files,
+            heads: heads.collect(),
+            commands: commands.collect(),
+            chunks: chunks.collect(),
+        }
+    }
+}
