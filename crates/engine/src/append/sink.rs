@@ -13,7 +13,7 @@ use strandline_wal::{Entry, Group, LogWriter, Room};
 #[derive(Debug)]
 pub enum Sink {
     /// A log file.
-    Log(LogWriter),
+    Log(Box<LogWriter>),
     /// Parquet files.
     Files(FilesWriter),
 }
@@ -28,7 +28,7 @@ pub enum SinkGroup {
 
 impl From<LogWriter> for Sink {
     fn from(writer: LogWriter) -> Self {
-        Self::Log(writer)
+        Self::Log(Box::new(writer))
     }
 }
 
