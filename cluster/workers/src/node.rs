@@ -142,14 +142,14 @@ impl StartError {
     /// Whether the operator has to change something before another try makes sense.
     #[must_use]
     pub fn is_configuration(&self) -> bool {
-        use OpenError::{ConfigChanged, LostLog, NoLog, OtherStore, Rules, SegmentPattern};
+        use OpenError::{ConfigChanged, LostLog, NoLogFolder, OtherStore, Rules, SegmentPattern};
         match self {
             Self::Refused(_) | Self::Descriptors { .. } => true,
             Self::DataDir(error) => matches!(error, DataDirError::InUse { .. } | DataDirError::StoreInUse { .. }),
             Self::Store { error, .. } => matches!(
                 **error,
                 Rules { .. }
-                    | NoLog { .. }
+                    | NoLogFolder { .. }
                     | SegmentPattern(_)
                     | ConfigChanged { .. }
                     | OtherStore { .. }

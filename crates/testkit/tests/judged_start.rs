@@ -99,5 +99,5 @@ fn what_is_committed_between_judgement_and_claim_is_judged_again() {
     let watermark = owner.store().durable().pin().watermark(&LogKey::single("T"));
     let taken = late.open().unwrap();
     assert_eq!(taken.store.durable().pin().watermark(&LogKey::single("T")), watermark);
-    assert!(taken.logs[0].writer.as_ref().unwrap().last_pushed() > watermark, "no index is used twice");
+    assert!(taken.logs[0].sink.as_ref().unwrap().last_pushed() > watermark, "no index is used twice");
 }

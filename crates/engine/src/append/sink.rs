@@ -45,7 +45,9 @@ impl Sink {
         matches!(self, Self::Log(_))
     }
 
-    pub(crate) fn last_pushed(&self) -> LogIndex {
+    /// The last index that was given.
+    #[must_use]
+    pub fn last_pushed(&self) -> LogIndex {
         match self {
             Self::Log(log) => log.last_pushed(),
             Self::Files(files) => files.last_pushed(),

@@ -95,8 +95,7 @@ fn failed(error: &CommitError) -> FilesFailed {
         CommitError::Unknown { .. } | CommitError::Watermark { .. } | CommitError::SeqBehind { .. } => {
             FilesFailed::Unknown(reason)
         }
-        CommitError::Objects(_) | CommitError::Manifest(_) | CommitError::BrokenRun(_) => {
-            FilesFailed::Nothing { disk_full: error.kind() == ErrorKind::DiskFull, reason }
-        }
+        // by the contract of a commit nothing happened
+        _ => FilesFailed::Nothing { disk_full: error.kind() == ErrorKind::DiskFull, reason },
     }
 }
