@@ -49,7 +49,7 @@ impl DurableTier {
         let Some(first) = commits.first() else { return Ok(self.pin()) };
         let outcome = self.change(&JobCommits(commits), first.job_id, first.at)?;
         commits.iter().for_each(|commit| self.publish_files(&outcome, &commit.files));
-        Ok(outcome.snapshot)
+        Ok(outcome.snapshot())
     }
 }
 
