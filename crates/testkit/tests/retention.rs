@@ -273,7 +273,7 @@ impl Rig {
             assert!(found.is_some() || !self.whole || !self.is_live(e));
         }
         let waiting = self.events.iter().filter(|e| e.at == At::Log).count() as u64;
-        assert_eq!(strandline_engine::status::tiers(store).wal.events, waiting);
+        assert_eq!(strandline_engine::status::tiers(store).wal.unwrap().events, waiting);
         let status = retention::status(store, self.real.time.now());
         let buried = self.files.iter().filter(|f| matches!(f.0, File::Buried(_))).count();
         assert_eq!(status.tombstones.len(), buried);

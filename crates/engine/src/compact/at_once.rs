@@ -43,7 +43,8 @@ pub fn commit_groups(store: &Store, groups: &[FilesGroup], now: Micros) -> Vec<O
     };
     let outcome = |(group, written): (&FilesGroup, Result<(), FilesFailed>)| {
         written?;
-        let settled = SettledSnapshot::new(committed.clone()?, group.log.clone());
+        let snapshot = committed.as_ref().map_err(Clone::clone)?;
+        let settled = SettledSnapshot::new(snapshot, &group.log);
         Ok(FilesCommitted { through: group.through(), settled: Arc::new(settled) })
     };
     groups.iter().zip(written).map(outcome).collect()
@@ -71,7 +72,7 @@ fn write(
     let mut settle = SettleBuilder::new(store.rules());
     batches.iter().for_each(|batch| settle.add(batch));
     let records = settle
-        .finish(&SettledSnapshot::new(Arc::clone(before), group.log.clone()))
+        .finish(&SettledSnapshot::new(before, &group.log))
         .map_err(|error| nothing(error.kind(), error.to_string()))?;
     let files = output
         .write(&batches, &order, &mut |_| ControlFlow::Continue(()))
