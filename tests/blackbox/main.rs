@@ -12,6 +12,7 @@
 )]
 
 mod cli;
+mod delta;
 mod disk_full;
 mod flights;
 mod harness;

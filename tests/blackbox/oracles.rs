@@ -93,7 +93,7 @@ fn other_engines_read_every_file() {
 }
 
 /// Default names of fields to the store's names, as the last renaming key of the statement says.
-fn names(server: &Server) -> Value {
+pub(crate) fn names(server: &Server) -> Value {
     let config = server.http().get("/v1/stores/test").text();
     let config: Value = serde_json::from_str(&config).unwrap();
     let fields = [
@@ -123,7 +123,7 @@ fn find(json: &Value, key: &str) -> Option<Value> {
     object.get(key).filter(|v| v.is_string()).cloned().or_else(|| object.values().find_map(|v| find(v, key)))
 }
 
-fn ingest(server: &Server, fields: &Value, part: u64) {
+pub(crate) fn ingest(server: &Server, fields: &Value, part: u64) {
     let name = |field: &str| fields[field].as_str().unwrap().to_owned();
     let mut lines = Vec::new();
     for n in 0..400_u64 {
@@ -133,9 +133,11 @@ fn ingest(server: &Server, fields: &Value, part: u64) {
         event.insert(name("event_type"), json!(format!("E{}", n % 5)));
         event.insert(name("occurred_at"), json!(format!("2026-11-{:02}T{:02}:00:00.{n:06}Z", 1 + n % 4, n % 24)));
         event.insert(name("data"), json!({"part": part, "n": n, "text": "äöü€𝄞", "float": 0.1}));
-        event.insert(name("tenant_id"), json!(["acme", "a=b/c", "zoë"][(n % 3) as usize]));
+        if n % 11 > 0 {
+            event.insert(name("tenant_id"), json!(["acme", "a=b/c", "zoë"][(n % 3) as usize]));
+        }
         if n % 2 == 0 {
-            event.insert(name("event_version"), json!(n % 7));
+            event.insert(name("event_version"), json!(if n % 7 == 0 { u64::from(u32::MAX) - n } else { n % 7 }));
             event.insert(name("metadata"), json!({"trace": n}));
         }
         if n % 5 == 0 {

@@ -7,6 +7,7 @@
 //! Bytes on disk: `FORMAT.md` beside this crate.
 
 mod columns;
+mod delta;
 mod entry;
 pub mod ipc;
 mod layout;
@@ -26,6 +27,7 @@ mod wire;
 mod write;
 
 pub use columns::SeqTooLarge;
+pub use delta::{DeltaNumbers, verify_delta_log};
 pub use entry::{Bounds, FileEntry};
 pub use layout::{Layout, LayoutError};
 pub use manifest::{

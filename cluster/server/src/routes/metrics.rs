@@ -83,6 +83,25 @@ async fn stores(text: &mut Text, call: &Call) {
     for (labels, count) in events {
         text.line("tier_events", &labels, count);
     }
+    delta_logs(text, call);
+}
+
+fn delta_logs(text: &mut Text, call: &Call) {
+    let logs = || {
+        let stores = call.app.stores().into_iter();
+        stores.filter_map(|served| {
+            let durable = served.store.engine().durable();
+            let behind = |shown: u64| durable.pin().version().saturating_sub(shown);
+            let numbers = durable.delta_numbers()?;
+            Some((format!("store=\"{}\"", served.store.name()), numbers, behind(numbers.manifest_version)))
+        })
+    };
+    text.head("delta_versions_total", "Versions written to the Delta log", "counter");
+    logs().for_each(|(labels, numbers, _)| text.line("delta_versions_total", &labels, numbers.versions));
+    text.head("delta_failures_total", "Versions of the Delta log that failed and came later", "counter");
+    logs().for_each(|(labels, numbers, _)| text.line("delta_failures_total", &labels, numbers.failures));
+    text.head("delta_behind", "Manifest versions that the Delta log does not show yet", "gauge");
+    logs().for_each(|(labels, _, behind)| text.line("delta_behind", &labels, behind));
 }
 
 #[derive(Default)]

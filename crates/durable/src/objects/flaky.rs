@@ -109,6 +109,14 @@ impl Objects for FlakyObjects {
         self.step(from, || self.inner.rename(from, to))
     }
 
+    fn link(&self, from: &str, to: &str) -> Result<(), ObjectError> {
+        self.step(from, || self.inner.link(from, to))
+    }
+
+    fn replace(&self, path: &str, bytes: &[u8]) -> Result<(), ObjectError> {
+        self.step(path, || self.inner.replace(path, bytes))
+    }
+
     fn stages(&self) -> bool {
         self.inner.stages()
     }

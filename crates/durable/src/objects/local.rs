@@ -156,12 +156,30 @@ impl Objects for LocalObjects {
             .map_err(|e| ObjectError::from_io(path, e))
     }
 
-    #[allow(clippy::disallowed_methods)] // the one place that renames: the file was synced, the folders are synced here
+    #[allow(clippy::disallowed_methods)] // the file was synced, the folders are synced here
     fn rename(&self, from: &str, to: &str) -> Result<(), ObjectError> {
         let (old, new) = (self.full(from)?, self.full(to)?);
         fs::rename(&old, &new)
             .and_then(|()| sync_folder(new.parent().unwrap_or(&self.root)))
             .map_err(|e| ObjectError::from_io(from, e))
+    }
+
+    fn link(&self, from: &str, to: &str) -> Result<(), ObjectError> {
+        let (from_full, to_full) = (self.full(from)?, self.full(to)?);
+        make_folders(to_full.parent().unwrap_or(&self.root))
+            .and_then(|()| fs::hard_link(from_full, to_full))
+            .map_err(|e| ObjectError::from_io(from, e))
+    }
+
+    #[allow(clippy::disallowed_methods)] // the file was synced, the folder is synced here
+    fn replace(&self, path: &str, bytes: &[u8]) -> Result<(), ObjectError> {
+        let full = self.full(path)?;
+        let folder = full.parent().unwrap_or(&self.root);
+        make_folders(folder)
+            .and_then(|()| self.write_aside(folder, bytes))
+            .and_then(|aside| fs::rename(aside, &full))
+            .and_then(|()| sync_folder(folder))
+            .map_err(|e| ObjectError::from_io(path, e))
     }
 
     fn stages(&self) -> bool {

@@ -134,6 +134,22 @@ pub trait Objects: Send + Sync {
     /// Gives an object another name, durable on return. Only where [`stages`](Self::stages) is true.
     fn rename(&self, from: &str, to: &str) -> Result<(), ObjectError>;
 
+    /// Gives an object a second name; `AlreadyExists` if that is taken. A power cut may undo it. Only where
+    /// [`stages`](Self::stages) is true.
+    fn link(&self, from: &str, _to: &str) -> Result<(), ObjectError> {
+        let source = io::Error::new(io::ErrorKind::Unsupported, "these objects have one name each");
+        Err(ObjectError::Io { path: from.to_owned(), source })
+    }
+
+    /// Puts bytes in the place of whatever has this name, if anything has. Only for objects that nothing depends on: here, a
+    /// reader may find it gone for a moment.
+    fn replace(&self, path: &str, bytes: &[u8]) -> Result<(), ObjectError> {
+        match self.delete(path) {
+            Ok(()) | Err(ObjectError::NotFound { .. }) => self.put_new(path, bytes),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Whether files stand aside under another name until they are committed (local folders).
     fn stages(&self) -> bool;
 

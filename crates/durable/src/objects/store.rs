@@ -64,9 +64,9 @@ impl Inner {
         answer.recv().map_err(|_| io::Error::other("the object store's task ended without an answer"))
     }
 
-    fn put(&self, path: &str, bytes: Bytes) -> Result<(), ObjectError> {
+    fn put(&self, path: &str, bytes: Bytes, mode: PutMode) -> Result<(), ObjectError> {
         let (store, at) = (Arc::clone(&self.store), self.at(path)?);
-        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        let options = PutOptions { mode, ..PutOptions::default() };
         let put = async move { store.put_opts(&at, PutPayload::from_bytes(bytes), options).await };
         self.wait(put).map_err(|e| ObjectError::from_io(path, e))?.map_err(|e| sort(path, e))?;
         Ok(())
@@ -100,7 +100,11 @@ impl Objects for StoreObjects {
     }
 
     fn put_new(&self, path: &str, bytes: &[u8]) -> Result<(), ObjectError> {
-        self.inner.put(path, Bytes::copy_from_slice(bytes))
+        self.inner.put(path, Bytes::copy_from_slice(bytes), PutMode::Create)
+    }
+
+    fn replace(&self, path: &str, bytes: &[u8]) -> Result<(), ObjectError> {
+        self.inner.put(path, Bytes::copy_from_slice(bytes), PutMode::Overwrite)
     }
 
     fn create(&self, path: &str) -> Result<Box<dyn Aside>, ObjectError> {
@@ -191,6 +195,6 @@ impl Write for StoreAside {
 
 impl Aside for StoreAside {
     fn finish(self: Box<Self>) -> Result<(), ObjectError> {
-        self.inner.put(&self.path, Bytes::from(self.bytes))
+        self.inner.put(&self.path, Bytes::from(self.bytes), PutMode::Create)
     }
 }

@@ -20,6 +20,11 @@ fn conformance(objects: &dyn Objects) {
     objects.delete("a/two").unwrap();
     assert!(!objects.exists("a/two").unwrap() && objects.exists("a/b/one.json").unwrap());
     assert_eq!(objects.list("nothing").unwrap(), []);
+    for bytes in [&b"hint"[..], b"a longer hint", b"h"] {
+        objects.replace("c/hint", bytes).unwrap();
+        assert_eq!(objects.get("c/hint").unwrap(), bytes);
+    }
+    assert_eq!(objects.list("c").unwrap().len(), 1);
 }
 
 #[test]
@@ -29,6 +34,11 @@ fn a_folder_keeps_the_contract() {
     conformance(&objects);
     objects.rename("a/b/one.json", "a/b/other.json").unwrap();
     assert!(objects.exists("a/b/other.json").unwrap());
+    objects.link("a/b/other.json", "a/b/second").unwrap();
+    assert!(matches!(objects.link("a/b/other.json", "a/b/second"), Err(ObjectError::AlreadyExists { .. })));
+    assert!(matches!(objects.link("a/b/none", "a/b/third"), Err(ObjectError::NotFound { .. })));
+    objects.delete("a/b/other.json").unwrap();
+    assert_eq!(objects.get("a/b/second").unwrap(), &b"first"[..]);
     assert!(objects.put_new("../out", b"").is_err() && objects.open("/etc/passwd").is_err());
 }
 

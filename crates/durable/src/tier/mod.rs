@@ -25,10 +25,11 @@ pub use records::LogRecords;
 pub use retention::{Restored, RetireError, Retired};
 pub use snapshot::Snapshot;
 
+use crate::delta::{DeltaLog, DeltaNumbers, Followed};
 use crate::entry::FileEntry;
 use crate::layout::{Layout, LayoutError};
 use crate::manifest::{self, ManifestError};
-use crate::objects::SharedObjects;
+use crate::objects::{ObjectError, SharedObjects};
 use crate::read::FileCache;
 use crate::write::{JobSpec, JobWriter, OpenFiles, Permits, StagedFiles, WriteError, staged};
 use arc_swap::ArcSwap;
@@ -72,6 +73,8 @@ struct Inner {
     pins: pins::Pins,
     /// Replaced files that are there no more.
     gone: pins::Gone,
+    /// The Delta log that follows the commits; none where the store is encrypted or opened to read only.
+    delta: Option<DeltaLog>,
     /// What opening found and went on without.
     warnings: Vec<String>,
 }
@@ -203,8 +206,36 @@ impl DurableTier {
             .collect()
     }
 
+    /// How the Delta log fares; `None`: the store has none.
+    #[must_use]
+    pub fn delta_numbers(&self) -> Option<DeltaNumbers> {
+        self.inner.delta.as_ref().map(DeltaLog::numbers)
+    }
+
+    /// Shows the current version in the Delta log. Every commit ends with it; it cannot fail for the caller.
+    pub(crate) fn follow(&self) {
+        if let Some(delta) = &self.inner.delta {
+            delta.follow(self);
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn delta(&self) -> &DeltaLog {
+        self.inner.delta.as_ref().unwrap()
+    }
+
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.inner.shared
+    }
+}
+
+impl Followed for DurableTier {
+    fn current(&self) -> Arc<Snapshot> {
+        self.pin()
+    }
+
+    fn is_newest(&self) -> Result<bool, ObjectError> {
+        DurableTier::is_newest(self)
     }
 }
 

@@ -1,13 +1,25 @@
 //! The names that a data file may have on a local disk in its life.
 //!
 //! `x.parquet.tmp` while it is staged, `x.parquet` once its commit was published, `x.parquet.old` when it was replaced
-//! and a pinned reader may still need it. The manifest always says `x.parquet`.
+//! and a pinned reader may still need it. The manifest always says `x.parquet`. The Delta log has a link of its own, which is the
+//! last to go.
 
+use crate::delta::names::link;
 use crate::objects::{ObjectError, Objects, Readable};
 
 /// All spellings, the most likely first.
 pub(crate) fn spellings(path: &str) -> impl Iterator<Item = String> {
-    ["", ".tmp", ".old"].into_iter().map(move |suffix| format!("{path}{suffix}"))
+    with_suffixes(path, ["", ".tmp", ".old"])
+}
+
+/// All spellings in the order of a file's life: who deletes in this order is not outrun by a rename.
+pub(crate) fn by_age(path: &str) -> impl Iterator<Item = String> {
+    with_suffixes(path, [".tmp", "", ".old"])
+}
+
+fn with_suffixes(path: &str, suffixes: [&'static str; 3]) -> impl Iterator<Item = String> {
+    let own = suffixes.into_iter().map(move |suffix| format!("{path}{suffix}"));
+    own.chain(std::iter::once(link(path)))
 }
 
 /// Opens a data file under the name that it has now.

@@ -3,6 +3,8 @@
 use super::commit::CommitError;
 use super::pins::{Gone, Pins};
 use super::{Committer, DurableTier, Inner, Shared, Snapshot, names};
+use crate::delta::DeltaLog;
+use crate::delta::names::link;
 use crate::layout::{Layout, LayoutError};
 use crate::manifest::{self, Manifest, ManifestError, ReplacedFiles};
 use crate::objects::{ObjectError, SharedObjects, open_location, open_manifests};
@@ -142,11 +144,17 @@ impl DurableTier {
         let (manifest, crc) = claim(&shared, config, &options, upon)?;
         let (epoch, file_seq) = (manifest.epoch, manifest.file_seq);
         let snapshot = Snapshot::open(Arc::clone(&shared), manifest, None);
-        let (warnings, gone) = finish_renames(&snapshot)?;
+        let there: HashSet<String> = shared.objects.list("")?.into_iter().map(|info| info.path).collect();
+        let (warnings, gone) = finish_renames(&snapshot, &there);
+        let delta = (!config.security.encrypt_at_rest)
+            .then(|| DeltaLog::new(Arc::clone(&shared.objects), &snapshot, config.envelope.clone()));
+        if let Some(Err(error)) = delta.as_ref().map(|delta| delta.heal(&snapshot, &there)) {
+            tracing::warn!(store = config.name, %error, "a file has no link for readers of the Delta log");
+        }
         let committer = Committer { current_crc32c: crc, unknown: None };
         let (snapshot, pins) = (Arc::new(snapshot), Pins::default());
         pins.add(&snapshot);
-        Ok(Self {
+        let tier = Self {
             inner: Arc::new(Inner {
                 shared,
                 current: ArcSwap::new(snapshot),
@@ -158,9 +166,12 @@ impl DurableTier {
                 open_files: ArcSwap::default(),
                 pins,
                 gone: Gone::new(gone),
+                delta,
                 warnings,
             }),
-        })
+        };
+        tier.follow();
+        Ok(tier)
     }
 
     /// Opens the current version to read: writes nothing, claims nothing.
@@ -194,6 +205,7 @@ impl DurableTier {
                 open_files: ArcSwap::default(),
                 pins: Pins::default(),
                 gone: Gone::default(),
+                delta: None,
                 warnings: Vec::new(),
             }),
         })
@@ -202,15 +214,16 @@ impl DurableTier {
 
 /// Gives files the names that this version means where a crash came between. A file that is not there fails only the reads
 /// that need it: it is named in a warning. Gives the replaced files that are there no more, too.
-fn finish_renames(snapshot: &Snapshot) -> Result<(Vec<String>, HashSet<String>), ObjectError> {
+fn finish_renames(snapshot: &Snapshot, there: &HashSet<String>) -> (Vec<String>, HashSet<String>) {
     let objects = &*snapshot.shared.objects;
     let mut warnings = Vec::new();
-    let there: HashSet<String> = objects.list("")?.into_iter().map(|info| info.path).collect();
     let spelled = |path: &str, name: &str| objects.stages() && there.contains(&format!("{path}{name}"));
     for file in snapshot.files().iter().filter(|file| !there.contains(&file.path)) {
         let named = match (spelled(&file.path, ".tmp"), spelled(&file.path, ".old")) {
             (true, _) => names::publish(objects, &file.path),
             (false, true) => names::take_back(objects, &file.path),
+            // somebody has removed its own name only
+            (false, false) if there.contains(&link(&file.path)) => objects.link(&link(&file.path), &file.path),
             (false, false) => {
                 let path = &file.path;
                 warnings.push(format!("data file `{path}` is in the manifest but not there: reads that need it fail"));
@@ -233,7 +246,7 @@ fn finish_renames(snapshot: &Snapshot) -> Result<(Vec<String>, HashSet<String>),
             warnings.push(format!("data file `{path}` is live no more and keeps its name: {error}"));
         }
     }
-    Ok((warnings, gone))
+    (warnings, gone)
 }
 
 fn shared(

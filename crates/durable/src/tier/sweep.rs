@@ -7,7 +7,8 @@
 //! process), what a version that is pinned in this process names, and anything at all while it is unknown which version is
 //! the newest.
 
-use super::{DurableTier, Snapshot};
+use super::{DurableTier, Snapshot, names};
+use crate::delta;
 use crate::manifest::{self, Replaced};
 use crate::objects::{ObjectError, ObjectInfo};
 use std::collections::HashSet;
@@ -24,6 +25,8 @@ impl DurableTier {
     /// Removes the orphans that were last changed before `before`, and the files that were replaced before it and that no
     /// pinned version needs, also while jobs run; gives the names of those that are gone now. Does nothing under an epoch that is over, and after a commit of unknown outcome.
     pub fn sweep(&self, before: Micros) -> Result<Vec<String>, ObjectError> {
+        // where no commit comes for long, what failed of the Delta log is tried again here
+        self.follow();
         let objects = &*self.inner.shared.objects;
         let listed = objects.list("")?;
         // a commit writes runs and segments before its version names them: none is under way from here on
@@ -68,10 +71,8 @@ impl DurableTier {
     /// Removes a data file under every name that it may have.
     fn delete_spellings(&self, path: &str) -> Result<(), ObjectError> {
         let objects = &*self.inner.shared.objects;
-        // in the order of a file's life, so that a rename meanwhile does not save it
-        let names = [format!("{path}.tmp"), path.to_owned(), format!("{path}.old")];
-        for name in names.iter().filter(|name| objects.stages() || *name == path) {
-            match objects.delete(name) {
+        for name in names::by_age(path).filter(|name| objects.stages() || name == path) {
+            match objects.delete(&name) {
                 Ok(()) | Err(ObjectError::NotFound { .. }) => {}
                 Err(error) => return Err(error),
             }
@@ -80,7 +81,7 @@ impl DurableTier {
     }
 
     /// Whether nobody has committed behind our back.
-    fn is_newest(&self) -> Result<bool, ObjectError> {
+    pub(super) fn is_newest(&self) -> Result<bool, ObjectError> {
         let newest = manifest::versions(&*self.inner.shared.manifests)?.pop();
         Ok(newest == Some(self.pin().version()))
     }
@@ -90,7 +91,8 @@ fn orphans_of(current: &Snapshot, listed: Vec<ObjectInfo>, before: Micros) -> Ve
     let known: HashSet<&str> = current.manifest.known_paths().collect();
     let ours = |path: &str| {
         let name = path.rsplit('/').next().unwrap_or(path);
-        let kind = stem(path).ends_with(".parquet") || path.ends_with(".run") || name.starts_with(".aside-");
+        let data = stem(path).ends_with(".parquet") && !path.starts_with(delta::names::FOLDER);
+        let kind = data || path.ends_with(".run") || name.starts_with(".aside-");
         kind && !known.contains(stem(path))
     };
     listed.into_iter().filter(|info| info.modified < before && ours(&info.path)).collect()
@@ -98,5 +100,6 @@ fn orphans_of(current: &Snapshot, listed: Vec<ObjectInfo>, before: Micros) -> Ve
 
 /// The name that a manifest would say.
 fn stem(path: &str) -> &str {
-    path.strip_suffix(".tmp").or_else(|| path.strip_suffix(".old")).unwrap_or(path)
+    let staged = path.strip_suffix(".tmp").or_else(|| path.strip_suffix(".old"));
+    staged.or_else(|| delta::names::linked(path)).unwrap_or(path)
 }

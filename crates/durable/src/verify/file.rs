@@ -1,6 +1,7 @@
 //! One data file: checksum, footer, rows, order, bounds, statistics, filters, partition.
 
 use super::Finding;
+use crate::delta::names::link;
 use crate::entry::{Bounds, FileEntry};
 use crate::layout::Layout;
 use crate::partition::{Partitioner, text};
@@ -29,6 +30,12 @@ pub fn verify_file(tier: &DurableTier, entry: &Arc<FileEntry>) -> Vec<Finding> {
 }
 
 fn check(tier: &DurableTier, entry: &Arc<FileEntry>, findings: &mut Vec<Finding>) -> Result<(), ReadError> {
+    let link = tier.local_path(entry).filter(|path| path.ends_with(link(&entry.path)));
+    if let Some(link) = link {
+        let what =
+            format!("it has lost its name and is there as `{}` only; the next start names it again", link.display());
+        findings.push(Finding::new(&entry.path, what));
+    }
     let crc = whole_crc32c(tier, entry)?;
     if crc != entry.crc32c {
         findings.push(Finding::new(&entry.path, "the checksum of the whole file differs from the manifest's"));

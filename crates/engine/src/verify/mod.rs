@@ -17,7 +17,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use strandline_deql::StoreConfig;
-use strandline_durable::{DurableTier, Snapshot, verify_file, verify_manifests};
+use strandline_durable::{DurableTier, Snapshot, verify_delta_log, verify_file, verify_manifests};
 use strandline_event::{ErrorKind, EventRef, LogIndex, LogKey, Micros};
 use strandline_wal::names::parse_log_folder_name;
 use strandline_wal::{Disk, LogConfig, LogView, log_folder_name, open_read_only};
@@ -131,6 +131,7 @@ fn check_files(tier: &DurableTier, report: &mut Report) {
     for tombstone in buried {
         verify_file(tier, &Arc::new(tombstone.entry.clone())).into_iter().for_each(&mut add);
     }
+    verify_delta_log(tier).into_iter().for_each(&mut add);
     report.files = snapshot.files().len() as u64;
     if !buried.is_empty() {
         let what = "files are under a tombstone: no read shows them, they can be brought back until their grace period is over";

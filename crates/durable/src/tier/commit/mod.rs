@@ -45,8 +45,14 @@ impl DurableTier {
         self.change(change, job_id, at).map(Outcome::snapshot)
     }
 
-    /// Makes a change true; what it made so is told apart from what was true before.
+    /// Makes a change true, and shows it to readers of the Delta log; what it made so is told apart from what was true before.
     fn change(&self, change: &dyn Change, job_id: u128, at: Micros) -> Result<Outcome, CommitError> {
+        let outcome = self.change_manifest(change, job_id, at)?;
+        self.follow();
+        Ok(outcome)
+    }
+
+    fn change_manifest(&self, change: &dyn Change, job_id: u128, at: Micros) -> Result<Outcome, CommitError> {
         let ours = self.inner.epoch.ok_or(CommitError::ReadOnly)?;
         let mut committer = self.inner.committer.lock();
         if let Some(version) = committer.unknown {

@@ -1,0 +1,71 @@
+//! The offline check of the Delta log: its newest version against the manifest version that it names.
+//!
+//! One that lags behind the manifest is no finding (the next open catches up), nor one that is missing (it is made anew).
+
+use super::names;
+use super::replay::{ReplayError, replay};
+use super::table::Table;
+use crate::manifest;
+use crate::tier::DurableTier;
+use crate::verify::Finding;
+use std::collections::HashSet;
+
+/// Checks the Delta log of a tier. Empty: everything holds.
+#[must_use]
+pub fn verify_delta_log(tier: &DurableTier) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut find = |what: String| findings.push(Finding::new(names::FOLDER, what));
+    let (objects, snapshot) = (&*tier.shared().objects, tier.pin());
+    let replayed = match replay(objects) {
+        Ok(replayed) => replayed,
+        Err(ReplayError::None) => return findings,
+        Err(error) => {
+            find(format!("{error}; the next start makes it anew"));
+            return findings;
+        }
+    };
+    let table = Table {
+        store_id: snapshot.store_id(),
+        store_name: snapshot.store_name().to_owned(),
+        columns: tier.layout().names().clone(),
+        linked: objects.stages(),
+    };
+    let fits = replayed.protocol.as_ref().zip(replayed.meta_data.as_ref()).is_some_and(|(p, m)| table.fits(p, m));
+    let shown = replayed.applications.get(&table.app_id()).and_then(|version| u64::try_from(*version).ok());
+    let Some(shown) = shown.filter(|_| fits) else {
+        find("it is not the log of this store; the next start makes it anew".to_owned());
+        return findings;
+    };
+    if shown > snapshot.version() {
+        find(format!("it shows manifest version {shown}, which does not exist"));
+        return findings;
+    }
+    // one that was folded away is not there to compare with
+    let Ok((manifest, _)) = manifest::read(&*tier.shared().manifests, shown) else { return findings };
+    let files: HashSet<String> = manifest.files().map(|file| table.name(file)).collect();
+    for file in manifest.files() {
+        match replayed.live.get(&table.name(file)) {
+            None => find(format!("version {} lacks `{}`", replayed.version, file.path)),
+            Some(bytes) if *bytes != file.bytes.cast_signed() => {
+                find(format!(
+                    "version {} says {bytes} bytes of `{}`, it has {}",
+                    replayed.version, file.path, file.bytes
+                ));
+            }
+            Some(_) => {}
+        }
+    }
+    for name in replayed.live.keys().filter(|name| !files.contains(*name)) {
+        find(format!("version {} has `{name}`, manifest version {shown} has not", replayed.version));
+    }
+    for file in snapshot.files().iter().filter(|file| table.linked && replayed.live.contains_key(&table.name(file))) {
+        let name = table.name(file);
+        match objects.exists(&name) {
+            Ok(true) => {}
+            Ok(false) if tier.local_path(file).is_none() => {}
+            Ok(false) => find(format!("`{name}` is not there; the next start links it again")),
+            Err(error) => find(error.to_string()),
+        }
+    }
+    findings
+}

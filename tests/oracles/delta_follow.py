@@ -1,0 +1,84 @@
+"""Reads the Delta log of a running store again and again: each snapshot must be one state of the store.
+
+Arguments: the table, its columns as JSON (default name -> store's name), and a file; it ends when that file exists. Prints one JSON line a snapshot:
+the Delta version, the manifest version that it names, its rows. In every snapshot no event stands twice and every stream is whole
+from its first event on (streams are appended to in order, and a job moves what came first). Snapshots are read again later: what
+was merged away since must still be there.
+"""
+import json
+import sys
+import time
+from pathlib import Path
+
+import deltalake
+import duckdb
+import polars
+
+root, fields, stop = sys.argv[1], json.loads(sys.argv[2]), Path(sys.argv[3])
+names = [fields[field] for field in ("event_id", "stream_type", "stream_id", "seq")]
+AGAIN_AFTER = 8
+
+
+def of_pyarrow(table):
+    return polars.from_arrow(table.to_pyarrow_table(columns=names))
+
+
+def of_polars(table):
+    return polars.scan_delta(root, version=table.version()).select(names).collect()
+
+
+def of_duckdb(table):
+    dataset = table.to_pyarrow_dataset()
+    connection = duckdb.connect()
+    connection.register("dataset", dataset)
+    columns = ", ".join('"' + name.replace('"', '""') + '"' for name in names)
+    return polars.from_arrow(connection.execute(f"SELECT {columns} FROM dataset").to_arrow_table())
+
+
+READERS = [of_pyarrow, of_polars, of_duckdb]
+
+
+def whole(rows, where):
+    event_id, stream_type, stream_id, seq = names
+    if rows[event_id].n_unique() != rows.height:
+        sys.exit(f"FAIL: {where}: an event stands twice")
+    streams = rows.group_by(stream_type, stream_id).agg(
+        polars.col(seq).min().alias("first"), polars.col(seq).max().alias("last"),
+        polars.col(seq).n_unique().alias("different"), polars.len().alias("rows"),
+    )
+    bad = streams.filter((polars.col("first") != 1) | (polars.col("last") != polars.col("rows")) | (polars.col("different") != polars.col("rows")))
+    if bad.height:
+        sys.exit(f"FAIL: {where}: streams with a hole or a double: {bad}")
+
+
+def application(table):
+    """The manifest version: the only application of the table is the store."""
+    return table.transaction_version(str(table.metadata().id))
+
+
+def main():
+    held, last, n = [], -1, 0
+    while True:
+        ends = stop.exists()
+        table = deltalake.DeltaTable(root)
+        version = table.version()
+        if version < last:
+            sys.exit(f"FAIL: version {version} after {last}")
+        if version > last or ends:
+            reader = READERS[n % len(READERS)]
+            rows = reader(table)
+            whole(rows, f"version {version} by {reader.__name__}")
+            print(json.dumps({"version": version, "manifest": application(table), "rows": rows.height}), flush=True)
+            held.append((table, rows.height))
+            n, last = n + 1, version
+        if len(held) > AGAIN_AFTER:
+            table, height = held.pop(0)
+            again = of_pyarrow(table)
+            if again.height != height:
+                sys.exit(f"FAIL: version {table.version()} had {height} rows, later {again.height}")
+        if ends:
+            return
+        time.sleep(0.01)
+
+
+main()
