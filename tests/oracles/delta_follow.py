@@ -32,7 +32,7 @@ def of_duckdb(table):
     connection = duckdb.connect()
     connection.register("dataset", dataset)
     columns = ", ".join('"' + name.replace('"', '""') + '"' for name in names)
-    return polars.from_arrow(connection.execute(f"SELECT {columns} FROM dataset").to_arrow_table())
+    return polars.from_arrow(connection.sql(f"SELECT {columns} FROM dataset").to_arrow_table())
 
 
 READERS = [of_pyarrow, of_polars, of_duckdb]

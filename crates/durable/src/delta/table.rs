@@ -26,6 +26,9 @@ use strandline_event::{Field, FieldNames, Micros};
 /// Says that only the store writes this table.
 const WRITER_FEATURE: &str = "strandlineOwned";
 
+/// A `VACUUM` by an engine that does not look at the writer's features (delta-rs 1.6 does not) finds nothing that is old enough.
+const RETENTION: (&str, &str) = ("delta.deletedFileRetentionDuration", "interval 36500 days");
+
 /// A table: one store's.
 #[derive(Clone, Debug)]
 pub(crate) struct Table {
@@ -69,7 +72,7 @@ impl Table {
             format: Format { provider: "parquet".to_owned(), options: BTreeMap::new() },
             schema_string: self.schema(),
             partition_columns: Vec::new(),
-            configuration: BTreeMap::new(),
+            configuration: [(RETENTION.0.to_owned(), Some(RETENTION.1.to_owned()))].into(),
             created_time: Some(millis(created)),
         }
     }

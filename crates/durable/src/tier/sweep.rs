@@ -36,6 +36,7 @@ impl DurableTier {
             return Ok(Vec::new());
         }
         let current = self.pin();
+        self.name_again(&current, &listed);
         let mut gone = self.sweep_replaced(&current, before)?;
         for orphan in orphans_of(&current, listed, before) {
             if self.inner.staged.contains(stem(&orphan.path)) {
@@ -48,6 +49,28 @@ impl DurableTier {
             }
         }
         Ok(gone)
+    }
+
+    /// Gives live files the names back that somebody has removed (a `VACUUM` of the Delta table by another engine), as long as
+    /// another name of them is left. The caller holds the committer: none of them is being replaced.
+    fn name_again(&self, current: &Snapshot, listed: &[ObjectInfo]) {
+        let objects = &*self.inner.shared.objects;
+        if !objects.stages() {
+            return;
+        }
+        let there: HashSet<&str> = listed.iter().map(|info| info.path.as_str()).collect();
+        for file in current.files().iter().filter(|file| !there.contains(file.path.as_str())) {
+            let link = delta::names::link(&file.path);
+            if !there.contains(link.as_str()) {
+                continue;
+            }
+            match objects.link(&link, &file.path) {
+                Ok(()) => tracing::warn!(path = file.path, "a data file had lost its name: it has it again"),
+                // it was published since the listing
+                Err(ObjectError::AlreadyExists { .. }) => {}
+                Err(error) => tracing::warn!(path = file.path, %error, "a data file has lost its name"),
+            }
+        }
     }
 
     /// The caller holds the committer: `current` is the newest version, and no older one can be pinned from here on.
