@@ -88,7 +88,7 @@ async fn stores(text: &mut Text, call: &Call) {
 
 fn delta_logs(text: &mut Text, call: &Call) {
     let logs = || {
-        let stores = call.app.stores().into_iter();
+        let stores = call.app.stores();
         stores.filter_map(|served| {
             let durable = served.store.engine().durable();
             let behind = |shown: u64| durable.pin().version().saturating_sub(shown);

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use strandline_event::Micros;
 
 type Both = (SharedObjects, SharedObjects);
+type Spoil = fn(&Both);
 
 fn memory() -> Both {
     let new = || Arc::new(StoreObjects::memory().unwrap());
@@ -217,7 +218,7 @@ fn a_late_version_of_an_owner_that_was_replaced_is_not_written() {
 
 #[test]
 fn a_log_that_does_not_fit_is_made_anew() {
-    let spoil: [(&str, fn(&Both)); 6] = [
+    let spoil: [(&str, Spoil); 6] = [
         ("gone", |objects| {
             for (_, path) in list(&*objects.0).unwrap() {
                 objects.0.delete(&path).unwrap();
