@@ -121,6 +121,31 @@ fn refused_lines_can_be_left_out() {
 }
 
 #[test]
+fn a_second_run_refuses_again_what_the_store_refused() {
+    let store = Store::new(&[]);
+    let server = store.start();
+    let gap = r#"{"stream_type":"T","stream_id":"s0","event_type":"E","seq":900000}"#;
+    let file = write(&store, "in.ndjson", &format!("{}{gap}\n{}", lines(11_000), lines(9)));
+    let skip = |server: &Server| server.client(&["ingest", &file, "--on-error", "skip"]);
+    let first = skip(&server);
+    assert!(first.code == 1 && first.stdout.starts_with("appended 11009, already there 0, refused 1"), "{first:?}");
+    server.kill();
+    let server = store.start();
+    for compacted in [false, true] {
+        if compacted {
+            server.http().compact();
+        }
+        let second = skip(&server);
+        assert!(
+            second.code == 1 && second.stdout.starts_with("appended 0, already there 11009, refused 1"),
+            "{second:?}"
+        );
+        assert!(second.stderr.contains("line 11001:"), "{}", second.stderr);
+    }
+    assert_eq!(server.http().scan().len(), 11_009);
+}
+
+#[test]
 fn a_line_of_100_mb_is_refused_before_anything_is_sent() {
     let store = Store::new(&[]);
     let server = store.start();

@@ -67,6 +67,7 @@ pub(crate) fn append(error: &AppendError, names: &FieldNames) -> ApiError {
         AppendError::Strict(violation) => strict(violation, names),
         AppendError::DiskFull { needed_bytes } => answer.with("needed_bytes", *needed_bytes),
         AppendError::SeqTooLarge { .. }
+        | AppendError::RefusedBefore
         | AppendError::Shape(_)
         | AppendError::NotCommitted { .. }
         | AppendError::Unavailable { .. } => answer,

@@ -1,40 +1,61 @@
-//! Chunks of resumable ingestions: the highest number that is stored, per digest of a file.
+//! Chunks of resumable ingestions: which are stored, and which of their rows were refused then.
 //!
-//! Numbers of one file come in order (the sender waits for each answer), so the highest tells all. The mark
-//! travels with the batch itself, so log and mark cannot disagree; after compaction the manifest keeps it.
+//! The mark travels with the batch itself, so log and mark cannot disagree; after compaction the manifest keeps it. A
+//! chunk is known only if something of it was stored: of one that was refused whole nothing is there to be doubled, so
+//! its retry is judged anew. Invariant: a row of a known chunk is stored, or it is listed as refused.
 
 use std::collections::HashMap;
-use strandline_event::{Chunk, LogIndex};
+use strandline_event::{Chunk, LogIndex, StampedBatch};
+
+/// A chunk of which something is stored.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KnownChunk {
+    /// The batch that it came with; `ZERO`: below the watermark.
+    pub index: LogIndex,
+    /// Rows of the request that were refused then, ascending.
+    pub refused: Vec<u32>,
+}
 
 /// Marks above the watermark, in flight included.
 #[derive(Debug, Default)]
 pub struct ChunkMarks {
-    highest: HashMap<[u8; 16], (u64, LogIndex)>,
+    known: HashMap<Chunk, KnownChunk>,
 }
 
 impl ChunkMarks {
-    /// The highest stored chunk of a file and the batch that it came with.
+    /// What is known of a chunk.
     #[must_use]
-    pub fn get(&self, digest: &[u8; 16]) -> Option<(u64, LogIndex)> {
-        self.highest.get(digest).copied()
+    pub fn get(&self, chunk: Chunk) -> Option<&KnownChunk> {
+        self.known.get(&chunk)
     }
 
-    /// A chunk was stored.
-    pub fn insert(&mut self, chunk: Chunk, index: LogIndex) {
-        let mark = self.highest.entry(chunk.digest).or_insert((chunk.number, index));
-        if chunk.number >= mark.0 {
-            *mark = (chunk.number, index);
+    /// A batch was accepted; it may be a chunk.
+    pub fn insert(&mut self, batch: &StampedBatch, index: LogIndex) {
+        if let Some(chunk) = batch.view().chunk() {
+            self.known.insert(chunk, KnownChunk { index, refused: batch.stamps().refused().collect() });
         }
     }
 
     /// Marks of batches above `through` leave: these batches never were. What they stood before is in the manifest: in a store
     /// without a log every committed mark is.
     pub fn take_back(&mut self, through: LogIndex) {
-        self.highest.retain(|_, (_, index)| *index <= through);
+        self.known.retain(|_, known| known.index <= through);
     }
 
     /// Marks of batches at or below `through` leave: the manifest has them.
     pub fn settle(&mut self, through: LogIndex) {
-        self.highest.retain(|_, (_, index)| *index > through);
+        self.known.retain(|_, known| known.index > through);
     }
+}
+
+/// The marks of a batch as a manifest keeps them: the chunk's with 1 and the number of its refused rows, and one of each
+/// of these.
+pub fn marks_of(batch: &StampedBatch, key: (u64, u64)) -> impl Iterator<Item = ([u8; 16], u64)> + '_ {
+    let whole = move |chunk: Chunk| (chunk.mark(key), 1 + batch.stamps().refused().len() as u64);
+    let chunk = batch.view().chunk();
+    let rows = chunk.into_iter().flat_map(move |chunk| {
+        let rows: Vec<u32> = batch.stamps().refused().collect();
+        rows.into_iter().map(move |row| (chunk.refused_mark(row, key), 1))
+    });
+    chunk.into_iter().map(whole).chain(rows)
 }

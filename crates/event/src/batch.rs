@@ -116,6 +116,21 @@ pub struct Chunk {
     pub number: u64,
 }
 
+impl Chunk {
+    /// The key of the chunk's mark, under a key of the store.
+    #[must_use]
+    pub fn mark(&self, key: (u64, u64)) -> [u8; 16] {
+        crate::hash::keyed_hash(key.0, key.1, &[b"chunk", &self.digest, &self.number.to_le_bytes()]).to_be_bytes()
+    }
+
+    /// The key of the mark of a row that was refused when the chunk was stored.
+    #[must_use]
+    pub fn refused_mark(&self, row: u32, key: (u64, u64)) -> [u8; 16] {
+        let (number, row) = (self.number.to_le_bytes(), row.to_le_bytes());
+        crate::hash::keyed_hash(key.0, key.1, &[b"refused", &self.digest, &number, &row]).to_be_bytes()
+    }
+}
+
 /// A validated archive, read in place.
 #[derive(Clone, Copy)]
 pub struct BatchView<'a> {

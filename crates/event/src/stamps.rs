@@ -11,6 +11,15 @@
 //!     rows x u32  microseconds after the first row's ingested_at
 //!     zeros to the next multiple of 16
 //! ```
+//!
+//! Version 2, told by the greater length: rows of a chunk that were refused when the others were stored, so that a retry
+//! of the chunk never calls them stored. After the zeros above:
+//!
+//! ```text
+//!     u32  number of refused rows, not 0
+//!     n x u32  row of the request, ascending
+//!     zeros to the next multiple of 16
+//! ```
 
 use crate::bytes::SharedBytes;
 use crate::id::{EventId, IdPrefix};
@@ -29,6 +38,7 @@ pub struct StampsError;
 pub struct Stamps {
     bytes: SharedBytes,
     rows: usize,
+    refused: usize,
 }
 
 impl Stamps {
@@ -38,21 +48,38 @@ impl Stamps {
         (FIXED_BYTES + rows * ROW_BYTES).next_multiple_of(16)
     }
 
+    /// Length in bytes of what stands behind them for `refused` rows.
+    #[must_use]
+    pub const fn refused_len(refused: usize) -> usize {
+        if refused == 0 { 0 } else { (4 + refused * 4).next_multiple_of(16) }
+    }
+
     /// Reads the stamps at the start of a payload.
     pub fn parse(payload: &SharedBytes) -> Result<Self, StampsError> {
         let len = read_u32(payload, 0).ok_or(StampsError)? as usize;
         let rows = read_u32(payload, 4).ok_or(StampsError)? as usize;
-        if rows > crate::limits::BATCH_ROWS_MAX || len != Self::len_for(rows) {
+        if rows > crate::limits::BATCH_ROWS_MAX {
+            return Err(StampsError);
+        }
+        let fixed = Self::len_for(rows);
+        let refused = if len == fixed { 0 } else { read_u32(payload, fixed).ok_or(StampsError)? as usize };
+        if refused > crate::limits::BATCH_ROWS_MAX || len != fixed + Self::refused_len(refused) {
             return Err(StampsError);
         }
         let bytes = payload.slice(0..len).ok_or(StampsError)?;
-        Ok(Self { bytes, rows })
+        Ok(Self { bytes, rows, refused })
     }
 
     /// Number of rows.
     #[must_use]
     pub const fn rows(&self) -> usize {
         self.rows
+    }
+
+    /// Rows of the request that were refused when these were stored, ascending; kept for chunks only.
+    pub fn refused(&self) -> impl ExactSizeIterator<Item = u32> + '_ {
+        let at = Self::len_for(self.rows) + 4;
+        (0..self.refused).map(move |n| read_u32(&self.bytes, at + n * 4).unwrap_or(0))
     }
 
     /// As stored.
@@ -110,13 +137,15 @@ pub struct StampsBuilder {
     prefix: IdPrefix,
     seqs: Vec<u64>,
     deltas_us: Vec<u32>,
+    refused: Vec<u32>,
 }
 
 impl StampsBuilder {
     /// Begins with the first row's moment and the batch's id prefix.
     #[must_use]
     pub fn new(first: Micros, prefix: IdPrefix, rows: usize) -> Self {
-        Self { first, prefix, seqs: Vec::with_capacity(rows), deltas_us: Vec::with_capacity(rows) }
+        let (seqs, deltas_us) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
+        Self { first, prefix, seqs, deltas_us, refused: Vec::new() }
     }
 
     /// The next row. `ingested_at` never falls; it is at most 71 minutes after the first (a batch has 2^20 rows at most).
@@ -129,11 +158,17 @@ impl StampsBuilder {
         self.deltas_us.push(delta);
     }
 
+    /// Rows of the request that were refused, ascending.
+    pub fn set_refused(&mut self, rows: &[u32]) {
+        self.refused = rows.to_vec();
+    }
+
     /// The stamps.
     #[must_use]
     pub fn finish(self) -> Stamps {
         let rows = self.seqs.len();
-        let len = Stamps::len_for(rows);
+        let (fixed, refused) = (Stamps::len_for(rows), self.refused.len());
+        let len = fixed + Stamps::refused_len(refused);
         let mut out = rkyv::util::AlignedVec::<16>::with_capacity(len);
         out.extend_from_slice(&(len as u32).to_le_bytes());
         out.extend_from_slice(&(rows as u32).to_le_bytes());
@@ -145,8 +180,15 @@ impl StampsBuilder {
         for delta in &self.deltas_us {
             out.extend_from_slice(&delta.to_le_bytes());
         }
-        out.resize(len, 0);
-        Stamps { bytes: SharedBytes::from_aligned(out), rows }
+        out.resize(fixed, 0);
+        if refused > 0 {
+            out.extend_from_slice(&(refused as u32).to_le_bytes());
+            for row in &self.refused {
+                out.extend_from_slice(&row.to_le_bytes());
+            }
+            out.resize(len, 0);
+        }
+        Stamps { bytes: SharedBytes::from_aligned(out), rows, refused }
     }
 }
 

@@ -180,7 +180,7 @@ pub struct Model {
     /// Every stored event, in order of acceptance.
     pub events: Vec<Stored>,
     commands: Vec<Command>,
-    chunks: Vec<(String, Chunk)>,
+    chunks: Vec<(String, Chunk, Vec<u32>)>,
 }
 
 enum Row {
@@ -214,13 +214,11 @@ impl Model {
     /// What a request must be answered now. Nothing changes.
     #[must_use]
     pub fn judge(&self, append: &Append) -> Verdict {
-        if let Some(chunk) = append.chunk
-            && self
-                .chunks
-                .iter()
-                .any(|(t, c)| *t == append.stream_type && c.digest == chunk.digest && c.number >= chunk.number)
-        {
-            return Verdict::Done { stored: vec![], duplicates: vec![], rejected: vec![], chunk_known: true };
+        let same = |known: &&(String, Chunk, Vec<u32>)| known.0 == append.stream_type && Some(known.1) == append.chunk;
+        if let Some((.., refused)) = self.chunks.iter().find(same) {
+            let inside = refused.iter().filter(|row| (**row as usize) < append.events.len());
+            let rejected = inside.map(|row| (*row, ErrorKind::InvalidEvent)).collect();
+            return Verdict::Done { stored: vec![], duplicates: vec![], rejected, chunk_known: true };
         }
         if append.unit == BatchUnit::Append
             && let Some(verdict) = self.judge_whole(append)
@@ -366,7 +364,7 @@ impl Model {
     /// The request was accepted with this verdict: its events are stored. Gives their places in `events`.
     pub fn store(&mut self, append: &Append, verdict: &Verdict) -> std::ops::Range<usize> {
         let start = self.events.len();
-        let Verdict::Done { stored, .. } = verdict else { return start..start };
+        let Verdict::Done { stored, rejected, .. } = verdict else { return start..start };
         if append.inspect || stored.is_empty() {
             return start..start;
         }
@@ -393,7 +391,8 @@ impl Model {
             self.remember_command(append, id, &rows, stored[0].1);
         }
         if let Some(chunk) = append.chunk {
-            self.chunks.push((append.stream_type.clone(), chunk));
+            let refused = rejected.iter().map(|(row, _)| *row).collect();
+            self.chunks.push((append.stream_type.clone(), chunk, refused));
         }
         start..self.events.len()
     }

@@ -19,10 +19,7 @@ impl MapSettled {
     pub fn add(&mut self, records: SettledRecords) {
         self.heads.extend(records.heads);
         self.commands.extend(records.commands);
-        for (digest, number) in records.chunks {
-            let highest = self.chunks.entry(digest).or_default();
-            *highest = number.max(*highest);
-        }
+        self.chunks.extend(records.chunks);
     }
 }
 

@@ -155,7 +155,7 @@ impl Rig {
             }
             (Answer::Done(real), Verdict::Done { stored, duplicates, rejected, chunk_known }) => {
                 assert_eq!(real.inspect, p.append.inspect, "{}", context());
-                assert_eq!(real.chunk_known.is_some(), *chunk_known, "{}", context());
+                assert_eq!(real.chunk_known, *chunk_known, "{}", context());
                 let rows: Vec<(u32, Seq)> = real
                     .stamped
                     .iter()

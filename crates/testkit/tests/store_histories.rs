@@ -185,7 +185,7 @@ impl Rig {
                 assert_eq!(&rows, stored, "{}", context());
                 let known: Vec<_> = real.duplicates.iter().map(|d| (d.row, d.first_seq, d.count)).collect();
                 assert_eq!((&known, real.rejected.len()), (duplicates, rejected.len()), "{}", context());
-                assert_eq!(real.chunk_known.is_some(), *chunk_known, "{}", context());
+                assert_eq!(real.chunk_known, *chunk_known, "{}", context());
                 if !append.inspect {
                     let places = self.model.store(append, &expected);
                     if let Some(stamped) = &real.stamped {

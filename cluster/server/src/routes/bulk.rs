@@ -172,10 +172,6 @@ struct Sum {
 
 impl Sum {
     fn add(&mut self, outcome: &AppendOutcome, part: &Part, names: &FieldNames) {
-        if outcome.chunk_known.is_some() {
-            self.duplicates += part.lines.len();
-            return;
-        }
         self.appended += outcome.stamped.as_ref().map_or(0, strandline_event::StampedBatch::rows);
         self.duplicates += outcome.duplicate_rows;
         self.rejected.extend(

@@ -80,6 +80,36 @@ fn commands_and_chunks_are_stored_once() {
 }
 
 #[test]
+fn a_retried_chunk_never_calls_a_refused_line_stored() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "");
+    let send = |number: &str, body: &str| {
+        let digest = ("x-strandline-chunk-digest", "00112233445566778899aabbccddeeff");
+        let headers = [("content-type", NDJSON), digest, ("x-strandline-chunk-number", number)];
+        server.post_with("events?on_error=skip", &headers, body.as_bytes()).ok(201)
+    };
+    let part = format!("{}{}{}", line("A", "s", ""), line("A", "s", ",\"seq\":7"), line("A", "s", ""));
+    let none = line("B", "t", ",\"seq\":5");
+    let first = send("1", &part);
+    assert_eq!((&first["appended"], &first["rejected"][0]["code"]), (&json!(2), &json!("seq_gap")));
+    assert_eq!(send("2", &none)["rejected"][0]["code"], "seq_gap", "refused whole");
+    assert_eq!(send("3", &format!("{}{}", line("A", "s", ""), line("B", "t", "")))["appended"], 2);
+    for compacted in [false, true] {
+        if compacted {
+            server.post("admin:compaction/run?wait=true", "").ok(200);
+        }
+        let again = send("1", &part);
+        assert_eq!((&again["appended"], &again["duplicates"]), (&json!(0), &json!(2)), "{again}");
+        let rejected = again["rejected"].as_array().unwrap();
+        assert_eq!((rejected.len(), &rejected[0]["line"]), (1, &json!(2)), "{again}");
+        assert!(rejected[0]["error"].as_str().unwrap().contains("file of its own"), "{again}");
+        let again = send("2", &none);
+        assert_eq!((&again["duplicates"], &again["rejected"][0]["code"]), (&json!(0), &json!("seq_gap")), "{again}");
+    }
+    assert_eq!(server.get("streams/A/s/head").ok(200)["last_seq"], 3);
+}
+
+#[test]
 fn the_global_order_is_paged_without_loss_through_compaction() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(folder.path(), "");

@@ -6,7 +6,7 @@ use crate::entry::FileEntry;
 use crate::runs::RunRef;
 use crate::wire;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use strandline_event::{LogIndex, LogKey, Micros};
 
@@ -48,13 +48,13 @@ pub struct LogState {
     pub retired: Vec<RunRef>,
 }
 
-/// The highest chunk of a file that is in the log.
+/// The mark of a chunk of which something is in the log, or of a row of it that was refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ChunkMark {
-    /// Digest of the file.
+    /// Key of the mark: a hash of file and chunk (and row); in version 1 the digest of the file.
     #[serde(with = "wire")]
     pub digest: [u8; 16],
-    /// The chunk's number, from 1.
+    /// Of a chunk: 1 and the number of its refused rows; of a refused row: 1; in version 1 the highest chunk.
     pub number: u64,
     /// When it came.
     #[serde(with = "wire")]
@@ -187,8 +187,10 @@ impl LogState {
     /// Takes marks in: the highest number of a digest stays. Gives those that are old or over the bound: they go into a run.
     #[must_use]
     pub fn add_chunks(&mut self, marks: &[ChunkMark], now: Micros) -> Vec<ChunkMark> {
+        let mut places: HashMap<[u8; 16], usize> = (0..).zip(&self.chunks).map(|(n, m)| (m.digest, n)).collect();
         for mark in marks {
-            match self.chunks.iter_mut().find(|m| m.digest == mark.digest) {
+            let place = *places.entry(mark.digest).or_insert(self.chunks.len());
+            match self.chunks.get_mut(place) {
                 Some(known) if known.number < mark.number => *known = *mark,
                 Some(_) => {}
                 None => self.chunks.push(*mark),

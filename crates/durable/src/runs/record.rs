@@ -12,7 +12,7 @@ pub enum RunKind {
     Heads,
     /// command -> what it did.
     Commands,
-    /// file of a resumable ingestion -> its highest chunk.
+    /// chunk of a resumable ingestion -> that it is stored, and how much of it was refused.
     Chunks,
     /// stream -> seqs that retention removed.
     Retired,

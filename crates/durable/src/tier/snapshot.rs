@@ -150,7 +150,7 @@ impl Snapshot {
         self.runs.get(log).map_or(Ok(None), |runs| find(&runs.commands, key))
     }
 
-    /// The highest chunk of a file below the watermark; 0: none. Errors: a run that may hold it cannot be read.
+    /// The number under a mark of a chunk (version 1: under the digest of a file), below the watermark; 0: none. Errors: a run that may hold it cannot be read.
     pub fn chunk_mark(&self, log: &LogKey, digest: &[u8; 16]) -> Result<u64, BrokenRun> {
         self.records(log).chunk_mark(digest)
     }

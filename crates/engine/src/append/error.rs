@@ -67,6 +67,8 @@ pub enum AppendError {
     Strict(StrictViolation),
     /// The request contradicts itself.
     Shape(ShapeError),
+    /// A row of a chunk that was refused when the others were stored.
+    RefusedBefore,
     /// No room for it on the disk.
     DiskFull {
         /// Bytes that the append needs in the log.
@@ -107,6 +109,7 @@ impl AppendError {
             Self::WrongExpectedSeq { .. } => ErrorKind::WrongExpectedSeq,
             Self::SeqGap { .. } => ErrorKind::SeqGap,
             Self::SeqConflict { .. } => ErrorKind::SeqConflict,
+            Self::RefusedBefore => ErrorKind::InvalidEvent,
             Self::SeqTooLarge { .. } => ErrorKind::InvalidEvent,
             Self::CommandConflict { .. } => ErrorKind::CommandConflict,
             Self::EventIdConflict { .. } => ErrorKind::EventIdConflict,
@@ -152,6 +155,7 @@ impl AppendError {
             ),
             Self::Strict(violation) => violation.text(names),
             Self::Shape(shape) => shape.text().to_owned(),
+            Self::RefusedBefore => "refused when the other lines of its chunk were stored, and not judged again with them: mend it and load it from a file of its own".to_owned(),
             Self::DiskFull { needed_bytes } => format!(
                 "no room on the disk for {needed_bytes} bytes of log: make room, then send it again; reads go on"
             ),

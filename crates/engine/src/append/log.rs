@@ -12,14 +12,14 @@
 //! state that was there when it was stored; so a restart changes no answer.
 
 use crate::append::error::{AppendError, Refusal, ShapeError};
-use crate::append::outcome::{Again, Answer, AppendOutcome, DuplicateOf, Lookup};
+use crate::append::outcome::{Again, Answer, AppendOutcome, DuplicateOf, Lookup, RejectedRow};
 use crate::append::pass::{NewCommand, Verdict, judge};
 use crate::append::published::Published;
 use crate::append::request::AppendRequest;
 use crate::append::rules::Rules;
 use crate::append::settled::{Settled, SettledError};
 use crate::append::stamp::Unstamped;
-use crate::chunks::ChunkMarks;
+use crate::chunks::{ChunkMarks, KnownChunk};
 use crate::clock::LogClock;
 use crate::commands::{CommandRecord, Commands, Scope, command_digest, command_key, commands_of};
 use crate::heads::{Touched, tenant_hash, touched};
@@ -147,10 +147,7 @@ impl Log {
         }
         self.published.clock.observe(batch.stamps().last_ingested_at());
         self.published.ids.write().insert(index, batch);
-        let view = batch.view();
-        if let Some(chunk) = view.chunk() {
-            self.chunks.insert(chunk, index);
-        }
+        self.chunks.insert(batch, index);
         if self.rules.scope != Scope::None {
             for (key, record) in command_records(batch, &self.rules) {
                 self.commands.insert(key, record, index);
@@ -164,9 +161,9 @@ impl Log {
     /// has moved on: the caller must write the batch, and it must not fail.
     pub fn accept(&mut self, request: &AppendRequest, now: Micros, entropy: u128, index: LogIndex) -> Decision {
         let verdict = match self.chunk_known(request.batch.view()) {
-            Ok(Some((highest, after))) => {
+            Ok(Some(known)) => {
                 let rows = request.batch.view().rows();
-                return self.answer(request, after, known_chunk(highest, rows));
+                return self.answer(request, known.index, known_chunk(known.refused, rows));
             }
             Ok(None) => judge(self, request),
             Err(error) => Err(error),
@@ -259,9 +256,7 @@ impl Log {
             self.overlay.insert(t.stream, (t.last, index));
         }
         self.published.ids.write().insert(index, batch);
-        if let Some(chunk) = batch.view().chunk() {
-            self.chunks.insert(chunk, index);
-        }
+        self.chunks.insert(batch, index);
         // rows that were left out shift the rows of the stored batch
         let mut commands = commands.iter().peekable();
         let stored = seqs.iter().enumerate().filter(|(_, seq)| **seq > 0);
@@ -383,17 +378,34 @@ impl Log {
     }
 
     /// Also where an append is refused because of what cannot be read.
-    fn chunk_known(&self, batch: BatchView<'_>) -> Result<Option<(u64, LogIndex)>, SettledError> {
+    fn chunk_known(&self, batch: BatchView<'_>) -> Result<Option<KnownChunk>, SettledError> {
         let settled = self.published.settled();
         if let Some(error) = settled.refuses(self.rules.scope) {
             return Err(error);
         }
         let Some(chunk) = batch.chunk() else { return Ok(None) };
-        let known = match self.chunks.get(&chunk.digest) {
-            None => settled.chunk(&chunk.digest)?.map(|highest| (highest, LogIndex::ZERO)),
-            tail => tail,
+        let rows = batch.rows() as u32;
+        if let Some(known) = self.chunks.get(chunk) {
+            // a client may send a shorter body under the same number
+            let refused = known.refused.iter().copied().filter(|row| *row < rows).collect();
+            return Ok(Some(KnownChunk { refused, ..*known }));
+        }
+        let key = self.rules.digest_key;
+        let index = LogIndex::ZERO;
+        let Some(mark) = settled.chunk(&chunk.mark(key))? else {
+            let highest = settled.chunk(&chunk.digest)?;
+            let known = highest.filter(|highest| chunk.number <= *highest);
+            return Ok(known.map(|_| KnownChunk { index, refused: Vec::new() }));
         };
-        Ok(known.filter(|(highest, _)| chunk.number <= *highest))
+        let mut refused = Vec::new();
+        if mark > 1 {
+            for row in 0..rows {
+                if settled.chunk(&chunk.refused_mark(row, key))?.is_some() {
+                    refused.push(row);
+                }
+            }
+        }
+        Ok(Some(KnownChunk { index, refused }))
     }
 
     #[allow(clippy::unused_self)]
@@ -441,11 +453,12 @@ fn refused(row: Option<u32>, error: AppendError) -> Answer {
     Answer::Refused(Box::new(Refusal { row, error }))
 }
 
-fn known_chunk(highest: u64, rows: usize) -> Answer {
+fn known_chunk(refused: Vec<u32>, rows: usize) -> Answer {
     Answer::Done(Box::new(AppendOutcome {
-        duplicate: true,
-        chunk_known: Some(highest),
-        duplicate_rows: rows,
+        duplicate: refused.is_empty(),
+        chunk_known: true,
+        duplicate_rows: rows.saturating_sub(refused.len()),
+        rejected: refused.into_iter().map(|row| RejectedRow { row, error: AppendError::RefusedBefore }).collect(),
         ..AppendOutcome::default()
     }))
 }

@@ -50,8 +50,8 @@ pub struct AppendOutcome {
     pub duplicates: Vec<DuplicateRow>,
     /// Rows that were left out (`on_error = skip`).
     pub rejected: Vec<RejectedRow>,
-    /// The whole batch is a chunk that is stored already; this is the highest stored chunk of its file.
-    pub chunk_known: Option<u64>,
+    /// The whole batch is a chunk that is stored already, but for the rows that were refused then (`rejected`).
+    pub chunk_known: bool,
     /// Number of rows that were known already.
     pub duplicate_rows: usize,
 }

@@ -7,7 +7,7 @@ use crate::append::rules::Rules;
 use crate::append::settled::{Settled, SettledError};
 use crate::commands::{CommandRecord, Scope};
 use crate::heads::{HeadRecord, tenant_hash, touched};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use strandline_event::{Micros, Seq, StampedBatch};
 
 /// Collects the records of a job's batches, which come in log order.
@@ -15,7 +15,7 @@ pub struct SettleBuilder<'a> {
     rules: &'a Rules,
     heads: HashMap<u128, HeadRecord>,
     commands: Vec<(u128, CommandRecord)>,
-    chunks: BTreeMap<[u8; 16], u64>,
+    chunks: Vec<([u8; 16], u64)>,
     last_ingested_at: Option<Micros>,
 }
 
@@ -28,7 +28,7 @@ pub struct SettledRecords {
     pub first_seqs: Vec<Seq>,
     /// Command key -> command.
     pub commands: Vec<(u128, CommandRecord)>,
-    /// Digest of a file -> highest chunk.
+    /// Marks of chunks and of their refused rows.
     pub chunks: Vec<([u8; 16], u64)>,
     /// The newest moment.
     pub last_ingested_at: Option<Micros>,
@@ -38,7 +38,7 @@ impl<'a> SettleBuilder<'a> {
     /// No batch yet.
     #[must_use]
     pub fn new(rules: &'a Rules) -> Self {
-        Self { rules, heads: HashMap::new(), commands: Vec::new(), chunks: BTreeMap::new(), last_ingested_at: None }
+        Self { rules, heads: HashMap::new(), commands: Vec::new(), chunks: Vec::new(), last_ingested_at: None }
     }
 
     /// The next batch of the log.
@@ -55,10 +55,7 @@ impl<'a> SettleBuilder<'a> {
         if self.rules.scope != Scope::None {
             self.commands.extend(command_records(batch, self.rules));
         }
-        if let Some(chunk) = view.chunk() {
-            let highest = self.chunks.entry(chunk.digest).or_default();
-            *highest = chunk.number.max(*highest);
-        }
+        self.chunks.extend(crate::chunks::marks_of(batch, self.rules.digest_key));
         self.last_ingested_at = self.last_ingested_at.max(Some(batch.stamps().last_ingested_at()));
     }
 
@@ -76,12 +73,6 @@ impl<'a> SettleBuilder<'a> {
         // stable: of two with one key (a scope that was none before) the first stays
         commands.sort_by_key(|(key, _)| *key);
         commands.dedup_by_key(|(key, _)| *key);
-        Ok(SettledRecords {
-            heads,
-            first_seqs,
-            commands,
-            chunks: self.chunks.into_iter().collect(),
-            last_ingested_at: self.last_ingested_at,
-        })
+        Ok(SettledRecords { heads, first_seqs, commands, chunks: self.chunks, last_ingested_at: self.last_ingested_at })
     }
 }

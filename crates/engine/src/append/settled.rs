@@ -23,7 +23,8 @@ pub trait Settled: Send + Sync {
     fn head(&self, stream: u128) -> Result<Option<HeadRecord>, SettledError>;
     /// A command.
     fn command(&self, key: u128) -> Result<Option<CommandRecord>, SettledError>;
-    /// The highest stored chunk of a file.
+    /// The number under a mark of a chunk or of a refused row, see [`marks_of`](crate::chunks::marks_of); under the digest of
+    /// a file: its highest chunk, as manifests of version 1 kept it.
     fn chunk(&self, digest: &[u8; 16]) -> Result<Option<u64>, SettledError>;
     /// Why the log must refuse every append, whatever a lookup would say: heads, or commands that are checked, cannot be read.
     fn refuses(&self, _commands: Scope) -> Option<SettledError> {

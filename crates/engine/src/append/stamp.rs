@@ -12,6 +12,8 @@ pub(crate) struct Unstamped {
     pub(crate) batch: BatchBytes,
     pub(crate) rows: RowMap,
     seqs: Vec<u64>,
+    /// Rows of a chunk that were refused.
+    refused: Vec<u32>,
     /// Microseconds after the first row.
     after_us: Vec<u32>,
 }
@@ -28,7 +30,9 @@ impl Unstamped {
             (keep_rows(batch.view(), &kept)?, RowMap(Some(kept)), seqs)
         };
         let after_us = moments(batch.view());
-        Some(Self { batch, rows, seqs, after_us })
+        let of_chunk = verdict.rejected.iter().filter(|_| batch.view().chunk().is_some());
+        let refused = of_chunk.map(|rejected| rejected.row).collect();
+        Some(Self { batch, rows, seqs, refused, after_us })
     }
 
     /// Microseconds from the first row's moment to the last one's.
@@ -42,6 +46,7 @@ impl Unstamped {
         for (seq, after_us) in self.seqs.iter().zip(&self.after_us) {
             stamps.push(Seq(*seq), base.plus_us(i64::from(*after_us)));
         }
+        stamps.set_refused(&self.refused);
         StampedBatch::new(self.batch.clone(), stamps.finish())
             .unwrap_or_else(|_| broken("the stamps of a batch do not match its rows"))
     }

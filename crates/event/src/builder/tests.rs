@@ -55,6 +55,24 @@ fn absent_stays_absent_and_given_comes_back() {
 }
 
 #[test]
+fn refused_rows_stand_behind_the_stamps_and_any_other_length_is_damage() {
+    let mut builder = BatchBuilder::new("T", BatchUnit::Rows);
+    builder.push(&full()).unwrap();
+    let batch = builder.finish().unwrap();
+    for refused in [&[][..], &[7], &[0, 2, 9, 11, 12]] {
+        let mut stamps = StampsBuilder::new(Micros(1000), IdPrefix::v4(9 << 30), 1);
+        stamps.push(Seq(4), Micros(1000));
+        stamps.set_refused(refused);
+        let stamped = StampedBatch::new(batch.clone(), stamps.finish()).unwrap();
+        let mut bytes: Vec<u8> = stamped.payload_parts().concat();
+        let again = StampedBatch::from_payload(&SharedBytes::copy_aligned(&bytes)).unwrap();
+        assert!(again.stamps().refused().eq(refused.iter().copied()) && again.row(0) == stamped.row(0));
+        bytes[0] ^= 32;
+        assert!(StampedBatch::from_payload(&SharedBytes::copy_aligned(&bytes)).is_err());
+    }
+}
+
+#[test]
 fn the_digest_sees_absence_but_not_the_command_id() {
     let digest = |event: EventInput<'_>| {
         let mut builder = BatchBuilder::new("T", BatchUnit::Rows);
