@@ -319,6 +319,9 @@ fn status_compact_files_manifest_and_wal_show_the_store() {
     let dump = run(&["wal", "dump", segment.lines().next().expect("a segment is there")]);
     assert!(dump.code == 0 && dump.stdout.lines().count() >= 1, "{dump:?}");
     assert_eq!(run(&["wal", "dump", "/no/such/file"]).code, 2);
+    let noise = store.path().join("noise.wal");
+    std::fs::write(&noise, vec![7_u8; 100_000]).unwrap();
+    assert_eq!(run(&["wal", "dump", &noise.to_string_lossy()]).code, 1);
     store.assert_clean();
 }
 
@@ -337,6 +340,9 @@ fn verify_finds_a_damaged_file() {
     let middle = bytes.len() / 3;
     bytes[middle] ^= 0x55;
     std::fs::write(path, bytes).unwrap();
+    let config = store.config();
+    let elsewhere = run(&["verify", "--config", &config.to_string_lossy(), "--data-dir", "/no/such/folder"]);
+    assert!(elsewhere.code == 2 && elsewhere.stderr.contains("/no/such/folder"), "{elsewhere:?}");
     let finished = store.verify();
     assert_eq!(finished.code, 1, "{finished:?}");
     let name = std::path::Path::new(path).file_name().unwrap().to_string_lossy();

@@ -9,6 +9,7 @@ mod encode;
 mod error;
 mod failure;
 mod http;
+mod quiet;
 mod routes;
 mod serve;
 

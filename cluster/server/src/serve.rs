@@ -12,8 +12,8 @@ use std::time::Duration;
 use strandline_workers::NodeHandle;
 use tokio::task::JoinHandle;
 
-/// Time that running requests get to end.
-const SHUTDOWN_S: u64 = 30;
+/// Time that running requests get to end: appends are drained before, so this is for reads whose client does not take them.
+const SHUTDOWN_S: u64 = 4;
 /// Time in which a client must have sent its request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 

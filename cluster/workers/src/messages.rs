@@ -6,6 +6,7 @@
 use crate::append::AppendReply;
 use crate::compaction::job::Job;
 use crate::error::NodeError;
+use crate::permits::BytePermits;
 use crate::readers::ReadRequest;
 use crate::registry::StreamTypeEntry;
 use crate::wal_worker::WalWorker;
@@ -124,6 +125,7 @@ pub(crate) struct ResolveKnown {
 pub(crate) struct ReadStream {
     pub(crate) store: Arc<Store>,
     pub(crate) query: StreamQuery,
+    pub(crate) answers: BytePermits,
 }
 
 /// Which part of a stream.
@@ -163,6 +165,7 @@ pub(crate) struct ReadHead {
 pub(crate) struct ReadGlobal {
     pub(crate) store: Arc<Store>,
     pub(crate) read: GlobalRead,
+    pub(crate) answers: BytePermits,
 }
 
 /// Find an event by its id.

@@ -50,6 +50,28 @@ impl BytePermits {
         true
     }
 
+    /// Whether `bytes`, or a quarter of the limit if that is less, could be taken now; `false` counts as a refusal.
+    #[must_use]
+    pub fn has_room_for(&self, bytes: usize) -> bool {
+        let room = self.free.available_permits() >= bytes.min(self.limit_bytes / 4);
+        if !room {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        room
+    }
+
+    /// Makes a permit hold exactly `bytes`; `false`: too much is in flight, the permit is unchanged.
+    #[must_use]
+    pub fn resize(&self, permit: &mut BytePermit, bytes: usize) -> bool {
+        let held = permit.bytes();
+        if bytes > held {
+            return self.grow(permit, bytes - held);
+        }
+        // what is split off goes back at once
+        drop(permit.held.as_mut().and_then(|permit| permit.split(held - bytes)));
+        true
+    }
+
     /// Bytes in flight now.
     #[must_use]
     pub fn in_flight_bytes(&self) -> usize {
@@ -66,6 +88,34 @@ impl BytePermits {
     #[must_use]
     pub const fn limit_bytes(&self) -> usize {
         self.limit_bytes
+    }
+}
+
+/// A thing and the permit for its bytes.
+#[derive(Debug)]
+pub struct Permitted<T> {
+    value: T,
+    permit: BytePermit,
+}
+
+impl<T> Permitted<T> {
+    /// Joins them.
+    pub(crate) const fn new(value: T, permit: BytePermit) -> Self {
+        Self { value, permit }
+    }
+
+    /// The permit alone; whoever lets the thing live on holds the permit as long.
+    #[must_use]
+    pub fn into_permit(self) -> BytePermit {
+        self.permit
+    }
+}
+
+impl<T> std::ops::Deref for Permitted<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
     }
 }
 
@@ -88,6 +138,9 @@ mod tests {
         assert!(permits.take(41).is_none());
         assert!(permits.grow(&mut first, 40) && !permits.grow(&mut first, 1));
         assert_eq!((first.bytes(), permits.in_flight_bytes()), (100, 100));
+        assert!(!permits.has_room_for(1) && permits.resize(&mut first, 80) && permits.has_room_for(20));
+        assert!(!permits.resize(&mut first, 101) && permits.resize(&mut first, 90));
+        assert_eq!((first.bytes(), permits.in_flight_bytes()), (90, 90));
         drop(first);
         assert_eq!(permits.in_flight_bytes(), 0);
     }

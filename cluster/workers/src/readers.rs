@@ -7,6 +7,7 @@ use crate::messages::{
     Ask, BeginScan, CheckIds, ContinueScan, FindEvent, PlanJobs, ReadAppend, ReadGlobal, ReadHead, ReadStatus,
     ReadStream, ResolveKnown, StatusPart, StoreStatus,
 };
+use crate::permits::{BytePermits, Permitted};
 use crate::wiring::{Alive, AliveMark};
 use actix::{Actor, Addr, Handler, SyncArbiter, SyncContext};
 use arc_swap::ArcSwapOption;
@@ -14,7 +15,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use strandline_engine::append::{IdsChecked, Known};
 use strandline_engine::compact::{self, CompactError, Plan};
-use strandline_engine::read::{FoundEvent, GlobalPage, ReadError, Scan, ScanBatch, StreamHead, StreamPage, StreamRead};
+use strandline_engine::read::{
+    FoundEvent, GlobalPage, PAGE_BYTES_MAX, ReadError, Scan, ScanBatch, StreamHead, StreamPage, StreamRead,
+};
 use strandline_engine::{retention, status};
 use strandline_event::LogKey;
 use tokio::sync::Semaphore;
@@ -93,19 +96,39 @@ impl<R: ReadRequest> Handler<Ask<R>> for ReaderWorker {
     }
 }
 
+/// Reads a page where a whole one could find room, and takes a permit for its bytes before it leaves this thread: what is
+/// not counted yet is at most one page a thread.
+fn permitted<P>(
+    answers: &BytePermits,
+    read: impl FnOnce() -> Result<P, ReadError>,
+    bytes: impl FnOnce(&P) -> usize,
+) -> Result<Permitted<P>, NodeError> {
+    let full =
+        NodeError::Overloaded("too many bytes of answers wait for their clients: try again, or ask for a smaller page");
+    if !answers.has_room_for(PAGE_BYTES_MAX) {
+        return Err(full);
+    }
+    let page = read()?;
+    match answers.take(bytes(&page)) {
+        Some(permit) => Ok(Permitted::new(page, permit)),
+        None => Err(full),
+    }
+}
+
 impl ReadRequest for ReadStream {
-    type Answer = Result<StreamPage, ReadError>;
+    type Answer = Result<Permitted<StreamPage>, NodeError>;
 
     fn run(self) -> Self::Answer {
         let q = &self.query;
-        self.store.read_stream(&StreamRead {
+        let read = StreamRead {
             stream_type: &q.stream_type,
             stream_id: &q.stream_id,
             from_seq: q.from_seq,
             to_seq: q.to_seq,
             limit: q.limit,
             order: q.order,
-        })
+        };
+        permitted(&self.answers, || self.store.read_stream(&read), StreamPage::bytes)
     }
 }
 
@@ -126,10 +149,11 @@ impl ReadRequest for ReadHead {
 }
 
 impl ReadRequest for ReadGlobal {
-    type Answer = Result<GlobalPage, ReadError>;
+    type Answer = Result<Permitted<GlobalPage>, NodeError>;
 
     fn run(self) -> Self::Answer {
-        self.store.read_global(&self.read, crate::clock::now())
+        let read = || self.store.read_global(&self.read, crate::clock::now());
+        permitted(&self.answers, read, GlobalPage::bytes)
     }
 }
 
@@ -200,5 +224,23 @@ impl ReadRequest for ResolveKnown {
 
     fn run(self) -> Self::Answer {
         self.store.resolve(self.batch.view(), &self.lookup)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_not_read_where_answers_wait_already_and_is_counted_as_soon_as_it_is_there() {
+        let answers = BytePermits::new(1000);
+        let page = permitted(&answers, || Ok(()), |()| 800).unwrap();
+        assert_eq!(answers.in_flight_bytes(), 800);
+        let mut reads = 0;
+        let refused = permitted(&answers, || Ok(reads += 1), |()| 1).err();
+        assert!(matches!(refused, Some(NodeError::Overloaded(_))) && reads == 0);
+        drop(page.into_permit());
+        assert!(matches!(permitted(&answers, || Ok(()), |()| 1001).err(), Some(NodeError::Overloaded(_))));
+        assert_eq!(answers.in_flight_bytes(), 0);
     }
 }

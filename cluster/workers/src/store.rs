@@ -12,7 +12,7 @@ use crate::messages::{
     ReadStatus, ReadStream, RegisterStreamType, RunCompaction, StatusPart, StoreStatus, StreamQuery,
 };
 use crate::node::NodeShared;
-use crate::permits::BytePermit;
+use crate::permits::{BytePermit, Permitted};
 use crate::registry::StreamTypeEntry;
 use crate::retention::{RetentionDesk, RetentionRun, RetentionWork, Wish};
 use crate::router::{LogTable, PublishedTypes, StoreRouter};
@@ -28,7 +28,7 @@ use strandline_engine::compact::{Plan, Trigger};
 use strandline_engine::read::{Filter, FoundEvent, GlobalPage, GlobalRead, Scan, ScanBatch, StreamHead, StreamPage};
 use strandline_engine::retention::RetentionStatus;
 use strandline_engine::status::{FileStatus, LogStatus, ManifestStatus, TiersStatus, Waiting};
-use strandline_engine::store::Store;
+use strandline_engine::store::{LogShared, Store};
 use strandline_engine::strict::check_registered;
 use strandline_event::{BatchBytes, EventId, EventRef, LogKey, Micros, Seq, limits};
 
@@ -250,14 +250,22 @@ impl StoreHandle {
         Ok(StreamAppended { duplicate: true, events })
     }
 
+    /// Stream types whose log is damaged, and how: their appends are refused, reads that need the end of the log too.
+    #[must_use]
+    pub fn damaged(&self) -> Vec<(String, String)> {
+        let damage = |log: &Arc<LogShared>| Some((log.key.stream_type.to_string(), log.refuses_writes()?.to_string()));
+        self.parts.store.logs().iter().filter_map(damage).collect()
+    }
+
     // ---- reads ----
 
     /// Reads a stream.
     ///
     /// # Errors
     /// A hole where the policy is to fail, damage, `Overloaded`.
-    pub async fn read_stream(&self, query: StreamQuery) -> Result<StreamPage, NodeError> {
-        let page = self.ask(ReadStream { store: Arc::clone(&self.parts.store), query }).await??;
+    pub async fn read_stream(&self, query: StreamQuery) -> Result<Permitted<StreamPage>, NodeError> {
+        let answers = self.node.shared.answers.clone();
+        let page = self.ask(ReadStream { store: Arc::clone(&self.parts.store), query, answers }).await??;
         let tiers = page.tiers;
         self.count_read(tiers, &page.stats);
         Ok(page)
@@ -275,8 +283,9 @@ impl StoreHandle {
     ///
     /// # Errors
     /// Damage, `Overloaded`.
-    pub async fn read_global(&self, read: GlobalRead) -> Result<GlobalPage, NodeError> {
-        let page = self.ask(ReadGlobal { store: Arc::clone(&self.parts.store), read }).await??;
+    pub async fn read_global(&self, read: GlobalRead) -> Result<Permitted<GlobalPage>, NodeError> {
+        let answers = self.node.shared.answers.clone();
+        let page = self.ask(ReadGlobal { store: Arc::clone(&self.parts.store), read, answers }).await??;
         self.count_read(page.tiers, &page.stats);
         Ok(page)
     }

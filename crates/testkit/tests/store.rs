@@ -444,6 +444,7 @@ fn a_damaged_log_refuses_writes_and_reads_say_so() {
     load(&mut store, "T", 0, 20, 2);
     store.seal(&key);
     load(&mut store, "T", 20, 20, 2);
+    let last = store.store().read_stream(&whole("s0")).unwrap().rows().last().unwrap().event_id;
     let segment = status::wal(store.store())[0].segments[0].clone();
     let path = std::path::Path::new("/wal/T").join(segment.name);
     store.disk().flip(&path, segment.bytes / 2, 0x10);
@@ -454,9 +455,12 @@ fn a_damaged_log_refuses_writes_and_reads_say_so() {
     let error = store.store().read_stream(&whole("s0")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Integrity, "{error}");
     assert!(store.store().scan(&Filter::default()).is_err());
+    assert_eq!(store.store().stream_head("T", "s0").unwrap_err().kind(), ErrorKind::Integrity);
+    assert_eq!(store.store().event_by_id(last).unwrap_err().kind(), ErrorKind::Integrity, "never called absent");
     assert!(matches!(compact::plan(store.store(), &key), Err(CompactError::Damaged { .. })));
     let other = Filter { stream_type: Some("U".to_owned()), ..Filter::default() };
     load(&mut store, "U", 0, 5, 1);
+    assert_eq!(store.store().stream_head("U", "s0").unwrap().unwrap().last_seq, Seq(5));
     assert_eq!(store.store().scan(&other).unwrap().map(|b| b.unwrap().len()).sum::<usize>(), 5);
 }
 

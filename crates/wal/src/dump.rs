@@ -11,18 +11,21 @@ use std::fmt::Write;
 use std::io;
 use std::path::Path;
 
-/// Writes one line for each frame of `file`, and one for each place where a frame should be and is not.
+/// Writes one line for each frame of `file`, and one for each place where a frame should be and is not. Gives the number of
+/// bad places.
 ///
 /// # Errors
 /// What the file system says; `Other` if `out` refuses.
-pub fn dump_segment(disk: &dyn Disk, file: &Path, out: &mut dyn Write) -> io::Result<()> {
+pub fn dump_segment(disk: &dyn Disk, file: &Path, out: &mut dyn Write) -> io::Result<u64> {
     let file = disk.open(file, Access::Read)?;
     let mut chunks = Chunks::new(&*file)?;
     let mut offset = 0;
+    let mut bad = 0;
     loop {
         let found = FrameHeader::decode(chunks.get(offset, HEADER_BYTES)?);
         if let Ok(header) = found {
             let payload = chunks.get(offset + HEADER_BYTES as u64, header.payload_len as usize)?;
+            bad += u64::from(!header.payload_is_good(payload));
             line(out, offset, &header, payload).map_err(io::Error::other)?;
             offset += header.frame_bytes() as u64;
             if header.has(FLAG_LAST) {
@@ -32,13 +35,14 @@ pub fn dump_segment(disk: &dyn Disk, file: &Path, out: &mut dyn Write) -> io::Re
         }
         let next = next_header(&mut chunks, offset)?;
         if let (Err(fault), true) = (found, next.is_some() || found != Err(HeaderFault::Nothing)) {
+            bad += 1;
             writeln!(out, "{offset:>12}  BAD: {fault}").map_err(io::Error::other)?;
         }
         match next {
             Some((at, _)) => offset = at,
             None => {
                 writeln!(out, "{offset:>12}  end of frames").map_err(io::Error::other)?;
-                return Ok(());
+                return Ok(bad);
             }
         }
     }

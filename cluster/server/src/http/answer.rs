@@ -11,7 +11,7 @@ use futures_util::stream::unfold;
 use serde::Serialize;
 use std::io;
 use strandline_event::ErrorKind;
-use strandline_workers::permits::BytePermits;
+use strandline_workers::permits::{BytePermit, BytePermits};
 
 /// Bytes of a page that are handed to the connection at once.
 const PIECE_BYTES: usize = 256 << 10;
@@ -35,12 +35,17 @@ pub(crate) fn bytes_of(status: StatusCode, format: Format, bytes: Vec<u8>) -> Ht
     HttpResponse::build(status).content_type(format.content_type()).body(bytes)
 }
 
-/// A page as the body of an answer. Its bytes are counted until the client has taken them.
-pub(crate) fn page(mut answer: HttpResponseBuilder, permits: &BytePermits, bytes: Vec<u8>) -> ApiResult<HttpResponse> {
-    let Some(permit) = permits.take(bytes.len()) else {
+/// A page as the body of an answer. Its bytes are counted, from when it was read, until the client has taken them.
+pub(crate) fn page(
+    mut answer: HttpResponseBuilder,
+    permits: &BytePermits,
+    mut permit: BytePermit,
+    bytes: Vec<u8>,
+) -> ApiResult<HttpResponse> {
+    if !permits.resize(&mut permit, bytes.len()) {
         let text = "too many bytes of answers wait for their clients: try again, or ask for a smaller page";
         return Err(ApiError::new(ErrorKind::Overloaded, text));
-    };
+    }
     let len = bytes.len() as u64;
     let pieces = unfold((Bytes::from(bytes), permit), |(mut rest, permit)| async move {
         let piece = rest.split_to(rest.len().min(PIECE_BYTES));

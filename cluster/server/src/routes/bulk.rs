@@ -5,11 +5,13 @@ use crate::error::{ApiError, ApiResult, status_of};
 use crate::failure;
 use crate::http::call::{Call, ServedStore};
 use crate::http::{answer, body};
+use crate::quiet::quietly;
 use crate::routes::events::on_error;
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use bytes::Bytes;
 use serde_json::{Value, json};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use strandline_durable::ipc::{InputBatches, IpcError};
 use strandline_engine::append::{self, AppendOutcome, Refusal};
@@ -46,7 +48,6 @@ pub(crate) async fn append(call: Call) -> ApiResult<HttpResponse> {
     let decoding = Arc::clone(&served);
     // up to 64 MiB of JSON: not on a thread that others wait for
     let decoded = actix_web::web::block(move || decode(&decoding, body.bytes, kind, rule, chunk));
-    // the Arrow reader may panic over hostile bytes; it has no state that outlives the request
     let decoded = decoded.await.map_err(|_| ApiError::bad_request("the body cannot be read"))??;
     store(&served, decoded, rule, body.permit).await
 }
@@ -62,7 +63,12 @@ fn decode(
     match kind {
         Kind::Ndjson => builder.ndjson(&bytes)?,
         Kind::Array => builder.array(&bytes)?,
-        Kind::Arrow => arrow(&mut builder, served.names(), Bytes::from(bytes))?,
+        Kind::Arrow => {
+            // the Arrow reader may panic over hostile bytes; it has no state that outlives the request
+            let read = AssertUnwindSafe(|| arrow(&mut builder, served.names(), Bytes::from(bytes)));
+            quietly(read)
+                .ok_or_else(|| ApiError::bad_request("the body is no Arrow IPC stream that can be read"))??;
+        }
     }
     let body = builder.finish()?;
     if body.events == 0 {

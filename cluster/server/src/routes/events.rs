@@ -14,6 +14,7 @@ use actix_web::http::StatusCode;
 use std::io::Write as _;
 use strandline_engine::read::{Filter, GlobalPage, GlobalRead};
 use strandline_event::{EventId, Position};
+use strandline_workers::permits::Permitted;
 
 /// GET /v1/stores/{store}/events
 pub(crate) async fn read_global(call: Call) -> ApiResult<HttpResponse> {
@@ -32,7 +33,7 @@ pub(crate) async fn read_global(call: Call) -> ApiResult<HttpResponse> {
     query.choice("consistency", &[("leader", ()), ("local", ())])?;
     query.finish()?;
     let page = served.store.read_global(read).await.map_err(|e| failure::answer(&e, served.names()))?;
-    page_answer(&call, &served, &page, format)
+    page_answer(&call, &served, page, format)
 }
 
 /// The filters of reads across streams.
@@ -47,7 +48,12 @@ pub(crate) fn filter(query: &Query) -> ApiResult<Filter> {
     })
 }
 
-fn page_answer(call: &Call, served: &ServedStore, page: &GlobalPage, format: Format) -> ApiResult<HttpResponse> {
+fn page_answer(
+    call: &Call,
+    served: &ServedStore,
+    page: Permitted<GlobalPage>,
+    format: Format,
+) -> ApiResult<HttpResponse> {
     let mut out = Vec::new();
     match format {
         Format::Json => {
@@ -73,7 +79,7 @@ fn page_answer(call: &Call, served: &ServedStore, page: &GlobalPage, format: For
     answer.content_type(format.content_type());
     answer.insert_header(("x-strandline-tiers", page.tiers.to_string()));
     answer.insert_header(("x-strandline-next", page.next.to_string()));
-    answer::page(answer, call.app.node.answers(), out)
+    answer::page(answer, call.app.node.answers(), page.into_permit(), out)
 }
 
 /// GET /v1/stores/{store}/events/{event_id}

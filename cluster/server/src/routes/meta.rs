@@ -5,8 +5,9 @@ use crate::http::answer;
 use crate::http::call::Call;
 use crate::routes::no_query;
 use actix_web::HttpResponse;
-use serde_json::json;
+use serde_json::{Value, json};
 use strandline_event::ErrorKind;
+use strandline_workers::StoreHandle;
 
 /// GET /health
 pub(crate) async fn health(call: Call) -> ApiResult<HttpResponse> {
@@ -23,9 +24,18 @@ pub(crate) async fn ready(call: Call) -> ApiResult<HttpResponse> {
         return Err(ApiError::new(ErrorKind::Unavailable, text).with("stores", fenced));
     }
     if call.app.node.is_serving() {
-        return Ok(answer::ok(&json!({ "status": "ready" })));
+        let damaged: Vec<Value> = call.app.stores().flat_map(|served| damaged(&served.store)).collect();
+        return Ok(answer::ok(&match damaged.is_empty() {
+            true => json!({ "status": "ready" }),
+            false => json!({ "status": "ready", "damaged": damaged }),
+        }));
     }
     Err(ApiError::new(ErrorKind::Unavailable, "the node is shutting down"))
+}
+
+fn damaged(store: &StoreHandle) -> Vec<Value> {
+    let row = |(stream_type, what): (String, String)| json!({ "store": store.name(), "stream_type": stream_type, "error": format!("its log takes no appends: {what}") });
+    store.damaged().into_iter().map(row).collect()
 }
 
 /// GET /info

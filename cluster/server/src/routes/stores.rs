@@ -75,7 +75,7 @@ const fn one_bucket() -> u32 {
 pub(crate) async fn register(call: Call) -> ApiResult<HttpResponse> {
     let served = call.store()?;
     no_query(&call)?;
-    body::require_json(&call.request)?;
+    body::require_json_or_form(&call.request)?;
     let permits = call.app.node.permits();
     let body = body::read(&call.request, call.payload, permits, "a registration", SMALL_BODY_BYTES_MAX).await?;
     let wanted: Registration =

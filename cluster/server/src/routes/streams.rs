@@ -17,7 +17,11 @@ use std::sync::Arc;
 use strandline_engine::append::Expected;
 use strandline_engine::read::{Order, StreamPage};
 use strandline_event::{ErrorKind, Field, Seq, limits};
+use strandline_workers::permits::Permitted;
 use strandline_workers::{StreamAppended, StreamQuery};
+
+/// A larger body is not decoded on a thread that other requests wait for.
+const DECODE_HERE_BYTES_MAX: usize = 64 << 10;
 
 /// POST /v1/stores/{store}/streams/{stream_type}/{stream_id}
 pub(crate) async fn append(call: Call) -> ApiResult<HttpResponse> {
@@ -31,8 +35,14 @@ pub(crate) async fn append(call: Call) -> ApiResult<HttpResponse> {
     let permits = call.app.node.permits();
     let body = body::read(&call.request, call.payload, permits, "an append to a stream", limit).await?;
     let names = served.names();
-    let AppendBody { batch, expected } = decode(&body.bytes, names, &stream_type, &stream_id)?;
-    drop(body.bytes);
+    let bytes = body.bytes;
+    let AppendBody { batch, expected } = if bytes.len() <= DECODE_HERE_BYTES_MAX {
+        decode(&bytes, names, &stream_type, &stream_id)?
+    } else {
+        let (served, stream) = (Arc::clone(&served), (stream_type.clone(), stream_id.clone()));
+        let decoded = actix_web::web::block(move || decode(&bytes, served.names(), &stream.0, &stream.1));
+        decoded.await.map_err(|_| ApiError::bad_request("the body cannot be read"))??
+    };
     let expected = match expected {
         ExpectedSeq::Any => Expected::Any,
         ExpectedSeq::Empty => Expected::Empty,
@@ -94,7 +104,7 @@ pub(crate) async fn read(call: Call) -> ApiResult<HttpResponse> {
     if page.head == Seq::ZERO && page.is_empty() {
         return Err(no_stream(&shown.0, &shown.1));
     }
-    page_answer(&call, &served, &page, format)
+    page_answer(&call, &served, page, format)
 }
 
 fn no_stream(stream_type: &str, stream_id: &str) -> ApiError {
@@ -129,9 +139,14 @@ pub(crate) fn page_limit(query: &Query) -> ApiResult<usize> {
     Err(ApiError::bad_request(format!("`limit={limit}`: a page holds 1 to {max} events")).with("limit_events", max))
 }
 
-fn page_answer(call: &Call, served: &ServedStore, page: &StreamPage, format: Format) -> ApiResult<HttpResponse> {
+fn page_answer(
+    call: &Call,
+    served: &ServedStore,
+    page: Permitted<StreamPage>,
+    format: Format,
+) -> ApiResult<HttpResponse> {
     let bytes = match format {
-        Format::Json => page_json(served, page),
+        Format::Json => page_json(served, &page),
         Format::Ndjson => {
             let mut out = Vec::new();
             for event in page.rows() {
@@ -153,7 +168,7 @@ fn page_answer(call: &Call, served: &ServedStore, page: &StreamPage, format: For
         let line = page.warnings.join("; ").replace(|c: char| !(' '..='~').contains(&c), "?");
         answer.insert_header(("x-strandline-warning", line));
     }
-    answer::page(answer, call.app.node.answers(), bytes)
+    answer::page(answer, call.app.node.answers(), page.into_permit(), bytes)
 }
 
 fn page_json(served: &ServedStore, page: &StreamPage) -> Vec<u8> {

@@ -130,6 +130,7 @@ fn what_curl_sends_by_itself_is_taken_for_json() {
         (b"{\"events\":[{\"event_type\":\"E\"}]}", ("content-type", "application/x-www-form-urlencoded"));
     server.post_with("streams/Call/c", &[form], body).ok(201);
     server.post_with("streams/Call/c", &[], body).ok(201);
+    server.post_with("stream-types", &[form], b"{\"name\":\"New\"}").ok(201);
     // but not from a page of somebody else in the browser
     let page = server.post_with("streams/Call/c", &[form, ("origin", "https://example.com")], body);
     page.error(415, "unsupported_media_type");

@@ -12,6 +12,8 @@ use strandline_workers::StoreLock;
 pub(crate) struct Stores {
     /// All of the file, or the one that is named.
     pub(crate) configs: Vec<StoreConfig>,
+    /// What is wrong with the node's own folder.
+    pub(crate) findings: Vec<String>,
     _lock: Option<File>,
     _stores: Vec<StoreLock>,
 }
@@ -19,6 +21,12 @@ pub(crate) struct Stores {
 /// Takes the node's lock and reads the declarations.
 pub(crate) fn stores(options: &Offline, named: Option<&str>) -> Result<Stores, Failure> {
     let data_dir = serve::absolute(&options.data_dir)?;
+    if !data_dir.is_dir() {
+        return Err(Failure::Usage(format!(
+            "there is no folder {}: give the node's with --data-dir",
+            data_dir.display()
+        )));
+    }
     let declarations = serve::declarations(options.config.as_deref(), &data_dir)?;
     let known: Vec<StoreConfig> = declarations.stores.into_iter().map(|declared| declared.config).collect();
     let names: Vec<&str> = known.iter().map(|config| config.name.as_str()).collect();
@@ -30,7 +38,22 @@ pub(crate) fn stores(options: &Offline, named: Option<&str>) -> Result<Stores, F
     let lock = lock(&data_dir)?;
     // a node with another data folder may serve them
     let locks = configs.iter().map(StoreLock::to_look).collect::<Result<Vec<_>, _>>();
-    Ok(Stores { configs, _lock: lock, _stores: locks.map_err(|e| Failure::Usage(e.to_string()))? })
+    let findings = lock.is_some().then(|| node_id_fault(&data_dir)).flatten().into_iter().collect();
+    Ok(Stores { configs, findings, _lock: lock, _stores: locks.map_err(|e| Failure::Usage(e.to_string()))? })
+}
+
+/// Why a node cannot start with the id that its folder holds. An empty file is a node that died while it was born.
+fn node_id_fault(data_dir: &Path) -> Option<String> {
+    let path = data_dir.join("node-id");
+    let shown = path.display();
+    match std::fs::read(&path) {
+        Ok(bytes) if bytes.is_empty() => None,
+        Ok(bytes) => {
+            let id = std::str::from_utf8(&bytes).ok().and_then(|text| u64::from_str_radix(text.trim(), 16).ok());
+            id.is_none().then(|| format!("{shown} holds no node id (16 hex digits); restore it"))
+        }
+        Err(error) => Some(format!("{shown} cannot be read: {error}; restore it, a node must keep its id")),
+    }
 }
 
 /// A folder without a lock file was never a node's: then there is nothing to wait for.
@@ -48,5 +71,21 @@ fn lock(data_dir: &Path) -> Result<Option<File>, Failure> {
             data_dir.display()
         ))),
         Err(TryLockError::Error(e)) => Err(Failure::file("lock", &path, &e)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_id_that_is_gone_or_damaged_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("node-id");
+        assert!(node_id_fault(folder.path()).unwrap().contains("cannot be read"));
+        for (bytes, is_good) in [("", true), ("00000000000000ff\n", true), ("no id", false)] {
+            std::fs::write(&path, bytes).unwrap();
+            assert_eq!(node_id_fault(folder.path()).is_none(), is_good, "{bytes:?}");
+        }
     }
 }

@@ -11,7 +11,10 @@ use strandline_wal::{Disk, RealDisk};
 pub(crate) fn run(options: &Verify) -> Result<(), Failure> {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk::new());
     let stores = offline::stores(&options.offline, options.store.as_deref())?;
-    let mut findings = 0;
+    for finding in &stores.findings {
+        out::line(&format!("node: {finding}"))?;
+    }
+    let mut findings = stores.findings.len();
     for config in &stores.configs {
         let report =
             verify::verify(config, &disk).map_err(|e| Failure::Usage(format!("store {}: {e}", config.name)))?;

@@ -12,7 +12,8 @@ pub(crate) fn dump(file: &Path) -> Result<(), Failure> {
     match (stdout.failure, result) {
         (Some(failure), _) => Err(failure),
         (None, Err(error)) => Err(Failure::file("read", file, &error)),
-        (None, Ok(())) => Ok(()),
+        (None, Ok(0)) => Ok(()),
+        (None, Ok(bad)) => Err(Failure::No(format!("{bad} bad places in {}", file.display()))),
     }
 }
 

@@ -65,6 +65,15 @@ pub enum OpenError {
         /// The newest one.
         found: Option<u64>,
     },
+    /// The next version can neither be made nor seen.
+    #[error(
+        "something that is no manifest stands in the place of manifest version {version}, perhaps a folder: restore the \
+         manifest from a copy, or move away what stands there if there never was such a version"
+    )]
+    Obstructed {
+        /// The version that is to be made.
+        version: u64,
+    },
     /// Others claim faster.
     #[error("the store is being claimed by others again and again; another owner runs on it")]
     Contended,
@@ -82,6 +91,7 @@ impl OpenError {
             Self::Manifest(error) => error.kind(),
             Self::Objects(error) => error.kind(),
             Self::OtherStore { .. } => ErrorKind::BadRequest,
+            Self::Obstructed { .. } => ErrorKind::Integrity,
             Self::Moved { .. } | Self::Contended => ErrorKind::Unavailable,
             Self::Claim(error) => error.kind(),
         }
@@ -291,7 +301,11 @@ fn claim(
         match manifest::put(&*shared.manifests, &next) {
             Ok(crc) => return Ok((next, crc)),
             // somebody else was faster: claim above them
-            Err(ObjectError::AlreadyExists { .. }) => {}
+            Err(ObjectError::AlreadyExists { .. }) => {
+                if manifest::versions(&*shared.manifests)?.pop() == found {
+                    return Err(OpenError::Obstructed { version: next.version });
+                }
+            }
             Err(error) => return Err(error.into()),
         }
     }

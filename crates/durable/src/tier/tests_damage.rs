@@ -301,3 +301,25 @@ fn a_data_file_of_version_1_stays_readable() {
         assert_eq!(crate::verify_file(&tier, file), []);
     }
 }
+
+#[test]
+fn what_stands_in_the_place_of_the_newest_manifest_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    prepare(dir.path(), &history(10));
+    let (data, manifests) = folders(dir.path());
+    let newest = manifests.list("").unwrap().into_iter().map(|info| info.path).filter(|p| p.starts_with('v')).max();
+    let version = crate::manifest::versions(&*manifests).unwrap().pop().unwrap();
+    let place = walk(dir.path(), newest.unwrap().rsplit('/').next().unwrap()).unwrap();
+    std::fs::remove_file(&place).unwrap();
+    std::fs::create_dir(&place).unwrap();
+    let opened = DurableTier::open_with(data, manifests, &config(", partition.by = 'dt'"), options(9));
+    assert!(matches!(opened, Err(OpenError::Obstructed { version: found }) if found == version));
+}
+
+/// The file of this name below a folder.
+fn walk(folder: &Path, name: &str) -> Option<PathBuf> {
+    std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find_map(|path| if path.is_dir() { walk(&path, name) } else { (path.file_name()? == name).then_some(path) })
+}

@@ -3,7 +3,7 @@
 use strandline_event::EventRef;
 
 /// Bytes of events that one page holds at most; one event is always given, however large.
-pub(crate) const PAGE_BYTES_MAX: usize = 16 << 20;
+pub const PAGE_BYTES_MAX: usize = 16 << 20;
 
 /// What an event takes besides its texts, about.
 const ROW_BYTES: usize = 96;

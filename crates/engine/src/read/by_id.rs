@@ -48,7 +48,7 @@ impl Store {
     /// The event that has this id.
     ///
     /// # Errors
-    /// [`ReadError`].
+    /// [`ReadError`]; an id that is not found is no answer as long as a log is damaged.
     pub fn event_by_id(&self, id: EventId) -> Result<Option<FoundEvent>, ReadError> {
         for _ in 1..VIEWS_MAX {
             match self.look_up(id) {
@@ -78,6 +78,10 @@ impl Store {
         }
         let mut retired = RetiredSeqs::of(&self.durable().pin(), self.read_tiers().contains(Tier::Durable))?;
         found.retain(|at| !RetiredSeqs::hold(&mut retired, &sources.row(*at)));
+        if found.is_empty() {
+            // it may stand where a log cannot be read
+            self.refuse_damaged(None)?;
+        }
         Ok(choose(sources, &found))
     }
 

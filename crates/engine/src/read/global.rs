@@ -88,6 +88,12 @@ impl GlobalPage {
         self.rows.len()
     }
 
+    /// Bytes of its events, about what they take in an answer.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.rows().map(|event| event_bytes(&event)).sum()
+    }
+
     /// Whether there is no event. There may still be some behind `next`, unless `at_end`.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -4,6 +4,7 @@
 //! restored copy), equal ones count once and different ones are an error that names both. Never a silent choice.
 
 use super::source::{Doubled, RowAt, Sources};
+use std::collections::HashMap;
 use strandline_event::{EventRef, Field, Position, Seq};
 
 /// What makes two rows the same event.
@@ -65,14 +66,33 @@ pub(crate) struct GlobalRow {
     pub(crate) at: RowAt,
 }
 
-/// Merges rows of the global order: ascending by position, one per key. Equal rows have equal positions.
+/// Merges rows of the global order: ascending by position, one per key. Equal rows have equal positions; rows of one key with
+/// others are found within these rows, not beyond them.
 pub(crate) fn merge_global(
     sources: &Sources,
     mut rows: Vec<GlobalRow>,
     key: DedupeKey,
 ) -> Result<Vec<GlobalRow>, Doubled> {
     rows.sort_by_key(|r| r.position);
-    dedupe_adjacent(rows, key, sources, |r| r.at, |a, b| a.position == b.position)
+    let rows = dedupe_adjacent(rows, key, sources, |r| r.at, |a, b| a.position == b.position)?;
+    refuse_distant_doubles(sources, &rows, key)?;
+    Ok(rows)
+}
+
+/// Rows of one stream type (two owners do not ask each other) that have one key at different positions.
+fn refuse_distant_doubles(sources: &Sources, rows: &[GlobalRow], key: DedupeKey) -> Result<(), Doubled> {
+    let mut seen: HashMap<(&str, &str, u128), RowAt> = HashMap::with_capacity(rows.len());
+    for row in rows {
+        let event = sources.row(row.at);
+        let id = match key {
+            DedupeKey::StreamSeq => (event.stream_type, event.stream_id, u128::from(event.seq.0)),
+            DedupeKey::EventId => (event.stream_type, "", u128::from_be_bytes(event.event_id.0)),
+        };
+        if let Some(first) = seen.insert(id, row.at) {
+            same_event(sources, key, first, row.at)?;
+        }
+    }
+    Ok(())
 }
 
 /// `near` says cheaply whether two neighbours may have one key.
@@ -182,6 +202,14 @@ mod tests {
         let (s, rows) = gather(vec![batch(&[1], 10, 1, "1"), batch(&[1], 10, 2, "1")]);
         assert!(merge_stream(&s, rows.clone(), DedupeKey::StreamSeq).is_err());
         assert_eq!(merge_stream(&s, rows, DedupeKey::EventId).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn one_key_at_two_moments_of_the_global_order_is_an_error() {
+        let (s, rows) = gather(vec![batch(&[1], 10, 1, "1"), batch(&[2], 20, 2, "1"), batch(&[1], 30, 3, "1")]);
+        let rows: Vec<_> = rows.iter().map(|r| GlobalRow { position: s.row(r.at).position(), at: r.at }).collect();
+        assert!(merge_global(&s, rows.clone(), DedupeKey::StreamSeq).is_err());
+        assert_eq!(merge_global(&s, rows, DedupeKey::EventId).unwrap().len(), 3);
     }
 
     #[test]

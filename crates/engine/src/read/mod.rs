@@ -18,6 +18,7 @@ mod stream;
 mod tiers;
 mod verdict;
 
+pub use budget::PAGE_BYTES_MAX;
 pub use by_id::FoundEvent;
 pub use error::ReadError;
 pub use global::{GlobalPage, GlobalRead};

@@ -110,6 +110,12 @@ impl StreamPage {
         self.rows.is_empty()
     }
 
+    /// Bytes of its events, about what they take in an answer.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.rows().map(|event| budget::event_bytes(&event)).sum()
+    }
+
     /// The page of a stream that does not exist.
     fn none() -> Self {
         Self {
@@ -155,10 +161,14 @@ impl Store {
     /// A stream's last seq, and the first one that retention left; `None`: there is no such stream.
     ///
     /// # Errors
-    /// [`ReadError`].
+    /// [`ReadError`]; of a damaged log neither can be told, unless holes are none (`read.missing_seq.policy`).
     pub fn stream_head(&self, stream_type: &str, stream_id: &str) -> Result<Option<StreamHead>, ReadError> {
         let Some(shared) = self.log(&self.owner_of(stream_type, stream_id)) else { return Ok(None) };
-        let Some(head) = shared.published().head(stream_id)? else { return Ok(None) };
+        let head = shared.published().head(stream_id)?;
+        if let Some(damage) = shared.refuses_writes().filter(|_| self.holes_fail()) {
+            return Err(ReadError::Damaged { log: shared.key.clone(), damage: Arc::clone(damage) });
+        }
+        let Some(head) = head else { return Ok(None) };
         let mut found = StreamHead { last_seq: head.last_seq, first_seq: head.first_seq };
         let retired = self.durable().pin().retired(&shared.key, stream_hash(stream_id)).map_err(unreadable)?;
         if holds(&retired, found.first_seq) {

@@ -30,7 +30,7 @@ pub struct Verdict {
     pub from_seq: Seq,
     /// Last seq that was checked, inclusive.
     pub to_seq: Seq,
-    /// Every seq of the range is there (or retired).
+    /// Every seq of the range is there (or retired). Where clients may skip seqs, `false` without `missing` says that they did.
     pub contiguous: bool,
     /// Holes, ascending, inclusive.
     pub missing: Vec<SeqRange>,
@@ -91,10 +91,6 @@ fn checked_range(expected: &Expectation<'_>, rows: &[(Seq, Tier)]) -> Option<Seq
         (true, Order::Asc) => to = highest.unwrap_or(to),
         (true, Order::Desc) => from = lowest.unwrap_or(from),
         (false, _) => {}
-    }
-    if !expected.monotonic {
-        let gone = expected.retired.iter().find(|r| r.1 >= from && r.0 <= to).map(|r| r.0.max(from));
-        from = from.max(lowest.into_iter().chain(gone).min().unwrap_or(to));
     }
     (from <= to && to > Seq::ZERO).then_some((from, to))
 }
@@ -234,7 +230,13 @@ mod tests {
     fn where_clients_may_skip_only_the_head_must_be_there() {
         let free = Expectation { monotonic: false, ..expected(40) };
         let v = judge(&free, &rows(&[3, 17, 40], Wal));
-        assert_eq!((v.missing.len(), v.contiguous, v.from_seq), (0, false, Seq(3)));
+        assert_eq!((v.missing.len(), v.contiguous, v.from_seq), (0, false, Seq(1)));
+        let page = Expectation { from: Seq(4), to: Some(Seq(17)), full: true, ..free };
+        let v = judge(&page, &rows(&[17], Wal));
+        assert_eq!((v.from_seq, v.to_seq, v.contiguous), (Seq(4), Seq(17), false), "a page shows the jump before it");
+        let between = judge(&Expectation { full: false, to: Some(Seq(16)), ..page }, &[]);
+        assert_eq!((between.from_seq, between.to_seq, between.contiguous), (Seq(4), Seq(16), false));
+        assert!(between.missing.is_empty());
         assert_eq!(missing(&judge(&free, &rows(&[3, 17], Wal))), [(40, 40)]);
         assert_eq!(missing(&judge(&free, &[])), [(40, 40)]);
         let nothing = Expectation { from: Seq(41), to: Some(Seq(40)), ..free };
