@@ -7,4 +7,5 @@ mod common;
 mod events;
 mod full_disk;
 mod limits;
+mod retention;
 mod streams;
