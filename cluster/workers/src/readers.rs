@@ -237,7 +237,11 @@ mod tests {
         let page = permitted(&answers, || Ok(()), |()| 800).unwrap();
         assert_eq!(answers.in_flight_bytes(), 800);
         let mut reads = 0;
-        let refused = permitted(&answers, || Ok(reads += 1), |()| 1).err();
+        let read = || {
+            reads += 1;
+            Ok(())
+        };
+        let refused = permitted(&answers, read, |()| 1).err();
         assert!(matches!(refused, Some(NodeError::Overloaded(_))) && reads == 0);
         drop(page.into_permit());
         assert!(matches!(permitted(&answers, || Ok(()), |()| 1001).err(), Some(NodeError::Overloaded(_))));

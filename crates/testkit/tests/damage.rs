@@ -3,6 +3,7 @@
 // helpers of a test are as blunt as the test itself
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use strandline_durable::RunKind;
@@ -72,6 +73,18 @@ fn damage(path: &Path) {
     bytes[9] ^= 1;
     std::fs::remove_file(path).unwrap();
     std::fs::write(path, bytes).unwrap();
+}
+
+/// Removes a file under each name that it has below a folder: the Delta log has a link of its own.
+fn remove_all_names(folder: &Path, ino: u64) {
+    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+        let meta = entry.metadata().unwrap();
+        if meta.is_dir() {
+            remove_all_names(&entry.path(), ino);
+        } else if meta.ino() == ino {
+            std::fs::remove_file(entry.path()).unwrap();
+        }
+    }
 }
 
 fn last_file(store: &LocalStore) -> PathBuf {
@@ -158,11 +171,22 @@ fn a_retry_of_a_command_that_was_made_anew_is_a_conflict() {
 }
 
 #[test]
-fn a_file_that_is_gone_stops_only_the_reads_that_need_it() {
+fn a_file_that_lost_its_own_name_only_gets_it_back() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = prepared(dir.path());
     let file = last_file(&store);
     std::fs::remove_file(&file).unwrap();
+    store.restart().unwrap();
+    assert!(store.report.corrupt.is_empty() && file.exists(), "{}", store.report);
+    assert_eq!(read(&store, 100), Ok(100));
+}
+
+#[test]
+fn a_file_that_is_gone_stops_only_the_reads_that_need_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = prepared(dir.path());
+    let file = last_file(&store);
+    remove_all_names(dir.path(), std::fs::metadata(&file).unwrap().ino());
     store.restart().unwrap();
     let name = file.file_name().unwrap().to_str().unwrap();
     assert!(store.report.corrupt.iter().any(|line| line.contains(name)), "{}", store.report);

@@ -174,7 +174,9 @@ fn a_fault_at_every_operation_of_a_merge_loses_and_doubles_nothing() {
                 Ok(()) => store.merge(Trigger::Hand).map_err(drop),
                 Err(_) => Err(()),
             };
-            if merged.is_ok() || matches!(fault, Fault::FailOnce | Fault::LostAnswer) {
+            // what comes behind the commit (the Delta log) may end the process after the merge was answered
+            let dead = matches!(fault, Fault::CrashBefore | Fault::CrashAfter) && flaky.operations() >= at;
+            if !dead {
                 assert_all(store.store(), store.time.now(), 60);
             }
             store.set_objects(Some((Arc::clone(&data), manifests)));

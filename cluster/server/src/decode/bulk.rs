@@ -15,6 +15,9 @@ use strandline_event::{BatchBuilder, BatchBytes, BatchUnit, Chunk, ErrorKind, Ev
 
 /// Invalid lines that are listed when nothing is stored; the others are only counted.
 const LISTED_ABORT: usize = 100;
+/// Invalid lines after which a body is no event data at all: ten times what a chunk of `strandline ingest` holds, and a bound on
+/// the memory that naming them takes.
+const LISTED_SKIP: usize = 100_000;
 
 /// Stream types of one body: each has a log of its own.
 const STREAM_TYPES_MAX: usize = 1000;
@@ -175,8 +178,13 @@ impl<'n> BulkBuilder<'n> {
 
     fn reject(&mut self, line: u32, error: ApiError) -> Result<bool, ApiError> {
         self.rejected.push(Rejected { line, error });
-        // under `skip` each refused line is named: their number is bounded by the bytes of the body
-        Ok(self.on_error == OnError::Skip || self.rejected.len() < LISTED_ABORT)
+        match self.on_error {
+            OnError::Abort => Ok(self.rejected.len() < LISTED_ABORT),
+            OnError::Skip if self.rejected.len() < LISTED_SKIP => Ok(true),
+            OnError::Skip => Err(ApiError::bad_request(format!(
+                "more than {LISTED_SKIP} lines are no events (the last one is line {line}); nothing was stored"
+            ))),
+        }
     }
 
     /// The batches. Under `Abort` an invalid line refuses the whole body, all of them listed.
