@@ -165,7 +165,7 @@ fn a_node_that_cannot_listen_claims_no_store() {
     assert!(refused.code == 2 && refused.stderr.contains("cannot listen"), "{refused:?}");
     assert!(!store.durable().exists(), "nothing is made");
     drop(taken);
-    Server::start(&arguments).stop();
+    Server::start_from(program().args(&arguments)).stop();
     let versions = || std::fs::read_dir(store.durable().join("_manifests")).unwrap().count();
     let (claimed, taken) = (versions(), std::net::TcpListener::bind(arguments.last().unwrap()).unwrap());
     assert_eq!(run(&arguments).code, 2);

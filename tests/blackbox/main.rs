@@ -21,3 +21,6 @@ mod ingest;
 mod kill9;
 mod oracles;
 mod retention;
+#[path = "../rigs/mod.rs"]
+mod rigs;
+mod s3;

@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use strandline_deql::Declarations;
 use strandline_engine::store::{Grace, Judged, OpenError, OpenOptions, Opened, Store};
-use strandline_event::limits;
+use strandline_event::{ErrorKind, limits};
 use strandline_wal::io::abort_on_fatal;
 use strandline_wal::{Disk, IoThread, RealDisk};
 use tokio::time::timeout;
@@ -142,19 +142,16 @@ impl StartError {
     /// Whether the operator has to change something before another try makes sense.
     #[must_use]
     pub fn is_configuration(&self) -> bool {
-        use OpenError::{ConfigChanged, LostLog, NoLogFolder, OtherStore, Rules, SegmentPattern};
+        use OpenError::{ConfigChanged, Durable, LostLog, NoLogFolder, OtherStore, Rules, SegmentPattern};
         match self {
             Self::Refused(_) | Self::Descriptors { .. } => true,
             Self::DataDir(error) => matches!(error, DataDirError::InUse { .. } | DataDirError::StoreInUse { .. }),
-            Self::Store { error, .. } => matches!(
-                **error,
-                Rules { .. }
-                    | NoLogFolder { .. }
-                    | SegmentPattern(_)
-                    | ConfigChanged { .. }
-                    | OtherStore { .. }
-                    | LostLog { .. }
-            ),
+            Self::Store { error, .. } => match &**error {
+                // settings of an object store, or one that cannot keep commits apart
+                Durable(error) => matches!(error.kind(), ErrorKind::BadRequest | ErrorKind::NotSupported),
+                Rules { .. } | NoLogFolder { .. } | SegmentPattern(_) | ConfigChanged { .. } | OtherStore { .. } => true,
+                other => matches!(other, LostLog { .. }),
+            },
             _ => false,
         }
     }
@@ -283,6 +280,7 @@ fn open_all(declarations: &Declarations, options: &NodeOptions) -> Result<Opened
             entropy: random::bits(),
             accept_lost_log: options.accept_lost_log,
             grace: options.grace,
+            scratch: Some(data_dir.store_folder(&declared.config.name).join("scratch")),
         };
         let name = declared.config.name.clone();
         Registry::open(&data_dir.store_folder(&name), &[])?;
@@ -365,6 +363,13 @@ impl NodeHandle {
         fenced.map(|parts| parts.store.name()).collect()
     }
 
+    /// Stores whose object store gives no answer now, and why: appends go on where there is a log, reads of files fail.
+    #[must_use]
+    pub fn troubled(&self) -> Vec<(&str, Arc<str>)> {
+        let troubles = self.stores.iter().map(|parts| (parts.store.name(), parts.store.durable().trouble()));
+        troubles.filter_map(|(name, trouble)| Some((name, trouble?))).collect()
+    }
+
     /// Files that the process may open.
     #[must_use]
     pub fn descriptors_max(&self) -> u64 {
@@ -432,7 +437,10 @@ async fn drain_store(parts: &StoreParts, limit: Duration) -> Vec<String> {
     });
     let undrained = join_all(stopping).await.into_iter().flatten().collect();
     parts.table.clear();
-    record_clean_stop(&parts.store).await;
+    if timeout(limit, record_clean_stop(&parts.store)).await.is_err() {
+        tracing::warn!(store = parts.store.name(), "the object store gives no answer: the clean stop is not in the manifest");
+        parts.store.durable().abandon();
+    }
     let _ = parts.hot.send(Stop).await;
     undrained
 }

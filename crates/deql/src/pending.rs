@@ -4,6 +4,7 @@
 
 use crate::config::StoreConfig;
 use crate::config::choice::{CommandScope, ProjectionMode};
+use crate::location::Location;
 
 /// A key, whether it matters in a store, and why it is here.
 type Line = (&'static str, fn(&StoreConfig) -> bool, &'static str);
@@ -15,7 +16,21 @@ const NOT_ACTIVE: &[Line] = &[
     ("projection.notify_on_commit", |c| c.projection.notify_on_commit, "there are no subscriptions yet"),
 ];
 
-const REMOTE: &str = "object stores are not served yet: use a local folder";
+const NO_S3: &str = "this build serves no s3://: build it with the cargo feature `s3`, or use a local folder";
+const NO_GS: &str = "this build serves no gs://: build it with the cargo feature `gs` (cargo install --features gs)";
+const NO_AZ: &str = "this build serves no az://: build it with the cargo feature `az` (cargo install --features az)";
+
+fn no_s3(location: &Location) -> bool {
+    matches!(location, Location::S3 { .. }) && !cfg!(feature = "s3")
+}
+
+fn no_gs(location: &Location) -> bool {
+    matches!(location, Location::Gs { .. }) && !cfg!(feature = "gs")
+}
+
+fn no_az(location: &Location) -> bool {
+    matches!(location, Location::Azure { .. }) && !cfg!(feature = "az")
+}
 
 const REFUSED: &[Line] = &[
     (
@@ -23,8 +38,12 @@ const REFUSED: &[Line] = &[
         |c| c.id.command_id_unique_scope == CommandScope::Store,
         "the scope 'store' is not served yet: use 'stream_type'",
     ),
-    ("durable.path", |c| c.durable.path.is_remote(), REMOTE),
-    ("durable.commit.manifest_path", |c| c.durable.manifest_path.is_remote(), REMOTE),
+    ("durable.path", |c| no_s3(&c.durable.path), NO_S3),
+    ("durable.path", |c| no_gs(&c.durable.path), NO_GS),
+    ("durable.path", |c| no_az(&c.durable.path), NO_AZ),
+    ("durable.commit.manifest_path", |c| no_s3(&c.durable.manifest_path), NO_S3),
+    ("durable.commit.manifest_path", |c| no_gs(&c.durable.manifest_path), NO_GS),
+    ("durable.commit.manifest_path", |c| no_az(&c.durable.manifest_path), NO_AZ),
     ("security.encrypt.at_rest", |c| c.security.encrypt_at_rest, "encryption at rest is not served yet"),
     ("security.encrypt.in_transit", |c| c.security.encrypt_in_transit, "encryption in transit is not served yet"),
     (

@@ -106,6 +106,7 @@ pub(crate) fn options(entropy: u128) -> OpenOptions {
         entropy,
         now: Micros(START_US),
         cache_bytes: crate::CACHE_BYTES_DEFAULT,
+        scratch: None,
     }
 }
 

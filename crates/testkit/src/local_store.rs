@@ -467,7 +467,8 @@ fn open(
 ) -> Result<Opened, OpenError> {
     let Start { now, entropy, accept_lost_log, grace } = start;
     let disk: Arc<dyn strandline_wal::Disk> = Arc::clone(disk) as _;
-    let options = OpenOptions { config: config.clone(), disk, node: 7, now, entropy, accept_lost_log, grace };
+    let scratch = None;
+    let options = OpenOptions { config: config.clone(), disk, node: 7, now, entropy, accept_lost_log, grace, scratch };
     match objects {
         Some((files, manifests)) => Store::open_on(options, Arc::clone(files), Arc::clone(manifests)),
         None => Store::open(options),

@@ -199,6 +199,7 @@ fn run(log: bool, more: &str, whole: bool) {
         entropy: 99,
         accept_lost_log: false,
         grace: Grace::default(),
+        scratch: None,
     };
     let store = Store::open(options).unwrap().store;
     let clock = Clock(AtomicI64::new(1_795_428_000_000_000));

@@ -13,7 +13,8 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 /// The program under test, without the caller's settings.
 pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_strandline"));
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("STRANDLINE_")) {
+    let settings = |name: &str| name.starts_with("STRANDLINE_") || name.starts_with("AWS_");
+    for (name, _) in std::env::vars_os().filter(|(name, _)| settings(&name.to_string_lossy())) {
         command.env_remove(name);
     }
     command
@@ -60,12 +61,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts a node and waits for its `ready` line.
-    pub(crate) fn start(arguments: &[String]) -> Self {
-        Self::start_from(program().args(arguments))
-    }
-
-    /// Starts a node by a prepared command.
+    /// Starts a node by a prepared command and waits for its `ready` line.
     pub(crate) fn start_from(command: &mut Command) -> Self {
         match Self::try_start(command) {
             Ok(server) => server,

@@ -1,20 +1,22 @@
 //! A folder with the statement of a store, and the nodes that run on it one after another.
 
-use super::{Finished, Server, run};
+use super::{Finished, Server, program, run_command};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use tempfile::TempDir;
 
 /// A store in a temporary folder.
 pub(crate) struct Store {
     folder: TempDir,
     log: bool,
+    env: Vec<(&'static str, String)>,
 }
 
 impl Store {
     /// A store `test` with all tiers and these further keys, e.g. `"wal.rollover_mb = 1"`.
     pub(crate) fn new(keys: &[&str]) -> Self {
         let folder = TempDir::with_prefix("strandline-test-").unwrap();
-        let store = Self { folder, log: true };
+        let store = Self { folder, log: true, env: Vec::new() };
         std::fs::write(store.config(), store.statement(keys)).unwrap();
         store
     }
@@ -22,9 +24,21 @@ impl Store {
     /// A store `test` that declares these keys and no tier but the durable one by itself.
     pub(crate) fn without_log(keys: &[&str]) -> Self {
         let folder = TempDir::with_prefix("strandline-test-").unwrap();
-        let store = Self { folder, log: false };
+        let store = Self { folder, log: false, env: Vec::new() };
         std::fs::write(store.config(), store.statement(keys)).unwrap();
         store
+    }
+
+    /// What the environment of its nodes and of `verify` says besides.
+    pub(crate) fn set_env(&mut self, env: Vec<(&'static str, String)>) {
+        self.env = env;
+    }
+
+    /// The program with the store's environment.
+    pub(crate) fn program(&self) -> Command {
+        let mut command = program();
+        command.envs(self.env.iter().map(|(name, value)| (*name, value)));
+        command
     }
 
     fn statement(&self, keys: &[&str]) -> String {
@@ -34,6 +48,8 @@ impl Store {
             lines.extend(["inmemory.enabled = true".to_owned(), "wal.enabled = true".to_owned()]);
             lines.push(format!("wal.path = '{at}/log'"));
         }
+        let named = |line: &String| line.split(" =").next().unwrap_or_default().to_owned();
+        lines.retain(|line| keys.iter().all(|key| named(&(*key).to_owned()) != named(line)));
         lines.extend(keys.iter().map(|key| (*key).to_owned()));
         format!("CREATE EVENTSTORE test WITH (\n  {}\n);\n", lines.join(",\n  "))
     }
@@ -74,13 +90,15 @@ impl Store {
 
     /// Starts a node; it serves when this returns.
     pub(crate) fn start(&self) -> Server {
-        Server::start(&self.serve_arguments())
+        Server::start_from(self.program().args(self.serve_arguments()))
     }
 
     /// `strandline verify` over the folder (no node may run on it).
     pub(crate) fn verify(&self) -> Finished {
         let arguments = self.serve_arguments();
-        run(&[&["verify".to_owned()], &arguments[1..5]].concat())
+        let mut command = self.program();
+        command.arg("verify").args(&arguments[1..5]);
+        run_command(command, b"")
     }
 
     /// Fails with the findings if `verify` has any.

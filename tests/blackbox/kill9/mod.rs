@@ -22,7 +22,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-const KEYS: &[&str] = &[
+pub(crate) const KEYS: &[&str] = &[
     "wal.rollover_mb = 1",
     "wal.retention_hours = 0",
     "compaction.min_segment_mb = 1",
@@ -88,9 +88,12 @@ fn nothing_acknowledged_is_lost_or_doubled_by_kill_9_without_a_log() {
 
 #[test]
 fn nothing_acknowledged_is_lost_or_doubled_by_kill_9() {
+    torture(&Store::new(KEYS), setting("STRANDLINE_TEST_ROUNDS", 20));
+}
+
+/// Loads and kills a store again and again.
+pub(crate) fn torture(store: &Store, rounds: u64) {
     let mut random = Random(seed("kill9"));
-    let rounds = setting("STRANDLINE_TEST_ROUNDS", 20);
-    let store = Store::new(KEYS);
     let mut clients = new_clients(&mut random);
     let mut follower = Follower::default();
     let mut met = Met::default();

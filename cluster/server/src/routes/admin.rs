@@ -7,6 +7,7 @@ use crate::http::call::Call;
 use crate::routes::no_query;
 use actix_web::HttpResponse;
 use serde_json::{Map, Value, json};
+use strandline_deql::Location;
 use strandline_engine::status::{FileStatus, LogStatus, TierNumbers};
 use strandline_event::{Field, FieldNames, LogKey, Micros};
 
@@ -107,11 +108,12 @@ pub(crate) async fn files(call: Call) -> ApiResult<HttpResponse> {
     no_query(&call)?;
     let served = call.admin_store()?;
     let files = served.store.files().await.map_err(|e| failure::answer(&e, served.names()))?;
-    let rows: Vec<Value> = files.iter().map(|f| file(f, served.names())).collect();
+    let location = &served.store.config().durable.path;
+    let rows: Vec<Value> = files.iter().map(|f| file(f, location, served.names())).collect();
     Ok(answer::ok(&json!({ "files": rows })))
 }
 
-fn file(file: &FileStatus, names: &FieldNames) -> Value {
+fn file(file: &FileStatus, location: &Location, names: &FieldNames) -> Value {
     let (entry, bounds) = (&file.entry, &file.entry.bounds);
     let partition: Map<String, Value> =
         entry.partition.iter().map(|(column, value)| (column.clone(), json!(value))).collect();
@@ -132,6 +134,7 @@ fn file(file: &FileStatus, names: &FieldNames) -> Value {
     }
     json!({
         "path": entry.path,
+        "url": location.is_remote().then(|| location.join(&entry.path).to_string()),
         "local_path": file.local_path.as_ref().map(|p| p.display().to_string()),
         "stream_type": entry.stream_type,
         "partition": partition,

@@ -24,13 +24,28 @@ pub(crate) async fn ready(call: Call) -> ApiResult<HttpResponse> {
         return Err(ApiError::new(ErrorKind::Unavailable, text).with("stores", fenced));
     }
     if call.app.node.is_serving() {
-        let damaged: Vec<Value> = call.app.stores().flat_map(|served| damaged(&served.store)).collect();
-        return Ok(answer::ok(&match damaged.is_empty() {
-            true => json!({ "status": "ready" }),
-            false => json!({ "status": "ready", "damaged": damaged }),
-        }));
+        return ready_with(&call);
     }
     Err(ApiError::new(ErrorKind::Unavailable, "the node is shutting down"))
+}
+
+/// What the node cannot do while it takes requests. An object store that does not answer holds up only what needs it: where there
+/// is a log, appends are taken all the same.
+fn ready_with(call: &Call) -> ApiResult<HttpResponse> {
+    let troubled = call.app.node.troubled();
+    let degraded: Vec<Value> =
+        troubled.iter().map(|(store, why)| json!({ "store": store, "error": &**why })).collect();
+    let without_log = |name: &str| call.app.stores().any(|s| s.store.name() == name && !s.store.config().wal.enabled);
+    if troubled.iter().any(|(store, _)| without_log(store)) {
+        let text = "an object store does not answer, and a store without a log needs it for every append";
+        return Err(ApiError::new(ErrorKind::Unavailable, text).with("degraded", degraded));
+    }
+    let damaged: Vec<Value> = call.app.stores().flat_map(|served| damaged(&served.store)).collect();
+    let mut body = json!({ "status": "ready" });
+    for (key, rows) in [("damaged", damaged), ("degraded", degraded)].into_iter().filter(|(_, rows)| !rows.is_empty()) {
+        body[key] = rows.into();
+    }
+    Ok(answer::ok(&body))
 }
 
 fn damaged(store: &StoreHandle) -> Vec<Value> {

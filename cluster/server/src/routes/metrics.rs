@@ -60,6 +60,13 @@ fn node(text: &mut Text, call: &Call) {
 }
 
 async fn stores(text: &mut Text, call: &Call) {
+    let troubled = call.app.node.troubled();
+    text.head("durable_degraded", "1 while the object store of a store's files gives no answer", "gauge");
+    for served in call.app.stores() {
+        let name = served.store.name();
+        let degraded = troubled.iter().any(|(store, _)| *store == name);
+        text.line("durable_degraded", &format!("store=\"{name}\""), u8::from(degraded));
+    }
     text.head("tier_bytes", "Bytes that a tier holds", "gauge");
     let mut events = Vec::new();
     for served in call.app.stores() {

@@ -22,7 +22,7 @@ pub(crate) fn run(options: &Files) -> Result<(), Failure> {
     }
 }
 
-/// As any reader opens it: on local disks the path in the file system, else the object's name.
+/// As any reader opens it: on local disks the path in the file system, on object stores the URL, else the object's name.
 fn path(file: &Value) -> Option<&str> {
-    file["local_path"].as_str().or(file["path"].as_str())
+    file["local_path"].as_str().or(file["url"].as_str()).or(file["path"].as_str())
 }

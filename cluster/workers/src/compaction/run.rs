@@ -75,7 +75,10 @@ async fn work(parts: &RunParts, job: &Job, end: &mut JobEnd) -> Result<(), NodeE
             parts.fenced.store(true, Ordering::SeqCst);
             tracing::error!(store = parts.store.name(), "another node owns this store now: it takes no appends here");
         }
-        let Some(outcome) = done? else { return Ok(()) };
+        let Some(outcome) = done? else {
+            // a commit whose outcome was unknown may have been found: then its tiers were never told
+            return tell(parts, job, Arc::new(nothing(parts, job))).await;
+        };
         end.input_bytes += outcome.input_bytes;
         end.output_bytes += outcome.output_bytes;
         end.rows += outcome.rows;
@@ -90,6 +93,13 @@ async fn work(parts: &RunParts, job: &Job, end: &mut JobEnd) -> Result<(), NodeE
         job_id = crate::random::bits();
     }
     Ok(())
+}
+
+/// What is true without a job: the current manifest.
+fn nothing(parts: &RunParts, job: &Job) -> JobOutcome {
+    let snapshot = parts.store.durable().pin();
+    let through = snapshot.watermark(&job.log);
+    JobOutcome { snapshot, through, rows: 0, input_bytes: 0, output_bytes: 0, files: 0, more: false }
 }
 
 async fn tell(parts: &RunParts, job: &Job, outcome: Arc<JobOutcome>) -> Result<(), NodeError> {

@@ -21,6 +21,7 @@ impl Handler<RunJob> for CompactionWorker {
 
     fn handle(&mut self, job: RunJob, _: &mut Self::Context) -> Self::Result {
         let _end = EndOnPanic("a compaction job panicked");
+        job.store.durable().settle()?;
         let Some(plan) = compact::plan(&job.store, &job.log)? else { return Ok(None) };
         compact::run_job(&job.store, &plan, job.job_id, clock::now(), &job.progress, &NoSteps).map(Some)
     }

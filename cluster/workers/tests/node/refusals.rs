@@ -81,6 +81,7 @@ fn a_store_that_another_owner_claimed_takes_no_appends() {
             entropy: random::bits(),
             now: clock::now(),
             cache_bytes: 1 << 20,
+            scratch: None,
         };
         let _other = DurableTier::open(store.config(), claim).unwrap();
         assert!(node.fenced().is_empty());

@@ -86,14 +86,14 @@ groups! {
     durable: Durable {
         /// Format of the durable files.
         format: DurableType = DurableType::Parquet; "durable.type", fixed, default "mandatory";
-        /// Where the durable files live.
+        /// Where the durable files live; s3:// with the AWS_* environment, gs:// and az:// with the cargo features `gs` and `az`.
         path: Location = Location::placeholder(); "durable.path", fixed, default "mandatory";
-        /// Object names of data files, relative to the path.
+        /// Object names of data files, relative to the path; {writer} is the node and its owner epoch.
         file_pattern: FilePattern = FilePattern::for_partitions(&[]);
             "durable.file_pattern", fixed, default "Hive folders of partition.by, then part-{writer}-{file_seq}.parquet";
-        /// How a commit becomes all or nothing.
+        /// How a commit becomes all or nothing: locally by a link to a free name, on object stores by a conditional create.
         commit_protocol: CommitProtocol = CommitProtocol::AtomicRename; "durable.commit.protocol", fixed;
-        /// Where the manifests are.
+        /// Where the manifests are; may be on another kind of place than the files.
         manifest_path: Location = Location::placeholder();
             "durable.commit.manifest_path", fixed, default "_manifests under durable.path";
         /// Codec of every column chunk.

@@ -141,15 +141,13 @@ fn what_is_not_served_yet_is_named() {
     let c = with("");
     assert_eq!(keys(serve_refusals(&c)), [""; 0]);
     assert_eq!(keys(not_active_yet(&c)), ["compaction.target_file_mb", "projection.notify_on_commit"]);
-    let all = store("CREATE EVENTSTORE s WITH (durable.type = 'parquet', durable.path = 's3://b/p', id.command_id.unique_scope = 'store',
+    let all = store("CREATE EVENTSTORE s WITH (durable.type = 'parquet', durable.path = '/p', id.command_id.unique_scope = 'store',
         security.encrypt.at_rest = true, security.kms.provider = 'aws_kms', security.kms.key_id = 'alias/x', security.encrypt.in_transit = true,
         projection.notify_on_inspect = true, projection.mode = 'sync', strict.immutable_events = false)");
     assert_eq!(
         keys(serve_refusals(&all)),
         [
             "id.command_id.unique_scope",
-            "durable.path",
-            "durable.commit.manifest_path",
             "security.encrypt.at_rest",
             "security.encrypt.in_transit",
             "projection.notify_on_inspect",
@@ -157,6 +155,22 @@ fn what_is_not_served_yet_is_named() {
             "strict.immutable_events",
         ]
     );
+}
+
+#[test]
+fn object_stores_are_served_where_the_build_has_them() {
+    for (url, served) in
+        [("s3://b/p", cfg!(feature = "s3")), ("gs://b", cfg!(feature = "gs")), ("az://c/p", cfg!(feature = "az"))]
+    {
+        let c = store(&format!(
+            "CREATE EVENTSTORE s WITH (durable.type = 'parquet', durable.path = '{url}', wal.enabled = true, wal.path = '/w')"
+        ));
+        let refused = serve_refusals(&c);
+        let keys: Vec<_> = refused.iter().map(|(key, _)| *key).collect();
+        let wanted: &[_] = if served { &[] } else { &["durable.path", "durable.commit.manifest_path"] };
+        assert_eq!(keys, wanted, "{url}");
+        assert!(refused.iter().all(|(_, why)| why.contains(&format!("`{}`", &url[..2]))), "the feature is named: {refused:?}");
+    }
 }
 
 #[test]

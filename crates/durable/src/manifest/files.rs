@@ -3,7 +3,7 @@
 use super::envelope::{Content, EnvelopeError, unwrap, wrap};
 use super::json;
 use super::model::{Manifest, NO_MONTH, SegmentRef};
-use crate::objects::{ObjectError, Objects};
+use crate::objects::{Created, NotCreated, ObjectError, Objects, create};
 use std::collections::HashMap;
 use std::sync::Arc;
 use strandline_event::ErrorKind;
@@ -13,6 +13,8 @@ pub(crate) const INLINE_MAX: usize = 512;
 /// As [`INLINE_MAX`] for a month that is not the newest of its stream type: few files come to it any more.
 pub(crate) const INLINE_OLD_MAX: usize = 64;
 const SEGMENT_FOLDER: &str = "segments";
+/// Names that one request to an object store lists.
+const LISTED_AT_ONCE: usize = 1000;
 
 /// Why a manifest could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -55,11 +57,43 @@ fn version_of(name: &str) -> Option<u64> {
     (digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit())).then(|| digits.parse().ok()).flatten()
 }
 
-/// All versions, rising.
+/// All versions, rising. Lists everything: for the offline check only.
 pub(crate) fn versions(objects: &dyn Objects) -> Result<Vec<u64>, ObjectError> {
     let mut out: Vec<u64> = objects.list("")?.iter().filter_map(|info| version_of(&info.path)).collect();
     out.sort_unstable();
     Ok(out)
+}
+
+/// The newest version above `known`; `None`: there is none. A bucket is not listed from its beginning: whether anything stands
+/// behind a name is one request, so the end is found by steps that double, and by halves after that.
+pub(crate) fn newest_above(objects: &dyn Objects, known: u64) -> Result<Option<u64>, ObjectError> {
+    search(known, |version| {
+        let listed = objects.list_after(&version_name(version), LISTED_AT_ONCE)?;
+        Ok((listed.objects.iter().filter_map(|info| version_of(&info.path)).max(), listed.complete))
+    })
+}
+
+/// [`newest_above`] over what one request tells: the highest version in the part of the listing that begins behind a version,
+/// and whether that part is the end of it.
+pub(super) fn search<E>(
+    known: u64,
+    mut ask: impl FnMut(u64) -> Result<(Option<u64>, bool), E>,
+) -> Result<Option<u64>, E> {
+    let (mut newest, mut beyond) = (known, None);
+    let mut step = 0;
+    loop {
+        let behind = match beyond {
+            Some(end) if end <= newest => return Ok(Some(newest).filter(|newest| *newest > known)),
+            Some(end) => newest + (end - newest) / 2,
+            None => newest.saturating_add(step),
+        };
+        match ask(behind)? {
+            (Some(last), true) => return Ok(Some(last)),
+            (Some(last), false) => newest = newest.max(last),
+            (None, _) => beyond = Some(behind),
+        }
+        step = (step * 2).max(LISTED_AT_ONCE as u64);
+    }
 }
 
 /// A version with all its entries, and the CRC32C of its file.
@@ -146,20 +180,34 @@ fn put_segment(objects: &dyn Objects, stem: &str, bytes: &[u8]) -> Result<String
     let mut attempt = 0;
     loop {
         let path = format!("{stem}-{attempt}.json.zst");
-        match objects.put_new(&path, bytes) {
-            Ok(()) => return Ok(path),
+        match create(objects, &path, bytes).map_err(NotCreated::into_error)? {
+            Created::Ours => return Ok(path),
             // of a commit that never happened
-            Err(ObjectError::AlreadyExists { .. }) => attempt += 1,
-            Err(error) => return Err(error),
+            Created::Others => attempt += 1,
         }
     }
 }
 
-/// Creates the version file if nobody has. Returns the CRC32C of the file.
-pub(crate) fn put(objects: &dyn Objects, manifest: &Manifest) -> Result<u32, ObjectError> {
+/// What became of a version that was to be created.
+#[derive(Debug)]
+pub(crate) enum Put {
+    /// It is ours; the CRC32C of its file.
+    Ours(u32),
+    /// Somebody else's has its number.
+    Others,
+}
+
+/// Creates the version file if nobody has.
+pub(crate) fn put(objects: &dyn Objects, manifest: &Manifest) -> Result<Put, NotCreated> {
     let path = version_name(manifest.version);
-    let json = json::write_version(manifest).map_err(|e| ObjectError::from_io(&path, e.into()))?;
-    let bytes = wrap(Content::Version, &json).map_err(|e| ObjectError::from_io(&path, e))?;
-    objects.put_new(&path, &bytes)?;
-    Ok(crc32c::crc32c(&bytes))
+    let bytes = encode(&path, manifest).map_err(NotCreated::No)?;
+    match create(objects, &path, &bytes)? {
+        Created::Ours => Ok(Put::Ours(crc32c::crc32c(&bytes))),
+        Created::Others => Ok(Put::Others),
+    }
+}
+
+fn encode(path: &str, manifest: &Manifest) -> Result<Vec<u8>, ObjectError> {
+    let json = json::write_version(manifest).map_err(|e| ObjectError::from_io(path, e.into()))?;
+    wrap(Content::Version, &json).map_err(|e| ObjectError::from_io(path, e))
 }

@@ -11,7 +11,7 @@ mod model;
 
 pub use envelope::EnvelopeError;
 pub use files::ManifestError;
-pub(crate) use files::{put, read, seal, version_name, versions};
+pub(crate) use files::{Put, newest_above, put, read, seal, version_name, versions};
 #[cfg(test)]
 pub(crate) use model::NO_MONTH;
 pub use model::{ChunkMark, Group, GroupKey, LogState, Manifest, Replaced, ReplacedFiles, SegmentRef, Tombstone};

@@ -99,12 +99,14 @@ fn manifests_round_trip_with_and_without_segments() {
         let objects = StoreObjects::memory().unwrap();
         let mut manifest = manifest(files);
         seal(&objects, &mut manifest).unwrap();
-        let crc = put(&objects, &manifest).unwrap();
+        let Ok(Put::Ours(crc)) = put(&objects, &manifest) else { panic!("it is created") };
         let (read, read_crc) = read(&objects, 1).unwrap();
         assert_eq!((&read, read_crc), (&manifest, crc));
         assert_eq!(read.files().count() as u64, files);
         assert_eq!(objects.list("segments").unwrap().len(), usize::from(files > 512));
-        assert!(matches!(put(&objects, &manifest), Err(crate::ObjectError::AlreadyExists { .. })));
+        let other = Manifest { job_id: 99, ..manifest.clone() };
+        assert!(matches!(put(&objects, &other), Ok(Put::Others)));
+        assert!(matches!(put(&objects, &manifest), Ok(Put::Ours(again)) if again == crc), "an earlier try of ours did it");
         assert_eq!(versions(&objects).unwrap(), [1]);
     }
 }
@@ -256,4 +258,39 @@ fn chunk_marks_that_a_version_does_not_list_are_handed_out() {
     let over = state.add_chunks(&many, now.plus_us(5000));
     assert_eq!((state.chunks.len(), over.len()), (512, 1488));
     assert!(state.chunks.contains(&mark(1999, 9, now.plus_us(1999))) && over.contains(&mark(1, 9, now.plus_us(1))));
+}
+
+/// Lists as a bucket does: a part at a time; counts the requests.
+struct Paged {
+    names: Vec<u64>,
+    asked: std::cell::Cell<u32>,
+}
+
+/// What a search for the end finds, and the requests that it takes.
+fn newest_of(versions: impl Iterator<Item = u64>, known: u64) -> (Option<u64>, u32) {
+    let paged = Paged { names: versions.collect(), asked: std::cell::Cell::new(0) };
+    let page = |after: u64, limit: usize| {
+        paged.asked.set(paged.asked.get() + 1);
+        let start = paged.names.partition_point(|v| *v <= after);
+        let page = &paged.names[start..paged.names.len().min(start + limit)];
+        (page.last().copied(), page.len() < limit)
+    };
+    let found = super::files::search(known, |after| Ok::<_, ()>(page(after, 1000))).unwrap();
+    (found, paged.asked.get())
+}
+
+#[test]
+fn the_newest_version_is_found_in_few_requests() {
+    for count in [0, 1, 2, 999, 1000, 1001, 1999, 2000, 2001, 123_456, 1_000_000] {
+        let (found, asked) = newest_of(1..=count, 0);
+        assert_eq!(found, (count > 0).then_some(count), "{count}");
+        assert!(asked <= 24, "{count}: {asked} requests");
+        assert_eq!(newest_of(1..=count, count), (None, 1), "nothing above {count}");
+        let folded = count / 3 * 2;
+        let left = newest_of(folded.max(1)..=count, 0).0;
+        assert_eq!(left, (count > 0).then_some(count), "older ones were folded away: {count}");
+        if count > 7 {
+            assert_eq!(newest_of(1..=count, count - 7), (Some(count), 1));
+        }
+    }
 }

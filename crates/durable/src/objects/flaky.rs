@@ -3,7 +3,9 @@
 //! Counts every operation that changes something. At the chosen one it stops, and from then on nothing
 //! works any more, as after the end of a process; what was done before stays.
 
-use super::{Aside, ObjectError, ObjectInfo, Objects, Readable, SharedObjects};
+use super::{Aside, Listed, ObjectError, ObjectInfo, Objects, Readable, SharedObjects};
+use parking_lot::Mutex;
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -20,15 +22,25 @@ pub enum Fault {
     LostAnswer,
     /// It fails once and was not done; all later ones work.
     FailOnce,
+    /// It fails once; a create is done all the same, just before the next operation that changes something: the request was
+    /// still under way. Anything else is not done.
+    LandsLate,
 }
 
 /// Shared by all wrappers of one store, so that operations count over data and manifests together.
-#[derive(Debug)]
 struct Plan {
     at: u64,
     fault: Fault,
     count: AtomicU64,
     dead: AtomicBool,
+    /// A create that is still under way.
+    late: Mutex<Option<Late>>,
+}
+
+struct Late {
+    objects: SharedObjects,
+    path: String,
+    bytes: Vec<u8>,
 }
 
 /// Wraps objects.
@@ -42,7 +54,7 @@ impl FlakyObjects {
     /// Fails at the `at`-th changing operation, from 1; 0: never.
     #[must_use]
     pub fn new(inner: SharedObjects, at: u64, fault: Fault) -> Self {
-        let plan = Plan { at, fault, count: AtomicU64::new(0), dead: AtomicBool::new(false) };
+        let plan = Plan { at, fault, count: AtomicU64::new(0), dead: AtomicBool::new(false), late: Mutex::new(None) };
         Self { inner, plan: Arc::new(plan) }
     }
 
@@ -60,6 +72,7 @@ impl FlakyObjects {
 
     fn step<T>(&self, path: &str, run: impl FnOnce() -> Result<T, ObjectError>) -> Result<T, ObjectError> {
         self.alive(path)?;
+        self.land();
         let hit = self.plan.count.fetch_add(1, Ordering::SeqCst) + 1 == self.plan.at;
         if !hit {
             return run();
@@ -70,6 +83,13 @@ impl FlakyObjects {
             run()?;
         }
         Err(injected(path))
+    }
+
+    /// What is under way arrives now, if anything is. Its name may be taken meanwhile.
+    pub fn land(&self) {
+        if let Some(Late { objects, path, bytes }) = self.plan.late.lock().take() {
+            let _ = objects.put_new(&path, &bytes);
+        }
     }
 
     fn alive(&self, path: &str) -> Result<(), ObjectError> {
@@ -87,8 +107,19 @@ impl Objects for FlakyObjects {
         self.inner.open(path)
     }
 
+    fn open_known(&self, path: &str, bytes: u64) -> Result<Box<dyn Readable>, ObjectError> {
+        self.alive(path)?;
+        self.inner.open_known(path, bytes)
+    }
+
     fn put_new(&self, path: &str, bytes: &[u8]) -> Result<(), ObjectError> {
-        self.step(path, || self.inner.put_new(path, bytes))
+        let before = self.operations();
+        let outcome = self.step(path, || self.inner.put_new(path, bytes));
+        if outcome.is_err() && self.plan.fault == Fault::LandsLate && before + 1 == self.plan.at {
+            let late = Late { objects: Arc::clone(&self.inner), path: path.to_owned(), bytes: bytes.to_vec() };
+            *self.plan.late.lock() = Some(late);
+        }
+        outcome
     }
 
     fn create(&self, path: &str) -> Result<Box<dyn Aside>, ObjectError> {
@@ -99,6 +130,11 @@ impl Objects for FlakyObjects {
     fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, ObjectError> {
         self.alive(prefix)?;
         self.inner.list(prefix)
+    }
+
+    fn list_after(&self, after: &str, limit: usize) -> Result<Listed, ObjectError> {
+        self.alive(after)?;
+        self.inner.list_after(after, limit)
     }
 
     fn delete(&self, path: &str) -> Result<(), ObjectError> {
@@ -123,6 +159,23 @@ impl Objects for FlakyObjects {
 
     fn local_root(&self) -> Option<&Path> {
         self.inner.local_root()
+    }
+
+    fn pause(&self, tries: u32) {
+        self.inner.pause(tries);
+    }
+
+    fn trouble(&self) -> Option<Arc<str>> {
+        self.inner.trouble()
+    }
+
+    fn close(&self) {
+        self.inner.close();
+    }
+
+    fn local_copy(&self, path: &str) -> Result<Option<File>, ObjectError> {
+        self.alive(path)?;
+        self.inner.local_copy(path)
     }
 }
 

@@ -4,19 +4,30 @@
 //! created is whole and on stable storage when the call returns, a name is never overwritten, and
 //! `AlreadyExists` is an answer of its own (it is not "lost": the caller reads what is there).
 
+#[cfg(feature = "cloud")]
+mod cloud;
+#[cfg(any(test, feature = "testkit"))]
+pub mod conformance;
+mod create;
+mod failure;
 #[cfg(any(test, feature = "testkit"))]
 mod flaky;
 mod local;
 mod open;
+mod probe;
 mod store;
+mod upload;
 
+pub(crate) use create::{Created, NotCreated, create};
 #[cfg(any(test, feature = "testkit"))]
 pub use flaky::{Fault, FlakyObjects};
 pub use local::LocalObjects;
-pub use open::{open_location, open_manifests};
+pub use open::{Purpose, Settings, open_location};
+pub use probe::probe;
 pub use store::StoreObjects;
 
 use bytes::Bytes;
+use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -51,11 +62,71 @@ pub enum ObjectError {
         /// What it said.
         source: io::Error,
     },
-    /// A kind of location that this version does not serve.
-    #[error("`{location}` is not served by this version; use a local folder, file:// or memory://")]
+    /// A kind of location that this build does not serve.
+    #[error("`{location}` is not served by this build: build it with the cargo feature `{feature}`")]
     NotSupported {
         /// The location.
         location: String,
+        /// What it was built without.
+        feature: &'static str,
+    },
+    /// What the environment says of an object store makes no sense.
+    #[error("`{location}`: {what}")]
+    Settings {
+        /// The location.
+        location: String,
+        /// What is wrong, and what to do.
+        what: String,
+    },
+    /// An object store said no, and would say it again.
+    #[error("`{path}` was refused by the object store ({said}): {check}")]
+    Refused {
+        /// The object, with its bucket.
+        path: String,
+        /// What the store said.
+        said: String,
+        /// What to look at.
+        check: &'static str,
+    },
+    /// An object store does not answer; of an object that was to be created: it was not, and will not be.
+    #[error("`{path}`: the object store cannot be reached ({said}): {check}")]
+    Unreachable {
+        /// The object, with its bucket.
+        path: String,
+        /// What happened.
+        said: String,
+        /// What to look at.
+        check: &'static str,
+    },
+    /// Another request to create the object was under way; this one did nothing.
+    #[error("`{path}` was being created by another request ({said}): try again")]
+    Conflict {
+        /// The object, with its bucket.
+        path: String,
+        /// What the store said.
+        said: String,
+    },
+    /// An object store gave no clear answer: what was asked for may have happened, or may still happen.
+    #[error("`{path}`: the object store gave no clear answer ({said}): {check}")]
+    Unclear {
+        /// The object, with its bucket.
+        path: String,
+        /// What happened.
+        said: String,
+        /// What to look at.
+        check: &'static str,
+    },
+    /// An object store overwrites where it must refuse.
+    #[error(
+        "`{location}` is on an object store without conditional creates ({what}), so that two nodes could commit over each \
+         other: use a store that honours If-None-Match on PUT (Amazon S3 does), or put durable.path and \
+         durable.commit.manifest_path on a local folder; AWS_CONDITIONAL_PUT must not be `disabled`"
+    )]
+    NoConditionalCreate {
+        /// The location.
+        location: String,
+        /// What it did.
+        what: String,
     },
 }
 
@@ -64,6 +135,11 @@ impl ObjectError {
     #[must_use]
     pub fn from_io(path: &str, source: io::Error) -> Self {
         let path = path.to_owned();
+        // an object store's own error that came through a reader or a writer
+        let source = match source.downcast::<Self>() {
+            Ok(ours) => return ours,
+            Err(source) => source,
+        };
         match source.kind() {
             io::ErrorKind::NotFound => Self::NotFound { path },
             io::ErrorKind::AlreadyExists => Self::AlreadyExists { path },
@@ -78,8 +154,17 @@ impl ObjectError {
         match self {
             Self::DiskFull { .. } => ErrorKind::DiskFull,
             Self::NotSupported { .. } => ErrorKind::NotSupported,
-            Self::NotFound { .. } | Self::AlreadyExists { .. } | Self::Io { .. } => ErrorKind::Io,
+            Self::Settings { .. } | Self::NoConditionalCreate { .. } => ErrorKind::BadRequest,
+            Self::Unreachable { .. } | Self::Unclear { .. } | Self::Conflict { .. } => ErrorKind::Unavailable,
+            Self::NotFound { .. } | Self::AlreadyExists { .. } | Self::Io { .. } | Self::Refused { .. } => {
+                ErrorKind::Io
+            }
         }
+    }
+
+    /// Whether an object that was to be created may exist in spite of this error, or may come to exist.
+    pub(crate) const fn leaves_it_open(&self) -> bool {
+        matches!(self, Self::Io { .. } | Self::Unclear { .. })
     }
 }
 
@@ -114,12 +199,28 @@ pub struct ObjectInfo {
     pub modified: Micros,
 }
 
+/// A part of a listing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listed {
+    /// Objects in the order of names.
+    pub objects: Vec<ObjectInfo>,
+    /// Whether nothing follows them.
+    pub complete: bool,
+}
+
 /// A folder or a bucket's prefix. Paths are relative, `/` between folders.
 pub trait Objects: Send + Sync {
     /// Opens an object for reading.
     fn open(&self, path: &str) -> Result<Box<dyn Readable>, ObjectError>;
 
-    /// Creates an object from bytes, all or nothing, durable on return; `AlreadyExists` if the name is taken.
+    /// Opens an object whose length is known. Where asking for it would be a request, that it is gone is found by reading.
+    fn open_known(&self, path: &str, bytes: u64) -> Result<Box<dyn Readable>, ObjectError> {
+        let _ = bytes; // a folder tells it for nothing
+        self.open(path)
+    }
+
+    /// Creates an object from bytes, all or nothing, durable on return; `AlreadyExists` if the name is taken. One try: what
+    /// an unclear answer means is decided by [`create`].
     fn put_new(&self, path: &str, bytes: &[u8]) -> Result<(), ObjectError>;
 
     /// Begins an object that is written piece by piece; `AlreadyExists` if the name is taken.
@@ -128,7 +229,15 @@ pub trait Objects: Send + Sync {
     /// Every object whose name starts with `prefix` (a folder), in the order of names.
     fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, ObjectError>;
 
-    /// Removes an object, durable on return.
+    /// The objects whose names come after `after`: all of them, or the first `limit` where one request gives no more.
+    fn list_after(&self, after: &str, limit: usize) -> Result<Listed, ObjectError> {
+        let _ = limit; // a folder is listed whole in any case
+        let mut objects = self.list("")?;
+        objects.retain(|info| info.path.as_str() > after);
+        Ok(Listed { objects, complete: true })
+    }
+
+    /// Removes an object, durable on return. That it was not there may be `NotFound` or no error.
     fn delete(&self, path: &str) -> Result<(), ObjectError>;
 
     /// Gives an object another name, durable on return. Only where [`stages`](Self::stages) is true.
@@ -155,6 +264,25 @@ pub trait Objects: Send + Sync {
 
     /// The folder, where it is one.
     fn local_root(&self) -> Option<&Path>;
+
+    /// Lets some time pass before a try is repeated: the longer, the more tries there were.
+    fn pause(&self, tries: u32) {
+        let _ = tries; // a folder does not get better by waiting
+    }
+
+    /// Why requests get no answer now; `None`: the last one did, whatever it said.
+    fn trouble(&self) -> Option<Arc<str>> {
+        None
+    }
+
+    /// Ends requests that wait for an answer, and refuses new ones: the process is about to end.
+    fn close(&self) {}
+
+    /// A private copy of an object in a local file without a name; `None`: there is no room for such files.
+    fn local_copy(&self, path: &str) -> Result<Option<File>, ObjectError> {
+        let _ = path;
+        Ok(None)
+    }
 
     /// Whether an object has this name.
     fn exists(&self, path: &str) -> Result<bool, ObjectError> {

@@ -8,7 +8,7 @@ use strandline_event::ErrorKind;
 pub enum ReadError {
     /// The disk or the object store.
     #[error("data file: {0}")]
-    Objects(#[from] ObjectError),
+    Objects(#[source] ObjectError),
     /// The bytes are not what was written.
     #[error("data file `{path}` is damaged: {what}")]
     Damaged {
@@ -17,6 +17,16 @@ pub enum ReadError {
         /// What is wrong.
         what: String,
     },
+}
+
+/// That a data file is gone is damage: the manifest names it.
+impl From<ObjectError> for ReadError {
+    fn from(error: ObjectError) -> Self {
+        match error {
+            ObjectError::NotFound { path } => Self::damaged(&path, "the manifest names it, but it is not there"),
+            error => Self::Objects(error),
+        }
+    }
 }
 
 impl ReadError {
@@ -28,7 +38,7 @@ impl ReadError {
     pub(crate) fn decode(path: &str, error: parquet::errors::ParquetError) -> Self {
         if let parquet::errors::ParquetError::External(inner) = error {
             return match inner.downcast::<std::io::Error>() {
-                Ok(io) => Self::Objects(ObjectError::from_io(path, *io)),
+                Ok(io) => ObjectError::from_io(path, *io).into(),
                 Err(other) => Self::damaged(path, other.to_string()),
             };
         }

@@ -10,7 +10,7 @@ use super::meta::FileMeta;
 use super::pages::Chunks;
 use super::stats::Counters;
 use crate::entry::FileEntry;
-use crate::objects::{ObjectError, Readable};
+use crate::objects::Readable;
 use crate::tier::Shared;
 use crate::tier::names::open_file;
 use arrow::array::RecordBatch;
@@ -37,12 +37,9 @@ pub(crate) struct DataFile {
     counters: Arc<Counters>,
 }
 
-/// Opens the object of a file. That it is gone is damage: the manifest names it.
+/// Opens the object of a file, as long as it is now.
 pub(crate) fn open_entry(shared: &Shared, entry: &FileEntry) -> Result<Box<dyn Readable>, ReadError> {
-    open_file(&*shared.objects, &entry.path).map_err(|error| match error {
-        ObjectError::NotFound { path } => ReadError::damaged(&path, "the manifest names it, but it is not there"),
-        error => error.into(),
-    })
+    Ok(open_file(&*shared.objects, &entry.path)?)
 }
 
 /// What a page must hold to be worth decoding.
@@ -57,7 +54,9 @@ pub(crate) enum Within<'a> {
 impl DataFile {
     /// Opens a file; its footer comes from the cache where it was read before.
     pub(crate) fn open(shared: &Shared, entry: &Arc<FileEntry>, counters: &Arc<Counters>) -> Result<Self, ReadError> {
-        let object: Arc<dyn Readable> = Arc::from(open_entry(shared, entry)?);
+        let objects = &*shared.objects;
+        let object = if objects.stages() { open_file(objects, &entry.path) } else { objects.open_known(&entry.path, entry.bytes) };
+        let object: Arc<dyn Readable> = Arc::from(object?);
         counters.add_file();
         let meta = match shared.cache.get(&entry.path) {
             Some(meta) => meta,

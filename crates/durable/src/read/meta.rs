@@ -36,7 +36,7 @@ impl FileMeta {
         }
         let tail_start = entry.bytes.checked_sub(entry.tail_bytes).ok_or_else(|| damaged("its tail is longer"))?;
         let length = usize::try_from(entry.tail_bytes).map_err(|_| damaged("its tail is too long"))?;
-        let io = |e| ReadError::Objects(crate::objects::ObjectError::from_io(&entry.path, e));
+        let io = |e| ReadError::from(crate::objects::ObjectError::from_io(&entry.path, e));
         let tail = object.read_at(tail_start, length).map_err(io)?;
         if crc32c::crc32c(&tail) != entry.tail_crc32c {
             return Err(damaged("the checksum of its footer differs"));

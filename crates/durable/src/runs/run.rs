@@ -46,10 +46,7 @@ impl Run {
         kind: RunKind,
         record_bytes: usize,
     ) -> Result<Self, RunError> {
-        let bytes = match objects.local_root() {
-            Some(root) => RunBytes::map(&root.join(&run.path)).map_err(|e| ObjectError::from_io(&run.path, e))?,
-            None => RunBytes::Heap(objects.get(&run.path)?),
-        };
+        let bytes = RunBytes::of(objects, &run.path, run.bytes)?;
         let damaged = |what| RunError::Damaged { path: run.path.clone(), what };
         let all = bytes.as_ref();
         let start = all.len().checked_sub(TRAILER_BYTES).ok_or_else(|| damaged("shorter than its trailer"))?;

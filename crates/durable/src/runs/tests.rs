@@ -27,8 +27,9 @@ fn every_record_is_found_and_no_other() {
     let dir = tempfile::tempdir().unwrap();
     let local = LocalObjects::open(dir.path()).unwrap();
     let memory = StoreObjects::memory().unwrap();
-    for (i, objects) in [&local as &dyn Objects, &memory].into_iter().enumerate() {
-        for count in [0, 1, 2, 63, 64, 65, 1000, 20_000] {
+    let copied = StoreObjects::memory().unwrap().with_scratch(&dir.path().join("scratch")).unwrap();
+    for (i, objects) in [&local as &dyn Objects, &memory, &copied].into_iter().enumerate() {
+        for count in [0, 1, 2, 63, 64, 65, 1000, 30_000] {
             let records = sorted((0..count).map(|n| head(n, n + 5)).collect());
             let run = open(objects, &write(objects, &format!("r/{i}-{count}"), &records)).unwrap();
             assert_eq!(run.len() as u64, count);

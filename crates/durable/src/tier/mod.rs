@@ -15,6 +15,7 @@ mod rebuild;
 mod records;
 mod retention;
 mod retired;
+mod settle;
 mod snapshot;
 mod sweep;
 
@@ -53,8 +54,8 @@ pub(crate) struct Shared {
 pub(crate) struct Committer {
     /// CRC32C of the current version's file.
     current_crc32c: u32,
-    /// Set when it is unknown whether a version exists on stable storage: nothing is committed until a new open.
-    unknown: Option<u64>,
+    /// A commit whose outcome is not known.
+    unclear: Option<settle::Unclear>,
 }
 
 struct Inner {
@@ -197,13 +198,30 @@ impl DurableTier {
     /// The versions that are there, newest first, at most `limit`.
     pub fn history(&self, limit: usize) -> Result<Vec<ManifestSummary>, ManifestError> {
         let manifests = &*self.inner.shared.manifests;
-        let versions = manifest::versions(manifests)?;
-        versions
-            .into_iter()
-            .rev()
-            .take(limit)
-            .map(|version| Ok(summary(&manifest::read(manifests, version)?.0)))
-            .collect()
+        let known = self.pin().version();
+        let newest = manifest::newest_above(manifests, known)?.unwrap_or(known);
+        let mut history = Vec::new();
+        for version in (1..=newest).rev().take(limit) {
+            match manifest::read(manifests, version) {
+                Ok((manifest, _)) => history.push(summary(&manifest)),
+                // older ones may have been folded away
+                Err(ManifestError::Objects(ObjectError::NotFound { .. })) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(history)
+    }
+
+    /// Why the data files or the manifests get no answer from their object store now; `None`: the last request got one.
+    #[must_use]
+    pub fn trouble(&self) -> Option<Arc<str>> {
+        self.inner.shared.objects.trouble().or_else(|| self.inner.shared.manifests.trouble())
+    }
+
+    /// Ends what waits for an object store that gives no answer: the process is about to end. Nothing is read or written afterwards.
+    pub fn abandon(&self) {
+        self.inner.shared.objects.close();
+        self.inner.shared.manifests.close();
     }
 
     /// How the Delta log fares; `None`: the store has none.
@@ -265,3 +283,5 @@ mod tests_jobs;
 mod tests_replace;
 #[cfg(test)]
 mod tests_retention;
+#[cfg(test)]
+mod tests_settle;

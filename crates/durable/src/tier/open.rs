@@ -6,13 +6,14 @@ use super::{Committer, DurableTier, Inner, Shared, Snapshot, names};
 use crate::delta::DeltaLog;
 use crate::delta::names::link;
 use crate::layout::{Layout, LayoutError};
-use crate::manifest::{self, Manifest, ManifestError, ReplacedFiles};
-use crate::objects::{ObjectError, SharedObjects, open_location, open_manifests};
+use crate::manifest::{self, Manifest, ManifestError, Put, ReplacedFiles};
+use crate::objects::{NotCreated, ObjectError, Objects, Purpose, Settings, SharedObjects, open_location, probe};
 use crate::read::FileCache;
 use crate::write::StagedFiles;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use strandline_deql::StoreConfig;
@@ -35,6 +36,8 @@ pub struct OpenOptions {
     pub now: Micros,
     /// Bound of the cache of decoded footers.
     pub cache_bytes: usize,
+    /// A folder of this process alone, for local copies of runs that are on an object store; none: they are kept in memory.
+    pub scratch: Option<PathBuf>,
 }
 
 /// Why the tier cannot be opened.
@@ -103,19 +106,20 @@ fn text(version: &Option<u64>) -> String {
 }
 
 /// Upon which version an owner begins.
-#[derive(Clone, Copy)]
 enum Upon {
     /// Whatever is the newest.
     Newest,
     /// This one (none: a new store), and no other.
-    Judged(Option<u64>),
+    Judged(Option<Arc<Snapshot>>),
 }
 
 impl DurableTier {
     /// Opens the tier at the configured places and becomes its owner.
     pub fn open(config: &StoreConfig, options: OpenOptions) -> Result<Self, OpenError> {
-        let objects = open_location(&config.durable.path, true)?;
-        let manifests = open_manifests(&config.durable.manifest_path, true)?;
+        let settings = Settings::from_env();
+        let purpose = Purpose::Own { scratch: options.scratch.as_deref() };
+        let objects = open_location(&config.durable.path, purpose, &settings)?;
+        let manifests = open_location(&config.durable.manifest_path, Purpose::Own { scratch: None }, &settings)?;
         Self::open_with(objects, manifests, config, options)
     }
 
@@ -129,7 +133,8 @@ impl DurableTier {
         Self::open_upon(objects, manifests, config, options, Upon::Newest)
     }
 
-    /// [`open_with`](Self::open_with) right upon the version that was judged (none: there was no store).
+    /// [`open_with`](Self::open_with) right upon the version that was judged (none: there was no store). What it has read is
+    /// not read again.
     ///
     /// # Errors
     /// `Moved` if another one is the newest by now: nothing is claimed then. Judge that one, and try again.
@@ -138,7 +143,7 @@ impl DurableTier {
         manifests: SharedObjects,
         config: &StoreConfig,
         options: OpenOptions,
-        judged: Option<u64>,
+        judged: Option<Arc<Snapshot>>,
     ) -> Result<Self, OpenError> {
         Self::open_upon(objects, manifests, config, options, Upon::Judged(judged))
     }
@@ -151,17 +156,20 @@ impl DurableTier {
         upon: Upon,
     ) -> Result<Self, OpenError> {
         let shared = shared(objects, manifests, config, options.cache_bytes)?;
-        let (manifest, crc) = claim(&shared, config, &options, upon)?;
+        probe_places(&shared, config, options.entropy)?;
+        let (manifest, crc) = claim(&shared, config, &options, &upon)?;
         let (epoch, file_seq) = (manifest.epoch, manifest.file_seq);
-        let snapshot = Snapshot::open(Arc::clone(&shared), manifest, None);
-        let there: HashSet<String> = shared.objects.list("")?.into_iter().map(|info| info.path).collect();
+        let writer = names::writer_name(&options.writer, epoch);
+        let before = if let Upon::Judged(judged) = &upon { judged.as_deref() } else { None };
+        let snapshot = Snapshot::open(Arc::clone(&shared), manifest, before);
+        let there = names_there(&*shared.objects)?;
         let (warnings, gone) = finish_renames(&snapshot, &there);
         let delta = (!config.security.encrypt_at_rest)
             .then(|| DeltaLog::new(Arc::clone(&shared.objects), &snapshot, config.envelope.clone()));
         if let Some(Err(error)) = delta.as_ref().map(|delta| delta.heal(&snapshot, &there)) {
             tracing::warn!(store = config.name, %error, "a file has no link for readers of the Delta log");
         }
-        let committer = Committer { current_crc32c: crc, unknown: None };
+        let committer = Committer { current_crc32c: crc, unclear: None };
         let (snapshot, pins) = (Arc::new(snapshot), Pins::default());
         pins.add(&snapshot);
         let tier = Self {
@@ -171,7 +179,7 @@ impl DurableTier {
                 committer: Mutex::new(committer),
                 file_seq: AtomicU64::new(file_seq),
                 epoch: Some(epoch),
-                writer: options.writer,
+                writer,
                 staged: StagedFiles::default(),
                 open_files: ArcSwap::default(),
                 pins,
@@ -186,8 +194,9 @@ impl DurableTier {
 
     /// Opens the current version to read: writes nothing, claims nothing.
     pub fn open_read_only(config: &StoreConfig) -> Result<Self, OpenError> {
-        let objects = open_location(&config.durable.path, false)?;
-        let manifests = open_manifests(&config.durable.manifest_path, false)?;
+        let settings = Settings::from_env();
+        let objects = open_location(&config.durable.path, Purpose::Read, &settings)?;
+        let manifests = open_location(&config.durable.manifest_path, Purpose::Read, &settings)?;
         Self::open_read_only_with(objects, manifests, config)
     }
 
@@ -198,7 +207,7 @@ impl DurableTier {
         config: &StoreConfig,
     ) -> Result<Self, OpenError> {
         let shared = shared(objects, manifests, config, CACHE_BYTES_DEFAULT)?;
-        let newest = manifest::versions(&*shared.manifests)?.pop().ok_or(ManifestError::None)?;
+        let newest = manifest::newest_above(&*shared.manifests, 0)?.ok_or(ManifestError::None)?;
         let (manifest, crc) = manifest::read(&*shared.manifests, newest)?;
         check_store(&manifest, config)?;
         let file_seq = AtomicU64::new(manifest.file_seq);
@@ -207,7 +216,7 @@ impl DurableTier {
             inner: Arc::new(Inner {
                 shared,
                 current: ArcSwap::from_pointee(snapshot),
-                committer: Mutex::new(Committer { current_crc32c: crc, unknown: None }),
+                committer: Mutex::new(Committer { current_crc32c: crc, unclear: None }),
                 file_seq,
                 epoch: None,
                 writer: String::new(),
@@ -222,12 +231,34 @@ impl DurableTier {
     }
 }
 
+/// Object stores must keep the promise that commits stand on.
+fn probe_places(shared: &Shared, config: &StoreConfig, entropy: u128) -> Result<(), ObjectError> {
+    let places = [(&shared.objects, &config.durable.path), (&shared.manifests, &config.durable.manifest_path)];
+    for (objects, location) in places {
+        if !objects.stages() {
+            let name = hash::keyed_hash(0, 0, &[b"probe", location.to_string().as_bytes(), &entropy.to_le_bytes()]);
+            probe(&**objects, &location.to_string(), name)?;
+        }
+    }
+    Ok(())
+}
+
+/// All names below the root of a folder. An object store is not listed at every start.
+fn names_there(objects: &dyn Objects) -> Result<HashSet<String>, ObjectError> {
+    let listed = if objects.stages() { objects.list("")? } else { Vec::new() };
+    Ok(listed.into_iter().map(|info| info.path).collect())
+}
+
 /// Gives files the names that this version means where a crash came between. A file that is not there fails only the reads
-/// that need it: it is named in a warning. Gives the replaced files that are there no more, too.
+/// that need it: it is named in a warning. Gives the replaced files that are there no more, too. On an object store nothing
+/// has another name: `verify` finds files that are missing.
 fn finish_renames(snapshot: &Snapshot, there: &HashSet<String>) -> (Vec<String>, HashSet<String>) {
     let objects = &*snapshot.shared.objects;
     let mut warnings = Vec::new();
-    let spelled = |path: &str, name: &str| objects.stages() && there.contains(&format!("{path}{name}"));
+    if !objects.stages() {
+        return (warnings, HashSet::new());
+    }
+    let spelled = |path: &str, name: &str| there.contains(&format!("{path}{name}"));
     for file in snapshot.files().iter().filter(|file| !there.contains(&file.path)) {
         let named = match (spelled(&file.path, ".tmp"), spelled(&file.path, ".old")) {
             (true, _) => names::publish(objects, &file.path),
@@ -281,32 +312,35 @@ fn claim(
     shared: &Shared,
     config: &StoreConfig,
     options: &OpenOptions,
-    upon: Upon,
+    upon: &Upon,
 ) -> Result<(Manifest, u32), OpenError> {
+    let manifests = &*shared.manifests;
+    let mut known = match upon {
+        Upon::Judged(Some(snapshot)) => snapshot.version(),
+        Upon::Judged(None) | Upon::Newest => 0,
+    };
     for _ in 0..CLAIM_TRIES {
-        let found = manifest::versions(&*shared.manifests)?.pop();
-        if let Upon::Judged(judged) = upon
-            && judged != found
-        {
-            return Err(OpenError::Moved { judged, found });
+        let newest = manifest::newest_above(manifests, known)?;
+        if let (Upon::Judged(judged), Some(_)) = (upon, newest) {
+            let judged = judged.as_ref().map(|snapshot| snapshot.version());
+            return Err(OpenError::Moved { judged, found: newest });
         }
-        let next = match found {
-            None => birth(config, options),
-            Some(newest) => {
-                let (current, crc) = manifest::read(&*shared.manifests, newest)?;
-                check_store(&current, config)?;
-                raised(current, crc, options)
-            }
+        known = newest.unwrap_or(known);
+        let next = if known == 0 {
+            birth(config, options)
+        } else {
+            let (current, crc) = manifest::read(manifests, known)?;
+            check_store(&current, config)?;
+            raised(current, crc, options)
         };
-        match manifest::put(&*shared.manifests, &next) {
-            Ok(crc) => return Ok((next, crc)),
+        match manifest::put(manifests, &next).map_err(NotCreated::into_error)? {
+            Put::Ours(crc) => return Ok((next, crc)),
             // somebody else was faster: claim above them
-            Err(ObjectError::AlreadyExists { .. }) => {
-                if manifest::versions(&*shared.manifests)?.pop() == found {
+            Put::Others => {
+                if manifest::newest_above(manifests, known)?.is_none() {
                     return Err(OpenError::Obstructed { version: next.version });
                 }
             }
-            Err(error) => return Err(error.into()),
         }
     }
     Err(OpenError::Contended)

@@ -7,6 +7,7 @@
 //! process), what a version that is pinned in this process names, and anything at all while it is unknown which version is
 //! the newest.
 
+use super::names::PROBE_PREFIX;
 use super::{DurableTier, Snapshot, names};
 use crate::delta;
 use crate::manifest::{self, Replaced};
@@ -30,8 +31,11 @@ impl DurableTier {
         let objects = &*self.inner.shared.objects;
         let listed = objects.list("")?;
         // a commit writes runs and segments before its version names them: none is under way from here on
-        let committer = self.inner.committer.lock();
-        if self.inner.epoch.is_none() || committer.unknown.is_some() || !self.is_newest()? {
+        let mut committer = self.inner.committer.lock();
+        let unknown = self.settle_locked(&mut committer).is_err() || committer.unclear.is_some();
+        // an owner that was replaced may know the newest version by now
+        let ours = self.inner.epoch == Some(self.pin().epoch());
+        if !ours || unknown || !self.is_newest()? {
             tracing::warn!("nothing is swept: this process does not know the newest manifest version");
             return Ok(Vec::new());
         }
@@ -105,8 +109,7 @@ impl DurableTier {
 
     /// Whether nobody has committed behind our back.
     pub(super) fn is_newest(&self) -> Result<bool, ObjectError> {
-        let newest = manifest::versions(&*self.inner.shared.manifests)?.pop();
-        Ok(newest == Some(self.pin().version()))
+        Ok(manifest::newest_above(&*self.inner.shared.manifests, self.pin().version())?.is_none())
     }
 }
 
@@ -115,7 +118,8 @@ fn orphans_of(current: &Snapshot, listed: Vec<ObjectInfo>, before: Micros) -> Ve
     let ours = |path: &str| {
         let name = path.rsplit('/').next().unwrap_or(path);
         let data = stem(path).ends_with(".parquet") && !path.starts_with(delta::names::FOLDER);
-        let kind = data || path.ends_with(".run") || name.starts_with(".aside-");
+        let hidden = name.starts_with(".aside-") || name.starts_with(PROBE_PREFIX);
+        let kind = data || path.ends_with(".run") || hidden;
         kind && !known.contains(stem(path))
     };
     listed.into_iter().filter(|info| info.modified < before && ours(&info.path)).collect()

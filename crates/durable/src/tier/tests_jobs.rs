@@ -76,6 +76,9 @@ fn an_owner_that_was_replaced_sweeps_nothing() {
     let events = history(10);
     let job = job(1, 0, 5);
     let files = write(&new, &job, &events).unwrap();
+    assert!(old.update(&crate::Update::Config(String::new()), 9, Micros(1)).is_err());
+    assert_eq!(old.pin().version(), new.pin().version(), "it has learnt of the newest version");
+    assert!(old.sweep(EVER).unwrap().is_empty(), "files of a job that runs under the new epoch");
     new.commit(&commit(&job, files, &events)).unwrap();
     assert!(old.sweep(EVER).unwrap().is_empty());
     assert_eq!(new.pin().scan(&crate::RowFilter::default()).map(|b| b.unwrap().rows()).sum::<usize>(), 10);

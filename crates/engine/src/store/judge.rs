@@ -19,7 +19,7 @@ use crate::view::frames;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use strandline_deql::StoreConfig;
-use strandline_durable::objects::{open_location, open_manifests};
+use strandline_durable::objects::{Purpose, Settings, open_location};
 use strandline_durable::{DurableTier, OpenError as DurableError, SharedObjects, Snapshot};
 use strandline_event::{ErrorKind, Micros};
 
@@ -38,8 +38,8 @@ pub struct Judged {
 
 /// What was found, all of it against one manifest.
 pub(super) struct Facts {
-    /// The manifest's version; none: the store is new.
-    version: Option<u64>,
+    /// That manifest; none: the store is new.
+    snapshot: Option<Arc<Snapshot>>,
     pub(super) logs: Vec<FoundLog>,
     /// The largest ingested_at of the logs' tails.
     pub(super) tail: Micros,
@@ -54,7 +54,7 @@ impl Judged {
         let wal_dir = wal_dir(&options.config)?;
         let objects = match objects {
             Some(objects) => objects,
-            None => places(&options.config)?,
+            None => places(&options)?,
         };
         let facts = look(&options, wal_dir.as_deref(), &objects)?;
         Ok(Self { options, wal_dir, objects, facts })
@@ -76,9 +76,10 @@ impl Judged {
                 entropy: options.entropy,
                 now: options.now,
                 cache_bytes: CACHE_BYTES,
+                scratch: options.scratch.clone(),
             };
             let (files, manifests) = (Arc::clone(&objects.0), Arc::clone(&objects.1));
-            match DurableTier::open_judged(files, manifests, &options.config, claim, facts.version) {
+            match DurableTier::open_judged(files, manifests, &options.config, claim, facts.snapshot.clone()) {
                 Ok(durable) => return Ok((options, wal_dir, durable, facts)),
                 Err(DurableError::Moved { .. }) => {
                     // two writers of one log must never be open
@@ -92,10 +93,12 @@ impl Judged {
     }
 }
 
-fn places(config: &StoreConfig) -> Result<(SharedObjects, SharedObjects), OpenError> {
-    let open =
-        || Ok((open_location(&config.durable.path, true)?, open_manifests(&config.durable.manifest_path, true)?));
-    open().map_err(|error: strandline_durable::ObjectError| DurableError::from(error).into())
+fn places(options: &OpenOptions) -> Result<(SharedObjects, SharedObjects), OpenError> {
+    let (durable, settings) = (&options.config.durable, Settings::from_env());
+    let open = |location, scratch| open_location(location, Purpose::Own { scratch }, &settings);
+    let both = open(&durable.path, options.scratch.as_deref())
+        .and_then(|files| Ok((files, open(&durable.manifest_path, None)?)));
+    both.map_err(|error| DurableError::from(error).into())
 }
 
 fn look(
@@ -118,7 +121,7 @@ fn look(
     rules(config, digest_key)?;
     let place = LogPlace::of(options, wal_dir)?;
     let mut facts = Facts {
-        version: snapshot.as_ref().map(|snapshot| snapshot.version()),
+        snapshot: snapshot.clone(),
         logs: Vec::new(),
         tail: Micros::MIN,
         report: OpenReport::default(),

@@ -25,6 +25,8 @@ pub struct OpenOptions {
     pub accept_lost_log: bool,
     /// How long files stay that no reader should need.
     pub grace: Grace,
+    /// A folder of this process alone, for local copies of sorted runs that are on an object store; none: they are kept in memory.
+    pub scratch: Option<PathBuf>,
 }
 
 /// Why a store does not open, or a log of it.

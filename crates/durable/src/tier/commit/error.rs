@@ -27,11 +27,17 @@ pub enum CommitError {
         /// The job's begin.
         found: LogIndex,
     },
-    /// It is unknown whether the version is on stable storage. No more commits until the store is opened again.
-    #[error("whether manifest version {version} is on stable storage is unknown; open the store again")]
+    /// It is unknown whether the version is on stable storage. On an object store the next commit finds out; on a local
+    /// folder nothing more is committed until the store is opened again.
+    #[error(
+        "whether manifest version {version} is on stable storage is unknown ({reason}); on an object store the next run finds \
+         out, on a local folder start the node again"
+    )]
     Unknown {
         /// The version.
         version: u64,
+        /// What the disk or the object store said.
+        reason: String,
     },
     /// The disk or the object store; nothing happened.
     #[error(transparent)]

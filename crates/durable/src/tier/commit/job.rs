@@ -54,6 +54,10 @@ impl DurableTier {
 }
 
 impl Change for JobCommits<'_> {
+    fn files(&self) -> Vec<String> {
+        self.0.iter().flat_map(|commit| &commit.files).map(|file| file.path.clone()).collect()
+    }
+
     fn is_done(&self, current: &Snapshot, job_id: u128) -> bool {
         let done = |commit: &Commit| current.log(&commit.log).is_some_and(|state| state.last_job == job_id);
         self.0.iter().all(done)

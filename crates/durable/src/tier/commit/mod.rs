@@ -1,7 +1,8 @@
 //! Commits: the next version, created if absent. What was not committed is nobody's.
 //!
 //! Invariants: an owner of an older epoch cannot commit; a change that is found committed is a success, whoever asks; a
-//! version is made from the one before it and nothing else. Each kind of change has a module of its own.
+//! version is made from the one before it and nothing else. Each kind of change has a module of its own. Outcomes that nobody
+//! knows: `settle.rs`.
 
 mod error;
 mod job;
@@ -20,10 +21,11 @@ pub(super) use retire::RetireChange;
 pub use retire::{DeleteMode, Retirement};
 pub use update::Update;
 
+use super::settle::Unclear;
 use super::{Committer, DurableTier, Snapshot, names};
 use crate::entry::FileEntry;
-use crate::manifest::{self, Manifest, ManifestError};
-use crate::objects::ObjectError;
+use crate::manifest::{self, Manifest, Put};
+use crate::objects::NotCreated;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use strandline_event::Micros;
@@ -37,6 +39,11 @@ pub(super) trait Change {
 
     /// Makes it in the next version, which is a copy of the current one so far. May be called again, on a newer one.
     fn apply(&self, tier: &DurableTier, current: &Snapshot, next: &mut Manifest) -> Result<(), CommitError>;
+
+    /// Names of the data files that it brings.
+    fn files(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 impl DurableTier {
@@ -55,9 +62,23 @@ impl DurableTier {
     fn change_manifest(&self, change: &dyn Change, job_id: u128, at: Micros) -> Result<Outcome, CommitError> {
         let ours = self.inner.epoch.ok_or(CommitError::ReadOnly)?;
         let mut committer = self.inner.committer.lock();
-        if let Some(version) = committer.unknown {
-            return Err(CommitError::Unknown { version });
+        self.settle_locked(&mut committer)?;
+        let outcome = self.try_change(&mut committer, ours, change, job_id, at);
+        match &committer.unclear {
+            // an earlier try of the same job may still land
+            Some(unclear) if unclear.job_id == job_id && outcome.is_err() => Err(unclear.to_error()),
+            _ => outcome,
         }
+    }
+
+    fn try_change(
+        &self,
+        committer: &mut Committer,
+        ours: u64,
+        change: &dyn Change,
+        job_id: u128,
+        at: Micros,
+    ) -> Result<Outcome, CommitError> {
         loop {
             let current = self.pin();
             if change.is_done(&current, job_id) {
@@ -79,59 +100,16 @@ impl DurableTier {
             if let Some(new) = snapshot.broken_runs().find(|broken| !current.names_run(&broken.path)) {
                 return Err(new.clone().into());
             }
+            let unclear = |reason| Unclear { version: snapshot.version(), job_id, files: change.files(), reason };
             match manifest::put(&*self.inner.shared.manifests, &snapshot.manifest) {
-                Ok(crc) => {
+                Ok(Put::Ours(crc)) => {
                     let snapshot = Arc::new(snapshot);
-                    self.publish(&mut committer, Arc::clone(&snapshot), crc);
+                    self.publish(committer, Arc::clone(&snapshot), crc);
                     return Ok(Outcome::Now(snapshot));
                 }
-                Err(ObjectError::AlreadyExists { .. }) => self.catch_up(&mut committer, snapshot.version())?,
-                Err(error) => return self.settle(&mut committer, snapshot, error).map(Outcome::Now),
-            }
-        }
-    }
-
-    fn publish(&self, committer: &mut Committer, snapshot: Arc<Snapshot>, crc: u32) {
-        committer.current_crc32c = crc;
-        self.inner.pins.add(&snapshot);
-        self.inner.gone.retain(&snapshot.manifest.replaced);
-        self.inner.current.store(snapshot);
-    }
-
-    /// Version `version` exists: it becomes the current one (whoever made it). If it cannot be read, it may be ours.
-    fn catch_up(&self, committer: &mut Committer, version: u64) -> Result<(), CommitError> {
-        let (found, crc) = manifest::read(&*self.inner.shared.manifests, version).map_err(|error| {
-            committer.unknown = Some(version);
-            tracing::error!(version, %error, "a version that exists cannot be read");
-            CommitError::Unknown { version }
-        })?;
-        let snapshot = Snapshot::open(Arc::clone(&self.inner.shared), found, Some(&self.pin()));
-        self.publish(committer, Arc::new(snapshot), crc);
-        Ok(())
-    }
-
-    /// The put failed without a clear answer: look whether the version is there.
-    fn settle(
-        &self,
-        committer: &mut Committer,
-        snapshot: Snapshot,
-        error: ObjectError,
-    ) -> Result<Arc<Snapshot>, CommitError> {
-        let shared = &self.inner.shared;
-        let version = snapshot.version();
-        match manifest::read(&*shared.manifests, version) {
-            Err(ManifestError::Objects(ObjectError::NotFound { .. })) => Err(error.into()),
-            // an object store has it or has it not
-            Ok((found, crc)) if found == snapshot.manifest && !shared.manifests.stages() => {
-                let snapshot = Arc::new(snapshot);
-                self.publish(committer, Arc::clone(&snapshot), crc);
-                Ok(snapshot)
-            }
-            // a local file may be there without its folder being synced: nobody may build on it before a restart
-            Ok(_) | Err(_) => {
-                committer.unknown = Some(version);
-                tracing::error!(version, %error, "the outcome of a commit is unknown");
-                Err(CommitError::Unknown { version })
+                Ok(Put::Others) => self.catch_up(committer, unclear(String::new()))?,
+                Err(NotCreated::No(error)) => return Err(error.into()),
+                Err(NotCreated::Unclear(error)) => return Err(self.unclear(committer, unclear(error.to_string()))),
             }
         }
     }

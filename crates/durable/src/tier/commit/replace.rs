@@ -66,6 +66,10 @@ impl Replacement {
 }
 
 impl Change for Replacement {
+    fn files(&self) -> Vec<String> {
+        self.add.iter().map(|file| file.path.clone()).collect()
+    }
+
     fn is_done(&self, current: &Snapshot, job_id: u128) -> bool {
         let first = self.remove.first().map(|file| file.path.as_str());
         let replaced =

@@ -1,0 +1,162 @@
+//! Buckets: from what the environment says to a client, with bounds so that an endpoint that hangs gives an error.
+//!
+//! | | bound | changed by |
+//! |---|---|---|
+//! | a connection | 5 s | `AWS_CONNECT_TIMEOUT` (also `GOOGLE_`, `AZURE_`) |
+//! | a request with its answer | 30 s | `AWS_TIMEOUT` |
+//! | tries of a request that can be repeated | 6, with pauses from 0.1 s to 5 s, none after 60 s | `AWS_MAX_ATTEMPTS` |
+//! | tries of a create | decided in `create.rs`, each one sent once | |
+//!
+//! So no call waits longer than a minute and a half, a create not longer than twice that. TLS is rustls with ring and the
+//! certificates of the system (`SSL_CERT_FILE` names others). Credentials come from the variables, a web identity token, the
+//! container's or the machine's role; files below `~/.aws` are not read.
+
+use super::{ObjectError, Settings, StoreObjects};
+use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
+use std::sync::Arc;
+use std::time::Duration;
+use strandline_deql::Location;
+
+const TRIES: usize = 6;
+const RETRY_TIMEOUT: Duration = Duration::from_secs(60);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// A client that repeats what can be repeated, and one that does not.
+struct Clients {
+    store: Arc<dyn ObjectStore>,
+    once: Arc<dyn ObjectStore>,
+}
+
+fn retries(tries: usize) -> RetryConfig {
+    let backoff = BackoffConfig { max_backoff: PAUSE_MAX, ..BackoffConfig::default() };
+    RetryConfig { backoff, max_retries: tries.saturating_sub(1), retry_timeout: RETRY_TIMEOUT }
+}
+
+fn repeated(location: &Location, settings: &Settings) -> Result<RetryConfig, ObjectError> {
+    let Some(text) = settings.get("AWS_MAX_ATTEMPTS") else { return Ok(retries(TRIES)) };
+    let tries = text.parse().ok().filter(|tries| (1..=100).contains(tries));
+    let tries = tries.ok_or_else(|| wrong(location, format!("AWS_MAX_ATTEMPTS is `{text}`: it must be 1 to 100")))?;
+    Ok(retries(tries))
+}
+
+fn wrong(location: &Location, what: String) -> ObjectError {
+    ObjectError::Settings { location: location.to_string(), what }
+}
+
+/// What the client's builder says of the settings; its texts hold names of settings, no values of secrets.
+fn refused(location: &Location) -> impl Fn(object_store::Error) -> ObjectError {
+    let location = location.clone();
+    move |error| {
+        let mut text = error.to_string();
+        let mut source = std::error::Error::source(&error);
+        while let Some(inner) = source {
+            text = inner.to_string();
+            source = inner.source();
+        }
+        wrong(&location, format!("the settings in the environment cannot be used: {text}"))
+    }
+}
+
+fn choose_tls() {
+    // the first provider stays; whoever set one before has chosen
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+fn objects(location: &Location, clients: Clients, prefix: &str) -> Result<StoreObjects, ObjectError> {
+    let bucket = match location {
+        Location::S3 { bucket, .. } => format!("s3://{bucket}"),
+        Location::Gs { bucket, .. } => format!("gs://{bucket}"),
+        Location::Azure { container, .. } => format!("az://{container}"),
+        Location::Local(_) | Location::Memory { .. } => String::new(),
+    };
+    StoreObjects::in_bucket(clients.store, clients.once, &bucket, prefix)
+}
+
+/// Amazon S3, and what speaks like it.
+#[cfg(feature = "s3")]
+pub(super) fn s3(
+    location: &Location,
+    bucket: &str,
+    prefix: &str,
+    settings: &Settings,
+) -> Result<StoreObjects, ObjectError> {
+    use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+    choose_tls();
+    let endpoint = settings.get("AWS_ENDPOINT_URL_S3").or_else(|| settings.get("AWS_ENDPOINT_URL"));
+    let endpoint = endpoint.or_else(|| settings.get("AWS_ENDPOINT"));
+    let plain = endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"));
+    let allowed = settings.get("AWS_ALLOW_HTTP").is_some_and(|text| matches!(text, "true" | "1" | "TRUE" | "True"));
+    if plain && !allowed {
+        let what = format!(
+            "the endpoint {} does not speak TLS: set AWS_ALLOW_HTTP=true if that is meant, or an endpoint that begins with https://",
+            endpoint.unwrap_or_default()
+        );
+        return Err(wrong(location, what));
+    }
+    let mut options = ClientOptions::new();
+    if plain && settings.get("AWS_WEB_IDENTITY_TOKEN_FILE").is_none() {
+        // no certificate is ever asked for: a machine without any may use it
+        options = options.with_no_system_certificates(true);
+    }
+    let mut builder = AmazonS3Builder::new().with_client_options(options).with_disable_bulk_delete(true);
+    for (name, value) in settings.starting_with("AWS_") {
+        // names that only other programs know are theirs
+        if let Ok(key) = name.to_ascii_lowercase().parse::<AmazonS3ConfigKey>() {
+            builder = builder.with_config(key, value);
+        }
+    }
+    if let Some(endpoint) = endpoint {
+        builder = builder.with_endpoint(endpoint);
+    }
+    let builder = builder.with_bucket_name(bucket);
+    let store = builder.clone().with_retry(repeated(location, settings)?).build().map_err(refused(location))?;
+    let credentials = Arc::clone(store.credentials());
+    let once = builder.with_retry(retries(1)).with_credentials(credentials).build().map_err(refused(location))?;
+    objects(location, Clients { store: Arc::new(store), once: Arc::new(once) }, prefix)
+}
+
+/// Google Cloud Storage.
+#[cfg(feature = "gs")]
+pub(super) fn gs(
+    location: &Location,
+    bucket: &str,
+    prefix: &str,
+    settings: &Settings,
+) -> Result<StoreObjects, ObjectError> {
+    use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
+    choose_tls();
+    let mut builder = GoogleCloudStorageBuilder::new();
+    for (name, value) in settings.starting_with("GOOGLE_") {
+        if let Ok(key) = name.to_ascii_lowercase().parse::<GoogleConfigKey>() {
+            builder = builder.with_config(key, value);
+        }
+    }
+    let builder = builder.with_bucket_name(bucket);
+    let store = builder.clone().with_retry(repeated(location, settings)?).build().map_err(refused(location))?;
+    let credentials = Arc::clone(store.credentials());
+    let once = builder.with_retry(retries(1)).with_credentials(credentials).build().map_err(refused(location))?;
+    objects(location, Clients { store: Arc::new(store), once: Arc::new(once) }, prefix)
+}
+
+/// Azure Blob Storage.
+#[cfg(feature = "az")]
+pub(super) fn az(
+    location: &Location,
+    container: &str,
+    prefix: &str,
+    settings: &Settings,
+) -> Result<StoreObjects, ObjectError> {
+    use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+    choose_tls();
+    let mut builder = MicrosoftAzureBuilder::new();
+    for (name, value) in settings.starting_with("AZURE_") {
+        if let Ok(key) = name.to_ascii_lowercase().parse::<AzureConfigKey>() {
+            builder = builder.with_config(key, value);
+        }
+    }
+    let builder = builder.with_container_name(container);
+    let store = builder.clone().with_retry(repeated(location, settings)?).build().map_err(refused(location))?;
+    let credentials = Arc::clone(store.credentials());
+    let once = builder.with_retry(retries(1)).with_credentials(credentials).build().map_err(refused(location))?;
+    objects(location, Clients { store: Arc::new(store), once: Arc::new(once) }, prefix)
+}

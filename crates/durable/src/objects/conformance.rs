@@ -1,0 +1,110 @@
+//! What every implementation of [`Objects`] must keep: one suite, run on the folder, on memory and on a real S3 server.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use super::{ObjectError, Objects, SharedObjects};
+use std::io::Write as _;
+use std::sync::Arc;
+
+/// Objects that are larger than one part of an upload.
+const LARGE_BYTES: usize = 2 * (8 << 20) + 12_345;
+
+/// The whole suite, on objects that hold nothing yet.
+///
+/// # Panics
+/// Where the contract is broken.
+pub fn check(objects: &SharedObjects) {
+    names(&**objects);
+    pieces(&**objects);
+    listings(&**objects);
+    racing_creates(objects);
+}
+
+fn names(objects: &dyn Objects) {
+    objects.put_new("a/b/one.json", b"first").unwrap();
+    assert!(matches!(objects.put_new("a/b/one.json", b"second"), Err(ObjectError::AlreadyExists { .. })));
+    assert_eq!(&objects.get("a/b/one.json").unwrap()[..], b"first");
+    assert!(matches!(objects.get("a/none"), Err(ObjectError::NotFound { .. })));
+    assert!(matches!(objects.open("a/none").map(|_| ()), Err(ObjectError::NotFound { .. })));
+    objects.put_new("a/empty", b"").unwrap();
+    assert!(objects.open("a/empty").unwrap().is_empty());
+    objects.put_new("dt=2026-11-23/tenant=a%2Fb/zoë %25.parquet", b"x").unwrap();
+    assert_eq!(&objects.get("dt=2026-11-23/tenant=a%2Fb/zoë %25.parquet").unwrap()[..], b"x");
+    objects.delete("dt=2026-11-23/tenant=a%2Fb/zoë %25.parquet").unwrap();
+    for bytes in [&b"hint"[..], b"a longer hint", b"h"] {
+        objects.replace("c/hint", bytes).unwrap();
+        assert_eq!(objects.get("c/hint").unwrap(), bytes);
+    }
+    assert_eq!(objects.list("c").unwrap().len(), 1);
+    objects.delete("c/hint").unwrap();
+    objects.delete("a/empty").unwrap();
+}
+
+fn pieces(objects: &dyn Objects) {
+    let mut aside = objects.create("a/two").unwrap();
+    aside.write_all(b"0123456789").unwrap();
+    aside.finish().unwrap();
+    assert!(matches!(objects.create("a/two").map(|_| ()), Err(ObjectError::AlreadyExists { .. })));
+    let two = objects.open("a/two").unwrap();
+    assert_eq!((two.len(), &two.read_at(3, 4).unwrap()[..]), (10, &b"3456"[..]));
+    assert!(two.read_at(8, 3).is_err() && two.read_at(u64::MAX, 3).is_err());
+    let large: Vec<u8> = (0..LARGE_BYTES).map(|i| (i / 7 % 251) as u8).collect();
+    let mut aside = objects.create("large/one").unwrap();
+    for piece in large.chunks(1 << 20) {
+        aside.write_all(piece).unwrap();
+    }
+    aside.finish().unwrap();
+    assert!(objects.get("large/one").unwrap()[..] == large[..], "what was written in pieces is there as it was");
+    objects.delete("large/one").unwrap();
+    if !objects.stages() {
+        let mut dropped = objects.create("large/dropped").unwrap();
+        dropped.write_all(&large).unwrap();
+        drop(dropped);
+        assert!(!objects.exists("large/dropped").unwrap(), "what was not finished never was");
+    }
+}
+
+fn listings(objects: &dyn Objects) {
+    let names: Vec<_> = objects.list("a").unwrap().into_iter().map(|i| (i.path, i.bytes)).collect();
+    assert_eq!(names, [("a/b/one.json".to_owned(), 5), ("a/two".to_owned(), 10)]);
+    assert_eq!(objects.list("nothing").unwrap(), []);
+    let after = |name: &str, limit| {
+        let listed = objects.list_after(name, limit).unwrap();
+        (listed.objects.into_iter().map(|info| info.path).collect::<Vec<_>>(), listed.complete)
+    };
+    assert_eq!(after("a/b/one.json", 10), (vec!["a/two".to_owned()], true));
+    assert_eq!(after("a/two", 10), (vec![], true));
+    let (some, complete) = after("a", 1);
+    assert!(some[0] == "a/b/one.json" && (complete == (some.len() == 2)));
+    objects.delete("a/two").unwrap();
+    assert!(!objects.exists("a/two").unwrap() && objects.exists("a/b/one.json").unwrap());
+    objects.delete("a/b/one.json").unwrap();
+    assert_eq!(objects.list("").unwrap(), []);
+}
+
+/// Several threads create one name again and again: one of them wins each time, and what is there is its own, whole.
+fn racing_creates(objects: &SharedObjects) {
+    const ROUNDS: usize = 20;
+    for round in 0..ROUNDS {
+        let name = format!("race/v{round:02}");
+        let threads: Vec<_> = (0..4_u8)
+            .map(|n| {
+                let (objects, name) = (Arc::clone(objects), name.clone());
+                std::thread::spawn(move || loop {
+                    match objects.put_new(&name, &[n; 100]) {
+                        Ok(()) => return Some(n),
+                        Err(ObjectError::AlreadyExists { .. }) => return None,
+                        Err(ObjectError::Conflict { .. }) => objects.pause(1),
+                        Err(error) => panic!("{error}"),
+                    }
+                })
+            })
+            .collect();
+        let winners: Vec<u8> = threads.into_iter().filter_map(|thread| thread.join().expect("no thread panics")).collect();
+        assert_eq!(winners.len(), 1, "{name}");
+        assert!(objects.get(&name).unwrap()[..] == [winners[0]; 100]);
+    }
+    assert_eq!(objects.list("race").unwrap().len(), ROUNDS, "no aside file stays");
+    for round in 0..ROUNDS {
+        objects.delete(&format!("race/v{round:02}")).unwrap();
+    }
+}

@@ -1,0 +1,259 @@
+//! Stores on an object store: the real program against a real S3 server on loopback, and a proxy that spoils the network.
+
+use crate::harness::{Finished, Server, Store, root};
+use crate::kill9;
+use crate::oracles::oracle;
+use crate::rigs::{Act, Moto, Proxy};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Compaction only by hand.
+const BY_HAND: [&str; 2] = ["compaction.trigger = 'time'", "compaction.schedule = '0 0 1 1 *'"];
+
+fn url(prefix: &str) -> String {
+    format!("s3://{}/{prefix}", Moto::BUCKET)
+}
+
+/// A store with data files and manifests on S3, through this address.
+fn store_on(address: &str, prefix: &str, more: &[&str]) -> Store {
+    let path = format!("durable.path = '{}'", url(prefix));
+    let keys: Vec<&str> = [path.as_str()].into_iter().chain(BY_HAND).chain(more.iter().copied()).collect();
+    store_with(address, &keys)
+}
+
+fn store_with(address: &str, keys: &[&str]) -> Store {
+    let mut store = Store::new(keys);
+    let mut env = Moto::env(address);
+    // a hung endpoint is given up sooner than by default
+    env.extend([("AWS_TIMEOUT", "3s".to_owned()), ("AWS_MAX_ATTEMPTS", "2".to_owned())]);
+    store.set_env(env);
+    store
+}
+
+fn tick(stream: &str, number: u64) -> Value {
+    json!({"stream_type": "Call", "stream_id": stream, "event_type": "Ticked", "data": {"n": number}})
+}
+
+fn append(server: &Server, numbers: std::ops::Range<u64>) {
+    let lines: Vec<Value> = numbers.map(|n| tick(&format!("s{}", n % 5), n)).collect();
+    assert_eq!(server.http().bulk(&lines)["appended"], lines.len());
+}
+
+/// Every number once, whatever tier it is in.
+fn check(server: &Server, count: u64) {
+    let mut seen: Vec<u64> = server.http().scan().iter().map(|e| e["data"]["n"].as_u64().unwrap()).collect();
+    seen.sort_unstable();
+    assert_eq!(seen, (0..count).collect::<Vec<_>>());
+}
+
+fn refused(store: &Store) -> Finished {
+    Server::try_start(store.program().args(store.serve_arguments())).err().expect("it must not start")
+}
+
+#[test]
+fn a_year_of_flights_lives_on_s3() {
+    let moto = Moto::start();
+    let keys = ["partition.by = ('dt')", "partition.dt.granularity = 'month'", "id.command_id.unique_scope = 'stream'"];
+    let store = store_on(&moto.url(), "flights", &keys);
+    let server = store.start();
+    let sample = root().join("samples/flights-sample.ndjson.zst");
+    let ingested = server.client(&["ingest", &sample.to_string_lossy()]);
+    assert!(ingested.stdout.starts_with("appended 11210, already there 0, refused 0"), "{ingested:?}");
+    server.http().compact();
+    let before = server.http().scan();
+    assert_eq!(before.len(), 11_210);
+    let one = before[0]["stream_id"].as_str().unwrap().to_owned();
+    let stream_type = before[0]["stream_type"].as_str().unwrap().to_owned();
+    let stream = server.http().stream(&stream_type, &one);
+    let files = server.client(&["files", "--format", "paths"]).stdout;
+    let urls: Vec<&str> = files.lines().collect();
+    assert!(urls.len() > 10 && urls.iter().all(|name| name.starts_with(&url("flights/dt="))), "{files}");
+    server.stop();
+    store.assert_clean();
+
+    let fingerprints: serde_json::Map<String, Value> = before
+        .iter()
+        .map(|e| (e["event_id"].as_str().unwrap().to_owned(), json!([e["stream_id"], e["seq"], e["data"]])))
+        .collect();
+    let given = store.path().join("given.json");
+    let endpoint = format!("127.0.0.1:{}", moto.port);
+    let all = json!({"endpoint": endpoint, "root": url("flights"), "urls": urls, "fingerprints": fingerprints});
+    std::fs::write(&given, all.to_string()).unwrap();
+    oracle("read_s3.py", &[&given]);
+
+    let server = store.start();
+    assert_eq!(server.http().stream(&stream_type, &one), stream, "from files, by pages");
+    let again = server.client(&["ingest", &sample.to_string_lossy()]);
+    assert!(again.stdout.starts_with("appended 0, already there 11210"), "runs of chunks are on S3 too: {again:?}");
+    let mut after = server.http().scan();
+    let mut before = before;
+    let key = |e: &Value| e["event_id"].as_str().unwrap().to_owned();
+    after.sort_by_key(key);
+    before.sort_by_key(key);
+    assert!(after == before, "the same events after a restart");
+    server.stop();
+    store.assert_clean();
+    assert_eq!(moto.open_uploads(), 0);
+    assert!(moto.keys("flights/").iter().all(|key| !key.contains(".probe-") && !key.contains(".lock")));
+}
+
+#[test]
+fn data_files_and_manifests_may_be_on_different_kinds_of_places() {
+    let moto = Moto::start();
+    for (n, (files, manifests)) in
+        [("local", "s3"), ("s3", "local"), ("s3", "s3"), ("file", "s3")].into_iter().enumerate()
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let place = |kind: &str, word: &str| match kind {
+            "s3" => url(&format!("mixed/{n}/{word}")),
+            "file" => format!("file://{}/{word}", folder.path().display()),
+            _ => format!("{}/{word}", folder.path().display()),
+        };
+        let path = format!("durable.path = '{}'", place(files, "files"));
+        let manifest = format!("durable.commit.manifest_path = '{}'", place(manifests, "manifests"));
+        let keys: Vec<&str> = [path.as_str(), &manifest].into_iter().chain(BY_HAND).collect();
+        let store = store_with(&moto.url(), &keys);
+        let server = store.start();
+        append(&server, 0..50);
+        server.http().compact();
+        append(&server, 50..70);
+        server.stop();
+        let server = store.start();
+        check(&server, 70);
+        server.http().compact();
+        check(&server, 70);
+        server.stop();
+        store.assert_clean();
+        let parquet = moto.keys(&format!("mixed/{n}/files")).iter().filter(|key| key.ends_with(".parquet")).count();
+        assert_eq!(parquet, if files == "s3" { 2 } else { 0 });
+    }
+}
+
+#[test]
+fn an_object_store_that_cannot_keep_commits_apart_is_refused() {
+    let moto = Moto::start();
+    let proxy = Proxy::start(moto.port);
+    proxy.strip_conditions();
+    let finished = refused(&store_on(&proxy.url(), "ignores", &[]));
+    assert_eq!(finished.code, 2, "{finished:?}");
+    for part in [url("ignores").as_str(), "conditional creates", "If-None-Match", "local folder"] {
+        assert!(finished.stderr.contains(part), "{part}: {finished:?}");
+    }
+    assert_eq!(moto.keys("ignores"), Vec::<String>::new(), "nothing was claimed, nothing stays");
+}
+
+#[test]
+fn what_is_wrong_at_a_start_is_said() {
+    let moto = Moto::start();
+    let mut store = store_on(&moto.url(), "wrong", &[]);
+    let mut plain = Moto::env(&moto.url());
+    plain.retain(|(name, _)| *name != "AWS_ALLOW_HTTP");
+    store.set_env(plain);
+    let finished = refused(&store);
+    assert!(finished.code == 2 && finished.stderr.contains("AWS_ALLOW_HTTP=true"), "{finished:?}");
+
+    let store = store_with(&moto.url(), &["durable.path = 's3://no-such-bucket/x'"]);
+    let finished = refused(&store);
+    assert!(finished.code == 3 && finished.stderr.contains("s3://no-such-bucket/x"), "{finished:?}");
+    assert!(finished.stderr.contains("the bucket must exist"), "{finished:?}");
+
+    let proxy = Proxy::start(moto.port);
+    proxy.rule("*", "", 0, 99, Act::Answer(403));
+    let finished = refused(&store_on(&proxy.url(), "forbidden", &[]));
+    assert!(finished.code == 3 && finished.stderr.contains("AWS_ACCESS_KEY_ID"), "{finished:?}");
+    assert!(!finished.stderr.contains("nobody-may-print") && !finished.stderr.contains("the-session-token"));
+
+    for (url, feature) in [("gs://bucket/x", "`gs`"), ("az://container/x", "`az`")] {
+        let path = format!("durable.path = '{url}'");
+        let finished = refused(&store_with(&moto.url(), &[&path]));
+        let named = finished.stderr.contains(feature) && finished.stderr.contains("durable.path");
+        assert!(finished.code == 2 && named, "{finished:?}");
+    }
+}
+
+#[test]
+fn an_endpoint_that_hangs_stops_neither_appends_nor_the_end() {
+    let moto = Moto::start();
+    let proxy = Proxy::start(moto.port);
+    let store = store_on(&proxy.url(), "hangs", &[]);
+    let server = store.start();
+    append(&server, 0..10);
+    server.http().compact();
+    assert_eq!(server.http().get("/ready").expect(200), json!({"status": "ready"}));
+
+    proxy.hang(true);
+    append(&server, 10..20);
+    server.http().compact();
+    let jobs = server.http().get("/admin/v1/stores/test/compaction").expect(200)["jobs"].clone();
+    let error = jobs[0]["error"].as_str().unwrap().to_owned();
+    assert!(error.contains(&url("hangs")) && error.contains("AWS_ENDPOINT_URL"), "{error}");
+    let ready = server.http().get("/ready").expect(200);
+    assert_eq!((&ready["status"], &ready["degraded"][0]["store"]), (&json!("ready"), &json!("test")));
+    assert!(ready["degraded"][0]["error"].as_str().unwrap().contains(&url("hangs")), "{ready}");
+    append(&server, 20..30);
+
+    proxy.hang(false);
+    server.http().compact();
+    assert_eq!(server.http().get("/ready").expect(200), json!({"status": "ready"}), "it is found again");
+    check(&server, 30);
+
+    append(&server, 30..40);
+    proxy.hang(true);
+    let began = Instant::now();
+    server.stop();
+    assert!(began.elapsed() < Duration::from_secs(60));
+
+    let finished = refused(&store);
+    assert!(finished.code == 3 && finished.stderr.contains(&url("hangs")), "{finished:?}");
+    proxy.hang(false);
+    let server = store.start();
+    check(&server, 40);
+    server.stop();
+    store.assert_clean();
+}
+
+#[test]
+fn lost_answers_lose_and_double_nothing() {
+    let moto = Moto::start();
+    let proxy = Proxy::start(moto.port);
+    let store = store_on(&proxy.url(), "lost", &[]);
+    let server = store.start();
+    let mut count = 0;
+    for act in [Act::LoseAnswer, Act::ServeAndAnswer(500), Act::Answer(409), Act::ServeAndAnswer(412), Act::Cut] {
+        append(&server, count..count + 20);
+        count += 20;
+        proxy.rule("PUT", "_manifests/v", 0, 1, act);
+        proxy.rule("PUT", ".parquet", 0, 1, act);
+        server.http().compact();
+        proxy.clear();
+        check(&server, count);
+    }
+    // nobody knows whether it was committed: the next run finds out
+    append(&server, count..count + 20);
+    count += 20;
+    proxy.rule("PUT", "_manifests/v", 0, 1, Act::Late);
+    proxy.rule("PUT", "_manifests/v", 0, 9, Act::Cut);
+    server.http().compact();
+    let jobs = server.http().get("/admin/v1/stores/test/compaction").expect(200)["jobs"].clone();
+    assert!(jobs[0]["error"].as_str().unwrap().contains("unknown"), "{}", jobs[0]);
+    check(&server, count);
+    assert_eq!(proxy.release(), [200], "it lands after everybody gave up");
+    proxy.clear();
+    server.http().compact();
+    let files = server.http().get("/admin/v1/stores/test/files").expect(200);
+    let rows: u64 = files["files"].as_array().unwrap().iter().map(|f| f["rows"].as_u64().unwrap()).sum();
+    assert_eq!(rows, count, "every event is in files, once");
+    check(&server, count);
+    server.stop();
+    store.assert_clean();
+}
+
+#[test]
+fn nothing_is_lost_by_kill_9_on_s3() {
+    let moto = Moto::start();
+    let path = format!("durable.path = '{}'", url("kill9"));
+    let keys: Vec<&str> = [path.as_str()].into_iter().chain(kill9::KEYS.iter().copied()).collect();
+    kill9::torture(&store_with(&moto.url(), &keys), 4);
+    assert!(!Path::new("s3:").exists(), "no folder is made of a URL");
+}
