@@ -182,7 +182,7 @@ fn half_a_year_of_flights_goes_comes_back_and_goes_for_good() {
     assert_eq!(went["events"].as_u64(), Some(old), "{went}");
     server.stop();
     store.assert_clean();
-    let server = Server::start(&[store.serve_arguments(), vec!["--grace-tombstone".into(), "0".into()]].concat());
+    let server = Server::start_from(store.program().args(store.serve_arguments()).args(["--grace-tombstone", "0"]));
     assert_eq!(old_names(&store), 0, "the start has swept them");
     assert_eq!(check(&server, &streams), left);
     let nothing = server.http().post(&admin("restore"), &json!({})).expect(200);

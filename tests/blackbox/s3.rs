@@ -1,11 +1,9 @@
 //! Stores on an object store: the real program against a real S3 server on loopback, and a proxy that spoils the network.
 
 use crate::harness::{Finished, Server, Store, root};
-use crate::kill9;
 use crate::oracles::oracle;
 use crate::rigs::{Act, Moto, Proxy};
 use serde_json::{Value, json};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Compaction only by hand.
@@ -247,13 +245,4 @@ fn lost_answers_lose_and_double_nothing() {
     check(&server, count);
     server.stop();
     store.assert_clean();
-}
-
-#[test]
-fn nothing_is_lost_by_kill_9_on_s3() {
-    let moto = Moto::start();
-    let path = format!("durable.path = '{}'", url("kill9"));
-    let keys: Vec<&str> = [path.as_str()].into_iter().chain(kill9::KEYS.iter().copied()).collect();
-    kill9::torture(&store_with(&moto.url(), &keys), 4);
-    assert!(!Path::new("s3:").exists(), "no folder is made of a URL");
 }

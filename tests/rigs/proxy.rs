@@ -215,7 +215,9 @@ fn invented(status: u16) -> Vec<u8> {
         503 => "SlowDown",
         _ => "InternalError",
     };
-    let body = format!("<Error><Code>{code}</Code><Message>invented by the test</Message><Token>the-session-token</Token></Error>");
+    let body = format!(
+        "<Error><Code>{code}</Code><Message>invented by the test</Message><Token>the-session-token</Token></Error>"
+    );
     let head = format!("HTTP/1.1 {status} Invented\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
     [head.into_bytes(), body.into_bytes()].concat()
 }

@@ -149,7 +149,9 @@ impl StartError {
             Self::Store { error, .. } => match &**error {
                 // settings of an object store, or one that cannot keep commits apart
                 Durable(error) => matches!(error.kind(), ErrorKind::BadRequest | ErrorKind::NotSupported),
-                Rules { .. } | NoLogFolder { .. } | SegmentPattern(_) | ConfigChanged { .. } | OtherStore { .. } => true,
+                Rules { .. } | NoLogFolder { .. } | SegmentPattern(_) | ConfigChanged { .. } | OtherStore { .. } => {
+                    true
+                }
                 other => matches!(other, LostLog { .. }),
             },
             _ => false,
@@ -438,7 +440,10 @@ async fn drain_store(parts: &StoreParts, limit: Duration) -> Vec<String> {
     let undrained = join_all(stopping).await.into_iter().flatten().collect();
     parts.table.clear();
     if timeout(limit, record_clean_stop(&parts.store)).await.is_err() {
-        tracing::warn!(store = parts.store.name(), "the object store gives no answer: the clean stop is not in the manifest");
+        tracing::warn!(
+            store = parts.store.name(),
+            "the object store gives no answer: the clean stop is not in the manifest"
+        );
         parts.store.durable().abandon();
     }
     let _ = parts.hot.send(Stop).await;

@@ -105,13 +105,13 @@ pub(crate) fn torture(store: &Store, rounds: u64) {
         clients.iter_mut().for_each(|client| client.ask_again(&http));
         let whole = round % 5 == 4;
         clients.iter().for_each(|client| client.compare(&http, whole));
-        let watch = Watch::new(&store, kind, Duration::from_millis(30 + random.below(1_200)));
+        let watch = Watch::new(store, kind, Duration::from_millis(30 + random.below(1_200)));
         let said = load_until_killed(server, &watch, &mut clients, &mut follower);
         met.examine(&watch);
         println!("kill9: round {round}: {said}, {} events; {met}", clients.iter().map(Client::events).sum::<u64>());
     }
     assert_eq!(met.unmet(), None, "kills met {met}");
-    the_end(&store, &mut clients, &mut follower, every_log_went_through_its_life);
+    the_end(store, &mut clients, &mut follower, every_log_went_through_its_life);
 }
 
 /// Gives what the round's moment was.

@@ -33,8 +33,7 @@ pub(crate) async fn ready(call: Call) -> ApiResult<HttpResponse> {
 /// is a log, appends are taken all the same.
 fn ready_with(call: &Call) -> ApiResult<HttpResponse> {
     let troubled = call.app.node.troubled();
-    let degraded: Vec<Value> =
-        troubled.iter().map(|(store, why)| json!({ "store": store, "error": &**why })).collect();
+    let degraded: Vec<Value> = troubled.iter().map(|(store, why)| json!({ "store": store, "error": &**why })).collect();
     let without_log = |name: &str| call.app.stores().any(|s| s.store.name() == name && !s.store.config().wal.enabled);
     if troubled.iter().any(|(store, _)| without_log(store)) {
         let text = "an object store does not answer, and a store without a log needs it for every append";

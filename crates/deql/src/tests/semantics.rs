@@ -169,7 +169,10 @@ fn object_stores_are_served_where_the_build_has_them() {
         let keys: Vec<_> = refused.iter().map(|(key, _)| *key).collect();
         let wanted: &[_] = if served { &[] } else { &["durable.path", "durable.commit.manifest_path"] };
         assert_eq!(keys, wanted, "{url}");
-        assert!(refused.iter().all(|(_, why)| why.contains(&format!("`{}`", &url[..2]))), "the feature is named: {refused:?}");
+        assert!(
+            refused.iter().all(|(_, why)| why.contains(&format!("`{}`", &url[..2]))),
+            "the feature is named: {refused:?}"
+        );
     }
 }
 

@@ -106,7 +106,10 @@ fn manifests_round_trip_with_and_without_segments() {
         assert_eq!(objects.list("segments").unwrap().len(), usize::from(files > 512));
         let other = Manifest { job_id: 99, ..manifest.clone() };
         assert!(matches!(put(&objects, &other), Ok(Put::Others)));
-        assert!(matches!(put(&objects, &manifest), Ok(Put::Ours(again)) if again == crc), "an earlier try of ours did it");
+        assert!(
+            matches!(put(&objects, &manifest), Ok(Put::Ours(again)) if again == crc),
+            "an earlier try of ours did it"
+        );
         assert_eq!(versions(&objects).unwrap(), [1]);
     }
 }

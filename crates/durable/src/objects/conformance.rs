@@ -1,5 +1,5 @@
 //! What every implementation of [`Objects`] must keep: one suite, run on the folder, on memory and on a real S3 server.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::{ObjectError, Objects, SharedObjects};
 use std::io::Write as _;
@@ -89,17 +89,20 @@ fn racing_creates(objects: &SharedObjects) {
         let threads: Vec<_> = (0..4_u8)
             .map(|n| {
                 let (objects, name) = (Arc::clone(objects), name.clone());
-                std::thread::spawn(move || loop {
-                    match objects.put_new(&name, &[n; 100]) {
-                        Ok(()) => return Some(n),
-                        Err(ObjectError::AlreadyExists { .. }) => return None,
-                        Err(ObjectError::Conflict { .. }) => objects.pause(1),
-                        Err(error) => panic!("{error}"),
+                std::thread::spawn(move || {
+                    loop {
+                        match objects.put_new(&name, &[n; 100]) {
+                            Ok(()) => return Some(n),
+                            Err(ObjectError::AlreadyExists { .. }) => return None,
+                            Err(ObjectError::Conflict { .. }) => objects.pause(1),
+                            Err(error) => panic!("{error}"),
+                        }
                     }
                 })
             })
             .collect();
-        let winners: Vec<u8> = threads.into_iter().filter_map(|thread| thread.join().expect("no thread panics")).collect();
+        let winners: Vec<u8> =
+            threads.into_iter().filter_map(|thread| thread.join().expect("no thread panics")).collect();
         assert_eq!(winners.len(), 1, "{name}");
         assert!(objects.get(&name).unwrap()[..] == [winners[0]; 100]);
     }

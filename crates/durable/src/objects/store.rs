@@ -12,8 +12,8 @@ use super::{Aside, Listed, ObjectError, ObjectInfo, Objects, Readable};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
 use object_store::path::Path as StorePath;
-use parking_lot::Mutex;
 use object_store::{GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use parking_lot::Mutex;
 use std::fs::{self, File, OpenOptions};
 use std::future::Future;
 use std::io::{self, Seek, Write};
@@ -301,7 +301,6 @@ impl Objects for StoreObjects {
         file.rewind().map_err(wrap)?;
         Ok(Some(file))
     }
-
 
     fn get(&self, path: &str) -> Result<Bytes, ObjectError> {
         let (store, at) = (self.store(), self.at(path)?);

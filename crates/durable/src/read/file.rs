@@ -55,7 +55,11 @@ impl DataFile {
     /// Opens a file; its footer comes from the cache where it was read before.
     pub(crate) fn open(shared: &Shared, entry: &Arc<FileEntry>, counters: &Arc<Counters>) -> Result<Self, ReadError> {
         let objects = &*shared.objects;
-        let object = if objects.stages() { open_file(objects, &entry.path) } else { objects.open_known(&entry.path, entry.bytes) };
+        let object = if objects.stages() {
+            open_file(objects, &entry.path)
+        } else {
+            objects.open_known(&entry.path, entry.bytes)
+        };
         let object: Arc<dyn Readable> = Arc::from(object?);
         counters.add_file();
         let meta = match shared.cache.get(&entry.path) {

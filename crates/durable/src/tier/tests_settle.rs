@@ -167,7 +167,11 @@ fn an_object_that_is_taken_and_cannot_be_read_is_another_s_unless_a_try_was_uncl
         store.say(script);
         *store.blind.lock() = true;
         let said = create(&store, "v1", b"mine");
-        assert!(if unclear { matches!(said, Err(NotCreated::Unclear(_))) } else { matches!(said, Ok(Created::Others)) });
+        assert!(if unclear {
+            matches!(said, Err(NotCreated::Unclear(_)))
+        } else {
+            matches!(said, Ok(Created::Others))
+        });
     }
 }
 

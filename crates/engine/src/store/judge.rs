@@ -120,12 +120,8 @@ fn look(
     let digest_key = snapshot.as_ref().map_or((0, 0), |snapshot| snapshot.digest_key());
     rules(config, digest_key)?;
     let place = LogPlace::of(options, wal_dir)?;
-    let mut facts = Facts {
-        snapshot: snapshot.clone(),
-        logs: Vec::new(),
-        tail: Micros::MIN,
-        report: OpenReport::default(),
-    };
+    let mut facts =
+        Facts { snapshot: snapshot.clone(), logs: Vec::new(), tail: Micros::MIN, report: OpenReport::default() };
     for key in keys(&place, snapshot.as_deref())? {
         let known = Known::of(snapshot.as_deref(), &key);
         let log = lost::judge(&place, known, key, options.accept_lost_log, &mut facts.report)?;

@@ -68,7 +68,9 @@ fn what_is_wrong_is_said_with_bucket_key_and_what_to_check() {
     proxy.rule("*", "said/x", 0, 9, Act::Answer(403));
     proxy.rule("GET", "list-type", 0, 9, Act::Answer(403));
     let error = objects.list_after("v1", 1).err().unwrap();
-    assert!(check_text(&error).contains("`s3://strandline-test/said`") && error.to_string().contains("AWS_ACCESS_KEY_ID"));
+    assert!(
+        check_text(&error).contains("`s3://strandline-test/said`") && error.to_string().contains("AWS_ACCESS_KEY_ID")
+    );
     for error in [objects.put_new("x", b"").err(), objects.get("x").err(), objects.open("x").map(drop).err()] {
         let error = error.unwrap();
         let text = check_text(&error);
@@ -132,12 +134,14 @@ fn settings_that_make_no_sense_are_named() {
 fn the_session_token_is_sent_and_the_region_is_signed_for() {
     let proxy = Proxy::start(moto().port);
     let more = [("AWS_SESSION_TOKEN", "the-session-token"), ("AWS_REGION", "eu-central-1")];
-    let objects =
-        open_location(&location("signed"), Purpose::Read, &settings_with(&proxy.url(), &more)).unwrap();
+    let objects = open_location(&location("signed"), Purpose::Read, &settings_with(&proxy.url(), &more)).unwrap();
     objects.put_new("x", b"1").unwrap();
     let head = proxy.last_head();
     assert!(head.to_lowercase().contains("x-amz-security-token: the-session-token"), "{head}");
-    assert!(head.contains("/eu-central-1/s3/aws4_request") && head.to_lowercase().contains("if-none-match: *"), "{head}");
+    assert!(
+        head.contains("/eu-central-1/s3/aws4_request") && head.to_lowercase().contains("if-none-match: *"),
+        "{head}"
+    );
 }
 
 #[test]

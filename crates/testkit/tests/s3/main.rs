@@ -15,8 +15,8 @@ mod uploads;
 use rigs::{Moto, Proxy};
 use std::sync::OnceLock;
 use strandline_deql::Location;
-use strandline_durable::objects::{ObjectError, Purpose, Settings, open_location};
 use strandline_durable::SharedObjects;
+use strandline_durable::objects::{ObjectError, Purpose, Settings, open_location};
 
 /// The server of this process.
 fn moto() -> &'static Moto {
