@@ -14,4 +14,4 @@ mod routes;
 mod serve;
 
 pub use bound::{Bound, ServeOptions};
-pub use serve::{ServeError, Server};
+pub use serve::{ServeError, Server, Signals};

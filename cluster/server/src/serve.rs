@@ -10,6 +10,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 use strandline_workers::NodeHandle;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
 /// Time that running requests get to end: appends are drained before, so this is for reads whose client does not take them.
@@ -76,11 +77,9 @@ impl Server {
     /// Serves until SIGTERM or SIGINT, then shuts down in order. A second signal ends the process at once.
     ///
     /// # Errors
-    /// When signals cannot be caught, or a worker does not end.
-    pub async fn run_until_signal(self) -> io::Result<()> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
+    /// When a worker does not end.
+    pub async fn run_until_signal(self, signals: Signals) -> io::Result<()> {
+        let Signals { mut terminate, mut interrupt } = signals;
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
@@ -106,6 +105,22 @@ impl Server {
         }
         self.node.stop().await.map_err(|workers| io::Error::other(format!("{workers} workers did not end")))?;
         drained.map_err(io::Error::other)
+    }
+}
+
+/// SIGTERM and SIGINT, caught from here on: before anybody is told that the node is ready, since whoever reads that may end it.
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Catches them.
+    ///
+    /// # Errors
+    /// When the system does not let us.
+    pub fn catch() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 }
 

@@ -9,7 +9,7 @@ use crate::exit::Failure;
 use crate::out;
 use std::path::{Path, PathBuf};
 use strandline_deql::{self as deql, Declarations, StoreConfig};
-use strandline_server::{Bound, ServeOptions, Server};
+use strandline_server::{Bound, ServeOptions, Server, Signals};
 use strandline_workers::{Node, NodeOptions, runtime};
 
 pub(crate) fn run(options: &Serve) -> Result<(), Failure> {
@@ -44,9 +44,10 @@ async fn serve(declarations: Declarations, data_dir: PathBuf, options: &Serve) -
         out::note(line);
     }
     let server = Server::start(node, bound).map_err(|error| Failure::Usage(error.to_string()))?;
+    let signals = Signals::catch().map_err(|e| Failure::Server(format!("signals cannot be caught: {e}")))?;
     let admin = server.admin().map(|address| format!(" admin={address}")).unwrap_or_default();
     out::line(&format!("ready http={} native=-{admin}", server.http()))?;
-    server.run_until_signal().await.map_err(|e| Failure::Server(format!("the server ended: {e}")))
+    server.run_until_signal(signals).await.map_err(|e| Failure::Server(format!("the server ended: {e}")))
 }
 
 /// The statements to run: a file's, or the one store `local_dev` under the data folder.
