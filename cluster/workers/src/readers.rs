@@ -128,7 +128,7 @@ impl ReadRequest for ReadStream {
             limit: q.limit,
             order: q.order,
         };
-        permitted(&self.answers, || self.store.read_stream(&read), StreamPage::bytes)
+        permitted(&self.answers, || self.store.read_stream(&read), |page| page.bytes())
     }
 }
 
@@ -153,7 +153,7 @@ impl ReadRequest for ReadGlobal {
 
     fn run(self) -> Self::Answer {
         let read = || self.store.read_global(&self.read, crate::clock::now());
-        permitted(&self.answers, read, GlobalPage::bytes)
+        permitted(&self.answers, read, |page: &GlobalPage| page.bytes())
     }
 }
 

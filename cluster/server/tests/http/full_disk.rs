@@ -2,56 +2,15 @@
 
 use crate::common::{Running, start_with};
 use serde_json::json;
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use strandline_wal::{Access, DeviceSpace, Disk, DiskFile, RealDisk};
+use strandline_testkit::faulty_disk::{DiskFault, FaultyDisk};
 use strandline_workers::{NodeDisk, NodeOptions};
 
-/// No file can be made in the log of a stream type whose name begins with "Full".
-struct FullFor(RealDisk);
-
-impl Disk for FullFor {
-    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        self.0.create_dir_all(dir)
-    }
-
-    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        self.0.list(dir)
-    }
-
-    fn list_dirs(&self, dir: &Path) -> io::Result<Vec<String>> {
-        self.0.list_dirs(dir)
-    }
-
-    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        let log = path.parent().and_then(Path::file_name).and_then(|name| name.to_str()).unwrap_or("");
-        if log.contains("Full") { Err(io::ErrorKind::StorageFull.into()) } else { self.0.create(path) }
-    }
-
-    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn DiskFile>> {
-        self.0.open(path, access)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.0.rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.0.remove(path)
-    }
-
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.0.sync_dir(dir)
-    }
-
-    fn space(&self, path: &Path) -> io::Result<DeviceSpace> {
-        self.0.space(path)
-    }
-}
-
 fn start(dir: &Path) -> Running {
-    start_with(dir, "", |options| NodeOptions { disk: NodeDisk(Arc::new(FullFor(RealDisk::new()))), ..options })
+    let disk = FaultyDisk::of_logs("Full");
+    disk.set(DiskFault::NoRoom);
+    start_with(dir, "", |options| NodeOptions { disk: NodeDisk(Arc::new(disk)), ..options })
 }
 
 fn line(stream_type: &str) -> String {

@@ -20,7 +20,7 @@ use super::budget::{PAGE_BYTES_MAX, event_bytes, fitting};
 use super::cursors::{Kept, Window};
 use super::error::ReadError;
 use super::merge::{GlobalRow, merge_global};
-use super::source::{RowAt, Source, Sources};
+use super::source::{PageRows, RowAt, Source, Sources};
 use super::tiers::TierSet;
 use crate::store::{LogShared, Store};
 use crate::view::cursor::TailCursor;
@@ -29,11 +29,12 @@ use crate::view::retired::RetiredSeqs;
 use crate::view::tail::LogTail;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::ops::Deref;
 use std::sync::Arc;
 use strandline_deql::Tier;
 use strandline_durable::{ReadStats, RowFilter, Snapshot};
 use strandline_event::invariant::broken;
-use strandline_event::{EventId, EventRef, LogIndex, Micros, Position};
+use strandline_event::{EventId, LogIndex, Micros, Position};
 use strandline_hot::HotRange;
 use strandline_wal::LogView;
 
@@ -56,10 +57,9 @@ pub struct GlobalRead {
     pub filter: RowFilter,
 }
 
-/// Rows in global order. Keeps alive what the rows point into.
+/// Rows in global order. There may be none, and still some behind `next`, unless `at_end`.
 pub struct GlobalPage {
-    sources: Sources,
-    rows: Vec<RowAt>,
+    events: PageRows,
     /// `after` of the next page: the last event that was examined, or the `after` of this page.
     pub next: Position,
     /// Whether everything that is closed now was examined.
@@ -76,28 +76,11 @@ impl std::fmt::Debug for GlobalPage {
     }
 }
 
-impl GlobalPage {
-    /// The events; each knows its position.
-    pub fn rows(&self) -> impl ExactSizeIterator<Item = EventRef<'_>> {
-        self.rows.iter().map(|at| self.sources.row(*at))
-    }
+impl Deref for GlobalPage {
+    type Target = PageRows;
 
-    /// Number of events.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.rows.len()
-    }
-
-    /// Bytes of its events, about what they take in an answer.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.rows().map(|event| event_bytes(&event)).sum()
-    }
-
-    /// Whether there is no event. There may still be some behind `next`, unless `at_end`.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+    fn deref(&self) -> &PageRows {
+        &self.events
     }
 }
 
@@ -401,7 +384,7 @@ impl<'a> PageBuilder<'a> {
         let mut tiers = TierSet::NONE;
         rows.iter().for_each(|r| tiers.insert(self.sources.tier(r.at)));
         let rows = rows.into_iter().map(|r| r.at).collect();
-        Ok(GlobalPage { sources: self.sources, rows, next, at_end, tiers, stats: self.stats })
+        Ok(GlobalPage { events: PageRows::new(self.sources, rows), next, at_end, tiers, stats: self.stats })
     }
 }
 

@@ -24,7 +24,7 @@ pub use error::ReadError;
 pub use global::{GlobalPage, GlobalRead};
 pub use order::Order;
 pub use scan::{Scan, ScanBatch};
-pub use source::Doubled;
+pub use source::{Doubled, PageRows};
 pub use strandline_durable::{ReadStats, RowFilter as Filter};
 pub use stream::{StreamHead, StreamPage, StreamRead};
 pub use tiers::TierSet;

@@ -1,6 +1,7 @@
 //! Where the rows of an answer live: batches of the log or of memory, and rows of data files. Nothing is copied;
 //! an answer keeps its sources alive and its rows are places in them.
 
+use super::budget::event_bytes;
 use std::fmt;
 use std::sync::Arc;
 use strandline_deql::Tier;
@@ -98,6 +99,41 @@ impl Sources {
 
     pub(crate) fn place(&self, at: RowAt) -> String {
         self.get(at).place(at.row)
+    }
+}
+
+/// The events of a page, in its order. Keeps alive what they point into.
+pub struct PageRows {
+    sources: Sources,
+    rows: Vec<RowAt>,
+}
+
+impl PageRows {
+    pub(super) const fn new(sources: Sources, rows: Vec<RowAt>) -> Self {
+        Self { sources, rows }
+    }
+
+    /// The events; each knows its position.
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = EventRef<'_>> {
+        self.rows.iter().map(|at| self.sources.row(*at))
+    }
+
+    /// Number of events.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there is no event.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Bytes of the events, about what they take in an answer.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.rows().map(|event| event_bytes(&event)).sum()
     }
 }
 

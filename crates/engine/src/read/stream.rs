@@ -4,17 +4,18 @@ use super::budget::{self, PAGE_BYTES_MAX};
 use super::error::ReadError;
 use super::merge::{StreamRow, merge_stream};
 use super::order::{Order, beyond_seq};
-use super::source::{RowAt, Source, Sources};
+use super::source::{PageRows, RowAt, Source, Sources};
 use super::tiers::TierSet;
 use super::verdict::{Expectation, Verdict, judge};
 use crate::store::{LogShared, Store};
 use crate::view::retired::{Retired, holds, unreadable};
 use crate::view::tail::{HotPart, LogTail, StreamWanted, TailRows};
+use std::ops::Deref;
 use std::sync::Arc;
 use strandline_deql::{MissingSeqPolicy, Tier};
 use strandline_durable::{ReadStats, RowSet, Snapshot, StreamQuery};
+use strandline_event::Seq;
 use strandline_event::hash::stream_hash;
-use strandline_event::{EventRef, Seq};
 
 /// Views that a read takes before it gives up on a log that is trimmed under it each time.
 const VIEWS_MAX: usize = 8;
@@ -57,10 +58,9 @@ impl Manner {
     }
 }
 
-/// Rows of a stream and what they prove. Keeps alive what the rows point into.
+/// Rows of a stream and what they prove.
 pub struct StreamPage {
-    sources: Sources,
-    rows: Vec<RowAt>,
+    events: PageRows,
     /// The stream's last seq; 0: the stream does not exist.
     pub head: Seq,
     /// What was checked, and what is missing.
@@ -92,35 +92,19 @@ impl std::fmt::Debug for StreamPage {
     }
 }
 
+impl Deref for StreamPage {
+    type Target = PageRows;
+
+    fn deref(&self) -> &PageRows {
+        &self.events
+    }
+}
+
 impl StreamPage {
-    /// The events, in the order that was asked for.
-    pub fn rows(&self) -> impl ExactSizeIterator<Item = EventRef<'_>> {
-        self.rows.iter().map(|at| self.sources.row(*at))
-    }
-
-    /// Number of events.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.rows.len()
-    }
-
-    /// Whether there is no event.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
-
-    /// Bytes of its events, about what they take in an answer.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.rows().map(|event| budget::event_bytes(&event)).sum()
-    }
-
     /// The page of a stream that does not exist.
     fn none() -> Self {
         Self {
-            sources: Sources::default(),
-            rows: Vec::new(),
+            events: PageRows::new(Sources::default(), Vec::new()),
             head: Seq::ZERO,
             verdict: Verdict { contiguous: true, ..Verdict::default() },
             full: false,
@@ -335,7 +319,8 @@ impl Store {
             None => self.by_default_order(&sources, &mut rows),
         }
         let head = head.max(seqs.last().map_or(Seq::ZERO, |s| s.0));
-        Ok(StreamPage { sources, rows, head, verdict, full, next_seq, warnings, tiers, stats })
+        let events = PageRows::new(sources, rows);
+        Ok(StreamPage { events, head, verdict, full, next_seq, warnings, tiers, stats })
     }
 
     /// Rows of one stream, sorted by seq, into `read.default_order`; ties stay by seq.

@@ -79,6 +79,17 @@ impl History {
         self.acknowledged = self.pushed.len();
     }
 
+    /// One life that began the log, and a power cut.
+    fn cut_off(config: LogConfig, seed: u64) -> Self {
+        let mut history = Self::new(config, seed);
+        let mut writer = history.rig.writer();
+        history.live(&mut writer);
+        drop(writer);
+        history.rig.io = InlineIo::new(count_fatal(&history.rig.fatal));
+        history.rig.disk.crash(&mut history.dice);
+        history
+    }
+
     fn run(mut self, about: &str, power: bool) {
         let mut failures = 0;
         for life in 0..5 {
@@ -143,12 +154,7 @@ fn without_fsync_it_survives_a_kill() {
 fn without_fsync_a_power_cut_leaves_a_prefix() {
     for seed in seeds() {
         let config = LogConfig { fsync: false, ..small_config() };
-        let mut history = History::new(config, seed);
-        let mut writer = history.rig.writer();
-        history.live(&mut writer);
-        drop(writer);
-        history.rig.io = InlineIo::new(count_fatal(&history.rig.fatal));
-        history.rig.disk.crash(&mut history.dice);
+        let mut history = History::cut_off(config, seed);
         // nothing was promised but order
         history.acknowledged = 0;
         let opened = history.rig.open();
@@ -185,12 +191,7 @@ fn without_checksums_and_fsync_what_is_acknowledged_survives_a_kill() {
 fn without_checksums_and_fsync_a_power_cut_leaves_a_log_that_opens() {
     for seed in seeds() {
         let config = LogConfig { checksum: false, fsync: false, ..small_config() };
-        let mut history = History::new(config, seed);
-        let mut writer = history.rig.writer();
-        history.live(&mut writer);
-        drop(writer);
-        history.rig.io = InlineIo::new(count_fatal(&history.rig.fatal));
-        history.rig.disk.crash(&mut history.dice);
+        let mut history = History::cut_off(config, seed);
         let mut writer = history.rig.writer();
         let found: Vec<_> = entries(&writer.view()).into_iter().map(|e| e.0).collect();
         let from = history.pushed.iter().position(|e| Some(&e.0) == found.first()).unwrap_or(0);
