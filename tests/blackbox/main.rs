@@ -14,6 +14,7 @@
 mod cli;
 mod delta;
 mod disk_full;
+mod ends;
 mod flights;
 mod harness;
 mod http;

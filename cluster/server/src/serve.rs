@@ -95,16 +95,24 @@ impl Server {
     /// Refuses new appends, finishes what is in flight, flushes and marks the logs, closes HTTP, ends the node.
     ///
     /// # Errors
-    /// When a worker does not end, or the disk did not take what was in flight.
+    /// When a worker does not end, the disk did not take what was in flight, or a store belongs to another node by now.
     pub async fn shutdown(self) -> io::Result<()> {
         let drained = self.node.drain().await;
+        let lost = self.node.fenced().join(", ");
         for (handle, running) in self.listeners {
             handle.stop(true).await;
             // the listener's own end says nothing that matters now
             let _ = running.await;
         }
         self.node.stop().await.map_err(|workers| io::Error::other(format!("{workers} workers did not end")))?;
-        drained.map_err(io::Error::other)
+        drained.map_err(io::Error::other)?;
+        if lost.is_empty() {
+            return Ok(());
+        }
+        Err(io::Error::other(format!(
+            "another node has taken {lost} over: what was acknowledged here and is not in its data files stands only in the \
+             log below wal.path of this node; keep that folder"
+        )))
     }
 }
 

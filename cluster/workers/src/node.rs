@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use strandline_deql::Declarations;
+use strandline_durable::CommitError;
 use strandline_engine::store::{Grace, Judged, OpenError, OpenOptions, Opened, Store};
 use strandline_event::{ErrorKind, limits};
 use strandline_wal::io::abort_on_fatal;
@@ -51,6 +52,8 @@ pub struct NodeOptions {
     pub reads_max: usize,
     /// Threads that compact.
     pub compaction_threads: usize,
+    /// How often orphans are swept.
+    pub sweep_every: Duration,
     /// Time that the disk gets to take what is in flight when the node stops.
     pub drain_timeout: Duration,
     /// Files that the process may open; none: as many as the system lets it.
@@ -96,6 +99,7 @@ impl NodeOptions {
             reader_threads: (2 * cores).clamp(4, 32),
             reads_max: 512,
             compaction_threads: (cores / 4).max(1),
+            sweep_every: Duration::from_secs(3600),
             drain_timeout: Duration::from_secs(20),
             descriptors_max: None,
             disk: NodeDisk(Arc::new(RealDisk::new())),
@@ -439,7 +443,7 @@ async fn drain_store(parts: &StoreParts, limit: Duration) -> Vec<String> {
     });
     let undrained = join_all(stopping).await.into_iter().flatten().collect();
     parts.table.clear();
-    if timeout(limit, record_clean_stop(&parts.store)).await.is_err() {
+    if timeout(limit, record_clean_stop(parts)).await.is_err() {
         tracing::warn!(
             store = parts.store.name(),
             "the object store gives no answer: the clean stop is not in the manifest"
@@ -450,13 +454,15 @@ async fn drain_store(parts: &StoreParts, limit: Duration) -> Vec<String> {
     undrained
 }
 
-async fn record_clean_stop(store: &Arc<Store>) {
-    let store = Arc::clone(store);
+async fn record_clean_stop(parts: &StoreParts) {
+    let (store, fenced) = (Arc::clone(&parts.store), Arc::clone(&parts.fenced));
     let recording = tokio::task::spawn_blocking(move || {
-        if let Err(error) = store.record_clean_stop(random::bits(), clock::now()) {
-            // the logs carry their own marks: only the proof against a lost log is weaker
-            tracing::warn!(store = store.name(), "the clean stop is not in the manifest: {error}");
+        let Err(error) = store.record_clean_stop(random::bits(), clock::now()) else { return };
+        if matches!(error, CommitError::StaleEpoch { .. }) {
+            fenced.store(true, Ordering::SeqCst);
         }
+        // the logs carry their own marks: only the proof against a lost log is weaker
+        tracing::warn!(store = store.name(), "the clean stop is not in the manifest: {error}");
     });
     let _ = recording.await;
 }

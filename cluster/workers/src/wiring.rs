@@ -244,8 +244,8 @@ pub(crate) fn wire_compaction(
             fenced: Arc::clone(&parts.fenced),
         })
         .collect();
-    let (metrics, mark) = (Arc::clone(&shared.metrics), shared.alive.mark());
+    let (metrics, mark, sweep_every) = (Arc::clone(&shared.metrics), shared.alive.mark(), options.sweep_every);
     CompactionSupervisor::start_in_arbiter(&shared.control, move |_| {
-        CompactionSupervisor::new(supervised, workers, metrics, mark)
+        CompactionSupervisor::new(supervised, workers, metrics, sweep_every, mark)
     })
 }

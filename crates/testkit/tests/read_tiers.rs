@@ -5,9 +5,16 @@
 
 mod common;
 
-use common::{event, evict, follow, load, local, page, request};
+use common::{TIERS, event, evict, follow, load, local, page, request};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use strandline_durable::objects::{Aside, ObjectInfo, Readable, StoreObjects};
+use strandline_durable::{ObjectError, Objects, SharedObjects};
 use strandline_engine::append::{Answer, DuplicateOf};
 use strandline_event::{BatchUnit, LogKey, Position, Seq};
+use strandline_testkit::r#gen::store as declared;
+use strandline_testkit::local_store::LocalStore;
+use strandline_wal::crash_disk::CrashDisk;
 
 #[test]
 fn a_follower_of_files_alone_waits_for_the_type_that_is_compacted_late() {
@@ -87,6 +94,72 @@ fn a_page_is_not_cut_from_a_view_whose_memory_has_gone() {
     store.compact(&LogKey::single("A")).unwrap();
     seen.extend(follow(&store, next, 5).0);
     assert_eq!(seen, (0..14).collect::<Vec<_>>());
+}
+
+/// What happens when a data file is opened next, once.
+type Then = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
+
+/// Objects that do something in the middle of a read.
+struct Watched(SharedObjects, Then);
+
+impl Objects for Watched {
+    fn open(&self, path: &str) -> Result<Box<dyn Readable>, ObjectError> {
+        let then = self.1.lock().unwrap().take_if(|_| path.ends_with(".parquet"));
+        if let Some(then) = then {
+            then();
+        }
+        self.0.open(path)
+    }
+
+    fn put_new(&self, path: &str, bytes: &[u8]) -> Result<(), ObjectError> {
+        self.0.put_new(path, bytes)
+    }
+
+    fn create(&self, path: &str) -> Result<Box<dyn Aside>, ObjectError> {
+        self.0.create(path)
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, ObjectError> {
+        self.0.list(prefix)
+    }
+
+    fn delete(&self, path: &str) -> Result<(), ObjectError> {
+        self.0.delete(path)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<(), ObjectError> {
+        self.0.rename(from, to)
+    }
+
+    fn stages(&self) -> bool {
+        self.0.stages()
+    }
+
+    fn local_root(&self) -> Option<&Path> {
+        self.0.local_root()
+    }
+}
+
+#[test]
+fn memory_that_lets_go_while_a_page_is_made_makes_it_anew() {
+    let memory = || -> SharedObjects { Arc::new(StoreObjects::memory().unwrap()) };
+    let then = Then::default();
+    let watched: SharedObjects = Arc::new(Watched(memory(), Arc::clone(&then)));
+    let config = declared("/durable", &format!("{TIERS}, read.tiers = ('inmemory', 'durable')"));
+    let mut store = LocalStore::over(config, Arc::new(CrashDisk::new()), Some((watched, memory()))).unwrap();
+    load(&mut store, "A", 0..7, 3);
+    load(&mut store, "B", 7..14, 3);
+    load(&mut store, "A", 14..28, 3);
+    store.compact(&LogKey::single("A")).unwrap();
+    // the page counts on memory for B, and loses it while it reads the file of A
+    let (hot, later) = (Arc::clone(store.store().hot().unwrap()), store.time.now().plus_us(3_600_000_000));
+    *then.lock().unwrap() = Some(Box::new(move || assert!(hot.evict(later) > 0)));
+    let (mut seen, next) = follow(&store, Position::START, 1000);
+    assert!(then.lock().unwrap().is_none(), "the file was opened");
+    assert_eq!(seen, (0..7).collect::<Vec<_>>(), "nothing beyond the first event of B, which is nowhere that is read");
+    store.compact(&LogKey::single("B")).unwrap();
+    seen.extend(follow(&store, next, 1000).0);
+    assert_eq!(seen, (0..28).collect::<Vec<_>>());
 }
 
 #[test]

@@ -33,7 +33,7 @@ fn a_full_disk_is_said_and_passes() {
         server.stop();
     } else {
         println!("disk_full: no mount namespaces on this machine, a shim in the node instead of a small disk");
-        let (server, disk) = start_on_shim(&store);
+        let (server, disk) = start_on_shim(&store, &[]);
         fills_up_and_goes_on(&server, &disk);
         server.stop();
     }
@@ -42,7 +42,7 @@ fn a_full_disk_is_said_and_passes() {
 #[test]
 fn a_full_disk_is_said_and_passes_without_a_log() {
     let store = Store::without_log(&["compaction.enabled = false"]);
-    let (server, disk) = start_on_shim(&store);
+    let (server, disk) = start_on_shim(&store, &[]);
     fills_up_and_goes_on(&server, &disk);
     server.stop();
     store.assert_clean();
@@ -51,7 +51,7 @@ fn a_full_disk_is_said_and_passes_without_a_log() {
 #[test]
 fn a_job_that_finds_no_room_leaves_nothing_and_is_done_later() {
     let store = Store::new(KEYS);
-    let (server, disk) = start_on_shim(&store);
+    let (server, disk) = start_on_shim(&store, &[]);
     let http = server.http();
     for n in 0..20 {
         http.post("streams/T/s", &append(n)).expect(201);
@@ -68,6 +68,49 @@ fn a_job_that_finds_no_room_leaves_nothing_and_is_done_later() {
     assert_eq!(http.stream("T", "s").len(), 20);
     server.stop();
     store.assert_clean();
+}
+
+#[test]
+fn a_drain_that_finds_no_room_is_said_and_ends_with_3() {
+    let store = Store::new(KEYS);
+    let (server, disk) = start_on_shim(&store, &[("FULL_SAYS_ROOM", "1")]);
+    let http = server.http();
+    http.post("streams/T/s", &append(0)).expect(201);
+    disk.fill();
+    // larger than what the log holds ahead: it is accepted, and then there is no room for it
+    let large = json!({"events": (1..=8).map(|n| append(n)["events"][0].clone()).map(enlarged).collect::<Vec<_>>()});
+    let sending = {
+        let http = http.clone();
+        std::thread::spawn(move || http.try_post("streams/T/s", "application/json", large.to_string().as_bytes()))
+    };
+    let began = Instant::now();
+    while files_below(&store.log(), ".wal") < 2 {
+        assert!(began.elapsed() < Duration::from_secs(30), "it begins a segment of its own");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    server.signal_terminate();
+    while http.get("/ready").status == 200 {
+        assert!(began.elapsed() < Duration::from_secs(60), "a node that ends is not ready");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    http.get("/ready").expect_error(503, "unavailable");
+    let ended = server.ended();
+    assert!(ended.code == 3 && ended.stderr.contains("test/T") && ended.stderr.contains("make room"), "{ended:?}");
+    assert!(
+        sending.join().unwrap().is_ok_and(|answer| answer.status == 503),
+        "the outcome is unknown, and that is said"
+    );
+    disk.make_room();
+    let server = store.start();
+    let kept = server.http().stream("T", "s").len();
+    assert!(kept == 1 || kept == 9, "an append is there whole or not at all: {kept} events");
+    server.stop();
+    store.assert_clean();
+}
+
+fn enlarged(mut event: Value) -> Value {
+    event["data"]["filler"] = json!("x".repeat(900_000));
+    event
 }
 
 fn append(n: u64) -> Value {
@@ -163,7 +206,7 @@ impl SmallDisk for Shim {
 }
 
 /// Linking this test took a C compiler, so there is one to make the shim with.
-fn start_on_shim(store: &Store) -> (Server, Shim) {
+fn start_on_shim(store: &Store, more: &[(&str, &str)]) -> (Server, Shim) {
     let source = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/blackbox/disk_full/shim.c"));
     let (library, flag) = (store.path().join("shim.so"), store.path().join("is-full"));
     let mut compile = Command::new("cc");
@@ -172,6 +215,6 @@ fn start_on_shim(store: &Store) -> (Server, Shim) {
     assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
     let mut command = program();
     command.args(store.serve_arguments()).env("LD_PRELOAD", &library);
-    command.env("FULL_FOLDER", store.path()).env("FULL_FLAG", &flag);
+    command.env("FULL_FOLDER", store.path()).env("FULL_FLAG", &flag).envs(more.iter().copied());
     (Server::start_from(&mut command), Shim(flag))
 }

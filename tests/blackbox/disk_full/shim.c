@@ -1,7 +1,8 @@
 /* A disk that is full, for a test without privileges: preloaded into a node (LD_PRELOAD).
  *
  * As long as the file FULL_FLAG exists, what lies below FULL_FOLDER gets no new blocks: a write into blocks that a file has
- * already works, every other one says ENOSPC, and so does the file system when it is asked for room. */
+ * already works, every other one says ENOSPC, and so does the file system when it is asked for room, unless FULL_SAYS_ROOM is
+ * set: then others eat the room between the question and the write. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -84,14 +85,18 @@ int fallocate64(int fd, int mode, off64_t at, off64_t len) {
     return no_room(fd, at, (size_t)len) ? -1 : REAL(fallocate64)(fd, mode, at, len);
 }
 
+static int says_full(const char *path) {
+    return !getenv("FULL_SAYS_ROOM") && is_full() && below(path);
+}
+
 int statvfs(const char *path, struct statvfs *out) {
     int answer = REAL(statvfs)(path, out);
-    if (answer == 0 && is_full() && below(path)) out->f_bfree = out->f_bavail = 0;
+    if (answer == 0 && says_full(path)) out->f_bfree = out->f_bavail = 0;
     return answer;
 }
 
 int statvfs64(const char *path, struct statvfs64 *out) {
     int answer = REAL(statvfs64)(path, out);
-    if (answer == 0 && is_full() && below(path)) out->f_bfree = out->f_bavail = 0;
+    if (answer == 0 && says_full(path)) out->f_bfree = out->f_bavail = 0;
     return answer;
 }

@@ -4,6 +4,7 @@ use super::Http;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// A node that must be up by then, on a machine that is busy with other tests.
@@ -58,6 +59,8 @@ pub(crate) fn run_command(mut command: Command, input: &[u8]) -> Finished {
 pub(crate) struct Server {
     process: Child,
     url: String,
+    /// What it says on stderr, once it has ended.
+    said: Option<JoinHandle<String>>,
 }
 
 impl Server {
@@ -95,7 +98,7 @@ impl Server {
             return Err(Finished { code, stdout: line, stderr: said.join().unwrap() });
         };
         let url = if address.starts_with("http://") { address.to_owned() } else { format!("http://{address}") };
-        Ok(Self { process, url })
+        Ok(Self { process, url, said: Some(said) })
     }
 
     pub(crate) fn url(&self) -> &str {
@@ -128,16 +131,28 @@ impl Server {
     }
 
     /// SIGTERM; gives the exit code.
-    pub(crate) fn terminate(mut self) -> i32 {
+    pub(crate) fn terminate(self) -> i32 {
+        self.finish().code
+    }
+
+    /// SIGTERM; gives how it ended, without its stdout.
+    pub(crate) fn finish(self) -> Finished {
         self.signal_terminate();
+        self.ended()
+    }
+
+    /// Waits for its end after a signal; gives how it ended, without its stdout.
+    pub(crate) fn ended(mut self) -> Finished {
         let began = Instant::now();
-        loop {
+        let status = loop {
             if let Some(status) = self.process.try_wait().unwrap() {
-                return status.code().unwrap_or(-1);
+                break status;
             }
             assert!(began.elapsed() < STOP_TIMEOUT, "the node does not end after SIGTERM");
             std::thread::sleep(Duration::from_millis(10));
-        }
+        };
+        let stderr = self.said.take().map(|said| said.join().unwrap()).unwrap_or_default();
+        Finished { code: status.code().unwrap_or(-1), stdout: String::new(), stderr }
     }
 
     /// Sends SIGTERM and does not wait.

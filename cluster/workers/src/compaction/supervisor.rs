@@ -31,9 +31,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// A log whose job failed is left alone this long, unless the schedule or a person asks.
 const REST_AFTER_FAILURE_S: u64 = 60;
 
-/// How often orphans are swept.
-const SWEEP_EVERY: Duration = Duration::from_secs(3600);
-
 /// One store as the supervisor sees it.
 pub(crate) struct SupervisedStore {
     pub(crate) store: Arc<Store>,
@@ -59,6 +56,8 @@ pub(crate) struct CompactionSupervisor {
     workers: Addr<CompactionWorker>,
     metrics: Arc<Metrics>,
     turns: HashMap<(Arc<str>, LogKey), Arc<Mutex<()>>>,
+    /// How often orphans are swept.
+    sweep_every: Duration,
     stopping: bool,
     /// What is due is being found out.
     looking: bool,
@@ -70,12 +69,14 @@ impl CompactionSupervisor {
         stores: Vec<SupervisedStore>,
         workers: Addr<CompactionWorker>,
         metrics: Arc<Metrics>,
+        sweep_every: Duration,
         alive: AliveMark,
     ) -> Self {
         for supervised in &stores {
             schedule(supervised, clock::now());
         }
-        Self { stores, workers, metrics, turns: HashMap::new(), stopping: false, looking: false, _alive: alive }
+        let (turns, stopping, looking) = (HashMap::new(), false, false);
+        Self { stores, workers, metrics, turns, sweep_every, stopping, looking, _alive: alive }
     }
 
     fn look(&mut self, context: &mut Context<Self>) {
@@ -198,7 +199,7 @@ impl Actor for CompactionSupervisor {
     fn started(&mut self, context: &mut Self::Context) {
         context.set_mailbox_capacity(CONTROL_MAILBOX);
         context.run_interval(LOOK_EVERY, Self::look);
-        context.run_interval(SWEEP_EVERY, Self::sweep);
+        context.run_interval(self.sweep_every, Self::sweep);
     }
 }
 

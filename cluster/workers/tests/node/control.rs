@@ -93,7 +93,8 @@ fn orphans_are_swept_while_the_node_runs() {
         let orphan = |name: &str, age_hours: u64| {
             let path = dir.join("durable").join(name);
             std::fs::write(&path, "left by a crash").unwrap();
-            let modified = SystemTime::now() - Duration::from_secs(age_hours * 3600);
+            let modified = SystemTime::UNIX_EPOCH + Duration::from_micros(clock::now().0 as u64)
+                - Duration::from_secs(age_hours * 3600);
             std::fs::File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
             path
         };
