@@ -20,6 +20,7 @@ mod harness;
 mod http;
 mod ingest;
 mod kill9;
+mod layout;
 mod oracles;
 mod retention;
 #[path = "../rigs/mod.rs"]

@@ -82,14 +82,17 @@ fn other_engines_read_every_file() {
         assert_eq!(rows.len(), 3 * 400);
         let expected = store.path().join("expected.json");
         let config: Value = server.http().get("/v1/stores/test").expect(200);
-        let files: Vec<String> =
-            server.client(&["files", "--format", "paths"]).stdout.lines().map(str::to_owned).collect();
-        let all = json!({"name": name, "fields": fields, "rows": rows, "files": files, "root": store.durable(), "config": config});
+        let all = json!({"name": name, "fields": fields, "rows": rows, "files": files(&server), "root": store.durable(), "config": config});
         std::fs::write(&expected, all.to_string()).unwrap();
         server.stop();
         oracle("read_files.py", &[&expected]);
         store.assert_clean();
     }
+}
+
+/// The live files of a node's store.
+pub(crate) fn files(server: &Server) -> Vec<String> {
+    server.client(&["files", "--format", "paths"]).stdout.lines().map(str::to_owned).collect()
 }
 
 /// Default names of fields to the store's names, as the last renaming key of the statement says.

@@ -19,6 +19,8 @@ pub struct Layout {
     pub(crate) compression: parquet::basic::Compression,
     pub(crate) dictionary: bool,
     pub(crate) row_group: RowGroup,
+    /// `row_group.target_mb` in bytes.
+    pub(crate) row_group_bytes: u64,
     pub(crate) stats: Vec<Field>,
     pub(crate) bloom: Vec<Field>,
     pub(crate) bloom_fpp: f64,
@@ -57,6 +59,7 @@ impl Layout {
             pattern: config.durable.file_pattern.clone(),
             compression: compression(config)?,
             dictionary: config.durable.dictionary_enabled,
+            row_group_bytes: config.row_group.target_mb.saturating_mul(MB),
             row_group: config.row_group.clone(),
             stats: if config.stats.enabled { config.stats.columns.clone() } else { Vec::new() },
             bloom: if config.bloom.enabled { config.bloom.columns.clone() } else { Vec::new() },

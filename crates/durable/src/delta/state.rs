@@ -65,7 +65,8 @@ impl Eq for ByPath {}
 /// What the next version changes.
 pub(crate) struct Difference {
     pub(crate) add: Vec<Arc<FileEntry>>,
-    /// As the log spells them.
+    gone: Vec<Arc<FileEntry>>,
+    /// All files that go, as the log spells them.
     pub(crate) remove: Vec<String>,
     /// Whether rows come or go; otherwise the same rows lie in other files.
     pub(crate) data_change: bool,
@@ -144,18 +145,20 @@ impl State {
         let files = snapshot.files();
         let new = |file: &&Arc<FileEntry>| !self.live.contains(file.path.as_str());
         let add: Vec<_> = files.iter().filter(new).cloned().collect();
-        let mut gone: Vec<&FileEntry> = Vec::new();
+        let mut gone = Vec::new();
         if files.len() - add.len() < self.live.len() {
             let kept: HashSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
-            gone.extend(self.live.iter().map(|file| &*file.0).filter(|file| !kept.contains(file.path.as_str())));
-            gone.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+            gone.extend(
+                self.live.iter().map(|file| &file.0).filter(|file| !kept.contains(file.path.as_str())).cloned(),
+            );
+            gone.sort_unstable_by(|a: &Arc<FileEntry>, b| a.path.cmp(&b.path));
         }
-        let rows = |files: &mut dyn Iterator<Item = &FileEntry>| files.map(|file| file.rows).sum::<u64>();
+        let rows = |files: &[Arc<FileEntry>]| files.iter().map(|file| file.rows).sum::<u64>();
         let same_rows = self.strangers.is_empty()
             && self.watermarks.as_ref().is_some_and(|w| *w == watermarks(snapshot))
-            && rows(&mut add.iter().map(|file| &**file)) == rows(&mut gone.iter().copied());
-        let remove = self.strangers.iter().cloned().chain(gone.into_iter().map(|file| table.name(file))).collect();
-        Difference { add, remove, data_change: !same_rows }
+            && rows(&add) == rows(&gone);
+        let remove = self.strangers.iter().cloned().chain(gone.iter().map(|file| table.name(file))).collect();
+        Difference { add, gone, remove, data_change: !same_rows }
     }
 
     /// The next version's lines.
@@ -193,7 +196,10 @@ impl State {
             self.removed.remove(&table.name(file));
         }
         self.removed.extend(difference.remove.into_iter().map(|name| (name, at)));
-        self.live = snapshot.files().iter().cloned().map(ByPath).collect();
+        for file in &difference.gone {
+            self.live.remove(file.path.as_str());
+        }
+        self.live.extend(difference.add.into_iter().map(ByPath));
         self.strangers = Vec::new();
         self.keep(snapshot);
     }

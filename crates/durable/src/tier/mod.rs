@@ -280,6 +280,8 @@ mod tests_damage;
 #[cfg(test)]
 mod tests_jobs;
 #[cfg(test)]
+mod tests_layout;
+#[cfg(test)]
 mod tests_replace;
 #[cfg(test)]
 mod tests_retention;

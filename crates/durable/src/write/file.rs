@@ -23,6 +23,8 @@ pub(crate) const VERSION_KEY: &str = "strandline.format";
 pub(crate) const FORMAT_VERSION: &str = "1";
 /// Values of a batch before it goes to the encoders.
 const BATCH_BYTES: usize = 4 << 20;
+/// What a row has besides its texts, generously.
+const ROW_BYTES: usize = 64;
 /// Footer and page index of a row group, and the footer itself, generously.
 const GROUP_TAIL_BYTES: u64 = 12 << 10;
 
@@ -82,6 +84,10 @@ impl<'l> OpenFile<'l> {
 
     /// Adds a row.
     pub(crate) fn push(&mut self, event: &EventRef<'_>) -> Result<(), WriteError> {
+        // a large row does not stand in one batch with small ones before it: together they may be more than a row group
+        if (self.columns.bytes() + super::size_of_texts(event) + ROW_BYTES) as u64 > self.layout.row_group_bytes {
+            self.encode()?;
+        }
         self.bounds.add(event);
         self.columns.push(event)?;
         self.rows += 1;
@@ -97,7 +103,7 @@ impl<'l> OpenFile<'l> {
         let bloom_bytes = self.layout.bloom.len() as u64 * self.rows * 4;
         let tail = groups * GROUP_TAIL_BYTES + bloom_bytes + self.rows / PAGE_ROWS as u64 * 2048;
         let now = (self.writer.bytes_written() + self.writer.in_progress_size()) as u64;
-        let pending = (self.columns.bytes() + next_bytes + 64) as u64;
+        let pending = (self.columns.bytes() + next_bytes + ROW_BYTES) as u64;
         self.rows > 0 && now + tail + pending > self.layout.max_file_bytes
     }
 
@@ -107,12 +113,18 @@ impl<'l> OpenFile<'l> {
     }
 
     fn batch_bytes(&self) -> usize {
-        usize::try_from(self.layout.max_file_bytes / 8).unwrap_or(BATCH_BYTES).min(BATCH_BYTES)
+        let least = self.layout.max_file_bytes.min(self.layout.row_group_bytes);
+        usize::try_from(least / 8).unwrap_or(BATCH_BYTES).min(BATCH_BYTES)
     }
 
     fn encode(&mut self) -> Result<(), WriteError> {
         if self.columns.rows() == 0 {
             return Ok(());
+        }
+        // the encoder splits by the average row, which a few large ones exceed: no batch may take the row group over its bound
+        let then = self.writer.in_progress_size() as u64 + self.columns.bytes() as u64;
+        if self.writer.in_progress_rows() > 0 && then > self.layout.row_group_bytes {
+            self.writer.flush().map_err(|e| WriteError::encode(&self.path, e))?;
         }
         let batch = self.columns.take().map_err(|e| WriteError::encode(&self.path, e.into()))?;
         self.writer.write(&batch).map_err(|e| WriteError::encode(&self.path, e))

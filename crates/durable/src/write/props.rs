@@ -19,7 +19,6 @@ pub(crate) const PAGE_ROWS: usize = 8192;
 const PAGE_BYTES: usize = 64 << 10;
 /// Values between two looks at the page's size; small, since one value may have 1 MiB.
 const WRITE_BATCH_ROWS: usize = 256;
-const MB: u64 = 1 << 20;
 
 /// Properties of a file. `rows_max`: at most so many rows will come (bounds the memory of the filters while writing).
 pub(crate) fn properties(layout: &Layout, rows_max: u64) -> WriterProperties {
@@ -28,7 +27,7 @@ pub(crate) fn properties(layout: &Layout, rows_max: u64) -> WriterProperties {
         .set_created_by(format!("strandline {}", env!("CARGO_PKG_VERSION")))
         .set_compression(layout.compression)
         .set_max_row_group_row_count(Some(clamp(group.max_rows)))
-        .set_max_row_group_bytes(Some(clamp(group.target_mb.saturating_mul(MB))))
+        .set_max_row_group_bytes(Some(clamp(layout.row_group_bytes)))
         .set_data_page_row_count_limit(PAGE_ROWS)
         .set_data_page_size_limit(PAGE_BYTES)
         .set_write_batch_size(WRITE_BATCH_ROWS)

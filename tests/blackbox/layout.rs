@@ -1,0 +1,284 @@
+//! Every layout key (durable.*, partition.*, row_group.*, stats.*, bloom.*, envelope.*) has its effect in the files: pyarrow and DuckDB
+//! read them, and `layout.py` computes from the rows what each key of the store asks for.
+
+use crate::harness::{Server, Store};
+use crate::oracles::{files, names, oracle};
+use serde_json::{Value, json};
+
+/// Keys of the stores, and what is special about each. Every store is checked against all keys, these and the defaults.
+const STORES: &[(&str, &[&str])] = &[
+    ("defaults", &[]),
+    (
+        "renamed",
+        &[
+            "envelope.event_id_key = 'a'",
+            "envelope.stream_type_key = 'b'",
+            "envelope.stream_id_key = 'c'",
+            "envelope.seq_key = 'd'",
+            "envelope.event_type_key = 'e'",
+            "envelope.event_version_key = 'f'",
+            "envelope.occurred_at_key = 'g'",
+            "envelope.ingested_at_key = 'h'",
+            "envelope.payload_key = 'i'",
+            "envelope.metadata_key = 'j'",
+            "envelope.command_id_key = 'k'",
+            "envelope.correlation_id_key = 'l'",
+            "envelope.causation_id_key = 'm'",
+            "envelope.tenant_id_key = 'n'",
+            "partition.by = ('dt','tenant_id')",
+        ],
+    ),
+    (
+        "hour",
+        &["partition.by = ('dt')", "partition.dt.granularity = 'hour'", "partition.dt.expr = 'HOUR(occurred_at)'"],
+    ),
+    ("day", &["partition.by = ('dt','stream_type')", "partition.dt.expr = 'DATE(occurred_at)'"]),
+    ("month", &["partition.by = ('stream_type','dt')", "partition.dt.granularity = 'month'"]),
+    ("year", &["partition.by = ('dt')", "partition.dt.expr = 'YEAR(occurred_at)'"]),
+    (
+        "of-ingestion",
+        &["partition.by = ('dt')", "partition.dt.expr = 'ingested_at'", "partition.dt.granularity = 'hour'"],
+    ),
+    ("null-level", &["partition.by = ('tenant_id','stream_type')"]),
+    (
+        "other-source",
+        &[
+            "partition.by = ('dt','stream_type','tenant_id')",
+            "partition.stream_type.expr = 'event_type'",
+            "partition.tenant_id.expr = 'correlation_id'",
+            "durable.file_pattern = '{dt}/kind={stream_type}/of={tenant_id}/x_{writer}_{file_seq}.parquet'",
+        ],
+    ),
+    (
+        "pattern",
+        &[
+            "partition.by = ('dt','stream_type','tenant_id')",
+            "partition.dt.granularity = 'month'",
+            "durable.file_pattern = 'lake/stream_type={stream_type}/dt={dt}/{tenant_id}.{file_seq}-{writer}.parquet'",
+        ],
+    ),
+    ("none", &["durable.compression = 'none'", "durable.dictionary.enabled = false"]),
+    (
+        "snappy",
+        &["durable.compression = 'snappy'", "stats.columns = ('event_id','seq','event_version','tenant_id','data')"],
+    ),
+    ("gzip", &["durable.compression = 'gzip'", "stats.columns = ('ingested_at')", "bloom.columns = ('tenant_id')"]),
+    ("lz4", &["durable.compression = 'lz4'", "stats.enabled = false", "bloom.enabled = false"]),
+    (
+        "brotli",
+        &["durable.compression = 'brotli'", "bloom.columns = ('command_id','correlation_id','data','metadata')"],
+    ),
+    (
+        "all-columns",
+        &[
+            "stats.columns = ('event_id','stream_type','stream_id','seq','event_type','event_version','occurred_at','ingested_at','data','metadata','command_id','correlation_id','causation_id','tenant_id')",
+            "bloom.columns = ('event_id','stream_type','stream_id','seq','event_type','event_version','occurred_at','ingested_at','data','metadata','command_id','correlation_id','causation_id','tenant_id')",
+            "row_group.max_rows = 100",
+        ],
+    ),
+    (
+        "sort-desc",
+        &["row_group.sort_by = ('tenant_id','event_version','seq','stream_id')", "row_group.sort_order = 'desc'"],
+    ),
+    (
+        "sort-asc",
+        &["row_group.sort_by = ('tenant_id','event_version','occurred_at','event_id')", "row_group.max_rows = 64"],
+    ),
+    (
+        "sort-one",
+        &["row_group.sort_by = ('occurred_at')", "row_group.sort_order = 'desc'", "partition.by = ('stream_type')"],
+    ),
+];
+
+/// Rows of each store.
+const ROWS: u64 = 600;
+
+#[test]
+fn every_layout_key_has_its_effect() {
+    for (name, keys) in STORES {
+        let facts = facts(name, keys, |server, fields| {
+            for part in 0..2 {
+                mixed(server, fields, part);
+                server.http().compact();
+            }
+        });
+        let partitions: Vec<&str> =
+            facts["partitions"].as_array().unwrap().iter().map(|p| p.as_str().unwrap()).collect();
+        let count = |column: &str| partitions.iter().filter(|p| p.starts_with(&format!("{column}="))).count();
+        let expected = match *name {
+            "hour" => Some(("dt", 15)),
+            "day" => Some(("dt", 5)),
+            "month" => Some(("dt", 4)),
+            "year" => Some(("dt", 3)),
+            "null-level" => Some(("tenant_id", 4)),
+            "other-source" => Some(("stream_type", 5)),
+            _ => None,
+        };
+        if let Some((column, values)) = expected {
+            assert_eq!(count(column), values, "{name}: {partitions:?}");
+        }
+        assert_eq!(
+            partitions.contains(&"tenant_id=None"),
+            ["null-level", "renamed", "pattern", "other-source"].contains(name),
+            "{name}"
+        );
+        let groups: Vec<&Value> =
+            facts["groups"].as_array().unwrap().iter().flat_map(|f| f.as_array().unwrap()).collect();
+        let bound = match *name {
+            "all-columns" => 100,
+            "sort-asc" => 64,
+            _ => continue,
+        };
+        assert!(groups.iter().filter(|g| g["rows"] == bound).count() > 3, "{name}: the bound of rows ends row groups");
+    }
+}
+
+/// Pairs of a codec's levels, the cheaper first: the better one makes the same column smaller.
+const LEVELS: &[(&str, u32, u32)] = &[("zstd", 1, 19), ("gzip", 1, 9), ("brotli", 0, 11)];
+
+#[test]
+fn levels_make_columns_smaller() {
+    for (codec, low, high) in LEVELS {
+        let of = |level: u32| {
+            let keys = [format!("durable.compression = '{codec}'"), format!("durable.compression.level = {level}")];
+            let facts = facts(codec, &[&keys[0], &keys[1]], |server, fields| {
+                (0..4).for_each(|part| mixed(server, fields, part));
+                server.http().compact();
+            });
+            let sizes = |column: &str| {
+                let pair = &facts["bytes"][column];
+                (pair[0].as_u64().unwrap(), pair[1].as_u64().unwrap())
+            };
+            sizes("data")
+        };
+        let (cheap, dear) = (of(*low), of(*high));
+        assert_eq!(cheap.1, dear.1, "{codec}: the same texts in the same order");
+        assert!(dear.0 < cheap.0, "{codec}: level {low} makes {} bytes, level {high} {}", cheap.0, dear.0);
+    }
+}
+
+#[test]
+fn row_groups_end_by_bytes() {
+    const MB: u64 = 1 << 20;
+    let facts = facts("bytes", &["row_group.target_mb = 1", "durable.compression = 'none'"], |server, fields| {
+        // rows of very different sizes, so that no average says where a group ends
+        let lines = (0..700_u64).map(|n| {
+            let length = if n % 50 == 0 { 200_000 } else { 1 + n as usize * 7 % 3000 };
+            let text: String = "row group ".chars().cycle().take(length).collect();
+            json!({
+                fields["stream_type"].as_str().unwrap(): "T", fields["stream_id"].as_str().unwrap(): format!("s{}", n % 7),
+                fields["event_type"].as_str().unwrap(): "E", fields["data"].as_str().unwrap(): {"n": n, "text": text},
+            })
+        });
+        server.http().bulk(&lines.collect::<Vec<_>>());
+        server.http().compact();
+    });
+    // each is within the bound (layout.py says so); and the bound is what ends them
+    let groups: Vec<u64> =
+        facts["groups"][0].as_array().unwrap().iter().map(|g| g["bytes"].as_u64().unwrap()).collect();
+    assert!(groups.len() >= 4, "{groups:?}");
+    assert!(groups[..groups.len() - 1].iter().all(|bytes| *bytes > MB / 2), "{groups:?}");
+}
+
+#[test]
+fn bloom_filters_have_their_rate() {
+    for (fpp, least, most) in [(0.1, 0.03, 0.2), (0.01, 0.0, 0.04), (0.001, 0.0, 0.01)] {
+        let key = format!("bloom.fpp = {fpp}");
+        let facts = facts("fpp", &[&key, "bloom.columns = ('stream_id')"], |server, fields| {
+            for part in 0..4_u64 {
+                let lines = (0..1000_u64).map(|n| {
+                    json!({
+                        fields["stream_type"].as_str().unwrap(): "T", fields["event_type"].as_str().unwrap(): "E",
+                        fields["stream_id"].as_str().unwrap(): format!("stream {}", part * 1000 + n),
+                    })
+                });
+                server.http().bulk(&lines.collect::<Vec<_>>());
+            }
+            server.http().compact();
+        });
+        let measured = facts["fpp"].as_f64().unwrap();
+        println!("bloom.fpp = {fpp}: DuckDB lets {measured} of values through that are not there");
+        assert!(least <= measured && measured <= most, "{fpp}: measured {measured}");
+        assert_eq!(facts["bloom"], json!(["stream_id"]));
+    }
+}
+
+#[test]
+fn partition_enforce_refuses_what_has_no_partition() {
+    for (keys, refused) in [
+        (&["partition.by = ('tenant_id')"][..], false),
+        (&["partition.by = ('tenant_id')", "partition.enforce = true"], true),
+    ] {
+        let store = Store::new(keys);
+        let server = store.start();
+        let event = json!({"event_type": "E"});
+        let answer = server.http().post("streams/T/s", &json!({ "events": [event] }));
+        if refused {
+            let error = answer.expect_error(422, "strict_violation");
+            assert!(error["error"].as_str().unwrap().contains("tenant_id"), "{error}");
+        } else {
+            answer.expect(201);
+        }
+        let tenant = json!({"event_type": "E", "tenant_id": "acme"});
+        server.http().post("streams/T/t", &json!({ "events": [tenant] })).expect(201);
+        server.http().compact();
+        let paths = files(&server);
+        let nulls = paths.iter().filter(|path| path.contains("tenant_id=__HIVE_DEFAULT_PARTITION__")).count();
+        assert_eq!((paths.len(), nulls), if refused { (1, 0) } else { (2, 1) });
+        server.stop();
+        store.assert_clean();
+    }
+}
+
+/// What `layout.py` says of the files of a store with these keys.
+fn facts(name: &str, keys: &[&str], fill: impl FnOnce(&Server, &Value)) -> Value {
+    let store = Store::new(keys);
+    let server = store.start();
+    let fields = names(&server);
+    fill(&server, &fields);
+    let keys: Value = server.http().get("/v1/stores/test").expect(200)["config"].clone();
+    let given = store.path().join("layout.json");
+    let all = json!({"name": name, "fields": fields, "files": files(&server), "root": store.durable(), "keys": keys});
+    std::fs::write(&given, all.to_string()).unwrap();
+    server.stop();
+    let said = oracle("layout.py", &[&given]);
+    store.assert_clean();
+    serde_json::from_str(said.lines().last().unwrap()).unwrap()
+}
+
+/// Events with every field there and absent, five days in three years, and texts of all kinds; not in the order of any key.
+fn mixed(server: &Server, fields: &Value, part: u64) {
+    let name = |field: &str| fields[field].as_str().unwrap().to_owned();
+    let days = ["2026-11-01", "2026-10-31", "2025-12-31", "2026-11-30", "1969-12-31"];
+    let mut lines = Vec::new();
+    for n in 0..ROWS / 2 {
+        let mut event = serde_json::Map::new();
+        event.insert(name("stream_type"), json!(["Call", "Flug/ü", "a=b"][(n % 3) as usize]));
+        event.insert(name("stream_id"), json!(format!("s {}", n * 7 % 31)));
+        event.insert(name("event_type"), json!(format!("E{}", n % 5)));
+        let hour = [0, 10, 23][(n / 5 % 3) as usize];
+        event.insert(name("occurred_at"), json!(format!("{}T{hour:02}:59:59.{n:06}Z", days[(n % 5) as usize])));
+        event.insert(
+            name("data"),
+            json!({"part": part, "n": n * n % 997, "text": format!("{:x}", n * 0x9e37_79b9 % 65521)}),
+        );
+        if n % 4 > 0 {
+            event.insert(name("tenant_id"), json!(["acme", "a=b/c", "zoë"][(n % 3) as usize]));
+        }
+        if n % 2 == 0 {
+            event.insert(name("event_version"), json!(if n % 14 == 0 { u64::from(u32::MAX) - n } else { n % 7 }));
+        }
+        if n % 3 == 0 {
+            event.insert(name("metadata"), json!({"trace": n}));
+        }
+        if n % 5 == 0 {
+            event.insert(name("command_id"), json!(format!("c-{part}-{n}")));
+        }
+        if n % 5 < 2 {
+            event.insert(name("correlation_id"), json!(format!("co/{}", n % 4)));
+            event.insert(name("causation_id"), json!("x".repeat((n % 90) as usize)));
+        }
+        lines.push(Value::Object(event));
+    }
+    assert_eq!(server.http().bulk(&lines)["appended"], ROWS / 2);
+}
