@@ -12,7 +12,7 @@ fn start_second(store: &Store) -> Server {
     std::fs::write(&path, text.replace(&log, &format!("{log}-2"))).unwrap();
     let data = store.path().join("node-2").display().to_string();
     let path = path.display().to_string();
-    Server::start(&["serve", "--config", &path, "--data-dir", &data, "--http", "127.0.0.1:0"].map(str::to_owned))
+    Server::start_from(store.program().args(["serve", "--config", &path, "--data-dir", &data, "--http", "127.0.0.1:0"]))
 }
 
 #[test]

@@ -11,6 +11,7 @@
     missing_docs
 )]
 
+mod alone;
 mod cli;
 mod delta;
 mod disk_full;

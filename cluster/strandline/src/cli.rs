@@ -284,6 +284,9 @@ pub(crate) struct Read {
     /// Newest first
     #[arg(long)]
     pub(crate) desc: bool,
+    /// As of this version of the manifest: what was in data files then, and nothing else
+    #[arg(long)]
+    pub(crate) as_of: Option<u64>,
     /// How to print
     #[arg(long, value_enum, default_value = "table")]
     pub(crate) format: ReadFormat,

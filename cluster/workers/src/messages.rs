@@ -143,6 +143,8 @@ pub struct StreamQuery {
     pub limit: usize,
     /// Direction; none: rising, and the events of the page in the store's `read.default_order`.
     pub order: Option<Order>,
+    /// The manifest version that it is read as of, from files alone; none: as of now.
+    pub as_of: Option<u64>,
 }
 
 /// Read the events of a former append again.

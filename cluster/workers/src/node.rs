@@ -146,7 +146,9 @@ impl StartError {
     /// Whether the operator has to change something before another try makes sense.
     #[must_use]
     pub fn is_configuration(&self) -> bool {
-        use OpenError::{ConfigChanged, Durable, LostLog, NoLogFolder, OtherStore, Rules, SegmentPattern};
+        use OpenError::{
+            ConfigChanged, Durable, LogGone, LogsGone, LostLog, NoLogFolder, OtherStore, Rules, SegmentPattern,
+        };
         match self {
             Self::Refused(_) | Self::Descriptors { .. } => true,
             Self::DataDir(error) => matches!(error, DataDirError::InUse { .. } | DataDirError::StoreInUse { .. }),
@@ -156,7 +158,7 @@ impl StartError {
                 Rules { .. } | NoLogFolder { .. } | SegmentPattern(_) | ConfigChanged { .. } | OtherStore { .. } => {
                     true
                 }
-                other => matches!(other, LostLog { .. }),
+                other => matches!(other, LostLog { .. } | LogGone { .. } | LogsGone { .. }),
             },
             _ => false,
         }

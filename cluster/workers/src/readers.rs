@@ -128,7 +128,11 @@ impl ReadRequest for ReadStream {
             limit: q.limit,
             order: q.order,
         };
-        permitted(&self.answers, || self.store.read_stream(&read), |page| page.bytes())
+        let answer = || match q.as_of {
+            Some(version) => self.store.read_stream_as_of(&read, version),
+            None => self.store.read_stream(&read),
+        };
+        permitted(&self.answers, answer, |page| page.bytes())
     }
 }
 

@@ -69,6 +69,7 @@ fn whole(stream: &str) -> StreamQuery {
         to_seq: None,
         limit: 100_000,
         order: Some(Order::Asc),
+        as_of: None,
     }
 }
 

@@ -41,9 +41,9 @@ pub use read::{Place, ReadError, ReadStats, RowBatch, RowFilter, RowSet, Scan, S
 pub use runs::{BrokenRun, CommandRecord, HeadRecord, Record, RetiredRange, RunKind, RunRef, tenant_hash};
 pub use sort::{RowRef, Rows, compare, sort_rows};
 pub use tier::{
-    CACHE_BYTES_DEFAULT, CommandKey, Commit, CommitError, DeleteMode, DurableTier, LogRecords, ManifestSummary,
-    OpenError, OpenOptions, RebuildError, Rebuilt, Replacement, Restore, Restored, RetireError, Retired, Retirement,
-    Snapshot, Update,
+    CACHE_BYTES_DEFAULT, CommandKey, Commit, CommitError, DeleteMode, DurableTier, Folded, LogRecords, ManifestSummary,
+    OpenError, OpenOptions, PastVersion, RebuildError, Rebuilt, Replacement, Restore, Restored, RetireError, Retired,
+    Retirement, Snapshot, Update,
 };
 pub use verify::{Finding, verify_file, verify_manifests};
 pub use write::{JobSpec, OpenFiles, WriteError};

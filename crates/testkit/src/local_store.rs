@@ -398,8 +398,17 @@ impl LocalStore {
     ///
     /// # Errors
     /// What opening says.
-    #[allow(clippy::expect_used)]
     pub fn restart(&mut self) -> Result<(), OpenError> {
+        self.stop();
+        self.reopen(false)
+    }
+
+    /// Ends the process in order; [`reopen`](Self::reopen) is next.
+    ///
+    /// # Panics
+    /// When the manifest cannot be written.
+    #[allow(clippy::expect_used)]
+    pub fn stop(&mut self) {
         let keys: Vec<LogKey> = self.logs.keys().cloned().collect();
         for key in keys {
             let now = self.time.now();
@@ -410,7 +419,6 @@ impl LocalStore {
         }
         let job_id = self.next_random();
         self.store.record_clean_stop(job_id, self.time.now()).expect("the manifest can be written");
-        self.reopen(false)
     }
 
     /// Ends the process at once (what was synced stays) and starts it again.

@@ -57,7 +57,7 @@ fn a_start_that_fails_fences_nobody() {
     let version = owner.store().durable().pin().version();
     let nothing = Arc::new(CrashDisk::new());
     let lost = start(&owner, options(&nothing, 7, false));
-    assert!(matches!(lost, Err(OpenError::LostLog { .. })), "{:?}", lost.err());
+    assert!(matches!(lost, Err(OpenError::LogsGone { .. })), "{:?}", lost.err());
     let foreign = start(&owner, options(&foreign_disk(), 9, false));
     assert!(matches!(foreign, Err(OpenError::Wal { .. })), "{:?}", foreign.err());
     let behind = start(&owner, OpenOptions { accept_lost_log: true, ..options(&foreign_disk(), 7, false) });
@@ -74,7 +74,7 @@ fn a_start_that_fails_fences_nobody() {
     assert_eq!(owner.compact(&LogKey::single("T")).unwrap(), 30, "the owner commits as before");
 
     // a start that succeeds does take the store: the test above can fail
-    start(&owner, options(&nothing, 7, false)).unwrap();
+    start(&owner, options(&nothing, 7, true)).unwrap();
     load(&mut owner, "T", 70..80, 4);
     assert!(owner.compact(&LogKey::single("T")).is_err(), "the old owner is fenced");
 }
@@ -91,12 +91,15 @@ fn what_is_committed_between_judgement_and_claim_is_judged_again() {
         Store::judge(OpenOptions { config: config.clone(), ..options(&disk, 7, accept_lost_log) }).unwrap()
     };
     // everything is durable: another node could take over without its log
+    owner.stop();
     let (early, late) = (other(false), other(false));
+    owner.reopen(false).unwrap();
     load(&mut owner, "T", 40..60, 4);
     owner.restart().unwrap();
     let refused = early.open().err().unwrap();
-    assert!(matches!(refused, OpenError::LostLog { .. }), "{refused}");
+    assert!(matches!(refused, OpenError::LogGone { .. }), "{refused}");
     assert_eq!(owner.compact(&LogKey::single("T")).unwrap(), 20, "it was not fenced");
+    owner.stop();
     let watermark = owner.store().durable().pin().watermark(&LogKey::single("T"));
     let taken = late.open().unwrap();
     assert_eq!(taken.store.durable().pin().watermark(&LogKey::single("T")), watermark);

@@ -313,7 +313,7 @@ fn a_lost_log_is_refused_unless_all_of_it_is_durable_or_it_is_given_up() {
     let mut store = local("");
     load(&mut store, "T", 0, 30, 3);
     store.compact(&key).unwrap();
-    store.restart().unwrap();
+    store.stop();
     wipe(&store);
     store.reopen(false).unwrap();
     assert_all(&store, 30, 3);
@@ -321,6 +321,7 @@ fn a_lost_log_is_refused_unless_all_of_it_is_durable_or_it_is_given_up() {
     assert_all(&store, 40, 3);
     store.restart().unwrap();
     assert_all(&store, 40, 3);
+    store.stop();
     wipe(&store);
     let error = store.reopen(false).unwrap_err();
     assert!(matches!(error, OpenError::LostLog { .. }), "{error}");
@@ -334,6 +335,22 @@ fn a_lost_log_is_refused_unless_all_of_it_is_durable_or_it_is_given_up() {
     store.compact(&key).unwrap();
     store.restart().unwrap();
     assert_all(&store, 42, 3);
+    // everything that the manifest knows of is durable; but whoever was killed may have written more
+    let durable = store.store().durable().pin().watermark(&key);
+    wipe(&store);
+    let error = store.reopen(false).unwrap_err();
+    assert!(matches!(error, OpenError::LogGone { .. }), "{error}");
+    assert!(error.kind() == ErrorKind::Integrity && error.to_string().contains("--accept-lost-log"), "{error}");
+    store.reopen(true).unwrap();
+    assert_eq!(store.report.lost.len(), 1, "{}", store.report);
+    assert_all(&store, 42, 3);
+    load(&mut store, "T", 42, 6, 3);
+    assert!(
+        store.store().log(&key).unwrap().published().committed() > strandline_event::LogIndex(durable.0 + (1 << 32))
+    );
+    store.compact(&key).unwrap();
+    store.restart().unwrap();
+    assert_all(&store, 48, 3);
 }
 
 #[test]

@@ -118,15 +118,13 @@ fn stream_query(query: &Query, stream_type: String, stream_id: String) -> ApiRes
     let limit = page_limit(query)?;
     // one node: what it has is what the leader has
     query.choice("consistency", &[("leader", ()), ("local", ())])?;
-    if query.text("as_of").is_some() {
-        return Err(ApiError::not_supported("`as_of` is not served yet: reads show the present"));
-    }
+    let as_of = query.number("as_of")?;
     if let (Some(from), Some(to)) = (from_seq, to_seq)
         && from > to
     {
         return Err(ApiError::bad_request(format!("from_seq {from} is after to_seq {to}")));
     }
-    Ok(StreamQuery { stream_type, stream_id, from_seq, to_seq, limit, order })
+    Ok(StreamQuery { stream_type, stream_id, from_seq, to_seq, limit, order, as_of })
 }
 
 /// The `limit` of a page.

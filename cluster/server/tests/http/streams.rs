@@ -167,11 +167,12 @@ fn bad_queries_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(folder.path(), "");
     server.append("c", TICK).ok(201);
-    for query in ["limit=0", "limit=100001", "limit=x", "order=up", "from_seq=3&to_seq=2", "what=1", "from_seq=-1"] {
+    for query in
+        ["limit=0", "limit=100001", "limit=x", "order=up", "from_seq=3&to_seq=2", "what=1", "from_seq=-1", "as_of=x"]
+    {
         let error = server.get(&format!("streams/Call/c?{query}")).error(400, "bad_request");
         assert!(!error["error"].as_str().unwrap().is_empty());
     }
-    server.get("streams/Call/c?as_of=3").error(501, "not_supported");
     server.get("streams/Call/c?consistency=local").ok(200);
 }
 
@@ -187,4 +188,27 @@ fn a_read_that_names_no_order_gets_the_one_of_the_store() {
     };
     assert_eq!(seqs("streams/Call/c"), [2, 1]);
     assert_eq!((seqs("streams/Call/c?order=asc"), seqs("streams/Call/c?order=desc")), (vec![1, 2], vec![2, 1]));
+}
+
+#[test]
+fn a_stream_is_read_as_of_a_version_until_that_is_folded_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "");
+    let version = || server.get("/admin/v1/stores/s/manifest").ok(200)["version"].as_u64().unwrap();
+    let mut versions = Vec::new();
+    for _ in 0..2 {
+        server.append("c", TICK).ok(201);
+        server.post("/admin/v1/stores/s/compaction/run?wait=true", "").ok(200);
+        versions.push(version());
+    }
+    server.append("c", TICK).ok(201);
+    for (version, length) in versions.iter().zip(1..) {
+        let page = server.get(&format!("streams/Call/c?as_of={version}")).ok(200);
+        assert_eq!((&page["last_seq"], page["events"].as_array().unwrap().len()), (&json!(length), length));
+        assert_eq!(page["verdict"]["contiguous"], true);
+    }
+    server.get("streams/Call/c?as_of=1").error(404, "not_found");
+    let far = server.get("streams/Call/c?as_of=1000").error(404, "not_found");
+    assert!(far["error"].as_str().unwrap().contains("1000"), "{far}");
+    assert_eq!(server.get("streams/Call/c").ok(200)["last_seq"], 3);
 }

@@ -180,6 +180,11 @@ fn sweep(store: &Store) {
         Ok(gone) => tracing::info!(store = store.name(), "{} orphans are gone: {}", gone.len(), gone.join(", ")),
         Err(error) => tracing::warn!(store = store.name(), "orphans cannot be swept: {error}"),
     }
+    match store.fold(clock::now()) {
+        Ok(folded) if folded.versions == 0 => {}
+        Ok(folded) => tracing::info!(store = store.name(), "{} old manifest versions are folded away", folded.versions),
+        Err(error) => tracing::warn!(store = store.name(), "old manifest versions stay for now: {error}"),
+    }
 }
 
 fn may_start(book: &JobBook, log: &LogKey, trigger: Trigger, now: Micros) -> bool {

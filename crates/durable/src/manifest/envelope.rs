@@ -23,6 +23,8 @@ pub(crate) enum Content {
     Segment,
     /// A sealed segment of replaced files.
     Replaced,
+    /// A checkpoint of the chain.
+    Checkpoint,
 }
 
 impl Content {
@@ -31,6 +33,7 @@ impl Content {
             Self::Version => 1,
             Self::Segment => 2,
             Self::Replaced => 3,
+            Self::Checkpoint => 4,
         }
     }
 }

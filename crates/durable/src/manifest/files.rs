@@ -1,7 +1,7 @@
 //! Version files and segments as objects: names, listing, reading, create-if-absent.
 
 use super::envelope::{Content, EnvelopeError, unwrap, wrap};
-use super::json;
+use super::json::{self, Skeleton};
 use super::model::{Manifest, NO_MONTH, SegmentRef};
 use crate::objects::{Created, NotCreated, ObjectError, Objects, create};
 use std::collections::HashMap;
@@ -12,7 +12,7 @@ use strandline_event::ErrorKind;
 pub(crate) const INLINE_MAX: usize = 512;
 /// As [`INLINE_MAX`] for a month that is not the newest of its stream type: few files come to it any more.
 pub(crate) const INLINE_OLD_MAX: usize = 64;
-const SEGMENT_FOLDER: &str = "segments";
+pub(crate) const SEGMENT_FOLDER: &str = "segments";
 /// Names that one request to an object store lists.
 const LISTED_AT_ONCE: usize = 1000;
 
@@ -30,6 +30,14 @@ pub enum ManifestError {
         /// What is wrong.
         source: EnvelopeError,
     },
+    /// A checkpoint knows of versions that are not there.
+    #[error(
+        "manifest version {version} is not there, and a checkpoint says that it was: put the folder of the manifests back as it was"
+    )]
+    Gone {
+        /// The version.
+        version: u64,
+    },
     /// There is none at all.
     #[error("there is no manifest: this is no store, or it has never been opened")]
     None,
@@ -41,7 +49,7 @@ impl ManifestError {
     pub const fn kind(&self) -> ErrorKind {
         match self {
             Self::Objects(error) => error.kind(),
-            Self::Content { .. } => ErrorKind::Integrity,
+            Self::Content { .. } | Self::Gone { .. } => ErrorKind::Integrity,
             Self::None => ErrorKind::NotFound,
         }
     }
@@ -52,14 +60,15 @@ pub(crate) fn version_name(version: u64) -> String {
     format!("v{version:020}.json.zst")
 }
 
-fn version_of(name: &str) -> Option<u64> {
+pub(super) fn version_of(name: &str) -> Option<u64> {
     let digits = name.strip_prefix('v')?.strip_suffix(".json.zst")?;
     (digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit())).then(|| digits.parse().ok()).flatten()
 }
 
-/// All versions, rising. Lists everything: for the offline check only.
+/// All versions that are there, rising. Lists everything: for the offline check, and for a first fold.
 pub(crate) fn versions(objects: &dyn Objects) -> Result<Vec<u64>, ObjectError> {
-    let mut out: Vec<u64> = objects.list("")?.iter().filter_map(|info| version_of(&info.path)).collect();
+    let listed = objects.list_range("", "v", "w")?;
+    let mut out: Vec<u64> = listed.iter().filter_map(|info| version_of(&info.path)).collect();
     out.sort_unstable();
     Ok(out)
 }
@@ -96,17 +105,23 @@ pub(super) fn search<E>(
     }
 }
 
-/// A version with all its entries, and the CRC32C of its file.
-pub(crate) fn read(objects: &dyn Objects, version: u64) -> Result<(Manifest, u32), ManifestError> {
+/// A version without the entries of its segments, and the CRC32C of its file.
+pub(crate) fn read_skeleton(objects: &dyn Objects, version: u64) -> Result<(Skeleton, u32), ManifestError> {
     let path = version_name(version);
     let bytes = objects.get(&path)?;
     let wrap = |source| ManifestError::Content { path: path.clone(), source };
     let json = unwrap(Content::Version, &bytes).map_err(wrap)?;
     let skeleton = json::read_version(&json).map_err(wrap)?;
-    let mut manifest = skeleton.manifest;
-    if manifest.version != version {
+    if skeleton.manifest.version != version {
         return Err(wrap(EnvelopeError::Damaged("it is another version than its name says")));
     }
+    Ok((skeleton, crc32c::crc32c(&bytes)))
+}
+
+/// A version with all its entries, and the CRC32C of its file.
+pub(crate) fn read(objects: &dyn Objects, version: u64) -> Result<(Manifest, u32), ManifestError> {
+    let (skeleton, crc) = read_skeleton(objects, version)?;
+    let mut manifest = skeleton.manifest;
     for (key, refs) in skeleton.segments {
         let group = manifest.groups.entry(key).or_default();
         for segment in refs {
@@ -118,7 +133,7 @@ pub(crate) fn read(objects: &dyn Objects, version: u64) -> Result<(Manifest, u32
         let files = read_segment(objects, Content::Replaced, &segment, json::read_replaced)?;
         manifest.replaced.segments.push((segment, files));
     }
-    Ok((manifest, crc32c::crc32c(&bytes)))
+    Ok((manifest, crc))
 }
 
 fn read_segment<T>(
@@ -174,6 +189,11 @@ fn write_segment<T>(
     let crc32c = crc32c::crc32c(&bytes);
     let path = put_segment(objects, stem, &bytes)?;
     Ok((SegmentRef { path, crc32c, files: entries.len() as u64 }, entries.into()))
+}
+
+/// The version whose commit, or attempt, made a segment.
+pub(crate) fn maker_of(segment: &str) -> Option<u64> {
+    segment.strip_prefix(SEGMENT_FOLDER)?.strip_prefix("/s")?.get(..20)?.parse().ok()
 }
 
 fn put_segment(objects: &dyn Objects, stem: &str, bytes: &[u8]) -> Result<String, ObjectError> {

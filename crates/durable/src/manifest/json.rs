@@ -22,6 +22,8 @@ struct VersionFile {
     committed_at: Micros,
     file_seq: u64,
     config: String,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    logs_open: bool,
     logs: Vec<LogJson>,
     groups: Vec<GroupJson>,
     #[serde(default, skip_serializing_if = "ReplacedJson::is_empty")]
@@ -107,6 +109,14 @@ pub(crate) struct Skeleton {
     pub(crate) replaced: Vec<SegmentRef>,
 }
 
+impl Skeleton {
+    /// All segments that it names.
+    pub(crate) fn segment_paths(&self) -> impl Iterator<Item = &str> {
+        let of_groups = self.segments.iter().flat_map(|(_, segments)| segments);
+        of_groups.chain(&self.replaced).map(|segment| segment.path.as_str())
+    }
+}
+
 pub(crate) fn write_version(manifest: &Manifest) -> Result<Vec<u8>, serde_json::Error> {
     let logs = manifest.logs.iter().map(|(key, state)| LogJson {
         stream_type: key.stream_type.to_string(),
@@ -134,6 +144,7 @@ pub(crate) fn write_version(manifest: &Manifest) -> Result<Vec<u8>, serde_json::
         committed_at: manifest.committed_at,
         file_seq: manifest.file_seq,
         config: manifest.config_text.clone(),
+        logs_open: manifest.logs_open,
         logs: logs.collect(),
         groups: groups.collect(),
         replaced: ReplacedJson {
@@ -169,6 +180,7 @@ pub(crate) fn read_version(json: &[u8]) -> Result<Skeleton, EnvelopeError> {
         committed_at: file.committed_at,
         file_seq: file.file_seq,
         config_text: file.config,
+        logs_open: file.logs_open,
         logs: logs.collect(),
         groups,
         replaced: ReplacedFiles { segments: Vec::new(), inline: file.replaced.files },

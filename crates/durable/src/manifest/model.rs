@@ -159,6 +159,8 @@ pub struct Manifest {
     pub file_seq: u64,
     /// The store's statement.
     pub config_text: String,
+    /// An owner with logs has claimed the store and has not stopped in order since: its logs may hold more than is known here.
+    pub logs_open: bool,
     /// Every log that was ever compacted or stopped.
     pub logs: BTreeMap<LogKey, LogState>,
     /// All files.

@@ -63,6 +63,7 @@ fn manifest(files: u64) -> Manifest {
         committed_at: Micros(1_767_225_600_000_000),
         file_seq: 44,
         config_text: "CREATE EVENTSTORE calls WITH (...)".to_owned(),
+        logs_open: false,
         logs: [(LogKey::single("Call"), state)].into(),
         groups: [(("Call".to_owned(), "2026-01".to_owned()), group)].into(),
         replaced: ReplacedFiles::default(),
@@ -138,6 +139,7 @@ fn replaced_files_and_tombstones_round_trip() {
     for gone in [0, 1, 512, 513, 2000] {
         let objects = StoreObjects::memory().unwrap();
         let mut manifest = manifest_2(5, gone);
+        manifest.logs_open = gone.is_multiple_of(2);
         seal(&objects, &mut manifest).unwrap();
         put(&objects, &manifest).unwrap();
         let read = read(&objects, 1).unwrap().0;
@@ -228,6 +230,24 @@ fn version_2_stays_readable() {
     let names = ["manifest-segment-v2", "manifest-replaced-v2", "manifest-sealed-v2"];
     let (read, expected) = read_fixtures(manifest_2(600, 600), &names);
     assert_eq!(read, expected);
+}
+
+#[test]
+fn checkpoints_stay_readable() {
+    use super::checkpoint::{Checkpoint, Mark, marks, put, read};
+    let checkpoint =
+        Checkpoint { version: 1234, first: 1200, previous_crc32c: Some(7), at: Micros(1_795_428_000_000_000) };
+    let objects = StoreObjects::memory().unwrap();
+    put(&objects, &checkpoint).unwrap();
+    let path = "checkpoints/c00000000000000001234-00000000000000001200.json.zst";
+    let now = objects.get(path).unwrap();
+    let old = StoreObjects::memory().unwrap();
+    old.put_new(path, &golden("manifest-checkpoint-v2", &now)).unwrap();
+    assert_eq!(marks(&old).unwrap(), [Mark { version: 1234, first: 1200 }]);
+    assert_eq!(read(&old, checkpoint.mark()).unwrap(), checkpoint);
+    // none of this name is read as another one
+    old.put_new(&Mark { version: 9, first: 1 }.path(), &now).unwrap();
+    assert!(read(&old, Mark { version: 9, first: 1 }).is_err());
 }
 
 #[test]

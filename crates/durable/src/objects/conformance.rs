@@ -1,7 +1,7 @@
 //! What every implementation of [`Objects`] must keep: one suite, run on the folder, on memory and on a real S3 server.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use super::{ObjectError, Objects, SharedObjects};
+use super::{ObjectError, ObjectInfo, Objects, SharedObjects};
 use std::io::Write as _;
 use std::sync::Arc;
 
@@ -67,14 +67,28 @@ fn listings(objects: &dyn Objects) {
     let names: Vec<_> = objects.list("a").unwrap().into_iter().map(|i| (i.path, i.bytes)).collect();
     assert_eq!(names, [("a/b/one.json".to_owned(), 5), ("a/two".to_owned(), 10)]);
     assert_eq!(objects.list("nothing").unwrap(), []);
+    for name in ["v1", "v2", "v3", "w/v2", "x"] {
+        objects.put_new(name, b"").unwrap();
+        objects.put_new(&format!("in/{name}"), b"").unwrap();
+    }
+    let listed = |infos: Vec<ObjectInfo>| infos.into_iter().map(|info| info.path).collect::<Vec<_>>();
     let after = |name: &str, limit| {
-        let listed = objects.list_after(name, limit).unwrap();
-        (listed.objects.into_iter().map(|info| info.path).collect::<Vec<_>>(), listed.complete)
+        let found = objects.list_after(name, limit).unwrap();
+        let complete = found.complete;
+        let direct = listed(found.objects).into_iter().filter(|path| !path.contains('/'));
+        (direct.collect::<Vec<_>>(), complete)
     };
-    assert_eq!(after("a/b/one.json", 10), (vec!["a/two".to_owned()], true));
-    assert_eq!(after("a/two", 10), (vec![], true));
-    let (some, complete) = after("a", 1);
-    assert!(some[0] == "a/b/one.json" && (complete == (some.len() == 2)));
+    assert_eq!(after("v1", 10), (["v2", "v3", "x"].map(str::to_owned).to_vec(), true));
+    assert_eq!(after("x", 10), (vec![], true));
+    let (some, complete) = after("v1", 1);
+    assert!(some[0] == "v2" && (complete == (some.len() == 3)));
+    assert_eq!(listed(objects.list_range("", "v2", "w").unwrap()), ["v2", "v3"]);
+    assert_eq!(listed(objects.list_range("in", "v1", "v3").unwrap()), ["in/v1", "in/v2"]);
+    assert_eq!(listed(objects.list_range("nothing", "a", "z").unwrap()), [""; 0]);
+    let beside = listed(objects.list_beside("in").unwrap());
+    assert_eq!(beside, ["a/b/one.json", "a/two", "v1", "v2", "v3", "w/v2", "x"]);
+    objects.delete_all(&["v1", "none", "w/v2", "v3", "v2", "x"].map(str::to_owned)).unwrap();
+    objects.delete_all(&["v1", "v2", "v3", "w/v2", "x"].map(|name| format!("in/{name}"))).unwrap();
     objects.delete("a/two").unwrap();
     assert!(!objects.exists("a/two").unwrap() && objects.exists("a/b/one.json").unwrap());
     objects.delete("a/b/one.json").unwrap();

@@ -137,6 +137,16 @@ impl Objects for FlakyObjects {
         self.inner.list_after(after, limit)
     }
 
+    fn list_range(&self, folder: &str, from: &str, to: &str) -> Result<Vec<ObjectInfo>, ObjectError> {
+        self.alive(folder)?;
+        self.inner.list_range(folder, from, to)
+    }
+
+    fn list_beside(&self, folder: &str) -> Result<Vec<ObjectInfo>, ObjectError> {
+        self.alive(folder)?;
+        self.inner.list_beside(folder)
+    }
+
     fn delete(&self, path: &str) -> Result<(), ObjectError> {
         self.step(path, || self.inner.delete(path))
     }

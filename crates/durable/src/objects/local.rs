@@ -7,6 +7,7 @@
 use super::{Aside, ObjectError, ObjectInfo, Objects, Readable};
 use bytes::Bytes;
 use parking_lot::Mutex;
+use std::collections::BTreeSet;
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -93,7 +94,8 @@ impl LocalObjects {
         }
     }
 
-    fn walk(&self, folder: &Path, relative: &str, out: &mut Vec<ObjectInfo>) -> io::Result<()> {
+    /// Everything below a folder, but for what is below `without` in it.
+    fn walk(&self, folder: &Path, relative: &str, without: Option<&str>, out: &mut Vec<ObjectInfo>) -> io::Result<()> {
         let entries = match fs::read_dir(folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -102,6 +104,9 @@ impl LocalObjects {
         for entry in entries {
             let entry = entry?;
             let Ok(name) = entry.file_name().into_string() else { continue };
+            if without == Some(&*name) {
+                continue;
+            }
             let path = if relative.is_empty() { name } else { format!("{relative}/{name}") };
             let meta = match entry.metadata() {
                 Ok(meta) => meta,
@@ -109,7 +114,7 @@ impl LocalObjects {
                 Err(error) => return Err(error),
             };
             if meta.is_dir() {
-                self.walk(&entry.path(), &path, out)?;
+                self.walk(&entry.path(), &path, None, out)?;
             } else if meta.is_file() {
                 out.push(ObjectInfo { path, bytes: meta.len(), modified: modified(&meta) });
             }
@@ -144,7 +149,22 @@ impl Objects for LocalObjects {
         let prefix = prefix.trim_end_matches('/');
         let folder = if prefix.is_empty() { self.root.clone() } else { self.full(prefix)? };
         let mut out = Vec::new();
-        self.walk(&folder, prefix, &mut out).map_err(|e| ObjectError::from_io(prefix, e))?;
+        self.walk(&folder, prefix, None, &mut out).map_err(|e| ObjectError::from_io(prefix, e))?;
+        out.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        Ok(out)
+    }
+
+    fn list_range(&self, folder: &str, from: &str, to: &str) -> Result<Vec<ObjectInfo>, ObjectError> {
+        let folder = folder.trim_end_matches('/');
+        let full = if folder.is_empty() { self.root.clone() } else { self.full(folder)? };
+        let mut out = range(&full, folder, from, to).map_err(|e| ObjectError::from_io(folder, e))?;
+        out.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        Ok(out)
+    }
+
+    fn list_beside(&self, folder: &str) -> Result<Vec<ObjectInfo>, ObjectError> {
+        let mut out = Vec::new();
+        self.walk(&self.root, "", Some(folder), &mut out).map_err(|e| ObjectError::from_io("", e))?;
         out.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         Ok(out)
     }
@@ -154,6 +174,27 @@ impl Objects for LocalObjects {
         fs::remove_file(&full)
             .and_then(|()| sync_folder(full.parent().unwrap_or(&self.root)))
             .map_err(|e| ObjectError::from_io(path, e))
+    }
+
+    /// One sync a folder, not one a file.
+    fn delete_all(&self, paths: &[String]) -> Result<(), ObjectError> {
+        let mut folders = BTreeSet::new();
+        for path in paths {
+            let full = self.full(path)?;
+            match fs::remove_file(&full) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(ObjectError::from_io(path, error)),
+                Ok(()) | Err(_) => folders.insert(full.parent().unwrap_or(&self.root).to_owned()),
+            };
+        }
+        for folder in folders {
+            match sync_folder(&folder) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(ObjectError::from_io(&folder.to_string_lossy(), error));
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(())
     }
 
     #[allow(clippy::disallowed_methods)] // the file was synced, the folders are synced here
@@ -189,6 +230,33 @@ impl Objects for LocalObjects {
     fn local_root(&self) -> Option<&Path> {
         Some(&self.root)
     }
+}
+
+/// Files directly in a folder with names in `[from, to)`; only these are looked at.
+fn range(folder: &Path, relative: &str, from: &str, to: &str) -> io::Result<Vec<ObjectInfo>> {
+    let mut out = Vec::new();
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(out),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        if *name < *from || *name >= *to {
+            continue;
+        }
+        match entry.metadata() {
+            Ok(meta) if meta.is_file() => {
+                let path = if relative.is_empty() { name } else { format!("{relative}/{name}") };
+                out.push(ObjectInfo { path, bytes: meta.len(), modified: modified(&meta) });
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(out)
 }
 
 struct LocalFile {

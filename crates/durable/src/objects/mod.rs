@@ -229,12 +229,33 @@ pub trait Objects: Send + Sync {
     /// Every object whose name starts with `prefix` (a folder), in the order of names.
     fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, ObjectError>;
 
-    /// The objects whose names come after `after`: all of them, or the first `limit` where one request gives no more.
+    /// The objects whose names come after `after`, at least those that are in no folder: all of them, or the first `limit` where
+    /// one request gives no more.
     fn list_after(&self, after: &str, limit: usize) -> Result<Listed, ObjectError> {
         let _ = limit; // a folder is listed whole in any case
-        let mut objects = self.list("")?;
-        objects.retain(|info| info.path.as_str() > after);
+        let objects = self.list_range("", &format!("{after}\0"), "\u{10ffff}")?;
         Ok(Listed { objects, complete: true })
+    }
+
+    /// Objects directly in a folder whose names lie in `[from, to)`, in the order of names. As cheap as the place allows where
+    /// the folder holds many others. `from` is not empty.
+    fn list_range(&self, folder: &str, from: &str, to: &str) -> Result<Vec<ObjectInfo>, ObjectError> {
+        let folder = folder.trim_end_matches('/');
+        let below = if folder.is_empty() { 0 } else { folder.len() + 1 };
+        let mut listed = self.list(folder)?;
+        listed.retain(|info| {
+            let name = info.path.get(below..).unwrap_or_default();
+            !name.contains('/') && *name >= *from && *name < *to
+        });
+        Ok(listed)
+    }
+
+    /// As [`list`](Self::list) of everything, but for what is below a folder of the root.
+    fn list_beside(&self, folder: &str) -> Result<Vec<ObjectInfo>, ObjectError> {
+        let below = format!("{folder}/");
+        let mut listed = self.list("")?;
+        listed.retain(|info| !info.path.starts_with(&below));
+        Ok(listed)
     }
 
     /// Removes an object, durable on return. That it was not there may be `NotFound` or no error.
@@ -257,6 +278,17 @@ pub trait Objects: Send + Sync {
             Ok(()) | Err(ObjectError::NotFound { .. }) => self.put_new(path, bytes),
             Err(error) => Err(error),
         }
+    }
+
+    /// Removes objects, as far as they are there; all are gone and durably so on return. Stops at the first error.
+    fn delete_all(&self, paths: &[String]) -> Result<(), ObjectError> {
+        for path in paths {
+            match self.delete(path) {
+                Ok(()) | Err(ObjectError::NotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Whether files stand aside under another name until they are committed (local folders).

@@ -172,6 +172,13 @@ impl StoreObjects {
         ObjectInfo { path, bytes: meta.size, modified: Micros(meta.last_modified.timestamp_micros()) }
     }
 
+    /// By name, relative to the prefix.
+    fn infos(&self, metas: Vec<ObjectMeta>) -> Vec<ObjectInfo> {
+        let mut out: Vec<_> = metas.into_iter().map(|meta| self.info(meta)).collect();
+        out.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        out
+    }
+
     /// A new file in the scratch folder, its name taken away at once.
     fn scratch_file(&self, folder: &Path) -> io::Result<File> {
         let n = self.inner.copies.fetch_add(1, Ordering::Relaxed);
@@ -231,10 +238,7 @@ impl Objects for StoreObjects {
     fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, ObjectError> {
         let (store, at) = (self.store(), self.at(prefix.trim_end_matches('/'))?);
         let listing = async move { store.list(Some(&at)).try_collect::<Vec<_>>().await };
-        let metas = self.ask(prefix, Request::Other, listing)?;
-        let mut out: Vec<_> = metas.into_iter().map(|meta| self.info(meta)).collect();
-        out.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-        Ok(out)
+        Ok(self.infos(self.ask(prefix, Request::Other, listing)?))
     }
 
     fn list_after(&self, after: &str, limit: usize) -> Result<Listed, ObjectError> {
@@ -247,7 +251,36 @@ impl Objects for StoreObjects {
         };
         let metas = self.ask("", Request::Other, listing)?;
         let complete = metas.len() < limit;
-        Ok(Listed { objects: metas.into_iter().map(|meta| self.info(meta)).collect(), complete })
+        Ok(Listed { objects: self.infos(metas), complete })
+    }
+
+    fn list_range(&self, folder: &str, from: &str, to: &str) -> Result<Vec<ObjectInfo>, ObjectError> {
+        let folder = folder.trim_end_matches('/');
+        let below = if folder.is_empty() { String::new() } else { format!("{folder}/") };
+        // a listing begins behind its offset
+        let mut before = from.to_owned();
+        before.pop();
+        let (store, at, offset) = (self.store(), self.at(folder)?, self.at(&format!("{below}{before}"))?);
+        let listing = async move { store.list_with_offset(Some(&at), &offset).try_collect::<Vec<_>>().await };
+        let mut out = self.infos(self.ask(folder, Request::Other, listing)?);
+        out.retain(|info| {
+            let name = info.path.get(below.len()..).unwrap_or_default();
+            !name.contains('/') && *name >= *from && *name < *to
+        });
+        Ok(out)
+    }
+
+    fn list_beside(&self, folder: &str) -> Result<Vec<ObjectInfo>, ObjectError> {
+        let (store, at, left_out) = (self.store(), self.at("")?, self.at(folder)?);
+        let listing = async move {
+            let root = store.list_with_delimiter(Some(&at)).await?;
+            let mut metas = root.objects;
+            for below in root.common_prefixes.into_iter().filter(|below| *below != left_out) {
+                metas.extend(store.list(Some(&below)).try_collect::<Vec<_>>().await?);
+            }
+            Ok(metas)
+        };
+        Ok(self.infos(self.ask(folder, Request::Other, listing)?))
     }
 
     fn delete(&self, path: &str) -> Result<(), ObjectError> {

@@ -8,6 +8,7 @@
 //!
 //! Every byte that is decoded was checked: the tail of a file against the manifest, its blocks against the tail.
 
+mod as_of;
 mod batch;
 mod budget;
 mod cache;

@@ -8,6 +8,7 @@
 //! ```
 
 mod commit;
+mod fold;
 pub(crate) mod names;
 mod open;
 mod pins;
@@ -20,6 +21,7 @@ mod snapshot;
 mod sweep;
 
 pub use commit::{Commit, CommitError, DeleteMode, Replacement, Restore, Retirement, Update};
+pub use fold::{Folded, PastVersion};
 pub use open::{CACHE_BYTES_DEFAULT, OpenError, OpenOptions};
 pub use rebuild::{CommandKey, RebuildError, Rebuilt};
 pub use records::LogRecords;
@@ -41,6 +43,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use strandline_deql::StoreConfig;
 use strandline_event::{EventRef, Micros};
+
+/// The folder of the manifests where it lies below durable.path by default: not looked at for data files.
+pub(crate) const MANIFEST_FOLDER: &str = "_manifests";
 
 /// What snapshots and the tier share: where things are, and what was decoded of them.
 pub(crate) struct Shared {
@@ -204,7 +209,7 @@ impl DurableTier {
         for version in (1..=newest).rev().take(limit) {
             match manifest::read(manifests, version) {
                 Ok((manifest, _)) => history.push(summary(&manifest)),
-                // older ones may have been folded away
+                // folded away, and all before it
                 Err(ManifestError::Objects(ObjectError::NotFound { .. })) => break,
                 Err(error) => return Err(error),
             }
@@ -277,6 +282,8 @@ fn summary(manifest: &manifest::Manifest) -> ManifestSummary {
 pub(crate) mod tests;
 #[cfg(test)]
 mod tests_damage;
+#[cfg(test)]
+mod tests_fold;
 #[cfg(test)]
 mod tests_jobs;
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::commit::CommitError;
 use super::pins::{Gone, Pins};
-use super::{Committer, DurableTier, Inner, Shared, Snapshot, names};
+use super::{Committer, DurableTier, Inner, MANIFEST_FOLDER, Shared, Snapshot, names};
 use crate::delta::DeltaLog;
 use crate::delta::names::link;
 use crate::layout::{Layout, LayoutError};
@@ -207,7 +207,7 @@ impl DurableTier {
         config: &StoreConfig,
     ) -> Result<Self, OpenError> {
         let shared = shared(objects, manifests, config, CACHE_BYTES_DEFAULT)?;
-        let newest = manifest::newest_above(&*shared.manifests, 0)?.ok_or(ManifestError::None)?;
+        let newest = manifest::newest_version(&*shared.manifests)?.ok_or(ManifestError::None)?;
         let (manifest, crc) = manifest::read(&*shared.manifests, newest)?;
         check_store(&manifest, config)?;
         let file_seq = AtomicU64::new(manifest.file_seq);
@@ -245,7 +245,7 @@ fn probe_places(shared: &Shared, config: &StoreConfig, entropy: u128) -> Result<
 
 /// All names below the root of a folder. An object store is not listed at every start.
 fn names_there(objects: &dyn Objects) -> Result<HashSet<String>, ObjectError> {
-    let listed = if objects.stages() { objects.list("")? } else { Vec::new() };
+    let listed = if objects.stages() { objects.list_beside(MANIFEST_FOLDER)? } else { Vec::new() };
     Ok(listed.into_iter().map(|info| info.path).collect())
 }
 
@@ -320,7 +320,11 @@ fn claim(
         Upon::Judged(None) | Upon::Newest => 0,
     };
     for _ in 0..CLAIM_TRIES {
-        let newest = manifest::newest_above(manifests, known)?;
+        // a store that was judged is not asked for what lies before what was judged
+        let newest = match known {
+            0 => manifest::newest_version(manifests)?,
+            known => manifest::newest_above(manifests, known)?,
+        };
         if let (Upon::Judged(judged), Some(_)) = (upon, newest) {
             let judged = judged.as_ref().map(|snapshot| snapshot.version());
             return Err(OpenError::Moved { judged, found: newest });
@@ -331,7 +335,7 @@ fn claim(
         } else {
             let (current, crc) = manifest::read(manifests, known)?;
             check_store(&current, config)?;
-            raised(current, crc, options)
+            raised(current, crc, config, options)
         };
         match manifest::put(manifests, &next).map_err(NotCreated::into_error)? {
             Put::Ours(crc) => return Ok((next, crc)),
@@ -346,7 +350,7 @@ fn claim(
     Err(OpenError::Contended)
 }
 
-fn raised(current: Manifest, crc: u32, options: &OpenOptions) -> Manifest {
+fn raised(current: Manifest, crc: u32, config: &StoreConfig, options: &OpenOptions) -> Manifest {
     Manifest {
         version: current.version + 1,
         previous_crc32c: Some(crc),
@@ -354,6 +358,7 @@ fn raised(current: Manifest, crc: u32, options: &OpenOptions) -> Manifest {
         owner: options.writer.clone(),
         job_id: options.entropy,
         committed_at: options.now,
+        logs_open: config.wal.enabled,
         ..current
     }
 }
@@ -374,6 +379,7 @@ fn birth(config: &StoreConfig, options: &OpenOptions) -> Manifest {
         committed_at: options.now,
         file_seq: 1,
         config_text: options.config_text.clone(),
+        logs_open: config.wal.enabled,
         logs: BTreeMap::new(),
         groups: BTreeMap::new(),
         replaced: ReplacedFiles::default(),

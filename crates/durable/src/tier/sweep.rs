@@ -8,7 +8,7 @@
 //! the newest.
 
 use super::names::PROBE_PREFIX;
-use super::{DurableTier, Snapshot, names};
+use super::{DurableTier, MANIFEST_FOLDER, Snapshot, names};
 use crate::delta;
 use crate::manifest::{self, Replaced};
 use crate::objects::{ObjectError, ObjectInfo};
@@ -29,7 +29,7 @@ impl DurableTier {
         // where no commit comes for long, what failed of the Delta log is tried again here
         self.follow();
         let objects = &*self.inner.shared.objects;
-        let listed = objects.list("")?;
+        let listed = objects.list_beside(MANIFEST_FOLDER)?;
         // a commit writes runs and segments before its version names them: none is under way from here on
         let mut committer = self.inner.committer.lock();
         let unknown = self.settle_locked(&mut committer).is_err() || committer.unclear.is_some();

@@ -1,7 +1,9 @@
-//! The chain of manifests: every version readable, each built on the one before, nothing that ever goes back.
+//! The chain of manifests: every version readable, each built on the one before, nothing that ever goes back. It begins with the
+//! first version, or where the newest checkpoint says.
 
 use super::Finding;
-use crate::manifest::{self, Manifest};
+use crate::manifest::{self, Manifest, checkpoint};
+use crate::objects::Objects;
 use crate::tier::{DurableTier, Snapshot};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,11 +17,22 @@ pub fn verify_manifests(tier: &DurableTier) -> Vec<Finding> {
         Err(error) => return vec![Finding::new("manifests", error.to_string())],
     };
     let mut findings = Vec::new();
+    let begin = begin_of_chain(manifests, versions.last().copied(), &mut findings);
+    // what a fold was interrupted over belongs to the chain no more
+    let kept: Vec<u64> = versions.into_iter().filter(|version| *version >= begin.first).collect();
+    if let Some(found) = kept.first().filter(|found| **found > begin.first) {
+        let place = manifest::version_name(begin.first);
+        findings.push(Finding::new(&place, format!("it is not there; the first version that is there is {found}")));
+    }
     let mut before: Option<(Manifest, u32)> = None;
-    for version in versions {
-        let place = manifest::version_name(version);
-        match manifest::read(manifests, version) {
-            Ok((manifest, crc)) => {
+    for version in &kept {
+        let place = manifest::version_name(*version);
+        match manifest::read_skeleton(manifests, *version) {
+            Ok((skeleton, crc)) => {
+                let manifest = skeleton.manifest;
+                if *version == begin.first && begin.previous.is_some_and(|crc| manifest.previous_crc32c != crc) {
+                    findings.push(Finding::new(&place, "it was not built on the version that the checkpoint knows"));
+                }
                 let link = before.as_ref().map(|(m, c)| (m, *c));
                 findings.extend(check(&manifest, link).into_iter().map(|what| Finding::new(&place, what)));
                 before = Some((manifest, crc));
@@ -30,12 +43,46 @@ pub fn verify_manifests(tier: &DurableTier) -> Vec<Finding> {
             }
         }
     }
-    if let Some((newest, _)) = before {
+    let newest = kept.last().filter(|_| before.is_some()).map(|version| manifest::read(manifests, *version));
+    if let Some(Err(error)) = &newest {
+        findings.push(Finding::new("manifests", error.to_string()));
+    }
+    if let Some(Ok((newest, _))) = newest {
         findings.extend(named_twice(&newest).map(|what| Finding::new(&manifest::version_name(newest.version), what)));
         let snapshot = Snapshot::open(Arc::clone(tier.shared()), newest, None);
         findings.extend(snapshot.broken_runs().map(|broken| Finding::new(&broken.path, broken.to_string())));
     }
     findings
+}
+
+/// Where the chain begins.
+struct Begin {
+    first: u64,
+    /// What the first version was built on, if a checkpoint tells.
+    previous: Option<Option<u32>>,
+}
+
+/// By the newest checkpoint; a version that it knows must be there.
+fn begin_of_chain(manifests: &dyn Objects, newest: Option<u64>, findings: &mut Vec<Finding>) -> Begin {
+    let mut begin = Begin { first: 1, previous: None };
+    let marks = match checkpoint::marks(manifests) {
+        Ok(marks) => marks,
+        Err(error) => {
+            findings.push(Finding::new(checkpoint::FOLDER, error.to_string()));
+            return begin;
+        }
+    };
+    let Some(mark) = marks.last().copied() else { return begin };
+    begin.first = mark.first;
+    match checkpoint::read(manifests, mark) {
+        Ok(read) => begin.previous = Some(read.previous_crc32c),
+        Err(error) => findings.push(Finding::new(&mark.path(), error.to_string())),
+    }
+    if newest.is_none_or(|newest| newest < mark.version) {
+        let what = format!("it knows version {}, and the newest version that is there is {newest:?}", mark.version);
+        findings.push(Finding::new(&mark.path(), what));
+    }
+    begin
 }
 
 fn check(manifest: &Manifest, before: Option<(&Manifest, u32)>) -> Vec<String> {

@@ -59,6 +59,20 @@ pub enum ReadError {
     /// A data file cannot be read.
     #[error(transparent)]
     Files(#[from] strandline_durable::ReadError),
+    /// There is no such version of the manifest.
+    #[error(
+        "manifest version {version} is not there: it was folded away (versions are kept for 30 days), or it has not been made \
+         yet; the newest one is {newest}"
+    )]
+    NoVersion {
+        /// The version.
+        version: u64,
+        /// The newest one.
+        newest: u64,
+    },
+    /// An older version of the manifest cannot be read.
+    #[error(transparent)]
+    Version(strandline_durable::ManifestError),
     /// Heads or commands on disk cannot be read.
     #[error(transparent)]
     Settled(#[from] SettledError),
@@ -76,7 +90,9 @@ impl ReadError {
                 strandline_wal::ReadError::Trimmed { .. } => ErrorKind::Unavailable,
                 strandline_wal::ReadError::Io(_) => ErrorKind::Io,
             },
+            Self::NoVersion { .. } => ErrorKind::NotFound,
             Self::Files(error) => error.kind(),
+            Self::Version(error) => error.kind(),
             Self::Settled(_) => ErrorKind::Io,
         }
     }

@@ -3,6 +3,7 @@
 //! A read never waits for a mailbox and takes no lock over I/O; it pins a view (see `view`) and keeps what its rows
 //! point into. It knows no HTTP, no JSON, no clock.
 
+mod as_of;
 pub(crate) mod budget;
 pub(crate) mod by_id;
 pub(crate) mod cursors;

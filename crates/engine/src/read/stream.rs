@@ -44,17 +44,24 @@ pub(super) struct Manner {
     tiers: TierSet,
     /// Bytes of events that the page holds at most.
     bytes_max: usize,
+    /// The stream ends here, wherever it stands by now.
+    head: Option<Seq>,
 }
 
 impl Manner {
     fn client(store: &Store) -> Self {
         let policy = store.config().read.missing_seq_policy;
-        Self { policy, tiers: store.read_tiers(), bytes_max: PAGE_BYTES_MAX }
+        Self { policy, tiers: store.read_tiers(), bytes_max: PAGE_BYTES_MAX, head: None }
     }
 
     /// What decides about an append does not depend on what clients read. Holes are not its business.
     pub(super) fn internal(store: &Store) -> Self {
-        Self { policy: MissingSeqPolicy::Ignore, tiers: store.all_tiers(), bytes_max: usize::MAX }
+        Self { policy: MissingSeqPolicy::Ignore, tiers: store.all_tiers(), bytes_max: usize::MAX, head: None }
+    }
+
+    /// Of a stream that ended with `head` when everything of it was in files.
+    pub(super) fn past(store: &Store, head: Seq) -> Self {
+        Self { tiers: TierSet::of(&[Tier::Durable]), head: Some(head), ..Self::client(store) }
     }
 }
 
@@ -102,7 +109,7 @@ impl Deref for StreamPage {
 
 impl StreamPage {
     /// The page of a stream that does not exist.
-    fn none() -> Self {
+    pub(super) fn none() -> Self {
         Self {
             events: PageRows::new(Sources::default(), Vec::new()),
             head: Seq::ZERO,
@@ -189,9 +196,13 @@ impl Store {
         read: &StreamRead<'_>,
         manner: Manner,
     ) -> Result<StreamPage, ReadError> {
+        let known = match manner.head {
+            Some(head) => Ok(head),
+            None => shared.published().head(read.stream_id).map(|head| head.map_or(Seq::ZERO, |h| h.last_seq)),
+        };
         // reads go on without the heads on disk: only where the stream ends cannot be told for certain
-        let (head, unread) = match shared.published().head(read.stream_id) {
-            Ok(head) => (head.map_or(Seq::ZERO, |h| h.last_seq), None),
+        let (head, unread) = match known {
+            Ok(head) => (head, None),
             Err(error) => (Seq::ZERO, Some(error)),
         };
         let wanted = wanted(read, manner);
@@ -305,7 +316,7 @@ impl Store {
             order,
             monotonic: self.config().read.require_monotonic_seq,
             // memory is a copy
-            partial: !manner.tiers.covers(self.all_tiers().without(Tier::Inmemory)),
+            partial: manner.head.is_none() && !manner.tiers.covers(self.all_tiers().without(Tier::Inmemory)),
             retired: &retired.ranges,
         };
         let verdict = judge(&expected, &seqs);

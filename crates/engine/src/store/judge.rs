@@ -122,6 +122,7 @@ fn look(
     let place = LogPlace::of(options, wal_dir)?;
     let mut facts =
         Facts { snapshot: snapshot.clone(), logs: Vec::new(), tail: Micros::MIN, report: OpenReport::default() };
+    lost::judge_folder(&place, snapshot.as_deref(), options.accept_lost_log, &mut facts.report)?;
     for key in keys(&place, snapshot.as_deref())? {
         let known = Known::of(snapshot.as_deref(), &key);
         let log = lost::judge(&place, known, key, options.accept_lost_log, &mut facts.report)?;

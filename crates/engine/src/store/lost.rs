@@ -9,7 +9,12 @@
 //!                                                               if accepted: (W, L] is made durable, the positions up to K
 //!                                                               are skipped, the log begins anew above K
 //!  up to W                 from F > W+1    W                    refused: the manifest is not the newest
+//!  an open log             nothing         W                    refused: whoever wrote it last did not stop in order, so it may
+//!                                                               have held more than anybody knows
+//!                                                               if accepted: as above, with more positions than it can have had
 //! ```
+//!
+//! The folder of all logs bears a mark, so that one that is lost as a whole is told from one in which no log was ever made.
 //!
 //! A store without a log has nothing to recover: what was acknowledged is in the manifest.
 //!
@@ -25,7 +30,13 @@ use std::sync::Arc;
 use strandline_durable::{DurableTier, Snapshot, Update};
 use strandline_event::hash::keyed_hash;
 use strandline_event::{LogIndex, LogKey};
+use strandline_wal::names::parse_log_folder_name;
 use strandline_wal::{LogIdentity, OpenLog, OpenedLog, SharedView, log_folder_name, open_log};
+
+/// Positions that are skipped of a log of which nobody knows where it ended: more than any log holds above its watermark.
+const SKIPPED: u64 = 1 << 32;
+/// Marks the folder of the logs. No log's folder has this name.
+const MARK: &str = "~strandline";
 
 /// What the manifest knows of a log.
 #[derive(Clone, Copy)]
@@ -34,13 +45,17 @@ pub(super) struct Known {
     pub(super) watermark: LogIndex,
     /// Highest index that existed.
     through: LogIndex,
+    /// There may have been higher ones: its owner has not stopped in order.
+    open: bool,
 }
 
 impl Known {
     pub(super) fn of(snapshot: Option<&Snapshot>, key: &LogKey) -> Self {
         let watermark = snapshot.map_or(LogIndex::ZERO, |snapshot| snapshot.watermark(key));
-        let known = snapshot.and_then(|snapshot| snapshot.log(key)).map_or(LogIndex::ZERO, |log| log.known_through);
-        Self { watermark, through: known.max(watermark) }
+        let log = snapshot.and_then(|snapshot| snapshot.log(key));
+        let known = log.map_or(LogIndex::ZERO, |log| log.known_through);
+        let open = log.is_some() && snapshot.is_some_and(|snapshot| snapshot.manifest().logs_open);
+        Self { watermark, through: known.max(watermark), open }
     }
 }
 
@@ -55,6 +70,33 @@ pub(super) struct FoundLog {
     pub(super) given_up: Option<Known>,
 }
 
+/// Judges the folder of the logs, and marks it.
+pub(super) fn judge_folder(
+    place: &LogPlace<'_>,
+    snapshot: Option<&Snapshot>,
+    accept_lost: bool,
+    report: &mut OpenReport,
+) -> Result<(), OpenError> {
+    let Some(dir) = place.dir else { return Ok(()) };
+    let fail = |error| OpenError::WalFolder { dir: dir.to_owned(), error };
+    let names = match place.disk.list_dirs(dir) {
+        Ok(names) => names,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(fail(error)),
+    };
+    if names.iter().any(|name| name == MARK) {
+        return Ok(());
+    }
+    let any_log = names.iter().any(|name| parse_log_folder_name(name).is_some());
+    if !any_log && snapshot.is_some_and(|snapshot| snapshot.manifest().logs_open) {
+        if !accept_lost {
+            return Err(OpenError::LogsGone { dir: dir.to_owned() });
+        }
+        report.lost.push(format!("{}: all logs that it may have held are given up", dir.display()));
+    }
+    place.disk.create_dir_all(&dir.join(MARK)).map_err(fail)
+}
+
 /// Opens a log and judges it; nothing of the durable tier is written.
 pub(super) fn judge(
     place: &LogPlace<'_>,
@@ -63,12 +105,19 @@ pub(super) fn judge(
     accept_lost: bool,
     report: &mut OpenReport,
 ) -> Result<FoundLog, OpenError> {
-    let Known { watermark, through: knows } = known;
+    let Known { watermark, through: knows, open } = known;
     let Some(dir) = place.dir else { return Ok(without_log(key, known)) };
     let all_durable = knows <= watermark;
     let opened = open_folder(place, dir, &key, watermark, if all_durable { watermark } else { LogIndex::ZERO })?;
     if opened.writer.is_none() {
         return Ok(finish(key, opened, report));
+    }
+    if open && opened.recovered.segments.is_empty() {
+        if !accept_lost {
+            return Err(OpenError::LogGone { dir: folder(dir, &key), log: key, durable: watermark });
+        }
+        let given_up = Some(Known { through: LogIndex(knows.0.saturating_add(SKIPPED)), ..known });
+        return Ok(FoundLog { given_up, ..finish(key, opened, &mut OpenReport::default()) });
     }
     let view = opened.view.load();
     let has = view.last_index();
@@ -92,7 +141,7 @@ pub(super) fn give_up(
     log: FoundLog,
     report: &mut OpenReport,
 ) -> Result<FoundLog, OpenError> {
-    let (Some(Known { watermark, through: knows }), Some(dir)) = (log.given_up, place.dir) else { return Ok(log) };
+    let (Some(Known { watermark, through: knows, .. }), Some(dir)) = (log.given_up, place.dir) else { return Ok(log) };
     let FoundLog { key, sink, view, .. } = log;
     let view = view.load();
     let first = view.last_index().max(watermark).next();

@@ -35,11 +35,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use strandline_deql::{MissingSeqPolicy, StoreConfig, Tier};
-use strandline_durable::{CommitError, DurableTier, Snapshot, Update};
+use strandline_durable::{CommitError, DurableTier, Folded, ManifestError, Snapshot, Update};
 use strandline_event::hash::keyed_hash;
 use strandline_event::{LogIndex, LogKey, Micros, StampedBatch};
 use strandline_hot::HotTier;
 use strandline_wal::Disk;
+
+/// How long versions of the manifest are kept: reads may ask for the store as of one of them.
+pub const VERSIONS_KEPT_SECONDS: u64 = 30 * 24 * 3600;
 
 type Logs = BTreeMap<LogKey, Arc<LogShared>>;
 
@@ -186,6 +189,15 @@ impl Store {
         let swept = self.durable.sweep(now.minus_seconds(self.grace.files_seconds))?;
         expired?;
         Ok(swept)
+    }
+
+    /// Folds manifest versions away that are older than [`VERSIONS_KEPT_SECONDS`]. Call it now and then (every hour is
+    /// enough); it blocks.
+    ///
+    /// # Errors
+    /// A version that should be there cannot be read, or something not be removed; the next call goes on.
+    pub fn fold(&self, now: Micros) -> Result<Folded, ManifestError> {
+        self.durable.fold(now.minus_seconds(VERSIONS_KEPT_SECONDS))
     }
 
     /// Readers that wait between two pages go on with a new view: what they had may show what is under a tombstone now.

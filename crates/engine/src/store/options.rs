@@ -99,6 +99,30 @@ pub enum OpenError {
         /// The watermark.
         durable: LogIndex,
     },
+    /// A log is not there, and nobody knows where it ended.
+    #[error(
+        "the log of `{log}` in {} is not there, and the node that wrote it last did not stop in order: it may have held events \
+         above index {durable} that are nowhere else. Put the log folder back, or start with --accept-lost-log to go on \
+         without them", .dir.display()
+    )]
+    LogGone {
+        /// Which log.
+        log: LogKey,
+        /// Its folder.
+        dir: PathBuf,
+        /// The watermark.
+        durable: LogIndex,
+    },
+    /// The folder of the logs is empty, or another one than before, and nobody knows what it held.
+    #[error(
+        "there is no log in {}, and the node that served the store last did not stop in order: its logs may have held events \
+         that are nowhere else. Put the folder back (wal.path), or start with --accept-lost-log to go on without them",
+        .dir.display()
+    )]
+    LogsGone {
+        /// The folder.
+        dir: PathBuf,
+    },
     /// The manifest is older than the log: what was trimmed from the log is in no data file that the manifest names.
     #[error(
         "the log of `{log}` begins at index {first}, but the manifest ends at {durable}: the manifests were rolled back or \
@@ -154,9 +178,11 @@ impl OpenError {
             Self::SegmentPattern(_) | Self::ConfigChanged { .. } | Self::OtherStore { .. } | Self::LogExists(_) => {
                 ErrorKind::BadRequest
             }
-            Self::LostLog { .. } | Self::ManifestBehind { .. } | Self::DeclarationUnreadable { .. } => {
-                ErrorKind::Integrity
-            }
+            Self::LostLog { .. }
+            | Self::LogGone { .. }
+            | Self::LogsGone { .. }
+            | Self::ManifestBehind { .. }
+            | Self::DeclarationUnreadable { .. } => ErrorKind::Integrity,
             Self::Wal { .. } | Self::WalFolder { .. } => ErrorKind::Io,
             Self::Durable(error) => error.kind(),
             Self::Commit(error) => error.kind(),

@@ -186,7 +186,11 @@ fn check_log(
     report.logs += 1;
     let opened = match open_read_only(disk, &dir, config) {
         Ok(opened) => opened,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && knows <= watermark => {
+        Err(error)
+            if error.kind() == std::io::ErrorKind::NotFound
+                && knows <= watermark
+                && !snapshot.is_some_and(|s| s.manifest().logs_open) =>
+        {
             report.notes.push(format!("{place}: its folder is gone; everything that it held is durable"));
             return None;
         }

@@ -37,6 +37,7 @@ impl Change for Update {
                     let state: &mut LogState = next.logs.entry(log.clone()).or_default();
                     state.known_through = state.known_through.max(*through);
                 }
+                next.logs_open = false;
             }
             Self::AcceptLostLog { log, through } => {
                 let state = next.logs.entry(log.clone()).or_default();

@@ -1,0 +1,33 @@
+//! One stream as of an earlier version of the manifest: what was in files then, and nothing else.
+//!
+//! The version says up to which moment each log was in files; the rows are read from the files of now, whatever merges have made
+//! of those of then. So it holds as long as the version is kept, and what retention removed since is gone here as well.
+
+use super::stream::{Manner, StreamRead};
+use super::{ReadError, StreamPage};
+use crate::store::Store;
+use strandline_event::{Micros, Seq};
+
+impl Store {
+    /// As [`read_stream`](Self::read_stream) from files alone, as of a manifest version.
+    ///
+    /// # Errors
+    /// [`ReadError`]; `NoVersion` where it was folded away, or there never was one of this number.
+    pub fn read_stream_as_of(&self, read: &StreamRead<'_>, version: u64) -> Result<StreamPage, ReadError> {
+        let found = self.durable().past_version(version).map_err(ReadError::Version)?;
+        let newest = || self.durable().pin().version();
+        let past = found.ok_or_else(|| ReadError::NoVersion { version, newest: newest() })?;
+        let log = self.owner_of(read.stream_type, read.stream_id);
+        let through = past.logs.get(&log).map_or(Micros::MIN, |(_, last_ingested_at)| *last_ingested_at);
+        // pinned before the stream is read: what retention takes out between is taken out of both
+        let head = match through {
+            Micros::MIN => Seq::ZERO,
+            _ => self.durable().pin().last_seq_at(read.stream_type, read.stream_id, through)?,
+        };
+        if head == Seq::ZERO {
+            return Ok(StreamPage::none());
+        }
+        let to_seq = Some(read.to_seq.map_or(head, |to| to.min(head)));
+        self.read_stream_with(&StreamRead { to_seq, ..*read }, Manner::past(self, head))
+    }
+}
