@@ -75,8 +75,8 @@ fn another_node_goes_on_from_what_is_durable_after_a_clean_stop() {
     let (store, server) = prepared(0);
     server.stop();
     remove(&store.log());
-    remove(&store.path().join("node"));
     store.assert_clean();
+    remove(&store.path().join("node"));
     let server = store.start();
     let http = server.http();
     assert_whole(&http, "a", 5);

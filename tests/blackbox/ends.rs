@@ -12,7 +12,10 @@ fn start_second(store: &Store) -> Server {
     std::fs::write(&path, text.replace(&log, &format!("{log}-2"))).unwrap();
     let data = store.path().join("node-2").display().to_string();
     let path = path.display().to_string();
-    Server::start_from(store.program().args(["serve", "--config", &path, "--data-dir", &data, "--http", "127.0.0.1:0"]))
+    let mut command = store.program();
+    command.args(["serve", "--config", &path, "--data-dir", &data, "--http", "127.0.0.1:0"]);
+    // the first one has not stopped: its log may hold more than is durable
+    Server::start_from(command.arg("--accept-lost-log"))
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! Stores on an object store: the real program against a real S3 server on loopback, and a proxy that spoils the network.
 
-use crate::harness::{Finished, Server, Store, root};
+use crate::harness::{Finished, Random, Server, Store, root, seed};
 use crate::oracles::oracle;
 use crate::rigs::{Act, Moto, Proxy};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Compaction only by hand.
@@ -245,4 +247,59 @@ fn lost_answers_lose_and_double_nothing() {
     check(&server, count);
     server.stop();
     store.assert_clean();
+}
+
+/// Appends and compacts until the node is gone; adds the numbers that were acknowledged.
+fn load_until_it_dies(server: Server, first: u64, acknowledged: &mut BTreeSet<u64>, after: Duration) -> u64 {
+    let (loading, compacting) = (server.http(), server.http());
+    std::thread::scope(|scope| {
+        let load = scope.spawn(move || {
+            let mut next = first;
+            loop {
+                let body: String =
+                    (next..next + 20).map(|n| format!("{}\n", tick(&format!("s{}", n % 5), n))).collect();
+                next += 20;
+                match loading.try_post("events", "application/x-ndjson", body.as_bytes()) {
+                    Ok(answer) if answer.status == 201 => acknowledged.extend(next - 20..next),
+                    Ok(answer) => panic!("{}", answer.text()),
+                    Err(_) => return next,
+                }
+            }
+        });
+        let run = "/admin/v1/stores/test/compaction/run?wait=true";
+        scope.spawn(move || while compacting.try_post(run, "application/json", b"").is_ok() {});
+        std::thread::sleep(after);
+        server.kill();
+        load.join().unwrap()
+    })
+}
+
+#[test]
+fn nothing_is_lost_by_kill_9_on_s3() {
+    let mut random = Random(seed("kill9 on s3"));
+    let moto = Moto::start();
+    let store =
+        store_on(&moto.url(), "kill9", &["wal.rollover_mb = 1", "wal.retention_hours = 0", "partition.by = ('dt')"]);
+    let (mut acknowledged, mut next) = (BTreeSet::new(), 0);
+    for round in 0..8 {
+        let server = store.start();
+        let numbers: Vec<u64> = server.http().scan().iter().map(|e| e["data"]["n"].as_u64().unwrap()).collect();
+        let there: BTreeSet<u64> = numbers.iter().copied().collect();
+        assert_eq!(there.len(), numbers.len(), "round {round}: twice");
+        assert!(acknowledged.is_subset(&there), "round {round}: lost {:?}", acknowledged.difference(&there).next());
+        assert!(there.iter().all(|n| *n < next), "round {round}: nobody sent it");
+        let after = Duration::from_millis(50 + random.below(1_000));
+        next = load_until_it_dies(server, next, &mut acknowledged, after);
+        println!("s3: round {round}: killed after {after:?}, {} acknowledged", acknowledged.len());
+    }
+    let server = store.start();
+    server.http().compact();
+    let there: BTreeSet<u64> = server.http().scan().iter().map(|e| e["data"]["n"].as_u64().unwrap()).collect();
+    assert!(!acknowledged.is_empty() && acknowledged.is_subset(&there));
+    let files = server.http().get("/admin/v1/stores/test/files").expect(200);
+    let rows: u64 = files["files"].as_array().unwrap().iter().map(|f| f["rows"].as_u64().unwrap()).sum();
+    assert_eq!(rows, there.len() as u64, "every event is in files, once");
+    server.stop();
+    store.assert_clean();
+    assert!(!Path::new("s3:").exists(), "no folder is made of a URL");
 }

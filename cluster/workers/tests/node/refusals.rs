@@ -7,7 +7,9 @@ use strandline_workers::{DataDirError, StoreLock, clock, random};
 
 fn log_folders(dir: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(dir.join("wal")).unwrap().map(Result::unwrap);
-    entries.filter(|e| e.path().is_dir()).map(|e| e.file_name().into_string().unwrap()).collect()
+    let folders = entries.filter(|e| e.path().is_dir()).map(|e| e.file_name().into_string().unwrap());
+    // the folder of the logs bears a mark
+    folders.filter(|name| !name.starts_with('~')).collect()
 }
 
 fn body(types: usize) -> Vec<BatchBytes> {

@@ -23,6 +23,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use strandline_event::Micros;
 
+/// The character behind `/`: a folder's name with it comes behind everything in the folder.
+const BEHIND_SLASH: char = '0';
 /// What is fetched at once of an object that goes into a local file.
 const COPY_BYTES: u64 = 8 << 20;
 /// First pause between two tries of a create; it doubles.
@@ -271,12 +273,18 @@ impl Objects for StoreObjects {
     }
 
     fn list_beside(&self, folder: &str) -> Result<Vec<ObjectInfo>, ObjectError> {
+        // a listing comes in the order of names: what is in the folder is one run of it, which is skipped by a second one
         let (store, at, left_out) = (self.store(), self.at("")?, self.at(folder)?);
+        let behind = self.at(&format!("{folder}{BEHIND_SLASH}"))?;
         let listing = async move {
-            let root = store.list_with_delimiter(Some(&at)).await?;
-            let mut metas = root.objects;
-            for below in root.common_prefixes.into_iter().filter(|below| *below != left_out) {
-                metas.extend(store.list(Some(&below)).try_collect::<Vec<_>>().await?);
+            let mut metas = Vec::new();
+            let mut listed = store.list(Some(&at));
+            while let Some(meta) = listed.try_next().await? {
+                if meta.location.prefix_matches(&left_out) {
+                    listed = store.list_with_offset(Some(&at), &behind);
+                } else {
+                    metas.push(meta);
+                }
             }
             Ok(metas)
         };
