@@ -22,6 +22,7 @@ mod http;
 mod ingest;
 mod kill9;
 mod layout;
+mod merges;
 mod oracles;
 mod retention;
 #[path = "../rigs/mod.rs"]

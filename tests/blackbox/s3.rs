@@ -126,7 +126,8 @@ fn data_files_and_manifests_may_be_on_different_kinds_of_places() {
         server.stop();
         store.assert_clean();
         let parquet = moto.keys(&format!("mixed/{n}/files")).iter().filter(|key| key.ends_with(".parquet")).count();
-        assert_eq!(parquet, if files == "s3" { 2 } else { 0 });
+        // the second run merged: what it replaced keeps its name there until its grace period is over
+        assert_eq!(parquet, if files == "s3" { 3 } else { 0 });
     }
 }
 

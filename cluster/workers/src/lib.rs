@@ -29,10 +29,10 @@ mod unborn;
 mod wal_worker;
 pub mod wiring;
 
-pub use compaction::job::{Job, JobBook, JobEnd};
+pub use compaction::job::{Job, JobBook, JobEnd, JobKind};
 pub use data_dir::DataDirError;
 pub use error::NodeError;
-pub use messages::StreamQuery;
+pub use messages::{Plans, StreamQuery};
 pub use node::{Node, NodeDisk, NodeHandle, NodeOptions, StartError, Undrained};
 pub use registry::{RegistryError, StreamTypeEntry};
 pub use retention::{RetentionRun, Wish as RetentionWish};

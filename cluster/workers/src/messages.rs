@@ -13,7 +13,9 @@ use crate::wal_worker::WalWorker;
 use actix::{Addr, Message};
 use std::sync::Arc;
 use strandline_engine::append::{AppendRequest, FilesCommitted, FilesFailed, Lookup, Settled};
-use strandline_engine::compact::{CompactError, JobOutcome, Progress, Trigger};
+use strandline_engine::compact::{
+    CompactError, JobOutcome, MergeOutcome, MergePlan, Partition, Plan, Progress, Trigger,
+};
 use strandline_engine::read::{Filter, GlobalRead, Order, Scan};
 use strandline_engine::retention::RetentionStatus;
 use strandline_engine::status::{FileStatus, LogStatus, ManifestStatus, TiersStatus, Waiting};
@@ -213,9 +215,17 @@ pub(crate) enum StoreStatus {
     Retention(RetentionStatus),
 }
 
-/// Say what a run of compaction would do.
+/// Say what a run of compaction by hand would do.
 pub(crate) struct PlanJobs {
     pub(crate) store: Arc<Store>,
+}
+
+/// What a run by hand would do now.
+pub struct Plans {
+    /// The ranges of logs that it would move.
+    pub jobs: Vec<Plan>,
+    /// The first merge of each partition. What the jobs write may make more of them.
+    pub merges: Vec<MergePlan>,
 }
 
 // ---- to the compaction supervisor ----
@@ -257,6 +267,17 @@ pub(crate) struct StopCompaction;
 pub(crate) struct RunJob {
     pub(crate) store: Arc<Store>,
     pub(crate) log: LogKey,
+    pub(crate) job_id: u128,
+    pub(crate) progress: Arc<Progress>,
+}
+
+/// Plan and run one merge of a partition. `None`: nothing to do.
+#[derive(Message)]
+#[rtype(result = "Result<Option<MergeOutcome>, CompactError>")]
+pub(crate) struct RunMerge {
+    pub(crate) store: Arc<Store>,
+    pub(crate) partition: Partition,
+    pub(crate) trigger: Trigger,
     pub(crate) job_id: u128,
     pub(crate) progress: Arc<Progress>,
 }

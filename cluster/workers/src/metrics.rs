@@ -111,6 +111,18 @@ pub struct Metrics {
     pub retention_bytes: Counter,
     /// Data files that were brought back.
     pub restored_files: Counter,
+    /// Merges of partitions that ended well.
+    pub merges_done: Counter,
+    /// Merges that failed or were cancelled.
+    pub merges_failed: Counter,
+    /// Rows that merges wrote again.
+    pub merge_rows: Counter,
+    /// Data files that merges replaced.
+    pub merge_input_files: Counter,
+    /// Data files that merges wrote.
+    pub merge_output_files: Counter,
+    /// Bytes of them.
+    pub merge_output_bytes: Counter,
 }
 
 impl Default for Metrics {
@@ -139,6 +151,12 @@ impl Default for Metrics {
             retention_events: Counter::default(),
             retention_bytes: Counter::default(),
             restored_files: Counter::default(),
+            merges_done: Counter::default(),
+            merges_failed: Counter::default(),
+            merge_rows: Counter::default(),
+            merge_input_files: Counter::default(),
+            merge_output_files: Counter::default(),
+            merge_output_bytes: Counter::default(),
         }
     }
 }

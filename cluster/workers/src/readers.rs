@@ -2,9 +2,10 @@
 //!
 //! Invariant: at most `limit` requests are queued or running; one more is refused, never parked.
 
+use crate::clock;
 use crate::error::NodeError;
 use crate::messages::{
-    Ask, BeginScan, CheckIds, ContinueScan, FindEvent, PlanJobs, ReadAppend, ReadGlobal, ReadHead, ReadStatus,
+    Ask, BeginScan, CheckIds, ContinueScan, FindEvent, PlanJobs, Plans, ReadAppend, ReadGlobal, ReadHead, ReadStatus,
     ReadStream, ResolveKnown, StatusPart, StoreStatus,
 };
 use crate::permits::{BytePermits, Permitted};
@@ -14,7 +15,7 @@ use arc_swap::ArcSwapOption;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use strandline_engine::append::{IdsChecked, Known};
-use strandline_engine::compact::{self, CompactError, Plan};
+use strandline_engine::compact::{self, CompactError, Trigger};
 use strandline_engine::read::{
     FoundEvent, GlobalPage, PAGE_BYTES_MAX, ReadError, Scan, ScanBatch, StreamHead, StreamPage, StreamRead,
 };
@@ -203,14 +204,15 @@ impl ReadRequest for ReadStatus {
 }
 
 impl ReadRequest for PlanJobs {
-    type Answer = Result<Vec<Plan>, CompactError>;
+    type Answer = Result<Plans, CompactError>;
 
     fn run(self) -> Self::Answer {
-        let mut plans = Vec::new();
+        let mut jobs = Vec::new();
         for log in self.store.logs() {
-            plans.extend(compact::plan(&self.store, &log.key)?);
+            jobs.extend(compact::plan(&self.store, &log.key)?);
         }
-        Ok(plans)
+        let merges = compact::plan_merges(&self.store, None, Trigger::Hand, clock::now())?;
+        Ok(Plans { jobs, merges })
     }
 }
 

@@ -8,8 +8,8 @@ use crate::compaction::job::{Job, JobBook};
 use crate::error::NodeError;
 use crate::hot_worker::HotWorker;
 use crate::messages::{
-    BeginScan, CancelCompaction, ContinueScan, FindEvent, OpenLogOf, PauseCompaction, ReadAppend, ReadGlobal, ReadHead,
-    ReadStatus, ReadStream, RegisterStreamType, RunCompaction, StatusPart, StoreStatus, StreamQuery,
+    BeginScan, CancelCompaction, ContinueScan, FindEvent, OpenLogOf, PauseCompaction, Plans, ReadAppend, ReadGlobal,
+    ReadHead, ReadStatus, ReadStream, RegisterStreamType, RunCompaction, StatusPart, StoreStatus, StreamQuery,
 };
 use crate::node::NodeShared;
 use crate::permits::{BytePermit, Permitted};
@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use strandline_deql::StoreConfig;
 use strandline_engine::append::{AppendError, AppendOutcome, AppendRequest, DuplicateRow, Expected, OnError, Refusal};
-use strandline_engine::compact::{Plan, Trigger};
+use strandline_engine::compact::Trigger;
 use strandline_engine::read::{Filter, FoundEvent, GlobalPage, GlobalRead, Scan, ScanBatch, StreamHead, StreamPage};
 use strandline_engine::retention::RetentionStatus;
 use strandline_engine::status::{FileStatus, LogStatus, ManifestStatus, TiersStatus, Waiting};
@@ -360,7 +360,7 @@ impl StoreHandle {
     ///
     /// # Errors
     /// Damage, `Overloaded`.
-    pub async fn plan(&self) -> Result<Vec<Plan>, NodeError> {
+    pub async fn plan(&self) -> Result<Plans, NodeError> {
         Ok(self.ask(crate::messages::PlanJobs { store: Arc::clone(&self.parts.store) }).await??)
     }
 

@@ -4,7 +4,7 @@
 //!   appends -> [LogTable] -> WalWorker --GroupWritten-- log I/O thread, or (no log) commit thread
 //!   first append of a type -> StoreRouter                |
 //!                              WalWorker --Committed-> HotWorker (writes the hot tier)
-//!   CompactionSupervisor --Seal, Compacted-> WalWorker;  --RunJob-> CompactionWorker;  --ManifestCommitted-> HotWorker
+//!   CompactionSupervisor --Seal, Compacted-> WalWorker;  --RunJob-> CompactionWorker;  --RunMerge-> MergeWorker;  --ManifestCommitted-> HotWorker
 //!   reads -> [gate] -> ReaderWorker (reads tiers, no mailbox of a writer)
 //! ```
 //!
@@ -18,13 +18,14 @@
 //! | HotWorker            | hot arbiter        | ends the process   | WalWorker waits     | stops after the last WalWorker         |
 //! | CompactionSupervisor | control arbiter    | ends the process   | waits               | cancels jobs, waits for their end      |
 //! | CompactionWorker     | pool of its own    | ends the process   | supervisor waits    | abandons before the commit, stops      |
+//! | MergeWorker          | pool of its own    | ends the process   | the round waits     | abandons before the commit, stops      |
 //! | ReaderWorker         | pool of its own    | fails the request  | 429                 | finishes its request, stops            |
 
 use crate::append::AppendReply;
 use crate::commit_thread::CommitThread;
 use crate::compaction::job::JobBook;
-use crate::compaction::supervisor::{CompactionSupervisor, SupervisedStore};
-use crate::compaction::worker::CompactionWorker;
+use crate::compaction::supervisor::{CompactionSupervisor, JobThreads, SupervisedStore};
+use crate::compaction::worker::{CompactionWorker, MergeWorker};
 use crate::data_dir::DataDir;
 use crate::descriptors::Descriptors;
 use crate::error::NodeError;
@@ -230,9 +231,13 @@ pub(crate) fn wire_compaction(
     shared: &Shared,
     options: &NodeOptions,
 ) -> Addr<CompactionSupervisor> {
-    let alive = shared.alive.clone();
-    let workers =
-        SyncArbiter::start(options.compaction_threads.max(1), move || CompactionWorker { _alive: alive.mark() });
+    let count = options.compaction_threads.max(1);
+    let (alive, alive_merges) = (shared.alive.clone(), shared.alive.clone());
+    let threads = JobThreads {
+        compaction: SyncArbiter::start(count, move || CompactionWorker { _alive: alive.mark() }),
+        merges: SyncArbiter::start(count, move || MergeWorker { _alive: alive_merges.mark() }),
+        merges_at_once: count,
+    };
     let supervised: Vec<SupervisedStore> = stores
         .iter()
         .map(|parts| SupervisedStore {
@@ -242,10 +247,11 @@ pub(crate) fn wire_compaction(
             book: Arc::clone(&parts.book),
             retention: Arc::clone(&parts.retention),
             fenced: Arc::clone(&parts.fenced),
+            merging: Arc::default(),
         })
         .collect();
     let (metrics, mark, sweep_every) = (Arc::clone(&shared.metrics), shared.alive.mark(), options.sweep_every);
     CompactionSupervisor::start_in_arbiter(&shared.control, move |_| {
-        CompactionSupervisor::new(supervised, workers, metrics, sweep_every, mark)
+        CompactionSupervisor::new(supervised, threads, metrics, sweep_every, mark)
     })
 }

@@ -6,6 +6,8 @@
 mod control;
 #[path = "node/faults.rs"]
 mod faults;
+#[path = "node/merges.rs"]
+mod merges;
 #[path = "node/refusals.rs"]
 mod refusals;
 
@@ -197,12 +199,12 @@ fn compaction_moves_everything_and_tells_what_it_did() {
         let node = start(dir, "").await;
         let store = node.store("calls").unwrap();
         append(&node, &store, "c1", 100).await.unwrap();
-        assert_eq!(store.plan().await.unwrap().len(), 1);
+        assert_eq!(store.plan().await.unwrap().jobs.len(), 1);
         let jobs = store.compact(Some("Call".to_owned())).await.unwrap();
         let end = jobs[0].ended().await;
         assert_eq!((end.error, end.rows, end.files), (None, 100, 1));
         assert_eq!(store.jobs().ended().len(), 1);
-        assert!(store.plan().await.unwrap().is_empty());
+        assert!(store.plan().await.unwrap().jobs.is_empty());
         assert_eq!(store.files().await.unwrap()[0].entry.rows, 100);
         assert_eq!(store.tiers().await.unwrap().durable.events, 100);
         assert!(store.manifest().await.unwrap().version > 1);

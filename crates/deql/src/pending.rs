@@ -9,12 +9,8 @@ use crate::location::Location;
 /// A key, whether it matters in a store, and why it is here.
 type Line = (&'static str, fn(&StoreConfig) -> bool, &'static str);
 
-const NO_MERGE: &str = "small files of a partition are not merged yet";
-
-const NOT_ACTIVE: &[Line] = &[
-    ("compaction.target_file_mb", |c| c.compaction.enabled, NO_MERGE),
-    ("projection.notify_on_commit", |c| c.projection.notify_on_commit, "there are no subscriptions yet"),
-];
+const NOT_ACTIVE: &[Line] =
+    &[("projection.notify_on_commit", |c| c.projection.notify_on_commit, "there are no subscriptions yet")];
 
 const NO_S3: &str = "this build serves no s3://: build it with the cargo feature `s3`, or use a local folder";
 const NO_GS: &str = "this build serves no gs://: build it with the cargo feature `gs` (cargo install --features gs)";

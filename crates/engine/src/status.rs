@@ -103,6 +103,8 @@ pub struct ManifestStatus {
     pub rows: u64,
     /// Bytes.
     pub bytes: u64,
+    /// Files that were replaced and are not gone yet, and their bytes.
+    pub replaced: (u64, u64),
     /// Watermark of each log.
     pub watermarks: Vec<(LogKey, LogIndex)>,
     /// Versions, newest first.
@@ -198,6 +200,7 @@ pub fn manifest(store: &Store, history: usize) -> Result<ManifestStatus, strandl
         files: snapshot.files().len() as u64,
         rows: snapshot.rows(),
         bytes: snapshot.bytes(),
+        replaced: snapshot.manifest().replaced.iter().fold((0, 0), |(n, sum), file| (n + 1, sum + file.bytes)),
         watermarks: snapshot.logs().map(|(key, log)| (key.clone(), log.compacted_through)).collect(),
         history: store.durable().history(history)?,
     })

@@ -98,6 +98,7 @@ pub(crate) async fn manifest(call: Call) -> ApiResult<HttpResponse> {
         "files": m.files,
         "rows": m.rows,
         "bytes": m.bytes,
+        "replaced": { "files": m.replaced.0, "bytes": m.replaced.1 },
         "logs": m.watermarks.iter().map(watermark).collect::<Vec<_>>(),
         "history": history,
     })))

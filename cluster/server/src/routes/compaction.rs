@@ -53,6 +53,11 @@ fn moment(moment: Option<Micros>) -> Value {
     moment.map_or(Value::Null, |m| json!(m.to_string()))
 }
 
+/// Partition columns with their values.
+fn values(values: &[(String, Option<String>)]) -> Value {
+    values.iter().map(|(column, value)| (column.clone(), json!(value))).collect::<serde_json::Map<_, _>>().into()
+}
+
 fn job_json(job: &Job) -> Value {
     let trigger = match job.trigger {
         Trigger::Tick => "schedule",
@@ -66,8 +71,10 @@ fn job_json(job: &Job) -> Value {
     };
     let mut row = json!({
         "id": format!("{:032x}", job.id),
+        "kind": job.partition().map_or("compact", |_| "merge"),
         "stream_type": &*job.log.stream_type,
         "bucket": job.log.bucket,
+        "partition": job.partition().map(|partition| values(&partition.values)),
         "trigger": trigger,
         "started_at": job.asked_at.to_string(),
         "phase": job.progress.phase().name(),
@@ -77,6 +84,7 @@ fn job_json(job: &Job) -> Value {
     if let Some(end) = job.end() {
         row["ended_at"] = json!(end.ended_at.to_string());
         row["duration_ms"] = json!((end.ended_at.0 - job.asked_at.0).max(0) / 1000);
+        row["inputs"] = json!(end.inputs);
         row["input_bytes"] = json!(end.input_bytes);
         row["output_bytes"] = json!(end.output_bytes);
         row["rows"] = json!(end.rows);
@@ -115,7 +123,8 @@ pub(crate) async fn run(call: Call) -> ApiResult<HttpResponse> {
         return Ok(answer::json(StatusCode::ACCEPTED, &json!({ "jobs": ids })));
     }
     join_all(jobs.iter().map(|job| job.ended())).await;
-    let ended: Vec<Value> = jobs.iter().map(|job| job_json(job)).collect();
+    let merges = join_all(jobs.iter().map(|job| job.merges())).await;
+    let ended: Vec<Value> = jobs.iter().chain(merges.iter().flatten()).map(|job| job_json(job)).collect();
     Ok(answer::ok(&json!({ "jobs": ids, "ended": ended })))
 }
 
@@ -150,6 +159,7 @@ pub(crate) async fn plan(call: Call) -> ApiResult<HttpResponse> {
     let served: std::sync::Arc<ServedStore> = call.admin_store()?;
     let plans = served.store.plan().await.map_err(|e| failure::answer(&e, served.names()))?;
     let jobs: Vec<Value> = plans
+        .jobs
         .iter()
         .map(|plan| {
             json!({
@@ -163,5 +173,19 @@ pub(crate) async fn plan(call: Call) -> ApiResult<HttpResponse> {
             })
         })
         .collect();
-    Ok(answer::ok(&json!({ "jobs": jobs })))
+    let merges: Vec<Value> = plans
+        .merges
+        .iter()
+        .map(|plan| {
+            json!({
+                "stream_type": &*plan.partition.log.stream_type,
+                "bucket": plan.partition.log.bucket,
+                "partition": values(&plan.partition.values),
+                "files": plan.inputs.iter().map(|file| &file.path).collect::<Vec<_>>(),
+                "bytes": plan.bytes(),
+                "events": plan.events(),
+            })
+        })
+        .collect();
+    Ok(answer::ok(&json!({ "jobs": jobs, "merges": merges })))
 }

@@ -53,6 +53,12 @@ fn node(text: &mut Text, call: &Call) {
     text.counter("retention_events_total", "Events that retention took out", &metrics.retention_events);
     text.counter("retention_bytes_total", "Bytes of data files that retention took out", &metrics.retention_bytes);
     text.counter("restored_files_total", "Data files that were brought back", &metrics.restored_files);
+    text.counter("merges_total", "Merges of partitions that ended well", &metrics.merges_done);
+    text.counter("merges_failed_total", "Merges that failed or were cancelled", &metrics.merges_failed);
+    text.counter("merge_rows_total", "Rows that merges wrote again", &metrics.merge_rows);
+    text.counter("merge_input_files_total", "Data files that merges replaced", &metrics.merge_input_files);
+    text.counter("merge_output_files_total", "Data files that merges wrote", &metrics.merge_output_files);
+    text.counter("merge_output_bytes_total", "Bytes of data files that merges wrote", &metrics.merge_output_bytes);
     let permits = call.app.node.permits();
     text.gauge("in_flight_bytes", "Bytes of requests in flight", permits.in_flight_bytes());
     text.gauge("answer_bytes", "Bytes of answers to reads on their way", call.app.node.answers().in_flight_bytes());

@@ -60,6 +60,30 @@ fn compaction_is_run_watched_and_steered() {
 }
 
 #[test]
+fn merges_are_planned_run_and_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), ", compaction.schedule = '0 0 1 1 *', partition.by = 'tenant_id'");
+    let event = r#"{"event_type":"Ticked","data":{},"tenant_id":"a"}"#;
+    server.append("c", event).ok(201);
+    server.post("admin:compaction/run?wait=true", "").ok(200);
+    server.append("c", event).ok(201);
+    let run = server.post("admin:compaction/run?wait=true", "").ok(200);
+    let (ended, merge) = (run["ended"].as_array().unwrap(), &run["ended"][1]);
+    assert_eq!((ended.len(), &ended[0]["kind"], &ended[0]["partition"]), (2, &json!("compact"), &json!(null)));
+    assert_eq!((&merge["kind"], &merge["partition"]), (&json!("merge"), &json!({ "tenant_id": "a" })));
+    assert_eq!((&merge["inputs"], &merge["files"], &merge["rows"]), (&json!(2), &json!(1), &json!(2)));
+    let status = server.get("admin:compaction").ok(200);
+    assert_eq!(status["jobs"][0]["id"], merge["id"]);
+    assert_eq!(server.get("admin:files").ok(200)["files"].as_array().unwrap().len(), 1);
+    assert!(server.get("admin:compaction/plan").ok(200)["merges"].as_array().unwrap().is_empty());
+    let manifest = server.get("admin:manifest").ok(200);
+    assert_eq!(manifest["replaced"]["files"], 2, "{manifest}");
+    let metrics = server.get("/metrics").text();
+    assert!(metrics.lines().any(|line| line == "strandline_merge_input_files_total 2"), "{metrics}");
+    assert_eq!(server.get("streams/Call/c").ok(200)["last_seq"], 2);
+}
+
+#[test]
 fn deql_is_answered() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(folder.path(), "");

@@ -32,15 +32,27 @@ pub(crate) fn run(options: &Compact) -> Result<(), Failure> {
     match jobs.iter().filter(|job| job["error"].is_string()).count() {
         0 => Ok(()),
         failed => Err(Failure::Server(format!(
-            "{failed} of {} jobs failed; the log keeps what they did not move",
+            "{failed} of {} jobs failed; what they did not move or merge stays where it was",
             jobs.len()
         ))),
     }
 }
 
 /// What is shown of a job that has ended.
-pub(crate) const JOB_COLUMNS: &[&str] =
-    &["stream_type", "trigger", "ended_at", "rows", "files", "input_bytes", "output_bytes", "duration_ms", "error"];
+pub(crate) const JOB_COLUMNS: &[&str] = &[
+    "kind",
+    "stream_type",
+    "partition",
+    "trigger",
+    "ended_at",
+    "rows",
+    "inputs",
+    "files",
+    "input_bytes",
+    "output_bytes",
+    "duration_ms",
+    "error",
+];
 
 /// Draws the running job until the run has ended.
 fn watch(client: &Client, path: &str, ended: &std::sync::mpsc::Receiver<()>) {

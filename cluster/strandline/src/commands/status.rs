@@ -45,7 +45,8 @@ fn page(client: &Client) -> Result<String, Failure> {
 
 const WAITING: &[&str] =
     &["stream_type", "watermark", "events_waiting", "bytes_waiting", "sealed_segments", "oldest_waiting"];
-const RUNNING: &[&str] = &["stream_type", "trigger", "phase", "rows_done", "rows_total", "started_at"];
+const RUNNING: &[&str] =
+    &["kind", "stream_type", "partition", "trigger", "phase", "rows_done", "rows_total", "started_at"];
 /// Rows of a table that are shown.
 const ROWS_MAX: usize = 20;
 

@@ -4,22 +4,26 @@
 
 use crate::clock;
 use parking_lot::Mutex;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use strandline_engine::compact::{Progress, Trigger};
+use strandline_engine::compact::{Partition, Progress, Trigger};
 use strandline_event::{LogKey, Micros};
 use tokio::sync::watch;
 
 /// Jobs that the book remembers.
 const REMEMBERED: usize = 100;
+/// The clock leaves a partition alone this long after a merge of it has failed.
+const REST_AFTER_FAILURE_S: u64 = 3600;
 
 /// How a job ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JobEnd {
     /// When.
     pub ended_at: Micros,
-    /// Bytes of the log that it read.
+    /// Data files that it replaced.
+    pub inputs: u64,
+    /// Bytes of the log, or of the data files, that it read.
     pub input_bytes: u64,
     /// Bytes of data files that it wrote.
     pub output_bytes: u64,
@@ -33,13 +37,24 @@ pub struct JobEnd {
     pub cancelled: bool,
 }
 
-/// One run over one log.
+/// What a job does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JobKind {
+    /// Moves what is in its log to data files.
+    Compact,
+    /// Makes few files of those of this partition.
+    Merge(Partition),
+}
+
+/// One run over one log, or over one partition.
 #[derive(Debug)]
 pub struct Job {
     /// Its id, 32 hex digits in texts.
     pub id: u128,
     /// The log.
     pub log: LogKey,
+    /// What it does.
+    pub kind: JobKind,
     /// Why it runs.
     pub trigger: Trigger,
     /// When it was asked for.
@@ -48,19 +63,50 @@ pub struct Job {
     pub progress: Arc<Progress>,
     begun: AtomicBool,
     end: watch::Sender<Option<JobEnd>>,
+    /// The merges that followed a run by hand, once all of them have ended.
+    merges: watch::Sender<Option<Vec<Arc<Job>>>>,
 }
 
 impl Job {
+    /// A run over a log.
     pub(crate) fn new(log: LogKey, trigger: Trigger) -> Arc<Self> {
-        let (end, _) = watch::channel(None);
+        Self::of(log, JobKind::Compact, trigger)
+    }
+
+    /// A merge of a partition.
+    pub(crate) fn merge(partition: Partition, trigger: Trigger) -> Arc<Self> {
+        Self::of(partition.log.clone(), JobKind::Merge(partition), trigger)
+    }
+
+    fn of(log: LogKey, kind: JobKind, trigger: Trigger) -> Arc<Self> {
+        let ((end, _), (merges, _)) = (watch::channel(None), watch::channel(None));
         let progress = Arc::new(Progress::default());
         let (id, begun) = (crate::random::bits(), AtomicBool::new(false));
-        Arc::new(Self { id, log, trigger, asked_at: clock::now(), progress, begun, end })
+        Arc::new(Self { id, log, kind, trigger, asked_at: clock::now(), progress, begun, end, merges })
+    }
+
+    /// The partition that it merges.
+    #[must_use]
+    pub const fn partition(&self) -> Option<&Partition> {
+        match &self.kind {
+            JobKind::Merge(partition) => Some(partition),
+            JobKind::Compact => None,
+        }
+    }
+
+    /// What it works on, in words.
+    #[must_use]
+    pub fn subject(&self) -> String {
+        self.partition().map_or_else(|| self.log.to_string(), ToString::to_string)
     }
 
     /// It is this job's turn: what is accepted from now on may not be in it.
     pub(crate) fn begin(&self) {
         self.begun.store(true, Ordering::SeqCst);
+    }
+
+    fn is_run_over(&self, log: &LogKey) -> bool {
+        self.kind == JobKind::Compact && self.log == *log
     }
 
     /// How it ended, if it has.
@@ -79,8 +125,42 @@ impl Job {
         }
     }
 
+    /// Waits for the end of the merges that follow a run by hand, and gives them.
+    pub async fn merges(&self) -> Vec<Arc<Self>> {
+        let mut receiver = self.merges.subscribe();
+        match receiver.wait_for(Option::is_some).await {
+            Ok(merges) => merges.clone().unwrap_or_default(),
+            // the sender stands in this job
+            Err(_) => Vec::new(),
+        }
+    }
+
     fn finish(&self, end: JobEnd) {
         self.end.send_replace(Some(end));
+    }
+}
+
+/// Tells those who wait for the merges behind a run, even if they are given up.
+pub(crate) struct Following(Arc<Job>);
+
+impl Following {
+    pub(crate) fn new(job: &Arc<Job>) -> Self {
+        Self(Arc::clone(job))
+    }
+
+    /// These merges followed, and have ended.
+    pub(crate) fn ended(self, merges: Vec<Arc<Job>>) {
+        self.0.merges.send_replace(Some(merges));
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.0.merges.send_if_modified(|merges| {
+            let given_up = merges.is_none();
+            merges.get_or_insert_default();
+            given_up
+        });
     }
 }
 
@@ -90,6 +170,10 @@ struct Lists {
     ended: VecDeque<Arc<Job>>,
     next_tick: Option<Micros>,
     last_run: Option<Micros>,
+    /// No job starts any more.
+    stopping: bool,
+    /// Partitions whose last merge failed, and when.
+    resting: HashMap<Partition, Micros>,
 }
 
 /// What compaction does in one store.
@@ -97,7 +181,12 @@ struct Lists {
 pub struct JobBook {
     paused: AtomicBool,
     lists: Mutex<Lists>,
+    /// One merge a partition at a time.
+    turns: Mutex<HashMap<Partition, Arc<Turn>>>,
 }
+
+/// Held by the one whose turn it is.
+pub(crate) type Turn = tokio::sync::Mutex<()>;
 
 impl JobBook {
     /// Whether schedule and size start nothing.
@@ -138,26 +227,62 @@ impl JobBook {
         self.lists.lock().next_tick = next;
     }
 
-    pub(crate) fn start(&self, job: &Arc<Job>) {
-        self.lists.lock().running.push(Arc::clone(job));
+    /// Lists a job as running; false: nothing starts any more.
+    pub(crate) fn start(&self, job: &Arc<Job>) -> bool {
+        let mut lists = self.lists.lock();
+        if !lists.stopping {
+            lists.running.push(Arc::clone(job));
+        }
+        !lists.stopping
     }
 
-    /// The job that waits for its turn at this log: whoever asks for another one gets this.
+    /// From now on no job starts.
+    pub(crate) fn stop(&self) {
+        self.lists.lock().stopping = true;
+    }
+
+    /// The turns of a partition's merges.
+    pub(crate) fn turn(&self, partition: &Partition) -> Arc<Turn> {
+        let mut turns = self.turns.lock();
+        // nobody waits for those that only this map holds
+        turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+        Arc::clone(turns.entry(partition.clone()).or_default())
+    }
+
+    /// A merge has failed: the clock leaves its partition alone for a while.
+    pub(crate) fn rest(&self, job: &Job, now: Micros) {
+        if let Some(partition) = job.partition() {
+            self.lists.lock().resting.insert(partition.clone(), now);
+        }
+    }
+
+    /// Whether a partition is left alone by the clock.
+    pub(crate) fn rests(&self, partition: &Partition, now: Micros) -> bool {
+        let resting = &mut self.lists.lock().resting;
+        resting.retain(|_, since| *since > now.minus_seconds(REST_AFTER_FAILURE_S));
+        resting.contains_key(partition)
+    }
+
+    /// The run by hand that waits for its turn at this log: whoever asks for another one gets this.
     pub(crate) fn waiting(&self, log: &LogKey) -> Option<Arc<Job>> {
         let lists = self.lists.lock();
-        let waits =
-            |job: &&Arc<Job>| job.log == *log && !job.begun.load(Ordering::SeqCst) && !job.progress.is_cancelled();
+        let waits = |job: &&Arc<Job>| {
+            job.is_run_over(log)
+                && job.trigger == Trigger::Hand
+                && !job.begun.load(Ordering::SeqCst)
+                && !job.progress.is_cancelled()
+        };
         lists.running.iter().find(waits).cloned()
     }
 
     pub(crate) fn is_busy(&self, log: &LogKey) -> bool {
-        self.lists.lock().running.iter().any(|job| job.log == *log)
+        self.lists.lock().running.iter().any(|job| job.is_run_over(log))
     }
 
     /// Whether the log's last job failed after `since`: the size alone does not start another one at once.
     pub(crate) fn has_failed_since(&self, log: &LogKey, since: Micros) -> bool {
         let lists = self.lists.lock();
-        let last = lists.ended.iter().find(|job| job.log == *log).and_then(|job| job.end());
+        let last = lists.ended.iter().find(|job| job.is_run_over(log)).and_then(|job| job.end());
         last.is_some_and(|end| end.error.is_some() && end.ended_at > since)
     }
 
@@ -168,7 +293,7 @@ impl JobBook {
             let mut lists = self.lists.lock();
             lists.running.retain(|running| !Arc::ptr_eq(running, job));
             lists.last_run = Some(end.ended_at);
-            if !did_nothing || job.trigger == Trigger::Hand {
+            if !did_nothing || job.trigger == Trigger::Hand && job.kind == JobKind::Compact {
                 lists.ended.push_front(Arc::clone(job));
                 lists.ended.truncate(REMEMBERED);
             }
@@ -187,12 +312,42 @@ mod tests {
         let key = LogKey::single("Call");
         for rows in 0..150 {
             let job = Job::new(key.clone(), Trigger::Tick);
-            book.start(&job);
-            assert!(book.is_busy(&key));
+            assert!(book.start(&job) && book.is_busy(&key));
             book.finish(&job, JobEnd { rows, ..JobEnd::default() });
         }
         let ended = book.ended();
         assert_eq!((ended.len(), ended[0].end().map(|e| e.rows)), (100, Some(149)));
         assert!(!book.is_busy(&key) && book.running().is_empty());
+    }
+
+    #[test]
+    fn merges_do_not_keep_a_log_busy_and_none_starts_when_the_node_stops() {
+        let book = JobBook::default();
+        let partition = Partition { log: LogKey::single("Call"), values: Vec::new() };
+        let merge = Job::merge(partition.clone(), Trigger::Tick);
+        assert!(book.start(&merge) && !book.is_busy(&partition.log) && book.waiting(&partition.log).is_none());
+        book.finish(&merge, JobEnd { error: Some("a reason".to_owned()), ended_at: Micros(5), ..JobEnd::default() });
+        assert!(!book.has_failed_since(&partition.log, Micros(0)));
+        book.rest(&merge, Micros(5));
+        let later = Micros(6).plus_us(3_600_000_000);
+        assert!(book.rests(&partition, Micros(6)) && !book.rests(&partition, later));
+        book.stop();
+        assert!(!book.start(&Job::merge(partition, Trigger::Hand)) && book.running().is_empty());
+    }
+
+    #[test]
+    fn one_merge_a_partition_at_a_time() {
+        let book = JobBook::default();
+        let partition = |day: &str| Partition {
+            log: LogKey::single("Call"),
+            values: vec![("dt".to_owned(), Some(day.to_owned()))],
+        };
+        let held = book.turn(&partition("1")).try_lock_owned().unwrap();
+        assert!(book.turn(&partition("1")).try_lock_owned().is_err());
+        assert!(book.turn(&partition("2")).try_lock_owned().is_ok());
+        drop(held);
+        assert!(book.turn(&partition("1")).try_lock_owned().is_ok());
+        book.turn(&partition("3"));
+        assert_eq!(book.turns.lock().len(), 1, "turns that nobody holds are forgotten");
     }
 }

@@ -1,11 +1,13 @@
 //! Decides when jobs run: on the schedule, on size, by hand. One a node; it alone starts jobs.
 //!
 //! Invariant: one run a log at a time; a run by hand waits for the one before it, the clock's does not. At most one waits:
-//! whoever asks again is given that one. What is due is found out in a thread that may block.
+//! whoever asks again is given that one. What is due is found out in a thread that may block. Merges follow a run by hand, and go
+//! on their own with the clock's tick: one round of a store at a time.
 
-use super::job::{Job, JobBook};
+use super::job::{Following, Job, JobBook};
+use super::merge::{self, MergeParts};
 use super::run::{RunParts, run};
-use super::worker::CompactionWorker;
+use super::worker::{CompactionWorker, MergeWorker};
 use crate::clock;
 use crate::error::NodeError;
 use crate::fatal::EndOnPanic;
@@ -40,6 +42,17 @@ pub(crate) struct SupervisedStore {
     pub(crate) retention: Arc<RetentionDesk>,
     /// Another node owns the store: nothing can be committed here.
     pub(crate) fenced: Arc<AtomicBool>,
+    /// The clock's round of merges runs.
+    pub(crate) merging: Arc<AtomicBool>,
+}
+
+/// The threads that jobs run on.
+#[derive(Clone)]
+pub(crate) struct JobThreads {
+    pub(crate) compaction: Addr<CompactionWorker>,
+    pub(crate) merges: Addr<MergeWorker>,
+    /// Merges at once.
+    pub(crate) merges_at_once: usize,
 }
 
 /// A log that may be due, at its place among the stores.
@@ -53,7 +66,7 @@ struct Candidate {
 /// Starts compaction jobs.
 pub(crate) struct CompactionSupervisor {
     stores: Vec<SupervisedStore>,
-    workers: Addr<CompactionWorker>,
+    threads: JobThreads,
     metrics: Arc<Metrics>,
     turns: HashMap<(Arc<str>, LogKey), Arc<Mutex<()>>>,
     /// How often orphans are swept.
@@ -67,7 +80,7 @@ pub(crate) struct CompactionSupervisor {
 impl CompactionSupervisor {
     pub(crate) fn new(
         stores: Vec<SupervisedStore>,
-        workers: Addr<CompactionWorker>,
+        threads: JobThreads,
         metrics: Arc<Metrics>,
         sweep_every: Duration,
         alive: AliveMark,
@@ -76,7 +89,7 @@ impl CompactionSupervisor {
             schedule(supervised, clock::now());
         }
         let (turns, stopping, looking) = (HashMap::new(), false, false);
-        Self { stores, workers, metrics, turns, sweep_every, stopping, looking, _alive: alive }
+        Self { stores, threads, metrics, turns, sweep_every, stopping, looking, _alive: alive }
     }
 
     fn look(&mut self, context: &mut Context<Self>) {
@@ -94,6 +107,14 @@ impl CompactionSupervisor {
             let idle = supervised.book.is_paused() || supervised.fenced.load(Ordering::SeqCst);
             if self.stopping || idle || !supervised.store.config().compaction.enabled {
                 continue;
+            }
+            if ticked && !supervised.merging.swap(true, Ordering::SeqCst) {
+                let (parts, merging) = (self.merge_parts(supervised), Arc::clone(&supervised.merging));
+                let round = async move {
+                    merge::round(parts, None, Trigger::Tick).await;
+                    merging.store(false, Ordering::SeqCst);
+                };
+                context.spawn(round.into_actor(self));
             }
             let trigger = if ticked { Trigger::Tick } else { Trigger::Size };
             let free = supervised.table.keys().into_iter().filter(|log| may_start(&supervised.book, log, trigger, now));
@@ -151,15 +172,37 @@ impl CompactionSupervisor {
             store: Arc::clone(&supervised.store),
             owner,
             hot: supervised.hot.clone(),
-            workers: self.workers.clone(),
+            workers: self.threads.compaction.clone(),
             metrics: Arc::clone(&self.metrics),
             turn: Arc::clone(turn),
             fenced: Arc::clone(&supervised.fenced),
         };
         let job = Job::new(log, trigger);
-        supervised.book.start(&job);
-        context.spawn(run(parts, Arc::clone(&job), Arc::clone(&supervised.book)).into_actor(self));
+        if !supervised.book.start(&job) {
+            return None;
+        }
+        let (merges, following) = (self.merge_parts(supervised), Following::new(&job));
+        let (running, book) = (Arc::clone(&job), Arc::clone(&supervised.book));
+        let whole = async move {
+            run(parts, Arc::clone(&running), book).await;
+            let well = running.end().is_some_and(|end| end.error.is_none() && !end.cancelled);
+            if trigger == Trigger::Hand && well {
+                following.ended(merge::round(merges, Some(Arc::clone(&running.log.stream_type)), trigger).await);
+            }
+        };
+        context.spawn(whole.into_actor(self));
         Some(job)
+    }
+
+    fn merge_parts(&self, supervised: &SupervisedStore) -> MergeParts {
+        MergeParts {
+            store: Arc::clone(&supervised.store),
+            workers: self.threads.merges.clone(),
+            book: Arc::clone(&supervised.book),
+            metrics: Arc::clone(&self.metrics),
+            fenced: Arc::clone(&supervised.fenced),
+            at_once: self.threads.merges_at_once,
+        }
     }
 
     fn cancel(&self, store: Option<&str>) -> usize {
@@ -259,6 +302,7 @@ impl Handler<StopCompaction> for CompactionSupervisor {
 
     fn handle(&mut self, _: StopCompaction, _: &mut Self::Context) -> Self::Result {
         self.stopping = true;
+        self.stores.iter().for_each(|supervised| supervised.book.stop());
         self.cancel(None);
         let desks: Vec<Arc<RetentionDesk>> = self.stores.iter().map(|s| Arc::clone(&s.retention)).collect();
         desks.iter().for_each(|desk| desk.stop());
@@ -275,75 +319,4 @@ impl Handler<StopCompaction> for CompactionSupervisor {
 }
 
 #[cfg(test)]
-mod tests {
-    use crate::permits::BytePermit;
-    use crate::{Node, NodeHandle, NodeOptions, StoreHandle, clock, runtime};
-    use std::path::Path;
-    use std::sync::Arc;
-    use std::time::Duration;
-    use strandline_engine::append::Expected;
-    use strandline_event::{BatchBuilder, BatchUnit, EventInput};
-
-    async fn start(dir: &Path, more: &str) -> (NodeHandle, StoreHandle) {
-        let shown = dir.display();
-        let text = format!(
-            "CREATE EVENTSTORE s WITH (durable.type = 'parquet', durable.path = '{shown}/durable', wal.enabled = true,
-             wal.path = '{shown}/wal' {more});"
-        );
-        let declarations = strandline_deql::parse_file("t", &text).unwrap_or_else(|e| panic!("{e}"));
-        let node = Node::start(declarations, NodeOptions::new(dir.join("node"))).await.unwrap();
-        let store = node.store("s").unwrap();
-        (node, store)
-    }
-
-    async fn append(node: &NodeHandle, store: &StoreHandle, bytes: usize) {
-        let data = format!("\"{}\"", "x".repeat(bytes));
-        let mut builder = BatchBuilder::new("T", BatchUnit::Append);
-        builder.push(&EventInput { stream_id: "s", event_type: "E", data: &data, ..EventInput::default() }).unwrap();
-        let permit: Arc<BytePermit> = Arc::new(node.permits().take(1).unwrap());
-        store.append_stream(builder.finish().unwrap(), Expected::Any, false, permit).await.unwrap();
-    }
-
-    async fn wait_for_durable(store: &StoreHandle, events: u64) {
-        for _ in 0..1000 {
-            if store.tiers().await.unwrap().durable.events >= events {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("nothing was compacted: {:?}", store.jobs().ended());
-    }
-
-    #[test]
-    fn the_schedule_starts_jobs_and_a_pause_holds_them() {
-        let folder = tempfile::tempdir().unwrap();
-        runtime::run(async {
-            let (node, store) = start(folder.path(), ", compaction.schedule = '0 0 29 2 *'").await;
-            append(&node, &store, 10).await;
-            store.pause(true).await.unwrap();
-            store.parts.book.set_next_tick(Some(clock::now()));
-            tokio::time::sleep(Duration::from_millis(1200)).await;
-            assert_eq!(store.tiers().await.unwrap().durable.events, 0);
-            assert!(store.jobs().next_tick().unwrap() > clock::now(), "the tick is over");
-            store.pause(false).await.unwrap();
-            store.parts.book.set_next_tick(Some(clock::now()));
-            wait_for_durable(&store, 1).await;
-            assert_eq!(node.stop().await, Ok(()));
-        })
-        .unwrap();
-    }
-
-    #[test]
-    fn size_starts_jobs() {
-        let folder = tempfile::tempdir().unwrap();
-        runtime::run(async {
-            let (node, store) =
-                start(folder.path(), ", compaction.trigger = 'size_mb', compaction.min_segment_mb = 1").await;
-            append(&node, &store, 600_000).await;
-            append(&node, &store, 600_000).await;
-            wait_for_durable(&store, 2).await;
-            assert_eq!(node.stop().await, Ok(()));
-        })
-        .unwrap();
-    }
-}
+mod tests;

@@ -140,7 +140,7 @@ fn what_is_not_served_yet_is_named() {
     let keys = |list: Vec<(&'static str, &'static str)>| list.into_iter().map(|(key, _)| key).collect::<Vec<_>>();
     let c = with("");
     assert_eq!(keys(serve_refusals(&c)), [""; 0]);
-    assert_eq!(keys(not_active_yet(&c)), ["compaction.target_file_mb", "projection.notify_on_commit"]);
+    assert_eq!(keys(not_active_yet(&c)), ["projection.notify_on_commit"]);
     let all = store("CREATE EVENTSTORE s WITH (durable.type = 'parquet', durable.path = '/p', id.command_id.unique_scope = 'store',
         security.encrypt.at_rest = true, security.kms.provider = 'aws_kms', security.kms.key_id = 'alias/x', security.encrypt.in_transit = true,
         projection.notify_on_inspect = true, projection.mode = 'sync', strict.immutable_events = false)");

@@ -20,7 +20,7 @@ mod source;
 
 use crate::entry::FileEntry;
 use crate::layout::Layout;
-use crate::read::{Counters, DataFile, Place, ReadError};
+use crate::read::{Counters, DataFile, Place, ReadError, ReadStats};
 use crate::tier::{DurableTier, Snapshot};
 use crate::write::{JobSpec, JobWriter, Permits, REPORT_ROWS, WriteError};
 use doubles::Doubles;
@@ -34,7 +34,7 @@ use strandline_event::ErrorKind;
 /// What a merge may hold in memory, in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct MergeLimits {
-    /// Decoded rows of all inputs together.
+    /// Decoded rows of all inputs together; as much again is read ahead.
     pub batches_bytes: u64,
     /// Rows of the inputs that have another order.
     pub sorted_bytes: u64,
@@ -57,6 +57,8 @@ pub struct Merged {
     pub left_alone: Vec<Arc<FileEntry>>,
     /// Rows that were there twice, with equal content.
     pub doubles: u64,
+    /// What was read of the inputs.
+    pub stats: ReadStats,
 }
 
 /// Why files were not merged. Nothing was replaced.
@@ -135,8 +137,8 @@ impl DurableTier {
         let layout = self.layout();
         let open_files = self.open_files();
         let _permit = open_files.take(spec.inputs.len() + 1, layout.max_open_files);
-        let mut merged = Merged::default();
-        let sources = open_inputs(snapshot, &layout, spec, &mut merged)?;
+        let (counters, mut merged) = (Arc::new(Counters::default()), Merged::default());
+        let sources = open_inputs(snapshot, &layout, spec, &counters, &mut merged)?;
         if sources.len() < spec.inputs.len().min(2) {
             return Ok(merged);
         }
@@ -146,6 +148,7 @@ impl DurableTier {
             self.discard(&merged.files);
             return Err(error);
         }
+        merged.stats = counters.stats();
         Ok(merged)
     }
 }
@@ -155,14 +158,14 @@ fn open_inputs(
     snapshot: &Arc<Snapshot>,
     layout: &Layout,
     spec: &MergeSpec,
+    counters: &Arc<Counters>,
     merged: &mut Merged,
 ) -> Result<Vec<Source>, MergeError> {
-    let counters = Arc::new(Counters::default());
     let batch_bytes = spec.limits.batches_bytes / spec.inputs.len().max(1) as u64;
     let mut to_sort = spec.limits.sorted_bytes;
     let mut sources = Vec::new();
     for entry in &spec.inputs {
-        let file = DataFile::open(&snapshot.shared, entry, &counters)?.with_batches_of(batch_bytes);
+        let file = DataFile::open(&snapshot.shared, entry, counters)?.reading_whole(batch_bytes);
         if source::has_order(&file, layout) {
             sources.push(Source::streamed(file)?);
         } else if let Some(rest) = to_sort.checked_sub(source::unpacked_bytes(&file)) {

@@ -269,6 +269,25 @@ fn a_merge_ends_files_that_are_long_enough() {
 }
 
 #[test]
+fn a_merge_reads_its_inputs_about_once() {
+    for keys in ["", ", stats.enabled = false"] {
+        let dir = tempfile::tempdir().unwrap();
+        let tier =
+            open(dir.path(), &config(&format!(", durable.compression = 'none', row_group.max_rows = 9000{keys}")));
+        let mut events = history(40_000);
+        for e in &mut events {
+            e.data = format!("\"{}\"", e.data.replace('"', "'").repeat(6));
+        }
+        prepare(&tier, &events, 20_000);
+        let spec = spec(50, tier.pin().files());
+        let merged = merge(&tier, &spec).unwrap();
+        let bytes: u64 = spec.inputs.iter().map(|f| f.bytes).sum();
+        assert!(bytes > 8 << 20 && merged.stats.bytes <= bytes / 4 * 5, "{keys}: {} of {bytes}", merged.stats.bytes);
+        assert_eq!(merged.stats.files, 2);
+    }
+}
+
+#[test]
 fn a_merge_that_is_cancelled_or_meets_damage_replaces_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let tier = open(dir.path(), &config(", row_group.max_rows = 1000"));

@@ -10,12 +10,29 @@ use bytes::{Buf, Bytes};
 use parking_lot::Mutex;
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
+use std::io::{self, Read};
 use std::sync::Arc;
+use strandline_event::Field;
 
 /// Files with less data than this are read in one piece.
 const SMALL_BYTES: u64 = 512 << 10;
-/// What a sequential reader takes at once.
+/// What a reader of headers takes at once.
 const READ_AHEAD_BYTES: u64 = 1 << 20;
+
+/// Windows of a reader of everything: one a column, and one more.
+const WHOLE_WINDOWS: usize = Field::ALL.len() + 1;
+
+/// What of a file will be asked for.
+#[derive(Clone, Copy)]
+enum Reading {
+    /// Some pages: what is asked for is read, and nothing else.
+    Scattered,
+    /// All of it, the columns side by side: each column chunk is read in pieces of this length.
+    Whole {
+        /// In bytes.
+        piece_bytes: u64,
+    },
+}
 
 /// A data file as the Parquet reader sees it.
 #[derive(Clone)]
@@ -23,31 +40,77 @@ pub(crate) struct CheckedFile {
     meta: Arc<FileMeta>,
     object: Arc<dyn Readable>,
     counters: Arc<Counters>,
-    /// What was read last, with where it begins: neighbouring pages share blocks.
-    last: Arc<Mutex<(u64, Bytes)>>,
+    reading: Reading,
+    /// What was read, with where it begins, the last used at the end: neighbouring pages share blocks.
+    windows: Arc<Mutex<Vec<(u64, Bytes)>>>,
 }
 
 impl CheckedFile {
     pub(crate) fn new(meta: Arc<FileMeta>, object: Arc<dyn Readable>, counters: Arc<Counters>) -> Self {
-        Self { meta, object, counters, last: Arc::default() }
+        Self { meta, object, counters, reading: Reading::Scattered, windows: Arc::default() }
+    }
+
+    /// The file for a reader of all of it, who may hold so many bytes of it.
+    pub(crate) fn read_whole(&self, bytes: u64) -> Self {
+        let piece_bytes = bytes / WHOLE_WINDOWS as u64;
+        Self { reading: Reading::Whole { piece_bytes }, windows: Arc::default(), ..self.clone() }
     }
 
     fn data(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
-        let data_bytes = self.meta.tail_start;
-        let end = start.checked_add(length as u64).filter(|end| *end <= data_bytes).ok_or_else(outside)?;
-        {
-            let last = self.last.lock();
-            if let Some(bytes) = slice(&last.1, last.0, start, length) {
-                return Ok(bytes);
-            }
+        let end = start.checked_add(length as u64).filter(|end| *end <= self.meta.tail_start).ok_or_else(outside)?;
+        if let Some(bytes) = self.known(start, length) {
+            return Ok(bytes);
         }
+        let (from, bytes) = self.load(start, end)?;
+        slice(&bytes, from, start, length).ok_or_else(outside)
+    }
+
+    /// What is known from a position on, at least one byte.
+    fn onward(&self, start: u64) -> Result<Bytes, ParquetError> {
+        let from_here = |from: u64, bytes: &Bytes| {
+            let skip = usize::try_from(start.checked_sub(from)?).ok()?;
+            (skip < bytes.len()).then(|| bytes.slice(skip..))
+        };
+        if let Some(bytes) = self.windows.lock().iter().find_map(|(from, bytes)| from_here(*from, bytes)) {
+            return Ok(bytes);
+        }
+        let end = match self.reading {
+            Reading::Scattered => start.saturating_add(READ_AHEAD_BYTES).min(self.meta.tail_start),
+            Reading::Whole { .. } => start + 1,
+        };
+        let (from, bytes) = self.load(start, end)?;
+        from_here(from, &bytes).ok_or_else(outside)
+    }
+
+    fn known(&self, start: u64, length: usize) -> Option<Bytes> {
+        let mut windows = self.windows.lock();
+        let at = windows.iter().rposition(|(from, bytes)| slice(bytes, *from, start, length).is_some())?;
+        let window = windows.remove(at);
+        let answer = slice(&window.1, window.0, start, length);
+        windows.push(window);
+        answer
+    }
+
+    /// Reads what is asked for, in whole blocks, and what the kind of reading takes with it.
+    fn load(&self, start: u64, end: u64) -> Result<(u64, Bytes), ParquetError> {
+        let data_bytes = self.meta.tail_start;
+        let (end, windows_max) = match self.reading {
+            Reading::Scattered => (end, 1),
+            Reading::Whole { piece_bytes } => {
+                let piece = start.saturating_add(piece_bytes).min(self.meta.chunk_end(start).unwrap_or(end));
+                (end.max(piece), WHOLE_WINDOWS)
+            }
+        };
         let small = data_bytes <= SMALL_BYTES;
         let from = if small { 0 } else { start / BLOCK_BYTES * BLOCK_BYTES };
         let to = if small { data_bytes } else { end.next_multiple_of(BLOCK_BYTES).min(data_bytes) };
         let bytes = self.read(from, to)?;
-        let answer = slice(&bytes, from, start, length).ok_or_else(outside)?;
-        *self.last.lock() = (from, bytes);
-        Ok(answer)
+        let mut windows = self.windows.lock();
+        if windows.len() >= windows_max {
+            windows.remove(0);
+        }
+        windows.push((from, bytes.clone()));
+        Ok((from, bytes))
     }
 
     /// Reads whole blocks and checks each.
@@ -73,15 +136,16 @@ impl Length for CheckedFile {
 }
 
 impl ChunkReader for CheckedFile {
-    type T = bytes::buf::Reader<Bytes>;
+    type T = Onward;
 
     fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
-        if start >= self.meta.tail_start {
-            let length = self.len().checked_sub(start).ok_or_else(outside)?;
-            return Ok(self.get_bytes(start, usize::try_from(length).map_err(|_| outside())?)?.reader());
+        if start < self.meta.tail_start {
+            let rest = self.onward(start)?;
+            return Ok(Onward { file: self.clone(), at: start + rest.len() as u64, rest });
         }
-        let end = start.saturating_add(READ_AHEAD_BYTES).min(self.meta.tail_start);
-        Ok(self.data(start, (end - start) as usize)?.reader())
+        let length = self.len().checked_sub(start).ok_or_else(outside)?;
+        let rest = self.get_bytes(start, usize::try_from(length).map_err(|_| outside())?)?;
+        Ok(Onward { file: self.clone(), at: self.len(), rest })
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
@@ -89,5 +153,25 @@ impl ChunkReader for CheckedFile {
             return slice(&self.meta.tail, self.meta.tail_start, start, length).ok_or_else(outside);
         }
         self.data(start, length)
+    }
+}
+
+/// The file from a position on, to the end of its data pages or, where it begins in the tail, of the file.
+pub(crate) struct Onward {
+    file: CheckedFile,
+    /// Where `rest` ends.
+    at: u64,
+    rest: Bytes,
+}
+
+impl Read for Onward {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if self.rest.is_empty() && self.at < self.file.meta.tail_start {
+            self.rest = self.file.onward(self.at).map_err(io::Error::other)?;
+            self.at += self.rest.len() as u64;
+        }
+        let length = out.len().min(self.rest.len());
+        self.rest.split_to(length).copy_to_slice(&mut out[..length]);
+        Ok(length)
     }
 }

@@ -76,9 +76,10 @@ impl DataFile {
         Ok(Self { entry: Arc::clone(entry), meta, source, batch_bytes: BATCH_BYTES, counters: Arc::clone(counters) })
     }
 
-    /// From now on decoded batches should have at most so many bytes.
-    pub(crate) fn with_batches_of(self, bytes: u64) -> Self {
-        Self { batch_bytes: bytes.min(BATCH_BYTES), ..self }
+    /// The file for a reader of all of it: decoded batches should have at most so many bytes, and as many are read ahead.
+    pub(crate) fn reading_whole(self, bytes: u64) -> Self {
+        let source = Arc::new(self.source.read_whole(bytes.min(BATCH_BYTES)));
+        Self { batch_bytes: bytes.min(BATCH_BYTES), source, ..self }
     }
 
     /// Decoded columns of the rows from this one on.

@@ -64,6 +64,17 @@ impl FileMeta {
         self.arrow.metadata()
     }
 
+    /// Where the column chunk ends that holds a byte.
+    pub(crate) fn chunk_end(&self, at: u64) -> Option<u64> {
+        let columns = self.parquet().row_groups().iter().flat_map(|group| group.columns());
+        let mut ranges = columns.filter_map(|column| {
+            let start = column.dictionary_page_offset().unwrap_or(column.data_page_offset());
+            let start = u64::try_from(start).ok()?;
+            Some(start..start.checked_add(u64::try_from(column.compressed_size()).ok()?)?)
+        });
+        ranges.find(|range| range.contains(&at)).map(|range| range.end)
+    }
+
     /// Rows of the file that stand in a row group.
     pub(crate) fn group_rows(&self, group: usize) -> std::ops::Range<u64> {
         let groups = self.parquet().row_groups();

@@ -1,0 +1,153 @@
+use crate::compaction::job::Job;
+use crate::permits::BytePermit;
+use crate::{Node, NodeHandle, NodeOptions, StoreHandle, clock, runtime};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use strandline_engine::append::Expected;
+use strandline_event::{BatchBuilder, BatchUnit, EventInput};
+
+async fn start(dir: &Path, more: &str) -> (NodeHandle, StoreHandle) {
+    let shown = dir.display();
+    let text = format!(
+        "CREATE EVENTSTORE s WITH (durable.type = 'parquet', durable.path = '{shown}/durable', wal.enabled = true,
+         wal.path = '{shown}/wal' {more});"
+    );
+    let declarations = strandline_deql::parse_file("t", &text).unwrap_or_else(|e| panic!("{e}"));
+    let node = Node::start(declarations, NodeOptions::new(dir.join("node"))).await.unwrap();
+    let store = node.store("s").unwrap();
+    (node, store)
+}
+
+async fn append(node: &NodeHandle, store: &StoreHandle, bytes: usize) {
+    let data = format!("\"{}\"", "x".repeat(bytes));
+    let mut builder = BatchBuilder::new("T", BatchUnit::Append);
+    builder.push(&EventInput { stream_id: "s", event_type: "E", data: &data, ..EventInput::default() }).unwrap();
+    let permit: Arc<BytePermit> = Arc::new(node.permits().take(1).unwrap());
+    store.append_stream(builder.finish().unwrap(), Expected::Any, false, permit).await.unwrap();
+}
+
+async fn wait_for_durable(store: &StoreHandle, events: u64) {
+    for _ in 0..1000 {
+        if store.tiers().await.unwrap().durable.events >= events {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("nothing was compacted: {:?}", store.jobs().ended());
+}
+
+#[test]
+fn the_schedule_starts_jobs_and_a_pause_holds_them() {
+    let folder = tempfile::tempdir().unwrap();
+    runtime::run(async {
+        let (node, store) = start(folder.path(), ", compaction.schedule = '0 0 29 2 *'").await;
+        append(&node, &store, 10).await;
+        store.pause(true).await.unwrap();
+        store.parts.book.set_next_tick(Some(clock::now()));
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+        assert_eq!(store.tiers().await.unwrap().durable.events, 0);
+        assert!(store.jobs().next_tick().unwrap() > clock::now(), "the tick is over");
+        store.pause(false).await.unwrap();
+        store.parts.book.set_next_tick(Some(clock::now()));
+        wait_for_durable(&store, 1).await;
+        assert_eq!(node.stop().await, Ok(()));
+    })
+    .unwrap();
+}
+
+#[test]
+fn size_starts_jobs() {
+    let folder = tempfile::tempdir().unwrap();
+    runtime::run(async {
+        let (node, store) =
+            start(folder.path(), ", compaction.trigger = 'size_mb', compaction.min_segment_mb = 1").await;
+        append(&node, &store, 600_000).await;
+        append(&node, &store, 600_000).await;
+        wait_for_durable(&store, 2).await;
+        assert_eq!(node.stop().await, Ok(()));
+    })
+    .unwrap();
+}
+
+/// Lets the schedule fire.
+fn tick(store: &StoreHandle) {
+    store.parts.book.set_next_tick(Some(clock::now()));
+}
+
+async fn files(store: &StoreHandle) -> usize {
+    store.files().await.unwrap().len()
+}
+
+/// Waits for a merge that has ended.
+async fn wait_for_merge(store: &StoreHandle) -> Arc<Job> {
+    for _ in 0..1000 {
+        if let Some(merge) = store.jobs().ended().into_iter().find(|job| job.partition().is_some()) {
+            return merge;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("nothing was merged: {:?}", store.jobs().ended());
+}
+
+/// Compacts what was appended, and nothing else: a hand would merge.
+async fn small_files(node: &NodeHandle, store: &StoreHandle, count: usize) {
+    for n in 0..count {
+        append(node, store, 10).await;
+        tick(store);
+        wait_for_durable(store, n as u64 + 1).await;
+    }
+}
+
+#[test]
+fn the_schedule_merges_and_a_pause_holds_it() {
+    let folder = tempfile::tempdir().unwrap();
+    runtime::run(async {
+        let (node, store) = start(folder.path(), ", compaction.schedule = '0 0 29 2 *'").await;
+        small_files(&node, &store, 3).await;
+        tick(&store);
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+        assert_eq!(files(&store).await, 3, "three small files may stand");
+        append(&node, &store, 10).await;
+        tick(&store);
+        wait_for_durable(&store, 4).await;
+        store.pause(true).await.unwrap();
+        tick(&store);
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+        assert_eq!(files(&store).await, 4);
+        store.pause(false).await.unwrap();
+        tick(&store);
+        let end = wait_for_merge(&store).await.ended().await;
+        assert_eq!((end.inputs, end.files, end.rows, end.error), (4, 1, 4, None));
+        assert_eq!(files(&store).await, 1);
+        assert_eq!(node.metrics().merge_input_files.get(), 4);
+        assert_eq!(node.stop().await, Ok(()));
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_partition_is_left_alone_by_the_clock_after_a_failure_and_a_hand_tries_again() {
+    let folder = tempfile::tempdir().unwrap();
+    runtime::run(async {
+        let (node, store) = start(folder.path(), ", compaction.schedule = '0 0 29 2 *'").await;
+        small_files(&node, &store, 4).await;
+        let path = store.files().await.unwrap()[1].local_path.clone().unwrap();
+        let good = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &good[..good.len() - 1]).unwrap();
+        tick(&store);
+        assert!(wait_for_merge(&store).await.ended().await.error.is_some());
+        assert_eq!(node.metrics().merges_failed.get(), 1);
+        tick(&store);
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+        assert_eq!((node.metrics().merges_failed.get(), files(&store).await), (1, 4));
+        let jobs = store.compact(None).await.unwrap();
+        assert!(jobs[0].merges().await[0].ended().await.error.is_some_and(|error| error.contains(".parquet")));
+        std::fs::write(&path, &good).unwrap();
+        let jobs = store.compact(None).await.unwrap();
+        assert_eq!(jobs[0].merges().await[0].ended().await.error, None);
+        assert_eq!(files(&store).await, 1);
+        assert_eq!(node.stop().await, Ok(()));
+    })
+    .unwrap();
+}
