@@ -232,7 +232,7 @@ fn waiting_in(log: &Arc<LogShared>, snapshot: &Snapshot) -> Waiting {
         sealed_segments: view.segments().iter().filter(above).filter(|s| s.sealed).count() as u64,
         segments: if any_event { segments_above(&view, watermark) } else { 0 },
         bytes: if any_event { bytes_above(&view, watermark) } else { 0 },
-        events: waiting_events(log, snapshot.log(&log.key).map_or(0, |l| l.events)),
+        events: waiting_events(log, snapshot),
         oldest: if any_event {
             frames::first_moment(&log.key, &view, from, view.last_index()).ok().flatten()
         } else {

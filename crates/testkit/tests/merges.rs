@@ -10,11 +10,12 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use strandline_durable::objects::{Fault, FlakyObjects, Objects, StoreObjects};
-use strandline_durable::{CommitError, SharedObjects};
+use strandline_durable::{Commit, CommitError, JobSpec, SharedObjects};
 use strandline_engine::compact::{self, CompactError, MergePlan, NoSteps, Progress, Step, StopAt, Trigger};
 use strandline_engine::read::{Filter, GlobalRead, Order, StreamRead};
+use strandline_engine::status;
 use strandline_engine::store::{Grace, Store};
-use strandline_event::{BatchUnit, ErrorKind, LogKey, Micros, Position};
+use strandline_event::{BatchUnit, ErrorKind, EventRef, LogKey, Micros, Position};
 use strandline_testkit::crash_disk::CrashDisk;
 use strandline_testkit::local_store::LocalStore;
 
@@ -238,19 +239,14 @@ fn of_two_owners_the_older_one_finds_out() {
     assert_sound(&new, 80);
 }
 
-#[test]
-fn one_event_with_two_contents_fails_the_merge_and_replaces_nothing() {
-    use strandline_durable::{Commit, JobSpec};
-    let mut store = local("");
-    load(&mut store, "T", 0..8, 4);
-    store.compact(&key()).unwrap();
-    // a file that no log ever had
+/// Commits a file that no log ever had: the first event once more, changed. Gives the version.
+fn file_again(store: &LocalStore, change: impl Fn(EventRef<'_>) -> EventRef<'_>) -> u64 {
     let durable = store.store().durable();
     let (snapshot, job_id) = (durable.pin(), 77);
     let through = snapshot.watermark(&key());
     let batch = snapshot.scan(&Filter::default()).next().unwrap().unwrap();
-    let job = JobSpec { job_id, log: key(), from_exclusive: through, through: through.next() };
-    let rows = batch.iter().take(1).map(|row| strandline_event::EventRef { data: "{}", ..row });
+    let job = JobSpec { job_id, log: key(), from_exclusive: through, through };
+    let rows = batch.iter().take(1).map(change);
     let files = durable.write_files(&job, rows, &mut |_| std::ops::ControlFlow::Continue(())).unwrap();
     let commit = Commit {
         job_id,
@@ -264,7 +260,38 @@ fn one_event_with_two_contents_fails_the_merge_and_replaces_nothing() {
         commands: Vec::new(),
         chunks: Vec::new(),
     };
-    let version = durable.commit(&commit).unwrap().version();
+    durable.commit(&commit).unwrap().version()
+}
+
+#[test]
+fn doubles_that_a_merge_finds_are_no_events_that_wait() {
+    let mut store = local("");
+    load(&mut store, "T", 0..8, 4);
+    store.compact(&key()).unwrap();
+    file_again(&store, |row| row);
+    store.restart().unwrap();
+    let waiting = |store: &LocalStore| status::waiting(store.store())[0].events;
+    assert_eq!((waiting(&store), store.store().durable().pin().rows()), (0, 9));
+    assert_eq!(store.merge(Trigger::Hand).unwrap(), 2);
+    assert_eq!((waiting(&store), store.store().durable().pin().rows()), (0, 8), "no event came");
+    load(&mut store, "T", 8..20, 4);
+    assert_eq!(waiting(&store), 12);
+    store.compact(&key()).unwrap();
+    assert_eq!(waiting(&store), 0);
+    store.merge(Trigger::Hand).unwrap();
+    load(&mut store, "T", 20..21, 4);
+    assert_eq!(waiting(&store), 1);
+    store.restart().unwrap();
+    assert_eq!(waiting(&store), 1);
+    assert_all(store.store(), store.time.now(), 21);
+}
+
+#[test]
+fn one_event_with_two_contents_fails_the_merge_and_replaces_nothing() {
+    let mut store = local("");
+    load(&mut store, "T", 0..8, 4);
+    store.compact(&key()).unwrap();
+    let version = file_again(&store, |row| EventRef { data: "{}", ..row });
     let error = store.merge(Trigger::Hand).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Integrity);
     let text = error.to_string();

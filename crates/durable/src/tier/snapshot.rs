@@ -16,6 +16,8 @@ pub struct Snapshot {
     pub(crate) manifest: Manifest,
     pub(crate) files: Vec<Arc<FileEntry>>,
     pub(crate) runs: HashMap<LogKey, LogRuns>,
+    /// By how much merges that found doubles have lowered the count of events of a log, since the tier was opened.
+    doubles: HashMap<LogKey, u64>,
 }
 
 impl Snapshot {
@@ -31,7 +33,14 @@ impl Snapshot {
             |(key, state): (&LogKey, &LogState)| (key.clone(), LogRuns::open(&*shared.objects, key, state, &known));
         let runs = manifest.logs.iter().map(open).collect();
         let files = manifest.files().cloned().collect();
-        Self { shared, manifest, files, runs }
+        let doubles = manifest.logs.iter().filter_map(|(key, state)| {
+            let before = before?;
+            let fewer = before.log(key).map_or(0, |earlier| earlier.events.saturating_sub(state.events));
+            let count = before.doubles.get(key).map_or(0, |earlier| *earlier).saturating_add(fewer);
+            (count > 0).then(|| (key.clone(), count))
+        });
+        let doubles = doubles.collect();
+        Self { shared, manifest, files, runs, doubles }
     }
 
     /// The runs that cannot be read.
@@ -138,6 +147,14 @@ impl Snapshot {
     pub fn records(&self, log: &LogKey) -> LogRecords {
         let chunks = self.log(log).map_or_else(Vec::new, |state| state.chunks.clone());
         LogRecords { runs: self.runs.get(log).cloned().unwrap_or_default(), chunks }
+    }
+
+    /// Rows of a log that were ever moved into data files. Unlike the count of its events it never falls while the tier is open:
+    /// a row that a merge found twice was moved twice.
+    #[must_use]
+    pub fn rows_moved(&self, log: &LogKey) -> u64 {
+        let events = self.log(log).map_or(0, |state| state.events);
+        events.saturating_add(self.doubles.get(log).map_or(0, |doubles| *doubles))
     }
 
     /// The head of a stream as of the watermark. Errors: a run that may hold it cannot be read.

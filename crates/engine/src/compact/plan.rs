@@ -6,6 +6,7 @@ use crate::store::{LogShared, Store};
 use crate::view::frames;
 use std::fmt;
 use std::sync::Arc;
+use strandline_durable::Snapshot;
 use strandline_event::{LogIndex, LogKey, Micros};
 use strandline_wal::LogView;
 
@@ -88,7 +89,7 @@ pub fn plan(store: &Store, key: &LogKey) -> Result<Option<Plan>, CompactError> {
     let view = shared.view();
     let snapshot = store.durable().pin();
     let watermark = snapshot.watermark(key);
-    let events = waiting_events(&shared, snapshot.log(key).map_or(0, |log| log.events));
+    let events = waiting_events(&shared, &snapshot);
     if shared.published().committed() <= watermark || view.last_index() <= watermark {
         return Ok(None);
     }
@@ -112,8 +113,9 @@ pub fn trim_rule(store: &Store, key: &LogKey, now: Micros) -> TrimRule {
     TrimRule { through, older_than }
 }
 
-pub(crate) fn waiting_events(shared: &LogShared, durable: u64) -> u64 {
-    shared.events().saturating_sub(durable)
+/// Events of a log that are not in data files yet.
+pub(crate) fn waiting_events(shared: &LogShared, snapshot: &Snapshot) -> u64 {
+    shared.events().saturating_sub(snapshot.rows_moved(&shared.key))
 }
 
 pub(crate) fn segments_above(view: &LogView, watermark: LogIndex) -> u64 {

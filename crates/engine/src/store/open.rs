@@ -211,7 +211,7 @@ impl Store {
         let FoundLog { key, sink, view, damage, .. } = found;
         let snapshot = self.durable.pin();
         let watermark = snapshot.watermark(&key);
-        let durable_events = snapshot.log(&key).map_or(0, |log| log.events);
+        let durable_events = snapshot.rows_moved(&key);
         let settled = Arc::new(SettledSnapshot::new(&snapshot, &key));
         let mut log = Log::new(key.clone(), Arc::clone(&self.rules), self.closed.open_log(), settled, watermark);
         let now_view = view.load();
