@@ -1,5 +1,5 @@
 //! Retention of a whole store against a model of files: what goes, what every read shows of it, what comes back, what an append
-//! is told about it; over restarts, kills, trims, and with tiers left out of reads.
+//! is told about it; over restarts, kills, trims, merges, and with tiers left out of reads.
 
 // helpers of a test are as blunt as the test itself; the lint's exception covers `#[test]` functions only
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -8,10 +8,15 @@ mod common;
 
 use common::{TIERS, follow, request};
 use proptest::prelude::*;
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use strandline_durable::CommitError;
 use strandline_engine::append::{Answer, AppendError};
+use strandline_engine::compact::{self, CompactError, NoSteps, Progress, Trigger};
 use strandline_engine::read::{Filter, Order, StreamRead};
-use strandline_engine::retention;
+use strandline_engine::retention::{self, Moved};
 use strandline_event::{BatchUnit, EventId, LogKey, Micros, Position, Seq};
 use strandline_testkit::r#gen::store as declared;
 use strandline_testkit::local_store::LocalStore;
@@ -30,6 +35,7 @@ fn key() -> LogKey {
 enum Op {
     Append(usize, Vec<i64>),
     Compact,
+    Merge,
     Retain,
     Restore,
     RestoreDay(usize),
@@ -48,6 +54,7 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         8 => (0..STREAMS.len(), prop::collection::vec(0_i64..40, 1..4)).prop_map(|(s, days)| Op::Append(s, days)),
         3 => Just(Op::Compact),
+        1 => Just(Op::Merge),
         3 => Just(Op::Retain),
         1 => Just(Op::Restore),
         1 => any::<usize>().prop_map(Op::RestoreDay),
@@ -147,6 +154,25 @@ impl Rig {
             self.files[file].2 = self.files[file].2.max(at);
             e.at = At::File(file);
         }
+    }
+
+    /// The live files of a day become one.
+    fn merge(&mut self) {
+        self.real.merge(Trigger::Hand).unwrap();
+        let mut by_day: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
+        for (n, (_, day, _)) in self.files.iter().enumerate().filter(|(_, file)| file.0 == File::Live) {
+            by_day.entry(*day).or_default().push(n);
+        }
+        for (day, inputs) in by_day.into_iter().filter(|(_, inputs)| inputs.len() > 1) {
+            let newest = inputs.iter().map(|n| self.files[*n].2).max().unwrap();
+            self.files.push((File::Live, day, newest));
+            let merged = self.files.len() - 1;
+            inputs.iter().for_each(|n| self.files[*n].0 = File::Gone);
+            let into = |e: &&mut Known| matches!(e.at, At::File(n) if inputs.contains(&n));
+            self.events.iter_mut().filter(into).for_each(|e| e.at = At::File(merged));
+        }
+        let live = self.files.iter().filter(|file| file.0 == File::Live).count();
+        assert_eq!(self.real.store().durable().pin().files().len(), live);
     }
 
     fn retain(&mut self) {
@@ -322,6 +348,7 @@ impl Rig {
         match op {
             Op::Append(stream, days) => self.append(stream, &days),
             Op::Compact => self.compact(),
+            Op::Merge => self.merge(),
             Op::Retain => self.retain(),
             Op::Restore => self.restore(None),
             Op::RestoreDay(n) if !self.files.is_empty() => self.restore(Some(self.files[n % self.files.len()].1)),
@@ -393,6 +420,49 @@ fn a_reader_between_two_pages_sees_nothing_that_went_meanwhile() {
     assert_eq!(follow(&rig.real, next, 2).0, [5], "the cursor that was kept for it is forgotten");
     rig.restore(None);
     assert_eq!(follow(&rig.real, next, 2).0, [3, 4, 5]);
+}
+
+#[test]
+fn a_merge_and_retention_find_out_about_each_other() {
+    for hard in [false, true] {
+        // two files of one day, and one that stays
+        let mut rig = old_and_new("('inmemory', 'wal', 'durable')", hard);
+        rig.append(1, &[30]);
+        rig.compact();
+        let (store, now) = (Arc::clone(rig.real.store()), rig.real.time.now());
+        let merge = |job_id| {
+            let plan = compact::plan_merges(&store, None, Trigger::Hand, now).unwrap().remove(0);
+            compact::run_merge(&store, &plan, job_id, now, &Progress::default(), &NoSteps).unwrap().inputs
+        };
+        // planned before retention: its inputs are gone, and nothing of them comes back
+        let late = compact::plan_merges(&store, None, Trigger::Hand, now).unwrap().remove(0);
+        // between the plan of retention and its commit its files become one: it plans anew, and takes that one
+        let merged = Cell::new(0);
+        let between = || {
+            if merged.get() == 0 {
+                merged.set(merge(4711));
+            }
+            ControlFlow::Continue(())
+        };
+        let mut moved = Moved::default();
+        retention::run(&store, 77, now, &between, &mut moved).unwrap();
+        assert_eq!((merged.get(), moved.files, moved.events), (2, 1, 2));
+        let error = compact::run_merge(&store, &late, 4712, now, &Progress::default(), &NoSteps).err().unwrap();
+        assert!(matches!(error, CompactError::Commit(CommitError::NotLive { .. })), "{error}");
+        let of_day = |file: &(File, i64, i64)| file.1 == rig.files[0].1;
+        let gone = if hard { File::Gone } else { File::Buried(now) };
+        let old: Vec<usize> = (0..rig.files.len()).filter(|n| of_day(&rig.files[*n])).collect();
+        assert_eq!(old.len(), 2);
+        rig.files[old[0]].0 = gone;
+        rig.files[old[1]].0 = File::Gone;
+        rig.events.iter_mut().filter(|e| e.at == At::File(old[1])).for_each(|e| e.at = At::File(old[0]));
+        drop((store, late));
+        rig.check();
+        rig.restore(None);
+        rig.check();
+        rig.real.kill().unwrap();
+        rig.check();
+    }
 }
 
 #[test]
