@@ -350,3 +350,31 @@ fn the_node_tells_about_itself() {
     assert_eq!(http.get("/api/dereg/eventstores").status, 200);
     assert!(http.get("/api/deql/export").text().contains("EVENTSTORE"));
 }
+
+#[test]
+fn a_node_says_which_log_takes_no_appends_and_serves_the_others() {
+    let store = Store::new(&[]);
+    let server = store.start();
+    let event = json!({"events": [{"event_type": "E", "data": {"text": "x".repeat(500)}}]});
+    for stream_type in ["Sound", "Torn", "Torn", "Torn"] {
+        server.http().post(&format!("streams/{stream_type}/s"), &event).expect(201);
+    }
+    assert_eq!(server.http().get("/ready").expect(200), json!({"status": "ready"}));
+    server.kill();
+    let mut segments = std::fs::read_dir(store.log().join("Torn")).unwrap().map(|entry| entry.unwrap().path());
+    let segment = segments.find(|path| path.extension().is_some_and(|e| e == "wal")).unwrap();
+    let mut bytes = std::fs::read(&segment).unwrap();
+    // in an acknowledged group, with others behind it
+    let at = bytes.windows(3).position(|window| window == b"xxx").unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    let server = store.start();
+    let http = server.http();
+    let ready = http.get("/ready").expect(200);
+    let damaged = ready["damaged"].as_array().unwrap();
+    assert_eq!((damaged.len(), &damaged[0]["store"], &damaged[0]["stream_type"]), (1, &json!("test"), &json!("Torn")));
+    assert!(damaged[0]["error"].as_str().unwrap().contains("offset"), "{ready}");
+    http.post("streams/Torn/s", &event).expect_error(500, "integrity_error");
+    http.post("streams/Sound/s", &event).expect(201);
+    assert_eq!(http.stream("Sound", "s").len(), 2);
+}

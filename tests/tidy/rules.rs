@@ -21,13 +21,14 @@ pub const MAY_KNOW: &[(&str, &[&str])] = &[
     ("strandline-server", &["event", "deql", "keys", "durable", "engine", "sql", "workers", "consensus"]),
     ("strandline", &["event", "deql", "keys", "wal", "durable", "engine", "client", "workers", "consensus", "server"]),
     ("strandline-testkit", &["event", "deql", "keys", "hot", "wal", "durable", "engine"]),
+    ("strandline-benches", &["event", "durable", "engine", "testkit"]),
     ("strandline-tests", &[]),
 ];
 
 /// A dependency from outside, and the only packages that may name it.
 pub const WALLS: &[(&str, &[&str])] = &[
-    ("parquet", &["strandline-durable", "strandline-sql"]),
-    ("arrow", &["strandline-durable", "strandline-sql"]),
+    ("parquet", &["strandline-durable", "strandline-sql", "strandline-benches"]),
+    ("arrow", &["strandline-durable", "strandline-sql", "strandline-benches"]),
     ("object_store", &["strandline-durable", "strandline-sql"]),
     ("memmap2", &["strandline-wal", "strandline-durable"]),
     ("actix", &["strandline-workers"]),

@@ -3,8 +3,11 @@
 //! Pure: opens nothing. Two stores with equal keys have equal layouts.
 
 use crate::schema;
+use crate::write::properties;
 use arrow::datatypes::SchemaRef;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::schema::types::SchemaDescriptor;
+use std::sync::Arc;
 use strandline_deql::{FilePattern, Partition, RowGroup, SortOrder, StoreConfig};
 use strandline_event::{Field, FieldNames};
 
@@ -79,6 +82,18 @@ impl Layout {
     #[must_use]
     pub fn sort_by(&self) -> &[Field] {
         &self.row_group.sort_by
+    }
+
+    /// How the encoder is told to write a file: schema, encodings, statistics, filters. `rows_max`: at most so many rows will
+    /// come (bounds the memory of the filters while writing).
+    #[must_use]
+    pub fn encoder(&self, rows_max: u64) -> (SchemaRef, ArrowWriterOptions) {
+        let options = ArrowWriterOptions::new()
+            .with_properties(properties(self, rows_max))
+            // Polars takes JSON columns for text only where the Arrow schema says so
+            .with_skip_arrow_metadata(false)
+            .with_parquet_schema(self.parquet_schema.clone());
+        (Arc::clone(&self.arrow_schema), options)
     }
 
     /// Whether the order is falling.

@@ -11,9 +11,11 @@ use std::time::{Duration, Instant};
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The program under test, without the caller's settings.
+/// The program under test: the one that was built with the tests, or what `STRANDLINE_TEST_PROGRAM` names (a release build); without the
+/// caller's settings.
 pub(crate) fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_strandline"));
+    let built = || env!("CARGO_BIN_EXE_strandline").into();
+    let mut command = Command::new(std::env::var_os("STRANDLINE_TEST_PROGRAM").unwrap_or_else(built));
     let settings = |name: &str| name.starts_with("STRANDLINE_") || name.starts_with("AWS_");
     for (name, _) in std::env::vars_os().filter(|(name, _)| settings(&name.to_string_lossy())) {
         command.env_remove(name);

@@ -1,6 +1,6 @@
 //! One data file in the making: rows in, a [`FileEntry`] out. Holds at most one row group.
 
-use super::props::{PAGE_ROWS, properties};
+use super::props::PAGE_ROWS;
 use super::sink::{Sink, Sums};
 use super::staged::{Unfinished, staged};
 use super::{JobWriter, Permits, WriteError};
@@ -10,7 +10,6 @@ use crate::layout::Layout;
 use crate::objects::ObjectError;
 use parking_lot::Mutex;
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::file::metadata::KeyValue;
 use std::sync::Arc;
 use strandline_event::EventRef;
@@ -71,13 +70,9 @@ impl<'l> OpenFile<'l> {
         unfinished.created();
         let sums = Arc::new(Mutex::new(Sums::default()));
         let sink = Sink { file, sums: Arc::clone(&sums) };
-        let options = ArrowWriterOptions::new()
-            .with_properties(properties(layout, rows_max))
-            // Polars takes JSON columns for text only where the Arrow schema says so
-            .with_skip_arrow_metadata(false)
-            .with_parquet_schema(layout.parquet_schema.clone());
-        let writer = ArrowWriter::try_new_with_options(sink, Arc::clone(&layout.arrow_schema), options)
-            .map_err(|e| WriteError::encode(&path, e))?;
+        let (schema, options) = layout.encoder(rows_max);
+        let writer =
+            ArrowWriter::try_new_with_options(sink, schema, options).map_err(|e| WriteError::encode(&path, e))?;
         let columns = EventColumns::new(Arc::clone(&layout.arrow_schema));
         Ok(Self { layout, path, staged, sums, writer, columns, bounds: Bounds::of(first), rows: 0, unfinished })
     }

@@ -8,6 +8,7 @@ mod sink;
 mod staged;
 
 pub(crate) use file::{BLOCKS_KEY, FORMAT_VERSION, VERSION_KEY};
+pub(crate) use props::properties;
 pub(crate) use sink::BLOCK_BYTES;
 pub use staged::OpenFiles;
 pub(crate) use staged::{StagedFiles, staged};

@@ -1,0 +1,132 @@
+//! How fast compaction is: a whole job (log read, rows sorted and split into partitions, encoded, checksummed, synced, committed)
+//! against the `parquet` crate alone, which writes the same sorted rows, ready in memory, with the same settings in one thread,
+//! and syncs them. Both on local files. The ratio is time of the crate / time of the job; 1.00 would be a job that costs
+//! nothing but the encoding.
+//!
+//! `cargo bench -p strandline-benches --bench durable_write -- [events] [runs]` (1,000,000 and 5).
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a bench may be blunt"
+)]
+
+use arrow::array::RecordBatch;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::Path;
+use std::time::{Duration, Instant};
+use strandline_durable::Layout;
+use strandline_engine::append::{Answer, Expected, OnError};
+use strandline_engine::compact::JobLimits;
+use strandline_engine::compact::NoSteps;
+use strandline_event::{BatchUnit, LogKey, Micros};
+use strandline_testkit::r#gen::store as declared;
+use strandline_testkit::local_store::LocalStore;
+use strandline_testkit::model::{Append, Event};
+
+const STREAM_TYPE: &str = "Call";
+const DAY: i64 = 86_400_000_000;
+
+fn main() {
+    let mut numbers = std::env::args().skip(1).filter_map(|argument| argument.parse::<usize>().ok());
+    let events = numbers.next().unwrap_or(1_000_000);
+    let runs = numbers.next().unwrap_or(5);
+    println!("durable_write: {events} call records, median of {runs} runs, job and crate in turn");
+    for days in [1, 30] {
+        let mut took: Vec<(Duration, Duration)> = (0..runs).map(|_| run(events, days)).collect();
+        for (job, alone) in &took {
+            println!("  {days:>2} days: job {job:.2?}, crate {alone:.2?}, ratio {:.2}", ratio(*alone, *job));
+        }
+        took.sort_by(|a, b| ratio(a.1, a.0).total_cmp(&ratio(b.1, b.0)));
+        let (job, alone) = took[took.len() / 2];
+        let rate = events as f64 / job.as_secs_f64();
+        println!("  {days:>2} days: median ratio {:.2}; the job moves {rate:.0} events/s", ratio(alone, job));
+    }
+}
+
+fn ratio(alone: Duration, job: Duration) -> f64 {
+    alone.as_secs_f64() / job.as_secs_f64()
+}
+
+/// Times of a job and of the crate alone over what the job wrote.
+fn run(events: usize, days: usize) -> (Duration, Duration) {
+    let folder = tempfile::tempdir().unwrap();
+    let keys =
+        "wal.enabled = true, wal.path = '/wal', wal.rollover_mb = 256, inmemory.enabled = false, partition.by = ('dt')";
+    let config = declared(&folder.path().join("durable").to_string_lossy(), keys);
+    let mut store = LocalStore::new(config.clone()).unwrap();
+    load(&mut store, events, days);
+    let key = LogKey::single(STREAM_TYPE);
+    let began = Instant::now();
+    assert_eq!(store.compact_with(&key, JobLimits::default(), &NoSteps).unwrap(), events as u64);
+    let job = began.elapsed();
+
+    let layout = Layout::new(&config).unwrap();
+    let files = store.store().durable().pin().files().iter().map(|file| file.path.clone()).collect::<Vec<_>>();
+    let rows: Vec<Vec<RecordBatch>> =
+        files.iter().map(|path| batches(&folder.path().join("durable").join(path))).collect();
+    let counted: usize = rows.iter().flatten().map(RecordBatch::num_rows).sum();
+    assert_eq!(counted, events, "both write the same rows");
+    let began = Instant::now();
+    for (n, rows) in rows.iter().enumerate() {
+        write(&layout, rows, &folder.path().join(format!("alone-{n}.parquet")));
+    }
+    (job, began.elapsed())
+}
+
+fn batches(path: &Path) -> Vec<RecordBatch> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(path).unwrap()).unwrap();
+    reader.with_batch_size(8192).build().unwrap().map(Result::unwrap).collect()
+}
+
+fn write(layout: &Layout, rows: &[RecordBatch], path: &Path) {
+    let count = rows.iter().map(RecordBatch::num_rows).sum::<usize>();
+    let (schema, options) = layout.encoder(count as u64);
+    let file = BufWriter::with_capacity(1 << 20, File::create(path).unwrap());
+    let mut writer = ArrowWriter::try_new_with_options(file, schema, options).unwrap();
+    for batch in rows {
+        writer.write(batch).unwrap();
+    }
+    writer.into_inner().unwrap().into_inner().unwrap().sync_all().unwrap();
+}
+
+/// Call records of 10,000 subscribers, in the order of time over so many days.
+fn load(store: &mut LocalStore, events: usize, days: usize) {
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut below = |end: u64| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) % end
+    };
+    let step = DAY * days as i64 / events as i64;
+    for first in (0..events).step_by(1000) {
+        let event = |n: usize| Event {
+            stream_id: format!("4917{:08}", below(10_000)),
+            event_type: "CallEnded".to_owned(),
+            occurred_at: Some(Micros(1_795_132_800_000_000 + step * n as i64)),
+            data: format!(
+                "{{\"callee\":\"4917{:08}\",\"seconds\":{},\"cell\":\"{:04x}\",\"imsi\":\"26201{:010}\",\"leg\":1,\"network\":\"5G\",\"cause\":16}}",
+                below(100_000_000),
+                below(3_600),
+                below(65_536),
+                below(10_000_000_000),
+            ),
+            ..Event::default()
+        };
+        let events = (first..events.min(first + 1000)).map(event).collect();
+        let request = Append {
+            stream_type: STREAM_TYPE.to_owned(),
+            unit: BatchUnit::Rows,
+            events,
+            expected: Expected::Any,
+            on_error: OnError::Abort,
+            inspect: false,
+            chunk: None,
+        };
+        assert!(matches!(store.append(&request), Answer::Done(_)));
+        store.time.advance_us(1000);
+    }
+}
