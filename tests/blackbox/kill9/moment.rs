@@ -3,16 +3,21 @@
 //! ```text
 //!             waited for                                      proof that the kill came into the middle of it
 //!  rollover   a log has a new segment                         the segment before is not cut to its length yet
-//!  job        a new `.parquet.tmp`                            it is still there: not published, not discarded
+//!  job        a new `.parquet.tmp`, where nothing merges      it is still there: not published, not discarded
+//!  merge      the same behind a run over one log by hand,     the same
+//!             of which only merges are left: what the job
+//!             of the run wrote has its name
 //!  trim       of several segments to go, the first is gone    one is still there that the log says is purged
 //! ```
 
 use super::STREAM_TYPES;
 use crate::harness::{Http, Store, run};
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Length of a segment that was not cut to what it holds: `wal.rollover_mb` of the test.
@@ -28,18 +33,25 @@ pub(super) enum Kind {
     Any,
     Rollover,
     Job,
+    Merge,
     Trim,
 }
 
 impl Kind {
     /// Of a round.
     pub(super) const fn of(round: u64) -> Self {
-        match round % 4 {
+        match round % 5 {
             0 => Self::Any,
             1 => Self::Rollover,
             2 => Self::Job,
+            3 => Self::Merge,
             _ => Self::Trim,
         }
+    }
+
+    /// Whether everything is compacted by hand again and again meanwhile. No merge follows a job that the size started.
+    pub(super) const fn compacts_by_hand(self) -> bool {
+        matches!(self, Self::Any | Self::Rollover)
     }
 }
 
@@ -55,6 +67,8 @@ pub(super) struct Watch {
     /// Before the round: segments by log, and files that no kill of this round left.
     newest: Vec<Option<String>>,
     asides: BTreeSet<PathBuf>,
+    /// Nothing ran but merges, and nothing else was to start.
+    only_merges: Cell<bool>,
 }
 
 impl Watch {
@@ -64,7 +78,7 @@ impl Watch {
         let newest = logs.iter().map(|log| segments(log).into_keys().next_back()).collect();
         let (durable, mut asides) = (store.durable(), BTreeSet::new());
         find_asides(&durable, &mut asides);
-        Self { kind, after, logs, durable, newest, asides }
+        Self { kind, after, logs, durable, newest, asides, only_merges: Cell::new(false) }
     }
 
     pub(super) const fn kind(&self) -> Kind {
@@ -81,24 +95,43 @@ impl Watch {
             Kind::Rollover => self.until("a rollover", || (0..self.logs.len()).any(|log| self.rolled(log))),
             Kind::Job => {
                 let seen = self.until("a running job", || !self.new_asides().is_empty())?;
-                // now at once, now somewhere later in it
-                std::thread::sleep(Duration::from_millis(u64::from(self.after.subsec_millis() % 4 * 2)));
+                self.go_on_a_little();
                 Ok(seen)
             }
+            Kind::Merge => self.wait_for_merge(http),
             Kind::Trim => self.wait_for_trim(http),
         }
     }
 
+    /// Now at once, now somewhere later in it.
+    fn go_on_a_little(&self) {
+        std::thread::sleep(Duration::from_millis(u64::from(self.after.subsec_millis() % 4 * 2)));
+    }
+
+    /// Runs over one log, by hand, until a merge behind one of them writes.
+    fn wait_for_merge(&self, http: &Http) -> Result<String, String> {
+        steer(http, "pause")?;
+        self.until("the end of what ran", || running(http).is_empty())?;
+        let mut run: Option<JoinHandle<_>> = None;
+        let seen = self.until("a running merge", || {
+            if run.as_ref().is_none_or(JoinHandle::is_finished) {
+                let (http, what) = (http.clone(), format!("run?wait=true&stream_type={}", STREAM_TYPES[0]));
+                run = Some(std::thread::spawn(move || steer(&http, &what)));
+            }
+            let running = running(http);
+            self.only_merges.set(!running.is_empty() && running.iter().all(|kind| kind == "merge"));
+            self.only_merges.get() && !self.new_asides().is_empty()
+        })?;
+        self.go_on_a_little();
+        Ok(seen)
+    }
+
     fn wait_for_trim(&self, http: &Http) -> Result<String, String> {
-        let steer = |what: &str| {
-            let answer = http.try_post(&format!("/admin/v1/stores/test/compaction/{what}"), "application/json", b"");
-            answer.ok().filter(|a| a.status < 300).map(drop).ok_or_else(|| format!("the node does not {what}"))
-        };
-        steer("pause")?;
+        steer(http, "pause")?;
         let waiting = || self.logs.iter().any(|log| segments(log).len() > SEGMENTS_TO_TRIM);
         self.until("segments to trim", waiting)?;
         let before: Vec<Segments> = self.logs.iter().map(|log| segments(log)).collect();
-        steer("run")?;
+        steer(http, "run")?;
         self.until("a trim", || {
             let now = self.logs.iter().map(|log| segments(log));
             before.iter().zip(now).any(|(before, now)| before.len() > 2 && before.keys().next() != now.keys().next())
@@ -156,6 +189,7 @@ impl Watch {
 pub(super) struct Met {
     rollovers: u32,
     jobs: u32,
+    merges: u32,
     trims: u32,
 }
 
@@ -163,16 +197,19 @@ impl Met {
     /// Looks at what a kill left behind.
     pub(super) fn examine(&mut self, watch: &Watch) {
         self.rollovers += u32::from(watch.in_rollover());
-        self.jobs += u32::from(!watch.new_asides().is_empty());
+        let in_job = |kind| watch.kind == kind && !watch.new_asides().is_empty();
+        self.jobs += u32::from(in_job(Kind::Job));
+        self.merges += u32::from(in_job(Kind::Merge) && watch.only_merges.get());
         self.trims += u32::from(watch.in_trim());
     }
 
     /// What no kill has met so far.
     pub(super) const fn unmet(&self) -> Option<Kind> {
-        match (self.rollovers, self.jobs, self.trims) {
-            (0, _, _) => Some(Kind::Rollover),
-            (_, 0, _) => Some(Kind::Job),
-            (_, _, 0) => Some(Kind::Trim),
+        match (self.rollovers, self.jobs, self.merges, self.trims) {
+            (0, _, _, _) => Some(Kind::Rollover),
+            (_, 0, _, _) => Some(Kind::Job),
+            (_, _, 0, _) => Some(Kind::Merge),
+            (_, _, _, 0) => Some(Kind::Trim),
             _ => None,
         }
     }
@@ -180,8 +217,20 @@ impl Met {
 
 impl fmt::Display for Met {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "in the middle of {} rollovers, {} jobs, {} trims so far", self.rollovers, self.jobs, self.trims)
+        let Self { rollovers, jobs, merges, trims } = self;
+        write!(f, "in the middle of {rollovers} rollovers, {jobs} jobs, {merges} merges, {trims} trims so far")
     }
+}
+
+fn steer(http: &Http, what: &str) -> Result<(), String> {
+    let answer = http.try_post(&format!("/admin/v1/stores/test/compaction/{what}"), "application/json", b"");
+    answer.ok().filter(|a| a.status < 300).map(drop).ok_or_else(|| format!("the node does not {what}"))
+}
+
+/// The kinds of the jobs that run.
+fn running(http: &Http) -> Vec<String> {
+    let status = http.get("/admin/v1/stores/test/compaction").expect(200);
+    status["running"].as_array().unwrap().iter().map(|job| job["kind"].as_str().unwrap().to_owned()).collect()
 }
 
 fn segments(log: &Path) -> Segments {
