@@ -133,8 +133,8 @@ fn a_year_of_flights_goes_in_is_compacted_and_comes_back() {
     store.assert_clean();
 }
 
-/// Compacts, and looks again and again at the files that the node holds open for writing.
-fn most_open_files(server: &Server) -> usize {
+/// Compacts, and looks again and again at the data files that the node holds open: how many there were at once.
+pub(crate) fn most_open_files(server: &Server) -> usize {
     std::thread::scope(|scope| {
         let http = server.http();
         let run = scope.spawn(move || http.compact());

@@ -1,8 +1,10 @@
 //! Small files become few while others read them: counts of other engines never miss an event, and in the end agree.
 
+use crate::flights::most_open_files;
 use crate::harness::{Server, Store};
 use crate::oracles::{oracle, python};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -104,6 +106,89 @@ fn replaced_files_go_after_their_grace_period_and_a_kill_between_leaves_an_exact
     assert_eq!((files(&store, ".parquet.old"), files(&store, ".parquet")), (0, 3));
     assert_eq!(server.http().scan().len() as u64, 24 * STREAMS);
     count(&store, 24);
+    server.stop();
+    store.assert_clean();
+}
+
+/// Small jobs by size, merges by hand: nobody else makes one of many.
+const SMALL: &[&str] = &[
+    "partition.by = ('dt')",
+    "durable.compression = 'none'",
+    "compaction.trigger = 'size_mb'",
+    "compaction.min_segment_mb = 1",
+    "compaction.schedule = '0 0 29 2 *'",
+    "compaction.target_file_mb = 1",
+    "compaction.max_file_mb = 2",
+    "compaction.max_open_files = 4",
+];
+const DAYS: u64 = 8;
+
+/// 1.3 MB, a part of it on each of the days: late events for all of them but one.
+fn load_days(server: &Server, round: u64) {
+    let line = |n: u64| {
+        json!({
+            "stream_type": "Meter", "stream_id": format!("m{n}"), "event_type": "Read",
+            "data": format!("{round} {}", "reading ".repeat(2_000)),
+            "occurred_at": format!("2026-11-{:02}T12:00:00Z", 1 + n % DAYS),
+        })
+    };
+    server.http().bulk(&(0..DAYS * 10).map(line).collect::<Vec<_>>());
+    let events = round * DAYS * 10;
+    let durable =
+        || server.http().get("/admin/v1/stores/test/tiers").expect(200)["durable"]["events"].as_u64().unwrap();
+    for _ in 0..6_000 {
+        if durable() == events {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("the size starts no job");
+}
+
+/// Bytes of the data files by day.
+fn sizes(server: &Server) -> BTreeMap<String, Vec<u64>> {
+    let files = server.http().get("/admin/v1/stores/test/files").expect(200);
+    let mut by_day: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    for file in files["files"].as_array().unwrap() {
+        by_day.entry(file["partition"].to_string()).or_default().push(file["bytes"].as_u64().unwrap());
+    }
+    by_day
+}
+
+fn metric(server: &Server, name: &str) -> u64 {
+    let text = server.http().get("/metrics").text();
+    let line = text.lines().find_map(|line| line.strip_prefix(&format!("strandline_{name} "))).unwrap();
+    line.parse().unwrap()
+}
+
+#[test]
+fn many_small_files_become_few_of_the_target_and_few_are_open() {
+    let store = Store::new(SMALL);
+    let server = store.start();
+    let rounds = 14;
+    for round in 1..=rounds {
+        load_days(&server, round);
+    }
+    let before = sizes(&server);
+    assert_eq!(before.len() as u64, DAYS);
+    assert!(before.values().all(|files| files.len() as u64 == rounds), "{before:?}");
+    let plan = server.http().get("/admin/v1/stores/test/compaction/plan").expect(200);
+    assert_eq!((plan["jobs"].as_array().unwrap().len(), plan["merges"].as_array().unwrap().len() as u64), (0, DAYS));
+    let open = most_open_files(&server);
+    assert!((2..=4).contains(&open), "{open} data files were open at once");
+    let after = sizes(&server);
+    for files in after.values() {
+        assert!(files.iter().all(|bytes| *bytes <= 2 << 20), "{after:?}");
+        assert!(files.iter().filter(|bytes| **bytes < 1 << 20).count() <= 1 && files.len() <= 2, "{after:?}");
+    }
+    let count = |files: &BTreeMap<String, Vec<u64>>| files.values().map(Vec::len).sum::<usize>() as u64;
+    let (inputs, outputs) = (metric(&server, "merge_input_files_total"), metric(&server, "merge_output_files_total"));
+    assert_eq!(inputs - outputs, count(&before) - count(&after));
+    assert_eq!(metric(&server, "merges_total"), DAYS);
+    let status = server.http().get("/admin/v1/stores/test/compaction").expect(200);
+    let merges = status["jobs"].as_array().unwrap().iter().filter(|job| job["kind"] == "merge");
+    assert_eq!(merges.map(|job| job["inputs"].as_u64().unwrap()).sum::<u64>(), inputs);
+    assert_eq!(server.http().scan().len() as u64, rounds * DAYS * 10);
     server.stop();
     store.assert_clean();
 }
