@@ -81,16 +81,17 @@ async fn one(parts: MergeParts, partition: Partition, trigger: Trigger, over: Ar
     end.ended_at = clock::now();
     end.cancelled = job.progress.is_cancelled();
     over.fetch_or(end.cancelled, Ordering::SeqCst);
-    match result {
-        Ok(()) => parts.metrics.merges_done.add(1),
-        Err(error) => {
-            parts.metrics.merges_failed.add(1);
-            if !end.cancelled {
-                tracing::error!(store = parts.store.name(), job = %job.subject(), "a merge failed: {error}");
-                parts.book.rest(&job, end.ended_at);
-            }
-            end.error = Some(error.to_string());
+    if result.is_err() || end.cancelled {
+        parts.metrics.merges_failed.add(1);
+    } else if end.inputs > 0 {
+        parts.metrics.merges_done.add(1);
+    }
+    if let Err(error) = result {
+        if !end.cancelled {
+            tracing::error!(store = parts.store.name(), job = %job.subject(), "a merge failed: {error}");
+            parts.book.rest(&job, end.ended_at);
         }
+        end.error = Some(error.to_string());
     }
     parts.book.finish(&job, end);
     Some(job)

@@ -100,6 +100,8 @@ fn a_cancelled_merge_ends_its_round() {
             "{cancelled} of {}",
             merges.len()
         );
+        let counted = (node.metrics().merges_failed.get(), node.metrics().merges_done.get());
+        assert_eq!(counted, (cancelled as u64, (merges.len() - cancelled) as u64));
         assert_eq!(count(&store, "c").await, 80);
         let jobs = store.compact(None).await.unwrap();
         jobs[0].merges().await;
