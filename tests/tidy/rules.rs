@@ -21,7 +21,7 @@ pub const MAY_KNOW: &[(&str, &[&str])] = &[
     ("strandline-server", &["event", "deql", "keys", "durable", "engine", "sql", "workers", "consensus"]),
     ("strandline", &["event", "deql", "keys", "wal", "durable", "engine", "client", "workers", "consensus", "server"]),
     ("strandline-testkit", &["event", "deql", "keys", "hot", "wal", "durable", "engine"]),
-    ("strandline-benches", &["event", "durable", "engine", "testkit"]),
+    ("strandline-benches", &["event", "deql", "durable", "engine", "testkit"]),
     ("strandline-tests", &[]),
 ];
 
