@@ -113,11 +113,12 @@ impl StoreHandle {
         self.stream_answer(&batch, outcome).await
     }
 
-    /// Appends batches of many streams, one a stream type. Under `Abort`, what each event breaks by itself is checked over all
-    /// of them first. The outer error: nothing was stored. Inner ones: that owner's part was not.
+    /// Appends batches of many streams, one a stream type. Under `Abort` all of them are checked before any is stored: what
+    /// is left is a race with another writer, or an owner that cannot. The outer error: nothing was stored. Inner ones: that
+    /// owner's part was not.
     ///
     /// # Errors
-    /// The first violation of the whole body; too many new stream types; `Overloaded`; `Draining`.
+    /// The first refusal of the whole body; too many new stream types; `Overloaded`; `Draining`.
     pub async fn append_bulk(
         &self,
         batches: Vec<BatchBytes>,
@@ -134,17 +135,21 @@ impl StoreHandle {
         Ok(join_all(parts).await)
     }
 
-    /// A row that breaks a rule may belong to a command that was stored under an older rule: only its owner can tell, so a
-    /// batch with such a row is judged by its owner before any is stored.
+    /// Judges a whole body by dry runs, and stores nothing. A part is asked about only where its owner can tell more than its
+    /// rows do: a row that breaks a rule may belong to a command that was stored under an older one, and a row with a client's
+    /// seq, event id or command may not fit what is stored. A body of one part is judged when it is stored, by the same owner.
     async fn check_all(&self, batches: &[BatchBytes], permit: &Arc<BytePermit>) -> Result<(), NodeError> {
         for batch in batches {
             self.check_stream_type(batch.view().stream_type())?;
         }
-        for (at, batch) in batches.iter().enumerate() {
-            if self.parts.store.rules().strict.check_batch(batch.view()).is_ok() {
-                continue;
-            }
-            let judged = self.submit(batch.clone(), Expected::Any, OnError::Abort, true, Arc::clone(permit)).await;
+        let rules = self.parts.store.rules();
+        let unsure = |batch: &BatchBytes| {
+            rules.strict.check_batch(batch.view()).is_err() || (batches.len() > 1 && rules.can_conflict(batch.view()))
+        };
+        let dry_runs = batches.iter().enumerate().filter(|(_, batch)| unsure(batch)).map(|(at, batch)| async move {
+            (at, self.submit(batch.clone(), Expected::Any, OnError::Abort, true, Arc::clone(permit)).await)
+        });
+        for (at, judged) in join_all(dry_runs).await {
             match judged {
                 Ok(_) => {}
                 Err(NodeError::Refused(Refusal { row: Some(row), error: AppendError::Strict(violation) })) => {
@@ -334,7 +339,7 @@ impl StoreHandle {
     /// Starts a run over all logs, or one stream type's.
     ///
     /// # Errors
-    /// `CompactionDisabled`, `UnknownStreamType`, `Draining`.
+    /// `CompactError::Disabled`, `UnknownStreamType`, `Draining`.
     pub async fn compact(&self, stream_type: Option<String>) -> Result<Vec<Arc<Job>>, NodeError> {
         let run = RunCompaction { store: self.shared_name(), stream_type, trigger: Trigger::Hand };
         self.node.supervisor.send(run).await?

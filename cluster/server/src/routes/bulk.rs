@@ -15,7 +15,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use strandline_durable::ipc::{InputBatches, IpcError};
 use strandline_engine::append::{self, AppendOutcome, Refusal};
-use strandline_event::{Chunk, EventInput, Field, FieldNames, limits};
+use strandline_event::{Chunk, EventInput, Field, FieldNames, Seq, limits};
 use strandline_workers::NodeError;
 use strandline_workers::permits::BytePermit;
 
@@ -199,7 +199,7 @@ fn line(part: &Part, row: u32) -> u32 {
     part.lines.get(row as usize).copied().unwrap_or(0)
 }
 
-/// The refusal of the whole body before any owner was asked.
+/// The refusal of the whole body before any part was stored.
 fn of_line(error: &NodeError, parts: &[Part], names: &FieldNames) -> ApiError {
     let answer = failure::answer(error, names);
     match error {
@@ -232,22 +232,51 @@ fn part_error(error: &NodeError, part: &Part, names: &FieldNames) -> ApiError {
     }
 }
 
-/// The result per stream, where some owners committed and others did not.
+/// The result per stream, where some owners committed and others did not. `first_seq` and `last_seq`: the smallest and the
+/// largest seq of the body's events in the stream, those that were stored before included; null: they are not told again.
 fn per_stream(parts: &[Part], results: &[Result<AppendOutcome, NodeError>], names: &FieldNames) -> Vec<Value> {
     let mut rows = Vec::new();
     for (part, result) in parts.iter().zip(results) {
         let view = part.batch.view();
         let (type_name, id_name) = (names.get(Field::StreamType), names.get(Field::StreamId));
+        let seqs = result.as_ref().map_or_else(|_| Vec::new(), |outcome| seqs_by_stream(outcome, part));
+        let known = result.as_ref().is_ok_and(|outcome| outcome.chunk_known);
         let error = result.as_ref().err().map(|e| part_error(e, part, names));
         for stream in 0..view.stream_count() {
-            let mut row =
-                json!({ type_name: view.stream_type(), id_name: view.stream(stream), "stored": error.is_none() });
+            let seqs = seqs.get(stream).copied().flatten();
+            let mut row = json!({
+                type_name: view.stream_type(), id_name: view.stream(stream), "stored": known || seqs.is_some(),
+            });
             if let Some(error) = &error {
                 row["code"] = json!(error.code());
                 row["error"] = json!(error.message());
+            } else {
+                row["first_seq"] = json!(seqs.map(|(first, _)| first.0));
+                row["last_seq"] = json!(seqs.map(|(_, last)| last.0));
             }
             rows.push(row);
         }
     }
     rows
+}
+
+/// By distinct stream of a part: the smallest and the largest seq of its events.
+fn seqs_by_stream(outcome: &AppendOutcome, part: &Part) -> Vec<Option<(Seq, Seq)>> {
+    let view = part.batch.view();
+    let mut seqs: Vec<Option<(Seq, Seq)>> = vec![None; view.stream_count()];
+    let mut add = |row: usize, first: Seq, last: Seq| {
+        if let Some(range) = seqs.get_mut(view.stream_of(row)) {
+            *range = Some(range.map_or((first, last), |known| (known.0.min(first), known.1.max(last))));
+        }
+    };
+    if let Some(stamped) = &outcome.stamped {
+        for row in 0..stamped.rows() {
+            add(outcome.rows.request_row(row), stamped.seq(row), stamped.seq(row));
+        }
+    }
+    for known in &outcome.duplicates {
+        let last = Seq(known.first_seq.0 + u64::from(known.count).saturating_sub(1));
+        add(known.row as usize, known.first_seq, last);
+    }
+    seqs
 }

@@ -46,17 +46,50 @@ fn a_broken_line_is_named_and_nothing_is_stored() {
 }
 
 #[test]
-fn an_owner_that_refuses_is_named_and_the_others_have_stored() {
+fn a_conflict_anywhere_in_a_body_stores_nothing_of_it() {
     let folder = tempfile::tempdir().unwrap();
-    let server = start(folder.path(), "");
-    let body = format!("{}{}", line("A", "s", ""), line("B", "t", ",\"seq\":5"));
-    let answer = server.post_as("events", NDJSON, body.as_bytes()).ok(207);
-    assert_eq!((&answer["appended"], &answer["streams"][0]["stored"]), (&json!(1), &json!(true)));
-    assert_eq!(answer["streams"][1]["code"], "seq_gap");
+    let server = start(folder.path(), ", id.command_id.unique_scope = 'stream'");
+    let id = bulk_one_of(&server, &line("B", "t", ",\"command_id\":\"k\",\"data\":1"));
+    let conflicts = [
+        (",\"seq\":7".to_owned(), "seq_gap"),
+        (",\"seq\":1,\"data\":2".to_owned(), "seq_conflict"),
+        (",\"command_id\":\"k\",\"data\":2".to_owned(), "command_conflict"),
+        (format!(",\"event_id\":\"{id}\",\"data\":2"), "event_id_conflict"),
+    ];
+    for (more, code) in conflicts {
+        // the owner that comes first has nothing to say against its part
+        let body = format!("{}{}", line("A", "s", ""), line("B", "t", &more));
+        let refused = server.post_as("events", NDJSON, body.as_bytes()).error(409, code);
+        assert_eq!(refused["details"]["line"], 2, "{refused}");
+        server.get("streams/A/s").error(404, "not_found");
+        let new = format!("{}{}", line("A", "s", ""), line(code, "t", ",\"seq\":5"));
+        server.post_as("events", NDJSON, new.as_bytes()).error(409, "seq_gap");
+        server.get("streams/A/s").error(404, "not_found");
+    }
+    let body = format!("{}{}", line("A", "s", ""), line("B", "t", ",\"seq\":7"));
     let alone = server.post_as("events", NDJSON, line("B", "t", ",\"seq\":5").as_bytes()).error(409, "seq_gap");
     assert_eq!(alone["details"]["line"], 1);
     let skipped = server.post_as("events?on_error=skip", NDJSON, body.as_bytes()).ok(201);
     assert_eq!(skipped["rejected"], json!([{"line":2,"code":"seq_gap","error":skipped["rejected"][0]["error"]}]));
+}
+
+/// Stores one line; the id of its event.
+fn bulk_one_of(server: &Running, line: &str) -> String {
+    assert_eq!(bulk(server, line)["appended"], 1);
+    server.get("events").ok(200)["events"][0]["event_id"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_body_that_was_stored_in_part_is_known_in_part() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), ", id.command_id.unique_scope = 'stream'");
+    let (one, other) = (line("A", "s", ",\"command_id\":\"k\""), line("B", "t", ",\"command_id\":\"k\""));
+    assert_eq!(bulk(&server, &one)["appended"], 1);
+    assert_eq!(bulk(&server, &format!("{one}{other}")), json!({"appended":1,"duplicates":1,"rejected":[]}));
+    assert_eq!(bulk(&server, &format!("{one}{other}")), json!({"appended":0,"duplicates":2,"rejected":[]}));
+    let (one, other) = (line("A", "u", ",\"seq\":1"), line("B", "u", ",\"seq\":1"));
+    assert_eq!(bulk(&server, &one)["appended"], 1);
+    assert_eq!(bulk(&server, &format!("{one}{other}")), json!({"appended":1,"duplicates":1,"rejected":[]}));
 }
 
 #[test]

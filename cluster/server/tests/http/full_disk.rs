@@ -24,11 +24,14 @@ fn what_no_owner_could_store_is_never_201() {
     let send = |on_error: &str, body: &str| {
         server.post_as(&format!("events?on_error={on_error}"), "application/x-ndjson", body.as_bytes())
     };
-    for on_error in ["skip", "abort"] {
+    for (on_error, seq) in [("skip", 1), ("abort", 2)] {
         send(on_error, &line("Full")).error(507, "disk_full");
         let part = send(on_error, &format!("{}{}", line("Full"), line("Good"))).ok(207);
         assert_eq!((&part["appended"], &part["streams"][0]["stored"]), (&json!(1), &json!(false)), "{part}");
         assert_eq!(part["streams"][0]["code"], "disk_full");
+        let stored =
+            json!({"stream_type": "Good", "stream_id": "s", "stored": true, "first_seq": seq, "last_seq": seq});
+        assert_eq!(part["streams"][1], stored);
         assert_eq!(part["rejected"], json!([]));
     }
     // a line that is wrong by itself does not make the rest look done

@@ -4,7 +4,7 @@ use crate::commands::Scope;
 use crate::strict::Strict;
 use std::sync::Arc;
 use strandline_deql::{CommandScope, StoreConfig};
-use strandline_event::{IdFormat, Micros};
+use strandline_event::{BatchView, IdFormat, Micros};
 
 /// Largest seq: Parquet keeps seqs as signed 64-bit numbers.
 pub(crate) const SEQ_MAX: u64 = i64::MAX as u64;
@@ -48,6 +48,18 @@ impl Rules {
             id_format: config.id.event_id_format,
             digest_key,
         }))
+    }
+
+    /// Whether what is stored already can refuse a row of a bulk body's part: its client gave a seq, an event id, or a command
+    /// id that is unique here. Of all other rows [`strict`](Self::strict) alone decides.
+    #[must_use]
+    pub fn can_conflict(&self, batch: BatchView<'_>) -> bool {
+        let commands = self.scope != Scope::None;
+        (0..batch.rows()).any(|row| {
+            batch.given_seq(row).is_some()
+                || batch.given_event_id(row).is_some()
+                || (commands && batch.command_id(row).is_some())
+        })
     }
 
     /// Prefix of a batch's ids.
