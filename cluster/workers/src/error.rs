@@ -64,9 +64,6 @@ pub enum NodeError {
         /// What is damaged.
         reason: Arc<str>,
     },
-    /// The store moves nothing.
-    #[error("compaction.enabled is false in this store: nothing moves to the durable tier")]
-    CompactionDisabled,
     /// No such store.
     #[error("there is no store `{name}`; this node serves {known}")]
     UnknownStore {
@@ -155,7 +152,6 @@ impl NodeError {
             Self::Manifest(error) => error.kind(),
             Self::Registry(_) | Self::Defect => ErrorKind::Io,
             Self::OtherBuckets { .. } => ErrorKind::StrictViolation,
-            Self::CompactionDisabled => ErrorKind::BadRequest,
             Self::UnknownStore { .. } | Self::UnknownStreamType { .. } => ErrorKind::NotFound,
             Self::Overloaded(_) => ErrorKind::Overloaded,
             Self::RefusedPart { refusal, .. } => refusal.error.kind(),

@@ -76,7 +76,7 @@ impl StrictViolation {
                 names.get(Field::CommandId)
             ),
             Self::UnknownStreamType { name, known } => format!(
-                "stream type '{name}' is not registered and `strict.stream_type_enforced` is on; known: {known}. Register it with POST /v1/stores/{{store}}/stream-types {{\"name\": \"{name}\"}}"
+                "stream type '{name}' is not registered and `strict.stream_type_enforced` is on; known: {known}. Register it: `CREATE AGGREGATE {name};` in the file of `--config` and a restart, or POST /v1/stores/{{store}}/stream-types {{\"name\": \"{name}\"}} at once"
             ),
         }
     }

@@ -1,4 +1,4 @@
-//! Whether the node lives, whether it takes requests, what it is.
+//! Whether the node lives, whether it takes requests, what it is. Load balancers ask by HEAD: the listener leaves the body out.
 
 use crate::error::{ApiError, ApiResult};
 use crate::http::answer;

@@ -7,6 +7,9 @@ use actix_web::HttpResponse;
 use std::fmt::{Display, Write as _};
 use strandline_workers::metrics::{Counter, Histogram};
 
+/// Times are recorded in microseconds and told in seconds.
+const US_PER_S: f64 = 1e6;
+
 /// GET /metrics
 pub(crate) async fn metrics(call: Call) -> ApiResult<HttpResponse> {
     no_query(&call)?;
@@ -24,8 +27,13 @@ fn node(text: &mut Text, call: &Call) {
     text.counter("event_bytes_total", "Bytes of stored batches", &metrics.event_bytes);
     text.counter("groups_total", "Group commits", &metrics.groups);
     text.histogram("group_batches", "Batches a group commit", &metrics.group_batches, 1.0);
-    text.histogram("group_seconds", "Write and sync of a group", &metrics.group_us, 1e-6);
-    text.histogram("append_seconds", "From an append's arrival at its owner to its answer", &metrics.append_us, 1e-6);
+    text.histogram("group_seconds", "Write and sync of a group", &metrics.group_us, US_PER_S);
+    text.histogram(
+        "append_seconds",
+        "From an append's arrival at its owner to its answer",
+        &metrics.append_us,
+        US_PER_S,
+    );
     text.counter("reads_total", "Pages read", &metrics.reads);
     text.head("tier_reads_total", "Pages that took rows from a tier", "counter");
     for (tier, count) in ["inmemory", "wal", "durable"].iter().zip(&metrics.reads_by_tier) {
@@ -141,15 +149,17 @@ impl Text {
         self.line(name, "", value);
     }
 
-    fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram, unit: f64) {
+    /// `per_unit`: values of the histogram in one unit of what is told. Divided, not multiplied by a fraction: the quotient is
+    /// the nearest number to the exact one, and is printed as such.
+    fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram, per_unit: f64) {
         self.head(name, help, "histogram");
         let (rows, all, sum) = histogram.cumulative();
         let bucket = format!("{name}_bucket");
         for (bound, count) in rows {
-            self.line(&bucket, &format!("le=\"{}\"", bound as f64 * unit), count);
+            self.line(&bucket, &format!("le=\"{}\"", bound as f64 / per_unit), count);
         }
         self.line(&bucket, "le=\"+Inf\"", all);
-        self.line(&format!("{name}_sum"), "", sum as f64 * unit);
+        self.line(&format!("{name}_sum"), "", sum as f64 / per_unit);
         self.line(&format!("{name}_count"), "", all);
     }
 }

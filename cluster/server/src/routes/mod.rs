@@ -65,8 +65,8 @@ macro_rules! table {
 }
 
 table! {
-    Both "/health" { GET => meta::health }
-    Both "/ready" { GET => meta::ready }
+    Both "/health" { GET => meta::health, HEAD => meta::health }
+    Both "/ready" { GET => meta::ready, HEAD => meta::ready }
     Both "/info" { GET => meta::info }
     Both "/metrics" { GET => metrics::metrics }
     Both "/openapi.json" { GET => openapi::openapi }

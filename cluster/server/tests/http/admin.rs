@@ -25,6 +25,32 @@ fn a_node_says_what_it_is() {
     }
     assert!(metrics.contains("strandline_tier_events{store=\"s\",tier=\"wal\"} 1"), "{metrics}");
     assert!(server.get("/openapi.json").ok(200)["paths"]["/health"].is_object());
+    let bound = |line: &str| Some(line.split("le=\"").nth(1)?.split('"').next()?.to_owned());
+    let bounds: Vec<String> = metrics.lines().filter_map(bound).collect();
+    assert!(bounds.len() > 20 && bounds.contains(&"0.0001".to_owned()), "{bounds:?}");
+    assert!(bounds.iter().all(|bound| bound.len() < 10), "as exact as they are: {bounds:?}");
+}
+
+#[test]
+fn load_balancers_may_ask_without_wanting_an_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "");
+    for path in ["/health", "/ready"] {
+        let head = server.head(path);
+        assert_eq!((head.status, head.body.len()), (200, 0), "{path}");
+        let other = server.post(path, "{}").error(405, "bad_request");
+        assert_eq!(other["details"]["methods"], json!(["GET", "HEAD"]));
+    }
+}
+
+#[test]
+fn a_store_that_does_not_compact_says_so_with_one_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), ", compaction.enabled = false");
+    let planned = server.get("admin:compaction/plan").error(400, "bad_request");
+    let run = server.post("admin:compaction/run", "").error(400, "bad_request");
+    assert_eq!(planned, run);
+    assert!(run["error"].as_str().unwrap().contains("compaction.enabled"), "{run}");
 }
 
 #[test]
@@ -49,6 +75,8 @@ fn compaction_is_run_watched_and_steered() {
         server.post("admin:compaction/run", "{\"stream_type\":\"Call\"}").ok(202)["jobs"].as_array().unwrap().len(),
         1
     );
+    let nothing = server.post("admin:compaction/run?wait=true", "").ok(200);
+    assert_eq!((&nothing["ended"][0]["rows"], &nothing["ended"][0]["phase"]), (&json!(0), &json!("done")));
     server.post("admin:compaction/run?stream_type=No", "").error(404, "not_found");
     server.post("admin:compaction/run", "{\"x\":1}").error(400, "bad_request");
     let files = server.get("admin:files").ok(200);

@@ -113,6 +113,10 @@ impl Running {
         answer(self.agent.get(self.url(path)).call().unwrap())
     }
 
+    pub(crate) fn head(&self, path: &str) -> Answer {
+        answer(self.agent.head(self.url(path)).call().unwrap())
+    }
+
     pub(crate) fn get_as(&self, path: &str, accept: &str) -> Answer {
         answer(self.agent.get(self.url(path)).header("accept", accept).call().unwrap())
     }

@@ -288,6 +288,7 @@ impl JobBook {
 
     /// A run that found nothing to do is told to who waits and leaves no line in the book.
     pub(crate) fn finish(&self, job: &Arc<Job>, end: JobEnd) {
+        job.progress.end();
         let did_nothing = end.rows == 0 && end.error.is_none() && !end.cancelled;
         {
             let mut lists = self.lists.lock();

@@ -22,7 +22,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use strandline_engine::compact::{Trigger, due};
+use strandline_engine::compact::{CompactError, Trigger, due};
 use strandline_engine::store::Store;
 use strandline_event::{LogKey, Micros};
 use tokio::sync::Mutex;
@@ -263,7 +263,7 @@ impl Handler<RunCompaction> for CompactionSupervisor {
             return Err(NodeError::UnknownStore { name: message.store.to_string(), known: "others".to_owned() });
         };
         if !supervised.store.config().compaction.enabled {
-            return Err(NodeError::CompactionDisabled);
+            return Err(CompactError::Disabled.into());
         }
         let wanted = |log: &LogKey| message.stream_type.as_deref().is_none_or(|name| name == &*log.stream_type);
         let logs: Vec<LogKey> = supervised.table.keys().into_iter().filter(wanted).collect();

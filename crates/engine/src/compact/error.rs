@@ -9,7 +9,7 @@ use strandline_event::{ErrorKind, LogKey};
 #[derive(Debug, thiserror::Error)]
 pub enum CompactError {
     /// The store does not compact.
-    #[error("compaction.enabled is false: nothing moves to the durable tier; set it to true and restart")]
+    #[error("compaction.enabled is false in this store: nothing moves to the durable tier; set it to true and restart")]
     Disabled,
     /// No such log.
     #[error("stream type `{0}` has no log")]
@@ -53,7 +53,7 @@ impl CompactError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Disabled => ErrorKind::NotSupported,
+            Self::Disabled => ErrorKind::BadRequest,
             Self::NoLog(_) => ErrorKind::NotFound,
             Self::Damaged { .. } => ErrorKind::Integrity,
             Self::Cancelled | Self::StalePlan | Self::Stopped(_) => ErrorKind::Unavailable,

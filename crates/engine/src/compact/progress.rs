@@ -77,6 +77,11 @@ impl Progress {
         self.cancelled.load(Ordering::Relaxed)
     }
 
+    /// The job has ended, well or not; also one that found nothing to do.
+    pub fn end(&self) {
+        self.phase.store(Phase::Done as u8, Ordering::Relaxed);
+    }
+
     pub(super) fn enter(&self, phase: Phase) {
         self.rows_done.store(0, Ordering::Relaxed);
         self.phase.store(phase as u8, Ordering::Relaxed);
