@@ -1,4 +1,5 @@
-//! How a node ends whose store was taken over by another one: it says so while it runs, and by its exit code.
+//! How a node ends: after two signals at once, and when its store was taken over by another one (it says so while it runs, and by
+//! its exit code).
 
 use crate::harness::{Server, Store};
 use serde_json::json;
@@ -47,4 +48,18 @@ fn a_node_whose_store_was_taken_says_so_and_ends_with_3() {
         assert_eq!(second.http().scan().len(), 2, "what was durable, and its own");
         second.stop();
     }
+}
+
+#[test]
+fn two_signals_at_once_are_one_wish() {
+    let store = Store::new(&[]);
+    let mut command = store.program();
+    let server = Server::start_from(command.args(store.serve_arguments()).env("STRANDLINE_LOG", "info"));
+    server.http().post("streams/T/s", &json!({"events": [{"event_type": "E"}]})).expect(201);
+    server.signal_twice();
+    let ended = server.ended();
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(ended.stderr.contains("shutting down"), "{ended:?}");
+    assert!(!ended.stderr.contains('\u{1b}'), "no colours where stderr is no terminal: {ended:?}");
+    store.assert_clean();
 }

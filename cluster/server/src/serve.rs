@@ -12,11 +12,16 @@ use std::time::Duration;
 use strandline_workers::NodeHandle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 /// Time that running requests get to end: appends are drained before, so this is for reads whose client does not take them.
 const SHUTDOWN_S: u64 = 4;
 /// Time in which a client must have sent its request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Signals in this time after the first one are taken for the same wish: who ends a process with its group (`timeout`, a terminal, an
+/// init system) sends one to each, and it may arrive twice.
+const REPEATS_IGNORED: Duration = Duration::from_secs(1);
 
 /// Why the server does not serve.
 #[derive(Debug, thiserror::Error)]
@@ -74,21 +79,16 @@ impl Server {
         self.admin
     }
 
-    /// Serves until SIGTERM or SIGINT, then shuts down in order. A second signal ends the process at once.
+    /// Serves until SIGTERM or SIGINT, then shuts down in order. A later signal ends the process at once.
     ///
     /// # Errors
     /// When a worker does not end.
-    pub async fn run_until_signal(self, signals: Signals) -> io::Result<()> {
-        let Signals { mut terminate, mut interrupt } = signals;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+    pub async fn run_until_signal(self, mut signals: Signals) -> io::Result<()> {
+        signals.next().await;
         tracing::info!("shutting down: finishing what is in flight");
         tokio::select! {
             ended = self.shutdown() => ended,
-            _ = terminate.recv() => Err(io::Error::other("ended by a second signal")),
-            _ = interrupt.recv() => Err(io::Error::other("ended by a second signal")),
+            () = signals.again() => Err(io::Error::other("ended by a second signal")),
         }
     }
 
@@ -129,6 +129,25 @@ impl Signals {
     /// When the system does not let us.
     pub fn catch() -> io::Result<Self> {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits for one of them.
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// Waits for one that is no repeat of the first, which has just come.
+    async fn again(&mut self) {
+        let repeats_end = Instant::now() + REPEATS_IGNORED;
+        loop {
+            self.next().await;
+            if Instant::now() >= repeats_end {
+                return;
+            }
+        }
     }
 }
 

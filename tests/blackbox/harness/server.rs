@@ -163,6 +163,14 @@ impl Server {
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     }
 
+    /// Sends SIGTERM and SIGINT at once, as whoever ends a process and its group, and does not wait.
+    pub(crate) fn signal_twice(&self) {
+        let pid = rustix::process::Pid::from_child(&self.process);
+        for signal in [rustix::process::Signal::TERM, rustix::process::Signal::INT] {
+            rustix::process::kill_process(pid, signal).unwrap();
+        }
+    }
+
     /// Stops the node cleanly.
     pub(crate) fn stop(self) {
         assert_eq!(self.terminate(), 0, "a node that gets SIGTERM ends with 0");
