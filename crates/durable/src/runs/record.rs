@@ -41,6 +41,13 @@ impl RunKind {
         }
     }
 
+    /// The kind of the run of this name.
+    pub(crate) fn of_path(path: &str) -> Option<Self> {
+        let name = path.rsplit('/').next()?.strip_suffix(".run")?;
+        let word = name.split('-').next()?;
+        [Self::Heads, Self::Commands, Self::Chunks, Self::Retired].into_iter().find(|kind| kind.word() == word)
+    }
+
     /// For people.
     pub(crate) const fn title(self) -> &'static str {
         match self {

@@ -10,6 +10,9 @@ use crate::objects::{ObjectError, Objects, Readable};
 /// Names of objects that ask a store what it can; they go at once.
 pub(crate) const PROBE_PREFIX: &str = ".probe-";
 
+/// The folder of the sorted runs.
+pub(crate) const RUN_FOLDER: &str = "_runs";
+
 /// What `{writer}` stands for: the node and the epoch under which it owns the store. No two owners share it, so that a name
 /// made of it and of a number is nobody else's, also on object stores, where a large upload overwrites what has its name.
 pub(crate) fn writer_name(node: &str, epoch: u64) -> String {

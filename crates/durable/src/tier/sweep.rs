@@ -5,13 +5,14 @@
 //! Never swept: what the newest version names as live or under a tombstone, what a job of this process holds, what is younger
 //! than the grace period (an orphan may belong to an owner that is just being replaced, a replaced file to a reader of another
 //! process), what a version that is pinned in this process names, and anything at all while it is unknown which version is
-//! the newest.
+//! the newest. Sorted runs have a shorter grace period, since nobody opens one late.
 
-use super::names::PROBE_PREFIX;
+use super::names::{PROBE_PREFIX, RUN_FOLDER};
 use super::{DurableTier, MANIFEST_FOLDER, Snapshot, names};
 use crate::delta;
 use crate::manifest::{self, Replaced};
 use crate::objects::{ObjectError, ObjectInfo};
+use crate::runs::RunKind;
 use std::collections::HashSet;
 use strandline_event::Micros;
 
@@ -53,6 +54,30 @@ impl DurableTier {
             }
         }
         Ok(gone)
+    }
+
+    /// Removes sorted runs of heads, commands and chunks that the current version does not name and that were last changed before
+    /// `before`; gives their names. Whoever has a version of this process open has mapped or fetched its runs, so nobody needs them:
+    /// the age only spares a process that is opening an older version right now. Runs of removed seq ranges, which nothing
+    /// can be made anew from, wait with all other orphans. Does nothing under an epoch that is over, and after a commit of
+    /// unknown outcome.
+    pub fn sweep_runs(&self, before: Micros) -> Result<Vec<String>, ObjectError> {
+        let objects = &*self.inner.shared.objects;
+        let listed = objects.list(RUN_FOLDER)?;
+        let replaced: Vec<String> = {
+            // what a commit had written when it was listed is named by now or never; a newer owner that had written some is seen
+            let mut committer = self.inner.committer.lock();
+            let unknown = self.settle_locked(&mut committer).is_err() || committer.unclear.is_some();
+            let ours = self.inner.epoch == Some(self.pin().epoch());
+            if !ours || unknown || !self.is_newest()? {
+                return Ok(Vec::new());
+            }
+            let orphans = orphans_of(&self.pin(), listed, before).into_iter().map(|orphan| orphan.path);
+            orphans.filter(|path| RunKind::of_path(path).is_some_and(|kind| kind != RunKind::Retired)).collect()
+        };
+        // names are never given again: commits need not wait
+        objects.delete_all(&replaced)?;
+        Ok(replaced)
     }
 
     /// Gives live files the names back that somebody has removed (a `VACUUM` of the Delta table by another engine), as long as

@@ -13,12 +13,16 @@ const EVER: Micros = Micros(i64::MAX);
 /// Commits `parts` small jobs of 100 events each.
 fn prepare(tier: &DurableTier, parts: u64) -> Vec<Owned> {
     let events = history(parts * 100);
-    for (n, part) in (1..).zip(events.chunks(100)) {
+    prepare_parts(tier, &events, 1..=parts);
+    events
+}
+
+fn prepare_parts(tier: &DurableTier, events: &[Owned], parts: std::ops::RangeInclusive<u64>) {
+    for (n, part) in (1..).zip(events.chunks(100)).filter(|(n, _)| parts.contains(n)) {
         let (job, part) = (job(u128::from(n), (n - 1) * 10, n * 10), part.to_vec());
         let files = write(tier, &job, &part).unwrap();
         tier.commit(&commit(&job, files, &part)).unwrap();
     }
-    events
 }
 
 /// One file in the place of `files`, which hold `events`.
@@ -102,6 +106,30 @@ fn doubles_leave_the_count_of_events() {
     let fewer = Replacement { doubles: 10, ..merged(&tier, 50, pinned.files(), &events[..190]).unwrap() };
     tier.replace(&fewer).unwrap();
     assert_eq!(tier.pin().log(&log()).unwrap().events, 190, "so that runs can still be rebuilt from files");
+}
+
+#[test]
+fn replaced_runs_go_soon_and_a_version_that_is_open_keeps_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let tier = open(dir.path(), &config(""));
+    let events = history(400);
+    prepare_parts(&tier, &events, 1..=1);
+    let pinned = tier.pin();
+    let stream = strandline_event::hash::stream_hash(&events[0].stream_id);
+    let head = pinned.head(&log(), stream).unwrap().unwrap();
+    prepare_parts(&tier, &events, 2..=4);
+    let live = |tier: &DurableTier| tier.pin().manifest().runs().count();
+    assert!(names(dir.path(), ".run") > live(&tier), "commits have replaced runs");
+    assert!(tier.sweep_runs(Micros(START_US + 5)).unwrap().is_empty(), "too young");
+    let data = names(dir.path(), ".parquet");
+    assert!(!tier.sweep_runs(EVER).unwrap().is_empty() && tier.sweep_runs(EVER).unwrap().is_empty());
+    assert_eq!((names(dir.path(), ".run"), names(dir.path(), ".parquet")), (live(&tier), data));
+    assert_eq!(pinned.head(&log(), stream).unwrap(), Some(head), "it has its runs open");
+    drop((pinned, tier));
+    let tier = open(dir.path(), &config(""));
+    assert_eq!(tier.pin().broken_runs().count(), 0);
+    let retired = "_runs/T/retired-0-n1-e1-0000000001.run";
+    assert_eq!(crate::runs::RunKind::of_path(retired), Some(crate::runs::RunKind::Retired), "these wait");
 }
 
 #[test]

@@ -6,7 +6,7 @@ const DAY_SECONDS: u64 = 24 * 3600;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Grace {
     /// Replaced files, and files that no manifest names: they may belong to a reader of another process, or to an owner that
-    /// is just being replaced.
+    /// is just being replaced. Sorted runs wait ten minutes at most: who has a version open has its runs.
     pub files_seconds: u64,
     /// Files under a tombstone: so long they can be brought back.
     pub tombstone_seconds: u64,

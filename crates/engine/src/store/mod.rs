@@ -43,6 +43,8 @@ use strandline_wal::Disk;
 
 /// How long versions of the manifest are kept: reads may ask for the store as of one of them.
 pub const VERSIONS_KEPT_SECONDS: u64 = 30 * 24 * 3600;
+/// A sorted run that no manifest names any more waits no longer than this: a store without a log replaces one with each commit.
+const REPLACED_RUNS_SECONDS: u64 = 600;
 
 type Logs = BTreeMap<LogKey, Arc<LogShared>>;
 
@@ -186,7 +188,9 @@ impl Store {
         // what has the age of the grace period is over, so that a grace period of 0 is none
         let before = now.minus_seconds(self.grace.tombstone_seconds).plus_us(1);
         let expired = self.durable.expire(before, job_id, now);
-        let swept = self.durable.sweep(now.minus_seconds(self.grace.files_seconds))?;
+        let runs_wait_seconds = self.grace.files_seconds.min(REPLACED_RUNS_SECONDS);
+        let mut swept = self.durable.sweep_runs(now.minus_seconds(runs_wait_seconds))?;
+        swept.extend(self.durable.sweep(now.minus_seconds(self.grace.files_seconds))?);
         expired?;
         Ok(swept)
     }

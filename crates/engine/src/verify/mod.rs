@@ -17,6 +17,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use strandline_deql::StoreConfig;
+use strandline_durable::objects::ObjectInfo;
 use strandline_durable::{DurableTier, Snapshot, verify_delta_log, verify_file, verify_manifests};
 use strandline_event::{ErrorKind, EventRef, LogIndex, LogKey, Micros};
 use strandline_wal::names::parse_log_folder_name;
@@ -46,7 +47,7 @@ impl fmt::Display for Finding {
 pub struct Report {
     /// What is wrong. Empty: the store is sound.
     pub findings: Vec<Finding>,
-    /// What is worth knowing and not wrong: a torn end that the next start cuts, files that a crash left behind.
+    /// What is worth knowing and not wrong: a torn end that the next start cuts, files that no manifest names.
     pub notes: Vec<String>,
     /// Logs.
     pub logs: u64,
@@ -83,11 +84,42 @@ struct OfflineLog {
     view: Arc<LogView>,
 }
 
+/// How far a check is, for the one who waits for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// Data files whose bytes were checked, of all.
+    Files {
+        /// Checked.
+        done: u64,
+        /// All.
+        of: u64,
+    },
+    /// Events that were walked; again from the start for another pass over the ids.
+    Events {
+        /// Walked.
+        done: u64,
+        /// Those in data files; more stand in logs.
+        of: u64,
+    },
+}
+
 /// Checks the store of a declaration.
 ///
 /// # Errors
 /// There is no store, or the declaration cannot be used. Damage is a finding, not an error.
 pub fn verify(config: &StoreConfig, disk: &Arc<dyn Disk>) -> Result<Report, VerifyError> {
+    verify_watched(config, disk, &mut |_| {})
+}
+
+/// As [`verify`], and tells how far it is: after each data file, and after each batch of events.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_watched(
+    config: &StoreConfig,
+    disk: &Arc<dyn Disk>,
+    on_step: &mut dyn FnMut(Step),
+) -> Result<Report, VerifyError> {
     let mut report = Report::default();
     let wal_dir = wal_dir(config)?;
     let log_config = log_config(config)?;
@@ -109,27 +141,27 @@ pub fn verify(config: &StoreConfig, disk: &Arc<dyn Disk>) -> Result<Report, Veri
         return Err(VerifyError::NoStore(place));
     }
     if let Some(tier) = &tier {
-        check_files(tier, &mut report);
+        check_files(tier, &mut report, on_step);
     }
     let digest_key = snapshot.as_ref().map_or((0, 0), |s| s.digest_key());
     let rules =
         Rules::new(config, digest_key).map_err(|error| OpenError::Rules { store: config.name.clone(), error })?;
-    check_events(&rules, snapshot.as_ref(), &logs, &mut report);
+    check_events(&rules, snapshot.as_ref(), &logs, &mut report, on_step);
     report.findings.sort();
     report.findings.dedup();
     Ok(report)
 }
 
-fn check_files(tier: &DurableTier, report: &mut Report) {
+fn check_files(tier: &DurableTier, report: &mut Report, on_step: &mut dyn FnMut(Step)) {
     let mut add = |finding: strandline_durable::Finding| report.add(finding.place, finding.what);
     verify_manifests(tier).into_iter().for_each(&mut add);
     let snapshot = tier.pin();
-    for file in snapshot.files() {
-        verify_file(tier, file).into_iter().for_each(&mut add);
-    }
     let buried = &snapshot.manifest().tombstones;
-    for tombstone in buried {
-        verify_file(tier, &Arc::new(tombstone.entry.clone())).into_iter().for_each(&mut add);
+    let of = (snapshot.files().len() + buried.len()) as u64;
+    let buried_files = buried.iter().map(|tombstone| Arc::new(tombstone.entry.clone()));
+    for (done, file) in snapshot.files().iter().cloned().chain(buried_files).enumerate() {
+        verify_file(tier, &file).into_iter().for_each(&mut add);
+        on_step(Step::Files { done: done as u64 + 1, of });
     }
     verify_delta_log(tier).into_iter().for_each(&mut add);
     report.files = snapshot.files().len() as u64;
@@ -138,14 +170,37 @@ fn check_files(tier: &DurableTier, report: &mut Report) {
         report.notes.push(format!("{} data {what}", buried.len()));
     }
     match tier.orphans(Micros(i64::MAX)) {
-        Ok(orphans) => {
-            let note = |o: strandline_durable::objects::ObjectInfo| {
-                format!("{} is in no manifest: what a crash left behind; it is swept after its grace period", o.path)
-            };
-            report.notes.extend(orphans.into_iter().map(note));
-        }
+        Ok(orphans) => report.notes.extend(leftovers(&orphans)),
         Err(error) => report.add("durable.path", error.to_string()),
     }
+}
+
+/// What lies there that no manifest names: sorted runs are put in the place of others by commits all the time; a data file is there
+/// because its job ended before the commit.
+fn leftovers(orphans: &[ObjectInfo]) -> Vec<String> {
+    const NAMED_MAX: usize = 10;
+    let (runs, files): (Vec<_>, Vec<_>) = orphans.iter().partition(|orphan| orphan.path.ends_with(".run"));
+    let sum = |objects: &[&ObjectInfo]| objects.iter().map(|object| object.bytes).sum::<u64>();
+    let mut notes = Vec::new();
+    if !runs.is_empty() {
+        notes.push(format!(
+            "{} sorted runs ({} bytes) are in no manifest any more: others replaced them; a running node removes them",
+            runs.len(),
+            sum(&runs)
+        ));
+    }
+    if !files.is_empty() {
+        let names: Vec<&str> = files.iter().take(NAMED_MAX).map(|file| file.path.as_str()).collect();
+        let more = if files.len() > NAMED_MAX { ", ..." } else { "" };
+        notes.push(format!(
+            "{} files ({} bytes) are in no manifest: their job ended before its commit; a running node removes them after \
+             their grace period: {}{more}",
+            files.len(),
+            sum(&files),
+            names.join(", ")
+        ));
+    }
+    notes
 }
 
 fn check_logs(
@@ -217,7 +272,13 @@ fn check_log(
 }
 
 /// Walks every event once: files, then what is above each watermark.
-fn check_events(rules: &Rules, snapshot: Option<&Arc<Snapshot>>, logs: &[OfflineLog], report: &mut Report) {
+fn check_events(
+    rules: &Rules,
+    snapshot: Option<&Arc<Snapshot>>,
+    logs: &[OfflineLog],
+    report: &mut Report,
+    on_step: &mut dyn FnMut(Step),
+) {
     let mut streams = Streams::new(rules.require_monotonic_seq);
     let mut commands = snapshot.map(|s| CommandCheck::new(rules, s));
     let rows = snapshot.map_or(0, |s| s.rows());
@@ -233,7 +294,7 @@ fn check_events(rules: &Rules, snapshot: Option<&Arc<Snapshot>>, logs: &[Offline
             }
             ids.add(event.event_id);
         };
-        let damage = walk(snapshot, logs, &mut each);
+        let damage = walk(snapshot, logs, &mut each, &mut |done| on_step(Step::Events { done, of: rows }));
         if first_pass {
             for Damage { stream_type, place, what } in damage {
                 streams.incomplete(&stream_type);
@@ -270,13 +331,22 @@ struct Damage {
     what: String,
 }
 
-fn walk(snapshot: Option<&Arc<Snapshot>>, logs: &[OfflineLog], each: Each<'_>) -> Vec<Damage> {
-    let mut damage = Vec::new();
+fn walk(
+    snapshot: Option<&Arc<Snapshot>>,
+    logs: &[OfflineLog],
+    each: Each<'_>,
+    on_events: &mut dyn FnMut(u64),
+) -> Vec<Damage> {
+    let (mut damage, mut done) = (Vec::new(), 0);
     let files = snapshot.into_iter().flat_map(|s| s.files().iter().map(move |file| (s, file)));
     for (snapshot, file) in files {
         for batch in snapshot.scan_file(file) {
             match batch {
-                Ok(batch) => (0..batch.rows()).for_each(|i| each(&batch.row(i), true, &|| batch.place(i).to_string())),
+                Ok(batch) => {
+                    (0..batch.rows()).for_each(|i| each(&batch.row(i), true, &|| batch.place(i).to_string()));
+                    done += batch.rows() as u64;
+                    on_events(done);
+                }
                 Err(error) => damage.push(Damage {
                     stream_type: file.stream_type.clone(),
                     place: file.path.clone(),
@@ -287,7 +357,13 @@ fn walk(snapshot: Option<&Arc<Snapshot>>, logs: &[OfflineLog], each: Each<'_>) -
     }
     for log in logs {
         let watermark = snapshot.map_or(LogIndex::ZERO, |s| s.watermark(&log.key));
-        if let Err(error) = walk_log(log, watermark, each) {
+        let mut counted: Each<'_> = &mut |event, durable, place| {
+            done += 1;
+            each(event, durable, place);
+        };
+        let walked = walk_log(log, watermark, &mut counted);
+        on_events(done);
+        if let Err(error) = walked {
             let (stream_type, place) = (log.key.stream_type.to_string(), format!("log of `{}`", log.key));
             damage.push(Damage { stream_type, place, what: error });
         }
@@ -311,4 +387,20 @@ fn walk_log(log: &OfflineLog, watermark: LogIndex, each: Each<'_>) -> Result<(),
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_that_were_replaced_are_no_crash() {
+        let info = |path: &str, bytes| ObjectInfo { path: path.to_owned(), bytes, modified: Micros(0) };
+        let runs: Vec<ObjectInfo> = (0..40).map(|n| info(&format!("_runs/T/heads-0-n1-e1-{n:010}.run"), 10)).collect();
+        let notes = leftovers(&runs);
+        assert!(notes.len() == 1 && notes[0].starts_with("40 sorted runs (400 bytes)"), "{notes:?}");
+        let notes = leftovers(&[runs, vec![info("part-1.parquet.tmp", 7)]].concat());
+        assert!(notes.len() == 2 && notes[1].contains("1 files (7 bytes)") && notes[1].contains("part-1"), "{notes:?}");
+        assert!(leftovers(&[]).is_empty());
+    }
 }

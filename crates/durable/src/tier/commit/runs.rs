@@ -4,13 +4,12 @@ use super::{Change, CommitError};
 use crate::manifest::Manifest;
 use crate::objects::ObjectError;
 use crate::runs::{Record, RunRef, Slot, merged, tiers_to_merge, write_run};
+use crate::tier::names::RUN_FOLDER;
 use crate::tier::rebuild::Records;
 use crate::tier::{DurableTier, Snapshot};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use strandline_event::{LogIndex, LogKey, Micros, encode_path_text};
-
-const RUN_FOLDER: &str = "_runs";
 
 /// A log's runs of one kind, made anew as of this watermark.
 struct NewRuns<'a> {
