@@ -97,7 +97,10 @@ fn a_broken_line_is_named_and_one_can_go_on() {
     let file = write(&store, "in.ndjson", &text.join("\n"));
     let broken = server.client(&["ingest", &file]);
     assert_eq!(broken.code, 1, "{broken:?}");
-    assert!(broken.stderr.contains("line 14001"), "{}", broken.stderr);
+    let named = format!("line 14001 of {file}: ");
+    assert_eq!(broken.stderr.matches("line 14001").count(), 1, "{}", broken.stderr);
+    assert!(broken.stderr.contains(&named) && broken.stderr.contains("before line 10001 is."), "{}", broken.stderr);
+    assert!(!broken.stderr.contains("on_error"), "HTTP's name of the option: {}", broken.stderr);
     let option = broken.stderr.split("--from-line ").nth(1).and_then(|rest| rest.split('`').next()).unwrap();
     text[14_000] = whole;
     let mended = write(&store, "in.ndjson", &text.join("\n"));

@@ -187,7 +187,7 @@ pub(crate) struct Append {
     /// Kind of the one event that the options describe. Without it the events come as NDJSON from stdin, all in one append, and
     /// what the options say of an event holds for each line that does not say it. From the environment, this option does
     /// too; it makes the one event where stdin holds no line
-    #[arg(long, verbatim_doc_comment)]
+    #[arg(long)]
     pub(crate) event_type: Option<String>,
     /// Payload, JSON
     #[arg(long)]
@@ -281,7 +281,10 @@ pub(crate) struct Read {
     /// At most so many events
     #[arg(long, default_value_t = 1000)]
     pub(crate) limit: u64,
-    /// Newest first
+    /// Oldest first, by seq. Without this and --desc the store's read.default_order holds, in each page of 10,000 events
+    #[arg(long, conflicts_with = "desc")]
+    pub(crate) asc: bool,
+    /// Newest first, by seq
     #[arg(long)]
     pub(crate) desc: bool,
     /// As of this version of the manifest: what was in data files then, and nothing else

@@ -44,7 +44,7 @@ impl Answer {
     pub(crate) fn error_text(&self) -> String {
         let json = self.json();
         match (json["error"].as_str(), json["code"].as_str()) {
-            (Some(text), Some(code)) => format!("{text} ({code})"),
+            (Some(text), Some(code)) => format!("{} ({code})", out::escaped(text)),
             _ => format!("the server answered with status {}", self.status),
         }
     }

@@ -2,7 +2,9 @@
 
 use crate::exit::Failure;
 use comfy_table::{Table, presets};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
+use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 
 /// One line of the result.
@@ -34,12 +36,45 @@ pub(crate) fn watched() -> bool {
     io::stderr().is_terminal()
 }
 
+/// A progress bar of this look, which nobody sees unless somebody watches.
+pub(crate) fn bar(bar: ProgressBar, template: &str) -> ProgressBar {
+    if !watched() {
+        bar.set_draw_target(ProgressDrawTarget::hidden());
+    }
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// Whether stderr may be coloured: on a terminal, unless NO_COLOR says otherwise.
+pub(crate) fn coloured() -> bool {
+    watched() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// A text that cannot move the cursor or change what stands before it: control characters are written as escapes. Names of
+/// streams and types are whatever clients sent.
+pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return Cow::Borrowed(text);
+    }
+    let mut safe = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        if c.is_control() {
+            safe.extend(c.escape_default());
+        } else {
+            safe.push(c);
+        }
+    }
+    Cow::Owned(safe)
+}
+
 /// A table with a header line.
 pub(crate) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_preset(presets::UTF8_FULL_CONDENSED).set_header(header.to_vec());
     for row in rows {
-        table.add_row(row);
+        table.add_row(row.iter().map(|cell| escaped(cell)));
     }
     // trailing blanks of the last column only make diffs noisy
     table.to_string().lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
@@ -60,7 +95,7 @@ pub(crate) fn json_table(rows: &[Value], columns: &[&str]) -> String {
 pub(crate) fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
-        Value::String(text) => text.clone(),
+        Value::String(text) => escaped(text).into_owned(),
         Value::Array(items) if items.iter().all(|v| !v.is_object() && !v.is_array()) => {
             items.iter().map(cell).collect::<Vec<_>>().join(", ")
         }
@@ -86,5 +121,14 @@ mod tests {
             assert!(text.contains(part), "{text}");
         }
         assert!(!text.contains("nowhere") && !text.contains('c') && !text.contains('5'), "{text}");
+    }
+
+    #[test]
+    fn what_clients_name_cannot_write_over_a_table() {
+        let rows = [json!({"stream_type": "a\u{1b}[2Jb\r\nc\u{9b}", "bytes": 1})];
+        let text = json_table(&rows, &["stream_type", "bytes"]);
+        assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
+        assert!(text.contains(r"a\u{1b}[2Jb\r\nc\u{9b}"), "{text}");
+        assert_eq!(escaped("Größe 1"), "Größe 1");
     }
 }

@@ -93,5 +93,6 @@ fn refuse_what_is_not_served(declarations: &Declarations) -> Result<(), Failure>
 fn start_log() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("STRANDLINE_LOG").unwrap_or_else(|_| "warn".into());
     // a second subscriber cannot be set; the first one stays
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let _ = log.with_ansi(out::coloured()).try_init();
 }

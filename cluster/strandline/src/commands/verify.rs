@@ -4,20 +4,23 @@ use super::offline;
 use crate::cli::Verify;
 use crate::exit::Failure;
 use crate::out;
+use indicatif::ProgressBar;
 use std::sync::Arc;
-use strandline_engine::verify::{self, Report};
+use strandline_engine::verify::{self, Report, Step};
 use strandline_wal::{Disk, RealDisk};
 
 pub(crate) fn run(options: &Verify) -> Result<(), Failure> {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk::new());
     let stores = offline::stores(&options.offline, options.store.as_deref())?;
     for finding in &stores.findings {
-        out::line(&format!("node: {finding}"))?;
+        out::line(&out::escaped(&format!("node: {finding}")))?;
     }
     let mut findings = stores.findings.len();
     for config in &stores.configs {
-        let report =
-            verify::verify(config, &disk).map_err(|e| Failure::Usage(format!("store {}: {e}", config.name)))?;
+        let bar = out::bar(ProgressBar::new(0), "{spinner} {msg:30} [{wide_bar}] {human_pos}/{human_len} {eta}");
+        let report = verify::verify_watched(config, &disk, &mut |step| show(&bar, &config.name, step));
+        bar.finish_and_clear();
+        let report = report.map_err(|e| Failure::Usage(format!("store {}: {e}", config.name)))?;
         print(&config.name, &report)?;
         findings += report.findings.len();
     }
@@ -27,12 +30,22 @@ pub(crate) fn run(options: &Verify) -> Result<(), Failure> {
     }
 }
 
+fn show(bar: &ProgressBar, store: &str, step: Step) {
+    let (what, done, of) = match step {
+        Step::Files { done, of } => ("files", done, of),
+        Step::Events { done, of } => ("events", done, of.max(done)),
+    };
+    bar.set_message(format!("{store}: {what}"));
+    bar.set_length(of);
+    bar.set_position(done);
+}
+
 fn print(store: &str, report: &Report) -> Result<(), Failure> {
     for finding in &report.findings {
-        out::line(&format!("store {store}: {finding}"))?;
+        out::line(&out::escaped(&format!("store {store}: {finding}")))?;
     }
     for note in &report.notes {
-        out::note(&format!("store {store}: note: {note}"));
+        out::note(&out::escaped(&format!("store {store}: note: {note}")));
     }
     let verdict = if report.findings.is_empty() { "clean" } else { "not clean" };
     out::line(&format!(

@@ -67,6 +67,17 @@ impl Totals {
 }
 
 impl Chunk {
+    /// Whether chunks were sent before this one: their lines are stored.
+    pub(super) const fn is_first(&self) -> bool {
+        self.number == 1
+    }
+
+    fn not_stored(&self) -> String {
+        let before =
+            if self.is_first() { String::new() } else { format!("; everything before line {} is", self.first_line) };
+        format!("Nothing of lines {} is stored{before}", self.span())
+    }
+
     fn span(&self) -> String {
         format!("{} to {}", self.first_line, self.first_line + self.lines.saturating_sub(1))
     }
@@ -103,6 +114,8 @@ fn input_line(chunk: &Chunk, row: &Value) -> String {
     row["line"].as_u64().map_or_else(|| "?".to_owned(), |line| (chunk.first_line + line.saturating_sub(1)).to_string())
 }
 
+/// What is wrong with a chunk and where. The server counts lines in the chunk and names its own options: both are told in the
+/// words of this command instead.
 fn stopped(answer: &Answer, json: &Value, chunk: &Chunk, file: &Path) -> Failure {
     let details = &json["details"];
     let listed = json["rejected"].as_array().or(details["rejected"].as_array()).and_then(|rows| rows.first());
@@ -111,13 +124,15 @@ fn stopped(answer: &Answer, json: &Value, chunk: &Chunk, file: &Path) -> Failure
         Some(_) => format!("line {}", input_line(chunk, row)),
         None => format!("lines {}", chunk.span()),
     };
+    let why = match (row["error"].as_str(), row["code"].as_str()) {
+        (Some(error), Some(code)) => format!("{} ({code})", out::escaped(error)),
+        _ => without_line(&answer.error_text(), row),
+    };
     let text = format!(
-        "{place} of {}: {}\nNothing of lines {} is stored; everything before line {} is. To go on: mend the line and run \
-         `strandline ingest {} --from-line {}`, or leave refused lines out with `{}`.",
+        "{place} of {}: {why}\n{}. To go on: mend the line and run `strandline ingest {} --from-line {}`, or leave refused lines \
+         out with `{}`.",
         file.display(),
-        answer.error_text(),
-        chunk.span(),
-        chunk.first_line,
+        chunk.not_stored(),
         file.display(),
         chunk.first_line,
         command(file),
@@ -127,6 +142,12 @@ fn stopped(answer: &Answer, json: &Value, chunk: &Chunk, file: &Path) -> Failure
         401 | 403 | 404 | 415 | 501 => Failure::Usage(answer.error_text()),
         _ => Failure::Server(text),
     }
+}
+
+/// The sentence without the line of the chunk that it begins with.
+fn without_line(text: &str, row: &Value) -> String {
+    let named = row["line"].as_u64().map(|line| format!("line {line}: "));
+    named.and_then(|named| text.strip_prefix(&named)).unwrap_or(text).to_owned()
 }
 
 #[cfg(test)]
@@ -149,6 +170,23 @@ mod tests {
         assert!(text.starts_with("line 20005 of f.ndjson: not JSON"), "{text}");
         assert!(text.contains("--from-line 20001"), "{text}");
         assert_eq!(totals, Totals::default());
+    }
+
+    #[test]
+    fn a_refusal_is_told_in_the_words_of_this_command() {
+        let first = Chunk { number: 1, first_line: 1, lines: 2, ..Chunk::default() };
+        let listed = r#"{"error":"line 2: not JSON (nothing was stored; `on_error=skip` stores the valid lines)","code":"bad_request","details":{"line":2,"rejected":[{"line":2,"code":"bad_request","error":"not JSON"}]}}"#;
+        let conflict = r#"{"error":"line 2: a gap","code":"seq_gap","details":{"line":2,"index":0}}"#;
+        for (status, body, said) in [(400, listed, "not JSON (bad_request)"), (409, conflict, "a gap (seq_gap)")] {
+            let told = Totals::default().take(&answer(status, body), &first, Path::new("f"));
+            let Err(Failure::No(text)) = told else { panic!() };
+            assert!(text.starts_with(&format!("line 2 of f: {said}\nNothing of lines 1 to 2 is stored. ")), "{text}");
+            assert!(text.contains("--on-error skip") && !text.contains("on_error"), "{text}");
+            assert!(!text.contains("before line"), "{text}");
+        }
+        let told = Totals::default().take(&answer(409, conflict), &chunk(), Path::new("f"));
+        let Err(Failure::No(text)) = told else { panic!() };
+        assert!(text.contains("; everything before line 20001 is. "), "{text}");
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::exit::Failure;
 use crate::out;
 use answer::Totals;
 use chunk::{Chunk, Chunks, Survey};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use source::Source;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -130,9 +130,12 @@ impl Sender<'_> {
 
     fn interrupted(&self, chunk: &Chunk, failure: Failure) -> Failure {
         let Failure::Server(text) = failure else { return failure };
+        let before = match chunk.is_first() {
+            true => String::new(),
+            false => format!("Everything before line {} is stored. ", chunk.first_line),
+        };
         Failure::Server(format!(
-            "{text}\nEverything before line {} is stored. Run the same command again to go on: what is stored is known and not stored twice.",
-            chunk.first_line
+            "{text}\n{before}Run the same command again to go on: what is stored is known and not stored twice."
         ))
     }
 }
@@ -152,25 +155,12 @@ fn report(survey: &Survey, totals: &Totals, took: Duration) -> Result<(), Failur
 }
 
 fn spinner(name: &str) -> ProgressBar {
-    let bar = hidden_unless_watched(ProgressBar::new_spinner());
+    let bar = out::bar(ProgressBar::new_spinner(), "{spinner} {msg}");
     bar.set_message(format!("reading {name}"));
     bar.enable_steady_tick(Duration::from_millis(120));
     bar
 }
 
 fn bar(bytes: u64) -> ProgressBar {
-    let bar = hidden_unless_watched(ProgressBar::new(bytes));
-    if let Ok(style) =
-        ProgressStyle::with_template("[{wide_bar}] {percent}% {bytes}/{total_bytes} {bytes_per_sec} {eta} {msg}")
-    {
-        bar.set_style(style);
-    }
-    bar
-}
-
-fn hidden_unless_watched(bar: ProgressBar) -> ProgressBar {
-    if !out::watched() {
-        bar.set_draw_target(ProgressDrawTarget::hidden());
-    }
-    bar
+    out::bar(ProgressBar::new(bytes), "[{wide_bar}] {percent}% {bytes}/{total_bytes} {bytes_per_sec} {eta} {msg}")
 }
