@@ -6,7 +6,7 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use strandline_tests::{FILE_LINES_MAX, MAY_BE_UNSAFE, MAY_KNOW, NOT_BELOW_CLUSTER, WALLS};
+use strandline_tests::{BELOW_CLUSTER_ONLY_IN, FILE_LINES_MAX, MAY_BE_UNSAFE, MAY_KNOW, NOT_BELOW_CLUSTER, WALLS};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package lies in the workspace").to_owned()
@@ -61,11 +61,33 @@ fn walls_stand() {
             if wall.is_some_and(|(_, allowed)| !allowed.contains(&package.name.as_str())) {
                 findings.push(format!("{} must not depend on {}", package.name, dependency.name));
             }
-            if below && NOT_BELOW_CLUSTER.contains(&dependency.name.as_str()) {
+            let name = dependency.name.as_str();
+            let excepted =
+                BELOW_CLUSTER_ONLY_IN.iter().any(|(who, what, _)| *who == package.name.as_str() && *what == name);
+            if below && !excepted && NOT_BELOW_CLUSTER.contains(&name) {
                 findings
                     .push(format!("{} lies below cluster/ and must not depend on {}", package.name, dependency.name));
             }
         }
+    }
+    fail(&findings);
+}
+
+#[test]
+fn exceptions_stay_in_their_folder() {
+    let sources = sources();
+    let mut findings = Vec::new();
+    for (package, dependency, folder) in BELOW_CLUSTER_ONLY_IN {
+        let home = folder.split("src/").next().unwrap_or(folder);
+        let uses = |text: &str| {
+            text.lines().any(|line| line.split("//").next().unwrap_or("").contains(&format!("{dependency}::")))
+        };
+        let mut used = sources.iter().filter(|(name, text)| name.starts_with(home) && uses(text)).peekable();
+        if used.peek().is_none() {
+            findings.push(format!("{package} uses {dependency} no more: take its exception away"));
+        }
+        let elsewhere = used.filter(|(name, _)| !name.starts_with(folder));
+        findings.extend(elsewhere.map(|(name, _)| format!("{name} uses {dependency}, which is for {folder} alone")));
     }
     fail(&findings);
 }

@@ -36,10 +36,23 @@ pub const WALLS: &[(&str, &[&str])] = &[
     ("openraft", &["strandline-consensus"]),
     ("datafusion", &["strandline-sql"]),
     ("clap", &["strandline"]),
+    // payloads are bytes everywhere else: JSON is for statements, manifests, answers and printing
+    ("serde_json", &["strandline-deql", "strandline-durable", "strandline-server", "strandline"]),
+    ("tokio", &["strandline-durable", "strandline-workers", "strandline-server", "strandline"]),
+    ("getrandom", &["strandline-workers"]),
+    ("rand", &[]),
 ];
 
-/// Packages below `cluster/` get time and randomness as arguments and run no runtime: they must not name these.
-pub const NOT_BELOW_CLUSTER: &[&str] = &["actix", "actix-web", "clap", "ureq", "indicatif"];
+/// Packages below `cluster/` get time and randomness as arguments and run no runtime: they must not name these, but for
+/// [`BELOW_CLUSTER_ONLY_IN`].
+pub const NOT_BELOW_CLUSTER: &[&str] =
+    &["actix", "actix-rt", "actix-web", "clap", "ureq", "indicatif", "tokio", "getrandom", "rand"];
+
+/// The exceptions: who names what after all, and the only folder whose files may use it.
+pub const BELOW_CLUSTER_ONLY_IN: &[(&str, &str, &str)] = &[
+    // clients of object stores need a runtime; their blocking view hides it from everybody else
+    ("strandline-durable", "tokio", "crates/durable/src/objects/"),
+];
 
 /// Files that may hold `unsafe`, each a module of its own with SAFETY lines.
 pub const MAY_BE_UNSAFE: &[&str] = &[

@@ -367,6 +367,7 @@ impl Rig {
                 let stored = &self.model.events[n % self.model.events.len()];
                 let found = self.real.store().event_by_id(stored.event_id.unwrap()).unwrap();
                 assert!(found.is_some() || self.reads != Reads::Whole);
+                assert!(found.is_none_or(|found| stored.is(&found.event()) || !found.warnings.is_empty()));
             }
             Op::Scan => self.scan(),
             Op::Retry(_) | Op::ById(_) => {}

@@ -6,21 +6,49 @@ use crate::value::quote;
 use crate::{parse_bytes, parse_file, print, print_full};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
+use proptest::test_runner::TestRunner;
+use std::cell::Cell;
 use strandline_event::Field;
 
-/// Literals that a key takes, valid by themselves.
-fn literal(kind: Kind, range: Option<crate::Range>, key: &'static str) -> BoxedStrategy<String> {
-    let fields: Vec<&'static str> = Field::ALL.iter().map(|f| f.default_name()).collect();
-    let tuple =
-        |items: Vec<&'static str>| format!("({})", items.iter().map(|i| quote(i)).collect::<Vec<_>>().join(","));
-    let fixed = |text: &'static str| Just(text.to_owned()).boxed();
+/// The names that a statement gives the fields of the envelope, in the order of `Field::ALL`.
+type Names = Vec<String>;
+
+/// Some fields renamed, no two to one name.
+fn names() -> BoxedStrategy<Names> {
+    let defaults = || Field::ALL.iter().map(|f| f.default_name().to_owned()).collect::<Names>();
+    let renamed = (any::<u16>(), "[a-z]{3,8}").prop_map(move |(which, word)| {
+        let rename = |(i, name): (usize, String)| if which >> i & 1 == 1 { format!("{word}_{i}_x") } else { name };
+        defaults().into_iter().enumerate().map(rename).collect()
+    });
+    prop_oneof![Just(defaults()), renamed].boxed()
+}
+
+fn tuple(items: &[String]) -> String {
+    format!("({})", items.iter().map(|i| quote(i)).collect::<Vec<_>>().join(","))
+}
+
+/// Literals that a key takes, valid by themselves; fields stand in them under the names that the statement gives them.
+fn literal(kind: Kind, range: Option<crate::Range>, key: &'static str, names: &Names) -> BoxedStrategy<String> {
+    let of = |fields: &[Field]| -> Names {
+        let at = |field: &Field| Field::ALL.iter().position(|f| f == field).unwrap();
+        fields.iter().map(|field| names[at(field)].clone()).collect()
+    };
+    let fixed = |text: String| Just(text).boxed();
     let any_of = |texts: &'static [&'static str]| select(texts).prop_map(quote).boxed();
+    let any_expr = |fields: &[(&str, Field)]| {
+        let expr = |(function, field): &(&str, Field)| match (*function, &of(&[*field])[0]) {
+            ("", name) => quote(name),
+            (function, name) => quote(&format!("{function}({name})")),
+        };
+        select(fields.iter().map(expr).collect::<Vec<_>>()).boxed()
+    };
     match key {
-        "ordering.per_stream" => return fixed("'seq'"),
-        "ordering.global" => return fixed("('ingested_at','event_id')"),
-        "inmemory.index_by" => return fixed("('stream_type','stream_id')"),
+        "ordering.per_stream" => return fixed(quote(&of(&[Field::Seq])[0])),
+        "ordering.global" => return fixed(tuple(&of(&[Field::IngestedAt, Field::EventId]))),
+        "inmemory.index_by" => return fixed(tuple(&of(&[Field::StreamType, Field::StreamId]))),
         "read.dedupe.key" => {
-            return select(&["'event_id'", "('stream_type','stream_id','seq')"][..]).prop_map(str::to_owned).boxed();
+            let keys = [of(&[Field::EventId]), of(&[Field::StreamType, Field::StreamId, Field::Seq])];
+            return select(keys.map(|key| tuple(&key)).to_vec()).boxed();
         }
         "durable.path" => return any_of(&["/d/x", "file:///d/it's/y", "s3://b/p", "gs://b", "az://c/p/q"]),
         "durable.commit.manifest_path" => return any_of(&["/d/m", "s3://b/m"]),
@@ -30,9 +58,11 @@ fn literal(kind: Kind, range: Option<crate::Range>, key: &'static str) -> BoxedS
         "wal.path" => return any_of(&["/w", "file:///w/v"]),
         "wal.segment_pattern" => return any_of(&["{segment}.wal", "{yyyy}-{MM}-{dd}.{segment}"]),
         "compaction.schedule" => return any_of(&["0 3 * * sun", "*/7 1-5 1,15 * 1", " 0  0 29 2 * "]),
-        "partition.dt.expr" => return any_of(&["DATE(occurred_at)", "hour(ingested_at)", "occurred_at"]),
+        "partition.dt.expr" => {
+            return any_expr(&[("DATE", Field::OccurredAt), ("hour", Field::IngestedAt), ("", Field::OccurredAt)]);
+        }
         "partition.stream_type.expr" | "partition.tenant_id.expr" => {
-            return any_of(&["stream_type", "tenant_id", "YEAR(occurred_at)"]);
+            return any_expr(&[("", Field::StreamType), ("", Field::TenantId), ("YEAR", Field::OccurredAt)]);
         }
         "security.kms.key_id" => return any_of(&["/k", "alias/x", "it's"]),
         _ => {}
@@ -44,31 +74,45 @@ fn literal(kind: Kind, range: Option<crate::Range>, key: &'static str) -> BoxedS
         }
         (Kind::Fraction, _) => (1e-9..0.999f64).prop_map(|f| f.to_string()).boxed(),
         (Kind::OneOf(texts), _) => any_of(texts),
-        (Kind::TupleOf(texts), _) => subsequence(texts, 1..=texts.len()).prop_shuffle().prop_map(tuple).boxed(),
-        (Kind::FieldName, _) => select(fields).prop_map(quote).boxed(),
-        (Kind::FieldTuple, _) => subsequence(fields, 1..=5).prop_shuffle().prop_map(tuple).boxed(),
-        // names of the envelope
+        (Kind::TupleOf(texts), _) => {
+            let texts: Names = texts.iter().map(|text| (*text).to_owned()).collect();
+            let most = texts.len();
+            subsequence(texts, 1..=most).prop_shuffle().prop_map(|items| tuple(&items)).boxed()
+        }
+        (Kind::FieldName, _) => select(names.clone()).prop_map(|name| quote(&name)).boxed(),
+        (Kind::FieldTuple, _) => {
+            subsequence(names.clone(), 1..=5).prop_shuffle().prop_map(|items| tuple(&items)).boxed()
+        }
+        // those of the envelope are set by `names`
         _ => "[a-z]{3,8}_x".prop_map(|n| quote(&n)).boxed(),
     }
 }
 
 /// A statement that sets a random choice of keys; most are valid, some contradict themselves.
 fn statement() -> impl Strategy<Value = String> {
-    let is_name = |key: &str| key.starts_with("envelope.");
-    let optional: Vec<_> = keys().filter(|k| !k.name.starts_with("durable.type") && k.name != "durable.path").collect();
+    let optional: Vec<_> = keys()
+        .filter(|k| k.name != "durable.type" && k.name != "durable.path" && !k.name.starts_with("envelope."))
+        .collect();
     let chosen = prop_oneof![subsequence(optional.clone(), 0..=8), subsequence(optional, 0..=30)];
-    let settings = chosen.prop_flat_map(move |chosen| {
-        // tuples below are written in default names, so names and tuples do not come together
-        let renames = chosen
-            .iter()
-            .all(|k| is_name(k.name) || !matches!(k.kind, Kind::FieldTuple | Kind::FieldName | Kind::Text(_)));
-        let kept = chosen.into_iter().filter(|k| renames || !is_name(k.name));
-        kept.map(|k| literal(k.kind, k.range, k.name).prop_map(move |v| format!(",\n{} = {v}", k.name)))
-            .collect::<Vec<_>>()
+    let settings = (names(), chosen).prop_flat_map(|(names, chosen)| {
+        let set = chosen.into_iter().map(|k| {
+            literal(k.kind, k.range, k.name, &names).prop_map(move |v| format!(",\n{} = {v}", k.name)).boxed()
+        });
+        let renames = keys().filter(|k| k.name.starts_with("envelope.")).zip(names.clone()).zip(Field::ALL);
+        let renames = renames.filter(|((_, name), field)| name != field.default_name());
+        let renames = renames.map(|((k, name), _)| Just(format!(",\n{} = {}", k.name, quote(&name))).boxed());
+        renames.chain(set).collect::<Vec<_>>()
     });
-    (literal(Kind::Bool, None, "durable.path"), settings).prop_map(|(path, settings)| {
+    (literal(Kind::Bool, None, "durable.path", &Names::new()), settings).prop_map(|(path, settings)| {
         format!("CREATE EVENTSTORE random WITH (durable.type = 'parquet', durable.path = {path}{});", settings.concat())
     })
+}
+
+/// Whether a statement renames fields and names fields in its keys as well.
+fn renames_and_names(text: &str) -> bool {
+    let renames = text.contains("\nenvelope.");
+    let naming = keys().filter(|k| matches!(k.kind, Kind::FieldTuple | Kind::FieldName));
+    renames && naming.into_iter().any(|k| text.contains(&format!("\n{} = ", k.name)))
 }
 
 fn check_places(text: &str, bytes: &[u8]) {
@@ -86,15 +130,18 @@ fn check_places(text: &str, bytes: &[u8]) {
     serde_json::to_string(&errors).unwrap();
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1000))]
-
-    #[test]
-    fn a_printed_store_parses_to_the_same_store(text in statement()) {
+/// How many of the random stores are valid is counted: a property that skips everything proves nothing.
+#[test]
+fn a_printed_store_parses_to_the_same_store() {
+    let (valid, with_names) = (Cell::new(0), Cell::new(0));
+    let config = ProptestConfig { cases: 1000, source_file: Some(file!()), ..ProptestConfig::default() };
+    let printed = |text: String| {
         let Ok(mut declarations) = parse_file("a.deql", &text) else {
             check_places(&text, text.as_bytes());
             return Ok(());
         };
+        valid.set(valid.get() + 1);
+        with_names.set(with_names.get() + usize::from(renames_and_names(&text)));
         let config = declarations.stores.remove(0).config;
         for printed in [print(&config), print_full(&config)] {
             match parse_file("b.deql", &printed) {
@@ -102,9 +149,17 @@ proptest! {
                 Err(errors) => prop_assert!(false, "{}\n{}", printed, errors),
             }
         }
-        let row_count = crate::check_rows(&config).len();
-        prop_assert_eq!(row_count, 84);
-    }
+        prop_assert_eq!(crate::check_rows(&config).len(), 84);
+        Ok(())
+    };
+    TestRunner::new(config).run(&statement(), printed).unwrap_or_else(|error| panic!("{error}"));
+    assert!(valid.get() > 250, "{} of 1000 are valid", valid.get());
+    assert!(with_names.get() > 50, "{} of 1000 rename fields and name some", with_names.get());
+    assert!(!Compression::TEXTS.is_empty());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
     fn random_bytes_give_errors_with_places(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
@@ -125,15 +180,4 @@ proptest! {
         let text: String = chars.into_iter().collect();
         check_places(&text, text.as_bytes());
     }
-}
-
-/// The generator makes valid stores most of the time: a property that skips everything proves nothing.
-#[test]
-fn most_random_stores_are_valid() {
-    use proptest::strategy::ValueTree;
-    let mut runner = proptest::test_runner::TestRunner::deterministic();
-    let texts = (0..200).map(|_| statement().new_tree(&mut runner).unwrap().current());
-    let valid = texts.filter(|text| parse_file("x", text).is_ok()).count();
-    assert!(valid > 60, "{valid} of 200");
-    assert!(!Compression::TEXTS.is_empty());
 }
