@@ -374,7 +374,7 @@ fn a_node_says_which_log_takes_no_appends_and_serves_the_others() {
     let damaged = ready["damaged"].as_array().unwrap();
     assert_eq!((damaged.len(), &damaged[0]["store"], &damaged[0]["stream_type"]), (1, &json!("test"), &json!("Torn")));
     assert!(damaged[0]["error"].as_str().unwrap().contains("offset"), "{ready}");
-    http.post("streams/Torn/s", &event).expect_error(500, "integrity_error");
+    http.post("streams/Torn/s", &event).expect_error(503, "unavailable");
     http.post("streams/Sound/s", &event).expect(201);
     assert_eq!(http.stream("Sound", "s").len(), 2);
 }

@@ -81,6 +81,9 @@ fn strict(violation: &StrictViolation, names: &FieldNames) -> ApiError {
         StrictViolation::NullPartition { field, .. } => {
             answer.with("field", names.get(*field)).with("rule", "partition.enforce")
         }
+        StrictViolation::LongPartition { field, bytes, room } => {
+            answer.with("field", names.get(*field)).with("bytes", *bytes).with("room", *room)
+        }
         StrictViolation::IdVersion { .. } => answer.with("field", names.get(Field::EventId)),
         StrictViolation::OtherCommand { .. } => answer.with("field", names.get(Field::CommandId)),
         StrictViolation::UnknownStreamType { name, .. } => {

@@ -49,7 +49,9 @@ pub use diagnostic::{Diagnostic, DiagnosticKind, Diagnostics};
 pub use location::Location;
 pub use notes::warnings;
 pub use partition::{PartitionExpr, PartitionSource};
-pub use pattern::{FilePattern, HIVE_NULL, PartitionValues, SegmentPattern};
+pub use pattern::{
+    FilePattern, HIVE_NULL, PATH_PART_BYTES_MAX, PartitionValues, PathPart, SegmentPattern, partition_value_bytes,
+};
 pub use pending::{not_active_yet, serve_refusals};
 pub use print::{export, print, print_full};
 pub use replace::replaceable_changes;

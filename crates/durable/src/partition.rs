@@ -90,7 +90,8 @@ impl Layout {
     pub fn null_partition(&self, event: &EventRef<'_>) -> Option<PartitionColumn> {
         self.partition.by.iter().copied().find(|column| match self.partition.source(*column) {
             PartitionSource::Time { field, granularity } => granularity.span(moment(event, field)).is_none(),
-            PartitionSource::Text(field) => text(event, field).is_none(),
+            // Hive has no empty value: it reads back as null
+            PartitionSource::Text(field) => text(event, field).is_none_or(str::is_empty),
         })
     }
 

@@ -3,7 +3,7 @@
 //! Stateless and pure, so the edge can ask before anything is sent to an owner. The owner asks again, after
 //! command id and expected seq: a retry gets its first answer even if the rules became stricter since.
 
-use strandline_deql::{PartitionColumn, PartitionSource, StoreConfig};
+use strandline_deql::{HIVE_NULL, PartitionColumn, PartitionSource, PathPart, StoreConfig, partition_value_bytes};
 use strandline_event::{BatchUnit, BatchView, ErrorKind, Field, FieldNames, IdFormat};
 
 /// What an event breaks.
@@ -22,6 +22,15 @@ pub enum StrictViolation {
         column: PartitionColumn,
         /// The field that it is made of.
         field: Field,
+    },
+    /// A partition's value would make a name of a folder or a file that file systems do not take.
+    LongPartition {
+        /// The field with the longest value of that name.
+        field: Field,
+        /// Bytes of the values, percent-encoded.
+        bytes: usize,
+        /// Bytes that there is room for.
+        room: usize,
     },
     /// A client's event id of another version.
     IdVersion {
@@ -67,6 +76,10 @@ impl StrictViolation {
                 "`{}` is absent, and partition `{column}` is made of it: `partition.enforce` refuses events without it",
                 names.get(*field)
             ),
+            Self::LongPartition { field, bytes, room } => format!(
+                "`{}` stands in the path of data files (`partition.by`, `durable.file_pattern`): percent-encoded it comes to {bytes} bytes, and there is room for {room}",
+                names.get(*field)
+            ),
             Self::IdVersion { wanted, given } => format!(
                 "`{}` must be a UUID of version {wanted} (`id.event_id.format`), this one has version {given}; leave it out and the store makes one",
                 names.get(Field::EventId)
@@ -108,6 +121,14 @@ pub struct Strict {
     id_format: IdFormat,
     required: Vec<(Field, &'static str)>,
     partitions: Vec<(PartitionColumn, Field)>,
+    paths: Vec<Path>,
+}
+
+/// A part of the path of data files: the fields whose values stand in it, and the bytes that these may have.
+#[derive(Clone, Debug)]
+struct Path {
+    fields: Vec<Field>,
+    room: usize,
 }
 
 impl Strict {
@@ -122,15 +143,15 @@ impl Strict {
         ];
         let required = rules.into_iter().filter(|r| r.0).map(|(_, field, rule)| (field, rule)).collect();
         let nullable = |column: &PartitionColumn| match config.partition.source(*column) {
-            PartitionSource::Text(field) if is_nullable(field) => Some((*column, field)),
-            _ => None,
+            PartitionSource::Text(field) => Some((*column, field)),
+            PartitionSource::Time { .. } => None,
         };
         let partitions = if config.partition.enforce {
             config.partition.by.iter().filter_map(nullable).collect()
         } else {
             Vec::new()
         };
-        Self { id_format: config.id.event_id_format, required, partitions }
+        Self { id_format: config.id.event_id_format, required, partitions, paths: paths(config) }
     }
 
     /// Checks one event.
@@ -141,10 +162,12 @@ impl Strict {
             }
         }
         for (column, field) in &self.partitions {
-            if is_absent(batch, row, *field) {
+            // Hive has no empty value: it reads back as null
+            if text(batch, row, *field).is_none_or(str::is_empty) {
                 return Err(StrictViolation::NullPartition { column: *column, field: *field });
             }
         }
+        self.paths.iter().try_for_each(|path| path.check(batch, row))?;
         match batch.given_event_id(row) {
             Some(id) if !id.is(self.id_format) => {
                 Err(StrictViolation::IdVersion { wanted: self.id_format.version(), given: id.version() })
@@ -179,16 +202,58 @@ pub fn one_command(batch: BatchView<'_>) -> Result<(), (u32, StrictViolation)> {
     }
 }
 
-fn is_nullable(field: Field) -> bool {
-    matches!(
-        field,
-        Field::EventVersion
-            | Field::Metadata
-            | Field::CommandId
-            | Field::CorrelationId
-            | Field::CausationId
-            | Field::TenantId
-    )
+impl Path {
+    fn check(&self, batch: BatchView<'_>, row: usize) -> Result<(), StrictViolation> {
+        let value = |field: &Field| text(batch, row, *field);
+        // no byte becomes more than three
+        if self.fields.iter().map(|field| 3 * value(field).map_or(HIVE_NULL.len(), str::len)).sum::<usize>()
+            <= self.room
+        {
+            return Ok(());
+        }
+        let bytes = |field: &Field| partition_value_bytes(value(field));
+        let all = self.fields.iter().map(bytes).sum();
+        match self.fields.iter().max_by_key(|field| bytes(field)) {
+            Some(field) if all > self.room => {
+                Err(StrictViolation::LongPartition { field: *field, bytes: all, room: self.room })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The parts of paths in which texts of events stand; moments have a length of their own.
+fn paths(config: &StoreConfig) -> Vec<Path> {
+    const MOMENT_BYTES: usize = "2026-11-23-10".len();
+    let part = |part: PathPart| {
+        let mut path = Path { fields: Vec::new(), room: part.room };
+        for column in part.columns {
+            match config.partition.source(column) {
+                PartitionSource::Text(field) => path.fields.push(field),
+                PartitionSource::Time { .. } => {
+                    path.room = path.room.saturating_sub(MOMENT_BYTES.max(HIVE_NULL.len()));
+                }
+            }
+        }
+        path
+    };
+    config.durable.file_pattern.parts().into_iter().map(part).filter(|path| !path.fields.is_empty()).collect()
+}
+
+/// A text of an event, as it may name a partition.
+fn text(batch: BatchView<'_>, row: usize, field: Field) -> Option<&str> {
+    match field {
+        Field::StreamType => Some(batch.stream_type()),
+        Field::StreamId => Some(batch.stream(batch.stream_of(row))),
+        Field::EventType => Some(batch.event_type(row)),
+        Field::Payload => Some(batch.data(row)),
+        Field::Metadata => batch.metadata(row),
+        Field::CommandId => batch.command_id(row),
+        Field::CorrelationId => batch.correlation_id(row),
+        Field::CausationId => batch.causation_id(row),
+        Field::TenantId => batch.tenant_id(row),
+        Field::EventId | Field::Seq | Field::EventVersion | Field::OccurredAt | Field::IngestedAt => None,
+    }
 }
 
 fn is_absent(batch: BatchView<'_>, row: usize, field: Field) -> bool {
@@ -262,5 +327,34 @@ mod tests {
         let text = check_registered("Cal", &["Call", "Flight"]).unwrap_err().to_string();
         assert!(text.contains("known: Call, Flight. Register it with POST"), "{text}");
         assert!(check_registered("Cal", &[]).unwrap_err().to_string().contains("known: none"));
+    }
+
+    /// The correlation id names the folder.
+    const BY_CORRELATION: &str = "partition.by = ('tenant_id'), partition.tenant_id.expr = 'correlation_id', \
+         durable.file_pattern = 'of={tenant_id}/{writer}-{file_seq}.parquet'";
+
+    #[test]
+    fn an_empty_text_is_no_partition_under_enforce() {
+        let empty = EventInput { correlation_id: Some(""), ..EventInput::default() };
+        let violation = broken(&format!("{BY_CORRELATION}, partition.enforce = true"), empty).unwrap();
+        assert!(matches!(violation, StrictViolation::NullPartition { field: Field::CorrelationId, .. }), "{violation}");
+        assert_eq!(broken(BY_CORRELATION, empty), None);
+    }
+
+    #[test]
+    fn what_no_folder_can_be_named_by_is_refused() {
+        let by_correlation = BY_CORRELATION;
+        let room = 240 - "of=".len();
+        let (fits, long) = ("x".repeat(room), "x".repeat(room + 1));
+        let event = |text| EventInput { correlation_id: Some(text), ..EventInput::default() };
+        assert_eq!(broken(by_correlation, event(&fits)), None);
+        let violation = broken(by_correlation, event(&long)).unwrap();
+        assert_eq!(violation, StrictViolation::LongPartition { field: Field::CorrelationId, bytes: room + 1, room });
+        assert_eq!(violation.kind(), ErrorKind::StrictViolation);
+        // each of these is three bytes in a path
+        let (fits, too_many) = ("/".repeat(room / 3), "/".repeat(room / 3 + 1));
+        assert!(broken(by_correlation, event(&fits)).is_none());
+        assert!(broken(by_correlation, event(&too_many)).is_some());
+        assert_eq!(broken("partition.by = ('dt')", event(&long)), None);
     }
 }

@@ -88,7 +88,7 @@ groups! {
         format: DurableType = DurableType::Parquet; "durable.type", fixed, default "mandatory";
         /// Where the durable files live; s3:// with the AWS_* environment, gs:// and az:// with the cargo features `gs` and `az`.
         path: Location = Location::placeholder(); "durable.path", fixed, default "mandatory";
-        /// Object names of data files, relative to the path; {writer} is the node and its owner epoch.
+        /// Object names of data files, relative to the path; {writer} is the node and its owner epoch. A part of the path has at most 240 bytes: an event whose values do not fit is refused.
         file_pattern: FilePattern = FilePattern::for_partitions(&[]);
             "durable.file_pattern", fixed, default "Hive folders of partition.by, then part-{writer}-{file_seq}.parquet";
         /// How a commit becomes all or nothing: locally by a link to a free name, on object stores by a conditional create.
@@ -118,7 +118,7 @@ groups! {
         /// How long one `dt` partition is.
         dt_granularity: Granularity = Granularity::Day;
             "partition.dt.granularity", fixed, default "day, or what the function in partition.dt.expr says";
-        /// Whether an event whose partition value is null is refused.
+        /// Whether an event whose partition value is null (or empty) is refused.
         enforce: bool = false; "partition.enforce", fixed;
     }
     /// Row groups of a data file.

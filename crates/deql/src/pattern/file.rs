@@ -13,6 +13,13 @@ use strandline_event::{FieldNames, encode_path_text};
 /// The partition value of a row whose expression is null, as Hive writes it.
 pub const HIVE_NULL: &str = "__HIVE_DEFAULT_PARTITION__";
 const EXTENSION: &str = ".parquet";
+/// Bytes of a part of a path: the 255 of file systems, less what a store hangs behind a name for a while.
+pub const PATH_PART_BYTES_MAX: usize = 240;
+/// Bytes of a writer's name and of a file's number at most.
+const WRITER_BYTES_MAX: usize = 64;
+const FILE_SEQ_BYTES_MAX: usize = 20;
+/// Bytes that a partition value must have in a part at least.
+const VALUE_BYTES_MIN: usize = 64;
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum Hole {
@@ -34,6 +41,21 @@ const HOLES: &[(&str, Hole)] = &[
 pub struct FilePattern {
     text: String,
     pieces: Vec<Piece<Hole>>,
+}
+
+/// A part of the path of data files, between two slashes, in which partition values stand.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PathPart {
+    /// The columns whose values stand in it.
+    pub columns: Vec<PartitionColumn>,
+    /// Bytes that their values may have in all, percent-encoded.
+    pub room: usize,
+}
+
+/// Bytes of a partition value in a path.
+#[must_use]
+pub fn partition_value_bytes(value: Option<&str>) -> usize {
+    encode_value(value).len()
 }
 
 /// The partition values of a file, not encoded; `None` is null.
@@ -79,6 +101,15 @@ impl FilePattern {
     #[must_use]
     pub fn names(&self, column: PartitionColumn) -> bool {
         self.pieces.contains(&Piece::Hole(Hole::Partition(column)))
+    }
+
+    /// The parts of the path in which partition values stand.
+    #[must_use]
+    pub fn parts(&self) -> Vec<PathPart> {
+        let with_columns = parts(&self.pieces).into_iter().filter(|(columns, _)| !columns.is_empty());
+        with_columns
+            .map(|(columns, fixed)| PathPart { columns, room: PATH_PART_BYTES_MAX.saturating_sub(fixed) })
+            .collect()
     }
 
     /// The relative path of a file. Values are percent-encoded here.
@@ -127,7 +158,42 @@ fn check_shape(text: &str, pieces: &[Piece<Hole>]) -> Result<(), String> {
             return Err("two placeholders need a text between them: '1' and '12' would read as '11' and '2'".to_owned());
         }
     }
+    check_room(pieces)
+}
+
+fn check_room(pieces: &[Piece<Hole>]) -> Result<(), String> {
+    let least = |(columns, fixed): &(Vec<PartitionColumn>, usize)| fixed + columns.len() * VALUE_BYTES_MIN;
+    let longest = parts(pieces).iter().map(least).max().unwrap_or_default();
+    if longest > PATH_PART_BYTES_MAX {
+        return Err(format!(
+            "a part of the path may come to {longest} bytes, and file systems take no name of more than \
+             {PATH_PART_BYTES_MAX}: shorten its text, or put a `/` into it"
+        ));
+    }
     Ok(())
+}
+
+/// Of each part of the path: the partition columns in it, and the bytes of everything else at most.
+fn parts(pieces: &[Piece<Hole>]) -> Vec<(Vec<PartitionColumn>, usize)> {
+    let mut parts = vec![(Vec::new(), 0)];
+    for piece in pieces {
+        if let Piece::Text(text) = piece {
+            let mut texts = text.split('/');
+            let first = texts.next().map_or(0, str::len);
+            parts.last_mut().into_iter().for_each(|part| part.1 += first);
+            parts.extend(texts.map(|text| (Vec::new(), text.len())));
+            continue;
+        }
+        if let Some((columns, fixed)) = parts.last_mut() {
+            match piece {
+                Piece::Hole(Hole::Partition(column)) => columns.push(*column),
+                Piece::Hole(Hole::Writer) => *fixed += WRITER_BYTES_MAX,
+                Piece::Hole(Hole::FileSeq) => *fixed += FILE_SEQ_BYTES_MAX,
+                Piece::Text(_) => {}
+            }
+        }
+    }
+    parts
 }
 
 impl Setting for FilePattern {
@@ -162,6 +228,34 @@ mod tests {
         assert_eq!(path(None), "dt=2026-11-23/tenant_id=__HIVE_DEFAULT_PARTITION__/part-01ab-7.parquet");
         assert_ne!(path(Some(HIVE_NULL)), path(None));
         assert_eq!(path(Some("..")), "dt=2026-11-23/tenant_id=%2E./part-01ab-7.parquet");
+    }
+
+    #[test]
+    fn no_part_of_a_path_outgrows_a_file_system() {
+        let literal = "x".repeat(200);
+        for bad in [
+            format!("{literal}{{stream_type}}/{{writer}}-{{file_seq}}.parquet"),
+            format!("{literal}{{writer}}-{{file_seq}}.parquet"),
+            "{stream_type}+{tenant_id}+{dt}-{writer}-{file_seq}.parquet".to_owned(),
+        ] {
+            let error = FilePattern::parse(&bad).unwrap_err();
+            assert!(error.contains("shorten"), "{bad}: {error}");
+        }
+        let pattern = FilePattern::parse("a/{dt}-x/b={stream_type}_{tenant_id}/{writer}-{file_seq}.parquet").unwrap();
+        let both = vec![PartitionColumn::StreamType, PartitionColumn::TenantId];
+        assert_eq!(
+            pattern.parts(),
+            [
+                PathPart { columns: vec![PartitionColumn::Dt], room: PATH_PART_BYTES_MAX - 2 },
+                PathPart { columns: both, room: PATH_PART_BYTES_MAX - 3 },
+            ]
+        );
+        // what fits by this count fits in what is written
+        let (value, longest) = ("ä/".repeat(20), "9".repeat(FILE_SEQ_BYTES_MAX));
+        let values = PartitionValues { dt: None, stream_type: Some(&value), tenant_id: Some("") };
+        let path = pattern.render(&values, &"w".repeat(WRITER_BYTES_MAX), &longest);
+        let part = path.split('/').nth(2).unwrap();
+        assert_eq!(part.len(), 3 + partition_value_bytes(Some(&value)) + partition_value_bytes(None));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 mod file;
 mod segment;
 
-pub use file::{FilePattern, HIVE_NULL, PartitionValues};
+pub use file::{FilePattern, HIVE_NULL, PATH_PART_BYTES_MAX, PartitionValues, PathPart, partition_value_bytes};
 pub use segment::SegmentPattern;
 
 /// A piece of a pattern.

@@ -157,7 +157,8 @@ impl InputBatch {
             Field::Seq => self.seqs = Some(cast(name, column, &DataType::UInt64, "an integer")?),
             Field::EventVersion => self.versions = Some(cast(name, column, &DataType::Int64, "an integer")?),
             Field::OccurredAt => {
-                let target = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+                // named zones need a database of zones: the offset says the same
+                let target = DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into()));
                 self.occurred = Some(cast(name, column, &target, "a timestamp")?);
             }
             _ => self.texts[field as usize] = Some(cast(name, column, &DataType::Utf8, "text")?),
@@ -251,8 +252,15 @@ fn cast<A: Array + Clone + 'static>(
     if text_bytes(column) > TEXT_BYTES_MAX {
         return Err(IpcError::TooLarge(name.to_owned()));
     }
-    let options = CastOptions { safe: false, ..CastOptions::default() };
-    let cast = cast_with_options(column, target, &options)?;
+    // what cannot be one becomes null, so that it can be named
+    let cast = cast_with_options(column, target, &CastOptions { safe: true, ..CastOptions::default() })?;
+    let given = column.logical_nulls();
+    let lost = |row: &usize| cast.is_null(*row) && given.as_ref().is_none_or(|nulls| nulls.is_valid(*row));
+    if cast.null_count() > 0
+        && let Some(row) = (0..cast.len()).find(lost)
+    {
+        return Err(IpcError::NotOne { name: name.to_owned(), row, expected });
+    }
     cast.as_any().downcast_ref::<A>().cloned().ok_or_else(|| wrong_type(name, column, expected))
 }
 

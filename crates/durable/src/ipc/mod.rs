@@ -64,6 +64,16 @@ pub enum IpcError {
         /// What is wrong.
         what: &'static str,
     },
+    /// A value that is no value of its field's type.
+    #[error("column `{name}`, row {row}: it is not {expected} in the range that a store can hold")]
+    NotOne {
+        /// The column.
+        name: String,
+        /// The row of the batch, from 0.
+        row: usize,
+        /// What it should be.
+        expected: &'static str,
+    },
 }
 
 impl IpcError {
@@ -82,7 +92,7 @@ impl IpcError {
             | Self::NoSchema
             | Self::Missing(_) => ErrorKind::BadRequest,
             Self::TooManyRows(_) | Self::TooLarge(_) => ErrorKind::TooLarge,
-            Self::Seq(_) | Self::Value { .. } => ErrorKind::InvalidEvent,
+            Self::Seq(_) | Self::Value { .. } | Self::NotOne { .. } => ErrorKind::InvalidEvent,
         }
     }
 }

@@ -87,6 +87,51 @@ fn a_small_stream_that_unpacks_to_very_much_is_refused() {
     }
 }
 
+#[test]
+fn moments_of_any_unit_zone_or_text_are_moments() {
+    use arrow::array::{ArrayRef, DictionaryArray, Int32Array, RecordBatch, StringArray, TimestampMillisecondArray};
+    use arrow::array::{TimestampMicrosecondArray, TimestampSecondArray};
+    use std::sync::Arc;
+    const AT: i64 = 1_357_017_300;
+    let text = || StringArray::from(vec![Some("2013-01-01T05:15:00Z"), None, Some("2013-01-01 05:15:00")]);
+    let seconds = || TimestampSecondArray::from(vec![Some(AT), None, Some(AT)]);
+    let micros = TimestampMicrosecondArray::from(vec![Some(AT * 1_000_000), None, Some(AT * 1_000_000)]);
+    let packed = DictionaryArray::new(Int32Array::from(vec![Some(0), None, Some(1)]), Arc::new(text().slice(0, 3)));
+    let columns: [ArrayRef; 8] = [
+        Arc::new(seconds()),
+        Arc::new(seconds().with_timezone("UTC")),
+        Arc::new(seconds().with_timezone("Europe/Berlin")),
+        Arc::new(TimestampMillisecondArray::from(vec![Some(AT * 1000), None, Some(AT * 1000)])),
+        Arc::new(micros.with_timezone("+02:00")),
+        Arc::new(text()),
+        Arc::new(arrow::array::StringViewArray::from(text().iter().collect::<Vec<_>>())),
+        Arc::new(packed),
+    ];
+    let read = |occurred: ArrayRef| {
+        let same: ArrayRef = Arc::new(StringArray::from(vec!["s"; 3]));
+        let columns = [("stream_id", Arc::clone(&same)), ("event_type", same), ("occurred_at", occurred)];
+        let batch = RecordBatch::try_from_iter_with_nullable(columns.map(|(n, c)| (n, c, true))).unwrap();
+        let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();
+        writer.write(&batch).unwrap();
+        let bytes = Bytes::from(writer.into_inner().unwrap());
+        let batch = InputBatches::from_ipc(&FieldNames::default(), bytes).unwrap().next().unwrap()?;
+        (0..3).map(|row| Ok(batch.input(row)?.occurred_at.map(|at| at.0))).collect::<Result<Vec<_>, IpcError>>()
+    };
+    for (n, column) in columns.into_iter().enumerate() {
+        let last = if n == 7 { None } else { Some(AT * 1_000_000) };
+        assert_eq!(read(column).unwrap(), [Some(AT * 1_000_000), None, last], "column {n}");
+    }
+    let wrong: [ArrayRef; 2] = [
+        Arc::new(StringArray::from(vec!["2013-01-01T05:15:00Z", "2013-01-01T05:15:00Z", "yesterday"])),
+        Arc::new(TimestampSecondArray::from(vec![0, 0, i64::MAX])),
+    ];
+    for column in wrong {
+        let error = read(column).unwrap_err();
+        assert!(error.to_string().starts_with("column `occurred_at`, row 2: it is not a timestamp"), "{error}");
+        assert_eq!(error.kind(), ErrorKind::InvalidEvent);
+    }
+}
+
 /// Reads what it can; a panic is the caller's to catch, as the server does. An allocation that fails would end the test.
 fn read_all(bytes: Vec<u8>) {
     let read = std::panic::AssertUnwindSafe(|| {
