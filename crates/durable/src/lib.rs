@@ -45,5 +45,5 @@ pub use tier::{
     OpenError, OpenOptions, PastVersion, RebuildError, Rebuilt, Replacement, Restore, Restored, RetireError, Retired,
     Retirement, Snapshot, Update,
 };
-pub use verify::{Finding, verify_file, verify_manifests};
+pub use verify::{Finding, ReplacedReport, verify_file, verify_manifests, verify_replaced};
 pub use write::{JobSpec, OpenFiles, WriteError};

@@ -1,7 +1,8 @@
-//! The offline check of the Delta log: its newest version against the manifest version that it names.
+//! The offline check of the Delta log: its newest version against the manifest version that it names, then every file of it.
 //!
 //! One that lags behind the manifest is no finding (the next open catches up), nor one that is missing (it is made anew).
 
+use super::check_files::check_files;
 use super::names;
 use super::replay::{ReplayError, replay};
 use super::table::Table;
@@ -36,6 +37,8 @@ pub fn verify_delta_log(tier: &DurableTier) -> Vec<Finding> {
         find("it is not the log of this store; the next start makes it anew".to_owned());
         return findings;
     };
+    findings.extend(check_files(tier, &table));
+    let mut find = |what: String| findings.push(Finding::new(names::FOLDER, what));
     if shown > snapshot.version() {
         find(format!("it shows manifest version {shown}, which does not exist"));
         return findings;

@@ -14,6 +14,7 @@
 
 mod actions;
 mod check;
+mod check_files;
 mod checkpoint;
 pub(crate) mod names;
 mod parquet_read;

@@ -2,7 +2,8 @@
 
 use super::envelope::{Content, EnvelopeError, unwrap, wrap};
 use super::json::{self, Skeleton};
-use super::model::{Manifest, NO_MONTH, SegmentRef};
+use super::model::{Manifest, NO_MONTH, Replaced, SegmentRef};
+use crate::entry::FileEntry;
 use crate::objects::{Created, NotCreated, ObjectError, Objects, create};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -125,15 +126,28 @@ pub(crate) fn read(objects: &dyn Objects, version: u64) -> Result<(Manifest, u32
     for (key, refs) in skeleton.segments {
         let group = manifest.groups.entry(key).or_default();
         for segment in refs {
-            let entries = read_segment(objects, Content::Segment, &segment, json::read_segment)?;
+            let entries = read_entries(objects, &segment)?;
             group.segments.push((segment, entries));
         }
     }
     for segment in skeleton.replaced {
-        let files = read_segment(objects, Content::Replaced, &segment, json::read_replaced)?;
+        let files = read_replaced(objects, &segment)?;
         manifest.replaced.segments.push((segment, files));
     }
     Ok((manifest, crc))
+}
+
+/// The entries of a segment.
+pub(crate) fn read_entries(
+    objects: &dyn Objects,
+    segment: &SegmentRef,
+) -> Result<Arc<[Arc<FileEntry>]>, ManifestError> {
+    read_segment(objects, Content::Segment, segment, json::read_segment)
+}
+
+/// The replaced files of a segment.
+pub(crate) fn read_replaced(objects: &dyn Objects, segment: &SegmentRef) -> Result<Arc<[Replaced]>, ManifestError> {
+    read_segment(objects, Content::Replaced, segment, json::read_replaced)
 }
 
 fn read_segment<T>(

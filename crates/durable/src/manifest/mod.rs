@@ -15,7 +15,8 @@ pub(crate) use checkpoint::newest_version;
 pub use envelope::EnvelopeError;
 pub use files::ManifestError;
 pub(crate) use files::{
-    Put, SEGMENT_FOLDER, maker_of, newest_above, put, read, read_skeleton, seal, version_name, versions,
+    Put, SEGMENT_FOLDER, maker_of, newest_above, put, read, read_entries, read_replaced, read_skeleton, seal,
+    version_name, versions,
 };
 pub(crate) use json::Skeleton;
 #[cfg(test)]

@@ -36,6 +36,7 @@ pub(crate) struct Run {
     bytes: RunBytes,
     record_bytes: usize,
     records: usize,
+    kind: RunKind,
 }
 
 impl Run {
@@ -75,7 +76,32 @@ impl Run {
         if body_crc != run.crc32c || crc32c::crc32c(body) != body_crc {
             return Err(damaged("the checksum differs"));
         }
-        Ok(Self { bytes, record_bytes, records })
+        Ok(Self { bytes, record_bytes, records, kind })
+    }
+
+    /// What it holds.
+    pub(crate) const fn kind(&self) -> RunKind {
+        self.kind
+    }
+
+    /// What no checksum tells: the first record that is out of order, or that the filter does not show.
+    pub(crate) fn fault<R: Record>(&self) -> Option<String> {
+        let several = self.kind == RunKind::Retired;
+        let mut before: Option<&[u8]> = None;
+        for i in 0..self.records {
+            let bytes = self.record(i)?;
+            // of retired ranges the first seq comes behind the stream, which may have several
+            let order = |bytes: &[u8]| (u128_at(bytes, 0), if several { u64_at(bytes, 16) } else { None });
+            if before.is_some_and(|before| order(before) >= order(bytes)) {
+                return Some(format!("record {i} is out of order: a search may pass it over"));
+            }
+            before = Some(bytes);
+            let key = R::decode(bytes).map(|record| record.key());
+            if key.is_none_or(|key| !filter::may_hold(self.filter(), key)) {
+                return Some(format!("its filter does not show record {i}: a search passes it over"));
+            }
+        }
+        None
     }
 
     /// Number of records.

@@ -24,6 +24,12 @@ impl DurableTier {
         Ok(orphans_of(&self.pin(), listed, before))
     }
 
+    /// Whether an orphan has a name that only a commit gives: where files are staged, that of a data file without a suffix.
+    #[must_use]
+    pub fn is_published(&self, orphan: &str) -> bool {
+        self.inner.shared.objects.stages() && orphan.ends_with(".parquet")
+    }
+
     /// Removes the orphans that were last changed before `before`, and the files that were replaced before it and that no
     /// pinned version needs, also while jobs run; gives the names of those that are gone now. Does nothing under an epoch that is over, and after a commit of unknown outcome.
     pub fn sweep(&self, before: Micros) -> Result<Vec<String>, ObjectError> {

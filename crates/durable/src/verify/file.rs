@@ -1,15 +1,14 @@
 //! One data file: checksum, footer, rows, order, bounds, statistics, filters, partition.
 
 use super::Finding;
+use super::claims::Claims;
 use crate::delta::names::link;
 use crate::entry::{Bounds, FileEntry};
 use crate::layout::Layout;
-use crate::partition::{Partitioner, text};
+use crate::partition::Partitioner;
 use crate::read::{Counters, DataFile, ReadError, RowBatch, open_entry};
 use crate::sort::compare;
 use crate::tier::DurableTier;
-use parquet::bloom_filter::Sbbf;
-use parquet::file::statistics::Statistics;
 use std::sync::Arc;
 use strandline_event::{EventRef, Field};
 
@@ -70,13 +69,6 @@ fn whole_crc32c(tier: &DurableTier, entry: &FileEntry) -> Result<u32, ReadError>
     Ok(crc)
 }
 
-/// What a row group claims of one column.
-struct Claims {
-    field: Field,
-    statistics: Option<Statistics>,
-    filter: Option<Sbbf>,
-}
-
 struct RowCheck<'a> {
     layout: &'a Layout,
     entry: &'a FileEntry,
@@ -95,7 +87,11 @@ struct RowCheck<'a> {
 
 impl<'a> RowCheck<'a> {
     fn new(layout: &'a Layout, entry: &'a FileEntry, file: &'a DataFile, findings: &'a mut Vec<Finding>) -> Self {
-        let sorting = file.meta.parquet().row_groups().first().and_then(|g| g.sorting_columns());
+        let groups = file.meta.parquet().row_groups();
+        let sorting = groups.first().and_then(|g| g.sorting_columns());
+        if groups.iter().any(|group| group.sorting_columns().is_none() || group.sorting_columns() != sorting) {
+            findings.push(Finding::new(&entry.path, "its row groups do not say the one order of their rows"));
+        }
         let order = sorting.into_iter().flatten().filter_map(|column| {
             let field = Field::ALL.get(usize::try_from(column.column_idx).ok()?)?;
             Some((*field, column.descending))
@@ -141,17 +137,17 @@ impl<'a> RowCheck<'a> {
     }
 
     fn next_group(&mut self) -> Result<(), ReadError> {
+        self.end_group();
         self.group_end = self.file.group_rows(self.group).end;
-        let columns = self.file.meta.parquet().row_groups().get(self.group).map_or(&[][..], |g| g.columns());
-        self.claims.clear();
-        for (field, column) in Field::ALL.into_iter().zip(columns) {
-            let (statistics, filter) = (column.statistics().cloned(), self.file.filter(self.group, field)?);
-            if statistics.is_some() || filter.is_some() {
-                self.claims.push(Claims { field, statistics, filter });
-            }
-        }
+        self.claims = Claims::of_group(self.file, self.group)?;
         self.group += 1;
         Ok(())
+    }
+
+    fn end_group(&mut self) {
+        let (path, group) = (&self.entry.path, self.group.saturating_sub(1));
+        let wrong = self.claims.iter().filter_map(Claims::end);
+        self.findings.extend(wrong.map(|what| Finding::new(&format!("{path} row group {group}"), what)));
     }
 
     fn check_row(&mut self, event: &EventRef<'_>, before: Option<&EventRef<'_>>) {
@@ -182,20 +178,12 @@ impl<'a> RowCheck<'a> {
     }
 
     fn check_claims(&mut self, event: &EventRef<'_>) {
-        let mut wrong = Vec::new();
-        for claim in &self.claims {
-            let Some(value) = Value::of(event, claim.field) else { continue };
-            if claim.statistics.as_ref().is_some_and(|s| !value.lies_within(s)) {
-                wrong.push(format!("its {} lies outside the statistics of the row group", claim.field.default_name()));
-            }
-            if claim.filter.as_ref().is_some_and(|filter| !value.is_in(filter)) {
-                wrong.push(format!("its {} is not in the bloom filter of the row group", claim.field.default_name()));
-            }
-        }
+        let wrong: Vec<String> = self.claims.iter_mut().flat_map(|claims| claims.check(event)).collect();
         wrong.into_iter().for_each(|what| self.find(what));
     }
 
-    fn end(self) {
+    fn end(mut self) {
+        self.end_group();
         if self.row != self.entry.rows {
             let what = format!("it holds {} rows, the manifest says {}", self.row, self.entry.rows);
             self.findings.push(Finding::new(&self.entry.path, what));
@@ -203,52 +191,6 @@ impl<'a> RowCheck<'a> {
         if self.bounds.is_some_and(|bounds| bounds != self.entry.bounds) {
             self.findings
                 .push(Finding::new(&self.entry.path, "the manifest's smallest and largest values are not its own"));
-        }
-    }
-}
-
-/// A value as statistics and filters know it.
-enum Value<'a> {
-    Bytes(&'a [u8]),
-    Id([u8; 16]),
-    Long(i64),
-    Unsigned(u32),
-}
-
-impl<'a> Value<'a> {
-    fn of(event: &EventRef<'a>, field: Field) -> Option<Self> {
-        Some(match field {
-            Field::EventId => Self::Id(event.event_id.0),
-            Field::Seq => Self::Long(event.seq.0.cast_signed()),
-            Field::OccurredAt => Self::Long(event.occurred_at.0),
-            Field::IngestedAt => Self::Long(event.ingested_at.0),
-            Field::EventVersion => Self::Unsigned(event.event_version?),
-            _ => Self::Bytes(text(event, field)?.as_bytes()),
-        })
-    }
-
-    fn lies_within(&self, statistics: &Statistics) -> bool {
-        let (min, max) = (statistics.min_bytes_opt(), statistics.max_bytes_opt());
-        let long = |bytes: &[u8]| bytes.try_into().map(i64::from_le_bytes).ok();
-        let unsigned = |bytes: &[u8]| bytes.try_into().map(u32::from_le_bytes).ok();
-        match self {
-            Self::Bytes(value) => min.is_none_or(|m| m <= *value) && max.is_none_or(|m| *value <= m),
-            Self::Id(value) => min.is_none_or(|m| m <= &value[..]) && max.is_none_or(|m| &value[..] <= m),
-            Self::Long(value) => {
-                min.and_then(long).is_none_or(|m| m <= *value) && max.and_then(long).is_none_or(|m| *value <= m)
-            }
-            Self::Unsigned(value) => {
-                min.and_then(unsigned).is_none_or(|m| m <= *value) && max.and_then(unsigned).is_none_or(|m| *value <= m)
-            }
-        }
-    }
-
-    fn is_in(&self, filter: &Sbbf) -> bool {
-        match self {
-            Self::Bytes(value) => filter.check(*value),
-            Self::Id(value) => filter.check(&value[..]),
-            Self::Long(value) => filter.check(value),
-            Self::Unsigned(value) => filter.check(&value.cast_signed()),
         }
     }
 }

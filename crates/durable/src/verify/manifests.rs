@@ -2,13 +2,15 @@
 //! first version, or where the newest checkpoint says.
 
 use super::Finding;
+use super::runs::verify_runs;
+use super::segments::Segments;
 use crate::manifest::{self, Manifest, checkpoint};
 use crate::objects::Objects;
 use crate::tier::{DurableTier, Snapshot};
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// Checks all versions that are there, and the runs of the newest.
+/// Checks all versions that are there with the segments that they name, and the runs of the newest.
 #[must_use]
 pub fn verify_manifests(tier: &DurableTier) -> Vec<Finding> {
     let manifests = &*tier.shared().manifests;
@@ -25,10 +27,13 @@ pub fn verify_manifests(tier: &DurableTier) -> Vec<Finding> {
         findings.push(Finding::new(&place, format!("it is not there; the first version that is there is {found}")));
     }
     let mut before: Option<(Manifest, u32)> = None;
+    let mut segments = Segments::default();
     for version in &kept {
         let place = manifest::version_name(*version);
         match manifest::read_skeleton(manifests, *version) {
             Ok((skeleton, crc)) => {
+                let faults = segments.check(manifests, &skeleton).into_iter();
+                findings.extend(faults.map(|(segment, what)| Finding::new(&segment, what)));
                 let manifest = skeleton.manifest;
                 if *version == begin.first && begin.previous.is_some_and(|crc| manifest.previous_crc32c != crc) {
                     findings.push(Finding::new(&place, "it was not built on the version that the checkpoint knows"));
@@ -43,14 +48,11 @@ pub fn verify_manifests(tier: &DurableTier) -> Vec<Finding> {
             }
         }
     }
+    // a segment that cannot be read was named above
     let newest = kept.last().filter(|_| before.is_some()).map(|version| manifest::read(manifests, *version));
-    if let Some(Err(error)) = &newest {
-        findings.push(Finding::new("manifests", error.to_string()));
-    }
     if let Some(Ok((newest, _))) = newest {
         findings.extend(named_twice(&newest).map(|what| Finding::new(&manifest::version_name(newest.version), what)));
-        let snapshot = Snapshot::open(Arc::clone(tier.shared()), newest, None);
-        findings.extend(snapshot.broken_runs().map(|broken| Finding::new(&broken.path, broken.to_string())));
+        findings.extend(verify_runs(&Snapshot::open(Arc::clone(tier.shared()), newest, None)));
     }
     findings
 }

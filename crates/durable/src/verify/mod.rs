@@ -2,11 +2,17 @@
 //!
 //! Reads only. Gives findings, never stops at the first.
 
+mod claims;
 mod file;
 mod manifests;
+mod replaced;
+mod runs;
+mod segments;
 
 pub use file::verify_file;
 pub use manifests::verify_manifests;
+pub use replaced::{ReplacedReport, verify_replaced};
+pub(crate) use segments::entries_of;
 
 use std::fmt;
 

@@ -4,6 +4,7 @@
 //! Memory: some 100 bytes a stream, and 16 bytes for each event of a pass over the ids ([`IDS_PER_PASS`]).
 
 mod commands;
+mod doubles;
 mod ids;
 mod streams;
 
@@ -11,6 +12,7 @@ use crate::append::Rules;
 use crate::store::{OpenError, log_config, wal_dir};
 use crate::view::frames;
 use commands::CommandCheck;
+use doubles::Doubles;
 use ids::IdPasses;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -18,7 +20,7 @@ use std::path::Path;
 use std::sync::Arc;
 use strandline_deql::StoreConfig;
 use strandline_durable::objects::ObjectInfo;
-use strandline_durable::{DurableTier, Snapshot, verify_delta_log, verify_file, verify_manifests};
+use strandline_durable::{DurableTier, Snapshot, verify_delta_log, verify_file, verify_manifests, verify_replaced};
 use strandline_event::{ErrorKind, EventRef, LogIndex, LogKey, Micros};
 use strandline_wal::names::parse_log_folder_name;
 use strandline_wal::{Disk, LogConfig, LogView, log_folder_name, open_read_only};
@@ -131,6 +133,7 @@ pub fn verify_watched(
             None
         }
     };
+    let unreadable = !report.findings.is_empty();
     let snapshot = tier.as_ref().map(DurableTier::pin);
     let logs = match &wal_dir {
         Some(dir) => check_logs(dir, &log_config, disk, snapshot.as_deref(), &mut report),
@@ -146,7 +149,10 @@ pub fn verify_watched(
     let digest_key = snapshot.as_ref().map_or((0, 0), |s| s.digest_key());
     let rules =
         Rules::new(config, digest_key).map_err(|error| OpenError::Rules { store: config.name.clone(), error })?;
-    check_events(&rules, snapshot.as_ref(), &logs, &mut report, on_step);
+    // without the newest manifest nobody knows what the log does not hold any more
+    if !unreadable {
+        check_events(&rules, snapshot.as_ref(), &logs, &mut report, on_step);
+    }
     report.findings.sort();
     report.findings.dedup();
     Ok(report)
@@ -163,15 +169,33 @@ fn check_files(tier: &DurableTier, report: &mut Report, on_step: &mut dyn FnMut(
         verify_file(tier, &file).into_iter().for_each(&mut add);
         on_step(Step::Files { done: done as u64 + 1, of });
     }
+    let replaced = verify_replaced(tier);
+    replaced.findings.into_iter().for_each(&mut add);
     verify_delta_log(tier).into_iter().for_each(&mut add);
+    if replaced.gone > 0 {
+        let what =
+            "replaced files are not there any more: only reads as of a version before they were replaced miss them";
+        report.notes.push(format!("{} {what}", replaced.gone));
+    }
     report.files = snapshot.files().len() as u64;
     if !buried.is_empty() {
         let what = "files are under a tombstone: no read shows them, they can be brought back until their grace period is over";
         report.notes.push(format!("{} data {what}", buried.len()));
     }
-    match tier.orphans(Micros(i64::MAX)) {
-        Ok(orphans) => report.notes.extend(leftovers(&orphans)),
-        Err(error) => report.add("durable.path", error.to_string()),
+    check_orphans(tier, report);
+}
+
+/// What no version names. Where files are staged they get their final name after the commit: one that has it was committed.
+fn check_orphans(tier: &DurableTier, report: &mut Report) {
+    let orphans = match tier.orphans(Micros(i64::MAX)) {
+        Ok(orphans) => orphans,
+        Err(error) => return report.add("durable.path", error.to_string()),
+    };
+    let (committed, left): (Vec<_>, Vec<_>) = orphans.into_iter().partition(|orphan| tier.is_published(&orphan.path));
+    report.notes.extend(leftovers(&left));
+    for orphan in committed {
+        let what = "no version names it, and it has the name of a committed file: the version that named it is gone, or it was put there by hand. Readers of the folder take it for events; move it away, or put the manifests back as they were";
+        report.add(orphan.path, what);
     }
 }
 
@@ -264,6 +288,11 @@ fn check_log(
             cut.segment, cut.offset, cut.what
         ));
     }
+    if opened.recovered.clean_stop && snapshot.is_some_and(|s| s.manifest().logs_open) {
+        report.notes.push(format!(
+            "{place}: it was closed in order, but the newest manifest does not say so: the stop was interrupted, or that version is gone"
+        ));
+    }
     let view = opened.view.load();
     if view.last_index() < knows && knows > watermark {
         report.add(&place, format!("it ends at index {}, but it had reached {knows}", view.last_index()));
@@ -285,9 +314,9 @@ fn check_events(
     let mut ids = IdPasses::new(rows, IDS_PER_PASS);
     let mut first_pass = true;
     loop {
-        let mut each = |event: &EventRef<'_>, durable: bool, place: &dyn Fn() -> String| {
+        let mut each = |event: &EventRef<'_>, durable: bool, _: &dyn Fn() -> String| {
             if first_pass {
-                streams.add(event, durable, place);
+                streams.add(event, durable);
                 if let Some(commands) = commands.as_mut().filter(|_| durable) {
                     commands.add(event);
                 }
@@ -307,12 +336,17 @@ fn check_events(
             break;
         }
     }
-    for id in ids.doubles() {
-        report.add(format!("event_id {id}"), "it belongs to more than one event");
+    if let Some(mut doubles) = Doubles::of(streams.doubles(), ids.doubles()) {
+        // both places are only known when all is read once more
+        walk(snapshot, logs, &mut |event, _, place| doubles.add(event, place), &mut |done| {
+            on_step(Step::Events { done, of: rows });
+        });
+        doubles.finish(report);
     }
     if let Some(snapshot) = snapshot {
         streams.add_retired(snapshot, report);
         streams.compare_heads(snapshot, report);
+        streams.compare_counts(snapshot, report);
     }
     if let Some(commands) = commands {
         commands.finish(report);

@@ -1,4 +1,4 @@
-//! The seqs of every stream: holes, doubles, and whether the heads in the manifest agree.
+//! The seqs of every stream: holes, doubles, and whether the heads and the count of events in the manifest agree.
 
 use super::Report;
 use std::collections::{HashMap, HashSet};
@@ -13,14 +13,20 @@ const RANGES_SHOWN: usize = 5;
 struct Seen {
     /// Inclusive runs, in order of arrival.
     runs: Vec<(u64, u64)>,
-    /// Where the first event of the last run stood.
-    place: String,
     /// The largest seq in data files, or retired; 0: none.
     durable: u64,
 }
 
 /// Ranges of one stream.
-type Ranges = Vec<(u64, u64)>;
+pub(super) type Ranges = Vec<(u64, u64)>;
+
+/// Seqs of a stream that more than one row has.
+pub(super) struct DoubledSeqs {
+    pub(super) stream_type: Box<str>,
+    pub(super) stream_id: Box<str>,
+    /// Inclusive, ascending.
+    pub(super) ranges: Ranges,
+}
 
 /// All streams of the store.
 pub(super) struct Streams {
@@ -51,7 +57,7 @@ impl Streams {
         self.types.values().map(HashMap::len).sum()
     }
 
-    pub(super) fn add(&mut self, event: &EventRef<'_>, durable: bool, place: &dyn Fn() -> String) {
+    pub(super) fn add(&mut self, event: &EventRef<'_>, durable: bool) {
         self.events += 1;
         let seen = self.seen(event.stream_type, event.stream_id);
         let seq = event.seq.0;
@@ -60,10 +66,7 @@ impl Streams {
         }
         match seen.runs.last_mut() {
             Some((_, last)) if *last + 1 == seq => *last = seq,
-            _ => {
-                seen.runs.push((seq, seq));
-                seen.place = place();
-            }
+            _ => seen.runs.push((seq, seq)),
         }
     }
 
@@ -81,6 +84,21 @@ impl Streams {
             Some(seen) => seen,
             None => strandline_event::invariant::broken("a stream is gone right after it was inserted"),
         }
+    }
+
+    /// The seqs that stand more than once. Call it after the last event.
+    pub(super) fn doubles(&mut self) -> Vec<DoubledSeqs> {
+        let mut out = Vec::new();
+        for (stream_type, streams) in &mut self.types {
+            for (stream_id, seen) in streams {
+                seen.runs.sort_unstable();
+                let (_, ranges) = faults(&seen.runs, self.monotonic);
+                if !ranges.is_empty() {
+                    out.push(DoubledSeqs { stream_type: stream_type.clone(), stream_id: stream_id.clone(), ranges });
+                }
+            }
+        }
+        out
     }
 
     /// What retention removed is no hole; and no row that is still there may be retired. Call it after the last event.
@@ -110,6 +128,29 @@ impl Streams {
                 seen.runs.extend(ranges);
             }
             self.nameless.extend(retired.into_iter().map(|(stream, ranges)| ((key.clone(), stream), ranges)));
+        }
+    }
+
+    /// Every event that was ever compacted stands in a live file or is retired: a count that differs has lost or doubled some,
+    /// and heads would be made anew from too few.
+    pub(super) fn compare_counts(&self, snapshot: &Snapshot, report: &mut Report) {
+        for (key, state) in snapshot.logs() {
+            if snapshot.broken_run(key, RunKind::Retired).is_some() {
+                continue;
+            }
+            let of_log = |file: &&std::sync::Arc<strandline_durable::FileEntry>| {
+                *file.stream_type == *key.stream_type && file.bucket == key.bucket
+            };
+            let live: u64 = snapshot.files().iter().filter(of_log).map(|file| file.rows).sum();
+            let length = |range: strandline_durable::RetiredRange| range.last.0.saturating_sub(range.first.0) + 1;
+            let retired: u64 = snapshot.retired_ranges(key).map(length).sum();
+            if live.saturating_add(retired) != state.events {
+                let what = format!(
+                    "the manifest says {} events, but its live files have {live} and {retired} are retired",
+                    state.events
+                );
+                report.add(format!("log of `{key}`"), what);
+            }
         }
     }
 
@@ -152,13 +193,10 @@ impl Streams {
         for (stream_type, streams) in self.types {
             for (stream_id, mut seen) in streams {
                 seen.runs.sort_unstable();
-                let (holes, doubles) = faults(&seen.runs, self.monotonic);
-                let place = || format!("stream `{stream_id}` of `{stream_type}`");
-                if !doubles.is_empty() {
-                    report.add(place(), format!("seq {} stands twice ({})", text(&doubles), seen.place));
-                }
+                let (holes, _) = faults(&seen.runs, self.monotonic);
                 if !holes.is_empty() && !self.incomplete.contains(&*stream_type) {
-                    report.add(place(), format!("seq {} is missing", text(&holes)));
+                    let place = format!("stream `{stream_id}` of `{stream_type}`");
+                    report.add(place, format!("seq {} is missing", text(&holes)));
                 }
             }
         }
