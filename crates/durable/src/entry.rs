@@ -17,6 +17,9 @@ pub struct FileEntry {
     pub tail_bytes: u64,
     /// CRC32C of that end.
     pub tail_crc32c: u32,
+    /// Checksums of its parts; `None`: it is only read whole (data files before version 2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tail: Option<TailSums>,
     /// Events.
     pub rows: u64,
     /// Row groups.
@@ -38,6 +41,17 @@ pub struct FileEntry {
     /// The job that wrote it.
     #[serde(with = "wire")]
     pub job_id: u128,
+}
+
+/// Checksums of the parts of a tail, so that a lookup reads what it needs of it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TailSums {
+    /// Length in bytes of the footer at the end of the file.
+    pub footer_bytes: u64,
+    /// CRC32C of it.
+    pub footer_crc32c: u32,
+    /// CRC32C of each 16,384 bytes of what stands before it in the tail, the page index; the last may be shorter.
+    pub index_crc32c: Vec<u32>,
 }
 
 /// Smallest and largest value of fields over a file, both inclusive.

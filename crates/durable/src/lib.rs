@@ -28,7 +28,7 @@ mod write;
 
 pub use columns::SeqTooLarge;
 pub use delta::{DeltaNumbers, verify_delta_log};
-pub use entry::{Bounds, FileEntry};
+pub use entry::{Bounds, FileEntry, TailSums};
 pub use layout::{Layout, LayoutError};
 pub use manifest::{
     ChunkMark, EnvelopeError, Group, GroupKey, LogState, Manifest, ManifestError, Replaced, ReplacedFiles, SegmentRef,

@@ -16,6 +16,7 @@ fn entry(n: u64) -> Arc<FileEntry> {
         crc32c: 7,
         tail_bytes: 300,
         tail_crc32c: 8,
+        tail: None,
         rows: 20,
         row_groups: 1,
         stream_type: "Call".to_owned(),

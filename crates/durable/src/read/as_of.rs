@@ -6,7 +6,7 @@
 use super::error::ReadError;
 use super::file::{DataFile, Within};
 use super::filter::Decoded;
-use super::stats::Counters;
+use super::stats::{Counters, ReadStats};
 use crate::entry::{FileEntry, within};
 use crate::tier::Snapshot;
 use arrow::array::{Int64Array, StringArray, TimestampMicrosecondArray};
@@ -16,8 +16,13 @@ use strandline_event::{Field, Micros, Seq};
 const FIELDS: [Field; 3] = [Field::StreamId, Field::Seq, Field::IngestedAt];
 
 impl Snapshot {
-    /// The last seq of a stream that was taken up to a moment; 0: there is none in files.
-    pub fn last_seq_at(&self, stream_type: &str, stream_id: &str, through: Micros) -> Result<Seq, ReadError> {
+    /// The last seq of a stream that was taken up to a moment (0: there is none in files), and what was touched.
+    pub fn last_seq_at(
+        &self,
+        stream_type: &str,
+        stream_id: &str,
+        through: Micros,
+    ) -> Result<(Seq, ReadStats), ReadError> {
         let counters = Arc::new(Counters::default());
         let wanted = |file: &&Arc<FileEntry>| {
             file.stream_type == stream_type
@@ -39,14 +44,14 @@ impl Snapshot {
                 }
             }
         }
-        Ok(Seq(last.cast_unsigned()))
+        Ok((Seq(last.cast_unsigned()), counters.stats()))
     }
 }
 
 /// The largest wanted seq of a group that is above one that is known.
 fn last_in(file: &DataFile, group: usize, stream_id: &str, through: Micros, known: i64) -> Result<i64, ReadError> {
     let above = Within::Ints(Field::Seq, known.saturating_add(1), i64::MAX);
-    let pages = file.pages(group, &[Within::Bytes(Field::StreamId, stream_id.as_bytes()), above]);
+    let pages = file.pages(group, &[Within::Bytes(Field::StreamId, stream_id.as_bytes()), above])?;
     let mut last = known;
     if pages.is_empty() {
         return Ok(last);

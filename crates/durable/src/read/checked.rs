@@ -5,12 +5,12 @@
 use super::meta::{FileMeta, outside, slice};
 use super::stats::Counters;
 use crate::objects::Readable;
-use crate::write::BLOCK_BYTES;
 use bytes::{Buf, Bytes};
 use parking_lot::Mutex;
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
 use std::io::{self, Read};
+use std::ops::Range;
 use std::sync::Arc;
 use strandline_event::Field;
 
@@ -50,6 +50,10 @@ impl CheckedFile {
         Self { meta, object, counters, reading: Reading::Scattered, windows: Arc::default() }
     }
 
+    pub(crate) const fn meta(&self) -> &Arc<FileMeta> {
+        &self.meta
+    }
+
     /// The file for a reader of all of it, who may hold so many bytes of it.
     pub(crate) fn read_whole(&self, bytes: u64) -> Self {
         let piece_bytes = bytes / WHOLE_WINDOWS as u64;
@@ -57,7 +61,8 @@ impl CheckedFile {
     }
 
     fn data(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
-        let end = start.checked_add(length as u64).filter(|end| *end <= self.meta.tail_start).ok_or_else(outside)?;
+        let end =
+            start.checked_add(length as u64).filter(|end| *end <= self.meta.sums.data_bytes).ok_or_else(outside)?;
         if let Some(bytes) = self.known(start, length) {
             return Ok(bytes);
         }
@@ -75,7 +80,7 @@ impl CheckedFile {
             return Ok(bytes);
         }
         let end = match self.reading {
-            Reading::Scattered => start.saturating_add(READ_AHEAD_BYTES).min(self.meta.tail_start),
+            Reading::Scattered => start.saturating_add(READ_AHEAD_BYTES).min(self.meta.sums.data_bytes),
             Reading::Whole { .. } => start + 1,
         };
         let (from, bytes) = self.load(start, end)?;
@@ -93,7 +98,7 @@ impl CheckedFile {
 
     /// Reads what is asked for, in whole blocks, and what the kind of reading takes with it.
     fn load(&self, start: u64, end: u64) -> Result<(u64, Bytes), ParquetError> {
-        let data_bytes = self.meta.tail_start;
+        let data_bytes = self.meta.sums.data_bytes;
         let (end, windows_max) = match self.reading {
             Reading::Scattered => (end, 1),
             Reading::Whole { piece_bytes } => {
@@ -102,8 +107,9 @@ impl CheckedFile {
             }
         };
         let small = data_bytes <= SMALL_BYTES;
-        let from = if small { 0 } else { start / BLOCK_BYTES * BLOCK_BYTES };
-        let to = if small { data_bytes } else { end.next_multiple_of(BLOCK_BYTES).min(data_bytes) };
+        let block = self.meta.sums.block_bytes;
+        let from = if small { 0 } else { start / block * block };
+        let to = if small { data_bytes } else { end.next_multiple_of(block).min(data_bytes) };
         let bytes = self.read(from, to)?;
         let mut windows = self.windows.lock();
         if windows.len() >= windows_max {
@@ -115,23 +121,47 @@ impl CheckedFile {
 
     /// Reads whole blocks and checks each.
     fn read(&self, from: u64, to: u64) -> Result<Bytes, ParquetError> {
-        let length = usize::try_from(to - from).map_err(|_| outside())?;
-        let bytes = self.object.read_at(from, length).map_err(|e| ParquetError::External(Box::new(e)))?;
-        self.counters.add_bytes(length as u64);
-        let first = usize::try_from(from / BLOCK_BYTES).map_err(|_| outside())?;
-        for (i, block) in bytes.chunks(BLOCK_BYTES as usize).enumerate() {
-            if self.meta.blocks.get(first + i) != Some(&crc32c::crc32c(block)) {
-                let at = (first + i) as u64 * BLOCK_BYTES;
+        self.want_sums(&(from..to))?;
+        let sums = &self.meta.sums;
+        let bytes = self.read_raw(from..to)?;
+        let first = sums.blocks(&(from..to)).start;
+        let block_bytes = usize::try_from(sums.block_bytes).map_err(|_| outside())?;
+        for (block, n) in bytes.chunks(block_bytes).zip(first..) {
+            if sums.get(n) != Some(crc32c::crc32c(block)) {
+                let at = n * sums.block_bytes;
                 return Err(ParquetError::General(format!("the checksum of the block at byte {at} differs")));
             }
         }
+        Ok(bytes)
+    }
+
+    /// Reads the checksums of the blocks that these bytes stand in, at once, where they were not read before.
+    pub(crate) fn want_sums(&self, bytes: &Range<u64>) -> Result<(), ParquetError> {
+        let sums = &self.meta.sums;
+        let Some(missing) = sums.missing(&sums.blocks(bytes)) else { return Ok(()) };
+        let list = self.read_raw(missing.clone())?;
+        if sums.put(missing.start, &list) {
+            return Ok(());
+        }
+        let at = missing.start;
+        Err(ParquetError::General(format!("the checksum of the list of checksums at byte {at} differs")))
+    }
+
+    /// Bytes that the caller checks.
+    pub(crate) fn read_raw(&self, range: Range<u64>) -> Result<Bytes, ParquetError> {
+        let length = usize::try_from(range.end.saturating_sub(range.start)).map_err(|_| outside())?;
+        if let Some(bytes) = self.meta.at_hand(range.start, length) {
+            return Ok(bytes);
+        }
+        let bytes = self.object.read_at(range.start, length).map_err(|e| ParquetError::External(Box::new(e)))?;
+        self.counters.add_bytes(length as u64);
         Ok(bytes)
     }
 }
 
 impl Length for CheckedFile {
     fn len(&self) -> u64 {
-        self.meta.tail_start + self.meta.tail.len() as u64
+        self.meta.file_bytes()
     }
 }
 
@@ -139,24 +169,20 @@ impl ChunkReader for CheckedFile {
     type T = Onward;
 
     fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
-        if start < self.meta.tail_start {
-            let rest = self.onward(start)?;
-            return Ok(Onward { file: self.clone(), at: start + rest.len() as u64, rest });
-        }
-        let length = self.len().checked_sub(start).ok_or_else(outside)?;
-        let rest = self.get_bytes(start, usize::try_from(length).map_err(|_| outside())?)?;
-        Ok(Onward { file: self.clone(), at: self.len(), rest })
+        let rest = self.onward(start)?;
+        Ok(Onward { file: self.clone(), at: start + rest.len() as u64, rest })
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
-        if start >= self.meta.tail_start {
-            return slice(&self.meta.tail, self.meta.tail_start, start, length).ok_or_else(outside);
+        if start >= self.meta.sums.data_bytes {
+            // filters of the first files stand in the tail
+            return self.meta.at_hand(start, length).ok_or_else(outside);
         }
         self.data(start, length)
     }
 }
 
-/// The file from a position on, to the end of its data pages or, where it begins in the tail, of the file.
+/// The file from a position on, to the end of its data pages.
 pub(crate) struct Onward {
     file: CheckedFile,
     /// Where `rest` ends.
@@ -166,7 +192,7 @@ pub(crate) struct Onward {
 
 impl Read for Onward {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        if self.rest.is_empty() && self.at < self.file.meta.tail_start {
+        if self.rest.is_empty() && self.at < self.file.meta.sums.data_bytes {
             self.rest = self.file.onward(self.at).map_err(io::Error::other)?;
             self.at += self.rest.len() as u64;
         }

@@ -55,7 +55,7 @@ fn choose(
     chosen: &mut Vec<Candidate<()>>,
 ) -> Result<(), ReadError> {
     const FIELDS: [Field; 1] = [Field::EventId];
-    let pages = file.pages(group, &[Within::Bytes(Field::EventId, &id.0)]);
+    let pages = file.pages(group, &[Within::Bytes(Field::EventId, &id.0)])?;
     if pages.is_empty() {
         return Ok(());
     }

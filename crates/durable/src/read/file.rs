@@ -8,16 +8,19 @@ use super::checked::CheckedFile;
 use super::error::ReadError;
 use super::meta::FileMeta;
 use super::pages::Chunks;
+use super::probe::probe;
 use super::stats::Counters;
 use crate::entry::FileEntry;
 use crate::objects::Readable;
 use crate::tier::Shared;
 use crate::tier::names::open_file;
 use arrow::array::RecordBatch;
+use bytes::Bytes;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, RowSelection};
 use parquet::arrow::{ProjectionMask, parquet_to_arrow_field_levels};
 use parquet::bloom_filter::Sbbf;
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
+use parquet::file::page_index::offset_index::OffsetIndexMetaData;
 use parquet::file::reader::ChunkReader;
 use std::ops::Range;
 use std::sync::Arc;
@@ -51,6 +54,14 @@ pub(crate) enum Within<'a> {
     Ints(Field, i64, i64),
 }
 
+impl Within<'_> {
+    const fn field(&self) -> Field {
+        match self {
+            Self::Bytes(field, _) | Self::Ints(field, ..) => *field,
+        }
+    }
+}
+
 impl DataFile {
     /// Opens a file; its footer comes from the cache where it was read before.
     pub(crate) fn open(shared: &Shared, entry: &Arc<FileEntry>, counters: &Arc<Counters>) -> Result<Self, ReadError> {
@@ -66,8 +77,9 @@ impl DataFile {
             Some(meta) => meta,
             None => {
                 let layout = shared.layout.load();
-                let meta = Arc::new(FileMeta::load(entry, &*object, layout.names())?);
-                counters.add_bytes(entry.tail_bytes);
+                let (meta, read) = FileMeta::load(entry, &*object, layout.names())?;
+                counters.add_bytes(read);
+                let meta = Arc::new(meta);
                 shared.cache.put(&entry.path, &meta);
                 meta
             }
@@ -80,6 +92,11 @@ impl DataFile {
     pub(crate) fn reading_whole(self, bytes: u64) -> Self {
         let source = Arc::new(self.source.read_whole(bytes.min(BATCH_BYTES)));
         Self { batch_bytes: bytes.min(BATCH_BYTES), source, ..self }
+    }
+
+    /// The file for a scan of all of it: so many bytes are read ahead.
+    pub(crate) fn reading_ahead(self, bytes: u64) -> Self {
+        Self { source: Arc::new(self.source.read_whole(bytes)), ..self }
     }
 
     /// Decoded columns of the rows from this one on.
@@ -96,18 +113,44 @@ impl DataFile {
         self.meta.group_rows(group)
     }
 
-    /// Whether a row group may hold a value: false is certain; true where there is no filter.
+    /// Whether a row group may hold a value, by its statistics, then its filter: false is certain; true where there is neither.
     pub(crate) fn may_hold(&self, group: usize, field: Field, value: &[u8]) -> Result<bool, ReadError> {
-        let Some((_, length)) = self.meta.filter_place(group, field) else { return Ok(true) };
+        if !self.statistics_allow(group, field, value) {
+            return Ok(false);
+        }
+        let Some((start, length)) = self.meta.filter_place(group, field) else { return Ok(true) };
+        let may = self.ask_filter(group, field, (start, length), value)?;
+        self.counters.add_filter(!may);
+        Ok(may)
+    }
+
+    fn statistics_allow(&self, group: usize, field: Field, value: &[u8]) -> bool {
+        let chunk = self.meta.parquet().row_groups().get(group).and_then(|g| g.columns().get(field as usize));
+        let Some(statistics) = chunk.and_then(|chunk| chunk.statistics()) else { return true };
+        let (min, max) = (statistics.min_bytes_opt(), statistics.max_bytes_opt());
+        min.is_none_or(|min| min <= value) && max.is_none_or(|max| value <= max)
+    }
+
+    /// One block of a filter answers; one that is asked again and again is read whole and kept.
+    fn ask_filter(
+        &self,
+        group: usize,
+        field: Field,
+        (start, length): (u64, usize),
+        value: &[u8],
+    ) -> Result<bool, ReadError> {
         let kept = self.meta.filter_kept(group, field, length);
         if let Some(filter) = kept.and_then(|kept| kept.get()) {
             return Ok(filter.check(value));
         }
-        let Some(filter) = self.filter(group, field)? else { return Ok(true) };
-        Ok(match kept {
-            Some(kept) => kept.get_or_init(|| filter).check(value),
-            None => filter.check(value),
-        })
+        let small = length as u64 <= self.meta.sums.block_bytes;
+        if let Some(kept) = kept.filter(|_| self.meta.asked_often(group, field) || small)
+            && let Some(filter) = self.filter(group, field)?
+        {
+            return Ok(kept.get_or_init(|| filter).check(value));
+        }
+        let read = |at: usize, bytes| self.source.get_bytes(start + at as u64, bytes);
+        probe(length, value, read).map_err(|e| ReadError::decode(&self.entry.path, e))
     }
 
     /// The bloom filter of a row group, where it has one.
@@ -119,23 +162,45 @@ impl DataFile {
     }
 
     /// Row ranges within a row group whose pages meet every condition; all rows where there is no page index.
-    pub(crate) fn pages(&self, group: usize, conditions: &[Within<'_>]) -> Vec<Range<usize>> {
+    pub(crate) fn pages(&self, group: usize, conditions: &[Within<'_>]) -> Result<Vec<Range<usize>>, ReadError> {
         let rows = self.group_rows(group);
         let all = 0..usize::try_from(rows.end - rows.start).unwrap_or(usize::MAX);
         let mut left = vec![all.clone()];
+        self.want_bounds(group, conditions)?;
         for condition in conditions {
             if let Some(ranges) = self.pages_of(group, *condition, all.end) {
                 left = intersect(&left, &ranges);
             }
         }
-        left
+        Ok(left)
+    }
+
+    /// Reads what the page index says of the columns of conditions.
+    fn want_bounds(&self, group: usize, conditions: &[Within<'_>]) -> Result<(), ReadError> {
+        let (path, meta) = (&self.entry.path, (self.meta.parquet(), group));
+        let fields: Vec<Field> = conditions.iter().map(Within::field).collect();
+        self.meta.index.want_bounds(path, meta, &fields, &mut |range| self.tail(range))?;
+        let has = |field: &Field| self.meta.index.bounds(group, *field as usize).is_some();
+        let fields: Vec<Field> = fields.into_iter().filter(has).collect();
+        self.meta.index.want_places(path, meta, &fields, &mut |range| self.tail(range))
+    }
+
+    fn tail(&self, range: Range<u64>) -> Result<Bytes, ReadError> {
+        self.source.read_raw(range).map_err(|e| ReadError::decode(&self.entry.path, e))
+    }
+
+    /// Where the pages of a column stand, and how large they are; `None`: the file does not say.
+    pub(crate) fn places(&self, group: usize, field: Field) -> Result<Option<&OffsetIndexMetaData>, ReadError> {
+        let meta = (self.meta.parquet(), group);
+        self.meta.index.want_places(&self.entry.path, meta, &[field], &mut |range| self.tail(range))?;
+        Ok(self.meta.index.places(group, field as usize))
     }
 
     fn pages_of(&self, group: usize, condition: Within<'_>, rows: usize) -> Option<Vec<Range<usize>>> {
-        let (Within::Bytes(field, _) | Within::Ints(field, ..)) = condition;
-        let index = self.meta.parquet().column_index()?.get(group)?.get(field as usize)?;
-        let places = self.meta.parquet().offset_index()?.get(group)?.get(field as usize)?.page_locations();
-        if matches!(index, ColumnIndexMetaData::NONE) || index.num_pages() != places.len() as u64 {
+        let column = condition.field() as usize;
+        let index = self.meta.index.bounds(group, column)?;
+        let places = self.meta.index.places(group, column)?.page_locations();
+        if index.num_pages() != places.len() as u64 {
             return None;
         }
         let mut out: Vec<Range<usize>> = Vec::new();
@@ -250,12 +315,27 @@ impl DataFile {
         let schema = self.meta.arrow.parquet_schema();
         let mask = ProjectionMask::leaves(schema, fields.iter().map(|f| *f as usize));
         let batch_rows = self.batch_rows(&groups, fields);
+        for group in &groups {
+            self.prepare(*group, fields)?;
+        }
         let chunks = Chunks { file: Arc::clone(&self.source), meta: Arc::clone(self.meta.arrow.metadata()), groups };
         parquet_to_arrow_field_levels(schema, mask, None)
             .and_then(|levels| {
                 ParquetRecordBatchReader::try_new_with_row_groups(&levels, &chunks, batch_rows, selection)
             })
             .map_err(|e| ReadError::decode(&self.entry.path, e))
+    }
+
+    /// Reads where the pages of some columns of a row group stand, and the checksums of all of its blocks: the decoder asks for many
+    /// pages far apart, and each would be one more request.
+    fn prepare(&self, group: usize, fields: &[Field]) -> Result<(), ReadError> {
+        let meta = (self.meta.parquet(), group);
+        self.meta.index.want_places(&self.entry.path, meta, fields, &mut |range| self.tail(range))?;
+        let chunks = self.meta.parquet().row_groups().get(group).map_or(&[][..], |g| g.columns());
+        let ranges = chunks.iter().map(|chunk| chunk.byte_range());
+        let start = ranges.clone().map(|(start, _)| start).min().unwrap_or(0);
+        let end = ranges.map(|(start, length)| start.saturating_add(length)).max().unwrap_or(0);
+        self.source.want_sums(&(start..end)).map_err(|e| ReadError::decode(&self.entry.path, e))
     }
 
     /// Rows that together should stay below the bytes of a batch, by the average of the row groups.

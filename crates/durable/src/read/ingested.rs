@@ -59,8 +59,9 @@ impl Snapshot {
         if chosen.is_empty() {
             return Ok(RowSet { complete, ..RowSet::empty(counters.stats()) });
         }
-        complete &= !cut_by_bytes(&self.shared, &files, &mut chosen, bytes_max, &counters)?;
-        fetch(&self.shared, &files, &chosen, complete, &counters, &mut Kept::new())
+        let mut kept = Kept::new();
+        complete &= !cut_by_bytes(&self.shared, &files, &mut chosen, bytes_max, &counters, &mut kept)?;
+        fetch(&self.shared, &files, &chosen, complete, &counters, &mut kept)
     }
 }
 
@@ -82,7 +83,7 @@ impl Query<'_> {
         fields.extend([Field::EventId, Field::IngestedAt]);
         fields.sort_unstable();
         let conditions = [Within::Ints(Field::IngestedAt, self.after.ingested_at.0, self.through.0)];
-        let pages = file.pages(group, &conditions);
+        let pages = file.pages(group, &conditions)?;
         if pages.is_empty() {
             return Ok(());
         }

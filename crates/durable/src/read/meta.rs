@@ -1,10 +1,12 @@
-//! The end of a data file, checked and decoded once: footer, page index, checksums of blocks; and the filters that were asked.
+//! The end of a data file, checked and decoded: its footer at once, page index and checksums of blocks as lookups ask for them; and
+//! the filters that were asked often.
 
 use super::error::ReadError;
+use super::index::PageIndex;
+use super::sums::BlockSums;
 use crate::entry::FileEntry;
 use crate::objects::Readable;
 use crate::schema;
-use crate::write::{BLOCK_BYTES, BLOCKS_KEY, FORMAT_VERSION, VERSION_KEY};
 use bytes::{Buf, Bytes};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::bloom_filter::Sbbf;
@@ -12,56 +14,94 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 use parquet::file::reader::{ChunkReader, Length};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU8, Ordering};
 use strandline_event::{Field, FieldNames};
 
 const COLUMNS: usize = Field::ALL.len();
-/// A larger filter is read anew by each lookup: those of ids, one in a file that holds millions of them.
+/// A larger filter is never kept: those of ids, one in a file that holds millions of them.
 const FILTER_KEPT_BYTES: usize = 512 << 10;
+/// A filter that is asked so often is read whole and kept, if it is not too large.
+const PROBES_MAX: u8 = 4;
+/// A shorter tail is read whole, with what stands before it: in a small file that is the list of checksums.
+const SMALL_TAIL_BYTES: u64 = 16 << 10;
+const BEFORE_TAIL_BYTES: u64 = 4 << 10;
 
 /// What is known of an open data file besides its data pages.
 pub(crate) struct FileMeta {
     pub(crate) arrow: ArrowReaderMetadata,
-    pub(crate) tail: Bytes,
-    pub(crate) tail_start: u64,
-    pub(crate) blocks: Vec<u32>,
+    /// The end of the file that was read when it was opened, with where it begins.
+    end: (u64, Bytes),
+    pub(crate) index: PageIndex,
+    pub(crate) sums: BlockSums,
+    index_bytes: usize,
     filters: Vec<OnceLock<Sbbf>>,
+    probes: Vec<AtomicU8>,
 }
 
 impl FileMeta {
-    /// Reads and checks the tail of a file.
-    pub(crate) fn load(entry: &FileEntry, object: &dyn Readable, names: &FieldNames) -> Result<Self, ReadError> {
+    /// Reads and checks the footer of a file; also says how many bytes were read.
+    pub(crate) fn load(entry: &FileEntry, object: &dyn Readable, names: &FieldNames) -> Result<(Self, u64), ReadError> {
         let damaged = |what: &str| ReadError::damaged(&entry.path, what);
         if object.len() != entry.bytes {
             return Err(damaged(&format!("it has {} bytes, the manifest says {}", object.len(), entry.bytes)));
         }
         let tail_start = entry.bytes.checked_sub(entry.tail_bytes).ok_or_else(|| damaged("its tail is longer"))?;
-        let length = usize::try_from(entry.tail_bytes).map_err(|_| damaged("its tail is too long"))?;
+        // where the checked end begins, its checksum, and where the read begins
+        let (checked, crc, start) = match &entry.tail {
+            Some(parts) if entry.tail_bytes > SMALL_TAIL_BYTES => {
+                let start =
+                    entry.bytes.checked_sub(parts.footer_bytes).ok_or_else(|| damaged("its footer is longer"))?;
+                (start, parts.footer_crc32c, start)
+            }
+            Some(_) => (tail_start, entry.tail_crc32c, tail_start.saturating_sub(BEFORE_TAIL_BYTES)),
+            None => (tail_start, entry.tail_crc32c, tail_start),
+        };
         let io = |e| ReadError::from(crate::objects::ObjectError::from_io(&entry.path, e));
-        let tail = object.read_at(tail_start, length).map_err(io)?;
-        if crc32c::crc32c(&tail) != entry.tail_crc32c {
+        let bytes = |from: u64| usize::try_from(entry.bytes - from).map_err(|_| damaged("its tail is too long"));
+        let end = object.read_at(start, bytes(start)?).map_err(io)?;
+        let tail = slice(&end, start, checked, bytes(checked)?).ok_or_else(|| damaged("its tail is cut"))?;
+        if crc32c::crc32c(&tail) != crc {
             return Err(damaged("the checksum of its footer differs"));
         }
-        let source = TailReader { tail: tail.clone(), start: tail_start, length: entry.bytes };
+        let source = TailReader { tail: tail.clone(), start: checked, length: entry.bytes };
         let options =
-            ArrowReaderOptions::new().with_skip_arrow_metadata(true).with_page_index_policy(PageIndexPolicy::Optional);
+            ArrowReaderOptions::new().with_skip_arrow_metadata(true).with_page_index_policy(PageIndexPolicy::Skip);
         let arrow = ArrowReaderMetadata::load(&source, options).map_err(|e| ReadError::decode(&entry.path, e))?;
         check(entry, &arrow, names)?;
-        let blocks = blocks(arrow.metadata(), tail_start).ok_or_else(|| damaged("its list of checksums is wrong"))?;
+        let sums = BlockSums::of(entry, arrow.metadata(), tail_start)?;
+        if !sums.put_from(start, &end) {
+            return Err(damaged("the list of its checksums differs from the footer's"));
+        }
         let groups = arrow.metadata().num_row_groups();
+        let index = PageIndex::new(entry, groups, checked == tail_start);
+        let index_bytes = index.memory_bytes(entry);
         let filters = (0..groups * COLUMNS).map(|_| OnceLock::new()).collect();
-        Ok(Self { arrow, tail, tail_start, blocks, filters })
+        let probes = (0..groups * COLUMNS).map(|_| AtomicU8::new(0)).collect();
+        let read = end.len() as u64;
+        Ok((Self { arrow, end: (checked, tail), index, sums, index_bytes, filters, probes }, read))
     }
 
-    /// What it costs in memory, in bytes: the tail, its decoded form, the filters that it may keep.
+    /// What it costs in memory, in bytes: the end, what is decoded of it sooner or later, the filters that it may keep.
     pub(crate) fn cost_bytes(&self) -> usize {
         let groups = 0..self.parquet().num_row_groups();
         let places = groups.flat_map(|group| Field::ALL.map(|field| self.filter_place(group, field)));
         let filters: usize = places.flatten().map(|(_, length)| length).filter(|l| *l <= FILTER_KEPT_BYTES).sum();
-        self.tail.len() * 2 + self.arrow.metadata().memory_size() + self.blocks.len() * 4 + filters + 1024
+        let decoded = self.arrow.metadata().memory_size() + self.index_bytes + self.sums.memory_bytes();
+        self.end.1.len() * 2 + decoded + filters + 1024
     }
 
     pub(crate) fn parquet(&self) -> &ParquetMetaData {
         self.arrow.metadata()
+    }
+
+    /// Bytes of the end that is at hand.
+    pub(crate) fn at_hand(&self, start: u64, length: usize) -> Option<Bytes> {
+        slice(&self.end.1, self.end.0, start, length)
+    }
+
+    /// Length of the file.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        self.end.0 + self.end.1.len() as u64
     }
 
     /// Where the column chunk ends that holds a byte.
@@ -94,6 +134,13 @@ impl FileMeta {
     pub(crate) fn filter_kept(&self, group: usize, field: Field, length: usize) -> Option<&OnceLock<Sbbf>> {
         self.filters.get(group * COLUMNS + field as usize).filter(|_| length <= FILTER_KEPT_BYTES)
     }
+
+    /// Counts one more question to a filter; true: it is asked so often that all of it should be at hand.
+    pub(crate) fn asked_often(&self, group: usize, field: Field) -> bool {
+        let count = |n: u8| Some(n.saturating_add(1));
+        let asked = self.probes.get(group * COLUMNS + field as usize);
+        asked.is_some_and(|n| n.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count).unwrap_or(0) >= PROBES_MAX)
+    }
 }
 
 /// The footer agrees with the manifest and with our schema.
@@ -113,29 +160,14 @@ fn check(entry: &FileEntry, arrow: &ArrowReaderMetadata, names: &FieldNames) -> 
     if !same {
         return damaged("its columns are not those of this store");
     }
-    if value(meta, VERSION_KEY) != Some(FORMAT_VERSION) {
-        return damaged("its footer does not say a version that this program reads");
-    }
     Ok(())
 }
 
-fn value<'a>(meta: &'a ParquetMetaData, key: &str) -> Option<&'a str> {
-    let pairs = meta.file_metadata().key_value_metadata()?;
-    pairs.iter().find(|pair| pair.key == key)?.value.as_deref()
-}
-
-fn blocks(meta: &ParquetMetaData, data_bytes: u64) -> Option<Vec<u32>> {
-    let text = value(meta, BLOCKS_KEY)?.as_bytes();
-    let sums: Option<Vec<u32>> =
-        text.chunks(8).map(|hex| u32::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok()).collect();
-    sums.filter(|sums| sums.len() as u64 == data_bytes.div_ceil(BLOCK_BYTES))
-}
-
 /// The tail as the Parquet reader wants it: positions count from the start of the file.
-struct TailReader {
-    tail: Bytes,
-    start: u64,
-    length: u64,
+pub(crate) struct TailReader {
+    pub(crate) tail: Bytes,
+    pub(crate) start: u64,
+    pub(crate) length: u64,
 }
 
 impl Length for TailReader {

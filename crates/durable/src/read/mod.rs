@@ -3,10 +3,11 @@
 //! Refuses to merge tiers and to judge holes: rows come out as they stand in files.
 //!
 //! ```text
-//! manifest bounds -> footer (cached) -> bloom filter -> page index -> deciding columns -> rows (all columns)
+//! manifest bounds -> footer (cached) -> statistics -> bloom filter -> page index -> deciding columns -> rows (all columns)
 //! ```
 //!
-//! Every byte that is decoded was checked: the tail of a file against the manifest, its blocks against the tail.
+//! Of a large file a lookup reads what it needs: the footer, one block of a filter, the page index of one row group, some pages. Every byte
+//! that is decoded was checked: the tail of a file against the manifest, its blocks against the tail.
 
 mod as_of;
 mod batch;
@@ -17,13 +18,16 @@ mod error;
 mod event_id;
 mod file;
 mod filter;
+mod index;
 mod ingested;
 mod meta;
 mod pages;
+mod probe;
 mod rowset;
 mod scan;
 mod stats;
 mod stream;
+mod sums;
 
 pub use batch::{Place, RowBatch};
 pub(crate) use cache::FileCache;

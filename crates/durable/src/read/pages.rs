@@ -60,8 +60,7 @@ impl Column {
         let outside = || ParquetError::General(format!("there is no column {} in row group {group}", self.column));
         let rows = self.meta.row_groups().get(group).ok_or_else(outside)?;
         let chunk = rows.columns().get(self.column).ok_or_else(outside)?;
-        let index = self.meta.offset_index().and_then(|groups| groups.get(group)?.get(self.column));
-        let pages = index.map(|index| index.page_locations().clone());
+        let pages = self.file.meta().index.places(group, self.column).map(|index| index.page_locations().clone());
         let rows = usize::try_from(rows.num_rows())?;
         let file = Arc::clone(&self.file);
         if !matches!(chunk.compression(), Compression::ZSTD(_)) {

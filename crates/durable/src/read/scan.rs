@@ -11,6 +11,9 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+/// What a scan of all rows reads ahead, of all columns together.
+const AHEAD_BYTES: u64 = 2 << 20;
+
 /// An iterator over all rows that match; one file is open at a time. After an error it ends.
 pub struct Scan {
     /// Held so that no sweep takes a file away under the scan.
@@ -90,7 +93,10 @@ impl Scan {
                 self.open = None;
             }
             let Some(entry) = self.files.pop_front() else { return Ok(None) };
-            let file = DataFile::open(&self.snapshot.shared, &entry, &self.counters)?;
+            let mut file = DataFile::open(&self.snapshot.shared, &entry, &self.counters)?;
+            if self.filter.is_open() {
+                file = file.reading_ahead(AHEAD_BYTES);
+            }
             self.open = Some(Open { file, group: 0, reader: None, rows: Coming::From(0) });
         }
     }
@@ -145,7 +151,7 @@ impl Open {
     /// The rows of a group that match, by the columns that decide: 8 bytes each are held, the rows come batch by batch.
     fn matching(&self, group: usize, filter: &RowFilter) -> Result<Vec<u64>, ReadError> {
         let fields = filter.fields();
-        let pages = self.file.pages(group, &[]);
+        let pages = self.file.pages(group, &[])?;
         let mut chosen = Vec::new();
         self.file.decode(group, &pages, &fields, |rows, batch| {
             let columns = Decoded { fields: &fields, batch };

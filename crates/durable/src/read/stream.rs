@@ -76,7 +76,7 @@ impl Snapshot {
         if chosen.is_empty() {
             return Ok(RowSet { complete, ..RowSet::empty(counters.stats()) });
         }
-        complete &= !cut_by_bytes(&self.shared, &files, &mut chosen, bytes_max, &counters)?;
+        complete &= !cut_by_bytes(&self.shared, &files, &mut chosen, bytes_max, &counters, &mut kept)?;
         fetch(&self.shared, &files, &chosen, complete, &counters, &mut kept)
     }
 }
@@ -92,7 +92,7 @@ fn choose(
     const FIELDS: [Field; 2] = [Field::StreamId, Field::Seq];
     let (from, to) = query.seqs();
     let conditions = [Within::Bytes(Field::StreamId, query.stream_id.as_bytes()), Within::Ints(Field::Seq, from, to)];
-    let pages = file.pages(group, &conditions);
+    let pages = file.pages(group, &conditions)?;
     if pages.is_empty() {
         return Ok(false);
     }

@@ -170,7 +170,7 @@ pub(super) fn each_row<'f>(
     for entry in files {
         let file = DataFile::open(shared, &Arc::new(entry.clone()), &counters)?;
         for group in 0..file.groups() {
-            let all = file.pages(group, &[]);
+            let all = file.pages(group, &[])?;
             file.decode(group, &all, fields, |_, batch| {
                 let columns = Decoded { fields, batch };
                 let whole = (0..batch.num_rows()).try_for_each(|i| each(&columns, i));

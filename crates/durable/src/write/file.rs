@@ -1,7 +1,7 @@
 //! One data file in the making: rows in, a [`FileEntry`] out. Holds at most one row group.
 
 use super::props::PAGE_ROWS;
-use super::sink::{Sink, Sums};
+use super::sink::{BLOCK_BYTES, SUMS_BLOCK_BYTES, Sink, Sums};
 use super::staged::{Unfinished, staged};
 use super::{JobWriter, Permits, WriteError};
 use crate::columns::EventColumns;
@@ -11,15 +11,18 @@ use crate::objects::ObjectError;
 use parking_lot::Mutex;
 use parquet::arrow::ArrowWriter;
 use parquet::file::metadata::KeyValue;
+use std::io;
 use std::sync::Arc;
 use strandline_event::EventRef;
 
-/// Key of the footer under which the blocks' checksums stand: 8 hex digits each.
-pub(crate) const BLOCKS_KEY: &str = "strandline.blocks.crc32c";
 /// Key of the footer under which the version of our additions stands.
 pub(crate) const VERSION_KEY: &str = "strandline.format";
-/// Their version.
-pub(crate) const FORMAT_VERSION: &str = "1";
+/// Their version, the one that is written.
+pub(crate) const FORMAT_VERSION: &str = "2";
+/// Key of the footer: how many bytes pages and filters have, in digits. The list of their blocks' checksums begins there.
+pub(crate) const DATA_BYTES_KEY: &str = "strandline.data.bytes";
+/// Key of the footer: checksums of the blocks of that list, 8 hex digits each.
+pub(crate) const SUMS_KEY: &str = "strandline.sums.crc32c";
 /// Values of a batch before it goes to the encoders.
 const BATCH_BYTES: usize = 4 << 20;
 /// What a row has besides its texts, generously.
@@ -99,7 +102,8 @@ impl<'l> OpenFile<'l> {
         let tail = groups * GROUP_TAIL_BYTES + bloom_bytes + self.rows / PAGE_ROWS as u64 * 2048;
         let now = (self.writer.bytes_written() + self.writer.in_progress_size()) as u64;
         let pending = (self.columns.bytes() + next_bytes + ROW_BYTES) as u64;
-        self.rows > 0 && now + tail + pending > self.layout.max_file_bytes
+        let sums = (now + pending).div_ceil(BLOCK_BYTES) * 4;
+        self.rows > 0 && now + tail + sums + pending > self.layout.max_file_bytes
     }
 
     /// Whether it has so many bytes already, as far as that can be told before it ends.
@@ -136,25 +140,35 @@ impl<'l> OpenFile<'l> {
         self.writer.flush().map_err(wrap)?;
         // what the writer still buffers stands before the tail too
         self.writer.sync().map_err(|e| ObjectError::from_io(&self.staged, e))?;
-        let blocks = {
+        let (data_bytes, list) = {
             let mut sums = self.sums.lock();
-            sums.begin_tail();
-            sums.blocks.iter().map(|crc| format!("{crc:08x}")).collect::<String>()
+            (sums.bytes, sums.end_data())
         };
-        self.writer.append_key_value_metadata(KeyValue::new(VERSION_KEY.to_owned(), FORMAT_VERSION.to_owned()));
-        self.writer.append_key_value_metadata(KeyValue::new(BLOCKS_KEY.to_owned(), blocks));
+        self.writer.write_all(&list).map_err(|e| ObjectError::from_io(&self.staged, e))?;
+        self.writer.sync().map_err(|e| ObjectError::from_io(&self.staged, e))?;
+        self.sums.lock().begin_tail();
+        let hex = |block| format!("{:08x}", crc32c::crc32c(block));
+        let sums = list.chunks(SUMS_BLOCK_BYTES as usize).map(hex).collect();
+        for (key, value) in
+            [(VERSION_KEY, FORMAT_VERSION.to_owned()), (DATA_BYTES_KEY, data_bytes.to_string()), (SUMS_KEY, sums)]
+        {
+            self.writer.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
+        }
         let row_groups = u32::try_from(self.writer.flushed_row_groups().len()).unwrap_or(u32::MAX);
         let sink = self.writer.into_inner().map_err(wrap)?;
         sink.file.finish()?;
         self.unfinished.finished();
         let sums = self.sums.lock();
-        let (tail_start, tail_crc32c) = sums.tail.unwrap_or_default();
+        let no_footer = || io::Error::new(io::ErrorKind::InvalidData, "the encoder wrote no footer");
+        let (tail_bytes, tail_crc32c, tail) =
+            sums.tail().ok_or_else(|| ObjectError::from_io(&self.staged, no_footer()))?;
         Ok(FileEntry {
             path: self.path,
             bytes: sums.bytes,
             crc32c: sums.file_crc32c,
-            tail_bytes: sums.bytes - tail_start,
+            tail_bytes,
             tail_crc32c,
+            tail: Some(tail),
             rows: self.rows,
             row_groups,
             stream_type: job.log.stream_type.to_string(),

@@ -7,9 +7,9 @@ mod props;
 mod sink;
 mod staged;
 
-pub(crate) use file::{BLOCKS_KEY, FORMAT_VERSION, VERSION_KEY};
+pub(crate) use file::{DATA_BYTES_KEY, FORMAT_VERSION, SUMS_KEY, VERSION_KEY};
 pub(crate) use props::properties;
-pub(crate) use sink::BLOCK_BYTES;
+pub(crate) use sink::{BLOCK_BYTES, INDEX_BLOCK_BYTES, SUMS_BLOCK_BYTES};
 pub use staged::OpenFiles;
 pub(crate) use staged::{StagedFiles, staged};
 

@@ -1,36 +1,58 @@
 //! What stands between the Parquet writer and the file: checksums of the whole, of blocks, and of the tail.
 //!
-//! Blocks of what stands before the tail are listed in the footer, the footer is part of the tail, the tail's checksum
-//! stands in the manifest: so every byte that a read decodes has been checked.
+//! ```text
+//!  pages and filters, in blocks | list of the blocks' checksums, in blocks | page index, in blocks | footer
+//!                  checked by ----^           checked by the footer ---------------------------------^
+//! ```
+//!
+//! The footer and the blocks of the page index are checked by the manifest: so every byte that a read decodes has been checked,
+//! and a read takes only the blocks that it needs.
 
+use crate::entry::TailSums;
 use crate::objects::Aside;
 use std::io::{self, Write};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// Length of a checked block in bytes.
-pub(crate) const BLOCK_BYTES: u64 = 64 << 10;
+/// Length of a checked block of pages and filters, in bytes.
+pub(crate) const BLOCK_BYTES: u64 = 8 << 10;
+/// Length of a checked block of the list of checksums, in bytes: those of 8 MiB of pages.
+pub(crate) const SUMS_BLOCK_BYTES: u64 = 4 << 10;
+/// Length of a checked block of the page index, in bytes.
+pub(crate) const INDEX_BLOCK_BYTES: u64 = 16 << 10;
+/// Behind the footer: its length, and a magic number.
+const FOOTER_END_BYTES: usize = 8;
+
+/// What the next bytes belong to.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum Part {
+    #[default]
+    Data,
+    List,
+    Tail,
+}
 
 /// Checksums so far; shared with the writer that owns the sink.
 #[derive(Default)]
 pub(crate) struct Sums {
     pub(crate) bytes: u64,
     pub(crate) file_crc32c: u32,
-    pub(crate) blocks: Vec<u32>,
+    part: Part,
+    blocks: Vec<u32>,
     block_crc32c: u32,
     block_bytes: u64,
-    /// Where the tail begins and its checksum, once pages and filters have ended.
-    pub(crate) tail: Option<(u64, u32)>,
+    tail: Vec<u8>,
 }
 
 impl Sums {
     fn add(&mut self, bytes: &[u8]) {
         self.file_crc32c = crc32c::crc32c_append(self.file_crc32c, bytes);
         self.bytes += bytes.len() as u64;
-        match &mut self.tail {
-            Some((_, crc)) => *crc = crc32c::crc32c_append(*crc, bytes),
-            None => self.add_to_blocks(bytes),
+        match self.part {
+            Part::Data => self.add_to_blocks(bytes),
+            Part::List => {}
+            Part::Tail => self.tail.extend_from_slice(bytes),
         }
     }
 
@@ -52,12 +74,32 @@ impl Sums {
         (self.block_crc32c, self.block_bytes) = (0, 0);
     }
 
-    /// Pages and filters have ended: the last block closes, the tail begins.
-    pub(crate) fn begin_tail(&mut self) {
+    /// Pages and filters have ended: the last block closes. The list of all checksums comes next.
+    pub(crate) fn end_data(&mut self) -> Vec<u8> {
         if self.block_bytes > 0 {
             self.end_block();
         }
-        self.tail = Some((self.bytes, 0));
+        self.part = Part::List;
+        self.blocks.iter().flat_map(|crc| crc.to_le_bytes()).collect()
+    }
+
+    /// The list has ended, the tail begins.
+    pub(crate) const fn begin_tail(&mut self) {
+        self.part = Part::Tail;
+    }
+
+    /// Length and checksum of the tail of a whole file, and the checksums of its parts; `None`: it does not end with a footer.
+    pub(crate) fn tail(&self) -> Option<(u64, u32, TailSums)> {
+        let tail = &self.tail[..];
+        let end = tail.last_chunk::<FOOTER_END_BYTES>()?;
+        let length = u32::from_le_bytes(*end.first_chunk()?) as usize;
+        let (index, footer) = tail.split_at_checked(tail.len().checked_sub(length + FOOTER_END_BYTES)?)?;
+        let parts = TailSums {
+            footer_bytes: footer.len() as u64,
+            footer_crc32c: crc32c::crc32c(footer),
+            index_crc32c: index.chunks(INDEX_BLOCK_BYTES as usize).map(crc32c::crc32c).collect(),
+        };
+        Some((tail.len() as u64, crc32c::crc32c(tail), parts))
     }
 }
 

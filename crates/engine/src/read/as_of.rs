@@ -4,7 +4,7 @@
 //! of those of then. So it holds as long as the version is kept, and what retention removed since is gone here as well.
 
 use super::stream::{Manner, StreamRead};
-use super::{ReadError, StreamPage};
+use super::{ReadError, ReadStats, StreamPage};
 use crate::store::Store;
 use strandline_event::{Micros, Seq};
 
@@ -20,14 +20,18 @@ impl Store {
         let log = self.owner_of(read.stream_type, read.stream_id);
         let through = past.logs.get(&log).map_or(Micros::MIN, |(_, last_ingested_at)| *last_ingested_at);
         // pinned before the stream is read: what retention takes out between is taken out of both
-        let head = match through {
-            Micros::MIN => Seq::ZERO,
+        let (head, stats) = match through {
+            Micros::MIN => (Seq::ZERO, ReadStats::default()),
             _ => self.durable().pin().last_seq_at(read.stream_type, read.stream_id, through)?,
         };
         if head == Seq::ZERO {
-            return Ok(StreamPage::none());
+            let mut page = StreamPage::none();
+            page.stats = stats;
+            return Ok(page);
         }
         let to_seq = Some(read.to_seq.map_or(head, |to| to.min(head)));
-        self.read_stream_with(&StreamRead { to_seq, ..*read }, Manner::past(self, head))
+        let mut page = self.read_stream_with(&StreamRead { to_seq, ..*read }, Manner::past(self, head))?;
+        page.stats += stats;
+        Ok(page)
     }
 }

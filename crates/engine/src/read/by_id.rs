@@ -11,6 +11,7 @@ use crate::view::retired::RetiredSeqs;
 use crate::view::tail::LogTail;
 use std::sync::Arc;
 use strandline_deql::Tier;
+use strandline_durable::ReadStats;
 use strandline_event::{EventId, EventRef};
 
 /// Views that a lookup takes before it gives up on a log that is trimmed under it each time.
@@ -50,6 +51,14 @@ impl Store {
     /// # Errors
     /// [`ReadError`]; an id that is not found is no answer as long as a log is damaged.
     pub fn event_by_id(&self, id: EventId) -> Result<Option<FoundEvent>, ReadError> {
+        self.look_up_event(id).map(|(found, _)| found)
+    }
+
+    /// [`event_by_id`](Self::event_by_id), and what the files cost.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn look_up_event(&self, id: EventId) -> Result<(Option<FoundEvent>, ReadStats), ReadError> {
         for _ in 1..VIEWS_MAX {
             match self.look_up(id) {
                 Err(error) if error.trim_raced() => {}
@@ -59,7 +68,8 @@ impl Store {
         self.look_up(id)
     }
 
-    fn look_up(&self, id: EventId) -> Result<Option<FoundEvent>, ReadError> {
+    fn look_up(&self, id: EventId) -> Result<(Option<FoundEvent>, ReadStats), ReadError> {
+        let mut stats = ReadStats::default();
         let mut sources = Sources::default();
         let mut found = Vec::new();
         for shared in self.logs() {
@@ -72,6 +82,7 @@ impl Store {
         }
         if let Some(snapshot) = self.pin_files(self.read_tiers()) {
             let set = Arc::new(snapshot.find_event_id(id)?);
+            stats = set.stats;
             let rows = set.len() as u32;
             let source = sources.push(Source::Files(set));
             found.extend((0..rows).map(|row| RowAt { source, row }));
@@ -82,7 +93,7 @@ impl Store {
             // it may stand where a log cannot be read
             self.refuse_damaged(None)?;
         }
-        Ok(choose(sources, &found))
+        Ok((choose(sources, &found), stats))
     }
 
     /// The row of the tail, unless it is durable by now (or in a tier that is left out).

@@ -95,7 +95,7 @@ impl Window {
         let mut wanted = window_rows(snapshot, after.ingested_at, closed);
         loop {
             let set = snapshot.by_ingested(after, closed, filter, wanted)?;
-            *stats = set.stats;
+            *stats += set.stats;
             if set.complete {
                 (self.rows, self.at, self.known) = (Some(Arc::new(set)), 0, Known::All);
                 return Ok(());

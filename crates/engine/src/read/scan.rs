@@ -11,7 +11,7 @@ use crate::view::retired::RetiredSeqs;
 use crate::view::tail::LogTail;
 use std::collections::VecDeque;
 use strandline_deql::Tier;
-use strandline_durable::{RowBatch, RowFilter};
+use strandline_durable::{ReadStats, RowBatch, RowFilter};
 use strandline_event::{EventRef, Micros};
 
 /// Views that a scan takes before it gives up on logs that are trimmed under it each time.
@@ -20,6 +20,8 @@ const VIEWS_MAX: usize = 8;
 /// A running scan. Give it up by dropping it.
 pub struct Scan {
     files: Option<strandline_durable::Scan>,
+    /// What the files cost, once they are at their end.
+    stats: ReadStats,
     tails: VecDeque<LogTail>,
     cursor: Option<TailCursor>,
     filter: RowFilter,
@@ -110,7 +112,14 @@ impl Store {
         let manifest = snapshot.clone().unwrap_or_else(|| self.durable().pin());
         let retired = RetiredSeqs::of(&manifest, snapshot.is_some())?;
         let files = snapshot.map(|s| s.scan(filter));
-        Ok(Scan { files, tails: tails.into(), cursor: None, filter: filter.clone(), retired })
+        Ok(Scan {
+            files,
+            stats: ReadStats::default(),
+            tails: tails.into(),
+            cursor: None,
+            filter: filter.clone(),
+            retired,
+        })
     }
 }
 
@@ -132,7 +141,8 @@ impl Iterator for Scan {
     fn next(&mut self) -> Option<Self::Item> {
         let next = self.advance().transpose();
         if matches!(next, Some(Err(_))) {
-            (self.files, self.cursor) = (None, None);
+            self.end_files();
+            self.cursor = None;
             self.tails.clear();
         }
         next
@@ -140,10 +150,21 @@ impl Iterator for Scan {
 }
 
 impl Scan {
+    /// What the files cost so far.
+    #[must_use]
+    pub fn stats(&self) -> ReadStats {
+        self.files.as_ref().map_or(self.stats, strandline_durable::Scan::stats)
+    }
+
+    fn end_files(&mut self) {
+        self.stats = self.stats();
+        self.files = None;
+    }
+
     fn advance(&mut self) -> Result<Option<ScanBatch>, ReadError> {
         while let Some(files) = &mut self.files {
             let Some(batch) = files.next().transpose()? else {
-                self.files = None;
+                self.end_files();
                 break;
             };
             let left = self.retired.as_mut().and_then(|retired| retired.left_of(&batch));

@@ -14,6 +14,7 @@ fn file(n: u64, bytes: u64, age_s: u64) -> Arc<FileEntry> {
         crc32c: 0,
         tail_bytes: 0,
         tail_crc32c: 0,
+        tail: None,
         rows: 1,
         row_groups: 1,
         stream_type: "Call".to_owned(),
