@@ -1,6 +1,7 @@
 //! Numbers of a running node: plain atomics, counted where things happen, read by whoever shows them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use strandline_engine::read::ReadStats;
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -87,8 +88,14 @@ pub struct Metrics {
     pub reads_by_tier: [Counter; 3],
     /// Data files that reads opened.
     pub read_files: Counter,
+    /// Row groups of data files of which reads decoded pages.
+    pub read_row_groups: Counter,
     /// Bytes of data files that reads took.
     pub read_bytes: Counter,
+    /// Bloom filters that reads asked.
+    pub read_filters: Counter,
+    /// Those that said no: nothing of the row group was read.
+    pub read_filters_no: Counter,
     /// Requests refused because too much was in flight.
     pub overloaded: Counter,
     /// Compaction jobs that ended well.
@@ -125,6 +132,17 @@ pub struct Metrics {
     pub merge_output_bytes: Counter,
 }
 
+impl Metrics {
+    /// Counts what a read touched of data files.
+    pub(crate) fn count_files(&self, stats: &ReadStats) {
+        self.read_files.add(stats.files);
+        self.read_row_groups.add(stats.row_groups);
+        self.read_bytes.add(stats.bytes);
+        self.read_filters.add(stats.filters);
+        self.read_filters_no.add(stats.filters_no);
+    }
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         Self {
@@ -139,7 +157,10 @@ impl Default for Metrics {
             reads: Counter::default(),
             reads_by_tier: Default::default(),
             read_files: Counter::default(),
+            read_row_groups: Counter::default(),
             read_bytes: Counter::default(),
+            read_filters: Counter::default(),
+            read_filters_no: Counter::default(),
             overloaded: Counter::default(),
             jobs_done: Counter::default(),
             jobs_failed: Counter::default(),

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use strandline_engine::append::{IdsChecked, Known};
 use strandline_engine::compact::{self, CompactError, Trigger};
 use strandline_engine::read::{
-    FoundEvent, GlobalPage, PAGE_BYTES_MAX, ReadError, Scan, ScanBatch, StreamHead, StreamPage, StreamRead,
+    FoundEvent, GlobalPage, PAGE_BYTES_MAX, ReadError, ReadStats, Scan, ScanBatch, StreamHead, StreamPage, StreamRead,
 };
 use strandline_engine::{retention, status};
 use strandline_event::LogKey;
@@ -163,10 +163,10 @@ impl ReadRequest for ReadGlobal {
 }
 
 impl ReadRequest for FindEvent {
-    type Answer = Result<Option<FoundEvent>, ReadError>;
+    type Answer = Result<(Option<FoundEvent>, ReadStats), ReadError>;
 
     fn run(self) -> Self::Answer {
-        self.store.event_by_id(self.id)
+        self.store.look_up_event(self.id)
     }
 }
 

@@ -25,7 +25,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use strandline_deql::StoreConfig;
 use strandline_engine::append::{AppendError, AppendOutcome, AppendRequest, DuplicateRow, Expected, OnError, Refusal};
 use strandline_engine::compact::Trigger;
-use strandline_engine::read::{Filter, FoundEvent, GlobalPage, GlobalRead, Scan, ScanBatch, StreamHead, StreamPage};
+use strandline_engine::read::{
+    Filter, FoundEvent, GlobalPage, GlobalRead, ReadStats, Scan, ScanBatch, StreamHead, StreamPage, TierSet,
+};
 use strandline_engine::retention::RetentionStatus;
 use strandline_engine::status::{FileStatus, LogStatus, ManifestStatus, TiersStatus, Waiting};
 use strandline_engine::store::{LogShared, Store};
@@ -250,6 +252,7 @@ impl StoreHandle {
                 count: u64::from(known.count),
             };
             let page = self.node.shared.readers.ask(read).await??;
+            self.node.shared.metrics.count_files(&page.stats);
             first_answer(known, page.rows(), &mut events);
         }
         Ok(StreamAppended { duplicate: true, events })
@@ -300,7 +303,10 @@ impl StoreHandle {
     /// # Errors
     /// Damage, `Overloaded`.
     pub async fn event_by_id(&self, id: EventId) -> Result<Option<FoundEvent>, NodeError> {
-        Ok(self.ask(FindEvent { store: Arc::clone(&self.parts.store), id }).await??)
+        let (found, stats) = self.ask(FindEvent { store: Arc::clone(&self.parts.store), id }).await??;
+        let tiers = found.as_ref().map_or(TierSet::NONE, |found| TierSet::of(&[found.tier()]));
+        self.count_read(tiers, &stats);
+        Ok(found)
     }
 
     /// Everything, in storage order, batch by batch as the caller asks.
@@ -483,15 +489,14 @@ impl StoreHandle {
         answer
     }
 
-    fn count_read(&self, tiers: strandline_engine::read::TierSet, stats: &strandline_engine::read::ReadStats) {
+    fn count_read(&self, tiers: TierSet, stats: &ReadStats) {
         use strandline_deql::Tier;
         let metrics = &self.node.shared.metrics;
         metrics.reads.add(1);
         for (tier, counter) in [Tier::Inmemory, Tier::Wal, Tier::Durable].into_iter().zip(&metrics.reads_by_tier) {
             counter.add(u64::from(tiers.contains(tier)));
         }
-        metrics.read_files.add(stats.files);
-        metrics.read_bytes.add(stats.bytes);
+        metrics.count_files(stats);
     }
 }
 
@@ -516,14 +521,18 @@ impl ScanHandle {
     /// The next batch; `None`: the end. After an error the scan is over.
     pub async fn next(&mut self) -> Option<Result<ScanBatch, NodeError>> {
         let scan = self.scan.take()?;
-        match self.node.shared.readers.wait(ContinueScan(scan)).await {
-            Ok((scan, Some(Ok(batch)))) => {
+        let before = scan.stats();
+        let (scan, next) = match self.node.shared.readers.wait(ContinueScan(scan)).await {
+            Ok(answer) => answer,
+            Err(error) => return Some(Err(error)),
+        };
+        self.node.shared.metrics.count_files(&scan.stats().since(before));
+        match next? {
+            Ok(batch) => {
                 self.scan = Some(scan);
                 Some(Ok(batch))
             }
-            Ok((_, Some(Err(error)))) => Some(Err(error.into())),
-            Ok((_, None)) => None,
-            Err(error) => Some(Err(error)),
+            Err(error) => Some(Err(error.into())),
         }
     }
 }

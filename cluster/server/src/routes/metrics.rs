@@ -40,7 +40,10 @@ fn node(text: &mut Text, call: &Call) {
         text.line("tier_reads_total", &format!("tier=\"{tier}\""), count.get());
     }
     text.counter("read_files_total", "Data files that reads opened", &metrics.read_files);
+    text.counter("read_row_groups_total", "Row groups of which reads decoded pages", &metrics.read_row_groups);
     text.counter("read_bytes_total", "Bytes of data files that reads took", &metrics.read_bytes);
+    text.counter("read_filters_total", "Bloom filters of row groups that reads asked", &metrics.read_filters);
+    text.counter("read_filters_no_total", "Bloom filters that ruled their row group out", &metrics.read_filters_no);
     text.head("overloaded_total", "Requests refused because too much was in flight", "counter");
     text.line(
         "overloaded_total",

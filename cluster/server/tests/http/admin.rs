@@ -1,6 +1,6 @@
 //! The node over HTTP: information, numbers, compaction, DeQL, shutdown and restart.
 
-use crate::common::start;
+use crate::common::{Running, start};
 use serde_json::json;
 use strandline_server::{Bound, ServeError, ServeOptions, Server};
 use strandline_workers::{Node, NodeOptions, runtime};
@@ -51,6 +51,52 @@ fn a_store_that_does_not_compact_says_so_with_one_code() {
     let run = server.post("admin:compaction/run", "").error(400, "bad_request");
     assert_eq!(planned, run);
     assert!(run["error"].as_str().unwrap().contains("compaction.enabled"), "{run}");
+}
+
+/// The numbers of what reads touched: files, row groups, bytes, filters, filters that said no.
+fn touched(server: &Running) -> [u64; 5] {
+    let metrics = server.get("/metrics").text();
+    ["files", "row_groups", "bytes", "filters", "filters_no"].map(|what| {
+        let name = format!("strandline_read_{what}_total ");
+        let value = metrics.lines().find_map(|line| line.strip_prefix(&name)).unwrap_or_else(|| panic!("no {name}"));
+        value.parse().unwrap()
+    })
+}
+
+#[test]
+fn the_numbers_say_what_reads_touched_of_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), ", compaction.schedule = '0 0 1 1 *', read.tiers = ('wal', 'durable')");
+    for stream in ["a", "c", "e"] {
+        server.append(stream, &[TICK; 5].join(",")).ok(201);
+    }
+    server.get("streams/Call/c").ok(200);
+    assert_eq!(touched(&server), [0; 5], "what is in the log touches no file");
+    server.post("admin:compaction/run?wait=true", "").ok(200);
+    let mut before = touched(&server);
+    let mut since = |server: &Running| {
+        let now = touched(server);
+        let more: Vec<u64> = now.iter().zip(before).map(|(now, before)| now - before).collect();
+        before = now;
+        (more[0], more[1], more[2] > 0, more[3], more[4])
+    };
+    let page = server.get("streams/Call/c").ok(200);
+    let id = page["events"][0]["event_id"].as_str().unwrap().to_owned();
+    // the group is decoded twice: to choose, and to fetch
+    assert_eq!(since(&server), (1, 2, true, 1, 0), "a stream");
+    server.get(&format!("events/{id}")).ok(200);
+    assert_eq!(since(&server), (1, 2, true, 1, 0), "an event");
+    server.get("streams/Call/b");
+    let (files, groups, _, filters, no) = since(&server);
+    assert_eq!((files, groups, filters, no), (1, 0, 1, 1), "a filter says that there is no such stream");
+    server.get("events?limit=10").ok(200);
+    assert_eq!(since(&server), (2, 2, true, 0, 0), "the global order opens a file to choose, and again to fetch");
+    server.get("scan").ok(200);
+    assert_eq!(since(&server), (1, 1, true, 0, 0), "a scan");
+    let foreign = format!("{}{}", &id[..id.len() - 6], "0aaaaa");
+    server.get(&format!("events/{foreign}"));
+    let (files, groups, _, filters, no) = since(&server);
+    assert_eq!((files, groups, filters), (filters, 0, no), "what is not there is ruled out by filters: {foreign}");
 }
 
 #[test]
