@@ -13,7 +13,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use strandline_durable::objects::StoreObjects;
-use strandline_durable::{Bounds, Commit, DurableTier, FileEntry, OpenOptions, SharedObjects};
+use strandline_durable::{Bounds, Commit, DurableTier, FileEntry, OpenOptions, SharedObjects, TailSums};
 use strandline_event::{EventId, LogIndex, LogKey, Micros, Seq};
 use strandline_testkit::r#gen::store as declared;
 
@@ -99,6 +99,11 @@ fn entry(n: u64, first: u64, per_day: u64) -> FileEntry {
         crc32c: mixed as u32,
         tail_bytes: 200_000,
         tail_crc32c: (mixed >> 32) as u32,
+        tail: Some(TailSums {
+            footer_bytes: 9_000,
+            footer_crc32c: (mixed >> 40) as u32,
+            index_crc32c: (0..12).map(|block| (mixed >> (block * 7)) as u32).collect(),
+        }),
         rows: 3_500_000,
         row_groups: 4,
         stream_type: "Call".to_owned(),

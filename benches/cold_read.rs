@@ -1,0 +1,49 @@
+//! What a cold read of one stream of 100 events among 10 million touches, by the store's own counters, and how long a scan takes.
+//!
+//!     cargo bench -p strandline-benches --bench cold_read [-- EVENTS [FOLDER]]
+//!
+//! A folder that is named is made once, and read as it is afterwards.
+
+#![allow(clippy::print_stdout)]
+
+use std::path::PathBuf;
+use std::time::Instant;
+use strandline_benches::calls::Calls;
+use strandline_benches::cold::{Failure, build, cold, find_event, read_stream, scan};
+
+fn main() -> Result<(), Failure> {
+    let mut arguments = std::env::args().skip(1).filter(|argument| !argument.starts_with("--"));
+    let events = arguments.next().map_or(Ok(10_000_000), |text| text.parse())?;
+    let calls = Calls::of(events);
+    let temporary = tempfile::tempdir()?;
+    let root = arguments.next().map_or_else(|| temporary.path().join("store"), PathBuf::from);
+    if !root.exists() {
+        let start = Instant::now();
+        build(&root, calls, &mut |what| println!("{:6.1} s  {what}", start.elapsed().as_secs_f64()))?;
+    }
+    for file in cold(&root)?.pin().files() {
+        let mb = file.bytes as f64 / f64::from(1 << 20);
+        println!(
+            "{}  {mb:.1} MB, {} rows, {} groups, tail {} B",
+            file.path, file.rows, file.row_groups, file.tail_bytes
+        );
+    }
+    let start = Instant::now();
+    let read = read_stream(&root, &calls.middle_stream())?;
+    println!("stream: {:.2} ms, {read:?}", start.elapsed().as_secs_f64() * 1e3);
+    let absent = read_stream(&root, "call-8000000000000000x")?;
+    println!("absent stream: {absent:?}");
+    for day in [1, 4] {
+        let id = calls.day(day).nth(1000).ok_or("there is no such event")?.event().event_id;
+        let start = Instant::now();
+        let found = find_event(&root, id)?;
+        println!("event id: {:.2} ms, {found:?}", start.elapsed().as_secs_f64() * 1e3);
+    }
+    for _ in 0..2 {
+        let start = Instant::now();
+        let (rows, stats) = scan(&root)?;
+        let seconds = start.elapsed().as_secs_f64();
+        println!("scan: {rows} rows in {seconds:.2} s, {:.0} rows/s, {stats:?}", rows as f64 / seconds);
+    }
+    Ok(())
+}
