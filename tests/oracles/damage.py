@@ -75,7 +75,8 @@ def rewrite(path, out, kind, other=None):
             columns.append(pa.array(values, pa.int64()).cast(field.type))
         else:
             columns.append(pa.array(values, field.type))
-    table = pa.Table.from_arrays(columns, schema=schema)
+    # without our keys of the footer: what pyarrow writes is a file of version 1
+    table = pa.Table.from_arrays(columns, schema=schema.remove_metadata())
     sorting = pq.ParquetFile(path).metadata.row_group(0).sorting_columns
     data, _ = write(table, out, sorting, 0)
     tail_start, length = write(table, out, sorting, -(-data // BLOCK))

@@ -39,8 +39,9 @@ pub(super) const BYTES: &[Case] = &[
     case("a byte of a bloom filter", |copy| {
         let (name, path) = copy.file("Call");
         let (start, length) = bloom(&path, "event_id");
-        copy.flip(&path, start + length / 2);
-        line(&[&name, "block at byte 0"])
+        let at = start + length / 2;
+        copy.flip(&path, at);
+        line(&[&name, &format!("block at byte {}", at / 8_192 * 8_192)])
     }),
     case("a byte of a page index", |copy| {
         let (entry, (name, path)) = (copy.entry("Call"), copy.file("Call"));

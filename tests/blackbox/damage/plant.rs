@@ -3,11 +3,18 @@
 use super::manifest;
 use super::prepare::Copy;
 use crate::oracles::oracle;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
-const BLOCK_BYTES: usize = 65_536;
-const BLOCKS_KEY: &[u8] = b"strandline.blocks.crc32c";
+/// Version 2 of data files: blocks of the data, of the list of their checksums, of the page index.
+const BLOCK_BYTES: usize = 8_192;
+const LIST_BLOCK_BYTES: usize = 4_096;
+const INDEX_BLOCK_BYTES: usize = 16_384;
+const DATA_BYTES_KEY: &[u8] = b"strandline.data.bytes";
+const SUMS_KEY: &[u8] = b"strandline.sums.crc32c";
+/// Version 1, in which pyarrow can write a file: all checksums of its blocks stand in the footer.
+const VERSION_1_BLOCK_BYTES: usize = 65_536;
+const VERSION_1_SUMS_KEY: &[u8] = b"strandline.blocks.crc32c";
 const RUN_TRAILER_BYTES: usize = 36;
 
 impl Copy {
@@ -123,7 +130,7 @@ impl Copy {
 
     fn put_sealed(&self, name: &str, mut bytes: Vec<u8>, tail_bytes: usize, change: impl FnOnce(&mut Value)) {
         let tail_start = bytes.len() - tail_bytes;
-        seal_blocks(&mut bytes, tail_start);
+        let tail = seal_blocks(&mut bytes, tail_start);
         self.write(&self.durable().join(name), &bytes);
         self.edit_newest(|json| {
             manifest::change_entry(json, name, |entry| {
@@ -132,6 +139,8 @@ impl Copy {
                 entry["crc32c"] = crc32c::crc32c(&bytes).into();
                 entry["tail_bytes"] = tail_bytes.into();
                 entry["tail_crc32c"] = crc32c::crc32c(&bytes[tail_start..]).into();
+                entry.as_object_mut().unwrap().remove("tail");
+                tail.into_iter().for_each(|tail| entry["tail"] = tail);
             });
         });
     }
@@ -165,14 +174,41 @@ impl Copy {
     }
 }
 
-/// Puts the checksums of the blocks into the footer, in place of those that stand there.
-fn seal_blocks(bytes: &mut [u8], tail_start: usize) {
-    let (data, tail) = bytes.split_at_mut(tail_start);
-    let sums: String = data.chunks(BLOCK_BYTES).map(|block| format!("{:08x}", crc32c::crc32c(block))).collect();
-    let key = tail.windows(BLOCKS_KEY.len()).rposition(|window| window == BLOCKS_KEY).unwrap() + BLOCKS_KEY.len();
-    // the header of the value's field, its length as a varint, the value
-    let length = tail[key + 1..].iter().position(|byte| byte & 0x80 == 0).unwrap() + 1;
-    tail[key + 1 + length..][..sums.len()].copy_from_slice(sums.as_bytes());
+/// Puts the checksums of the blocks in place of those that are there. Gives what the entry of the file says of its tail, in version 2.
+fn seal_blocks(bytes: &mut [u8], tail_start: usize) -> Option<Value> {
+    let (front, tail) = bytes.split_at_mut(tail_start);
+    let hex = |bytes: &[u8], block| -> String {
+        bytes.chunks(block).map(|block| format!("{:08x}", crc32c::crc32c(block))).collect()
+    };
+    let Some((at, length)) = footer_value(tail, DATA_BYTES_KEY) else {
+        put_footer_value(tail, VERSION_1_SUMS_KEY, &hex(front, VERSION_1_BLOCK_BYTES));
+        return None;
+    };
+    let data_bytes: usize = std::str::from_utf8(&tail[at..][..length]).unwrap().parse().unwrap();
+    let (data, list) = front.split_at_mut(data_bytes);
+    let sums: Vec<u8> = data.chunks(BLOCK_BYTES).flat_map(|block| crc32c::crc32c(block).to_le_bytes()).collect();
+    list.copy_from_slice(&sums);
+    put_footer_value(tail, SUMS_KEY, &hex(list, LIST_BLOCK_BYTES));
+    let end = tail.len();
+    let footer_bytes = u32::from_le_bytes(tail[end - 8..end - 4].try_into().unwrap()) as usize + 8;
+    let (index, footer) = tail.split_at(end - footer_bytes);
+    let index: Vec<u32> = index.chunks(INDEX_BLOCK_BYTES).map(crc32c::crc32c).collect();
+    Some(json!({"footer_bytes": footer_bytes, "footer_crc32c": crc32c::crc32c(footer), "index_crc32c": index}))
+}
+
+/// Where the value of a key stands in a footer, and its length.
+fn footer_value(tail: &[u8], key: &[u8]) -> Option<(usize, usize)> {
+    let at = tail.windows(key.len()).rposition(|window| window == key)? + key.len() + 1;
+    // behind the header of the value's field: its length as a varint, the value
+    let digits = tail[at..].iter().position(|byte| byte & 0x80 == 0).unwrap() + 1;
+    let length = (0..digits).map(|n| usize::from(tail[at + n] & 0x7f) << (7 * n)).sum();
+    Some((at + digits, length))
+}
+
+fn put_footer_value(tail: &mut [u8], key: &[u8], value: &str) {
+    let (at, length) = footer_value(tail, key).unwrap();
+    assert_eq!(length, value.len(), "as many blocks as before");
+    tail[at..][..length].copy_from_slice(value.as_bytes());
 }
 
 pub(super) fn text(json: &Value, field: &str) -> String {

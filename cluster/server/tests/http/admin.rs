@@ -91,7 +91,7 @@ fn the_numbers_say_what_reads_touched_of_files() {
     assert_eq!((files, groups, filters, no), (1, 0, 1, 1), "a filter says that there is no such stream");
     server.get("events?limit=10").ok(200);
     assert_eq!(since(&server), (2, 2, true, 0, 0), "the global order opens a file to choose, and again to fetch");
-    server.get("scan").ok(200);
+    assert_eq!(server.get("scan").status, 200);
     assert_eq!(since(&server), (1, 1, true, 0, 0), "a scan");
     let foreign = format!("{}{}", &id[..id.len() - 6], "0aaaaa");
     server.get(&format!("events/{foreign}"));

@@ -189,6 +189,13 @@ impl DataFile {
         self.source.read_raw(range).map_err(|e| ReadError::decode(&self.entry.path, e))
     }
 
+    /// Smallest and largest values of the pages of a column; `None`: the file does not say.
+    pub(crate) fn bounds(&self, group: usize, field: Field) -> Result<Option<&ColumnIndexMetaData>, ReadError> {
+        let meta = (self.meta.parquet(), group);
+        self.meta.index.want_bounds(&self.entry.path, meta, &[field], &mut |range| self.tail(range))?;
+        Ok(self.meta.index.bounds(group, field as usize))
+    }
+
     /// Where the pages of a column stand, and how large they are; `None`: the file does not say.
     pub(crate) fn places(&self, group: usize, field: Field) -> Result<Option<&OffsetIndexMetaData>, ReadError> {
         let meta = (self.meta.parquet(), group);

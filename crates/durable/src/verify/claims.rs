@@ -35,10 +35,8 @@ impl Claims {
         let mut out = Vec::new();
         for (field, column) in Field::ALL.into_iter().zip(columns) {
             let (statistics, filter) = (column.statistics().cloned(), file.filter(group, field)?);
-            let index = meta.column_index().and_then(|groups| groups.get(group)?.get(field as usize)).cloned();
-            let index = index.filter(|index| !matches!(index, ColumnIndexMetaData::NONE));
-            let places = meta.offset_index().and_then(|groups| groups.get(group)?.get(field as usize));
-            let pages = index.zip(places).map(|(index, places)| Pages {
+            let places = file.places(group, field)?;
+            let pages = file.bounds(group, field)?.cloned().zip(places).map(|(index, places)| Pages {
                 index,
                 starts: places.page_locations().iter().map(|page| page.first_row_index).collect(),
                 page: 0,
