@@ -237,12 +237,19 @@ fn facts(name: &str, keys: &[&str], fill: impl FnOnce(&Server, &Value)) -> Value
     let fields = names(&server);
     fill(&server, &fields);
     let keys: Value = server.http().get("/v1/stores/test").expect(200)["config"].clone();
-    let given = store.path().join("layout.json");
-    let all = json!({"name": name, "fields": fields, "files": files(&server), "root": store.durable(), "keys": keys});
-    std::fs::write(&given, all.to_string()).unwrap();
+    let facts = check_layout(&store, &server, name, &files(&server), &keys);
     server.stop();
-    let said = oracle("layout.py", &[&given]);
     store.assert_clean();
+    facts
+}
+
+/// Checks files of a store against the keys of a statement; what `layout.py` says of them.
+pub(crate) fn check_layout(store: &Store, server: &Server, name: &str, files: &[String], keys: &Value) -> Value {
+    let given = store.path().join("layout.json");
+    let fields = names(server);
+    let all = json!({"name": name, "fields": fields, "files": files, "root": store.durable(), "keys": keys});
+    std::fs::write(&given, all.to_string()).unwrap();
+    let said = oracle("layout.py", &[&given]);
     serde_json::from_str(said.lines().last().unwrap()).unwrap()
 }
 

@@ -29,3 +29,4 @@ mod retention;
 #[path = "../rigs/mod.rs"]
 mod rigs;
 mod s3;
+mod statement;

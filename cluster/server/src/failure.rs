@@ -4,6 +4,7 @@ use crate::error::ApiError;
 use serde_json::{Value, json};
 use strandline_engine::append::{AppendError, Expected, Refusal};
 use strandline_engine::read::ReadError;
+use strandline_engine::store::ReplaceError;
 use strandline_engine::strict::StrictViolation;
 use strandline_event::{Field, FieldNames};
 use strandline_workers::NodeError;
@@ -14,10 +15,19 @@ pub(crate) fn answer(error: &NodeError, names: &FieldNames) -> ApiError {
         NodeError::Refused(refusal) | NodeError::RefusedPart { refusal, .. } => refused(refusal, names),
         NodeError::Strict { violation, .. } | NodeError::Unregistered(violation) => strict(violation, names),
         NodeError::Read(read) => unread(read),
+        NodeError::Replace(refused) => replace(refused),
         NodeError::TooManyStreamTypes { limit, .. } | NodeError::TooManyNewTypes { limit, .. } => {
             ApiError::new(error.kind(), error.to_string()).with("limit_stream_types", *limit)
         }
         _ => ApiError::new(error.kind(), error.to_string()),
+    }
+}
+
+fn replace(error: &ReplaceError) -> ApiError {
+    let answer = ApiError::new(error.kind(), error.to_string());
+    match error {
+        ReplaceError::Fixed { store, keys } => answer.with("store", store.as_str()).with("keys", keys.clone()),
+        _ => answer,
     }
 }
 

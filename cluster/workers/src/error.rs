@@ -7,7 +7,7 @@ use strandline_durable::RetireError;
 use strandline_engine::append::Refusal;
 use strandline_engine::compact::CompactError;
 use strandline_engine::read::ReadError;
-use strandline_engine::store::OpenError;
+use strandline_engine::store::{OpenError, ReplaceError};
 use strandline_engine::strict::StrictViolation;
 use strandline_event::{ErrorKind, LogKey};
 
@@ -39,6 +39,17 @@ pub enum NodeError {
     /// Retention, or a restore, was not done.
     #[error(transparent)]
     Retire(Box<RetireError>),
+    /// The store's statement was not replaced.
+    #[error(transparent)]
+    Replace(Box<ReplaceError>),
+    /// The statement sets a key to what this version cannot serve.
+    #[error("store `{store}`: {lines}")]
+    NotServed {
+        /// The store.
+        store: String,
+        /// Keys and reasons.
+        lines: String,
+    },
     /// Manifests cannot be read.
     #[error(transparent)]
     Manifest(#[from] strandline_durable::ManifestError),
@@ -148,6 +159,8 @@ impl NodeError {
             Self::Read(error) => error.kind(),
             Self::Compact(error) => error.kind(),
             Self::Retire(error) => error.kind(),
+            Self::Replace(error) => error.kind(),
+            Self::NotServed { .. } => ErrorKind::NotSupported,
             Self::OpenLog(error) => of_new_log(error),
             Self::Manifest(error) => error.kind(),
             Self::Registry(_) | Self::Defect => ErrorKind::Io,
@@ -190,6 +203,12 @@ impl From<ReadError> for NodeError {
 impl From<RetireError> for NodeError {
     fn from(error: RetireError) -> Self {
         Self::Retire(Box::new(error))
+    }
+}
+
+impl From<ReplaceError> for NodeError {
+    fn from(error: ReplaceError) -> Self {
+        Self::Replace(Box::new(error))
     }
 }
 

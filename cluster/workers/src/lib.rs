@@ -22,6 +22,7 @@ mod registry;
 mod retention;
 mod router;
 pub mod runtime;
+mod statement;
 mod store;
 mod store_lock;
 mod stream;

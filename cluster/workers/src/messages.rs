@@ -254,6 +254,11 @@ pub(crate) struct CancelCompaction {
     pub(crate) store: Option<Arc<str>>,
 }
 
+/// Look at the stores now: a statement was replaced. Answered when the schedule is the new one's.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct LookNow;
+
 /// Start nothing new, cancel what runs; answered when nothing runs.
 #[derive(Message)]
 #[rtype(result = "()")]

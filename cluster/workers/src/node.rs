@@ -433,7 +433,7 @@ impl NodeHandle {
 }
 
 /// Stops the owners of a store's logs; the names of those that did not end in time.
-async fn drain_store(parts: &StoreParts, limit: Duration) -> Vec<String> {
+async fn drain_store(parts: &Arc<StoreParts>, limit: Duration) -> Vec<String> {
     let Ok(owners) = parts.router.send(CloseRouter).await else { return Vec::new() };
     let stopping = owners.iter().map(|(log, owner)| async move {
         // a worker that is gone already has nothing in flight
@@ -445,7 +445,13 @@ async fn drain_store(parts: &StoreParts, limit: Duration) -> Vec<String> {
     });
     let undrained = join_all(stopping).await.into_iter().flatten().collect();
     parts.table.clear();
-    if timeout(limit, record_clean_stop(parts)).await.is_err() {
+    let closing = Arc::clone(parts);
+    let closed = async move { tokio::task::spawn_blocking(move || closing.statement.close()).await };
+    let stopping = async {
+        let _ = closed.await;
+        record_clean_stop(parts).await;
+    };
+    if timeout(limit, stopping).await.is_err() {
         tracing::warn!(
             store = parts.store.name(),
             "the object store gives no answer: the clean stop is not in the manifest"

@@ -16,6 +16,7 @@ use crate::permits::{BytePermit, Permitted};
 use crate::registry::StreamTypeEntry;
 use crate::retention::{RetentionDesk, RetentionRun, RetentionWork, Wish};
 use crate::router::{LogTable, PublishedTypes, StoreRouter};
+use crate::statement::StatementDesk;
 use crate::unborn;
 use crate::wal_worker::WalWorker;
 use actix::Addr;
@@ -43,6 +44,7 @@ pub(crate) struct StoreParts {
     pub(crate) router: Addr<StoreRouter>,
     pub(crate) book: Arc<JobBook>,
     pub(crate) retention: Arc<RetentionDesk>,
+    pub(crate) statement: StatementDesk,
     /// Set when another node owns the store.
     pub(crate) fenced: Arc<AtomicBool>,
 }
@@ -86,9 +88,9 @@ impl StoreHandle {
         self.parts.store.name()
     }
 
-    /// Its configuration.
+    /// Its configuration as of now.
     #[must_use]
-    pub fn config(&self) -> &StoreConfig {
+    pub fn config(&self) -> Arc<StoreConfig> {
         self.parts.store.config()
     }
 
@@ -207,7 +209,7 @@ impl StoreHandle {
                 let log = LogKey::single(batch.view().stream_type());
                 // a log without an owner is being opened, or stops: it is not empty
                 if self.parts.store.log(&log).is_none()
-                    && let Some(outcome) = unborn::judge(self.parts.store.rules(), request).await?
+                    && let Some(outcome) = unborn::judge(&self.parts.store.rules(), request).await?
                 {
                     return Ok(outcome);
                 }

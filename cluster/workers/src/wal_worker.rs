@@ -229,6 +229,7 @@ impl WalWorker {
         if self.stopping.is_some() {
             return;
         }
+        self.parts.store.instruct(&mut self.parts.driver);
         if std::mem::replace(&mut self.quiet, true) && self.is_settled() {
             self.parts.driver.log_writer().map(|writer| writer.idle_mark(clock::now()));
         }
@@ -266,6 +267,7 @@ impl Handler<Append> for WalWorker {
             message.reply.refuse(NodeError::Draining);
             return;
         }
+        self.parts.store.instruct(&mut self.parts.driver);
         let entropy = self.parts.ids.next(crate::random::bits());
         let answered = self.parts.driver.append(message.request, clock::now(), entropy, message.reply);
         if let Some((reply, answer)) = answered {

@@ -36,6 +36,7 @@ use crate::permits::BytePermits;
 use crate::readers::Readers;
 use crate::registry::Registry;
 use crate::router::{LogTable, PublishedTypes, StoreRouter};
+use crate::statement::StatementDesk;
 use crate::store::StoreParts;
 use crate::wal_worker::{GroupIo, WalWorker, WalWorkerParts};
 use actix::{Actor, Addr, Arbiter, ArbiterHandle, SyncArbiter};
@@ -222,7 +223,8 @@ pub(crate) fn wire_store(opened: Opened, declared: &[String], shared: &Shared) -
     };
     let router = StoreRouter::start_in_arbiter(&shared.control, move |_| router);
     let (book, retention) = (Arc::new(JobBook::default()), Arc::default());
-    Ok(StoreParts { store, table, types, hot, router, book, retention, fenced })
+    let statement = StatementDesk::default();
+    Ok(StoreParts { store, table, types, hot, router, book, retention, statement, fenced })
 }
 
 /// Starts the supervisor and its workers over all stores of the node.
@@ -248,6 +250,7 @@ pub(crate) fn wire_compaction(
             retention: Arc::clone(&parts.retention),
             fenced: Arc::clone(&parts.fenced),
             merging: Arc::default(),
+            scheduled: None,
         })
         .collect();
     let (metrics, mark, sweep_every) = (Arc::clone(&shared.metrics), shared.alive.mark(), options.sweep_every);

@@ -10,6 +10,8 @@ mod faults;
 mod merges;
 #[path = "node/refusals.rs"]
 mod refusals;
+#[path = "node/statement.rs"]
+mod statement;
 
 use futures_util::future::join_all;
 use std::path::Path;

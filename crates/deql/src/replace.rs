@@ -16,3 +16,18 @@ pub fn replaceable_changes(old: &StoreConfig, new: &StoreConfig) -> Result<(), V
         .collect();
     if refused.is_empty() { Ok(()) } else { Err(refused) }
 }
+
+/// The keys whose effective values differ, in the order of the reference; without those that belong to the node.
+#[must_use]
+pub fn changed_keys(old: &StoreConfig, new: &StoreConfig) -> Vec<&'static str> {
+    let changed = keys().filter(|key| key.replace != Replace::Node && key.value(old) != key.value(new));
+    changed.map(|key| key.name).collect()
+}
+
+/// `new` as a node serves it in the place of `old`: what belongs to the node stays as it is. `true`: the statement says otherwise.
+#[must_use]
+pub fn on_this_node(old: &StoreConfig, mut new: StoreConfig) -> (StoreConfig, bool) {
+    let differs = new.wal.path != old.wal.path;
+    new.wal.path.clone_from(&old.wal.path);
+    (new, differs)
+}

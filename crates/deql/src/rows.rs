@@ -91,6 +91,9 @@ pub fn store_json(config: &StoreConfig) -> serde_json::Value {
 pub fn reference() -> String {
     let mut out = String::from(
         "# The keys of CREATE EVENTSTORE\n\nMade from the table in `src/config`; a test keeps it true.\n\n\
+         OR REPLACE: whether CREATE OR REPLACE of a running store (`POST /api/deql/create`) and a restart with an edited file may change \
+         the key. New files follow the new value, old files stay readable. A key that is left out takes its default. A start follows its \
+         file: a statement that was replaced while the node ran is gone with the next start unless the file has it too.\n\n\
          | key | values | default | OR REPLACE | effect |\n|---|---|---|---|---|\n",
     );
     for key in keys() {

@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use strandline_event::{LogIndex, LogKey, Micros, StampedBatch};
 
 /// Bounds of the tier.
@@ -22,12 +22,19 @@ pub struct HotOptions {
     pub has_log: bool,
 }
 
+/// No time to live.
+const FOR_EVER: i64 = -1;
+
 type Logs = BTreeMap<LogKey, Arc<HotLog>>;
 
 /// Shared by one writer and any number of readers. Writers that collide wait for each other.
 #[derive(Debug)]
 pub struct HotTier {
-    options: HotOptions,
+    /// Below a log or not; never changes.
+    has_log: bool,
+    max_bytes: AtomicU64,
+    /// Negative: until room is needed.
+    ttl_us: AtomicI64,
     logs: ArcSwap<Logs>,
     bytes: AtomicU64,
     /// The log of each batch, in order of arrival: what leaves first. Its lock is the writer's.
@@ -38,7 +45,26 @@ impl HotTier {
     /// An empty tier.
     #[must_use]
     pub fn new(options: HotOptions) -> Self {
-        Self { options, logs: ArcSwap::default(), bytes: AtomicU64::new(0), arrivals: Mutex::default() }
+        Self {
+            has_log: options.has_log,
+            max_bytes: AtomicU64::new(options.max_bytes),
+            ttl_us: AtomicI64::new(options.ttl_us.unwrap_or(FOR_EVER)),
+            logs: ArcSwap::default(),
+            bytes: AtomicU64::new(0),
+            arrivals: Mutex::default(),
+        }
+    }
+
+    /// Other bounds: what is over the new size leaves now, what is too old with the next [`evict`](Self::evict). `has_log` stays.
+    pub fn set_options(&self, options: HotOptions) {
+        let mut arrivals = self.arrivals.lock();
+        self.max_bytes.store(options.max_bytes, Ordering::Relaxed);
+        self.ttl_us.store(options.ttl_us.unwrap_or(FOR_EVER), Ordering::Relaxed);
+        self.make_room(&mut arrivals, options.max_bytes);
+    }
+
+    fn max_bytes(&self) -> u64 {
+        self.max_bytes.load(Ordering::Relaxed)
     }
 
     /// Makes a log known that has entries up to `after` elsewhere. A known log is left alone.
@@ -57,21 +83,24 @@ impl HotTier {
         }
         let view = batch.view();
         let estimate = (batch.size_bytes() + view.stream_count() * 144 + view.rows() * 32) as u64;
-        if estimate > self.options.max_bytes && self.options.has_log {
+        if estimate > self.max_bytes() && self.has_log {
             self.drop_log(&mut arrivals, &log);
             log.pass_over(index);
             return;
         }
-        self.make_room(&mut arrivals, self.options.max_bytes.saturating_sub(estimate));
+        self.make_room(&mut arrivals, self.max_bytes().saturating_sub(estimate));
         let cost = log.insert(Arc::new(HotBatch { index, batch, inserted_at: now }));
         self.bytes.fetch_add(cost, Ordering::Relaxed);
         arrivals.push_back(log);
-        self.make_room(&mut arrivals, self.options.max_bytes);
+        self.make_room(&mut arrivals, self.max_bytes());
     }
 
     /// Lets go what is older than the time to live. Gives the number of batches that left.
     pub fn evict(&self, now: Micros) -> usize {
-        let Some(ttl_us) = self.options.ttl_us else { return 0 };
+        let ttl_us = self.ttl_us.load(Ordering::Relaxed);
+        if ttl_us < 0 {
+            return 0;
+        }
         let mut arrivals = self.arrivals.lock();
         let mut left = 0;
         while self.evict_first(&mut arrivals, |b| b.inserted_at.plus_us(ttl_us) <= now) {
@@ -82,12 +111,12 @@ impl HotTier {
 
     /// For a tier without a log below: entries of this log up to `through` are durable and may leave.
     pub fn set_evictable_through(&self, key: &LogKey, through: LogIndex) {
-        if self.options.has_log {
+        if self.has_log {
             return;
         }
         let mut arrivals = self.arrivals.lock();
         self.log_or_new(key, LogIndex::ZERO).set_evictable_through(through);
-        self.make_room(&mut arrivals, self.options.max_bytes);
+        self.make_room(&mut arrivals, self.max_bytes());
     }
 
     /// The entries of a log that are here.
@@ -120,11 +149,8 @@ impl HotTier {
     /// Numbers.
     #[must_use]
     pub fn stats(&self) -> HotStats {
-        let mut all = HotStats {
-            bytes: self.bytes.load(Ordering::Relaxed),
-            max_bytes: self.options.max_bytes,
-            ..HotStats::default()
-        };
+        let mut all =
+            HotStats { bytes: self.bytes.load(Ordering::Relaxed), max_bytes: self.max_bytes(), ..HotStats::default() };
         for log in self.logs.load().values() {
             let (batches, oldest, newest) = log.extent();
             let events = log.events.load(Ordering::Relaxed);
@@ -154,7 +180,7 @@ impl HotTier {
         if let Some(log) = self.log(key) {
             return log;
         }
-        let evictable_through = if self.options.has_log { u64::MAX } else { 0 };
+        let evictable_through = if self.has_log { u64::MAX } else { 0 };
         let log = Arc::new(HotLog::new(key.clone(), after, evictable_through));
         let mut logs = Logs::clone(&self.logs.load());
         logs.insert(key.clone(), Arc::clone(&log));

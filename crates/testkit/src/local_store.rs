@@ -17,7 +17,9 @@ use strandline_engine::append::{Again, Answer, AppendRequest, FilesGroup, IdsChe
 use strandline_engine::compact::{self, CompactError, JobLimits, NoSteps, Progress, Steps, Trigger};
 use strandline_engine::ids::IdSource;
 use strandline_engine::retention::{self, Moved};
-use strandline_engine::store::{Grace, OpenError, OpenLog, OpenOptions, OpenReport, Opened, Store};
+use strandline_engine::store::{
+    Grace, OpenError, OpenLog, OpenOptions, OpenReport, Opened, ReplaceError, Replaced, Store,
+};
 use strandline_event::{BatchBytes, LogIndex, LogKey, Micros, StampedBatch};
 use strandline_wal::crash_disk::{CrashDisk, Dice};
 use strandline_wal::{InlineIo, LogIo};
@@ -210,6 +212,7 @@ impl LocalStore {
         let entropy = self.ids.next(0);
         let now = self.time.now();
         let Some(driver) = self.logs.get_mut(key) else { panic!("the log of {key} takes no appends") };
+        self.store.instruct(driver);
         if let Some(((), answer)) = driver.append(request, now, entropy, ()) {
             return answer;
         }
@@ -451,6 +454,18 @@ impl LocalStore {
         let opened = open(&self.config, &self.disk, self.objects.as_ref(), start)?;
         self.adopt(opened);
         Ok(())
+    }
+
+    /// Replaces the statement while the store runs; the next start has it too.
+    ///
+    /// # Errors
+    /// What replacing says; then the next start has the old one.
+    pub fn replace(&mut self, config: StoreConfig) -> Result<Replaced, ReplaceError> {
+        let job_id = self.next_random();
+        let replaced = self.store.replace(config, job_id, self.time.now())?;
+        // wal.path is the node's
+        self.config = (*self.store.config()).clone();
+        Ok(replaced)
     }
 
     /// Declares the store anew for the next start.

@@ -71,7 +71,7 @@ fn a_job_whose_epoch_or_range_is_over_leaves_no_file() {
     drop(engine);
     store.kill().unwrap();
     load(&mut store, "T", 60..90, 4);
-    let (objects, config) = (store.objects().unwrap().clone(), store.store().config().clone());
+    let (objects, config) = (store.objects().unwrap().clone(), (*store.store().config()).clone());
     let claim = Meanwhile(|| {
         let options = strandline_durable::OpenOptions {
             scratch: None,

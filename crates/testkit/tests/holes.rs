@@ -84,7 +84,7 @@ fn a_hole_fails_a_read_or_warns_or_neither_as_the_policy_says() {
         let mut store = three(&dir, &format!(", read.missing_seq.policy = '{policy}'"));
         smuggle(&mut store, &[5, 6], "1");
         check_hole(&store, policy);
-        let report = strandline_engine::verify::verify(store.store().config(), &(store.disk().clone() as _)).unwrap();
+        let report = strandline_engine::verify::verify(&store.store().config(), &(store.disk().clone() as _)).unwrap();
         assert!(report.findings.iter().any(|f| f.to_string().contains("seq 4 is missing")), "{:?}", report.findings);
     }
 }

@@ -166,7 +166,7 @@ fn a_fault_at_every_operation_of_a_merge_loses_and_doubles_nothing() {
         for at in 1.. {
             let (data, manifests) = (copied(&data), copied(&manifests));
             let disk = Arc::new(CrashDisk::new());
-            let config = before.store().config().clone();
+            let config = (*before.store().config()).clone();
             let over = |objects| LocalStore::over(config.clone(), Arc::clone(&disk), Some(objects)).unwrap();
             let mut store = over((Arc::clone(&data), Arc::clone(&manifests)));
             // from here on operations are counted
@@ -225,7 +225,7 @@ fn of_two_owners_the_older_one_finds_out() {
     small_files(&mut old, 4, 20);
     old.restart().unwrap();
     old.stop();
-    let (config, objects) = (old.store().config().clone(), old.objects().cloned());
+    let (config, objects) = ((*old.store().config()).clone(), old.objects().cloned());
     let plan = plans(old.store(), Trigger::Hand, old.time.now()).remove(0);
     // everything is durable: another node may go on without the log
     let mut new = LocalStore::over(config, Arc::new(CrashDisk::new()), objects).unwrap();
@@ -247,7 +247,8 @@ fn file_again(store: &LocalStore, change: impl Fn(EventRef<'_>) -> EventRef<'_>)
     let batch = snapshot.scan(&Filter::default()).next().unwrap().unwrap();
     let job = JobSpec { job_id, log: key(), from_exclusive: through, through };
     let rows = batch.iter().take(1).map(change);
-    let files = durable.write_files(&job, rows, &mut |_| std::ops::ControlFlow::Continue(())).unwrap();
+    let files =
+        durable.write_files(&durable.layout(), &job, rows, &mut |_| std::ops::ControlFlow::Continue(())).unwrap();
     let commit = Commit {
         job_id,
         at: Micros(1),

@@ -322,7 +322,7 @@ fn fail_everywhere(local: bool, fault: Fault) {
         }
         let mut store = place.open(place.objects()).unwrap();
         check(&mut store, &known);
-        let report = verify::verify(store.store().config(), &(Arc::new(CrashDisk::new()) as _));
+        let report = verify::verify(&store.store().config(), &(Arc::new(CrashDisk::new()) as _));
         if local {
             assert_eq!(report.unwrap().findings, []);
         }

@@ -152,7 +152,7 @@ fn memory_that_lets_go_while_a_page_is_made_makes_it_anew() {
     load(&mut store, "A", 14..28, 3);
     store.compact(&LogKey::single("A")).unwrap();
     // the page counts on memory for B, and loses it while it reads the file of A
-    let (hot, later) = (Arc::clone(store.store().hot().unwrap()), store.time.now().plus_us(3_600_000_000));
+    let (hot, later) = (store.store().hot().unwrap(), store.time.now().plus_us(3_600_000_000));
     *then.lock().unwrap() = Some(Box::new(move || assert!(hot.evict(later) > 0)));
     let (mut seen, next) = follow(&store, Position::START, 1000);
     assert!(then.lock().unwrap().is_none(), "the file was opened");

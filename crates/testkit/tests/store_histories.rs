@@ -1,5 +1,6 @@
 //! Random histories of a whole store against the model: appends of all kinds, retries, conflicts, rollover, compaction in
-//! small jobs and stopped jobs, merges of files and stopped merges, sweeps, trims, eviction, restarts and kills, and reads of all kinds after each.
+//! small jobs and stopped jobs, merges of files and stopped merges, sweeps, trims, eviction, other statements, restarts and kills, and reads
+//! of all kinds after each.
 
 // helpers of a test are as blunt as the test itself; the lint's exception covers `#[test]` functions only
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -29,6 +30,7 @@ enum Op {
     Sweep,
     Trim(bool),
     Evict,
+    Replace(usize, usize),
     Restart,
     Kill,
     PowerLoss(u64),
@@ -54,6 +56,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Sweep),
         1 => any::<bool>().prop_map(Op::Trim),
         1 => Just(Op::Evict),
+        1 => (any::<usize>(), any::<usize>()).prop_map(|(n, layout)| Op::Replace(n, layout)),
         1 => Just(Op::Restart),
         1 => Just(Op::Kill),
         1 => any::<u64>().prop_map(Op::PowerLoss),
@@ -74,6 +77,9 @@ fn key(other: bool) -> LogKey {
 
 struct Rig {
     real: LocalStore,
+    /// What the statement says besides tiers and layout.
+    settings: String,
+    log: bool,
     /// The declaration with every tier in reads.
     whole: StoreConfig,
     reads: Reads,
@@ -127,6 +133,29 @@ const TIERS: [Tiers; 12] = [
     tiers(false, false, "('durable')", Reads::Whole),
 ];
 
+/// Statements that may take each other's place while the store runs: memory on or off, the tiers of reads, for each promise.
+const REPLACEMENTS: [Tiers; 12] = [
+    tiers(true, true, "('inmemory', 'wal', 'durable')", Reads::Whole),
+    tiers(true, true, "('wal', 'durable')", Reads::Whole),
+    tiers(true, false, "('wal', 'durable')", Reads::Whole),
+    tiers(true, true, "('durable')", Reads::Later),
+    tiers(true, true, "('inmemory', 'durable')", Reads::Later),
+    tiers(true, false, "('durable')", Reads::Later),
+    tiers(true, true, "('wal')", Reads::Part),
+    tiers(true, true, "('inmemory')", Reads::Part),
+    tiers(false, true, "('inmemory', 'durable')", Reads::Whole),
+    tiers(false, true, "('durable')", Reads::Whole),
+    tiers(false, false, "('durable')", Reads::Whole),
+    tiers(false, true, "('inmemory')", Reads::Part),
+];
+
+/// What memory holds, and when a segment ends.
+const BOUNDS: [&str; 3] = [
+    "inmemory.ttl_seconds = 30, wal.rollover_mb = 1",
+    "inmemory.ttl_seconds = 3600, wal.rollover = ('time'), wal.rollover_mb = 2",
+    "inmemory.ttl_seconds = 1, wal.rollover = ('size', 'time'), wal.retention_hours = 0",
+];
+
 /// How files are sorted, and how many a merge may read.
 const LAYOUTS: [&str; 3] = [
     "compaction.max_open_files = 32",
@@ -137,7 +166,7 @@ const LAYOUTS: [&str; 3] = [
 const STREAMS: [&str; 3] = ["a", "b", "ü/ ~"];
 
 impl Rig {
-    fn new(settings: &str, of: &Tiers) -> Self {
+    fn new(settings: &str, layout: &str, of: &Tiers) -> Self {
         let log = "wal.enabled = true, wal.path = '/wal', wal.retention_hours = 1, wal.rollover_mb = 1";
         let hot = "inmemory.enabled = true, inmemory.ttl_seconds = 30";
         let tiers = format!(
@@ -146,8 +175,8 @@ impl Rig {
             if of.hot { hot } else { "inmemory.enabled = false" }
         );
         let (read_tiers, reads) = (of.read, of.reads);
-        let whole = store("/durable", &format!("{tiers}, {settings}"));
-        let config = store("/durable", &format!("{tiers}, {settings}, read.tiers = {read_tiers}"));
+        let whole = store("/durable", &format!("{tiers}, {settings}, {layout}"));
+        let config = store("/durable", &format!("{tiers}, {settings}, {layout}, read.tiers = {read_tiers}"));
         let filters = [
             Filter::default(),
             Filter { stream_type: Some("U".to_owned()), ..Filter::default() },
@@ -161,6 +190,8 @@ impl Rig {
         Self {
             model: Model::new(config),
             real,
+            settings: settings.to_owned(),
+            log: of.log,
             whole,
             reads,
             sent: vec![],
@@ -352,6 +383,7 @@ impl Rig {
             Op::Sweep => drop(self.real.store().sweep(self.real.time.now()).unwrap()),
             Op::Trim(u) => drop(self.real.trim(&key(u))),
             Op::Evict => self.real.store().tick(self.real.time.now()),
+            Op::Replace(n, layout) => self.replace(n, layout),
             Op::Restart => self.real.restart().unwrap(),
             Op::Kill => self.real.kill().unwrap(),
             Op::PowerLoss(seed) => self.real.power_loss(&mut Dice::new(seed)).unwrap(),
@@ -372,6 +404,24 @@ impl Rig {
             Op::Scan => self.scan(),
             Op::Retry(_) | Op::ById(_) => {}
         }
+    }
+
+    /// Another statement with the same promise, the store running. What began under the old one is not asked: reads are whole.
+    fn replace(&mut self, n: usize, layout: usize) {
+        let (log, reads) = (self.log, self.reads);
+        let fitting: Vec<_> = REPLACEMENTS.iter().filter(|of| (of.log, of.reads) == (log, reads)).collect();
+        let of = fitting[n % fitting.len()];
+        let wal = if log { "wal.enabled = true, wal.path = '/elsewhere'" } else { "wal.enabled = false" };
+        let (bounds, files) = (BOUNDS[layout % BOUNDS.len()], LAYOUTS[layout / BOUNDS.len() % LAYOUTS.len()]);
+        let text = format!(
+            "{wal}, inmemory.enabled = {}, read.tiers = {}, {bounds}, {files}, {}",
+            of.hot, of.read, self.settings
+        );
+        let replaced = self.real.replace(store("/durable", &text)).unwrap();
+        assert_eq!((replaced.wal_path_kept, self.real.store().hot().is_some()), (log, of.hot));
+        let config = self.real.store().config();
+        assert_eq!(self.real.store().durable().pin().config_text(), strandline_deql::print(&config));
+        assert_eq!(config.read.tiers, store("/durable", &text).read.tiers);
     }
 
     fn compact(&mut self, u: bool, rows_max: u64) {
@@ -408,9 +458,9 @@ proptest! {
         layout in any::<usize>(),
         ops in proptest::collection::vec(op(), 1..40),
     ) {
-        let settings = format!("{settings}, {}", LAYOUTS[layout % LAYOUTS.len()]);
         // every other history has all tiers, or files alone
-        let mut rig = Rig::new(&settings, TIERS.get(tiers).unwrap_or(&TIERS[if tiers % 2 == 0 { 0 } else { 11 }]));
+        let layout = LAYOUTS[layout % LAYOUTS.len()];
+        let mut rig = Rig::new(&settings, layout, TIERS.get(tiers).unwrap_or(&TIERS[if tiers % 2 == 0 { 0 } else { 11 }]));
         for op in ops {
             rig.run(op);
         }

@@ -64,7 +64,8 @@ fn compact_without_records(store: &LocalStore, stream: &str, keep: impl Fn(&mut 
     let from_exclusive = store.store().durable().pin().watermark(&log);
     let job = JobSpec { job_id: 4711, log, from_exclusive, through };
     let mut go_on = |_| ControlFlow::Continue(());
-    let files = store.store().durable().write_files(&job, page.rows(), &mut go_on).unwrap();
+    let files =
+        store.store().durable().write_files(&store.store().durable().layout(), &job, page.rows(), &mut go_on).unwrap();
     commit(store, |commit| {
         (commit.from_exclusive, commit.through, commit.files) = (from_exclusive, through, files);
         keep(commit);

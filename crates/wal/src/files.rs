@@ -18,6 +18,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes of zeros that one background step writes, so that a commit waits for no more.
 pub(crate) const FILL_STEP_BYTES: usize = 1 << 20;
@@ -40,6 +41,8 @@ pub struct LogFiles {
     pub(crate) dir: PathBuf,
     pub(crate) space: Space,
     sizes: FileSizes,
+    /// Full size of the next segment's file; a plan, no bound: writing goes on behind it.
+    segment_bytes: AtomicU64,
     fsync: bool,
     state: Mutex<State>,
 }
@@ -78,10 +81,20 @@ impl LogFiles {
             disk,
             dir: dir.to_owned(),
             space: Space::default(),
+            segment_bytes: AtomicU64::new(sizes.segment_bytes),
             sizes,
             fsync,
             state: Mutex::new(State { window: sizes.fill_min_bytes, ..State::default() }),
         }
+    }
+
+    /// Another size for files that are made from now on.
+    pub(crate) fn set_segment_bytes(&self, bytes: u64) {
+        self.segment_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    fn segment_bytes(&self) -> u64 {
+        self.segment_bytes.load(Ordering::Relaxed)
     }
 
     /// Whether the device gives this many bytes of new blocks and stays above the low-water mark. If so they are kept for the
@@ -199,7 +212,7 @@ impl LogFiles {
             }
             other => other?,
         };
-        file.set_len(block_up(self.sizes.segment_bytes))?;
+        file.set_len(block_up(self.segment_bytes()))?;
         Ok(Spare { file, filled: 0 })
     }
 
@@ -218,7 +231,7 @@ impl LogFiles {
     /// What the next segment begins with comes first: without it a full disk could not even be trimmed.
     fn fill_reserve(&self, state: &mut State, zeros: &[u8]) -> io::Result<bool> {
         let Some(open) = &state.open else { return Ok(false) };
-        let half_full = open.written > self.sizes.segment_bytes / 2;
+        let half_full = open.written > self.segment_bytes() / 2;
         Ok(self.fill_spare(state, NEXT_SEGMENT_BYTES, zeros)?
             || self.fill_open(state, zeros)?
             || (half_full && self.fill_spare(state, self.sizes.fill_min_bytes, zeros)?))
@@ -259,7 +272,7 @@ impl LogFiles {
     /// enough: what one log holds ahead no other one can use.
     fn fill_open(&self, state: &mut State, zeros: &[u8]) -> io::Result<bool> {
         let Some(open) = state.open.as_mut() else { return Ok(false) };
-        let size = block_up(self.sizes.segment_bytes);
+        let size = block_up(self.segment_bytes());
         let ahead = open.filled.saturating_sub(open.written);
         if open.filled >= open.target && ahead < state.window / 2 && open.filled < size {
             let window = state.window.min(self.spendable()? / WINDOW_SHARE);
@@ -277,7 +290,7 @@ impl LogFiles {
 
     /// Makes the next segment, and fills it with zeros up to `ahead`.
     fn fill_spare(&self, state: &mut State, ahead: u64, zeros: &[u8]) -> io::Result<bool> {
-        let target = block_up(ahead).min(block_up(self.sizes.segment_bytes));
+        let target = block_up(ahead).min(block_up(self.segment_bytes()));
         if state.spare.is_none() {
             if self.spendable()? < target {
                 return Ok(false);

@@ -1,8 +1,9 @@
 //! Where the writer's next frame goes: into the open group, a new group, a new segment; and whether it surely fits.
 //!
-//! Invariant: a segment that holds an entry never exceeds the rollover size, marks included.
+//! Invariant: a segment that holds an entry never exceeds the rollover size, marks included (of the entry's time, where that is
+//! changed).
 
-use crate::config::LogConfig;
+use crate::config::{LogConfig, Rollover};
 use crate::frame::{BLOCK_BYTES, block_up, frame_bytes};
 use crate::group::{Ended, Group};
 use crate::num::SegmentNo;
@@ -22,6 +23,20 @@ impl LogConfig {
 }
 
 impl LogWriter {
+    /// From the next entry on segments end so: what may follow the last one was promised room where it ends by now. A segment that
+    /// is longer than the new size already ends with that entry.
+    pub fn set_rollover(&mut self, rollover: Rollover) {
+        self.next_rollover = Some(rollover);
+    }
+
+    /// Before an entry is pushed.
+    pub(crate) fn follow_rollover(&mut self) {
+        if let Some(rollover) = self.next_rollover.take() {
+            self.start.config.rollover = rollover;
+            self.start.files.set_segment_bytes(self.start.config.segment_bytes());
+        }
+    }
+
     /// Whether an entry with this payload surely fits, with what must be able to follow it. Asks the device when the reserve
     /// does not do.
     #[must_use]
@@ -29,8 +44,12 @@ impl LogWriter {
         let facts = self.start.files.space.get();
         let bytes = |wanted| missing(facts, self.planned().chain([wanted]), self.closing_bytes());
         let here = bytes(self.wanted(payload_len));
-        // where time ends segments the entry may find itself in the next one
-        let later = if self.start.config.rollover.by_time { bytes(self.wanted_fresh(payload_len)) } else { 0 };
+        // where time ends segments, or they are to end otherwise, the entry may find itself in the next one
+        let later = if self.start.config.rollover.by_time || self.next_rollover.is_some() {
+            bytes(self.wanted_fresh(payload_len))
+        } else {
+            0
+        };
         self.start.files.promise(here.max(later))
     }
 

@@ -5,7 +5,7 @@
 //! multiple of the block; every segment starts with a State frame; a group that no checksum proves goes to the disk with the
 //! mark that does, so that an acknowledged entry is never cut.
 
-use crate::config::{Committed, Entry, LogConfig, PushError, Pushed};
+use crate::config::{Committed, Entry, LogConfig, PushError, Pushed, Rollover};
 use crate::disk::Disk;
 use crate::files::LogFiles;
 use crate::frame::{FLAG_NO_CHECKSUM, FLAG_NO_FSYNC, FrameHeader, FrameKind, PAYLOAD_BYTES_MAX, frame_bytes};
@@ -63,6 +63,8 @@ pub struct LogWriter {
     pub(crate) plan: Option<Plan>,
     /// The next group begins a new segment.
     pub(crate) roll: bool,
+    /// How segments end from the next entry on, if that changes.
+    pub(crate) next_rollover: Option<Rollover>,
     pub(crate) gathering: Option<Group>,
     pub(crate) closed: VecDeque<Group>,
     pub(crate) in_flight: Option<InFlight>,
@@ -82,6 +84,7 @@ impl LogWriter {
             start,
             plan: None,
             roll: false,
+            next_rollover: None,
             gathering: None,
             closed: VecDeque::new(),
             in_flight: None,
@@ -99,6 +102,7 @@ impl LogWriter {
     /// # Errors
     /// `TooLarge`.
     pub fn push(&mut self, entry: Entry<'_>, now: Micros) -> Result<Pushed, PushError> {
+        self.follow_rollover();
         self.push_kind(FrameKind::Entry, entry, now)
     }
 

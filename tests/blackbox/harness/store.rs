@@ -41,7 +41,8 @@ impl Store {
         command
     }
 
-    fn statement(&self, keys: &[&str]) -> String {
+    /// The statement with these further keys.
+    pub(crate) fn statement(&self, keys: &[&str]) -> String {
         let at = self.folder.path().display();
         let mut lines = vec!["durable.type = 'parquet'".to_owned(), format!("durable.path = '{at}/durable'")];
         if self.log {

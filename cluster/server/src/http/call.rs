@@ -23,12 +23,14 @@ pub(crate) struct App {
 pub(crate) struct ServedStore {
     pub(crate) store: StoreHandle,
     pub(crate) writer: EventWriter,
+    /// No statement that is replaced changes them.
+    names: FieldNames,
 }
 
 impl ServedStore {
     /// The store's field names.
     pub(crate) fn names(&self) -> &FieldNames {
-        &self.store.config().envelope
+        &self.names
     }
 }
 
@@ -36,8 +38,9 @@ impl App {
     /// Over a node that runs.
     pub(crate) fn new(node: NodeHandle) -> Self {
         let served = |store: StoreHandle| {
-            let writer = EventWriter::new(&store.config().envelope);
-            (store.name().to_owned(), Arc::new(ServedStore { store, writer }))
+            let names = store.config().envelope.clone();
+            let writer = EventWriter::new(&names);
+            (store.name().to_owned(), Arc::new(ServedStore { store, writer, names }))
         };
         let stores = node.stores().into_iter().map(served).collect();
         Self { node, stores, started: strandline_workers::clock::now() }

@@ -109,8 +109,8 @@ pub(crate) async fn files(call: Call) -> ApiResult<HttpResponse> {
     no_query(&call)?;
     let served = call.admin_store()?;
     let files = served.store.files().await.map_err(|e| failure::answer(&e, served.names()))?;
-    let location = &served.store.config().durable.path;
-    let rows: Vec<Value> = files.iter().map(|f| file(f, location, served.names())).collect();
+    let config = served.store.config();
+    let rows: Vec<Value> = files.iter().map(|f| file(f, &config.durable.path, served.names())).collect();
     Ok(answer::ok(&json!({ "files": rows })))
 }
 

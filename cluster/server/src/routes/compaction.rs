@@ -35,7 +35,8 @@ pub(crate) async fn status(call: Call) -> ApiResult<HttpResponse> {
             })
         })
         .collect();
-    let (config, jobs) = (&served.store.config().compaction, served.store.jobs());
+    let (config, jobs) = (served.store.config(), served.store.jobs());
+    let config = &config.compaction;
     Ok(answer::ok(&json!({
         "enabled": config.enabled,
         "schedule": config.schedule.as_str(),

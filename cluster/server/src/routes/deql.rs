@@ -1,8 +1,10 @@
 //! The routes that DeQL names for an event store: its registry and its statements.
+//!
+//! Of several statements none is run where one is refused by what is known before.
 
 use crate::error::{ApiError, ApiResult};
 use crate::failure;
-use crate::http::call::{App, Call};
+use crate::http::call::{App, Call, ServedStore};
 use crate::http::{answer, body};
 use crate::routes::no_query;
 use crate::routes::stores::SMALL_BODY_BYTES_MAX;
@@ -11,7 +13,7 @@ use actix_web::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use strandline_deql::{Declarations, Statement};
+use strandline_deql::{Declarations, Statement, StoreConfig};
 use strandline_workers::StreamTypeEntry;
 
 /// GET /api/dereg/eventstores
@@ -21,14 +23,14 @@ pub(crate) async fn eventstores(call: Call) -> ApiResult<HttpResponse> {
 }
 
 fn described(app: &App) -> Vec<Value> {
-    app.stores().map(|served| strandline_deql::store_json(served.store.config())).collect()
+    app.stores().map(|served| strandline_deql::store_json(&served.store.config())).collect()
 }
 
 /// GET /api/dereg/eventstores/{name}
 pub(crate) async fn eventstore(call: Call) -> ApiResult<HttpResponse> {
     no_query(&call)?;
     let served = call.store_at(3)?;
-    Ok(answer::ok(&strandline_deql::store_json(served.store.config())))
+    Ok(answer::ok(&strandline_deql::store_json(&served.store.config())))
 }
 
 /// GET /api/deql/export
@@ -48,6 +50,7 @@ fn exported(app: &App) -> String {
         }
     }
     let types: Vec<&str> = types.iter().map(String::as_str).collect();
+    let configs: Vec<&StoreConfig> = configs.iter().map(|config| &**config).collect();
     strandline_deql::export(&configs, &types)
 }
 
@@ -70,29 +73,70 @@ pub(crate) async fn create(call: Call) -> ApiResult<HttpResponse> {
         let facts = serde_json::to_value(&errors).unwrap_or(Value::Null);
         ApiError::bad_request(errors.to_string()).with("diagnostics", facts)
     })?;
-    refuse_stores(&declarations)?;
+    let stores = replacements(&app, &declarations)?;
     let mut results = Vec::new();
     for statement in &declarations.statements {
-        results.push(run(&app, statement).await?);
+        results.push(run(&app, &stores, statement).await?);
     }
     Ok(answer::json(StatusCode::CREATED, &json!({ "results": results })))
 }
 
-fn refuse_stores(declarations: &Declarations) -> ApiResult<()> {
-    let store = declarations.statements.iter().find_map(|statement| match statement {
-        Statement::CreateEventStore { name, .. } => Some(name),
-        _ => None,
-    });
-    match store {
-        None => Ok(()),
-        Some(name) => Err(ApiError::not_supported(format!(
-            "store `{name}` cannot be made or replaced while the node runs: put the statement into the file of \
-             `strandline serve --config` and start again"
-        ))),
+/// A statement that takes the place of a served store's own.
+struct Replacement {
+    served: Arc<ServedStore>,
+    config: StoreConfig,
+}
+
+fn replacements(app: &App, declarations: &Declarations) -> ApiResult<Vec<Replacement>> {
+    let mut replacements: Vec<Replacement> = Vec::new();
+    for statement in &declarations.statements {
+        let Statement::CreateEventStore { name, or_replace } = statement else { continue };
+        let served = app.store(name).map_err(|_| not_made(name))?;
+        if !or_replace {
+            return Err(ApiError::bad_request(format!(
+                "there is a store `{name}` already: write CREATE OR REPLACE EVENTSTORE to replace its statement"
+            ))
+            .with("store", name.as_str()));
+        }
+        // of several for one store the last one holds
+        let declared = declarations.stores.iter().find(|declared| declared.config.name == *name);
+        let Some(config) = declared.map(|declared| declared.config.clone()) else { continue };
+        served.store.check_replacement(&config).map_err(|e| failure::answer(&e, served.names()))?;
+        if !replacements.iter().any(|known| known.config.name == *name) {
+            replacements.push(Replacement { served, config });
+        }
+    }
+    Ok(replacements)
+}
+
+fn not_made(name: &str) -> ApiError {
+    ApiError::not_supported(format!(
+        "store `{name}` cannot be made while the node runs: put the statement into the file of `strandline serve --config` and \
+         start again"
+    ))
+}
+
+impl Replacement {
+    async fn run(&self) -> ApiResult<Value> {
+        let (store, names) = (&self.served.store, self.served.names());
+        let replaced = store.replace(self.config.clone()).await.map_err(|e| failure::answer(&e, names))?;
+        let mut note = "a start follows the file of `strandline serve --config`: put the statement into it, or the next start goes \
+                        back to what the file says"
+            .to_owned();
+        if replaced.wal_path_kept {
+            note.push_str("; wal.path belongs to the node, which keeps the one that it has while it runs");
+        }
+        Ok(json!({
+            "eventstore": store.name(),
+            "replaced": true,
+            "changed": replaced.changed,
+            "manifest_version": replaced.version,
+            "note": note,
+        }))
     }
 }
 
-async fn run(app: &App, statement: &Statement) -> ApiResult<Value> {
+async fn run(app: &App, stores: &[Replacement], statement: &Statement) -> ApiResult<Value> {
     match statement {
         Statement::CreateAggregate { name } => {
             for served in app.stores() {
@@ -104,10 +148,12 @@ async fn run(app: &App, statement: &Statement) -> ApiResult<Value> {
             }
             Ok(json!({ "aggregate": name }))
         }
-        Statement::DescribeEventStore { name } => Ok(strandline_deql::store_json(app.store(name)?.store.config())),
+        Statement::DescribeEventStore { name } => Ok(strandline_deql::store_json(&app.store(name)?.store.config())),
         Statement::DescribeEventStores => Ok(json!({ "eventstores": described(app) })),
         Statement::ExportDereg => Ok(json!({ "deql": exported(app) })),
-        // refused above
-        Statement::CreateEventStore { name, .. } => Ok(json!({ "eventstore": name })),
+        Statement::CreateEventStore { name, .. } => match stores.iter().find(|store| store.config.name == *name) {
+            Some(store) => store.run().await,
+            None => Err(not_made(name)),
+        },
     }
 }

@@ -20,7 +20,7 @@ pub(crate) async fn status(call: Call) -> ApiResult<HttpResponse> {
     no_query(&call)?;
     let served = call.admin_store()?;
     let status = served.store.retention_status().await.map_err(|e| failure::answer(&e, served.names()))?;
-    let config = &served.store.config().retention;
+    let config = served.store.config();
     let tombstones = status.tombstones.iter().map(|(tombstone, until)| {
         let mut row = file(&tombstone.entry);
         row["at"] = json!(tombstone.at.to_string());
@@ -30,8 +30,8 @@ pub(crate) async fn status(call: Call) -> ApiResult<HttpResponse> {
     });
     Ok(answer::ok(&json!({
         "enabled": status.enabled,
-        "durable_days": config.durable_days,
-        "delete_mode": config.delete_mode.to_string(),
+        "durable_days": config.retention.durable_days,
+        "delete_mode": config.retention.delete_mode.to_string(),
         "before": status.before.to_string(),
         "candidates": status.candidates.iter().map(|entry| file(entry)).collect::<Vec<_>>(),
         "tombstones": tombstones.collect::<Vec<_>>(),

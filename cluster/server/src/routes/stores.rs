@@ -35,7 +35,7 @@ pub(crate) async fn list(call: Call) -> ApiResult<HttpResponse> {
 pub(crate) async fn one(call: Call) -> ApiResult<HttpResponse> {
     no_query(&call)?;
     let served = call.store()?;
-    Ok(answer::ok(&strandline_deql::store_json(served.store.config())))
+    Ok(answer::ok(&strandline_deql::store_json(&served.store.config())))
 }
 
 /// GET /v1/stores/{store}/stream-types

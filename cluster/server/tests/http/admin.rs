@@ -173,6 +173,15 @@ fn deql_is_answered() {
     assert!(broken["details"]["diagnostics"]["errors"][0]["line"].is_number(), "{broken}");
     let body = json!({ "deql": "CREATE EVENTSTORE t WITH (durable.type = 'parquet', durable.path = '/tmp/t', wal.enabled = true, wal.path = '/tmp/w');" });
     server.post("/api/deql/create", &body.to_string()).error(501, "not_supported");
+    let replaced = text.replacen(
+        "CREATE EVENTSTORE s WITH (",
+        "CREATE OR REPLACE EVENTSTORE s WITH (compaction.min_segment_mb = 7,",
+        1,
+    );
+    let done = server.post("/api/deql/create", &json!({ "deql": replaced }).to_string()).ok(201);
+    assert_eq!(done["results"][0]["changed"], json!(["compaction.min_segment_mb"]), "{done}");
+    assert_eq!(server.get("/api/dereg/eventstores/s").ok(200)["config"]["compaction.min_segment_mb"], 7);
+    assert!(server.get("/api/deql/export").ok(200)["deql"].as_str().unwrap().contains("compaction.min_segment_mb = 7"));
 }
 
 #[test]

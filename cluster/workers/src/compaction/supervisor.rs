@@ -12,7 +12,7 @@ use crate::clock;
 use crate::error::NodeError;
 use crate::fatal::EndOnPanic;
 use crate::hot_worker::HotWorker;
-use crate::messages::{CancelCompaction, PauseCompaction, RunCompaction, StopCompaction};
+use crate::messages::{CancelCompaction, LookNow, PauseCompaction, RunCompaction, StopCompaction};
 use crate::metrics::Metrics;
 use crate::retention::{RetentionDesk, RetentionWork, Wish};
 use crate::router::LogTable;
@@ -22,6 +22,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use strandline_deql::StoreConfig;
 use strandline_engine::compact::{CompactError, Trigger, due};
 use strandline_engine::store::Store;
 use strandline_event::{LogKey, Micros};
@@ -44,6 +45,8 @@ pub(crate) struct SupervisedStore {
     pub(crate) fenced: Arc<AtomicBool>,
     /// The clock's round of merges runs.
     pub(crate) merging: Arc<AtomicBool>,
+    /// The statement whose schedule holds.
+    pub(crate) scheduled: Option<Arc<StoreConfig>>,
 }
 
 /// The threads that jobs run on.
@@ -79,14 +82,15 @@ pub(crate) struct CompactionSupervisor {
 
 impl CompactionSupervisor {
     pub(crate) fn new(
-        stores: Vec<SupervisedStore>,
+        mut stores: Vec<SupervisedStore>,
         threads: JobThreads,
         metrics: Arc<Metrics>,
         sweep_every: Duration,
         alive: AliveMark,
     ) -> Self {
-        for supervised in &stores {
-            schedule(supervised, clock::now());
+        for supervised in &mut stores {
+            let config = supervised.store.config();
+            supervised.schedule(config, clock::now());
         }
         let (turns, stopping, looking) = (HashMap::new(), false, false);
         Self { stores, threads, metrics, turns, sweep_every, stopping, looking, _alive: alive }
@@ -98,12 +102,9 @@ impl CompactionSupervisor {
         if self.looking {
             return;
         }
+        let ticked: Vec<bool> = self.stores.iter_mut().map(|supervised| supervised.has_ticked(now)).collect();
         let mut candidates = Vec::new();
-        for (at, supervised) in self.stores.iter().enumerate() {
-            let ticked = supervised.book.next_tick().is_some_and(|tick| tick <= now);
-            if ticked {
-                schedule(supervised, now);
-            }
+        for ((at, supervised), ticked) in self.stores.iter().enumerate().zip(ticked) {
             let idle = supervised.book.is_paused() || supervised.fenced.load(Ordering::SeqCst);
             if self.stopping || idle || !supervised.store.config().compaction.enabled {
                 continue;
@@ -235,10 +236,37 @@ fn may_start(book: &JobBook, log: &LogKey, trigger: Trigger, now: Micros) -> boo
     !resting && !book.is_busy(log)
 }
 
-fn schedule(supervised: &SupervisedStore, now: Micros) {
-    let compaction = &supervised.store.config().compaction;
-    let next = if compaction.enabled { compaction.schedule.next_after(now) } else { None };
-    supervised.book.set_next_tick(next);
+impl SupervisedStore {
+    /// Whether the schedule's moment has come. Then the next one is set, and also where the statement was replaced.
+    fn has_ticked(&mut self, now: Micros) -> bool {
+        let ticked = self.book.next_tick().is_some_and(|tick| tick <= now);
+        if ticked {
+            self.schedule(self.store.config(), now);
+        } else {
+            self.follow(now);
+        }
+        ticked
+    }
+
+    /// Sets the next moment where the statement has another schedule by now; one that has come is not lost.
+    fn follow(&mut self, now: Micros) {
+        let config = self.store.config();
+        let same = |old: &Arc<StoreConfig>| {
+            let (old, new) = (&old.compaction, &config.compaction);
+            (old.enabled, old.schedule.as_str()) == (new.enabled, new.schedule.as_str())
+        };
+        let has_come = self.book.next_tick().is_some_and(|tick| tick <= now);
+        if !has_come && !self.scheduled.as_ref().is_some_and(same) {
+            self.schedule(config, now);
+        }
+    }
+
+    fn schedule(&mut self, config: Arc<StoreConfig>, now: Micros) {
+        let compaction = &config.compaction;
+        let next = if compaction.enabled { compaction.schedule.next_after(now) } else { None };
+        self.book.set_next_tick(next);
+        self.scheduled = Some(config);
+    }
 }
 
 impl Actor for CompactionSupervisor {
@@ -294,6 +322,16 @@ impl Handler<CancelCompaction> for CompactionSupervisor {
 
     fn handle(&mut self, message: CancelCompaction, _: &mut Self::Context) -> usize {
         self.cancel(message.store.as_deref())
+    }
+}
+
+impl Handler<LookNow> for CompactionSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, _: LookNow, context: &mut Self::Context) {
+        let now = clock::now();
+        self.stores.iter_mut().for_each(|supervised| supervised.follow(now));
+        self.look(context);
     }
 }
 

@@ -11,7 +11,7 @@ use strandline_workers::{NodeDisk, clock, random};
 const HELD: Duration = Duration::from_secs(20);
 
 /// Waits for something that comes by itself.
-async fn until(what: &str, mut seen: impl FnMut() -> bool) {
+pub(super) async fn until(what: &str, mut seen: impl FnMut() -> bool) {
     let began = Instant::now();
     while !seen() {
         assert!(began.elapsed() < HELD, "{what}");

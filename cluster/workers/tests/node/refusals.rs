@@ -54,7 +54,7 @@ fn a_second_node_on_the_same_store_is_refused_and_the_first_goes_on() {
         let error = Node::start(declarations(dir, ""), other.clone()).await.err().unwrap();
         assert!(matches!(error, StartError::DataDir(DataDirError::StoreInUse { .. })), "{error}");
         assert!(error.is_configuration());
-        let config = store.config().clone();
+        let config = (*store.config()).clone();
         assert!(matches!(StoreLock::to_look(&config), Err(DataDirError::StoreInUse { .. })));
         for job in store.compact(None).await.unwrap() {
             assert_eq!(job.ended().await.error, None, "the first node is not fenced");
@@ -79,13 +79,13 @@ fn a_store_that_another_owner_claimed_takes_no_appends() {
         append(&node, &store, "c", 3).await.unwrap();
         let claim = OpenOptions {
             writer: "another".to_owned(),
-            config_text: strandline_deql::print(store.config()),
+            config_text: strandline_deql::print(&store.config()),
             entropy: random::bits(),
             now: clock::now(),
             cache_bytes: 1 << 20,
             scratch: None,
         };
-        let _other = DurableTier::open(store.config(), claim).unwrap();
+        let _other = DurableTier::open(&store.config(), claim).unwrap();
         assert!(node.fenced().is_empty());
         for job in store.compact(None).await.unwrap() {
             assert!(job.ended().await.error.is_some());
@@ -199,7 +199,7 @@ fn a_start_that_fails_at_one_store_leaves_the_others_alone() {
         let (first, second) = (node.store("calls").unwrap(), node.store("second").unwrap());
         append(&node, &first, "c", 1).await.unwrap();
         append(&node, &second, "c", 1).await.unwrap();
-        let config = first.config().clone();
+        let config = (*first.config()).clone();
         drop((first, second));
         stop(node).await;
         let before = DurableTier::open_read_only(&config).unwrap().pin().version();

@@ -121,6 +121,15 @@ fn replacement_names_what_it_may_not_change() {
         wal.retention_hours = 1, row_group.max_rows = 5, bloom.fpp = 0.5, stats.enabled = false, durable.compression = 'gzip',
         durable.compression.level = 1");
     assert_eq!(replaceable_changes(&old, &free), Ok(()));
+    let changed = crate::changed_keys(&old, &free);
+    assert!(
+        changed.contains(&"bloom.fpp") && changed.contains(&"read.tiers"),
+        "what follows another key changes with it: {changed:?}"
+    );
+    assert!(!changed.contains(&"wal.path") && !changed.contains(&"projection.mode"), "{changed:?}");
+    let (kept, differs) = crate::on_this_node(&old, free.clone());
+    assert_eq!((kept.wal.path.clone(), differs), (old.wal.path.clone(), true), "the path of the log is the node's own");
+    assert_eq!(crate::changed_keys(&free, &kept), [""; 0]);
     let fixed = with("partition.by = 'dt', wal.fsync = false, envelope.seq_key = 'n', strict.tenant_required = true");
     assert_eq!(
         replaceable_changes(&old, &fixed),

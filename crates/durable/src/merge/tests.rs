@@ -215,7 +215,7 @@ fn rows_against_the_order_of_their_file_end_the_merge() {
         // the second file is not sorted, whatever its footer says
         let files = match n {
             1 => write(&tier, &job, &part).unwrap(),
-            _ => tier.write_files(&job, part.iter().map(Owned::row), &mut |_| GO_ON).unwrap(),
+            _ => tier.write_files(&tier.layout(), &job, part.iter().map(Owned::row), &mut |_| GO_ON).unwrap(),
         };
         tier.commit(&commit(&job, files, &part)).unwrap();
     }

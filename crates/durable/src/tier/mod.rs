@@ -30,7 +30,7 @@ pub use snapshot::Snapshot;
 
 use crate::delta::{DeltaLog, DeltaNumbers, Followed};
 use crate::entry::FileEntry;
-use crate::layout::{Layout, LayoutError};
+use crate::layout::Layout;
 use crate::manifest::{self, ManifestError};
 use crate::objects::{ObjectError, SharedObjects};
 use crate::read::FileCache;
@@ -41,7 +41,6 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use strandline_deql::StoreConfig;
 use strandline_event::{EventRef, Micros};
 
 /// The folder of the manifests where it lies below durable.path by default: not looked at for data files.
@@ -129,23 +128,23 @@ impl DurableTier {
         self.inner.shared.layout.load_full()
     }
 
-    /// New files follow the new values. Which keys may change is the caller's check.
-    pub fn replace_config(&self, config: &StoreConfig) -> Result<(), LayoutError> {
-        self.inner.shared.layout.store(Arc::new(Layout::new(config)?));
-        Ok(())
+    /// New files are written so; jobs that run go on with the layout that they began with. Which keys may change is the
+    /// caller's check.
+    pub fn replace_layout(&self, layout: Layout) {
+        self.inner.shared.layout.store(Arc::new(layout));
     }
 
-    /// Writes the data files of a job. `rows` come sorted as [`crate::sort_rows`] gives them. `on_rows` is told the rows so far and may stop it.
-    /// On an error what was written is taken away again (what that leaves behind is swept later).
+    /// Writes the data files of a job. `rows` come sorted as [`crate::sort_rows`] gives them for the same `layout`. `on_rows` is told
+    /// the rows so far and may stop it. On an error what was written is taken away again (what that leaves behind is swept later).
     pub fn write_files<'a>(
         &self,
+        layout: &Layout,
         job: &JobSpec,
         rows: impl Iterator<Item = EventRef<'a>>,
         on_rows: &mut dyn FnMut(u64) -> ControlFlow<()>,
     ) -> Result<Vec<FileEntry>, WriteError> {
-        let layout = self.layout();
         let open_files = self.open_files();
-        let writer = self.job_writer(&layout, Permits::Each(&open_files));
+        let writer = self.job_writer(layout, Permits::Each(&open_files));
         let mut written = Vec::new();
         let outcome = writer.write(job, rows, on_rows, &mut written);
         if let Err(error) = outcome {

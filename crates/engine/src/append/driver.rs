@@ -15,6 +15,7 @@ use crate::append::files::{FilesCommitted, FilesFailed};
 use crate::append::log::{Decision, Log};
 use crate::append::outcome::Answer;
 use crate::append::request::AppendRequest;
+use crate::append::rules::Rules;
 use crate::append::settled::Settled;
 use crate::append::sink::{Sink, SinkGroup};
 use crate::clock::LogClock;
@@ -22,7 +23,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use strandline_event::invariant::broken;
 use strandline_event::{ErrorKind, LogIndex, Micros, StampedBatch, Stamps};
-use strandline_wal::{Group, LogWriter};
+use strandline_wal::{Group, LogWriter, Rollover};
 
 struct Waiting<R> {
     after: LogIndex,
@@ -202,6 +203,14 @@ impl<R> LogDriver<R> {
         match &mut self.sink {
             Sink::Log(writer) => writer.seal(),
             Sink::Files(writer) => writer.last_pushed(),
+        }
+    }
+
+    /// The store's statement was replaced: from the next request on it judges by these rules, and the log file ends its segments so.
+    pub(crate) fn follow(&mut self, rules: Arc<Rules>, rollover: Rollover) {
+        self.log.judge_by(rules);
+        if let Sink::Log(writer) = &mut self.sink {
+            writer.set_rollover(rollover);
         }
     }
 

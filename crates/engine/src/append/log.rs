@@ -135,6 +135,16 @@ impl Log {
         &self.rules
     }
 
+    /// Whether it judges by these and no others.
+    pub(crate) fn judges_by(&self, rules: &Arc<Rules>) -> bool {
+        Arc::ptr_eq(&self.rules, rules)
+    }
+
+    /// From the next request on it judges by these. What was accepted stays accepted.
+    pub(crate) fn judge_by(&mut self, rules: Arc<Rules>) {
+        self.rules = rules;
+    }
+
     /// Ids at or below it stand in files only, as far as this log remembers.
     pub(crate) fn ids_left(&self) -> LogIndex {
         self.ids_left

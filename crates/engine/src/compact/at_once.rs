@@ -66,10 +66,13 @@ fn write(
         return Err(unforeseen(before, &group.log));
     }
     let (from_exclusive, through) = (group.from_exclusive, group.through());
-    let output = Output { durable: store.durable(), job_id, now, log: &group.log, from_exclusive, through };
+    let layout = store.durable().layout();
+    let output =
+        Output { durable: store.durable(), layout: &layout, job_id, now, log: &group.log, from_exclusive, through };
     let batches: Vec<StampedBatch> = group.batches.iter().map(|(_, batch)| batch.clone()).collect();
-    let order = strandline_durable::sort_rows(&store.durable().layout(), &batches);
-    let mut settle = SettleBuilder::new(store.rules());
+    let order = strandline_durable::sort_rows(&layout, &batches);
+    let rules = store.rules();
+    let mut settle = SettleBuilder::new(&rules);
     batches.iter().for_each(|batch| settle.add(batch));
     let records = settle
         .finish(&SettledSnapshot::new(before, &group.log))

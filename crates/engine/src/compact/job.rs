@@ -14,7 +14,7 @@ use crate::store::{SettledSnapshot, Store};
 use crate::view::frames;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use strandline_durable::{CommitError, DurableTier, FileEntry, RowRef, Snapshot, WriteError};
+use strandline_durable::{CommitError, DurableTier, FileEntry, Layout, RowRef, Snapshot, WriteError};
 use strandline_event::{LogIndex, LogKey, Micros, StampedBatch};
 use strandline_wal::LogView;
 
@@ -40,6 +40,7 @@ pub struct JobOutcome {
 /// What a job needs of its store.
 struct Job<'a> {
     durable: &'a DurableTier,
+    layout: Arc<Layout>,
     rules: &'a Rules,
     view: Arc<LogView>,
     plan: &'a Plan,
@@ -62,8 +63,9 @@ pub fn run_job(
     steps: &dyn Steps,
 ) -> Result<JobOutcome, CompactError> {
     let shared = store.log(&plan.log).ok_or_else(|| CompactError::NoLog(plan.log.clone()))?;
-    let (durable, rules, view) = (store.durable(), &**store.rules(), shared.view());
-    let outcome = Job { durable, rules, view, plan, job_id, now, progress, steps }.run();
+    let (durable, rules, view) = (store.durable(), &*store.rules(), shared.view());
+    let layout = durable.layout();
+    let outcome = Job { durable, layout, rules, view, plan, job_id, now, progress, steps }.run();
     progress.enter(Phase::Done);
     outcome
 }
@@ -88,7 +90,8 @@ pub(crate) fn rescue(
         let plan = Plan { log: key.clone(), from_exclusive, through, segments: 0, bytes: 0, events: 0, limits };
         let job_id = job_id.wrapping_add(u128::from(from_exclusive.0));
         let (view, progress, steps) = (Arc::clone(view), &Progress::default(), &NoSteps);
-        rows += Job { durable, rules, view, plan: &plan, job_id, now, progress, steps }.run()?.rows;
+        let layout = durable.layout();
+        rows += Job { durable, layout, rules, view, plan: &plan, job_id, now, progress, steps }.run()?.rows;
     }
 }
 
@@ -111,7 +114,7 @@ impl<'a> Job<'a> {
         let selected = self.select()?;
         self.reached(Step::Selected)?;
         self.progress.enter(Phase::Sorting);
-        let order = strandline_durable::sort_rows(&self.durable.layout(), &selected.batches);
+        let order = strandline_durable::sort_rows(&self.layout, &selected.batches);
         self.reached(Step::Sorted)?;
         self.progress.enter(Phase::Writing);
         let files = self.write(&selected, &order)?;
@@ -211,6 +214,7 @@ impl<'a> Job<'a> {
     fn output(&self, through: LogIndex) -> Output<'_> {
         Output {
             durable: self.durable,
+            layout: &self.layout,
             job_id: self.job_id,
             now: self.now,
             log: &self.plan.log,

@@ -4,7 +4,7 @@
 use crate::append::settle::SettledRecords;
 use std::ops::ControlFlow;
 use strandline_durable::{
-    ChunkMark, CommandRecord, Commit, DurableTier, FileEntry, HeadRecord, JobSpec, RowRef, WriteError,
+    ChunkMark, CommandRecord, Commit, DurableTier, FileEntry, HeadRecord, JobSpec, Layout, RowRef, WriteError,
 };
 use strandline_event::{LogIndex, LogKey, Micros, StampedBatch};
 
@@ -12,6 +12,8 @@ use strandline_event::{LogIndex, LogKey, Micros, StampedBatch};
 #[derive(Clone, Copy)]
 pub(super) struct Output<'a> {
     pub(super) durable: &'a DurableTier,
+    /// How its rows were sorted and its files are written, whatever statement replaces the store's meanwhile.
+    pub(super) layout: &'a Layout,
     pub(super) job_id: u128,
     pub(super) now: Micros,
     pub(super) log: &'a LogKey,
@@ -34,7 +36,7 @@ impl Output<'_> {
             through: self.through,
         };
         let rows = order.iter().map(|row| row.of(batches));
-        self.durable.write_files(&spec, rows, on_rows)
+        self.durable.write_files(self.layout, &spec, rows, on_rows)
     }
 
     /// The commit that makes them true.

@@ -107,9 +107,10 @@ pub fn plan(store: &Store, key: &LogKey) -> Result<Option<Plan>, CompactError> {
 /// What the owner of a log may trim. Nothing while the files are in memory: after a restart the log is all there is.
 #[must_use]
 pub fn trim_rule(store: &Store, key: &LogKey, now: Micros) -> TrimRule {
-    let lasting = !store.config().durable.path.is_memory();
+    let config = store.config();
+    let lasting = !config.durable.path.is_memory();
     let through = if lasting { store.durable().pin().watermark(key) } else { LogIndex::ZERO };
-    let older_than = now.minus_seconds(store.config().wal.retention_hours.saturating_mul(3600));
+    let older_than = now.minus_seconds(config.wal.retention_hours.saturating_mul(3600));
     TrimRule { through, older_than }
 }
 

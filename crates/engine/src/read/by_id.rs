@@ -6,7 +6,7 @@
 use super::error::ReadError;
 use super::source::{RowAt, Source, Sources};
 use crate::ids::TailLoc;
-use crate::store::{LogShared, Store};
+use crate::store::{LogShared, Setting, Store};
 use crate::view::retired::RetiredSeqs;
 use crate::view::tail::LogTail;
 use std::sync::Arc;
@@ -72,26 +72,27 @@ impl Store {
         let mut stats = ReadStats::default();
         let mut sources = Sources::default();
         let mut found = Vec::new();
+        let setting = self.setting();
         for shared in self.logs() {
             // the tail's ids first, then the view: what leaves the tail meanwhile is in the files of the view
             if let Some(loc) = shared.published().find_id(id) {
-                let at = self.tail_row(&shared, loc, &mut sources)?;
+                let at = self.tail_row(&setting, &shared, loc, &mut sources)?;
                 // a made id may belong to a row that bears its client's id instead
                 found.extend(at.filter(|at| sources.row(*at).event_id == id));
             }
         }
-        if let Some(snapshot) = self.pin_files(self.read_tiers()) {
+        if let Some(snapshot) = self.pin_files(setting.read_tiers) {
             let set = Arc::new(snapshot.find_event_id(id)?);
             stats = set.stats;
             let rows = set.len() as u32;
             let source = sources.push(Source::Files(set));
             found.extend((0..rows).map(|row| RowAt { source, row }));
         }
-        let mut retired = RetiredSeqs::of(&self.durable().pin(), self.read_tiers().contains(Tier::Durable))?;
+        let mut retired = RetiredSeqs::of(&self.durable().pin(), setting.read_tiers.contains(Tier::Durable))?;
         found.retain(|at| !RetiredSeqs::hold(&mut retired, &sources.row(*at)));
         if found.is_empty() {
             // it may stand where a log cannot be read
-            self.refuse_damaged(None)?;
+            self.refuse_damaged(&setting, None)?;
         }
         Ok((choose(sources, &found), stats))
     }
@@ -99,11 +100,12 @@ impl Store {
     /// The row of the tail, unless it is durable by now (or in a tier that is left out).
     fn tail_row(
         &self,
+        setting: &Setting,
         shared: &Arc<LogShared>,
         loc: TailLoc,
         sources: &mut Sources,
     ) -> Result<Option<RowAt>, ReadError> {
-        let (tail, _snapshot) = self.pin_tail(shared, self.read_tiers());
+        let (tail, _snapshot) = self.pin_tail(setting, shared, setting.read_tiers);
         if loc.index <= tail.after {
             return Ok(None);
         }

@@ -22,7 +22,7 @@ use super::error::ReadError;
 use super::merge::{GlobalRow, merge_global};
 use super::source::{PageRows, RowAt, Source, Sources};
 use super::tiers::TierSet;
-use crate::store::{LogShared, Store};
+use crate::store::{LogShared, Setting, Store};
 use crate::view::cursor::TailCursor;
 use crate::view::frames;
 use crate::view::retired::RetiredSeqs;
@@ -86,6 +86,8 @@ impl Deref for GlobalPage {
 
 /// The store at one moment, for the global order.
 pub(crate) struct GlobalView {
+    /// The statement that it was taken under.
+    setting: Arc<Setting>,
     /// Everything up to here, inclusive, is in the view.
     pub(crate) closed: Micros,
     pub(crate) tails: Vec<LogTail>,
@@ -112,13 +114,15 @@ impl Store {
     /// # Errors
     /// [`ReadError`].
     pub fn read_global(&self, read: &GlobalRead, now: Micros) -> Result<GlobalPage, ReadError> {
-        self.refuse_damaged(read.filter.stream_type.as_deref())?;
+        let setting = self.setting();
+        self.refuse_damaged(&setting, read.filter.stream_type.as_deref())?;
         let current = self.durable().pin();
         let kept = self.cursors().take(read.after, &read.filter);
-        let mut kept = kept.filter(|kept| kept.view.manifest.same_retired(&current));
+        let same = |view: &GlobalView| view.manifest.same_retired(&current) && Arc::ptr_eq(&view.setting, &setting);
+        let mut kept = kept.filter(|kept| same(&kept.view));
         drop(current);
         for _ in 1..VIEWS_MAX {
-            match self.global_page(read, now, kept.take(), self.read_tiers()) {
+            match self.global_page(&setting, read, now, kept.take(), setting.read_tiers) {
                 // the view names segments that are gone: take a new one
                 Err(error) if error.trim_raced() => {}
                 // memory let something go meanwhile
@@ -127,13 +131,14 @@ impl Store {
                 Err(error) => return Err(error),
             }
         }
-        let page = self.global_page(read, now, None, self.read_tiers().without(Tier::Inmemory))?;
+        let page = self.global_page(&setting, read, now, None, setting.read_tiers.without(Tier::Inmemory))?;
         Ok(page.unwrap_or_else(|| broken("a page that asks no memory waits for it")))
     }
 
     /// `None`: memory no longer holds what the view counts on.
     fn global_page(
         &self,
+        setting: &Arc<Setting>,
         read: &GlobalRead,
         now: Micros,
         kept: Option<Kept>,
@@ -142,7 +147,7 @@ impl Store {
         let fresh = kept.is_none();
         let (view, mut window) = match kept {
             Some(kept) => (kept.view, kept.window),
-            None => (Arc::new(self.pin_global(now, tiers)?), Window::empty(read.after)),
+            None => (Arc::new(self.pin_global(setting, now, tiers)?), Window::empty(read.after)),
         };
         let retired = RetiredSeqs::of(&view.manifest, view.snapshot.is_some())?;
         let mut page = PageBuilder::new(read, view.closed, retired);
@@ -151,8 +156,8 @@ impl Store {
         if !view.still_holds() {
             return Ok(None);
         }
-        let mut page = page.finish(self, &view, &mut window)?;
-        let lasts = tiers.contains(Tier::Wal) || self.hot_of(tiers).is_none();
+        let mut page = page.finish(&view, &mut window)?;
+        let lasts = tiers.contains(Tier::Wal) || setting.hot_of(tiers).is_none();
         if !page.at_end && lasts {
             self.cursors().keep(page.next, &read.filter, Kept { view, window }, now);
         }
@@ -162,20 +167,22 @@ impl Store {
     }
 
     /// Closed timestamp first, then logs, then the manifest.
-    pub(crate) fn pin_global(&self, now: Micros, tiers: TierSet) -> Result<GlobalView, ReadError> {
+    fn pin_global(&self, setting: &Arc<Setting>, now: Micros, tiers: TierSet) -> Result<GlobalView, ReadError> {
         let closed = self.closed().close(now);
         if tiers.contains(Tier::Wal) {
-            let (tails, snapshot) = self.pin_tails();
+            let setting = Arc::clone(setting);
+            let (tails, snapshot) = self.pin_tails(&setting);
             let manifest = snapshot.clone().unwrap_or_else(|| self.durable().pin());
-            return Ok(GlobalView { closed, tails, snapshot, manifest, memory: Vec::new() });
+            return Ok(GlobalView { setting, closed, tails, snapshot, manifest, memory: Vec::new() });
         }
         let logs: Vec<_> =
             self.logs().into_iter().map(|shared| (shared.published().committed(), shared.view(), shared)).collect();
         let snapshot = self.pin_files(tiers);
         let manifest = snapshot.clone().unwrap_or_else(|| self.durable().pin());
-        let mut view = GlobalView { closed, tails: Vec::new(), snapshot, manifest, memory: Vec::new() };
+        let setting = Arc::clone(setting);
+        let mut view = GlobalView { setting, closed, tails: Vec::new(), snapshot, manifest, memory: Vec::new() };
         for (committed, log, shared) in logs {
-            let hot = self.hot_of(tiers).cloned();
+            let hot = view.setting.hot_of(tiers).cloned();
             let memory = hot.as_ref().map_or_else(HotRange::default, |hot| hot.range(&shared.key));
             if let Some(snapshot) = &view.snapshot {
                 let end = seen_through(snapshot, &shared, &log, memory, committed)?;
@@ -361,9 +368,9 @@ impl<'a> PageBuilder<'a> {
         }
     }
 
-    fn finish(mut self, store: &Store, view: &GlobalView, window: &mut Window) -> Result<GlobalPage, ReadError> {
+    fn finish(mut self, view: &GlobalView, window: &mut Window) -> Result<GlobalPage, ReadError> {
         let through = self.complete_through;
-        let mut rows = merge_global(&self.sources, std::mem::take(&mut self.rows), store.dedupe_key())?;
+        let mut rows = merge_global(&self.sources, std::mem::take(&mut self.rows), view.setting.dedupe_key())?;
         rows.retain(|r| r.position <= through);
         let fitting = fitting(rows.iter().map(|r| self.sources.row(r.at)).take(self.read.limit), PAGE_BYTES_MAX);
         let cut = cut_at(&rows, fitting);

@@ -5,7 +5,7 @@
 use super::error::ReadError;
 use super::stream::{Found, has_all};
 use super::tiers::TierSet;
-use crate::store::{LogShared, Store};
+use crate::store::{LogShared, Setting, Store};
 use crate::view::retired::Retired;
 use crate::view::tail::{HotPart, LogTail, StreamWanted};
 use std::sync::Arc;
@@ -14,11 +14,12 @@ impl Store {
     /// Everything that is wanted, if memory is a copy and holds all of it.
     pub(super) fn all_in_memory(
         &self,
+        setting: &Setting,
         shared: &Arc<LogShared>,
         wanted: &StreamWanted<'_>,
         tiers: TierSet,
     ) -> Result<Option<(Found, Retired)>, ReadError> {
-        let Some(hot) = self.hot_copy_of(tiers) else { return Ok(None) };
+        let Some(hot) = setting.hot_copy_of(tiers) else { return Ok(None) };
         // what was acknowledged before is in memory, unless it was let go: taken before memory is asked
         let committed = shared.published().committed();
         let part = hot.stream(&shared.key, wanted.hash, &wanted.seq_range());

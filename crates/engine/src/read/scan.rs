@@ -5,7 +5,7 @@
 
 use super::error::ReadError;
 use super::source::TailBatch;
-use crate::store::Store;
+use crate::store::{Setting, Store};
 use crate::view::cursor::TailCursor;
 use crate::view::retired::RetiredSeqs;
 use crate::view::tail::LogTail;
@@ -92,18 +92,19 @@ impl Store {
     /// # Errors
     /// [`ReadError`], here or from the iterator, which ends after an error.
     pub fn scan(&self, filter: &RowFilter) -> Result<Scan, ReadError> {
-        self.refuse_damaged(filter.stream_type.as_deref())?;
+        let setting = self.setting();
+        self.refuse_damaged(&setting, filter.stream_type.as_deref())?;
         for _ in 1..VIEWS_MAX {
-            match self.open_scan(filter) {
+            match self.open_scan(&setting, filter) {
                 Err(error) if error.trim_raced() => {}
                 other => return other,
             }
         }
-        self.open_scan(filter)
+        self.open_scan(&setting, filter)
     }
 
-    fn open_scan(&self, filter: &RowFilter) -> Result<Scan, ReadError> {
-        let (mut tails, snapshot) = self.pin_tails();
+    fn open_scan(&self, setting: &Setting, filter: &RowFilter) -> Result<Scan, ReadError> {
+        let (mut tails, snapshot) = self.pin_tails(setting);
         tails
             .retain(|t| !t.is_empty() && filter.stream_type.as_deref().is_none_or(|s| s == &*t.shared.key.stream_type));
         for tail in &tails {

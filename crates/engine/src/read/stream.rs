@@ -7,15 +7,15 @@ use super::order::{Order, beyond_seq};
 use super::source::{PageRows, RowAt, Source, Sources};
 use super::tiers::TierSet;
 use super::verdict::{Expectation, Verdict, judge};
-use crate::store::{LogShared, Store};
+use crate::store::{LogShared, Setting, Store};
 use crate::view::retired::{Retired, holds, unreadable};
 use crate::view::tail::{HotPart, LogTail, StreamWanted, TailRows};
 use std::ops::Deref;
 use std::sync::Arc;
 use strandline_deql::{MissingSeqPolicy, Tier};
 use strandline_durable::{ReadStats, RowSet, Snapshot, StreamQuery};
-use strandline_event::Seq;
 use strandline_event::hash::stream_hash;
+use strandline_event::{Field, Seq};
 
 /// Views that a read takes before it gives up on a log that is trimmed under it each time.
 const VIEWS_MAX: usize = 8;
@@ -38,8 +38,10 @@ pub struct StreamRead<'a> {
 }
 
 /// For whom a stream is read.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Manner {
+    /// What the statement says: one read sees one.
+    setting: Arc<Setting>,
     policy: MissingSeqPolicy,
     tiers: TierSet,
     /// Bytes of events that the page holds at most.
@@ -50,13 +52,16 @@ pub(super) struct Manner {
 
 impl Manner {
     fn client(store: &Store) -> Self {
-        let policy = store.config().read.missing_seq_policy;
-        Self { policy, tiers: store.read_tiers(), bytes_max: PAGE_BYTES_MAX, head: None }
+        let setting = store.setting();
+        let (policy, tiers) = (setting.config.read.missing_seq_policy, setting.read_tiers);
+        Self { setting, policy, tiers, bytes_max: PAGE_BYTES_MAX, head: None }
     }
 
     /// What decides about an append does not depend on what clients read. Holes are not its business.
     pub(super) fn internal(store: &Store) -> Self {
-        Self { policy: MissingSeqPolicy::Ignore, tiers: store.all_tiers(), bytes_max: usize::MAX, head: None }
+        let setting = store.setting();
+        let (policy, tiers) = (MissingSeqPolicy::Ignore, setting.all_tiers);
+        Self { setting, policy, tiers, bytes_max: usize::MAX, head: None }
     }
 
     /// Of a stream that ended with `head` when everything of it was in files.
@@ -156,7 +161,7 @@ impl Store {
     pub fn stream_head(&self, stream_type: &str, stream_id: &str) -> Result<Option<StreamHead>, ReadError> {
         let Some(shared) = self.log(&self.owner_of(stream_type, stream_id)) else { return Ok(None) };
         let head = shared.published().head(stream_id)?;
-        if let Some(damage) = shared.refuses_writes().filter(|_| self.holes_fail()) {
+        if let Some(damage) = shared.refuses_writes().filter(|_| self.setting().holes_fail()) {
             return Err(ReadError::Damaged { log: shared.key.clone(), damage: Arc::clone(damage) });
         }
         let Some(head) = head else { return Ok(None) };
@@ -181,12 +186,12 @@ impl Store {
             return Ok(StreamPage::none());
         };
         for _ in 1..VIEWS_MAX {
-            match self.stream_page(&shared, read, manner) {
+            match self.stream_page(&shared, read, &manner) {
                 Err(error) if error.trim_raced() => {}
                 other => return other.and_then(|page| apply(manner.policy, page, read)),
             }
         }
-        self.stream_page(&shared, read, manner).and_then(|page| apply(manner.policy, page, read))
+        self.stream_page(&shared, read, &manner).and_then(|page| apply(manner.policy, page, read))
     }
 
     /// One try, with one view; the order of its steps is the one that `view` explains.
@@ -194,7 +199,7 @@ impl Store {
         &self,
         shared: &Arc<LogShared>,
         read: &StreamRead<'_>,
-        manner: Manner,
+        manner: &Manner,
     ) -> Result<StreamPage, ReadError> {
         let known = match manner.head {
             Some(head) => Ok(head),
@@ -206,7 +211,7 @@ impl Store {
             Err(error) => (Seq::ZERO, Some(error)),
         };
         let wanted = wanted(read, manner);
-        if let Some((found, retired)) = self.all_in_memory(shared, &wanted, manner.tiers)? {
+        if let Some((found, retired)) = self.all_in_memory(&manner.setting, shared, &wanted, manner.tiers)? {
             return self.finish(read, manner, (head, &retired), found);
         }
         let PinnedStream { hot, tail, snapshot, retired } = self.pin_stream(shared, &wanted, manner)?;
@@ -228,7 +233,7 @@ impl Store {
         if let Some(error) = unread {
             page.warnings.push(format!("whether the stream goes on behind this page is not known: {error}"));
         }
-        self.mind_damage(shared, read, page)
+        self.mind_damage(&manner.setting, shared, read, page)
     }
 
     /// Memory first, then the log, then the manifest. Of a stream that retention took something out of, memory may hold rows
@@ -237,18 +242,18 @@ impl Store {
         &self,
         shared: &Arc<LogShared>,
         wanted: &StreamWanted<'_>,
-        manner: Manner,
+        manner: &Manner,
     ) -> Result<PinnedStream, ReadError> {
         let mut known = self.retired_of(&shared.key, wanted.hash, Some(&self.durable().pin()))?;
         let mut more = known.count(wanted.from, wanted.to);
         loop {
-            let hot = self.hot_of(manner.tiers).map_or_else(HotPart::default, |hot| {
+            let hot = manner.setting.hot_of(manner.tiers).map_or_else(HotPart::default, |hot| {
                 let mut range = wanted.seq_range();
                 range.limit = range.limit.saturating_add(more);
                 let found = hot.stream(&shared.key, wanted.hash, &range);
                 HotPart { rows: found.rows, range: found.range }
             });
-            let (tail, snapshot) = self.pin_tail(shared, manner.tiers);
+            let (tail, snapshot) = self.pin_tail(&manner.setting, shared, manner.tiers);
             let retired = self.retired_of(&shared.key, wanted.hash, snapshot.as_deref())?;
             if more == usize::MAX || retired.ranges == known.ranges {
                 return Ok(PinnedStream { hot, tail, snapshot, retired });
@@ -261,6 +266,7 @@ impl Store {
     /// A page that would need the end of a damaged log cannot be proven whole: an error, or a warning where holes are none.
     fn mind_damage(
         &self,
+        setting: &Setting,
         shared: &LogShared,
         read: &StreamRead<'_>,
         mut page: StreamPage,
@@ -273,7 +279,7 @@ impl Store {
             return Ok(page);
         }
         let error = ReadError::Damaged { log: shared.key.clone(), damage: Arc::clone(damage) };
-        if self.holes_fail() {
+        if setting.holes_fail() {
             return Err(error);
         }
         page.warnings.push(error.to_string());
@@ -283,13 +289,13 @@ impl Store {
     fn finish(
         &self,
         read: &StreamRead<'_>,
-        manner: Manner,
+        manner: &Manner,
         (head, retired): (Seq, &Retired),
         found: Found,
     ) -> Result<StreamPage, ReadError> {
-        let order = read.order.unwrap_or_default();
+        let (order, setting) = (read.order.unwrap_or_default(), &manner.setting);
         let Found { sources, rows, end, stats } = found;
-        let mut rows = merge_stream(&sources, rows, self.dedupe_key())?;
+        let mut rows = merge_stream(&sources, rows, setting.dedupe_key())?;
         let all = rows.len();
         match (order, end) {
             (_, None) => {}
@@ -314,9 +320,9 @@ impl Store {
             head,
             full,
             order,
-            monotonic: self.config().read.require_monotonic_seq,
+            monotonic: setting.config.read.require_monotonic_seq,
             // memory is a copy
-            partial: manner.head.is_none() && !manner.tiers.covers(self.all_tiers().without(Tier::Inmemory)),
+            partial: manner.head.is_none() && !manner.tiers.covers(setting.all_tiers.without(Tier::Inmemory)),
             retired: &retired.ranges,
         };
         let verdict = judge(&expected, &seqs);
@@ -327,22 +333,22 @@ impl Store {
         match read.order {
             Some(Order::Asc) => {}
             Some(Order::Desc) => rows.reverse(),
-            None => self.by_default_order(&sources, &mut rows),
+            None => by_default_order(&setting.config.read.default_order, &sources, &mut rows),
         }
         let head = head.max(seqs.last().map_or(Seq::ZERO, |s| s.0));
         let events = PageRows::new(sources, rows);
         Ok(StreamPage { events, head, verdict, full, next_seq, warnings, tiers, stats })
     }
+}
 
-    /// Rows of one stream, sorted by seq, into `read.default_order`; ties stay by seq.
-    fn by_default_order(&self, sources: &Sources, rows: &mut [RowAt]) {
-        if let Some(fields) = beyond_seq(&self.config().read.default_order) {
-            rows.sort_by(|a, b| strandline_durable::compare(fields, &sources.row(*a), &sources.row(*b)));
-        }
+/// Rows of one stream, sorted by seq, into `read.default_order`; ties stay by seq.
+fn by_default_order(order: &[Field], sources: &Sources, rows: &mut [RowAt]) {
+    if let Some(fields) = beyond_seq(order) {
+        rows.sort_by(|a, b| strandline_durable::compare(fields, &sources.row(*a), &sources.row(*b)));
     }
 }
 
-fn wanted<'a>(read: &StreamRead<'a>, manner: Manner) -> StreamWanted<'a> {
+fn wanted<'a>(read: &StreamRead<'a>, manner: &Manner) -> StreamWanted<'a> {
     StreamWanted {
         stream_type: read.stream_type,
         stream_id: read.stream_id,

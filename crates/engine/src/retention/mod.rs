@@ -7,7 +7,7 @@ use crate::store::Store;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use strandline_deql::DeleteMode;
+use strandline_deql::{DeleteMode, Retention};
 use strandline_durable::{CommitError, FileEntry, Restore, RetireError, Retirement, Snapshot, Tombstone};
 use strandline_event::hash::keyed_hash;
 use strandline_event::{LogKey, Micros};
@@ -48,26 +48,26 @@ pub struct RetentionStatus {
 
 /// A file goes when its newest event is older than this.
 #[must_use]
-pub fn cutoff(store: &Store, now: Micros) -> Micros {
-    now.minus_seconds(store.config().retention.durable_days.saturating_mul(DAY_SECONDS))
+pub fn cutoff(retention: &Retention, now: Micros) -> Micros {
+    now.minus_seconds(retention.durable_days.saturating_mul(DAY_SECONDS))
 }
 
-fn candidates(store: &Store, snapshot: &Snapshot, now: Micros) -> Vec<Arc<FileEntry>> {
-    let before = cutoff(store, now);
+fn candidates(retention: &Retention, snapshot: &Snapshot, now: Micros) -> Vec<Arc<FileEntry>> {
+    let before = cutoff(retention, now);
     snapshot.files().iter().filter(|file| file.bounds.occurred_at.1 < before).cloned().collect()
 }
 
 /// What the next run would take out, and what can be brought back.
 #[must_use]
 pub fn status(store: &Store, now: Micros) -> RetentionStatus {
-    let snapshot = store.durable().pin();
-    let enabled = store.config().retention.enabled;
+    let (snapshot, config) = (store.durable().pin(), store.config());
+    let (retention, enabled) = (&config.retention, config.retention.enabled);
     let grace_us = i64::try_from(store.grace().tombstone_seconds.saturating_mul(1_000_000)).unwrap_or(i64::MAX);
     let until = |tombstone: &Tombstone| Micros(tombstone.at.0.saturating_add(grace_us));
     RetentionStatus {
         enabled,
-        before: cutoff(store, now),
-        candidates: if enabled { candidates(store, &snapshot, now) } else { Vec::new() },
+        before: cutoff(retention, now),
+        candidates: if enabled { candidates(retention, &snapshot, now) } else { Vec::new() },
         tombstones: snapshot.manifest().tombstones.iter().map(|t| (t.clone(), until(t))).collect(),
     }
 }
@@ -84,13 +84,14 @@ pub fn run(
     go_on: &dyn Fn() -> ControlFlow<()>,
     moved: &mut Moved,
 ) -> Result<(), RetireError> {
-    if !store.config().retention.enabled {
+    let config = store.config();
+    if !config.retention.enabled {
         return Ok(());
     }
     let mut plans = 0;
     loop {
-        let due = candidates(store, &store.durable().pin(), now);
-        match take_out(store, due, job_id, now, go_on, moved) {
+        let due = candidates(&config.retention, &store.durable().pin(), now);
+        match take_out(store, due, config.retention.delete_mode, job_id, now, go_on, moved) {
             Err(RetireError::Commit(CommitError::NotLive { .. })) if plans < PLANS_MAX => plans += 1,
             other => return other,
         }
@@ -100,12 +101,13 @@ pub fn run(
 fn take_out(
     store: &Store,
     due: Vec<Arc<FileEntry>>,
+    mode: DeleteMode,
     job_id: u128,
     now: Micros,
     go_on: &dyn Fn() -> ControlFlow<()>,
     moved: &mut Moved,
 ) -> Result<(), RetireError> {
-    let mode = match store.config().retention.delete_mode {
+    let mode = match mode {
         DeleteMode::Tombstone => strandline_durable::DeleteMode::Tombstone,
         DeleteMode::Hard => strandline_durable::DeleteMode::Hard,
     };

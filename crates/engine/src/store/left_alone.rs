@@ -1,4 +1,4 @@
-//! Files that merges leave alone until the next start: written in another order, and too large to be sorted in memory.
+//! Files that merges leave alone until the next start, or the next statement: written in another order, and too large to be sorted in memory.
 //!
 //! Only a memory: a merge that meets such a file again finds out again.
 
@@ -14,6 +14,11 @@ pub(crate) struct LeftAlone(Mutex<HashSet<String>>);
 impl LeftAlone {
     pub(crate) fn add(&self, paths: &[String]) {
         self.0.lock().extend(paths.iter().cloned());
+    }
+
+    /// Another order of files may be asked for.
+    pub(crate) fn clear(&self) {
+        self.0.lock().clear();
     }
 
     /// Drops them from a list.

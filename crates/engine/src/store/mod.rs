@@ -9,7 +9,9 @@ mod left_alone;
 mod lost;
 mod open;
 mod options;
+mod replace;
 mod report;
+mod setting;
 mod settled;
 mod shared;
 
@@ -19,14 +21,15 @@ pub(crate) use left_alone::LeftAlone;
 pub use open::{OpenLog, Opened};
 pub(crate) use open::{log_config, wal_dir};
 pub use options::{OpenError, OpenOptions};
+pub use replace::{ReplaceError, Replaced};
 pub use report::OpenReport;
+pub(crate) use setting::Setting;
 pub use settled::SettledSnapshot;
 pub use shared::LogShared;
 
 use crate::append::{Rules, Settled};
 use crate::clock::ClosedClocks;
 use crate::read::cursors::Cursors;
-use crate::read::merge::DedupeKey;
 use crate::read::{ReadError, TierSet};
 use crate::view::tail::LogTail;
 use arc_swap::ArcSwap;
@@ -34,7 +37,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use strandline_deql::{MissingSeqPolicy, StoreConfig, Tier};
+use strandline_deql::{StoreConfig, Tier};
 use strandline_durable::{CommitError, DurableTier, Folded, ManifestError, Snapshot, Update};
 use strandline_event::hash::keyed_hash;
 use strandline_event::{LogIndex, LogKey, Micros, StampedBatch};
@@ -50,17 +53,15 @@ type Logs = BTreeMap<LogKey, Arc<LogShared>>;
 
 /// A store on one node.
 pub struct Store {
-    config: StoreConfig,
-    rules: Arc<Rules>,
+    name: String,
+    /// What its statement says now.
+    setting: ArcSwap<Setting>,
+    /// One statement is replaced at a time.
+    replacing: parking_lot::Mutex<()>,
     durable: DurableTier,
-    hot: Option<Arc<HotTier>>,
     closed: Arc<ClosedClocks>,
     logs: ArcSwap<Logs>,
     cursors: Cursors,
-    /// Tiers that reads consult.
-    read_tiers: TierSet,
-    /// Tiers that the store has: what it reads for itself.
-    all_tiers: TierSet,
     disk: Arc<dyn Disk>,
     /// The folder of the logs; `None`: the store has no log.
     wal_dir: Option<PathBuf>,
@@ -76,22 +77,27 @@ pub struct Store {
 }
 
 impl Store {
-    /// Its configuration.
+    /// Its configuration as of now; a statement may be replaced. Who does something takes it once, at the begin.
     #[must_use]
-    pub fn config(&self) -> &StoreConfig {
-        &self.config
+    pub fn config(&self) -> Arc<StoreConfig> {
+        Arc::clone(&self.setting.load().config)
+    }
+
+    /// Its statement as of now, and what follows from it.
+    pub(crate) fn setting(&self) -> Arc<Setting> {
+        self.setting.load_full()
     }
 
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.config.name
+        &self.name
     }
 
     /// The append rules of its logs.
     #[must_use]
-    pub fn rules(&self) -> &Arc<Rules> {
-        &self.rules
+    pub fn rules(&self) -> Arc<Rules> {
+        Arc::clone(&self.setting.load().rules)
     }
 
     /// Data files and manifests.
@@ -102,8 +108,8 @@ impl Store {
 
     /// The hot tier, where `inmemory.enabled`.
     #[must_use]
-    pub fn hot(&self) -> Option<&Arc<HotTier>> {
-        self.hot.as_ref()
+    pub fn hot(&self) -> Option<Arc<HotTier>> {
+        self.setting.load().hot.clone()
     }
 
     /// The clocks of its logs.
@@ -150,7 +156,7 @@ impl Store {
         if let Some(shared) = self.log(key) {
             shared.count(batches.iter().map(|(_, batch)| batch.rows() as u64).sum());
         }
-        if let Some(hot) = &self.hot {
+        if let Some(hot) = self.hot() {
             for (index, batch) in batches {
                 hot.insert(key, *index, batch.clone(), now);
             }
@@ -163,7 +169,7 @@ impl Store {
         if let Some(shared) = self.log(key) {
             shared.streams.forget(through);
         }
-        if let Some(hot) = &self.hot {
+        if let Some(hot) = self.hot() {
             hot.set_evictable_through(key, through);
         }
     }
@@ -171,7 +177,7 @@ impl Store {
     /// Lets go what waited too long for its reader. Call it on a tick.
     pub fn tick(&self, now: Micros) {
         self.cursors.expire(now);
-        if let Some(hot) = &self.hot {
+        if let Some(hot) = self.hot() {
             hot.evict(now);
         }
     }
@@ -242,53 +248,22 @@ impl Store {
     /// Whether appends go to a log first.
     #[must_use]
     pub const fn has_log(&self) -> bool {
-        self.all_tiers.contains(Tier::Wal)
+        self.wal_dir.is_some()
     }
 
     pub(crate) fn cursors(&self) -> &Cursors {
         &self.cursors
     }
 
-    pub(crate) fn dedupe_key(&self) -> DedupeKey {
-        DedupeKey::of(&self.config.read.dedupe_key)
-    }
-
-    /// The tiers that clients' reads consult.
-    pub(crate) const fn read_tiers(&self) -> TierSet {
-        self.read_tiers
-    }
-
-    /// Every tier that the store has: what decides about an append is read from all of them.
-    pub(crate) const fn all_tiers(&self) -> TierSet {
-        self.all_tiers
-    }
-
     /// Store-wide reads pass by no damaged log in silence.
-    pub(crate) fn refuse_damaged(&self, stream_type: Option<&str>) -> Result<(), ReadError> {
+    pub(crate) fn refuse_damaged(&self, setting: &Setting, stream_type: Option<&str>) -> Result<(), ReadError> {
         let wanted = |log: &&Arc<LogShared>| stream_type.is_none_or(|t| t == &*log.key.stream_type);
         let logs = self.logs();
         let damaged = logs.iter().filter(wanted).find_map(|log| Some((log, log.refuses_writes()?)));
-        match damaged.filter(|_| self.holes_fail() && self.read_tiers.contains(Tier::Wal)) {
+        match damaged.filter(|_| setting.holes_fail() && setting.read_tiers.contains(Tier::Wal)) {
             Some((log, damage)) => Err(ReadError::Damaged { log: log.key.clone(), damage: Arc::clone(damage) }),
             None => Ok(()),
         }
-    }
-
-    /// Whether a hole fails a read.
-    pub(crate) fn holes_fail(&self) -> bool {
-        self.config.read.missing_seq_policy == MissingSeqPolicy::Error
-    }
-
-    /// The hot tier, if it is one of these and may hold what is in no file yet.
-    pub(crate) fn hot_of(&self, tiers: TierSet) -> Option<&Arc<HotTier>> {
-        let needed = self.has_log() || !tiers.contains(Tier::Durable);
-        self.hot.as_ref().filter(|_| needed && tiers.contains(Tier::Inmemory))
-    }
-
-    /// The hot tier, if it is one of these and only a copy of files: a read that finds everything in it asks no file.
-    pub(crate) fn hot_copy_of(&self, tiers: TierSet) -> Option<&Arc<HotTier>> {
-        let copy = !self.has_log() && tiers.contains(Tier::Durable);
-        self.hot.as_ref().filter(|_| copy && tiers.contains(Tier::Inmemory))
     }
 
     /// The current manifest, if files are one of these.
@@ -297,19 +272,24 @@ impl Store {
     }
 
     /// One log's tail and the manifest below it: the log first (see `view`).
-    pub(crate) fn pin_tail(&self, shared: &Arc<LogShared>, tiers: TierSet) -> (LogTail, Option<Arc<Snapshot>>) {
+    pub(crate) fn pin_tail(
+        &self,
+        setting: &Setting,
+        shared: &Arc<LogShared>,
+        tiers: TierSet,
+    ) -> (LogTail, Option<Arc<Snapshot>>) {
         let log = tiers.contains(Tier::Wal).then(|| shared.view());
         let snapshot = self.pin_files(tiers);
-        let hot = self.hot_of(tiers).cloned();
+        let hot = setting.hot_of(tiers).cloned();
         (LogTail::new(Arc::clone(shared), log, hot, snapshot.as_deref()), snapshot)
     }
 
     /// All logs' tails and the manifest below them: the logs first (see `view`).
-    pub(crate) fn pin_tails(&self) -> (Vec<LogTail>, Option<Arc<Snapshot>>) {
-        let read_log = self.read_tiers.contains(Tier::Wal);
+    pub(crate) fn pin_tails(&self, setting: &Setting) -> (Vec<LogTail>, Option<Arc<Snapshot>>) {
+        let read_log = setting.read_tiers.contains(Tier::Wal);
         let pinned: Vec<_> = self.logs().into_iter().map(|shared| (read_log.then(|| shared.view()), shared)).collect();
-        let snapshot = self.pin_files(self.read_tiers);
-        let hot = self.hot_of(self.read_tiers);
+        let snapshot = self.pin_files(setting.read_tiers);
+        let hot = setting.hot_of(setting.read_tiers);
         let tails = pinned
             .into_iter()
             .map(|(log, shared)| LogTail::new(shared, log, hot.cloned(), snapshot.as_deref()))

@@ -15,7 +15,9 @@
 use super::judge::{self, Facts, Judged};
 use super::lost::{self, FoundLog, Known};
 use super::options::{OpenError, OpenOptions};
+use super::replace::rollover;
 use super::report::OpenReport;
+use super::setting::Setting;
 use super::{LeftAlone, LogShared, Logs, SettledSnapshot, Store};
 use crate::append::{Log, Rules, Sink};
 use crate::clock::ClosedClocks;
@@ -28,11 +30,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use strandline_deql::{Checksum, Location, Rollover, StoreConfig, Tier};
+use strandline_deql::{Checksum, Location, StoreConfig, Tier};
 use strandline_durable::{DurableTier, RunKind, SharedObjects, Snapshot, Update};
 use strandline_event::hash::keyed_hash;
 use strandline_event::{LogKey, Micros};
-use strandline_hot::{HotOptions, HotTier};
 use strandline_wal::names::parse_log_folder_name;
 use strandline_wal::{Disk, LogConfig, SegmentPattern};
 
@@ -158,7 +159,7 @@ impl Store {
         let place = LogPlace {
             disk: &self.disk,
             dir: self.wal_dir.as_deref(),
-            config: log_config(&self.config)?,
+            config: log_config(&self.config())?,
             node: self.node,
             entropy: self.entropy,
             now,
@@ -181,22 +182,15 @@ impl Store {
         tail: Micros,
     ) -> Self {
         let files = durable.pin().logs().map(|(_, log)| log.last_ingested_at).max();
-        let config = options.config.clone();
-        let hot = config.inmemory.enabled.then(|| {
-            let ttl_us = i64::try_from(config.inmemory.ttl_seconds.saturating_mul(1_000_000)).unwrap_or(i64::MAX);
-            let max_bytes = config.inmemory.max_mb.saturating_mul(1 << 20);
-            // without a log everything is in files before it comes here
-            Arc::new(HotTier::new(HotOptions { max_bytes, ttl_us: Some(ttl_us), has_log: true }))
-        });
+        let setting = Setting::new(options.config.clone(), rules, None);
         Self {
-            rules,
+            name: options.config.name.clone(),
+            setting: ArcSwap::from_pointee(setting),
+            replacing: parking_lot::Mutex::new(()),
             durable,
-            hot,
             closed: ClosedClocks::new(files.unwrap_or(Micros::MIN).max(tail)),
             logs: ArcSwap::default(),
             cursors: Cursors::default(),
-            read_tiers: TierSet::of(&config.read.tiers),
-            all_tiers: enabled_tiers(&config),
             disk: Arc::clone(&options.disk),
             wal_dir,
             node: options.node,
@@ -205,7 +199,6 @@ impl Store {
             left_alone: LeftAlone::default(),
             creating: parking_lot::Mutex::new(()),
             commits: AtomicU64::new(0),
-            config,
         }
     }
 
@@ -216,7 +209,7 @@ impl Store {
         let watermark = snapshot.watermark(&key);
         let durable_events = snapshot.rows_moved(&key);
         let settled = Arc::new(SettledSnapshot::new(&snapshot, &key));
-        let mut log = Log::new(key.clone(), Arc::clone(&self.rules), self.closed.open_log(), settled, watermark);
+        let mut log = Log::new(key.clone(), self.rules(), self.closed.open_log(), settled, watermark);
         let now_view = view.load();
         let end = now_view.last_index();
         let mut events = 0;
@@ -233,7 +226,7 @@ impl Store {
             self.warm(&key, frame, now);
         }
         report.replayed_events += events;
-        if let Some(hot) = &self.hot {
+        if let Some(hot) = self.hot() {
             // no effect where something was warmed: then memory covers from there on
             hot.open_log(&key, end.max(watermark));
         }
@@ -244,8 +237,9 @@ impl Store {
     /// The first batch that is young enough opens the log in memory; time never falls, so all later ones are too.
     fn warm(&self, key: &LogKey, frame: frames::TailFrame, now: Micros) {
         let taken = frame.batch.stamps().last_ingested_at().min(now);
-        let oldest = now.minus_seconds(self.config.inmemory.ttl_seconds);
-        if let Some(hot) = self.hot.as_ref().filter(|_| taken > oldest) {
+        let setting = self.setting();
+        let oldest = now.minus_seconds(setting.config.inmemory.ttl_seconds);
+        if let Some(hot) = setting.hot.as_ref().filter(|_| taken > oldest) {
             hot.insert(key, frame.index, frame.batch, taken);
         }
     }
@@ -272,7 +266,7 @@ fn rebuild_runs(durable: &DurableTier, rules: &Rules, options: &OpenOptions, rep
     }
 }
 
-fn enabled_tiers(config: &StoreConfig) -> TierSet {
+pub(super) fn enabled_tiers(config: &StoreConfig) -> TierSet {
     let mut tiers = TierSet::of(&[Tier::Durable]);
     if config.wal.enabled {
         tiers.insert(Tier::Wal);
@@ -297,11 +291,7 @@ pub(crate) fn log_config(config: &StoreConfig) -> Result<LogConfig, OpenError> {
     let wal = &config.wal;
     let pattern = SegmentPattern::parse(wal.segment_pattern.as_str()).map_err(OpenError::SegmentPattern)?;
     let mut out = LogConfig::new(pattern);
-    let by_size = wal.rollover.contains(&Rollover::Size);
-    out.rollover = strandline_wal::Rollover {
-        size_bytes: by_size.then(|| wal.rollover_mb.saturating_mul(1 << 20)),
-        by_time: wal.rollover.contains(&Rollover::Time),
-    };
+    out.rollover = rollover(wal);
     out.fsync = wal.fsync;
     out.checksum = wal.checksum == Checksum::Crc32c;
     Ok(out)

@@ -120,3 +120,21 @@ fn readers_beside_the_writer_lose_nothing_and_see_nothing_twice() {
     stop.store(true, Ordering::Relaxed);
     readers.into_iter().for_each(|r| r.join().unwrap());
 }
+
+#[test]
+fn other_bounds_hold_from_now_on() {
+    let hot = tier(1 << 20, true);
+    for n in 1..=8 {
+        hot.insert(&key(), LogIndex(n), batch(&[("a", n)], 10), Micros(0));
+    }
+    let bytes = hot.stats().bytes;
+    hot.set_options(HotOptions { max_bytes: bytes / 2, ttl_us: Some(5_000), has_log: true });
+    let stats = hot.stats();
+    assert!(stats.bytes <= bytes / 2 && stats.events > 0, "{stats:?}");
+    assert_eq!((stats.max_bytes, hot.range(&key()).through), (bytes / 2, LogIndex(8)));
+    assert_eq!(hot.evict(Micros(1_100)), 0, "they live longer now");
+    hot.set_options(HotOptions { max_bytes: 1 << 20, ttl_us: None, has_log: true });
+    assert_eq!(hot.evict(Micros(i64::MAX)), 0, "for ever");
+    hot.set_options(HotOptions { max_bytes: 1 << 20, ttl_us: Some(0), has_log: true });
+    assert_eq!(hot.evict(Micros(0)) as u64, stats.events);
+}

@@ -43,7 +43,7 @@ impl World {
     /// Events that the newest manifest says are in files, whoever asks.
     fn durable(&self) -> u64 {
         let (files, manifests) = self.direct();
-        let tier = DurableTier::open_read_only_with(files, manifests, self.store.store().config()).unwrap();
+        let tier = DurableTier::open_read_only_with(files, manifests, &self.store.store().config()).unwrap();
         let findings = verify_manifests(&tier);
         assert!(findings.is_empty(), "{findings:?}");
         for file in tier.pin().files() {

@@ -111,6 +111,38 @@ fn time_rolls_over_with_the_finest_field() {
 }
 
 #[test]
+fn another_rollover_holds_from_the_next_entry_on() {
+    let mut rig = Rig::new(small_config());
+    let mut writer = rig.writer();
+    let mut wanted = Vec::new();
+    let mut push = |rig: &mut Rig, writer: &mut LogWriter, count: usize| {
+        for n in 0..count {
+            let bytes = vec![n as u8; 10 << 10];
+            wanted.push((rig.push(writer, &bytes).index, bytes));
+            assert!(rig.commit(writer));
+            rig.io.background(100);
+        }
+    };
+    push(&mut rig, &mut writer, 5);
+    assert_eq!(segment_paths(&rig.disk).len(), 2, "one, and the next one made ahead");
+    writer.set_rollover(Rollover { size_bytes: Some(24 << 10), by_time: false });
+    assert!(
+        !writer.idle_mark(rig.now) || rig.commit(&mut writer),
+        "what may follow the last entry stays where it was promised room"
+    );
+    push(&mut rig, &mut writer, 3);
+    let lengths: Vec<u64> = writer.view().load().segments().iter().map(|s| s.bytes).collect();
+    assert_eq!(lengths.len(), 4, "{lengths:?}");
+    assert!(lengths[0] > 48 << 10 && lengths[1..].iter().all(|bytes| *bytes <= 24 << 10), "{lengths:?}");
+    // the file that was made ahead is shorter than what goes into it now
+    writer.set_rollover(Rollover { size_bytes: Some(256 << 10), by_time: false });
+    push(&mut rig, &mut writer, 16);
+    let lengths: Vec<u64> = writer.view().load().segments().iter().map(|s| s.bytes).collect();
+    assert!(lengths.len() == 5 || lengths.len() == 4, "{lengths:?}");
+    assert!(entries(&writer.view()) == wanted && entries(&rig.open().view) == wanted);
+}
+
+#[test]
 fn sealed_segments_are_trimmed_when_durable_and_old() {
     let mut rig = Rig::new(small_config());
     let mut writer = rig.writer();

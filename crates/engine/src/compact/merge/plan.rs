@@ -66,12 +66,13 @@ pub fn plan_merges(
     trigger: Trigger,
     now: Micros,
 ) -> Result<Vec<MergePlan>, CompactError> {
-    let snapshot = enabled(store)?.durable().pin();
+    let rules = rules(store)?;
+    let snapshot = store.durable().pin();
     let mut partitions: BTreeMap<Partition, Vec<Arc<FileEntry>>> = BTreeMap::new();
     for file in snapshot.files().iter().filter(|file| stream_type.is_none_or(|name| *name == file.stream_type)) {
         partitions.entry(partition_of(file)).or_default().push(Arc::clone(file));
     }
-    let due = |(partition, files)| plan_of(store, &snapshot, partition, files, trigger, now);
+    let due = |(partition, files)| plan_of(store, &rules, &snapshot, partition, files, trigger, now);
     Ok(partitions.into_iter().filter_map(due).collect())
 }
 
@@ -85,17 +86,19 @@ pub fn plan_merge(
     trigger: Trigger,
     now: Micros,
 ) -> Result<Option<MergePlan>, CompactError> {
-    let snapshot = enabled(store)?.durable().pin();
+    let rules = rules(store)?;
+    let snapshot = store.durable().pin();
     let ours = |file: &&Arc<FileEntry>| {
         let log = &partition.log;
         file.stream_type == *log.stream_type && file.bucket == log.bucket && file.partition == partition.values
     };
     let files = snapshot.files().iter().filter(ours).cloned().collect();
-    Ok(plan_of(store, &snapshot, partition.clone(), files, trigger, now))
+    Ok(plan_of(store, &rules, &snapshot, partition.clone(), files, trigger, now))
 }
 
-fn enabled(store: &Store) -> Result<&Store, CompactError> {
-    if store.config().compaction.enabled { Ok(store) } else { Err(CompactError::Disabled) }
+fn rules(store: &Store) -> Result<MergeRules, CompactError> {
+    let config = store.config();
+    if config.compaction.enabled { Ok(MergeRules::of(&config.compaction)) } else { Err(CompactError::Disabled) }
 }
 
 fn partition_of(file: &FileEntry) -> Partition {
@@ -105,15 +108,15 @@ fn partition_of(file: &FileEntry) -> Partition {
 
 fn plan_of(
     store: &Store,
+    rules: &MergeRules,
     snapshot: &Arc<Snapshot>,
     partition: Partition,
     mut files: Vec<Arc<FileEntry>>,
     trigger: Trigger,
     now: Micros,
 ) -> Option<MergePlan> {
-    let rules = MergeRules::of(&store.config().compaction);
     store.left_alone().take_out_of(&mut files);
-    let inputs = choose(&files, &rules, trigger, now)?;
+    let inputs = choose(&files, rules, trigger, now)?;
     let enough_bytes = rules.enough_bytes(inputs.iter().map(|file| file.bytes).sum());
     Some(MergePlan { partition, snapshot: Arc::clone(snapshot), inputs, enough_bytes })
 }

@@ -1,0 +1,80 @@
+//! CREATE OR REPLACE of a store that the node serves: one statement at a time, in a thread that may block; then everybody follows.
+//!
+//! ```text
+//!  keys that no node serves: refused -> turn -> engine: judge, commit, swap -> owners of logs and memory look at the store before
+//!                                                                             they do something; the supervisor is asked to look now
+//! ```
+//!
+//! A node that stops waits for the one that runs and takes no more: its commit must not come behind the store's last one.
+
+use crate::clock;
+use crate::error::NodeError;
+use crate::fatal::EndOnPanic;
+use crate::messages::LookNow;
+use crate::store::StoreHandle;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use strandline_deql::StoreConfig;
+use strandline_durable::CommitError;
+use strandline_engine::store::{ReplaceError, Replaced};
+
+/// Turn of one store.
+#[derive(Debug, Default)]
+pub(crate) struct StatementDesk {
+    /// Whether the store stops.
+    closed: Mutex<bool>,
+}
+
+impl StatementDesk {
+    /// Takes no statement any more; waits for the one that is being replaced.
+    pub(crate) fn close(&self) {
+        *self.closed.lock() = true;
+    }
+}
+
+impl StoreHandle {
+    /// Whether a statement could take the place of the store's own, as far as it alone can tell.
+    ///
+    /// # Errors
+    /// `NotServed`: it sets a key to what this version cannot serve. `Replace`: it changes what is on disk.
+    pub fn check_replacement(&self, config: &StoreConfig) -> Result<(), NodeError> {
+        let refused = strandline_deql::serve_refusals(config);
+        if !refused.is_empty() {
+            let lines = refused.iter().map(|(key, reason)| format!("{key}: {reason}")).collect::<Vec<_>>().join("; ");
+            return Err(NodeError::NotServed { store: self.name().to_owned(), lines });
+        }
+        self.parts.store.check_replacement(config).map_err(NodeError::from)
+    }
+
+    /// Replaces the store's statement. When it is answered, whatever begins follows the new one.
+    ///
+    /// # Errors
+    /// As [`check_replacement`](Self::check_replacement); what the commit says; `Fenced`, `Draining`.
+    pub async fn replace(&self, config: StoreConfig) -> Result<Replaced, NodeError> {
+        self.node.check_serving()?;
+        self.check_replacement(&config)?;
+        let (parts, name) = (Arc::clone(&self.parts), self.name().to_owned());
+        let replacing = tokio::task::spawn_blocking(move || {
+            let _end = EndOnPanic("the replacement of a statement panicked");
+            let closed = parts.statement.closed.lock();
+            if *closed {
+                return Err(NodeError::Draining);
+            }
+            if parts.fenced.load(Ordering::SeqCst) {
+                return Err(NodeError::Fenced { store: name });
+            }
+            let done = parts.store.replace(config, crate::random::bits(), clock::now());
+            if let Err(ReplaceError::Commit(CommitError::StaleEpoch { .. })) = &done {
+                parts.fenced.store(true, Ordering::SeqCst);
+                tracing::error!(store = name, "another node owns this store now: it takes no appends here");
+            }
+            Ok(done?)
+        });
+        let replaced = replacing.await.map_err(|_| NodeError::OutcomeUnknown)??;
+        tracing::info!(store = self.name(), version = replaced.version, "replaced: {}", replaced.changed.join(", "));
+        // it looks by itself soon; a node that stops needs no schedule
+        let _ = self.node.supervisor.send(LookNow).await;
+        Ok(replaced)
+    }
+}

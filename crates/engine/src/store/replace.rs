@@ -1,0 +1,144 @@
+//! CREATE OR REPLACE of a store that runs: another statement takes the place of the one that it was opened with.
+//!
+//! ```text
+//!  judge (nothing changes) -> commit of the statement -> new files, then reads and appends follow it -> owners of logs (`instruct`)
+//!     | a key that may not change       ^ a crash behind it: the next start finds the new one; before it: the old one
+//!     v named, refused
+//! ```
+//!
+//! The keys that may change are those that a restart with an edited file may change: they alter nothing that is on disk. What an
+//! operation began with it ends with: a job, a page, a commit never see two statements.
+//!
+//! Memory that is turned on begins empty and covers what comes from then on, what came before is read from the log and from files;
+//! memory that is turned off goes when its last reader does. So neither hides an event nor shows it twice.
+
+use super::Store;
+use super::setting::{Setting, hot_options};
+use crate::append::{LogDriver, Rules, RulesError};
+use std::sync::Arc;
+use strandline_deql::{Rollover, StoreConfig, Wal};
+use strandline_durable::{CommitError, Layout, LayoutError, Update};
+use strandline_event::{ErrorKind, Micros};
+
+/// Why a statement does not take the place of another one. Nothing changed then.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplaceError {
+    /// It would change what is on disk.
+    #[error(
+        "the statement changes {} of store `{store}`, which no statement can: what is on disk was written under the values that \
+         it has. Write these (DESCRIBE EVENTSTORE shows them; a key that is left out takes its default), or load the events into \
+         a store with another name",
+        .keys.join(", ")
+    )]
+    Fixed {
+        /// The store.
+        store: String,
+        /// The keys.
+        keys: Vec<&'static str>,
+    },
+    /// Another store's statement.
+    #[error("the statement is of store `{found}`, not of `{wanted}`")]
+    OtherStore {
+        /// The store.
+        wanted: String,
+        /// The statement's.
+        found: String,
+    },
+    /// It gives no files.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// It gives no rules.
+    #[error(transparent)]
+    Rules(#[from] RulesError),
+    /// It is not in the manifest, or nobody can tell.
+    #[error("the statement was not replaced: {0}")]
+    Commit(#[from] CommitError),
+}
+
+impl ReplaceError {
+    /// What it means to the one who called.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Fixed { .. } | Self::OtherStore { .. } | Self::Layout(_) => ErrorKind::BadRequest,
+            Self::Rules(_) => ErrorKind::NotSupported,
+            Self::Commit(error) => error.kind(),
+        }
+    }
+}
+
+/// A statement took the place of another one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Replaced {
+    /// The keys whose values are others now, in the order of the reference.
+    pub changed: Vec<&'static str>,
+    /// The manifest version that holds it.
+    pub version: u64,
+    /// The statement names another `wal.path`, which belongs to the node: it keeps its own.
+    pub wal_path_kept: bool,
+}
+
+impl Store {
+    /// Whether a statement changes nothing that is on disk. The keys that may not change are the same at any time.
+    ///
+    /// # Errors
+    /// `Fixed`, `OtherStore`.
+    pub fn check_replacement(&self, config: &StoreConfig) -> Result<(), ReplaceError> {
+        if config.name != self.name {
+            return Err(ReplaceError::OtherStore { wanted: self.name.clone(), found: config.name.clone() });
+        }
+        strandline_deql::replaceable_changes(&self.config(), config)
+            .map_err(|keys| ReplaceError::Fixed { store: self.name.clone(), keys })
+    }
+
+    /// Replaces its statement. `job_id` is random. It blocks. Owners of logs follow by [`instruct`](Self::instruct).
+    ///
+    /// # Errors
+    /// [`ReplaceError`]; then nothing changed here. After a commit of unknown outcome the next start may find the new statement.
+    pub fn replace(&self, config: StoreConfig, job_id: u128, now: Micros) -> Result<Replaced, ReplaceError> {
+        let _one_at_a_time = self.replacing.lock();
+        self.check_replacement(&config)?;
+        let before = self.setting();
+        let (config, wal_path_kept) = strandline_deql::on_this_node(&before.config, config);
+        let changed = strandline_deql::changed_keys(&before.config, &config);
+        let layout = Layout::new(&config)?;
+        let rules = Rules::new(&config, before.rules.digest_key)?;
+        let text = strandline_deql::print(&config);
+        let mut snapshot = self.durable.pin();
+        if snapshot.config_text() != text {
+            snapshot = self.durable.update(&Update::Config(text), job_id, now)?;
+        }
+        self.follow(Setting::new(config, rules, before.hot.as_ref()), layout);
+        Ok(Replaced { changed, version: snapshot.version(), wal_path_kept })
+    }
+
+    /// From here on everybody who begins something begins with this.
+    fn follow(&self, setting: Setting, layout: Layout) {
+        if let Some(hot) = &setting.hot {
+            hot.set_options(hot_options(&setting.config.inmemory));
+        }
+        self.durable.replace_layout(layout);
+        self.setting.store(Arc::new(setting));
+        // what a reader left between two pages was made under the old one, and so was the judgement of files left alone
+        self.cursors.clear();
+        self.left_alone.clear();
+    }
+
+    /// Tells the owner of a log what a statement says that was replaced since: how it judges, when a new segment begins. Cheap
+    /// where nothing was: owners ask before they do something.
+    pub fn instruct<R>(&self, driver: &mut LogDriver<R>) {
+        let setting = self.setting.load();
+        if !driver.log().judges_by(&setting.rules) {
+            driver.follow(Arc::clone(&setting.rules), rollover(&setting.config.wal));
+        }
+    }
+}
+
+/// When a log begins a new segment.
+pub(super) fn rollover(wal: &Wal) -> strandline_wal::Rollover {
+    let by_size = wal.rollover.contains(&Rollover::Size);
+    strandline_wal::Rollover {
+        size_bytes: by_size.then(|| wal.rollover_mb.saturating_mul(1 << 20)),
+        by_time: wal.rollover.contains(&Rollover::Time),
+    }
+}
