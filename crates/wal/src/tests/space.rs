@@ -159,7 +159,7 @@ impl Squeeze {
                 1 => self.trim(&mut writer, about),
                 2 => drop(self.covered && writer.idle_mark(self.rig.now)),
                 9 if self.dice.one_in(3) => writer.set_rollover(Rollover {
-                    size_bytes: (!self.dice.one_in(4)).then(|| (64 << 10) + self.dice.below(128 << 10)),
+                    size_bytes: Some((64 << 10) + self.dice.below(128 << 10)),
                     by_time: self.dice.one_in(2),
                 }),
                 3 => self.rig.now = self.rig.now.plus_us(1_800_000_000),
