@@ -31,6 +31,10 @@ use strandline_testkit::model::{Append, Event};
 const STREAM_TYPE: &str = "Call";
 const DAY: i64 = 86_400_000_000;
 
+/// As in the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     let mut numbers = std::env::args().skip(1).filter_map(|argument| argument.parse::<usize>().ok());
     let events = numbers.next().unwrap_or(1_000_000);

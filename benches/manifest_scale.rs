@@ -22,6 +22,10 @@ const BEGIN: i64 = 1_795_132_800_000_000;
 /// Files of one commit.
 const AT_ONCE: u64 = 20;
 
+/// As in the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     let mut numbers = std::env::args().skip(1).filter_map(|argument| argument.parse::<u64>().ok());
     let files = numbers.next().unwrap_or(200_000);
