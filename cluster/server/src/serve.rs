@@ -116,10 +116,15 @@ impl Server {
     }
 }
 
+/// What a write over the limit of a file's size (`ulimit -f`) sends; the write fails as well, and that is answered as a full disk.
+const SIGXFSZ: i32 = 25;
+
 /// SIGTERM and SIGINT, caught from here on: before anybody is told that the node is ready, since whoever reads that may end it.
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    /// Caught so that it does not end the process.
+    _file_size: Signal,
 }
 
 impl Signals {
@@ -128,7 +133,8 @@ impl Signals {
     /// # Errors
     /// When the system does not let us.
     pub fn catch() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        Ok(Self { terminate, interrupt, _file_size: signal(SignalKind::from_raw(SIGXFSZ))? })
     }
 
     /// Waits for one of them.

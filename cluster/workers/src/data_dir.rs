@@ -9,7 +9,7 @@
 use crate::random;
 use parking_lot::Mutex;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// Why a data folder cannot be taken.
@@ -41,7 +41,10 @@ pub enum DataDirError {
         error: io::Error,
     },
     /// The node's id cannot be read.
-    #[error("{} holds no node id (16 hex digits); restore it, it must not change", .0.display())]
+    #[error(
+        "{} holds no node id (16 hex digits and a line break); put it back as it was, it must not change: a refusal of a log \
+         names the id that it has. Only if this node has never served a store, remove the file", .0.display()
+    )]
     NodeId(PathBuf),
 }
 
@@ -125,20 +128,34 @@ pub(crate) fn try_lock(file: &File) -> io::Result<bool> {
 }
 
 fn node_id(path: &Path) -> Result<u64, DataDirError> {
-    let mut text = String::new();
-    match File::open(path).and_then(|mut file| file.read_to_string(&mut text)) {
-        // an empty file: the node died while it was born, no log carries its id yet
-        Ok(0) => {}
-        Ok(_) => return u64::from_str_radix(text.trim(), 16).map_err(|_| DataDirError::NodeId(path.to_owned())),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-        Err(e) if e.kind() == io::ErrorKind::InvalidData => return Err(DataDirError::NodeId(path.to_owned())),
-        Err(e) => return Err(at(path)(e)),
+    match fs::read(path) {
+        Ok(bytes) => parse_node_id(&bytes).ok_or_else(|| DataDirError::NodeId(path.to_owned())),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => make_node_id(path),
+        Err(e) => Err(at(path)(e)),
     }
-    let id = random::nonzero_u64();
-    let mut file = File::create(path).map_err(at(path))?;
-    file.write_all(format!("{id:016x}\n").as_bytes()).and_then(|()| file.sync_all()).map_err(at(path))?;
+}
+
+/// The id that a node's file holds: whole, or none. One that was cut would be another node's.
+#[must_use]
+pub fn parse_node_id(bytes: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(bytes).ok()?.trim();
+    let whole = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    whole.then(|| u64::from_str_radix(text, 16).ok()).flatten()
+}
+
+/// Written aside: under its name it is whole.
+fn make_node_id(path: &Path) -> Result<u64, DataDirError> {
+    let (id, aside) = (random::nonzero_u64(), path.with_extension("new"));
+    let mut file = File::create(&aside).map_err(at(&aside))?;
+    file.write_all(format!("{id:016x}\n").as_bytes()).and_then(|()| file.sync_all()).map_err(at(&aside))?;
+    publish(&aside, path).map_err(at(path))?;
     sync_parent(path)?;
     Ok(id)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the file was synced, the caller syncs the folder")]
+fn publish(aside: &Path, path: &Path) -> io::Result<()> {
+    fs::rename(aside, path)
 }
 
 #[cfg(test)]
@@ -159,7 +176,9 @@ mod tests {
     #[test]
     fn a_damaged_id_is_never_replaced() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("node-id"), "what").unwrap();
-        assert!(matches!(DataDir::open(folder.path()), Err(DataDirError::NodeId(_))));
+        for text in ["what", "", "\n", "00000000000000f", "00000000000000ff0", "+0000000000000ff", "\u{fffd}"] {
+            fs::write(folder.path().join("node-id"), text).unwrap();
+            assert!(matches!(DataDir::open(folder.path()), Err(DataDirError::NodeId(_))), "{text:?}");
+        }
     }
 }

@@ -31,7 +31,7 @@ mod wal_worker;
 pub mod wiring;
 
 pub use compaction::job::{Job, JobBook, JobEnd, JobKind};
-pub use data_dir::DataDirError;
+pub use data_dir::{DataDirError, parse_node_id};
 pub use error::NodeError;
 pub use messages::{Plans, StreamQuery};
 pub use node::{Node, NodeDisk, NodeHandle, NodeOptions, StartError, Undrained};

@@ -147,18 +147,22 @@ impl StartError {
     #[must_use]
     pub fn is_configuration(&self) -> bool {
         use OpenError::{
-            ConfigChanged, Durable, LogGone, LogsGone, LostLog, NoLogFolder, OtherStore, Rules, SegmentPattern,
+            ConfigChanged, Durable, LogGone, LogsGone, LogsOfAnother, LogsOld, LostLog, NoLogFolder, OtherStore, Rules, SegmentPattern,
         };
         match self {
             Self::Refused(_) | Self::Descriptors { .. } => true,
             Self::DataDir(error) => matches!(error, DataDirError::InUse { .. } | DataDirError::StoreInUse { .. }),
             Self::Store { error, .. } => match &**error {
                 // settings of an object store, or one that cannot keep commits apart
-                Durable(error) => matches!(error.kind(), ErrorKind::BadRequest | ErrorKind::NotSupported),
+                Durable(error) => {
+                    use strandline_durable::OpenError::{ManifestsBehind, ManifestsGone};
+                    let settings = matches!(error.kind(), ErrorKind::BadRequest | ErrorKind::NotSupported);
+                    settings || matches!(error, ManifestsGone { .. } | ManifestsBehind { .. })
+                }
                 Rules { .. } | NoLogFolder { .. } | SegmentPattern(_) | ConfigChanged { .. } | OtherStore { .. } => {
                     true
                 }
-                other => matches!(other, LostLog { .. } | LogGone { .. } | LogsGone { .. }),
+                other => matches!(other, LostLog { .. } | LogGone { .. } | LogsGone { .. } | LogsOld { .. } | LogsOfAnother { .. }),
             },
             _ => false,
         }

@@ -13,9 +13,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use strandline_deql::{Location, StoreConfig};
-
-/// Name of the lock's file.
-const NAME: &str = ".lock";
+use strandline_wal::names::LOCK_NAME;
 
 /// The locks of a store, held until this is dropped or released.
 #[derive(Debug)]
@@ -30,7 +28,7 @@ impl StoreLock {
         let mut files = Vec::new();
         for folder in folders(config) {
             make_folder(&folder)?;
-            let path = folder.join(NAME);
+            let path = folder.join(LOCK_NAME);
             let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(at(&path))?;
             files.push(hold(file, config, &path)?);
         }
@@ -43,7 +41,7 @@ impl StoreLock {
     /// [`DataDirError::StoreInUse`], and what the file system says.
     pub fn to_look(config: &StoreConfig) -> Result<Self, DataDirError> {
         let mut files = Vec::new();
-        for path in folders(config).into_iter().filter(|folder| folder.is_dir()).map(|folder| folder.join(NAME)) {
+        for path in folders(config).into_iter().filter(|folder| folder.is_dir()).map(|folder| folder.join(LOCK_NAME)) {
             let made = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
             match made.or_else(|_| File::open(&path)) {
                 Ok(file) => files.push(hold(file, config, &path)?),

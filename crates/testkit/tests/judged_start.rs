@@ -59,7 +59,9 @@ fn a_start_that_fails_fences_nobody() {
     let lost = start(&owner, options(&nothing, 7, false));
     assert!(matches!(lost, Err(OpenError::LogsGone { .. })), "{:?}", lost.err());
     let foreign = start(&owner, options(&foreign_disk(), 9, false));
-    assert!(matches!(foreign, Err(OpenError::Wal { .. })), "{:?}", foreign.err());
+    assert!(matches!(foreign, Err(OpenError::LogsOld { .. })), "{:?}", foreign.err());
+    let accepted = start(&owner, options(&foreign_disk(), 9, true));
+    assert!(matches!(accepted, Err(OpenError::Wal { .. })), "{:?}", accepted.err());
     let behind = start(&owner, OpenOptions { accept_lost_log: true, ..options(&foreign_disk(), 7, false) });
     assert!(matches!(behind, Err(OpenError::ManifestBehind { .. })), "{:?}", behind.err());
     let changed = OpenOptions {
@@ -97,7 +99,7 @@ fn what_is_committed_between_judgement_and_claim_is_judged_again() {
     load(&mut owner, "T", 40..60, 4);
     owner.restart().unwrap();
     let refused = early.open().err().unwrap();
-    assert!(matches!(refused, OpenError::LogGone { .. }), "{refused}");
+    assert!(matches!(refused, OpenError::LogsOld { .. }), "{refused}");
     assert_eq!(owner.compact(&LogKey::single("T")).unwrap(), 20, "it was not fenced");
     owner.stop();
     let watermark = owner.store().durable().pin().watermark(&LogKey::single("T"));

@@ -7,10 +7,10 @@
 //!
 //! Invariant: zeros are written only at or behind the end of what was written before, so they never touch a frame.
 
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Access, Disk, DiskFile};
 use crate::frame::block_up;
 use crate::group::{Ended, Group};
-use crate::names::SPARE_NAME;
+use crate::names::{FIRST_SPARE_NAME, SPARE_NAME};
 use crate::segment::Segment;
 use crate::space::{NEXT_SEGMENT_BYTES, Room, Space, low_water};
 use parking_lot::Mutex;
@@ -72,6 +72,7 @@ struct OpenFile {
 
 struct Spare {
     file: Arc<dyn DiskFile>,
+    name: &'static str,
     filled: u64,
 }
 
@@ -120,13 +121,27 @@ impl LogFiles {
     }
 
     /// Makes the first segment's file now, so that a lack of room or of descriptors refuses the log instead of its first
-    /// group.
+    /// group, and so that the folder says from now on that nothing was written here yet.
     pub(crate) fn prepare(&self) -> io::Result<()> {
         let state = &mut *self.state.lock();
         if state.spare.is_none() {
-            state.spare = Some(self.make_spare()?);
+            state.spare = Some(self.make_first()?);
         }
-        Ok(())
+        self.disk.sync_dir(&self.dir)
+    }
+
+    /// What an earlier attempt left is taken again, never away: without it the folder would look robbed.
+    fn make_first(&self) -> io::Result<Spare> {
+        let path = self.dir.join(FIRST_SPARE_NAME);
+        let file = match self.disk.create(&path) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => self.disk.open(&path, Access::ReadWrite)?,
+            other => other?,
+        };
+        // it may have been written under the name that a power cut took away again
+        file.set_len(0)?;
+        file.sync_data()?;
+        file.set_len(block_up(self.segment_bytes()))?;
+        Ok(Spare { file, name: FIRST_SPARE_NAME, filled: 0 })
     }
 
     /// Writes a group's next part. It may be called again with the same part after an error that [`is_scarce`].
@@ -183,7 +198,7 @@ impl LogFiles {
             self.disk.sync_dir(&self.dir)?;
         }
         let Some(spare) = state.spare.take() else { return Ok(()) };
-        self.disk.rename(&self.dir.join(SPARE_NAME), group.segment.path())?;
+        self.disk.rename(&self.dir.join(spare.name), group.segment.path())?;
         state.dir_is_dirty = true;
         group.segment.set_file(Arc::clone(&spare.file));
         if let (Some(old), Some(ended)) = (state.open.take(), &group.ends) {
@@ -213,7 +228,7 @@ impl LogFiles {
             other => other?,
         };
         file.set_len(block_up(self.segment_bytes()))?;
-        Ok(Spare { file, filled: 0 })
+        Ok(Spare { file, name: SPARE_NAME, filled: 0 })
     }
 
     /// One small piece of work that no commit waits for. `false` when there is none (or no room for it).
@@ -319,8 +334,13 @@ impl LogFiles {
 }
 
 /// Whether an error says that the device is full.
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+#[must_use]
+pub fn is_full(error: &io::Error) -> bool {
+    // the limit of a file's size is one of room, too
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
 }
 
 /// Whether an error says that the process or the system has no descriptor left: nothing was opened, so nothing was done.

@@ -9,10 +9,21 @@ const SEGMENT_DIGITS: usize = 10;
 /// The next segment, prepared ahead.
 pub const SPARE_NAME: &str = "next.spare";
 
-/// Folder of a log below wal.path. Bucket 0 has no suffix; `~` never stands in an encoded stream type.
+/// The first segment, prepared at the log's birth. A folder has it from before anybody may rely on the log until the first
+/// segment has begun: one with neither this nor a segment has lost what it held.
+pub const FIRST_SPARE_NAME: &str = "first.spare";
+
+/// The file that a process which has the logs open holds locked, beside them.
+pub const LOCK_NAME: &str = ".lock";
+
+/// Folder of a log below wal.path. Bucket 0 has no suffix; `~` never stands in an encoded stream type. The one that would have
+/// the lock's name has its dot encoded.
 #[must_use]
 pub fn log_folder_name(stream_type: &str, bucket: u32) -> String {
-    let name = encode_path_text(stream_type);
+    let mut name = encode_path_text(stream_type);
+    if name == LOCK_NAME {
+        name.replace_range(..1, "%2E");
+    }
     if bucket == 0 { name } else { format!("{name}~{bucket}") }
 }
 
@@ -218,11 +229,12 @@ mod tests {
 
     #[test]
     fn folders_tell_buckets_apart() {
-        for (text, bucket) in [("Call", 0), ("Call", 3), ("a~1", 0), ("..", 0), ("a/b", 9)] {
+        for (text, bucket) in [("Call", 0), ("Call", 3), ("a~1", 0), ("..", 0), ("a/b", 9), (".lock", 0), (".lock", 2), (".locks", 0)] {
             let name = log_folder_name(text, bucket);
             assert_eq!(parse_log_folder_name(&name), Some((text.to_owned(), bucket)), "{name}");
+            assert_ne!(name, LOCK_NAME);
         }
-        for wrong in ["Call~0", "Call~x", "a b", "%zz"] {
+        for wrong in ["Call~0", "Call~x", "a b", "%zz", LOCK_NAME] {
             assert_eq!(parse_log_folder_name(wrong), None, "{wrong}");
         }
     }

@@ -8,6 +8,7 @@ use crate::config::LogConfig;
 use crate::disk::Disk;
 use crate::files::{FileSizes, LogFiles};
 use crate::membership::Membership;
+use crate::names::FIRST_SPARE_NAME;
 use crate::num::{LeaderId, LogId, Vote};
 use crate::recovery::{Kept, Mode, Recovered, Recovery, recover};
 use crate::segment::Segment;
@@ -28,6 +29,12 @@ pub struct LogIdentity {
     pub bucket: u32,
     /// Node, for ever.
     pub node: u64,
+}
+
+impl std::fmt::Display for LogIdentity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "stream type `{}`, bucket {}, of node {:016x}", self.stream_type, self.bucket, self.node)
+    }
 }
 
 /// What opening needs.
@@ -66,7 +73,10 @@ pub struct OpenedLog {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The folder holds the log of something else.
-    #[error("{} holds the log of {found:?}, not of {wanted:?}", .dir.display())]
+    #[error(
+        "{} holds the log of {found}, not of {wanted}: put the right folder there (wal.path); if this node has lost its id, \
+         write that of the log ({:016x}) into the file `node-id` of its data directory", .dir.display(), .found.node
+    )]
     Identity {
         /// The folder.
         dir: PathBuf,
@@ -107,13 +117,16 @@ pub fn open_log(args: OpenLog) -> Result<OpenedLog, OpenError> {
         // the next segment's state says both where the log ended and where it goes on
         recovery.next_index = recovery.next_index.max(args.begin_above.next());
     }
-    settle(&args, &recovery).map_err(io)?;
+    truncate(&recovery).map_err(io)?;
     let is_born = recovery.kept.is_empty();
+    let leftovers = std::mem::take(&mut recovery.leftovers);
+    let disk = Arc::clone(&args.disk);
     let opened = writable(args, recovery);
     if let (true, Some(writer)) = (is_born, &opened.writer) {
-        // refused here, nobody has been promised anything yet
+        // refused here, nobody has been promised anything yet; and before anything goes: see `FIRST_SPARE_NAME`
         writer.start.files.prepare().map_err(io)?;
     }
+    clear(&*disk, &dir, is_born, &leftovers).map_err(io)?;
     Ok(opened)
 }
 
@@ -125,8 +138,8 @@ fn check_identity(args: &OpenLog, state: &State) -> Result<(), OpenError> {
     Err(OpenError::Identity { dir: args.dir.clone(), found, wanted: args.identity.clone() })
 }
 
-/// Makes the folder hold exactly the log: ends are truncated, leftovers removed, all of it synced.
-fn settle(args: &OpenLog, recovery: &Recovery) -> io::Result<()> {
+/// Segments end where the log ends in them, synced.
+fn truncate(recovery: &Recovery) -> io::Result<()> {
     let as_is = usize::from(recovery.end_needs_proof);
     let settled = recovery.kept.len().saturating_sub(as_is);
     for kept in &recovery.kept[..settled] {
@@ -135,10 +148,16 @@ fn settle(args: &OpenLog, recovery: &Recovery) -> io::Result<()> {
             kept.file.sync_data()?;
         }
     }
-    for path in &recovery.leftovers {
-        args.disk.remove(path)?;
+    Ok(())
+}
+
+/// Makes the folder hold nothing but the log, and what a log that was born now begins with.
+fn clear(disk: &dyn Disk, dir: &Path, is_born: bool, leftovers: &[PathBuf]) -> io::Result<()> {
+    let first = dir.join(FIRST_SPARE_NAME);
+    for path in leftovers.iter().filter(|path| !(is_born && **path == first)) {
+        disk.remove(path)?;
     }
-    args.disk.sync_dir(&args.dir)
+    disk.sync_dir(dir)
 }
 
 fn segment_of(disk: &Arc<dyn Disk>, kept: Kept, log_id: u64, sealed: bool) -> Arc<Segment> {

@@ -9,7 +9,7 @@
 use crate::decide::{Decision, Facts as Place, Mark, decide};
 use crate::disk::{Access, Disk, DiskFile};
 use crate::frame::FrameHeader;
-use crate::names::{SPARE_NAME, SegmentPattern};
+use crate::names::{FIRST_SPARE_NAME, SPARE_NAME, SegmentPattern};
 use crate::num::{GroupNo, LogId, SegmentNo};
 use crate::scan::{Progress, Scan, Scanner, Stop};
 use crate::segment::Facts;
@@ -97,7 +97,7 @@ pub(crate) struct Recovery {
 pub(crate) struct Mode {
     /// Sync the last segment before it is judged: what is only in the page cache must not be built upon.
     pub(crate) write: bool,
-    /// Segments wholly below this are not read again.
+    /// Segments wholly below this are not read again, and one that is missing or damaged there is nobody's loss.
     pub(crate) check_from: LogIndex,
 }
 
@@ -106,6 +106,8 @@ struct Found {
     path: PathBuf,
     file: Arc<dyn DiskFile>,
     head: Option<(FrameHeader, State)>,
+    /// Why the first frame cannot be read.
+    fault: Option<String>,
 }
 
 pub(crate) fn recover(disk: &dyn Disk, dir: &Path, pattern: &SegmentPattern, mode: Mode) -> io::Result<Recovery> {
@@ -132,7 +134,7 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path, pattern: &SegmentPattern, mod
     }
     let end = Scanner::new(&*files[tip].file, files[tip].number)?.run(None, |_, _| {});
     let purged = end.progress.state.as_ref().and_then(|state| state.purged);
-    let chain = chain(&files[..=tip], purged, &mut out);
+    let chain = chain(&files[..=tip], purged, mode.check_from, &mut out);
     for pair in chain.windows(2) {
         let facts = older(pair[0], pair[1], mode, &mut out)?;
         keep(pair[0], facts, &mut out);
@@ -156,7 +158,7 @@ fn find(
     for (number, name) in names {
         let path = dir.join(&name);
         let Some(number) = number else {
-            if name == SPARE_NAME {
+            if [SPARE_NAME, FIRST_SPARE_NAME].contains(&name.as_str()) {
                 out.leftovers.push(path);
             } else if let Some(header) = foreign(disk, &path) {
                 let what = format!("{name} holds frames, but wal.segment_pattern does not make this name");
@@ -170,14 +172,11 @@ fn find(
             continue;
         }
         let file = disk.open(&path, if mode.write { Access::ReadWrite } else { Access::Read })?;
-        let head = match Scanner::new(&*file, number).and_then(Scanner::first) {
-            Ok(head) => head,
-            Err(e) => {
-                out.report.corrupt.push(Corrupt { segment: number, offset: 0, what: format!("cannot be read: {e}") });
-                None
-            }
+        let (head, fault) = match Scanner::new(&*file, number).and_then(Scanner::first) {
+            Ok(head) => (head, None),
+            Err(e) => (None, Some(format!("cannot be read: {e}"))),
         };
-        files.push(Found { number, path, file, head });
+        files.push(Found { number, path, file, head, fault });
     }
     Ok(files)
 }
@@ -204,10 +203,17 @@ fn never_begun(files: &[Found], out: &mut Recovery) -> io::Result<()> {
     Ok(())
 }
 
-/// Walks from the last segment to the first, as each State names the one before.
-fn chain<'a>(files: &'a [Found], purged: Option<LogId>, out: &mut Recovery) -> Vec<&'a Found> {
+/// Walks from the last segment to the first, as each State names the one before. It ends without complaint where the rest was
+/// trimmed, or is wholly below `check_from`.
+fn chain<'a>(
+    files: &'a [Found],
+    purged: Option<LogId>,
+    check_from: LogIndex,
+    out: &mut Recovery,
+) -> Vec<&'a Found> {
     let mut chain: Vec<&Found> = Vec::new();
     let mut next = files.last();
+    let mut left_alone = false;
     while let Some(found) = next {
         chain.push(found);
         let Some((header, state)) = &found.head else { break };
@@ -219,8 +225,10 @@ fn chain<'a>(files: &'a [Found], purged: Option<LogId>, out: &mut Recovery) -> V
             Some(f) if f.head.is_some() => next = Some(f),
             // a leftover of a trim may be half gone
             _ if trimmed => {}
+            _ if before.last.is_some_and(|last| last.index < check_from) => left_alone = true,
             Some(f) => {
-                let what = "the segment does not start with a good state frame".to_owned();
+                let bad_start = || "the segment does not start with a good state frame".to_owned();
+                let what = f.fault.clone().unwrap_or_else(bad_start);
                 out.report.corrupt.push(Corrupt { segment: f.number, offset: 0, what });
             }
             None => {
@@ -232,11 +240,12 @@ fn chain<'a>(files: &'a [Found], purged: Option<LogId>, out: &mut Recovery) -> V
     chain.reverse();
     let is_chained = |f: &Found| chain.iter().any(|c| c.number == f.number);
     for found in files.iter().filter(|f| !is_chained(f)) {
-        let unknown = found.head.is_some() && chain.first().is_some_and(|first| found.number > first.number);
-        if unknown {
-            let what = "the segment is not the one before any other".to_owned();
+        let inside = chain.first().is_some_and(|first| found.number > first.number);
+        let unknown = || "the segment is not the one before any other".to_owned();
+        let what = found.fault.clone().or_else(|| found.head.as_ref().map(|_| unknown()));
+        if let (true, Some(what)) = (inside, what) {
             out.report.corrupt.push(Corrupt { segment: found.number, offset: 0, what });
-        } else if out.report.corrupt.is_empty() {
+        } else if out.report.corrupt.is_empty() && (inside || !left_alone) {
             out.leftovers.push(found.path.clone());
         }
     }

@@ -9,6 +9,9 @@ use std::borrow::Cow;
 use std::fmt;
 use strandline_event::{EventId, EventInput, Field, FieldNames, Micros, Seq};
 
+/// How deep data and metadata may be nested: what the usual readers of JSON take.
+const NESTING_MAX: usize = 128;
+
 /// An event that borrows from the body. `None`: absent or null.
 #[derive(Debug, Default)]
 pub(crate) struct RawEvent<'a> {
@@ -100,14 +103,44 @@ fn read_field<'de, A: MapAccess<'de>>(
         Field::IngestedAt => {
             return Err(Error::custom(format_args!("`{name}` is assigned by the store: leave it out")));
         }
-        Field::Payload => event.data = Some(map.next_value()?),
-        Field::Metadata => event.metadata = map.next_value::<Option<&'de RawValue>>()?,
+        Field::Payload => event.data = Some(shallow(name, map.next_value()?)?),
+        Field::Metadata => {
+            let metadata = map.next_value::<Option<&'de RawValue>>()?;
+            event.metadata = metadata.map(|text| shallow(name, text)).transpose()?;
+        }
         Field::CommandId => event.command_id = map.next_value_seed(Text(name))?,
         Field::CorrelationId => event.correlation_id = map.next_value_seed(Text(name))?,
         Field::CausationId => event.causation_id = map.next_value_seed(Text(name))?,
         Field::TenantId => event.tenant_id = map.next_value_seed(Text(name))?,
     }
     Ok(())
+}
+
+/// Refuses JSON that most readers of it would refuse. Text without that many brackets is not looked at more closely.
+fn shallow<'de, E: Error>(name: &str, value: &'de RawValue) -> Result<&'de RawValue, E> {
+    let bytes = value.get().as_bytes();
+    let opening = bytes.iter().filter(|byte| matches!(byte, b'[' | b'{')).count();
+    if opening <= NESTING_MAX || depth(bytes) <= NESTING_MAX {
+        return Ok(value);
+    }
+    Err(Error::custom(format_args!("`{name}` is nested deeper than {NESTING_MAX} levels: send it flatter, or as a text")))
+}
+
+/// How deep a JSON text is nested. It is whole: the reader has checked it.
+fn depth(json: &[u8]) -> usize {
+    let (mut now, mut most, mut in_text, mut escaped) = (0_usize, 0, false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            b'[' | b'{' if !in_text => now += 1,
+            b']' | b'}' if !in_text => now = now.saturating_sub(1),
+            _ => {}
+        }
+        most = most.max(now);
+    }
+    most
 }
 
 fn unknown<E: Error>(name: &str, names: &FieldNames) -> E {
@@ -130,4 +163,16 @@ fn unknown<E: Error>(name: &str, names: &FieldNames) -> E {
 fn list(names: &FieldNames) -> String {
     let given = Field::ALL.into_iter().filter(|f| *f != Field::IngestedAt);
     given.map(|f| format!("`{}`", names.get(f))).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::depth;
+
+    #[test]
+    fn depth_counts_brackets_outside_of_texts() {
+        for (json, deep) in [("1", 0), ("[]", 1), (r#"{"a":[{}],"b":[]}"#, 3), (r#"["[[[\"[[",[1]]"#, 2)] {
+            assert_eq!(depth(json.as_bytes()), deep, "{json}");
+        }
+    }
 }

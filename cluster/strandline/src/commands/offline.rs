@@ -6,7 +6,7 @@ use crate::exit::Failure;
 use std::fs::{File, TryLockError};
 use std::path::Path;
 use strandline_deql::StoreConfig;
-use strandline_workers::StoreLock;
+use strandline_workers::{DataDirError, StoreLock, parse_node_id};
 
 /// The stores, and the locks of node and stores as long as they are looked at.
 pub(crate) struct Stores {
@@ -42,16 +42,13 @@ pub(crate) fn stores(options: &Offline, named: Option<&str>) -> Result<Stores, F
     Ok(Stores { configs, findings, _lock: lock, _stores: locks.map_err(|e| Failure::Usage(e.to_string()))? })
 }
 
-/// Why a node cannot start with the id that its folder holds. An empty file is a node that died while it was born.
+/// Why a node cannot start with the id that its folder holds.
 fn node_id_fault(data_dir: &Path) -> Option<String> {
     let path = data_dir.join("node-id");
     let shown = path.display();
     match std::fs::read(&path) {
-        Ok(bytes) if bytes.is_empty() => None,
-        Ok(bytes) => {
-            let id = std::str::from_utf8(&bytes).ok().and_then(|text| u64::from_str_radix(text.trim(), 16).ok());
-            id.is_none().then(|| format!("{shown} holds no node id (16 hex digits); restore it"))
-        }
+        Ok(bytes) if parse_node_id(&bytes).is_some() => None,
+        Ok(_) => Some(DataDirError::NodeId(path).to_string()),
         Err(error) => Some(format!("{shown} cannot be read: {error}; restore it, a node must keep its id")),
     }
 }
@@ -83,7 +80,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("node-id");
         assert!(node_id_fault(folder.path()).unwrap().contains("cannot be read"));
-        for (bytes, is_good) in [("", true), ("00000000000000ff\n", true), ("no id", false)] {
+        for (bytes, is_good) in [("", false), ("00000000000000ff\n", true), ("ff\n", false), ("no id", false)] {
             std::fs::write(&path, bytes).unwrap();
             assert_eq!(node_id_fault(folder.path()).is_none(), is_good, "{bytes:?}");
         }

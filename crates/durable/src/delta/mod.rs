@@ -25,6 +25,7 @@ mod stats;
 mod table;
 
 pub use check::verify_delta_log;
+pub(crate) use replay::newest_shown;
 
 use crate::entry::FileEntry;
 use crate::objects::{ObjectError, SharedObjects};

@@ -83,6 +83,21 @@ pub(crate) fn replay(objects: &dyn Objects) -> Result<Replayed, ReplayError> {
     Ok(state)
 }
 
+/// The newest manifest version that the newest Delta version shows, where that is one of this store; cheap: one listing and one
+/// object. A log that cannot be read shows nothing.
+pub(crate) fn newest_shown(objects: &dyn Objects, store_id: [u8; 16]) -> Result<Option<u64>, ObjectError> {
+    let commits = list(objects)?.into_iter().filter(|(file, _)| matches!(file, LogFile::Commit(_)));
+    let Some((_, path)) = commits.max_by_key(|(file, _)| file.version()) else { return Ok(None) };
+    let bytes = match objects.get(&path) {
+        Ok(bytes) => bytes,
+        Err(ObjectError::NotFound { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let app_id = names::uuid(store_id);
+    let txns = actions::from_bytes(&bytes).filter_map(|line| line.ok()?.txn).filter(|txn| txn.app_id == app_id);
+    Ok(txns.filter_map(|txn| u64::try_from(txn.version).ok()).max())
+}
+
 impl Replayed {
     fn take(&mut self, line: Line) {
         if let Some(protocol) = line.protocol {

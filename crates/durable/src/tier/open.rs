@@ -3,8 +3,8 @@
 use super::commit::CommitError;
 use super::pins::{Gone, Pins};
 use super::{Committer, DurableTier, Inner, MANIFEST_FOLDER, Shared, Snapshot, names};
-use crate::delta::DeltaLog;
-use crate::delta::names::link;
+use crate::delta::{DeltaLog, newest_shown};
+use crate::delta::names::{self as delta_names, link};
 use crate::layout::{Layout, LayoutError};
 use crate::manifest::{self, Manifest, ManifestError, Put, ReplacedFiles};
 use crate::objects::{NotCreated, ObjectError, Objects, Purpose, Settings, SharedObjects, open_location, probe};
@@ -22,6 +22,8 @@ use strandline_event::{ErrorKind, Micros, hash};
 /// Decoded footers that are kept, in bytes, where the caller names no bound.
 pub const CACHE_BYTES_DEFAULT: usize = 128 << 20;
 const CLAIM_TRIES: u32 = 64;
+/// Objects that are looked at for what a store without a manifest has left.
+const LEFTOVERS_LOOKED_AT: usize = 1000;
 
 /// What an open needs besides the configuration.
 #[derive(Clone, Debug)]
@@ -68,6 +70,36 @@ pub enum OpenError {
         /// The newest one.
         found: Option<u64>,
     },
+    /// Manifests are missing: a new store would give the numbers of what is there again, and sweep it away.
+    #[error(
+        "there is no manifest in {manifests}, but {files} holds `{found}`: a store was here, and what it knows of its files is \
+         gone. Put the manifests back as they were (durable.commit.manifest_path; is its disk mounted?), or give the store \
+         another durable.path"
+    )]
+    ManifestsGone {
+        /// Where they must be.
+        manifests: String,
+        /// Where the files are.
+        files: String,
+        /// One of these.
+        found: String,
+    },
+    /// The newest manifests are missing.
+    #[error(
+        "the newest manifest in {manifests} is version {newest}, but the Delta log in {files} shows version {shown}: manifests \
+         were lost or rolled back. Put them back as they were; if they were rolled back on purpose, remove \
+         `{}` there (it is made anew): files that only the newer versions name are swept then", crate::delta::names::FOLDER
+    )]
+    ManifestsBehind {
+        /// Where they are.
+        manifests: String,
+        /// Where the files are.
+        files: String,
+        /// The newest that is there.
+        newest: u64,
+        /// A newer one.
+        shown: u64,
+    },
     /// The next version can neither be made nor seen.
     #[error(
         "something that is no manifest stands in the place of manifest version {version}, perhaps a folder: restore the \
@@ -94,7 +126,7 @@ impl OpenError {
             Self::Manifest(error) => error.kind(),
             Self::Objects(error) => error.kind(),
             Self::OtherStore { .. } => ErrorKind::BadRequest,
-            Self::Obstructed { .. } => ErrorKind::Integrity,
+            Self::Obstructed { .. } | Self::ManifestsGone { .. } | Self::ManifestsBehind { .. } => ErrorKind::Integrity,
             Self::Moved { .. } | Self::Contended => ErrorKind::Unavailable,
             Self::Claim(error) => error.kind(),
         }
@@ -207,7 +239,10 @@ impl DurableTier {
         config: &StoreConfig,
     ) -> Result<Self, OpenError> {
         let shared = shared(objects, manifests, config, CACHE_BYTES_DEFAULT)?;
-        let newest = manifest::newest_version(&*shared.manifests)?.ok_or(ManifestError::None)?;
+        let Some(newest) = manifest::newest_version(&*shared.manifests)? else {
+            refuse_leftovers(&shared, config)?;
+            return Err(ManifestError::None.into());
+        };
         let (manifest, crc) = manifest::read(&*shared.manifests, newest)?;
         check_store(&manifest, config)?;
         let file_seq = AtomicU64::new(manifest.file_seq);
@@ -228,6 +263,43 @@ impl DurableTier {
                 warnings: Vec::new(),
             }),
         })
+    }
+}
+
+/// Where there is no manifest at all there must be nothing of a store: one bounded listing on an object store.
+fn refuse_leftovers(shared: &Shared, config: &StoreConfig) -> Result<(), OpenError> {
+    let objects = &*shared.objects;
+    let listed = match objects.stages() {
+        true => objects.list_beside(MANIFEST_FOLDER)?,
+        false => objects.list_after("", LEFTOVERS_LOOKED_AT)?.objects,
+    };
+    let found = listed.into_iter().find(|info| {
+        let folder = info.path.split('/').next().unwrap_or_default();
+        info.path.ends_with(".parquet") || ["_runs", delta_names::FOLDER].contains(&folder)
+    });
+    let Some(found) = found else { return Ok(()) };
+    let (manifests, files) = (config.durable.manifest_path.to_string(), config.durable.path.to_string());
+    Err(OpenError::ManifestsGone { manifests, files, found: found.path })
+}
+
+impl DurableTier {
+    /// Whether the newest manifest is the newest that there ever was, as far as the Delta log tells: it follows each version
+    /// that changes files.
+    ///
+    /// # Errors
+    /// `ManifestsBehind`; the objects.
+    pub fn refuse_behind_delta_log(&self, config: &StoreConfig) -> Result<(), OpenError> {
+        let (shared, snapshot) = (&self.inner.shared, self.pin());
+        let newest = snapshot.version();
+        let Some(shown) = newest_shown(&*shared.objects, snapshot.store_id())?.filter(|shown| *shown > newest) else {
+            return Ok(());
+        };
+        // its owner may be at work right now
+        if manifest::newest_above(&*shared.manifests, newest)?.is_some() {
+            return Ok(());
+        }
+        let (manifests, files) = (config.durable.manifest_path.to_string(), config.durable.path.to_string());
+        Err(OpenError::ManifestsBehind { manifests, files, newest, shown })
     }
 }
 
@@ -331,6 +403,7 @@ fn claim(
         }
         known = newest.unwrap_or(known);
         let next = if known == 0 {
+            refuse_leftovers(shared, config)?;
             birth(config, options)
         } else {
             let (current, crc) = manifest::read(manifests, known)?;

@@ -1,6 +1,7 @@
 //! What is damaged or gone: named, refused where it must be, made anew where it can be; the rest serves.
 
 use super::*;
+use crate::objects::{LocalObjects, StoreObjects};
 use crate::runs::RunKind;
 use crate::testing::*;
 use crate::{RowFilter, StreamQuery};
@@ -334,4 +335,73 @@ fn walk(folder: &Path, name: &str) -> Option<PathBuf> {
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .find_map(|path| if path.is_dir() { walk(&path, name) } else { (path.file_name()? == name).then_some(path) })
+}
+
+#[test]
+fn data_files_without_any_manifest_are_no_new_store() {
+    let (dir, config) = (tempfile::tempdir().unwrap(), config(""));
+    prepare(dir.path(), &history(100));
+    let manifests = dir.path().join("manifests");
+    let aside = dir.path().join("unmounted");
+    std::fs::rename(&manifests, &aside).unwrap();
+    let before = list(&dir.path().join("data"));
+    for _ in 0..2 {
+        let (data, manifests) = folders(dir.path());
+        let read = DurableTier::open_read_only_with(Arc::clone(&data), Arc::clone(&manifests), &config);
+        let owned = DurableTier::open_with(data, manifests, &config, options(78));
+        for refused in [read, owned].map(|outcome| outcome.err().unwrap()) {
+            assert!(matches!(refused, OpenError::ManifestsGone { .. }), "{refused}");
+            assert_eq!(refused.kind(), ErrorKind::Integrity);
+            assert!(refused.to_string().contains("/nowhere/_manifests"), "both places: {refused}");
+        }
+    }
+    assert_eq!(list(&dir.path().join("data")), before, "nothing was touched");
+    std::fs::remove_dir_all(&manifests).unwrap();
+    std::fs::rename(&aside, &manifests).unwrap();
+    assert_eq!(rows(&open(dir.path(), &config)), 100);
+}
+
+fn list(root: &Path) -> Vec<String> {
+    LocalObjects::open(root).unwrap().list("").unwrap().into_iter().map(|info| info.path).collect()
+}
+
+#[test]
+fn objects_of_others_and_an_unborn_store_are_no_leftovers() {
+    let (dir, config) = (tempfile::tempdir().unwrap(), config(""));
+    std::fs::create_dir_all(dir.path().join("data/photos")).unwrap();
+    std::fs::write(dir.path().join("data/photos/a.jpg"), "x").unwrap();
+    open(dir.path(), &config);
+}
+
+#[test]
+fn an_object_store_without_manifests_is_no_new_store_either() {
+    let (config, data) = (config(""), Arc::new(StoreObjects::memory().unwrap()));
+    let manifests = || -> SharedObjects { Arc::new(StoreObjects::memory().unwrap()) };
+    let tier = DurableTier::open_with(data.clone(), manifests(), &config, options(1)).unwrap();
+    let (job, events) = (job(1, 0, 9), history(9));
+    let files = write(&tier, &job, &events).unwrap();
+    tier.commit(&commit(&job, files, &events)).unwrap();
+    let refused = DurableTier::open_with(data, manifests(), &config, options(2)).err().unwrap();
+    assert!(matches!(refused, OpenError::ManifestsGone { .. }), "{refused}");
+}
+
+#[test]
+fn the_newest_manifest_alone_is_missed_where_the_delta_log_shows_it() {
+    let (dir, config) = (tempfile::tempdir().unwrap(), config(""));
+    prepare(dir.path(), &history(100));
+    let open_read_only = || {
+        let (data, manifests) = folders(dir.path());
+        DurableTier::open_read_only_with(data, manifests, &config).unwrap()
+    };
+    let tier = open_read_only();
+    tier.refuse_behind_delta_log(&config).unwrap();
+    let newest = crate::manifest::version_name(tier.pin().version());
+    std::fs::remove_file(dir.path().join("manifests").join(newest)).unwrap();
+    let refused = open_read_only().refuse_behind_delta_log(&config).unwrap_err();
+    assert!(matches!(refused, OpenError::ManifestsBehind { newest, shown, .. } if shown == newest + 1), "{refused}");
+    assert!(refused.to_string().contains("_delta_log"), "{refused}");
+    // the way on that it names
+    std::fs::remove_dir_all(dir.path().join("data/_delta_log")).unwrap();
+    open_read_only().refuse_behind_delta_log(&config).unwrap();
+    assert_eq!(rows(&open(dir.path(), &config)), 50);
 }

@@ -191,7 +191,13 @@ impl Store {
                 other => return other.and_then(|page| apply(manner.policy, page, read)),
             }
         }
-        self.stream_page(&shared, read, &manner).and_then(|page| apply(manner.policy, page, read))
+        match (self.stream_page(&shared, read, &manner), shared.refuses_writes()) {
+            // no trim: the log lacks its beginning
+            (Err(error), Some(damage)) if error.trim_raced() => {
+                Err(ReadError::Damaged { log: shared.key.clone(), damage: Arc::clone(damage) })
+            }
+            (page, _) => page.and_then(|page| apply(manner.policy, page, read)),
+        }
     }
 
     /// One try, with one view; the order of its steps is the one that `view` explains.

@@ -11,6 +11,7 @@
 //! The logs are this node's own (their folder is locked by the caller), so opening them takes nothing from anybody.
 
 use super::lost::{self, FoundLog, Known};
+use super::marks::{Marked, Marks};
 use super::open::{LogPlace, keys, wal_dir};
 use super::options::{OpenError, OpenOptions};
 use super::report::OpenReport;
@@ -44,6 +45,15 @@ pub(super) struct Facts {
     /// The largest ingested_at of the logs' tails.
     pub(super) tail: Micros,
     pub(super) report: OpenReport,
+    /// The folder of the logs is not the last owner's, and that is accepted.
+    stale: bool,
+}
+
+impl Facts {
+    /// The epoch that a claim upon that manifest has.
+    fn next_epoch(&self) -> u64 {
+        self.snapshot.as_ref().map_or(0, |snapshot| snapshot.epoch()) + 1
+    }
 }
 
 impl Judged {
@@ -69,9 +79,14 @@ impl Judged {
     /// Becomes the owner, upon the manifest that was judged.
     pub(super) fn claim(self) -> Result<(OpenOptions, Option<PathBuf>, DurableTier, Facts), OpenError> {
         let Self { options, wal_dir, objects, mut facts } = self;
+        let marks = Marks::of(&LogPlace::of(&options, wal_dir.as_deref())?);
         for _ in 0..TRIES {
+            let epoch = facts.next_epoch();
+            if let Some(marks) = marks.as_ref().filter(|_| !facts.stale) {
+                marks.claim(epoch)?;
+            }
             let claim = strandline_durable::OpenOptions {
-                writer: format!("n{}", options.node),
+                writer: lost::owner_name(options.node),
                 config_text: strandline_deql::print(&options.config),
                 entropy: options.entropy,
                 now: options.now,
@@ -82,6 +97,9 @@ impl Judged {
             match DurableTier::open_judged(files, manifests, &options.config, claim, facts.snapshot.clone()) {
                 Ok(durable) => return Ok((options, wal_dir, durable, facts)),
                 Err(DurableError::Moved { .. }) => {
+                    if let Some(marks) = marks.as_ref().filter(|_| !facts.stale) {
+                        marks.withdraw(epoch)?;
+                    }
                     // two writers of one log must never be open
                     drop(facts);
                     facts = look(&options, wal_dir.as_deref(), &objects)?;
@@ -109,7 +127,10 @@ fn look(
     let config = &options.config;
     let (files, manifests) = (Arc::clone(&objects.0), Arc::clone(&objects.1));
     let snapshot = match DurableTier::open_read_only_with(files, manifests, config) {
-        Ok(tier) => Some(tier.pin()),
+        Ok(tier) => {
+            tier.refuse_behind_delta_log(config)?;
+            Some(tier.pin())
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => None,
         Err(error) => return Err(error.into()),
     };
@@ -120,16 +141,17 @@ fn look(
     let digest_key = snapshot.as_ref().map_or((0, 0), |snapshot| snapshot.digest_key());
     rules(config, digest_key)?;
     let place = LogPlace::of(options, wal_dir)?;
-    let mut facts =
-        Facts { snapshot: snapshot.clone(), logs: Vec::new(), tail: Micros::MIN, report: OpenReport::default() };
-    lost::judge_folder(&place, snapshot.as_deref(), options.accept_lost_log, &mut facts.report)?;
-    for key in keys(&place, snapshot.as_deref())? {
-        let known = Known::of(snapshot.as_deref(), &key);
-        let log = lost::judge(&place, known, key, options.accept_lost_log, &mut facts.report)?;
-        facts.tail = facts.tail.max(last_moment(&log, known)?);
-        facts.logs.push(log);
+    let marked = Marks::of(&place).map_or_else(|| Ok(Marked::default()), |marks| marks.read())?;
+    let (accept_lost, newest, mut report) = (options.accept_lost_log, snapshot.as_deref(), OpenReport::default());
+    let stale = lost::judge_folder(&place, &marked, newest, accept_lost, &mut report)?;
+    let (mut logs, mut tail) = (Vec::new(), Micros::MIN);
+    for key in keys(&place, &marked, newest)? {
+        let known = Known::of(newest, &marked, &key).of_stale(stale);
+        let log = lost::judge(&place, known, key, accept_lost, &mut report)?;
+        tail = tail.max(last_moment(&log, known));
+        logs.push(log);
     }
-    Ok(facts)
+    Ok(Facts { snapshot, logs, tail, report, stale })
 }
 
 /// The append rules of a store.
@@ -137,15 +159,12 @@ pub(super) fn rules(config: &StoreConfig, digest_key: (u64, u64)) -> Result<Arc<
     Rules::new(config, digest_key).map_err(|error| OpenError::Rules { store: config.name.clone(), error })
 }
 
-/// The largest ingested_at above the watermark.
-fn last_moment(log: &FoundLog, known: Known) -> Result<Micros, OpenError> {
+/// The largest ingested_at above the watermark, as far as the log can be read: opening it names what cannot.
+fn last_moment(log: &FoundLog, known: Known) -> Micros {
     let view = log.view.load();
     let low = known.watermark.max(view.first_index().prev());
-    match frames::last_moment(&log.key, &view, low, view.last_index()) {
-        Ok(found) => Ok(found.map_or(Micros::MIN, |(_, moment)| moment)),
-        Err(_) if log.damage.is_some() => Ok(Micros::MIN),
-        Err(error) => Err(error.into()),
-    }
+    let found = frames::last_moment(&log.key, &view, low, view.last_index());
+    found.ok().flatten().map_or(Micros::MIN, |(_, moment)| moment)
 }
 
 fn check_declaration(config: &StoreConfig, snapshot: &Snapshot) -> Result<(), OpenError> {

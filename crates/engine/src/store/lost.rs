@@ -12,14 +12,18 @@
 //!  an open log             nothing         W                    refused: whoever wrote it last did not stop in order, so it may
 //!                                                               have held more than anybody knows
 //!                                                               if accepted: as above, with more positions than it can have had
+//!  open logs               another owner's mark                 refused: an older copy, or another folder (see `marks`)
+//!                                                               if accepted: as above, every log
 //! ```
 //!
-//! The folder of all logs bears a mark, so that one that is lost as a whole is told from one in which no log was ever made.
+//! "Begins at F" counts only for a log that is whole: one that lacks segments which nothing explains is damaged, and opens as
+//! such. So the manifest is blamed only where the log says itself that it was trimmed.
 //!
 //! A store without a log has nothing to recover: what was acknowledged is in the manifest.
 //!
 //! Invariant: no index of a log is ever used for two entries.
 
+use super::marks::{Marked, Marks};
 use super::open::LogPlace;
 use super::options::OpenError;
 use super::report::OpenReport;
@@ -30,32 +34,162 @@ use std::sync::Arc;
 use strandline_durable::{DurableTier, Snapshot, Update};
 use strandline_event::hash::keyed_hash;
 use strandline_event::{LogIndex, LogKey};
-use strandline_wal::names::parse_log_folder_name;
-use strandline_wal::{LogIdentity, OpenLog, OpenedLog, SharedView, log_folder_name, open_log};
+use strandline_wal::names::FIRST_SPARE_NAME;
+use strandline_wal::{Disk, LogIdentity, OpenLog, OpenedLog, SegmentPattern, SharedView, log_folder_name, open_log};
 
 /// Positions that are skipped of a log of which nobody knows where it ended: more than any log holds above its watermark.
 const SKIPPED: u64 = 1 << 32;
-/// Marks the folder of the logs. No log's folder has this name.
-const MARK: &str = "~strandline";
 
 /// What the manifest knows of a log.
 #[derive(Clone, Copy)]
-pub(super) struct Known {
+pub(crate) struct Known {
     /// What is durable.
-    pub(super) watermark: LogIndex,
+    pub(crate) watermark: LogIndex,
     /// Highest index that existed.
-    through: LogIndex,
+    pub(crate) through: LogIndex,
     /// There may have been higher ones: its owner has not stopped in order.
     open: bool,
+    /// The manifest has it.
+    listed: bool,
+    /// It was made in this folder.
+    pub(super) marked: bool,
+    /// The folder is not the one that the last owner wrote, and that is accepted.
+    stale: bool,
 }
 
 impl Known {
-    pub(super) fn of(snapshot: Option<&Snapshot>, key: &LogKey) -> Self {
+    pub(crate) fn of(snapshot: Option<&Snapshot>, marked: &Marked, key: &LogKey) -> Self {
         let watermark = snapshot.map_or(LogIndex::ZERO, |snapshot| snapshot.watermark(key));
         let log = snapshot.and_then(|snapshot| snapshot.log(key));
         let known = log.map_or(LogIndex::ZERO, |log| log.known_through);
-        let open = log.is_some() && snapshot.is_some_and(|snapshot| snapshot.manifest().logs_open);
-        Self { watermark, through: known.max(watermark), open }
+        let open = snapshot.is_some_and(|snapshot| snapshot.manifest().logs_open);
+        let (listed, marked) = (log.is_some(), marked.logs.contains(key));
+        Self { watermark, through: known.max(watermark), open, listed, marked, stale: false }
+    }
+
+    /// Whether its owner has not stopped in order, as far as the manifest says.
+    pub(crate) const fn is_open(&self) -> bool {
+        self.open
+    }
+
+    pub(super) fn of_stale(self, stale: bool) -> Self {
+        Self { stale, ..self }
+    }
+
+    /// What is wrong with a log, as far as its folder alone shows.
+    pub(crate) fn fault_of(&self, folder: &Folder) -> Option<Fault> {
+        let robbed = self.open && self.marked && !folder.first_spare && !folder.segments;
+        robbed.then_some(Fault::Gone)
+    }
+
+    /// What is wrong with a log that is whole in itself, against what is known of it.
+    pub(crate) fn fault(&self, has: &Has) -> Option<Fault> {
+        let all_durable = self.through <= self.watermark;
+        let behind = has.first > self.watermark.next() && has.last > self.watermark;
+        // what stands there before the first segment begins counts for a log that was made here only: judging lays it out
+        let laid_out = self.marked && has.folder.first_spare;
+        let robbed = self.marked && !has.folder.segments;
+        if self.open && has.nothing && !laid_out && (self.listed || robbed) {
+            Some(Fault::Gone)
+        } else if has.last < self.through && !all_durable {
+            Some(Fault::Lost)
+        } else {
+            behind.then_some(Fault::ManifestBehind)
+        }
+    }
+}
+
+/// What a log's folder shows without being touched. Neither: it has lost what it held, if it ever was laid out.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Folder {
+    /// Segments.
+    pub(crate) segments: bool,
+    /// What stands there before the first one begins.
+    pub(crate) first_spare: bool,
+}
+
+impl Folder {
+    pub(crate) fn look(disk: &dyn Disk, dir: &Path, pattern: &SegmentPattern) -> std::io::Result<Self> {
+        let names = match disk.list(dir) {
+            Ok(names) => names,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) => return Err(error),
+        };
+        let segments = names.iter().any(|name| pattern.parse_name(name).is_some());
+        Ok(Self { segments, first_spare: names.iter().any(|name| name == FIRST_SPARE_NAME) })
+    }
+}
+
+/// What a log holds.
+pub(crate) struct Has {
+    folder: Folder,
+    /// No segment.
+    pub(crate) nothing: bool,
+    pub(crate) first: LogIndex,
+    pub(crate) last: LogIndex,
+}
+
+impl Has {
+    /// A log that is not there.
+    pub(crate) const fn nothing(folder: Folder) -> Self {
+        Self { folder, nothing: true, first: LogIndex::ZERO, last: LogIndex::ZERO }
+    }
+
+    pub(crate) fn of(folder: Folder, opened: &OpenedLog) -> Self {
+        let view = opened.view.load();
+        let nothing = opened.recovered.segments.is_empty();
+        Self { folder, nothing, first: view.first_index(), last: view.last_index() }
+    }
+}
+
+/// What is wrong with a log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Fault {
+    /// It is not there, and nobody knows where it ended.
+    Gone,
+    /// Its end is missing.
+    Lost,
+    /// What was trimmed from it is in no file that the manifest names.
+    ManifestBehind,
+}
+
+/// The name that an owner has in the manifest and in file names.
+pub(super) fn owner_name(node: u64) -> String {
+    format!("n{node}")
+}
+
+/// Why the folder of the logs is not the one that the last owner wrote; `None`: it is, or nothing can be missing. `node`: who
+/// is asked for; none: whoever.
+pub(crate) fn folder_fault(
+    dir: &Path,
+    any_log: bool,
+    marked: &Marked,
+    snapshot: Option<&Snapshot>,
+    node: Option<u64>,
+) -> Option<OpenError> {
+    let manifest = snapshot.map(Snapshot::manifest).filter(|manifest| manifest.logs_open)?;
+    let dir = dir.to_owned();
+    if !marked.epochs.contains(&manifest.epoch) {
+        let (epoch, found) = (manifest.epoch, marked.epochs.last().copied());
+        return Some(if any_log { OpenError::LogsOld { dir, epoch, found } } else { OpenError::LogsGone { dir } });
+    }
+    let node = node.filter(|node| manifest.owner != owner_name(*node))?;
+    Some(OpenError::LogsOfAnother { dir, owner: id_of(&manifest.owner), node: id_of(&owner_name(node)) })
+}
+
+/// The id of an owner as the node's file has it.
+fn id_of(owner: &str) -> String {
+    let id = owner.strip_prefix('n').and_then(|digits| digits.parse::<u64>().ok());
+    id.map_or_else(|| owner.to_owned(), |id| format!("{id:016x}"))
+}
+
+/// A fault in words.
+pub(crate) fn error_of(fault: Fault, log: LogKey, dir: PathBuf, known: &Known, has: &Has) -> OpenError {
+    let durable = known.watermark;
+    match fault {
+        Fault::Gone => OpenError::LogGone { dir, log, durable },
+        Fault::Lost => OpenError::LostLog { dir, log, knows: known.through, has: has.last, durable },
+        Fault::ManifestBehind => OpenError::ManifestBehind { log, first: has.first, durable },
     }
 }
 
@@ -70,31 +204,25 @@ pub(super) struct FoundLog {
     pub(super) given_up: Option<Known>,
 }
 
-/// Judges the folder of the logs, and marks it.
+/// Judges the folder of the logs; whether it is another one than the last owner wrote, and that is accepted.
 pub(super) fn judge_folder(
     place: &LogPlace<'_>,
+    marked: &Marked,
     snapshot: Option<&Snapshot>,
     accept_lost: bool,
     report: &mut OpenReport,
-) -> Result<(), OpenError> {
-    let Some(dir) = place.dir else { return Ok(()) };
-    let fail = |error| OpenError::WalFolder { dir: dir.to_owned(), error };
-    let names = match place.disk.list_dirs(dir) {
-        Ok(names) => names,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => return Err(fail(error)),
-    };
-    if names.iter().any(|name| name == MARK) {
-        return Ok(());
+) -> Result<bool, OpenError> {
+    let Some(dir) = place.dir else { return Ok(false) };
+    let any_log = !super::open::log_folders(&**place.disk, dir)?.is_empty();
+    let Some(fault) = folder_fault(dir, any_log, marked, snapshot, Some(place.node)) else { return Ok(false) };
+    if !accept_lost {
+        return Err(fault);
     }
-    let any_log = names.iter().any(|name| parse_log_folder_name(name).is_some());
-    if !any_log && snapshot.is_some_and(|snapshot| snapshot.manifest().logs_open) {
-        if !accept_lost {
-            return Err(OpenError::LogsGone { dir: dir.to_owned() });
-        }
-        report.lost.push(format!("{}: all logs that it may have held are given up", dir.display()));
-    }
-    place.disk.create_dir_all(&dir.join(MARK)).map_err(fail)
+    report.lost.push(match any_log {
+        true => format!("{}: what its logs held besides what is here is given up", dir.display()),
+        false => format!("{}: all logs that it may have held are given up", dir.display()),
+    });
+    Ok(true)
 }
 
 /// Opens a log and judges it; nothing of the durable tier is written.
@@ -105,32 +233,37 @@ pub(super) fn judge(
     accept_lost: bool,
     report: &mut OpenReport,
 ) -> Result<FoundLog, OpenError> {
-    let Known { watermark, through: knows, open } = known;
+    let Known { watermark, through: knows, .. } = known;
     let Some(dir) = place.dir else { return Ok(without_log(key, known)) };
+    let path = folder(dir, &key);
+    let cannot = |error| OpenError::WalFolder { dir: path.clone(), error };
+    // before opening lays out what is missing
+    let folder = Folder::look(&**place.disk, &path, &place.config.pattern).map_err(cannot)?;
+    if let Some(fault) = known.fault_of(&folder).filter(|_| !accept_lost) {
+        return Err(error_of(fault, key, path, &known, &Has::nothing(folder)));
+    }
     let all_durable = knows <= watermark;
     let opened = open_folder(place, dir, &key, watermark, if all_durable { watermark } else { LogIndex::ZERO })?;
     if opened.writer.is_none() {
         return Ok(finish(key, opened, report));
     }
-    if open && opened.recovered.segments.is_empty() {
-        if !accept_lost {
-            return Err(OpenError::LogGone { dir: folder(dir, &key), log: key, durable: watermark });
+    let has = Has::of(folder, &opened);
+    let more = |than: LogIndex| Known { through: LogIndex(than.0.saturating_add(SKIPPED)), ..known };
+    let given_up = match known.fault(&has) {
+        Some(fault) if !accept_lost || fault == Fault::ManifestBehind => {
+            return Err(error_of(fault, key, path, &known, &has));
         }
-        let given_up = Some(Known { through: LogIndex(knows.0.saturating_add(SKIPPED)), ..known });
-        return Ok(FoundLog { given_up, ..finish(key, opened, &mut OpenReport::default()) });
+        Some(Fault::Lost) if !known.stale => Some(known),
+        Some(_) => Some(more(knows.max(has.last))),
+        None => known.stale.then(|| more(knows.max(has.last))),
+    };
+    if let (false, Some(marks)) = (known.marked, Marks::of(place)) {
+        marks.note(&key)?;
     }
-    let view = opened.view.load();
-    let has = view.last_index();
-    if has < knows && !all_durable {
-        if !accept_lost {
-            return Err(OpenError::LostLog { dir: folder(dir, &key), log: key, knows, has, durable: watermark });
-        }
-        return Ok(FoundLog { given_up: Some(known), ..finish(key, opened, &mut OpenReport::default()) });
+    match given_up {
+        None => Ok(finish(key, opened, report)),
+        given_up => Ok(FoundLog { given_up, ..finish(key, opened, &mut OpenReport::default()) }),
     }
-    if view.first_index() > watermark.next() && has > watermark {
-        return Err(OpenError::ManifestBehind { log: key, first: view.first_index(), durable: watermark });
-    }
-    Ok(finish(key, opened, report))
 }
 
 /// Makes durable what is left of a log whose end is missing, and begins it anew above everything that it ever held.

@@ -6,7 +6,8 @@
 mod grace;
 mod judge;
 mod left_alone;
-mod lost;
+pub(crate) mod lost;
+pub(crate) mod marks;
 mod open;
 mod options;
 mod replace;
@@ -19,7 +20,7 @@ pub use grace::Grace;
 pub use judge::Judged;
 pub(crate) use left_alone::LeftAlone;
 pub use open::{OpenLog, Opened};
-pub(crate) use open::{log_config, wal_dir};
+pub(crate) use open::{log_config, log_folders, wal_dir};
 pub use options::{OpenError, OpenOptions};
 pub use replace::{ReplaceError, Replaced};
 pub use report::OpenReport;

@@ -14,6 +14,7 @@
 
 use super::judge::{self, Facts, Judged};
 use super::lost::{self, FoundLog, Known};
+use super::marks::{Marked, Marks, log_of};
 use super::options::{OpenError, OpenOptions};
 use super::replace::rollover;
 use super::report::OpenReport;
@@ -22,7 +23,7 @@ use super::{LeftAlone, LogShared, Logs, SettledSnapshot, Store};
 use crate::append::{Log, Rules, Sink};
 use crate::clock::ClosedClocks;
 use crate::commands::{Scope, command_key};
-use crate::read::TierSet;
+use crate::read::{ReadError, TierSet};
 use crate::read::cursors::Cursors;
 use crate::view::frames;
 use arc_swap::ArcSwap;
@@ -33,9 +34,8 @@ use std::sync::atomic::AtomicU64;
 use strandline_deql::{Checksum, Location, StoreConfig, Tier};
 use strandline_durable::{DurableTier, RunKind, SharedObjects, Snapshot, Update};
 use strandline_event::hash::keyed_hash;
-use strandline_event::{LogKey, Micros};
-use strandline_wal::names::parse_log_folder_name;
-use strandline_wal::{Disk, LogConfig, SegmentPattern};
+use strandline_event::{LogIndex, LogKey, Micros};
+use strandline_wal::{Disk, LogConfig, LogView, SegmentPattern};
 
 /// An open store.
 pub struct Opened {
@@ -96,6 +96,9 @@ impl Judged {
         let place = LogPlace::of(&options, wal_dir.as_deref())?;
         let settle = |log| lost::give_up(&place, &durable, &rules, log, &mut report);
         let found = found.into_iter().map(settle).collect::<Result<Vec<_>, _>>()?;
+        if let (Some(marks), Some(epoch)) = (Marks::of(&place), durable.epoch()) {
+            marks.settle(epoch)?;
+        }
         let store = Store::new(&options, durable, rules, wal_dir.clone(), tail);
         let mut logs = Vec::new();
         for log in found {
@@ -165,7 +168,7 @@ impl Store {
             now,
         };
         let mut report = OpenReport::default();
-        let known = Known::of(Some(&self.durable.pin()), key);
+        let known = Known::of(Some(&self.durable.pin()), &Marked::default(), key);
         let found = lost::judge(&place, known, key.clone(), false, &mut report)?;
         let open = self.open_found(found, now, &mut report)?;
         let mut logs = Logs::clone(&self.logs.load());
@@ -204,7 +207,7 @@ impl Store {
 
     /// Replays what is above the watermark, and warms memory with what is young enough for it.
     fn open_found(&self, found: FoundLog, now: Micros, report: &mut OpenReport) -> Result<OpenLog, OpenError> {
-        let FoundLog { key, sink, view, damage, .. } = found;
+        let FoundLog { key, mut sink, view, mut damage, .. } = found;
         let snapshot = self.durable.pin();
         let watermark = snapshot.watermark(&key);
         let durable_events = snapshot.rows_moved(&key);
@@ -212,18 +215,11 @@ impl Store {
         let mut log = Log::new(key.clone(), self.rules(), self.closed.open_log(), settled, watermark);
         let now_view = view.load();
         let end = now_view.last_index();
-        let mut events = 0;
-        for frame in frames::entries(&key, &now_view, watermark, end)? {
-            let frame = match frame {
-                Ok(frame) => frame,
-                // a damaged log is replayed as far as it can be read; it takes no appends
-                Err(_) if damage.is_some() => break,
-                Err(error) => return Err(error.into()),
-            };
-            log.replay(frame.index, &frame.batch);
-            report.replayed_batches += 1;
-            events += frame.batch.rows() as u64;
-            self.warm(&key, frame, now);
+        let (events, stopped) = self.replay(&mut log, &key, &now_view, watermark, now, report);
+        if let (Some(error), None) = (stopped, &damage) {
+            // what recovery cannot see: a frame that is good and holds no batch
+            report.corrupt.push(error.to_string());
+            (sink, damage) = (None, Some(Arc::from(error.to_string())));
         }
         report.replayed_events += events;
         if let Some(hot) = self.hot() {
@@ -232,6 +228,34 @@ impl Store {
         }
         let shared = LogShared::new(key.clone(), view, Arc::clone(log.published()), damage, durable_events + events);
         Ok(OpenLog { key, log, sink, shared: Arc::new(shared) })
+    }
+
+    /// A log is replayed as far as it can be read: the events, and why it is not read to its end.
+    fn replay(
+        &self,
+        log: &mut Log,
+        key: &LogKey,
+        view: &Arc<LogView>,
+        after: LogIndex,
+        now: Micros,
+        report: &mut OpenReport,
+    ) -> (u64, Option<ReadError>) {
+        let mut events = 0;
+        let entries = match frames::entries(key, view, after, view.last_index()) {
+            Ok(entries) => entries,
+            Err(error) => return (events, Some(error)),
+        };
+        for frame in entries {
+            let frame = match frame {
+                Ok(frame) => frame,
+                Err(error) => return (events, Some(error)),
+            };
+            log.replay(frame.index, &frame.batch);
+            report.replayed_batches += 1;
+            events += frame.batch.rows() as u64;
+            self.warm(key, frame, now);
+        }
+        (events, None)
     }
 
     /// The first batch that is young enough opens the log in memory; time never falls, so all later ones are too.
@@ -297,17 +321,29 @@ pub(crate) fn log_config(config: &StoreConfig) -> Result<LogConfig, OpenError> {
     Ok(out)
 }
 
-/// The logs that are on disk or in the manifest.
-pub(super) fn keys(place: &LogPlace<'_>, snapshot: Option<&Snapshot>) -> Result<BTreeSet<LogKey>, OpenError> {
+/// The logs that are on disk, in the manifest or were made.
+pub(super) fn keys(
+    place: &LogPlace<'_>,
+    marked: &Marked,
+    snapshot: Option<&Snapshot>,
+) -> Result<BTreeSet<LogKey>, OpenError> {
     let known = snapshot.into_iter().flat_map(|snapshot| snapshot.logs());
     let mut keys: BTreeSet<LogKey> = known.map(|(key, _)| key.clone()).collect();
-    let Some(dir) = place.dir else { return Ok(keys) };
-    let names = match place.disk.list_dirs(dir) {
-        Ok(names) => names,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => return Err(OpenError::WalFolder { dir: dir.to_owned(), error }),
-    };
-    let found = names.iter().filter_map(|name| parse_log_folder_name(name));
-    keys.extend(found.map(|(stream_type, bucket)| LogKey { stream_type: stream_type.into(), bucket }));
+    if let Some(dir) = place.dir {
+        keys.extend(log_folders(&**place.disk, dir)?);
+    }
+    // where nothing can be missing, one that is not there is none
+    if snapshot.is_some_and(|snapshot| snapshot.manifest().logs_open) {
+        keys.extend(marked.logs.iter().cloned());
+    }
     Ok(keys)
+}
+
+/// The logs that have a folder.
+pub(crate) fn log_folders(disk: &dyn Disk, dir: &Path) -> Result<Vec<LogKey>, OpenError> {
+    match disk.list_dirs(dir) {
+        Ok(names) => Ok(names.iter().filter_map(|name| log_of(name)).collect()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(OpenError::WalFolder { dir: dir.to_owned(), error }),
+    }
 }

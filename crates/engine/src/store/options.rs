@@ -123,6 +123,35 @@ pub enum OpenError {
         /// The folder.
         dir: PathBuf,
     },
+    /// The logs are an older copy, or others than the last owner wrote.
+    #[error(
+        "the logs in {} are not those that the last owner of the store wrote (its epoch is {epoch}, they are of {}), and it did \
+         not stop in order: this is an older copy of the folder, or another one, and lacks what was acknowledged since. Put the \
+         right folder back (wal.path), or start with --accept-lost-log to go on with what is here",
+        .dir.display(), .found.map_or_else(|| "none".to_owned(), |found| found.to_string())
+    )]
+    LogsOld {
+        /// The folder.
+        dir: PathBuf,
+        /// The epoch of the last owner.
+        epoch: u64,
+        /// The newest epoch whose owner wrote here.
+        found: Option<u64>,
+    },
+    /// Another node owned the store last.
+    #[error(
+        "the last owner of the store was node {owner}, which did not stop in order, and this is node {node}: the logs in {} may \
+         lack what that one acknowledged. Start that node, or put its file `node-id` back into this data directory if it was \
+         lost; or start with --accept-lost-log to go on with what is here", .dir.display()
+    )]
+    LogsOfAnother {
+        /// The folder.
+        dir: PathBuf,
+        /// Who.
+        owner: String,
+        /// Who asks.
+        node: String,
+    },
     /// The manifest is older than the log: what was trimmed from the log is in no data file that the manifest names.
     #[error(
         "the log of `{log}` begins at index {first}, but the manifest ends at {durable}: the manifests were rolled back or \
@@ -181,9 +210,18 @@ impl OpenError {
             Self::LostLog { .. }
             | Self::LogGone { .. }
             | Self::LogsGone { .. }
+            | Self::LogsOld { .. }
+            | Self::LogsOfAnother { .. }
             | Self::ManifestBehind { .. }
             | Self::DeclarationUnreadable { .. } => ErrorKind::Integrity,
-            Self::Wal { .. } | Self::WalFolder { .. } => ErrorKind::Io,
+            Self::Wal { error, .. } => match &**error {
+                strandline_wal::OpenError::Io { error, .. } if strandline_wal::files::is_full(error) => {
+                    ErrorKind::DiskFull
+                }
+                _ => ErrorKind::Io,
+            },
+            Self::WalFolder { error, .. } if strandline_wal::files::is_full(error) => ErrorKind::DiskFull,
+            Self::WalFolder { .. } => ErrorKind::Io,
             Self::Durable(error) => error.kind(),
             Self::Commit(error) => error.kind(),
             Self::Rescue(error) => error.kind(),

@@ -9,7 +9,8 @@ mod ids;
 mod streams;
 
 use crate::append::Rules;
-use crate::store::{OpenError, log_config, wal_dir};
+use crate::store::lost::{self, Folder, Has, Known};
+use crate::store::{OpenError, log_config, log_folders, marks, wal_dir};
 use crate::view::frames;
 use commands::CommandCheck;
 use doubles::Doubles;
@@ -22,7 +23,6 @@ use strandline_deql::StoreConfig;
 use strandline_durable::objects::ObjectInfo;
 use strandline_durable::{DurableTier, Snapshot, verify_delta_log, verify_file, verify_manifests, verify_replaced};
 use strandline_event::{ErrorKind, EventRef, LogIndex, LogKey, Micros};
-use strandline_wal::names::parse_log_folder_name;
 use strandline_wal::{Disk, LogConfig, LogView, log_folder_name, open_read_only};
 use streams::Streams;
 
@@ -234,50 +234,65 @@ fn check_logs(
     snapshot: Option<&Snapshot>,
     report: &mut Report,
 ) -> Vec<OfflineLog> {
-    let mut keys: BTreeSet<LogKey> =
-        snapshot.into_iter().flat_map(Snapshot::logs).map(|(key, _)| key.clone()).collect();
-    match disk.list_dirs(wal_dir) {
-        Ok(names) => keys.extend(
-            names
-                .iter()
-                .filter_map(|name| parse_log_folder_name(name))
-                .map(|(name, bucket)| LogKey { stream_type: name.into(), bucket }),
-        ),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => report.add(wal_dir.display().to_string(), error.to_string()),
+    let mut logs = Vec::new();
+    let looked = log_folders(&**disk, wal_dir).and_then(|folders| {
+        let read = marks::read(&**disk, wal_dir);
+        Ok((folders, read.map_err(|error| OpenError::WalFolder { dir: wal_dir.to_owned(), error })?))
+    });
+    let (folders, marked) = match looked {
+        Ok(looked) => looked,
+        Err(error) => {
+            report.add(wal_dir.display().to_string(), error.to_string());
+            return logs;
+        }
+    };
+    if let Some(fault) = lost::folder_fault(wal_dir, !folders.is_empty(), &marked, snapshot, None) {
+        report.add(wal_dir.display().to_string(), fault.to_string());
     }
-    keys.into_iter().filter_map(|key| check_log(wal_dir, config, disk, snapshot, key, report)).collect()
+    let mut keys: BTreeSet<LogKey> = folders.into_iter().collect();
+    keys.extend(snapshot.into_iter().flat_map(Snapshot::logs).map(|(key, _)| key.clone()));
+    if snapshot.is_some_and(|snapshot| snapshot.manifest().logs_open) {
+        keys.extend(marked.logs.iter().cloned());
+    }
+    for key in keys {
+        let known = Known::of(snapshot, &marked, &key);
+        logs.extend(check_log(wal_dir, config, disk, known, key, report));
+    }
+    logs
 }
 
+/// As a start judges it, and every frame of it.
 fn check_log(
     wal_dir: &Path,
     config: &LogConfig,
     disk: &Arc<dyn Disk>,
-    snapshot: Option<&Snapshot>,
+    known: Known,
     key: LogKey,
     report: &mut Report,
 ) -> Option<OfflineLog> {
     let dir = wal_dir.join(log_folder_name(&key.stream_type, key.bucket));
     let place = format!("log of `{key}`");
-    let state = snapshot.and_then(|s| s.log(&key));
-    let watermark = state.map_or(LogIndex::ZERO, |s| s.compacted_through);
-    let knows = state.map_or(LogIndex::ZERO, |s| s.known_through).max(watermark);
     report.logs += 1;
     let opened = match open_read_only(disk, &dir, config) {
-        Ok(opened) => opened,
-        Err(error)
-            if error.kind() == std::io::ErrorKind::NotFound
-                && knows <= watermark
-                && !snapshot.is_some_and(|s| s.manifest().logs_open) =>
-        {
-            report.notes.push(format!("{place}: its folder is gone; everything that it held is durable"));
-            return None;
-        }
+        Ok(opened) => Some(opened),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
         Err(error) => {
-            report.add(place, format!("{}: {error}; it had reached index {knows}", dir.display()));
+            report.add(place, format!("{}: {error}; it had reached index {}", dir.display(), known.through));
             return None;
         }
     };
+    let folder = Folder::look(&**disk, &dir, &config.pattern).unwrap_or_default();
+    let has = opened.as_ref().map_or_else(|| Has::nothing(folder), |opened| Has::of(folder, opened));
+    let fault = known.fault_of(&folder).or_else(|| known.fault(&has));
+    let is_damaged = opened.as_ref().is_some_and(|opened| !opened.recovered.corrupt.is_empty());
+    match fault.filter(|_| !is_damaged) {
+        Some(fault) => report.add(&place, lost::error_of(fault, key.clone(), dir, &known, &has).to_string()),
+        None if opened.is_none() => {
+            report.notes.push(format!("{place}: its folder is gone; everything that it held is durable"));
+        }
+        None => {}
+    }
+    let opened = opened?;
     report.segments += opened.recovered.segments.len() as u64;
     for corrupt in &opened.recovered.corrupt {
         report.add(&place, format!("segment {} at offset {}: {}", corrupt.segment, corrupt.offset, corrupt.what));
@@ -288,16 +303,12 @@ fn check_log(
             cut.segment, cut.offset, cut.what
         ));
     }
-    if opened.recovered.clean_stop && snapshot.is_some_and(|s| s.manifest().logs_open) {
+    if opened.recovered.clean_stop && known.is_open() {
         report.notes.push(format!(
             "{place}: it was closed in order, but the newest manifest does not say so: the stop was interrupted, or that version is gone"
         ));
     }
-    let view = opened.view.load();
-    if view.last_index() < knows && knows > watermark {
-        report.add(&place, format!("it ends at index {}, but it had reached {knows}", view.last_index()));
-    }
-    Some(OfflineLog { key, view })
+    Some(OfflineLog { key, view: opened.view.load() })
 }
 
 /// Walks every event once: files, then what is above each watermark.

@@ -94,6 +94,9 @@ impl History {
         let mut failures = 0;
         for life in 0..5 {
             let about = format!("{about}, life {life}");
+            let names = self.rig.disk.list(&dir()).unwrap();
+            let begun = names.iter().any(|name| name.ends_with(".wal") || name == names::FIRST_SPARE_NAME);
+            assert!(begun || life == 0, "{about}: {names:?} looks as if the log was taken away");
             let mut opened = self.rig.open();
             self.check(&opened, &about);
             let mut writer = opened.writer.take().unwrap();
