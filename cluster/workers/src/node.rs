@@ -147,7 +147,8 @@ impl StartError {
     #[must_use]
     pub fn is_configuration(&self) -> bool {
         use OpenError::{
-            ConfigChanged, Durable, LogGone, LogsGone, LogsOfAnother, LogsOld, LostLog, NoLogFolder, OtherStore, Rules, SegmentPattern,
+            ConfigChanged, Durable, LogGone, LogsGone, LogsOfAnother, LogsOld, LostLog, NoLogFolder, OtherStore, Rules,
+            SegmentPattern,
         };
         match self {
             Self::Refused(_) | Self::Descriptors { .. } => true,
@@ -162,7 +163,10 @@ impl StartError {
                 Rules { .. } | NoLogFolder { .. } | SegmentPattern(_) | ConfigChanged { .. } | OtherStore { .. } => {
                     true
                 }
-                other => matches!(other, LostLog { .. } | LogGone { .. } | LogsGone { .. } | LogsOld { .. } | LogsOfAnother { .. }),
+                other => matches!(
+                    other,
+                    LostLog { .. } | LogGone { .. } | LogsGone { .. } | LogsOld { .. } | LogsOfAnother { .. }
+                ),
             },
             _ => false,
         }

@@ -127,7 +127,13 @@ fn an_accepted_start_that_dies_is_refused_again() {
                 start_on(&owner, &empty, false).unwrap();
                 return;
             }
-            Err(_) => assert!(start_on(&owner, &empty, false).is_err(), "after {syncs} syncs nothing was settled"),
+            // refused as before, unless only the mark itself was still to be synced
+            Err(_) => {
+                if let Ok(opened) = start_on(&owner, &empty, false) {
+                    let watermark = opened.store.durable().pin().watermark(&LogKey::single("T"));
+                    assert!(watermark.0 > 1 << 32, "after {syncs} syncs nothing was settled");
+                }
+            }
         }
     }
     panic!("a start takes fewer syncs");
@@ -183,7 +189,7 @@ fn only_t_refuses(owner: &mut LocalStore) {
     let read = StreamRead { stream_type: "T", stream_id: "s0", from_seq: None, to_seq: None, limit: 9, order: None };
     assert_eq!(owner.store().read_stream(&read).err().map(|error| error.kind()), Some(ErrorKind::Integrity));
     assert_eq!(owner.store().scan(&Filter::default()).err().map(|error| error.kind()), Some(ErrorKind::Integrity));
-    assert!(head(owner.store(), "U", "s0") >= Ok(Some(Seq(10))));
+    assert!(head(owner.store(), "U", "s0").unwrap() >= Some(Seq(10)));
     load(owner, "U", 20..24, 2);
 }
 

@@ -337,10 +337,7 @@ impl LogFiles {
 #[must_use]
 pub fn is_full(error: &io::Error) -> bool {
     // the limit of a file's size is one of room, too
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
-    )
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
 }
 
 /// Whether an error says that the process or the system has no descriptor left: nothing was opened, so nothing was done.

@@ -229,7 +229,9 @@ mod tests {
 
     #[test]
     fn folders_tell_buckets_apart() {
-        for (text, bucket) in [("Call", 0), ("Call", 3), ("a~1", 0), ("..", 0), ("a/b", 9), (".lock", 0), (".lock", 2), (".locks", 0)] {
+        for (text, bucket) in
+            [("Call", 0), ("Call", 3), ("a~1", 0), ("..", 0), ("a/b", 9), (".lock", 0), (".lock", 2), (".locks", 0)]
+        {
             let name = log_folder_name(text, bucket);
             assert_eq!(parse_log_folder_name(&name), Some((text.to_owned(), bucket)), "{name}");
             assert_ne!(name, LOCK_NAME);

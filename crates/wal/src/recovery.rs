@@ -205,12 +205,7 @@ fn never_begun(files: &[Found], out: &mut Recovery) -> io::Result<()> {
 
 /// Walks from the last segment to the first, as each State names the one before. It ends without complaint where the rest was
 /// trimmed, or is wholly below `check_from`.
-fn chain<'a>(
-    files: &'a [Found],
-    purged: Option<LogId>,
-    check_from: LogIndex,
-    out: &mut Recovery,
-) -> Vec<&'a Found> {
+fn chain<'a>(files: &'a [Found], purged: Option<LogId>, check_from: LogIndex, out: &mut Recovery) -> Vec<&'a Found> {
     let mut chain: Vec<&Found> = Vec::new();
     let mut next = files.last();
     let mut left_alone = false;

@@ -118,12 +118,18 @@ fn read_field<'de, A: MapAccess<'de>>(
 
 /// Refuses JSON that most readers of it would refuse. Text without that many brackets is not looked at more closely.
 fn shallow<'de, E: Error>(name: &str, value: &'de RawValue) -> Result<&'de RawValue, E> {
-    let bytes = value.get().as_bytes();
-    let opening = bytes.iter().filter(|byte| matches!(byte, b'[' | b'{')).count();
-    if opening <= NESTING_MAX || depth(bytes) <= NESTING_MAX {
-        return Ok(value);
+    match too_deep(name, value.get()) {
+        None => Ok(value),
+        Some(refused) => Err(Error::custom(refused)),
     }
-    Err(Error::custom(format_args!("`{name}` is nested deeper than {NESTING_MAX} levels: send it flatter, or as a text")))
+}
+
+/// Why a whole JSON text is nested too deep.
+pub(crate) fn too_deep(name: &str, json: &str) -> Option<String> {
+    let bytes = json.as_bytes();
+    let opening = bytes.iter().filter(|byte| matches!(byte, b'[' | b'{')).count();
+    let refused = opening > NESTING_MAX && depth(bytes) > NESTING_MAX;
+    refused.then(|| format!("`{name}` is nested deeper than {NESTING_MAX} levels: send it flatter, or as a text"))
 }
 
 /// How deep a JSON text is nested. It is whole: the reader has checked it.

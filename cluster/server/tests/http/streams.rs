@@ -29,6 +29,25 @@ fn an_append_is_answered_as_documented_and_read_back() {
     server.stop();
 }
 
+#[test]
+fn json_that_is_nested_too_deep_is_refused_and_names_of_locks_are_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "");
+    let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+    for field in ["data", "metadata"] {
+        let event = |levels| format!(r#"{{"event_type":"x","data":1,"{field}":{}}}"#, nested(levels));
+        let event = |levels| event(levels).replace(r#""data":1,"data""#, r#""data""#);
+        server.append("c", &event(128)).ok(201);
+        let refused = server.append("c", &event(129)).ok(422);
+        assert!(refused.to_string().contains("nested deeper than 128"), "{refused}");
+    }
+    let flat = format!(r#"{{"event_type":"x","data":[{}]}}"#, ["[]"; 500].join(","));
+    server.append("c", &flat).ok(201);
+    server.post("streams/.lock/c", &format!("{{\"events\":[{TICK}]}}")).ok(201);
+    assert_eq!(server.get("streams/.lock/c/head").ok(200)["last_seq"], 1);
+    server.stop();
+}
+
 /// Pages of at most five events: seqs, and what the answer says about the next one, in its body and in its header.
 #[test]
 fn a_page_says_where_the_next_one_begins() {

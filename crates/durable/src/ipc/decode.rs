@@ -84,9 +84,12 @@ impl InputBatches {
     }
 
     fn new(names: &FieldNames, schema: &SchemaRef, batches: Batches) -> Result<Self, IpcError> {
-        for column in schema.fields() {
+        for (n, column) in schema.fields().iter().enumerate() {
             if names.field(column.name()).is_none() {
                 return Err(IpcError::UnknownColumn(column.name().clone()));
+            }
+            if schema.fields()[..n].iter().any(|other| other.name() == column.name()) {
+                return Err(IpcError::Twice(column.name().clone()));
             }
         }
         for field in [Field::StreamId, Field::EventType] {

@@ -32,6 +32,9 @@ pub enum IpcError {
     /// A column that no event has.
     #[error("unknown column `{0}`")]
     UnknownColumn(String),
+    /// Two columns of one name: nobody can tell which one is meant.
+    #[error("column `{0}` is given twice")]
+    Twice(String),
     /// A column of a type that cannot be taken.
     #[error("column `{name}` has type {found}; {expected} is expected")]
     Type {
@@ -88,6 +91,7 @@ impl IpcError {
             Self::Arrow(_)
             | Self::Parquet(_)
             | Self::UnknownColumn(_)
+            | Self::Twice(_)
             | Self::Type { .. }
             | Self::NoSchema
             | Self::Missing(_) => ErrorKind::BadRequest,

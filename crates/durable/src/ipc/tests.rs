@@ -50,6 +50,24 @@ fn unknown_and_missing_columns_are_named() {
 }
 
 #[test]
+fn a_column_that_is_given_twice_is_refused() {
+    use arrow::array::{ArrayRef, RecordBatch, StringArray};
+    use arrow::datatypes::{DataType, Field as Column, Schema};
+    use std::sync::Arc;
+    let column = |name: &str| Column::new(name, DataType::Utf8, false);
+    let schema = Arc::new(Schema::new(["stream_id", "event_type", "data", "stream_id"].map(column).to_vec()));
+    let text = |text: &str| -> ArrayRef { Arc::new(StringArray::from(vec![text])) };
+    let batch = RecordBatch::try_new(Arc::clone(&schema), ["a", "x", "1", "b"].map(text).to_vec()).unwrap();
+    let mut bytes: Vec<u8> = Vec::new();
+    let mut writer = arrow::ipc::writer::StreamWriter::try_new(&mut bytes, &schema).unwrap();
+    writer.write(&batch).unwrap();
+    writer.finish().unwrap();
+    drop(writer);
+    let error = InputBatches::from_ipc(&FieldNames::default(), Bytes::from(bytes)).err().unwrap();
+    assert_eq!(error.to_string(), "column `stream_id` is given twice");
+}
+
+#[test]
 fn a_seq_beyond_the_column_is_refused() {
     let texts = texts(1);
     let mut large = event(1, &texts[0]);

@@ -3,8 +3,8 @@
 use super::commit::CommitError;
 use super::pins::{Gone, Pins};
 use super::{Committer, DurableTier, Inner, MANIFEST_FOLDER, Shared, Snapshot, names};
-use crate::delta::{DeltaLog, newest_shown};
 use crate::delta::names::{self as delta_names, link};
+use crate::delta::{DeltaLog, newest_shown};
 use crate::layout::{Layout, LayoutError};
 use crate::manifest::{self, Manifest, ManifestError, Put, ReplacedFiles};
 use crate::objects::{NotCreated, ObjectError, Objects, Purpose, Settings, SharedObjects, open_location, probe};
@@ -88,7 +88,8 @@ pub enum OpenError {
     #[error(
         "the newest manifest in {manifests} is version {newest}, but the Delta log in {files} shows version {shown}: manifests \
          were lost or rolled back. Put them back as they were; if they were rolled back on purpose, remove \
-         `{}` there (it is made anew): files that only the newer versions name are swept then", crate::delta::names::FOLDER
+         `{}` there (it is made anew): files that only the newer versions name are swept then",
+        crate::delta::names::FOLDER
     )]
     ManifestsBehind {
         /// Where they are.
