@@ -182,10 +182,7 @@ impl NodeError {
 fn of_new_log(error: &OpenError) -> ErrorKind {
     let OpenError::Wal { error: of_log, .. } = error else { return error.kind() };
     let strandline_wal::OpenError::Io { error: io, .. } = &**of_log else { return error.kind() };
-    match io.kind() {
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ErrorKind::DiskFull,
-        _ => ErrorKind::Unavailable,
-    }
+    if strandline_wal::files::is_full(io) { ErrorKind::DiskFull } else { ErrorKind::Unavailable }
 }
 
 impl From<OpenError> for NodeError {
@@ -224,5 +221,23 @@ impl From<MailboxError> for NodeError {
             MailboxError::Closed => Self::Draining,
             MailboxError::Timeout => Self::OutcomeUnknown,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    #[test]
+    fn a_log_without_room_is_told_from_one_without_descriptors() {
+        let kind = |kind: io::ErrorKind| {
+            let error = Box::new(strandline_wal::OpenError::Io { dir: "/wal/T".into(), error: kind.into() });
+            of_new_log(&OpenError::Wal { log: strandline_event::LogKey::single("T"), error })
+        };
+        for full in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded, io::ErrorKind::FileTooLarge] {
+            assert_eq!(kind(full), ErrorKind::DiskFull);
+        }
+        assert_eq!(kind(io::ErrorKind::Other), ErrorKind::Unavailable);
     }
 }
