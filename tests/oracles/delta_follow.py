@@ -6,6 +6,7 @@ from its first event on (streams are appended to in order, and a job moves what 
 was merged away since must still be there.
 """
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -82,3 +83,6 @@ def main():
 
 
 main()
+# all is said; threads of the engines that still run at the interpreter's end may abort it
+sys.stdout.flush()
+os._exit(0)

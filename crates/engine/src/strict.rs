@@ -325,7 +325,7 @@ mod tests {
     fn unknown_stream_types_are_told_the_known_ones() {
         assert_eq!(check_registered("Call", &["Call"]), Ok(()));
         let text = check_registered("Cal", &["Call", "Flight"]).unwrap_err().to_string();
-        assert!(text.contains("known: Call, Flight. Register it with POST"), "{text}");
+        assert!(text.contains("known: Call, Flight. Register it: `CREATE AGGREGATE Cal;`"), "{text}");
         assert!(check_registered("Cal", &[]).unwrap_err().to_string().contains("known: none"));
     }
 

@@ -30,6 +30,13 @@ const ROW_BYTES: usize = 64;
 /// Footer and page index of a row group, and the footer itself, generously.
 const GROUP_TAIL_BYTES: u64 = 12 << 10;
 
+/// How far the encoders are.
+#[derive(Clone, Copy, Default)]
+struct Encoded {
+    bytes: u64,
+    groups: u64,
+}
+
 /// A file that takes rows of one partition.
 pub(crate) struct OpenFile<'l> {
     layout: &'l Layout,
@@ -40,6 +47,8 @@ pub(crate) struct OpenFile<'l> {
     columns: EventColumns,
     bounds: Bounds,
     rows: u64,
+    /// Bytes of what went to the encoders, and row groups that it has begun: asked with every row, and the encoders must count.
+    encoded: Encoded,
     /// Last, so that the file is closed before it is taken away.
     unfinished: Unfinished<'l>,
 }
@@ -77,7 +86,18 @@ impl<'l> OpenFile<'l> {
         let writer =
             ArrowWriter::try_new_with_options(sink, schema, options).map_err(|e| WriteError::encode(&path, e))?;
         let columns = EventColumns::new(Arc::clone(&layout.arrow_schema));
-        Ok(Self { layout, path, staged, sums, writer, columns, bounds: Bounds::of(first), rows: 0, unfinished })
+        Ok(Self {
+            layout,
+            path,
+            staged,
+            sums,
+            writer,
+            columns,
+            bounds: Bounds::of(first),
+            rows: 0,
+            encoded: Encoded::default(),
+            unfinished,
+        })
     }
 
     /// Adds a row.
@@ -97,10 +117,9 @@ impl<'l> OpenFile<'l> {
 
     /// Whether one more row could take the file over `compaction.max_file_mb`.
     pub(crate) fn is_full(&self, next_bytes: usize) -> bool {
-        let groups = self.writer.flushed_row_groups().len() as u64 + 1;
+        let Encoded { bytes: now, groups } = self.encoded;
         let bloom_bytes = self.layout.bloom.len() as u64 * self.rows * 4;
-        let tail = groups * GROUP_TAIL_BYTES + bloom_bytes + self.rows / PAGE_ROWS as u64 * 2048;
-        let now = (self.writer.bytes_written() + self.writer.in_progress_size()) as u64;
+        let tail = (groups + 1) * GROUP_TAIL_BYTES + bloom_bytes + self.rows / PAGE_ROWS as u64 * 2048;
         let pending = (self.columns.bytes() + next_bytes + ROW_BYTES) as u64;
         let sums = (now + pending).div_ceil(BLOCK_BYTES) * 4;
         self.rows > 0 && now + tail + sums + pending > self.layout.max_file_bytes
@@ -108,7 +127,7 @@ impl<'l> OpenFile<'l> {
 
     /// Whether it has so many bytes already, as far as that can be told before it ends.
     pub(crate) fn has(&self, bytes: u64) -> bool {
-        self.rows > 0 && (self.writer.bytes_written() + self.writer.in_progress_size()) as u64 >= bytes
+        self.rows > 0 && self.encoded.bytes >= bytes
     }
 
     fn batch_bytes(&self) -> usize {
@@ -126,7 +145,12 @@ impl<'l> OpenFile<'l> {
             self.writer.flush().map_err(|e| WriteError::encode(&self.path, e))?;
         }
         let batch = self.columns.take().map_err(|e| WriteError::encode(&self.path, e.into()))?;
-        self.writer.write(&batch).map_err(|e| WriteError::encode(&self.path, e))
+        self.writer.write(&batch).map_err(|e| WriteError::encode(&self.path, e))?;
+        self.encoded = Encoded {
+            bytes: (self.writer.bytes_written() + self.writer.in_progress_size()) as u64,
+            groups: self.writer.flushed_row_groups().len() as u64,
+        };
+        Ok(())
     }
 
     /// Ends the file: encoded, synced, its folder synced; under its staged name.
