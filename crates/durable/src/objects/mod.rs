@@ -222,7 +222,7 @@ pub trait Objects: Send + Sync {
     }
 
     /// Creates an object from bytes, all or nothing, durable on return; `AlreadyExists` if the name is taken. One try: what
-    /// an unclear answer means is decided by [`create`].
+    /// an unclear answer means is decided by `create`.
     fn put_new(&self, path: &str, bytes: &[u8]) -> Result<(), ObjectError>;
 
     /// Begins an object that is written piece by piece; `AlreadyExists` if the name is taken.
