@@ -73,7 +73,7 @@ impl StrictViolation {
                 format!("`{}` is required by `{rule}` of this store: give it with every event", names.get(*field))
             }
             Self::NullPartition { column, field } => format!(
-                "`{}` is absent, and partition `{column}` is made of it: `partition.enforce` refuses events without it",
+                "`{}` is absent or empty, and partition `{column}` is made of it: `partition.enforce` refuses events without it",
                 names.get(*field)
             ),
             Self::LongPartition { field, bytes, room } => format!(

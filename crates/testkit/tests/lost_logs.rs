@@ -170,6 +170,50 @@ fn a_log_that_was_laid_out_and_never_begun_is_not_missed() {
 }
 
 /// A log of two segments, nothing of it durable, beside a healthy one.
+#[test]
+fn a_log_whose_segments_were_wiped_is_refused_every_time() {
+    for compacted in [true, false] {
+        let mut owner = local("");
+        load(&mut owner, "T", 0..20, 2);
+        if compacted {
+            owner.compact(&LogKey::single("T")).unwrap();
+            load(&mut owner, "T", 20..30, 2);
+        }
+        for zeros in [true, false] {
+            let disk = copy(owner.disk());
+            for path in segments(&disk, "T") {
+                let length = if zeros { disk.contents(&path).unwrap().len() } else { 0 };
+                disk.put(&path, &vec![0; length]);
+            }
+            for start in 1..=3 {
+                let refused = start_on(&owner, &disk, false).err();
+                let gone = matches!(&refused, Some(OpenError::LogGone { log, .. }) if *log == LogKey::single("T"));
+                assert!(gone, "compacted {compacted}, zeros {zeros}, start {start}: {refused:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_first_segment_that_was_named_and_not_yet_written_is_no_loss() {
+    let mut owner = local("");
+    load(&mut owner, "T", 0..20, 2);
+    owner.compact(&LogKey::single("T")).unwrap();
+    owner.stop();
+    let disk = copy(owner.disk());
+    let first = segments(&disk, "T").remove(0);
+    wipe(&disk, "T");
+    // everything is durable: the log begins anew, and its owner is killed before the first group
+    drop(start_on(&owner, &disk, false).unwrap());
+    let spare = folder("T").join("next.spare");
+    let bytes = disk.contents(&spare).unwrap();
+    disk.remove(&spare).unwrap();
+    disk.put(&first, &bytes);
+    for _ in 0..2 {
+        drop(start_on(&owner, &disk, false).unwrap());
+    }
+}
+
 fn two_segments(settings: &str) -> (LocalStore, Vec<PathBuf>) {
     let mut owner = local(settings);
     load(&mut owner, "T", 0..20, 2);

@@ -7,7 +7,7 @@
 //!
 //! Invariant: zeros are written only at or behind the end of what was written before, so they never touch a frame.
 
-use crate::disk::{Access, Disk, DiskFile};
+use crate::disk::{Disk, DiskFile};
 use crate::frame::block_up;
 use crate::group::{Ended, Group};
 use crate::names::{FIRST_SPARE_NAME, SPARE_NAME};
@@ -56,6 +56,10 @@ struct State {
     removed_some: bool,
     purge_is_unsynced: bool,
     dir_is_dirty: bool,
+    /// `FIRST_SPARE_NAME` stands in the folder; it goes once the first group is durable.
+    unbegun: bool,
+    /// A group is durable.
+    begun: bool,
     window: u64,
 }
 
@@ -72,7 +76,6 @@ struct OpenFile {
 
 struct Spare {
     file: Arc<dyn DiskFile>,
-    name: &'static str,
     filled: u64,
 }
 
@@ -124,24 +127,33 @@ impl LogFiles {
     /// group, and so that the folder says from now on that nothing was written here yet.
     pub(crate) fn prepare(&self) -> io::Result<()> {
         let state = &mut *self.state.lock();
+        self.mark_unbegun()?;
+        // without syncs nobody knows when the first group is durable
+        state.unbegun = self.fsync;
         if state.spare.is_none() {
-            state.spare = Some(self.make_first()?);
+            state.spare = Some(self.make_spare()?);
         }
         self.disk.sync_dir(&self.dir)
     }
 
     /// What an earlier attempt left is taken again, never away: without it the folder would look robbed.
-    fn make_first(&self) -> io::Result<Spare> {
-        let path = self.dir.join(FIRST_SPARE_NAME);
-        let file = match self.disk.create(&path) {
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => self.disk.open(&path, Access::ReadWrite)?,
-            other => other?,
-        };
-        // it may have been written under the name that a power cut took away again
-        file.set_len(0)?;
-        file.sync_data()?;
-        file.set_len(block_up(self.segment_bytes()))?;
-        Ok(Spare { file, name: FIRST_SPARE_NAME, filled: 0 })
+    fn mark_unbegun(&self) -> io::Result<()> {
+        match self.disk.create(&self.dir.join(FIRST_SPARE_NAME)) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    /// From here on a folder without a segment that has begun has lost what it held.
+    fn forget_unbegun(&self, state: &mut State) -> io::Result<bool> {
+        if !(state.unbegun && state.begun) {
+            return Ok(false);
+        }
+        state.unbegun = false;
+        match self.disk.remove(&self.dir.join(FIRST_SPARE_NAME)) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            other => other.map(|()| true),
+        }
     }
 
     /// Writes a group's next part. It may be called again with the same part after an error that [`is_scarce`].
@@ -176,6 +188,7 @@ impl LogFiles {
             self.disk.sync_dir(&self.dir)?;
             state.dir_is_dirty = false;
         }
+        state.begun = true;
         Ok(())
     }
 
@@ -198,7 +211,7 @@ impl LogFiles {
             self.disk.sync_dir(&self.dir)?;
         }
         let Some(spare) = state.spare.take() else { return Ok(()) };
-        self.disk.rename(&self.dir.join(spare.name), group.segment.path())?;
+        self.disk.rename(&self.dir.join(SPARE_NAME), group.segment.path())?;
         state.dir_is_dirty = true;
         group.segment.set_file(Arc::clone(&spare.file));
         if let (Some(old), Some(ended)) = (state.open.take(), &group.ends) {
@@ -228,13 +241,13 @@ impl LogFiles {
             other => other?,
         };
         file.set_len(block_up(self.segment_bytes()))?;
-        Ok(Spare { file, name: SPARE_NAME, filled: 0 })
+        Ok(Spare { file, filled: 0 })
     }
 
     /// One small piece of work that no commit waits for. `false` when there is none (or no room for it).
     pub(crate) fn background_step(&self, zeros: &[u8]) -> io::Result<bool> {
         let state = &mut *self.state.lock();
-        if self.seal_one(state)? || self.remove_one(state)? {
+        if self.forget_unbegun(state)? || self.seal_one(state)? || self.remove_one(state)? {
             return Ok(true);
         }
         match self.fill_reserve(state, zeros) {

@@ -57,7 +57,7 @@ pub use num::{GroupNo, LeaderId, LogId, SegmentNo, Vote};
 pub use open::{LogIdentity, OpenError, OpenLog, OpenedLog, open_log, open_read_only};
 pub use reader::{FrameIter, FrameLoc, FrameView, ReadError};
 pub use real_disk::RealDisk;
-pub use recovery::{Corrupt, Cut, Recovered};
+pub use recovery::{Corrupt, Cut, Recovered, any_begun};
 pub use space::Room;
 pub use view::{LogView, SegmentInfo, SharedView};
 pub use writer::LogWriter;

@@ -9,8 +9,8 @@ const SEGMENT_DIGITS: usize = 10;
 /// The next segment, prepared ahead.
 pub const SPARE_NAME: &str = "next.spare";
 
-/// The first segment, prepared at the log's birth. A folder has it from before anybody may rely on the log until the first
-/// segment has begun: one with neither this nor a segment has lost what it held.
+/// Says that nothing of a log may be durable yet. A folder has it from before anybody may rely on the log until its first group is
+/// on the disk: one with neither this nor a segment that has begun has lost what it held.
 pub const FIRST_SPARE_NAME: &str = "first.spare";
 
 /// The file that a process which has the logs open holds locked, beside them.

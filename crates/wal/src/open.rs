@@ -8,7 +8,7 @@ use crate::config::LogConfig;
 use crate::disk::Disk;
 use crate::files::{FileSizes, LogFiles};
 use crate::membership::Membership;
-use crate::names::FIRST_SPARE_NAME;
+use crate::names::{FIRST_SPARE_NAME, SPARE_NAME};
 use crate::num::{LeaderId, LogId, Vote};
 use crate::recovery::{Kept, Mode, Recovered, Recovery, recover};
 use crate::segment::Segment;
@@ -120,13 +120,19 @@ pub fn open_log(args: OpenLog) -> Result<OpenedLog, OpenError> {
     truncate(&recovery).map_err(io)?;
     let is_born = recovery.kept.is_empty();
     let leftovers = std::mem::take(&mut recovery.leftovers);
-    let disk = Arc::clone(&args.disk);
+    let (disk, fsync) = (Arc::clone(&args.disk), args.config.fsync);
     let opened = writable(args, recovery);
     if let (true, Some(writer)) = (is_born, &opened.writer) {
         // refused here, nobody has been promised anything yet; and before anything goes: see `FIRST_SPARE_NAME`
         writer.start.files.prepare().map_err(io)?;
     }
-    clear(&*disk, &dir, is_born, &leftovers).map_err(io)?;
+    // what a log begins with stays; without syncs also what says that nothing of it may be durable
+    let stays: &[&str] = match (is_born, fsync) {
+        (true, _) => &[FIRST_SPARE_NAME, SPARE_NAME],
+        (false, false) => &[FIRST_SPARE_NAME],
+        (false, true) => &[],
+    };
+    clear(&*disk, &dir, stays, &leftovers).map_err(io)?;
     Ok(opened)
 }
 
@@ -151,10 +157,10 @@ fn truncate(recovery: &Recovery) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes the folder hold nothing but the log, and what a log that was born now begins with.
-fn clear(disk: &dyn Disk, dir: &Path, is_born: bool, leftovers: &[PathBuf]) -> io::Result<()> {
-    let first = dir.join(FIRST_SPARE_NAME);
-    for path in leftovers.iter().filter(|path| !(is_born && **path == first)) {
+/// Makes the folder hold nothing but the log, and files of these names.
+fn clear(disk: &dyn Disk, dir: &Path, stays: &[&str], leftovers: &[PathBuf]) -> io::Result<()> {
+    let stay = |path: &Path| stays.iter().any(|name| dir.join(name) == path);
+    for path in leftovers.iter().filter(|path| !stay(path)) {
         disk.remove(path)?;
     }
     disk.sync_dir(dir)

@@ -110,17 +110,33 @@ struct Found {
     fault: Option<String>,
 }
 
+impl Recovery {
+    fn nothing() -> Self {
+        Self {
+            report: Recovered { last_time: Micros::MIN, ..Recovered::default() },
+            log_id: None,
+            kept: Vec::new(),
+            leftovers: Vec::new(),
+            end_needs_proof: false,
+            next_segment: SegmentNo::FIRST,
+            next_group: GroupNo::FIRST,
+            next_index: LogIndex::ZERO,
+        }
+    }
+}
+
+/// Whether any segment of a folder begins as one does, or cannot be read: only the first block of each is looked at.
+///
+/// # Errors
+/// The folder or a file in it cannot be opened.
+pub fn any_begun(disk: &dyn Disk, dir: &Path, pattern: &SegmentPattern) -> io::Result<bool> {
+    let mode = Mode { write: false, check_from: LogIndex::ZERO };
+    let found = find(disk, dir, pattern, mode, &mut Recovery::nothing())?;
+    Ok(found.iter().any(|file| file.head.is_some() || file.fault.is_some()))
+}
+
 pub(crate) fn recover(disk: &dyn Disk, dir: &Path, pattern: &SegmentPattern, mode: Mode) -> io::Result<Recovery> {
-    let mut out = Recovery {
-        report: Recovered { last_time: Micros::MIN, ..Recovered::default() },
-        log_id: None,
-        kept: Vec::new(),
-        leftovers: Vec::new(),
-        end_needs_proof: false,
-        next_segment: SegmentNo::FIRST,
-        next_group: GroupNo::FIRST,
-        next_index: LogIndex::ZERO,
-    };
+    let mut out = Recovery::nothing();
     let files = find(disk, dir, pattern, mode, &mut out)?;
     out.next_segment = files.last().map_or(SegmentNo::FIRST, |f| f.number.next());
     let Some(tip) = files.iter().rposition(|f| f.head.is_some()) else {

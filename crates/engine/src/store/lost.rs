@@ -35,7 +35,10 @@ use strandline_durable::{DurableTier, Snapshot, Update};
 use strandline_event::hash::keyed_hash;
 use strandline_event::{LogIndex, LogKey};
 use strandline_wal::names::FIRST_SPARE_NAME;
-use strandline_wal::{Disk, LogIdentity, OpenLog, OpenedLog, SegmentPattern, SharedView, log_folder_name, open_log};
+use strandline_wal::{
+    Disk, LogIdentity, OpenLog, OpenedLog, SegmentPattern, SharedView, any_begun, log_folder_name, open_log,
+    open_read_only,
+};
 
 /// Positions that are skipped of a log of which nobody knows where it ended: more than any log holds above its watermark.
 const SKIPPED: u64 = 1 << 32;
@@ -88,8 +91,7 @@ impl Known {
         let behind = has.first > self.watermark.next() && has.last > self.watermark;
         // what stands there before the first segment begins counts for a log that was made here only: judging lays it out
         let laid_out = self.marked && has.folder.first_spare;
-        let robbed = self.marked && !has.folder.segments;
-        if self.open && has.nothing && !laid_out && (self.listed || robbed) {
+        if self.open && has.nothing && !laid_out && (self.listed || self.marked) {
             Some(Fault::Gone)
         } else if has.last < self.through && !all_durable {
             Some(Fault::Lost)
@@ -242,6 +244,9 @@ pub(super) fn judge(
     if let Some(fault) = known.fault_of(&folder).filter(|_| !accept_lost) {
         return Err(error_of(fault, key, path, &known, &Has::nothing(folder)));
     }
+    if let Some(fault) = wiped(place, &known, folder, &path).map_err(cannot)?.filter(|_| !accept_lost) {
+        return Err(error_of(fault, key, path, &known, &Has::nothing(folder)));
+    }
     let all_durable = knows <= watermark;
     let opened = open_folder(place, dir, &key, watermark, if all_durable { watermark } else { LogIndex::ZERO })?;
     if opened.writer.is_none() {
@@ -264,6 +269,17 @@ pub(super) fn judge(
         None => Ok(finish(key, opened, report)),
         given_up => Ok(FoundLog { given_up, ..finish(key, opened, &mut OpenReport::default()) }),
     }
+}
+
+/// What is wrong with a log none of whose segments has begun. Opening it would take them away, and with them what shows it.
+fn wiped(place: &LogPlace<'_>, known: &Known, folder: Folder, path: &Path) -> std::io::Result<Option<Fault>> {
+    let may_be = known.open && folder.segments && !folder.first_spare;
+    if !may_be || any_begun(&**place.disk, path, &place.config.pattern)? {
+        return Ok(None);
+    }
+    let opened = open_read_only(place.disk, path, &place.config)?;
+    let is_damaged = !opened.recovered.corrupt.is_empty();
+    Ok(known.fault(&Has::of(folder, &opened)).filter(|_| !is_damaged))
 }
 
 /// Makes durable what is left of a log whose end is missing, and begins it anew above everything that it ever held.

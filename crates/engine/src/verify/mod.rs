@@ -1,7 +1,7 @@
 //! The offline check of a whole store: logs, manifests, files, and what only all of them together can tell: holes,
 //! doubles, heads. Reads only; the store must not be running. It goes on after a finding, and says everything.
 //!
-//! Memory: some 100 bytes a stream, and 16 bytes for each event of a pass over the ids ([`IDS_PER_PASS`]).
+//! Memory: some 100 bytes a stream, and 16 bytes for each event of a pass over the ids (`IDS_PER_PASS`).
 
 mod commands;
 mod doubles;

@@ -77,7 +77,7 @@ fn a_log_is_born_with_its_first_file_or_not_at_all() {
     assert!(matches!(open_on(&disk, &rig), Err(OpenError::Io { .. })));
     disk.1.store(false, Ordering::SeqCst);
     let writer = open_on(&disk, &rig).unwrap().writer.unwrap();
-    assert_eq!(rig.disk.list(&dir()).unwrap(), [names::FIRST_SPARE_NAME]);
+    assert_eq!(rig.disk.list(&dir()).unwrap(), [names::FIRST_SPARE_NAME, names::SPARE_NAME]);
     disk.1.store(true, Ordering::SeqCst);
     drop(writer);
 }
