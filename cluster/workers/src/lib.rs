@@ -11,6 +11,7 @@ mod data_dir;
 pub mod descriptors;
 mod error;
 mod fatal;
+mod fence;
 mod hot_worker;
 mod messages;
 pub mod metrics;

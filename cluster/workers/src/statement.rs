@@ -10,13 +10,13 @@
 use crate::clock;
 use crate::error::NodeError;
 use crate::fatal::EndOnPanic;
+use crate::fence;
 use crate::messages::LookNow;
 use crate::store::StoreHandle;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use strandline_deql::StoreConfig;
-use strandline_durable::CommitError;
 use strandline_engine::store::{ReplaceError, Replaced};
 
 /// Turn of one store.
@@ -65,9 +65,8 @@ impl StoreHandle {
                 return Err(NodeError::Fenced { store: name });
             }
             let done = parts.store.replace(config, crate::random::bits(), clock::now());
-            if let Err(ReplaceError::Commit(CommitError::StaleEpoch { .. })) = &done {
-                parts.fenced.store(true, Ordering::SeqCst);
-                tracing::error!(store = name, "another node owns this store now: it takes no appends here");
+            if let Err(ReplaceError::Commit(error)) = &done {
+                fence::mind(&parts.fenced, &name, error);
             }
             Ok(done?)
         });

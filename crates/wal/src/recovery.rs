@@ -110,33 +110,34 @@ struct Found {
     fault: Option<String>,
 }
 
-impl Recovery {
-    fn nothing() -> Self {
-        Self {
-            report: Recovered { last_time: Micros::MIN, ..Recovered::default() },
-            log_id: None,
-            kept: Vec::new(),
-            leftovers: Vec::new(),
-            end_needs_proof: false,
-            next_segment: SegmentNo::FIRST,
-            next_group: GroupNo::FIRST,
-            next_index: LogIndex::ZERO,
-        }
-    }
-}
-
-/// Whether any segment of a folder begins as one does, or cannot be read: only the first block of each is looked at.
+/// Whether any segment of a folder begins as one does, or cannot be read. Only first blocks are looked at, the last segment's first.
 ///
 /// # Errors
 /// The folder or a file in it cannot be opened.
 pub fn any_begun(disk: &dyn Disk, dir: &Path, pattern: &SegmentPattern) -> io::Result<bool> {
-    let mode = Mode { write: false, check_from: LogIndex::ZERO };
-    let found = find(disk, dir, pattern, mode, &mut Recovery::nothing())?;
-    Ok(found.iter().any(|file| file.head.is_some() || file.fault.is_some()))
+    let names = disk.list(dir)?.into_iter();
+    let mut segments: Vec<_> = names.filter_map(|name| Some((pattern.parse_name(&name)?, name))).collect();
+    segments.sort();
+    for (number, name) in segments.into_iter().rev() {
+        let found = look(disk, dir.join(name), number, Access::Read)?;
+        if found.head.is_some() || found.fault.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 pub(crate) fn recover(disk: &dyn Disk, dir: &Path, pattern: &SegmentPattern, mode: Mode) -> io::Result<Recovery> {
-    let mut out = Recovery::nothing();
+    let mut out = Recovery {
+        report: Recovered { last_time: Micros::MIN, ..Recovered::default() },
+        log_id: None,
+        kept: Vec::new(),
+        leftovers: Vec::new(),
+        end_needs_proof: false,
+        next_segment: SegmentNo::FIRST,
+        next_group: GroupNo::FIRST,
+        next_index: LogIndex::ZERO,
+    };
     let files = find(disk, dir, pattern, mode, &mut out)?;
     out.next_segment = files.last().map_or(SegmentNo::FIRST, |f| f.number.next());
     let Some(tip) = files.iter().rposition(|f| f.head.is_some()) else {
@@ -187,14 +188,19 @@ fn find(
             out.report.corrupt.push(Corrupt { segment: number, offset: 0, what });
             continue;
         }
-        let file = disk.open(&path, if mode.write { Access::ReadWrite } else { Access::Read })?;
-        let (head, fault) = match Scanner::new(&*file, number).and_then(Scanner::first) {
-            Ok(head) => (head, None),
-            Err(e) => (None, Some(format!("cannot be read: {e}"))),
-        };
-        files.push(Found { number, path, file, head, fault });
+        files.push(look(disk, path, number, if mode.write { Access::ReadWrite } else { Access::Read })?);
     }
     Ok(files)
+}
+
+/// Opens a segment and reads how it begins.
+fn look(disk: &dyn Disk, path: PathBuf, number: SegmentNo, access: Access) -> io::Result<Found> {
+    let file = disk.open(&path, access)?;
+    let (head, fault) = match Scanner::new(&*file, number).and_then(Scanner::first) {
+        Ok(head) => (head, None),
+        Err(e) => (None, Some(format!("cannot be read: {e}"))),
+    };
+    Ok(Found { number, path, file, head, fault })
 }
 
 fn foreign(disk: &dyn Disk, path: &Path) -> Option<FrameHeader> {

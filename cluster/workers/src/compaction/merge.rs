@@ -13,6 +13,7 @@ use super::worker::MergeWorker;
 use crate::clock;
 use crate::error::NodeError;
 use crate::fatal::EndOnPanic;
+use crate::fence;
 use crate::messages::RunMerge;
 use crate::metrics::Metrics;
 use actix::Addr;
@@ -109,9 +110,8 @@ async fn work(parts: &MergeParts, job: &Job, end: &mut JobEnd) -> Result<(), Nod
             progress: Arc::clone(&job.progress),
         };
         let done = parts.workers.send(request).await?;
-        if let Err(CompactError::Commit(CommitError::StaleEpoch { .. })) = &done {
-            parts.fenced.store(true, Ordering::SeqCst);
-            tracing::error!(store = parts.store.name(), "another node owns this store now: it takes no appends here");
+        if let Err(CompactError::Commit(error)) = &done {
+            fence::mind(&parts.fenced, parts.store.name(), error);
         }
         if matches!(&done, Err(CompactError::Commit(CommitError::NotLive { .. }))) && stale < STALE_MAX {
             (job_id, stale) = (crate::random::bits(), stale + 1);

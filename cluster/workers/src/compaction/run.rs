@@ -12,14 +12,14 @@ use super::worker::CompactionWorker;
 use crate::clock;
 use crate::error::NodeError;
 use crate::fatal::EndOnPanic;
+use crate::fence;
 use crate::hot_worker::HotWorker;
 use crate::messages::{Compacted, ManifestCommitted, RunJob, Seal};
 use crate::metrics::Metrics;
 use crate::wal_worker::WalWorker;
 use actix::Addr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use strandline_durable::CommitError;
+use std::sync::atomic::AtomicBool;
 use strandline_engine::compact::{CompactError, JobOutcome};
 use strandline_engine::store::Store;
 use tokio::sync::Mutex;
@@ -71,9 +71,8 @@ async fn work(parts: &RunParts, job: &Job, end: &mut JobEnd) -> Result<(), NodeE
             progress: Arc::clone(&job.progress),
         };
         let done = parts.workers.send(request).await?;
-        if let Err(CompactError::Commit(CommitError::StaleEpoch { .. })) = &done {
-            parts.fenced.store(true, Ordering::SeqCst);
-            tracing::error!(store = parts.store.name(), "another node owns this store now: it takes no appends here");
+        if let Err(CompactError::Commit(error)) = &done {
+            fence::mind(&parts.fenced, parts.store.name(), error);
         }
         let Some(outcome) = done? else {
             // a commit whose outcome was unknown may have been found: then its tiers were never told

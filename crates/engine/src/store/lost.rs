@@ -79,17 +79,11 @@ impl Known {
         Self { stale, ..self }
     }
 
-    /// What is wrong with a log, as far as its folder alone shows.
-    pub(crate) fn fault_of(&self, folder: &Folder) -> Option<Fault> {
-        let robbed = self.open && self.marked && !folder.first_spare && !folder.segments;
-        robbed.then_some(Fault::Gone)
-    }
-
     /// What is wrong with a log that is whole in itself, against what is known of it.
     pub(crate) fn fault(&self, has: &Has) -> Option<Fault> {
         let all_durable = self.through <= self.watermark;
         let behind = has.first > self.watermark.next() && has.last > self.watermark;
-        // what stands there before the first segment begins counts for a log that was made here only: judging lays it out
+        // what says that nothing is durable yet counts for a log that was made here only: opening lays it out
         let laid_out = self.marked && has.folder.first_spare;
         if self.open && has.nothing && !laid_out && (self.listed || self.marked) {
             Some(Fault::Gone)
@@ -101,12 +95,12 @@ impl Known {
     }
 }
 
-/// What a log's folder shows without being touched. Neither: it has lost what it held, if it ever was laid out.
+/// What the names in a log's folder show.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Folder {
     /// Segments.
     pub(crate) segments: bool,
-    /// What stands there before the first one begins.
+    /// What says that nothing of the log may be durable yet.
     pub(crate) first_spare: bool,
 }
 
@@ -241,10 +235,7 @@ pub(super) fn judge(
     let cannot = |error| OpenError::WalFolder { dir: path.clone(), error };
     // before opening lays out what is missing
     let folder = Folder::look(&**place.disk, &path, &place.config.pattern).map_err(cannot)?;
-    if let Some(fault) = known.fault_of(&folder).filter(|_| !accept_lost) {
-        return Err(error_of(fault, key, path, &known, &Has::nothing(folder)));
-    }
-    if let Some(fault) = wiped(place, &known, folder, &path).map_err(cannot)?.filter(|_| !accept_lost) {
+    if !accept_lost && let Some(fault) = unbegun(place, &known, folder, &path).map_err(cannot)? {
         return Err(error_of(fault, key, path, &known, &Has::nothing(folder)));
     }
     let all_durable = knows <= watermark;
@@ -271,10 +262,16 @@ pub(super) fn judge(
     }
 }
 
-/// What is wrong with a log none of whose segments has begun. Opening it would take them away, and with them what shows it.
-fn wiped(place: &LogPlace<'_>, known: &Known, folder: Folder, path: &Path) -> std::io::Result<Option<Fault>> {
-    let may_be = known.open && folder.segments && !folder.first_spare;
-    if !may_be || any_begun(&**place.disk, path, &place.config.pattern)? {
+/// What is wrong with a log in which nothing has begun. Opening it would lay out what is missing and take empty segments away, and
+/// with them what shows it.
+fn unbegun(place: &LogPlace<'_>, known: &Known, folder: Folder, path: &Path) -> std::io::Result<Option<Fault>> {
+    if !known.open || folder.first_spare {
+        return Ok(None);
+    }
+    if !folder.segments {
+        return Ok(known.fault(&Has::nothing(folder)));
+    }
+    if any_begun(&**place.disk, path, &place.config.pattern)? {
         return Ok(None);
     }
     let opened = open_read_only(place.disk, path, &place.config)?;

@@ -283,9 +283,8 @@ fn check_log(
     };
     let folder = Folder::look(&**disk, &dir, &config.pattern).unwrap_or_default();
     let has = opened.as_ref().map_or_else(|| Has::nothing(folder), |opened| Has::of(folder, opened));
-    let fault = known.fault_of(&folder).or_else(|| known.fault(&has));
     let is_damaged = opened.as_ref().is_some_and(|opened| !opened.recovered.corrupt.is_empty());
-    match fault.filter(|_| !is_damaged) {
+    match known.fault(&has).filter(|_| !is_damaged) {
         Some(fault) => report.add(&place, lost::error_of(fault, key.clone(), dir, &known, &has).to_string()),
         None if opened.is_none() => {
             report.notes.push(format!("{place}: its folder is gone; everything that it held is durable"));
