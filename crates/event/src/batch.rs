@@ -273,6 +273,25 @@ impl<'a> BatchView<'a> {
         self.has(row, flags::TENANT_ID).then(|| self.archived.tenant_ids.get(row))
     }
 
+    /// A row as the client sent it.
+    #[must_use]
+    pub fn input(self, row: usize) -> crate::EventInput<'a> {
+        crate::EventInput {
+            stream_id: self.stream(self.stream_of(row)),
+            event_type: self.event_type(row),
+            event_id: self.given_event_id(row),
+            seq: self.given_seq(row),
+            event_version: self.event_version(row),
+            occurred_at: self.given_occurred_at(row),
+            data: self.data(row),
+            metadata: self.metadata(row),
+            command_id: self.command_id(row),
+            correlation_id: self.correlation_id(row),
+            causation_id: self.causation_id(row),
+            tenant_id: self.tenant_id(row),
+        }
+    }
+
     /// Digest of a row's fields as the client sent them (absent stays absent), under a key of the store.
     /// The stream is part of it; the command id and what a server assigns are not.
     #[must_use]

@@ -189,7 +189,7 @@ fn check_path_text(field: crate::Field, text: &str) -> Result<(), InvalidEvent> 
     Ok(())
 }
 
-fn check(event: &EventInput<'_>) -> Result<(), InvalidEvent> {
+pub(crate) fn check(event: &EventInput<'_>) -> Result<(), InvalidEvent> {
     use crate::Field;
     check_len(Field::StreamId, Some(event.stream_id), 1, limits::STREAM_ID_BYTES_MAX)?;
     check_len(Field::EventType, Some(event.event_type), 1, limits::EVENT_TYPE_BYTES_MAX)?;

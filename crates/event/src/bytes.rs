@@ -4,6 +4,9 @@ use std::fmt;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
+/// A buffer whose first byte stands at a multiple of 16.
+pub type AlignedBytes = rkyv::util::AlignedVec<16>;
+
 /// What keeps the bytes alive: a heap buffer, a memory map.
 pub type Owner = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
@@ -34,14 +37,14 @@ impl SharedBytes {
     /// A copy of `bytes` at an address that is a multiple of 16.
     #[must_use]
     pub fn copy_aligned(bytes: &[u8]) -> Self {
-        let mut aligned = rkyv::util::AlignedVec::<16>::with_capacity(bytes.len());
+        let mut aligned = AlignedBytes::with_capacity(bytes.len());
         aligned.extend_from_slice(bytes);
         Self::new(Arc::new(AlignedOwner(aligned)))
     }
 
     /// Takes an aligned buffer over without a copy.
     #[must_use]
-    pub fn from_aligned(bytes: rkyv::util::AlignedVec<16>) -> Self {
+    pub fn from_aligned(bytes: AlignedBytes) -> Self {
         Self::new(Arc::new(AlignedOwner(bytes)))
     }
 
@@ -52,7 +55,7 @@ impl SharedBytes {
     }
 }
 
-struct AlignedOwner(rkyv::util::AlignedVec<16>);
+struct AlignedOwner(AlignedBytes);
 
 impl AsRef<[u8]> for AlignedOwner {
     fn as_ref(&self) -> &[u8] {

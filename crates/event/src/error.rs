@@ -53,6 +53,38 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// Every kind.
+    pub const ALL: [Self; 22] = [
+        Self::BadRequest,
+        Self::Unauthenticated,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::WrongExpectedSeq,
+        Self::SeqGap,
+        Self::SeqConflict,
+        Self::CommandConflict,
+        Self::EventIdConflict,
+        Self::NotificationsDisabled,
+        Self::TooLarge,
+        Self::UnsupportedMedia,
+        Self::StrictViolation,
+        Self::InvalidEvent,
+        Self::Overloaded,
+        Self::Unavailable,
+        Self::NotLeader,
+        Self::DiskFull,
+        Self::MissingSeq,
+        Self::Integrity,
+        Self::Io,
+        Self::NotSupported,
+    ];
+
+    /// The kind of a code; `None`: a later version's.
+    #[must_use]
+    pub fn from_code(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.code() == code)
+    }
+
     /// The stable snake_case code.
     #[must_use]
     pub const fn code(self) -> &'static str {
@@ -80,5 +112,18 @@ impl ErrorKind {
             Self::Io => "io_error",
             Self::NotSupported => "not_supported",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ErrorKind;
+
+    #[test]
+    fn every_kind_is_found_by_its_code() {
+        for kind in ErrorKind::ALL {
+            assert_eq!(ErrorKind::from_code(kind.code()), Some(kind));
+        }
+        assert_eq!(ErrorKind::from_code("later"), None);
     }
 }

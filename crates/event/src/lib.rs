@@ -17,6 +17,7 @@ pub mod builder;
 pub mod bytes;
 pub mod error;
 pub mod field;
+pub mod foreign;
 pub mod hash;
 pub mod id;
 pub mod invariant;
