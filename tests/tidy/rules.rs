@@ -5,7 +5,7 @@
 
 /// A package of the workspace and the packages of the workspace that it may depend on.
 ///
-/// One direction: event <- {deql, keys} <- {hot, wal, durable} <- engine <- workers, consensus <- server <- strandline.
+/// One direction: event <- {deql, keys} <- {hot, wal, durable} <- engine <- workers, consensus <- server <- strandline, and event <- client <- server.
 pub const MAY_KNOW: &[(&str, &[&str])] = &[
     ("strandline-event", &[]),
     ("strandline-deql", &["event"]),
@@ -18,7 +18,7 @@ pub const MAY_KNOW: &[(&str, &[&str])] = &[
     ("strandline-client", &["event"]),
     ("strandline-workers", &["event", "deql", "keys", "hot", "wal", "durable", "engine"]),
     ("strandline-consensus", &["event", "deql", "keys", "hot", "wal", "durable", "engine"]),
-    ("strandline-server", &["event", "deql", "keys", "durable", "engine", "sql", "workers", "consensus"]),
+    ("strandline-server", &["event", "deql", "keys", "durable", "engine", "sql", "client", "workers", "consensus"]),
     ("strandline", &["event", "deql", "keys", "wal", "durable", "engine", "client", "workers", "consensus", "server"]),
     ("strandline-testkit", &["event", "deql", "keys", "hot", "wal", "durable", "engine"]),
     ("strandline-benches", &["event", "deql", "durable", "engine", "testkit"]),
@@ -38,7 +38,7 @@ pub const WALLS: &[(&str, &[&str])] = &[
     ("clap", &["strandline"]),
     // payloads are bytes everywhere else: JSON is for statements, manifests, answers and printing
     ("serde_json", &["strandline-deql", "strandline-durable", "strandline-server", "strandline"]),
-    ("tokio", &["strandline-durable", "strandline-workers", "strandline-server", "strandline"]),
+    ("tokio", &["strandline-durable", "strandline-client", "strandline-workers", "strandline-server", "strandline"]),
     ("getrandom", &["strandline-workers"]),
     ("rand", &[]),
 ];
@@ -52,6 +52,8 @@ pub const NOT_BELOW_CLUSTER: &[&str] =
 pub const BELOW_CLUSTER_ONLY_IN: &[(&str, &str, &str)] = &[
     // clients of object stores need a runtime; their blocking view hides it from everybody else
     ("strandline-durable", "tokio", "crates/durable/src/objects/"),
+    // the client's sockets; the frames beside them know no runtime
+    ("strandline-client", "tokio", "crates/client/src/net/"),
 ];
 
 /// Files that may hold `unsafe`, each a module of its own with SAFETY lines.

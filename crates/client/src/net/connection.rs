@@ -1,0 +1,192 @@
+//! One connection: the first frames, then reading and writing side by side until it breaks.
+
+use crate::net::error::ClientError;
+use crate::net::options::Options;
+use crate::net::shared::Shared;
+use crate::wire::error::WireError;
+use crate::wire::fields::{Encoded, Reader};
+use crate::wire::frames::{Frame, FrameReader, Step};
+use crate::wire::header::{Kind, VERSION};
+use crate::wire::hello::{Hello, Welcome};
+use crate::wire::read::encode_empty;
+use crate::wire::refused::Refused;
+use std::io;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::time::{Instant, timeout};
+
+/// A frame with a tail of less than this is written with the frames before it.
+const COPY_BYTES_MAX: usize = 16 << 10;
+
+/// A connection on which both sides have said their first word.
+pub(super) struct Open {
+    stream: TcpStream,
+    frames: FrameReader,
+    pub(super) welcome: Welcome,
+}
+
+impl Open {
+    /// Connects and says Hello.
+    pub(super) async fn new(options: &Options) -> Result<Self, ClientError> {
+        let unreachable = |why: String| ClientError::Unreachable { address: options.address.clone(), why };
+        match timeout(options.connect_within, Self::try_new(options)).await {
+            Ok(Ok(open)) => Ok(open),
+            Ok(Err(Refusal::Io(error))) => Err(unreachable(error.to_string())),
+            Ok(Err(Refusal::Other(error))) => Err(error),
+            Err(_) => Err(unreachable("no answer in time".to_owned())),
+        }
+    }
+
+    async fn try_new(options: &Options) -> Result<Self, Refusal> {
+        let mut stream = TcpStream::connect(&options.address).await?;
+        stream.set_nodelay(true)?;
+        let hello = Hello {
+            version_min: VERSION,
+            version_max: VERSION,
+            body_max: options.answer_bytes_max,
+            store: options.store.clone(),
+            token: options.token.clone(),
+            program: options.program.clone(),
+        };
+        stream.write_all(&hello.encode(1).into_bytes()).await?;
+        let mut frames = FrameReader::new(options.answer_bytes_max as usize);
+        let frame = loop {
+            match frames.step().map_err(ClientError::from)? {
+                Step::Frame(frame) => break frame,
+                Step::More => {
+                    let read = stream.read(frames.space()).await?;
+                    if read == 0 {
+                        return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+                    }
+                    frames.filled(read);
+                }
+                Step::Head(_) | Step::Skipped(_) => {}
+            }
+        };
+        let welcome = match Kind::from_u8(frame.header.kind) {
+            Some(Kind::Welcome) => Welcome::decode(&frame.body).map_err(ClientError::from)?,
+            Some(Kind::Error) => return Err(refused(&frame).into()),
+            _ => return Err(ClientError::Protocol(WireError::Unexpected(frame.header.kind)).into()),
+        };
+        Ok(Self { stream, frames, welcome })
+    }
+}
+
+enum Refusal {
+    Io(io::Error),
+    Other(ClientError),
+}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<ClientError> for Refusal {
+    fn from(error: ClientError) -> Self {
+        Self::Other(error)
+    }
+}
+
+/// What an Error frame says.
+pub(super) fn refused(frame: &Frame) -> ClientError {
+    match Refused::read(&mut Reader::new(&frame.body)) {
+        Ok(refused) => refused.into(),
+        Err(error) => ClientError::Protocol(error),
+    }
+}
+
+/// Serves requests until the connection breaks or the client is closed; says what happened.
+pub(super) async fn serve(shared: &Shared, open: Open) -> String {
+    let (reading, writing) = open.stream.into_split();
+    let why = tokio::select! {
+        why = read(shared, reading, open.frames) => why,
+        why = write(shared, writing) => why,
+    };
+    match why {
+        Ok(()) => "the client was closed".to_owned(),
+        Err(Refusal::Io(error)) => format!("the connection to {} broke: {error}", shared.options.address),
+        Err(Refusal::Other(error)) => format!("the connection to {} ended: {error}", shared.options.address),
+    }
+}
+
+async fn read(shared: &Shared, mut socket: OwnedReadHalf, mut frames: FrameReader) -> Result<(), Refusal> {
+    let silence_max = shared.options.silence_max;
+    let mut heard = Instant::now();
+    let mut asked = false;
+    loop {
+        loop {
+            match frames.step().map_err(ClientError::from)? {
+                Step::More => break,
+                Step::Head(_) | Step::Skipped(_) => {}
+                Step::Frame(frame) if frame.header.request == 0 => return Err(refused(&frame).into()),
+                Step::Frame(frame) => shared.answer(frame)?,
+            }
+        }
+        match timeout(silence_max, socket.read(frames.space())).await {
+            Ok(read) => {
+                let read = read?;
+                if read == 0 {
+                    return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+                }
+                frames.filled(read);
+                (heard, asked) = (Instant::now(), false);
+            }
+            Err(_) => {
+                frames.filled(0);
+                if !shared.is_owed() {
+                    continue;
+                }
+                if asked && heard.elapsed() >= 2 * silence_max {
+                    let error = io::Error::new(io::ErrorKind::TimedOut, "the server has been silent for too long");
+                    return Err(error.into());
+                }
+                asked = true;
+                shared.ping();
+            }
+        }
+    }
+}
+
+async fn write(shared: &Shared, mut socket: OwnedWriteHalf) -> Result<(), Refusal> {
+    let mut buffer = Vec::with_capacity(64 << 10);
+    loop {
+        let frames = shared.take();
+        if frames.is_empty() {
+            if shared.is_closed() {
+                return Ok(());
+            }
+            shared.wake.notified().await;
+            // callers that were woken together come with their next appends together
+            tokio::task::yield_now().await;
+            continue;
+        }
+        buffer.clear();
+        for frame in frames {
+            put(&mut socket, &mut buffer, &frame).await?;
+        }
+        socket.write_all(&buffer).await?;
+    }
+}
+
+/// Small frames go into the buffer, a large archive straight into the socket.
+async fn put(socket: &mut OwnedWriteHalf, buffer: &mut Vec<u8>, frame: &Encoded) -> io::Result<()> {
+    buffer.extend_from_slice(&frame.head);
+    let Some(tail) = &frame.tail else { return Ok(()) };
+    if tail.len() < COPY_BYTES_MAX {
+        buffer.extend_from_slice(tail);
+    } else {
+        socket.write_all(buffer).await?;
+        buffer.clear();
+        socket.write_all(tail).await?;
+    }
+    buffer.extend_from_slice(frame.pad());
+    Ok(())
+}
+
+/// The question whether the server lives.
+pub(super) fn ping(id: u64) -> Encoded {
+    encode_empty(Kind::Ping, id)
+}

@@ -1,0 +1,62 @@
+//! Why a request of the client was not done, or may not have been.
+
+use crate::wire::error::WireError;
+use crate::wire::refused::{OUTCOME_UNKNOWN, Refused};
+use strandline_event::ErrorKind;
+
+/// A request that has no good answer.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The server said no: nothing was done.
+    #[error("{0}")]
+    Refused(Refused),
+    /// The connection broke over an append that cannot be repeated.
+    #[error(
+        "the outcome is unknown: {why}. Read the stream and decide again; an append whose events have a command id is repeated by \
+         itself"
+    )]
+    OutcomeUnknown {
+        /// What happened to the connection.
+        why: String,
+    },
+    /// No connection for as long as the client is patient: nothing was done.
+    #[error("cannot reach {address}: {why}; is a node serving there (`strandline serve --native ADDR`)?")]
+    Unreachable {
+        /// Where.
+        address: String,
+        /// Why.
+        why: String,
+    },
+    /// A scan whose connection broke.
+    #[error("the scan ended early: {why}. Begin it again")]
+    Broken {
+        /// What happened to the connection.
+        why: String,
+    },
+    /// The server's answer does not follow the protocol.
+    #[error("the server's answer cannot be read: {0}")]
+    Protocol(#[from] WireError),
+    /// The client has been closed.
+    #[error("the client is closed")]
+    Closed,
+}
+
+impl From<Refused> for ClientError {
+    fn from(refused: Refused) -> Self {
+        match refused.code.as_str() {
+            OUTCOME_UNKNOWN => Self::OutcomeUnknown { why: refused.text },
+            _ => Self::Refused(refused),
+        }
+    }
+}
+
+impl ClientError {
+    /// What the server's refusal means; `None`: there is none, or of a later version.
+    #[must_use]
+    pub fn kind(&self) -> Option<ErrorKind> {
+        match self {
+            Self::Refused(refused) => refused.kind(),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! The client: callers ask, one task keeps the connection. Only this folder knows a runtime.
+
+mod connection;
+mod error;
+mod options;
+mod queue;
+mod scan;
+mod shared;
+
+pub use error::ClientError;
+pub use options::Options;
+pub use scan::Scan;
+
+use crate::wire::append::{Expected, OnError, bytes_in_frame, encode_append, encode_bulk};
+use crate::wire::error::WireError;
+use crate::wire::events::Events;
+use crate::wire::fields::Encoded;
+use crate::wire::frames::Frame;
+use crate::wire::header::Kind;
+use crate::wire::hello::Welcome;
+use crate::wire::outcome::{Appended, BulkOutcomes, decode_appended, decode_bulk_appended};
+use crate::wire::read::{
+    AllWanted, Filter, HeadIs, HeadOf, PageFacts, ScanWanted, StreamWanted, decode_global_page, encode_empty,
+};
+use crate::wire::refused::Refused;
+use connection::{Open, refused};
+use queue::{Repeat, Reply, Request, Single};
+use shared::Shared;
+use std::sync::Arc;
+use strandline_event::{BatchBytes, ErrorKind, Position};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+/// An append over this size is a frame of its own; smaller ones that wait together share one.
+const GATHER_BYTES_MAX: usize = 16 << 10;
+
+/// A connection to one store of a node. Cloning shares it; any number of tasks may ask at a time.
+///
+/// The connection is made again when it breaks. What was on its way then is sent again where that is safe
+/// (PROTOCOL.md, section 8), else its caller gets [`ClientError::OutcomeUnknown`].
+#[derive(Clone)]
+pub struct Client {
+    handle: Arc<Handle>,
+}
+
+/// The last one closes the connection.
+struct Handle(Arc<Shared>);
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// A page of a stream.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// What is known of the page and the stream.
+    pub facts: PageFacts,
+    /// Its events.
+    pub events: Events,
+}
+
+impl Client {
+    /// Connects. Must run on a tokio runtime with time and I/O, on which the connection's task stays.
+    ///
+    /// # Errors
+    /// Nobody answers, or the server refuses (the store, a token, the version).
+    pub async fn connect(options: Options) -> Result<Self, ClientError> {
+        let open = Open::new(&options).await?;
+        let shared = Shared::new(options, open.welcome.clone());
+        tokio::spawn(shared::run(Arc::clone(&shared), open));
+        Ok(Self { handle: Arc::new(Handle(shared)) })
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.handle.0
+    }
+
+    /// What the server said when the connection began.
+    #[must_use]
+    pub fn welcome(&self) -> Option<Arc<Welcome>> {
+        self.shared().welcome()
+    }
+
+    /// Appends a batch (unit Append) to its stream, atomically. Small ones that wait at the same time go together, each judged and
+    /// answered on its own.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn append(&self, batch: BatchBytes, expected: Expected) -> Result<Appended, ClientError> {
+        let bytes = bytes_in_frame(&batch);
+        if bytes > GATHER_BYTES_MAX {
+            return self.append_alone(batch, expected, false).await;
+        }
+        let held = self.shared().room(bytes).await?;
+        let (reply, answered) = oneshot::channel();
+        self.shared().gather(Single { batch, expected, reply, sent: false, held });
+        answered.await.map_err(|_| ClientError::Closed)?
+    }
+
+    /// A dry run of [`append`](Self::append): the same checks and answer, nothing stored.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn inspect(&self, batch: BatchBytes, expected: Expected) -> Result<Appended, ClientError> {
+        self.append_alone(batch, expected, true).await
+    }
+
+    async fn append_alone(
+        &self,
+        batch: BatchBytes,
+        expected: Expected,
+        dry_run: bool,
+    ) -> Result<Appended, ClientError> {
+        let held = self.shared().room(bytes_in_frame(&batch)).await?;
+        let repeat = if dry_run { Repeat::Always } else { Repeat::of(&batch) };
+        let frame = |id| encode_append(id, std::iter::once((&batch, expected)), dry_run);
+        let frame = self.ask(Kind::Appended, repeat, Some(held), frame).await?;
+        let outcome = decode_appended(&frame.body)?.into_iter().next();
+        outcome.ok_or(ClientError::Protocol(WireError::Body("no outcome")))?.map_err(ClientError::from)
+    }
+
+    /// Appends batches (unit Rows) of many streams, at most one of each stream type. The outer error: nothing was stored; inner
+    /// ones: that part was not.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn append_bulk(&self, batches: &[BatchBytes], on_error: OnError) -> Result<BulkOutcomes, ClientError> {
+        if batches.is_empty() {
+            return Ok(BulkOutcomes::new());
+        }
+        let held = self.shared().room(batches.iter().map(bytes_in_frame).sum()).await?;
+        let frame = |id| encode_bulk(id, batches, on_error);
+        let frame = self.ask(Kind::BulkAppended, Repeat::of_all(batches), Some(held), frame).await?;
+        let outcomes = decode_bulk_appended(&frame.body)?;
+        if outcomes.len() != batches.len() {
+            return Err(ClientError::Protocol(WireError::Body("another number of outcomes")));
+        }
+        Ok(outcomes)
+    }
+
+    /// First and last seq of a stream; `None`: there is no such stream.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn head(&self, stream_type: &str, stream_id: &str) -> Result<Option<HeadIs>, ClientError> {
+        let wanted = HeadOf { stream_type: stream_type.to_owned(), stream_id: stream_id.to_owned() };
+        let frame = self.ask(Kind::HeadIs, Repeat::Always, None, |id| wanted.encode(id)).await?;
+        let head = HeadIs::decode(&frame.body)?;
+        Ok((head != HeadIs::default()).then_some(head))
+    }
+
+    /// A page of a stream.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn read_stream(&self, wanted: &StreamWanted) -> Result<Page, ClientError> {
+        let frame = self.ask(Kind::StreamPage, Repeat::Always, None, |id| wanted.encode(id)).await?;
+        let (facts, events) = PageFacts::decode(&frame.body)?;
+        Ok(Page { facts, events })
+    }
+
+    /// A page in global order, and the `after` of the next one.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn read_all(&self, wanted: &AllWanted) -> Result<(Events, Position), ClientError> {
+        let frame = self.ask(Kind::GlobalPage, Repeat::Always, None, |id| wanted.encode(id)).await?;
+        let (next, _, events) = decode_global_page(&frame.body)?;
+        Ok((events, next))
+    }
+
+    /// Begins a scan of everything: each event once, in storage order. The server sends at most `window_bytes` ahead of what
+    /// [`Scan::next`] has given.
+    ///
+    /// # Errors
+    /// The client is closed.
+    pub fn scan(&self, filter: Filter, window_bytes: u32) -> Scan {
+        let id = self.shared().next_id();
+        let frame = ScanWanted { window_bytes, filter }.encode(id);
+        let (reply, parts) = tokio::sync::mpsc::unbounded_channel();
+        let (frame, reply) = (Arc::new(frame), Reply::Many(reply));
+        self.shared().send(Request { id, frame, repeat: Repeat::Never, reply, sent: false, held: None });
+        Scan::new(self.clone(), id, parts)
+    }
+
+    /// Whether the server answers.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn ping(&self) -> Result<(), ClientError> {
+        self.ask(Kind::Pong, Repeat::Always, None, |id| encode_empty(Kind::Ping, id)).await.map(drop)
+    }
+
+    /// Sends a request of its own frame and waits for its answer.
+    async fn ask(
+        &self,
+        answer: Kind,
+        repeat: Repeat,
+        held: Option<OwnedSemaphorePermit>,
+        encode: impl FnOnce(u64) -> Encoded,
+    ) -> Result<Frame, ClientError> {
+        let shared = self.shared();
+        let id = shared.next_id();
+        let frame = encode(id);
+        let limit = shared.welcome().map_or(usize::MAX, |welcome| welcome.body_max as usize);
+        if frame.len() > limit {
+            let text =
+                format!("a request of {} bytes is over the server's limit of {limit}: send less at once", frame.len());
+            return Err(ClientError::Refused(Refused::new(ErrorKind::TooLarge, text)));
+        }
+        let (reply, answered) = oneshot::channel();
+        let (frame, reply) = (Arc::new(frame), Reply::One(reply));
+        shared.send(Request { id, frame, repeat, reply, sent: false, held });
+        let frame = answered.await.map_err(|_| ClientError::Closed)??;
+        expect(answer, &frame)?;
+        Ok(frame)
+    }
+}
+
+/// Whether a frame is the answer that was asked for.
+fn expect(kind: Kind, frame: &Frame) -> Result<(), ClientError> {
+    match Kind::from_u8(frame.header.kind) {
+        Some(found) if found == kind => Ok(()),
+        Some(Kind::Error) => Err(refused(frame)),
+        _ => Err(ClientError::Protocol(WireError::Unexpected(frame.header.kind))),
+    }
+}
+
+/// Whether a frame answers gathered appends.
+fn appended(frame: &Frame) -> Result<(), ClientError> {
+    expect(Kind::Appended, frame)
+}

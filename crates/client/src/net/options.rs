@@ -1,0 +1,44 @@
+//! How a client connects, and its limits.
+
+use std::time::Duration;
+
+/// Options of a client.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Options {
+    /// `host:port` of a node's native protocol.
+    pub address: String,
+    /// Name of the store; empty: the only one of the node.
+    pub store: String,
+    /// Bearer token; empty: none.
+    pub token: String,
+    /// What the client calls itself.
+    pub program: String,
+    /// Bytes of requests without an answer; who would go over it waits.
+    pub in_flight_bytes_max: usize,
+    /// How long requests wait for a connection before they fail.
+    pub patience: Duration,
+    /// Time for connecting and the first answer.
+    pub connect_within: Duration,
+    /// Silence of the server, while it owes answers, after which it is asked whether it lives, and after as much again given up.
+    pub silence_max: Duration,
+    /// Largest body of an answer.
+    pub answer_bytes_max: u32,
+}
+
+impl Options {
+    /// The defaults for an address.
+    #[must_use]
+    pub fn new(address: impl Into<String>) -> Self {
+        Self {
+            address: address.into(),
+            store: String::new(),
+            token: String::new(),
+            program: concat!("strandline-client/", env!("CARGO_PKG_VERSION")).to_owned(),
+            in_flight_bytes_max: 32 << 20,
+            patience: Duration::from_secs(30),
+            connect_within: Duration::from_secs(5),
+            silence_max: Duration::from_secs(30),
+            answer_bytes_max: 256 << 20,
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! What waits for the connection and what waits for answers.
+//!
+//! ```text
+//!  append (small) -> singles --take: many in one frame--> in flight --answer--> each caller
+//!  anything else  -> requests ------take--------------->     |
+//!                      ^ repeatable                          |
+//!                      +------------ connection broke -------+--> outcome unknown
+//! ```
+//!
+//! No I/O here. Invariant: a request is in exactly one of these places until its caller is told, once.
+
+use crate::net::error::ClientError;
+use crate::wire::append::{BATCHES_MAX, Expected, bytes_in_frame, encode_append};
+use crate::wire::fields::Encoded;
+use crate::wire::frames::Frame;
+use crate::wire::hello::Welcome;
+use crate::wire::outcome::{Appended, decode_appended};
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use strandline_event::{BatchBytes, BatchUnit};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+
+/// Gathered frames that may be on their way: while one is being made durable, the next is with the server already; what comes
+/// meanwhile waits together.
+const GATHERED_IN_FLIGHT: usize = 2;
+/// Bytes of one gathered frame.
+const GATHERED_BYTES_MAX: usize = 1 << 20;
+/// Bytes that are handed to the socket at once.
+const TAKE_BYTES_MAX: usize = 1 << 20;
+
+/// Whether a request may arrive twice.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Repeat {
+    Never,
+    /// Where the store knows appends by their command ids.
+    IfCommandsAreChecked,
+    Always,
+}
+
+impl Repeat {
+    /// Of an append: see PROTOCOL.md, section 8.
+    pub(super) fn of(batch: &BatchBytes) -> Self {
+        let view = batch.view();
+        let mut rows = 0..view.rows();
+        let has_command = |row: usize| view.command_id(row).is_some();
+        let known = match view.unit() {
+            BatchUnit::Append => rows.any(has_command),
+            BatchUnit::Rows => rows.all(has_command),
+        };
+        match (view.chunk(), known) {
+            (Some(_), _) => Self::Always,
+            (None, true) => Self::IfCommandsAreChecked,
+            (None, false) => Self::Never,
+        }
+    }
+
+    /// Of several that go together.
+    pub(super) fn of_all(batches: &[BatchBytes]) -> Self {
+        let all = batches.iter().map(Self::of);
+        all.min_by_key(|repeat| *repeat as u8).unwrap_or(Self::Always)
+    }
+
+    fn is_safe(self, welcome: &Welcome) -> bool {
+        match self {
+            Self::Never => false,
+            Self::IfCommandsAreChecked => welcome.checks_commands,
+            Self::Always => true,
+        }
+    }
+}
+
+/// Who waits for the answer to a request.
+pub(super) enum Reply {
+    One(oneshot::Sender<Result<Frame, ClientError>>),
+    /// A scan: several frames.
+    Many(mpsc::UnboundedSender<Result<Frame, ClientError>>),
+    /// Nobody: it is not answered.
+    None,
+}
+
+/// A request that is a frame of its own.
+pub(super) struct Request {
+    pub(super) id: u64,
+    pub(super) frame: Arc<Encoded>,
+    pub(super) repeat: Repeat,
+    pub(super) reply: Reply,
+    /// It was on its way over a connection that broke.
+    pub(super) sent: bool,
+    /// Bytes that it counts for: of appends.
+    pub(super) held: Option<OwnedSemaphorePermit>,
+}
+
+/// A small append.
+pub(super) struct Single {
+    pub(super) batch: BatchBytes,
+    pub(super) expected: Expected,
+    pub(super) reply: oneshot::Sender<Result<Appended, ClientError>>,
+    /// It was on its way over a connection that broke.
+    pub(super) sent: bool,
+    pub(super) held: OwnedSemaphorePermit,
+}
+
+enum InFlight {
+    Request(Request),
+    Singles(Vec<Single>),
+}
+
+/// The queues of one client.
+#[derive(Default)]
+pub(super) struct Queue {
+    singles: VecDeque<Single>,
+    requests: VecDeque<Request>,
+    in_flight: HashMap<u64, InFlight>,
+    gathered_in_flight: usize,
+    last_id: u64,
+    pub(super) closed: bool,
+    /// Of the last connection.
+    pub(super) welcome: Option<Arc<Welcome>>,
+}
+
+/// What goes to the socket next.
+pub(super) struct Taken {
+    pub(super) frames: Vec<Arc<Encoded>>,
+    gathered: Option<(u64, Vec<Single>)>,
+}
+
+impl Queue {
+    pub(super) fn new(welcome: Welcome) -> Self {
+        Self { welcome: Some(Arc::new(welcome)), ..Self::default() }
+    }
+
+    pub(super) fn next_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
+    }
+
+    pub(super) fn push_single(&mut self, single: Single) {
+        self.singles.push_back(single);
+    }
+
+    pub(super) fn push_request(&mut self, request: Request) {
+        self.requests.push_back(request);
+    }
+
+    /// Whether anybody waits, for the connection or for an answer.
+    pub(super) fn is_idle(&self) -> bool {
+        self.singles.is_empty() && self.requests.is_empty() && self.in_flight.is_empty()
+    }
+
+    /// Whether an answer is owed.
+    pub(super) fn is_owed(&self) -> bool {
+        !self.in_flight.is_empty()
+    }
+
+    /// Takes what may be sent now. Single appends come out raw: see [`Taken::encode`].
+    pub(super) fn take(&mut self) -> Taken {
+        let requests_max = self.welcome.as_ref().map_or(1, |welcome| welcome.requests_max as usize);
+        let mut taken = Taken { frames: Vec::new(), gathered: None };
+        let mut bytes = 0;
+        while bytes < TAKE_BYTES_MAX {
+            let not_answered = |request: &Request| matches!(request.reply, Reply::None);
+            let full = self.in_flight.len() >= requests_max;
+            let Some(request) = self.requests.pop_front_if(|request| !full || not_answered(request)) else { break };
+            bytes += request.frame.len();
+            taken.frames.push(Arc::clone(&request.frame));
+            if !not_answered(&request) {
+                self.in_flight.insert(request.id, InFlight::Request(request));
+            }
+        }
+        let may_gather = self.gathered_in_flight < GATHERED_IN_FLIGHT && self.in_flight.len() < requests_max;
+        if may_gather && !self.singles.is_empty() {
+            let mut bytes = 0;
+            let fitting = self.singles.iter().take(BATCHES_MAX).take_while(|single| {
+                bytes += bytes_in_frame(&single.batch);
+                bytes <= GATHERED_BYTES_MAX
+            });
+            let count = fitting.count().max(1);
+            let singles = self.singles.drain(..count).collect();
+            self.gathered_in_flight += 1;
+            taken.gathered = Some((self.next_id(), singles));
+        }
+        taken
+    }
+
+    /// The gathered appends of what was taken are on their way.
+    pub(super) fn on_its_way(&mut self, taken: &mut Taken) {
+        if let Some((id, singles)) = taken.gathered.take() {
+            self.in_flight.insert(id, InFlight::Singles(singles));
+        }
+    }
+
+    /// Whom a frame answers.
+    pub(super) fn answered(&mut self, frame: &Frame) -> Option<Answered> {
+        use std::collections::hash_map::Entry;
+        let Entry::Occupied(entry) = self.in_flight.entry(frame.header.request) else { return None };
+        let goes_on = match entry.get() {
+            InFlight::Request(Request { reply: Reply::Many(parts), .. }) => is_not_last(frame).then(|| parts.clone()),
+            _ => None,
+        };
+        if let Some(parts) = goes_on {
+            return Some(Answered::Part(parts));
+        }
+        Some(match entry.remove() {
+            InFlight::Request(request) => Answered::Request(request),
+            InFlight::Singles(singles) => {
+                self.gathered_in_flight -= 1;
+                Answered::Singles(singles)
+            }
+        })
+    }
+
+    /// The connection is gone: what may arrive twice waits again, in its order; who is told instead is given.
+    pub(super) fn broke(&mut self, why: &str) -> Vec<Untold> {
+        let mut in_flight: Vec<(u64, InFlight)> = self.in_flight.drain().collect();
+        in_flight.sort_unstable_by_key(|(id, _)| std::cmp::Reverse(*id));
+        self.gathered_in_flight = 0;
+        let welcome = self.welcome.clone();
+        let safe = |repeat: Repeat| welcome.as_ref().is_some_and(|welcome| repeat.is_safe(welcome));
+        // room for a scan that is gone
+        self.requests.retain(|request| !matches!(request.reply, Reply::None));
+        let mut untold = Vec::new();
+        let unknown = || ClientError::OutcomeUnknown { why: why.to_owned() };
+        for (_, entry) in in_flight {
+            match entry {
+                InFlight::Request(request) if safe(request.repeat) && matches!(request.reply, Reply::One(_)) => {
+                    self.requests.push_front(Request { sent: true, ..request });
+                }
+                InFlight::Request(request) => match &request.reply {
+                    Reply::Many(_) => {
+                        untold.push(Untold::Request(request, ClientError::Broken { why: why.to_owned() }));
+                    }
+                    _ => untold.push(Untold::Request(request, unknown())),
+                },
+                InFlight::Singles(singles) => {
+                    for single in singles.into_iter().rev() {
+                        if safe(Repeat::of(&single.batch)) {
+                            self.singles.push_front(Single { sent: true, ..single });
+                        } else {
+                            untold.push(Untold::Single(single, unknown()));
+                        }
+                    }
+                }
+            }
+        }
+        untold
+    }
+
+    /// Nobody waits any longer. An append that was on its way once may have arrived.
+    pub(super) fn give_up(&mut self, error: &ClientError) -> Vec<Untold> {
+        let told = |sent: bool| match sent {
+            true => ClientError::OutcomeUnknown { why: error.to_string() },
+            false => error.clone(),
+        };
+        let single = |single: Single| {
+            let error = told(single.sent);
+            Untold::Single(single, error)
+        };
+        let request = |request: Request| {
+            let error = told(request.sent && request.held.is_some());
+            Untold::Request(request, error)
+        };
+        let singles: Vec<Untold> = self.singles.drain(..).map(single).collect();
+        singles.into_iter().chain(self.requests.drain(..).map(request)).collect()
+    }
+}
+
+fn is_not_last(frame: &Frame) -> bool {
+    let is_part = frame.header.kind == crate::wire::header::Kind::ScanPart.to_u8();
+    is_part && frame.body.first().is_some_and(|facts| facts & 1 == 0)
+}
+
+impl Taken {
+    /// Makes the frame of the gathered appends; not under the lock that callers wait for.
+    pub(super) fn encode(&mut self) {
+        if let Some((id, singles)) = &self.gathered {
+            let appends = singles.iter().map(|single| (&single.batch, single.expected));
+            self.frames.push(Arc::new(encode_append(*id, appends, false)));
+        }
+    }
+
+    pub(super) const fn has_gathered(&self) -> bool {
+        self.gathered.is_some()
+    }
+}
+
+/// A request that is told an error.
+pub(super) enum Untold {
+    Request(Request, ClientError),
+    Single(Single, ClientError),
+}
+
+impl Untold {
+    /// Tells it. Who is gone does not mind.
+    pub(super) fn tell(self) {
+        match self {
+            Self::Request(request, error) => match request.reply {
+                Reply::One(reply) => drop(reply.send(Err(error))),
+                Reply::Many(reply) => drop(reply.send(Err(error))),
+                Reply::None => {}
+            },
+            Self::Single(single, error) => drop(single.reply.send(Err(error))),
+        }
+    }
+}
+
+/// Whom a frame answers.
+pub(super) enum Answered {
+    Part(mpsc::UnboundedSender<Result<Frame, ClientError>>),
+    Request(Request),
+    Singles(Vec<Single>),
+}
+
+impl Answered {
+    /// Hands the frame on. `Err`: it is no answer to what was asked, so the connection cannot be trusted.
+    pub(super) fn deliver(self, frame: Frame) -> Result<(), ClientError> {
+        match self {
+            Self::Part(reply) => drop(reply.send(Ok(frame))),
+            Self::Request(request) => {
+                drop(request.held);
+                match request.reply {
+                    Reply::One(reply) => drop(reply.send(Ok(frame))),
+                    Reply::Many(reply) => drop(reply.send(Ok(frame))),
+                    Reply::None => {}
+                }
+            }
+            Self::Singles(singles) => return deliver_singles(singles, &frame),
+        }
+        Ok(())
+    }
+}
+
+fn deliver_singles(singles: Vec<Single>, frame: &Frame) -> Result<(), ClientError> {
+    let outcomes = super::appended(frame).and_then(|()| Ok(decode_appended(&frame.body)?));
+    let outcomes = match outcomes {
+        Ok(outcomes) if outcomes.len() == singles.len() => outcomes,
+        Ok(_) => return fail(singles, ClientError::Protocol(crate::wire::error::WireError::Body("another number"))),
+        // the frame as a whole was refused, for instance as too much in flight
+        Err(error) => return fail(singles, error),
+    };
+    for (single, outcome) in singles.into_iter().zip(outcomes) {
+        let Single { reply, held, .. } = single;
+        drop(held);
+        drop(reply.send(outcome.map_err(ClientError::from)));
+    }
+    Ok(())
+}
+
+fn fail(singles: Vec<Single>, error: ClientError) -> Result<(), ClientError> {
+    let refused = matches!(error, ClientError::Refused(_));
+    singles.into_iter().for_each(|single| Untold::Single(single, error.clone()).tell());
+    if refused { Ok(()) } else { Err(error) }
+}

@@ -1,0 +1,161 @@
+//! What callers and the connection share, and the task that keeps a connection.
+
+use crate::net::connection::{Open, ping, serve};
+use crate::net::error::ClientError;
+use crate::net::options::Options;
+use crate::net::queue::{Queue, Repeat, Reply, Request, Single, Untold};
+use crate::wire::fields::Encoded;
+use crate::wire::frames::Frame;
+use crate::wire::hello::Welcome;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep, timeout};
+
+/// Pauses between attempts to connect.
+const PAUSE_FIRST: Duration = Duration::from_millis(20);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+pub(super) struct Shared {
+    pub(super) options: Options,
+    queue: Mutex<Queue>,
+    /// Something waits for the connection, or the client is closed.
+    pub(super) wake: Notify,
+    bytes: Arc<Semaphore>,
+    bytes_max: usize,
+}
+
+impl Shared {
+    pub(super) fn new(options: Options, welcome: Welcome) -> Arc<Self> {
+        let bytes_max = options.in_flight_bytes_max.clamp(1, u32::MAX as usize);
+        let queue = Mutex::new(Queue::new(welcome));
+        Arc::new(Self { options, queue, wake: Notify::new(), bytes: Arc::new(Semaphore::new(bytes_max)), bytes_max })
+    }
+
+    /// What the server said on the last connection.
+    pub(super) fn welcome(&self) -> Option<Arc<Welcome>> {
+        self.queue.lock().welcome.clone()
+    }
+
+    /// Waits for room for so many bytes.
+    pub(super) async fn room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, ClientError> {
+        let bytes = bytes.min(self.bytes_max) as u32;
+        Arc::clone(&self.bytes).acquire_many_owned(bytes).await.map_err(|_| ClientError::Closed)
+    }
+
+    pub(super) fn next_id(&self) -> u64 {
+        self.queue.lock().next_id()
+    }
+
+    pub(super) fn gather(&self, single: Single) {
+        self.queue.lock().push_single(single);
+        self.wake.notify_one();
+    }
+
+    pub(super) fn send(&self, request: Request) {
+        self.queue.lock().push_request(request);
+        self.wake.notify_one();
+    }
+
+    /// A frame that nobody waits for an answer to.
+    pub(super) fn tell(&self, id: u64, frame: Encoded) {
+        let frame = Arc::new(frame);
+        self.send(Request { id, frame, repeat: Repeat::Never, reply: Reply::None, sent: false, held: None });
+    }
+
+    pub(super) fn ping(&self) {
+        let id = self.next_id();
+        self.tell(id, ping(id));
+    }
+
+    /// Frames that go to the socket now.
+    pub(super) fn take(&self) -> Vec<Arc<Encoded>> {
+        let mut taken = self.queue.lock().take();
+        if taken.has_gathered() {
+            taken.encode();
+            self.queue.lock().on_its_way(&mut taken);
+        }
+        taken.frames
+    }
+
+    /// Hands an answer to who waits for it. What nobody waits for (a pong, a scan that was given up) is dropped.
+    pub(super) fn answer(&self, frame: Frame) -> Result<(), ClientError> {
+        let answered = self.queue.lock().answered(&frame);
+        let Some(answered) = answered else { return Ok(()) };
+        let delivered = answered.deliver(frame);
+        self.wake.notify_one();
+        delivered
+    }
+
+    pub(super) fn is_owed(&self) -> bool {
+        self.queue.lock().is_owed()
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.queue.lock().closed
+    }
+
+    /// No caller is left.
+    pub(super) fn close(&self) {
+        self.queue.lock().closed = true;
+        self.wake.notify_one();
+    }
+}
+
+/// Keeps a connection until the client is closed.
+pub(super) async fn run(shared: Arc<Shared>, first: Open) {
+    let mut open = first;
+    loop {
+        let why = serve(&shared, open).await;
+        let untold = shared.queue.lock().broke(&why);
+        untold.into_iter().for_each(Untold::tell);
+        match reconnect(&shared).await {
+            Some(again) => open = again,
+            None => return,
+        }
+    }
+}
+
+/// Tries again and again while anybody waits. `None`: the client is closed.
+async fn reconnect(shared: &Shared) -> Option<Open> {
+    let mut pause = PAUSE_FIRST;
+    let mut since = Instant::now();
+    loop {
+        if shared.is_closed() {
+            return None;
+        }
+        if shared.queue.lock().is_idle() {
+            shared.wake.notified().await;
+            since = Instant::now();
+            continue;
+        }
+        match Open::new(&shared.options).await {
+            Ok(open) => {
+                shared.queue.lock().welcome = Some(Arc::new(open.welcome.clone()));
+                return Some(open);
+            }
+            Err(error) => {
+                let is_final = !matches!(error, ClientError::Unreachable { .. }) && !is_passing(&error);
+                if is_final || since.elapsed() >= shared.options.patience {
+                    let untold = shared.queue.lock().give_up(&error);
+                    untold.into_iter().for_each(Untold::tell);
+                }
+            }
+        }
+        // a client that is closed does not wait
+        let _ = timeout(pause, async {
+            while !shared.is_closed() {
+                sleep(PAUSE_FIRST).await;
+            }
+        })
+        .await;
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+/// A refusal that another attempt may not meet.
+fn is_passing(error: &ClientError) -> bool {
+    use strandline_event::ErrorKind::{Overloaded, Unavailable};
+    matches!(error.kind(), Some(Overloaded | Unavailable))
+}

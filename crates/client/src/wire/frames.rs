@@ -1,0 +1,175 @@
+//! Cuts a stream of bytes into frames, without reading any itself: the owner of the socket asks where to put the next bytes and
+//! says how many came.
+//!
+//! ```text
+//!  socket -> space() .. filled(n) -> step() -> Head (the owner may refuse the body) -> Frame
+//! ```
+//!
+//! A body has a buffer of its own, aligned, so that what goes into the log from it keeps nothing else alive. A large one is read from the
+//! socket straight into it. Memory follows the bytes that came, not the length that a header claims.
+
+use crate::wire::error::WireError;
+use crate::wire::header::{HEADER_BYTES, Header};
+use strandline_event::{SharedBytes, bytes::AlignedBytes};
+
+/// Bytes of the buffer that small frames are cut from.
+const BUFFER_BYTES: usize = 64 << 10;
+/// A body that misses more than this is read into its own buffer.
+const DIRECT_BYTES: usize = 16 << 10;
+/// How much a body's buffer grows ahead of the bytes.
+const GROWTH_BYTES: usize = 256 << 10;
+/// Most room that is made for a body before any of it has come.
+const AHEAD_BYTES: usize = 1 << 20;
+
+/// A frame that is whole.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    /// Its header.
+    pub header: Header,
+    /// Its body; its first byte stands at a multiple of 16.
+    pub body: SharedBytes,
+}
+
+/// What came.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// Nothing yet: more bytes are needed.
+    More,
+    /// A header. Its body follows; [`FrameReader::skip_body`] lets it pass unread.
+    Head(Header),
+    /// A frame.
+    Frame(Frame),
+    /// The frame whose body was to be skipped is over.
+    Skipped(Header),
+}
+
+/// The cutter.
+#[derive(Debug)]
+pub struct FrameReader {
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+    open: Option<Open>,
+    direct: bool,
+    body_max: usize,
+}
+
+#[derive(Debug)]
+struct Open {
+    header: Header,
+    body: AlignedBytes,
+    /// Bytes of body and padding that are still to come.
+    missing: usize,
+    skip: bool,
+}
+
+impl FrameReader {
+    /// For bodies of at most `body_max` bytes.
+    #[must_use]
+    pub fn new(body_max: usize) -> Self {
+        Self { buffer: vec![0; BUFFER_BYTES], start: 0, end: 0, open: None, direct: false, body_max }
+    }
+
+    /// Whether the next byte begins a frame.
+    #[must_use]
+    pub fn is_between_frames(&self) -> bool {
+        self.open.is_none() && self.start == self.end
+    }
+
+    /// The body of the header that came last is not wanted.
+    pub fn skip_body(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.skip = true;
+        }
+    }
+
+    /// Where the next bytes of the socket go; never empty.
+    pub fn space(&mut self) -> &mut [u8] {
+        let missing = self.open.as_ref().filter(|open| !open.skip).map_or(0, |open| open.missing);
+        self.direct = missing > DIRECT_BYTES && self.start == self.end;
+        match &mut self.open {
+            Some(open) if self.direct => {
+                let there = open.body.len();
+                // what was zeroed and not filled is cut off by `filled`
+                open.body.resize(there + missing.min(GROWTH_BYTES), 0);
+                open.body.get_mut(there..).unwrap_or(&mut [])
+            }
+            _ => {
+                if self.start > 0 {
+                    self.buffer.copy_within(self.start..self.end, 0);
+                    self.end -= self.start;
+                    self.start = 0;
+                }
+                self.buffer.get_mut(self.end..).unwrap_or(&mut [])
+            }
+        }
+    }
+
+    /// So many bytes were put into the last [`space`](Self::space).
+    pub fn filled(&mut self, bytes: usize) {
+        match &mut self.open {
+            Some(open) if self.direct => {
+                let growth = open.missing.min(GROWTH_BYTES);
+                let bytes = bytes.min(growth);
+                open.body.resize(open.body.len() - growth + bytes, 0);
+                open.missing -= bytes;
+            }
+            _ => self.end = (self.end + bytes).min(self.buffer.len()),
+        }
+        self.direct = false;
+    }
+
+    /// What the bytes so far hold. Ask until it is [`Step::More`].
+    ///
+    /// # Errors
+    /// [`WireError`]; the stream cannot be read any further.
+    pub fn step(&mut self) -> Result<Step, WireError> {
+        let Some(open) = &mut self.open else { return self.head() };
+        let there = self.buffer.get(self.start..self.end).unwrap_or(&[]);
+        let taken = there.get(..there.len().min(open.missing)).unwrap_or(&[]);
+        if !open.skip {
+            open.body.extend_from_slice(taken);
+        }
+        open.missing -= taken.len();
+        self.start += taken.len();
+        if open.missing > 0 {
+            return Ok(Step::More);
+        }
+        match self.open.take() {
+            Some(open) if open.skip => Ok(Step::Skipped(open.header)),
+            Some(open) => open.finish().map(Step::Frame),
+            None => Ok(Step::More),
+        }
+    }
+
+    fn head(&mut self) -> Result<Step, WireError> {
+        let there = self.buffer.get(self.start..self.end).unwrap_or(&[]);
+        let Some(bytes) = there.first_chunk::<HEADER_BYTES>() else { return Ok(Step::More) };
+        let header = Header::decode(bytes)?;
+        self.start += HEADER_BYTES;
+        let bytes = header.body_bytes as usize;
+        if bytes > self.body_max {
+            return Err(WireError::TooLarge { bytes, limit: self.body_max });
+        }
+        let missing = header.padded_bytes();
+        // a larger one grows with what comes
+        let body = AlignedBytes::with_capacity(missing.min(AHEAD_BYTES));
+        self.open = Some(Open { header, body, missing, skip: false });
+        Ok(Step::Head(header))
+    }
+}
+
+impl Open {
+    fn finish(self) -> Result<Frame, WireError> {
+        let bytes = self.header.body_bytes as usize;
+        let (body, pad) = self.body.split_at_checked(bytes).ok_or(WireError::Body("it ends too early"))?;
+        if crc32c::crc32c(body) != self.header.body_crc {
+            return Err(WireError::BodyCrc);
+        }
+        if pad.iter().any(|byte| *byte != 0) {
+            return Err(WireError::NotZero);
+        }
+        let body = SharedBytes::from_aligned(self.body).slice(0..bytes);
+        body.map(|body| Frame { header: self.header, body }).ok_or(WireError::Body("it ends too early"))
+    }
+}

@@ -1,0 +1,12 @@
+//! The frames of the native protocol, as PROTOCOL.md says them byte by byte. No I/O, no runtime.
+
+pub mod append;
+pub mod error;
+pub mod events;
+pub mod fields;
+pub mod frames;
+pub mod header;
+pub mod hello;
+pub mod outcome;
+pub mod read;
+pub mod refused;

@@ -1,0 +1,41 @@
+//! Fixtures of version 1: what was written once is read for ever, and is written the same.
+
+use crate::samples;
+use std::path::{Path, PathBuf};
+use strandline_client::wire::header::{HEADER_BYTES, Header, Kind};
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/v1").join(format!("{name}.frame"))
+}
+
+#[test]
+fn frames_of_version_1_are_these_bytes() {
+    for (name, frame) in samples::all() {
+        if std::env::var_os("STRANDLINE_WRITE_FIXTURES").is_some() {
+            std::fs::write(fixture(name), &frame).unwrap();
+        }
+        let golden = std::fs::read(fixture(name)).unwrap();
+        assert_eq!(frame, golden, "{name}: the layout has changed; a new one is a new version");
+        let frames = samples::cut(&golden, usize::MAX).unwrap();
+        assert!(frames.len() == 1 && samples::decode(&frames[0]), "{name}");
+    }
+}
+
+#[test]
+fn every_kind_has_a_fixture() {
+    let kinds: Vec<u8> = samples::all().iter().map(|(_, frame)| frame[5]).collect();
+    for kind in Kind::ALL {
+        assert!(kinds.contains(&kind.to_u8()), "{kind:?}");
+        assert_eq!(Kind::from_u8(kind.to_u8()), Some(*kind));
+    }
+}
+
+#[test]
+fn a_ping_is_what_the_document_says() {
+    let ping = std::fs::read(fixture("ping")).unwrap();
+    let mut wanted = [0; HEADER_BYTES];
+    wanted[..4].copy_from_slice(b"SLNP");
+    (wanted[4], wanted[5], wanted[8]) = (1, 4, 3);
+    assert_eq!(ping[..28], wanted[..28]);
+    assert_eq!(Header::decode(ping.first_chunk().unwrap()).unwrap().request, 3);
+}

@@ -1,0 +1,137 @@
+//! What is written comes back, however the bytes are cut; archives come back as the same bytes.
+
+use crate::samples::{AT, batch, cut, stamps};
+use proptest::prelude::*;
+use strandline_client::wire::append::{decode_append, decode_bulk, encode_append, encode_bulk};
+use strandline_client::wire::error::WireError;
+use strandline_client::wire::events::EventsWriter;
+use strandline_client::wire::fields::Reader;
+use strandline_client::wire::frames::{FrameReader, Step};
+use strandline_client::wire::header::{HEADER_BYTES, Header, Kind};
+use strandline_client::wire::read::begin_scan_part;
+use strandline_client::{BatchBuilder, BatchBytes, BatchUnit, EventInput, Events, Expected, OnError, Refused, Seq};
+use strandline_event::{Micros, StampedBatch};
+
+fn filled(text_bytes: usize, unit: BatchUnit, rows: usize) -> BatchBytes {
+    let data = format!("\"{}\"", "x".repeat(text_bytes));
+    let mut builder = BatchBuilder::new("T", unit);
+    for row in 0..rows {
+        let stream_id = if unit == BatchUnit::Append { "s" } else { ["a", "b", "c"][row % 3] };
+        builder.push(&EventInput { stream_id, event_type: "E", data: &data, ..EventInput::default() }).unwrap();
+    }
+    builder.finish().unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn appends_come_back_whole_and_in_place(
+        sizes in prop::collection::vec((0_usize..40_000, 1_usize..4, 0_u64..4), 1..8),
+        step in 1_usize..100_000,
+    ) {
+        let batches: Vec<(BatchBytes, Expected)> = sizes.iter().map(|(bytes, rows, seq)| {
+            let expected = match seq { 0 => Expected::Any, 1 => Expected::Empty, n => Expected::At(Seq(*n)) };
+            (filled(*bytes, BatchUnit::Append, *rows), expected)
+        }).collect();
+        let frame = encode_append(77, batches.iter().map(|(batch, expected)| (batch, *expected)), false);
+        let length = frame.len();
+        let bytes = frame.into_bytes();
+        prop_assert_eq!(bytes.len(), length);
+        // two frames behind one another: each begins where it must
+        let frames = cut(&[&bytes[..], &bytes[..]].concat(), step).unwrap();
+        prop_assert_eq!(frames.len(), 2);
+        for frame in &frames {
+            prop_assert!(frame.body.is_aligned() && frame.header.request == 77);
+            let decoded = decode_append(&frame.body).unwrap();
+            prop_assert_eq!(decoded.appends.len(), batches.len());
+            let body = frame.body.as_ptr_range();
+            for (found, (wanted, expected)) in decoded.appends.iter().zip(&batches) {
+                prop_assert_eq!(&found.batch.bytes()[..], &wanted.bytes()[..]);
+                prop_assert_eq!(found.expected, *expected);
+                prop_assert!(body.contains(&found.batch.bytes().as_ptr()), "the archive was copied");
+            }
+        }
+    }
+
+    #[test]
+    fn events_come_back_as_they_were(rows in 1_usize..40, stamped_too in any::<bool>()) {
+        let stamped = StampedBatch::new(filled(9, BatchUnit::Rows, rows), stamps(rows)).unwrap();
+        let (mut out, mut events) = (begin_scan_part(1, false, 0), EventsWriter::default());
+        stamped.iter().for_each(|event| events.push(&mut out, &event).unwrap());
+        if stamped_too {
+            events.stamped(&mut out, &stamped).unwrap();
+        }
+        events.finish(&mut out).unwrap();
+        let frame = cut(&out.finish().into_bytes(), usize::MAX).unwrap().remove(0);
+        let mut body = Reader::new(&frame.body);
+        body.shared(16).unwrap();
+        let found = Events::read(&mut body).unwrap();
+        let wanted: Vec<_> = stamped.iter().chain(stamped.iter().filter(|_| stamped_too)).collect();
+        prop_assert_eq!(found.len(), wanted.len());
+        prop_assert!(found.iter().eq(wanted));
+    }
+
+    #[test]
+    fn a_refusal_comes_back(code in "[a-z_]{0,20}", text in "\\PC{0,80}", part in any::<Option<u32>>(), seq in any::<Option<u64>>()) {
+        let refused = Refused { code, text, part, row: part, last_seq: seq.map(Seq) };
+        let frame = cut(&refused.encode(3).into_bytes(), 5).unwrap().remove(0);
+        prop_assert_eq!(Refused::read(&mut Reader::new(&frame.body)).unwrap(), refused);
+    }
+}
+
+#[test]
+fn a_bulk_of_several_types_comes_back_and_one_batch_is_not_copied() {
+    let batches = [filled(100, BatchUnit::Rows, 3), filled(20_000, BatchUnit::Rows, 2)];
+    let frame = encode_bulk(5, &batches, OnError::Skip);
+    assert_eq!(frame.tail.as_ref().unwrap().as_ptr(), batches[1].bytes().as_ptr());
+    let frame = cut(&frame.into_bytes(), 999).unwrap().remove(0);
+    let (found, on_error) = decode_bulk(&frame.body).unwrap();
+    assert_eq!(on_error, OnError::Skip);
+    assert!(found.iter().zip(&batches).all(|(found, wanted)| found.bytes()[..] == wanted.bytes()[..]));
+}
+
+#[test]
+fn the_unit_of_a_batch_fits_its_frame() {
+    let rows = batch(BatchUnit::Rows, 1);
+    let frame = encode_append(1, std::iter::once((&rows, Expected::Any)), false);
+    let frame = cut(&frame.into_bytes(), usize::MAX).unwrap().remove(0);
+    assert!(matches!(decode_append(&frame.body), Err(WireError::Body(_))));
+    let append = encode_bulk(1, &[batch(BatchUnit::Append, 1)], OnError::Abort);
+    let frame = cut(&append.into_bytes(), usize::MAX).unwrap().remove(0);
+    assert!(matches!(decode_bulk(&frame.body), Err(WireError::Body(_))));
+}
+
+#[test]
+fn a_body_that_is_not_wanted_is_passed_over_and_the_next_frame_is_read() {
+    let large = filled(60_000, BatchUnit::Append, 3);
+    let mut bytes = encode_append(1, std::iter::once((&large, Expected::Any)), false).into_bytes();
+    bytes.extend(strandline_client::wire::read::encode_empty(Kind::Ping, 2).into_bytes());
+    let (mut reader, mut rest, mut steps) = (FrameReader::new(1 << 20), &bytes[..], Vec::new());
+    loop {
+        match reader.step().unwrap() {
+            Step::Head(Header { request: 1, .. }) => reader.skip_body(),
+            Step::Head(_) => {}
+            Step::Skipped(header) => steps.push(header.request),
+            Step::Frame(frame) => steps.push(frame.header.request + 100),
+            Step::More if rest.is_empty() => break,
+            Step::More => {
+                let space = reader.space();
+                let count = rest.len().min(space.len()).min(1000);
+                space[..count].copy_from_slice(&rest[..count]);
+                reader.filled(count);
+                rest = &rest[count..];
+            }
+        }
+    }
+    assert_eq!(steps, [1, 102]);
+    assert!(reader.is_between_frames());
+}
+
+#[test]
+fn a_body_over_the_limit_is_refused_by_its_header() {
+    let header = Header { kind: 16, request: 1, body_bytes: u32::MAX, body_crc: 0 };
+    let refused = cut(&header.encode(), HEADER_BYTES);
+    assert_eq!(refused.err(), Some(WireError::TooLarge { bytes: u32::MAX as usize, limit: 1 << 20 }));
+    assert!(AT > Micros(0));
+}

@@ -1,0 +1,206 @@
+//! One frame of every kind, always the same.
+
+use strandline_client::wire::append::{encode_append, encode_bulk};
+use strandline_client::wire::events::EventsWriter;
+use strandline_client::wire::fields::{Encoded, Reader};
+use strandline_client::wire::frames::{Frame, FrameReader, Step};
+use strandline_client::wire::header::Kind;
+use strandline_client::wire::hello::{Hello, Welcome};
+use strandline_client::wire::outcome::{OutcomesWriter, decode_appended, decode_bulk_appended};
+use strandline_client::wire::read::{
+    AllWanted, HeadIs, HeadOf, ScanWanted, StreamWanted, begin_global_page, begin_scan_part, encode_empty,
+    encode_scan_more,
+};
+use strandline_client::wire::{append, read};
+use strandline_client::{
+    Appended, BatchBuilder, BatchBytes, BatchUnit, Direction, EventInput, Expected, Filter, KnownEvent, OnError,
+    PageFacts, PartAppended, Position, Refused, RejectedRow, Seq,
+};
+use strandline_event::{EventId, IdPrefix, Micros, StampedBatch, Stamps, StampsBuilder};
+
+pub(crate) const AT: Micros = Micros(1_795_428_000_000_000);
+
+pub(crate) fn batch(unit: BatchUnit, rows: usize) -> BatchBytes {
+    let mut builder = BatchBuilder::new("Call", unit);
+    for row in 0..rows {
+        let stream = if unit == BatchUnit::Append { "s".to_owned() } else { format!("s{row}") };
+        builder
+            .push(&EventInput {
+                stream_id: &stream,
+                event_type: "CallEnded",
+                data: "{\"n\":1}",
+                command_id: Some("c"),
+                ..EventInput::default()
+            })
+            .unwrap();
+    }
+    builder.finish().unwrap()
+}
+
+pub(crate) fn stamps(rows: usize) -> Stamps {
+    let mut stamps = StampsBuilder::new(AT, IdPrefix::v7(AT, 7), rows);
+    (0..rows).for_each(|row| stamps.push(Seq(row as u64 + 5), AT.plus_us(row as i64)));
+    stamps.finish()
+}
+
+fn filter() -> Filter {
+    Filter {
+        stream_type: Some("Call".to_owned()),
+        tenant_id: Some("t".to_owned()),
+        occurred_from: Some(Micros(-1)),
+        ..Filter::default()
+    }
+}
+
+fn refused() -> Refused {
+    Refused {
+        code: "wrong_expected_seq".to_owned(),
+        text: "the stream stands elsewhere".to_owned(),
+        part: Some(2),
+        row: Some(0),
+        last_seq: Some(Seq(9)),
+    }
+}
+
+fn page(request: u64) -> Encoded {
+    let facts = PageFacts {
+        head: Seq(9),
+        next_seq: Some(Seq(7)),
+        checked_from: Seq(1),
+        checked_to: Seq(6),
+        contiguous: false,
+        tiers: 5,
+        missing: vec![(Seq(2), Seq(3))],
+        retired: vec![(Seq(1), Seq(1))],
+        warnings: vec!["a hole".to_owned()],
+    };
+    let (mut out, mut events) = (facts.begin(request, 0), EventsWriter::default());
+    let stamped = StampedBatch::new(batch(BatchUnit::Append, 2), stamps(2)).unwrap();
+    stamped.iter().for_each(|event| events.push(&mut out, &event).unwrap());
+    events.stamped(&mut out, &stamped).unwrap();
+    events.finish(&mut out).unwrap();
+    out.finish()
+}
+
+fn appended(request: u64) -> Encoded {
+    let mut out = OutcomesWriter::new(Kind::Appended, request, 3);
+    out.appended(&Appended::Stored(stamps(1)));
+    let known = KnownEvent { event_id: Some(EventId([7; 16])), seq: Seq(3), ingested_at: Some(AT) };
+    out.appended(&Appended::Known(vec![known, KnownEvent { event_id: None, seq: Seq(4), ingested_at: None }]));
+    out.refused(&refused());
+    out.finish()
+}
+
+fn bulk_appended(request: u64) -> Encoded {
+    let mut out = OutcomesWriter::new(Kind::BulkAppended, request, 2);
+    let rejected = vec![RejectedRow { row: 4, code: "seq_gap".to_owned(), text: "a gap".to_owned() }];
+    out.part(&PartAppended { appended: 7, known: 2, chunk_known: false, rejected });
+    out.refused(&refused());
+    out.finish()
+}
+
+fn reads() -> Vec<(&'static str, Encoded)> {
+    let stream = StreamWanted {
+        from_seq: Some(Seq(3)),
+        to_seq: Some(Seq(8)),
+        as_of: Some(12),
+        direction: Direction::Falling,
+        ..StreamWanted::all("Call", "s")
+    };
+    let after = Position { ingested_at: AT, event_id: EventId([9; 16]) };
+    let of = HeadOf { stream_type: "Call".to_owned(), stream_id: "s".to_owned() };
+    vec![
+        ("head", of.encode(8)),
+        ("head_is", HeadIs { first_seq: Seq(1), last_seq: Seq(9) }.encode(8)),
+        ("read_stream", stream.encode(9)),
+        ("stream_page", page(9)),
+        ("read_all", AllWanted { after, limit: 10, filter: filter() }.encode(10)),
+        ("global_page", begin_global_page(10, after, 3, 0).finish()),
+        ("scan", ScanWanted { window_bytes: 1 << 20, filter: filter() }.encode(11)),
+        ("scan_part", begin_scan_part(11, true, 0).finish()),
+        ("scan_more", encode_scan_more(11, 4096)),
+        ("scan_cancel", encode_empty(Kind::ScanCancel, 11)),
+    ]
+}
+
+/// A name and a frame of every kind.
+pub(crate) fn all() -> Vec<(&'static str, Vec<u8>)> {
+    let hello = Hello {
+        version_min: 1,
+        version_max: 1,
+        body_max: 1 << 20,
+        store: "calls".to_owned(),
+        token: String::new(),
+        program: "test/1".to_owned(),
+    };
+    let welcome = Welcome {
+        version: 1,
+        checks_commands: true,
+        body_max: 64 << 20,
+        requests_max: 256,
+        store: "calls".to_owned(),
+        program: "strandline/1".to_owned(),
+    };
+    let (one, two) = (batch(BatchUnit::Append, 1), batch(BatchUnit::Append, 2));
+    let appends = [(&one, Expected::At(Seq(4))), (&two, Expected::Empty)];
+    let mut frames = vec![
+        ("hello", hello.encode(1)),
+        ("welcome", welcome.encode(1)),
+        ("error", refused().encode(2)),
+        ("ping", encode_empty(Kind::Ping, 3)),
+        ("pong", encode_empty(Kind::Pong, 3)),
+        ("append", encode_append(4, appends.into_iter(), true)),
+        ("appended", appended(4)),
+        ("append_bulk", encode_bulk(5, &[batch(BatchUnit::Rows, 3)], OnError::Skip)),
+        ("bulk_appended", bulk_appended(5)),
+    ];
+    frames.extend(reads());
+    frames.into_iter().map(|(name, frame)| (name, frame.into_bytes())).collect()
+}
+
+/// Cuts bytes into frames as a connection does, `step` bytes at a time.
+pub(crate) fn cut(bytes: &[u8], step: usize) -> Result<Vec<Frame>, strandline_client::wire::error::WireError> {
+    let mut reader = FrameReader::new(1 << 20);
+    let (mut frames, mut rest) = (Vec::new(), bytes);
+    loop {
+        match reader.step()? {
+            Step::Frame(frame) => frames.push(frame),
+            Step::Head(_) | Step::Skipped(_) => {}
+            Step::More if rest.is_empty() => return Ok(frames),
+            Step::More => {
+                let space = reader.space();
+                let count = rest.len().min(step).min(space.len());
+                space[..count].copy_from_slice(&rest[..count]);
+                reader.filled(count);
+                rest = &rest[count..];
+            }
+        }
+    }
+}
+
+/// Reads a body as its kind says; whatever it holds, this must not panic.
+pub(crate) fn decode(frame: &Frame) -> bool {
+    let body = &frame.body;
+    match Kind::from_u8(frame.header.kind) {
+        None => false,
+        Some(Kind::Hello) => Hello::decode(body).is_ok(),
+        Some(Kind::Welcome) => Welcome::decode(body).is_ok(),
+        Some(Kind::Error) => Refused::read(&mut Reader::new(body)).is_ok(),
+        Some(Kind::Ping | Kind::Pong | Kind::ScanCancel) => body.is_empty(),
+        Some(Kind::Append) => append::decode_append(body).is_ok(),
+        Some(Kind::Appended) => decode_appended(body).is_ok(),
+        Some(Kind::AppendBulk) => append::decode_bulk(body).is_ok(),
+        Some(Kind::BulkAppended) => decode_bulk_appended(body).is_ok(),
+        Some(Kind::Head) => HeadOf::decode(body).is_ok(),
+        Some(Kind::HeadIs) => HeadIs::decode(body).is_ok(),
+        Some(Kind::ReadStream) => StreamWanted::decode(body).is_ok(),
+        Some(Kind::StreamPage) => {
+            PageFacts::decode(body).is_ok_and(|(_, events)| events.iter().count() == events.len())
+        }
+        Some(Kind::ReadAll) => AllWanted::decode(body).is_ok(),
+        Some(Kind::GlobalPage) => read::decode_global_page(body).is_ok(),
+        Some(Kind::Scan) => ScanWanted::decode(body).is_ok(),
+        Some(Kind::ScanPart) => read::decode_scan_part(body).is_ok(),
+        Some(Kind::ScanMore) => read::decode_scan_more(body).is_ok(),
+    }
+}
