@@ -3,6 +3,7 @@
 //! Looks ids up where the client gave some, sends the batch, and sends it again when the owner needs to know
 //! something that only a read can tell. Holds no state.
 
+use crate::answers::{AnswerList, Answers};
 use crate::error::NodeError;
 use crate::messages::{Append, CheckIds, ResolveKnown};
 use crate::permits::BytePermit;
@@ -25,21 +26,45 @@ const ROUNDS_MAX: usize = 16;
 /// Where the answer of an append goes. Holds its bytes until then.
 #[derive(Debug)]
 pub(crate) struct AppendReply {
-    answer: oneshot::Sender<Result<Answer, NodeError>>,
+    to: ReplyTo,
     began: Instant,
     _permit: Arc<BytePermit>,
+}
+
+#[derive(Debug)]
+enum ReplyTo {
+    One(oneshot::Sender<Result<Answer, NodeError>>),
+    /// A place in the answers to appends that came together.
+    Place(Arc<Answers>, usize),
 }
 
 impl AppendReply {
     /// Answers, and gives the time it took. A client that is gone does not mind.
     pub(crate) fn send(self, answer: Answer) -> u64 {
-        let _ = self.answer.send(Ok(answer));
+        self.to.send(Ok(answer));
         u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// The replies to appends that came together, and where all their answers will be.
+    pub(crate) fn several(count: usize, permit: &Arc<BytePermit>) -> (Vec<Self>, oneshot::Receiver<AnswerList>) {
+        let (answers, answered) = Answers::new(count);
+        let began = Instant::now();
+        let place = |at| Self { to: ReplyTo::Place(Arc::clone(&answers), at), began, _permit: Arc::clone(permit) };
+        ((0..count).map(place).collect(), answered)
     }
 
     /// What an owner that stops says: nothing of it was stored.
     pub(crate) fn refuse(self, error: NodeError) {
-        let _ = self.answer.send(Err(error));
+        self.to.send(Err(error));
+    }
+}
+
+impl ReplyTo {
+    fn send(self, answer: Result<Answer, NodeError>) {
+        match self {
+            Self::One(reply) => drop(reply.send(answer)),
+            Self::Place(answers, at) => answers.put(at, answer),
+        }
     }
 }
 
@@ -94,7 +119,7 @@ impl Submission<'_> {
             request.known = known;
         }
         let (answer, answered) = oneshot::channel();
-        let reply = AppendReply { answer, began: Instant::now(), _permit: Arc::clone(&self.permit) };
+        let reply = AppendReply { to: ReplyTo::One(answer), began: Instant::now(), _permit: Arc::clone(&self.permit) };
         match self.owner.try_send(Append { request, reply }) {
             Ok(()) => answered.await.map_err(|_| NodeError::OutcomeUnknown)?,
             Err(SendError::Full(_)) => {

@@ -3,7 +3,9 @@
 //! An actor receives, calls one engine function, runs the effects. Rules, merges and formats live in the engine;
 //! HTTP and JSON live in the server. See [`wiring`] for who talks to whom and what happens when one fails.
 
+mod answers;
 mod append;
+mod append_many;
 pub mod clock;
 mod commit_thread;
 mod compaction;
@@ -31,6 +33,7 @@ mod unborn;
 mod wal_worker;
 pub mod wiring;
 
+pub use append_many::{StreamAppend, StreamOutcome};
 pub use compaction::job::{Job, JobBook, JobEnd, JobKind};
 pub use data_dir::{DataDirError, parse_node_id};
 pub use error::NodeError;

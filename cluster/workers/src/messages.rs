@@ -33,6 +33,13 @@ pub(crate) struct Append {
     pub(crate) reply: AppendReply,
 }
 
+/// Append batches of many callers, each judged and answered on its own: one message for all of them.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct AppendTogether {
+    pub(crate) requests: Vec<(AppendRequest, AppendReply)>,
+}
+
 /// Close the open segment. Answered when everything accepted before is durable: the last index of it.
 #[derive(Message)]
 #[rtype(result = "LogIndex")]
@@ -186,6 +193,9 @@ pub(crate) struct BeginScan {
 
 /// Give the next batch of a scan. The scan goes with the message and comes back: a slow client holds no thread.
 pub(crate) struct ContinueScan(pub(crate) Box<Scan>);
+
+/// Give batches of a scan until they are about so many bytes.
+pub(crate) struct ContinueScanFor(pub(crate) Box<Scan>, pub(crate) usize);
 
 /// Give the numbers of a store.
 pub(crate) struct ReadStatus {

@@ -14,8 +14,8 @@ pub struct BytePermits {
     refused: Arc<AtomicU64>,
 }
 
-/// Bytes that a request holds until it is dropped.
-#[derive(Debug)]
+/// Bytes that a request holds until it is dropped; by default none.
+#[derive(Debug, Default)]
 pub struct BytePermit {
     held: Option<OwnedSemaphorePermit>,
 }

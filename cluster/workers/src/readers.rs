@@ -5,8 +5,8 @@
 use crate::clock;
 use crate::error::NodeError;
 use crate::messages::{
-    Ask, BeginScan, CheckIds, ContinueScan, FindEvent, PlanJobs, Plans, ReadAppend, ReadGlobal, ReadHead, ReadStatus,
-    ReadStream, ResolveKnown, StatusPart, StoreStatus,
+    Ask, BeginScan, CheckIds, ContinueScan, ContinueScanFor, FindEvent, PlanJobs, Plans, ReadAppend, ReadGlobal,
+    ReadHead, ReadStatus, ReadStream, ResolveKnown, StatusPart, StoreStatus,
 };
 use crate::permits::{BytePermits, Permitted};
 use crate::wiring::{Alive, AliveMark};
@@ -185,6 +185,21 @@ impl ReadRequest for ContinueScan {
         let mut scan = self.0;
         let next = scan.next();
         (scan, next)
+    }
+}
+
+impl ReadRequest for ContinueScanFor {
+    type Answer = (Box<Scan>, Vec<Result<ScanBatch, ReadError>>);
+
+    fn run(self) -> Self::Answer {
+        let Self(mut scan, bytes_wanted) = self;
+        let (mut batches, mut bytes) = (Vec::new(), 0);
+        while bytes < bytes_wanted {
+            let Some(next) = scan.next() else { break };
+            bytes += next.as_ref().map_or(bytes_wanted, ScanBatch::bytes);
+            batches.push(next);
+        }
+        (scan, batches)
     }
 }
 

@@ -8,8 +8,9 @@ use crate::compaction::job::{Job, JobBook};
 use crate::error::NodeError;
 use crate::hot_worker::HotWorker;
 use crate::messages::{
-    BeginScan, CancelCompaction, ContinueScan, FindEvent, OpenLogOf, PauseCompaction, Plans, ReadAppend, ReadGlobal,
-    ReadHead, ReadStatus, ReadStream, RegisterStreamType, RunCompaction, StatusPart, StoreStatus, StreamQuery,
+    BeginScan, CancelCompaction, ContinueScan, ContinueScanFor, FindEvent, OpenLogOf, PauseCompaction, Plans,
+    ReadAppend, ReadGlobal, ReadHead, ReadStatus, ReadStream, RegisterStreamType, RunCompaction, StatusPart,
+    StoreStatus, StreamQuery,
 };
 use crate::node::NodeShared;
 use crate::permits::{BytePermit, Permitted};
@@ -193,7 +194,7 @@ impl StoreHandle {
         check_registered(name, &known).map_err(NodeError::Unregistered)
     }
 
-    async fn submit(
+    pub(crate) async fn submit(
         &self,
         batch: BatchBytes,
         expected: Expected,
@@ -224,6 +225,12 @@ impl StoreHandle {
         done
     }
 
+    /// As [`owner`](Self::owner), while the node takes appends.
+    pub(crate) fn serving_owner(&self, stream_type: &str) -> Result<Option<Addr<WalWorker>>, NodeError> {
+        self.node.check_serving()?;
+        self.owner(stream_type)
+    }
+
     /// The owner of a stream type's log; `None`: there is no log yet.
     fn owner(&self, stream_type: &str) -> Result<Option<Addr<WalWorker>>, NodeError> {
         self.check_stream_type(stream_type)?;
@@ -238,7 +245,11 @@ impl StoreHandle {
     }
 
     /// The answer of a stream append; for a duplicate the events of the first answer are read again.
-    async fn stream_answer(&self, batch: &BatchBytes, outcome: AppendOutcome) -> Result<StreamAppended, NodeError> {
+    pub(crate) async fn stream_answer(
+        &self,
+        batch: &BatchBytes,
+        outcome: AppendOutcome,
+    ) -> Result<StreamAppended, NodeError> {
         if let Some(stamped) = &outcome.stamped {
             let events = stamped.iter().map(|e| AppendedEvent::of(&e)).collect();
             return Ok(StreamAppended { duplicate: false, events });
@@ -533,6 +544,26 @@ impl ScanHandle {
             Ok(batch) => {
                 self.scan = Some(scan);
                 Some(Ok(batch))
+            }
+            Err(error) => Some(Err(error.into())),
+        }
+    }
+
+    /// The next batches, about so many bytes of them; `None`: the end. After an error the scan is over.
+    pub async fn next_several(&mut self, bytes: usize) -> Option<Result<Vec<ScanBatch>, NodeError>> {
+        let scan = self.scan.take()?;
+        let before = scan.stats();
+        let (scan, batches) = match self.node.shared.readers.wait(ContinueScanFor(scan, bytes)).await {
+            Ok(answer) => answer,
+            Err(error) => return Some(Err(error)),
+        };
+        self.node.shared.metrics.count_files(&scan.stats().since(before));
+        let batches: Result<Vec<ScanBatch>, _> = batches.into_iter().collect();
+        match batches {
+            Ok(batches) if batches.is_empty() => None,
+            Ok(batches) => {
+                self.scan = Some(scan);
+                Some(Ok(batches))
             }
             Err(error) => Some(Err(error.into())),
         }

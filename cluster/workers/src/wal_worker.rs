@@ -20,7 +20,7 @@ use crate::commit_thread::CommitThread;
 use crate::error::NodeError;
 use crate::fatal::EndOnPanic;
 use crate::hot_worker::HotWorker;
-use crate::messages::{Abandon, Append, Committed, Compacted, GroupWritten, Seal, StopLog};
+use crate::messages::{Abandon, Append, AppendTogether, Committed, Compacted, GroupWritten, Seal, StopLog};
 use crate::metrics::Metrics;
 use crate::wiring::{AliveMark, LOG_MAILBOX};
 use actix::{
@@ -30,7 +30,7 @@ use actix::{
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use strandline_engine::append::{Answer, Done, FilesCommitted, FilesFailed, LogDriver, SinkGroup};
+use strandline_engine::append::{Answer, AppendRequest, Done, FilesCommitted, FilesFailed, LogDriver, SinkGroup};
 use strandline_engine::compact::trim_rule;
 use strandline_engine::ids::IdSource;
 use strandline_engine::store::Store;
@@ -189,6 +189,24 @@ impl WalWorker {
         metrics.append_us.record(reply.send(answer));
     }
 
+    /// Judges requests one after the other and hands the disk what was accepted of them in one group.
+    fn take_all(&mut self, requests: impl Iterator<Item = (AppendRequest, AppendReply)>, context: &mut Context<Self>) {
+        self.quiet = false;
+        if self.stopping.is_some() {
+            requests.for_each(|(_, reply)| reply.refuse(NodeError::Draining));
+            return;
+        }
+        self.parts.store.instruct(&mut self.parts.driver);
+        for (request, reply) in requests {
+            let entropy = self.parts.ids.next_of(crate::random::bits);
+            let answered = self.parts.driver.append(request, clock::now(), entropy, reply);
+            if let Some((reply, answer)) = answered {
+                self.answer(reply, answer);
+            }
+        }
+        self.go_on(context);
+    }
+
     /// Everything that was accepted is durable and answered.
     fn is_settled(&self) -> bool {
         self.untold.is_empty() && self.telling.is_empty() && self.parts.driver.is_idle()
@@ -262,18 +280,16 @@ impl Handler<Append> for WalWorker {
 
     fn handle(&mut self, message: Append, context: &mut Self::Context) {
         let _end = EndOnPanic("the owner of a log panicked over an append");
-        self.quiet = false;
-        if self.stopping.is_some() {
-            message.reply.refuse(NodeError::Draining);
-            return;
-        }
-        self.parts.store.instruct(&mut self.parts.driver);
-        let entropy = self.parts.ids.next(crate::random::bits());
-        let answered = self.parts.driver.append(message.request, clock::now(), entropy, message.reply);
-        if let Some((reply, answer)) = answered {
-            self.answer(reply, answer);
-        }
-        self.go_on(context);
+        self.take_all(std::iter::once((message.request, message.reply)), context);
+    }
+}
+
+impl Handler<AppendTogether> for WalWorker {
+    type Result = ();
+
+    fn handle(&mut self, message: AppendTogether, context: &mut Self::Context) {
+        let _end = EndOnPanic("the owner of a log panicked over appends");
+        self.take_all(message.requests.into_iter(), context);
     }
 }
 

@@ -111,6 +111,14 @@ impl IdSource {
         Self { format, counter: AtomicU64::new(seed) }
     }
 
+    /// As [`next`](Self::next), where random bits are made only if the format needs them.
+    pub fn next_of(&self, random: impl FnOnce() -> u128) -> u128 {
+        match self.format {
+            IdFormat::V7 => self.next(0),
+            IdFormat::V4 => self.next(random()),
+        }
+    }
+
     /// Bits for the next batch. v7: a counter that this node never repeats within a millisecond; v4: `random` itself.
     pub fn next(&self, random: u128) -> u128 {
         match self.format {

@@ -12,10 +12,13 @@ use crate::view::tail::LogTail;
 use std::collections::VecDeque;
 use strandline_deql::Tier;
 use strandline_durable::{ReadStats, RowBatch, RowFilter};
-use strandline_event::{EventRef, Micros};
+use strandline_event::{EventRef, Micros, StampedBatch};
 
 /// Views that a scan takes before it gives up on logs that are trimmed under it each time.
 const VIEWS_MAX: usize = 8;
+
+/// What a row of a data file takes in an answer, about.
+const FILE_ROW_BYTES: usize = 256;
 
 /// A running scan. Give it up by dropping it.
 pub struct Scan {
@@ -57,6 +60,15 @@ impl ScanBatch {
         self.len() == 0
     }
 
+    /// Bytes that it takes in an answer, about: without looking at every row.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match &self.rows {
+            Rows::Files(..) => self.len() * FILE_ROW_BYTES,
+            Rows::Tail(tail, _) => tail.batch.size_bytes(),
+        }
+    }
+
     /// An event; `i` is below `len`.
     #[must_use]
     pub fn row(&self, i: usize) -> EventRef<'_> {
@@ -69,6 +81,15 @@ impl ScanBatch {
     /// The events.
     pub fn rows(&self) -> impl ExactSizeIterator<Item = EventRef<'_>> {
         (0..self.len()).map(|i| self.row(i))
+    }
+
+    /// The batch as it stands in the log, where all of it is asked for.
+    #[must_use]
+    pub fn stamped(&self) -> Option<&StampedBatch> {
+        match &self.rows {
+            Rows::Tail(tail, rows) if rows.len() == tail.batch.rows() => Some(&tail.batch),
+            _ => None,
+        }
     }
 
     /// The tier that gave them.

@@ -23,6 +23,12 @@ impl TierSet {
     /// Every tier.
     pub const ALL: Self = Self(7);
 
+    /// As a number: 1 memory, 2 log, 4 files.
+    #[must_use]
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
     /// The tiers of a list.
     #[must_use]
     pub fn of(tiers: &[Tier]) -> Self {
