@@ -1,6 +1,6 @@
 //! Black-box tests: the real program as a process, asked over HTTP and by its commands, as a user would.
 //!
-//! They know no crate of the workspace; what they check is the contract.
+//! They know no crate of the workspace but the Rust client, which `native.rs` asks; what they check is the contract.
 
 #![allow(
     clippy::unwrap_used,
@@ -24,6 +24,7 @@ mod ingest;
 mod kill9;
 mod layout;
 mod merges;
+mod native;
 mod oracles;
 mod retention;
 #[path = "../rigs/mod.rs"]

@@ -16,6 +16,8 @@ pub struct ServeOptions {
     pub http: SocketAddr,
     /// Operators.
     pub admin: Option<SocketAddr>,
+    /// Clients of the native protocol.
+    pub native: Option<SocketAddr>,
 }
 
 /// Addresses that are taken.
@@ -23,6 +25,7 @@ pub struct ServeOptions {
 pub struct Bound {
     pub(crate) http: BoundAddress,
     pub(crate) admin: Option<BoundAddress>,
+    pub(crate) native: Option<BoundAddress>,
 }
 
 /// One of them.
@@ -38,13 +41,14 @@ impl Bound {
     /// # Errors
     /// [`ServeError`]; nothing is taken then.
     pub fn new(options: ServeOptions) -> Result<Self, ServeError> {
-        for address in [Some(options.http), options.admin].into_iter().flatten() {
+        for address in [Some(options.http), options.admin, options.native].into_iter().flatten() {
             if !address.ip().is_loopback() {
                 return Err(ServeError::NotLoopback(address));
             }
         }
         let admin = options.admin.map(BoundAddress::new).transpose()?;
-        Ok(Self { http: BoundAddress::new(options.http)?, admin })
+        let native = options.native.map(BoundAddress::new).transpose()?;
+        Ok(Self { http: BoundAddress::new(options.http)?, admin, native })
     }
 }
 
@@ -69,7 +73,13 @@ impl BoundAddress {
     /// From now on clients are heard.
     pub(crate) fn listen(self) -> Result<TcpListener, ServeError> {
         let address = self.address;
-        let listener = self.socket.listen(BACKLOG).and_then(tokio::net::TcpListener::into_std);
+        let listener = self.listen_here()?.into_std();
         listener.map_err(|error| ServeError::Bind { address, error })
+    }
+
+    /// The same, on the runtime that this is called on.
+    pub(crate) fn listen_here(self) -> Result<tokio::net::TcpListener, ServeError> {
+        let address = self.address;
+        self.socket.listen(BACKLOG).map_err(|error| ServeError::Bind { address, error })
     }
 }

@@ -1,4 +1,4 @@
-//! HTTP and JSON in front of a node: the only crate that knows either.
+//! HTTP with JSON, and the native protocol, in front of a node: the only crate that knows either of the first two.
 //!
 //! A request is bounded before it is read, decoded without a tree, handed to the node in one call, and answered
 //! from the rows that the tiers hold. No rule of the store lives here.
@@ -9,6 +9,8 @@ mod encode;
 mod error;
 mod failure;
 mod http;
+mod native;
+pub mod ndjson;
 mod quiet;
 mod routes;
 mod serve;

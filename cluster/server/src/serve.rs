@@ -1,13 +1,15 @@
-//! The HTTP listeners in front of a node, and their end: the node is drained first, HTTP closes last.
+//! The listeners in front of a node, and their end: the node is drained first, then the native protocol closes, HTTP last.
 
 use crate::bound::{Bound, BoundAddress};
 use crate::http::call::App;
+use crate::native::Native;
 use crate::routes::{Side, configure};
 use actix_web::dev::{Server as HttpServerRunning, ServerHandle};
 use actix_web::web::Data;
 use actix_web::{App as HttpApp, HttpServer};
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use strandline_workers::NodeHandle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -47,6 +49,8 @@ pub struct Server {
     node: NodeHandle,
     http: SocketAddr,
     admin: Option<SocketAddr>,
+    native: Option<SocketAddr>,
+    natives: Option<Native>,
     listeners: Vec<(ServerHandle, JoinHandle<io::Result<()>>)>,
 }
 
@@ -56,7 +60,8 @@ impl Server {
     /// # Errors
     /// [`ServeError`]; nothing listens then.
     pub fn start(node: NodeHandle, bound: Bound) -> Result<Self, ServeError> {
-        let app = Data::new(App::new(node.clone()));
+        let native = bound.native.as_ref().map(BoundAddress::address);
+        let app = Data::new(App::new(node.clone(), native));
         let (http, admin) = (bound.http.address(), bound.admin.as_ref().map(BoundAddress::address));
         let data_side = move |side| side != Side::Admin || admin.is_none();
         let mut servers = vec![listen(bound.http, &app, data_side)?];
@@ -64,7 +69,8 @@ impl Server {
             servers.push(listen(address, &app, |side| side != Side::Data)?);
         }
         let listeners = servers.into_iter().map(|server| (server.handle(), tokio::spawn(server))).collect();
-        Ok(Self { node, http, admin, listeners })
+        let natives = bound.native.map(|bound| Native::start(bound, Arc::clone(&app))).transpose()?;
+        Ok(Self { node, http, admin, native, natives, listeners })
     }
 
     /// Where clients are served.
@@ -77,6 +83,12 @@ impl Server {
     #[must_use]
     pub const fn admin(&self) -> Option<SocketAddr> {
         self.admin
+    }
+
+    /// Where the native protocol is served.
+    #[must_use]
+    pub const fn native(&self) -> Option<SocketAddr> {
+        self.native
     }
 
     /// Serves until SIGTERM or SIGINT, then shuts down in order. A later signal ends the process at once.
@@ -99,6 +111,9 @@ impl Server {
     pub async fn shutdown(self) -> io::Result<()> {
         let drained = self.node.drain().await;
         let lost = self.node.fenced().join(", ");
+        if let Some(natives) = self.natives {
+            natives.stop(Duration::from_secs(SHUTDOWN_S)).await;
+        }
         for (handle, running) in self.listeners {
             handle.stop(true).await;
             // the listener's own end says nothing that matters now

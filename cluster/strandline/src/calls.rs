@@ -5,10 +5,15 @@
 
 use crate::random::Random;
 use std::fmt::Write as _;
-use strandline_event::{Field, FieldNames};
+use strandline_event::{EventInput, Field, FieldNames, Micros};
 
 /// The stream type of the records.
 pub(crate) const STREAM_TYPE: &str = "Call";
+const EVENT_TYPE: &str = "CallEnded";
+/// 2026-11-01T00:00:00Z.
+const MONTH_BEGAN_S: i64 = 1_793_491_200;
+/// Days of the month that records are of.
+const MONTH_S: u64 = 28 * 86_400;
 
 /// What a store wants of its records.
 #[derive(Clone, Debug, Default)]
@@ -55,32 +60,74 @@ impl Calls {
         format!("4917{number:08}")
     }
 
-    /// Appends one record and a line break to `out`.
-    pub(crate) fn line(&mut self, out: &mut String) {
+    /// The next record.
+    pub(crate) fn record(&mut self) -> Record {
         let caller = self.first_stream + self.random.below(self.streams);
         let callee = self.random.below(100_000_000);
         let seconds = self.random.below(3_600);
         let cell = self.random.below(65_536);
         let imsi = self.random.below(10_000_000_000);
         self.second += 1;
-        let (hour, minute, second) = (self.second / 3_600 % 24, self.second / 60 % 60, self.second % 60);
-        let day = 1 + self.second / 86_400 % 28;
-        let [stream_type, stream_id, event_type, version, occurred_at, payload] = &self.keys;
-        // writing to a String cannot fail
-        let _ = write!(
-            out,
-            "{{{stream_type}\"{STREAM_TYPE}\",{stream_id}\"{}\",{event_type}\"CallEnded\",{version}1,\
-             {occurred_at}\"2026-11-{day:02}T{hour:02}:{minute:02}:{second:02}Z\",{payload}{{\"callee\":\"4917{callee:08}\",\
-             \"seconds\":{seconds},\"cell\":\"{cell:04x}\",\"imsi\":\"26201{imsi:010}\",\"leg\":1,\
+        let data = format!(
+            "{{\"callee\":\"4917{callee:08}\",\"seconds\":{seconds},\"cell\":\"{cell:04x}\",\"imsi\":\"26201{imsi:010}\",\"leg\":1,\
              \"network\":\"5G\",\"cause\":16,\"price\":{}.{:02}}}",
-            Self::stream_id(caller),
             seconds / 600,
             seconds % 100,
         );
+        let mark = format!("bench-{}-{}", self.seed, self.second);
+        Record { stream_id: Self::stream_id(caller), second: self.second % MONTH_S, data, mark }
+    }
+
+    /// Appends one record and a line break to `out`.
+    pub(crate) fn line(&mut self, out: &mut String) {
+        let record = self.record();
+        let [stream_type, stream_id, event_type, version, occurred_at, payload] = &self.keys;
+        let second = record.second;
+        let (hour, minute, day) = (second / 3_600 % 24, second / 60 % 60, 1 + second / 86_400);
+        // writing to a String cannot fail
+        let _ = write!(
+            out,
+            "{{{stream_type}\"{STREAM_TYPE}\",{stream_id}\"{}\",{event_type}\"{EVENT_TYPE}\",{version}1,\
+             {occurred_at}\"2026-11-{day:02}T{hour:02}:{minute:02}:{:02}Z\",{payload}{}",
+            record.stream_id,
+            second % 60,
+            record.data,
+        );
         for key in &self.demanded {
-            let _ = write!(out, ",{key}\"bench-{}-{}\"", self.seed, self.second);
+            let _ = write!(out, ",{key}\"{}\"", record.mark);
         }
         out.push_str("}\n");
+    }
+}
+
+/// One record.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Record {
+    /// The subscriber.
+    pub(crate) stream_id: String,
+    /// Seconds after the start of the month.
+    second: u64,
+    /// What happened, JSON.
+    pub(crate) data: String,
+    /// A text of its own, for fields that the store demands.
+    mark: String,
+}
+
+impl Record {
+    /// As an event; `demanded`: fields that the store demands.
+    pub(crate) fn event(&self, demanded: &[Field]) -> EventInput<'_> {
+        let text = |field: Field| demanded.contains(&field).then_some(self.mark.as_str());
+        EventInput {
+            stream_id: &self.stream_id,
+            event_type: EVENT_TYPE,
+            event_version: Some(1),
+            occurred_at: Some(Micros((MONTH_BEGAN_S + self.second as i64) * 1_000_000)),
+            data: &self.data,
+            command_id: text(Field::CommandId),
+            correlation_id: text(Field::CorrelationId),
+            tenant_id: text(Field::TenantId),
+            ..EventInput::default()
+        }
     }
 }
 
@@ -103,6 +150,25 @@ mod tests {
             assert!((255..=271).contains(&line.len()), "{} {line}", line.len());
         }
     }
+    #[test]
+    fn a_record_is_the_same_event_on_both_ways() {
+        let (mut lines, mut records) =
+            (Calls::new(4, 0, 9, &Wanted::default()), Calls::new(4, 0, 9, &Wanted::default()));
+        for _ in 0..100 {
+            let mut line = String::new();
+            lines.line(&mut line);
+            let (line, record): (serde_json::Value, _) = (serde_json::from_str(&line).unwrap(), records.record());
+            let event = record.event(&[]);
+            assert_eq!(
+                (line["stream_id"].as_str().unwrap(), &line["event_type"]),
+                (event.stream_id, &EVENT_TYPE.into())
+            );
+            let occurred_at = strandline_event::time::parse_rfc3339(line["occurred_at"].as_str().unwrap());
+            assert_eq!(occurred_at, event.occurred_at);
+            assert_eq!(line["data"], serde_json::from_str::<serde_json::Value>(event.data).unwrap());
+        }
+    }
+
     #[test]
     fn a_store_that_names_and_demands_fields_gets_them() {
         let mut wanted = Wanted { demanded: vec![Field::CommandId, Field::TenantId], ..Wanted::default() };

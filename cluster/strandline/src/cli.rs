@@ -93,7 +93,7 @@ pub(crate) struct Serve {
     /// Address of the HTTP interface (port 0: any free one, named in the `ready` line)
     #[arg(long, default_value = "127.0.0.1:7070")]
     pub(crate) http: SocketAddr,
-    /// Address of the native protocol (not served yet)
+    /// Address of the native protocol (without: 127.0.0.1:7071, or any free port where --http asks for any)
     #[arg(long)]
     pub(crate) native: Option<SocketAddr>,
     /// An address of their own for the admin routes
@@ -236,6 +236,15 @@ pub(crate) enum OnError {
     Skip,
 }
 
+/// How a command that loads much speaks to the server.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Protocol {
+    /// Batches over the native protocol, at the address that the server of --url names
+    Native,
+    /// NDJSON over HTTP
+    Http,
+}
+
 /// Options of `ingest`.
 #[derive(Args, Debug)]
 pub(crate) struct Ingest {
@@ -250,6 +259,9 @@ pub(crate) struct Ingest {
     /// Seconds to wait for a server that does not answer before giving up
     #[arg(long, default_value_t = 60)]
     pub(crate) patience: u64,
+    /// How to speak to the server
+    #[arg(long, value_enum, default_value = "native")]
+    pub(crate) protocol: Protocol,
     /// Where the server is.
     #[command(flatten)]
     pub(crate) on: OnStore,
@@ -407,6 +419,12 @@ pub(crate) struct Bench {
     /// Streams (subscribers) in all
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) streams: u64,
+    /// How to speak to the server
+    #[arg(long, value_enum, default_value = "native")]
+    pub(crate) protocol: Protocol,
+    /// Requests in flight on each connection of the native protocol; single events that wait together go together
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=4_096))]
+    pub(crate) callers: u64,
     /// Seed of the generated records
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,

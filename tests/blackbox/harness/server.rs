@@ -61,6 +61,7 @@ pub(crate) fn run_command(mut command: Command, input: &[u8]) -> Finished {
 pub(crate) struct Server {
     process: Child,
     url: String,
+    native: String,
     /// What it says on stderr, once it has ended.
     said: Option<JoinHandle<String>>,
 }
@@ -94,17 +95,24 @@ impl Server {
             text
         });
         let line = ready.recv_timeout(START_TIMEOUT).unwrap_or_default();
-        let Some(address) = line.split_whitespace().find_map(|word| word.strip_prefix("http=")) else {
+        let word = |name: &str| line.split_whitespace().find_map(|word| word.strip_prefix(name));
+        let Some(address) = word("http=") else {
             let _ = process.kill();
             let code = process.wait().unwrap().code().unwrap_or(-1);
             return Err(Finished { code, stdout: line, stderr: said.join().unwrap() });
         };
         let url = if address.starts_with("http://") { address.to_owned() } else { format!("http://{address}") };
-        Ok(Self { process, url, said: Some(said) })
+        let native = word("native=").unwrap_or_default().to_owned();
+        Ok(Self { process, url, native, said: Some(said) })
     }
 
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Address of the native protocol.
+    pub(crate) fn native(&self) -> &str {
+        &self.native
     }
 
     /// Requests to the store `test` of this node.

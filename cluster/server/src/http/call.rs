@@ -8,6 +8,7 @@ use actix_web::web::{Data, Payload};
 use actix_web::{FromRequest, HttpRequest};
 use std::collections::BTreeMap;
 use std::future::{Ready, ready};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use strandline_event::FieldNames;
 use strandline_workers::{NodeHandle, StoreHandle};
@@ -17,6 +18,8 @@ pub(crate) struct App {
     pub(crate) node: NodeHandle,
     stores: BTreeMap<String, Arc<ServedStore>>,
     pub(crate) started: strandline_event::Micros,
+    /// Where the native protocol is served.
+    pub(crate) native: Option<SocketAddr>,
 }
 
 /// A store with what its answers need.
@@ -36,14 +39,14 @@ impl ServedStore {
 
 impl App {
     /// Over a node that runs.
-    pub(crate) fn new(node: NodeHandle) -> Self {
+    pub(crate) fn new(node: NodeHandle, native: Option<SocketAddr>) -> Self {
         let served = |store: StoreHandle| {
             let names = store.config().envelope.clone();
             let writer = EventWriter::new(&names);
             (store.name().to_owned(), Arc::new(ServedStore { store, writer, names }))
         };
         let stores = node.stores().into_iter().map(served).collect();
-        Self { node, stores, started: strandline_workers::clock::now() }
+        Self { node, stores, started: strandline_workers::clock::now(), native }
     }
 
     /// The store of this name.

@@ -61,6 +61,7 @@ pub(crate) async fn info(call: Call) -> ApiResult<HttpResponse> {
         "version": env!("CARGO_PKG_VERSION"),
         "started_at": call.app.started.to_string(),
         "stores": stores,
+        "native": call.app.native.map(|address| address.to_string()),
         "recovery": call.app.node.report(),
     })))
 }

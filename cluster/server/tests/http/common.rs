@@ -79,7 +79,8 @@ pub(crate) fn start_with(
         runtime::run(async move {
             let node = Node::start(declarations, options).await.unwrap();
             let http = "127.0.0.1:0".parse().unwrap();
-            let server = Server::start(node, Bound::new(ServeOptions { http, admin: None }).unwrap()).unwrap();
+            let server =
+                Server::start(node, Bound::new(ServeOptions { http, admin: None, native: None }).unwrap()).unwrap();
             ready.send(server.http()).unwrap();
             let _ = stopped.await;
             server.shutdown().await.unwrap();

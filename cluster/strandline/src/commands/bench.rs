@@ -1,8 +1,10 @@
 //! `strandline bench`: several connections append generated call-detail records; rate and latencies at the end.
 
+mod native;
+
 use super::names::wanted_records;
 use crate::calls::{Calls, Wanted};
-use crate::cli::Bench;
+use crate::cli::{Bench, Protocol};
 use crate::client::{Client, Request};
 use crate::exit::Failure;
 use crate::out;
@@ -19,10 +21,34 @@ struct Measured {
     overloaded: u64,
 }
 
+impl Measured {
+    fn new() -> Result<Self, Failure> {
+        Ok(Self { latency_us: histogram()?, bytes: 0, events: 0, overloaded: 0 })
+    }
+
+    fn add(&mut self, one: &Self) -> Result<(), Failure> {
+        self.latency_us.add(&one.latency_us).map_err(|e| Failure::Server(e.to_string()))?;
+        self.bytes += one.bytes;
+        self.events += one.events;
+        self.overloaded += one.overloaded;
+        Ok(())
+    }
+}
+
 pub(crate) fn run(options: &Bench) -> Result<(), Failure> {
     let client = Client::new(&options.on)?;
-    let path = client.store_path(&["events"])?;
     let wanted = wanted_records(&client)?;
+    match options.protocol {
+        Protocol::Native => native::run(options, &client, &wanted),
+        Protocol::Http if options.callers > 1 => {
+            Err(Failure::Usage("--callers is of the native protocol: HTTP has one request on a connection".to_owned()))
+        }
+        Protocol::Http => over_http(options, &client, &wanted),
+    }
+}
+
+fn over_http(options: &Bench, client: &Client, wanted: &Wanted) -> Result<(), Failure> {
+    let path = client.store_path(&["events"])?;
     let bar = ProgressBar::new(options.events);
     if !out::watched() {
         bar.set_draw_target(ProgressDrawTarget::hidden());
@@ -31,7 +57,7 @@ pub(crate) fn run(options: &Bench) -> Result<(), Failure> {
     let began = Instant::now();
     let results: Vec<Result<Measured, Failure>> = std::thread::scope(|scope| {
         let connection = |number| {
-            let (path, wanted, bar, taken) = (path.clone(), &wanted, &bar, &taken);
+            let (path, bar, taken) = (path.clone(), &bar, &taken);
             scope.spawn(move || connection(options, number, &path, wanted, bar, taken))
         };
         let running: Vec<_> = (0..options.connections).map(connection).collect();
@@ -42,13 +68,9 @@ pub(crate) fn run(options: &Bench) -> Result<(), Failure> {
     });
     let took = began.elapsed();
     bar.finish_and_clear();
-    let mut all = Measured { latency_us: histogram()?, bytes: 0, events: 0, overloaded: 0 };
+    let mut all = Measured::new()?;
     for result in results {
-        let one = result?;
-        all.latency_us.add(&one.latency_us).map_err(|e| Failure::Server(e.to_string()))?;
-        all.bytes += one.bytes;
-        all.events += one.events;
-        all.overloaded += one.overloaded;
+        all.add(&result?)?;
     }
     report(options, &all, took)
 }
@@ -73,7 +95,7 @@ fn connection(
     let client = Client::new(&options.on)?;
     let share = (options.streams / options.connections).max(1);
     let mut calls = Calls::new(options.seed.wrapping_add(number), number * share, share, wanted);
-    let mut measured = Measured { latency_us: histogram()?, bytes: 0, events: 0, overloaded: 0 };
+    let mut measured = Measured::new()?;
     let mut body = String::new();
     loop {
         let before = taken.fetch_add(options.batch, Ordering::Relaxed);
@@ -133,7 +155,10 @@ fn report(options: &Bench, all: &Measured, took: Duration) -> Result<(), Failure
         all.latency_us.max() as f64 / 1000.0,
     ))?;
     if all.overloaded > 0 {
-        out::line(&format!("overload {} requests were answered with 429 and sent again", all.overloaded))?;
+        out::line(&format!(
+            "overload {} requests were answered with \"overloaded\" (429) and sent again",
+            all.overloaded
+        ))?;
     }
     Ok(())
 }

@@ -7,18 +7,19 @@ use super::check;
 use crate::cli::Serve;
 use crate::exit::Failure;
 use crate::out;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use strandline_deql::{self as deql, Declarations, StoreConfig};
 use strandline_server::{Bound, ServeOptions, Server, Signals};
 use strandline_workers::{Node, NodeOptions, runtime};
 
+/// Port of the native protocol, where none is given.
+const NATIVE_PORT: u16 = 7071;
+
 pub(crate) fn run(options: &Serve) -> Result<(), Failure> {
     let later = options.later.given();
     if !later.is_empty() {
         return Err(Failure::Usage(format!("not served by this version: {}", later.join(", "))));
-    }
-    if options.native.is_some() {
-        out::note("not active yet: --native: the native protocol is not served, clients use HTTP");
     }
     let data_dir = absolute(&options.data_dir)?;
     let declarations = declarations(options.config.as_deref(), &data_dir)?;
@@ -30,7 +31,7 @@ pub(crate) fn run(options: &Serve) -> Result<(), Failure> {
 
 async fn serve(declarations: Declarations, data_dir: PathBuf, options: &Serve) -> Result<(), Failure> {
     // first of all: a process that cannot listen must not take a store from another one
-    let listening = ServeOptions { http: options.http, admin: options.admin };
+    let listening = ServeOptions { http: options.http, admin: options.admin, native: Some(native(options)) };
     let bound = Bound::new(listening).map_err(|error| Failure::Usage(error.to_string()))?;
     let mut node_options = NodeOptions::new(data_dir);
     node_options.accept_lost_log = options.accept_lost_log;
@@ -46,8 +47,15 @@ async fn serve(declarations: Declarations, data_dir: PathBuf, options: &Serve) -
     let server = Server::start(node, bound).map_err(|error| Failure::Usage(error.to_string()))?;
     let signals = Signals::catch().map_err(|e| Failure::Server(format!("signals cannot be caught: {e}")))?;
     let admin = server.admin().map(|address| format!(" admin={address}")).unwrap_or_default();
-    out::line(&format!("ready http={} native=-{admin}", server.http()))?;
+    let native = server.native().map_or_else(|| "-".to_owned(), |address| address.to_string());
+    out::line(&format!("ready http={} native={native}{admin}", server.http()))?;
     server.run_until_signal(signals).await.map_err(|e| Failure::Server(format!("the server ended: {e}")))
+}
+
+/// Where the native protocol is served. Who lets the system choose a port for HTTP has several nodes on a machine: no fixed one then.
+fn native(options: &Serve) -> SocketAddr {
+    let port = if options.http.port() == 0 { 0 } else { NATIVE_PORT };
+    options.native.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
 }
 
 /// The statements to run: a file's, or the one store `local_dev` under the data folder.

@@ -1,9 +1,11 @@
-//! `strandline ingest`: bulk load over HTTP that resumes after a break without duplicates.
+//! `strandline ingest`: bulk load that resumes after a break without duplicates, over the native protocol or HTTP.
 //!
 //! ```text
 //! file -> lines (unpacked, or columns written out as NDJSON)      source, columns
 //!      -> chunks of at most 4 MiB and 10,000 lines                chunk
-//!      -> POST /events with (digest of all chunks, chunk number)  here, one after another
+//!      -> with (digest of all chunks, chunk number)               here, one after another
+//!         decoded into batches, over the native protocol          native
+//!         or POST /events
 //! ```
 //!
 //! The owner of each stream keeps the highest chunk number per digest with the append, so a chunk that arrives twice
@@ -13,15 +15,17 @@
 mod answer;
 mod chunk;
 mod columns;
+mod native;
 mod source;
 
-use crate::cli::{Ingest, OnError};
-use crate::client::{Client, Request};
+use crate::cli::{Ingest, OnError, Protocol};
+use crate::client::{Answer, Client, Request};
 use crate::exit::Failure;
 use crate::out;
 use answer::Totals;
 use chunk::{Chunk, Chunks, Survey};
 use indicatif::ProgressBar;
+use native::Native;
 use source::Source;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -31,8 +35,12 @@ pub(crate) fn run(options: &Ingest) -> Result<(), Failure> {
     let path = format!("{}?on_error={}", client.store_path(&["events"])?, word(options.on_error));
     let source = Source::open(&options.file, &client)?;
     let survey = survey(&source, options)?;
-    let sender =
-        Sender { client: &client, path, survey: &survey, options, patience: Duration::from_secs(options.patience) };
+    let native = match options.protocol {
+        Protocol::Native => Some(Native::new(&client, options)?),
+        Protocol::Http => None,
+    };
+    let patience = Duration::from_secs(options.patience);
+    let sender = Sender { client: &client, native, path, survey: &survey, options, patience };
     let began = Instant::now();
     let mut totals = Totals::default();
     let result = sender.send_all(&source, &mut totals);
@@ -73,6 +81,7 @@ fn survey(source: &Source, options: &Ingest) -> Result<Survey, Failure> {
 
 struct Sender<'a> {
     client: &'a Client,
+    native: Option<Native>,
     path: String,
     survey: &'a Survey,
     options: &'a Ingest,
@@ -103,6 +112,25 @@ impl Sender<'_> {
         if chunk.body.trim_ascii().is_empty() {
             return Ok(());
         }
+        let began = Instant::now();
+        loop {
+            let answer = self.send_once(chunk).map_err(|f| self.interrupted(chunk, f))?;
+            // owners that stored their part know the chunk, so all of it may be sent again
+            let Some(why) = answer::not_done(&answer) else {
+                return totals.take(&answer, chunk, &self.options.file);
+            };
+            if began.elapsed() >= self.patience {
+                return Err(self.interrupted(chunk, Failure::Server(why)));
+            }
+            std::thread::sleep(Duration::from_secs(answer.retry_after.unwrap_or(1).clamp(1, 30)).min(self.patience));
+        }
+    }
+
+    /// Sends a chunk, patiently.
+    fn send_once(&self, chunk: &Chunk) -> Result<Answer, Failure> {
+        if let Some(native) = &self.native {
+            return native.send(chunk, self.survey.digest, self.patience);
+        }
         let request = Request {
             answer_within: Some(self.patience),
             path: self.path.clone(),
@@ -114,18 +142,7 @@ impl Sender<'_> {
                 ("x-strandline-chunk-number", chunk.number.to_string()),
             ],
         };
-        let began = Instant::now();
-        loop {
-            let answer = self.client.send_patiently(&request, self.patience).map_err(|f| self.interrupted(chunk, f))?;
-            // owners that stored their part know the chunk, so all of it may be sent again
-            let Some(why) = answer::not_done(&answer) else {
-                return totals.take(&answer, chunk, &self.options.file);
-            };
-            if began.elapsed() >= self.patience {
-                return Err(self.interrupted(chunk, Failure::Server(why)));
-            }
-            std::thread::sleep(Duration::from_secs(answer.retry_after.unwrap_or(1).clamp(1, 30)).min(self.patience));
-        }
+        self.client.send_patiently(&request, self.patience)
     }
 
     fn interrupted(&self, chunk: &Chunk, failure: Failure) -> Failure {

@@ -1,0 +1,48 @@
+//! What a batch from outside must keep before it is handed to the node: what HTTP's decoder would have refused.
+//!
+//! The archive has been validated by then, so it can be read; this is about what stands in it.
+
+use crate::decode::event::too_deep;
+use crate::decode::json;
+use serde::de::IgnoredAny;
+use strandline_client::Refused;
+use strandline_event::foreign::{ForeignError, check_foreign};
+use strandline_event::{BatchView, ErrorKind, Field, FieldNames};
+
+/// Checks streams, limits and JSON of a batch.
+pub(super) fn check(batch: BatchView<'_>, names: &FieldNames) -> Result<(), Refused> {
+    check_foreign(batch).map_err(|error| foreign(&error, names))?;
+    for row in 0..batch.rows() {
+        check_json(names.get(Field::Payload), batch.data(row), row)?;
+        if let Some(metadata) = batch.metadata(row) {
+            check_json(names.get(Field::Metadata), metadata, row)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_json(name: &str, text: &str, row: usize) -> Result<(), Refused> {
+    let refused = match serde_json::from_str::<IgnoredAny>(text) {
+        Err(error) => format!("`{name}` is no JSON: {error}"),
+        Ok(IgnoredAny) => match too_deep(name, text) {
+            None => return Ok(()),
+            Some(refused) => refused,
+        },
+    };
+    Err(Refused { row: Some(row as u32), ..Refused::new(ErrorKind::InvalidEvent, refused) })
+}
+
+fn foreign(error: &ForeignError, names: &FieldNames) -> Refused {
+    match error {
+        ForeignError::Row { row, why } => {
+            let answer = json::invalid(why, names);
+            Refused { row: Some(*row), ..Refused::new(answer.kind(), answer.message()) }
+        }
+        ForeignError::StreamType(why) => {
+            let answer = json::invalid(why, names);
+            Refused::new(answer.kind(), answer.message())
+        }
+        ForeignError::Streams => Refused::new(ErrorKind::BadRequest, error.to_string()),
+        ForeignError::AppendTooLong => Refused::new(ErrorKind::TooLarge, error.to_string()),
+    }
+}

@@ -1,0 +1,271 @@
+//! One connection: reads frames, begins requests, ends with the first bad byte.
+//!
+//! Invariant: what is read is bounded: the bodies of appends by the node's account of bytes, requests by their number, and nothing is
+//! read while too many answers wait.
+
+use crate::http::call::{App, ServedStore};
+use crate::native::outbox::Outbox;
+use crate::native::refusal::refused;
+use crate::native::requests::{Decoded, Failed, decode};
+use crate::native::scan::Scans;
+use crate::native::session::{BODY_BYTES_MAX, REQUESTS_MAX, welcome};
+use std::sync::Arc;
+use std::time::Duration;
+use strandline_client::Refused;
+use strandline_client::wire::error::WireError;
+use strandline_client::wire::frames::{Frame, FrameReader, Step};
+use strandline_client::wire::header::{Header, Kind};
+use strandline_client::wire::hello::Hello;
+use strandline_event::ErrorKind;
+use strandline_workers::NodeError;
+use strandline_workers::permits::BytePermit;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedReadHalf;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{Instant, timeout_at};
+
+/// Time for the first frame, and for a frame from its header to its end.
+const FRAME_WITHIN: Duration = Duration::from_secs(30);
+/// A larger body is not looked at on a thread that other connections wait for.
+const DECODE_HERE_BYTES_MAX: usize = 64 << 10;
+
+/// A connection that is served.
+pub(super) struct Connection {
+    app: Arc<App>,
+    served: Arc<ServedStore>,
+    outbox: Arc<Outbox>,
+    scans: Scans,
+    /// Places of requests that are worked on.
+    places: Arc<Semaphore>,
+    /// Of the frame that is being read.
+    permit: Option<BytePermit>,
+}
+
+/// Reads whole frames from the socket.
+struct Incoming {
+    socket: OwnedReadHalf,
+    frames: FrameReader,
+    stopped: watch::Receiver<bool>,
+    /// When the frame that is being read must be whole.
+    whole_by: Option<Instant>,
+}
+
+/// Why no further frame is read.
+enum End {
+    /// The client is done, or the node stops.
+    Closed,
+    Bad(WireError),
+    Slow,
+}
+
+impl From<WireError> for End {
+    fn from(error: WireError) -> Self {
+        Self::Bad(error)
+    }
+}
+
+impl Incoming {
+    /// The next step that is not "more bytes".
+    async fn step(&mut self) -> Result<Step, End> {
+        loop {
+            match self.frames.step()? {
+                Step::More => {}
+                Step::Head(header) => {
+                    self.whole_by = Some(Instant::now() + FRAME_WITHIN);
+                    return Ok(Step::Head(header));
+                }
+                step => {
+                    self.whole_by = None;
+                    return Ok(step);
+                }
+            }
+            if *self.stopped.borrow() && self.frames.is_between_frames() {
+                return Err(End::Closed);
+            }
+            let far = Instant::now() + Duration::from_secs(86_400);
+            let read = tokio::select! {
+                read = timeout_at(self.whole_by.unwrap_or(far), self.socket.read(self.frames.space())) => read,
+                _ = self.stopped.changed() => {
+                    self.frames.filled(0);
+                    continue;
+                }
+            };
+            match read {
+                Ok(Ok(0) | Err(_)) => return Err(End::Closed),
+                Ok(Ok(bytes)) => self.frames.filled(bytes),
+                Err(_) => {
+                    self.frames.filled(0);
+                    if self.whole_by.is_some() {
+                        return Err(End::Slow);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The first frame.
+    async fn hello(&mut self) -> Result<(u64, Hello), End> {
+        self.whole_by = Some(Instant::now() + FRAME_WITHIN);
+        loop {
+            match self.step().await? {
+                Step::Frame(Frame { header, body }) if Kind::from_u8(header.kind) == Some(Kind::Hello) => {
+                    return Ok((header.request, Hello::decode(&body)?));
+                }
+                Step::Frame(frame) => return Err(WireError::Unexpected(frame.header.kind).into()),
+                _ => {}
+            }
+        }
+    }
+}
+
+impl Connection {
+    /// Serves a connection to its end.
+    pub(super) async fn run(app: Arc<App>, socket: TcpStream, stopped: watch::Receiver<bool>) {
+        // without it small answers wait for the client's next bytes
+        if socket.set_nodelay(true).is_err() {
+            return;
+        }
+        let (reading, writing) = socket.into_split();
+        let outbox = Arc::new(Outbox::new());
+        let frames = FrameReader::new(BODY_BYTES_MAX);
+        let mut incoming = Incoming { socket: reading, frames, stopped, whole_by: None };
+        let out = Arc::clone(&outbox);
+        let serving = async {
+            let end = Self::serve(app, &mut incoming, &outbox).await;
+            tell_end(&outbox, &end);
+            outbox.close();
+        };
+        tokio::join!(serving, out.write_to(writing));
+    }
+
+    async fn serve(app: Arc<App>, incoming: &mut Incoming, outbox: &Arc<Outbox>) -> End {
+        let (request, hello) = match incoming.hello().await {
+            Ok(hello) => hello,
+            Err(end) => return end,
+        };
+        let served = match welcome(&app, &hello) {
+            Ok((served, welcome)) => {
+                outbox.set_body_max(hello.body_max);
+                outbox.push(welcome.encode(request).into_bytes(), None);
+                served
+            }
+            Err(refused) => {
+                outbox.push(refused.encode(0).into_bytes(), None);
+                return End::Closed;
+            }
+        };
+        let places = Arc::new(Semaphore::new(REQUESTS_MAX));
+        let outbox = Arc::clone(outbox);
+        let mut connection = Self { app, served, outbox, scans: Scans::default(), places, permit: None };
+        let end = loop {
+            if let Err(end) = connection.next(incoming).await {
+                break end;
+            }
+        };
+        // a scan would go on for ever: nobody can grant it more
+        connection.scans.cancel_all();
+        // what was asked for is answered, though the client may have closed its side
+        let _ = connection.places.acquire_many(REQUESTS_MAX as u32).await;
+        end
+    }
+
+    /// One frame, or a part of it.
+    async fn next(&mut self, incoming: &mut Incoming) -> Result<(), End> {
+        match incoming.step().await? {
+            Step::More => Ok(()),
+            Step::Head(header) => {
+                if !self.outbox.has_room().await {
+                    return Err(End::Closed);
+                }
+                // our own answers held it up, not the client
+                incoming.whole_by = Some(Instant::now() + FRAME_WITHIN);
+                if !self.admits(&header) {
+                    incoming.frames.skip_body();
+                }
+                Ok(())
+            }
+            Step::Skipped(header) => {
+                let text = "too many bytes of appends are in flight: try again";
+                let refused = refused(&NodeError::Overloaded(text), self.served.names());
+                self.outbox.push(refused.encode(header.request).into_bytes(), None);
+                Ok(())
+            }
+            Step::Frame(frame) => self.begin(frame).await,
+        }
+    }
+
+    /// Whether there is room for the body: of appends the node counts it.
+    fn admits(&mut self, header: &Header) -> bool {
+        self.permit = None;
+        if !matches!(Kind::from_u8(header.kind), Some(Kind::Append | Kind::AppendBulk)) {
+            return true;
+        }
+        self.permit = self.app.node.permits().take(header.body_bytes as usize);
+        self.permit.is_some()
+    }
+
+    /// Begins a request; it goes on by itself.
+    async fn begin(&mut self, frame: Frame) -> Result<(), End> {
+        let request = frame.header.request;
+        if request == 0 {
+            return Err(WireError::Body("a request's id is not 0").into());
+        }
+        let decoded = if frame.body.len() <= DECODE_HERE_BYTES_MAX {
+            decode(&frame, self.served.names())
+        } else {
+            let served = Arc::clone(&self.served);
+            let decoding = tokio::task::spawn_blocking(move || decode(&frame, served.names()));
+            decoding.await.unwrap_or(Err(WireError::Body("it cannot be read").into()))
+        };
+        let permit = self.permit.take();
+        match decoded {
+            Ok(Decoded::ScanMore(bytes)) => self.scans.grant(request, bytes),
+            Ok(Decoded::ScanCancel) => self.scans.cancel(request),
+            Ok(decoded) => {
+                let places = Arc::clone(&self.places).acquire_many_owned(decoded.places()).await;
+                let Ok(place) = places else { return Err(End::Closed) };
+                self.spawn(request, decoded, permit, place);
+            }
+            Err(Failed::Refused(refused)) => self.outbox.push(refused.encode(request).into_bytes(), None),
+            Err(Failed::Bad(error)) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    fn spawn(&self, request: u64, decoded: Decoded, permit: Option<BytePermit>, place: OwnedSemaphorePermit) {
+        let (served, outbox) = (Arc::clone(&self.served), Arc::clone(&self.outbox));
+        if let Decoded::Scan(wanted) = decoded {
+            let Some(scan) = self.scans.begin(request, wanted.window_bytes) else {
+                let text = "too many scans run on this connection, or one of this request: end one first";
+                let refused = refused(&NodeError::Overloaded(text), self.served.names());
+                return self.outbox.push(refused.encode(request).into_bytes(), None);
+            };
+            let filter = crate::native::requests::filter(wanted.filter);
+            tokio::spawn(async move {
+                scan.run(&served, filter, &outbox).await;
+                drop(place);
+            });
+            return;
+        }
+        tokio::spawn(async move {
+            let (answer, held) = decoded.run(&served, request, permit).await;
+            outbox.answer(request, answer, held);
+            drop(place);
+        });
+    }
+}
+
+/// Says why the connection ends, where that is not the client's wish.
+fn tell_end(outbox: &Outbox, end: &End) {
+    let refused = match end {
+        End::Closed => return,
+        End::Bad(error) => {
+            let kind =
+                if matches!(error, WireError::TooLarge { .. }) { ErrorKind::TooLarge } else { ErrorKind::BadRequest };
+            Refused::new(kind, format!("{error}; the connection ends"))
+        }
+        End::Slow => Refused::new(ErrorKind::BadRequest, "a frame did not arrive whole in time; the connection ends"),
+    };
+    outbox.push(refused.encode(0).into_bytes(), None);
+}

@@ -1,0 +1,98 @@
+//! The native protocol in front of a node (crates/client/PROTOCOL.md says it byte by byte).
+//!
+//! ```text
+//!  listener -> connection: one task reads, one writes
+//!                read: frame -> decode, validate in place -> a task a request -> node
+//!                write: outbox <- answers, in the order in which they are ready
+//! ```
+//!
+//! Nothing of the store is decided here. A request is refused or passed on as HTTP does it; what is refused for its bytes ends its
+//! connection and no other.
+
+mod append;
+mod checks;
+mod connection;
+mod outbox;
+mod refusal;
+mod requests;
+mod scan;
+mod session;
+
+use crate::bound::BoundAddress;
+use crate::http::call::App;
+use crate::serve::ServeError;
+use connection::Connection;
+use outbox::Outbox;
+use std::sync::Arc;
+use std::time::Duration;
+use strandline_client::Refused;
+use strandline_event::ErrorKind;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{sleep, timeout};
+
+/// Pause after an error of `accept`: descriptors may come back.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The listener of the native protocol.
+pub(crate) struct Native {
+    stop: watch::Sender<bool>,
+    running: JoinHandle<()>,
+}
+
+impl Native {
+    /// Listens and serves. Must run on a tokio runtime.
+    pub(crate) fn start(bound: BoundAddress, app: Arc<App>) -> Result<Self, ServeError> {
+        let listener = bound.listen_here()?;
+        let (stop, stopped) = watch::channel(false);
+        // HTTP takes a half of the descriptors, logs and files need what is left
+        let connections_max = usize::try_from(app.node.descriptors_max() / 8).unwrap_or(usize::MAX).clamp(8, 25_000);
+        let running = tokio::spawn(accept(listener, app, stopped, connections_max));
+        Ok(Self { stop, running })
+    }
+
+    /// Takes no further request, answers those that it has, and ends; what has not ended by then is cut off.
+    pub(crate) async fn stop(self, within: Duration) {
+        // nobody listens any more: it has ended
+        let _ = self.stop.send(true);
+        let ended = self.running;
+        let abort = ended.abort_handle();
+        if timeout(within, ended).await.is_err() {
+            abort.abort();
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, app: Arc<App>, mut stopped: watch::Receiver<bool>, connections_max: usize) {
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = connections.join_next() => continue,
+            _ = stopped.wait_for(|stopped| *stopped) => break,
+        };
+        match accepted {
+            Ok((socket, _)) if connections.len() < connections_max => {
+                connections.spawn(Connection::run(Arc::clone(&app), socket, stopped.clone()));
+            }
+            Ok((socket, _)) => drop(tokio::spawn(turn_away(socket))),
+            Err(error) => {
+                tracing::warn!("a native connection cannot be accepted: {error}");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+/// Says why, if the socket takes it at once.
+async fn turn_away(socket: TcpStream) {
+    let refused = Refused::new(ErrorKind::Overloaded, "too many connections are open: close some, or try again");
+    let (_, writing) = socket.into_split();
+    let outbox = Outbox::new();
+    outbox.push(refused.encode(0).into_bytes(), None);
+    outbox.close();
+    outbox.write_to(writing).await;
+}

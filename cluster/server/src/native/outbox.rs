@@ -1,0 +1,152 @@
+//! Answers of one connection on their way out: whoever has one puts it here, one task writes.
+//!
+//! Invariant: answers that nobody takes hold up the reading of their own connection and nothing else.
+
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use strandline_client::Refused;
+use strandline_client::wire::header::HEADER_BYTES;
+use strandline_event::ErrorKind;
+use strandline_workers::permits::BytePermit;
+use tokio::io::AsyncWriteExt;
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio::sync::Notify;
+
+/// Bytes of answers that wait before no further request is read.
+const WAITING_BYTES_MAX: usize = 8 << 20;
+/// Answers up to this size are written together.
+const TOGETHER_BYTES: usize = 64 << 10;
+
+#[derive(Default)]
+struct Waiting {
+    frames: VecDeque<(Vec<u8>, Option<BytePermit>)>,
+    bytes: usize,
+    /// No further answer comes.
+    closed: bool,
+    /// The socket takes nothing any more.
+    broken: bool,
+}
+
+/// The answers that wait.
+#[derive(Default)]
+pub(super) struct Outbox {
+    waiting: Mutex<Waiting>,
+    /// Something can be written, or nothing more will come.
+    wake: Notify,
+    /// There may be room again.
+    room: Notify,
+    /// The largest body that the client takes.
+    body_max: AtomicUsize,
+}
+
+impl Outbox {
+    pub(super) fn new() -> Self {
+        Self { body_max: AtomicUsize::new(usize::MAX), ..Self::default() }
+    }
+
+    /// The largest body that the client takes.
+    pub(super) fn set_body_max(&self, bytes: u32) {
+        self.body_max.store(bytes as usize, Ordering::Relaxed);
+    }
+
+    /// Adds the answer to a request; one that the client does not take is an error instead.
+    pub(super) fn answer(&self, request: u64, frame: Vec<u8>, permit: Option<BytePermit>) {
+        let (bytes, limit) = (frame.len().saturating_sub(HEADER_BYTES), self.body_max.load(Ordering::Relaxed));
+        if bytes <= limit {
+            return self.push(frame, permit);
+        }
+        let text = format!("the answer has {bytes} bytes and this client takes {limit}: ask for less at once");
+        self.push(Refused::new(ErrorKind::TooLarge, text).encode(request).into_bytes(), None);
+    }
+
+    /// Adds a whole frame, and what it holds until it is written.
+    pub(super) fn push(&self, frame: Vec<u8>, permit: Option<BytePermit>) {
+        let mut waiting = self.waiting.lock();
+        if waiting.broken {
+            return;
+        }
+        waiting.bytes += frame.len();
+        waiting.frames.push_back((frame, permit));
+        drop(waiting);
+        self.wake.notify_one();
+    }
+
+    /// Waits until so much has been taken that more may come; `false`: nobody takes anything any more.
+    pub(super) async fn has_room(&self) -> bool {
+        loop {
+            let freed = self.room.notified();
+            tokio::pin!(freed);
+            // heard from here on: what is freed between the look and the wait is not missed
+            freed.as_mut().enable();
+            {
+                let waiting = self.waiting.lock();
+                if waiting.broken {
+                    return false;
+                }
+                if waiting.bytes < WAITING_BYTES_MAX {
+                    return true;
+                }
+            }
+            freed.await;
+        }
+    }
+
+    /// What is there is written, then the socket is closed.
+    pub(super) fn close(&self) {
+        self.waiting.lock().closed = true;
+        self.wake.notify_one();
+    }
+
+    /// Writes until it is closed and empty, or the socket breaks.
+    pub(super) async fn write_to(&self, mut socket: OwnedWriteHalf) {
+        let mut together = Vec::with_capacity(TOGETHER_BYTES);
+        loop {
+            let (taken, permits) = self.take(&mut together);
+            if taken == 0 {
+                if self.waiting.lock().closed {
+                    break;
+                }
+                self.wake.notified().await;
+                continue;
+            }
+            if socket.write_all(&together).await.is_err() {
+                self.broke();
+                return;
+            }
+            drop(permits);
+            self.waiting.lock().bytes -= taken;
+            self.room.notify_waiters();
+        }
+        // a peer that is gone does not mind
+        let _ = socket.shutdown().await;
+    }
+
+    /// Takes frames that are written together: several small ones, or one.
+    fn take(&self, together: &mut Vec<u8>) -> (usize, Vec<BytePermit>) {
+        together.clear();
+        let mut waiting = self.waiting.lock();
+        let mut permits = Vec::new();
+        while let Some((frame, permit)) = waiting
+            .frames
+            .pop_front_if(|(frame, _)| together.is_empty() || together.len() + frame.len() <= TOGETHER_BYTES)
+        {
+            permits.extend(permit);
+            if together.is_empty() && frame.len() > TOGETHER_BYTES {
+                *together = frame;
+            } else {
+                together.extend_from_slice(&frame);
+            }
+        }
+        (together.len(), permits)
+    }
+
+    fn broke(&self) {
+        let mut waiting = self.waiting.lock();
+        waiting.broken = true;
+        waiting.frames.clear();
+        waiting.bytes = 0;
+        drop(waiting);
+        self.room.notify_waiters();
+    }
+}

@@ -1,0 +1,212 @@
+//! From a frame to a request, and from the node's answer to a frame.
+
+use crate::error::ApiError;
+use crate::http::call::ServedStore;
+use crate::native::append::{Checked, CheckedBulk};
+use crate::native::refusal::{of_api, refused};
+use strandline_client::Refused;
+use strandline_client::wire::append::{decode_append, decode_bulk};
+use strandline_client::wire::error::WireError;
+use strandline_client::wire::events::EventsWriter;
+use strandline_client::wire::fields::Writer;
+use strandline_client::wire::frames::Frame;
+use strandline_client::wire::header::Kind;
+use strandline_client::wire::read::{
+    AllWanted, Direction, Filter as WireFilter, HeadIs, HeadOf, PageFacts, ScanWanted, StreamWanted, begin_global_page,
+    decode_scan_more, encode_empty,
+};
+use strandline_engine::read::{Filter, GlobalPage, GlobalRead, Order, StreamPage};
+use strandline_event::{ErrorKind, EventRef, FieldNames, InvalidEvent, limits};
+use strandline_workers::StreamQuery;
+use strandline_workers::permits::{BytePermit, Permitted};
+
+/// Places of a request whose answer may be large.
+const READ_PLACES: u32 = 16;
+
+/// A request that can be begun.
+pub(super) enum Decoded {
+    Ping,
+    Append(Checked),
+    Bulk(CheckedBulk),
+    Head(HeadOf),
+    Stream(StreamWanted),
+    All(AllWanted),
+    Scan(ScanWanted),
+    ScanMore(u32),
+    ScanCancel,
+}
+
+/// Why a frame is no request.
+pub(super) enum Failed {
+    /// It is one that is refused.
+    Refused(Refused),
+    /// The connection cannot be trusted.
+    Bad(WireError),
+}
+
+impl From<WireError> for Failed {
+    fn from(error: WireError) -> Self {
+        Self::Bad(error)
+    }
+}
+
+impl From<Refused> for Failed {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(refused)
+    }
+}
+
+/// Reads a frame, validates its archives, and checks what stands in them.
+pub(super) fn decode(frame: &Frame, names: &FieldNames) -> Result<Decoded, Failed> {
+    let body = &frame.body;
+    let Some(kind) = Kind::from_u8(frame.header.kind) else {
+        let text = format!("frames of kind {} are not served by this version", frame.header.kind);
+        return Err(Refused::new(ErrorKind::NotSupported, text).into());
+    };
+    Ok(match kind {
+        Kind::Append => Decoded::Append(Checked::new(decode_append(body)?, names)),
+        Kind::AppendBulk => {
+            let (batches, on_error) = decode_bulk(body)?;
+            Decoded::Bulk(CheckedBulk::new(batches, on_error, names)?)
+        }
+        Kind::Head => Decoded::Head(HeadOf::decode(body)?),
+        Kind::ReadStream => {
+            let wanted = StreamWanted::decode(body)?;
+            check_limit(wanted.limit)?;
+            if let (Some(from), Some(to)) = (wanted.from_seq, wanted.to_seq)
+                && from > to
+            {
+                let text = format!("from_seq {from} is after to_seq {to}");
+                return Err(Refused::new(ErrorKind::BadRequest, text).into());
+            }
+            Decoded::Stream(wanted)
+        }
+        Kind::ReadAll => {
+            let wanted = AllWanted::decode(body)?;
+            check_limit(wanted.limit)?;
+            Decoded::All(wanted)
+        }
+        Kind::Scan => Decoded::Scan(ScanWanted::decode(body)?),
+        Kind::ScanMore => Decoded::ScanMore(decode_scan_more(body)?),
+        Kind::ScanCancel | Kind::Ping if !body.is_empty() => return Err(WireError::Body("it goes on too long").into()),
+        Kind::ScanCancel => Decoded::ScanCancel,
+        Kind::Ping => Decoded::Ping,
+        _ => return Err(WireError::Unexpected(frame.header.kind).into()),
+    })
+}
+
+fn check_limit(limit: u32) -> Result<(), Refused> {
+    let most = limits::PAGE_EVENTS_MAX;
+    if (1..=most).contains(&(limit as usize)) {
+        return Ok(());
+    }
+    Err(Refused::new(ErrorKind::BadRequest, format!("`limit={limit}`: a page holds 1 to {most} events")))
+}
+
+/// The filter of reads across streams.
+pub(super) fn filter(filter: WireFilter) -> Filter {
+    let WireFilter { stream_type, event_type, tenant_id, occurred_from, occurred_before } = filter;
+    Filter { stream_type, event_type, tenant_id, occurred_from, occurred_to: occurred_before }
+}
+
+/// A frame, and what it holds until it is written.
+type Answer = (Vec<u8>, Option<BytePermit>);
+
+impl Decoded {
+    /// How many of a connection's places it takes: of large answers fewer are made at a time.
+    pub(super) const fn places(&self) -> u32 {
+        match self {
+            Self::Stream(_) | Self::All(_) => READ_PLACES,
+            // bounded by their own number: one that waits for the client's grant must not hold up the reading of it
+            Self::Scan(_) => 0,
+            _ => 1,
+        }
+    }
+
+    /// Asks the node.
+    pub(super) async fn run(self, served: &ServedStore, request: u64, permit: Option<BytePermit>) -> Answer {
+        let names = served.names();
+        let answered = match self {
+            Self::Append(checked) => return (checked.run(served, request, permit.unwrap_or_default()).await, None),
+            Self::Bulk(checked) => return (checked.run(served, request, permit.unwrap_or_default()).await, None),
+            Self::Head(of) => served.store.head(of.stream_type, of.stream_id).await.map(|head| {
+                let head = head.map_or(HeadIs::default(), |h| HeadIs { first_seq: h.first_seq, last_seq: h.last_seq });
+                (head.encode(request).into_bytes(), None)
+            }),
+            Self::Stream(wanted) => {
+                served.store.read_stream(query(wanted)).await.map(|page| stream_page(page, request))
+            }
+            Self::All(wanted) => {
+                let AllWanted { after, limit, filter: wanted } = wanted;
+                let read = GlobalRead { after, limit: limit as usize, filter: filter(wanted) };
+                served.store.read_global(read).await.map(|page| global_page(page, request))
+            }
+            Self::Ping => return (encode_empty(Kind::Pong, request).into_bytes(), None),
+            // a part of another request: the connection keeps these
+            Self::Scan(_) | Self::ScanMore(_) | Self::ScanCancel => {
+                return (of_api(&ApiError::bad_request("no request")).encode(request).into_bytes(), None);
+            }
+        };
+        answered.unwrap_or_else(|error| (refused(&error, names).encode(request).into_bytes(), None))
+    }
+}
+
+fn query(wanted: StreamWanted) -> StreamQuery {
+    let order = match wanted.direction {
+        Direction::Store => None,
+        Direction::Rising => Some(Order::Asc),
+        Direction::Falling => Some(Order::Desc),
+    };
+    StreamQuery {
+        stream_type: wanted.stream_type,
+        stream_id: wanted.stream_id,
+        from_seq: wanted.from_seq,
+        to_seq: wanted.to_seq,
+        limit: wanted.limit as usize,
+        order,
+        as_of: wanted.as_of,
+    }
+}
+
+fn stream_page(page: Permitted<StreamPage>, request: u64) -> Answer {
+    let verdict = &page.verdict;
+    let facts = PageFacts {
+        head: page.head,
+        next_seq: page.next_seq,
+        checked_from: verdict.from_seq,
+        checked_to: verdict.to_seq,
+        contiguous: verdict.contiguous,
+        tiers: page.tiers.bits(),
+        missing: verdict.missing.clone(),
+        retired: verdict.retired.clone(),
+        warnings: page.warnings.clone(),
+    };
+    let permit_bytes = page.bytes();
+    let frame = with_events(facts.begin(request, permit_bytes), page.rows(), request);
+    (frame, Some(page.into_permit()))
+}
+
+fn global_page(page: Permitted<GlobalPage>, request: u64) -> Answer {
+    let out = begin_global_page(request, page.next, page.tiers.bits(), page.bytes());
+    let frame = with_events(out, page.rows(), request);
+    (frame, Some(page.into_permit()))
+}
+
+fn with_events<'a>(mut out: Writer, rows: impl Iterator<Item = EventRef<'a>>, request: u64) -> Vec<u8> {
+    let mut events = EventsWriter::default();
+    let write = || {
+        for event in rows {
+            events.push(&mut out, &event)?;
+        }
+        events.finish(&mut out)
+    };
+    match write() {
+        Ok(()) => out.finish().into_bytes(),
+        Err(error) => unencodable(&error).encode(request).into_bytes(),
+    }
+}
+
+/// An event that is stored and fits into no batch: there is none unless a limit was lowered.
+pub(super) fn unencodable(error: &InvalidEvent) -> Refused {
+    Refused::new(ErrorKind::Io, format!("an event cannot be put into columns: {error}; read it by HTTP"))
+}

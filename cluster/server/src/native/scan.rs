@@ -1,0 +1,197 @@
+//! Scans of one connection: parts go out while the client's window has room.
+
+use crate::http::call::ServedStore;
+use crate::native::outbox::Outbox;
+use crate::native::refusal::refused;
+use crate::native::requests::unencodable;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::Arc;
+use strandline_client::Refused;
+use strandline_client::wire::events::EventsWriter;
+use strandline_client::wire::fields::Writer;
+use strandline_client::wire::read::begin_scan_part;
+use strandline_engine::read::{Filter, ScanBatch};
+use strandline_event::InvalidEvent;
+use strandline_workers::ScanHandle;
+use tokio::sync::Notify;
+
+/// Scans of one connection at a time.
+const SCANS_MAX: usize = 8;
+/// Bytes after which a part is sent.
+const PART_BYTES: usize = 512 << 10;
+
+/// The scans that run, by request.
+#[derive(Clone, Default)]
+pub(super) struct Scans(Arc<Mutex<HashMap<u64, Arc<Window>>>>);
+
+/// How much a client lets a scan send.
+#[derive(Default)]
+struct Window {
+    room: Mutex<Room>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct Room {
+    bytes: i64,
+    cancelled: bool,
+}
+
+/// A scan of a connection, while it runs.
+pub(super) struct Running {
+    request: u64,
+    window: Arc<Window>,
+    scans: Scans,
+}
+
+impl Scans {
+    /// A scan begins. `None`: too many run, or one of this request.
+    pub(super) fn begin(&self, request: u64, bytes: u32) -> Option<Running> {
+        let mut scans = self.0.lock();
+        if scans.len() >= SCANS_MAX || scans.contains_key(&request) {
+            return None;
+        }
+        let window = Arc::new(Window::default());
+        window.change(|room| room.bytes = i64::from(bytes));
+        scans.insert(request, Arc::clone(&window));
+        Some(Running { request, window, scans: self.clone() })
+    }
+
+    /// The client takes more of a scan; one that has ended does not mind.
+    pub(super) fn grant(&self, request: u64, bytes: u32) {
+        if let Some(window) = self.0.lock().get(&request) {
+            window.change(|room| room.bytes = room.bytes.saturating_add(i64::from(bytes)));
+        }
+    }
+
+    /// The client wants no more of a scan.
+    pub(super) fn cancel(&self, request: u64) {
+        if let Some(window) = self.0.lock().remove(&request) {
+            window.change(|room| room.cancelled = true);
+        }
+    }
+
+    /// Nobody wants anything any more.
+    pub(super) fn cancel_all(&self) {
+        for (_, window) in self.0.lock().drain() {
+            window.change(|room| room.cancelled = true);
+        }
+    }
+}
+
+impl Window {
+    fn change(&self, change: impl FnOnce(&mut Room)) {
+        change(&mut self.room.lock());
+        self.changed.notify_one();
+    }
+
+    /// Waits for room; `false`: cancelled.
+    async fn has_room(&self) -> bool {
+        loop {
+            {
+                let room = self.room.lock();
+                if room.cancelled {
+                    return false;
+                }
+                if room.bytes > 0 {
+                    return true;
+                }
+            }
+            // one waiter: what is notified before is kept
+            self.changed.notified().await;
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let mut scans = self.scans.0.lock();
+        if scans.get(&self.request).is_some_and(|window| Arc::ptr_eq(window, &self.window)) {
+            scans.remove(&self.request);
+        }
+    }
+}
+
+impl Running {
+    /// Sends everything that the filter keeps.
+    pub(super) async fn run(self, served: &ServedStore, filter: Filter, outbox: &Outbox) {
+        let scan = match served.store.scan(filter).await {
+            Ok(scan) => scan,
+            Err(error) => return self.fail(&refused(&error, served.names()), outbox),
+        };
+        match self.send_all(scan, served, outbox).await {
+            Ok(()) => {}
+            Err(refused) => {
+                tracing::error!(store = served.store.name(), "a scan ended early: {}", refused.text);
+                self.fail(&refused, outbox);
+            }
+        }
+    }
+
+    fn fail(&self, refused: &Refused, outbox: &Outbox) {
+        outbox.push(refused.encode(self.request).into_bytes(), None);
+    }
+
+    async fn send_all(&self, mut scan: ScanHandle, served: &ServedStore, outbox: &Outbox) -> Result<(), Refused> {
+        loop {
+            if !self.window.has_room().await || !outbox.has_room().await {
+                return Ok(());
+            }
+            let mut part = Part::new(self.request);
+            let is_last = loop {
+                let Some(batches) = scan.next_several(PART_BYTES).await else { break true };
+                let batches = batches.map_err(|error| refused(&error, served.names()))?;
+                batches.iter().try_for_each(|batch| part.add(batch)).map_err(|error| unencodable(&error))?;
+                if part.is_full() {
+                    break false;
+                }
+            };
+            let (frame, body_bytes) = part.finish(is_last).map_err(|error| unencodable(&error))?;
+            self.window.change(|room| room.bytes -= body_bytes as i64);
+            outbox.answer(self.request, frame, None);
+            if is_last {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// A frame of events while it is made.
+struct Part {
+    out: Writer,
+    events: EventsWriter,
+    bytes: usize,
+}
+
+impl Part {
+    fn new(request: u64) -> Self {
+        Self { out: begin_scan_part(request, false, PART_BYTES * 2), events: EventsWriter::default(), bytes: 0 }
+    }
+
+    fn add(&mut self, batch: &ScanBatch) -> Result<(), InvalidEvent> {
+        if let Some(stamped) = batch.stamped() {
+            self.bytes += stamped.size_bytes();
+            return self.events.stamped(&mut self.out, stamped);
+        }
+        for event in batch.rows() {
+            self.bytes += event.data.len() + 128;
+            self.events.push(&mut self.out, &event)?;
+        }
+        Ok(())
+    }
+
+    const fn is_full(&self) -> bool {
+        self.bytes >= PART_BYTES
+    }
+
+    /// The frame, and the length of its body: what the client grants again when it has taken it.
+    fn finish(mut self, is_last: bool) -> Result<(Vec<u8>, usize), InvalidEvent> {
+        self.events.finish(&mut self.out)?;
+        if is_last {
+            self.out.set_u8(0, 1);
+        }
+        let body_bytes = self.out.body_bytes();
+        Ok((self.out.finish().into_bytes(), body_bytes))
+    }
+}
