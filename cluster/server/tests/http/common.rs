@@ -13,6 +13,8 @@ use ureq::http::Response;
 pub(crate) struct Running {
     pub(crate) url: String,
     pub(crate) address: SocketAddr,
+    /// Of the native protocol.
+    pub(crate) native: SocketAddr,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
     agent: Agent,
@@ -79,18 +81,18 @@ pub(crate) fn start_with(
         runtime::run(async move {
             let node = Node::start(declarations, options).await.unwrap();
             let http = "127.0.0.1:0".parse().unwrap();
-            let server =
-                Server::start(node, Bound::new(ServeOptions { http, admin: None, native: None }).unwrap()).unwrap();
-            ready.send(server.http()).unwrap();
+            let options = ServeOptions { http, admin: None, native: Some(http) };
+            let server = Server::start(node, Bound::new(options).unwrap()).unwrap();
+            ready.send((server.http(), server.native().unwrap())).unwrap();
             let _ = stopped.await;
             server.shutdown().await.unwrap();
         })
         .unwrap();
     });
-    let address = bound.recv().unwrap();
+    let (address, native) = bound.recv().unwrap();
     let agent = Agent::config_builder().http_status_as_error(false).build().into();
     let url = format!("http://{address}");
-    Running { url, address, stop: Some(stop), thread: Some(thread), agent }
+    Running { url, address, native, stop: Some(stop), thread: Some(thread), agent }
 }
 
 impl Running {

@@ -1,4 +1,4 @@
-//! The HTTP interface against a real node, one module a group of routes.
+//! The HTTP interface against a real node, one module a group of routes; and what the native protocol counts together with it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
@@ -7,5 +7,6 @@ mod common;
 mod events;
 mod full_disk;
 mod limits;
+mod native;
 mod retention;
 mod streams;

@@ -231,3 +231,6 @@ fn expect(kind: Kind, frame: &Frame) -> Result<(), ClientError> {
 fn appended(frame: &Frame) -> Result<(), ClientError> {
     expect(Kind::Appended, frame)
 }
+
+#[cfg(test)]
+mod tests;

@@ -350,3 +350,6 @@ fn fail(singles: Vec<Single>, error: ClientError) -> Result<(), ClientError> {
     singles.into_iter().for_each(|single| Untold::Single(single, error.clone()).tell());
     if refused { Ok(()) } else { Err(error) }
 }
+
+#[cfg(test)]
+mod tests;

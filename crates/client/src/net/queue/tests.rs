@@ -1,0 +1,238 @@
+use super::*;
+use crate::wire::append::decode_append;
+use crate::wire::frames::{FrameReader, Step};
+use crate::wire::header::Kind;
+use crate::wire::outcome::OutcomesWriter;
+use crate::wire::read::encode_empty;
+use crate::wire::refused::Refused;
+use strandline_event::{BatchBuilder, Chunk, ErrorKind, EventInput, IdPrefix, Micros, Seq, StampsBuilder};
+use tokio::sync::Semaphore;
+
+type Answer = oneshot::Receiver<Result<Appended, ClientError>>;
+
+fn welcome(checks_commands: bool, requests_max: u32) -> Welcome {
+    Welcome {
+        version: 1,
+        checks_commands,
+        body_max: 1 << 20,
+        requests_max,
+        store: String::new(),
+        program: String::new(),
+    }
+}
+
+fn held() -> OwnedSemaphorePermit {
+    Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap()
+}
+
+fn batch(unit: BatchUnit, commands: &[Option<&str>], chunk: bool) -> BatchBytes {
+    let mut builder = BatchBuilder::new("T", unit);
+    if chunk {
+        builder.set_chunk(Chunk { digest: [1; 16], number: 1 });
+    }
+    for command_id in commands {
+        let event = EventInput { stream_id: "s", event_type: "E", command_id: *command_id, ..EventInput::default() };
+        builder.push(&event).unwrap();
+    }
+    builder.finish().unwrap()
+}
+
+fn single(queue: &mut Queue, command: Option<&str>) -> Answer {
+    let (reply, answer) = oneshot::channel();
+    let batch = batch(BatchUnit::Append, &[command], false);
+    queue.push_single(Single { batch, expected: Expected::Any, reply, sent: false, held: held() });
+    answer
+}
+
+fn ping(queue: &mut Queue) -> (u64, oneshot::Receiver<Result<Frame, ClientError>>) {
+    let (reply, answer) = oneshot::channel();
+    let id = queue.next_id();
+    let (frame, reply) = (Arc::new(encode_empty(Kind::Ping, id)), Reply::One(reply));
+    queue.push_request(Request { id, frame, repeat: Repeat::Always, reply, sent: false, held: None });
+    (id, answer)
+}
+
+/// What goes to the socket, as the frames that the server would see.
+fn sent(queue: &mut Queue) -> Vec<Frame> {
+    let mut taken = queue.take();
+    taken.encode();
+    queue.on_its_way(&mut taken);
+    taken.frames.iter().map(|frame| cut(Encoded::clone(frame))).collect()
+}
+
+fn cut(frame: Encoded) -> Frame {
+    let (bytes, mut reader) = (frame.into_bytes(), FrameReader::new(1 << 20));
+    let mut rest = &bytes[..];
+    loop {
+        match reader.step().unwrap() {
+            Step::Frame(frame) => return frame,
+            Step::Head(_) | Step::Skipped(_) => {}
+            Step::More => {
+                let space = reader.space();
+                let count = space.len().min(rest.len());
+                space[..count].copy_from_slice(&rest[..count]);
+                reader.filled(count);
+                rest = &rest[count..];
+            }
+        }
+    }
+}
+
+/// The server's answer: each append is stored, but for those that it refuses.
+fn appended(frame: &Frame, refuse: &[usize]) -> Frame {
+    let count = decode_append(&frame.body).unwrap().appends.len();
+    let mut out = OutcomesWriter::new(Kind::Appended, frame.header.request, count);
+    for at in 0..count {
+        let mut stamps = StampsBuilder::new(Micros(1), IdPrefix::v7(Micros(1), 1), 1);
+        stamps.push(Seq(at as u64 + 1), Micros(1));
+        match refuse.contains(&at) {
+            true => out.refused(&Refused::new(ErrorKind::WrongExpectedSeq, "elsewhere")),
+            false => out.appended(&Appended::Stored(stamps.finish())),
+        }
+    }
+    cut(out.finish())
+}
+
+#[test]
+fn appends_that_wait_together_go_together_and_are_answered_each() {
+    let mut queue = Queue::new(welcome(true, 256));
+    let mut first = single(&mut queue, None);
+    let one = sent(&mut queue);
+    let mut others: Vec<Answer> = (0..5).map(|_| single(&mut queue, None)).collect();
+    let two = sent(&mut queue);
+    let mut third = single(&mut queue, None);
+    assert!(sent(&mut queue).is_empty(), "two are on their way: the third waits for company");
+    assert_eq!((one.len(), two.len()), (1, 1));
+    // answers in any order
+    queue.answered(&two[0]).unwrap().deliver(appended(&two[0], &[1])).unwrap();
+    let told: Vec<_> = others.iter_mut().map(|answer| answer.try_recv().unwrap().map(|a| a.first_seq().0)).collect();
+    assert!(matches!(&told[..], [Ok(1), Err(ClientError::Refused(_)), Ok(3), Ok(4), Ok(5)]), "{told:?}");
+    assert!(first.try_recv().is_err());
+    assert_eq!(sent(&mut queue).len(), 1);
+    queue.answered(&one[0]).unwrap().deliver(appended(&one[0], &[])).unwrap();
+    assert!(first.try_recv().unwrap().is_ok() && third.try_recv().is_err());
+    assert!(queue.answered(&one[0]).is_none(), "answered once");
+}
+
+#[test]
+fn no_more_requests_are_on_their_way_than_the_server_takes() {
+    let mut queue = Queue::new(welcome(true, 2));
+    let (first, _keep) = ping(&mut queue);
+    let more: Vec<_> = (0..3).map(|_| ping(&mut queue)).collect();
+    let _waiting = single(&mut queue, None);
+    assert_eq!(sent(&mut queue).len(), 2);
+    assert!(sent(&mut queue).is_empty());
+    queue.answered(&cut(encode_empty(Kind::Pong, first))).unwrap();
+    assert_eq!(sent(&mut queue)[0].header.request, more[1].0);
+}
+
+#[test]
+fn only_what_the_store_knows_again_is_sent_again() {
+    for checks_commands in [true, false] {
+        let mut queue = Queue::new(welcome(checks_commands, 256));
+        let (mut with, mut without) = (single(&mut queue, Some("c")), single(&mut queue, None));
+        let (id, mut pong) = ping(&mut queue);
+        let before = sent(&mut queue);
+        // not on its way yet: nothing of it can have arrived
+        let (mut waiting, mut more) = (single(&mut queue, None), single(&mut queue, None));
+        queue.broke("gone").into_iter().for_each(Untold::tell);
+        assert!(matches!(without.try_recv().unwrap(), Err(ClientError::OutcomeUnknown { .. })));
+        assert_eq!(with.try_recv().is_ok(), !checks_commands, "without the check it is unknown too");
+        assert!([&mut waiting, &mut more].into_iter().all(|answer| answer.try_recv().is_err()));
+        let again = sent(&mut queue);
+        assert_eq!((before.len(), again.len(), again[0].header.request), (2, 2, id));
+        let gathered = decode_append(&again[1].body).unwrap().appends.len();
+        assert_eq!(gathered, if checks_commands { 3 } else { 2 });
+        queue.answered(&again[1]).unwrap().deliver(appended(&again[1], &[])).unwrap();
+        assert!(waiting.try_recv().unwrap().is_ok());
+        assert!(pong.try_recv().is_err());
+    }
+}
+
+#[test]
+fn who_gives_up_does_not_call_undone_what_may_have_arrived() {
+    let mut queue = Queue::new(welcome(true, 256));
+    let mut sent_once = single(&mut queue, Some("c"));
+    sent(&mut queue);
+    queue.broke("gone").into_iter().for_each(Untold::tell);
+    let mut never_sent = single(&mut queue, Some("d"));
+    let error = ClientError::Unreachable { address: "a".to_owned(), why: "w".to_owned() };
+    queue.give_up(&error).into_iter().for_each(Untold::tell);
+    assert!(matches!(sent_once.try_recv().unwrap(), Err(ClientError::OutcomeUnknown { .. })));
+    assert_eq!(never_sent.try_recv().unwrap().unwrap_err(), error);
+    assert!(queue.is_idle());
+}
+
+#[test]
+fn a_scan_that_broke_is_not_begun_again() {
+    let mut queue = Queue::new(welcome(true, 256));
+    let (reply, mut parts) = mpsc::unbounded_channel();
+    let id = queue.next_id();
+    let frame = Arc::new(encode_empty(Kind::Scan, id));
+    queue.push_request(Request {
+        id,
+        frame,
+        repeat: Repeat::Never,
+        reply: Reply::Many(reply),
+        sent: false,
+        held: None,
+    });
+    sent(&mut queue);
+    for is_last in [false, true] {
+        let part = cut(crate::wire::read::begin_scan_part(id, is_last, 0).finish());
+        queue.answered(&part).unwrap().deliver(part).unwrap();
+        assert!(parts.try_recv().unwrap().is_ok());
+        assert_eq!(queue.is_owed(), !is_last);
+    }
+    let (reply, mut parts) = mpsc::unbounded_channel();
+    let id = queue.next_id();
+    let frame = Arc::new(encode_empty(Kind::Scan, id));
+    queue.push_request(Request {
+        id,
+        frame,
+        repeat: Repeat::Never,
+        reply: Reply::Many(reply),
+        sent: false,
+        held: None,
+    });
+    sent(&mut queue);
+    queue.broke("gone").into_iter().for_each(Untold::tell);
+    assert!(matches!(parts.try_recv().unwrap(), Err(ClientError::Broken { .. })));
+    assert!(queue.is_idle());
+}
+
+#[test]
+fn an_answer_to_another_number_of_appends_ends_the_connection() {
+    let mut queue = Queue::new(welcome(true, 256));
+    let mut answers: Vec<Answer> = (0..2).map(|_| single(&mut queue, None)).collect();
+    let frames = sent(&mut queue);
+    let mut out = OutcomesWriter::new(Kind::Appended, frames[0].header.request, 1);
+    out.refused(&Refused::new(ErrorKind::Io, "x"));
+    assert!(queue.answered(&frames[0]).unwrap().deliver(cut(out.finish())).is_err());
+    assert!(answers.iter_mut().all(|answer| matches!(answer.try_recv().unwrap(), Err(ClientError::Protocol(_)))));
+    // a refusal of the whole frame is everybody's, and no reason to end
+    let mut answers: Vec<Answer> = (0..2).map(|_| single(&mut queue, None)).collect();
+    let frames = sent(&mut queue);
+    let refused = cut(Refused::new(ErrorKind::Overloaded, "full").encode(frames[0].header.request));
+    queue.answered(&frames[0]).unwrap().deliver(refused).unwrap();
+    let overloaded =
+        |answer: &mut Answer| answer.try_recv().unwrap().unwrap_err().kind() == Some(ErrorKind::Overloaded);
+    assert!(answers.iter_mut().all(overloaded));
+}
+
+#[test]
+fn what_may_be_repeated() {
+    use BatchUnit::{Append, Rows};
+    let (with, without) = (Some("c"), None);
+    for (unit, commands, chunk, wanted) in [
+        (Append, &[with, with][..], false, Repeat::IfCommandsAreChecked),
+        (Append, &[without], false, Repeat::Never),
+        (Rows, &[with, with], false, Repeat::IfCommandsAreChecked),
+        (Rows, &[with, without], false, Repeat::Never),
+        (Rows, &[without], true, Repeat::Always),
+    ] {
+        assert_eq!(Repeat::of(&batch(unit, commands, chunk)), wanted);
+    }
+    let all = [batch(Rows, &[with], true), batch(Rows, &[with], false)];
+    assert_eq!(Repeat::of_all(&all), Repeat::IfCommandsAreChecked);
+}

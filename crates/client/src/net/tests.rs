@@ -1,0 +1,193 @@
+//! The client against a server that is played: it answers when the test says so.
+
+use super::*;
+use crate::wire::append::decode_append;
+use crate::wire::frames::{FrameReader, Step};
+use crate::wire::outcome::OutcomesWriter;
+use std::future::Future;
+use std::time::Duration;
+use strandline_event::{BatchBuilder, BatchUnit, EventInput, IdPrefix, Micros, Seq, StampsBuilder};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+fn on_a_runtime(test: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test);
+}
+
+/// The other end of a connection.
+struct Played {
+    socket: TcpStream,
+    frames: FrameReader,
+}
+
+impl Played {
+    async fn accept(listener: &TcpListener) -> Self {
+        let (socket, _) = listener.accept().await.unwrap();
+        let mut played = Self { socket, frames: FrameReader::new(64 << 20) };
+        let hello = played.next().await.unwrap();
+        assert_eq!(Kind::from_u8(hello.header.kind), Some(Kind::Hello));
+        let welcome = Welcome {
+            version: 1,
+            checks_commands: true,
+            body_max: 1 << 20,
+            requests_max: 64,
+            store: "s".to_owned(),
+            program: "played".to_owned(),
+        };
+        played.say(welcome.encode(hello.header.request)).await;
+        played
+    }
+
+    /// `None`: the client is gone.
+    async fn next(&mut self) -> Option<Frame> {
+        loop {
+            match self.frames.step().unwrap() {
+                Step::Frame(frame) => return Some(frame),
+                Step::Head(_) | Step::Skipped(_) => {}
+                Step::More => match self.socket.read(self.frames.space()).await {
+                    Ok(0) | Err(_) => return None,
+                    Ok(read) => self.frames.filled(read),
+                },
+            }
+        }
+    }
+
+    async fn say(&mut self, frame: Encoded) {
+        self.socket.write_all(&frame.into_bytes()).await.unwrap();
+    }
+
+    async fn store(&mut self, frame: &Frame) {
+        let count = decode_append(&frame.body).unwrap().appends.len();
+        let mut out = OutcomesWriter::new(Kind::Appended, frame.header.request, count);
+        for _ in 0..count {
+            let mut stamps = StampsBuilder::new(Micros(1), IdPrefix::v7(Micros(1), 1), 1);
+            stamps.push(Seq(1), Micros(1));
+            out.appended(&Appended::Stored(stamps.finish()));
+        }
+        self.say(out.finish()).await;
+    }
+}
+
+fn batch(bytes: usize, command_id: Option<&str>) -> BatchBytes {
+    let data = format!("\"{}\"", "x".repeat(bytes));
+    let mut batch = BatchBuilder::new("T", BatchUnit::Append);
+    let event = EventInput { stream_id: "s", event_type: "E", data: &data, command_id, ..EventInput::default() };
+    batch.push(&event).unwrap();
+    batch.finish().unwrap()
+}
+
+async fn listening() -> (TcpListener, Options) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let options = Options::new(listener.local_addr().unwrap().to_string());
+    (listener, options)
+}
+
+#[test]
+fn no_more_bytes_are_on_their_way_than_the_client_allows() {
+    on_a_runtime(async {
+        let (listener, options) = listening().await;
+        // room for two of them
+        let options = Options { in_flight_bytes_max: 50 << 10, ..options };
+        let (client, played) = tokio::join!(Client::connect(options), Played::accept(&listener));
+        let (client, mut played) = (client.unwrap(), played);
+        let callers: Vec<_> = (0..5)
+            .map(|_| {
+                let client = client.clone();
+                tokio::spawn(async move { client.append(batch(20 << 10, None), Expected::Any).await })
+            })
+            .collect();
+        // what holds no bytes is not held up: it comes behind those that had room
+        let pinging = tokio::spawn({
+            let client = client.clone();
+            async move { client.ping().await }
+        });
+        let mut appends = Vec::new();
+        loop {
+            let frame = played.next().await.unwrap();
+            if frame.header.kind == Kind::Ping.to_u8() {
+                played.say(encode_empty(Kind::Pong, frame.header.request)).await;
+                break;
+            }
+            appends.push(frame);
+        }
+        pinging.await.unwrap().unwrap();
+        assert_eq!(appends.len(), 2);
+        let mut stored = 0;
+        while stored < 5 {
+            let frame = match appends.pop() {
+                Some(frame) => frame,
+                None => played.next().await.unwrap(),
+            };
+            played.store(&frame).await;
+            stored += 1;
+        }
+        for caller in callers {
+            caller.await.unwrap().unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_request_over_the_servers_limit_is_not_sent() {
+    on_a_runtime(async {
+        let (listener, options) = listening().await;
+        let (client, _played) = tokio::join!(Client::connect(options), Played::accept(&listener));
+        let refused = client.unwrap().append(batch((1 << 20) - 3, None), Expected::Any).await.unwrap_err();
+        assert_eq!(refused.kind(), Some(ErrorKind::TooLarge));
+    });
+}
+
+#[test]
+fn a_connection_that_broke_is_made_again_and_what_may_be_repeated_is() {
+    on_a_runtime(async {
+        let (listener, options) = listening().await;
+        let (client, played) = tokio::join!(Client::connect(options), Played::accept(&listener));
+        let (client, mut played) = (client.unwrap(), played);
+        let ask = |command: Option<&'static str>| {
+            let client = client.clone();
+            tokio::spawn(async move { client.append(batch(20 << 10, command), Expected::Any).await })
+        };
+        let (with, without) = (ask(Some("c")), ask(None));
+        for _ in 0..2 {
+            played.next().await.unwrap();
+        }
+        drop(played);
+        assert!(matches!(without.await.unwrap(), Err(ClientError::OutcomeUnknown { .. })));
+        let mut played = Played::accept(&listener).await;
+        let again = played.next().await.unwrap();
+        let appends = decode_append(&again.body).unwrap().appends;
+        assert_eq!(appends[0].batch.view().command_id(0), Some("c"));
+        played.store(&again).await;
+        assert_eq!(with.await.unwrap().unwrap().first_seq(), Seq(1));
+        // the last handle closes the connection
+        drop(client);
+        assert!(played.next().await.is_none());
+    });
+}
+
+#[test]
+fn a_server_that_says_nothing_any_more_is_given_up() {
+    on_a_runtime(async {
+        let (listener, options) = listening().await;
+        let (silence_max, patience) = (Duration::from_millis(50), Duration::from_millis(50));
+        let options = Options { silence_max, patience, connect_within: patience, ..options };
+        let (client, mut played) = tokio::join!(Client::connect(options), Played::accept(&listener));
+        let client = client.unwrap();
+        let waiting = tokio::spawn(async move { client.append(batch(9, None), Expected::Any).await });
+        let kinds = [Kind::Append, Kind::Ping].map(Kind::to_u8);
+        for kind in kinds {
+            assert_eq!(played.next().await.unwrap().header.kind, kind, "it asks before it gives up");
+        }
+        assert!(matches!(waiting.await.unwrap(), Err(ClientError::OutcomeUnknown { .. })));
+    });
+}
+
+#[test]
+fn nobody_there_is_told_with_what_to_do() {
+    on_a_runtime(async {
+        let (listener, options) = listening().await;
+        drop(listener);
+        let error = Client::connect(options).await.err().unwrap();
+        assert!(error.to_string().contains("strandline serve --native"), "{error}");
+    });
+}
