@@ -379,6 +379,20 @@ fn a_bad_frame_is_told_why_and_an_unknown_kind_is_answered() {
     let told = raw.rest();
     assert_eq!((told.len(), told[0].header.kind, told[0].header.request), (1, Kind::Error.to_u8(), 0));
 
+    // a body that nobody counts is small, and before the first frame there is none
+    for (kind, welcomed) in [(Kind::Ping, true), (Kind::Head, true), (Kind::Append, false), (Kind::Hello, false)] {
+        let mut raw = if welcomed { Raw::welcomed(&server) } else { Raw::new(&server) };
+        let header = strandline_client::wire::header::Header {
+            kind: kind.to_u8(),
+            request: 5,
+            body_bytes: 10 << 20,
+            body_crc: 0,
+        };
+        raw.socket.write_all(&header.encode()).unwrap();
+        let told = raw.rest();
+        assert_eq!((told.len(), told[0].header.request), (1, 0), "{kind:?}");
+    }
+
     let mut raw = Raw::welcomed(&server);
     let mut later = encode_empty(Kind::Ping, 7).into_bytes();
     later[5] = 200;

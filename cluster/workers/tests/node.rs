@@ -12,6 +12,8 @@ mod merges;
 mod refusals;
 #[path = "node/statement.rs"]
 mod statement;
+#[path = "node/together.rs"]
+mod together;
 
 use futures_util::future::join_all;
 use std::path::Path;

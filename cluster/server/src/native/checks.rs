@@ -46,3 +46,41 @@ fn foreign(error: &ForeignError, names: &FieldNames) -> Refused {
         ForeignError::AppendTooLong => Refused::new(ErrorKind::TooLarge, error.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use strandline_event::texts::Texts;
+    use strandline_event::{BatchBytes, EventBatch};
+
+    fn texts(all: &[&str]) -> Texts {
+        let mut texts = Texts::default();
+        all.iter().for_each(|text| texts.push(text));
+        texts
+    }
+
+    fn judged(streams: &[&str], data: &[&str]) -> Result<(), (String, Option<u32>)> {
+        let rows = data.len();
+        let batch = EventBatch {
+            stream_type: "T".to_owned(),
+            streams: texts(streams),
+            stream_of: (0..rows as u32).map(|row| row.min(streams.len() as u32 - 1)).collect(),
+            flags: vec![0; rows],
+            event_types: texts(&vec!["E"; rows]),
+            data: texts(data),
+            ..EventBatch::default()
+        };
+        let batch = BatchBytes::archive(&batch).unwrap();
+        check(batch.view(), &FieldNames::default()).map_err(|refused| (refused.code, refused.row))
+    }
+
+    #[test]
+    fn what_no_builder_of_ours_makes_is_refused() {
+        assert_eq!(judged(&["a", "b"], &["{}", "1"]), Ok(()));
+        assert_eq!(judged(&["a", "a"], &["{}", "1"]), Err(("bad_request".to_owned(), None)));
+        for data in ["", "{", "1,\"seq\":2", "nul"] {
+            assert_eq!(judged(&["a"], &["{}", data]), Err(("invalid_event".to_owned(), Some(1))), "{data}");
+        }
+        assert_eq!(judged(&[""], &["{}"]), Err(("invalid_event".to_owned(), Some(0))));
+    }
+}

@@ -27,6 +27,8 @@ use tokio::time::{Instant, timeout_at};
 
 /// Time for the first frame, and for a frame from its header to its end.
 const FRAME_WITHIN: Duration = Duration::from_secs(30);
+/// The largest body of a frame that holds no events.
+const UNCOUNTED_BYTES_MAX: usize = 64 << 10;
 /// A larger body is not looked at on a thread that other connections wait for.
 const DECODE_HERE_BYTES_MAX: usize = 64 << 10;
 
@@ -86,9 +88,13 @@ impl Incoming {
             let far = Instant::now() + Duration::from_secs(86_400);
             let read = tokio::select! {
                 read = timeout_at(self.whole_by.unwrap_or(far), self.socket.read(self.frames.space())) => read,
-                _ = self.stopped.changed() => {
+                changed = self.stopped.changed() => {
                     self.frames.filled(0);
-                    continue;
+                    match changed {
+                        Ok(()) => continue,
+                        // who would say so is gone: the node ends
+                        Err(_) => return Err(End::Closed),
+                    }
                 }
             };
             match read {
@@ -109,6 +115,9 @@ impl Incoming {
         self.whole_by = Some(Instant::now() + FRAME_WITHIN);
         loop {
             match self.step().await? {
+                // before a store is chosen nothing is counted
+                Step::Head(header) if is_counted(&header) => return Err(WireError::Unexpected(header.kind).into()),
+                Step::Head(header) => check_size(&header)?,
                 Step::Frame(Frame { header, body }) if Kind::from_u8(header.kind) == Some(Kind::Hello) => {
                     return Ok((header.request, Hello::decode(&body)?));
                 }
@@ -180,6 +189,7 @@ impl Connection {
                 }
                 // our own answers held it up, not the client
                 incoming.whole_by = Some(Instant::now() + FRAME_WITHIN);
+                check_size(&header)?;
                 if !self.admits(&header) {
                     incoming.frames.skip_body();
                 }
@@ -198,7 +208,7 @@ impl Connection {
     /// Whether there is room for the body: of appends the node counts it.
     fn admits(&mut self, header: &Header) -> bool {
         self.permit = None;
-        if !matches!(Kind::from_u8(header.kind), Some(Kind::Append | Kind::AppendBulk)) {
+        if !is_counted(header) {
             return true;
         }
         self.permit = self.app.node.permits().take(header.body_bytes as usize);
@@ -254,6 +264,20 @@ impl Connection {
             drop(place);
         });
     }
+}
+
+/// Bodies that nobody counts are small.
+fn check_size(header: &Header) -> Result<(), WireError> {
+    let (bytes, limit) = (header.body_bytes as usize, UNCOUNTED_BYTES_MAX);
+    if bytes <= limit || is_counted(header) {
+        return Ok(());
+    }
+    Err(WireError::TooLarge { bytes, limit })
+}
+
+/// Whether the node counts the body among the bytes in flight.
+fn is_counted(header: &Header) -> bool {
+    matches!(Kind::from_u8(header.kind), Some(Kind::Append | Kind::AppendBulk))
 }
 
 /// Says why the connection ends, where that is not the client's wish.
