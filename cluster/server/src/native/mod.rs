@@ -1,7 +1,7 @@
 //! The native protocol in front of a node (crates/client/PROTOCOL.md says it byte by byte).
 //!
 //! ```text
-//!  listener -> connection: one task reads, one writes
+//!  listener -> connection: reads and writes side by side
 //!                read: frame -> decode, validate in place -> a task a request -> node
 //!                write: outbox <- answers, in the order in which they are ready
 //! ```

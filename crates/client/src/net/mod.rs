@@ -11,7 +11,7 @@ pub use error::ClientError;
 pub use options::Options;
 pub use scan::Scan;
 
-use crate::wire::append::{Expected, OnError, bytes_in_frame, encode_append, encode_bulk};
+use crate::wire::append::{BATCHES_MAX, Expected, OnError, bytes_in_frame, encode_append, encode_bulk};
 use crate::wire::error::WireError;
 use crate::wire::events::Events;
 use crate::wire::fields::Encoded;
@@ -27,7 +27,7 @@ use connection::{Open, refused};
 use queue::{Repeat, Reply, Request, Single};
 use shared::Shared;
 use std::sync::Arc;
-use strandline_event::{BatchBytes, ErrorKind, Position};
+use strandline_event::{BatchBytes, BatchUnit, ErrorKind, Position};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 /// An append over this size is a frame of its own; smaller ones that wait together share one.
@@ -88,13 +88,14 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn append(&self, batch: BatchBytes, expected: Expected) -> Result<Appended, ClientError> {
+        check_unit(&batch, BatchUnit::Append)?;
         let bytes = bytes_in_frame(&batch);
         if bytes > GATHER_BYTES_MAX {
             return self.append_alone(batch, expected, false).await;
         }
         let held = self.shared().room(bytes).await?;
         let (reply, answered) = oneshot::channel();
-        self.shared().gather(Single { batch, expected, reply, sent: false, held });
+        self.shared().gather(Single { batch, expected, reply, broken: 0, held });
         answered.await.map_err(|_| ClientError::Closed)?
     }
 
@@ -103,6 +104,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn inspect(&self, batch: BatchBytes, expected: Expected) -> Result<Appended, ClientError> {
+        check_unit(&batch, BatchUnit::Append)?;
         self.append_alone(batch, expected, true).await
     }
 
@@ -129,6 +131,11 @@ impl Client {
         if batches.is_empty() {
             return Ok(BulkOutcomes::new());
         }
+        if batches.len() > BATCHES_MAX {
+            let text = format!("{} batches at once; at most {BATCHES_MAX} are sent: send several times", batches.len());
+            return Err(ClientError::Refused(Refused::new(ErrorKind::TooLarge, text)));
+        }
+        batches.iter().try_for_each(|batch| check_unit(batch, BatchUnit::Rows))?;
         let held = self.shared().room(batches.iter().map(bytes_in_frame).sum()).await?;
         let frame = |id| encode_bulk(id, batches, on_error);
         let frame = self.ask(Kind::BulkAppended, Repeat::of_all(batches), Some(held), frame).await?;
@@ -180,7 +187,7 @@ impl Client {
         let frame = ScanWanted { window_bytes, filter }.encode(id);
         let (reply, parts) = tokio::sync::mpsc::unbounded_channel();
         let (frame, reply) = (Arc::new(frame), Reply::Many(reply));
-        self.shared().send(Request { id, frame, repeat: Repeat::Never, reply, sent: false, held: None });
+        self.shared().send(Request { id, frame, repeat: Repeat::Never, reply, broken: 0, held: None });
         Scan::new(self.clone(), id, parts)
     }
 
@@ -211,11 +218,20 @@ impl Client {
         }
         let (reply, answered) = oneshot::channel();
         let (frame, reply) = (Arc::new(frame), Reply::One(reply));
-        shared.send(Request { id, frame, repeat, reply, sent: false, held });
+        shared.send(Request { id, frame, repeat, reply, broken: 0, held });
         let frame = answered.await.map_err(|_| ClientError::Closed)??;
         expect(answer, &frame)?;
         Ok(frame)
     }
+}
+
+/// A batch of another unit would end the connection.
+fn check_unit(batch: &BatchBytes, unit: BatchUnit) -> Result<(), ClientError> {
+    if batch.view().unit() == unit {
+        return Ok(());
+    }
+    let text = format!("the batch must have been begun as BatchUnit::{unit:?}");
+    Err(ClientError::Refused(Refused::new(ErrorKind::BadRequest, text)))
 }
 
 /// Whether a frame is the answer that was asked for.

@@ -25,6 +25,8 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 const GATHERED_IN_FLIGHT: usize = 2;
 /// Bytes of one gathered frame.
 const GATHERED_BYTES_MAX: usize = 1 << 20;
+/// Connections that may break over a request: if it is what breaks them, it must not do so for ever.
+const BROKEN_MAX: u32 = 8;
 /// Bytes that are handed to the socket at once.
 const TAKE_BYTES_MAX: usize = 1 << 20;
 
@@ -84,8 +86,8 @@ pub(super) struct Request {
     pub(super) frame: Arc<Encoded>,
     pub(super) repeat: Repeat,
     pub(super) reply: Reply,
-    /// It was on its way over a connection that broke.
-    pub(super) sent: bool,
+    /// Connections that broke while it was on its way.
+    pub(super) broken: u32,
     /// Bytes that it counts for: of appends.
     pub(super) held: Option<OwnedSemaphorePermit>,
 }
@@ -95,8 +97,8 @@ pub(super) struct Single {
     pub(super) batch: BatchBytes,
     pub(super) expected: Expected,
     pub(super) reply: oneshot::Sender<Result<Appended, ClientError>>,
-    /// It was on its way over a connection that broke.
-    pub(super) sent: bool,
+    /// Connections that broke while it was on its way.
+    pub(super) broken: u32,
     pub(super) held: OwnedSemaphorePermit,
 }
 
@@ -215,15 +217,19 @@ impl Queue {
         in_flight.sort_unstable_by_key(|(id, _)| std::cmp::Reverse(*id));
         self.gathered_in_flight = 0;
         let welcome = self.welcome.clone();
-        let safe = |repeat: Repeat| welcome.as_ref().is_some_and(|welcome| repeat.is_safe(welcome));
+        let safe = |repeat: Repeat, broken: u32| {
+            broken < BROKEN_MAX && welcome.as_ref().is_some_and(|welcome| repeat.is_safe(welcome))
+        };
         // room for a scan that is gone
         self.requests.retain(|request| !matches!(request.reply, Reply::None));
         let mut untold = Vec::new();
         let unknown = || ClientError::OutcomeUnknown { why: why.to_owned() };
         for (_, entry) in in_flight {
             match entry {
-                InFlight::Request(request) if safe(request.repeat) && matches!(request.reply, Reply::One(_)) => {
-                    self.requests.push_front(Request { sent: true, ..request });
+                InFlight::Request(request)
+                    if safe(request.repeat, request.broken) && matches!(request.reply, Reply::One(_)) =>
+                {
+                    self.requests.push_front(Request { broken: request.broken + 1, ..request });
                 }
                 InFlight::Request(request) => match &request.reply {
                     Reply::Many(_) => {
@@ -233,8 +239,8 @@ impl Queue {
                 },
                 InFlight::Singles(singles) => {
                     for single in singles.into_iter().rev() {
-                        if safe(Repeat::of(&single.batch)) {
-                            self.singles.push_front(Single { sent: true, ..single });
+                        if safe(Repeat::of(&single.batch), single.broken) {
+                            self.singles.push_front(Single { broken: single.broken + 1, ..single });
                         } else {
                             untold.push(Untold::Single(single, unknown()));
                         }
@@ -247,16 +253,16 @@ impl Queue {
 
     /// Nobody waits any longer. An append that was on its way once may have arrived.
     pub(super) fn give_up(&mut self, error: &ClientError) -> Vec<Untold> {
-        let told = |sent: bool| match sent {
+        let told = |was_sent: bool| match was_sent {
             true => ClientError::OutcomeUnknown { why: error.to_string() },
             false => error.clone(),
         };
         let single = |single: Single| {
-            let error = told(single.sent);
+            let error = told(single.broken > 0);
             Untold::Single(single, error)
         };
         let request = |request: Request| {
-            let error = told(request.sent && request.held.is_some());
+            let error = told(request.broken > 0 && request.held.is_some());
             Untold::Request(request, error)
         };
         let singles: Vec<Untold> = self.singles.drain(..).map(single).collect();

@@ -61,7 +61,7 @@ impl Shared {
     /// A frame that nobody waits for an answer to.
     pub(super) fn tell(&self, id: u64, frame: Encoded) {
         let frame = Arc::new(frame);
-        self.send(Request { id, frame, repeat: Repeat::Never, reply: Reply::None, sent: false, held: None });
+        self.send(Request { id, frame, repeat: Repeat::Never, reply: Reply::None, broken: 0, held: None });
     }
 
     pub(super) fn ping(&self) {

@@ -132,8 +132,12 @@ fn a_request_over_the_servers_limit_is_not_sent() {
     on_a_runtime(async {
         let (listener, options) = listening().await;
         let (client, _played) = tokio::join!(Client::connect(options), Played::accept(&listener));
-        let refused = client.unwrap().append(batch((1 << 20) - 3, None), Expected::Any).await.unwrap_err();
+        let client = client.unwrap();
+        let refused = client.append(batch((1 << 20) - 3, None), Expected::Any).await.unwrap_err();
         assert_eq!(refused.kind(), Some(ErrorKind::TooLarge));
+        // nor is one that would end the connection
+        let refused = client.append_bulk(&[batch(1, None)], OnError::Abort).await.unwrap_err();
+        assert_eq!(refused.kind(), Some(ErrorKind::BadRequest));
     });
 }
 

@@ -40,7 +40,7 @@ fn batch(unit: BatchUnit, commands: &[Option<&str>], chunk: bool) -> BatchBytes 
 fn single(queue: &mut Queue, command: Option<&str>) -> Answer {
     let (reply, answer) = oneshot::channel();
     let batch = batch(BatchUnit::Append, &[command], false);
-    queue.push_single(Single { batch, expected: Expected::Any, reply, sent: false, held: held() });
+    queue.push_single(Single { batch, expected: Expected::Any, reply, broken: 0, held: held() });
     answer
 }
 
@@ -48,7 +48,7 @@ fn ping(queue: &mut Queue) -> (u64, oneshot::Receiver<Result<Frame, ClientError>
     let (reply, answer) = oneshot::channel();
     let id = queue.next_id();
     let (frame, reply) = (Arc::new(encode_empty(Kind::Ping, id)), Reply::One(reply));
-    queue.push_request(Request { id, frame, repeat: Repeat::Always, reply, sent: false, held: None });
+    queue.push_request(Request { id, frame, repeat: Repeat::Always, reply, broken: 0, held: None });
     (id, answer)
 }
 
@@ -164,19 +164,28 @@ fn who_gives_up_does_not_call_undone_what_may_have_arrived() {
 }
 
 #[test]
+fn what_breaks_every_connection_is_not_sent_for_ever() {
+    let mut queue = Queue::new(welcome(true, 256));
+    let mut answer = single(&mut queue, Some("c"));
+    let (_, mut pong) = ping(&mut queue);
+    for _ in 0..BROKEN_MAX {
+        assert_eq!(sent(&mut queue).len(), 2);
+        queue.broke("gone").into_iter().for_each(Untold::tell);
+        assert!(answer.try_recv().is_err() && pong.try_recv().is_err());
+    }
+    assert_eq!(sent(&mut queue).len(), 2);
+    queue.broke("gone").into_iter().for_each(Untold::tell);
+    assert!(matches!(answer.try_recv().unwrap(), Err(ClientError::OutcomeUnknown { .. })));
+    assert!(pong.try_recv().unwrap().is_err() && queue.is_idle());
+}
+
+#[test]
 fn a_scan_that_broke_is_not_begun_again() {
     let mut queue = Queue::new(welcome(true, 256));
     let (reply, mut parts) = mpsc::unbounded_channel();
     let id = queue.next_id();
     let frame = Arc::new(encode_empty(Kind::Scan, id));
-    queue.push_request(Request {
-        id,
-        frame,
-        repeat: Repeat::Never,
-        reply: Reply::Many(reply),
-        sent: false,
-        held: None,
-    });
+    queue.push_request(Request { id, frame, repeat: Repeat::Never, reply: Reply::Many(reply), broken: 0, held: None });
     sent(&mut queue);
     for is_last in [false, true] {
         let part = cut(crate::wire::read::begin_scan_part(id, is_last, 0).finish());
@@ -187,14 +196,7 @@ fn a_scan_that_broke_is_not_begun_again() {
     let (reply, mut parts) = mpsc::unbounded_channel();
     let id = queue.next_id();
     let frame = Arc::new(encode_empty(Kind::Scan, id));
-    queue.push_request(Request {
-        id,
-        frame,
-        repeat: Repeat::Never,
-        reply: Reply::Many(reply),
-        sent: false,
-        held: None,
-    });
+    queue.push_request(Request { id, frame, repeat: Repeat::Never, reply: Reply::Many(reply), broken: 0, held: None });
     sent(&mut queue);
     queue.broke("gone").into_iter().for_each(Untold::tell);
     assert!(matches!(parts.try_recv().unwrap(), Err(ClientError::Broken { .. })));
