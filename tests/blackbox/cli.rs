@@ -436,6 +436,13 @@ fn bench_runs_small() {
         "{finished:?}"
     );
     assert_eq!(server.http().scan().len(), 2_000);
+    let ways: [&[&str]; 2] = [&["--protocol", "http"], &["--batch", "1", "--callers", "16"]];
+    for more in ways {
+        let finished = server.client(&[&["bench", "--events", "500", "--connections", "1"], more].concat());
+        assert!(finished.code == 0 && finished.stdout.starts_with("500 events"), "{finished:?}");
+    }
+    assert_eq!(server.http().scan().len(), 3_000);
+    assert_eq!(server.client(&["bench", "--protocol", "http", "--callers", "2"]).code, 2);
 }
 
 #[test]

@@ -88,6 +88,39 @@ fn it_goes_on_where_a_killed_node_or_a_killed_client_left_it() {
 }
 
 #[test]
+fn both_protocols_tell_the_same_and_one_goes_on_where_the_other_stopped() {
+    let text = {
+        let mut lines: Vec<String> = lines(12_000).lines().map(str::to_owned).collect();
+        lines[10_500] = "{\"stream_type\":\"T\"".to_owned();
+        lines.insert(3, json!({"stream_type": "U", "stream_id": "s0", "event_type": "E", "seq": 7}).to_string());
+        lines.join("\n")
+    };
+    let told: Vec<[String; 4]> = ["http", "native"]
+        .into_iter()
+        .map(|protocol| {
+            let store = Store::new(&[]);
+            let server = store.start();
+            let file = write(&store, "in.ndjson", &text);
+            let run = |more: &[&str]| {
+                let arguments = [&["ingest", file.as_str(), "--protocol", protocol], more].concat();
+                let finished = server.client(&arguments);
+                assert_eq!(finished.code, 1, "{finished:?}");
+                // how long it took is not the same
+                let told = finished.stdout.split(" lines in").next().unwrap_or_default().to_owned();
+                [told, finished.stderr.replace(&file, "in.ndjson")]
+            };
+            let ([first, why], [skipped, named]) = (run(&[]), run(&["--on-error", "skip"]));
+            assert_eq!(server.http().scan().len(), 11_999);
+            let other = if protocol == "http" { "native" } else { "http" };
+            let again = server.client(&["ingest", &file, "--on-error", "skip", "--protocol", other]);
+            assert!(again.stdout.starts_with("appended 0, already there 11999, refused 2"), "{again:?}");
+            [first, why, skipped, named]
+        })
+        .collect();
+    assert_eq!(told[0], told[1]);
+}
+
+#[test]
 fn a_broken_line_is_named_and_one_can_go_on() {
     let store = Store::new(&[]);
     let server = store.start();
