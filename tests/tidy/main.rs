@@ -6,7 +6,9 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use strandline_tests::{BELOW_CLUSTER_ONLY_IN, FILE_LINES_MAX, MAY_BE_UNSAFE, MAY_KNOW, NOT_BELOW_CLUSTER, WALLS};
+use strandline_tests::{
+    BELOW_CLUSTER_ONLY_IN, COMPARE, FILE_LINES_MAX, MAY_BE_UNSAFE, MAY_KNOW, NOT_BELOW_CLUSTER, RIVALS, WALLS,
+};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package lies in the workspace").to_owned()
@@ -93,24 +95,69 @@ fn exceptions_stay_in_their_folder() {
 }
 
 #[test]
+fn nobody_but_the_comparison_knows_rivals() {
+    let mut findings = Vec::new();
+    for package in &metadata().packages {
+        let named = package.dependencies.iter().filter(|dependency| RIVALS.contains(&dependency.name.as_str()));
+        findings
+            .extend(named.map(|rival| format!("{} names {}, which is for {COMPARE} alone", package.name, rival.name)));
+    }
+    let lock = fs::read_to_string(root().join("Cargo.lock")).expect("the lock file is there");
+    let locked = |rival: &&&str| lock.lines().any(|line| line == format!("name = \"{rival}\""));
+    findings.extend(RIVALS.iter().filter(locked).map(|rival| format!("Cargo.lock holds {rival}")));
+    fail(&findings);
+}
+
+#[test]
+fn the_comparison_is_a_workspace_of_its_own() {
+    let read = |name: &str| fs::read_to_string(root().join(name)).unwrap_or_default();
+    let manifest = read(&format!("{COMPARE}/Cargo.toml"));
+    let mut findings = Vec::new();
+    let excluded = |line: &str| line.starts_with("exclude = ") && line.contains(&format!("\"{COMPARE}\""));
+    if !read("Cargo.toml").lines().any(excluded) {
+        findings.push(format!("Cargo.toml does not exclude {COMPARE}"));
+    }
+    if !manifest.lines().any(|line| line == "[workspace]") || read(&format!("{COMPARE}/Cargo.lock")).is_empty() {
+        findings.push(format!("{COMPARE} needs [workspace] and a committed Cargo.lock"));
+    }
+    for package in &metadata().packages {
+        let paths = package.dependencies.iter().filter_map(|dependency| dependency.path.as_ref());
+        if paths.into_iter().any(|path| path.ends_with(COMPARE)) {
+            findings.push(format!("{} depends on {COMPARE}", package.name));
+        }
+    }
+    for script in ["scripts/test", "scripts/check", ".ci/run"] {
+        let builds =
+            |line: &&str| line.contains(COMPARE) && !line.trim_start().starts_with(['#']) && !line.contains("fmt");
+        findings.extend(read(script).lines().filter(builds).map(|line| format!("{script} builds {COMPARE}: {line}")));
+    }
+    fail(&findings);
+}
+
+#[test]
 fn every_dependency_states_its_reason() {
-    let text = fs::read_to_string(root().join("Cargo.toml")).expect("the workspace manifest is there");
-    let section = text
-        .split("[workspace.dependencies]")
-        .nth(1)
-        .and_then(|rest| rest.split("\n[").next())
-        .expect("it has dependencies");
+    let reasons = |manifest: &str, begin: &str| {
+        let text = fs::read_to_string(root().join(manifest)).expect("the manifest is there");
+        let section = text.split(begin).nth(1).and_then(|rest| rest.split("\n[").next());
+        without_reason(section.expect("it has dependencies"), manifest)
+    };
+    let mut findings = reasons("Cargo.toml", "[workspace.dependencies]");
+    findings.extend(reasons(&format!("{COMPARE}/Cargo.toml"), "\n[dependencies]"));
+    fail(&findings);
+}
+
+fn without_reason(section: &str, manifest: &str) -> Vec<String> {
     let mut findings = Vec::new();
     let mut last = "";
     for line in section.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let named = line.split(['=', ' ']).next().unwrap_or_default();
         let outside = !line.starts_with('#') && !named.starts_with("strandline");
         if outside && !last.starts_with("# ") && !shares_reason(last, named) {
-            findings.push(format!("{named}: no line above it in Cargo.toml says why"));
+            findings.push(format!("{named}: no line above it in {manifest} says why"));
         }
         last = line;
     }
-    fail(&findings);
+    findings
 }
 
 /// `serde` and `serde_json`, `tracing` and `tracing-subscriber`: one reason for a family.
@@ -150,7 +197,10 @@ fn walk(folder: &Path, found: &mut Vec<(String, String)>) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
         if path.is_dir() {
-            walk(&path, found);
+            // the comparison has a target folder of its own; what is generated there is not ours
+            if !path.ends_with("target") {
+                walk(&path, found);
+            }
         } else if path.extension().is_some_and(|e| e == "rs") {
             let name = path.strip_prefix(root()).expect("it lies below").to_string_lossy().replace('\\', "/");
             found.push((name, fs::read_to_string(&path).expect("sources are UTF-8")));

@@ -22,6 +22,7 @@ pub const MAY_KNOW: &[(&str, &[&str])] = &[
     ("strandline", &["event", "deql", "keys", "wal", "durable", "engine", "client", "workers", "consensus", "server"]),
     ("strandline-testkit", &["event", "deql", "keys", "hot", "wal", "durable", "engine"]),
     ("strandline-benches", &["event", "deql", "durable", "engine", "testkit"]),
+    ("strandline-load", &["event", "client"]),
     ("strandline-tests", &[]),
 ];
 
@@ -35,10 +36,20 @@ pub const WALLS: &[(&str, &[&str])] = &[
     ("actix-web", &["strandline-server"]),
     ("openraft", &["strandline-consensus"]),
     ("datafusion", &["strandline-sql"]),
-    ("clap", &["strandline"]),
+    ("clap", &["strandline", "strandline-load"]),
     // payloads are bytes everywhere else: JSON is for statements, manifests, answers and printing
     ("serde_json", &["strandline-deql", "strandline-durable", "strandline-server", "strandline"]),
-    ("tokio", &["strandline-durable", "strandline-client", "strandline-workers", "strandline-server", "strandline"]),
+    (
+        "tokio",
+        &[
+            "strandline-durable",
+            "strandline-client",
+            "strandline-workers",
+            "strandline-server",
+            "strandline",
+            "strandline-load",
+        ],
+    ),
     ("getrandom", &["strandline-workers"]),
     ("rand", &[]),
 ];
@@ -54,6 +65,30 @@ pub const BELOW_CLUSTER_ONLY_IN: &[(&str, &str, &str)] = &[
     ("strandline-durable", "tokio", "crates/durable/src/objects/"),
     // the client's sockets; the frames beside them know no runtime
     ("strandline-client", "tokio", "crates/client/src/net/"),
+    // a load is a program with connections
+    ("strandline-load", "tokio", "benches/load/src/"),
+    ("strandline-load", "clap", "benches/load/src/"),
+];
+
+/// The one package that may name clients of rival engines. It is no member of the workspace: who builds or tests this one does not wait for them.
+pub const COMPARE: &str = "benches/compare";
+
+/// Crates that speak to rival engines, or are one.
+pub const RIVALS: &[&str] = &[
+    "redis",
+    "fred",
+    "tokio-postgres",
+    "postgres",
+    "sqlx",
+    "async-nats",
+    "nats",
+    "umadb",
+    "umadb-client",
+    "umadb-dcb",
+    "eventstore",
+    "kurrentdb",
+    "iggy",
+    "rdkafka",
 ];
 
 /// Files that may hold `unsafe`, each a module of its own with SAFETY lines.

@@ -1,0 +1,178 @@
+//! Strandline: the release program as a user runs it, by one of its protocols.
+
+use super::{About, Engine, OnDisk, Places, version_of};
+use crate::server::{Server, bytes_below};
+use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+use strandline_load::client::{Client, Failure};
+use strandline_load::http::Http;
+use tempfile::TempDir;
+
+/// The store of the node.
+pub(crate) const STORE: &str = "bench";
+
+/// A node.
+#[derive(Debug)]
+pub(crate) struct Strandline {
+    program: PathBuf,
+    http: String,
+    // before its folder
+    server: Server,
+    folder: TempDir,
+}
+
+/// The store's statement; what it does not name has its default.
+pub(crate) fn statement(folder: &Path, command_ids: bool) -> String {
+    let path = |name: &str| folder.join(name).display().to_string();
+    let scope = if command_ids { ",\n  id.command_id.unique_scope = 'stream'" } else { "" };
+    format!(
+        "CREATE EVENTSTORE {STORE} WITH (\n  durable.type = 'parquet',\n  durable.path = '{}',\n  \
+         partition.by = ('dt', 'stream_type'),\n  inmemory.enabled = true,\n  wal.enabled = true,\n  wal.path = '{}'{scope}\n);\n\
+         CREATE AGGREGATE Call;\n",
+        path("durable"),
+        path("wal"),
+    )
+}
+
+impl Strandline {
+    /// Starts a node with an empty store.
+    pub(crate) fn start(program: &Path, places: &Places, command_ids: bool) -> Result<Self, Failure> {
+        let folder = places.folder("strandline")?;
+        std::fs::write(folder.path().join("bench.deql"), statement(folder.path(), command_ids))?;
+        let (server, http) = serve(program, folder.path())?;
+        Ok(Self { program: program.to_owned(), http, server, folder })
+    }
+
+    /// Ends the node and starts it again; how long it took to serve.
+    pub(crate) fn restart(&mut self) -> Result<Duration, Failure> {
+        self.server.end()?;
+        let began = Instant::now();
+        (self.server, self.http) = serve(&self.program, self.folder.path())?;
+        Ok(began.elapsed())
+    }
+
+    /// Where HTTP is served.
+    pub(crate) fn http(&self) -> &str {
+        &self.http
+    }
+
+    /// Bytes of the log.
+    pub(crate) fn log_bytes(&self) -> Result<u64, Failure> {
+        bytes_below(&self.folder.path().join("wal"), &|_| true)
+    }
+
+    /// Bytes of what stands beside the data files below the durable path: manifests, sorted runs, the Delta log.
+    pub(crate) fn sidecar_bytes(&self) -> Result<u64, Failure> {
+        bytes_below(&self.folder.path().join("durable"), &|path| !is_data(path))
+    }
+
+    /// Asks for an action of the compaction: `pause`, `resume`, `run`; waits until it is done.
+    pub(crate) async fn compaction(http: &str, action: &str) -> Result<(), Failure> {
+        let mut admin = Http::connect(http, STORE).await?;
+        let path = format!("/admin/v1/stores/{STORE}/compaction/{action}");
+        match admin.ask("POST", &path).await? {
+            (status, _) if (200..300).contains(&status) => Ok(()),
+            (status, text) => Err(format!("compaction {action}: {status} {text}").into()),
+        }
+    }
+
+    /// What it is.
+    pub(crate) fn about(program: &Path) -> Result<About, Failure> {
+        let statement = statement(Path::new("DIR"), false);
+        let settings = format!(
+            "`{}`; compaction is paused during the batches and run by hand after them; appends carry the seq that they expect",
+            statement.split_whitespace().collect::<Vec<_>>().join(" ")
+        );
+        let client = "crates/client (native), HTTP/1.1 kept alive".to_owned();
+        Ok(About { version: version_of(program)?, client, settings })
+    }
+}
+
+fn is_data(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "parquet")
+}
+
+fn serve(program: &Path, folder: &Path) -> Result<(Server, String), Failure> {
+    let mut command = Command::new(program);
+    command.arg("serve").arg("--config").arg(folder.join("bench.deql")).arg("--data-dir").arg(folder.join("node"));
+    command.args(["--http", "127.0.0.1:0"]);
+    let mut server = Server::start(&mut command, folder, "strandline")?;
+    let http = server.until(|said| ready(said, "http"))?;
+    Ok((server, http))
+}
+
+/// An address of the line `ready http=... native=...`.
+fn ready(said: &str, what: &str) -> Option<String> {
+    let line = said.lines().find(|line| line.starts_with("ready "))?;
+    let address = line.split(' ').find_map(|part| part.strip_prefix(what)?.strip_prefix('='))?;
+    Some(address.trim_start_matches("http://").to_owned())
+}
+
+/// A way to speak to a node.
+pub(crate) trait Protocol {
+    /// Its client.
+    type Client: Client + 'static;
+
+    /// A client with a connection of its own.
+    async fn connect(node: &Strandline) -> Result<Self::Client, Failure>;
+
+    /// Some clients on one connection.
+    async fn connect_shared(node: &Strandline, clients: u32) -> Result<Option<Vec<Self::Client>>, Failure> {
+        let _ = (node, clients);
+        Ok(None)
+    }
+}
+
+/// HTTP/1.1.
+#[derive(Debug)]
+pub(crate) struct OverHttp;
+
+impl Protocol for OverHttp {
+    type Client = Http;
+
+    async fn connect(node: &Strandline) -> Result<Http, Failure> {
+        Http::connect(&node.http, STORE).await
+    }
+}
+
+/// A node as an engine, by one protocol.
+pub(crate) struct Over<'a, P>(&'a Strandline, PhantomData<P>);
+
+impl<'a, P: Protocol> Over<'a, P> {
+    /// The node by that protocol.
+    pub(crate) const fn of(node: &'a Strandline) -> Self {
+        Self(node, PhantomData)
+    }
+}
+
+impl<P: Protocol> Engine for Over<'_, P> {
+    type Client = P::Client;
+
+    async fn connect(&self) -> Result<P::Client, Failure> {
+        P::connect(self.0).await
+    }
+
+    async fn connect_shared(&self, clients: u32) -> Result<Option<Vec<P::Client>>, Failure> {
+        P::connect_shared(self.0, clients).await
+    }
+
+    async fn on_disk(&self) -> Result<OnDisk, Failure> {
+        let folder = self.0.folder.path();
+        Ok(OnDisk { events: bytes_below(&folder.join("durable"), &is_data)?, folder: bytes_below(folder, &|_| true)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_those_of_the_ready_line() {
+        let said = "a note\nready http=127.0.0.1:7070 native=127.0.0.1:7071\n";
+        assert_eq!(ready(said, "http").unwrap(), "127.0.0.1:7070");
+        assert_eq!(ready(said, "native").unwrap(), "127.0.0.1:7071");
+        assert_eq!(ready("read", "http"), None);
+    }
+}

@@ -1,0 +1,67 @@
+//! The command line.
+
+use clap::Parser;
+use std::path::PathBuf;
+
+/// Runs the same workloads against Strandline and its peers in turn and writes RESULTS.md and results.svg.
+#[derive(Parser, Debug)]
+#[command(name = "compare", version)]
+pub(crate) struct Options {
+    /// The release program.
+    #[arg(long)]
+    pub(crate) strandline: PathBuf,
+    /// A folder with programs of the peers, looked at before PATH; may be given several times.
+    #[arg(long)]
+    pub(crate) programs: Vec<PathBuf>,
+    /// A folder on the disk that is measured; servers get new folders in it, which are removed.
+    #[arg(long, default_value_os_t = std::env::temp_dir())]
+    pub(crate) dir: PathBuf,
+    /// Where RESULTS.md and results.svg go.
+    #[arg(long, default_value = ".")]
+    pub(crate) out: PathBuf,
+    /// Rounds; in each, every engine has its turn.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rounds: u32,
+    /// Seconds of each workload that has no end of its own.
+    #[arg(long, default_value_t = 10.0)]
+    pub(crate) seconds: f64,
+    /// Events of the batches of Strandline by the native protocol.
+    #[arg(long, default_value_t = 20_000_000)]
+    pub(crate) events: u64,
+    /// Events of the batches of everybody else, of Strandline by HTTP and of Strandline with command ids.
+    #[arg(long, default_value_t = 4_000_000)]
+    pub(crate) peer_events: u64,
+    /// Streams that are written.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(64..))]
+    pub(crate) streams: u32,
+    /// Only engines whose name contains this, whatever the case; may be given several times.
+    #[arg(long)]
+    pub(crate) only: Vec<String>,
+    /// The day of the run, for the results.
+    #[arg(long, default_value = "no date")]
+    pub(crate) date: String,
+    /// The revision that is measured, for the results.
+    #[arg(long, default_value = "unknown")]
+    pub(crate) revision: String,
+}
+
+impl Options {
+    /// Whether an engine takes part.
+    pub(crate) fn takes(&self, engine: &str) -> bool {
+        let engine = engine.to_lowercase();
+        self.only.is_empty() || self.only.iter().any(|wanted| engine.contains(&wanted.to_lowercase()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn engines_are_chosen_by_a_part_of_their_name() {
+        let parse = |more: &[&str]| Options::parse_from([&["compare", "--strandline", "s"], more].concat());
+        assert!(parse(&[]).takes("Redis"));
+        let some = parse(&["--only", "redis", "--only", "HTTP"]);
+        assert!(some.takes("Redis") && some.takes("Strandline HTTP") && !some.takes("PostgreSQL"));
+    }
+}

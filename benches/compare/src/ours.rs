@@ -1,0 +1,77 @@
+//! What Strandline is put through: the six workloads, and what only it is asked for.
+//!
+//! ```text
+//!  empty     one client, 64 clients, batches (compaction paused)
+//!  log       restart over HTTP only: a log of that size to replay
+//!            64 clients: p99 without, then with a compaction of everything beside them
+//!  mixed     streams of 100 events written and read (memory), scan (Parquet, log)
+//!  Parquet   compaction of the rest, bytes; restart: the same streams read from Parquet
+//! ```
+
+use crate::engines::strandline::{Over, Protocol, Strandline};
+use crate::sheet::Figure;
+use crate::trial::{MANY, Trial};
+use std::time::{Duration, Instant};
+use strandline_load::client::Failure;
+use strandline_load::pace::Pace;
+
+/// All of it, by one protocol.
+pub(crate) fn trial<P: Protocol>(trial: &mut Trial<'_>, node: &mut Strandline, restart: bool) -> Result<(), Failure> {
+    let compaction = |node: &Strandline, trial: &Trial<'_>, action: &str| {
+        trial.runtimes.one.block_on(Strandline::compaction(node.http(), action))
+    };
+    trial.one_client(&Over::<P>::of(node))?;
+    trial.many_clients(&Over::<P>::of(node))?;
+    compaction(node, trial, "pause")?;
+    trial.batches(&Over::<P>::of(node))?;
+    if restart {
+        trial.add(Figure::RestartLog, node.log_bytes()? as f64 / 1e6);
+        let took = node.restart()?;
+        trial.add(Figure::Restart, took.as_secs_f64());
+    }
+    let quiet = trial.singles(&Over::<P>::of(node), MANY, None)?;
+    trial.add(Figure::QuietP99, quiet.latency.ms(0.99));
+    compaction(node, trial, "resume")?;
+    while_compacting::<P>(trial, node)?;
+    trial.streams_to_read(&Over::<P>::of(node))?;
+    let hot = trial.streams_read(&Over::<P>::of(node))?;
+    trial.add(Figure::Stream, hot);
+    trial.scan(&Over::<P>::of(node))?;
+    compaction(node, trial, "run?wait=true")?;
+    trial.on_disk(&Over::<P>::of(node))?;
+    let sidecars = node.sidecar_bytes()? as f64 / trial.events() as f64;
+    trial.add(Figure::Sidecars, sidecars);
+    node.restart()?;
+    let cold = trial.streams_read(&Over::<P>::of(node))?;
+    trial.add(Figure::ColdStream, cold);
+    Ok(())
+}
+
+/// Batches whose events have a command id each, in a store that checks them by stream.
+pub(crate) fn with_command_ids<P: Protocol>(trial: &mut Trial<'_>, node: &Strandline) -> Result<(), Failure> {
+    trial.command_ids = true;
+    let runtime = &trial.runtimes.one;
+    runtime.block_on(Strandline::compaction(node.http(), "pause"))?;
+    trial.batches(&Over::<P>::of(node))
+}
+
+/// 64 clients for as long as a compaction of everything takes.
+fn while_compacting<P: Protocol>(trial: &mut Trial<'_>, node: &Strandline) -> Result<(), Failure> {
+    let (pace, http) = (Pace::until_told(), node.http().to_owned());
+    let (told, runtime) = (pace.clone(), trial.runtimes.two.handle().clone());
+    let compacting = std::thread::spawn(move || -> Result<Duration, Failure> {
+        let began = Instant::now();
+        let done = runtime.block_on(Strandline::compaction(&http, "run?wait=true"));
+        // also after a failure: the clients wait for it
+        told.tell();
+        done.map(|()| began.elapsed())
+    });
+    let beside = trial.singles(&Over::<P>::of(node), MANY, Some(&pace));
+    let took = compacting.join().map_err(|_| "the thread of the compaction ended early")??;
+    let beside = beside?;
+    trial.add(Figure::Compaction, took.as_secs_f64());
+    if beside.latency.count() > 0 {
+        trial.add(Figure::CompactingP99, beside.latency.ms(0.99));
+    }
+    Ok(())
+}
