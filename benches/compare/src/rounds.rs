@@ -4,7 +4,7 @@
 use crate::engines::nats::Nats;
 use crate::engines::postgres::Postgres;
 use crate::engines::redis::Redis;
-use crate::engines::strandline::{OverHttp, Strandline};
+use crate::engines::strandline::{OverHttp, OverNative, Strandline};
 use crate::engines::{About, Places, nats, postgres, redis};
 use crate::machine::Machine;
 use crate::names;
@@ -25,11 +25,22 @@ enum Contender {
     Nats,
     UmaDb,
     UmaDbChecked,
+    Native,
+    NativeIds,
     Http,
 }
 
 impl Contender {
-    const ALL: [Self; 6] = [Self::Redis, Self::Postgres, Self::Nats, Self::UmaDb, Self::UmaDbChecked, Self::Http];
+    const ALL: [Self; 8] = [
+        Self::Redis,
+        Self::Postgres,
+        Self::Nats,
+        Self::UmaDb,
+        Self::UmaDbChecked,
+        Self::Native,
+        Self::NativeIds,
+        Self::Http,
+    ];
 
     const fn name(self) -> &'static str {
         match self {
@@ -38,6 +49,8 @@ impl Contender {
             Self::Nats => names::NATS,
             Self::UmaDb => names::UMADB,
             Self::UmaDbChecked => names::UMADB_CHECKED,
+            Self::Native => names::NATIVE,
+            Self::NativeIds => names::NATIVE_IDS,
             Self::Http => names::HTTP,
         }
     }
@@ -49,7 +62,7 @@ impl Contender {
             Self::Postgres => postgres::is_there(places),
             Self::Nats => nats::program(places).is_some(),
             Self::UmaDb | Self::UmaDbChecked => umadb::is_there(places),
-            Self::Http => true,
+            Self::Native | Self::NativeIds | Self::Http => true,
         };
         (!there).then(|| format!("{} is absent: its server or client could not be installed", self.name()))
     }
@@ -60,7 +73,8 @@ impl Contender {
             Self::Postgres => Postgres::about(places),
             Self::Nats => Nats::about(places),
             Self::UmaDb | Self::UmaDbChecked => umadb::about(places),
-            Self::Http => Strandline::about(program),
+            Self::Native | Self::Http => Strandline::about(program, false),
+            Self::NativeIds => Strandline::about(program, true),
         }
     }
 
@@ -78,6 +92,8 @@ impl Contender {
             }
             Self::UmaDb => umadb::run(trial, places, false),
             Self::UmaDbChecked => umadb::run(trial, places, true),
+            Self::Native => ours::trial::<OverNative>(trial, &mut Strandline::start(program, places, false)?, false),
+            Self::NativeIds => ours::with_command_ids::<OverNative>(trial, &Strandline::start(program, places, true)?),
             Self::Http => ours::trial::<OverHttp>(trial, &mut Strandline::start(program, places, false)?, true),
         }
     }
@@ -178,7 +194,7 @@ fn one(contender: Contender, options: &Options, places: &Places, sheet: &mut She
     let plan = Plan {
         lasting: Duration::try_from_secs_f64(options.seconds)?,
         warmup: Duration::try_from_secs_f64(options.seconds / 10.0)?,
-        events: options.peer_events,
+        events: if contender == Contender::Native { options.events } else { options.peer_events },
         streams: options.streams,
     };
     // new ones each time: nothing of another client goes on in them

@@ -7,6 +7,7 @@ pub mod client;
 pub mod heads;
 pub mod http;
 pub mod latency;
+pub mod native;
 pub mod pace;
 pub mod records;
 pub mod run;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use strandline_load::client::{Client, Failure};
 use strandline_load::heads::Heads;
 use strandline_load::http::Http;
+use strandline_load::native::Native;
 use strandline_load::pace::Pace;
 use strandline_load::run::{Load, Measured, appends};
 
@@ -15,9 +16,15 @@ use strandline_load::run::{Load, Measured, appends};
 #[derive(Parser, Debug)]
 #[command(name = "strandline-load", version)]
 struct Options {
-    /// HTTP address of the node.
-    #[arg(long, default_value = "127.0.0.1:7070")]
-    http: String,
+    /// Address of the node's native protocol.
+    #[arg(long, default_value = "127.0.0.1:7071")]
+    native: String,
+    /// Address of the node's HTTP, to go by it instead of the native protocol.
+    #[arg(long)]
+    http: Option<String>,
+    /// One native connection for all clients instead of one each: the client gathers single appends that wait together.
+    #[arg(long, conflicts_with = "http")]
+    shared: bool,
     /// The store.
     #[arg(long)]
     store: String,
@@ -78,9 +85,19 @@ fn start(options: &Options) -> Result<(), Failure> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(options.threads as usize).enable_all().build()?;
     runtime.block_on(async {
-        let mut clients = Vec::new();
-        for _ in 0..options.clients {
-            clients.push(Http::connect(&options.http, &options.store).await?);
+        if let Some(address) = &options.http {
+            let mut clients = Vec::new();
+            for _ in 0..options.clients {
+                clients.push(Http::connect(address, &options.store).await?);
+            }
+            return load(options, clients).await;
+        }
+        let mut clients = vec![Native::connect(&options.native, &options.store).await?];
+        while clients.len() < options.clients as usize {
+            clients.push(match clients.first() {
+                Some(first) if options.shared => first.clone(),
+                _ => Native::connect(&options.native, &options.store).await?,
+            });
         }
         load(options, clients).await
     })
@@ -109,8 +126,13 @@ fn report(options: &Options, measured: &Measured, unsent: u64) {
         Some(rate) => (format!("open loop of {rate:.0} events/s"), "from the moment a request should have begun"),
         None => ("closed loop".to_owned(), "of one request"),
     };
+    let protocol = match (&options.http, options.shared) {
+        (Some(_), _) => "HTTP",
+        (None, false) => "native, a connection each",
+        (None, true) => "native, one connection",
+    };
     println!(
-        "{} events in {:.2} s, {loop_kind}, {} clients, {} events a request, {} streams, command ids {}",
+        "{} events in {:.2} s, {protocol}, {loop_kind}, {} clients, {} events a request, {} streams, command ids {}",
         measured.events,
         measured.took.as_secs_f64(),
         options.clients,

@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 use strandline_load::client::{Client, Failure};
 use strandline_load::http::Http;
+use strandline_load::native::Native;
 use tempfile::TempDir;
 
 /// The store of the node.
@@ -18,6 +19,7 @@ pub(crate) const STORE: &str = "bench";
 pub(crate) struct Strandline {
     program: PathBuf,
     http: String,
+    native: String,
     // before its folder
     server: Server,
     folder: TempDir,
@@ -41,15 +43,15 @@ impl Strandline {
     pub(crate) fn start(program: &Path, places: &Places, command_ids: bool) -> Result<Self, Failure> {
         let folder = places.folder("strandline")?;
         std::fs::write(folder.path().join("bench.deql"), statement(folder.path(), command_ids))?;
-        let (server, http) = serve(program, folder.path())?;
-        Ok(Self { program: program.to_owned(), http, server, folder })
+        let (server, http, native) = serve(program, folder.path())?;
+        Ok(Self { program: program.to_owned(), http, native, server, folder })
     }
 
     /// Ends the node and starts it again; how long it took to serve.
     pub(crate) fn restart(&mut self) -> Result<Duration, Failure> {
         self.server.end()?;
         let began = Instant::now();
-        (self.server, self.http) = serve(&self.program, self.folder.path())?;
+        (self.server, self.http, self.native) = serve(&self.program, self.folder.path())?;
         Ok(began.elapsed())
     }
 
@@ -79,8 +81,8 @@ impl Strandline {
     }
 
     /// What it is.
-    pub(crate) fn about(program: &Path) -> Result<About, Failure> {
-        let statement = statement(Path::new("DIR"), false);
+    pub(crate) fn about(program: &Path, command_ids: bool) -> Result<About, Failure> {
+        let statement = statement(Path::new("DIR"), command_ids);
         let settings = format!(
             "`{}`; compaction is paused during the batches and run by hand after them; appends carry the seq that they expect",
             statement.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -94,13 +96,13 @@ fn is_data(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "parquet")
 }
 
-fn serve(program: &Path, folder: &Path) -> Result<(Server, String), Failure> {
+fn serve(program: &Path, folder: &Path) -> Result<(Server, String, String), Failure> {
     let mut command = Command::new(program);
     command.arg("serve").arg("--config").arg(folder.join("bench.deql")).arg("--data-dir").arg(folder.join("node"));
-    command.args(["--http", "127.0.0.1:0"]);
+    command.args(["--http", "127.0.0.1:0", "--native", "127.0.0.1:0"]);
     let mut server = Server::start(&mut command, folder, "strandline")?;
-    let http = server.until(|said| ready(said, "http"))?;
-    Ok((server, http))
+    let (http, native) = server.until(|said| ready(said, "http").zip(ready(said, "native")))?;
+    Ok((server, http, native))
 }
 
 /// An address of the line `ready http=... native=...`.
@@ -134,6 +136,23 @@ impl Protocol for OverHttp {
 
     async fn connect(node: &Strandline) -> Result<Http, Failure> {
         Http::connect(&node.http, STORE).await
+    }
+}
+
+/// The native protocol.
+#[derive(Debug)]
+pub(crate) struct OverNative;
+
+impl Protocol for OverNative {
+    type Client = Native;
+
+    async fn connect(node: &Strandline) -> Result<Native, Failure> {
+        Native::connect(&node.native, STORE).await
+    }
+
+    async fn connect_shared(node: &Strandline, clients: u32) -> Result<Option<Vec<Native>>, Failure> {
+        let one = Self::connect(node).await?;
+        Ok(Some((0..clients).map(|_| one.clone()).collect()))
     }
 }
 
