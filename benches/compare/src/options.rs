@@ -34,6 +34,9 @@ pub(crate) struct Options {
     /// Streams that are written.
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(64..))]
     pub(crate) streams: u32,
+    /// A setting of PostgreSQL beside those of its durability, e.g. shared_buffers=1GB; may be given several times.
+    #[arg(long)]
+    pub(crate) postgres_setting: Vec<String>,
     /// Only engines whose name contains this, whatever the case; may be given several times.
     #[arg(long)]
     pub(crate) only: Vec<String>,

@@ -25,9 +25,11 @@ pub(crate) fn trial<P: Protocol>(trial: &mut Trial<'_>, node: &mut Strandline, r
     compaction(node, trial, "pause")?;
     trial.batches(&Over::<P>::of(node))?;
     if restart {
-        trial.add(Figure::RestartLog, node.log_bytes()? as f64 / 1e6);
+        let log = trial.runtimes.one.block_on(node.log_bytes())?;
+        trial.add(Figure::RestartLog, log as f64 / 1e6);
         let took = node.restart()?;
         trial.add(Figure::Restart, took.as_secs_f64());
+        compaction(node, trial, "pause")?;
     }
     let quiet = trial.singles(&Over::<P>::of(node), MANY, None)?;
     trial.add(Figure::QuietP99, quiet.latency.ms(0.99));
@@ -41,6 +43,7 @@ pub(crate) fn trial<P: Protocol>(trial: &mut Trial<'_>, node: &mut Strandline, r
     trial.on_disk(&Over::<P>::of(node))?;
     let sidecars = node.sidecar_bytes()? as f64 / trial.events() as f64;
     trial.add(Figure::Sidecars, sidecars);
+    trial.add(Figure::Memory, node.memory_bytes()? as f64 / 1e6);
     node.restart()?;
     let cold = trial.streams_read(&Over::<P>::of(node))?;
     trial.add(Figure::ColdStream, cold);

@@ -72,9 +72,10 @@ impl Contender {
             Self::Redis => Redis::about(places),
             Self::Postgres => Postgres::about(places),
             Self::Nats => Nats::about(places),
-            Self::UmaDb | Self::UmaDbChecked => umadb::about(places),
-            Self::Native | Self::Http => Strandline::about(program, false),
-            Self::NativeIds => Strandline::about(program, true),
+            Self::UmaDb | Self::UmaDbChecked => umadb::about(places, self == Self::UmaDbChecked),
+            Self::Native => Strandline::about(program, "crates/client, the native protocol", false),
+            Self::NativeIds => Strandline::about(program, "crates/client, the native protocol", true),
+            Self::Http => Strandline::about(program, "HTTP/1.1, connections kept (benches/load)", false),
         }
     }
 
@@ -111,8 +112,8 @@ mod umadb {
         program(places).is_some()
     }
 
-    pub(super) fn about(places: &Places) -> Result<About, Failure> {
-        UmaDb::about(places)
+    pub(super) fn about(places: &Places, checked: bool) -> Result<About, Failure> {
+        UmaDb::about(places, checked)
     }
 
     pub(super) fn run(trial: &mut Trial<'_>, places: &Places, checked: bool) -> Result<(), Failure> {
@@ -139,7 +140,7 @@ mod umadb {
         false
     }
 
-    pub(super) fn about(_: &Places) -> Result<About, Failure> {
+    pub(super) fn about(_: &Places, _: bool) -> Result<About, Failure> {
         Err(WHY.into())
     }
 
@@ -150,7 +151,11 @@ mod umadb {
 
 /// All rounds.
 pub(crate) fn run(options: &Options) -> Result<Results, Failure> {
-    let places = Places { programs: options.programs.clone(), data: options.dir.clone() };
+    let places = Places {
+        programs: options.programs.clone(),
+        data: options.dir.clone(),
+        postgres: options.postgres_setting.clone(),
+    };
     let (mut sheet, mut notes, mut engines) = (Sheet::default(), Vec::new(), Vec::new());
     let mut contenders = Vec::new();
     for contender in Contender::ALL.into_iter().filter(|contender| options.takes(contender.name())) {
@@ -187,6 +192,7 @@ pub(crate) fn run(options: &Options) -> Result<Results, Failure> {
         notes,
         plan: described(options),
         events: options.events,
+        streams: options.streams,
     })
 }
 
@@ -199,7 +205,10 @@ fn one(contender: Contender, options: &Options, places: &Places, sheet: &mut She
     };
     // new ones each time: nothing of another client goes on in them
     let runtimes = Runtimes::new()?;
-    contender.run(&mut Trial::new(&runtimes, plan, sheet, contender.name()), places, &options.strandline)
+    let outcome = contender.run(&mut Trial::new(&runtimes, plan, sheet, contender.name()), places, &options.strandline);
+    // what it left for the disk to write is not the next one's
+    rustix::fs::sync();
+    outcome
 }
 
 fn described(options: &Options) -> String {

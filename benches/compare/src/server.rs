@@ -65,6 +65,14 @@ impl Server {
         self.until(|_| TcpStream::connect(address).ok().map(drop))
     }
 
+    /// Memory of the process that is resident now.
+    pub(crate) fn memory_bytes(&self) -> Result<u64, Failure> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        Ok(kib.ok_or("the process does not say its memory")? << 10)
+    }
+
     /// Asks it to end and waits for that.
     pub(crate) fn end(&mut self) -> Result<(), Failure> {
         if self.child.try_wait()?.is_none() {
@@ -117,7 +125,7 @@ pub(crate) fn find(name: &str, folders: &[PathBuf]) -> Option<PathBuf> {
 }
 
 /// Runs a command as another user, where this is root and the user is there: some servers refuse to be root.
-pub(crate) fn as_user<'a>(command: &'a mut Command, user: Option<User>) -> &'a mut Command {
+pub(crate) fn as_user(command: &mut Command, user: Option<User>) -> &mut Command {
     match user {
         Some(user) => command.uid(user.uid).gid(user.gid),
         None => command,
@@ -200,6 +208,7 @@ mod tests {
         let mut command = Command::new("sh");
         let mut server = Server::start(command.args(["-c", "echo here; exec sleep 600"]), folder.path(), "sh").unwrap();
         server.until(|said| said.contains("here").then_some(())).unwrap();
+        assert!(server.memory_bytes().unwrap() > 0);
         server.end().unwrap();
         assert!(server.child.try_wait().unwrap().is_some());
     }

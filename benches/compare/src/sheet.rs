@@ -21,6 +21,7 @@ pub(crate) enum Figure {
     CompactingP99,
     Compaction,
     Sidecars,
+    Memory,
     ColdStream,
     RestartLog,
     Restart,
@@ -98,11 +99,12 @@ impl Figure {
         Self::Folder,
     ];
     /// What only Strandline is asked for.
-    pub(crate) const OURS: [Self; 8] = [
+    pub(crate) const OURS: [Self; 9] = [
         Self::QuietP99,
         Self::CompactingP99,
         Self::Compaction,
         Self::Sidecars,
+        Self::Memory,
         Self::ColdStream,
         Self::RestartLog,
         Self::Restart,
@@ -139,6 +141,7 @@ impl Figure {
             Self::CompactingP99 => "64 clients while compacting: p99",
             Self::Compaction => "that compaction",
             Self::Sidecars => "manifests, sorted runs, Delta log an event",
+            Self::Memory => "memory of the node after compaction",
             Self::ColdStream => "one stream of 100 events from Parquet after a restart: p50",
             Self::RestartLog => "log at a restart",
             Self::Restart => "restart with that log, until it serves",
@@ -159,7 +162,7 @@ impl Figure {
             }
             Self::Bytes | Self::Folder | Self::Sidecars => Unit::BytesAnEvent,
             Self::Compaction | Self::Restart => Unit::Seconds,
-            Self::RestartLog => Unit::Megabytes,
+            Self::RestartLog | Self::Memory => Unit::Megabytes,
             Self::Overloads => Unit::Count,
             _ => Unit::Milliseconds,
         }

@@ -22,7 +22,7 @@ pub struct CommandId([u8; COMMAND_ID_BYTES]);
 impl CommandId {
     fn new(seed: u64, number: u64) -> Self {
         let mut text = [0; COMMAND_ID_BYTES];
-        let parts = [(mixed(seed) >> 32, 8), (number, 16)];
+        let parts = [(mixed(seed) >> 16, 12), (number, 12)];
         let mut at = 0;
         for (value, digits) in parts {
             for digit in (0..digits).rev() {
@@ -147,7 +147,8 @@ impl Calls {
     #[must_use]
     pub fn new(seed: u64, client: u32, clients: u32, heads: &Heads) -> Self {
         let own = (heads.streams() / clients).max(1);
-        let (seed, heads) = (seed.wrapping_add(u64::from(client)), heads.clone());
+        // no sum: the seeds of two loads may lie side by side
+        let (seed, heads) = (mixed(mixed(seed) ^ u64::from(client)), heads.clone());
         Self { seed, state: mixed(seed), number: 0, client, clients, own, first_stream: 0, heads, command_ids: false }
     }
 
@@ -284,6 +285,22 @@ mod tests {
         };
         assert_eq!(lines(), lines());
         assert_eq!(lines().into_iter().collect::<BTreeSet<_>>().len(), 500);
+    }
+
+    #[test]
+    fn no_record_and_no_command_of_one_load_is_one_of_another() {
+        let heads = Heads::new(64);
+        let (mut batch, mut count) = (Batch::default(), 0);
+        for seed in [0, 1, 2, !0, !1, !2] {
+            for client in 0..4 {
+                let mut calls = Calls::new(seed, client, 4, &heads).with_command_ids();
+                (0..100).for_each(|_| calls.add(&mut batch));
+                count += 100;
+            }
+        }
+        let payloads: BTreeSet<&str> = batch.records().map(|record| record.data).collect();
+        let commands: BTreeSet<Option<&str>> = batch.records().map(|record| record.command_id).collect();
+        assert_eq!((payloads.len(), commands.len()), (count, count));
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub(crate) struct Places {
     pub(crate) programs: Vec<PathBuf>,
     /// A folder on the disk that is measured.
     pub(crate) data: PathBuf,
+    /// Settings of PostgreSQL beside those of its durability.
+    pub(crate) postgres: Vec<String>,
 }
 
 impl Places {

@@ -14,15 +14,12 @@ use strandline_load::records::{Batch, Record};
 use tempfile::TempDir;
 use tokio_postgres::{NoTls, Statement};
 
-const SERVER: [&str; 9] = [
+/// What its durability depends on, as it is by default; the rest has its default too but for what the command line says.
+const SERVER: [&str; 5] = [
     "fsync=on",
     "synchronous_commit=on",
     "full_page_writes=on",
     "wal_sync_method=fdatasync",
-    "shared_buffers=1GB",
-    "max_wal_size=8GB",
-    "checkpoint_timeout=30min",
-    "max_connections=100",
     "unix_socket_directories=",
 ];
 const TABLE: &str =
@@ -71,7 +68,7 @@ impl Postgres {
         output(as_user(initdb.current_dir("/"), user))?;
         let mut command = Command::new(bin.join("postgres"));
         command.current_dir("/").arg("-D").arg(&data).args(["-h", "127.0.0.1", "-p", &address.port().to_string()]);
-        for setting in SERVER {
+        for setting in SERVER.into_iter().chain(places.postgres.iter().map(String::as_str)) {
             command.args(["-c", setting]);
         }
         // INT is its fast shutdown: it does not wait for clients
@@ -86,9 +83,10 @@ impl Postgres {
     pub(crate) fn about(places: &Places) -> Result<About, Failure> {
         let version = version_of(&programs(places).ok_or("PostgreSQL is not there")?.join("postgres"))?;
         let settings = format!(
-            "{}; {TABLE}; singles INSERT (prepared, its own transaction), batches COPY in binary, reads SELECT by key, \
+            "{}{}; {TABLE}; singles INSERT (prepared, its own transaction), batches COPY in binary, reads SELECT by key, \
              scan COPY of the table; bytes of the table with its index after VACUUM",
-            SERVER.map(|setting| setting.trim_end_matches('=')).join(", ")
+            SERVER[..4].join(", "),
+            places.postgres.iter().map(|setting| format!(", {setting}")).collect::<String>(),
         );
         Ok(About { version, client: client_crate("tokio-postgres"), settings })
     }

@@ -60,9 +60,18 @@ impl Strandline {
         &self.http
     }
 
-    /// Bytes of the log.
-    pub(crate) fn log_bytes(&self) -> Result<u64, Failure> {
-        bytes_below(&self.folder.path().join("wal"), &|_| true)
+    /// Bytes that are written in the log: its files are longer, since they are filled with zeros ahead.
+    pub(crate) async fn log_bytes(&self) -> Result<u64, Failure> {
+        let mut admin = Http::connect(&self.http, STORE).await?;
+        match admin.ask("GET", &format!("/admin/v1/stores/{STORE}/wal")).await? {
+            (200, text) => Ok(sum_of("\"bytes\":", &text)),
+            (status, text) => Err(format!("the log cannot be looked at: {status} {text}").into()),
+        }
+    }
+
+    /// Memory of the node's process.
+    pub(crate) fn memory_bytes(&self) -> Result<u64, Failure> {
+        self.server.memory_bytes()
     }
 
     /// Bytes of what stands beside the data files below the durable path: manifests, sorted runs, the Delta log.
@@ -81,14 +90,13 @@ impl Strandline {
     }
 
     /// What it is.
-    pub(crate) fn about(program: &Path, command_ids: bool) -> Result<About, Failure> {
+    pub(crate) fn about(program: &Path, client: &str, command_ids: bool) -> Result<About, Failure> {
         let statement = statement(Path::new("DIR"), command_ids);
         let settings = format!(
             "`{}`; compaction is paused during the batches and run by hand after them; appends carry the seq that they expect",
             statement.split_whitespace().collect::<Vec<_>>().join(" ")
         );
-        let client = "crates/client (native), HTTP/1.1 kept alive".to_owned();
-        Ok(About { version: version_of(program)?, client, settings })
+        Ok(About { version: version_of(program)?, client: client.to_owned(), settings })
     }
 }
 
@@ -103,6 +111,13 @@ fn serve(program: &Path, folder: &Path) -> Result<(Server, String, String), Fail
     let mut server = Server::start(&mut command, folder, "strandline")?;
     let (http, native) = server.until(|said| ready(said, "http").zip(ready(said, "native")))?;
     Ok((server, http, native))
+}
+
+/// The sum of the numbers that follow a key in JSON: all that is asked of answers here.
+fn sum_of(key: &str, json: &str) -> u64 {
+    let number =
+        |text: &str| text.split(|c: char| !c.is_ascii_digit()).next().and_then(|digits| digits.parse::<u64>().ok());
+    json.split(key).skip(1).filter_map(number).sum()
 }
 
 /// An address of the line `ready http=... native=...`.
@@ -186,6 +201,13 @@ impl<P: Protocol> Engine for Over<'_, P> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_of_all_segments_are_added() {
+        let answer =
+            r#"{"logs":[{"segments":[{"bytes":104173568,"name":"a"},{"bytes":20}]},{"segments":[]}],"bytes_max":7}"#;
+        assert_eq!(sum_of("\"bytes\":", answer), 104_173_588);
+    }
 
     #[test]
     fn addresses_are_those_of_the_ready_line() {

@@ -15,6 +15,7 @@ use umadb_client::{AsyncUmaDbClient, UmaDbClient};
 use umadb_dcb::{DcbAppendCondition, DcbEvent, DcbEventStoreAsync, DcbQuery, DcbQueryItem};
 
 const SETTINGS: &str = "defaults; the stream as the one tag of an event; reads by tag, scan reads all";
+const CHECKED: &str = "; singles have the condition that their stream has not grown since";
 /// Events of a message of an answer.
 const READ_BATCH: u32 = 1_000;
 
@@ -46,9 +47,10 @@ impl UmaDb {
     }
 
     /// What it is.
-    pub(crate) fn about(places: &Places) -> Result<About, Failure> {
+    pub(crate) fn about(places: &Places, checked: bool) -> Result<About, Failure> {
+        let check = if checked { CHECKED } else { "; no condition" };
         let version = version_of(&program(places).ok_or("umadb is not there")?)?;
-        Ok(About { version, client: client_crate("umadb-client"), settings: SETTINGS.to_owned() })
+        Ok(About { version, client: client_crate("umadb-client"), settings: format!("{SETTINGS}{check}") })
     }
 }
 
