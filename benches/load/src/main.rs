@@ -19,11 +19,14 @@ struct Options {
     /// Address of the node's native protocol.
     #[arg(long, default_value = "127.0.0.1:7071")]
     native: String,
-    /// Address of the node's HTTP, to go by it instead of the native protocol.
+    /// Address of the node's HTTP.
+    #[arg(long, default_value = "127.0.0.1:7070")]
+    http: String,
+    /// Go over HTTP instead of the native protocol.
     #[arg(long)]
-    http: Option<String>,
+    over_http: bool,
     /// One native connection for all clients instead of one each: the client gathers single appends that wait together.
-    #[arg(long, conflicts_with = "http")]
+    #[arg(long, conflicts_with = "over_http")]
     shared: bool,
     /// The store.
     #[arg(long)]
@@ -85,10 +88,10 @@ fn start(options: &Options) -> Result<(), Failure> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(options.threads as usize).enable_all().build()?;
     runtime.block_on(async {
-        if let Some(address) = &options.http {
+        if options.over_http {
             let mut clients = Vec::new();
             for _ in 0..options.clients {
-                clients.push(Http::connect(address, &options.store).await?);
+                clients.push(Http::connect(&options.http, &options.store).await?);
             }
             return load(options, clients).await;
         }
@@ -126,10 +129,10 @@ fn report(options: &Options, measured: &Measured, unsent: u64) {
         Some(rate) => (format!("open loop of {rate:.0} events/s"), "from the moment a request should have begun"),
         None => ("closed loop".to_owned(), "of one request"),
     };
-    let protocol = match (&options.http, options.shared) {
-        (Some(_), _) => "HTTP",
-        (None, false) => "native, a connection each",
-        (None, true) => "native, one connection",
+    let protocol = match (options.over_http, options.shared) {
+        (true, _) => "HTTP",
+        (false, false) => "native, a connection each",
+        (false, true) => "native, one connection",
     };
     println!(
         "{} events in {:.2} s, {protocol}, {loop_kind}, {} clients, {} events a request, {} streams, command ids {}",
