@@ -87,6 +87,11 @@ impl Manifest {
         self.tombstones.iter().map(|tombstone| tombstone.entry.path.as_str())
     }
 
+    /// Every file that is live no more and still there, or may be: none has a name that a glob sees.
+    pub(crate) fn aside_paths(&self) -> impl Iterator<Item = &str> {
+        self.replaced.iter().map(|file| file.path.as_str()).chain(self.tombstone_paths())
+    }
+
     /// Every path that belongs to this version, live or not: none of them is an orphan.
     pub(crate) fn known_paths(&self) -> impl Iterator<Item = &str> {
         let replaced = self.replaced.iter().map(|file| file.path.as_str());

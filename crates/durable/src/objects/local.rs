@@ -201,6 +201,7 @@ impl Objects for LocalObjects {
     fn rename(&self, from: &str, to: &str) -> Result<(), ObjectError> {
         let (old, new) = (self.full(from)?, self.full(to)?);
         fs::rename(&old, &new)
+            .and_then(|()| drop_twin(&old, &new))
             .and_then(|()| sync_folder(new.parent().unwrap_or(&self.root)))
             .map_err(|e| ObjectError::from_io(from, e))
     }
@@ -326,6 +327,17 @@ fn make_folders(folder: &Path) -> io::Result<()> {
         Ok(()) | Err(_) => {}
     }
     sync_folder(above)
+}
+
+/// Between two links of one file rename(2) does nothing and says that it went well: the old name goes by itself then.
+fn drop_twin(old: &Path, new: &Path) -> io::Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    let old_meta = match fs::symlink_metadata(old) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    let new_meta = fs::symlink_metadata(new)?;
+    if (old_meta.dev(), old_meta.ino()) == (new_meta.dev(), new_meta.ino()) { fs::remove_file(old) } else { Ok(()) }
 }
 
 fn sync_folder(folder: &Path) -> io::Result<()> {

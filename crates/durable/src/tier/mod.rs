@@ -288,6 +288,8 @@ mod tests_jobs;
 #[cfg(test)]
 mod tests_layout;
 #[cfg(test)]
+mod tests_names;
+#[cfg(test)]
 mod tests_replace;
 #[cfg(test)]
 mod tests_retention;

@@ -21,17 +21,15 @@ pub(crate) fn writer_name(node: &str, epoch: u64) -> String {
 
 /// All spellings, the most likely first.
 pub(crate) fn spellings(path: &str) -> impl Iterator<Item = String> {
-    with_suffixes(path, ["", ".tmp", ".old"])
-}
-
-/// All spellings in the order of a file's life: who deletes in this order is not outrun by a rename.
-pub(crate) fn by_age(path: &str) -> impl Iterator<Item = String> {
-    with_suffixes(path, [".tmp", "", ".old"])
-}
-
-fn with_suffixes(path: &str, suffixes: [&'static str; 3]) -> impl Iterator<Item = String> {
-    let own = suffixes.into_iter().map(move |suffix| format!("{path}{suffix}"));
+    let own = ["", ".tmp", ".old"].into_iter().map(move |suffix| format!("{path}{suffix}"));
     own.chain(std::iter::once(link(path)))
+}
+
+/// All spellings for one who deletes: the link of the Delta log first, so that a crash leaves a name by which the rest is found
+/// again, then those in the order of a file's life, which no rename outruns.
+pub(crate) fn to_delete(path: &str) -> impl Iterator<Item = String> {
+    let own = [".tmp", "", ".old"].into_iter().map(move |suffix| format!("{path}{suffix}"));
+    std::iter::once(link(path)).chain(own)
 }
 
 /// Opens a data file under the name that it has now.
@@ -64,6 +62,21 @@ pub(crate) fn set_aside(objects: &dyn Objects, path: &str) -> Result<(), ObjectE
 /// Gives a file that is live again its name back. Nothing to do where it has it.
 pub(crate) fn take_back(objects: &dyn Objects, path: &str) -> Result<(), ObjectError> {
     rename(objects, &format!("{path}.old"), path)
+}
+
+/// Leaves a live file no name beside its own: the one that a glob finds counts.
+pub(crate) fn only_own(objects: &dyn Objects, path: &str) -> Result<(), ObjectError> {
+    // what was listed may have been renamed since
+    if !objects.exists(path)? {
+        return Ok(());
+    }
+    for suffix in [".tmp", ".old"] {
+        match objects.delete(&format!("{path}{suffix}")) {
+            Ok(()) | Err(ObjectError::NotFound { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 fn rename(objects: &dyn Objects, from: &str, to: &str) -> Result<(), ObjectError> {

@@ -332,8 +332,10 @@ fn finish_renames(snapshot: &Snapshot, there: &HashSet<String>) -> (Vec<String>,
         return (warnings, HashSet::new());
     }
     let spelled = |path: &str, name: &str| there.contains(&format!("{path}{name}"));
-    for file in snapshot.files().iter().filter(|file| !there.contains(&file.path)) {
+    for file in snapshot.files() {
         let named = match (spelled(&file.path, ".tmp"), spelled(&file.path, ".old")) {
+            (false, false) if there.contains(&file.path) => continue,
+            _ if there.contains(&file.path) => names::only_own(objects, &file.path),
             (true, _) => names::publish(objects, &file.path),
             (false, true) => names::take_back(objects, &file.path),
             // somebody has removed its own name only
@@ -351,9 +353,10 @@ fn finish_renames(snapshot: &Snapshot, there: &HashSet<String>) -> (Vec<String>,
     let mut gone = HashSet::new();
     let replaced = snapshot.manifest.replaced.iter().map(|file| file.path.as_str());
     let aside = replaced.map(|path| (path, true)).chain(snapshot.manifest.tombstone_paths().map(|path| (path, false)));
-    for (path, may_go) in aside.filter(|(path, _)| !spelled(path, ".old")) {
+    for (path, may_go) in aside {
         if !there.contains(path) && !spelled(path, ".tmp") {
-            if may_go {
+            // where a link is left, its deletion is not over
+            if may_go && !spelled(path, ".old") && !there.contains(&link(path)) {
                 gone.insert(path.to_owned());
             }
         } else if let Err(error) = names::set_aside(objects, path) {

@@ -48,6 +48,7 @@ impl DurableTier {
         }
         let current = self.pin();
         self.name_again(&current, &listed);
+        self.rename_again(&current, &listed);
         let mut gone = self.sweep_replaced(&current, before)?;
         for orphan in orphans_of(&current, listed, before) {
             if self.inner.staged.contains(stem(&orphan.path)) {
@@ -96,14 +97,38 @@ impl DurableTier {
         let there: HashSet<&str> = listed.iter().map(|info| info.path.as_str()).collect();
         for file in current.files().iter().filter(|file| !there.contains(file.path.as_str())) {
             let link = delta::names::link(&file.path);
-            if !there.contains(link.as_str()) {
-                continue;
-            }
-            match objects.link(&link, &file.path) {
+            // since the listing it may have been committed, and it may be renamed right now
+            let own = names::publish(objects, &file.path).and_then(|()| names::take_back(objects, &file.path));
+            let named = match own.and_then(|()| objects.exists(&file.path)) {
+                Ok(false) if there.contains(link.as_str()) => objects.link(&link, &file.path),
+                Ok(_) => continue,
+                Err(error) => Err(error),
+            };
+            match named {
                 Ok(()) => tracing::warn!(path = file.path, "a data file had lost its name: it has it again"),
-                // it was published since the listing
-                Err(ObjectError::AlreadyExists { .. }) => {}
                 Err(error) => tracing::warn!(path = file.path, %error, "a data file has lost its name"),
+            }
+        }
+    }
+
+    /// Ends what a rename that failed, or a second link of a file, has left: a live file has no name beside its own, and one that
+    /// is live no more is seen by no glob. The caller holds the committer: what is live stays so.
+    fn rename_again(&self, current: &Snapshot, listed: &[ObjectInfo]) {
+        let objects = &*self.inner.shared.objects;
+        if !objects.stages() {
+            return;
+        }
+        let there: HashSet<&str> = listed.iter().map(|info| info.path.as_str()).collect();
+        let beside = |path: &str| [".tmp", ".old"].iter().any(|suffix| there.contains(&*format!("{path}{suffix}")));
+        let live = current.files().iter().map(|file| file.path.as_str());
+        let twice =
+            live.filter(|path| there.contains(path) && beside(path)).map(|path| (path, names::only_own(objects, path)));
+        let aside = current.manifest.aside_paths().filter(|path| there.contains(path));
+        let seen = aside.map(|path| (path, names::set_aside(objects, path)));
+        for (path, outcome) in twice.chain(seen) {
+            match outcome {
+                Ok(()) => tracing::warn!(path, "a data file had a name that it must not have: it is gone"),
+                Err(error) => tracing::warn!(path, %error, "a data file has a name that it must not have"),
             }
         }
     }
@@ -129,7 +154,7 @@ impl DurableTier {
     /// Removes a data file under every name that it may have.
     fn delete_spellings(&self, path: &str) -> Result<(), ObjectError> {
         let objects = &*self.inner.shared.objects;
-        for name in names::by_age(path).filter(|name| objects.stages() || name == path) {
+        for name in names::to_delete(path).filter(|name| objects.stages() || name == path) {
             match objects.delete(&name) {
                 Ok(()) | Err(ObjectError::NotFound { .. }) => {}
                 Err(error) => return Err(error),

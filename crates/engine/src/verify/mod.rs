@@ -177,6 +177,11 @@ fn check_files(tier: &DurableTier, report: &mut Report, on_step: &mut dyn FnMut(
             "replaced files are not there any more: only reads as of a version before they were replaced miss them";
         report.notes.push(format!("{} {what}", replaced.gone));
     }
+    if replaced.seen > 0 {
+        let what = "files that are live no more have the name of a live one: a crash came before they were renamed. Readers of \
+                    the folder see their events twice until the next start";
+        report.notes.push(format!("{} {what}", replaced.seen));
+    }
     report.files = snapshot.files().len() as u64;
     if !buried.is_empty() {
         let what = "files are under a tombstone: no read shows them, they can be brought back until their grace period is over";
