@@ -14,6 +14,8 @@ pub(crate) struct Stores {
     pub(crate) configs: Vec<StoreConfig>,
     /// What is wrong with the node's own folder.
     pub(crate) findings: Vec<String>,
+    /// The node's id, where it can be read.
+    pub(crate) node: Option<u64>,
     _lock: Option<File>,
     _stores: Vec<StoreLock>,
 }
@@ -39,7 +41,8 @@ pub(crate) fn stores(options: &Offline, named: Option<&str>) -> Result<Stores, F
     // a node with another data folder may serve them
     let locks = configs.iter().map(StoreLock::to_look).collect::<Result<Vec<_>, _>>();
     let findings = lock.is_some().then(|| node_id_fault(&data_dir)).flatten().into_iter().collect();
-    Ok(Stores { configs, findings, _lock: lock, _stores: locks.map_err(|e| Failure::Usage(e.to_string()))? })
+    let node = std::fs::read(data_dir.join("node-id")).ok().and_then(|bytes| parse_node_id(&bytes));
+    Ok(Stores { configs, findings, node, _lock: lock, _stores: locks.map_err(|e| Failure::Usage(e.to_string()))? })
 }
 
 /// Why a node cannot start with the id that its folder holds.

@@ -18,7 +18,7 @@ pub(crate) fn run(options: &Verify) -> Result<(), Failure> {
     let mut findings = stores.findings.len();
     for config in &stores.configs {
         let bar = out::bar(ProgressBar::new(0), "{spinner} {msg:30} [{wide_bar}] {human_pos}/{human_len} {eta}");
-        let report = verify::verify_watched(config, &disk, &mut |step| show(&bar, &config.name, step));
+        let report = verify::verify_watched(config, &disk, stores.node, &mut |step| show(&bar, &config.name, step));
         bar.finish_and_clear();
         let report = report.map_err(|e| Failure::Usage(format!("store {}: {e}", config.name)))?;
         print(&config.name, &report)?;

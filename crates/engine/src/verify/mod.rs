@@ -23,7 +23,7 @@ use strandline_deql::StoreConfig;
 use strandline_durable::objects::ObjectInfo;
 use strandline_durable::{DurableTier, Snapshot, verify_delta_log, verify_file, verify_manifests, verify_replaced};
 use strandline_event::{ErrorKind, EventRef, LogIndex, LogKey, Micros};
-use strandline_wal::{Disk, LogConfig, LogView, log_folder_name, open_read_only};
+use strandline_wal::{Disk, LogConfig, LogIdentity, LogView, OpenedLog, log_folder_name, open_read_only};
 use streams::Streams;
 
 /// Event ids that are compared in one pass; more events take more passes.
@@ -110,16 +110,18 @@ pub enum Step {
 /// # Errors
 /// There is no store, or the declaration cannot be used. Damage is a finding, not an error.
 pub fn verify(config: &StoreConfig, disk: &Arc<dyn Disk>) -> Result<Report, VerifyError> {
-    verify_watched(config, disk, &mut |_| {})
+    verify_watched(config, disk, None, &mut |_| {})
 }
 
-/// As [`verify`], and tells how far it is: after each data file, and after each batch of events.
+/// As [`verify`] for a node, whose logs they must be (none: whoever's), and tells how far it is: after each data file, and after
+/// each batch of events.
 ///
 /// # Errors
 /// As [`verify`].
 pub fn verify_watched(
     config: &StoreConfig,
     disk: &Arc<dyn Disk>,
+    node: Option<u64>,
     on_step: &mut dyn FnMut(Step),
 ) -> Result<Report, VerifyError> {
     let mut report = Report::default();
@@ -136,7 +138,7 @@ pub fn verify_watched(
     let unreadable = !report.findings.is_empty();
     let snapshot = tier.as_ref().map(DurableTier::pin);
     let logs = match &wal_dir {
-        Some(dir) => check_logs(dir, &log_config, disk, snapshot.as_deref(), &mut report),
+        Some(dir) => check_logs(&Place { dir, config: &log_config, disk, node }, snapshot.as_deref(), &mut report),
         None => Vec::new(),
     };
     if tier.is_none() && logs.is_empty() && report.findings.is_empty() {
@@ -232,14 +234,17 @@ fn leftovers(orphans: &[ObjectInfo]) -> Vec<String> {
     notes
 }
 
-fn check_logs(
-    wal_dir: &Path,
-    config: &LogConfig,
-    disk: &Arc<dyn Disk>,
-    snapshot: Option<&Snapshot>,
-    report: &mut Report,
-) -> Vec<OfflineLog> {
+/// Where the logs are, and whose they must be.
+struct Place<'a> {
+    dir: &'a Path,
+    config: &'a LogConfig,
+    disk: &'a Arc<dyn Disk>,
+    node: Option<u64>,
+}
+
+fn check_logs(place: &Place<'_>, snapshot: Option<&Snapshot>, report: &mut Report) -> Vec<OfflineLog> {
     let mut logs = Vec::new();
+    let Place { dir: wal_dir, disk, .. } = *place;
     let looked = log_folders(&**disk, wal_dir).and_then(|folders| {
         let read = marks::read(&**disk, wal_dir);
         Ok((folders, read.map_err(|error| OpenError::WalFolder { dir: wal_dir.to_owned(), error })?))
@@ -251,7 +256,7 @@ fn check_logs(
             return logs;
         }
     };
-    if let Some(fault) = lost::folder_fault(wal_dir, !folders.is_empty(), &marked, snapshot, None) {
+    if let Some(fault) = lost::folder_fault(wal_dir, !folders.is_empty(), &marked, snapshot, place.node) {
         report.add(wal_dir.display().to_string(), fault.to_string());
     }
     let mut keys: BTreeSet<LogKey> = folders.into_iter().collect();
@@ -261,20 +266,14 @@ fn check_logs(
     }
     for key in keys {
         let known = Known::of(snapshot, &marked, &key);
-        logs.extend(check_log(wal_dir, config, disk, known, key, report));
+        logs.extend(check_log(place, known, key, report));
     }
     logs
 }
 
 /// As a start judges it, and every frame of it.
-fn check_log(
-    wal_dir: &Path,
-    config: &LogConfig,
-    disk: &Arc<dyn Disk>,
-    known: Known,
-    key: LogKey,
-    report: &mut Report,
-) -> Option<OfflineLog> {
+fn check_log(store: &Place<'_>, known: Known, key: LogKey, report: &mut Report) -> Option<OfflineLog> {
+    let Place { dir: wal_dir, config, disk, .. } = *store;
     let dir = wal_dir.join(log_folder_name(&key.stream_type, key.bucket));
     let place = format!("log of `{key}`");
     report.logs += 1;
@@ -287,10 +286,18 @@ fn check_log(
         }
     };
     let folder = Folder::look(&**disk, &dir, &config.pattern).unwrap_or_default();
+    if let Some(fault) = opened.as_ref().and_then(|opened| stranger(store, &key, &dir, opened)) {
+        report.add(place, fault.to_string());
+        return None;
+    }
     let has = opened.as_ref().map_or_else(|| Has::nothing(folder), |opened| Has::of(folder, opened));
     let is_damaged = opened.as_ref().is_some_and(|opened| !opened.recovered.corrupt.is_empty());
+    let last = opened.as_ref().map_or(LogIndex::ZERO, |opened| opened.recovered.last_index());
     match known.fault(&has).filter(|_| !is_damaged) {
         Some(fault) => report.add(&place, lost::error_of(fault, key.clone(), dir, &known, &has).to_string()),
+        None if known.unread(last).is_some() => {
+            report.notes.extend(known.unread(last).map(|unread| format!("{place}: {unread}")));
+        }
         None if opened.is_none() => {
             report.notes.push(format!("{place}: its folder is gone; everything that it held is durable"));
         }
@@ -313,6 +320,15 @@ fn check_log(
         ));
     }
     Some(OfflineLog { key, view: opened.view.load() })
+}
+
+/// Why a start refuses the folder as that of another log, or of another node's.
+fn stranger(store: &Place<'_>, key: &LogKey, dir: &Path, opened: &OpenedLog) -> Option<strandline_wal::OpenError> {
+    let state = opened.recovered.state.as_ref()?;
+    let found = LogIdentity { stream_type: state.stream_type.clone(), bucket: state.bucket, node: state.node };
+    let node = store.node.unwrap_or(found.node);
+    let wanted = LogIdentity { stream_type: key.stream_type.to_string(), bucket: key.bucket, node };
+    (found != wanted).then(|| strandline_wal::OpenError::Identity { dir: dir.to_owned(), found, wanted })
 }
 
 /// Walks every event once: files, then what is above each watermark.
