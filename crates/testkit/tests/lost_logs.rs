@@ -157,6 +157,88 @@ fn the_folder_of_a_type_that_was_never_compacted_is_missed_by_name() {
     load(&mut owner, "T", 9..20, 2);
 }
 
+/// The marks of a folder of logs that begin so.
+fn marks(disk: &CrashDisk, prefix: &str) -> Vec<PathBuf> {
+    let is_one = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with(prefix);
+    files(disk, "~strandline").into_iter().filter(is_one).collect()
+}
+
+#[test]
+fn the_logs_of_another_store_are_refused_and_those_that_name_none_are_taken_once() {
+    for in_order in [true, false] {
+        let mut owner = local("");
+        load(&mut owner, "T", 0..20, 2);
+        if in_order {
+            owner.stop();
+        }
+        let own = marks(owner.disk(), "store-").remove(0);
+        let disk = copy(owner.disk());
+        disk.remove(&own).unwrap();
+        // as an older program left it
+        drop(start_on(&owner, &copy(&disk), false).unwrap());
+        let mut owner = local("");
+        load(&mut owner, "T", 0..20, 2);
+        if in_order {
+            owner.stop();
+        }
+        disk.put(&folder("~strandline").join(format!("store-{:032x}", 77)), b"");
+        for accept in [false, true] {
+            let refused = start_on(&owner, &disk, accept).err();
+            assert!(matches!(refused, Some(OpenError::LogsOfOtherStore { .. })), "{refused:?}");
+        }
+        owner.reopen(false).unwrap();
+        assert_eq!(marks(owner.disk(), "store-"), [own]);
+    }
+}
+
+#[test]
+fn a_log_that_was_given_up_does_not_mix_with_the_one_that_came_after_it() {
+    // what was given up: 7 batches, by the first owner
+    let mut first = local("");
+    load(&mut first, "T", 0..49, 2);
+    let old = copy(first.disk());
+    for (batches, durable) in [(1, false), (10, false), (10, true)] {
+        let mut owner = local("");
+        owner.restart().unwrap();
+        load(&mut owner, "T", 100..100 + batches * 7, 3);
+        if durable {
+            owner.compact(&LogKey::single("T")).unwrap();
+        }
+        owner.stop();
+        // it comes back, by itself or below the marks that are there now
+        let mixed = copy(&old);
+        wipe(&mixed, "~strandline");
+        files(owner.disk(), "~strandline").iter().for_each(|mark| mixed.put(mark, b""));
+        for (disk, below_marks) in [(&old, false), (&mixed, true)] {
+            match start_on(&owner, disk, false) {
+                Ok(opened) => {
+                    let told = opened.report.warnings.iter().any(|line| line.contains("are not read"));
+                    assert!(durable && told != below_marks, "{}", opened.report);
+                    break;
+                }
+                Err(OpenError::LostLog { .. }) => assert!(!durable && below_marks && batches == 10),
+                Err(OpenError::LogBeyond { .. }) => {
+                    assert!(!durable && (batches == 1 || !below_marks));
+                    assert!(start_on(&owner, disk, true).is_err(), "nobody can want two histories in one");
+                }
+                Err(other) => panic!("{other}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_damaged_log_that_is_mended_after_a_stop_is_not_taken_for_another() {
+    let (mut owner, paths) = two_segments("");
+    owner.disk().flip(&paths[1], 40, 0xff);
+    owner.restart().unwrap();
+    owner.stop();
+    owner.disk().flip(&paths[1], 40, 0xff);
+    owner.reopen(false).unwrap();
+    assert!(owner.report.corrupt.is_empty(), "{}", owner.report);
+    load(&mut owner, "T", 40..44, 2);
+}
+
 #[test]
 fn a_log_that_was_laid_out_and_never_begun_is_not_missed() {
     let mut owner = local("");

@@ -3,7 +3,11 @@
 //!
 //! ```text
 //!  the manifest knows      the log has     what is durable      then
-//!  up to K                 up to >= K      up to W              opens
+//!  up to K, open           up to >= K      up to W              opens
+//!  up to K, closed         up to K         W                    opens
+//!  up to K, closed         up to L > K     W                    refused: it is not the log that was closed
+//!  closed by this owner    another owner's mark, up to L        L > W: refused, it is not the log that was closed
+//!                                                               L <= W: begins anew above W, and says so
 //!  up to K                 up to L < K     W >= K               begins anew above W: nothing is lost
 //!  up to K                 up to L < K     W < K                refused: events may be lost
 //!                                                               if accepted: (W, L] is made durable, the positions up to K
@@ -14,7 +18,10 @@
 //!                                                               if accepted: as above, with more positions than it can have had
 //!  open logs               another owner's mark                 refused: an older copy, or another folder (see `marks`)
 //!                                                               if accepted: as above, every log
+//!  any log                 another store's mark                 refused
 //! ```
+//!
+//! A folder without marks was written by an older program: of a log in it nobody says where it was closed.
 //!
 //! "Begins at F" counts only for a log that is whole: one that lacks segments which nothing explains is damaged, and opens as
 //! such. So the manifest is blamed only where the log says itself that it was trimmed.
@@ -23,7 +30,7 @@
 //!
 //! Invariant: no index of a log is ever used for two entries.
 
-use super::marks::{Marked, Marks};
+use super::marks::{self, Marked, Marks};
 use super::open::LogPlace;
 use super::options::OpenError;
 use super::report::OpenReport;
@@ -58,6 +65,29 @@ pub(crate) struct Known {
     pub(super) marked: bool,
     /// The folder is not the one that the last owner wrote, and that is accepted.
     stale: bool,
+    /// Where the last owner's mark is, of a store that was closed in order.
+    closed: Closed,
+}
+
+/// What a folder says of a store that was closed in order.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Closed {
+    /// Nothing: the store was not closed, or the folder has no marks.
+    No,
+    /// The last owner wrote it.
+    Here,
+    /// An earlier owner wrote it.
+    Elsewhere,
+}
+
+impl Closed {
+    fn of(snapshot: Option<&Snapshot>, marked: &Marked) -> Self {
+        match snapshot.map(Snapshot::manifest).filter(|manifest| !manifest.logs_open && !marked.epochs.is_empty()) {
+            None => Self::No,
+            Some(manifest) if marked.epochs.contains(&manifest.epoch) => Self::Here,
+            Some(_) => Self::Elsewhere,
+        }
+    }
 }
 
 impl Known {
@@ -66,8 +96,21 @@ impl Known {
         let log = snapshot.and_then(|snapshot| snapshot.log(key));
         let known = log.map_or(LogIndex::ZERO, |log| log.known_through);
         let open = snapshot.is_some_and(|snapshot| snapshot.manifest().logs_open);
+        let closed = Closed::of(snapshot, marked);
         let (listed, marked) = (log.is_some(), marked.logs.contains(key));
-        Self { watermark, through: known.max(watermark), open, listed, marked, stale: false }
+        Self { watermark, through: known.max(watermark), open, listed, marked, stale: false, closed }
+    }
+
+    /// What lies in the folder is not read, and that is worth a word: another owner closed the store, and these entries are in
+    /// files, or were given up.
+    pub(crate) fn unread(&self, last: LogIndex) -> Option<String> {
+        (self.closed == Closed::Elsewhere && last > LogIndex::ZERO).then(|| {
+            format!(
+                "the folder is not the one that the last owner of the store closed; its entries up to index {last} are not \
+                 read: what is durable stands in data files up to {}, and the rest was given up with --accept-lost-log",
+                self.watermark
+            )
+        })
     }
 
     /// Whether its owner has not stopped in order, as far as the manifest says.
@@ -87,6 +130,10 @@ impl Known {
         let laid_out = self.marked && has.folder.first_spare;
         if self.open && has.nothing && !laid_out && (self.listed || self.marked) {
             Some(Fault::Gone)
+        } else if self.closed != Closed::No && has.last > self.through
+            || self.closed == Closed::Elsewhere && has.last > self.watermark
+        {
+            Some(Fault::Beyond)
         } else if has.last < self.through && !all_durable {
             Some(Fault::Lost)
         } else {
@@ -147,6 +194,15 @@ pub(crate) enum Fault {
     Lost,
     /// What was trimmed from it is in no file that the manifest names.
     ManifestBehind,
+    /// It holds entries that the store did not have when it was closed in order.
+    Beyond,
+}
+
+impl Fault {
+    /// Whether the store can go on without what is missing.
+    const fn can_be_accepted(self) -> bool {
+        matches!(self, Self::Gone | Self::Lost)
+    }
 }
 
 /// The name that an owner has in the manifest and in file names.
@@ -163,8 +219,11 @@ pub(crate) fn folder_fault(
     snapshot: Option<&Snapshot>,
     node: Option<u64>,
 ) -> Option<OpenError> {
+    let (dir, id) = (dir.to_owned(), snapshot?.store_id());
+    if let Some(found) = marked.other_store(id) {
+        return Some(OpenError::LogsOfOtherStore { dir, found: found.to_owned(), wanted: marks::name_of(id) });
+    }
     let manifest = snapshot.map(Snapshot::manifest).filter(|manifest| manifest.logs_open)?;
-    let dir = dir.to_owned();
     if !marked.epochs.contains(&manifest.epoch) {
         let (epoch, found) = (manifest.epoch, marked.epochs.last().copied());
         return Some(if any_log { OpenError::LogsOld { dir, epoch, found } } else { OpenError::LogsGone { dir } });
@@ -185,6 +244,7 @@ pub(crate) fn error_of(fault: Fault, log: LogKey, dir: PathBuf, known: &Known, h
     match fault {
         Fault::Gone => OpenError::LogGone { dir, log, durable },
         Fault::Lost => OpenError::LostLog { dir, log, knows: known.through, has: has.last, durable },
+        Fault::Beyond => OpenError::LogBeyond { dir, log, knows: known.through, has: has.last, durable },
         Fault::ManifestBehind => OpenError::ManifestBehind { log, first: has.first, durable },
     }
 }
@@ -211,7 +271,7 @@ pub(super) fn judge_folder(
     let Some(dir) = place.dir else { return Ok(false) };
     let any_log = !super::open::log_folders(&**place.disk, dir)?.is_empty();
     let Some(fault) = folder_fault(dir, any_log, marked, snapshot, Some(place.node)) else { return Ok(false) };
-    if !accept_lost {
+    if !accept_lost || matches!(fault, OpenError::LogsOfOtherStore { .. }) {
         return Err(fault);
     }
     report.lost.push(match any_log {
@@ -246,13 +306,16 @@ pub(super) fn judge(
     let has = Has::of(folder, &opened);
     let more = |than: LogIndex| Known { through: LogIndex(than.0.saturating_add(SKIPPED)), ..known };
     let given_up = match known.fault(&has) {
-        Some(fault) if !accept_lost || fault == Fault::ManifestBehind => {
+        Some(fault) if !accept_lost || !fault.can_be_accepted() => {
             return Err(error_of(fault, key, path, &known, &has));
         }
         Some(Fault::Lost) if !known.stale => Some(known),
         Some(_) => Some(more(knows.max(has.last))),
         None => known.stale.then(|| more(knows.max(has.last))),
     };
+    if let Some(unread) = known.unread(opened.recovered.last_index()) {
+        report.warnings.push(format!("log of `{key}`: {unread}"));
+    }
     if let (false, Some(marks)) = (known.marked, Marks::of(place)) {
         marks.note(&key)?;
     }

@@ -4,6 +4,7 @@
 //! ```text
 //! <wal.path>/~strandline/epoch-<n>      the owner of epoch n writes the logs that lie here
 //! <wal.path>/~strandline/log-<folder>   this log was made: from before its first acknowledgement on
+//! <wal.path>/~strandline/store-<id>     the store whose logs lie here, 32 hex digits from its manifest
 //! ```
 //!
 //! Empty files, synced by name. In the life of an epoch:
@@ -16,6 +17,8 @@
 //! Whatever is left, the mark of the manifest's epoch is among it, and only the folder that this owner wrote has it: of a claim
 //! that another owner has won the mark is taken back. Logs that were accepted though they are not the last owner's get theirs
 //! after they are settled: until then another start refuses them again.
+//!
+//! A folder that names no store was written by an older program: whoever settles it first makes it its own.
 //!
 //! Refuses to know what is in a log.
 
@@ -33,6 +36,7 @@ use strandline_wal::{Disk, log_folder_name};
 const FOLDER: &str = "~strandline";
 const EPOCH: &str = "epoch-";
 const LOG: &str = "log-";
+const STORE: &str = "store-";
 
 /// The marks of a store with logs.
 pub(super) struct Marks {
@@ -47,6 +51,21 @@ pub(crate) struct Marked {
     pub(crate) epochs: BTreeSet<u64>,
     /// Logs that were made here.
     pub(crate) logs: BTreeSet<LogKey>,
+    /// Stores whose logs lie here, by their ids: one, or two after a crash in the first start of another.
+    pub(crate) stores: BTreeSet<String>,
+}
+
+impl Marked {
+    /// The store that the folder belongs to, if that is another one than this.
+    pub(crate) fn other_store(&self, id: [u8; 16]) -> Option<&str> {
+        let other = self.stores.last().filter(|_| !self.stores.contains(&name_of(id)));
+        other.map(String::as_str)
+    }
+}
+
+/// A store's id as a mark has it.
+pub(crate) fn name_of(id: [u8; 16]) -> String {
+    format!("{:032x}", u128::from_be_bytes(id))
 }
 
 /// The log of a folder of this name.
@@ -73,13 +92,18 @@ impl Marks {
 
     /// Another owner has won this epoch.
     pub(super) fn withdraw(&self, epoch: u64) -> Result<(), OpenError> {
-        self.remove(|marked| *marked == epoch)
+        self.remove(|marked| epochs(marked, |marked| marked == epoch))
     }
 
     /// The epoch is claimed and the logs are settled: older marks say nothing any more.
-    pub(super) fn settle(&self, epoch: u64) -> Result<(), OpenError> {
+    pub(super) fn settle(&self, epoch: u64, store: [u8; 16]) -> Result<(), OpenError> {
+        let store = name_of(store);
+        self.make(&format!("{STORE}{store}"))?;
         self.claim(epoch)?;
-        self.remove(|marked| *marked != epoch)
+        self.remove(|marked| {
+            let others = marked.stores.iter().filter(|other| **other != store).map(|other| format!("{STORE}{other}"));
+            others.chain(epochs(marked, |marked| marked != epoch)).collect()
+        })
     }
 
     /// A log is made, and nothing in it was acknowledged yet.
@@ -100,11 +124,11 @@ impl Marks {
         making().map_err(|error| self.fail(error))
     }
 
-    fn remove(&self, which: impl Fn(&u64) -> bool) -> Result<(), OpenError> {
+    fn remove(&self, which: impl Fn(&Marked) -> Vec<String>) -> Result<(), OpenError> {
         let folder = self.wal_dir.join(FOLDER);
         let removing = || {
-            for epoch in read(&*self.disk, &self.wal_dir)?.epochs.iter().filter(|epoch| which(epoch)) {
-                self.disk.remove(&folder.join(format!("{EPOCH}{epoch}")))?;
+            for name in which(&read(&*self.disk, &self.wal_dir)?) {
+                self.disk.remove(&folder.join(name))?;
             }
             self.disk.sync_dir(&folder)
         };
@@ -116,6 +140,11 @@ impl Marks {
     }
 }
 
+/// The marks of some epochs.
+fn epochs(marked: &Marked, which: impl Fn(u64) -> bool) -> Vec<String> {
+    marked.epochs.iter().filter(|epoch| which(**epoch)).map(|epoch| format!("{EPOCH}{epoch}")).collect()
+}
+
 /// What the marks below a folder of logs say.
 pub(crate) fn read(disk: &dyn Disk, wal_dir: &std::path::Path) -> io::Result<Marked> {
     let names = match disk.list(&wal_dir.join(FOLDER)) {
@@ -125,5 +154,7 @@ pub(crate) fn read(disk: &dyn Disk, wal_dir: &std::path::Path) -> io::Result<Mar
     };
     let epochs = names.iter().filter_map(|name| name.strip_prefix(EPOCH)?.parse().ok()).collect();
     let logs = names.iter().filter_map(|name| log_of(name.strip_prefix(LOG)?)).collect();
-    Ok(Marked { epochs, logs })
+    let is_id = |id: &&str| id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit());
+    let stores = names.iter().filter_map(|name| name.strip_prefix(STORE)).filter(is_id).map(str::to_owned).collect();
+    Ok(Marked { epochs, logs, stores })
 }

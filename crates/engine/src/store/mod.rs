@@ -222,13 +222,17 @@ impl Store {
         self.grace
     }
 
-    /// Records each log's last batch in the manifest: a log that is shorter at the next start was lost. Call it when the
-    /// logs are closed. `job_id` is random.
+    /// Records each log's last batch in the manifest: a log that is shorter at the next start was lost, one that is longer is
+    /// another. Call it when all logs are closed, with nothing in flight; not recorded where a log is damaged. `job_id` is random.
     ///
     /// # Errors
     /// What the commit says.
     pub fn record_clean_stop(&self, job_id: u128, now: Micros) -> Result<Arc<Snapshot>, CommitError> {
         if !self.has_log() {
+            return Ok(self.durable.pin());
+        }
+        // of a damaged log nobody knows where it ended: the next start must not be told that it ended where it can be read
+        if self.logs().iter().any(|log| log.refuses_writes().is_some()) {
             return Ok(self.durable.pin());
         }
         let ends = self.logs().iter().map(|log| (log.key.clone(), log.published().committed())).collect();

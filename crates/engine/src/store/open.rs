@@ -97,7 +97,7 @@ impl Judged {
         let settle = |log| lost::give_up(&place, &durable, &rules, log, &mut report);
         let found = found.into_iter().map(settle).collect::<Result<Vec<_>, _>>()?;
         if let (Some(marks), Some(epoch)) = (Marks::of(&place), durable.epoch()) {
-            marks.settle(epoch)?;
+            marks.settle(epoch, durable.pin().store_id())?;
         }
         let store = Store::new(&options, durable, rules, wal_dir.clone(), tail);
         let mut logs = Vec::new();

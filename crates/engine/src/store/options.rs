@@ -152,6 +152,37 @@ pub enum OpenError {
         /// Who asks.
         node: String,
     },
+    /// The folder of the logs belongs to another store.
+    #[error(
+        "the logs in {} are those of another store (its id is {found}, this one's is {wanted}): two stores have their wal.path \
+         exchanged, or the folder was put in the wrong place. Give the store its own wal.path, or an empty folder", .dir.display()
+    )]
+    LogsOfOtherStore {
+        /// The folder.
+        dir: PathBuf,
+        /// The id of the store that wrote it.
+        found: String,
+        /// The id of the store that asks.
+        wanted: String,
+    },
+    /// A log holds more than the store had when it was closed in order.
+    #[error(
+        "the log of `{log}` in {} ends at index {has}, but the store was stopped in order when that log had reached {knows} and \
+         {durable} was durable: this is not the log that was closed then, or manifests were rolled back. Put the right \
+         folder (wal.path) and the manifests back, or move this folder away", .dir.display()
+    )]
+    LogBeyond {
+        /// Which log.
+        log: LogKey,
+        /// Its folder.
+        dir: PathBuf,
+        /// Index at which it was closed.
+        knows: LogIndex,
+        /// Last index that is there.
+        has: LogIndex,
+        /// The watermark.
+        durable: LogIndex,
+    },
     /// The manifest is older than the log: what was trimmed from the log is in no data file that the manifest names.
     #[error(
         "the log of `{log}` begins at index {first}, but the manifest ends at {durable}: the manifests were rolled back or \
@@ -212,6 +243,8 @@ impl OpenError {
             | Self::LogsGone { .. }
             | Self::LogsOld { .. }
             | Self::LogsOfAnother { .. }
+            | Self::LogsOfOtherStore { .. }
+            | Self::LogBeyond { .. }
             | Self::ManifestBehind { .. }
             | Self::DeclarationUnreadable { .. } => ErrorKind::Integrity,
             Self::Wal { error, .. } => match &**error {
