@@ -85,8 +85,7 @@ pub fn build(root: &Path, calls: Calls, progress: &mut dyn FnMut(&str)) -> Resul
 
 fn compact(tier: &DurableTier, job: &JobSpec, batches: &[Batch; 1]) -> Result<(), Failure> {
     let rows = sort_rows(&tier.layout(), batches);
-    let files = tier
-        .write_files(&tier.layout(), job, rows.iter().map(|row| row.of(batches)), &mut |_| ControlFlow::Continue(()))?;
+    let files = tier.write_files(&tier.layout(), job, batches, &rows, &mut |_| ControlFlow::Continue(()))?;
     let mut heads: BTreeMap<u128, HeadRecord> = BTreeMap::new();
     let [batch] = batches;
     for event in batch.0.iter().map(Call::event) {

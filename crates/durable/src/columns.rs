@@ -1,18 +1,22 @@
 //! Events -> Arrow columns: the one builder behind Parquet files and Arrow IPC answers.
 
 use arrow::array::{
-    ArrayRef, FixedSizeBinaryBuilder, Int64Builder, RecordBatch, StringBuilder, TimestampMicrosecondBuilder,
-    UInt32Builder,
+    ArrayRef, FixedSizeBinaryArray, FixedSizeBinaryBuilder, Int64Array, Int64Builder, RecordBatch, StringArray,
+    StringBuilder, TimestampMicrosecondArray, TimestampMicrosecondBuilder, UInt32Builder,
 };
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use std::sync::Arc;
-use strandline_event::{EventRef, Field};
+use strandline_event::{EventId, EventRef, Field, Micros, Seq};
 
+use crate::entry::Bounds;
 use crate::partition::text;
 use crate::schema::ID_BYTES;
 
-const TEXTS: [Field; 9] = [
+/// Bytes of a row besides those of its texts: numbers, id, and where each text ends.
+const ROW_BYTES: usize = 40 + 9 * 4;
+
+pub(crate) const TEXTS: [Field; 9] = [
     Field::StreamType,
     Field::StreamId,
     Field::EventType,
@@ -28,6 +32,16 @@ const TEXTS: [Field; 9] = [
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("seq {0} is over 2^63 - 1, the largest that the seq column (INT64) holds")]
 pub struct SeqTooLarge(pub u64);
+
+/// Bytes that a row takes here.
+pub(crate) fn row_bytes(event: &EventRef<'_>) -> usize {
+    TEXTS.iter().map(|field| text(event, *field).map_or(0, str::len)).sum::<usize>() + ROW_BYTES
+}
+
+/// Bytes that rows take whose texts are so long together.
+pub(crate) const fn bytes_of(rows: usize, texts: usize) -> usize {
+    rows * ROW_BYTES + texts
+}
 
 /// Collects events; takes the store's names by its schema.
 pub(crate) struct EventColumns {
@@ -69,7 +83,7 @@ impl EventColumns {
 
     /// Adds an event. The caller takes the batch long before 2 GiB of text.
     pub(crate) fn push(&mut self, event: &EventRef<'_>) -> Result<(), SeqTooLarge> {
-        let seq = i64::try_from(event.seq.0).map_err(|_| SeqTooLarge(event.seq.0))?;
+        let seq = seq(event.seq)?;
         // the builder was made for exactly this length, so the append cannot fail
         if self.ids.append_value(event.event_id.0).is_err() {
             strandline_event::invariant::broken("the id column does not take 16 bytes");
@@ -78,12 +92,10 @@ impl EventColumns {
         self.versions.append_option(event.event_version);
         self.occurred.append_value(event.occurred_at.0);
         self.ingested.append_value(event.ingested_at.0);
-        self.bytes += 40;
         for (builder, field) in self.texts.iter_mut().zip(TEXTS) {
-            let text = text(event, field);
-            self.bytes += text.map_or(0, str::len) + 4;
-            builder.append_option(text);
+            builder.append_option(text(event, field));
         }
+        self.bytes += row_bytes(event);
         self.rows += 1;
         Ok(())
     }
@@ -102,10 +114,59 @@ impl EventColumns {
             Field::EventVersion => Arc::new(self.versions.finish()),
             Field::OccurredAt => Arc::new(self.occurred.finish()),
             Field::IngestedAt => Arc::new(self.ingested.finish()),
-            _ => {
-                let at = TEXTS.iter().position(|f| *f == field).unwrap_or(0);
-                Arc::new(self.texts[at].finish())
-            }
+            _ => Arc::new(self.texts[place_of(field)].finish()),
         }
     }
+}
+
+/// The place of a text field in [`TEXTS`].
+pub(crate) fn place_of(field: Field) -> usize {
+    TEXTS.iter().position(|f| *f == field).unwrap_or(0)
+}
+
+/// A seq as its column holds it.
+pub(crate) fn seq(seq: Seq) -> Result<i64, SeqTooLarge> {
+    i64::try_from(seq.0).map_err(|_| SeqTooLarge(seq.0))
+}
+
+/// Smallest and largest values of a batch; `None`: it has no rows, or other columns.
+pub(crate) fn bounds(batch: &RecordBatch) -> Option<Bounds> {
+    let text = |field| text_bounds(column::<StringArray>(batch, field)?);
+    let moments =
+        |field| widest(column::<TimestampMicrosecondArray>(batch, field)?.values().iter().copied().map(Micros));
+    // a slice of a batch shows the values of its own rows only
+    let ids = column::<FixedSizeBinaryArray>(batch, Field::EventId)?.iter().flatten();
+    let ids = ids.filter_map(|id| Some(EventId(*id.first_chunk()?)));
+    Some(Bounds {
+        stream_id: text(Field::StreamId)?,
+        seq: widest(column::<Int64Array>(batch, Field::Seq)?.values().iter().map(|seq| Seq(seq.cast_unsigned())))?,
+        event_type: text(Field::EventType)?,
+        tenant_id: text(Field::TenantId),
+        occurred_at: moments(Field::OccurredAt)?,
+        ingested_at: moments(Field::IngestedAt)?,
+        event_id: widest(ids)?,
+    })
+}
+
+fn column<A: 'static>(batch: &RecordBatch, field: Field) -> Option<&A> {
+    batch.columns().get(field as usize)?.as_any().downcast_ref()
+}
+
+fn widest<T: Ord + Copy>(mut values: impl Iterator<Item = T>) -> Option<(T, T)> {
+    let first = values.next()?;
+    Some(values.fold((first, first), |(min, max), value| (value.min(min), value.max(max))))
+}
+
+/// Smallest and largest text by bytes, of the rows that have one.
+fn text_bounds(column: &StringArray) -> Option<(String, String)> {
+    let mut texts = column.iter().flatten();
+    let first = texts.next()?;
+    let (mut min, mut max, mut last) = (first, first, first);
+    for text in texts {
+        // runs of one text are the rule
+        if text != last {
+            (min, max, last) = (text.min(min), text.max(max), text);
+        }
+    }
+    Some((min.to_owned(), max.to_owned()))
 }

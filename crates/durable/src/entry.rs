@@ -110,6 +110,32 @@ impl Bounds {
     }
 }
 
+impl Bounds {
+    /// Takes in what others hold.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        let texts = |mine: &mut (String, String), other: &(String, String)| {
+            widen_text(mine, &other.0);
+            widen_text(mine, &other.1);
+        };
+        texts(&mut self.stream_id, &other.stream_id);
+        texts(&mut self.event_type, &other.event_type);
+        match (&mut self.tenant_id, &other.tenant_id) {
+            (Some(mine), Some(other)) => texts(mine, other),
+            (mine @ None, other) => mine.clone_from(other),
+            (Some(_), None) => {}
+        }
+        widen_both(&mut self.seq, other.seq);
+        widen_both(&mut self.occurred_at, other.occurred_at);
+        widen_both(&mut self.ingested_at, other.ingested_at);
+        widen_both(&mut self.event_id, other.event_id);
+    }
+}
+
+fn widen_both<T: Ord + Copy>(bounds: &mut (T, T), (min, max): (T, T)) {
+    widen(bounds, min);
+    widen(bounds, max);
+}
+
 fn widen<T: Ord + Copy>(bounds: &mut (T, T), value: T) {
     bounds.0 = bounds.0.min(value);
     bounds.1 = bounds.1.max(value);

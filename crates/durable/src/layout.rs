@@ -3,7 +3,7 @@
 //! Pure: opens nothing. Two stores with equal keys have equal layouts.
 
 use crate::schema;
-use crate::write::properties;
+use crate::write::{PAGE_ROWS, properties};
 use arrow::datatypes::SchemaRef;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::schema::types::SchemaDescriptor;
@@ -12,6 +12,8 @@ use strandline_deql::{FilePattern, Partition, RowGroup, SortOrder, StoreConfig};
 use strandline_event::{Field, FieldNames};
 
 const MB: u64 = 1 << 20;
+/// Bytes of a batch before it goes to the encoders.
+const BATCH_BYTES: usize = 4 << 20;
 
 /// How data files of a store are written and found again.
 #[derive(Clone)]
@@ -94,6 +96,32 @@ impl Layout {
             .with_skip_arrow_metadata(false)
             .with_parquet_schema(self.parquet_schema.clone());
         (Arc::clone(&self.arrow_schema), options)
+    }
+
+    /// So many rows and bytes are one batch for the encoders.
+    pub(crate) fn is_batch(&self, rows: usize, bytes: usize) -> bool {
+        let least = self.max_file_bytes.min(self.row_group_bytes);
+        rows >= PAGE_ROWS || bytes >= usize::try_from(least / 8).unwrap_or(BATCH_BYTES).min(BATCH_BYTES)
+    }
+
+    /// A large row does not stand in one batch with small ones before it: together they may be more than a row group.
+    pub(crate) const fn splits_before(&self, batch_bytes: usize, row_bytes: usize) -> bool {
+        (batch_bytes + row_bytes) as u64 > self.row_group_bytes
+    }
+
+    /// How many of these rows are one batch: one at least.
+    pub(crate) fn rows_of_batch(&self, row_bytes: &[usize]) -> usize {
+        let mut bytes = 0;
+        for (rows, row) in row_bytes.iter().enumerate() {
+            if rows > 0 && self.splits_before(bytes, *row) {
+                return rows;
+            }
+            bytes += row;
+            if self.is_batch(rows + 1, bytes) {
+                return rows + 1;
+            }
+        }
+        row_bytes.len()
     }
 
     /// Whether the order is falling.

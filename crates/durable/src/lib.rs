@@ -9,6 +9,7 @@
 mod columns;
 mod delta;
 mod entry;
+mod gather;
 pub mod ipc;
 mod layout;
 mod manifest;
@@ -16,6 +17,7 @@ mod merge;
 pub mod objects;
 mod partition;
 mod read;
+mod rows;
 mod runs;
 mod schema;
 mod sort;
@@ -38,8 +40,9 @@ pub use merge::{MergeError, MergeLimits, MergeSpec, Merged};
 pub use objects::{ObjectError, Objects, SharedObjects};
 pub use partition::{PartitionKey, Partitioner};
 pub use read::{Place, ReadError, ReadStats, RowBatch, RowFilter, RowSet, Scan, StreamQuery};
+pub use rows::Rows;
 pub use runs::{BrokenRun, CommandRecord, HeadRecord, Record, RetiredRange, RunKind, RunRef, tenant_hash};
-pub use sort::{RowRef, Rows, compare, sort_rows};
+pub use sort::{RowRef, compare, rows_as_they_come, sort_rows};
 pub use tier::{
     CACHE_BYTES_DEFAULT, CommandKey, Commit, CommitError, DeleteMode, DurableTier, Folded, LogRecords, ManifestSummary,
     OpenError, OpenOptions, PastVersion, RebuildError, Rebuilt, Replacement, Restore, Restored, RetireError, Retired,

@@ -3,6 +3,7 @@
 //! Pure. The same function decides at append (`partition.enforce`), when files are written, and when they are verified.
 
 use crate::layout::Layout;
+use crate::rows::Rows;
 use strandline_deql::{PartitionColumn, PartitionSource, PartitionValues};
 use strandline_event::{EventRef, Field, Micros};
 
@@ -36,10 +37,10 @@ impl<'l> Partitioner<'l> {
     }
 
     /// Takes the next row; true: it has another partition than the row before (or is the first).
-    pub fn advance(&mut self, event: &EventRef<'_>) -> bool {
+    pub fn advance<B: Rows>(&mut self, batch: &B, row: usize) -> bool {
         let mut changed = false;
         for column in &mut self.columns {
-            changed |= column.advance(event);
+            changed |= column.advance(batch, row);
         }
         changed
     }
@@ -58,20 +59,20 @@ impl<'l> Partitioner<'l> {
 }
 
 impl Column {
-    fn advance(&mut self, event: &EventRef<'_>) -> bool {
+    fn advance<B: Rows>(&mut self, batch: &B, row: usize) -> bool {
         let same = self.known
             && match self.source {
                 PartitionSource::Time { field, .. } => {
-                    let at = moment(event, field);
+                    let at = moment(batch, row, field);
                     self.span.is_some_and(|(start, end)| start <= at && at < end)
                 }
-                PartitionSource::Text(field) => text(event, field) == self.last.as_deref(),
+                PartitionSource::Text(field) => batch.text(row, field) == self.last.as_deref(),
             };
         if !same {
             self.known = true;
-            self.last = value(self.source, event);
+            self.last = value(self.source, batch, row);
             if let PartitionSource::Time { field, granularity } = self.source {
-                self.span = granularity.span(moment(event, field));
+                self.span = granularity.span(moment(batch, row, field));
             }
         }
         !same
@@ -82,14 +83,14 @@ impl Layout {
     /// The partition values of an event, in the order of `partition.by`.
     #[must_use]
     pub fn partition_key(&self, event: &EventRef<'_>) -> PartitionKey {
-        self.partition.by.iter().map(|c| value(self.partition.source(*c), event)).collect()
+        self.partition.by.iter().map(|c| value(self.partition.source(*c), event, 0)).collect()
     }
 
     /// The first partition column that is null for this event: with `partition.enforce` it is refused.
     #[must_use]
     pub fn null_partition(&self, event: &EventRef<'_>) -> Option<PartitionColumn> {
         self.partition.by.iter().copied().find(|column| match self.partition.source(*column) {
-            PartitionSource::Time { field, granularity } => granularity.span(moment(event, field)).is_none(),
+            PartitionSource::Time { field, granularity } => granularity.span(moment(event, 0, field)).is_none(),
             // Hive has no empty value: it reads back as null
             PartitionSource::Text(field) => text(event, field).is_none_or(str::is_empty),
         })
@@ -117,15 +118,15 @@ impl Layout {
     }
 }
 
-fn value(source: PartitionSource, event: &EventRef<'_>) -> Option<String> {
+fn value<B: Rows>(source: PartitionSource, batch: &B, row: usize) -> Option<String> {
     match source {
-        PartitionSource::Time { field, granularity } => granularity.format(moment(event, field)),
-        PartitionSource::Text(field) => text(event, field).map(ToOwned::to_owned),
+        PartitionSource::Time { field, granularity } => granularity.format(moment(batch, row, field)),
+        PartitionSource::Text(field) => batch.text(row, field).map(ToOwned::to_owned),
     }
 }
 
-const fn moment(event: &EventRef<'_>, field: Field) -> Micros {
-    if matches!(field, Field::IngestedAt) { event.ingested_at } else { event.occurred_at }
+fn moment<B: Rows>(batch: &B, row: usize, field: Field) -> Micros {
+    if matches!(field, Field::IngestedAt) { batch.ingested_at(row) } else { batch.occurred_at(row) }
 }
 
 /// The text of a text field; configuration allows no other as a folder level.

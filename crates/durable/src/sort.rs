@@ -1,49 +1,21 @@
 //! The order of a job's rows: partition by partition, in each the order of `row_group.sort_by`.
 //!
-//! Sorts 24-byte references, never events. Stable: rows that compare equal keep the order in which they came.
+//! Sorts 16-byte references, never events. Stable: rows that compare equal keep the order in which they came.
 
 use crate::layout::Layout;
 use crate::partition::{PartitionKey, Partitioner, text};
+use crate::rows::Rows;
 use foldhash::fast::FixedState;
 use std::cmp::Ordering;
 use std::collections::HashMap;
-use strandline_event::{EventRef, Field, StampedBatch};
-
-/// Rows that can be read by number.
-pub trait Rows {
-    /// How many.
-    fn rows(&self) -> usize;
-    /// One of them; `i` is below [`rows`](Self::rows).
-    fn row(&self, i: usize) -> EventRef<'_>;
-}
-
-impl Rows for StampedBatch {
-    fn rows(&self) -> usize {
-        Self::rows(self)
-    }
-
-    fn row(&self, i: usize) -> EventRef<'_> {
-        Self::row(self, i)
-    }
-}
-
-impl<T: Rows> Rows for &T {
-    fn rows(&self) -> usize {
-        (*self).rows()
-    }
-
-    fn row(&self, i: usize) -> EventRef<'_> {
-        (*self).row(i)
-    }
-}
+use strandline_event::{EventRef, Field, Seq};
 
 /// A row of a job: where it stands in the input.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct RowRef {
     /// Rank of its partition in the order of partition values.
     pub partition: u32,
     stream: u32,
-    seq: u64,
     /// The batch.
     pub batch: u32,
     /// The row in it.
@@ -53,54 +25,130 @@ pub struct RowRef {
 impl RowRef {
     /// The event.
     pub fn of<'a, B: Rows>(&self, batches: &'a [B]) -> EventRef<'a> {
-        batches[self.batch as usize].row(self.row as usize)
+        self.batch_of(batches).row(self.row as usize)
+    }
+
+    /// The batch that it stands in.
+    pub(crate) fn batch_of<'a, B>(&self, batches: &'a [B]) -> &'a B {
+        &batches[self.batch as usize]
     }
 }
 
 /// Sorts the rows of all batches.
 #[must_use]
 pub fn sort_rows<B: Rows>(layout: &Layout, batches: &[B]) -> Vec<RowRef> {
-    let mut rows = Vec::with_capacity(batches.iter().map(Rows::rows).sum());
-    let mut partitions = Partitions::default();
-    let mut streams = Streams::default();
-    let mut partitioner = Partitioner::new(layout);
-    let mut partition = 0;
-    for (b, batch) in batches.iter().enumerate() {
-        for row in 0..batch.rows() {
-            let event = batch.row(row);
-            if partitioner.advance(&event) {
-                partition = partitions.number(partitioner.key());
-            }
-            let stream = streams.number(event.stream_id);
-            rows.push(RowRef { partition, stream, seq: event.seq.0, batch: b as u32, row: row as u32 });
-        }
-    }
+    let Numbered { mut rows, partitions, streams, rising } = Numbered::new(layout, batches);
     let (partition_rank, stream_rank) = (partitions.ranks(), streams.ranks());
     for row in &mut rows {
         row.partition = partition_rank.get(row.partition as usize).copied().unwrap_or(0);
         row.stream = stream_rank[row.stream as usize];
     }
-    sort(layout, batches, &mut rows);
-    rows
+    match layout.sort_by() {
+        [Field::StreamId, Field::Seq] => {
+            let mut rows = by_stream(rows, stream_rank.len(), partition_rank.len(), layout.descending());
+            by_seq(batches, &mut rows, rising, layout.descending());
+            rows
+        }
+        fields => {
+            by_fields(fields, layout.descending(), batches, &mut rows);
+            rows
+        }
+    }
 }
 
-fn sort<B: Rows>(layout: &Layout, batches: &[B], rows: &mut [RowRef]) {
-    let descending = layout.descending();
-    let turn = |order: Ordering| if descending { order.reverse() } else { order };
-    let place = |row: &RowRef| (row.batch, row.row);
-    match layout.sort_by() {
-        [Field::StreamId, Field::Seq] if !descending => {
-            rows.sort_unstable_by_key(|r| (r.partition, r.stream, r.seq, r.batch, r.row));
+/// The rows of all batches as they stand, whatever the order of the layout is.
+#[must_use]
+pub fn rows_as_they_come<B: Rows>(layout: &Layout, batches: &[B]) -> Vec<RowRef> {
+    Numbered::new(layout, batches).rows
+}
+
+/// Rows with the numbers of their partitions and streams, by order of first sight.
+struct Numbered<'a> {
+    rows: Vec<RowRef>,
+    partitions: Partitions,
+    streams: Streams<'a>,
+    /// The seqs of every stream rise from row to row.
+    rising: bool,
+}
+
+impl<'a> Numbered<'a> {
+    fn new<B: Rows>(layout: &Layout, batches: &'a [B]) -> Self {
+        let mut rows = Vec::with_capacity(batches.iter().map(Rows::rows).sum());
+        let mut partitions = Partitions::default();
+        let mut streams = Streams::default();
+        let mut partitioner = Partitioner::new(layout);
+        let mut partition = 0;
+        let mut rising = true;
+        for (b, batch) in batches.iter().enumerate() {
+            for row in 0..batch.rows() {
+                if partitioner.advance(batch, row) {
+                    partition = partitions.number(partitioner.key());
+                }
+                let stream = streams.number(batch.text(row, Field::StreamId).unwrap_or_default());
+                rising &= streams.rises(stream, batch.seq(row));
+                rows.push(RowRef { partition, stream, batch: b as u32, row: row as u32 });
+            }
         }
-        [Field::StreamId, Field::Seq] => rows.sort_unstable_by(|a, b| {
-            let order = turn((a.stream, a.seq).cmp(&(b.stream, b.seq)));
-            a.partition.cmp(&b.partition).then(order).then(place(a).cmp(&place(b)))
-        }),
-        fields => rows.sort_unstable_by(|a, b| {
-            let by_fields = || turn(compare(fields, &a.of(batches), &b.of(batches)));
-            a.partition.cmp(&b.partition).then_with(by_fields).then(place(a).cmp(&place(b)))
-        }),
+        Self { rows, partitions, streams, rising }
     }
+}
+
+/// By counting, since ranks are dense.
+fn by_stream(rows: Vec<RowRef>, streams: usize, partitions: usize, descending: bool) -> Vec<RowRef> {
+    let last = streams.saturating_sub(1) as u32;
+    let mut scratch = Vec::new();
+    let rows = by_number(rows, &mut scratch, streams, |r| if descending { last - r.stream } else { r.stream });
+    if partitions > 1 { by_number(rows, &mut scratch, partitions, |r| r.partition) } else { rows }
+}
+
+/// The rows of each stream. `rising`: they come so, each seq once.
+fn by_seq<B: Rows>(batches: &[B], rows: &mut [RowRef], rising: bool, descending: bool) {
+    if rising && !descending {
+        return;
+    }
+    let seq = |row: &RowRef| row.batch_of(batches).seq(row.row as usize);
+    for stream in rows.chunk_by_mut(|a, b| (a.partition, a.stream) == (b.partition, b.stream)) {
+        match (rising, descending) {
+            (true, _) => stream.reverse(),
+            (false, false) => stream.sort_by_cached_key(seq),
+            // stable: rows of one seq stay as they came
+            (false, true) => stream.sort_by_cached_key(|row| std::cmp::Reverse(seq(row))),
+        }
+    }
+}
+
+/// Stable; every number is below `count`.
+fn by_number(
+    rows: Vec<RowRef>,
+    scratch: &mut Vec<RowRef>,
+    count: usize,
+    number: impl Fn(&RowRef) -> u32,
+) -> Vec<RowRef> {
+    let mut next = vec![0_u32; count + 1];
+    for row in &rows {
+        next[number(row) as usize + 1] += 1;
+    }
+    for i in 1..next.len() {
+        next[i] += next[i - 1];
+    }
+    scratch.resize(rows.len(), RowRef::default());
+    for row in &rows {
+        let place = &mut next[number(row) as usize];
+        scratch[*place as usize] = *row;
+        *place += 1;
+    }
+    std::mem::replace(scratch, rows)
+}
+
+fn by_fields<B: Rows>(fields: &[Field], descending: bool, batches: &[B], rows: &mut [RowRef]) {
+    let place = |row: &RowRef| (row.batch, row.row);
+    rows.sort_unstable_by(|a, b| {
+        let by_fields = || {
+            let order = compare(fields, &a.of(batches), &b.of(batches));
+            if descending { order.reverse() } else { order }
+        };
+        a.partition.cmp(&b.partition).then_with(by_fields).then_with(|| place(a).cmp(&place(b)))
+    });
 }
 
 /// Compares two events field by field, rising; null stands after every value.
@@ -147,6 +195,8 @@ impl Partitions {
 struct Streams<'a> {
     numbers: HashMap<&'a str, u32, FixedState>,
     last: Option<(&'a str, u32)>,
+    /// By number: the last seq.
+    seqs: Vec<Seq>,
 }
 
 impl<'a> Streams<'a> {
@@ -160,6 +210,17 @@ impl<'a> Streams<'a> {
         let number = *self.numbers.entry(stream_id).or_insert(next);
         self.last = Some((stream_id, number));
         number
+    }
+
+    /// Whether this seq stands above the one before it.
+    fn rises(&mut self, stream: u32, seq: Seq) -> bool {
+        match self.seqs.get_mut(stream as usize) {
+            Some(last) => std::mem::replace(last, seq) < seq,
+            None => {
+                self.seqs.push(seq);
+                true
+            }
+        }
     }
 
     fn ranks(self) -> Vec<u32> {

@@ -138,7 +138,7 @@ pub(crate) fn write(
 ) -> Result<Vec<FileEntry>, crate::WriteError> {
     let batches = [events];
     let rows = sort_rows(&tier.layout(), &batches);
-    tier.write_files(&tier.layout(), job, rows.iter().map(|r| r.of(&batches)), &mut |_| ControlFlow::Continue(()))
+    tier.write_files(&tier.layout(), job, &batches, &rows, &mut |_| ControlFlow::Continue(()))
 }
 
 /// A commit of files with heads and commands of the events.

@@ -4,6 +4,7 @@
 //! of this struct (rkyv, little-endian, 32-bit offsets, 16-aligned) is what the log stores. Only structs
 //! of integers, texts and vectors: enums travel as `u8` and are matched by our own code.
 
+use crate::field::Field;
 use crate::id::EventId;
 use crate::num::{Micros, Seq};
 use crate::texts::Texts;
@@ -292,6 +293,55 @@ impl<'a> BatchView<'a> {
         }
     }
 
+    /// A text of a row; `None`: it has none, or the field is no text.
+    #[must_use]
+    pub fn text(self, row: usize, field: Field) -> Option<&'a str> {
+        match self.place(row, field)? {
+            Place::Column(texts, row) => Some(texts.get(row)),
+            Place::StreamType => Some(self.stream_type()),
+        }
+    }
+
+    /// The bytes of a text of a row; finding them looks at no byte of it.
+    #[must_use]
+    pub fn bytes(self, row: usize, field: Field) -> Option<&'a [u8]> {
+        match self.place(row, field)? {
+            Place::Column(texts, row) => Some(texts.bytes(row)),
+            Place::StreamType => Some(self.stream_type().as_bytes()),
+        }
+    }
+
+    fn place(self, row: usize, field: Field) -> Option<Place<'a>> {
+        let a = self.archived;
+        let optional = |bit, texts| self.has(row, bit).then_some(Place::Column(texts, row));
+        match field {
+            Field::StreamType => Some(Place::StreamType),
+            Field::StreamId => Some(Place::Column(&a.streams, self.stream_of(row))),
+            Field::EventType => Some(Place::Column(&a.event_types, row)),
+            Field::Payload => Some(Place::Column(&a.data, row)),
+            Field::Metadata => optional(flags::METADATA, &a.metadata),
+            Field::CommandId => optional(flags::COMMAND_ID, &a.command_ids),
+            Field::CorrelationId => optional(flags::CORRELATION_ID, &a.correlation_ids),
+            Field::CausationId => optional(flags::CAUSATION_ID, &a.causation_ids),
+            Field::TenantId => optional(flags::TENANT_ID, &a.tenant_ids),
+            Field::EventId | Field::Seq | Field::EventVersion | Field::OccurredAt | Field::IngestedAt => None,
+        }
+    }
+
+    /// False: no row has a value of this optional field.
+    #[must_use]
+    pub fn may_have(self, field: Field) -> bool {
+        match field {
+            Field::EventVersion => !self.archived.event_versions.is_empty(),
+            Field::Metadata => !self.archived.metadata.ends.is_empty(),
+            Field::CommandId => !self.archived.command_ids.ends.is_empty(),
+            Field::CorrelationId => !self.archived.correlation_ids.ends.is_empty(),
+            Field::CausationId => !self.archived.causation_ids.ends.is_empty(),
+            Field::TenantId => !self.archived.tenant_ids.ends.is_empty(),
+            _ => true,
+        }
+    }
+
     /// Digest of a row's fields as the client sent them (absent stays absent), under a key of the store.
     /// The stream is part of it; the command id and what a server assigns are not.
     #[must_use]
@@ -320,6 +370,12 @@ impl<'a> BatchView<'a> {
             ],
         )
     }
+}
+
+/// Where a text of a row stands.
+enum Place<'a> {
+    StreamType,
+    Column(&'a crate::texts::ArchivedTexts, usize),
 }
 
 impl ArchivedEventBatch {

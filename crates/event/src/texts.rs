@@ -38,9 +38,19 @@ impl ArchivedTexts {
     /// The text of a row; empty where there is none.
     #[must_use]
     pub fn get(&self, row: usize) -> &str {
+        self.heap.as_str().get(self.range(row)).unwrap_or("")
+    }
+
+    /// The bytes of that text.
+    #[must_use]
+    pub fn bytes(&self, row: usize) -> &[u8] {
+        self.heap.as_str().as_bytes().get(self.range(row)).unwrap_or_default()
+    }
+
+    fn range(&self, row: usize) -> std::ops::Range<usize> {
         let start = if row == 0 { 0 } else { self.ends.get(row - 1).map_or(0, |e| e.to_native()) };
         let end = self.ends.get(row).map_or(start, |e| e.to_native());
-        self.heap.as_str().get(start as usize..end as usize).unwrap_or("")
+        start as usize..end as usize
     }
 
     /// Whether the ends rise to the heap's length on character boundaries, for `rows` texts or none at all.

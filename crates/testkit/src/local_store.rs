@@ -22,7 +22,7 @@ use strandline_engine::store::{
 };
 use strandline_event::{BatchBytes, LogIndex, LogKey, Micros, StampedBatch};
 use strandline_wal::crash_disk::{CrashDisk, Dice};
-use strandline_wal::{InlineIo, LogIo};
+use strandline_wal::{Disk, InlineIo, LogIo, RealDisk};
 
 /// Background steps of the disk after each group: more than it ever has to do.
 const BACKGROUND_STEPS: usize = 64;
@@ -34,7 +34,9 @@ const TRIES_MAX: usize = 9;
 /// A store, its logs and its world.
 pub struct LocalStore {
     config: StoreConfig,
+    /// The disk that can lose power; not used by a store on the real one.
     disk: Arc<CrashDisk>,
+    real: Option<RealDisk>,
     /// Data files and manifests; `None`: where the declaration says.
     objects: Option<(SharedObjects, SharedObjects)>,
     /// The clock of everything.
@@ -74,6 +76,14 @@ impl LocalStore {
         Self::over(config, Arc::new(CrashDisk::new()), Some((memory(), memory())))
     }
 
+    /// A store whose log is on the real disk as well, below `wal.path`: for what is measured. No power loss there.
+    ///
+    /// # Errors
+    /// What opening says.
+    pub fn on_real_disk(config: StoreConfig) -> Result<Self, OpenError> {
+        Self::with(config, Arc::new(CrashDisk::new()), Some(RealDisk::new()), None)
+    }
+
     /// A store over what is there already.
     ///
     /// # Errors
@@ -83,13 +93,23 @@ impl LocalStore {
         disk: Arc<CrashDisk>,
         objects: Option<(SharedObjects, SharedObjects)>,
     ) -> Result<Self, OpenError> {
+        Self::with(config, disk, None, objects)
+    }
+
+    fn with(
+        config: StoreConfig,
+        disk: Arc<CrashDisk>,
+        real: Option<RealDisk>,
+        objects: Option<(SharedObjects, SharedObjects)>,
+    ) -> Result<Self, OpenError> {
         let time = ManualClock::default();
         let start = Start { now: time.now(), entropy: 1, accept_lost_log: false, grace: Grace::default() };
-        let opened = open(&config, &disk, objects.as_ref(), start)?;
+        let opened = open(&config, log_disk(real, &disk), objects.as_ref(), start)?;
         let ids = IdSource::new(config.id.event_id_format, 77);
         let mut this = Self {
             config,
             disk,
+            real,
             objects,
             time,
             io: inline(),
@@ -451,7 +471,7 @@ impl LocalStore {
         self.io = inline();
         let entropy = self.next_random();
         let start = Start { now: self.time.now(), entropy, accept_lost_log, grace: self.grace };
-        let opened = open(&self.config, &self.disk, self.objects.as_ref(), start)?;
+        let opened = open(&self.config, log_disk(self.real, &self.disk), self.objects.as_ref(), start)?;
         self.adopt(opened);
         Ok(())
     }
@@ -482,14 +502,20 @@ struct Start {
     grace: Grace,
 }
 
+fn log_disk(real: Option<RealDisk>, disk: &Arc<CrashDisk>) -> Arc<dyn Disk> {
+    match real {
+        Some(real) => Arc::new(real),
+        None => Arc::clone(disk) as _,
+    }
+}
+
 fn open(
     config: &StoreConfig,
-    disk: &Arc<CrashDisk>,
+    disk: Arc<dyn Disk>,
     objects: Option<&(SharedObjects, SharedObjects)>,
     start: Start,
 ) -> Result<Opened, OpenError> {
     let Start { now, entropy, accept_lost_log, grace } = start;
-    let disk: Arc<dyn strandline_wal::Disk> = Arc::clone(disk) as _;
     let scratch = None;
     let options = OpenOptions { config: config.clone(), disk, node: 7, now, entropy, accept_lost_log, grace, scratch };
     match objects {

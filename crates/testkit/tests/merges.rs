@@ -246,9 +246,10 @@ fn file_again(store: &LocalStore, change: impl Fn(EventRef<'_>) -> EventRef<'_>)
     let through = snapshot.watermark(&key());
     let batch = snapshot.scan(&Filter::default()).next().unwrap().unwrap();
     let job = JobSpec { job_id, log: key(), from_exclusive: through, through };
-    let rows = batch.iter().take(1).map(change);
-    let files =
-        durable.write_files(&durable.layout(), &job, rows, &mut |_| std::ops::ControlFlow::Continue(())).unwrap();
+    let batches = [batch.iter().take(1).map(change).collect::<Vec<_>>()];
+    let order = strandline_durable::sort_rows(&durable.layout(), &batches);
+    let mut go_on = |_| std::ops::ControlFlow::Continue(());
+    let files = durable.write_files(&durable.layout(), &job, &batches, &order, &mut go_on).unwrap();
     let commit = Commit {
         job_id,
         at: Micros(1),

@@ -64,8 +64,9 @@ fn compact_without_records(store: &LocalStore, stream: &str, keep: impl Fn(&mut 
     let from_exclusive = store.store().durable().pin().watermark(&log);
     let job = JobSpec { job_id: 4711, log, from_exclusive, through };
     let mut go_on = |_| ControlFlow::Continue(());
-    let files =
-        store.store().durable().write_files(&store.store().durable().layout(), &job, page.rows(), &mut go_on).unwrap();
+    let (batches, durable) = ([page.rows().collect::<Vec<_>>()], store.store().durable());
+    let order = strandline_durable::sort_rows(&durable.layout(), &batches);
+    let files = durable.write_files(&durable.layout(), &job, &batches, &order, &mut go_on).unwrap();
     commit(store, |commit| {
         (commit.from_exclusive, commit.through, commit.files) = (from_exclusive, through, files);
         keep(commit);

@@ -3,7 +3,7 @@
 use super::*;
 use crate::testing::*;
 use crate::tier::tests::{CONFIGS, all, check_reads};
-use crate::{CommitError, Replacement, sort_rows};
+use crate::{CommitError, Replacement, rows_as_they_come, sort_rows};
 use std::collections::BTreeMap;
 use std::path::Path;
 use strandline_deql::StoreConfig;
@@ -215,7 +215,11 @@ fn rows_against_the_order_of_their_file_end_the_merge() {
         // the second file is not sorted, whatever its footer says
         let files = match n {
             1 => write(&tier, &job, &part).unwrap(),
-            _ => tier.write_files(&tier.layout(), &job, part.iter().map(Owned::row), &mut |_| GO_ON).unwrap(),
+            _ => {
+                let (batches, layout) = ([&part], tier.layout());
+                tier.write_files(&layout, &job, &batches, &rows_as_they_come(&layout, &batches), &mut |_| GO_ON)
+                    .unwrap()
+            }
         };
         tier.commit(&commit(&job, files, &part)).unwrap();
     }

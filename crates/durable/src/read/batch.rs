@@ -5,7 +5,7 @@
 
 use super::error::ReadError;
 use crate::entry::FileEntry;
-use crate::sort::Rows;
+use crate::rows::Rows;
 use arrow::array::{
     Array, FixedSizeBinaryArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array,
 };
@@ -160,6 +160,14 @@ impl Rows for RowBatch {
 
     fn row(&self, i: usize) -> EventRef<'_> {
         Self::row(self, i)
+    }
+
+    fn seq(&self, i: usize) -> Seq {
+        Seq(self.inner.seqs.value(i).cast_unsigned())
+    }
+
+    fn occurred_at(&self, i: usize) -> Micros {
+        Micros(self.inner.occurred.value(i))
     }
 }
 

@@ -34,6 +34,8 @@ use crate::layout::Layout;
 use crate::manifest::{self, ManifestError};
 use crate::objects::{ObjectError, SharedObjects};
 use crate::read::FileCache;
+use crate::rows::Rows;
+use crate::sort::RowRef;
 use crate::write::{JobSpec, JobWriter, OpenFiles, Permits, StagedFiles, WriteError, staged};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -41,7 +43,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use strandline_event::{EventRef, Micros};
+use strandline_event::Micros;
 
 /// The folder of the manifests where it lies below durable.path by default: not looked at for data files.
 pub(crate) const MANIFEST_FOLDER: &str = "_manifests";
@@ -136,17 +138,18 @@ impl DurableTier {
 
     /// Writes the data files of a job. `rows` come sorted as [`crate::sort_rows`] gives them for the same `layout`. `on_rows` is told
     /// the rows so far and may stop it. On an error what was written is taken away again (what that leaves behind is swept later).
-    pub fn write_files<'a>(
+    pub fn write_files<B: Rows>(
         &self,
         layout: &Layout,
         job: &JobSpec,
-        rows: impl Iterator<Item = EventRef<'a>>,
+        batches: &[B],
+        order: &[RowRef],
         on_rows: &mut dyn FnMut(u64) -> ControlFlow<()>,
     ) -> Result<Vec<FileEntry>, WriteError> {
         let open_files = self.open_files();
         let writer = self.job_writer(layout, Permits::Each(&open_files));
         let mut written = Vec::new();
-        let outcome = writer.write(job, rows, on_rows, &mut written);
+        let outcome = writer.write(job, batches, order, on_rows, &mut written);
         if let Err(error) = outcome {
             self.discard(&written);
             return Err(error);

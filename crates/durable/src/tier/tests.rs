@@ -395,8 +395,7 @@ fn cancelled_jobs_take_their_files_away() {
     let batches = [&events];
     let rows = crate::sort_rows(&tier.layout(), &batches);
     let stop = &mut |rows| if rows > 9000 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-    let error =
-        tier.write_files(&tier.layout(), &job(1, 0, 1), rows.iter().map(|r| r.of(&batches)), stop).err().unwrap();
+    let error = tier.write_files(&tier.layout(), &job(1, 0, 1), &batches, &rows, stop).err().unwrap();
     assert!(matches!(error, WriteError::Cancelled));
     let left = tier.orphans(Micros(i64::MAX)).unwrap();
     assert!(left.is_empty(), "the file that was open is taken away too: {left:?}");

@@ -46,7 +46,7 @@ fn a_sweep_leaves_running_jobs_alone() {
         swept += 1;
         ControlFlow::Continue(())
     };
-    let files = tier.write_files(&tier.layout(), &job, rows.iter().map(|r| r.of(&batches)), on_rows).unwrap();
+    let files = tier.write_files(&tier.layout(), &job, &batches, &rows, on_rows).unwrap();
     assert!(swept > 1 && tier.sweep(EVER).unwrap().is_empty(), "it has not committed yet");
     tier.commit(&commit(&job, files, &events)).unwrap();
     assert!(tier.sweep(EVER).unwrap().is_empty());

@@ -157,7 +157,7 @@ impl<'a> RowCheck<'a> {
                 event.stream_type, self.entry.stream_type
             ));
         }
-        if self.partitioner.advance(event) {
+        if self.partitioner.advance(event, 0) {
             let here = self.layout.named_partition(&self.partitioner.key());
             if here != self.entry.partition {
                 self.find(format!("it belongs to partition {here:?}, the file to {:?}", self.entry.partition));

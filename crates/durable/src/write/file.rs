@@ -4,10 +4,12 @@ use super::props::PAGE_ROWS;
 use super::sink::{BLOCK_BYTES, SUMS_BLOCK_BYTES, Sink, Sums};
 use super::staged::{Unfinished, staged};
 use super::{JobWriter, Permits, WriteError};
-use crate::columns::EventColumns;
+use crate::columns::{EventColumns, bounds, row_bytes};
 use crate::entry::{Bounds, FileEntry};
+use crate::gather::Chunk;
 use crate::layout::Layout;
 use crate::objects::ObjectError;
+use arrow::array::RecordBatch;
 use parking_lot::Mutex;
 use parquet::arrow::ArrowWriter;
 use parquet::file::metadata::KeyValue;
@@ -23,10 +25,6 @@ pub(crate) const FORMAT_VERSION: &str = "2";
 pub(crate) const DATA_BYTES_KEY: &str = "strandline.data.bytes";
 /// Key of the footer: checksums of the blocks of that list, 8 hex digits each.
 pub(crate) const SUMS_KEY: &str = "strandline.sums.crc32c";
-/// Values of a batch before it goes to the encoders.
-const BATCH_BYTES: usize = 4 << 20;
-/// What a row has besides its texts, generously.
-const ROW_BYTES: usize = 64;
 /// Footer and page index of a row group, and the footer itself, generously.
 const GROUP_TAIL_BYTES: u64 = 12 << 10;
 
@@ -45,7 +43,8 @@ pub(crate) struct OpenFile<'l> {
     sums: Arc<Mutex<Sums>>,
     writer: ArrowWriter<Sink>,
     columns: EventColumns,
-    bounds: Bounds,
+    bounds: Option<Bounds>,
+    /// Those that went to the encoders.
     rows: u64,
     /// Bytes of what went to the encoders, and row groups that it has begun: asked with every row, and the encoders must count.
     encoded: Encoded,
@@ -54,13 +53,8 @@ pub(crate) struct OpenFile<'l> {
 }
 
 impl<'l> OpenFile<'l> {
-    /// Begins a file; its first row gives the bounds their start. `AlreadyExists`: take another name.
-    pub(crate) fn create(
-        job: &JobWriter<'l>,
-        path: String,
-        first: &EventRef<'_>,
-        rows_max: u64,
-    ) -> Result<Self, WriteError> {
+    /// Begins a file. `AlreadyExists`: take another name.
+    pub(crate) fn create(job: &JobWriter<'l>, path: String, rows_max: u64) -> Result<Self, WriteError> {
         let (objects, layout) = (job.objects, job.layout);
         let staged = staged(objects, &path);
         let permit = match job.permits {
@@ -93,7 +87,7 @@ impl<'l> OpenFile<'l> {
             sums,
             writer,
             columns,
-            bounds: Bounds::of(first),
+            bounds: None,
             rows: 0,
             encoded: Encoded::default(),
             unfinished,
@@ -102,50 +96,77 @@ impl<'l> OpenFile<'l> {
 
     /// Adds a row.
     pub(crate) fn push(&mut self, event: &EventRef<'_>) -> Result<(), WriteError> {
-        // a large row does not stand in one batch with small ones before it: together they may be more than a row group
-        if (self.columns.bytes() + super::size_of_texts(event) + ROW_BYTES) as u64 > self.layout.row_group_bytes {
+        if self.layout.splits_before(self.columns.bytes(), row_bytes(event)) {
             self.encode()?;
         }
-        self.bounds.add(event);
         self.columns.push(event)?;
-        self.rows += 1;
-        if self.columns.rows() >= PAGE_ROWS || self.columns.bytes() >= self.batch_bytes() {
+        if self.layout.is_batch(self.columns.rows(), self.columns.bytes()) {
             self.encode()?;
         }
         Ok(())
     }
 
+    /// Adds as many of these rows as the file takes, from `from` on; gives where it ended.
+    pub(crate) fn push_some(&mut self, chunk: &Chunk, from: usize) -> Result<usize, WriteError> {
+        let (mut through, mut bytes) = (from, 0);
+        for row in chunk.bytes.iter().skip(from) {
+            if self.is_full(through - from, bytes, *row) {
+                break;
+            }
+            (through, bytes) = (through + 1, bytes + row);
+        }
+        if (from, through) == (0, chunk.bytes.len()) {
+            self.write(&chunk.batch, bytes, chunk.bounds.clone())?;
+        } else if through > from {
+            let part = chunk.batch.slice(from, through - from);
+            self.write(&part, bytes, bounds(&part))?;
+        }
+        Ok(through)
+    }
+
     /// Whether one more row could take the file over `compaction.max_file_mb`.
-    pub(crate) fn is_full(&self, next_bytes: usize) -> bool {
+    pub(crate) fn cannot_take(&self, next_bytes: usize) -> bool {
+        self.is_full(self.columns.rows(), self.columns.bytes(), next_bytes)
+    }
+
+    /// The same, where so much waits to be encoded.
+    fn is_full(&self, pending_rows: usize, pending_bytes: usize, next_bytes: usize) -> bool {
         let Encoded { bytes: now, groups } = self.encoded;
-        let bloom_bytes = self.layout.bloom.len() as u64 * self.rows * 4;
-        let tail = (groups + 1) * GROUP_TAIL_BYTES + bloom_bytes + self.rows / PAGE_ROWS as u64 * 2048;
-        let pending = (self.columns.bytes() + next_bytes + ROW_BYTES) as u64;
+        let rows = self.rows + pending_rows as u64;
+        let bloom_bytes = self.layout.bloom.len() as u64 * rows * 4;
+        let tail = (groups + 1) * GROUP_TAIL_BYTES + bloom_bytes + rows / PAGE_ROWS as u64 * 2048;
+        let pending = (pending_bytes + next_bytes) as u64;
         let sums = (now + pending).div_ceil(BLOCK_BYTES) * 4;
-        self.rows > 0 && now + tail + sums + pending > self.layout.max_file_bytes
+        rows > 0 && now + tail + sums + pending > self.layout.max_file_bytes
     }
 
     /// Whether it has so many bytes already, as far as that can be told before it ends.
     pub(crate) fn has(&self, bytes: u64) -> bool {
-        self.rows > 0 && self.encoded.bytes >= bytes
-    }
-
-    fn batch_bytes(&self) -> usize {
-        let least = self.layout.max_file_bytes.min(self.layout.row_group_bytes);
-        usize::try_from(least / 8).unwrap_or(BATCH_BYTES).min(BATCH_BYTES)
+        self.encoded.bytes >= bytes
     }
 
     fn encode(&mut self) -> Result<(), WriteError> {
         if self.columns.rows() == 0 {
             return Ok(());
         }
+        let bytes = self.columns.bytes();
+        let batch = self.columns.take().map_err(|e| WriteError::encode(&self.path, e.into()))?;
+        self.write(&batch, bytes, bounds(&batch))
+    }
+
+    fn write(&mut self, batch: &RecordBatch, bytes: usize, its_bounds: Option<Bounds>) -> Result<(), WriteError> {
         // the encoder splits by the average row, which a few large ones exceed: no batch may take the row group over its bound
-        let then = self.writer.in_progress_size() as u64 + self.columns.bytes() as u64;
+        let then = self.writer.in_progress_size() as u64 + bytes as u64;
         if self.writer.in_progress_rows() > 0 && then > self.layout.row_group_bytes {
             self.writer.flush().map_err(|e| WriteError::encode(&self.path, e))?;
         }
-        let batch = self.columns.take().map_err(|e| WriteError::encode(&self.path, e.into()))?;
-        self.writer.write(&batch).map_err(|e| WriteError::encode(&self.path, e))?;
+        match (&mut self.bounds, its_bounds) {
+            (Some(bounds), Some(more)) => bounds.merge(&more),
+            (Some(_), None) => {}
+            (none, some) => *none = some,
+        }
+        self.writer.write(batch).map_err(|e| WriteError::encode(&self.path, e))?;
+        self.rows += batch.num_rows() as u64;
         self.encoded = Encoded {
             bytes: (self.writer.bytes_written() + self.writer.in_progress_size()) as u64,
             groups: self.writer.flushed_row_groups().len() as u64,
@@ -183,6 +204,8 @@ impl<'l> OpenFile<'l> {
         sink.file.finish()?;
         self.unfinished.finished();
         let sums = self.sums.lock();
+        let nothing = || io::Error::new(io::ErrorKind::InvalidData, "a file without a row was ended");
+        let bounds = self.bounds.ok_or_else(|| ObjectError::from_io(&self.staged, nothing()))?;
         let no_footer = || io::Error::new(io::ErrorKind::InvalidData, "the encoder wrote no footer");
         let (tail_bytes, tail_crc32c, tail) =
             sums.tail().ok_or_else(|| ObjectError::from_io(&self.staged, no_footer()))?;
@@ -198,7 +221,7 @@ impl<'l> OpenFile<'l> {
             stream_type: job.log.stream_type.to_string(),
             bucket: job.log.bucket,
             partition,
-            bounds: self.bounds,
+            bounds,
             from_exclusive: job.from_exclusive,
             through: job.through,
             job_id: job.job_id,

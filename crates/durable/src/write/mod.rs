@@ -13,12 +13,16 @@ pub(crate) use sink::{BLOCK_BYTES, INDEX_BLOCK_BYTES, SUMS_BLOCK_BYTES};
 pub use staged::OpenFiles;
 pub(crate) use staged::{StagedFiles, staged};
 
-use crate::columns::SeqTooLarge;
+use crate::columns::{SeqTooLarge, row_bytes};
 use crate::entry::FileEntry;
+use crate::gather::{Chunk, Gather};
 use crate::layout::Layout;
 use crate::objects::{ObjectError, Objects};
 use crate::partition::{PartitionKey, Partitioner};
+use crate::rows::Rows;
+use crate::sort::RowRef;
 use file::OpenFile;
+pub(crate) use props::PAGE_ROWS;
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -29,6 +33,8 @@ use strandline_event::{ErrorKind, EventRef, LogIndex, LogKey};
 pub(crate) const REPORT_ROWS: u64 = 8192;
 /// Names that may be taken by what a crash left behind before something else must be wrong.
 const NAME_TRIES: u32 = 100_000;
+/// Chunks of rows that wait for the encoders.
+const CHUNKS_AHEAD: usize = 1;
 
 /// A compaction job: one contiguous range of one log.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -127,25 +133,46 @@ pub(crate) struct Writing<'w, 'l> {
     enough_bytes: u64,
 }
 
-impl Writing<'_, '_> {
+impl<'l> Writing<'_, 'l> {
     /// Writes a row. They come sorted by partition.
     pub(crate) fn push(&mut self, event: &EventRef<'_>) -> Result<(), WriteError> {
-        let moved = self.partitioner.advance(event) || self.open.is_none();
-        let ends = |file: &OpenFile<'_>| file.is_full(size_of_texts(event)) || file.has(self.enough_bytes);
-        if moved || self.open.as_ref().is_some_and(ends) {
+        if self.partitioner.advance(event, 0) || self.seen.is_empty() {
+            self.begin_partition(self.partitioner.key())?;
+        }
+        let ends = |file: &OpenFile<'_>| file.cannot_take(row_bytes(event)) || file.has(self.enough_bytes);
+        if self.open.as_ref().is_some_and(ends) {
             self.end_file()?;
         }
-        if moved {
-            self.key = self.partitioner.key();
-            if !self.seen.insert(self.key.clone()) {
-                return Err(WriteError::NotSorted(self.key.clone()));
-            }
+        self.file()?.push(event)
+    }
+
+    /// Writes rows of one partition.
+    fn push_chunk(&mut self, chunk: Chunk) -> Result<(), WriteError> {
+        if let Some(key) = &chunk.begins {
+            self.begin_partition(key.clone())?;
         }
-        let file = match &mut self.open {
-            Some(file) => file,
-            none => none.insert(self.writer.create(&self.key, event, self.rows_max)?),
-        };
-        file.push(event)
+        let mut done = 0;
+        while done < chunk.bytes.len() {
+            let ended = self.file()?.push_some(&chunk, done)?;
+            if ended < chunk.bytes.len() {
+                self.end_file()?;
+            }
+            done = ended;
+        }
+        Ok(())
+    }
+
+    fn begin_partition(&mut self, key: PartitionKey) -> Result<(), WriteError> {
+        self.end_file()?;
+        self.key = key;
+        if self.seen.insert(self.key.clone()) { Ok(()) } else { Err(WriteError::NotSorted(self.key.clone())) }
+    }
+
+    fn file(&mut self) -> Result<&mut OpenFile<'l>, WriteError> {
+        match &mut self.open {
+            Some(file) => Ok(file),
+            none => Ok(none.insert(self.writer.create(&self.key, self.rows_max)?)),
+        }
     }
 
     /// Ends the last file.
@@ -171,33 +198,43 @@ impl<'l> JobWriter<'l> {
         Writing { writer: self, job, written, partitioner, seen, key, open: None, rows_max, enough_bytes }
     }
 
-    /// Writes all rows; they come sorted by partition. On an error the files that were finished are named in `written`.
-    pub(crate) fn write<'a>(
+    /// Writes all rows in this order, which goes partition by partition. On an error the files that were finished are named in
+    /// `written`.
+    pub(crate) fn write<B: Rows>(
         &self,
         job: &JobSpec,
-        rows: impl Iterator<Item = EventRef<'a>>,
+        batches: &[B],
+        order: &[RowRef],
         on_rows: &mut dyn FnMut(u64) -> ControlFlow<()>,
         written: &mut Vec<FileEntry>,
     ) -> Result<(), WriteError> {
-        let rows_max = rows.size_hint().1.map_or(u64::MAX, |n| n as u64);
-        let mut writing = self.begin(job, rows_max, u64::MAX, written);
+        let mut writing = self.begin(job, order.len() as u64, u64::MAX, written);
         let mut done = 0;
-        for event in rows {
-            writing.push(&event)?;
-            done += 1;
-            if done % REPORT_ROWS == 0 && on_rows(done).is_break() {
-                return Err(WriteError::Cancelled);
-            }
+        let mut push = |chunk: Result<Chunk, WriteError>| {
+            let chunk = chunk?;
+            done += chunk.bytes.len() as u64;
+            writing.push_chunk(chunk)?;
+            if on_rows(done).is_break() { Err(WriteError::Cancelled) } else { Ok(()) }
+        };
+        let mut chunks = Gather::new(self.layout, batches, order);
+        if order.len() <= PAGE_ROWS {
+            chunks.try_for_each(push)?;
+        } else {
+            // the next chunk is gathered while this one is encoded
+            std::thread::scope(|scope| {
+                let (ready, next) = std::sync::mpsc::sync_channel(CHUNKS_AHEAD);
+                scope.spawn(move || chunks.try_for_each(|chunk| ready.send(chunk)));
+                next.into_iter().try_for_each(&mut push)
+            })?;
         }
-        writing.end_file()?;
-        if on_rows(done).is_break() { Err(WriteError::Cancelled) } else { Ok(()) }
+        writing.end_file()
     }
 
-    fn create(&self, key: &PartitionKey, first: &EventRef<'_>, rows_max: u64) -> Result<OpenFile<'l>, WriteError> {
+    fn create(&self, key: &PartitionKey, rows_max: u64) -> Result<OpenFile<'l>, WriteError> {
         for _ in 0..NAME_TRIES {
             let file_seq = self.file_seq.fetch_add(1, Ordering::Relaxed);
             let path = self.layout.file_path(key, self.writer, file_seq);
-            match OpenFile::create(self, path, first, rows_max) {
+            match OpenFile::create(self, path, rows_max) {
                 // left behind by a job that ended before its commit: never overwritten
                 Err(WriteError::Objects(ObjectError::AlreadyExists { .. })) => {}
                 other => return other,
@@ -205,9 +242,4 @@ impl<'l> JobWriter<'l> {
         }
         Err(ObjectError::AlreadyExists { path: self.layout.file_path(key, self.writer, 0) }.into())
     }
-}
-
-fn size_of_texts(event: &EventRef<'_>) -> usize {
-    let bytes = event.stream_type.len() + event.stream_id.len() + event.event_type.len() + event.data.len();
-    bytes + event.metadata.map_or(0, str::len)
 }

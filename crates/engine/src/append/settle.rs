@@ -6,14 +6,13 @@ use crate::append::log::command_records;
 use crate::append::rules::Rules;
 use crate::append::settled::{Settled, SettledError};
 use crate::commands::{CommandRecord, Scope};
-use crate::heads::{HeadRecord, tenant_hash, touched};
-use std::collections::HashMap;
-use strandline_event::{Micros, Seq, StampedBatch};
+use crate::heads::{HeadRecord, Heads, tenant_hash, touched};
+use strandline_event::{LogIndex, Micros, Seq, StampedBatch};
 
 /// Collects the records of a job's batches, which come in log order.
 pub struct SettleBuilder<'a> {
     rules: &'a Rules,
-    heads: HashMap<u128, HeadRecord>,
+    heads: Heads,
     commands: Vec<(u128, CommandRecord)>,
     chunks: Vec<([u8; 16], u64)>,
     last_ingested_at: Option<Micros>,
@@ -38,19 +37,15 @@ impl<'a> SettleBuilder<'a> {
     /// No batch yet.
     #[must_use]
     pub fn new(rules: &'a Rules) -> Self {
-        Self { rules, heads: HashMap::new(), commands: Vec::new(), chunks: Vec::new(), last_ingested_at: None }
+        Self { rules, heads: Heads::default(), commands: Vec::new(), chunks: Vec::new(), last_ingested_at: None }
     }
 
     /// The next batch of the log.
     pub fn add(&mut self, batch: &StampedBatch) {
         let view = batch.view();
         for t in touched(batch) {
-            let first = || HeadRecord {
-                last_seq: t.last,
-                first_seq: t.first,
-                tenant: tenant_hash(view.tenant_id(t.first_row)),
-            };
-            self.heads.entry(t.stream).or_insert_with(first).last_seq = t.last;
+            // nobody asks these by index
+            self.heads.advance(&t, LogIndex::ZERO, || tenant_hash(view.tenant_id(t.first_row)));
         }
         if self.rules.scope != Scope::None {
             self.commands.extend(command_records(batch, self.rules));
@@ -61,8 +56,7 @@ impl<'a> SettleBuilder<'a> {
 
     /// The records. A stream that `older` knows keeps its first seq and owner.
     pub fn finish(self, older: &dyn Settled) -> Result<SettledRecords, SettledError> {
-        let mut heads: Vec<_> = self.heads.into_iter().collect();
-        heads.sort_unstable_by_key(|(stream, _)| *stream);
+        let mut heads = self.heads.into_sorted();
         let first_seqs = heads.iter().map(|(_, head)| head.first_seq).collect();
         for (stream, head) in &mut heads {
             if let Some(known) = older.head(*stream)? {

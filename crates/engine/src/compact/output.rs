@@ -35,8 +35,7 @@ impl Output<'_> {
             from_exclusive: self.from_exclusive,
             through: self.through,
         };
-        let rows = order.iter().map(|row| row.of(batches));
-        self.durable.write_files(self.layout, &spec, rows, on_rows)
+        self.durable.write_files(self.layout, &spec, batches, order, on_rows)
     }
 
     /// The commit that makes them true.
