@@ -4,7 +4,7 @@
 //! digest of the events as they were sent, so a retry gets the first answer and other events are a conflict.
 //! The key is a keyed 128-bit hash of scope and id, which counts as the id's identity.
 
-use hashbrown::HashTable;
+use crate::table::{Keyed, Table};
 use strandline_event::hash::keyed_hash;
 use strandline_event::{BatchUnit, BatchView, LogIndex, Micros, Seq};
 
@@ -70,14 +70,16 @@ struct Entry {
     index: LogIndex,
 }
 
-fn hash(key: u128) -> u64 {
-    (key >> 64) as u64 ^ key as u64
+impl Keyed for Entry {
+    fn key(&self) -> u128 {
+        self.key
+    }
 }
 
 /// The table, in flight included.
 #[derive(Debug, Default)]
 pub struct Commands {
-    table: HashTable<Entry>,
+    table: Table<Entry>,
 }
 
 impl Commands {
@@ -96,12 +98,12 @@ impl Commands {
     /// A command and the batch that it came with.
     #[must_use]
     pub fn get(&self, key: u128) -> Option<(CommandRecord, LogIndex)> {
-        self.table.find(hash(key), |e| e.key == key).map(|e| (e.record, e.index))
+        self.table.get(key).map(|e| (e.record, e.index))
     }
 
     /// Remembers a command; the first one of a key stays.
     pub fn insert(&mut self, key: u128, record: CommandRecord, index: LogIndex) {
-        self.table.entry(hash(key), |e| e.key == key, |e| hash(e.key)).or_insert(Entry { key, record, index });
+        self.table.get_or_insert(key, || Entry { key, record, index });
     }
 
     /// Commands of batches above `through` leave: these batches never were.
@@ -112,8 +114,5 @@ impl Commands {
     /// Commands of batches at or below `through` leave: the runs have them.
     pub fn settle(&mut self, through: LogIndex) {
         self.table.retain(|e| e.index > through);
-        if self.table.len() * 4 < self.table.capacity() {
-            self.table.shrink_to(self.table.len() * 2, |e| hash(e.key));
-        }
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! Invariant: it holds committed events only. What is in flight stands in the log's overlay.
 
-use hashbrown::HashTable;
+use crate::table::{Keyed, Table};
 use strandline_event::hash::stream_hash;
 use strandline_event::{LogIndex, Seq, StampedBatch};
 
@@ -66,12 +66,13 @@ struct Entry {
 /// The table.
 #[derive(Debug, Default)]
 pub struct Heads {
-    table: HashTable<Entry>,
+    table: Table<Entry>,
 }
 
-/// The key is a hash already.
-fn hash(stream: u128) -> u64 {
-    (stream >> 64) as u64 ^ stream as u64
+impl Keyed for Entry {
+    fn key(&self) -> u128 {
+        self.stream
+    }
 }
 
 impl Heads {
@@ -90,29 +91,27 @@ impl Heads {
     /// A stream's head and the batch that moved it last.
     #[must_use]
     pub fn get(&self, stream: u128) -> Option<(HeadRecord, LogIndex)> {
-        self.table.find(hash(stream), |e| e.stream == stream).map(|e| (e.head, e.index))
+        self.table.get(stream).map(|e| (e.head, e.index))
     }
 
     /// A batch was committed that touched a stream. The owner tenant is asked for if the stream is new here.
     pub fn advance(&mut self, touched: &Touched, index: LogIndex, tenant: impl FnOnce() -> u64) {
         let stream = touched.stream;
-        match self.table.entry(hash(stream), |e| e.stream == stream, |e| hash(e.stream)) {
-            hashbrown::hash_table::Entry::Occupied(mut known) => {
-                let known = known.get_mut();
-                known.head.last_seq = touched.last;
-                known.index = index;
-            }
-            hashbrown::hash_table::Entry::Vacant(free) => {
-                let head = HeadRecord { last_seq: touched.last, first_seq: touched.first, tenant: tenant() };
-                free.insert(Entry { stream, head, index });
-            }
+        let new = || Entry {
+            stream,
+            head: HeadRecord { last_seq: touched.last, first_seq: touched.first, tenant: tenant() },
+            index,
+        };
+        if let Some(known) = self.table.get_or_insert(stream, new) {
+            known.head.last_seq = touched.last;
+            known.index = index;
         }
     }
 
     /// All streams with their heads, by hash.
     #[must_use]
     pub fn into_sorted(self) -> Vec<(u128, HeadRecord)> {
-        let mut heads: Vec<_> = self.table.into_iter().map(|e| (e.stream, e.head)).collect();
+        let mut heads: Vec<_> = self.table.into_entries().map(|e| (e.stream, e.head)).collect();
         heads.sort_unstable_by_key(|(stream, _)| *stream);
         heads
     }
@@ -120,9 +119,6 @@ impl Heads {
     /// Streams that were last touched at or below `through` leave: the runs have them.
     pub fn settle(&mut self, through: LogIndex) {
         self.table.retain(|e| e.index > through);
-        if self.table.len() * 4 < self.table.capacity() {
-            self.table.shrink_to(self.table.len() * 2, |e| hash(e.stream));
-        }
     }
 }
 

@@ -14,5 +14,6 @@ pub mod retention;
 pub mod status;
 pub mod store;
 pub mod strict;
+mod table;
 pub mod verify;
 pub(crate) mod view;
