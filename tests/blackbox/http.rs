@@ -342,7 +342,7 @@ fn the_node_tells_about_itself() {
         http.get(&format!("/admin/v1/stores/test/{route}")).expect(200);
     }
     let compaction = http.get("/admin/v1/stores/test/compaction").expect(200);
-    for key in ["schedule", "next_tick", "paused", "last_run", "stream_types", "running", "jobs"] {
+    for key in ["schedule", "next_tick", "paused", "share_percent", "last_run", "stream_types", "running", "jobs"] {
         assert!(compaction.get(key).is_some(), "{key}: {compaction}");
     }
     let files = http.get("/admin/v1/stores/test/files").expect(200);

@@ -108,6 +108,10 @@ pub(crate) struct Serve {
     /// How long files that retention took out can be brought back (`90s`, `30m`, `24h`, `7d`)
     #[arg(long, value_name = "TIME", default_value = "7d", value_parser = crate::span::parse)]
     pub(crate) grace_tombstone: Duration,
+    /// The part of the time that a thread of compaction may work, in percent (it pauses for the rest; its priority is always
+    /// lower than that of ingestion)
+    #[arg(long, value_name = "PERCENT", default_value = "100", value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub(crate) compaction_share: u8,
     /// Options that this version refuses.
     #[command(flatten)]
     pub(crate) later: ServeLater,

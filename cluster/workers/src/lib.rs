@@ -43,3 +43,4 @@ pub use registry::{RegistryError, StreamTypeEntry};
 pub use retention::{RetentionRun, Wish as RetentionWish};
 pub use store::{AppendedEvent, ScanHandle, StoreHandle, StreamAppended};
 pub use store_lock::StoreLock;
+pub use strandline_engine::compact::Share;

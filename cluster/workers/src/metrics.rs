@@ -106,6 +106,10 @@ pub struct Metrics {
     pub job_rows: Counter,
     /// Bytes of data files that compaction wrote.
     pub job_output_bytes: Counter,
+    /// Pauses that the share of compaction asked of its threads.
+    pub compaction_pauses: Counter,
+    /// Microseconds of them, as they were asked for.
+    pub compaction_paused_us: Counter,
     /// Runs of retention and restores that ended well.
     pub retention_runs: Counter,
     /// Those that failed.
@@ -166,6 +170,8 @@ impl Default for Metrics {
             jobs_failed: Counter::default(),
             job_rows: Counter::default(),
             job_output_bytes: Counter::default(),
+            compaction_pauses: Counter::default(),
+            compaction_paused_us: Counter::default(),
             retention_runs: Counter::default(),
             retention_failed: Counter::default(),
             retention_files: Counter::default(),

@@ -27,6 +27,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use strandline_deql::Declarations;
 use strandline_durable::CommitError;
+use strandline_engine::compact::Share;
 use strandline_engine::store::{Grace, Judged, OpenError, OpenOptions, Opened, Store};
 use strandline_event::{ErrorKind, limits};
 use strandline_wal::io::abort_on_fatal;
@@ -52,6 +53,8 @@ pub struct NodeOptions {
     pub reads_max: usize,
     /// Threads that compact.
     pub compaction_threads: usize,
+    /// The part of the time that such a thread may work.
+    pub compaction_share: Share,
     /// How often orphans are swept.
     pub sweep_every: Duration,
     /// Time that the disk gets to take what is in flight when the node stops.
@@ -99,6 +102,7 @@ impl NodeOptions {
             reader_threads: (2 * cores).clamp(4, 32),
             reads_max: 512,
             compaction_threads: (cores / 4).max(1),
+            compaction_share: Share::WHOLE,
             sweep_every: Duration::from_secs(3600),
             drain_timeout: Duration::from_secs(20),
             descriptors_max: None,
@@ -178,6 +182,7 @@ pub(crate) struct NodeShared {
     pub(crate) shared: Shared,
     pub(crate) supervisor: Addr<CompactionSupervisor>,
     draining: AtomicBool,
+    compaction_share: Share,
     drain_timeout: Duration,
     locks: Vec<StoreLock>,
 }
@@ -241,7 +246,8 @@ impl Node {
             }
         };
         let supervisor = wire_compaction(&stores, &shared, &options);
-        let node = Arc::new(NodeShared { shared, supervisor, draining: AtomicBool::new(false), drain_timeout, locks });
+        let (draining, compaction_share) = (AtomicBool::new(false), options.compaction_share);
+        let node = Arc::new(NodeShared { shared, supervisor, draining, compaction_share, drain_timeout, locks });
         let arbiters = Arc::new(Mutex::new(Some(arbiters)));
         Ok(NodeHandle { node, stores: stores.into(), report: report.into(), arbiters })
     }
@@ -384,6 +390,12 @@ impl NodeHandle {
     pub fn troubled(&self) -> Vec<(&str, Arc<str>)> {
         let troubles = self.stores.iter().map(|parts| (parts.store.name(), parts.store.durable().trouble()));
         troubles.filter_map(|(name, trouble)| Some((name, trouble?))).collect()
+    }
+
+    /// The part of the time that a thread of compaction may work.
+    #[must_use]
+    pub fn compaction_share(&self) -> Share {
+        self.node.compaction_share
     }
 
     /// Files that the process may open.

@@ -20,10 +20,14 @@
 //! | CompactionWorker     | pool of its own    | ends the process   | supervisor waits    | abandons before the commit, stops      |
 //! | MergeWorker          | pool of its own    | ends the process   | the round waits     | abandons before the commit, stops      |
 //! | ReaderWorker         | pool of its own    | fails the request  | 429                 | finishes its request, stops            |
+//!
+//! The threads of CompactionWorker and MergeWorker, and those that a job starts, have a lower priority than all others, and pause for
+//! the part of the time that is not their share (`compaction/pace.rs`).
 
 use crate::append::AppendReply;
 use crate::commit_thread::CommitThread;
 use crate::compaction::job::JobBook;
+use crate::compaction::pace::Pace;
 use crate::compaction::supervisor::{CompactionSupervisor, JobThreads, SupervisedStore};
 use crate::compaction::worker::{CompactionWorker, MergeWorker};
 use crate::data_dir::DataDir;
@@ -235,9 +239,14 @@ pub(crate) fn wire_compaction(
 ) -> Addr<CompactionSupervisor> {
     let count = options.compaction_threads.max(1);
     let (alive, alive_merges) = (shared.alive.clone(), shared.alive.clone());
+    let pace = Pace::new(options.compaction_share, &shared.metrics);
+    let pace_merges = pace.clone();
     let threads = JobThreads {
-        compaction: SyncArbiter::start(count, move || CompactionWorker { _alive: alive.mark() }),
-        merges: SyncArbiter::start(count, move || MergeWorker { _alive: alive_merges.mark() }),
+        compaction: SyncArbiter::start(count, move || CompactionWorker { pace: pace.clone(), _alive: alive.mark() }),
+        merges: SyncArbiter::start(count, move || MergeWorker {
+            pace: pace_merges.clone(),
+            _alive: alive_merges.mark(),
+        }),
         merges_at_once: count,
     };
     let supervised: Vec<SupervisedStore> = stores

@@ -8,6 +8,8 @@ mod control;
 mod faults;
 #[path = "node/merges.rs"]
 mod merges;
+#[path = "node/pace.rs"]
+mod pace;
 #[path = "node/refusals.rs"]
 mod refusals;
 #[path = "node/statement.rs"]

@@ -43,6 +43,7 @@ pub(crate) async fn status(call: Call) -> ApiResult<HttpResponse> {
         "trigger": config.trigger.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "next_tick": moment(jobs.next_tick()),
         "paused": jobs.is_paused(),
+        "share_percent": call.app.node.compaction_share().percent(),
         "last_run": moment(jobs.last_run()),
         "stream_types": stream_types,
         "running": jobs.running().iter().map(|j| job_json(j)).collect::<Vec<_>>(),

@@ -54,6 +54,14 @@ fn node(text: &mut Text, call: &Call) {
     text.counter("compaction_jobs_failed_total", "Compaction jobs that failed or were cancelled", &metrics.jobs_failed);
     text.counter("compaction_rows_total", "Rows that compaction moved", &metrics.job_rows);
     text.counter("compaction_output_bytes_total", "Bytes of data files written", &metrics.job_output_bytes);
+    text.counter("compaction_pauses_total", "Pauses of jobs for their share of the time", &metrics.compaction_pauses);
+    text.head("compaction_paused_seconds_total", "Time of these pauses, as it was asked for", "counter");
+    text.line("compaction_paused_seconds_total", "", metrics.compaction_paused_us.get() as f64 / US_PER_S);
+    text.gauge(
+        "compaction_share_percent",
+        "The part of the time that a thread of compaction may work",
+        call.app.node.compaction_share().percent().into(),
+    );
     text.counter("retention_runs_total", "Runs of retention and restores that ended well", &metrics.retention_runs);
     text.counter(
         "retention_runs_failed_total",

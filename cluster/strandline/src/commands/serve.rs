@@ -11,7 +11,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use strandline_deql::{self as deql, Declarations, StoreConfig};
 use strandline_server::{Bound, ServeOptions, Server, Signals};
-use strandline_workers::{Node, NodeOptions, runtime};
+use strandline_workers::{Node, NodeOptions, Share, runtime};
 
 /// Port of the native protocol, where none is given.
 const NATIVE_PORT: u16 = 7071;
@@ -37,6 +37,9 @@ async fn serve(declarations: Declarations, data_dir: PathBuf, options: &Serve) -
     node_options.accept_lost_log = options.accept_lost_log;
     node_options.grace.files_seconds = options.grace_files.as_secs();
     node_options.grace.tombstone_seconds = options.grace_tombstone.as_secs();
+    let share = Share::new(options.compaction_share);
+    node_options.compaction_share =
+        share.ok_or_else(|| Failure::Usage("--compaction-share: from 1 to 100 percent".to_owned()))?;
     let node = Node::start(declarations, node_options).await.map_err(|error| {
         let text = error.to_string();
         if error.is_configuration() { Failure::Usage(text) } else { Failure::Server(text) }

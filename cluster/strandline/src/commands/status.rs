@@ -27,8 +27,8 @@ fn page(client: &Client) -> Result<String, Failure> {
     let tiers = client.get(&client.admin_path(&["tiers"])?)?.json();
     let compaction = client.get(&client.admin_path(&["compaction"])?)?.json();
     let mut text = format!("store {} at {}\n\n{}\n", client.store()?, client.url(), tier_table(&tiers));
-    let facts =
-        ["schedule", "next_tick", "paused", "last_run"].map(|key| format!("{key} {}", out::cell(&compaction[key])));
+    let facts = ["schedule", "next_tick", "paused", "share_percent", "last_run"]
+        .map(|key| format!("{key} {}", out::cell(&compaction[key])));
     text.push_str(&format!("\ncompaction: {}\n", facts.join(", ")));
     for (title, key, columns) in [
         ("stream types", "stream_types", WAITING),

@@ -2,6 +2,7 @@
 
 pub(crate) mod job;
 pub(crate) mod merge;
+pub(crate) mod pace;
 pub(crate) mod run;
 pub(crate) mod supervisor;
 pub(crate) mod worker;

@@ -1,20 +1,26 @@
 //! Does the jobs, on threads of its own so that appends do not feel it. One job at a time a thread; merges, which may take long,
-//! have threads of their own, so that no log waits for them.
+//! have threads of their own, so that no log waits for them. All of them stand behind the node's other threads (`pace`).
 
+use super::pace::{Pace, step_back};
 use crate::clock;
 use crate::fatal::EndOnPanic;
 use crate::messages::{RunJob, RunMerge};
 use crate::wiring::AliveMark;
 use actix::{Actor, Handler, SyncContext};
-use strandline_engine::compact::{self, CompactError, JobOutcome, MergeOutcome, NoSteps};
+use strandline_engine::compact::{self, CompactError, JobOutcome, MergeOutcome};
 
 /// A thread that runs jobs.
 pub(crate) struct CompactionWorker {
+    pub(crate) pace: Pace,
     pub(crate) _alive: AliveMark,
 }
 
 impl Actor for CompactionWorker {
     type Context = SyncContext<Self>;
+
+    fn started(&mut self, _: &mut Self::Context) {
+        step_back();
+    }
 }
 
 impl Handler<RunJob> for CompactionWorker {
@@ -22,19 +28,25 @@ impl Handler<RunJob> for CompactionWorker {
 
     fn handle(&mut self, job: RunJob, _: &mut Self::Context) -> Self::Result {
         let _end = EndOnPanic("a compaction job panicked");
+        let paced = self.pace.begin(&job.progress);
         job.store.durable().settle()?;
         let Some(plan) = compact::plan(&job.store, &job.log)? else { return Ok(None) };
-        compact::run_job(&job.store, &plan, job.job_id, clock::now(), &job.progress, &NoSteps).map(Some)
+        compact::run_job(&job.store, &plan, job.job_id, clock::now(), &job.progress, &paced).map(Some)
     }
 }
 
 /// A thread that merges files.
 pub(crate) struct MergeWorker {
+    pub(crate) pace: Pace,
     pub(crate) _alive: AliveMark,
 }
 
 impl Actor for MergeWorker {
     type Context = SyncContext<Self>;
+
+    fn started(&mut self, _: &mut Self::Context) {
+        step_back();
+    }
 }
 
 impl Handler<RunMerge> for MergeWorker {
@@ -42,10 +54,11 @@ impl Handler<RunMerge> for MergeWorker {
 
     fn handle(&mut self, merge: RunMerge, _: &mut Self::Context) -> Self::Result {
         let _end = EndOnPanic("a merge panicked");
+        let paced = self.pace.begin(&merge.progress);
         let now = clock::now();
         let Some(plan) = compact::plan_merge(&merge.store, &merge.partition, merge.trigger, now)? else {
             return Ok(None);
         };
-        compact::run_merge(&merge.store, &plan, merge.job_id, now, &merge.progress, &NoSteps).map(Some)
+        compact::run_merge(&merge.store, &plan, merge.job_id, now, &merge.progress, &paced).map(Some)
     }
 }

@@ -155,6 +155,7 @@ impl<'a> Job<'a> {
             out.batches.push(frame.batch);
             (out.rows, out.bytes) = (out.rows + rows, out.bytes + bytes);
             self.progress.add_rows(rows);
+            self.steps.worked();
         }
         self.progress.set_total(out.rows);
         Ok(out)
@@ -165,6 +166,7 @@ impl<'a> Job<'a> {
         let mut on_rows = |so_far: u64| {
             self.progress.add_rows(so_far.saturating_sub(told));
             told = told.max(so_far);
+            self.steps.worked();
             if self.progress.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         self.output(selected.through).write(&selected.batches, order, &mut on_rows).map_err(|error| match error {

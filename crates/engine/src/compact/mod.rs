@@ -7,7 +7,8 @@
 //!
 //! A job covers one contiguous range of one log and begins at its watermark; the manifest refuses any other. So a job that
 //! is run again after a crash either finds nothing left to do or does it anew, and what it left behind is nobody's file.
-//! The log is trimmed only after the commit. It knows no schedule, no thread, no actor.
+//! The log is trimmed only after the commit. It knows no schedule, no thread, no actor, and does not sleep: it tells
+//! whoever runs it (`steps`) when a bounded part of the work is done, and `pace` says how long to pause then.
 //!
 //! A store without a log has no jobs: each group of appends goes the same way (sort, write aside, commit) at once.
 
@@ -16,6 +17,7 @@ mod error;
 mod job;
 mod merge;
 mod output;
+mod pace;
 mod plan;
 mod policy;
 mod progress;
@@ -26,6 +28,7 @@ pub use error::CompactError;
 pub(crate) use job::rescue;
 pub use job::{JobOutcome, run_job};
 pub use merge::{MergeOutcome, MergePlan, Partition, plan_merge, plan_merges, run_merge};
+pub use pace::{Pacer, Share};
 pub use plan::{JobLimits, Plan, TrimRule, due, plan, trim_rule};
 pub(crate) use plan::{bytes_above, segments_above, waiting_events};
 pub use policy::{NotDurable, Trigger, is_due};

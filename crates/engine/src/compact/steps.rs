@@ -1,4 +1,4 @@
-//! The points of a compaction job at which a crash must be harmless.
+//! The points of a compaction job at which a crash must be harmless, and those at which it may pause.
 //!
 //! A test stops a job at each of them, opens the store again and finds every event exactly once. What lies inside the
 //! commit (runs, manifest, names) is crashed at every operation by the durable tier's own tests.
@@ -32,6 +32,9 @@ pub struct Stopped(pub Step);
 pub trait Steps {
     /// The job has reached a point; an error ends it right there, as a crash would.
     fn reached(&self, step: Step) -> Result<(), Stopped>;
+
+    /// A bounded part of the work is done, and nothing is locked that an append or a read waits for: the job may pause here.
+    fn worked(&self) {}
 }
 
 /// Production: nobody listens.

@@ -60,7 +60,7 @@ fn run(
     progress.set_total(plan.events());
     steps.reached(Step::Selected)?;
     progress.enter(Phase::Merging);
-    let merged = merge(store, plan, job_id, progress)?;
+    let merged = merge(store, plan, job_id, progress, steps)?;
     steps.reached(Step::FilesWritten)?;
     let left_alone: Vec<String> = merged.left_alone.iter().map(|file| file.path.clone()).collect();
     store.left_alone().add(&left_alone);
@@ -87,7 +87,13 @@ fn run(
     Ok(outcome)
 }
 
-fn merge(store: &Store, plan: &MergePlan, job_id: u128, progress: &Progress) -> Result<Merged, CompactError> {
+fn merge(
+    store: &Store,
+    plan: &MergePlan,
+    job_id: u128,
+    progress: &Progress,
+    steps: &dyn Steps,
+) -> Result<Merged, CompactError> {
     let job = JobSpec {
         job_id,
         log: plan.partition.log.clone(),
@@ -98,6 +104,7 @@ fn merge(store: &Store, plan: &MergePlan, job_id: u128, progress: &Progress) -> 
     let spec = MergeSpec { job, inputs, enough_bytes, limits: MergeLimits::default() };
     let mut on_rows = |so_far: u64| {
         progress.set_rows(so_far);
+        steps.worked();
         if progress.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
     store.durable().merge_files(&plan.snapshot, &spec, &mut on_rows).map_err(|error| match error {
