@@ -2,6 +2,8 @@
 //!
 //! Counted at the allocator. The log is on the real disk, where a job maps sealed segments: maps are the page cache's memory.
 
+#![allow(clippy::unwrap_used)]
+
 use peak_alloc::PeakAlloc;
 use strandline_engine::append::{Answer, Expected, OnError};
 use strandline_engine::compact::{JobLimits, NoSteps};

@@ -223,7 +223,8 @@ impl<'l> JobWriter<'l> {
             // the next chunk is gathered while this one is encoded
             std::thread::scope(|scope| {
                 let (ready, next) = std::sync::mpsc::sync_channel(CHUNKS_AHEAD);
-                scope.spawn(move || chunks.try_for_each(|chunk| ready.send(chunk)));
+                // who does not take any more has its own reason
+                scope.spawn(move || chunks.try_for_each(|chunk| ready.send(chunk).map_err(drop)));
                 next.into_iter().try_for_each(&mut push)
             })?;
         }
