@@ -24,8 +24,6 @@ pub enum Scope {
 pub struct CommandRecord {
     /// Digest of its events, see [`command_digest`].
     pub digest: u128,
-    /// Hash of the stream they went to.
-    pub stream: u128,
     /// Seq of the first of them.
     pub first_seq: Seq,
     /// How many.
@@ -45,6 +43,9 @@ pub fn command_key(scope: Scope, key: (u64, u64), stream_type: &str, stream: u12
 /// append of its own have the same digest.
 #[must_use]
 pub fn command_digest(batch: BatchView<'_>, rows: std::ops::Range<usize>, key: (u64, u64)) -> u128 {
+    if rows.len() == 1 {
+        return keyed_hash(key.0, key.1, &[&batch.row_digest(rows.start, key).to_le_bytes()]);
+    }
     let mut digests = Vec::with_capacity(rows.len() * 16);
     for row in rows {
         digests.extend_from_slice(&batch.row_digest(row, key).to_le_bytes());
@@ -63,16 +64,32 @@ pub fn commands_of<'a>(batch: BatchView<'a>) -> impl Iterator<Item = (&'a str, s
     found.take(if whole { 1 } else { rows })
 }
 
+/// A record and its key in 64 bytes: there is one an event where every event names a command.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    key: u128,
-    record: CommandRecord,
+    key: [u8; 16],
+    digest: [u8; 16],
+    first_seq: Seq,
+    ingested_at: Micros,
     index: LogIndex,
+    count: u32,
+}
+
+impl Entry {
+    fn new(key: u128, record: &CommandRecord, index: LogIndex) -> Self {
+        let CommandRecord { digest, first_seq, count, ingested_at } = *record;
+        Self { key: key.to_le_bytes(), digest: digest.to_le_bytes(), first_seq, ingested_at, index, count }
+    }
+
+    fn record(&self) -> CommandRecord {
+        let Self { first_seq, count, ingested_at, .. } = *self;
+        CommandRecord { digest: u128::from_le_bytes(self.digest), first_seq, count, ingested_at }
+    }
 }
 
 impl Keyed for Entry {
     fn key(&self) -> u128 {
-        self.key
+        u128::from_le_bytes(self.key)
     }
 }
 
@@ -98,12 +115,12 @@ impl Commands {
     /// A command and the batch that it came with.
     #[must_use]
     pub fn get(&self, key: u128) -> Option<(CommandRecord, LogIndex)> {
-        self.table.get(key).map(|e| (e.record, e.index))
+        self.table.get(key).map(|e| (e.record(), e.index))
     }
 
     /// Remembers a command; the first one of a key stays.
     pub fn insert(&mut self, key: u128, record: CommandRecord, index: LogIndex) {
-        self.table.get_or_insert(key, || Entry { key, record, index });
+        self.table.get_or_insert(key, || Entry::new(key, &record, index));
     }
 
     /// Commands of batches above `through` leave: these batches never were.
@@ -114,5 +131,22 @@ impl Commands {
     /// Commands of batches at or below `through` leave: the runs have them.
     pub fn settle(&mut self, through: LogIndex) {
         self.table.retain(|e| e.index > through);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_costs_64_bytes_and_comes_back_whole() {
+        assert_eq!(size_of::<Entry>(), 64);
+        let mut commands = Commands::default();
+        let record = CommandRecord { digest: 1 << 90, first_seq: Seq(7), count: 3, ingested_at: Micros(-4) };
+        commands.insert(5 << 100, record, LogIndex(9));
+        commands.insert(5 << 100, CommandRecord { digest: 2, ..record }, LogIndex(10));
+        assert_eq!(commands.get(5 << 100), Some((record, LogIndex(9))), "the first one stays");
+        commands.settle(LogIndex(9));
+        assert!(commands.is_empty());
     }
 }

@@ -19,14 +19,33 @@ pub fn bytes_hash(bytes: &[u8]) -> u128 {
     keyed_hash(0, 0, &[bytes])
 }
 
+/// Bytes of parts that are hashed at once.
+const GATHERED_BYTES: usize = 512;
+
 /// Digest of parts under a key; every part is preceded by its length, so ("a","bc") is not ("ab","c").
 #[must_use]
 pub fn keyed_hash(key0: u64, key1: u64, parts: &[&[u8]]) -> u128 {
     let mut hasher = SipHasher13::new_with_keys(key0, key1);
+    // the hash is of one stream of bytes: many small parts are written at once
+    let (mut gathered, mut len) = ([0; GATHERED_BYTES], 0);
     for part in parts {
-        hasher.write(&(part.len() as u64).to_le_bytes());
-        hasher.write(part);
+        let wanted = len + 8 + part.len();
+        if wanted > GATHERED_BYTES {
+            hasher.write(&gathered[..len]);
+            len = 0;
+        }
+        gathered[len..len + 8].copy_from_slice(&(part.len() as u64).to_le_bytes());
+        len += 8;
+        if let Some(room) = gathered.get_mut(len..len + part.len()) {
+            room.copy_from_slice(part);
+            len += part.len();
+        } else {
+            hasher.write(&gathered[..len]);
+            hasher.write(part);
+            len = 0;
+        }
     }
+    hasher.write(&gathered[..len]);
     hasher.finish128().as_u128()
 }
 
@@ -41,6 +60,20 @@ mod tests {
         assert_ne!(keyed_hash(1, 0, &[b"a"]), keyed_hash(0, 0, &[b"a"]));
         // written to disk in runs: this value must never change
         assert_eq!(format!("{:032x}", bytes_hash(b"strandline")), GOLDEN);
+    }
+
+    #[test]
+    fn however_parts_are_gathered_the_hash_is_that_of_all_bytes() {
+        let text = vec![7_u8; 3 * GATHERED_BYTES];
+        for lens in [&[0, 1, 2][..], &[500, 4, 8, 600, 1], &[504, 505], &[512, 0], &[1536, 3, 503, 511]] {
+            let parts: Vec<&[u8]> = lens.iter().map(|len| &text[..*len]).collect();
+            let mut hasher = SipHasher13::new_with_keys(3, 4);
+            for part in &parts {
+                hasher.write(&(part.len() as u64).to_le_bytes());
+                hasher.write(part);
+            }
+            assert_eq!(keyed_hash(3, 4, &parts), hasher.finish128().as_u128(), "{lens:?}");
+        }
     }
 
     const GOLDEN: &str = "ead4d4e1e70ebe3da7c687b84eb590a9";

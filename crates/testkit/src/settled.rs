@@ -18,7 +18,7 @@ impl MapSettled {
     /// Takes a job's records in.
     pub fn add(&mut self, records: SettledRecords) {
         self.heads.extend(records.heads);
-        self.commands.extend(records.commands);
+        self.commands.extend(records.commands.into_iter().map(|command| (command.key, command.record)));
         self.chunks.extend(records.chunks);
     }
 }

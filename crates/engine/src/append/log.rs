@@ -17,6 +17,7 @@ use crate::append::pass::{NewCommand, Verdict, judge};
 use crate::append::published::Published;
 use crate::append::request::AppendRequest;
 use crate::append::rules::Rules;
+use crate::append::settle::SettledCommand;
 use crate::append::settled::{Settled, SettledError};
 use crate::append::stamp::Unstamped;
 use crate::chunks::{ChunkMarks, KnownChunk};
@@ -159,8 +160,8 @@ impl Log {
         self.published.ids.write().insert(index, batch);
         self.chunks.insert(batch, index);
         if self.rules.scope != Scope::None {
-            for (key, record) in command_records(batch, &self.rules) {
-                self.commands.insert(key, record, index);
+            for command in command_records(batch, &self.rules) {
+                self.commands.insert(command.key, command.record, index);
             }
         }
         self.accepted = index;
@@ -274,7 +275,6 @@ impl Log {
             while let Some(command) = commands.next_if(|c| c.row as usize <= row) {
                 let record = CommandRecord {
                     digest: command.digest,
-                    stream: command.stream,
                     first_seq: Seq(*seq),
                     count: command.count,
                     ingested_at: batch.stamps().ingested_at(stored_row),
@@ -431,18 +431,18 @@ impl Log {
 pub(crate) fn command_records<'a>(
     batch: &'a StampedBatch,
     rules: &'a Rules,
-) -> impl Iterator<Item = (u128, CommandRecord)> + 'a {
+) -> impl Iterator<Item = SettledCommand> + 'a {
     let view = batch.view();
     commands_of(view).map(move |(id, rows)| {
         let stream = stream_hash(view.stream(view.stream_of(rows.start)));
         let record = CommandRecord {
             digest: command_digest(view, rows.clone(), rules.digest_key),
-            stream,
             first_seq: batch.seq(rows.start),
             count: rows.len() as u32,
             ingested_at: batch.stamps().ingested_at(rows.start),
         };
-        (command_key(rules.scope, rules.digest_key, view.stream_type(), stream, id), record)
+        let key = command_key(rules.scope, rules.digest_key, view.stream_type(), stream, id);
+        SettledCommand { key, stream, record }
     })
 }
 

@@ -20,7 +20,6 @@ use strandline_event::{BatchUnit, BatchView, EventId, LogIndex, Micros, Seq};
 pub(crate) struct NewCommand {
     pub(crate) key: u128,
     pub(crate) digest: u128,
-    pub(crate) stream: u128,
     pub(crate) row: u32,
     pub(crate) count: u32,
 }
@@ -249,15 +248,15 @@ impl Pass<'_> {
         }
         if let Some((record, index)) = self.log.command(key)? {
             self.out.depends = self.out.depends.max(index);
-            let CommandRecord { first_seq, count, ingested_at, .. } = record;
-            if record.digest != digest {
+            let CommandRecord { first_seq, count, ingested_at, digest: known } = record;
+            if known != digest {
                 return Ok(Err(conflict(first_seq, count)));
             }
             return Ok(Ok(Some(self.known(row, DuplicateOf::Command, first_seq, count, ingested_at))));
         }
         self.body_commands.insert(key, (digest, rows.start as u32));
         let (row, count) = (rows.start as u32, rows.len() as u32);
-        self.out.commands.push(NewCommand { key, digest, stream, row, count });
+        self.out.commands.push(NewCommand { key, digest, row, count });
         Ok(Ok(None))
     }
 

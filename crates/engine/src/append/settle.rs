@@ -13,9 +13,20 @@ use strandline_event::{LogIndex, Micros, Seq, StampedBatch};
 pub struct SettleBuilder<'a> {
     rules: &'a Rules,
     heads: Heads,
-    commands: Vec<(u128, CommandRecord)>,
+    commands: Vec<SettledCommand>,
     chunks: Vec<([u8; 16], u64)>,
     last_ingested_at: Option<Micros>,
+}
+
+/// A command of a job.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SettledCommand {
+    /// Its key.
+    pub key: u128,
+    /// Hash of the stream its events went to.
+    pub stream: u128,
+    /// What is known of it.
+    pub record: CommandRecord,
 }
 
 /// The records of a job; heads and commands sorted by their key.
@@ -25,8 +36,8 @@ pub struct SettledRecords {
     pub heads: Vec<(u128, HeadRecord)>,
     /// For each of `heads`: the first seq of the stream in the job itself.
     pub first_seqs: Vec<Seq>,
-    /// Command key -> command.
-    pub commands: Vec<(u128, CommandRecord)>,
+    /// Its commands.
+    pub commands: Vec<SettledCommand>,
     /// Marks of chunks and of their refused rows.
     pub chunks: Vec<([u8; 16], u64)>,
     /// The newest moment.
@@ -65,8 +76,8 @@ impl<'a> SettleBuilder<'a> {
         }
         let mut commands = self.commands;
         // stable: of two with one key (a scope that was none before) the first stays
-        commands.sort_by_key(|(key, _)| *key);
-        commands.dedup_by_key(|(key, _)| *key);
+        commands.sort_by_key(|command| command.key);
+        commands.dedup_by_key(|command| command.key);
         Ok(SettledRecords { heads, first_seqs, commands, chunks: self.chunks, last_ingested_at: self.last_ingested_at })
     }
 }

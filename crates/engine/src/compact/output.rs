@@ -47,12 +47,12 @@ impl Output<'_> {
             first_seq,
             owner_tenant: h.tenant,
         });
-        let commands = records.commands.into_iter().map(|(key, c)| CommandRecord {
-            key,
-            digest: c.digest,
-            first_seq: c.first_seq,
-            count: c.count,
-            ingested_at: c.ingested_at,
+        let commands = records.commands.into_iter().map(|c| CommandRecord {
+            key: c.key,
+            digest: c.record.digest,
+            first_seq: c.record.first_seq,
+            count: c.record.count,
+            ingested_at: c.record.ingested_at,
             stream: c.stream,
         });
         let chunks = records.chunks.into_iter().map(|(digest, number)| ChunkMark { digest, number, at: self.now });

@@ -29,7 +29,6 @@ impl Settled for SettledSnapshot {
         let found = self.records.command(key).map_err(|broken| unreadable(&broken))?;
         Ok(found.map(|c| CommandRecord {
             digest: c.digest,
-            stream: c.stream,
             first_seq: c.first_seq,
             count: c.count,
             ingested_at: c.ingested_at,
