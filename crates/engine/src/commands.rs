@@ -5,7 +5,7 @@
 //! The key is a keyed 128-bit hash of scope and id, which counts as the id's identity.
 
 use crate::table::{Keyed, Table};
-use strandline_event::hash::keyed_hash;
+use strandline_event::hash::{keyed_hash, keyed_hash_of};
 use strandline_event::{BatchUnit, BatchView, LogIndex, Micros, Seq};
 
 /// Where a command id is unique.
@@ -43,14 +43,7 @@ pub fn command_key(scope: Scope, key: (u64, u64), stream_type: &str, stream: u12
 /// append of its own have the same digest.
 #[must_use]
 pub fn command_digest(batch: BatchView<'_>, rows: std::ops::Range<usize>, key: (u64, u64)) -> u128 {
-    if rows.len() == 1 {
-        return keyed_hash(key.0, key.1, &[&batch.row_digest(rows.start, key).to_le_bytes()]);
-    }
-    let mut digests = Vec::with_capacity(rows.len() * 16);
-    for row in rows {
-        digests.extend_from_slice(&batch.row_digest(row, key).to_le_bytes());
-    }
-    keyed_hash(key.0, key.1, &[&digests])
+    keyed_hash_of(key.0, key.1, rows.map(|row| batch.row_digest(row, key)))
 }
 
 /// The commands of a batch: (id, rows). A stream append is one command, of a bulk body each row that names one is.

@@ -40,8 +40,14 @@ pub struct Touched {
 #[must_use]
 pub fn touched(batch: &StampedBatch) -> Vec<Touched> {
     let view = batch.view();
-    let new = |s| Touched { stream: stream_hash(view.stream(s)), first: Seq::ZERO, last: Seq::ZERO, first_row: 0 };
-    let mut streams: Vec<Touched> = (0..view.stream_count()).map(new).collect();
+    touched_streams(batch, (0..view.stream_count()).map(|s| stream_hash(view.stream(s))))
+}
+
+/// As [`touched`], where the hashes of the batch's distinct streams are known.
+pub(crate) fn touched_streams(batch: &StampedBatch, hashes: impl Iterator<Item = u128>) -> Vec<Touched> {
+    let view = batch.view();
+    let new = |stream| Touched { stream, first: Seq::ZERO, last: Seq::ZERO, first_row: 0 };
+    let mut streams: Vec<Touched> = hashes.map(new).collect();
     for row in 0..batch.rows() {
         if let Some(touched) = streams.get_mut(view.stream_of(row)) {
             touched.last = batch.seq(row);

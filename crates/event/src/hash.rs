@@ -22,6 +22,17 @@ pub fn bytes_hash(bytes: &[u8]) -> u128 {
 /// Bytes of parts that are hashed at once.
 const GATHERED_BYTES: usize = 512;
 
+/// Digest under a key of one part that is given in pieces of 16 bytes: as [`keyed_hash`] of all of them behind one another.
+#[must_use]
+pub fn keyed_hash_of(key0: u64, key1: u64, pieces: impl ExactSizeIterator<Item = u128>) -> u128 {
+    let mut hasher = SipHasher13::new_with_keys(key0, key1);
+    hasher.write(&(16 * pieces.len() as u64).to_le_bytes());
+    for piece in pieces {
+        hasher.write(&piece.to_le_bytes());
+    }
+    hasher.finish128().as_u128()
+}
+
 /// Digest of parts under a key; every part is preceded by its length, so ("a","bc") is not ("ab","c").
 #[must_use]
 pub fn keyed_hash(key0: u64, key1: u64, parts: &[&[u8]]) -> u128 {
@@ -73,6 +84,14 @@ mod tests {
                 hasher.write(part);
             }
             assert_eq!(keyed_hash(3, 4, &parts), hasher.finish128().as_u128(), "{lens:?}");
+        }
+    }
+
+    #[test]
+    fn pieces_are_one_part() {
+        for pieces in [&[][..], &[7], &[1, u128::MAX, 3]] {
+            let bytes: Vec<u8> = pieces.iter().flat_map(|piece| piece.to_le_bytes()).collect();
+            assert_eq!(keyed_hash_of(5, 6, pieces.iter().copied()), keyed_hash(5, 6, &[&bytes]));
         }
     }
 

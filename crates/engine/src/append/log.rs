@@ -23,8 +23,9 @@ use crate::append::stamp::Unstamped;
 use crate::chunks::{ChunkMarks, KnownChunk};
 use crate::clock::LogClock;
 use crate::commands::{CommandRecord, Commands, Scope, command_digest, command_key, commands_of};
-use crate::heads::{Touched, tenant_hash, touched};
+use crate::heads::{Touched, tenant_hash, touched, touched_streams};
 use crate::ids::TailLoc;
+use foldhash::fast::FixedState;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -67,7 +68,7 @@ pub struct Log {
     rules: Arc<Rules>,
     published: Arc<Published>,
     /// Heads of streams with something in flight.
-    overlay: HashMap<u128, (Seq, LogIndex)>,
+    overlay: HashMap<u128, (Seq, LogIndex), FixedState>,
     in_flight: VecDeque<InFlight>,
     commands: Commands,
     chunks: ChunkMarks,
@@ -94,7 +95,7 @@ impl Log {
             key,
             rules,
             published: Arc::new(Published::new(clock, settled, watermark)),
-            overlay: HashMap::new(),
+            overlay: HashMap::default(),
             in_flight: VecDeque::new(),
             commands: Commands::default(),
             chunks: ChunkMarks::default(),
@@ -236,7 +237,13 @@ impl Log {
         if request.inspect {
             return Decision::Answer { after: self.accepted, answer: Answer::Done(outcome) };
         }
-        self.remember(index, &batch, &verdict.commands, &verdict.seqs);
+        // rows that were left out may have taken their streams with them
+        let touched = if verdict.stored == verdict.seqs.len() {
+            touched_streams(&batch, verdict.streams.iter().map(|stream| stream.hash))
+        } else {
+            touched(&batch)
+        };
+        self.remember(index, &batch, touched, &verdict.commands, &verdict.seqs);
         Decision::Store { batch, outcome }
     }
 
@@ -261,8 +268,14 @@ impl Log {
     }
 
     /// The state moves on: the batch is in flight.
-    fn remember(&mut self, index: LogIndex, batch: &StampedBatch, commands: &[NewCommand], seqs: &[u64]) {
-        let touched = touched(batch);
+    fn remember(
+        &mut self,
+        index: LogIndex,
+        batch: &StampedBatch,
+        touched: Vec<Touched>,
+        commands: &[NewCommand],
+        seqs: &[u64],
+    ) {
         for t in &touched {
             self.overlay.insert(t.stream, (t.last, index));
         }

@@ -11,6 +11,7 @@ use crate::append::rules::SEQ_MAX;
 use crate::append::settled::SettledError;
 use crate::commands::{CommandRecord, Scope, command_digest, command_key};
 use crate::strict::one_command;
+use foldhash::fast::FixedState;
 use std::collections::{HashMap, HashSet};
 use strandline_event::hash::stream_hash;
 use strandline_event::{BatchUnit, BatchView, EventId, LogIndex, Micros, Seq};
@@ -22,6 +23,14 @@ pub(crate) struct NewCommand {
     pub(crate) digest: u128,
     pub(crate) row: u32,
     pub(crate) count: u32,
+}
+
+/// A distinct stream of the request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct JudgedStream {
+    pub(crate) hash: u128,
+    /// Its head before the body, and within it; `None`: nothing asked for it.
+    heads: Option<(Seq, Seq)>,
 }
 
 /// What the pass found.
@@ -44,6 +53,8 @@ pub(crate) struct Verdict {
     pub(crate) commands: Vec<NewCommand>,
     /// The last batch that any of this was judged by.
     pub(crate) depends: LogIndex,
+    /// By distinct stream of the request.
+    pub(crate) streams: Vec<JudgedStream>,
     /// Ids of the request, if there are any.
     pub(crate) ids: HashSet<EventId>,
 }
@@ -60,10 +71,8 @@ struct Pass<'a> {
     log: &'a Log,
     request: &'a AppendRequest,
     batch: BatchView<'a>,
-    /// By distinct stream: hash, head before the body, head within it.
-    streams: Vec<(u128, Option<(Seq, Seq)>)>,
     /// By command key: the row of this body that began it.
-    body_commands: HashMap<u128, (u128, u32)>,
+    body_commands: HashMap<u128, (u128, u32), FixedState>,
     /// By distinct stream and seq: the row of this body, filled when first asked for.
     body_seqs: Option<HashMap<(usize, u64), u32>>,
     out: Verdict,
@@ -77,10 +86,13 @@ pub(crate) fn judge(log: &Log, request: &AppendRequest) -> Result<Verdict, Settl
         log,
         request,
         batch,
-        streams: (0..batch.stream_count()).map(|s| (stream_hash(batch.stream(s)), None)).collect(),
-        body_commands: HashMap::new(),
+        body_commands: HashMap::default(),
         body_seqs: None,
-        out: Verdict { seqs: vec![0; rows], ..Verdict::default() },
+        out: Verdict {
+            seqs: vec![0; rows],
+            streams: (0..batch.stream_count()).map(|s| JudgedStream::new(batch.stream(s))).collect(),
+            ..Verdict::default()
+        },
     };
     let whole = match pass.whole()? {
         Whole::Rows => pass.rows()?,
@@ -95,6 +107,12 @@ enum Whole {
     Rows,
     Refused(Refusal),
     Known,
+}
+
+impl JudgedStream {
+    fn new(stream_id: &str) -> Self {
+        Self { hash: stream_hash(stream_id), heads: None }
+    }
 }
 
 impl Pass<'_> {
@@ -208,7 +226,7 @@ impl Pass<'_> {
 
     fn store(&mut self, row: usize, seq: Seq) {
         let stream = self.batch.stream_of(row);
-        if let Some((_, Some((_, head)))) = self.streams.get_mut(stream) {
+        if let Some(JudgedStream { heads: Some((_, head)), .. }) = self.out.streams.get_mut(stream) {
             *head = seq;
         }
         if let Some(slot) = self.out.seqs.get_mut(row) {
@@ -235,7 +253,7 @@ impl Pass<'_> {
         if rules.scope == Scope::None {
             return Ok(Ok(None));
         }
-        let stream = self.streams.get(self.batch.stream_of(row)).map_or(0, |s| s.0);
+        let stream = self.out.streams.get(self.batch.stream_of(row)).map_or(0, |s| s.hash);
         let key = command_key(rules.scope, rules.digest_key, self.batch.stream_type(), stream, id);
         let digest = command_digest(self.batch, rows.clone(), rules.digest_key);
         let conflict = |first_seq, count| AppendError::CommandConflict { command_id: id.to_owned(), first_seq, count };
@@ -254,6 +272,12 @@ impl Pass<'_> {
             }
             return Ok(Ok(Some(self.known(row, DuplicateOf::Command, first_seq, count, ingested_at))));
         }
+        if self.body_commands.is_empty() {
+            // most often each row that is left begins a command, or the whole body is one
+            let most = (self.batch.rows() - rows.start) / rows.len().max(1);
+            self.body_commands.reserve(most);
+            self.out.commands.reserve(most);
+        }
         self.body_commands.insert(key, (digest, rows.start as u32));
         let (row, count) = (rows.start as u32, rows.len() as u32);
         self.out.commands.push(NewCommand { key, digest, row, count });
@@ -267,14 +291,19 @@ impl Pass<'_> {
 
     /// The head of a distinct stream, with what is in flight and the rows before.
     fn head(&mut self, stream: usize) -> Result<Seq, SettledError> {
-        let Some((hash, heads)) = self.streams.get_mut(stream) else { return Ok(Seq::ZERO) };
-        if let Some((_, head)) = heads {
-            return Ok(*head);
+        let Some(judged) = self.out.streams.get_mut(stream) else { return Ok(Seq::ZERO) };
+        if let Some((_, head)) = judged.heads {
+            return Ok(head);
         }
-        let (head, index) = self.log.head(*hash)?;
-        *heads = Some((head, head));
+        let (head, index) = self.log.head(judged.hash)?;
+        judged.heads = Some((head, head));
         self.out.depends = self.out.depends.max(index);
         Ok(head)
+    }
+
+    /// The head of a distinct stream before the body, if it was asked for.
+    fn head_before(&self, stream: usize) -> Option<Seq> {
+        self.out.streams.get(stream)?.heads.map(|(before, _)| before)
     }
 
     fn seq(&mut self, row: usize) -> Result<Result<Row, AppendError>, SettledError> {
@@ -297,7 +326,7 @@ impl Pass<'_> {
 
     /// A client's seq at or below the head: the same event again, or a conflict.
     fn seq_behind(&mut self, row: usize, stream: usize, given: Seq) -> Result<Result<Row, AppendError>, SettledError> {
-        let before = self.streams.get(stream).and_then(|s| s.1).map_or(Seq::ZERO, |(before, _)| before);
+        let before = self.head_before(stream).unwrap_or(Seq::ZERO);
         if given > before {
             return match self.body_row(stream, given) {
                 Some(first) if self.same_row(row, first as usize) => {
@@ -319,7 +348,7 @@ impl Pass<'_> {
     /// Names the head that the stream has once this is answered: where the request is refused as a whole, the one before it.
     fn seq_conflict(&mut self, stream: usize, given: Seq) -> Result<AppendError, SettledError> {
         let now = self.head(stream)?;
-        let before = self.streams.get(stream).and_then(|s| s.1).map_or(now, |(before, _)| before);
+        let before = self.head_before(stream).unwrap_or(now);
         let head = if self.request.on_error == OnError::Skip { now } else { before };
         Ok(AppendError::SeqConflict { stream_id: self.batch.stream(stream).to_owned(), given, head })
     }
