@@ -1,13 +1,14 @@
-//! The one writer of a store's hot tier: takes committed batches, lets old ones go. Runs without a hot tier as well:
-//! it also counts.
+//! The writers of a store's hot tier: take committed batches, let old ones go. They run without a hot tier as well:
+//! they also count.
 //!
-//! Readers never come here: they read the tier itself. Invariant: batches of a log arrive in index order.
+//! One in each thread of log owners, for the logs of that thread: telling it wakes nobody. Readers never come here: they read the
+//! tier itself. Invariant: batches of a log arrive in index order.
 
 use crate::clock;
 use crate::fatal::EndOnPanic;
 use crate::messages::{Committed, ManifestCommitted, Stop};
-use crate::wiring::{AliveMark, HOT_MAILBOX};
-use actix::{Actor, ActorContext, AsyncContext, Context, Handler};
+use crate::wiring::{Alive, AliveMark, HOT_MAILBOX};
+use actix::{Actor, ActorContext, Addr, ArbiterHandle, AsyncContext, Context, Handler, MailboxError};
 use std::sync::Arc;
 use std::time::Duration;
 use strandline_engine::store::Store;
@@ -15,9 +16,11 @@ use strandline_engine::store::Store;
 /// How often what is too old leaves: hot batches, readers' cursors.
 const EVICT_EVERY: Duration = Duration::from_secs(1);
 
-/// Writer of a store's hot tier.
+/// A writer of a store's hot tier.
 pub(crate) struct HotWorker {
     pub(crate) store: Arc<Store>,
+    /// One of them looks after what is too old.
+    pub(crate) looks_after: bool,
     pub(crate) _alive: AliveMark,
 }
 
@@ -26,10 +29,47 @@ impl Actor for HotWorker {
 
     fn started(&mut self, context: &mut Self::Context) {
         context.set_mailbox_capacity(HOT_MAILBOX);
-        context.run_interval(EVICT_EVERY, |worker, _| {
-            let _end = EndOnPanic("the hot tier's writer panicked over an eviction");
-            worker.store.tick(clock::now());
-        });
+        if self.looks_after {
+            context.run_interval(EVICT_EVERY, |worker, _| {
+                let _end = EndOnPanic("the hot tier's writer panicked over an eviction");
+                worker.store.tick(clock::now());
+            });
+        }
+    }
+}
+
+/// The writers of one store, one a thread of log owners.
+#[derive(Clone)]
+pub(crate) struct HotWorkers(Arc<[Addr<HotWorker>]>);
+
+impl HotWorkers {
+    /// Starts them.
+    pub(crate) fn start(store: &Arc<Store>, threads: &[ArbiterHandle], alive: &Alive) -> Self {
+        let start = |(at, thread): (usize, &ArbiterHandle)| {
+            let (store, looks_after, alive) = (Arc::clone(store), at == 0, alive.mark());
+            HotWorker::start_in_arbiter(thread, move |_| HotWorker { store, looks_after, _alive: alive })
+        };
+        Self(threads.iter().enumerate().map(start).collect())
+    }
+
+    /// The writer in a thread.
+    pub(crate) fn of_thread(&self, at: usize) -> Option<&Addr<HotWorker>> {
+        self.0.get(at)
+    }
+
+    /// Tells that a manifest is true: the tier takes it from any thread.
+    pub(crate) async fn tell(&self, message: ManifestCommitted) -> Result<(), MailboxError> {
+        match self.0.first() {
+            Some(writer) => writer.send(message).await,
+            None => Err(MailboxError::Closed),
+        }
+    }
+
+    /// Stops all.
+    pub(crate) async fn stop(&self) {
+        for writer in &*self.0 {
+            let _ = writer.send(Stop).await;
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::compaction::supervisor::CompactionSupervisor;
 use crate::data_dir::{DataDir, DataDirError};
 use crate::descriptors::{Descriptors, raise_limit};
 use crate::error::NodeError;
-use crate::messages::{Abandon, CloseRouter, Stop, StopCompaction, StopLog};
+use crate::messages::{Abandon, CloseRouter, StopCompaction, StopLog};
 use crate::metrics::Metrics;
 use crate::permits::BytePermits;
 use crate::readers::Readers;
@@ -221,7 +221,7 @@ impl Node {
         let opening = tokio::task::spawn_blocking(move || open_all(&declarations, &open_options));
         let opened = opening.await.map_err(io::Error::other)??;
         let (arbiters, drain_timeout, locks) = (Arbiters::start(), options.drain_timeout, opened.locks);
-        let (control, hot, logs) = arbiters.handles();
+        let (control, logs) = arbiters.handles();
         let alive = Alive::default();
         let shared = Shared {
             data_dir: opened.data_dir,
@@ -233,7 +233,6 @@ impl Node {
             alive,
             descriptors: Arc::new(opened.descriptors),
             control,
-            hot,
             logs,
         };
         let (stores, report) = match wire_all(opened.stores, &aggregates, &shared) {
@@ -482,7 +481,7 @@ async fn drain_store(parts: &Arc<StoreParts>, limit: Duration) -> Vec<String> {
         );
         parts.store.durable().abandon();
     }
-    let _ = parts.hot.send(Stop).await;
+    parts.hot.stop().await;
     undrained
 }
 

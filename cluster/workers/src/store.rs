@@ -6,7 +6,7 @@
 use crate::append::Submission;
 use crate::compaction::job::{Job, JobBook};
 use crate::error::NodeError;
-use crate::hot_worker::HotWorker;
+use crate::hot_worker::HotWorkers;
 use crate::messages::{
     BeginScan, CancelCompaction, ContinueScan, ContinueScanFor, FindEvent, OpenLogOf, PauseCompaction, Plans,
     ReadAppend, ReadGlobal, ReadHead, ReadStatus, ReadStream, RegisterStreamType, RunCompaction, StatusPart,
@@ -41,7 +41,7 @@ pub(crate) struct StoreParts {
     pub(crate) store: Arc<Store>,
     pub(crate) table: Arc<LogTable>,
     pub(crate) types: Arc<PublishedTypes>,
-    pub(crate) hot: Addr<HotWorker>,
+    pub(crate) hot: HotWorkers,
     pub(crate) router: Addr<StoreRouter>,
     pub(crate) book: Arc<JobBook>,
     pub(crate) retention: Arc<RetentionDesk>,

@@ -33,7 +33,7 @@ use crate::compaction::worker::{CompactionWorker, MergeWorker};
 use crate::data_dir::DataDir;
 use crate::descriptors::Descriptors;
 use crate::error::NodeError;
-use crate::hot_worker::HotWorker;
+use crate::hot_worker::HotWorkers;
 use crate::metrics::Metrics;
 use crate::node::{NodeOptions, StartError};
 use crate::permits::BytePermits;
@@ -99,31 +99,29 @@ pub(crate) struct Shared {
     pub(crate) alive: Alive,
     pub(crate) descriptors: Arc<Descriptors>,
     pub(crate) control: ArbiterHandle,
-    pub(crate) hot: ArbiterHandle,
     pub(crate) logs: Vec<ArbiterHandle>,
 }
 
 /// The threads of a node's workers.
 pub(crate) struct Arbiters {
     control: Arbiter,
-    hot: Arbiter,
     logs: Vec<Arbiter>,
 }
 
 impl Arbiters {
     pub(crate) fn start() -> Self {
         let logs = (0..LOG_ARBITERS).map(|_| Arbiter::new()).collect();
-        Self { control: Arbiter::new(), hot: Arbiter::new(), logs }
+        Self { control: Arbiter::new(), logs }
     }
 
-    /// Control, hot, logs.
-    pub(crate) fn handles(&self) -> (ArbiterHandle, ArbiterHandle, Vec<ArbiterHandle>) {
-        (self.control.handle(), self.hot.handle(), self.logs.iter().map(Arbiter::handle).collect())
+    /// Control, logs.
+    pub(crate) fn handles(&self) -> (ArbiterHandle, Vec<ArbiterHandle>) {
+        (self.control.handle(), self.logs.iter().map(Arbiter::handle).collect())
     }
 
     /// Stops the threads and waits for them. Blocking.
     pub(crate) fn stop(self) {
-        for arbiter in self.logs.into_iter().chain([self.hot, self.control]) {
+        for arbiter in self.logs.into_iter().chain([self.control]) {
             arbiter.stop();
             let _ = arbiter.join();
         }
@@ -135,7 +133,7 @@ pub(crate) struct LogFactory {
     store: Arc<Store>,
     io: GroupIo,
     fenced: Arc<AtomicBool>,
-    hot: Addr<HotWorker>,
+    hot: HotWorkers,
     ids: Arc<IdSource>,
     metrics: Arc<Metrics>,
     alive: Alive,
@@ -168,18 +166,18 @@ impl LogFactory {
             self.descriptors.count_log();
         }
         let driver: LogDriver<AppendReply> = LogDriver::new(opened.log, sink);
+        let at = self.next.fetch_add(1, Ordering::Relaxed) % self.arbiters.len().max(1);
         let parts = WalWorkerParts {
             log: opened.key,
             store: Arc::clone(&self.store),
             driver,
             io: self.io.clone(),
             fenced: Arc::clone(&self.fenced),
-            hot: self.hot.clone(),
+            hot: self.hot.of_thread(at)?.clone(),
             ids: Arc::clone(&self.ids),
             metrics: Arc::clone(&self.metrics),
             _alive: self.alive.mark(),
         };
-        let at = self.next.fetch_add(1, Ordering::Relaxed) % self.arbiters.len().max(1);
         let arbiter = self.arbiters.get(at)?;
         Some(WalWorker::start_in_arbiter(arbiter, move |context| WalWorker::new(parts, context)))
     }
@@ -191,8 +189,7 @@ pub(crate) fn wire_store(opened: Opened, declared: &[String], shared: &Shared) -
     let config = store.config();
     let registry = Registry::open(&shared.data_dir.store_folder(store.name()), declared)?;
     let types: Arc<PublishedTypes> = Arc::new(ArcSwap::from_pointee(registry.types().to_vec()));
-    let (hot_store, alive) = (Arc::clone(&store), shared.alive.mark());
-    let hot = HotWorker::start_in_arbiter(&shared.hot, move |_| HotWorker { store: hot_store, _alive: alive });
+    let hot = HotWorkers::start(&store, &shared.logs, &shared.alive);
     let files = match store.has_log() {
         true => None,
         false => Some(CommitThread::start(Arc::clone(&store), shared.alive.mark())?),

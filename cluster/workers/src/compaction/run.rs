@@ -13,7 +13,7 @@ use crate::clock;
 use crate::error::NodeError;
 use crate::fatal::EndOnPanic;
 use crate::fence;
-use crate::hot_worker::HotWorker;
+use crate::hot_worker::HotWorkers;
 use crate::messages::{Compacted, ManifestCommitted, RunJob, Seal};
 use crate::metrics::Metrics;
 use crate::wal_worker::WalWorker;
@@ -29,7 +29,7 @@ use tokio::sync::Mutex;
 pub(crate) struct RunParts {
     pub(crate) store: Arc<Store>,
     pub(crate) owner: Addr<WalWorker>,
-    pub(crate) hot: Addr<HotWorker>,
+    pub(crate) hot: HotWorkers,
     pub(crate) workers: Addr<CompactionWorker>,
     pub(crate) metrics: Arc<Metrics>,
     /// One run a log at a time.
@@ -104,5 +104,5 @@ fn nothing(parts: &RunParts, job: &Job) -> JobOutcome {
 async fn tell(parts: &RunParts, job: &Job, outcome: Arc<JobOutcome>) -> Result<(), NodeError> {
     let settled = parts.store.settled(&job.log);
     parts.owner.send(Compacted { through: outcome.through, settled }).await?;
-    Ok(parts.hot.send(ManifestCommitted { log: job.log.clone(), outcome }).await?)
+    Ok(parts.hot.tell(ManifestCommitted { log: job.log.clone(), outcome }).await?)
 }

@@ -11,7 +11,7 @@ use super::worker::{CompactionWorker, MergeWorker};
 use crate::clock;
 use crate::error::NodeError;
 use crate::fatal::EndOnPanic;
-use crate::hot_worker::HotWorker;
+use crate::hot_worker::HotWorkers;
 use crate::messages::{CancelCompaction, LookNow, PauseCompaction, RunCompaction, StopCompaction};
 use crate::metrics::Metrics;
 use crate::retention::{RetentionDesk, RetentionWork, Wish};
@@ -38,7 +38,7 @@ const REST_AFTER_FAILURE_S: u64 = 60;
 pub(crate) struct SupervisedStore {
     pub(crate) store: Arc<Store>,
     pub(crate) table: Arc<LogTable>,
-    pub(crate) hot: Addr<HotWorker>,
+    pub(crate) hot: HotWorkers,
     pub(crate) book: Arc<JobBook>,
     pub(crate) retention: Arc<RetentionDesk>,
     /// Another node owns the store: nothing can be committed here.
