@@ -6,7 +6,7 @@ use crate::exit::Failure;
 use crate::out;
 use indicatif::ProgressBar;
 use std::sync::Arc;
-use strandline_engine::verify::{self, Report, Step};
+use strandline_engine::verify::{self, Report, Step, VerifyError};
 use strandline_wal::{Disk, RealDisk};
 
 pub(crate) fn run(options: &Verify) -> Result<(), Failure> {
@@ -20,7 +20,10 @@ pub(crate) fn run(options: &Verify) -> Result<(), Failure> {
         let bar = out::bar(ProgressBar::new(0), "{spinner} {msg:30} [{wide_bar}] {human_pos}/{human_len} {eta}");
         let report = verify::verify_watched(config, &disk, stores.node, &mut |step| show(&bar, &config.name, step));
         bar.finish_and_clear();
-        let report = report.map_err(|e| Failure::Usage(format!("store {}: {e}", config.name)))?;
+        let report = report.map_err(|error| match &error {
+            VerifyError::Unreachable(_) => Failure::Server(format!("store {}: {error}", config.name)),
+            VerifyError::NoStore(_) | VerifyError::Open(_) => Failure::Usage(format!("store {}: {error}", config.name)),
+        })?;
         print(&config.name, &report)?;
         findings += report.findings.len();
     }

@@ -38,7 +38,7 @@ impl Stream {
     fn next(&mut self, file: &DataFile) -> Result<Option<RowBatch>, ReadError> {
         loop {
             if let Some(batch) = self.reader.as_mut().and_then(Iterator::next) {
-                let batch = batch.map_err(|e| ReadError::arrow(&file.entry.path, e))?;
+                let batch = batch.map_err(|e| file.failed(&e))?;
                 let rows = batch.num_rows();
                 if rows > 0 {
                     let batch = file.batch_from(batch, self.next_row)?;

@@ -175,6 +175,10 @@ impl Objects for FlakyObjects {
         self.inner.pause(tries);
     }
 
+    fn unanswered(&self) -> Option<Arc<str>> {
+        self.inner.unanswered()
+    }
+
     fn trouble(&self) -> Option<Arc<str>> {
         self.inner.trouble()
     }

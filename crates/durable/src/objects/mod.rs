@@ -309,6 +309,11 @@ pub trait Objects: Send + Sync {
         None
     }
 
+    /// What the first request said that got no answer at all, since these were opened: what was concluded since may be wrong.
+    fn unanswered(&self) -> Option<Arc<str>> {
+        None
+    }
+
     /// Ends requests that wait for an answer, and refuses new ones: the process is about to end.
     fn close(&self) {}
 

@@ -18,8 +18,8 @@ use std::fs::{self, File, OpenOptions};
 use std::future::Future;
 use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use strandline_event::Micros;
 
@@ -49,6 +49,8 @@ struct Inner {
     runtime: Mutex<Option<tokio::runtime::Runtime>>,
     /// What the last request that got no answer said; none once one does.
     trouble: Mutex<Option<Arc<str>>>,
+    /// What the first request said that got no answer.
+    unanswered: OnceLock<Arc<str>>,
     /// Folder for local copies.
     scratch: Option<PathBuf>,
     copies: AtomicU64,
@@ -80,6 +82,7 @@ impl StoreObjects {
             bucket: bucket.to_owned(),
             runtime: Mutex::new(Some(runtime)),
             trouble: Mutex::default(),
+            unanswered: OnceLock::new(),
             scratch: None,
             copies: AtomicU64::new(0),
         };
@@ -161,6 +164,9 @@ impl StoreObjects {
     pub(super) fn note(&self, error: Option<&ObjectError>) {
         use ObjectError::{Refused, Unclear, Unreachable};
         let bad = error.filter(|error| matches!(error, Unreachable { .. } | Unclear { .. } | Refused { .. }));
+        if let Some(error @ (Unreachable { .. } | Unclear { .. })) = bad {
+            self.inner.unanswered.get_or_init(|| error.to_string().into());
+        }
         *self.inner.trouble.lock() = bad.map(|error| error.to_string().into());
     }
 
@@ -317,6 +323,10 @@ impl Objects for StoreObjects {
         let pause = Duration::from_millis(PAUSE_MS << doublings);
         // only a store that is closed has no timer, and nothing to wait for
         let _ = self.wait(async move { tokio::time::sleep(pause).await });
+    }
+
+    fn unanswered(&self) -> Option<Arc<str>> {
+        self.inner.unanswered.get().cloned()
     }
 
     fn trouble(&self) -> Option<Arc<str>> {

@@ -43,11 +43,18 @@ pub(crate) struct CheckedFile {
     reading: Reading,
     /// What was read, with where it begins, the last used at the end: neighbouring pages share blocks.
     windows: Arc<Mutex<Vec<(u64, Bytes)>>>,
+    /// The last failure of the object itself: decoders make a text of it, and its kind would be lost.
+    failed: Arc<Mutex<Option<io::Error>>>,
 }
 
 impl CheckedFile {
     pub(crate) fn new(meta: Arc<FileMeta>, object: Arc<dyn Readable>, counters: Arc<Counters>) -> Self {
-        Self { meta, object, counters, reading: Reading::Scattered, windows: Arc::default() }
+        Self { meta, object, counters, reading: Reading::Scattered, windows: Arc::default(), failed: Arc::default() }
+    }
+
+    /// Why the object could not be read, if that is why a decoder failed.
+    pub(crate) fn take_failure(&self) -> Option<io::Error> {
+        self.failed.lock().take()
     }
 
     pub(crate) const fn meta(&self) -> &Arc<FileMeta> {
@@ -153,7 +160,11 @@ impl CheckedFile {
         if let Some(bytes) = self.meta.at_hand(range.start, length) {
             return Ok(bytes);
         }
-        let bytes = self.object.read_at(range.start, length).map_err(|e| ParquetError::External(Box::new(e)))?;
+        let bytes = self.object.read_at(range.start, length).map_err(|error| {
+            let text = error.to_string();
+            *self.failed.lock() = Some(error);
+            ParquetError::General(text)
+        })?;
         self.counters.add_bytes(length as u64);
         Ok(bytes)
     }

@@ -1,5 +1,6 @@
 //! Why a read of data files failed: always with the file's name.
 
+use super::checked::CheckedFile;
 use crate::objects::ObjectError;
 use strandline_event::ErrorKind;
 
@@ -34,26 +35,12 @@ impl ReadError {
         Self::Damaged { path: path.to_owned(), what: what.into() }
     }
 
-    /// From the Parquet reader: an error of the file below it is told apart from bytes that do not decode.
-    pub(crate) fn decode(path: &str, error: parquet::errors::ParquetError) -> Self {
-        if let parquet::errors::ParquetError::External(inner) = error {
-            return match inner.downcast::<std::io::Error>() {
-                Ok(io) => ObjectError::from_io(path, *io).into(),
-                Err(other) => Self::damaged(path, other.to_string()),
-            };
+    /// From a decoder: what the object below it said is told apart from bytes that do not decode.
+    pub(crate) fn decode(path: &str, source: &CheckedFile, error: &dyn std::fmt::Display) -> Self {
+        match source.take_failure() {
+            Some(failure) => ObjectError::from_io(path, failure).into(),
+            None => Self::damaged(path, error.to_string()),
         }
-        Self::damaged(path, error.to_string())
-    }
-
-    /// From the iterator of batches, which wraps the reader's errors.
-    pub(crate) fn arrow(path: &str, error: arrow::error::ArrowError) -> Self {
-        if let arrow::error::ArrowError::ExternalError(inner) = error {
-            return match inner.downcast::<parquet::errors::ParquetError>() {
-                Ok(error) => Self::decode(path, *error),
-                Err(inner) => Self::decode(path, parquet::errors::ParquetError::External(inner)),
-            };
-        }
-        Self::damaged(path, error.to_string())
     }
 
     /// What it means to the one who called.

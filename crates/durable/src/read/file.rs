@@ -150,7 +150,7 @@ impl DataFile {
             return Ok(kept.get_or_init(|| filter).check(value));
         }
         let read = |at: usize, bytes| self.source.get_bytes(start + at as u64, bytes);
-        probe(length, value, read).map_err(|e| ReadError::decode(&self.entry.path, e))
+        probe(length, value, read).map_err(|e| self.failed(&e))
     }
 
     /// The bloom filter of a row group, where it has one.
@@ -158,7 +158,7 @@ impl DataFile {
         let Some((start, length)) = self.meta.filter_place(group, field) else { return Ok(None) };
         let bytes = self.source.get_bytes(start, length);
         let filter = bytes.and_then(|bytes| Sbbf::from_bytes(&bytes));
-        filter.map(Some).map_err(|e| ReadError::decode(&self.entry.path, e))
+        filter.map(Some).map_err(|e| self.failed(&e))
     }
 
     /// Row ranges within a row group whose pages meet every condition; all rows where there is no page index.
@@ -186,7 +186,7 @@ impl DataFile {
     }
 
     fn tail(&self, range: Range<u64>) -> Result<Bytes, ReadError> {
-        self.source.read_raw(range).map_err(|e| ReadError::decode(&self.entry.path, e))
+        self.source.read_raw(range).map_err(|e| self.failed(&e))
     }
 
     /// Smallest and largest values of the pages of a column; `None`: the file does not say.
@@ -244,7 +244,7 @@ impl DataFile {
         let reader = self.reader(vec![group], Some(selection), fields)?;
         let mut numbers = ranges.iter().flat_map(|r| r.clone()).map(|row| rows.start + row as u64);
         for batch in reader {
-            let batch = batch.map_err(|e| ReadError::arrow(&self.entry.path, e))?;
+            let batch = batch.map_err(|e| self.failed(&e))?;
             let mut these = numbers.by_ref().take(batch.num_rows());
             each(&mut these, &batch)?;
             these.for_each(drop);
@@ -294,7 +294,7 @@ impl DataFile {
         let mut out = Vec::new();
         let mut rest = rows;
         for batch in self.reader(groups, Some(selection), &Field::ALL)? {
-            let batch = batch.map_err(|e| ReadError::arrow(&self.entry.path, e))?;
+            let batch = batch.map_err(|e| self.failed(&e))?;
             let Some((these, later)) = rest.split_at_checked(batch.num_rows()) else {
                 return Err(self.damaged("more rows than were asked for".to_owned()));
             };
@@ -330,7 +330,7 @@ impl DataFile {
             .and_then(|levels| {
                 ParquetRecordBatchReader::try_new_with_row_groups(&levels, &chunks, batch_rows, selection)
             })
-            .map_err(|e| ReadError::decode(&self.entry.path, e))
+            .map_err(|e| self.failed(&e))
     }
 
     /// Reads where the pages of some columns of a row group stand, and the checksums of all of its blocks: the decoder asks for many
@@ -342,7 +342,7 @@ impl DataFile {
         let ranges = chunks.iter().map(|chunk| chunk.byte_range());
         let start = ranges.clone().map(|(start, _)| start).min().unwrap_or(0);
         let end = ranges.map(|(start, length)| start.saturating_add(length)).max().unwrap_or(0);
-        self.source.want_sums(&(start..end)).map_err(|e| ReadError::decode(&self.entry.path, e))
+        self.source.want_sums(&(start..end)).map_err(|e| self.failed(&e))
     }
 
     /// Rows that together should stay below the bytes of a batch, by the average of the row groups.
@@ -356,6 +356,11 @@ impl DataFile {
         };
         let row_bytes = groups.iter().filter_map(average).max().unwrap_or(1).max(1);
         usize::try_from(self.batch_bytes / row_bytes).unwrap_or(BATCH_ROWS).clamp(16, BATCH_ROWS)
+    }
+
+    /// Why a decoder of this file failed.
+    pub(crate) fn failed(&self, error: &dyn std::fmt::Display) -> ReadError {
+        ReadError::decode(&self.entry.path, &self.source, error)
     }
 
     pub(crate) fn damaged(&self, what: String) -> ReadError {

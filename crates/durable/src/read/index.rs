@@ -140,7 +140,7 @@ impl PageIndex {
         let bytes = self.read(path, start..end, read)?;
         let source = TailReader { tail: bytes, start, length: self.file_bytes };
         for (cell, chunk, _) in missing {
-            let one = decoded(meta, chunk, part, &source).map_err(|e| ReadError::decode(path, e))?;
+            let one = decoded(meta, chunk, part, &source).map_err(|e| ReadError::damaged(path, e.to_string()))?;
             // whoever came first has decoded the same bytes
             let _ = cell.set(take(one));
         }
@@ -152,7 +152,7 @@ impl PageIndex {
         let Some(sums) = &self.sums else { return read(range) };
         let inside = self.file_bytes.saturating_sub(sums.footer_bytes);
         if range.start < self.tail_start || range.end > inside {
-            return Err(ReadError::decode(path, outside()));
+            return Err(ReadError::damaged(path, outside().to_string()));
         }
         let first = (range.start - self.tail_start) / INDEX_BLOCK_BYTES;
         let from = self.tail_start + first * INDEX_BLOCK_BYTES;
@@ -164,7 +164,7 @@ impl PageIndex {
             return Err(ReadError::damaged(path, "the checksum of its page index differs"));
         }
         let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
-        slice(&blocks, from, range.start, length).ok_or_else(|| ReadError::decode(path, outside()))
+        slice(&blocks, from, range.start, length).ok_or_else(|| ReadError::damaged(path, outside().to_string()))
     }
 }
 

@@ -66,7 +66,8 @@ impl FileMeta {
         let source = TailReader { tail: tail.clone(), start: checked, length: entry.bytes };
         let options =
             ArrowReaderOptions::new().with_skip_arrow_metadata(true).with_page_index_policy(PageIndexPolicy::Skip);
-        let arrow = ArrowReaderMetadata::load(&source, options).map_err(|e| ReadError::decode(&entry.path, e))?;
+        let arrow =
+            ArrowReaderMetadata::load(&source, options).map_err(|e| ReadError::damaged(&entry.path, e.to_string()))?;
         check(entry, &arrow, names)?;
         let sums = BlockSums::of(entry, arrow.metadata(), tail_start)?;
         if !sums.put_from(start, &end) {

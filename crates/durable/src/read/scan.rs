@@ -119,7 +119,7 @@ impl Open {
     fn step(&mut self, filter: &RowFilter) -> Result<Option<RowBatch>, ReadError> {
         loop {
             if let Some(batch) = self.reader.as_mut().and_then(Iterator::next) {
-                let batch = batch.map_err(|e| ReadError::arrow(&self.file.entry.path, e))?;
+                let batch = batch.map_err(|e| self.file.failed(&e))?;
                 let numbers = self.rows.take(batch.num_rows());
                 let numbers = numbers.ok_or_else(|| self.file.damaged("more rows than were asked for".to_owned()))?;
                 return RowBatch::new(Arc::clone(&self.file.entry), batch, numbers).map(Some);

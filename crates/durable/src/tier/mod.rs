@@ -221,6 +221,12 @@ impl DurableTier {
 
     /// Why the data files or the manifests get no answer from their object store now; `None`: the last request got one.
     #[must_use]
+    /// What the first request to their object store said that got no answer; `None`: each one got one.
+    #[must_use]
+    pub fn unanswered(&self) -> Option<Arc<str>> {
+        self.inner.shared.objects.unanswered().or_else(|| self.inner.shared.manifests.unanswered())
+    }
+
     pub fn trouble(&self) -> Option<Arc<str>> {
         self.inner.shared.objects.trouble().or_else(|| self.inner.shared.manifests.trouble())
     }
@@ -298,3 +304,5 @@ mod tests_replace;
 mod tests_retention;
 #[cfg(test)]
 mod tests_settle;
+mod tests_outage;
+#[cfg(test)]

@@ -75,6 +75,9 @@ pub enum VerifyError {
     /// There is no store.
     #[error("there is no store at {0}: nothing to verify")]
     NoStore(String),
+    /// The object store did not answer: nobody can tell what is wrong and what was not to be had.
+    #[error("the object store gave no answer, so nothing can be told of the store's state; verify it again later: {0}")]
+    Unreachable(String),
     /// The declaration is not the store's.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -130,6 +133,9 @@ pub fn verify_watched(
     let tier = match DurableTier::open_read_only(config) {
         Ok(tier) => Some(tier),
         Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) if error.kind() == ErrorKind::Unavailable => {
+            return Err(VerifyError::Unreachable(error.to_string()));
+        }
         Err(error) => {
             report.add("manifest", error.to_string());
             None
@@ -155,7 +161,10 @@ pub fn verify_watched(
     if !unreadable {
         check_events(&rules, snapshot.as_ref(), &logs, &mut report, on_step);
     }
-    report.findings.sort();
+    match tier.as_ref().and_then(DurableTier::unanswered) {
+        Some(unanswered) => return Err(VerifyError::Unreachable(unanswered.to_string())),
+        None => report.findings.sort(),
+    }
     report.findings.dedup();
     Ok(report)
 }
