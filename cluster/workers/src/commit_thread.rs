@@ -11,9 +11,14 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
+use std::time::{Duration, Instant};
 use strandline_engine::append::{FilesCommitted, FilesFailed, FilesGroup};
-use strandline_engine::compact::commit_groups;
+use strandline_engine::compact::commit_groups_patiently;
 use strandline_engine::store::Store;
+
+/// Pauses between two looks at what became of a commit.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// Called with what became of a group.
 pub(crate) type OnCommitted = Box<dyn FnOnce(Result<FilesCommitted, FilesFailed>) + Send>;
@@ -51,8 +56,23 @@ fn run(store: &Store, submitted: &Receiver<(FilesGroup, OnCommitted)>) {
             groups.push(group);
             waiting.push(done);
         }
-        for (done, outcome) in waiting.into_iter().zip(commit_groups(store, &groups, clock::now())) {
+        let outcomes = commit_groups_patiently(store, &groups, clock::now(), &mut |tries| wait(store, tries));
+        for (done, outcome) in waiting.into_iter().zip(outcomes) {
             done(outcome);
         }
     }
+}
+
+/// The object store gave no clear answer to a commit: whether to ask it again, after a pause. Appends wait meanwhile: none of them
+/// could be stored, and a client that gives up may send its command again.
+fn wait(store: &Store, tries: u32) -> bool {
+    if tries == 1 {
+        tracing::error!(store = store.name(), "the outcome of a commit is unknown: appends wait until it can be read");
+    }
+    let pause = PAUSE_MIN.saturating_mul(1 << tries.min(10)).min(PAUSE_MAX);
+    let end = Instant::now() + pause;
+    while !store.durable().is_abandoned() && Instant::now() < end {
+        thread::sleep(PAUSE_MIN);
+    }
+    !store.durable().is_abandoned()
 }

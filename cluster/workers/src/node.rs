@@ -474,6 +474,10 @@ async fn drain_store(parts: &Arc<StoreParts>, limit: Duration) -> Vec<String> {
             record_clean_stop(parts).await;
         }
     };
+    if !is_settled {
+        // a commit whose outcome cannot be had is not waited for
+        parts.store.durable().abandon();
+    }
     if timeout(limit, stopping).await.is_err() {
         tracing::warn!(
             store = parts.store.name(),

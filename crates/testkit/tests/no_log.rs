@@ -7,11 +7,15 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use strandline_deql::{StoreConfig, Tier};
 use strandline_durable::SharedObjects;
-use strandline_durable::objects::{Fault, FlakyObjects, LocalObjects, StoreObjects};
+use strandline_durable::objects::{
+    Aside, Fault, FlakyObjects, LocalObjects, ObjectError, ObjectInfo, Objects, Readable, StoreObjects,
+};
 use strandline_engine::append::{Answer, AppendError, Expected, OnError};
+use strandline_engine::compact;
 use strandline_engine::read::{Order, StreamRead};
 use strandline_engine::store::OpenError;
 use strandline_engine::verify;
@@ -420,4 +424,95 @@ fn an_older_owner_is_fenced() {
     assert!(refusal(&again).to_string().contains("another node owns the store"), "{again:?}");
     assert_eq!(read(&first, "T", "a").0, ["c0"], "reads go on");
     assert_eq!(first_seq(&second.append(&simple("T", "a", "c1"))), 2);
+}
+
+/// Manifests on an object store whose connection breaks right after it has, or has not, made a version.
+struct Broken {
+    inner: SharedObjects,
+    /// How it goes with the next version: made or not; none: as it should.
+    next: Mutex<Option<bool>>,
+    out: AtomicBool,
+}
+
+impl Broken {
+    fn answer(&self, path: &str) -> Result<(), ObjectError> {
+        match self.out.load(Ordering::SeqCst) {
+            true => Err(ObjectError::Unreachable { path: path.to_owned(), said: "cut".to_owned(), check: "check it" }),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Objects for Broken {
+    fn open(&self, path: &str) -> Result<Box<dyn Readable>, ObjectError> {
+        self.answer(path)?;
+        self.inner.open(path)
+    }
+
+    fn put_new(&self, path: &str, bytes: &[u8]) -> Result<(), ObjectError> {
+        if let Some(is_made) = self.next.lock().unwrap().take_if(|_| path.starts_with('v')) {
+            self.out.store(true, Ordering::SeqCst);
+            if is_made {
+                self.inner.put_new(path, bytes)?;
+            }
+            return Err(ObjectError::Unclear { path: path.to_owned(), said: "cut".to_owned(), check: "check it" });
+        }
+        self.answer(path)?;
+        self.inner.put_new(path, bytes)
+    }
+
+    fn create(&self, path: &str) -> Result<Box<dyn Aside>, ObjectError> {
+        self.answer(path)?;
+        self.inner.create(path)
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, ObjectError> {
+        self.answer(prefix)?;
+        self.inner.list(prefix)
+    }
+
+    fn delete(&self, path: &str) -> Result<(), ObjectError> {
+        self.inner.delete(path)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<(), ObjectError> {
+        self.inner.rename(from, to)
+    }
+
+    fn stages(&self) -> bool {
+        false
+    }
+
+    fn local_root(&self) -> Option<&Path> {
+        None
+    }
+}
+
+#[test]
+fn a_commit_of_unknown_outcome_is_found_out_without_a_start() {
+    for is_made in [true, false] {
+        let place = Place::new(false);
+        let (data, manifests) = place.objects();
+        let broken = Arc::new(Broken { inner: manifests, next: Mutex::new(None), out: AtomicBool::new(false) });
+        let mut store = place.open((data, Arc::clone(&broken) as SharedObjects)).unwrap();
+        store.append(&simple("T", "a", "c0"));
+        let (key, now) = (LogKey::single("T"), store.time.now());
+        let driver = store.driver(&key).unwrap();
+        assert!(driver.append(append("T", "a", "c1", 1, Expected::Any).request().unwrap(), now, 1, ()).is_none());
+        let Some(strandline_engine::append::SinkGroup::Files(group)) = driver.take_group() else { panic!("no group") };
+        *broken.next.lock().unwrap() = Some(is_made);
+        let mut asked = 0;
+        let outcome = compact::commit_groups_patiently(store.store(), &[group], now, &mut |tries| {
+            asked = tries;
+            broken.out.store(tries < 3, Ordering::SeqCst);
+            true
+        });
+        assert_eq!(asked, 3);
+        let done = store.driver(&key).unwrap().files_done(outcome.into_iter().next().unwrap());
+        store.store().committed(&key, &done.batches, now);
+        assert!(matches!(done.release()[..], [((), Answer::Done(_))]));
+        assert_eq!(read(&store, "T", "a").0, ["c0", "c1"], "once, whether it was made {is_made}");
+        assert_eq!(first_seq(&store.append(&simple("T", "a", "c2"))), 3);
+        assert!(is_duplicate(&store.append(&append("T", "a", "c1", 1, Expected::Any))));
+    }
 }

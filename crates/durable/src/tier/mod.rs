@@ -42,7 +42,7 @@ use parking_lot::Mutex;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use strandline_event::Micros;
 
 /// The folder of the manifests where it lies below durable.path by default: not looked at for data files.
@@ -84,6 +84,8 @@ struct Inner {
     delta: Option<DeltaLog>,
     /// What opening found and went on without.
     warnings: Vec<String>,
+    /// The process is about to end.
+    abandoned: AtomicBool,
 }
 
 /// A handle; cloning is one reference count.
@@ -219,22 +221,29 @@ impl DurableTier {
         Ok(history)
     }
 
-    /// Why the data files or the manifests get no answer from their object store now; `None`: the last request got one.
-    #[must_use]
     /// What the first request to their object store said that got no answer; `None`: each one got one.
     #[must_use]
     pub fn unanswered(&self) -> Option<Arc<str>> {
         self.inner.shared.objects.unanswered().or_else(|| self.inner.shared.manifests.unanswered())
     }
 
+    /// Why the data files or the manifests get no answer from their object store now; `None`: the last request got one.
+    #[must_use]
     pub fn trouble(&self) -> Option<Arc<str>> {
         self.inner.shared.objects.trouble().or_else(|| self.inner.shared.manifests.trouble())
     }
 
     /// Ends what waits for an object store that gives no answer: the process is about to end. Nothing is read or written afterwards.
     pub fn abandon(&self) {
+        self.inner.abandoned.store(true, Ordering::SeqCst);
         self.inner.shared.objects.close();
         self.inner.shared.manifests.close();
+    }
+
+    /// Whether the process is about to end: nothing is worth waiting for.
+    #[must_use]
+    pub fn is_abandoned(&self) -> bool {
+        self.inner.abandoned.load(Ordering::SeqCst)
     }
 
     /// How the Delta log fares; `None`: the store has none.
@@ -299,10 +308,10 @@ mod tests_layout;
 #[cfg(test)]
 mod tests_names;
 #[cfg(test)]
+mod tests_outage;
+#[cfg(test)]
 mod tests_replace;
 #[cfg(test)]
 mod tests_retention;
 #[cfg(test)]
 mod tests_settle;
-mod tests_outage;
-#[cfg(test)]

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use strandline_deql::StoreConfig;
 use strandline_event::{ErrorKind, Micros, hash};
 
@@ -219,6 +219,7 @@ impl DurableTier {
                 gone: Gone::new(gone),
                 delta,
                 warnings,
+                abandoned: AtomicBool::new(false),
             }),
         };
         tier.follow();
@@ -262,6 +263,7 @@ impl DurableTier {
                 gone: Gone::default(),
                 delta: None,
                 warnings: Vec::new(),
+                abandoned: AtomicBool::new(false),
             }),
         })
     }

@@ -19,6 +19,9 @@
 //! | is not there | the next create of n+1 decides: it wins, or the one under way does | `Unknown` until the next start |
 //! | cannot be read | `Unknown` | `Unknown` until the next start |
 //!
+//! A store without a log does not leave it at that: on an object store the same commit is made again until its outcome is
+//! known, and appends wait meanwhile (the engine's `compact/at_once.rs`).
+//!
 //! While it is unclear, the files of that job are nobody's to remove: the job must not discard them, no sweep runs. A local
 //! version may be there without its folder being synced, so nobody may build on it before a restart.
 
@@ -55,10 +58,16 @@ impl DurableTier {
         self.inner.committer.try_lock().map_or(Ok(()), |mut committer| self.settle_locked(&mut committer))
     }
 
+    /// Whether an outcome that is unknown can be found out without a start: not on a local folder.
+    #[must_use]
+    pub fn can_settle(&self) -> bool {
+        !self.inner.shared.manifests.stages()
+    }
+
     pub(super) fn settle_locked(&self, committer: &mut Committer) -> Result<(), CommitError> {
         let Some(unclear) = &committer.unclear else { return Ok(()) };
         let shared = &self.inner.shared;
-        if shared.manifests.stages() {
+        if !self.can_settle() {
             return Err(unclear.to_error());
         }
         match manifest::read(&*shared.manifests, unclear.version) {

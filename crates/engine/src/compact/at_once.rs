@@ -15,7 +15,7 @@ use crate::append::{FilesCommitted, FilesFailed, FilesGroup};
 use crate::store::{SettledSnapshot, Store};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use strandline_durable::{Commit, CommitError, Snapshot};
+use strandline_durable::{Commit, CommitError, DurableTier, Snapshot};
 use strandline_event::{ErrorKind, LogKey, Micros, StampedBatch};
 
 /// What became of a group.
@@ -23,6 +23,18 @@ type Outcome = Result<FilesCommitted, FilesFailed>;
 
 /// Commits groups of different logs together. Gives what became of each, in their order.
 pub fn commit_groups(store: &Store, groups: &[FilesGroup], now: Micros) -> Vec<Outcome> {
+    commit_groups_patiently(store, groups, now, &mut |_| false)
+}
+
+/// As [`commit_groups`]; where an object store gave no clear answer, it is asked again as long as `wait` says so, which is told how
+/// often that was and may take its time. The version that is there by then is ours, or the same commit goes on top of it: its
+/// job id tells.
+pub fn commit_groups_patiently(
+    store: &Store,
+    groups: &[FilesGroup],
+    now: Micros,
+    wait: &mut dyn FnMut(u32) -> bool,
+) -> Vec<Outcome> {
     let durable = store.durable();
     let before = durable.pin();
     let job_id = store.next_commit_id();
@@ -31,7 +43,7 @@ pub fn commit_groups(store: &Store, groups: &[FilesGroup], now: Micros) -> Vec<O
         .iter()
         .map(|group| write(store, &before, group, job_id, now).map(|commit| commits.push(commit)))
         .collect();
-    let committed = match durable.commit_together(&commits) {
+    let committed = match commit(durable, &commits, wait) {
         Ok(snapshot) => Ok(snapshot),
         Err(error) => {
             // only then a manifest may name the files; the next opening finds out
@@ -48,6 +60,20 @@ pub fn commit_groups(store: &Store, groups: &[FilesGroup], now: Micros) -> Vec<O
         Ok(FilesCommitted { through: group.through(), settled: Arc::new(settled) })
     };
     groups.iter().zip(written).map(outcome).collect()
+}
+
+fn commit(
+    durable: &DurableTier,
+    commits: &[Commit],
+    wait: &mut dyn FnMut(u32) -> bool,
+) -> Result<Arc<Snapshot>, CommitError> {
+    for tries in 1.. {
+        match durable.commit_together(commits) {
+            Err(CommitError::Unknown { .. }) if durable.can_settle() && wait(tries) => {}
+            outcome => return outcome,
+        }
+    }
+    durable.commit_together(commits)
 }
 
 /// Writes a group's files aside, and says what would make them true.
@@ -96,8 +122,9 @@ fn failed(error: &CommitError) -> FilesFailed {
     match error {
         CommitError::StaleEpoch { .. } | CommitError::ReadOnly => FilesFailed::Fenced(reason),
         // a log that stands elsewhere than its owner knows: see `unforeseen`
-        CommitError::Unknown { .. } | CommitError::Watermark { .. } | CommitError::SeqBehind { .. } => {
-            FilesFailed::Unknown(reason)
+        CommitError::Watermark { .. } | CommitError::SeqBehind { .. } => FilesFailed::Unknown(reason),
+        CommitError::Unknown { version, reason } => {
+            FilesFailed::Unknown(Arc::from(format!("manifest version {version}: {reason}")))
         }
         // by the contract of a commit nothing happened
         _ => FilesFailed::Nothing { disk_full: error.kind() == ErrorKind::DiskFull, reason },

@@ -23,7 +23,7 @@ mod policy;
 mod progress;
 mod steps;
 
-pub use at_once::commit_groups;
+pub use at_once::{commit_groups, commit_groups_patiently};
 pub use error::CompactError;
 pub(crate) use job::rescue;
 pub use job::{JobOutcome, run_job};
