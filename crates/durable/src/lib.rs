@@ -29,7 +29,7 @@ mod wire;
 mod write;
 
 pub use columns::SeqTooLarge;
-pub use delta::{DeltaNumbers, verify_delta_log};
+pub use delta::{DeltaNumbers, DeltaReport, check_delta_log, verify_delta_log};
 pub use entry::{Bounds, FileEntry, TailSums};
 pub use layout::{Layout, LayoutError};
 pub use manifest::{

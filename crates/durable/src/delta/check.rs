@@ -3,20 +3,66 @@
 //! One that lags behind the manifest is no finding (the next open catches up), nor one that is missing (it is made anew).
 
 use super::check_files::check_files;
-use super::names;
+use super::names::{self, LogFile};
 use super::replay::{ReplayError, replay};
 use super::table::Table;
 use crate::manifest;
+use crate::objects::{ObjectError, Objects};
 use crate::tier::DurableTier;
 use crate::verify::Finding;
 use std::collections::HashSet;
 
+/// What was found of a Delta log.
+#[derive(Debug, Default)]
+pub struct DeltaReport {
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+    /// It shows other files than the newest manifest version: its newest version was not written, or is missing.
+    pub lag: Option<String>,
+}
+
 /// Checks the Delta log of a tier. Empty: everything holds.
 #[must_use]
 pub fn verify_delta_log(tier: &DurableTier) -> Vec<Finding> {
+    check_delta_log(tier).findings
+}
+
+/// As [`verify_delta_log`], and tells whether it lags behind, which is no fault.
+#[must_use]
+pub fn check_delta_log(tier: &DurableTier) -> DeltaReport {
+    let mut lag = None;
+    let findings = check(tier, &mut lag);
+    DeltaReport { findings, lag }
+}
+
+/// Checkpoints that only another engine can have written.
+fn strangers(objects: &dyn Objects, table: &Table) -> Result<Vec<Finding>, ObjectError> {
+    let is_ours = |path: &str| match names::parse(path) {
+        Some(LogFile::Json(version)) => table.linked && path == names::json_checkpoint(version, table.store_id),
+        Some(LogFile::Parquet(_)) => !table.linked,
+        Some(LogFile::Commit(_)) | None => false,
+    };
+    let listed = objects.list(names::FOLDER)?.into_iter().map(|info| info.path);
+    let strange = listed.filter(|path| path.contains(".checkpoint.") && !is_ours(path));
+    let what = "another engine has written this checkpoint, and readers of the table begin with it: remove it, or remove the \
+                folder `_delta_log`, and the next start makes the log anew";
+    Ok(strange.map(|path| Finding::new(&path, what)).collect())
+}
+
+fn check(tier: &DurableTier, lag: &mut Option<String>) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let mut find = |what: String| findings.push(Finding::new(names::FOLDER, what));
     let (objects, snapshot) = (&*tier.shared().objects, tier.pin());
+    let table = Table {
+        store_id: snapshot.store_id(),
+        store_name: snapshot.store_name().to_owned(),
+        columns: tier.layout().names().clone(),
+        linked: objects.stages(),
+    };
+    match strangers(objects, &table) {
+        Ok(strange) => findings.extend(strange),
+        Err(error) => findings.push(Finding::new(names::FOLDER, error.to_string())),
+    }
+    let mut find = |what: String| findings.push(Finding::new(names::FOLDER, what));
     let replayed = match replay(objects) {
         Ok(replayed) => replayed,
         Err(ReplayError::None) => return findings,
@@ -24,12 +70,6 @@ pub fn verify_delta_log(tier: &DurableTier) -> Vec<Finding> {
             find(format!("{error}; the next start makes it anew"));
             return findings;
         }
-    };
-    let table = Table {
-        store_id: snapshot.store_id(),
-        store_name: snapshot.store_name().to_owned(),
-        columns: tier.layout().names().clone(),
-        linked: objects.stages(),
     };
     let fits = replayed.protocol.as_ref().zip(replayed.meta_data.as_ref()).is_some_and(|(p, m)| table.fits(p, m));
     let shown = replayed.applications.get(&table.app_id()).and_then(|version| u64::try_from(*version).ok());
@@ -45,7 +85,15 @@ pub fn verify_delta_log(tier: &DurableTier) -> Vec<Finding> {
     }
     // one that was folded away is not there to compare with
     let Ok((manifest, _)) = manifest::read(&*tier.shared().manifests, shown) else { return findings };
+    let newest: HashSet<String> = snapshot.files().iter().map(|file| table.name(file)).collect();
     let files: HashSet<String> = manifest.files().map(|file| table.name(file)).collect();
+    if files != newest {
+        let (shows, is) = (replayed.version, snapshot.version());
+        *lag = Some(format!(
+            "the Delta log ends with version {shows}, which shows manifest version {shown}, and the store is at {is} with other \
+             files: its newest version was not written yet, or is missing; the next start catches up"
+        ));
+    }
     for file in manifest.files() {
         match replayed.live.get(&table.name(file)) {
             None => find(format!("version {} lacks `{}`", replayed.version, file.path)),

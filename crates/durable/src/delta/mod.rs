@@ -24,7 +24,7 @@ mod state;
 mod stats;
 mod table;
 
-pub use check::verify_delta_log;
+pub use check::{DeltaReport, check_delta_log, verify_delta_log};
 pub(crate) use replay::newest_shown;
 
 use crate::entry::FileEntry;
@@ -120,6 +120,13 @@ impl DeltaLog {
     }
 
     fn show(&self, slot: &mut Option<State>, followed: &dyn Followed) -> Result<(), ObjectError> {
+        if let Some(newest) = slot.as_ref().and_then(|state| state.version)
+            && self.is_worth_a_look(slot.as_ref(), followed)
+            && !self.objects.exists(&names::commit(newest))?
+        {
+            tracing::warn!(store = self.table.store_name, newest, "the newest version of the Delta log is gone");
+            *slot = None;
+        }
         for _ in 0..TRIES {
             let snapshot = followed.current();
             let state = match slot.as_mut() {
@@ -149,6 +156,12 @@ impl DeltaLog {
             }
         }
         Err(ObjectError::from_io(names::FOLDER, io::Error::other("others write to it again and again")))
+    }
+
+    /// Whether to ask if somebody took the log away, so that nothing is written on top of nothing: always where that is for
+    /// nothing, else where there is nothing to write.
+    fn is_worth_a_look(&self, state: Option<&State>, followed: &dyn Followed) -> bool {
+        self.table.linked || state.is_some_and(|state| state.manifest_version >= followed.current().version())
     }
 
     fn put(&self, version: u64, lines: Vec<actions::Line>) -> Result<(), ObjectError> {

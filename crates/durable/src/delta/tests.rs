@@ -516,3 +516,43 @@ fn a_log_of_the_first_form_stays_readable() {
         );
     }
 }
+
+#[test]
+fn a_log_that_is_taken_away_while_the_store_runs_is_made_anew_by_the_next_commit() {
+    let dir = tempfile::tempdir().unwrap();
+    for objects in [folders(dir.path()), memory()] {
+        let tier = open_on(&objects);
+        (1..=3).for_each(|n| append(&tier, n));
+        for (_, path) in list(&*objects.0).unwrap() {
+            objects.0.delete(&path).unwrap();
+        }
+        if !objects.0.stages() {
+            tier.sweep(Micros::MIN).unwrap();
+        }
+        append(&tier, 4);
+        assert_follows(&objects, &tier);
+        // its newest version alone
+        objects.0.delete(&list(&*objects.0).unwrap().pop().unwrap().1).unwrap();
+        assert!(crate::check_delta_log(&tier).lag.is_some() || list(&*objects.0).unwrap().is_empty());
+        if !objects.0.stages() {
+            tier.sweep(Micros::MIN).unwrap();
+        }
+        append(&tier, 5);
+        assert_follows(&objects, &tier);
+    }
+}
+
+#[test]
+fn a_checkpoint_of_another_engine_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    for (objects, name) in [
+        (folders(dir.path()), "_delta_log/00000000000000000001.checkpoint.parquet"),
+        (memory(), "_delta_log/00000000000000000001.checkpoint.0000000001.0000000002.parquet"),
+    ] {
+        let tier = open_on(&objects);
+        (1..=3).for_each(|n| append(&tier, n));
+        assert_eq!(verify_delta_log(&tier), []);
+        objects.0.put_new(name, b"whatever").unwrap();
+        assert!(verify_delta_log(&tier).iter().any(|found| found.place == name));
+    }
+}

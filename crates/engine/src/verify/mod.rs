@@ -21,7 +21,7 @@ use std::path::Path;
 use std::sync::Arc;
 use strandline_deql::StoreConfig;
 use strandline_durable::objects::ObjectInfo;
-use strandline_durable::{DurableTier, Snapshot, verify_delta_log, verify_file, verify_manifests, verify_replaced};
+use strandline_durable::{DurableTier, Snapshot, check_delta_log, verify_file, verify_manifests, verify_replaced};
 use strandline_event::{ErrorKind, EventRef, LogIndex, LogKey, Micros};
 use strandline_wal::{Disk, LogConfig, LogIdentity, LogView, OpenedLog, log_folder_name, open_read_only};
 use streams::Streams;
@@ -182,7 +182,9 @@ fn check_files(tier: &DurableTier, report: &mut Report, on_step: &mut dyn FnMut(
     }
     let replaced = verify_replaced(tier);
     replaced.findings.into_iter().for_each(&mut add);
-    verify_delta_log(tier).into_iter().for_each(&mut add);
+    let delta = check_delta_log(tier);
+    delta.findings.into_iter().for_each(&mut add);
+    report.notes.extend(delta.lag);
     if replaced.gone > 0 {
         let what =
             "replaced files are not there any more: only reads as of a version before they were replaced miss them";
