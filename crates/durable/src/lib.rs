@@ -39,7 +39,7 @@ pub use manifest::{
 pub use merge::{MergeError, MergeLimits, MergeSpec, Merged};
 pub use objects::{ObjectError, Objects, SharedObjects};
 pub use partition::{PartitionKey, Partitioner};
-pub use read::{Place, ReadError, ReadStats, RowBatch, RowFilter, RowSet, Scan, StreamQuery};
+pub use read::{EndAt, Place, ReadError, ReadStats, RowBatch, RowFilter, RowSet, Scan, StreamQuery};
 pub use rows::Rows;
 pub use runs::{BrokenRun, CommandRecord, HeadRecord, Record, RetiredRange, RunKind, RunRef, tenant_hash};
 pub use sort::{RowRef, compare, rows_as_they_come, sort_rows};

@@ -29,6 +29,7 @@ mod stats;
 mod stream;
 mod sums;
 
+pub use as_of::EndAt;
 pub use batch::{Place, RowBatch};
 pub(crate) use cache::FileCache;
 pub use error::ReadError;

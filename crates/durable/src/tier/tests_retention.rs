@@ -285,3 +285,38 @@ fn a_crash_at_any_operation_of_an_end_is_harmless() {
         },
     );
 }
+
+#[test]
+fn where_a_stream_ended_is_told_with_what_retention_removed_since() {
+    let dir = tempfile::tempdir().unwrap();
+    let tier = open(dir.path(), &config(""));
+    let events = prepare(&tier, 3);
+    let stream = events[299].stream_id.as_str();
+    let of_part = |n: usize| events[n * 100..(n + 1) * 100].iter().rev().find(|e| e.stream_id == stream).unwrap();
+    let (first, second, third) = (of_part(0), of_part(1), of_part(2));
+    let end = |moment: i64| {
+        let (end, _) = tier.pin().end_at(&log(), stream, Micros(moment)).unwrap();
+        (end.last.0, end.doubtful.map(|(first, last)| (first.0, last.0)))
+    };
+    let moments = [first.ingested_at, second.ingested_at, third.ingested_at];
+    let lasts = [first.seq, second.seq, third.seq];
+    let files = tier.pin().files().to_vec();
+    let check = |exact: bool| {
+        for (moment, last) in moments.into_iter().zip(lasts) {
+            let (told, doubtful) = end(moment);
+            assert!(
+                told == last && doubtful.is_none() || !exact && told >= last && doubtful.is_some_and(|d| d.1 == told)
+            );
+        }
+    };
+    check(true);
+    for (job, n) in [(50, 2), (51, 0), (52, 1)] {
+        tier.retire(&retirement(job, &files[n..=n], DeleteMode::Tombstone), &go_on).unwrap();
+        check(true);
+    }
+    // nothing is left that tells a moment, but of the last one
+    tier.expire(Micros(i64::MAX), 60, LATER).unwrap();
+    tier.sweep(EVER).unwrap();
+    check(false);
+    assert_eq!(end(i64::MAX), (third.seq, None));
+}

@@ -1,11 +1,13 @@
 //! One stream as of an earlier version of the manifest: what was in files then, and nothing else.
 //!
 //! The version says up to which moment each log was in files; the rows are read from the files of now, whatever merges have made
-//! of those of then. So it holds as long as the version is kept, and what retention removed since is gone here as well.
+//! of those of then. So it holds as long as the version is kept, and what retention removed since is
+//! retired here as well.
 
 use super::stream::{Manner, StreamRead};
 use super::{ReadError, ReadStats, StreamPage};
 use crate::store::Store;
+use strandline_durable::EndAt;
 use strandline_event::{Micros, Seq};
 
 impl Store {
@@ -20,9 +22,10 @@ impl Store {
         let log = self.owner_of(read.stream_type, read.stream_id);
         let through = past.logs.get(&log).map_or(Micros::MIN, |(_, last_ingested_at)| *last_ingested_at);
         // pinned before the stream is read: what retention takes out between is taken out of both
-        let (head, stats) = match through {
-            Micros::MIN => (Seq::ZERO, ReadStats::default()),
-            _ => self.durable().pin().last_seq_at(read.stream_type, read.stream_id, through)?,
+        let nothing = EndAt { last: Seq::ZERO, doubtful: None };
+        let (EndAt { last: head, doubtful }, stats) = match through {
+            Micros::MIN => (nothing, ReadStats::default()),
+            _ => self.durable().pin().end_at(&log, read.stream_id, through)?,
         };
         if head == Seq::ZERO {
             let mut page = StreamPage::none();
@@ -32,6 +35,9 @@ impl Store {
         let to_seq = Some(read.to_seq.map_or(head, |to| to.min(head)));
         let mut page = self.read_stream_with(&StreamRead { to_seq, ..*read }, Manner::past(self, head))?;
         page.stats += stats;
+        page.warnings.extend(doubtful.map(|(first, last)| {
+            format!("whether seq {first} to {last}, which retention removed since, were there in version {version} is not known any more")
+        }));
         Ok(page)
     }
 }
