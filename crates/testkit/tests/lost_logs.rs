@@ -240,6 +240,19 @@ fn a_damaged_log_that_is_mended_after_a_stop_is_not_taken_for_another() {
 }
 
 #[test]
+fn what_a_log_holds_besides_events_counts_as_its_end() {
+    let mut owner = local("");
+    load(&mut owner, "T", 0..4, 2);
+    // replayed: the owner knows of its events only, the log also holds what it began with
+    owner.ensure_log(&LogKey::single("U"));
+    owner.kill().unwrap();
+    for _ in 0..2 {
+        owner.restart().unwrap();
+    }
+    assert_eq!(head(owner.store(), "T", "s0"), Ok(Some(Seq(2))));
+}
+
+#[test]
 fn a_log_that_was_laid_out_and_never_begun_is_not_missed() {
     let mut owner = local("");
     let mut dice = Dice::new(5);

@@ -235,7 +235,9 @@ impl Store {
         if self.logs().iter().any(|log| log.refuses_writes().is_some()) {
             return Ok(self.durable.pin());
         }
-        let ends = self.logs().iter().map(|log| (log.key.clone(), log.published().committed())).collect();
+        // entries without events, the first one of a log among them, count as well: the log is found to end with the last of them
+        let end = |log: &Arc<LogShared>| (log.key.clone(), log.published().committed().max(log.view().last_index()));
+        let ends = self.logs().iter().map(end).collect();
         self.durable.update(&Update::CleanStop(ends), job_id, now)
     }
 
