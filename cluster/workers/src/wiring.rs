@@ -15,7 +15,7 @@
 //! | log I/O thread       | its own            | ends the process   | one group a log     | finishes what was submitted, joined    |
 //! | commit thread        | its own, one for   | ends the process   | one group a log     | finishes what was submitted, ends      |
 //! |                      | a store without log|                    |                     |                                        |
-//! | HotWorker            | hot arbiter        | ends the process   | WalWorker waits     | stops after the last WalWorker         |
+//! | HotWorker            | log arbiters, each | ends the process   | WalWorker waits     | stops after the last WalWorker         |
 //! | CompactionSupervisor | control arbiter    | ends the process   | waits               | cancels jobs, waits for their end      |
 //! | CompactionWorker     | pool of its own    | ends the process   | supervisor waits    | abandons before the commit, stops      |
 //! | MergeWorker          | pool of its own    | ends the process   | the round waits     | abandons before the commit, stops      |

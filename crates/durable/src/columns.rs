@@ -1,4 +1,5 @@
-//! Events -> Arrow columns: the one builder behind Parquet files and Arrow IPC answers.
+//! Events -> Arrow columns, row by row: behind merges and Arrow IPC answers. Jobs, whose rows lie far apart, gather theirs field by
+//! field (`gather.rs`).
 
 use arrow::array::{
     ArrayRef, FixedSizeBinaryArray, FixedSizeBinaryBuilder, Int64Array, Int64Builder, RecordBatch, StringArray,

@@ -5,7 +5,7 @@
 use crate::layout::Layout;
 use crate::partition::{PartitionKey, Partitioner, text};
 use crate::rows::Rows;
-use foldhash::fast::FixedState;
+use foldhash::fast::RandomState;
 use std::cmp::Ordering;
 use std::collections::HashMap;
 use strandline_event::{EventRef, Field, Seq};
@@ -177,7 +177,7 @@ fn nulls_last<T: Ord>(a: Option<T>, b: Option<T>) -> Ordering {
 
 #[derive(Default)]
 struct Partitions {
-    numbers: HashMap<PartitionKey, u32, FixedState>,
+    numbers: HashMap<PartitionKey, u32, RandomState>,
 }
 
 impl Partitions {
@@ -193,7 +193,8 @@ impl Partitions {
 
 #[derive(Default)]
 struct Streams<'a> {
-    numbers: HashMap<&'a str, u32, FixedState>,
+    // ids are the clients' choice: a seed of the process, so that nobody can choose them to collide
+    numbers: HashMap<&'a str, u32, RandomState>,
     last: Option<(&'a str, u32)>,
     /// By number: the last seq.
     seqs: Vec<Seq>,
@@ -229,7 +230,7 @@ impl<'a> Streams<'a> {
 }
 
 /// Number by order of first sight -> rank in the order of keys.
-fn ranks<K: Ord>(numbers: HashMap<K, u32, FixedState>) -> Vec<u32> {
+fn ranks<K: Ord>(numbers: HashMap<K, u32, RandomState>) -> Vec<u32> {
     let mut sorted: Vec<_> = numbers.into_iter().collect();
     sorted.sort_unstable();
     let mut out = vec![0; sorted.len()];

@@ -5,7 +5,7 @@ use crate::batch::{BatchUnit, Chunk, EventBatch, flags};
 use crate::id::EventId;
 use crate::limits;
 use crate::num::{Micros, Seq};
-use foldhash::fast::FixedState;
+use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use std::hash::BuildHasher;
 
@@ -74,6 +74,8 @@ pub enum InvalidEvent {
 pub struct BatchBuilder {
     batch: EventBatch,
     streams: HashTable<u32>,
+    /// With a seed of the process: ids are the client's choice.
+    hasher: RandomState,
     last_stream: u32,
 }
 
@@ -82,7 +84,7 @@ impl BatchBuilder {
     #[must_use]
     pub fn new(stream_type: &str, unit: BatchUnit) -> Self {
         let batch = EventBatch { unit: unit.to_u8(), stream_type: stream_type.to_owned(), ..EventBatch::default() };
-        Self { batch, streams: HashTable::new(), last_stream: 0 }
+        Self { batch, streams: HashTable::new(), hasher: RandomState::default(), last_stream: 0 }
     }
 
     /// Marks the batch as a part of a resumable ingestion.
@@ -133,7 +135,7 @@ impl BatchBuilder {
         if self.last_stream < streams.ends.len() as u32 && streams.get(self.last_stream as usize) == stream_id {
             return self.last_stream;
         }
-        let hash = |text: &str| FixedState::default().hash_one(text);
+        let hash = |text: &str| self.hasher.hash_one(text);
         let found = self.streams.find(hash(stream_id), |s| streams.get(*s as usize) == stream_id);
         self.last_stream = if let Some(stream) = found {
             *stream

@@ -1,7 +1,7 @@
 //! One bounded job: reads a range of a log, puts its rows in order, writes data files aside, commits.
 //!
-//! Memory: the batches are maps of sealed segments (a part that is still open is copied), the order costs some 24 bytes a
-//! row, one data file is open at a time.
+//! Memory: the batches are maps of sealed segments (a part that is still open is copied), the order costs 16 bytes a
+//! row and as many again while it is made, one data file is open at a time.
 
 use super::error::CompactError;
 use super::output::Output;

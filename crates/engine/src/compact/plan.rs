@@ -15,7 +15,7 @@ use strandline_wal::LogView;
 pub struct JobLimits {
     /// Bytes of batches, mapped from the log.
     pub bytes_max: u64,
-    /// Events; each costs 24 to 32 bytes of memory.
+    /// Events; each costs some 32 bytes of memory.
     pub rows_max: u64,
 }
 
