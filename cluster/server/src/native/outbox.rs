@@ -6,7 +6,8 @@ use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use strandline_client::Refused;
-use strandline_client::wire::header::HEADER_BYTES;
+use strandline_client::wire::header::{HEADER_BYTES, KIND_AT, Kind};
+use strandline_client::wire::refused::OUTCOME_UNKNOWN;
 use strandline_event::ErrorKind;
 use strandline_workers::permits::BytePermit;
 use tokio::io::AsyncWriteExt;
@@ -17,6 +18,18 @@ use tokio::sync::Notify;
 const WAITING_BYTES_MAX: usize = 8 << 20;
 /// Answers up to this size are written together.
 const TOGETHER_BYTES: usize = 64 << 10;
+
+/// What is said instead of an answer that is too large. An append was done by then: it must not be called refused.
+fn too_large(answer: &[u8], why: &str) -> Refused {
+    match answer.get(KIND_AT).copied().and_then(Kind::from_u8) {
+        Some(Kind::Appended | Kind::BulkAppended) => {
+            let text =
+                format!("{why}: the appends were judged and may be stored; read their streams, or append less at once");
+            Refused { code: OUTCOME_UNKNOWN.to_owned(), text, ..Refused::default() }
+        }
+        _ => Refused::new(ErrorKind::TooLarge, format!("{why}: ask for less at once")),
+    }
+}
 
 #[derive(Default)]
 struct Waiting {
@@ -50,14 +63,16 @@ impl Outbox {
         self.body_max.store(bytes as usize, Ordering::Relaxed);
     }
 
-    /// Adds the answer to a request; one that the client does not take is an error instead.
-    pub(super) fn answer(&self, request: u64, frame: Vec<u8>, permit: Option<BytePermit>) {
+    /// Adds the answer to a request; one that the client does not take is an error instead, and `false`.
+    pub(super) fn answer(&self, request: u64, frame: Vec<u8>, permit: Option<BytePermit>) -> bool {
         let (bytes, limit) = (frame.len().saturating_sub(HEADER_BYTES), self.body_max.load(Ordering::Relaxed));
         if bytes <= limit {
-            return self.push(frame, permit);
+            self.push(frame, permit);
+            return true;
         }
-        let text = format!("the answer has {bytes} bytes and this client takes {limit}: ask for less at once");
-        self.push(Refused::new(ErrorKind::TooLarge, text).encode(request).into_bytes(), None);
+        let told = too_large(&frame, &format!("the answer has {bytes} bytes and this client takes {limit}"));
+        self.push(told.encode(request).into_bytes(), None);
+        false
     }
 
     /// Adds a whole frame, and what it holds until it is written.
@@ -150,3 +165,6 @@ impl Outbox {
         self.room.notify_waiters();
     }
 }
+
+#[cfg(test)]
+mod tests;

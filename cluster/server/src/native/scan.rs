@@ -149,8 +149,8 @@ impl Running {
             };
             let (frame, body_bytes) = part.finish(is_last).map_err(|error| unencodable(&error))?;
             self.window.change(|room| room.bytes -= body_bytes as i64);
-            outbox.answer(self.request, frame, None);
-            if is_last {
+            // a part that the client does not take has ended the scan with an error
+            if !outbox.answer(self.request, frame, None) || is_last {
                 return Ok(());
             }
         }

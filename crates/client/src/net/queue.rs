@@ -13,8 +13,10 @@ use crate::net::error::ClientError;
 use crate::wire::append::{BATCHES_MAX, Expected, bytes_in_frame, encode_append};
 use crate::wire::fields::Encoded;
 use crate::wire::frames::Frame;
+use crate::wire::header::Kind;
 use crate::wire::hello::Welcome;
 use crate::wire::outcome::{Appended, decode_appended};
+use crate::wire::read::encode_empty;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use strandline_event::{BatchBytes, BatchUnit};
@@ -144,6 +146,16 @@ impl Queue {
         self.requests.push_back(request);
     }
 
+    /// Gives a scan up. ScanCancel is not answered, so its place is free at once; parts that still come find nobody.
+    /// One that has ended, or was never sent, costs the server nothing.
+    pub(super) fn cancel(&mut self, id: u64) {
+        self.requests.retain(|request| request.id != id);
+        if self.in_flight.remove(&id).is_some() {
+            let frame = Arc::new(encode_empty(Kind::ScanCancel, id));
+            self.push_request(Request { id, frame, repeat: Repeat::Never, reply: Reply::None, broken: 0, held: None });
+        }
+    }
+
     /// Whether anybody waits, for the connection or for an answer.
     pub(super) fn is_idle(&self) -> bool {
         self.singles.is_empty() && self.requests.is_empty() && self.in_flight.is_empty()
@@ -271,7 +283,7 @@ impl Queue {
 }
 
 fn is_not_last(frame: &Frame) -> bool {
-    let is_part = frame.header.kind == crate::wire::header::Kind::ScanPart.to_u8();
+    let is_part = frame.header.kind == Kind::ScanPart.to_u8();
     is_part && frame.body.first().is_some_and(|facts| facts & 1 == 0)
 }
 

@@ -5,7 +5,7 @@ use crate::net::{Client, expect};
 use crate::wire::events::Events;
 use crate::wire::frames::Frame;
 use crate::wire::header::Kind;
-use crate::wire::read::{decode_scan_part, encode_empty, encode_scan_more};
+use crate::wire::read::{decode_scan_part, encode_scan_more};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 /// Everything of a store, part by part. Dropping it ends the scan.
@@ -50,9 +50,8 @@ impl Scan {
 }
 
 impl Drop for Scan {
+    /// Also after an error: a part that cannot be read does not end the scan on the server.
     fn drop(&mut self) {
-        if !self.ended {
-            self.client.shared().tell(self.id, encode_empty(Kind::ScanCancel, self.id));
-        }
+        self.client.shared().cancel(self.id);
     }
 }

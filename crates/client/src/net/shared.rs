@@ -64,6 +64,12 @@ impl Shared {
         self.send(Request { id, frame, repeat: Repeat::Never, reply: Reply::None, broken: 0, held: None });
     }
 
+    /// Nobody takes the parts of a scan any more.
+    pub(super) fn cancel(&self, id: u64) {
+        self.queue.lock().cancel(id);
+        self.wake.notify_one();
+    }
+
     pub(super) fn ping(&self) {
         let id = self.next_id();
         self.tell(id, ping(id));

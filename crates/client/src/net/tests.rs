@@ -187,6 +187,49 @@ fn a_server_that_says_nothing_any_more_is_given_up() {
 }
 
 #[test]
+fn scans_that_are_dropped_hold_up_nothing() {
+    on_a_runtime(async {
+        let (listener, options) = listening().await;
+        let (client, played) = tokio::join!(Client::connect(options), Played::accept(&listener));
+        let (client, mut played) = (client.unwrap(), played);
+        // more than the server's requests_max
+        for _ in 0..70 {
+            let scan = client.scan(Filter::default(), 1 << 20);
+            let begun = played.next().await.unwrap().header;
+            drop(scan);
+            let cancelled = played.next().await.unwrap().header;
+            assert_eq!(begun.kind, Kind::Scan.to_u8());
+            assert_eq!((cancelled.kind, cancelled.request), (Kind::ScanCancel.to_u8(), begun.request));
+        }
+        let appending = tokio::spawn({
+            let client = client.clone();
+            async move { client.append(batch(9, None), Expected::Any).await }
+        });
+        let append = played.next().await.unwrap();
+        played.store(&append).await;
+        appending.await.unwrap().unwrap();
+    });
+}
+
+#[test]
+fn a_scan_with_a_part_that_cannot_be_read_is_cancelled() {
+    on_a_runtime(async {
+        let (listener, options) = listening().await;
+        let (client, played) = tokio::join!(Client::connect(options), Played::accept(&listener));
+        let (client, mut played) = (client.unwrap(), played);
+        let mut scan = client.scan(Filter::default(), 1 << 20);
+        let begun = played.next().await.unwrap().header.request;
+        let mut part = crate::wire::read::begin_scan_part(begun, false, 0);
+        part.u32(7);
+        played.say(part.finish()).await;
+        assert!(matches!(scan.next().await, Err(ClientError::Protocol(_))));
+        drop(scan);
+        let cancelled = played.next().await.unwrap().header;
+        assert_eq!((cancelled.kind, cancelled.request), (Kind::ScanCancel.to_u8(), begun));
+    });
+}
+
+#[test]
 fn nobody_there_is_told_with_what_to_do() {
     on_a_runtime(async {
         let (listener, options) = listening().await;

@@ -8,6 +8,8 @@ pub const MAGIC: [u8; 4] = *b"SLNP";
 pub const VERSION: u8 = 1;
 /// Length of a header.
 pub const HEADER_BYTES: usize = 32;
+/// Where the kind stands in a header.
+pub const KIND_AT: usize = 5;
 /// Frames and the parts of a body begin at multiples of it.
 pub const ALIGN: usize = 16;
 
@@ -105,7 +107,7 @@ impl Header {
         let mut out = [0; HEADER_BYTES];
         out[0..4].copy_from_slice(&MAGIC);
         out[4] = VERSION;
-        out[5] = self.kind;
+        out[KIND_AT] = self.kind;
         out[8..16].copy_from_slice(&self.request.to_le_bytes());
         out[16..20].copy_from_slice(&self.body_bytes.to_le_bytes());
         out[20..24].copy_from_slice(&self.body_crc.to_le_bytes());
@@ -134,6 +136,11 @@ impl Header {
         }
         let mut request = [0; 8];
         request.copy_from_slice(&bytes[8..16]);
-        Ok(Self { kind: bytes[5], request: u64::from_le_bytes(request), body_bytes: u32_at(16), body_crc: u32_at(20) })
+        Ok(Self {
+            kind: bytes[KIND_AT],
+            request: u64::from_le_bytes(request),
+            body_bytes: u32_at(16),
+            body_crc: u32_at(20),
+        })
     }
 }

@@ -1,9 +1,7 @@
 use super::*;
 use crate::wire::append::decode_append;
 use crate::wire::frames::{FrameReader, Step};
-use crate::wire::header::Kind;
 use crate::wire::outcome::OutcomesWriter;
-use crate::wire::read::encode_empty;
 use crate::wire::refused::Refused;
 use strandline_event::{BatchBuilder, Chunk, ErrorKind, EventInput, IdPrefix, Micros, Seq, StampsBuilder};
 use tokio::sync::Semaphore;
@@ -201,6 +199,35 @@ fn a_scan_that_broke_is_not_begun_again() {
     queue.broke("gone").into_iter().for_each(Untold::tell);
     assert!(matches!(parts.try_recv().unwrap(), Err(ClientError::Broken { .. })));
     assert!(queue.is_idle());
+}
+
+#[test]
+fn a_scan_that_is_given_up_leaves_its_place() {
+    let mut queue = Queue::new(welcome(true, 1));
+    let scan = |queue: &mut Queue| {
+        let (reply, parts) = mpsc::unbounded_channel();
+        let id = queue.next_id();
+        let (frame, reply) = (Arc::new(encode_empty(Kind::Scan, id)), Reply::Many(reply));
+        queue.push_request(Request { id, frame, repeat: Repeat::Never, reply, broken: 0, held: None });
+        (id, parts)
+    };
+    let (first, _parts) = scan(&mut queue);
+    sent(&mut queue);
+    // one that was not sent yet is not begun, and not cancelled
+    let (second, _parts) = scan(&mut queue);
+    queue.cancel(second);
+    let (_, mut pong) = ping(&mut queue);
+    assert!(sent(&mut queue).is_empty(), "the one place is taken");
+    queue.cancel(first);
+    let frames: Vec<_> = sent(&mut queue).iter().map(|frame| (frame.header.kind, frame.header.request)).collect();
+    assert_eq!(frames, [(Kind::Ping.to_u8(), second + 1), (Kind::ScanCancel.to_u8(), first)]);
+    let late = cut(crate::wire::read::begin_scan_part(first, true, 0).finish());
+    assert!(queue.answered(&late).is_none());
+    let answer = cut(encode_empty(Kind::Pong, second + 1));
+    queue.answered(&answer).unwrap().deliver(answer).unwrap();
+    assert!(pong.try_recv().unwrap().is_ok());
+    queue.cancel(first);
+    assert!(queue.is_idle(), "what is over is not cancelled again");
 }
 
 #[test]
