@@ -118,14 +118,43 @@ fn read_field<'de, A: MapAccess<'de>>(
 
 /// Refuses JSON that most readers of it would refuse. Text without that many brackets is not looked at more closely.
 fn shallow<'de, E: Error>(name: &str, value: &'de RawValue) -> Result<&'de RawValue, E> {
-    match too_deep(name, value.get()) {
+    match unreadable(name, value.get()) {
         None => Ok(value),
         Some(refused) => Err(Error::custom(refused)),
     }
 }
 
-/// Why a whole JSON text is nested too deep.
-pub(crate) fn too_deep(name: &str, json: &str) -> Option<String> {
+/// Why other readers would refuse a JSON text that is whole: one such event would keep them from a whole file.
+pub(crate) fn unreadable(name: &str, json: &str) -> Option<String> {
+    if lone_surrogate(json.as_bytes()) {
+        return Some(format!(
+            "`{name}` holds half of a surrogate pair (`\\ud800` to `\\udfff` alone), which is no character"
+        ));
+    }
+    too_deep(name, json)
+}
+
+/// Whether a text in it has an escape of a surrogate without its other half. The JSON is whole.
+fn lone_surrogate(json: &[u8]) -> bool {
+    let escaped = |at: usize| {
+        let digits = json.get(at..at + 6).filter(|text| text.starts_with(b"\\u"))?.get(2..)?;
+        u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+    };
+    let mut at = 0;
+    while let Some(next) = json.get(at..).and_then(|rest| memchr::memchr(b'\\', rest)) {
+        at += next;
+        match escaped(at) {
+            Some(0xd800..=0xdbff) if matches!(escaped(at + 6), Some(0xdc00..=0xdfff)) => at += 12,
+            Some(0xd800..=0xdfff) => return true,
+            Some(_) => at += 6,
+            // another escape: what stands behind the backslash begins none
+            None => at += 2,
+        }
+    }
+    false
+}
+
+fn too_deep(name: &str, json: &str) -> Option<String> {
     let bytes = json.as_bytes();
     let opening = bytes.iter().filter(|byte| matches!(byte, b'[' | b'{')).count();
     let refused = opening > NESTING_MAX && depth(bytes) > NESTING_MAX;
@@ -173,7 +202,23 @@ fn list(names: &FieldNames) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::depth;
+    use super::{depth, lone_surrogate, unreadable};
+
+    #[test]
+    fn half_a_surrogate_pair_is_told_from_a_whole_one_and_from_a_backslash() {
+        for (json, lone) in [
+            (r#""\ud83d\ude00""#, false),
+            (r#""\ud800""#, true),
+            (r#"{"\udc00":1}"#, true),
+            (r#""\ud800\ud800\udc00""#, true),
+            (r#""\ud83d x\ude00""#, true),
+            (r#""\\ud800""#, false),
+            (r#""\n\u00e9\uDBFF\uDFFF""#, false),
+            (r#""\uDbFf""#, true),
+        ] {
+            assert_eq!((lone_surrogate(json.as_bytes()), unreadable("data", json).is_some()), (lone, lone), "{json}");
+        }
+    }
 
     #[test]
     fn depth_counts_brackets_outside_of_texts() {

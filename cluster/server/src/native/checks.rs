@@ -2,7 +2,7 @@
 //!
 //! The archive has been validated by then, so it can be read; this is about what stands in it.
 
-use crate::decode::event::too_deep;
+use crate::decode::event::unreadable;
 use crate::decode::json;
 use serde::de::IgnoredAny;
 use strandline_client::Refused;
@@ -24,7 +24,7 @@ pub(super) fn check(batch: BatchView<'_>, names: &FieldNames) -> Result<(), Refu
 fn check_json(name: &str, text: &str, row: usize) -> Result<(), Refused> {
     let refused = match serde_json::from_str::<IgnoredAny>(text) {
         Err(error) => format!("`{name}` is no JSON: {error}"),
-        Ok(IgnoredAny) => match too_deep(name, text) {
+        Ok(IgnoredAny) => match unreadable(name, text) {
             None => return Ok(()),
             Some(refused) => refused,
         },

@@ -1,7 +1,7 @@
 //! Bulk append: decode, hand over by stream type, and tell what became of every line.
 
 use crate::decode::bulk::{BulkBody, BulkBuilder, OnError, Part, Rejected, listed};
-use crate::decode::event::too_deep;
+use crate::decode::event::unreadable;
 use crate::error::{ApiError, ApiResult, status_of};
 use crate::failure;
 use crate::http::call::{Call, ServedStore};
@@ -105,7 +105,7 @@ fn checked<'a>(input: EventInput<'a>, names: &FieldNames) -> ApiResult<EventInpu
         if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(text) {
             return Err(ApiError::invalid(format!("`{}` is no JSON: {error}", names.get(field))));
         }
-        if let Some(refused) = too_deep(names.get(field), text) {
+        if let Some(refused) = unreadable(names.get(field), text) {
             return Err(ApiError::invalid(refused));
         }
     }
