@@ -48,6 +48,12 @@ impl SharedBytes {
         Self::new(Arc::new(AlignedOwner(bytes)))
     }
 
+    /// Bytes of what these keep alive.
+    #[must_use]
+    pub fn kept_bytes(&self) -> usize {
+        (*self.owner).as_ref().len()
+    }
+
     /// Whether the first byte stands at a multiple of 16.
     #[must_use]
     pub fn is_aligned(&self) -> bool {

@@ -11,7 +11,7 @@ pub use error::ClientError;
 pub use options::Options;
 pub use scan::Scan;
 
-use crate::wire::append::{BATCHES_MAX, Expected, OnError, bytes_in_frame, encode_append, encode_bulk};
+use crate::wire::append::{BATCHES_MAX, BYTES_BEFORE, Expected, OnError, bytes_in_frame, encode_append, encode_bulk};
 use crate::wire::error::WireError;
 use crate::wire::events::Events;
 use crate::wire::fields::Encoded;
@@ -93,6 +93,7 @@ impl Client {
         if bytes > GATHER_BYTES_MAX {
             return self.append_alone(batch, expected, false).await;
         }
+        self.check_fits(BYTES_BEFORE + bytes)?;
         let held = self.shared().room(bytes).await?;
         let (reply, answered) = oneshot::channel();
         self.shared().gather(Single { batch, expected, reply, broken: 0, held });
@@ -199,6 +200,16 @@ impl Client {
         self.ask(Kind::Pong, Repeat::Always, None, |id| encode_empty(Kind::Ping, id)).await.map(drop)
     }
 
+    /// A body over the server's limit would end the connection.
+    fn check_fits(&self, bytes: usize) -> Result<(), ClientError> {
+        let limit = self.shared().welcome().map_or(usize::MAX, |welcome| welcome.body_max as usize);
+        if bytes <= limit {
+            return Ok(());
+        }
+        let text = format!("a request of {bytes} bytes is over the server's limit of {limit}: send less at once");
+        Err(ClientError::Refused(Refused::new(ErrorKind::TooLarge, text)))
+    }
+
     /// Sends a request of its own frame and waits for its answer.
     async fn ask(
         &self,
@@ -210,12 +221,7 @@ impl Client {
         let shared = self.shared();
         let id = shared.next_id();
         let frame = encode(id);
-        let limit = shared.welcome().map_or(usize::MAX, |welcome| welcome.body_max as usize);
-        if frame.len() > limit {
-            let text =
-                format!("a request of {} bytes is over the server's limit of {limit}: send less at once", frame.len());
-            return Err(ClientError::Refused(Refused::new(ErrorKind::TooLarge, text)));
-        }
+        self.check_fits(frame.len())?;
         let (reply, answered) = oneshot::channel();
         let (frame, reply) = (Arc::new(frame), Reply::One(reply));
         shared.send(Request { id, frame, repeat, reply, broken: 0, held });

@@ -10,7 +10,7 @@
 //! No I/O here. Invariant: a request is in exactly one of these places until its caller is told, once.
 
 use crate::net::error::ClientError;
-use crate::wire::append::{BATCHES_MAX, Expected, bytes_in_frame, encode_append};
+use crate::wire::append::{BATCHES_MAX, BYTES_BEFORE, Expected, bytes_in_frame, encode_append};
 use crate::wire::fields::Encoded;
 use crate::wire::frames::Frame;
 use crate::wire::header::Kind;
@@ -168,7 +168,9 @@ impl Queue {
 
     /// Takes what may be sent now. Single appends come out raw: see [`Taken::encode`].
     pub(super) fn take(&mut self) -> Taken {
-        let requests_max = self.welcome.as_ref().map_or(1, |welcome| welcome.requests_max as usize);
+        let welcome = self.welcome.as_ref();
+        let requests_max = welcome.map_or(1, |welcome| welcome.requests_max as usize);
+        let gathered_max = welcome.map_or(0, |welcome| welcome.body_max as usize).min(GATHERED_BYTES_MAX);
         let mut taken = Taken { frames: Vec::new(), gathered: None };
         let mut bytes = 0;
         while bytes < TAKE_BYTES_MAX {
@@ -183,10 +185,10 @@ impl Queue {
         }
         let may_gather = self.gathered_in_flight < GATHERED_IN_FLIGHT && self.in_flight.len() < requests_max;
         if may_gather && !self.singles.is_empty() {
-            let mut bytes = 0;
+            let mut bytes = BYTES_BEFORE;
             let fitting = self.singles.iter().take(BATCHES_MAX).take_while(|single| {
                 bytes += bytes_in_frame(&single.batch);
-                bytes <= GATHERED_BYTES_MAX
+                bytes <= gathered_max
             });
             let count = fitting.count().max(1);
             let singles = self.singles.drain(..count).collect();
@@ -230,7 +232,7 @@ impl Queue {
         self.gathered_in_flight = 0;
         let welcome = self.welcome.clone();
         let safe = |repeat: Repeat, broken: u32| {
-            broken < BROKEN_MAX && welcome.as_ref().is_some_and(|welcome| repeat.is_safe(welcome))
+            broken + 1 < BROKEN_MAX && welcome.as_ref().is_some_and(|welcome| repeat.is_safe(welcome))
         };
         // room for a scan that is gone
         self.requests.retain(|request| !matches!(request.reply, Reply::None));

@@ -2,9 +2,11 @@
 
 use crate::wire::error::WireError;
 use crate::wire::fields::{Encoded, Reader, Writer};
-use crate::wire::header::{ALIGN, HEADER_BYTES, Kind};
+use crate::wire::header::{ALIGN, Kind};
 use strandline_event::{BatchBytes, BatchUnit, Seq, SharedBytes};
 
+/// An archive of a frame keeps at most twice its own bytes and this many alive.
+pub const KEPT_AROUND_MAX: usize = 4 << 10;
 /// Archives of one frame.
 pub const BATCHES_MAX: usize = 4096;
 /// A last archive of at least this size is not copied into the frame.
@@ -62,6 +64,9 @@ pub struct StreamAppend {
 
 const DRY_RUN: u8 = 1;
 const SKIP: u8 = 2;
+
+/// Bytes of a body before its entries.
+pub const BYTES_BEFORE: usize = 16;
 
 /// Bytes that an archive takes in a frame.
 #[must_use]
@@ -126,7 +131,7 @@ pub struct Appends {
     pub dry_run: bool,
 }
 
-/// Reads Append and validates every archive in place.
+/// Reads Append and validates every archive: in place, but for those that are small against the frame.
 ///
 /// # Errors
 /// [`WireError`].
@@ -135,7 +140,7 @@ pub fn decode_append(body: &SharedBytes) -> Result<Appends, WireError> {
     Ok(Appends { appends, dry_run: facts & DRY_RUN != 0 })
 }
 
-/// Reads AppendBulk and validates every archive in place.
+/// Reads AppendBulk and validates every archive: in place, but for those that are small against the frame.
 ///
 /// # Errors
 /// [`WireError`].
@@ -167,7 +172,7 @@ fn decode(body: &SharedBytes, unit: BatchUnit, facts_known: u8) -> Result<(Vec<S
     let mut appends = Vec::with_capacity(count);
     for (bytes, expected) in table {
         body.align()?;
-        let batch = BatchBytes::validate(body.shared(bytes)?)?;
+        let batch = BatchBytes::validate(on_its_own(body.shared(bytes)?))?;
         if batch.view().unit() != unit {
             return Err(WireError::Body("the unit of a batch does not fit the kind of the frame"));
         }
@@ -177,8 +182,12 @@ fn decode(body: &SharedBytes, unit: BatchUnit, facts_known: u8) -> Result<(Vec<S
     Ok((appends, facts))
 }
 
-/// Bytes of a frame around its archives, about: to keep frames below a limit.
-#[must_use]
-pub const fn frame_bytes_around() -> usize {
-    HEADER_BYTES + ALIGN
+/// An archive that is small against its frame leaves it: the log and the memory tier keep archives for long and count their own bytes,
+/// and its frame-mates may have been refused. So none keeps more alive than [`KEPT_AROUND_MAX`] says.
+fn on_its_own(archive: SharedBytes) -> SharedBytes {
+    if archive.kept_bytes() <= 2 * archive.len() + KEPT_AROUND_MAX {
+        archive
+    } else {
+        SharedBytes::copy_aligned(&archive)
+    }
 }

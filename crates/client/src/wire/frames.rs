@@ -5,8 +5,9 @@
 //!  socket -> space() .. filled(n) -> step() -> Head (the owner may refuse the body) -> Frame
 //! ```
 //!
-//! A body has a buffer of its own, aligned, so that what goes into the log from it keeps nothing else alive. A large one is read from the
-//! socket straight into it. Memory follows the bytes that came, not the length that a header claims.
+//! A body has a buffer of its own, aligned and not longer than the body, so that it can be read in place. Who keeps a part of it keeps all of
+//! it alive: `append` copies archives that are small against it. A large body is read from the socket straight into its buffer. Memory
+//! follows the bytes that came, not the length that a header claims.
 
 use crate::wire::error::WireError;
 use crate::wire::header::{HEADER_BYTES, Header};
@@ -90,6 +91,10 @@ impl FrameReader {
         match &mut self.open {
             Some(open) if self.direct => {
                 let there = open.body.len();
+                // twice what came, but never more than the body: it may be kept for long
+                if open.body.capacity() - there < missing.min(GROWTH_BYTES) {
+                    open.body.reserve_exact(missing.min(there.max(GROWTH_BYTES)));
+                }
                 // what was zeroed and not filled is cut off by `filled`
                 open.body.resize(there + missing.min(GROWTH_BYTES), 0);
                 open.body.get_mut(there..).unwrap_or(&mut [])

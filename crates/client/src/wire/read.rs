@@ -267,7 +267,14 @@ impl Filter {
         body.zeros(7)?;
         let (from, before) = (Micros(body.i64()?), Micros(body.i64()?));
         let has = |bit: u8| facts & 1 << bit != 0;
-        let mut text = |bit: u8| body.text().map(|text| has(bit).then(|| text.to_owned()));
+        if !has(3) && from.0 != 0 || !has(4) && before.0 != 0 {
+            return Err(WireError::NotZero);
+        }
+        let mut text = |bit: u8| match body.text()? {
+            text if has(bit) => Ok(Some(text.to_owned())),
+            "" => Ok(None),
+            _ => Err(WireError::NotZero),
+        };
         Ok(Self {
             stream_type: text(0)?,
             event_type: text(1)?,

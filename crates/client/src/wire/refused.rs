@@ -76,6 +76,9 @@ impl Refused {
         body.zeros(4)?;
         let last_seq = Seq(body.u64()?);
         let has = |bit: u8| facts & bit != 0;
+        if !has(PART) && part != 0 || !has(ROW) && row != 0 || !has(LAST_SEQ) && last_seq != Seq::ZERO {
+            return Err(WireError::NotZero);
+        }
         Ok(Self {
             part: has(PART).then_some(part),
             row: has(ROW).then_some(row),

@@ -2,15 +2,18 @@
 
 use crate::samples::{AT, batch, cut, stamps};
 use proptest::prelude::*;
-use strandline_client::wire::append::{decode_append, decode_bulk, encode_append, encode_bulk};
+use strandline_client::wire::append::{KEPT_AROUND_MAX, decode_append, decode_bulk, encode_append, encode_bulk};
 use strandline_client::wire::error::WireError;
 use strandline_client::wire::events::EventsWriter;
 use strandline_client::wire::fields::Reader;
 use strandline_client::wire::frames::{FrameReader, Step};
 use strandline_client::wire::header::{HEADER_BYTES, Header, Kind};
 use strandline_client::wire::read::begin_scan_part;
-use strandline_client::{BatchBuilder, BatchBytes, BatchUnit, EventInput, Events, Expected, OnError, Refused, Seq};
-use strandline_event::{Micros, StampedBatch};
+use strandline_client::{
+    AllWanted, BatchBuilder, BatchBytes, BatchUnit, EventInput, Events, Expected, Filter, OnError, Position, Refused,
+    Seq,
+};
+use strandline_event::{EventId, Micros, SharedBytes, StampedBatch};
 
 fn filled(text_bytes: usize, unit: BatchUnit, rows: usize) -> BatchBytes {
     let data = format!("\"{}\"", "x".repeat(text_bytes));
@@ -49,7 +52,10 @@ proptest! {
             for (found, (wanted, expected)) in decoded.appends.iter().zip(&batches) {
                 prop_assert_eq!(&found.batch.bytes()[..], &wanted.bytes()[..]);
                 prop_assert_eq!(found.expected, *expected);
-                prop_assert!(body.contains(&found.batch.bytes().as_ptr()), "the archive was copied");
+                let archive = found.batch.bytes();
+                let is_large = frame.body.kept_bytes() <= 2 * archive.len() + KEPT_AROUND_MAX;
+                prop_assert_eq!(body.contains(&archive.as_ptr()), is_large, "copied only where it is small against its frame");
+                prop_assert!(archive.kept_bytes() <= 2 * archive.len() + KEPT_AROUND_MAX);
             }
         }
     }
@@ -89,6 +95,43 @@ fn a_bulk_of_several_types_comes_back_and_one_batch_is_not_copied() {
     let (found, on_error) = decode_bulk(&frame.body).unwrap();
     assert_eq!(on_error, OnError::Skip);
     assert!(found.iter().zip(&batches).all(|(found, wanted)| found.bytes()[..] == wanted.bytes()[..]));
+}
+
+#[test]
+fn a_small_archive_does_not_keep_the_frame_of_a_large_one_alive() {
+    let batches = [filled(300, BatchUnit::Append, 1), filled(900_000, BatchUnit::Append, 1)];
+    let frame = encode_append(1, batches.iter().map(|batch| (batch, Expected::Any)), false);
+    let frame = cut(&frame.into_bytes(), usize::MAX).unwrap().remove(0);
+    let kept: Vec<usize> =
+        decode_append(&frame.body).unwrap().appends.iter().map(|append| append.batch.bytes().kept_bytes()).collect();
+    assert_eq!(kept, [batches[0].bytes().len(), frame.body.kept_bytes()]);
+}
+
+#[test]
+fn what_the_facts_do_not_name_is_zero() {
+    let with = |body: &[u8], place: usize, byte: u8| {
+        let mut body = body.to_vec();
+        body[place] = byte;
+        SharedBytes::copy_aligned(&body)
+    };
+    let frame = cut(&Refused::default().encode(1).into_bytes(), usize::MAX).unwrap().remove(0);
+    for place in [4, 8, 16] {
+        let body = with(&frame.body, place, 1);
+        assert_eq!(Refused::read(&mut Reader::new(&body)), Err(WireError::NotZero), "byte {place}");
+    }
+    let wanted = |filter| {
+        let after = Position { ingested_at: Micros(0), event_id: EventId([0; 16]) };
+        let frame = AllWanted { after, limit: 1, filter }.encode(1);
+        cut(&frame.into_bytes(), usize::MAX).unwrap().remove(0)
+    };
+    let frame = wanted(Filter::default());
+    assert!(AllWanted::decode(&frame.body).is_ok());
+    for place in [40, 48] {
+        assert_eq!(AllWanted::decode(&with(&frame.body, place, 1)), Err(WireError::NotZero), "byte {place}");
+    }
+    let frame = wanted(Filter { event_type: Some("E".to_owned()), ..Filter::default() });
+    assert!(AllWanted::decode(&frame.body).is_ok());
+    assert_eq!(AllWanted::decode(&with(&frame.body, 32, 0)), Err(WireError::NotZero), "a text without its fact");
 }
 
 #[test]
