@@ -14,6 +14,7 @@ pub mod ndjson;
 mod quiet;
 mod routes;
 mod serve;
+mod stall;
 
 pub use bound::{Bound, ServeOptions};
 pub use serve::{ServeError, Server, Signals};

@@ -1,7 +1,8 @@
 //! The edge of an append: what happens around the owner of a log, in the caller's task.
 //!
 //! Looks ids up where the client gave some, sends the batch, and sends it again when the owner needs to know
-//! something that only a read can tell. Holds no state.
+//! something that only a read can tell. Such a read waits for its place: the append's bytes are counted, so those that wait are bounded.
+//! Holds no state.
 
 use crate::answers::{AnswerList, Answers};
 use crate::error::NodeError;
@@ -95,7 +96,7 @@ impl Submission<'_> {
                 Answer::Again(Again::Recheck { .. }) => ids = Some(self.check_ids().await?),
                 Answer::Again(Again::Lookup(lookup)) => {
                     let (store, batch) = (Arc::clone(self.store), self.batch.clone());
-                    known = Some(self.readers.ask(ResolveKnown { store, batch, lookup }).await??);
+                    known = Some(self.readers.wait(ResolveKnown { store, batch, lookup }).await??);
                 }
             }
         }
@@ -104,7 +105,7 @@ impl Submission<'_> {
 
     async fn check_ids(&self) -> Result<IdsChecked, NodeError> {
         let (store, batch) = (Arc::clone(self.store), self.batch.clone());
-        Ok(self.readers.ask(CheckIds { store, batch }).await??)
+        Ok(self.readers.wait(CheckIds { store, batch }).await??)
     }
 
     async fn send(&self, ids: Option<IdsChecked>, known: Option<Known>) -> Result<Answer, NodeError> {
@@ -122,10 +123,15 @@ impl Submission<'_> {
         let reply = AppendReply { to: ReplyTo::One(answer), began: Instant::now(), _permit: Arc::clone(&self.permit) };
         match self.owner.try_send(Append { request, reply }) {
             Ok(()) => answered.await.map_err(|_| NodeError::OutcomeUnknown)?,
-            Err(SendError::Full(_)) => {
-                Err(NodeError::Overloaded("too many appends wait for this stream type: try again"))
-            }
-            Err(SendError::Closed(_)) => Err(NodeError::Draining),
+            Err(refused) => Err(not_taken(&refused)),
         }
+    }
+}
+
+/// What an owner's mailbox says that does not take an append.
+pub(crate) const fn not_taken<M>(refused: &SendError<M>) -> NodeError {
+    match refused {
+        SendError::Full(_) => NodeError::Overloaded("too many appends wait for this stream type: try again"),
+        SendError::Closed(_) => NodeError::Draining,
     }
 }

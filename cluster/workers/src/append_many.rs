@@ -8,7 +8,7 @@
 //!
 //! Each is atomic and judged on its own; they share nothing but the way.
 
-use crate::append::AppendReply;
+use crate::append::{AppendReply, not_taken};
 use crate::error::NodeError;
 use crate::messages::AppendTogether;
 use crate::permits::BytePermit;
@@ -20,6 +20,9 @@ use futures_util::future::join_all;
 use std::sync::Arc;
 use strandline_engine::append::{Answer, AppendOutcome, AppendRequest, Expected, OnError, ids_to_check};
 use strandline_event::{BatchBytes, StampedBatch};
+
+/// Appends of one request that go one by one at the same time: all of them would fill an owner's mailbox by themselves.
+const ALONE_AT_A_TIME: usize = 64;
 
 /// One append to one stream.
 #[derive(Clone, Debug)]
@@ -71,8 +74,10 @@ impl StoreHandle {
             let Some(append) = appends.get(place) else { return (place, Err(NodeError::Defect)) };
             (place, self.append_alone(append, inspect, permit).await)
         };
-        for (place, outcome) in join_all(alone.into_iter().map(one)).await {
-            put(&mut outcomes, place, outcome);
+        for some in alone.chunks(ALONE_AT_A_TIME) {
+            for (place, outcome) in join_all(some.iter().copied().map(one)).await {
+                put(&mut outcomes, place, outcome);
+            }
         }
         outcomes.into_iter().map(|outcome| outcome.unwrap_or(Err(NodeError::OutcomeUnknown))).collect()
     }
@@ -118,16 +123,11 @@ impl StoreHandle {
             request
         };
         let requests: Vec<_> = appends.iter().map(request).zip(replies).collect();
-        let refused = match owner.try_send(AppendTogether { requests }) {
-            Ok(()) => None,
-            Err(SendError::Full(_)) => {
+        if let Err(refused) = owner.try_send(AppendTogether { requests }) {
+            if matches!(refused, SendError::Full(_)) {
                 self.node.shared.metrics.overloaded.add(1);
-                Some(Refused::Full)
             }
-            Err(SendError::Closed(_)) => Some(Refused::Closed),
-        };
-        if let Some(refused) = refused {
-            return places.into_iter().map(|place| (place, Some(Err(refused.error())))).collect();
+            return places.into_iter().map(|place| (place, Some(Err(not_taken(&refused))))).collect();
         }
         let answers = answered.await.unwrap_or_default();
         let mut outcomes = Vec::with_capacity(answers.len());
@@ -156,21 +156,6 @@ impl StoreHandle {
         }
         let known = self.stream_answer(&append.batch, outcome).await?;
         Ok(StreamOutcome::Known(known.events))
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Refused {
-    Full,
-    Closed,
-}
-
-impl Refused {
-    const fn error(self) -> NodeError {
-        match self {
-            Self::Full => NodeError::Overloaded("too many appends wait for this stream type: try again"),
-            Self::Closed => NodeError::Draining,
-        }
     }
 }
 

@@ -35,6 +35,13 @@ impl BytePermits {
         self.grow(&mut permit, bytes).then_some(permit)
     }
 
+    /// Takes `bytes`, or the whole limit if that is less, as soon as they are free. For what waits by itself and holds up nobody else.
+    pub async fn wait(&self, bytes: usize) -> BytePermit {
+        let bytes = bytes.min(self.limit_bytes) as u32;
+        // nobody closes the account
+        BytePermit { held: Arc::clone(&self.free).acquire_many_owned(bytes).await.ok() }
+    }
+
     /// Takes `bytes` more for a permit; `false`: too much is in flight, the permit is unchanged.
     #[must_use]
     pub fn grow(&self, permit: &mut BytePermit, bytes: usize) -> bool {

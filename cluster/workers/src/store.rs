@@ -264,7 +264,8 @@ impl StoreHandle {
                 first_seq: known.first_seq,
                 count: u64::from(known.count),
             };
-            let page = self.node.shared.readers.ask(read).await??;
+            // the append has been answered by its owner: it waits for a place, and is not refused half way
+            let page = self.node.shared.readers.wait(read).await??;
             self.node.shared.metrics.count_files(&page.stats);
             first_answer(known, page.rows(), &mut events);
         }

@@ -5,6 +5,7 @@
 //! read the answer.
 
 use crate::error::{ApiError, ApiResult};
+use crate::stall::STALL;
 use actix_web::HttpRequest;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN};
 use actix_web::web::Payload;
@@ -17,8 +18,6 @@ use strandline_workers::permits::{BytePermit, BytePermits};
 const DISCARD_BYTES_MAX: usize = 256 << 20;
 /// How long that may take.
 const DISCARD_TIME: Duration = Duration::from_secs(5);
-/// Time without a byte after which a sender is given up.
-const STALL: Duration = Duration::from_secs(30);
 /// Permits are taken in steps of this size where the length is not known.
 const STEP_BYTES: usize = 256 << 10;
 

@@ -13,6 +13,11 @@ use strandline_event::{BatchBytes, ErrorKind, FieldNames, limits};
 use strandline_workers::permits::BytePermit;
 use strandline_workers::{AppendedEvent, StreamAppend, StreamOutcome};
 
+/// A row of an append that was known, in an answer.
+const KNOWN_BYTES: usize = 40;
+/// An outcome without its rows, or a row that was rejected: mostly a sentence.
+const OUTCOME_BYTES: usize = 256;
+
 /// Appends to streams, each of them checked.
 pub(super) struct Checked {
     appends: Vec<StreamAppend>,
@@ -41,6 +46,12 @@ impl Checked {
         Self { appends, refused, dry_run: decoded.dry_run }
     }
 
+    /// Bytes of its answer, about, and no more but for long sentences.
+    pub(super) fn answer_bytes(&self) -> usize {
+        let rows: usize = self.appends.iter().map(|append| append.batch.view().rows()).sum();
+        rows * KNOWN_BYTES + self.refused.len() * OUTCOME_BYTES
+    }
+
     /// Appends what is right and answers all.
     pub(super) async fn run(self, served: &ServedStore, request: u64, permit: BytePermit) -> Vec<u8> {
         let permit = Arc::new(permit);
@@ -48,18 +59,19 @@ impl Checked {
         let mut out = OutcomesWriter::new(Kind::Appended, request, self.refused.len());
         let mut outcomes = outcomes.into_iter();
         for wrong in self.refused {
-            match (wrong, || outcomes.next()) {
-                (Some(wrong), _) => out.refused(&wrong),
-                (None, mut next) => match next() {
-                    Some(Ok(StreamOutcome::Stored(stamped))) => {
-                        out.appended(&Appended::Stored(stamped.stamps().clone()));
-                    }
-                    Some(Ok(StreamOutcome::Known(events))) => {
-                        out.appended(&Appended::Known(events.iter().map(known).collect()));
-                    }
-                    Some(Err(error)) => out.refused(&refused(&error, served.names())),
-                    None => out.refused(&Refused::new(ErrorKind::Io, "the append was lost inside the program")),
-                },
+            if let Some(wrong) = wrong {
+                out.refused(&wrong);
+                continue;
+            }
+            match outcomes.next() {
+                Some(Ok(StreamOutcome::Stored(stamped))) => {
+                    out.appended(&Appended::Stored(stamped.stamps().clone()));
+                }
+                Some(Ok(StreamOutcome::Known(events))) => {
+                    out.appended(&Appended::Known(events.iter().map(known).collect()));
+                }
+                Some(Err(error)) => out.refused(&refused(&error, served.names())),
+                None => out.refused(&Refused::new(ErrorKind::Io, "the append was lost inside the program")),
             }
         }
         out.finish().into_bytes()
@@ -102,6 +114,12 @@ impl CheckedBulk {
             WireOnError::Skip => OnError::Skip,
         };
         Ok(Self { batches, on_error })
+    }
+
+    /// Bytes of its answer, about.
+    pub(super) fn answer_bytes(&self) -> usize {
+        let may_reject = |batch: &BatchBytes| if self.on_error == OnError::Skip { batch.view().rows() } else { 1 };
+        self.batches.iter().map(|batch| may_reject(batch) * OUTCOME_BYTES).sum()
     }
 
     /// Appends and answers.

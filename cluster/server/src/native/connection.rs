@@ -9,6 +9,7 @@ use crate::native::refusal::refused;
 use crate::native::requests::{Decoded, Failed, decode};
 use crate::native::scan::Scans;
 use crate::native::session::{BODY_BYTES_MAX, REQUESTS_MAX, welcome};
+use crate::stall::STALL;
 use std::sync::Arc;
 use std::time::Duration;
 use strandline_client::Refused;
@@ -19,14 +20,14 @@ use strandline_client::wire::hello::Hello;
 use strandline_event::ErrorKind;
 use strandline_workers::NodeError;
 use strandline_workers::permits::BytePermit;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout;
 
-/// Time for the first frame, and for a frame from its header to its end.
-const FRAME_WITHIN: Duration = Duration::from_secs(30);
+/// The part of the node's bytes of answers that one connection may hold.
+const ANSWERS_PART: usize = 4;
 /// The largest body of a frame that holds no events.
 const UNCOUNTED_BYTES_MAX: usize = 64 << 10;
 /// A larger body is not looked at on a thread that other connections wait for.
@@ -45,12 +46,14 @@ pub(super) struct Connection {
 }
 
 /// Reads whole frames from the socket.
-struct Incoming {
-    socket: OwnedReadHalf,
+struct Incoming<R> {
+    socket: R,
     frames: FrameReader,
     stopped: watch::Receiver<bool>,
-    /// When the frame that is being read must be whole.
-    whole_by: Option<Instant>,
+    /// The first frame has come: from then on a client may be silent between frames.
+    greeted: bool,
+    /// Most time without a byte where one is due.
+    stall: Duration,
 }
 
 /// Why no further frame is read.
@@ -67,27 +70,20 @@ impl From<WireError> for End {
     }
 }
 
-impl Incoming {
+impl<R: AsyncRead + Unpin> Incoming<R> {
     /// The next step that is not "more bytes".
     async fn step(&mut self) -> Result<Step, End> {
         loop {
             match self.frames.step()? {
                 Step::More => {}
-                Step::Head(header) => {
-                    self.whole_by = Some(Instant::now() + FRAME_WITHIN);
-                    return Ok(Step::Head(header));
-                }
-                step => {
-                    self.whole_by = None;
-                    return Ok(step);
-                }
+                step => return Ok(step),
             }
             if *self.stopped.borrow() && self.frames.is_between_frames() {
                 return Err(End::Closed);
             }
-            let far = Instant::now() + Duration::from_secs(86_400);
+            let is_due = !self.greeted || !self.frames.is_between_frames();
             let read = tokio::select! {
-                read = timeout_at(self.whole_by.unwrap_or(far), self.socket.read(self.frames.space())) => read,
+                read = timeout(self.stall, self.socket.read(self.frames.space())) => read,
                 changed = self.stopped.changed() => {
                     self.frames.filled(0);
                     match changed {
@@ -102,7 +98,7 @@ impl Incoming {
                 Ok(Ok(bytes)) => self.frames.filled(bytes),
                 Err(_) => {
                     self.frames.filled(0);
-                    if self.whole_by.is_some() {
+                    if is_due {
                         return Err(End::Slow);
                     }
                 }
@@ -112,13 +108,13 @@ impl Incoming {
 
     /// The first frame.
     async fn hello(&mut self) -> Result<(u64, Hello), End> {
-        self.whole_by = Some(Instant::now() + FRAME_WITHIN);
         loop {
             match self.step().await? {
                 // before a store is chosen nothing is counted
                 Step::Head(header) if is_counted(&header) => return Err(WireError::Unexpected(header.kind).into()),
                 Step::Head(header) => check_size(&header)?,
                 Step::Frame(Frame { header, body }) if Kind::from_u8(header.kind) == Some(Kind::Hello) => {
+                    self.greeted = true;
                     return Ok((header.request, Hello::decode(&body)?));
                 }
                 Step::Frame(frame) => return Err(WireError::Unexpected(frame.header.kind).into()),
@@ -136,19 +132,25 @@ impl Connection {
             return;
         }
         let (reading, writing) = socket.into_split();
-        let outbox = Arc::new(Outbox::new());
+        let outbox = Arc::new(Outbox::new(app.node.answers().limit_bytes() / ANSWERS_PART));
         let frames = FrameReader::new(BODY_BYTES_MAX);
-        let mut incoming = Incoming { socket: reading, frames, stopped, whole_by: None };
+        let mut incoming = Incoming { socket: reading, frames, stopped, greeted: false, stall: STALL };
         let out = Arc::clone(&outbox);
         let serving = async {
             let end = Self::serve(app, &mut incoming, &outbox).await;
             tell_end(&outbox, &end);
             outbox.close();
         };
-        tokio::join!(serving, out.write_to(writing));
+        let writing = out.write_to(writing);
+        tokio::pin!(serving, writing);
+        tokio::select! {
+            () = &mut serving => writing.await,
+            // the client takes nothing any more: what it has asked for goes on and is answered to nobody
+            () = &mut writing => {}
+        }
     }
 
-    async fn serve(app: Arc<App>, incoming: &mut Incoming, outbox: &Arc<Outbox>) -> End {
+    async fn serve(app: Arc<App>, incoming: &mut Incoming<OwnedReadHalf>, outbox: &Arc<Outbox>) -> End {
         let (request, hello) = match incoming.hello().await {
             Ok(hello) => hello,
             Err(end) => return end,
@@ -156,11 +158,11 @@ impl Connection {
         let served = match welcome(&app, &hello) {
             Ok((served, welcome)) => {
                 outbox.set_body_max(hello.body_max);
-                outbox.push(welcome.encode(request).into_bytes(), None);
+                outbox.push(welcome.encode(request).into_bytes());
                 served
             }
             Err(refused) => {
-                outbox.push(refused.encode(0).into_bytes(), None);
+                outbox.push(refused.encode(0).into_bytes());
                 return End::Closed;
             }
         };
@@ -172,7 +174,6 @@ impl Connection {
                 break end;
             }
         };
-        // a scan would go on for ever: nobody can grant it more
         connection.scans.cancel_all();
         // what was asked for is answered, though the client may have closed its side
         let _ = connection.places.acquire_many(REQUESTS_MAX as u32).await;
@@ -180,15 +181,13 @@ impl Connection {
     }
 
     /// One frame, or a part of it.
-    async fn next(&mut self, incoming: &mut Incoming) -> Result<(), End> {
+    async fn next(&mut self, incoming: &mut Incoming<OwnedReadHalf>) -> Result<(), End> {
         match incoming.step().await? {
             Step::More => Ok(()),
             Step::Head(header) => {
                 if !self.outbox.has_room().await {
                     return Err(End::Closed);
                 }
-                // our own answers held it up, not the client
-                incoming.whole_by = Some(Instant::now() + FRAME_WITHIN);
                 check_size(&header)?;
                 if !self.admits(&header) {
                     incoming.frames.skip_body();
@@ -198,7 +197,7 @@ impl Connection {
             Step::Skipped(header) => {
                 let text = "too many bytes of appends are in flight: try again";
                 let refused = refused(&NodeError::Overloaded(text), self.served.names());
-                self.outbox.push(refused.encode(header.request).into_bytes(), None);
+                self.outbox.push(refused.encode(header.request).into_bytes());
                 Ok(())
             }
             Step::Frame(frame) => self.begin(frame).await,
@@ -235,34 +234,49 @@ impl Connection {
             Ok(decoded) => {
                 let places = Arc::clone(&self.places).acquire_many_owned(decoded.places()).await;
                 let Ok(place) = places else { return Err(End::Closed) };
-                self.spawn(request, decoded, permit, place);
+                let room = self.outbox.reserve(decoded.answer_bytes()).await;
+                self.spawn(request, decoded, permit, (place, room)).await;
             }
-            Err(Failed::Refused(refused)) => self.outbox.push(refused.encode(request).into_bytes(), None),
+            Err(Failed::Refused(refused)) => self.outbox.push(refused.encode(request).into_bytes()),
             Err(Failed::Bad(error)) => return Err(error.into()),
         }
         Ok(())
     }
 
-    fn spawn(&self, request: u64, decoded: Decoded, permit: Option<BytePermit>, place: OwnedSemaphorePermit) {
+    async fn spawn(
+        &self,
+        request: u64,
+        decoded: Decoded,
+        permit: Option<BytePermit>,
+        (place, room): (OwnedSemaphorePermit, BytePermit),
+    ) {
         let (served, outbox) = (Arc::clone(&self.served), Arc::clone(&self.outbox));
         if let Decoded::Scan(wanted) = decoded {
-            let Some(scan) = self.scans.begin(request, wanted.window_bytes) else {
+            let Some(scan) = self.scans.begin(request, wanted.window_bytes).await else {
                 let text = "too many scans run on this connection, or one of this request: end one first";
                 let refused = refused(&NodeError::Overloaded(text), self.served.names());
-                return self.outbox.push(refused.encode(request).into_bytes(), None);
+                return self.outbox.push(refused.encode(request).into_bytes());
             };
             let filter = crate::native::requests::filter(wanted.filter);
+            let answers = self.app.node.answers().clone();
             tokio::spawn(async move {
-                scan.run(&served, filter, &outbox).await;
+                scan.run(&served, filter, &outbox, &answers).await;
                 drop(place);
             });
             return;
         }
         tokio::spawn(async move {
             let (answer, held) = decoded.run(&served, request, permit).await;
-            outbox.answer(request, answer, held);
+            outbox.answer(request, answer, room, held.unwrap_or_default());
             drop(place);
         });
+    }
+}
+
+impl Drop for Connection {
+    /// However it ends, nobody can grant its scans more.
+    fn drop(&mut self) {
+        self.scans.cancel_all();
     }
 }
 
@@ -289,7 +303,13 @@ fn tell_end(outbox: &Outbox, end: &End) {
                 if matches!(error, WireError::TooLarge { .. }) { ErrorKind::TooLarge } else { ErrorKind::BadRequest };
             Refused::new(kind, format!("{error}; the connection ends"))
         }
-        End::Slow => Refused::new(ErrorKind::BadRequest, "a frame did not arrive whole in time; the connection ends"),
+        End::Slow => Refused::new(
+            ErrorKind::BadRequest,
+            "a frame did not arrive: 30 seconds without a byte; the connection ends",
+        ),
     };
-    outbox.push(refused.encode(0).into_bytes(), None);
+    outbox.push(refused.encode(0).into_bytes());
 }
+
+#[cfg(test)]
+mod tests;

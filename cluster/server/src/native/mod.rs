@@ -91,8 +91,8 @@ async fn accept(listener: TcpListener, app: Arc<App>, mut stopped: watch::Receiv
 async fn turn_away(socket: TcpStream) {
     let refused = Refused::new(ErrorKind::Overloaded, "too many connections are open: close some, or try again");
     let (_, writing) = socket.into_split();
-    let outbox = Outbox::new();
-    outbox.push(refused.encode(0).into_bytes(), None);
+    let outbox = Outbox::new(1);
+    outbox.push(refused.encode(0).into_bytes());
     outbox.close();
     outbox.write_to(writing).await;
 }

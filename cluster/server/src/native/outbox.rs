@@ -1,18 +1,22 @@
 //! Answers of one connection on their way out: whoever has one puts it here, one task writes.
 //!
-//! Invariant: answers that nobody takes hold up the reading of their own connection and nothing else.
+//! Invariant: answers that nobody takes hold up their own connection and nothing else. Their bytes are reserved before they are made and
+//! held until they are written, out of an account of the connection's own that is a part of the node's; a connection that takes
+//! nothing for [`STALL`] ends.
 
+use crate::stall::STALL;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use strandline_client::Refused;
 use strandline_client::wire::header::{HEADER_BYTES, KIND_AT, Kind};
 use strandline_client::wire::refused::OUTCOME_UNKNOWN;
 use strandline_event::ErrorKind;
-use strandline_workers::permits::BytePermit;
-use tokio::io::AsyncWriteExt;
-use tokio::net::tcp::OwnedWriteHalf;
+use strandline_workers::permits::{BytePermit, BytePermits};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 /// Bytes of answers that wait before no further request is read.
 const WAITING_BYTES_MAX: usize = 8 << 20;
@@ -33,7 +37,7 @@ fn too_large(answer: &[u8], why: &str) -> Refused {
 
 #[derive(Default)]
 struct Waiting {
-    frames: VecDeque<(Vec<u8>, Option<BytePermit>)>,
+    frames: VecDeque<(Vec<u8>, Held)>,
     bytes: usize,
     /// No further answer comes.
     closed: bool,
@@ -41,10 +45,15 @@ struct Waiting {
     broken: bool,
 }
 
+/// What an answer holds until it is written: of the connection's account, and of the node's.
+pub(super) type Held = [BytePermit; 2];
+
 /// The answers that wait.
-#[derive(Default)]
 pub(super) struct Outbox {
     waiting: Mutex<Waiting>,
+    /// Bytes of answers that this connection may hold.
+    account: BytePermits,
+    stall: Duration,
     /// Something can be written, or nothing more will come.
     wake: Notify,
     /// There may be room again.
@@ -54,8 +63,21 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    pub(super) fn new() -> Self {
-        Self { body_max: AtomicUsize::new(usize::MAX), ..Self::default() }
+    /// For a connection that may hold so many bytes of answers.
+    pub(super) fn new(held_bytes_max: usize) -> Self {
+        Self {
+            waiting: Mutex::default(),
+            account: BytePermits::new(held_bytes_max.max(1)),
+            stall: STALL,
+            wake: Notify::new(),
+            room: Notify::new(),
+            body_max: AtomicUsize::new(usize::MAX),
+        }
+    }
+
+    /// Room for an answer that is to be made; waits until the client has taken enough of the others.
+    pub(super) async fn reserve(&self, bytes: usize) -> BytePermit {
+        self.account.wait(bytes).await
     }
 
     /// The largest body that the client takes.
@@ -63,26 +85,32 @@ impl Outbox {
         self.body_max.store(bytes as usize, Ordering::Relaxed);
     }
 
-    /// Adds the answer to a request; one that the client does not take is an error instead, and `false`.
-    pub(super) fn answer(&self, request: u64, frame: Vec<u8>, permit: Option<BytePermit>) -> bool {
+    /// Adds the answer to a request; one that the client does not take is an error instead, and `false`. `room` was reserved for it.
+    pub(super) fn answer(&self, request: u64, frame: Vec<u8>, mut room: BytePermit, permit: BytePermit) -> bool {
+        // one that was foreseen too small goes out with what it has
+        let _ = self.account.resize(&mut room, frame.len());
         let (bytes, limit) = (frame.len().saturating_sub(HEADER_BYTES), self.body_max.load(Ordering::Relaxed));
         if bytes <= limit {
-            self.push(frame, permit);
+            self.put(frame, [room, permit]);
             return true;
         }
         let told = too_large(&frame, &format!("the answer has {bytes} bytes and this client takes {limit}"));
-        self.push(told.encode(request).into_bytes(), None);
+        self.push(told.encode(request).into_bytes());
         false
     }
 
-    /// Adds a whole frame, and what it holds until it is written.
-    pub(super) fn push(&self, frame: Vec<u8>, permit: Option<BytePermit>) {
+    /// Adds a small frame that nobody reserved room for.
+    pub(super) fn push(&self, frame: Vec<u8>) {
+        self.put(frame, Held::default());
+    }
+
+    fn put(&self, frame: Vec<u8>, held: Held) {
         let mut waiting = self.waiting.lock();
         if waiting.broken {
             return;
         }
         waiting.bytes += frame.len();
-        waiting.frames.push_back((frame, permit));
+        waiting.frames.push_back((frame, held));
         drop(waiting);
         self.wake.notify_one();
     }
@@ -113,8 +141,8 @@ impl Outbox {
         self.wake.notify_one();
     }
 
-    /// Writes until it is closed and empty, or the socket breaks.
-    pub(super) async fn write_to(&self, mut socket: OwnedWriteHalf) {
+    /// Writes until it is closed and empty, or the socket breaks or takes nothing any more.
+    pub(super) async fn write_to(&self, mut socket: impl AsyncWrite + Unpin) {
         let mut together = Vec::with_capacity(TOGETHER_BYTES);
         loop {
             let (taken, permits) = self.take(&mut together);
@@ -125,7 +153,7 @@ impl Outbox {
                 self.wake.notified().await;
                 continue;
             }
-            if socket.write_all(&together).await.is_err() {
+            if !self.write(&mut socket, &together).await {
                 self.broke();
                 return;
             }
@@ -137,16 +165,27 @@ impl Outbox {
         let _ = socket.shutdown().await;
     }
 
+    /// `false`: the socket is broken, or has taken nothing for too long.
+    async fn write(&self, socket: &mut (impl AsyncWrite + Unpin), mut bytes: &[u8]) -> bool {
+        while !bytes.is_empty() {
+            match timeout(self.stall, socket.write(bytes)).await {
+                Ok(Ok(taken)) if taken > 0 => bytes = bytes.get(taken..).unwrap_or(&[]),
+                _ => return false,
+            }
+        }
+        true
+    }
+
     /// Takes frames that are written together: several small ones, or one.
-    fn take(&self, together: &mut Vec<u8>) -> (usize, Vec<BytePermit>) {
+    fn take(&self, together: &mut Vec<u8>) -> (usize, Vec<Held>) {
         together.clear();
         let mut waiting = self.waiting.lock();
         let mut permits = Vec::new();
-        while let Some((frame, permit)) = waiting
+        while let Some((frame, held)) = waiting
             .frames
             .pop_front_if(|(frame, _)| together.is_empty() || together.len() + frame.len() <= TOGETHER_BYTES)
         {
-            permits.extend(permit);
+            permits.push(held);
             if together.is_empty() && frame.len() > TOGETHER_BYTES {
                 *together = frame;
             } else {

@@ -15,13 +15,16 @@ use strandline_client::wire::read::{
     AllWanted, Direction, Filter as WireFilter, HeadIs, HeadOf, PageFacts, ScanWanted, StreamWanted, begin_global_page,
     decode_scan_more, encode_empty,
 };
-use strandline_engine::read::{Filter, GlobalPage, GlobalRead, Order, StreamPage};
+use strandline_engine::read::{Filter, GlobalPage, GlobalRead, Order, PAGE_BYTES_MAX, StreamPage};
 use strandline_event::{ErrorKind, EventRef, FieldNames, InvalidEvent, limits};
 use strandline_workers::StreamQuery;
 use strandline_workers::permits::{BytePermit, Permitted};
 
 /// Places of a request whose answer may be large.
 const READ_PLACES: u32 = 16;
+
+/// An answer without events.
+const SMALL_ANSWER_BYTES: usize = 1 << 10;
 
 /// A request that can be begun.
 pub(super) enum Decoded {
@@ -120,6 +123,18 @@ impl Decoded {
             // bounded by their own number: one that waits for the client's grant must not hold up the reading of it
             Self::Scan(_) => 0,
             _ => 1,
+        }
+    }
+
+    /// Most bytes of its answer, about: they are reserved before it is begun.
+    pub(super) fn answer_bytes(&self) -> usize {
+        match self {
+            Self::Append(checked) => checked.answer_bytes(),
+            Self::Bulk(checked) => checked.answer_bytes(),
+            Self::Stream(_) | Self::All(_) => PAGE_BYTES_MAX,
+            // each of its parts is reserved by itself
+            Self::Scan(_) => 0,
+            _ => SMALL_ANSWER_BYTES,
         }
     }
 

@@ -14,7 +14,8 @@ use strandline_client::wire::read::begin_scan_part;
 use strandline_engine::read::{Filter, ScanBatch};
 use strandline_event::InvalidEvent;
 use strandline_workers::ScanHandle;
-use tokio::sync::Notify;
+use strandline_workers::permits::BytePermits;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// Scans of one connection at a time.
 const SCANS_MAX: usize = 8;
@@ -22,8 +23,13 @@ const SCANS_MAX: usize = 8;
 const PART_BYTES: usize = 512 << 10;
 
 /// The scans that run, by request.
-#[derive(Clone, Default)]
-pub(super) struct Scans(Arc<Mutex<HashMap<u64, Arc<Window>>>>);
+///
+/// Invariant: of [`SCANS_MAX`] places each scan holds one until it is over, cancelled or not.
+#[derive(Clone)]
+pub(super) struct Scans {
+    running: Arc<Mutex<HashMap<u64, Arc<Window>>>>,
+    places: Arc<Semaphore>,
+}
 
 /// How much a client lets a scan send.
 #[derive(Default)]
@@ -43,38 +49,50 @@ pub(super) struct Running {
     request: u64,
     window: Arc<Window>,
     scans: Scans,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Default for Scans {
+    fn default() -> Self {
+        Self { running: Arc::default(), places: Arc::new(Semaphore::new(SCANS_MAX)) }
+    }
 }
 
 impl Scans {
-    /// A scan begins. `None`: too many run, or one of this request.
-    pub(super) fn begin(&self, request: u64, bytes: u32) -> Option<Running> {
-        let mut scans = self.0.lock();
-        if scans.len() >= SCANS_MAX || scans.contains_key(&request) {
+    /// A scan begins, once those that were cancelled have made room. `None`: too many run, or one of this request.
+    pub(super) async fn begin(&self, request: u64, bytes: u32) -> Option<Running> {
+        // only who reads the connection asks, one after the other: what is counted here does not grow meanwhile
+        if self.running.lock().len() >= SCANS_MAX {
+            return None;
+        }
+        let place = Arc::clone(&self.places).acquire_owned().await.ok()?;
+        let mut scans = self.running.lock();
+        if scans.contains_key(&request) {
             return None;
         }
         let window = Arc::new(Window::default());
         window.change(|room| room.bytes = i64::from(bytes));
         scans.insert(request, Arc::clone(&window));
-        Some(Running { request, window, scans: self.clone() })
+        Some(Running { request, window, scans: self.clone(), _place: place })
     }
 
     /// The client takes more of a scan; one that has ended does not mind.
     pub(super) fn grant(&self, request: u64, bytes: u32) {
-        if let Some(window) = self.0.lock().get(&request) {
+        if let Some(window) = self.running.lock().get(&request) {
             window.change(|room| room.bytes = room.bytes.saturating_add(i64::from(bytes)));
         }
     }
 
     /// The client wants no more of a scan.
     pub(super) fn cancel(&self, request: u64) {
-        if let Some(window) = self.0.lock().remove(&request) {
+        if let Some(window) = self.running.lock().remove(&request) {
             window.change(|room| room.cancelled = true);
         }
     }
 
     /// Nobody wants anything any more.
     pub(super) fn cancel_all(&self) {
-        for (_, window) in self.0.lock().drain() {
+        for (_, window) in self.running.lock().drain() {
             window.change(|room| room.cancelled = true);
         }
     }
@@ -106,7 +124,7 @@ impl Window {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let mut scans = self.scans.0.lock();
+        let mut scans = self.scans.running.lock();
         if scans.get(&self.request).is_some_and(|window| Arc::ptr_eq(window, &self.window)) {
             scans.remove(&self.request);
         }
@@ -115,12 +133,12 @@ impl Drop for Running {
 
 impl Running {
     /// Sends everything that the filter keeps.
-    pub(super) async fn run(self, served: &ServedStore, filter: Filter, outbox: &Outbox) {
+    pub(super) async fn run(self, served: &ServedStore, filter: Filter, outbox: &Outbox, answers: &BytePermits) {
         let scan = match served.store.scan(filter).await {
             Ok(scan) => scan,
             Err(error) => return self.fail(&refused(&error, served.names()), outbox),
         };
-        match self.send_all(scan, served, outbox).await {
+        match self.send_all(scan, served, (outbox, answers)).await {
             Ok(()) => {}
             Err(refused) => {
                 tracing::error!(store = served.store.name(), "a scan ended early: {}", refused.text);
@@ -130,14 +148,20 @@ impl Running {
     }
 
     fn fail(&self, refused: &Refused, outbox: &Outbox) {
-        outbox.push(refused.encode(self.request).into_bytes(), None);
+        outbox.push(refused.encode(self.request).into_bytes());
     }
 
-    async fn send_all(&self, mut scan: ScanHandle, served: &ServedStore, outbox: &Outbox) -> Result<(), Refused> {
+    async fn send_all(
+        &self,
+        mut scan: ScanHandle,
+        served: &ServedStore,
+        (outbox, answers): (&Outbox, &BytePermits),
+    ) -> Result<(), Refused> {
         loop {
             if !self.window.has_room().await || !outbox.has_room().await {
                 return Ok(());
             }
+            let room = outbox.reserve(2 * PART_BYTES).await;
             let mut part = Part::new(self.request);
             let is_last = loop {
                 let Some(batches) = scan.next_several(PART_BYTES).await else { break true };
@@ -150,7 +174,8 @@ impl Running {
             let (frame, body_bytes) = part.finish(is_last).map_err(|error| unencodable(&error))?;
             self.window.change(|room| room.bytes -= body_bytes as i64);
             // a part that the client does not take has ended the scan with an error
-            if !outbox.answer(self.request, frame, None) || is_last {
+            let permit = answers.wait(frame.len()).await;
+            if !outbox.answer(self.request, frame, room, permit) || is_last {
                 return Ok(());
             }
         }
@@ -193,5 +218,29 @@ impl Part {
         }
         let body_bytes = self.out.body_bytes();
         Ok((self.out.finish().into_bytes(), body_bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scan_that_is_cancelled_keeps_its_place_until_it_is_over() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let scans = Scans::default();
+            let mut running = Vec::new();
+            for request in 0..SCANS_MAX as u64 {
+                running.push(scans.begin(request, 1).await.unwrap());
+            }
+            assert!(scans.begin(99, 1).await.is_none(), "too many run");
+            scans.cancel(0);
+            let ninth = scans.begin(99, 1);
+            tokio::pin!(ninth);
+            assert!(futures_util::poll!(ninth.as_mut()).is_pending(), "its view is still held");
+            drop(running.remove(0));
+            assert!(ninth.await.is_some());
+        });
     }
 }

@@ -109,3 +109,29 @@ fn many_go_into_one_group() {
     })
     .unwrap();
 }
+
+#[test]
+fn what_must_be_read_first_waits_for_the_readers_and_is_not_refused() {
+    runtime::run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let few = NodeOptions { reads_max: 1, reader_threads: 1, ..options(dir.path()) };
+        let keys = ", id.command_id.unique_scope = 'stream'";
+        let node = Node::start(declarations(dir.path(), keys), few).await.unwrap();
+        let store = node.store("calls").unwrap();
+        let names: Vec<String> = (0..2000).map(|n| format!("n{n}")).collect();
+        let prefix = IdPrefix::v7(Micros(1_795_428_000_000_000), 9);
+        let given = |n: usize| EventInput { event_id: Some(prefix.id(n as u32)), ..plain() };
+        // over the owner's mailbox and over the readers' gate, were they sent at once
+        let appends: Vec<_> = names.iter().enumerate().map(|(n, name)| event(name, given(n), Expected::Any)).collect();
+        let found = store.append_many(&appends, false, &permit(&node)).await;
+        assert!(found.iter().all(|outcome| told(outcome) == Ok((vec![1], false))));
+        let commands: Vec<_> = names[..200].iter().map(|name| event(name, command(name), Expected::Any)).collect();
+        for known in [false, true] {
+            let found = store.append_many(&commands, false, &permit(&node)).await;
+            assert!(found.iter().all(|outcome| told(outcome) == Ok((vec![2], known))));
+        }
+        drop(store);
+        stop(node).await;
+    })
+    .unwrap();
+}

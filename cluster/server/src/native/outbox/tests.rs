@@ -27,7 +27,7 @@ fn cut(bytes: &[u8]) -> Frame {
 
 #[test]
 fn an_answer_that_the_client_does_not_take_calls_no_append_refused() {
-    let outbox = Outbox::new();
+    let outbox = Outbox::new(1000);
     outbox.set_body_max(100);
     for (kind, code) in [
         (Kind::Appended, OUTCOME_UNKNOWN),
@@ -35,11 +35,34 @@ fn an_answer_that_the_client_does_not_take_calls_no_append_refused() {
         (Kind::StreamPage, "too_large"),
         (Kind::ScanPart, "too_large"),
     ] {
-        assert!(outbox.answer(7, frame(kind, 96), None), "it is taken");
-        assert!(!outbox.answer(7, frame(kind, 101), None));
+        assert!(outbox.answer(7, frame(kind, 96), BytePermit::default(), BytePermit::default()), "it is taken");
+        assert!(!outbox.answer(7, frame(kind, 101), BytePermit::default(), BytePermit::default()));
         let mut waiting = outbox.waiting.lock();
         let told = cut(&waiting.frames.pop_back().unwrap().0);
         assert_eq!((told.header.kind, told.header.request), (Kind::Error.to_u8(), 7));
         assert_eq!(Refused::read(&mut Reader::new(&told.body)).unwrap().code, code, "{kind:?}");
     }
+}
+
+#[test]
+fn who_takes_nothing_ends_and_what_waited_is_given_back() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let node = BytePermits::new(4000);
+        let outbox = Outbox { stall: Duration::from_millis(20), ..Outbox::new(1000) };
+        let (ours, _silent) = tokio::io::duplex(64);
+        for _ in 0..2 {
+            let room = outbox.reserve(500).await;
+            assert!(outbox.answer(7, frame(Kind::StreamPage, 300), room, node.take(300).unwrap()));
+        }
+        // what is reserved is what is made, and no more than the connection's own part of the node's account
+        assert_eq!((outbox.account.in_flight_bytes(), node.in_flight_bytes()), (2 * 336, 600));
+        let third = outbox.reserve(500);
+        tokio::pin!(third);
+        assert!(futures_util::poll!(third.as_mut()).is_pending(), "no further answer is begun");
+        outbox.write_to(ours).await;
+        third.await;
+        assert!(!outbox.has_room().await, "the connection is over");
+        assert_eq!(node.in_flight_bytes(), 0);
+    });
 }
