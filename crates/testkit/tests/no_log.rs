@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use strandline_deql::{StoreConfig, Tier};
 use strandline_durable::SharedObjects;
 use strandline_durable::objects::{
-    Aside, Fault, FlakyObjects, LocalObjects, ObjectError, ObjectInfo, Objects, Readable, StoreObjects,
+    Aside, Fault, FlakyObjects, LocalObjects, ObjectError, ObjectInfo, Objects, Readable, StoreObjects, Wrapped,
 };
 use strandline_engine::append::{Answer, AppendError, Expected, OnError};
 use strandline_engine::compact;
@@ -443,13 +443,17 @@ impl Broken {
     }
 }
 
-impl Objects for Broken {
-    fn open(&self, path: &str) -> Result<Box<dyn Readable>, ObjectError> {
+impl Wrapped for Broken {
+    fn inner(&self) -> &dyn Objects {
+        &*self.inner
+    }
+
+    fn on_open(&self, path: &str) -> Result<Box<dyn Readable>, ObjectError> {
         self.answer(path)?;
         self.inner.open(path)
     }
 
-    fn put_new(&self, path: &str, bytes: &[u8]) -> Result<(), ObjectError> {
+    fn on_put_new(&self, path: &str, bytes: &[u8]) -> Result<(), ObjectError> {
         if let Some(is_made) = self.next.lock().unwrap().take_if(|_| path.starts_with('v')) {
             self.out.store(true, Ordering::SeqCst);
             if is_made {
@@ -461,30 +465,14 @@ impl Objects for Broken {
         self.inner.put_new(path, bytes)
     }
 
-    fn create(&self, path: &str) -> Result<Box<dyn Aside>, ObjectError> {
+    fn on_create(&self, path: &str) -> Result<Box<dyn Aside>, ObjectError> {
         self.answer(path)?;
         self.inner.create(path)
     }
 
-    fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, ObjectError> {
+    fn on_list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, ObjectError> {
         self.answer(prefix)?;
         self.inner.list(prefix)
-    }
-
-    fn delete(&self, path: &str) -> Result<(), ObjectError> {
-        self.inner.delete(path)
-    }
-
-    fn rename(&self, from: &str, to: &str) -> Result<(), ObjectError> {
-        self.inner.rename(from, to)
-    }
-
-    fn stages(&self) -> bool {
-        false
-    }
-
-    fn local_root(&self) -> Option<&Path> {
-        None
     }
 }
 

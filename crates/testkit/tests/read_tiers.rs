@@ -6,9 +6,8 @@
 mod common;
 
 use common::{TIERS, event, evict, follow, load, local, page, request};
-use std::path::Path;
 use std::sync::{Arc, Mutex};
-use strandline_durable::objects::{Aside, ObjectInfo, Readable, StoreObjects};
+use strandline_durable::objects::{Readable, StoreObjects, Wrapped};
 use strandline_durable::{ObjectError, Objects, SharedObjects};
 use strandline_engine::append::{Answer, DuplicateOf};
 use strandline_event::{BatchUnit, LogKey, Position, Seq};
@@ -102,41 +101,17 @@ type Then = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
 /// Objects that do something in the middle of a read.
 struct Watched(SharedObjects, Then);
 
-impl Objects for Watched {
-    fn open(&self, path: &str) -> Result<Box<dyn Readable>, ObjectError> {
+impl Wrapped for Watched {
+    fn inner(&self) -> &dyn Objects {
+        &*self.0
+    }
+
+    fn on_open(&self, path: &str) -> Result<Box<dyn Readable>, ObjectError> {
         let then = self.1.lock().unwrap().take_if(|_| path.ends_with(".parquet"));
         if let Some(then) = then {
             then();
         }
         self.0.open(path)
-    }
-
-    fn put_new(&self, path: &str, bytes: &[u8]) -> Result<(), ObjectError> {
-        self.0.put_new(path, bytes)
-    }
-
-    fn create(&self, path: &str) -> Result<Box<dyn Aside>, ObjectError> {
-        self.0.create(path)
-    }
-
-    fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, ObjectError> {
-        self.0.list(prefix)
-    }
-
-    fn delete(&self, path: &str) -> Result<(), ObjectError> {
-        self.0.delete(path)
-    }
-
-    fn rename(&self, from: &str, to: &str) -> Result<(), ObjectError> {
-        self.0.rename(from, to)
-    }
-
-    fn stages(&self) -> bool {
-        self.0.stages()
-    }
-
-    fn local_root(&self) -> Option<&Path> {
-        self.0.local_root()
     }
 }
 

@@ -17,6 +17,8 @@ mod open;
 mod probe;
 mod store;
 mod upload;
+#[cfg(any(test, feature = "testkit"))]
+mod wrapped;
 
 pub(crate) use create::{Created, NotCreated, create};
 #[cfg(any(test, feature = "testkit"))]
@@ -25,6 +27,8 @@ pub use local::LocalObjects;
 pub use open::{Purpose, Settings, open_location};
 pub use probe::probe;
 pub use store::StoreObjects;
+#[cfg(any(test, feature = "testkit"))]
+pub use wrapped::Wrapped;
 
 use bytes::Bytes;
 use std::fs::File;

@@ -1,11 +1,10 @@
 //! Files of jobs: none stays that nobody needs, none goes that somebody does, no more are open than may be.
 
 use super::*;
-use crate::objects::{Aside, Fault, FlakyObjects, LocalObjects, ObjectError, ObjectInfo, Objects, Readable};
+use crate::objects::{Aside, Fault, FlakyObjects, LocalObjects, ObjectError, Objects, Readable, Wrapped};
 use crate::sort_rows;
 use crate::testing::*;
 use std::io::{self, Write};
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 const EVER: Micros = Micros(i64::MAX);
@@ -149,41 +148,21 @@ impl Counting {
     }
 }
 
-impl Objects for Counting {
-    fn open(&self, path: &str) -> Result<Box<dyn Readable>, ObjectError> {
+impl Wrapped for Counting {
+    fn inner(&self) -> &dyn Objects {
+        &self.inner
+    }
+
+    fn on_open(&self, path: &str) -> Result<Box<dyn Readable>, ObjectError> {
         let inner = self.inner.open(path)?;
         self.count();
         Ok(Box::new(CountedReadable { inner, open: Arc::clone(&self.open) }))
     }
 
-    fn put_new(&self, path: &str, bytes: &[u8]) -> Result<(), ObjectError> {
-        self.inner.put_new(path, bytes)
-    }
-
-    fn create(&self, path: &str) -> Result<Box<dyn Aside>, ObjectError> {
+    fn on_create(&self, path: &str) -> Result<Box<dyn Aside>, ObjectError> {
         let inner = self.inner.create(path)?;
         self.count();
         Ok(Box::new(CountedAside { inner: Some(inner), open: Arc::clone(&self.open) }))
-    }
-
-    fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, ObjectError> {
-        self.inner.list(prefix)
-    }
-
-    fn delete(&self, path: &str) -> Result<(), ObjectError> {
-        self.inner.delete(path)
-    }
-
-    fn rename(&self, from: &str, to: &str) -> Result<(), ObjectError> {
-        self.inner.rename(from, to)
-    }
-
-    fn stages(&self) -> bool {
-        true
-    }
-
-    fn local_root(&self) -> Option<&Path> {
-        self.inner.local_root()
     }
 }
 

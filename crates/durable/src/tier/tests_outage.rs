@@ -1,13 +1,12 @@
 //! An object store that gives no answer is told as such, wherever the request stands in a read: never as damage.
 
 use super::*;
-use crate::objects::{Aside, ObjectInfo, Objects, Readable, StoreObjects};
+use crate::objects::{Objects, Readable, StoreObjects, Wrapped};
 use crate::testing::*;
 use crate::{MergeLimits, MergeSpec, RowFilter, StreamQuery};
 use bytes::Bytes;
 use std::io;
 use std::ops::ControlFlow;
-use std::path::Path;
 use std::sync::atomic::AtomicI64;
 use strandline_deql::StoreConfig;
 use strandline_event::{ErrorKind, Seq};
@@ -45,39 +44,15 @@ impl Readable for Read {
     }
 }
 
-impl Objects for Outage {
-    fn open(&self, path: &str) -> Result<Box<dyn Readable>, ObjectError> {
+impl Wrapped for Outage {
+    fn inner(&self) -> &dyn Objects {
+        &*self.inner
+    }
+
+    fn on_open(&self, path: &str) -> Result<Box<dyn Readable>, ObjectError> {
         self.ask(path)?;
         let inner = self.inner.open(path)?;
         Ok(Box::new(Read { inner, outage: self.clone(), path: path.to_owned() }))
-    }
-
-    fn put_new(&self, path: &str, bytes: &[u8]) -> Result<(), ObjectError> {
-        self.inner.put_new(path, bytes)
-    }
-
-    fn create(&self, path: &str) -> Result<Box<dyn Aside>, ObjectError> {
-        self.inner.create(path)
-    }
-
-    fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, ObjectError> {
-        self.inner.list(prefix)
-    }
-
-    fn delete(&self, path: &str) -> Result<(), ObjectError> {
-        self.inner.delete(path)
-    }
-
-    fn rename(&self, from: &str, to: &str) -> Result<(), ObjectError> {
-        self.inner.rename(from, to)
-    }
-
-    fn stages(&self) -> bool {
-        false
-    }
-
-    fn local_root(&self) -> Option<&Path> {
-        None
     }
 }
 

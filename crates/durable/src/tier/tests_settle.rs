@@ -1,12 +1,13 @@
 //! Every row of the tables in `settle.rs` and `objects/create.rs`: answers that are lost, late, or somebody else's.
 
 use super::*;
-use crate::objects::{Created, Fault, FlakyObjects, NotCreated, ObjectInfo, Objects, Readable, StoreObjects, create};
+use crate::objects::{
+    Created, Fault, FlakyObjects, NotCreated, ObjectInfo, Objects, Readable, StoreObjects, Wrapped, create,
+};
 use crate::testing::*;
 use crate::{CommitError, OpenOptions};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
-use std::path::Path;
 use strandline_event::Micros;
 
 fn memory() -> SharedObjects {
@@ -65,13 +66,17 @@ impl Scripted {
     }
 }
 
-impl Objects for Scripted {
-    fn open(&self, path: &str) -> Result<Box<dyn Readable>, ObjectError> {
+impl Wrapped for Scripted {
+    fn inner(&self) -> &dyn Objects {
+        &*self.inner
+    }
+
+    fn on_open(&self, path: &str) -> Result<Box<dyn Readable>, ObjectError> {
         self.see(path)?;
         self.inner.open(path)
     }
 
-    fn put_new(&self, path: &str, bytes: &[u8]) -> Result<(), ObjectError> {
+    fn on_put_new(&self, path: &str, bytes: &[u8]) -> Result<(), ObjectError> {
         let next = if path.starts_with(self.prefix) { self.script.lock().pop_front() } else { None };
         let path_owned = path.to_owned();
         match next.unwrap_or(Answer::True) {
@@ -94,29 +99,9 @@ impl Objects for Scripted {
         }
     }
 
-    fn create(&self, path: &str) -> Result<Box<dyn crate::objects::Aside>, ObjectError> {
-        self.inner.create(path)
-    }
-
-    fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, ObjectError> {
+    fn on_list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, ObjectError> {
         self.see(prefix)?;
         self.inner.list(prefix)
-    }
-
-    fn delete(&self, path: &str) -> Result<(), ObjectError> {
-        self.inner.delete(path)
-    }
-
-    fn rename(&self, from: &str, to: &str) -> Result<(), ObjectError> {
-        self.inner.rename(from, to)
-    }
-
-    fn stages(&self) -> bool {
-        false
-    }
-
-    fn local_root(&self) -> Option<&Path> {
-        None
     }
 }
 
