@@ -15,7 +15,7 @@ use crate::partition::text;
 use crate::schema::ID_BYTES;
 
 /// Bytes of a row besides those of its texts: numbers, id, and where each text ends.
-const ROW_BYTES: usize = 40 + 9 * 4;
+pub(crate) const ROW_BYTES: usize = 40 + 9 * 4;
 
 pub(crate) const TEXTS: [Field; 9] = [
     Field::StreamType,
@@ -37,11 +37,6 @@ pub struct SeqTooLarge(pub u64);
 /// Bytes that a row takes here.
 pub(crate) fn row_bytes(event: &EventRef<'_>) -> usize {
     TEXTS.iter().map(|field| text(event, *field).map_or(0, str::len)).sum::<usize>() + ROW_BYTES
-}
-
-/// Bytes that rows take whose texts are so long together.
-pub(crate) const fn bytes_of(rows: usize, texts: usize) -> usize {
-    rows * ROW_BYTES + texts
 }
 
 /// Collects events; takes the store's names by its schema.
@@ -93,10 +88,12 @@ impl EventColumns {
         self.versions.append_option(event.event_version);
         self.occurred.append_value(event.occurred_at.0);
         self.ingested.append_value(event.ingested_at.0);
+        self.bytes += ROW_BYTES;
         for (builder, field) in self.texts.iter_mut().zip(TEXTS) {
-            builder.append_option(text(event, field));
+            let text = text(event, field);
+            self.bytes += text.map_or(0, str::len);
+            builder.append_option(text);
         }
-        self.bytes += row_bytes(event);
         self.rows += 1;
         Ok(())
     }

@@ -4,7 +4,7 @@
 //! field: neighbours share lines and pages of memory, and what was found goes to its place in the sorted column. What the texts'
 //! lengths say decides where a batch ends before a byte is copied.
 
-use crate::columns::{TEXTS, bounds, bytes_of, place_of};
+use crate::columns::{ROW_BYTES, TEXTS, bounds, place_of};
 use crate::entry::Bounds;
 use crate::layout::Layout;
 use crate::partition::{PartitionKey, Partitioner};
@@ -66,7 +66,7 @@ impl<'a, B: Rows> Gather<'a, B> {
         let most = self.rest.iter().take(PAGE_ROWS).take_while(same).count();
         let mut visits = self.visits(most);
         let texts = self.texts(&visits, most);
-        let mut bytes = vec![bytes_of(1, 0); most];
+        let mut bytes = vec![ROW_BYTES; most];
         for column in &texts {
             bytes.iter_mut().zip(column).for_each(|(sum, text)| *sum += text.map_or(0, <[u8]>::len));
         }

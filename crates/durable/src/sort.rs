@@ -57,8 +57,8 @@ pub fn sort_rows<B: Rows>(layout: &Layout, batches: &[B]) -> Vec<RowRef> {
 }
 
 /// The rows of all batches as they stand, whatever the order of the layout is.
-#[must_use]
-pub fn rows_as_they_come<B: Rows>(layout: &Layout, batches: &[B]) -> Vec<RowRef> {
+#[cfg(test)]
+pub(crate) fn rows_as_they_come<B: Rows>(layout: &Layout, batches: &[B]) -> Vec<RowRef> {
     Numbered::new(layout, batches).rows
 }
 

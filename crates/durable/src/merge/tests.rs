@@ -1,9 +1,10 @@
 //! Merges keep every row as it is, in order, once; what cannot be merged is said, and nothing is replaced.
 
 use super::*;
+use crate::sort::rows_as_they_come;
 use crate::testing::*;
 use crate::tier::tests::{CONFIGS, all, check_reads};
-use crate::{CommitError, Replacement, rows_as_they_come, sort_rows};
+use crate::{CommitError, Replacement, sort_rows};
 use std::collections::BTreeMap;
 use std::path::Path;
 use strandline_deql::StoreConfig;

@@ -4,7 +4,7 @@ use super::props::PAGE_ROWS;
 use super::sink::{BLOCK_BYTES, SUMS_BLOCK_BYTES, Sink, Sums};
 use super::staged::{Unfinished, staged};
 use super::{JobWriter, Permits, WriteError};
-use crate::columns::{EventColumns, bounds, row_bytes};
+use crate::columns::{EventColumns, bounds};
 use crate::entry::{Bounds, FileEntry};
 use crate::gather::Chunk;
 use crate::layout::Layout;
@@ -94,9 +94,9 @@ impl<'l> OpenFile<'l> {
         })
     }
 
-    /// Adds a row.
-    pub(crate) fn push(&mut self, event: &EventRef<'_>) -> Result<(), WriteError> {
-        if self.layout.splits_before(self.columns.bytes(), row_bytes(event)) {
+    /// Adds a row of so many bytes.
+    pub(crate) fn push(&mut self, event: &EventRef<'_>, bytes: usize) -> Result<(), WriteError> {
+        if self.layout.splits_before(self.columns.bytes(), bytes) {
             self.encode()?;
         }
         self.columns.push(event)?;

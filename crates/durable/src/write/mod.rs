@@ -139,11 +139,12 @@ impl<'l> Writing<'_, 'l> {
         if self.partitioner.advance(event, 0) || self.seen.is_empty() {
             self.begin_partition(self.partitioner.key())?;
         }
-        let ends = |file: &OpenFile<'_>| file.cannot_take(row_bytes(event)) || file.has(self.enough_bytes);
+        let bytes = row_bytes(event);
+        let ends = |file: &OpenFile<'_>| file.cannot_take(bytes) || file.has(self.enough_bytes);
         if self.open.as_ref().is_some_and(ends) {
             self.end_file()?;
         }
-        self.file()?.push(event)
+        self.file()?.push(event, bytes)
     }
 
     /// Writes rows of one partition.

@@ -3,9 +3,7 @@
 use crate::append::outcome::RowMap;
 use crate::append::pass::Verdict;
 use strandline_event::invariant::broken;
-use strandline_event::{
-    BatchBuilder, BatchBytes, BatchView, EventInput, IdPrefix, Micros, Seq, StampedBatch, StampsBuilder,
-};
+use strandline_event::{BatchBuilder, BatchBytes, BatchView, IdPrefix, Micros, Seq, StampedBatch, StampsBuilder};
 
 /// The rows that are stored, with everything but their moment and ids.
 pub(crate) struct Unstamped {
@@ -74,25 +72,7 @@ fn keep_rows(batch: BatchView<'_>, rows: &[u32]) -> Option<BatchBytes> {
         builder.set_chunk(chunk);
     }
     for row in rows {
-        builder.push(&input_of(batch, *row as usize)).ok()?;
+        builder.push(&batch.input(*row as usize)).ok()?;
     }
     builder.finish().ok()
-}
-
-/// A row as the client sent it.
-fn input_of(batch: BatchView<'_>, row: usize) -> EventInput<'_> {
-    EventInput {
-        stream_id: batch.stream(batch.stream_of(row)),
-        event_type: batch.event_type(row),
-        event_id: batch.given_event_id(row),
-        seq: batch.given_seq(row),
-        event_version: batch.event_version(row),
-        occurred_at: batch.given_occurred_at(row),
-        data: batch.data(row),
-        metadata: batch.metadata(row),
-        command_id: batch.command_id(row),
-        correlation_id: batch.correlation_id(row),
-        causation_id: batch.causation_id(row),
-        tenant_id: batch.tenant_id(row),
-    }
 }
