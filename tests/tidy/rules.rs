@@ -16,7 +16,7 @@ pub const MAY_KNOW: &[(&str, &[&str])] = &[
     ("strandline-engine", &["event", "deql", "keys", "hot", "wal", "durable"]),
     ("strandline-sql", &["event", "deql", "durable", "engine"]),
     ("strandline-client", &["event"]),
-    ("strandline-workers", &["event", "deql", "keys", "hot", "wal", "durable", "engine"]),
+    ("strandline-workers", &["event", "deql", "keys", "hot", "wal", "durable", "engine", "consensus"]),
     ("strandline-consensus", &["event", "deql", "keys", "hot", "wal", "durable", "engine"]),
     ("strandline-server", &["event", "deql", "keys", "durable", "engine", "sql", "client", "workers", "consensus"]),
     ("strandline", &["event", "deql", "keys", "wal", "durable", "engine", "client", "workers", "consensus", "server"]),
@@ -44,6 +44,7 @@ pub const WALLS: &[(&str, &[&str])] = &[
         &[
             "strandline-durable",
             "strandline-client",
+            "strandline-consensus",
             "strandline-workers",
             "strandline-server",
             "strandline",
@@ -51,7 +52,8 @@ pub const WALLS: &[(&str, &[&str])] = &[
         ],
     ),
     ("getrandom", &["strandline-workers"]),
-    ("rand", &[]),
+    // openraft's trait of random election times
+    ("rand", &["strandline-consensus"]),
 ];
 
 /// Packages below `cluster/` get time and randomness as arguments and run no runtime: they must not name these, but for
