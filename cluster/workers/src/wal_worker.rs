@@ -135,14 +135,14 @@ impl WalWorker {
         self.parts.driver.files_done(outcome)
     }
 
-    fn count_group(&self, done: &Done<AppendReply>) {
+    fn count_group(&self, done: &Done<AppendReply>, took: Duration) {
         if done.batches.is_empty() {
             return; // marks, births
         }
         let metrics = &self.parts.metrics;
         metrics.groups.add(1);
         metrics.group_batches.record(done.batches.len() as u64);
-        metrics.group_us.record(u64::try_from(self.group_began.elapsed().as_micros()).unwrap_or(u64::MAX));
+        metrics.group_us.record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
         for (_, batch) in &done.batches {
             metrics.events.add(batch.rows() as u64);
             metrics.event_bytes.add(batch.size_bytes() as u64);
@@ -303,7 +303,10 @@ impl StreamHandler<GroupWritten> for WalWorker {
             }
             GroupWritten::Files(outcome) => self.files_done(outcome),
         };
-        self.count_group(&done);
+        let took = self.group_began.elapsed();
+        // the disk first: it has nothing to do until then
+        self.pump();
+        self.count_group(&done, took);
         self.untold.push(done);
         self.tell(context);
         self.wake();

@@ -11,8 +11,7 @@
 use crate::buffer::AlignedBuf;
 use crate::files::{FILL_STEP_BYTES, LogFiles, is_scarce, lacks_descriptor};
 use crate::group::Group;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -176,12 +175,51 @@ impl LogIo for InlineIo {
     }
 }
 
-/// A group to write; `None` to stop.
-type Command = Option<Submission>;
+/// What waits for the thread.
+#[derive(Default)]
+struct Inbox {
+    waiting: Mutex<Waiting>,
+    wake: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    groups: Vec<Submission>,
+    /// Nobody submits any more.
+    stop: bool,
+}
+
+/// How long the thread may wait for the next group.
+enum Patience {
+    /// There is other work.
+    Busy,
+    /// Groups wait for room.
+    Stalled,
+    Idle,
+}
+
+impl Inbox {
+    /// Takes what waits into `batch`, after a wait for it; `true`: nothing more will come. It sleeps at once: a thread that spins takes
+    /// the processor from who makes the next group.
+    fn take(&self, batch: &mut Vec<Submission>, patience: &Patience) -> bool {
+        let mut waiting = self.waiting.lock();
+        if waiting.groups.is_empty() && !waiting.stop {
+            match patience {
+                Patience::Busy => {}
+                Patience::Stalled => drop(self.wake.wait_for(&mut waiting, STALLED_RETRY)),
+                Patience::Idle => {
+                    self.wake.wait_while(&mut waiting, |waiting| waiting.groups.is_empty() && !waiting.stop)
+                }
+            }
+        }
+        batch.append(&mut waiting.groups);
+        waiting.stop
+    }
+}
 
 /// The I/O thread of one disk. Dropping it finishes what was submitted and joins.
 pub struct IoThread {
-    commands: Sender<Command>,
+    inbox: Arc<Inbox>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -192,30 +230,28 @@ impl IoThread {
     /// When the operating system gives no thread.
     pub fn start(on_fatal: OnFatal) -> io::Result<Self> {
         // not bounded: one group in flight per log bounds it
-        let (commands, receiver) = unbounded();
+        let inbox = Arc::<Inbox>::default();
+        let theirs = Arc::clone(&inbox);
         let body = move || {
             let _guard = AbortOnPanic;
-            work(&receiver, Executor::new(on_fatal));
+            work(&theirs, Executor::new(on_fatal));
         };
         let thread = std::thread::Builder::new().name("strandline-log-io".into()).spawn(body)?;
-        Ok(Self { commands, thread: Some(thread) })
+        Ok(Self { inbox, thread: Some(thread) })
     }
 }
 
 impl LogIo for IoThread {
     fn submit(&self, group: Group, done: OnCommit) {
-        if let Err(refused) = self.commands.send(Some(Submission { group, done }))
-            && let Some(submission) = refused.0
-        {
-            (submission.done)(Err(GroupFailed));
-        }
+        self.inbox.waiting.lock().groups.push(Submission { group, done });
+        self.inbox.wake.notify_one();
     }
 }
 
 impl Drop for IoThread {
     fn drop(&mut self) {
-        // a thread that is gone already needs no stop
-        let _ = self.commands.send(None);
+        self.inbox.waiting.lock().stop = true;
+        self.inbox.wake.notify_one();
         if let Some(thread) = self.thread.take() {
             // the last handle may be dropped in a callback, on the thread itself
             if thread.thread().id() != std::thread::current().id() {
@@ -236,24 +272,16 @@ impl Drop for AbortOnPanic {
     }
 }
 
-fn work(commands: &Receiver<Command>, mut executor: Executor) {
+fn work(inbox: &Inbox, mut executor: Executor) {
     let mut batch = Vec::new();
     let mut busy = false;
     loop {
-        let first = if busy {
-            commands.try_recv().map_err(|e| e.is_disconnected())
-        } else if executor.stalled.is_empty() {
-            commands.recv().map_err(|_| true)
-        } else {
-            commands.recv_timeout(STALLED_RETRY).map_err(|e| e == RecvTimeoutError::Disconnected)
+        let patience = match (busy, executor.stalled.is_empty()) {
+            (true, _) => Patience::Busy,
+            (false, false) => Patience::Stalled,
+            (false, true) => Patience::Idle,
         };
-        let mut stop = first.as_ref().is_err_and(|gone| *gone);
-        for command in first.into_iter().chain(commands.try_iter()) {
-            match command {
-                Some(submission) => batch.push(submission),
-                None => stop = true,
-            }
-        }
+        let stop = inbox.take(&mut batch, &patience);
         if !batch.is_empty() || !busy {
             executor.run(&mut batch);
         }

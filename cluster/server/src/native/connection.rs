@@ -10,7 +10,10 @@ use crate::native::requests::{Decoded, Failed, decode};
 use crate::native::scan::Scans;
 use crate::native::session::{BODY_BYTES_MAX, REQUESTS_MAX, welcome};
 use crate::stall::STALL;
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use strandline_client::Refused;
 use strandline_client::wire::error::WireError;
@@ -20,9 +23,9 @@ use strandline_client::wire::hello::Hello;
 use strandline_event::ErrorKind;
 use strandline_workers::NodeError;
 use strandline_workers::permits::BytePermit;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedReadHalf;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 
@@ -54,6 +57,31 @@ struct Incoming<R> {
     greeted: bool,
     /// Most time without a byte where one is due.
     stall: Duration,
+}
+
+/// The writing half, of which answers have a share.
+struct Shared(Arc<OwnedWriteHalf>);
+
+impl AsyncWrite for Shared {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let socket: &TcpStream = (*self.0).as_ref();
+        loop {
+            ready!(socket.poll_write_ready(context))?;
+            match socket.try_write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => return Poll::Ready(written),
+            }
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// The last share that goes closes the direction.
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
 }
 
 /// Why no further frame is read.
@@ -135,13 +163,15 @@ impl Connection {
         let outbox = Arc::new(Outbox::new(app.node.answers().limit_bytes() / ANSWERS_PART));
         let frames = FrameReader::new(BODY_BYTES_MAX);
         let mut incoming = Incoming { socket: reading, frames, stopped, greeted: false, stall: STALL };
-        let out = Arc::clone(&outbox);
+        let (out, writing) = (Arc::clone(&outbox), Arc::new(writing));
+        let socket = Arc::clone(&writing);
+        outbox.set_direct(Box::new(move |bytes| socket.try_write(bytes)));
         let serving = async {
             let end = Self::serve(app, &mut incoming, &outbox).await;
             tell_end(&outbox, &end);
             outbox.close();
         };
-        let writing = out.write_to(writing);
+        let writing = out.write_to(Shared(writing));
         tokio::pin!(serving, writing);
         tokio::select! {
             () = &mut serving => writing.await,

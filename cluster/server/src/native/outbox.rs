@@ -1,4 +1,5 @@
-//! Answers of one connection on their way out: whoever has one puts it here, one task writes.
+//! Answers of one connection on their way out: whoever has one puts it here. Where nothing waits it is written at once, which saves a
+//! change of threads; else, and what the socket does not take at once, one task writes.
 //!
 //! Invariant: answers that nobody takes hold up their own connection and nothing else. Their bytes are reserved before they are made and
 //! held until they are written, out of an account of the connection's own that is a part of the node's; a connection that takes
@@ -7,6 +8,7 @@
 use crate::stall::STALL;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
+use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use strandline_client::Refused;
@@ -38,15 +40,29 @@ fn too_large(answer: &[u8], why: &str) -> Refused {
 #[derive(Default)]
 struct Waiting {
     frames: VecDeque<(Vec<u8>, Held)>,
+    /// Of the frames, and of those that the task writes.
     bytes: usize,
+    /// Where who has an answer may write it.
+    direct: Option<Direct>,
     /// No further answer comes.
     closed: bool,
     /// The socket takes nothing any more.
     broken: bool,
 }
 
+/// Writes what the socket takes without waiting.
+pub(super) type Direct = Box<dyn Fn(&[u8]) -> io::Result<usize> + Send>;
+
 /// What an answer holds until it is written: of the connection's account, and of the node's.
 pub(super) type Held = [BytePermit; 2];
+
+impl Waiting {
+    /// Bytes that the socket took. An error is the task's to find.
+    fn write_directly(&self, frame: &[u8]) -> usize {
+        let Some(direct) = &self.direct else { return 0 };
+        direct(frame).unwrap_or(0)
+    }
+}
 
 /// The answers that wait.
 pub(super) struct Outbox {
@@ -73,6 +89,11 @@ impl Outbox {
             room: Notify::new(),
             body_max: AtomicUsize::new(usize::MAX),
         }
+    }
+
+    /// Answers may be written where they are made, in whole frames or not: one that is cut goes on with the task.
+    pub(super) fn set_direct(&self, direct: Direct) {
+        self.waiting.lock().direct = Some(direct);
     }
 
     /// Room for an answer that is to be made; waits until the client has taken enough of the others.
@@ -104,10 +125,17 @@ impl Outbox {
         self.put(frame, Held::default());
     }
 
-    fn put(&self, frame: Vec<u8>, held: Held) {
+    fn put(&self, mut frame: Vec<u8>, held: Held) {
         let mut waiting = self.waiting.lock();
         if waiting.broken {
             return;
+        }
+        if waiting.bytes == 0 && frame.len() <= TOGETHER_BYTES {
+            let written = waiting.write_directly(&frame);
+            if written == frame.len() {
+                return;
+            }
+            frame.drain(..written);
         }
         waiting.bytes += frame.len();
         waiting.frames.push_back((frame, held));
@@ -161,6 +189,7 @@ impl Outbox {
             self.waiting.lock().bytes -= taken;
             self.room.notify_waiters();
         }
+        self.waiting.lock().direct = None;
         // a peer that is gone does not mind
         let _ = socket.shutdown().await;
     }
@@ -198,6 +227,7 @@ impl Outbox {
     fn broke(&self) {
         let mut waiting = self.waiting.lock();
         waiting.broken = true;
+        waiting.direct = None;
         waiting.frames.clear();
         waiting.bytes = 0;
         drop(waiting);

@@ -11,6 +11,7 @@ use crate::wire::hello::{Hello, Welcome};
 use crate::wire::read::encode_empty;
 use crate::wire::refused::Refused;
 use std::io;
+use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -101,10 +102,13 @@ pub(super) fn refused(frame: &Frame) -> ClientError {
 /// Serves requests until the connection breaks or the client is closed; says what happened.
 pub(super) async fn serve(shared: &Shared, open: Open) -> String {
     let (reading, writing) = open.stream.into_split();
+    let writing = Arc::new(writing);
+    shared.line.open(Arc::clone(&writing));
     let why = tokio::select! {
         why = read(shared, reading, open.frames) => why,
-        why = write(shared, writing) => why,
+        why = write(shared, &writing) => why,
     };
+    shared.line.close();
     match why {
         Ok(()) => "the client was closed".to_owned(),
         Err(Refusal::Io(error)) => format!("the connection to {} broke: {error}", shared.options.address),
@@ -150,11 +154,16 @@ async fn read(shared: &Shared, mut socket: OwnedReadHalf, mut frames: FrameReade
     }
 }
 
-async fn write(shared: &Shared, mut socket: OwnedWriteHalf) -> Result<(), Refusal> {
+async fn write(shared: &Shared, socket: &OwnedWriteHalf) -> Result<(), Refusal> {
     let mut buffer = Vec::with_capacity(64 << 10);
     loop {
-        let frames = shared.take();
-        if frames.is_empty() {
+        let mut frames = Vec::new();
+        buffer.clear();
+        let begun = shared.line.begin(&mut buffer, || {
+            frames = shared.take();
+            !frames.is_empty()
+        });
+        if !begun {
             if shared.is_closed() {
                 return Ok(());
             }
@@ -163,26 +172,38 @@ async fn write(shared: &Shared, mut socket: OwnedWriteHalf) -> Result<(), Refusa
             tokio::task::yield_now().await;
             continue;
         }
-        buffer.clear();
         for frame in frames {
-            put(&mut socket, &mut buffer, &frame).await?;
+            put(socket, &mut buffer, &frame).await?;
         }
-        socket.write_all(&buffer).await?;
+        write_all(socket, &buffer).await?;
     }
 }
 
 /// Small frames go into the buffer, a large archive straight into the socket.
-async fn put(socket: &mut OwnedWriteHalf, buffer: &mut Vec<u8>, frame: &Encoded) -> io::Result<()> {
+async fn put(socket: &OwnedWriteHalf, buffer: &mut Vec<u8>, frame: &Encoded) -> io::Result<()> {
     buffer.extend_from_slice(&frame.head);
     let Some(tail) = &frame.tail else { return Ok(()) };
     if tail.len() < COPY_BYTES_MAX {
         buffer.extend_from_slice(tail);
     } else {
-        socket.write_all(buffer).await?;
+        write_all(socket, buffer).await?;
         buffer.clear();
-        socket.write_all(tail).await?;
+        write_all(socket, tail).await?;
     }
     buffer.extend_from_slice(frame.pad());
+    Ok(())
+}
+
+async fn write_all(socket: &OwnedWriteHalf, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match socket.try_write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.writable().await?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 mod connection;
 mod error;
+mod line;
 mod options;
 mod queue;
 mod scan;

@@ -161,6 +161,11 @@ impl Queue {
         self.singles.is_empty() && self.requests.is_empty() && self.in_flight.is_empty()
     }
 
+    /// Whether anything waits to be sent.
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.singles.is_empty() || !self.requests.is_empty()
+    }
+
     /// Whether an answer is owed.
     pub(super) fn is_owed(&self) -> bool {
         !self.in_flight.is_empty()

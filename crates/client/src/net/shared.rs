@@ -2,6 +2,7 @@
 
 use crate::net::connection::{Open, ping, serve};
 use crate::net::error::ClientError;
+use crate::net::line::{Attempt, DIRECT_BYTES_MAX, Line};
 use crate::net::options::Options;
 use crate::net::queue::{Queue, Repeat, Reply, Request, Single, Untold};
 use crate::wire::fields::Encoded;
@@ -20,6 +21,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 pub(super) struct Shared {
     pub(super) options: Options,
     queue: Mutex<Queue>,
+    pub(super) line: Line,
     /// Something waits for the connection, or the client is closed.
     pub(super) wake: Notify,
     bytes: Arc<Semaphore>,
@@ -30,7 +32,8 @@ impl Shared {
     pub(super) fn new(options: Options, welcome: Welcome) -> Arc<Self> {
         let bytes_max = options.in_flight_bytes_max.clamp(1, u32::MAX as usize);
         let queue = Mutex::new(Queue::new(welcome));
-        Arc::new(Self { options, queue, wake: Notify::new(), bytes: Arc::new(Semaphore::new(bytes_max)), bytes_max })
+        let (line, wake, bytes) = (Line::default(), Notify::new(), Arc::new(Semaphore::new(bytes_max)));
+        Arc::new(Self { options, queue, line, wake, bytes, bytes_max })
     }
 
     /// What the server said on the last connection.
@@ -49,13 +52,29 @@ impl Shared {
     }
 
     pub(super) fn gather(&self, single: Single) {
-        self.queue.lock().push_single(single);
-        self.wake.notify_one();
+        let mut queue = self.queue.lock();
+        let was_idle = queue.is_idle();
+        queue.push_single(single);
+        drop(queue);
+        self.go_on(was_idle);
     }
 
     pub(super) fn send(&self, request: Request) {
-        self.queue.lock().push_request(request);
-        self.wake.notify_one();
+        let is_small = request.frame.len() <= DIRECT_BYTES_MAX;
+        let mut queue = self.queue.lock();
+        let was_idle = queue.is_idle();
+        queue.push_request(request);
+        drop(queue);
+        self.go_on(was_idle && is_small);
+    }
+
+    /// Something waits for the connection: written at once where nothing else is under way, else by the connection's task, which
+    /// lets gather what comes meanwhile.
+    fn go_on(&self, is_alone: bool) {
+        let write = |bytes: &mut Vec<u8>| self.take().iter().for_each(|frame| frame.put(bytes));
+        if !is_alone || self.line.attempt(write) == Attempt::ToTask {
+            self.wake.notify_one();
+        }
     }
 
     /// A frame that nobody waits for an answer to.
@@ -87,10 +106,15 @@ impl Shared {
 
     /// Hands an answer to who waits for it. What nobody waits for (a pong, a scan that was given up) is dropped.
     pub(super) fn answer(&self, frame: Frame) -> Result<(), ClientError> {
-        let answered = self.queue.lock().answered(&frame);
+        let mut queue = self.queue.lock();
+        let answered = queue.answered(&frame);
+        let may_go_on = queue.has_waiting();
+        drop(queue);
         let Some(answered) = answered else { return Ok(()) };
         let delivered = answered.deliver(frame);
-        self.wake.notify_one();
+        if may_go_on {
+            self.wake.notify_one();
+        }
         delivered
     }
 

@@ -41,6 +41,13 @@ impl Encoded {
         self.len() == 0
     }
 
+    /// Adds all bytes to a buffer.
+    pub fn put(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.head);
+        out.extend_from_slice(self.tail.as_deref().unwrap_or_default());
+        out.extend_from_slice(self.pad());
+    }
+
     /// All bytes in one buffer.
     #[must_use]
     pub fn into_bytes(self) -> Vec<u8> {

@@ -66,3 +66,29 @@ fn who_takes_nothing_ends_and_what_waited_is_given_back() {
         assert_eq!(node.in_flight_bytes(), 0);
     });
 }
+
+#[test]
+fn an_answer_is_written_where_it_is_made_and_what_is_cut_goes_on_in_order() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let outbox = Outbox::new(1 << 20);
+        let took = std::sync::Arc::new(Mutex::new((Vec::new(), 150_usize)));
+        let socket = std::sync::Arc::clone(&took);
+        // takes 150 bytes, then nothing
+        outbox.set_direct(Box::new(move |bytes| {
+            let (taken, room) = &mut *socket.lock();
+            let count = bytes.len().min(*room);
+            *room -= count;
+            taken.extend_from_slice(&bytes[..count]);
+            if count == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(count) }
+        }));
+        let frames: Vec<Vec<u8>> = (0..3_u8).map(|byte| vec![byte; 100]).collect();
+        frames.iter().for_each(|frame| outbox.push(frame.clone()));
+        assert_eq!(took.lock().0.len(), 150, "nothing passes the frame that was cut");
+        outbox.close();
+        let mut rest = Vec::new();
+        outbox.write_to(std::io::Cursor::new(&mut rest)).await;
+        let all: Vec<u8> = took.lock().0.iter().chain(&rest).copied().collect();
+        assert_eq!(all, frames.concat());
+    });
+}
