@@ -7,18 +7,21 @@
 //!
 //! Invariant: zeros are written only at or behind the end of what was written before, so they never touch a frame.
 
+use crate::cleaner::Chore;
 use crate::disk::{Disk, DiskFile};
 use crate::frame::block_up;
 use crate::group::{Ended, Group};
 use crate::names::{FIRST_SPARE_NAME, SPARE_NAME};
 use crate::segment::Segment;
 use crate::space::{NEXT_SEGMENT_BYTES, Room, Space, low_water};
+use crate::view::LogView;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, OnceLock};
 
 /// Bytes of zeros that one background step writes, so that a commit waits for no more.
 pub(crate) const FILL_STEP_BYTES: usize = 1 << 20;
@@ -44,6 +47,8 @@ pub struct LogFiles {
     /// Full size of the next segment's file; a plan, no bound: writing goes on behind it.
     segment_bytes: AtomicU64,
     fsync: bool,
+    /// Where handles are let go, once there is such a thread.
+    pub(crate) cleaner: OnceLock<Sender<Chore>>,
     state: Mutex<State>,
 }
 
@@ -88,6 +93,7 @@ impl LogFiles {
             segment_bytes: AtomicU64::new(sizes.segment_bytes),
             sizes,
             fsync,
+            cleaner: OnceLock::new(),
             state: Mutex::new(State { window: sizes.fill_min_bytes, ..State::default() }),
         }
     }
@@ -273,23 +279,52 @@ impl LogFiles {
         Ok(true)
     }
 
-    fn remove_one(&self, state: &mut State) -> io::Result<bool> {
+    /// Segments that may be unlinked now; they are the caller's from here on.
+    pub(crate) fn take_removals(&self) -> io::Result<Vec<Arc<Segment>>> {
+        let state = &mut *self.state.lock();
+        self.sync_purge(state)?;
+        Ok(state.removals.drain(..).collect())
+    }
+
+    /// The frame that says "purged" must not come to the disk after the removal.
+    fn sync_purge(&self, state: &mut State) -> io::Result<()> {
         if let (true, Some(open)) = (state.purge_is_unsynced, &state.open) {
-            // the frame that says "purged" must not come to the disk after the removal
             open.file.sync_data()?;
             self.disk.sync_dir(&self.dir)?;
         }
         state.purge_is_unsynced = false;
+        Ok(())
+    }
+
+    /// What cannot be removed now is removed at the next start: the log's state says that it is purged.
+    pub(crate) fn remove(&self, segment: &Segment) {
+        if let Err(e) = self.disk.remove(segment.path()) {
+            tracing::warn!(segment = %segment.number(), error = %e, "a trimmed segment could not be removed");
+        }
+    }
+
+    /// Makes removals durable.
+    pub(crate) fn sync_removals(&self) -> io::Result<()> {
+        self.disk.sync_dir(&self.dir)
+    }
+
+    /// A view that readers see no more goes to where the last handles of files are let go, if there is such a place.
+    pub(crate) fn let_go(&self, view: Arc<LogView>) {
+        if let Some(cleaner) = self.cleaner.get() {
+            // it has ended: then it is dropped here
+            let _ = cleaner.send(Chore::LetGo(view));
+        }
+    }
+
+    fn remove_one(&self, state: &mut State) -> io::Result<bool> {
+        self.sync_purge(state)?;
         if let Some(segment) = state.removals.pop_front() {
-            // what cannot be removed now is removed at the next start: the log's state says that it is purged
-            if let Err(e) = self.disk.remove(segment.path()) {
-                tracing::warn!(segment = %segment.number(), error = %e, "a trimmed segment could not be removed");
-            }
+            self.remove(&segment);
             state.removed_some = true;
             return Ok(true);
         }
         if state.removed_some {
-            self.disk.sync_dir(&self.dir)?;
+            self.sync_removals()?;
             state.removed_some = false;
             return Ok(true);
         }

@@ -1,5 +1,6 @@
 //! Groups to the disk: one blocking thread per disk drains every log's group, writes each, syncs each file once and runs
-//! the callbacks; in between it does background work in small steps. `InlineIo` runs the same code in the caller's thread.
+//! the callbacks; in between it does background work in small steps, and gives what is not small to the `cleaner`. `InlineIo` runs the
+//! same code in the caller's thread, that of the cleaner too.
 //!
 //! A group whose frames carry no checksums takes two rounds: its frames are written and synced, then the mark that proves
 //! them is written and synced; only then is it called durable. That second sync is the price of `wal.checksum = 'none'`.
@@ -9,12 +10,14 @@
 //! and is written again when there is room.
 
 use crate::buffer::AlignedBuf;
+use crate::cleaner::{Chore, Cleaner};
 use crate::files::{FILL_STEP_BYTES, LogFiles, is_scarce, lacks_descriptor};
 use crate::group::Group;
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -70,12 +73,13 @@ struct Executor {
     zeros: AlignedBuf,
     stalled: Vec<Submission>,
     background: VecDeque<Arc<LogFiles>>,
+    cleaner: Option<Sender<Chore>>,
 }
 
 impl Executor {
-    fn new(on_fatal: OnFatal) -> Self {
+    fn new(on_fatal: OnFatal, cleaner: Option<Sender<Chore>>) -> Self {
         let zeros = AlignedBuf::zeroed(FILL_STEP_BYTES);
-        Self { on_fatal, dead: false, zeros, stalled: Vec::new(), background: VecDeque::new() }
+        Self { on_fatal, dead: false, zeros, stalled: Vec::new(), background: VecDeque::new(), cleaner }
     }
 
     /// Writes all, then syncs all, then calls back: the syncs of logs that wait together overlap in the device. Groups with
@@ -130,7 +134,7 @@ impl Executor {
     /// One step for the next log that has background work; `false` if none has.
     fn background_step(&mut self) -> bool {
         while let (false, Some(files)) = (self.dead, self.background.pop_front()) {
-            match files.background_step(&self.zeros) {
+            match self.step(&files) {
                 Ok(true) => {
                     self.background.push_back(files);
                     return true;
@@ -143,6 +147,18 @@ impl Executor {
         }
         false
     }
+
+    fn step(&self, files: &Arc<LogFiles>) -> io::Result<bool> {
+        if let Some(cleaner) = &self.cleaner {
+            files.cleaner.get_or_init(|| cleaner.clone());
+            let gone = files.take_removals()?;
+            if !gone.is_empty() {
+                // it has ended: the next start removes them
+                let _ = cleaner.send(Chore::Remove(Arc::clone(files), gone));
+            }
+        }
+        files.background_step(&self.zeros)
+    }
 }
 
 /// The same work in the caller's thread: for tests and tools.
@@ -152,7 +168,7 @@ impl InlineIo {
     /// Runs `on_fatal` on a failure.
     #[must_use]
     pub fn new(on_fatal: OnFatal) -> Self {
-        Self(Mutex::new(Executor::new(on_fatal)))
+        Self(Mutex::new(Executor::new(on_fatal, None)))
     }
 
     /// Does background work until there is none, at most `steps` steps; the steps done.
@@ -221,6 +237,8 @@ impl Inbox {
 pub struct IoThread {
     inbox: Arc<Inbox>,
     thread: Option<JoinHandle<()>>,
+    /// Joined after the thread that gives it work.
+    _cleaner: Cleaner,
 }
 
 impl IoThread {
@@ -232,12 +250,14 @@ impl IoThread {
         // not bounded: one group in flight per log bounds it
         let inbox = Arc::<Inbox>::default();
         let theirs = Arc::clone(&inbox);
+        let cleaner = Cleaner::start(Arc::clone(&on_fatal))?;
+        let chores = cleaner.chores();
         let body = move || {
             let _guard = AbortOnPanic;
-            work(&theirs, Executor::new(on_fatal));
+            work(&theirs, Executor::new(on_fatal, Some(chores)));
         };
         let thread = std::thread::Builder::new().name("strandline-log-io".into()).spawn(body)?;
-        Ok(Self { inbox, thread: Some(thread) })
+        Ok(Self { inbox, thread: Some(thread), _cleaner: cleaner })
     }
 }
 
@@ -262,12 +282,12 @@ impl Drop for IoThread {
 }
 
 /// A callback that panics would leave accepted entries without an answer for ever.
-struct AbortOnPanic;
+pub(crate) struct AbortOnPanic;
 
 impl Drop for AbortOnPanic {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            strandline_event::invariant::broken("the log's I/O thread panicked");
+            strandline_event::invariant::broken("a thread of the log's disk panicked");
         }
     }
 }

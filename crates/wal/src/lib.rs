@@ -14,6 +14,7 @@
 //! Invariant: nothing is in a view before it is durable, and a block that holds acknowledged frames is never written again.
 
 pub mod buffer;
+mod cleaner;
 pub mod config;
 #[cfg(any(test, feature = "testkit"))]
 pub mod crash_disk;

@@ -261,7 +261,8 @@ impl LogWriter {
 
     fn publish(&self, group: &Group, end: u64) {
         let old = self.view.load();
-        let older = if group.begins || !group.removals.is_empty() || self.start.segments.len() != old.count() {
+        let changed = group.begins || !group.removals.is_empty() || self.start.segments.len() != old.count();
+        let older = if changed {
             self.start.segments[..self.start.segments.len().saturating_sub(1)].into()
         } else {
             Arc::clone(&old.older)
@@ -269,6 +270,9 @@ impl LogWriter {
         let tail = Some((Arc::clone(&group.segment), end));
         let last = self.durable.map_or(LogIndex::ZERO, |id| id.index);
         self.view.publish(LogView { older, tail, last });
+        if changed {
+            self.start.files.let_go(old);
+        }
     }
 
     fn mark(&mut self, kind: FrameKind, now: Micros) -> bool {

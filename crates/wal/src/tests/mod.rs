@@ -1,6 +1,7 @@
 //! Tests of the whole log over a disk in memory that crashes, and over the real one.
 
 mod basics;
+mod cleaner;
 mod crash;
 mod damage;
 mod descriptors;

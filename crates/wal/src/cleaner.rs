@@ -1,0 +1,77 @@
+//! What takes long and no commit waits for, in a thread beside that of a disk's commits: unlinking trimmed segments, and letting go of
+//! the last handles of their files, which is when a file system gives the blocks back.
+//!
+//! Invariant: a segment comes here when the frame that says "purged" is durable, so its removal may come late, or never: the next
+//! start removes what is left.
+
+use crate::files::{LogFiles, lacks_descriptor};
+use crate::io::{AbortOnPanic, FatalIo, OnFatal};
+use crate::segment::Segment;
+use crate::view::LogView;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+
+/// A piece of work.
+pub(crate) enum Chore {
+    /// Unlink segments of a log.
+    Remove(Arc<LogFiles>, Vec<Arc<Segment>>),
+    /// Drop a view that readers see no more; it may hold the last handles.
+    LetGo(Arc<LogView>),
+    /// End, when all before is done.
+    Stop,
+}
+
+/// The thread. Dropping it finishes what it was given and joins.
+pub(crate) struct Cleaner {
+    chores: Sender<Chore>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Cleaner {
+    pub(crate) fn start(on_fatal: OnFatal) -> io::Result<Self> {
+        // not bounded: a trim now and then gives it something
+        let (chores, receiver) = channel();
+        let body = move || {
+            let _guard = AbortOnPanic;
+            work(&receiver, &on_fatal);
+        };
+        let thread = std::thread::Builder::new().name("strandline-log-clean".into()).spawn(body)?;
+        Ok(Self { chores, thread: Some(thread) })
+    }
+
+    /// Where to give it work.
+    pub(crate) fn chores(&self) -> Sender<Chore> {
+        self.chores.clone()
+    }
+}
+
+impl Drop for Cleaner {
+    fn drop(&mut self) {
+        // a thread that is gone already needs no stop
+        let _ = self.chores.send(Chore::Stop);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn work(chores: &Receiver<Chore>, on_fatal: &OnFatal) {
+    for chore in chores {
+        match chore {
+            Chore::Remove(files, gone) => {
+                gone.iter().for_each(|segment| files.remove(segment));
+                drop(gone);
+                match files.sync_removals() {
+                    Err(error) if !lacks_descriptor(&error) => {
+                        on_fatal(&FatalIo { dir: files.dir.clone(), action: "background", error });
+                    }
+                    _ => {}
+                }
+            }
+            Chore::LetGo(view) => drop(view),
+            Chore::Stop => return,
+        }
+    }
+}
