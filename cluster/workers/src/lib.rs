@@ -14,6 +14,7 @@ pub mod descriptors;
 mod error;
 mod fatal;
 mod fence;
+mod hot_keeper;
 mod hot_worker;
 mod messages;
 pub mod metrics;

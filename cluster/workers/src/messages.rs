@@ -81,6 +81,13 @@ pub(crate) struct Committed {
     pub(crate) batches: Vec<(LogIndex, StampedBatch)>,
 }
 
+// ---- to the hot tier's keeper ----
+
+/// Let the oldest batches go until there is room again.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct MakeHotRoom;
+
 /// A manifest was committed: what is below its watermark of this log need not stay.
 #[derive(Message)]
 #[rtype(result = "()")]

@@ -221,7 +221,7 @@ impl Node {
         let opening = tokio::task::spawn_blocking(move || open_all(&declarations, &open_options));
         let opened = opening.await.map_err(io::Error::other)??;
         let (arbiters, drain_timeout, locks) = (Arbiters::start(), options.drain_timeout, opened.locks);
-        let (control, logs) = arbiters.handles();
+        let (control, logs, chores) = arbiters.handles();
         let alive = Alive::default();
         let shared = Shared {
             data_dir: opened.data_dir,
@@ -234,6 +234,7 @@ impl Node {
             descriptors: Arc::new(opened.descriptors),
             control,
             logs,
+            chores,
         };
         let (stores, report) = match wire_all(opened.stores, &aggregates, &shared) {
             Ok(wired) => wired,

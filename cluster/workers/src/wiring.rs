@@ -3,8 +3,8 @@
 //! ```text
 //!   appends -> [LogTable] -> WalWorker --GroupWritten-- log I/O thread, or (no log) commit thread
 //!   first append of a type -> StoreRouter                |
-//!                              WalWorker --Committed-> HotWorker (writes the hot tier)
-//!   CompactionSupervisor --Seal, Compacted-> WalWorker;  --RunJob-> CompactionWorker;  --RunMerge-> MergeWorker;  --ManifestCommitted-> HotWorker
+//!                              WalWorker --Committed-> HotWorker (writes the hot tier) --MakeHotRoom-> HotKeeper
+//!   CompactionSupervisor --Seal, Compacted-> WalWorker;  --RunJob-> CompactionWorker;  --RunMerge-> MergeWorker;  --ManifestCommitted-> HotKeeper
 //!   reads -> [gate] -> ReaderWorker (reads tiers, no mailbox of a writer)
 //! ```
 //!
@@ -16,6 +16,8 @@
 //! | commit thread        | its own, one for   | ends the process   | one group a log     | finishes what was submitted, ends      |
 //! |                      | a store without log|                    |                     |                                        |
 //! | HotWorker            | log arbiters, each | ends the process   | WalWorker waits     | stops after the last WalWorker         |
+//! | HotKeeper            | chores arbiter     | ends the process   | a job waits         | stops after the HotWorkers             |
+//! | log cleaner thread   | its own            | ends the process   | one segment a trim  | finishes what was submitted, joined    |
 //! | CompactionSupervisor | control arbiter    | ends the process   | waits               | cancels jobs, waits for their end      |
 //! | CompactionWorker     | pool of its own    | ends the process   | supervisor waits    | abandons before the commit, stops      |
 //! | MergeWorker          | pool of its own    | ends the process   | the round waits     | abandons before the commit, stops      |
@@ -100,28 +102,31 @@ pub(crate) struct Shared {
     pub(crate) descriptors: Arc<Descriptors>,
     pub(crate) control: ArbiterHandle,
     pub(crate) logs: Vec<ArbiterHandle>,
+    pub(crate) chores: ArbiterHandle,
 }
 
 /// The threads of a node's workers.
 pub(crate) struct Arbiters {
     control: Arbiter,
     logs: Vec<Arbiter>,
+    /// What nobody waits for, and no owner of a log should do.
+    chores: Arbiter,
 }
 
 impl Arbiters {
     pub(crate) fn start() -> Self {
         let logs = (0..LOG_ARBITERS).map(|_| Arbiter::new()).collect();
-        Self { control: Arbiter::new(), logs }
+        Self { control: Arbiter::new(), logs, chores: Arbiter::new() }
     }
 
-    /// Control, logs.
-    pub(crate) fn handles(&self) -> (ArbiterHandle, Vec<ArbiterHandle>) {
-        (self.control.handle(), self.logs.iter().map(Arbiter::handle).collect())
+    /// Control, logs, chores.
+    pub(crate) fn handles(&self) -> (ArbiterHandle, Vec<ArbiterHandle>, ArbiterHandle) {
+        (self.control.handle(), self.logs.iter().map(Arbiter::handle).collect(), self.chores.handle())
     }
 
     /// Stops the threads and waits for them. Blocking.
     pub(crate) fn stop(self) {
-        for arbiter in self.logs.into_iter().chain([self.control]) {
+        for arbiter in self.logs.into_iter().chain([self.control, self.chores]) {
             arbiter.stop();
             let _ = arbiter.join();
         }
@@ -189,7 +194,7 @@ pub(crate) fn wire_store(opened: Opened, declared: &[String], shared: &Shared) -
     let config = store.config();
     let registry = Registry::open(&shared.data_dir.store_folder(store.name()), declared)?;
     let types: Arc<PublishedTypes> = Arc::new(ArcSwap::from_pointee(registry.types().to_vec()));
-    let hot = HotWorkers::start(&store, &shared.logs, &shared.alive);
+    let hot = HotWorkers::start(&store, &shared.logs, &shared.chores, &shared.alive);
     let files = match store.has_log() {
         true => None,
         false => Some(CommitThread::start(Arc::clone(&store), shared.alive.mark())?),

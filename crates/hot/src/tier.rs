@@ -4,7 +4,7 @@ use crate::batch::{HotBatch, HotBatches, HotRange, HotRows, SeqRange};
 use crate::log::HotLog;
 use crate::stats::{HotLogStats, HotStats};
 use arc_swap::ArcSwap;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -21,6 +21,9 @@ pub struct HotOptions {
     /// [`HotTier::set_evictable_through`] says.
     pub has_log: bool,
 }
+
+/// Batches that leave under one lock: who inserts waits for no more.
+const STEP_BATCHES: usize = 8;
 
 /// No time to live.
 const FOR_EVER: i64 = -1;
@@ -95,18 +98,45 @@ impl HotTier {
         self.make_room(&mut arrivals, self.max_bytes());
     }
 
-    /// Lets go what is older than the time to live. Gives the number of batches that left.
+    /// Lets go what is older than the time to live. Gives the number of batches that left. Who inserts comes in between.
     pub fn evict(&self, now: Micros) -> usize {
         let ttl_us = self.ttl_us.load(Ordering::Relaxed);
         if ttl_us < 0 {
             return 0;
         }
-        let mut arrivals = self.arrivals.lock();
+        self.evict_while(|_, batch| batch.inserted_at.plus_us(ttl_us) <= now)
+    }
+
+    /// Whether so little is free that somebody should call [`make_room_ahead`](Self::make_room_ahead), so that no insert has to.
+    #[must_use]
+    pub fn is_nearly_full(&self) -> bool {
+        let max = self.max_bytes();
+        self.bytes.load(Ordering::Relaxed) > max - max / 8
+    }
+
+    /// Lets the oldest go until a quarter is free. Gives the number of batches that left. Who inserts comes in between.
+    pub fn make_room_ahead(&self) -> usize {
+        let max = self.max_bytes();
+        self.evict_while(|bytes, _| bytes > max - max / 4)
+    }
+
+    /// Lets the oldest go as long as it should (bytes held, batch), in steps; memory is given back outside the lock.
+    fn evict_while(&self, due: impl Fn(u64, &HotBatch) -> bool) -> usize {
         let mut left = 0;
-        while self.evict_first(&mut arrivals, |b| b.inserted_at.plus_us(ttl_us) <= now) {
-            left += 1;
+        loop {
+            let mut gone = Vec::with_capacity(STEP_BATCHES);
+            let mut arrivals = self.arrivals.lock();
+            while gone.len() < STEP_BATCHES {
+                let due = |batch: &HotBatch| due(self.bytes.load(Ordering::Relaxed), batch);
+                let Some(batch) = self.evict_first(&mut arrivals, due) else { break };
+                gone.push(batch);
+            }
+            MutexGuard::unlock_fair(arrivals);
+            left += gone.len();
+            if gone.len() < STEP_BATCHES {
+                return left;
+            }
         }
-        left
     }
 
     /// For a tier without a log below: entries of this log up to `through` are durable and may leave.
@@ -189,23 +219,24 @@ impl HotTier {
     }
 
     fn make_room(&self, arrivals: &mut VecDeque<Arc<HotLog>>, bytes_max: u64) {
-        while self.bytes.load(Ordering::Relaxed) > bytes_max && self.evict_first(arrivals, |_| true) {}
+        while self.bytes.load(Ordering::Relaxed) > bytes_max && self.evict_first(arrivals, |_| true).is_some() {}
     }
 
     /// The first batch to arrive that may leave does so, if it is `due`. A log's batches leave in order, so
     /// the first place of a log in `arrivals` stands for its oldest batch.
-    fn evict_first(&self, arrivals: &mut VecDeque<Arc<HotLog>>, due: impl Fn(&HotBatch) -> bool) -> bool {
-        let Some((at, oldest)) = arrivals.iter().enumerate().find_map(|(at, log)| Some((at, log.oldest_evictable()?)))
-        else {
-            return false;
-        };
+    fn evict_first(
+        &self,
+        arrivals: &mut VecDeque<Arc<HotLog>>,
+        due: impl Fn(&HotBatch) -> bool,
+    ) -> Option<Arc<HotBatch>> {
+        let (at, oldest) = arrivals.iter().enumerate().find_map(|(at, log)| Some((at, log.oldest_evictable()?)))?;
         if !due(&oldest) {
-            return false;
+            return None;
         }
         if let Some(log) = arrivals.remove(at) {
             self.bytes.fetch_sub(log.evict_oldest(), Ordering::Relaxed);
         }
-        true
+        Some(oldest)
     }
 
     fn drop_log(&self, arrivals: &mut VecDeque<Arc<HotLog>>, log: &Arc<HotLog>) {

@@ -4,7 +4,7 @@
 //!  Seal -> WalWorker      everything accepted before is durable and readable
 //!  RunJob -> worker       sort, write, commit        (again while there is more)
 //!  Compacted -> WalWorker      heads and command ids that the manifest holds leave memory; trim
-//!  ManifestCommitted -> HotWorker
+//!  ManifestCommitted -> HotKeeper
 //! ```
 
 use super::job::{Job, JobBook, JobEnd};

@@ -175,6 +175,19 @@ impl Store {
         }
     }
 
+    /// Whether somebody should call [`make_hot_room`](Self::make_hot_room), so that no append has to make room.
+    #[must_use]
+    pub fn hot_is_nearly_full(&self) -> bool {
+        self.setting.load().hot.as_ref().is_some_and(|hot| hot.is_nearly_full())
+    }
+
+    /// Lets the oldest batches leave memory until there is room again.
+    pub fn make_hot_room(&self) {
+        if let Some(hot) = self.hot() {
+            hot.make_room_ahead();
+        }
+    }
+
     /// Lets go what waited too long for its reader. Call it on a tick.
     pub fn tick(&self, now: Micros) {
         self.cursors.expire(now);

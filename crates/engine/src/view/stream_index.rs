@@ -61,7 +61,11 @@ impl StreamIndex {
     pub(crate) fn forget(&self, through: LogIndex) {
         let mut chunks = self.chunks.write();
         if chunks.first().is_some_and(|c| c.through <= through) {
-            *chunks = Arc::new(chunks.iter().filter(|c| c.through > through).cloned().collect());
+            let left = Arc::new(chunks.iter().filter(|c| c.through > through).cloned().collect());
+            let gone = std::mem::replace(&mut *chunks, left);
+            // megabytes each: readers do not wait until they are given back
+            drop(chunks);
+            drop(gone);
         }
     }
 

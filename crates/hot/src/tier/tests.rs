@@ -138,3 +138,38 @@ fn other_bounds_hold_from_now_on() {
     hot.set_options(HotOptions { max_bytes: 1 << 20, ttl_us: Some(0), has_log: true });
     assert_eq!(hot.evict(Micros(0)) as u64, stats.events);
 }
+
+#[test]
+fn room_is_made_ahead_so_that_no_insert_has_to() {
+    let hot = tier(64 << 10, true);
+    let mut index = 0;
+    let mut put = |hot: &HotTier| {
+        index += 1;
+        hot.insert(&key(), LogIndex(index), batch(&[("a", index), ("b", index)], 10), Micros(0));
+    };
+    while !hot.is_nearly_full() {
+        put(&hot);
+    }
+    let (full, newest) = (hot.stats(), hot.range(&key()).through);
+    assert!(full.bytes > (64 << 10) * 7 / 8 && full.bytes <= 64 << 10 && full.batches > 3 * STEP_BATCHES as u64);
+    assert!(hot.make_room_ahead() > STEP_BATCHES, "in more than one step");
+    let after = hot.stats();
+    assert!(after.bytes <= (64 << 10) * 3 / 4 && !hot.is_nearly_full());
+    assert_eq!(hot.range(&key()).through, newest, "the oldest go");
+    put(&hot);
+    assert_eq!(hot.stats().batches, after.batches + 1, "nothing had to leave for it");
+    assert_eq!(hot.make_room_ahead(), 1);
+    assert_eq!(hot.make_room_ahead(), 0, "there is room");
+}
+
+#[test]
+fn what_is_in_no_lower_tier_stays_however_full_it_is() {
+    let hot = tier(8 << 10, false);
+    for index in 1..=60 {
+        hot.insert(&key(), LogIndex(index), batch(&[("a", index), ("b", index)], 10), Micros(0));
+    }
+    assert!(hot.is_nearly_full());
+    assert_eq!((hot.make_room_ahead(), hot.stats().batches), (0, 60));
+    hot.set_evictable_through(&key(), LogIndex(5));
+    assert_eq!(hot.range(&key()).after, LogIndex(5));
+}
