@@ -79,6 +79,8 @@ pub(crate) struct WalWorker {
     waiting: Vec<(LogIndex, oneshot::Sender<LogIndex>)>,
     stopping: Option<oneshot::Sender<LogIndex>>,
     stop_mark_written: bool,
+    /// The next step of `let_go` will come.
+    letting_go: bool,
     quiet: bool,
     rounds: u32,
 }
@@ -98,6 +100,7 @@ impl WalWorker {
             waiting: Vec::new(),
             stopping: None,
             stop_mark_written: false,
+            letting_go: false,
             quiet: false,
             rounds: 0,
         }
@@ -258,6 +261,21 @@ impl WalWorker {
         self.go_on(context);
     }
 
+    /// Lets go of what manifests took over, a step each time that the thread comes round: appends come in between.
+    fn let_go(&mut self, context: &mut Context<Self>) {
+        if self.letting_go || !self.parts.driver.log().settles() {
+            return;
+        }
+        self.letting_go = true;
+        let next = tokio::task::yield_now().into_actor(self).map(|(), worker, context| {
+            let _end = EndOnPanic("the owner of a log panicked while it let go of what is compacted");
+            worker.letting_go = false;
+            worker.parts.driver.settle_step();
+            worker.let_go(context);
+        });
+        context.spawn(next);
+    }
+
     fn trim(&mut self) {
         let Some(writer) = self.parts.driver.log_writer() else { return };
         let now = clock::now();
@@ -311,6 +329,7 @@ impl StreamHandler<GroupWritten> for WalWorker {
         self.tell(context);
         self.wake();
         self.go_on(context);
+        self.let_go(context);
     }
 
     /// The channel cannot end while the worker holds a sender.
@@ -340,6 +359,7 @@ impl Handler<Compacted> for WalWorker {
         self.parts.driver.compacted(message.through, message.settled);
         self.trim();
         self.go_on(context);
+        self.let_go(context);
     }
 }
 

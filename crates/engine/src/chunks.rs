@@ -4,7 +4,7 @@
 //! chunk is known only if something of it was stored: of one that was refused whole nothing is there to be doubled, so
 //! its retry is judged anew. Invariant: a row of a known chunk is stored, or it is listed as refused.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use strandline_event::{Chunk, LogIndex, StampedBatch};
 
 /// A chunk of which something is stored.
@@ -20,6 +20,8 @@ pub struct KnownChunk {
 #[derive(Debug, Default)]
 pub struct ChunkMarks {
     known: HashMap<Chunk, KnownChunk>,
+    /// In order of their batches: those that leave stand in front.
+    order: VecDeque<(LogIndex, Chunk)>,
 }
 
 impl ChunkMarks {
@@ -33,6 +35,7 @@ impl ChunkMarks {
     pub fn insert(&mut self, batch: &StampedBatch, index: LogIndex) {
         if let Some(chunk) = batch.view().chunk() {
             self.known.insert(chunk, KnownChunk { index, refused: batch.stamps().refused().collect() });
+            self.order.push_back((index, chunk));
         }
     }
 
@@ -40,11 +43,27 @@ impl ChunkMarks {
     /// without a log every committed mark is.
     pub fn take_back(&mut self, through: LogIndex) {
         self.known.retain(|_, known| known.index <= through);
+        self.order.retain(|(index, _)| *index <= through);
     }
 
     /// Marks of batches at or below `through` leave: the manifest has them.
     pub fn settle(&mut self, through: LogIndex) {
-        self.known.retain(|_, known| known.index > through);
+        self.settle_some(through, &mut { usize::MAX });
+    }
+
+    /// As [`settle`](Self::settle), at most `budget` of them, which is lowered; `true`: that were all.
+    pub(crate) fn settle_some(&mut self, through: LogIndex, budget: &mut usize) -> bool {
+        while self.order.front().is_some_and(|(index, _)| *index <= through) {
+            if *budget == 0 {
+                return false;
+            }
+            *budget -= 1;
+            let Some((index, chunk)) = self.order.pop_front() else { break };
+            if self.known.get(&chunk).is_some_and(|known| known.index == index) {
+                self.known.remove(&chunk);
+            }
+        }
+        true
     }
 }
 

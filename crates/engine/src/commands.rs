@@ -4,7 +4,7 @@
 //! digest of the events as they were sent, so a retry gets the first answer and other events are a conflict.
 //! The key is a keyed 128-bit hash of scope and id, which counts as the id's identity.
 
-use crate::table::{Keyed, Table};
+use crate::table::{Keyed, Table, Walk};
 use strandline_event::hash::{keyed_hash, keyed_hash_of};
 use strandline_event::{BatchUnit, BatchView, LogIndex, Micros, Seq};
 
@@ -124,6 +124,11 @@ impl Commands {
     /// Commands of batches at or below `through` leave: the runs have them.
     pub fn settle(&mut self, through: LogIndex) {
         self.table.retain(|e| e.index > through);
+    }
+
+    /// As [`settle`](Self::settle), a step of it; `true`: that was the last one.
+    pub(crate) fn settle_some(&mut self, through: LogIndex, walk: &mut Walk, budget: &mut usize) -> bool {
+        self.table.retain_some(walk, budget, |e| e.index > through)
     }
 }
 

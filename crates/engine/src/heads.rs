@@ -5,7 +5,7 @@
 //!
 //! Invariant: it holds committed events only. What is in flight stands in the log's overlay.
 
-use crate::table::{Keyed, Table};
+use crate::table::{Keyed, Table, Walk};
 use strandline_event::hash::stream_hash;
 use strandline_event::{LogIndex, Seq, StampedBatch};
 
@@ -125,6 +125,11 @@ impl Heads {
     /// Streams that were last touched at or below `through` leave: the runs have them.
     pub fn settle(&mut self, through: LogIndex) {
         self.table.retain(|e| e.index > through);
+    }
+
+    /// As [`settle`](Self::settle), a step of it; `true`: that was the last one.
+    pub(crate) fn settle_some(&mut self, through: LogIndex, walk: &mut Walk, budget: &mut usize) -> bool {
+        self.table.retain_some(walk, budget, |e| e.index > through)
     }
 }
 

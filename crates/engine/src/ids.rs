@@ -3,7 +3,7 @@
 //! Ids that the owner made cost one entry a batch (they share a prefix); ids that clients gave cost one each.
 //! Ids in Parquet are none of this table's business: the edge looks them up before it asks.
 
-use hashbrown::HashTable;
+use crate::table::{Keyed, Table, Walk};
 use std::sync::atomic::{AtomicU64, Ordering};
 use strandline_event::{EventId, IdFormat, IdPrefix, LogIndex, StampedBatch};
 
@@ -32,34 +32,54 @@ struct Made {
 /// Ids of the tail, in flight included.
 #[derive(Debug, Default)]
 pub struct TailIds {
-    given: HashTable<Given>,
-    made: HashTable<Made>,
+    given: Table<Given>,
+    made: Table<Made>,
 }
 
-fn hash(bytes: [u8; 16]) -> u64 {
-    // the time of a v7 id stands in front: mix, do not cut
+/// How far letting go of ids has come.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct IdWalks {
+    given: Walk,
+    made: Walk,
+}
+
+impl Keyed for Given {
+    fn key(&self) -> u128 {
+        key(self.id.0)
+    }
+}
+
+impl Keyed for Made {
+    fn key(&self) -> u128 {
+        key(self.prefix.to_bytes())
+    }
+}
+
+/// Mixes an id (the time of a v7 one stands in front); two ids have two keys, since each step can be undone.
+const fn key(bytes: [u8; 16]) -> u128 {
+    const ODD: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
     let id = u128::from_be_bytes(bytes);
-    let folded = (id >> 64) as u64 ^ (id as u64).rotate_left(32);
-    let mixed = (folded ^ folded >> 29).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    mixed ^ mixed >> 32
+    let mixed = (id ^ id >> 64).wrapping_mul(ODD);
+    let mixed = (mixed ^ mixed >> 67).wrapping_mul(ODD);
+    mixed ^ mixed >> 61
 }
 
 impl TailIds {
     /// Where the event with this id stands.
     #[must_use]
     pub fn find(&self, id: EventId) -> Option<TailLoc> {
-        if let Some(found) = self.given.find(hash(id.0), |g| g.id == id) {
+        if let Some(found) = self.given.get(key(id.0)) {
             return Some(found.at);
         }
         let (prefix, row) = (IdPrefix::of(id), IdPrefix::row_of(id));
-        let made = self.made.find(hash(prefix.to_bytes()), |m| m.prefix == prefix)?;
+        let made = self.made.get(key(prefix.to_bytes()))?;
         (row < made.rows).then_some(TailLoc { index: made.index, row })
     }
 
     /// Whether the prefix is used by a batch.
     #[must_use]
     pub fn has_prefix(&self, prefix: IdPrefix) -> bool {
-        self.made.find(hash(prefix.to_bytes()), |m| m.prefix == prefix).is_some()
+        self.made.get(key(prefix.to_bytes())).is_some()
     }
 
     /// Whether clients gave any of the ids.
@@ -74,13 +94,13 @@ impl TailIds {
         let given = (0..rows).filter(|row| view.given_event_id(*row).is_some()).count();
         if given == 0 {
             let made = Made { prefix: batch.stamps().id_prefix(), index, rows: rows as u32 };
-            self.made.insert_unique(hash(made.prefix.to_bytes()), made, |m| hash(m.prefix.to_bytes()));
+            self.made.get_or_insert(made.key(), || made);
             return;
         }
         // mixed: each id of its own, so that an id which nobody bears is not found
         for row in 0..rows {
             let given = Given { id: batch.event_id(row), at: TailLoc { index, row: row as u32 } };
-            self.given.insert_unique(hash(given.id.0), given, |g| hash(g.id.0));
+            self.given.get_or_insert(given.key(), || given);
         }
     }
 
@@ -94,6 +114,12 @@ impl TailIds {
     pub fn settle(&mut self, through: LogIndex) {
         self.given.retain(|g| g.at.index > through);
         self.made.retain(|m| m.index > through);
+    }
+
+    /// As [`settle`](Self::settle), a step of it; `true`: that was the last one.
+    pub(crate) fn settle_some(&mut self, through: LogIndex, walks: &mut IdWalks, budget: &mut usize) -> bool {
+        self.given.retain_some(&mut walks.given, budget, |g| g.at.index > through)
+            && self.made.retain_some(&mut walks.made, budget, |m| m.index > through)
     }
 }
 

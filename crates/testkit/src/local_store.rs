@@ -345,6 +345,7 @@ impl LocalStore {
             let settled = self.store.settled(key);
             if let Some(driver) = self.logs.get_mut(key) {
                 driver.compacted(outcome.through, settled);
+                while driver.settle_step() {}
             }
             self.store.after_commit(key, &outcome.snapshot);
         }

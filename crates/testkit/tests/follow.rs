@@ -103,6 +103,7 @@ fn compact(world: &World, io: &InlineIo, driver: &mut LogDriver<()>, key: &LogKe
         let now = world.clock.now();
         let outcome = compact::run_job(&world.store, &plan, id, now, &Progress::default(), &NoSteps).unwrap();
         driver.compacted(outcome.through, world.store.settled(key));
+        while driver.settle_step() {}
         world.store.after_commit(key, &outcome.snapshot);
     }
     let rule = compact::trim_rule(&world.store, key, world.clock.now());

@@ -163,9 +163,14 @@ impl<R> LogDriver<R> {
         Done { batches: Vec::new(), gone, clock: Arc::clone(self.log.published().clock()), answers }
     }
 
-    /// A manifest took over everything up to `through`.
+    /// A manifest took over everything up to `through`. Memory lets it go with [`settle_step`](Self::settle_step).
     pub fn compacted(&mut self, through: LogIndex, settled: Arc<dyn Settled>) {
         self.log.compacted(through, settled);
+    }
+
+    /// Lets go of some more of what manifests took over: a step that no append waits long for. `false`: nothing is left.
+    pub fn settle_step(&mut self) -> bool {
+        self.log.settle_step()
     }
 
     /// Number of requests that wait for an answer.

@@ -19,6 +19,7 @@ use crate::append::request::AppendRequest;
 use crate::append::rules::Rules;
 use crate::append::settle::SettledCommand;
 use crate::append::settled::{Settled, SettledError};
+use crate::append::settling::Settling;
 use crate::append::stamp::Unstamped;
 use crate::chunks::{ChunkMarks, KnownChunk};
 use crate::clock::LogClock;
@@ -79,6 +80,10 @@ pub struct Log {
     ids_left: LogIndex,
     /// Without a log: batches above `ids_left` that are in files already, with their last moments.
     lingering: VecDeque<(LogIndex, Micros)>,
+    /// What a manifest took over leaves memory, step by step.
+    settling: Option<Settling>,
+    /// More was taken over since `settling` began.
+    settle_again: bool,
 }
 
 impl Log {
@@ -104,6 +109,8 @@ impl Log {
             committed: watermark,
             ids_left: watermark,
             lingering: VecDeque::new(),
+            settling: None,
+            settle_again: false,
         }
     }
 
@@ -317,39 +324,66 @@ impl Log {
         batches
     }
 
-    /// A manifest took over everything up to `through`: `settled` has it, memory lets it go.
+    /// A manifest took over everything up to `through`: `settled` has it. Memory lets it go with
+    /// [`settle_step`](Self::settle_step).
     pub fn compacted(&mut self, through: LogIndex, settled: Arc<dyn Settled>) {
         if self.in_flight.front().is_some_and(|entry| entry.index <= through) {
             broken("a compaction job took more than is committed");
         }
-        self.settle(through, settled);
+        self.follow_manifest(through, settled);
         self.ids_left = self.watermark;
-        self.published.ids.write().settle(through);
+        self.begin_settling();
+    }
+
+    /// A pass begins, or another one once this has ended: one that began anew each time might never come to its end.
+    fn begin_settling(&mut self) {
+        match self.settling {
+            Some(_) => self.settle_again = true,
+            None => self.settling = Some(Settling::new(self.watermark, self.ids_left)),
+        }
+    }
+
+    /// Lets go of some more of what manifests took over; `false`: there is nothing more. No answer depends on when it is called.
+    pub fn settle_step(&mut self) -> bool {
+        let Some(settling) = &mut self.settling else { return false };
+        if settling.step(&self.published, &mut self.commands, &mut self.chunks) {
+            let again = std::mem::take(&mut self.settle_again);
+            self.settling = again.then(|| Settling::new(self.watermark, self.ids_left));
+        }
+        self.settling.is_some()
+    }
+
+    /// Whether [`settle_step`](Self::settle_step) has something to do.
+    #[must_use]
+    pub const fn settles(&self) -> bool {
+        self.settling.is_some()
     }
 
     /// As [`compacted`](Self::compacted), right after each commit of a store without a log. Ids stay for a while: a
     /// client's ids are looked up in files before its append comes here, and commits would overtake that look-up again
     /// and again.
     pub fn settled_at_once(&mut self, through: LogIndex, settled: Arc<dyn Settled>) {
-        self.settle(through, settled);
+        self.follow_manifest(through, settled);
+        // what one commit took over: as much as was in flight
+        self.published.heads.write().settle(through);
+        self.commands.settle(through);
+        self.chunks.settle(through);
         self.lingering.push_back((through, self.published.clock.last()));
         let Some((_, oldest)) = self.lingering.front() else { return };
-        // in pieces: letting go looks at every id that is there
+        // now and then: letting go looks at every id that is there
         if self.published.clock.last() > oldest.plus_us(2 * IDS_LINGER_US) {
             let left = self.published.clock.last().plus_us(-IDS_LINGER_US);
             while let Some((index, _)) = self.lingering.pop_front_if(|(_, moment)| *moment < left) {
                 self.ids_left = index;
             }
-            self.published.ids.write().settle(self.ids_left);
+            self.begin_settling();
         }
     }
 
-    fn settle(&mut self, through: LogIndex, settled: Arc<dyn Settled>) {
+    /// From here on what is asked of files is asked of this manifest's.
+    fn follow_manifest(&mut self, through: LogIndex, settled: Arc<dyn Settled>) {
         *self.published.settled.write() = settled;
         self.watermark = self.watermark.max(through);
-        self.published.heads.write().settle(through);
-        self.commands.settle(through);
-        self.chunks.settle(through);
     }
 
     /// What was accepted and is not committed never was: its commit failed, in a store without a log. Gives its indices.

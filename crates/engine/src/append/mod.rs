@@ -23,6 +23,7 @@ mod resolve;
 mod rules;
 pub mod settle;
 mod settled;
+mod settling;
 mod sink;
 mod stamp;
 
