@@ -19,8 +19,9 @@ pub(crate) mod streams;
 use crate::error::ApiError;
 use crate::http::call::Call;
 use actix_web::http::Method;
+use actix_web::http::header::{ALLOW, HeaderValue};
 use actix_web::web::{self, ServiceConfig};
-use actix_web::{HttpRequest, HttpResponse, Resource};
+use actix_web::{HttpRequest, HttpResponse, Resource, ResponseError};
 
 /// Which listener serves a route.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -119,7 +120,12 @@ fn with_methods(resource: Resource, methods: &'static [&'static str]) -> Resourc
     resource.default_service(web::to(move |request: HttpRequest| async move {
         let (method, path, list) = (request.method().as_str(), request.path(), methods.join(", "));
         let error = ApiError::method_not_allowed(format!("{method} {path}: this route takes {list}"));
-        Err::<HttpResponse, _>(error.with("methods", methods.to_vec()))
+        let mut answer = error.with("methods", methods.to_vec()).error_response();
+        // RFC 9110 wants it beside every 405
+        if let Ok(list) = HeaderValue::from_str(&list) {
+            answer.headers_mut().insert(ALLOW, list);
+        }
+        answer
     }))
 }
 
