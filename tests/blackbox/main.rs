@@ -25,6 +25,7 @@ mod kill9;
 mod layout;
 mod merges;
 mod native;
+mod openapi;
 mod oracles;
 mod retention;
 #[path = "../rigs/mod.rs"]
