@@ -15,6 +15,7 @@ mod flaky;
 mod local;
 mod open;
 mod probe;
+mod shared;
 mod store;
 mod upload;
 #[cfg(any(test, feature = "testkit"))]
@@ -26,6 +27,7 @@ pub use flaky::{Fault, FlakyObjects};
 pub use local::LocalObjects;
 pub use open::{Purpose, Settings, open_location};
 pub use probe::probe;
+pub use shared::{CLUSTER_MARK, ClusterMark, MarkError, NodeProbe, cluster_mark, mark_for_cluster};
 pub use store::StoreObjects;
 #[cfg(any(test, feature = "testkit"))]
 pub use wrapped::Wrapped;

@@ -1,0 +1,218 @@
+//! Commands as bytes. Every byte stands in `META.md`, section 1; golden bytes in `tests/meta/`.
+
+use super::command::Command;
+use super::types::{Addresses, Erasable, GroupId, NodeFacts, NodeId, Roles};
+use crate::fields::{FieldError, Put, Take};
+use std::collections::BTreeSet;
+use strandline_event::LogKey;
+
+/// The one version of commands there is.
+const VERSION: u8 = 1;
+
+/// Why bytes are no command or no snapshot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum CodecError {
+    /// A snapshot begins otherwise.
+    #[error("the bytes are no snapshot of the meta group")]
+    Magic,
+    /// Written by a later program.
+    #[error(
+        "version {0} of {1} is not known here, 1 is: this node runs an older program than the one that wrote it; update it"
+    )]
+    Version(u8, &'static str),
+    /// A later program's command.
+    #[error(
+        "a command of kind {0} is not known here: this node runs an older program than the one that wrote it; update it"
+    )]
+    Kind(u8),
+    /// A snapshot was damaged.
+    #[error("the checksum of a snapshot is wrong")]
+    Crc,
+    /// A field.
+    #[error(transparent)]
+    Field(#[from] FieldError),
+}
+
+impl Command {
+    const fn kind(&self) -> u8 {
+        match self {
+            Self::Create { .. } => 1,
+            Self::DeclareStore { .. } => 2,
+            Self::RegisterType { .. } => 3,
+            Self::AddNode(_) => 4,
+            Self::Admit(_) => 5,
+            Self::Readdress { .. } => 6,
+            Self::Drain(_) => 7,
+            Self::Undrain(_) => 8,
+            Self::Remove(_) => 9,
+            Self::Replace { .. } => 10,
+            Self::Move { .. } => 11,
+            Self::Settled { .. } => 12,
+            Self::SetReplication(_) => 13,
+        }
+    }
+
+    /// As it stands in the log.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Put::default();
+        out.u8(VERSION);
+        out.u8(self.kind());
+        out.zeros(2);
+        match self {
+            Self::Create { cluster, replication, node } => {
+                out.u128(*cluster);
+                out.u8(*replication);
+                put_facts(&mut out, node);
+            }
+            Self::DeclareStore { replaces, name, statement } => {
+                out.u64(*replaces);
+                out.text(name);
+                out.text(statement);
+            }
+            Self::RegisterType { store, name, buckets, erasable, registered } => {
+                out.u32(*buckets);
+                out.u8(erasable.to_u8());
+                out.u8(u8::from(*registered));
+                out.text(store);
+                out.text(name);
+            }
+            Self::AddNode(facts) => put_facts(&mut out, facts),
+            Self::Admit(node) | Self::Drain(node) | Self::Undrain(node) | Self::Remove(node) => out.u64(*node),
+            Self::Readdress { node, instance, addresses } => {
+                out.u64(*node);
+                out.u128(*instance);
+                put_addresses(&mut out, addresses);
+            }
+            Self::Replace { lost, with } => {
+                out.u64(*lost);
+                out.u64(*with);
+            }
+            Self::Move { group, from, to } => {
+                out.u64(*from);
+                out.u64(*to);
+                put_group(&mut out, group);
+            }
+            Self::Settled { group, epoch, voters } => {
+                out.u64(*epoch);
+                put_group(&mut out, group);
+                put_nodes(&mut out, voters);
+            }
+            Self::SetReplication(replication) => out.u8(*replication),
+        }
+        out.0
+    }
+
+    /// Reads one.
+    ///
+    /// # Errors
+    /// [`CodecError`]: a node that does not understand a command of the log must not go on behind it.
+    pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        let mut take = Take(bytes);
+        let version = take.u8()?;
+        if version != VERSION {
+            return Err(CodecError::Version(version, "a command"));
+        }
+        let kind = take.u8()?;
+        take.zeros(2)?;
+        let command = match kind {
+            1 => Self::Create { cluster: take.u128()?, replication: take.u8()?, node: take_facts(&mut take)? },
+            2 => {
+                Self::DeclareStore { replaces: take.u64()?, name: take.text()?.into(), statement: take.text()?.into() }
+            }
+            3 => take_type(&mut take)?,
+            4 => Self::AddNode(take_facts(&mut take)?),
+            5 => Self::Admit(take.u64()?),
+            6 => Self::Readdress { node: take.u64()?, instance: take.u128()?, addresses: take_addresses(&mut take)? },
+            7 => Self::Drain(take.u64()?),
+            8 => Self::Undrain(take.u64()?),
+            9 => Self::Remove(take.u64()?),
+            10 => Self::Replace { lost: take.u64()?, with: take.u64()? },
+            11 => {
+                let (from, to) = (take.u64()?, take.u64()?);
+                Self::Move { group: take_group(&mut take)?, from, to }
+            }
+            12 => {
+                let epoch = take.u64()?;
+                Self::Settled { group: take_group(&mut take)?, epoch, voters: take_nodes(&mut take)? }
+            }
+            13 => Self::SetReplication(take.u8()?),
+            _ => return Err(CodecError::Kind(kind)),
+        };
+        take.end()?;
+        Ok(command)
+    }
+}
+
+fn take_type(take: &mut Take<'_>) -> Result<Command, FieldError> {
+    let buckets = take.u32()?;
+    let erasable = take_erasable(take)?;
+    let registered = take.flag()?;
+    Ok(Command::RegisterType { store: take.text()?.into(), name: take.text()?.into(), buckets, erasable, registered })
+}
+
+pub(super) fn take_erasable(take: &mut Take<'_>) -> Result<Erasable, FieldError> {
+    Erasable::from_u8(take.u8()?).ok_or(FieldError::Value("what may be erased is not known here"))
+}
+
+pub(crate) fn put_facts(out: &mut Put, facts: &NodeFacts) {
+    out.u64(facts.id);
+    out.u128(facts.instance);
+    out.u8(facts.roles.to_u8());
+    put_addresses(out, &facts.addresses);
+}
+
+pub(crate) fn take_facts(take: &mut Take<'_>) -> Result<NodeFacts, FieldError> {
+    let (id, instance) = (take.u64()?, take.u128()?);
+    let roles = Roles::from_u8(take.u8()?).ok_or(FieldError::Value("roles that are not known here"))?;
+    Ok(NodeFacts { id, instance, roles, addresses: take_addresses(take)? })
+}
+
+fn put_addresses(out: &mut Put, addresses: &Addresses) {
+    out.text(&addresses.cluster);
+    out.text(&addresses.http);
+    out.text(&addresses.native);
+}
+
+fn take_addresses(take: &mut Take<'_>) -> Result<Addresses, FieldError> {
+    Ok(Addresses { cluster: take.text()?.into(), http: take.text()?.into(), native: take.text()?.into() })
+}
+
+/// The meta group has no store: an empty name stands for it.
+pub(super) fn put_group(out: &mut Put, group: &GroupId) {
+    let (store, stream_type, bucket) = match group {
+        GroupId::Meta => ("", "", 0),
+        GroupId::Log { store, log } => (&**store, &*log.stream_type, log.bucket),
+    };
+    out.u32(bucket);
+    out.text(store);
+    out.text(stream_type);
+}
+
+pub(super) fn take_group(take: &mut Take<'_>) -> Result<GroupId, FieldError> {
+    let (bucket, store, stream_type) = (take.u32()?, take.text()?, take.text()?);
+    match (store.is_empty(), stream_type.is_empty(), bucket) {
+        (true, true, 0) => Ok(GroupId::Meta),
+        (false, false, _) => {
+            Ok(GroupId::Log { store: store.into(), log: LogKey { stream_type: stream_type.into(), bucket } })
+        }
+        _ => Err(FieldError::Value("a group without a store or a stream type")),
+    }
+}
+
+pub(super) fn put_nodes(out: &mut Put, nodes: &BTreeSet<NodeId>) {
+    out.count(nodes.len());
+    nodes.iter().for_each(|node| out.u64(*node));
+}
+
+pub(super) fn take_nodes(take: &mut Take<'_>) -> Result<BTreeSet<NodeId>, FieldError> {
+    let mut nodes = BTreeSet::new();
+    for _ in 0..take.count(8)? {
+        let node = take.u64()?;
+        if nodes.last().is_some_and(|last| *last >= node) {
+            return Err(FieldError::Value("nodes that are not sorted"));
+        }
+        nodes.insert(node);
+    }
+    Ok(nodes)
+}

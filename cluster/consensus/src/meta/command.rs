@@ -1,0 +1,86 @@
+//! What the meta group is told. Every command may be repeated: who got no answer proposes it again.
+
+use super::types::{Addresses, Erasable, GroupId, NodeFacts, NodeId};
+use std::collections::BTreeSet;
+
+/// A change of the meta group's state.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Command {
+    /// The first one: the cluster and its first member.
+    Create {
+        /// Random bits; also in the store-id object of every store.
+        cluster: u128,
+        /// Replicas with a vote that every log shall have.
+        replication: u8,
+        /// The first member.
+        node: NodeFacts,
+    },
+    /// A new store, or another statement for one that is there.
+    DeclareStore {
+        /// Version that it replaces; 0: there is none. Who proposes has checked the statement against this version.
+        replaces: u64,
+        /// Name of the store.
+        name: String,
+        /// The statement, without what belongs to each node.
+        statement: String,
+    },
+    /// A stream type, and with it its groups.
+    RegisterType {
+        /// The store.
+        store: String,
+        /// The stream type.
+        name: String,
+        /// Its parts.
+        buckets: u32,
+        /// What may be erased of it.
+        erasable: Erasable,
+        /// Somebody registered it; else an append makes it, with one part.
+        registered: bool,
+    },
+    /// A node asks to join; it holds nothing until it is admitted.
+    AddNode(NodeFacts),
+    /// A joining node has proven that it shares the durable store.
+    Admit(NodeId),
+    /// A node is reached elsewhere since its start.
+    Readdress {
+        /// Which.
+        node: NodeId,
+        /// Its data folder: nobody else moves it.
+        instance: u128,
+        /// Where it is now.
+        addresses: Addresses,
+    },
+    /// What a node has moves away.
+    Drain(NodeId),
+    /// It stays after all.
+    Undrain(NodeId),
+    /// A node that holds nothing any more is gone.
+    Remove(NodeId),
+    /// A node that is lost is gone, and another one takes its place in every group.
+    Replace {
+        /// The lost one.
+        lost: NodeId,
+        /// The one in its place.
+        with: NodeId,
+    },
+    /// A group's replica moves.
+    Move {
+        /// Which group.
+        group: GroupId,
+        /// From this node.
+        from: NodeId,
+        /// To this one.
+        to: NodeId,
+    },
+    /// A group's leader reports that its voters are those of this epoch.
+    Settled {
+        /// Which group.
+        group: GroupId,
+        /// The placement's epoch.
+        epoch: u64,
+        /// Its voters.
+        voters: BTreeSet<NodeId>,
+    },
+    /// Another number of replicas.
+    SetReplication(u8),
+}

@@ -1,0 +1,147 @@
+//! Where replicas go. One rule, the same on every node: whoever has fewest of the kind, then the smaller number.
+//!
+//! It counts nothing but replicas: not bytes, not load. Moves between nodes that have theirs are the operator's wish.
+
+use super::state::MetaState;
+use super::types::{GroupId, NodeEntry, NodeId, NodeState, Placement, Roles};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Voters of the meta group, however few replicas logs have.
+const META_VOTERS: usize = 3;
+
+/// How many voters or groups to compact each node has.
+pub(super) type Load = BTreeMap<NodeId, usize>;
+
+impl MetaState {
+    fn nodes_that(&self, wanted: impl Fn(Roles) -> bool) -> BTreeSet<NodeId> {
+        let fits = |entry: &&NodeEntry| entry.state == NodeState::Member && wanted(entry.facts.roles);
+        self.nodes.values().filter(fits).map(|entry| entry.facts.id).collect()
+    }
+
+    /// Nodes whose replicas may vote.
+    pub(super) fn eligible(&self) -> BTreeSet<NodeId> {
+        self.nodes_that(|roles| roles.ingest)
+    }
+
+    /// Voters that a group shall have, if there are nodes enough.
+    pub(super) fn wanted(&self, group: &GroupId) -> usize {
+        let replication = self.cluster.as_ref().map_or(1, |cluster| usize::from(cluster.replication));
+        if *group == GroupId::Meta { replication.max(META_VOTERS) } else { replication }
+    }
+
+    /// Voters of logs by node.
+    pub(super) fn load(&self) -> Load {
+        let mut load = Load::new();
+        for (group, placement) in &self.groups {
+            if *group != GroupId::Meta {
+                placement.voters.iter().for_each(|node| *load.entry(*node).or_default() += 1);
+            }
+        }
+        load
+    }
+
+    fn compacting(&self) -> Load {
+        let mut load = Load::new();
+        self.groups.values().filter_map(|p| p.compactor).for_each(|node| *load.entry(node).or_default() += 1);
+        load
+    }
+
+    /// Fills every group up with voters, and gives every group its learners and its compactor. `index`: of the command.
+    pub(super) fn settle_in(&mut self, index: u64) {
+        let (eligible, mut load, mut compacting) = (self.eligible(), self.load(), self.compacting());
+        let compactors = self.nodes_that(|roles| roles.compact && !roles.ingest);
+        let readers = self.nodes_that(|roles| roles.read && !roles.ingest);
+        let members = self.nodes_that(|_| true);
+        let mut groups = std::mem::take(&mut self.groups);
+        for (group, placement) in &mut groups {
+            let before = placement.clone();
+            fill(placement, &eligible, self.wanted(group), &mut load);
+            if *group == GroupId::Meta {
+                placement.learners = members.difference(&placement.voters).copied().collect();
+            } else {
+                give_compactor(placement, &compactors, &mut compacting, index);
+                placement.learners = readers.iter().copied().chain(placement.compactor).collect();
+            }
+            changed(&before, placement, index);
+        }
+        self.groups = groups;
+    }
+
+    /// Takes a voter of a group away and puts another one in its place, the best of those that may vote where none is named.
+    /// `false`: there is nobody.
+    pub(super) fn swap(
+        &mut self,
+        group: &GroupId,
+        from: NodeId,
+        to: Option<NodeId>,
+        load: &mut Load,
+        index: u64,
+    ) -> bool {
+        let eligible = self.eligible();
+        let Some(placement) = self.groups.get_mut(group) else { return false };
+        let free = |node: &NodeId| !placement.voters.contains(node) && *node != from;
+        let to = to.filter(free).or_else(|| least(eligible.iter().copied().filter(free), load));
+        let before = placement.clone();
+        placement.voters.remove(&from);
+        if let Some(to) = to {
+            placement.voters.insert(to);
+            *load.entry(to).or_default() += 1;
+        }
+        changed(&before, placement, index);
+        to.is_some()
+    }
+
+    /// Takes voters away where a group has more than wanted: of those that have most, the larger number first.
+    pub(super) fn shrink(&mut self, index: u64) {
+        let mut load = self.load();
+        let mut groups = std::mem::take(&mut self.groups);
+        for (group, placement) in &mut groups {
+            let (before, wanted) = (placement.clone(), self.wanted(group));
+            while placement.voters.len() > wanted {
+                let most = placement.voters.iter().copied().max_by_key(|node| (load.get(node).copied(), *node));
+                let Some(node) = most else { break };
+                placement.voters.remove(&node);
+                load.entry(node).and_modify(|count| *count = count.saturating_sub(1));
+            }
+            changed(&before, placement, index);
+        }
+        self.groups = groups;
+    }
+}
+
+fn least(nodes: impl Iterator<Item = NodeId>, load: &Load) -> Option<NodeId> {
+    nodes.min_by_key(|node| (load.get(node).copied().unwrap_or(0), *node))
+}
+
+/// Adds voters while there are fewer than wanted and somebody may vote.
+pub(super) fn fill(placement: &mut Placement, eligible: &BTreeSet<NodeId>, wanted: usize, load: &mut Load) {
+    while placement.voters.len() < wanted {
+        let Some(node) = least(eligible.difference(&placement.voters).copied(), load) else { return };
+        placement.voters.insert(node);
+        *load.entry(node).or_default() += 1;
+    }
+}
+
+fn give_compactor(placement: &mut Placement, compactors: &BTreeSet<NodeId>, load: &mut Load, index: u64) {
+    let stays = placement.compactor.is_some_and(|node| compactors.contains(&node));
+    if stays || (placement.compactor.is_none() && compactors.is_empty()) {
+        return;
+    }
+    placement.compactor = least(compactors.iter().copied(), load);
+    placement.compactor_epoch = index;
+    if let Some(node) = placement.compactor {
+        *load.entry(node).or_default() += 1;
+    }
+}
+
+/// Marks a placement whose replicas are others now: voters that went may still vote until its leader says otherwise.
+fn changed(before: &Placement, placement: &mut Placement, index: u64) {
+    if before.voters != placement.voters {
+        placement.leaving.extend(before.voters.iter().copied());
+    }
+    placement.leaving.retain(|node| !placement.voters.contains(node));
+    placement.learners.retain(|node| !placement.voters.contains(node));
+    if before.voters != placement.voters || before.learners != placement.learners {
+        placement.epoch = index;
+    }
+}

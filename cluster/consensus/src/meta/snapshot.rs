@@ -1,0 +1,150 @@
+//! The whole state as bytes: what a node that is far behind gets instead of the commands. `META.md`, section 2.
+
+use super::codec::{CodecError, put_facts, put_group, put_nodes, take_erasable, take_facts, take_group, take_nodes};
+use super::state::{ClusterFacts, MetaState};
+use super::types::{GroupId, NodeEntry, NodeId, NodeState, Placement, StoreEntry, TypeEntry};
+use crate::fields::{FieldError, Put, Take};
+use std::collections::BTreeMap;
+
+const MAGIC: [u8; 4] = *b"SLMS";
+const VERSION: u8 = 1;
+
+impl MetaState {
+    /// The state as bytes; equal states have equal bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Put::default();
+        out.bytes(&MAGIC);
+        out.u8(VERSION);
+        out.zeros(3);
+        out.u64(self.applied);
+        out.u8(u8::from(self.cluster.is_some()));
+        let none = ClusterFacts { id: 0, replication: 0 };
+        let cluster = self.cluster.as_ref().unwrap_or(&none);
+        out.u8(cluster.replication);
+        out.zeros(6);
+        out.u128(cluster.id);
+        out.count(self.nodes.len());
+        for entry in self.nodes.values() {
+            out.u8(entry.state.to_u8());
+            put_facts(&mut out, &entry.facts);
+        }
+        out.count(self.stores.len());
+        for (name, store) in &self.stores {
+            put_store(&mut out, name, store);
+        }
+        out.count(self.groups.len());
+        for (group, placement) in &self.groups {
+            put_group(&mut out, group);
+            put_placement(&mut out, placement);
+        }
+        let crc = crc32c::crc32c(&out.0);
+        out.u32(crc);
+        out.0
+    }
+
+    /// Reads a state.
+    ///
+    /// # Errors
+    /// [`CodecError`]; what was there before stays true.
+    pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        if bytes.get(..4) != Some(&MAGIC[..]) {
+            return Err(CodecError::Magic);
+        }
+        match bytes.get(4) {
+            Some(&VERSION) => {}
+            Some(other) => return Err(CodecError::Version(*other, "a snapshot")),
+            None => return Err(FieldError::Short.into()),
+        }
+        let (body, crc) = bytes.split_last_chunk::<4>().ok_or(FieldError::Short)?;
+        if crc32c::crc32c(body) != u32::from_le_bytes(*crc) {
+            return Err(CodecError::Crc);
+        }
+        let mut take = Take(body.get(5..).ok_or(FieldError::Short)?);
+        take.zeros(3)?;
+        let applied = take.u64()?;
+        let (there, replication) = (take.flag()?, take.u8()?);
+        take.zeros(6)?;
+        let id = take.u128()?;
+        if !there && (replication, id) != (0, 0) {
+            return Err(FieldError::NotZero.into());
+        }
+        let cluster = there.then_some(ClusterFacts { id, replication });
+        let state =
+            Self { applied, cluster, nodes: nodes(&mut take)?, stores: stores(&mut take)?, groups: groups(&mut take)? };
+        take.end()?;
+        Ok(state)
+    }
+}
+
+fn put_store(out: &mut Put, name: &str, store: &StoreEntry) {
+    out.u64(store.version);
+    out.text(name);
+    out.text(&store.statement);
+    out.count(store.types.len());
+    for (name, entry) in &store.types {
+        out.u32(entry.buckets);
+        out.u8(entry.erasable.to_u8());
+        out.u8(u8::from(entry.registered));
+        out.text(name);
+    }
+}
+
+fn put_placement(out: &mut Put, placement: &Placement) {
+    out.u64(placement.epoch);
+    out.u64(placement.settled_epoch);
+    put_nodes(out, &placement.voters);
+    put_nodes(out, &placement.learners);
+    put_nodes(out, &placement.leaving);
+    // nodes are numbered from 1
+    out.u64(placement.compactor.unwrap_or(0));
+    out.u64(placement.compactor_epoch);
+}
+
+/// Adds an entry behind the ones before it: what is not sorted has another form already.
+fn add<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: V) -> Result<(), FieldError> {
+    if map.last_key_value().is_some_and(|(last, _)| *last >= key) {
+        return Err(FieldError::Value("entries that are not sorted"));
+    }
+    map.insert(key, value);
+    Ok(())
+}
+
+fn nodes(take: &mut Take<'_>) -> Result<BTreeMap<NodeId, NodeEntry>, FieldError> {
+    let mut nodes = BTreeMap::new();
+    for _ in 0..take.count(38)? {
+        let state =
+            NodeState::from_u8(take.u8()?).ok_or(FieldError::Value("a state of a node that is not known here"))?;
+        let facts = take_facts(take)?;
+        add(&mut nodes, facts.id, NodeEntry { facts, state })?;
+    }
+    Ok(nodes)
+}
+
+fn stores(take: &mut Take<'_>) -> Result<BTreeMap<String, StoreEntry>, FieldError> {
+    let mut stores = BTreeMap::new();
+    for _ in 0..take.count(20)? {
+        let (version, name, statement) = (take.u64()?, take.text()?.to_owned(), take.text()?.to_owned());
+        let mut types = BTreeMap::new();
+        for _ in 0..take.count(10)? {
+            let (buckets, erasable, registered) = (take.u32()?, take_erasable(take)?, take.flag()?);
+            add(&mut types, take.text()?.to_owned(), TypeEntry { buckets, erasable, registered })?;
+        }
+        add(&mut stores, name, StoreEntry { version, statement, types })?;
+    }
+    Ok(stores)
+}
+
+fn groups(take: &mut Take<'_>) -> Result<BTreeMap<GroupId, Placement>, FieldError> {
+    let mut groups = BTreeMap::new();
+    for _ in 0..take.count(56)? {
+        let group = take_group(take)?;
+        let (epoch, settled_epoch) = (take.u64()?, take.u64()?);
+        let (voters, learners, leaving) = (take_nodes(take)?, take_nodes(take)?, take_nodes(take)?);
+        let compactor = Some(take.u64()?).filter(|node| *node != 0);
+        let compactor_epoch = take.u64()?;
+        let placement = Placement { epoch, settled_epoch, voters, learners, leaving, compactor, compactor_epoch };
+        add(&mut groups, group, placement)?;
+    }
+    Ok(groups)
+}

@@ -1,0 +1,235 @@
+//! The nouns of the meta group: nodes, roles, stores, stream types, and where a group's replicas are.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+pub use crate::transport::{GroupId, NodeId};
+
+/// What a node does.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Roles {
+    /// It takes appends: its replicas vote.
+    pub ingest: bool,
+    /// It compacts.
+    pub compact: bool,
+    /// It answers reads.
+    pub read: bool,
+}
+
+impl Roles {
+    /// Everything: what a node does that is told nothing else.
+    pub const ALL: Self = Self { ingest: true, compact: true, read: true };
+
+    /// As it stands in the formats: 1 ingest, 2 compact, 4 read.
+    #[must_use]
+    pub const fn to_u8(self) -> u8 {
+        self.ingest as u8 | (self.compact as u8) << 1 | (self.read as u8) << 2
+    }
+
+    /// `None`: not of this version, or no role at all.
+    #[must_use]
+    pub const fn from_u8(bits: u8) -> Option<Self> {
+        if bits == 0 || bits > 7 {
+            return None;
+        }
+        Some(Self { ingest: bits & 1 != 0, compact: bits & 2 != 0, read: bits & 4 != 0 })
+    }
+
+    /// From `ingest,compact,read`.
+    ///
+    /// # Errors
+    /// What to write instead.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut bits = 0;
+        for word in text.split(',').map(str::trim) {
+            bits |= match word {
+                "ingest" => 1,
+                "compact" => 2,
+                "read" => 4,
+                _ => return Err(format!("`{word}` is no role: write one or more of ingest,compact,read")),
+            };
+        }
+        Self::from_u8(bits).ok_or_else(|| "a node has one or more of the roles ingest,compact,read".to_owned())
+    }
+}
+
+impl fmt::Display for Roles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = [("ingest", self.ingest), ("compact", self.compact), ("read", self.read)];
+        let set: Vec<&str> = named.into_iter().filter(|(_, set)| *set).map(|(name, _)| name).collect();
+        f.write_str(&set.join(","))
+    }
+}
+
+/// Where a node is reached: `host:port` each.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Addresses {
+    /// By other nodes.
+    pub cluster: String,
+    /// By clients over HTTP.
+    pub http: String,
+    /// By clients of the native protocol; empty: not served.
+    pub native: String,
+}
+
+/// Whether a node takes part.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NodeState {
+    /// It has asked to join and has not proven yet that it reads and writes the durable store of the others.
+    Joining,
+    /// It takes part.
+    Member,
+    /// It gets nothing new, and what it has moves away.
+    Draining,
+    /// It is gone; its number is never used again.
+    Removed,
+}
+
+impl NodeState {
+    /// As it stands in the formats.
+    #[must_use]
+    pub const fn to_u8(self) -> u8 {
+        match self {
+            Self::Joining => 1,
+            Self::Member => 2,
+            Self::Draining => 3,
+            Self::Removed => 4,
+        }
+    }
+
+    /// `None`: not of this version.
+    #[must_use]
+    pub const fn from_u8(number: u8) -> Option<Self> {
+        match number {
+            1 => Some(Self::Joining),
+            2 => Some(Self::Member),
+            3 => Some(Self::Draining),
+            4 => Some(Self::Removed),
+            _ => None,
+        }
+    }
+
+    /// For people and answers.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Joining => "joining",
+            Self::Member => "member",
+            Self::Draining => "draining",
+            Self::Removed => "removed",
+        }
+    }
+}
+
+/// A node as it introduces itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NodeFacts {
+    /// Its number.
+    pub id: NodeId,
+    /// Which data folder it runs on: random bits that were given when the folder was made. A folder that was lost and made again has
+    /// others, so that a node without its log cannot come back as the voter that it was.
+    pub instance: u128,
+    /// What it does.
+    pub roles: Roles,
+    /// Where it is.
+    pub addresses: Addresses,
+}
+
+/// A node of the cluster.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NodeEntry {
+    /// What it said of itself.
+    pub facts: NodeFacts,
+    /// Whether it takes part.
+    pub state: NodeState,
+}
+
+/// What may be erased of a stream type.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Erasable {
+    /// Nothing.
+    #[default]
+    No,
+    /// A stream.
+    Stream,
+    /// A tenant.
+    Tenant,
+}
+
+impl Erasable {
+    /// As it stands in the formats.
+    #[must_use]
+    pub const fn to_u8(self) -> u8 {
+        match self {
+            Self::No => 0,
+            Self::Stream => 1,
+            Self::Tenant => 2,
+        }
+    }
+
+    /// `None`: not of this version.
+    #[must_use]
+    pub const fn from_u8(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::No),
+            1 => Some(Self::Stream),
+            2 => Some(Self::Tenant),
+            _ => None,
+        }
+    }
+}
+
+/// A stream type of a store.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TypeEntry {
+    /// Its parts, each a replication group; fixed for ever.
+    pub buckets: u32,
+    /// What may be erased of it.
+    pub erasable: Erasable,
+    /// Somebody registered it; else an append made it.
+    pub registered: bool,
+}
+
+/// A declared store.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StoreEntry {
+    /// Version of its statement, from 1.
+    pub version: u64,
+    /// The statement, without what belongs to each node (`wal.path`).
+    pub statement: String,
+    /// Its stream types.
+    pub types: BTreeMap<String, TypeEntry>,
+}
+
+/// Where the replicas of a group shall be.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Placement {
+    /// Index of the command that changed it last.
+    pub epoch: u64,
+    /// The epoch that the group's leader reported as reached; equal to `epoch`: the group is where it shall be.
+    pub settled_epoch: u64,
+    /// Replicas that vote.
+    pub voters: BTreeSet<NodeId>,
+    /// Replicas that only follow: compactors and readers without a vote.
+    pub learners: BTreeSet<NodeId>,
+    /// Nodes that may still be voters although they are no more in `voters`; empty once it is settled.
+    pub leaving: BTreeSet<NodeId>,
+    /// The node that compacts it; none: its leader does.
+    pub compactor: Option<NodeId>,
+    /// Index of the command that gave it to this compactor: the epoch that fences its commits.
+    pub compactor_epoch: u64,
+}
+
+impl Placement {
+    /// Whether its leader has reported that the group is where it shall be.
+    #[must_use]
+    pub const fn is_settled(&self) -> bool {
+        self.epoch == self.settled_epoch
+    }
+
+    /// Whether a node has, or may still have, a replica that counts.
+    #[must_use]
+    pub fn holds(&self, node: NodeId) -> bool {
+        self.voters.contains(&node) || self.leaving.contains(&node)
+    }
+}

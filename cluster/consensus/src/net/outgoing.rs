@@ -1,0 +1,149 @@
+//! Frames on their way out: a queue bounded by frames and by bytes, and its one writer.
+
+use crate::net::header::{ALIGN, HEADER_BYTES, Header, Kind};
+use crate::net::limits::{QUEUE_BYTES_MAX, QUEUE_MAX, STALL};
+use std::io;
+use std::sync::Arc;
+use strandline_event::SharedBytes;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+/// A frame with a tail of less than this is written with the frames before it.
+const COPY_BYTES_MAX: usize = 16 << 10;
+/// Bytes that are written at once at most, so that a slow link still shows progress.
+const STEP_BYTES: usize = 1 << 20;
+/// Bytes are counted in these.
+const UNIT: usize = 1 << 10;
+
+/// A frame: header and the fields of its body, and the end of the body where that is not copied.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    head: Vec<u8>,
+    tail: Option<SharedBytes>,
+}
+
+impl Frame {
+    /// A frame with this body.
+    #[must_use]
+    pub(crate) fn new(kind: Kind, request: u64, body: Vec<u8>) -> Self {
+        Self::made(kind, request, &body, None)
+    }
+
+    /// A frame whose body goes on with bytes that are not copied; what stands before them ends at a multiple of 16.
+    #[must_use]
+    pub(crate) fn with_tail(kind: Kind, request: u64, body: Vec<u8>, tail: SharedBytes) -> Self {
+        Self::made(kind, request, &body, Some(tail))
+    }
+
+    fn made(kind: Kind, request: u64, body: &[u8], tail: Option<SharedBytes>) -> Self {
+        let mut crc = crc32c::crc32c(body);
+        let mut bytes = body.len();
+        if let Some(tail) = &tail {
+            crc = crc32c::crc32c_append(crc, tail);
+            bytes += tail.len();
+        }
+        // what is sent is bounded long before
+        let body_bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let header = Header { kind: kind.to_u8(), request, body_bytes, body_crc: crc };
+        let mut head = Vec::with_capacity(HEADER_BYTES + body.len() + ALIGN);
+        head.extend_from_slice(&header.encode());
+        head.extend_from_slice(body);
+        if tail.is_none() {
+            head.resize(head.len().next_multiple_of(ALIGN), 0);
+        }
+        Self { head, tail }
+    }
+
+    fn pad(&self) -> usize {
+        let tail = self.tail.as_ref().map_or(0, |tail| tail.len());
+        tail.next_multiple_of(ALIGN) - tail
+    }
+
+    /// Bytes on the wire.
+    pub(crate) fn len(&self) -> usize {
+        self.head.len() + self.tail.as_ref().map_or(0, |tail| tail.len()) + self.pad()
+    }
+
+    /// All bytes in one buffer.
+    #[must_use]
+    pub fn into_bytes(self) -> Vec<u8> {
+        let pad = self.pad();
+        let mut out = self.head;
+        if let Some(tail) = &self.tail {
+            out.extend_from_slice(tail);
+            out.resize(out.len() + pad, 0);
+        }
+        out
+    }
+}
+
+/// A frame that waits, and the place that it takes.
+#[derive(Debug)]
+pub(super) struct Waiting(Frame, OwnedSemaphorePermit);
+
+/// Puts frames into the queue. Cloning shares it.
+#[derive(Clone, Debug)]
+pub(super) struct Outbox {
+    frames: Sender<Waiting>,
+    bytes: Arc<Semaphore>,
+}
+
+/// Whoever wrote has ended.
+#[derive(Debug)]
+pub(super) struct Ended;
+
+pub(super) fn queue() -> (Outbox, Receiver<Waiting>) {
+    let (frames, taken) = channel(QUEUE_MAX);
+    (Outbox { frames, bytes: Arc::new(Semaphore::new(QUEUE_BYTES_MAX / UNIT)) }, taken)
+}
+
+impl Outbox {
+    /// Waits for room and puts a frame in.
+    pub(super) async fn put(&self, frame: Frame) -> Result<(), Ended> {
+        let units = frame.len().div_ceil(UNIT).min(QUEUE_BYTES_MAX / UNIT);
+        // QUEUE_BYTES_MAX is far below what a u32 of units holds
+        let permit = Arc::clone(&self.bytes).acquire_many_owned(units as u32).await.map_err(|_| Ended)?;
+        self.frames.send(Waiting(frame, permit)).await.map_err(|_| Ended)
+    }
+}
+
+/// Writes what is put in until nobody can put any more in, or the stream takes nothing for [`STALL`].
+pub(super) async fn write(mut frames: Receiver<Waiting>, mut stream: impl AsyncWrite + Unpin) -> io::Result<()> {
+    let mut buffer = Vec::with_capacity(64 << 10);
+    while let Some(first) = frames.recv().await {
+        let mut next = Some(first);
+        // what waits goes out together
+        while let Some(Waiting(frame, permit)) = next {
+            buffer.extend_from_slice(&frame.head);
+            if let Some(tail) = &frame.tail {
+                if tail.len() < COPY_BYTES_MAX {
+                    buffer.extend_from_slice(tail);
+                } else {
+                    put(&mut stream, &buffer).await?;
+                    buffer.clear();
+                    put(&mut stream, tail).await?;
+                }
+                buffer.resize(buffer.len() + frame.pad(), 0);
+            }
+            drop(permit);
+            if buffer.len() >= STEP_BYTES {
+                break;
+            }
+            next = frames.try_recv().ok();
+        }
+        put(&mut stream, &buffer).await?;
+        buffer.clear();
+    }
+    let _ = timeout(STALL, stream.shutdown()).await;
+    Ok(())
+}
+
+async fn put(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<()> {
+    for part in bytes.chunks(STEP_BYTES) {
+        let slow = |_| io::Error::new(io::ErrorKind::TimedOut, "the other side takes nothing");
+        timeout(STALL, stream.write_all(part)).await.map_err(slow)??;
+    }
+    Ok(())
+}

@@ -1,0 +1,144 @@
+//! The bytes of commands and snapshots: fixtures of version 1, and bytes that nobody wrote.
+
+use crate::cluster::{CLUSTER, Cluster, STORE, facts, group, nodes, register};
+use std::path::{Path, PathBuf};
+use strandline_consensus::FieldError;
+use strandline_consensus::meta::{CodecError, Command, Erasable, GroupId, MetaState};
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/meta-v1").join(name)
+}
+
+/// Writes it where that is asked for, and gives what is there.
+fn golden(name: &str, bytes: &[u8]) -> Vec<u8> {
+    if std::env::var_os("STRANDLINE_WRITE_FIXTURES").is_some() {
+        std::fs::write(fixture(name), bytes).unwrap();
+    }
+    std::fs::read(fixture(name)).unwrap()
+}
+
+fn commands() -> Vec<(&'static str, Command)> {
+    let node = facts(7, "ingest,read");
+    let (id, addresses) = (node.id, node.addresses.clone());
+    vec![
+        ("create", Command::Create { cluster: CLUSTER, replication: 3, node: node.clone() }),
+        ("declare", Command::DeclareStore { replaces: 2, name: STORE.into(), statement: "CREATE …;".into() }),
+        (
+            "register",
+            Command::RegisterType {
+                store: STORE.into(),
+                name: "Order/ü".into(),
+                buckets: 4,
+                erasable: Erasable::Tenant,
+                registered: true,
+            },
+        ),
+        ("add", Command::AddNode(node)),
+        ("admit", Command::Admit(id)),
+        ("readdress", Command::Readdress { node: id, instance: 7 << 64, addresses }),
+        ("drain", Command::Drain(id)),
+        ("undrain", Command::Undrain(id)),
+        ("remove", Command::Remove(id)),
+        ("replace", Command::Replace { lost: 3, with: id }),
+        ("move", Command::Move { group: group("Order", 2), from: 1, to: id }),
+        ("move-meta", Command::Move { group: GroupId::Meta, from: 1, to: id }),
+        ("settled", Command::Settled { group: group("Order", 2), epoch: 9, voters: nodes(&[2, 3, 7]) }),
+        ("replication", Command::SetReplication(5)),
+    ]
+}
+
+fn state() -> MetaState {
+    let mut cluster = Cluster::of(4, 3);
+    cluster.done(&register("Order", 2));
+    cluster.settle();
+    cluster.join(5, "compact");
+    cluster.done(&Command::Drain(2));
+    cluster.done(&Command::AddNode(facts(6, "read")));
+    cluster.done(&Command::AddNode(facts(8, "read")));
+    cluster.done(&Command::Remove(8));
+    cluster.state
+}
+
+#[test]
+fn commands_of_version_1_are_these_bytes() {
+    for (name, command) in commands() {
+        let golden = golden(&format!("{name}.command"), &command.encode());
+        assert_eq!(command.encode(), golden, "{name}: the layout has changed; a new one is a new version");
+        assert_eq!(Command::decode(&golden).unwrap(), command, "{name}");
+    }
+    let mut kinds: Vec<u8> = commands().iter().map(|(_, command)| command.encode()[1]).collect();
+    kinds.dedup();
+    assert_eq!(kinds, (1..=13).collect::<Vec<u8>>(), "every kind has a fixture");
+}
+
+#[test]
+fn snapshots_of_version_1_are_these_bytes() {
+    for (name, state) in [("empty", MetaState::default()), ("cluster", state())] {
+        let golden = golden(&format!("{name}.snapshot"), &state.encode());
+        assert_eq!(state.encode(), golden, "{name}: the layout has changed; a new one is a new version");
+        assert_eq!(MetaState::decode(&golden).unwrap(), state, "{name}");
+    }
+}
+
+#[test]
+fn a_command_is_what_the_document_says() {
+    assert_eq!(Command::Drain(258).encode(), [1, 7, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0]);
+}
+
+#[test]
+fn a_later_program_is_named_and_nothing_is_guessed() {
+    let mut bytes = Command::Drain(1).encode();
+    bytes[0] = 2;
+    let text = Command::decode(&bytes).unwrap_err().to_string();
+    assert!(text.contains("older program"), "{text}");
+    (bytes[0], bytes[1]) = (1, 14);
+    assert_eq!(Command::decode(&bytes), Err(CodecError::Kind(14)));
+    (bytes[1], bytes[2]) = (7, 1);
+    assert_eq!(Command::decode(&bytes), Err(FieldError::NotZero.into()));
+    let mut snapshot = state().encode();
+    snapshot[4] = 9;
+    assert_eq!(MetaState::decode(&snapshot), Err(CodecError::Version(9, "a snapshot")));
+}
+
+#[test]
+fn bytes_that_were_cut_or_changed_are_refused_and_never_panic() {
+    for (name, command) in commands() {
+        let whole = command.encode();
+        for end in 0..whole.len() {
+            assert!(Command::decode(&whole[..end]).is_err(), "{name} cut at {end}");
+        }
+        assert_eq!(Command::decode(&[&whole[..], &[0]].concat()), Err(FieldError::Trailing.into()), "{name}");
+        for at in 0..whole.len() {
+            for bit in 0..8 {
+                let mut flipped = whole.clone();
+                flipped[at] ^= 1 << bit;
+                // another command perhaps, but then it is written the same way
+                if let Ok(other) = Command::decode(&flipped) {
+                    assert_eq!(other.encode(), flipped, "{name} at {at}");
+                }
+            }
+        }
+    }
+    let whole = state().encode();
+    for end in 0..whole.len() {
+        assert!(MetaState::decode(&whole[..end]).is_err(), "cut at {end}");
+    }
+    for at in 0..whole.len() {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 0x10;
+        assert!(MetaState::decode(&flipped).is_err(), "flipped at {at}");
+    }
+}
+
+#[test]
+fn counts_that_the_bytes_cannot_hold_make_nothing() {
+    let mut bytes = Command::Settled { group: GroupId::Meta, epoch: 1, voters: nodes(&[]) }.encode();
+    let at = bytes.len() - 4;
+    bytes[at..].copy_from_slice(&u32::MAX.to_le_bytes());
+    assert_eq!(Command::decode(&bytes), Err(FieldError::Short.into()));
+    let unsorted = Command::Settled { group: GroupId::Meta, epoch: 1, voters: nodes(&[1, 2]) }.encode();
+    let mut swapped = unsorted.clone();
+    let at = unsorted.len() - 16;
+    swapped[at..at + 8].copy_from_slice(&3_u64.to_le_bytes());
+    assert!(matches!(Command::decode(&swapped), Err(CodecError::Field(FieldError::Value(_)))));
+}

@@ -1,0 +1,109 @@
+//! Declared stores and their stream types, and what a statement must be before it is proposed.
+
+use crate::cluster::{Cluster, STORE, group, register};
+use strandline_consensus::meta::{Command, Erasable, Outcome, cluster_statement, limits, refused_type};
+use strandline_deql::{StoreConfig, changed_keys, parse_file};
+
+fn declare(replaces: u64, statement: &str) -> Command {
+    Command::DeclareStore { replaces, name: STORE.into(), statement: statement.into() }
+}
+
+fn append(name: &str) -> Command {
+    let (store, name) = (STORE.into(), name.into());
+    Command::RegisterType { store, name, buckets: 1, erasable: Erasable::No, registered: false }
+}
+
+#[test]
+fn a_statement_replaces_the_version_that_it_was_made_for() {
+    let mut cluster = Cluster::of(1, 1);
+    assert_eq!(cluster.tell(&declare(0, "a")), Ok(Outcome::AsBefore));
+    let refused = cluster.refused(&declare(0, "b"));
+    assert!(refused.contains("version 1") && refused.contains("version 0"), "{refused}");
+    cluster.done(&declare(1, "b"));
+    assert!(cluster.refused(&declare(1, "c")).contains("look at it again"));
+    assert_eq!(cluster.state.stores()[STORE].version, 2);
+}
+
+#[test]
+fn names_and_sizes_are_bounded() {
+    let mut cluster = Cluster::of(1, 1);
+    for name in ["", "1a", "a-b", "a b", &"x".repeat(129)] {
+        let command = Command::DeclareStore { replaces: 0, name: name.into(), statement: "a".into() };
+        assert!(cluster.refused(&command).contains("name of a store"), "{name}");
+    }
+    assert!(cluster.refused(&declare(1, &"x".repeat(limits::STATEMENT_BYTES_MAX + 1))).contains("64 KiB"));
+    for name in [String::new(), "x".repeat(201), "/".repeat(67)] {
+        assert!(cluster.refused(&register(&name, 1)).contains("stream type"), "{name}");
+    }
+    for buckets in [0, 257] {
+        assert!(cluster.refused(&register("Order", buckets)).contains("from 1 to 256"));
+    }
+    for i in 1..limits::STORES_MAX {
+        cluster.done(&Command::DeclareStore { replaces: 0, name: format!("s{i}"), statement: "a".into() });
+    }
+    let one_more = Command::DeclareStore { replaces: 0, name: "more".into(), statement: "a".into() };
+    assert!(cluster.refused(&one_more).contains("256 stores"));
+}
+
+#[test]
+fn a_stream_type_is_registered_once() {
+    let mut cluster = Cluster::of(1, 1);
+    let other = Command::RegisterType {
+        store: "other".into(),
+        name: "Order".into(),
+        buckets: 1,
+        erasable: Erasable::No,
+        registered: true,
+    };
+    assert!(cluster.refused(&other).contains("no store `other`"));
+    cluster.done(&append("Order"));
+    assert_eq!(cluster.tell(&append("Order")), Ok(Outcome::AsBefore));
+    // what an append made can still be registered as it is
+    assert!(cluster.refused(&register("Order", 2)).contains("has 1 buckets"));
+    cluster.done(&register("Order", 1));
+    assert_eq!(cluster.tell(&append("Order")), Ok(Outcome::AsBefore));
+    assert!(cluster.state.stores()[STORE].types["Order"].registered);
+    cluster.done(&register("Call", 3));
+    assert_eq!(cluster.tell(&append("Call")), Ok(Outcome::AsBefore));
+    assert_eq!(cluster.voters(&group("Call", 2)), [1]);
+}
+
+fn parsed(keys: &str) -> StoreConfig {
+    let text =
+        format!("CREATE EVENTSTORE orders WITH (durable.type='parquet', durable.path='/shared/orders', {keys});");
+    let declared = parse_file("t", &text).unwrap_or_else(|e| panic!("{}", e.render(false)));
+    declared.stores.into_iter().next().unwrap().config
+}
+
+#[test]
+fn the_log_is_what_is_replicated_and_it_is_synced() {
+    for (keys, named) in [
+        ("wal.enabled=false", "wal.enabled: a store without a log"),
+        ("wal.enabled=true, wal.path='/l', wal.fsync=false", "wal.fsync: false is refused on a cluster"),
+    ] {
+        let refused = cluster_statement(&parsed(keys)).unwrap_err().to_string();
+        assert!(refused.contains(named), "{refused}");
+    }
+    let text = "CREATE EVENTSTORE m WITH (durable.type='parquet', durable.path='memory://', wal.enabled=true, wal.path='/l', wal.fsync=false);";
+    let config = parse_file("t", text).unwrap().stores.remove(0).config;
+    let refused = cluster_statement(&config).unwrap_err().to_string();
+    assert!(refused.contains("durable.path") && refused.contains("wal.fsync"), "all at once: {refused}");
+}
+
+#[test]
+fn the_folder_of_the_log_belongs_to_each_node() {
+    let (a, b) = (parsed("wal.enabled=true, wal.path='/a'"), parsed("wal.enabled=true, wal.path='/b'"));
+    let statement = cluster_statement(&a).unwrap();
+    assert_eq!(statement, cluster_statement(&b).unwrap());
+    let back = parse_file("t", &statement).unwrap().stores.remove(0).config;
+    assert!(changed_keys(&a, &back).is_empty());
+}
+
+#[test]
+fn one_owner_checks_commands_of_a_stream_type() {
+    let keys = "wal.enabled=true, wal.path='/a', id.command_id.unique_scope=";
+    let scope = |scope: &str| parsed(&format!("{keys}'{scope}'"));
+    assert!(refused_type(&scope("stream_type"), 2).unwrap().contains("1 bucket"));
+    assert_eq!(refused_type(&scope("stream_type"), 1), None);
+    assert_eq!(refused_type(&scope("stream"), 8), None);
+}
