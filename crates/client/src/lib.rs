@@ -22,7 +22,7 @@
 mod net;
 pub mod wire;
 
-pub use net::{Client, ClientError, Options, Page, Scan};
+pub use net::{Client, ClientError, ClusterClient, ClusterOptions, Options, Page, Scan};
 pub use strandline_event::{BatchBuilder, BatchBytes, BatchUnit, EventInput, EventRef, Position, Seq};
 pub use wire::append::{Expected, OnError};
 pub use wire::events::Events;

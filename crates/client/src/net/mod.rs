@@ -1,5 +1,6 @@
 //! The client: callers ask, one task keeps the connection. Only this folder knows a runtime.
 
+mod cluster;
 mod connection;
 mod error;
 mod line;
@@ -8,6 +9,7 @@ mod queue;
 mod scan;
 mod shared;
 
+pub use cluster::{ClusterClient, ClusterOptions};
 pub use error::ClientError;
 pub use options::Options;
 pub use scan::Scan;
@@ -256,4 +258,4 @@ fn appended(frame: &Frame) -> Result<(), ClientError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -64,7 +64,7 @@ impl Repeat {
         all.min_by_key(|repeat| *repeat as u8).unwrap_or(Self::Always)
     }
 
-    fn is_safe(self, welcome: &Welcome) -> bool {
+    pub(super) fn is_safe(self, welcome: &Welcome) -> bool {
         match self {
             Self::Never => false,
             Self::IfCommandsAreChecked => welcome.checks_commands,

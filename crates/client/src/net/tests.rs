@@ -10,18 +10,18 @@ use strandline_event::{BatchBuilder, BatchUnit, EventInput, IdPrefix, Micros, Se
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-fn on_a_runtime(test: impl Future<Output = ()>) {
+pub(crate) fn on_a_runtime(test: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test);
 }
 
 /// The other end of a connection.
-struct Played {
+pub(crate) struct Played {
     socket: TcpStream,
     frames: FrameReader,
 }
 
 impl Played {
-    async fn accept(listener: &TcpListener) -> Self {
+    pub(crate) async fn accept(listener: &TcpListener) -> Self {
         let (socket, _) = listener.accept().await.unwrap();
         let mut played = Self { socket, frames: FrameReader::new(64 << 20) };
         let hello = played.next().await.unwrap();
@@ -39,7 +39,7 @@ impl Played {
     }
 
     /// `None`: the client is gone.
-    async fn next(&mut self) -> Option<Frame> {
+    pub(crate) async fn next(&mut self) -> Option<Frame> {
         loop {
             match self.frames.step().unwrap() {
                 Step::Frame(frame) => return Some(frame),
@@ -52,11 +52,11 @@ impl Played {
         }
     }
 
-    async fn say(&mut self, frame: Encoded) {
+    pub(crate) async fn say(&mut self, frame: Encoded) {
         self.socket.write_all(&frame.into_bytes()).await.unwrap();
     }
 
-    async fn store(&mut self, frame: &Frame) {
+    pub(crate) async fn store(&mut self, frame: &Frame) {
         let count = decode_append(&frame.body).unwrap().appends.len();
         let mut out = OutcomesWriter::new(Kind::Appended, frame.header.request, count);
         for _ in 0..count {
@@ -68,7 +68,7 @@ impl Played {
     }
 }
 
-fn batch(bytes: usize, command_id: Option<&str>) -> BatchBytes {
+pub(crate) fn batch(bytes: usize, command_id: Option<&str>) -> BatchBytes {
     let data = format!("\"{}\"", "x".repeat(bytes));
     let mut batch = BatchBuilder::new("T", BatchUnit::Append);
     let event = EventInput { stream_id: "s", event_type: "E", data: &data, command_id, ..EventInput::default() };
@@ -76,7 +76,7 @@ fn batch(bytes: usize, command_id: Option<&str>) -> BatchBytes {
     batch.finish().unwrap()
 }
 
-async fn listening() -> (TcpListener, Options) {
+pub(crate) async fn listening() -> (TcpListener, Options) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let options = Options::new(listener.local_addr().unwrap().to_string());
     (listener, options)

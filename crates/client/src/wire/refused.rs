@@ -22,11 +22,14 @@ pub struct Refused {
     pub row: Option<u32>,
     /// Where the stream stands that was expected elsewhere.
     pub last_seq: Option<Seq>,
+    /// Of `not_leader`: `host:port` of the leader's native protocol, where it is known.
+    pub leader: Option<String>,
 }
 
 const ROW: u8 = 1;
 const LAST_SEQ: u8 = 2;
 const PART: u8 = 4;
+const LEADER: u8 = 8;
 
 impl Refused {
     /// A refusal of a kind with its sentence.
@@ -52,7 +55,8 @@ impl Refused {
     /// As a body or a part of one.
     pub fn write(&self, out: &mut Writer) {
         let bit = |given: bool, bit: u8| if given { bit } else { 0 };
-        out.u8(bit(self.row.is_some(), ROW) | bit(self.last_seq.is_some(), LAST_SEQ) | bit(self.part.is_some(), PART));
+        let place = bit(self.row.is_some(), ROW) | bit(self.part.is_some(), PART);
+        out.u8(place | bit(self.last_seq.is_some(), LAST_SEQ) | bit(self.leader.is_some(), LEADER));
         out.zeros(3);
         out.u32(self.part.unwrap_or(0));
         out.u32(self.row.unwrap_or(0));
@@ -60,6 +64,9 @@ impl Refused {
         out.u64(self.last_seq.unwrap_or_default().0);
         out.text(&self.code);
         out.text(&self.text);
+        if let Some(leader) = &self.leader {
+            out.text(leader);
+        }
     }
 
     /// From a body or a part of one.
@@ -68,7 +75,7 @@ impl Refused {
     /// [`WireError`].
     pub fn read(body: &mut Reader<'_>) -> Result<Self, WireError> {
         let facts = body.u8()?;
-        if facts & !(ROW | LAST_SEQ | PART) != 0 {
+        if facts & !(ROW | LAST_SEQ | PART | LEADER) != 0 {
             return Err(WireError::Body("unknown facts"));
         }
         body.zeros(3)?;
@@ -85,6 +92,7 @@ impl Refused {
             last_seq: has(LAST_SEQ).then_some(last_seq),
             code: body.text()?.to_owned(),
             text: body.text()?.to_owned(),
+            leader: if has(LEADER) { Some(body.text()?.to_owned()) } else { None },
         })
     }
 }

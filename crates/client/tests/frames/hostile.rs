@@ -31,7 +31,7 @@ proptest! {
     }
 
     #[test]
-    fn a_changed_byte_is_found(sample in 0_usize..19, place in any::<prop::sample::Index>(), bit in 0_u8..8) {
+    fn a_changed_byte_is_found(sample in 0..samples::all().len(), place in any::<prop::sample::Index>(), bit in 0_u8..8) {
         let (name, mut frame) = samples::all().swap_remove(sample);
         let place = place.index(frame.len());
         frame[place] ^= 1 << bit;
@@ -41,7 +41,7 @@ proptest! {
 
     #[test]
     fn a_body_that_lies_does_not_end_the_reader(
-        sample in 0_usize..19,
+        sample in 0..samples::all().len(),
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
     ) {
         let (_, mut frame) = samples::all().swap_remove(sample);
@@ -59,7 +59,7 @@ proptest! {
     }
 
     #[test]
-    fn a_body_that_is_too_short_or_too_long_is_bad(sample in 0_usize..19, cut_off in 1_usize..64, added in any::<bool>()) {
+    fn a_body_that_is_too_short_or_too_long_is_bad(sample in 0..samples::all().len(), cut_off in 1_usize..64, added in any::<bool>()) {
         let (name, frame) = samples::all().swap_remove(sample);
         let length = u32::from_le_bytes(frame[16..20].try_into().unwrap()) as usize;
         let mut body = frame[HEADER_BYTES..HEADER_BYTES + length].to_vec();
@@ -77,7 +77,7 @@ proptest! {
         reseal(&mut changed);
         changed.resize(changed.len().next_multiple_of(16), 0);
         // an Error is a part of other bodies too: what follows it is theirs
-        prop_assume!(!(name == "error" && added));
+        prop_assume!(!(name.starts_with("error") && added));
         for frame in samples::cut(&changed, usize::MAX).unwrap() {
             prop_assert!(!samples::decode(&frame), "{}", name);
         }

@@ -80,7 +80,7 @@ proptest! {
 
     #[test]
     fn a_refusal_comes_back(code in "[a-z_]{0,20}", text in "\\PC{0,80}", part in any::<Option<u32>>(), seq in any::<Option<u64>>()) {
-        let refused = Refused { code, text, part, row: part, last_seq: seq.map(Seq) };
+        let refused = Refused { code, text, part, row: part, last_seq: seq.map(Seq), leader: seq.map(|n| format!("node{n}:7071")) };
         let frame = cut(&refused.encode(3).into_bytes(), 5).unwrap().remove(0);
         prop_assert_eq!(Refused::read(&mut Reader::new(&frame.body)).unwrap(), refused);
     }

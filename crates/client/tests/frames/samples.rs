@@ -59,7 +59,13 @@ fn refused() -> Refused {
         part: Some(2),
         row: Some(0),
         last_seq: Some(Seq(9)),
+        leader: None,
     }
+}
+
+fn not_leader() -> Refused {
+    let leader = Some("node2.example:7071".to_owned());
+    Refused { leader, ..Refused::new(strandline_event::ErrorKind::NotLeader, "another node leads the log") }
 }
 
 fn page(request: u64) -> Encoded {
@@ -147,6 +153,7 @@ pub(crate) fn all() -> Vec<(&'static str, Vec<u8>)> {
         ("hello", hello.encode(1)),
         ("welcome", welcome.encode(1)),
         ("error", refused().encode(2)),
+        ("error_not_leader", not_leader().encode(2)),
         ("ping", encode_empty(Kind::Ping, 3)),
         ("pong", encode_empty(Kind::Pong, 3)),
         ("append", encode_append(4, appends.into_iter(), true)),
