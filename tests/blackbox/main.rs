@@ -27,6 +27,7 @@ mod merges;
 mod native;
 mod openapi;
 mod oracles;
+mod python;
 mod retention;
 #[path = "../rigs/mod.rs"]
 mod rigs;

@@ -1,0 +1,224 @@
+"""Reads: what is asked for next, and what of it is held to its verdict. One plan is one reading."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TypedDict
+from uuid import UUID
+
+from . import _json as j
+from ._frames import table_of
+from ._steps import ARROW, JSON, Answer, Operation, Repeat, Request, ask, get, path, query
+from ._store import StoreState
+from ._verdict import Check
+from .errors import Interrupted, UnexpectedAnswer
+from .models import Event, Head, Order, Page, Verdict
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PAGE_SIZE = 1000
+# of a table, whose pages cost less
+TABLE_PAGE_SIZE = 50_000
+
+
+class Filters(TypedDict, total=False):
+    """What of the whole store is wanted; moments: at or after, before."""
+
+    stream_type: str | None
+    event_type: str | None
+    tenant_id: str | None
+    occurred_from: datetime | None
+    occurred_to: datetime | None
+
+
+def filter_query(filters: Filters) -> dict[str, str]:
+    """As parameters of a route."""
+    moments = {name: _moment(filters.get(name)) for name in ("occurred_from", "occurred_to")}
+    return query(**{**filters, **moments})
+
+
+def _moment(moment: object) -> str | None:
+    if not isinstance(moment, datetime):
+        return None
+    if moment.tzinfo is None:
+        raise ValueError(f"{moment} has no time zone: give it one, e.g. datetime.now(UTC)")
+    return moment.astimezone(UTC).isoformat()
+
+
+@dataclass(frozen=True, slots=True)
+class StreamWish:
+    """What of a stream is wanted."""
+
+    place: tuple[str, str]
+    from_seq: int | None
+    to_seq: int | None
+    limit: int | None
+    order: Order
+    as_of: int | None
+    allow_holes: bool
+    page_size: int | None
+
+
+def _some(limit: int | None) -> int | None:
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit={limit}: ask for 1 event or more, or leave it out for all")
+    return limit
+
+
+class StreamPlan:
+    """A reading of one stream, page by page or table by table."""
+
+    def __init__(self, state: StoreState, wish: StreamWish) -> None:
+        """Nothing is read yet."""
+        self._state, self._wish = state, wish
+        self._from, self._to, self._left = wish.from_seq, wish.to_seq, _some(wish.limit)
+        self._done = False
+        self._check = Check(f"{wish.place[0]}/{wish.place[1]}", wish.order, wish.allow_holes)
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """Of what was read so far."""
+        return self._check.verdict
+
+    def page(self) -> Operation[Page | None]:
+        """The next page; None: there is none."""
+        if self._done:
+            return None
+        facts = yield from self._state.facts()
+        answer = yield from self._ask(JSON, PAGE_SIZE)
+        page = Page.of(j.parse(answer.body), facts.names)
+        self._check.page([event.seq for event in page.events], page.verdict, page.next_seq)
+        self._go_on(len(page.events), page.next_seq)
+        return page
+
+    def table(self) -> Operation[pa.Table | None]:
+        """The next page as a table; None: there is none."""
+        if self._done:
+            return None
+        facts = yield from self._state.facts()
+        answer = yield from self._ask(ARROW, TABLE_PAGE_SIZE)
+        table = table_of(answer.body)
+        seqs = [int(seq) for seq in table.column(facts.names["seq"]).to_pylist() if seq is not None]
+        next_seq = _number(answer.headers, "x-strandline-next-seq")
+        verdict = yield from self._proof(seqs, _number(answer.headers, "x-strandline-last-seq") or 0, next_seq)
+        self._check.page(seqs, verdict, next_seq)
+        self._go_on(len(seqs), next_seq)
+        return table
+
+    def _ask(self, accept: str, page_size: int) -> Operation[Answer]:
+        facts, wish = (yield from self._state.facts()), self._wish
+        limit = min(n for n in (wish.page_size or page_size, self._left) if n is not None)
+        asked = query(from_seq=self._from, to_seq=self._to, limit=limit, order=wish.order, as_of=wish.as_of)
+        route = path("v1", "stores", facts.name, "streams", *wish.place)
+        return (yield from ask(Request("GET", route, Repeat.SAFE, asked, {"accept": accept}), self._state.patience))
+
+    def _go_on(self, rows: int, next_seq: int | None) -> None:
+        if self._left is not None:
+            self._left -= rows
+        self._done = next_seq is None or self._left == 0
+        if self._wish.order == "asc":
+            self._from = next_seq
+        else:
+            self._to = next_seq
+
+    def _proof(self, seqs: list[int], last_seq: int, next_seq: int | None) -> Operation[Verdict]:
+        """The verdict of a table, whose answer has none: where a seq is absent, the node is asked for it."""
+        head = max([last_seq, *seqs[:1], *seqs[-1:]])
+        low, high = max(self._from or 1, 1), min(self._to or head, head)
+        if next_seq is not None:
+            low, high = (low, next_seq - 1) if self._wish.order == "asc" else (next_seq + 1, high)
+        if low > high:
+            return Verdict(0, 0, True, (), ())
+        if len(seqs) == high - low + 1 and {seqs[0], seqs[-1]} == {low, high}:
+            return Verdict(low, high, True, (), ())
+        again = StreamWish(self._wish.place, low, high, None, "asc", self._wish.as_of, True, None)
+        plan, found = StreamPlan(self._state, again), list[int]()
+        while (page := (yield from plan.page())) is not None:
+            found += (event.seq for event in page.events)
+        if plan.verdict is None or found != sorted(seqs):
+            raise Interrupted(f"stream {self._check.stream} changed while it was read, as by retention")
+        return plan.verdict
+
+
+def _number(headers: Mapping[str, str], name: str) -> int | None:
+    text = headers.get(name)
+    if text is not None and not text.isdecimal():
+        raise UnexpectedAnswer(f"header {name} should be a whole number, and is {text!r}")
+    return None if text is None else int(text)
+
+
+class GlobalPlan:
+    """A reading of the whole store in global order. `position` is where the next one may go on."""
+
+    def __init__(
+        self, state: StoreState, after: str | None, limit: int | None, page_size: int | None, filters: Filters
+    ) -> None:
+        """Nothing is read yet."""
+        self.position = after
+        self._state, self._page_size, self._filters = state, page_size, filter_query(filters)
+        self._left, self._done = _some(limit), False
+
+    def page(self) -> Operation[list[Event] | None]:
+        """The next events, which may be none while there are more; None: that is all there is now."""
+        if self._done:
+            return None
+        facts = yield from self._state.facts()
+        answer = yield from self._ask(JSON, PAGE_SIZE)
+        body = j.parse(answer.body)
+        events = [Event.of(row, facts.names) for row in j.rows(body, "events")]
+        self._go_on(len(events), j.text(body, "next"))
+        return events
+
+    def table(self) -> Operation[pa.Table | None]:
+        """The same as a table."""
+        if self._done:
+            return None
+        answer = yield from self._ask(ARROW, TABLE_PAGE_SIZE)
+        table = table_of(answer.body)
+        position = answer.headers.get("x-strandline-next")
+        if position is None:
+            raise UnexpectedAnswer("a page of events comes without the header x-strandline-next")
+        self._go_on(table.num_rows, position)
+        return table
+
+    def ask_again(self) -> None:
+        """What was all is no longer: time has passed."""
+        self._done = self._left == 0
+
+    def _ask(self, accept: str, page_size: int) -> Operation[Answer]:
+        facts = yield from self._state.facts()
+        limit = min(n for n in (self._page_size or page_size, self._left) if n is not None)
+        asked = query(after=self.position, limit=limit) | self._filters
+        request = Request("GET", path("v1", "stores", facts.name, "events"), Repeat.SAFE, asked, {"accept": accept})
+        return (yield from ask(request, self._state.patience))
+
+    def _go_on(self, rows: int, position: str) -> None:
+        if self._left is not None:
+            self._left -= rows
+        # a filter may leave a page empty that has others behind it
+        self._done = self._left == 0 or (rows == 0 and position == self.position)
+        self.position = position
+
+
+def scan(state: StoreState, accept: str, filters: Filters) -> Operation[Request]:
+    """The request of a scan, whose answer is a stream."""
+    facts = yield from state.facts()
+    route = path("v1", "stores", facts.name, "scan")
+    return Request("GET", route, Repeat.SAFE, filter_query(filters), {"accept": accept})
+
+
+def head(state: StoreState, place: tuple[str, str]) -> Operation[Head]:
+    """First and last seq of a stream."""
+    facts = yield from state.facts()
+    row = yield from get("v1", "stores", facts.name, "streams", *place, "head", patience=state.patience)
+    return Head(j.whole(row, "first_seq"), j.whole(row, "last_seq"))
+
+
+def event(state: StoreState, event_id: UUID | str) -> Operation[Event]:
+    """One event by its id."""
+    facts = yield from state.facts()
+    row = yield from get("v1", "stores", facts.name, "events", str(event_id), patience=state.patience)
+    return Event.of(j.child(row, "event"), facts.names)

@@ -1,0 +1,281 @@
+"""The client for asyncio. Its methods are those of `client`, word by word."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+from uuid import UUID
+
+import httpx
+
+from . import _admin, _http, _read, _store, _write
+from . import _json as j
+from ._steps import Answer, Came, NoAnswer, Operation, Request, Wait, ask, get
+from .aio_readings import AsyncFollow, AsyncGlobalRead, AsyncScan, AsyncStreamRead
+from .errors import Interrupted
+from .models import (
+    Appended,
+    BulkResult,
+    Event,
+    ExpectedSeq,
+    Head,
+    Loaded,
+    NewEvent,
+    OnError,
+    Order,
+    StoreConfig,
+    StoreInfo,
+    StreamType,
+)
+from .operators import Compaction, CompactionRun, DataFile, Plan, Tiers
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """A node, by the address of its HTTP listener."""
+
+    def __init__(
+        self,
+        url: str = "http://127.0.0.1:7070",
+        *,
+        admin_url: str | None = None,
+        token: str | None = None,
+        timeout: float = _http.TIMEOUT_S,
+        patience: float = _http.PATIENCE_S,
+        http: httpx.AsyncClient | None = None,
+    ) -> None:
+        """`timeout`: seconds without a byte of an answer; `patience`: for how long is tried again what may be."""
+        self._settings = _http.Settings.of(url, admin_url, token, timeout, patience)
+        self._owned = http is None
+        self._http = httpx.AsyncClient(**self._settings.of_own()) if http is None else http  # type: ignore[arg-type]
+
+    async def close(self) -> None:
+        """Closes its connections (not those of an `http` that was given)."""
+        if self._owned:
+            await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def store(self, name: str | None = None) -> AsyncStore:
+        """A store by its name; without one, the only store of the node. Nothing is asked yet."""
+        return AsyncStore(self, _store.StoreState(name, self._settings.patience_s))
+
+    async def stores(self) -> list[StoreInfo]:
+        """All stores of the node."""
+        return await self.run(_store.stores(self._settings.patience_s))
+
+    async def info(self) -> dict[str, Any]:
+        """What the node is: name, version, started_at, stores, native, recovery."""
+        return await self.run(get("info", patience=self._settings.patience_s))
+
+    async def run(self, operation: Operation[T]) -> T:
+        """Takes the steps of an operation."""
+        return await self._take(operation, self._send)
+
+    async def _take(self, operation: Operation[T], send: Callable[[Request], Awaitable[Came]]) -> T:
+        came: Came = None
+        while True:
+            try:
+                step = operation.send(came)
+            except StopIteration as done:
+                value: T = done.value
+                return value
+            if isinstance(step, Wait):
+                await asyncio.sleep(step.seconds)
+                came = None
+            else:
+                came = await send(step)
+
+    async def _send(self, request: Request) -> Answer | NoAnswer:
+        try:
+            return _http.answer(await self._http.send(self._build(request)))
+        except httpx.TransportError as error:
+            return _http.no_answer(error)
+
+    def _build(self, request: Request) -> httpx.Request:
+        return self._http.build_request(**self._settings.request(request))  # type: ignore[arg-type]
+
+    @asynccontextmanager
+    async def stream(self, request: Request) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The pieces of an answer as they come; one that breaks off is `Interrupted`."""
+        held: list[httpx.Response] = []
+
+        async def send(request: Request) -> Came:
+            try:
+                response = await self._http.send(self._build(request), stream=True)
+                if response.is_success:
+                    held.append(response)
+                    return Answer(response.status_code, {}, b"")
+                await response.aread()
+                return _http.answer(response)
+            except httpx.TransportError as error:
+                return _http.no_answer(error)
+
+        await self._take(ask(request, self._settings.patience_s), send)
+        try:
+            yield _pieces(held[0])
+        finally:
+            await held[0].aclose()
+
+
+async def _pieces(response: httpx.Response) -> AsyncIterator[bytes]:
+    try:
+        async for piece in response.aiter_bytes():
+            yield piece
+    except httpx.TransportError as error:
+        raise Interrupted(f"the answer broke off: {error}") from error
+
+
+class AsyncStore:
+    """A store of a node."""
+
+    def __init__(self, client: AsyncClient, state: _store.StoreState) -> None:
+        """By `AsyncClient.store`."""
+        self._client, self._state = client, state
+        self.admin = AsyncAdmin(client, state)
+
+    async def append(
+        self,
+        stream_type: str,
+        stream_id: str,
+        events: Sequence[NewEvent],
+        *,
+        expected_seq: ExpectedSeq = "any",
+        command_id: str | None = None,
+        inspect: bool = False,
+    ) -> Appended:
+        """Appends to one stream, all of it or nothing. `expected_seq`: its last seq, "empty" or "any"."""
+        place, given = (stream_type, stream_id), list(events)
+        wish = _write.append(
+            self._state, place, given, expected_seq=expected_seq, command_id=command_id, inspect=inspect
+        )
+        return await self._client.run(wish)
+
+    async def bulk(self, events: Iterable[_write.Addressed], *, on_error: OnError = "abort") -> BulkResult:
+        """One body of events of many streams, up to 64 MiB."""
+        return await self._client.run(_write.bulk(self._state, events, on_error=on_error))
+
+    async def ingest(
+        self, events: Iterable[_write.Addressed], *, on_error: OnError = "abort", mark: str | None = None
+    ) -> Loaded:
+        """As many events as there are, each stored once. `mark`: of a load that stopped, with the same events."""
+        return await self._client.run(_write.ingest(self._state, events, on_error=on_error, mark=mark))
+
+    def read(
+        self,
+        stream_type: str,
+        stream_id: str,
+        *,
+        from_seq: int | None = None,
+        to_seq: int | None = None,
+        limit: int | None = None,
+        order: Order = "asc",
+        as_of: int | None = None,
+        allow_holes: bool = False,
+        page_size: int | None = None,
+    ) -> AsyncStreamRead:
+        """A stream, or a part of it. `limit`: events in all; `as_of`: a version of the manifest."""
+        place = stream_type, stream_id
+        wish = _read.StreamWish(place, from_seq, to_seq, limit, order, as_of, allow_holes, page_size)
+        return AsyncStreamRead(self._client, _read.StreamPlan(self._state, wish))
+
+    def read_all(
+        self,
+        *,
+        after: str | None = None,
+        limit: int | None = None,
+        page_size: int | None = None,
+        **filters: Unpack[_read.Filters],
+    ) -> AsyncGlobalRead:
+        """The whole store in global order, behind a position."""
+        return AsyncGlobalRead(self._client, _read.GlobalPlan(self._state, after, limit, page_size, filters))
+
+    def follow(
+        self,
+        *,
+        after: str | None = None,
+        poll: float = 0.5,
+        idle: float | None = None,
+        page_size: int | None = None,
+        **filters: Unpack[_read.Filters],
+    ) -> AsyncFollow:
+        """The same without an end: asks every `poll` seconds; ends after `idle` seconds without an event."""
+        return AsyncFollow(self._client, _read.GlobalPlan(self._state, after, None, page_size, filters), poll, idle)
+
+    def scan(self, **filters: Unpack[_read.Filters]) -> AsyncScan:
+        """Everything, each event once, in storage order: the fast way to read it all."""
+        return AsyncScan(self._client, self._state, filters)
+
+    async def head(self, stream_type: str, stream_id: str) -> Head:
+        """First and last seq of a stream."""
+        return await self._client.run(_read.head(self._state, (stream_type, stream_id)))
+
+    async def event(self, event_id: UUID | str) -> Event:
+        """One event by its id."""
+        return await self._client.run(_read.event(self._state, event_id))
+
+    async def config(self) -> StoreConfig:
+        """The statement: every key with its effective value."""
+        return await self._client.run(self._state.config())
+
+    async def stream_types(self) -> list[StreamType]:
+        """Stream types, registered or in use."""
+        return await self._client.run(_store.stream_types(self._state))
+
+    async def register(self, name: str) -> StreamType:
+        """Registers a stream type; once more is as good as once."""
+        return await self._client.run(_store.register(self._state, name))
+
+
+class AsyncAdmin:
+    """What operators do with a store."""
+
+    def __init__(self, client: AsyncClient, state: _store.StoreState) -> None:
+        """By `AsyncStore.admin`."""
+        self._client, self._state = client, state
+
+    async def compaction(self) -> Compaction:
+        """Schedule, what waits, what runs, and the last 100 jobs."""
+        return Compaction.of(await self._client.run(_admin.look(self._state, "compaction")))
+
+    async def compact(self, stream_type: str | None = None, *, wait: bool = False) -> CompactionRun:
+        """Seals and compacts now, then merges. `wait`: until the jobs have ended, however long that takes."""
+        wish = _admin.do(self._state, "compaction", "run", patient=wait, wait=wait, stream_type=stream_type)
+        return CompactionRun.of(await self._client.run(wish))
+
+    async def pause(self) -> None:
+        """Starts no job by schedule or size, until `resume`."""
+        await self._client.run(_admin.do(self._state, "compaction", "pause"))
+
+    async def resume(self) -> None:
+        """Starts jobs by schedule and size again."""
+        await self._client.run(_admin.do(self._state, "compaction", "resume"))
+
+    async def cancel(self) -> int:
+        """Asks running jobs to end before their commit; how many."""
+        return j.whole(await self._client.run(_admin.do(self._state, "compaction", "cancel")), "cancelled")
+
+    async def plan(self) -> Plan:
+        """What a run would do now."""
+        return Plan.of(await self._client.run(_admin.look(self._state, "compaction", "plan")))
+
+    async def tiers(self) -> Tiers:
+        """What each tier holds."""
+        return Tiers.of(await self._client.run(_admin.look(self._state, "tiers")))
+
+    async def files(self) -> list[DataFile]:
+        """The live data files: the exact set, also where a folder holds others."""
+        return [DataFile.of(row) for row in j.rows(await self._client.run(_admin.look(self._state, "files")), "files")]

@@ -1,0 +1,191 @@
+"""Reads: pages, verdicts, tables, the global order, the scan."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any
+
+import httpx
+import pytest
+from conftest import Node, Through
+from losing import say
+
+from strandline import Client, Event, HolesFound, IntegrityError, Interrupted, NewEvent, NotFound, SeqRange, Store
+
+
+def fill(store: Store, stream: str, count: int) -> None:
+    store.append("Read", stream, [NewEvent("E", {"n": n, "text": "a\u2028b"}) for n in range(1, count + 1)])
+
+
+def test_pages_fit_together_both_ways(store: Store) -> None:
+    fill(store, "pages", 25)
+    read = store.read("Read", "pages", page_size=10)
+    assert [len(page.events) for page in read.pages()] == [10, 10, 5]
+    assert read.verdict is not None
+    assert (read.verdict.from_seq, read.verdict.to_seq, read.verdict.contiguous) == (1, 25, True)
+    down = store.read("Read", "pages", order="desc", page_size=10, from_seq=3, to_seq=24)
+    assert [event.seq for event in down] == list(range(24, 2, -1))
+    assert down.verdict is not None and (down.verdict.from_seq, down.verdict.to_seq) == (3, 24)
+    some = store.read("Read", "pages", from_seq=5, limit=12, page_size=5)
+    assert [event.seq for event in some] == list(range(5, 17))
+    beyond = store.read("Read", "pages", from_seq=100)
+    assert (list(beyond), beyond.verdict is not None) == ([], True)
+    with pytest.raises(NotFound):
+        list(store.read("Read", "nobody"))
+    with pytest.raises(ValueError, match="limit=0"):
+        store.read("Read", "pages", limit=0)
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_tables_hold_what_pages_hold(store: Store, order: Any) -> None:
+    fill(store, f"table-{order}", 25)
+    stream = f"table-{order}"
+    expected = [event.seq for event in store.read("Read", stream, order=order)]
+    read = store.read("Read", stream, order=order, page_size=10)
+    table = read.to_arrow()
+    assert table.column("seq").to_pylist() == expected
+    assert read.verdict is not None and (read.verdict.from_seq, read.verdict.to_seq) == (1, 25)
+    assert store.read("Read", stream, order=order).to_pandas()["seq"].tolist() == expected
+    assert store.read("Read", stream, order=order, limit=3).to_polars()["seq"].to_list() == expected[:3]
+    with pytest.raises(ValueError, match="at its end"):
+        read.to_arrow()
+
+
+def test_what_retention_took_is_retired_in_pages_and_tables(node: Node, client: Client) -> None:
+    store = client.store("retaining")
+    old, new = datetime(2001, 2, 3, tzinfo=UTC), datetime(2026, 11, 1, tzinfo=UTC)
+    moments = [new, old, old, new, old, new]
+    store.append("Read", "kept", [NewEvent("E", occurred_at=moment) for moment in moments])
+    assert [job.error for job in store.admin.compact(wait=True).ended] == [None]
+    httpx.post(f"{node.url}/admin/v1/stores/retaining/retention/run").raise_for_status()
+    expected = (SeqRange(2, 3), SeqRange(5, 5))
+    pages, table = store.read("Read", "kept", page_size=2), store.read("Read", "kept")
+    assert [event.seq for event in pages] == table.to_arrow().column("seq").to_pylist() == [1, 4, 6]
+    for read in (pages, table):
+        assert read.verdict is not None and read.verdict.contiguous and read.verdict.retired == expected
+
+
+def test_seqs_that_clients_skipped_are_no_holes(client: Client) -> None:
+    store = client.store("skipping")
+    store.append("Read", "skip", [NewEvent("E", seq=1), NewEvent("E", seq=5)])
+    for read in (store.read("Read", "skip"), store.read("Read", "skip")):
+        assert [event.seq for event in read] == [1, 5]
+        assert read.verdict is not None and not read.verdict.contiguous and read.verdict.missing == ()
+    assert store.read("Read", "skip").to_arrow().num_rows == 2
+
+
+def test_a_row_that_is_lost_on_the_way_is_found(node: Node, through: Through, store: Store) -> None:
+    fill(store, "lost", 5)
+    with httpx.Client() as http:
+        page, config = (http.get(f"{node.url}/v1/stores/plain{route}").json() for route in ("/streams/Read/lost", ""))
+
+    def reading(change: Callable[[dict[str, Any]], object], **options: Any) -> list[int]:
+        changed = deepcopy(page)
+        change(changed)
+        client, _ = through("GET", say(200, config), say(200, changed))
+        return [event.seq for event in client.store("plain").read("Read", "lost", **options)]
+
+    assert reading(lambda page: None) == [1, 2, 3, 4, 5]
+    wrong: list[Callable[[dict[str, Any]], object]] = [
+        lambda page: page["events"].pop(2),
+        lambda page: page["events"].pop(),
+        lambda page: page["events"].append(page["events"][0]),
+        lambda page: page["events"].insert(0, page["events"][4]),
+        lambda page: page["verdict"].update(to_seq=6),
+        lambda page: page["verdict"].update(to_seq=4),
+        lambda page: page["verdict"].update(retired=[{"from_seq": 2, "to_seq": 2}]),
+        lambda page: page.update(next_seq=8),
+    ]
+    for change in wrong:
+        with pytest.raises(IntegrityError):
+            reading(change)
+
+    def hole(page: dict[str, Any]) -> None:
+        page["events"].pop(2)
+        page["verdict"].update(contiguous=False, missing=[{"from_seq": 3, "to_seq": 3}])
+
+    with pytest.raises(HolesFound, match="missing are 3-3") as found:
+        reading(hole)
+    assert found.value.verdict.missing == (SeqRange(3, 3),)
+    assert reading(hole, allow_holes=True) == [1, 2, 4, 5]
+    assert page["verdict"]["contiguous"]
+
+
+def test_the_global_order_goes_on_at_a_position(store: Store) -> None:
+    for n in range(12):
+        store.append("Ordered", f"s-{n % 5}", [NewEvent("Even" if n % 2 == 0 else "Odd", n, tenant_id=f"t-{n % 3}")])
+    whole = store.read_all(stream_type="Ordered", page_size=5)
+    assert [event.data for event in whole] == list(range(12))
+    begun = store.read_all(stream_type="Ordered", page_size=5)
+    assert [event.data for event in islice(begun, 7)] == list(range(7))
+    assert [event.data for event in store.read_all(after=begun.position, stream_type="Ordered")] == list(range(7, 12))
+    odd = store.read_all(stream_type="Ordered", event_type="Odd", tenant_id="t-1", page_size=1)
+    assert [event.data for event in odd] == [1, 7]
+    assert list(store.read_all(stream_type="Ordered", occurred_to=datetime(2001, 1, 1, tzinfo=UTC))) == []
+    assert store.read_all(stream_type="Ordered", page_size=5).to_arrow().num_rows == 12
+    assert store.read_all(stream_type="Ordered", limit=7).to_polars().height == 7
+
+
+def test_who_follows_misses_nothing(store: Store) -> None:
+    store.append("Followed", "f", [NewEvent("E", 0)])
+    following = store.follow(stream_type="Followed", poll=0.01, idle=0.2)
+    seen = []
+    for event in following:
+        seen.append(event.data)
+        if len(seen) < 6:
+            store.append("Followed", "f", [NewEvent("E", len(seen))])
+    assert seen == [0, 1, 2, 3, 4, 5]
+    store.append("Followed", "f", [NewEvent("E", 6)])
+    later = store.follow(after=following.position, stream_type="Followed", idle=0)
+    assert [event.data for event in later] == [6]
+
+
+def test_a_scan_gives_each_event_once_in_every_form(store: Store) -> None:
+    store.ingest(("Scanned", f"s-{n}", NewEvent("E", {"n": n, "text": "a\u2028\x85b\n"})) for n in range(3_000))
+    assert sorted(event.data["n"] for event in store.scan(stream_type="Scanned")) == list(range(3_000))
+    assert sum(batch.num_rows for batch in store.scan(stream_type="Scanned").batches()) == 3_000
+    assert store.scan(stream_type="Scanned").to_pandas().shape[0] == 3_000
+    assert store.scan(stream_type="Nothing").to_arrow().num_rows == 0
+    # a reader may stop early, and the client goes on
+    assert next(iter(store.scan(stream_type="Scanned"))).stream_type == "Scanned"
+    assert store.head("Scanned", "s-1").last_seq == 1
+
+
+def test_a_scan_that_breaks_off_is_no_end(node: Node, through: Through) -> None:
+    line = b"".join(httpx.get(f"{node.url}/v1/stores/plain/scan").read().splitlines(keepends=True)[:1])
+
+    class Broken(httpx.SyncByteStream):
+        def __iter__(self) -> Any:
+            yield line
+            raise httpx.RemoteProtocolError("cut by the test")
+
+    class Half(httpx.SyncByteStream):
+        def __iter__(self) -> Any:
+            yield line + line[:10]
+
+    config = say(200, httpx.get(f"{node.url}/v1/stores/plain").json())
+    for stream in (Broken(), Half()):
+        client, _ = through("GET", config, lambda request, serve, stream=stream: httpx.Response(200, stream=stream))
+        got: list[Event] = []
+        with pytest.raises(Interrupted):
+            got.extend(client.store("plain").scan())
+
+
+def test_operators_see_what_moves(client: Client) -> None:
+    store = client.store("commands")
+    store.append("Moved", "m", [NewEvent("E")] * 10)
+    assert any(job.stream_type == "Moved" for job in store.admin.plan().jobs)
+    waiting = {row.stream_type: row.events_waiting for row in store.admin.compaction().stream_types}
+    assert waiting["Moved"] == 10
+    ended = store.admin.compact("Moved", wait=True).ended
+    assert [(job.kind, job.error, job.end is not None and job.end.rows) for job in ended] == [("compact", None, 10)]
+    assert sum(file.rows for file in store.admin.files() if file.stream_type == "Moved") == 10
+    tiers = store.admin.tiers()
+    assert tiers.durable.events >= 10 and tiers.wal is not None and tiers.inmemory is not None
+    store.admin.pause()
+    assert store.admin.compaction().paused
+    store.admin.resume()
+    assert not store.admin.compaction().paused
+    assert store.admin.cancel() == 0
+    assert len(store.admin.compact().jobs) >= 1
