@@ -1,8 +1,10 @@
 """Appends to one stream, against the real node."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from uuid import UUID
 
+import httpx
 import pytest
 
 from strandline import (
@@ -112,3 +114,24 @@ def test_stores_and_stream_types_are_listed(client: Client, store: Store) -> Non
     assert "Invoice" in {known.name for known in store.stream_types()}
     config = store.config()
     assert len(config.keys) == 84 and "durable.path" in config.set
+
+
+def test_threads_share_a_client(store: Store) -> None:
+    def append(thread: int) -> int:
+        return sum(store.append("Order", f"thread-{thread}", [NewEvent("E")]).last_seq for _ in range(10))
+
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(append, range(8))) == [55] * 8
+
+
+def test_admin_routes_may_be_at_an_address_of_their_own() -> None:
+    seen: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(f"{request.url.host} {request.url.path}")
+        plain = {"name": "s", "config": {}, "set": [], "not_active_yet": [], "warnings": [], "paused": True}
+        return httpx.Response(200, json=plain)
+
+    with httpx.Client(transport=httpx.MockTransport(answer)) as http:
+        Client("http://data/", admin_url="http://operators", http=http).store("s").admin.pause()
+    assert seen == ["data /v1/stores/s", "operators /admin/v1/stores/s/compaction/pause"]
