@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use strandline_tests::{
-    BELOW_CLUSTER_ONLY_IN, COMPARE, FILE_LINES_MAX, MAY_BE_UNSAFE, MAY_KNOW, NOT_BELOW_CLUSTER, RIVALS, WALLS,
+    BELOW_CLUSTER_ONLY_IN, COMPARE, CONSOLE, FILE_LINES_MAX, MAY_BE_UNSAFE, MAY_KNOW, NOT_BELOW_CLUSTER,
+    NOT_IN_CONSOLE, RIVALS, WALLS,
 };
 
 fn root() -> PathBuf {
@@ -208,6 +209,31 @@ fn walk(folder: &Path, found: &mut Vec<(String, String)>) {
     }
 }
 
+/// The files of the web console and of its tests, by path from the root.
+fn console() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for folder in [CONSOLE, "tests/console"] {
+        for path in fs::read_dir(root().join(folder)).into_iter().flatten().flatten().map(|entry| entry.path()) {
+            if path.is_file() && path.extension().is_none_or(|e| e != "json") {
+                let name = path.strip_prefix(root()).expect("it lies below").to_string_lossy().into_owned();
+                found.push((name, fs::read_to_string(&path).expect("its files are UTF-8")));
+            }
+        }
+    }
+    assert!(found.len() > 20, "the console has moved");
+    found
+}
+
+#[test]
+fn the_console_makes_no_markup_of_texts_and_loads_nothing_from_elsewhere() {
+    let mut findings = Vec::new();
+    for (name, text) in console().into_iter().filter(|(name, _)| name.starts_with(CONSOLE)) {
+        let named = NOT_IN_CONSOLE.iter().filter(|word| text.contains(**word));
+        findings.extend(named.map(|word| format!("{name} names {word}")));
+    }
+    fail(&findings);
+}
+
 fn before_tests(text: &str) -> &str {
     text.split("#[cfg(test)]").next().unwrap_or(text)
 }
@@ -218,7 +244,7 @@ fn files_stay_small() {
         let lines = before_tests(text).lines().count();
         (lines > FILE_LINES_MAX).then(|| format!("{name}: {lines} lines before its tests"))
     };
-    fail(&sources().iter().filter_map(long).collect::<Vec<_>>());
+    fail(&sources().iter().chain(&console()).filter_map(long).collect::<Vec<_>>());
 }
 
 #[test]
@@ -232,7 +258,7 @@ fn nothing_is_left_open() {
         concat!("#[ig", "nore"),
     ];
     let mut findings = Vec::new();
-    for (name, text) in sources() {
+    for (name, text) in sources().into_iter().chain(console()) {
         let lines = text.lines().enumerate().filter(|(_, line)| open.iter().any(|word| line.contains(word)));
         findings.extend(lines.map(|(i, line)| format!("{name}:{}: {}", i + 1, line.trim())));
     }

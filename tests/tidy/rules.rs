@@ -100,5 +100,24 @@ pub const MAY_BE_UNSAFE: &[&str] = &[
     "crates/durable/src/runs/map.rs", // read-only maps of sorted runs
 ];
 
+/// The folder of the web console, whose files are served as they are.
+pub const CONSOLE: &str = "cluster/server/src/console";
+
+/// What makes markup or code of a text, keeps what a reload must forget, or comes from elsewhere: no file of the console may name it.
+pub const NOT_IN_CONSOLE: &[&str] = &[
+    "innerHTML",
+    "outerHTML",
+    "insertAdjacentHTML",
+    "document.write",
+    "DOMParser",
+    "eval(",
+    "new Function",
+    "<style",
+    " style=",
+    "localStorage",
+    "sessionStorage",
+    "https://",
+];
+
 /// Lines of a file before its tests.
 pub const FILE_LINES_MAX: usize = 600;

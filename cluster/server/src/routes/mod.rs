@@ -5,6 +5,7 @@
 pub(crate) mod admin;
 pub(crate) mod bulk;
 pub(crate) mod compaction;
+pub(crate) mod console;
 pub(crate) mod deql;
 pub(crate) mod events;
 pub(crate) mod meta;
@@ -108,7 +109,9 @@ table! {
     Admin "/admin/v1/stores/{store}/redact" { POST => not_served::redact }
     Admin "/admin/v1/cluster" { GET => not_served::cluster }
     Admin "/admin/v1/cluster/{action}" { POST => not_served::cluster }
-    Admin "/admin/" { GET => not_served::console }
+    Admin "/admin" { GET => console::without_slash }
+    Admin "/admin/" { GET => console::page }
+    Admin "/admin/{file}" { GET => console::file }
 }
 
 /// Names may be empty here, so that the handler says which one is.

@@ -42,10 +42,3 @@ pub(crate) async fn redact(call: Call) -> ApiResult<HttpResponse> {
 pub(crate) async fn cluster(_: Call) -> ApiResult<HttpResponse> {
     Err(ApiError::not_supported("this node runs alone: there is no cluster to ask or change"))
 }
-
-/// The web console.
-pub(crate) async fn console(_: Call) -> ApiResult<HttpResponse> {
-    Err(ApiError::not_supported(
-        "the web console is not served yet: use `strandline status` or the routes of /admin/v1",
-    ))
-}

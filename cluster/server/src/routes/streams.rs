@@ -14,6 +14,7 @@ use actix_web::http::StatusCode;
 use serde_json::json;
 use std::io::Write as _;
 use std::sync::Arc;
+use strandline_deql::Tier;
 use strandline_engine::append::Expected;
 use strandline_engine::read::{Order, StreamPage};
 use strandline_event::{ErrorKind, Field, Seq, limits};
@@ -187,8 +188,21 @@ fn page_json(served: &ServedStore, page: &StreamPage) -> Vec<u8> {
         "retired": verdict.retired.iter().map(failure::range).collect::<Vec<_>>(),
     });
     let (last, next, warnings) = (page.head, json!(page.next_seq.map(|next| next.0)), json!(page.warnings));
-    let _ = write!(out, "],\"last_seq\":{last},\"next_seq\":{next},\"verdict\":{rest},\"warnings\":{warnings}}}");
+    let _ = write!(out, "],\"last_seq\":{last},\"next_seq\":{next},\"verdict\":{rest},\"warnings\":{warnings}");
+    let _ = write!(out, ",\"tiers\":{}}}", json!(tier_runs(page)));
     out
+}
+
+/// Which tier gave which events of a page: runs of neighbours, in its order.
+fn tier_runs(page: &StreamPage) -> Vec<serde_json::Value> {
+    let mut runs: Vec<(Tier, u64)> = Vec::new();
+    for tier in page.tiers_of_rows() {
+        match runs.last_mut() {
+            Some((of, rows)) if *of == tier => *rows += 1,
+            _ => runs.push((tier, 1)),
+        }
+    }
+    runs.iter().map(|(tier, rows)| json!({ "tier": tier.to_string(), "rows": rows })).collect()
 }
 
 /// Events as one Arrow IPC stream.

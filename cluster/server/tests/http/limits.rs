@@ -165,7 +165,6 @@ fn wrong_types_methods_and_routes_are_json_errors() {
     server.delete("streams/Call/c").error(405, "bad_request");
     server.get("subscribe").error(409, "notifications_disabled");
     server.post("query", "{}").error(501, "not_supported");
-    server.get("/admin/").error(501, "not_supported");
     server.get("/admin/v1/cluster").error(501, "not_supported");
     server.post("admin:redact", "{}").error(403, "forbidden");
     server.delete("subscriptions/x").error(501, "not_supported");

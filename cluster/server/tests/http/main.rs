@@ -4,6 +4,7 @@
 
 mod admin;
 mod common;
+mod console;
 mod events;
 mod full_disk;
 mod limits;

@@ -118,6 +118,11 @@ impl PageRows {
         self.rows.iter().map(|at| self.sources.row(*at))
     }
 
+    /// The tier that gave each event, in the order of [`Self::rows`].
+    pub fn tiers_of_rows(&self) -> impl ExactSizeIterator<Item = Tier> {
+        self.rows.iter().map(|at| self.sources.tier(*at))
+    }
+
     /// Number of events.
     #[must_use]
     pub fn len(&self) -> usize {

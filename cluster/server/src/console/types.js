@@ -1,0 +1,59 @@
+// What the routes answer, for the checker of types; nothing runs here. Only what the console shows is named.
+
+/**
+ * @typedef {{ bytes: number, events: number, oldest: string | null, newest: string | null }} Tier
+ * @typedef {{ inmemory: Tier | null, wal: Tier | null, durable: Tier }} Tiers
+ *
+ * @typedef {{ stream_type: string, bucket: number, sealed_segments: number, segments_waiting: number, bytes_waiting: number,
+ *   events_waiting: number, oldest_waiting: string | null, watermark: number }} Waiting
+ * @typedef {{ id: string, kind: "compact" | "merge", stream_type: string, bucket: number,
+ *   partition: Record<string, string | null> | null, trigger: string, started_at: string, phase: string, rows_done: number,
+ *   rows_total: number, ended_at?: string, duration_ms?: number, inputs?: number, input_bytes?: number, output_bytes?: number,
+ *   rows?: number, files?: number, error?: string | null, cancelled?: boolean }} Job
+ * @typedef {{ enabled: boolean, schedule: string, trigger: string[], next_tick: string | null, paused: boolean,
+ *   share_percent: number, last_run: string | null, stream_types: Waiting[], running: Job[], jobs: Job[] }} Compaction
+ * @typedef {{ stream_type: string, bucket: number, from_exclusive: number, through: number, segments: number, bytes: number,
+ *   events: number }} PlannedJob
+ * @typedef {{ stream_type: string, bucket: number, partition: Record<string, string | null>, files: string[], bytes: number,
+ *   events: number }} PlannedMerge
+ * @typedef {{ jobs: PlannedJob[], merges: PlannedMerge[] }} Plan
+ *
+ * @typedef {{ path: string, stream_type: string, partition: Record<string, string | null>, rows: number, row_groups: number,
+ *   bytes: number, min: Record<string, unknown>, max: Record<string, unknown> }} DataFile
+ * @typedef {{ version: number, epoch: number, job_id: string, committed_at: string, files: number, rows: number,
+ *   bytes: number }} Version
+ * @typedef {{ version: number, epoch: number, committed_at: string, files: number, rows: number, bytes: number,
+ *   replaced: { files: number, bytes: number },
+ *   logs: { stream_type: string, bucket: number, compacted_through: number }[], history: Version[] }} Manifest
+ * @typedef {{ name: string, bytes: number, first_index: number, last_index: number | null, sealed: boolean,
+ *   newest: string | null }} Segment
+ * @typedef {{ stream_type: string, bucket: number, first_index: number, last_index: number, watermark: number,
+ *   refuses_writes: string | null, segments: Segment[] }} Log
+ * @typedef {{ enabled: boolean, durable_days: number, delete_mode: string, before: string, candidates: DataFile[],
+ *   tombstones: (DataFile & { until: string })[] }} Retention
+ *
+ * @typedef {{ from_seq: number, to_seq: number }} SeqRange
+ * @typedef {{ tier: string, rows: number }} TierRun
+ * @typedef {{ last_seq: number, next_seq: number | null, warnings: string[], tiers: TierRun[],
+ *   verdict: { from_seq: number, to_seq: number, contiguous: boolean, missing: SeqRange[], retired: SeqRange[] } }} PageFacts
+ */
+
+/**
+ * What a view is given, and what it gives back.
+ *
+ * @typedef {{
+ *   api: import("./api.js").Api,
+ *   sampler: import("./sampler.js").Sampler,
+ *   store: string,
+ *   config: Record<string, unknown>,
+ *   parameters: URLSearchParams,
+ *   say: (text: string) => void,
+ *   go: (view: string, parameters: Record<string, string>) => void,
+ *   admin: (rest: string) => string,
+ *   data: (rest: string) => string,
+ * }} Context
+ * @typedef {{ refresh: () => Promise<void> }} View
+ * @typedef {{ name: string, title: string, mount: (host: HTMLElement, context: Context) => View }} ViewKind
+ */
+
+export {};
