@@ -1,0 +1,297 @@
+// The console where things are not well, or not there yet: an empty store, a job that failed, names that are markup, a node that wants a
+// token or does not answer, another node's cluster; and its buttons, by keyboard alone.
+
+import assert from "node:assert/strict";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { after, before, test } from "node:test";
+import { accessible, fits, launch, open, picture, settled, view } from "./browser.mjs";
+import { append, calls, compact, startNode, statement } from "./node.mjs";
+import { countedByDuckdb } from "./numbers.mjs";
+import { VIEWS } from "./views.mjs";
+
+const HOSTILE = `<img src=x onerror="document.title='owned'"> & "quoted" 'id'`;
+
+let browser;
+let node;
+
+before(async () => {
+  const stores = (folder) =>
+    statement(folder, "empty") +
+    statement(folder, "failing") +
+    statement(folder, "counted", ["partition.by = ('dt')"]) +
+    statement(folder, "odd", ["envelope.payload_key = 'body'", "envelope.seq_key = 'version'"]);
+  node = await startNode(stores);
+  browser = await launch();
+});
+
+after(async () => {
+  await browser?.close();
+  await node?.stop();
+});
+
+for (const [size, dark] of [
+  ["desktop", false],
+  ["phone", true],
+]) {
+  test(`every view of an empty store, ${size}`, async () => {
+    const { page, close } = await open(browser, `${node.url}/admin/#/overview?store=empty`, { size, dark });
+    await settled(page);
+    for (const [name, title] of VIEWS) {
+      await view(page, name, title);
+      await picture(page, `empty-${name}-${size}`);
+      await fits(page, name);
+    }
+    await accessible(page, `empty ${size}`);
+    await close();
+  });
+}
+
+test("a failed job is named with its reason", async () => {
+  await append(node, "failing", [{ stream_type: "Call", stream_id: "a", event_type: "Ticked", data: {} }]);
+  // what stands in the place of the folder is no folder: the job cannot write
+  const durable = `${node.folder}/failing/durable`;
+  rmSync(durable, { recursive: true });
+  writeFileSync(durable, "");
+  const [job] = await compact(node, "failing");
+  assert.ok(job.error, JSON.stringify(job));
+  for (const [size, dark] of [
+    ["desktop", false],
+    ["phone", true],
+  ]) {
+    const { page, close } = await open(browser, `${node.url}/admin/#/compaction?store=failing`, { size, dark });
+    await page
+      .locator("tbody .ending.failed", { hasText: job.error.slice(0, 30) })
+      .first()
+      .waitFor();
+    assert.match(await page.locator("figure svg").getAttribute("aria-label"), /[1-9]\d* failed\./);
+    assert.ok((await page.locator("g.bar.failed .cross").count()) > 0, "not by colour alone");
+    await settled(page);
+    await picture(page, `failed-compaction-${size}`);
+    await fits(page, size);
+    await accessible(page, `failed ${size}`);
+    await close();
+  }
+  rmSync(durable);
+  mkdirSync(durable);
+});
+
+test("what clients named and wrote is text, byte for byte", async () => {
+  const data = '{"n": 12.50, "big": 12345678901234567890, "html": "<script>alert(1)</script>"}';
+  const path = `/v1/stores/odd/streams/Call/${encodeURIComponent(HOSTILE)}`;
+  const body = `{"events":[{"event_type":${JSON.stringify(HOSTILE)},"body":${data}}]}`;
+  await node.ask(path, { method: "POST", headers: { "content-type": "application/json" }, body });
+  const { page, close } = await open(browser, `${node.url}/admin/#/streams?store=odd`);
+  await page.getByLabel("Stream type").fill("Call");
+  await page.getByLabel("Stream id").fill(HOSTILE);
+  await page.getByRole("button", { name: "Read", exact: true }).click();
+  await page.getByText("Proven: nothing is missing").waitFor();
+  assert.equal(await page.locator(".stream-name b").textContent(), HOSTILE);
+  assert.equal(await page.locator("tbody td").nth(1).textContent(), HOSTILE);
+  await page.locator("summary").click();
+  const fields = await page.locator("tbody dt").allTextContents();
+  assert.equal(await page.locator("tbody dd").nth(fields.indexOf("body")).textContent(), data);
+  assert.equal(await page.locator("tbody th").textContent(), "1");
+  assert.equal(await page.locator("main img, main script").count(), 0);
+  assert.match(await page.title(), /^Streams/);
+  await close();
+});
+
+test("the buttons ask first, and a keyboard is enough", async () => {
+  await append(node, "odd", [{ stream_type: "Call", stream_id: "b", event_type: "Ticked", body: {} }]);
+  const { page, close } = await open(browser, `${node.url}/admin/#/compaction?store=odd`);
+  const steering = () => node.ask("/admin/v1/stores/odd/compaction");
+  const press = async (name, ...keys) => {
+    await page.getByRole("button", { name, exact: true }).focus();
+    await page.keyboard.press("Enter");
+    await page.getByRole("dialog").waitFor();
+    if (name === "Pause") await picture(page, "confirm");
+    if (name === "Pause") await accessible(page, "a question");
+    for (const key of keys) await page.keyboard.press(key);
+    await page.getByRole("dialog").waitFor({ state: "detached" });
+  };
+  await press("Pause", "Escape");
+  await press("Pause", "Enter");
+  assert.equal((await steering()).paused, false, "leaving it is what Escape and Enter do");
+  await press("Pause", "Tab", "Enter");
+  await page.getByText("Compaction is paused.").waitFor();
+  assert.equal((await steering()).paused, true);
+  await press("Resume", "Tab", "Enter");
+  await page.getByText("Compaction goes on.").waitFor();
+  assert.equal((await steering()).paused, false);
+  await page.getByRole("button", { name: "Show the plan" }).click();
+  await page.getByRole("group", { name: "What a run would do now" }).getByText("compact", { exact: true }).waitFor();
+  await press("Run now", "Tab", "Enter");
+  await page.getByText(/job asked for/).waitFor();
+  await page.locator("tbody .ending.compacted").first().waitFor();
+  await close();
+});
+
+test("the way through the page by keyboard begins with its content", async () => {
+  const { page, close } = await open(browser, `${node.url}/admin/`);
+  await settled(page);
+  await page.keyboard.press("Tab");
+  assert.equal(await page.evaluate(() => document.activeElement.textContent), "Skip to the content");
+  await view(page, "files", "Manifests and files");
+  assert.equal(await page.evaluate(() => document.activeElement.id), "title", "the focus follows to the heading");
+  await close();
+});
+
+test("a token is asked for, kept in memory, and forgotten by a reload", async () => {
+  const asked = [];
+  const guard = async (page) => {
+    await page.route(/\/(info|metrics|ready)$|\/v1\//, async (route) => {
+      const token = route.request().headers().authorization;
+      asked.push(token);
+      if (token === "Bearer right") return route.continue();
+      const body = JSON.stringify({ error: "send a bearer token", code: "unauthenticated", details: {} });
+      return route.fulfill({ status: 401, contentType: "application/json", body });
+    });
+  };
+  const { page, close } = await open(browser, `${node.url}/admin/`, { route: guard, expected: ["401"] });
+  const give = async (token) => {
+    await page.getByLabel("Bearer token").fill(token);
+    await page.keyboard.press("Enter");
+  };
+  await page.getByRole("heading", { name: "The node asks for a token" }).waitFor();
+  await accessible(page, "the token");
+  await picture(page, "token");
+  await give("wrong");
+  await page.getByRole("button", { name: "Ask now" }).click();
+  await page.getByRole("heading", { name: "The node refused this token" }).waitFor();
+  await give("right");
+  await settled(page);
+  const kept = await page.evaluate(() => [
+    localStorage.length,
+    sessionStorage.length,
+    document.cookie,
+    location.href.includes("right"),
+  ]);
+  assert.deepEqual(kept, [0, 0, "", false]);
+  await page.reload();
+  await page.getByRole("heading", { name: "The node asks for a token" }).waitFor();
+  assert.ok(asked.includes("Bearer wrong") && asked.includes("Bearer right"));
+  await close();
+});
+
+test("a node that does not answer leaves the last numbers and says so", async () => {
+  const { page, close } = await open(browser, `${node.url}/admin/`, { expected: ["ERR_FAILED", "Failed to load"] });
+  await settled(page);
+  await page.route("**/metrics", (route) => route.abort());
+  await page.getByText("The numbers below are not new").waitFor();
+  assert.match(await page.locator("#state").textContent(), /^last answer \d\d:\d\d:\d\d$/);
+  await picture(page, "unreachable");
+  await page.unroute("**/metrics");
+  await page.getByRole("button", { name: "Ask now" }).click();
+  await page.locator("#state.live").waitFor();
+  await page.getByText("The numbers below are not new").waitFor({ state: "detached" });
+  await close();
+});
+
+test("a cluster is shown under the names of its route, a node alone in words", async () => {
+  const answer = {
+    leader: 2,
+    epoch: 7,
+    members: [
+      { node_id: 1, address: "127.0.0.1:7171", roles: ["ingest", "read"], state: "member", lag: 0 },
+      { node_id: 2, address: "127.0.0.1:7172", roles: ["ingest", "compact"], state: "draining", lag: 12 },
+    ],
+  };
+  const told = (page) => page.route("**/admin/v1/cluster", (route) => route.fulfill({ json: answer }));
+  const many = await open(browser, `${node.url}/admin/#/cluster`, { route: told });
+  await many.page.getByRole("region", { name: "Members", exact: true }).getByText("ingest, compact").waitFor();
+  await settled(many.page);
+  await picture(many.page, "cluster-of-two");
+  await many.close();
+  const alone = (page) =>
+    page.route("**/admin/v1/cluster", (route) =>
+      route.fulfill({ status: 501, json: { error: "alone", code: "not_supported", details: {} } }),
+    );
+  const one = await open(browser, `${node.url}/admin/#/cluster`, { route: alone });
+  await one.page.getByText("This node runs alone.").waitFor();
+  await one.close();
+});
+
+test("the numbers are those of /metrics and of DuckDB over the files", async () => {
+  await append(node, "counted", calls(12, 9));
+  await compact(node, "counted");
+  await append(node, "counted", calls(3, 9));
+  const { events, files } = countedByDuckdb(`${node.folder}/counted/durable`);
+  const metrics = await node.ask("/metrics");
+  const told = (tier) =>
+    Number(new RegExp(`^strandline_tier_events{store="counted",tier="${tier}"} (\\d+)$`, "m").exec(metrics)[1]);
+  const { page, close } = await open(browser, `${node.url}/admin/#/overview?store=counted`);
+  await settled(page);
+  const shown = async (selector) => Number((await page.locator(selector).textContent()).replaceAll(/\D/g, ""));
+  assert.equal(await shown(".tier.durable .events"), events);
+  for (const tier of ["inmemory", "wal", "durable"])
+    assert.equal(await shown(`.tier.${tier} .events`), told(tier), tier);
+  await view(page, "files", "Manifests and files");
+  const facts = Object.fromEntries(
+    await page
+      .locator("dl")
+      .first()
+      .locator("div")
+      .evaluateAll((rows) => rows.map((row) => [...row.children].map((c) => c.textContent))),
+  );
+  assert.deepEqual([Number(facts.Events), Number(facts.Files)], [events, files]);
+  await close();
+});
+
+test("what is computed in the page is right at its edges", async () => {
+  const { page, close } = await open(browser, `${node.url}/admin/`);
+  const found = await page.evaluate(async () => {
+    const load = (name) => import(new URL(name, document.baseURI).href);
+    const [{ members }, { parse, quantile, growth }, { byDate }, { roundUp }, { steps }, format] = await Promise.all(
+      ["raw-json.js", "metrics.js", "days.js", "chart-lines.js", "chart-heat.js", "format.js"].map(load),
+    );
+    const reading = (a, b, all) =>
+      parse(`# HELP x\nh_bucket{le="0.25"} ${a}\nh_bucket{le="0.5"} ${b}\nh_bucket{le="+Inf"} ${all}\nc 5\n`);
+    const file = (partition, oldest) => ({
+      partition,
+      stream_type: "A",
+      bytes: 1,
+      rows: 1,
+      min: { at: oldest },
+      max: {},
+    });
+    const days = byDate(
+      [file({ dt: "2026-01-02-13" }), file({ dt: "2026-01-02" }), file({ dt: null }, "2025-12-31T23:00:00Z")],
+      "at",
+    );
+    return {
+      members: members('{ "a\\"" : "}]\\\\" , "1":[1,{"x":"]"}],"n":12.50 , "n": null}'),
+      empty: [members("{}"), members("[ ]")],
+      p50: quantile(reading(0, 0, 0), reading(10, 20, 20), "h", 0.5),
+      p75: quantile(reading(0, 0, 0), reading(10, 20, 20), "h", 0.75),
+      beyond: quantile(reading(0, 0, 0), reading(0, 0, 4), "h", 0.5),
+      none: quantile(reading(1, 1, 1), reading(1, 1, 1), "h", 0.5),
+      restarted: growth(new Map([["c", 9]]), new Map([["c", 5]]), "c"),
+      days: days.days.map((day) => [day.day, day.files]),
+      tops: [0, 7, 24, 26, 1000].map(roundUp),
+      steps: [1, 2, 3].map(steps([1, 2, 3])),
+      words: [format.bytes(1536), format.duration(61_000), format.count(12345), format.things(1, "event")],
+    };
+  });
+  assert.deepEqual(found, {
+    members: [
+      ['a"', '"}]\\\\"'],
+      ["1", '[1,{"x":"]"}]'],
+      ["n", "12.50"],
+      ["n", "null"],
+    ],
+    empty: [[], []],
+    p50: 0.25,
+    p75: 0.375,
+    beyond: 0.5,
+    none: null,
+    restarted: 5,
+    days: [
+      ["2025-12-31", 1],
+      ["2026-01-02", 2],
+    ],
+    tops: [1, 10, 25, 50, 1000],
+    steps: [0, 2, 4],
+    words: ["1.5 KiB", "1 min 1 s", "12,345", "1 event"],
+  });
+  await close();
+});
