@@ -157,6 +157,27 @@ impl Segment {
     }
 }
 
+impl Segment {
+    /// Lets go of its map, if it has one; whoever reads from it keeps it for that long, and the next reader maps it again.
+    pub(crate) fn unmap(&self) {
+        let mut handle = self.handle.write();
+        if matches!(*handle, Handle::Mapped(_)) {
+            // dropped behind the lock: giving many pages back takes its time
+            let map = std::mem::replace(&mut *handle, Handle::Closed);
+            drop(handle);
+            drop(map);
+        }
+    }
+
+    /// Bytes that its map takes.
+    pub(crate) fn mapped_bytes(&self) -> u64 {
+        match &*self.handle.read() {
+            Handle::Mapped(bytes) => bytes.len() as u64,
+            _ => 0,
+        }
+    }
+}
+
 impl std::fmt::Debug for Segment {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Segment({}, from {})", self.number, self.first_index)

@@ -120,6 +120,21 @@ impl LogView {
         read_frame(segment, loc, end)
     }
 
+    /// Lets go of the maps of segments that end at or below an entry: what is durable elsewhere is not read from here any more, and
+    /// pages of maps count as the process's memory until then.
+    pub fn unmap_through(&self, through: LogIndex) {
+        let is_read_elsewhere = |segment: &&Arc<Segment>| {
+            segment.facts(|facts| facts.sealed && facts.last.is_none_or(|last| last.index <= through))
+        };
+        self.older.iter().filter(is_read_elsewhere).for_each(|segment| segment.unmap());
+    }
+
+    /// Bytes of segments that are mapped.
+    #[must_use]
+    pub fn mapped_bytes(&self) -> u64 {
+        (0..self.count()).filter_map(|i| self.segment(i)).map(|(segment, _)| segment.mapped_bytes()).sum()
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.older.len() + usize::from(self.tail.is_some())
     }

@@ -66,6 +66,9 @@ pub fn run_job(
     let (durable, rules, view) = (store.durable(), &*store.rules(), shared.view());
     let layout = durable.layout();
     let outcome = Job { durable, layout, rules, view, plan, job_id, now, progress, steps }.run();
+    if let Ok(done) = &outcome {
+        shared.view().unmap_through(done.through);
+    }
     progress.enter(Phase::Done);
     outcome
 }
