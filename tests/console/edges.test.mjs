@@ -96,6 +96,41 @@ test("what clients named and wrote is text, byte for byte", async () => {
   await close();
 });
 
+test("a running job shows its phase, how far it is and about how long it takes", async () => {
+  const begun = new Date(Date.now() - 60_000).toISOString();
+  const job = { id: "0a", kind: "compact", bucket: 0, partition: null, trigger: "size", started_at: begun };
+  const running = [
+    { ...job, stream_type: "Call", phase: "writing", rows_done: 750_000, rows_total: 1_000_000 },
+    {
+      ...job,
+      kind: "merge",
+      partition: { dt: "2026-10-31" },
+      stream_type: "Account",
+      phase: "merging",
+      rows_done: 0,
+      rows_total: 0,
+    },
+  ];
+  const busy = (page) =>
+    page.route("**/compaction", async (route) => {
+      const response = await route.fetch();
+      return route.fulfill({ response, json: { ...(await response.json()), running } });
+    });
+  const { page, close } = await open(browser, `${node.url}/admin/#/compaction?store=odd`, { route: busy });
+  const row = page.getByRole("group", { name: "Running jobs" }).getByRole("row", { name: /^Call / });
+  await row.getByText("75 %, 750,000 of 1,000,000").waitFor();
+  const texts = await row.getByRole("cell").allTextContents();
+  assert.deepEqual(texts.slice(0, 3), ["compact", "size", "writing"]);
+  assert.match(texts.at(-1), /^(19|2\d) s$/, "a quarter is left of what three took a minute for");
+  assert.equal(await page.getByRole("progressbar", { name: "Progress of Call" }).getAttribute("value"), "75");
+  await page.getByText("merge of dt=2026-10-31").waitFor();
+  assert.equal(await page.getByRole("button", { name: "Cancel jobs" }).isEnabled(), true);
+  await settled(page);
+  await picture(page, "running-compaction");
+  await accessible(page, "running");
+  await close();
+});
+
 test("the buttons ask first, and a keyboard is enough", async () => {
   await append(node, "odd", [{ stream_type: "Call", stream_id: "b", event_type: "Ticked", body: {} }]);
   const { page, close } = await open(browser, `${node.url}/admin/#/compaction?store=odd`);
@@ -293,5 +328,30 @@ test("what is computed in the page is right at its edges", async () => {
     steps: [0, 2, 4],
     words: ["1.5 KiB", "1 min 1 s", "12,345", "1 event"],
   });
+  await close();
+});
+
+test("at an address for operators only the console shows all but events", async () => {
+  // as a node answers there (serve --admin): it has no routes of clients
+  const operators = (page) =>
+    page.route(/\/v1\/stores(?!.*compaction)/, (route) => {
+      if (new URL(route.request().url()).pathname.startsWith("/admin/")) return route.continue();
+      return route.fulfill({
+        status: 404,
+        json: { error: "there is no route GET /v1", code: "not_found", details: {} },
+      });
+    });
+  const options = { route: operators, expected: ["404 (Not Found)"] };
+  const { page, close } = await open(browser, `${node.url}/admin/#/overview?store=odd`, options);
+  await settled(page);
+  await page.locator(".tier.durable .events", { hasText: "event" }).waitFor();
+  await view(page, "streams", "Streams");
+  await page.getByLabel("Stream type").fill("Call");
+  await page.getByLabel("Stream id").fill("b");
+  await page.getByRole("button", { name: "Read", exact: true }).click();
+  await page.locator(".notice", { hasText: "This address serves operators only" }).waitFor();
+  await page.getByLabel("Stream id").fill("..");
+  await page.getByRole("button", { name: "Read", exact: true }).click();
+  await page.locator(".notice", { hasText: "A browser cannot ask for a name that is only dots" }).waitFor();
   await close();
 });

@@ -49,8 +49,8 @@ for (const size of ["desktop", "phone"]) {
     test(`every view under load, ${how}`, async () => {
       const { page, close } = await open(browser, `${node.url}/admin/`, { size, dark });
       await settled(page);
-      // a rate needs two readings, a line three
-      await settled(page);
+      // a rate needs two readings
+      await page.getByText("Events/s", { exact: true }).waitFor();
       for (const [name, title] of VIEWS) {
         await view(page, name, title);
         assert.equal(await page.locator("h1").textContent(), title);
@@ -137,6 +137,7 @@ test("a read names the tier of each event, and goes on page by page", async () =
   await page.getByText("Proven: nothing is missing from seq 26").waitFor();
   await page.getByLabel("Stream id").fill("nobody");
   await page.getByRole("button", { name: "Read", exact: true }).click();
-  await page.getByText("there is no stream 'nobody'").waitFor();
+  await page.locator(".notice", { hasText: "there is no stream 'nobody'" }).waitFor();
+  assert.match(await page.locator("#announce").textContent(), /^there is no stream 'nobody'/, "it is said as well");
   await close();
 });

@@ -105,6 +105,7 @@ async function mount(byPerson) {
     config: await configOf(store),
     parameters,
     say,
+    attempt: (/** @type {() => Promise<void>} */ action) => void action().then(good, bad),
     go: (/** @type {string} */ name, /** @type {Record<string, string>} */ given) => {
       const next = address(name, given);
       if (location.hash === next) void mount(true).then(beat);

@@ -4,6 +4,8 @@
 import { growth, parse, quantile } from "./metrics.js";
 
 const KEPT_MS = 5 * 60_000;
+/** A rate over less time says more of the clock than of the node. */
+const BETWEEN_MIN_MS = 500;
 
 /**
  * @typedef {{ at: number, eventsPerS: number, appendsPerS: number, bytesPerS: number, readsPerS: number, refused: number,
@@ -25,8 +27,9 @@ export class Sampler {
   take(text, store, at) {
     const reading = parse(text);
     const before = this.#last;
+    if (before && at - before.at < BETWEEN_MIN_MS) return;
     this.#last = { at, reading };
-    if (!before || at <= before.at) return;
+    if (!before) return;
     const perS = (/** @type {string} */ name) => (growth(before.reading, reading, name) * 1000) / (at - before.at);
     const ms = (/** @type {string} */ name, /** @type {number} */ q) => {
       const s = quantile(before.reading, reading, name, q);

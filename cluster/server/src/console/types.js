@@ -48,6 +48,7 @@
  *   config: Record<string, unknown>,
  *   parameters: URLSearchParams,
  *   say: (text: string) => void,
+ *   attempt: (action: () => Promise<void>) => void,
  *   go: (view: string, parameters: Record<string, string>) => void,
  *   admin: (rest: string) => string,
  *   data: (rest: string) => string,

@@ -94,7 +94,7 @@ export const cluster = {
           place,
           notice(
             "plain",
-            "This node runs alone. It owns every log and every job; there are no other members, no leaders to follow, and no lag. What it acknowledges is on its own disk.",
+            "This node runs alone. It owns every log and every job; there are no other members, no leaders to follow, and no lag.",
           ),
         );
       }

@@ -149,7 +149,7 @@ export const files = {
     };
     const again = h(
       "button",
-      { type: "button", click: () => void load().then(() => context.say("The lists are new.")) },
+      { type: "button", click: () => context.attempt(() => load().then(() => context.say("The lists are new."))) },
       "Ask again",
     );
     show(

@@ -109,7 +109,10 @@ export const partitions = {
     };
     const again = h(
       "button",
-      { type: "button", click: () => void load().then(() => context.say("The list of files is new.")) },
+      {
+        type: "button",
+        click: () => context.attempt(() => load().then(() => context.say("The list of files is new."))),
+      },
       "Ask again",
     );
     show(

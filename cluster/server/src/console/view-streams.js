@@ -164,7 +164,7 @@ export const streams = {
       field("limit", "Events a page", limit),
       h("button", { type: "submit", class: "primary" }, "Read"),
     );
-    const found = h("div", { "aria-live": "polite" });
+    const found = h("div");
     show(host, section("Look one up", form, known, eventForm(context)), found);
     const wanted = { type: given("type"), id: given("id"), event: given("event") };
     let done = false;
@@ -220,6 +220,18 @@ async function offerTypes(context, list) {
 }
 
 /**
+ * Shows why there is nothing to see, and says it.
+ *
+ * @param {Context} context
+ * @param {HTMLElement} place
+ * @param {HTMLElement} why
+ */
+function refuse(context, place, why) {
+  show(place, why);
+  context.say(why.textContent ?? "");
+}
+
+/**
  * @param {unknown} error
  * @param {string} what
  */
@@ -244,6 +256,15 @@ function refusal(error, what) {
  * @param {string} id
  */
 async function showStream(context, place, type, id) {
+  if ([type, id].some((name) => name === "." || name === ".."))
+    return refuse(
+      context,
+      place,
+      notice(
+        "warn",
+        "A browser cannot ask for a name that is only dots, it takes them for folders: use strandline read.",
+      ),
+    );
   const { parameters } = context;
   const order = parameters.get("order") === "desc" ? "desc" : "asc";
   const query = new URLSearchParams({ order, limit: parameters.get("limit") || "25" });
@@ -277,9 +298,9 @@ async function showStream(context, place, type, id) {
         onward,
       ),
     );
-    context.say(`${things(page.rows.length, "event")} read.`);
+    return context.say(`${things(page.rows.length, "event")} read.`);
   } catch (error) {
-    show(place, refusal(error, "The stream cannot be read"));
+    return refuse(context, place, refusal(error, "The stream cannot be read"));
   }
 }
 
@@ -290,7 +311,11 @@ async function showStream(context, place, type, id) {
  */
 async function showEvent(context, place, id) {
   if (!UUID.test(id))
-    return show(place, notice("warn", "An event id is a UUID, such as 01a215c6-6ba9-79a7-8819-618c000004b9."));
+    return refuse(
+      context,
+      place,
+      notice("warn", "An event id is a UUID, such as 01a215c6-6ba9-79a7-8819-618c000004b9."),
+    );
   try {
     const parts = new Map(members(await context.api.text(context.data(`events/${encodeURIComponent(id)}`))));
     const fields = members(parts.get("event") ?? "{}");
@@ -310,6 +335,6 @@ async function showEvent(context, place, id) {
     );
     return show(place, section("Event", facts(shown), open));
   } catch (error) {
-    return show(place, refusal(error, "The event cannot be read"));
+    return refuse(context, place, refusal(error, "The event cannot be read"));
   }
 }
