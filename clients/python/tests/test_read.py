@@ -7,9 +7,11 @@ from itertools import islice
 from typing import Any
 
 import httpx
+import pyarrow
+import pyarrow.ipc
 import pytest
 from conftest import Node, Through
-from losing import say
+from losing import say, served
 
 from strandline import Client, Event, HolesFound, IntegrityError, Interrupted, NewEvent, NotFound, SeqRange, Store
 
@@ -139,6 +141,48 @@ def test_who_follows_misses_nothing(store: Store) -> None:
     store.append("Followed", "f", [NewEvent("E", 6)])
     later = store.follow(after=following.position, stream_type="Followed", idle=0)
     assert [event.data for event in later] == [6]
+
+
+def test_who_follows_sees_what_comes_after_a_pause(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.append("Paused", "p", [NewEvent("E", 0)])
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        assert len(pauses) < 10
+        pauses.append(seconds)
+        store.append("Paused", "p", [NewEvent("E", len(pauses))])
+
+    monkeypatch.setattr("strandline.readings.time.sleep", pause)
+    following = iter(store.follow(stream_type="Paused", poll=7))
+    assert [event.data for event in islice(following, 4)] == [0, 1, 2, 3]
+    assert pauses == [7, 7, 7]
+
+
+def test_an_empty_page_of_a_filter_is_no_end(node: Node, through: Through, store: Store) -> None:
+    store.append("Late", "l", [NewEvent("E", n) for n in range(3)])
+    begin = store.read_all(stream_type="Late", limit=1)
+    assert len(list(begin)) == 1
+    config = httpx.get(f"{node.url}/v1/stores/plain").json()
+    client, transport = through("GET", say(200, config), say(200, {"events": [], "next": begin.position}))
+    assert [event.data for event in client.store("plain").read_all(stream_type="Late")] == [1, 2]
+    assert transport.requests[2].url.params["after"] == begin.position
+
+
+def test_a_table_whose_stream_changed_meanwhile_is_no_result(through: Through, store: Store) -> None:
+    fill(store, "changed", 5)
+
+    def without_a_row(request: httpx.Request, serve: Callable[[], httpx.Response]) -> httpx.Response:
+        answer = serve()
+        table = pyarrow.ipc.open_stream(answer.content).read_all().take([0, 1, 3, 4])
+        sink = pyarrow.BufferOutputStream()
+        with pyarrow.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+        headers = {name: value for name, value in answer.headers.items() if name.startswith("x-")}
+        return httpx.Response(200, headers=headers, content=sink.getvalue().to_pybytes())
+
+    client, _ = through("GET", served, without_a_row)
+    with pytest.raises(Interrupted, match="changed while it was read"):
+        client.store("plain").read("Read", "changed").to_arrow()
 
 
 def test_a_scan_gives_each_event_once_in_every_form(store: Store) -> None:
