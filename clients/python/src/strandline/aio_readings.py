@@ -116,10 +116,12 @@ class AsyncFollow:
     async def __aiter__(self) -> AsyncIterator[Event]:
         last = time.monotonic()
         while True:
+            asked = time.monotonic()
             async for event in self._read:
                 yield event
                 last = time.monotonic()
-            if self._idle is not None and time.monotonic() - last >= self._idle:
+            # asked when the time was over, and nothing came
+            if self._idle is not None and asked - last >= self._idle:
                 return
             await asyncio.sleep(self._poll)
             self._plan.ask_again()

@@ -115,10 +115,12 @@ class Follow:
     def __iter__(self) -> Iterator[Event]:
         last = time.monotonic()
         while True:
+            asked = time.monotonic()
             for event in self._read:
                 yield event
                 last = time.monotonic()
-            if self._idle is not None and time.monotonic() - last >= self._idle:
+            # asked when the time was over, and nothing came
+            if self._idle is not None and asked - last >= self._idle:
                 return
             time.sleep(self._poll)
             self._plan.ask_again()
