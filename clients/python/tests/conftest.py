@@ -116,7 +116,7 @@ def through(node: Node) -> Iterator[Through]:
     """Makes clients whose requests with a method have these fates; all are closed at the end."""
     made: list[httpx.Client] = []
 
-    def make(method: str, *fates: Fate, patience: float = 10, token: str | None = None) -> tuple[Client, Losing]:
+    def make(method: str, *fates: Fate, patience: float = 600, token: str | None = None) -> tuple[Client, Losing]:
         transport = Losing(method, *fates)
         made.append(httpx.Client(transport=transport))
         return Client(node.url, patience=patience, token=token, http=made[-1]), transport

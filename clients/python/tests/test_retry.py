@@ -1,6 +1,7 @@
 """What is sent again, what is not, and what the program is told."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -25,11 +26,20 @@ Post = Callable[..., tuple[Store, Losing]]
 BUSY = error(429, "overloaded", retry_after="0")
 
 
+@pytest.fixture(autouse=True)
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Pauses that the client makes, on a clock that only they move."""
+    made: list[float] = []
+    monkeypatch.setattr("strandline._steps.monotonic", lambda: sum(made))
+    monkeypatch.setattr("strandline.client.time", SimpleNamespace(sleep=made.append))
+    return made
+
+
 @pytest.fixture
 def post(through: Through) -> Post:
     """A store whose appends have these fates."""
 
-    def make(*fates: Fate, store: str = "plain", patience: float = 10) -> tuple[Store, Losing]:
+    def make(*fates: Fate, store: str = "plain", patience: float = 600) -> tuple[Store, Losing]:
         client, transport = through("POST", *fates, patience=patience)
         return client.store(store), transport
 
@@ -59,20 +69,25 @@ def test_a_command_that_the_store_knows_is_sent_again(post: Post, fate: Fate) ->
     assert store.head("Retry", f"known-{fate.__name__}").last_seq == 1
 
 
-def test_patience_ends(post: Post) -> None:
-    store, transport = post(*[BUSY] * 1000, patience=0.3)
+def test_patience_ends(post: Post, waits: list[float]) -> None:
+    store, transport = post(*[error(429, "overloaded")] * 1000, patience=10)
     with pytest.raises(Overloaded) as busy:
         store.append("Retry", "busy", [NewEvent("E")])
-    assert busy.value.status == 429 and len(transport.requests) > 1
+    assert busy.value.status == 429 and len(transport.requests) == len(waits) + 1
+    # longer and longer, up to a limit
+    assert waits == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2, 2, 2]
     # behind an attempt that is in doubt, a connection that is gone proves nothing
-    store, _ = post(lose, *[unplugged] * 1000, store="commands", patience=0.3)
+    store, _ = post(lose, *[unplugged] * 1000, store="commands")
     with pytest.raises(OutcomeUnknown):
         store.append("Retry", "gone", [NewEvent("E")], command_id="c")
     with Client("http://127.0.0.1:9", patience=0.2) as nobody, pytest.raises(Unreachable):
         nobody.stores()
 
 
-def test_retry_after_is_waited_for(post: Post) -> None:
+def test_retry_after_is_waited_for(post: Post, waits: list[float]) -> None:
+    store, _ = post(error(429, "overloaded", retry_after="7"))
+    store.append("Retry", "later", [NewEvent("E")])
+    assert waits == [7]
     store, transport = post(error(429, "overloaded", retry_after="7"), patience=5)
     with pytest.raises(Overloaded):
         store.append("Retry", "later", [NewEvent("E")])
