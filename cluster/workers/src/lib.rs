@@ -16,6 +16,7 @@ mod fatal;
 mod fence;
 mod hot_keeper;
 mod hot_worker;
+pub mod memory;
 mod messages;
 pub mod metrics;
 mod node;
