@@ -86,6 +86,7 @@ impl Log {
             config: config.clone(),
             identity: LogIdentity { stream_type: STREAM_TYPE.into(), bucket: 0, node: 1 },
             birth: 1,
+            founds: true,
             check_from: LogIndex::ZERO,
             begin_above: LogIndex::ZERO,
             now: NOW,

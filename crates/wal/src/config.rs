@@ -26,7 +26,7 @@ pub struct LogConfig {
     pub fsync: bool,
     /// wal.checksum: false is `none`.
     pub checksum: bool,
-    /// A durable entry is committed (one node alone). With replication the leader says what is: `set_committed`.
+    /// A durable entry is committed (one node alone). With replication a quorum says what is: `LogWriter::set_committed`.
     pub commit_on_sync: bool,
     /// A group closes before it grows larger; an entry is never cut.
     pub group_bytes_max: usize,

@@ -113,6 +113,15 @@ impl CrashDisk {
         }
     }
 
+    /// Of what was acknowledged in the file only this much is needed any more: a replicated log was cut off there.
+    pub fn acknowledged_only(&self, path: &Path, end: u64) {
+        let mut inner = self.0.lock();
+        if let Some(file) = inner.names.get(path).copied() {
+            let file = &mut inner.files[file];
+            file.acknowledged = file.acknowledged.min(end);
+        }
+    }
+
     /// What was done that must not be done.
     #[must_use]
     pub fn violations(&self) -> Vec<String> {

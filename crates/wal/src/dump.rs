@@ -3,7 +3,8 @@
 
 use crate::disk::{Access, Disk};
 use crate::frame::{
-    FLAG_LAST, FLAG_NO_CHECKSUM, FLAG_NO_FSYNC, FrameHeader, FrameKind, HEADER_BYTES, HeaderFault, block_up,
+    FLAG_GOES_ON, FLAG_LAST, FLAG_NO_CHECKSUM, FLAG_NO_FSYNC, FrameHeader, FrameKind, HEADER_BYTES, HeaderFault,
+    block_up,
 };
 use crate::scan::{Chunks, next_header};
 use crate::state::{State, decode_vote};
@@ -64,7 +65,13 @@ fn line(out: &mut dyn Write, offset: u64, header: &FrameHeader, payload: &[u8]) 
         header.count,
         header.schema
     )?;
-    for (flag, text) in [(FLAG_LAST, " last"), (FLAG_NO_CHECKSUM, " no-checksum"), (FLAG_NO_FSYNC, " no-fsync")] {
+    let texts = [
+        (FLAG_LAST, " last"),
+        (FLAG_NO_CHECKSUM, " no-checksum"),
+        (FLAG_NO_FSYNC, " no-fsync"),
+        (FLAG_GOES_ON, " goes-on"),
+    ];
+    for (flag, text) in texts {
         if header.has(flag) {
             out.write_str(text)?;
         }
@@ -74,7 +81,7 @@ fn line(out: &mut dyn Write, offset: u64, header: &FrameHeader, payload: &[u8]) 
     }
     match header.kind {
         FrameKind::State => {
-            if let Some(state) = State::decode(payload) {
+            if let Some(state) = State::decode(payload, header.version) {
                 write!(out, "\n{:>14}{state:?}", "")?;
             }
         }

@@ -7,8 +7,10 @@ use strandline_event::{LogIndex, Micros};
 
 /// First four bytes of every frame.
 pub const MAGIC: [u8; 4] = *b"SLWF";
-/// The version that this code writes.
+/// The version of frames that the log of a node alone has.
 pub const VERSION: u8 = 1;
+/// The version of frames that only a replicated log has: entries of several frames, State frames that say more (FORMAT.md section 8).
+pub const VERSION_REPLICATED: u8 = 2;
 /// Bytes of a header.
 pub const HEADER_BYTES: usize = 96;
 /// Frames start at multiples of this.
@@ -24,6 +26,8 @@ pub const FLAG_NO_CHECKSUM: u16 = 1;
 pub const FLAG_LAST: u16 = 2;
 /// Written with `wal.fsync = false`.
 pub const FLAG_NO_FSYNC: u16 = 4;
+/// The entry goes on in the next frame (version 2).
+pub const FLAG_GOES_ON: u16 = 8;
 
 const CRC_AT: usize = 92;
 const SYNCED_AT: usize = 40;
@@ -79,6 +83,8 @@ impl FrameKind {
 /// Everything that a header says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FrameHeader {
+    /// `VERSION` or `VERSION_REPLICATED`.
+    pub version: u8,
     /// What the frame is.
     pub kind: FrameKind,
     /// `FLAG_*` bits.
@@ -146,7 +152,7 @@ impl FrameHeader {
     pub fn encode(&self) -> [u8; HEADER_BYTES] {
         let mut out = [0; HEADER_BYTES];
         out[0..4].copy_from_slice(&MAGIC);
-        out[4] = VERSION;
+        out[4] = self.version;
         out[5] = self.kind as u8;
         out[FLAGS_AT..8].copy_from_slice(&self.flags.to_le_bytes());
         out[8..10].copy_from_slice(&self.schema.to_le_bytes());
@@ -184,7 +190,7 @@ impl FrameHeader {
         if crc32c::crc32c(&bytes[..CRC_AT]) != u32_at(bytes, CRC_AT) {
             return Err(HeaderFault::Checksum);
         }
-        if bytes[4] != VERSION {
+        if ![VERSION, VERSION_REPLICATED].contains(&bytes[4]) {
             return Err(HeaderFault::Version(bytes[4]));
         }
         Self::fields(bytes).ok_or(HeaderFault::Field)
@@ -193,10 +199,13 @@ impl FrameHeader {
     fn fields(bytes: &[u8; HEADER_BYTES]) -> Option<Self> {
         let flags = u16::from_le_bytes([bytes[FLAGS_AT], bytes[FLAGS_AT + 1]]);
         let payload_len = u32_at(bytes, 12);
-        if flags & !(FLAG_NO_CHECKSUM | FLAG_LAST | FLAG_NO_FSYNC) != 0 || payload_len as usize > PAYLOAD_BYTES_MAX {
+        let known = FLAG_NO_CHECKSUM | FLAG_LAST | FLAG_NO_FSYNC;
+        let known = if bytes[4] == VERSION { known } else { known | FLAG_GOES_ON };
+        if flags & !known != 0 || payload_len as usize > PAYLOAD_BYTES_MAX {
             return None;
         }
         Some(Self {
+            version: bytes[4],
             kind: FrameKind::from_byte(bytes[5])?,
             flags,
             schema: u16::from_le_bytes([bytes[8], bytes[9]]),
@@ -267,9 +276,10 @@ mod tests {
     fn header() -> impl Strategy<Value = FrameHeader> {
         let numbers =
             (any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>());
-        let small = (1u8..8, 0u16..8, any::<u16>(), 0u32..=(PAYLOAD_BYTES_MAX as u32));
+        let small = (1u8..8, 0u16..16, any::<u16>(), 0u32..=(PAYLOAD_BYTES_MAX as u32));
         (small, numbers, any::<i64>(), any::<u32>(), any::<u32>(), any::<u32>()).prop_map(
             |((kind, flags, schema, payload_len), n, time, count, payload_crc, ordinal)| FrameHeader {
+                version: if flags & FLAG_GOES_ON == 0 { VERSION } else { VERSION_REPLICATED },
                 kind: FrameKind::from_byte(kind).unwrap(),
                 flags,
                 schema,
@@ -317,6 +327,19 @@ mod tests {
         assert_eq!(FrameHeader::decode(&[0; 96]), Err(HeaderFault::Nothing));
         assert_eq!(FrameHeader::decode(&[]), Err(HeaderFault::Nothing));
         assert_eq!(FrameHeader::decode(&[1; 10]), Err(HeaderFault::Magic));
+    }
+
+    #[test]
+    fn the_first_version_knows_no_entry_of_several_frames() {
+        let mut bytes = [0; HEADER_BYTES];
+        bytes[0..4].copy_from_slice(&MAGIC);
+        bytes[5] = FrameKind::Entry as u8;
+        bytes[FLAGS_AT] = FLAG_GOES_ON.to_le_bytes()[0];
+        for (version, good) in [(VERSION, false), (VERSION_REPLICATED, true)] {
+            bytes[4] = version;
+            finish(&mut bytes, GroupNo(0), false);
+            assert_eq!(FrameHeader::decode(&bytes).is_ok(), good);
+        }
     }
 
     #[test]

@@ -61,6 +61,8 @@ pub struct Group {
     pub(crate) removals: Vec<Arc<Segment>>,
     /// Index that the first entry in it has, or would have.
     pub(crate) next_index: LogIndex,
+    /// That entry's number.
+    pub(crate) next_number: u64,
     /// Last entry in it.
     pub(crate) last: Option<LogId>,
     /// Time of that entry.

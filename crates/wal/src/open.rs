@@ -12,7 +12,7 @@ use crate::names::{FIRST_SPARE_NAME, SPARE_NAME};
 use crate::num::{LeaderId, LogId, Vote};
 use crate::recovery::{Kept, Mode, Recovered, Recovery, recover};
 use crate::segment::Segment;
-use crate::state::{Before, State};
+use crate::state::{Before, Numbers, State};
 use crate::view::{LogView, SharedView};
 use crate::writer::{LogWriter, Start};
 use std::io;
@@ -49,6 +49,9 @@ pub struct OpenLog {
     pub identity: LogIdentity,
     /// Random number, used if the log is born now.
     pub birth: u64,
+    /// A log that is born now has the frames of a group of one member. `false`: it is empty, and its node is told everything by the
+    /// group that it joins.
+    pub founds: bool,
     /// Segments wholly below this entry are not read now (they are checked when they are read). `ZERO` reads all.
     pub check_from: LogIndex,
     /// Everything up to here that the log does not hold is durable elsewhere (or was given up). A log that ends below it goes
@@ -148,6 +151,8 @@ fn check_identity(args: &OpenLog, state: &State) -> Result<(), OpenError> {
 fn truncate(recovery: &Recovery) -> io::Result<()> {
     let as_is = usize::from(recovery.end_needs_proof);
     let settled = recovery.kept.len().saturating_sub(as_is);
+    // of a replicated log the last file keeps its size until the next segment states its end: a shorter one was cut by somebody
+    let settled = if is_replicated(recovery) { settled.min(recovery.kept.len().saturating_sub(1)) } else { settled };
     for kept in &recovery.kept[..settled] {
         if kept.file.len()? > kept.facts.end {
             kept.file.set_len(kept.facts.end)?;
@@ -155,6 +160,10 @@ fn truncate(recovery: &Recovery) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+fn is_replicated(recovery: &Recovery) -> bool {
+    recovery.report.state.as_ref().is_some_and(|state| state.numbers.is_some())
 }
 
 /// Makes the folder hold nothing but the log, and files of these names.
@@ -168,27 +177,30 @@ fn clear(disk: &dyn Disk, dir: &Path, stays: &[&str], leftovers: &[PathBuf]) -> 
 
 fn segment_of(disk: &Arc<dyn Disk>, kept: Kept, log_id: u64, sealed: bool) -> Arc<Segment> {
     let facts = crate::segment::Facts { sealed, ..kept.facts };
-    let segment = Segment::new(Arc::clone(disk), kept.path, kept.number, log_id, kept.first_index, facts);
+    let first = (kept.first_index, kept.first_number);
+    let segment = Segment::new(Arc::clone(disk), kept.path, kept.number, log_id, first, facts);
     Arc::new(segment)
 }
 
-fn view_of(segments: &[Arc<Segment>], last: Option<LogId>) -> LogView {
+fn view_of(segments: &[Arc<Segment>], last: Option<LogId>, committed: Option<LogId>) -> LogView {
     let older = segments[..segments.len().saturating_sub(1)].into();
     let tail = segments.last().map(|s| (Arc::clone(s), s.facts(|f| f.end)));
-    LogView { older, tail, last: last.map_or(LogIndex::ZERO, |id| id.index) }
+    let index = |id: Option<LogId>| id.map_or(LogIndex::ZERO, |id| id.index);
+    LogView { older, tail, last: index(last).min(index(committed)) }
 }
 
 fn read_only(disk: &Arc<dyn Disk>, recovery: Recovery) -> OpenedLog {
     let log_id = recovery.log_id.unwrap_or_default();
     let segments: Vec<_> = recovery.kept.into_iter().map(|kept| segment_of(disk, kept, log_id, false)).collect();
-    let view = SharedView::new(view_of(&segments, recovery.report.last));
+    let view = SharedView::new(view_of(&segments, recovery.report.last, recovery.report.last));
     OpenedLog { writer: None, view, recovered: recovery.report }
 }
 
 fn writable(args: OpenLog, recovery: Recovery) -> OpenedLog {
     let report = recovery.report;
     let log_id = recovery.log_id.unwrap_or(args.birth);
-    let sealed = |number| !(recovery.end_needs_proof && report.segments.last() == Some(&number));
+    let as_is = recovery.end_needs_proof || report.state.as_ref().is_some_and(|state| state.numbers.is_some());
+    let sealed = |number| !(as_is && report.segments.last() == Some(&number));
     let segments: Vec<_> = recovery
         .kept
         .into_iter()
@@ -205,11 +217,18 @@ fn writable(args: OpenLog, recovery: Recovery) -> OpenedLog {
         let (last, last_time) = (report.last, report.last_time);
         state.before = Some(Before { segment: tail.number(), end, last, last_time });
     }
+    if !args.config.commit_on_sync && state.numbers.is_none() {
+        // the log of a node alone: each entry has one frame
+        let number = |id: Option<LogId>| id.map_or(0, |id| id.index.0);
+        let (committed, purged) = (number(state.committed), number(state.purged));
+        let membership = state.membership_id.index.0;
+        state.numbers = Some(Numbers { committed, purged, membership, ..Numbers::default() });
+    }
     if args.config.commit_on_sync {
         // whatever survived is durable, and there is nobody else to ask
         state.committed = report.last;
     }
-    let view = SharedView::new(view_of(&segments, report.last));
+    let view = SharedView::new(view_of(&segments, report.last, state.committed));
     let files = LogFiles::new(Arc::clone(&args.disk), &args.dir, sizes(&args.config), args.config.fsync);
     let start = Start {
         config: args.config,
@@ -220,13 +239,16 @@ fn writable(args: OpenLog, recovery: Recovery) -> OpenedLog {
         state,
         segments,
         next_index: recovery.next_index,
+        joined: recovery.joined,
         next_group: recovery.next_group,
         next_segment: recovery.next_segment,
         last: report.last,
         last_time: report.last_time,
     };
     let mut writer = LogWriter::new(start, view.clone());
-    bear(&mut writer, args.identity.node, args.now);
+    if args.founds {
+        bear(&mut writer, args.identity.node, args.now);
+    }
     OpenedLog { writer: Some(writer), view, recovered: report }
 }
 
@@ -241,6 +263,7 @@ fn birth_state(identity: &LogIdentity) -> State {
         membership_id: LogId::default(),
         membership: Membership::default(),
         before: None,
+        numbers: None,
     }
 }
 

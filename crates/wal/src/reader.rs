@@ -120,7 +120,7 @@ impl FrameIter {
 
 impl LogView {
     /// A segment whose file is not there any more was trimmed after this view was taken.
-    fn gone(&self, error: ReadError) -> ReadError {
+    pub(crate) fn gone(&self, error: ReadError) -> ReadError {
         match error {
             ReadError::Io(e) if e.kind() == io::ErrorKind::NotFound => {
                 ReadError::Trimmed { first: self.first_index().next() }
@@ -144,7 +144,7 @@ impl Iterator for FrameIter {
 }
 
 /// How many of 0..count satisfy a monotone predicate.
-fn partition(count: usize, holds: impl Fn(usize) -> bool) -> usize {
+pub(crate) fn partition(count: usize, holds: impl Fn(usize) -> bool) -> usize {
     let (mut low, mut high) = (0, count);
     while low < high {
         let middle = low.midpoint(high);
@@ -183,6 +183,14 @@ impl Cursor {
         Ok(Self { segment, source, window: None, offset, end, lookup })
     }
 
+    /// The next frame of any kind and where it stands; `None` at the end of the segment. Take it with `frame`, or go on with `skip`.
+    pub(crate) fn peek(&mut self) -> Result<Option<(FrameHeader, u64)>, ReadError> {
+        if self.offset >= self.end {
+            return Ok(None);
+        }
+        Ok(Some((self.header()?, self.offset)))
+    }
+
     /// The next entry that has at least this index; `None` at the end of the segment.
     fn next_entry(&mut self, from: LogIndex) -> Result<Option<FrameView>, ReadError> {
         while self.offset < self.end {
@@ -198,7 +206,8 @@ impl Cursor {
         Ok(None)
     }
 
-    fn frame(&mut self, header: FrameHeader) -> Result<FrameView, ReadError> {
+    /// Takes the frame that was looked at.
+    pub(crate) fn frame(&mut self, header: FrameHeader) -> Result<FrameView, ReadError> {
         let payload = self.bytes(self.offset + HEADER_BYTES as u64, u64::from(header.payload_len))?;
         if !header.payload_is_good(&payload) {
             return Err(self.corrupt("payload checksum differs"));
@@ -220,7 +229,7 @@ impl Cursor {
         Ok(header)
     }
 
-    fn skip(&mut self, header: &FrameHeader) -> Result<(), ReadError> {
+    pub(crate) fn skip(&mut self, header: &FrameHeader) -> Result<(), ReadError> {
         let next = self.offset + header.frame_bytes() as u64;
         if next > block_up(self.end) {
             return Err(self.corrupt("a frame reaches behind the segment's end"));
@@ -257,7 +266,7 @@ impl Cursor {
         Ok(Window { start, bytes: SharedBytes::new(Arc::new(buf)) })
     }
 
-    fn corrupt(&self, what: &'static str) -> ReadError {
+    pub(crate) fn corrupt(&self, what: &'static str) -> ReadError {
         ReadError::Corrupt { segment: self.segment.number(), offset: self.offset, what }
     }
 }

@@ -13,7 +13,7 @@ use crate::names::{FIRST_SPARE_NAME, SPARE_NAME, SegmentPattern};
 use crate::num::{GroupNo, LogId, SegmentNo};
 use crate::scan::{Progress, Scan, Scanner, Stop};
 use crate::segment::Facts;
-use crate::state::State;
+use crate::state::{Numbers, State};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -73,6 +73,7 @@ pub(crate) struct Kept {
     pub(crate) number: SegmentNo,
     pub(crate) path: PathBuf,
     pub(crate) first_index: LogIndex,
+    pub(crate) first_number: u64,
     pub(crate) facts: Facts,
     pub(crate) file: Arc<dyn DiskFile>,
 }
@@ -87,6 +88,8 @@ pub(crate) struct Recovery {
     /// The end of the last segment rests on what stands behind it (frames without checksums are proven by later marks only):
     /// it must stay until the next segment states the end.
     pub(crate) end_needs_proof: bool,
+    /// Frames of entries that went on in the next frame, so far.
+    pub(crate) joined: u64,
     pub(crate) next_segment: SegmentNo,
     pub(crate) next_group: GroupNo,
     pub(crate) next_index: LogIndex,
@@ -108,6 +111,19 @@ struct Found {
     head: Option<(FrameHeader, State)>,
     /// Why the first frame cannot be read.
     fault: Option<String>,
+}
+
+impl Found {
+    fn numbers(&self) -> Option<Numbers> {
+        self.head.as_ref().and_then(|(_, state)| state.numbers)
+    }
+
+    /// Whether this segment says that the log was cut off before it, and that one of this number is behind the cut.
+    fn has_cut_off(&self, number: SegmentNo) -> bool {
+        let Some((_, state)) = &self.head else { return false };
+        let cut = state.numbers.is_some_and(|numbers| numbers.cut);
+        cut && number < self.number && state.before.is_some_and(|before| before.segment < number)
+    }
 }
 
 /// Whether any segment of a folder begins as one does, or cannot be read. Only first blocks are looked at, the last segment's first.
@@ -134,6 +150,7 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path, pattern: &SegmentPattern, mod
         kept: Vec::new(),
         leftovers: Vec::new(),
         end_needs_proof: false,
+        joined: 0,
         next_segment: SegmentNo::FIRST,
         next_group: GroupNo::FIRST,
         next_index: LogIndex::ZERO,
@@ -255,12 +272,15 @@ fn chain<'a>(files: &'a [Found], purged: Option<LogId>, check_from: LogIndex, ou
         }
     }
     chain.reverse();
+    let dead = |number: SegmentNo| chain.iter().any(|found| found.has_cut_off(number));
     let is_chained = |f: &Found| chain.iter().any(|c| c.number == f.number);
     for found in files.iter().filter(|f| !is_chained(f)) {
         let inside = chain.first().is_some_and(|first| found.number > first.number);
         let unknown = || "the segment is not the one before any other".to_owned();
         let what = found.fault.clone().or_else(|| found.head.as_ref().map(|_| unknown()));
-        if let (true, Some(what)) = (inside, what) {
+        if dead(found.number) {
+            out.leftovers.push(found.path.clone());
+        } else if let (true, Some(what)) = (inside, what) {
             out.report.corrupt.push(Corrupt { segment: found.number, offset: 0, what });
         } else if out.report.corrupt.is_empty() && (inside || !left_alone) {
             out.leftovers.push(found.path.clone());
@@ -279,7 +299,8 @@ fn keep(found: &Found, facts: Facts, out: &mut Recovery) {
     out.report.segments.push(found.number);
     let file = Arc::clone(&found.file);
     let (path, first_index) = (found.path.clone(), header.index);
-    out.kept.push(Kept { number: found.number, path, first_index, facts, file });
+    let first_number = found.numbers().map_or(first_index.0, |numbers| numbers.next);
+    out.kept.push(Kept { number: found.number, path, first_index, first_number, facts, file });
 }
 
 /// A segment that has one after it: it must be whole up to the end that the next one states. The next one may go on at a
@@ -327,7 +348,19 @@ fn tail(found: &Found, mut scan: Scan, out: &mut Recovery) -> Facts {
         out.report.cut = Some(Cut { segment: found.number, offset: before.end, what });
         roll_back(&mut scan, before);
     }
+    if let (Some(before), true) = (scan.open_entry.take(), out.report.corrupt.is_empty()) {
+        let what = "the last entry is not there to its end".to_owned();
+        match &out.report.cut {
+            Some(_) => out.report.cut = Some(Cut { segment: found.number, offset: before.end, what }),
+            None => out.report.corrupt.push(Corrupt { segment: found.number, offset: before.end, what }),
+        }
+        roll_back(&mut scan, before);
+    }
+    if let Some(what) = cut_file(found) {
+        out.report.corrupt.push(Corrupt { segment: found.number, offset: scan.progress.end, what });
+    }
     let progress = scan.progress;
+    out.joined = progress.joined;
     let before = found.head.as_ref().and_then(|(_, state)| state.before);
     out.next_index = progress.next_index;
     out.report.last = progress.last.or_else(|| before.and_then(|b| b.last));
@@ -338,9 +371,17 @@ fn tail(found: &Found, mut scan: Scan, out: &mut Recovery) -> Facts {
     scan.facts
 }
 
+/// The file of the last segment of a replicated log has its full size from its first frame on: somebody made it shorter, and what
+/// was there may have been acknowledged.
+fn cut_file(found: &Found) -> Option<String> {
+    let wanted = found.numbers()?.file_bytes;
+    let len = found.file.len().ok()?;
+    (len < wanted).then(|| format!("the file was cut to {len} bytes, it had {wanted}"))
+}
+
 fn roll_back(scan: &mut Scan, before: Progress) {
     scan.facts.end = before.end;
-    scan.facts.sparse.retain(|(_, offset)| *offset < before.end);
+    scan.facts.sparse.retain(|mark| mark.offset < before.end);
     scan.facts.last = before.last;
     scan.facts.last_time = before.last_time;
     scan.progress = before;

@@ -20,6 +20,11 @@ impl LogConfig {
         // by time only: a size to prepare ahead; writing goes on behind it
         self.rollover.size_bytes.unwrap_or(256 << 20)
     }
+
+    /// The same, in whole blocks.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        block_up(self.segment_bytes())
+    }
 }
 
 impl LogWriter {
@@ -34,6 +39,7 @@ impl LogWriter {
         if let Some(rollover) = self.next_rollover.take() {
             self.start.config.rollover = rollover;
             self.start.files.set_segment_bytes(self.start.config.segment_bytes());
+            self.file_bytes_min = self.file_bytes_min.min(self.start.config.file_bytes());
         }
     }
 
@@ -85,12 +91,12 @@ impl LogWriter {
         self.roll || by_time || (plan.has_entries && self.overflows(plan.end, frame))
     }
 
-    fn begin_segment(&mut self, now: Micros) {
+    pub(crate) fn begin_segment(&mut self, now: Micros) {
         let number = self.start.next_segment;
         self.start.next_segment = number.next();
         self.roll = false;
         let path = self.start.dir.join(self.start.config.pattern.name(number, now));
-        let (disk, first) = (Arc::clone(&self.start.disk), self.start.next_index);
+        let (disk, first) = (Arc::clone(&self.start.disk), (self.start.next_index, self.next_number()));
         let segment = Arc::new(Segment::new(disk, path, number, self.start.log_id, first, Facts::empty()));
         let ended = self.plan.take().map(|plan| Ended { segment: plan.segment, end: plan.end });
         if let Some(ended) = &ended {

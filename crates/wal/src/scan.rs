@@ -6,12 +6,12 @@ use crate::buffer::AlignedBuf;
 use crate::decide::{Behind, Found, Place};
 use crate::disk::DiskFile;
 use crate::frame::{
-    BLOCK_BYTES, FLAG_LAST, FLAG_NO_CHECKSUM, FLAG_NO_FSYNC, FRAME_ALIGN, FrameHeader, FrameKind, HEADER_BYTES,
-    HeaderFault, MAGIC, block_up,
+    BLOCK_BYTES, FLAG_GOES_ON, FLAG_LAST, FLAG_NO_CHECKSUM, FLAG_NO_FSYNC, FRAME_ALIGN, FrameHeader, FrameKind,
+    HEADER_BYTES, HeaderFault, MAGIC, block_up,
 };
 use crate::membership::Membership;
 use crate::num::{GroupNo, LogId, SegmentNo, Vote};
-use crate::segment::Facts;
+use crate::segment::{Facts, Mark};
 use crate::state::{State, decode_vote};
 use std::io;
 use strandline_event::{LogIndex, Micros};
@@ -79,6 +79,8 @@ pub(crate) struct Progress {
     /// End of the good frames.
     pub(crate) end: u64,
     pub(crate) next_index: LogIndex,
+    /// Frames so far whose entry goes on in the next one: an entry's number is the index of its first frame less these.
+    pub(crate) joined: u64,
     pub(crate) last: Option<LogId>,
     pub(crate) last_time: Micros,
     /// Merged from State, Vote and Membership frames.
@@ -88,7 +90,6 @@ pub(crate) struct Progress {
     group: GroupNo,
     ordinal: u32,
     between_groups: bool,
-    sparse: usize,
 }
 
 /// The result.
@@ -98,6 +99,8 @@ pub(crate) struct Scan {
     pub(crate) progress: Progress,
     /// Where the frames of the last group start that carry no checksum, and what was known before them.
     pub(crate) unproven: Option<(GroupNo, Progress)>,
+    /// What was known before an entry whose last frame was not read.
+    pub(crate) open_entry: Option<Progress>,
     pub(crate) stop: Stop,
     /// Highest of any good header, those behind the stop included.
     pub(crate) synced_below: GroupNo,
@@ -123,7 +126,7 @@ enum Said {
 impl Said {
     fn read(header: &FrameHeader, payload: &[u8]) -> Option<Self> {
         Some(match header.kind {
-            FrameKind::State => Self::State(Box::new(State::decode(payload)?)),
+            FrameKind::State => Self::State(Box::new(State::decode(payload, header.version)?)),
             FrameKind::Vote => Self::Vote(decode_vote(payload)?),
             FrameKind::Membership => match Membership::decode(payload) {
                 Some(membership) => Self::Membership(membership),
@@ -143,6 +146,7 @@ impl<'a> Scanner<'a> {
         let progress = Progress {
             end: 0,
             next_index: LogIndex::ZERO,
+            joined: 0,
             last: None,
             last_time: Micros::MIN,
             state: None,
@@ -150,12 +154,12 @@ impl<'a> Scanner<'a> {
             group: GroupNo(0),
             ordinal: 0,
             between_groups: true,
-            sparse: 0,
         };
         let scan = Scan {
             log_id: None,
             progress,
             unproven: None,
+            open_entry: None,
             stop: Stop::AtLimit,
             synced_below: GroupNo(0),
             max_group: GroupNo(0),
@@ -246,9 +250,17 @@ impl<'a> Scanner<'a> {
         if scan.unproven.as_ref().is_none_or(|(group, _)| *group != header.group) {
             scan.unproven = (!header.proves_itself()).then(|| (header.group, scan.progress.clone()));
         }
+        if header.kind.takes_index() {
+            scan.open_entry = match scan.open_entry.take() {
+                _ if !header.has(FLAG_GOES_ON) => None,
+                None => Some(scan.progress.clone()),
+                begun => begun,
+            };
+        }
         let progress = &mut scan.progress;
         match said {
             Said::State(state) => {
+                progress.joined = state.numbers.map_or(0, |numbers| header.index.0.saturating_sub(numbers.next));
                 progress.state = Some(*state);
                 progress.next_index = header.index;
             }
@@ -257,17 +269,22 @@ impl<'a> Scanner<'a> {
                 let state = progress.state.as_mut()?;
                 state.membership = membership;
                 state.membership_id = LogId { leader: header.leader, index: header.index };
+                if let Some(numbers) = &mut state.numbers {
+                    numbers.membership = header.index.0.saturating_sub(progress.joined);
+                }
             }
             Said::Nothing => {}
         }
         scan.log_id = Some(header.log_id);
         if header.ordinal == 0 {
-            scan.facts.mark(header.index, offset);
+            let number = header.index.0.saturating_sub(progress.joined);
+            scan.facts.mark(Mark { next_index: header.index, number, offset });
         }
         if header.kind.takes_index() {
             progress.last = Some(LogId { leader: header.leader, index: header.index });
             progress.last_time = header.time;
             progress.next_index = header.index.next();
+            progress.joined += u64::from(header.has(FLAG_GOES_ON));
             (scan.facts.last, scan.facts.last_time) = (progress.last, header.time);
         }
         progress.clean_stop = header.kind == FrameKind::CleanStop;
@@ -277,7 +294,6 @@ impl<'a> Scanner<'a> {
         if progress.between_groups {
             progress.end = block_up(progress.end);
         }
-        progress.sparse = scan.facts.sparse.len();
         scan.synced_below = scan.synced_below.max(header.synced_below);
         scan.max_group = scan.max_group.max(header.group);
         Some(())

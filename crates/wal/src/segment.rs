@@ -18,6 +18,8 @@ pub struct Segment {
     number: SegmentNo,
     log_id: u64,
     first_index: LogIndex,
+    /// Number of the entry that stands, or would stand, first.
+    first_number: u64,
     path: PathBuf,
     disk: Arc<dyn Disk>,
     facts: RwLock<Facts>,
@@ -35,8 +37,18 @@ pub(crate) struct Facts {
     pub(crate) last_time: Micros,
     /// Truncated, never written again.
     pub(crate) sealed: bool,
-    /// (index of the next entry, offset of a group), ascending.
-    pub(crate) sparse: Vec<(LogIndex, u64)>,
+    /// Groups, ascending.
+    pub(crate) sparse: Vec<Mark>,
+}
+
+/// A place to read on from: where a group starts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Mark {
+    /// Index of the next entry's first frame.
+    pub(crate) next_index: LogIndex,
+    /// Number of that entry.
+    pub(crate) number: u64,
+    pub(crate) offset: u64,
 }
 
 impl Facts {
@@ -45,9 +57,9 @@ impl Facts {
     }
 
     /// Remembers where a group starts, if it is far enough from the last one remembered.
-    pub(crate) fn mark(&mut self, next_index: LogIndex, offset: u64) {
-        if self.sparse.last().is_none_or(|(_, last)| offset >= last + SPARSE_STEP_BYTES) {
-            self.sparse.push((next_index, offset));
+    pub(crate) fn mark(&mut self, mark: Mark) {
+        if self.sparse.last().is_none_or(|last| mark.offset >= last.offset + SPARSE_STEP_BYTES) {
+            self.sparse.push(mark);
         }
     }
 }
@@ -74,11 +86,11 @@ impl Segment {
         path: PathBuf,
         number: SegmentNo,
         log_id: u64,
-        first_index: LogIndex,
+        (first_index, first_number): (LogIndex, u64),
         facts: Facts,
     ) -> Self {
         let (facts, handle) = (RwLock::new(facts), RwLock::new(Handle::Closed));
-        Self { number, log_id, first_index, path, disk, facts, handle }
+        Self { number, log_id, first_index, first_number, path, disk, facts, handle }
     }
 
     /// Its number.
@@ -97,6 +109,12 @@ impl Segment {
     #[must_use]
     pub fn first_index(&self) -> LogIndex {
         self.first_index
+    }
+
+    /// Number of the first entry in it (or that would be).
+    #[must_use]
+    pub fn first_number(&self) -> u64 {
+        self.first_number
     }
 
     /// Its file.
@@ -130,8 +148,16 @@ impl Segment {
     /// Offset of a place at or before the entry, from which frames are read forward.
     pub(crate) fn offset_before(&self, index: LogIndex) -> u64 {
         let facts = self.facts.read();
-        let after = facts.sparse.partition_point(|(first, _)| *first <= index);
-        after.checked_sub(1).map_or(0, |i| facts.sparse[i].1)
+        let after = facts.sparse.partition_point(|mark| mark.next_index <= index);
+        after.checked_sub(1).map_or(0, |i| facts.sparse[i].offset)
+    }
+
+    /// A place at or before the entry with this number, from which frames are read forward.
+    pub(crate) fn mark_before(&self, number: u64) -> Mark {
+        let facts = self.facts.read();
+        let after = facts.sparse.partition_point(|mark| mark.number <= number);
+        let start = Mark { next_index: self.first_index, number: self.first_number, offset: 0 };
+        after.checked_sub(1).map_or(start, |i| facts.sparse[i])
     }
 
     /// The bytes; opens and maps on first use.

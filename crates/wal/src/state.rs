@@ -1,5 +1,6 @@
 //! The payload of a State frame: what a segment must know of the log before it, so that older segments may go.
 
+use crate::frame::{VERSION, VERSION_REPLICATED};
 use crate::membership::Membership;
 use crate::num::{LogId, SegmentNo, Vote};
 use crate::wire::{Take, put_log_id, put_maybe_log_id, put_text, put_vote};
@@ -16,6 +17,24 @@ pub struct Before {
     pub last: Option<LogId>,
     /// When that entry was taken; `Micros::MIN` if there is none.
     pub last_time: Micros,
+}
+
+/// What a State frame of a replicated log says besides (FORMAT.md section 8). Entries are counted by number there: an entry of several
+/// frames has one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Numbers {
+    /// Number of the next entry.
+    pub next: u64,
+    /// Number of the entry `committed`; 0 without one.
+    pub committed: u64,
+    /// Number of the entry `purged`; 0 without one.
+    pub purged: u64,
+    /// Number of the entry that set the membership.
+    pub membership: u64,
+    /// The log was cut off before this segment: what lies between the end of the segment before and this one is dead.
+    pub cut: bool,
+    /// Bytes that the file of this segment has at least until a later segment states its end; 0: not known.
+    pub file_bytes: u64,
 }
 
 /// A log's state at the start of a segment.
@@ -39,6 +58,8 @@ pub struct State {
     pub membership: Membership,
     /// The segment before.
     pub before: Option<Before>,
+    /// Of a replicated log; `None`: its entries have one frame each, and their numbers are their indices.
+    pub numbers: Option<Numbers>,
 }
 
 impl State {
@@ -58,19 +79,28 @@ impl State {
         out.extend_from_slice(&u32::try_from(membership.len()).unwrap_or(u32::MAX).to_le_bytes());
         out.extend_from_slice(&membership);
         put_before(&mut out, self.before);
+        if let Some(numbers) = &self.numbers {
+            put_numbers(&mut out, numbers);
+        }
         out
+    }
+
+    /// The version of the frame that holds it.
+    #[must_use]
+    pub const fn version(&self) -> u8 {
+        if self.numbers.is_some() { VERSION_REPLICATED } else { VERSION }
     }
 
     /// An upper bound of the payload's bytes, without encoding it.
     pub(crate) fn encoded_len_max(&self) -> usize {
         let voters: usize = self.membership.voters.iter().map(|set| 2 + 8 * set.len()).sum();
         let nodes: usize = self.membership.nodes.iter().map(|(_, address)| 10 + address.len()).sum();
-        256 + self.stream_type.len() + voters + nodes
+        320 + self.stream_type.len() + voters + nodes
     }
 
-    /// Reads the payload; `None` if it is not one.
+    /// Reads the payload of a frame of this version; `None` if it is not one.
     #[must_use]
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
+    pub fn decode(bytes: &[u8], version: u8) -> Option<Self> {
         let mut take = Take(bytes);
         Some(Self {
             node: take.u64()?,
@@ -85,6 +115,7 @@ impl State {
                 Membership::decode(take.bytes(len)?)?
             },
             before: take_before(&mut take)?,
+            numbers: if version == VERSION { None } else { Some(take_numbers(&mut take)?) },
         })
     }
 }
@@ -107,6 +138,25 @@ fn take_before(take: &mut Take<'_>) -> Option<Option<Before>> {
         last_time: Micros(take.i64()?),
     };
     Some(there.then_some(before))
+}
+
+fn put_numbers(out: &mut Vec<u8>, numbers: &Numbers) {
+    for number in [numbers.next, numbers.committed, numbers.purged, numbers.membership] {
+        out.extend_from_slice(&number.to_le_bytes());
+    }
+    out.push(u8::from(numbers.cut));
+    out.extend_from_slice(&numbers.file_bytes.to_le_bytes());
+}
+
+fn take_numbers(take: &mut Take<'_>) -> Option<Numbers> {
+    Some(Numbers {
+        next: take.u64()?,
+        committed: take.u64()?,
+        purged: take.u64()?,
+        membership: take.u64()?,
+        cut: take.flag()?,
+        file_bytes: take.u64()?,
+    })
 }
 
 /// The payload of a Vote frame.
@@ -135,7 +185,9 @@ mod tests {
     fn state_round_trips_and_refuses_what_is_cut() {
         let id = |index| LogId { leader: LeaderId { term: 3, node: 9 }, index: LogIndex(index) };
         let before = Before { segment: SegmentNo(4), end: 8192, last: Some(id(77)), last_time: Micros(-5) };
-        for (before, committed, purged) in [(None, None, None), (Some(before), Some(id(77)), Some(id(12)))] {
+        let numbers = Numbers { next: 70, committed: 69, purged: 3, membership: 1, cut: true, file_bytes: 1 << 20 };
+        let all = [(None, None, None, None), (Some(before), Some(id(77)), Some(id(12)), Some(numbers))];
+        for (before, committed, purged, numbers) in all {
             let state = State {
                 node: 9,
                 bucket: 2,
@@ -146,15 +198,16 @@ mod tests {
                 membership_id: id(0),
                 membership: Membership::one(9),
                 before,
+                numbers,
             };
-            let bytes = state.encode();
+            let (bytes, version) = (state.encode(), state.version());
             assert!(bytes.len() <= state.encoded_len_max());
-            assert_eq!(State::decode(&bytes), Some(state.clone()));
+            assert_eq!(State::decode(&bytes, version), Some(state.clone()));
             for cut in 0..bytes.len() {
-                assert_eq!(State::decode(&bytes[..cut]), None, "cut at {cut}");
+                assert_eq!(State::decode(&bytes[..cut], version), None, "cut at {cut}");
             }
             let longer = [&bytes[..], &[1, 2, 3]].concat();
-            assert_eq!(State::decode(&longer), Some(state), "later fields are ignored");
+            assert_eq!(State::decode(&longer, version), Some(state), "later fields are ignored");
         }
     }
 

@@ -4,6 +4,7 @@
 //! missing for another reason is seen as missing.
 
 use crate::frame::frame_bytes;
+use crate::replicated::Last;
 use crate::segment::Segment;
 use crate::writer::LogWriter;
 use std::sync::Arc;
@@ -18,13 +19,11 @@ impl LogWriter {
         if count == 0 {
             return 0;
         }
-        let last = self.start.segments[..count].iter().rev().find_map(|segment| segment.facts(|facts| facts.last));
-        let purged = last.or(self.start.state.purged);
-        if purged.is_none() {
+        self.note_purged(self.last_of(count));
+        if self.start.state.purged.is_none() {
             // nothing was ever purged, and nothing would be: a missing segment could not be explained
             return 0;
         }
-        self.start.state.purged = purged;
         let gone: Vec<Arc<Segment>> = self.start.segments.drain(..count).collect();
         self.state_frame(now);
         match &mut self.gathering {
@@ -32,6 +31,25 @@ impl LogWriter {
             None => self.removals.extend(gone),
         }
         count
+    }
+
+    /// The last entry of the oldest `count` segments.
+    pub(crate) fn last_of(&self, count: usize) -> Option<Last> {
+        let segments = self.start.segments.get(..count)?;
+        let id = segments.iter().rev().find_map(|segment| segment.facts(|facts| facts.last))?;
+        let after = self.start.segments.get(count).map_or_else(|| self.next_number(), |s| s.first_number());
+        Some(Last { id, number: after.saturating_sub(1) })
+    }
+
+    /// What was purged never falls.
+    pub(crate) fn note_purged(&mut self, through: Option<Last>) {
+        let state = &mut self.start.state;
+        if let Some(last) = through
+            && state.purged.is_none_or(|purged| purged.index < last.id.index)
+        {
+            state.purged = Some(last.id);
+            state.numbers.iter_mut().for_each(|numbers| numbers.purged = last.number);
+        }
     }
 
     /// A State frame: in a new segment as its first frame, else in the open one.
@@ -43,7 +61,7 @@ impl LogWriter {
         }
     }
 
-    fn trimmable(&self, through: LogIndex, older_than: Micros) -> usize {
+    pub(crate) fn trimmable(&self, through: LogIndex, older_than: Micros) -> usize {
         let open = self.plan.as_ref().filter(|_| !self.roll).map(|plan| plan.segment.number());
         let newest = self.start.segments.last().map(|segment| segment.number());
         let goes = |segment: &&Arc<Segment>| {

@@ -8,12 +8,15 @@
 use crate::config::{Committed, Entry, LogConfig, PushError, Pushed, Rollover};
 use crate::disk::Disk;
 use crate::files::LogFiles;
-use crate::frame::{FLAG_NO_CHECKSUM, FLAG_NO_FSYNC, FrameHeader, FrameKind, PAYLOAD_BYTES_MAX, frame_bytes};
+use crate::frame::{
+    FLAG_GOES_ON, FLAG_NO_CHECKSUM, FLAG_NO_FSYNC, FrameHeader, FrameKind, PAYLOAD_BYTES_MAX, VERSION,
+    VERSION_REPLICATED, frame_bytes,
+};
 use crate::group::{Group, GroupMemory};
 use crate::membership::Membership;
 use crate::num::{GroupNo, LeaderId, LogId, SegmentNo, Vote};
 use crate::reader::FrameLoc;
-use crate::segment::Segment;
+use crate::segment::{Mark, Segment};
 use crate::state::{State, encode_vote};
 use crate::view::{LogView, SharedView};
 use std::collections::VecDeque;
@@ -43,6 +46,8 @@ pub(crate) struct Start {
     pub(crate) state: State,
     pub(crate) segments: Vec<Arc<Segment>>,
     pub(crate) next_index: LogIndex,
+    /// Frames so far whose entry goes on in the next one.
+    pub(crate) joined: u64,
     pub(crate) next_group: GroupNo,
     pub(crate) next_segment: SegmentNo,
     pub(crate) last: Option<LogId>,
@@ -70,8 +75,10 @@ pub struct LogWriter {
     pub(crate) in_flight: Option<InFlight>,
     memory: Vec<GroupMemory>,
     synced_below: GroupNo,
-    durable: Option<LogId>,
+    pub(crate) durable: Option<LogId>,
     unproven: bool,
+    /// The least size that a file of a segment was made with since the log was opened.
+    pub(crate) file_bytes_min: u64,
     pub(crate) removals: Vec<Arc<Segment>>,
     view: SharedView,
 }
@@ -80,6 +87,7 @@ impl LogWriter {
     pub(crate) fn new(start: Start, view: SharedView) -> Self {
         let synced_below = start.next_group;
         let durable = start.last;
+        let file_bytes_min = start.config.file_bytes();
         Self {
             start,
             plan: None,
@@ -92,6 +100,7 @@ impl LogWriter {
             synced_below,
             durable,
             unproven: false,
+            file_bytes_min,
             removals: Vec::new(),
             view,
         }
@@ -129,6 +138,8 @@ impl LogWriter {
             self.push_kind(FrameKind::Membership, Entry { leader, schema: 0, count: 0, parts: &[&bytes] }, now)?;
         self.start.state.membership = membership;
         self.start.state.membership_id = LogId { leader, index: pushed.index };
+        let number = self.next_number() - 1;
+        self.start.state.numbers.iter_mut().for_each(|numbers| numbers.membership = number);
         Ok(pushed)
     }
 
@@ -189,13 +200,13 @@ impl LogWriter {
             self.synced_below = group.last_number().next();
         }
         self.durable = group.last.or(self.durable);
-        if self.start.config.commit_on_sync {
-            self.start.state.committed = self.durable;
+        if let (true, Some(durable)) = (self.start.config.commit_on_sync, self.durable) {
+            self.note_committed(durable, durable.index.0.saturating_sub(self.start.joined));
         }
         self.unproven = !group.only_mark && group.proof.is_none();
         let end = group.end();
         group.segment.update(|facts| {
-            facts.mark(group.next_index, group.offset);
+            facts.mark(Mark { next_index: group.next_index, number: group.next_number, offset: group.offset });
             facts.end = end;
             if let Some(last) = group.last {
                 facts.last = Some(last);
@@ -247,9 +258,9 @@ impl LogWriter {
         &self.start.state
     }
 
-    /// What a quorum committed, for a log of several members.
-    pub fn set_committed(&mut self, committed: LogId) {
+    pub(crate) fn note_committed(&mut self, committed: LogId, number: u64) {
         self.start.state.committed = Some(committed);
+        self.start.state.numbers.iter_mut().for_each(|numbers| numbers.committed = number);
     }
 
     /// Planned bytes of the segment that is written, and whether it holds an entry.
@@ -268,11 +279,16 @@ impl LogWriter {
             Arc::clone(&old.older)
         };
         let tail = Some((Arc::clone(&group.segment), end));
-        let last = self.durable.map_or(LogIndex::ZERO, |id| id.index);
-        self.view.publish(LogView { older, tail, last });
+        self.view.publish(LogView { older, tail, last: self.readable() });
         if changed {
             self.start.files.let_go(old);
         }
+    }
+
+    /// The last index that readers may see.
+    pub(crate) fn readable(&self) -> LogIndex {
+        let index = |id: Option<LogId>| id.map_or(LogIndex::ZERO, |id| id.index);
+        index(self.durable).min(index(self.start.state.committed))
     }
 
     fn mark(&mut self, kind: FrameKind, now: Micros) -> bool {
@@ -300,9 +316,19 @@ impl LogWriter {
     }
 
     pub(crate) fn append_state(&mut self, now: Micros) {
+        let next = self.next_number();
+        if let Some(numbers) = &mut self.start.state.numbers {
+            (numbers.next, numbers.file_bytes) = (next, self.file_bytes_min);
+        }
         let bytes = self.start.state.encode();
         let leader = self.start.state.vote.leader;
         self.append(FrameKind::State, Entry { leader, schema: 0, count: 0, parts: &[&bytes] }, now);
+    }
+
+    /// Number of the next entry: indices less the frames whose entry went on.
+    #[must_use]
+    pub fn next_number(&self) -> u64 {
+        self.start.next_index.0.saturating_sub(self.start.joined)
     }
 
     pub(crate) fn new_group(&mut self, segment: Arc<Segment>, offset: u64, begins: bool) -> Group {
@@ -317,6 +343,7 @@ impl LogWriter {
             ends: None,
             removals: std::mem::take(&mut self.removals),
             next_index: self.start.next_index,
+            next_number: self.next_number(),
             last: None,
             last_time: Micros::MIN,
             only_mark: false,
@@ -327,8 +354,16 @@ impl LogWriter {
     }
 
     fn append(&mut self, kind: FrameKind, entry: Entry<'_>, now: Micros) -> Pushed {
+        self.append_frame(kind, entry, now, false)
+    }
+
+    /// `goes_on`: the entry's next frame follows in the same group.
+    pub(crate) fn append_frame(&mut self, kind: FrameKind, entry: Entry<'_>, now: Micros, goes_on: bool) -> Pushed {
         let Some(group) = self.gathering.as_ref() else { broken("a frame was pushed without a group") };
-        let header = self.header(kind, entry, group, now);
+        let mut header = self.header(kind, entry, group, now);
+        if goes_on {
+            (header.version, header.flags) = (VERSION_REPLICATED, header.flags | FLAG_GOES_ON);
+        }
         let Some(group) = self.gathering.as_mut() else { broken("a frame was pushed without a group") };
         let len = u32::try_from(header.frame_bytes()).unwrap_or(u32::MAX);
         let loc = FrameLoc { segment: header.segment, offset: group.tail(), len };
@@ -339,6 +374,7 @@ impl LogWriter {
             (group.last, group.last_time) = (Some(id), now);
             (self.start.last, self.start.last_time) = (Some(id), now);
             self.start.next_index = header.index.next();
+            self.start.joined += u64::from(goes_on);
             if let Some(plan) = &mut self.plan {
                 plan.has_entries = true;
             }
@@ -352,6 +388,7 @@ impl LogWriter {
         let no_fsync = if self.start.config.fsync { 0 } else { FLAG_NO_FSYNC };
         let crc = |crc, part: &&[u8]| crc32c::crc32c_append(crc, part);
         FrameHeader {
+            version: if kind == FrameKind::State { self.start.state.version() } else { VERSION },
             kind,
             flags: no_checksum | no_fsync,
             schema: entry.schema,

@@ -76,6 +76,7 @@ fn commits_go_on_while_a_trimmed_segment_is_removed() {
         config: rig.config.clone(),
         identity: LogIdentity { stream_type: "Call".into(), bucket: 0, node: 1 },
         birth: 0x5EED,
+        founds: true,
         check_from: LogIndex::ZERO,
         begin_above: LogIndex::ZERO,
         now: rig.now,

@@ -64,6 +64,7 @@ fn open_on(disk: &Scarce, rig: &Rig) -> Result<OpenedLog, OpenError> {
         config: rig.config.clone(),
         identity: LogIdentity { stream_type: "Call".into(), bucket: 0, node: 1 },
         birth: 0x5EED,
+        founds: true,
         check_from: LogIndex::ZERO,
         begin_above: LogIndex::ZERO,
         now: rig.now,

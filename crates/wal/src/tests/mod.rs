@@ -8,6 +8,7 @@ mod descriptors;
 mod golden;
 mod promises;
 mod real;
+mod replicated;
 mod space;
 
 use crate::crash_disk::CrashDisk;
@@ -66,6 +67,7 @@ impl Rig {
             config: self.config.clone(),
             identity: LogIdentity { stream_type: "Call".into(), bucket: 0, node: 1 },
             birth: 0x5EED,
+            founds: self.config.commit_on_sync,
             check_from: self.check_from,
             begin_above: self.begin_above,
             now: self.now,

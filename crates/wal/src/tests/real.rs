@@ -10,6 +10,7 @@ fn open_at(path: &Path, config: &LogConfig) -> OpenedLog {
         config: config.clone(),
         identity: LogIdentity { stream_type: "Call".into(), bucket: 0, node: 1 },
         birth: 42,
+        founds: true,
         check_from: LogIndex::ZERO,
         begin_above: LogIndex::ZERO,
         now: Micros(1_795_435_200_000_000),
