@@ -76,7 +76,12 @@ pub(crate) fn append(error: &AppendError, names: &FieldNames) -> ApiError {
         AppendError::EventIdConflict { event_id } => answer.with("event_id", event_id.to_string()),
         AppendError::Strict(violation) => strict(violation, names),
         AppendError::DiskFull { needed_bytes } => answer.with("needed_bytes", *needed_bytes),
-        AppendError::SeqTooLarge { .. }
+        AppendError::NotLeader { leader: Some((node, address)) } => {
+            answer.with("leader", *node).with("address", address.as_str())
+        }
+        AppendError::NotLeader { leader: None }
+        | AppendError::OutcomeUnknown { .. }
+        | AppendError::SeqTooLarge { .. }
         | AppendError::RefusedBefore
         | AppendError::Shape(_)
         | AppendError::NotCommitted { .. }

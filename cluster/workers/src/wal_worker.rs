@@ -123,6 +123,9 @@ impl WalWorker {
             (SinkGroup::Files(_), None) => {
                 strandline_event::invariant::broken("a store without a log has no commit thread");
             }
+            (SinkGroup::Replicated(_), _) => {
+                strandline_event::invariant::broken("a log of a node alone was told to replicate");
+            }
         }
     }
 

@@ -25,6 +25,8 @@ struct State {
     last: Micros,
     /// Base of each accepted batch that is not visible yet, oldest first, and whether it became so out of turn.
     in_flight: VecDeque<(LogIndex, Micros, bool)>,
+    /// Another node assigns: nobody here knows what comes above the last moment.
+    follows: bool,
 }
 
 /// The clock of one log. Its owner assigns; readers close.
@@ -35,7 +37,7 @@ pub struct LogClock {
 
 impl LogClock {
     fn new(floor: Micros) -> Self {
-        Self { state: Mutex::new(State { floor, last: floor, in_flight: VecDeque::new() }) }
+        Self { state: Mutex::new(State { floor, last: floor, in_flight: VecDeque::new(), follows: false }) }
     }
 
     /// Assigns a batch's moments: from the result to `span_us` after it. The batch is in flight until
@@ -73,6 +75,11 @@ impl LogClock {
         state.last = state.last.max(moment);
     }
 
+    /// Whether this node assigns. Of a log that another node assigns in nothing is closed above what came from there.
+    pub fn set_leads(&self, leads: bool) {
+        self.state.lock().follows = !leads;
+    }
+
     /// The largest assigned moment.
     #[must_use]
     pub fn last(&self) -> Micros {
@@ -83,6 +90,9 @@ impl LogClock {
         let mut state = self.state.lock();
         if let Some((_, base, _)) = state.in_flight.front() {
             return base.plus_us(-1);
+        }
+        if state.follows {
+            return state.last.max(state.floor);
         }
         state.floor = state.floor.max(target).max(state.last);
         state.floor

@@ -51,6 +51,12 @@ impl StampedBatch {
         [self.stamps.bytes(), self.batch.bytes()]
     }
 
+    /// The same, shared: what an entry of a replication group holds.
+    #[must_use]
+    pub fn payload_shared(&self) -> [SharedBytes; 2] {
+        [self.stamps.shared().clone(), self.batch.bytes().clone()]
+    }
+
     /// Bytes that it holds in memory.
     #[must_use]
     pub fn size_bytes(&self) -> usize {

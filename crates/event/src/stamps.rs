@@ -88,6 +88,10 @@ impl Stamps {
         &self.bytes
     }
 
+    pub(crate) const fn shared(&self) -> &SharedBytes {
+        &self.bytes
+    }
+
     /// ingested_at of the first row: the smallest of the batch.
     #[must_use]
     pub fn first_ingested_at(&self) -> Micros {

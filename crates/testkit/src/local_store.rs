@@ -264,6 +264,7 @@ impl LocalStore {
                     let mut outcomes = compact::commit_groups(&self.store, &[group], self.time.now());
                     driver.files_done(outcomes.pop().expect("one group, one outcome"))
                 }
+                SinkGroup::Replicated(_) => return answers,
             };
             let batches: &[(LogIndex, StampedBatch)] = &done.batches;
             self.store.committed(key, batches, self.time.now());

@@ -85,6 +85,7 @@ fn flush(world: &World, io: &InlineIo, driver: &mut LogDriver<()>, key: &LogKey)
                 assert!(outcome.is_ok());
                 driver.files_done(outcome)
             }
+            SinkGroup::Replicated(_) => unreachable!("this log is not replicated"),
         };
         // a reader may look between any two of these
         thread::yield_now();

@@ -14,6 +14,7 @@ use crate::append::error::{AppendError, Refusal};
 use crate::append::files::{FilesCommitted, FilesFailed};
 use crate::append::log::{Decision, Log};
 use crate::append::outcome::Answer;
+use crate::append::replicated::{Committed, GroupLost};
 use crate::append::request::AppendRequest;
 use crate::append::rules::Rules;
 use crate::append::settled::Settled;
@@ -23,7 +24,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use strandline_event::invariant::broken;
 use strandline_event::{ErrorKind, LogIndex, Micros, StampedBatch, Stamps};
-use strandline_wal::{Group, LogWriter, Rollover};
+use strandline_wal::{Group, LeaderId, LogWriter, Rollover};
 
 struct Waiting<R> {
     after: LogIndex,
@@ -106,11 +107,70 @@ impl<R> LogDriver<R> {
         if let Some(reason) = &self.refuses {
             return Some(AppendError::Unavailable { reason: reason.to_string() });
         }
+        if let Sink::Replicated(writer) = &self.sink
+            && !writer.leads()
+        {
+            return Some(AppendError::NotLeader { leader: writer.replica().leader() });
+        }
         let rows = request.batch.view().rows();
         // rows that are left out only make it smaller: 16 bytes are room for the list of them, which takes less than their stamps
         let bytes = Stamps::len_for(rows) + 16 + request.batch.bytes().len();
         let full = !request.inspect && !self.sink.has_room(bytes);
         full.then_some(AppendError::DiskFull { needed_bytes: bytes as u64 })
+    }
+
+    /// This node leads the log's group: everything up to entry `number`, whose last frame has `index`, is applied.
+    pub fn lead(&mut self, leader: LeaderId, number: u64, index: LogIndex) {
+        self.log.passed(index);
+        self.log.published().clock().set_leads(true);
+        if let Sink::Replicated(writer) = &mut self.sink {
+            writer.lead(leader, number, index);
+        }
+    }
+
+    /// What is in flight in the log's group does not come back; nothing is accepted before this node [leads](Self::lead) again.
+    pub fn abandon(&mut self, lost: &GroupLost) -> Done<R> {
+        let Sink::Replicated(writer) = &mut self.sink else { broken("a log that is not replicated lost its leader") };
+        writer.give_up();
+        let leader = writer.replica().leader();
+        self.log.published().clock().set_leads(false);
+        let error = || match lost {
+            GroupLost::Nothing(_) => AppendError::NotLeader { leader: leader.clone() },
+            GroupLost::Unknown(reason) => AppendError::OutcomeUnknown { reason: reason.to_string() },
+        };
+        self.take_back(error)
+    }
+
+    /// Whether what is on its way is this proposal.
+    #[must_use]
+    pub fn has_in_flight(&self, leader: LeaderId, number: u64) -> bool {
+        matches!(&self.sink, Sink::Replicated(writer) if writer.is_proposed(leader, number))
+    }
+
+    /// An entry of the log's group is committed, the next in order: what this node had in flight, or somebody else's.
+    pub fn applied(&mut self, entry: Committed) -> Done<R> {
+        let Sink::Replicated(writer) = &mut self.sink else { broken("an entry came to a log that is not replicated") };
+        if writer.note_applied(&entry) {
+            let batches = self.log.committed(entry.index);
+            return self.done(entry.index, batches);
+        }
+        let clock = Arc::clone(self.log.published().clock());
+        let mut done = Done { batches: Vec::new(), gone: Vec::new(), clock, answers: Vec::new() };
+        let quiet = self.is_idle() && self.waiting.is_empty();
+        if !entry.batches.is_empty() && !quiet {
+            // it was judged without this entry
+            done = self.abandon(&GroupLost::Unknown(Arc::from("another leader's entry came first")));
+        }
+        for (index, batch) in entry.batches {
+            if index > self.log.accepted_through() {
+                self.log.replay(index, &batch);
+                done.batches.push((index, batch));
+            }
+        }
+        if self.is_idle() {
+            self.log.passed(entry.index);
+        }
+        done
     }
 
     /// The next group to be made durable; `None` while one is in flight or nothing was accepted.
@@ -156,10 +216,13 @@ impl<R> LogDriver<R> {
         if !matches!(failed, FilesFailed::Nothing { .. }) {
             self.refuse_writes(failed.to_string());
         }
-        let gone = self.log.roll_back();
         let reason = failed.to_string();
-        let answer = |w: Waiting<R>| (w.reply, refused(AppendError::NotCommitted { kind, reason: reason.clone() }));
-        let answers = self.waiting.drain(..).map(answer).collect();
+        self.take_back(|| AppendError::NotCommitted { kind, reason: reason.clone() })
+    }
+
+    fn take_back(&mut self, error: impl Fn() -> AppendError) -> Done<R> {
+        let gone = self.log.roll_back();
+        let answers = self.waiting.drain(..).map(|w| (w.reply, refused(error()))).collect();
         Done { batches: Vec::new(), gone, clock: Arc::clone(self.log.published().clock()), answers }
     }
 
@@ -208,6 +271,10 @@ impl<R> LogDriver<R> {
         match &mut self.sink {
             Sink::Log(writer) => writer.seal(),
             Sink::Files(writer) => writer.last_pushed(),
+            Sink::Replicated(writer) => {
+                writer.replica().seal();
+                writer.last_pushed()
+            }
         }
     }
 
@@ -223,7 +290,7 @@ impl<R> LogDriver<R> {
     pub fn log_writer(&mut self) -> Option<&mut LogWriter> {
         match &mut self.sink {
             Sink::Log(writer) => Some(writer),
-            Sink::Files(_) => None,
+            Sink::Files(_) | Sink::Replicated(_) => None,
         }
     }
 }

@@ -81,6 +81,16 @@ pub enum AppendError {
         /// Why, and what to do.
         reason: String,
     },
+    /// Another node leads the log; nothing was stored.
+    NotLeader {
+        /// Node and address of the leader, as far as it is known.
+        leader: Option<(u64, String)>,
+    },
+    /// Nobody here knows whether it is stored.
+    OutcomeUnknown {
+        /// Why.
+        reason: String,
+    },
     /// Not now.
     Unavailable {
         /// Why, and what to do.
@@ -117,7 +127,8 @@ impl AppendError {
             Self::Shape(_) => ErrorKind::BadRequest,
             Self::DiskFull { .. } => ErrorKind::DiskFull,
             Self::NotCommitted { kind, .. } => *kind,
-            Self::Unavailable { .. } => ErrorKind::Unavailable,
+            Self::NotLeader { .. } => ErrorKind::NotLeader,
+            Self::OutcomeUnknown { .. } | Self::Unavailable { .. } => ErrorKind::Unavailable,
         }
     }
 
@@ -158,6 +169,15 @@ impl AppendError {
             Self::RefusedBefore => "refused when the other lines of its chunk were stored, and not judged again with them: mend it and load it from a file of its own".to_owned(),
             Self::DiskFull { needed_bytes } => format!(
                 "no room on the disk for {needed_bytes} bytes of log: make room, then send it again; reads go on"
+            ),
+            Self::NotLeader { leader: Some((node, address)) } => {
+                format!("node {node} at {address} leads this log; nothing was stored: send it there")
+            }
+            Self::NotLeader { leader: None } => {
+                "nobody is known to lead this log now; nothing was stored: try again in a moment".to_owned()
+            }
+            Self::OutcomeUnknown { reason } => format!(
+                "the outcome is unknown ({reason}): a retry with the same command id finds out, and is safe"
             ),
             Self::NotCommitted { reason, .. } | Self::Unavailable { reason } => reason.clone(),
         }

@@ -386,7 +386,14 @@ impl Log {
         self.watermark = self.watermark.max(through);
     }
 
-    /// What was accepted and is not committed never was: its commit failed, in a store without a log. Gives its indices.
+    /// Entries that are no batches took indices, up to here: what says something of a log's group.
+    pub fn passed(&mut self, through: LogIndex) {
+        self.accepted = self.accepted.max(through);
+        self.committed = self.committed.max(through);
+        self.published.committed.store(self.committed.0, Ordering::Release);
+    }
+
+    /// What was accepted and is not committed never was, as far as this node knows: its commit failed, or its leadership ended. Gives its indices.
     pub fn roll_back(&mut self) -> Vec<LogIndex> {
         let gone = self.in_flight.drain(..).map(|entry| entry.index).collect();
         self.overlay.clear();

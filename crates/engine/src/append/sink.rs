@@ -1,9 +1,10 @@
-//! Where accepted batches become durable: a log file, or (a store without a log) Parquet files at once.
+//! Where accepted batches become durable: a log file, a replicated log, or (a store without a log) Parquet files at once.
 //!
-//! The one place that knows both. The rules above it do not: to them either is a place that gives indices and takes
+//! The one place that knows all. The rules above it do not: to them each is a place that gives indices and takes
 //! groups, one in flight.
 
 use crate::append::files::{FilesGroup, FilesWriter};
+use crate::append::replicated::{ReplicatedGroup, ReplicatedWriter};
 use strandline_event::batch::BATCH_SCHEMA_VERSION;
 use strandline_event::invariant::broken;
 use strandline_event::{LogIndex, Micros, StampedBatch};
@@ -16,6 +17,8 @@ pub enum Sink {
     Log(Box<LogWriter>),
     /// Parquet files.
     Files(FilesWriter),
+    /// The log of a replication group.
+    Replicated(ReplicatedWriter),
 }
 
 /// What is to be made durable next.
@@ -24,6 +27,8 @@ pub enum SinkGroup {
     Log(Group),
     /// For a commit of files.
     Files(FilesGroup),
+    /// For the log's replication group.
+    Replicated(ReplicatedGroup),
 }
 
 impl From<LogWriter> for Sink {
@@ -38,11 +43,17 @@ impl From<FilesWriter> for Sink {
     }
 }
 
+impl From<ReplicatedWriter> for Sink {
+    fn from(writer: ReplicatedWriter) -> Self {
+        Self::Replicated(writer)
+    }
+}
+
 impl Sink {
     /// Whether it is a log file.
     #[must_use]
     pub const fn is_log(&self) -> bool {
-        matches!(self, Self::Log(_))
+        matches!(self, Self::Log(_) | Self::Replicated(_))
     }
 
     /// The last index that was given.
@@ -51,6 +62,7 @@ impl Sink {
         match self {
             Self::Log(log) => log.last_pushed(),
             Self::Files(files) => files.last_pushed(),
+            Self::Replicated(replicated) => replicated.last_pushed(),
         }
     }
 
@@ -58,6 +70,7 @@ impl Sink {
         match self {
             Self::Log(log) => log.durable().map_or(LogIndex::ZERO, |id| id.index),
             Self::Files(files) => files.durable(),
+            Self::Replicated(replicated) => replicated.applied(),
         }
     }
 
@@ -65,6 +78,7 @@ impl Sink {
         match self {
             Self::Log(log) => log.is_in_flight(),
             Self::Files(files) => files.is_in_flight(),
+            Self::Replicated(replicated) => replicated.is_in_flight(),
         }
     }
 
@@ -72,6 +86,7 @@ impl Sink {
         match self {
             Self::Log(log) => log.has_pending(),
             Self::Files(files) => files.has_pending(),
+            Self::Replicated(replicated) => replicated.has_pending(),
         }
     }
 
@@ -80,6 +95,7 @@ impl Sink {
         match self {
             Self::Log(log) => log.room(bytes) != Room::Full,
             Self::Files(_) => true,
+            Self::Replicated(replicated) => replicated.replica().has_room(bytes),
         }
     }
 
@@ -88,6 +104,7 @@ impl Sink {
         let given = match self {
             Self::Log(log) => push_frame(log, batch, now),
             Self::Files(files) => files.push(batch.clone()),
+            Self::Replicated(replicated) => replicated.push(batch.clone(), now),
         };
         if given != index {
             broken("a log gave an entry another index than was planned");
@@ -98,6 +115,7 @@ impl Sink {
         match self {
             Self::Log(log) => log.take_group().map(SinkGroup::Log),
             Self::Files(files) => files.take_group().map(SinkGroup::Files),
+            Self::Replicated(replicated) => replicated.take_group().map(SinkGroup::Replicated),
         }
     }
 }

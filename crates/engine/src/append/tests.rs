@@ -1,3 +1,5 @@
+mod replicated;
+
 use super::*;
 use crate::clock::ClosedClocks;
 use std::path::Path;
@@ -35,6 +37,7 @@ fn rig(disk: CrashDisk) -> Rig {
         config,
         identity: LogIdentity { stream_type: "T".to_owned(), bucket: 0, node: 1 },
         birth: 7,
+        founds: true,
         check_from: LogIndex::ZERO,
         begin_above: LogIndex::ZERO,
         now: NOW,

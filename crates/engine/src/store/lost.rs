@@ -390,6 +390,7 @@ fn open_folder(
         config: place.config.clone(),
         identity: LogIdentity { stream_type: key.stream_type.to_string(), bucket: key.bucket, node: place.node },
         birth: job_id(place, key, "birth") as u64,
+        founds: true,
         check_from: durable.next(),
         begin_above,
         now: place.now,

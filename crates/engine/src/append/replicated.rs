@@ -1,0 +1,174 @@
+//! Where a log of a replication group gathers what it has accepted: what waits together becomes one entry of the group.
+//!
+//! ```text
+//!  lead(leader, number) ─> push ─> pending ─> take_group ─> (quorum) ─> applied, on every replica
+//!                                                      └─> follow: what is in flight has an unknown outcome
+//! ```
+//!
+//! One group is in flight. Invariants: nothing is accepted while this node does not lead; a group says under which leadership it was
+//! judged, and the number that its entry must get, so that it is stored as it was judged or not at all.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use strandline_event::invariant::broken;
+use strandline_event::{LogIndex, LogKey, Micros, StampedBatch};
+use strandline_wal::LeaderId;
+
+/// Bytes at which a group is closed; an append is never cut.
+const GROUP_BYTES_MAX: usize = strandline_event::limits::GROUP_BYTES_MAX;
+
+/// The log's group as its owner needs it; implemented where the group is.
+pub trait Replica: Send + Sync {
+    /// Whether an entry of this size surely fits on this node's disk.
+    fn has_room(&self, bytes: usize) -> bool;
+    /// Node and address of the leader, as far as it is known.
+    fn leader(&self) -> Option<(u64, String)>;
+    /// Ends the open segment.
+    fn seal(&self);
+}
+
+/// Batches that become one entry.
+#[derive(Clone, Debug)]
+pub struct ReplicatedGroup {
+    /// The log.
+    pub log: LogKey,
+    /// The leadership under which they were judged.
+    pub leader: LeaderId,
+    /// The number that their entry must get.
+    pub number: u64,
+    /// The batches with the moments in which they were accepted, in order; never none.
+    pub batches: Vec<(LogIndex, StampedBatch, Micros)>,
+}
+
+/// An entry that is committed, whoever proposed it.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    /// Who made it.
+    pub leader: LeaderId,
+    /// Its number.
+    pub number: u64,
+    /// Index of its last frame.
+    pub index: LogIndex,
+    /// Its batches; none: it says something of the group.
+    pub batches: Vec<(LogIndex, StampedBatch)>,
+}
+
+/// Why what is in flight does not come back.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum GroupLost {
+    /// Nothing of it was stored, on no replica.
+    Nothing(Arc<str>),
+    /// Another leader may commit it.
+    Unknown(Arc<str>),
+}
+
+struct Leads {
+    leader: LeaderId,
+    next_number: u64,
+}
+
+/// Gathers the accepted batches of a log that is replicated.
+pub struct ReplicatedWriter {
+    log: LogKey,
+    replica: Arc<dyn Replica>,
+    leads: Option<Leads>,
+    /// Index of the last entry that was applied.
+    applied: LogIndex,
+    last_pushed: LogIndex,
+    pending: VecDeque<(LogIndex, StampedBatch, Micros)>,
+    /// Number of the entry that is on its way.
+    in_flight: Option<u64>,
+}
+
+impl ReplicatedWriter {
+    /// Of a log of which everything up to `applied` was replayed.
+    #[must_use]
+    pub fn new(log: LogKey, replica: Arc<dyn Replica>, applied: LogIndex) -> Self {
+        let pending = VecDeque::new();
+        Self { log, replica, leads: None, applied, last_pushed: applied, pending, in_flight: None }
+    }
+
+    pub(crate) fn replica(&self) -> &Arc<dyn Replica> {
+        &self.replica
+    }
+
+    pub(crate) const fn leads(&self) -> bool {
+        self.leads.is_some()
+    }
+
+    pub(crate) const fn last_pushed(&self) -> LogIndex {
+        self.last_pushed
+    }
+
+    pub(crate) const fn applied(&self) -> LogIndex {
+        self.applied
+    }
+
+    pub(crate) const fn is_in_flight(&self) -> bool {
+        self.in_flight.is_some()
+    }
+
+    pub(crate) fn has_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// Whether this entry is on its way from here.
+    pub(crate) fn is_proposed(&self, leader: LeaderId, number: u64) -> bool {
+        self.in_flight == Some(number) && self.leads.as_ref().is_some_and(|leads| leads.leader == leader)
+    }
+
+    /// This node leads: everything up to entry `number`, at `index`, is applied.
+    pub(crate) fn lead(&mut self, leader: LeaderId, number: u64, index: LogIndex) {
+        if self.is_in_flight() || self.has_pending() {
+            broken("a leadership began while an earlier one had entries on their way");
+        }
+        self.leads = Some(Leads { leader, next_number: number + 1 });
+        (self.applied, self.last_pushed) = (index, index);
+    }
+
+    pub(crate) fn push(&mut self, batch: StampedBatch, now: Micros) -> LogIndex {
+        self.last_pushed = self.last_pushed.next();
+        self.pending.push_back((self.last_pushed, batch, now));
+        self.last_pushed
+    }
+
+    pub(crate) fn take_group(&mut self) -> Option<ReplicatedGroup> {
+        let leads = self.leads.as_ref().filter(|_| self.in_flight.is_none() && !self.pending.is_empty())?;
+        let mut bytes = 0;
+        let fits = |(_, batch, _): &&(LogIndex, StampedBatch, Micros)| {
+            bytes += batch.size_bytes();
+            bytes <= GROUP_BYTES_MAX
+        };
+        let take = self.pending.iter().take_while(fits).count().max(1);
+        let (leader, number) = (leads.leader, leads.next_number);
+        self.in_flight = Some(number);
+        Some(ReplicatedGroup { log: self.log.clone(), leader, number, batches: self.pending.drain(..take).collect() })
+    }
+
+    /// An entry is applied. `true`: it is the one that was on its way from here.
+    pub(crate) fn note_applied(&mut self, entry: &Committed) -> bool {
+        let mine = self.leads.as_ref().is_some_and(|leads| leads.leader == entry.leader)
+            && self.in_flight == Some(entry.number)
+            && !entry.batches.is_empty();
+        if let (true, Some(leads)) = (mine, &mut self.leads) {
+            self.in_flight = None;
+            leads.next_number = entry.number + 1;
+        }
+        self.applied = self.applied.max(entry.index);
+        mine
+    }
+
+    /// This node leads no more, or its entries did not get their place: what is on its way and behind it is nobody's.
+    pub(crate) fn give_up(&mut self) {
+        (self.leads, self.in_flight) = (None, None);
+        self.pending.clear();
+        self.last_pushed = self.applied;
+    }
+}
+
+impl fmt::Debug for ReplicatedWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ReplicatedWriter({}, applied {}, leads {})", self.log, self.applied, self.leads())
+    }
+}

@@ -1,0 +1,137 @@
+//! The driver of a replicated log: who leads accepts, what is applied is true, what is lost has an unknown outcome.
+
+use super::*;
+use crate::append::{AppendError, Committed, GroupLost, Replica, ReplicatedGroup, ReplicatedWriter};
+use strandline_wal::LeaderId;
+
+struct Fixed;
+
+impl Replica for Fixed {
+    fn has_room(&self, bytes: usize) -> bool {
+        bytes < 1 << 20
+    }
+
+    fn leader(&self) -> Option<(u64, String)> {
+        Some((2, "node2:7073".to_owned()))
+    }
+
+    fn seal(&self) {}
+}
+
+const ME: LeaderId = LeaderId { term: 4, node: 1 };
+const OTHER: LeaderId = LeaderId { term: 5, node: 2 };
+
+fn driver() -> LogDriver<u32> {
+    let clock = ClosedClocks::new(Micros::MIN).open_log();
+    let log = Log::new(LogKey::single("T"), rules(), clock, Arc::new(NothingSettled), LogIndex::ZERO);
+    LogDriver::new(log, ReplicatedWriter::new(LogKey::single("T"), Arc::new(Fixed), LogIndex::ZERO))
+}
+
+fn append(driver: &mut LogDriver<u32>, command: &str, expected: Expected, reply: u32) -> Option<(u32, Answer)> {
+    let mut builder = BatchBuilder::new("T", BatchUnit::Append);
+    let event = EventInput { stream_id: "s", event_type: "E", command_id: Some(command), ..EventInput::default() };
+    builder.push(&event).unwrap();
+    let mut request = AppendRequest::new(builder.finish().unwrap());
+    request.expected = expected;
+    driver.append(request, NOW, u128::from(reply), reply)
+}
+
+fn take(driver: &mut LogDriver<u32>) -> ReplicatedGroup {
+    match driver.take_group() {
+        Some(SinkGroup::Replicated(group)) => group,
+        _ => panic!("nothing is proposed"),
+    }
+}
+
+fn entry(group: &ReplicatedGroup, leader: LeaderId) -> Committed {
+    let batches: Vec<_> = group.batches.iter().map(|(index, batch, _)| (*index, batch.clone())).collect();
+    Committed { leader, number: group.number, index: batches.last().unwrap().0, batches }
+}
+
+fn refusal(answer: &Answer) -> &AppendError {
+    match answer {
+        Answer::Refused(refusal) => &refusal.error,
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+#[test]
+fn who_does_not_lead_refuses_and_names_the_leader() {
+    let mut driver = driver();
+    let (_, answer) = append(&mut driver, "c", Expected::Any, 1).unwrap();
+    let error = refusal(&answer);
+    assert_eq!(error.kind(), ErrorKind::NotLeader);
+    assert_eq!(error.to_string(), "node 2 at node2:7073 leads this log; nothing was stored: send it there");
+}
+
+#[test]
+fn what_waits_becomes_one_entry_and_is_answered_when_it_is_applied() {
+    let mut driver = driver();
+    driver.lead(ME, 1, LogIndex(1));
+    assert!(append(&mut driver, "a", Expected::Empty, 1).is_none());
+    let first = take(&mut driver);
+    assert_eq!((first.leader, first.number, first.batches[0].0), (ME, 2, LogIndex(2)));
+    // what comes while it is on its way is judged with it, and waits for the next one
+    assert!(append(&mut driver, "b", Expected::At(Seq(1)), 2).is_none());
+    assert!(append(&mut driver, "c", Expected::At(Seq(2)), 3).is_none());
+    assert!(driver.take_group().is_none(), "one is on its way");
+    let done = driver.applied(entry(&first, ME));
+    assert_eq!(done.batches.len(), 1);
+    assert_eq!(done.release().len(), 1);
+    let second = take(&mut driver);
+    assert_eq!((second.number, second.batches.len()), (3, 2));
+    let answers = driver.applied(entry(&second, ME)).release();
+    assert_eq!(answers.iter().map(|(reply, _)| *reply).collect::<Vec<_>>(), [2, 3]);
+    assert_eq!(driver.log().published().head("s").unwrap().unwrap().last_seq, Seq(3));
+    assert_eq!(driver.durable(), LogIndex(4));
+}
+
+#[test]
+fn what_was_lost_may_be_committed_by_another_leader_and_a_retry_finds_out() {
+    let mut driver = driver();
+    driver.lead(ME, 1, LogIndex(1));
+    assert!(append(&mut driver, "a", Expected::Empty, 1).is_none());
+    let lost = take(&mut driver);
+    assert!(driver.has_in_flight(ME, 2));
+    assert!(append(&mut driver, "b", Expected::Any, 2).is_none());
+    let answers = driver.abandon(&GroupLost::Unknown(Arc::from("leadership was lost"))).release();
+    assert_eq!(answers.len(), 2);
+    assert!(answers.iter().all(|(_, answer)| matches!(refusal(answer), AppendError::OutcomeUnknown { .. })));
+    assert!(!driver.has_in_flight(ME, 2) && driver.is_idle());
+    assert_eq!(driver.log().accepted_head("s").unwrap(), Seq::ZERO);
+    // the next leader commits it after all, behind its own first entry
+    let _ = driver.applied(Committed { leader: OTHER, number: 3, index: LogIndex(3), batches: vec![] }).release();
+    let mut after_all = entry(&lost, ME);
+    (after_all.number, after_all.index) = (4, LogIndex(4));
+    after_all.batches[0].0 = LogIndex(4);
+    let done = driver.applied(after_all);
+    assert_eq!(done.batches.len(), 1, "memory is told");
+    let _ = done.release();
+    driver.lead(LeaderId { term: 6, node: 1 }, 5, LogIndex(5));
+    let (_, answer) = append(&mut driver, "a", Expected::Empty, 3).unwrap();
+    assert!(matches!(answer, Answer::Done(outcome) if outcome.duplicate));
+    // what was behind it never was
+    assert!(append(&mut driver, "b", Expected::At(Seq(1)), 4).is_none());
+    assert_eq!(take(&mut driver).batches[0].1.seq(0), Seq(2));
+}
+
+#[test]
+fn another_leaders_entry_takes_the_place_of_what_was_in_flight() {
+    let mut driver = driver();
+    driver.lead(ME, 1, LogIndex(1));
+    assert!(append(&mut driver, "mine", Expected::Empty, 1).is_none());
+    let mine = take(&mut driver);
+    let mut theirs = self::driver();
+    theirs.lead(OTHER, 1, LogIndex(1));
+    assert!(append(&mut theirs, "theirs", Expected::Empty, 9).is_none());
+    let theirs = entry(&take(&mut theirs), OTHER);
+    assert_eq!(theirs.index, mine.batches[0].0, "the same place");
+    let done = driver.applied(theirs);
+    assert_eq!(done.batches.len(), 1);
+    let answers = done.release();
+    assert!(matches!(refusal(&answers[0].1), AppendError::OutcomeUnknown { .. }));
+    // it leads no more as far as it knows
+    let (_, answer) = append(&mut driver, "again", Expected::Any, 2).unwrap();
+    assert_eq!(refusal(&answer).kind(), ErrorKind::NotLeader);
+    assert_eq!(driver.log().published().head("s").unwrap().unwrap().last_seq, Seq(1));
+}
