@@ -18,6 +18,9 @@ pub enum Abandoned {
         /// Who does, as far as it is known.
         leader: Option<(NodeId, Member)>,
     },
+    /// Nothing of it was stored, on no replica: leadership was renewed, or the membership changed, since it was judged.
+    #[error("the log moved on since this was judged; nothing was stored: send it again")]
+    Stale,
     /// Leadership was lost, or the log's disk failed, while it was on its way: it may be committed by another leader.
     #[error("the outcome is unknown: {0}; a retry with the same command id finds out")]
     Unknown(String),
@@ -59,8 +62,8 @@ impl Consensus for Solo {
                 let failed = |_| Abandoned::Unknown("the log's disk failed".to_owned());
                 self.0.submit(group, Box::new(move |result| done(result.map(Some).map_err(failed))));
             }
-            SinkGroup::Files(_) => {
-                strandline_event::invariant::broken("a group of a store without a log came to a log's replication");
+            SinkGroup::Files(_) | SinkGroup::Replicated(_) => {
+                strandline_event::invariant::broken("a group that is no log file's came to the disk of a node alone");
             }
         }
     }

@@ -9,6 +9,7 @@ use openraft::entry::{FromAppData, RaftEntry, RaftPayload};
 use openraft::{LogId, Membership, RaftLogId};
 use std::fmt;
 use std::sync::Arc;
+use strandline_event::LogIndex;
 use strandline_wal::LeaderId;
 
 /// Payloads that were judged together, and what must be true of their entry.
@@ -38,6 +39,8 @@ pub enum Content {
 pub struct Entry {
     /// Leader and number.
     pub log_id: LogId<NodeId>,
+    /// Index of its last frame in the log; `ZERO` before it stands there.
+    pub index: LogIndex,
     /// What it holds.
     pub content: Content,
 }
@@ -84,17 +87,17 @@ impl RaftPayload<NodeId, Member> for Entry {
 
 impl RaftEntry<NodeId, Member> for Entry {
     fn new_blank(log_id: LogId<NodeId>) -> Self {
-        Self { log_id, content: Content::Blank }
+        Self { log_id, index: LogIndex::ZERO, content: Content::Blank }
     }
 
     fn new_membership(log_id: LogId<NodeId>, membership: Membership<NodeId, Member>) -> Self {
-        Self { log_id, content: Content::Membership(membership) }
+        Self { log_id, index: LogIndex::ZERO, content: Content::Membership(membership) }
     }
 }
 
 impl FromAppData<Proposal> for Entry {
     fn from_app_data(proposal: Proposal) -> Self {
-        Self { log_id: LogId::default(), content: Content::Payloads(proposal) }
+        Self { log_id: LogId::default(), index: LogIndex::ZERO, content: Content::Payloads(proposal) }
     }
 }
 
@@ -107,7 +110,7 @@ openraft::declare_raft_types!(
         Node = Member,
         Entry = Entry,
         SnapshotData = crate::machine::Pointer,
-        AsyncRuntime = openraft::TokioRuntime,
+        AsyncRuntime = crate::runtime::Runtime,
 );
 
 /// What became of a proposal.

@@ -1,0 +1,364 @@
+//! One replication group on this node: opened over its log, proposing, serving its members, changing them, saying who leads.
+//!
+//! ```text
+//!  propose ──> openraft core ──> Storage, Peers          serve <── Transport of the other members
+//!                  └──> StateMachine ──> Machine::applied
+//!  watch.rs: metrics ──> Machine::leads
+//! ```
+//!
+//! It refuses to open over a damaged log: such a replica neither votes nor acknowledges.
+
+use crate::codec;
+use crate::consensus::{Abandoned, Leadership};
+use crate::convert;
+use crate::machine::Machine;
+use crate::network::Peers;
+use crate::state_machine::{StateMachine, place};
+use crate::storage::{Snapshot, Storage};
+use crate::transport::{GroupId, Member, NodeId, Rpc, ServeError, Transport};
+use crate::types::{Outcome, Proposal, Types};
+use crate::watch::{Watch, leader_of};
+use openraft::error::{ClientWriteError, Fatal, RaftError};
+use openraft::{ChangeMembers, Config, Raft, RaftMetrics, SnapshotPolicy};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+use strandline_event::{LogIndex, Micros, SharedBytes};
+use strandline_wal::{LogView, LogWriter};
+use tokio::sync::Notify;
+
+/// How often a leader speaks to its followers; also the time in which they must answer.
+pub const HEARTBEAT_MS: u64 = 300;
+/// A follower that hears nothing asks for votes after at least this time.
+pub const ELECTION_MIN_MS: u64 = 1_500;
+/// And at most.
+pub const ELECTION_MAX_MS: u64 = 3_000;
+
+/// How long a snapshot (a pointer) may take before a purge is put off.
+const SNAPSHOT_WAIT: Duration = Duration::from_secs(10);
+
+/// What a group is opened with.
+pub struct GroupParts {
+    /// Its name.
+    pub id: GroupId,
+    /// This node.
+    pub node: NodeId,
+    /// Its log, opened with `commit_on_sync` false.
+    pub storage: Storage,
+    /// What its entries act on.
+    pub machine: Arc<dyn Machine>,
+    /// The way to its other members.
+    pub transport: Arc<dyn Transport>,
+}
+
+/// Why a group does not do what was asked.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum GroupError {
+    /// Only the leader can.
+    #[error("this node does not lead the group; ask its leader")]
+    NotLeader {
+        /// Who leads, as far as it is known.
+        leader: Option<(NodeId, Member)>,
+    },
+    /// The change of members cannot be made now.
+    #[error("the members cannot be changed: {0}")]
+    Refused(String),
+    /// The group has stopped on this node.
+    #[error("the group does not run on this node: {0}")]
+    Stopped(String),
+}
+
+/// A group as this node sees it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GroupStatus {
+    /// Its term.
+    pub term: u64,
+    /// Who leads.
+    pub leader: Option<(NodeId, Member)>,
+    /// Number of the last entry of its log here.
+    pub last: Option<u64>,
+    /// Number of the last entry that was applied here.
+    pub applied: Option<u64>,
+    /// Number of the last entry that was purged here.
+    pub purged: Option<u64>,
+    /// Who votes.
+    pub voters: BTreeSet<NodeId>,
+    /// Who only gets the log.
+    pub learners: BTreeSet<NodeId>,
+    /// On the leader: the number up to which each member holds the log.
+    pub replicated: BTreeMap<NodeId, Option<u64>>,
+}
+
+/// A running group.
+pub struct Group {
+    id: GroupId,
+    node: NodeId,
+    raft: Raft<Types>,
+    storage: Storage,
+    state: StateMachine,
+    nudge: Arc<Notify>,
+}
+
+impl Group {
+    /// Opens a group over its log. A group of which this node is the only voter elects it at once.
+    ///
+    /// # Errors
+    /// The log cannot be read, or its first frames not be written.
+    pub async fn open(parts: GroupParts) -> Result<Arc<Self>, GroupError> {
+        let GroupParts { id, node, storage, machine, transport } = parts;
+        let stopped = |what: String| GroupError::Stopped(what);
+        storage.settle().await.map_err(|e| stopped(e.to_string()))?;
+        let state = open_state(&storage, &machine).await.map_err(stopped)?;
+        let peers = Peers { group: id.clone(), transport };
+        let config = Arc::new(config(&id));
+        let raft = Raft::new(node, config, peers, storage.clone(), state.clone());
+        let raft = raft.await.map_err(|e| stopped(e.to_string()))?;
+        let nudge = Arc::new(Notify::new());
+        let (metrics, nudged) = (raft.metrics(), Arc::clone(&nudge));
+        let watch = Watch { node, metrics, state: state.clone(), storage: storage.clone(), machine, nudge: nudged };
+        tokio::spawn(watch.run());
+        let group = Arc::new(Self { id, node, raft, storage, state, nudge });
+        let alone = group.metrics().membership_config.voter_ids().eq([node]);
+        if alone {
+            group.raft.trigger().elect().await.map_err(|e| stopped(e.to_string()))?;
+        }
+        Ok(group)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn id(&self) -> &GroupId {
+        &self.id
+    }
+
+    /// Its log.
+    #[must_use]
+    pub fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
+    fn metrics(&self) -> RaftMetrics<u64, Member> {
+        self.raft.metrics().borrow().clone()
+    }
+
+    /// Makes payloads an entry of the log. Answered when it is applied here.
+    ///
+    /// # Errors
+    /// `Abandoned`; only `Unknown` may be stored after all.
+    pub async fn propose(&self, proposal: Proposal) -> Result<(), Abandoned> {
+        match self.raft.client_write(proposal).await {
+            Ok(response) if response.data == Outcome::Applied => Ok(()),
+            Ok(_) => {
+                self.nudge.notify_one();
+                Err(Abandoned::Stale)
+            }
+            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(to))) => {
+                Err(Abandoned::NotLeader { leader: to.leader_id.zip(to.leader_node) })
+            }
+            Err(error) => Err(Abandoned::Unknown(error.to_string())),
+        }
+    }
+
+    /// Whether this node accepts appends, as far as Raft knows; its machine knows exactly.
+    #[must_use]
+    pub fn leadership(&self) -> Leadership {
+        let metrics = self.metrics();
+        match leader_of(&metrics) {
+            Some((node, _)) if node == self.node => Leadership::Leads,
+            leader => Leadership::Follows { leader },
+        }
+    }
+
+    /// The group as this node sees it.
+    #[must_use]
+    pub fn status(&self) -> GroupStatus {
+        let metrics = self.metrics();
+        let membership = metrics.membership_config.membership();
+        let replicated = metrics.replication.iter().flatten();
+        GroupStatus {
+            term: metrics.current_term,
+            leader: leader_of(&metrics),
+            last: metrics.last_log_index,
+            applied: metrics.last_applied.map(|id| id.index),
+            purged: metrics.purged.map(|id| id.index),
+            voters: membership.voter_ids().collect(),
+            learners: membership.learner_ids().collect(),
+            replicated: replicated.map(|(node, through)| (*node, through.map(|id| id.index))).collect(),
+        }
+    }
+
+    /// Carries out a call of another member.
+    ///
+    /// # Errors
+    /// The body is none, or the group has stopped here.
+    pub async fn serve(&self, rpc: Rpc, body: SharedBytes) -> Result<SharedBytes, ServeError> {
+        let unreadable = |error: codec::CodecError| ServeError::Unreadable(error.0);
+        match rpc {
+            Rpc::Append => {
+                let request = codec::append_request_of(&body).map_err(unreadable)?;
+                let answer = self.raft.append_entries(request).await.map_err(|e| self.stopped(&e))?;
+                Ok(codec::append_answer(&answer))
+            }
+            Rpc::Vote => {
+                let request = codec::vote_request_of(&body).map_err(unreadable)?;
+                let answer = self.raft.vote(request).await.map_err(|e| self.stopped(&e))?;
+                Ok(codec::vote_answer(&answer))
+            }
+            Rpc::Snapshot => {
+                let (vote, meta, pointer) = codec::snapshot_request_of(&body).map_err(unreadable)?;
+                self.storage.expect(place(&meta, &pointer));
+                let snapshot = openraft::Snapshot { meta, snapshot: Box::new(pointer) };
+                let answer = self.raft.install_full_snapshot(vote, snapshot).await.map_err(|e| self.stopped(&e))?;
+                Ok(codec::snapshot_answer(&answer.vote))
+            }
+        }
+    }
+
+    fn stopped(&self, error: &impl std::fmt::Display) -> ServeError {
+        ServeError::Stopped { group: self.id.clone(), why: error.to_string() }
+    }
+
+    /// Gives the log to a node that does not vote; answered when it is nearly up to date if `wait`.
+    ///
+    /// # Errors
+    /// This node does not lead, or another change is under way.
+    pub async fn add_learner(&self, node: NodeId, member: Member, wait: bool) -> Result<(), GroupError> {
+        let added = self.raft.add_learner(node, member, wait).await;
+        self.nudge.notify_one();
+        added.map(drop).map_err(|e| changed(&e))
+    }
+
+    /// From now on these nodes vote; each must be a learner or a voter. Who voted and is not named leaves the group.
+    ///
+    /// # Errors
+    /// As [`add_learner`](Self::add_learner).
+    pub async fn set_voters(&self, voters: BTreeSet<NodeId>) -> Result<(), GroupError> {
+        let set = self.raft.change_membership(ChangeMembers::ReplaceAllVoters(voters), false).await;
+        self.nudge.notify_one();
+        set.map(drop).map_err(|e| changed(&e))
+    }
+
+    /// A learner leaves the group.
+    ///
+    /// # Errors
+    /// As [`add_learner`](Self::add_learner).
+    pub async fn remove_learner(&self, node: NodeId) -> Result<(), GroupError> {
+        let removed = self.raft.change_membership(ChangeMembers::RemoveNodes([node].into()), false).await;
+        self.nudge.notify_one();
+        removed.map(drop).map_err(|e| changed(&e))
+    }
+
+    /// This node asks for votes now instead of after a time-out: the way to hand leadership over.
+    ///
+    /// # Errors
+    /// The group has stopped.
+    pub async fn elect(&self) -> Result<(), GroupError> {
+        self.raft.trigger().elect().await.map_err(|e| GroupError::Stopped(e.to_string()))
+    }
+
+    /// Something is elsewhere now: makes a snapshot that points to it, and purges segments that are wholly below it and older than
+    /// `older_than`. `through`: what the machine would point to, at least.
+    ///
+    /// # Errors
+    /// The group has stopped.
+    pub async fn compacted(&self, through: LogIndex, older_than: Micros) -> Result<(), GroupError> {
+        let stopped = |e: Fatal<u64>| GroupError::Stopped(e.to_string());
+        let first = self.storage.view().load().first_index();
+        if through <= first {
+            return Ok(());
+        }
+        self.raft.trigger().snapshot().await.map_err(stopped)?;
+        let trimmable = self.storage.with_writer(|writer| writer.trimmable_through(through, older_than));
+        let Some(last) = trimmable else { return Ok(()) };
+        // nothing is purged above the snapshot, and that is made beside everything else; what does not become true in time is tried
+        // again after the next compaction
+        let mut metrics = self.raft.metrics();
+        let made = metrics.wait_for(|now| now.snapshot.is_some_and(|snapshot| snapshot.index >= last.number));
+        if tokio::time::timeout(SNAPSHOT_WAIT, made).await.is_ok_and(|made| made.is_ok()) {
+            self.raft.trigger().purge_log(last.number).await.map_err(stopped)?;
+        }
+        Ok(())
+    }
+
+    /// The last entry that was applied here, by number.
+    #[must_use]
+    pub fn applied(&self) -> Option<u64> {
+        self.state.applied().map(|id| id.number)
+    }
+
+    /// Stops the group as a process that ends at once: nothing more is written.
+    pub async fn abort(&self) {
+        let _ = self.raft.shutdown().await;
+    }
+
+    /// Stops the group on this node. What was proposed and not answered has an unknown outcome.
+    pub async fn stop(&self) {
+        if let Err(error) = self.raft.shutdown().await {
+            tracing::warn!(group = %self.id, "the group did not stop in order: {error}");
+        }
+        if let Err(error) = self.storage.mark(true).await {
+            tracing::warn!(group = %self.id, "the log was not closed in order: {error}");
+        }
+    }
+}
+
+impl std::fmt::Debug for Group {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Group({} on node {})", self.id, self.node)
+    }
+}
+
+fn changed(error: &RaftError<u64, ClientWriteError<u64, Member>>) -> GroupError {
+    match error {
+        RaftError::APIError(ClientWriteError::ForwardToLeader(to)) => {
+            GroupError::NotLeader { leader: to.leader_id.zip(to.leader_node.clone()) }
+        }
+        RaftError::APIError(ClientWriteError::ChangeMembershipError(e)) => GroupError::Refused(e.to_string()),
+        RaftError::Fatal(e) => GroupError::Stopped(e.to_string()),
+    }
+}
+
+fn config(id: &GroupId) -> Config {
+    Config {
+        cluster_name: id.to_string(),
+        heartbeat_interval: HEARTBEAT_MS,
+        election_timeout_min: ELECTION_MIN_MS,
+        election_timeout_max: ELECTION_MAX_MS,
+        snapshot_policy: SnapshotPolicy::Never,
+        // purged by trimming only
+        max_in_snapshot_log_to_keep: u64::MAX,
+        ..Config::default()
+    }
+}
+
+/// What the machine holds already, and the membership as of then. A log that ends below it goes on behind it.
+async fn open_state(storage: &Storage, machine: &Arc<dyn Machine>) -> Result<StateMachine, String> {
+    let applied = machine.opened_through();
+    if let Some(applied) = applied {
+        let (next, purged) = storage.with_writer(|writer| (writer.next_number(), writer.purged_entry()));
+        if next <= applied.number && purged.is_none_or(|purged| purged.number < applied.number) {
+            let snapshot = Snapshot { through: convert::last_of(applied), membership: None };
+            storage.purge_through(snapshot).await.map_err(|e| e.to_string())?;
+        }
+    }
+    let membership = match applied {
+        None => openraft::StoredMembership::default(),
+        Some(applied) => membership_as_of(storage, applied.number)?,
+    };
+    Ok(StateMachine::new(Arc::clone(machine), storage.clone(), applied, membership))
+}
+
+fn membership_as_of(storage: &Storage, number: u64) -> Result<openraft::StoredMembership<u64, Member>, String> {
+    let now = storage.with_writer(|writer| writer.membership_entry());
+    let (membership, set_by) = match now {
+        Some((membership, set_by)) if set_by.number <= number => (membership, set_by),
+        _ => {
+            let view = storage.with_writer(LogWriter::view).load();
+            match LogView::membership_as_of(&view, number).map_err(|e| e.to_string())? {
+                Some(found) => found,
+                None => return Ok(openraft::StoredMembership::default()),
+            }
+        }
+    };
+    Ok(convert::stored_membership(&membership, set_by))
+}

@@ -1,0 +1,363 @@
+//! Histories of clients against a cluster under faults, by seed: what was acknowledged is there once, in an order that every
+//! client's own clock agrees with, and all replicas hold the same.
+//!
+//! The check of one stream is that of a log with compare-and-append: an answer names the place, so a history is linearizable if the places are
+//! one order that real time does not contradict, and every refusal was true at some moment between its request and its answer.
+
+use super::world::World;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+use strandline_engine::append::{Answer, AppendError, AppendRequest, Expected};
+use strandline_event::{BatchBuilder, BatchUnit, EventInput, Seq};
+use tokio::time::Instant;
+
+const STREAMS: u64 = 3;
+const NODES: u64 = 3;
+
+/// What a client saw.
+#[derive(Clone, Debug)]
+struct Seen {
+    stream: String,
+    command: String,
+    events: u64,
+    expected: Option<u64>,
+    asked: Instant,
+    answered: Instant,
+    outcome: Outcome,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Outcome {
+    /// Stored from this seq on, now or before.
+    Stored(u64),
+    /// The head was another one.
+    Refused(u64),
+    Unknown,
+}
+
+fn request(seen: &Seen) -> AppendRequest {
+    let mut builder = BatchBuilder::new("T", BatchUnit::Append);
+    for _ in 0..seen.events {
+        let event = EventInput {
+            stream_id: &seen.stream,
+            event_type: "E",
+            command_id: Some(&seen.command),
+            ..EventInput::default()
+        };
+        builder.push(&event).unwrap();
+    }
+    let mut request = AppendRequest::new(builder.finish().unwrap());
+    request.expected = match seen.expected {
+        None => Expected::Any,
+        Some(0) => Expected::Empty,
+        Some(head) => Expected::At(Seq(head)),
+    };
+    request
+}
+
+/// Asks nodes until one says yes or no. A try of unknown outcome is made again with the same command id.
+async fn ask(world: &Arc<World>, seen: &Seen) -> Outcome {
+    let mut node = world.any();
+    for _ in 0..40 {
+        let Some(owner) = world.owner_of(node) else {
+            node = world.any();
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            continue;
+        };
+        let answered = owner.append(request(seen));
+        drop(owner);
+        match tokio::time::timeout(Duration::from_secs(4), answered).await {
+            Ok(Ok(Answer::Done(outcome))) => {
+                let first = outcome.duplicates.first().map(|known| known.first_seq);
+                return Outcome::Stored(first.or_else(|| outcome.stamped.map(|b| b.seq(0))).unwrap().0);
+            }
+            Ok(Ok(Answer::Refused(refusal))) => match refusal.error {
+                AppendError::WrongExpectedSeq { actual, .. } => return Outcome::Refused(actual.0),
+                AppendError::NotLeader { leader: Some((leader, _)) } if leader != node => node = leader,
+                _ => node = world.any(),
+            },
+            Ok(Ok(Answer::Again(_))) => unreachable!("nothing is looked up here"),
+            Ok(Err(_)) | Err(_) => node = world.any(),
+        }
+        tokio::time::sleep(Duration::from_millis(50 + world.luck.below(200))).await;
+    }
+    Outcome::Unknown
+}
+
+async fn client(world: Arc<World>, name: u64, until: Instant) -> Vec<Seen> {
+    let mut history = Vec::new();
+    let mut heads: BTreeMap<String, u64> = BTreeMap::new();
+    for turn in 0.. {
+        if Instant::now() >= until {
+            break;
+        }
+        let stream = format!("s{}", world.luck.below(STREAMS));
+        let known = heads.get(&stream).copied().unwrap_or(0);
+        let expected = (!world.luck.one_in(3)).then_some(known);
+        let events = 1 + world.luck.below(3);
+        let (asked, command) = (Instant::now(), format!("c{name}-{turn}"));
+        let mut seen = Seen { stream, command, events, expected, asked, answered: asked, outcome: Outcome::Unknown };
+        seen.outcome = ask(&world, &seen).await;
+        seen.answered = Instant::now();
+        match seen.outcome {
+            Outcome::Stored(first) => drop(heads.insert(seen.stream.clone(), first + events - 1)),
+            Outcome::Refused(actual) => drop(heads.insert(seen.stream.clone(), actual)),
+            Outcome::Unknown => {}
+        }
+        history.push(seen);
+        tokio::time::sleep(Duration::from_millis(world.luck.below(300))).await;
+    }
+    history
+}
+
+/// Kills, cuts and heals until then; at the end everything is whole again.
+async fn trouble(world: &Arc<World>, until: Instant) {
+    while Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(500 + world.luck.below(4_000))).await;
+        let node = 1 + world.luck.below(NODES);
+        let other = 1 + (node + world.luck.below(NODES - 1)) % NODES;
+        match world.luck.below(6) {
+            0 => {
+                let power = !world.luck.one_in(3);
+                world.kill(node, power).await;
+                tokio::time::sleep(Duration::from_millis(world.luck.below(5_000))).await;
+                world.start(node).await;
+            }
+            1 => {
+                // all at once: the power of the room
+                for node in 1..=NODES {
+                    world.kill(node, true).await;
+                }
+                for node in 1..=NODES {
+                    world.start(node).await;
+                }
+            }
+            2 => {
+                let mut weather = world.weather.lock();
+                for peer in (1..=NODES).filter(|peer| *peer != node) {
+                    weather.cut.extend([(node, peer), (peer, node)]);
+                }
+            }
+            // one way only
+            3 => drop(world.weather.lock().cut.insert((node, other))),
+            4 => {
+                let mut weather = world.weather.lock();
+                (weather.loses_one_in, weather.repeats_one_in) = (4 + world.luck.below(20), 8);
+                weather.delay_ms_max = world.luck.below(120);
+            }
+            _ => *world.weather.lock() = super::world::Weather { delay_ms_max: 5, ..Default::default() },
+        }
+    }
+    *world.weather.lock() = super::world::Weather { delay_ms_max: 5, ..Default::default() };
+    for node in 1..=NODES {
+        if world.owner_of(node).is_none() {
+            world.start(node).await;
+        }
+    }
+}
+
+/// The stream's commands by their first seq, as a replica holds them.
+fn stored(world: &World, node: u64) -> BTreeMap<String, Vec<(u64, String)>> {
+    let owner = world.owner_of(node).unwrap();
+    let mut out: BTreeMap<String, Vec<(u64, String)>> = BTreeMap::new();
+    for batch in owner.batches.lock().values() {
+        let event = batch.row(0);
+        let command = event.command_id.unwrap().to_owned();
+        out.entry(event.stream_id.to_owned()).or_default().push((event.seq.0, command));
+    }
+    out
+}
+
+fn check(history: &[Seen], stored: &BTreeMap<String, Vec<(u64, String)>>, about: &str) {
+    let none = Vec::new();
+    for stream in (0..STREAMS).map(|n| format!("s{n}")) {
+        let mine: Vec<&Seen> = history.iter().filter(|seen| seen.stream == stream).collect();
+        let by_command: BTreeMap<&str, &Seen> = mine.iter().map(|seen| (&*seen.command, *seen)).collect();
+        let order = stored.get(&stream).unwrap_or(&none);
+        // no hole, nothing twice, nothing that nobody asked for
+        let mut next = 1;
+        let mut commands = BTreeSet::new();
+        for (first, command) in order {
+            assert_eq!(*first, next, "{about}: {stream} has a hole or a double: {order:?}");
+            assert!(commands.insert(command), "{about}: {command} is stored twice");
+            next += by_command[&**command].events;
+        }
+        let place = |command: &str| order.iter().find(|(_, c)| c == command).map(|(first, _)| *first);
+        let ends = |seen: &Seen, first: u64| first + seen.events - 1;
+        for seen in &mine {
+            let at = place(&seen.command);
+            match seen.outcome {
+                Outcome::Stored(first) => {
+                    assert_eq!(at, Some(first), "{about}: {seen:?} was acknowledged");
+                    assert!(seen.expected.is_none_or(|head| head + 1 == first), "{about}: {seen:?}");
+                }
+                Outcome::Refused(actual) => {
+                    assert_eq!(at, None, "{about}: {seen:?} was refused and is stored");
+                    assert_ne!(seen.expected, Some(actual), "{about}: {seen:?}");
+                    // the head that it was told existed before the answer, and nothing that was acknowledged before lay above it
+                    let made = order.iter().find(|(first, c)| ends(by_command[&**c], *first) == actual);
+                    let known = actual == 0 || made.is_some_and(|(_, c)| by_command[&**c].asked <= seen.answered);
+                    assert!(known, "{about}: {seen:?} was told a head that was never there");
+                    let later = mine.iter().find(|other| {
+                        matches!(other.outcome, Outcome::Stored(first) if ends(other, first) > actual)
+                            && other.answered < seen.asked
+                    });
+                    assert!(later.is_none(), "{about}: {seen:?} was judged by an old head: {later:?}");
+                }
+                Outcome::Unknown => {}
+            }
+        }
+        // real time: what was answered before another was asked stands before it
+        for a in &mine {
+            for b in &mine {
+                if let (Outcome::Stored(first), Outcome::Stored(second), true) =
+                    (a.outcome, b.outcome, a.answered < b.asked)
+                {
+                    assert!(first < second, "{about}: {a:?} stands behind {b:?}");
+                }
+            }
+        }
+    }
+}
+
+async fn settle(world: &Arc<World>, about: &str) {
+    let members = world.members.lock().clone();
+    for _ in 0..600 {
+        let last: BTreeSet<_> = members
+            .iter()
+            .map(|node| {
+                let running = world.running.lock();
+                let status = running[node].group.status();
+                (status.leader.map(|(leader, _)| leader), status.last, status.applied == status.last)
+            })
+            .collect();
+        if last.len() == 1 && last.iter().all(|(leader, _, all)| leader.is_some() && *all) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("{about}: the cluster does not come to rest after everything was healed");
+}
+
+async fn run(seed: u64, seconds: u64, fsync: bool) -> String {
+    let about = format!("seed {seed}");
+    let world = World::new(seed, NODES, fsync).await;
+    let until = Instant::now() + Duration::from_secs(seconds);
+    let clients: Vec<_> = (0..4).map(|name| tokio::spawn(client(Arc::clone(&world), name, until))).collect();
+    trouble(&world, until).await;
+    let mut history = Vec::new();
+    for client in clients {
+        history.extend(client.await.unwrap());
+    }
+    let told = compare(&world, &history, &about).await;
+    for node in 1..=NODES {
+        world.kill(node, false).await;
+    }
+    told
+}
+
+/// After everything was healed: all members hold the same, and the history is linearizable.
+async fn compare(world: &Arc<World>, history: &[Seen], about: &str) -> String {
+    settle(world, about).await;
+    let members = world.members.lock().clone();
+    let first = stored(world, members[0]);
+    for node in &members[1..] {
+        assert_eq!(stored(world, *node), first, "{about}: node {node} holds something else");
+    }
+    // what two replicas applied in their last lives is the same, byte for byte
+    let applied = |node| world.owner_of(node).unwrap().applied.lock().clone();
+    let (one, two) = (applied(members[0]), applied(members[1]));
+    for (number, said) in &one {
+        assert!(two.get(number).is_none_or(|other| other == said), "{about}: entry {number} differs");
+    }
+    for (stream, order) in &first {
+        let head = order.last().map_or(0, |(first, command)| {
+            first + history.iter().find(|seen| seen.command == *command).unwrap().events - 1
+        });
+        assert_eq!(world.owner_of(members[1]).unwrap().head(stream), head, "{about}: the head of {stream}");
+    }
+    check(history, &first, about);
+    let count = |wanted: fn(&Outcome) -> bool| history.iter().filter(|seen| wanted(&seen.outcome)).count();
+    let stored = count(|outcome| matches!(outcome, Outcome::Stored(_)));
+    let unknown = count(|outcome| *outcome == Outcome::Unknown);
+    format!("{about}: {} asked, {stored} stored, {unknown} unknown, {first:?}", history.len())
+}
+
+/// A member is gone for ever; a new one with an empty disk takes its place while clients go on.
+async fn replace(world: &Arc<World>) {
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let lost = world.any();
+    world.kill(lost, true).await;
+    *world.members.lock() = (1..=NODES + 1).filter(|node| *node != lost).collect();
+    world.start(NODES + 1).await;
+    let voters: BTreeSet<u64> = world.members.lock().iter().copied().collect();
+    for step in 0.. {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert!(step < 200, "nobody can be made a member");
+        let leader = voters.iter().find_map(|node| {
+            let group = world.group_of(*node)?;
+            (group.leadership() == crate::Leadership::Leads).then_some(group)
+        });
+        let Some(leader) = leader else { continue };
+        let new = NODES + 1;
+        if leader.add_learner(new, super::world::member(new), true).await.is_ok()
+            && leader.set_voters(voters.clone()).await.is_ok()
+        {
+            return;
+        }
+    }
+}
+
+async fn run_replacing(seed: u64) -> String {
+    let about = format!("seed {seed}");
+    let world = World::new(seed, NODES, true).await;
+    let until = Instant::now() + Duration::from_secs(30);
+    let clients: Vec<_> = (0..4).map(|name| tokio::spawn(client(Arc::clone(&world), name, until))).collect();
+    replace(&world).await;
+    let mut history = Vec::new();
+    for client in clients {
+        history.extend(client.await.unwrap());
+    }
+    compare(&world, &history, &about).await
+}
+
+/// One history, in a runtime of its own whose clock stands still while anybody has something to do.
+fn simulate(seed: u64, seconds: u64) -> String {
+    simulate_with(seed, seconds, true)
+}
+
+fn simulate_with(seed: u64, seconds: u64, fsync: bool) -> String {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(run(seed, seconds, fsync))
+}
+
+#[test]
+fn histories_under_faults_are_linearizable() {
+    let seeds = std::env::var("STRANDLINE_SEEDS").ok().and_then(|text| {
+        let (from, to) = text.split_once("..")?;
+        Some(from.parse::<u64>().ok()?..to.parse().ok()?)
+    });
+    for seed in seeds.unwrap_or(0..12) {
+        println!("{}", simulate(seed, 40));
+    }
+}
+
+#[test]
+fn a_lost_member_is_replaced_by_a_new_one_while_clients_go_on() {
+    for seed in 0..8 {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        println!("{}", runtime.block_on(run_replacing(seed)));
+    }
+}
+
+#[test]
+fn the_check_finds_disks_that_lose_what_they_acknowledged() {
+    let found = |seed| std::panic::catch_unwind(|| simulate_with(seed, 40, false)).is_err();
+    assert!((0..10).any(found), "ten histories on such disks, and nothing was missed");
+}
+
+#[test]
+fn a_seed_replays_exactly() {
+    assert_eq!(simulate(77, 30), simulate(77, 30));
+}

@@ -1,0 +1,394 @@
+//! A cluster in one thread with a clock that stands still: disks that crash, a network that loses, delays, repeats and parts, clocks that are
+//! off. Everything random comes from one seed.
+
+use super::tape::{NOW, open_with};
+use crate::machine::{Applied, EntryId, Machine, Pointer};
+use crate::owner;
+use crate::runtime::seed_elections;
+use crate::storage::{Clock, Storage};
+use crate::transport::{BoxFuture, Call, GroupId, Member, NodeId, Transport, TransportError};
+use crate::{Group, GroupParts};
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use strandline_engine::append::{
+    Answer, AppendRequest, Done, GroupLost, Log, LogDriver, NothingSettled, ReplicatedWriter, Rules, SinkGroup,
+};
+use strandline_engine::clock::ClosedClocks;
+use strandline_event::{LogIndex, LogKey, Micros, SharedBytes, StampedBatch};
+use strandline_wal::crash_disk::{CrashDisk, Dice};
+use strandline_wal::io::{FatalIo, OnCommit};
+use strandline_wal::{FrameKind, GroupFailed, InlineIo, LogIo};
+use tokio::sync::oneshot;
+
+/// The dice of the run; every choice is one throw.
+#[derive(Clone)]
+pub(crate) struct Luck(Arc<Mutex<Dice>>);
+
+impl Luck {
+    pub(crate) fn below(&self, n: u64) -> u64 {
+        self.0.lock().below(n)
+    }
+
+    pub(crate) fn one_in(&self, n: u64) -> bool {
+        self.0.lock().one_in(n)
+    }
+}
+
+/// How badly the network behaves.
+#[derive(Clone, Default)]
+pub(crate) struct Weather {
+    /// From -> to: nothing gets through.
+    pub(crate) cut: BTreeSet<(NodeId, NodeId)>,
+    /// One message in so many is lost; 0: none.
+    pub(crate) loses_one_in: u64,
+    /// One request in so many is carried out twice; 0: none.
+    pub(crate) repeats_one_in: u64,
+    pub(crate) delay_ms_max: u64,
+}
+
+/// A disk that takes its time, and takes nothing once its process is dead.
+struct SlowIo {
+    inline: InlineIo,
+    dead: Arc<AtomicBool>,
+    luck: Luck,
+}
+
+impl LogIo for SlowIo {
+    fn submit(&self, group: strandline_wal::Group, done: OnCommit) {
+        // the world is one thread: the time is passed by whoever waits for the answer
+        if self.dead.load(Ordering::SeqCst) {
+            done(Err(GroupFailed));
+            return;
+        }
+        self.inline.submit(group, done);
+        if self.luck.one_in(4) {
+            self.inline.background(4);
+        }
+    }
+}
+
+/// Term and node of an entry's leader, and its payloads.
+pub(crate) type Said = (u64, u64, Vec<Vec<u8>>);
+
+/// What stands for the owner of a log: the engine's driver, and nothing else.
+pub(crate) struct Owner {
+    driver: Mutex<LogDriver<oneshot::Sender<Answer>>>,
+    group: Mutex<Weak<Group>>,
+    dead: Arc<AtomicBool>,
+    opened: Option<EntryId>,
+    clock: Clock,
+    ids: AtomicU64,
+    me: Mutex<Weak<Self>>,
+    /// Everything that was applied, by number: leader and what it says.
+    pub(crate) applied: Mutex<BTreeMap<u64, Said>>,
+    /// Batches by index, from what was replayed and applied.
+    pub(crate) batches: Mutex<BTreeMap<LogIndex, StampedBatch>>,
+}
+
+impl Owner {
+    pub(crate) fn append(&self, request: AppendRequest) -> oneshot::Receiver<Answer> {
+        let (reply, answered) = oneshot::channel();
+        let (now, entropy) = ((self.clock)(), u128::from(self.ids.fetch_add(1, Ordering::SeqCst)));
+        let answer = self.driver.lock().append(request, now, entropy, reply);
+        if let Some((reply, answer)) = answer {
+            let _ = reply.send(answer);
+        }
+        self.pump();
+        answered
+    }
+
+    pub(crate) fn head(&self, stream: &str) -> u64 {
+        let published = Arc::clone(self.driver.lock().log().published());
+        published.head(stream).unwrap().map_or(0, |head| head.last_seq.0)
+    }
+
+    fn pump(&self) {
+        let Some(SinkGroup::Replicated(batches)) = self.driver.lock().take_group() else { return };
+        let (Some(group), Some(me)) = (self.group.lock().upgrade(), self.me.lock().upgrade()) else { return };
+        tokio::spawn(async move {
+            if let Err(lost) = owner::propose(&group, &batches).await {
+                let mut driver = me.driver.lock();
+                if driver.has_in_flight(batches.leader, batches.number) {
+                    let done = driver.abandon(&lost);
+                    drop(driver);
+                    release(done);
+                }
+            }
+            me.pump();
+        });
+    }
+}
+
+fn release(done: Done<oneshot::Sender<Answer>>) {
+    for (reply, answer) in done.release() {
+        let _ = reply.send(answer);
+    }
+}
+
+impl Machine for Owner {
+    fn opened_through(&self) -> Option<EntryId> {
+        self.opened
+    }
+
+    fn applied(&self, entries: Vec<Applied>) -> BoxFuture<'_, ()> {
+        for entry in entries {
+            if self.dead.load(Ordering::SeqCst) {
+                break;
+            }
+            let said = entry.payloads.iter().map(|payload| payload.whole().to_vec()).collect();
+            let leader = entry.id.leader;
+            let before = self.applied.lock().insert(entry.id.number, (leader.term, leader.node, said));
+            assert!(before.is_none(), "an entry was applied twice");
+            let committed = owner::committed_of(&entry).unwrap();
+            self.batches.lock().extend(committed.batches.iter().cloned());
+            let done = self.driver.lock().applied(committed);
+            release(done);
+        }
+        self.pump();
+        Box::pin(std::future::ready(()))
+    }
+
+    fn leads(&self, first: Option<EntryId>) {
+        let mut driver = self.driver.lock();
+        match first {
+            Some(id) => driver.lead(id.leader, id.number, id.index),
+            None => {
+                let done = driver.abandon(&GroupLost::Unknown(Arc::from("leadership was lost")));
+                drop(driver);
+                release(done);
+            }
+        }
+    }
+
+    fn pointer(&self) -> BoxFuture<'_, Result<Option<Pointer>, String>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    fn install(&self, _: Pointer) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(std::future::ready(Err("nothing is purged in this world".to_owned())))
+    }
+}
+
+/// A process.
+pub(crate) struct Process {
+    pub(crate) owner: Arc<Owner>,
+    pub(crate) group: Arc<Group>,
+    dead: Arc<AtomicBool>,
+}
+
+pub(crate) struct World {
+    pub(crate) luck: Luck,
+    pub(crate) weather: Mutex<Weather>,
+    disks: BTreeMap<NodeId, CrashDisk>,
+    /// How far each node's clock is off, in microseconds.
+    skew: BTreeMap<NodeId, i64>,
+    pub(crate) running: Mutex<BTreeMap<NodeId, Process>>,
+    began: tokio::time::Instant,
+    group: GroupId,
+    /// Who belongs to the group, or shall.
+    pub(crate) members: Mutex<Vec<NodeId>>,
+    /// Whether disks keep what they acknowledged.
+    fsync: bool,
+}
+
+pub(crate) fn member(node: NodeId) -> Member {
+    Member { address: format!("node{node}:1") }
+}
+
+/// The way from one process; a dead one sends nothing and gets no answer.
+struct Link {
+    world: Weak<World>,
+    from: NodeId,
+    dead: Arc<AtomicBool>,
+}
+
+impl World {
+    /// Nodes 1 to `nodes`, and an empty disk for one more; the first founds the group. Must be called in a runtime of one thread whose clock stands still.
+    pub(crate) async fn new(seed: u64, nodes: u64, fsync: bool) -> Arc<Self> {
+        let luck = Luck(Arc::new(Mutex::new(Dice::new(seed))));
+        seed_elections(Some(luck.below(u64::MAX)));
+        let skew = (1..=nodes + 1).map(|node| (node, luck.below(4_000_000).cast_signed() - 2_000_000)).collect();
+        let world = Arc::new(Self {
+            luck,
+            weather: Mutex::new(Weather { delay_ms_max: 5, ..Weather::default() }),
+            disks: (1..=nodes + 1).map(|node| (node, CrashDisk::new())).collect(),
+            skew,
+            running: Mutex::default(),
+            began: tokio::time::Instant::now(),
+            group: GroupId::Log { store: Arc::from("sim"), log: LogKey::single("T") },
+            members: Mutex::new((1..=nodes).collect()),
+            fsync,
+        });
+        for node in 1..=nodes {
+            world.start(node).await;
+        }
+        world.form(nodes).await;
+        world
+    }
+
+    /// The founder alone becomes a group of all.
+    async fn form(&self, nodes: u64) {
+        let founder = self.group_of(1).unwrap();
+        while founder.status().leader.is_none_or(|(leader, _)| leader != 1) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        for node in 2..=nodes {
+            founder.add_learner(node, member(node), true).await.unwrap();
+        }
+        founder.set_voters((1..=nodes).collect()).await.unwrap();
+    }
+
+    /// One of the members.
+    pub(crate) fn any(&self) -> NodeId {
+        let members = self.members.lock();
+        members[usize::try_from(self.luck.below(members.len() as u64)).unwrap()]
+    }
+
+    pub(crate) fn group_of(&self, node: NodeId) -> Option<Arc<Group>> {
+        self.running.lock().get(&node).map(|process| Arc::clone(&process.group))
+    }
+
+    pub(crate) fn owner_of(&self, node: NodeId) -> Option<Arc<Owner>> {
+        self.running.lock().get(&node).map(|process| Arc::clone(&process.owner))
+    }
+
+    fn clock(self: &Arc<Self>, node: NodeId) -> Clock {
+        let (began, skew) = (self.began, self.skew[&node]);
+        Arc::new(move || NOW.plus_us(i64::try_from(began.elapsed().as_micros()).unwrap() + skew))
+    }
+
+    /// A process starts over what its disk holds.
+    pub(crate) async fn start(self: &Arc<Self>, node: NodeId) {
+        let opened = open_with(&self.disks[&node], node, node == 1, self.fsync);
+        assert_eq!(opened.recovered.corrupt, [], "node {node}");
+        let writer = opened.writer.unwrap();
+        let dead = Arc::new(AtomicBool::new(false));
+        let failed = Arc::clone(&dead);
+        let inline = InlineIo::new(Arc::new(move |_: &FatalIo| failed.store(true, Ordering::SeqCst)));
+        let io = SlowIo { inline, dead: Arc::clone(&dead), luck: self.luck.clone() };
+        let clock = self.clock(node);
+        let opened = owner::opened_through(&writer);
+        let storage = Storage::new(writer, Arc::new(io), Arc::clone(&clock));
+        let mut log = Log::new(
+            LogKey::single("T"),
+            rules(),
+            ClosedClocks::new(Micros::MIN).open_log(),
+            Arc::new(NothingSettled),
+            LogIndex::ZERO,
+        );
+        let mut batches = BTreeMap::new();
+        let view = storage.view().load();
+        if view.last_index() > LogIndex::ZERO {
+            for frame in view.frames(view.first_index(), view.last_index()).unwrap() {
+                let frame = frame.unwrap();
+                if frame.header.kind == FrameKind::Entry {
+                    let batch = StampedBatch::from_payload(&frame.payload).unwrap();
+                    log.replay(frame.header.index, &batch);
+                    batches.insert(frame.header.index, batch);
+                }
+            }
+        }
+        log.passed(view.last_index());
+        let replica = Arc::new(storage.clone());
+        let writer = ReplicatedWriter::new(LogKey::single("T"), replica, view.last_index());
+        let owner = Arc::new(Owner {
+            driver: Mutex::new(LogDriver::new(log, writer)),
+            group: Mutex::default(),
+            dead: Arc::clone(&dead),
+            opened,
+            clock,
+            ids: AtomicU64::new(self.luck.below(u64::MAX)),
+            me: Mutex::default(),
+            applied: Mutex::default(),
+            batches: Mutex::new(batches),
+        });
+        *owner.me.lock() = Arc::downgrade(&owner);
+        let transport = Arc::new(Link { world: Arc::downgrade(self), from: node, dead: Arc::clone(&dead) });
+        let machine: Arc<dyn Machine> = Arc::clone(&owner) as _;
+        let parts = GroupParts { id: self.group.clone(), node, storage, machine, transport };
+        let group = Group::open(parts).await.unwrap();
+        *owner.group.lock() = Arc::downgrade(&group);
+        self.running.lock().insert(node, Process { owner, group, dead });
+    }
+
+    /// The process ends at once; `power`: what its disk had not synced is at the mercy of the dice.
+    pub(crate) async fn kill(&self, node: NodeId, power: bool) {
+        let Some(process) = self.running.lock().remove(&node) else { return };
+        process.dead.store(true, Ordering::SeqCst);
+        process.group.abort().await;
+        drop(process);
+        if power {
+            let mut dice = Dice::new(self.luck.below(u64::MAX));
+            self.disks[&node].crash(&mut dice);
+        }
+        assert_eq!(self.disks[&node].violations(), Vec::<String>::new());
+    }
+
+    fn lost(&self, from: NodeId, to: NodeId) -> bool {
+        let weather = self.weather.lock();
+        weather.cut.contains(&(from, to)) || (weather.loses_one_in > 0 && self.luck.one_in(weather.loses_one_in))
+    }
+
+    async fn delay(&self) {
+        let most = self.weather.lock().delay_ms_max;
+        let late = self.luck.one_in(50);
+        let ms = self.luck.below(most + 1) * if late { 40 } else { 1 };
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+    }
+
+    async fn carry(self: Arc<Self>, from: NodeId, to: NodeId, call: Call) -> Option<SharedBytes> {
+        self.delay().await;
+        if self.lost(from, to) {
+            return None;
+        }
+        let group = self.group_of(to)?;
+        let repeats = self.weather.lock().repeats_one_in;
+        if repeats > 0 && self.luck.one_in(repeats) {
+            let (again, body, rpc, world) = (Arc::clone(&group), call.body.clone(), call.rpc, Arc::clone(&self));
+            tokio::spawn(async move {
+                world.delay().await;
+                let _ = again.serve(rpc, body).await;
+            });
+        }
+        let answer = group.serve(call.rpc, call.body).await.ok()?;
+        self.delay().await;
+        (!self.lost(to, from)).then_some(answer)
+    }
+}
+
+impl Transport for Link {
+    fn call<'a>(
+        &'a self,
+        node: NodeId,
+        _member: &'a Member,
+        call: Call,
+        deadline: Duration,
+    ) -> BoxFuture<'a, Result<SharedBytes, TransportError>> {
+        Box::pin(async move {
+            let waited_ms = u64::try_from(deadline.as_millis()).unwrap();
+            let timed_out = TransportError::TimedOut { node, waited_ms };
+            let (Some(world), false) = (self.world.upgrade(), self.dead.load(Ordering::SeqCst)) else {
+                tokio::time::sleep(deadline).await;
+                return Err(timed_out);
+            };
+            match tokio::time::timeout(deadline, world.carry(self.from, node, call)).await {
+                Ok(Some(answer)) if !self.dead.load(Ordering::SeqCst) => Ok(answer),
+                Ok(_) => {
+                    tokio::time::sleep(deadline).await;
+                    Err(timed_out)
+                }
+                Err(_) => Err(timed_out),
+            }
+        })
+    }
+}
+
+pub(crate) fn rules() -> Arc<Rules> {
+    let text = "CREATE EVENTSTORE t WITH (durable.type = 'parquet', durable.path = 'memory://t', \
+                id.command_id.unique_scope = 'stream');";
+    let declared = strandline_deql::parse_file("t.deql", text).unwrap();
+    Rules::new(&declared.stores[0].config, (1, 2)).unwrap()
+}

@@ -1,0 +1,87 @@
+//! Tells a machine whether its node leads: from Raft's metrics, in one task a group.
+//!
+//! A node leads for its machine when it is Raft's leader, has heard a quorum lately, and everything in its log is applied, so that its own
+//! first entry is. It leads no more as soon as one of the first two ends, or somebody says that the log moved on under the machine.
+
+use crate::machine::{EntryId, Machine};
+use crate::state_machine::StateMachine;
+use crate::storage::Storage;
+use crate::transport::{Member, NodeId};
+use openraft::{RaftMetrics, ServerState};
+use std::sync::Arc;
+use std::time::Duration;
+use strandline_wal::LeaderId;
+use tokio::sync::{Notify, watch};
+
+/// A leader that no quorum answered for so long acts as none: another one may be there.
+const QUORUM_STALE_MS: u64 = 3_000;
+/// How often that is looked at while nothing else happens.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+pub(crate) struct Watch {
+    pub(crate) node: NodeId,
+    pub(crate) metrics: watch::Receiver<RaftMetrics<u64, Member>>,
+    pub(crate) state: StateMachine,
+    pub(crate) storage: Storage,
+    pub(crate) machine: Arc<dyn Machine>,
+    pub(crate) nudge: Arc<Notify>,
+}
+
+/// Who leads, with its address.
+pub(crate) fn leader_of(metrics: &RaftMetrics<u64, Member>) -> Option<(NodeId, Member)> {
+    let leader = metrics.current_leader?;
+    let member = metrics.membership_config.membership().get_node(&leader).cloned();
+    Some((leader, member.unwrap_or_default()))
+}
+
+impl Watch {
+    pub(crate) async fn run(mut self) {
+        let mut leading: Option<LeaderId> = None;
+        let mut moved_on = false;
+        loop {
+            let metrics = self.metrics.borrow_and_update().clone();
+            let leads = self.leads(&metrics);
+            self.storage.set_leader(leader_of(&metrics));
+            if leading.is_some() && (leads != leading || moved_on) {
+                leading = None;
+                self.machine.leads(None);
+            }
+            moved_on = false;
+            if let (None, Some(leader)) = (leading, leads)
+                && let Some(last) = self.applied_all(&metrics, leader)
+            {
+                leading = Some(leader);
+                self.machine.leads(Some(last));
+            }
+            tokio::select! {
+                biased;
+                changed = self.metrics.changed() => {
+                    if changed.is_err() {
+                        break;
+                    }
+                }
+                () = self.nudge.notified() => moved_on = true,
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+            }
+        }
+        if leading.is_some() {
+            self.machine.leads(None);
+        }
+    }
+
+    /// The leadership of this node, if it has one that is alive.
+    fn leads(&self, metrics: &RaftMetrics<u64, Member>) -> Option<LeaderId> {
+        let vote = &metrics.vote;
+        let mine = vote.committed && vote.leader_id.node_id == self.node && metrics.state == ServerState::Leader;
+        let fresh = metrics.millis_since_quorum_ack.is_none_or(|ms| ms <= QUORUM_STALE_MS);
+        let runs = metrics.running_state.is_ok();
+        (mine && fresh && runs).then_some(LeaderId { term: vote.leader_id.term, node: self.node })
+    }
+
+    /// The last entry of the log, if it is of this leadership and applied.
+    fn applied_all(&self, metrics: &RaftMetrics<u64, Member>, leader: LeaderId) -> Option<EntryId> {
+        let applied = self.state.applied()?;
+        let all = metrics.last_log_index == Some(applied.number);
+        (all && applied.leader == leader).then_some(applied)
+    }
+}
