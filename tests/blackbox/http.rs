@@ -2,6 +2,8 @@
 
 use crate::harness::{Http, Store};
 use serde_json::{Value, json};
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 
 fn event(event_type: &str) -> Value {
     json!({"event_type": event_type, "data": {"of": event_type}})
@@ -41,7 +43,10 @@ fn a_stream_is_appended_to_and_read_back() {
     http.compact();
     let compacted = http.get(path);
     assert_eq!(compacted.header("x-strandline-tiers"), Some("durable"));
-    assert_eq!(compacted.expect(200), page, "compaction changes nothing that a reader sees");
+    let (mut before, mut after) = (page, compacted.expect(200));
+    assert_eq!(before["tiers"].take(), json!([{"tier": "inmemory", "rows": 3}]));
+    assert_eq!(after["tiers"].take(), json!([{"tier": "durable", "rows": 3}]));
+    assert_eq!(after, before, "compaction changes nothing else that a reader sees");
     assert_eq!(http.get(&format!("events/{id}")).expect(200)["event"]["event_type"], "Paid");
     server.stop();
     store.assert_clean();
@@ -57,6 +62,22 @@ fn a_dry_run_stores_nothing() {
     http.get("streams/Order/o-1").expect_error(404, "not_found");
     http.post("streams/Order/o-1", &body).expect(201);
     http.post("streams/Order/o-1?inspect=true", &body).expect_error(409, "wrong_expected_seq");
+}
+
+#[test]
+fn what_is_no_http_is_refused_and_does_not_fill_the_log() {
+    let store = Store::new(&[]);
+    let server = store.start();
+    let address = server.url().strip_prefix("http://").unwrap().to_owned();
+    for _ in 0..10 {
+        let mut socket = TcpStream::connect(&address).unwrap();
+        socket.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\nbad\x01header: 1\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    }
+    let ended = server.finish();
+    assert_eq!((ended.code, ended.stderr.contains("ERROR")), (0, false), "{}", ended.stderr);
 }
 
 #[test]

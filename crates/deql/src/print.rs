@@ -2,6 +2,7 @@
 
 use crate::config::StoreConfig;
 use crate::config::key::{Key, keys};
+use crate::declarations::{Statement, parse_file};
 use std::fmt::Write as _;
 
 /// The statement with the keys that the store sets, in the order of the reference.
@@ -24,7 +25,8 @@ pub fn print_full(config: &StoreConfig) -> String {
     statement(config, &keys().map(line).collect::<Vec<_>>().join("\n"))
 }
 
-/// The stores and stream types of a node as one file: the answer of EXPORT DEREG.
+/// The stores and stream types of a node as one file: the answer of EXPORT DEREG. A stream type may have any name, a statement only an
+/// identifier: the others stand as comments, on one line each, so that the file reads back whatever clients called their types.
 #[must_use]
 pub fn export(stores: &[&StoreConfig], aggregates: &[&str]) -> String {
     let mut out = stores.iter().map(|config| print(config)).collect::<Vec<_>>().join("\n");
@@ -32,10 +34,22 @@ pub fn export(stores: &[&StoreConfig], aggregates: &[&str]) -> String {
         out.push('\n');
     }
     for name in aggregates {
+        let statement = format!("CREATE AGGREGATE {name};");
         // writing to a String cannot fail
-        let _ = writeln!(out, "CREATE AGGREGATE {name};");
+        let _ = match reads_back(&statement, name) {
+            true => writeln!(out, "{statement}"),
+            false => writeln!(out, "-- the stream type {name:?} has no name that a statement takes"),
+        };
     }
     out
+}
+
+/// Whether a statement declares this stream type and nothing else.
+fn reads_back(statement: &str, name: &str) -> bool {
+    parse_file("", statement).is_ok_and(|declared| match declared.statements.as_slice() {
+        [Statement::CreateAggregate { name: read }] => read == name,
+        _ => false,
+    })
 }
 
 fn statement(config: &StoreConfig, body: &str) -> String {

@@ -101,9 +101,13 @@ fn refuse_what_is_not_served(declarations: &Declarations) -> Result<(), Failure>
     Err(Failure::Usage(format!("this version does not serve:\n{}", refused.join("\n"))))
 }
 
+/// What is logged where STRANDLINE_LOG says nothing. Of the HTTP library not what any client could fill the log with: requests whose
+/// bytes are no HTTP, which are answered with 400.
+const LOG_FILTER: &str = "warn,actix_http::h1::dispatcher=off";
+
 /// Structured log on stderr; STRANDLINE_LOG takes a filter such as `debug` or `strandline_engine=trace`.
 fn start_log() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("STRANDLINE_LOG").unwrap_or_else(|_| "warn".into());
+    let filter = tracing_subscriber::EnvFilter::try_from_env("STRANDLINE_LOG").unwrap_or_else(|_| LOG_FILTER.into());
     // a second subscriber cannot be set; the first one stays
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let _ = log.with_ansi(out::coloured()).try_init();

@@ -261,6 +261,25 @@ fn a_store_without_a_name_is_still_checked() {
 }
 
 #[test]
+fn an_export_reads_back_whatever_clients_called_their_stream_types() {
+    let hostile = [
+        "a b; ü]",
+        "X; CREATE AGGREGATE Y",
+        "X --",
+        "X /* ",
+        "line\nCREATE AGGREGATE Z;",
+        "*/ CREATE AGGREGATE W;",
+        "",
+    ];
+    let names: Vec<&str> = ["Call"].into_iter().chain(hostile).chain(["Aircraft"]).collect();
+    let text = export(&[], &names);
+    let declarations = parse_file("export", &text).unwrap();
+    let read: Vec<&str> = declarations.aggregates.iter().map(|name| name.value.as_str()).collect();
+    assert_eq!(read, ["Call", "Aircraft"], "{text}");
+    assert!(text.contains(r#"-- the stream type "a b; ü]" has no name"#), "{text}");
+}
+
+#[test]
 fn export_is_a_file_that_parses() {
     let (a, b) = (with("wal.enabled = true, wal.path = '/it''s'"), StoreConfig::local_dev(Path::new("/x")));
     let text = export(&[&a, &b], &["Call", "Aircraft"]);
