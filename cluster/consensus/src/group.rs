@@ -103,10 +103,15 @@ impl Group {
     /// Opens a group over its log. A group of which this node is the only voter elects it at once.
     ///
     /// # Errors
-    /// The log cannot be read, or its first frames not be written.
+    /// The log cannot be read, its first frames not be written, or positions were given up in it.
     pub async fn open(parts: GroupParts) -> Result<Arc<Self>, GroupError> {
         let GroupParts { id, node, storage, machine, transport } = parts;
         let stopped = |what: String| GroupError::Stopped(what);
+        if !storage.view().load().is_contiguous() {
+            let what = "positions were given up in its log (--accept-lost-log), and a group's log has none: let this node join \
+                        as a new one, with an empty folder";
+            return Err(stopped(what.to_owned()));
+        }
         storage.settle().await.map_err(|e| stopped(e.to_string()))?;
         let state = open_state(&storage, &machine).await.map_err(stopped)?;
         let peers = Peers { group: id.clone(), transport };

@@ -100,6 +100,19 @@ impl LogView {
         Ok(out)
     }
 
+    /// Whether no position between its first entry and its last was given up: a group's numbers have no gap.
+    #[must_use]
+    pub fn is_contiguous(&self) -> bool {
+        let goes_on = |i: usize| match (self.segment(i), self.segment(i + 1)) {
+            (Some((before, _)), Some((after, _))) => {
+                let last = before.facts(|facts| facts.last);
+                last.is_none_or(|last| last.index.next() == after.first_index())
+            }
+            _ => true,
+        };
+        (0..self.count()).all(goes_on)
+    }
+
     /// Number of the first entry that is here, or would be.
     #[must_use]
     pub fn first_number(&self) -> u64 {

@@ -74,6 +74,8 @@ fn segments_that_are_read_elsewhere_are_mapped_no_longer_and_can_still_be_read()
         let group = writer.take_group().unwrap();
         io.submit(group, Box::new(move |done| sender.send(done.unwrap()).unwrap()));
         writer.committed(receiver.recv().unwrap());
+        // seals what has ended
+        io.background(4);
     }
     let (shared, all) = (writer.view(), entries(&writer.view()));
     let view = shared.load();

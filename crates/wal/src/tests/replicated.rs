@@ -338,6 +338,24 @@ fn the_log_of_a_node_alone_opens_as_the_log_of_a_group_of_one() {
 }
 
 #[test]
+fn positions_that_were_given_up_are_seen() {
+    let mut rig = Rig::new(small_config());
+    let mut writer = rig.writer();
+    rig.push(&mut writer, b"before");
+    rig.commit(&mut writer);
+    writer.seal();
+    rig.push(&mut writer, b"in another segment");
+    rig.commit(&mut writer);
+    assert!(writer.view().load().is_contiguous());
+    drop(writer);
+    rig.begin_above = LogIndex(40);
+    let mut writer = rig.open().writer.unwrap();
+    rig.push(&mut writer, b"behind a gap");
+    rig.commit(&mut writer);
+    assert!(!writer.view().load().is_contiguous());
+}
+
+#[test]
 fn a_file_that_was_cut_is_no_torn_end() {
     let mut rig = Rig::new(replicated_config());
     let mut writer = rig.open().writer.unwrap();
