@@ -95,11 +95,48 @@ fn serve_refuses_what_this_version_does_not_serve() {
         assert_eq!(finished.code, 2, "{name}: {finished:?}");
         assert!(finished.stderr.contains(name), "{name}: {}", finished.stderr);
     }
+}
+
+#[test]
+fn a_cluster_is_refused_with_what_it_would_refuse_first() {
+    for (options, keys, said) in [
+        ("--join 127.0.0.1:1", "", "give --cluster ADDR too"),
+        ("--node-id 3", "", "give --cluster ADDR too"),
+        ("--roles read", "", "give --cluster ADDR too"),
+        ("--cluster 127.0.0.1:1 --node-id 0", "", "from 1"),
+        ("--cluster 127.0.0.1:1 --join 127.0.0.1:2", "", "needs --node-id"),
+        ("--cluster 127.0.0.1:1 --roles write", "", "ingest,compact,read"),
+        ("--cluster 127.0.0.1:1 --replication 9", "", "1..=7"),
+        ("--cluster 127.0.0.1:1", "wal.fsync = false", "wal.fsync"),
+        ("--cluster 127.0.0.1:1", "", "clusters are not served by this version"),
+    ] {
+        let store = Store::new(&[]);
+        if !keys.is_empty() {
+            let text = std::fs::read_to_string(store.config()).unwrap();
+            std::fs::write(store.config(), text.replace("\n);", &format!(",\n  {keys}\n);"))).unwrap();
+        }
+        let mut arguments = store.serve_arguments();
+        arguments.extend(options.split(' ').map(str::to_owned));
+        let finished = run(&arguments);
+        assert!(finished.code == 2 && finished.stderr.contains(said), "{options} {keys}: {finished:?}");
+    }
+}
+
+#[test]
+fn the_directory_of_a_clusters_member_is_never_served_as_a_node_alone() {
     let store = Store::new(&[]);
-    let mut arguments = store.serve_arguments();
-    arguments.extend(["--join".to_owned(), "127.0.0.1:1".to_owned()]);
+    let arguments = store.serve_arguments();
+    let dir = arguments.iter().position(|word| word == "--data-dir").map(|at| arguments[at + 1].clone()).unwrap();
+    std::fs::create_dir_all(&dir).unwrap();
+    let member = std::path::Path::new(&dir).join("member");
+    let body = format!("strandline member 1\ncluster {:032x}\nnode 3\ninstance {:032x}\nfounds no\n", 5, 7);
+    let crc = crc32c::crc32c(body.as_bytes());
+    std::fs::write(&member, format!("{body}crc32c {crc:08x}\n")).unwrap();
     let finished = run(&arguments);
-    assert!(finished.code == 2 && finished.stderr.contains("--join"), "{finished:?}");
+    assert!(finished.code == 2 && finished.stderr.contains("must not write to it"), "{finished:?}");
+    std::fs::write(&member, body).unwrap();
+    let finished = run(&arguments);
+    assert!(finished.code == 3 && finished.stderr.contains("is damaged"), "{finished:?}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
+use strandline_consensus::meta::Roles;
 
 /// An event store over three tiers: memory, log, Parquet.
 #[derive(Parser, Debug)]
@@ -112,9 +113,33 @@ pub(crate) struct Serve {
     /// lower than that of ingestion)
     #[arg(long, value_name = "PERCENT", default_value = "100", value_parser = clap::value_parser!(u8).range(1..=100))]
     pub(crate) compaction_share: u8,
+    /// Options of a cluster.
+    #[command(flatten)]
+    pub(crate) cluster: ServeCluster,
     /// Options that this version refuses.
     #[command(flatten)]
     pub(crate) later: ServeLater,
+}
+
+/// Options of `serve` on a cluster.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Cluster (checked and then refused: logs of stores are not replicated yet)")]
+pub(crate) struct ServeCluster {
+    /// The node's id, a number from 1 that no other node has or had (an existing data directory has its own)
+    #[arg(long, value_name = "N", hide_short_help = true)]
+    pub(crate) node_id: Option<u64>,
+    /// Where other nodes reach this one; a first node makes the cluster
+    #[arg(long, value_name = "ADDR", hide_short_help = true)]
+    pub(crate) cluster: Option<SocketAddr>,
+    /// Join the cluster of the node at this address (with an existing data directory: nothing)
+    #[arg(long, value_name = "ADDR", hide_short_help = true)]
+    pub(crate) join: Option<String>,
+    /// Voters of every log; the node that makes the cluster says it
+    #[arg(long, value_name = "N", hide_short_help = true, value_parser = clap::value_parser!(u8).range(1..=7))]
+    pub(crate) replication: Option<u8>,
+    /// What the node does: one or more of ingest,compact,read
+    #[arg(long, value_name = "ROLES", hide_short_help = true, value_parser = Roles::parse)]
+    pub(crate) roles: Option<Roles>,
 }
 
 /// Options of `serve` that are part of the contract and not served yet: refused, never ignored.
@@ -131,16 +156,6 @@ pub(crate) struct ServeLater {
     pub(crate) token_file: Option<String>,
     #[arg(long, value_name = "TIME", hide_short_help = true)]
     pub(crate) projection_timeout: Option<String>,
-    #[arg(long, value_name = "N", hide_short_help = true)]
-    pub(crate) node_id: Option<String>,
-    #[arg(long, value_name = "ADDR", hide_short_help = true)]
-    pub(crate) cluster: Option<String>,
-    #[arg(long, value_name = "ADDR", hide_short_help = true)]
-    pub(crate) join: Option<String>,
-    #[arg(long, value_name = "N", hide_short_help = true)]
-    pub(crate) replication: Option<String>,
-    #[arg(long, value_name = "ROLES", hide_short_help = true)]
-    pub(crate) roles: Option<String>,
 }
 
 impl ServeLater {
@@ -152,11 +167,6 @@ impl ServeLater {
             ("--tls-ca", &self.tls_ca),
             ("--token-file", &self.token_file),
             ("--projection-timeout", &self.projection_timeout),
-            ("--node-id", &self.node_id),
-            ("--cluster", &self.cluster),
-            ("--join", &self.join),
-            ("--replication", &self.replication),
-            ("--roles", &self.roles),
         ];
         all.into_iter().filter(|(_, value)| value.is_some()).map(|(name, _)| name).collect()
     }

@@ -3,6 +3,7 @@
 //! ```text
 //! {data-dir}/lock                        held as long as the node runs
 //! {data-dir}/node-id                     16 hex digits, given once, kept for ever
+//! {data-dir}/member                      of a cluster's member (`member_file`)
 //! {data-dir}/stores/{store}/stream-types
 //! ```
 
@@ -46,6 +47,12 @@ pub enum DataDirError {
          names the id that it has. Only if this node has never served a store, remove the file", .0.display()
     )]
     NodeId(PathBuf),
+    /// Which member of a cluster it is cannot be read.
+    #[error(
+        "{} is damaged; put it back as it was: it says which member of which cluster this directory belongs to. If it is lost, so is the \
+         node: join with an empty --data-dir under a new --node-id, and `replace` this node by the new one", .0.display()
+    )]
+    Member(PathBuf),
 }
 
 /// A data folder that this process holds.
@@ -59,9 +66,14 @@ pub(crate) struct DataDir {
 impl DataDir {
     /// Makes the folder if needed and takes its lock.
     pub(crate) fn open(dir: &Path) -> Result<Self, DataDirError> {
+        Self::open_as(dir, random::nonzero_u64())
+    }
+
+    /// The same; a folder that has no id yet gets this one.
+    pub(crate) fn open_as(dir: &Path, new_id: u64) -> Result<Self, DataDirError> {
         make_folder(dir)?;
         let lock = lock(dir)?;
-        let node_id = node_id(&dir.join("node-id"))?;
+        let node_id = node_id(&dir.join("node-id"), new_id)?;
         Ok(Self { dir: dir.to_owned(), node_id, lock: Mutex::new(Some(lock)) })
     }
 
@@ -127,10 +139,10 @@ pub(crate) fn try_lock(file: &File) -> io::Result<bool> {
     }
 }
 
-fn node_id(path: &Path) -> Result<u64, DataDirError> {
+fn node_id(path: &Path, new_id: u64) -> Result<u64, DataDirError> {
     match fs::read(path) {
         Ok(bytes) => parse_node_id(&bytes).ok_or_else(|| DataDirError::NodeId(path.to_owned())),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => make_node_id(path),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => make_node_id(path, new_id),
         Err(e) => Err(at(path)(e)),
     }
 }
@@ -144,8 +156,8 @@ pub fn parse_node_id(bytes: &[u8]) -> Option<u64> {
 }
 
 /// Written aside: under its name it is whole.
-fn make_node_id(path: &Path) -> Result<u64, DataDirError> {
-    let (id, aside) = (random::nonzero_u64(), path.with_extension("new"));
+fn make_node_id(path: &Path, id: u64) -> Result<u64, DataDirError> {
+    let aside = path.with_extension("new");
     let mut file = File::create(&aside).map_err(at(&aside))?;
     file.write_all(format!("{id:016x}\n").as_bytes()).and_then(|()| file.sync_all()).map_err(at(&aside))?;
     publish(&aside, path).map_err(at(path))?;
@@ -154,7 +166,7 @@ fn make_node_id(path: &Path) -> Result<u64, DataDirError> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the file was synced, the caller syncs the folder")]
-fn publish(aside: &Path, path: &Path) -> io::Result<()> {
+pub(crate) fn publish(aside: &Path, path: &Path) -> io::Result<()> {
     fs::rename(aside, path)
 }
 

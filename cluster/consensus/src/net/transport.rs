@@ -65,6 +65,8 @@ pub struct NetTransport {
     identity: Arc<Identity>,
     connect: Arc<dyn Connect>,
     peers: Mutex<HashMap<NodeId, Arc<Peer>>>,
+    /// Where nodes are by what the cluster knows: newer than the membership of a group, which may not say it at all.
+    book: RwLock<HashMap<NodeId, String>>,
 }
 
 impl fmt::Debug for NetTransport {
@@ -77,7 +79,7 @@ impl NetTransport {
     /// Speaks as this node.
     #[must_use]
     pub fn new(identity: Arc<Identity>, connect: Arc<dyn Connect>) -> Self {
-        Self { identity, connect, peers: Mutex::default() }
+        Self { identity, connect, peers: Mutex::default(), book: RwLock::default() }
     }
 
     /// The node at its newest address: one that moved is spoken to there from now on.
@@ -109,8 +111,30 @@ impl NetTransport {
         peer.request(Arc::clone(&self.connect), self.identity.hello(node), Request::Ask(ask), deadline).await
     }
 
+    /// From now on a node is looked for there, whatever a group's membership says.
+    pub fn learn(&self, node: NodeId, address: &str) {
+        if self.book.read().get(&node).is_none_or(|known| known != address) {
+            self.book.write().insert(node, address.to_owned());
+        }
+    }
+
+    /// Where a node is, as far as the cluster knows.
+    #[must_use]
+    pub fn address(&self, node: NodeId) -> Option<String> {
+        self.book.read().get(&node).cloned()
+    }
+
+    /// All nodes whose address is known.
+    #[must_use]
+    pub fn known(&self) -> Vec<(NodeId, String)> {
+        let mut known: Vec<_> = self.book.read().iter().map(|(node, address)| (*node, address.clone())).collect();
+        known.sort_unstable();
+        known
+    }
+
     /// A node is gone: its connection ends.
     pub fn forget(&self, node: NodeId) {
+        self.book.write().remove(&node);
         self.peers.lock().remove(&node);
     }
 }
@@ -123,7 +147,8 @@ impl Transport for NetTransport {
         call: Call,
         deadline: Duration,
     ) -> BoxFuture<'a, Result<SharedBytes, TransportError>> {
-        let peer = self.peer(node, &member.address);
+        let known = self.address(node);
+        let peer = self.peer(node, known.as_deref().unwrap_or(&member.address));
         let (connect, hello) = (Arc::clone(&self.connect), self.identity.hello(node));
         Box::pin(async move { peer.request(connect, hello, Request::Call(call), deadline).await })
     }

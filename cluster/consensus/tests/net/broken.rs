@@ -133,3 +133,16 @@ async fn answers_that_nobody_asked_for_harm_nobody() {
     }
     assert_eq!(asking.await.unwrap().unwrap()[..], *b"yes");
 }
+
+#[tokio::test]
+async fn what_the_cluster_knows_of_an_address_counts_more_than_a_membership() {
+    let (node, transport) = (Node::start(2, CLUSTER).await, transport());
+    // the log of a node alone does not say where it is
+    let nowhere = Member::default();
+    let lost = transport.call(2, &nowhere, call(b"x"), SOON).await;
+    assert!(matches!(lost, Err(TransportError::Unreachable { .. })), "{lost:?}");
+    transport.learn(2, &node.address);
+    transport.call(2, &nowhere, call(b"x"), SOON).await.unwrap();
+    transport.forget(2);
+    assert!(transport.call(2, &nowhere, call(b"x"), SOON).await.is_err());
+}

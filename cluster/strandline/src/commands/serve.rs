@@ -4,14 +4,16 @@
 //! with exit code 2; nothing that was asked for is ignored in silence.
 
 use super::check;
-use crate::cli::Serve;
+use crate::cli::{Serve, ServeCluster};
 use crate::exit::Failure;
 use crate::out;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use strandline_consensus::join::{Membership, StartFlags, StartRefused, start};
+use strandline_consensus::meta::cluster_statement;
 use strandline_deql::{self as deql, Declarations, StoreConfig};
 use strandline_server::{Bound, ServeOptions, Server, Signals};
-use strandline_workers::{Node, NodeOptions, Share, memory, runtime};
+use strandline_workers::{Node, NodeOptions, Share, runtime, whose_folder};
 
 /// Port of the native protocol, where none is given.
 const NATIVE_PORT: u16 = 7071;
@@ -23,9 +25,9 @@ pub(crate) fn run(options: &Serve) -> Result<(), Failure> {
     }
     let data_dir = absolute(&options.data_dir)?;
     let declarations = declarations(options.config.as_deref(), &data_dir)?;
+    refuse_clusters(&options.cluster, &data_dir, &declarations)?;
     refuse_what_is_not_served(&declarations)?;
     start_log();
-    memory::take_small_pages();
     let running = runtime::run(serve(declarations, data_dir, options));
     running.map_err(|e| Failure::Server(format!("the runtime does not start: {e}")))?
 }
@@ -54,6 +56,34 @@ async fn serve(declarations: Declarations, data_dir: PathBuf, options: &Serve) -
     let native = server.native().map_or_else(|| "-".to_owned(), |address| address.to_string());
     out::line(&format!("ready http={} native={native}{admin}", server.http()))?;
     server.run_until_signal(signals).await.map_err(|e| Failure::Server(format!("the server ended: {e}")))
+}
+
+/// What a cluster would refuse is named first; then the cluster itself, which this version does not serve. The data directory of a
+/// cluster's member is never served as a node alone.
+fn refuse_clusters(options: &ServeCluster, data_dir: &Path, declarations: &Declarations) -> Result<(), Failure> {
+    let usage = |error: &dyn std::fmt::Display| Failure::Usage(error.to_string());
+    let flags = StartFlags {
+        node_id: options.node_id,
+        cluster: options.cluster.map(|address| address.to_string()),
+        join: options.join.clone(),
+    };
+    for (name, given) in [("--replication", options.replication.is_some()), ("--roles", options.roles.is_some())] {
+        if given && flags.cluster.is_none() {
+            return Err(usage(&StartRefused::NeedsCluster(name)));
+        }
+    }
+    let folder = whose_folder(data_dir).map_err(|error| Failure::Server(error.to_string()))?;
+    if start(folder, &flags).map_err(|error| usage(&error))? == Membership::Alone {
+        return Ok(());
+    }
+    for declared in &declarations.stores {
+        cluster_statement(&declared.config).map_err(|error| usage(&error))?;
+    }
+    Err(Failure::Usage(
+        "clusters are not served by this version: the logs of stores are not replicated yet (README, \"What is not there yet\"); start the \
+         node without --cluster"
+            .to_owned(),
+    ))
 }
 
 /// Where the native protocol is served. Who lets the system choose a port for HTTP has several nodes on a machine: no fixed one then.

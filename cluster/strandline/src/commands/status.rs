@@ -1,8 +1,8 @@
-//! `strandline status`: tiers, sizes, lag and compaction as tables.
+//! `strandline status`: tiers, sizes, lag, compaction and the cluster as tables.
 
 use super::compact::JOB_COLUMNS;
 use crate::cli::Status;
-use crate::client::Client;
+use crate::client::{Client, Request};
 use crate::exit::Failure;
 use crate::out;
 use serde_json::{Value, json};
@@ -40,11 +40,40 @@ fn page(client: &Client) -> Result<String, Failure> {
             text.push_str(&format!("\n{title}\n{}\n", out::json_table(&rows[..rows.len().min(ROWS_MAX)], columns)));
         }
     }
+    if let Some(cluster) = cluster(client)? {
+        text.push_str(&cluster_tables(&cluster));
+    }
     Ok(text.trim_end().to_owned())
+}
+
+/// What the node says of its cluster; `None`: it runs alone, or is older than clusters.
+fn cluster(client: &Client) -> Result<Option<Value>, Failure> {
+    let path = "/admin/v1/cluster".to_owned();
+    let answer = client.send(&Request { path, answer_within: Some(ANSWER_WITHIN), ..Request::default() })?;
+    if matches!(answer.status, 404 | 501) { Ok(None) } else { answer.ok().map(|answer| Some(answer.json())) }
+}
+
+fn cluster_tables(cluster: &Value) -> String {
+    let facts = ["cluster", "node", "replication"].map(|key| format!("{key} {}", out::cell(&cluster[key])));
+    let mut text = format!("\n{}\n", facts.join(", "));
+    for (key, columns) in [("members", MEMBERS), ("shards", SHARDS)] {
+        let rows = cluster[key].as_array().map_or(&[][..], Vec::as_slice);
+        let shown = &rows[..rows.len().min(ROWS_MAX)];
+        text.push_str(&format!("\n{key}\n{}\n", out::json_table(shown, columns)));
+        if rows.len() > shown.len() {
+            text.push_str(&format!("and {} more: GET /admin/v1/cluster\n", rows.len() - shown.len()));
+        }
+    }
+    text
 }
 
 const WAITING: &[&str] =
     &["stream_type", "watermark", "events_waiting", "bytes_waiting", "sealed_segments", "oldest_waiting"];
+/// Time that the node gets to tell of its cluster.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+const MEMBERS: &[&str] = &["id", "state", "roles", "address", "http", "native", "votes_in", "follows", "leads"];
+const SHARDS: &[&str] =
+    &["name", "leader", "voters", "learners", "leaving", "settled", "compactor", "term", "applied", "lag"];
 const RUNNING: &[&str] =
     &["kind", "stream_type", "partition", "trigger", "phase", "rows_done", "rows_total", "started_at"];
 /// Rows of a table that are shown.
@@ -63,6 +92,19 @@ fn tier_table(tiers: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cluster_is_two_tables() {
+        let cluster = json!({
+            "cluster": "c1", "node": 1, "replication": 3,
+            "members": [{"id": 1, "state": "member", "roles": "ingest,read", "address": "a:1", "votes_in": 2}],
+            "shards": [{"name": "orders/Order", "leader": 1, "voters": [1, 2, 3], "settled": true, "lag": {"2": 4}}],
+        });
+        let text = cluster_tables(&cluster);
+        for part in ["cluster c1, node 1, replication 3", "ingest,read", "orders/Order", "1, 2, 3", "true"] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
 
     #[test]
     fn a_tier_that_is_off_has_no_row() {
