@@ -4,6 +4,7 @@
 
 pub mod codec;
 pub mod consensus;
+pub mod control;
 mod convert;
 mod fields;
 pub mod group;

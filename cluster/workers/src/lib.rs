@@ -7,6 +7,7 @@ mod answers;
 mod append;
 mod append_many;
 pub mod clock;
+pub mod cluster;
 mod commit_thread;
 mod compaction;
 mod data_dir;

@@ -25,6 +25,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use strandline_consensus::control::Control;
 use strandline_deql::Declarations;
 use strandline_durable::CommitError;
 use strandline_engine::compact::Share;
@@ -201,6 +202,7 @@ pub struct NodeHandle {
     stores: Arc<[Arc<StoreParts>]>,
     report: Arc<[String]>,
     arbiters: Arc<Mutex<Option<Arbiters>>>,
+    cluster: Option<Control>,
 }
 
 /// Starts nodes.
@@ -249,7 +251,7 @@ impl Node {
         let (draining, compaction_share) = (AtomicBool::new(false), options.compaction_share);
         let node = Arc::new(NodeShared { shared, supervisor, draining, compaction_share, drain_timeout, locks });
         let arbiters = Arc::new(Mutex::new(Some(arbiters)));
-        Ok(NodeHandle { node, stores: stores.into(), report: report.into(), arbiters })
+        Ok(NodeHandle { node, stores: stores.into(), report: report.into(), arbiters, cluster: None })
     }
 }
 
@@ -324,6 +326,18 @@ fn store_error(name: &str, error: OpenError) -> StartError {
 }
 
 impl NodeHandle {
+    /// The node is part of a cluster: what is asked and changed of it goes there.
+    #[must_use]
+    pub fn with_cluster(self, control: Control) -> Self {
+        Self { cluster: Some(control), ..self }
+    }
+
+    /// The cluster; `None`: the node is alone.
+    #[must_use]
+    pub const fn cluster(&self) -> Option<&Control> {
+        self.cluster.as_ref()
+    }
+
     /// What recovery found and did, one line each.
     #[must_use]
     pub fn report(&self) -> &[String] {

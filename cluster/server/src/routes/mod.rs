@@ -4,6 +4,7 @@
 
 pub(crate) mod admin;
 pub(crate) mod bulk;
+pub(crate) mod cluster;
 pub(crate) mod compaction;
 pub(crate) mod console;
 pub(crate) mod deql;
@@ -107,8 +108,8 @@ table! {
     Admin "/admin/v1/stores/{store}/retention/restore" { POST => retention::restore }
     Admin "/admin/v1/stores/{store}/restore" { POST => retention::restore }
     Admin "/admin/v1/stores/{store}/redact" { POST => not_served::redact }
-    Admin "/admin/v1/cluster" { GET => not_served::cluster }
-    Admin "/admin/v1/cluster/{action}" { POST => not_served::cluster }
+    Admin "/admin/v1/cluster" { GET => cluster::status }
+    Admin "/admin/v1/cluster/{action}" { POST => cluster::change }
     Admin "/admin" { GET => console::without_slash }
     Admin "/admin/" { GET => console::page }
     Admin "/admin/{file}" { GET => console::file }

@@ -37,8 +37,3 @@ pub(crate) async fn redact(call: Call) -> ApiResult<HttpResponse> {
     }
     Err(ApiError::not_supported("redaction is not served yet"))
 }
-
-/// The cluster.
-pub(crate) async fn cluster(_: Call) -> ApiResult<HttpResponse> {
-    Err(ApiError::not_supported("this node runs alone: there is no cluster to ask or change"))
-}

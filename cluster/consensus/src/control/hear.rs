@@ -1,0 +1,121 @@
+//! What this node answers to others about the cluster, and whom it lets in.
+
+use super::Control;
+use super::outcome::{ControlError, Proposed};
+use crate::join::{AskKind, Join, Offer, OfferedStore, Place, Proof, check_proof, offer_store};
+use crate::meta::{Command, NodeState};
+use crate::net::{Ask, Asker, Hear};
+use crate::transport::BoxFuture;
+use strandline_durable::objects::NodeProbe;
+
+/// Joining nodes whose probes are remembered.
+const OFFERS_MAX: usize = 64;
+
+impl Hear for Control {
+    fn admits(&self, asker: Asker) -> Result<(), String> {
+        self.parts.machine.with(|state| match state.nodes().get(&asker.node) {
+            Some(entry) if entry.state == NodeState::Removed => Err(format!(
+                "node {} was removed from this cluster and is never let in again: join with an empty --data-dir under a new --node-id",
+                asker.node
+            )),
+            Some(entry) if entry.facts.instance != asker.instance => {
+                Err(format!("node id {} belongs to another data directory", asker.node))
+            }
+            // one that this node has not heard of yet: it may be behind
+            _ => Ok(()),
+        })
+    }
+
+    fn ask(&self, asker: Asker, ask: Ask) -> BoxFuture<'_, Result<Vec<u8>, String>> {
+        Box::pin(async move {
+            let is_ours = asker.cluster != 0 && asker.cluster == self.cluster();
+            match AskKind::from_u8(ask.kind) {
+                Some(AskKind::Join) => self.offer(asker, &ask.body).await,
+                Some(AskKind::Prove) => self.prove(asker, &ask.body).await,
+                Some(AskKind::Propose | AskKind::State) if !is_ours => {
+                    Err("only nodes of this cluster may ask that".to_owned())
+                }
+                Some(AskKind::Propose) => {
+                    let command = Command::decode(&ask.body).map_err(|error| error.to_string())?;
+                    self.hear_address(&command);
+                    let leads = self.parts.machine.next().is_some();
+                    Ok(if leads { self.propose_here(&command).await } else { Proposed::NotLeader }.encode())
+                }
+                Some(AskKind::State) => Ok(self.state().encode()),
+                None => Err(format!("questions of kind {} are not known here: update this node", ask.kind)),
+            }
+        })
+    }
+}
+
+impl Control {
+    async fn offer(&self, asker: Asker, body: &[u8]) -> Result<Vec<u8>, String> {
+        let Join(facts) = Join::decode(body).map_err(|error| error.to_string())?;
+        if (facts.id, facts.instance) != (asker.node, asker.instance) {
+            return Err("a node joins for itself alone".to_owned());
+        }
+        if self.cluster() == 0 {
+            return Err("this node has not joined a cluster itself yet: ask again, or ask another node".to_owned());
+        }
+        let node = facts.id;
+        self.propose(&Command::AddNode(facts)).await.map_err(|error: ControlError| error.to_string())?;
+        let state = self.leaders_state().await.map_err(|error| error.to_string())?;
+        let (mut stores, mut probes) = (Vec::new(), Vec::new());
+        for (name, store) in state.stores() {
+            let probe = NodeProbe { name: (self.parts.entropy)(), secret: (self.parts.entropy)() };
+            self.at_place(name, &store.statement, move |place| offer_store(place, probe)).await?;
+            probes.push(probe);
+            stores.push(OfferedStore { name: name.clone(), statement: store.statement.clone(), probe: probe.name });
+        }
+        let mut offers = self.offers.lock();
+        if offers.len() >= OFFERS_MAX {
+            // they ask again
+            offers.clear();
+        }
+        offers.insert(node, probes);
+        Ok(Offer { cluster: self.cluster(), stores }.encode())
+    }
+
+    async fn prove(&self, asker: Asker, body: &[u8]) -> Result<Vec<u8>, String> {
+        let proof = Proof::decode(body).map_err(|error| error.to_string())?;
+        let again = || "the proof is not of the last offer: ask to join again".to_owned();
+        if proof.node != asker.node {
+            return Err("a node joins for itself alone".to_owned());
+        }
+        let known = self.entry(asker.node).or(self
+            .leaders_state()
+            .await
+            .ok()
+            .and_then(|s| s.nodes().get(&asker.node).cloned()));
+        if known.is_none_or(|entry| entry.facts.instance != asker.instance) {
+            return Err(again());
+        }
+        let probes = self.offers.lock().remove(&asker.node).ok_or_else(again)?;
+        let state = self.leaders_state().await.map_err(|error| error.to_string())?;
+        if probes.len() != proof.stores.len() || probes.len() != state.stores().len() {
+            return Err(again());
+        }
+        for (((name, store), probe), proof) in state.stores().iter().zip(probes).zip(proof.stores) {
+            self.at_place(name, &store.statement, move |place| check_proof(place, probe, proof)).await?;
+        }
+        self.propose(&Command::Admit(asker.node)).await.map_err(|error| error.to_string())?;
+        Ok(Vec::new())
+    }
+
+    /// Does something at a store's durable.path, in a thread that may block.
+    async fn at_place(
+        &self,
+        name: &str,
+        statement: &str,
+        what: impl FnOnce(Place<'_>) -> Result<(), crate::join::ProofError> + Send + 'static,
+    ) -> Result<(), String> {
+        let (places, name, statement) = (self.parts.places.clone(), name.to_owned(), statement.to_owned());
+        let doing = tokio::task::spawn_blocking(move || {
+            let place = places.open(&statement)?;
+            let objects = (place.write)()?;
+            let place = Place { store: &name, location: &place.location, objects: &*objects };
+            what(place).map_err(|error| error.to_string())
+        });
+        doing.await.map_err(|_| "the store's durable.path could not be looked at".to_owned())?
+    }
+}

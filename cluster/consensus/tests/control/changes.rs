@@ -1,0 +1,103 @@
+//! Commands while the cluster runs, and when parts of it do not.
+
+use crate::node::{CLUSTER, Folders, Node, settled, until};
+use strandline_consensus::control::ControlError;
+use strandline_consensus::meta::{Command, Erasable, NodeState, Outcome};
+use strandline_consensus::{GroupId, Leadership};
+
+fn register(name: &str, buckets: u32) -> Command {
+    Command::RegisterType {
+        store: crate::node::STORE.into(),
+        name: name.into(),
+        buckets,
+        erasable: Erasable::No,
+        registered: true,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_reaches_the_leader_from_any_node() {
+    let folders = Folders::new();
+    let nodes = Node::three(&folders).await;
+    for (i, node) in nodes.iter().enumerate() {
+        let command = register(&format!("Type{i}"), 2);
+        assert_eq!(node.control.propose(&command).await, Ok(Outcome::Changed));
+        assert_eq!(node.control.propose(&command).await, Ok(Outcome::AsBefore));
+        let refused = node.control.propose(&register(&format!("Type{i}"), 3)).await.unwrap_err();
+        assert!(matches!(&refused, ControlError::Refused { text, .. } if text.contains("2 buckets")), "{refused}");
+    }
+    // all at once, from everywhere
+    let many = (0..30).map(|i| {
+        let control = nodes[i % 3].control.clone();
+        tokio::spawn(async move { control.propose(&register(&format!("Many{i}"), 1)).await })
+    });
+    for one in many.collect::<Vec<_>>() {
+        assert_eq!(one.await.unwrap(), Ok(Outcome::Changed));
+    }
+    until(|| nodes.iter().all(|node| node.control.state().stores()["orders"].types.len() == 33)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_is_gone_is_followed_by_another_and_nothing_is_forgotten() {
+    let folders = Folders::new();
+    let mut nodes = Node::three(&folders).await;
+    nodes[1].control.propose(&register("Before", 1)).await.unwrap();
+    let leader = nodes.iter().position(|node| node.group.leadership() == Leadership::Leads).unwrap();
+    let gone = nodes.remove(leader);
+    let (id, address) = (gone.control.node(), gone.address);
+    gone.stop().await;
+    assert_eq!(nodes[0].control.propose(&register("During", 1)).await, Ok(Outcome::Changed));
+    // it comes back over its own folder, at the same address, and hears what it has missed
+    let back = Node::run(&folders, id, CLUSTER, &address.to_string(), false).await;
+    until(|| back.control.state().stores().get("orders").is_some_and(|store| store.types.len() == 2)).await;
+    let bytes = nodes[0].control.state().encode();
+    until(|| back.control.state().encode() == bytes).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_minority_changes_nothing_and_says_what_it_needs() {
+    let folders = Folders::new();
+    let mut nodes = Node::three(&folders).await;
+    let alone = nodes.remove(0);
+    for node in nodes {
+        node.stop().await;
+    }
+    let before = alone.control.state().encode();
+    let error = alone.control.propose(&register("Never", 1)).await.unwrap_err();
+    assert!(matches!(error, ControlError::NoLeader(_) | ControlError::Unknown(_)), "{error}");
+    assert_eq!(alone.control.state().encode(), before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_node_is_replaced_by_a_new_one() {
+    let folders = Folders::new();
+    let mut nodes = Node::three(&folders).await;
+    let lost = nodes.pop().unwrap();
+    lost.stop().await;
+    let fourth = Node::fresh(&folders, 4).await;
+    fourth.joins(&nodes[0], &folders.shared()).await.unwrap();
+    nodes[1].control.propose(&Command::Replace { lost: 3, with: 4 }).await.unwrap();
+    until(|| settled(&fourth, &[1, 2, 4]) && settled(&nodes[0], &[1, 2, 4])).await;
+    let status = nodes[0].group.status();
+    assert_eq!(status.voters.into_iter().collect::<Vec<_>>(), [1, 2, 4]);
+    assert_eq!(fourth.control.state().nodes()[&3].state, NodeState::Removed);
+    // it is not heard any more, with its old folder
+    let back = Node::run(&folders, 3, CLUSTER, "127.0.0.1:0", false).await;
+    let refused = back.joins(&nodes[0], &folders.shared()).await.unwrap_err();
+    assert!(refused.to_string().contains("removed"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_leader_itself_can_be_drained() {
+    let folders = Folders::new();
+    let nodes = Node::three(&folders).await;
+    let leads = |node: &Node| node.group.leadership() == Leadership::Leads;
+    let leader = nodes.iter().position(leads).unwrap();
+    let (id, other) = (nodes[leader].control.node(), &nodes[(leader + 1) % 3]);
+    other.control.propose(&Command::Drain(id)).await.unwrap();
+    let left: Vec<u64> = [1, 2, 3].into_iter().filter(|node| *node != id).collect();
+    until(|| settled(other, &left)).await;
+    other.control.propose(&Command::Remove(id)).await.unwrap();
+    let placement = other.control.state().groups()[&GroupId::Meta].clone();
+    assert!(placement.leaving.is_empty() && !placement.holds(id));
+}

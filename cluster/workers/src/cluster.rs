@@ -1,0 +1,457 @@
+//! A node's part in a cluster, from its options to a control plane that runs: the rules of starting and joining, in their order.
+//!
+//! ```text
+//!  statements fit a cluster -> folder and options agree -> folder locked, `member` written
+//!     creates: durable.path free, marked -> meta group of one -> Create, DeclareStore
+//!     joins:   listens -> Join, proof (control::join) -> `member` says the cluster
+//!     is:      meta group over its log -> Readdress where its addresses are others now
+//! ```
+//!
+//! What is refused is refused before anything is written that another start could trip over. It refuses to open stores.
+
+mod addresses;
+
+use crate::data_dir::{DataDir, DataDirError};
+use crate::member_file::{MemberFile, whose_folder};
+use crate::{clock, random};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use strandline_consensus::control::{
+    Control, ControlError, ControlParts, JoinError, MetaMachine, MetaParts, OpenMetaError, StatementPlaces,
+    ask_to_join, enter, open_meta,
+};
+use strandline_consensus::join::{Membership, Offer, OfferedStore, StartFlags, StartRefused, start};
+use strandline_consensus::meta::{Addresses, Command, NodeFacts, Roles, StoreRefused, cluster_statement};
+use strandline_consensus::net::{Identity, Listener, NetTransport, TcpConnect};
+use strandline_consensus::{Groups, NodeId};
+use strandline_deql::{StoreConfig, changed_keys, parse_file};
+use strandline_durable::objects::{
+    ClusterMark, MarkError, ObjectError, Purpose, Settings, cluster_mark, mark_for_cluster, open_location,
+};
+use strandline_wal::io::abort_on_fatal;
+use strandline_wal::{Disk, IoThread};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+/// Between attempts to join while the member that is asked cannot be reached.
+const JOIN_PAUSE: Duration = Duration::from_millis(500);
+/// Attempts, so that a node that is started with the others finds them.
+const JOIN_ATTEMPTS: usize = 40;
+/// Between attempts to tell the cluster where this node is now.
+const READDRESS_PAUSE: Duration = Duration::from_secs(1);
+
+/// How a node takes part.
+#[derive(Clone, Debug)]
+pub struct ClusterOptions {
+    /// --node-id, --cluster, --join.
+    pub flags: StartFlags,
+    /// Where the node is reached.
+    pub addresses: Addresses,
+    /// --roles.
+    pub roles: Roles,
+    /// --replication; only the node that makes the cluster says it.
+    pub replication: u8,
+}
+
+/// Why a node does not take part.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    /// Options and folder.
+    #[error(transparent)]
+    Start(#[from] StartRefused),
+    /// A store that no cluster keeps.
+    #[error(transparent)]
+    Store(#[from] StoreRefused),
+    /// The data folder.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The meta group.
+    #[error(transparent)]
+    Meta(#[from] OpenMetaError),
+    /// Another node's store.
+    #[error("store `{store}`: {error}")]
+    Mark {
+        /// The store.
+        store: String,
+        /// Whose it is.
+        error: MarkError,
+    },
+    /// Its durable.path cannot be looked at.
+    #[error("store `{store}`: {location} cannot be opened: {error}")]
+    Place {
+        /// The store.
+        store: String,
+        /// Its durable.path.
+        location: String,
+        /// What it says.
+        error: ObjectError,
+    },
+    /// A store whose log is somewhere else.
+    #[error(
+        "store `{store}`: {location} holds files of a node alone, and this data directory is new: a new cluster needs an empty durable.path, \
+         or the data directory (and the log) of the node that wrote them"
+    )]
+    NotEmpty {
+        /// The store.
+        store: String,
+        /// Its durable.path.
+        location: String,
+    },
+    /// The statement differs from the cluster's.
+    #[error(
+        "store `{store}`: the cluster's statement differs in {}: write them as the cluster has them (GET /v1/stores/{store}); only \
+         wal.path belongs to each node", .keys.join(", ")
+    )]
+    Differs {
+        /// The store.
+        store: String,
+        /// The keys.
+        keys: Vec<&'static str>,
+    },
+    /// A store that the cluster has not.
+    #[error("store `{0}` is not declared in this cluster: declare it there first (POST /api/deql/create on a member)")]
+    Unknown(String),
+    /// A statement of the cluster that this program cannot read.
+    #[error("the cluster's statement of store `{0}` cannot be read by this program: update this node")]
+    Unreadable(String),
+    /// Not let in.
+    #[error(transparent)]
+    Join(#[from] JoinError),
+    /// The first commands.
+    #[error("the cluster was not made: {0}")]
+    Control(#[from] ControlError),
+    /// Threads.
+    #[error("the operating system gives no thread: {0}")]
+    Threads(#[from] std::io::Error),
+}
+
+impl ClusterError {
+    /// Whether the operator has to change something before another try makes sense.
+    #[must_use]
+    pub fn is_configuration(&self) -> bool {
+        match self {
+            Self::Start(_)
+            | Self::Store(_)
+            | Self::Mark { .. }
+            | Self::NotEmpty { .. }
+            | Self::Differs { .. }
+            | Self::Unknown(_) => true,
+            Self::DataDir(error) => matches!(error, DataDirError::InUse { .. }),
+            Self::Join(error) => error.is_final(),
+            _ => false,
+        }
+    }
+}
+
+/// A node that takes part.
+#[derive(Debug)]
+pub struct ClusterNode {
+    /// The cluster as this node sees and changes it.
+    pub control: Control,
+    /// The stores to serve, as the cluster has them, with this node's own `wal.path`.
+    pub stores: Vec<StoreConfig>,
+    data_dir: Option<DataDir>,
+    stop: watch::Sender<bool>,
+    running: Vec<JoinHandle<()>>,
+}
+
+impl ClusterNode {
+    /// The node's id.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.control.node()
+    }
+
+    /// Stops: the other nodes elect a leader where this one led.
+    pub async fn stop(self) {
+        // nobody listens: then it has stopped
+        let _ = self.stop.send(true);
+        for running in self.running {
+            // one that panicked has said so
+            let _ = running.await;
+        }
+        for group in self.control.groups().all() {
+            group.stop().await;
+        }
+        if let Some(data_dir) = &self.data_dir {
+            data_dir.release();
+        }
+    }
+}
+
+/// Takes part. `None`: by its options the node is alone. `listener`: where other nodes reach this one.
+///
+/// # Errors
+/// [`ClusterError`]; nothing runs then.
+pub async fn start_cluster(
+    dir: &Path,
+    stores: &[StoreConfig],
+    options: ClusterOptions,
+    listener: TcpListener,
+    disk: Arc<dyn Disk>,
+) -> Result<Option<ClusterNode>, ClusterError> {
+    let statements = stores.iter().map(cluster_statement).collect::<Result<Vec<_>, _>>()?;
+    let membership = start(whose_folder(dir)?, &options.flags)?;
+    if membership == Membership::Alone {
+        return Ok(None);
+    }
+    if let Membership::Creates { has_log, .. } = membership {
+        for store in stores {
+            check_free(store, has_log)?;
+        }
+    }
+    let (data_dir, member) = take_folder(dir, &membership)?;
+    let mut node = run(dir, data_dir, member, &options, listener, disk).await?;
+    let made = match membership {
+        Membership::Creates { .. } => create(&node.control, &options, &member, stores, statements).await,
+        Membership::Joins { at, .. } => let_in(&node.control, &options, dir, member, &at, stores).await,
+        Membership::Is { .. } => come_back(&node.control, &options, &member, stores, statements).await,
+        Membership::Alone => Ok(Vec::new()),
+    };
+    match made {
+        Ok(stores) => {
+            node.stores = stores;
+            let (control, stopped) = (node.control.clone(), node.stop.subscribe());
+            node.running.push(tokio::spawn(readdress(control.clone(), facts(&member, &options), stopped.clone())));
+            node.running.push(tokio::spawn(addresses::keep(control, dir.to_owned(), stopped)));
+            Ok(Some(node))
+        }
+        Err(error) => {
+            node.stop().await;
+            Err(error)
+        }
+    }
+}
+
+fn facts(member: &MemberFile, options: &ClusterOptions) -> NodeFacts {
+    let (id, instance) = (member.node, member.instance);
+    NodeFacts { id, instance, roles: options.roles, addresses: options.addresses.clone() }
+}
+
+/// A new cluster takes no store from anybody.
+fn check_free(store: &StoreConfig, has_log: bool) -> Result<(), ClusterError> {
+    let location = store.durable.path.to_string();
+    let place = |error| ClusterError::Place { store: store.name.clone(), location: location.clone(), error };
+    let objects = open_location(&store.durable.path, Purpose::Read, &Settings::from_env()).map_err(place)?;
+    match cluster_mark(&*objects) {
+        Ok(None) => {}
+        Ok(Some(there)) => {
+            return Err(ClusterError::Mark { store: store.name.clone(), error: MarkError::Others(there) });
+        }
+        Err(error) => return Err(ClusterError::Mark { store: store.name.clone(), error }),
+    }
+    if has_log {
+        return Ok(());
+    }
+    let hidden = |path: &str| path.rsplit('/').next().is_some_and(|name| name.starts_with('.'));
+    match objects.list("") {
+        Ok(listed) if listed.iter().all(|object| hidden(&object.path)) => Ok(()),
+        Err(ObjectError::NotFound { .. }) => Ok(()),
+        Ok(_) => Err(ClusterError::NotEmpty { store: store.name.clone(), location }),
+        Err(error) => Err(place(error)),
+    }
+}
+
+/// Locks the folder, and says in it what it is from now on.
+fn take_folder(dir: &Path, membership: &Membership) -> Result<(DataDir, MemberFile), DataDirError> {
+    let (node, cluster, founds) = match membership {
+        Membership::Creates { node, .. } => (*node, random::bits().max(1), true),
+        Membership::Joins { node, .. } => (*node, 0, false),
+        Membership::Is { node, cluster } => (*node, *cluster, false),
+        Membership::Alone => (0, 0, false),
+    };
+    let data_dir = DataDir::open_as(dir, node)?;
+    let member = match MemberFile::read(dir)? {
+        Some(member) => member,
+        None => {
+            let member = MemberFile { cluster, node, instance: random::bits(), founds };
+            member.write(dir)?;
+            member
+        }
+    };
+    Ok((data_dir, member))
+}
+
+async fn run(
+    dir: &Path,
+    data_dir: DataDir,
+    member: MemberFile,
+    options: &ClusterOptions,
+    listener: TcpListener,
+    disk: Arc<dyn Disk>,
+) -> Result<ClusterNode, ClusterError> {
+    let program = concat!("strandline/", env!("CARGO_PKG_VERSION"));
+    let identity = Identity::new(member.node, member.instance, member.cluster, program);
+    let transport = Arc::new(NetTransport::new(Arc::clone(&identity), Arc::new(TcpConnect)));
+    transport.learn(member.node, &options.addresses.cluster);
+    for (node, address) in addresses::read(dir)? {
+        transport.learn(node, &address);
+    }
+    let (machine, groups) = (Arc::new(MetaMachine::default()), Arc::new(Groups::default()));
+    let now: strandline_consensus::Clock = Arc::new(clock::now);
+    let meta = open_meta(MetaParts {
+        dir: dir.join("cluster").join("meta"),
+        disk,
+        io: Arc::new(IoThread::start(abort_on_fatal())?),
+        node: member.node,
+        founds: member.founds,
+        birth: random::nonzero_u64(),
+        clock: Arc::clone(&now),
+        machine: machine.clone(),
+        transport: transport.clone(),
+    });
+    let meta = meta.await?;
+    groups.insert(Arc::clone(&meta));
+    let control = Control::new(ControlParts {
+        identity: Arc::clone(&identity),
+        groups: Arc::clone(&groups),
+        meta,
+        machine,
+        transport,
+        places: Arc::new(StatementPlaces),
+        entropy: Arc::new(random::bits),
+        clock: now,
+    });
+    let (stop, stopped) = watch::channel(false);
+    let listening = Listener::new(identity, groups, Arc::new(control.clone()));
+    let running =
+        vec![tokio::spawn(listening.run(listener, stopped.clone())), tokio::spawn(control.clone().run(stopped))];
+    Ok(ClusterNode { control, stores: Vec::new(), data_dir: Some(data_dir), stop, running })
+}
+
+/// The first commands. Each may be repeated: a start that dies in between goes on here at the next one.
+async fn create(
+    control: &Control,
+    options: &ClusterOptions,
+    member: &MemberFile,
+    stores: &[StoreConfig],
+    statements: Vec<String>,
+) -> Result<Vec<StoreConfig>, ClusterError> {
+    for store in stores {
+        mark(store, member.cluster)?;
+    }
+    let create =
+        Command::Create { cluster: member.cluster, replication: options.replication, node: facts(member, options) };
+    control.propose(&create).await?;
+    for (store, statement) in stores.iter().zip(statements) {
+        let known = control.state().stores().contains_key(&store.name);
+        if !known {
+            control.propose(&Command::DeclareStore { replaces: 0, name: store.name.clone(), statement }).await?;
+        }
+    }
+    Ok(stores.to_vec())
+}
+
+fn mark(store: &StoreConfig, cluster: u128) -> Result<(), ClusterError> {
+    let (name, location) = (store.name.clone(), store.durable.path.to_string());
+    let opened = open_location(&store.durable.path, Purpose::Own { scratch: None }, &Settings::from_env());
+    let objects = opened.map_err(|error| ClusterError::Place { store: name.clone(), location, error })?;
+    let mark = ClusterMark { cluster, store: name.clone() };
+    mark_for_cluster(&*objects, &mark).map(drop).map_err(|error| ClusterError::Mark { store: name, error })
+}
+
+async fn let_in(
+    control: &Control,
+    options: &ClusterOptions,
+    dir: &Path,
+    member: MemberFile,
+    at: &str,
+    stores: &[StoreConfig],
+) -> Result<Vec<StoreConfig>, ClusterError> {
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        match try_to_join(control, options, dir, member, at, stores).await {
+            Err(ClusterError::Join(error)) if !error.is_final() && attempts < JOIN_ATTEMPTS => {
+                tracing::info!("not joined yet: {error}");
+            }
+            joined => return joined,
+        }
+        sleep(JOIN_PAUSE).await;
+    }
+}
+
+async fn try_to_join(
+    control: &Control,
+    options: &ClusterOptions,
+    dir: &Path,
+    member: MemberFile,
+    at: &str,
+    own: &[StoreConfig],
+) -> Result<Vec<StoreConfig>, ClusterError> {
+    let offer = ask_to_join(control.transport(), at, facts(&member, options)).await?;
+    // before anybody counts on this node
+    let stores = of_this_node(&offer, own, dir)?;
+    let (places, entropy, cluster) = (Arc::new(StatementPlaces), Arc::new(random::bits), offer.cluster);
+    enter(control.transport(), at, member.node, offer, places, entropy).await?;
+    MemberFile { cluster, ..member }.write(dir)?;
+    control.joined(cluster);
+    Ok(stores)
+}
+
+async fn come_back(
+    control: &Control,
+    options: &ClusterOptions,
+    member: &MemberFile,
+    stores: &[StoreConfig],
+    statements: Vec<String>,
+) -> Result<Vec<StoreConfig>, ClusterError> {
+    if member.founds && control.state().cluster().is_none() && control.meta_status().voters.len() <= 1 {
+        // it died before the cluster was made
+        return create(control, options, member, stores, statements).await;
+    }
+    Ok(stores.to_vec())
+}
+
+/// The cluster's stores, each with this node's `wal.path`: of its own file, or below its data folder.
+fn of_this_node(offer: &Offer, own: &[StoreConfig], dir: &Path) -> Result<Vec<StoreConfig>, ClusterError> {
+    if let Some(store) = own.iter().find(|store| !offer.stores.iter().any(|offered| offered.name == store.name)) {
+        return Err(ClusterError::Unknown(store.name.clone()));
+    }
+    let mut stores = Vec::new();
+    for OfferedStore { name, statement, .. } in &offer.stores {
+        let parsed =
+            parse_file("statement of the cluster", statement).ok().and_then(|file| file.stores.into_iter().next());
+        let mut config = parsed.ok_or_else(|| ClusterError::Unreadable(name.clone()))?.config;
+        match own.iter().find(|store| store.name == *name) {
+            Some(own) => {
+                let keys = changed_keys(&config, own);
+                if !keys.is_empty() {
+                    return Err(ClusterError::Differs { store: name.clone(), keys });
+                }
+                config.wal.path.clone_from(&own.wal.path);
+            }
+            None => config.wal.path = Some(strandline_deql::Location::Local(log_folder(dir, name))),
+        }
+        stores.push(config);
+    }
+    Ok(stores)
+}
+
+fn log_folder(dir: &Path, store: &str) -> PathBuf {
+    dir.join("stores").join(strandline_event::encode_path_text(store)).join("log")
+}
+
+/// Tells the cluster where this node is, where that has changed, until it knows.
+async fn readdress(control: Control, facts: NodeFacts, mut stopped: watch::Receiver<bool>) {
+    let telling = async {
+        loop {
+            if control.entry(facts.id).is_some_and(|known| known.facts.addresses == facts.addresses) {
+                return;
+            }
+            let NodeFacts { id: node, instance, addresses, .. } = facts.clone();
+            match control.propose(&Command::Readdress { node, instance, addresses }).await {
+                Ok(_) => return,
+                Err(error) => tracing::info!("the cluster does not know yet where this node is: {error}"),
+            }
+            sleep(READDRESS_PAUSE).await;
+        }
+    };
+    tokio::select! {
+        () = telling => {}
+        () = async { drop(stopped.wait_for(|stopped| *stopped).await) } => {}
+    }
+}

@@ -1,0 +1,60 @@
+//! Where the other nodes were when this one last knew: `{data-dir}/cluster/addresses`, a line each, `id address`.
+//!
+//! Only a hint: a node that comes back must find somebody before it hears from the cluster again. A damaged or missing file is as
+//! good as an empty one, so it is written in place of the old one without a sync.
+
+use super::ClusterError;
+use crate::data_dir::{DataDirError, at, make_folder, publish};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use strandline_consensus::NodeId;
+use strandline_consensus::control::Control;
+use tokio::sync::watch;
+
+fn file(dir: &Path) -> PathBuf {
+    dir.join("cluster").join("addresses")
+}
+
+/// What is known.
+pub(super) fn read(dir: &Path) -> Result<Vec<(NodeId, String)>, ClusterError> {
+    let path = file(dir);
+    let text = match fs::read(&path) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(at(&path)(e).into()),
+    };
+    let line =
+        |line: &str| line.split_once(' ').and_then(|(node, address)| Some((node.parse().ok()?, address.to_owned())));
+    Ok(text.lines().filter_map(line).collect())
+}
+
+fn write(dir: &Path, known: &[(NodeId, String)]) -> Result<(), DataDirError> {
+    let path = file(dir);
+    make_folder(path.parent().unwrap_or(dir))?;
+    let text: String = known.iter().map(|(node, address)| format!("{node} {address}\n")).collect();
+    let aside = path.with_extension("new");
+    fs::write(&aside, text).map_err(at(&aside))?;
+    publish(&aside, &path).map_err(at(&path))
+}
+
+/// Keeps the file as the cluster changes.
+pub(super) async fn keep(control: Control, dir: PathBuf, mut stopped: watch::Receiver<bool>) {
+    let (mut changed, mut written) = (control.watch(), Vec::new());
+    loop {
+        changed.borrow_and_update();
+        let known = control.transport().known();
+        if known != written {
+            let (dir, lines) = (dir.clone(), known.clone());
+            match tokio::task::spawn_blocking(move || write(&dir, &lines)).await {
+                Ok(Ok(())) => written = known,
+                Ok(Err(error)) => tracing::warn!("addresses of the other nodes are not kept: {error}"),
+                Err(_) => return,
+            }
+        }
+        tokio::select! {
+            more = changed.changed() => if more.is_err() { return },
+            () = async { drop(stopped.wait_for(|stopped| *stopped).await) } => return,
+        }
+    }
+}
