@@ -66,8 +66,9 @@ pub(crate) fn start_with(
     change: impl FnOnce(NodeOptions) -> NodeOptions + Send + 'static,
 ) -> Running {
     let shown = dir.display();
+    let inmemory = if more.contains("inmemory.enabled") { "" } else { "inmemory.enabled = true," };
     let text = format!(
-        "CREATE EVENTSTORE s WITH (durable.type = 'parquet', durable.path = '{shown}/durable', inmemory.enabled = true,
+        "CREATE EVENTSTORE s WITH (durable.type = 'parquet', durable.path = '{shown}/durable', {inmemory}
          wal.enabled = true, wal.path = '{shown}/wal' {more}); CREATE AGGREGATE Declared;"
     );
     let declarations = match strandline_deql::parse_file("test.deql", &text) {
