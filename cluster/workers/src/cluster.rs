@@ -207,7 +207,9 @@ pub async fn start_cluster(
     let mut node = run(dir, data_dir, member, &options, listener, disk).await?;
     let made = match membership {
         Membership::Creates { .. } => create(&node.control, &options, &member, stores, statements).await,
-        Membership::Joins { at, .. } => let_in(&node.control, &options, dir, member, &at, stores).await,
+        Membership::Joins { at, .. } => {
+            let_in(&Joining { control: &node.control, options: &options, dir, member, at: &at, own: stores }).await
+        }
         Membership::Is { .. } => come_back(&node.control, &options, &member, stores, statements).await,
         Membership::Alone => Ok(Vec::new()),
     };
@@ -353,18 +355,23 @@ fn mark(store: &StoreConfig, cluster: u128) -> Result<(), ClusterError> {
     mark_for_cluster(&*objects, &mark).map(drop).map_err(|error| ClusterError::Mark { store: name, error })
 }
 
-async fn let_in(
-    control: &Control,
-    options: &ClusterOptions,
-    dir: &Path,
+/// A node that asks to become a member.
+struct Joining<'a> {
+    control: &'a Control,
+    options: &'a ClusterOptions,
+    dir: &'a Path,
     member: MemberFile,
-    at: &str,
-    stores: &[StoreConfig],
-) -> Result<Vec<StoreConfig>, ClusterError> {
+    /// Whom it asks.
+    at: &'a str,
+    /// The stores of its own file.
+    own: &'a [StoreConfig],
+}
+
+async fn let_in(joining: &Joining<'_>) -> Result<Vec<StoreConfig>, ClusterError> {
     let mut attempts = 0;
     loop {
         attempts += 1;
-        match try_to_join(control, options, dir, member, at, stores).await {
+        match try_to_join(joining).await {
             Err(ClusterError::Join(error)) if !error.is_final() && attempts < JOIN_ATTEMPTS => {
                 tracing::info!("not joined yet: {error}");
             }
@@ -374,14 +381,8 @@ async fn let_in(
     }
 }
 
-async fn try_to_join(
-    control: &Control,
-    options: &ClusterOptions,
-    dir: &Path,
-    member: MemberFile,
-    at: &str,
-    own: &[StoreConfig],
-) -> Result<Vec<StoreConfig>, ClusterError> {
+async fn try_to_join(joining: &Joining<'_>) -> Result<Vec<StoreConfig>, ClusterError> {
+    let Joining { control, options, dir, member, at, own } = *joining;
     let offer = ask_to_join(control.transport(), at, facts(&member, options)).await?;
     // before anybody counts on this node
     let stores = of_this_node(&offer, own, dir)?;

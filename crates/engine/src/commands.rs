@@ -123,7 +123,7 @@ impl Commands {
 
     /// Commands of batches at or below `through` leave: the runs have them.
     pub fn settle(&mut self, through: LogIndex) {
-        self.table.retain(|e| e.index > through);
+        self.settle_some(through, &mut Walk::default(), &mut { usize::MAX });
     }
 
     /// As [`settle`](Self::settle), a step of it; `true`: that was the last one.

@@ -124,7 +124,7 @@ impl Heads {
 
     /// Streams that were last touched at or below `through` leave: the runs have them.
     pub fn settle(&mut self, through: LogIndex) {
-        self.table.retain(|e| e.index > through);
+        self.settle_some(through, &mut Walk::default(), &mut { usize::MAX });
     }
 
     /// As [`settle`](Self::settle), a step of it; `true`: that was the last one.

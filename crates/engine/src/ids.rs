@@ -112,8 +112,7 @@ impl TailIds {
 
     /// Ids of batches at or below `through` leave: Parquet has them.
     pub fn settle(&mut self, through: LogIndex) {
-        self.given.retain(|g| g.at.index > through);
-        self.made.retain(|m| m.index > through);
+        self.settle_some(through, &mut IdWalks::default(), &mut { usize::MAX });
     }
 
     /// As [`settle`](Self::settle), a step of it; `true`: that was the last one.

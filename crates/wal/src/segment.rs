@@ -196,6 +196,7 @@ impl Segment {
     }
 
     /// Bytes that its map takes.
+    #[cfg(test)]
     pub(crate) fn mapped_bytes(&self) -> u64 {
         match &*self.handle.read() {
             Handle::Mapped(bytes) => bytes.len() as u64,

@@ -130,8 +130,8 @@ impl LogView {
     }
 
     /// Bytes of segments that are mapped.
-    #[must_use]
-    pub fn mapped_bytes(&self) -> u64 {
+    #[cfg(test)]
+    pub(crate) fn mapped_bytes(&self) -> u64 {
         (0..self.count()).filter_map(|i| self.segment(i)).map(|(segment, _)| segment.mapped_bytes()).sum()
     }
 

@@ -1,11 +1,14 @@
 //! Connections that break, hang, or lead nowhere.
 
 use crate::node::{CLUSTER, Node, SOON, call, transport, until};
+use std::sync::Arc;
 use std::time::Duration;
-use strandline_consensus::net::{Welcome, encode_answer};
+use strandline_consensus::net::{NetTransport, Welcome, encode_answer};
 use strandline_consensus::{Member, Transport, TransportError};
+use strandline_event::SharedBytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
 
 #[tokio::test]
 async fn a_node_that_comes_back_is_found_again() {
@@ -65,8 +68,21 @@ async fn greet(stream: &mut TcpStream) {
     stream.write_all(&welcome.encode().into_bytes()).await.unwrap();
 }
 
-fn request_of(frame: &[u8; 32]) -> u64 {
+/// The next request's id.
+async fn asked(stream: &mut TcpStream) -> u64 {
+    let mut frame = [0; 32];
+    stream.read_exact(&mut frame).await.unwrap();
     u64::from_le_bytes(frame[8..16].try_into().unwrap())
+}
+
+async fn answer(stream: &mut TcpStream, request: u64, body: &[u8]) {
+    stream.write_all(&encode_answer(request, body.to_vec()).into_bytes()).await.unwrap();
+}
+
+/// Asks node 2 in a task of its own.
+fn ask(transport: &Arc<NetTransport>, member: &Member) -> JoinHandle<Result<SharedBytes, TransportError>> {
+    let (transport, member) = (Arc::clone(transport), member.clone());
+    tokio::spawn(async move { transport.call(2, &member, call(b"ab"), SOON).await })
 }
 
 #[tokio::test]
@@ -86,9 +102,8 @@ async fn a_link_that_swallows_everything_is_left_after_one_deadline() {
     // the second connection is answered; the first is still open on this side
     let (mut live, _) = listener.accept().await.unwrap();
     greet(&mut live).await;
-    let mut frame = [0; 32];
-    live.read_exact(&mut frame).await.unwrap();
-    live.write_all(&encode_answer(request_of(&frame), b"yes".to_vec()).into_bytes()).await.unwrap();
+    let request = asked(&mut live).await;
+    answer(&mut live, request, b"yes").await;
     assert_eq!(asking.await.unwrap().unwrap()[..], *b"yes");
 }
 
@@ -98,16 +113,12 @@ async fn an_attempt_to_connect_outlives_the_caller_who_began_it() {
     let transport = transport();
     let hasty = transport.call(2, &member, call(b"ab"), Duration::from_millis(30)).await;
     assert!(matches!(hasty, Err(TransportError::TimedOut { .. })), "{hasty:?}");
-    let patient = tokio::spawn({
-        let (transport, member) = (transport.clone(), member.clone());
-        async move { transport.call(2, &member, call(b"ab"), SOON).await }
-    });
+    let patient = ask(&transport, &member);
     let (mut stream, _) = listener.accept().await.unwrap();
     greet(&mut stream).await;
-    let mut frame = [0; 32];
     // the first request was given up: what arrives is the second one
-    stream.read_exact(&mut frame).await.unwrap();
-    stream.write_all(&encode_answer(request_of(&frame), b"yes".to_vec()).into_bytes()).await.unwrap();
+    let request = asked(&mut stream).await;
+    answer(&mut stream, request, b"yes").await;
     assert_eq!(patient.await.unwrap().unwrap()[..], *b"yes");
     // one attempt, not two
     let more = tokio::time::timeout(Duration::from_millis(50), listener.accept()).await;
@@ -118,18 +129,13 @@ async fn an_attempt_to_connect_outlives_the_caller_who_began_it() {
 async fn answers_that_nobody_asked_for_harm_nobody() {
     let (listener, member) = listening().await;
     let transport = transport();
-    let asking = tokio::spawn({
-        let (transport, member) = (transport.clone(), member.clone());
-        async move { transport.call(2, &member, call(b"ab"), SOON).await }
-    });
+    let asking = ask(&transport, &member);
     let (mut stream, _) = listener.accept().await.unwrap();
     greet(&mut stream).await;
-    let mut frame = [0; 32];
-    stream.read_exact(&mut frame).await.unwrap();
-    let request = request_of(&frame);
+    let request = asked(&mut stream).await;
     // twice, late and early: duplicated and reordered
     for (id, body) in [(request + 5, &b"no"[..]), (request, b"yes"), (request, b"twice")] {
-        stream.write_all(&encode_answer(id, body.to_vec()).into_bytes()).await.unwrap();
+        answer(&mut stream, id, body).await;
     }
     assert_eq!(asking.await.unwrap().unwrap()[..], *b"yes");
 }

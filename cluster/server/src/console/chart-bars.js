@@ -1,9 +1,9 @@
 // Jobs as bars, the oldest left: how long each took or how much it moved, and how it ended. What a bar says in colour it says by its
 // shape too: failed bars have a cross above them, cancelled ones are hollow. The table below holds the same in words.
 
-import { h, s, show } from "./dom.js";
+import { drawing, h, s, show } from "./dom.js";
 import { ago, bytes, count, duration, time } from "./format.js";
-import { roundUp } from "./chart-lines.js";
+import { gridLines, roundUp } from "./chart-lines.js";
 
 const HEIGHT = 170;
 const LEFT = 60;
@@ -77,14 +77,7 @@ export class JobBars {
     const step = Math.min(26, (width - LEFT - 4) / rising.length);
     const floor = HEIGHT - BOTTOM;
     const y = (/** @type {number} */ value) => TOP + (1 - value / top) * (floor - TOP);
-    const grid = [0, top / 2, top].map((value) =>
-      s(
-        "g",
-        { class: "grid" },
-        s("line", { x1: LEFT, x2: width - 4, y1: y(value), y2: y(value) }),
-        s("text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, format(value)),
-      ),
-    );
+    const grid = gridLines(top, LEFT, width - 4, y, format);
     const bars = rising.map((job, i) => {
       const x = LEFT + i * step + step * 0.15;
       const wide = Math.max(1.5, step * 0.7);
@@ -100,13 +93,7 @@ export class JobBars {
     });
     const failed = jobs.filter((job) => job.error).length;
     const label = `${name} of the last ${jobs.length} jobs, the oldest first; ${failed} failed. The table below lists them.`;
-    const picture = s("svg", {
-      viewBox: `0 0 ${width} ${HEIGHT}`,
-      width,
-      height: HEIGHT,
-      role: "img",
-      "aria-label": label,
-    });
+    const picture = drawing(width, HEIGHT, label);
     const times = [
       rising.length > 1 && s("text", { x: LEFT, y: HEIGHT - 4 }, "oldest"),
       rising.length > 1 &&

@@ -1,7 +1,7 @@
 // A year as a heat map: a column a week, a row a weekday (Monday first); where partitions are months, a cell a month. Five steps of one
 // colour by the rank among the cells, so that one huge day does not make all others pale. The table beside it holds the numbers.
 
-import { h, s, show } from "./dom.js";
+import { drawing, h, s, show } from "./dom.js";
 
 const CELL_MIN = 13;
 const CELL_MAX = 19;
@@ -106,7 +106,7 @@ export class Heat {
       ? ["Mon", "Wed", "Fri"].map((name, i) => s("text", { x: 0, y: TOP + i * 2 * pitch + size - 2 }, name))
       : [];
     const label = inWords(days, year, measure);
-    const picture = s("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": label });
+    const picture = drawing(width, height, label);
     picture.append(s("g", { class: "times" }, ...names, ...weekdays), ...blank, ...cells);
     show(this.#host, picture);
     // where the year is wider than the screen, its newest date is in sight

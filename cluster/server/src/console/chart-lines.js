@@ -1,7 +1,7 @@
 // Lines over time, drawn at the width that there is, so that their texts stay readable on a phone. The picture is one image to a
 // screen reader, with its numbers in words.
 
-import { h, s, show } from "./dom.js";
+import { drawing, h, s, show } from "./dom.js";
 
 const HEIGHT = 150;
 const LEFT = 52;
@@ -25,6 +25,26 @@ export function roundUp(value) {
   const power = 10 ** Math.floor(Math.log10(value));
   const step = [1, 2, 2.5, 5, 10].find((n) => n * power >= value) ?? 10;
   return step * power;
+}
+
+/**
+ * Lines across at nothing, the half and the top of an axis, with their values left of them.
+ *
+ * @param {number} top
+ * @param {number} left
+ * @param {number} right
+ * @param {(value: number) => number} y
+ * @param {(value: number) => string} format
+ */
+export function gridLines(top, left, right, y, format) {
+  return [0, top / 2, top].map((value) =>
+    s(
+      "g",
+      { class: "grid" },
+      s("line", { x1: left, x2: right, y1: y(value), y2: y(value) }),
+      s("text", { x: left - 6, y: y(value) + 4, "text-anchor": "end" }, format(value)),
+    ),
+  );
 }
 
 export class Lines {
@@ -53,14 +73,7 @@ export class Lines {
     const width = Math.max(240, this.#host.clientWidth || 480);
     const x = (/** @type {number} */ at) => LEFT + ((at - from) / spanMs) * (width - LEFT - 4);
     const y = (/** @type {number} */ value) => TOP + (1 - value / top) * (HEIGHT - TOP - BOTTOM);
-    const grid = [0, top / 2, top].map((value) =>
-      s(
-        "g",
-        { class: "grid" },
-        s("line", { x1: LEFT, x2: width - 4, y1: y(value), y2: y(value) }),
-        s("text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, format(value)),
-      ),
-    );
+    const grid = gridLines(top, LEFT, width - 4, y, format);
     const span = `${Math.round(spanMs / 6000) / 10} min`;
     const times = [
       s("text", { x: LEFT, y: HEIGHT - 4 }, `${span} ago`),
@@ -68,13 +81,7 @@ export class Lines {
     ];
     const paths = lines.map((line, i) => s("path", { class: `line ${line.style}`, d: path(seen[i], x, y) }));
     const label = `${this.#spec.title}, last ${span}. ${lines.map((l, i) => inWords(l.name, seen[i], format)).join(" ")}`;
-    const picture = s("svg", {
-      viewBox: `0 0 ${width} ${HEIGHT}`,
-      width,
-      height: HEIGHT,
-      role: "img",
-      "aria-label": label,
-    });
+    const picture = drawing(width, HEIGHT, label);
     picture.append(...grid, s("g", { class: "times" }, ...times), ...paths);
     show(this.#host, picture);
     const newest = (/** @type {Line["points"]} */ points) => points.findLast((p) => p.value !== null)?.value;

@@ -77,6 +77,17 @@ export function setText(element, text) {
 }
 
 /**
+ * An empty drawing; to a screen reader one image, said in words.
+ *
+ * @param {number} width
+ * @param {number} height
+ * @param {string} label
+ */
+export function drawing(width, height, label) {
+  return s("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": label });
+}
+
+/**
  * An element of the page itself.
  *
  * @param {string} id

@@ -65,10 +65,18 @@ pub(crate) fn start_with(
     more: &str,
     change: impl FnOnce(NodeOptions) -> NodeOptions + Send + 'static,
 ) -> Running {
+    start_from(dir, &format!(", inmemory.enabled = true {more}"), change)
+}
+
+/// A store without a memory tier.
+pub(crate) fn start_without_memory(dir: &Path, more: &str) -> Running {
+    start_from(dir, more, |options| options)
+}
+
+fn start_from(dir: &Path, more: &str, change: impl FnOnce(NodeOptions) -> NodeOptions + Send + 'static) -> Running {
     let shown = dir.display();
-    let inmemory = if more.contains("inmemory.enabled") { "" } else { "inmemory.enabled = true," };
     let text = format!(
-        "CREATE EVENTSTORE s WITH (durable.type = 'parquet', durable.path = '{shown}/durable', {inmemory}
+        "CREATE EVENTSTORE s WITH (durable.type = 'parquet', durable.path = '{shown}/durable',
          wal.enabled = true, wal.path = '{shown}/wal' {more}); CREATE AGGREGATE Declared;"
     );
     let declarations = match strandline_deql::parse_file("test.deql", &text) {

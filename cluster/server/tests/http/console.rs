@@ -1,6 +1,6 @@
 //! The web console: what is served, under which headers, and that a read says which tier gave each event.
 
-use crate::common::{Running, start};
+use crate::common::{Running, start, start_without_memory};
 use serde_json::json;
 use std::collections::BTreeSet;
 
@@ -61,7 +61,7 @@ fn the_console_is_served_whole_and_loads_nothing_else() {
 #[test]
 fn a_read_says_which_tier_gave_each_event() {
     let folder = tempfile::tempdir().unwrap();
-    let server = start(folder.path(), ", compaction.schedule = '0 0 1 1 *', inmemory.enabled = false");
+    let server = start_without_memory(folder.path(), ", compaction.schedule = '0 0 1 1 *'");
     let tick = r#"{"event_type":"Ticked","data":{}}"#;
     server.append("c", &[tick; 3].join(",")).ok(201);
     server.post("admin:compaction/run?wait=true", "").ok(200);

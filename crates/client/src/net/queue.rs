@@ -158,7 +158,7 @@ impl Queue {
 
     /// Whether anybody waits, for the connection or for an answer.
     pub(super) fn is_idle(&self) -> bool {
-        self.singles.is_empty() && self.requests.is_empty() && self.in_flight.is_empty()
+        !self.has_waiting() && !self.is_owed()
     }
 
     /// Whether anything waits to be sent.

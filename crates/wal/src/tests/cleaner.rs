@@ -70,18 +70,7 @@ fn commits_go_on_while_a_trimmed_segment_is_removed() {
     let (begun, removals) = channel();
     let (release, go_on) = channel();
     let disk = Arc::new(Slow { disk: rig.disk.clone(), begun, go_on: Mutex::new(go_on) });
-    let opened = open_log(OpenLog {
-        disk,
-        dir: dir(),
-        config: rig.config.clone(),
-        identity: LogIdentity { stream_type: "Call".into(), bucket: 0, node: 1 },
-        birth: 0x5EED,
-        founds: true,
-        check_from: LogIndex::ZERO,
-        begin_above: LogIndex::ZERO,
-        now: rig.now,
-    });
-    let mut writer = opened.unwrap().writer.unwrap();
+    let mut writer = rig.open_on(disk).unwrap().writer.unwrap();
     let io = IoThread::start(io::abort_on_fatal()).unwrap();
     for n in 0..3u8 {
         rig.push(&mut writer, &[n]);

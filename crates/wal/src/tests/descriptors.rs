@@ -57,27 +57,13 @@ impl Disk for Scarce {
     }
 }
 
-fn open_on(disk: &Scarce, rig: &Rig) -> Result<OpenedLog, OpenError> {
-    open_log(OpenLog {
-        disk: Arc::new(disk.clone()),
-        dir: dir(),
-        config: rig.config.clone(),
-        identity: LogIdentity { stream_type: "Call".into(), bucket: 0, node: 1 },
-        birth: 0x5EED,
-        founds: true,
-        check_from: LogIndex::ZERO,
-        begin_above: LogIndex::ZERO,
-        now: rig.now,
-    })
-}
-
 #[test]
 fn a_log_is_born_with_its_first_file_or_not_at_all() {
     let rig = Rig::new(small_config());
     let disk = Scarce(rig.disk.clone(), Arc::new(AtomicBool::new(true)));
-    assert!(matches!(open_on(&disk, &rig), Err(OpenError::Io { .. })));
+    assert!(matches!(rig.open_on(Arc::new(disk.clone())), Err(OpenError::Io { .. })));
     disk.1.store(false, Ordering::SeqCst);
-    let writer = open_on(&disk, &rig).unwrap().writer.unwrap();
+    let writer = rig.open_on(Arc::new(disk.clone())).unwrap().writer.unwrap();
     assert_eq!(rig.disk.list(&dir()).unwrap(), [names::FIRST_SPARE_NAME, names::SPARE_NAME]);
     disk.1.store(true, Ordering::SeqCst);
     drop(writer);
@@ -87,7 +73,7 @@ fn a_log_is_born_with_its_first_file_or_not_at_all() {
 fn a_group_without_a_descriptor_waits_and_is_written() {
     let mut rig = Rig::new(small_config());
     let disk = Scarce(rig.disk.clone(), Arc::default());
-    let mut writer = open_on(&disk, &rig).unwrap().writer.unwrap();
+    let mut writer = rig.open_on(Arc::new(disk.clone())).unwrap().writer.unwrap();
     let mut wanted = Vec::new();
     // over several segments, and no descriptor for any of the files between
     for round in 0..40_u8 {

@@ -61,8 +61,12 @@ impl Rig {
     fn open(&mut self) -> OpenedLog {
         self.io = InlineIo::new(count_fatal(&self.fatal));
         self.now = self.now.plus_us(1_000_000);
+        self.open_on(Arc::new(self.disk.clone())).unwrap()
+    }
+
+    fn open_on(&self, disk: Arc<dyn Disk>) -> Result<OpenedLog, OpenError> {
         open_log(OpenLog {
-            disk: Arc::new(self.disk.clone()),
+            disk,
             dir: dir(),
             config: self.config.clone(),
             identity: LogIdentity { stream_type: "Call".into(), bucket: 0, node: 1 },
@@ -72,7 +76,6 @@ impl Rig {
             begin_above: self.begin_above,
             now: self.now,
         })
-        .unwrap()
     }
 
     fn writer(&mut self) -> LogWriter {
