@@ -16,6 +16,7 @@ mod cli;
 mod damage;
 mod delta;
 mod disk_full;
+mod docs;
 mod ends;
 mod flights;
 mod harness;

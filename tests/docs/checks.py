@@ -1,0 +1,139 @@
+"""What pages say about the program beside what they show running: links, commands and options, metrics, the order of the book.
+
+    checks.py PROGRAM
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from pathlib import Path
+
+from world import ROOT, World
+
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.glob("*.md"))
+LINKED = [*PAGES, ROOT / "README.md", ROOT / "cluster/deploy/README.md"]
+METRIC = re.compile(r"strandline_[a-z0-9_]+")
+
+
+def without_fences(text: str) -> str:
+    """What is said, not shown."""
+    return re.sub(r"^( *)```.*?^\1```$", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors(page: Path) -> set[str]:
+    """The names that the headings of a page can be linked by."""
+    headings = re.findall(r"^#+ (.*)$", without_fences(page.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def links() -> list[str]:
+    """Each link leads to a file, and to a heading in it."""
+    findings = []
+    for page in LINKED:
+        for target in re.findall(r"\]\(([^)\s]+)\)", without_fences(page.read_text())):
+            if "://" in target:
+                continue
+            name, _, anchor = target.partition("#")
+            found = (page.parent / name).resolve() if name else page
+            if not found.exists():
+                findings.append(f"{page.relative_to(ROOT)} links to {target}, which is not there")
+            elif anchor and anchor not in anchors(found):
+                findings.append(f"{page.relative_to(ROOT)} links to {target}: no such heading")
+    return findings
+
+
+def order() -> list[str]:
+    """Every page stands in the index and in the book."""
+    findings = []
+    for index in ("README.md", "SUMMARY.md"):
+        text = (DOCS / index).read_text()
+        missing = [page.name for page in PAGES if page.name not in ("README.md", "SUMMARY.md") and f"({page.name})" not in text]
+        findings += [f"docs/{index} does not name {name}" for name in missing]
+    return findings
+
+
+class Commands:
+    """The commands of the program and their options, as it says them itself."""
+
+    def __init__(self, program: Path) -> None:
+        self.program = program
+        self.known: dict[str, set[str]] = {}
+        for name, told in self._listed(()):
+            if "not served" not in told:
+                self.known[name] = self._options((name,))
+                for inner, _ in self._listed((name,)):
+                    self.known[f"{name} {inner}"] = self._options((name, inner))
+
+    def _help(self, command: tuple[str, ...]) -> str:
+        return subprocess.run([self.program, *command, "--help"], capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "300"}).stdout
+
+    def _listed(self, command: tuple[str, ...]) -> list[tuple[str, str]]:
+        section = re.search(r"^Commands:\n(.*?)\n\n", self._help(command), re.MULTILINE | re.DOTALL)
+        rows = re.findall(r"^  ([a-z][a-z-]*)  +(.*)$", section[1], re.MULTILINE) if section else []
+        return [(name, told) for name, told in rows if name != "help"]
+
+    def _options(self, command: tuple[str, ...]) -> set[str]:
+        return set(re.findall(r"--[a-z][a-z-]*", self._help(command))) | {"--help", "--version"}
+
+    def findings(self, page: Path) -> list[str]:
+        """Inline commands that there are not, and options that they do not have."""
+        found = []
+        for code in re.findall(r"`strandline ([a-z][^`]*)`", without_fences(page.read_text())):
+            words = code.split()
+            two = " ".join(words[:2])
+            name = two if two in self.known else words[0]
+            options = {word.split("=")[0] for word in words if word.startswith("--")}
+            if name not in self.known:
+                found.append(f"{page.relative_to(ROOT)} names `strandline {code}`: there is no such command")
+            elif options - self.known[name]:
+                found.append(f"{page.relative_to(ROOT)} names `strandline {code}`: no option {sorted(options - self.known[name])}")
+        for code in re.findall(r"`serve (--[a-z-]+)", page.read_text()):
+            if code not in self.known["serve"]:
+                found.append(f"{page.relative_to(ROOT)} names `serve {code}`: there is no such option")
+        return found
+
+    def table(self) -> list[str]:
+        """The table of docs/cli.md holds each command."""
+        text = (DOCS / "cli.md").read_text()
+        tops = {name for name in self.known if not any(other.startswith(name + " ") for other in self.known)}
+        return [f"docs/cli.md has no row of `strandline {name}`" for name in sorted(tops) if f"`strandline {name}`" not in text]
+
+
+def told_metrics(world: World) -> dict[str, str]:
+    """The metrics of a running node and their kinds."""
+    world.start("strandline serve")
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(world.here("http://127.0.0.1:7070/metrics")) as answer:
+        text = answer.read().decode()
+    world.stop()
+    return dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
+
+
+def metrics(told: dict[str, str]) -> list[str]:
+    """docs/metrics.md holds each metric of a node with its kind, and no other."""
+    rows = dict(re.findall(r"^\| `(strandline_[a-z0-9_]+)` \| (counter|gauge|histogram)", (DOCS / "metrics.md").read_text(), re.MULTILINE))
+    missing = [f"docs/metrics.md has no row of {name} ({kind}): add one that says what it means" for name, kind in told.items() if name not in rows]
+    wrong = [f"docs/metrics.md: {name} is {told[name]}, not {kind}" for name, kind in rows.items() if name in told and told[name] != kind]
+    gone = [f"docs/metrics.md names {name}, which a node does not tell" for name in rows if name not in told]
+    return missing + wrong + gone
+
+
+def main() -> int:
+    program = Path(sys.argv[1]).resolve()
+    commands = Commands(program)
+    findings = links() + order() + commands.table() + [found for page in LINKED for found in commands.findings(page)]
+    with tempfile.TemporaryDirectory(prefix="page") as folder:
+        world = World(Path(folder), program)
+        try:
+            findings += metrics(told_metrics(world))
+        finally:
+            world.close()
+    print("\n".join(f"FAILED {finding}" for finding in findings) or f"{len(LINKED)} pages: links, commands and metrics are there")
+    return 1 if findings else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

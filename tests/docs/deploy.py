@@ -1,0 +1,281 @@
+"""The files of cluster/deploy: each name in them is one that there is, and what they start is started.
+
+    deploy.py PROGRAM
+
+helm, promtool, systemd-analyze and nginx are asked where they are installed; without them everything else is checked all the same.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import yaml
+from checks import METRIC, Commands, told_metrics
+from gotemplate import Chart, Refused
+from world import ROOT, Failed, World
+
+DEPLOY = ROOT / "cluster/deploy"
+CHART = DEPLOY / "helm/strandline"
+VALUES: dict[str, Any] = {"gateway": {"tlsSecret": "tls"}, "environment": {"STRANDLINE_LOG": "info"}, "tolerations": [{"key": "disk", "operator": "Exists"}]}
+# what Prometheus itself tells of each target
+ITS_OWN = {"up"}
+
+
+def asked(*command: str | Path, cwd: Path | None = None, silent: str | None = None) -> Iterator[str]:
+    """Asks a tool of others, where it is installed; it must end well, and say nothing of `silent`."""
+    if shutil.which(command[0]) is None:
+        print(f"deploy: {command[0]} is not installed here, it is not asked")
+        return
+    done = subprocess.run([str(word) for word in command], cwd=cwd, capture_output=True, text=True)
+    said = done.stdout + done.stderr
+    if done.returncode != 0 or (silent is not None and silent in said):
+        yield f"{command[0]}: {said}"
+
+
+def dockerfile(world: World, commands: Commands) -> Iterator[str]:
+    """COPY names what there is and what the builder gets; every member of the workspace is copied; the command is one of ours."""
+    text = re.sub(r"\\\n", " ", (DEPLOY / "docker/Dockerfile").read_text())
+    rules = [line for line in (DEPLOY / "docker/Dockerfile.dockerignore").read_text().splitlines() if line and not line.startswith("#")]
+    copied: list[str] = []
+    for line in re.findall(r"^COPY (?!--from)(.*)$", text, re.MULTILINE):
+        *sources, _ = [word for word in line.split() if not word.startswith("--")]
+        for source in sources:
+            if not (ROOT / source).exists():
+                yield f"Dockerfile copies {source}, which is not there"
+            if f"!{source.split('/')[0]}" not in rules:
+                yield f"Dockerfile.dockerignore keeps {source} from the builder"
+            copied.append(source)
+    members = re.search(r"^members = \[(.*?)\]", (ROOT / "Cargo.toml").read_text(), re.MULTILINE | re.DOTALL)
+    for member in re.findall(r'"(.*?)"', members[1] if members else ""):
+        if not any(member == source or member.startswith(source + "/") for source in copied):
+            yield f"Dockerfile does not copy the member {member}: cargo would not build"
+    sources = [path for folder in ("crates", "cluster") for path in (ROOT / folder).rglob("*.rs")]
+    for path in sources:
+        for included in re.findall(r'include_(?:str|bytes)!\("([^"]+)"\)', path.read_text()):
+            at = (path.parent / included).resolve().relative_to(ROOT).as_posix()
+            if not any(at == source or at.startswith(source + "/") for source in copied):
+                yield f"Dockerfile does not copy {at}, which {path.relative_to(ROOT)} includes"
+    wanted = re.search(r'^rust-version = "(.*)"', (ROOT / "Cargo.toml").read_text(), re.MULTILINE)
+    if not wanted or f"ARG RUST={wanted[1]}\n" not in text:
+        yield "Dockerfile: RUST is not the rust-version of Cargo.toml"
+    if not re.search(r"^USER 65532", text, re.MULTILINE):
+        yield "Dockerfile: the image runs as root"
+    command = re.search(r"^CMD (\[.*\])$", text, re.MULTILINE)
+    yield from started(world, commands, json.loads(command[1]) if command else [], "Dockerfile", DEPLOY / "stores.deql")
+
+
+def started(world: World, commands: Commands, words: list[str], who: str, statement: Path | str) -> Iterator[str]:
+    """A `serve` of a deployment, with its statement, comes up."""
+    options = {word for word in words if word.startswith("--")}
+    if words[:1] != ["serve"] or options - commands.known["serve"]:
+        yield f"{who}: {words} is no serve of this program"
+        return
+    text = statement.read_text() if isinstance(statement, Path) else statement
+    file = world.home / "stores.deql"
+    file.write_text(world.here(text))
+    if "/var/lib/strandline/" not in text:
+        yield f"{who}: the statement keeps nothing on the volume"
+    world.start("strandline " + " ".join(word.replace("/etc/strandline/stores.deql", str(file)) for word in words))
+    world.stop()
+    shutil.rmtree(world.folder / "system", ignore_errors=True)
+
+
+def systemd(world: World, commands: Commands) -> Iterator[str]:
+    """The unit starts what there is, drains by SIGTERM, gives nothing away."""
+    path = DEPLOY / "systemd/strandline.service"
+    text = path.read_text()
+    keys = dict(re.findall(r"^(\w+)=(.*)$", text, re.MULTILINE))
+    words = keys["ExecStart"].split()
+    yield from started(world, commands, words[1:], "strandline.service", DEPLOY / "stores.deql")
+    wanted = {"KillSignal": "SIGTERM", "NoNewPrivileges": "true", "ProtectSystem": "strict", "User": "strandline", "RestartPreventExitStatus": "2"}
+    yield from (f"strandline.service: {key} is {keys.get(key)}, not {value}" for key, value in wanted.items() if keys.get(key) != value)
+    if not re.search(r"^u +strandline ", (DEPLOY / "systemd/strandline.sysusers.conf").read_text(), re.MULTILINE):
+        yield "strandline.sysusers.conf makes no user strandline"
+    # the program where it is, so that the tool finds it
+    unit = world.home / "strandline.service"
+    unit.write_text(text.replace("/usr/bin/strandline", str(commands.program)))
+    # it warns of what it does not know, and ends with 0
+    yield from asked("systemd-analyze", "verify", "--man=no", unit, silent=unit.name)
+
+
+def wait_for_start(world: World, commands: Commands) -> Iterator[str]:
+    """ExecStartPost waits while nobody answers, and ends when the node does."""
+    post = dict(re.findall(r"^(\w+)=(.*)$", (DEPLOY / "systemd/strandline.service").read_text(), re.MULTILINE))["ExecStartPost"]
+    script = re.fullmatch(r"/bin/sh -c '(.*)'", post)
+    if not script:
+        yield f"ExecStartPost is {post}"
+        return
+    waits = script[1].replace("$$", "$").replace("/usr/bin/strandline", "strandline")
+    code, _ = world.shell(f"timeout 2 sh -c '{waits}' || echo waited; exit 0")
+    if "waited" not in (world.folder / "printed").read_text() or code != 0:
+        yield "ExecStartPost does not wait for a node that is not there"
+    world.start("strandline serve")
+    code, printed = world.shell(f"sh -c '{waits}'")
+    world.stop()
+    if code != 0:
+        yield f"ExecStartPost fails beside a node that serves: {printed}"
+
+
+def helm(world: World, commands: Commands) -> Iterator[str]:
+    """The chart renders, its objects fit together, its node comes up; clusters stay off."""
+    objects = Chart(CHART, VALUES).objects()
+    yield from fit(objects)
+    node = next(c for o in objects if o["kind"] == "StatefulSet" for c in o["spec"]["template"]["spec"]["containers"] if c["name"] == "node")
+    statement = next(o["data"]["stores.deql"] for o in objects if "stores.deql" in o.get("data", {}))
+    yield from started(world, commands, node["args"], "the chart's node", statement)
+    for values, said in (({}, "tlsSecret"), (VALUES | {"cluster": {"enabled": True}}, "does not run stores on clusters")):
+        try:
+            Chart(CHART, values).render()
+            yield f"the chart takes {values}"
+        except Refused as refused:
+            if said not in str(refused):
+                yield f"the chart refuses {values} with: {refused}"
+    members = Chart(CHART, VALUES | {"cluster": {"enabled": True}}, annotations={"strandline/clusters": "served"}).objects()
+    yield from fit(members)
+    for container in [c for o in members if o["kind"] == "StatefulSet" for c in o["spec"]["template"]["spec"]["containers"]]:
+        if {w for w in container.get("args", []) if w.startswith("--")} - commands.known["serve"]:
+            yield f"a member is started with {container['args']}"
+    yield from asked("helm", "lint", CHART, "--set", "gateway.tlsSecret=tls")
+    yield from asked("helm", "template", "events", CHART, "--set", "gateway.tlsSecret=tls")
+    yield from gateway(world, objects)
+
+
+def fit(objects: list[dict[str, Any]]) -> Iterator[str]:
+    """Selectors choose the pods, volumes are there, probes ask what a node serves, nobody is root."""
+    names = {(o["kind"], o["metadata"]["name"]) for o in objects}
+    sets = [o for o in objects if o["kind"] == "StatefulSet"]
+    if not sets:
+        yield "the chart has no set"
+    for pods in sets:
+        pod, at = pods["spec"]["template"], pods["metadata"]["name"]
+        labels, spec = pod["metadata"]["labels"].items(), pod["spec"]
+        selectors = [pods["spec"]["selector"]["matchLabels"]]
+        selectors += [o["spec"]["selector"].get("matchLabels", o["spec"]["selector"]) for o in objects if o["kind"] in ("Service", "PodDisruptionBudget")]
+        yield from (f"{at}: {selector} does not choose its pods" for selector in selectors if not selector.items() <= labels)
+        volumes = {v["name"] for v in spec["volumes"]} | {v["metadata"]["name"] for v in pods["spec"]["volumeClaimTemplates"]}
+        for volume in spec["volumes"]:
+            if "configMap" in volume and ("ConfigMap", volume["configMap"]["name"]) not in names:
+                yield f"{at}: no ConfigMap {volume['configMap']['name']}"
+        if ("Service", pods["spec"]["serviceName"]) not in names or ("ServiceAccount", spec["serviceAccountName"]) not in names:
+            yield f"{at}: its service or account is not there"
+        if not spec["securityContext"]["runAsNonRoot"] or spec["terminationGracePeriodSeconds"] < 30:
+            yield f"{at}: runs as root, or is killed before it has drained"
+        ports = {p["containerPort"] for c in spec["containers"] for p in c.get("ports", [])}
+        for container in spec["containers"]:
+            yield from (f"{at}: no volume {m['name']}" for m in container["volumeMounts"] if m["name"] not in volumes)
+            context = container["securityContext"]
+            if context["allowPrivilegeEscalation"] or not context["readOnlyRootFilesystem"] or context["capabilities"]["drop"] != ["ALL"]:
+                yield f"{at}: {container['name']} may more than it needs"
+            for probe, path in (("startupProbe", "/health"), ("livenessProbe", "/health"), ("readinessProbe", "/ready")):
+                asks = container.get(probe, {}).get("httpGet")
+                if container["name"] == "node" and (asks is None or asks["path"] != path or asks["port"] not in ports):
+                    yield f"{at}: {probe} is {asks}"
+
+
+def gateway(world: World, objects: list[dict[str, Any]]) -> Iterator[str]:
+    """The gateway passes on what its port of probes says, and keeps the operators' routes; nginx is asked where it is."""
+    text = next(o["data"]["nginx.conf"] for o in objects if "nginx.conf" in o.get("data", {}))
+    if text.count("{") != text.count("}"):
+        yield "nginx.conf: braces"
+    for wanted in ("location = /health", "location = /ready", "location = /metrics", "ssl_verify_client on", "location /admin { return 404; }"):
+        if wanted not in text:
+            yield f"nginx.conf has no `{wanted}`"
+    if shutil.which("nginx") is None or shutil.which("openssl") is None:
+        print("deploy: nginx is not installed here, it is not asked")
+        return
+    files = world.home / "tls"
+    files.mkdir()
+    make = f"openssl req -x509 -newkey rsa:2048 -nodes -keyout {files}/tls.key -out {files}/tls.crt -subj /CN=test -days 1 && cp {files}/tls.crt {files}/ca.crt"
+    subprocess.run(["sh", "-c", make], check=True, capture_output=True)
+    config = world.home / "nginx.conf"
+    config.write_text(text.replace(" /tmp/", f" {files}/").replace("/etc/strandline-tls", str(files)))
+    yield from asked("nginx", "-t", "-c", config, "-p", world.home)
+
+
+def prometheus(world: World, commands: Commands) -> Iterator[str]:
+    """Rules and dashboard name metrics that a node tells; each rule says its reason and what to do, each panel what it shows."""
+    told = told_metrics(world)
+    known = ITS_OWN | set(told) | {f"{n}_{part}" for n, kind in told.items() if kind == "histogram" for part in ("bucket", "sum", "count")}
+    rules = [r for g in yaml.safe_load((DEPLOY / "prometheus/strandline.rules.yml").read_text())["groups"] for r in g["rules"]]
+    for rule in rules:
+        yield from (f"{rule['alert']}: a node does not tell {name}" for name in METRIC.findall(rule["expr"]) if name not in known)
+        missing = {"summary", "reason", "action"} - set(rule["annotations"])
+        if missing or rule["labels"].get("severity") not in ("critical", "warning", "info"):
+            yield f"{rule['alert']}: no {missing or 'severity'}"
+        for name in METRIC.findall(" ".join(rule["annotations"].values())):
+            if name not in known and name not in told:
+                yield f"{rule['alert']}: its text names {name}, which a node does not tell"
+    board = json.loads((DEPLOY / "grafana/strandline.json").read_text())
+    panels = [p for p in board["panels"] if p["type"] != "row"]
+    for panel in panels:
+        for name in [n for t in panel["targets"] for n in METRIC.findall(t["expr"])]:
+            if name not in known:
+                yield f"dashboard, {panel['title']}: a node does not tell {name}"
+        if not panel.get("description") or not panel["targets"]:
+            yield f"dashboard, {panel['title']}: says not what it shows"
+    yield from asked("promtool", "check", "rules", DEPLOY / "prometheus/strandline.rules.yml")
+    yield from asked("promtool", "test", "rules", "strandline.rules.test.yml", cwd=DEPLOY / "prometheus")
+
+
+def package(world: World, commands: Commands) -> Iterator[str]:
+    """The archive holds a program that runs, licences, and documents whose links hold."""
+    environment = {**os.environ, "STRANDLINE_PACKAGE_PROGRAM": str(commands.program)}
+    done = subprocess.run([ROOT / "scripts/package", world.home / "dist"], capture_output=True, text=True, env=environment)
+    if done.returncode != 0:
+        yield f"scripts/package: {done.stdout}{done.stderr}"
+        return
+    archive = Path(done.stdout.strip().splitlines()[-1])
+    with tarfile.open(archive) as opened:
+        opened.extractall(world.home, filter="data")
+    at = world.home / archive.name.removesuffix(".tar.gz")
+    documents = ("doc/README.md", "doc/docs/quick-start.md", "deploy/systemd/strandline.service", "deploy/stores.deql")
+    for name in ("bin/strandline", "LICENSE-APACHE", "LICENSE-MIT", *documents):
+        if not (at / name).exists():
+            yield f"the archive has no {name}"
+    code, printed = world.shell(f"'{at}/bin/strandline' --version && cd dist && sha256sum --check --quiet *.sha256")
+    if code != 0 or not printed.startswith("strandline "):
+        yield f"the archive's program: {printed}"
+
+
+def listed(world: World, commands: Commands) -> Iterator[str]:
+    """cluster/deploy/README.md names each folder of it."""
+    text = (DEPLOY / "README.md").read_text()
+    skipped = ("README.md", "topologies*")
+    for path in sorted(DEPLOY.iterdir()):
+        if path.name not in text and not any(fnmatch(path.name, name) for name in skipped):
+            yield f"cluster/deploy/README.md does not name {path.name}"
+
+
+CHECKS: list[Callable[[World, Commands], Iterator[str]]] = [dockerfile, systemd, wait_for_start, helm, prometheus, package, listed]
+
+
+def main() -> int:
+    program = Path(sys.argv[1]).resolve()
+    commands = Commands(program)
+    wanted = [check for check in CHECKS if not sys.argv[2:] or check.__name__ in sys.argv[2:]]
+    failed = 0
+    for check in wanted:
+        with tempfile.TemporaryDirectory(prefix="page") as folder:
+            world = World(Path(folder), program)
+            try:
+                findings = list(check(world, commands))
+            except Failed as why:
+                findings = [str(why)]
+            finally:
+                world.close()
+        failed += len(findings)
+        print("\n".join(f"FAILED {check.__name__}: {finding}" for finding in findings) or f"deploy: {check.__name__} holds", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
