@@ -103,6 +103,45 @@ class Commands:
         return [f"docs/cli.md has no row of `strandline {name}`" for name in sorted(tops) if f"`strandline {name}`" not in text]
 
 
+def console() -> list[str]:
+    """docs/console.md has a row of each view."""
+    sources = (ROOT / "cluster/server/src/console").glob("view-*.js")
+    views = [title for source in sources for title in re.findall(r'^  title: "(.+)",$', source.read_text(), re.MULTILINE)]
+    text = (DOCS / "console.md").read_text()
+    return [f"docs/console.md has no row of the view {view}" for view in views if f"| {view} |" not in text] + ([] if views else ["the console has moved"])
+
+
+def _table(text: str, head: str) -> list[list[str]]:
+    """The rows of the table whose head begins like this."""
+    rows = text[text.index(head) :].split("\n\n")[0].splitlines()
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows if not row.startswith("|---") and not row.startswith("| ---")]
+
+
+def _figure(cell: str) -> float | None:
+    found = re.match(r"([\d.,]+) ?(M/s|)", cell)
+    return float(found[1].replace(",", "")) * (1e6 if found[2] else 1) if found else None
+
+
+def comparison() -> list[str]:
+    """docs/what-it-is.md says of each engine what benches/RESULTS.md measured."""
+    heads, *measured = _table((ROOT / "benches/RESULTS.md").read_text(), "|  | Redis | PostgreSQL |")
+    results = {row[0]: dict(zip(heads[1:], (_figure(cell) for cell in row[1:]), strict=True)) for row in measured}
+    findings = []
+    for workload, ahead, behind in _table((DOCS / "what-it-is.md").read_text(), "| workload | ahead of | behind |")[1:]:
+        figures = results.get(workload, {})
+        ours = figures.get("Strandline native") or figures.get("Strandline HTTP")
+        if ours is None:
+            findings.append(f"docs/what-it-is.md: benches/RESULTS.md has no workload '{workload}'")
+            continue
+        more_is_better = not re.search("p50|p99|bytes", workload)
+        others = {name: figure for name, figure in figures.items() if figure is not None and name in ("Redis", "PostgreSQL", "JetStream", "UmaDB")}
+        led = {name for name, figure in others.items() if (ours > figure) == more_is_better}
+        for said, meant, words in ((ahead, led, "ahead of"), (behind, set(others) - led, "behind")):
+            if set(filter(None, said.split(", "))) != meant:
+                findings.append(f"docs/what-it-is.md, {workload}: {words} {said or 'nobody'}, but RESULTS.md says {sorted(meant)}")
+    return findings
+
+
 def told_metrics(world: World) -> dict[str, str]:
     """The metrics of a running node and their kinds."""
     world.start("strandline serve")
@@ -124,7 +163,7 @@ def metrics(told: dict[str, str]) -> list[str]:
 def main() -> int:
     program = Path(sys.argv[1]).resolve()
     commands = Commands(program)
-    findings = links() + order() + commands.table() + [found for page in LINKED for found in commands.findings(page)]
+    findings = links() + order() + console() + comparison() + commands.table() + [found for page in LINKED for found in commands.findings(page)]
     with tempfile.TemporaryDirectory(prefix="page") as folder:
         world = World(Path(folder), program)
         try:
