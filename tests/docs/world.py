@@ -65,17 +65,17 @@ class World:
         programs = folder / "bin"
         programs.mkdir()
         (programs / "strandline").symlink_to(program)
-        (programs / "duckdb").write_text(f'#!/bin/sh\nexec "{sys.executable}" "{HERE / "duckdb_cli.py"}" "$@"\n')
-        (programs / "duckdb").chmod(0o755)
+        # `python` is the one that has the package's needs
+        for name, script in (("python", ""), ("duckdb", f'"{HERE / "duckdb_cli.py"}" ')):
+            (programs / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {script}"$@"\n')
+            (programs / name).chmod(0o755)
         self.strict = folder / "strict"
         self.strict.mkdir()
         (self.strict / ".curlrc").write_text("fail-with-body\n")
         for name in ("samples", "stores", "clients", "cluster"):
             (self.home / name).symlink_to(ROOT / name)
         kept = {n: v for n, v in os.environ.items() if not n.startswith(("STRANDLINE_", "AWS_")) and not n.lower().endswith("_proxy")}
-        # `python` is the one that has the package's needs
-        path = f"{programs}:{Path(sys.executable).parent}:{kept.get('PATH', '')}"
-        own = {"HOME": str(self.home), "PATH": path, "PYTHONPATH": str(ROOT / "clients/python/src")}
+        own = {"HOME": str(self.home), "PATH": f"{programs}:{kept.get('PATH', '')}", "PYTHONPATH": str(ROOT / "clients/python/src")}
         own |= {"STRANDLINE_HTTP": f"127.0.0.1:{given[0]}", "STRANDLINE_NATIVE": f"127.0.0.1:{given[1]}"}
         own |= {"STRANDLINE_URL": f"http://127.0.0.1:{given[0]}", "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "160"}
         self.environment = kept | own
