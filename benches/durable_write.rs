@@ -2,7 +2,7 @@
 //! against the `parquet` crate alone, which writes the same sorted rows, ready in memory, with the same settings in one thread,
 //! and syncs them. Both on local files. The ratio is time of the crate / time of the job; 1.00 would be a job that costs
 //! nothing but the encoding. Also as CPU time of the process, which a busy machine does
-//! not distort as much: a job gathers rows in a second thread.
+//! not distort as much: a job looks at rows while it reads, and gathers and encodes them, in two threads.
 //!
 //! `cargo bench -p strandline-benches --bench durable_write -- [events] [runs]` (1,000,000 and 5).
 #![allow(

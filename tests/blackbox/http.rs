@@ -41,6 +41,10 @@ fn a_stream_is_appended_to_and_read_back() {
     assert_eq!(http.get_as(path, "application/x-ndjson").lines().len(), 3);
     assert_eq!(http.get(path).header("x-strandline-tiers"), Some("inmemory"));
     http.compact();
+    assert_eq!(http.get(path).expect(200), page, "memory still holds all of it");
+    server.stop();
+    let server = store.start();
+    let http = server.http();
     let compacted = http.get(path);
     assert_eq!(compacted.header("x-strandline-tiers"), Some("durable"));
     let (mut before, mut after) = (page, compacted.expect(200));

@@ -1,12 +1,12 @@
-//! Sorted rows of a job -> columns, batch by batch.
+//! Sorted rows of a job -> columns, window by window.
 //!
-//! Rows that are neighbours in the file lie far apart in the log. So the rows of a batch are visited in the order of the log, field by
+//! Rows that are neighbours in the file lie far apart in the log. So the rows of a window are visited in the order of the log, field by
 //! field: neighbours share lines and pages of memory, and what was found goes to its place in the sorted column. What the texts'
-//! lengths say decides where a batch ends before a byte is copied.
+//! lengths say decides where a window ends before a byte is copied. The encoders take a window in chunks, which are parts of it.
 
 use crate::columns::{ROW_BYTES, TEXTS, bounds, place_of};
 use crate::entry::Bounds;
-use crate::layout::Layout;
+use crate::layout::{Layout, WINDOW_ROWS};
 use crate::partition::{PartitionKey, Partitioner};
 use crate::rows::Rows;
 use crate::sort::RowRef;
@@ -33,20 +33,22 @@ pub(crate) struct Chunk {
     pub(crate) bounds: Option<Bounds>,
 }
 
-/// Makes chunks of sorted rows; stops after an error.
+/// Makes windows of sorted rows, each in chunks; stops after an error.
 pub(crate) struct Gather<'a, B> {
     layout: &'a Layout,
     batches: &'a [B],
     rest: &'a [RowRef],
     partitioner: Partitioner<'a>,
     partition: Option<u32>,
+    /// Rows that the next window may have: as many as the one before and half as many again, since large rows end one early.
+    reach: usize,
     /// Whether any row of the job has the text, in the order of [`TEXTS`].
     there: [bool; TEXTS.len()],
     /// Whether any has a schema version.
     versions: bool,
 }
 
-/// A row of a chunk in the order of the log, and its place in the chunk.
+/// A row of a window in the order of the log, and its place in the window.
 struct Visit {
     batch: u32,
     row: u32,
@@ -58,24 +60,33 @@ impl<'a, B: Rows> Gather<'a, B> {
     pub(crate) fn new(layout: &'a Layout, batches: &'a [B], order: &'a [RowRef]) -> Self {
         let there = TEXTS.map(|field| batches.iter().any(|batch| batch.may_have(field)));
         let versions = batches.iter().any(|batch| batch.may_have(Field::EventVersion));
-        Self { layout, batches, rest: order, partitioner: Partitioner::new(layout), partition: None, there, versions }
+        let partitioner = Partitioner::new(layout);
+        Self { layout, batches, rest: order, partitioner, partition: None, reach: PAGE_ROWS, there, versions }
     }
 
-    fn chunk(&mut self, first: RowRef) -> Result<Chunk, WriteError> {
+    fn window(&mut self, first: RowRef) -> Result<Vec<Chunk>, WriteError> {
         let same = |row: &&RowRef| row.partition == first.partition;
-        let most = self.rest.iter().take(PAGE_ROWS).take_while(same).count();
+        let most = self.rest.iter().take(self.reach).take_while(same).count();
         let mut visits = self.visits(most);
         let texts = self.texts(&visits, most);
         let mut bytes = vec![ROW_BYTES; most];
         for column in &texts {
             bytes.iter_mut().zip(column).for_each(|(sum, text)| *sum += text.map_or(0, <[u8]>::len));
         }
-        let rows = self.layout.rows_of_batch(&bytes);
+        let rows = self.layout.rows_of_window(&bytes);
         bytes.truncate(rows);
         visits.retain(|visit| (visit.place as usize) < rows);
-        let batch = self.columns(&visits, &texts, rows)?;
+        let window = self.columns(&visits, &texts, rows)?;
         self.rest = self.rest.get(rows..).unwrap_or_default();
-        Ok(Chunk { begins: self.begins(first), bounds: bounds(&batch), batch, bytes })
+        self.reach = (rows + rows / 2).clamp(PAGE_ROWS, WINDOW_ROWS);
+        let mut begins = self.begins(first);
+        let mut chunks = Vec::new();
+        while let Some(rest) = bytes.get(rows_in(&chunks)..).filter(|rest| !rest.is_empty()) {
+            let rows = self.layout.rows_of_batch(rest);
+            let batch = window.slice(rows_in(&chunks), rows);
+            chunks.push(Chunk { begins: begins.take(), bounds: bounds(&batch), batch, bytes: rest[..rows].to_vec() });
+        }
+        Ok(chunks)
     }
 
     fn begins(&mut self, first: RowRef) -> Option<PartitionKey> {
@@ -163,6 +174,10 @@ impl<'a, B: Rows> Gather<'a, B> {
     }
 }
 
+fn rows_in(chunks: &[Chunk]) -> usize {
+    chunks.iter().map(|chunk| chunk.bytes.len()).sum()
+}
+
 /// Copies texts to their places, in the order of the log.
 fn text_column(visits: &[Visit], texts: &[Option<&[u8]>]) -> Result<ArrayRef, ArrowError> {
     let mut ends = Vec::with_capacity(texts.len() + 1);
@@ -170,7 +185,7 @@ fn text_column(visits: &[Visit], texts: &[Option<&[u8]>]) -> Result<ArrayRef, Ar
     let mut end = 0;
     for text in texts {
         end += text.map_or(0, <[u8]>::len);
-        // a batch is bounded far below 2 GiB of text: one row has 1 MiB at most
+        // a window is bounded far below 2 GiB of text: one row has 1 MiB at most
         ends.push(i32::try_from(end).map_err(|_| ArrowError::OffsetOverflowError(end))?);
     }
     let mut values = vec![0_u8; end];
@@ -186,14 +201,14 @@ fn text_column(visits: &[Visit], texts: &[Option<&[u8]>]) -> Result<ArrayRef, Ar
 }
 
 impl<B: Rows> Iterator for Gather<'_, B> {
-    type Item = Result<Chunk, WriteError>;
+    type Item = Result<Vec<Chunk>, WriteError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let first = *self.rest.first()?;
-        let chunk = self.chunk(first);
-        if chunk.is_err() {
+        let window = self.window(first);
+        if window.is_err() {
             self.rest = &[];
         }
-        Some(chunk)
+        Some(window)
     }
 }

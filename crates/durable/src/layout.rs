@@ -14,6 +14,10 @@ use strandline_event::{Field, FieldNames};
 const MB: u64 = 1 << 20;
 /// Bytes of a batch before it goes to the encoders.
 const BATCH_BYTES: usize = 4 << 20;
+/// Rows that a job gathers at once at most: the more, the more of them are neighbours in the log.
+pub(crate) const WINDOW_ROWS: usize = 64 << 10;
+/// Bytes of them at most.
+const WINDOW_BYTES: usize = 16 << 20;
 
 /// How data files of a store are written and found again.
 #[derive(Clone)]
@@ -100,8 +104,13 @@ impl Layout {
 
     /// So many rows and bytes are one batch for the encoders.
     pub(crate) fn is_batch(&self, rows: usize, bytes: usize) -> bool {
+        self.fills(rows, bytes, (PAGE_ROWS, BATCH_BYTES))
+    }
+
+    /// The same, with these most rows and bytes, of which a small row group or file allows fewer.
+    fn fills(&self, rows: usize, bytes: usize, (rows_max, bytes_max): (usize, usize)) -> bool {
         let least = self.max_file_bytes.min(self.row_group_bytes);
-        rows >= PAGE_ROWS || bytes >= usize::try_from(least / 8).unwrap_or(BATCH_BYTES).min(BATCH_BYTES)
+        rows >= rows_max || bytes >= usize::try_from(least / 8).unwrap_or(bytes_max).min(bytes_max)
     }
 
     /// A large row does not stand in one batch with small ones before it: together they may be more than a row group.
@@ -109,15 +118,24 @@ impl Layout {
         (batch_bytes + row_bytes) as u64 > self.row_group_bytes
     }
 
-    /// How many of these rows are one batch: one at least.
+    /// How many of these rows are one batch for the encoders: one at least.
     pub(crate) fn rows_of_batch(&self, row_bytes: &[usize]) -> usize {
+        self.rows_within(row_bytes, (PAGE_ROWS, BATCH_BYTES))
+    }
+
+    /// How many of these rows are gathered at once: one at least.
+    pub(crate) fn rows_of_window(&self, row_bytes: &[usize]) -> usize {
+        self.rows_within(row_bytes, (WINDOW_ROWS, WINDOW_BYTES))
+    }
+
+    fn rows_within(&self, row_bytes: &[usize], most: (usize, usize)) -> usize {
         let mut bytes = 0;
         for (rows, row) in row_bytes.iter().enumerate() {
             if rows > 0 && self.splits_before(bytes, *row) {
                 return rows;
             }
             bytes += row;
-            if self.is_batch(rows + 1, bytes) {
+            if self.fills(rows + 1, bytes, most) {
                 return rows + 1;
             }
         }

@@ -42,7 +42,7 @@ pub use partition::{PartitionKey, Partitioner};
 pub use read::{EndAt, Place, ReadError, ReadStats, RowBatch, RowFilter, RowSet, Scan, StreamQuery};
 pub use rows::Rows;
 pub use runs::{BrokenRun, CommandRecord, HeadRecord, Record, RetiredRange, RunKind, RunRef, tenant_hash};
-pub use sort::{RowRef, compare, sort_rows};
+pub use sort::{RowRef, Sorter, compare, sort_rows};
 pub use tier::{
     CACHE_BYTES_DEFAULT, CommandKey, Commit, CommitError, DeleteMode, DurableTier, Folded, LogRecords, ManifestSummary,
     OpenError, OpenOptions, PastVersion, RebuildError, Rebuilt, Replacement, Restore, Restored, RetireError, Retired,

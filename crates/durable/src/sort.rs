@@ -8,6 +8,7 @@ use crate::rows::Rows;
 use foldhash::fast::RandomState;
 use std::cmp::Ordering;
 use std::collections::HashMap;
+use strandline_event::hash::stream_hash;
 use strandline_event::{EventRef, Field, Seq};
 
 /// A row of a job: where it stands in the input.
@@ -28,6 +29,17 @@ impl RowRef {
         self.batch_of(batches).row(self.row as usize)
     }
 
+    /// Whether it is of the same stream as another row of the job.
+    pub(crate) const fn is_of_stream(&self, other: &Self) -> bool {
+        self.stream == other.stream
+    }
+
+    /// The first row of the first batch, with such numbers.
+    #[cfg(test)]
+    pub(crate) const fn numbered(partition: u32, stream: u32) -> Self {
+        Self { partition, stream, batch: 0, row: 0 }
+    }
+
     /// The batch that it stands in.
     pub(crate) fn batch_of<'a, B>(&self, batches: &'a [B]) -> &'a B {
         &batches[self.batch as usize]
@@ -37,21 +49,79 @@ impl RowRef {
 /// Sorts the rows of all batches.
 #[must_use]
 pub fn sort_rows<B: Rows>(layout: &Layout, batches: &[B]) -> Vec<RowRef> {
-    let Numbered { mut rows, partitions, streams, rising } = Numbered::new(layout, batches);
-    let (partition_rank, stream_rank) = (partitions.ranks(), streams.ranks());
-    for row in &mut rows {
-        row.partition = partition_rank.get(row.partition as usize).copied().unwrap_or(0);
-        row.stream = stream_rank[row.stream as usize];
-    }
-    match layout.sort_by() {
-        [Field::StreamId, Field::Seq] => {
-            let mut rows = by_stream(rows, stream_rank.len(), partition_rank.len(), layout.descending());
-            by_seq(batches, &mut rows, rising, layout.descending());
-            rows
+    let mut sorter = Sorter::new(layout);
+    batches.iter().for_each(|batch| sorter.add(batch));
+    sorter.finish(batches)
+}
+
+/// Sorts rows that come batch by batch: each is looked at once when it comes.
+pub struct Sorter<'l> {
+    layout: &'l Layout,
+    partitioner: Partitioner<'l>,
+    /// With the numbers of their partitions and streams, by order of first sight.
+    rows: Vec<RowRef>,
+    partitions: Partitions,
+    partition: u32,
+    streams: Streams,
+    /// The seqs of every stream rise from row to row.
+    rising: bool,
+    batches: u32,
+}
+
+impl<'l> Sorter<'l> {
+    /// No row yet.
+    #[must_use]
+    pub fn new(layout: &'l Layout) -> Self {
+        Self {
+            layout,
+            partitioner: Partitioner::new(layout),
+            rows: Vec::new(),
+            partitions: Partitions::default(),
+            partition: 0,
+            streams: Streams::default(),
+            rising: true,
+            batches: 0,
         }
-        fields => {
-            by_fields(fields, layout.descending(), batches, &mut rows);
-            rows
+    }
+
+    /// The next batch.
+    pub fn add<B: Rows>(&mut self, batch: &B) {
+        let mut last = None;
+        for row in 0..batch.rows() {
+            if self.partitioner.advance(batch, row) {
+                self.partition = self.partitions.number(self.partitioner.key());
+            }
+            let id = batch.text(row, Field::StreamId).unwrap_or_default();
+            let stream = match last {
+                Some((known, number)) if known == id => number,
+                _ => self.streams.number(id, (self.batches, row as u32)),
+            };
+            last = Some((id, stream));
+            self.rising &= self.streams.rises(stream, batch.seq(row));
+            self.rows.push(RowRef { partition: self.partition, stream, batch: self.batches, row: row as u32 });
+        }
+        self.batches += 1;
+    }
+
+    /// The order. `batches` are those that were added, in the order in which they came.
+    #[must_use]
+    pub fn finish<B: Rows>(self, batches: &[B]) -> Vec<RowRef> {
+        let Self { layout, mut rows, partitions, streams, rising, .. } = self;
+        let (partition_rank, stream_rank) = (partitions.ranks(), streams.ranks(batches));
+        for row in &mut rows {
+            row.partition = partition_rank.get(row.partition as usize).copied().unwrap_or(0);
+            row.stream = stream_rank[row.stream as usize];
+        }
+        match layout.sort_by() {
+            [Field::StreamId, Field::Seq] => {
+                let mut rows = by_stream(rows, stream_rank.len(), partition_rank.len(), layout.descending());
+                by_seq(batches, &mut rows, rising, layout.descending());
+                rows
+            }
+            fields => {
+                by_fields(fields, layout.descending(), batches, &mut rows);
+                rows
+            }
         }
     }
 }
@@ -59,38 +129,9 @@ pub fn sort_rows<B: Rows>(layout: &Layout, batches: &[B]) -> Vec<RowRef> {
 /// The rows of all batches as they stand, whatever the order of the layout is.
 #[cfg(test)]
 pub(crate) fn rows_as_they_come<B: Rows>(layout: &Layout, batches: &[B]) -> Vec<RowRef> {
-    Numbered::new(layout, batches).rows
-}
-
-/// Rows with the numbers of their partitions and streams, by order of first sight.
-struct Numbered<'a> {
-    rows: Vec<RowRef>,
-    partitions: Partitions,
-    streams: Streams<'a>,
-    /// The seqs of every stream rise from row to row.
-    rising: bool,
-}
-
-impl<'a> Numbered<'a> {
-    fn new<B: Rows>(layout: &Layout, batches: &'a [B]) -> Self {
-        let mut rows = Vec::with_capacity(batches.iter().map(Rows::rows).sum());
-        let mut partitions = Partitions::default();
-        let mut streams = Streams::default();
-        let mut partitioner = Partitioner::new(layout);
-        let mut partition = 0;
-        let mut rising = true;
-        for (b, batch) in batches.iter().enumerate() {
-            for row in 0..batch.rows() {
-                if partitioner.advance(batch, row) {
-                    partition = partitions.number(partitioner.key());
-                }
-                let stream = streams.number(batch.text(row, Field::StreamId).unwrap_or_default());
-                rising &= streams.rises(stream, batch.seq(row));
-                rows.push(RowRef { partition, stream, batch: b as u32, row: row as u32 });
-            }
-        }
-        Self { rows, partitions, streams, rising }
-    }
+    let mut sorter = Sorter::new(layout);
+    batches.iter().for_each(|batch| sorter.add(batch));
+    sorter.rows
 }
 
 /// By counting, since ranks are dense.
@@ -187,54 +228,56 @@ impl Partitions {
     }
 
     fn ranks(self) -> Vec<u32> {
-        ranks(self.numbers)
+        ranks(self.numbers.into_iter().collect())
     }
 }
 
 #[derive(Default)]
-struct Streams<'a> {
-    // ids are the clients' choice: a seed of the process, so that nobody can choose them to collide
-    numbers: HashMap<&'a str, u32, RandomState>,
-    last: Option<(&'a str, u32)>,
-    /// By number: the last seq.
-    seqs: Vec<Seq>,
+struct Streams {
+    /// By hash, which is a stream's identity in every tier, and holds no batch. Ids are the clients' choice: the table has a seed of
+    /// the process, so that nobody can choose them to collide.
+    numbers: HashMap<u128, u32, RandomState>,
+    /// By number.
+    known: Vec<Known>,
 }
 
-impl<'a> Streams<'a> {
-    fn number(&mut self, stream_id: &'a str) -> u32 {
-        if let Some((id, number)) = self.last
-            && id == stream_id
-        {
-            return number;
+/// What was seen of a stream.
+struct Known {
+    /// Batch and row in which it came first.
+    first: (u32, u32),
+    last_seq: Seq,
+}
+
+impl Streams {
+    fn number(&mut self, stream_id: &str, at: (u32, u32)) -> u32 {
+        let next = self.known.len() as u32;
+        let number = *self.numbers.entry(stream_hash(stream_id)).or_insert(next);
+        if number == next {
+            self.known.push(Known { first: at, last_seq: Seq::ZERO });
         }
-        let next = self.numbers.len() as u32;
-        let number = *self.numbers.entry(stream_id).or_insert(next);
-        self.last = Some((stream_id, number));
         number
     }
 
     /// Whether this seq stands above the one before it.
     fn rises(&mut self, stream: u32, seq: Seq) -> bool {
-        match self.seqs.get_mut(stream as usize) {
-            Some(last) => std::mem::replace(last, seq) < seq,
-            None => {
-                self.seqs.push(seq);
-                true
-            }
-        }
+        std::mem::replace(&mut self.known[stream as usize].last_seq, seq) < seq
     }
 
-    fn ranks(self) -> Vec<u32> {
-        ranks(self.numbers)
+    /// By number: the rank in the order of ids.
+    fn ranks<B: Rows>(self, batches: &[B]) -> Vec<u32> {
+        let id = |known: &Known| {
+            let (batch, row) = known.first;
+            batches[batch as usize].text(row as usize, Field::StreamId).unwrap_or_default()
+        };
+        ranks(self.known.iter().map(id).zip(0..).collect())
     }
 }
 
-/// Number by order of first sight -> rank in the order of keys.
-fn ranks<K: Ord>(numbers: HashMap<K, u32, RandomState>) -> Vec<u32> {
-    let mut sorted: Vec<_> = numbers.into_iter().collect();
-    sorted.sort_unstable();
-    let mut out = vec![0; sorted.len()];
-    for (rank, (_, number)) in sorted.into_iter().enumerate() {
+/// Keys with their numbers -> number to rank in the order of keys.
+fn ranks<K: Ord>(mut numbers: Vec<(K, u32)>) -> Vec<u32> {
+    numbers.sort_unstable();
+    let mut out = vec![0; numbers.len()];
+    for (rank, (_, number)) in numbers.into_iter().enumerate() {
         out[number as usize] = rank as u32;
     }
     out

@@ -23,9 +23,9 @@ fn key() -> LogKey {
 }
 
 /// Does something once all files of the job are written.
-struct Meanwhile<F: Fn()>(F);
+struct Meanwhile<F: Fn() + Sync>(F);
 
-impl<F: Fn()> Steps for Meanwhile<F> {
+impl<F: Fn() + Sync> Steps for Meanwhile<F> {
     fn reached(&self, step: Step) -> Result<(), Stopped> {
         if step == Step::FilesWritten {
             (self.0)();

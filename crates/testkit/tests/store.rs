@@ -118,6 +118,8 @@ fn an_append_is_read_from_memory_then_from_files_then_after_a_restart() {
     assert_eq!((page.tiers.to_string().as_str(), page.head), ("inmemory", Seq(14)));
     assert_all(&store, 100, 7);
     assert_eq!(store.compact(&key).unwrap(), 100);
+    assert_all(&store, 100, 7);
+    store.store().hot().unwrap().evict(store.time.now().plus_us(3_600_000_000));
     assert_eq!(store.store().read_stream(&whole("s3")).unwrap().tiers.to_string(), "durable");
     assert_all(&store, 100, 7);
     load(&mut store, "T", 100, 40, 7);
@@ -351,6 +353,31 @@ fn a_lost_log_is_refused_unless_all_of_it_is_durable_or_it_is_given_up() {
     store.compact(&key).unwrap();
     store.restart().unwrap();
     assert_all(&store, 48, 3);
+}
+
+#[test]
+fn memory_answers_alone_for_a_stream_that_it_holds_whole_also_when_it_was_compacted() {
+    let mut store = local("");
+    let key = LogKey::single("T");
+    load(&mut store, "T", 0, 30, 3);
+    store.compact(&key).unwrap();
+    load(&mut store, "T", 30, 9, 3);
+    let read = |store: &LocalStore, read: StreamRead<'_>| {
+        let page = store.store().read_stream(&read).unwrap();
+        assert!(page.verdict.contiguous && page.head == Seq(13));
+        let seqs: Vec<u64> = page.rows().map(|e| e.seq.0).collect();
+        (seqs, page.tiers.iter().collect::<Vec<_>>(), page.stats.files)
+    };
+    assert_eq!(read(&store, whole("s1")), ((1..=13).collect(), vec![Tier::Inmemory], 0));
+    // the first batches leave: the rest is not all that is asked for, but all of what is asked for last
+    let hot = store.store().hot().unwrap();
+    hot.evict(store.time.now().plus_us(60_000_000 - 26));
+    let kept = hot.range(&key);
+    assert!(kept.after > strandline_event::LogIndex::ZERO && kept.after < kept.through, "{kept:?}");
+    let (seqs, tiers, files) = read(&store, whole("s1"));
+    assert!(seqs == (1..=13).collect::<Vec<_>>() && tiers.contains(&Tier::Durable) && files > 0, "{tiers:?}");
+    let last = StreamRead { limit: 1, order: Some(Order::Desc), ..whole("s1") };
+    assert_eq!(read(&store, last), (vec![13], vec![Tier::Inmemory], 0));
 }
 
 #[test]

@@ -216,6 +216,8 @@ impl DiskFile for RealFile {
     }
 
     fn map(&self) -> io::Result<SharedBytes> {
+        // a map is read forward, and where reads are expected anywhere it comes from the disk in single small pages
+        let _ = fadvise(&self.read, 0, None, Advice::Normal);
         map_sealed(&self.read)
     }
 

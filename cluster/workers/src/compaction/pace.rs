@@ -4,7 +4,7 @@
 //! Refuses to decide how long (`strandline_engine::compact::Pacer`). A cancelled job does not sleep.
 
 use crate::metrics::Metrics;
-use std::cell::RefCell;
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use strandline_engine::compact::{Pacer, Progress, Share, Step, Steps, Stopped};
@@ -32,7 +32,7 @@ impl Pace {
     /// A job begins in this thread.
     pub(crate) fn begin<'a>(&'a mut self, progress: &'a Progress) -> Paced<'a> {
         self.pacer.rested(self.began.elapsed());
-        Paced { pace: RefCell::new(self), progress }
+        Paced { pace: Mutex::new(self), progress }
     }
 
     fn pause(&mut self, progress: &Progress) {
@@ -53,7 +53,7 @@ impl Pace {
 
 /// One job under the share of its thread.
 pub(crate) struct Paced<'a> {
-    pace: RefCell<&'a mut Pace>,
+    pace: Mutex<&'a mut Pace>,
     progress: &'a Progress,
 }
 
@@ -63,7 +63,7 @@ impl Steps for Paced<'_> {
     }
 
     fn worked(&self) {
-        self.pace.borrow_mut().pause(self.progress);
+        self.pace.lock().pause(self.progress);
     }
 }
 

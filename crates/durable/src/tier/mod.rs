@@ -146,7 +146,7 @@ impl DurableTier {
         job: &JobSpec,
         batches: &[B],
         order: &[RowRef],
-        on_rows: &mut dyn FnMut(u64) -> ControlFlow<()>,
+        on_rows: &mut (dyn FnMut(u64) -> ControlFlow<()> + Send),
     ) -> Result<Vec<FileEntry>, WriteError> {
         let open_files = self.open_files();
         let writer = self.job_writer(layout, Permits::Each(&open_files));

@@ -86,6 +86,73 @@ fn an_owner_that_was_replaced_sweeps_nothing() {
     assert!(reader.sweep(EVER).unwrap().is_empty() && !reader.orphans(EVER).unwrap().is_empty());
 }
 
+/// So many events of one partition and of so many streams.
+fn one_day(events: usize, streams: usize) -> Vec<Owned> {
+    let event = |i: usize| {
+        let seq = (i / streams + 1) as u64;
+        Owned { stream_id: format!("s{:05}", i % streams), seq, ..history(1).remove(0) }
+    };
+    (0..events).map(event).collect()
+}
+
+#[test]
+fn a_large_job_writes_two_files_of_a_partition_and_no_stream_stands_in_both() {
+    let (events, expected) = (one_day(70_000, 900), 70_000);
+    for keys in ["", ", row_group.sort_order = 'desc'"] {
+        let dir = tempfile::tempdir().unwrap();
+        let tier = open(dir.path(), &config(&format!(", partition.by = 'dt'{keys}")));
+        let job = job(1, 0, 100);
+        let written = write(&tier, &job, &events).unwrap();
+        assert_eq!(written.iter().map(|file| file.rows).sum::<u64>(), expected, "{keys}");
+        let [one, other] = &written[..] else { panic!("{} files: {keys}", written.len()) };
+        let (a, b) = (&one.bounds.stream_id, &other.bounds.stream_id);
+        assert!(a.1 < b.0 || b.1 < a.0, "{a:?} {b:?}");
+        assert!(one.rows.abs_diff(other.rows) < expected / 10);
+        tier.commit(&commit(&job, written, &events)).unwrap();
+        assert_eq!(tier.pin().scan(&crate::RowFilter::default()).map(|b| b.unwrap().rows()).sum::<usize>(), 70_000);
+    }
+}
+
+#[test]
+fn a_large_job_that_fails_or_is_stopped_in_either_half_leaves_nothing() {
+    let events = one_day(70_000, 900);
+    let config = config(", partition.by = 'dt'");
+    let (batches, job) = ([&events], job(1, 0, 100));
+    for stop_after in [1, 2, 5, 8] {
+        let dir = tempfile::tempdir().unwrap();
+        let tier = open(dir.path(), &config);
+        let rows = sort_rows(&tier.layout(), &batches);
+        let mut calls = 0;
+        let on_rows = &mut |so_far| {
+            calls += 1;
+            assert!(so_far <= 70_000);
+            if calls < stop_after { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        };
+        let error = tier.write_files(&tier.layout(), &job, &batches, &rows, on_rows).unwrap_err();
+        assert!(matches!(error, crate::WriteError::Cancelled), "{error}");
+        assert!(tier.orphans(EVER).unwrap().is_empty());
+    }
+    let mut failed = 0;
+    for at in 2.. {
+        let dir = tempfile::tempdir().unwrap();
+        let (data, manifests) = folders(dir.path());
+        let flaky = FlakyObjects::new(data, at, Fault::FailOnce);
+        let tier = DurableTier::open_with(Arc::new(flaky), manifests, &config, options(3)).unwrap();
+        match write(&tier, &job, &events) {
+            Err(error) => {
+                failed += 1;
+                assert!(!matches!(error, crate::WriteError::Cancelled), "the reason is told: {error}");
+                assert!(tier.orphans(EVER).unwrap().is_empty(), "after a fault at {at}");
+            }
+            Ok(files) => {
+                assert_eq!(files.len(), 2);
+                break;
+            }
+        }
+    }
+    assert!(failed > 4, "{failed}");
+}
+
 /// Counts data files that are open.
 struct Counting {
     inner: LocalObjects,

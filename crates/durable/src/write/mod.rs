@@ -1,8 +1,9 @@
-//! Writes the data files of a job: sorted rows in, files of one partition each out, one open at a time.
+//! Writes the data files of a job: sorted rows in, files of one partition each out, one open at a time (two of a large job: `lanes.rs`).
 //!
 //! Refuses to commit: files that are written here are staged and belong to nobody until a manifest names them.
 
 mod file;
+mod lanes;
 mod props;
 mod sink;
 mod staged;
@@ -33,8 +34,6 @@ use strandline_event::{ErrorKind, EventRef, LogIndex, LogKey};
 pub(crate) const REPORT_ROWS: u64 = 8192;
 /// Names that may be taken by what a crash left behind before something else must be wrong.
 const NAME_TRIES: u32 = 100_000;
-/// Chunks of rows that wait for the encoders.
-const CHUNKS_AHEAD: usize = 1;
 
 /// A compaction job: one contiguous range of one log.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -199,35 +198,25 @@ impl<'l> JobWriter<'l> {
         Writing { writer: self, job, written, partitioner, seen, key, open: None, rows_max, enough_bytes }
     }
 
-    /// Writes all rows in this order, which goes partition by partition. On an error the files that were finished are named in
-    /// `written`.
-    pub(crate) fn write<B: Rows>(
+    /// Writes rows in this order, which goes partition by partition. `report` is told of rows as they are done and may stop it. On an
+    /// error the files that were finished are named in `written`.
+    fn write_lane<B: Rows>(
         &self,
         job: &JobSpec,
         batches: &[B],
         order: &[RowRef],
-        on_rows: &mut dyn FnMut(u64) -> ControlFlow<()>,
+        report: &dyn Fn(u64) -> ControlFlow<()>,
         written: &mut Vec<FileEntry>,
     ) -> Result<(), WriteError> {
         let mut writing = self.begin(job, order.len() as u64, u64::MAX, written);
-        let mut done = 0;
-        let mut push = |chunk: Result<Chunk, WriteError>| {
-            let chunk = chunk?;
-            done += chunk.bytes.len() as u64;
-            writing.push_chunk(chunk)?;
-            if on_rows(done).is_break() { Err(WriteError::Cancelled) } else { Ok(()) }
-        };
-        let mut chunks = Gather::new(self.layout, batches, order);
-        if order.len() <= PAGE_ROWS {
-            chunks.try_for_each(push)?;
-        } else {
-            // the next chunk is gathered while this one is encoded
-            std::thread::scope(|scope| {
-                let (ready, next) = std::sync::mpsc::sync_channel(CHUNKS_AHEAD);
-                // who does not take any more has its own reason
-                scope.spawn(move || chunks.try_for_each(|chunk| ready.send(chunk).map_err(drop)));
-                next.into_iter().try_for_each(&mut push)
-            })?;
+        for window in Gather::new(self.layout, batches, order) {
+            for chunk in window? {
+                let rows = chunk.bytes.len() as u64;
+                writing.push_chunk(chunk)?;
+                if report(rows).is_break() {
+                    return Err(WriteError::Cancelled);
+                }
+            }
         }
         writing.end_file()
     }

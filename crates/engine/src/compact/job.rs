@@ -1,7 +1,7 @@
 //! One bounded job: reads a range of a log, puts its rows in order, writes data files aside, commits.
 //!
 //! Memory: the batches are maps of sealed segments (a part that is still open is copied), the order costs 16 bytes a
-//! row and as many again while it is made, one data file is open at a time.
+//! row and as many again while it is made, and 64 bytes a stream; two data files are open at a time, one of a small job.
 
 use super::error::CompactError;
 use super::output::Output;
@@ -13,8 +13,8 @@ use crate::append::settle::SettleBuilder;
 use crate::store::{SettledSnapshot, Store};
 use crate::view::frames;
 use std::ops::ControlFlow;
-use std::sync::Arc;
-use strandline_durable::{CommitError, DurableTier, FileEntry, Layout, RowRef, Snapshot, WriteError};
+use std::sync::{Arc, mpsc};
+use strandline_durable::{CommitError, DurableTier, FileEntry, Layout, RowRef, Snapshot, Sorter, WriteError};
 use strandline_event::{LogIndex, LogKey, Micros, StampedBatch};
 use strandline_wal::LogView;
 
@@ -114,10 +114,10 @@ impl<'a> Job<'a> {
             return Err(CompactError::StalePlan);
         }
         self.progress.enter(Phase::Selecting);
-        let selected = self.select()?;
+        let (selected, sorter) = self.select_and_look()?;
         self.reached(Step::Selected)?;
         self.progress.enter(Phase::Sorting);
-        let order = strandline_durable::sort_rows(&self.layout, &selected.batches);
+        let order = sorter.finish(&selected.batches);
         self.reached(Step::Sorted)?;
         self.progress.enter(Phase::Writing);
         let files = self.write(&selected, &order)?;
@@ -132,7 +132,23 @@ impl<'a> Job<'a> {
         Ok(self.steps.reached(step)?)
     }
 
-    fn select(&self) -> Result<Selected<'a>, CompactError> {
+    /// Reads the batches. What the order needs of them is looked up in a second thread, while the next are read from the disk.
+    fn select_and_look(&self) -> Result<(Selected<'a>, Sorter<'_>), CompactError> {
+        std::thread::scope(|scope| {
+            let (ready, next) = mpsc::channel::<StampedBatch>();
+            let looking = scope.spawn(move || {
+                let mut sorter = Sorter::new(&self.layout);
+                next.into_iter().for_each(|batch| sorter.add(&batch));
+                sorter
+            });
+            let selected = self.select(&ready);
+            drop(ready);
+            let sorter = looking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            Ok((selected?, sorter))
+        })
+    }
+
+    fn select(&self, ready: &mpsc::Sender<StampedBatch>) -> Result<Selected<'a>, CompactError> {
         let mut out = Selected {
             batches: Vec::new(),
             settle: SettleBuilder::new(self.rules),
@@ -155,6 +171,8 @@ impl<'a> Job<'a> {
             }
             last = frame.index;
             out.settle.add(&frame.batch);
+            // the other end goes away only after this one
+            let _ = ready.send(frame.batch.clone());
             out.batches.push(frame.batch);
             (out.rows, out.bytes) = (out.rows + rows, out.bytes + bytes);
             self.progress.add_rows(rows);

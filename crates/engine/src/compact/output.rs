@@ -27,7 +27,7 @@ impl Output<'_> {
         &self,
         batches: &[StampedBatch],
         order: &[RowRef],
-        on_rows: &mut dyn FnMut(u64) -> ControlFlow<()>,
+        on_rows: &mut (dyn FnMut(u64) -> ControlFlow<()> + Send),
     ) -> Result<Vec<FileEntry>, WriteError> {
         let spec = JobSpec {
             job_id: self.job_id,

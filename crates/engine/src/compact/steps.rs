@@ -29,11 +29,12 @@ impl Step {
 pub struct Stopped(pub Step);
 
 /// Hears of each point.
-pub trait Steps {
+pub trait Steps: Sync {
     /// The job has reached a point; an error ends it right there, as a crash would.
     fn reached(&self, step: Step) -> Result<(), Stopped>;
 
-    /// A bounded part of the work is done, and nothing is locked that an append or a read waits for: the job may pause here.
+    /// A bounded part of the work is done, and nothing is locked that an append or a read waits for: the job may pause here,
+    /// with all of its threads.
     fn worked(&self) {}
 }
 

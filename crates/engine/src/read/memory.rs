@@ -1,6 +1,7 @@
-//! A stream read that asks no file, in a store without a log: there memory is a copy of what is in files.
+//! A stream read that asks neither the log nor a file, because memory holds everything that it wants, whatever a compaction moved
+//! meanwhile.
 //!
-//! Invariant: what is given from memory alone is what the files would have given, at the moment when memory was asked.
+//! Invariant: what is given from memory alone is what the tiers below would have given, at the moment when memory was asked.
 
 use super::error::ReadError;
 use super::stream::{Found, has_all};
@@ -11,7 +12,7 @@ use crate::view::tail::{HotPart, LogTail, StreamWanted};
 use std::sync::Arc;
 
 impl Store {
-    /// Everything that is wanted, if memory is a copy and holds all of it.
+    /// Everything that is wanted, if memory holds all of it. The end of a damaged log is for the tiers below to tell.
     pub(super) fn all_in_memory(
         &self,
         setting: &Setting,
@@ -19,7 +20,9 @@ impl Store {
         wanted: &StreamWanted<'_>,
         tiers: TierSet,
     ) -> Result<Option<(Found, Retired)>, ReadError> {
-        let Some(hot) = setting.hot_copy_of(tiers) else { return Ok(None) };
+        let Some(hot) = setting.hot_for_all(tiers).filter(|_| shared.refuses_writes().is_none()) else {
+            return Ok(None);
+        };
         // what was acknowledged before is in memory, unless it was let go: taken before memory is asked
         let committed = shared.published().committed();
         let part = hot.stream(&shared.key, wanted.hash, &wanted.seq_range());

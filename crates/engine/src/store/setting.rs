@@ -55,10 +55,9 @@ impl Setting {
         self.hot.as_ref().filter(|_| needed && tiers.contains(Tier::Inmemory))
     }
 
-    /// The hot tier, if it is one of these and only a copy of files: a read that finds everything in it asks no file.
-    pub(crate) fn hot_copy_of(&self, tiers: TierSet) -> Option<&Arc<HotTier>> {
-        let copy = !self.has_log() && tiers.contains(Tier::Durable);
-        self.hot.as_ref().filter(|_| copy && tiers.contains(Tier::Inmemory))
+    /// The hot tier, for a read of every tier: what it holds whole, no other tier has to be asked for.
+    pub(crate) fn hot_for_all(&self, tiers: TierSet) -> Option<&Arc<HotTier>> {
+        self.hot.as_ref().filter(|_| tiers.covers(self.all_tiers))
     }
 }
 
