@@ -98,7 +98,7 @@ fn serve_refuses_what_this_version_does_not_serve() {
 }
 
 #[test]
-fn a_cluster_is_refused_with_what_it_would_refuse_first() {
+fn what_a_cluster_refuses_is_named_before_anything_is_touched() {
     for (options, keys, said) in [
         ("--join 127.0.0.1:1", "", "give --cluster ADDR too"),
         ("--node-id 3", "", "give --cluster ADDR too"),
@@ -108,7 +108,10 @@ fn a_cluster_is_refused_with_what_it_would_refuse_first() {
         ("--cluster 127.0.0.1:1 --roles write", "", "ingest,compact,read"),
         ("--cluster 127.0.0.1:1 --replication 9", "", "1..=7"),
         ("--cluster 127.0.0.1:1", "wal.fsync = false", "wal.fsync"),
-        ("--cluster 127.0.0.1:1", "", "clusters are not served by this version"),
+        ("--cluster 0.0.0.0:1", "", "run on one machine"),
+        ("--cluster 127.0.0.1:1 --roles compact", "", "every node of a cluster does everything"),
+        ("--cluster 127.0.0.1:1 --accept-lost-log", "", "gets what it lacks from the others"),
+        ("--no-forward", "", "give --cluster ADDR too"),
     ] {
         let store = Store::new(&[]);
         if !keys.is_empty() {

@@ -13,6 +13,7 @@
 
 mod alone;
 mod cli;
+mod cluster;
 mod damage;
 mod delta;
 mod disk_full;

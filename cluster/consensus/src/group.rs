@@ -18,10 +18,11 @@ use crate::storage::{Snapshot, Storage};
 use crate::transport::{GroupId, Member, NodeId, Rpc, ServeError, Transport};
 use crate::types::{Outcome, Proposal, Types};
 use crate::watch::{Watch, leader_of};
-use openraft::error::{ClientWriteError, Fatal, RaftError};
+use openraft::error::{CheckIsLeaderError, ClientWriteError, Fatal, RaftError};
 use openraft::{ChangeMembers, Config, Raft, RaftMetrics, SnapshotPolicy};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use strandline_event::{LogIndex, Micros, SharedBytes};
 use strandline_wal::{LogView, LogWriter};
@@ -29,10 +30,16 @@ use tokio::sync::Notify;
 
 /// How often a leader speaks to its followers; also the time in which they must answer.
 pub const HEARTBEAT_MS: u64 = 300;
-/// A follower that hears nothing asks for votes after at least this time.
-pub const ELECTION_MIN_MS: u64 = 1_500;
-/// And at most.
-pub const ELECTION_MAX_MS: u64 = 3_000;
+/// A follower asks for votes when its leader's lease is over (the last of these times of its node) and nothing was heard for a random time
+/// in between. Each node has its own part of the range, and the same in all groups: so one node mostly becomes leader of all that a lost
+/// one led, and two do not ask at once.
+pub const ELECTION_MIN_MS: u64 = 900;
+/// How much later the next node begins.
+pub const ELECTION_STEP_MS: u64 = 400;
+/// How much the time varies on one node.
+pub const ELECTION_SPREAD_MS: u64 = 300;
+/// Parts of the range.
+const ELECTION_PARTS: u64 = 3;
 
 /// How long a snapshot (a pointer) may take before a purge is put off.
 const SNAPSHOT_WAIT: Duration = Duration::from_secs(10);
@@ -97,6 +104,16 @@ pub struct Group {
     storage: Storage,
     state: StateMachine,
     nudge: Arc<Notify>,
+    confirming: Confirming,
+}
+
+/// Rounds in which a leader asks a quorum whether it still leads: who comes while one runs shares the next.
+#[derive(Default)]
+struct Confirming {
+    turn: tokio::sync::Mutex<()>,
+    begun: AtomicU64,
+    /// The last round that a quorum answered.
+    confirmed: AtomicU64,
 }
 
 impl Group {
@@ -115,14 +132,15 @@ impl Group {
         storage.settle().await.map_err(|e| stopped(e.to_string()))?;
         let state = open_state(&storage, &machine).await.map_err(stopped)?;
         let peers = Peers { group: id.clone(), transport };
-        let config = Arc::new(config(&id));
+        let config = Arc::new(config(&id, node));
         let raft = Raft::new(node, config, peers, storage.clone(), state.clone());
         let raft = raft.await.map_err(|e| stopped(e.to_string()))?;
         let nudge = Arc::new(Notify::new());
         let (metrics, nudged) = (raft.metrics(), Arc::clone(&nudge));
         let watch = Watch { node, metrics, state: state.clone(), storage: storage.clone(), machine, nudge: nudged };
         tokio::spawn(watch.run());
-        let group = Arc::new(Self { id, node, raft, storage, state, nudge });
+        let confirming = Confirming::default();
+        let group = Arc::new(Self { id, node, raft, storage, state, nudge, confirming });
         let alone = group.metrics().membership_config.voter_ids().eq([node]);
         if alone {
             group.raft.trigger().elect().await.map_err(|e| stopped(e.to_string()))?;
@@ -172,6 +190,38 @@ impl Group {
             Some((node, _)) if node == self.node => Leadership::Leads,
             leader => Leadership::Follows { leader },
         }
+    }
+
+    /// Everything that was acknowledged before this call, by whoever, is applied here when it returns: a quorum has answered in between
+    /// that this node leads.
+    ///
+    /// # Errors
+    /// It does not lead, or no quorum answers: ask the leader.
+    pub async fn confirm(&self) -> Result<(), GroupError> {
+        let came = self.confirming.begun.load(Ordering::SeqCst);
+        let _turn = self.confirming.turn.lock().await;
+        if self.confirming.confirmed.load(Ordering::SeqCst) > came {
+            return Ok(());
+        }
+        let round = self.confirming.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        match self.raft.ensure_linearizable().await {
+            Ok(_) => {
+                self.confirming.confirmed.store(round, Ordering::SeqCst);
+                Ok(())
+            }
+            Err(RaftError::APIError(CheckIsLeaderError::ForwardToLeader(to))) => {
+                Err(GroupError::NotLeader { leader: to.leader_id.zip(to.leader_node) })
+            }
+            Err(RaftError::APIError(CheckIsLeaderError::QuorumNotEnough(_))) => {
+                Err(GroupError::NotLeader { leader: None })
+            }
+            Err(RaftError::Fatal(error)) => Err(GroupError::Stopped(error.to_string())),
+        }
+    }
+
+    /// The machine is told anew whether this node leads: it may not have been ready to when it heard it.
+    pub fn tell_again(&self) {
+        self.nudge.notify_one();
     }
 
     /// The group as this node sees it.
@@ -323,12 +373,13 @@ fn changed(error: &RaftError<u64, ClientWriteError<u64, Member>>) -> GroupError 
     }
 }
 
-fn config(id: &GroupId) -> Config {
+fn config(id: &GroupId, node: NodeId) -> Config {
+    let earliest = ELECTION_MIN_MS + ELECTION_STEP_MS * (node.saturating_sub(1) % ELECTION_PARTS);
     Config {
         cluster_name: id.to_string(),
         heartbeat_interval: HEARTBEAT_MS,
-        election_timeout_min: ELECTION_MIN_MS,
-        election_timeout_max: ELECTION_MAX_MS,
+        election_timeout_min: earliest,
+        election_timeout_max: earliest + ELECTION_SPREAD_MS,
         snapshot_policy: SnapshotPolicy::Never,
         // purged by trimming only
         max_in_snapshot_log_to_keep: u64::MAX,

@@ -18,6 +18,8 @@ pub struct ServeOptions {
     pub admin: Option<SocketAddr>,
     /// Clients of the native protocol.
     pub native: Option<SocketAddr>,
+    /// In a cluster: send on over HTTP what another node leads; else it is answered with where that node is.
+    pub forward: bool,
 }
 
 /// Addresses that are taken.
@@ -26,6 +28,7 @@ pub struct Bound {
     pub(crate) http: BoundAddress,
     pub(crate) admin: Option<BoundAddress>,
     pub(crate) native: Option<BoundAddress>,
+    pub(crate) forward: bool,
 }
 
 /// One of them.
@@ -48,7 +51,21 @@ impl Bound {
         }
         let admin = options.admin.map(BoundAddress::new).transpose()?;
         let native = options.native.map(BoundAddress::new).transpose()?;
-        Ok(Self { http: BoundAddress::new(options.http)?, admin, native })
+        Ok(Self { http: BoundAddress::new(options.http)?, admin, native, forward: options.forward })
+    }
+}
+
+impl Bound {
+    /// Where clients reach it over HTTP.
+    #[must_use]
+    pub const fn http(&self) -> SocketAddr {
+        self.http.address()
+    }
+
+    /// And over the native protocol.
+    #[must_use]
+    pub fn native(&self) -> Option<SocketAddr> {
+        self.native.as_ref().map(BoundAddress::address)
     }
 }
 

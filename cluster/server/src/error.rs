@@ -116,7 +116,7 @@ impl ResponseError for ApiError {
     fn error_response(&self) -> HttpResponse {
         let mut answer = HttpResponse::build(self.status_code());
         answer.insert_header((CONTENT_TYPE, "application/json"));
-        if matches!(self.kind, ErrorKind::Overloaded | ErrorKind::Unavailable) {
+        if matches!(self.kind, ErrorKind::Overloaded | ErrorKind::Unavailable | ErrorKind::NotLeader) {
             answer.insert_header((RETRY_AFTER, RETRY_AFTER_S));
         }
         answer.body(self.to_json().to_string())

@@ -16,6 +16,9 @@ pub(crate) fn answer(error: &NodeError, names: &FieldNames) -> ApiError {
         NodeError::Strict { violation, .. } | NodeError::Unregistered(violation) => strict(violation, names),
         NodeError::Read(read) => unread(read),
         NodeError::Replace(refused) => replace(refused),
+        NodeError::NotLeader { leader: Some(leader) } => ApiError::new(error.kind(), error.to_string())
+            .with("leader", leader.node)
+            .with("address", leader.http.as_str()),
         NodeError::TooManyStreamTypes { limit, .. } | NodeError::TooManyNewTypes { limit, .. } => {
             ApiError::new(error.kind(), error.to_string()).with("limit_stream_types", *limit)
         }
@@ -79,8 +82,8 @@ pub(crate) fn append(error: &AppendError, names: &FieldNames) -> ApiError {
         AppendError::NotLeader { leader: Some((node, address)) } => {
             answer.with("leader", *node).with("address", address.as_str())
         }
+        AppendError::OutcomeUnknown { .. } => answer.with("outcome", "unknown"),
         AppendError::NotLeader { leader: None }
-        | AppendError::OutcomeUnknown { .. }
         | AppendError::SeqTooLarge { .. }
         | AppendError::RefusedBefore
         | AppendError::Shape(_)

@@ -8,6 +8,7 @@ mod decode;
 mod encode;
 mod error;
 mod failure;
+mod forward;
 mod http;
 mod native;
 pub mod ndjson;

@@ -1,10 +1,12 @@
 //! The listeners in front of a node, and their end: the node is drained first, then the native protocol closes, HTTP last.
 
 use crate::bound::{Bound, BoundAddress};
+use crate::forward::forward;
 use crate::http::call::App;
 use crate::native::Native;
 use crate::routes::{Side, configure};
 use actix_web::dev::{Server as HttpServerRunning, ServerHandle};
+use actix_web::middleware::{Condition, from_fn};
 use actix_web::web::Data;
 use actix_web::{App as HttpApp, HttpServer};
 use std::io;
@@ -61,7 +63,7 @@ impl Server {
     /// [`ServeError`]; nothing listens then.
     pub fn start(node: NodeHandle, bound: Bound) -> Result<Self, ServeError> {
         let native = bound.native.as_ref().map(BoundAddress::address);
-        let app = Data::new(App::new(node.clone(), native));
+        let app = Data::new(App::new(node.clone(), native, bound.forward));
         let (http, admin) = (bound.http.address(), bound.admin.as_ref().map(BoundAddress::address));
         let data_side = move |side| side != Side::Admin || admin.is_none();
         let mut servers = vec![listen(bound.http, &app, data_side)?];
@@ -184,7 +186,10 @@ fn listen(
     let connections = usize::try_from(app.node.descriptors_max() / 4).unwrap_or(usize::MAX) / threads;
     let make = move || {
         let side = side.clone();
-        HttpApp::new().app_data(Data::clone(&app)).configure(move |config| configure(config, side))
+        HttpApp::new()
+            .app_data(Data::clone(&app))
+            .wrap(Condition::new(app.node.cluster().is_some(), from_fn(forward)))
+            .configure(move |config| configure(config, side))
     };
     let bind = |error| ServeError::Bind { address, error };
     let server = HttpServer::new(make)

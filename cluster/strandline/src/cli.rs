@@ -123,7 +123,7 @@ pub(crate) struct Serve {
 
 /// Options of `serve` on a cluster.
 #[derive(Args, Debug)]
-#[command(next_help_heading = "Cluster (checked and then refused: logs of stores are not replicated yet)")]
+#[command(next_help_heading = "Cluster")]
 pub(crate) struct ServeCluster {
     /// The node's id, a number from 1 that no other node has or had (an existing data directory has its own)
     #[arg(long, value_name = "N", hide_short_help = true)]
@@ -137,6 +137,9 @@ pub(crate) struct ServeCluster {
     /// Voters of every log; the node that makes the cluster says it
     #[arg(long, value_name = "N", hide_short_help = true, value_parser = clap::value_parser!(u8).range(1..=7))]
     pub(crate) replication: Option<u8>,
+    /// Answer over HTTP with 503 and the leader's address instead of sending on what another node leads
+    #[arg(long, hide_short_help = true)]
+    pub(crate) no_forward: bool,
     /// What the node does: one or more of ingest,compact,read
     #[arg(long, value_name = "ROLES", hide_short_help = true, value_parser = Roles::parse)]
     pub(crate) roles: Option<Roles>,

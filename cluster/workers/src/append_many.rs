@@ -135,7 +135,7 @@ impl StoreHandle {
             let outcome = match answer {
                 None => Some(Err(NodeError::OutcomeUnknown)),
                 Some(Err(error)) => Some(Err(error)),
-                Some(Ok(Answer::Refused(refusal))) => Some(Err(NodeError::Refused(*refusal))),
+                Some(Ok(Answer::Refused(refusal))) => Some(Err(self.with_leader(NodeError::Refused(*refusal)))),
                 Some(Ok(Answer::Again(_))) => None,
                 Some(Ok(Answer::Done(outcome))) => Some(self.stream_outcome(append, *outcome).await),
             };

@@ -10,22 +10,24 @@
 //! What is refused is refused before anything is written that another start could trip over. It refuses to open stores.
 
 mod addresses;
+mod stores;
 
 use crate::data_dir::{DataDir, DataDirError};
 use crate::member_file::{MemberFile, whose_folder};
 use crate::{clock, random};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use stores::{adopt, heard, logs_of_alone, of_this_node, statements_of};
 use strandline_consensus::control::{
     Control, ControlError, ControlParts, JoinError, MetaMachine, MetaParts, OpenMetaError, StatementPlaces,
     ask_to_join, enter, open_meta,
 };
-use strandline_consensus::join::{Membership, Offer, OfferedStore, StartFlags, StartRefused, start};
+use strandline_consensus::join::{Membership, StartFlags, StartRefused, start};
 use strandline_consensus::meta::{Addresses, Command, NodeFacts, Roles, StoreRefused, cluster_statement};
 use strandline_consensus::net::{Identity, Listener, NetTransport, TcpConnect};
 use strandline_consensus::{Groups, NodeId};
-use strandline_deql::{StoreConfig, changed_keys, parse_file};
+use strandline_deql::StoreConfig;
 use strandline_durable::objects::{
     ClusterMark, MarkError, ObjectError, Purpose, Settings, cluster_mark, mark_for_cluster, open_location,
 };
@@ -117,6 +119,14 @@ pub enum ClusterError {
     /// A statement of the cluster that this program cannot read.
     #[error("the cluster's statement of store `{0}` cannot be read by this program: update this node")]
     Unreadable(String),
+    /// The log of a node alone, which is to become the cluster's first.
+    #[error("store `{store}`: {error}")]
+    Log {
+        /// The store.
+        store: String,
+        /// What is wrong.
+        error: Box<strandline_engine::store::OpenError>,
+    },
     /// Not let in.
     #[error(transparent)]
     Join(#[from] JoinError),
@@ -138,6 +148,7 @@ impl ClusterError {
             | Self::Mark { .. }
             | Self::NotEmpty { .. }
             | Self::Differs { .. }
+            | Self::Log { .. }
             | Self::Unknown(_) => true,
             Self::DataDir(error) => matches!(error, DataDirError::InUse { .. }),
             Self::Join(error) => error.is_final(),
@@ -163,6 +174,11 @@ impl ClusterNode {
     #[must_use]
     pub fn node(&self) -> NodeId {
         self.control.node()
+    }
+
+    /// The data folder, for the node that serves the cluster's stores over it: it releases it.
+    pub(crate) fn take_folder(&mut self) -> Option<DataDir> {
+        self.data_dir.take()
     }
 
     /// Stops: the other nodes elect a leader where this one led.
@@ -198,19 +214,31 @@ pub async fn start_cluster(
     if membership == Membership::Alone {
         return Ok(None);
     }
-    if let Membership::Creates { has_log, .. } = membership {
+    let mut logs = Vec::new();
+    if let Membership::Creates { has_log, node } = membership {
         for store in stores {
             check_free(store, has_log)?;
+            if has_log {
+                let (store, disk) = (store.clone(), Arc::clone(&disk));
+                let looking = tokio::task::spawn_blocking(move || logs_of_alone(&store, node, disk));
+                logs.push(looking.await.map_err(std::io::Error::other)??);
+            }
         }
     }
     let (data_dir, member) = take_folder(dir, &membership)?;
     let mut node = run(dir, data_dir, member, &options, listener, disk).await?;
     let made = match membership {
-        Membership::Creates { .. } => create(&node.control, &options, &member, stores, statements).await,
+        Membership::Creates { .. } => {
+            let made = create(&node.control, &options, &member, stores, statements).await;
+            for (store, logs) in stores.iter().zip(&logs).filter(|_| made.is_ok()) {
+                adopt(&node.control, &store.name, logs).await?;
+            }
+            made
+        }
         Membership::Joins { at, .. } => {
             let_in(&Joining { control: &node.control, options: &options, dir, member, at: &at, own: stores }).await
         }
-        Membership::Is { .. } => come_back(&node.control, &options, &member, stores, statements).await,
+        Membership::Is { .. } => come_back(&node.control, &options, &member, (stores, statements), dir).await,
         Membership::Alone => Ok(Vec::new()),
     };
     match made {
@@ -385,7 +413,8 @@ async fn try_to_join(joining: &Joining<'_>) -> Result<Vec<StoreConfig>, ClusterE
     let Joining { control, options, dir, member, at, own } = *joining;
     let offer = ask_to_join(control.transport(), at, facts(&member, options)).await?;
     // before anybody counts on this node
-    let stores = of_this_node(&offer, own, dir)?;
+    let offered: Vec<_> = offer.stores.iter().map(|store| (store.name.clone(), store.statement.clone())).collect();
+    let stores = of_this_node(&offered, own, dir)?;
     let (places, entropy, cluster) = (Arc::new(StatementPlaces), Arc::new(random::bits), offer.cluster);
     enter(control.transport(), at, member.node, offer, places, entropy).await?;
     MemberFile { cluster, ..member }.write(dir)?;
@@ -397,43 +426,14 @@ async fn come_back(
     control: &Control,
     options: &ClusterOptions,
     member: &MemberFile,
-    stores: &[StoreConfig],
-    statements: Vec<String>,
+    (stores, statements): (&[StoreConfig], Vec<String>),
+    dir: &Path,
 ) -> Result<Vec<StoreConfig>, ClusterError> {
     if member.founds && control.state().cluster().is_none() && control.meta_status().voters.len() <= 1 {
         // it died before the cluster was made
         return create(control, options, member, stores, statements).await;
     }
-    Ok(stores.to_vec())
-}
-
-/// The cluster's stores, each with this node's `wal.path`: of its own file, or below its data folder.
-fn of_this_node(offer: &Offer, own: &[StoreConfig], dir: &Path) -> Result<Vec<StoreConfig>, ClusterError> {
-    if let Some(store) = own.iter().find(|store| !offer.stores.iter().any(|offered| offered.name == store.name)) {
-        return Err(ClusterError::Unknown(store.name.clone()));
-    }
-    let mut stores = Vec::new();
-    for OfferedStore { name, statement, .. } in &offer.stores {
-        let parsed =
-            parse_file("statement of the cluster", statement).ok().and_then(|file| file.stores.into_iter().next());
-        let mut config = parsed.ok_or_else(|| ClusterError::Unreadable(name.clone()))?.config;
-        match own.iter().find(|store| store.name == *name) {
-            Some(own) => {
-                let keys = changed_keys(&config, own);
-                if !keys.is_empty() {
-                    return Err(ClusterError::Differs { store: name.clone(), keys });
-                }
-                config.wal.path.clone_from(&own.wal.path);
-            }
-            None => config.wal.path = Some(strandline_deql::Location::Local(log_folder(dir, name))),
-        }
-        stores.push(config);
-    }
-    Ok(stores)
-}
-
-fn log_folder(dir: &Path, store: &str) -> PathBuf {
-    dir.join("stores").join(strandline_event::encode_path_text(store)).join("log")
+    of_this_node(&statements_of(&heard(control).await), stores, dir)
 }
 
 /// Tells the cluster where this node is, where that has changed, until it knows.

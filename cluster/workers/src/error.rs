@@ -11,6 +11,29 @@ use strandline_engine::store::{OpenError, ReplaceError};
 use strandline_engine::strict::StrictViolation;
 use strandline_event::{ErrorKind, LogKey};
 
+/// A node that leads, where clients reach it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LeaderAt {
+    /// Its id.
+    pub node: u64,
+    /// `host:port` of its HTTP interface.
+    pub http: String,
+    /// `host:port` of its native protocol, where it serves that.
+    pub native: Option<String>,
+}
+
+fn not_leader_text(leader: Option<&LeaderAt>) -> String {
+    match leader {
+        Some(at) => format!(
+            "this node does not lead that; node {} does, at {}: ask it; nothing was done here",
+            at.node, at.http
+        ),
+        None => {
+            "no leader is known right now (one is being elected): nothing was done; try again in a moment".to_owned()
+        }
+    }
+}
+
 /// A request was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
@@ -135,6 +158,20 @@ pub enum NodeError {
         /// The store.
         store: String,
     },
+    /// Another node leads what this is about; nothing was done.
+    #[error("{}", not_leader_text(.leader.as_ref()))]
+    NotLeader {
+        /// The node to ask, as far as it is known.
+        leader: Option<LeaderAt>,
+    },
+    /// The cluster says no, or cannot now.
+    #[error("{why}")]
+    Cluster {
+        /// What it means.
+        kind: ErrorKind,
+        /// The sentence.
+        why: String,
+    },
     /// Too much in flight.
     #[error("{0}")]
     Overloaded(&'static str),
@@ -167,6 +204,8 @@ impl NodeError {
             Self::OtherBuckets { .. } => ErrorKind::StrictViolation,
             Self::UnknownStore { .. } | Self::UnknownStreamType { .. } => ErrorKind::NotFound,
             Self::Overloaded(_) => ErrorKind::Overloaded,
+            Self::NotLeader { .. } => ErrorKind::NotLeader,
+            Self::Cluster { kind, .. } => *kind,
             Self::RefusedPart { refusal, .. } => refusal.error.kind(),
             Self::TooManyStreamTypes { .. } | Self::TooManyNewTypes { .. } => ErrorKind::TooLarge,
             Self::Draining

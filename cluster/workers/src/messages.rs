@@ -9,6 +9,7 @@ use crate::error::NodeError;
 use crate::permits::BytePermits;
 use crate::readers::ReadRequest;
 use crate::registry::StreamTypeEntry;
+use crate::replica::ReplicaEvent;
 use crate::wal_worker::WalWorker;
 use actix::{Addr, Message};
 use std::sync::Arc;
@@ -69,6 +70,8 @@ pub(crate) enum GroupWritten {
     Log(Result<Group, GroupFailed>),
     /// The commit thread has committed it, or could not.
     Files(Result<FilesCommitted, FilesFailed>),
+    /// The log's group has something to say.
+    Replica(ReplicaEvent),
 }
 
 // ---- to the hot tier's writer ----

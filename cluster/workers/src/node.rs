@@ -3,6 +3,7 @@
 //! Shutdown: refuse new appends; compaction abandons what is not committed; every log finishes what is in flight
 //! and writes its clean-stop mark; the manifests learn each log's last position; readers finish; threads end.
 
+use crate::cluster::ClusterNode;
 use crate::compaction::supervisor::CompactionSupervisor;
 use crate::data_dir::{DataDir, DataDirError};
 use crate::descriptors::{Descriptors, raise_limit};
@@ -26,10 +27,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use strandline_consensus::control::Control;
-use strandline_deql::Declarations;
+use strandline_deql::{Declarations, StoreConfig};
 use strandline_durable::CommitError;
 use strandline_engine::compact::Share;
-use strandline_engine::store::{Grace, Judged, OpenError, OpenOptions, Opened, Store};
+use strandline_engine::store::{Grace, Judged, OpenError, OpenOptions, OpenReport, Opened, Store};
 use strandline_event::{ErrorKind, limits};
 use strandline_wal::io::abort_on_fatal;
 use strandline_wal::{Disk, IoThread, RealDisk};
@@ -215,12 +216,38 @@ impl Node {
     /// # Errors
     /// [`StartError`]; nothing runs then.
     pub async fn start(declarations: Declarations, options: NodeOptions) -> Result<NodeHandle, StartError> {
+        Self::start_as(declarations, options, None).await
+    }
+
+    /// The same as a node of a cluster: the stores are the cluster's, their logs replicas of groups.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn start_member(
+        declarations: Declarations,
+        options: NodeOptions,
+        cluster: &mut ClusterNode,
+    ) -> Result<NodeHandle, StartError> {
+        Self::start_as(declarations, options, Some(cluster)).await
+    }
+
+    async fn start_as(
+        declarations: Declarations,
+        options: NodeOptions,
+        cluster: Option<&mut ClusterNode>,
+    ) -> Result<NodeHandle, StartError> {
         refuse(&declarations)?;
+        let member = cluster.map(|cluster| (cluster.control.clone(), cluster.take_folder()));
+        let (part, folder) = member.map_or((None, None), |(control, folder)| (Some(control), folder));
         let aggregates: Vec<String> = declarations.aggregates.iter().map(|a| a.value.clone()).collect();
         let open_options = options.clone();
         // before any store is claimed: a node that gets no thread fences nobody
         let io = Arc::new(IoThread::start(abort_on_fatal())?);
-        let opening = tokio::task::spawn_blocking(move || open_all(&declarations, &open_options));
+        let is_member = part.is_some();
+        let opening = tokio::task::spawn_blocking(move || match is_member {
+            true => open_members(&declarations, &open_options, folder),
+            false => open_all(&declarations, &open_options),
+        });
         let opened = opening.await.map_err(io::Error::other)??;
         let (arbiters, drain_timeout, locks) = (Arbiters::start(), options.drain_timeout, opened.locks);
         let (control, logs, chores) = arbiters.handles();
@@ -237,6 +264,7 @@ impl Node {
             control,
             logs,
             chores,
+            cluster: part.clone(),
         };
         let (stores, report) = match wire_all(opened.stores, &aggregates, &shared) {
             Ok(wired) => wired,
@@ -247,11 +275,14 @@ impl Node {
                 return Err(error);
             }
         };
+        for replicas in stores.iter().filter_map(|parts: &Arc<StoreParts>| parts.replicas.clone()) {
+            replicas.start().await;
+        }
         let supervisor = wire_compaction(&stores, &shared, &options);
         let (draining, compaction_share) = (AtomicBool::new(false), options.compaction_share);
         let node = Arc::new(NodeShared { shared, supervisor, draining, compaction_share, drain_timeout, locks });
         let arbiters = Arc::new(Mutex::new(Some(arbiters)));
-        Ok(NodeHandle { node, stores: stores.into(), report: report.into(), arbiters, cluster: None })
+        Ok(NodeHandle { node, stores: stores.into(), report: report.into(), arbiters, cluster: part })
     }
 }
 
@@ -261,7 +292,10 @@ fn wire_all(opened: Vec<Opened>, aggregates: &[String], shared: &Shared) -> Resu
     let mut stores = Vec::new();
     let mut report = Vec::new();
     for store in opened {
-        report.extend(store.report.to_string().lines().map(|line| format!("{}: {line}", store.store.name())));
+        // of a cluster's store each log says for itself what it found
+        if shared.cluster.is_none() {
+            report.extend(store.report.to_string().lines().map(|line| format!("{}: {line}", store.store.name())));
+        }
         stores.push(Arc::new(wire_store(store, aggregates, shared)?));
     }
     Ok((stores, report))
@@ -296,16 +330,7 @@ fn open_all(declarations: &Declarations, options: &NodeOptions) -> Result<Opened
     // all stores are judged before any is claimed: a start that fails fences nobody
     let mut judged = Vec::new();
     for declared in &declarations.stores {
-        let open = OpenOptions {
-            config: declared.config.clone(),
-            disk: Arc::clone(&options.disk.0),
-            node: data_dir.node_id(),
-            now: clock::now(),
-            entropy: random::bits(),
-            accept_lost_log: options.accept_lost_log,
-            grace: options.grace,
-            scratch: Some(data_dir.store_folder(&declared.config.name).join("scratch")),
-        };
+        let open = open_options(&declared.config, options, &data_dir);
         let name = declared.config.name.clone();
         Registry::open(&data_dir.store_folder(&name), &[])?;
         let store = Store::judge(open).map_err(|error| store_error(&name, error))?;
@@ -321,12 +346,48 @@ fn open_all(declarations: &Declarations, options: &NodeOptions) -> Result<Opened
     Ok(OpenedNode { data_dir, locks, descriptors, stores })
 }
 
+/// Opens the stores of a cluster; their logs are opened where the cluster places them.
+fn open_members(
+    declarations: &Declarations,
+    options: &NodeOptions,
+    folder: Option<DataDir>,
+) -> Result<OpenedNode, StartError> {
+    let data_dir = match folder {
+        Some(folder) => folder,
+        None => DataDir::open(&options.data_dir)?,
+    };
+    let configs = declarations.stores.iter().map(|declared| &declared.config);
+    let locks = configs.map(StoreLock::to_share).collect::<Result<Vec<_>, _>>()?;
+    let descriptors = Descriptors::new(options.descriptors_max.unwrap_or_else(raise_limit));
+    let mut stores = Vec::new();
+    for declared in &declarations.stores {
+        let name = &declared.config.name;
+        let open = open_options(&declared.config, options, &data_dir);
+        let store = Store::open_member(&open).map_err(|error| store_error(name, error))?;
+        stores.push(Opened { store, logs: Vec::new(), report: OpenReport::default() });
+    }
+    Ok(OpenedNode { data_dir, locks, descriptors, stores })
+}
+
+fn open_options(config: &StoreConfig, options: &NodeOptions, data_dir: &DataDir) -> OpenOptions {
+    OpenOptions {
+        config: config.clone(),
+        disk: Arc::clone(&options.disk.0),
+        node: data_dir.node_id(),
+        now: clock::now(),
+        entropy: random::bits(),
+        accept_lost_log: options.accept_lost_log,
+        grace: options.grace,
+        scratch: Some(data_dir.store_folder(&config.name).join("scratch")),
+    }
+}
+
 fn store_error(name: &str, error: OpenError) -> StartError {
     StartError::Store { store: name.to_owned(), error: Box::new(error) }
 }
 
 impl NodeHandle {
-    /// The node is part of a cluster: what is asked and changed of it goes there.
+    /// A node whose stores are its own shows and changes a cluster: what is asked and changed of it goes there.
     #[must_use]
     pub fn with_cluster(self, control: Control) -> Self {
         Self { cluster: Some(control), ..self }
@@ -395,7 +456,7 @@ impl NodeHandle {
     /// Stores that another node owns by now: they take no appends here.
     #[must_use]
     pub fn fenced(&self) -> Vec<&str> {
-        let fenced = self.stores.iter().filter(|parts| parts.fenced.load(Ordering::SeqCst));
+        let fenced = self.stores.iter().filter(|parts| parts.replicas.is_none() && parts.fenced.load(Ordering::SeqCst));
         fenced.map(|parts| parts.store.name()).collect()
     }
 
@@ -468,6 +529,9 @@ impl NodeHandle {
 
 /// Stops the owners of a store's logs; the names of those that did not end in time.
 async fn drain_store(parts: &Arc<StoreParts>, limit: Duration) -> Vec<String> {
+    if let Some(replicas) = &parts.replicas {
+        replicas.stop();
+    }
     let Ok(owners) = parts.router.send(CloseRouter).await else { return Vec::new() };
     let stopping = owners.iter().map(|(log, owner)| async move {
         // a worker that is gone already has nothing in flight
@@ -505,6 +569,10 @@ async fn drain_store(parts: &Arc<StoreParts>, limit: Duration) -> Vec<String> {
 }
 
 async fn record_clean_stop(parts: &StoreParts) {
+    if parts.replicas.is_some() {
+        // the groups know where the logs end
+        return;
+    }
     let (store, fenced) = (Arc::clone(&parts.store), Arc::clone(&parts.fenced));
     let recording = tokio::task::spawn_blocking(move || {
         let Err(error) = store.record_clean_stop(random::bits(), clock::now()) else { return };

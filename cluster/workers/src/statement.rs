@@ -54,6 +54,14 @@ impl StoreHandle {
     pub async fn replace(&self, config: StoreConfig) -> Result<Replaced, NodeError> {
         self.node.check_serving()?;
         self.check_replacement(&config)?;
+        if self.parts.replicas.is_some() {
+            return Err(NodeError::Cluster {
+                kind: strandline_event::ErrorKind::NotSupported,
+                why:
+                    "a statement is not replaced while its store is served by a cluster: this version cannot do it yet"
+                        .to_owned(),
+            });
+        }
         let (parts, name) = (Arc::clone(&self.parts), self.name().to_owned());
         let replacing = tokio::task::spawn_blocking(move || {
             let _end = EndOnPanic("the replacement of a statement panicked");

@@ -15,6 +15,7 @@ use crate::messages::{
 use crate::node::NodeShared;
 use crate::permits::{BytePermit, Permitted};
 use crate::registry::StreamTypeEntry;
+use crate::replicas::StoreReplicas;
 use crate::retention::{RetentionDesk, RetentionRun, RetentionWork, Wish};
 use crate::router::{LogTable, PublishedTypes, StoreRouter};
 use crate::statement::StatementDesk;
@@ -46,8 +47,10 @@ pub(crate) struct StoreParts {
     pub(crate) book: Arc<JobBook>,
     pub(crate) retention: Arc<RetentionDesk>,
     pub(crate) statement: StatementDesk,
-    /// Set when another node owns the store.
+    /// Set when another node owns the store, or (in a cluster) compacts it.
     pub(crate) fenced: Arc<AtomicBool>,
+    /// The logs as replicas, in a cluster.
+    pub(crate) replicas: Option<Arc<StoreReplicas>>,
 }
 
 /// A store of a running node. Cloning shares it.
@@ -206,6 +209,9 @@ impl StoreHandle {
         let owner = match self.owner(batch.view().stream_type())? {
             Some(owner) => owner,
             None => {
+                if let Some(replicas) = &self.parts.replicas {
+                    replicas.check_knows_types()?;
+                }
                 let request = AppendRequest { expected, on_error, inspect, ..AppendRequest::new(batch.clone()) };
                 let log = LogKey::single(batch.view().stream_type());
                 // a log without an owner is being opened, or stops: it is not empty
@@ -214,7 +220,10 @@ impl StoreHandle {
                 {
                     return Ok(outcome);
                 }
-                self.parts.router.send(OpenLogOf { stream_type: log.stream_type }).await??
+                match &self.parts.replicas {
+                    Some(replicas) => replicas.open_type(&log.stream_type).await?,
+                    None => self.parts.router.send(OpenLogOf { stream_type: log.stream_type }).await??,
+                }
             }
         };
         let (store, readers) = (&self.parts.store, &self.node.shared.readers);
@@ -222,7 +231,40 @@ impl StoreHandle {
         if matches!(done, Err(NodeError::Overloaded(_))) {
             self.node.shared.metrics.overloaded.add(1);
         }
-        done
+        done.map_err(|error| self.with_leader(error))
+    }
+
+    /// A refusal of a log that another node leads says where that is.
+    pub(crate) fn with_leader(&self, error: NodeError) -> NodeError {
+        match &self.parts.replicas {
+            Some(replicas) => replicas.with_address(error),
+            None => error,
+        }
+    }
+
+    /// Everything that was acknowledged before this call (of one stream type, or of all) is seen by the reads that follow; `NotLeader` with
+    /// the node to ask otherwise. A node alone has everything.
+    ///
+    /// # Errors
+    /// `NotLeader`.
+    pub async fn confirm(&self, stream_type: Option<&str>) -> Result<(), NodeError> {
+        match &self.parts.replicas {
+            Some(replicas) => replicas.confirm(stream_type).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Reads of what this node has by itself (of one stream type, or of all) miss no log that should be here.
+    ///
+    /// # Errors
+    /// `DamagedLog`.
+    pub fn check_whole(&self, stream_type: Option<&str>) -> Result<(), NodeError> {
+        self.parts.replicas.as_ref().map_or(Ok(()), |replicas| replicas.check_whole(stream_type))
+    }
+
+    /// Errors: another node of the cluster compacts this store.
+    fn check_compacts(&self) -> Result<(), NodeError> {
+        self.parts.replicas.as_ref().map_or(Ok(()), |replicas| replicas.check_compacts())
     }
 
     /// As [`owner`](Self::owner), while the node takes appends.
@@ -234,7 +276,7 @@ impl StoreHandle {
     /// The owner of a stream type's log; `None`: there is no log yet.
     fn owner(&self, stream_type: &str) -> Result<Option<Addr<WalWorker>>, NodeError> {
         self.check_stream_type(stream_type)?;
-        if self.parts.fenced.load(Ordering::SeqCst) {
+        if self.parts.replicas.is_none() && self.parts.fenced.load(Ordering::SeqCst) {
             return Err(NodeError::Fenced { store: self.name().to_owned() });
         }
         let log = LogKey::single(stream_type);
@@ -276,7 +318,13 @@ impl StoreHandle {
     #[must_use]
     pub fn damaged(&self) -> Vec<(String, String)> {
         let damage = |log: &Arc<LogShared>| Some((log.key.stream_type.to_string(), log.refuses_writes()?.to_string()));
-        self.parts.store.logs().iter().filter_map(damage).collect()
+        let mut damaged: Vec<_> = self.parts.store.logs().iter().filter_map(damage).collect();
+        let broken = self.parts.replicas.iter().flat_map(|replicas| replicas.broken());
+        let named: Vec<_> = broken.map(|(log, why)| (log.stream_type.to_string(), why.to_string())).collect();
+        damaged.extend(named.into_iter().filter(|(name, _)| {
+            !self.parts.store.logs().iter().any(|l| *l.key.stream_type == **name && l.refuses_writes().is_some())
+        }));
+        damaged
     }
 
     // ---- reads ----
@@ -345,7 +393,10 @@ impl StoreHandle {
     /// # Errors
     /// Registered with other buckets; the file system.
     pub async fn register(&self, entry: StreamTypeEntry) -> Result<StreamTypeEntry, NodeError> {
-        self.parts.router.send(RegisterStreamType(entry)).await?
+        match &self.parts.replicas {
+            Some(replicas) => replicas.register(entry).await,
+            None => self.parts.router.send(RegisterStreamType(entry)).await?,
+        }
     }
 
     // ---- compaction ----
@@ -361,6 +412,7 @@ impl StoreHandle {
     /// # Errors
     /// `CompactError::Disabled`, `UnknownStreamType`, `Draining`.
     pub async fn compact(&self, stream_type: Option<String>) -> Result<Vec<Arc<Job>>, NodeError> {
+        self.check_compacts()?;
         let run = RunCompaction { store: self.shared_name(), stream_type, trigger: Trigger::Hand };
         self.node.supervisor.send(run).await?
     }
@@ -370,6 +422,7 @@ impl StoreHandle {
     /// # Errors
     /// `Draining`.
     pub async fn pause(&self, paused: bool) -> Result<(), NodeError> {
+        self.check_compacts()?;
         Ok(self.node.supervisor.send(PauseCompaction { store: self.shared_name(), paused }).await?)
     }
 
@@ -378,6 +431,7 @@ impl StoreHandle {
     /// # Errors
     /// `Draining`.
     pub async fn cancel(&self) -> Result<usize, NodeError> {
+        self.check_compacts()?;
         Ok(self.node.supervisor.send(CancelCompaction { store: Some(self.shared_name()) }).await?)
     }
 
@@ -408,6 +462,7 @@ impl StoreHandle {
     }
 
     async fn retention(&self, wish: Wish) -> Result<RetentionRun, NodeError> {
+        self.check_compacts()?;
         let work = RetentionWork::of(&self.parts, &self.node.shared.metrics);
         let done = tokio::task::spawn_blocking(move || work.run(&wish)).await;
         done.map_err(|_| NodeError::Defect)?

@@ -2,14 +2,14 @@
 //!
 //! ```text
 //! {wal.path}/.lock        held as long as the store is open
-//! {durable.path}/.lock    the same, where the files are local
+//! {durable.path}/.lock    the same, where the files are local; nodes of a cluster share it among each other, and with nobody else
 //! ```
 //!
 //! Taken before anything else is done with the store, so that a second node cannot even claim it.
 
 use crate::data_dir::{DataDirError, at, make_folder, try_lock};
 use parking_lot::Mutex;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use strandline_deql::{Location, StoreConfig};
@@ -31,6 +31,30 @@ impl StoreLock {
             let path = folder.join(LOCK_NAME);
             let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(at(&path))?;
             files.push(hold(file, config, &path)?);
+        }
+        Ok(Self(Mutex::new(files)))
+    }
+
+    /// Locks a store that this node and others of its cluster are going to serve: its log for this node alone, its files with the others. Who
+    /// commits to them is decided by epochs.
+    ///
+    /// # Errors
+    /// [`DataDirError::StoreInUse`], and what the file system says.
+    pub(crate) fn to_share(config: &StoreConfig) -> Result<Self, DataDirError> {
+        let mut files = Vec::new();
+        for folder in folders(config) {
+            make_folder(&folder)?;
+            let path = folder.join(LOCK_NAME);
+            let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(at(&path))?;
+            let is_shared = config.durable.path == Location::Local(folder);
+            let locked = if is_shared { file.try_lock_shared() } else { file.try_lock() };
+            files.push(match locked {
+                Ok(()) => file,
+                Err(TryLockError::WouldBlock) => {
+                    return Err(DataDirError::StoreInUse { store: config.name.clone(), lock: path });
+                }
+                Err(TryLockError::Error(error)) => return Err(at(&path)(error)),
+            });
         }
         Ok(Self(Mutex::new(files)))
     }

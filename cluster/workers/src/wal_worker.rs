@@ -22,6 +22,7 @@ use crate::fatal::EndOnPanic;
 use crate::hot_worker::HotWorker;
 use crate::messages::{Abandon, Append, AppendTogether, Committed, Compacted, GroupWritten, Seal, StopLog};
 use crate::metrics::Metrics;
+use crate::replica::{Replica, ReplicaEvent};
 use crate::wiring::{AliveMark, LOG_MAILBOX};
 use actix::{
     Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, ResponseFuture, StreamHandler,
@@ -30,7 +31,10 @@ use actix::{
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use strandline_engine::append::{Answer, AppendRequest, Done, FilesCommitted, FilesFailed, LogDriver, SinkGroup};
+use strandline_consensus::Applied;
+use strandline_engine::append::{
+    Answer, AppendRequest, Done, FilesCommitted, FilesFailed, GroupLost, LogDriver, SinkGroup,
+};
 use strandline_engine::compact::trim_rule;
 use strandline_engine::ids::IdSource;
 use strandline_engine::store::Store;
@@ -64,7 +68,12 @@ pub(crate) struct GroupIo {
     pub(crate) log: Arc<dyn LogIo>,
     /// The commit thread of a store without a log.
     pub(crate) files: Option<CommitThread>,
+    /// The group of a log that is replicated.
+    pub(crate) replica: Option<Arc<Replica>>,
 }
+
+/// Both ends of the way by which a worker hears what became of its groups.
+pub(crate) type GroupChannel = (mpsc::UnboundedSender<GroupWritten>, mpsc::UnboundedReceiver<GroupWritten>);
 
 /// Owner of one log.
 pub(crate) struct WalWorker {
@@ -75,6 +84,9 @@ pub(crate) struct WalWorker {
     untold: Vec<Done<AppendReply>>,
     /// Told, not yet acknowledged by it.
     telling: Vec<Done<AppendReply>>,
+    /// Who waits until readers see what is untold, and what is being told.
+    untold_to: Vec<oneshot::Sender<()>>,
+    telling_to: Vec<oneshot::Sender<()>>,
     /// Who waits until an index is durable and answered.
     waiting: Vec<(LogIndex, oneshot::Sender<LogIndex>)>,
     stopping: Option<oneshot::Sender<LogIndex>>,
@@ -86,9 +98,9 @@ pub(crate) struct WalWorker {
 }
 
 impl WalWorker {
-    /// The worker, and the receiver of its I/O thread's word, which `attach` takes.
-    pub(crate) fn new(parts: WalWorkerParts, context: &mut Context<Self>) -> Self {
-        let (written, receiver) = mpsc::unbounded_channel();
+    /// The worker, which hears the word of its I/O thread (or of its group) by this channel.
+    pub(crate) fn new(parts: WalWorkerParts, channel: GroupChannel, context: &mut Context<Self>) -> Self {
+        let (written, receiver) = channel;
         context.set_mailbox_capacity(LOG_MAILBOX);
         context.add_stream(crate::stream::received(receiver));
         Self {
@@ -97,6 +109,8 @@ impl WalWorker {
             group_began: Instant::now(),
             untold: Vec::new(),
             telling: Vec::new(),
+            untold_to: Vec::new(),
+            telling_to: Vec::new(),
             waiting: Vec::new(),
             stopping: None,
             stop_mark_written: false,
@@ -123,8 +137,11 @@ impl WalWorker {
             (SinkGroup::Files(_), None) => {
                 strandline_event::invariant::broken("a store without a log has no commit thread");
             }
-            (SinkGroup::Replicated(_), _) => {
-                strandline_event::invariant::broken("a log of a node alone was told to replicate");
+            (SinkGroup::Replicated(group), _) => {
+                let Some(replica) = &self.parts.io.replica else {
+                    strandline_event::invariant::broken("a log of a node alone was told to replicate");
+                };
+                replica.propose(group, written);
             }
         }
     }
@@ -157,10 +174,11 @@ impl WalWorker {
 
     /// Tells the hot tier what is committed, one message at a time so that the order stays; then answers.
     fn tell(&mut self, context: &mut Context<Self>) {
-        if !self.telling.is_empty() || self.untold.is_empty() {
+        if !self.telling.is_empty() || (self.untold.is_empty() && self.untold_to.is_empty()) {
             return;
         }
         self.telling = std::mem::take(&mut self.untold);
+        self.telling_to = std::mem::take(&mut self.untold_to);
         let batches: Vec<(LogIndex, StampedBatch)> =
             self.telling.iter().flat_map(|done| done.batches.iter().cloned()).collect();
         if batches.is_empty() {
@@ -181,6 +199,10 @@ impl WalWorker {
             for (reply, answer) in done.release() {
                 self.answer(reply, answer);
             }
+        }
+        for applied in self.telling_to.drain(..) {
+            // a group that has stopped does not mind
+            let _ = applied.send(());
         }
         self.wake();
     }
@@ -211,6 +233,57 @@ impl WalWorker {
             }
         }
         self.go_on(context);
+    }
+
+    /// The log's group says something, in its order.
+    fn group_said(&mut self, event: ReplicaEvent, context: &mut Context<Self>) {
+        self.quiet = false;
+        match event {
+            ReplicaEvent::Applied(entries, applied) => {
+                for entry in entries {
+                    self.apply(&entry);
+                }
+                self.untold_to.push(applied);
+            }
+            ReplicaEvent::Leads(first) => self.parts.driver.lead(first.leader, first.number, first.index),
+            ReplicaEvent::Follows => {
+                let lost = GroupLost::Unknown(Arc::from("this node leads the log no more"));
+                let done = self.parts.driver.abandon(&lost);
+                self.untold.push(done);
+            }
+            ReplicaEvent::Lost(leader, number, lost) => {
+                if self.parts.driver.has_in_flight(leader, number) {
+                    let done = self.parts.driver.abandon(&lost);
+                    self.untold.push(done);
+                }
+            }
+            ReplicaEvent::Jump(jumped) => {
+                let (through, settled, newest) = self.parts.store.jump_of(&self.parts.log);
+                let done = self.parts.driver.jump(through, settled, newest);
+                self.untold.push(done);
+                self.untold_to.push(jumped);
+            }
+        }
+        self.tell(context);
+        self.wake();
+        self.go_on(context);
+        self.let_go(context);
+    }
+
+    fn apply(&mut self, entry: &Applied) {
+        let mine = self.parts.driver.has_in_flight(entry.id.leader, entry.id.number);
+        let committed = match strandline_consensus::owner::committed_of(entry) {
+            Ok(committed) => committed,
+            Err(what) => {
+                tracing::error!(log = %self.parts.log, "{what}");
+                strandline_event::invariant::broken("a committed entry holds no batch");
+            }
+        };
+        let done = self.parts.driver.applied(committed);
+        if mine {
+            self.count_group(&done, self.group_began.elapsed());
+        }
+        self.untold.push(done);
     }
 
     /// Everything that was accepted is durable and answered.
@@ -256,6 +329,9 @@ impl WalWorker {
         self.parts.store.instruct(&mut self.parts.driver);
         if std::mem::replace(&mut self.quiet, true) && self.is_settled() {
             self.parts.driver.log_writer().map(|writer| writer.idle_mark(clock::now()));
+            if let Some(replica) = &self.parts.io.replica {
+                replica.mark_idle();
+            }
         }
         self.rounds += 1;
         if self.rounds.is_multiple_of(TRIM_EVERY) {
@@ -280,6 +356,9 @@ impl WalWorker {
     }
 
     fn trim(&mut self) {
+        if let Some(replica) = &self.parts.io.replica {
+            replica.trim(&self.parts.store, &self.parts.log, clock::now());
+        }
         let Some(writer) = self.parts.driver.log_writer() else { return };
         let now = clock::now();
         let rule = trim_rule(&self.parts.store, &self.parts.log, now);
@@ -323,6 +402,10 @@ impl StreamHandler<GroupWritten> for WalWorker {
                 strandline_event::invariant::broken("a log's group did not reach the disk");
             }
             GroupWritten::Files(outcome) => self.files_done(outcome),
+            GroupWritten::Replica(event) => {
+                self.group_said(event, context);
+                return;
+            }
         };
         let took = self.group_began.elapsed();
         // the disk first: it has nothing to do until then

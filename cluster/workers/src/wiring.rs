@@ -41,20 +41,24 @@ use crate::node::{NodeOptions, StartError};
 use crate::permits::BytePermits;
 use crate::readers::Readers;
 use crate::registry::Registry;
+use crate::replica::Replica;
+use crate::replicas::{ReplicasParts, StoreReplicas};
 use crate::router::{LogTable, PublishedTypes, StoreRouter};
 use crate::statement::StatementDesk;
 use crate::store::StoreParts;
-use crate::wal_worker::{GroupIo, WalWorker, WalWorkerParts};
+use crate::wal_worker::{GroupChannel, GroupIo, WalWorker, WalWorkerParts};
 use actix::{Actor, Addr, Arbiter, ArbiterHandle, SyncArbiter};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use strandline_consensus::control::Control;
 use strandline_engine::append::LogDriver;
 use strandline_engine::ids::IdSource;
 use strandline_engine::store::{OpenLog, Opened, Store};
 use strandline_event::{LogKey, limits};
 use strandline_wal::LogIo;
+use tokio::sync::mpsc;
 
 /// Batches that wait at one log's owner.
 pub(crate) const LOG_MAILBOX: usize = 1024;
@@ -103,6 +107,8 @@ pub(crate) struct Shared {
     pub(crate) control: ArbiterHandle,
     pub(crate) logs: Vec<ArbiterHandle>,
     pub(crate) chores: ArbiterHandle,
+    /// The node's part in a cluster.
+    pub(crate) cluster: Option<Control>,
 }
 
 /// The threads of a node's workers.
@@ -166,17 +172,47 @@ impl LogFactory {
 
     /// Starts the owner of an open log on the next of the log threads. `None`: a damaged log has no owner.
     fn start(&self, opened: OpenLog) -> Option<Addr<WalWorker>> {
-        let sink = opened.sink?;
-        if sink.is_log() {
+        let driver = LogDriver::new(opened.log, opened.sink?);
+        self.start_owner(opened.key, driver, self.io.clone(), mpsc::unbounded_channel())
+    }
+
+    /// Starts the owner of a log of a group.
+    pub(crate) fn start_replica(
+        &self,
+        key: LogKey,
+        driver: LogDriver<AppendReply>,
+        replica: Arc<Replica>,
+        channel: GroupChannel,
+    ) -> Option<Addr<WalWorker>> {
+        self.start_owner(key, driver, GroupIo { replica: Some(replica), ..self.io.clone() }, channel)
+    }
+
+    /// Whether there are descriptors for one more log.
+    pub(crate) fn has_room(&self) -> bool {
+        self.descriptors.room() > 0
+    }
+
+    /// The thread of the logs' disk.
+    pub(crate) fn disk_thread(&self) -> Arc<dyn LogIo> {
+        Arc::clone(&self.io.log)
+    }
+
+    fn start_owner(
+        &self,
+        key: LogKey,
+        driver: LogDriver<AppendReply>,
+        io: GroupIo,
+        channel: GroupChannel,
+    ) -> Option<Addr<WalWorker>> {
+        if io.files.is_none() {
             self.descriptors.count_log();
         }
-        let driver: LogDriver<AppendReply> = LogDriver::new(opened.log, sink);
         let at = self.next.fetch_add(1, Ordering::Relaxed) % self.arbiters.len().max(1);
         let parts = WalWorkerParts {
-            log: opened.key,
+            log: key,
             store: Arc::clone(&self.store),
             driver,
-            io: self.io.clone(),
+            io,
             fenced: Arc::clone(&self.fenced),
             hot: self.hot.of_thread(at)?.clone(),
             ids: Arc::clone(&self.ids),
@@ -184,7 +220,7 @@ impl LogFactory {
             _alive: self.alive.mark(),
         };
         let arbiter = self.arbiters.get(at)?;
-        Some(WalWorker::start_in_arbiter(arbiter, move |context| WalWorker::new(parts, context)))
+        Some(WalWorker::start_in_arbiter(arbiter, move |context| WalWorker::new(parts, channel, context)))
     }
 }
 
@@ -202,7 +238,7 @@ pub(crate) fn wire_store(opened: Opened, declared: &[String], shared: &Shared) -
     let fenced: Arc<AtomicBool> = Arc::default();
     let factory = Arc::new(LogFactory {
         store: Arc::clone(&store),
-        io: GroupIo { log: Arc::clone(&shared.io), files },
+        io: GroupIo { log: Arc::clone(&shared.io), files, replica: None },
         fenced: Arc::clone(&fenced),
         hot: hot.clone(),
         ids: Arc::new(IdSource::new(config.id.event_id_format, crate::random::nonzero_u64())),
@@ -213,6 +249,25 @@ pub(crate) fn wire_store(opened: Opened, declared: &[String], shared: &Shared) -
         next: AtomicUsize::new(0),
     });
     let table = Arc::new(LogTable::default());
+    let replicas = shared.cluster.as_ref().map(|control| {
+        // nothing is committed here before this node is the one that compacts
+        fenced.store(true, Ordering::SeqCst);
+        let (store, table, types) = (Arc::clone(&store), Arc::clone(&table), Arc::clone(&types));
+        let folder = shared.data_dir.store_folder(store.name());
+        let (factory, fenced, hot) = (Arc::clone(&factory), Arc::clone(&fenced), hot.clone());
+        let declared = declared.to_vec();
+        StoreReplicas::new(ReplicasParts {
+            control: control.clone(),
+            store,
+            table,
+            types,
+            factory,
+            fenced,
+            hot,
+            folder,
+            declared,
+        })
+    });
     for log in opened.logs {
         let key = log.key.clone();
         if let Some(owner) = factory.start(log) {
@@ -230,7 +285,7 @@ pub(crate) fn wire_store(opened: Opened, declared: &[String], shared: &Shared) -
     let router = StoreRouter::start_in_arbiter(&shared.control, move |_| router);
     let (book, retention) = (Arc::new(JobBook::default()), Arc::default());
     let statement = StatementDesk::default();
-    Ok(StoreParts { store, table, types, hot, router, book, retention, statement, fenced })
+    Ok(StoreParts { store, table, types, hot, router, book, retention, statement, fenced, replicas })
 }
 
 /// Starts the supervisor and its workers over all stores of the node.

@@ -245,8 +245,6 @@ async fn the_folder_of_a_node_alone_becomes_the_first_member_and_joins_no_other_
     let place = Place::new();
     std::fs::create_dir_all(place.dir("one")).unwrap();
     std::fs::write(place.dir("one").join("node-id"), "00000000000000ff\n").unwrap();
-    std::fs::create_dir_all(place.dir("shared")).unwrap();
-    std::fs::write(place.dir("shared").join("part-1.parquet"), b"x").unwrap();
     let other = Flags { id: Some(7), ..Flags::default() };
     let refused = place.refused("one", other, &[place.store("shared", "one", "")]).await;
     assert!(refused.contains("belongs to node 255"), "{refused}");

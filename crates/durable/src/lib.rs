@@ -44,9 +44,9 @@ pub use rows::Rows;
 pub use runs::{BrokenRun, CommandRecord, HeadRecord, Record, RetiredRange, RunKind, RunRef, tenant_hash};
 pub use sort::{RowRef, Sorter, compare, sort_rows};
 pub use tier::{
-    CACHE_BYTES_DEFAULT, CommandKey, Commit, CommitError, DeleteMode, DurableTier, Folded, LogRecords, ManifestSummary,
-    OpenError, OpenOptions, PastVersion, RebuildError, Rebuilt, Replacement, Restore, Restored, RetireError, Retired,
-    Retirement, Snapshot, Update,
+    CACHE_BYTES_DEFAULT, CommandKey, Commit, CommitError, DeleteMode, DurableTier, Folded, FollowError, FollowedOthers,
+    LogRecords, ManifestSummary, OpenError, OpenOptions, PastVersion, RebuildError, Rebuilt, Replacement, Restore,
+    Restored, RetireError, Retired, Retirement, Snapshot, Update,
 };
 pub use verify::{Finding, ReplacedReport, verify_file, verify_manifests, verify_replaced};
 pub use write::{JobSpec, OpenFiles, WriteError};

@@ -86,7 +86,7 @@ impl MetaMachine {
                     return false;
                 }
             };
-            outcome = Some(inner.state.apply(index.0, &command));
+            outcome = Some(inner.state.apply_of(entry.id.leader.node, index.0, &command));
         }
         inner.last = Some(entry.id);
         if let Some(outcome) = outcome {

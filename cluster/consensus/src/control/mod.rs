@@ -142,6 +142,23 @@ impl Control {
         self.parts.meta.status()
     }
 
+    /// Looks at the state without a copy.
+    pub fn with_state<T>(&self, look: impl FnOnce(&MetaState) -> T) -> T {
+        self.parts.machine.with(look)
+    }
+
+    /// Whether this node leads the meta group, and has heard a quorum lately.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        self.parts.machine.next().is_some()
+    }
+
+    /// Why the meta group does not go on here; `None`: it does.
+    #[must_use]
+    pub fn stuck(&self) -> Option<Arc<str>> {
+        self.parts.machine.stuck()
+    }
+
     /// Where a node is.
     #[must_use]
     pub fn entry(&self, node: NodeId) -> Option<NodeEntry> {

@@ -50,17 +50,14 @@ impl MetaState {
     pub(super) fn settle_in(&mut self, index: u64) {
         let (eligible, mut load, mut compacting) = (self.eligible(), self.load(), self.compacting());
         let compactors = self.nodes_that(|roles| roles.compact && !roles.ingest);
-        let readers = self.nodes_that(|roles| roles.read && !roles.ingest);
         let members = self.nodes_that(|_| true);
         let mut groups = std::mem::take(&mut self.groups);
         for (group, placement) in &mut groups {
             let before = placement.clone();
             fill(placement, &eligible, self.wanted(group), &mut load);
-            if *group == GroupId::Meta {
-                placement.learners = members.difference(&placement.voters).copied().collect();
-            } else {
+            placement.learners = members.difference(&placement.voters).copied().collect();
+            if *group != GroupId::Meta {
                 give_compactor(placement, &compactors, &mut compacting, index);
-                placement.learners = readers.iter().copied().chain(placement.compactor).collect();
             }
             changed(&before, placement, index);
         }

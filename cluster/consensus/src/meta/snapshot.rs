@@ -7,7 +7,9 @@ use crate::fields::{FieldError, Put, Take};
 use std::collections::BTreeMap;
 
 const MAGIC: [u8; 4] = *b"SLMS";
-const VERSION: u8 = 1;
+/// What is written. Version 1 does not say who founds a group.
+const VERSION: u8 = 2;
+const VERSIONS: std::ops::RangeInclusive<u8> = 1..=VERSION;
 
 impl MetaState {
     /// The state as bytes; equal states have equal bytes.
@@ -51,11 +53,11 @@ impl MetaState {
         if bytes.get(..4) != Some(&MAGIC[..]) {
             return Err(CodecError::Magic);
         }
-        match bytes.get(4) {
-            Some(&VERSION) => {}
+        let version = match bytes.get(4) {
+            Some(known) if VERSIONS.contains(known) => *known,
             Some(other) => return Err(CodecError::Version(*other, "a snapshot")),
             None => return Err(FieldError::Short.into()),
-        }
+        };
         let (body, crc) = bytes.split_last_chunk::<4>().ok_or(FieldError::Short)?;
         if crc32c::crc32c(body) != u32::from_le_bytes(*crc) {
             return Err(CodecError::Crc);
@@ -70,8 +72,8 @@ impl MetaState {
             return Err(FieldError::NotZero.into());
         }
         let cluster = there.then_some(ClusterFacts { id, replication });
-        let state =
-            Self { applied, cluster, nodes: nodes(&mut take)?, stores: stores(&mut take)?, groups: groups(&mut take)? };
+        let (nodes, stores) = (nodes(&mut take)?, stores(&mut take)?);
+        let state = Self { applied, cluster, nodes, stores, groups: groups(&mut take, version)? };
         take.end()?;
         Ok(state)
     }
@@ -99,6 +101,7 @@ fn put_placement(out: &mut Put, placement: &Placement) {
     // nodes are numbered from 1
     out.u64(placement.compactor.unwrap_or(0));
     out.u64(placement.compactor_epoch);
+    out.u64(placement.founder.unwrap_or(0));
 }
 
 /// Adds an entry behind the ones before it: what is not sorted has another form already.
@@ -135,7 +138,7 @@ fn stores(take: &mut Take<'_>) -> Result<BTreeMap<String, StoreEntry>, FieldErro
     Ok(stores)
 }
 
-fn groups(take: &mut Take<'_>) -> Result<BTreeMap<GroupId, Placement>, FieldError> {
+fn groups(take: &mut Take<'_>, version: u8) -> Result<BTreeMap<GroupId, Placement>, FieldError> {
     let mut groups = BTreeMap::new();
     for _ in 0..take.count(56)? {
         let group = take_group(take)?;
@@ -143,7 +146,9 @@ fn groups(take: &mut Take<'_>) -> Result<BTreeMap<GroupId, Placement>, FieldErro
         let (voters, learners, leaving) = (take_nodes(take)?, take_nodes(take)?, take_nodes(take)?);
         let compactor = Some(take.u64()?).filter(|node| *node != 0);
         let compactor_epoch = take.u64()?;
-        let placement = Placement { epoch, settled_epoch, voters, learners, leaving, compactor, compactor_epoch };
+        let founder = Some(if version == 1 { 0 } else { take.u64()? }).filter(|node| *node != 0);
+        let placement =
+            Placement { epoch, settled_epoch, voters, learners, leaving, founder, compactor, compactor_epoch };
         add(&mut groups, group, placement)?;
     }
     Ok(groups)

@@ -75,6 +75,14 @@ impl MetaState {
     /// # Errors
     /// [`Refusal`]: nothing has changed but [`Self::applied`].
     pub fn apply(&mut self, index: u64, command: &Command) -> Applied {
+        self.apply_of(0, index, command)
+    }
+
+    /// The same, of the leader that made the entry: it runs, so the groups that it registers begin with it.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply).
+    pub fn apply_of(&mut self, leader: NodeId, index: u64, command: &Command) -> Applied {
         if index <= self.applied {
             return Ok(Outcome::AsBefore);
         }
@@ -90,7 +98,7 @@ impl MetaState {
             Command::DeclareStore { replaces, name, statement } => self.declare(*replaces, name, statement),
             Command::RegisterType { store, name, buckets, erasable, registered } => {
                 let wanted = TypeEntry { buckets: *buckets, erasable: *erasable, registered: *registered };
-                self.register(store, name, wanted, index)
+                self.register((store, name), wanted, leader, index)
             }
             Command::AddNode(facts) => self.add_node(facts),
             Command::Admit(node) => self.admit(*node, index),
@@ -133,7 +141,7 @@ impl MetaState {
         Ok(Outcome::Changed)
     }
 
-    fn register(&mut self, store: &str, name: &str, wanted: TypeEntry, index: u64) -> Applied {
+    fn register(&mut self, (store, name): (&str, &str), wanted: TypeEntry, leader: NodeId, index: u64) -> Applied {
         let groups = self.groups.len();
         let Some(entry) = self.stores.get_mut(store) else { return Err(Refusal::UnknownStore(store.to_owned())) };
         if let Some(known) = entry.types.get_mut(name) {
@@ -161,6 +169,7 @@ impl MetaState {
             let group = GroupId::Log { store: Arc::clone(&store), log };
             let mut placement = Placement { epoch: index, ..Placement::default() };
             fill(&mut placement, &eligible, self.wanted(&group), &mut load);
+            placement.founder = placement.voters.get(&leader).or(placement.voters.first()).copied();
             self.groups.insert(group, placement);
         }
         // learners and compactors

@@ -210,10 +210,12 @@ pub struct Placement {
     pub settled_epoch: u64,
     /// Replicas that vote.
     pub voters: BTreeSet<NodeId>,
-    /// Replicas that only follow: compactors and readers without a vote.
+    /// Replicas that only follow: all members that do not vote.
     pub learners: BTreeSet<NodeId>,
     /// Nodes that may still be voters although they are no more in `voters`; empty once it is settled.
     pub leaving: BTreeSet<NodeId>,
+    /// The node whose log the group begins with: the only one that may make it. None: of a state that does not say so.
+    pub founder: Option<NodeId>,
     /// The node that compacts it; none: its leader does.
     pub compactor: Option<NodeId>,
     /// Index of the command that gave it to this compactor: the epoch that fences its commits.
@@ -225,6 +227,12 @@ impl Placement {
     #[must_use]
     pub const fn is_settled(&self) -> bool {
         self.epoch == self.settled_epoch
+    }
+
+    /// Whether the group was ever where it should be: before that nothing may be acknowledged in it.
+    #[must_use]
+    pub const fn is_established(&self) -> bool {
+        self.settled_epoch > 0
     }
 
     /// Whether a node has, or may still have, a replica that counts.

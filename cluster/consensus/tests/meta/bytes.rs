@@ -1,12 +1,14 @@
-//! The bytes of commands and snapshots: fixtures of version 1, and bytes that nobody wrote.
+//! The bytes of commands and snapshots: fixtures of every version, and bytes that nobody wrote.
 
 use crate::cluster::{CLUSTER, Cluster, STORE, facts, group, nodes, register};
 use std::path::{Path, PathBuf};
 use strandline_consensus::FieldError;
 use strandline_consensus::meta::{CodecError, Command, Erasable, GroupId, MetaState};
 
+/// Commands have version 1, snapshots have 2.
 fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/meta-v1").join(name)
+    let folder = if name.ends_with(".snapshot") { "fixtures/meta-v2" } else { "fixtures/meta-v1" };
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(folder).join(name)
 }
 
 /// Writes it where that is asked for, and gives what is there.
@@ -72,7 +74,17 @@ fn commands_of_version_1_are_these_bytes() {
 }
 
 #[test]
-fn snapshots_of_version_1_are_these_bytes() {
+fn snapshots_of_version_1_are_read_and_name_no_founder() {
+    for name in ["empty", "cluster"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/meta-v1").join(format!("{name}.snapshot"));
+        let old = MetaState::decode(&std::fs::read(path).unwrap()).unwrap();
+        assert!(old.groups().values().all(|placement| placement.founder.is_none()));
+        assert_eq!(MetaState::decode(&old.encode()).unwrap(), old, "{name}");
+    }
+}
+
+#[test]
+fn snapshots_of_version_2_are_these_bytes() {
     for (name, state) in [("empty", MetaState::default()), ("cluster", state())] {
         let golden = golden(&format!("{name}.snapshot"), &state.encode());
         assert_eq!(state.encode(), golden, "{name}: the layout has changed; a new one is a new version");

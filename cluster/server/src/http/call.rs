@@ -20,6 +20,8 @@ pub(crate) struct App {
     pub(crate) started: strandline_event::Micros,
     /// Where the native protocol is served.
     pub(crate) native: Option<SocketAddr>,
+    /// In a cluster: what another node leads is sent there.
+    pub(crate) forwards: bool,
 }
 
 /// A store with what its answers need.
@@ -39,14 +41,14 @@ impl ServedStore {
 
 impl App {
     /// Over a node that runs.
-    pub(crate) fn new(node: NodeHandle, native: Option<SocketAddr>) -> Self {
+    pub(crate) fn new(node: NodeHandle, native: Option<SocketAddr>, forwards: bool) -> Self {
         let served = |store: StoreHandle| {
             let names = store.config().envelope.clone();
             let writer = EventWriter::new(&names);
             (store.name().to_owned(), Arc::new(ServedStore { store, writer, names }))
         };
         let stores = node.stores().into_iter().map(served).collect();
-        Self { node, stores, started: strandline_workers::clock::now(), native }
+        Self { node, stores, started: strandline_workers::clock::now(), native, forwards }
     }
 
     /// The store of this name.

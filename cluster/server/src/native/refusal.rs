@@ -21,6 +21,7 @@ pub(super) fn refused(error: &NodeError, names: &FieldNames) -> Refused {
             refused.part = Some(*batch as u32);
             refused.row = Some(*row);
         }
+        NodeError::NotLeader { leader: Some(leader) } => refused.leader.clone_from(&leader.native),
         NodeError::OutcomeUnknown => OUTCOME_UNKNOWN.clone_into(&mut refused.code),
         _ => {}
     }
@@ -29,8 +30,10 @@ pub(super) fn refused(error: &NodeError, names: &FieldNames) -> Refused {
 
 fn facts(refused: &mut Refused, refusal: &Refusal) {
     refused.row = refusal.row;
-    if let AppendError::WrongExpectedSeq { actual, .. } = &refusal.error {
-        refused.last_seq = Some(*actual);
+    match &refusal.error {
+        AppendError::WrongExpectedSeq { actual, .. } => refused.last_seq = Some(*actual),
+        AppendError::OutcomeUnknown { .. } => OUTCOME_UNKNOWN.clone_into(&mut refused.code),
+        _ => {}
     }
 }
 

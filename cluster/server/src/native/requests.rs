@@ -17,8 +17,8 @@ use strandline_client::wire::read::{
 };
 use strandline_engine::read::{Filter, GlobalPage, GlobalRead, Order, PAGE_BYTES_MAX, StreamPage};
 use strandline_event::{ErrorKind, EventRef, FieldNames, InvalidEvent, limits};
-use strandline_workers::StreamQuery;
 use strandline_workers::permits::{BytePermit, Permitted};
+use strandline_workers::{NodeError, StreamQuery};
 
 /// Places of a request whose answer may be large.
 const READ_PLACES: u32 = 16;
@@ -138,9 +138,23 @@ impl Decoded {
         }
     }
 
+    /// Why a read is not answered here: it sees everything that was acknowledged before, or none.
+    async fn unconfirmed(&self, served: &ServedStore) -> Option<NodeError> {
+        let confirmed = match self {
+            Self::Head(of) => served.store.confirm(Some(&of.stream_type)).await,
+            Self::Stream(wanted) if wanted.as_of.is_none() => served.store.confirm(Some(&wanted.stream_type)).await,
+            Self::All(_) => served.store.confirm(None).await,
+            _ => return None,
+        };
+        confirmed.err()
+    }
+
     /// Asks the node.
     pub(super) async fn run(self, served: &ServedStore, request: u64, permit: Option<BytePermit>) -> Answer {
         let names = served.names();
+        if let Some(error) = self.unconfirmed(served).await {
+            return (refused(&error, names).encode(request).into_bytes(), None);
+        }
         let answered = match self {
             Self::Append(checked) => return (checked.run(served, request, permit.unwrap_or_default()).await, None),
             Self::Bulk(checked) => return (checked.run(served, request, permit.unwrap_or_default()).await, None),

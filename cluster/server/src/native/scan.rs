@@ -134,6 +134,9 @@ impl Drop for Running {
 impl Running {
     /// Sends everything that the filter keeps.
     pub(super) async fn run(self, served: &ServedStore, filter: Filter, outbox: &Outbox, answers: &BytePermits) {
+        if let Err(error) = served.store.confirm(None).await {
+            return self.fail(&refused(&error, served.names()), outbox);
+        }
         let scan = match served.store.scan(filter).await {
             Ok(scan) => scan,
             Err(error) => return self.fail(&refused(&error, served.names()), outbox),

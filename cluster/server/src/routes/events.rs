@@ -9,6 +9,7 @@ use crate::http::answer;
 use crate::http::call::{Call, ServedStore};
 use crate::http::query::Query;
 use crate::routes::streams::{arrow, page_limit};
+use crate::routes::{confirm, confirms};
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use std::io::Write as _;
@@ -30,8 +31,9 @@ pub(crate) async fn read_global(call: Call) -> ApiResult<HttpResponse> {
         })?,
     };
     let read = GlobalRead { after, limit: page_limit(&query)?, filter: filter(&query)? };
-    query.choice("consistency", &[("leader", ()), ("local", ())])?;
+    let confirms = confirms(&query)?;
     query.finish()?;
+    confirm(&served, confirms, None).await?;
     let page = served.store.read_global(read).await.map_err(|e| failure::answer(&e, served.names()))?;
     page_answer(&call, &served, page, format)
 }
@@ -86,11 +88,14 @@ fn page_answer(
 pub(crate) async fn by_id(call: Call) -> ApiResult<HttpResponse> {
     let served = call.store()?;
     let text = call.segment(4)?;
-    call.query()?.finish()?;
+    let query = call.query()?;
+    let confirms = confirms(&query)?;
+    query.finish()?;
     let Some(id) = EventId::parse(&text) else {
         let shown: String = text.chars().take(64).collect();
         return Err(ApiError::bad_request(format!("`{shown}` is no UUID")));
     };
+    confirm(&served, confirms, None).await?;
     let found = served.store.event_by_id(id).await.map_err(|e| failure::answer(&e, served.names()))?;
     let Some(found) = found else { return Err(ApiError::not_found(format!("there is no event {id}"))) };
     let mut out = b"{\"event\":".to_vec();

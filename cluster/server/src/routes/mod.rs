@@ -18,8 +18,10 @@ pub(crate) mod scan;
 pub(crate) mod stores;
 pub(crate) mod streams;
 
-use crate::error::ApiError;
-use crate::http::call::Call;
+use crate::error::{ApiError, ApiResult};
+use crate::failure;
+use crate::http::call::{Call, ServedStore};
+use crate::http::query::Query;
 use actix_web::http::Method;
 use actix_web::http::header::{ALLOW, HeaderValue};
 use actix_web::web::{self, ServiceConfig};
@@ -149,6 +151,21 @@ const fn is_refusal(handler: &str) -> bool {
         i += 1;
     }
     true
+}
+
+/// What a read may be answered from: `consistency=leader` (where nothing is said), so that everything that was acknowledged before is seen,
+/// or `local`, what this node has.
+pub(crate) fn confirms(query: &Query) -> ApiResult<bool> {
+    Ok(query.choice("consistency", &[("leader", true), ("local", false)])?.unwrap_or(true))
+}
+
+/// Makes a read see everything that was acknowledged before, of one stream type or of all; a node of a cluster that cannot says who can.
+pub(crate) async fn confirm(served: &ServedStore, confirms: bool, stream_type: Option<&str>) -> ApiResult<()> {
+    let confirmed = match confirms {
+        true => served.store.confirm(stream_type).await,
+        false => served.store.check_whole(stream_type),
+    };
+    confirmed.map_err(|error| failure::answer(&error, served.names()))
 }
 
 /// Refuses query parameters on routes that have none.

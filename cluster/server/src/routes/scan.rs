@@ -8,6 +8,7 @@ use crate::error::{ApiError, ApiResult};
 use crate::failure;
 use crate::http::call::{Call, ServedStore};
 use crate::routes::events::filter;
+use crate::routes::{confirm, confirms};
 use actix_web::HttpResponse;
 use bytes::Bytes;
 use futures_util::stream::unfold;
@@ -24,7 +25,9 @@ pub(crate) async fn scan(call: Call) -> ApiResult<HttpResponse> {
     let format = wanted(&call.request, &[Format::Ndjson, Format::Arrow])?;
     let query = call.query()?;
     let filter = filter(&query)?;
+    let confirms = confirms(&query)?;
     query.finish()?;
+    confirm(&served, confirms, None).await?;
     let scan = served.store.scan(filter).await.map_err(|e| failure::answer(&e, served.names()))?;
     let encoder = match format {
         Format::Arrow => Some(Encoder::new(served.names()).map_err(broken)?),

@@ -9,6 +9,7 @@ use crate::http::answer;
 use crate::http::body;
 use crate::http::call::{Call, ServedStore};
 use crate::http::query::Query;
+use crate::routes::{confirm, confirms};
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use serde_json::json;
@@ -99,7 +100,10 @@ pub(crate) async fn read(call: Call) -> ApiResult<HttpResponse> {
     let format = wanted(&call.request, &[Format::Json, Format::Ndjson, Format::Arrow])?;
     let query = call.query()?;
     let wish = stream_query(&query, stream_type, stream_id)?;
+    // a version of the manifest is the same everywhere
+    let confirms = confirms(&query)? && wish.as_of.is_none();
     query.finish()?;
+    confirm(&served, confirms, Some(&wish.stream_type)).await?;
     let shown = (wish.stream_type.clone(), wish.stream_id.clone());
     let page = served.store.read_stream(wish).await.map_err(|e| failure::answer(&e, served.names()))?;
     if page.head == Seq::ZERO && page.is_empty() {
@@ -117,8 +121,6 @@ fn stream_query(query: &Query, stream_type: String, stream_id: String) -> ApiRes
     let to_seq = query.number("to_seq")?.map(Seq);
     let order = query.choice("order", &[("asc", Order::Asc), ("desc", Order::Desc)])?;
     let limit = page_limit(query)?;
-    // one node: what it has is what the leader has
-    query.choice("consistency", &[("leader", ()), ("local", ())])?;
     let as_of = query.number("as_of")?;
     if let (Some(from), Some(to)) = (from_seq, to_seq)
         && from > to
@@ -218,7 +220,10 @@ pub(crate) fn arrow<'a>(
 pub(crate) async fn head(call: Call) -> ApiResult<HttpResponse> {
     let served = call.store()?;
     let (stream_type, stream_id) = (call.segment(4)?, call.segment(5)?);
-    call.query()?.finish()?;
+    let query = call.query()?;
+    let confirms = confirms(&query)?;
+    query.finish()?;
+    confirm(&served, confirms, Some(&stream_type)).await?;
     let head = served.store.head(stream_type.clone(), stream_id.clone()).await;
     match head.map_err(|e| failure::answer(&e, served.names()))? {
         Some(head) => Ok(answer::ok(&json!({ "last_seq": head.last_seq.0, "first_seq": head.first_seq.0 }))),

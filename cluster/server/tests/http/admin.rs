@@ -208,12 +208,14 @@ fn only_loopback_is_served() {
     let declarations = strandline_deql::parse_file("t", &text).unwrap();
     runtime::run(async {
         let node = Node::start(declarations, NodeOptions::new(folder.path().join("n"))).await.unwrap();
-        let options = ServeOptions { http: "0.0.0.0:0".parse().unwrap(), admin: None, native: None };
+        let options = ServeOptions { http: "0.0.0.0:0".parse().unwrap(), admin: None, native: None, forward: true };
         assert!(matches!(Bound::new(options), Err(ServeError::NotLoopback(_))));
         let any = "127.0.0.1:0".parse().unwrap();
-        let server =
-            Server::start(node, Bound::new(ServeOptions { http: any, admin: Some(any), native: None }).unwrap())
-                .unwrap();
+        let server = Server::start(
+            node,
+            Bound::new(ServeOptions { http: any, admin: Some(any), native: None, forward: true }).unwrap(),
+        )
+        .unwrap();
         assert_ne!(server.http(), server.admin().unwrap());
         server.shutdown().await.unwrap();
     })

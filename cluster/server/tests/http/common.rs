@@ -90,7 +90,7 @@ fn start_from(dir: &Path, more: &str, change: impl FnOnce(NodeOptions) -> NodeOp
         runtime::run(async move {
             let node = Node::start(declarations, options).await.unwrap();
             let http = "127.0.0.1:0".parse().unwrap();
-            let options = ServeOptions { http, admin: None, native: Some(http) };
+            let options = ServeOptions { http, admin: None, native: Some(http), forward: true };
             let server = Server::start(node, Bound::new(options).unwrap()).unwrap();
             ready.send((server.http(), server.native().unwrap())).unwrap();
             let _ = stopped.await;

@@ -9,6 +9,7 @@ mod files;
 mod ingest;
 mod later;
 mod manifest;
+mod member;
 mod names;
 mod offline;
 mod read;

@@ -4,16 +4,15 @@
 //! with exit code 2; nothing that was asked for is ignored in silence.
 
 use super::check;
-use crate::cli::{Serve, ServeCluster};
+use super::member::{Part, clustered, nothing, served};
+use crate::cli::Serve;
 use crate::exit::Failure;
 use crate::out;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use strandline_consensus::join::{Membership, StartFlags, StartRefused, start};
-use strandline_consensus::meta::cluster_statement;
 use strandline_deql::{self as deql, Declarations, StoreConfig};
 use strandline_server::{Bound, ServeOptions, Server, Signals};
-use strandline_workers::{Node, NodeOptions, Share, runtime, whose_folder};
+use strandline_workers::{Node, NodeOptions, Share, runtime};
 
 /// Port of the native protocol, where none is given.
 const NATIVE_PORT: u16 = 7071;
@@ -24,17 +23,32 @@ pub(crate) fn run(options: &Serve) -> Result<(), Failure> {
         return Err(Failure::Usage(format!("not served by this version: {}", later.join(", "))));
     }
     let data_dir = absolute(&options.data_dir)?;
-    let declarations = declarations(options.config.as_deref(), &data_dir)?;
-    refuse_clusters(&options.cluster, &data_dir, &declarations)?;
+    let part = clustered(options, &data_dir)?;
+    let declarations = match (&part, &options.config) {
+        // the cluster says which stores there are
+        (Some(part), None) if !part.creates => nothing(),
+        _ => declarations(options.config.as_deref(), &data_dir)?,
+    };
+    part.as_ref().map_or(Ok(()), |part| part.check(&declarations))?;
     refuse_what_is_not_served(&declarations)?;
     start_log();
-    let running = runtime::run(serve(declarations, data_dir, options));
+    let running = runtime::run(serve(declarations, data_dir, options, part));
     running.map_err(|e| Failure::Server(format!("the runtime does not start: {e}")))?
 }
 
-async fn serve(declarations: Declarations, data_dir: PathBuf, options: &Serve) -> Result<(), Failure> {
+async fn serve(
+    declarations: Declarations,
+    data_dir: PathBuf,
+    options: &Serve,
+    part: Option<Part>,
+) -> Result<(), Failure> {
     // first of all: a process that cannot listen must not take a store from another one
-    let listening = ServeOptions { http: options.http, admin: options.admin, native: Some(native(options)) };
+    let listening = ServeOptions {
+        http: options.http,
+        admin: options.admin,
+        native: Some(native(options)),
+        forward: !options.cluster.no_forward,
+    };
     let bound = Bound::new(listening).map_err(|error| Failure::Usage(error.to_string()))?;
     let mut node_options = NodeOptions::new(data_dir);
     node_options.accept_lost_log = options.accept_lost_log;
@@ -43,7 +57,15 @@ async fn serve(declarations: Declarations, data_dir: PathBuf, options: &Serve) -
     let share = Share::new(options.compaction_share);
     node_options.compaction_share =
         share.ok_or_else(|| Failure::Usage("--compaction-share: from 1 to 100 percent".to_owned()))?;
-    let node = Node::start(declarations, node_options).await.map_err(|error| {
+    let mut cluster = match part {
+        Some(part) => Some(part.enter(&declarations, &node_options, &bound).await?),
+        None => None,
+    };
+    let started = match &mut cluster {
+        Some(cluster) => Node::start_member(served(declarations, &cluster.stores)?, node_options, cluster).await,
+        None => Node::start(declarations, node_options).await,
+    };
+    let node = started.map_err(|error| {
         let text = error.to_string();
         if error.is_configuration() { Failure::Usage(text) } else { Failure::Server(text) }
     })?;
@@ -55,35 +77,11 @@ async fn serve(declarations: Declarations, data_dir: PathBuf, options: &Serve) -
     let admin = server.admin().map(|address| format!(" admin={address}")).unwrap_or_default();
     let native = server.native().map_or_else(|| "-".to_owned(), |address| address.to_string());
     out::line(&format!("ready http={} native={native}{admin}", server.http()))?;
-    server.run_until_signal(signals).await.map_err(|e| Failure::Server(format!("the server ended: {e}")))
-}
-
-/// What a cluster would refuse is named first; then the cluster itself, which this version does not serve. The data directory of a
-/// cluster's member is never served as a node alone.
-fn refuse_clusters(options: &ServeCluster, data_dir: &Path, declarations: &Declarations) -> Result<(), Failure> {
-    let usage = |error: &dyn std::fmt::Display| Failure::Usage(error.to_string());
-    let flags = StartFlags {
-        node_id: options.node_id,
-        cluster: options.cluster.map(|address| address.to_string()),
-        join: options.join.clone(),
-    };
-    for (name, given) in [("--replication", options.replication.is_some()), ("--roles", options.roles.is_some())] {
-        if given && flags.cluster.is_none() {
-            return Err(usage(&StartRefused::NeedsCluster(name)));
-        }
+    let ended = server.run_until_signal(signals).await.map_err(|e| Failure::Server(format!("the server ended: {e}")));
+    if let Some(cluster) = cluster {
+        cluster.stop().await;
     }
-    let folder = whose_folder(data_dir).map_err(|error| Failure::Server(error.to_string()))?;
-    if start(folder, &flags).map_err(|error| usage(&error))? == Membership::Alone {
-        return Ok(());
-    }
-    for declared in &declarations.stores {
-        cluster_statement(&declared.config).map_err(|error| usage(&error))?;
-    }
-    Err(Failure::Usage(
-        "clusters are not served by this version: the logs of stores are not replicated yet (README, \"What is not there yet\"); start the \
-         node without --cluster"
-            .to_owned(),
-    ))
+    ended
 }
 
 /// Where the native protocol is served. Who lets the system choose a port for HTTP has several nodes on a machine: no fixed one then.
@@ -132,8 +130,8 @@ fn refuse_what_is_not_served(declarations: &Declarations) -> Result<(), Failure>
 }
 
 /// What is logged where STRANDLINE_LOG says nothing. Of the HTTP library not what any client could fill the log with: requests whose
-/// bytes are no HTTP, which are answered with 400.
-const LOG_FILTER: &str = "warn,actix_http::h1::dispatcher=off";
+/// bytes are no HTTP, which are answered with 400. Of the Raft engine not what it does each time that members or leaders change.
+const LOG_FILTER: &str = "warn,actix_http::h1::dispatcher=off,openraft=error";
 
 /// Structured log on stderr; STRANDLINE_LOG takes a filter such as `debug` or `strandline_engine=trace`.
 fn start_log() {

@@ -150,7 +150,8 @@ impl CompactionSupervisor {
         if self.stopping {
             return;
         }
-        for supervised in &self.stores {
+        // what another node commits is not this one's to sweep
+        for supervised in self.stores.iter().filter(|supervised| !supervised.fenced.load(Ordering::SeqCst)) {
             let work = RetentionWork::new(supervised, &self.metrics);
             let retains = supervised.store.config().retention.enabled && !supervised.book.is_paused();
             // nobody waits for its end

@@ -56,7 +56,7 @@ impl DurableTier {
             let mut committer = self.inner.committer.lock();
             let unknown = self.settle_locked(&mut committer).is_err() || committer.unclear.is_some();
             // an owner that was replaced may know the newest version by now
-            let ours = self.inner.epoch == Some(self.pin().epoch());
+            let ours = self.epoch() == Some(self.pin().epoch());
             if !ours || unknown || !self.is_newest()? {
                 return Ok(Folded::default());
             }

@@ -9,6 +9,7 @@
 
 mod commit;
 mod fold;
+mod member;
 pub(crate) mod names;
 mod open;
 mod pins;
@@ -22,6 +23,7 @@ mod sweep;
 
 pub use commit::{Commit, CommitError, DeleteMode, Replacement, Restore, Retirement, Update};
 pub use fold::{Folded, PastVersion};
+pub use member::{FollowError, FollowedOthers};
 pub use open::{CACHE_BYTES_DEFAULT, OpenError, OpenOptions};
 pub use rebuild::{CommandKey, RebuildError, Rebuilt};
 pub use records::LogRecords;
@@ -69,9 +71,8 @@ struct Inner {
     current: ArcSwap<Snapshot>,
     committer: Mutex<Committer>,
     file_seq: AtomicU64,
-    /// Our epoch; `None`: opened to read only.
-    epoch: Option<u64>,
-    writer: String,
+    /// Who commits here.
+    claim: ArcSwap<member::Claim>,
     /// Files of jobs that run.
     staged: StagedFiles,
     /// Files of jobs that are open, here or on the whole node.
@@ -123,7 +124,7 @@ impl DurableTier {
     /// The epoch under which this handle commits; `None`: it was opened to read only.
     #[must_use]
     pub fn epoch(&self) -> Option<u64> {
-        self.inner.epoch
+        self.inner.claim.load().epoch
     }
 
     /// How files are written now.
@@ -163,7 +164,7 @@ impl DurableTier {
         JobWriter {
             objects: &*self.inner.shared.objects,
             layout,
-            writer: &self.inner.writer,
+            writer: Arc::clone(&self.inner.claim.load().writer),
             file_seq: &self.inner.file_seq,
             staged: &self.inner.staged,
             permits,

@@ -1,6 +1,7 @@
 //! Opens the tier: birth of a store, or the claim of a new epoch by one commit; finishes what a crash left half done.
 
 use super::commit::CommitError;
+use super::member::Claim;
 use super::pins::{Gone, Pins};
 use super::{Committer, DurableTier, Inner, MANIFEST_FOLDER, Shared, Snapshot, names};
 use crate::delta::names::{self as delta_names, link};
@@ -211,8 +212,7 @@ impl DurableTier {
                 current: ArcSwap::new(snapshot),
                 committer: Mutex::new(committer),
                 file_seq: AtomicU64::new(file_seq),
-                epoch: Some(epoch),
-                writer,
+                claim: ArcSwap::from_pointee(Claim { epoch: Some(epoch), writer: Arc::from(writer), member: false }),
                 staged: StagedFiles::default(),
                 open_files: ArcSwap::default(),
                 pins,
@@ -255,8 +255,7 @@ impl DurableTier {
                 current: ArcSwap::from_pointee(snapshot),
                 committer: Mutex::new(Committer { current_crc32c: crc, unclear: None }),
                 file_seq,
-                epoch: None,
-                writer: String::new(),
+                claim: ArcSwap::from_pointee(Claim { epoch: None, writer: Arc::from(""), member: false }),
                 staged: StagedFiles::default(),
                 open_files: ArcSwap::default(),
                 pins: Pins::default(),
@@ -270,7 +269,7 @@ impl DurableTier {
 }
 
 /// Where there is no manifest at all there must be nothing of a store: one bounded listing on an object store.
-fn refuse_leftovers(shared: &Shared, config: &StoreConfig) -> Result<(), OpenError> {
+pub(super) fn refuse_leftovers(shared: &Shared, config: &StoreConfig) -> Result<(), OpenError> {
     let objects = &*shared.objects;
     let listed = match objects.stages() {
         true => objects.list_beside(MANIFEST_FOLDER)?,
@@ -307,7 +306,7 @@ impl DurableTier {
 }
 
 /// Object stores must keep the promise that commits stand on.
-fn probe_places(shared: &Shared, config: &StoreConfig, entropy: u128) -> Result<(), ObjectError> {
+pub(super) fn probe_places(shared: &Shared, config: &StoreConfig, entropy: u128) -> Result<(), ObjectError> {
     let places = [(&shared.objects, &config.durable.path), (&shared.manifests, &config.durable.manifest_path)];
     for (objects, location) in places {
         if !objects.stages() {
@@ -319,7 +318,7 @@ fn probe_places(shared: &Shared, config: &StoreConfig, entropy: u128) -> Result<
 }
 
 /// All names below the root of a folder. An object store is not listed at every start.
-fn names_there(objects: &dyn Objects) -> Result<HashSet<String>, ObjectError> {
+pub(super) fn names_there(objects: &dyn Objects) -> Result<HashSet<String>, ObjectError> {
     let listed = if objects.stages() { objects.list_beside(MANIFEST_FOLDER)? } else { Vec::new() };
     Ok(listed.into_iter().map(|info| info.path).collect())
 }
@@ -327,7 +326,7 @@ fn names_there(objects: &dyn Objects) -> Result<HashSet<String>, ObjectError> {
 /// Gives files the names that this version means where a crash came between. A file that is not there fails only the reads
 /// that need it: it is named in a warning. Gives the replaced files that are there no more, too. On an object store nothing
 /// has another name: `verify` finds files that are missing.
-fn finish_renames(snapshot: &Snapshot, there: &HashSet<String>) -> (Vec<String>, HashSet<String>) {
+pub(super) fn finish_renames(snapshot: &Snapshot, there: &HashSet<String>) -> (Vec<String>, HashSet<String>) {
     let objects = &*snapshot.shared.objects;
     let mut warnings = Vec::new();
     if !objects.stages() {
@@ -368,7 +367,7 @@ fn finish_renames(snapshot: &Snapshot, there: &HashSet<String>) -> (Vec<String>,
     (warnings, gone)
 }
 
-fn shared(
+pub(super) fn shared(
     objects: SharedObjects,
     manifests: SharedObjects,
     config: &StoreConfig,
@@ -378,7 +377,7 @@ fn shared(
     Ok(Arc::new(Shared { objects, manifests, layout, cache: FileCache::new(cache_bytes) }))
 }
 
-fn check_store(manifest: &Manifest, config: &StoreConfig) -> Result<(), OpenError> {
+pub(super) fn check_store(manifest: &Manifest, config: &StoreConfig) -> Result<(), OpenError> {
     if manifest.store_name == config.name {
         return Ok(());
     }
@@ -429,7 +428,7 @@ fn claim(
     Err(OpenError::Contended)
 }
 
-fn raised(current: Manifest, crc: u32, config: &StoreConfig, options: &OpenOptions) -> Manifest {
+pub(super) fn raised(current: Manifest, crc: u32, config: &StoreConfig, options: &OpenOptions) -> Manifest {
     Manifest {
         version: current.version + 1,
         previous_crc32c: Some(crc),
@@ -442,7 +441,7 @@ fn raised(current: Manifest, crc: u32, config: &StoreConfig, options: &OpenOptio
     }
 }
 
-fn birth(config: &StoreConfig, options: &OpenOptions) -> Manifest {
+pub(super) fn birth(config: &StoreConfig, options: &OpenOptions) -> Manifest {
     let bits = options.entropy.to_le_bytes();
     let derive = |word: &[u8]| hash::keyed_hash(0, 0, &[word, &bits]);
     let digest = derive(b"digest key");

@@ -71,6 +71,12 @@ impl DurableTier {
             return Err(unclear.to_error());
         }
         match manifest::read(&*shared.manifests, unclear.version) {
+            // another member's: it is followed when this one has what it says
+            Ok((found, _)) if self.is_of_another_member(found.epoch) => {
+                let gone = committer.unclear.take();
+                gone.iter().flat_map(|unclear| &unclear.files).for_each(|path| self.inner.staged.release(path));
+                Err(CommitError::StaleEpoch { ours: self.epoch().unwrap_or(0), found: found.epoch })
+            }
             Ok((found, crc)) => {
                 let snapshot = Snapshot::open(Arc::clone(shared), found, Some(&self.pin()));
                 self.publish(committer, Arc::new(snapshot), crc);
@@ -99,6 +105,9 @@ impl DurableTier {
     /// Version `version` exists: it becomes the current one (whoever made it). If it cannot be read, it may be ours.
     pub(super) fn catch_up(&self, committer: &mut Committer, unclear: Unclear) -> Result<(), CommitError> {
         match manifest::read(&*self.inner.shared.manifests, unclear.version) {
+            Ok((found, _)) if self.is_of_another_member(found.epoch) => {
+                Err(CommitError::StaleEpoch { ours: self.epoch().unwrap_or(0), found: found.epoch })
+            }
             Ok((found, crc)) => {
                 let snapshot = Snapshot::open(Arc::clone(&self.inner.shared), found, Some(&self.pin()));
                 self.publish(committer, Arc::new(snapshot), crc);

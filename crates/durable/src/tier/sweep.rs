@@ -41,7 +41,7 @@ impl DurableTier {
         let mut committer = self.inner.committer.lock();
         let unknown = self.settle_locked(&mut committer).is_err() || committer.unclear.is_some();
         // an owner that was replaced may know the newest version by now
-        let ours = self.inner.epoch == Some(self.pin().epoch());
+        let ours = self.epoch() == Some(self.pin().epoch());
         if !ours || unknown || !self.is_newest()? {
             tracing::warn!("nothing is swept: this process does not know the newest manifest version");
             return Ok(Vec::new());
@@ -75,7 +75,7 @@ impl DurableTier {
             // what a commit had written when it was listed is named by now or never; a newer owner that had written some is seen
             let mut committer = self.inner.committer.lock();
             let unknown = self.settle_locked(&mut committer).is_err() || committer.unclear.is_some();
-            let ours = self.inner.epoch == Some(self.pin().epoch());
+            let ours = self.epoch() == Some(self.pin().epoch());
             if !ours || unknown || !self.is_newest()? {
                 return Ok(Vec::new());
             }

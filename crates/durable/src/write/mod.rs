@@ -102,7 +102,7 @@ impl WriteError {
 pub(crate) struct JobWriter<'l> {
     pub(crate) objects: &'l dyn Objects,
     pub(crate) layout: &'l Layout,
-    pub(crate) writer: &'l str,
+    pub(crate) writer: Arc<str>,
     pub(crate) file_seq: &'l AtomicU64,
     pub(crate) staged: &'l StagedFiles,
     pub(crate) permits: Permits<'l>,
@@ -224,13 +224,13 @@ impl<'l> JobWriter<'l> {
     fn create(&self, key: &PartitionKey, rows_max: u64) -> Result<OpenFile<'l>, WriteError> {
         for _ in 0..NAME_TRIES {
             let file_seq = self.file_seq.fetch_add(1, Ordering::Relaxed);
-            let path = self.layout.file_path(key, self.writer, file_seq);
+            let path = self.layout.file_path(key, &self.writer, file_seq);
             match OpenFile::create(self, path, rows_max) {
                 // left behind by a job that ended before its commit: never overwritten
                 Err(WriteError::Objects(ObjectError::AlreadyExists { .. })) => {}
                 other => return other,
             }
         }
-        Err(ObjectError::AlreadyExists { path: self.layout.file_path(key, self.writer, 0) }.into())
+        Err(ObjectError::AlreadyExists { path: self.layout.file_path(key, &self.writer, 0) }.into())
     }
 }

@@ -141,6 +141,14 @@ impl<R> LogDriver<R> {
         self.take_back(error)
     }
 
+    /// Everything up to `through` is in files, and this replica has not seen all of it: it goes on there. What is in flight does not come back.
+    pub fn jump(&mut self, through: LogIndex, settled: Arc<dyn Settled>, newest: Micros) -> Done<R> {
+        let lost = GroupLost::Unknown(Arc::from("another node has moved the log on"));
+        let done = self.abandon(&lost);
+        self.log.jump(through, settled, newest);
+        done
+    }
+
     /// Whether what is on its way is this proposal.
     #[must_use]
     pub fn has_in_flight(&self, leader: LeaderId, number: u64) -> bool {

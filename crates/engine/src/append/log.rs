@@ -24,8 +24,8 @@ use crate::append::stamp::Unstamped;
 use crate::chunks::{ChunkMarks, KnownChunk};
 use crate::clock::LogClock;
 use crate::commands::{CommandRecord, Commands, Scope, command_digest, command_key, commands_of};
-use crate::heads::{Touched, tenant_hash, touched, touched_streams};
-use crate::ids::TailLoc;
+use crate::heads::{Heads, Touched, tenant_hash, touched, touched_streams};
+use crate::ids::{TailIds, TailLoc};
 use foldhash::fast::FixedState;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -402,6 +402,23 @@ impl Log {
         self.commands.take_back(self.committed);
         self.chunks.take_back(self.committed);
         gone
+    }
+
+    /// Everything up to `through` is in `settled`, and this log has not seen all of it: it goes on there, as if it had been opened so.
+    /// Nothing may be in flight. `newest`: no event up to there is newer.
+    pub fn jump(&mut self, through: LogIndex, settled: Arc<dyn Settled>, newest: Micros) {
+        if !self.in_flight.is_empty() {
+            broken("a log that has appends in flight went on elsewhere");
+        }
+        let through = through.max(self.committed);
+        *self.published.settled.write() = settled;
+        *self.published.heads.write() = Heads::default();
+        *self.published.ids.write() = TailIds::default();
+        (self.commands, self.chunks) = (Commands::default(), ChunkMarks::default());
+        (self.settling, self.settle_again) = (None, false);
+        self.published.clock.observe(newest);
+        (self.watermark, self.ids_left) = (through, through);
+        self.passed(through);
     }
 
     fn advance(&mut self, index: LogIndex, batch: &StampedBatch, touched: &[Touched]) {

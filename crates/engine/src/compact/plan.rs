@@ -90,13 +90,16 @@ pub fn plan(store: &Store, key: &LogKey) -> Result<Option<Plan>, CompactError> {
     let snapshot = store.durable().pin();
     let watermark = snapshot.watermark(key);
     let events = waiting_events(&shared, &snapshot);
-    if shared.published().committed() <= watermark || view.last_index() <= watermark {
+    // a replica's owner may not have applied yet what is committed
+    let applied = shared.published().committed();
+    let through = if store.durable().is_member() { view.last_index().min(applied) } else { view.last_index() };
+    if applied <= watermark || through <= watermark {
         return Ok(None);
     }
     Ok(Some(Plan {
         log: key.clone(),
         from_exclusive: watermark,
-        through: view.last_index(),
+        through,
         segments: segments_above(&view, watermark),
         bytes: bytes_above(&view, watermark),
         events,

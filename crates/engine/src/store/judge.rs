@@ -22,7 +22,7 @@ use std::sync::Arc;
 use strandline_deql::StoreConfig;
 use strandline_durable::objects::{Purpose, Settings, open_location};
 use strandline_durable::{DurableTier, OpenError as DurableError, SharedObjects, Snapshot};
-use strandline_event::{ErrorKind, Micros};
+use strandline_event::{ErrorKind, LogKey, Micros};
 
 /// Manifests that are judged before a start gives up: each one more means that another owner committed meanwhile.
 const TRIES: u32 = 16;
@@ -76,6 +76,12 @@ impl Judged {
         if self.wal_dir.is_some() { self.facts.logs.len() } else { 0 }
     }
 
+    /// The logs that it has.
+    #[must_use]
+    pub fn log_keys(&self) -> Vec<LogKey> {
+        self.facts.logs.iter().map(|log| log.key.clone()).collect()
+    }
+
     /// Becomes the owner, upon the manifest that was judged.
     pub(super) fn claim(self) -> Result<(OpenOptions, Option<PathBuf>, DurableTier, Facts), OpenError> {
         let Self { options, wal_dir, objects, mut facts } = self;
@@ -111,7 +117,7 @@ impl Judged {
     }
 }
 
-fn places(options: &OpenOptions) -> Result<(SharedObjects, SharedObjects), OpenError> {
+pub(super) fn places(options: &OpenOptions) -> Result<(SharedObjects, SharedObjects), OpenError> {
     let (durable, settings) = (&options.config.durable, Settings::from_env());
     let open = |location, scratch| open_location(location, Purpose::Own { scratch }, &settings);
     let both = open(&durable.path, options.scratch.as_deref())
@@ -167,7 +173,7 @@ fn last_moment(log: &FoundLog, known: Known) -> Micros {
     found.ok().flatten().map_or(Micros::MIN, |(_, moment)| moment)
 }
 
-fn check_declaration(config: &StoreConfig, snapshot: &Snapshot) -> Result<(), OpenError> {
+pub(super) fn check_declaration(config: &StoreConfig, snapshot: &Snapshot) -> Result<(), OpenError> {
     if snapshot.store_name() != config.name {
         return Err(OpenError::OtherStore { wanted: config.name.clone(), found: snapshot.store_name().to_owned() });
     }

@@ -373,7 +373,7 @@ fn without_log(key: LogKey, known: Known) -> FoundLog {
     FoundLog { key, sink, view: SharedView::empty(), damage: None, given_up: None }
 }
 
-fn folder(dir: &Path, key: &LogKey) -> PathBuf {
+pub(super) fn folder(dir: &Path, key: &LogKey) -> PathBuf {
     dir.join(log_folder_name(&key.stream_type, key.bucket))
 }
 
@@ -398,7 +398,7 @@ fn open_folder(
     .map_err(|error| OpenError::Wal { log: key.clone(), error: Box::new(error) })
 }
 
-fn job_id(place: &LogPlace<'_>, key: &LogKey, what: &str) -> u128 {
+pub(super) fn job_id(place: &LogPlace<'_>, key: &LogKey, what: &str) -> u128 {
     let parts: [&[u8]; 4] =
         [&place.entropy.to_le_bytes(), key.stream_type.as_bytes(), &key.bucket.to_le_bytes(), what.as_bytes()];
     keyed_hash(0, 2, &parts)

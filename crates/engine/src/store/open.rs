@@ -177,7 +177,7 @@ impl Store {
         Ok(open)
     }
 
-    fn new(
+    pub(super) fn new(
         options: &OpenOptions,
         durable: DurableTier,
         rules: Arc<Rules>,
@@ -206,7 +206,12 @@ impl Store {
     }
 
     /// Replays what is above the watermark, and warms memory with what is young enough for it.
-    fn open_found(&self, found: FoundLog, now: Micros, report: &mut OpenReport) -> Result<OpenLog, OpenError> {
+    pub(super) fn open_found(
+        &self,
+        found: FoundLog,
+        now: Micros,
+        report: &mut OpenReport,
+    ) -> Result<OpenLog, OpenError> {
         let FoundLog { key, mut sink, view, mut damage, .. } = found;
         let snapshot = self.durable.pin();
         let watermark = snapshot.watermark(&key);

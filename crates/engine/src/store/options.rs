@@ -46,6 +46,17 @@ pub enum OpenError {
         /// Its name.
         store: String,
     },
+    /// A replica without the log that it had.
+    #[error(
+        "the log of `{log}` that was in {} is gone: a node without its log must not vote. Put it back, or remove this node's data \
+         directory, join again under a new --node-id, and `replace` this node by the new one", .dir.display()
+    )]
+    ReplicaGone {
+        /// The log.
+        log: LogKey,
+        /// Its folder.
+        dir: PathBuf,
+    },
     /// `wal.segment_pattern` is none.
     #[error("wal.segment_pattern: {0}")]
     SegmentPattern(strandline_wal::names::PatternError),
@@ -246,6 +257,7 @@ impl OpenError {
             | Self::LogsOfOtherStore { .. }
             | Self::LogBeyond { .. }
             | Self::ManifestBehind { .. }
+            | Self::ReplicaGone { .. }
             | Self::DeclarationUnreadable { .. } => ErrorKind::Integrity,
             Self::Wal { error, .. } => match &**error {
                 strandline_wal::OpenError::Io { error, .. } if strandline_wal::files::is_full(error) => {

@@ -40,6 +40,11 @@ impl LogShared {
         self.events.fetch_add(events, Ordering::Relaxed);
     }
 
+    /// It took at least so many: what this node has not seen is in files.
+    pub(crate) fn count_at_least(&self, events: u64) {
+        self.events.fetch_max(events, Ordering::Relaxed);
+    }
+
     /// The committed log as of now.
     #[must_use]
     pub fn view(&self) -> Arc<LogView> {

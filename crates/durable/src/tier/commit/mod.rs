@@ -60,7 +60,7 @@ impl DurableTier {
     }
 
     fn change_manifest(&self, change: &dyn Change, job_id: u128, at: Micros) -> Result<Outcome, CommitError> {
-        let ours = self.inner.epoch.ok_or(CommitError::ReadOnly)?;
+        let ours = self.epoch().ok_or(CommitError::ReadOnly)?;
         let mut committer = self.inner.committer.lock();
         self.settle_locked(&mut committer)?;
         let outcome = self.try_change(&mut committer, ours, change, job_id, at);

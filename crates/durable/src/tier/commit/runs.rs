@@ -83,7 +83,8 @@ impl DurableTier {
         let (folder, word) = (encode_path_text(&log.stream_type), R::KIND.word());
         loop {
             let n = self.inner.file_seq.fetch_add(1, Ordering::Relaxed);
-            let path = format!("{RUN_FOLDER}/{folder}/{word}-{}-{}-{n:010}.run", log.bucket, self.inner.writer);
+            let path =
+                format!("{RUN_FOLDER}/{folder}/{word}-{}-{}-{n:010}.run", log.bucket, self.inner.claim.load().writer);
             if !self.inner.shared.objects.exists(&path)? {
                 return Ok(path);
             }

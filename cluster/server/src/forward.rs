@@ -1,0 +1,131 @@
+//! Any node of a cluster takes any request: what another node leads is sent there, and its answer comes back as it is.
+//!
+//! ```text
+//!  request ──> where_to ── here ──> routes            POST of a statement, health, metrics, this node's own numbers: always here
+//!                └── leader of the log, or of the meta group ──> relay (HTTP/1.1, one connection) ──> its answer
+//! ```
+//!
+//! A request makes a bounded number of hops: who led a moment ago may lead no more, and two nodes may each believe in the other. It refuses to
+//! send anything twice: what broke under way has an unknown outcome, and the client's command id finds it out.
+
+mod relay;
+
+use crate::error::ApiError;
+use crate::http::call::App;
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
+use actix_web::middleware::Next;
+use actix_web::web::Data;
+use actix_web::{Error, ResponseError};
+use percent_encoding::percent_decode_str;
+use std::sync::Arc;
+use std::time::Duration;
+use strandline_consensus::GroupId;
+use strandline_consensus::control::Control;
+use strandline_event::{ErrorKind, LogKey};
+
+/// How often a request was sent on.
+const HOPS: &str = "x-strandline-hops";
+/// How often it may be.
+const HOPS_MAX: u32 = 2;
+/// Looks at who leads while nobody is known to, and the time between two.
+const LOOKS: u32 = 80;
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Who answers a request.
+enum Answers {
+    /// This node.
+    Here,
+    /// The node with this HTTP address.
+    There(String),
+    /// Nobody is known yet.
+    Nobody,
+}
+
+/// Answers a request here, or has it answered by the node that leads.
+pub(crate) async fn forward(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let hops = hops_of(&request);
+    let mut answers = where_to(&request, hops);
+    for _ in 0..LOOKS {
+        if !matches!(answers, Answers::Nobody) {
+            break;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+        answers = where_to(&request, hops);
+    }
+    let Answers::There(address) = answers else {
+        return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
+    };
+    let (head, payload) = request.into_parts();
+    let answer = match relay::relay(&head, payload, &address, hops + 1).await {
+        Ok(answer) => answer,
+        Err(relay::Broken::NotSent(why)) => {
+            let text = format!(
+                "the node that leads this, at {address}, cannot be reached ({why}): nothing was done; try again in a moment"
+            );
+            ApiError::new(ErrorKind::NotLeader, text).error_response()
+        }
+        Err(relay::Broken::Sent(why)) => {
+            let text = format!(
+                "the outcome is unknown: the answer of the node at {address} was lost ({why}); a retry with the same command id finds out"
+            );
+            ApiError::new(ErrorKind::Unavailable, text).with("outcome", "unknown").error_response()
+        }
+    };
+    Ok(ServiceResponse::new(head, answer))
+}
+
+fn hops_of(request: &ServiceRequest) -> u32 {
+    let said = request.headers().get(HOPS).and_then(|value| value.to_str().ok());
+    // what is no number was not sent by a node: it goes nowhere
+    said.map_or(0, |text| text.parse().unwrap_or(HOPS_MAX))
+}
+
+fn where_to(request: &ServiceRequest, hops: u32) -> Answers {
+    let app = request.app_data::<Data<App>>().map(|app| Arc::clone(app));
+    let Some((control, app)) = app.as_ref().and_then(|app| Some((app.node.cluster()?, app))) else {
+        return Answers::Here;
+    };
+    if !app.forwards || hops >= HOPS_MAX {
+        return Answers::Here;
+    }
+    let Some(group) = group_of(request) else { return Answers::Here };
+    let status = match control.groups().get(&group) {
+        Some(group) => group.status(),
+        // a stream type that is not here, or not yet: who leads the meta group knows
+        None => control.meta_status(),
+    };
+    let Some((leader, _)) = status.leader else { return Answers::Nobody };
+    if leader == control.node() {
+        return Answers::Here;
+    }
+    http_of(control, leader).map_or(Answers::Nobody, Answers::There)
+}
+
+fn http_of(control: &Control, node: u64) -> Option<String> {
+    control.entry(node).map(|entry| entry.facts.addresses.http)
+}
+
+/// The group whose leader answers; `None`: any node does.
+fn group_of(request: &ServiceRequest) -> Option<GroupId> {
+    let segments: Vec<&str> = request.path().trim_start_matches('/').split('/').collect();
+    let asks = request.method() == Method::GET;
+    let local = request.query_string().split('&').any(|pair| pair == "consistency=local");
+    if asks && local {
+        return None;
+    }
+    match segments.as_slice() {
+        ["v1", "stores", store, "streams", stream_type, ..] => {
+            let stream_type = percent_decode_str(stream_type).decode_utf8().ok()?;
+            let store = percent_decode_str(store).decode_utf8().ok()?;
+            Some(GroupId::Log { store: Arc::from(&*store), log: LogKey::single(&*stream_type) })
+        }
+        ["v1", "stores", _, "events" | "scan" | "subscribe" | "subscriptions" | "query", ..]
+        | ["admin", "v1", "stores", _, "compaction" | "retention" | "restore" | "redact", ..] => Some(GroupId::Meta),
+        _ => None,
+    }
+}

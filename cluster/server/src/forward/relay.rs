@@ -1,0 +1,215 @@
+//! One request over one connection to another node, HTTP/1.1: bytes through, nothing kept.
+//!
+//! It speaks to nodes of this program alone. It refuses heads over a bound and answers that are no HTTP.
+
+use actix_web::dev::Payload;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::unfold;
+use std::io;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::time::timeout;
+
+/// Connecting takes longer only where nobody is.
+const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+/// The head of an answer.
+const HEAD_BYTES_MAX: usize = 64 << 10;
+/// Bytes of a body that are held at once.
+const PIECE_BYTES: usize = 64 << 10;
+/// Headers that belong to one connection.
+const OF_A_CONNECTION: [&str; 10] = [
+    "host",
+    "connection",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "expect",
+    "proxy-authorization",
+    "x-strandline-hops",
+];
+
+/// Why there is no answer.
+pub(super) enum Broken {
+    /// Nothing of it can have been done.
+    NotSent(io::Error),
+    /// It may have been done.
+    Sent(io::Error),
+}
+
+/// Sends a request to the node at `address` and gives its answer.
+pub(super) async fn relay(
+    request: &HttpRequest,
+    payload: Payload,
+    address: &str,
+    hops: u32,
+) -> Result<HttpResponse, Broken> {
+    let connecting = timeout(CONNECT_WITHIN, TcpStream::connect(address)).await;
+    let late = |_| io::Error::from(io::ErrorKind::TimedOut);
+    let stream = connecting.map_err(late).and_then(|connected| connected).map_err(Broken::NotSent)?;
+    stream.set_nodelay(true).map_err(Broken::NotSent)?;
+    let (reader, writer) = stream.into_split();
+    let sized = request.headers().contains_key("content-length");
+    let head = head_of(request, address, hops, sized);
+    // the other node may answer before it has read everything
+    let sending = actix_web::rt::spawn(send(writer, head, payload, sized));
+    let answered = read_answer(reader).await;
+    if answered.is_err() {
+        sending.abort();
+    }
+    answered.map_err(Broken::Sent)
+}
+
+fn head_of(request: &HttpRequest, address: &str, hops: u32, sized: bool) -> Vec<u8> {
+    let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+    let mut head = format!(
+        "{} {target} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\nx-strandline-hops: {hops}\r\n",
+        request.method()
+    )
+    .into_bytes();
+    for (name, value) in request.headers().iter().filter(|(name, _)| !OF_A_CONNECTION.contains(&name.as_str())) {
+        head.extend_from_slice(name.as_str().as_bytes());
+        head.extend_from_slice(b": ");
+        head.extend_from_slice(value.as_bytes());
+        head.extend_from_slice(b"\r\n");
+    }
+    if !sized {
+        head.extend_from_slice(b"transfer-encoding: chunked\r\n");
+    }
+    head.extend_from_slice(b"\r\n");
+    head
+}
+
+async fn send(mut writer: OwnedWriteHalf, head: Vec<u8>, mut payload: Payload, sized: bool) -> io::Result<()> {
+    writer.write_all(&head).await?;
+    while let Some(piece) = payload.next().await {
+        let piece = piece.map_err(io::Error::other)?;
+        if piece.is_empty() {
+            continue;
+        }
+        if sized {
+            writer.write_all(&piece).await?;
+        } else {
+            writer.write_all(format!("{:x}\r\n", piece.len()).as_bytes()).await?;
+            writer.write_all(&piece).await?;
+            writer.write_all(b"\r\n").await?;
+        }
+    }
+    if !sized {
+        writer.write_all(b"0\r\n\r\n").await?;
+    }
+    // the connection stays open for the answer
+    writer.flush().await?;
+    std::future::pending::<()>().await;
+    Ok(())
+}
+
+async fn read_answer(reader: OwnedReadHalf) -> io::Result<HttpResponse> {
+    let mut reader = BufReader::with_capacity(PIECE_BYTES, reader);
+    let status = status_of(&line(&mut reader, HEAD_BYTES_MAX).await?)?;
+    let mut answer = HttpResponseBuilder::new(status);
+    let (mut length, mut chunked, mut left) = (None, false, HEAD_BYTES_MAX);
+    loop {
+        let text = line(&mut reader, left).await?;
+        left = left.saturating_sub(text.len());
+        if text.is_empty() {
+            break;
+        }
+        let (name, value) = text.split_once(':').ok_or_else(bad)?;
+        let (name, value) = (name.trim().to_ascii_lowercase(), value.trim());
+        match name.as_str() {
+            "content-length" => length = Some(value.parse::<u64>().map_err(|_| bad())?),
+            "transfer-encoding" => chunked = value.eq_ignore_ascii_case("chunked"),
+            name if OF_A_CONNECTION.contains(&name) || name == "date" => {}
+            name => {
+                let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad())?;
+                answer.append_header((name, HeaderValue::from_str(value).map_err(|_| bad())?));
+            }
+        }
+    }
+    if length == Some(0) || status == StatusCode::NO_CONTENT {
+        return Ok(answer.finish());
+    }
+    let body = if chunked { Body::Chunks } else { length.map_or(Body::ToTheEnd, Body::Left) };
+    if let Some(length) = length.filter(|_| !chunked) {
+        answer.no_chunking(length);
+    }
+    Ok(answer.streaming(unfold(Some((reader, body)), |state| async move {
+        let (mut reader, mut body) = state?;
+        match body.piece(&mut reader).await {
+            Ok(Some(piece)) => Some((Ok(piece), Some((reader, body)))),
+            Ok(None) => None,
+            Err(error) => Some((Err(error), None)),
+        }
+    })))
+}
+
+/// What is left of a body.
+enum Body {
+    Left(u64),
+    Chunks,
+    ToTheEnd,
+}
+
+impl Body {
+    /// Some more of it; `None`: that was all.
+    async fn piece(&mut self, reader: &mut BufReader<OwnedReadHalf>) -> io::Result<Option<Bytes>> {
+        match self {
+            Self::Left(0) => Ok(None),
+            Self::Left(left) => {
+                let piece = some(reader, *left).await?.ok_or(io::ErrorKind::UnexpectedEof)?;
+                *left -= piece.len() as u64;
+                Ok(Some(piece))
+            }
+            Self::ToTheEnd => some(reader, u64::MAX).await,
+            Self::Chunks => {
+                let size = line(reader, HEAD_BYTES_MAX).await?;
+                let size = u64::from_str_radix(size.split(';').next().unwrap_or_default().trim(), 16);
+                let size = size.map_err(|_| bad())?;
+                let mut piece = Vec::new();
+                reader.take(size).read_to_end(&mut piece).await?;
+                if piece.len() as u64 != size || !line(reader, HEAD_BYTES_MAX).await?.is_empty() {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                Ok((size > 0).then(|| Bytes::from(piece)))
+            }
+        }
+    }
+}
+
+async fn some(reader: &mut BufReader<OwnedReadHalf>, most: u64) -> io::Result<Option<Bytes>> {
+    let there = reader.fill_buf().await?;
+    let take = there.len().min(usize::try_from(most).unwrap_or(usize::MAX));
+    let piece = Bytes::copy_from_slice(there.get(..take).unwrap_or_default());
+    reader.consume(take);
+    Ok((take > 0).then_some(piece))
+}
+
+/// A line of a head, without its end.
+async fn line(reader: &mut BufReader<OwnedReadHalf>, most: usize) -> io::Result<String> {
+    let mut text = Vec::new();
+    reader.take(most as u64).read_until(b'\n', &mut text).await?;
+    if text.pop() != Some(b'\n') {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    if text.last() == Some(&b'\r') {
+        text.pop();
+    }
+    String::from_utf8(text).map_err(|_| bad())
+}
+
+fn status_of(line: &str) -> io::Result<StatusCode> {
+    let code = line.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)).ok_or_else(bad)?;
+    StatusCode::from_bytes(code.as_bytes()).map_err(|_| bad())
+}
+
+fn bad() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "the answer is no HTTP")
+}

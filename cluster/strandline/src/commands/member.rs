@@ -1,0 +1,127 @@
+//! `serve --cluster`: what the options make of a node, and the way into its cluster.
+//!
+//! What this version does not do on a cluster is refused here, before anything is touched.
+
+use crate::cli::Serve;
+use crate::exit::Failure;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use strandline_consensus::join::{Membership, StartFlags, StartRefused, start};
+use strandline_consensus::meta::{Addresses, Roles, cluster_statement};
+use strandline_deql::{self as deql, Declarations, StoreConfig};
+use strandline_server::Bound;
+use strandline_workers::cluster::{ClusterNode, ClusterOptions, start_cluster};
+use strandline_workers::{NodeOptions, whose_folder};
+use tokio::net::TcpListener;
+
+/// Voters of every log, where nothing is said.
+const REPLICATION: u8 = 3;
+
+/// A node of a cluster, by its options.
+#[derive(Debug)]
+pub(crate) struct Part {
+    /// It makes the cluster: its stores are those of its own file.
+    pub(crate) creates: bool,
+    flags: StartFlags,
+    address: SocketAddr,
+    roles: Roles,
+    replication: u8,
+    data_dir: PathBuf,
+}
+
+/// What the options make of the node; `None`: it is alone. The data directory of a cluster's member is never served as a node alone.
+pub(crate) fn clustered(options: &Serve, data_dir: &Path) -> Result<Option<Part>, Failure> {
+    let usage = |error: &dyn std::fmt::Display| Failure::Usage(error.to_string());
+    let given = &options.cluster;
+    let flags = StartFlags {
+        node_id: given.node_id,
+        cluster: given.cluster.map(|address| address.to_string()),
+        join: given.join.clone(),
+    };
+    let alone = [
+        ("--replication", given.replication.is_some()),
+        ("--roles", given.roles.is_some()),
+        ("--no-forward", given.no_forward),
+    ];
+    for (name, is_given) in alone {
+        if is_given && flags.cluster.is_none() {
+            return Err(usage(&StartRefused::NeedsCluster(name)));
+        }
+    }
+    let folder = whose_folder(data_dir).map_err(|error| Failure::Server(error.to_string()))?;
+    let membership = start(folder, &flags).map_err(|error| usage(&error))?;
+    let (Some(address), false) = (given.cluster, membership == Membership::Alone) else { return Ok(None) };
+    let roles = given.roles.unwrap_or(Roles::ALL);
+    if roles != Roles::ALL {
+        return Err(Failure::Usage(format!(
+            "--roles {roles}: every node of a cluster does everything so far (README, \"What is not there yet\"); leave --roles out"
+        )));
+    }
+    if options.accept_lost_log {
+        return Err(Failure::Usage(
+            "--accept-lost-log: a node of a cluster gets what it lacks from the others; one that lost its log joins again under a new \
+             --node-id, with an empty data directory"
+                .to_owned(),
+        ));
+    }
+    if !address.ip().is_loopback() {
+        return Err(Failure::Usage(format!(
+            "--cluster {address}: nodes speak to each other in clear text and without a password so far, and clients are served on loopback \
+             addresses only, so the nodes of a cluster run on one machine: name a loopback address (127.0.0.1 or [::1])"
+        )));
+    }
+    Ok(Some(Part {
+        creates: matches!(membership, Membership::Creates { .. }),
+        flags,
+        address,
+        roles,
+        replication: given.replication.unwrap_or(REPLICATION),
+        data_dir: data_dir.to_owned(),
+    }))
+}
+
+impl Part {
+    /// What a cluster keeps of no store.
+    pub(crate) fn check(&self, declarations: &Declarations) -> Result<(), Failure> {
+        let check = |config| cluster_statement(config).map(drop).map_err(|error| Failure::Usage(error.to_string()));
+        declarations.stores.iter().try_for_each(|declared| check(&declared.config))
+    }
+
+    /// Makes the cluster, joins it, or comes back to it.
+    pub(crate) async fn enter(
+        self,
+        declarations: &Declarations,
+        node: &NodeOptions,
+        bound: &Bound,
+    ) -> Result<ClusterNode, Failure> {
+        let Self { flags, address, roles, replication, data_dir, .. } = self;
+        let cannot = |error: std::io::Error| Failure::Usage(format!("cannot listen on {address}: {error}"));
+        let listener = TcpListener::bind(address).await.map_err(cannot)?;
+        let cluster = listener.local_addr().map_err(cannot)?.to_string();
+        let native = bound.native().map(|address| address.to_string()).unwrap_or_default();
+        let addresses = Addresses { cluster: cluster.clone(), http: bound.http().to_string(), native };
+        let flags = StartFlags { cluster: Some(cluster), ..flags };
+        let options = ClusterOptions { flags, addresses, roles, replication };
+        let stores: Vec<StoreConfig> = declarations.stores.iter().map(|declared| declared.config.clone()).collect();
+        let entered = start_cluster(&data_dir, &stores, options, listener, Arc::clone(&node.disk.0)).await;
+        let entered = entered.map_err(|error| {
+            let text = error.to_string();
+            if error.is_configuration() { Failure::Usage(text) } else { Failure::Server(text) }
+        })?;
+        entered.ok_or_else(|| Failure::Server("the data directory became that of a node alone meanwhile".to_owned()))
+    }
+}
+
+/// The stores of the cluster, in the place of those of the node's file.
+pub(crate) fn served(declarations: Declarations, stores: &[StoreConfig]) -> Result<Declarations, Failure> {
+    let text: String = stores.iter().map(|config| deql::print(config) + "\n").collect();
+    let of_cluster =
+        deql::parse_file("the cluster's statements", &text).map_err(|e| Failure::Usage(e.render(false)))?;
+    Ok(Declarations { stores: of_cluster.stores, ..declarations })
+}
+
+/// What a node declares that takes its stores from a cluster.
+pub(crate) const fn nothing() -> Declarations {
+    Declarations { statements: Vec::new(), stores: Vec::new(), aggregates: Vec::new() }
+}

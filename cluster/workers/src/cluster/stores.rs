@@ -1,0 +1,105 @@
+//! The stores of a cluster as one node serves them, and the logs of a node alone as the cluster's first.
+
+use super::ClusterError;
+use crate::{clock, random};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use strandline_consensus::control::Control;
+use strandline_consensus::meta::{Command, Erasable, MetaState};
+use strandline_deql::{StoreConfig, changed_keys, parse_file};
+use strandline_engine::store::{Grace, OpenOptions, Store};
+use strandline_event::LogKey;
+use strandline_wal::Disk;
+use tokio::time::sleep;
+
+/// Between looks at what the cluster says.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Looks between two lines in the log about what is waited for.
+const SAY_EVERY: u32 = 50;
+
+/// The cluster's stores, each with this node's `wal.path`: of its own file, or below its data folder.
+pub(super) fn of_this_node(
+    offered: &[(String, String)],
+    own: &[StoreConfig],
+    dir: &Path,
+) -> Result<Vec<StoreConfig>, ClusterError> {
+    if let Some(store) = own.iter().find(|store| !offered.iter().any(|(name, _)| *name == store.name)) {
+        return Err(ClusterError::Unknown(store.name.clone()));
+    }
+    let mut stores = Vec::new();
+    for (name, statement) in offered {
+        let parsed =
+            parse_file("statement of the cluster", statement).ok().and_then(|file| file.stores.into_iter().next());
+        let mut config = parsed.ok_or_else(|| ClusterError::Unreadable(name.clone()))?.config;
+        match own.iter().find(|store| store.name == *name) {
+            Some(own) => {
+                let keys = changed_keys(&config, own);
+                if !keys.is_empty() {
+                    return Err(ClusterError::Differs { store: name.clone(), keys });
+                }
+                config.wal.path.clone_from(&own.wal.path);
+            }
+            None => config.wal.path = Some(strandline_deql::Location::Local(log_folder(dir, name))),
+        }
+        stores.push(config);
+    }
+    Ok(stores)
+}
+
+fn log_folder(dir: &Path, store: &str) -> PathBuf {
+    dir.join("stores").join(strandline_event::encode_path_text(store)).join("log")
+}
+
+/// The statements of a cluster's stores, by name.
+pub(super) fn statements_of(state: &MetaState) -> Vec<(String, String)> {
+    state.stores().iter().map(|(name, store)| (name.clone(), store.statement.clone())).collect()
+}
+
+/// Waits until this node has heard from its cluster again: what its own log says may be behind, and needs a quorum to be told as true.
+pub(super) async fn heard(control: &Control) -> MetaState {
+    let mut looks = 1_u32;
+    loop {
+        let known = control.leaders_state().await.ok().filter(|state| state.cluster().is_some());
+        let here = control.state();
+        if let Some(state) = known.filter(|state| here.applied() >= state.applied()) {
+            return state;
+        }
+        if looks.is_multiple_of(SAY_EVERY) {
+            tracing::warn!("waiting for more than half of the voters of the cluster: start the other nodes");
+        }
+        looks += 1;
+        sleep(PAUSE).await;
+    }
+}
+
+/// The logs that a node alone has of a store. They must be whole, by the rules of a node alone. Blocks.
+pub(super) fn logs_of_alone(store: &StoreConfig, node: u64, disk: Arc<dyn Disk>) -> Result<Vec<LogKey>, ClusterError> {
+    let judged = Store::judge(OpenOptions {
+        config: store.clone(),
+        disk,
+        node,
+        now: clock::now(),
+        entropy: random::bits(),
+        accept_lost_log: false,
+        grace: Grace::default(),
+        scratch: None,
+    });
+    let wrong = |error| ClusterError::Log { store: store.name.clone(), error: Box::new(error) };
+    Ok(judged.map_err(wrong)?.log_keys())
+}
+
+/// Each of these logs is that of a group of this node, from its birth on.
+pub(super) async fn adopt(control: &Control, store: &str, logs: &[LogKey]) -> Result<(), ClusterError> {
+    for log in logs {
+        let register = Command::RegisterType {
+            store: store.to_owned(),
+            name: log.stream_type.to_string(),
+            buckets: 1,
+            erasable: Erasable::No,
+            registered: false,
+        };
+        control.propose(&register).await?;
+    }
+    Ok(())
+}

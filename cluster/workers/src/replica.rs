@@ -1,0 +1,217 @@
+//! A log of a group on this node, between its owner (an actor) and its group (consensus).
+//!
+//! ```text
+//!  WalWorker ──(propose)──> Replica ──> Group ──> quorum
+//!     ^  one channel, in order                      │ every replica
+//!     └── ReplicaEvent: Applied, Leads, Follows, Lost, Jump <── LogMachine
+//! ```
+//!
+//! Invariants: what the owner hears comes in the order in which the group said it; this node accepts nothing before its group was once
+//! where it should be (else a group of one would acknowledge what no other node holds).
+
+use crate::messages::GroupWritten;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+use strandline_consensus::{Applied, BoxFuture, EntryId, Group, Machine, Pointer, Storage, owner};
+use strandline_durable::FollowedOthers;
+use strandline_engine::append::{GroupLost, ReplicatedGroup};
+use strandline_engine::compact::trim_rule;
+use strandline_engine::store::Store;
+use strandline_event::{LogIndex, LogKey, Micros};
+use strandline_wal::LeaderId;
+use tokio::sync::{mpsc, oneshot};
+
+/// Between attempts to follow the manifest that a pointer names.
+const FOLLOW_PAUSE: Duration = Duration::from_millis(100);
+/// Attempts before the group is told that it cannot go on from the pointer; it sends it again.
+const FOLLOW_TRIES: u32 = 100;
+
+/// What a group tells the owner of its log.
+pub(crate) enum ReplicaEvent {
+    /// Committed entries; answered when readers see them.
+    Applied(Vec<Applied>, oneshot::Sender<()>),
+    /// This node leads from this entry on.
+    Leads(EntryId),
+    /// It leads no more.
+    Follows,
+    /// A proposal does not come back.
+    Lost(LeaderId, u64, GroupLost),
+    /// The manifest holds what this replica has not seen: the log goes on there.
+    Jump(oneshot::Sender<()>),
+}
+
+/// The group of a log, as its owner needs it.
+pub(crate) struct Replica {
+    group: OnceLock<Arc<Group>>,
+    runtime: tokio::runtime::Handle,
+}
+
+impl Replica {
+    /// Without a group yet; it gets one before this node leads.
+    pub(crate) fn new(runtime: tokio::runtime::Handle) -> Arc<Self> {
+        Arc::new(Self { group: OnceLock::new(), runtime })
+    }
+
+    /// The group runs.
+    pub(crate) fn runs(&self, group: Arc<Group>) {
+        // set once, by who opened it
+        let _ = self.group.set(group);
+    }
+
+    /// Proposes what the owner has accepted; where it does not come back as an entry, the owner is told.
+    pub(crate) fn propose(&self, batches: ReplicatedGroup, events: mpsc::UnboundedSender<GroupWritten>) {
+        let group = self.group.get().cloned();
+        self.runtime.spawn(async move {
+            let proposed = match group {
+                Some(group) => owner::propose(&group, &batches).await,
+                None => Err(GroupLost::Nothing(Arc::from("the group of this log does not run here yet"))),
+            };
+            if let Err(lost) = proposed {
+                // an owner that has stopped waits for nothing
+                let _ = events.send(GroupWritten::Replica(ReplicaEvent::Lost(batches.leader, batches.number, lost)));
+            }
+        });
+    }
+
+    /// What a quiet log does: proves its last group on the disk.
+    pub(crate) fn mark_idle(&self) {
+        let Some(group) = self.group.get().cloned() else { return };
+        self.runtime.spawn(async move {
+            if let Err(error) = group.storage().mark(false).await {
+                tracing::warn!(group = %group.id(), "no idle mark: {error}");
+            }
+        });
+    }
+
+    /// Lets segments go that are wholly in files and old enough; each replica does so for itself.
+    pub(crate) fn trim(&self, store: &Store, log: &LogKey, now: Micros) {
+        let Some(group) = self.group.get().cloned() else { return };
+        let rule = trim_rule(store, log, now);
+        if group.storage().with_writer(|writer| writer.trimmable_through(rule.through, rule.older_than)).is_none() {
+            return;
+        }
+        self.runtime.spawn(async move {
+            if let Err(error) = group.compacted(rule.through, rule.older_than).await {
+                tracing::warn!(group = %group.id(), "its log is not trimmed: {error}");
+            }
+        });
+    }
+}
+
+/// Makes all replicas of a store go on where its manifest is.
+pub(crate) trait JumpAll: Send + Sync {
+    /// Answered when all have.
+    fn jump_all(&self) -> BoxFuture<'_, ()>;
+}
+
+/// What the group's entries act on: the owner of the log.
+pub(crate) struct LogMachine {
+    pub(crate) log: LogKey,
+    pub(crate) store: Arc<Store>,
+    pub(crate) storage: Storage,
+    pub(crate) opened: Option<EntryId>,
+    pub(crate) events: mpsc::UnboundedSender<GroupWritten>,
+    /// The group was once where it should be.
+    pub(crate) established: AtomicBool,
+    pub(crate) all: Weak<dyn JumpAll>,
+}
+
+impl LogMachine {
+    fn tell(&self, event: ReplicaEvent) -> bool {
+        self.events.send(GroupWritten::Replica(event)).is_ok()
+    }
+
+    /// The owner goes on where the manifest is.
+    pub(crate) async fn jump(&self) {
+        let (told, done) = oneshot::channel();
+        if self.tell(ReplicaEvent::Jump(told)) {
+            let _ = done.await;
+        }
+    }
+
+    /// Whether the manifest holds what this replica has not seen.
+    pub(crate) fn lags(&self) -> bool {
+        let through = self.store.durable().pin().watermark(&self.log);
+        self.store.log(&self.log).is_some_and(|shared| shared.published().committed() < through)
+    }
+
+    async fn follow(&self, version: u64) -> Result<(), String> {
+        let mut why = format!("manifest version {version} is not there yet");
+        for _ in 0..FOLLOW_TRIES {
+            if self.store.durable().pin().version() >= version {
+                return Ok(());
+            }
+            let store = Arc::clone(&self.store);
+            let followed = tokio::task::spawn_blocking(move || store.follow_others(true));
+            match followed.await.map_err(|error| error.to_string())? {
+                Ok(FollowedOthers::Now(_)) => continue,
+                Ok(FollowedOthers::Newest | FollowedOthers::NotReady) => {}
+                Err(error) => why = error.to_string(),
+            }
+            tokio::time::sleep(FOLLOW_PAUSE).await;
+        }
+        Err(why)
+    }
+}
+
+impl Machine for LogMachine {
+    fn opened_through(&self) -> Option<EntryId> {
+        self.opened
+    }
+
+    fn applied(&self, entries: Vec<Applied>) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let (told, applied) = oneshot::channel();
+            // an owner that has stopped applies nothing: what the log holds is replayed at the next start
+            if self.tell(ReplicaEvent::Applied(entries, told)) {
+                let _ = applied.await;
+            }
+        })
+    }
+
+    fn leads(&self, first: Option<EntryId>) {
+        match first {
+            Some(first) if self.established.load(Ordering::SeqCst) => drop(self.tell(ReplicaEvent::Leads(first))),
+            // it hears it again once the group is where it should be
+            Some(_) => {}
+            None => drop(self.tell(ReplicaEvent::Follows)),
+        }
+    }
+
+    fn pointer(&self) -> BoxFuture<'_, Result<Option<Pointer>, String>> {
+        Box::pin(async move {
+            let snapshot = self.store.durable().pin();
+            let watermark = snapshot.watermark(&self.log);
+            let whole = |writer: &strandline_wal::LogWriter| {
+                writer.trimmable_through(watermark, Micros(i64::MAX)).or_else(|| writer.purged_entry())
+            };
+            let Some(last) = self.storage.with_writer(whole) else { return Ok(None) };
+            let through = EntryId { leader: last.id.leader, number: last.number, index: last.id.index };
+            let body = [snapshot.version().to_le_bytes(), watermark.0.to_le_bytes()].concat();
+            Ok(Some(Pointer { through, body }))
+        })
+    }
+
+    fn install(&self, pointer: Pointer) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async move {
+            let (version, watermark) = pointer_of(&pointer.body).ok_or("a pointer that is none")?;
+            self.follow(version).await?;
+            if self.store.durable().pin().watermark(&self.log) < watermark.max(pointer.through.index) {
+                return Err(format!("manifest version {version} does not hold what a pointer says"));
+            }
+            if let Some(all) = self.all.upgrade() {
+                all.jump_all().await;
+            }
+            self.jump().await;
+            Ok(())
+        })
+    }
+}
+
+/// Manifest version and watermark.
+fn pointer_of(body: &[u8]) -> Option<(u64, LogIndex)> {
+    let (version, rest) = body.split_first_chunk::<8>()?;
+    let watermark: [u8; 8] = rest.try_into().ok()?;
+    Some((u64::from_le_bytes(*version), LogIndex(u64::from_le_bytes(watermark))))
+}

@@ -1,0 +1,305 @@
+//! The logs of a store on a node of a cluster: opened where the meta group places them, led, confirmed, compacted by one node.
+//!
+//! ```text
+//!  meta group's state ──> run: open what is placed here, tell groups that they are established, registered types
+//!                          └─> role: this node compacts (claims the store), or follows who does (`replicas/role.rs`)
+//!  first append of a type ──> open_type: RegisterType, then its group and a leader
+//!  reads ──> confirm: a quorum says that this node leads the logs that are read
+//! ```
+//!
+//! Every member of the cluster holds every log: who does not vote follows. Invariant: a node that does not lead says so, with the address of
+//! the one that does; it never answers from what it merely has, unless it was asked to (`consistency=local`).
+
+mod open;
+mod role;
+
+use crate::error::{LeaderAt, NodeError};
+use crate::hot_worker::HotWorkers;
+use crate::registry::StreamTypeEntry;
+use crate::replica::{JumpAll, LogMachine};
+use crate::router::{LogTable, PublishedTypes};
+use crate::wal_worker::WalWorker;
+use crate::wiring::LogFactory;
+use actix::Addr;
+use futures_util::future::join_all;
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use strandline_consensus::control::{Control, ControlError};
+use strandline_consensus::meta::{Command, Erasable};
+use strandline_consensus::{BoxFuture, Group, GroupError, GroupId, NodeId};
+use strandline_engine::append::AppendError;
+use strandline_engine::store::Store;
+use strandline_event::LogKey;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+
+/// How often the state of the cluster is looked at while nothing changes.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How long the first append of a stream type waits for its group and a leader.
+const NEW_TYPE_WITHIN: Duration = Duration::from_secs(15);
+/// Between looks at whether it is there.
+const PAUSE: Duration = Duration::from_millis(20);
+/// How long a quorum may take to confirm a leader.
+const CONFIRM_WITHIN: Duration = Duration::from_secs(3);
+
+/// What the replicas of a store work with.
+pub(crate) struct ReplicasParts {
+    pub(crate) control: Control,
+    pub(crate) store: Arc<Store>,
+    pub(crate) table: Arc<LogTable>,
+    pub(crate) types: Arc<PublishedTypes>,
+    pub(crate) factory: Arc<LogFactory>,
+    /// Set while this node is not the one that compacts.
+    pub(crate) fenced: Arc<AtomicBool>,
+    pub(crate) hot: HotWorkers,
+    /// The node's own folder of this store.
+    pub(crate) folder: PathBuf,
+    /// Stream types that the node's file declares.
+    pub(crate) declared: Vec<String>,
+}
+
+/// The replicas of one store.
+pub(crate) struct StoreReplicas {
+    parts: ReplicasParts,
+    machines: Mutex<BTreeMap<LogKey, Arc<LogMachine>>>,
+    /// Logs that do not open on this node, and why.
+    broken: Mutex<BTreeMap<LogKey, Arc<str>>>,
+    /// Since when another node leads a log while this one leads the meta group.
+    apart: Mutex<BTreeMap<LogKey, Instant>>,
+    /// The types that are published, by the state of the meta group that named them.
+    published: Mutex<Vec<StreamTypeEntry>>,
+    stop: watch::Sender<bool>,
+}
+
+impl StoreReplicas {
+    pub(crate) fn new(parts: ReplicasParts) -> Arc<Self> {
+        let (machines, broken, apart) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let (published, stop) = (Mutex::default(), watch::Sender::new(false));
+        Arc::new(Self { parts, machines, broken, apart, published, stop })
+    }
+
+    /// Opens what is placed here, then keeps to what the cluster says until it is [stopped](Self::stop).
+    pub(crate) async fn start(self: &Arc<Self>) {
+        self.look().await;
+        let running = Arc::clone(self);
+        tokio::spawn(async move { running.run().await });
+    }
+
+    /// Nothing is opened, claimed or followed any more.
+    pub(crate) fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Logs that do not open here.
+    pub(crate) fn broken(&self) -> Vec<(LogKey, Arc<str>)> {
+        self.broken.lock().iter().map(|(log, why)| (log.clone(), Arc::clone(why))).collect()
+    }
+
+    async fn run(self: Arc<Self>) {
+        let (mut changed, mut stopped) = (self.parts.control.watch(), self.stop.subscribe());
+        let declaring = self.declare();
+        tokio::pin!(declaring);
+        let mut declared = false;
+        loop {
+            changed.borrow_and_update();
+            self.look().await;
+            self.play_role().await;
+            tokio::select! {
+                () = &mut declaring, if !declared => declared = true,
+                changed = changed.changed() => if changed.is_err() { return },
+                () = sleep(LOOK_EVERY) => {}
+                stop = stopped.changed() => if stop.is_err() || *stopped.borrow() { return },
+            }
+            if *self.stop.borrow() {
+                return;
+            }
+        }
+    }
+
+    /// What the node's file declares is registered for all.
+    async fn declare(&self) {
+        for name in &self.parts.declared {
+            let entry = StreamTypeEntry { name: Arc::from(name.as_str()), buckets: 1 };
+            while let Err(error) = self.register(entry.clone()).await {
+                tracing::info!(name, "not registered yet: {error}");
+                sleep(LOOK_EVERY).await;
+            }
+        }
+    }
+
+    fn name(&self) -> &str {
+        self.parts.store.name()
+    }
+
+    fn id_of(&self, log: &LogKey) -> GroupId {
+        GroupId::Log { store: Arc::from(self.name()), log: log.clone() }
+    }
+
+    fn group(&self, log: &LogKey) -> Option<Arc<Group>> {
+        self.parts.control.groups().get(&self.id_of(log))
+    }
+
+    /// Registers a stream type in the whole cluster.
+    pub(crate) async fn register(&self, entry: StreamTypeEntry) -> Result<StreamTypeEntry, NodeError> {
+        self.propose_type(&entry.name, entry.buckets, true).await?;
+        Ok(entry)
+    }
+
+    async fn propose_type(&self, name: &str, buckets: u32, registered: bool) -> Result<(), NodeError> {
+        if buckets != 1 {
+            return Err(NodeError::Cluster {
+                kind: strandline_event::ErrorKind::NotSupported,
+                why: format!("{buckets} buckets: stream types of a cluster have one so far; register `{name}` with 1"),
+            });
+        }
+        let (store, name) = (self.name().to_owned(), name.to_owned());
+        let command = Command::RegisterType { store, name, buckets, erasable: Erasable::No, registered };
+        match self.parts.control.propose(&command).await {
+            Ok(_) => Ok(()),
+            Err(ControlError::Refused { kind, text }) => Err(NodeError::Cluster { kind, why: text }),
+            Err(error) => Err(NodeError::Cluster { kind: error.kind(), why: error.to_string() }),
+        }
+    }
+
+    /// The owner of a stream type's log on this node; its group is made where there is none yet.
+    pub(crate) async fn open_type(&self, stream_type: &str) -> Result<Addr<WalWorker>, NodeError> {
+        let log = LogKey::single(stream_type);
+        self.propose_type(stream_type, 1, false).await?;
+        let waiting = async {
+            loop {
+                if let Some(why) = self.broken.lock().get(&log).cloned() {
+                    return Err(NodeError::DamagedLog { log: log.clone(), reason: why });
+                }
+                let is_led = self.group(&log).is_some_and(|group| group.status().leader.is_some());
+                if let Some(owner) = self.parts.table.get(&log).filter(|_| is_led && self.is_established(&log)) {
+                    return Ok(owner);
+                }
+                sleep(PAUSE).await;
+            }
+        };
+        timeout(NEW_TYPE_WITHIN, waiting).await.unwrap_or_else(|_| Err(self.no_leader(&log)))
+    }
+
+    fn is_established(&self, log: &LogKey) -> bool {
+        self.machines.lock().get(log).is_some_and(|machine| machine.established.load(Ordering::SeqCst))
+    }
+
+    fn no_leader(&self, log: &LogKey) -> NodeError {
+        NodeError::Cluster {
+            kind: strandline_event::ErrorKind::Unavailable,
+            why: format!(
+                "the log of `{log}` has no leader yet: too few of its voters run and see each other; try again"
+            ),
+        }
+    }
+
+    /// Everything that was acknowledged before this call in these logs (of one stream type, or all) is visible here when it returns.
+    pub(crate) async fn confirm(&self, stream_type: Option<&str>) -> Result<(), NodeError> {
+        let logs: Vec<LogKey> = match stream_type {
+            Some(name) => vec![LogKey::single(name)],
+            None => self.placed().into_iter().collect(),
+        };
+        let whole = stream_type.is_none() || logs.iter().any(|log| self.group(log).is_none());
+        let mut groups: Vec<Arc<Group>> = Vec::new();
+        if whole {
+            // which logs there are the meta group's leader knows
+            groups.extend(self.parts.control.groups().get(&GroupId::Meta));
+        }
+        for log in &logs {
+            match self.group(log) {
+                Some(group) => groups.push(group),
+                None if self.parts.control.leads() && stream_type.is_some() && !self.placed().contains(log) => {}
+                None => return Err(self.not_leader(self.meta_leader())),
+            }
+        }
+        let confirming = groups.iter().map(|group| timeout(CONFIRM_WITHIN, group.confirm()));
+        for confirmed in join_all(confirming).await {
+            match confirmed {
+                Ok(Ok(())) => {}
+                Ok(Err(GroupError::NotLeader { leader })) => {
+                    return Err(self.not_leader(leader.map(|(node, _)| node)));
+                }
+                Ok(Err(_)) | Err(_) => return Err(self.not_leader(None)),
+            }
+        }
+        // a stream type that came meanwhile is not open here yet: it had no event when this was asked
+        Ok(())
+    }
+
+    /// What this node has by itself is whole, as far as it has been told: no log is missing that should be here.
+    pub(crate) fn check_whole(&self, stream_type: Option<&str>) -> Result<(), NodeError> {
+        let broken = self.broken.lock();
+        let wanted = |log: &&LogKey| stream_type.is_none_or(|name| *log.stream_type == *name);
+        match broken.iter().find(|(log, _)| wanted(log)) {
+            Some((log, why)) => Err(NodeError::DamagedLog { log: log.clone(), reason: Arc::clone(why) }),
+            None => Ok(()),
+        }
+    }
+
+    /// The logs of this store that the cluster has.
+    fn placed(&self) -> BTreeSet<LogKey> {
+        let name = self.name();
+        self.parts.control.with_state(|state| {
+            let of_store = state.groups().keys().filter_map(|group| match group {
+                GroupId::Log { store, log } if &**store == name => Some(log.clone()),
+                _ => None,
+            });
+            of_store.collect()
+        })
+    }
+
+    fn meta_leader(&self) -> Option<NodeId> {
+        self.parts.control.meta_status().leader.map(|(node, _)| node)
+    }
+
+    /// Only the node that compacts can do it.
+    pub(crate) fn check_compacts(&self) -> Result<(), NodeError> {
+        if !self.parts.fenced.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        Err(self.not_leader(self.meta_leader().filter(|node| *node != self.parts.control.node())))
+    }
+
+    /// Who begins a stream type must know which ones there are.
+    pub(crate) fn check_knows_types(&self) -> Result<(), NodeError> {
+        if self.parts.control.leads() { Ok(()) } else { Err(self.not_leader(self.meta_leader())) }
+    }
+
+    /// The node to ask instead.
+    pub(crate) fn not_leader(&self, leader: Option<NodeId>) -> NodeError {
+        let known = leader.filter(|node| *node != self.parts.control.node());
+        let at = known.and_then(|node| self.parts.control.entry(node)).map(|entry| LeaderAt {
+            node: entry.facts.id,
+            http: entry.facts.addresses.http,
+            native: Some(entry.facts.addresses.native).filter(|address| !address.is_empty()),
+        });
+        NodeError::NotLeader { leader: at }
+    }
+
+    /// What an owner says of its leader, with the addresses that clients can use.
+    pub(crate) fn with_address(&self, error: NodeError) -> NodeError {
+        match error {
+            NodeError::Refused(refusal) => match refusal.error {
+                AppendError::NotLeader { leader } => self.not_leader(leader.map(|(node, _)| node)),
+                _ => NodeError::Refused(refusal),
+            },
+            error => error,
+        }
+    }
+}
+
+impl JumpAll for StoreReplicas {
+    fn jump_all(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let lagging: Vec<Arc<LogMachine>> =
+                self.machines.lock().values().filter(|machine| machine.lags()).cloned().collect();
+            for machine in lagging {
+                machine.jump().await;
+            }
+        })
+    }
+}

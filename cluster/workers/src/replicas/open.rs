@@ -1,0 +1,169 @@
+//! Opens the logs that the meta group places on this node, each with its owner and its group.
+//!
+//! ```text
+//!  state: (store, log) has this node  ->  open_replica: replayed to what is committed  ->  owner  ->  Group::open  ->  known to others
+//!                                                                                          `replicas/{log}` says that there was a log
+//! ```
+//!
+//! The founder alone makes a group, and only as long as nothing was ever acknowledged in it. What does not open is named and fails the reads
+//! that would need it.
+
+use super::StoreReplicas;
+use crate::data_dir::{DataDirError, at, make_folder, sync_parent};
+use crate::registry::StreamTypeEntry;
+use crate::replica::{JumpAll, LogMachine, Replica};
+use crate::{clock, random};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use strandline_consensus::meta::Placement;
+use strandline_consensus::{Group, GroupId, GroupParts, Machine, Storage, owner};
+use strandline_engine::append::{LogDriver, ReplicatedWriter};
+use strandline_engine::store::{OpenReplica, ReplicaOptions};
+use strandline_event::LogKey;
+use strandline_wal::log_folder_name;
+use tokio::sync::mpsc;
+
+impl StoreReplicas {
+    /// One look at what the cluster says of this store.
+    pub(super) async fn look(self: &Arc<Self>) {
+        self.publish_types();
+        for (log, placement) in self.placements() {
+            let known = self.machines.lock().get(&log).cloned();
+            match known {
+                Some(machine) => self.establish(&log, &machine, &placement),
+                None if self.broken.lock().contains_key(&log) => {}
+                None if self.takes_part(&placement) => self.open(&log, &placement).await,
+                None => {}
+            }
+        }
+    }
+
+    fn placements(&self) -> Vec<(LogKey, Placement)> {
+        let name = self.name();
+        self.parts.control.with_state(|state| {
+            let of_store = state.groups().iter().filter_map(|(group, placement)| match group {
+                GroupId::Log { store, log } if &**store == name => Some((log.clone(), placement.clone())),
+                _ => None,
+            });
+            of_store.collect()
+        })
+    }
+
+    fn takes_part(&self, placement: &Placement) -> bool {
+        let node = self.parts.control.node();
+        placement.holds(node) || placement.learners.contains(&node)
+    }
+
+    /// The group was once where it should be: from now on its leader accepts.
+    fn establish(&self, log: &LogKey, machine: &LogMachine, placement: &Placement) {
+        if placement.is_established() && !machine.established.swap(true, Ordering::SeqCst) {
+            self.group(log).iter().for_each(|group| group.tell_again());
+        }
+    }
+
+    /// The types that were registered, in order of their names, for who asks without waiting.
+    fn publish_types(&self) {
+        let name = self.name();
+        let types = self.parts.control.with_state(|state| {
+            let of_store = state.stores().get(name).into_iter().flat_map(|store| &store.types);
+            let entry = |(name, entry): (&String, &strandline_consensus::meta::TypeEntry)| StreamTypeEntry {
+                name: Arc::from(name.as_str()),
+                buckets: entry.buckets,
+            };
+            of_store.filter(|(_, entry)| entry.registered).map(entry).collect::<Vec<_>>()
+        });
+        let mut published = self.published.lock();
+        if *published != types {
+            self.parts.types.store(Arc::new(types.clone()));
+            *published = types;
+        }
+    }
+
+    async fn open(self: &Arc<Self>, log: &LogKey, placement: &Placement) {
+        let opened = if self.parts.factory.has_room() {
+            self.open_log(log, placement).await
+        } else {
+            Err("there are not enough file descriptors for one more log: raise the limit (`ulimit -n`)".to_owned())
+        };
+        match opened {
+            Ok(machine) => {
+                self.machines.lock().insert(log.clone(), Arc::clone(&machine));
+                self.establish(log, &machine, placement);
+            }
+            Err(why) => {
+                tracing::error!(store = self.name(), %log, "its replica does not run on this node: {why}");
+                self.broken.lock().insert(log.clone(), Arc::from(why));
+            }
+        }
+    }
+
+    async fn open_log(self: &Arc<Self>, log: &LogKey, placement: &Placement) -> Result<Arc<LogMachine>, String> {
+        let mark = self.parts.folder.join("replicas").join(log_folder_name(&log.stream_type, log.bucket));
+        let node = self.parts.control.node();
+        let options = ReplicaOptions {
+            founds: placement.founder == Some(node) && !placement.is_established(),
+            existed: mark.exists(),
+            now: clock::now(),
+        };
+        let (store, key) = (Arc::clone(&self.parts.store), log.clone());
+        let opening = tokio::task::spawn_blocking(move || store.open_replica(&key, options));
+        let opened = opening.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+        for line in opened.report.corrupt.iter().chain(&opened.report.warnings) {
+            tracing::warn!(store = self.name(), "{line}");
+        }
+        tracing::info!(store = self.name(), %log, events = opened.report.replayed_events, "its log is open");
+        let OpenReplica { log: state, writer, applied, .. } = opened;
+        let writer = writer.ok_or("its log is damaged: `strandline verify` names every finding. Join again under a new --node-id with an empty data directory, and `replace` this node by the new one")?;
+        let through = owner::opened_through(&writer);
+        let storage = Storage::new(writer, self.parts.factory.disk_thread(), Arc::new(clock::now));
+        let driver = LogDriver::new(state, ReplicatedWriter::new(log.clone(), Arc::new(storage.clone()), applied));
+        let channel = mpsc::unbounded_channel();
+        let weak: Weak<Self> = Arc::downgrade(self);
+        let all: Weak<dyn JumpAll> = weak;
+        let machine = Arc::new(LogMachine {
+            log: log.clone(),
+            store: Arc::clone(&self.parts.store),
+            storage: storage.clone(),
+            opened: through,
+            events: channel.0.clone(),
+            established: AtomicBool::new(false),
+            all,
+        });
+        let replica = Replica::new(tokio::runtime::Handle::current());
+        let owner = self.parts.factory.start_replica(log.clone(), driver, Arc::clone(&replica), channel);
+        let owner = owner.ok_or("the node stops")?;
+        let parts = GroupParts {
+            id: self.id_of(log),
+            node,
+            storage,
+            machine: Arc::clone(&machine) as Arc<dyn Machine>,
+            transport: Arc::clone(self.parts.control.transport()) as _,
+        };
+        let group = Group::open(parts).await.map_err(|error| error.to_string())?;
+        let marking = tokio::task::spawn_blocking(move || note(&mark));
+        marking.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+        replica.runs(Arc::clone(&group));
+        self.parts.table.insert(log, &owner);
+        // from here on other nodes find it
+        self.parts.control.groups().insert(group);
+        Ok(machine)
+    }
+}
+
+/// Remembers that this node has had a log of a group.
+fn note(mark: &Path) -> Result<(), DataDirError> {
+    if mark.exists() {
+        return Ok(());
+    }
+    let folder: PathBuf = mark.parent().map(Path::to_owned).unwrap_or_default();
+    make_folder(&folder)?;
+    File::create(mark).and_then(|file| file.sync_all()).map_err(at(mark))?;
+    sync_parent(mark)
+}
+
+/// Random bits for a claim.
+pub(super) fn claim_bits() -> u128 {
+    random::bits()
+}

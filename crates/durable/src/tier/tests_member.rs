@@ -1,0 +1,76 @@
+//! Nodes that share a store: one commits, the others follow; a claim fences whoever had it before.
+
+use super::super::*;
+use super::*;
+use crate::testing::*;
+use strandline_event::LogIndex;
+
+fn member(root: &std::path::Path) -> (DurableTier, StoreConfig) {
+    let config = config("");
+    let (data, manifests) = folders(root);
+    (DurableTier::open_member(data, manifests, &config, &options(7)).unwrap(), config)
+}
+
+fn is_now(followed: FollowedOthers, version: u64) -> bool {
+    matches!(followed, FollowedOthers::Now(snapshot) if snapshot.version() == version)
+}
+
+#[test]
+fn one_member_commits_and_the_others_follow_when_they_are_ready() {
+    let dir = tempfile::tempdir().unwrap();
+    let ((one, config), (two, _)) = (member(dir.path()), member(dir.path()));
+    assert_eq!(one.pin().store_id(), two.pin().store_id(), "one birth");
+    let events = history(100);
+    let (job, part) = (job(1, 0, 10), events.clone());
+    let files = write(&one, &job, &part).unwrap();
+    assert!(
+        matches!(one.commit(&commit(&job, files.clone(), &part)), Err(CommitError::ReadOnly)),
+        "nothing is claimed"
+    );
+    let epoch = one.claim("n1", &config, 1, Micros(1)).unwrap();
+    assert_eq!(one.epoch(), Some(epoch));
+    let version = one.commit(&commit(&job, files, &part)).unwrap().version();
+    assert!(matches!(two.follow_others(&|_| false).unwrap(), FollowedOthers::NotReady));
+    assert_eq!(two.pin().rows(), 0, "not shown before this node is ready");
+    assert!(is_now(two.follow_others(&|_| true).unwrap(), version));
+    assert_eq!((two.pin().rows(), two.pin().watermark(&log())), (100, LogIndex(10)));
+    assert!(matches!(two.follow_others(&|_| true).unwrap(), FollowedOthers::Newest));
+}
+
+#[test]
+fn a_member_that_was_fenced_commits_nothing_and_shows_nothing_unasked() {
+    let dir = tempfile::tempdir().unwrap();
+    let ((one, config), (two, _)) = (member(dir.path()), member(dir.path()));
+    one.claim("n1", &config, 1, Micros(1)).unwrap();
+    let events = history(200);
+    let (first, second) = events.split_at(100);
+    let files = write(&one, &job(1, 0, 10), &first.to_vec()).unwrap();
+    assert!(
+        matches!(two.claim("n2", &config, 2, Micros(2)), Err(FollowError::Moved)),
+        "not upon what it does not know"
+    );
+    two.follow_others(&|_| true).unwrap();
+    two.claim("n2", &config, 3, Micros(2)).unwrap();
+    // the one before was at it all the time
+    let before = one.pin().version();
+    let late = one.commit(&commit(&job(1, 0, 10), files, &first.to_vec()));
+    assert!(matches!(late, Err(CommitError::StaleEpoch { .. })));
+    assert_eq!(one.pin().version(), before);
+    for (id, from, part) in [(4, 0, first), (5, 10, second)] {
+        let (job, part) = (job(id, from, from + 10), part.to_vec());
+        let files = write(&two, &job, &part).unwrap();
+        two.commit(&commit(&job, files, &part)).unwrap();
+    }
+    // and back again
+    one.give_up_claim();
+    assert!(one.claim("n1", &config, 6, Micros(3)).is_err());
+    one.follow_others(&|_| true).unwrap();
+    assert_eq!(one.pin().rows(), 200);
+    one.claim("n1", &config, 7, Micros(3)).unwrap();
+    assert!(one.epoch() > two.epoch());
+    let mut rows = 0;
+    for batch in one.pin().scan(&crate::RowFilter::default()) {
+        rows += batch.unwrap().rows();
+    }
+    assert_eq!(rows, 200);
+}

@@ -1,0 +1,240 @@
+//! A cluster of real processes: it forms, any node takes any request, leaders are killed under load, nodes are restarted one by one and all
+//! at once, compaction runs meanwhile; every acknowledged event is there once, with its data, on every node.
+//!
+//! `STRANDLINE_FAILOVERS=20` kills as often as the contract says.
+
+mod nodes;
+mod writer;
+
+use crate::harness::{seed, setting};
+use nodes::Nodes;
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use strandline_client::{BatchBuilder, BatchUnit, ClusterClient, ClusterOptions, EventInput, Expected};
+use writer::Writer;
+
+/// Small segments: logs roll over, and compaction has whole ones to take.
+const KEYS: &str = ", wal.rollover_mb = 1, id.command_id.unique_scope = 'stream'";
+
+#[test]
+fn three_nodes_form_a_cluster_and_each_answers_everything() {
+    let mut nodes = Nodes::new(3, KEYS, &[]);
+    let event = |n: u64| json!({ "events": [{ "event_type": "E", "data": { "n": n } }], "expected_seq": n });
+    for n in 0..9 {
+        let mut body = event(n);
+        if n == 0 {
+            body["expected_seq"] = json!("empty");
+        }
+        let answer = nodes.http(usize::try_from(n % 3).unwrap() + 1).post("streams/Call/a", &body).expect(201);
+        assert_eq!(answer["first_seq"], n + 1);
+    }
+    for node in 1..=3 {
+        let http = nodes.http(node);
+        let events = http.stream("Call", "a");
+        assert_eq!(
+            events.iter().map(|e| e["data"]["n"].as_u64().unwrap()).collect::<Vec<_>>(),
+            (0..9).collect::<Vec<_>>()
+        );
+        assert_eq!(http.get("streams/Call/a/head").expect(200)["last_seq"], 9);
+        assert_eq!((http.global().len(), http.scan().len()), (9, 9));
+        let id = events[0]["event_id"].as_str().unwrap();
+        assert_eq!(http.get(&format!("events/{id}")).expect(200)["event"]["seq"], 1);
+        http.get("streams/Call/none").expect_error(404, "not_found");
+        http.post("streams/Call/a", &event(3)).expect_error(409, "wrong_expected_seq");
+    }
+    // files are written by one node and read by all
+    nodes.http(2).compact();
+    assert!(nodes.http(1).get("/admin/v1/stores/test/files").expect(200)["files"].as_array().unwrap().len() == 1);
+    for node in 1..=3 {
+        let http = nodes.http(node);
+        nodes.until("every node sees the files", |_| {
+            let page = http.get("streams/Call/a?consistency=local");
+            page.status == 200 && page.header("x-strandline-tiers") == Some("durable")
+        });
+        assert_eq!(http.stream("Call", "a").len(), 9);
+    }
+    // registered everywhere
+    nodes.http(3).post("stream-types", &json!({ "name": "Invoice" })).expect(201);
+    nodes.until("the type is known", |nodes| nodes.http(1).get("stream-types").text().contains("Invoice"));
+    nodes.stop_all();
+}
+
+#[test]
+fn a_node_that_does_not_lead_says_who_does_and_the_native_client_goes_there() {
+    let nodes = Nodes::new(3, KEYS, &["--no-forward"]);
+    let body = json!({ "events": [{ "event_type": "E", "data": { "n": 1 } }] });
+    let meta = nodes.leader(None);
+    nodes.http(meta).post("streams/Call/a", &body).expect(201);
+    let leader = nodes.leader(Some("Call"));
+    for node in (1..=3).filter(|node| *node != leader) {
+        nodes.until("the node knows the log", |nodes| nodes.shard(node, Some("Call"))["leader"] == leader);
+        let http = nodes.http(node);
+        let scan = http.get_as("scan", "application/x-ndjson");
+        for refused in [http.post("streams/Call/a", &body), http.get("streams/Call/a"), http.get("events"), scan] {
+            let answer = refused.expect_error(503, "not_leader");
+            assert_eq!(answer["details"]["address"], nodes.http_address(leader), "{answer}");
+        }
+        nodes.until("it is here too", |_| http.get("streams/Call/a?consistency=local").status == 200);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut options = ClusterOptions::new(nodes.natives());
+        options.each.store = "test".to_owned();
+        let client = ClusterClient::connect(options).await.unwrap();
+        for n in 0..50 {
+            let mut batch = BatchBuilder::new("Call", BatchUnit::Append);
+            let (data, command) = (format!("{{\"n\":{n}}}"), format!("c{n}"));
+            let event = EventInput {
+                stream_id: "b",
+                event_type: "E",
+                data: &data,
+                command_id: Some(&command),
+                ..EventInput::default()
+            };
+            batch.push(&event).unwrap();
+            client.append(batch.finish().unwrap(), Expected::Any).await.unwrap();
+        }
+        assert_eq!(client.head("Call", "b").await.unwrap().unwrap().last_seq.0, 50);
+    });
+}
+
+/// Appends by several clients while something happens; gives what they know.
+fn under_load(nodes: &mut Nodes, seed: u64, happens: impl FnOnce(&mut Nodes, &AtomicU64)) -> Vec<Writer> {
+    let (ends, acknowledged) = (AtomicBool::new(false), AtomicU64::new(0));
+    let mut writers: Vec<Writer> = (0..3).map(|number| Writer::new(number, &nodes.urls(), seed)).collect();
+    std::thread::scope(|scope| {
+        for writer in &mut writers {
+            let (ends, acknowledged) = (&ends, &acknowledged);
+            scope.spawn(move || {
+                while !ends.load(Ordering::SeqCst) {
+                    writer.append();
+                    acknowledged.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+        }
+        let happened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| happens(nodes, &acknowledged)));
+        ends.store(true, Ordering::SeqCst);
+        if let Err(panic) = happened {
+            std::panic::resume_unwind(panic);
+        }
+    });
+    writers
+}
+
+/// Waits until some more was acknowledged: the cluster takes appends.
+fn goes_on(acknowledged: &AtomicU64, more: u64) -> Duration {
+    let (began, then) = (Instant::now(), acknowledged.load(Ordering::SeqCst));
+    while acknowledged.load(Ordering::SeqCst) < then + more {
+        assert!(began.elapsed() < Duration::from_secs(90), "the cluster takes no appends");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    began.elapsed()
+}
+
+/// Every node shows everything that was acknowledged, once, and has it by itself.
+fn everything_is_there(nodes: &Nodes, writers: &mut [Writer]) {
+    let events: u64 = writers.iter().map(Writer::events).sum();
+    for node in nodes.running() {
+        let http = nodes.http(node);
+        for writer in writers.iter() {
+            writer.compare(&http);
+            nodes.until("the node has it by itself", |_| writer.is_local(&http));
+        }
+        let ids: BTreeSet<String> = http.scan().iter().map(|e| e["event_id"].as_str().unwrap().to_owned()).collect();
+        assert_eq!((ids.len() as u64, http.scan().len() as u64), (events, events), "node {node}");
+        assert_eq!(http.global().len() as u64, events, "node {node}");
+    }
+    writers.iter_mut().for_each(Writer::ask_again);
+}
+
+#[test]
+fn leaders_are_killed_under_load_and_nothing_is_lost_or_doubled() {
+    let seed = seed("failover");
+    let rounds = setting("STRANDLINE_FAILOVERS", 5);
+    let mut nodes = Nodes::new(3, KEYS, &[]);
+    let mut away = Vec::new();
+    let mut writers = under_load(&mut nodes, seed, |nodes, acknowledged| {
+        goes_on(acknowledged, 30);
+        for round in 0..rounds {
+            let leader = nodes.leader(Some("Call"));
+            nodes.kill(leader);
+            away.push(goes_on(acknowledged, 3));
+            nodes.start(leader);
+            if round % 2 == 0 {
+                // whichever node compacts: it may be killed in the next round
+                let any = nodes.running()[0];
+                nodes.http(any).post("/admin/v1/stores/test/compaction/run", &json!({}));
+            }
+            goes_on(acknowledged, 30);
+        }
+    });
+    away.sort_unstable();
+    println!("unavailable: median {:?}, longest {:?}", away[away.len() / 2], away[away.len() - 1]);
+    everything_is_there(&nodes, &mut writers);
+    nodes.stop_all();
+}
+
+#[test]
+fn nodes_are_restarted_one_by_one_and_all_at_once() {
+    let seed = seed("restarts");
+    let mut nodes = Nodes::new(3, KEYS, &[]);
+    let mut writers = under_load(&mut nodes, seed, |nodes, acknowledged| {
+        goes_on(acknowledged, 30);
+        for node in [2, 1, 3] {
+            nodes.stop(node);
+            goes_on(acknowledged, 20);
+            nodes.start(node);
+            goes_on(acknowledged, 20);
+        }
+        nodes.http(1).compact();
+        goes_on(acknowledged, 20);
+    });
+    everything_is_there(&nodes, &mut writers);
+    nodes.stop_all();
+    nodes.start_all();
+    everything_is_there(&nodes, &mut writers);
+    // power goes everywhere
+    for node in 1..=3 {
+        nodes.kill(node);
+    }
+    nodes.start_all();
+    everything_is_there(&nodes, &mut writers);
+    assert!(nodes.folder(1).join("member").exists());
+    nodes.stop_all();
+}
+
+#[test]
+fn a_node_alone_becomes_the_first_member_without_a_copy() {
+    let mut nodes = Nodes::of(3, KEYS, &[]);
+    let event = |n: u64| json!({ "events": [{ "event_type": "E", "data": { "n": n } }] });
+    let alone = nodes.alone();
+    for n in 0..40 {
+        alone.http().post(&format!("streams/Call/s{}", n % 4), &event(n)).expect(201);
+        if n == 20 {
+            alone.http().compact();
+        }
+    }
+    alone.stop();
+    let id = u64::from_str_radix(std::fs::read_to_string(nodes.folder(1).join("node-id")).unwrap().trim(), 16).unwrap();
+    nodes.name(1, id);
+    (1..=3).for_each(|node| nodes.start(node));
+    nodes.until("all three vote", |nodes| {
+        let shard = nodes.shard(1, Some("Call"));
+        shard["settled"] == true && shard["voters"].as_array().map(Vec::len) == Some(3)
+    });
+    nodes.http(2).post("streams/Call/s0", &event(40)).expect(201);
+    for node in 1..=3 {
+        let http = nodes.http(node);
+        assert_eq!(
+            (http.stream("Call", "s0").len(), http.stream("Call", "s1").len(), http.global().len()),
+            (11, 10, 41)
+        );
+        nodes.until("it is here too", |_| {
+            let page = http.get("streams/Call/s0?consistency=local");
+            page.status == 200 && page.json()["events"].as_array().unwrap().len() == 11
+        });
+    }
+    nodes.stop_all();
+}

@@ -1,0 +1,202 @@
+//! Three nodes of one cluster as processes on loopback, each with its own folder, files shared.
+
+use crate::harness::{Finished, Http, Server, program};
+use serde_json::Value;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// Nothing that is waited for takes longer, unless it never comes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Ports of a node: cluster, HTTP, native. They stay the same when it starts again.
+#[derive(Clone, Copy)]
+struct Ports([u16; 3]);
+
+impl Ports {
+    fn free() -> Self {
+        let taken: Vec<TcpListener> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        Self(std::array::from_fn(|i| taken[i].local_addr().unwrap().port()))
+    }
+}
+
+/// A cluster. Nodes are numbered from 1.
+pub(super) struct Nodes {
+    folder: TempDir,
+    ports: Vec<Ports>,
+    running: Vec<Option<Server>>,
+    /// Further options of every node.
+    options: Vec<&'static str>,
+    /// Their ids.
+    ids: Vec<u64>,
+}
+
+impl Nodes {
+    /// Starts the first node, then the others, which join it.
+    pub(super) fn new(count: usize, keys: &str, options: &[&'static str]) -> Self {
+        let mut nodes = Self::of(count, keys, options);
+        for node in 1..=count {
+            nodes.start(node);
+        }
+        nodes.until("every node votes", |nodes| {
+            let meta = nodes.shard(1, None);
+            meta["settled"] == true && meta["voters"].as_array().map(Vec::len) == Some(count.min(3))
+        });
+        nodes
+    }
+
+    /// Nodes that do not run yet.
+    pub(super) fn of(count: usize, keys: &str, options: &[&'static str]) -> Self {
+        let folder = TempDir::with_prefix("strandline-cluster-").unwrap();
+        let ports = (0..count).map(|_| Ports::free()).collect();
+        let running = (0..count).map(|_| None).collect();
+        let nodes = Self { folder, ports, running, options: options.to_vec(), ids: (1..=count as u64).collect() };
+        std::fs::write(nodes.statement(), nodes.text(keys)).unwrap();
+        nodes
+    }
+
+    /// The first node as a node alone.
+    pub(super) fn alone(&self) -> Server {
+        let mut command = program();
+        command.arg("serve").arg("--data-dir").arg(self.folder(1)).arg("--config").arg(self.statement());
+        Server::start_from(command.args(["--http", "127.0.0.1:0"]))
+    }
+
+    /// A node has an id already.
+    pub(super) fn name(&mut self, node: usize, id: u64) {
+        self.ids[node - 1] = id;
+    }
+
+    fn statement(&self) -> PathBuf {
+        self.folder.path().join("store.deql")
+    }
+
+    fn text(&self, keys: &str) -> String {
+        let at = self.folder.path().display();
+        format!(
+            "CREATE EVENTSTORE test WITH (\n  durable.type = 'parquet', durable.path = '{at}/shared', inmemory.enabled = true,\n  \
+             wal.enabled = true, wal.path = '{at}/n1/log'{keys}\n);\n"
+        )
+    }
+
+    pub(super) fn folder(&self, node: usize) -> PathBuf {
+        self.folder.path().join(format!("n{node}"))
+    }
+
+    fn address(&self, node: usize, which: usize) -> String {
+        format!("127.0.0.1:{}", self.ports[node - 1].0[which])
+    }
+
+    /// The native addresses of all nodes.
+    pub(super) fn natives(&self) -> Vec<String> {
+        (1..=self.ports.len()).map(|node| self.address(node, 2)).collect()
+    }
+
+    pub(super) fn http_address(&self, node: usize) -> String {
+        self.address(node, 1)
+    }
+
+    fn command(&self, node: usize) -> Command {
+        let mut command = program();
+        let [cluster, http, native] = [0, 1, 2].map(|which| self.address(node, which));
+        command.arg("serve").arg("--data-dir").arg(self.folder(node));
+        command.args([
+            "--cluster",
+            &cluster,
+            "--node-id",
+            &self.ids[node - 1].to_string(),
+            "--http",
+            &http,
+            "--native",
+            &native,
+        ]);
+        if node == 1 {
+            command.arg("--config").arg(self.statement());
+        } else {
+            command.args(["--join", &self.address(1, 0)]);
+        }
+        command.args(&self.options);
+        command
+    }
+
+    pub(super) fn start(&mut self, node: usize) {
+        self.running[node - 1] = Some(Server::start_from(&mut self.command(node)));
+    }
+
+    /// Starts nodes that need each other to be ready.
+    pub(super) fn start_all(&mut self) {
+        let commands: Vec<Command> = (1..=self.ports.len()).map(|node| self.command(node)).collect();
+        let starting =
+            commands.into_iter().map(|mut command| std::thread::spawn(move || Server::start_from(&mut command)));
+        let started: Vec<_> = starting.collect();
+        self.running = started.into_iter().map(|node| Some(node.join().unwrap())).collect();
+    }
+
+    /// SIGKILL.
+    pub(super) fn kill(&mut self, node: usize) {
+        self.running[node - 1].take().unwrap().kill();
+    }
+
+    /// SIGTERM.
+    pub(super) fn stop(&mut self, node: usize) -> Finished {
+        let ended = self.running[node - 1].take().unwrap().finish();
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        ended
+    }
+
+    pub(super) fn stop_all(&mut self) {
+        let stopping: Vec<_> = self.running.iter_mut().filter_map(Option::take).collect();
+        for node in &stopping {
+            node.signal_terminate();
+        }
+        for node in stopping {
+            let ended = node.ended();
+            assert_eq!(ended.code, 0, "{}", ended.stderr);
+        }
+    }
+
+    pub(super) fn running(&self) -> Vec<usize> {
+        (1..=self.running.len()).filter(|node| self.running[node - 1].is_some()).collect()
+    }
+
+    pub(super) fn http(&self, node: usize) -> Http {
+        Http::new(&format!("http://{}", self.http_address(node)))
+    }
+
+    /// The addresses of all nodes, for clients that go on elsewhere.
+    pub(super) fn urls(&self) -> Vec<String> {
+        (1..=self.ports.len()).map(|node| format!("http://{}", self.http_address(node))).collect()
+    }
+
+    /// What a node says of a group: of a stream type, or the meta group.
+    pub(super) fn shard(&self, node: usize, stream_type: Option<&str>) -> Value {
+        let Ok(answer) = self.http(node).try_get_as("/admin/v1/cluster", "application/json") else {
+            return Value::Null;
+        };
+        let shards = answer.expect(200)["shards"].as_array().unwrap().clone();
+        let of = |shard: &&Value| shard["stream_type"].as_str() == stream_type;
+        shards.iter().find(of).cloned().unwrap_or_default()
+    }
+
+    /// The node that leads a group, as one that runs sees it.
+    pub(super) fn leader(&self, stream_type: Option<&str>) -> usize {
+        let mut found = 0;
+        self.until("somebody leads", |nodes| {
+            let seen = nodes.running().into_iter().find_map(|node| nodes.shard(node, stream_type)["leader"].as_u64());
+            let place = |id: u64| self.ids.iter().position(|known| *known == id).map_or(0, |at| at + 1);
+            found = seen.map_or(0, place);
+            found > 0 && nodes.running[found - 1].is_some()
+        });
+        found
+    }
+
+    pub(super) fn until(&self, what: &str, mut holds: impl FnMut(&Self) -> bool) {
+        let began = Instant::now();
+        while !holds(self) {
+            assert!(began.elapsed() < PATIENCE, "it does not come about: {what}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
