@@ -96,6 +96,15 @@ pub struct GroupStatus {
     pub replicated: BTreeMap<NodeId, Option<u64>>,
 }
 
+/// Where a member must be for a read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ReadIndex {
+    /// The entry that must be applied.
+    pub number: u64,
+    /// No entry behind it has this moment or an earlier one; none: entries have no moments.
+    pub closed: Option<Micros>,
+}
+
 /// A running group.
 pub struct Group {
     id: GroupId,
@@ -217,6 +226,29 @@ impl Group {
             }
             Err(RaftError::Fatal(error)) => Err(GroupError::Stopped(error.to_string())),
         }
+    }
+
+    /// Where a read on another member must be to see everything that was acknowledged before this call.
+    ///
+    /// # Errors
+    /// As [`confirm`](Self::confirm).
+    pub async fn read_index(&self) -> Result<ReadIndex, GroupError> {
+        // first: what is applied when the quorum has answered holds everything up to it
+        let closed = self.state.machine().close();
+        self.confirm().await?;
+        Ok(ReadIndex { number: self.applied().unwrap_or(0), closed })
+    }
+
+    /// Waits until this entry is applied here.
+    ///
+    /// # Errors
+    /// It is not in time, or the group has stopped.
+    pub async fn reached(&self, number: u64, within: Duration) -> Result<(), GroupError> {
+        let wait = self.raft.wait(Some(within));
+        wait.applied_index_at_least(Some(number), "a read elsewhere")
+            .await
+            .map(drop)
+            .map_err(|error| GroupError::Refused(error.to_string()))
     }
 
     /// The machine is told anew whether this node leads: it may not have been ready to when it heard it.

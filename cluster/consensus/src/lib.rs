@@ -28,7 +28,7 @@ mod tests;
 
 pub use consensus::{Abandoned, Consensus, Leadership, OnOutcome, Solo};
 pub use fields::FieldError;
-pub use group::{Group, GroupError, GroupParts, GroupStatus};
+pub use group::{Group, GroupError, GroupParts, GroupStatus, ReadIndex};
 pub use groups::Groups;
 pub use machine::{Applied, EntryId, Machine, Payload, Pointer};
 pub use storage::{Clock, Storage};

@@ -101,6 +101,11 @@ pub trait Machine: Send + Sync + 'static {
     /// what it proposed and has not seen applied has an unknown outcome.
     fn leads(&self, first: Option<EntryId>);
 
+    /// Where entries have moments: no entry that this node makes later has this one or an earlier one, and every one that has is applied.
+    fn close(&self) -> Option<Micros> {
+        None
+    }
+
     /// Everything that was applied up to some entry, as a pointer; `None`: nothing is elsewhere yet.
     fn pointer(&self) -> BoxFuture<'_, Result<Option<Pointer>, String>>;
 

@@ -48,6 +48,11 @@ impl StateMachine {
         Self { machine, storage, known: Arc::new(Mutex::new(known)) }
     }
 
+    /// What it applies to.
+    pub(crate) fn machine(&self) -> &Arc<dyn Machine> {
+        &self.machine
+    }
+
     /// The last entry that was applied.
     pub(crate) fn applied(&self) -> Option<EntryId> {
         self.known.lock().applied

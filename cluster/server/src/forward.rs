@@ -1,7 +1,7 @@
 //! Any node of a cluster takes any request: what another node leads is sent there, and its answer comes back as it is.
 //!
 //! ```text
-//!  request ──> where_to ── here ──> routes            POST of a statement, health, metrics, this node's own numbers: always here
+//!  request ──> leaders_affair ── no ──> routes       reads (they ask the leaders how far this node must be), health, metrics: here
 //!                └── leader of the log, or of the meta group ──> relay (HTTP/1.1, one connection) ──> its answer
 //! ```
 //!
@@ -19,6 +19,7 @@ use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{Error, ResponseError};
 use percent_encoding::percent_decode_str;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use strandline_consensus::GroupId;
@@ -49,19 +50,26 @@ pub(crate) async fn forward(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let hops = hops_of(&request);
-    let mut answers = where_to(&request, hops);
+    let here = |request| async { next.call(request).await.map(ServiceResponse::map_into_boxed_body) };
+    let Some((control, group)) = leaders_affair(&request, hops) else { return here(request).await };
+    let mut answers = who_answers(&control, &group);
     for _ in 0..LOOKS {
         if !matches!(answers, Answers::Nobody) {
             break;
         }
         tokio::time::sleep(LOOK_EVERY).await;
-        answers = where_to(&request, hops);
+        answers = who_answers(&control, &group);
     }
-    let Answers::There(address) = answers else {
-        return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
-    };
+    let Answers::There(address) = answers else { return here(request).await };
     let (head, payload) = request.into_parts();
-    let answer = match relay::relay(&head, payload, &address, hops + 1).await {
+    let answered = tokio::select! {
+        answered = relay::relay(&head, payload, &address, hops + 1) => answered,
+        // a node that stands still answers nothing: when another one leads, nobody waits for it any more
+        () = leads_no_more(&control, &group, &address) => {
+            Err(relay::Broken::Sent(io::Error::other("another node leads by now")))
+        }
+    };
+    let answer = match answered {
         Ok(answer) => answer,
         Err(relay::Broken::NotSent(why)) => {
             let text = format!(
@@ -79,22 +87,30 @@ pub(crate) async fn forward(
     Ok(ServiceResponse::new(head, answer))
 }
 
+async fn leads_no_more(control: &Control, group: &GroupId, address: &str) {
+    while matches!(who_answers(control, group), Answers::There(leader) if leader == address) {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
 fn hops_of(request: &ServiceRequest) -> u32 {
     let said = request.headers().get(HOPS).and_then(|value| value.to_str().ok());
     // what is no number was not sent by a node: it goes nowhere
     said.map_or(0, |text| text.parse().unwrap_or(HOPS_MAX))
 }
 
-fn where_to(request: &ServiceRequest, hops: u32) -> Answers {
-    let app = request.app_data::<Data<App>>().map(|app| Arc::clone(app));
-    let Some((control, app)) = app.as_ref().and_then(|app| Some((app.node.cluster()?, app))) else {
-        return Answers::Here;
-    };
+/// The group whose leader answers; `None`: any node does.
+fn leaders_affair(request: &ServiceRequest, hops: u32) -> Option<(Control, GroupId)> {
+    let app = request.app_data::<Data<App>>()?;
+    let control = app.node.cluster()?;
     if !app.forwards || hops >= HOPS_MAX {
-        return Answers::Here;
+        return None;
     }
-    let Some(group) = group_of(request) else { return Answers::Here };
-    let status = match control.groups().get(&group) {
+    Some((control.clone(), group_of(request)?))
+}
+
+fn who_answers(control: &Control, group: &GroupId) -> Answers {
+    let status = match control.groups().get(group) {
         Some(group) => group.status(),
         // a stream type that is not here, or not yet: who leads the meta group knows
         None => control.meta_status(),
@@ -110,21 +126,18 @@ fn http_of(control: &Control, node: u64) -> Option<String> {
     control.entry(node).map(|entry| entry.facts.addresses.http)
 }
 
-/// The group whose leader answers; `None`: any node does.
+/// Appends, and what the node that compacts does. Reads are answered by any node: it asks the leaders how far it must be.
 fn group_of(request: &ServiceRequest) -> Option<GroupId> {
     let segments: Vec<&str> = request.path().trim_start_matches('/').split('/').collect();
-    let asks = request.method() == Method::GET;
-    let local = request.query_string().split('&').any(|pair| pair == "consistency=local");
-    if asks && local {
-        return None;
-    }
+    let reads = request.method() == Method::GET || request.method() == Method::HEAD;
     match segments.as_slice() {
+        ["v1", "stores", ..] if reads => None,
         ["v1", "stores", store, "streams", stream_type, ..] => {
             let stream_type = percent_decode_str(stream_type).decode_utf8().ok()?;
             let store = percent_decode_str(store).decode_utf8().ok()?;
-            Some(GroupId::Log { store: Arc::from(&*store), log: LogKey::single(&*stream_type) })
+            Some(GroupId::Log { store: Arc::from(&*store), log: LogKey::single(&stream_type) })
         }
-        ["v1", "stores", _, "events" | "scan" | "subscribe" | "subscriptions" | "query", ..]
+        ["v1", "stores", _, "events", ..]
         | ["admin", "v1", "stores", _, "compaction" | "retention" | "restore" | "redact", ..] => Some(GroupId::Meta),
         _ => None,
     }

@@ -131,6 +131,9 @@ pub(crate) struct ServeCluster {
     /// Where other nodes reach this one; a first node makes the cluster
     #[arg(long, value_name = "ADDR", hide_short_help = true)]
     pub(crate) cluster: Option<SocketAddr>,
+    /// Where the node listens for other nodes, if --cluster (where they reach it) is the address of something in between
+    #[arg(long, value_name = "ADDR", hide_short_help = true)]
+    pub(crate) cluster_listen: Option<SocketAddr>,
     /// Join the cluster of the node at this address (with an existing data directory: nothing)
     #[arg(long, value_name = "ADDR", hide_short_help = true)]
     pub(crate) join: Option<String>,

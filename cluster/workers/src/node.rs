@@ -8,6 +8,7 @@ use crate::compaction::supervisor::CompactionSupervisor;
 use crate::data_dir::{DataDir, DataDirError};
 use crate::descriptors::{Descriptors, raise_limit};
 use crate::error::NodeError;
+use crate::member_stores::{open_members, refuse_clusters};
 use crate::messages::{Abandon, CloseRouter, StopCompaction, StopLog};
 use crate::metrics::Metrics;
 use crate::permits::BytePermits;
@@ -30,7 +31,7 @@ use strandline_consensus::control::Control;
 use strandline_deql::{Declarations, StoreConfig};
 use strandline_durable::CommitError;
 use strandline_engine::compact::Share;
-use strandline_engine::store::{Grace, Judged, OpenError, OpenOptions, OpenReport, Opened, Store};
+use strandline_engine::store::{Grace, Judged, OpenError, OpenOptions, Opened, Store};
 use strandline_event::{ErrorKind, limits};
 use strandline_wal::io::abort_on_fatal;
 use strandline_wal::{Disk, IoThread, RealDisk};
@@ -301,11 +302,11 @@ fn wire_all(opened: Vec<Opened>, aggregates: &[String], shared: &Shared) -> Resu
     Ok((stores, report))
 }
 
-struct OpenedNode {
-    data_dir: DataDir,
-    locks: Vec<StoreLock>,
-    descriptors: Descriptors,
-    stores: Vec<Opened>,
+pub(crate) struct OpenedNode {
+    pub(crate) data_dir: DataDir,
+    pub(crate) locks: Vec<StoreLock>,
+    pub(crate) descriptors: Descriptors,
+    pub(crate) stores: Vec<Opened>,
 }
 
 fn refuse(declarations: &Declarations) -> Result<(), StartError> {
@@ -322,6 +323,7 @@ fn refuse(declarations: &Declarations) -> Result<(), StartError> {
 }
 
 fn open_all(declarations: &Declarations, options: &NodeOptions) -> Result<OpenedNode, StartError> {
+    refuse_clusters(declarations)?;
     let data_dir = DataDir::open(&options.data_dir)?;
     let configs = declarations.stores.iter().map(|declared| &declared.config);
     // a store that another node serves is not even touched: opening it would take it over
@@ -346,30 +348,7 @@ fn open_all(declarations: &Declarations, options: &NodeOptions) -> Result<Opened
     Ok(OpenedNode { data_dir, locks, descriptors, stores })
 }
 
-/// Opens the stores of a cluster; their logs are opened where the cluster places them.
-fn open_members(
-    declarations: &Declarations,
-    options: &NodeOptions,
-    folder: Option<DataDir>,
-) -> Result<OpenedNode, StartError> {
-    let data_dir = match folder {
-        Some(folder) => folder,
-        None => DataDir::open(&options.data_dir)?,
-    };
-    let configs = declarations.stores.iter().map(|declared| &declared.config);
-    let locks = configs.map(StoreLock::to_share).collect::<Result<Vec<_>, _>>()?;
-    let descriptors = Descriptors::new(options.descriptors_max.unwrap_or_else(raise_limit));
-    let mut stores = Vec::new();
-    for declared in &declarations.stores {
-        let name = &declared.config.name;
-        let open = open_options(&declared.config, options, &data_dir);
-        let store = Store::open_member(&open).map_err(|error| store_error(name, error))?;
-        stores.push(Opened { store, logs: Vec::new(), report: OpenReport::default() });
-    }
-    Ok(OpenedNode { data_dir, locks, descriptors, stores })
-}
-
-fn open_options(config: &StoreConfig, options: &NodeOptions, data_dir: &DataDir) -> OpenOptions {
+pub(crate) fn open_options(config: &StoreConfig, options: &NodeOptions, data_dir: &DataDir) -> OpenOptions {
     OpenOptions {
         config: config.clone(),
         disk: Arc::clone(&options.disk.0),
@@ -382,7 +361,7 @@ fn open_options(config: &StoreConfig, options: &NodeOptions, data_dir: &DataDir)
     }
 }
 
-fn store_error(name: &str, error: OpenError) -> StartError {
+pub(crate) fn store_error(name: &str, error: OpenError) -> StartError {
     StartError::Store { store: name.to_owned(), error: Box::new(error) }
 }
 

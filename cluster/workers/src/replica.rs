@@ -9,6 +9,7 @@
 //! Invariants: what the owner hears comes in the order in which the group said it; this node accepts nothing before its group was once
 //! where it should be (else a group of one would acknowledge what no other node holds).
 
+use crate::clock;
 use crate::messages::GroupWritten;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -177,6 +178,11 @@ impl Machine for LogMachine {
             Some(_) => {}
             None => drop(self.tell(ReplicaEvent::Follows)),
         }
+    }
+
+    fn close(&self) -> Option<Micros> {
+        let shared = self.store.log(&self.log)?;
+        Some(shared.published().clock().close_at(clock::now()))
     }
 
     fn pointer(&self) -> BoxFuture<'_, Result<Option<Pointer>, String>> {

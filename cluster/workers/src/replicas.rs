@@ -4,11 +4,11 @@
 //!  meta group's state ──> run: open what is placed here, tell groups that they are established, registered types
 //!                          └─> role: this node compacts (claims the store), or follows who does (`replicas/role.rs`)
 //!  first append of a type ──> open_type: RegisterType, then its group and a leader
-//!  reads ──> confirm: a quorum says that this node leads the logs that are read
+//!  reads ──> confirm: a quorum says that this node leads the logs that are read, or their leaders say how far it must be
 //! ```
 //!
-//! Every member of the cluster holds every log: who does not vote follows. Invariant: a node that does not lead says so, with the address of
-//! the one that does; it never answers from what it merely has, unless it was asked to (`consistency=local`).
+//! Every member of the cluster holds every log: who does not vote follows. Invariant: a node that does not lead takes no append and says who does;
+//! it never answers a read from what it merely has, unless it was asked to (`consistency=local`).
 
 mod open;
 mod role;
@@ -30,7 +30,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use strandline_consensus::control::{Control, ControlError};
 use strandline_consensus::meta::{Command, Erasable};
-use strandline_consensus::{BoxFuture, Group, GroupError, GroupId, NodeId};
+use strandline_consensus::{BoxFuture, Group, GroupError, GroupId, Leadership, NodeId};
 use strandline_engine::append::AppendError;
 use strandline_engine::store::Store;
 use strandline_event::LogKey;
@@ -58,8 +58,8 @@ pub(crate) struct ReplicasParts {
     pub(crate) hot: HotWorkers,
     /// The node's own folder of this store.
     pub(crate) folder: PathBuf,
-    /// Stream types that the node's file declares.
-    pub(crate) declared: Vec<String>,
+    /// Stream types that the node's file declares, or that were registered while it was alone.
+    pub(crate) declared: Vec<StreamTypeEntry>,
 }
 
 /// The replicas of one store.
@@ -122,10 +122,15 @@ impl StoreReplicas {
 
     /// What the node's file declares is registered for all.
     async fn declare(&self) {
-        for name in &self.parts.declared {
-            let entry = StreamTypeEntry { name: Arc::from(name.as_str()), buckets: 1 };
+        for entry in &self.parts.declared {
             while let Err(error) = self.register(entry.clone()).await {
-                tracing::info!(name, "not registered yet: {error}");
+                if error.kind() != strandline_event::ErrorKind::Unavailable {
+                    tracing::error!(
+                        name = &*entry.name,
+                        "this stream type cannot be registered in the cluster: {error}"
+                    );
+                    break;
+                }
                 sleep(LOOK_EVERY).await;
             }
         }
@@ -174,7 +179,7 @@ impl StoreReplicas {
                 if let Some(why) = self.broken.lock().get(&log).cloned() {
                     return Err(NodeError::DamagedLog { log: log.clone(), reason: why });
                 }
-                let is_led = self.group(&log).is_some_and(|group| group.status().leader.is_some());
+                let is_led = self.is_led(&log);
                 if let Some(owner) = self.parts.table.get(&log).filter(|_| is_led && self.is_established(&log)) {
                     return Ok(owner);
                 }
@@ -182,6 +187,15 @@ impl StoreReplicas {
             }
         };
         timeout(NEW_TYPE_WITHIN, waiting).await.unwrap_or_else(|_| Err(self.no_leader(&log)))
+    }
+
+    /// Somebody leads the log, and (if it is this node) its owner knows.
+    fn is_led(&self, log: &LogKey) -> bool {
+        let leader = self.group(log).and_then(|group| group.status().leader);
+        let shared = self.parts.store.log(log);
+        leader.is_some_and(|(node, _)| {
+            node != self.parts.control.node() || shared.is_some_and(|shared| shared.published().clock().leads())
+        })
     }
 
     fn is_established(&self, log: &LogKey) -> bool {
@@ -197,36 +211,57 @@ impl StoreReplicas {
         }
     }
 
-    /// Everything that was acknowledged before this call in these logs (of one stream type, or all) is visible here when it returns.
+    /// Everything that was acknowledged before this call in these logs (of one stream type, or all) is visible here when it returns: where this
+    /// node leads a quorum has confirmed it, elsewhere the leader has said how far this node must be.
     pub(crate) async fn confirm(&self, stream_type: Option<&str>) -> Result<(), NodeError> {
-        let logs: Vec<LogKey> = match stream_type {
-            Some(name) => vec![LogKey::single(name)],
-            None => self.placed().into_iter().collect(),
+        let one = stream_type.map(LogKey::single);
+        if one.as_ref().is_none_or(|log| self.group(log).is_none()) {
+            // which logs there are the leader of the meta group knows
+            self.confirm_group(&GroupId::Meta).await?;
+        }
+        // nothing was ever acknowledged in a log whose group was not yet where it should be
+        let logs = self.established().into_iter().filter(|log| one.as_ref().is_none_or(|one| one == log));
+        let confirming = logs.map(|log| async move {
+            self.opened(&log).await?;
+            self.confirm_group(&self.id_of(&log)).await
+        });
+        join_all(confirming).await.into_iter().collect()
+    }
+
+    /// A log that the cluster has is about to be opened here.
+    async fn opened(&self, log: &LogKey) -> Result<(), NodeError> {
+        let opening = async {
+            while self.group(log).is_none() {
+                self.check_whole(Some(&log.stream_type))?;
+                sleep(PAUSE).await;
+            }
+            Ok(())
         };
-        let whole = stream_type.is_none() || logs.iter().any(|log| self.group(log).is_none());
-        let mut groups: Vec<Arc<Group>> = Vec::new();
-        if whole {
-            // which logs there are the meta group's leader knows
-            groups.extend(self.parts.control.groups().get(&GroupId::Meta));
-        }
-        for log in &logs {
-            match self.group(log) {
-                Some(group) => groups.push(group),
-                None if self.parts.control.leads() && stream_type.is_some() && !self.placed().contains(log) => {}
-                None => return Err(self.not_leader(self.meta_leader())),
+        timeout(CONFIRM_WITHIN, opening).await.unwrap_or_else(|_| Err(self.no_leader(log)))
+    }
+
+    async fn confirm_group(&self, id: &GroupId) -> Result<(), NodeError> {
+        let Some(group) = self.parts.control.groups().get(id) else { return Err(self.not_leader(None)) };
+        let leader = match group.leadership() {
+            Leadership::Leads => {
+                return match timeout(CONFIRM_WITHIN, group.confirm()).await {
+                    Ok(Ok(())) => Ok(()),
+                    Ok(Err(GroupError::NotLeader { leader })) => Err(self.not_leader(leader.map(|(node, _)| node))),
+                    Ok(Err(_)) | Err(_) => Err(self.not_leader(None)),
+                };
             }
+            Leadership::Follows { leader } => leader.map(|(node, _)| node),
+        };
+        let Some(node) = leader else { return Err(self.not_leader(None)) };
+        let asked = self.parts.control.read_index(node, id).await;
+        let index = asked.map_err(|_| self.not_leader(Some(node)))?;
+        let reached = group.reached(index.number, CONFIRM_WITHIN).await;
+        reached.map_err(|_| self.not_leader(Some(node)))?;
+        if let (GroupId::Log { log, .. }, Some(moment)) = (id, index.closed)
+            && let Some(shared) = self.parts.store.log(log)
+        {
+            shared.published().clock().closed_elsewhere(moment);
         }
-        let confirming = groups.iter().map(|group| timeout(CONFIRM_WITHIN, group.confirm()));
-        for confirmed in join_all(confirming).await {
-            match confirmed {
-                Ok(Ok(())) => {}
-                Ok(Err(GroupError::NotLeader { leader })) => {
-                    return Err(self.not_leader(leader.map(|(node, _)| node)));
-                }
-                Ok(Err(_)) | Err(_) => return Err(self.not_leader(None)),
-            }
-        }
-        // a stream type that came meanwhile is not open here yet: it had no event when this was asked
         Ok(())
     }
 
@@ -240,12 +275,12 @@ impl StoreReplicas {
         }
     }
 
-    /// The logs of this store that the cluster has.
-    fn placed(&self) -> BTreeSet<LogKey> {
+    /// The logs of this store in which something may have been acknowledged.
+    fn established(&self) -> BTreeSet<LogKey> {
         let name = self.name();
         self.parts.control.with_state(|state| {
-            let of_store = state.groups().keys().filter_map(|group| match group {
-                GroupId::Log { store, log } if &**store == name => Some(log.clone()),
+            let of_store = state.groups().iter().filter_map(|(group, placement)| match group {
+                GroupId::Log { store, log } if &**store == name && placement.is_established() => Some(log.clone()),
                 _ => None,
             });
             of_store.collect()

@@ -33,7 +33,7 @@ use strandline_engine::read::{
 };
 use strandline_engine::retention::RetentionStatus;
 use strandline_engine::status::{FileStatus, LogStatus, ManifestStatus, TiersStatus, Waiting};
-use strandline_engine::store::{LogShared, Store};
+use strandline_engine::store::Store;
 use strandline_engine::strict::check_registered;
 use strandline_event::{BatchBytes, EventId, EventRef, LogKey, Micros, Seq, limits};
 
@@ -234,39 +234,6 @@ impl StoreHandle {
         done.map_err(|error| self.with_leader(error))
     }
 
-    /// A refusal of a log that another node leads says where that is.
-    pub(crate) fn with_leader(&self, error: NodeError) -> NodeError {
-        match &self.parts.replicas {
-            Some(replicas) => replicas.with_address(error),
-            None => error,
-        }
-    }
-
-    /// Everything that was acknowledged before this call (of one stream type, or of all) is seen by the reads that follow; `NotLeader` with
-    /// the node to ask otherwise. A node alone has everything.
-    ///
-    /// # Errors
-    /// `NotLeader`.
-    pub async fn confirm(&self, stream_type: Option<&str>) -> Result<(), NodeError> {
-        match &self.parts.replicas {
-            Some(replicas) => replicas.confirm(stream_type).await,
-            None => Ok(()),
-        }
-    }
-
-    /// Reads of what this node has by itself (of one stream type, or of all) miss no log that should be here.
-    ///
-    /// # Errors
-    /// `DamagedLog`.
-    pub fn check_whole(&self, stream_type: Option<&str>) -> Result<(), NodeError> {
-        self.parts.replicas.as_ref().map_or(Ok(()), |replicas| replicas.check_whole(stream_type))
-    }
-
-    /// Errors: another node of the cluster compacts this store.
-    fn check_compacts(&self) -> Result<(), NodeError> {
-        self.parts.replicas.as_ref().map_or(Ok(()), |replicas| replicas.check_compacts())
-    }
-
     /// As [`owner`](Self::owner), while the node takes appends.
     pub(crate) fn serving_owner(&self, stream_type: &str) -> Result<Option<Addr<WalWorker>>, NodeError> {
         self.node.check_serving()?;
@@ -312,19 +279,6 @@ impl StoreHandle {
             first_answer(known, page.rows(), &mut events);
         }
         Ok(StreamAppended { duplicate: true, events })
-    }
-
-    /// Stream types whose log is damaged, and how: their appends are refused, reads that need the end of the log too.
-    #[must_use]
-    pub fn damaged(&self) -> Vec<(String, String)> {
-        let damage = |log: &Arc<LogShared>| Some((log.key.stream_type.to_string(), log.refuses_writes()?.to_string()));
-        let mut damaged: Vec<_> = self.parts.store.logs().iter().filter_map(damage).collect();
-        let broken = self.parts.replicas.iter().flat_map(|replicas| replicas.broken());
-        let named: Vec<_> = broken.map(|(log, why)| (log.stream_type.to_string(), why.to_string())).collect();
-        damaged.extend(named.into_iter().filter(|(name, _)| {
-            !self.parts.store.logs().iter().any(|l| *l.key.stream_type == **name && l.refuses_writes().is_some())
-        }));
-        damaged
     }
 
     // ---- reads ----

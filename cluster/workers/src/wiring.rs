@@ -255,7 +255,7 @@ pub(crate) fn wire_store(opened: Opened, declared: &[String], shared: &Shared) -
         let (store, table, types) = (Arc::clone(&store), Arc::clone(&table), Arc::clone(&types));
         let folder = shared.data_dir.store_folder(store.name());
         let (factory, fenced, hot) = (Arc::clone(&factory), Arc::clone(&fenced), hot.clone());
-        let declared = declared.to_vec();
+        let declared = registry.types().to_vec();
         StoreReplicas::new(ReplicasParts {
             control: control.clone(),
             store,

@@ -15,6 +15,7 @@
 use parking_lot::{Mutex, RwLock};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use strandline_event::{LogIndex, Micros};
 
 #[derive(Debug)]
@@ -33,18 +34,21 @@ struct State {
 #[derive(Debug)]
 pub struct LogClock {
     state: Mutex<State>,
+    /// The newest moment, in microseconds, of all logs of the store that other nodes assign in: a clock that is behind theirs must not
+    /// assign below what readers of the global order have passed.
+    elsewhere: Arc<AtomicI64>,
 }
 
 impl LogClock {
-    fn new(floor: Micros) -> Self {
-        Self { state: Mutex::new(State { floor, last: floor, in_flight: VecDeque::new(), follows: false }) }
+    fn new(floor: Micros, elsewhere: Arc<AtomicI64>) -> Self {
+        Self { elsewhere, state: Mutex::new(State { floor, last: floor, in_flight: VecDeque::new(), follows: false }) }
     }
 
     /// Assigns a batch's moments: from the result to `span_us` after it. The batch is in flight until
     /// [`visible`](Self::visible).
     pub fn assign(&self, now: Micros, span_us: u32, index: LogIndex) -> Micros {
         let mut state = self.state.lock();
-        let base = state.next(now);
+        let base = state.next(now.max(self.elsewhere()));
         state.last = base.plus_us(i64::from(span_us));
         state.in_flight.push_back((index, base, false));
         base
@@ -53,7 +57,11 @@ impl LogClock {
     /// What [`assign`](Self::assign) would give. Nothing changes.
     #[must_use]
     pub fn peek(&self, now: Micros) -> Micros {
-        self.state.lock().next(now)
+        self.state.lock().next(now.max(self.elsewhere()))
+    }
+
+    fn elsewhere(&self) -> Micros {
+        Micros(self.elsewhere.load(Ordering::Relaxed)).plus_us(1)
     }
 
     /// A batch became visible to every reader.
@@ -73,11 +81,38 @@ impl LogClock {
     pub fn observe(&self, moment: Micros) {
         let mut state = self.state.lock();
         state.last = state.last.max(moment);
+        if state.follows {
+            self.elsewhere.fetch_max(moment.0, Ordering::Relaxed);
+        }
     }
 
     /// Whether this node assigns. Of a log that another node assigns in nothing is closed above what came from there.
     pub fn set_leads(&self, leads: bool) {
-        self.state.lock().follows = !leads;
+        let mut state = self.state.lock();
+        state.follows = !leads;
+        if !leads {
+            self.elsewhere.fetch_max(state.last.0, Ordering::Relaxed);
+        }
+    }
+
+    /// For readers on other nodes: nothing is assigned at or below the result from now on, and everything at or below it is visible.
+    #[must_use]
+    pub fn close_at(&self, now: Micros) -> Micros {
+        self.close(now)
+    }
+
+    /// The node that assigns has closed up to this moment, and everything up to it is visible here.
+    pub fn closed_elsewhere(&self, moment: Micros) {
+        let mut state = self.state.lock();
+        if state.follows {
+            state.floor = state.floor.max(moment);
+        }
+    }
+
+    /// Whether this node assigns.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        !self.state.lock().follows
     }
 
     /// The largest assigned moment.
@@ -115,6 +150,7 @@ struct Logs {
 #[derive(Debug)]
 pub struct ClosedClocks {
     logs: RwLock<Logs>,
+    elsewhere: Arc<AtomicI64>,
     /// The largest moment that was given out as closed.
     closed: Mutex<Micros>,
 }
@@ -124,13 +160,14 @@ impl ClosedClocks {
     #[must_use]
     pub fn new(floor: Micros) -> Arc<Self> {
         let logs = RwLock::new(Logs { clocks: Vec::new(), floor });
-        Arc::new(Self { logs, closed: Mutex::new(Micros::MIN) })
+        let elsewhere = Arc::new(AtomicI64::new(Micros::MIN.0));
+        Arc::new(Self { logs, elsewhere, closed: Mutex::new(Micros::MIN) })
     }
 
     /// The clock of one more log. It starts above everything that was ever closed.
     pub fn open_log(&self) -> Arc<LogClock> {
         let mut logs = self.logs.write();
-        let clock = Arc::new(LogClock::new(logs.floor.max(*self.closed.lock())));
+        let clock = Arc::new(LogClock::new(logs.floor.max(*self.closed.lock()), Arc::clone(&self.elsewhere)));
         logs.clocks.push(Arc::clone(&clock));
         clock
     }

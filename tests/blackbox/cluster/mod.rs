@@ -3,6 +3,7 @@
 //!
 //! `STRANDLINE_FAILOVERS=20` kills as often as the contract says.
 
+mod links;
 mod nodes;
 mod writer;
 
@@ -71,11 +72,10 @@ fn a_node_that_does_not_lead_says_who_does_and_the_native_client_goes_there() {
     for node in (1..=3).filter(|node| *node != leader) {
         nodes.until("the node knows the log", |nodes| nodes.shard(node, Some("Call"))["leader"] == leader);
         let http = nodes.http(node);
-        let scan = http.get_as("scan", "application/x-ndjson");
-        for refused in [http.post("streams/Call/a", &body), http.get("streams/Call/a"), http.get("events"), scan] {
-            let answer = refused.expect_error(503, "not_leader");
-            assert_eq!(answer["details"]["address"], nodes.http_address(leader), "{answer}");
-        }
+        let answer = http.post("streams/Call/a", &body).expect_error(503, "not_leader");
+        assert_eq!(answer["details"]["address"], nodes.http_address(leader), "{answer}");
+        // reads see everything that was acknowledged, on any node
+        assert_eq!((http.stream("Call", "a").len(), http.global().len(), http.scan().len()), (1, 1, 1));
         nodes.until("it is here too", |_| http.get("streams/Call/a?consistency=local").status == 200);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -236,5 +236,93 @@ fn a_node_alone_becomes_the_first_member_without_a_copy() {
             page.status == 200 && page.json()["events"].as_array().unwrap().len() == 11
         });
     }
+    nodes.stop_all();
+}
+
+#[test]
+fn a_node_that_was_paused_acknowledges_and_damages_nothing_when_it_wakes() {
+    let seed = seed("pause");
+    let mut nodes = Nodes::new(3, KEYS, &[]);
+    let mut writers = under_load(&mut nodes, seed, |nodes, acknowledged| {
+        goes_on(acknowledged, 30);
+        for _ in 0..2 {
+            // it leads, and it compacts: it is stopped in the middle of whatever it does
+            let leader = nodes.leader(None);
+            nodes.http(leader).post("/admin/v1/stores/test/compaction/run", &json!({}));
+            nodes.pause(leader);
+            goes_on(acknowledged, 30);
+            let others = (1..=3).find(|node| *node != leader).unwrap();
+            nodes.until("another node compacts", |nodes| {
+                nodes
+                    .http(others)
+                    .post_as("/admin/v1/stores/test/compaction/run?wait=true", "application/json", b"")
+                    .status
+                    < 300
+            });
+            goes_on(acknowledged, 10);
+            nodes.go_on(leader);
+            goes_on(acknowledged, 30);
+        }
+    });
+    everything_is_there(&nodes, &mut writers);
+    nodes.stop_all();
+}
+
+/// Acknowledged by a node that is asked directly and may not send the request on.
+fn is_taken(nodes: &Nodes, node: usize, stream: &str) -> bool {
+    let body = json!({ "events": [{ "event_type": "E", "data": {} }] }).to_string();
+    let answer = nodes.http(node).try_post(&format!("streams/Call/{stream}"), "application/json", body.as_bytes());
+    answer.is_ok_and(|answer| answer.status < 300)
+}
+
+#[test]
+fn the_minority_of_a_partition_acknowledges_nothing_and_replicas_agree_after_it() {
+    let seed = seed("partitions");
+    let mut nodes = Nodes::linked(3, KEYS, &["--no-forward"]);
+    let mut minority = 0;
+    let mut writers = under_load(&mut nodes, seed, |nodes, acknowledged| {
+        goes_on(acknowledged, 30);
+        // the leader is alone
+        let leader = nodes.leader(Some("Call"));
+        nodes.links().isolate(leader);
+        goes_on(acknowledged, 30);
+        for _ in 0..20 {
+            assert!(!is_taken(nodes, leader, "minority"), "a node without a quorum acknowledged an append");
+            minority += 1;
+        }
+        let read = nodes.http(leader).get("streams/Call/minority");
+        assert_eq!(read.status, 503, "a leader that no quorum confirms answers no read: {}", read.text());
+        nodes.links().heal();
+        goes_on(acknowledged, 30);
+        // one way only: the leader is heard by nobody, and hears everybody
+        let leader = nodes.leader(Some("Call"));
+        for other in (1..=3).filter(|other| *other != leader) {
+            nodes.links().cut(leader, other);
+        }
+        goes_on(acknowledged, 30);
+        nodes.links().heal();
+        goes_on(acknowledged, 30);
+        // late, and connections that break
+        nodes.links().storm(Duration::from_millis(20), 50, seed);
+        goes_on(acknowledged, 30);
+        nodes.links().heal();
+        goes_on(acknowledged, 30);
+    });
+    assert_eq!(minority, 20);
+    nodes.until("the minority's appends are nowhere or everywhere", |nodes| {
+        let heads: BTreeSet<String> =
+            (1..=3).map(|node| nodes.http(node).get("streams/Call/minority/head?consistency=local").text()).collect();
+        heads.len() == 1
+    });
+    let leader = nodes.leader(Some("Call"));
+    for writer in &writers {
+        writer.compare(&nodes.http(leader));
+        for node in 1..=3 {
+            nodes.until("every replica has it", |nodes| writer.is_local(&nodes.http(node)));
+            // ids, seqs and moments too
+            assert_eq!(writer.local(&nodes.http(node)), writer.local(&nodes.http(leader)), "node {node}");
+        }
+    }
+    writers.iter_mut().for_each(Writer::ask_again);
     nodes.stop_all();
 }

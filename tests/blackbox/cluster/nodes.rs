@@ -1,5 +1,6 @@
 //! Three nodes of one cluster as processes on loopback, each with its own folder, files shared.
 
+use super::links::Links;
 use crate::harness::{Finished, Http, Server, program};
 use serde_json::Value;
 use std::net::TcpListener;
@@ -31,6 +32,8 @@ pub(super) struct Nodes {
     options: Vec<&'static str>,
     /// Their ids.
     ids: Vec<u64>,
+    /// What stands between them, if anything does.
+    links: Option<Links>,
 }
 
 impl Nodes {
@@ -40,10 +43,7 @@ impl Nodes {
         for node in 1..=count {
             nodes.start(node);
         }
-        nodes.until("every node votes", |nodes| {
-            let meta = nodes.shard(1, None);
-            meta["settled"] == true && meta["voters"].as_array().map(Vec::len) == Some(count.min(3))
-        });
+        nodes.until("every node votes", |nodes| nodes.all_vote(None));
         nodes
     }
 
@@ -52,9 +52,36 @@ impl Nodes {
         let folder = TempDir::with_prefix("strandline-cluster-").unwrap();
         let ports = (0..count).map(|_| Ports::free()).collect();
         let running = (0..count).map(|_| None).collect();
-        let nodes = Self { folder, ports, running, options: options.to_vec(), ids: (1..=count as u64).collect() };
+        let nodes =
+            Self { folder, ports, running, options: options.to_vec(), ids: (1..=count as u64).collect(), links: None };
         std::fs::write(nodes.statement(), nodes.text(keys)).unwrap();
         nodes
+    }
+
+    /// Nodes that speak to each other through links that a test can cut; all of them vote.
+    pub(super) fn linked(count: usize, keys: &str, options: &[&'static str]) -> Self {
+        let mut nodes = Self::of(count, keys, options);
+        nodes.links = Some(Links::new(&nodes.ports.iter().map(|ports| ports.0[0]).collect::<Vec<_>>()));
+        (1..=count).for_each(|node| nodes.start(node));
+        nodes.until("every node votes", |nodes| nodes.all_vote(None));
+        nodes
+    }
+
+    pub(super) fn links(&self) -> &Links {
+        self.links.as_ref().unwrap()
+    }
+
+    fn all_vote(&self, stream_type: Option<&str>) -> bool {
+        let shard = self.shard(self.running()[0], stream_type);
+        shard["settled"] == true && shard["voters"].as_array().map(Vec::len) == Some(self.ports.len().min(3))
+    }
+
+    pub(super) fn pause(&self, node: usize) {
+        self.running[node - 1].as_ref().unwrap().pause();
+    }
+
+    pub(super) fn go_on(&self, node: usize) {
+        self.running[node - 1].as_ref().unwrap().go_on();
     }
 
     /// The first node as a node alone.
@@ -100,8 +127,14 @@ impl Nodes {
 
     fn command(&self, node: usize) -> Command {
         let mut command = program();
-        let [cluster, http, native] = [0, 1, 2].map(|which| self.address(node, which));
-        command.arg("serve").arg("--data-dir").arg(self.folder(node));
+        command.arg("serve");
+        let [mut cluster, http, native] = [0, 1, 2].map(|which| self.address(node, which));
+        let mut first = self.address(1, 0);
+        if let Some(links) = &self.links {
+            command.args(["--cluster-listen", &cluster]);
+            (cluster, first) = (links.address(node), links.address(1));
+        }
+        command.arg("--data-dir").arg(self.folder(node));
         command.args([
             "--cluster",
             &cluster,
@@ -115,7 +148,7 @@ impl Nodes {
         if node == 1 {
             command.arg("--config").arg(self.statement());
         } else {
-            command.args(["--join", &self.address(1, 0)]);
+            command.args(["--join", &first]);
         }
         command.args(&self.options);
         command

@@ -9,6 +9,9 @@ const STREAM_TYPES: [&str; 2] = ["Call", "Order"];
 /// An append that is not answered by then never will be.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A node that stands still is left after this time.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
 /// A client.
 pub(super) struct Writer {
     nodes: Vec<Http>,
@@ -26,7 +29,7 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new(number: u64, urls: &[String], seed: u64) -> Self {
-        let nodes = urls.iter().map(|url| Http::new(url)).collect();
+        let nodes = urls.iter().map(|url| Http::patient_for(url, ANSWER_WITHIN)).collect();
         let streams = vec![Vec::new(); 4];
         let random = Random(seed ^ number);
         let at = usize::try_from(number).unwrap() % urls.len();
@@ -104,12 +107,22 @@ impl Writer {
         }
     }
 
-    /// Whether a node has all of it by itself.
-    pub(super) fn is_local(&self, http: &Http) -> bool {
-        self.streams.iter().enumerate().filter(|(_, wanted)| !wanted.is_empty()).all(|(stream, wanted)| {
+    /// The events of each stream as a node has them by itself.
+    pub(super) fn local(&self, http: &Http) -> Vec<Value> {
+        let page = |stream: usize| {
             let (stream_type, id) = self.name(stream);
             let page = http.get(&format!("streams/{stream_type}/{id}?consistency=local&limit=10000"));
-            page.status == 200 && page.json()["events"].as_array().unwrap().iter().map(|e| &e["data"]).eq(wanted)
-        })
+            if page.status == 200 { page.json()["events"].clone() } else { json!([]) }
+        };
+        (0..self.streams.len()).map(page).collect()
+    }
+
+    /// Whether a node has all of it by itself.
+    pub(super) fn is_local(&self, http: &Http) -> bool {
+        let found = self.local(http);
+        found
+            .iter()
+            .zip(&self.streams)
+            .all(|(found, wanted)| found.as_array().unwrap().iter().map(|e| &e["data"]).eq(wanted))
     }
 }

@@ -60,11 +60,16 @@ pub(crate) struct Http {
 
 impl Http {
     pub(crate) fn new(base: &str) -> Self {
+        Self::patient_for(base, TIMEOUT)
+    }
+
+    /// One that gives up a request earlier.
+    pub(crate) fn patient_for(base: &str, timeout: Duration) -> Self {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .proxy(None)
             .allow_non_standard_methods(true)
-            .timeout_global(Some(TIMEOUT))
+            .timeout_global(Some(timeout))
             .build();
         Self { agent: config.into(), base: base.to_owned() }
     }

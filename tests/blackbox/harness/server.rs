@@ -179,6 +179,18 @@ impl Server {
         }
     }
 
+    /// SIGSTOP: it does nothing, and knows nothing of the time, until it goes [on](Self::go_on).
+    pub(crate) fn pause(&self) {
+        let pid = rustix::process::Pid::from_child(&self.process);
+        rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    }
+
+    /// SIGCONT.
+    pub(crate) fn go_on(&self) {
+        let pid = rustix::process::Pid::from_child(&self.process);
+        rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
+    }
+
     /// Stops the node cleanly.
     pub(crate) fn stop(self) {
         assert_eq!(self.terminate(), 0, "a node that gets SIGTERM ends with 0");

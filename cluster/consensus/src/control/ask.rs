@@ -2,16 +2,54 @@
 
 use super::Control;
 use super::outcome::ControlError;
+use crate::fields::{FieldError, Put, Take};
+use crate::group::ReadIndex;
 use crate::join::AskKind;
 use crate::meta::MetaState;
+use crate::meta::{put_group, take_group};
 use crate::net::Ask;
+use crate::transport::{GroupId, NodeId};
 use std::time::Duration;
-use strandline_event::SharedBytes;
+use strandline_event::{Micros, SharedBytes};
 
 /// Time of one question.
 const WITHIN: Duration = Duration::from_secs(3);
 
+/// Version of the bodies of ReadIndex.
+const VERSION: u8 = 1;
+
 impl Control {
+    /// Where a read of a group that another node leads must be: asked there.
+    ///
+    /// # Errors
+    /// That node does not lead it, or cannot be reached.
+    pub async fn read_index(&self, leader: NodeId, group: &GroupId) -> Result<ReadIndex, ControlError> {
+        let none = |why: String| ControlError::NoLeader(why);
+        let known = self.entry(leader).map(|entry| entry.facts.addresses.cluster);
+        let address = known.or_else(|| self.parts.transport.address(leader));
+        let address = address.ok_or_else(|| none("where its leader is is not known".to_owned()))?;
+        let mut body = Put::default();
+        body.u8(VERSION);
+        body.zeros(7);
+        put_group(&mut body, group);
+        let ask = Ask { kind: AskKind::ReadIndex.to_u8(), body: SharedBytes::copy_aligned(&body.0) };
+        let asked = self.parts.transport.ask(leader, &address, ask, WITHIN).await;
+        index_of(&asked.map_err(|e| none(e.to_string()))?).map_err(|e| none(e.to_string()))
+    }
+
+    /// The same, asked by another node of a group that this one leads.
+    pub(super) async fn read_index_here(&self, body: &[u8]) -> Result<Vec<u8>, String> {
+        let wanted = wanted_of(body).map_err(|error| error.to_string())?;
+        let group = self.groups().get(&wanted).ok_or_else(|| format!("there is no group {wanted} here"))?;
+        let index = group.read_index().await.map_err(|error| error.to_string())?;
+        let mut out = Put::default();
+        out.u8(VERSION);
+        out.zeros(7);
+        out.u64(index.number);
+        out.u64(u64::from(index.closed.is_some()));
+        out.u64(index.closed.map_or(0, |moment| moment.0.cast_unsigned()));
+        Ok(out.0)
+    }
     /// The state of the meta group as its leader has it: what a node that follows may not have applied yet.
     ///
     /// # Errors
@@ -27,4 +65,28 @@ impl Control {
         let asked = self.parts.transport.ask(node, &address, ask, WITHIN).await;
         MetaState::decode(&asked.map_err(|e| none(e.to_string()))?).map_err(|e| none(e.to_string()))
     }
+}
+
+fn version(take: &mut Take<'_>) -> Result<(), FieldError> {
+    if take.u8()? != VERSION {
+        return Err(FieldError::Value("a version that is not known here"));
+    }
+    take.zeros(7)
+}
+
+fn wanted_of(body: &[u8]) -> Result<GroupId, FieldError> {
+    let mut take = Take(body);
+    version(&mut take)?;
+    let group = take_group(&mut take)?;
+    take.end()?;
+    Ok(group)
+}
+
+fn index_of(body: &[u8]) -> Result<ReadIndex, FieldError> {
+    let mut take = Take(body);
+    version(&mut take)?;
+    let (number, has_moment, moment) = (take.u64()?, take.u64()?, take.u64()?);
+    take.end()?;
+    let closed = (has_moment == 1).then_some(Micros(moment.cast_signed()));
+    Ok(ReadIndex { number, closed })
 }

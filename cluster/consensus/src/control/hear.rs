@@ -32,7 +32,7 @@ impl Hear for Control {
             match AskKind::from_u8(ask.kind) {
                 Some(AskKind::Join) => self.offer(asker, &ask.body).await,
                 Some(AskKind::Prove) => self.prove(asker, &ask.body).await,
-                Some(AskKind::Propose | AskKind::State) if !is_ours => {
+                Some(AskKind::Propose | AskKind::State | AskKind::ReadIndex) if !is_ours => {
                     Err("only nodes of this cluster may ask that".to_owned())
                 }
                 Some(AskKind::Propose) => {
@@ -42,6 +42,7 @@ impl Hear for Control {
                     Ok(if leads { self.propose_here(&command).await } else { Proposed::NotLeader }.encode())
                 }
                 Some(AskKind::State) => Ok(self.state().encode()),
+                Some(AskKind::ReadIndex) => self.read_index_here(&ask.body).await,
                 None => Err(format!("questions of kind {} are not known here: update this node", ask.kind)),
             }
         })

@@ -17,11 +17,13 @@ pub enum AskKind {
     Propose,
     /// The state of the meta group, as its leader has it.
     State,
+    /// Where a read of a group must be, for its leader.
+    ReadIndex,
 }
 
 impl AskKind {
     /// Every kind.
-    pub const ALL: [Self; 4] = [Self::Join, Self::Prove, Self::Propose, Self::State];
+    pub const ALL: [Self; 5] = [Self::Join, Self::Prove, Self::Propose, Self::State, Self::ReadIndex];
 
     /// As it stands in the frame.
     #[must_use]
@@ -31,6 +33,7 @@ impl AskKind {
             Self::Prove => 2,
             Self::Propose => 3,
             Self::State => 4,
+            Self::ReadIndex => 5,
         }
     }
 

@@ -179,7 +179,7 @@ fn take_addresses(take: &mut Take<'_>) -> Result<Addresses, FieldError> {
 }
 
 /// The meta group has no store: an empty name stands for it.
-pub(super) fn put_group(out: &mut Put, group: &GroupId) {
+pub(crate) fn put_group(out: &mut Put, group: &GroupId) {
     let (store, stream_type, bucket) = match group {
         GroupId::Meta => ("", "", 0),
         GroupId::Log { store, log } => (&**store, &*log.stream_type, log.bucket),
@@ -189,7 +189,7 @@ pub(super) fn put_group(out: &mut Put, group: &GroupId) {
     out.text(stream_type);
 }
 
-pub(super) fn take_group(take: &mut Take<'_>) -> Result<GroupId, FieldError> {
+pub(crate) fn take_group(take: &mut Take<'_>) -> Result<GroupId, FieldError> {
     let (bucket, store, stream_type) = (take.u32()?, take.text()?, take.text()?);
     match (store.is_empty(), stream_type.is_empty(), bucket) {
         (true, true, 0) => Ok(GroupId::Meta),

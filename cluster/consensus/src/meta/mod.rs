@@ -28,7 +28,7 @@ mod types;
 
 pub use check::{StoreRefused, cluster_statement, refused_type};
 pub use codec::CodecError;
-pub(crate) use codec::{put_facts, take_facts};
+pub(crate) use codec::{put_facts, put_group, take_facts, take_group};
 pub use command::Command;
 pub use refusal::Refusal;
 pub use state::{ClusterFacts, MetaState, Outcome};

@@ -25,6 +25,7 @@ pub(crate) struct Part {
     pub(crate) creates: bool,
     flags: StartFlags,
     address: SocketAddr,
+    listen: Option<SocketAddr>,
     roles: Roles,
     replication: u8,
     data_dir: PathBuf,
@@ -43,6 +44,7 @@ pub(crate) fn clustered(options: &Serve, data_dir: &Path) -> Result<Option<Part>
         ("--replication", given.replication.is_some()),
         ("--roles", given.roles.is_some()),
         ("--no-forward", given.no_forward),
+        ("--cluster-listen", given.cluster_listen.is_some()),
     ];
     for (name, is_given) in alone {
         if is_given && flags.cluster.is_none() {
@@ -65,7 +67,7 @@ pub(crate) fn clustered(options: &Serve, data_dir: &Path) -> Result<Option<Part>
                 .to_owned(),
         ));
     }
-    if !address.ip().is_loopback() {
+    if let Some(address) = [Some(address), given.cluster_listen].into_iter().flatten().find(|a| !a.ip().is_loopback()) {
         return Err(Failure::Usage(format!(
             "--cluster {address}: nodes speak to each other in clear text and without a password so far, and clients are served on loopback \
              addresses only, so the nodes of a cluster run on one machine: name a loopback address (127.0.0.1 or [::1])"
@@ -75,6 +77,7 @@ pub(crate) fn clustered(options: &Serve, data_dir: &Path) -> Result<Option<Part>
         creates: matches!(membership, Membership::Creates { .. }),
         flags,
         address,
+        listen: given.cluster_listen,
         roles,
         replication: given.replication.unwrap_or(REPLICATION),
         data_dir: data_dir.to_owned(),
@@ -95,10 +98,15 @@ impl Part {
         node: &NodeOptions,
         bound: &Bound,
     ) -> Result<ClusterNode, Failure> {
-        let Self { flags, address, roles, replication, data_dir, .. } = self;
-        let cannot = |error: std::io::Error| Failure::Usage(format!("cannot listen on {address}: {error}"));
-        let listener = TcpListener::bind(address).await.map_err(cannot)?;
-        let cluster = listener.local_addr().map_err(cannot)?.to_string();
+        let Self { flags, address, listen, roles, replication, data_dir, .. } = self;
+        let at = listen.unwrap_or(address);
+        let cannot = |error: std::io::Error| Failure::Usage(format!("cannot listen on {at}: {error}"));
+        let listener = TcpListener::bind(at).await.map_err(cannot)?;
+        let cluster = match listen {
+            Some(_) => address,
+            None => listener.local_addr().map_err(cannot)?,
+        };
+        let cluster = cluster.to_string();
         let native = bound.native().map(|address| address.to_string()).unwrap_or_default();
         let addresses = Addresses { cluster: cluster.clone(), http: bound.http().to_string(), native };
         let flags = StartFlags { cluster: Some(cluster), ..flags };

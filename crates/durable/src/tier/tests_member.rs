@@ -53,7 +53,7 @@ fn a_member_that_was_fenced_commits_nothing_and_shows_nothing_unasked() {
     two.claim("n2", &config, 3, Micros(2)).unwrap();
     // the one before was at it all the time
     let before = one.pin().version();
-    let late = one.commit(&commit(&job(1, 0, 10), files, &first.to_vec()));
+    let late = one.commit(&commit(&job(1, 0, 10), files, first));
     assert!(matches!(late, Err(CommitError::StaleEpoch { .. })));
     assert_eq!(one.pin().version(), before);
     for (id, from, part) in [(4, 0, first), (5, 10, second)] {

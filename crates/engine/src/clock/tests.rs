@@ -92,3 +92,38 @@ fn nothing_is_assigned_at_or_below_a_closed_moment() {
     stop.store(true, Ordering::Relaxed);
     closer.join().unwrap();
 }
+
+#[test]
+fn a_leader_assigns_above_what_came_from_other_nodes_in_other_logs() {
+    let clocks = ClosedClocks::new(Micros(0));
+    let (calls, orders) = (clocks.open_log(), clocks.open_log());
+    calls.set_leads(false);
+    orders.set_leads(false);
+    calls.observe(Micros(100));
+    orders.set_leads(true);
+    assert_eq!(orders.peek(Micros(50)), Micros(101), "its clock is behind the one that led the other log");
+    assert_eq!(orders.assign(Micros(50), 0, LogIndex(1)), Micros(101));
+    // a node alone reads its own log: that is no reason to wait for anything
+    let alone = ClosedClocks::new(Micros(0));
+    let (calls, orders) = (alone.open_log(), alone.open_log());
+    calls.observe(Micros(100));
+    assert_eq!(orders.assign(Micros(50), 0, LogIndex(1)), Micros(50));
+}
+
+#[test]
+fn what_a_leader_closed_is_closed_where_others_follow_and_stays_so_when_they_lead() {
+    let (there, here) = (ClosedClocks::new(Micros(0)), ClosedClocks::new(Micros(0)));
+    let (leader, follower) = (there.open_log(), here.open_log());
+    follower.set_leads(false);
+    assert_eq!(here.close(Micros(500)), Micros(0), "what comes is not known here");
+    leader.assign(Micros(100), 0, LogIndex(1));
+    assert_eq!(leader.close_at(Micros(200)), Micros(99), "below what is in flight");
+    leader.visible(LogIndex(1));
+    let closed = leader.close_at(Micros(200));
+    assert_eq!((closed, leader.peek(Micros(150))), (Micros(200), Micros(201)));
+    follower.observe(Micros(100));
+    follower.closed_elsewhere(closed);
+    assert_eq!(here.close(Micros(500)), Micros(200));
+    follower.set_leads(true);
+    assert_eq!(follower.peek(Micros(150)), Micros(201), "a clock that is behind assigns above it");
+}

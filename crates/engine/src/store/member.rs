@@ -147,7 +147,12 @@ impl Store {
     /// # Errors
     /// [`FollowError`].
     pub fn follow_others(&self, whatever: bool) -> Result<FollowedOthers, FollowError> {
-        self.durable.follow_others(&|snapshot| whatever || self.is_ready_for(snapshot))
+        let followed = self.durable.follow_others(&|snapshot| whatever || self.is_ready_for(snapshot))?;
+        if let FollowedOthers::Now(_) = &followed {
+            // files may have gone under a tombstone
+            self.after_retention();
+        }
+        Ok(followed)
     }
 
     /// Becomes the node that compacts: whoever did before is fenced. Blocks.

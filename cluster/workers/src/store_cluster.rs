@@ -1,0 +1,56 @@
+//! What a store's callers ask of its cluster, where there is one: who leads, whether reads are whole, who compacts. A node alone leads
+//! everything and has everything.
+
+use crate::error::NodeError;
+use crate::store::StoreHandle;
+use std::collections::BTreeMap;
+
+impl StoreHandle {
+    /// A refusal of a log that another node leads says where that is.
+    pub(crate) fn with_leader(&self, error: NodeError) -> NodeError {
+        match &self.parts.replicas {
+            Some(replicas) => replicas.with_address(error),
+            None => error,
+        }
+    }
+
+    /// Everything that was acknowledged before this call (of one stream type, or of all) is seen by the reads that follow; `NotLeader` with
+    /// the node to ask otherwise. A node alone has everything.
+    ///
+    /// # Errors
+    /// `NotLeader`.
+    pub async fn confirm(&self, stream_type: Option<&str>) -> Result<(), NodeError> {
+        match &self.parts.replicas {
+            Some(replicas) => replicas.confirm(stream_type).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Reads of what this node has by itself (of one stream type, or of all) miss no log that should be here.
+    ///
+    /// # Errors
+    /// `DamagedLog`.
+    pub fn check_whole(&self, stream_type: Option<&str>) -> Result<(), NodeError> {
+        self.parts.replicas.as_ref().map_or(Ok(()), |replicas| replicas.check_whole(stream_type))
+    }
+
+    /// Errors: another node of the cluster compacts this store.
+    pub(crate) fn check_compacts(&self) -> Result<(), NodeError> {
+        self.parts.replicas.as_ref().map_or(Ok(()), |replicas| replicas.check_compacts())
+    }
+
+    /// Stream types whose log is damaged, or does not run here, and how: their appends are refused, reads that need the end of the log too.
+    #[must_use]
+    pub fn damaged(&self) -> Vec<(String, String)> {
+        let mut damaged = BTreeMap::new();
+        for (log, why) in self.parts.replicas.iter().flat_map(|replicas| replicas.broken()) {
+            damaged.insert(log.stream_type.to_string(), why.to_string());
+        }
+        for log in self.parts.store.logs() {
+            if let Some(why) = log.refuses_writes() {
+                damaged.insert(log.key.stream_type.to_string(), why.to_string());
+            }
+        }
+        damaged.into_iter().collect()
+    }
+}
