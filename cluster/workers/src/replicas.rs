@@ -43,6 +43,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const NEW_TYPE_WITHIN: Duration = Duration::from_secs(15);
 /// Between looks at whether it is there.
 const PAUSE: Duration = Duration::from_millis(20);
+/// How long a read looks for a leader that a quorum confirms.
+const READ_WITHIN: Duration = Duration::from_secs(5);
 /// How long a quorum may take to confirm a leader.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(3);
 
@@ -240,7 +242,18 @@ impl StoreReplicas {
         timeout(CONFIRM_WITHIN, opening).await.unwrap_or_else(|_| Err(self.no_leader(log)))
     }
 
+    /// Who leads may be about to change: a read waits for that rather than fail.
     async fn confirm_group(&self, id: &GroupId) -> Result<(), NodeError> {
+        let until = Instant::now() + READ_WITHIN;
+        loop {
+            match self.try_confirm(id).await {
+                Err(_) if Instant::now() < until => sleep(PAUSE).await,
+                confirmed => return confirmed,
+            }
+        }
+    }
+
+    async fn try_confirm(&self, id: &GroupId) -> Result<(), NodeError> {
         let Some(group) = self.parts.control.groups().get(id) else { return Err(self.not_leader(None)) };
         let leader = match group.leadership() {
             Leadership::Leads => {
