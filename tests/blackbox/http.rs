@@ -57,6 +57,16 @@ fn a_stream_is_appended_to_and_read_back() {
 }
 
 #[test]
+fn a_node_takes_memory_in_small_pages() {
+    let store = Store::new(&[]);
+    let server = store.start();
+    // a kernel without huge pages does not say
+    assert_ne!(server.status("THP_enabled").as_deref(), Some("1"));
+    assert!(server.status("VmRSS").is_some());
+    server.stop();
+}
+
+#[test]
 fn a_dry_run_stores_nothing() {
     let store = Store::new(&[]);
     let server = store.start();

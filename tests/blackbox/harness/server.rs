@@ -165,6 +165,13 @@ impl Server {
         Finished { code: status.code().unwrap_or(-1), stdout: String::new(), stderr }
     }
 
+    /// What the system says of the process under a name; `None`: it does not say that.
+    pub fn status(&self, name: &str) -> Option<String> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+        Some(value.trim().to_owned())
+    }
+
     /// Sends SIGTERM and does not wait.
     pub(crate) fn signal_terminate(&self) {
         let pid = rustix::process::Pid::from_child(&self.process);

@@ -12,7 +12,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use strandline_deql::{self as deql, Declarations, StoreConfig};
 use strandline_server::{Bound, ServeOptions, Server, Signals};
-use strandline_workers::{Node, NodeOptions, Share, runtime};
+use strandline_workers::{Node, NodeOptions, Share, memory, runtime};
 
 /// Port of the native protocol, where none is given.
 const NATIVE_PORT: u16 = 7071;
@@ -32,6 +32,7 @@ pub(crate) fn run(options: &Serve) -> Result<(), Failure> {
     part.as_ref().map_or(Ok(()), |part| part.check(&declarations))?;
     refuse_what_is_not_served(&declarations)?;
     start_log();
+    memory::take_small_pages();
     let running = runtime::run(serve(declarations, data_dir, options, part));
     running.map_err(|e| Failure::Server(format!("the runtime does not start: {e}")))?
 }
