@@ -166,7 +166,7 @@ impl Server {
     }
 
     /// What the system says of the process under a name; `None`: it does not say that.
-    pub fn status(&self, name: &str) -> Option<String> {
+    pub(crate) fn status(&self, name: &str) -> Option<String> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
         let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
         Some(value.trim().to_owned())
