@@ -88,7 +88,13 @@ pub(crate) async fn forward(
 }
 
 async fn leads_no_more(control: &Control, group: &GroupId, address: &str) {
-    while matches!(who_answers(control, group), Answers::There(leader) if leader == address) {
+    loop {
+        match who_answers(control, group) {
+            // nobody yet: it may be the one that was asked
+            Answers::Nobody => {}
+            Answers::There(leader) if leader == address => {}
+            Answers::There(_) | Answers::Here => return,
+        }
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }

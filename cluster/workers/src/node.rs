@@ -494,6 +494,12 @@ impl NodeHandle {
         drop(self);
         let ended = tokio::task::spawn_blocking(move || arbiters.map(Arbiters::stop));
         let _ = ended.await;
+        if let Some(control) = &node.shared.cluster {
+            // nobody may take the folders while a group still closes its log
+            for group in control.groups().all() {
+                group.stop().await;
+            }
+        }
         for _ in 0..1000 {
             if node.shared.alive.count() == 0 {
                 node.locks.iter().for_each(StoreLock::release);

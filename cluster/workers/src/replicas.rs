@@ -74,6 +74,8 @@ pub(crate) struct StoreReplicas {
     apart: Mutex<BTreeMap<LogKey, Instant>>,
     /// The types that are published, by the state of the meta group that named them.
     published: Mutex<Vec<StreamTypeEntry>>,
+    /// When others were looked for that have committed.
+    followed: Mutex<Option<Instant>>,
     stop: watch::Sender<bool>,
 }
 
@@ -81,7 +83,7 @@ impl StoreReplicas {
     pub(crate) fn new(parts: ReplicasParts) -> Arc<Self> {
         let (machines, broken, apart) = (Mutex::default(), Mutex::default(), Mutex::default());
         let (published, stop) = (Mutex::default(), watch::Sender::new(false));
-        Arc::new(Self { parts, machines, broken, apart, published, stop })
+        Arc::new(Self { parts, machines, broken, apart, published, followed: Mutex::default(), stop })
     }
 
     /// Opens what is placed here, then keeps to what the cluster says until it is [stopped](Self::stop).

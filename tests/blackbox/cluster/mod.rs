@@ -51,8 +51,7 @@ fn three_nodes_form_a_cluster_and_each_answers_everything() {
     for node in 1..=3 {
         let http = nodes.http(node);
         nodes.until("every node sees the files", |_| {
-            let page = http.get("streams/Call/a?consistency=local");
-            page.status == 200 && page.header("x-strandline-tiers") == Some("durable")
+            http.get("/admin/v1/stores/test/files").expect(200)["files"].as_array().unwrap().len() == 1
         });
         assert_eq!(http.stream("Call", "a").len(), 9);
     }
@@ -195,6 +194,10 @@ fn nodes_are_restarted_one_by_one_and_all_at_once() {
     nodes.stop_all();
     nodes.start_all();
     everything_is_there(&nodes, &mut writers);
+    nodes.stop_all();
+    let verified = nodes.verify();
+    assert!(verified.code == 0 && verified.stdout.contains("clean"), "{verified:?}");
+    nodes.start_all();
     // power goes everywhere
     for node in 1..=3 {
         nodes.kill(node);
@@ -324,5 +327,56 @@ fn the_minority_of_a_partition_acknowledges_nothing_and_replicas_agree_after_it(
         }
     }
     writers.iter_mut().for_each(Writer::ask_again);
+    nodes.stop_all();
+}
+
+/// Nothing of the log is kept that is in files: who comes late or comes back late goes on from a manifest.
+const NO_LOG_KEPT: &str = ", wal.rollover_mb = 1, wal.retention_hours = 0, id.command_id.unique_scope = 'stream'";
+
+#[test]
+fn a_node_that_was_away_too_long_goes_on_from_files_and_a_lost_one_is_replaced() {
+    let seed = seed("replaced");
+    let mut nodes = Nodes::begun(4, 3, NO_LOG_KEPT, &[]);
+    let first_entry = |nodes: &Nodes, node: usize| {
+        let wal = nodes.http(node).get("/admin/v1/stores/test/wal").expect(200);
+        let log = wal["logs"].as_array().unwrap().iter().find(|log| log["stream_type"] == "Call").cloned().unwrap();
+        log["first_index"].as_u64().unwrap()
+    };
+    let mut writers = under_load(&mut nodes, seed, |nodes, acknowledged| {
+        goes_on(acknowledged, 30);
+        nodes.stop(3);
+        for _ in 0..3 {
+            goes_on(acknowledged, 40);
+            nodes.http(1).compact();
+        }
+        nodes.until("the log begins behind what the node has", |nodes| {
+            first_entry(nodes, nodes.leader(Some("Call"))) > 60
+        });
+        nodes.start(3);
+        goes_on(acknowledged, 20);
+    });
+    everything_is_there(&nodes, &mut writers);
+    // its log is lost: it says so, and takes no part
+    nodes.stop(3);
+    let logs = nodes.folder(3).join("stores/test/log");
+    for entry in std::fs::read_dir(&logs).unwrap().map(Result::unwrap).filter(|entry| entry.path().is_dir()) {
+        std::fs::remove_dir_all(entry.path()).unwrap();
+    }
+    nodes.start(3);
+    let ready = nodes.http(3).get("/ready").expect(200);
+    assert!(ready["damaged"].to_string().contains("must not vote"), "{ready}");
+    nodes.http(3).get("streams/Call/w0-s0?consistency=local").expect_error(503, "unavailable");
+    nodes.kill(3);
+    nodes.start(4);
+    nodes.until("it is a member", |nodes| {
+        nodes.http(1).post("/admin/v1/cluster/replace", &json!({ "lost": 3, "with": 4 })).status == 200
+    });
+    for stream_type in ["Call", "Order"] {
+        nodes.until("it votes in its place", |nodes| {
+            let shard = nodes.shard(1, Some(stream_type));
+            shard["settled"] == true && shard["voters"] == json!([1, 2, 4])
+        });
+    }
+    everything_is_there(&nodes, &mut writers);
     nodes.stop_all();
 }

@@ -1,7 +1,7 @@
 //! Three nodes of one cluster as processes on loopback, each with its own folder, files shared.
 
 use super::links::Links;
-use crate::harness::{Finished, Http, Server, program};
+use crate::harness::{Finished, Http, Server, program, run_command};
 use serde_json::Value;
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -39,10 +39,13 @@ pub(super) struct Nodes {
 impl Nodes {
     /// Starts the first node, then the others, which join it.
     pub(super) fn new(count: usize, keys: &str, options: &[&'static str]) -> Self {
+        Self::begun(count, count, keys, options)
+    }
+
+    /// As [`new`](Self::new), of which the last ones do not run yet.
+    pub(super) fn begun(count: usize, running: usize, keys: &str, options: &[&'static str]) -> Self {
         let mut nodes = Self::of(count, keys, options);
-        for node in 1..=count {
-            nodes.start(node);
-        }
+        (1..=running).for_each(|node| nodes.start(node));
         nodes.until("every node votes", |nodes| nodes.all_vote(None));
         nodes
     }
@@ -94,6 +97,13 @@ impl Nodes {
     /// A node has an id already.
     pub(super) fn name(&mut self, node: usize, id: u64) {
         self.ids[node - 1] = id;
+    }
+
+    /// Checks the files, and the log of the first node, which must not run.
+    pub(super) fn verify(&self) -> Finished {
+        let mut command = program();
+        command.arg("verify").arg("--config").arg(self.statement()).arg("--data-dir").arg(self.folder(1));
+        run_command(command, b"")
     }
 
     fn statement(&self) -> PathBuf {

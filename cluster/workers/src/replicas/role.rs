@@ -21,6 +21,9 @@ use strandline_engine::compact::JobOutcome;
 use strandline_event::LogKey;
 use tokio::time::Instant;
 
+/// How often a node that does not compact looks for what was committed: a request to the object store each.
+const FOLLOW_EVERY: Duration = Duration::from_secs(2);
+
 /// How long another node may lead a log before the leader of the meta group asks for it: one node that leads all answers store-wide reads.
 const APART_FOR: Duration = Duration::from_secs(5);
 
@@ -38,6 +41,12 @@ impl StoreReplicas {
             self.parts.store.durable().give_up_claim();
             tracing::info!(store = self.name(), "another node compacts from now on");
         }
+        let now = Instant::now();
+        let due = self.followed.lock().is_none_or(|last| last + FOLLOW_EVERY <= now);
+        if !leads && !due {
+            return;
+        }
+        *self.followed.lock() = Some(now);
         let newest = self.follow().await;
         if leads && newest {
             self.claim().await;

@@ -21,6 +21,7 @@ use std::path::Path;
 use std::sync::Arc;
 use strandline_deql::StoreConfig;
 use strandline_durable::objects::ObjectInfo;
+use strandline_durable::objects::{Purpose, Settings, cluster_mark, open_location};
 use strandline_durable::{DurableTier, Snapshot, check_delta_log, verify_file, verify_manifests, verify_replaced};
 use strandline_event::{ErrorKind, EventRef, LogIndex, LogKey, Micros};
 use strandline_wal::{Disk, LogConfig, LogIdentity, LogView, OpenedLog, log_folder_name, open_read_only};
@@ -144,7 +145,11 @@ pub fn verify_watched(
     let unreadable = !report.findings.is_empty();
     let snapshot = tier.as_ref().map(DurableTier::pin);
     let logs = match &wal_dir {
-        Some(dir) => check_logs(&Place { dir, config: &log_config, disk, node }, snapshot.as_deref(), &mut report),
+        Some(dir) => {
+            let replicas = is_clusters(config);
+            let place = Place { dir, config: &log_config, disk, node, replicas };
+            check_logs(&place, snapshot.as_deref(), &mut report)
+        }
         None => Vec::new(),
     };
     if tier.is_none() && logs.is_empty() && report.findings.is_empty() {
@@ -251,6 +256,17 @@ struct Place<'a> {
     config: &'a LogConfig,
     disk: &'a Arc<dyn Disk>,
     node: Option<u64>,
+    /// The logs are replicas: what one lacks its group has, so only each log itself is judged.
+    replicas: bool,
+}
+
+/// Whether the files belong to a cluster. What cannot be read is named by who needs it.
+fn is_clusters(config: &StoreConfig) -> bool {
+    if config.durable.path.is_memory() {
+        return false;
+    }
+    let objects = open_location(&config.durable.path, Purpose::Read, &Settings::from_env());
+    objects.is_ok_and(|objects| matches!(cluster_mark(&*objects), Ok(Some(_))))
 }
 
 fn check_logs(place: &Place<'_>, snapshot: Option<&Snapshot>, report: &mut Report) -> Vec<OfflineLog> {
@@ -267,7 +283,9 @@ fn check_logs(place: &Place<'_>, snapshot: Option<&Snapshot>, report: &mut Repor
             return logs;
         }
     };
-    if let Some(fault) = lost::folder_fault(wal_dir, !folders.is_empty(), &marked, snapshot, place.node) {
+    if let Some(fault) = lost::folder_fault(wal_dir, !folders.is_empty(), &marked, snapshot, place.node)
+        && !place.replicas
+    {
         report.add(wal_dir.display().to_string(), fault.to_string());
     }
     let mut keys: BTreeSet<LogKey> = folders.into_iter().collect();
@@ -304,7 +322,7 @@ fn check_log(store: &Place<'_>, known: Known, key: LogKey, report: &mut Report) 
     let has = opened.as_ref().map_or_else(|| Has::nothing(folder), |opened| Has::of(folder, opened));
     let is_damaged = opened.as_ref().is_some_and(|opened| !opened.recovered.corrupt.is_empty());
     let last = opened.as_ref().map_or(LogIndex::ZERO, |opened| opened.recovered.last_index());
-    match known.fault(&has).filter(|_| !is_damaged) {
+    match known.fault(&has).filter(|_| !is_damaged && !store.replicas) {
         Some(fault) => report.add(&place, lost::error_of(fault, key.clone(), dir, &known, &has).to_string()),
         None if known.unread(last).is_some() => {
             report.notes.extend(known.unread(last).map(|unread| format!("{place}: {unread}")));

@@ -135,3 +135,33 @@ fn another_leaders_entry_takes_the_place_of_what_was_in_flight() {
     assert_eq!(refusal(&answer).kind(), ErrorKind::NotLeader);
     assert_eq!(driver.log().published().head("s").unwrap().unwrap().last_seq, Seq(1));
 }
+
+#[test]
+fn a_replica_that_was_left_behind_goes_on_from_files_and_skips_what_they_hold() {
+    let mut leader = driver();
+    leader.lead(OTHER, 1, LogIndex(1));
+    let mut follower = driver();
+    let mut entries = Vec::new();
+    for (n, command) in ["a", "b", "c"].into_iter().enumerate() {
+        assert!(
+            append(&mut leader, command, if n == 0 { Expected::Empty } else { Expected::At(Seq(n as u64)) }, 1)
+                .is_none()
+        );
+        let committed = entry(&take(&mut leader), OTHER);
+        entries.push(committed.clone());
+        let _ = leader.applied(committed).release();
+    }
+    let _ = follower.applied(entries[0].clone()).release();
+    // files hold everything up to the second one
+    let done = follower.jump(entries[1].index, Arc::new(NothingSettled), Micros(7));
+    assert!(done.release().is_empty());
+    assert_eq!(follower.log().committed_through(), entries[1].index);
+    assert_eq!(follower.log().published().head("s").unwrap(), None, "what files hold is asked of them");
+    let done = follower.applied(entries[1].clone());
+    assert!(done.batches.is_empty(), "its group sends it all the same");
+    let _ = done.release();
+    let done = follower.applied(entries[2].clone());
+    assert_eq!(done.batches.len(), 1);
+    let _ = done.release();
+    assert_eq!(follower.log().published().head("s").unwrap().unwrap().last_seq, Seq(3));
+}
