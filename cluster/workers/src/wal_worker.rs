@@ -260,6 +260,7 @@ impl WalWorker {
             ReplicaEvent::Jump(jumped) => {
                 let (through, settled, newest) = self.parts.store.jump_of(&self.parts.log);
                 let done = self.parts.driver.jump(through, settled, newest);
+                self.parts.store.has_jumped(&self.parts.log, through);
                 self.untold.push(done);
                 self.untold_to.push(jumped);
             }

@@ -98,6 +98,16 @@ impl HotTier {
         self.make_room(&mut arrivals, self.max_bytes());
     }
 
+    /// Entries up to `through` went past this tier: what it holds of the log leaves, and it is complete from there on.
+    pub fn pass_over(&self, key: &LogKey, through: LogIndex) {
+        let mut arrivals = self.arrivals.lock();
+        let log = self.log_or_new(key, through);
+        if through > log.through() {
+            self.drop_log(&mut arrivals, &log);
+            log.pass_over(through);
+        }
+    }
+
     /// Lets go what is older than the time to live. Gives the number of batches that left. Who inserts comes in between.
     pub fn evict(&self, now: Micros) -> usize {
         let ttl_us = self.ttl_us.load(Ordering::Relaxed);

@@ -163,6 +163,13 @@ impl Store {
         self.durable.claim(&owner_name(self.node), &self.config(), entropy, now)
     }
 
+    /// A log has jumped to `through`: memory lacks entries below, so nothing below is counted on in it.
+    pub fn has_jumped(&self, key: &LogKey, through: LogIndex) {
+        if let Some(hot) = self.hot() {
+            hot.pass_over(key, through);
+        }
+    }
+
     /// What a log has to [jump](crate::append::LogDriver::jump) to: everything up to there is in files.
     #[must_use]
     pub fn jump_of(&self, key: &LogKey) -> (LogIndex, Arc<dyn Settled>, Micros) {

@@ -47,6 +47,21 @@ fn rows_of_a_stream_come_in_order_within_bounds() {
 }
 
 #[test]
+fn what_went_past_is_no_gap_that_is_counted_on() {
+    let hot = tier(1 << 20, true);
+    hot.insert(&key(), LogIndex(1), batch(&[("a", 1)], 10), Micros(0));
+    hot.pass_over(&key(), LogIndex(1));
+    assert_eq!(seqs(&hot, "a", &SeqRange::ALL), [1], "it is here");
+    // entries 2 to 7 never came here: with the first one still there, 1 to 8 would count as whole
+    hot.pass_over(&key(), LogIndex(7));
+    hot.insert(&key(), LogIndex(6), batch(&[("a", 3)], 15), Micros(0));
+    hot.insert(&key(), LogIndex(8), batch(&[("a", 4)], 20), Micros(0));
+    assert_eq!(hot.range(&key()), HotRange { after: LogIndex(7), through: LogIndex(8) });
+    assert_eq!(seqs(&hot, "a", &SeqRange::ALL), [4]);
+    assert_eq!(hot.stats().events, 1);
+}
+
+#[test]
 fn time_to_live_lets_the_oldest_go_across_logs() {
     let (hot, other) = (tier(1 << 20, true), LogKey::single("U"));
     hot.insert(&key(), LogIndex(1), batch(&[("a", 1)], 10), Micros(0));
