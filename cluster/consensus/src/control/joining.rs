@@ -50,12 +50,18 @@ impl From<ProofError> for JoinError {
     }
 }
 
+/// What a member refuses that passes by itself: it is joining, several nodes join at once, a leader is being elected.
+const PASSES: [&str; 3] = ["ask again", "ask to join again", "has no leader that can be reached"];
+
 impl JoinError {
     /// Whether somebody has to change something before another try makes sense.
     #[must_use]
     pub fn is_final(&self) -> bool {
         match self {
-            Self::Member { error, .. } => matches!(error, TransportError::Refused { .. }),
+            Self::Member { error: TransportError::Refused { why, .. }, .. } => {
+                !PASSES.iter().any(|said| why.contains(said))
+            }
+            Self::Member { .. } => false,
             Self::Proof(error) => !matches!(**error, ProofError::Object { .. }),
             Self::Ended => false,
             Self::Place(..) | Self::Answer { .. } => true,
