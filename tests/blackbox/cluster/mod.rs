@@ -11,6 +11,8 @@ use crate::harness::{seed, setting};
 use nodes::Nodes;
 use serde_json::json;
 use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use strandline_client::{BatchBuilder, BatchUnit, ClusterClient, ClusterOptions, EventInput, Expected};
@@ -45,6 +47,11 @@ fn three_nodes_form_a_cluster_and_each_answers_everything() {
         http.get("streams/Call/none").expect_error(404, "not_found");
         http.post("streams/Call/a", &event(3)).expect_error(409, "wrong_expected_seq");
     }
+    // nobody sends on for ever what was sent on twice
+    let leader = nodes.leader(Some("Call"));
+    let other = (1..=3).find(|node| *node != leader).unwrap();
+    let answer = sent_on_twice(&nodes.http_address(other), "/v1/stores/test/streams/Call/a", &event(9).to_string());
+    assert!(answer.contains("503") && answer.contains("not_leader"), "{answer}");
     // files are written by one node and read by all
     nodes.http(2).compact();
     assert!(nodes.http(1).get("/admin/v1/stores/test/files").expect(200)["files"].as_array().unwrap().len() == 1);
@@ -59,6 +66,18 @@ fn three_nodes_form_a_cluster_and_each_answers_everything() {
     nodes.http(3).post("stream-types", &json!({ "name": "Invoice" })).expect(201);
     nodes.until("the type is known", |nodes| nodes.http(1).get("stream-types").text().contains("Invoice"));
     nodes.stop_all();
+}
+
+/// The answer to an append that two nodes have sent on already.
+fn sent_on_twice(address: &str, path: &str, body: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let length = body.len();
+    let head = "connection: close\r\nx-strandline-hops: 2\r\ncontent-type: application/json";
+    write!(stream, "POST {path} HTTP/1.1\r\nhost: {address}\r\n{head}\r\ncontent-length: {length}\r\n\r\n{body}")
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
 }
 
 #[test]
