@@ -92,8 +92,8 @@ impl Demo {
         node.client(&["compact"])?;
         let files = node.client(&["files", "--format", "paths"])?;
         expect(&files, ".parquet")?;
-        out::line("The same stream again, now from Parquet:")?;
-        expect(&read_stream(node)?, "from tiers: durable")
+        out::line("The same stream again: memory still holds all of it, so no file is touched.")?;
+        expect(&read_stream(node)?, "from tiers: inmemory")
     }
 
     fn kill(&self, node: Node) -> Result<Node, Failure> {
@@ -124,6 +124,8 @@ impl Demo {
 
     fn everything_is_there(&self, node: &Node) -> Result<(), Failure> {
         chapter("6. Every acknowledged event is there, each exactly once.")?;
+        out::line("Memory is new and holds only what is in no file yet. The stream comes from Parquet now:")?;
+        expect(&read_stream(node)?, "from tiers: durable")?;
         let scanned = node.scan()?;
         let wanted = SAMPLE_EVENTS + CALLS + 1;
         out::line(&format!("GET /v1/stores/demo/scan gave {scanned} events; {wanted} were acknowledged"))?;
