@@ -14,8 +14,9 @@
 
 use parking_lot::{Mutex, RwLock};
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
 use strandline_event::{LogIndex, Micros};
 
 #[derive(Debug)]
@@ -30,6 +31,24 @@ struct State {
     follows: bool,
 }
 
+/// Rung whenever a page of the global order may hold more than before; who waits for that hangs it up, once.
+#[derive(Default)]
+struct Bell(OnceLock<Box<dyn Fn() + Send + Sync>>);
+
+impl Bell {
+    fn ring(&self) {
+        if let Some(ring) = self.0.get() {
+            ring();
+        }
+    }
+}
+
+impl fmt::Debug for Bell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Bell")
+    }
+}
+
 /// The clock of one log. Its owner assigns; readers close.
 #[derive(Debug)]
 pub struct LogClock {
@@ -37,11 +56,13 @@ pub struct LogClock {
     /// The newest moment, in microseconds, of all logs of the store that other nodes assign in: a clock that is behind theirs must not
     /// assign below what readers of the global order have passed.
     elsewhere: Arc<AtomicI64>,
+    bell: Arc<Bell>,
 }
 
 impl LogClock {
-    fn new(floor: Micros, elsewhere: Arc<AtomicI64>) -> Self {
-        Self { elsewhere, state: Mutex::new(State { floor, last: floor, in_flight: VecDeque::new(), follows: false }) }
+    fn new(floor: Micros, elsewhere: Arc<AtomicI64>, bell: Arc<Bell>) -> Self {
+        let state = State { floor, last: floor, in_flight: VecDeque::new(), follows: false };
+        Self { state: Mutex::new(state), elsewhere, bell }
     }
 
     /// Assigns a batch's moments: from the result to `span_us` after it. The batch is in flight until
@@ -75,6 +96,8 @@ impl LogClock {
         while state.in_flight.front().is_some_and(|(_, _, done)| *done) {
             state.in_flight.pop_front();
         }
+        drop(state);
+        self.bell.ring();
     }
 
     /// An event that was found at start, or came from a leader, has this moment: everything later is above.
@@ -84,6 +107,8 @@ impl LogClock {
         if state.follows {
             self.elsewhere.fetch_max(moment.0, Ordering::Relaxed);
         }
+        drop(state);
+        self.bell.ring();
     }
 
     /// Whether this node assigns. Of a log that another node assigns in nothing is closed above what came from there.
@@ -153,6 +178,7 @@ pub struct ClosedClocks {
     elsewhere: Arc<AtomicI64>,
     /// The largest moment that was given out as closed.
     closed: Mutex<Micros>,
+    bell: Arc<Bell>,
 }
 
 impl ClosedClocks {
@@ -161,15 +187,33 @@ impl ClosedClocks {
     pub fn new(floor: Micros) -> Arc<Self> {
         let logs = RwLock::new(Logs { clocks: Vec::new(), floor });
         let elsewhere = Arc::new(AtomicI64::new(Micros::MIN.0));
-        Arc::new(Self { logs, elsewhere, closed: Mutex::new(Micros::MIN) })
+        Arc::new(Self { logs, elsewhere, closed: Mutex::new(Micros::MIN), bell: Arc::default() })
     }
 
     /// The clock of one more log. It starts above everything that was ever closed.
     pub fn open_log(&self) -> Arc<LogClock> {
         let mut logs = self.logs.write();
-        let clock = Arc::new(LogClock::new(logs.floor.max(*self.closed.lock()), Arc::clone(&self.elsewhere)));
+        let floor = logs.floor.max(*self.closed.lock());
+        let clock = Arc::new(LogClock::new(floor, Arc::clone(&self.elsewhere), Arc::clone(&self.bell)));
         logs.clocks.push(Arc::clone(&clock));
         clock
+    }
+
+    /// Hangs up the bell: it is called whenever events became visible, in the thread of whoever made them so. `false`: one hangs there.
+    pub fn hang_bell(&self, ring: Box<dyn Fn() + Send + Sync>) -> bool {
+        self.bell.0.set(ring).is_ok()
+    }
+
+    /// Rings it: reads may see more than before though no log moved (a manifest was committed).
+    pub fn ring(&self) {
+        self.bell.ring();
+    }
+
+    /// The largest moment that any log has assigned, or was found with.
+    #[must_use]
+    pub fn newest(&self) -> Micros {
+        let logs = self.logs.read();
+        logs.clocks.iter().map(|clock| clock.last()).fold(logs.floor, Micros::max)
     }
 
     /// Closes at `now`, or below the first event that is in flight. Never falls.

@@ -14,6 +14,7 @@ pub mod retention;
 pub mod status;
 pub mod store;
 pub mod strict;
+pub mod subscribe;
 mod table;
 pub mod verify;
 pub(crate) mod view;

@@ -26,6 +26,8 @@ pub enum ErrorKind {
     EventIdConflict,
     /// Subscriptions are off in this store.
     NotificationsDisabled,
+    /// A subscription of this name was made otherwise.
+    SubscriptionConflict,
     /// Over a size limit.
     TooLarge,
     /// A content type that is not served.
@@ -54,7 +56,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::BadRequest,
         Self::Unauthenticated,
         Self::Forbidden,
@@ -65,6 +67,7 @@ impl ErrorKind {
         Self::CommandConflict,
         Self::EventIdConflict,
         Self::NotificationsDisabled,
+        Self::SubscriptionConflict,
         Self::TooLarge,
         Self::UnsupportedMedia,
         Self::StrictViolation,
@@ -99,6 +102,7 @@ impl ErrorKind {
             Self::CommandConflict => "command_conflict",
             Self::EventIdConflict => "event_id_conflict",
             Self::NotificationsDisabled => "notifications_disabled",
+            Self::SubscriptionConflict => "subscription_conflict",
             Self::TooLarge => "too_large",
             Self::UnsupportedMedia => "unsupported_media_type",
             Self::StrictViolation => "strict_violation",

@@ -17,6 +17,21 @@ impl Position {
     /// Before every event.
     pub const START: Self = Self { ingested_at: Micros::MIN, event_id: EventId([0; 16]) };
 
+    /// The place right before this one: nothing lies between.
+    #[must_use]
+    pub fn before(self) -> Self {
+        match u128::from_be_bytes(self.event_id.0).checked_sub(1) {
+            Some(id) => Self { event_id: EventId(id.to_be_bytes()), ..self },
+            None => Self { ingested_at: self.ingested_at.plus_us(-1), event_id: EventId([0xff; 16]) },
+        }
+    }
+
+    /// The last place of a moment.
+    #[must_use]
+    pub const fn end_of(moment: Micros) -> Self {
+        Self { ingested_at: moment, event_id: EventId([0xff; 16]) }
+    }
+
     /// Parses the text form: 16 hex digits of ingested_at (offset binary, so that texts sort as positions), `-`, 32 hex digits of the id.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -52,6 +67,10 @@ mod tests {
         for p in all {
             assert_eq!(Position::parse(&p.to_string()), Some(p));
         }
+        for p in &all[1..] {
+            assert!(p.before() < *p && p.before() >= Position::START && Position::end_of(p.ingested_at) >= *p);
+        }
+        assert_eq!(at(0, 0).before(), at(-1, 255));
         for bad in ["", "-", "zz", "8000000000000000-+0000000000000000000000000000000"] {
             assert_eq!(Position::parse(bad), None);
         }

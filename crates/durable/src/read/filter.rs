@@ -9,6 +9,8 @@ use strandline_event::{EventRef, Field, Micros};
 pub struct RowFilter {
     /// Only this stream type.
     pub stream_type: Option<String>,
+    /// Only streams of this id.
+    pub stream_id: Option<String>,
     /// Only this event type.
     pub event_type: Option<String>,
     /// Only this tenant.
@@ -24,6 +26,7 @@ impl RowFilter {
     #[must_use]
     pub fn matches(&self, event: &EventRef<'_>) -> bool {
         self.stream_type.as_deref().is_none_or(|t| t == event.stream_type)
+            && self.stream_id.as_deref().is_none_or(|s| s == event.stream_id)
             && self.event_type.as_deref().is_none_or(|t| t == event.event_type)
             && self.tenant_id.as_deref().is_none_or(|t| Some(t) == event.tenant_id)
             && self.occurred_from.is_none_or(|from| from <= event.occurred_at)
@@ -36,6 +39,7 @@ impl RowFilter {
         let bounds = &file.bounds;
         let tenant = |t: &String| bounds.tenant_id.as_ref().is_some_and(|b| within(b, t));
         self.stream_type.as_deref().is_none_or(|t| t == file.stream_type)
+            && self.stream_id.as_ref().is_none_or(|s| within(&bounds.stream_id, s))
             && self.event_type.as_ref().is_none_or(|t| within(&bounds.event_type, t))
             && self.tenant_id.as_ref().is_none_or(tenant)
             && self.occurred_from.is_none_or(|from| from <= bounds.occurred_at.1)
@@ -44,7 +48,8 @@ impl RowFilter {
 
     /// Whether every row of one stream type matches.
     pub(crate) const fn is_open(&self) -> bool {
-        self.event_type.is_none()
+        self.stream_id.is_none()
+            && self.event_type.is_none()
             && self.tenant_id.is_none()
             && self.occurred_from.is_none()
             && self.occurred_to.is_none()
@@ -53,6 +58,9 @@ impl RowFilter {
     /// The columns that decide (besides the stream type, which a file has one of), rising.
     pub(crate) fn fields(&self) -> Vec<Field> {
         let mut fields = Vec::new();
+        if self.stream_id.is_some() {
+            fields.push(Field::StreamId);
+        }
         if self.event_type.is_some() {
             fields.push(Field::EventType);
         }
@@ -67,6 +75,11 @@ impl RowFilter {
 
     /// Whether a row of decoded columns matches; `columns` finds a field's column. `None`: a column is not there.
     pub(crate) fn matches_row(&self, columns: &Decoded<'_>, row: usize) -> Option<bool> {
+        if let Some(wanted) = &self.stream_id
+            && columns.text(Field::StreamId)?.value(row) != wanted.as_str()
+        {
+            return Some(false);
+        }
         if let Some(wanted) = &self.event_type
             && columns.text(Field::EventType)?.value(row) != wanted.as_str()
         {

@@ -62,6 +62,9 @@ pub struct GlobalPage {
     events: PageRows,
     /// `after` of the next page: the last event that was examined, or the `after` of this page.
     pub next: Position,
+    /// Everything up to here was examined, though there may be no event at it: true for as long as the store is open, and not after
+    /// a restart.
+    pub through: Position,
     /// Whether everything that is closed now was examined.
     pub at_end: bool,
     /// The tiers that gave rows.
@@ -387,11 +390,12 @@ impl<'a> PageBuilder<'a> {
         }
         .unwrap_or(self.read.after)
         .max(self.read.after);
+        let through = if full { next } else { through.max(next) };
         window.advance(next);
         let mut tiers = TierSet::NONE;
         rows.iter().for_each(|r| tiers.insert(self.sources.tier(r.at)));
         let rows = rows.into_iter().map(|r| r.at).collect();
-        Ok(GlobalPage { events: PageRows::new(self.sources, rows), next, at_end, tiers, stats: self.stats })
+        Ok(GlobalPage { events: PageRows::new(self.sources, rows), next, through, at_end, tiers, stats: self.stats })
     }
 }
 

@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 use strandline_deql::Tier;
 use strandline_durable::RowSet;
-use strandline_event::{EventRef, LogIndex, LogKey, StampedBatch};
+use strandline_event::{EventRef, LogIndex, LogKey, Position, StampedBatch};
 use strandline_wal::FrameLoc;
 
 /// A batch above the watermark, and where it came from.
@@ -116,6 +116,18 @@ impl PageRows {
     /// The events; each knows its position.
     pub fn rows(&self) -> impl ExactSizeIterator<Item = EventRef<'_>> {
         self.rows.iter().map(|at| self.sources.row(*at))
+    }
+
+    /// The event in this place.
+    #[must_use]
+    pub fn row(&self, place: usize) -> Option<EventRef<'_>> {
+        self.rows.get(place).map(|at| self.sources.row(*at))
+    }
+
+    /// How many events are at or before a position; the page is in the global order.
+    #[must_use]
+    pub fn rows_through(&self, position: Position) -> usize {
+        self.rows.partition_point(|at| self.sources.row(*at).position() <= position)
     }
 
     /// The tier that gave each event, in the order of [`Self::rows`].

@@ -175,6 +175,8 @@ impl Store {
         if let Some(hot) = self.hot() {
             hot.set_evictable_through(key, through);
         }
+        // where reads leave the log out, they see it now
+        self.closed.ring();
     }
 
     /// Whether somebody should call [`make_hot_room`](Self::make_hot_room), so that no append has to make room.
