@@ -72,8 +72,6 @@ fn the_examples_are_valid() {
 #[test]
 fn serve_refuses_what_this_version_does_not_serve() {
     let refused = [
-        ("projection.mode", vec!["projection.mode = 'sync'"]),
-        ("projection.notify_on_inspect", vec!["projection.notify_on_inspect = true"]),
         ("strict.immutable_events", vec!["strict.immutable_events = false"]),
         ("security.encrypt.in_transit", vec!["security.encrypt.in_transit = true"]),
         ("id.command_id.unique_scope", vec!["id.command_id.unique_scope = 'store'"]),
@@ -337,7 +335,6 @@ fn usage_errors_are_exit_code_2_and_options_come_from_the_environment() {
     assert_eq!(output.status.code(), Some(2));
     for later in [
         &["query", "SELECT 1"][..],
-        &["subscribe"],
         &["keys", "init", "--file", "f"],
         &["certs", "dev"],
         &["erase", "--stream-id", "s"],

@@ -182,7 +182,7 @@ fn errors_are_those_of_the_contract() {
     http.post("streams/Order/o", &json!({"events": [full]})).expect(201);
     http.post("stream-types", &json!({"name": "Unknown"}));
     http.post("streams/Unknown/o", &json!({"events": [full]})).expect(201);
-    for route in ["subscribe", "subscriptions/a/events"] {
+    for route in ["subscribe?after=nonsense", "subscriptions/a/events"] {
         assert!(http.get(route).status >= 400);
     }
     assert!(http.post("query", &json!({"sql": "select 1"})).status >= 400);

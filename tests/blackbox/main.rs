@@ -35,3 +35,4 @@ mod retention;
 mod rigs;
 mod s3;
 mod statement;
+mod subscribe;

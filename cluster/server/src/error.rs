@@ -135,7 +135,8 @@ pub(crate) const fn status_of(kind: ErrorKind) -> StatusCode {
         | ErrorKind::SeqConflict
         | ErrorKind::CommandConflict
         | ErrorKind::EventIdConflict
-        | ErrorKind::NotificationsDisabled => StatusCode::CONFLICT,
+        | ErrorKind::NotificationsDisabled
+        | ErrorKind::SubscriptionConflict => StatusCode::CONFLICT,
         ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorKind::UnsupportedMedia => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         ErrorKind::StrictViolation | ErrorKind::InvalidEvent => StatusCode::UNPROCESSABLE_ENTITY,

@@ -58,8 +58,8 @@ pub(crate) enum Command {
     Bench(Bench),
     /// SQL over all tiers (not served yet)
     Query(Later),
-    /// Follow the store (not served yet)
-    Subscribe(Later),
+    /// Follow the store: one JSON line an event, history first, then live
+    Subscribe(Subscribe),
     /// Keys (not served yet)
     Keys(Later),
     /// Development certificates (not served yet)
@@ -113,6 +113,9 @@ pub(crate) struct Serve {
     /// lower than that of ingestion)
     #[arg(long, value_name = "PERCENT", default_value = "100", value_parser = clap::value_parser!(u8).range(1..=100))]
     pub(crate) compaction_share: u8,
+    /// Time in which sync projections must have confirmed an append (`5s`, `1m`)
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = crate::span::parse)]
+    pub(crate) projection_timeout: Duration,
     /// Options of a cluster.
     #[command(flatten)]
     pub(crate) cluster: ServeCluster,
@@ -160,8 +163,6 @@ pub(crate) struct ServeLater {
     pub(crate) tls_ca: Option<String>,
     #[arg(long, value_name = "FILE", hide_short_help = true)]
     pub(crate) token_file: Option<String>,
-    #[arg(long, value_name = "TIME", hide_short_help = true)]
-    pub(crate) projection_timeout: Option<String>,
 }
 
 impl ServeLater {
@@ -172,7 +173,6 @@ impl ServeLater {
             ("--tls-key", &self.tls_key),
             ("--tls-ca", &self.tls_ca),
             ("--token-file", &self.token_file),
-            ("--projection-timeout", &self.projection_timeout),
         ];
         all.into_iter().filter(|(_, value)| value.is_some()).map(|(name, _)| name).collect()
     }
@@ -325,6 +325,42 @@ pub(crate) struct Read {
     /// How to print
     #[arg(long, value_enum, default_value = "table")]
     pub(crate) format: ReadFormat,
+    /// Where the server is.
+    #[command(flatten)]
+    pub(crate) on: OnStore,
+}
+
+/// Options of `subscribe`.
+#[derive(Args, Debug)]
+pub(crate) struct Subscribe {
+    /// Only this stream type
+    #[arg(long)]
+    pub(crate) stream_type: Option<String>,
+    /// Only streams of this id
+    #[arg(long)]
+    pub(crate) stream_id: Option<String>,
+    /// Only this event type
+    #[arg(long)]
+    pub(crate) event_type: Option<String>,
+    /// Only this tenant
+    #[arg(long)]
+    pub(crate) tenant_id: Option<String>,
+    /// Behind this position (an event's `position`, or `end`: only what comes from now on). Without it from the beginning; of a named
+    /// subscription that is there already, from where it stands
+    #[arg(long, value_name = "POSITION", visible_alias = "from")]
+    pub(crate) after: Option<String>,
+    /// A named subscription, made with these options if it is not there: the server keeps its position, and what was printed is acknowledged
+    #[arg(long, value_name = "NAME")]
+    pub(crate) durable: Option<String>,
+    /// End after so many events
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) limit: Option<u64>,
+    /// End after so many seconds without an event (0: at the end of what is there)
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=3600))]
+    pub(crate) idle: Option<u64>,
+    /// Seconds to wait for a server that does not answer before giving up
+    #[arg(long, default_value_t = 60)]
+    pub(crate) patience: u64,
     /// Where the server is.
     #[command(flatten)]
     pub(crate) on: OnStore,
@@ -551,8 +587,7 @@ mod tests {
 
     #[test]
     fn commands_that_are_not_served_take_anything() {
-        for line in ["query SELECT 1", "subscribe --stream-type T", "keys init --file F", "erase --stream-id S --help"]
-        {
+        for line in ["query SELECT 1", "keys init --file F", "erase --stream-id S --help"] {
             let line = std::iter::once("strandline").chain(line.split(' '));
             Cli::command().try_get_matches_from(line).unwrap();
         }

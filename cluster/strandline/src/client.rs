@@ -51,15 +51,16 @@ impl Answer {
 
     /// The answer if it is a 2xx, else the failure with its exit code.
     pub(crate) fn ok(self) -> Result<Self, Failure> {
-        let text = match self.status {
-            200..=299 => return Ok(self),
-            _ => self.error_text(),
-        };
-        Err(match self.status {
+        if (200..300).contains(&self.status) { Ok(self) } else { Err(self.failure()) }
+    }
+
+    fn failure(&self) -> Failure {
+        let text = self.error_text();
+        match self.status {
             404 | 409 | 413 | 422 => Failure::No(text),
             400..=428 | 501 => Failure::Usage(text),
             _ => Failure::Server(text),
-        })
+        }
     }
 }
 
@@ -203,6 +204,18 @@ impl Client {
             std::thread::sleep(pause);
             pause = (pause * 2).min(Duration::from_secs(2));
         }
+    }
+
+    /// Begins to read an answer that may never end; a status that is no 2xx is a failure. The outer error: nobody answers.
+    pub(crate) fn open(&self, request: &Request<'_>) -> Result<Result<impl std::io::Read + use<>, Failure>, Failure> {
+        let mut response = self.start(request, request.answer_within).map_err(|error| self.unreachable(&error))?;
+        let status = response.status().as_u16();
+        if (200..300).contains(&status) {
+            return Ok(Ok(response.into_body().into_reader()));
+        }
+        let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
+        let body = body.map_err(|error| self.unreachable(&error))?;
+        Ok(Err(Answer { status, retry_after: None, tiers: None, next_seq: None, body }.failure()))
     }
 
     fn send_once(&self, request: &Request<'_>, answer_within: Option<Duration>) -> Result<Answer, ureq::Error> {

@@ -137,7 +137,7 @@ impl StoreHandle {
                 Some(Err(error)) => Some(Err(error)),
                 Some(Ok(Answer::Refused(refusal))) => Some(Err(self.with_leader(NodeError::Refused(*refusal)))),
                 Some(Ok(Answer::Again(_))) => None,
-                Some(Ok(Answer::Done(outcome))) => Some(self.stream_outcome(append, *outcome).await),
+                Some(Ok(Answer::Done(outcome))) => Some(self.stream_outcome(append, *outcome, inspect).await),
             };
             outcomes.push((place, outcome));
         }
@@ -147,11 +147,14 @@ impl StoreHandle {
     async fn append_alone(&self, append: &StreamAppend, inspect: bool, permit: &Arc<BytePermit>) -> Outcome {
         let (batch, permit) = (append.batch.clone(), Arc::clone(permit));
         let outcome = self.submit(batch, append.expected, OnError::Abort, inspect, permit).await?;
-        self.stream_outcome(append, outcome).await
+        self.stream_outcome(append, outcome, inspect).await
     }
 
-    async fn stream_outcome(&self, append: &StreamAppend, outcome: AppendOutcome) -> Outcome {
+    async fn stream_outcome(&self, append: &StreamAppend, outcome: AppendOutcome, inspect: bool) -> Outcome {
         if let Some(stamped) = outcome.stamped {
+            if inspect {
+                self.notify_inspected(&stamped);
+            }
             return Ok(StreamOutcome::Stored(stamped));
         }
         let known = self.stream_answer(&append.batch, outcome).await?;

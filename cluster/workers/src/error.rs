@@ -1,6 +1,7 @@
 //! Why a node says no: every operation's own error, one kind for the outside.
 
 use crate::registry::RegistryError;
+use crate::subscriptions::SubscriptionFileError;
 use actix::MailboxError;
 use std::sync::Arc;
 use strandline_durable::RetireError;
@@ -98,6 +99,35 @@ pub enum NodeError {
         /// What is damaged.
         reason: Arc<str>,
     },
+    /// The store sends no notifications.
+    #[error("projection.notify_on_commit is false in store `{store}`: it sends no notifications")]
+    NotificationsDisabled {
+        /// The store.
+        store: String,
+    },
+    /// No such subscription.
+    #[error("there is no subscription `{name}`: make it with POST .../subscriptions/{name}")]
+    UnknownSubscription {
+        /// As asked for.
+        name: String,
+    },
+    /// The subscription is there, and was made otherwise.
+    #[error(
+        "subscription `{name}` is there and was made otherwise: delete it first (its position is lost then), or take another name"
+    )]
+    OtherSubscription {
+        /// Its name.
+        name: String,
+    },
+    /// A store has as many named subscriptions as it may.
+    #[error("the store has {limit} named subscriptions, and no more are served: delete one first")]
+    TooManySubscriptions {
+        /// The limit.
+        limit: usize,
+    },
+    /// Named subscriptions cannot be kept.
+    #[error("named subscriptions cannot be kept: {0}")]
+    Subscriptions(Arc<SubscriptionFileError>),
     /// No such store.
     #[error("there is no store `{name}`; this node serves {known}")]
     UnknownStore {
@@ -200,14 +230,20 @@ impl NodeError {
             Self::NotServed { .. } => ErrorKind::NotSupported,
             Self::OpenLog(error) => of_new_log(error),
             Self::Manifest(error) => error.kind(),
-            Self::Registry(_) | Self::Defect => ErrorKind::Io,
+            Self::Registry(_) | Self::Subscriptions(_) | Self::Defect => ErrorKind::Io,
+            Self::NotificationsDisabled { .. } => ErrorKind::NotificationsDisabled,
+            Self::OtherSubscription { .. } => ErrorKind::SubscriptionConflict,
             Self::OtherBuckets { .. } => ErrorKind::StrictViolation,
-            Self::UnknownStore { .. } | Self::UnknownStreamType { .. } => ErrorKind::NotFound,
+            Self::UnknownStore { .. } | Self::UnknownStreamType { .. } | Self::UnknownSubscription { .. } => {
+                ErrorKind::NotFound
+            }
             Self::Overloaded(_) => ErrorKind::Overloaded,
             Self::NotLeader { .. } => ErrorKind::NotLeader,
             Self::Cluster { kind, .. } => *kind,
             Self::RefusedPart { refusal, .. } => refusal.error.kind(),
-            Self::TooManyStreamTypes { .. } | Self::TooManyNewTypes { .. } => ErrorKind::TooLarge,
+            Self::TooManyStreamTypes { .. } | Self::TooManyNewTypes { .. } | Self::TooManySubscriptions { .. } => {
+                ErrorKind::TooLarge
+            }
             Self::Draining
             | Self::OutcomeUnknown
             | Self::DamagedLog { .. }

@@ -37,6 +37,7 @@ mod store;
 mod store_cluster;
 mod store_lock;
 mod stream;
+pub mod subscriptions;
 mod unborn;
 mod wal_worker;
 pub mod wiring;

@@ -189,6 +189,12 @@ pub(crate) struct ReadGlobal {
     pub(crate) answers: BytePermits,
 }
 
+/// Read in global order for all who follow: their pages are bounded by the ring and the shelf, not by the account of answers.
+pub(crate) struct ReadFeed {
+    pub(crate) store: Arc<Store>,
+    pub(crate) read: GlobalRead,
+}
+
 /// Find an event by its id.
 pub(crate) struct FindEvent {
     pub(crate) store: Arc<Store>,

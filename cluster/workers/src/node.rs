@@ -16,6 +16,7 @@ use crate::readers::Readers;
 use crate::registry::{Registry, RegistryError};
 use crate::store::{StoreHandle, StoreParts};
 use crate::store_lock::StoreLock;
+use crate::subscriptions::{Following, PROJECTION_TIMEOUT, SubscriptionFile, SubscriptionFileError};
 use crate::wiring::{Alive, Arbiters, Shared, wire_compaction, wire_store};
 use crate::{clock, random};
 use actix::Addr;
@@ -62,6 +63,8 @@ pub struct NodeOptions {
     pub sweep_every: Duration,
     /// Time that the disk gets to take what is in flight when the node stops.
     pub drain_timeout: Duration,
+    /// Time in which sync projections must have confirmed an append.
+    pub projection_timeout: Duration,
     /// Files that the process may open; none: as many as the system lets it.
     pub descriptors_max: Option<u64>,
     /// The disk of the logs.
@@ -108,6 +111,7 @@ impl NodeOptions {
             compaction_share: Share::WHOLE,
             sweep_every: Duration::from_secs(3600),
             drain_timeout: Duration::from_secs(20),
+            projection_timeout: PROJECTION_TIMEOUT,
             descriptors_max: None,
             disk: NodeDisk(Arc::new(RealDisk::new())),
         }
@@ -136,6 +140,9 @@ pub enum StartError {
     /// The registrations.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// The named subscriptions of a store.
+    #[error(transparent)]
+    Subscriptions(#[from] SubscriptionFileError),
     /// A store.
     #[error("store {store}: {error}")]
     Store {
@@ -187,10 +194,16 @@ pub(crate) struct NodeShared {
     draining: AtomicBool,
     compaction_share: Share,
     drain_timeout: Duration,
+    projection_timeout: Duration,
     locks: Vec<StoreLock>,
 }
 
 impl NodeShared {
+    /// Time in which sync projections must have confirmed an append.
+    pub(crate) const fn projection_timeout(&self) -> Duration {
+        self.projection_timeout
+    }
+
     /// Errors: the node stops.
     pub(crate) fn check_serving(&self) -> Result<(), NodeError> {
         if self.draining.load(Ordering::SeqCst) { Err(NodeError::Draining) } else { Ok(()) }
@@ -259,6 +272,7 @@ impl Node {
             readers: Readers::start(options.reader_threads.max(1), options.reads_max, &alive),
             permits: BytePermits::new(options.in_flight_bytes_max),
             answers: BytePermits::new(options.answer_bytes_max),
+            following: Following::new(options.reader_threads),
             metrics: Arc::new(Metrics::default()),
             alive,
             descriptors: Arc::new(opened.descriptors),
@@ -281,7 +295,16 @@ impl Node {
         }
         let supervisor = wire_compaction(&stores, &shared, &options);
         let (draining, compaction_share) = (AtomicBool::new(false), options.compaction_share);
-        let node = Arc::new(NodeShared { shared, supervisor, draining, compaction_share, drain_timeout, locks });
+        let projection_timeout = options.projection_timeout;
+        let node = Arc::new(NodeShared {
+            shared,
+            supervisor,
+            draining,
+            compaction_share,
+            drain_timeout,
+            projection_timeout,
+            locks,
+        });
         let arbiters = Arc::new(Mutex::new(Some(arbiters)));
         Ok(NodeHandle { node, stores: stores.into(), report: report.into(), arbiters, cluster: part })
     }
@@ -335,6 +358,7 @@ fn open_all(declarations: &Declarations, options: &NodeOptions) -> Result<Opened
         let open = open_options(&declared.config, options, &data_dir);
         let name = declared.config.name.clone();
         Registry::open(&data_dir.store_folder(&name), &[])?;
+        SubscriptionFile::open(&data_dir.store_folder(&name), &Alive::default())?;
         let store = Store::judge(open).map_err(|error| store_error(&name, error))?;
         judged.push((name, store));
     }
@@ -420,6 +444,13 @@ impl NodeHandle {
         &self.node.shared.answers
     }
 
+    /// How many follow a store, and events that they were given.
+    #[must_use]
+    pub fn followers(&self) -> (usize, u64) {
+        let following = &self.node.shared.following;
+        (following.count(), following.given.get())
+    }
+
     /// What the node counts.
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
@@ -477,6 +508,8 @@ impl NodeHandle {
         // a job that does not end waits for a log that does not: its owner is asked next
         let _ = timeout(waited / 2, self.node.supervisor.send(StopCompaction)).await;
         let logs = join_all(self.stores.iter().map(|parts| drain_store(parts, waited))).await.concat();
+        // what was committed until now could be seen; who follows is told to come again
+        self.stores.iter().for_each(|parts| parts.feed.close());
         if logs.is_empty() { Ok(()) } else { Err(Undrained { logs, waited }) }
     }
 

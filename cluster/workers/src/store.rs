@@ -19,6 +19,7 @@ use crate::replicas::StoreReplicas;
 use crate::retention::{RetentionDesk, RetentionRun, RetentionWork, Wish};
 use crate::router::{LogTable, PublishedTypes, StoreRouter};
 use crate::statement::StatementDesk;
+use crate::subscriptions::{Desk, Feed};
 use crate::unborn;
 use crate::wal_worker::WalWorker;
 use actix::Addr;
@@ -35,7 +36,7 @@ use strandline_engine::retention::RetentionStatus;
 use strandline_engine::status::{FileStatus, LogStatus, ManifestStatus, TiersStatus, Waiting};
 use strandline_engine::store::Store;
 use strandline_engine::strict::check_registered;
-use strandline_event::{BatchBytes, EventId, EventRef, LogKey, Micros, Seq, limits};
+use strandline_event::{BatchBytes, EventId, EventRef, LogKey, Micros, Seq, StampedBatch, limits};
 
 /// What a store consists of while it runs.
 pub(crate) struct StoreParts {
@@ -47,6 +48,9 @@ pub(crate) struct StoreParts {
     pub(crate) book: Arc<JobBook>,
     pub(crate) retention: Arc<RetentionDesk>,
     pub(crate) statement: StatementDesk,
+    /// The live end of the store, for who follows it.
+    pub(crate) feed: Arc<Feed>,
+    pub(crate) subscriptions: Arc<Desk>,
     /// Set when another node owns the store, or (in a cluster) compacts it.
     pub(crate) fenced: Arc<AtomicBool>,
     /// The logs as replicas, in a cluster.
@@ -66,6 +70,8 @@ pub struct StreamAppended {
     pub duplicate: bool,
     /// The events: id, seq, ingested_at.
     pub events: Vec<AppendedEvent>,
+    /// What was stored, or would be; `None`: nothing was, this is the first answer again.
+    pub stamped: Option<StampedBatch>,
 }
 
 /// An event of an answer.
@@ -118,6 +124,9 @@ impl StoreHandle {
         permit: Arc<BytePermit>,
     ) -> Result<StreamAppended, NodeError> {
         let outcome = self.submit(batch.clone(), expected, OnError::Abort, inspect, permit).await?;
+        if let Some(stamped) = outcome.stamped.as_ref().filter(|_| inspect) {
+            self.notify_inspected(stamped);
+        }
         self.stream_answer(&batch, outcome).await
     }
 
@@ -259,9 +268,9 @@ impl StoreHandle {
         batch: &BatchBytes,
         outcome: AppendOutcome,
     ) -> Result<StreamAppended, NodeError> {
-        if let Some(stamped) = &outcome.stamped {
+        if let Some(stamped) = outcome.stamped {
             let events = stamped.iter().map(|e| AppendedEvent::of(&e)).collect();
-            return Ok(StreamAppended { duplicate: false, events });
+            return Ok(StreamAppended { duplicate: false, events, stamped: Some(stamped) });
         }
         let mut events = Vec::new();
         for known in &outcome.duplicates {
@@ -278,7 +287,7 @@ impl StoreHandle {
             self.node.shared.metrics.count_files(&page.stats);
             first_answer(known, page.rows(), &mut events);
         }
-        Ok(StreamAppended { duplicate: true, events })
+        Ok(StreamAppended { duplicate: true, events, stamped: None })
     }
 
     // ---- reads ----

@@ -22,6 +22,9 @@
 //! | CompactionWorker     | pool of its own    | ends the process   | supervisor waits    | abandons before the commit, stops      |
 //! | MergeWorker          | pool of its own    | ends the process   | the round waits     | abandons before the commit, stops      |
 //! | ReaderWorker         | pool of its own    | fails the request  | 429                 | finishes its request, stops            |
+//! | pump of a feed       | the runtime's      | its followers wait | has none            | tells the end, ends                    |
+//! | dispatcher of a      | the runtime's      | its consumers wait | has none            | tells the end, keeps its position,     |
+//! | subscription         |                    |                    |                     | ends                                   |
 //!
 //! The threads of CompactionWorker and MergeWorker, and those that a job starts, have a lower priority than all others, and pause for
 //! the part of the time that is not their share (`compaction/pace.rs`).
@@ -46,6 +49,7 @@ use crate::replicas::{ReplicasParts, StoreReplicas};
 use crate::router::{LogTable, PublishedTypes, StoreRouter};
 use crate::statement::StatementDesk;
 use crate::store::StoreParts;
+use crate::subscriptions::{Desk, Feed, Following, SubscriptionFile};
 use crate::wal_worker::{GroupChannel, GroupIo, WalWorker, WalWorkerParts};
 use actix::{Actor, Addr, Arbiter, ArbiterHandle, SyncArbiter};
 use arc_swap::ArcSwap;
@@ -101,6 +105,7 @@ pub(crate) struct Shared {
     pub(crate) readers: Readers,
     pub(crate) permits: BytePermits,
     pub(crate) answers: BytePermits,
+    pub(crate) following: Arc<Following>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) alive: Alive,
     pub(crate) descriptors: Arc<Descriptors>,
@@ -285,7 +290,23 @@ pub(crate) fn wire_store(opened: Opened, declared: &[String], shared: &Shared) -
     let router = StoreRouter::start_in_arbiter(&shared.control, move |_| router);
     let (book, retention) = (Arc::new(JobBook::default()), Arc::default());
     let statement = StatementDesk::default();
-    Ok(StoreParts { store, table, types, hot, router, book, retention, statement, fenced, replicas })
+    let feed = Feed::new(&store, &shared.readers, &shared.following, &shared.alive);
+    let (file, folded) = SubscriptionFile::open(&shared.data_dir.store_folder(store.name()), &shared.alive)?;
+    let subscriptions = Desk::new(&feed, file, folded);
+    Ok(StoreParts {
+        store,
+        table,
+        types,
+        hot,
+        router,
+        book,
+        retention,
+        statement,
+        feed,
+        subscriptions,
+        fenced,
+        replicas,
+    })
 }
 
 /// Starts the supervisor and its workers over all stores of the node.

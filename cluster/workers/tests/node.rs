@@ -385,8 +385,9 @@ fn what_cannot_start_says_why() {
         assert!(matches!(second, StartError::DataDir(_)) && second.is_configuration(), "{second}");
         assert!(node.store("other").err().unwrap().to_string().contains("`calls`"));
         stop(node).await;
-        let refused = Node::start(declarations(dir, ", projection.mode = 'sync'"), options(dir)).await.err().unwrap();
-        assert!(refused.to_string().contains("projection.mode"), "{refused}");
+        let refused =
+            Node::start(declarations(dir, ", strict.immutable_events = false"), options(dir)).await.err().unwrap();
+        assert!(refused.to_string().contains("strict.immutable_events"), "{refused}");
     })
     .unwrap();
 }

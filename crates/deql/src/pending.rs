@@ -3,14 +3,13 @@
 //! A line goes when its part of the store stands; both lists are empty in the end.
 
 use crate::config::StoreConfig;
-use crate::config::choice::{CommandScope, ProjectionMode};
+use crate::config::choice::CommandScope;
 use crate::location::Location;
 
 /// A key, whether it matters in a store, and why it is here.
 type Line = (&'static str, fn(&StoreConfig) -> bool, &'static str);
 
-const NOT_ACTIVE: &[Line] =
-    &[("projection.notify_on_commit", |c| c.projection.notify_on_commit, "there are no subscriptions yet")];
+const NOT_ACTIVE: &[Line] = &[];
 
 const NO_S3: &str = "this build serves no s3://: build it with the cargo feature `s3`, or use a local folder";
 const NO_GS: &str = "this build serves no gs://: build it with the cargo feature `gs` (cargo install --features gs)";
@@ -42,16 +41,6 @@ const REFUSED: &[Line] = &[
     ("durable.commit.manifest_path", |c| no_az(&c.durable.manifest_path), NO_AZ),
     ("security.encrypt.at_rest", |c| c.security.encrypt_at_rest, "encryption at rest is not served yet"),
     ("security.encrypt.in_transit", |c| c.security.encrypt_in_transit, "encryption in transit is not served yet"),
-    (
-        "projection.notify_on_inspect",
-        |c| c.projection.notify_on_inspect,
-        "notifications of dry runs are not served yet",
-    ),
-    (
-        "projection.mode",
-        |c| c.projection.mode == ProjectionMode::Sync,
-        "sync projections are not served yet: use 'async'",
-    ),
     ("strict.immutable_events", |c| !c.strict.immutable_events, "redaction is not served yet: leave it true"),
 ];
 

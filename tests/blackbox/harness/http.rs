@@ -1,7 +1,7 @@
 //! Requests to a node, as any HTTP client would send them.
 
 use serde_json::Value;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::time::Duration;
 
 /// No request of the tests takes longer, unless something hangs.
@@ -107,6 +107,22 @@ impl Http {
             line(&text);
             text.clear();
         }
+    }
+
+    /// The body of a GET of Server-Sent Events as it comes; `None`: the node is gone.
+    pub(crate) fn stream_of(&self, path: &str, last_id: Option<&str>) -> Option<Box<dyn Read + Send>> {
+        let request = self.agent.get(self.url(path)).header("accept", "text/event-stream");
+        let request = last_id.into_iter().fold(request, |request, id| request.header("last-event-id", id));
+        let mut response = request.config().timeout_global(None).build().call().ok()?;
+        if response.status().as_u16() != 200 {
+            panic!("{}", response.body_mut().read_to_string().unwrap());
+        }
+        Some(Box::new(response.into_body().into_reader()))
+    }
+
+    /// DELETE.
+    pub(crate) fn delete(&self, path: &str) -> Answer {
+        answer(self.agent.delete(self.url(path)).call().unwrap()).unwrap()
     }
 
     /// POST that may fail: the outcome is then unknown.

@@ -2,10 +2,12 @@
 
 mod http;
 mod server;
+mod sse;
 mod store;
 
 pub(crate) use http::{Answer, Http};
 pub(crate) use server::{Finished, Server, program, run, run_command, run_with_input};
+pub(crate) use sse::{Message, Sse};
 pub(crate) use store::Store;
 
 use std::path::{Path, PathBuf};

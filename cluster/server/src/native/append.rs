@@ -56,6 +56,14 @@ impl Checked {
     pub(super) async fn run(self, served: &ServedStore, request: u64, permit: BytePermit) -> Vec<u8> {
         let permit = Arc::new(permit);
         let outcomes = served.store.append_many(&self.appends, self.dry_run, &permit).await;
+        if !self.dry_run {
+            let stored = outcomes.iter().filter_map(|outcome| match outcome {
+                Ok(StreamOutcome::Stored(stamped)) => Some(stamped),
+                _ => None,
+            });
+            // the frame has no place for what they say: who wants to know asks the subscription
+            let _ = served.store.confirm(&stored.collect::<Vec<_>>()).await;
+        }
         let mut out = OutcomesWriter::new(Kind::Appended, request, self.refused.len());
         let mut outcomes = outcomes.into_iter();
         for wrong in self.refused {
@@ -128,6 +136,8 @@ impl CheckedBulk {
             Ok(results) => results,
             Err(error) => return refused(&error, served.names()).encode(request).into_bytes(),
         };
+        let stored: Vec<_> = results.iter().filter_map(|r| r.as_ref().ok()?.stamped.as_ref()).collect();
+        let _ = served.store.confirm(&stored).await;
         let mut out = OutcomesWriter::new(Kind::BulkAppended, request, results.len());
         for result in &results {
             match result {

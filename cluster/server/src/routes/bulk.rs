@@ -8,6 +8,7 @@ use crate::http::call::{Call, ServedStore};
 use crate::http::{answer, body};
 use crate::quiet::quietly;
 use crate::routes::events::on_error;
+use crate::routes::streams::projections_json;
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use bytes::Bytes;
@@ -165,6 +166,10 @@ async fn store(served: &ServedStore, body: BulkBody, rule: OnError, permit: Byte
     let mut answer = json!({
         "appended": sum.appended, "duplicates": sum.duplicates, "rejected": listed(&sum.rejected),
     });
+    let stored: Vec<_> = results.iter().filter_map(|r| r.as_ref().ok()?.stamped.as_ref()).collect();
+    if let Some(projections) = served.store.confirm(&stored).await {
+        answer["projections"] = projections_json(&projections);
+    }
     if failed == 0 || as_lines {
         return Ok(answer::json(StatusCode::CREATED, &answer));
     }

@@ -6,6 +6,7 @@ use crate::routes::no_query;
 use actix_web::HttpResponse;
 use std::fmt::{Display, Write as _};
 use strandline_workers::metrics::{Counter, Histogram};
+use strandline_workers::subscriptions::NamedStatus;
 
 /// Times are recorded in microseconds and told in seconds.
 const US_PER_S: f64 = 1e6;
@@ -50,6 +51,10 @@ fn node(text: &mut Text, call: &Call) {
         "",
         metrics.overloaded.get() + call.app.node.permits().refused() + call.app.node.answers().refused(),
     );
+    let (followers, given) = call.app.node.followers();
+    text.gauge("followers", "Subscribers that follow a store, and named subscriptions that are read on", followers);
+    text.head("followed_events_total", "Events given to subscribers and consumers", "counter");
+    text.line("followed_events_total", "", given);
     text.counter("compaction_jobs_total", "Compaction jobs that ended well", &metrics.jobs_done);
     text.counter("compaction_jobs_failed_total", "Compaction jobs that failed or were cancelled", &metrics.jobs_failed);
     text.counter("compaction_rows_total", "Rows that compaction moved", &metrics.job_rows);
@@ -116,6 +121,33 @@ async fn stores(text: &mut Text, call: &Call) {
         text.line("tier_events", &labels, count);
     }
     delta_logs(text, call);
+    subscriptions(text, call);
+}
+
+fn subscriptions(text: &mut Text, call: &Call) {
+    let label = |store: &str, name: &str| {
+        // a name may hold what would end a label
+        let name = name.replace('\\', "\\\\").replace('"', "\\\"");
+        format!("store=\"{store}\",subscription=\"{name}\"")
+    };
+    let all: Vec<_> = call
+        .app
+        .stores()
+        .flat_map(|served| {
+            let of = |status: NamedStatus| (label(served.store.name(), &status.name), status);
+            served.store.subscriptions().into_iter().map(of)
+        })
+        .collect();
+    text.head("subscription_lag_seconds", "How much older its position is than the newest event of the store", "gauge");
+    all.iter().for_each(|(l, s)| text.line("subscription_lag_seconds", l, s.lag_us as f64 / US_PER_S));
+    text.head("subscription_in_flight", "Events that its consumers hold", "gauge");
+    all.iter().for_each(|(l, s)| text.line("subscription_in_flight", l, s.counts.in_flight));
+    text.head("subscription_waiting", "Events that wait to be given again", "gauge");
+    all.iter().for_each(|(l, s)| text.line("subscription_waiting", l, s.counts.waiting));
+    text.head("subscription_parked", "Events that are parked", "gauge");
+    all.iter().for_each(|(l, s)| text.line("subscription_parked", l, s.counts.parked));
+    text.head("subscription_consumers", "Consumers that are connected", "gauge");
+    all.iter().for_each(|(l, s)| text.line("subscription_consumers", l, s.counts.consumers));
 }
 
 fn delta_logs(text: &mut Text, call: &Call) {

@@ -17,6 +17,8 @@ pub(crate) mod retention;
 pub(crate) mod scan;
 pub(crate) mod stores;
 pub(crate) mod streams;
+pub(crate) mod subscribe;
+pub(crate) mod subscriptions;
 
 use crate::error::{ApiError, ApiResult};
 use crate::failure;
@@ -83,12 +85,16 @@ table! {
     Data "/v1/stores/{store}/events" { GET => events::read_global, POST => bulk::append }
     Data "/v1/stores/{store}/events/{event_id}" { GET => events::by_id }
     Data "/v1/stores/{store}/scan" { GET => scan::scan }
-    Data "/v1/stores/{store}/subscribe" { GET => not_served::subscribe }
+    Data "/v1/stores/{store}/subscribe" { GET => subscribe::subscribe }
+    Data "/v1/stores/{store}/subscriptions" { GET => subscriptions::list }
     Data "/v1/stores/{store}/subscriptions/{name}" {
-        GET => not_served::subscriptions, POST => not_served::subscriptions, DELETE => not_served::subscriptions,
+        GET => subscriptions::one, POST => subscriptions::create, DELETE => subscriptions::delete,
     }
-    Data "/v1/stores/{store}/subscriptions/{name}/events" { GET => not_served::subscriptions }
-    Data "/v1/stores/{store}/subscriptions/{name}/{action}" { POST => not_served::subscriptions }
+    Data "/v1/stores/{store}/subscriptions/{name}/events" { GET => subscriptions::events }
+    Data "/v1/stores/{store}/subscriptions/{name}/ack" { POST => subscriptions::ack }
+    Data "/v1/stores/{store}/subscriptions/{name}/retry" { POST => subscriptions::retry }
+    Data "/v1/stores/{store}/subscriptions/{name}/park" { POST => subscriptions::park }
+    Data "/v1/stores/{store}/subscriptions/{name}/replay" { POST => subscriptions::replay }
     Data "/v1/stores/{store}/query" { POST => not_served::query }
     Data "/api/dereg/eventstores" { GET => deql::eventstores }
     Data "/api/dereg/eventstores/{name}" { GET => deql::eventstore }

@@ -5,22 +5,6 @@ use crate::http::call::Call;
 use actix_web::HttpResponse;
 use strandline_event::ErrorKind;
 
-/// Subscribing.
-pub(crate) async fn subscribe(call: Call) -> ApiResult<HttpResponse> {
-    let served = call.store()?;
-    if !served.store.config().projection.notify_on_commit {
-        let sentence = "projection.notify_on_commit is false in this store: it sends no notifications";
-        return Err(ApiError::new(ErrorKind::NotificationsDisabled, sentence));
-    }
-    Err(ApiError::not_supported("subscribing is not served yet: follow the store with GET .../events?after=<next>"))
-}
-
-/// Named subscriptions.
-pub(crate) async fn subscriptions(call: Call) -> ApiResult<HttpResponse> {
-    let _ = call.store()?;
-    Err(ApiError::not_supported("named subscriptions are not served yet: keep `next` of GET .../events yourself"))
-}
-
 /// SQL.
 pub(crate) async fn query(_: Call) -> ApiResult<HttpResponse> {
     Err(ApiError::not_supported(

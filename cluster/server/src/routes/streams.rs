@@ -20,6 +20,7 @@ use strandline_engine::append::Expected;
 use strandline_engine::read::{Order, StreamPage};
 use strandline_event::{ErrorKind, Field, Seq, limits};
 use strandline_workers::permits::Permitted;
+use strandline_workers::subscriptions::{Confirmation, ProjectionState};
 use strandline_workers::{StreamAppended, StreamQuery};
 
 /// A larger body is not decoded on a thread that other requests wait for.
@@ -52,14 +53,18 @@ pub(crate) async fn append(call: Call) -> ApiResult<HttpResponse> {
     };
     let appended = served.store.append_stream(batch, expected, inspect, Arc::new(body.permit)).await;
     let appended = appended.map_err(|e| failure::answer(&e, names))?;
-    Ok(appended_answer(&served, (&stream_type, &stream_id), &appended, inspect))
+    let projections = match appended.stamped.as_ref().filter(|_| !inspect) {
+        Some(stamped) => served.store.confirm(&[stamped]).await,
+        None => None,
+    };
+    Ok(appended_answer(&served, (&stream_type, &stream_id), &appended, (inspect, projections)))
 }
 
 fn appended_answer(
     served: &ServedStore,
     (stream_type, stream_id): (&str, &str),
     appended: &StreamAppended,
-    inspect: bool,
+    (inspect, projections): (bool, Option<Vec<Confirmation>>),
 ) -> HttpResponse {
     let names = served.names();
     let mut out = Vec::with_capacity(256 + appended.events.len() * 128);
@@ -88,9 +93,21 @@ fn appended_answer(
     if inspect {
         out.extend_from_slice(b",\"inspect\":true");
     }
+    if let Some(projections) = projections {
+        let _ = write!(out, ",\"projections\":{}", projections_json(&projections));
+    }
     out.push(b'}');
     let status = if appended.duplicate { StatusCode::OK } else { StatusCode::CREATED };
     answer::bytes_of(status, Format::Json, out)
+}
+
+/// What sync projections did with an append.
+pub(crate) fn projections_json(projections: &[Confirmation]) -> serde_json::Value {
+    let state = |state| match state {
+        ProjectionState::Confirmed => "confirmed",
+        ProjectionState::TimedOut => "timed_out",
+    };
+    projections.iter().map(|of| json!({ "name": of.name, "state": state(of.state) })).collect()
 }
 
 /// GET /v1/stores/{store}/streams/{stream_type}/{stream_id}

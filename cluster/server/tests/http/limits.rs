@@ -167,5 +167,6 @@ fn wrong_types_methods_and_routes_are_json_errors() {
     server.post("query", "{}").error(501, "not_supported");
     server.get("/admin/v1/cluster").error(501, "not_supported");
     server.post("admin:redact", "{}").error(403, "forbidden");
-    server.delete("subscriptions/x").error(501, "not_supported");
+    server.delete("subscriptions/x").error(404, "not_found");
+    server.post("subscriptions/x", "{}").error(409, "notifications_disabled");
 }

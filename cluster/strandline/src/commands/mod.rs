@@ -15,6 +15,7 @@ mod offline;
 mod read;
 mod serve;
 mod status;
+mod subscribe;
 mod verify;
 mod wal;
 
@@ -43,9 +44,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Query(_) => {
             later::refuse("query", "SQL over all tiers; DuckDB reads the files: `strandline files --format paths`")
         }
-        Command::Subscribe(_) => {
-            later::refuse("subscribe", "following the store; GET /v1/stores/{store}/events?after= pages through it")
-        }
+        Command::Subscribe(options) => subscribe::run(&options),
         Command::Keys(_) => later::refuse("keys", "encryption at rest"),
         Command::Certs(_) => later::refuse("certs", "TLS"),
         Command::Erase(_) => later::refuse("erase", "erasure of a subject"),

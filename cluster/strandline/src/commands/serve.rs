@@ -55,6 +55,7 @@ async fn serve(
     node_options.accept_lost_log = options.accept_lost_log;
     node_options.grace.files_seconds = options.grace_files.as_secs();
     node_options.grace.tombstone_seconds = options.grace_tombstone.as_secs();
+    node_options.projection_timeout = options.projection_timeout;
     let share = Share::new(options.compaction_share);
     node_options.compaction_share =
         share.ok_or_else(|| Failure::Usage("--compaction-share: from 1 to 100 percent".to_owned()))?;

@@ -149,18 +149,16 @@ fn what_is_not_served_yet_is_named() {
     let keys = |list: Vec<(&'static str, &'static str)>| list.into_iter().map(|(key, _)| key).collect::<Vec<_>>();
     let c = with("");
     assert_eq!(keys(serve_refusals(&c)), [""; 0]);
-    assert_eq!(keys(not_active_yet(&c)), ["projection.notify_on_commit"]);
+    assert_eq!(keys(not_active_yet(&c)), [""; 0]);
     let all = store("CREATE EVENTSTORE s WITH (durable.type = 'parquet', durable.path = '/p', id.command_id.unique_scope = 'store',
         security.encrypt.at_rest = true, security.kms.provider = 'aws_kms', security.kms.key_id = 'alias/x', security.encrypt.in_transit = true,
-        projection.notify_on_inspect = true, projection.mode = 'sync', strict.immutable_events = false)");
+        strict.immutable_events = false)");
     assert_eq!(
         keys(serve_refusals(&all)),
         [
             "id.command_id.unique_scope",
             "security.encrypt.at_rest",
             "security.encrypt.in_transit",
-            "projection.notify_on_inspect",
-            "projection.mode",
             "strict.immutable_events",
         ]
     );
@@ -209,8 +207,8 @@ fn check_says_where_a_value_comes_from() {
         "warning: each commit leaves its small files, which are never merged"
     );
     assert_eq!(row("compaction.min_segment_mb").note.unwrap(), "no effect: wal.enabled is false: no log grows");
-    let all = with("projection.mode = 'sync'");
-    let refused = check_rows(&all).into_iter().find(|row| row.key == "projection.mode").unwrap();
+    let all = with("strict.immutable_events = false");
+    let refused = check_rows(&all).into_iter().find(|row| row.key == "strict.immutable_events").unwrap();
     assert!(refused.note.unwrap().starts_with("refused by serve: "));
     assert_eq!(row("durable.commit.manifest_path").note.unwrap(), "_manifests under durable.path");
     let json = store_json(&c);

@@ -1,0 +1,366 @@
+//! Named subscriptions: their position is kept on the server, several consumers share one by stream.
+
+use crate::encode::sse;
+use crate::error::{ApiError, ApiResult};
+use crate::failure;
+use crate::http::call::{Call, ServedStore};
+use crate::http::{answer, body};
+use crate::routes::no_query;
+use crate::routes::stores::SMALL_BODY_BYTES_MAX;
+use crate::routes::subscribe::{Until, end, event_stream, position_or_end};
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+use strandline_deql::ProjectionMode;
+use strandline_engine::read::Filter;
+use strandline_engine::subscribe::durable::{Mode, Settings};
+use strandline_event::{ErrorKind, EventRef, Micros, Position};
+use strandline_workers::subscriptions::{Consumed, Consumer, Delivery, NamedStatus, SubscriptionWish, limits};
+
+const US_PER_S: f64 = 1e6;
+/// Bounds of what a subscription may say of its attempts, and of the seconds that a consumer may hold an event.
+const ATTEMPTS_MAX: u32 = 1000;
+const ACK_WITHIN_S: (f64, f64) = (0.1, 86_400.0);
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct Wish {
+    mode: Option<String>,
+    filter: Option<FilterWish>,
+    after: Option<String>,
+    attempts_max: Option<u32>,
+    ack_within_s: Option<f64>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct FilterWish {
+    stream_type: Option<String>,
+    stream_id: Option<String>,
+    event_type: Option<String>,
+    tenant_id: Option<String>,
+    occurred_from: Option<String>,
+    occurred_to: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AckWish {
+    position: String,
+    consumer: Option<String>,
+    #[serde(default)]
+    only: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FailedWish {
+    position: String,
+    reason: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct ReplayWish {
+    position: Option<String>,
+}
+
+fn name_of(call: &Call) -> ApiResult<String> {
+    let name = call.segment(4)?;
+    if name.len() > limits::NAME_BYTES_MAX || name.chars().any(char::is_control) {
+        let most = limits::NAME_BYTES_MAX;
+        return Err(ApiError::bad_request(format!(
+            "the name of a subscription has at most {most} bytes, and no control characters"
+        )));
+    }
+    Ok(name)
+}
+
+async fn read<T: DeserializeOwned + Default>(call: Call, what: &str) -> ApiResult<T> {
+    body::require_json_or_form(&call.request)?;
+    let permits = call.app.node.permits();
+    let body = body::read(&call.request, call.payload, permits, what, SMALL_BODY_BYTES_MAX).await?;
+    if body.bytes.trim_ascii().is_empty() {
+        return Ok(T::default());
+    }
+    serde_json::from_slice(&body.bytes).map_err(|e| ApiError::bad_request(format!("{what}: {e}")))
+}
+
+/// As [`read`], of a body that must be there.
+async fn required<T: DeserializeOwned>(call: Call, what: &str) -> ApiResult<T> {
+    let value: Option<T> = read(call, what).await?;
+    value.ok_or_else(|| ApiError::bad_request(format!("{what}: send a JSON object with `position`")))
+}
+
+fn position(text: &str) -> ApiResult<Position> {
+    let shown: String = text.chars().take(80).collect();
+    Position::parse(text).ok_or_else(|| {
+        ApiError::bad_request(format!("`{shown}` is no position: use the `id` of an event that was given"))
+    })
+}
+
+/// POST /v1/stores/{store}/subscriptions/{name}
+pub(crate) async fn create(call: Call) -> ApiResult<HttpResponse> {
+    let served = call.store()?;
+    no_query(&call)?;
+    let name = name_of(&call)?;
+    let wish: Wish = read(call, "a subscription").await?;
+    let wish = checked(&served, wish)?;
+    let is_new =
+        served.store.create_subscription(&name, wish).await.map_err(|e| failure::answer(&e, served.names()))?;
+    let status = served.store.subscription(&name).map_err(|e| failure::answer(&e, served.names()))?;
+    let code = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok(answer::json(code, &subscription(&status)))
+}
+
+fn checked(served: &ServedStore, wish: Wish) -> ApiResult<SubscriptionWish> {
+    let mode = match wish.mode.as_deref() {
+        None | Some("async") => Mode::Async,
+        Some("sync") if served.store.config().projection.mode == ProjectionMode::Sync => Mode::Sync,
+        Some("sync") => {
+            return Err(ApiError::bad_request(
+                "projection.mode is 'async' in this store, so no append would wait for it: make the subscription with mode async, \
+                 or set projection.mode = 'sync'",
+            ));
+        }
+        Some(_) => return Err(ApiError::bad_request("`mode` is \"async\" or \"sync\"")),
+    };
+    let attempts_max = wish.attempts_max.unwrap_or(limits::ATTEMPTS_DEFAULT);
+    if !(1..=ATTEMPTS_MAX).contains(&attempts_max) {
+        return Err(ApiError::bad_request(format!("`attempts_max` is 1 to {ATTEMPTS_MAX}")));
+    }
+    let within_s = wish.ack_within_s.unwrap_or(limits::ACK_WITHIN_S_DEFAULT);
+    if !(ACK_WITHIN_S.0..=ACK_WITHIN_S.1).contains(&within_s) {
+        return Err(ApiError::bad_request(format!("`ack_within_s` is {} to {}", ACK_WITHIN_S.0, ACK_WITHIN_S.1)));
+    }
+    let after = position_or_end(wish.after.as_deref().filter(|after| !after.is_empty()), "after")?;
+    let ack_within_us = (within_s * US_PER_S) as i64;
+    let filter = wish.filter.map_or_else(|| Ok(Filter::default()), filter)?;
+    Ok(SubscriptionWish { settings: Settings { filter, mode, attempts_max, ack_within_us }, after })
+}
+
+fn filter(wish: FilterWish) -> ApiResult<Filter> {
+    let moment = |name: &str, text: Option<String>| -> ApiResult<Option<Micros>> {
+        let Some(text) = text else { return Ok(None) };
+        strandline_event::time::parse_rfc3339(&text).map(Some).ok_or_else(|| {
+            ApiError::bad_request(format!("`{name}` of the filter is no moment like 2026-11-23T10:00:00Z"))
+        })
+    };
+    Ok(Filter {
+        stream_type: wish.stream_type,
+        stream_id: wish.stream_id,
+        event_type: wish.event_type,
+        tenant_id: wish.tenant_id,
+        occurred_from: moment("occurred_from", wish.occurred_from)?,
+        occurred_to: moment("occurred_to", wish.occurred_to)?,
+    })
+}
+
+fn subscription(status: &NamedStatus) -> Value {
+    let NamedStatus { name, created_at, settings, position, counts, lag_us, parked } = status;
+    let parked: Vec<Value> = parked
+        .iter()
+        .map(|event| {
+            json!({
+                "position": event.position.to_string(),
+                "at": event.at.to_string(),
+                "attempts": event.attempts,
+                "reason": event.reason,
+                "replayed": event.replayed,
+            })
+        })
+        .collect();
+    json!({
+        "name": name,
+        "mode": if settings.mode == Mode::Sync { "sync" } else { "async" },
+        "filter": filter_json(&settings.filter),
+        "attempts_max": settings.attempts_max,
+        "ack_within_s": settings.ack_within_us as f64 / US_PER_S,
+        "created_at": created_at.to_string(),
+        "position": position.to_string(),
+        "lag_s": *lag_us as f64 / US_PER_S,
+        "consumers": counts.consumers,
+        "in_flight": counts.in_flight,
+        "waiting": counts.waiting,
+        "parked": parked,
+    })
+}
+
+fn filter_json(filter: &Filter) -> Value {
+    let texts = [
+        ("stream_type", &filter.stream_type),
+        ("stream_id", &filter.stream_id),
+        ("event_type", &filter.event_type),
+        ("tenant_id", &filter.tenant_id),
+    ];
+    let moments = [("occurred_from", filter.occurred_from), ("occurred_to", filter.occurred_to)];
+    let texts = texts.into_iter().filter_map(|(name, text)| Some((name.to_owned(), json!(text.as_ref()?))));
+    let moments = moments.into_iter().filter_map(|(name, at)| Some((name.to_owned(), json!(at?.to_string()))));
+    Value::Object(texts.chain(moments).collect::<Map<String, Value>>())
+}
+
+/// GET /v1/stores/{store}/subscriptions
+pub(crate) async fn list(call: Call) -> ApiResult<HttpResponse> {
+    let served = call.store()?;
+    no_query(&call)?;
+    let all: Vec<Value> = served.store.subscriptions().iter().map(subscription).collect();
+    Ok(answer::ok(&json!({ "subscriptions": all })))
+}
+
+/// GET /v1/stores/{store}/subscriptions/{name}
+pub(crate) async fn one(call: Call) -> ApiResult<HttpResponse> {
+    let served = call.store()?;
+    no_query(&call)?;
+    let status = served.store.subscription(&name_of(&call)?).map_err(|e| failure::answer(&e, served.names()))?;
+    Ok(answer::ok(&subscription(&status)))
+}
+
+/// DELETE /v1/stores/{store}/subscriptions/{name}
+pub(crate) async fn delete(call: Call) -> ApiResult<HttpResponse> {
+    let served = call.store()?;
+    no_query(&call)?;
+    let name = name_of(&call)?;
+    served.store.delete_subscription(&name).await.map_err(|e| failure::answer(&e, served.names()))?;
+    Ok(answer::ok(&json!({ "deleted": name })))
+}
+
+/// POST /v1/stores/{store}/subscriptions/{name}/ack
+pub(crate) async fn ack(call: Call) -> ApiResult<HttpResponse> {
+    let served = call.store()?;
+    no_query(&call)?;
+    let name = name_of(&call)?;
+    let wish: AckWish = required(call, "an acknowledgement").await?;
+    let at = position(&wish.position)?;
+    let consumer = wish.consumer.as_deref().map(|text| {
+        text.parse::<u64>()
+            .map_err(|_| ApiError::bad_request("`consumer` is the text that the stream of events began with"))
+    });
+    let acked = served.store.ack(&name, at, consumer.transpose()?, wish.only).await;
+    let acked = acked.map_err(|e| failure::answer(&e, served.names()))?;
+    let status = served.store.subscription(&name).map_err(|e| failure::answer(&e, served.names()))?;
+    Ok(answer::ok(&json!({ "acknowledged": acked, "position": status.position.to_string() })))
+}
+
+/// POST /v1/stores/{store}/subscriptions/{name}/retry
+pub(crate) async fn retry(call: Call) -> ApiResult<HttpResponse> {
+    let (served, name, at, reason) = failed(call).await?;
+    let held = served.store.retry(&name, at, &reason).await.map_err(|e| failure::answer(&e, served.names()))?;
+    if held { Ok(answer::ok(&json!({ "retried": 1 }))) } else { Err(not_held(at)) }
+}
+
+/// POST /v1/stores/{store}/subscriptions/{name}/park
+pub(crate) async fn park(call: Call) -> ApiResult<HttpResponse> {
+    let (served, name, at, reason) = failed(call).await?;
+    let parked = served.store.park(&name, at, &reason).await.map_err(|e| failure::answer(&e, served.names()))?;
+    if parked { Ok(answer::ok(&json!({ "parked": 1 }))) } else { Err(not_held(at)) }
+}
+
+async fn failed(call: Call) -> ApiResult<(Arc<ServedStore>, String, Position, String)> {
+    let served = call.store()?;
+    no_query(&call)?;
+    let name = name_of(&call)?;
+    let wish: FailedWish = required(call, "an event that failed").await?;
+    let reason = wish.reason.unwrap_or_else(|| "no reason was given".to_owned());
+    if reason.len() > limits::REASON_BYTES_MAX {
+        let most = limits::REASON_BYTES_MAX;
+        return Err(ApiError::bad_request(format!("`reason` has at most {most} bytes")));
+    }
+    Ok((served, name, position(&wish.position)?, reason))
+}
+
+fn not_held(at: Position) -> ApiError {
+    ApiError::not_found(format!(
+        "no consumer holds the event at {at}: it is acknowledged or parked, or waits to be given again"
+    ))
+}
+
+/// POST /v1/stores/{store}/subscriptions/{name}/replay
+pub(crate) async fn replay(call: Call) -> ApiResult<HttpResponse> {
+    let served = call.store()?;
+    no_query(&call)?;
+    let name = name_of(&call)?;
+    let wish: ReplayWish = read(call, "a replay").await?;
+    let only = wish.position.as_deref().map(position).transpose()?;
+    let replayed = served.store.replay(&name, only).await.map_err(|e| failure::answer(&e, served.names()))?;
+    Ok(answer::ok(&json!({ "replayed": replayed })))
+}
+
+/// GET /v1/stores/{store}/subscriptions/{name}/events
+pub(crate) async fn events(call: Call) -> ApiResult<HttpResponse> {
+    let served = call.store()?;
+    let name = name_of(&call)?;
+    let query = call.query()?;
+    let until = Until::of(&query)?;
+    query.finish()?;
+    let writer = served.writer.clone();
+    let encode = Arc::new(move |out: &mut Vec<u8>, event: &EventRef<'_>| sse::event(&writer, out, event));
+    let consumer = served.store.consume(&name, encode).map_err(|e| failure::answer(&e, served.names()))?;
+    let state = Consuming { served, consumer, until, quiet: Duration::ZERO, has_begun: false };
+    Ok(event_stream(state, |mut state| async move {
+        let (bytes, goes_on) = state.piece().await;
+        (bytes, goes_on.then_some(state))
+    }))
+}
+
+struct Consuming {
+    served: Arc<ServedStore>,
+    consumer: Consumer,
+    until: Until,
+    quiet: Duration,
+    has_begun: bool,
+}
+
+impl Consuming {
+    async fn piece(&mut self) -> (Vec<u8>, bool) {
+        let mut out = Vec::new();
+        if !std::mem::replace(&mut self.has_begun, true) {
+            sse::message(&mut out, "consumer", &json!({ "consumer": self.consumer.number().to_string() }));
+            return (out, true);
+        }
+        let patience = self.until.patience();
+        match self.consumer.next(patience).await {
+            Consumed::Events(events) => {
+                self.quiet = Duration::ZERO;
+                let room = self.until.room(events.len());
+                events.iter().take(room).for_each(|event| delivered(&mut out, event));
+                if self.until.gave(events.len()) {
+                    end(
+                        &mut out,
+                        "limit",
+                        "these are as many events as were asked for; those that are not acknowledged come again",
+                    );
+                    return (out, false);
+                }
+            }
+            Consumed::Inspected(batch) => {
+                let filter = self.consumer.filter();
+                for event in batch.iter().filter(|event| filter.matches(event)) {
+                    sse::inspected(&self.served.writer, &mut out, &event);
+                }
+            }
+            Consumed::Quiet => {
+                self.quiet += patience;
+                sse::alive(&mut out, None);
+                if self.until.was_quiet(self.quiet) {
+                    end(&mut out, "idle", "no event came for as long as was asked for");
+                    return (out, false);
+                }
+            }
+            Consumed::End(why) => {
+                end(&mut out, ErrorKind::Unavailable.code(), why);
+                return (out, false);
+            }
+        }
+        (out, true)
+    }
+}
+
+/// The attempt stands in a field of its own: the fields of an event belong to the store.
+fn delivered(out: &mut Vec<u8>, event: &Delivery) {
+    out.extend_from_slice(format!("attempt: {}\n", event.attempt).as_bytes());
+    out.extend_from_slice(&event.text);
+}

@@ -1,0 +1,232 @@
+//! `subscribe`: follows the store over Server-Sent Events, one JSON line an event, and comes again where the connection breaks.
+//!
+//! With `--durable` the server keeps the position: an event is acknowledged when its line is written, so what a reader of our output
+//! has seen is never asked for again, and what it has not seen comes again.
+
+use crate::cli::Subscribe;
+use crate::client::{Client, Request, encode};
+use crate::exit::Failure;
+use crate::out;
+use serde_json::{Value, json};
+use std::io::{self, BufRead, BufReader, Read};
+use std::time::{Duration, Instant};
+
+/// Pause before the next attempt.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Events that are acknowledged together.
+const ACK_EVERY: usize = 100;
+
+pub(crate) fn run(options: &Subscribe) -> Result<(), Failure> {
+    let client = Client::new(&options.on)?;
+    let following =
+        Following { options, client, last: options.after.clone(), consumer: None, left: options.limit, unacked: 0 };
+    if let Some(name) = &options.durable {
+        following.make(name)?;
+    }
+    following.run()
+}
+
+struct Following<'a> {
+    options: &'a Subscribe,
+    client: Client,
+    /// The last position that was given.
+    last: Option<String>,
+    /// Who we are to a named subscription.
+    consumer: Option<String>,
+    left: Option<u64>,
+    /// Events that were printed and are not acknowledged.
+    unacked: usize,
+}
+
+/// How a connection ended.
+enum Ended {
+    /// As it was asked for.
+    Done,
+    /// It broke, or the server wants us to come again.
+    Again(Failure),
+}
+
+/// One message of the stream.
+#[derive(Default)]
+struct Message {
+    id: Option<String>,
+    kind: Option<String>,
+    data: String,
+}
+
+impl Following<'_> {
+    /// Makes the named subscription; one that is there stays as it is.
+    fn make(&self, name: &str) -> Result<(), Failure> {
+        let path = self.client.store_path(&["subscriptions", name])?;
+        let there = self.client.send(&Request { path: path.clone(), ..Request::default() })?;
+        if there.status != 404 {
+            return there.ok().map(drop);
+        }
+        let filters = self.filters().into_iter().map(|(key, value)| (key.to_owned(), json!(value)));
+        let wish = json!({ "filter": filters.collect::<serde_json::Map<_, _>>(), "after": self.options.after });
+        let body = wish.to_string();
+        let request =
+            Request { path, body: Some(body.as_bytes()), content_type: "application/json", ..Request::default() };
+        self.client.send(&request)?.ok().map(drop)
+    }
+
+    fn filters(&self) -> Vec<(&'static str, &str)> {
+        let Subscribe { stream_type, stream_id, event_type, tenant_id, .. } = self.options;
+        let all = [
+            ("stream_type", stream_type),
+            ("stream_id", stream_id),
+            ("event_type", event_type),
+            ("tenant_id", tenant_id),
+        ];
+        all.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?))).collect()
+    }
+
+    fn run(mut self) -> Result<(), Failure> {
+        let patience = Duration::from_secs(self.options.patience);
+        let mut silent_since: Option<Instant> = None;
+        loop {
+            let before = self.last.clone();
+            let failure = match self.connection() {
+                Ok(Ended::Done) => return self.acknowledge(),
+                Ok(Ended::Again(failure)) => failure,
+                Err(failure) => return Err(failure),
+            };
+            // what was printed and could not be acknowledged comes again
+            (self.unacked, self.consumer) = (0, None);
+            if self.last != before {
+                silent_since = None;
+            }
+            if silent_since.get_or_insert_with(Instant::now).elapsed() >= patience {
+                return Err(failure);
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    fn path(&self) -> Result<String, Failure> {
+        let mut query: Vec<(&str, String)> = Vec::new();
+        let path = match &self.options.durable {
+            Some(name) => self.client.store_path(&["subscriptions", name, "events"])?,
+            None => {
+                query.extend(self.filters().into_iter().map(|(name, value)| (name, value.to_owned())));
+                query.extend(self.last.iter().map(|last| ("after", last.clone())));
+                self.client.store_path(&["subscribe"])?
+            }
+        };
+        query.extend(self.left.iter().map(|left| ("limit", left.to_string())));
+        query.extend(self.options.idle.iter().map(|idle| ("idle_s", idle.to_string())));
+        let query: Vec<String> = query.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect();
+        Ok(format!("{path}?{}", query.join("&")))
+    }
+
+    /// The outer error ends the command.
+    fn connection(&mut self) -> Result<Ended, Failure> {
+        let request = Request {
+            path: self.path()?,
+            accept: Some("text/event-stream"),
+            answer_within: Some(Duration::from_secs(self.options.patience.max(1))),
+            ..Request::default()
+        };
+        let body = match self.client.open(&request) {
+            Ok(Ok(body)) => body,
+            Ok(Err(failure @ Failure::Server(_))) | Err(failure) => return Ok(Ended::Again(failure)),
+            Ok(Err(failure)) => return Err(failure),
+        };
+        self.messages(body)
+    }
+
+    fn messages(&mut self, body: impl Read) -> Result<Ended, Failure> {
+        let broke = |error: &io::Error| Ended::Again(Failure::Server(format!("the stream of events broke: {error}")));
+        let mut lines = BufReader::with_capacity(256 << 10, body);
+        let (mut message, mut line) = (Message::default(), Vec::new());
+        loop {
+            line.clear();
+            match lines.read_until(b'\n', &mut line) {
+                Err(error) => return Ok(broke(&error)),
+                Ok(0) => return Ok(broke(&io::ErrorKind::UnexpectedEof.into())),
+                Ok(_) => {}
+            }
+            let text = String::from_utf8_lossy(&line);
+            let text = text.trim_end_matches(['\n', '\r']);
+            if !text.is_empty() {
+                message.add(text);
+                continue;
+            }
+            if let Some(ended) = self.take(std::mem::take(&mut message))? {
+                return Ok(ended);
+            }
+            let waits = lines.buffer().is_empty();
+            if self.unacked >= ACK_EVERY || (waits && self.unacked > 0) {
+                self.acknowledge()?;
+            }
+        }
+    }
+
+    fn take(&mut self, message: Message) -> Result<Option<Ended>, Failure> {
+        let data = || serde_json::from_str::<Value>(&message.data).unwrap_or_default();
+        match message.kind.as_deref() {
+            Some("consumer") => self.consumer = data()["consumer"].as_str().map(str::to_owned),
+            Some("end") => return self.ended(&data()).map(Some),
+            _ => {}
+        }
+        if message.kind.is_none() && !message.data.is_empty() {
+            out::line(&message.data)?;
+            // a dry run has no place
+            if message.id.is_some() {
+                self.unacked += 1;
+                self.left = self.left.map(|left| left.saturating_sub(1));
+            }
+        }
+        if message.id.is_some() {
+            self.last = message.id;
+        }
+        Ok(None)
+    }
+
+    fn ended(&self, why: &Value) -> Result<Ended, Failure> {
+        let text = format!(
+            "{} ({})",
+            out::escaped(why["error"].as_str().unwrap_or_default()),
+            out::escaped(why["code"].as_str().unwrap_or("?"))
+        );
+        match why["code"].as_str() {
+            Some("limit" | "idle") => Ok(Ended::Done),
+            Some("unavailable" | "overloaded") => Ok(Ended::Again(Failure::Server(text))),
+            Some("notifications_disabled") => Err(Failure::No(text)),
+            _ => Err(Failure::Server(text)),
+        }
+    }
+
+    /// What is printed need not come again.
+    fn acknowledge(&mut self) -> Result<(), Failure> {
+        let (Some(name), Some(position)) = (&self.options.durable, &self.last) else { return Ok(()) };
+        if self.unacked == 0 {
+            return Ok(());
+        }
+        let path = self.client.store_path(&["subscriptions", name, "ack"])?;
+        let body = json!({ "position": position, "consumer": self.consumer }).to_string();
+        let request =
+            Request { path, body: Some(body.as_bytes()), content_type: "application/json", ..Request::default() };
+        match self.client.send(&request).and_then(crate::client::Answer::ok) {
+            Ok(_) => self.unacked = 0,
+            // the stream says the same in a moment
+            Err(Failure::Server(_)) => {}
+            Err(failure) => return Err(failure),
+        }
+        Ok(())
+    }
+}
+
+impl Message {
+    fn add(&mut self, line: &str) {
+        let (field, value) = line.split_once(':').unwrap_or((line, ""));
+        let value = value.strip_prefix(' ').unwrap_or(value);
+        match field {
+            "id" => self.id = Some(value.to_owned()),
+            "event" => self.kind = Some(value.to_owned()),
+            "data" => self.data.push_str(value),
+            // a comment, or a field that is not ours
+            _ => {}
+        }
+    }
+}

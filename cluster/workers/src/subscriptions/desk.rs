@@ -1,0 +1,386 @@
+//! The named subscriptions of one store: made, found, deleted, and what consumers say of their events.
+
+use super::consumer::{Consumer, Delivery, Queue};
+use super::dispatch;
+use super::feed::Feed;
+use super::file::{SubscriptionFile, SubscriptionFileError, Ticket};
+use super::page::Encode;
+use crate::clock;
+use crate::error::NodeError;
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+use strandline_engine::subscribe::durable::{Counts, Durable, Mode, Settings};
+use strandline_engine::subscribe::record::{Folded, Kept, Record};
+use strandline_event::{Micros, Position};
+use tokio::sync::{Notify, watch};
+
+/// Limits of named subscriptions.
+pub mod limits {
+    /// Of one store.
+    pub const SUBSCRIPTIONS_MAX: usize = 1000;
+    /// Consumers of one subscription.
+    pub const CONSUMERS_MAX: usize = 256;
+    /// Bytes of a name.
+    pub const NAME_BYTES_MAX: usize = 200;
+    /// Bytes of a reason that an event is parked for.
+    pub const REASON_BYTES_MAX: usize = 1024;
+    /// Attempts before an event is parked, unless the subscription says another number.
+    pub const ATTEMPTS_DEFAULT: u32 = 10;
+    /// Seconds that a consumer may hold an event, unless the subscription says another number.
+    pub const ACK_WITHIN_S_DEFAULT: f64 = 30.0;
+}
+
+/// What a subscription shall be.
+#[derive(Clone, Debug)]
+pub struct SubscriptionWish {
+    /// Filter, mode, attempts, time.
+    pub settings: Settings,
+    /// Behind which it begins; `None`: behind everything that is there now.
+    pub after: Option<Position>,
+}
+
+/// A subscription as it is now.
+#[derive(Clone, Debug)]
+pub struct NamedStatus {
+    /// Its name.
+    pub name: String,
+    /// When it was made.
+    pub created_at: Micros,
+    /// As it was made.
+    pub settings: Settings,
+    /// Everything up to here is acknowledged, parked, or not asked for.
+    pub position: Position,
+    /// Consumers, and events by state.
+    pub counts: Counts,
+    /// How much older the position is than the newest event of the store, microseconds; 0: it is at the end.
+    pub lag_us: i64,
+    /// Parked events, oldest first.
+    pub parked: Vec<ParkedEvent>,
+}
+
+/// A parked event.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ParkedEvent {
+    /// Its position.
+    pub position: Position,
+    /// When it was parked.
+    pub at: Micros,
+    /// Attempts that failed.
+    pub attempts: u32,
+    /// Why.
+    pub reason: String,
+    /// It is to be given again.
+    pub replayed: bool,
+}
+
+#[derive(Default)]
+struct Consumers {
+    queues: HashMap<u64, Arc<Queue>>,
+    encode: Option<Encode>,
+    dispatching: bool,
+}
+
+/// A named subscription.
+pub(super) struct Named {
+    pub(super) name: String,
+    number: u32,
+    created_at: Micros,
+    pub(super) state: Mutex<Durable>,
+    consumers: Mutex<Consumers>,
+    /// The dispatcher has something to look at.
+    pub(super) changed: Notify,
+    /// Counts acknowledgements: sync appends wait for them.
+    progressed: watch::Sender<u64>,
+    deleted: AtomicBool,
+    file: Arc<SubscriptionFile>,
+}
+
+impl Named {
+    fn new(name: &str, kept: Kept, file: &Arc<SubscriptionFile>) -> Arc<Self> {
+        let parked = kept.parked.into_iter().map(|(position, (at, attempts, reason))| (position, at, attempts, reason));
+        Arc::new(Self {
+            name: name.to_owned(),
+            number: kept.number,
+            created_at: kept.at,
+            state: Mutex::new(Durable::new(kept.settings, kept.done, parked.collect())),
+            consumers: Mutex::default(),
+            changed: Notify::new(),
+            progressed: watch::Sender::new(0),
+            deleted: AtomicBool::new(false),
+            file: Arc::clone(file),
+        })
+    }
+
+    pub(super) fn settings(&self) -> Settings {
+        self.state.lock().settings.clone()
+    }
+
+    pub(super) fn is_deleted(&self) -> bool {
+        self.deleted.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn encode(&self) -> Option<Encode> {
+        self.consumers.lock().encode.clone()
+    }
+
+    pub(super) fn progressed(&self) -> watch::Receiver<u64> {
+        self.progressed.subscribe()
+    }
+
+    /// Hands an event over; whether the consumer's connection is full by it.
+    pub(super) fn deliver(&self, consumer: u64, delivery: Delivery) -> bool {
+        let queue = self.consumers.lock().queues.get(&consumer).cloned();
+        // one that went away a moment ago gives back what it holds
+        queue.is_some_and(|queue| queue.push(delivery))
+    }
+
+    /// A consumer took what waited for it.
+    pub(super) fn has_room(&self, consumer: u64) {
+        self.state.lock().set_full(consumer, false);
+        self.changed.notify_waiters();
+    }
+
+    /// A consumer goes. Of a node that stops nothing counts as failed.
+    pub(super) fn leave(&self, consumer: u64, stopping: bool) {
+        self.consumers.lock().queues.remove(&consumer);
+        if !stopping {
+            self.state.lock().leave(consumer, clock::now());
+        }
+        self.progressed.send_modify(|count| *count = count.wrapping_add(1));
+        self.changed.notify_waiters();
+    }
+
+    pub(super) fn ends_now(&self, feed: &Feed) -> bool {
+        feed.is_closing() || self.is_deleted() || self.consumers.lock().queues.is_empty()
+    }
+
+    /// Whether the dispatcher is not needed any more; it is not dispatching then.
+    pub(super) fn ends(&self, feed: &Feed) -> bool {
+        let mut consumers = self.consumers.lock();
+        let ends = feed.is_closing() || self.is_deleted() || consumers.queues.is_empty();
+        if ends {
+            consumers.dispatching = false;
+            drop(consumers);
+            self.keep();
+        }
+        ends
+    }
+
+    /// Puts what changed to the file; nobody waits for it.
+    pub(super) fn keep(&self) {
+        drop(self.push(&mut self.state.lock()));
+    }
+
+    /// Under the state's lock, so that changes go to the file in their order.
+    fn push(&self, state: &mut Durable) -> Ticket {
+        let changes = state.take_changes();
+        if !changes.is_empty() {
+            self.progressed.send_modify(|count| *count = count.wrapping_add(1));
+        }
+        self.file.push(changes.into_iter().map(|change| Record::Changed(self.number, change)).collect())
+    }
+
+    /// How long until something is late or due.
+    pub(super) fn next_wait(&self, now: Micros) -> Duration {
+        let moment = self.state.lock().next_moment();
+        let us = moment.map_or(i64::MAX, |moment| moment.0.saturating_sub(now.0).max(0));
+        // a little later, so that it is over then
+        Duration::from_micros(us.unsigned_abs().saturating_add(1000))
+    }
+
+    /// Changes the state by what somebody says; answered when it is on disk.
+    async fn say<T>(&self, say: impl FnOnce(&mut Durable, Micros) -> T) -> Result<T, NodeError> {
+        let (said, ticket) = {
+            let mut state = self.state.lock();
+            let said = say(&mut state, clock::now());
+            (said, self.push(&mut state))
+        };
+        self.progressed.send_modify(|count| *count = count.wrapping_add(1));
+        self.changed.notify_waiters();
+        ticket.wait().await.map_err(NodeError::Subscriptions)?;
+        Ok(said)
+    }
+
+    fn status(&self, newest: Micros) -> NamedStatus {
+        let state = self.state.lock();
+        let position = state.done();
+        let parked = state.parked().map(|(position, parked)| ParkedEvent {
+            position,
+            at: parked.at,
+            attempts: parked.attempts,
+            reason: parked.reason.clone(),
+            replayed: parked.is_replayed(),
+        });
+        let since = position.ingested_at.max(Micros(0));
+        NamedStatus {
+            name: self.name.clone(),
+            created_at: self.created_at,
+            settings: state.settings.clone(),
+            position,
+            counts: state.counts(),
+            lag_us: newest.0.saturating_sub(since.0).max(0),
+            parked: parked.collect(),
+        }
+    }
+}
+
+/// The named subscriptions of a store.
+pub(crate) struct Desk {
+    feed: Arc<Feed>,
+    file: Arc<SubscriptionFile>,
+    all: Mutex<Subscriptions>,
+    next_consumer: AtomicU64,
+}
+
+#[derive(Default)]
+struct Subscriptions {
+    named: BTreeMap<String, Arc<Named>>,
+    next_number: u32,
+}
+
+impl Desk {
+    pub(crate) fn new(feed: &Arc<Feed>, file: Arc<SubscriptionFile>, folded: Folded) -> Arc<Self> {
+        let next_number = folded.next_number;
+        let named = folded.all.into_iter().map(|(name, kept)| (name.clone(), Named::new(&name, kept, &file))).collect();
+        // numbers of two runs of the node must not meet
+        let next_consumer = AtomicU64::new(crate::random::nonzero_u64() >> 16);
+        let all = Mutex::new(Subscriptions { named, next_number });
+        Arc::new(Self { feed: Arc::clone(feed), file, all, next_consumer })
+    }
+
+    /// Makes a subscription; the same again is no error. `true`: it is new.
+    pub(crate) async fn create(&self, name: &str, wish: SubscriptionWish) -> Result<bool, NodeError> {
+        self.feed.check()?;
+        let ticket = {
+            let mut all = self.all.lock();
+            if let Some(known) = all.named.get(name) {
+                return match known.settings() == wish.settings {
+                    true => Ok(false),
+                    false => Err(NodeError::OtherSubscription { name: name.to_owned() }),
+                };
+            }
+            if all.named.len() >= limits::SUBSCRIPTIONS_MAX {
+                return Err(NodeError::TooManySubscriptions { limit: limits::SUBSCRIPTIONS_MAX });
+            }
+            let (number, at) = (all.next_number, clock::now());
+            all.next_number += 1;
+            let after = wish.after.unwrap_or_else(|| Position::end_of(self.feed.store().closed().newest()));
+            let kept = Kept { number, at, settings: wish.settings, done: after, parked: BTreeMap::new() };
+            let records = kept.records(name).collect();
+            all.named.insert(name.to_owned(), Named::new(name, kept, &self.file));
+            self.file.push(records)
+        };
+        let kept = ticket.wait().await;
+        if kept.is_err() {
+            self.all.lock().named.remove(name);
+        }
+        kept.map_err(NodeError::Subscriptions)?;
+        Ok(true)
+    }
+
+    /// Ends a subscription and its consumers, and forgets its position.
+    pub(crate) async fn delete(&self, name: &str) -> Result<(), NodeError> {
+        let (named, ticket) = {
+            let mut all = self.all.lock();
+            let named = all.named.remove(name).ok_or_else(|| unknown(name))?;
+            named.deleted.store(true, Ordering::SeqCst);
+            let ticket = self.file.push(vec![Record::Deleted(named.number)]);
+            (named, ticket)
+        };
+        named.changed.notify_waiters();
+        named.progressed.send_modify(|count| *count = count.wrapping_add(1));
+        self.feed.wake_all();
+        ticket.wait().await.map_err(NodeError::Subscriptions)
+    }
+
+    fn named(&self, name: &str) -> Result<Arc<Named>, NodeError> {
+        self.all.lock().named.get(name).cloned().ok_or_else(|| unknown(name))
+    }
+
+    /// Those that appends of a sync store wait for.
+    pub(super) fn sync(&self) -> Vec<Arc<Named>> {
+        let all = self.all.lock();
+        all.named.values().filter(|named| named.state.lock().settings.mode == Mode::Sync).cloned().collect()
+    }
+
+    /// One subscription.
+    pub(crate) fn status(&self, name: &str) -> Result<NamedStatus, NodeError> {
+        Ok(self.named(name)?.status(self.feed.store().closed().newest()))
+    }
+
+    /// All of them, by name.
+    pub(crate) fn list(&self) -> Vec<NamedStatus> {
+        let newest = self.feed.store().closed().newest();
+        let all: Vec<Arc<Named>> = self.all.lock().named.values().cloned().collect();
+        all.iter().map(|named| named.status(newest)).collect()
+    }
+
+    /// A consumer comes.
+    pub(crate) fn consume(&self, name: &str, encode: Encode) -> Result<Consumer, NodeError> {
+        self.feed.check()?;
+        let named = self.named(name)?;
+        let reader = self.feed.reader(named.settings().filter)?;
+        let grown = self.feed.grown();
+        let number = self.next_consumer.fetch_add(1, Ordering::SeqCst);
+        let queue = Arc::new(Queue::default());
+        let mut consumers = named.consumers.lock();
+        if consumers.queues.len() >= limits::CONSUMERS_MAX {
+            return Err(NodeError::Overloaded("too many consumers share this subscription: end one first"));
+        }
+        consumers.queues.insert(number, Arc::clone(&queue));
+        consumers.encode.get_or_insert(encode);
+        let starts = !std::mem::replace(&mut consumers.dispatching, true);
+        drop(consumers);
+        named.state.lock().join(number);
+        if starts {
+            let (dispatched, mark) = (Arc::clone(&named), self.feed.alive().mark());
+            let grown = self.feed.grown();
+            tokio::spawn(async move {
+                let _mark = mark;
+                dispatch::run(dispatched, reader, grown).await;
+            });
+        } else {
+            named.changed.notify_waiters();
+        }
+        let notices = self.feed.last_notice();
+        Ok(Consumer { named, feed: Arc::clone(&self.feed), number, queue, grown, notices })
+    }
+
+    /// An event, and what the same consumer was given before, is processed. Gives how many events are acknowledged by it.
+    pub(crate) async fn ack(
+        &self,
+        name: &str,
+        position: Position,
+        (consumer, only): (Option<u64>, bool),
+    ) -> Result<usize, NodeError> {
+        self.named(name)?.say(|state, now| state.ack(position, consumer, only, now)).await
+    }
+
+    /// An event failed: again, later. `false`: nobody holds it.
+    pub(crate) async fn retry(&self, name: &str, position: Position, reason: &str) -> Result<bool, NodeError> {
+        self.named(name)?.say(|state, now| state.retry(position, reason, now)).await
+    }
+
+    /// An event is set aside. `false`: it was never given, or is done.
+    pub(crate) async fn park(&self, name: &str, position: Position, reason: &str) -> Result<bool, NodeError> {
+        self.named(name)?.say(|state, now| state.park(position, reason, now)).await
+    }
+
+    /// Parked events are given again: one, or all; how many.
+    pub(crate) async fn replay(&self, name: &str, only: Option<Position>) -> Result<usize, NodeError> {
+        self.named(name)?.say(|state, now| state.replay(only, now)).await
+    }
+}
+
+fn unknown(name: &str) -> NodeError {
+    NodeError::UnknownSubscription { name: name.to_owned() }
+}
+
+impl From<SubscriptionFileError> for NodeError {
+    fn from(error: SubscriptionFileError) -> Self {
+        Self::Subscriptions(Arc::new(error))
+    }
+}

@@ -1,0 +1,152 @@
+//! Reads on for one named subscription and hands its events to its consumers, while it has any.
+//!
+//! Invariant: every event behind the subscription's cursor is offered, in order; what must be on disk is pushed to the file in the
+//! order in which it happened.
+
+use super::consumer::Delivery;
+use super::desk::Named;
+use super::feed::{Next, Reader};
+use super::page::FollowPage;
+use crate::clock;
+use std::sync::Arc;
+use std::time::Duration;
+use strandline_engine::subscribe::durable::Offer;
+use strandline_engine::subscribe::stream_key;
+use strandline_event::{EventRef, Micros, Position};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+/// It looks again after so long whatever happens: positions that only a filter moved are kept then.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// After an error of a read.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Why nothing more can be given now.
+enum Stop {
+    /// Everything that is there was offered.
+    AtEnd,
+    /// Nobody takes anything.
+    Full,
+}
+
+/// Gives events until the last consumer is gone.
+pub(super) async fn run(named: Arc<Named>, reader: Reader, mut grown: watch::Receiver<u64>) {
+    loop {
+        let changed = named.changed.notified();
+        tokio::pin!(changed);
+        changed.as_mut().enable();
+        grown.borrow_and_update();
+        if named.ends(&reader.feed) {
+            return;
+        }
+        let stop = match round(&named, &reader).await {
+            Ok(stop) => stop,
+            Err(error) => {
+                tracing::warn!("subscription `{}` cannot read on: {error}", named.name);
+                sleep(PAUSE).await;
+                continue;
+            }
+        };
+        named.keep();
+        let wait = named.next_wait(clock::now()).min(LOOK_AGAIN);
+        let waiting = async {
+            match stop {
+                Stop::Full => changed.await,
+                Stop::AtEnd => tokio::select! {
+                    () = changed => {}
+                    // the store's end is gone with the node
+                    _ = grown.changed() => {}
+                },
+            }
+        };
+        // whatever came first, the next round looks at all of it
+        let _ = timeout(wait, waiting).await;
+    }
+}
+
+/// Gives what can be given.
+async fn round(named: &Named, reader: &Reader) -> Result<Stop, crate::error::NodeError> {
+    named.state.lock().tick(clock::now());
+    if replays(named, reader).await? {
+        return Ok(Stop::Full);
+    }
+    loop {
+        let through = {
+            let mut state = named.state.lock();
+            state.go_back(clock::now());
+            state.cursor().through()
+        };
+        match reader.next(through).await? {
+            Next::AtEnd => return Ok(Stop::AtEnd),
+            Next::Page(page, end) => {
+                if !give_page(named, reader, &page, end) {
+                    return Ok(Stop::Full);
+                }
+            }
+        }
+        if named.ends_now(&reader.feed) {
+            return Ok(Stop::Full);
+        }
+    }
+}
+
+/// `false`: nobody takes anything more.
+fn give_page(named: &Named, reader: &Reader, page: &FollowPage, end: Position) -> bool {
+    let rows = page.rows();
+    let now = clock::now();
+    // encoded before anybody has to wait for the lock
+    if let Some(encode) = named.encode() {
+        let _ = page.text(0, &*encode);
+    }
+    let mut state = named.state.lock();
+    for row in rows.rows_through(state.cursor().through())..rows.len() {
+        let Some(event) = rows.row(row) else { break };
+        if !reader.filter.matches(&event) {
+            continue;
+        }
+        match state.offer(event.position(), stream_key(&event), now) {
+            Offer::Deliver(consumer, attempt) => {
+                if named.deliver(consumer, delivery(named, page, row as u32, &event, attempt)) {
+                    state.set_full(consumer, true);
+                }
+            }
+            Offer::Pass => {}
+            Offer::Full => return false,
+        }
+    }
+    state.examined(rows.next, end);
+    reader.finished();
+    true
+}
+
+fn delivery(named: &Named, page: &FollowPage, row: u32, event: &EventRef<'_>, attempt: u32) -> Delivery {
+    let encode = named.encode();
+    let text = encode.map(|encode| page.text(row, &*encode).to_vec()).unwrap_or_default();
+    Delivery { position: event.position(), attempt, text }
+}
+
+/// Parked events that are to be given again. `true`: nobody takes anything more.
+async fn replays(named: &Named, reader: &Reader) -> Result<bool, crate::error::NodeError> {
+    loop {
+        let now: Micros = clock::now();
+        let Some(position) = named.state.lock().next_replay(now) else { return Ok(false) };
+        let page = match reader.next(position.before()).await? {
+            Next::Page(page, _) => Some(page),
+            Next::AtEnd => None,
+        };
+        let row = page.as_ref().map_or(0, |page| page.rows().rows_through(position.before()));
+        let found = page.as_ref().and_then(|page| page.rows().row(row)).filter(|event| event.position() == position);
+        let mut state = named.state.lock();
+        match state.offer_replay(position, found.as_ref().map(stream_key), now) {
+            Offer::Deliver(consumer, attempt) => {
+                if let (Some(page), Some(event)) = (&page, &found)
+                    && named.deliver(consumer, delivery(named, page, row as u32, event, attempt))
+                {
+                    state.set_full(consumer, true);
+                }
+            }
+            Offer::Pass => {}
+            Offer::Full => return Ok(true),
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! The live end of one store: its newest pages, and the pump that reads them while somebody follows.
+//!
+//! Invariant: the ring is read behind its own end, one page after the other, so its pages hold every event once. The pump reads again
+//! only when a log has moved since the read before began, or a second has passed; between two pages it pauses, the longer the more
+//! follow, and what commits meanwhile comes together.
+
+use super::notices::Notices;
+use super::page::FollowPage;
+use super::{Following, Place};
+use crate::clock;
+use crate::error::NodeError;
+use crate::messages::ReadFeed;
+use crate::readers::{ReadRequest, Readers};
+use crate::wiring::Alive;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use strandline_engine::read::{Filter, GlobalPage, GlobalRead, ReadError};
+use strandline_engine::store::Store;
+use strandline_engine::subscribe::{Found, Ring, RingLimits};
+use strandline_event::{Position, StampedBatch};
+use tokio::sync::{Notify, watch};
+use tokio::time::{sleep, timeout};
+
+/// Rows of a page.
+const LIVE_ROWS: usize = 4096;
+const HISTORY_ROWS: usize = 1024;
+/// What the ring holds.
+const RING: RingLimits = RingLimits { pages_max: 256, bytes_max: 16 << 20 };
+/// The pump looks again after so long though no bell was heard.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Pause between two live pages for each follower: telling them all takes about half of one processor.
+const PAUSE_A_FOLLOWER: Duration = Duration::from_micros(50);
+const PAUSE_MIN: Duration = Duration::from_micros(500);
+const PAUSE_MAX: Duration = Duration::from_millis(50);
+
+/// Heard when a log has moved.
+#[derive(Default)]
+struct Bell {
+    /// The pump wants to hear it.
+    is_wanted: AtomicBool,
+    rung: Notify,
+}
+
+impl Bell {
+    fn ring(&self) {
+        if self.is_wanted.load(Ordering::SeqCst) && self.is_wanted.swap(false, Ordering::SeqCst) {
+            self.rung.notify_one();
+        }
+    }
+}
+
+struct State {
+    ring: Ring<FollowPage>,
+    followers: usize,
+    pumping: bool,
+    /// The pump cannot read: followers find out why by themselves.
+    failed: bool,
+    notices: Notices,
+}
+
+/// The feed of a store.
+pub(crate) struct Feed {
+    store: Arc<Store>,
+    readers: Readers,
+    alive: Alive,
+    pub(super) following: Arc<Following>,
+    state: Mutex<State>,
+    bell: Arc<Bell>,
+    /// Counts what followers may want to look at: pages, dry runs, the end.
+    grown: watch::Sender<u64>,
+    closing: AtomicBool,
+}
+
+/// Where a reader's next rows are.
+pub(super) enum Next {
+    /// In this page, which ends there.
+    Page(Arc<FollowPage>, Position),
+    /// Nowhere yet.
+    AtEnd,
+}
+
+/// One reader of a feed, while it is there.
+pub(super) struct Reader {
+    pub(super) feed: Arc<Feed>,
+    pub(super) filter: Filter,
+    number: u64,
+    _place: Place,
+}
+
+impl Feed {
+    pub(crate) fn new(store: &Arc<Store>, readers: &Readers, following: &Arc<Following>, alive: &Alive) -> Arc<Self> {
+        let bell = Arc::new(Bell::default());
+        let ring = Arc::clone(&bell);
+        store.closed().hang_bell(Box::new(move || ring.ring()));
+        let state = State {
+            ring: Ring::new(Position::START, RING),
+            followers: 0,
+            pumping: false,
+            failed: false,
+            notices: Notices::default(),
+        };
+        Arc::new(Self {
+            store: Arc::clone(store),
+            readers: readers.clone(),
+            alive: alive.clone(),
+            following: Arc::clone(following),
+            state: Mutex::new(state),
+            bell,
+            grown: watch::Sender::new(0),
+            closing: AtomicBool::new(false),
+        })
+    }
+
+    pub(super) fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    pub(super) fn alive(&self) -> &Alive {
+        &self.alive
+    }
+
+    /// Everybody who follows is told the end, and nobody may begin.
+    pub(crate) fn close(&self) {
+        self.closing.store(true, Ordering::SeqCst);
+        self.tell();
+        self.bell.rung.notify_one();
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::SeqCst)
+    }
+
+    /// What a follower waits for.
+    pub(super) fn grown(&self) -> watch::Receiver<u64> {
+        self.grown.subscribe()
+    }
+
+    /// Everybody who follows looks at what there is.
+    pub(super) fn wake_all(&self) {
+        self.tell();
+    }
+
+    fn tell(&self) {
+        self.grown.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Errors: the store sends no notifications, or the node stops.
+    pub(super) fn check(&self) -> Result<(), NodeError> {
+        if !self.store.config().projection.notify_on_commit {
+            return Err(NodeError::NotificationsDisabled { store: self.store.name().to_owned() });
+        }
+        if self.is_closing() { Err(NodeError::Draining) } else { Ok(()) }
+    }
+
+    /// One more follows.
+    pub(super) fn reader(self: &Arc<Self>, filter: Filter) -> Result<Reader, NodeError> {
+        self.check()?;
+        let place = self.following.enter()?;
+        let mut state = self.state.lock();
+        state.followers += 1;
+        if !state.pumping {
+            state.pumping = true;
+            state.ring = Ring::new(Position::end_of(self.store.closed().close(clock::now())), RING);
+            let (feed, mark) = (Arc::clone(self), self.alive.mark());
+            tokio::spawn(async move {
+                let _mark = mark;
+                feed.pump().await;
+            });
+        }
+        drop(state);
+        let number = self.following.shelf.next_reader();
+        Ok(Reader { feed: Arc::clone(self), filter, number, _place: place })
+    }
+
+    /// A dry run was judged with yes.
+    pub(crate) fn inspected(&self, batch: &StampedBatch) {
+        let mut state = self.state.lock();
+        if state.followers > 0 {
+            state.notices.push(batch.clone());
+            drop(state);
+            self.tell();
+        }
+    }
+
+    /// The number of the last dry run.
+    pub(super) fn last_notice(&self) -> u64 {
+        self.state.lock().notices.last()
+    }
+
+    /// The oldest dry run behind this number.
+    pub(super) fn notice_after(&self, number: u64) -> Option<(u64, StampedBatch)> {
+        self.state.lock().notices.after(number)
+    }
+
+    async fn pump(&self) {
+        loop {
+            self.bell.is_wanted.store(true, Ordering::SeqCst);
+            let after = self.state.lock().ring.end();
+            let read = GlobalRead { after, limit: LIVE_ROWS, filter: Filter::default() };
+            let page = self.readers.wait(ReadFeed { store: Arc::clone(&self.store), read }).await;
+            let at_end = match page.map_err(|e| e.to_string()).and_then(|page| page.map_err(|e| e.to_string())) {
+                Ok(page) => {
+                    let (at_end, through, bytes) = (page.at_end, page.through, page.bytes());
+                    let has_rows = !page.is_empty();
+                    let mut state = self.state.lock();
+                    state.failed = false;
+                    state.ring.push(has_rows.then(|| (FollowPage::new(page), bytes)), through);
+                    drop(state);
+                    if has_rows {
+                        self.tell();
+                    }
+                    at_end
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut self.state.lock().failed, true) {
+                        tracing::warn!(store = self.store.name(), "followers cannot be told of new events: {error}");
+                    }
+                    self.tell();
+                    sleep(LOOK_AGAIN).await;
+                    false
+                }
+            };
+            let followers = {
+                let mut state = self.state.lock();
+                if state.followers == 0 || self.is_closing() {
+                    state.pumping = false;
+                    state.ring = Ring::new(state.ring.end(), RING);
+                    state.notices.clear();
+                    return;
+                }
+                state.followers
+            };
+            if at_end {
+                let _ = timeout(LOOK_AGAIN, self.bell.rung.notified()).await;
+            }
+            sleep((PAUSE_A_FOLLOWER * u32::try_from(followers).unwrap_or(u32::MAX)).clamp(PAUSE_MIN, PAUSE_MAX)).await;
+        }
+    }
+
+    fn find(&self, through: Position) -> (Found<FollowPage>, Position, bool) {
+        let state = self.state.lock();
+        (state.ring.find(through), state.ring.page_through(through), state.failed)
+    }
+}
+
+impl ReadRequest for ReadFeed {
+    type Answer = Result<GlobalPage, ReadError>;
+
+    fn run(self) -> Self::Answer {
+        self.store.read_global(&self.read, clock::now())
+    }
+}
+
+impl Reader {
+    /// The rows behind a place. Of the live end they are unfiltered, of history filtered already.
+    pub(super) async fn next(&self, through: Position) -> Result<Next, NodeError> {
+        match self.feed.find(through) {
+            (Found::Page(page), end, _) => Ok(Next::Page(page, end)),
+            (Found::AtEnd, _, false) => Ok(Next::AtEnd),
+            (Found::AtEnd, _, true) | (Found::Behind, ..) => self.history(through).await,
+        }
+    }
+
+    async fn history(&self, through: Position) -> Result<Next, NodeError> {
+        let following = &self.feed.following;
+        if let Some(page) = following.shelf.get(self.number, through) {
+            let end = page.rows().through;
+            return Ok(Next::Page(page, end));
+        }
+        let _turn = following.catching_up.acquire().await.map_err(|_| NodeError::Draining)?;
+        let read = GlobalRead { after: through, limit: HISTORY_ROWS, filter: self.filter.clone() };
+        let page = self.feed.readers.wait(ReadFeed { store: Arc::clone(&self.feed.store), read }).await??;
+        let (end, is_empty) = (page.through, page.is_empty());
+        let page = Arc::new(FollowPage::new(page));
+        if !is_empty {
+            following.shelf.put(self.number, through, &page);
+        }
+        Ok(Next::Page(page, end))
+    }
+
+    /// Nothing more is wanted of its page.
+    pub(super) fn finished(&self) {
+        self.feed.following.shelf.remove(self.number);
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.finished();
+        let mut state = self.feed.state.lock();
+        state.followers = state.followers.saturating_sub(1);
+        if state.followers == 0 {
+            drop(state);
+            // the pump ends without waiting for its second
+            self.feed.bell.rung.notify_one();
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! The file of a store's named subscriptions: crates/engine/SUBSCRIPTIONS.md says it byte by byte.
+//!
+//! Records that come while a group is being synced go together in the next one. Invariant: whoever waits for a record is told yes only
+//! when it is on disk; after a write that cannot be undone nothing is written any more.
+
+use crate::data_dir::{DataDirError, at, make_folder, publish, sync_parent};
+use crate::fatal::EndOnPanic;
+use crate::wiring::Alive;
+use parking_lot::Mutex;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use strandline_engine::subscribe::record::{Folded, Record};
+use tokio::sync::oneshot;
+
+const HEADER: [u8; 16] = *b"SLSB\x01\0\0\0\0\0\0\0\0\0\0\0";
+const GROUP_HEAD_BYTES: usize = 8;
+/// Bytes of a group's records after which the next one begins.
+const GROUP_BYTES: usize = 1 << 20;
+/// A file that is not longer is never written anew.
+const REWRITE_FROM_BYTES: u64 = 1 << 20;
+/// How much longer than what is left of it a file may become.
+const REWRITE_FACTOR: u64 = 4;
+
+/// Why the file cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum SubscriptionFileError {
+    /// The file system said no.
+    #[error(transparent)]
+    Io(#[from] DataDirError),
+    /// It is damaged.
+    #[error(
+        "{}: the group at offset {offset} is damaged; restore the file, or move it away: the named subscriptions of the store are then gone and \
+         must be made again", .path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        offset: usize,
+    },
+    /// A write failed before.
+    #[error("{}: a write failed before ({why}); nothing is written to it until the node is started again", .path.display())]
+    Poisoned {
+        /// The file.
+        path: PathBuf,
+        /// What failed.
+        why: String,
+    },
+}
+
+type Outcome = Result<(), Arc<SubscriptionFileError>>;
+
+#[derive(Default)]
+struct Pending {
+    records: Vec<Record>,
+    waiting: Vec<oneshot::Sender<Outcome>>,
+    writing: bool,
+}
+
+struct Written {
+    path: PathBuf,
+    file: Option<File>,
+    bytes: u64,
+    folded: Folded,
+    poisoned: Option<String>,
+}
+
+/// The file.
+pub(crate) struct SubscriptionFile {
+    pending: Mutex<Pending>,
+    written: Mutex<Written>,
+    alive: Alive,
+}
+
+/// Told when what was pushed is on disk.
+pub(crate) struct Ticket(Option<oneshot::Receiver<Outcome>>);
+
+impl Ticket {
+    /// Waits for it.
+    pub(crate) async fn wait(self) -> Outcome {
+        let Some(written) = self.0 else { return Ok(()) };
+        // a writer that is gone has panicked, and the process with it
+        written.await.unwrap_or(Ok(()))
+    }
+}
+
+impl SubscriptionFile {
+    /// Reads the file in a store's folder, if there is one. What it holds is given as well.
+    pub(crate) fn open(folder: &Path, alive: &Alive) -> Result<(Arc<Self>, Folded), SubscriptionFileError> {
+        let path = folder.join("subscriptions");
+        let (folded, bytes) = if path.exists() { load(&path)? } else { (Folded::default(), 0) };
+        let written = Written { path, file: None, bytes, folded: folded.clone(), poisoned: None };
+        let this = Self { pending: Mutex::default(), written: Mutex::new(written), alive: alive.clone() };
+        Ok((Arc::new(this), folded))
+    }
+
+    /// Puts records behind all that were pushed before. Must be called on the runtime.
+    pub(crate) fn push(self: &Arc<Self>, records: Vec<Record>) -> Ticket {
+        if records.is_empty() {
+            return Ticket(None);
+        }
+        let (told, ticket) = oneshot::channel();
+        let mut pending = self.pending.lock();
+        pending.records.extend(records);
+        pending.waiting.push(told);
+        if !std::mem::replace(&mut pending.writing, true) {
+            let (file, mark) = (Arc::clone(self), self.alive.mark());
+            tokio::task::spawn_blocking(move || {
+                let _mark = mark;
+                let _end = EndOnPanic("the writer of named subscriptions panicked");
+                file.write_all();
+            });
+        }
+        Ticket(Some(ticket))
+    }
+
+    fn write_all(&self) {
+        loop {
+            let (records, waiting) = {
+                let mut pending = self.pending.lock();
+                if pending.waiting.is_empty() {
+                    pending.writing = false;
+                    return;
+                }
+                (std::mem::take(&mut pending.records), std::mem::take(&mut pending.waiting))
+            };
+            let outcome = self.written.lock().write(records).map_err(Arc::new);
+            if let Err(error) = &outcome {
+                tracing::error!("named subscriptions: {error}");
+            }
+            for told in waiting {
+                // who does not wait any more does not mind
+                let _ = told.send(outcome.clone());
+            }
+        }
+    }
+}
+
+impl Written {
+    fn write(&mut self, records: Vec<Record>) -> Result<(), SubscriptionFileError> {
+        if let Some(why) = &self.poisoned {
+            return Err(SubscriptionFileError::Poisoned { path: self.path.clone(), why: why.clone() });
+        }
+        let mut bytes = Vec::new();
+        groups(records.iter(), &mut bytes);
+        let done = self.append(&bytes);
+        if let Err(error) = &done {
+            self.undo(error);
+        }
+        done?;
+        self.bytes += bytes.len() as u64;
+        records.into_iter().for_each(|record| self.folded.apply(record));
+        if self.bytes > REWRITE_FROM_BYTES
+            && let Err(error) = self.rewrite()
+        {
+            // the old file is whole: it only stays long
+            tracing::warn!("{}: it cannot be written anew: {error}", self.path.display());
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<(), DataDirError> {
+        if self.file.is_none() {
+            if let Some(folder) = self.path.parent() {
+                make_folder(folder)?;
+            }
+            let mut file = OpenOptions::new().create(true).append(true).open(&self.path).map_err(at(&self.path))?;
+            if self.bytes == 0 {
+                file.write_all(&HEADER).and_then(|()| file.sync_all()).map_err(at(&self.path))?;
+                sync_parent(&self.path)?;
+                self.bytes = HEADER.len() as u64;
+            }
+            self.file = Some(file);
+        }
+        let Some(file) = &mut self.file else { return Ok(()) };
+        file.write_all(bytes).and_then(|()| file.sync_data()).map_err(at(&self.path))
+    }
+
+    /// Cuts off what was written of a group that failed.
+    fn undo(&mut self, error: &DataDirError) {
+        let cut = self.file.as_ref().map_or(Ok(()), |file| file.set_len(self.bytes).and_then(|()| file.sync_all()));
+        if let Err(also) = cut {
+            self.poisoned = Some(format!("{error}; and it could not be undone: {also}"));
+        }
+    }
+
+    /// Writes what is left aside, and puts it in the place of the file.
+    fn rewrite(&mut self) -> Result<(), DataDirError> {
+        let mut bytes = HEADER.to_vec();
+        let all: Vec<Record> = self.folded.all.iter().flat_map(|(name, kept)| kept.records(name)).collect();
+        groups(all.iter(), &mut bytes);
+        if self.bytes < REWRITE_FACTOR * bytes.len() as u64 {
+            return Ok(());
+        }
+        let aside = self.path.with_extension("new");
+        let mut file = File::create(&aside).map_err(at(&aside))?;
+        file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(at(&aside))?;
+        publish(&aside, &self.path).map_err(at(&self.path))?;
+        // from here on the new file is the one: what goes to the old one would be lost
+        self.bytes = bytes.len() as u64;
+        self.file =
+            Some(OpenOptions::new().append(true).open(&self.path).map_err(at(&self.path)).inspect_err(|error| {
+                self.poisoned = Some(error.to_string());
+            })?);
+        sync_parent(&self.path).inspect_err(|error| self.poisoned = Some(error.to_string()))
+    }
+}
+
+/// Records as groups.
+fn groups<'a>(records: impl Iterator<Item = &'a Record>, out: &mut Vec<u8>) {
+    let mut records = records.peekable();
+    while records.peek().is_some() {
+        let start = out.len();
+        out.resize(start + GROUP_HEAD_BYTES, 0);
+        while out.len() - start < GROUP_BYTES {
+            let Some(record) = records.next() else { break };
+            record.encode(out);
+        }
+        let bytes = ((out.len() - start - GROUP_HEAD_BYTES) as u32).to_le_bytes();
+        let crc = crc32c::crc32c_append(crc32c::crc32c(&bytes), out.get(start + GROUP_HEAD_BYTES..).unwrap_or(&[]));
+        if let Some(head) = out.get_mut(start..start + GROUP_HEAD_BYTES) {
+            head[..4].copy_from_slice(&bytes);
+            head[4..].copy_from_slice(&crc.to_le_bytes());
+        }
+    }
+}
+
+/// Reads all groups and cuts a torn last one; gives the length of what is whole.
+fn load(path: &Path) -> Result<(Folded, u64), SubscriptionFileError> {
+    let bytes = fs::read(path).map_err(at(path))?;
+    let damaged = |offset| SubscriptionFileError::Damaged { path: path.to_owned(), offset };
+    if bytes.len() < HEADER.len() {
+        // it was being made: nobody was told of anything in it
+        if !HEADER.starts_with(&bytes) {
+            return Err(damaged(0));
+        }
+        cut(path, 0)?;
+        return Ok((Folded::default(), 0));
+    }
+    if !bytes.starts_with(&HEADER) {
+        return Err(damaged(0));
+    }
+    let (mut folded, mut offset) = (Folded::default(), HEADER.len());
+    while offset < bytes.len() {
+        let rest = bytes.get(offset..).unwrap_or(&[]);
+        match group(rest) {
+            Ok((records, len)) => {
+                records.into_iter().for_each(|record| folded.apply(record));
+                offset += len;
+            }
+            Err(torn) if torn => {
+                tracing::warn!("{}: cut a group at offset {offset} that was never answered", path.display());
+                cut(path, offset as u64)?;
+                break;
+            }
+            Err(_) => return Err(damaged(offset)),
+        }
+    }
+    Ok((folded, offset as u64))
+}
+
+/// The first group and its length; an error says whether it can be the last one, torn.
+fn group(bytes: &[u8]) -> Result<(Vec<Record>, usize), bool> {
+    let Some((head, rest)) = bytes.split_first_chunk::<GROUP_HEAD_BYTES>() else { return Err(true) };
+    let (len, crc) = head.split_at(4);
+    let number = |bytes: &[u8]| bytes.try_into().map(u32::from_le_bytes).unwrap_or(0);
+    let count = number(len) as usize;
+    let Some(body) = rest.get(..count).filter(|_| count > 0) else {
+        return Err(count > 0 || bytes.iter().all(|b| *b == 0));
+    };
+    if crc32c::crc32c_append(crc32c::crc32c(len), body) != number(crc) {
+        return Err(count == rest.len());
+    }
+    let records = Record::decode_all(body).ok_or(false)?;
+    Ok((records, GROUP_HEAD_BYTES + count))
+}
+
+fn cut(path: &Path, bytes: u64) -> Result<(), DataDirError> {
+    let file = OpenOptions::new().write(true).open(path).map_err(at(path))?;
+    file.set_len(bytes).and_then(|()| file.sync_all()).map_err(at(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use strandline_engine::read::Filter;
+    use strandline_engine::subscribe::durable::{Mode, Settings};
+    use strandline_engine::subscribe::record::Change;
+    use strandline_event::{EventId, Micros, Position};
+
+    fn at_us(us: i64) -> Position {
+        Position { ingested_at: Micros(us), event_id: EventId([3; 16]) }
+    }
+
+    fn created(number: u32, name: &str) -> Record {
+        let settings = Settings { filter: Filter::default(), mode: Mode::Async, attempts_max: 5, ack_within_us: 1 };
+        Record::Created { number, name: name.to_owned(), at: Micros(0), after: Position::START, settings }
+    }
+
+    fn written(folder: &Path) -> Written {
+        let (file, _) = SubscriptionFile::open(folder, &Alive::default()).unwrap();
+        Arc::into_inner(file).unwrap().written.into_inner()
+    }
+
+    #[test]
+    fn what_was_answered_is_there_again_and_a_torn_end_is_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut file = written(folder.path());
+        file.write(vec![created(0, "a"), created(1, "b")]).unwrap();
+        file.write(vec![Record::Changed(1, Change::Moved(at_us(7)))]).unwrap();
+        let whole = fs::read(folder.path().join("subscriptions")).unwrap();
+        file.write(vec![Record::Changed(1, Change::Moved(at_us(9)))]).unwrap();
+        let longer = fs::read(folder.path().join("subscriptions")).unwrap();
+        for end in whole.len()..longer.len() {
+            fs::write(folder.path().join("subscriptions"), &longer[..end]).unwrap();
+            let again = written(folder.path());
+            assert_eq!((again.folded.all["b"].done, again.bytes), (at_us(7), whole.len() as u64), "cut at {end}");
+        }
+        let mut zeros = whole.clone();
+        zeros.resize(whole.len() + 4096, 0);
+        fs::write(folder.path().join("subscriptions"), zeros).unwrap();
+        assert_eq!(written(folder.path()).folded.all.len(), 2, "an end of zeros was never written");
+        let mut damaged = longer;
+        damaged[30] ^= 1;
+        fs::write(folder.path().join("subscriptions"), damaged).unwrap();
+        let refused = SubscriptionFile::open(folder.path(), &Alive::default()).err().unwrap();
+        assert!(matches!(refused, SubscriptionFileError::Damaged { offset: 16, .. }), "{refused}");
+    }
+
+    #[test]
+    fn a_long_file_is_written_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut file = written(folder.path());
+        file.write(vec![created(0, "a")]).unwrap();
+        let moves = |from: i64| (from..from + 5000).map(|us| Record::Changed(0, Change::Moved(at_us(us)))).collect();
+        for round in 0..10 {
+            file.write(moves(round * 5000)).unwrap();
+        }
+        assert!(file.bytes < REWRITE_FROM_BYTES, "{}", file.bytes);
+        file.write(vec![Record::Changed(0, Change::Moved(at_us(-1)))]).unwrap();
+        let again = written(folder.path());
+        assert_eq!((again.folded.all["a"].done, again.bytes), (at_us(-1), file.bytes));
+    }
+}

@@ -1,0 +1,131 @@
+//! One follower: from its place, slice by slice, as its connection asks.
+
+use super::feed::{Feed, Next, Reader};
+use super::page::FollowPage;
+use crate::error::NodeError;
+use std::sync::Arc;
+use std::time::Duration;
+use strandline_engine::read::Filter;
+use strandline_engine::subscribe::Cursor;
+use strandline_event::{EventRef, Position, StampedBatch};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+/// Bytes of events of one slice, about; one event is given however large.
+const SLICE_BYTES: usize = 64 << 10;
+
+/// What comes next.
+pub enum Followed {
+    /// Events.
+    Events(Slice),
+    /// Events of a dry run; none of them is stored.
+    Inspected(StampedBatch),
+    /// Nothing for a while; whether everything that is there was given.
+    Quiet {
+        /// Nothing is left.
+        at_end: bool,
+    },
+    /// The node stops.
+    End,
+}
+
+/// Some rows of a page. To be used at once: it keeps the page alive.
+pub struct Slice {
+    page: Arc<FollowPage>,
+    rows: Vec<u32>,
+}
+
+impl Slice {
+    /// The events.
+    pub fn events(&self) -> impl ExactSizeIterator<Item = EventRef<'_>> {
+        let rows = self.page.rows();
+        // rows were taken from this page
+        self.rows.iter().map(move |row| rows.row(*row as usize).unwrap_or_else(|| broken_row()))
+    }
+
+    /// Appends the texts of the first events; events of a page are encoded once for all who follow, so `encode` must be the same for all.
+    pub fn texts(&self, out: &mut Vec<u8>, count: usize, encode: impl Fn(&mut Vec<u8>, &EventRef<'_>)) {
+        for row in self.rows.iter().take(count) {
+            out.extend_from_slice(self.page.text(*row, &encode));
+        }
+    }
+}
+
+fn broken_row() -> ! {
+    strandline_event::invariant::broken("a slice names a row that its page does not hold")
+}
+
+/// A follower. Dropping it ends it.
+pub struct Follower {
+    reader: Reader,
+    cursor: Cursor,
+    grown: watch::Receiver<u64>,
+    notices: u64,
+}
+
+impl Follower {
+    pub(crate) fn new(feed: &Arc<Feed>, filter: Filter, after: Option<Position>) -> Result<Self, NodeError> {
+        let reader = feed.reader(filter)?;
+        let end = || Position::end_of(feed.store().closed().newest());
+        let cursor = Cursor::new(after.unwrap_or_else(end));
+        Ok(Self { cursor, grown: feed.grown(), notices: feed.last_notice(), reader })
+    }
+
+    /// What to resume from: valid for ever.
+    #[must_use]
+    pub const fn position(&self) -> Position {
+        self.cursor.at()
+    }
+
+    /// What it asks for.
+    #[must_use]
+    pub const fn filter(&self) -> &Filter {
+        &self.reader.filter
+    }
+
+    /// What comes next, or [`Followed::Quiet`] after so long.
+    ///
+    /// # Errors
+    /// Damage; the statement was replaced by one that sends no notifications. The follower is over then.
+    pub async fn next(&mut self, quiet_after: Duration) -> Result<Followed, NodeError> {
+        let quiet_at = Instant::now() + quiet_after;
+        loop {
+            match self.reader.feed.check() {
+                Err(NodeError::Draining) => return Ok(Followed::End),
+                checked => checked?,
+            }
+            self.grown.borrow_and_update();
+            if let Some((number, batch)) = self.reader.feed.notice_after(self.notices) {
+                self.notices = number;
+                return Ok(Followed::Inspected(batch));
+            }
+            match self.reader.next(self.cursor.through()).await? {
+                Next::Page(page, end) => {
+                    let slice = self.cut(page, end);
+                    if !slice.rows.is_empty() {
+                        self.reader.feed.following.given.add(slice.rows.len() as u64);
+                        return Ok(Followed::Events(slice));
+                    }
+                    // a filter that drops much: the connection is told that it lives
+                    if Instant::now() >= quiet_at {
+                        return Ok(Followed::Quiet { at_end: false });
+                    }
+                }
+                Next::AtEnd => {
+                    if timeout_at(quiet_at, self.grown.changed()).await.is_err() {
+                        return Ok(Followed::Quiet { at_end: true });
+                    }
+                }
+            }
+        }
+    }
+
+    /// The next rows of a page that the filter keeps.
+    fn cut(&mut self, page: Arc<FollowPage>, end: Position) -> Slice {
+        let (rows, is_over) = self.cursor.take(page.rows(), end, &self.reader.filter, SLICE_BYTES);
+        if is_over {
+            self.reader.finished();
+        }
+        Slice { page, rows }
+    }
+}

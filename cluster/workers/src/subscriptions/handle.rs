@@ -1,0 +1,109 @@
+//! Subscriptions of a store as callers see them.
+
+use super::{Confirmation, Consumer, Encode, Follower, NamedStatus, SubscriptionWish};
+use crate::error::NodeError;
+use crate::store::StoreHandle;
+use std::time::Duration;
+use strandline_deql::ProjectionMode;
+use strandline_engine::read::Filter;
+use strandline_event::{Position, StampedBatch};
+use tokio::time::Instant;
+
+impl StoreHandle {
+    /// Follows the store behind a position (none: behind what is there now).
+    ///
+    /// # Errors
+    /// The store sends no notifications; too many follow; the node stops.
+    pub fn follow(&self, filter: Filter, after: Option<Position>) -> Result<Follower, NodeError> {
+        Follower::new(&self.parts.feed, filter, after)
+    }
+
+    /// Makes a named subscription; the same again is no error. `true`: it is new.
+    ///
+    /// # Errors
+    /// The store sends no notifications; it is there and otherwise; too many; the file.
+    pub async fn create_subscription(&self, name: &str, wish: SubscriptionWish) -> Result<bool, NodeError> {
+        self.parts.subscriptions.create(name, wish).await
+    }
+
+    /// Deletes one: its consumers end, its position is forgotten.
+    ///
+    /// # Errors
+    /// There is none of this name; the file.
+    pub async fn delete_subscription(&self, name: &str) -> Result<(), NodeError> {
+        self.parts.subscriptions.delete(name).await
+    }
+
+    /// One subscription.
+    ///
+    /// # Errors
+    /// There is none of this name.
+    pub fn subscription(&self, name: &str) -> Result<NamedStatus, NodeError> {
+        self.parts.subscriptions.status(name)
+    }
+
+    /// All subscriptions, by name.
+    #[must_use]
+    pub fn subscriptions(&self) -> Vec<NamedStatus> {
+        self.parts.subscriptions.list()
+    }
+
+    /// One more consumer of a subscription; its events come encoded.
+    ///
+    /// # Errors
+    /// There is none of this name; the store sends no notifications; too many consumers; the node stops.
+    pub fn consume(&self, name: &str, encode: Encode) -> Result<Consumer, NodeError> {
+        self.parts.subscriptions.consume(name, encode)
+    }
+
+    /// An event was processed, and, unless `only`, what the same consumer was given before it. Gives how many events it settles.
+    ///
+    /// # Errors
+    /// There is no such subscription; the file.
+    pub async fn ack(&self, name: &str, at: Position, consumer: Option<u64>, only: bool) -> Result<usize, NodeError> {
+        self.parts.subscriptions.ack(name, at, (consumer, only)).await
+    }
+
+    /// An event could not be processed: it is given again later. `false`: nobody holds it.
+    ///
+    /// # Errors
+    /// There is no such subscription; the file.
+    pub async fn retry(&self, name: &str, at: Position, reason: &str) -> Result<bool, NodeError> {
+        self.parts.subscriptions.retry(name, at, reason).await
+    }
+
+    /// An event is set aside. `false`: nobody was given it, or it is done.
+    ///
+    /// # Errors
+    /// There is no such subscription; the file.
+    pub async fn park(&self, name: &str, at: Position, reason: &str) -> Result<bool, NodeError> {
+        self.parts.subscriptions.park(name, at, reason).await
+    }
+
+    /// Parked events are given again: one, or all; how many.
+    ///
+    /// # Errors
+    /// There is no such subscription; the file.
+    pub async fn replay(&self, name: &str, only: Option<Position>) -> Result<usize, NodeError> {
+        self.parts.subscriptions.replay(name, only).await
+    }
+
+    /// Waits for the sync subscriptions, where `projection.mode` is sync; `None`: it is not.
+    pub async fn confirm(&self, batches: &[&StampedBatch]) -> Option<Vec<Confirmation>> {
+        if self.config().projection.mode != ProjectionMode::Sync || batches.is_empty() {
+            return None;
+        }
+        let late = Instant::now() + self.node.projection_timeout();
+        Some(self.parts.subscriptions.confirm(batches, late).await)
+    }
+
+    /// Followers are told of a dry run that was judged with yes, where the store says so.
+    pub(crate) fn notify_inspected(&self, batch: &StampedBatch) {
+        if self.config().projection.notify_on_inspect {
+            self.parts.feed.inspected(batch);
+        }
+    }
+}
+
+/// Time that sync projections get, unless the operator says another.
+pub(crate) const PROJECTION_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,0 +1,223 @@
+//! Named subscriptions: shared by stream, kept over kills, failed events, replays.
+
+use super::{append, data, key, lines};
+use crate::harness::{Http, Message, Sse, Store};
+use serde_json::{Value, json};
+use std::collections::{HashMap, HashSet};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+/// A consumer of the subscription `s`, and its number.
+fn consumer(http: &Http, query: &str) -> Option<(Sse, String)> {
+    let mut stream = Sse::try_open(http, &format!("subscriptions/s/events{query}"), None)?;
+    let first = stream.next()?;
+    assert_eq!(first.kind.as_deref(), Some("consumer"));
+    let number = data(&first)["consumer"].as_str().unwrap().to_owned();
+    Some((stream, number))
+}
+
+fn ack(http: &Http, message: &Message, consumer: &str) -> Option<Value> {
+    let body = json!({ "position": message.id, "consumer": consumer });
+    let answer = http.try_post("subscriptions/s/ack", "application/json", body.to_string().as_bytes()).ok()?;
+    (answer.status == 200).then(|| answer.json())
+}
+
+/// What was given and acknowledged, over all consumers and kills.
+#[derive(Default)]
+struct Seen {
+    /// In the order in which each stream's events came first.
+    first: HashMap<(String, String), Vec<u64>>,
+    acknowledged: HashSet<(String, String, u64)>,
+    again: u64,
+}
+
+impl Seen {
+    fn gave(&mut self, event: &Value) {
+        let (stream_type, stream_id, seq) = key(event);
+        assert!(!self.acknowledged.contains(&key(event)), "acknowledged and given again: {event}");
+        let of = self.first.entry((stream_type, stream_id)).or_default();
+        if of.contains(&seq) {
+            self.again += 1;
+        } else {
+            of.push(seq);
+        }
+    }
+
+    fn total(&self) -> usize {
+        self.first.values().map(Vec::len).sum()
+    }
+}
+
+/// Takes events until the node is gone or everything was seen; acknowledges each, now and then late.
+fn consume(http: &Http, seen: &Mutex<Seen>, over: &AtomicBool) {
+    let Some((mut stream, number)) = consumer(http, "?idle_s=1") else { return };
+    let mut open: Vec<Message> = Vec::new();
+    while let Some(message) = stream.next() {
+        if message.kind.is_some() {
+            break;
+        }
+        seen.lock().unwrap().gave(data(&message));
+        open.push(message);
+        if open.len() >= 5 {
+            // one word for all that came before
+            let last = open.last().unwrap();
+            if ack(http, last, &number).is_none() {
+                return;
+            }
+            seen.lock().unwrap().acknowledged.extend(open.drain(..).map(|m| key(data(&m))));
+        }
+        if over.load(Ordering::SeqCst) {
+            return;
+        }
+    }
+    if let Some(last) = open.last()
+        && ack(http, last, &number).is_some()
+    {
+        seen.lock().unwrap().acknowledged.extend(open.drain(..).map(|m| key(data(&m))));
+    }
+}
+
+#[test]
+fn kills_lose_nothing_and_what_was_acknowledged_in_turn_does_not_come_again() {
+    let store = Store::new(&["wal.rollover_mb = 1", "compaction.schedule = '0 0 1 1 *'"]);
+    let mut wanted = 0;
+    let seen = Mutex::new(Seen::default());
+    for round in 0..4_u64 {
+        let server = store.start();
+        let http = server.http();
+        if round == 0 {
+            let made = http.post("subscriptions/s", &json!({ "attempts_max": 100 })).expect(201);
+            assert_eq!((&made["mode"], &made["parked"]), (&json!("async"), &json!([])));
+        }
+        // acknowledged out of turn before the kill: only the position is kept, so those may come again
+        let done = http.get("subscriptions/s").expect(200)["position"].as_str().unwrap().to_owned();
+        let behind: HashSet<_> =
+            http.global().iter().filter(|e| e["position"].as_str() > Some(done.as_str())).map(key).collect();
+        seen.lock().unwrap().acknowledged.retain(|key| !behind.contains(key));
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let consumers: Vec<_> = (0..3).map(|_| scope.spawn(|| consume(&http, &seen, &over))).collect();
+            for body in 0..20 {
+                http.bulk(&lines(round * 10_000 + body * 30..round * 10_000 + body * 30 + 30, 11));
+                wanted += 30;
+                if body == 10 {
+                    http.compact();
+                }
+            }
+            over.store(true, Ordering::SeqCst);
+            server.kill();
+            consumers.into_iter().for_each(|consumer| consumer.join().unwrap());
+        });
+    }
+    let server = store.start();
+    let http = server.http();
+    let done = http.get("subscriptions/s").expect(200)["position"].as_str().unwrap().to_owned();
+    let behind: HashSet<_> =
+        http.global().iter().filter(|e| e["position"].as_str() > Some(done.as_str())).map(key).collect();
+    seen.lock().unwrap().acknowledged.retain(|key| !behind.contains(key));
+    let over = AtomicBool::new(false);
+    consume(&http, &seen, &over);
+    let seen = seen.into_inner().unwrap();
+    assert_eq!(seen.total(), wanted, "nothing is missed");
+    for (stream, seqs) in &seen.first {
+        let in_order: Vec<u64> = (1..=seqs.len() as u64).collect();
+        assert_eq!(seqs, &in_order, "the order of {stream:?}");
+    }
+    let end = http.get("subscriptions/s").expect(200);
+    assert_eq!((end["in_flight"].as_u64(), end["parked"].as_array().map(Vec::len)), (Some(0), Some(0)), "{end}");
+    let newest = http.global().last().unwrap()["position"].as_str().unwrap().to_owned();
+    assert!(end["position"].as_str().unwrap() >= newest.as_str(), "{end}");
+    let metrics = http.get_as("/metrics", "*/*").text();
+    assert!(metrics.contains("strandline_subscription_lag_seconds{store=\"test\",subscription=\"s\"} 0"), "{metrics}");
+    server.stop();
+}
+
+#[test]
+fn consumers_share_by_stream_and_take_over_from_one_that_goes() {
+    let store = Store::new(&[]);
+    let server = store.start();
+    let http = server.http();
+    http.post("subscriptions/s", &json!({})).expect(201);
+    http.post("subscriptions/s", &json!({})).expect(200);
+    http.post("subscriptions/s", &json!({ "attempts_max": 3 })).expect_error(409, "subscription_conflict");
+    let (mut one, one_number) = consumer(&http, "?idle_s=1").unwrap();
+    let (mut two, two_number) = consumer(&http, "?idle_s=5").unwrap();
+    http.bulk(&lines(0..80, 20));
+    // nobody acknowledges: the one ends, and what it held comes to the other
+    let (ones, twos) = thread::scope(|scope| {
+        let ones = scope.spawn(move || one.rest().0);
+        (ones.join().unwrap(), two.rest().0)
+    });
+    let streams = |messages: &[Message]| -> HashSet<String> {
+        let stream = |m: &Message| format!("{}/{}", data(m)["stream_type"], data(m)["stream_id"]);
+        messages.iter().map(stream).collect()
+    };
+    let own = twos.len() - ones.len();
+    assert!(!ones.is_empty() && own > 0 && twos.len() == 80, "{} and {}", ones.len(), twos.len());
+    assert!(streams(&ones).is_disjoint(&streams(&twos[..own])), "a stream is with one of them");
+    assert_eq!(streams(&ones), streams(&twos[own..]), "what the other one held");
+    let keys: HashSet<_> = twos.iter().map(|m| key(data(m))).collect();
+    assert_eq!(keys.len(), 80);
+    // its word counts for all that it was given, though it has gone
+    assert_eq!(ack(&http, twos.last().unwrap(), &two_number).unwrap()["acknowledged"], 80);
+    let status = http.get("subscriptions/s").expect(200);
+    assert_eq!((&status["in_flight"], &status["waiting"], &status["consumers"]), (&json!(0), &json!(0), &json!(0)));
+    // a late word of who is gone does no harm
+    let late = json!({ "position": http.global()[0]["position"], "consumer": one_number });
+    assert_eq!(http.post("subscriptions/s/ack", &late).expect(200)["acknowledged"], 0);
+    let (mut three, _) = consumer(&http, "").unwrap();
+    assert_eq!(http.delete("subscriptions/s").expect(200)["deleted"], "s");
+    assert_eq!(three.rest().1.as_deref(), Some("unavailable"), "its consumers are told");
+    http.get("subscriptions/s").expect_error(404, "not_found");
+    http.get("subscriptions/s/events").expect_error(404, "not_found");
+    server.stop();
+}
+
+#[test]
+fn an_event_that_fails_is_tried_again_then_parked_and_can_be_replayed() {
+    let store = Store::new(&[]);
+    let server = store.start();
+    let http = server.http();
+    let wish = json!({ "attempts_max": 2, "ack_within_s": 60, "filter": { "stream_type": "Call" } });
+    assert_eq!(http.post("subscriptions/s", &wish).expect(201)["filter"], json!({ "stream_type": "Call" }));
+    append(&http, "a", 0..2);
+    http.post("streams/Other/a", &json!({ "events": [{ "event_type": "E" }] })).expect(201);
+    let (mut stream, number) = consumer(&http, "").unwrap();
+    let first = stream.event();
+    let second = stream.event();
+    assert_eq!((first.attempt, second.attempt), (1, 1));
+    let failed = json!({ "position": first.id, "reason": "no such customer" });
+    http.post("subscriptions/s/retry", &failed).expect(200);
+    let (again, behind) = (stream.event(), stream.event());
+    assert_eq!((again.id.as_ref(), again.attempt), (first.id.as_ref(), 2));
+    assert_eq!(behind.id, second.id, "what follows in its stream follows it again");
+    http.post("subscriptions/s/retry", &failed).expect(200);
+    ack(&http, &behind, &number).unwrap();
+    let status = http.get("subscriptions/s").expect(200);
+    let parked = &status["parked"][0];
+    assert_eq!((&parked["attempts"], &parked["reason"]), (&json!(2), &json!("no such customer")), "{status}");
+    assert!(status["position"].as_str() >= second.id.as_deref(), "{status}");
+    http.post("subscriptions/s/retry", &failed).expect_error(404, "not_found");
+    // it stays parked over a kill
+    drop(stream);
+    server.kill();
+    let server = store.start();
+    let http = server.http();
+    assert_eq!(http.get("subscriptions/s").expect(200)["parked"].as_array().unwrap().len(), 1);
+    let (mut stream, number) = consumer(&http, "").unwrap();
+    assert_eq!(http.post("subscriptions/s/replay", &json!({})).expect(200)["replayed"], 1);
+    let replayed = stream.event();
+    assert_eq!(replayed.id, first.id);
+    assert_eq!(ack(&http, &replayed, &number).unwrap()["acknowledged"], 1);
+    append(&http, "a", 2..3);
+    let third = stream.event();
+    http.post("subscriptions/s/park", &json!({ "position": third.id })).expect(200);
+    let status = http.get("subscriptions/s").expect(200);
+    assert_eq!((status["parked"].as_array().unwrap().len(), &status["in_flight"]), (1, &json!(0)), "{status}");
+    for (body, route) in [(json!({}), "ack"), (json!({ "position": "x" }), "park"), (json!({ "position": 5 }), "retry")]
+    {
+        http.post(&format!("subscriptions/s/{route}"), &body).expect_error(400, "bad_request");
+    }
+    server.stop();
+}
