@@ -22,7 +22,7 @@
 mod net;
 pub mod wire;
 
-pub use net::{Client, ClientError, ClusterClient, ClusterOptions, Options, Page, Scan};
+pub use net::{Client, ClientError, ClusterClient, ClusterOptions, Followed, Options, Page, Scan, Subscription};
 pub use strandline_event::{BatchBuilder, BatchBytes, BatchUnit, EventInput, EventRef, Position, Seq};
 pub use wire::append::{Expected, OnError};
 pub use wire::events::Events;
@@ -30,3 +30,4 @@ pub use wire::hello::Welcome;
 pub use wire::outcome::{Appended, BulkOutcomes, KnownEvent, PartAppended, RejectedRow};
 pub use wire::read::{AllWanted, Direction, Filter, HeadIs, PageFacts, StreamWanted};
 pub use wire::refused::Refused;
+pub use wire::subscribe::{PartFacts, SubscribeWanted};

@@ -2,6 +2,7 @@
 //! clients, dry runs, sync projections, the end.
 
 mod durable;
+mod native;
 mod projections;
 mod seam;
 
@@ -22,10 +23,10 @@ fn data(message: &Message) -> &Value {
 fn lines(numbers: std::ops::Range<u64>, streams: u64) -> Vec<Value> {
     let line = |n: u64| {
         json!({
-            "stream_type": if n % 2 == 0 { "Call" } else { "Bill" },
+            "stream_type": if n.is_multiple_of(2) { "Call" } else { "Bill" },
             "stream_id": format!("s{}", n / 2 % streams),
-            "event_type": if n % 5 == 0 { "Ended" } else { "Begun" },
-            "tenant_id": if n % 3 == 0 { Value::Null } else { json!("acme") },
+            "event_type": if n.is_multiple_of(5) { "Ended" } else { "Begun" },
+            "tenant_id": if n.is_multiple_of(3) { Value::Null } else { json!("acme") },
             "data": { "n": n },
         })
     };

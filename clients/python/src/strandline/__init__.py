@@ -1,6 +1,7 @@
 """A typed client of a Strandline event store over HTTP: `Client`, and `AsyncClient` for asyncio."""
 
 from . import errors, operators
+from ._subscribe import Delivery, ParkedEvent, SubscriptionStatus
 from ._version import __version__
 from .aio import AsyncClient, AsyncStore
 from .client import Client, Store
@@ -30,6 +31,7 @@ from .errors import (
     StorageFailed,
     StrandlineError,
     StrictViolation,
+    SubscriptionConflict,
     TooLarge,
     Unauthenticated,
     Unavailable,
@@ -66,6 +68,7 @@ __all__ = [
     "Client",
     "CommandConflict",
     "Damaged",
+    "Delivery",
     "DiskFull",
     "Event",
     "EventIdConflict",
@@ -86,6 +89,7 @@ __all__ = [
     "OutcomeUnknown",
     "Overloaded",
     "Page",
+    "ParkedEvent",
     "PartlyStored",
     "Refused",
     "Rejected",
@@ -100,6 +104,8 @@ __all__ = [
     "StreamOutcome",
     "StreamType",
     "StrictViolation",
+    "SubscriptionConflict",
+    "SubscriptionStatus",
     "TooLarge",
     "Unauthenticated",
     "Unavailable",

@@ -11,10 +11,11 @@ from uuid import UUID
 
 import httpx
 
-from . import _admin, _http, _read, _store, _write
+from . import _admin, _http, _read, _store, _subscribe, _write
 from . import _json as j
 from ._steps import Answer, Came, NoAnswer, Operation, Request, Wait, ask, get
 from .aio_readings import AsyncFollow, AsyncGlobalRead, AsyncScan, AsyncStreamRead
+from .aio_subscriptions import AsyncNamedSubscription, AsyncSubscription
 from .errors import Interrupted
 from .models import (
     Appended,
@@ -214,6 +215,16 @@ class AsyncStore:
     ) -> AsyncFollow:
         """The same without an end: asks every `poll` seconds; ends after `idle` seconds without an event."""
         return AsyncFollow(self._client, _read.GlobalPlan(self._state, after, None, page_size, filters), poll, idle)
+
+    def subscribe(
+        self, *, after: str | None = None, idle: int | None = None, **filters: Unpack[_subscribe.SubscribeFilters]
+    ) -> AsyncSubscription:
+        """The same, told by the node as events are committed. `idle`: ends after so many seconds without one."""
+        return AsyncSubscription(self._client, _subscribe.FollowPlan(self._state, None, after, idle, filters))
+
+    def subscription(self, name: str) -> AsyncNamedSubscription:
+        """A subscription whose position the server keeps, by its name. Nothing is asked yet."""
+        return AsyncNamedSubscription(self._client, _subscribe.Wishes(self._state, name))
 
     def scan(self, **filters: Unpack[_read.Filters]) -> AsyncScan:
         """Everything, each event once, in storage order: the fast way to read it all."""

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import httpx
 
-from . import _admin, _http, _read, _store, _write
+from . import _admin, _http, _read, _store, _subscribe, _write
 from . import _json as j
 from ._steps import Answer, Came, NoAnswer, Operation, Request, Wait, ask, get
 from .errors import Interrupted
@@ -31,6 +31,7 @@ from .models import (
 )
 from .operators import Compaction, CompactionRun, DataFile, Plan, Tiers
 from .readings import Follow, GlobalRead, Scan, StreamRead
+from .subscriptions import NamedSubscription, Subscription
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -213,6 +214,16 @@ class Store:
     ) -> Follow:
         """The same without an end: asks every `poll` seconds; ends after `idle` seconds without an event."""
         return Follow(self._client, _read.GlobalPlan(self._state, after, None, page_size, filters), poll, idle)
+
+    def subscribe(
+        self, *, after: str | None = None, idle: int | None = None, **filters: Unpack[_subscribe.SubscribeFilters]
+    ) -> Subscription:
+        """The same, told by the node as events are committed. `idle`: ends after so many seconds without one."""
+        return Subscription(self._client, _subscribe.FollowPlan(self._state, None, after, idle, filters))
+
+    def subscription(self, name: str) -> NamedSubscription:
+        """A subscription whose position the server keeps, by its name. Nothing is asked yet."""
+        return NamedSubscription(self._client, _subscribe.Wishes(self._state, name))
 
     def scan(self, **filters: Unpack[_read.Filters]) -> Scan:
         """Everything, each event once, in storage order: the fast way to read it all."""

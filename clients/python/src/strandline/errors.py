@@ -116,6 +116,13 @@ class NotificationsDisabled(Refused):
     advice = "follow the store with store.follow(), or set projection.notify_on_commit in its statement"
 
 
+class SubscriptionConflict(Refused):
+    """A subscription of this name was made otherwise."""
+
+    CODE = "subscription_conflict"
+    advice = "delete it first, which forgets its position, or take another name"
+
+
 class TooLarge(Refused):
     """Over a limit, which `details` names."""
 

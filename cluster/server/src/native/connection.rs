@@ -295,6 +295,20 @@ impl Connection {
             });
             return;
         }
+        if let Decoded::Subscribe(wanted) = decoded {
+            let Some(running) = self.scans.begin(request, wanted.window_bytes).await else {
+                let text =
+                    "too many scans and subscriptions run on this connection, or one of this request: end one first";
+                let refused = refused(&NodeError::Overloaded(text), self.served.names());
+                return self.outbox.push(refused.encode(request).into_bytes());
+            };
+            let answers = self.app.node.answers().clone();
+            tokio::spawn(async move {
+                running.follow(&served, wanted, (&outbox, &answers)).await;
+                drop(place);
+            });
+            return;
+        }
         tokio::spawn(async move {
             let (answer, held) = decoded.run(&served, request, permit).await;
             outbox.answer(request, answer, room, held.unwrap_or_default());

@@ -17,6 +17,7 @@ mod refusal;
 mod requests;
 mod scan;
 mod session;
+mod subscribe;
 
 use crate::bound::BoundAddress;
 use crate::http::call::App;

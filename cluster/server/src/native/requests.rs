@@ -15,6 +15,7 @@ use strandline_client::wire::read::{
     AllWanted, Direction, Filter as WireFilter, HeadIs, HeadOf, PageFacts, ScanWanted, StreamWanted, begin_global_page,
     decode_scan_more, encode_empty,
 };
+use strandline_client::wire::subscribe::SubscribeWanted;
 use strandline_engine::read::{Filter, GlobalPage, GlobalRead, Order, PAGE_BYTES_MAX, StreamPage};
 use strandline_event::{ErrorKind, EventRef, FieldNames, InvalidEvent, limits};
 use strandline_workers::permits::{BytePermit, Permitted};
@@ -35,6 +36,7 @@ pub(super) enum Decoded {
     Stream(StreamWanted),
     All(AllWanted),
     Scan(ScanWanted),
+    Subscribe(SubscribeWanted),
     ScanMore(u32),
     ScanCancel,
 }
@@ -90,6 +92,7 @@ pub(super) fn decode(frame: &Frame, names: &FieldNames) -> Result<Decoded, Faile
             Decoded::All(wanted)
         }
         Kind::Scan => Decoded::Scan(ScanWanted::decode(body)?),
+        Kind::Subscribe => Decoded::Subscribe(SubscribeWanted::decode(body)?),
         Kind::ScanMore => Decoded::ScanMore(decode_scan_more(body)?),
         Kind::ScanCancel | Kind::Ping if !body.is_empty() => return Err(WireError::Body("it goes on too long").into()),
         Kind::ScanCancel => Decoded::ScanCancel,
@@ -121,7 +124,7 @@ impl Decoded {
         match self {
             Self::Stream(_) | Self::All(_) => READ_PLACES,
             // bounded by their own number: one that waits for the client's grant must not hold up the reading of it
-            Self::Scan(_) => 0,
+            Self::Scan(_) | Self::Subscribe(_) => 0,
             _ => 1,
         }
     }
@@ -133,7 +136,7 @@ impl Decoded {
             Self::Bulk(checked) => checked.answer_bytes(),
             Self::Stream(_) | Self::All(_) => PAGE_BYTES_MAX,
             // each of its parts is reserved by itself
-            Self::Scan(_) => 0,
+            Self::Scan(_) | Self::Subscribe(_) => 0,
             _ => SMALL_ANSWER_BYTES,
         }
     }
@@ -172,7 +175,7 @@ impl Decoded {
             }
             Self::Ping => return (encode_empty(Kind::Pong, request).into_bytes(), None),
             // a part of another request: the connection keeps these
-            Self::Scan(_) | Self::ScanMore(_) | Self::ScanCancel => {
+            Self::Scan(_) | Self::Subscribe(_) | Self::ScanMore(_) | Self::ScanCancel => {
                 return (of_api(&ApiError::bad_request("no request")).encode(request).into_bytes(), None);
             }
         };

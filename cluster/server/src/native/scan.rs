@@ -150,7 +150,27 @@ impl Running {
         }
     }
 
-    fn fail(&self, refused: &Refused, outbox: &Outbox) {
+    /// Its request.
+    pub(super) const fn request(&self) -> u64 {
+        self.request
+    }
+
+    /// Waits for room in the client's window; `false`: cancelled.
+    pub(super) async fn has_room(&self) -> bool {
+        self.window.has_room().await
+    }
+
+    /// Waits until the window is changed.
+    pub(super) async fn was_changed(&self) {
+        self.window.changed.notified().await;
+    }
+
+    /// So many bytes of the window are used.
+    pub(super) fn sent(&self, bytes: usize) {
+        self.window.room.lock().bytes -= bytes as i64;
+    }
+
+    pub(super) fn fail(&self, refused: &Refused, outbox: &Outbox) {
         outbox.push(refused.encode(self.request).into_bytes());
     }
 

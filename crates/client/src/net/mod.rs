@@ -8,11 +8,13 @@ mod options;
 mod queue;
 mod scan;
 mod shared;
+mod subscribe;
 
 pub use cluster::{ClusterClient, ClusterOptions};
 pub use error::ClientError;
 pub use options::Options;
 pub use scan::Scan;
+pub use subscribe::{Followed, Subscription};
 
 use crate::wire::append::{BATCHES_MAX, BYTES_BEFORE, Expected, OnError, bytes_in_frame, encode_append, encode_bulk};
 use crate::wire::error::WireError;
@@ -26,6 +28,7 @@ use crate::wire::read::{
     AllWanted, Filter, HeadIs, HeadOf, PageFacts, ScanWanted, StreamWanted, decode_global_page, encode_empty,
 };
 use crate::wire::refused::Refused;
+use crate::wire::subscribe::SubscribeWanted;
 use connection::{Open, refused};
 use queue::{Repeat, Reply, Request, Single};
 use shared::Shared;
@@ -193,6 +196,13 @@ impl Client {
         let (frame, reply) = (Arc::new(frame), Reply::Many(reply));
         self.shared().send(Request { id, frame, repeat: Repeat::Never, reply, broken: 0, held: None });
         Scan::new(self.clone(), id, parts)
+    }
+
+    /// Follows the store: what is there behind a position, then what is committed, each event once. The server sends at most
+    /// `window_bytes` ahead of what [`Subscription::next`] has given.
+    #[must_use]
+    pub fn subscribe(&self, wanted: SubscribeWanted) -> Subscription {
+        Subscription::new(self.clone(), wanted)
     }
 
     /// Whether the server answers.

@@ -76,7 +76,7 @@ impl Repeat {
 /// Who waits for the answer to a request.
 pub(super) enum Reply {
     One(oneshot::Sender<Result<Frame, ClientError>>),
-    /// A scan: several frames.
+    /// A scan or a subscription: several frames.
     Many(mpsc::UnboundedSender<Result<Frame, ClientError>>),
     /// Nobody: it is not answered.
     None,
@@ -290,6 +290,9 @@ impl Queue {
 }
 
 fn is_not_last(frame: &Frame) -> bool {
+    if frame.header.kind == Kind::SubscribePart.to_u8() {
+        return true;
+    }
     let is_part = frame.header.kind == Kind::ScanPart.to_u8();
     is_part && frame.body.first().is_some_and(|facts| facts & 1 == 0)
 }

@@ -79,6 +79,10 @@ kinds! {
     ScanMore = 28,
     /// No more parts.
     ScanCancel = 29,
+    /// What is there, and what comes.
+    Subscribe = 30,
+    /// A part of the answer.
+    SubscribePart = 31,
 }
 
 /// A header.

@@ -10,3 +10,4 @@ pub mod hello;
 pub mod outcome;
 pub mod read;
 pub mod refused;
+pub mod subscribe;

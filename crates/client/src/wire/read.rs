@@ -248,7 +248,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    fn write(&self, out: &mut Writer) {
+    pub(super) fn write(&self, out: &mut Writer) {
         let texts = [&self.stream_type, &self.event_type, &self.tenant_id];
         let given = texts.iter().map(|text| text.is_some());
         let given = given.chain([self.occurred_from.is_some(), self.occurred_before.is_some()]);
@@ -259,7 +259,7 @@ impl Filter {
         texts.into_iter().for_each(|text| out.text(text.as_deref().unwrap_or("")));
     }
 
-    fn read(body: &mut Reader<'_>) -> Result<Self, WireError> {
+    pub(super) fn read(body: &mut Reader<'_>) -> Result<Self, WireError> {
         let facts = body.u8()?;
         if facts >= 1 << 5 {
             return Err(WireError::Body("unknown facts"));
@@ -323,12 +323,12 @@ impl AllWanted {
     }
 }
 
-fn write_position(out: &mut Writer, position: Position) {
+pub(super) fn write_position(out: &mut Writer, position: Position) {
     out.i64(position.ingested_at.0);
     out.bytes(&position.event_id.0);
 }
 
-fn read_position(body: &mut Reader<'_>) -> Result<Position, WireError> {
+pub(super) fn read_position(body: &mut Reader<'_>) -> Result<Position, WireError> {
     Ok(Position { ingested_at: Micros(body.i64()?), event_id: EventId(body.id()?) })
 }
 

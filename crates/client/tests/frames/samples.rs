@@ -14,7 +14,7 @@ use strandline_client::wire::read::{
 use strandline_client::wire::{append, read};
 use strandline_client::{
     Appended, BatchBuilder, BatchBytes, BatchUnit, Direction, EventInput, Expected, Filter, KnownEvent, OnError,
-    PageFacts, PartAppended, Position, Refused, RejectedRow, Seq,
+    PageFacts, PartAppended, PartFacts, Position, Refused, RejectedRow, Seq, SubscribeWanted,
 };
 use strandline_event::{EventId, IdPrefix, Micros, StampedBatch, Stamps, StampsBuilder};
 
@@ -105,6 +105,18 @@ fn bulk_appended(request: u64) -> Encoded {
     out.finish()
 }
 
+fn follow(after: Option<Position>, stream_id: Option<String>) -> SubscribeWanted {
+    SubscribeWanted { after, window_bytes: 1 << 20, filter: filter(), stream_id }
+}
+
+fn followed(position: Position) -> Encoded {
+    let (mut out, mut events) = (PartFacts { position, inspected: true }.begin(12, 0), EventsWriter::default());
+    let stamped = StampedBatch::new(batch(BatchUnit::Append, 2), stamps(2)).unwrap();
+    stamped.iter().for_each(|event| events.push(&mut out, &event).unwrap());
+    events.finish(&mut out).unwrap();
+    out.finish()
+}
+
 fn reads() -> Vec<(&'static str, Encoded)> {
     let stream = StreamWanted {
         from_seq: Some(Seq(3)),
@@ -126,6 +138,9 @@ fn reads() -> Vec<(&'static str, Encoded)> {
         ("scan_part", begin_scan_part(11, true, 0).finish()),
         ("scan_more", encode_scan_more(11, 4096)),
         ("scan_cancel", encode_empty(Kind::ScanCancel, 11)),
+        ("subscribe", follow(Some(after), Some("s".to_owned())).encode(12)),
+        ("subscribe_from_now", follow(None, None).encode(12)),
+        ("subscribe_part", followed(after)),
     ]
 }
 
@@ -208,6 +223,10 @@ pub(crate) fn decode(frame: &Frame) -> bool {
         Some(Kind::GlobalPage) => read::decode_global_page(body).is_ok(),
         Some(Kind::Scan) => ScanWanted::decode(body).is_ok(),
         Some(Kind::ScanPart) => read::decode_scan_part(body).is_ok(),
+        Some(Kind::Subscribe) => SubscribeWanted::decode(body).is_ok(),
+        Some(Kind::SubscribePart) => {
+            PartFacts::decode(body).is_ok_and(|(_, events)| events.iter().count() == events.len())
+        }
         Some(Kind::ScanMore) => read::decode_scan_more(body).is_ok(),
     }
 }

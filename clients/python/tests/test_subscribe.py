@@ -1,0 +1,82 @@
+"""Subscriptions as iterators: history and live, filters, named ones with what their consumers say; in asyncio too."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from conftest import Node
+
+from strandline import AsyncClient, Client, NewEvent, NotFound, Store, SubscriptionConflict
+
+
+def fill(store: Store, stream_type: str, count: int) -> None:
+    store.append(stream_type, "a", [NewEvent("E", n) for n in range(count)])
+
+
+def test_history_then_what_comes(store: Store) -> None:
+    fill(store, "Sub", 5)
+    following = store.subscribe(stream_type="Sub")
+    events = iter(following)
+    assert [next(events).data for _ in range(5)] == [0, 1, 2, 3, 4]
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(lambda: [next(events).data for _ in range(2)])
+        store.append("Sub", "b", [NewEvent("E", 5), NewEvent("E", 6)])
+        assert coming.result(60) == [5, 6]
+    kept = following.position
+    store.append("Sub", "b", [NewEvent("E", 7)])
+    assert [event.data for event in store.subscribe(after=kept, stream_type="Sub", idle=0)] == [7]
+    assert [event.data for event in store.subscribe(stream_type="Sub", stream_id="b", idle=0)] == [5, 6, 7]
+    assert list(store.subscribe(after="end", stream_type="Sub", idle=0)) == []
+
+
+def test_a_named_one_keeps_its_place(store: Store, node: Node) -> None:
+    fill(store, "Named", 4)
+    named = store.subscription("py/ü")
+    made = named.create(stream_type="Named", attempts_max=2)
+    assert (made.mode, made.attempts_max, made.parked) == ("async", 2, ())
+    assert named.create(stream_type="Named", attempts_max=2).name == "py/ü"
+    with pytest.raises(SubscriptionConflict):
+        named.create(stream_type="Other")
+    consumer = named.consume()
+    events = iter(consumer)
+    given = [next(events) for _ in range(4)]
+    assert [one.event.data for one in given] == [0, 1, 2, 3]
+    assert consumer.ack(given[1]) == 2 and consumer.ack(given[1]) == 0
+    consumer.retry(given[2], "not yet")
+    again = [next(events) for _ in range(2)]
+    assert [(one.event.data, one.attempt) for one in again] == [(2, 2), (3, 1)]
+    consumer.retry(again[0], "never")
+    consumer.park(again[1])
+    status = named.status()
+    assert [(one.attempts, one.reason) for one in status.parked] == [(2, "never"), (1, "no reason was given")]
+    assert named.replay() == 2
+    both = [next(events) for _ in range(2)]
+    assert [consumer.ack(one, only=True) for one in both] == [1, 1]
+    assert named.status().parked == () and named.status().in_flight == 0
+    with Client(node.url) as other:
+        fill(store, "Named", 1)
+        later = other.store("plain").subscription("py/ü").consume(idle=1)
+        assert len([later.ack(one) for one in later]) <= 1
+    named.delete()
+    with pytest.raises(NotFound):
+        named.status()
+
+
+async def in_asyncio(url: str) -> None:
+    async with AsyncClient(url) as client:
+        store = client.store("plain")
+        await store.append("AsyncSub", "a", [NewEvent("E", n) for n in range(3)])
+        assert [event.data async for event in store.subscribe(stream_type="AsyncSub", idle=0)] == [0, 1, 2]
+        named = store.subscription("async")
+        await named.create(stream_type="AsyncSub")
+        consumer = named.consume(idle=1)
+        seen = []
+        async for one in consumer:
+            seen.append(one.event.data)
+            await consumer.ack(one)
+        assert seen == [0, 1, 2] and (await named.status()).in_flight == 0
+        await named.delete()
+
+
+def test_the_same_in_asyncio(node: Node) -> None:
+    asyncio.run(in_asyncio(node.url))

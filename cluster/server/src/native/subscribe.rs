@@ -1,0 +1,91 @@
+//! Subscriptions of one connection: slices go out while the client's window has room, as the parts of a scan.
+
+use crate::http::call::ServedStore;
+use crate::native::outbox::Outbox;
+use crate::native::refusal::refused;
+use crate::native::requests::{filter, unencodable};
+use crate::native::scan::Running;
+use std::time::Duration;
+use strandline_client::Refused;
+use strandline_client::wire::events::EventsWriter;
+use strandline_client::wire::subscribe::{PartFacts, SubscribeWanted};
+use strandline_engine::read::Filter;
+use strandline_event::{ErrorKind, EventRef};
+use strandline_workers::permits::BytePermits;
+use strandline_workers::subscriptions::{Followed, Follower};
+
+/// A client that is given nothing hears so often that the server lives.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+impl Running {
+    /// Sends what the filter keeps, for as long as the client wants it.
+    pub(super) async fn follow(
+        self,
+        served: &ServedStore,
+        wanted: SubscribeWanted,
+        (outbox, answers): (&Outbox, &BytePermits),
+    ) {
+        let SubscribeWanted { after, filter: kept, stream_id, .. } = wanted;
+        let kept = Filter { stream_id, ..filter(kept) };
+        let ended = match served.store.follow(kept, after) {
+            Ok(follower) => self.send_on(follower, served, (outbox, answers)).await,
+            Err(error) => Err(refused(&error, served.names())),
+        };
+        if let Err(refused) = ended {
+            self.fail(&refused, outbox);
+        }
+    }
+
+    async fn send_on(
+        &self,
+        mut follower: Follower,
+        served: &ServedStore,
+        (outbox, answers): (&Outbox, &BytePermits),
+    ) -> Result<(), Refused> {
+        while self.has_room().await && outbox.has_room().await {
+            let came = tokio::select! {
+                came = follower.next(KEEP_ALIVE) => came,
+                // granted more, or not wanted any more
+                () = self.was_changed() => continue,
+            };
+            let came = came.map_err(|error| refused(&error, served.names()))?;
+            let facts = PartFacts { position: follower.position(), inspected: matches!(came, Followed::Inspected(_)) };
+            let (frame, body_bytes) = match &came {
+                Followed::Events(slice) => part(self.request(), facts, slice.events())?,
+                Followed::Inspected(batch) => {
+                    part(self.request(), facts, batch.iter().filter(|event| follower.filter().matches(event)))?
+                }
+                Followed::Quiet { .. } => part(self.request(), facts, std::iter::empty())?,
+                Followed::End => {
+                    return Err(Refused::new(
+                        ErrorKind::Unavailable,
+                        "the node stops: go on with the next, behind the last position",
+                    ));
+                }
+            };
+            drop(came);
+            let room = outbox.reserve(frame.len()).await;
+            self.sent(body_bytes);
+            let permit = answers.wait(frame.len()).await;
+            if !outbox.answer(self.request(), frame, room, permit) {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The frame, and the length of its body: what the client grants again when it has taken it.
+fn part<'a>(
+    request: u64,
+    facts: PartFacts,
+    events: impl Iterator<Item = EventRef<'a>>,
+) -> Result<(Vec<u8>, usize), Refused> {
+    let (mut out, mut writer) = (facts.begin(request, 64 << 10), EventsWriter::default());
+    for event in events {
+        writer.push(&mut out, &event).map_err(|error| unencodable(&error))?;
+    }
+    writer.finish(&mut out).map_err(|error| unencodable(&error))?;
+    let body_bytes = out.body_bytes();
+    Ok((out.finish().into_bytes(), body_bytes))
+}
