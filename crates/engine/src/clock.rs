@@ -132,6 +132,8 @@ impl LogClock {
         if state.follows {
             state.floor = state.floor.max(moment);
         }
+        drop(state);
+        self.bell.ring();
     }
 
     /// Whether this node assigns.

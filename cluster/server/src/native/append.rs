@@ -62,7 +62,7 @@ impl Checked {
                 _ => None,
             });
             // the frame has no place for what they say: who wants to know asks the subscription
-            let _ = served.store.confirm(&stored.collect::<Vec<_>>()).await;
+            let _ = served.store.confirm_projections(&stored.collect::<Vec<_>>()).await;
         }
         let mut out = OutcomesWriter::new(Kind::Appended, request, self.refused.len());
         let mut outcomes = outcomes.into_iter();
@@ -137,7 +137,7 @@ impl CheckedBulk {
             Err(error) => return refused(&error, served.names()).encode(request).into_bytes(),
         };
         let stored: Vec<_> = results.iter().filter_map(|r| r.as_ref().ok()?.stamped.as_ref()).collect();
-        let _ = served.store.confirm(&stored).await;
+        let _ = served.store.confirm_projections(&stored).await;
         let mut out = OutcomesWriter::new(Kind::BulkAppended, request, results.len());
         for result in &results {
             match result {

@@ -167,7 +167,7 @@ async fn store(served: &ServedStore, body: BulkBody, rule: OnError, permit: Byte
         "appended": sum.appended, "duplicates": sum.duplicates, "rejected": listed(&sum.rejected),
     });
     let stored: Vec<_> = results.iter().filter_map(|r| r.as_ref().ok()?.stamped.as_ref()).collect();
-    if let Some(projections) = served.store.confirm(&stored).await {
+    if let Some(projections) = served.store.confirm_projections(&stored).await {
         answer["projections"] = projections_json(&projections);
     }
     if failed == 0 || as_lines {

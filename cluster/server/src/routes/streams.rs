@@ -54,7 +54,7 @@ pub(crate) async fn append(call: Call) -> ApiResult<HttpResponse> {
     let appended = served.store.append_stream(batch, expected, inspect, Arc::new(body.permit)).await;
     let appended = appended.map_err(|e| failure::answer(&e, names))?;
     let projections = match appended.stamped.as_ref().filter(|_| !inspect) {
-        Some(stamped) => served.store.confirm(&[stamped]).await,
+        Some(stamped) => served.store.confirm_projections(&[stamped]).await,
         None => None,
     };
     Ok(appended_answer(&served, (&stream_type, &stream_id), &appended, (inspect, projections)))

@@ -21,8 +21,12 @@ impl StoreHandle {
     /// Makes a named subscription; the same again is no error. `true`: it is new.
     ///
     /// # Errors
-    /// The store sends no notifications; it is there and otherwise; too many; the file.
+    /// The store sends no notifications; it is there and otherwise; too many; the file; the store is a cluster's.
     pub async fn create_subscription(&self, name: &str, wish: SubscriptionWish) -> Result<bool, NodeError> {
+        if self.parts.replicas.is_some() {
+            let lines = "a named subscription is kept by one node, and is not served in a cluster yet: subscribe, and keep the position yourself";
+            return Err(NodeError::NotServed { store: self.name().to_owned(), lines: lines.to_owned() });
+        }
         self.parts.subscriptions.create(name, wish).await
     }
 
@@ -89,7 +93,7 @@ impl StoreHandle {
     }
 
     /// Waits for the sync subscriptions, where `projection.mode` is sync; `None`: it is not.
-    pub async fn confirm(&self, batches: &[&StampedBatch]) -> Option<Vec<Confirmation>> {
+    pub async fn confirm_projections(&self, batches: &[&StampedBatch]) -> Option<Vec<Confirmation>> {
         if self.config().projection.mode != ProjectionMode::Sync || batches.is_empty() {
             return None;
         }
