@@ -399,3 +399,32 @@ fn a_node_that_was_away_too_long_goes_on_from_files_and_a_lost_one_is_replaced()
     everything_is_there(&nodes, &mut writers);
     nodes.stop_all();
 }
+
+#[test]
+fn a_leader_is_drained_and_removed_under_load_and_nothing_is_lost() {
+    let seed = seed("drained");
+    let mut nodes = Nodes::begun(4, 3, KEYS, &[]);
+    let mut writers = under_load(&mut nodes, seed, |nodes, acknowledged| {
+        goes_on(acknowledged, 30);
+        nodes.start(4);
+        let leaving = nodes.leader(Some("Call"));
+        let staying = (1..=4).find(|node| *node != leaving).unwrap();
+        nodes.until("it is drained", |nodes| {
+            nodes.http(staying).post("/admin/v1/cluster/drain", &json!({ "node": leaving })).status == 200
+        });
+        for stream_type in [None, Some("Call"), Some("Order")] {
+            nodes.until("nobody counts on it", |nodes| {
+                let shard = nodes.shard(staying, stream_type);
+                let voters = shard["voters"].as_array().unwrap();
+                shard["settled"] == true && voters.len() == 3 && !voters.contains(&json!(leaving))
+            });
+        }
+        nodes.until("it is removed", |nodes| {
+            nodes.http(staying).post("/admin/v1/cluster/remove", &json!({ "node": leaving })).status == 200
+        });
+        nodes.stop(leaving);
+        goes_on(acknowledged, 30);
+    });
+    everything_is_there(&nodes, &mut writers);
+    nodes.stop_all();
+}
