@@ -415,7 +415,7 @@ fn a_leader_is_drained_and_removed_under_load_and_nothing_is_lost() {
         for stream_type in [None, Some("Call"), Some("Order")] {
             nodes.until("nobody counts on it", |nodes| {
                 let shard = nodes.shard(staying, stream_type);
-                let voters = shard["voters"].as_array().unwrap();
+                let voters = shard["voters"].as_array().cloned().unwrap_or_default();
                 shard["settled"] == true && voters.len() == 3 && !voters.contains(&json!(leaving))
             });
         }

@@ -155,6 +155,12 @@ impl ReplicatedWriter {
             self.in_flight = None;
             leads.next_number = entry.number + 1;
         }
+        let idle = self.in_flight.is_none() && self.pending.is_empty();
+        if let Some(leads) = self.leads.as_mut().filter(|leads| idle && !mine && leads.leader == entry.leader) {
+            // this leadership has said something of the group itself: the next batch comes behind it
+            leads.next_number = entry.number + 1;
+            self.last_pushed = self.last_pushed.max(entry.index);
+        }
         self.applied = self.applied.max(entry.index);
         mine
     }

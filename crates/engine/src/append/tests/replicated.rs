@@ -165,3 +165,16 @@ fn a_replica_that_was_left_behind_goes_on_from_files_and_skips_what_they_hold() 
     let _ = done.release();
     assert_eq!(follower.log().published().head("s").unwrap().unwrap().last_seq, Seq(3));
 }
+
+#[test]
+fn a_change_of_members_takes_an_index_from_a_leader_that_has_nothing_in_flight() {
+    let mut driver = driver();
+    driver.lead(ME, 1, LogIndex(1));
+    let members = Committed { leader: ME, number: 2, index: LogIndex(2), batches: vec![] };
+    let _ = driver.applied(members).release();
+    // before it is told again that it leads
+    assert!(append(&mut driver, "a", Expected::Empty, 1).is_none());
+    let group = take(&mut driver);
+    assert_eq!((group.number, group.batches[0].0), (3, LogIndex(3)));
+    assert_eq!(driver.applied(entry(&group, ME)).release().len(), 1);
+}
