@@ -10,7 +10,7 @@ use strandline_engine::compact::{self, CompactError, JobLimits, Progress, Step, 
 use strandline_engine::read::{Filter, GlobalRead, Order, StreamRead};
 use strandline_engine::store::OpenError;
 use strandline_engine::{status, verify};
-use strandline_event::{BatchUnit, ErrorKind, EventId, IdPrefix, LogIndex, LogKey, Micros, Position, Seq};
+use strandline_event::{BatchUnit, ErrorKind, EventId, IdPrefix, LogKey, Micros, Position, Seq};
 use strandline_testkit::r#gen::store as declared;
 use strandline_testkit::local_store::LocalStore;
 use strandline_testkit::model::{Append, Event};
@@ -347,39 +347,12 @@ fn a_lost_log_is_refused_unless_all_of_it_is_durable_or_it_is_given_up() {
     assert_eq!(store.report.lost.len(), 1, "{}", store.report);
     assert_all(&store, 42, 3);
     load(&mut store, "T", 42, 6, 3);
-    assert!(store.store().log(&key).unwrap().published().committed() > LogIndex(durable.0 + (1 << 32)));
+    assert!(
+        store.store().log(&key).unwrap().published().committed() > strandline_event::LogIndex(durable.0 + (1 << 32))
+    );
     store.compact(&key).unwrap();
     store.restart().unwrap();
     assert_all(&store, 48, 3);
-}
-
-#[test]
-fn memory_answers_alone_for_a_stream_that_it_holds_whole_also_when_it_was_compacted() {
-    let mut store = local("");
-    let key = LogKey::single("T");
-    load(&mut store, "T", 0, 30, 3);
-    store.compact(&key).unwrap();
-    load(&mut store, "T", 30, 9, 3);
-    let read = |store: &LocalStore, read: StreamRead<'_>| {
-        let page = store.store().read_stream(&read).unwrap();
-        assert!(page.verdict.contiguous && page.head == Seq(13));
-        let seqs: Vec<u64> = page.rows().map(|e| e.seq.0).collect();
-        (seqs, page.tiers.iter().collect::<Vec<_>>(), page.stats.files)
-    };
-    assert_eq!(read(&store, whole("s1")), ((1..=13).collect(), vec![Tier::Inmemory], 0));
-    // the first batches leave: the rest is not all that is asked for, but all of what is asked for last
-    let hot = store.store().hot().unwrap();
-    hot.evict(store.time.now().plus_us(60_000_000 - 26));
-    let kept = hot.range(&key);
-    assert!(kept.after > LogIndex::ZERO && kept.after < kept.through, "{kept:?}");
-    let (seqs, tiers, files) = read(&store, whole("s1"));
-    assert!(seqs == (1..=13).collect::<Vec<_>>() && tiers.contains(&Tier::Durable) && files > 0, "{tiers:?}");
-    let last = StreamRead { limit: 1, order: Some(Order::Desc), ..whole("s1") };
-    assert_eq!(read(&store, last), (vec![13], vec![Tier::Inmemory], 0));
-    // a replica that went on elsewhere counts on nothing that it held before
-    store.compact(&key).unwrap();
-    store.store().has_jumped(&key, LogIndex(kept.through.0 + 1));
-    assert_eq!(read(&store, last).1, [Tier::Durable]);
 }
 
 #[test]
