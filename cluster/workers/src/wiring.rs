@@ -279,20 +279,10 @@ pub(crate) fn wire_store(opened: Opened, declared: &[String], shared: &Shared) -
             table.insert(&key, &owner);
         }
     }
-    let router = StoreRouter {
-        factory,
-        table: Arc::clone(&table),
-        registry: Arc::new(Mutex::new(registry)),
-        types: Arc::clone(&types),
-        closed: false,
-        _alive: shared.alive.mark(),
-    };
-    let router = StoreRouter::start_in_arbiter(&shared.control, move |_| router);
+    let router = wire_router(factory, &table, registry, &types, shared);
     let (book, retention) = (Arc::new(JobBook::default()), Arc::default());
     let statement = StatementDesk::default();
-    let feed = Feed::new(&store, &shared.readers, &shared.following, &shared.alive);
-    let (file, folded) = SubscriptionFile::open(&shared.data_dir.store_folder(store.name()), &shared.alive)?;
-    let subscriptions = Desk::new(&feed, file, folded);
+    let (feed, subscriptions) = wire_subscriptions(&store, shared)?;
     Ok(StoreParts {
         store,
         table,
@@ -307,6 +297,32 @@ pub(crate) fn wire_store(opened: Opened, declared: &[String], shared: &Shared) -
         fenced,
         replicas,
     })
+}
+
+fn wire_router(
+    factory: Arc<LogFactory>,
+    table: &Arc<LogTable>,
+    registry: Registry,
+    types: &Arc<PublishedTypes>,
+    shared: &Shared,
+) -> Addr<StoreRouter> {
+    let router = StoreRouter {
+        factory,
+        table: Arc::clone(table),
+        registry: Arc::new(Mutex::new(registry)),
+        types: Arc::clone(types),
+        closed: false,
+        _alive: shared.alive.mark(),
+    };
+    StoreRouter::start_in_arbiter(&shared.control, move |_| router)
+}
+
+/// The live end of a store, and its named subscriptions. Nothing runs before somebody follows.
+fn wire_subscriptions(store: &Arc<Store>, shared: &Shared) -> Result<(Arc<Feed>, Arc<Desk>), StartError> {
+    let feed = Feed::new(store, &shared.readers, &shared.following, &shared.alive);
+    let (file, folded) = SubscriptionFile::open(&shared.data_dir.store_folder(store.name()), &shared.alive)?;
+    let subscriptions = Desk::new(&feed, file, folded);
+    Ok((feed, subscriptions))
 }
 
 /// Starts the supervisor and its workers over all stores of the node.

@@ -312,7 +312,7 @@ fn an_acknowledgement_without_a_name_is_the_only_consumers_and_else_of_one_event
     assert!(world.held.is_empty() && world.durable.ack(at(7), Some(other), false, world.now) == 0);
     world.leave(0);
     world.events.extend([5, 6, 7, 8]);
-    (world.join(), world.join());
+    let _two = [world.join(), world.join()];
     world.run();
     assert_eq!(world.durable.ack(at(11), None, false, world.now), 1);
     assert_eq!(world.durable.ack(at(11), None, false, world.now), 0);
