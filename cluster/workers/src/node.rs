@@ -234,7 +234,6 @@ impl Node {
     }
 
     /// The same as a node of a cluster: the stores are the cluster's, their logs replicas of groups.
-    ///
     /// # Errors
     /// As [`start`](Self::start).
     pub async fn start_member(
@@ -390,14 +389,12 @@ pub(crate) fn store_error(name: &str, error: OpenError) -> StartError {
 }
 
 impl NodeHandle {
-    /// A node whose stores are its own shows and changes a cluster: what is asked and changed of it goes there.
-    #[must_use]
+    /// It shows and changes a cluster.
     pub fn with_cluster(self, control: Control) -> Self {
         Self { cluster: Some(control), ..self }
     }
 
     /// The cluster; `None`: the node is alone.
-    #[must_use]
     pub const fn cluster(&self) -> Option<&Control> {
         self.cluster.as_ref()
     }
@@ -529,9 +526,7 @@ impl NodeHandle {
         let _ = ended.await;
         if let Some(control) = &node.shared.cluster {
             // nobody may take the folders while a group still closes its log
-            for group in control.groups().all() {
-                group.stop().await;
-            }
+            join_all(control.groups().all().iter().map(|group| group.stop())).await;
         }
         for _ in 0..1000 {
             if node.shared.alive.count() == 0 {

@@ -257,21 +257,13 @@ pub(crate) fn wire_store(opened: Opened, declared: &[String], shared: &Shared) -
     let replicas = shared.cluster.as_ref().map(|control| {
         // nothing is committed here before this node is the one that compacts
         fenced.store(true, Ordering::SeqCst);
+        let (control, folder) = (control.clone(), shared.data_dir.store_folder(store.name()));
         let (store, table, types) = (Arc::clone(&store), Arc::clone(&table), Arc::clone(&types));
-        let folder = shared.data_dir.store_folder(store.name());
         let (factory, fenced, hot) = (Arc::clone(&factory), Arc::clone(&fenced), hot.clone());
         let declared = registry.types().to_vec();
-        StoreReplicas::new(ReplicasParts {
-            control: control.clone(),
-            store,
-            table,
-            types,
-            factory,
-            fenced,
-            hot,
-            folder,
-            declared,
-        })
+        #[rustfmt::skip]
+        let parts = ReplicasParts { control, store, table, types, factory, fenced, hot, folder, declared };
+        StoreReplicas::new(parts)
     });
     for log in opened.logs {
         let key = log.key.clone();
