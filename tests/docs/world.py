@@ -1,4 +1,4 @@
-"""The place where a page is tried: a folder of its own, two ports, the program under test first in the path.
+"""The place where a page is tried: a folder and ports of its own, the program under test first in the path.
 
 Invariant: what a page started has ended when its world is closed, and a node that was not killed has ended with 0.
 """
@@ -28,6 +28,8 @@ main(["-H", "127.0.0.1", "-p", sys.argv[1]])
 """
 # the bucket that pages name
 BUCKET = "bucket"
+# three ports a node: of the one that most pages start, and of the four of docs/cluster.md
+PORTS = [first + n for first in (7070, 7170, 7270, 7370, 7470) for n in range(3)]
 # where a service keeps what it has; a page says it, a test has no right to it
 SYSTEM_FOLDER = "/var/lib/strandline"
 
@@ -60,8 +62,8 @@ class World:
         self.folder = folder
         self.home = folder / "page"
         self.home.mkdir()
-        given = ports(3)
-        self.replaced = {str(7070 + n): str(port) for n, port in enumerate(given)}
+        given = ports(len(PORTS))
+        self.replaced = {str(written): str(port) for written, port in zip(PORTS, given, strict=True)}
         programs = folder / "bin"
         programs.mkdir()
         (programs / "strandline").symlink_to(program)
