@@ -52,20 +52,22 @@ pub(crate) async fn forward(
     let hops = hops_of(&request);
     let here = |request| async { next.call(request).await.map(ServiceResponse::map_into_boxed_body) };
     let Some((control, group)) = leaders_affair(&request, hops) else { return here(request).await };
-    let mut answers = who_answers(&control, &group);
+    let mut asked = asked_of(&control, &group);
+    let mut answers = who_answers(&control, &asked);
     for _ in 0..LOOKS {
         if !matches!(answers, Answers::Nobody) {
             break;
         }
         tokio::time::sleep(LOOK_EVERY).await;
-        answers = who_answers(&control, &group);
+        asked = asked_of(&control, &group);
+        answers = who_answers(&control, &asked);
     }
     let Answers::There(address) = answers else { return here(request).await };
     let (head, payload) = request.into_parts();
     let answered = tokio::select! {
         answered = relay::relay(&head, payload, &address, hops + 1) => answered,
         // a node that stands still answers nothing: when another one leads, nobody waits for it any more
-        () = leads_no_more(&control, &group, &address) => {
+        () = leads_no_more(&control, &asked, &address) => {
             Err(relay::Broken::Sent(io::Error::other("another node leads by now")))
         }
     };
@@ -115,12 +117,14 @@ fn leaders_affair(request: &ServiceRequest, hops: u32) -> Option<(Control, Group
     Some((control.clone(), group_of(request)?))
 }
 
+/// The group whose leader is asked: of a stream type that is not here, or not yet, who leads the meta group knows. It stays the one that
+/// was asked when the type's own group begins meanwhile, under whatever leader.
+fn asked_of(control: &Control, group: &GroupId) -> GroupId {
+    if control.groups().get(group).is_some() { group.clone() } else { GroupId::Meta }
+}
+
 fn who_answers(control: &Control, group: &GroupId) -> Answers {
-    let status = match control.groups().get(group) {
-        Some(group) => group.status(),
-        // a stream type that is not here, or not yet: who leads the meta group knows
-        None => control.meta_status(),
-    };
+    let status = control.groups().get(group).map_or_else(|| control.meta_status(), |group| group.status());
     let Some((leader, _)) = status.leader else { return Answers::Nobody };
     if leader == control.node() {
         return Answers::Here;

@@ -62,6 +62,13 @@ fn three_nodes_form_a_cluster_and_each_answers_everything() {
         });
         assert_eq!(http.stream("Call", "a").len(), 9);
     }
+    // the first append of a stream type, at any node: its group begins while the request is under way
+    for n in 0..6 {
+        nodes
+            .http(1 + n % 3)
+            .post(&format!("streams/New{n}/a"), &json!({ "events": [{ "event_type": "E", "data": {} }] }))
+            .expect(201);
+    }
     // registered everywhere
     nodes.http(3).post("stream-types", &json!({ "name": "Invoice" })).expect(201);
     nodes.until("the type is known", |nodes| nodes.http(1).get("stream-types").text().contains("Invoice"));

@@ -33,6 +33,28 @@ fn follow(http: &Http, query: &str, resumes: bool, wanted: usize) -> Vec<(String
 }
 
 #[test]
+fn who_asks_only_for_what_is_there_gets_everything_that_was_acknowledged() {
+    let store = Store::new(&[]);
+    let server = store.start();
+    let http = server.http();
+    // somebody follows: the live end is read for all, now and then
+    append(&http, "a", 0..1);
+    let mut other = Sse::open(&http, "subscribe", None);
+    let mut last = other.event().id;
+    for n in 1..30 {
+        append(&http, "a", n..n + 1);
+        let (events, end) = Sse::open(&http, "subscribe?idle_s=0", last.as_deref()).rest();
+        assert_eq!((events.len(), end.as_deref()), (1, Some("idle")), "event {n}");
+        assert_eq!(data(&events[0])["data"]["n"], n);
+        last.clone_from(&events[0].id);
+    }
+    for n in 1..30 {
+        assert_eq!(data(&other.event())["data"]["n"], n);
+    }
+    server.stop();
+}
+
+#[test]
 fn nothing_is_missed_and_nothing_comes_twice_while_events_move_between_the_tiers() {
     let store = Store::new(&[
         "inmemory.max_mb = 1",

@@ -263,7 +263,8 @@ impl Reader {
         }
     }
 
-    async fn history(&self, through: Position) -> Result<Next, NodeError> {
+    /// The rows behind a place, read for this reader alone, as far as anything is acknowledged.
+    pub(super) async fn history(&self, through: Position) -> Result<Next, NodeError> {
         let following = &self.feed.following;
         if let Some(page) = following.shelf.get(self.number, through) {
             let end = page.rows().through;

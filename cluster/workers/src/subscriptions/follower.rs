@@ -113,11 +113,23 @@ impl Follower {
                 }
                 Next::AtEnd => {
                     if timeout_at(quiet_at, self.grown.changed()).await.is_err() {
-                        return Ok(Followed::Quiet { at_end: true });
+                        return self.what_is_newer().await;
                     }
                 }
             }
         }
+    }
+
+    /// The end that is read for all may lie before what was acknowledged by now: who is told that there is nothing more has looked.
+    async fn what_is_newer(&mut self) -> Result<Followed, NodeError> {
+        if let Next::Page(page, end) = self.reader.history(self.cursor.through()).await? {
+            let slice = self.cut(page, end);
+            if !slice.rows.is_empty() {
+                self.reader.feed.following.given.add(slice.rows.len() as u64);
+                return Ok(Followed::Events(slice));
+            }
+        }
+        Ok(Followed::Quiet { at_end: true })
     }
 
     /// The next rows of a page that the filter keeps.
