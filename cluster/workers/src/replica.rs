@@ -182,7 +182,7 @@ impl Machine for LogMachine {
 
     fn close(&self) -> Option<Micros> {
         let shared = self.store.log(&self.log)?;
-        Some(shared.published().clock().close_at(clock::now()))
+        Some(shared.published().clock().close(clock::now()))
     }
 
     fn pointer(&self) -> BoxFuture<'_, Result<Option<Pointer>, String>> {

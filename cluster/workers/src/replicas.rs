@@ -23,13 +23,13 @@ use crate::wiring::LogFactory;
 use actix::Addr;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use strandline_consensus::control::{Control, ControlError};
-use strandline_consensus::meta::{Command, Erasable};
+use strandline_consensus::meta::{Command, Erasable, Placement};
 use strandline_consensus::{BoxFuture, Group, GroupError, GroupId, Leadership, NodeId};
 use strandline_engine::append::AppendError;
 use strandline_engine::store::Store;
@@ -224,8 +224,9 @@ impl StoreReplicas {
             self.confirm_group(&GroupId::Meta).await?;
         }
         // nothing was ever acknowledged in a log whose group was not yet where it should be
-        let logs = self.established().into_iter().filter(|log| one.as_ref().is_none_or(|one| one == log));
-        let confirming = logs.map(|log| async move {
+        let is_asked = |log: &LogKey| one.as_ref().is_none_or(|one| one == log);
+        let logs = self.logs(|log, placement| (placement.is_established() && is_asked(log)).then(|| log.clone()));
+        let confirming = logs.into_iter().map(|log| async move {
             self.opened(&log).await?;
             self.confirm_group(&self.id_of(&log)).await
         });
@@ -290,12 +291,12 @@ impl StoreReplicas {
         }
     }
 
-    /// The logs of this store in which something may have been acknowledged.
-    fn established(&self) -> BTreeSet<LogKey> {
+    /// What `pick` takes of the logs that the cluster has of this store.
+    fn logs<T>(&self, pick: impl Fn(&LogKey, &Placement) -> Option<T>) -> Vec<T> {
         let name = self.name();
         self.parts.control.with_state(|state| {
             let of_store = state.groups().iter().filter_map(|(group, placement)| match group {
-                GroupId::Log { store, log } if &**store == name && placement.is_established() => Some(log.clone()),
+                GroupId::Log { store, log } if &**store == name => pick(log, placement),
                 _ => None,
             });
             of_store.collect()

@@ -80,11 +80,13 @@ impl<'a, B: Rows> Gather<'a, B> {
         self.rest = self.rest.get(rows..).unwrap_or_default();
         self.reach = (rows + rows / 2).clamp(PAGE_ROWS, WINDOW_ROWS);
         let mut begins = self.begins(first);
-        let mut chunks = Vec::new();
-        while let Some(rest) = bytes.get(rows_in(&chunks)..).filter(|rest| !rest.is_empty()) {
+        let (mut chunks, mut done) = (Vec::new(), 0);
+        while done < rows {
+            let rest = &bytes[done..];
             let rows = self.layout.rows_of_batch(rest);
-            let batch = window.slice(rows_in(&chunks), rows);
+            let batch = window.slice(done, rows);
             chunks.push(Chunk { begins: begins.take(), bounds: bounds(&batch), batch, bytes: rest[..rows].to_vec() });
+            done += rows;
         }
         Ok(chunks)
     }
@@ -172,10 +174,6 @@ impl<'a, B: Rows> Gather<'a, B> {
             }
         }))
     }
-}
-
-fn rows_in(chunks: &[Chunk]) -> usize {
-    chunks.iter().map(|chunk| chunk.bytes.len()).sum()
 }
 
 /// Copies texts to their places, in the order of the log.

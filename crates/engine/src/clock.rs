@@ -120,10 +120,18 @@ impl LogClock {
         }
     }
 
-    /// For readers on other nodes: nothing is assigned at or below the result from now on, and everything at or below it is visible.
+    /// Nothing is assigned at or below the result from now on, and everything at or below it is visible.
     #[must_use]
-    pub fn close_at(&self, now: Micros) -> Micros {
-        self.close(now)
+    pub fn close(&self, now: Micros) -> Micros {
+        let mut state = self.state.lock();
+        if let Some((_, base, _)) = state.in_flight.front() {
+            return base.plus_us(-1);
+        }
+        if state.follows {
+            return state.last.max(state.floor);
+        }
+        state.floor = state.floor.max(now).max(state.last);
+        state.floor
     }
 
     /// The node that assigns has closed up to this moment, and everything up to it is visible here.
@@ -146,18 +154,6 @@ impl LogClock {
     #[must_use]
     pub fn last(&self) -> Micros {
         self.state.lock().last
-    }
-
-    fn close(&self, target: Micros) -> Micros {
-        let mut state = self.state.lock();
-        if let Some((_, base, _)) = state.in_flight.front() {
-            return base.plus_us(-1);
-        }
-        if state.follows {
-            return state.last.max(state.floor);
-        }
-        state.floor = state.floor.max(target).max(state.last);
-        state.floor
     }
 }
 

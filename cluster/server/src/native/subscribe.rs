@@ -27,12 +27,7 @@ impl Running {
     ) {
         let SubscribeWanted { after, filter: kept, stream_id, .. } = wanted;
         let kept = Filter { stream_id, ..filter(kept) };
-        // in a cluster: by a node that knows what is closed
-        let begun = match served.store.confirm(None).await {
-            Ok(()) => served.store.follow(kept, after),
-            Err(error) => Err(error),
-        };
-        let ended = match begun {
+        let ended = match served.store.follow(kept, after).await {
             Ok(follower) => self.send_on(follower, served, (outbox, answers)).await,
             Err(error) => Err(refused(&error, served.names())),
         };

@@ -84,9 +84,7 @@ pub(crate) async fn subscribe(call: Call) -> ApiResult<HttpResponse> {
     // a client that comes again says where it was
     let after = call.header("last-event-id").filter(|id| !id.is_empty()).map(str::to_owned).or(after);
     let after = position_or_end(after.as_deref(), "after")?;
-    // in a cluster: by a node that knows what is closed
-    served.store.confirm(None).await.map_err(|e| failure::answer(&e, served.names()))?;
-    let follower = served.store.follow(filter, after).map_err(|e| failure::answer(&e, served.names()))?;
+    let follower = served.store.follow(filter, after).await.map_err(|e| failure::answer(&e, served.names()))?;
     let told = follower.position();
     let state = Following { served, follower, until, told, quiet: Duration::ZERO };
     Ok(event_stream(state, |mut state| async move {

@@ -9,16 +9,16 @@
 //! that would need it.
 
 use super::StoreReplicas;
+use crate::clock;
 use crate::data_dir::{DataDirError, at, make_folder, sync_parent};
 use crate::registry::StreamTypeEntry;
 use crate::replica::{JumpAll, LogMachine, Replica};
-use crate::{clock, random};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use strandline_consensus::meta::Placement;
-use strandline_consensus::{Group, GroupId, GroupParts, Machine, Storage, owner};
+use strandline_consensus::{Group, GroupParts, Machine, Storage, owner};
 use strandline_engine::append::{LogDriver, ReplicatedWriter};
 use strandline_engine::store::{OpenReplica, ReplicaOptions};
 use strandline_event::LogKey;
@@ -29,7 +29,7 @@ impl StoreReplicas {
     /// One look at what the cluster says of this store.
     pub(super) async fn look(self: &Arc<Self>) {
         self.publish_types();
-        for (log, placement) in self.placements() {
+        for (log, placement) in self.logs(|log, placement| Some((log.clone(), placement.clone()))) {
             let known = self.machines.lock().get(&log).cloned();
             match known {
                 Some(machine) => self.establish(&log, &machine, &placement),
@@ -38,17 +38,6 @@ impl StoreReplicas {
                 None => {}
             }
         }
-    }
-
-    fn placements(&self) -> Vec<(LogKey, Placement)> {
-        let name = self.name();
-        self.parts.control.with_state(|state| {
-            let of_store = state.groups().iter().filter_map(|(group, placement)| match group {
-                GroupId::Log { store, log } if &**store == name => Some((log.clone(), placement.clone())),
-                _ => None,
-            });
-            of_store.collect()
-        })
     }
 
     fn takes_part(&self, placement: &Placement) -> bool {
@@ -161,9 +150,4 @@ fn note(mark: &Path) -> Result<(), DataDirError> {
     make_folder(&folder)?;
     File::create(mark).and_then(|file| file.sync_all()).map_err(at(mark))?;
     sync_parent(mark)
-}
-
-/// Random bits for a claim.
-pub(super) fn claim_bits() -> u128 {
-    random::bits()
 }

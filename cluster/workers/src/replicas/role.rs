@@ -9,7 +9,6 @@
 //! A node that was paused commits nothing: the version that it would make is there, or its epoch is over.
 
 use super::StoreReplicas;
-use super::open::claim_bits;
 use crate::clock;
 use crate::messages::{Compacted, ManifestCommitted};
 use std::sync::Arc;
@@ -94,7 +93,7 @@ impl StoreReplicas {
 
     async fn claim(&self) {
         let store = Arc::clone(&self.parts.store);
-        let claiming = tokio::task::spawn_blocking(move || store.claim(claim_bits(), clock::now()));
+        let claiming = tokio::task::spawn_blocking(move || store.claim(crate::random::bits(), clock::now()));
         match claiming.await {
             Ok(Ok(epoch)) => {
                 self.parts.fenced.store(false, Ordering::SeqCst);
@@ -113,22 +112,20 @@ impl StoreReplicas {
         for log in logs {
             let Some(group) = self.group(&log) else { continue };
             let elsewhere = matches!(group.leadership(), Leadership::Follows { leader: Some(_) });
-            let due = {
-                let mut apart = self.apart.lock();
-                if !elsewhere {
-                    apart.remove(&log);
-                }
-                let due =
-                    elsewhere && *apart.entry(log.clone()).or_insert_with(Instant::now) + APART_FOR < Instant::now();
-                if due || !elsewhere {
-                    apart.remove(&log);
-                }
-                due
-            };
-            if due && self.is_established(&log) {
+            if self.is_apart_too_long(&log, elsewhere) && self.is_established(&log) {
                 // it wins only if its log is as long; a group that has stopped stays as it is
                 let _ = group.elect().await;
             }
         }
+    }
+
+    /// Whether another node has led the log for a while; then the while begins anew.
+    fn is_apart_too_long(&self, log: &LogKey, elsewhere: bool) -> bool {
+        let mut apart = self.apart.lock();
+        let too_long = elsewhere && apart.entry(log.clone()).or_insert_with(Instant::now).elapsed() > APART_FOR;
+        if too_long || !elsewhere {
+            apart.remove(log);
+        }
+        too_long
     }
 }

@@ -153,14 +153,19 @@ impl Named {
         self.changed.notify_waiters();
     }
 
-    pub(super) fn ends_now(&self, feed: &Feed) -> bool {
-        feed.is_closing() || self.is_deleted() || self.consumers.lock().queues.is_empty()
+    /// Nobody is to be given anything more.
+    pub(super) fn is_over(&self, feed: &Feed) -> bool {
+        self.is_over_for(feed, &self.consumers.lock())
+    }
+
+    fn is_over_for(&self, feed: &Feed, consumers: &Consumers) -> bool {
+        feed.is_closing() || self.is_deleted() || consumers.queues.is_empty()
     }
 
     /// Whether the dispatcher is not needed any more; it is not dispatching then.
     pub(super) fn ends(&self, feed: &Feed) -> bool {
         let mut consumers = self.consumers.lock();
-        let ends = feed.is_closing() || self.is_deleted() || consumers.queues.is_empty();
+        let ends = self.is_over_for(feed, &consumers);
         if ends {
             consumers.dispatching = false;
             drop(consumers);

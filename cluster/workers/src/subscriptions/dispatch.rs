@@ -6,7 +6,7 @@
 use super::consumer::Delivery;
 use super::desk::Named;
 use super::feed::{Next, Reader};
-use super::page::FollowPage;
+use super::page::{Encode, FollowPage};
 use crate::clock;
 use std::sync::Arc;
 use std::time::Duration;
@@ -84,7 +84,7 @@ async fn round(named: &Named, reader: &Reader) -> Result<Stop, crate::error::Nod
                 }
             }
         }
-        if named.ends_now(&reader.feed) {
+        if named.is_over(&reader.feed) {
             return Ok(Stop::Full);
         }
     }
@@ -95,8 +95,9 @@ fn give_page(named: &Named, reader: &Reader, page: &FollowPage, end: Position) -
     let rows = page.rows();
     let now = clock::now();
     // encoded before anybody has to wait for the lock
-    if let Some(encode) = named.encode() {
-        let _ = page.text(0, &*encode);
+    let encode = named.encode();
+    if let Some(encode) = &encode {
+        let _ = page.text(0, &**encode);
     }
     let mut state = named.state.lock();
     for row in rows.rows_through(state.cursor().through())..rows.len() {
@@ -106,7 +107,7 @@ fn give_page(named: &Named, reader: &Reader, page: &FollowPage, end: Position) -
         }
         match state.offer(event.position(), stream_key(&event), now) {
             Offer::Deliver(consumer, attempt) => {
-                if named.deliver(consumer, delivery(named, page, row as u32, &event, attempt)) {
+                if named.deliver(consumer, delivery(encode.as_ref(), page, row as u32, &event, attempt)) {
                     state.set_full(consumer, true);
                 }
             }
@@ -119,9 +120,8 @@ fn give_page(named: &Named, reader: &Reader, page: &FollowPage, end: Position) -
     true
 }
 
-fn delivery(named: &Named, page: &FollowPage, row: u32, event: &EventRef<'_>, attempt: u32) -> Delivery {
-    let encode = named.encode();
-    let text = encode.map(|encode| page.text(row, &*encode).to_vec()).unwrap_or_default();
+fn delivery(encode: Option<&Encode>, page: &FollowPage, row: u32, event: &EventRef<'_>, attempt: u32) -> Delivery {
+    let text = encode.map(|encode| page.text(row, &**encode).to_vec()).unwrap_or_default();
     Delivery { position: event.position(), attempt, text }
 }
 
@@ -136,11 +136,12 @@ async fn replays(named: &Named, reader: &Reader) -> Result<bool, crate::error::N
         };
         let row = page.as_ref().map_or(0, |page| page.rows().rows_through(position.before()));
         let found = page.as_ref().and_then(|page| page.rows().row(row)).filter(|event| event.position() == position);
+        let encode = named.encode();
         let mut state = named.state.lock();
         match state.offer_replay(position, found.as_ref().map(stream_key), now) {
             Offer::Deliver(consumer, attempt) => {
                 if let (Some(page), Some(event)) = (&page, &found)
-                    && named.deliver(consumer, delivery(named, page, row as u32, event, attempt))
+                    && named.deliver(consumer, delivery(encode.as_ref(), page, row as u32, event, attempt))
                 {
                     state.set_full(consumer, true);
                 }

@@ -10,11 +10,12 @@ use strandline_event::{Position, StampedBatch};
 use tokio::time::Instant;
 
 impl StoreHandle {
-    /// Follows the store behind a position (none: behind what is there now).
+    /// Follows the store behind a position (none: behind what is there now). It sees everything that was acknowledged before.
     ///
     /// # Errors
-    /// The store sends no notifications; too many follow; the node stops.
-    pub fn follow(&self, filter: Filter, after: Option<Position>) -> Result<Follower, NodeError> {
+    /// The store sends no notifications; too many follow; the node stops; of a cluster's store as [`confirm`](Self::confirm).
+    pub async fn follow(&self, filter: Filter, after: Option<Position>) -> Result<Follower, NodeError> {
+        self.confirm(None).await?;
         Follower::new(&self.parts.feed, filter, after)
     }
 

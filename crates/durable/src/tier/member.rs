@@ -13,16 +13,12 @@ use super::commit::CommitError;
 use super::open::{
     birth, check_store, finish_renames, names_there, probe_places, raised, refuse_leftovers, shared as shared_of,
 };
-use super::pins::{Gone, Pins};
-use super::{Committer, DurableTier, Inner, OpenError, OpenOptions, Snapshot, names};
+use super::{DurableTier, OpenError, OpenOptions, Snapshot, names};
 use crate::delta::DeltaLog;
 use crate::manifest::{self, ManifestError, Put};
 use crate::objects::{NotCreated, ObjectError, SharedObjects};
-use crate::write::StagedFiles;
-use arc_swap::ArcSwap;
-use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use strandline_deql::StoreConfig;
 use strandline_event::Micros;
 
@@ -96,28 +92,10 @@ impl DurableTier {
             }
         };
         check_store(&manifest, config)?;
-        let file_seq = AtomicU64::new(manifest.file_seq);
         let snapshot = Snapshot::open(Arc::clone(&shared), manifest, None);
         let delta = (!config.security.encrypt_at_rest)
             .then(|| DeltaLog::new(Arc::clone(&shared.objects), &snapshot, config.envelope.clone()));
-        let (snapshot, pins) = (Arc::new(snapshot), Pins::default());
-        pins.add(&snapshot);
-        Ok(Self {
-            inner: Arc::new(Inner {
-                shared,
-                current: ArcSwap::new(snapshot),
-                committer: Mutex::new(Committer { current_crc32c: crc, unclear: None }),
-                file_seq,
-                claim: ArcSwap::from_pointee(Claim { epoch: None, writer: Arc::from(""), member: true }),
-                staged: StagedFiles::default(),
-                open_files: ArcSwap::default(),
-                pins,
-                gone: Gone::default(),
-                delta,
-                warnings: Vec::new(),
-                abandoned: AtomicBool::new(false),
-            }),
-        })
+        Ok(Self::without_claim(shared, snapshot, crc, true, delta))
     }
 
     /// Makes the newest version the current one, if `ready` says so of it. Blocks.

@@ -247,24 +247,37 @@ impl DurableTier {
         };
         let (manifest, crc) = manifest::read(&*shared.manifests, newest)?;
         check_store(&manifest, config)?;
-        let file_seq = AtomicU64::new(manifest.file_seq);
         let snapshot = Snapshot::open(Arc::clone(&shared), manifest, None);
-        Ok(Self {
-            inner: Arc::new(Inner {
-                shared,
-                current: ArcSwap::from_pointee(snapshot),
-                committer: Mutex::new(Committer { current_crc32c: crc, unclear: None }),
-                file_seq,
-                claim: ArcSwap::from_pointee(Claim { epoch: None, writer: Arc::from(""), member: false }),
-                staged: StagedFiles::default(),
-                open_files: ArcSwap::default(),
-                pins: Pins::default(),
-                gone: Gone::default(),
-                delta: None,
-                warnings: Vec::new(),
-                abandoned: AtomicBool::new(false),
-            }),
-        })
+        Ok(Self::without_claim(shared, snapshot, crc, false, None))
+    }
+
+    /// A handle that commits nothing: to read, or (`member`) until it has a claim.
+    pub(super) fn without_claim(
+        shared: Arc<Shared>,
+        snapshot: Snapshot,
+        crc: u32,
+        member: bool,
+        delta: Option<DeltaLog>,
+    ) -> Self {
+        let (file_seq, snapshot, pins) = (snapshot.manifest().file_seq, Arc::new(snapshot), Pins::default());
+        if member {
+            pins.add(&snapshot);
+        }
+        let inner = Inner {
+            shared,
+            current: ArcSwap::new(snapshot),
+            committer: Mutex::new(Committer { current_crc32c: crc, unclear: None }),
+            file_seq: AtomicU64::new(file_seq),
+            claim: ArcSwap::from_pointee(Claim { epoch: None, writer: Arc::from(""), member }),
+            staged: StagedFiles::default(),
+            open_files: ArcSwap::default(),
+            pins,
+            gone: Gone::default(),
+            delta,
+            warnings: Vec::new(),
+            abandoned: AtomicBool::new(false),
+        };
+        Self { inner: Arc::new(inner) }
     }
 }
 

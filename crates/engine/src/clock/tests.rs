@@ -117,9 +117,9 @@ fn what_a_leader_closed_is_closed_where_others_follow_and_stays_so_when_they_lea
     follower.set_leads(false);
     assert_eq!(here.close(Micros(500)), Micros(0), "what comes is not known here");
     leader.assign(Micros(100), 0, LogIndex(1));
-    assert_eq!(leader.close_at(Micros(200)), Micros(99), "below what is in flight");
+    assert_eq!(leader.close(Micros(200)), Micros(99), "below what is in flight");
     leader.visible(LogIndex(1));
-    let closed = leader.close_at(Micros(200));
+    let closed = leader.close(Micros(200));
     assert_eq!((closed, leader.peek(Micros(150))), (Micros(200), Micros(201)));
     follower.observe(Micros(100));
     follower.closed_elsewhere(closed);
