@@ -52,6 +52,9 @@ pub const WALLS: &[(&str, &[&str])] = &[
         ],
     ),
     ("getrandom", &["strandline-workers"]),
+    // one place for cryptography, and what must not stay in memory
+    ("ring", &["strandline-keys"]),
+    ("zeroize", &["strandline-keys"]),
     // openraft's trait of random election times
     ("rand", &["strandline-consensus"]),
 ];

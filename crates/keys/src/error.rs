@@ -1,0 +1,127 @@
+//! Why a key cannot be had. No text holds a bit of one.
+
+use std::io;
+use std::path::PathBuf;
+use strandline_event::ErrorKind;
+
+/// Why keys cannot be read, made or used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// There is no key file.
+    #[error(
+        "there is no key file {}: put the one back that the store was made with (security.kms.key_id); for a new store make one \
+         with `strandline keys init --file {}`", .0.display(), .0.display()
+    )]
+    NoFile(PathBuf),
+    /// There is one already.
+    #[error("{} exists already: a key file is never overwritten; `strandline keys rotate` adds a key to it", .0.display())]
+    FileExists(PathBuf),
+    /// Others may read it.
+    #[error("the key file {} can be read by others (its mode is {mode:03o}): `chmod 600` it", .path.display())]
+    FileOpen {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// It is not what was written.
+    #[error("the key file {} is damaged ({what}): put it back from a copy", .path.display())]
+    FileDamaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// The file system.
+    #[error("{}: {error}", .path.display())]
+    Io {
+        /// What was touched.
+        path: PathBuf,
+        /// What it said.
+        error: io::Error,
+    },
+    /// The keyring is not what was written.
+    #[error("the keyring `{name}` is damaged ({what}): put it back from a copy")]
+    RingDamaged {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// The provider's key does not open what it should have wrapped.
+    #[error(
+        "{key} does not open key {wanted}: it is not the key that wrapped it. Put the right one back (security.kms.key_id)"
+    )]
+    WrongKey {
+        /// The provider's key.
+        key: String,
+        /// What was to be opened.
+        wanted: String,
+    },
+    /// The provider has lost a version of its key.
+    #[error(
+        "{key} has no version {version}, which wrapped key {wanted}: put the version back, it is needed for what it wrapped"
+    )]
+    NoVersion {
+        /// The provider's key.
+        key: String,
+        /// The version.
+        version: String,
+        /// What was to be opened.
+        wanted: String,
+    },
+    /// Another provider wrapped it.
+    #[error(
+        "key {wanted} was wrapped by `{found}`, and security.kms.provider is `{provider}`: declare the provider that it was made with"
+    )]
+    OtherProvider {
+        /// What was to be opened.
+        wanted: String,
+        /// Who wrapped it.
+        found: String,
+        /// Who was asked.
+        provider: &'static str,
+    },
+    /// A key that the keyring does not hold.
+    #[error("the keyring has no key {0}: it is an older copy, or another store's; put the right one back")]
+    NoKey(u64),
+    /// The provider does not answer.
+    #[error("{key} cannot be asked ({said}): what is open goes on; check the network, the region and the rights")]
+    Unreachable {
+        /// The provider's key.
+        key: String,
+        /// What happened.
+        said: String,
+    },
+    /// The provider said no.
+    #[error("{key} refuses ({said}): check its policy and that it is enabled")]
+    Refused {
+        /// The provider's key.
+        key: String,
+        /// What it said.
+        said: String,
+    },
+    /// A provider that this build does not serve.
+    #[error("security.kms.provider = '{0}' is not served by this build: use 'local', or a build with that provider")]
+    NotSupported(&'static str),
+}
+
+impl KeyError {
+    /// What it means to the one who called.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NoFile(_) | Self::FileExists(_) | Self::FileOpen { .. } | Self::OtherProvider { .. } => {
+                ErrorKind::BadRequest
+            }
+            Self::NotSupported(_) => ErrorKind::NotSupported,
+            Self::FileDamaged { .. }
+            | Self::RingDamaged { .. }
+            | Self::WrongKey { .. }
+            | Self::NoVersion { .. }
+            | Self::NoKey(_) => ErrorKind::Integrity,
+            Self::Io { .. } => ErrorKind::Io,
+            Self::Unreachable { .. } | Self::Refused { .. } => ErrorKind::Unavailable,
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Lines of text that end with a checksum: the form of key files and keyrings. Hex digits.
+
+use std::fmt::Write;
+
+/// Lower-case hex digits.
+pub(crate) fn to_hex(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        // a String takes everything
+        let _ = write!(out, "{byte:02x}");
+    }
+    out
+}
+
+/// The bytes of hex digits.
+pub(crate) fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let pairs = text.as_bytes().chunks(2);
+    let byte = |pair: &[u8]| match pair {
+        [a, b] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => {
+            u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()
+        }
+        _ => None,
+    };
+    pairs.map(byte).collect()
+}
+
+/// Adds the line of the checksum.
+pub(crate) fn with_sum(mut lines: String) -> String {
+    let crc = crc32c::crc32c(lines.as_bytes());
+    // a String takes everything
+    let _ = writeln!(lines, "crc32c {crc:08x}");
+    lines
+}
+
+/// The lines in front of a right checksum, the first of which is `title`.
+pub(crate) fn checked<'a>(text: &'a str, title: &str) -> Result<std::str::Lines<'a>, &'static str> {
+    let (lines, sum) = text.trim_end_matches('\n').rsplit_once('\n').ok_or("it is cut")?;
+    let body = text.get(..lines.len() + 1).ok_or("it is cut")?;
+    let mut out = body.lines();
+    if out.next() != Some(title) {
+        return Err("it has another title, or a version that this program does not read");
+    }
+    if sum != format!("crc32c {:08x}", crc32c::crc32c(body.as_bytes())) {
+        return Err("its checksum differs");
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hex_goes_both_ways() {
+        assert_eq!(from_hex(&to_hex(&[0, 0xab, 0xff])), Some(vec![0, 0xab, 0xff]));
+        for bad in ["a", "+1", "g0", "0"] {
+            assert_eq!(from_hex(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn lines_are_checked() {
+        let text = with_sum("title 1\na b\n".to_owned());
+        assert_eq!(checked(&text, "title 1").unwrap().collect::<Vec<_>>(), ["a b"]);
+        assert!(checked(&text, "title 2").is_err());
+        assert!(checked(&text.replace("a b", "a c"), "title 1").is_err());
+        assert!(checked("", "title 1").is_err());
+    }
+}
