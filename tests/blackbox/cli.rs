@@ -2,6 +2,8 @@
 
 use crate::harness::{Finished, Server, Store, program, root, run, run_command, run_with_input};
 use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 
 #[test]
 fn check_prints_every_key_and_all_errors() {
@@ -523,4 +525,22 @@ fn verify_is_for_a_store_that_no_node_has_open() {
     server.stop();
     store.assert_clean();
     assert_eq!(Store::new(&[]).verify().code, 2, "there is no store yet");
+}
+
+#[test]
+fn status_watches_on_while_the_server_is_away() {
+    let server = Store::new(&[]);
+    let running = server.start();
+    let mut command = program();
+    command.args(["status", "--watch", "--url", running.url()]).stdout(Stdio::piped());
+    let mut watch = command.spawn().unwrap();
+    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.starts_with("store test at http://")), "a first page");
+    running.stop();
+    assert!(lines.any(|line| line == "as it was before:"), "the node is away, and what was seen last stays");
+    let next = lines.find(|line| !line.is_empty()).unwrap();
+    assert!(next.starts_with("store test at http://"), "{next}");
+    assert!(!next.contains('\u{1b}'), "a pipe is no terminal");
+    watch.kill().unwrap();
+    watch.wait().unwrap();
 }

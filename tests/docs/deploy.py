@@ -241,7 +241,8 @@ def package(world: World, commands: Commands) -> Iterator[str]:
         opened.extractall(world.home, filter="data")
     at = world.home / archive.name.removesuffix(".tar.gz")
     documents = ("doc/README.md", "doc/docs/quick-start.md", "deploy/systemd/strandline.service", "deploy/stores.deql")
-    for name in ("bin/strandline", "LICENSE-APACHE", "LICENSE-MIT", *documents):
+    shares = ("man/man1/strandline-serve.1", "bash-completion/completions/strandline", "zsh/site-functions/_strandline")
+    for name in ("bin/strandline", "LICENSE-APACHE", "LICENSE-MIT", *documents, *(f"share/{name}" for name in shares)):
         if not (at / name).exists():
             yield f"the archive has no {name}"
     code, printed = world.shell(f"'{at}/bin/strandline' --version && cd dist && sha256sum --check --quiet *.sha256")

@@ -1,5 +1,10 @@
 //! The command line: commands and options, and for every option the environment variable `STRANDLINE_<OPTION>`.
 
+mod events;
+
+pub(crate) use events::{Append, Bench, Ingest, OnError, Protocol, Read, ReadFormat, Subscribe};
+
+use crate::commands::{Completions, Manual};
 use crate::exit::Failure;
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
@@ -60,6 +65,10 @@ pub(crate) enum Command {
     Query(Later),
     /// Follow the store: one JSON line an event, history first, then live
     Subscribe(Subscribe),
+    /// A shell's completions for this program
+    Completions(Completions),
+    /// Manual pages of this program
+    Man(Manual),
     /// Keys (not served yet)
     Keys(Later),
     /// Development certificates (not served yet)
@@ -195,177 +204,6 @@ pub(crate) struct Check {
     pub(crate) format: CheckFormat,
 }
 
-/// Options of `append`: one event, or what the events of stdin have in common.
-#[derive(Args, Debug)]
-pub(crate) struct Append {
-    /// Type of the aggregate
-    #[arg(long)]
-    pub(crate) stream_type: String,
-    /// Instance of the aggregate
-    #[arg(long)]
-    pub(crate) stream_id: String,
-    /// Kind of the one event that the options describe. Without it the events come as NDJSON from stdin, all in one append, and
-    /// what the options say of an event holds for each line that does not say it. From the environment, this option does
-    /// too; it makes the one event where stdin holds no line
-    #[arg(long)]
-    pub(crate) event_type: Option<String>,
-    /// Payload, JSON
-    #[arg(long)]
-    pub(crate) data: Option<String>,
-    /// Metadata, JSON
-    #[arg(long)]
-    pub(crate) metadata: Option<String>,
-    /// Schema version of the event
-    #[arg(long)]
-    pub(crate) event_version: Option<u32>,
-    /// When it happened, RFC 3339 (without: now, by the server's clock)
-    #[arg(long)]
-    pub(crate) occurred_at: Option<String>,
-    /// Idempotency id of the append
-    #[arg(long)]
-    pub(crate) command_id: Option<String>,
-    /// Correlation id
-    #[arg(long)]
-    pub(crate) correlation_id: Option<String>,
-    /// Causation id
-    #[arg(long)]
-    pub(crate) causation_id: Option<String>,
-    /// Tenant
-    #[arg(long)]
-    pub(crate) tenant_id: Option<String>,
-    /// The event type or the payload stands on the command line: there is one event, and stdin is not read.
-    #[arg(skip)]
-    pub(crate) is_one_event: bool,
-    /// The stream's last seq as you know it (a number, `empty` or `any`); otherwise nothing is stored
-    #[arg(long)]
-    pub(crate) expected_seq: Option<String>,
-    /// Dry run: same checks and answer, nothing stored
-    #[arg(long)]
-    pub(crate) inspect: bool,
-    /// Where the server is.
-    #[command(flatten)]
-    pub(crate) on: OnStore,
-}
-
-/// What `ingest` does with lines that the store refuses.
-#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum OnError {
-    /// Stop there; what came before is stored
-    Abort,
-    /// Store the others and list the refused ones
-    Skip,
-}
-
-/// How a command that loads much speaks to the server.
-#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Protocol {
-    /// Batches over the native protocol, at the address that the server of --url names
-    Native,
-    /// NDJSON over HTTP
-    Http,
-}
-
-/// Options of `ingest`.
-#[derive(Args, Debug)]
-pub(crate) struct Ingest {
-    /// NDJSON (plain or .zst), Parquet or Arrow IPC; `-`: NDJSON from stdin, kept in a temporary file while it is loaded
-    pub(crate) file: PathBuf,
-    /// What to do with a line that the store refuses
-    #[arg(long, value_enum, default_value = "abort")]
-    pub(crate) on_error: OnError,
-    /// Begin at this line (from 1): to go on with a file that was mended
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) from_line: u64,
-    /// Seconds to wait for a server that does not answer before giving up
-    #[arg(long, default_value_t = 60)]
-    pub(crate) patience: u64,
-    /// How to speak to the server
-    #[arg(long, value_enum, default_value = "native")]
-    pub(crate) protocol: Protocol,
-    /// Where the server is.
-    #[command(flatten)]
-    pub(crate) on: OnStore,
-}
-
-/// How `read` prints.
-#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum ReadFormat {
-    Table,
-    Ndjson,
-    Json,
-}
-
-/// Options of `read`.
-#[derive(Args, Debug)]
-pub(crate) struct Read {
-    /// Type of the aggregate
-    #[arg(long)]
-    pub(crate) stream_type: String,
-    /// Instance of the aggregate
-    #[arg(long)]
-    pub(crate) stream_id: String,
-    /// First seq
-    #[arg(long)]
-    pub(crate) from_seq: Option<u64>,
-    /// Last seq
-    #[arg(long)]
-    pub(crate) to_seq: Option<u64>,
-    /// At most so many events
-    #[arg(long, default_value_t = 1000)]
-    pub(crate) limit: u64,
-    /// Oldest first, by seq. Without this and --desc the store's read.default_order holds, in each page of 10,000 events
-    #[arg(long, conflicts_with = "desc")]
-    pub(crate) asc: bool,
-    /// Newest first, by seq
-    #[arg(long)]
-    pub(crate) desc: bool,
-    /// As of this version of the manifest: what was in data files then, and nothing else
-    #[arg(long)]
-    pub(crate) as_of: Option<u64>,
-    /// How to print
-    #[arg(long, value_enum, default_value = "table")]
-    pub(crate) format: ReadFormat,
-    /// Where the server is.
-    #[command(flatten)]
-    pub(crate) on: OnStore,
-}
-
-/// Options of `subscribe`.
-#[derive(Args, Debug)]
-pub(crate) struct Subscribe {
-    /// Only this stream type
-    #[arg(long)]
-    pub(crate) stream_type: Option<String>,
-    /// Only streams of this id
-    #[arg(long)]
-    pub(crate) stream_id: Option<String>,
-    /// Only this event type
-    #[arg(long)]
-    pub(crate) event_type: Option<String>,
-    /// Only this tenant
-    #[arg(long)]
-    pub(crate) tenant_id: Option<String>,
-    /// Behind this position (an event's `position`, or `end`: only what comes from now on). Without it from the beginning; of a named
-    /// subscription that is there already, from where it stands
-    #[arg(long, value_name = "POSITION", visible_alias = "from")]
-    pub(crate) after: Option<String>,
-    /// A named subscription, made with these options if it is not there: the server keeps its position, and what was printed is acknowledged
-    #[arg(long, value_name = "NAME")]
-    pub(crate) durable: Option<String>,
-    /// End after so many events
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) limit: Option<u64>,
-    /// End after so many seconds without an event (0: at the end of what is there)
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=3600))]
-    pub(crate) idle: Option<u64>,
-    /// Seconds to wait for a server that does not answer before giving up
-    #[arg(long, default_value_t = 60)]
-    pub(crate) patience: u64,
-    /// Where the server is.
-    #[command(flatten)]
-    pub(crate) on: OnStore,
-}
-
 /// Options of `status`.
 #[derive(Args, Debug)]
 pub(crate) struct Status {
@@ -460,35 +298,6 @@ pub(crate) struct Files {
     pub(crate) on: OnStore,
 }
 
-/// Options of `bench`.
-#[derive(Args, Debug)]
-pub(crate) struct Bench {
-    /// Events in all
-    #[arg(long, default_value_t = 1_000_000)]
-    pub(crate) events: u64,
-    /// Events of one request
-    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=100_000))]
-    pub(crate) batch: u64,
-    /// Connections that append at the same time
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=1_024))]
-    pub(crate) connections: u64,
-    /// Streams (subscribers) in all
-    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) streams: u64,
-    /// How to speak to the server
-    #[arg(long, value_enum, default_value = "native")]
-    pub(crate) protocol: Protocol,
-    /// Requests in flight on each connection of the native protocol; single events that wait together go together
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=4_096))]
-    pub(crate) callers: u64,
-    /// Seed of the generated records
-    #[arg(long, default_value_t = 1)]
-    pub(crate) seed: u64,
-    /// Where the server is.
-    #[command(flatten)]
-    pub(crate) on: OnStore,
-}
-
 /// A command that is not served yet: takes any arguments, so that the refusal is what one sees.
 #[derive(Args, Debug)]
 #[command(disable_help_flag = true)]
@@ -497,9 +306,14 @@ pub(crate) struct Later {
     pub(crate) rest: Vec<String>,
 }
 
+/// The command line with everything that it takes.
+pub(crate) fn command() -> clap::Command {
+    with_env(Cli::command())
+}
+
 /// Parses the arguments; help, version and usage errors are printed and give their exit code.
 pub(crate) fn parse() -> Result<Cli, ExitCode> {
-    with_env(Cli::command()).try_get_matches().and_then(|m| from_matches(&m)).map_err(|error| {
+    command().try_get_matches().and_then(|m| from_matches(&m)).map_err(|error| {
         let asked = !error.use_stderr();
         if asked {
             return crate::exit::code(crate::out::bytes(error.render().to_string().as_bytes()));
@@ -556,7 +370,7 @@ mod tests {
 
     #[test]
     fn every_option_reads_its_environment_variable() {
-        let command = with_env(Cli::command());
+        let command = command();
         command.clone().debug_assert();
         let mut found = Vec::new();
         options(&command, &mut found);

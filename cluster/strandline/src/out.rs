@@ -13,6 +13,12 @@ pub(crate) fn line(text: &str) -> Result<(), Failure> {
     written(out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()))
 }
 
+/// One state of what is watched: on a terminal in place of the one before, else behind it.
+pub(crate) fn screen(text: &str) -> Result<(), Failure> {
+    // clear the screen and go home, as `watch` does
+    if io::stdout().is_terminal() { line(&format!("\x1b[2J\x1b[H{text}")) } else { line(&format!("{text}\n")) }
+}
+
 /// Bytes of the result as they are.
 pub(crate) fn bytes(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();

@@ -9,6 +9,7 @@ mod files;
 mod ingest;
 mod later;
 mod manifest;
+mod manual;
 mod member;
 mod names;
 mod offline;
@@ -21,6 +22,7 @@ mod wal;
 
 use crate::cli::{Cli, Command};
 use crate::exit::Failure;
+pub(crate) use manual::{Completions, Manual};
 pub(crate) use names::field_names;
 
 /// Runs the command.
@@ -45,6 +47,8 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
             later::refuse("query", "SQL over all tiers; DuckDB reads the files: `strandline files --format paths`")
         }
         Command::Subscribe(options) => subscribe::run(&options),
+        Command::Completions(options) => manual::completions(&options),
+        Command::Man(options) => manual::manual(&options),
         Command::Keys(_) => later::refuse("keys", "encryption at rest"),
         Command::Certs(_) => later::refuse("certs", "TLS"),
         Command::Erase(_) => later::refuse("erase", "erasure of a subject"),

@@ -12,14 +12,23 @@ const REFRESH: Duration = Duration::from_secs(2);
 
 pub(crate) fn run(options: &Status) -> Result<(), Failure> {
     let client = Client::new(&options.on)?;
+    let first = page(&client)?;
+    if !options.watch {
+        return out::line(&first);
+    }
+    let mut last = first;
+    out::screen(&last)?;
     loop {
-        let text = page(&client)?;
-        if !options.watch {
-            return out::line(&text);
-        }
-        // clear the screen and go home, as `watch` does
-        out::line(&format!("\x1b[2J\x1b[H{text}"))?;
         std::thread::sleep(REFRESH);
+        match page(&client) {
+            Ok(text) => {
+                last = text;
+                out::screen(&last)?;
+            }
+            // a node that restarts is watched on: what was seen last stays, and what is wrong stands above it
+            Err(Failure::Server(trouble)) => out::screen(&format!("{trouble}\nas it was before:\n\n{last}"))?,
+            Err(other) => return Err(other),
+        }
     }
 }
 
