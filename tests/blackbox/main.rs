@@ -30,6 +30,7 @@ mod native;
 mod openapi;
 mod oracles;
 mod python;
+mod redaction;
 mod retention;
 #[path = "../rigs/mod.rs"]
 mod rigs;

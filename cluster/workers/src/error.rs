@@ -8,6 +8,7 @@ use strandline_durable::RetireError;
 use strandline_engine::append::Refusal;
 use strandline_engine::compact::CompactError;
 use strandline_engine::read::ReadError;
+use strandline_engine::redact::RedactError;
 use strandline_engine::store::{OpenError, ReplaceError};
 use strandline_engine::strict::StrictViolation;
 use strandline_event::{ErrorKind, LogKey};
@@ -63,6 +64,9 @@ pub enum NodeError {
     /// Retention, or a restore, was not done.
     #[error(transparent)]
     Retire(Box<RetireError>),
+    /// Nothing was redacted.
+    #[error(transparent)]
+    Redact(Box<RedactError>),
     /// The store's statement was not replaced.
     #[error(transparent)]
     Replace(Box<ReplaceError>),
@@ -226,6 +230,7 @@ impl NodeError {
             Self::Read(error) => error.kind(),
             Self::Compact(error) => error.kind(),
             Self::Retire(error) => error.kind(),
+            Self::Redact(error) => error.kind(),
             Self::Replace(error) => error.kind(),
             Self::NotServed { .. } => ErrorKind::NotSupported,
             Self::OpenLog(error) => of_new_log(error),
@@ -275,6 +280,12 @@ impl From<ReadError> for NodeError {
 impl From<RetireError> for NodeError {
     fn from(error: RetireError) -> Self {
         Self::Retire(Box::new(error))
+    }
+}
+
+impl From<RedactError> for NodeError {
+    fn from(error: RedactError) -> Self {
+        Self::Redact(Box::new(error))
     }
 }
 

@@ -265,6 +265,14 @@ pub(crate) struct RunCompaction {
     pub(crate) trigger: Trigger,
 }
 
+/// Merge what holds the text of redacted events of a stream type, and nothing else. Nobody waits for its end.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct RewriteRedacted {
+    pub(crate) store: Arc<str>,
+    pub(crate) stream_type: Arc<str>,
+}
+
 /// Start no job by schedule or size until told otherwise (or do again). A run by hand still goes.
 #[derive(Message)]
 #[rtype(result = "()")]

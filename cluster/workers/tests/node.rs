@@ -386,8 +386,8 @@ fn what_cannot_start_says_why() {
         assert!(node.store("other").err().unwrap().to_string().contains("`calls`"));
         stop(node).await;
         let refused =
-            Node::start(declarations(dir, ", strict.immutable_events = false"), options(dir)).await.err().unwrap();
-        assert!(refused.to_string().contains("strict.immutable_events"), "{refused}");
+            Node::start(declarations(dir, ", id.command_id.unique_scope = 'store'"), options(dir)).await.err().unwrap();
+        assert!(refused.to_string().contains("id.command_id.unique_scope"), "{refused}");
     })
     .unwrap();
 }

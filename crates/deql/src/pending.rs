@@ -41,7 +41,6 @@ const REFUSED: &[Line] = &[
     ("durable.commit.manifest_path", |c| no_az(&c.durable.manifest_path), NO_AZ),
     ("security.encrypt.at_rest", |c| c.security.encrypt_at_rest, "encryption at rest is not served yet"),
     ("security.encrypt.in_transit", |c| c.security.encrypt_in_transit, "encryption in transit is not served yet"),
-    ("strict.immutable_events", |c| !c.strict.immutable_events, "redaction is not served yet: leave it true"),
 ];
 
 fn lines(table: &[Line], config: &StoreConfig) -> Vec<(&'static str, &'static str)> {

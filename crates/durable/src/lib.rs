@@ -17,6 +17,7 @@ mod merge;
 pub mod objects;
 mod partition;
 mod read;
+mod redaction;
 mod rows;
 mod runs;
 mod schema;
@@ -33,20 +34,21 @@ pub use delta::{DeltaNumbers, DeltaReport, check_delta_log, verify_delta_log};
 pub use entry::{Bounds, FileEntry, TailSums};
 pub use layout::{Layout, LayoutError};
 pub use manifest::{
-    ChunkMark, EnvelopeError, Group, GroupKey, LogState, Manifest, ManifestError, Replaced, ReplacedFiles, SegmentRef,
-    Tombstone,
+    ChunkMark, EnvelopeError, Group, GroupKey, LogState, Manifest, ManifestError, Redactions, Replaced, ReplacedFiles,
+    SegmentRef, Tombstone,
 };
 pub use merge::{MergeError, MergeLimits, MergeSpec, Merged};
 pub use objects::{ObjectError, Objects, SharedObjects};
 pub use partition::{PartitionKey, Partitioner};
 pub use read::{EndAt, Place, ReadError, ReadStats, RowBatch, RowFilter, RowSet, Scan, StreamQuery};
+pub use redaction::{Redaction, Veil, Veiled};
 pub use rows::Rows;
 pub use runs::{BrokenRun, CommandRecord, HeadRecord, Record, RetiredRange, RunKind, RunRef, tenant_hash};
 pub use sort::{RowRef, Sorter, compare, sort_rows};
 pub use tier::{
     CACHE_BYTES_DEFAULT, CommandKey, Commit, CommitError, DeleteMode, DurableTier, Folded, FollowError, FollowedOthers,
-    LogRecords, ManifestSummary, OpenError, OpenOptions, PastVersion, RebuildError, Rebuilt, Replacement, Restore,
-    Restored, RetireError, Retired, Retirement, Snapshot, Update,
+    LogRecords, ManifestSummary, OpenError, OpenOptions, PastVersion, RebuildError, Rebuilt, Redact, Replacement,
+    Restore, Restored, RetireError, Retired, Retirement, Snapshot, Update,
 };
 pub use verify::{Finding, ReplacedReport, verify_file, verify_manifests, verify_replaced};
 pub use write::{JobSpec, OpenFiles, WriteError};

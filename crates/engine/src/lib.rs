@@ -10,6 +10,7 @@ pub mod compact;
 pub mod heads;
 pub mod ids;
 pub mod read;
+pub mod redact;
 pub mod retention;
 pub mod status;
 pub mod store;

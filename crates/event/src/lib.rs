@@ -43,6 +43,6 @@ pub use log_key::LogKey;
 pub use num::{LogIndex, Micros, Seq};
 pub use path::{decode_path_text, encode_path_text, path_text_len};
 pub use position::Position;
-pub use row::EventRef;
+pub use row::{EventRef, REDACTED};
 pub use stamped::StampedBatch;
 pub use stamps::{Stamps, StampsBuilder, StampsError};

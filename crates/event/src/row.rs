@@ -4,6 +4,9 @@ use crate::id::EventId;
 use crate::num::{Micros, Seq};
 use crate::position::Position;
 
+/// What reads show in the place of a payload, and of metadata where there was some, once an event has been redacted.
+pub const REDACTED: &str = r#"{"redacted":true}"#;
+
 /// A committed event. Two of them are equal when every field is equal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EventRef<'a> {
@@ -37,7 +40,19 @@ pub struct EventRef<'a> {
     pub tenant_id: Option<&'a str>,
 }
 
-impl EventRef<'_> {
+impl<'a> EventRef<'a> {
+    /// The event without what it said: [`REDACTED`] stands in the place of its payload, and of its metadata where it has some.
+    #[must_use]
+    pub fn redacted(self) -> Self {
+        Self { data: REDACTED, metadata: self.metadata.map(|_| REDACTED), ..self }
+    }
+
+    /// Whether nothing is left of what it said: whatever was there, no other text is.
+    #[must_use]
+    pub fn says_nothing(&self) -> bool {
+        self.data == REDACTED && self.metadata.is_none_or(|metadata| metadata == REDACTED)
+    }
+
     /// Place in the global order.
     #[must_use]
     pub const fn position(&self) -> Position {

@@ -191,7 +191,7 @@ pub fn rule_settings() -> impl Strategy<Value = String> {
             format!(
                 "id.command_id.unique_scope = '{scope}', read.require_monotonic_seq = {monotonic}, \
                  strict.event_version_required = {version}, strict.tenant_required = {tenant}, \
-                 id.correlation_id.optional = {}{partition}",
+                 id.correlation_id.optional = {}{partition}, strict.immutable_events = false",
                 !correlation
             )
         },

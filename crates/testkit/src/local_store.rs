@@ -16,11 +16,12 @@ use strandline_durable::{RetireError, SharedObjects};
 use strandline_engine::append::{Again, Answer, AppendRequest, FilesGroup, IdsChecked, Known, LogDriver, SinkGroup};
 use strandline_engine::compact::{self, CompactError, JobLimits, NoSteps, Progress, Steps, Trigger};
 use strandline_engine::ids::IdSource;
+use strandline_engine::redact::{self, RedactError, Redacted, Wish};
 use strandline_engine::retention::{self, Moved};
 use strandline_engine::store::{
     Grace, OpenError, OpenLog, OpenOptions, OpenReport, Opened, ReplaceError, Replaced, Store,
 };
-use strandline_event::{BatchBytes, LogIndex, LogKey, Micros, StampedBatch};
+use strandline_event::{BatchBytes, EventId, LogIndex, LogKey, Micros, StampedBatch};
 use strandline_wal::crash_disk::{CrashDisk, Dice};
 use strandline_wal::{Disk, InlineIo, LogIo, RealDisk};
 
@@ -398,6 +399,16 @@ impl LocalStore {
         let mut moved = Moved::default();
         retention::run(&self.store, job_id, now, &|| ControlFlow::Continue(()), &mut moved)?;
         Ok(moved)
+    }
+
+    /// Redacts what has this id.
+    ///
+    /// # Errors
+    /// What it says.
+    pub fn redact(&mut self, event_id: EventId) -> Result<Redacted, RedactError> {
+        let (job_id, now) = (self.next_random(), self.time.now());
+        let wish = Wish { event_id, who: "a test".to_owned(), reason: None };
+        redact::redact(&self.store, &wish, job_id, now)
     }
 
     /// Brings files back: those whose partition has these values, or all.

@@ -6,7 +6,8 @@
 use strandline_deql::{CommandScope, StoreConfig};
 use strandline_engine::append::{AppendRequest, Expected, OnError};
 use strandline_event::{
-    BatchBuilder, BatchError, BatchUnit, Chunk, ErrorKind, EventId, EventInput, EventRef, InvalidEvent, Micros, Seq,
+    BatchBuilder, BatchError, BatchUnit, Chunk, ErrorKind, EventId, EventInput, EventRef, InvalidEvent, Micros,
+    REDACTED, Seq,
 };
 
 /// An event as a client sends it, owned.
@@ -122,6 +123,8 @@ pub struct Stored {
     pub event_id: Option<EventId>,
     /// `None` until the real store has answered.
     pub ingested_at: Option<Micros>,
+    /// What it said is shown no more.
+    pub redacted: bool,
 }
 
 impl Stored {
@@ -137,8 +140,8 @@ impl Stored {
             && event.event_version == e.event_version
             && Some(event.occurred_at) == e.occurred_at.or(self.ingested_at)
             && Some(event.ingested_at) == self.ingested_at
-            && event.data == e.data
-            && event.metadata == e.metadata.as_deref()
+            && event.data == if self.redacted { REDACTED } else { &e.data }
+            && event.metadata == e.metadata.as_deref().map(|text| if self.redacted { REDACTED } else { text })
             && event.command_id == e.command_id.as_deref()
             && event.correlation_id == e.correlation_id.as_deref()
             && event.causation_id == e.causation_id.as_deref()
@@ -382,6 +385,7 @@ impl Model {
                 event,
                 event_id,
                 ingested_at: None,
+                redacted: false,
             });
         }
         if append.unit == BatchUnit::Append
@@ -438,6 +442,11 @@ fn is_same(stored: &Stored, event: &Event) -> bool {
         event_id: stored.event.event_id,
         occurred_at: stored.event.occurred_at,
         ..event.clone()
+    };
+    // what it said nobody knows any more
+    let filled = match stored.redacted {
+        true => Event { data: stored.event.data.clone(), metadata: stored.event.metadata.clone(), ..filled },
+        false => filled,
     };
     filled == stored.event
         && event.event_id.is_none_or(|id| Some(id) == stored.event_id)

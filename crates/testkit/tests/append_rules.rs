@@ -194,7 +194,7 @@ impl Rig {
             }
             Ok::<(), ()>(())
         };
-        resolve_known(request.batch.view(), lookup, read).unwrap()
+        resolve_known(request.batch.view(), lookup, |_| false, read).unwrap()
     }
 
     fn check_ids(&self, append: &Append, fresh: bool) -> IdsChecked {

@@ -1,5 +1,5 @@
 //! Random histories of a whole store against the model: appends of all kinds, retries, conflicts, rollover, compaction in
-//! small jobs and stopped jobs, merges of files and stopped merges, sweeps, trims, eviction, other statements, restarts and kills, and reads
+//! small jobs and stopped jobs, redactions, merges of files and stopped merges, sweeps, trims, eviction, other statements, restarts and kills, and reads
 //! of all kinds after each.
 
 // helpers of a test are as blunt as the test itself; the lint's exception covers `#[test]` functions only
@@ -26,6 +26,7 @@ enum Op {
     Compact(bool, u64),
     StopJob(bool, usize),
     Merge(Trigger),
+    Redact(usize),
     StopMerge(usize),
     Sweep,
     Trim(bool),
@@ -51,7 +52,8 @@ fn op() -> impl Strategy<Value = Op> {
         1 => any::<bool>().prop_map(Op::Seal),
         2 => (any::<bool>(), 1u64..12).prop_map(|(u, n)| Op::Compact(u, n)),
         1 => (any::<bool>(), any::<usize>()).prop_map(|(u, n)| Op::StopJob(u, n)),
-        2 => prop_oneof![Just(Trigger::Tick), Just(Trigger::Hand)].prop_map(Op::Merge),
+        2 => prop_oneof![Just(Trigger::Tick), Just(Trigger::Hand), Just(Trigger::Redaction)].prop_map(Op::Merge),
+        1 => any::<usize>().prop_map(Op::Redact),
         1 => any::<usize>().prop_map(Op::StopMerge),
         1 => Just(Op::Sweep),
         1 => any::<bool>().prop_map(Op::Trim),
@@ -379,6 +381,21 @@ impl Rig {
             Op::Compact(u, rows_max) => self.compact(u, rows_max),
             Op::StopJob(u, n) => self.stop_job(u, Step::ALL[n % Step::ALL.len()]),
             Op::Merge(trigger) => drop(self.real.merge(trigger).unwrap()),
+            Op::Redact(n) if !self.model.events.is_empty() => {
+                let id = self.model.events[n % self.model.events.len()].event_id.unwrap();
+                let redacted = self.real.redact(id).unwrap();
+                let mut places: Vec<_> =
+                    redacted.events.iter().map(|of| (&*of.stream_type, &*of.stream_id, of.seq)).collect();
+                places.sort_unstable();
+                let mut already = true;
+                let mut expected = Vec::new();
+                for stored in self.model.events.iter_mut().filter(|stored| stored.event_id == Some(id)) {
+                    already &= std::mem::replace(&mut stored.redacted, true);
+                    expected.push((&*stored.stream_type, &*stored.event.stream_id, stored.seq));
+                }
+                expected.sort_unstable();
+                assert_eq!((places, redacted.already), (expected, already));
+            }
             Op::StopMerge(n) => self.stop_merge(Step::MERGE[n % Step::MERGE.len()]),
             Op::Sweep => drop(self.real.store().sweep(self.real.time.now()).unwrap()),
             Op::Trim(u) => drop(self.real.trim(&key(u))),
@@ -408,8 +425,28 @@ impl Rig {
                 }
             }
             Op::Scan => self.scan(),
-            Op::Retry(_) | Op::ById(_) => {}
+            Op::Retry(_) | Op::ById(_) | Op::Redact(_) => {}
         }
+    }
+
+    /// Once everything is in files and merged, none of them holds what a redacted event said.
+    fn check_files(&mut self) {
+        self.compact(false, 1000);
+        self.compact(true, 1000);
+        self.real.merge(Trigger::Redaction).unwrap();
+        let snapshot = self.real.store().durable().pin();
+        let redacted: Vec<&Stored> = self.model.events.iter().filter(|of| of.redacted).collect();
+        let mut seen = 0;
+        for batch in snapshot.scan(&Filter::default()) {
+            for event in batch.unwrap().iter() {
+                let of = redacted
+                    .iter()
+                    .find(|of| Some(event.event_id) == of.event_id && event.stream_type == of.stream_type);
+                assert!(of.is_none_or(|_| event.says_nothing()), "{event:?}");
+                seen += usize::from(of.is_some());
+            }
+        }
+        assert_eq!(seen, redacted.len());
     }
 
     /// Another statement with the same promise, the store running. What began under the old one is not asked: reads are whole.
@@ -474,6 +511,8 @@ proptest! {
         rig.read_whole();
         rig.check_all();
         rig.real.restart().unwrap();
+        rig.check_all();
+        rig.check_files();
         rig.check_all();
     }
 }

@@ -65,6 +65,7 @@ fn job_json(job: &Job) -> Value {
         Trigger::Tick => "schedule",
         Trigger::Size => "size",
         Trigger::Hand => "hand",
+        Trigger::Redaction => "redaction",
     };
     // a run of several jobs begins to count anew with each: what it moved in all stands in its end
     let (done, total) = match job.end() {

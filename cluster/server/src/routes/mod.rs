@@ -13,6 +13,7 @@ pub(crate) mod meta;
 pub(crate) mod metrics;
 pub(crate) mod not_served;
 pub(crate) mod openapi;
+pub(crate) mod redact;
 pub(crate) mod retention;
 pub(crate) mod scan;
 pub(crate) mod stores;
@@ -115,7 +116,7 @@ table! {
     Admin "/admin/v1/stores/{store}/retention/run" { POST => retention::run }
     Admin "/admin/v1/stores/{store}/retention/restore" { POST => retention::restore }
     Admin "/admin/v1/stores/{store}/restore" { POST => retention::restore }
-    Admin "/admin/v1/stores/{store}/redact" { POST => not_served::redact }
+    Admin "/admin/v1/stores/{store}/redact" { GET => redact::list, POST => redact::redact }
     Admin "/admin/v1/cluster" { GET => cluster::status }
     Admin "/admin/v1/cluster/{action}" { POST => cluster::change }
     Admin "/admin" { GET => console::without_slash }

@@ -66,7 +66,7 @@ pub(crate) async fn round(parts: MergeParts, stream_type: Option<Arc<str>>, trig
 
 /// Merges one partition until nothing is due. `None`: it was not its turn.
 async fn one(parts: MergeParts, partition: Partition, trigger: Trigger, over: Arc<AtomicBool>) -> Option<Arc<Job>> {
-    let by_hand = trigger == Trigger::Hand;
+    let by_hand = matches!(trigger, Trigger::Hand | Trigger::Redaction);
     let turn = parts.book.turn(&partition);
     // the clock does not wait for a merge of the same files
     let _turn = if by_hand { turn.lock_owned().await } else { turn.try_lock_owned().ok()? };

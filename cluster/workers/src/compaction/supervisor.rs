@@ -12,7 +12,7 @@ use crate::clock;
 use crate::error::NodeError;
 use crate::fatal::EndOnPanic;
 use crate::hot_worker::HotWorkers;
-use crate::messages::{CancelCompaction, LookNow, PauseCompaction, RunCompaction, StopCompaction};
+use crate::messages::{CancelCompaction, LookNow, PauseCompaction, RewriteRedacted, RunCompaction, StopCompaction};
 use crate::metrics::Metrics;
 use crate::retention::{RetentionDesk, RetentionWork, Wish};
 use crate::router::LogTable;
@@ -305,6 +305,19 @@ impl Handler<RunCompaction> for CompactionSupervisor {
         let book = Arc::clone(&supervised.book);
         let job = |log| book.waiting(&log).or_else(|| self.start(at, log, message.trigger, context));
         Ok(logs.into_iter().filter_map(job).collect())
+    }
+}
+
+impl Handler<RewriteRedacted> for CompactionSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, message: RewriteRedacted, context: &mut Self::Context) {
+        let supervised = self.stores.iter().find(|s| s.store.name() == &*message.store);
+        let Some(supervised) = supervised.filter(|s| !self.stopping && s.store.config().compaction.enabled) else {
+            return;
+        };
+        let round = merge::round(self.merge_parts(supervised), Some(message.stream_type), Trigger::Redaction);
+        context.spawn(round.into_actor(self).map(|_, _, _| ()));
     }
 }
 

@@ -192,7 +192,7 @@ fn reads_and_appends_follow_and_a_restart_finds_the_new_statement() {
             store.replace(statement(dir, ", wal.fsync = false, partition.enforce = true")).await.err().unwrap();
         assert_eq!(refused.kind(), ErrorKind::BadRequest);
         assert!(refused.to_string().contains("partition.enforce, wal.fsync"), "{refused}");
-        let refused = store.replace(statement(dir, ", strict.immutable_events = false")).await.err().unwrap();
+        let refused = store.replace(statement(dir, ", id.command_id.unique_scope = 'store'")).await.err().unwrap();
         assert_eq!(refused.kind(), ErrorKind::NotSupported);
         assert_eq!(store.config().read.tiers.len(), 1, "what was refused changed nothing");
         let text = store.engine().durable().pin().config_text().to_owned();

@@ -151,15 +151,13 @@ fn what_is_not_served_yet_is_named() {
     assert_eq!(keys(serve_refusals(&c)), [""; 0]);
     assert_eq!(keys(not_active_yet(&c)), [""; 0]);
     let all = store("CREATE EVENTSTORE s WITH (durable.type = 'parquet', durable.path = '/p', id.command_id.unique_scope = 'store',
-        security.encrypt.at_rest = true, security.kms.provider = 'aws_kms', security.kms.key_id = 'alias/x', security.encrypt.in_transit = true,
-        strict.immutable_events = false)");
+        security.encrypt.at_rest = true, security.kms.provider = 'aws_kms', security.kms.key_id = 'alias/x', security.encrypt.in_transit = true)");
     assert_eq!(
         keys(serve_refusals(&all)),
         [
             "id.command_id.unique_scope",
             "security.encrypt.at_rest",
             "security.encrypt.in_transit",
-            "strict.immutable_events",
         ]
     );
 }
@@ -207,8 +205,8 @@ fn check_says_where_a_value_comes_from() {
         "warning: each commit leaves its small files, which are never merged"
     );
     assert_eq!(row("compaction.min_segment_mb").note.unwrap(), "no effect: wal.enabled is false: no log grows");
-    let all = with("strict.immutable_events = false");
-    let refused = check_rows(&all).into_iter().find(|row| row.key == "strict.immutable_events").unwrap();
+    let all = with("id.command_id.unique_scope = 'store'");
+    let refused = check_rows(&all).into_iter().find(|row| row.key == "id.command_id.unique_scope").unwrap();
     assert!(refused.note.unwrap().starts_with("refused by serve: "));
     assert_eq!(row("durable.commit.manifest_path").note.unwrap(), "_manifests under durable.path");
     let json = store_json(&c);

@@ -6,8 +6,10 @@ use std::io;
 
 const SKIPPABLE_MAGIC: [u8; 4] = 0x184D_2A50_u32.to_le_bytes();
 const MAGIC: [u8; 4] = *b"SLMF";
-/// The version that is written; all from the first on are read.
-pub(crate) const VERSION: u16 = 2;
+/// The version of what redacts nothing.
+const VERSION_PLAIN: u16 = 2;
+/// The newest version; all from the first on are read.
+pub(crate) const VERSION: u16 = 3;
 const VERSION_FIRST: u16 = 1;
 const HEADER_BYTES: usize = 24;
 const LEVEL: i32 = 3;
@@ -17,23 +19,36 @@ const JSON_BYTES_MAX: u32 = 1 << 30;
 /// What the JSON is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Content {
-    /// A version file.
+    /// A version file that redacts nothing; reads a version file of any kind.
     Version,
+    /// A version file that redacts events: a program that does not know them would show what they said, so it must not read it.
+    VersionRedacting,
     /// A sealed segment of file entries.
     Segment,
     /// A sealed segment of replaced files.
     Replaced,
     /// A checkpoint of the chain.
     Checkpoint,
+    /// A sealed segment of redactions.
+    Redactions,
 }
 
 impl Content {
     const fn to_u16(self) -> u16 {
         match self {
-            Self::Version => 1,
+            Self::Version | Self::VersionRedacting => 1,
             Self::Segment => 2,
             Self::Replaced => 3,
             Self::Checkpoint => 4,
+            Self::Redactions => 5,
+        }
+    }
+
+    /// The version under which it is written.
+    const fn version(self) -> u16 {
+        match self {
+            Self::VersionRedacting | Self::Redactions => VERSION,
+            Self::Version | Self::Segment | Self::Replaced | Self::Checkpoint => VERSION_PLAIN,
         }
     }
 }
@@ -68,7 +83,7 @@ pub(crate) fn wrap_within(content: Content, json: &[u8], bytes_max: u32) -> io::
     out.extend_from_slice(&SKIPPABLE_MAGIC);
     out.extend_from_slice(&((HEADER_BYTES - 8) as u32).to_le_bytes());
     out.extend_from_slice(&MAGIC);
-    out.extend_from_slice(&VERSION.to_le_bytes());
+    out.extend_from_slice(&content.version().to_le_bytes());
     out.extend_from_slice(&content.to_u16().to_le_bytes());
     out.extend_from_slice(&length.to_le_bytes());
     out.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());

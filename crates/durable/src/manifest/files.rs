@@ -5,6 +5,7 @@ use super::json::{self, Skeleton};
 use super::model::{Manifest, NO_MONTH, Replaced, SegmentRef};
 use crate::entry::FileEntry;
 use crate::objects::{Created, NotCreated, ObjectError, Objects, create};
+use crate::redaction::Redaction;
 use std::collections::HashMap;
 use std::sync::Arc;
 use strandline_event::ErrorKind;
@@ -134,6 +135,10 @@ pub(crate) fn read(objects: &dyn Objects, version: u64) -> Result<(Manifest, u32
         let files = read_replaced(objects, &segment)?;
         manifest.replaced.segments.push((segment, files));
     }
+    for segment in skeleton.redactions {
+        let events = read_redactions(objects, &segment)?;
+        manifest.redactions.segments.push((segment, events));
+    }
     Ok((manifest, crc))
 }
 
@@ -148,6 +153,11 @@ pub(crate) fn read_entries(
 /// The replaced files of a segment.
 pub(crate) fn read_replaced(objects: &dyn Objects, segment: &SegmentRef) -> Result<Arc<[Replaced]>, ManifestError> {
     read_segment(objects, Content::Replaced, segment, json::read_replaced)
+}
+
+/// The redactions of a segment.
+pub(crate) fn read_redactions(objects: &dyn Objects, segment: &SegmentRef) -> Result<Arc<[Redaction]>, ManifestError> {
+    read_segment(objects, Content::Redactions, segment, json::read_redactions)
 }
 
 fn read_segment<T>(
@@ -187,6 +197,12 @@ pub(crate) fn seal(objects: &dyn Objects, manifest: &mut Manifest) -> Result<(),
         let stem = format!("{SEGMENT_FOLDER}/s{version:020}-{epoch}-r");
         let sealed = write_segment(objects, Content::Replaced, &stem, files, json::write_replaced)?;
         manifest.replaced.segments.push(sealed);
+    }
+    if manifest.redactions.inline.len() > INLINE_MAX {
+        let events = std::mem::take(&mut manifest.redactions.inline);
+        let stem = format!("{SEGMENT_FOLDER}/s{version:020}-{epoch}-x");
+        let sealed = write_segment(objects, Content::Redactions, &stem, events, json::write_redactions)?;
+        manifest.redactions.segments.push(sealed);
     }
     Ok(())
 }
@@ -243,5 +259,6 @@ pub(crate) fn put(objects: &dyn Objects, manifest: &Manifest) -> Result<Put, Not
 
 fn encode(path: &str, manifest: &Manifest) -> Result<Vec<u8>, ObjectError> {
     let json = json::write_version(manifest).map_err(|e| ObjectError::from_io(path, e.into()))?;
-    wrap(Content::Version, &json).map_err(|e| ObjectError::from_io(path, e))
+    let content = if manifest.redactions.is_empty() { Content::Version } else { Content::VersionRedacting };
+    wrap(content, &json).map_err(|e| ObjectError::from_io(path, e))
 }

@@ -1,8 +1,9 @@
 //! The JSON of version files and segments. `FORMAT.md` names every field; fixtures keep it readable for ever.
 
 use super::envelope::EnvelopeError;
-use super::model::{Group, GroupKey, LogState, Manifest, Replaced, ReplacedFiles, SegmentRef, Tombstone};
+use super::model::{Group, GroupKey, LogState, Manifest, Redactions, Replaced, ReplacedFiles, SegmentRef, Tombstone};
 use crate::entry::FileEntry;
+use crate::redaction::Redaction;
 use crate::wire;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -30,6 +31,25 @@ struct VersionFile {
     replaced: ReplacedJson,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     tombstones: Vec<Tombstone>,
+    #[serde(default, skip_serializing_if = "RedactionsJson::is_empty")]
+    redactions: RedactionsJson,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct RedactionsJson {
+    segments: Vec<SegmentRef>,
+    events: Vec<Redaction>,
+}
+
+impl RedactionsJson {
+    fn is_empty(&self) -> bool {
+        self.segments.is_empty() && self.events.is_empty()
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct RedactionSegment {
+    redactions: Vec<Redaction>,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -107,13 +127,14 @@ pub(crate) struct Skeleton {
     pub(crate) manifest: Manifest,
     pub(crate) segments: Vec<(GroupKey, Vec<SegmentRef>)>,
     pub(crate) replaced: Vec<SegmentRef>,
+    pub(crate) redactions: Vec<SegmentRef>,
 }
 
 impl Skeleton {
     /// All segments that it names.
     pub(crate) fn segment_paths(&self) -> impl Iterator<Item = &str> {
         let of_groups = self.segments.iter().flat_map(|(_, segments)| segments);
-        of_groups.chain(&self.replaced).map(|segment| segment.path.as_str())
+        of_groups.chain(&self.replaced).chain(&self.redactions).map(|segment| segment.path.as_str())
     }
 }
 
@@ -152,6 +173,10 @@ pub(crate) fn write_version(manifest: &Manifest) -> Result<Vec<u8>, serde_json::
             files: manifest.replaced.inline.clone(),
         },
         tombstones: manifest.tombstones.clone(),
+        redactions: RedactionsJson {
+            segments: manifest.redactions.segments.iter().map(|(s, _)| s.clone()).collect(),
+            events: manifest.redactions.inline.clone(),
+        },
     })
 }
 
@@ -185,8 +210,9 @@ pub(crate) fn read_version(json: &[u8]) -> Result<Skeleton, EnvelopeError> {
         groups,
         replaced: ReplacedFiles { segments: Vec::new(), inline: file.replaced.files },
         tombstones: file.tombstones,
+        redactions: Redactions { segments: Vec::new(), inline: file.redactions.events },
     };
-    Ok(Skeleton { manifest, segments, replaced: file.replaced.segments })
+    Ok(Skeleton { manifest, segments, replaced: file.replaced.segments, redactions: file.redactions.segments })
 }
 
 pub(crate) fn write_segment(files: &[Arc<FileEntry>]) -> Result<Vec<u8>, serde_json::Error> {
@@ -205,4 +231,13 @@ pub(crate) fn write_replaced(files: &[Replaced]) -> Result<Vec<u8>, serde_json::
 pub(crate) fn read_replaced(json: &[u8]) -> Result<Vec<Replaced>, EnvelopeError> {
     let file: ReplacedSegment = serde_json::from_slice(json).map_err(|e| EnvelopeError::Json(e.to_string()))?;
     Ok(file.replaced)
+}
+
+pub(crate) fn write_redactions(events: &[Redaction]) -> Result<Vec<u8>, serde_json::Error> {
+    serde_json::to_vec(&RedactionSegment { redactions: events.to_vec() })
+}
+
+pub(crate) fn read_redactions(json: &[u8]) -> Result<Vec<Redaction>, EnvelopeError> {
+    let file: RedactionSegment = serde_json::from_slice(json).map_err(|e| EnvelopeError::Json(e.to_string()))?;
+    Ok(file.redactions)
 }

@@ -3,6 +3,7 @@
 //! Invariant: every value here is whole; a version is never changed, the next one is made from it.
 
 use crate::entry::FileEntry;
+use crate::redaction::Redaction;
 use crate::runs::RunRef;
 use crate::wire;
 use serde::{Deserialize, Serialize};
@@ -115,6 +116,34 @@ pub struct ReplacedFiles {
     pub inline: Vec<Replaced>,
 }
 
+/// The redactions of a store, oldest first. They are only ever added to.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Redactions {
+    /// Sealed segments with what they hold.
+    pub segments: Vec<(SegmentRef, Arc<[Redaction]>)>,
+    /// Those that stand in the version file itself.
+    pub inline: Vec<Redaction>,
+}
+
+impl Redactions {
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Redaction> {
+        self.segments.iter().flat_map(|(_, sealed)| sealed.iter()).chain(&self.inline)
+    }
+
+    /// How many.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.segments.iter().map(|(_, sealed)| sealed.len()).sum::<usize>() + self.inline.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// A file that retention took out, with all that is needed to bring it back.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Tombstone {
@@ -169,6 +198,8 @@ pub struct Manifest {
     pub replaced: ReplacedFiles,
     /// Files that can be brought back.
     pub tombstones: Vec<Tombstone>,
+    /// Events whose payload is shown no more.
+    pub redactions: Redactions,
 }
 
 impl Manifest {

@@ -4,6 +4,7 @@ use super::envelope::{Content, unwrap, wrap, wrap_within};
 use super::*;
 use crate::entry::{Bounds, FileEntry};
 use crate::objects::{Objects, StoreObjects};
+use crate::redaction::Redaction;
 use crate::runs::RunRef;
 use std::sync::Arc;
 use strandline_event::{EventId, LogIndex, LogKey, Micros, Seq};
@@ -69,6 +70,7 @@ fn manifest(files: u64) -> Manifest {
         groups: [(("Call".to_owned(), "2026-01".to_owned()), group)].into(),
         replaced: ReplacedFiles::default(),
         tombstones: Vec::new(),
+        redactions: Redactions::default(),
     }
 }
 
@@ -93,6 +95,40 @@ fn manifest_2(files: u64, gone: u64) -> Manifest {
         state.retired = state.heads.clone();
     }
     manifest
+}
+
+fn redaction(n: u64) -> Redaction {
+    Redaction {
+        event_id: EventId([n as u8; 16]),
+        stream_type: "Call".to_owned(),
+        stream_id: format!("stream-{n}"),
+        seq: Seq(n + 1),
+        at: Micros(13),
+        who: "ops".to_owned(),
+        reason: n.is_multiple_of(2).then(|| "asked for".to_owned()),
+    }
+}
+
+#[test]
+fn redactions_round_trip_under_a_version_that_older_programs_refuse() {
+    for count in [0, 1, 512, 513, 2000] {
+        let objects = StoreObjects::memory().unwrap();
+        let mut manifest = manifest_2(3, 0);
+        manifest.redactions.inline = (0..count).map(redaction).collect();
+        seal(&objects, &mut manifest).unwrap();
+        put(&objects, &manifest).unwrap();
+        let bytes = objects.get(&version_name(1)).unwrap();
+        assert_eq!(bytes[12], if count == 0 { 2 } else { 3 }, "what redacts nothing stays readable for older programs");
+        let (read, _) = read(&objects, 1).unwrap();
+        assert_eq!(read, manifest);
+        assert!(
+            read.redactions.iter().cloned().eq((0..count).map(redaction)) && read.redactions.len() == count as usize
+        );
+        let (skeleton, _) = read_skeleton(&objects, 1).unwrap();
+        let sealed = objects.list("segments").unwrap();
+        assert_eq!(sealed.len(), usize::from(count > 512));
+        assert!(sealed.iter().all(|info| skeleton.segment_paths().any(|path| path == info.path)), "it is kept");
+    }
 }
 
 #[test]
@@ -129,8 +165,8 @@ fn any_flipped_byte_is_noticed() {
     assert!(unwrap(Content::Segment, &good).is_err());
     assert!(wrap_within(Content::Version, b"{}", 1).is_err() && wrap_within(Content::Version, b"{}", 2).is_ok());
     let mut newer = good;
-    newer[12] = 3;
-    assert_eq!(unwrap(Content::Version, &newer), Err(EnvelopeError::Version(3)));
+    newer[12] = 4;
+    assert_eq!(unwrap(Content::Version, &newer), Err(EnvelopeError::Version(4)));
     newer[12] = 0;
     assert_eq!(unwrap(Content::Version, &newer), Err(EnvelopeError::Version(0)));
 }
@@ -190,7 +226,7 @@ fn files_leave_lists_and_segments() {
 /// `STRANDLINE_GOLDEN=write` writes the fixture of the newest version anew: only while nobody has written that version yet.
 fn golden(name: &str, now: &[u8]) -> Vec<u8> {
     let path = format!("{}/fixtures/{name}.json.zst", env!("CARGO_MANIFEST_DIR"));
-    if name.ends_with("-v2") && std::env::var("STRANDLINE_GOLDEN").is_ok_and(|v| v == "write") {
+    if name.ends_with("-v3") && std::env::var("STRANDLINE_GOLDEN").is_ok_and(|v| v == "write") {
         std::fs::write(&path, now).unwrap();
     }
     std::fs::read(path).unwrap()
@@ -230,6 +266,19 @@ fn version_2_stays_readable() {
     assert_eq!(read, expected);
     let names = ["manifest-segment-v2", "manifest-replaced-v2", "manifest-sealed-v2"];
     let (read, expected) = read_fixtures(manifest_2(600, 600), &names);
+    assert_eq!(read, expected);
+}
+
+#[test]
+fn version_3_stays_readable() {
+    let redacting = |count| {
+        let mut manifest = manifest_2(3, 2);
+        manifest.redactions.inline = (0..count).map(redaction).collect();
+        manifest
+    };
+    let (read, expected) = read_fixtures(redacting(3), &["manifest-v3"]);
+    assert_eq!(read, expected);
+    let (read, expected) = read_fixtures(redacting(600), &["manifest-redactions-v3", "manifest-sealed-v3"]);
     assert_eq!(read, expected);
 }
 

@@ -8,6 +8,7 @@ use super::MergeError;
 use super::order::Order;
 use super::source::Source;
 use crate::read::RowBatch;
+use crate::redaction::Veil;
 use std::collections::HashMap;
 use strandline_event::hash::keyed_hash;
 
@@ -15,7 +16,8 @@ use strandline_event::hash::keyed_hash;
 const REMEMBERED_MAX: usize = 2 << 20;
 
 /// What was given so far.
-pub(crate) struct Doubles {
+pub(crate) struct Doubles<'v> {
+    veil: &'v Veil,
     given: Given,
     count: u64,
 }
@@ -26,10 +28,10 @@ enum Given {
     All(HashMap<u128, (usize, u64)>),
 }
 
-impl Doubles {
-    pub(crate) fn new(order: &Order) -> Self {
+impl<'v> Doubles<'v> {
+    pub(crate) fn new(order: &Order, veil: &'v Veil) -> Self {
         let given = if order.keeps_doubles_together() { Given::Last(None) } else { Given::All(HashMap::new()) };
-        Self { given, count: 0 }
+        Self { veil, given, count: 0 }
     }
 
     /// Rows that were not new.
@@ -43,7 +45,7 @@ impl Doubles {
         let double = match &mut self.given {
             Given::Last(last) => {
                 let double = match last {
-                    Some((before, n)) => is_double((before, *n), (batch, at))?,
+                    Some((before, n)) => is_double(self.veil, (before, *n), (batch, at))?,
                     None => false,
                 };
                 match last {
@@ -58,7 +60,7 @@ impl Doubles {
                 match places.get(&hash) {
                     Some((earlier, n)) => {
                         let before = sources[*earlier].fetch(*n)?;
-                        is_double((&before, 0), (batch, at))?
+                        is_double(self.veil, (&before, 0), (batch, at))?
                     }
                     None => {
                         if places.len() < REMEMBERED_MAX {
@@ -75,8 +77,8 @@ impl Doubles {
 }
 
 /// Whether two rows are one event. Errors: one (stream, seq), different content.
-fn is_double(first: (&RowBatch, usize), second: (&RowBatch, usize)) -> Result<bool, MergeError> {
-    let (a, b) = (first.0.row(first.1), second.0.row(second.1));
+fn is_double(veil: &Veil, first: (&RowBatch, usize), second: (&RowBatch, usize)) -> Result<bool, MergeError> {
+    let (a, b) = (veil.over(first.0.row(first.1)), veil.over(second.0.row(second.1)));
     if (a.seq, a.stream_id) != (b.seq, b.stream_id) {
         return Ok(false);
     }

@@ -1,4 +1,4 @@
-//! Merges the rows of several files into few: each row once, unchanged, in the order of `row_group.sort_by`.
+//! Merges the rows of several files into few: each row once, unchanged but for what is redacted, in the order of `row_group.sort_by`.
 //!
 //! ```text
 //!  input ─ batches ─┐
@@ -21,6 +21,7 @@ mod source;
 use crate::entry::FileEntry;
 use crate::layout::Layout;
 use crate::read::{Counters, DataFile, Place, ReadError, ReadStats};
+use crate::redaction::Veil;
 use crate::tier::{DurableTier, Snapshot};
 use crate::write::{JobSpec, JobWriter, Permits, REPORT_ROWS, WriteError};
 use doubles::Doubles;
@@ -143,7 +144,7 @@ impl DurableTier {
             return Ok(merged);
         }
         let writer = self.job_writer(&layout, Permits::Reserved);
-        let outcome = write_rows(&writer, &layout, spec, sources, on_rows, &mut merged);
+        let outcome = write_rows(&writer, (&layout, self.veil()), spec, sources, on_rows, &mut merged);
         if let Err(error) = outcome {
             self.discard(&merged.files);
             return Err(error);
@@ -182,7 +183,7 @@ fn open_inputs(
 
 fn write_rows(
     writer: &JobWriter<'_>,
-    layout: &Layout,
+    (layout, veil): (&Layout, &Veil),
     spec: &MergeSpec,
     mut sources: Vec<Source>,
     on_rows: &mut dyn FnMut(u64) -> ControlFlow<()>,
@@ -190,12 +191,12 @@ fn write_rows(
 ) -> Result<(), MergeError> {
     let rows_max = merged.taken.iter().map(|f| f.rows).sum();
     let mut writing = writer.begin(&spec.job, rows_max, spec.enough_bytes, &mut merged.files);
-    let mut doubles = Doubles::new(&Order::new(layout));
+    let mut doubles = Doubles::new(&Order::new(layout), veil);
     let mut heap = Heap::new(Order::new(layout), &sources);
     let mut done = 0;
     while let Some(source) = heap.top() {
         if doubles.is_new(&sources, source)? {
-            writing.push(&sources[source].row())?;
+            writing.push(&veil.over(sources[source].row()))?;
         }
         heap.advance(&mut sources)?;
         done += 1;

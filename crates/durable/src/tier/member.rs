@@ -110,6 +110,8 @@ impl DurableTier {
         };
         let (manifest, crc) = manifest::read(manifests, newest)?;
         let snapshot = Snapshot::open(Arc::clone(&self.inner.shared), manifest, Some(&current));
+        // what is redacted waits for no log
+        snapshot.lower_veil();
         // a run that was replaced meanwhile: the version that names the next one comes
         let is_new = |broken: &&crate::runs::BrokenRun| !current.names_run(&broken.path);
         if snapshot.broken_runs().any(|broken| is_new(&broken)) || !ready(&snapshot) {

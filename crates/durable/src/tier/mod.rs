@@ -21,7 +21,7 @@ mod settle;
 mod snapshot;
 mod sweep;
 
-pub use commit::{Commit, CommitError, DeleteMode, Replacement, Restore, Retirement, Update};
+pub use commit::{Commit, CommitError, DeleteMode, Redact, Replacement, Restore, Retirement, Update};
 pub use fold::{Folded, PastVersion};
 pub use member::{FollowError, FollowedOthers};
 pub use open::{CACHE_BYTES_DEFAULT, OpenError, OpenOptions};
@@ -36,6 +36,7 @@ use crate::layout::Layout;
 use crate::manifest::{self, ManifestError};
 use crate::objects::{ObjectError, SharedObjects};
 use crate::read::FileCache;
+use crate::redaction::Veil;
 use crate::rows::Rows;
 use crate::sort::RowRef;
 use crate::write::{JobSpec, JobWriter, OpenFiles, Permits, StagedFiles, WriteError, staged};
@@ -56,6 +57,8 @@ pub(crate) struct Shared {
     pub(crate) manifests: SharedObjects,
     pub(crate) layout: ArcSwap<Layout>,
     pub(crate) cache: FileCache,
+    /// What is redacted, for all readers.
+    pub(crate) veil: Arc<Veil>,
 }
 
 /// What only committers touch.
@@ -125,6 +128,12 @@ impl DurableTier {
     #[must_use]
     pub fn epoch(&self) -> Option<u64> {
         self.inner.claim.load().epoch
+    }
+
+    /// What is redacted, as of now: readers look at every row through it.
+    #[must_use]
+    pub fn veil(&self) -> &Arc<Veil> {
+        &self.inner.shared.veil
     }
 
     /// How files are written now.

@@ -7,7 +7,7 @@ use super::{Committer, DurableTier, Inner, MANIFEST_FOLDER, Shared, Snapshot, na
 use crate::delta::names::{self as delta_names, link};
 use crate::delta::{DeltaLog, newest_shown};
 use crate::layout::{Layout, LayoutError};
-use crate::manifest::{self, Manifest, ManifestError, Put, ReplacedFiles};
+use crate::manifest::{self, Manifest, ManifestError, Put, Redactions, ReplacedFiles};
 use crate::objects::{NotCreated, ObjectError, Objects, Purpose, Settings, SharedObjects, open_location, probe};
 use crate::read::FileCache;
 use crate::write::StagedFiles;
@@ -206,6 +206,7 @@ impl DurableTier {
         let committer = Committer { current_crc32c: crc, unclear: None };
         let (snapshot, pins) = (Arc::new(snapshot), Pins::default());
         pins.add(&snapshot);
+        snapshot.lower_veil();
         let tier = Self {
             inner: Arc::new(Inner {
                 shared,
@@ -263,6 +264,7 @@ impl DurableTier {
         if member {
             pins.add(&snapshot);
         }
+        snapshot.lower_veil();
         let inner = Inner {
             shared,
             current: ArcSwap::new(snapshot),
@@ -387,7 +389,7 @@ pub(super) fn shared(
     cache_bytes: usize,
 ) -> Result<Arc<Shared>, OpenError> {
     let layout = ArcSwap::from_pointee(Layout::new(config)?);
-    Ok(Arc::new(Shared { objects, manifests, layout, cache: FileCache::new(cache_bytes) }))
+    Ok(Arc::new(Shared { objects, manifests, layout, cache: FileCache::new(cache_bytes), veil: Arc::default() }))
 }
 
 pub(super) fn check_store(manifest: &Manifest, config: &StoreConfig) -> Result<(), OpenError> {
@@ -475,5 +477,6 @@ pub(super) fn birth(config: &StoreConfig, options: &OpenOptions) -> Manifest {
         groups: BTreeMap::new(),
         replaced: ReplacedFiles::default(),
         tombstones: Vec::new(),
+        redactions: Redactions::default(),
     }
 }

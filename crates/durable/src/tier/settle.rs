@@ -99,6 +99,8 @@ impl DurableTier {
             // they are the manifest's, or orphans
             unclear.files.iter().for_each(|path| self.inner.staged.release(path));
         }
+        // before anybody is told: what is redacted by this version is shown by none
+        snapshot.lower_veil();
         self.inner.current.store(snapshot);
     }
 

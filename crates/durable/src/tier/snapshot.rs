@@ -3,6 +3,7 @@
 use super::{LogRecords, Shared};
 use crate::entry::FileEntry;
 use crate::manifest::{LogState, Manifest};
+use crate::redaction::Redaction;
 use crate::runs::{
     BrokenRun, CommandRecord, HeadRecord, LogRuns, RetiredRange, Run, RunKind, RunRef, coalesced, find, merged, union,
 };
@@ -41,6 +42,17 @@ impl Snapshot {
         });
         let doubles = doubles.collect();
         Self { shared, manifest, files, runs, doubles }
+    }
+
+    /// What this version redacts is hidden from all readers of the store from now on.
+    pub(crate) fn lower_veil(&self) {
+        let redactions = &self.manifest.redactions;
+        self.shared.veil.take_in(redactions.len(), redactions.iter());
+    }
+
+    /// What is redacted, oldest first.
+    pub fn redactions(&self) -> impl Iterator<Item = &Redaction> {
+        self.manifest.redactions.iter()
     }
 
     /// The runs that cannot be read.

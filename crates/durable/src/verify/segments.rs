@@ -19,13 +19,15 @@ impl Segments {
         let of_files: Vec<&SegmentRef> =
             skeleton.segments.iter().flat_map(|(_, segments)| segments).filter(&mut new).collect();
         let of_replaced: Vec<&SegmentRef> = skeleton.replaced.iter().filter(&mut new).collect();
+        let of_redactions: Vec<&SegmentRef> = skeleton.redactions.iter().filter(&mut new).collect();
         let fault = |segment: &SegmentRef, error: Option<ManifestError>| {
             let version = skeleton.manifest.version;
             error.map(|error| (segment.path.clone(), format!("version {version} names it: {error}")))
         };
         let files = of_files.into_iter().filter_map(|s| fault(s, manifest::read_entries(objects, s).err()));
         let replaced = of_replaced.into_iter().filter_map(|s| fault(s, manifest::read_replaced(objects, s).err()));
-        files.chain(replaced).collect()
+        let redacted = of_redactions.into_iter().filter_map(|s| fault(s, manifest::read_redactions(objects, s).err()));
+        files.chain(replaced).chain(redacted).collect()
     }
 }
 

@@ -4,7 +4,7 @@
 use crate::append::settle::SettledRecords;
 use std::ops::ControlFlow;
 use strandline_durable::{
-    ChunkMark, CommandRecord, Commit, DurableTier, FileEntry, HeadRecord, JobSpec, Layout, RowRef, WriteError,
+    ChunkMark, CommandRecord, Commit, DurableTier, FileEntry, HeadRecord, JobSpec, Layout, RowRef, Veiled, WriteError,
 };
 use strandline_event::{LogIndex, LogKey, Micros, StampedBatch};
 
@@ -35,7 +35,13 @@ impl Output<'_> {
             from_exclusive: self.from_exclusive,
             through: self.through,
         };
-        self.durable.write_files(self.layout, &spec, batches, order, on_rows)
+        let veil = self.durable.veil();
+        if veil.is_empty() {
+            return self.durable.write_files(self.layout, &spec, batches, order, on_rows);
+        }
+        // what is redacted while the job runs a merge takes out of its files
+        let veiled: Vec<_> = batches.iter().map(|batch| Veiled::new(veil, batch)).collect();
+        self.durable.write_files(self.layout, &spec, &veiled, order, on_rows)
     }
 
     /// The commit that makes them true.

@@ -11,6 +11,8 @@ pub enum Trigger {
     Size,
     /// A person asked for a run.
     Hand,
+    /// An event was redacted: what holds its text is rewritten, and nothing else.
+    Redaction,
 }
 
 /// What the log holds that is not durable yet, the open segment included.
@@ -33,6 +35,7 @@ pub fn is_due(config: &Compaction, waiting: NotDurable, trigger: Trigger) -> boo
         Trigger::Hand => config.enabled,
         Trigger::Tick => config.enabled && (size || config.trigger.contains(&CompactionTrigger::Time)),
         Trigger::Size => config.enabled && size,
+        Trigger::Redaction => false,
     }
 }
 

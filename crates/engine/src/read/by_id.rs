@@ -5,6 +5,7 @@
 
 use super::error::ReadError;
 use super::source::{RowAt, Source, Sources};
+use super::tiers::TierSet;
 use crate::ids::TailLoc;
 use crate::store::{LogShared, Setting, Store};
 use crate::view::retired::RetiredSeqs;
@@ -12,7 +13,7 @@ use crate::view::tail::LogTail;
 use std::sync::Arc;
 use strandline_deql::Tier;
 use strandline_durable::ReadStats;
-use strandline_event::{EventId, EventRef};
+use strandline_event::{EventId, EventRef, Seq};
 
 /// Views that a lookup takes before it gives up on a log that is trimmed under it each time.
 const VIEWS_MAX: usize = 8;
@@ -69,27 +70,8 @@ impl Store {
     }
 
     fn look_up(&self, id: EventId) -> Result<(Option<FoundEvent>, ReadStats), ReadError> {
-        let mut stats = ReadStats::default();
-        let mut sources = Sources::default();
-        let mut found = Vec::new();
         let setting = self.setting();
-        for shared in self.logs() {
-            // the tail's ids first, then the view: what leaves the tail meanwhile is in the files of the view
-            if let Some(loc) = shared.published().find_id(id) {
-                let at = self.tail_row(&setting, &shared, loc, &mut sources)?;
-                // a made id may belong to a row that bears its client's id instead
-                found.extend(at.filter(|at| sources.row(*at).event_id == id));
-            }
-        }
-        if let Some(snapshot) = self.pin_files(setting.read_tiers) {
-            let set = Arc::new(snapshot.find_event_id(id)?);
-            stats = set.stats;
-            let rows = set.len() as u32;
-            let source = sources.push(Source::Files(set));
-            found.extend((0..rows).map(|row| RowAt { source, row }));
-        }
-        let mut retired = RetiredSeqs::of(&self.durable().pin(), setting.read_tiers.contains(Tier::Durable))?;
-        found.retain(|at| !RetiredSeqs::hold(&mut retired, &sources.row(*at)));
+        let (sources, found, stats) = self.rows_of_id(id, &setting, setting.read_tiers)?;
         if found.is_empty() {
             // it may stand where a log cannot be read
             self.refuse_damaged(&setting, None)?;
@@ -97,15 +79,71 @@ impl Store {
         Ok((choose(sources, &found), stats))
     }
 
+    /// All events that have an id, whatever tiers clients read: where each stands (stream type, stream, seq). What is under a tombstone
+    /// may come back, and counts.
+    ///
+    /// # Errors
+    /// [`ReadError`]; none is no answer as long as a log is damaged.
+    pub(crate) fn places_of_id(&self, id: EventId) -> Result<Vec<(String, String, Seq)>, ReadError> {
+        let place = |event: EventRef<'_>| (event.stream_type.to_owned(), event.stream_id.to_owned(), event.seq);
+        let setting = self.setting();
+        let mut tries = 1;
+        let mut places: Vec<_> = loop {
+            match self.rows_of_id(id, &setting, setting.all_tiers) {
+                Err(error) if error.trim_raced() && tries < VIEWS_MAX => tries += 1,
+                rows => {
+                    let (sources, found, _) = rows?;
+                    break found.into_iter().map(|at| place(sources.row(at))).collect();
+                }
+            }
+        };
+        places.extend(self.durable().pin().find_buried_event_id(id)?.iter().map(place));
+        places.sort_unstable();
+        places.dedup();
+        match (places.is_empty(), self.logs().iter().find_map(|log| Some((log.key.clone(), log.refuses_writes()?.clone())))) {
+            (true, Some((log, damage))) => Err(ReadError::Damaged { log, damage }),
+            _ => Ok(places),
+        }
+    }
+
+    fn rows_of_id(
+        &self,
+        id: EventId,
+        setting: &Setting,
+        tiers: TierSet,
+    ) -> Result<(Sources, Vec<RowAt>, ReadStats), ReadError> {
+        let mut stats = ReadStats::default();
+        let mut sources = Sources::under(self.durable().veil());
+        let mut found = Vec::new();
+        for shared in self.logs() {
+            // the tail's ids first, then the view: what leaves the tail meanwhile is in the files of the view
+            if let Some(loc) = shared.published().find_id(id) {
+                let at = self.tail_row((setting, tiers), &shared, loc, &mut sources)?;
+                // a made id may belong to a row that bears its client's id instead
+                found.extend(at.filter(|at| sources.row(*at).event_id == id));
+            }
+        }
+        if let Some(snapshot) = self.pin_files(tiers) {
+            let set = Arc::new(snapshot.find_event_id(id)?);
+            stats = set.stats;
+            let rows = set.len() as u32;
+            let source = sources.push(Source::Files(set));
+            found.extend((0..rows).map(|row| RowAt { source, row }));
+        }
+        let mut retired = RetiredSeqs::of(&self.durable().pin(), tiers.contains(Tier::Durable))?;
+        found.retain(|at| !RetiredSeqs::hold(&mut retired, &sources.row(*at)));
+        Ok((sources, found, stats))
+    }
+
     /// The row of the tail, unless it is durable by now (or in a tier that is left out).
     fn tail_row(
         &self,
-        setting: &Setting,
+        (setting, tiers): (&Setting, TierSet),
         shared: &Arc<LogShared>,
         loc: TailLoc,
         sources: &mut Sources,
     ) -> Result<Option<RowAt>, ReadError> {
-        let (tail, _snapshot) = self.pin_tail(setting, shared, setting.read_tiers);
+        let (tail, _snapshot) = self.pin_tail(setting, shared, tiers);
         if loc.index <= tail.after {
             return Ok(None);
         }

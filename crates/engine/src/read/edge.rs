@@ -43,10 +43,12 @@ impl Store {
     /// # Errors
     /// [`ReadError`].
     pub fn resolve(&self, batch: BatchView<'_>, lookup: &Lookup) -> Result<Known, ReadError> {
-        let stream_type = batch.stream_type();
-        resolve_known(batch, lookup, |stream_id: &str, from: Seq, to: Seq, each: &mut dyn FnMut(&EventRef<'_>)| {
+        let (stream_type, veil) = (batch.stream_type(), self.durable().veil());
+        let is_redacted = |event: &EventRef<'_>| veil.hides(event.event_id, event.stream_type);
+        let read = |stream_id: &str, from: Seq, to: Seq, each: &mut dyn FnMut(&EventRef<'_>)| {
             self.each_row(stream_type, stream_id, (from, to), each)
-        })
+        };
+        resolve_known(batch, lookup, is_redacted, read)
     }
 
     fn each_row(

@@ -153,7 +153,7 @@ impl Store {
             None => (Arc::new(self.pin_global(setting, now, tiers)?), Window::empty(read.after)),
         };
         let retired = RetiredSeqs::of(&view.manifest, view.snapshot.is_some())?;
-        let mut page = PageBuilder::new(read, view.closed, retired);
+        let mut page = PageBuilder::new(read, view.closed, retired, Sources::under(self.durable().veil()));
         window.fill(view.snapshot.as_deref(), view.closed, &read.filter, &mut page.stats)?;
         page.merge(&view, &window)?;
         if !view.still_holds() {
@@ -252,11 +252,11 @@ const fn end_of(moment: Micros) -> Position {
 }
 
 impl<'a> PageBuilder<'a> {
-    fn new(read: &'a GlobalRead, closed: Micros, retired: Option<RetiredSeqs>) -> Self {
+    fn new(read: &'a GlobalRead, closed: Micros, retired: Option<RetiredSeqs>, sources: Sources) -> Self {
         Self {
             read,
             closed,
-            sources: Sources::default(),
+            sources,
             rows: Vec::new(),
             examined: None,
             complete_through: end_of(closed),

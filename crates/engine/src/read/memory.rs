@@ -36,7 +36,7 @@ impl Store {
         if !has_all(wanted, &rows) {
             return Ok(None);
         }
-        let mut found = Found::default();
+        let mut found = Found::under(self.durable().veil());
         found.tail(rows);
         Ok(Some((found, retired)))
     }

@@ -10,8 +10,9 @@ use crate::view::cursor::TailCursor;
 use crate::view::retired::RetiredSeqs;
 use crate::view::tail::LogTail;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use strandline_deql::Tier;
-use strandline_durable::{ReadStats, RowBatch, RowFilter};
+use strandline_durable::{ReadStats, RowBatch, RowFilter, Veil};
 use strandline_event::{EventRef, Micros, StampedBatch};
 
 /// Views that a scan takes before it gives up on logs that are trimmed under it each time.
@@ -29,11 +30,13 @@ pub struct Scan {
     cursor: Option<TailCursor>,
     filter: RowFilter,
     retired: Option<RetiredSeqs>,
+    veil: Arc<Veil>,
 }
 
 /// Events that lie together. Keeps alive what its rows point into.
 pub struct ScanBatch {
     rows: Rows,
+    veil: Arc<Veil>,
 }
 
 enum Rows {
@@ -72,10 +75,10 @@ impl ScanBatch {
     /// An event; `i` is below `len`.
     #[must_use]
     pub fn row(&self, i: usize) -> EventRef<'_> {
-        match &self.rows {
+        self.veil.over(match &self.rows {
             Rows::Files(batch, rows) => strandline_durable::Rows::row(batch, nth(rows.as_deref(), i)),
             Rows::Tail(tail, rows) => tail.batch.row(nth(Some(rows), i)),
-        }
+        })
     }
 
     /// The events.
@@ -83,11 +86,13 @@ impl ScanBatch {
         (0..self.len()).map(|i| self.row(i))
     }
 
-    /// The batch as it stands in the log, where all of it is asked for.
+    /// The batch as it stands in the log, where all of it is asked for and nothing of it is redacted.
     #[must_use]
     pub fn stamped(&self) -> Option<&StampedBatch> {
         match &self.rows {
-            Rows::Tail(tail, rows) if rows.len() == tail.batch.rows() => Some(&tail.batch),
+            Rows::Tail(tail, rows) if rows.len() == tail.batch.rows() && !self.veil.hides_any(&tail.batch) => {
+                Some(&tail.batch)
+            }
             _ => None,
         }
     }
@@ -141,6 +146,7 @@ impl Store {
             cursor: None,
             filter: filter.clone(),
             retired,
+            veil: Arc::clone(self.durable().veil()),
         })
     }
 }
@@ -191,7 +197,7 @@ impl Scan {
             };
             let left = self.retired.as_mut().and_then(|retired| retired.left_of(&batch));
             if left.as_ref().is_none_or(|rows| !rows.is_empty()) {
-                return Ok(Some(ScanBatch { rows: Rows::Files(batch, left) }));
+                return Ok(Some(ScanBatch { rows: Rows::Files(batch, left), veil: Arc::clone(&self.veil) }));
             }
         }
         loop {
@@ -212,7 +218,7 @@ impl Scan {
                 .map(|(row, _)| row as u32)
                 .collect();
             if !rows.is_empty() {
-                return Ok(Some(ScanBatch { rows: Rows::Tail(batch, rows) }));
+                return Ok(Some(ScanBatch { rows: Rows::Tail(batch, rows), veil: Arc::clone(&self.veil) }));
             }
         }
     }

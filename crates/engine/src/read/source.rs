@@ -5,7 +5,7 @@ use super::budget::event_bytes;
 use std::fmt;
 use std::sync::Arc;
 use strandline_deql::Tier;
-use strandline_durable::RowSet;
+use strandline_durable::{RowSet, Veil};
 use strandline_event::{EventRef, LogIndex, LogKey, Position, StampedBatch};
 use strandline_wal::FrameLoc;
 
@@ -71,26 +71,33 @@ pub(crate) struct RowAt {
     pub(crate) row: u32,
 }
 
-/// The sources of one answer.
+/// The sources of one answer, seen through the store's veil: what is redacted while the answer is held is hidden from then on.
 #[derive(Default)]
-pub(crate) struct Sources(Vec<Source>);
+pub(crate) struct Sources {
+    all: Vec<Source>,
+    veil: Arc<Veil>,
+}
 
 impl Sources {
+    pub(crate) fn under(veil: &Arc<Veil>) -> Self {
+        Self { all: Vec::new(), veil: Arc::clone(veil) }
+    }
+
     pub(crate) fn push(&mut self, source: Source) -> u32 {
-        self.0.push(source);
-        (self.0.len() - 1) as u32
+        self.all.push(source);
+        (self.all.len() - 1) as u32
     }
 
     fn get(&self, at: RowAt) -> &Source {
         // places are made from `push`, which never takes a source away
-        match self.0.get(at.source as usize) {
+        match self.all.get(at.source as usize) {
             Some(source) => source,
             None => strandline_event::invariant::broken("a row of an answer points to a source that it does not hold"),
         }
     }
 
     pub(crate) fn row(&self, at: RowAt) -> EventRef<'_> {
-        self.get(at).row(at.row)
+        self.veil.over(self.get(at).row(at.row))
     }
 
     pub(crate) fn tier(&self, at: RowAt) -> Tier {

@@ -13,7 +13,7 @@ use crate::view::tail::{HotPart, LogTail, StreamWanted, TailRows};
 use std::ops::Deref;
 use std::sync::Arc;
 use strandline_deql::{MissingSeqPolicy, Tier};
-use strandline_durable::{ReadStats, RowSet, Snapshot, StreamQuery};
+use strandline_durable::{ReadStats, RowSet, Snapshot, StreamQuery, Veil};
 use strandline_event::hash::stream_hash;
 use strandline_event::{Field, Seq};
 
@@ -222,7 +222,7 @@ impl Store {
         }
         let PinnedStream { hot, tail, snapshot, retired } = self.pin_stream(shared, &wanted, manner)?;
         let wanted = wanted.without(&retired.ranges);
-        let mut found = Found::default();
+        let mut found = Found::under(self.durable().veil());
         let (tail_rows, tail_end) = tail.stream(&wanted, hot)?;
         found.cut(wanted.order, tail_end);
         // falling, what lies below a cut of the tail is not wanted
@@ -424,6 +424,10 @@ pub(super) struct Found {
 }
 
 impl Found {
+    pub(super) fn under(veil: &Arc<Veil>) -> Self {
+        Self { sources: Sources::under(veil), ..Self::default() }
+    }
+
     fn cut(&mut self, order: Order, at: Option<Seq>) {
         self.end = match (self.end, at, order) {
             (Some(a), Some(b), Order::Asc) => Some(a.min(b)),

@@ -34,6 +34,7 @@ use crate::append::{Rules, Settled};
 use crate::clock::ClosedClocks;
 use crate::read::cursors::Cursors;
 use crate::read::{ReadError, TierSet};
+use crate::redact::Rewritten;
 use crate::view::tail::LogTail;
 use arc_swap::ArcSwap;
 use std::collections::BTreeMap;
@@ -73,6 +74,8 @@ pub struct Store {
     entropy: u128,
     grace: Grace,
     left_alone: LeftAlone,
+    /// Redactions that nothing is left to do for.
+    rewritten: Rewritten,
     /// One log is made at a time.
     creating: parking_lot::Mutex<()>,
     /// Commits of appends so far under this epoch, in a store without a log.
@@ -231,6 +234,7 @@ impl Store {
     /// Readers that wait between two pages go on with a new view: what they had may show what is under a tombstone now.
     pub(crate) fn after_retention(&self) {
         self.cursors.clear();
+        self.rewritten.clear();
     }
 
     /// The grace periods of its files.
@@ -261,6 +265,11 @@ impl Store {
     /// Files that merges leave alone.
     pub(crate) const fn left_alone(&self) -> &LeftAlone {
         &self.left_alone
+    }
+
+    /// Redactions whose text no live file holds any more.
+    pub(crate) const fn rewritten(&self) -> &Rewritten {
+        &self.rewritten
     }
 
     /// Job id of the next commit of appends: (owner epoch, commit number), never given twice.

@@ -200,6 +200,7 @@ impl Store {
             entropy: options.entropy,
             grace: options.grace,
             left_alone: LeftAlone::default(),
+            rewritten: crate::redact::Rewritten::default(),
             creating: parking_lot::Mutex::new(()),
             commits: AtomicU64::new(0),
         }

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use strandline_deql::StoreConfig;
 use strandline_durable::objects::ObjectInfo;
 use strandline_durable::objects::{Purpose, Settings, cluster_mark, open_location};
-use strandline_durable::{DurableTier, Snapshot, check_delta_log, verify_file, verify_manifests, verify_replaced};
+use strandline_durable::{DurableTier, Snapshot, Veil, check_delta_log, verify_file, verify_manifests, verify_replaced};
 use strandline_event::{ErrorKind, EventRef, LogIndex, LogKey, Micros};
 use strandline_wal::{Disk, LogConfig, LogIdentity, LogView, OpenedLog, log_folder_name, open_read_only};
 use streams::Streams;
@@ -164,7 +164,8 @@ pub fn verify_watched(
         Rules::new(config, digest_key).map_err(|error| OpenError::Rules { store: config.name.clone(), error })?;
     // without the newest manifest nobody knows what the log does not hold any more
     if !unreadable {
-        check_events(&rules, snapshot.as_ref(), &logs, &mut report, on_step);
+        let veil = tier.as_ref().map(|tier| Arc::clone(tier.veil())).unwrap_or_default();
+        check_events(&rules, (snapshot.as_ref(), &veil), &logs, &mut report, on_step);
     }
     match tier.as_ref().and_then(DurableTier::unanswered) {
         Some(unanswered) => return Err(VerifyError::Unreachable(unanswered.to_string())),
@@ -363,7 +364,7 @@ fn stranger(store: &Place<'_>, key: &LogKey, dir: &Path, opened: &OpenedLog) -> 
 /// Walks every event once: files, then what is above each watermark.
 fn check_events(
     rules: &Rules,
-    snapshot: Option<&Arc<Snapshot>>,
+    (snapshot, veil): (Option<&Arc<Snapshot>>, &Veil),
     logs: &[OfflineLog],
     report: &mut Report,
     on_step: &mut dyn FnMut(Step),
@@ -383,7 +384,7 @@ fn check_events(
             }
             ids.add(event.event_id);
         };
-        let damage = walk(snapshot, logs, &mut each, &mut |done| on_step(Step::Events { done, of: rows }));
+        let damage = walk((snapshot, veil), logs, &mut each, &mut |done| on_step(Step::Events { done, of: rows }));
         if first_pass {
             for Damage { stream_type, place, what } in damage {
                 streams.incomplete(&stream_type);
@@ -398,7 +399,7 @@ fn check_events(
     }
     if let Some(mut doubles) = Doubles::of(streams.doubles(), ids.doubles()) {
         // both places are only known when all is read once more
-        walk(snapshot, logs, &mut |event, _, place| doubles.add(event, place), &mut |done| {
+        walk((snapshot, veil), logs, &mut |event, _, place| doubles.add(event, place), &mut |done| {
             on_step(Step::Events { done, of: rows });
         });
         doubles.finish(report);
@@ -426,7 +427,7 @@ struct Damage {
 }
 
 fn walk(
-    snapshot: Option<&Arc<Snapshot>>,
+    (snapshot, veil): (Option<&Arc<Snapshot>>, &Veil),
     logs: &[OfflineLog],
     each: Each<'_>,
     on_events: &mut dyn FnMut(u64),
@@ -437,7 +438,8 @@ fn walk(
         for batch in snapshot.scan_file(file) {
             match batch {
                 Ok(batch) => {
-                    (0..batch.rows()).for_each(|i| each(&batch.row(i), true, &|| batch.place(i).to_string()));
+                    let row = |i| veil.over(batch.row(i));
+                    (0..batch.rows()).for_each(|i| each(&row(i), true, &|| batch.place(i).to_string()));
                     done += batch.rows() as u64;
                     on_events(done);
                 }
@@ -453,7 +455,7 @@ fn walk(
         let watermark = snapshot.map_or(LogIndex::ZERO, |s| s.watermark(&log.key));
         let mut counted: Each<'_> = &mut |event, durable, place| {
             done += 1;
-            each(event, durable, place);
+            each(&veil.over(*event), durable, place);
         };
         let walked = walk_log(log, watermark, &mut counted);
         on_events(done);

@@ -6,6 +6,7 @@
 
 mod error;
 mod job;
+mod redact;
 mod replace;
 mod restore;
 mod retire;
@@ -14,6 +15,7 @@ mod update;
 
 pub use error::CommitError;
 pub use job::Commit;
+pub use redact::Redact;
 pub use replace::Replacement;
 pub use restore::Restore;
 pub(super) use restore::RestoreChange;

@@ -5,6 +5,8 @@
 //!                                                             open, merge, write aside, commit
 //! ```
 //!
+//! A file that holds the text of a redacted event is rewritten by itself, whatever its size (`store.files_to_rewrite`).
+//!
 //! A merge moves no watermark, changes no head, and no reader notices it: one that pinned an older version goes on with the old
 //! files. Of two merges of one file the second finds its input gone and leaves orphans only.
 

@@ -4,7 +4,7 @@ use super::policy::{MergeRules, choose};
 use crate::compact::error::CompactError;
 use crate::compact::policy::Trigger;
 use crate::store::Store;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use strandline_durable::{FileEntry, Snapshot};
@@ -59,7 +59,7 @@ impl MergePlan {
 /// The next merge of every partition that is due for one, of one stream type or of all.
 ///
 /// # Errors
-/// `Disabled`.
+/// `Disabled`; where events are redacted, a file that cannot be read.
 pub fn plan_merges(
     store: &Store,
     stream_type: Option<&str>,
@@ -72,14 +72,15 @@ pub fn plan_merges(
     for file in snapshot.files().iter().filter(|file| stream_type.is_none_or(|name| *name == file.stream_type)) {
         partitions.entry(partition_of(file)).or_default().push(Arc::clone(file));
     }
-    let due = |(partition, files)| plan_of(store, &rules, &snapshot, partition, files, trigger, now);
+    let dirty = store.files_to_rewrite(&snapshot, stream_type)?;
+    let due = |(partition, files)| plan_of(store, &rules, (&snapshot, &dirty), partition, files, trigger, now);
     Ok(partitions.into_iter().filter_map(due).collect())
 }
 
 /// The next merge of one partition; `None`: it is not due.
 ///
 /// # Errors
-/// `Disabled`.
+/// `Disabled`; where events are redacted, a file that cannot be read.
 pub fn plan_merge(
     store: &Store,
     partition: &Partition,
@@ -93,7 +94,8 @@ pub fn plan_merge(
         file.stream_type == *log.stream_type && file.bucket == log.bucket && file.partition == partition.values
     };
     let files = snapshot.files().iter().filter(ours).cloned().collect();
-    Ok(plan_of(store, &rules, &snapshot, partition.clone(), files, trigger, now))
+    let dirty = store.files_to_rewrite(&snapshot, Some(&partition.log.stream_type))?;
+    Ok(plan_of(store, &rules, (&snapshot, &dirty), partition.clone(), files, trigger, now))
 }
 
 fn rules(store: &Store) -> Result<MergeRules, CompactError> {
@@ -109,14 +111,19 @@ fn partition_of(file: &FileEntry) -> Partition {
 fn plan_of(
     store: &Store,
     rules: &MergeRules,
-    snapshot: &Arc<Snapshot>,
+    (snapshot, dirty): (&Arc<Snapshot>, &HashSet<String>),
     partition: Partition,
     mut files: Vec<Arc<FileEntry>>,
     trigger: Trigger,
     now: Micros,
 ) -> Option<MergePlan> {
     store.left_alone().take_out_of(&mut files);
-    let inputs = choose(&files, rules, trigger, now)?;
+    // what holds the text of a redacted event comes first, whatever its size
+    let mut inputs: Vec<_> = files.iter().filter(|file| dirty.contains(&file.path)).cloned().collect();
+    inputs.truncate(rules.inputs_max);
+    if inputs.is_empty() {
+        inputs = choose(&files, rules, trigger, now)?;
+    }
     let enough_bytes = rules.enough_bytes(inputs.iter().map(|file| file.bytes).sum());
     Some(MergePlan { partition, snapshot: Arc::clone(snapshot), inputs, enough_bytes })
 }

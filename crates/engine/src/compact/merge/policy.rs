@@ -89,6 +89,7 @@ pub(super) fn choose(
     let mut small = small_files(files, rules);
     let limit = match trigger {
         Trigger::Hand => u64::MAX,
+        Trigger::Redaction => return None,
         Trigger::Tick | Trigger::Size => {
             let newest = files.iter().map(|file| file.bounds.ingested_at.1).max()?;
             let at_rest = newest < now.minus_seconds(REST_SECONDS);

@@ -1,0 +1,42 @@
+//! The commit that redacts events: from this version on no read shows what they said. It moves no file and no watermark.
+//!
+//! Invariant: redactions are only ever added; of an event that is redacted already the first word (who, when, why) stays.
+
+use super::{Change, CommitError};
+use crate::manifest::Manifest;
+use crate::redaction::Redaction;
+use crate::tier::{DurableTier, Snapshot};
+use std::sync::Arc;
+
+/// Events to redact.
+#[derive(Clone, Debug)]
+pub struct Redact {
+    /// The job.
+    pub job_id: u128,
+    /// The events; all of one moment. Not empty.
+    pub events: Vec<Redaction>,
+}
+
+impl DurableTier {
+    /// Redacts events. When it is answered, the version that says so is durable, and no read of this process shows what they said.
+    /// Those that are redacted already stay as they are.
+    pub fn redact(&self, redact: &Redact) -> Result<Arc<Snapshot>, CommitError> {
+        let Some(first) = redact.events.first() else { return Ok(self.pin()) };
+        Ok(self.change(redact, redact.job_id, first.at)?.snapshot())
+    }
+}
+
+impl Change for Redact {
+    fn is_done(&self, current: &Snapshot, _: u128) -> bool {
+        let veil = &current.shared.veil;
+        // what the veil hides a version has said that is current or older
+        self.events.iter().all(|event| veil.hides(event.event_id, &event.stream_type))
+    }
+
+    fn apply(&self, _: &DurableTier, current: &Snapshot, next: &mut Manifest) -> Result<(), CommitError> {
+        let veil = &current.shared.veil;
+        let new = self.events.iter().filter(|event| !veil.hides(event.event_id, &event.stream_type));
+        next.redactions.inline.extend(new.cloned());
+        Ok(())
+    }
+}

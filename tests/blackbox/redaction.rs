@@ -1,0 +1,206 @@
+//! Redaction of the real program: every way of reading shows the marker from the answer on, in every tier; files lose the text; restarts, retries and
+//! `verify` know it.
+
+use crate::harness::{Server, Sse, Store};
+use serde_json::{Value, json};
+use std::path::Path;
+use strandline_client::{AllWanted, Client, Direction, Filter, Options, Position, StreamWanted};
+
+const SECRET: &str = "planted-4711-secret";
+const ROUTE: &str = "/admin/v1/stores/test/redact";
+
+fn keys() -> Vec<&'static str> {
+    vec![
+        "strict.immutable_events = false",
+        "id.command_id.unique_scope = 'stream'",
+        "compaction.schedule = '0 0 1 1 *'",
+        "durable.compression = 'none'",
+        "wal.retention_hours = 0",
+    ]
+}
+
+fn append(server: &Server, stream: &str, command: &str, data: &Value) -> Value {
+    let event = json!({ "event_type": "Called", "data": data, "metadata": { "by": SECRET }, "correlation_id": "k" });
+    server.http().post(&format!("streams/Call/{stream}"), &json!({ "events": [event], "command_id": command })).json()
+}
+
+fn marker() -> Value {
+    json!({ "redacted": true })
+}
+
+/// Every way of reading: what each gives of the event `id`, whole.
+fn everywhere(server: &Server, id: &str) -> Vec<Value> {
+    let http = server.http();
+    let of = |rows: Vec<Value>| -> Vec<Value> { rows.into_iter().filter(|row| row["event_id"] == id).collect() };
+    let lines = |path: &str| http.get_as(path, "application/x-ndjson").lines();
+    let mut found = vec![http.get(&format!("events/{id}")).expect(200)["event"].clone()];
+    for rows in
+        [http.stream("Call", "a"), http.global(), http.scan(), lines("streams/Call/a"), lines("events"), lines("scan")]
+    {
+        found.extend(of(rows));
+    }
+    let mut followed = Sse::open(&http, "subscribe", None);
+    while let Some(data) = followed.next().and_then(|message| message.data) {
+        if data["event_id"] == id {
+            found.push(data);
+            break;
+        }
+    }
+    for path in ["streams/Call/a", "events", "scan"] {
+        let arrow = http.get_as(path, "application/vnd.apache.arrow.stream").body;
+        found.push(json!({ "arrow": contains(&arrow, SECRET), "data": marker(), "metadata": marker() }));
+    }
+    found.extend(native(server, id));
+    found
+}
+
+fn native(server: &Server, id: &str) -> Vec<Value> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let client =
+            Client::connect(Options { store: "test".to_owned(), ..Options::new(server.native()) }).await.unwrap();
+        let stream = StreamWanted {
+            stream_type: "Call".to_owned(),
+            stream_id: "a".to_owned(),
+            from_seq: None,
+            to_seq: None,
+            as_of: None,
+            limit: 100,
+            direction: Direction::Rising,
+        };
+        let page = client.read_stream(&stream).await.unwrap();
+        let all = AllWanted { after: Position::START, limit: 100, filter: Filter::default() };
+        let global = client.read_all(&all).await.unwrap();
+        let mut scan = client.scan(Filter::default(), 1 << 20);
+        let mut found = Vec::new();
+        let mut note = |events: &strandline_client::Events| {
+            for event in events.iter().filter(|event| event.event_id.to_string() == id) {
+                let of = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+                found.push(json!({ "data": of(event.data), "metadata": event.metadata.map(of) }));
+            }
+        };
+        note(&page.events);
+        note(&global.0);
+        while let Some(part) = scan.next().await.unwrap() {
+            note(&part);
+        }
+        found
+    })
+}
+
+fn contains(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|window| window == text.as_bytes())
+}
+
+/// Live Parquet files below a folder that hold the text.
+fn files_with(folder: &Path, text: &str) -> usize {
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            count += files_with(&path, text);
+        } else if path.extension().is_some_and(|e| e == "parquet") {
+            count += usize::from(contains(&std::fs::read(&path).unwrap(), text));
+        }
+    }
+    count
+}
+
+#[test]
+fn what_is_redacted_is_shown_by_no_read_in_no_tier() {
+    for log in [true, false] {
+        let keys = keys();
+        let store = match log {
+            true => Store::new(&keys),
+            false => Store::without_log(&keys.into_iter().filter(|key| !key.starts_with("wal.")).collect::<Vec<_>>()),
+        };
+        let server = store.start();
+        let said = json!({ "number": SECRET });
+        let first = append(&server, "a", "c1", &said);
+        append(&server, "a", "c2", &json!({ "number": 2 }));
+        append(&server, "b", "c1", &json!({ "number": 3 }));
+        let id = first["events"][0]["event_id"].as_str().unwrap().to_owned();
+        let before = everywhere(&server, &id);
+        assert!(before.len() >= 13 && before[0]["data"] == said, "{before:?}");
+
+        let done = server.http().post(ROUTE, &json!({ "event_id": id, "reason": "asked for" })).expect(200);
+        assert_eq!((&done["already"], &done["redacted"][0]["seq"]), (&json!(false), &json!(1)), "{done}");
+        let again = server.http().post(ROUTE, &json!({ "event_id": id, "reason": "another" })).expect(200);
+        assert_eq!((&again["already"], &again["redacted"]), (&json!(true), &done["redacted"]), "the first word stays");
+        let check = |server: &Server, when: &str| {
+            let shown = everywhere(server, &id);
+            assert_eq!(shown.len(), before.len(), "{when}");
+            for row in &shown {
+                assert_eq!((&row["data"], &row["metadata"]), (&marker(), &marker()), "{when}: {row}");
+                assert_ne!(row["arrow"], true, "{when}");
+            }
+            assert_eq!(
+                (&shown[0]["seq"], &shown[0]["correlation_id"]),
+                (&json!(1), &json!("k")),
+                "the rest of it stays"
+            );
+            let retry = append(server, "a", "c1", &said);
+            assert_eq!((&retry["duplicate"], &retry["events"]), (&json!(true), &first["events"]), "{when}: {retry}");
+            let others = append(server, "a", "c1", &json!({ "number": "a guess" }));
+            assert_eq!(others["code"], "command_conflict", "{when}: {others}");
+            let listed = server.http().get(ROUTE).expect(200);
+            assert_eq!(listed["redacted"], done["redacted"], "{when}");
+        };
+        check(&server, "at once");
+        server.kill();
+        let server = store.start();
+        check(&server, "after a kill");
+        server.http().compact();
+        check(&server, "compacted");
+        // the two others say it in their metadata
+        assert_eq!(files_with(&store.durable(), &format!("\"number\":\"{SECRET}")), 0, "log: {log}");
+        server.stop();
+        store.assert_clean();
+        let server = store.start();
+        check(&server, "started again");
+        server.stop();
+    }
+}
+
+#[test]
+fn what_is_in_files_already_is_rewritten() {
+    let store = Store::new(&keys());
+    let server = store.start();
+    let first = append(&server, "a", "c1", &json!({ "number": SECRET }));
+    append(&server, "b", "c1", &json!({ "number": "left" }));
+    server.http().compact();
+    assert_eq!(files_with(&store.durable(), SECRET), 1);
+    let id = first["events"][0]["event_id"].as_str().unwrap();
+    // the merge that the redaction asks for is one of the jobs, at the latest of the run by hand
+    server.http().post(ROUTE, &json!({ "event_id": id })).expect(200);
+    server.http().compact();
+    let events = server.http().global();
+    assert_eq!(events.len(), 2, "{events:?}");
+    assert_eq!((&events[0]["data"], &events[1]["data"]["number"]), (&marker(), &json!("left")));
+    let planted = |events: &[Value]| events.iter().any(|event| event["metadata"]["by"] == SECRET);
+    assert!(planted(&events), "the other event keeps what it says");
+    let jobs = server.http().get("/admin/v1/stores/test/compaction").expect(200);
+    assert!(jobs["jobs"].as_array().unwrap().iter().any(|job| job["kind"] == "merge"), "{jobs}");
+    server.stop();
+    store.assert_clean();
+}
+
+#[test]
+fn what_cannot_be_redacted_says_why() {
+    let store = Store::new(&[]);
+    let server = store.start();
+    for body in ["", "{", "{\"event_id\": 5}"] {
+        server.http().post_as(ROUTE, "application/json", body.as_bytes()).expect_error(403, "forbidden");
+    }
+    server.stop();
+    let store = Store::new(&["strict.immutable_events = false"]);
+    let server = store.start();
+    let unknown = "0190c42e-8f00-7000-8000-000000000001";
+    server.http().post(ROUTE, &json!({ "event_id": unknown })).expect_error(404, "not_found");
+    server.http().post(ROUTE, &json!({ "event_id": "no id" })).expect_error(400, "bad_request");
+    server.http().post(ROUTE, &json!({})).expect_error(400, "bad_request");
+    let long = "r".repeat(1025);
+    server.http().post(ROUTE, &json!({ "event_id": unknown, "reason": long })).expect_error(400, "bad_request");
+    assert_eq!(server.http().get(ROUTE).expect(200)["redacted"], json!([]));
+    server.stop();
+}
