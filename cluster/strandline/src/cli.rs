@@ -73,8 +73,8 @@ pub(crate) enum Command {
     Keys(Later),
     /// Development certificates (not served yet)
     Certs(Later),
-    /// Erase a subject (not served yet)
-    Erase(Later),
+    /// Erase a subject of an erasable stream type: its keys are destroyed; prints the receipt
+    Erase(Erase),
 }
 
 /// Where the server is; of every client command.
@@ -125,12 +125,31 @@ pub(crate) struct Serve {
     /// Time in which sync projections must have confirmed an append (`5s`, `1m`)
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = crate::span::parse)]
     pub(crate) projection_timeout: Duration,
+    /// File of the keys of subjects, outside of data folder, logs and files: for stream types that are erasable
+    #[arg(long, value_name = "FILE")]
+    pub(crate) subject_keys: Option<PathBuf>,
     /// Options of a cluster.
     #[command(flatten)]
     pub(crate) cluster: ServeCluster,
     /// Options that this version refuses.
     #[command(flatten)]
     pub(crate) later: ServeLater,
+}
+
+/// Options of `erase`.
+#[derive(Args, Debug)]
+pub(crate) struct Erase {
+    /// The stream whose data is erased
+    #[arg(long, required_unless_present = "tenant_id", conflicts_with = "tenant_id")]
+    pub(crate) stream_id: Option<String>,
+    /// The tenant whose data is erased, of stream types that are erasable by tenant
+    #[arg(long)]
+    pub(crate) tenant_id: Option<String>,
+    /// Of this stream type only (without: of all that are erasable so)
+    #[arg(long)]
+    pub(crate) stream_type: Option<String>,
+    #[command(flatten)]
+    pub(crate) on: OnStore,
 }
 
 /// Options of `serve` on a cluster.
@@ -401,7 +420,7 @@ mod tests {
 
     #[test]
     fn commands_that_are_not_served_take_anything() {
-        for line in ["query SELECT 1", "keys init --file F", "erase --stream-id S --help"] {
+        for line in ["query SELECT 1", "keys init --file F"] {
             let line = std::iter::once("strandline").chain(line.split(' '));
             Cli::command().try_get_matches_from(line).unwrap();
         }

@@ -58,6 +58,32 @@ impl StoreHandle {
         inspect: bool,
         permit: &Arc<BytePermit>,
     ) -> Vec<Result<StreamOutcome, NodeError>> {
+        if self.parts.store.subjects().is_none() {
+            return self.append_as_stored(appends, inspect, permit).await;
+        }
+        let mut outcomes: Vec<Option<Outcome>> = appends.iter().map(|_| None).collect();
+        let (mut places, mut sealed) = (Vec::new(), Vec::new());
+        for (place, append) in appends.iter().enumerate() {
+            match self.sealed(append.batch.clone()).await {
+                Ok(batch) => {
+                    places.push(place);
+                    sealed.push(StreamAppend { batch, expected: append.expected });
+                }
+                Err(error) => put(&mut outcomes, place, Err(error)),
+            }
+        }
+        for (place, outcome) in places.into_iter().zip(self.append_as_stored(&sealed, inspect, permit).await) {
+            put(&mut outcomes, place, outcome);
+        }
+        outcomes.into_iter().map(|outcome| outcome.unwrap_or(Err(NodeError::OutcomeUnknown))).collect()
+    }
+
+    async fn append_as_stored(
+        &self,
+        appends: &[StreamAppend],
+        inspect: bool,
+        permit: &Arc<BytePermit>,
+    ) -> Vec<Result<StreamOutcome, NodeError>> {
         let mut outcomes: Vec<Option<Outcome>> = appends.iter().map(|_| None).collect();
         let (groups, mut alone) = self.groups(appends);
         let sent: Vec<_> =

@@ -11,6 +11,7 @@ use strandline_engine::read::ReadError;
 use strandline_engine::redact::RedactError;
 use strandline_engine::store::{OpenError, ReplaceError};
 use strandline_engine::strict::StrictViolation;
+use strandline_engine::subjects::SealError;
 use strandline_event::{ErrorKind, LogKey};
 
 /// A node that leads, where clients reach it.
@@ -67,6 +68,17 @@ pub enum NodeError {
     /// Nothing was redacted.
     #[error(transparent)]
     Redact(Box<RedactError>),
+    /// A batch cannot be sealed.
+    #[error(transparent)]
+    Seal(Box<SealError>),
+    /// Nothing was erased, or made erasable.
+    #[error("{why}")]
+    Erasure {
+        /// What it means.
+        kind: ErrorKind,
+        /// The sentence.
+        why: String,
+    },
     /// The store's statement was not replaced.
     #[error(transparent)]
     Replace(Box<ReplaceError>),
@@ -231,6 +243,7 @@ impl NodeError {
             Self::Compact(error) => error.kind(),
             Self::Retire(error) => error.kind(),
             Self::Redact(error) => error.kind(),
+            Self::Seal(error) => error.kind(),
             Self::Replace(error) => error.kind(),
             Self::NotServed { .. } => ErrorKind::NotSupported,
             Self::OpenLog(error) => of_new_log(error),
@@ -244,7 +257,7 @@ impl NodeError {
             }
             Self::Overloaded(_) => ErrorKind::Overloaded,
             Self::NotLeader { .. } => ErrorKind::NotLeader,
-            Self::Cluster { kind, .. } => *kind,
+            Self::Cluster { kind, .. } | Self::Erasure { kind, .. } => *kind,
             Self::RefusedPart { refusal, .. } => refusal.error.kind(),
             Self::TooManyStreamTypes { .. } | Self::TooManyNewTypes { .. } | Self::TooManySubscriptions { .. } => {
                 ErrorKind::TooLarge
@@ -280,6 +293,12 @@ impl From<ReadError> for NodeError {
 impl From<RetireError> for NodeError {
     fn from(error: RetireError) -> Self {
         Self::Retire(Box::new(error))
+    }
+}
+
+impl From<SealError> for NodeError {
+    fn from(error: SealError) -> Self {
+        Self::Seal(Box::new(error))
     }
 }
 

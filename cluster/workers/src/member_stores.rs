@@ -29,6 +29,10 @@ pub(crate) fn open_members(
     options: &NodeOptions,
     folder: Option<DataDir>,
 ) -> Result<OpenedNode, StartError> {
+    if options.subject_keys.is_some() {
+        let line = "--subject-keys: erasable stream types are not served in a cluster, whose nodes have no common place for the keys";
+        return Err(StartError::Refused(vec![line.to_owned()]));
+    }
     let data_dir = match folder {
         Some(folder) => folder,
         None => DataDir::open(&options.data_dir)?,
@@ -43,5 +47,5 @@ pub(crate) fn open_members(
         let store = Store::open_member(&open).map_err(|error| store_error(name, error))?;
         stores.push(Opened { store, logs: Vec::new(), report: OpenReport::default() });
     }
-    Ok(OpenedNode { data_dir, locks, descriptors, stores })
+    Ok(OpenedNode { data_dir, locks, descriptors, stores, subjects: None })
 }

@@ -16,6 +16,7 @@ use crate::readers::Readers;
 use crate::registry::{Registry, RegistryError};
 use crate::store::{StoreHandle, StoreParts};
 use crate::store_lock::StoreLock;
+use crate::subjects::{self, NodeSubjects};
 use crate::subscriptions::{Following, PROJECTION_TIMEOUT, SubscriptionFile, SubscriptionFileError};
 use crate::wiring::{Alive, Arbiters, Shared, wire_compaction, wire_store};
 use crate::{clock, random};
@@ -33,6 +34,7 @@ use strandline_deql::{Declarations, StoreConfig};
 use strandline_durable::CommitError;
 use strandline_engine::compact::Share;
 use strandline_engine::store::{Grace, Judged, OpenError, OpenOptions, Opened, Store};
+use strandline_engine::subjects::SubjectFileError;
 use strandline_event::{ErrorKind, limits};
 use strandline_wal::io::abort_on_fatal;
 use strandline_wal::{Disk, IoThread, RealDisk};
@@ -67,6 +69,8 @@ pub struct NodeOptions {
     pub projection_timeout: Duration,
     /// Files that the process may open; none: as many as the system lets it.
     pub descriptors_max: Option<u64>,
+    /// The file of the keys of subjects; none: no stream type can be erasable.
+    pub subject_keys: Option<PathBuf>,
     /// The disk of the logs.
     pub disk: NodeDisk,
 }
@@ -113,6 +117,7 @@ impl NodeOptions {
             drain_timeout: Duration::from_secs(20),
             projection_timeout: PROJECTION_TIMEOUT,
             descriptors_max: None,
+            subject_keys: None,
             disk: NodeDisk(Arc::new(RealDisk::new())),
         }
     }
@@ -143,6 +148,9 @@ pub enum StartError {
     /// The named subscriptions of a store.
     #[error(transparent)]
     Subscriptions(#[from] SubscriptionFileError),
+    /// The keys of subjects.
+    #[error(transparent)]
+    Subjects(#[from] SubjectFileError),
     /// A store.
     #[error("store {store}: {error}")]
     Store {
@@ -165,7 +173,7 @@ impl StartError {
             SegmentPattern,
         };
         match self {
-            Self::Refused(_) | Self::Descriptors { .. } => true,
+            Self::Refused(_) | Self::Descriptors { .. } | Self::Subjects(SubjectFileError::Foreign(_)) => true,
             Self::DataDir(error) => matches!(error, DataDirError::InUse { .. } | DataDirError::StoreInUse { .. }),
             Self::Store { error, .. } => match &**error {
                 // settings of an object store, or one that cannot keep commits apart
@@ -279,6 +287,7 @@ impl Node {
             logs,
             chores,
             cluster: part.clone(),
+            subjects: opened.subjects,
         };
         let (stores, report) = match wire_all(opened.stores, &aggregates, &shared) {
             Ok(wired) => wired,
@@ -329,6 +338,7 @@ pub(crate) struct OpenedNode {
     pub(crate) locks: Vec<StoreLock>,
     pub(crate) descriptors: Descriptors,
     pub(crate) stores: Vec<Opened>,
+    pub(crate) subjects: Option<NodeSubjects>,
 }
 
 fn refuse(declarations: &Declarations) -> Result<(), StartError> {
@@ -350,6 +360,8 @@ fn open_all(declarations: &Declarations, options: &NodeOptions) -> Result<Opened
     let configs = declarations.stores.iter().map(|declared| &declared.config);
     // a store that another node serves is not even touched: opening it would take it over
     let locks = configs.map(StoreLock::to_serve).collect::<Result<Vec<_>, _>>()?;
+    let (path, disk) = (options.subject_keys.as_deref(), &*options.disk.0);
+    let subjects = subjects::open(path, disk, declarations, &data_dir, &options.data_dir)?;
     let descriptors = Descriptors::new(options.descriptors_max.unwrap_or_else(raise_limit));
     // all stores are judged before any is claimed: a start that fails fences nobody
     let mut judged = Vec::new();
@@ -368,7 +380,7 @@ fn open_all(declarations: &Declarations, options: &NodeOptions) -> Result<Opened
     }
     let open = |(name, store): (String, Judged)| store.open().map_err(|error| store_error(&name, error));
     let stores = judged.into_iter().map(open).collect::<Result<Vec<_>, _>>()?;
-    Ok(OpenedNode { data_dir, locks, descriptors, stores })
+    Ok(OpenedNode { data_dir, locks, descriptors, stores, subjects })
 }
 
 pub(crate) fn open_options(config: &StoreConfig, options: &NodeOptions, data_dir: &DataDir) -> OpenOptions {

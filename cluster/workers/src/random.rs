@@ -12,6 +12,13 @@ pub fn bits() -> u128 {
     u128::from_le_bytes(bytes)
 }
 
+/// Fills bytes with random ones.
+pub fn fill(bytes: &mut [u8]) {
+    if let Err(e) = getrandom::fill(bytes) {
+        broken(&format!("the operating system gives no random bits: {e}"));
+    }
+}
+
 /// 64 random bits, never zero.
 #[must_use]
 pub fn nonzero_u64() -> u64 {

@@ -123,6 +123,7 @@ impl StoreHandle {
         inspect: bool,
         permit: Arc<BytePermit>,
     ) -> Result<StreamAppended, NodeError> {
+        let batch = self.sealed(batch).await?;
         let outcome = self.submit(batch.clone(), expected, OnError::Abort, inspect, permit).await?;
         if let Some(stamped) = outcome.stamped.as_ref().filter(|_| inspect) {
             self.notify_inspected(stamped);
@@ -143,6 +144,11 @@ impl StoreHandle {
         permit: Arc<BytePermit>,
     ) -> Result<Vec<Result<AppendOutcome, NodeError>>, NodeError> {
         self.node.check_serving()?;
+        let mut sealed = Vec::with_capacity(batches.len());
+        for batch in batches {
+            sealed.push(self.sealed(batch).await?);
+        }
+        let batches = sealed;
         self.check_new_types(&batches)?;
         if on_error == OnError::Abort {
             self.check_all(&batches, &permit).await?;

@@ -49,6 +49,7 @@ use crate::replicas::{ReplicasParts, StoreReplicas};
 use crate::router::{LogTable, PublishedTypes, StoreRouter};
 use crate::statement::StatementDesk;
 use crate::store::StoreParts;
+use crate::subjects::NodeSubjects;
 use crate::subscriptions::{Desk, Feed, Following, SubscriptionFile};
 use crate::wal_worker::{GroupChannel, GroupIo, WalWorker, WalWorkerParts};
 use actix::{Actor, Addr, Arbiter, ArbiterHandle, SyncArbiter};
@@ -114,6 +115,8 @@ pub(crate) struct Shared {
     pub(crate) chores: ArbiterHandle,
     /// The node's part in a cluster.
     pub(crate) cluster: Option<Control>,
+    /// The keys of subjects, where the node has some.
+    pub(crate) subjects: Option<NodeSubjects>,
 }
 
 /// The threads of a node's workers.
@@ -232,6 +235,9 @@ impl LogFactory {
 /// Wires one store.
 pub(crate) fn wire_store(opened: Opened, declared: &[String], shared: &Shared) -> Result<StoreParts, StartError> {
     let store = opened.store;
+    if let Some(subjects) = &shared.subjects {
+        store.set_subjects(Arc::clone(&subjects.keys));
+    }
     let config = store.config();
     let registry = Registry::open(&shared.data_dir.store_folder(store.name()), declared)?;
     let types: Arc<PublishedTypes> = Arc::new(ArcSwap::from_pointee(registry.types().to_vec()));

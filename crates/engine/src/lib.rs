@@ -15,6 +15,7 @@ pub mod retention;
 pub mod status;
 pub mod store;
 pub mod strict;
+pub mod subjects;
 pub mod subscribe;
 mod table;
 pub mod verify;

@@ -18,6 +18,7 @@ mod local;
 mod provider;
 mod secret;
 mod store_keys;
+pub mod subject;
 mod text;
 
 pub use aead::{DataKey, NONCE_BYTES, TAG_BYTES, Tampered};

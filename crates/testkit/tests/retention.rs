@@ -407,6 +407,51 @@ fn memory_holds_more_rows_than_are_left() {
 }
 
 #[test]
+fn what_was_redacted_under_a_tombstone_comes_back_without_its_text() {
+    let settings = format!("{TIERS}, {PARTITIONED}, strict.immutable_events = false");
+    let mut store = LocalStore::on_memory(declared("/durable", &settings)).unwrap();
+    let now = store.time.now().0;
+    let event = |days: i64| Event {
+        stream_id: "a".to_owned(),
+        event_type: "E".to_owned(),
+        data: "\"said\"".to_owned(),
+        occurred_at: Some(Micros(now - days * DAY_US)),
+        ..Event::default()
+    };
+    store.append(&request("T", BatchUnit::Rows, vec![event(30), event(5)]));
+    store.compact(&key()).unwrap();
+    let (from_seq, to_seq, order) = (None, None, Some(Order::Asc));
+    let read = StreamRead { stream_type: "T", stream_id: "a", from_seq, to_seq, limit: 10, order };
+    let id = store.store().read_stream(&read).unwrap().rows().next().unwrap().event_id;
+    assert_eq!(store.retain().unwrap().files, 1);
+    assert!(store.store().event_by_id(id).unwrap().is_none(), "no read shows it");
+    assert_eq!(store.redact(id).unwrap().events.len(), 1);
+    store.restart().unwrap();
+    assert_eq!(store.restore(&[]).unwrap().files, 1);
+    let page = store.store().read_stream(&read).unwrap();
+    let shown: Vec<(u64, bool)> = page.rows().map(|e| (e.seq.0, e.says_nothing())).collect();
+    assert_eq!(shown, [(1, true), (2, false)]);
+    drop(page);
+    let held = |store: &LocalStore| {
+        let scan = store.store().durable().pin().scan(&Filter::default());
+        scan.flat_map(|batch| batch.unwrap().iter().map(|e| e.says_nothing()).collect::<Vec<_>>())
+            .filter(|of| !of)
+            .count()
+    };
+    assert_eq!(held(&store), 2, "the file came back as it was");
+    assert_eq!(store.merge(Trigger::Redaction).unwrap(), 1);
+    assert_eq!((held(&store), store.merge(Trigger::Redaction).unwrap()), (1, 0), "a merge has rewritten it, once");
+    // nobody knows any more what it said: a replay of it is known if all else is equal
+    let again = |data: &str, event_type: &str| {
+        let (data, event_type) = (data.to_owned(), event_type.to_owned());
+        request("T", BatchUnit::Rows, vec![Event { seq: Some(Seq(1)), data, event_type, ..event(30) }])
+    };
+    let Answer::Done(known) = store.append(&again("\"said\"", "E")) else { panic!("it is known") };
+    assert_eq!(known.duplicate_rows, 1);
+    assert!(matches!(store.append(&again("\"said\"", "F")), Answer::Refused(_)));
+}
+
+#[test]
 fn a_reader_between_two_pages_sees_nothing_that_went_meanwhile() {
     let mut rig = Rig::new("('inmemory', 'wal', 'durable')", false);
     for _ in 0..4 {

@@ -8,6 +8,7 @@ pub(crate) mod cluster;
 pub(crate) mod compaction;
 pub(crate) mod console;
 pub(crate) mod deql;
+pub(crate) mod erase;
 pub(crate) mod events;
 pub(crate) mod meta;
 pub(crate) mod metrics;
@@ -116,6 +117,7 @@ table! {
     Admin "/admin/v1/stores/{store}/retention/run" { POST => retention::run }
     Admin "/admin/v1/stores/{store}/retention/restore" { POST => retention::restore }
     Admin "/admin/v1/stores/{store}/restore" { POST => retention::restore }
+    Admin "/admin/v1/stores/{store}/erase" { POST => erase::erase }
     Admin "/admin/v1/stores/{store}/redact" { GET => redact::list, POST => redact::redact }
     Admin "/admin/v1/cluster" { GET => cluster::status }
     Admin "/admin/v1/cluster/{action}" { POST => cluster::change }

@@ -14,7 +14,7 @@ use strandline_event::EventId;
 use strandline_workers::RedactionWish;
 
 /// Who asks, where no token says it.
-const NOBODY: &str = "an operator without a token";
+pub(crate) const NOBODY: &str = "an operator without a token";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

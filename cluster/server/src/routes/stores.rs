@@ -2,7 +2,7 @@
 
 use crate::error::{ApiError, ApiResult};
 use crate::failure;
-use crate::http::call::Call;
+use crate::http::call::{Call, ServedStore};
 use crate::http::{answer, body};
 use crate::routes::no_query;
 use actix_web::HttpResponse;
@@ -10,7 +10,8 @@ use actix_web::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use strandline_workers::{StoreHandle, StreamTypeEntry};
+use strandline_event::ErrorKind;
+use strandline_workers::{StoreHandle, StreamTypeEntry, SubjectKind};
 
 /// Bodies of small commands.
 pub(crate) const SMALL_BODY_BYTES_MAX: usize = 1 << 20;
@@ -44,17 +45,18 @@ pub(crate) async fn stream_types(call: Call) -> ApiResult<HttpResponse> {
     let served = call.store()?;
     let registered = served.store.stream_types();
     let with_log = served.store.engine().stream_types();
-    let mut rows: Vec<Value> = registered.iter().map(|entry| row(entry, true)).collect();
+    let mut rows: Vec<Value> = registered.iter().map(|entry| row(&served, entry, true)).collect();
     for name in with_log {
         if !registered.iter().any(|entry| entry.name == name) {
-            rows.push(row(&StreamTypeEntry { name, buckets: 1 }, false));
+            rows.push(row(&served, &StreamTypeEntry { name, buckets: 1 }, false));
         }
     }
     Ok(answer::ok(&json!({ "stream_types": rows })))
 }
 
-fn row(entry: &StreamTypeEntry, registered: bool) -> Value {
-    json!({ "name": &*entry.name, "buckets": entry.buckets, "erasable": "no", "registered": registered })
+fn row(served: &ServedStore, entry: &StreamTypeEntry, registered: bool) -> Value {
+    let erasable = served.store.erasable(&entry.name).map_or("no", SubjectKind::word);
+    json!({ "name": &*entry.name, "buckets": entry.buckets, "erasable": erasable, "registered": registered })
 }
 
 #[derive(Deserialize)]
@@ -87,14 +89,23 @@ pub(crate) async fn register(call: Call) -> ApiResult<HttpResponse> {
         1 => {}
         n => return Err(ApiError::not_supported(format!("{n} buckets are not served yet: register with 1"))),
     }
-    match wanted.erasable.as_deref() {
-        None | Some("no") => {}
-        Some("stream" | "tenant") => {
-            return Err(ApiError::not_supported("erasable stream types are not served yet: register with \"no\""));
-        }
-        Some(_) => return Err(ApiError::bad_request("`erasable` is \"no\", \"stream\" or \"tenant\"")),
-    }
     let entry = StreamTypeEntry { name: Arc::from(wanted.name), buckets: wanted.buckets };
-    let entry = served.store.register(entry).await.map_err(|e| failure::answer(&e, names))?;
-    Ok(answer::json(StatusCode::CREATED, &row(&entry, true)))
+    let kind = match wanted.erasable.as_deref() {
+        None => served.store.erasable(&entry.name),
+        Some("no") => None,
+        Some(word) => match SubjectKind::from_word(word) {
+            Some(kind) => Some(kind),
+            None => return Err(ApiError::bad_request("`erasable` is \"no\", \"stream\" or \"tenant\"")),
+        },
+    };
+    let registered = match (kind, served.store.erasable(&entry.name)) {
+        (Some(kind), _) => served.store.register_erasable(entry, kind).await,
+        (None, None) => served.store.register(entry).await,
+        (None, Some(known)) => {
+            let sentence = format!("stream type `{}` is erasable by {}, which never changes", entry.name, known.word());
+            return Err(ApiError::new(ErrorKind::StrictViolation, sentence));
+        }
+    };
+    let entry = registered.map_err(|e| failure::answer(&e, names))?;
+    Ok(answer::json(StatusCode::CREATED, &row(&served, &entry, true)))
 }

@@ -5,6 +5,7 @@ mod bench;
 mod check;
 mod compact;
 mod demo;
+mod erase;
 mod files;
 mod ingest;
 mod later;
@@ -51,6 +52,6 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Man(options) => manual::manual(&options),
         Command::Keys(_) => later::refuse("keys", "encryption at rest"),
         Command::Certs(_) => later::refuse("certs", "TLS"),
-        Command::Erase(_) => later::refuse("erase", "erasure of a subject"),
+        Command::Erase(options) => erase::run(&options),
     }
 }

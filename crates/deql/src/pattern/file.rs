@@ -120,13 +120,20 @@ impl FilePattern {
             PartitionColumn::StreamType => values.stream_type,
             PartitionColumn::TenantId => values.tenant_id,
         };
-        let piece = |piece: &Piece<Hole>| match piece {
-            Piece::Text(text) => text.clone(),
-            Piece::Hole(Hole::Writer) => encode_path_text(writer),
-            Piece::Hole(Hole::FileSeq) => encode_path_text(file_seq),
-            Piece::Hole(Hole::Partition(column)) => encode_value(value(*column)),
-        };
-        self.pieces.iter().map(piece).collect()
+        let mut path = String::new();
+        for piece in &self.pieces {
+            let part_begins = path.is_empty() || path.ends_with('/');
+            match piece {
+                Piece::Text(text) => path.push_str(text),
+                Piece::Hole(Hole::Writer) => path.push_str(&encode_path_text(writer)),
+                Piece::Hole(Hole::FileSeq) => path.push_str(&encode_path_text(file_seq)),
+                Piece::Hole(Hole::Partition(column)) if part_begins => {
+                    path.push_str(&shown_to_readers(value(*column)));
+                }
+                Piece::Hole(Hole::Partition(column)) => path.push_str(&encode_value(value(*column))),
+            }
+        }
+        path
     }
 }
 
@@ -137,6 +144,16 @@ fn encode_value(value: Option<&str>) -> String {
         // a real value of that name must not read back as null
         Some(HIVE_NULL) => HIVE_NULL.replacen('_', "%5F", 1),
         Some(value) => encode_path_text(value),
+    }
+}
+
+/// A value with which a part of the path begins. Readers skip what begins with `.` or `_`, and the store's own folders and files do: no name of a
+/// stream type or tenant may be one of these.
+fn shown_to_readers(value: Option<&str>) -> String {
+    let encoded = encode_value(value);
+    match encoded.as_bytes().first() {
+        Some(first @ (b'.' | b'_')) if encoded != HIVE_NULL => format!("%{first:02X}{}", &encoded[1..]),
+        _ => encoded,
     }
 }
 
@@ -186,7 +203,11 @@ fn parts(pieces: &[Piece<Hole>]) -> Vec<(Vec<PartitionColumn>, usize)> {
         }
         if let Some((columns, fixed)) = parts.last_mut() {
             match piece {
-                Piece::Hole(Hole::Partition(column)) => columns.push(*column),
+                Piece::Hole(Hole::Partition(column)) => {
+                    // its first byte may have to be encoded
+                    *fixed += if columns.is_empty() && *fixed == 0 { 2 } else { 0 };
+                    columns.push(*column);
+                }
                 Piece::Hole(Hole::Writer) => *fixed += WRITER_BYTES_MAX,
                 Piece::Hole(Hole::FileSeq) => *fixed += FILE_SEQ_BYTES_MAX,
                 Piece::Text(_) => {}
@@ -231,6 +252,19 @@ mod tests {
     }
 
     #[test]
+    fn no_value_names_a_folder_of_the_store_or_one_that_readers_skip() {
+        let pattern = FilePattern::parse("{tenant_id}/{stream_type}-{writer}-{file_seq}.parquet").unwrap();
+        let path = |tenant_id, stream_type| {
+            let values = PartitionValues { dt: None, stream_type: Some(stream_type), tenant_id: Some(tenant_id) };
+            pattern.render(&values, "n1", "7")
+        };
+        assert_eq!(path("_manifests", "_x"), "%5Fmanifests/%5Fx-n1-7.parquet");
+        assert_eq!(path(".lock", ".."), "%2Elock/%2E.-n1-7.parquet");
+        assert_eq!(path(HIVE_NULL, "a"), format!("%5F{}/a-n1-7.parquet", &HIVE_NULL[1..]));
+        assert_eq!(path("", "a"), format!("{HIVE_NULL}/a-n1-7.parquet"));
+    }
+
+    #[test]
     fn no_part_of_a_path_outgrows_a_file_system() {
         let literal = "x".repeat(200);
         for bad in [
@@ -246,7 +280,7 @@ mod tests {
         assert_eq!(
             pattern.parts(),
             [
-                PathPart { columns: vec![PartitionColumn::Dt], room: PATH_PART_BYTES_MAX - 2 },
+                PathPart { columns: vec![PartitionColumn::Dt], room: PATH_PART_BYTES_MAX - 4 },
                 PathPart { columns: both, room: PATH_PART_BYTES_MAX - 3 },
             ]
         );

@@ -154,11 +154,7 @@ fn what_is_not_served_yet_is_named() {
         security.encrypt.at_rest = true, security.kms.provider = 'aws_kms', security.kms.key_id = 'alias/x', security.encrypt.in_transit = true)");
     assert_eq!(
         keys(serve_refusals(&all)),
-        [
-            "id.command_id.unique_scope",
-            "security.encrypt.at_rest",
-            "security.encrypt.in_transit",
-        ]
+        ["id.command_id.unique_scope", "security.encrypt.at_rest", "security.encrypt.in_transit",]
     );
 }
 

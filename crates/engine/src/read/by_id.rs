@@ -76,7 +76,11 @@ impl Store {
             // it may stand where a log cannot be read
             self.refuse_damaged(&setting, None)?;
         }
-        Ok((choose(sources, &found), stats))
+        let mut chosen = choose(sources, &found);
+        if let Some(found) = &mut chosen {
+            found.sources.open(&[found.at], self.subjects());
+        }
+        Ok((chosen, stats))
     }
 
     /// All events that have an id, whatever tiers clients read: where each stands (stream type, stream, seq). What is under a tombstone
@@ -100,7 +104,10 @@ impl Store {
         places.extend(self.durable().pin().find_buried_event_id(id)?.iter().map(place));
         places.sort_unstable();
         places.dedup();
-        match (places.is_empty(), self.logs().iter().find_map(|log| Some((log.key.clone(), log.refuses_writes()?.clone())))) {
+        match (
+            places.is_empty(),
+            self.logs().iter().find_map(|log| Some((log.key.clone(), log.refuses_writes()?.clone()))),
+        ) {
             (true, Some((log, damage))) => Err(ReadError::Damaged { log, damage }),
             _ => Ok(places),
         }

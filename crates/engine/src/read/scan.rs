@@ -6,6 +6,7 @@
 use super::error::ReadError;
 use super::source::TailBatch;
 use crate::store::{Setting, Store};
+use crate::subjects::{Openings, SubjectKeys};
 use crate::view::cursor::TailCursor;
 use crate::view::retired::RetiredSeqs;
 use crate::view::tail::LogTail;
@@ -31,12 +32,14 @@ pub struct Scan {
     filter: RowFilter,
     retired: Option<RetiredSeqs>,
     veil: Arc<Veil>,
+    keys: Option<Arc<SubjectKeys>>,
 }
 
 /// Events that lie together. Keeps alive what its rows point into.
 pub struct ScanBatch {
     rows: Rows,
     veil: Arc<Veil>,
+    openings: Openings<usize>,
 }
 
 enum Rows {
@@ -75,10 +78,7 @@ impl ScanBatch {
     /// An event; `i` is below `len`.
     #[must_use]
     pub fn row(&self, i: usize) -> EventRef<'_> {
-        self.veil.over(match &self.rows {
-            Rows::Files(batch, rows) => strandline_durable::Rows::row(batch, nth(rows.as_deref(), i)),
-            Rows::Tail(tail, rows) => tail.batch.row(nth(Some(rows), i)),
-        })
+        self.veil.over(self.openings.over(i, self.rows.row(i)))
     }
 
     /// The events.
@@ -86,15 +86,19 @@ impl ScanBatch {
         (0..self.len()).map(|i| self.row(i))
     }
 
-    /// The batch as it stands in the log, where all of it is asked for and nothing of it is redacted.
+    /// The batch as it stands in the log, where all of it is asked for, and nothing of it is redacted or sealed.
     #[must_use]
     pub fn stamped(&self) -> Option<&StampedBatch> {
         match &self.rows {
-            Rows::Tail(tail, rows) if rows.len() == tail.batch.rows() && !self.veil.hides_any(&tail.batch) => {
+            Rows::Tail(tail, rows) if rows.len() == tail.batch.rows() && self.is_as_stored(&tail.batch) => {
                 Some(&tail.batch)
             }
             _ => None,
         }
+    }
+
+    fn is_as_stored(&self, batch: &StampedBatch) -> bool {
+        self.openings.is_empty() && !self.veil.hides_any(batch)
     }
 
     /// The tier that gave them.
@@ -103,6 +107,15 @@ impl ScanBatch {
         match &self.rows {
             Rows::Files(..) => Tier::Durable,
             Rows::Tail(tail, _) => tail.tier,
+        }
+    }
+}
+
+impl Rows {
+    fn row(&self, i: usize) -> EventRef<'_> {
+        match self {
+            Self::Files(batch, rows) => strandline_durable::Rows::row(batch, nth(rows.as_deref(), i)),
+            Self::Tail(tail, rows) => tail.batch.row(nth(Some(rows), i)),
         }
     }
 }
@@ -147,6 +160,7 @@ impl Store {
             filter: filter.clone(),
             retired,
             veil: Arc::clone(self.durable().veil()),
+            keys: self.subjects().cloned(),
         })
     }
 }
@@ -184,6 +198,15 @@ impl Scan {
         self.files.as_ref().map_or(self.stats, strandline_durable::Scan::stats)
     }
 
+    /// Rows for a client: what is sealed in them is opened.
+    fn batch(&self, rows: Rows) -> ScanBatch {
+        let mut batch = ScanBatch { rows, veil: Arc::clone(&self.veil), openings: Openings::default() };
+        if let Some(keys) = &self.keys {
+            batch.openings = Openings::of(keys, (0..batch.len()).map(|i| (i, batch.rows.row(i))));
+        }
+        batch
+    }
+
     fn end_files(&mut self) {
         self.stats = self.stats();
         self.files = None;
@@ -197,7 +220,7 @@ impl Scan {
             };
             let left = self.retired.as_mut().and_then(|retired| retired.left_of(&batch));
             if left.as_ref().is_none_or(|rows| !rows.is_empty()) {
-                return Ok(Some(ScanBatch { rows: Rows::Files(batch, left), veil: Arc::clone(&self.veil) }));
+                return Ok(Some(self.batch(Rows::Files(batch, left))));
             }
         }
         loop {
@@ -218,7 +241,7 @@ impl Scan {
                 .map(|(row, _)| row as u32)
                 .collect();
             if !rows.is_empty() {
-                return Ok(Some(ScanBatch { rows: Rows::Tail(batch, rows), veil: Arc::clone(&self.veil) }));
+                return Ok(Some(self.batch(Rows::Tail(batch, rows))));
             }
         }
     }

@@ -2,6 +2,7 @@
 //! an answer keeps its sources alive and its rows are places in them.
 
 use super::budget::event_bytes;
+use crate::subjects::{Openings, SubjectKeys};
 use std::fmt;
 use std::sync::Arc;
 use strandline_deql::Tier;
@@ -65,7 +66,7 @@ impl TailBatch {
 }
 
 /// A row of an answer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct RowAt {
     pub(crate) source: u32,
     pub(crate) row: u32,
@@ -76,11 +77,12 @@ pub(crate) struct RowAt {
 pub(crate) struct Sources {
     all: Vec<Source>,
     veil: Arc<Veil>,
+    openings: Openings<RowAt>,
 }
 
 impl Sources {
     pub(crate) fn under(veil: &Arc<Veil>) -> Self {
-        Self { all: Vec::new(), veil: Arc::clone(veil) }
+        Self { veil: Arc::clone(veil), ..Self::default() }
     }
 
     pub(crate) fn push(&mut self, source: Source) -> u32 {
@@ -97,7 +99,13 @@ impl Sources {
     }
 
     pub(crate) fn row(&self, at: RowAt) -> EventRef<'_> {
-        self.veil.over(self.get(at).row(at.row))
+        self.veil.over(self.openings.over(at, self.get(at).row(at.row)))
+    }
+
+    /// Opens what is sealed in these rows, for a client: from here on they are shown so.
+    pub(crate) fn open(&mut self, rows: &[RowAt], keys: Option<&Arc<SubjectKeys>>) {
+        let Some(keys) = keys else { return };
+        self.openings = Openings::of(keys, rows.iter().map(|at| (*at, self.get(*at).row(at.row))));
     }
 
     pub(crate) fn tier(&self, at: RowAt) -> Tier {
@@ -118,6 +126,11 @@ pub struct PageRows {
 impl PageRows {
     pub(super) const fn new(sources: Sources, rows: Vec<RowAt>) -> Self {
         Self { sources, rows }
+    }
+
+    /// Opens what is sealed, for a client.
+    pub(super) fn open(&mut self, keys: Option<&Arc<SubjectKeys>>) {
+        self.sources.open(&self.rows, keys);
     }
 
     /// The events; each knows its position.

@@ -48,20 +48,22 @@ pub(super) struct Manner {
     bytes_max: usize,
     /// The stream ends here, wherever it stands by now.
     head: Option<Seq>,
+    /// What is sealed is opened.
+    opens: bool,
 }
 
 impl Manner {
     fn client(store: &Store) -> Self {
         let setting = store.setting();
         let (policy, tiers) = (setting.config.read.missing_seq_policy, setting.read_tiers);
-        Self { setting, policy, tiers, bytes_max: PAGE_BYTES_MAX, head: None }
+        Self { setting, policy, tiers, bytes_max: PAGE_BYTES_MAX, head: None, opens: true }
     }
 
     /// What decides about an append does not depend on what clients read. Holes are not its business.
     pub(super) fn internal(store: &Store) -> Self {
         let setting = store.setting();
         let (policy, tiers) = (MissingSeqPolicy::Ignore, setting.all_tiers);
-        Self { setting, policy, tiers, bytes_max: usize::MAX, head: None }
+        Self { setting, policy, tiers, bytes_max: usize::MAX, head: None, opens: false }
     }
 
     /// Of a stream that ended with `head` when everything of it was in files.
@@ -182,6 +184,15 @@ impl Store {
     }
 
     pub(super) fn read_stream_with(&self, read: &StreamRead<'_>, manner: Manner) -> Result<StreamPage, ReadError> {
+        let opens = manner.opens;
+        let mut page = self.read_sealed(read, manner)?;
+        if opens {
+            page.events.open(self.subjects());
+        }
+        Ok(page)
+    }
+
+    fn read_sealed(&self, read: &StreamRead<'_>, manner: Manner) -> Result<StreamPage, ReadError> {
         let Some(shared) = self.log(&self.owner_of(read.stream_type, read.stream_id)) else {
             return Ok(StreamPage::none());
         };

@@ -35,12 +35,13 @@ use crate::clock::ClosedClocks;
 use crate::read::cursors::Cursors;
 use crate::read::{ReadError, TierSet};
 use crate::redact::Rewritten;
+use crate::subjects::SubjectKeys;
 use crate::view::tail::LogTail;
 use arc_swap::ArcSwap;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use strandline_deql::{StoreConfig, Tier};
 use strandline_durable::{CommitError, DurableTier, Folded, ManifestError, Snapshot, Update};
 use strandline_event::hash::keyed_hash;
@@ -76,6 +77,8 @@ pub struct Store {
     left_alone: LeftAlone,
     /// Redactions that nothing is left to do for.
     rewritten: Rewritten,
+    /// The keys of subjects, where the node has some.
+    subjects: OnceLock<Arc<SubjectKeys>>,
     /// One log is made at a time.
     creating: parking_lot::Mutex<()>,
     /// Commits of appends so far under this epoch, in a store without a log.
@@ -265,6 +268,18 @@ impl Store {
     /// Files that merges leave alone.
     pub(crate) const fn left_alone(&self) -> &LeftAlone {
         &self.left_alone
+    }
+
+    /// What is sealed is opened with these keys for clients from now on. Once, before anybody reads.
+    pub fn set_subjects(&self, keys: Arc<SubjectKeys>) {
+        // a second set would change nothing: the keys are the node's
+        let _ = self.subjects.set(keys);
+    }
+
+    /// The keys of subjects, where the node has some.
+    #[must_use]
+    pub fn subjects(&self) -> Option<&Arc<SubjectKeys>> {
+        self.subjects.get()
     }
 
     /// Redactions whose text no live file holds any more.

@@ -201,6 +201,7 @@ impl Store {
             grace: options.grace,
             left_alone: LeftAlone::default(),
             rewritten: crate::redact::Rewritten::default(),
+            subjects: std::sync::OnceLock::new(),
             creating: parking_lot::Mutex::new(()),
             commits: AtomicU64::new(0),
         }

@@ -22,7 +22,9 @@ use std::sync::Arc;
 use strandline_deql::StoreConfig;
 use strandline_durable::objects::ObjectInfo;
 use strandline_durable::objects::{Purpose, Settings, cluster_mark, open_location};
-use strandline_durable::{DurableTier, Snapshot, Veil, check_delta_log, verify_file, verify_manifests, verify_replaced};
+use strandline_durable::{
+    DurableTier, Snapshot, Veil, check_delta_log, verify_file, verify_manifests, verify_replaced,
+};
 use strandline_event::{ErrorKind, EventRef, LogIndex, LogKey, Micros};
 use strandline_wal::{Disk, LogConfig, LogIdentity, LogView, OpenedLog, log_folder_name, open_read_only};
 use streams::Streams;

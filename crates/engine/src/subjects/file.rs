@@ -1,0 +1,232 @@
+//! The file of subject keys, over a disk: read once, then only added to; a key that is destroyed is overwritten where it stands.
+//!
+//! ```text
+//!  new keys ─> records behind the last one ─> sync ─> they may seal
+//!  erase    ─> tombstone ─> sync ─> zeros over the secret ─> sync ─> answered           a crash between: the next open goes on
+//! ```
+//!
+//! A block is written again with the bytes that it has and more behind them, or with zeros over one secret: whatever a torn write leaves of it, no
+//! other record changes. Invariant: a record that was answered is never cut. Each says what was on stable storage when it was written, so a bad record
+//! with such a witness behind it is damage, and the file is refused; without one it is the torn end of a write that nobody was answered.
+
+use std::collections::HashSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use strandline_keys::subject::SubjectKeyId;
+use strandline_keys::subject::record::{Found, RECORD_ALIGN, Record, SECRET_BYTES, Stored, decode, encode, secret_at};
+use strandline_wal::buffer::AlignedBuf;
+use strandline_wal::frame::BLOCK_BYTES;
+use strandline_wal::{Access, Disk, DiskFile};
+
+const BLOCK: u64 = BLOCK_BYTES as u64;
+const TITLE: [u8; 8] = *b"SLSUBJ\x01\0";
+
+/// Why the file cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum SubjectFileError {
+    /// The file system said no.
+    #[error("the subject keys in {}: {error}", .path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What it said.
+        error: io::Error,
+    },
+    /// It is no such file, or of a later version.
+    #[error("{} is no file of subject keys that this program reads: name the right one, or one that is not there yet", .0.display())]
+    Foreign(PathBuf),
+    /// Something in it is damaged.
+    #[error(
+        "the subject keys in {} are damaged at offset {offset}: put the file back from a copy. What was erased since that copy must be erased again", .path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        offset: u64,
+    },
+    /// A write failed before.
+    #[error("a write to the subject keys in {} failed before: start the node again", .0.display())]
+    Poisoned(PathBuf),
+}
+
+/// The file.
+pub(super) struct KeyFile {
+    path: PathBuf,
+    file: Arc<dyn DiskFile>,
+    /// Random, given when it was made.
+    id: [u8; 16],
+    /// Where the next record goes; everything below it is on stable storage.
+    end: u64,
+    poisoned: bool,
+}
+
+/// What stands in the file, with the places of its records.
+pub(super) type Contents = Vec<(u64, Record)>;
+
+impl KeyFile {
+    /// Opens the file, or makes an empty one; its folder must be there.
+    pub(super) fn open(disk: &dyn Disk, path: &Path, id: [u8; 16]) -> Result<(Self, Contents), SubjectFileError> {
+        let failed = |error| SubjectFileError::Io { path: path.to_owned(), error };
+        let file = match disk.open(path, Access::ReadWrite) {
+            Ok(file) if file.len().map_err(failed)? >= BLOCK => file,
+            // it was being made when the process ended: nothing was ever in it
+            Ok(file) if is_blank(&*file).map_err(failed)? => file,
+            Ok(_) => return Err(SubjectFileError::Foreign(path.to_owned())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => disk.create(path).map_err(failed)?,
+            Err(error) => return Err(failed(error)),
+        };
+        let mut this = Self { path: path.to_owned(), file, id, end: BLOCK, poisoned: false };
+        let mut title = AlignedBuf::zeroed(BLOCK_BYTES);
+        this.file.read_at(0, &mut title).map_err(failed)?;
+        if title.iter().all(|byte| *byte == 0) && is_blank(&*this.file).map_err(failed)? {
+            title[..TITLE.len()].copy_from_slice(&TITLE);
+            title[TITLE.len()..TITLE.len() + id.len()].copy_from_slice(&id);
+            this.file.write_at(0, &title).and_then(|()| this.file.sync_data()).map_err(failed)?;
+            if let Some(folder) = path.parent() {
+                disk.sync_dir(folder).map_err(failed)?;
+            }
+            return Ok((this, Vec::new()));
+        }
+        if title[..TITLE.len()] != TITLE {
+            return Err(SubjectFileError::Foreign(path.to_owned()));
+        }
+        this.id.copy_from_slice(&title[TITLE.len()..TITLE.len() + id.len()]);
+        let contents = this.read().map_err(|error| error.unwrap_or_else(failed))?;
+        Ok((this, contents))
+    }
+
+    fn read(&mut self) -> Result<Contents, Failure> {
+        let length = self.file.len().map_err(Failure::Io)?;
+        let mut bytes =
+            AlignedBuf::zeroed(usize::try_from(length).map_err(|_| Failure::Io(io::ErrorKind::OutOfMemory.into()))?);
+        let read = self.file.read_at(0, &mut bytes).map_err(Failure::Io)?;
+        let bytes = bytes.get(..read).unwrap_or(&[]);
+        let mut contents = Vec::new();
+        let mut at = BLOCK_BYTES;
+        while let Some(Found { record, bytes, .. }) = bytes.get(at..).and_then(decode) {
+            contents.push((at as u64, record));
+            at += bytes;
+        }
+        self.end = at as u64;
+        let rest = bytes.get(at..).unwrap_or(&[]);
+        let path = self.path.clone();
+        let damaged = |offset| Failure::Is(SubjectFileError::Damaged { path: path.clone(), offset });
+        if has_witness(rest, self.end) {
+            return Err(damaged(self.end));
+        }
+        let torn_at = torn_key(&mut contents, bytes).map_err(damaged)?;
+        self.end = torn_at.unwrap_or(self.end);
+        // what is torn must never be taken for a record behind a later one
+        if rest.iter().any(|byte| *byte != 0) || torn_at.is_some() {
+            self.blank(self.end, length).map_err(Failure::Io)?;
+        }
+        Ok(contents)
+    }
+
+    pub(super) const fn id(&self) -> [u8; 16] {
+        self.id
+    }
+
+    /// Adds records and syncs them. Gives their places.
+    pub(super) fn add(&mut self, records: &[Record]) -> Result<Vec<u64>, SubjectFileError> {
+        let mut places = Vec::with_capacity(records.len());
+        let mut out = Vec::new();
+        for record in records {
+            places.push(self.end + out.len() as u64);
+            out.extend_from_slice(&encode(record, self.end));
+        }
+        self.write(self.end, &out)?;
+        self.end += out.len() as u64;
+        Ok(places)
+    }
+
+    /// Overwrites the secret of the key whose record stands at `record`, and syncs it.
+    pub(super) fn destroy(&mut self, record: u64) -> Result<(), SubjectFileError> {
+        self.write(secret_at(record), &[0; SECRET_BYTES])
+    }
+
+    fn write(&mut self, at: u64, bytes: &[u8]) -> Result<(), SubjectFileError> {
+        if self.poisoned {
+            return Err(SubjectFileError::Poisoned(self.path.clone()));
+        }
+        let written = self.overwrite(at, bytes).and_then(|()| self.file.sync_data());
+        // nobody knows how it ends now
+        self.poisoned = written.is_err();
+        written.map_err(|error| SubjectFileError::Io { path: self.path.clone(), error })
+    }
+
+    /// Writes bytes into the blocks that hold them, which keep all else.
+    fn overwrite(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        let first = at / BLOCK * BLOCK;
+        let mut blocks = AlignedBuf::zeroed(((at + bytes.len() as u64).next_multiple_of(BLOCK) - first) as usize);
+        let length = self.file.len()?;
+        if first < length {
+            self.file.read_at(first, &mut blocks)?;
+        }
+        let from = (at - first) as usize;
+        blocks[from..from + bytes.len()].copy_from_slice(bytes);
+        self.file.write_at(first, &blocks)
+    }
+
+    fn blank(&self, from: u64, to: u64) -> io::Result<()> {
+        if from < to {
+            self.overwrite(from, &vec![0; (to - from) as usize])?;
+        }
+        self.file.sync_data()
+    }
+}
+
+enum Failure {
+    Io(io::Error),
+    Is(SubjectFileError),
+}
+
+impl Failure {
+    fn unwrap_or_else(self, io: impl Fn(io::Error) -> SubjectFileError) -> SubjectFileError {
+        match self {
+            Self::Io(error) => io(error),
+            Self::Is(error) => error,
+        }
+    }
+}
+
+/// A key whose secret is neither whole nor overwritten, and that no tombstone waits for: at the end of the file it is torn, and is cut with what was
+/// written with it; else it is damage (the offset is given).
+fn torn_key(contents: &mut Contents, file: &[u8]) -> Result<Option<u64>, u64> {
+    let dead: HashSet<SubjectKeyId> = contents
+        .iter()
+        .filter_map(|(_, record)| match record {
+            Record::Tombstone(id, ..) => Some(*id),
+            _ => None,
+        })
+        .collect();
+    let is_torn = |(_, record): &(u64, Record)| match record {
+        Record::Key(id, _, Stored::Broken | Stored::Destroyed) => !dead.contains(id),
+        _ => false,
+    };
+    let Some(first) = contents.iter().position(is_torn) else { return Ok(None) };
+    let offset = contents[first].0;
+    let behind = usize::try_from(offset).ok().and_then(|at| file.get(at..)).unwrap_or(&[]);
+    if has_witness(behind, offset) {
+        return Err(offset);
+    }
+    contents.truncate(first);
+    Ok(Some(offset))
+}
+
+/// Whether nothing was ever written to it.
+fn is_blank(file: &dyn DiskFile) -> io::Result<bool> {
+    let mut bytes =
+        AlignedBuf::zeroed(usize::try_from(file.len()?).map_or(BLOCK_BYTES, |len| len.next_multiple_of(BLOCK_BYTES)));
+    file.read_at(0, &mut bytes)?;
+    Ok(bytes.iter().all(|byte| *byte == 0))
+}
+
+/// Whether a record stands in these bytes that was written when something at or above `offset` was on stable storage.
+fn has_witness(bytes: &[u8], offset: u64) -> bool {
+    (0..bytes.len())
+        .step_by(RECORD_ALIGN)
+        .any(|at| bytes.get(at..).and_then(decode).is_some_and(|found| found.synced > offset))
+}

@@ -1,0 +1,384 @@
+//! Subjects: whose data an erasable stream type holds, and the keys that seal it. What is sealed stays sealed in every tier; rows are opened when
+//! a client reads them, and show [`ERASED`] once the key is destroyed.
+//!
+//! ```text
+//!  append ─> seal (a key for each subject, on stable storage before it seals) ─> owner, log, memory, files: sealed text
+//!  read   ─> rows ─> open (keys in memory) ─> client
+//!  erase  ─> tombstone, secret overwritten, key gone from memory ─> every copy of the text is worth nothing
+//! ```
+//!
+//! It knows no HTTP and makes no randomness. Invariant: a key that has a tombstone never seals or opens again, and no new key is made for its
+//! subject, so that nothing comes back under the name of what was erased.
+
+mod file;
+mod rows;
+
+pub use file::SubjectFileError;
+pub(crate) use rows::{Opened, Openings};
+
+use arc_swap::ArcSwap;
+use file::KeyFile;
+use parking_lot::{Mutex, RwLock};
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use strandline_event::{
+    BatchBuilder, BatchBytes, BatchView, ErrorKind, EventInput, EventRef, Field, InvalidEvent, Micros,
+};
+use strandline_keys::Secret;
+use strandline_keys::subject::record::{Record, Stored, Subject, SubjectKind, Tombstone};
+use strandline_keys::subject::{Sealed, SubjectKey, SubjectKeyId};
+use strandline_wal::Disk;
+
+/// Makes random bytes.
+pub type Random<'a> = &'a dyn Fn(&mut [u8]);
+
+/// Why a batch cannot be sealed.
+#[derive(Debug, thiserror::Error)]
+pub enum SealError {
+    /// The subject was erased: nothing is ever stored for it again.
+    #[error(
+        "{kind} `{name}` of stream type `{stream_type}` was erased at {at}: it takes no events any more; use another name"
+    )]
+    Erased {
+        /// What subjects are.
+        kind: &'static str,
+        /// The subject.
+        name: String,
+        /// Its stream type.
+        stream_type: String,
+        /// When.
+        at: Micros,
+    },
+    /// An event without a tenant, where each tenant is a subject.
+    #[error("stream type `{0}` is erasable by tenant: every event of it needs a tenant_id")]
+    NoTenant(String),
+    /// An event that is too large once it is sealed: that takes a third more.
+    #[error("row {row}, sealed with the key of its subject: {error}")]
+    Invalid {
+        /// Which.
+        row: usize,
+        /// Why.
+        error: InvalidEvent,
+    },
+    /// The keys cannot be written.
+    #[error(transparent)]
+    File(#[from] SubjectFileError),
+}
+
+impl SealError {
+    /// What it means to the one who called.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Erased { .. } | Self::NoTenant(_) => ErrorKind::StrictViolation,
+            Self::Invalid { .. } => ErrorKind::TooLarge,
+            Self::File(_) => ErrorKind::Io,
+        }
+    }
+}
+
+/// A key in memory, which may be destroyed while somebody holds it.
+pub(crate) struct Slot {
+    erased: AtomicBool,
+    key: RwLock<Option<Arc<SubjectKey>>>,
+}
+
+impl Slot {
+    fn new(key: Option<SubjectKey>) -> Arc<Self> {
+        Arc::new(Self { erased: AtomicBool::new(key.is_none()), key: RwLock::new(key.map(Arc::new)) })
+    }
+
+    pub(crate) fn is_erased(&self) -> bool {
+        self.erased.load(Ordering::Acquire)
+    }
+
+    fn key(&self) -> Option<Arc<SubjectKey>> {
+        self.key.read().clone()
+    }
+}
+
+/// What was erased, or was before.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Receipt {
+    /// Whose data.
+    pub subject: Subject,
+    /// What subjects of the stream type are.
+    pub kind: SubjectKind,
+    /// When, by whom, how much.
+    pub tombstone: Tombstone,
+    /// It was erased before: nothing changed.
+    pub already: bool,
+}
+
+/// A key of a subject, its place in the file, and its tombstone where it has one.
+struct Entry {
+    id: SubjectKeyId,
+    at: u64,
+    tombstone: Option<Tombstone>,
+}
+
+struct Written {
+    file: KeyFile,
+    subjects: HashMap<Subject, Entry>,
+}
+
+/// Erasable stream types: (store, name) -> what subjects are.
+type Types = BTreeMap<(String, String), SubjectKind>;
+
+/// The keys of a node's subjects.
+pub struct SubjectKeys {
+    written: Mutex<Written>,
+    /// By id, those that are destroyed included.
+    slots: RwLock<HashMap<SubjectKeyId, Arc<Slot>>>,
+    types: ArcSwap<Types>,
+}
+
+impl SubjectKeys {
+    /// Opens the file at `path`, or makes one with this id (random). An erasure that a crash interrupted is finished first.
+    ///
+    /// # Errors
+    /// [`SubjectFileError`].
+    pub fn open(disk: &dyn Disk, path: &Path, new_id: [u8; 16]) -> Result<Self, SubjectFileError> {
+        let (mut file, contents) = KeyFile::open(disk, path, new_id)?;
+        let (mut subjects, mut slots, mut types) = (HashMap::new(), HashMap::new(), Types::new());
+        let mut secrets: HashMap<SubjectKeyId, (u64, Stored)> = HashMap::new();
+        for (at, record) in contents {
+            match record {
+                Record::Key(id, subject, stored) => {
+                    secrets.insert(id, (at, stored));
+                    subjects.insert(subject, Entry { id, at, tombstone: None });
+                }
+                Record::Tombstone(id, subject, tombstone) => {
+                    if let Some((at, stored)) = secrets.remove(&id)
+                        && !matches!(stored, Stored::Destroyed)
+                    {
+                        file.destroy(at)?;
+                    }
+                    let entry = subjects.entry(subject).or_insert(Entry { id, at, tombstone: None });
+                    entry.tombstone = Some(tombstone);
+                }
+                Record::Type(kind, store, stream_type) => drop(types.insert((store, stream_type), kind)),
+            }
+        }
+        for entry in subjects.values() {
+            let key = match secrets.get(&entry.id) {
+                Some((_, Stored::Whole(secret))) => Some(SubjectKey::new(entry.id, secret)),
+                _ => None,
+            };
+            slots.insert(entry.id, Slot::new(key));
+        }
+        let written = Mutex::new(Written { file, subjects });
+        Ok(Self { written, slots: RwLock::new(slots), types: ArcSwap::from_pointee(types) })
+    }
+
+    /// The id of the file.
+    #[must_use]
+    pub fn id(&self) -> [u8; 16] {
+        self.written.lock().file.id()
+    }
+
+    /// Makes a stream type erasable, for ever. The caller has checked that it holds no events yet.
+    ///
+    /// # Errors
+    /// The file.
+    pub fn declare(&self, store: &str, stream_type: &str, kind: SubjectKind) -> Result<(), SubjectFileError> {
+        let mut written = self.written.lock();
+        if self.kind_of(store, stream_type).is_some() {
+            return Ok(());
+        }
+        written.file.add(&[Record::Type(kind, store.to_owned(), stream_type.to_owned())])?;
+        self.types.rcu(|types| {
+            let mut types = Types::clone(types);
+            types.insert((store.to_owned(), stream_type.to_owned()), kind);
+            types
+        });
+        Ok(())
+    }
+
+    /// What the subjects of a stream type are; `None`: it is not erasable.
+    #[must_use]
+    pub fn kind_of(&self, store: &str, stream_type: &str) -> Option<SubjectKind> {
+        let types = self.types.load();
+        if types.is_empty() {
+            return None;
+        }
+        types.get(&(store.to_owned(), stream_type.to_owned())).copied()
+    }
+
+    /// The erasable stream types of a store.
+    #[must_use]
+    pub fn types_of(&self, store: &str) -> Vec<(String, SubjectKind)> {
+        let types = self.types.load();
+        types.iter().filter(|((of, _), _)| of == store).map(|((_, name), kind)| (name.clone(), *kind)).collect()
+    }
+
+    /// The keys of subjects, made where there is none: on stable storage when they are given.
+    fn keys(
+        &self,
+        kind: SubjectKind,
+        subjects: &[Subject],
+        random: Random<'_>,
+    ) -> Result<Vec<Arc<SubjectKey>>, SealError> {
+        let mut written = self.written.lock();
+        let mut new: HashMap<&Subject, (SubjectKeyId, Secret)> = HashMap::new();
+        for subject in subjects {
+            match written.subjects.get(subject) {
+                Some(Entry { tombstone: Some(tombstone), .. }) => {
+                    return Err(SealError::Erased {
+                        kind: kind.word(),
+                        name: subject.name.clone(),
+                        stream_type: subject.stream_type.clone(),
+                        at: Micros(tombstone.at_us),
+                    });
+                }
+                Some(_) => {}
+                None => {
+                    let (mut id, mut secret) = ([0; 16], [0; Secret::BYTES]);
+                    random(&mut id);
+                    random(&mut secret);
+                    new.entry(subject).or_insert((id, Secret::new(secret)));
+                }
+            }
+        }
+        let new: Vec<(&Subject, (SubjectKeyId, Secret))> = new.into_iter().collect();
+        let record = |(subject, (id, secret)): &(&Subject, (SubjectKeyId, Secret))| {
+            Record::Key(*id, Subject::clone(subject), Stored::Whole(secret.clone()))
+        };
+        if !new.is_empty() {
+            let places = written.file.add(&new.iter().map(record).collect::<Vec<_>>())?;
+            let mut slots = self.slots.write();
+            for ((subject, (id, secret)), at) in new.into_iter().zip(places) {
+                slots.insert(id, Slot::new(Some(SubjectKey::new(id, &secret))));
+                written.subjects.insert(subject.clone(), Entry { id, at, tombstone: None });
+            }
+        }
+        let slots = self.slots.read();
+        let key = |subject| slots.get(&written.subjects.get(subject)?.id)?.key();
+        let keys: Option<Vec<_>> = subjects.iter().map(key).collect();
+        Ok(keys.unwrap_or_else(|| strandline_event::invariant::broken("a subject without a tombstone has no key")))
+    }
+
+    /// Destroys the key of a subject: when it is answered, nothing can open what it sealed. `None`: there was never one.
+    ///
+    /// # Errors
+    /// The file; whether the key is destroyed the next start finds out, and finishes it if its tombstone is there.
+    pub fn erase(&self, subject: &Subject, tombstone: Tombstone) -> Result<Option<Receipt>, SubjectFileError> {
+        let Some(kind) = self.kind_of(&subject.store, &subject.stream_type) else { return Ok(None) };
+        let mut written = self.written.lock();
+        let Written { file, subjects } = &mut *written;
+        let Some(entry) = subjects.get_mut(subject) else { return Ok(None) };
+        let subject = subject.clone();
+        if let Some(tombstone) = entry.tombstone.clone() {
+            return Ok(Some(Receipt { subject, kind, tombstone, already: true }));
+        }
+        file.add(&[Record::Tombstone(entry.id, subject.clone(), tombstone.clone())])?;
+        entry.tombstone = Some(tombstone.clone());
+        if let Some(slot) = self.slots.read().get(&entry.id) {
+            slot.erased.store(true, Ordering::Release);
+            *slot.key.write() = None;
+        }
+        file.destroy(entry.at)?;
+        Ok(Some(Receipt { subject, kind, tombstone, already: false }))
+    }
+
+    /// The batch with what its rows say sealed; as it is where its stream type is not erasable. May sync: it blocks.
+    ///
+    /// # Errors
+    /// [`SealError`]; then nothing was sealed.
+    pub fn seal(&self, store: &str, batch: &BatchBytes, random: Random<'_>) -> Result<BatchBytes, SealError> {
+        let view = batch.view();
+        let Some(kind) = self.kind_of(store, view.stream_type()) else { return Ok(batch.clone()) };
+        let subject = |row: usize| {
+            let name = match kind {
+                SubjectKind::Stream => Some(view.stream(view.stream_of(row))),
+                SubjectKind::Tenant => view.tenant_id(row),
+            };
+            let name = name.ok_or_else(|| SealError::NoTenant(view.stream_type().to_owned()))?;
+            Ok(Subject { store: store.to_owned(), stream_type: view.stream_type().to_owned(), name: name.to_owned() })
+        };
+        let subjects: Vec<Subject> = (0..view.rows()).map(subject).collect::<Result<_, SealError>>()?;
+        let keys = self.keys(kind, &subjects, random)?;
+        let mut builder = BatchBuilder::new(view.stream_type(), view.unit());
+        if let Some(chunk) = view.chunk() {
+            builder.set_chunk(chunk);
+        }
+        for (row, key) in keys.iter().enumerate() {
+            let sealed = SealedRow::new(view, row, key);
+            builder.push(&sealed.input(view.input(row))).map_err(|error| SealError::Invalid { row, error })?;
+        }
+        builder.finish().map_err(|_| SealError::Invalid { row: 0, error: InvalidEvent::BatchFull })
+    }
+
+    /// What a row says, opened; `None`: it is not sealed, or with a key that this node does not have.
+    pub(crate) fn open_row(&self, event: &EventRef<'_>) -> Option<Opened> {
+        let data = Sealed::parse(event.data);
+        let metadata = event.metadata.and_then(Sealed::parse);
+        let slot = Arc::clone(self.slots.read().get(&data.as_ref().or(metadata.as_ref())?.key)?);
+        let Some(key) = slot.key() else { return Some(Opened::nothing(slot)) };
+        let context = |field| context_of(event, field);
+        let open = |field, sealed: Option<Sealed>| Some(key.open(&context(field), &sealed?).ok()?.into_boxed_str());
+        let (data, metadata) = (open(Field::Payload, data), open(Field::Metadata, metadata));
+        Some(Opened::new(slot, data, metadata))
+    }
+}
+
+struct SealedRow {
+    data: String,
+    metadata: Option<String>,
+}
+
+impl SealedRow {
+    fn new(view: BatchView<'_>, row: usize, key: &SubjectKey) -> Self {
+        let of = EventRef {
+            stream_type: view.stream_type(),
+            stream_id: view.stream(view.stream_of(row)),
+            event_type: view.event_type(row),
+            event_version: view.event_version(row),
+            command_id: view.command_id(row),
+            correlation_id: view.correlation_id(row),
+            causation_id: view.causation_id(row),
+            tenant_id: view.tenant_id(row),
+            data: view.data(row),
+            metadata: view.metadata(row),
+            event_id: strandline_event::EventId([0; 16]),
+            seq: strandline_event::Seq::ZERO,
+            occurred_at: Micros(0),
+            ingested_at: Micros(0),
+        };
+        let data = key.seal(&context_of(&of, Field::Payload), of.data);
+        let metadata = of.metadata.map(|text| key.seal(&context_of(&of, Field::Metadata), text));
+        Self { data, metadata }
+    }
+
+    fn input<'a>(&'a self, row: EventInput<'a>) -> EventInput<'a> {
+        EventInput { data: &self.data, metadata: self.metadata.as_deref(), ..row }
+    }
+}
+
+/// What a sealed text belongs to: fields that a client gives and that no owner fills in, so that a retry, and a replay that names the seq, have the
+/// same. Each text with its length before it, absent ones told from empty ones.
+fn context_of(event: &EventRef<'_>, field: Field) -> Vec<u8> {
+    let mut out = vec![1, field as u8];
+    let version = event.event_version.map(|version| version.to_string());
+    let texts = [
+        Some(event.stream_type),
+        Some(event.stream_id),
+        Some(event.event_type),
+        version.as_deref(),
+        event.command_id,
+        event.correlation_id,
+        event.causation_id,
+        event.tenant_id,
+    ];
+    for text in texts {
+        let length = text.map_or(u32::MAX, |text| text.len() as u32);
+        out.extend_from_slice(&length.to_le_bytes());
+        out.extend_from_slice(text.unwrap_or("").as_bytes());
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,247 @@
+//! Erasure of the real program: what an erasable stream type says is in no byte of the data, is read everywhere until its key is destroyed, and
+//! nowhere afterwards, in an older copy of the data too.
+
+use crate::harness::{Http, Server, Store, run_command};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use strandline_client::{BatchBuilder, BatchUnit, Client, EventInput, Expected, Options, StreamWanted};
+
+const SECRET: &str = "planted-0815-secret";
+const ERASE: &str = "/admin/v1/stores/test/erase";
+
+struct Rig {
+    store: Store,
+    keys: tempfile::TempDir,
+}
+
+impl Rig {
+    fn new(log: bool) -> Self {
+        let keys = ["id.command_id.unique_scope = 'stream'", "compaction.schedule = '0 0 1 1 *'"];
+        let store = if log { Store::new(&keys) } else { Store::without_log(&keys) };
+        Self { store, keys: tempfile::tempdir().unwrap() }
+    }
+
+    fn key_file(&self) -> PathBuf {
+        self.keys.path().join("subjects")
+    }
+
+    fn start(&self) -> Server {
+        let mut command = self.store.program();
+        command.args(self.store.serve_arguments()).arg("--subject-keys").arg(self.key_file());
+        Server::start_from(&mut command)
+    }
+}
+
+fn append(http: &Http, stream_type: &str, stream: &str, command: &str, event: &Value) -> Value {
+    http.post(&format!("streams/{stream_type}/{stream}"), &json!({ "events": [event], "command_id": command })).json()
+}
+
+fn event(number: u64) -> Value {
+    json!({ "event_type": "E", "data": { "says": SECRET, "n": number }, "metadata": { "by": SECRET } })
+}
+
+fn erased() -> Value {
+    json!({ "erased": true })
+}
+
+/// Files below a folder that hold the text.
+fn holding(folder: &Path, text: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(holding(&path, text));
+        } else if std::fs::read(&path).unwrap().windows(text.len()).any(|part| part == text.as_bytes()) {
+            found.push(path);
+        }
+    }
+    found
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().flatten() {
+        let (path, to) = (entry.path(), to.join(entry.file_name()));
+        if path.is_dir() {
+            copy(&path, &to);
+        } else {
+            std::fs::copy(&path, &to).unwrap();
+        }
+    }
+}
+
+/// What each way of reading shows of a stream's first event: payload and metadata.
+fn shown(server: &Server, stream: &str) -> Vec<(Value, Value)> {
+    let http = server.http();
+    let all = [http.stream("Person", stream), http.global(), http.scan()];
+    let first = |rows: &Vec<Value>| {
+        let row = rows.iter().find(|row| row["stream_id"] == stream && row["seq"] == 1).unwrap();
+        (row["data"].clone(), row["metadata"].clone())
+    };
+    let mut shown: Vec<_> = all.iter().map(first).collect();
+    let id = all[0][0]["event_id"].as_str().unwrap();
+    let by_id = http.get(&format!("events/{id}")).expect(200)["event"].clone();
+    shown.push((by_id["data"].clone(), by_id["metadata"].clone()));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    shown.push(runtime.block_on(async {
+        let client = Client::connect(options(server)).await.unwrap();
+        let page = client.read_stream(&StreamWanted::all("Person", stream)).await.unwrap();
+        let event = page.events.iter().next().unwrap();
+        let json = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+        (json(event.data), json(event.metadata.unwrap()))
+    }));
+    shown
+}
+
+fn options(server: &Server) -> Options {
+    Options { store: "test".to_owned(), ..Options::new(server.native()) }
+}
+
+fn native_append(server: &Server, stream: &str) {
+    let mut batch = BatchBuilder::new("Person", BatchUnit::Append);
+    let data = json!({ "says": SECRET }).to_string();
+    batch.push(&EventInput { stream_id: stream, event_type: "E", data: &data, ..EventInput::default() }).unwrap();
+    let batch = batch.finish().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let client = Client::connect(options(server)).await.unwrap();
+        client.append(batch, Expected::Any).await.unwrap();
+    });
+}
+
+#[test]
+fn a_destroyed_key_leaves_nothing_to_read_in_any_tier_or_copy() {
+    for log in [true, false] {
+        let rig = Rig::new(log);
+        let server = rig.start();
+        let http = server.http();
+        let person = http.post("stream-types", &json!({ "name": "Person", "erasable": "stream" })).expect(201);
+        assert_eq!(person["erasable"], "stream");
+        let said = event(1);
+        let first = append(&http, "Person", "anna", "c1", &said);
+        append(&http, "Person", "bert", "c1", &event(2));
+        http.bulk(&[
+            json!({ "stream_type": "Person", "stream_id": "anna", "event_type": "E", "data": { "says": SECRET } }),
+        ]);
+        native_append(&server, "anna");
+        let wanted = (said["data"].clone(), said["metadata"].clone());
+        assert!(shown(&server, "anna").iter().all(|of| *of == wanted), "{:?}", shown(&server, "anna"));
+        let retry = append(&http, "Person", "anna", "c1", &said);
+        assert_eq!((&retry["duplicate"], &retry["events"]), (&json!(true), &first["events"]), "{retry}");
+        let other = append(&http, "Person", "anna", "c1", &event(7));
+        assert_eq!(other["code"], "command_conflict", "{other}");
+        http.compact();
+        append(&http, "Person", "anna", "c9", &event(9));
+        server.stop();
+        assert_eq!(holding(rig.store.path(), SECRET), [] as [PathBuf; 0], "nothing of it is in the data");
+        // an older copy of everything but the keys
+        let older = tempfile::tempdir().unwrap();
+        let folders = ["node", "durable", "log"].into_iter().filter(|folder| log || *folder != "log");
+        folders.clone().for_each(|folder| copy(&rig.store.path().join(folder), &older.path().join(folder)));
+
+        let server = rig.start();
+        assert!(shown(&server, "anna").iter().all(|of| *of == wanted), "after a restart");
+        let receipt = server.client(&["erase", "--stream-id", "anna"]);
+        assert!(
+            receipt.code == 0 && receipt.stdout.contains("Person") && receipt.stdout.contains("anna"),
+            "{receipt:?}"
+        );
+        let again = server.http().post(ERASE, &json!({ "stream_id": "anna", "stream_type": "Person" })).expect(200);
+        let row = &again["erased"][0];
+        assert_eq!(
+            (&row["already"], &row["events"], &row["name"]),
+            (&json!(true), &json!(4), &json!("anna")),
+            "{again}"
+        );
+        let check = |server: &Server, when: &str| {
+            let gone = (erased(), erased());
+            assert!(shown(server, "anna").iter().all(|of| *of == gone), "{when}: {:?}", shown(server, "anna"));
+            assert_eq!(server.http().stream("Person", "anna").len(), 4, "{when}: the events stay");
+            assert_eq!(shown(server, "bert")[0].0["says"], SECRET, "{when}");
+            let refused = append(&server.http(), "Person", "anna", "c10", &event(10));
+            assert_eq!(refused["code"], "strict_violation", "{when}: {refused}");
+        };
+        check(&server, "at once");
+        server.http().compact();
+        check(&server, "compacted");
+        server.stop();
+        rig.store.assert_clean();
+        let server = rig.start();
+        check(&server, "started again");
+        server.stop();
+        for folder in folders {
+            std::fs::remove_dir_all(rig.store.path().join(folder)).unwrap();
+            copy(&older.path().join(folder), &rig.store.path().join(folder));
+        }
+        let server = rig.start();
+        check(&server, "an older copy");
+        server.stop();
+    }
+}
+
+#[test]
+fn tenants_are_erased_as_wholes() {
+    let rig = Rig::new(true);
+    let server = rig.start();
+    let http = server.http();
+    http.post("stream-types", &json!({ "name": "Person", "erasable": "tenant" })).expect(201);
+    let of =
+        |tenant: &str| json!({ "event_type": "E", "data": { "says": SECRET }, "metadata": {}, "tenant_id": tenant });
+    append(&http, "Person", "anna", "1", &of("x"));
+    append(&http, "Person", "bert", "1", &of("y"));
+    let without = append(&http, "Person", "carl", "1", &json!({ "event_type": "E", "data": {} }));
+    assert_eq!(without["code"], "strict_violation", "{without}");
+    http.post(ERASE, &json!({ "tenant_id": "x" })).expect(200);
+    assert_eq!(http.stream("Person", "anna")[0]["data"], erased());
+    assert_eq!(http.stream("Person", "bert")[0]["data"]["says"], SECRET);
+    let refused = append(&http, "Person", "new", "1", &of("x"));
+    assert_eq!(refused["code"], "strict_violation", "{refused}");
+    server.stop();
+    rig.store.assert_clean();
+}
+
+#[test]
+fn what_cannot_be_erased_says_why() {
+    let store = Store::new(&[]);
+    let server = store.start();
+    let none = server.http().post("stream-types", &json!({ "name": "P", "erasable": "stream" }));
+    let none = none.expect_error(422, "strict_violation");
+    assert!(none["error"].as_str().unwrap().contains("--subject-keys"), "{none}");
+    server.http().post(ERASE, &json!({ "stream_id": "a" })).expect_error(422, "strict_violation");
+    server.stop();
+
+    let rig = Rig::new(true);
+    let server = rig.start();
+    let http = server.http();
+    append(&http, "Plain", "a", "1", &event(1));
+    http.post("stream-types", &json!({ "name": "Plain", "erasable": "stream" })).expect_error(422, "strict_violation");
+    http.post("stream-types", &json!({ "name": "P", "erasable": "stream" })).expect(201);
+    http.post("stream-types", &json!({ "name": "P", "erasable": "stream" })).expect(201);
+    http.post("stream-types", &json!({ "name": "P", "erasable": "tenant" })).expect_error(422, "strict_violation");
+    http.post("stream-types", &json!({ "name": "P", "erasable": "no" })).expect_error(422, "strict_violation");
+    http.post("stream-types", &json!({ "name": "P", "erasable": "yes" })).expect_error(400, "bad_request");
+    let types = http.get("stream-types").expect(200);
+    assert!(types["stream_types"].as_array().unwrap().iter().any(|of| of["name"] == "P" && of["erasable"] == "stream"));
+    http.post(ERASE, &json!({ "stream_id": "a", "stream_type": "Plain" })).expect_error(422, "strict_violation");
+    http.post(ERASE, &json!({ "tenant_id": "a" })).expect_error(422, "strict_violation");
+    http.post(ERASE, &json!({ "stream_id": "unknown" })).expect_error(404, "not_found");
+    http.post(ERASE, &json!({})).expect_error(400, "bad_request");
+    server.stop();
+    // without the keys, with other ones, with keys among the data
+    let serve = |keys: Option<&Path>| {
+        let mut command = rig.store.program();
+        command.args(rig.store.serve_arguments());
+        if let Some(keys) = keys {
+            command.arg("--subject-keys").arg(keys);
+        }
+        run_command(command, b"")
+    };
+    let other = tempfile::tempdir().unwrap();
+    let inside = ["node/keys", "durable/keys", "log/keys"].map(|place| rig.store.path().join(place));
+    let others = [None, Some(other.path().join("other"))];
+    for keys in others.into_iter().chain(inside.into_iter().map(Some)) {
+        let refused = serve(keys.as_deref());
+        assert!(refused.code == 2 && refused.stderr.contains("--subject-keys"), "{keys:?}: {refused:?}");
+    }
+    rig.start().stop();
+}
