@@ -243,5 +243,8 @@ fn what_cannot_be_erased_says_why() {
         let refused = serve(keys.as_deref());
         assert!(refused.code == 2 && refused.stderr.contains("--subject-keys"), "{keys:?}: {refused:?}");
     }
+    // a new data folder, as after the loss of one: it learns that the keys are needed
+    std::fs::remove_dir_all(rig.store.path().join("node/stores")).unwrap();
     rig.start().stop();
+    assert_eq!(serve(None).code, 2);
 }

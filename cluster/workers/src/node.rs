@@ -18,6 +18,7 @@ use crate::store::{StoreHandle, StoreParts};
 use crate::store_lock::StoreLock;
 use crate::subjects::{self, NodeSubjects};
 use crate::subscriptions::{Following, PROJECTION_TIMEOUT, SubscriptionFile, SubscriptionFileError};
+use crate::undrained::Undrained;
 use crate::wiring::{Alive, Arbiters, Shared, wire_compaction, wire_store};
 use crate::{clock, random};
 use actix::Addr;
@@ -83,19 +84,6 @@ impl fmt::Debug for NodeDisk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("NodeDisk")
     }
-}
-
-/// Logs whose disk did not take what was in flight when the node stopped.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the disk did not take what was in flight in {} seconds; not acknowledged, and perhaps not stored, is the last group of {}: \
-     make room and start the node again, then repeat what was not answered", .waited.as_secs(), .logs.join(", ")
-)]
-pub struct Undrained {
-    /// `store/stream type` of each.
-    pub logs: Vec<String>,
-    /// How long the node has waited.
-    pub waited: Duration,
 }
 
 impl NodeOptions {

@@ -64,7 +64,13 @@ pub(crate) fn open(
     let mut lines = Vec::new();
     for name in declarations.stores.iter().map(|declared| &declared.config.name) {
         let marker = marker_of(data_dir, name);
-        let Some(known) = read_marker(&marker)? else { continue };
+        let Some(known) = read_marker(&marker)? else {
+            // the data folder is a new one: from now on it says that the keys are needed
+            if let Some(of) = opened.as_ref().filter(|of| !of.keys.types_of(name).is_empty()) {
+                write_marker(&marker, of.keys.id(), &of.path)?;
+            }
+            continue;
+        };
         match opened.as_ref().map(|of| of.keys.id()) {
             Some(id) if hex(id) == known.0 => {}
             Some(_) => lines.push(format!(
@@ -142,10 +148,14 @@ fn marker_of(data_dir: &DataDir, store: &str) -> PathBuf {
     data_dir.store_folder(store).join("subject-keys")
 }
 
-fn write_marker(path: &Path, text: &[u8]) -> Result<(), DataDirError> {
+fn write_marker(path: &Path, id: [u8; 16], keys: &Path) -> Result<(), DataDirError> {
+    if let Some(folder) = path.parent() {
+        make_folder(folder)?;
+    }
+    let text = format!("{TITLE}\n{}\n{}\n", hex(id), keys.display());
     let aside = path.with_added_extension("new");
     let mut file = File::create(&aside).map_err(at(&aside))?;
-    file.write_all(text).and_then(|()| file.sync_all()).map_err(at(&aside))?;
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(at(&aside))?;
     publish(&aside, path).map_err(at(path))?;
     sync_parent(path)
 }
@@ -217,14 +227,10 @@ impl StoreHandle {
         }
         let marker = marker_of(&self.node.shared.data_dir, self.name());
         let (keys, place, store, name) =
-            (Arc::clone(keys), subjects.path.display().to_string(), self.name().to_owned(), entry.name.to_string());
+            (Arc::clone(keys), subjects.path.clone(), self.name().to_owned(), entry.name.to_string());
         let declaring = tokio::task::spawn_blocking(move || -> Result<(), NodeError> {
             // before anything is sealed: a start without the keys must know
-            let text = format!("{TITLE}\n{}\n{place}\n", hex(keys.id()));
-            if let Some(folder) = marker.parent() {
-                make_folder(folder).map_err(|error| refusal(ErrorKind::Io, error.to_string()))?;
-            }
-            write_marker(&marker, text.as_bytes()).map_err(|error| refusal(ErrorKind::Io, error.to_string()))?;
+            write_marker(&marker, keys.id(), &place).map_err(|error| refusal(ErrorKind::Io, error.to_string()))?;
             keys.declare(&store, &name, kind).map_err(|error| refusal(ErrorKind::Io, error.to_string()))
         });
         declaring.await.map_err(|_| NodeError::OutcomeUnknown)??;

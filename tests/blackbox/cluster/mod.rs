@@ -435,3 +435,55 @@ fn a_leader_is_drained_and_removed_under_load_and_nothing_is_lost() {
     everything_is_there(&nodes, &mut writers);
     nodes.stop_all();
 }
+
+#[test]
+fn a_redaction_is_known_to_every_node_and_to_the_next_one_that_compacts() {
+    const ROUTE: &str = "/admin/v1/stores/test/redact";
+    let mut nodes = Nodes::new(3, ", strict.immutable_events = false", &[]);
+    let append = |nodes: &Nodes, node: usize, n: u64| {
+        let body = json!({ "events": [{ "event_type": "E", "data": { "n": n } }] });
+        let answer = nodes.http(node).post("streams/Call/a", &body).expect(201);
+        answer["events"][0]["event_id"].as_str().unwrap().to_owned()
+    };
+    let ids: Vec<String> = (0..2).map(|n| append(&nodes, nodes.running()[0], n)).collect();
+    // `None`: it does not answer yet
+    let shown = |nodes: &Nodes, node: usize, id: &str| {
+        let paths = [format!("events/{id}"), "streams/Call/a".to_owned()];
+        let answers = paths.map(|path| nodes.http(node).get(&path));
+        let [found, page] = answers.map(|answer| (answer.status == 200).then(|| answer.json()));
+        let (found, page) = (found?, page?);
+        let row = page["events"].as_array().unwrap().iter().find(|event| event["event_id"] == id).unwrap().clone();
+        assert_eq!(found["event"]["seq"], row["seq"]);
+        Some([found["event"]["data"].clone(), row["data"].clone()])
+    };
+    let marker = json!({ "redacted": true });
+    let shows_nothing = |nodes: &Nodes, node: usize, id: &str| {
+        shown(nodes, node, id).is_some_and(|data| data.iter().all(|data| *data == marker))
+    };
+    // any node takes it
+    for node in 1..=3 {
+        let done = nodes.http(node).post(ROUTE, &json!({ "event_id": ids[0] })).expect(200);
+        assert_eq!(done["already"], node != 1, "{done}");
+    }
+    for node in 1..=3 {
+        nodes.until("every node knows it", |nodes| shows_nothing(nodes, node, &ids[0]));
+        assert_eq!(shown(&nodes, node, &ids[1]).unwrap()[0], json!({ "n": 1 }));
+    }
+    nodes.http(1).compact();
+    let leader = nodes.leader(None);
+    nodes.kill(leader);
+    let other = nodes.running()[0];
+    nodes.until("another node compacts", |nodes| {
+        let body = json!({ "event_id": ids[1], "reason": "again" }).to_string();
+        nodes.http(other).try_post(ROUTE, "application/json", body.as_bytes()).is_ok_and(|answer| answer.status == 200)
+    });
+    nodes.start(leader);
+    for node in 1..=3 {
+        nodes.until("every node knows both", |nodes| ids.iter().all(|id| shows_nothing(nodes, node, id)));
+    }
+    let erasable = nodes.http(1).post("stream-types", &json!({ "name": "P", "erasable": "stream" }));
+    assert_eq!(erasable.json()["code"], "not_supported", "{erasable:?}");
+    nodes.stop_all();
+    let verified = nodes.verify();
+    assert!(verified.code == 0, "{verified:?}");
+}

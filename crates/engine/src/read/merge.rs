@@ -166,7 +166,7 @@ mod tests {
     }
 
     fn gather(batches: Vec<TailBatch>) -> (Sources, Vec<StreamRow>) {
-        let mut sources = Sources::default();
+        let mut sources = Sources::under(&std::sync::Arc::default());
         let mut rows = Vec::new();
         for b in batches {
             let seqs: Vec<Seq> = b.batch.iter().map(|e| e.seq).collect();

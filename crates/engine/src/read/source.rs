@@ -73,7 +73,6 @@ pub(crate) struct RowAt {
 }
 
 /// The sources of one answer, seen through the store's veil: what is redacted while the answer is held is hidden from then on.
-#[derive(Default)]
 pub(crate) struct Sources {
     all: Vec<Source>,
     veil: Arc<Veil>,
@@ -82,7 +81,7 @@ pub(crate) struct Sources {
 
 impl Sources {
     pub(crate) fn under(veil: &Arc<Veil>) -> Self {
-        Self { veil: Arc::clone(veil), ..Self::default() }
+        Self { all: Vec::new(), veil: Arc::clone(veil), openings: Openings::default() }
     }
 
     pub(crate) fn push(&mut self, source: Source) -> u32 {

@@ -118,7 +118,7 @@ impl StreamPage {
     /// The page of a stream that does not exist.
     pub(super) fn none() -> Self {
         Self {
-            events: PageRows::new(Sources::default(), Vec::new()),
+            events: PageRows::new(Sources::under(&Arc::default()), Vec::new()),
             head: Seq::ZERO,
             verdict: Verdict { contiguous: true, ..Verdict::default() },
             full: false,
@@ -425,7 +425,6 @@ struct PinnedStream {
 }
 
 /// What the tiers gave, before the merge.
-#[derive(Default)]
 pub(super) struct Found {
     sources: Sources,
     rows: Vec<StreamRow>,
@@ -436,7 +435,7 @@ pub(super) struct Found {
 
 impl Found {
     pub(super) fn under(veil: &Arc<Veil>) -> Self {
-        Self { sources: Sources::under(veil), ..Self::default() }
+        Self { sources: Sources::under(veil), rows: Vec::new(), end: None, stats: ReadStats::default() }
     }
 
     fn cut(&mut self, order: Order, at: Option<Seq>) {
