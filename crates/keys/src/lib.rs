@@ -19,6 +19,8 @@ mod provider;
 mod secret;
 mod store_keys;
 pub mod subject;
+#[cfg(any(test, feature = "testkit"))]
+pub mod testing;
 mod text;
 
 pub use aead::{DataKey, NONCE_BYTES, TAG_BYTES, Tampered};

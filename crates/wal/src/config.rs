@@ -3,8 +3,10 @@
 use crate::names::SegmentPattern;
 use crate::num::{GroupNo, LeaderId, LogId};
 use crate::reader::FrameLoc;
+use std::sync::Arc;
 use strandline_event::LogIndex;
 use strandline_event::limits::GROUP_BYTES_MAX;
+use strandline_keys::StoreKeys;
 
 /// When a new segment begins.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,6 +28,8 @@ pub struct LogConfig {
     pub fsync: bool,
     /// wal.checksum: false is `none`.
     pub checksum: bool,
+    /// Entries are sealed with keys of these; `None`: they stand as they are.
+    pub keys: Option<Arc<StoreKeys>>,
     /// A durable entry is committed (one node alone). With replication a quorum says what is: `LogWriter::set_committed`.
     pub commit_on_sync: bool,
     /// A group closes before it grows larger; an entry is never cut.
@@ -48,6 +52,7 @@ impl LogConfig {
             rollover: Rollover { size_bytes: Some(256 << 20), by_time: false },
             fsync: true,
             checksum: true,
+            keys: None,
             commit_on_sync: true,
             group_bytes_max: GROUP_BYTES_MAX,
             fill_min_bytes: 1 << 20,

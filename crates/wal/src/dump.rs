@@ -3,8 +3,8 @@
 
 use crate::disk::{Access, Disk};
 use crate::frame::{
-    FLAG_GOES_ON, FLAG_LAST, FLAG_NO_CHECKSUM, FLAG_NO_FSYNC, FrameHeader, FrameKind, HEADER_BYTES, HeaderFault,
-    block_up,
+    FLAG_GOES_ON, FLAG_LAST, FLAG_NO_CHECKSUM, FLAG_NO_FSYNC, FLAG_SEALED, FrameHeader, FrameKind, HEADER_BYTES,
+    HeaderFault, block_up,
 };
 use crate::scan::{Chunks, next_header};
 use crate::state::{State, decode_vote};
@@ -70,6 +70,7 @@ fn line(out: &mut dyn Write, offset: u64, header: &FrameHeader, payload: &[u8]) 
         (FLAG_NO_CHECKSUM, " no-checksum"),
         (FLAG_NO_FSYNC, " no-fsync"),
         (FLAG_GOES_ON, " goes-on"),
+        (FLAG_SEALED, " sealed"),
     ];
     for (flag, text) in texts {
         if header.has(flag) {

@@ -4,6 +4,7 @@
 
 use crate::num::{GroupNo, LeaderId, SegmentNo};
 use strandline_event::{LogIndex, Micros};
+use strandline_keys::NONCE_BYTES;
 
 /// First four bytes of every frame.
 pub const MAGIC: [u8; 4] = *b"SLWF";
@@ -11,6 +12,8 @@ pub const MAGIC: [u8; 4] = *b"SLWF";
 pub const VERSION: u8 = 1;
 /// The version of frames that only a replicated log has: entries of several frames, State frames that say more (FORMAT.md section 8).
 pub const VERSION_REPLICATED: u8 = 2;
+/// The version of frames that only an encrypted log has: sealed entries, State frames that name the segment's key (FORMAT.md section 9).
+pub const VERSION_SEALED: u8 = 3;
 /// Bytes of a header.
 pub const HEADER_BYTES: usize = 96;
 /// Frames start at multiples of this.
@@ -29,6 +32,10 @@ pub const FLAG_NO_FSYNC: u16 = 4;
 /// The entry goes on in the next frame (version 2).
 pub const FLAG_GOES_ON: u16 = 8;
 
+/// The payload is sealed (version 3).
+pub const FLAG_SEALED: u16 = 16;
+
+const PAYLOAD_CRC_AT: usize = 84;
 const CRC_AT: usize = 92;
 const SYNCED_AT: usize = 40;
 const FLAGS_AT: usize = 6;
@@ -60,6 +67,12 @@ impl FrameKind {
         matches!(self, Self::Membership | Self::Blank | Self::Entry)
     }
 
+    /// Whether an encrypted log seals the payload: the others hold nothing that an event says.
+    #[must_use]
+    pub const fn is_sealed(self) -> bool {
+        matches!(self, Self::Entry)
+    }
+
     /// Whether the payload has a checksum even where `wal.checksum` is none: the log itself depends on it.
     #[must_use]
     pub const fn always_checked(self) -> bool {
@@ -83,7 +96,7 @@ impl FrameKind {
 /// Everything that a header says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FrameHeader {
-    /// `VERSION` or `VERSION_REPLICATED`.
+    /// `VERSION`, `VERSION_REPLICATED` or `VERSION_SEALED`.
     pub version: u8,
     /// What the frame is.
     pub kind: FrameKind,
@@ -190,7 +203,7 @@ impl FrameHeader {
         if crc32c::crc32c(&bytes[..CRC_AT]) != u32_at(bytes, CRC_AT) {
             return Err(HeaderFault::Checksum);
         }
-        if ![VERSION, VERSION_REPLICATED].contains(&bytes[4]) {
+        if ![VERSION, VERSION_REPLICATED, VERSION_SEALED].contains(&bytes[4]) {
             return Err(HeaderFault::Version(bytes[4]));
         }
         Self::fields(bytes).ok_or(HeaderFault::Field)
@@ -200,7 +213,11 @@ impl FrameHeader {
         let flags = u16::from_le_bytes([bytes[FLAGS_AT], bytes[FLAGS_AT + 1]]);
         let payload_len = u32_at(bytes, 12);
         let known = FLAG_NO_CHECKSUM | FLAG_LAST | FLAG_NO_FSYNC;
-        let known = if bytes[4] == VERSION { known } else { known | FLAG_GOES_ON };
+        let known = match bytes[4] {
+            VERSION => known,
+            VERSION_REPLICATED => known | FLAG_GOES_ON,
+            _ => known | FLAG_GOES_ON | FLAG_SEALED,
+        };
         if flags & !known != 0 || payload_len as usize > PAYLOAD_BYTES_MAX {
             return None;
         }
@@ -223,6 +240,21 @@ impl FrameHeader {
         })
     }
 
+    /// What the seal of its payload is bound to: all of it but what is set when the group closes, and the checksums.
+    #[must_use]
+    pub(crate) fn sealed_with(&self) -> [u8; HEADER_BYTES] {
+        Self { flags: self.flags & !FLAG_LAST, synced_below: GroupNo(0), payload_crc: 0, ..*self }.encode()
+    }
+
+    /// The nonce of its payload's seal: the frame's place among the frames of its segment, which has a key of its own.
+    #[must_use]
+    pub(crate) fn nonce(&self) -> [u8; NONCE_BYTES] {
+        let mut nonce = [0; NONCE_BYTES];
+        nonce[..8].copy_from_slice(&self.group.0.to_le_bytes());
+        nonce[8..].copy_from_slice(&self.ordinal.to_le_bytes());
+        nonce
+    }
+
     /// Whether the header alone shows that the payload is whole: it has a checksum, or there is none.
     #[must_use]
     pub const fn proves_itself(&self) -> bool {
@@ -235,6 +267,11 @@ impl FrameHeader {
         payload.len() == self.payload_len as usize
             && (self.has(FLAG_NO_CHECKSUM) || crc32c::crc32c(payload) == self.payload_crc)
     }
+}
+
+/// Sets the checksum of a payload that was sealed behind its header.
+pub(crate) fn set_payload_crc(header: &mut [u8], crc: u32) {
+    header[PAYLOAD_CRC_AT..PAYLOAD_CRC_AT + 4].copy_from_slice(&crc.to_le_bytes());
 }
 
 /// Sets what only the closing group knows, and the crc over it all.
@@ -276,10 +313,14 @@ mod tests {
     fn header() -> impl Strategy<Value = FrameHeader> {
         let numbers =
             (any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>());
-        let small = (1u8..8, 0u16..16, any::<u16>(), 0u32..=(PAYLOAD_BYTES_MAX as u32));
+        let small = (1u8..8, 0u16..32, any::<u16>(), 0u32..=(PAYLOAD_BYTES_MAX as u32));
         (small, numbers, any::<i64>(), any::<u32>(), any::<u32>(), any::<u32>()).prop_map(
             |((kind, flags, schema, payload_len), n, time, count, payload_crc, ordinal)| FrameHeader {
-                version: if flags & FLAG_GOES_ON == 0 { VERSION } else { VERSION_REPLICATED },
+                version: match flags & (FLAG_GOES_ON | FLAG_SEALED) {
+                    0 => VERSION,
+                    FLAG_GOES_ON => VERSION_REPLICATED,
+                    _ => VERSION_SEALED,
+                },
                 kind: FrameKind::from_byte(kind).unwrap(),
                 flags,
                 schema,
@@ -330,15 +371,18 @@ mod tests {
     }
 
     #[test]
-    fn the_first_version_knows_no_entry_of_several_frames() {
+    fn older_versions_know_no_flag_of_later_ones() {
         let mut bytes = [0; HEADER_BYTES];
         bytes[0..4].copy_from_slice(&MAGIC);
         bytes[5] = FrameKind::Entry as u8;
-        bytes[FLAGS_AT] = FLAG_GOES_ON.to_le_bytes()[0];
-        for (version, good) in [(VERSION, false), (VERSION_REPLICATED, true)] {
-            bytes[4] = version;
-            finish(&mut bytes, GroupNo(0), false);
-            assert_eq!(FrameHeader::decode(&bytes).is_ok(), good);
+        let known = [(FLAG_GOES_ON, VERSION_REPLICATED), (FLAG_SEALED, VERSION_SEALED)];
+        for (flag, first) in known {
+            bytes[FLAGS_AT] = flag.to_le_bytes()[0];
+            for version in [VERSION, VERSION_REPLICATED, VERSION_SEALED] {
+                bytes[4] = version;
+                finish(&mut bytes, GroupNo(0), false);
+                assert_eq!(FrameHeader::decode(&bytes).is_ok(), version >= first);
+            }
         }
     }
 

@@ -10,11 +10,14 @@
 
 use crate::buffer::AlignedBuf;
 use crate::files::LogFiles;
-use crate::frame::{BLOCK_BYTES, FRAME_ALIGN, FrameHeader, HEADER_BYTES, block_up, finish};
+use crate::frame::{
+    BLOCK_BYTES, FLAG_NO_CHECKSUM, FRAME_ALIGN, FrameHeader, HEADER_BYTES, block_up, finish, set_payload_crc,
+};
 use crate::num::{GroupNo, LogId, SegmentNo};
 use crate::segment::Segment;
 use std::sync::Arc;
 use strandline_event::{LogIndex, Micros};
+use strandline_keys::{DataKey, TAG_BYTES};
 
 /// Memory of a group, reused from commit to commit.
 pub(crate) struct GroupMemory {
@@ -143,6 +146,25 @@ impl Group {
         buf.append(&header.encode());
         for part in parts {
             buf.append(part);
+        }
+        buf.pad_to(FRAME_ALIGN);
+    }
+
+    /// Appends a frame whose payload is sealed where it stands; the header's length is that of the sealed payload.
+    pub(crate) fn append_sealed(&mut self, header: &FrameHeader, parts: &[&[u8]], key: &DataKey) {
+        let buf = &mut self.memory.buf;
+        let start = buf.len();
+        self.memory.frames.push(u32::try_from(start).unwrap_or(u32::MAX));
+        buf.reserve(header.frame_bytes());
+        buf.append(&header.encode());
+        for part in parts {
+            buf.append(part);
+        }
+        let tag: [u8; TAG_BYTES] = key.seal(header.nonce(), &header.sealed_with(), &mut buf[start + HEADER_BYTES..]);
+        buf.append(&tag);
+        if !header.has(FLAG_NO_CHECKSUM) {
+            let crc = crc32c::crc32c(&buf[start + HEADER_BYTES..]);
+            set_payload_crc(&mut buf[start..start + HEADER_BYTES], crc);
         }
         buf.pad_to(FRAME_ALIGN);
     }

@@ -37,6 +37,7 @@ pub mod recovery;
 pub mod replicated;
 mod rollover;
 pub mod scan;
+mod sealed;
 pub mod segment;
 pub mod space;
 pub mod state;

@@ -109,7 +109,8 @@ pub fn open_log(args: OpenLog) -> Result<OpenedLog, OpenError> {
     let io = |error| OpenError::Io { dir: dir.clone(), error };
     args.disk.create_dir_all(&args.dir).map_err(io)?;
     let mode = Mode { write: true, check_from: args.check_from };
-    let mut recovery = recover(&*args.disk, &args.dir, &args.config.pattern, mode).map_err(io)?;
+    let mut recovery =
+        recover(&*args.disk, &args.dir, &args.config.pattern, args.config.keys.as_deref(), mode).map_err(io)?;
     if let Some(state) = &recovery.report.state {
         check_identity(&args, state)?;
     }
@@ -178,7 +179,7 @@ fn clear(disk: &dyn Disk, dir: &Path, stays: &[&str], leftovers: &[PathBuf]) -> 
 fn segment_of(disk: &Arc<dyn Disk>, kept: Kept, log_id: u64, sealed: bool) -> Arc<Segment> {
     let facts = crate::segment::Facts { sealed, ..kept.facts };
     let first = (kept.first_index, kept.first_number);
-    let segment = Segment::new(Arc::clone(disk), kept.path, kept.number, log_id, first, facts);
+    let segment = Segment::new(Arc::clone(disk), kept.path, kept.number, log_id, first, facts, kept.key);
     Arc::new(segment)
 }
 
@@ -264,6 +265,7 @@ fn birth_state(identity: &LogIdentity) -> State {
         membership: Membership::default(),
         before: None,
         numbers: None,
+        key: None,
     }
 }
 
@@ -302,11 +304,11 @@ fn sizes(config: &LogConfig) -> FileSizes {
 /// What the file system says about the folder.
 pub fn open_read_only(disk: &Arc<dyn Disk>, dir: &Path, config: &LogConfig) -> io::Result<OpenedLog> {
     let mode = Mode { write: false, check_from: LogIndex::ZERO };
-    Ok(read_only(disk, recover(&**disk, dir, &config.pattern, mode)?))
+    Ok(read_only(disk, recover(&**disk, dir, &config.pattern, config.keys.as_deref(), mode)?))
 }
 
 /// Recovers a log for reading only: nothing in the folder changes.
 pub(crate) fn look(disk: &dyn Disk, dir: &Path, config: &LogConfig) -> io::Result<Recovered> {
     let mode = Mode { write: false, check_from: LogIndex::ZERO };
-    recover(disk, dir, &config.pattern, mode).map(|recovery| recovery.report)
+    recover(disk, dir, &config.pattern, config.keys.as_deref(), mode).map(|recovery| recovery.report)
 }

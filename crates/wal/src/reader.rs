@@ -1,20 +1,24 @@
 //! Reading committed frames: from the map of a sealed segment, or in chunks from one that is still written.
 //!
-//! Every frame's checksums are checked on every read. A payload keeps alive what it points into (the map, the chunk).
+//! Every frame's checksums are checked on every read, and its seal where the log is encrypted. A payload keeps alive what it points into (the map, the chunk).
 
 use crate::buffer::AlignedBuf;
-use crate::frame::{BLOCK_BYTES, FLAG_LAST, FrameHeader, HEADER_BYTES, HeaderFault, block_up};
+use crate::frame::{BLOCK_BYTES, FLAG_LAST, FLAG_SEALED, FrameHeader, HEADER_BYTES, HeaderFault, block_up};
 use crate::num::SegmentNo;
 use crate::segment::{Segment, Source};
 use crate::view::LogView;
 use std::io;
 use std::sync::Arc;
+use strandline_event::bytes::AlignedBytes;
 use strandline_event::{LogIndex, SharedBytes};
+use strandline_keys::{DataKey, TAG_BYTES};
 
 /// Bytes read at once from a segment that is not mapped: neighbours share them.
 const CHUNK_BYTES: u64 = 256 << 10;
 /// Bytes read at once while one entry is looked for. Its payload is copied out, so that who keeps it keeps nothing else.
 const LOOKUP_BYTES: u64 = 16 << 10;
+
+const NOT_SEALED_HERE: &str = "the entry is not what was sealed here: it was changed, or comes from another place";
 
 /// Place of a frame: valid until its segment is trimmed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -212,11 +216,22 @@ impl Cursor {
         if !header.payload_is_good(&payload) {
             return Err(self.corrupt("payload checksum differs"));
         }
+        let opened = match (header.has(FLAG_SEALED), self.segment.key()) {
+            (false, None) => None,
+            (false, Some(_)) if !header.kind.is_sealed() => None,
+            (true, Some(key)) => Some(opened(key, &header, &payload).ok_or_else(|| self.corrupt(NOT_SEALED_HERE))?),
+            (false, Some(_)) => return Err(self.corrupt("an entry of an encrypted log that is not sealed")),
+            (true, None) => return Err(self.corrupt("a sealed entry in a segment that names no key")),
+        };
         let len = u32::try_from(header.frame_bytes()).unwrap_or(u32::MAX);
         let loc = FrameLoc { segment: self.segment.number(), offset: self.offset, len };
         self.skip(&header)?;
         let in_window = self.lookup && matches!(self.source, Source::File(_));
-        let payload = if in_window { SharedBytes::copy_aligned(&payload) } else { payload };
+        let payload = match opened {
+            Some(opened) => opened,
+            None if in_window => SharedBytes::copy_aligned(&payload),
+            None => payload,
+        };
         Ok(FrameView { header, loc, payload })
     }
 
@@ -275,6 +290,15 @@ pub(crate) fn read_frame(segment: &Arc<Segment>, loc: FrameLoc, end: u64) -> Res
     let mut cursor = Cursor::new(Arc::clone(segment), loc.offset, end, true)?;
     let header = cursor.header()?;
     cursor.frame(header)
+}
+
+/// The payload of a sealed frame; `None`: it is not what was sealed in this place.
+fn opened(key: &DataKey, header: &FrameHeader, payload: &[u8]) -> Option<SharedBytes> {
+    let (sealed, tag) = payload.split_last_chunk::<TAG_BYTES>()?;
+    let mut plain = AlignedBytes::with_capacity(sealed.len());
+    plain.extend_from_slice(sealed);
+    key.open(header.nonce(), &header.sealed_with(), &mut plain, *tag).ok()?;
+    Some(SharedBytes::from_aligned(plain))
 }
 
 fn fault_text(fault: HeaderFault) -> &'static str {

@@ -12,12 +12,14 @@ use crate::frame::FrameHeader;
 use crate::names::{FIRST_SPARE_NAME, SPARE_NAME, SegmentPattern};
 use crate::num::{GroupNo, LogId, SegmentNo};
 use crate::scan::{Progress, Scan, Scanner, Stop};
+use crate::sealed::take_keys;
 use crate::segment::Facts;
 use crate::state::{Numbers, State};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use strandline_event::{LogIndex, Micros};
+use strandline_keys::{DataKey, KeyName, StoreKeys};
 
 /// The end of the log was torn and left out; nothing acknowledged was.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -76,6 +78,10 @@ pub(crate) struct Kept {
     pub(crate) first_number: u64,
     pub(crate) facts: Facts,
     pub(crate) file: Arc<dyn DiskFile>,
+    /// The key that its State frame names.
+    pub(crate) key_name: Option<KeyName>,
+    /// That key, once it was found.
+    pub(crate) key: Option<DataKey>,
 }
 
 /// Everything that opening needs.
@@ -143,7 +149,14 @@ pub fn any_begun(disk: &dyn Disk, dir: &Path, pattern: &SegmentPattern) -> io::R
     Ok(false)
 }
 
-pub(crate) fn recover(disk: &dyn Disk, dir: &Path, pattern: &SegmentPattern, mode: Mode) -> io::Result<Recovery> {
+/// What is in a folder; entries are sealed with these keys, or stand as they are.
+pub(crate) fn recover(
+    disk: &dyn Disk,
+    dir: &Path,
+    pattern: &SegmentPattern,
+    keys: Option<&StoreKeys>,
+    mode: Mode,
+) -> io::Result<Recovery> {
     let mut out = Recovery {
         report: Recovered { last_time: Micros::MIN, ..Recovered::default() },
         log_id: None,
@@ -175,6 +188,7 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path, pattern: &SegmentPattern, mod
     }
     let facts = tail(&files[tip], end, &mut out);
     keep(&files[tip], facts, &mut out);
+    take_keys(keys, &mut out);
     Ok(out)
 }
 
@@ -290,7 +304,7 @@ fn chain<'a>(files: &'a [Found], purged: Option<LogId>, check_from: LogIndex, ou
 }
 
 fn keep(found: &Found, facts: Facts, out: &mut Recovery) {
-    let Some((header, _)) = &found.head else { return };
+    let Some((header, state)) = &found.head else { return };
     if out.log_id.is_some_and(|id| id != header.log_id) {
         let what = "a segment of another log".to_owned();
         out.report.corrupt.push(Corrupt { segment: found.number, offset: 0, what });
@@ -300,7 +314,9 @@ fn keep(found: &Found, facts: Facts, out: &mut Recovery) {
     let file = Arc::clone(&found.file);
     let (path, first_index) = (found.path.clone(), header.index);
     let first_number = found.numbers().map_or(first_index.0, |numbers| numbers.next);
-    out.kept.push(Kept { number: found.number, path, first_index, first_number, facts, file });
+    let key_name = state.key;
+    let number = found.number;
+    out.kept.push(Kept { number, path, first_index, first_number, facts, file, key_name, key: None });
 }
 
 /// A segment that has one after it: it must be whole up to the end that the next one states. The next one may go on at a

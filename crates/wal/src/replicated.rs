@@ -98,7 +98,9 @@ impl LogWriter {
     }
 
     fn push_payloads(&mut self, payloads: &[(Entry<'_>, Micros)], now: Micros) -> Result<Pushed, PushError> {
-        let sizes = || payloads.iter().map(|(entry, _)| entry.parts.iter().map(|part| part.len()).sum::<usize>());
+        let seal_bytes = self.seal_bytes(FrameKind::Entry);
+        let bytes_of = |entry: &Entry<'_>| entry.parts.iter().map(|part| part.len()).sum::<usize>() + seal_bytes;
+        let sizes = || payloads.iter().map(|(entry, _)| bytes_of(entry));
         if let Some(bytes) = sizes().find(|bytes| *bytes > PAYLOAD_BYTES_MAX) {
             return Err(PushError::TooLarge { bytes, max: PAYLOAD_BYTES_MAX });
         }

@@ -4,7 +4,7 @@
 //! changed).
 
 use crate::config::{LogConfig, Rollover};
-use crate::frame::{BLOCK_BYTES, block_up, frame_bytes};
+use crate::frame::{BLOCK_BYTES, FrameKind, block_up, frame_bytes};
 use crate::group::{Ended, Group};
 use crate::num::SegmentNo;
 use crate::segment::{Facts, Segment};
@@ -13,6 +13,7 @@ use crate::state::Before;
 use crate::writer::{LogWriter, Plan};
 use std::sync::Arc;
 use strandline_event::Micros;
+use strandline_keys::Purpose;
 
 impl LogConfig {
     /// Full size of a segment's file.
@@ -47,6 +48,7 @@ impl LogWriter {
     /// does not do.
     #[must_use]
     pub fn room(&self, payload_len: usize) -> Room {
+        let payload_len = payload_len + self.seal_bytes(FrameKind::Entry);
         let facts = self.start.files.space.get();
         let bytes = |wanted| missing(facts, self.planned().chain([wanted]), self.closing_bytes());
         let here = bytes(self.wanted(payload_len));
@@ -97,7 +99,10 @@ impl LogWriter {
         self.roll = false;
         let path = self.start.dir.join(self.start.config.pattern.name(number, now));
         let (disk, first) = (Arc::clone(&self.start.disk), (self.start.next_index, self.next_number()));
-        let segment = Arc::new(Segment::new(disk, path, number, self.start.log_id, first, Facts::empty()));
+        let purpose = Purpose::Segment(self.start.log_id, number.0);
+        let (name, key) = self.start.config.keys.as_ref().map(|keys| keys.fresh(purpose)).unzip();
+        self.start.state.key = name;
+        let segment = Arc::new(Segment::new(disk, path, number, self.start.log_id, first, Facts::empty(), key));
         let ended = self.plan.take().map(|plan| Ended { segment: plan.segment, end: plan.end });
         if let Some(ended) = &ended {
             self.start.state.before = Some(Before {

@@ -9,6 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use strandline_event::{LogIndex, Micros, SharedBytes};
+use strandline_keys::DataKey;
 
 /// Bytes between two marks of a segment's sparse index.
 const SPARSE_STEP_BYTES: u64 = 64 << 10;
@@ -21,6 +22,8 @@ pub struct Segment {
     /// Number of the entry that stands, or would stand, first.
     first_number: u64,
     path: PathBuf,
+    /// What seals its entries; none: they stand as they are.
+    key: Option<DataKey>,
     disk: Arc<dyn Disk>,
     facts: RwLock<Facts>,
     handle: RwLock<Handle>,
@@ -88,9 +91,10 @@ impl Segment {
         log_id: u64,
         (first_index, first_number): (LogIndex, u64),
         facts: Facts,
+        key: Option<DataKey>,
     ) -> Self {
         let (facts, handle) = (RwLock::new(facts), RwLock::new(Handle::Closed));
-        Self { number, log_id, first_index, first_number, path, disk, facts, handle }
+        Self { number, log_id, first_index, first_number, path, key, disk, facts, handle }
     }
 
     /// Its number.
@@ -103,6 +107,11 @@ impl Segment {
     #[must_use]
     pub fn log_id(&self) -> u64 {
         self.log_id
+    }
+
+    /// What seals its entries; `None`: they stand as they are.
+    pub(crate) fn key(&self) -> Option<&DataKey> {
+        self.key.as_ref()
     }
 
     /// Index that the first entry in it has, or would have.

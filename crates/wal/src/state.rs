@@ -1,10 +1,11 @@
 //! The payload of a State frame: what a segment must know of the log before it, so that older segments may go.
 
-use crate::frame::{VERSION, VERSION_REPLICATED};
+use crate::frame::{VERSION, VERSION_REPLICATED, VERSION_SEALED};
 use crate::membership::Membership;
 use crate::num::{LogId, SegmentNo, Vote};
 use crate::wire::{Take, put_log_id, put_maybe_log_id, put_text, put_vote};
 use strandline_event::Micros;
+use strandline_keys::{KEY_NAME_BYTES, KeyName};
 
 /// The segment before this one, and where it ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,6 +61,8 @@ pub struct State {
     pub before: Option<Before>,
     /// Of a replicated log; `None`: its entries have one frame each, and their numbers are their indices.
     pub numbers: Option<Numbers>,
+    /// The key that seals the entries of this segment; `None`: they stand as they are.
+    pub key: Option<KeyName>,
 }
 
 impl State {
@@ -79,8 +82,14 @@ impl State {
         out.extend_from_slice(&u32::try_from(membership.len()).unwrap_or(u32::MAX).to_le_bytes());
         out.extend_from_slice(&membership);
         put_before(&mut out, self.before);
+        if self.key.is_some() {
+            out.push(u8::from(self.numbers.is_some()));
+        }
         if let Some(numbers) = &self.numbers {
             put_numbers(&mut out, numbers);
+        }
+        if let Some(key) = &self.key {
+            out.extend_from_slice(&key.to_bytes());
         }
         out
     }
@@ -88,14 +97,18 @@ impl State {
     /// The version of the frame that holds it.
     #[must_use]
     pub const fn version(&self) -> u8 {
-        if self.numbers.is_some() { VERSION_REPLICATED } else { VERSION }
+        match (&self.key, &self.numbers) {
+            (Some(_), _) => VERSION_SEALED,
+            (None, Some(_)) => VERSION_REPLICATED,
+            (None, None) => VERSION,
+        }
     }
 
     /// An upper bound of the payload's bytes, without encoding it.
     pub(crate) fn encoded_len_max(&self) -> usize {
         let voters: usize = self.membership.voters.iter().map(|set| 2 + 8 * set.len()).sum();
         let nodes: usize = self.membership.nodes.iter().map(|(_, address)| 10 + address.len()).sum();
-        320 + self.stream_type.len() + voters + nodes
+        353 + self.stream_type.len() + voters + nodes
     }
 
     /// Reads the payload of a frame of this version; `None` if it is not one.
@@ -115,7 +128,12 @@ impl State {
                 Membership::decode(take.bytes(len)?)?
             },
             before: take_before(&mut take)?,
-            numbers: if version == VERSION { None } else { Some(take_numbers(&mut take)?) },
+            numbers: match version {
+                VERSION => None,
+                VERSION_SEALED if !take.flag()? => None,
+                _ => Some(take_numbers(&mut take)?),
+            },
+            key: if version == VERSION_SEALED { Some(take_key(&mut take)?) } else { None },
         })
     }
 }
@@ -146,6 +164,10 @@ fn put_numbers(out: &mut Vec<u8>, numbers: &Numbers) {
     }
     out.push(u8::from(numbers.cut));
     out.extend_from_slice(&numbers.file_bytes.to_le_bytes());
+}
+
+fn take_key(take: &mut Take<'_>) -> Option<KeyName> {
+    take.bytes(KEY_NAME_BYTES)?.first_chunk().map(KeyName::from_bytes)
 }
 
 fn take_numbers(take: &mut Take<'_>) -> Option<Numbers> {
@@ -186,8 +208,14 @@ mod tests {
         let id = |index| LogId { leader: LeaderId { term: 3, node: 9 }, index: LogIndex(index) };
         let before = Before { segment: SegmentNo(4), end: 8192, last: Some(id(77)), last_time: Micros(-5) };
         let numbers = Numbers { next: 70, committed: 69, purged: 3, membership: 1, cut: true, file_bytes: 1 << 20 };
-        let all = [(None, None, None, None), (Some(before), Some(id(77)), Some(id(12)), Some(numbers))];
-        for (before, committed, purged, numbers) in all {
+        let key = KeyName::from_bytes(&[7; KEY_NAME_BYTES]);
+        let all = [
+            (None, None, None, None, None),
+            (Some(before), Some(id(77)), Some(id(12)), Some(numbers), None),
+            (Some(before), None, Some(id(12)), None, Some(key)),
+            (None, Some(id(77)), None, Some(numbers), Some(key)),
+        ];
+        for (before, committed, purged, numbers, key) in all {
             let state = State {
                 node: 9,
                 bucket: 2,
@@ -199,6 +227,7 @@ mod tests {
                 membership: Membership::one(9),
                 before,
                 numbers,
+                key,
             };
             let (bytes, version) = (state.encode(), state.version());
             assert!(bytes.len() <= state.encoded_len_max());

@@ -9,8 +9,8 @@ use crate::config::{Committed, Entry, LogConfig, PushError, Pushed, Rollover};
 use crate::disk::Disk;
 use crate::files::LogFiles;
 use crate::frame::{
-    FLAG_GOES_ON, FLAG_NO_CHECKSUM, FLAG_NO_FSYNC, FrameHeader, FrameKind, PAYLOAD_BYTES_MAX, VERSION,
-    VERSION_REPLICATED, frame_bytes,
+    FLAG_GOES_ON, FLAG_NO_CHECKSUM, FLAG_NO_FSYNC, FLAG_SEALED, FrameHeader, FrameKind, PAYLOAD_BYTES_MAX, VERSION,
+    VERSION_REPLICATED, VERSION_SEALED, frame_bytes,
 };
 use crate::group::{Group, GroupMemory};
 use crate::membership::Membership;
@@ -24,6 +24,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use strandline_event::invariant::broken;
 use strandline_event::{LogIndex, Micros};
+use strandline_keys::TAG_BYTES;
 
 /// The segment that the next frames go to, as planned: with everything pushed, not only what is committed.
 pub(crate) struct Plan {
@@ -222,6 +223,11 @@ impl LogWriter {
         committed
     }
 
+    /// Bytes that a seal adds to a payload of this kind.
+    pub(crate) fn seal_bytes(&self, kind: FrameKind) -> usize {
+        if self.start.config.keys.is_some() && kind.is_sealed() { TAG_BYTES } else { 0 }
+    }
+
     /// What readers see.
     #[must_use]
     pub fn view(&self) -> SharedView {
@@ -307,7 +313,7 @@ impl LogWriter {
     }
 
     pub(crate) fn push_kind(&mut self, kind: FrameKind, entry: Entry<'_>, now: Micros) -> Result<Pushed, PushError> {
-        let bytes = entry.parts.iter().map(|part| part.len()).sum();
+        let bytes = entry.parts.iter().map(|part| part.len()).sum::<usize>() + self.seal_bytes(kind);
         if bytes > PAYLOAD_BYTES_MAX {
             return Err(PushError::TooLarge { bytes, max: PAYLOAD_BYTES_MAX });
         }
@@ -362,13 +368,16 @@ impl LogWriter {
         let Some(group) = self.gathering.as_ref() else { broken("a frame was pushed without a group") };
         let mut header = self.header(kind, entry, group, now);
         if goes_on {
-            (header.version, header.flags) = (VERSION_REPLICATED, header.flags | FLAG_GOES_ON);
+            (header.version, header.flags) = (header.version.max(VERSION_REPLICATED), header.flags | FLAG_GOES_ON);
         }
         let Some(group) = self.gathering.as_mut() else { broken("a frame was pushed without a group") };
         let len = u32::try_from(header.frame_bytes()).unwrap_or(u32::MAX);
         let loc = FrameLoc { segment: header.segment, offset: group.tail(), len };
         group.needs_proof |= !header.proves_itself();
-        group.append(&header, entry.parts);
+        match Arc::clone(&group.segment).key().filter(|_| header.has(FLAG_SEALED)) {
+            Some(key) => group.append_sealed(&header, entry.parts, key),
+            None => group.append(&header, entry.parts),
+        }
         if kind.takes_index() {
             let id = LogId { leader: entry.leader, index: header.index };
             (group.last, group.last_time) = (Some(id), now);
@@ -387,13 +396,19 @@ impl LogWriter {
         let no_checksum = if checked { 0 } else { FLAG_NO_CHECKSUM };
         let no_fsync = if self.start.config.fsync { 0 } else { FLAG_NO_FSYNC };
         let crc = |crc, part: &&[u8]| crc32c::crc32c_append(crc, part);
+        let seal_bytes = self.seal_bytes(kind);
+        let sealed = seal_bytes > 0;
         FrameHeader {
-            version: if kind == FrameKind::State { self.start.state.version() } else { VERSION },
+            version: match kind {
+                FrameKind::State => self.start.state.version(),
+                _ if sealed => VERSION_SEALED,
+                _ => VERSION,
+            },
             kind,
-            flags: no_checksum | no_fsync,
+            flags: no_checksum | no_fsync | if sealed { FLAG_SEALED } else { 0 },
             schema: entry.schema,
             // at most PAYLOAD_BYTES_MAX
-            payload_len: entry.parts.iter().map(|part| part.len() as u32).sum(),
+            payload_len: entry.parts.iter().map(|part| part.len() as u32).sum::<u32>() + seal_bytes as u32,
             log_id: self.start.log_id,
             segment: group.segment.number(),
             group: group.number,
@@ -402,7 +417,8 @@ impl LogWriter {
             index: self.start.next_index,
             time: now,
             count: entry.count,
-            payload_crc: if checked { entry.parts.iter().fold(0, crc) } else { 0 },
+            // that of a sealed payload is known when it is sealed
+            payload_crc: if checked && !sealed { entry.parts.iter().fold(0, crc) } else { 0 },
             ordinal: group.memory.frames.len() as u32,
         }
     }

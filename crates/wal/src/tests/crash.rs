@@ -146,6 +146,15 @@ fn what_is_acknowledged_survives_a_kill() {
 }
 
 #[test]
+fn what_is_acknowledged_in_an_encrypted_log_survives_a_power_cut() {
+    let keys = strandline_keys::testing::store_keys(1);
+    for seed in seeds() {
+        let config = LogConfig { keys: Some(Arc::clone(&keys)), checksum: seed % 3 != 0, ..small_config() };
+        History::new(config, seed).run(&format!("seed {seed}"), true);
+    }
+}
+
+#[test]
 fn without_fsync_it_survives_a_kill() {
     for seed in seeds() {
         let config = LogConfig { fsync: false, ..small_config() };

@@ -122,13 +122,13 @@ fn an_unknown_version_is_refused_by_name() {
     let path = segment_paths(&rig.disk).pop().unwrap();
     let mut bytes = rig.disk.contents(&path).unwrap();
     let last = bytes.chunks(16).rposition(|c| c.starts_with(&frame::MAGIC)).unwrap() * 16;
-    bytes[last + 4] = 3;
+    bytes[last + 4] = 4;
     let crc = crc32c::crc32c(&bytes[last..last + 92]);
     bytes[last + 92..last + 96].copy_from_slice(&crc.to_le_bytes());
     rig.disk.put(&path, &bytes);
     let opened = rig.open();
     assert!(opened.writer.is_none());
-    assert!(opened.recovered.corrupt[0].what.contains("version 3"), "{:?}", opened.recovered.corrupt);
+    assert!(opened.recovered.corrupt[0].what.contains("version 4"), "{:?}", opened.recovered.corrupt);
 }
 
 #[test]

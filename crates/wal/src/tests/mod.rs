@@ -9,6 +9,7 @@ mod golden;
 mod promises;
 mod real;
 mod replicated;
+mod sealed;
 mod space;
 
 use crate::crash_disk::CrashDisk;
