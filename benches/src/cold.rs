@@ -142,7 +142,7 @@ pub struct Cold {
 /// # Errors
 /// The store is not there.
 pub fn cold(root: &Path) -> Result<DurableTier, Failure> {
-    Ok(DurableTier::open_read_only(&config(root)?)?)
+    Ok(DurableTier::open_read_only(&config(root)?, None)?)
 }
 
 /// Reads a stream of a store of which nothing is cached.

@@ -76,14 +76,6 @@ fn serve_refuses_what_this_version_does_not_serve() {
     let refused = [
         ("security.encrypt.in_transit", vec!["security.encrypt.in_transit = true"]),
         ("id.command_id.unique_scope", vec!["id.command_id.unique_scope = 'store'"]),
-        (
-            "security.encrypt.at_rest",
-            vec![
-                "security.encrypt.at_rest = true",
-                "security.kms.provider = 'local'",
-                "security.kms.key_id = '/no/such/key'",
-            ],
-        ),
     ];
     for (name, keys) in refused {
         let store = Store::new(&[]);

@@ -18,6 +18,7 @@ mod damage;
 mod delta;
 mod disk_full;
 mod docs;
+mod encryption;
 mod ends;
 mod erasure;
 mod flights;

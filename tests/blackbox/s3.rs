@@ -304,3 +304,57 @@ fn nothing_is_lost_by_kill_9_on_s3() {
     store.assert_clean();
     assert!(!Path::new("s3:").exists(), "no folder is made of a URL");
 }
+
+/// Everything below a prefix of the bucket.
+fn bytes_below(moto: &Moto, prefix: &str) -> Vec<(String, Vec<u8>)> {
+    let get = |key: String| {
+        let (status, bytes) = moto.request("GET", &format!("/{}/{}", Moto::BUCKET, key.replace('=', "%3D")), b"");
+        assert_eq!(status, 200, "{key}");
+        (key, bytes)
+    };
+    moto.keys(prefix).into_iter().map(get).collect()
+}
+
+#[test]
+fn an_encrypted_store_lives_on_s3_under_a_key_of_kms() {
+    let moto = Moto::start();
+    moto.make_key("alias/events");
+    let kms = Proxy::start(moto.port);
+    let keys = [
+        "security.encrypt.at_rest = true",
+        "security.kms.provider = 'aws_kms'",
+        "security.kms.key_id = 'alias/events'",
+        "partition.by = ('tenant_id')",
+    ];
+    let path = format!("durable.path = '{}'", url("sealed"));
+    let all: Vec<&str> = [path.as_str()].into_iter().chain(BY_HAND).chain(keys).collect();
+    let mut store = store_with(&moto.url(), &all);
+    let mut env = Moto::env(&moto.url());
+    env.push(("AWS_ENDPOINT_URL_KMS", kms.url()));
+    store.set_env(env);
+    let planted = |n: u64| {
+        json!({"stream_type": "Call", "stream_id": format!("planted-{}", n % 5), "event_type": "Ticked", "tenant_id": "planted-tenant",
+            "data": {"n": n, "text": "planted-payload"}})
+    };
+    let server = store.start();
+    server.http().bulk(&(0..50).map(planted).collect::<Vec<_>>());
+    server.http().compact();
+    // the key is away: what is open goes on
+    kms.rule("POST", "/", 0, usize::MAX, Act::Cut);
+    server.http().bulk(&(50..80).map(planted).collect::<Vec<_>>());
+    server.http().compact();
+    check(&server, 80);
+    let objects = bytes_below(&moto, "sealed");
+    assert!(objects.len() > 5);
+    for (key, bytes) in objects {
+        assert!(!key.contains("planted") && !bytes.windows(7).any(|part| part == b"planted"), "{key}");
+    }
+    server.stop();
+    let away = refused(&store);
+    assert!(away.code == 3 && away.stderr.contains("cannot be asked"), "{away:?}");
+    kms.clear();
+    let server = store.start();
+    check(&server, 80);
+    server.stop();
+    store.assert_clean();
+}

@@ -84,9 +84,35 @@ impl Moto {
 
     /// One request; status and body.
     pub(crate) fn request(&self, method: &str, target: &str, body: &[u8]) -> (u16, Vec<u8>) {
+        self.request_with(method, target, "", body)
+    }
+
+    /// A request to its KMS; the answer.
+    #[allow(dead_code, reason = "not every test that starts it asks for keys")]
+    pub(crate) fn kms(&self, action: &str, body: &str) -> String {
+        let headers = format!(
+            "X-Amz-Target: TrentService.{action}\r\nContent-Type: application/x-amz-json-1.1\r\nAuthorization: AWS4-HMAC-SHA256 \
+             Credential=AKIATESTTESTTEST/20260101/us-east-1/kms/aws4_request, SignedHeaders=host, Signature=0\r\n"
+        );
+        let (status, body) = self.request_with("POST", "/", &headers, body.as_bytes());
+        let text = String::from_utf8(body).unwrap();
+        assert_eq!(status, 200, "{text}");
+        text
+    }
+
+    /// Makes a key of its KMS with an alias.
+    #[allow(dead_code, reason = "not every test that starts it asks for keys")]
+    pub(crate) fn make_key(&self, alias: &str) -> String {
+        let made = self.kms("CreateKey", "{}");
+        let id = made.split("\"KeyId\":").nth(1).and_then(|rest| rest.split('"').nth(1)).unwrap().to_owned();
+        self.kms("CreateAlias", &format!("{{\"AliasName\": \"{alias}\", \"TargetKeyId\": \"{id}\"}}"));
+        id
+    }
+
+    fn request_with(&self, method: &str, target: &str, headers: &str, body: &[u8]) -> (u16, Vec<u8>) {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         let head = format!(
-            "{method} {target} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            "{method} {target} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n{headers}Content-Length: {}\r\nConnection: close\r\n\r\n",
             self.port,
             body.len()
         );

@@ -69,8 +69,9 @@ pub(crate) enum Command {
     Completions(Completions),
     /// Manual pages of this program
     Man(Manual),
-    /// Keys (not served yet)
-    Keys(Later),
+    /// Key files of encrypted stores, rotation, and keys of data files for other engines
+    #[command(subcommand)]
+    Keys(Keys),
     /// Development certificates (not served yet)
     Certs(Later),
     /// Erase a subject of an erasable stream type: its keys are destroyed; prints the receipt
@@ -282,6 +283,45 @@ pub(crate) enum Wal {
 pub(crate) enum Manifest {
     /// The current manifest and its history, as JSON: of a running node, or with --data-dir or --config from the disk
     Show(ManifestShow),
+}
+
+/// What `keys` does.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Keys {
+    /// Make a key file, with one key in it
+    Init {
+        /// The file; it must not exist
+        #[arg(long)]
+        file: PathBuf,
+    },
+    /// Add a version to a key file, and wrap the keys of stores again under the newest version
+    Rotate(KeysRotate),
+    /// Print the key of an encrypted Parquet file (64 hex digits), for engines that read such files
+    Unwrap(KeysUnwrap),
+}
+
+/// Options of `keys rotate`.
+#[derive(Args, Debug)]
+pub(crate) struct KeysRotate {
+    /// The key file that gets a new version (not for keys of a service, which rotates them itself)
+    #[arg(long)]
+    pub(crate) file: Option<PathBuf>,
+    /// The file of statements: the keys of its encrypted stores are wrapped again
+    #[arg(long)]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// Options of `keys unwrap`.
+#[derive(Args, Debug)]
+pub(crate) struct KeysUnwrap {
+    /// The Parquet file, wherever it is now
+    pub(crate) file: PathBuf,
+    /// The file of statements
+    #[arg(long)]
+    pub(crate) config: PathBuf,
+    /// The store it comes from; needed where it is live no more
+    #[arg(long)]
+    pub(crate) store: Option<String>,
 }
 
 /// Options of `manifest show`.

@@ -2,7 +2,8 @@
 
 use crate::data_dir::DataDir;
 use crate::descriptors::{Descriptors, raise_limit};
-use crate::node::{NodeOptions, OpenedNode, StartError, open_options, store_error};
+use crate::node::{NodeOptions, OpenedNode, StartError};
+use crate::opening::{open_options, store_error};
 use crate::store_lock::StoreLock;
 use strandline_deql::Declarations;
 use strandline_durable::objects::{Purpose, Settings, cluster_mark, open_location};
@@ -43,7 +44,7 @@ pub(crate) fn open_members(
     let mut stores = Vec::new();
     for declared in &declarations.stores {
         let name = &declared.config.name;
-        let open = open_options(&declared.config, options, &data_dir);
+        let open = open_options(&declared.config, options, &data_dir)?;
         let store = Store::open_member(&open).map_err(|error| store_error(name, error))?;
         stores.push(Opened { store, logs: Vec::new(), report: OpenReport::default() });
     }

@@ -11,6 +11,7 @@ use crate::error::NodeError;
 use crate::member_stores::{open_members, refuse_clusters};
 use crate::messages::{Abandon, CloseRouter, StopCompaction, StopLog};
 use crate::metrics::Metrics;
+use crate::opening::{open_options, store_error};
 use crate::permits::BytePermits;
 use crate::readers::Readers;
 use crate::registry::{Registry, RegistryError};
@@ -31,10 +32,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use strandline_consensus::control::Control;
-use strandline_deql::{Declarations, StoreConfig};
+use strandline_deql::Declarations;
 use strandline_durable::CommitError;
 use strandline_engine::compact::Share;
-use strandline_engine::store::{Grace, Judged, OpenError, OpenOptions, Opened, Store};
+use strandline_engine::store::{Grace, Judged, OpenError, Opened, Store};
 use strandline_engine::subjects::SubjectFileError;
 use strandline_event::{ErrorKind, limits};
 use strandline_wal::io::abort_on_fatal;
@@ -166,9 +167,10 @@ impl StartError {
             Self::Store { error, .. } => match &**error {
                 // settings of an object store, or one that cannot keep commits apart
                 Durable(error) => {
-                    use strandline_durable::OpenError::{ManifestsBehind, ManifestsGone};
+                    use strandline_durable::OpenError::{Keys, ManifestsBehind, ManifestsGone};
                     let settings = matches!(error.kind(), ErrorKind::BadRequest | ErrorKind::NotSupported);
-                    settings || matches!(error, ManifestsGone { .. } | ManifestsBehind { .. })
+                    let keys = matches!(error, Keys(error) if error.kind() != ErrorKind::Unavailable);
+                    settings || keys || matches!(error, ManifestsGone { .. } | ManifestsBehind { .. })
                 }
                 Rules { .. } | NoLogFolder { .. } | SegmentPattern(_) | ConfigChanged { .. } | OtherStore { .. } => {
                     true
@@ -354,10 +356,10 @@ fn open_all(declarations: &Declarations, options: &NodeOptions) -> Result<Opened
     // all stores are judged before any is claimed: a start that fails fences nobody
     let mut judged = Vec::new();
     for declared in &declarations.stores {
-        let open = open_options(&declared.config, options, &data_dir);
+        let open = open_options(&declared.config, options, &data_dir)?;
         let name = declared.config.name.clone();
         Registry::open(&data_dir.store_folder(&name), &[])?;
-        SubscriptionFile::open(&data_dir.store_folder(&name), &Alive::default())?;
+        SubscriptionFile::look(&data_dir.store_folder(&name))?;
         let store = Store::judge(open).map_err(|error| store_error(&name, error))?;
         judged.push((name, store));
     }
@@ -369,23 +371,6 @@ fn open_all(declarations: &Declarations, options: &NodeOptions) -> Result<Opened
     let open = |(name, store): (String, Judged)| store.open().map_err(|error| store_error(&name, error));
     let stores = judged.into_iter().map(open).collect::<Result<Vec<_>, _>>()?;
     Ok(OpenedNode { data_dir, locks, descriptors, stores, subjects })
-}
-
-pub(crate) fn open_options(config: &StoreConfig, options: &NodeOptions, data_dir: &DataDir) -> OpenOptions {
-    OpenOptions {
-        config: config.clone(),
-        disk: Arc::clone(&options.disk.0),
-        node: data_dir.node_id(),
-        now: clock::now(),
-        entropy: random::bits(),
-        accept_lost_log: options.accept_lost_log,
-        grace: options.grace,
-        scratch: Some(data_dir.store_folder(&config.name).join("scratch")),
-    }
-}
-
-pub(crate) fn store_error(name: &str, error: OpenError) -> StartError {
-    StartError::Store { store: name.to_owned(), error: Box::new(error) }
 }
 
 impl NodeHandle {

@@ -318,7 +318,8 @@ fn wire_router(
 /// The live end of a store, and its named subscriptions. Nothing runs before somebody follows.
 fn wire_subscriptions(store: &Arc<Store>, shared: &Shared) -> Result<(Arc<Feed>, Arc<Desk>), StartError> {
     let feed = Feed::new(store, &shared.readers, &shared.following, &shared.alive);
-    let (file, folded) = SubscriptionFile::open(&shared.data_dir.store_folder(store.name()), &shared.alive)?;
+    let (file, folded) =
+        SubscriptionFile::open(&shared.data_dir.store_folder(store.name()), &shared.alive, store.keys())?;
     let subscriptions = Desk::new(&feed, file, folded);
     Ok((feed, subscriptions))
 }

@@ -3,7 +3,7 @@
 //! A line goes when its part of the store stands; both lists are empty in the end.
 
 use crate::config::StoreConfig;
-use crate::config::choice::CommandScope;
+use crate::config::choice::{CommandScope, KmsProvider};
 use crate::location::Location;
 
 /// A key, whether it matters in a store, and why it is here.
@@ -17,6 +17,11 @@ const NO_AZ: &str = "this build serves no az://: build it with the cargo feature
 
 fn no_s3(location: &Location) -> bool {
     matches!(location, Location::S3 { .. }) && !cfg!(feature = "s3")
+}
+
+fn no_kms(config: &StoreConfig) -> bool {
+    let security = &config.security;
+    security.encrypt_at_rest && security.kms_provider == Some(KmsProvider::AwsKms) && !cfg!(feature = "s3")
 }
 
 fn no_gs(location: &Location) -> bool {
@@ -39,7 +44,11 @@ const REFUSED: &[Line] = &[
     ("durable.commit.manifest_path", |c| no_s3(&c.durable.manifest_path), NO_S3),
     ("durable.commit.manifest_path", |c| no_gs(&c.durable.manifest_path), NO_GS),
     ("durable.commit.manifest_path", |c| no_az(&c.durable.manifest_path), NO_AZ),
-    ("security.encrypt.at_rest", |c| c.security.encrypt_at_rest, "encryption at rest is not served yet"),
+    (
+        "security.kms.provider",
+        no_kms,
+        "this build serves no aws_kms: build it with the cargo feature `s3`, or use 'local', a key file",
+    ),
     ("security.encrypt.in_transit", |c| c.security.encrypt_in_transit, "encryption in transit is not served yet"),
 ];
 

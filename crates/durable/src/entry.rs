@@ -20,6 +20,9 @@ pub struct FileEntry {
     /// Checksums of its parts; `None`: it is only read whole (data files before version 2).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tail: Option<TailSums>,
+    /// Name of its key, 64 hex digits, where it is encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
     /// Events.
     pub rows: u64,
     /// Row groups.

@@ -6,10 +6,12 @@ use crate::schema;
 use crate::write::{PAGE_ROWS, properties};
 use arrow::datatypes::SchemaRef;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::encryption::encrypt::FileEncryptionProperties;
 use parquet::schema::types::SchemaDescriptor;
 use std::sync::Arc;
 use strandline_deql::{FilePattern, Partition, RowGroup, SortOrder, StoreConfig};
 use strandline_event::{Field, FieldNames};
+use strandline_keys::StoreKeys;
 
 const MB: u64 = 1 << 20;
 /// Bytes of a batch before it goes to the encoders.
@@ -37,6 +39,8 @@ pub struct Layout {
     pub(crate) max_open_files: usize,
     pub(crate) arrow_schema: SchemaRef,
     pub(crate) parquet_schema: SchemaDescriptor,
+    /// Data files are encrypted with keys of these; `None`: they are not.
+    pub(crate) keys: Option<Arc<StoreKeys>>,
 }
 
 /// Why a configuration gives no layout.
@@ -75,7 +79,14 @@ impl Layout {
             bloom_fpp: config.bloom.fpp,
             max_open_files: usize::try_from(config.compaction.max_open_files).unwrap_or(usize::MAX),
             max_file_bytes: config.compaction.max_file_mb.saturating_mul(MB),
+            keys: None,
         })
+    }
+
+    /// The same, for files that are encrypted with keys of these.
+    #[must_use]
+    pub(crate) fn with_keys(self, keys: Option<Arc<StoreKeys>>) -> Self {
+        Self { keys, ..self }
     }
 
     /// The configured column names.
@@ -94,8 +105,17 @@ impl Layout {
     /// come (bounds the memory of the filters while writing).
     #[must_use]
     pub fn encoder(&self, rows_max: u64) -> (SchemaRef, ArrowWriterOptions) {
+        self.encoder_with(rows_max, None)
+    }
+
+    /// The same; `encryption`: the key of the file.
+    pub(crate) fn encoder_with(
+        &self,
+        rows_max: u64,
+        encryption: Option<Arc<FileEncryptionProperties>>,
+    ) -> (SchemaRef, ArrowWriterOptions) {
         let options = ArrowWriterOptions::new()
-            .with_properties(properties(self, rows_max))
+            .with_properties(properties(self, rows_max, encryption))
             // Polars takes JSON columns for text only where the Arrow schema says so
             .with_skip_arrow_metadata(false)
             .with_parquet_schema(self.parquet_schema.clone());

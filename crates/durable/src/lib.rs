@@ -6,11 +6,14 @@
 //!
 //! Bytes on disk: `FORMAT.md` beside this crate.
 
+mod chunks;
 mod columns;
 mod delta;
 mod entry;
 mod gather;
 pub mod ipc;
+mod key_metadata;
+mod keyring;
 mod layout;
 mod manifest;
 mod merge;
@@ -32,6 +35,8 @@ mod write;
 pub use columns::SeqTooLarge;
 pub use delta::{DeltaNumbers, DeltaReport, check_delta_log, verify_delta_log};
 pub use entry::{Bounds, FileEntry, TailSums};
+pub use key_metadata::key_metadata;
+pub use keyring::{Provider, Rotated, rotate_keyring, sealed_places};
 pub use layout::{Layout, LayoutError};
 pub use manifest::{
     ChunkMark, EnvelopeError, Group, GroupKey, LogState, Manifest, ManifestError, Redactions, Replaced, ReplacedFiles,

@@ -107,14 +107,27 @@ impl Layout {
     #[must_use]
     pub fn file_path(&self, key: &PartitionKey, writer: &str, file_seq: u64) -> String {
         let mut values = PartitionValues::default();
-        for (column, value) in self.partition.by.iter().zip(key) {
+        let hidden: Vec<Option<String>> =
+            self.partition.by.iter().zip(key).map(|(c, value)| self.hidden(*c, value)).collect();
+        for ((column, value), hidden) in self.partition.by.iter().zip(key).zip(&hidden) {
+            let value = hidden.as_ref().or(value.as_ref()).map(String::as_str);
             match column {
-                PartitionColumn::Dt => values.dt = value.as_deref(),
-                PartitionColumn::StreamType => values.stream_type = value.as_deref(),
-                PartitionColumn::TenantId => values.tenant_id = value.as_deref(),
+                PartitionColumn::Dt => values.dt = value,
+                PartitionColumn::StreamType => values.stream_type = value,
+                PartitionColumn::TenantId => values.tenant_id = value,
             }
         }
         self.pattern.render(&values, writer, &format!("{file_seq:010}"))
+    }
+
+    /// What stands for a value in names of an encrypted store: stream types and dates stand as they are, all else as a keyed hash.
+    fn hidden(&self, column: PartitionColumn, value: &Option<String>) -> Option<String> {
+        match self.partition.source(column) {
+            PartitionSource::Time { .. } | PartitionSource::Text(Field::StreamType) => None,
+            PartitionSource::Text(_) => {
+                Some(self.keys.as_ref()?.hidden(value.as_deref().filter(|text| !text.is_empty())?))
+            }
+        }
     }
 }
 

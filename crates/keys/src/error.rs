@@ -7,6 +7,17 @@ use strandline_event::ErrorKind;
 /// Why keys cannot be read, made or used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
+    /// Nobody was named who wraps keys.
+    #[error(
+        "the store is encrypted, and there is no provider of keys: set security.kms.provider and security.kms.key_id"
+    )]
+    NoProvider,
+    /// There is no keyring where one must be.
+    #[error(
+        "the store is declared encrypted (security.encrypt.at_rest), and there is a store without a keyring: it was made without encryption, which \
+         cannot be changed, or its keyring is gone: put it back"
+    )]
+    NoRing,
     /// There is no key file.
     #[error(
         "there is no key file {}: put the one back that the store was made with (security.kms.key_id); for a new store make one \
@@ -111,13 +122,16 @@ impl KeyError {
     #[must_use]
     pub const fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoFile(_) | Self::FileExists(_) | Self::FileOpen { .. } | Self::OtherProvider { .. } => {
-                ErrorKind::BadRequest
-            }
+            Self::NoProvider
+            | Self::NoFile(_)
+            | Self::FileExists(_)
+            | Self::FileOpen { .. }
+            | Self::OtherProvider { .. } => ErrorKind::BadRequest,
             Self::NotSupported(_) => ErrorKind::NotSupported,
             Self::FileDamaged { .. }
             | Self::RingDamaged { .. }
             | Self::WrongKey { .. }
+            | Self::NoRing
             | Self::NoVersion { .. }
             | Self::NoKey(_) => ErrorKind::Integrity,
             Self::Io { .. } => ErrorKind::Io,

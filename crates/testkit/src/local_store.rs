@@ -22,6 +22,8 @@ use strandline_engine::store::{
     Grace, OpenError, OpenLog, OpenOptions, OpenReport, Opened, ReplaceError, Replaced, Store,
 };
 use strandline_event::{BatchBytes, EventId, LogIndex, LogKey, Micros, StampedBatch};
+use strandline_keys::KeyProvider;
+use strandline_keys::testing::TestKeys;
 use strandline_wal::crash_disk::{CrashDisk, Dice};
 use strandline_wal::{Disk, InlineIo, LogIo, RealDisk};
 
@@ -530,7 +532,12 @@ fn open(
 ) -> Result<Opened, OpenError> {
     let Start { now, entropy, accept_lost_log, grace } = start;
     let scratch = None;
-    let options = OpenOptions { config: config.clone(), disk, node: 7, now, entropy, accept_lost_log, grace, scratch };
+    let keys = config
+        .security
+        .encrypt_at_rest
+        .then(|| Arc::new(TestKeys::with_random(7, entropy as u64)) as Arc<dyn KeyProvider>);
+    let options =
+        OpenOptions { config: config.clone(), disk, node: 7, now, entropy, accept_lost_log, grace, scratch, keys };
     match objects {
         Some((files, manifests)) => Store::open_on(options, Arc::clone(files), Arc::clone(manifests)),
         None => Store::open(options),

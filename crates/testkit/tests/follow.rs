@@ -201,6 +201,7 @@ fn run(log: bool, more: &str, whole: bool) {
         entropy: 99,
         accept_lost_log: false,
         grace: Grace::default(),
+        keys: None,
         scratch: None,
     };
     let store = Store::open(options).unwrap().store;

@@ -22,7 +22,7 @@ fn start_on(owner: &LocalStore, disk: &Arc<CrashDisk>, accept_lost_log: bool) ->
     let (grace, scratch, entropy) = (Grace::default(), None, 4711);
     let (disk, now) = (Arc::clone(disk) as _, Micros(1_900_000_000_000_000));
     let config = declared("/durable", TIERS);
-    let options = OpenOptions { config, disk, node: 7, now, entropy, accept_lost_log, grace, scratch };
+    let options = OpenOptions { config, disk, node: 7, now, entropy, accept_lost_log, grace, scratch, keys: None };
     Store::open_on(options, files, manifests)
 }
 

@@ -516,3 +516,30 @@ proptest! {
         rig.check_all();
     }
 }
+
+/// Keys of an encrypted store.
+const SEALED: &str =
+    "security.encrypt.at_rest = true, security.kms.provider = 'local', security.kms.key_id = '/keys/of/the/test'";
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, max_shrink_iters: 3_000, ..ProptestConfig::default() })]
+    #[test]
+    fn every_read_of_an_encrypted_store_gives_what_the_model_holds(
+        settings in rule_settings(),
+        tiers in 0..2 * TIERS.len(),
+        layout in any::<usize>(),
+        ops in proptest::collection::vec(op(), 1..40),
+    ) {
+        let settings = format!("{settings}, {SEALED}");
+        let layout = LAYOUTS[layout % LAYOUTS.len()];
+        let mut rig = Rig::new(&settings, layout, TIERS.get(tiers).unwrap_or(&TIERS[if tiers % 2 == 0 { 0 } else { 11 }]));
+        for op in ops {
+            rig.run(op);
+        }
+        rig.check_late_followers();
+        rig.read_whole();
+        rig.check_all();
+        rig.real.restart().unwrap();
+        rig.check_all();
+    }
+}

@@ -1,5 +1,6 @@
 //! `strandline manifest show`: the current manifest and its history; also of a store whose node does not start.
 
+use super::keys::provider;
 use super::serve;
 use crate::cli::ManifestShow;
 use crate::client::Client;
@@ -47,7 +48,7 @@ fn on_disk(options: &ManifestShow, data_dir: &Path) -> Result<Value, Failure> {
 
 fn store(config: &StoreConfig) -> Result<Value, Failure> {
     let failed = |text: String| Failure::No(format!("store {}: {text}", config.name));
-    let tier = DurableTier::open_read_only(config).map_err(|e| failed(e.to_string()))?;
+    let tier = DurableTier::open_read_only(config, provider(config)?).map_err(|e| failed(e.to_string()))?;
     let pinned = tier.pin();
     let logs = pinned.logs().map(|(key, state)| {
         json!({"stream_type": &*key.stream_type, "bucket": key.bucket, "compacted_through": state.compacted_through.0,

@@ -8,6 +8,7 @@ mod demo;
 mod erase;
 mod files;
 mod ingest;
+mod keys;
 mod later;
 mod manifest;
 mod manual;
@@ -50,7 +51,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Subscribe(options) => subscribe::run(&options),
         Command::Completions(options) => manual::completions(&options),
         Command::Man(options) => manual::manual(&options),
-        Command::Keys(_) => later::refuse("keys", "encryption at rest"),
+        Command::Keys(command) => keys::run(&command),
         Command::Certs(_) => later::refuse("certs", "TLS"),
         Command::Erase(options) => erase::run(&options),
     }

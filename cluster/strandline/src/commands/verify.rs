@@ -1,5 +1,6 @@
 //! `strandline verify`: log, manifests and files of a store that no node has open; one line a finding.
 
+use super::keys::provider;
 use super::offline;
 use crate::cli::Verify;
 use crate::exit::Failure;
@@ -18,7 +19,9 @@ pub(crate) fn run(options: &Verify) -> Result<(), Failure> {
     let mut findings = stores.findings.len();
     for config in &stores.configs {
         let bar = out::bar(ProgressBar::new(0), "{spinner} {msg:30} [{wide_bar}] {human_pos}/{human_len} {eta}");
-        let report = verify::verify_watched(config, &disk, stores.node, &mut |step| show(&bar, &config.name, step));
+        let keys = provider(config)?;
+        let report =
+            verify::verify_watched(config, &disk, stores.node, keys, &mut |step| show(&bar, &config.name, step));
         bar.finish_and_clear();
         let report = report.map_err(|error| match &error {
             VerifyError::Unreachable(_) => Failure::Server(format!("store {}: {error}", config.name)),

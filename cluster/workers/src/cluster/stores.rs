@@ -1,7 +1,8 @@
 //! The stores of a cluster as one node serves them, and the logs of a node alone as the cluster's first.
 
 use super::ClusterError;
-use crate::{clock, random};
+use crate::opening::no_keys;
+use crate::{clock, keys, random};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,6 +76,8 @@ pub(super) async fn heard(control: &Control) -> MetaState {
 
 /// The logs that a node alone has of a store. They must be whole, by the rules of a node alone. Blocks.
 pub(super) fn logs_of_alone(store: &StoreConfig, node: u64, disk: Arc<dyn Disk>) -> Result<Vec<LogKey>, ClusterError> {
+    let wrong = |error| ClusterError::Log { store: store.name.clone(), error: Box::new(error) };
+    let keys = keys::provider(store).map_err(|error| wrong(no_keys(error)))?;
     let judged = Store::judge(OpenOptions {
         config: store.clone(),
         disk,
@@ -84,8 +87,8 @@ pub(super) fn logs_of_alone(store: &StoreConfig, node: u64, disk: Arc<dyn Disk>)
         accept_lost_log: false,
         grace: Grace::default(),
         scratch: None,
+        keys,
     });
-    let wrong = |error| ClusterError::Log { store: store.name.clone(), error: Box::new(error) };
     Ok(judged.map_err(wrong)?.log_keys())
 }
 

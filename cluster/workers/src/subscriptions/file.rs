@@ -12,10 +12,16 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use strandline_engine::subscribe::record::{Folded, Record};
+use strandline_keys::{KeyName, NONCE_BYTES, Purpose, StoreKeys};
 use tokio::sync::oneshot;
 
 const HEADER: [u8; 16] = *b"SLSB\x01\0\0\0\0\0\0\0\0\0\0\0";
+/// Of an encrypted store: its groups are sealed.
+const SEALED_HEADER: [u8; 16] = *b"SLSB\x02\0\0\0\0\0\0\0\0\0\0\0";
 const GROUP_HEAD_BYTES: usize = 8;
+/// Each sealed group has a key of its own, so one nonce does: a group that was cut is written again under another key.
+const NONCE: [u8; NONCE_BYTES] = [0; NONCE_BYTES];
+const PURPOSE: Purpose<'static> = Purpose::NodeFile("subscriptions");
 /// Bytes of a group's records after which the next one begins.
 const GROUP_BYTES: usize = 1 << 20;
 /// A file that is not longer is never written anew.
@@ -39,6 +45,14 @@ pub enum SubscriptionFileError {
         path: PathBuf,
         /// Where.
         offset: usize,
+    },
+    /// It is not of the store's kind, or another store's.
+    #[error("{}: {what}: put the right file back, or move it away: the named subscriptions of the store are then gone", .path.display())]
+    Sealed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
     },
     /// A write failed before.
     #[error("{}: a write failed before ({why}); nothing is written to it until the node is started again", .path.display())]
@@ -65,6 +79,8 @@ struct Written {
     bytes: u64,
     folded: Folded,
     poisoned: Option<String>,
+    /// Of an encrypted store.
+    keys: Option<Arc<StoreKeys>>,
 }
 
 /// The file.
@@ -87,11 +103,22 @@ impl Ticket {
 }
 
 impl SubscriptionFile {
-    /// Reads the file in a store's folder, if there is one. What it holds is given as well.
-    pub(crate) fn open(folder: &Path, alive: &Alive) -> Result<(Arc<Self>, Folded), SubscriptionFileError> {
+    /// Whether the file is whole, as far as that can be told without keys.
+    pub(crate) fn look(folder: &Path) -> Result<(), SubscriptionFileError> {
         let path = folder.join("subscriptions");
-        let (folded, bytes) = if path.exists() { load(&path)? } else { (Folded::default(), 0) };
-        let written = Written { path, file: None, bytes, folded: folded.clone(), poisoned: None };
+        if path.exists() { load(&path, &Opening::Look).map(drop) } else { Ok(()) }
+    }
+
+    /// Reads the file in a store's folder, if there is one. What it holds is given as well. `keys`: those of an encrypted store.
+    pub(crate) fn open(
+        folder: &Path,
+        alive: &Alive,
+        keys: Option<&Arc<StoreKeys>>,
+    ) -> Result<(Arc<Self>, Folded), SubscriptionFileError> {
+        let path = folder.join("subscriptions");
+        let opening = Opening::With(keys.map(|keys| &**keys));
+        let (folded, bytes) = if path.exists() { load(&path, &opening)? } else { (Folded::default(), 0) };
+        let written = Written { path, file: None, bytes, folded: folded.clone(), poisoned: None, keys: keys.cloned() };
         let this = Self { pending: Mutex::default(), written: Mutex::new(written), alive: alive.clone() };
         Ok((Arc::new(this), folded))
     }
@@ -144,7 +171,7 @@ impl Written {
             return Err(SubscriptionFileError::Poisoned { path: self.path.clone(), why: why.clone() });
         }
         let mut bytes = Vec::new();
-        groups(records.iter(), &mut bytes);
+        groups(records.iter(), self.bytes.max(HEADER.len() as u64), self.keys.as_deref(), &mut bytes);
         let done = self.append(&bytes);
         if let Err(error) = &done {
             self.undo(error);
@@ -168,7 +195,7 @@ impl Written {
             }
             let mut file = OpenOptions::new().create(true).append(true).open(&self.path).map_err(at(&self.path))?;
             if self.bytes == 0 {
-                file.write_all(&HEADER).and_then(|()| file.sync_all()).map_err(at(&self.path))?;
+                file.write_all(header(self.keys.as_deref())).and_then(|()| file.sync_all()).map_err(at(&self.path))?;
                 sync_parent(&self.path)?;
                 self.bytes = HEADER.len() as u64;
             }
@@ -188,9 +215,9 @@ impl Written {
 
     /// Writes what is left aside, and puts it in the place of the file.
     fn rewrite(&mut self) -> Result<(), DataDirError> {
-        let mut bytes = HEADER.to_vec();
+        let mut bytes = header(self.keys.as_deref()).to_vec();
         let all: Vec<Record> = self.folded.all.iter().flat_map(|(name, kept)| kept.records(name)).collect();
-        groups(all.iter(), &mut bytes);
+        groups(all.iter(), 0, self.keys.as_deref(), &mut bytes);
         if self.bytes < REWRITE_FACTOR * bytes.len() as u64 {
             return Ok(());
         }
@@ -208,8 +235,12 @@ impl Written {
     }
 }
 
-/// Records as groups.
-fn groups<'a>(records: impl Iterator<Item = &'a Record>, out: &mut Vec<u8>) {
+const fn header(keys: Option<&StoreKeys>) -> &'static [u8; 16] {
+    if keys.is_some() { &SEALED_HEADER } else { &HEADER }
+}
+
+/// Records as groups; `out` begins at `base` in the file.
+fn groups<'a>(records: impl Iterator<Item = &'a Record>, base: u64, keys: Option<&StoreKeys>, out: &mut Vec<u8>) {
     let mut records = records.peekable();
     while records.peek().is_some() {
         let start = out.len();
@@ -217,6 +248,12 @@ fn groups<'a>(records: impl Iterator<Item = &'a Record>, out: &mut Vec<u8>) {
         while out.len() - start < GROUP_BYTES {
             let Some(record) = records.next() else { break };
             record.encode(out);
+        }
+        if let Some(keys) = keys {
+            let plain = out.split_off(start + GROUP_HEAD_BYTES);
+            let (name, key) = keys.fresh(PURPOSE);
+            out.extend_from_slice(&name.to_bytes());
+            out.extend(key.seal_vec(NONCE, &(base + start as u64).to_le_bytes(), &plain));
         }
         let bytes = ((out.len() - start - GROUP_HEAD_BYTES) as u32).to_le_bytes();
         let crc = crc32c::crc32c_append(crc32c::crc32c(&bytes), out.get(start + GROUP_HEAD_BYTES..).unwrap_or(&[]));
@@ -227,26 +264,51 @@ fn groups<'a>(records: impl Iterator<Item = &'a Record>, out: &mut Vec<u8>) {
     }
 }
 
+/// What for a file is read.
+enum Opening<'a> {
+    /// Only lengths and checksums.
+    Look,
+    /// All of it.
+    With(Option<&'a StoreKeys>),
+}
+
 /// Reads all groups and cuts a torn last one; gives the length of what is whole.
-fn load(path: &Path) -> Result<(Folded, u64), SubscriptionFileError> {
+fn load(path: &Path, opening: &Opening<'_>) -> Result<(Folded, u64), SubscriptionFileError> {
     let bytes = fs::read(path).map_err(at(path))?;
     let damaged = |offset| SubscriptionFileError::Damaged { path: path.to_owned(), offset };
     if bytes.len() < HEADER.len() {
         // it was being made: nobody was told of anything in it
-        if !HEADER.starts_with(&bytes) {
+        if !HEADER.starts_with(&bytes) && !SEALED_HEADER.starts_with(&bytes) {
             return Err(damaged(0));
         }
         cut(path, 0)?;
         return Ok((Folded::default(), 0));
     }
-    if !bytes.starts_with(&HEADER) {
+    let is_sealed = bytes.starts_with(&SEALED_HEADER);
+    if !is_sealed && !bytes.starts_with(&HEADER) {
         return Err(damaged(0));
+    }
+    let of_other_kind = |what: &str| SubscriptionFileError::Sealed { path: path.to_owned(), what: what.to_owned() };
+    match opening {
+        Opening::With(Some(_)) if !is_sealed => {
+            return Err(of_other_kind("it is not sealed, and the store is encrypted"));
+        }
+        Opening::With(None) if is_sealed => return Err(of_other_kind("it is sealed, and the store is not encrypted")),
+        Opening::Look | Opening::With(_) => {}
     }
     let (mut folded, mut offset) = (Folded::default(), HEADER.len());
     while offset < bytes.len() {
         let rest = bytes.get(offset..).unwrap_or(&[]);
         match group(rest) {
-            Ok((records, len)) => {
+            Ok((body, len)) => {
+                let records = match opening {
+                    Opening::Look if is_sealed => Vec::new(),
+                    Opening::With(Some(keys)) => {
+                        let plain = opened(keys, body, offset).map_err(|what| of_other_kind(&what))?;
+                        Record::decode_all(&plain).ok_or_else(|| damaged(offset))?
+                    }
+                    Opening::Look | Opening::With(None) => Record::decode_all(body).ok_or_else(|| damaged(offset))?,
+                };
                 records.into_iter().for_each(|record| folded.apply(record));
                 offset += len;
             }
@@ -261,8 +323,16 @@ fn load(path: &Path) -> Result<(Folded, u64), SubscriptionFileError> {
     Ok((folded, offset as u64))
 }
 
-/// The first group and its length; an error says whether it can be the last one, torn.
-fn group(bytes: &[u8]) -> Result<(Vec<Record>, usize), bool> {
+/// The records of a sealed group: the name of its key, then what was sealed at this place in the file.
+fn opened(keys: &StoreKeys, body: &[u8], offset: usize) -> Result<Vec<u8>, String> {
+    let (name, sealed) = body.split_first_chunk().ok_or("a group is too short")?;
+    let key = keys.find(&KeyName::from_bytes(name), PURPOSE).map_err(|e| e.to_string())?;
+    let plain = key.open_vec(NONCE, &(offset as u64).to_le_bytes(), sealed);
+    plain.map_err(|_| format!("the group at offset {offset} is not what was sealed there"))
+}
+
+/// What the first group holds, and its length; an error says whether it can be the last one, torn.
+fn group(bytes: &[u8]) -> Result<(&[u8], usize), bool> {
     let Some((head, rest)) = bytes.split_first_chunk::<GROUP_HEAD_BYTES>() else { return Err(true) };
     let (len, crc) = head.split_at(4);
     let number = |bytes: &[u8]| bytes.try_into().map(u32::from_le_bytes).unwrap_or(0);
@@ -273,8 +343,7 @@ fn group(bytes: &[u8]) -> Result<(Vec<Record>, usize), bool> {
     if crc32c::crc32c_append(crc32c::crc32c(len), body) != number(crc) {
         return Err(count == rest.len());
     }
-    let records = Record::decode_all(body).ok_or(false)?;
-    Ok((records, GROUP_HEAD_BYTES + count))
+    Ok((body, GROUP_HEAD_BYTES + count))
 }
 
 fn cut(path: &Path, bytes: u64) -> Result<(), DataDirError> {
@@ -289,6 +358,7 @@ mod tests {
     use strandline_engine::subscribe::durable::{Mode, Settings};
     use strandline_engine::subscribe::record::Change;
     use strandline_event::{EventId, Micros, Position};
+    use strandline_keys::testing::store_keys;
 
     fn at_us(us: i64) -> Position {
         Position { ingested_at: Micros(us), event_id: EventId([3; 16]) }
@@ -300,7 +370,7 @@ mod tests {
     }
 
     fn written(folder: &Path) -> Written {
-        let (file, _) = SubscriptionFile::open(folder, &Alive::default()).unwrap();
+        let (file, _) = SubscriptionFile::open(folder, &Alive::default(), None).unwrap();
         Arc::into_inner(file).unwrap().written.into_inner()
     }
 
@@ -325,8 +395,36 @@ mod tests {
         let mut damaged = longer;
         damaged[30] ^= 1;
         fs::write(folder.path().join("subscriptions"), damaged).unwrap();
-        let refused = SubscriptionFile::open(folder.path(), &Alive::default()).err().unwrap();
+        let refused = SubscriptionFile::open(folder.path(), &Alive::default(), None).err().unwrap();
         assert!(matches!(refused, SubscriptionFileError::Damaged { offset: 16, .. }), "{refused}");
+    }
+
+    #[test]
+    fn that_of_an_encrypted_store_says_nothing_and_is_for_its_keys_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("subscriptions");
+        let keys = store_keys(1);
+        let open = |keys: Option<&Arc<StoreKeys>>| {
+            let opened = SubscriptionFile::open(folder.path(), &Alive::default(), keys);
+            opened.map(|(file, folded)| (Arc::into_inner(file).unwrap().written.into_inner(), folded))
+        };
+        let (mut file, _) = open(Some(&keys)).unwrap();
+        file.write(vec![created(0, "planted-name"), created(1, "b")]).unwrap();
+        file.write(vec![Record::Changed(1, Change::Moved(at_us(7)))]).unwrap();
+        let whole = fs::read(&path).unwrap();
+        assert!(!whole.windows(7).any(|part| part == b"planted"));
+        let (mut file, folded) = open(Some(&keys)).unwrap();
+        assert_eq!((folded.all.len(), folded.all["b"].done), (2, at_us(7)));
+        file.write(vec![Record::Changed(1, Change::Moved(at_us(9)))]).unwrap();
+        assert_eq!(open(Some(&keys)).unwrap().1.all["b"].done, at_us(9));
+        SubscriptionFile::look(folder.path()).unwrap();
+        for wrong in [None, Some(store_keys(2))] {
+            assert!(matches!(open(wrong.as_ref()), Err(SubscriptionFileError::Sealed { .. })));
+        }
+        let plain = tempfile::tempdir().unwrap();
+        written(plain.path()).write(vec![created(0, "a")]).unwrap();
+        let refused = SubscriptionFile::open(plain.path(), &Alive::default(), Some(&keys)).err().unwrap();
+        assert!(refused.to_string().contains("not sealed"), "{refused}");
     }
 
     #[test]

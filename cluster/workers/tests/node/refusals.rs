@@ -202,12 +202,12 @@ fn a_start_that_fails_at_one_store_leaves_the_others_alone() {
         let config = (*first.config()).clone();
         drop((first, second));
         stop(node).await;
-        let before = DurableTier::open_read_only(&config).unwrap().pin().version();
+        let before = DurableTier::open_read_only(&config, None).unwrap().pin().version();
         move_away(&dir.join("wal-2"), &dir.join("elsewhere"));
         let error = Node::start(both(), options(dir)).await.err().unwrap();
         assert!(error.to_string().contains("--accept-lost-log") && error.is_configuration(), "{error}");
         assert_eq!(
-            DurableTier::open_read_only(&config).unwrap().pin().version(),
+            DurableTier::open_read_only(&config, None).unwrap().pin().version(),
             before,
             "the first one is not claimed"
         );

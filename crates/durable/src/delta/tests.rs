@@ -432,7 +432,9 @@ fn an_encrypted_store_has_none() {
     let (data, manifests) = memory();
     let mut config = config("");
     config.security.encrypt_at_rest = true;
-    let tier = DurableTier::open_with(Arc::clone(&data), manifests, &config, options(5)).unwrap();
+    let provider = Arc::new(strandline_keys::testing::TestKeys::new(1));
+    let sealed = crate::sealed_places((Arc::clone(&data), manifests), &config, Some(provider), true).unwrap();
+    let tier = DurableTier::open_with(sealed.0, sealed.1, &config, options(5)).unwrap();
     append(&tier, 1);
     assert_eq!(tier.delta_numbers(), None);
     assert!(list(&*data).unwrap().is_empty());

@@ -2,6 +2,7 @@
 //!
 //! A zstd skippable frame with our header, then one zstd frame with the JSON: `zstdcat` shows it as it is.
 
+use crate::objects::is_sealed;
 use std::io;
 
 const SKIPPABLE_MAGIC: [u8; 4] = 0x184D_2A50_u32.to_le_bytes();
@@ -62,6 +63,12 @@ pub enum EnvelopeError {
     /// The bytes are not what was written.
     #[error("it is damaged: {0}")]
     Damaged(&'static str),
+    /// It is that of an encrypted store.
+    #[error(
+        "it is sealed: the store was made with security.encrypt.at_rest = true. Declare it so, with its key \
+         (security.kms.provider, security.kms.key_id); if it is declared so, its keyring is gone: put it back"
+    )]
+    Sealed,
     /// The JSON is not ours.
     #[error("its JSON cannot be read: {0}")]
     Json(String),
@@ -94,6 +101,9 @@ pub(crate) fn wrap_within(content: Content, json: &[u8], bytes_max: u32) -> io::
 /// Takes JSON out of its envelope.
 pub(crate) fn unwrap(content: Content, bytes: &[u8]) -> Result<Vec<u8>, EnvelopeError> {
     let damaged = EnvelopeError::Damaged;
+    if is_sealed(bytes) {
+        return Err(EnvelopeError::Sealed);
+    }
     let (header, body) = bytes.split_at_checked(HEADER_BYTES).ok_or(damaged("it is shorter than its header"))?;
     let frame_length = ((HEADER_BYTES - 8) as u32).to_le_bytes();
     if header[..4] != SKIPPABLE_MAGIC || header[8..12] != MAGIC {

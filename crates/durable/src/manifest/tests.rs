@@ -18,6 +18,7 @@ fn entry(n: u64) -> Arc<FileEntry> {
         tail_bytes: 300,
         tail_crc32c: 8,
         tail: None,
+        key: None,
         rows: 20,
         row_groups: 1,
         stream_type: "Call".to_owned(),

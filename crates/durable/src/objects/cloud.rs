@@ -57,7 +57,7 @@ fn refused(location: &Location) -> impl Fn(object_store::Error) -> ObjectError {
     }
 }
 
-fn choose_tls() {
+pub(super) fn choose_tls() {
     // the first provider stays; whoever set one before has chosen
     let _ = rustls::crypto::ring::default_provider().install_default();
 }

@@ -12,9 +12,12 @@ mod create;
 mod failure;
 #[cfg(any(test, feature = "testkit"))]
 mod flaky;
+#[cfg(feature = "s3")]
+mod kms;
 mod local;
 mod open;
 mod probe;
+mod sealed;
 mod shared;
 mod store;
 mod upload;
@@ -25,8 +28,9 @@ pub(crate) use create::{Created, NotCreated, create};
 #[cfg(any(test, feature = "testkit"))]
 pub use flaky::{Fault, FlakyObjects};
 pub use local::LocalObjects;
-pub use open::{Purpose, Settings, open_location};
+pub use open::{Purpose, Settings, aws_kms, open_location};
 pub use probe::probe;
+pub(crate) use sealed::{KEYRING_FOLDER, SealedObjects, is_sealed};
 pub use shared::{CLUSTER_MARK, ClusterMark, MarkError, NodeProbe, cluster_mark, mark_for_cluster};
 pub use store::StoreObjects;
 #[cfg(any(test, feature = "testkit"))]
@@ -38,6 +42,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use strandline_event::{ErrorKind, Micros};
+use strandline_keys::StoreKeys;
 
 /// Why an operation on an object failed. `path` is relative to the root.
 #[derive(Debug, thiserror::Error)]
@@ -218,6 +223,20 @@ pub struct Listed {
 
 /// A folder or a bucket's prefix. Paths are relative, `/` between folders.
 pub trait Objects: Send + Sync {
+    /// The keys of an encrypted store; `None`: it is none.
+    fn keys(&self) -> Option<&Arc<StoreKeys>> {
+        None
+    }
+
+    /// Looks whether there is a newer keyring, and whether its provider still opens it; what is wrong is [trouble](Self::trouble).
+    fn look_at_keys(&self) {}
+
+    /// Whether an object of this name is sealed where it lies: what its file holds is not what is read.
+    fn seals(&self, path: &str) -> bool {
+        let _ = path; // only objects of an encrypted store are
+        false
+    }
+
     /// Opens an object for reading.
     fn open(&self, path: &str) -> Result<Box<dyn Readable>, ObjectError>;
 

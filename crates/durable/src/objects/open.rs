@@ -4,6 +4,7 @@ use super::{LocalObjects, ObjectError, SharedObjects, StoreObjects};
 use std::path::Path;
 use std::sync::Arc;
 use strandline_deql::Location;
+use strandline_keys::{Entropy, KeyError, KeyProvider};
 
 /// What the environment says of object stores: names and values, as `AWS_REGION` and `eu-central-1`.
 #[derive(Clone, Default)]
@@ -68,6 +69,18 @@ pub fn open_location(
             Ok(Arc::new(open_remote(remote, settings)?.with_scratch(folder)?))
         }
     }
+}
+
+/// The provider of keys `aws_kms`. It asks nobody yet.
+///
+/// # Errors
+/// `NotSupported` in a build without `s3`; settings that make no sense.
+#[cfg_attr(not(feature = "s3"), allow(unused_variables))]
+pub fn aws_kms(key_id: &str, settings: &Settings, entropy: Arc<dyn Entropy>) -> Result<Arc<dyn KeyProvider>, KeyError> {
+    #[cfg(feature = "s3")]
+    return Ok(Arc::new(super::kms::KmsKeys::open(key_id, settings, entropy)?));
+    #[cfg(not(feature = "s3"))]
+    return Err(KeyError::NotSupported("aws_kms"));
 }
 
 #[cfg_attr(not(feature = "cloud"), allow(unused_variables))]

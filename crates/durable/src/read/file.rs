@@ -16,7 +16,7 @@ use crate::tier::Shared;
 use crate::tier::names::open_file;
 use arrow::array::RecordBatch;
 use bytes::Bytes;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, RowSelection};
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection};
 use parquet::arrow::{ProjectionMask, parquet_to_arrow_field_levels};
 use parquet::bloom_filter::Sbbf;
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
@@ -77,7 +77,7 @@ impl DataFile {
             Some(meta) => meta,
             None => {
                 let layout = shared.layout.load();
-                let (meta, read) = FileMeta::load(entry, &*object, layout.names())?;
+                let (meta, read) = FileMeta::load(entry, &*object, layout.names(), objects.keys())?;
                 counters.add_bytes(read);
                 let meta = Arc::new(meta);
                 shared.cache.put(&entry.path, &meta);
@@ -118,6 +118,12 @@ impl DataFile {
         if !self.statistics_allow(group, field, value) {
             return Ok(false);
         }
+        if let Some(filters) = &self.meta.sealed_filters {
+            let read = |start, length| self.source.get_bytes(start, length);
+            let may = filters.may_hold(group, field, value, read).map_err(|e| self.failed(&e))?;
+            may.into_iter().for_each(|may| self.counters.add_filter(!may));
+            return Ok(may.unwrap_or(true));
+        }
         let Some((start, length)) = self.meta.filter_place(group, field) else { return Ok(true) };
         let may = self.ask_filter(group, field, (start, length), value)?;
         self.counters.add_filter(!may);
@@ -155,6 +161,10 @@ impl DataFile {
 
     /// The bloom filter of a row group, where it has one.
     pub(crate) fn filter(&self, group: usize, field: Field) -> Result<Option<Sbbf>, ReadError> {
+        if let Some(filters) = &self.meta.sealed_filters {
+            let read = |start, length| self.source.get_bytes(start, length);
+            return filters.filter(group, field, read).map_err(|e| self.failed(&e));
+        }
         let Some((start, length)) = self.meta.filter_place(group, field) else { return Ok(None) };
         let bytes = self.source.get_bytes(start, length);
         let filter = bytes.and_then(|bytes| Sbbf::from_bytes(&bytes));
@@ -325,12 +335,34 @@ impl DataFile {
         for group in &groups {
             self.prepare(*group, fields)?;
         }
+        if self.entry.key.is_some() {
+            return self.decrypting(groups, mask, batch_rows, selection);
+        }
         let chunks = Chunks { file: Arc::clone(&self.source), meta: Arc::clone(self.meta.arrow.metadata()), groups };
         parquet_to_arrow_field_levels(schema, mask, None)
             .and_then(|levels| {
                 ParquetRecordBatchReader::try_new_with_row_groups(&levels, &chunks, batch_rows, selection)
             })
             .map_err(|e| self.failed(&e))
+    }
+
+    /// The crate alone knows how to open pages of an encrypted file: it reads them its own way.
+    fn decrypting(
+        &self,
+        groups: Vec<usize>,
+        mask: ProjectionMask,
+        batch_rows: usize,
+        selection: Option<RowSelection>,
+    ) -> Result<ParquetRecordBatchReader, ReadError> {
+        let file = CheckedFile::clone(&self.source);
+        let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.meta.arrow.clone())
+            .with_row_groups(groups)
+            .with_projection(mask)
+            .with_batch_size(batch_rows);
+        if let Some(selection) = selection {
+            builder = builder.with_row_selection(selection);
+        }
+        builder.build().map_err(|e| self.failed(&e))
     }
 
     /// Reads where the pages of some columns of a row group stand, and the checksums of all of its blocks: the decoder asks for many

@@ -66,6 +66,26 @@ impl PageIndex {
         }
     }
 
+    /// Takes over what was decoded of it with the footer: all there is.
+    pub(crate) fn take(&self, meta: &ParquetMetaData) {
+        let bounds = meta.column_index().map_or(&[][..], Vec::as_slice);
+        let places = meta.offset_index().map_or(&[][..], Vec::as_slice);
+        for group in 0..meta.num_row_groups() {
+            for column in 0..COLUMNS {
+                let at = group * COLUMNS + column;
+                let found =
+                    bounds.get(group).and_then(|g| g.get(column)).filter(|b| !matches!(b, ColumnIndexMetaData::NONE));
+                // nothing was read before
+                if let Some(cell) = self.bounds.get(at) {
+                    let _ = cell.set(found.cloned());
+                }
+                if let Some(cell) = self.places.get(at) {
+                    let _ = cell.set(places.get(group).and_then(|g| g.get(column)).cloned());
+                }
+            }
+        }
+    }
+
     /// Bytes of memory that it takes when all of it was asked for, about.
     pub(crate) fn memory_bytes(&self, entry: &FileEntry) -> usize {
         let cell =

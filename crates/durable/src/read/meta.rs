@@ -3,19 +3,23 @@
 
 use super::error::ReadError;
 use super::index::PageIndex;
-use super::sums::BlockSums;
+use super::sealed_filters::SealedFilters;
+use super::sums::{BlockSums, value};
 use crate::entry::FileEntry;
 use crate::objects::Readable;
 use crate::schema;
+use crate::write::FILTERS_KEY;
 use bytes::{Buf, Bytes};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::bloom_filter::Sbbf;
+use parquet::encryption::decrypt::FileDecryptionProperties;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 use parquet::file::reader::{ChunkReader, Length};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 use strandline_event::{Field, FieldNames};
+use strandline_keys::{KeyName, Purpose, StoreKeys};
 
 const COLUMNS: usize = Field::ALL.len();
 /// A larger filter is never kept: those of ids, one in a file that holds millions of them.
@@ -34,13 +38,20 @@ pub(crate) struct FileMeta {
     pub(crate) index: PageIndex,
     pub(crate) sums: BlockSums,
     index_bytes: usize,
+    /// Those of an encrypted file.
+    pub(crate) sealed_filters: Option<SealedFilters>,
     filters: Vec<OnceLock<Sbbf>>,
     probes: Vec<AtomicU8>,
 }
 
 impl FileMeta {
     /// Reads and checks the footer of a file; also says how many bytes were read.
-    pub(crate) fn load(entry: &FileEntry, object: &dyn Readable, names: &FieldNames) -> Result<(Self, u64), ReadError> {
+    pub(crate) fn load(
+        entry: &FileEntry,
+        object: &dyn Readable,
+        names: &FieldNames,
+        keys: Option<&Arc<StoreKeys>>,
+    ) -> Result<(Self, u64), ReadError> {
         let damaged = |what: &str| ReadError::damaged(&entry.path, what);
         if object.len() != entry.bytes {
             return Err(damaged(&format!("it has {} bytes, the manifest says {}", object.len(), entry.bytes)));
@@ -48,7 +59,8 @@ impl FileMeta {
         let tail_start = entry.bytes.checked_sub(entry.tail_bytes).ok_or_else(|| damaged("its tail is longer"))?;
         // where the checked end begins, its checksum, and where the read begins
         let (checked, crc, start) = match &entry.tail {
-            Some(parts) if entry.tail_bytes > SMALL_TAIL_BYTES => {
+            // the page index of an encrypted file is opened as a whole
+            Some(parts) if entry.tail_bytes > SMALL_TAIL_BYTES && entry.key.is_none() => {
                 let start =
                     entry.bytes.checked_sub(parts.footer_bytes).ok_or_else(|| damaged("its footer is longer"))?;
                 (start, parts.footer_crc32c, start)
@@ -64,8 +76,12 @@ impl FileMeta {
             return Err(damaged("the checksum of its footer differs"));
         }
         let source = TailReader { tail: tail.clone(), start: checked, length: entry.bytes };
-        let options =
+        let mut options =
             ArrowReaderOptions::new().with_skip_arrow_metadata(true).with_page_index_policy(PageIndexPolicy::Skip);
+        if let Some(decryption) = decryption(entry, keys)? {
+            options =
+                options.with_file_decryption_properties(decryption).with_page_index_policy(PageIndexPolicy::Optional);
+        }
         let arrow =
             ArrowReaderMetadata::load(&source, options).map_err(|e| ReadError::damaged(&entry.path, e.to_string()))?;
         check(entry, &arrow, names)?;
@@ -75,11 +91,16 @@ impl FileMeta {
         }
         let groups = arrow.metadata().num_row_groups();
         let index = PageIndex::new(entry, groups, checked == tail_start);
+        if entry.key.is_some() {
+            index.take(arrow.metadata());
+        }
         let index_bytes = index.memory_bytes(entry);
         let filters = (0..groups * COLUMNS).map(|_| OnceLock::new()).collect();
         let probes = (0..groups * COLUMNS).map(|_| AtomicU8::new(0)).collect();
         let read = end.len() as u64;
-        Ok((Self { arrow, end: (checked, tail), index, sums, index_bytes, filters, probes }, read))
+        let sealed_filters = sealed_filters(entry, keys, arrow.metadata(), &sums)?;
+        let end = (checked, tail);
+        Ok((Self { arrow, end, index, sums, index_bytes, sealed_filters, filters, probes }, read))
     }
 
     /// What it costs in memory, in bytes: the end, what is decoded of it sooner or later, the filters that it may keep.
@@ -142,6 +163,39 @@ impl FileMeta {
         let asked = self.probes.get(group * COLUMNS + field as usize);
         asked.is_some_and(|n| n.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count).unwrap_or(0) >= PROBES_MAX)
     }
+}
+
+/// How the file is opened, where it is encrypted: by the key that the manifest names, whatever the file says.
+fn decryption(
+    entry: &FileEntry,
+    keys: Option<&Arc<StoreKeys>>,
+) -> Result<Option<Arc<FileDecryptionProperties>>, ReadError> {
+    let damaged = |what: String| ReadError::damaged(&entry.path, what);
+    let (keys, name) = match (keys, &entry.key) {
+        (None, None) => return Ok(None),
+        (Some(keys), Some(name)) => (keys, name),
+        (Some(_), None) => return Err(damaged("it is not encrypted, and the store is".to_owned())),
+        (None, Some(_)) => return Err(damaged("it is encrypted, and the store is opened without its keys".to_owned())),
+    };
+    let name = KeyName::from_hex(name).ok_or_else(|| damaged("the name of its key is none".to_owned()))?;
+    let secret = keys.secret(&name, Purpose::DataFile).map_err(|e| damaged(e.to_string()))?;
+    let built = FileDecryptionProperties::builder(secret.expose().to_vec()).build();
+    built.map(Some).map_err(|e| damaged(e.to_string()))
+}
+
+/// Where the filters of an encrypted file stand, if it has any.
+fn sealed_filters(
+    entry: &FileEntry,
+    keys: Option<&Arc<StoreKeys>>,
+    meta: &ParquetMetaData,
+    sums: &BlockSums,
+) -> Result<Option<SealedFilters>, ReadError> {
+    let name = entry.key.as_deref().and_then(KeyName::from_hex);
+    let (Some(keys), Some(name), Some(text)) = (keys, name, value(meta, FILTERS_KEY)) else { return Ok(None) };
+    let damaged = |what: String| ReadError::damaged(&entry.path, what);
+    let key = keys.find(&name, Purpose::Filters).map_err(|e| damaged(e.to_string()))?;
+    let filters = SealedFilters::parse(text, key, sums.data_bytes);
+    filters.map(Some).ok_or_else(|| damaged("its footer does not say where its bloom filters are".to_owned()))
 }
 
 /// The footer agrees with the manifest and with our schema.

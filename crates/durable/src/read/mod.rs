@@ -25,6 +25,7 @@ mod pages;
 mod probe;
 mod rowset;
 mod scan;
+mod sealed_filters;
 mod stats;
 mod stream;
 mod sums;

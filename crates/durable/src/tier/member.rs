@@ -11,7 +11,8 @@
 
 use super::commit::CommitError;
 use super::open::{
-    birth, check_store, finish_renames, names_there, probe_places, raised, refuse_leftovers, shared as shared_of,
+    birth, check_store, finish_renames, names_there, probe_places, raised, refuse_clear, refuse_leftovers,
+    shared as shared_of,
 };
 use super::{DurableTier, OpenError, OpenOptions, Snapshot, names};
 use crate::delta::DeltaLog;
@@ -74,6 +75,7 @@ impl DurableTier {
         config: &StoreConfig,
         options: &OpenOptions,
     ) -> Result<Self, OpenError> {
+        refuse_clear(&*objects, config)?;
         let shared = shared_of(objects, manifests, config, options.cache_bytes)?;
         probe_places(&shared, config, options.entropy)?;
         let mut tries = 0;

@@ -47,6 +47,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use strandline_event::Micros;
+use strandline_keys::StoreKeys;
 
 /// The folder of the manifests where it lies below durable.path by default: not looked at for data files.
 pub(crate) const MANIFEST_FOLDER: &str = "_manifests";
@@ -136,6 +137,17 @@ impl DurableTier {
         &self.inner.shared.veil
     }
 
+    /// The keys of an encrypted store; `None`: it is none.
+    #[must_use]
+    pub fn keys(&self) -> Option<&Arc<StoreKeys>> {
+        self.inner.shared.objects.keys()
+    }
+
+    /// Takes a newer keyring, if there is one. Blocks; call it now and then.
+    pub fn look_at_keys(&self) {
+        self.inner.shared.objects.look_at_keys();
+    }
+
     /// How files are written now.
     #[must_use]
     pub fn layout(&self) -> Arc<Layout> {
@@ -145,7 +157,8 @@ impl DurableTier {
     /// New files are written so; jobs that run go on with the layout that they began with. Which keys may change is the
     /// caller's check.
     pub fn replace_layout(&self, layout: Layout) {
-        self.inner.shared.layout.store(Arc::new(layout));
+        let keys = self.keys().cloned();
+        self.inner.shared.layout.store(Arc::new(layout.with_keys(keys)));
     }
 
     /// Writes the data files of a job. `rows` come sorted as [`crate::sort_rows`] gives them for the same `layout`. `on_rows` is told
@@ -323,5 +336,7 @@ mod tests_outage;
 mod tests_replace;
 #[cfg(test)]
 mod tests_retention;
+#[cfg(test)]
+mod tests_sealed;
 #[cfg(test)]
 mod tests_settle;

@@ -6,6 +6,7 @@ use super::pins::{Gone, Pins};
 use super::{Committer, DurableTier, Inner, MANIFEST_FOLDER, Shared, Snapshot, names};
 use crate::delta::names::{self as delta_names, link};
 use crate::delta::{DeltaLog, newest_shown};
+use crate::keyring::{Provider, sealed_places};
 use crate::layout::{Layout, LayoutError};
 use crate::manifest::{self, Manifest, ManifestError, Put, Redactions, ReplacedFiles};
 use crate::objects::{NotCreated, ObjectError, Objects, Purpose, Settings, SharedObjects, open_location, probe};
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use strandline_deql::StoreConfig;
 use strandline_event::{ErrorKind, Micros, hash};
+use strandline_keys::KeyError;
 
 /// Decoded footers that are kept, in bytes, where the caller names no bound.
 pub const CACHE_BYTES_DEFAULT: usize = 128 << 20;
@@ -55,6 +57,9 @@ pub enum OpenError {
     /// The disk or the object store.
     #[error(transparent)]
     Objects(#[from] ObjectError),
+    /// The keys of an encrypted store.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
     /// Another store lives there.
     #[error("the folder belongs to the store `{found}`, not to `{name}`")]
     OtherStore {
@@ -127,6 +132,7 @@ impl OpenError {
             Self::Layout(_) => ErrorKind::BadRequest,
             Self::Manifest(error) => error.kind(),
             Self::Objects(error) => error.kind(),
+            Self::Keys(error) => error.kind(),
             Self::OtherStore { .. } => ErrorKind::BadRequest,
             Self::Obstructed { .. } | Self::ManifestsGone { .. } | Self::ManifestsBehind { .. } => ErrorKind::Integrity,
             Self::Moved { .. } | Self::Contended => ErrorKind::Unavailable,
@@ -148,12 +154,13 @@ enum Upon {
 }
 
 impl DurableTier {
-    /// Opens the tier at the configured places and becomes its owner.
+    /// Opens the tier at the configured places and becomes its owner. An encrypted one is opened with its [`sealed_places`].
     pub fn open(config: &StoreConfig, options: OpenOptions) -> Result<Self, OpenError> {
         let settings = Settings::from_env();
         let purpose = Purpose::Own { scratch: options.scratch.as_deref() };
         let objects = open_location(&config.durable.path, purpose, &settings)?;
         let manifests = open_location(&config.durable.manifest_path, Purpose::Own { scratch: None }, &settings)?;
+        let (objects, manifests) = sealed_places((objects, manifests), config, None, true)?;
         Self::open_with(objects, manifests, config, options)
     }
 
@@ -189,6 +196,7 @@ impl DurableTier {
         options: OpenOptions,
         upon: Upon,
     ) -> Result<Self, OpenError> {
+        refuse_clear(&*objects, config)?;
         let shared = shared(objects, manifests, config, options.cache_bytes)?;
         probe_places(&shared, config, options.entropy)?;
         let (manifest, crc) = claim(&shared, config, &options, &upon)?;
@@ -227,11 +235,12 @@ impl DurableTier {
         Ok(tier)
     }
 
-    /// Opens the current version to read: writes nothing, claims nothing.
-    pub fn open_read_only(config: &StoreConfig) -> Result<Self, OpenError> {
+    /// Opens the current version to read: writes nothing, claims nothing. `keys`: who wraps the keys of an encrypted store.
+    pub fn open_read_only(config: &StoreConfig, keys: Provider) -> Result<Self, OpenError> {
         let settings = Settings::from_env();
         let objects = open_location(&config.durable.path, Purpose::Read, &settings)?;
         let manifests = open_location(&config.durable.manifest_path, Purpose::Read, &settings)?;
+        let (objects, manifests) = sealed_places((objects, manifests), config, keys, false)?;
         Self::open_read_only_with(objects, manifests, config)
     }
 
@@ -281,6 +290,11 @@ impl DurableTier {
         };
         Self { inner: Arc::new(inner) }
     }
+}
+
+/// Nothing is ever written in clear where the declaration says that the store is encrypted.
+pub(super) fn refuse_clear(objects: &dyn Objects, config: &StoreConfig) -> Result<(), KeyError> {
+    if config.security.encrypt_at_rest && objects.keys().is_none() { Err(KeyError::NoRing) } else { Ok(()) }
 }
 
 /// Where there is no manifest at all there must be nothing of a store: one bounded listing on an object store.
@@ -388,7 +402,7 @@ pub(super) fn shared(
     config: &StoreConfig,
     cache_bytes: usize,
 ) -> Result<Arc<Shared>, OpenError> {
-    let layout = ArcSwap::from_pointee(Layout::new(config)?);
+    let layout = ArcSwap::from_pointee(Layout::new(config)?.with_keys(objects.keys().cloned()));
     Ok(Arc::new(Shared { objects, manifests, layout, cache: FileCache::new(cache_bytes), veil: Arc::default() }))
 }
 

@@ -1,5 +1,6 @@
 //! One data file in the making: rows in, a [`FileEntry`] out. Holds at most one row group.
 
+use super::filters::{FILTERS_KEY, Filters};
 use super::props::PAGE_ROWS;
 use super::sink::{BLOCK_BYTES, SUMS_BLOCK_BYTES, Sink, Sums};
 use super::staged::{Unfinished, staged};
@@ -12,10 +13,12 @@ use crate::objects::ObjectError;
 use arrow::array::RecordBatch;
 use parking_lot::Mutex;
 use parquet::arrow::ArrowWriter;
+use parquet::encryption::encrypt::FileEncryptionProperties;
 use parquet::file::metadata::KeyValue;
 use std::io;
 use std::sync::Arc;
 use strandline_event::EventRef;
+use strandline_keys::{KeyName, Purpose, Secret};
 
 /// Key of the footer under which the version of our additions stands.
 pub(crate) const VERSION_KEY: &str = "strandline.format";
@@ -35,6 +38,15 @@ struct Encoded {
     groups: u64,
 }
 
+/// In front of the name of a key in an encrypted file's own words.
+pub(crate) const KEY_METADATA_PREFIX: &str = "strandline:";
+
+/// One key for footer and columns; the file says its name.
+fn encryption(name: &KeyName, secret: &Secret) -> parquet::errors::Result<Arc<FileEncryptionProperties>> {
+    let metadata = format!("{KEY_METADATA_PREFIX}{}", name.to_hex());
+    FileEncryptionProperties::builder(secret.expose().to_vec()).with_footer_key_metadata(metadata.into_bytes()).build()
+}
+
 /// A file that takes rows of one partition.
 pub(crate) struct OpenFile<'l> {
     layout: &'l Layout,
@@ -48,6 +60,8 @@ pub(crate) struct OpenFile<'l> {
     rows: u64,
     /// Bytes of what went to the encoders, and row groups that it has begun: asked with every row, and the encoders must count.
     encoded: Encoded,
+    /// Name of its key, and its filters, where it is encrypted.
+    sealed: Option<(KeyName, Filters)>,
     /// Last, so that the file is closed before it is taken away.
     unfinished: Unfinished<'l>,
 }
@@ -76,7 +90,13 @@ impl<'l> OpenFile<'l> {
         unfinished.created();
         let sums = Arc::new(Mutex::new(Sums::default()));
         let sink = Sink { file, sums: Arc::clone(&sums) };
-        let (schema, options) = layout.encoder(rows_max);
+        let key = layout.keys.as_ref().map(|keys| keys.fresh_secret(Purpose::DataFile));
+        let (schema, options) = match &key {
+            Some((name, secret)) => {
+                layout.encoder_with(rows_max, Some(encryption(name, secret).map_err(|e| WriteError::encode(&path, e))?))
+            }
+            None => layout.encoder(rows_max),
+        };
         let writer =
             ArrowWriter::try_new_with_options(sink, schema, options).map_err(|e| WriteError::encode(&path, e))?;
         let columns = EventColumns::new(Arc::clone(&layout.arrow_schema));
@@ -90,6 +110,7 @@ impl<'l> OpenFile<'l> {
             bounds: None,
             rows: 0,
             encoded: Encoded::default(),
+            sealed: key.map(|(name, _)| (name, Filters::new(&layout.bloom, layout.bloom_fpp))),
             unfinished,
         })
     }
@@ -167,10 +188,29 @@ impl<'l> OpenFile<'l> {
         }
         self.writer.write(batch).map_err(|e| WriteError::encode(&self.path, e))?;
         self.rows += batch.num_rows() as u64;
+        if let Some((_, filters)) = &mut self.sealed {
+            filters.add(batch);
+            filters.end_groups(self.writer.flushed_row_groups().iter().map(|group| group.num_rows() as usize));
+        }
         self.encoded = Encoded {
             bytes: (self.writer.bytes_written() + self.writer.in_progress_size()) as u64,
             groups: self.writer.flushed_row_groups().len() as u64,
         };
+        Ok(())
+    }
+
+    /// Behind the pages of an encrypted file, checked as they are.
+    fn write_filters(&mut self) -> Result<(), WriteError> {
+        let Some((name, filters)) = &mut self.sealed else { return Ok(()) };
+        filters.end_groups(self.writer.flushed_row_groups().iter().map(|group| group.num_rows() as usize));
+        let (Some(keys), true) = (&self.layout.keys, filters.bytes() > 0) else { return Ok(()) };
+        let wrap = |e| ObjectError::from_io(&self.staged, e);
+        let key = keys.find(name, Purpose::Filters).map_err(|e| wrap(io::Error::other(e)))?;
+        let start = self.sums.lock().bytes;
+        let (bytes, places) = filters.sealed(key, start);
+        self.writer.write_all(&bytes).map_err(wrap)?;
+        self.writer.sync().map_err(wrap)?;
+        self.writer.append_key_value_metadata(KeyValue::new(FILTERS_KEY.to_owned(), places));
         Ok(())
     }
 
@@ -181,10 +221,10 @@ impl<'l> OpenFile<'l> {
         partition: Vec<(String, Option<String>)>,
     ) -> Result<FileEntry, WriteError> {
         self.encode()?;
-        let wrap = |e| WriteError::encode(&self.staged, e);
-        self.writer.flush().map_err(wrap)?;
+        self.writer.flush().map_err(|e| WriteError::encode(&self.staged, e))?;
         // what the writer still buffers stands before the tail too
         self.writer.sync().map_err(|e| ObjectError::from_io(&self.staged, e))?;
+        self.write_filters()?;
         let (data_bytes, list) = {
             let mut sums = self.sums.lock();
             (sums.bytes, sums.end_data())
@@ -200,7 +240,7 @@ impl<'l> OpenFile<'l> {
             self.writer.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
         }
         let row_groups = u32::try_from(self.writer.flushed_row_groups().len()).unwrap_or(u32::MAX);
-        let sink = self.writer.into_inner().map_err(wrap)?;
+        let sink = self.writer.into_inner().map_err(|e| WriteError::encode(&self.staged, e))?;
         sink.file.finish()?;
         self.unfinished.finished();
         let sums = self.sums.lock();
@@ -216,6 +256,7 @@ impl<'l> OpenFile<'l> {
             tail_bytes,
             tail_crc32c,
             tail: Some(tail),
+            key: self.sealed.map(|(name, _)| name.to_hex()),
             rows: self.rows,
             row_groups,
             stream_type: job.log.stream_type.to_string(),

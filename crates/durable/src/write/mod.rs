@@ -3,12 +3,14 @@
 //! Refuses to commit: files that are written here are staged and belong to nobody until a manifest names them.
 
 mod file;
+mod filters;
 mod lanes;
 mod props;
 mod sink;
 mod staged;
 
-pub(crate) use file::{DATA_BYTES_KEY, FORMAT_VERSION, SUMS_KEY, VERSION_KEY};
+pub(crate) use file::{DATA_BYTES_KEY, FORMAT_VERSION, KEY_METADATA_PREFIX, SUMS_KEY, VERSION_KEY};
+pub(crate) use filters::{BLOCK_BYTES as BLOOM_BLOCK_BYTES, FILTERS_KEY, place_in};
 pub(crate) use props::properties;
 pub(crate) use sink::{BLOCK_BYTES, INDEX_BLOCK_BYTES, SUMS_BLOCK_BYTES};
 pub use staged::OpenFiles;

@@ -7,9 +7,11 @@
 use crate::layout::Layout;
 use crate::schema::is_nullable;
 use parquet::basic::Encoding;
+use parquet::encryption::encrypt::FileEncryptionProperties;
 use parquet::file::metadata::SortingColumn;
 use parquet::file::properties::{BloomFilterPosition, EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use parquet::schema::types::ColumnPath;
+use std::sync::Arc;
 use strandline_event::Field;
 
 /// Rows of a data page at most: what a lookup decodes to reach one row.
@@ -21,7 +23,11 @@ const PAGE_BYTES: usize = 64 << 10;
 const WRITE_BATCH_ROWS: usize = 256;
 
 /// Properties of a file. `rows_max`: at most so many rows will come (bounds the memory of the filters while writing).
-pub(crate) fn properties(layout: &Layout, rows_max: u64) -> WriterProperties {
+pub(crate) fn properties(
+    layout: &Layout,
+    rows_max: u64,
+    encryption: Option<Arc<FileEncryptionProperties>>,
+) -> WriterProperties {
     let group = &layout.row_group;
     let mut builder = WriterProperties::builder()
         .set_created_by(format!("strandline {}", env!("CARGO_PKG_VERSION")))
@@ -37,6 +43,9 @@ pub(crate) fn properties(layout: &Layout, rows_max: u64) -> WriterProperties {
         .set_offset_index_disabled(layout.stats.is_empty())
         .set_dictionary_enabled(false)
         .set_sorting_columns(Some(sorting(layout)));
+    if let Some(encryption) = encryption {
+        builder = builder.with_file_encryption_properties(encryption);
+    }
     for field in Field::ALL {
         builder = column(builder, layout, field, rows_max.min(group.max_rows));
     }
@@ -57,7 +66,8 @@ fn column(
     if layout.stats.contains(&field) {
         builder = builder.set_column_statistics_enabled(path.clone(), EnabledStatistics::Page);
     }
-    if layout.bloom.contains(&field) {
+    // into an encrypted file the crate would write them as they are: there we write our own (`filters.rs`)
+    if layout.bloom.contains(&field) && layout.keys.is_none() {
         // sized for the most there can be; folded to the real distinct count when the row group ends
         builder = builder
             .set_column_bloom_filter_enabled(path.clone(), true)

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use strandline_deql::StoreConfig;
 use strandline_durable::objects::{Purpose, Settings, open_location};
-use strandline_durable::{DurableTier, OpenError as DurableError, SharedObjects, Snapshot};
+use strandline_durable::{DurableTier, OpenError as DurableError, SharedObjects, Snapshot, sealed_places};
 use strandline_event::{ErrorKind, LogKey, Micros};
 
 /// Manifests that are judged before a start gives up: each one more means that another owner committed meanwhile.
@@ -66,6 +66,7 @@ impl Judged {
             Some(objects) => objects,
             None => places(&options)?,
         };
+        let objects = sealed(&options, objects)?;
         let facts = look(&options, wal_dir.as_deref(), &objects)?;
         Ok(Self { options, wal_dir, objects, facts })
     }
@@ -85,7 +86,7 @@ impl Judged {
     /// Becomes the owner, upon the manifest that was judged.
     pub(super) fn claim(self) -> Result<(OpenOptions, Option<PathBuf>, DurableTier, Facts), OpenError> {
         let Self { options, wal_dir, objects, mut facts } = self;
-        let marks = Marks::of(&LogPlace::of(&options, wal_dir.as_deref())?);
+        let marks = Marks::of(&LogPlace::of(&options, wal_dir.as_deref(), objects.0.keys())?);
         for _ in 0..TRIES {
             let epoch = facts.next_epoch();
             if let Some(marks) = marks.as_ref().filter(|_| !facts.stale) {
@@ -125,6 +126,14 @@ pub(super) fn places(options: &OpenOptions) -> Result<(SharedObjects, SharedObje
     both.map_err(|error| DurableError::from(error).into())
 }
 
+/// The places as an encrypted store has them: a new one gets its keyring here, before it is anybody's.
+pub(super) fn sealed(
+    options: &OpenOptions,
+    places: (SharedObjects, SharedObjects),
+) -> Result<(SharedObjects, SharedObjects), OpenError> {
+    Ok(sealed_places(places, &options.config, options.keys.clone(), true)?)
+}
+
 fn look(
     options: &OpenOptions,
     wal_dir: Option<&Path>,
@@ -146,7 +155,7 @@ fn look(
     // what the rules refuse is in the declaration alone; the key of a new store does not matter to that
     let digest_key = snapshot.as_ref().map_or((0, 0), |snapshot| snapshot.digest_key());
     rules(config, digest_key)?;
-    let place = LogPlace::of(options, wal_dir)?;
+    let place = LogPlace::of(options, wal_dir, objects.0.keys())?;
     let marked = Marks::of(&place).map_or_else(|| Ok(Marked::default()), |marks| marks.read())?;
     let (accept_lost, newest, mut report) = (options.accept_lost_log, snapshot.as_deref(), OpenReport::default());
     let stale = lost::judge_folder(&place, &marked, newest, accept_lost, &mut report)?;

@@ -10,7 +10,7 @@
 //! It refuses to judge logs against manifests: what a replica lacks its group gives it. A replica whose log is gone is refused where the
 //! node says that there was one: it must not vote with less than it had acknowledged.
 
-use super::judge::{check_declaration, places, rules};
+use super::judge::{check_declaration, places, rules, sealed};
 use super::lost::{FoundLog, folder, job_id, owner_name};
 use super::open::{LogPlace, wal_dir};
 use super::options::{OpenError, OpenOptions};
@@ -58,7 +58,7 @@ impl Store {
     pub fn open_member(options: &OpenOptions) -> Result<Arc<Self>, OpenError> {
         let config = &options.config;
         let wal_dir = wal_dir(config)?;
-        let (objects, manifests) = places(options)?;
+        let (objects, manifests) = sealed(options, places(options)?)?;
         let tier = TierOptions {
             writer: owner_name(options.node),
             config_text: strandline_deql::print(config),
@@ -83,7 +83,7 @@ impl Store {
         if self.log(key).is_some() {
             return Err(OpenError::LogExists(key.clone()));
         }
-        let config = LogConfig { commit_on_sync: false, ..super::log_config(&self.config())? };
+        let config = LogConfig { commit_on_sync: false, ..super::log_config(&self.config(), self.durable.keys())? };
         let (disk, entropy) = (&self.disk, self.entropy);
         let place = LogPlace { disk, dir: self.wal_dir.as_deref(), config, node: self.node, entropy, now };
         let Some(dir) = place.dir.map(|dir| folder(dir, key)) else {

@@ -47,6 +47,7 @@ use strandline_durable::{CommitError, DurableTier, Folded, ManifestError, Snapsh
 use strandline_event::hash::keyed_hash;
 use strandline_event::{LogIndex, LogKey, Micros, StampedBatch};
 use strandline_hot::HotTier;
+use strandline_keys::StoreKeys;
 use strandline_wal::Disk;
 
 /// How long versions of the manifest are kept: reads may ask for the store as of one of them.
@@ -101,6 +102,12 @@ impl Store {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The keys of an encrypted store; `None`: it is none.
+    #[must_use]
+    pub fn keys(&self) -> Option<&Arc<StoreKeys>> {
+        self.durable.keys()
     }
 
     /// The append rules of its logs.
@@ -213,6 +220,7 @@ impl Store {
     /// # Errors
     /// The folder cannot be listed, or a file not be removed, or the commit fails; what is left is tried again by the next call.
     pub fn sweep(&self, now: Micros) -> Result<Vec<String>, CommitError> {
+        self.durable.look_at_keys();
         let version = self.durable.pin().version().to_le_bytes();
         let job_id = keyed_hash(0, 4, &[&self.entropy.to_le_bytes(), &version]);
         // what has the age of the grace period is over, so that a grace period of 0 is none

@@ -35,6 +35,7 @@ use strandline_deql::{Checksum, Location, StoreConfig, Tier};
 use strandline_durable::{DurableTier, RunKind, SharedObjects, Snapshot, Update};
 use strandline_event::hash::keyed_hash;
 use strandline_event::{LogIndex, LogKey, Micros};
+use strandline_keys::StoreKeys;
 use strandline_wal::{Disk, LogConfig, LogView, SegmentPattern};
 
 /// An open store.
@@ -71,8 +72,12 @@ pub(super) struct LogPlace<'a> {
 }
 
 impl<'a> LogPlace<'a> {
-    pub(super) fn of(options: &'a OpenOptions, dir: Option<&'a Path>) -> Result<Self, OpenError> {
-        let config = log_config(&options.config)?;
+    pub(super) fn of(
+        options: &'a OpenOptions,
+        dir: Option<&'a Path>,
+        keys: Option<&Arc<StoreKeys>>,
+    ) -> Result<Self, OpenError> {
+        let config = log_config(&options.config, keys)?;
         let OpenOptions { disk, node, now, entropy, .. } = options;
         Ok(Self { disk, dir, config, node: *node, entropy: *entropy, now: *now })
     }
@@ -93,7 +98,7 @@ impl Judged {
         }
         let rules = judge::rules(&options.config, durable.pin().digest_key())?;
         rebuild_runs(&durable, &rules, &options, &mut report);
-        let place = LogPlace::of(&options, wal_dir.as_deref())?;
+        let place = LogPlace::of(&options, wal_dir.as_deref(), durable.keys())?;
         let settle = |log| lost::give_up(&place, &durable, &rules, log, &mut report);
         let found = found.into_iter().map(settle).collect::<Result<Vec<_>, _>>()?;
         if let (Some(marks), Some(epoch)) = (Marks::of(&place), durable.epoch()) {
@@ -162,7 +167,7 @@ impl Store {
         let place = LogPlace {
             disk: &self.disk,
             dir: self.wal_dir.as_deref(),
-            config: log_config(&self.config())?,
+            config: log_config(&self.config(), self.durable.keys())?,
             node: self.node,
             entropy: self.entropy,
             now,
@@ -317,14 +322,15 @@ pub(crate) fn wal_dir(config: &StoreConfig) -> Result<Option<PathBuf>, OpenError
     }
 }
 
-/// The log's part of the declaration.
-pub(crate) fn log_config(config: &StoreConfig) -> Result<LogConfig, OpenError> {
+/// The log's part of the declaration, with the keys of an encrypted store.
+pub(crate) fn log_config(config: &StoreConfig, keys: Option<&Arc<StoreKeys>>) -> Result<LogConfig, OpenError> {
     let wal = &config.wal;
     let pattern = SegmentPattern::parse(wal.segment_pattern.as_str()).map_err(OpenError::SegmentPattern)?;
     let mut out = LogConfig::new(pattern);
     out.rollover = rollover(wal);
     out.fsync = wal.fsync;
     out.checksum = wal.checksum == Checksum::Crc32c;
+    out.keys = keys.cloned();
     Ok(out)
 }
 

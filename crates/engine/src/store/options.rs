@@ -6,6 +6,7 @@ use crate::read::ReadError;
 use std::path::PathBuf;
 use std::sync::Arc;
 use strandline_deql::StoreConfig;
+use strandline_durable::Provider;
 use strandline_event::{ErrorKind, LogIndex, LogKey, Micros};
 use strandline_wal::Disk;
 
@@ -27,6 +28,8 @@ pub struct OpenOptions {
     pub grace: Grace,
     /// A folder of this process alone, for local copies of sorted runs that are on an object store; none: they are kept in memory.
     pub scratch: Option<PathBuf>,
+    /// Who wraps the keys of the store; none: it is not encrypted.
+    pub keys: Provider,
 }
 
 /// Why a store does not open, or a log of it.

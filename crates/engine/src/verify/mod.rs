@@ -23,7 +23,7 @@ use strandline_deql::StoreConfig;
 use strandline_durable::objects::ObjectInfo;
 use strandline_durable::objects::{Purpose, Settings, cluster_mark, open_location};
 use strandline_durable::{
-    DurableTier, Snapshot, Veil, check_delta_log, verify_file, verify_manifests, verify_replaced,
+    DurableTier, Provider, Snapshot, Veil, check_delta_log, verify_file, verify_manifests, verify_replaced,
 };
 use strandline_event::{ErrorKind, EventRef, LogIndex, LogKey, Micros};
 use strandline_wal::{Disk, LogConfig, LogIdentity, LogView, OpenedLog, log_folder_name, open_read_only};
@@ -116,11 +116,11 @@ pub enum Step {
 /// # Errors
 /// There is no store, or the declaration cannot be used. Damage is a finding, not an error.
 pub fn verify(config: &StoreConfig, disk: &Arc<dyn Disk>) -> Result<Report, VerifyError> {
-    verify_watched(config, disk, None, &mut |_| {})
+    verify_watched(config, disk, None, None, &mut |_| {})
 }
 
 /// As [`verify`] for a node, whose logs they must be (none: whoever's), and tells how far it is: after each data file, and after
-/// each batch of events.
+/// each batch of events. `keys`: who wraps those of an encrypted store.
 ///
 /// # Errors
 /// As [`verify`].
@@ -128,12 +128,12 @@ pub fn verify_watched(
     config: &StoreConfig,
     disk: &Arc<dyn Disk>,
     node: Option<u64>,
+    keys: Provider,
     on_step: &mut dyn FnMut(Step),
 ) -> Result<Report, VerifyError> {
     let mut report = Report::default();
     let wal_dir = wal_dir(config)?;
-    let log_config = log_config(config)?;
-    let tier = match DurableTier::open_read_only(config) {
+    let tier = match DurableTier::open_read_only(config, keys) {
         Ok(tier) => Some(tier),
         Err(error) if error.kind() == ErrorKind::NotFound => None,
         Err(error) if error.kind() == ErrorKind::Unavailable => {
@@ -144,6 +144,7 @@ pub fn verify_watched(
             None
         }
     };
+    let log_config = log_config(config, tier.as_ref().and_then(DurableTier::keys))?;
     let unreadable = !report.findings.is_empty();
     let snapshot = tier.as_ref().map(DurableTier::pin);
     let logs = match &wal_dir {

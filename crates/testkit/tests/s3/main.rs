@@ -10,6 +10,7 @@ mod rigs;
 
 mod commits;
 mod contract;
+mod kms;
 mod uploads;
 
 use rigs::{Moto, Proxy};

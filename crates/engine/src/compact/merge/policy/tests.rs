@@ -15,6 +15,7 @@ fn file(n: u64, bytes: u64, age_s: u64) -> Arc<FileEntry> {
         tail_bytes: 0,
         tail_crc32c: 0,
         tail: None,
+        key: None,
         rows: 1,
         row_groups: 1,
         stream_type: "Call".to_owned(),

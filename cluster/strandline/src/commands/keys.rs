@@ -1,0 +1,114 @@
+//! `strandline keys`: key files, rotation, and the key of one encrypted data file for other engines.
+
+use super::serve;
+use crate::cli::{Keys, KeysRotate, KeysUnwrap};
+use crate::exit::Failure;
+use crate::out;
+use std::path::{Path, PathBuf};
+use strandline_deql::StoreConfig;
+use strandline_durable::objects::{Purpose, Settings, open_location};
+use strandline_durable::{DurableTier, Provider, rotate_keyring};
+use strandline_keys::{KeyError, KeyFile};
+use strandline_workers::keys::SystemEntropy;
+
+pub(crate) fn run(command: &Keys) -> Result<(), Failure> {
+    match command {
+        Keys::Init { file } => init(file),
+        Keys::Rotate(options) => rotate(options),
+        Keys::Unwrap(options) => unwrap(options),
+    }
+}
+
+/// Who wraps the keys of a store.
+pub(crate) fn provider(config: &StoreConfig) -> Result<Provider, Failure> {
+    strandline_workers::keys::provider(config).map_err(|error| usage(&config.name, &error))
+}
+
+fn usage(store: &str, error: &KeyError) -> Failure {
+    Failure::Usage(format!("store {store}: {error}"))
+}
+
+fn init(file: &Path) -> Result<(), Failure> {
+    let file = serve::absolute(file)?;
+    KeyFile::create(&file, &SystemEntropy).map_err(|error| Failure::Usage(error.to_string()))?;
+    let path = file.display().to_string().replace('\'', "''");
+    out::line(&format!(
+        "made {} with key 1; keep a copy where the store is not: without it nothing can be read",
+        file.display()
+    ))?;
+    out::line("declare it:")?;
+    out::line(&format!(
+        "  security.encrypt.at_rest = true, security.kms.provider = 'local', security.kms.key_id = '{path}'"
+    ))
+}
+
+/// The file first, then the keyrings: a keyring that was not reached still opens with the older versions in the file.
+fn rotate(options: &KeysRotate) -> Result<(), Failure> {
+    if let Some(file) = &options.file {
+        let mut file = KeyFile::open(file).map_err(|error| Failure::Usage(error.to_string()))?;
+        let version = file.rotate(&SystemEntropy).map_err(|error| Failure::Usage(error.to_string()))?;
+        out::line(&format!("the key file has version {version} now; it wraps from here on, the older ones stay"))?;
+    }
+    let Some(config) = &options.config else {
+        return match options.file {
+            Some(_) => out::line("give --config FILE too, to wrap the keys of its stores again"),
+            None => Err(Failure::Usage(
+                "give --file (a key file), --config (stores whose keys are wrapped again), or both".to_owned(),
+            )),
+        };
+    };
+    let declarations = serve::declarations(Some(config), &PathBuf::from("."))?;
+    for declared in &declarations.stores {
+        rotate_store(&declared.config)?;
+    }
+    Ok(())
+}
+
+fn rotate_store(config: &StoreConfig) -> Result<(), Failure> {
+    let name = &config.name;
+    let Some(provider) = provider(config)? else {
+        return out::line(&format!("store {name}: not encrypted"));
+    };
+    let failed = |error: &dyn std::fmt::Display| Failure::No(format!("store {name}: {error}"));
+    let location = &config.durable.manifest_path;
+    let manifests = open_location(location, Purpose::Read, &Settings::from_env()).map_err(|error| failed(&error))?;
+    let mut on_key = |number| {
+        // progress is for who watches; a reader that went away does not end a rotation
+        let _ = out::line(&format!("store {name}: key {number} is wrapped again"));
+    };
+    match rotate_keyring(&*manifests, &*provider, &mut on_key).map_err(|error| failed(&error))? {
+        Some(done) => out::line(&format!(
+            "store {name}: {} keys wrapped again, key {} is new: what is written from the next start on takes it, nothing else is \
+             written again (keyring revision {})",
+            done.wrapped, done.current, done.revision
+        )),
+        None => out::line(&format!("store {name}: there is no keyring yet; its first start makes one")),
+    }
+}
+
+/// The key of a data file, for engines that read encrypted Parquet.
+fn unwrap(options: &KeysUnwrap) -> Result<(), Failure> {
+    let declarations = serve::declarations(Some(&options.config), &PathBuf::from("."))?;
+    let metadata = strandline_durable::key_metadata(&options.file)
+        .map_err(|error| Failure::file("read", &options.file, &error))?;
+    let Some(name) = metadata else {
+        return Err(Failure::No(format!("{} is no data file of an encrypted store", options.file.display())));
+    };
+    for declared in &declarations.stores {
+        let config = &declared.config;
+        if options.store.as_ref().is_some_and(|named| *named != config.name) {
+            continue;
+        }
+        let Some(provider) = provider(config)? else { continue };
+        let failed = |error: &dyn std::fmt::Display| Failure::No(format!("store {}: {error}", config.name));
+        let tier = DurableTier::open_read_only(config, Some(provider)).map_err(|error| failed(&error))?;
+        if tier.pin().files().iter().any(|file| file.key.as_deref() == Some(&*name.to_hex())) || options.store.is_some()
+        {
+            let keys = tier.keys().ok_or_else(|| failed(&"it is not encrypted"))?;
+            let secret = keys.secret(&name, strandline_keys::Purpose::DataFile).map_err(|error| failed(&error))?;
+            let hex: String = secret.expose().iter().map(|byte| format!("{byte:02x}")).collect();
+            return out::line(&hex);
+        }
+    }
+    Err(Failure::No(format!("no store of {} names {}", options.config.display(), options.file.display())))
+}

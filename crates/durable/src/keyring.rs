@@ -1,0 +1,155 @@
+//! The keyring of an encrypted store, where it lies: beside the manifests, one small object a revision, numbered from 1, created if
+//! absent; the highest holds.
+//!
+//! A store is encrypted from its birth or not at all. Whoever opens it finds the keyring and asks the provider of keys once; a node that
+//! meets a key it does not know (another node has rotated) reads the newest revision and asks once more.
+
+use crate::manifest;
+use crate::objects::{Created, KEYRING_FOLDER, NotCreated, ObjectError, Objects, SealedObjects, SharedObjects, create};
+use crate::tier::OpenError;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use strandline_deql::StoreConfig;
+use strandline_keys::{DataKey, KeyError, KeyName, KeyProvider, Keyring, Purpose, StoreKeys};
+
+/// Revisions that others make at once before a rotation gives up.
+const TRIES: u32 = 16;
+
+/// Who wraps the keys of a store; `None`: the caller has none.
+pub type Provider = Option<Arc<dyn KeyProvider>>;
+
+/// The keys of an open store, with the way to newer ones.
+pub(crate) struct Ring {
+    keys: Arc<StoreKeys>,
+    manifests: SharedObjects,
+    provider: Arc<dyn KeyProvider>,
+    /// Why the provider did not open the keyring when it was looked at last.
+    trouble: Mutex<Option<Arc<str>>>,
+}
+
+impl Ring {
+    pub(crate) fn new(keys: StoreKeys, manifests: SharedObjects, provider: Arc<dyn KeyProvider>) -> Self {
+        Self { keys: Arc::new(keys), manifests, provider, trouble: Mutex::default() }
+    }
+
+    /// Takes a newer keyring, and finds out whether the next start would open it. What is open goes on in any case.
+    pub(crate) fn look(&self) {
+        // that the objects do not answer is told by themselves
+        let Ok(Some((_, ring))) = newest(&*self.manifests) else { return };
+        let taken = self.keys.take(&ring, &*self.provider);
+        *self.trouble.lock() = taken.err().map(|error| format!("keys: {error}").into());
+    }
+
+    pub(crate) fn trouble(&self) -> Option<Arc<str>> {
+        self.trouble.lock().clone()
+    }
+
+    pub(crate) fn keys(&self) -> &Arc<StoreKeys> {
+        &self.keys
+    }
+
+    /// The key of this name, by the newest revision if need be.
+    pub(crate) fn find(&self, name: &KeyName, purpose: Purpose<'_>) -> Result<DataKey, KeyError> {
+        match self.keys.find(name, purpose) {
+            Err(KeyError::NoKey(number)) => {
+                if let Ok(Some((_, ring))) = newest(&*self.manifests) {
+                    self.keys.take(&ring, &*self.provider)?;
+                }
+                self.keys.find(name, purpose).map_err(|_| KeyError::NoKey(number))
+            }
+            found => found,
+        }
+    }
+}
+
+fn path_of(revision: u64) -> String {
+    format!("{KEYRING_FOLDER}/r{revision:020}")
+}
+
+/// The newest revision, if there is one.
+fn newest(manifests: &dyn Objects) -> Result<Option<(u64, Keyring)>, OpenError> {
+    let listed = manifests.list_range(KEYRING_FOLDER, "r", "s")?;
+    let Some(path) = listed.into_iter().map(|info| info.path).max() else { return Ok(None) };
+    let revision = path.rsplit_once("/r").and_then(|(_, digits)| digits.parse().ok()).unwrap_or(0);
+    let ring = Keyring::decode(&path, &manifests.get(&path)?)?;
+    Ok(Some((revision, ring)))
+}
+
+/// The objects of a store as its declaration wants them: sealed, if it is encrypted. `makes`: a new store gets its keyring now.
+///
+/// # Errors
+/// `Keys`: there is no provider, or it does not open the keyring.
+pub fn sealed_places(
+    (objects, manifests): (SharedObjects, SharedObjects),
+    config: &StoreConfig,
+    provider: Provider,
+    makes: bool,
+) -> Result<(SharedObjects, SharedObjects), OpenError> {
+    if !config.security.encrypt_at_rest {
+        return Ok((objects, manifests));
+    }
+    let provider = provider.ok_or(KeyError::NoProvider)?;
+    let ring = match newest(&*manifests)? {
+        Some((_, ring)) => ring,
+        // not encrypted, or none at all: who reads the manifest says what is wrong
+        None if !makes || manifest::newest_version(&*manifests)?.is_some() => return Ok((objects, manifests)),
+        None => made(&*manifests, &*provider)?,
+    };
+    let keys = StoreKeys::open(&ring, &*provider)?;
+    let ring = Arc::new(Ring::new(keys, Arc::clone(&manifests), provider));
+    let sealed = |inner| -> SharedObjects { Arc::new(SealedObjects::new(inner, Arc::clone(&ring))) };
+    Ok((sealed(objects), sealed(manifests)))
+}
+
+/// The first revision; of several nodes that try, one makes it.
+fn made(manifests: &dyn Objects, provider: &dyn KeyProvider) -> Result<Keyring, OpenError> {
+    let ring = Keyring::new(provider)?;
+    match create(manifests, &path_of(1), ring.encode().as_bytes()).map_err(NotCreated::into_error)? {
+        Created::Ours => Ok(ring),
+        Created::Others => match newest(manifests)? {
+            Some((_, ring)) => Ok(ring),
+            None => Err(ObjectError::NotFound { path: path_of(1) }.into()),
+        },
+    }
+}
+
+/// What a rotation did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rotated {
+    /// The keyring's revision now.
+    pub revision: u64,
+    /// Keys that were wrapped again.
+    pub wrapped: u64,
+    /// Number of the new key, which seals from now on.
+    pub current: u64,
+}
+
+/// Wraps every key of a store again, by the provider's current version, and adds a new one. `on_key` is told of each that is wrapped.
+/// `None`: the store has no keyring.
+///
+/// # Errors
+/// The provider; the objects. Nothing has changed then, or all of it.
+pub fn rotate_keyring(
+    manifests: &dyn Objects,
+    provider: &dyn KeyProvider,
+    on_key: &mut dyn FnMut(u64),
+) -> Result<Option<Rotated>, OpenError> {
+    for _ in 0..TRIES {
+        let Some((revision, ring)) = newest(manifests)? else { return Ok(None) };
+        let next = ring.rotated(provider, &mut *on_key)?;
+        let path = path_of(revision + 1);
+        match create(manifests, &path, next.encode().as_bytes()).map_err(NotCreated::into_error)? {
+            Created::Ours => {
+                let older =
+                    (1..=revision).rev().map(path_of).take_while(|path| manifests.exists(path).unwrap_or(false));
+                // what stays is read by nobody
+                manifests.delete_all(&older.collect::<Vec<_>>())?;
+                let wrapped = ring.keys().len() as u64;
+                return Ok(Some(Rotated { revision: revision + 1, wrapped, current: wrapped + 1 }));
+            }
+            // another rotation was faster: upon its revision
+            Created::Others => {}
+        }
+    }
+    Err(OpenError::Contended)
+}

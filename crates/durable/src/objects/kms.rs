@@ -1,0 +1,235 @@
+//! Provider `aws_kms`: wraps keys under a key of AWS KMS, which never leaves it. It speaks with what the object stores bring: their HTTP
+//! client, their credentials, their signatures.
+//!
+//! Settings are those of S3: `AWS_REGION` and credentials as there; `AWS_ENDPOINT_URL_KMS` (or `AWS_ENDPOINT_URL`) names another endpoint.
+//! `security.kms.key_id` is an id, an ARN, or an alias (`alias/...`). KMS rotates its key by itself and knows by which version something
+//! was wrapped; where an alias is pointed at another key, `strandline keys rotate` wraps the keyring under that one.
+//!
+//! It is asked when a store is opened, when keys are rotated, and by the hourly look: an outage stops nothing that is open.
+
+use super::Settings;
+use super::cloud::choose_tls;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, AwsAuthorizer, AwsCredentialProvider};
+use object_store::client::{HttpClient, HttpConnector, HttpRequest, ReqwestConnector};
+use object_store::{ClientOptions, HeaderValue};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use strandline_keys::{Entropy, KeyError, KeyInfo, KeyProvider, Secret, Wrapped};
+
+const PROVIDER: &str = "aws_kms";
+/// The context that KMS binds a wrapped key to has one pair.
+const CONTEXT_KEY: &str = "strandline";
+const TIMEOUT: Duration = Duration::from_secs(10);
+const TRIES: u32 = 3;
+
+/// Keys under a key of KMS.
+pub(super) struct KmsKeys {
+    key_id: String,
+    region: String,
+    url: String,
+    client: HttpClient,
+    credentials: AwsCredentialProvider,
+    entropy: Arc<dyn Entropy>,
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct EncryptRequest<'a> {
+    key_id: &'a str,
+    plaintext: &'a str,
+    encryption_context: BTreeMap<&'a str, &'a str>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct DecryptRequest<'a> {
+    ciphertext_blob: &'a str,
+    encryption_context: BTreeMap<&'a str, &'a str>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct DescribeRequest<'a> {
+    key_id: &'a str,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Encrypted {
+    ciphertext_blob: String,
+    key_id: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Decrypted {
+    plaintext: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Described {
+    key_metadata: KeyMetadata,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct KeyMetadata {
+    arn: String,
+}
+
+impl KmsKeys {
+    /// A key of KMS by its id or alias. Asks nobody.
+    ///
+    /// # Errors
+    /// The settings make no sense; no thread.
+    pub(super) fn open(key_id: &str, settings: &Settings, entropy: Arc<dyn Entropy>) -> Result<Self, KeyError> {
+        choose_tls();
+        let refused = |said: String| KeyError::Refused { key: name(key_id), said };
+        let mut builder = AmazonS3Builder::new().with_bucket_name("none");
+        for (name, value) in settings.starting_with("AWS_") {
+            if let Ok(key) = name.to_ascii_lowercase().parse::<AmazonS3ConfigKey>() {
+                builder = builder.with_config(key, value);
+            }
+        }
+        let credentials = builder.build().map_err(|e| refused(e.to_string()))?;
+        let credentials = Arc::clone(credentials.credentials());
+        let region = settings.get("AWS_REGION").or_else(|| settings.get("AWS_DEFAULT_REGION")).unwrap_or("us-east-1");
+        let endpoint = settings.get("AWS_ENDPOINT_URL_KMS").or_else(|| settings.get("AWS_ENDPOINT_URL"));
+        let url = endpoint.map_or_else(|| format!("https://kms.{region}.amazonaws.com"), str::to_owned);
+        let plain = url.starts_with("http://");
+        let allowed = settings.get("AWS_ALLOW_HTTP").is_some_and(|text| matches!(text, "true" | "1" | "TRUE" | "True"));
+        if plain && !allowed {
+            return Err(refused(format!("{url} does not speak TLS: set AWS_ALLOW_HTTP=true if that is meant")));
+        }
+        let options =
+            ClientOptions::new().with_timeout(TIMEOUT).with_allow_http(plain).with_no_system_certificates(plain);
+        let client = ReqwestConnector::default().connect(&options).map_err(|e| refused(e.to_string()))?;
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("kms").enable_all().build();
+        let runtime = runtime.map_err(|e| refused(e.to_string()))?;
+        let (key_id, region) = (key_id.to_owned(), region.to_owned());
+        Ok(Self { key_id, region, url, client, credentials, entropy, runtime: Some(runtime) })
+    }
+
+    /// Asks, again where no answer comes. Every request may be repeated.
+    fn ask<Q: Serialize, A: for<'a> Deserialize<'a>>(&self, action: &'static str, request: &Q) -> Result<A, KeyError> {
+        let body = serde_json::to_vec(request).map_err(|e| self.unreachable(&e))?;
+        let mut outcome = self.ask_once(action, &body);
+        for _ in 1..TRIES {
+            if !matches!(outcome, Err(KeyError::Unreachable { .. })) {
+                break;
+            }
+            outcome = self.ask_once(action, &body);
+        }
+        serde_json::from_slice(&outcome?).map_err(|e| self.unreachable(&e))
+    }
+
+    fn ask_once(&self, action: &'static str, body: &[u8]) -> Result<Vec<u8>, KeyError> {
+        let runtime = self.runtime.as_ref().ok_or_else(|| self.unreachable(&"it is closed"))?;
+        let mut request = HttpRequest::new(body.to_vec().into());
+        *request.method_mut() = "POST".parse().map_err(|e| self.unreachable(&e))?;
+        *request.uri_mut() =
+            format!("{}/", self.url.trim_end_matches('/')).parse().map_err(|e| self.unreachable(&e))?;
+        let headers = request.headers_mut();
+        headers.insert("content-type", HeaderValue::from_static("application/x-amz-json-1.1"));
+        headers.insert("x-amz-target", format!("TrentService.{action}").parse().map_err(|e| self.unreachable(&e))?);
+        let (client, credentials, region) = (self.client.clone(), Arc::clone(&self.credentials), self.region.clone());
+        let asking = async move {
+            let credential = credentials.get_credential().await.map_err(|e| e.to_string())?;
+            let signed = AwsAuthorizer::new(&credential, "kms", &region).try_authorize(&mut request, None);
+            signed.map_err(|e| e.to_string())?;
+            let answer = client.execute(request).await.map_err(|e| e.to_string())?;
+            let status = answer.status().as_u16();
+            let bytes = answer.into_body().bytes().await.map_err(|e| e.to_string())?;
+            Ok::<_, String>((status, bytes.to_vec()))
+        };
+        let (done, answer) = std::sync::mpsc::sync_channel(1);
+        runtime.spawn(async move {
+            // whoever asked waits
+            let _ = done.send(asking.await);
+        });
+        let answer = answer.recv().map_err(|e| self.unreachable(&e))?;
+        match answer.map_err(|said| self.unreachable(&said))? {
+            (200, bytes) => Ok(bytes),
+            (status @ (429 | 500..), bytes) => Err(self.unreachable(&said(status, &bytes))),
+            (status, bytes) => Err(KeyError::Refused { key: name(&self.key_id), said: said(status, &bytes) }),
+        }
+    }
+
+    fn unreachable(&self, said: &dyn std::fmt::Display) -> KeyError {
+        KeyError::Unreachable { key: name(&self.key_id), said: said.to_string() }
+    }
+}
+
+fn name(key_id: &str) -> String {
+    format!("the key `{key_id}` of AWS KMS")
+}
+
+/// What an answer that says no says: the kind of the error, never the request.
+fn said(status: u16, bytes: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct Fault {
+        #[serde(rename = "__type", default)]
+        kind: String,
+        #[serde(alias = "Message", default)]
+        message: String,
+    }
+    match serde_json::from_slice::<Fault>(bytes) {
+        Ok(fault) => format!("{status} {}: {}", fault.kind.rsplit('#').next().unwrap_or_default(), fault.message),
+        Err(_) => format!("status {status}"),
+    }
+}
+
+impl KeyProvider for KmsKeys {
+    fn describe(&self) -> Result<KeyInfo, KeyError> {
+        let described: Described = self.ask("DescribeKey", &DescribeRequest { key_id: &self.key_id })?;
+        Ok(KeyInfo { provider: PROVIDER, key_id: self.key_id.clone(), version: described.key_metadata.arn })
+    }
+
+    fn generate(&self) -> Secret {
+        let mut bytes = [0; Secret::BYTES];
+        self.entropy.fill(&mut bytes);
+        Secret::new(bytes)
+    }
+
+    fn wrap(&self, key: &Secret, context: &str) -> Result<Wrapped, KeyError> {
+        let plaintext = STANDARD.encode(key.expose());
+        let encryption_context = BTreeMap::from([(CONTEXT_KEY, context)]);
+        let request = EncryptRequest { key_id: &self.key_id, plaintext: &plaintext, encryption_context };
+        let answer: Encrypted = self.ask("Encrypt", &request)?;
+        let bytes = STANDARD.decode(&answer.ciphertext_blob).map_err(|e| self.unreachable(&e))?;
+        Ok(Wrapped { provider: PROVIDER.to_owned(), version: answer.key_id.replace(char::is_whitespace, ""), bytes })
+    }
+
+    fn unwrap(&self, wrapped: &Wrapped, context: &str) -> Result<Secret, KeyError> {
+        let wanted = context.to_owned();
+        if wrapped.provider != PROVIDER {
+            return Err(KeyError::OtherProvider { wanted, found: wrapped.provider.clone(), provider: PROVIDER });
+        }
+        let ciphertext_blob = STANDARD.encode(&wrapped.bytes);
+        let encryption_context = BTreeMap::from([(CONTEXT_KEY, context)]);
+        let request = DecryptRequest { ciphertext_blob: &ciphertext_blob, encryption_context };
+        let wrong = || KeyError::WrongKey { key: name(&self.key_id), wanted: wanted.clone() };
+        let answer: Decrypted = match self.ask("Decrypt", &request) {
+            Err(KeyError::Refused { said, .. }) if said.contains("InvalidCiphertext") => return Err(wrong()),
+            answer => answer?,
+        };
+        let key = STANDARD.decode(&answer.plaintext).ok().and_then(|bytes| Secret::from_slice(&bytes));
+        key.ok_or_else(wrong)
+    }
+}
+
+impl Drop for KmsKeys {
+    fn drop(&mut self) {
+        // a plain drop would block, which is forbidden on another runtime's thread
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}

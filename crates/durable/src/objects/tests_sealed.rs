@@ -1,0 +1,172 @@
+use super::*;
+use crate::keyring::{rotate_keyring, sealed_places};
+use crate::objects::{LocalObjects, StoreObjects, conformance};
+use crate::testing::config;
+use proptest::prelude::*;
+use std::sync::Arc;
+use strandline_keys::KeyProvider;
+use strandline_keys::testing::TestKeys;
+
+fn encrypted() -> strandline_deql::StoreConfig {
+    let mut config = config("");
+    config.security.encrypt_at_rest = true;
+    config
+}
+
+fn memory() -> SharedObjects {
+    Arc::new(StoreObjects::memory().unwrap())
+}
+
+fn keys(seed: u64) -> Arc<dyn KeyProvider> {
+    Arc::new(TestKeys::new(seed))
+}
+
+fn sealed_over(inner: &SharedObjects, manifests: &SharedObjects) -> SharedObjects {
+    sealed_places((Arc::clone(inner), Arc::clone(manifests)), &encrypted(), Some(keys(1)), true).unwrap().0
+}
+
+#[test]
+fn sealed_objects_keep_what_objects_promise() {
+    let folder = tempfile::tempdir().unwrap();
+    let local: SharedObjects = Arc::new(LocalObjects::open(folder.path()).unwrap());
+    conformance::check(&sealed_over(&local, &memory()));
+    conformance::check(&sealed_over(&memory(), &memory()));
+}
+
+proptest! {
+    #[test]
+    fn what_was_written_is_read_in_any_part(
+        bytes in proptest::collection::vec(any::<u8>(), 0..13_000), pieces in 1usize..5000, from in 0usize..13_000, length in 0usize..9000,
+    ) {
+        let inner = memory();
+        let sealed = sealed_over(&inner, &memory());
+        sealed.put_new("_runs/a", &bytes).unwrap();
+        let mut aside = sealed.create("_runs/b").unwrap();
+        for piece in bytes.chunks(pieces) {
+            aside.write_all(piece).unwrap();
+        }
+        aside.finish().unwrap();
+        for name in ["_runs/a", "_runs/b"] {
+            prop_assert_eq!(&sealed.get(name).unwrap()[..], &bytes[..]);
+            prop_assert_eq!(inner.get(name).unwrap().len() as u64, sealed_bytes(bytes.len() as u64));
+            for object in [sealed.open(name).unwrap(), sealed.open_known(name, bytes.len() as u64).unwrap()] {
+                prop_assert_eq!(object.len(), bytes.len() as u64);
+                let (from, to) = (from.min(bytes.len()), (from + length).min(bytes.len()));
+                prop_assert_eq!(&object.read_at(from as u64, to.saturating_sub(from)).unwrap()[..], &bytes[from..to.max(from)]);
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_of_an_object_is_where_it_lies_but_of_data_files() {
+    let (inner, manifests) = (memory(), memory());
+    let sealed = sealed_over(&inner, &manifests);
+    let text = b"what nobody may find".repeat(300);
+    for (name, is_clear) in
+        [("_runs/x.run", false), ("p/part-1.parquet", true), ("p/part-1.parquet.tmp", true), (".cluster", true)]
+    {
+        sealed.put_new(name, &text).unwrap();
+        let bytes = inner.get(name).unwrap();
+        assert_eq!(bytes.windows(20).any(|part| part == &text[..20]), is_clear, "{name}");
+        assert_eq!(sealed.seals(name), !is_clear);
+    }
+}
+
+/// What is wrong with an object that was changed below.
+fn fault_of(change: impl FnOnce(&SharedObjects, &SharedObjects)) -> String {
+    let (inner, manifests) = (memory(), memory());
+    let sealed = sealed_over(&inner, &manifests);
+    for name in ["a", "b"] {
+        sealed.put_new(name, &name.repeat(10_000).into_bytes()).unwrap();
+    }
+    change(&inner, &sealed);
+    let whole = sealed.get("a").unwrap_err().to_string();
+    let parts = sealed.open("a").map_err(|e| e.to_string());
+    let all = parts.and_then(|object| object.read_at(0, object.len() as usize).map_err(|e| e.to_string()));
+    assert!(all.is_err());
+    whole
+}
+
+#[test]
+fn what_was_changed_cut_or_exchanged_is_never_given() {
+    let put = |inner: &SharedObjects, bytes: &[u8]| inner.replace("a", bytes).unwrap();
+    for at in [50, 5000, 10_047] {
+        let flipped = fault_of(|inner, _| {
+            let mut bytes = inner.get("a").unwrap().to_vec();
+            bytes[at] ^= 1;
+            put(inner, &bytes);
+        });
+        assert!(flipped.contains("`a`") && flipped.contains("not what was sealed"), "{flipped}");
+    }
+    for chunks in [1, 2] {
+        let cut = fault_of(|inner, _| {
+            let bytes = inner.get("a").unwrap();
+            put(inner, &bytes[..HEADER_BYTES + chunks * SEALED_CHUNK_BYTES]);
+        });
+        assert!(cut.contains("not what was sealed"), "{cut}");
+    }
+    let exchanged = fault_of(|inner, _| put(inner, &inner.get("b").unwrap()));
+    assert!(exchanged.contains("comes from another place"), "{exchanged}");
+    let plain = fault_of(|inner, _| put(inner, &b"forged".repeat(100)));
+    assert!(plain.contains("it is not sealed"), "{plain}");
+    let short = fault_of(|inner, _| put(inner, b"x"));
+    assert!(short.contains("cut"), "{short}");
+    let version = fault_of(|inner, _| {
+        let mut bytes = inner.get("a").unwrap().to_vec();
+        bytes[4] = 9;
+        put(inner, &bytes);
+    });
+    assert!(version.contains("version"), "{version}");
+}
+
+#[test]
+fn another_key_and_none_are_told() {
+    let (inner, manifests) = (memory(), memory());
+    sealed_over(&inner, &manifests);
+    let places = || (Arc::clone(&inner), Arc::clone(&manifests));
+    let other = sealed_places(places(), &encrypted(), Some(keys(2)), true).err().unwrap().to_string();
+    assert!(other.contains("not the key that wrapped it"), "{other}");
+    let none = sealed_places(places(), &encrypted(), None, true).err().unwrap().to_string();
+    assert!(none.contains("security.kms.provider"), "{none}");
+    let away = TestKeys::new(1);
+    away.away.store(true, std::sync::atomic::Ordering::Relaxed);
+    let away = sealed_places(places(), &encrypted(), Some(Arc::new(away)), true).err().unwrap();
+    assert_eq!(away.kind(), strandline_event::ErrorKind::Unavailable);
+}
+
+#[test]
+fn a_provider_that_is_away_stops_nothing_that_is_open_and_is_told() {
+    let (inner, manifests) = (memory(), memory());
+    let provider = Arc::new(TestKeys::new(1));
+    let shared: Arc<dyn KeyProvider> = Arc::clone(&provider) as _;
+    let places = (Arc::clone(&inner), Arc::clone(&manifests));
+    let sealed = sealed_places(places, &encrypted(), Some(shared), true).unwrap().0;
+    provider.away.store(true, std::sync::atomic::Ordering::Relaxed);
+    sealed.look_at_keys();
+    assert!(sealed.trouble().unwrap().contains("cannot be asked"));
+    sealed.put_new("a", b"goes on").unwrap();
+    assert_eq!(&sealed.get("a").unwrap()[..], b"goes on");
+    provider.away.store(false, std::sync::atomic::Ordering::Relaxed);
+    sealed.look_at_keys();
+    assert_eq!(sealed.trouble(), None);
+}
+
+#[test]
+fn who_is_open_while_keys_are_rotated_goes_on_and_reads_what_others_seal_then() {
+    let (inner, manifests) = (memory(), memory());
+    let provider = TestKeys::new(1);
+    let before = sealed_over(&inner, &manifests);
+    before.put_new("old", b"old").unwrap();
+    let mut told = Vec::new();
+    let done = rotate_keyring(&*manifests, &provider, &mut |number| told.push(number)).unwrap().unwrap();
+    assert_eq!((done.revision, done.wrapped, done.current, told), (2, 1, 2, vec![1]));
+    let after = sealed_over(&inner, &manifests);
+    after.put_new("new", b"new").unwrap();
+    assert_eq!((before.keys().unwrap().current(), after.keys().unwrap().current()), (1, 2));
+    assert_eq!(&before.get("new").unwrap()[..], b"new");
+    assert_eq!(&after.get("old").unwrap()[..], b"old");
+    assert_eq!(before.keys().unwrap().current(), 2);
+    assert_eq!(manifests.list(KEYRING_FOLDER).unwrap().len(), 1, "older revisions go");
+    assert_eq!(rotate_keyring(&*memory(), &provider, &mut |_| {}).unwrap(), None);
+}

@@ -1,0 +1,172 @@
+//! The tier of an encrypted store: what it writes gives nothing away, what it reads is whole, and what was changed or exchanged is
+//! named.
+
+use crate::keyring::sealed_places;
+use crate::testing::{Owned, commit, config, folders, history, job, options, write};
+use crate::{DurableTier, RowFilter};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use strandline_deql::StoreConfig;
+use strandline_keys::testing::TestKeys;
+
+fn encrypted(keys: &str) -> StoreConfig {
+    let mut config = config(keys);
+    config.security.encrypt_at_rest = true;
+    config
+}
+
+fn open(root: &Path, config: &StoreConfig, random: u64) -> Result<DurableTier, crate::OpenError> {
+    let provider = Arc::new(TestKeys::with_random(1, random));
+    let (data, manifests) = sealed_places(folders(root), config, Some(provider), true)?;
+    DurableTier::open_with(data, manifests, config, options(77 + u128::from(random)))
+}
+
+/// Two jobs, so two files at least.
+fn filled(root: &Path, config: &StoreConfig) -> (DurableTier, Vec<Owned>) {
+    let tier = open(root, config, 1).unwrap();
+    let events = history(3000);
+    for (n, part) in events.chunks(1500).enumerate() {
+        let job = job(n as u128 + 1, n as u64 * 10, n as u64 * 10 + 10);
+        let files = write(&tier, &job, &part.to_vec()).unwrap();
+        tier.commit(&commit(&job, files, part)).unwrap();
+    }
+    (tier, events)
+}
+
+fn files_below(root: &Path) -> Vec<PathBuf> {
+    let mut out = Vec::new();
+    for entry in std::fs::read_dir(root).unwrap().flatten() {
+        if entry.path().is_dir() { out.extend(files_below(&entry.path())) } else { out.push(entry.path()) }
+    }
+    out
+}
+
+fn rows(tier: &DurableTier) -> Result<Vec<(String, u64, String)>, crate::ReadError> {
+    let mut out = Vec::new();
+    for batch in tier.pin().scan(&RowFilter::default()) {
+        let batch = batch?;
+        out.extend(batch.iter().map(|row| (row.stream_id.to_owned(), row.seq.0, row.data.to_owned())));
+    }
+    out.sort();
+    Ok(out)
+}
+
+fn wanted(events: &[Owned]) -> Vec<(String, u64, String)> {
+    let mut out: Vec<_> = events.iter().map(|e| (e.stream_id.clone(), e.seq, e.data.clone())).collect();
+    out.sort();
+    out
+}
+
+const BY_TENANT: &str = ", partition.by = ('tenant_id','dt')";
+
+#[test]
+fn nothing_that_an_event_says_is_in_any_file_or_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let (tier, events) = filled(dir.path(), &encrypted(BY_TENANT));
+    assert_eq!(rows(&tier).unwrap(), wanted(&events));
+    drop(tier);
+    let said = ["stream-0", "tenant/", "tenant%2F", "\"text\"", "Opened", "cmd-", "\"source\""];
+    let files = files_below(dir.path());
+    assert!(files.len() > 10);
+    for file in files {
+        let name = file.strip_prefix(dir.path()).unwrap().to_string_lossy().into_owned();
+        let bytes = std::fs::read(&file).unwrap();
+        for text in said {
+            assert!(!name.contains(text), "{name}");
+            assert!(!bytes.windows(text.len()).any(|part| part == text.as_bytes()), "{name} holds {text}");
+        }
+    }
+    assert!(!dir.path().join("data/_delta_log").exists());
+    let reopened = open(dir.path(), &encrypted(BY_TENANT), 2).unwrap();
+    assert_eq!(rows(&reopened).unwrap(), wanted(&events));
+}
+
+#[test]
+fn lookups_ask_sealed_filters_and_verify_finds_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = encrypted(", row_group.max_rows = 200, stats.enabled = false");
+    let (tier, events) = filled(dir.path(), &config);
+    let snapshot = tier.pin();
+    for file in snapshot.files() {
+        assert_eq!(crate::verify_file(&tier, file), []);
+        assert!(file.row_groups > 3);
+    }
+    assert_eq!(crate::verify_manifests(&tier), []);
+    for event in events.iter().step_by(500) {
+        assert_eq!(snapshot.find_event_id(event.event_id).unwrap().row(0).data, event.data);
+    }
+    let counters = Arc::new(crate::read::Counters::default());
+    let file = crate::read::DataFile::open(tier.shared(), &snapshot.files()[0], &counters).unwrap();
+    let field = strandline_event::Field::StreamId;
+    let asked = |value: &str| {
+        (0..file.groups()).filter(|group| file.may_hold(*group, field, value.as_bytes()).unwrap()).count()
+    };
+    let no: usize = (0..100).map(|n| asked(&format!("nobody-{n}"))).sum();
+    assert!(no < 100 * file.groups() / 20, "{no} of {}", 100 * file.groups());
+    assert!((0..50).all(|n| asked(&format!("stream-{n:03}")) > 0));
+}
+
+#[test]
+fn every_file_has_a_key_of_its_own_and_says_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let (tier, _) = filled(dir.path(), &encrypted(BY_TENANT));
+    let snapshot = tier.pin();
+    let mut names: Vec<_> = snapshot.files().iter().map(|file| file.key.clone().unwrap()).collect();
+    for file in snapshot.files() {
+        let said = crate::key_metadata(&tier.local_path(file).unwrap()).unwrap();
+        assert_eq!(said.map(|name| name.to_hex()), file.key);
+    }
+    names.sort();
+    let files = names.len();
+    names.dedup();
+    assert!(files > 3 && names.len() == files);
+}
+
+#[test]
+fn a_file_that_was_changed_or_exchanged_is_named_and_gives_no_row() {
+    let dir = tempfile::tempdir().unwrap();
+    let (tier, _) = filled(dir.path(), &encrypted(""));
+    let snapshot = tier.pin();
+    let paths: Vec<_> = snapshot.files().iter().map(|file| tier.local_path(file).unwrap()).collect();
+    let (one, other) = (std::fs::read(&paths[0]).unwrap(), std::fs::read(&paths[1]).unwrap());
+    drop((snapshot, tier));
+    let mut flipped = one.clone();
+    flipped[one.len() / 3] ^= 1;
+    for bytes in [flipped, other, one[..one.len() - 1].to_vec()] {
+        std::fs::write(&paths[0], bytes).unwrap();
+        let tier = open(dir.path(), &encrypted(""), 3).unwrap();
+        let error = rows(&tier).unwrap_err().to_string();
+        assert!(error.contains(paths[0].file_name().unwrap().to_str().unwrap()), "{error}");
+        std::fs::write(&paths[0], &one).unwrap();
+    }
+}
+
+#[test]
+fn a_file_of_another_key_is_refused_even_where_all_checksums_agree() {
+    let dir = tempfile::tempdir().unwrap();
+    let (tier, _) = filled(dir.path(), &encrypted(""));
+    let snapshot = tier.pin();
+    let (one, other) = (&snapshot.files()[0], &snapshot.files()[1]);
+    let exchanged = Arc::new(crate::FileEntry { key: other.key.clone(), ..crate::FileEntry::clone(one) });
+    let plain = Arc::new(crate::FileEntry { key: None, ..crate::FileEntry::clone(one) });
+    for (entry, said) in [(exchanged, ""), (plain, "not encrypted")] {
+        let error = snapshot.scan_file(&entry).find_map(Result::err).unwrap().to_string();
+        assert!(error.contains(&one.path) && error.contains(said), "{error}");
+    }
+}
+
+#[test]
+fn a_store_is_of_one_kind_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(filled(dir.path(), &encrypted("")));
+    let (data, manifests) = folders(dir.path());
+    let plain = DurableTier::open_read_only_with(data, manifests, &config("")).err().unwrap().to_string();
+    assert!(plain.contains("security.encrypt.at_rest = true"), "{plain}");
+    let plain = tempfile::tempdir().unwrap();
+    drop(crate::testing::open(plain.path(), &config("")));
+    let made_without = open(plain.path(), &encrypted(""), 5).err().unwrap().to_string();
+    assert!(made_without.contains("made without encryption"), "{made_without}");
+    std::fs::remove_dir_all(dir.path().join("manifests/keyring")).unwrap();
+    let lost = open(dir.path(), &encrypted(""), 4).err().unwrap().to_string();
+    assert!(lost.contains("its keyring is gone"), "{lost}");
+}
