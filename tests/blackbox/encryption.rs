@@ -209,8 +209,11 @@ fn files_that_were_changed_or_exchanged_give_an_error_and_no_wrong_byte() {
         fs::write(&data[1], other).unwrap();
         assert_eq!(store.verify().code, 1);
         let server = store.start();
-        let scan = server.http().get_as("scan", "application/x-ndjson");
-        assert!(scan.status >= 500 || scan.text().contains("error"), "{}: {}", scan.status, scan.text());
+        // an answer that has begun is cut
+        let scan = server.http().try_get_as("scan", "application/x-ndjson");
+        assert!(scan.as_ref().map_or(true, |scan| scan.status >= 500), "{scan:?}");
+        let page = server.http().get("events?limit=1000");
+        assert!(page.status >= 500, "{}", page.text());
         server.stop();
     }
     fs::write(&data[0], &bytes[0]).unwrap();

@@ -87,6 +87,16 @@ impl Moto {
         self.request_with(method, target, "", body)
     }
 
+    /// The bytes of an object, by its encoded key.
+    #[allow(dead_code, reason = "not every test that starts it looks at bytes")]
+    pub(crate) fn object(&self, key: &str) -> Vec<u8> {
+        let headers = "Authorization: AWS4-HMAC-SHA256 Credential=AKIATESTTESTTEST/20260101/us-east-1/s3/aws4_request, \
+                       SignedHeaders=host, Signature=0\r\n";
+        let (status, bytes) = self.request_with("GET", &format!("/{}/{key}", Self::BUCKET), headers, b"");
+        assert_eq!(status, 200, "{key}");
+        bytes
+    }
+
     /// A request to its KMS; the answer.
     #[allow(dead_code, reason = "not every test that starts it asks for keys")]
     pub(crate) fn kms(&self, action: &str, body: &str) -> String {
