@@ -7,7 +7,8 @@ mod links;
 mod nodes;
 mod writer;
 
-use crate::harness::{seed, setting};
+use crate::encryption::assert_nothing_planted;
+use crate::harness::{run, seed, setting};
 use nodes::Nodes;
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -73,6 +74,41 @@ fn three_nodes_form_a_cluster_and_each_answers_everything() {
     nodes.http(3).post("stream-types", &json!({ "name": "Invoice" })).expect(201);
     nodes.until("the type is known", |nodes| nodes.http(1).get("stream-types").text().contains("Invoice"));
     nodes.stop_all();
+}
+
+#[test]
+fn an_encrypted_cluster_replicates_compacts_and_shows_nothing_on_any_disk() {
+    let keys = tempfile::tempdir().unwrap();
+    let key = keys.path().join("key").to_string_lossy().into_owned();
+    assert_eq!(run(&["keys", "init", "--file", &key]).code, 0);
+    let declared = format!(
+        "{KEYS}, partition.by = ('tenant_id'), security.encrypt.at_rest = true, security.kms.provider = 'local', \
+         security.kms.key_id = '{key}'"
+    );
+    let mut nodes = Nodes::new(3, &declared, &[]);
+    let append = |nodes: &Nodes, n: u64, node: usize| {
+        let event = json!({ "event_type": "PlantedEvent", "tenant_id": "planted-tenant", "data": { "text": format!("planted-{n}") } });
+        nodes.http(node).post("streams/Call/planted-stream", &json!({ "events": [event] })).expect(201);
+    };
+    (0..12).for_each(|n| append(&nodes, n, 1 + n as usize % 3));
+    nodes.http(2).compact();
+    (12..20).for_each(|n| append(&nodes, n, 1 + n as usize % 3));
+    assert_nothing_planted(nodes.path());
+    let leader = nodes.leader(Some("Call"));
+    nodes.kill(leader);
+    let other = leader % 3 + 1;
+    nodes.until("another one leads", |nodes| {
+        let event = json!({ "event_type": "PlantedEvent", "tenant_id": "planted-tenant", "data": {} });
+        let body = json!({ "events": [event], "expected_seq": 20 });
+        nodes.http(other).post("streams/Call/planted-stream", &body).status == 201
+    });
+    nodes.start(leader);
+    for node in 1..=3 {
+        nodes.until("every node has all of it", |nodes| nodes.http(node).stream("Call", "planted-stream").len() == 21);
+    }
+    nodes.http(leader).compact();
+    nodes.stop_all();
+    assert_nothing_planted(nodes.path());
 }
 
 /// The answer to an append that two nodes have sent on already.

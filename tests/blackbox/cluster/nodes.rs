@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::TcpListener;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -115,6 +115,11 @@ impl Nodes {
         let mut command = program();
         command.arg("verify").arg("--config").arg(self.statement()).arg("--data-dir").arg(self.folder(1));
         run_command(command, b"")
+    }
+
+    /// Where everything of all nodes lies.
+    pub(super) fn path(&self) -> &Path {
+        self.folder.path()
     }
 
     fn statement(&self) -> PathBuf {
