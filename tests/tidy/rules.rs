@@ -15,11 +15,18 @@ pub const MAY_KNOW: &[(&str, &[&str])] = &[
     ("strandline-durable", &["event", "deql", "keys"]),
     ("strandline-engine", &["event", "deql", "keys", "hot", "wal", "durable"]),
     ("strandline-sql", &["event", "deql", "durable", "engine"]),
-    ("strandline-client", &["event"]),
-    ("strandline-workers", &["event", "deql", "keys", "hot", "wal", "durable", "engine", "consensus"]),
-    ("strandline-consensus", &["event", "deql", "keys", "hot", "wal", "durable", "engine"]),
-    ("strandline-server", &["event", "deql", "keys", "durable", "engine", "sql", "client", "workers", "consensus"]),
-    ("strandline", &["event", "deql", "keys", "wal", "durable", "engine", "client", "workers", "consensus", "server"]),
+    ("strandline-tls", &[]),
+    ("strandline-client", &["event", "tls"]),
+    ("strandline-workers", &["event", "deql", "keys", "hot", "wal", "durable", "engine", "consensus", "tls"]),
+    ("strandline-consensus", &["event", "deql", "keys", "hot", "wal", "durable", "engine", "tls"]),
+    (
+        "strandline-server",
+        &["event", "deql", "keys", "durable", "engine", "sql", "tls", "client", "workers", "consensus"],
+    ),
+    (
+        "strandline",
+        &["event", "deql", "keys", "wal", "durable", "engine", "tls", "client", "workers", "consensus", "server"],
+    ),
     ("strandline-testkit", &["event", "deql", "keys", "hot", "wal", "durable", "engine"]),
     ("strandline-benches", &["event", "deql", "durable", "engine", "testkit"]),
     ("strandline-load", &["event", "client"]),
@@ -52,9 +59,12 @@ pub const WALLS: &[(&str, &[&str])] = &[
         ],
     ),
     ("getrandom", &["strandline-workers"]),
-    // one place for cryptography, and what must not stay in memory
-    ("ring", &["strandline-keys"]),
+    // one place for cryptography, and one for the hashes of tokens
+    ("ring", &["strandline-keys", "strandline-server"]),
     ("zeroize", &["strandline-keys"]),
+    ("tokio-rustls", &["strandline-client", "strandline-consensus", "strandline-server"]),
+    ("rcgen", &["strandline-tls"]),
+    ("subtle", &["strandline-server"]),
     // openraft's trait of random election times
     ("rand", &["strandline-consensus"]),
 ];

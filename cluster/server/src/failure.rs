@@ -73,6 +73,8 @@ pub(crate) fn append(error: &AppendError, names: &FieldNames) -> ApiError {
         AppendError::SeqConflict { stream_id, given, head } => {
             answer.with("stream_id", stream_id.as_str()).with("given_seq", given.0).with("last_seq", head.0)
         }
+        AppendError::CommandConflict { command_id, count: 0, .. } => answer.with("command_id", command_id.as_str()),
+        AppendError::OtherOwner { stream_id } => answer.with("stream_id", stream_id.as_str()),
         AppendError::CommandConflict { command_id, first_seq, count } => {
             answer.with("command_id", command_id.as_str()).with("first_seq", first_seq.0).with("count", *count)
         }
@@ -83,7 +85,8 @@ pub(crate) fn append(error: &AppendError, names: &FieldNames) -> ApiError {
             answer.with("leader", *node).with("address", address.as_str())
         }
         AppendError::OutcomeUnknown { .. } => answer.with("outcome", "unknown"),
-        AppendError::NotLeader { leader: None }
+        AppendError::OtherTenant
+        | AppendError::NotLeader { leader: None }
         | AppendError::SeqTooLarge { .. }
         | AppendError::RefusedBefore
         | AppendError::Shape(_)

@@ -6,7 +6,7 @@
 
 use crate::answers::{AnswerList, Answers};
 use crate::error::NodeError;
-use crate::messages::{Append, CheckIds, ResolveKnown};
+use crate::messages::{Append, CheckIds, ResolveKnown, Scope};
 use crate::permits::BytePermit;
 use crate::readers::Readers;
 use crate::wal_worker::WalWorker;
@@ -79,6 +79,7 @@ pub(crate) struct Submission<'a> {
     pub(crate) on_error: OnError,
     pub(crate) inspect: bool,
     pub(crate) permit: Arc<BytePermit>,
+    pub(crate) scope: Scope,
 }
 
 impl Submission<'_> {
@@ -113,6 +114,7 @@ impl Submission<'_> {
         request.expected = self.expected;
         request.on_error = self.on_error;
         request.inspect = self.inspect;
+        request.tenants.clone_from(&self.scope);
         if let Some(ids) = ids {
             request.ids = ids;
         }

@@ -146,6 +146,7 @@ impl StoreHandle {
             let mut request = AppendRequest::new(append.batch.clone());
             request.expected = append.expected;
             request.inspect = inspect;
+            request.tenants.clone_from(&self.scope);
             request
         };
         let requests: Vec<_> = appends.iter().map(request).zip(replies).collect();

@@ -218,6 +218,9 @@ pub enum NodeError {
         /// The sentence.
         why: String,
     },
+    /// The caller is limited to tenants.
+    #[error("this tells of the whole store, and this token is limited to tenants: use one that is not")]
+    OfTheWholeStore,
     /// Too much in flight.
     #[error("{0}")]
     Overloaded(&'static str),
@@ -255,6 +258,7 @@ impl NodeError {
             Self::UnknownStore { .. } | Self::UnknownStreamType { .. } | Self::UnknownSubscription { .. } => {
                 ErrorKind::NotFound
             }
+            Self::OfTheWholeStore => ErrorKind::Forbidden,
             Self::Overloaded(_) => ErrorKind::Overloaded,
             Self::NotLeader { .. } => ErrorKind::NotLeader,
             Self::Cluster { kind, .. } | Self::Erasure { kind, .. } => *kind,

@@ -10,6 +10,7 @@ use crate::permits::BytePermits;
 use crate::readers::ReadRequest;
 use crate::registry::StreamTypeEntry;
 use crate::replica::ReplicaEvent;
+use crate::subscriptions::FollowPage;
 use crate::wal_worker::WalWorker;
 use actix::{Addr, Message};
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use strandline_engine::read::{Filter, GlobalRead, Order, Scan};
 use strandline_engine::retention::RetentionStatus;
 use strandline_engine::status::{FileStatus, LogStatus, ManifestStatus, TiersStatus, Waiting};
 use strandline_engine::store::Store;
+use strandline_engine::tenants::TenantScope;
 use strandline_event::{BatchBytes, EventId, LogIndex, LogKey, Seq, StampedBatch};
 use strandline_wal::{Group, GroupFailed};
 
@@ -140,11 +142,15 @@ pub(crate) struct ResolveKnown {
     pub(crate) lookup: Lookup,
 }
 
+/// The tenants that the caller is limited to; `None`: it is not.
+pub(crate) type Scope = Option<Arc<TenantScope>>;
+
 /// Read a stream.
 pub(crate) struct ReadStream {
     pub(crate) store: Arc<Store>,
     pub(crate) query: StreamQuery,
     pub(crate) answers: BytePermits,
+    pub(crate) scope: Scope,
 }
 
 /// Which part of a stream.
@@ -180,6 +186,7 @@ pub(crate) struct ReadHead {
     pub(crate) store: Arc<Store>,
     pub(crate) stream_type: String,
     pub(crate) stream_id: String,
+    pub(crate) scope: Scope,
 }
 
 /// Read in global order.
@@ -187,6 +194,7 @@ pub(crate) struct ReadGlobal {
     pub(crate) store: Arc<Store>,
     pub(crate) read: GlobalRead,
     pub(crate) answers: BytePermits,
+    pub(crate) scope: Scope,
 }
 
 /// Read in global order for all who follow: their pages are bounded by the ring and the shelf, not by the account of answers.
@@ -195,16 +203,26 @@ pub(crate) struct ReadFeed {
     pub(crate) read: GlobalRead,
 }
 
+/// Which rows of a page a follower sees that is limited to tenants.
+pub(crate) struct KeepVisible {
+    pub(crate) store: Arc<Store>,
+    pub(crate) scope: Arc<TenantScope>,
+    pub(crate) page: Arc<FollowPage>,
+    pub(crate) rows: Vec<u32>,
+}
+
 /// Find an event by its id.
 pub(crate) struct FindEvent {
     pub(crate) store: Arc<Store>,
     pub(crate) id: EventId,
+    pub(crate) scope: Scope,
 }
 
 /// Begin a scan of everything.
 pub(crate) struct BeginScan {
     pub(crate) store: Arc<Store>,
     pub(crate) filter: Filter,
+    pub(crate) scope: Scope,
 }
 
 /// Give the next batch of a scan. The scan goes with the message and comes back: a slow client holds no thread.

@@ -411,7 +411,7 @@ impl NodeHandle {
     }
 
     fn handle(&self, parts: &Arc<StoreParts>) -> StoreHandle {
-        StoreHandle { parts: Arc::clone(parts), node: Arc::clone(&self.node) }
+        StoreHandle { parts: Arc::clone(parts), node: Arc::clone(&self.node), scope: None }
     }
 
     /// The account of bytes in flight.

@@ -5,7 +5,7 @@
 use crate::clock;
 use crate::error::NodeError;
 use crate::messages::{
-    Ask, BeginScan, CheckIds, ContinueScan, ContinueScanFor, FindEvent, PlanJobs, Plans, ReadAppend, ReadGlobal,
+    Ask, BeginScan, CheckIds, ContinueScan, ContinueScanFor, FindEvent, KeepVisible, PlanJobs, Plans, ReadAppend, ReadGlobal,
     ReadHead, ReadStatus, ReadStream, ResolveKnown, StatusPart, StoreStatus,
 };
 use crate::permits::{BytePermits, Permitted};
@@ -19,6 +19,7 @@ use strandline_engine::compact::{self, CompactError, Trigger};
 use strandline_engine::read::{
     FoundEvent, GlobalPage, PAGE_BYTES_MAX, ReadError, ReadStats, Scan, ScanBatch, StreamHead, StreamPage, StreamRead,
 };
+use strandline_engine::tenants::Visible;
 use strandline_engine::{retention, status};
 use strandline_event::LogKey;
 use tokio::sync::Semaphore;
@@ -129,9 +130,10 @@ impl ReadRequest for ReadStream {
             limit: q.limit,
             order: q.order,
         };
-        let answer = || match q.as_of {
-            Some(version) => self.store.read_stream_as_of(&read, version),
-            None => self.store.read_stream(&read),
+        let answer = || match (&self.scope, q.as_of) {
+            (Some(scope), _) => self.store.read_stream_for(scope, &read),
+            (None, Some(version)) => self.store.read_stream_as_of(&read, version),
+            (None, None) => self.store.read_stream(&read),
         };
         permitted(&self.answers, answer, |page| page.bytes())
     }
@@ -149,7 +151,10 @@ impl ReadRequest for ReadHead {
     type Answer = Result<Option<StreamHead>, ReadError>;
 
     fn run(self) -> Self::Answer {
-        self.store.stream_head(&self.stream_type, &self.stream_id)
+        match &self.scope {
+            Some(scope) => self.store.stream_head_for(scope, &self.stream_type, &self.stream_id),
+            None => self.store.stream_head(&self.stream_type, &self.stream_id),
+        }
     }
 }
 
@@ -157,7 +162,10 @@ impl ReadRequest for ReadGlobal {
     type Answer = Result<Permitted<GlobalPage>, NodeError>;
 
     fn run(self) -> Self::Answer {
-        let read = || self.store.read_global(&self.read, crate::clock::now());
+        let read = || match &self.scope {
+            Some(scope) => self.store.read_global_for(scope, &self.read, crate::clock::now()),
+            None => self.store.read_global(&self.read, crate::clock::now()),
+        };
         permitted(&self.answers, read, |page: &GlobalPage| page.bytes())
     }
 }
@@ -166,7 +174,10 @@ impl ReadRequest for FindEvent {
     type Answer = Result<(Option<FoundEvent>, ReadStats), ReadError>;
 
     fn run(self) -> Self::Answer {
-        self.store.look_up_event(self.id)
+        match &self.scope {
+            Some(scope) => self.store.look_up_event_for(scope, self.id),
+            None => self.store.look_up_event(self.id),
+        }
     }
 }
 
@@ -174,7 +185,11 @@ impl ReadRequest for BeginScan {
     type Answer = Result<Box<Scan>, ReadError>;
 
     fn run(self) -> Self::Answer {
-        self.store.scan(&self.filter).map(Box::new)
+        let scan = match &self.scope {
+            Some(scope) => self.store.scan_for(scope, &self.filter),
+            None => self.store.scan(&self.filter),
+        };
+        scan.map(Box::new)
     }
 }
 
@@ -200,6 +215,23 @@ impl ReadRequest for ContinueScanFor {
             batches.push(next);
         }
         (scan, batches)
+    }
+}
+
+impl ReadRequest for KeepVisible {
+    type Answer = Result<Vec<u32>, ReadError>;
+
+    fn run(self) -> Self::Answer {
+        let mut visible = Visible::new(&self.store, &self.scope);
+        let mut seen = Vec::with_capacity(self.rows.len());
+        for row in self.rows {
+            if let Some(event) = self.page.rows().row(row as usize)
+                && visible.sees(&event)?
+            {
+                seen.push(row);
+            }
+        }
+        Ok(seen)
     }
 }
 

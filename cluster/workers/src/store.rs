@@ -9,7 +9,7 @@ use crate::error::NodeError;
 use crate::hot_worker::HotWorkers;
 use crate::messages::{
     BeginScan, CancelCompaction, ContinueScan, ContinueScanFor, FindEvent, OpenLogOf, PauseCompaction, Plans,
-    ReadAppend, ReadGlobal, ReadHead, ReadStatus, ReadStream, RegisterStreamType, RunCompaction, StatusPart,
+    ReadAppend, ReadGlobal, ReadHead, ReadStatus, ReadStream, RegisterStreamType, RunCompaction, Scope, StatusPart,
     StoreStatus, StreamQuery,
 };
 use crate::node::NodeShared;
@@ -36,6 +36,7 @@ use strandline_engine::retention::RetentionStatus;
 use strandline_engine::status::{FileStatus, LogStatus, ManifestStatus, TiersStatus, Waiting};
 use strandline_engine::store::Store;
 use strandline_engine::strict::check_registered;
+use strandline_engine::tenants::TenantScope;
 use strandline_event::{BatchBytes, EventId, EventRef, LogKey, Micros, Seq, StampedBatch, limits};
 
 /// What a store consists of while it runs.
@@ -62,6 +63,8 @@ pub(crate) struct StoreParts {
 pub struct StoreHandle {
     pub(crate) parts: Arc<StoreParts>,
     pub(crate) node: Arc<NodeShared>,
+    /// The tenants that the caller is limited to.
+    pub(crate) scope: Scope,
 }
 
 /// The answer to an append to one stream.
@@ -96,6 +99,24 @@ impl StoreHandle {
     #[must_use]
     pub fn name(&self) -> &str {
         self.parts.store.name()
+    }
+
+    /// The same store for a caller that is limited to these tenants: what it may not see does not exist, what is about the whole store is
+    /// refused.
+    #[must_use]
+    pub fn limited_to(&self, scope: &Arc<TenantScope>) -> Self {
+        Self { scope: Some(Arc::clone(scope)), ..self.clone() }
+    }
+
+    /// Whether the caller is limited to tenants.
+    #[must_use]
+    pub const fn is_limited(&self) -> bool {
+        self.scope.is_some()
+    }
+
+    /// Refuses what tells of the whole store.
+    pub(crate) const fn check_unlimited(&self) -> Result<(), NodeError> {
+        if self.scope.is_some() { Err(NodeError::OfTheWholeStore) } else { Ok(()) }
     }
 
     /// Its configuration as of now.
@@ -227,7 +248,13 @@ impl StoreHandle {
                 if let Some(replicas) = &self.parts.replicas {
                     replicas.check_knows_types()?;
                 }
-                let request = AppendRequest { expected, on_error, inspect, ..AppendRequest::new(batch.clone()) };
+                let request = AppendRequest {
+                    expected,
+                    on_error,
+                    inspect,
+                    tenants: self.scope.clone(),
+                    ..AppendRequest::new(batch.clone())
+                };
                 let log = LogKey::single(batch.view().stream_type());
                 // a log without an owner is being opened, or stops: it is not empty
                 if self.parts.store.log(&log).is_none()
@@ -242,7 +269,8 @@ impl StoreHandle {
             }
         };
         let (store, readers) = (&self.parts.store, &self.node.shared.readers);
-        let done = Submission { store, readers, owner, batch, expected, on_error, inspect, permit }.run().await;
+        let scope = self.scope.clone();
+        let done = Submission { store, readers, owner, batch, expected, on_error, inspect, permit, scope }.run().await;
         if matches!(done, Err(NodeError::Overloaded(_))) {
             self.node.shared.metrics.overloaded.add(1);
         }
@@ -304,7 +332,12 @@ impl StoreHandle {
     /// A hole where the policy is to fail, damage, `Overloaded`.
     pub async fn read_stream(&self, query: StreamQuery) -> Result<Permitted<StreamPage>, NodeError> {
         let answers = self.node.shared.answers.clone();
-        let page = self.ask(ReadStream { store: Arc::clone(&self.parts.store), query, answers }).await??;
+        if query.as_of.is_some() {
+            // versions of the manifest are numbers of the whole store
+            self.check_unlimited()?;
+        }
+        let (store, scope) = (Arc::clone(&self.parts.store), self.scope.clone());
+        let page = self.ask(ReadStream { store, query, answers, scope }).await??;
         let tiers = page.tiers;
         self.count_read(tiers, &page.stats);
         Ok(page)
@@ -315,7 +348,8 @@ impl StoreHandle {
     /// # Errors
     /// Damage, `Overloaded`.
     pub async fn head(&self, stream_type: String, stream_id: String) -> Result<Option<StreamHead>, NodeError> {
-        Ok(self.ask(ReadHead { store: Arc::clone(&self.parts.store), stream_type, stream_id }).await??)
+        let (store, scope) = (Arc::clone(&self.parts.store), self.scope.clone());
+        Ok(self.ask(ReadHead { store, stream_type, stream_id, scope }).await??)
     }
 
     /// A page in global order.
@@ -324,7 +358,8 @@ impl StoreHandle {
     /// Damage, `Overloaded`.
     pub async fn read_global(&self, read: GlobalRead) -> Result<Permitted<GlobalPage>, NodeError> {
         let answers = self.node.shared.answers.clone();
-        let page = self.ask(ReadGlobal { store: Arc::clone(&self.parts.store), read, answers }).await??;
+        let (store, scope) = (Arc::clone(&self.parts.store), self.scope.clone());
+        let page = self.ask(ReadGlobal { store, read, answers, scope }).await??;
         self.count_read(page.tiers, &page.stats);
         Ok(page)
     }
@@ -334,7 +369,8 @@ impl StoreHandle {
     /// # Errors
     /// Damage, `Overloaded`.
     pub async fn event_by_id(&self, id: EventId) -> Result<Option<FoundEvent>, NodeError> {
-        let (found, stats) = self.ask(FindEvent { store: Arc::clone(&self.parts.store), id }).await??;
+        let (store, scope) = (Arc::clone(&self.parts.store), self.scope.clone());
+        let (found, stats) = self.ask(FindEvent { store, id, scope }).await??;
         let tiers = found.as_ref().map_or(TierSet::NONE, |found| TierSet::of(&[found.tier()]));
         self.count_read(tiers, &stats);
         Ok(found)
@@ -345,7 +381,8 @@ impl StoreHandle {
     /// # Errors
     /// Damage, `Overloaded`.
     pub async fn scan(&self, filter: Filter) -> Result<ScanHandle, NodeError> {
-        let scan = self.ask(BeginScan { store: Arc::clone(&self.parts.store), filter }).await??;
+        let (store, scope) = (Arc::clone(&self.parts.store), self.scope.clone());
+        let scan = self.ask(BeginScan { store, filter, scope }).await??;
         Ok(ScanHandle { scan: Some(scan), node: Arc::clone(&self.node) })
     }
 
@@ -431,6 +468,7 @@ impl StoreHandle {
     }
 
     async fn retention(&self, wish: Wish) -> Result<RetentionRun, NodeError> {
+        self.check_unlimited()?;
         self.check_compacts()?;
         let work = RetentionWork::of(&self.parts, &self.node.shared.metrics);
         let done = tokio::task::spawn_blocking(move || work.run(&wish)).await;
@@ -516,6 +554,7 @@ impl StoreHandle {
     }
 
     async fn status(&self, part: StatusPart) -> Result<StoreStatus, NodeError> {
+        self.check_unlimited()?;
         self.ask(ReadStatus { store: Arc::clone(&self.parts.store), part }).await?
     }
 

@@ -6,6 +6,8 @@
 //! Invariant: it holds committed events only. What is in flight stands in the log's overlay.
 
 use crate::table::{Keyed, Table, Walk};
+use crate::tenants::joined;
+use strandline_durable::MIXED_TENANTS;
 use strandline_event::hash::stream_hash;
 use strandline_event::{LogIndex, Seq, StampedBatch};
 
@@ -16,7 +18,7 @@ pub struct HeadRecord {
     pub last_seq: Seq,
     /// Seq of its first event.
     pub first_seq: Seq,
-    /// [`tenant_hash`] of its first event's tenant: the stream's owner.
+    /// [`tenant_hash`] of its first event's tenant: the stream's owner; [`MIXED_TENANTS`](strandline_durable::MIXED_TENANTS): it has several.
     pub tenant: u64,
 }
 
@@ -34,6 +36,8 @@ pub struct Touched {
     pub last: Seq,
     /// The row that holds the smallest.
     pub first_row: usize,
+    /// The tenant of its rows, as heads keep it.
+    pub tenant: u64,
 }
 
 /// The streams of a batch, in order of their first row.
@@ -46,13 +50,16 @@ pub fn touched(batch: &StampedBatch) -> Vec<Touched> {
 /// As [`touched`], where the hashes of the batch's distinct streams are known.
 pub(crate) fn touched_streams(batch: &StampedBatch, hashes: impl Iterator<Item = u128>) -> Vec<Touched> {
     let view = batch.view();
-    let new = |stream| Touched { stream, first: Seq::ZERO, last: Seq::ZERO, first_row: 0 };
+    let new = |stream| Touched { stream, first: Seq::ZERO, last: Seq::ZERO, first_row: 0, tenant: 0 };
     let mut streams: Vec<Touched> = hashes.map(new).collect();
     for row in 0..batch.rows() {
         if let Some(touched) = streams.get_mut(view.stream_of(row)) {
             touched.last = batch.seq(row);
             if touched.first == Seq::ZERO {
                 (touched.first, touched.first_row) = (batch.seq(row), row);
+                touched.tenant = tenant_hash(view.tenant_id(row));
+            } else if view.tenant_id(row) != view.tenant_id(touched.first_row) {
+                touched.tenant = MIXED_TENANTS;
             }
         }
     }
@@ -100,16 +107,17 @@ impl Heads {
         self.table.get(stream).map(|e| (e.head, e.index))
     }
 
-    /// A batch was committed that touched a stream. The owner tenant is asked for if the stream is new here.
-    pub fn advance(&mut self, touched: &Touched, index: LogIndex, tenant: impl FnOnce() -> u64) {
+    /// A batch was committed that touched a stream.
+    pub fn advance(&mut self, touched: &Touched, index: LogIndex) {
         let stream = touched.stream;
         let new = || Entry {
             stream,
-            head: HeadRecord { last_seq: touched.last, first_seq: touched.first, tenant: tenant() },
+            head: HeadRecord { last_seq: touched.last, first_seq: touched.first, tenant: touched.tenant },
             index,
         };
         if let Some(known) = self.table.get_or_insert(stream, new) {
             known.head.last_seq = touched.last;
+            known.head.tenant = joined(known.head.tenant, touched.tenant);
             known.index = index;
         }
     }
@@ -145,12 +153,15 @@ mod tests {
     #[test]
     fn touched_streams_stay_and_settled_ones_leave() {
         let mut heads = Heads::default();
-        let touched = |stream, seq| Touched { stream, first: Seq(seq), last: Seq(seq), first_row: 0 };
-        heads.advance(&touched(1, 1), LogIndex(1), || 7);
-        heads.advance(&touched(2, 1), LogIndex(1), || 0);
-        heads.advance(&touched(1, 2), LogIndex(2), || 9);
+        let touched = |stream, seq, tenant| Touched { stream, first: Seq(seq), last: Seq(seq), first_row: 0, tenant };
+        heads.advance(&touched(1, 1, 7), LogIndex(1));
+        heads.advance(&touched(2, 1, 0), LogIndex(1));
+        heads.advance(&touched(1, 2, 7), LogIndex(2));
         let one = HeadRecord { last_seq: Seq(2), first_seq: Seq(1), tenant: 7 };
         assert_eq!(heads.get(1), Some((one, LogIndex(2))));
+        heads.advance(&touched(1, 3, 9), LogIndex(2));
+        heads.advance(&touched(1, 4, 7), LogIndex(2));
+        assert_eq!(heads.get(1).map(|(head, _)| head.tenant), Some(MIXED_TENANTS), "of several it stays");
         heads.settle(LogIndex(1));
         assert_eq!((heads.get(1).is_some(), heads.get(2)), (true, None));
         heads.settle(LogIndex(2));

@@ -18,5 +18,6 @@ pub mod strict;
 pub mod subjects;
 pub mod subscribe;
 mod table;
+pub mod tenants;
 pub mod verify;
 pub(crate) mod view;

@@ -17,7 +17,7 @@ use strandline_event::hash::stream_hash;
 use strandline_event::{LogIndex, LogKey, Micros, Seq, StampedBatch};
 use strandline_testkit::clock::ManualClock;
 use strandline_testkit::r#gen::{Draft, draft, rule_settings, store};
-use strandline_testkit::model::{Append, Model, Verdict};
+use strandline_testkit::model::{Append, Model, Stored, Verdict};
 use strandline_testkit::settled::MapSettled;
 
 #[derive(Clone, Debug)]
@@ -273,7 +273,12 @@ impl Rig {
             assert_eq!(published.map_or(Seq::ZERO, |h| h.last_seq), head);
             let first = self.model.stream("T", stream).next();
             assert_eq!(published.map(|h| h.first_seq), first.map(|e| e.seq));
-            let tenant = first.map(|e| strandline_engine::heads::tenant_hash(e.event.tenant_id.as_deref()));
+            let hash = |e: &Stored| strandline_engine::heads::tenant_hash(e.event.tenant_id.as_deref());
+            let tenant = first.map(|first| {
+                let owner = hash(first);
+                let is_one = self.model.stream("T", stream).all(|e| hash(e) == owner);
+                if is_one { owner } else { strandline_durable::MIXED_TENANTS }
+            });
             assert_eq!(published.map(|h| h.tenant), tenant);
             assert_eq!(self.log.published().head_by_hash(stream_hash(stream)).unwrap(), published);
         }

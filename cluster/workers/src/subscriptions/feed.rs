@@ -117,6 +117,10 @@ impl Feed {
         &self.store
     }
 
+    pub(super) const fn readers(&self) -> &Readers {
+        &self.readers
+    }
+
     pub(super) fn alive(&self) -> &Alive {
         &self.alive
     }

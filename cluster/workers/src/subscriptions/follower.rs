@@ -3,10 +3,12 @@
 use super::feed::{Feed, Next, Reader};
 use super::page::FollowPage;
 use crate::error::NodeError;
+use crate::messages::{KeepVisible, Scope};
 use std::sync::Arc;
 use std::time::Duration;
-use strandline_engine::read::Filter;
+use strandline_engine::read::{Filter, of_tenants};
 use strandline_engine::subscribe::Cursor;
+use strandline_engine::tenants::TenantScope;
 use strandline_event::{EventRef, Position, StampedBatch};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
@@ -61,20 +63,38 @@ pub struct Follower {
     cursor: Cursor,
     grown: watch::Receiver<u64>,
     notices: u64,
+    limits: Option<Limits>,
+}
+
+/// Of a follower that is limited to tenants.
+struct Limits {
+    scope: Arc<TenantScope>,
+    /// It asks for another tenant: it is given nothing.
+    nothing: bool,
+    /// The last place that it may know: where it began, or of an event that it was given.
+    told: Position,
 }
 
 impl Follower {
-    pub(crate) fn new(feed: &Arc<Feed>, filter: Filter, after: Option<Position>) -> Result<Self, NodeError> {
-        let reader = feed.reader(filter)?;
+    pub(crate) fn new(
+        feed: &Arc<Feed>,
+        filter: Filter,
+        after: Option<Position>,
+        scope: Scope,
+    ) -> Result<Self, NodeError> {
+        let narrowed = scope.as_ref().map(|scope| of_tenants(&filter, scope));
+        let nothing = matches!(narrowed, Some(None));
+        let reader = feed.reader(narrowed.flatten().unwrap_or(filter))?;
         let end = || Position::end_of(feed.store().closed().newest());
         let cursor = Cursor::new(after.unwrap_or_else(end));
-        Ok(Self { cursor, grown: feed.grown(), notices: feed.last_notice(), reader })
+        let limits = scope.map(|scope| Limits { scope, nothing, told: cursor.at() });
+        Ok(Self { cursor, grown: feed.grown(), notices: feed.last_notice(), reader, limits })
     }
 
-    /// What to resume from: valid for ever.
+    /// What to resume from: valid for ever. Who is limited to tenants is told no place of an event that it does not see.
     #[must_use]
-    pub const fn position(&self) -> Position {
-        self.cursor.at()
+    pub fn position(&self) -> Position {
+        self.limits.as_ref().map_or(self.cursor.at(), |limits| limits.told)
     }
 
     /// What it asks for.
@@ -95,13 +115,16 @@ impl Follower {
                 checked => checked?,
             }
             self.grown.borrow_and_update();
-            if let Some((number, batch)) = self.reader.feed.notice_after(self.notices) {
+            // who is limited to tenants is told of no dry run: it is judged by a stream's owner, which a dry run has not
+            if self.limits.is_none()
+                && let Some((number, batch)) = self.reader.feed.notice_after(self.notices)
+            {
                 self.notices = number;
                 return Ok(Followed::Inspected(batch));
             }
             match self.reader.next(self.cursor.through()).await? {
                 Next::Page(page, end) => {
-                    let slice = self.cut(page, end);
+                    let slice = self.cut(page, end).await?;
                     if !slice.rows.is_empty() {
                         self.reader.feed.following.given.add(slice.rows.len() as u64);
                         return Ok(Followed::Events(slice));
@@ -123,7 +146,7 @@ impl Follower {
     /// The end that is read for all may lie before what was acknowledged by now: who is told that there is nothing more has looked.
     async fn what_is_newer(&mut self) -> Result<Followed, NodeError> {
         if let Next::Page(page, end) = self.reader.history(self.cursor.through()).await? {
-            let slice = self.cut(page, end);
+            let slice = self.cut(page, end).await?;
             if !slice.rows.is_empty() {
                 self.reader.feed.following.given.add(slice.rows.len() as u64);
                 return Ok(Followed::Events(slice));
@@ -132,12 +155,25 @@ impl Follower {
         Ok(Followed::Quiet { at_end: true })
     }
 
-    /// The next rows of a page that the filter keeps.
-    fn cut(&mut self, page: Arc<FollowPage>, end: Position) -> Slice {
-        let (rows, is_over) = self.cursor.take(page.rows(), end, &self.reader.filter, SLICE_BYTES);
+    /// The next rows of a page that the filter keeps, and the limits.
+    async fn cut(&mut self, page: Arc<FollowPage>, end: Position) -> Result<Slice, NodeError> {
+        let (mut rows, is_over) = self.cursor.take(page.rows(), end, &self.reader.filter, SLICE_BYTES);
         if is_over {
             self.reader.finished();
         }
-        Slice { page, rows }
+        if let Some(limits) = &mut self.limits {
+            rows.retain(|row| {
+                let event = page.rows().row(*row as usize);
+                !limits.nothing && event.is_some_and(|event| limits.scope.holds(event.tenant_id))
+            });
+            if !rows.is_empty() {
+                let (store, scope) = (Arc::clone(self.reader.feed.store()), Arc::clone(&limits.scope));
+                let ask = KeepVisible { store, scope, page: Arc::clone(&page), rows };
+                rows = self.reader.feed.readers().wait(ask).await??;
+            }
+            let last = rows.last().and_then(|row| page.rows().row(*row as usize));
+            limits.told = last.map_or(limits.told, |event| event.position());
+        }
+        Ok(Slice { page, rows })
     }
 }

@@ -16,7 +16,7 @@ impl StoreHandle {
     /// The store sends no notifications; too many follow; the node stops; of a cluster's store as [`confirm`](Self::confirm).
     pub async fn follow(&self, filter: Filter, after: Option<Position>) -> Result<Follower, NodeError> {
         self.confirm(None).await?;
-        Follower::new(&self.parts.feed, filter, after)
+        Follower::new(&self.parts.feed, filter, after, self.scope.clone())
     }
 
     /// Makes a named subscription; the same again is no error. `true`: it is new.
@@ -28,6 +28,7 @@ impl StoreHandle {
             let lines = "a named subscription is kept by one node, and is not served in a cluster yet: subscribe, and keep the position yourself";
             return Err(NodeError::NotServed { store: self.name().to_owned(), lines: lines.to_owned() });
         }
+        self.check_unlimited()?;
         self.parts.subscriptions.create(name, wish).await
     }
 
@@ -36,6 +37,7 @@ impl StoreHandle {
     /// # Errors
     /// There is none of this name; the file.
     pub async fn delete_subscription(&self, name: &str) -> Result<(), NodeError> {
+        self.check_unlimited()?;
         self.parts.subscriptions.delete(name).await
     }
 
@@ -44,12 +46,16 @@ impl StoreHandle {
     /// # Errors
     /// There is none of this name.
     pub fn subscription(&self, name: &str) -> Result<NamedStatus, NodeError> {
+        self.check_unlimited()?;
         self.parts.subscriptions.status(name)
     }
 
-    /// All subscriptions, by name.
+    /// All subscriptions, by name; none for a caller that is limited to tenants.
     #[must_use]
     pub fn subscriptions(&self) -> Vec<NamedStatus> {
+        if self.is_limited() {
+            return Vec::new();
+        }
         self.parts.subscriptions.list()
     }
 
@@ -58,6 +64,7 @@ impl StoreHandle {
     /// # Errors
     /// There is none of this name; the store sends no notifications; too many consumers; the node stops.
     pub fn consume(&self, name: &str, encode: Encode) -> Result<Consumer, NodeError> {
+        self.check_unlimited()?;
         self.parts.subscriptions.consume(name, encode)
     }
 
@@ -66,6 +73,7 @@ impl StoreHandle {
     /// # Errors
     /// There is no such subscription; the file.
     pub async fn ack(&self, name: &str, at: Position, consumer: Option<u64>, only: bool) -> Result<usize, NodeError> {
+        self.check_unlimited()?;
         self.parts.subscriptions.ack(name, at, (consumer, only)).await
     }
 
@@ -74,6 +82,7 @@ impl StoreHandle {
     /// # Errors
     /// There is no such subscription; the file.
     pub async fn retry(&self, name: &str, at: Position, reason: &str) -> Result<bool, NodeError> {
+        self.check_unlimited()?;
         self.parts.subscriptions.retry(name, at, reason).await
     }
 
@@ -82,6 +91,7 @@ impl StoreHandle {
     /// # Errors
     /// There is no such subscription; the file.
     pub async fn park(&self, name: &str, at: Position, reason: &str) -> Result<bool, NodeError> {
+        self.check_unlimited()?;
         self.parts.subscriptions.park(name, at, reason).await
     }
 
@@ -90,6 +100,7 @@ impl StoreHandle {
     /// # Errors
     /// There is no such subscription; the file.
     pub async fn replay(&self, name: &str, only: Option<Position>) -> Result<usize, NodeError> {
+        self.check_unlimited()?;
         self.parts.subscriptions.replay(name, only).await
     }
 

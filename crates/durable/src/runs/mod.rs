@@ -15,7 +15,7 @@ mod write;
 
 pub(crate) use merge::{merged, tiers_to_merge};
 pub(crate) use ranges::{Ranges, coalesced, subtracted, union};
-pub use record::{CommandRecord, HeadRecord, Record, RetiredRange, RunKind, tenant_hash};
+pub use record::{CommandRecord, HeadRecord, MIXED_TENANTS, Record, RetiredRange, RunKind, tenant_hash};
 pub(crate) use run::Run;
 pub use slot::BrokenRun;
 pub(crate) use slot::{LogRuns, Slot, find};

@@ -80,7 +80,7 @@ pub struct HeadRecord {
     pub last_seq: Seq,
     /// Its first seq.
     pub first_seq: Seq,
-    /// [`tenant_hash`] of its first event's tenant; 0: none.
+    /// [`tenant_hash`] of its first event's tenant; 0: none; [`MIXED_TENANTS`]: its events are of several.
     pub owner_tenant: u64,
 }
 
@@ -206,10 +206,13 @@ impl Record for RetiredRange {
     }
 }
 
-/// Hash of a tenant as heads keep it: never 0, which means none.
+/// In the place of a stream's owner: its events are of several tenants, or of one and of none.
+pub const MIXED_TENANTS: u64 = u64::MAX;
+
+/// Hash of a tenant as heads keep it: never 0, which means none, nor [`MIXED_TENANTS`].
 #[must_use]
 pub fn tenant_hash(tenant: Option<&str>) -> u64 {
-    tenant.map_or(0, |t| (hash::bytes_hash(t.as_bytes()) as u64).max(1))
+    tenant.map_or(0, |t| (hash::bytes_hash(t.as_bytes()) as u64).clamp(1, MIXED_TENANTS - 1))
 }
 
 pub(crate) fn u128_at(bytes: &[u8], at: usize) -> Option<u128> {

@@ -9,7 +9,7 @@ use super::commit::CommitError;
 use super::{DurableTier, Shared, Snapshot};
 use crate::entry::FileEntry;
 use crate::read::{Counters, DataFile, Decoded, ReadError};
-use crate::runs::{BrokenRun, CommandRecord, HeadRecord, RunKind, tenant_hash};
+use crate::runs::{BrokenRun, CommandRecord, HeadRecord, MIXED_TENANTS, RunKind, tenant_hash};
 use arrow::array::{Array, Int64Array, StringArray, TimestampMicrosecondArray};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -121,9 +121,10 @@ fn heads(snapshot: &Snapshot, files: &[Arc<FileEntry>]) -> Result<Vec<HeadRecord
             let owner_tenant = tenant_hash(tenants.is_valid(i).then(|| tenants.value(i)));
             let new = HeadRecord { stream, last_seq: seq, first_seq: seq, owner_tenant };
             let head = heads.entry(stream).or_insert(new);
-            if seq < head.first_seq {
-                (head.first_seq, head.owner_tenant) = (seq, owner_tenant);
+            if head.owner_tenant != owner_tenant {
+                head.owner_tenant = MIXED_TENANTS;
             }
+            head.first_seq = head.first_seq.min(seq);
             head.last_seq = head.last_seq.max(seq);
             Some(())
         },

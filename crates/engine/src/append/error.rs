@@ -55,13 +55,20 @@ pub enum AppendError {
         command_id: String,
         /// Seq of the first event of its first use.
         first_seq: Seq,
-        /// Number of events of its first use.
+        /// Number of events of its first use; 0: the caller is not told, since they may be another tenant's.
         count: u32,
     },
     /// The event id is taken.
     EventIdConflict {
         /// The id.
         event_id: EventId,
+    },
+    /// The caller is limited to tenants, and the event is of none of them. It is told no number.
+    OtherTenant,
+    /// The caller is limited to tenants, and the stream is not the event's tenant's. It is told no number.
+    OtherOwner {
+        /// The stream.
+        stream_id: String,
     },
     /// A rule that the event breaks by itself.
     Strict(StrictViolation),
@@ -123,6 +130,7 @@ impl AppendError {
             Self::SeqTooLarge { .. } => ErrorKind::InvalidEvent,
             Self::CommandConflict { .. } => ErrorKind::CommandConflict,
             Self::EventIdConflict { .. } => ErrorKind::EventIdConflict,
+            Self::OtherTenant | Self::OtherOwner { .. } => ErrorKind::Forbidden,
             Self::Strict(violation) => violation.kind(),
             Self::Shape(_) => ErrorKind::BadRequest,
             Self::DiskFull { .. } => ErrorKind::DiskFull,
@@ -156,6 +164,18 @@ impl AppendError {
             Self::SeqTooLarge { stream_id } => {
                 format!("`{seq}` of stream '{stream_id}' would be over {}: no such event can be stored", i64::MAX)
             }
+            Self::CommandConflict { command_id, count: 0, .. } => format!(
+                "`{}` '{command_id}' was used before for other events; a new command needs a new id",
+                names.get(Field::CommandId)
+            ),
+            Self::OtherTenant => format!(
+                "this token appends events of its own tenants only: say one of them in `{}` of every event",
+                names.get(Field::TenantId)
+            ),
+            Self::OtherOwner { stream_id } => format!(
+                "this token appends to no stream '{stream_id}' for this tenant: it appends to streams all of whose events are of the tenant in `{}`",
+                names.get(Field::TenantId)
+            ),
             Self::CommandConflict { command_id, first_seq, count } => format!(
                 "`{}` '{command_id}' was used before for other events ({count} from `{seq}` {first_seq}); a new command needs a new id",
                 names.get(Field::CommandId)

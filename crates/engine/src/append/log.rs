@@ -24,8 +24,9 @@ use crate::append::stamp::Unstamped;
 use crate::chunks::{ChunkMarks, KnownChunk};
 use crate::clock::LogClock;
 use crate::commands::{CommandRecord, Commands, Scope, command_digest, command_key, commands_of};
-use crate::heads::{Heads, Touched, tenant_hash, touched, touched_streams};
+use crate::heads::{Heads, Touched, touched, touched_streams};
 use crate::ids::{TailIds, TailLoc};
+use crate::tenants::joined;
 use foldhash::fast::FixedState;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -60,6 +61,15 @@ struct InFlight {
     touched: Vec<Touched>,
 }
 
+/// What is in flight of a stream.
+#[derive(Clone, Copy, Debug)]
+struct FlyingHead {
+    last: Seq,
+    index: LogIndex,
+    /// The tenant of what is in flight, as heads keep it.
+    tenant: u64,
+}
+
 /// How long ids of a store without a log stay in memory once they are in files, in microseconds.
 const IDS_LINGER_US: i64 = 10_000_000;
 
@@ -69,7 +79,7 @@ pub struct Log {
     rules: Arc<Rules>,
     published: Arc<Published>,
     /// Heads of streams with something in flight.
-    overlay: HashMap<u128, (Seq, LogIndex), FixedState>,
+    overlay: HashMap<u128, FlyingHead, FixedState>,
     in_flight: VecDeque<InFlight>,
     commands: Commands,
     chunks: ChunkMarks,
@@ -173,7 +183,7 @@ impl Log {
             }
         }
         self.accepted = index;
-        self.advance(index, batch, &touched(batch));
+        self.advance(index, &touched(batch));
     }
 
     /// Judges a request. `index`: what the log file will give the next entry. On [`Decision::Store`] the state
@@ -284,7 +294,9 @@ impl Log {
         seqs: &[u64],
     ) {
         for t in &touched {
-            self.overlay.insert(t.stream, (t.last, index));
+            let before = self.overlay.get(&t.stream).map_or(t.tenant, |flying| flying.tenant);
+            let flying = FlyingHead { last: t.last, index, tenant: joined(before, t.tenant) };
+            self.overlay.insert(t.stream, flying);
         }
         self.published.ids.write().insert(index, batch);
         self.chunks.insert(batch, index);
@@ -311,11 +323,11 @@ impl Log {
         let mut batches = Vec::new();
         while let Some(entry) = self.in_flight.pop_front_if(|entry| entry.index <= through) {
             for t in &entry.touched {
-                if self.overlay.get(&t.stream).is_some_and(|(_, index)| *index <= entry.index) {
+                if self.overlay.get(&t.stream).is_some_and(|flying| flying.index <= entry.index) {
                     self.overlay.remove(&t.stream);
                 }
             }
-            self.advance(entry.index, &entry.batch, &entry.touched);
+            self.advance(entry.index, &entry.touched);
             batches.push((entry.index, entry.batch));
         }
         // blank entries and memberships take indices too
@@ -421,10 +433,10 @@ impl Log {
         self.passed(through);
     }
 
-    fn advance(&mut self, index: LogIndex, batch: &StampedBatch, touched: &[Touched]) {
+    fn advance(&mut self, index: LogIndex, touched: &[Touched]) {
         let mut heads = self.published.heads.write();
         for t in touched {
-            heads.advance(t, index, || tenant_hash(batch.view().tenant_id(t.first_row)));
+            heads.advance(t, index);
         }
         self.committed = index;
         self.published.committed.store(index.0, Ordering::Release);
@@ -433,13 +445,23 @@ impl Log {
     /// A stream's head with everything in flight, and the batch that moved it last (`ZERO`: below the watermark).
     pub(crate) fn head(&self, stream: u128) -> Result<(Seq, LogIndex), SettledError> {
         if let Some(found) = self.overlay.get(&stream) {
-            return Ok(*found);
+            return Ok((found.last, found.index));
         }
         if let Some((head, index)) = self.published.heads.read().get(stream) {
             return Ok((head.last_seq, index));
         }
         let settled = self.published.settled().head(stream)?;
         Ok((settled.map_or(Seq::ZERO, |head| head.last_seq), LogIndex::ZERO))
+    }
+
+    /// The owner of a stream with everything in flight; `None`: it has no event.
+    pub(crate) fn owner(&self, stream: u128) -> Result<Option<u64>, SettledError> {
+        let known = self.published.head_by_hash(stream)?.map(|head| head.tenant);
+        let flying = self.overlay.get(&stream).map(|flying| flying.tenant);
+        Ok(match (known, flying) {
+            (Some(known), Some(flying)) => Some(joined(known, flying)),
+            (known, flying) => known.or(flying),
+        })
     }
 
     /// A stream's head with everything that was accepted; for tests and the owner's own reads.

@@ -11,6 +11,7 @@ use crate::append::rules::SEQ_MAX;
 use crate::append::settled::SettledError;
 use crate::commands::{CommandRecord, Scope, command_digest, command_key};
 use crate::strict::one_command;
+use crate::heads::tenant_hash;
 use foldhash::fast::FixedState;
 use std::collections::{HashMap, HashSet};
 use strandline_event::hash::stream_hash;
@@ -31,6 +32,8 @@ pub(crate) struct JudgedStream {
     pub(crate) hash: u128,
     /// Its head before the body, and within it; `None`: nothing asked for it.
     heads: Option<(Seq, Seq)>,
+    /// Its owner, of a new stream the tenant of its first row that was judged; `None`: nothing asked for it.
+    owner: Option<u64>,
 }
 
 /// What the pass found.
@@ -111,7 +114,7 @@ enum Whole {
 
 impl JudgedStream {
     fn new(stream_id: &str) -> Self {
-        Self { hash: stream_hash(stream_id), heads: None }
+        Self { hash: stream_hash(stream_id), heads: None, owner: None }
     }
 }
 
@@ -129,6 +132,12 @@ impl Pass<'_> {
         }
         if self.batch.stream_count() != 1 {
             return refuse(AppendError::Shape(ShapeError::SeveralStreams));
+        }
+        // before anything that could tell a number of the stream
+        for row in 0..self.batch.rows() {
+            if let Some(error) = self.of_another_tenant(row)? {
+                return Ok(Whole::Refused(Refusal { row: Some(row as u32), error }));
+            }
         }
         if let Err((row, violation)) = one_command(self.batch) {
             return Ok(Whole::Refused(Refusal { row: Some(row), error: AppendError::Strict(violation) }));
@@ -191,6 +200,9 @@ impl Pass<'_> {
     }
 
     fn row(&mut self, row: usize, bulk: bool) -> Result<Result<Row, AppendError>, SettledError> {
+        if bulk && let Some(error) = self.of_another_tenant(row)? {
+            return Ok(Err(error));
+        }
         if bulk && self.batch.command_id(row).is_some() {
             match self.command(row, row..row + 1)? {
                 Ok(None) => {}
@@ -211,6 +223,25 @@ impl Pass<'_> {
             return Ok(self.without_command(row, Err(AppendError::EventIdConflict { event_id })));
         }
         Ok(Ok(Row::New(seq)))
+    }
+
+    /// Why a caller that is limited to tenants may not append a row: by its tenant, or by the owner of its stream.
+    fn of_another_tenant(&mut self, row: usize) -> Result<Option<AppendError>, SettledError> {
+        let Some(scope) = &self.request.tenants else { return Ok(None) };
+        let tenant = self.batch.tenant_id(row);
+        if !scope.holds(tenant) {
+            return Ok(Some(AppendError::OtherTenant));
+        }
+        let (tenant, stream) = (tenant_hash(tenant), self.batch.stream_of(row));
+        self.head(stream)?;
+        let Some(judged) = self.out.streams.get_mut(stream) else { return Ok(None) };
+        let owner = match judged.owner {
+            Some(owner) => owner,
+            None => self.log.owner(judged.hash)?.unwrap_or(tenant),
+        };
+        judged.owner = Some(owner);
+        let stream_id = || self.batch.stream(stream).to_owned();
+        Ok((owner != tenant).then(|| AppendError::OtherOwner { stream_id: stream_id() }))
     }
 
     /// The row is not stored, so it begins no command.
@@ -256,7 +287,12 @@ impl Pass<'_> {
         let stream = self.out.streams.get(self.batch.stream_of(row)).map_or(0, |s| s.hash);
         let key = command_key(rules.scope, rules.digest_key, self.batch.stream_type(), stream, id);
         let digest = command_digest(self.batch, rows.clone(), rules.digest_key);
-        let conflict = |first_seq, count| AppendError::CommandConflict { command_id: id.to_owned(), first_seq, count };
+        // a command of another stream may be another tenant's: who is limited is told nothing of it
+        let tells = self.request.tenants.is_none() || rules.scope == Scope::Stream;
+        let conflict = |first_seq, count| {
+            let (first_seq, count) = if tells { (first_seq, count) } else { (Seq::ZERO, 0) };
+            AppendError::CommandConflict { command_id: id.to_owned(), first_seq, count }
+        };
         if let Some((earlier, first_row)) = self.body_commands.get(&key).copied() {
             let first_seq = Seq(self.out.seqs.get(first_row as usize).copied().unwrap_or(0));
             if earlier != digest {

@@ -6,6 +6,7 @@ use crate::append::settled::{Settled, SettledError};
 use crate::clock::LogClock;
 use crate::heads::{HeadRecord, Heads};
 use crate::ids::{TailIds, TailLoc};
+use crate::tenants::joined;
 use parking_lot::RwLock;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -51,10 +52,9 @@ impl Published {
             Some(head) if head.first_seq == Seq::FIRST => Ok(Some(head)),
             None => self.settled().head(stream),
             Some(head) => {
-                let older = self.settled().head(stream)?;
-                Ok(Some(
-                    older.map_or(head, |older| HeadRecord { last_seq: head.last_seq.max(older.last_seq), ..older }),
-                ))
+                let Some(older) = self.settled().head(stream)? else { return Ok(Some(head)) };
+                let tenant = joined(older.tenant, head.tenant);
+                Ok(Some(HeadRecord { last_seq: head.last_seq.max(older.last_seq), tenant, ..older }))
             }
         }
     }

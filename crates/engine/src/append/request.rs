@@ -1,5 +1,7 @@
 //! What a log is asked.
 
+use crate::tenants::TenantScope;
+use std::sync::Arc;
 use strandline_event::{BatchBytes, EventId, LogIndex, Micros, Seq};
 
 /// Where the stream must stand before an append. Only for appends to one stream.
@@ -98,6 +100,8 @@ pub struct AppendRequest {
     pub ids: IdsChecked,
     /// Client-given seqs that the edge looked up.
     pub known: Known,
+    /// The tenants that the caller is limited to; `None`: it is not.
+    pub tenants: Option<Arc<TenantScope>>,
 }
 
 impl AppendRequest {
@@ -111,6 +115,7 @@ impl AppendRequest {
             inspect: false,
             ids: IdsChecked::default(),
             known: Known::default(),
+            tenants: None,
         }
     }
 }

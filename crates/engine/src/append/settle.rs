@@ -6,7 +6,8 @@ use crate::append::log::command_records;
 use crate::append::rules::Rules;
 use crate::append::settled::{Settled, SettledError};
 use crate::commands::{CommandRecord, Scope};
-use crate::heads::{HeadRecord, Heads, tenant_hash, touched};
+use crate::heads::{HeadRecord, Heads, touched};
+use crate::tenants::joined;
 use strandline_event::{LogIndex, Micros, Seq, StampedBatch};
 
 /// Collects the records of a job's batches, which come in log order.
@@ -53,10 +54,9 @@ impl<'a> SettleBuilder<'a> {
 
     /// The next batch of the log.
     pub fn add(&mut self, batch: &StampedBatch) {
-        let view = batch.view();
         for t in touched(batch) {
             // nobody asks these by index
-            self.heads.advance(&t, LogIndex::ZERO, || tenant_hash(view.tenant_id(t.first_row)));
+            self.heads.advance(&t, LogIndex::ZERO);
         }
         if self.rules.scope != Scope::None {
             self.commands.extend(command_records(batch, self.rules));
@@ -71,7 +71,8 @@ impl<'a> SettleBuilder<'a> {
         let first_seqs = heads.iter().map(|(_, head)| head.first_seq).collect();
         for (stream, head) in &mut heads {
             if let Some(known) = older.head(*stream)? {
-                *head = HeadRecord { last_seq: head.last_seq, ..known };
+                let tenant = joined(known.tenant, head.tenant);
+                *head = HeadRecord { last_seq: head.last_seq, tenant, ..known };
             }
         }
         let mut commands = self.commands;

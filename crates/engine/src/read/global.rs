@@ -87,6 +87,28 @@ impl Deref for GlobalPage {
     }
 }
 
+impl GlobalPage {
+    /// Nothing, and nothing behind it.
+    pub(super) fn none(after: Position) -> Self {
+        Self {
+            events: PageRows::new(Sources::default(), Vec::new()),
+            next: after,
+            through: after,
+            at_end: true,
+            tiers: TierSet::NONE,
+            stats: ReadStats::default(),
+        }
+    }
+
+    /// Lets go of the rows that are not kept.
+    pub(super) fn retain<E>(
+        &mut self,
+        keep: impl FnMut(&strandline_event::EventRef<'_>) -> Result<bool, E>,
+    ) -> Result<(), E> {
+        self.events.retain(keep)
+    }
+}
+
 /// The store at one moment, for the global order.
 pub(crate) struct GlobalView {
     /// The statement that it was taken under.

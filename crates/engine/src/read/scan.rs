@@ -7,6 +7,7 @@ use super::error::ReadError;
 use super::source::TailBatch;
 use crate::store::{Setting, Store};
 use crate::subjects::{Openings, SubjectKeys};
+use crate::tenants::Visible;
 use crate::view::cursor::TailCursor;
 use crate::view::retired::RetiredSeqs;
 use crate::view::tail::LogTail;
@@ -33,6 +34,8 @@ pub struct Scan {
     retired: Option<RetiredSeqs>,
     veil: Arc<Veil>,
     keys: Option<Arc<SubjectKeys>>,
+    /// What the caller sees; `None`: everything.
+    visible: Option<Visible>,
 }
 
 /// Events that lie together. Keeps alive what its rows point into.
@@ -161,6 +164,7 @@ impl Store {
             retired,
             veil: Arc::clone(self.durable().veil()),
             keys: self.subjects().cloned(),
+            visible: None,
         })
     }
 }
@@ -192,6 +196,34 @@ impl Iterator for Scan {
 }
 
 impl Scan {
+    /// The same, of no event.
+    pub(super) fn emptied(mut self) -> Self {
+        self.end_files();
+        self.tails.clear();
+        self
+    }
+
+    /// The same, of what a caller sees.
+    pub(super) fn seen_by(self, visible: Visible) -> Self {
+        Self { visible: Some(visible), ..self }
+    }
+
+    /// The rows of some that the caller sees; `None`: all of the batch.
+    fn seen_rows(
+        &mut self,
+        of: &impl strandline_durable::Rows,
+        rows: Option<Vec<u32>>,
+    ) -> Result<Option<Vec<u32>>, ReadError> {
+        let Some(visible) = &mut self.visible else { return Ok(rows) };
+        let mut seen = Vec::new();
+        for row in rows.unwrap_or_else(|| (0..of.rows() as u32).collect()) {
+            if visible.sees(&of.row(row as usize))? {
+                seen.push(row);
+            }
+        }
+        Ok(Some(seen))
+    }
+
     /// What the files cost so far.
     #[must_use]
     pub fn stats(&self) -> ReadStats {
@@ -219,6 +251,7 @@ impl Scan {
                 break;
             };
             let left = self.retired.as_mut().and_then(|retired| retired.left_of(&batch));
+            let left = self.seen_rows(&batch, left)?;
             if left.as_ref().is_none_or(|rows| !rows.is_empty()) {
                 return Ok(Some(self.batch(Rows::Files(batch, left))));
             }
@@ -240,6 +273,7 @@ impl Scan {
                 .filter(|(_, event)| self.filter.matches(event) && !RetiredSeqs::hold(&mut self.retired, event))
                 .map(|(row, _)| row as u32)
                 .collect();
+            let rows = self.seen_rows(&batch.batch, Some(rows))?.unwrap_or_default();
             if !rows.is_empty() {
                 return Ok(Some(self.batch(Rows::Tail(batch, rows))));
             }

@@ -154,6 +154,20 @@ impl PageRows {
         self.rows.iter().map(|at| self.sources.tier(*at))
     }
 
+    /// Lets go of the rows that are not kept; after an error of none further.
+    pub(super) fn retain<E>(&mut self, mut keep: impl FnMut(&EventRef<'_>) -> Result<bool, E>) -> Result<(), E> {
+        let (sources, mut failed) = (&self.sources, None);
+        self.rows.retain(|at| match failed.is_none().then(|| keep(&sources.row(*at))) {
+            Some(Ok(kept)) => kept,
+            Some(Err(error)) => {
+                failed = Some(error);
+                true
+            }
+            None => true,
+        });
+        failed.map_or(Ok(()), Err)
+    }
+
     /// Number of events.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -4,7 +4,7 @@
 use super::{Change, CommitError};
 use crate::entry::FileEntry;
 use crate::manifest::{ChunkMark, Manifest};
-use crate::runs::{CommandRecord, HeadRecord, LogRuns};
+use crate::runs::{CommandRecord, HeadRecord, LogRuns, MIXED_TENANTS};
 use crate::tier::{DurableTier, Snapshot};
 use std::sync::Arc;
 use strandline_event::{LogIndex, LogKey, Micros, Seq};
@@ -27,7 +27,7 @@ pub struct Commit {
     /// What [`DurableTier::write_files`] gave.
     pub files: Vec<FileEntry>,
     /// One record for each stream that the range touches, in any order: its first seq in the range with that event's owner,
-    /// and its last. The older head's first seq and owner stay. `first_seq` zero: not told; then the last one is checked.
+    /// and its last. The older head's first seq stays, and its owner, unless the record says [`MIXED_TENANTS`]. `first_seq` zero: not told; then the last one is checked.
     pub heads: Vec<HeadRecord>,
     /// Every command of the range, in any order.
     pub commands: Vec<CommandRecord>,
@@ -101,5 +101,7 @@ fn complete(current: &Snapshot, log: &LogKey, record: HeadRecord) -> Result<Head
         let (log, stream, head) = (log.clone(), record.stream, older.last_seq);
         return Err(CommitError::SeqBehind { log, stream, head, first });
     }
-    Ok(HeadRecord { last_seq: record.last_seq, ..older })
+    // that it is of several tenants by now is the one thing that changes an owner
+    let owner_tenant = if record.owner_tenant == MIXED_TENANTS { MIXED_TENANTS } else { older.owner_tenant };
+    Ok(HeadRecord { last_seq: record.last_seq, owner_tenant, ..older })
 }

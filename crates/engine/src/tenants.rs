@@ -1,0 +1,128 @@
+//! Callers that are limited to tenants: what they may append, and which streams they see.
+//!
+//! A stream belongs to the tenant of its first event, which its head keeps; one with events of several tenants belongs to nobody
+//! ([`MIXED_TENANTS`]) and is for callers without limits. Invariant: whether a row is seen is decided by its stream's owner and by
+//! its own tenant, both; holes are judged before, on the whole stream.
+
+use crate::append::SettledError;
+use crate::store::{LogShared, Store};
+use foldhash::fast::FixedState;
+use std::collections::HashMap;
+use std::sync::Arc;
+use strandline_durable::{MIXED_TENANTS, tenant_hash};
+use strandline_event::EventRef;
+use strandline_event::hash::stream_hash;
+
+/// Streams whose owners one read remembers.
+const REMEMBERED_MAX: usize = 4096;
+
+/// The tenants that a caller is limited to; at least one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TenantScope {
+    names: Vec<String>,
+    hashes: Vec<u64>,
+}
+
+impl TenantScope {
+    /// These and no others.
+    #[must_use]
+    pub fn new(names: Vec<String>) -> Self {
+        let hashes = names.iter().map(|name| tenant_hash(Some(name))).collect();
+        Self { names, hashes }
+    }
+
+    /// Whether an event of this tenant is one of the caller's.
+    #[must_use]
+    pub fn holds(&self, tenant: Option<&str>) -> bool {
+        tenant.is_some_and(|tenant| self.names.iter().any(|name| name == tenant))
+    }
+
+    /// Whether a stream with this owner is one of the caller's.
+    #[must_use]
+    pub fn owns(&self, owner: u64) -> bool {
+        owner != MIXED_TENANTS && self.hashes.contains(&owner)
+    }
+
+    /// The tenant, if it is one: reads can leave out the others' files.
+    #[must_use]
+    pub fn only(&self) -> Option<&str> {
+        match self.names.as_slice() {
+            [only] => Some(only),
+            _ => None,
+        }
+    }
+}
+
+/// The owner of a stream whose events so far have the one owner and whose others have the other.
+#[must_use]
+pub(crate) const fn joined(one: u64, other: u64) -> u64 {
+    if one == other { one } else { MIXED_TENANTS }
+}
+
+impl Store {
+    /// Whether a caller sees a stream. One that does not exist is seen by nobody.
+    ///
+    /// # Errors
+    /// Heads that cannot be read.
+    pub fn sees_stream(&self, scope: &TenantScope, stream_type: &str, stream_id: &str) -> Result<bool, SettledError> {
+        let Some(shared) = self.log(&self.owner_of(stream_type, stream_id)) else { return Ok(false) };
+        Ok(shared.published().head(stream_id)?.is_some_and(|head| scope.owns(head.tenant)))
+    }
+}
+
+/// Which rows of one read its caller sees. It remembers the owners of streams for as long as the read takes.
+pub struct Visible {
+    scope: Arc<TenantScope>,
+    logs: Vec<Arc<LogShared>>,
+    known: HashMap<(usize, u128), bool, FixedState>,
+}
+
+impl Visible {
+    /// For a read of a store that begins now.
+    #[must_use]
+    pub fn new(store: &Store, scope: &Arc<TenantScope>) -> Self {
+        Self { scope: Arc::clone(scope), logs: store.logs(), known: HashMap::default() }
+    }
+
+    /// Whether the caller sees an event. What began after the read is not seen.
+    ///
+    /// # Errors
+    /// Heads that cannot be read.
+    pub fn sees(&mut self, event: &EventRef<'_>) -> Result<bool, SettledError> {
+        if !self.scope.holds(event.tenant_id) {
+            return Ok(false);
+        }
+        let Some(log) = self.logs.iter().position(|log| &*log.key.stream_type == event.stream_type) else {
+            return Ok(false);
+        };
+        let stream = stream_hash(event.stream_id);
+        if let Some(seen) = self.known.get(&(log, stream)) {
+            return Ok(*seen);
+        }
+        let head = match self.logs.get(log) {
+            Some(shared) => shared.published().head_by_hash(stream)?,
+            None => None,
+        };
+        let seen = head.is_some_and(|head| self.scope.owns(head.tenant));
+        if self.known.len() >= REMEMBERED_MAX {
+            self.known.clear();
+        }
+        self.known.insert((log, stream), seen);
+        Ok(seen)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scope_holds_its_tenants_and_owns_no_stream_of_several() {
+        let scope = TenantScope::new(vec!["acme".to_owned(), "zeta".to_owned()]);
+        assert!(scope.holds(Some("acme")) && !scope.holds(Some("Acme")) && !scope.holds(None));
+        assert!(scope.owns(tenant_hash(Some("zeta"))) && !scope.owns(tenant_hash(Some("other"))));
+        assert!(!scope.owns(0) && !scope.owns(MIXED_TENANTS));
+        assert_eq!((scope.only(), TenantScope::new(vec!["a".to_owned()]).only()), (None, Some("a")));
+        assert_eq!((joined(3, 3), joined(3, 0), joined(MIXED_TENANTS, 3)), (3, MIXED_TENANTS, MIXED_TENANTS));
+    }
+}

@@ -1,0 +1,217 @@
+//! A node's certificate, key and authorities, which are read again while it runs.
+//!
+//! A file may be replaced while it is read, and a pair is two files: what does not fit together is refused as a whole, and what was
+//! read before stays in use.
+
+use crate::error::TlsError;
+use crate::{files, provider};
+use arc_swap::ArcSwap;
+use rustls::client::ResolvesClientCert;
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, ServerConfig, SignatureScheme};
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Where they are.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Files {
+    /// The certificate, and behind it the ones that lead to its authority.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    /// The authorities of other nodes; `None`: there are no other nodes.
+    pub authorities: Option<PathBuf>,
+}
+
+/// What was read last.
+struct Loaded {
+    key: Arc<CertifiedKey>,
+    node_server: Option<Arc<ServerConfig>>,
+    node_client: Option<Arc<ClientConfig>>,
+}
+
+/// Certificates in use.
+pub struct Certificates {
+    files: Files,
+    loaded: Arc<ArcSwap<Loaded>>,
+}
+
+impl fmt::Debug for Certificates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Certificates").field("files", &self.files).finish_non_exhaustive()
+    }
+}
+
+impl Certificates {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// [`TlsError`].
+    pub fn open(files: Files) -> Result<Arc<Self>, TlsError> {
+        let loaded = Arc::new(ArcSwap::from_pointee(Loaded::read(&files)?));
+        Ok(Arc::new(Self { files, loaded }))
+    }
+
+    /// The files, for whoever watches them.
+    #[must_use]
+    pub fn files(&self) -> &Files {
+        &self.files
+    }
+
+    /// Reads them again: connections from now on are made with what stands there now.
+    ///
+    /// # Errors
+    /// [`TlsError`]; what was read before stays in use.
+    pub fn reload(&self) -> Result<(), TlsError> {
+        self.loaded.store(Arc::new(Loaded::read(&self.files)?));
+        Ok(())
+    }
+
+    /// For listeners of clients, which show no certificate. It follows every reload.
+    ///
+    /// # Errors
+    /// [`TlsError::Unusable`].
+    pub fn server_config(&self) -> Result<ServerConfig, TlsError> {
+        let builder = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| TlsError::Unusable(error.to_string()))?;
+        Ok(builder.with_no_client_auth().with_cert_resolver(Arc::new(Newest(Arc::clone(&self.loaded)))))
+    }
+
+    /// For one connection of another node, as of now; `None`: there are no authorities.
+    #[must_use]
+    pub fn node_server(&self) -> Option<Arc<ServerConfig>> {
+        self.loaded.load().node_server.clone()
+    }
+
+    /// For one connection to another node, as of now; `None`: there are no authorities.
+    #[must_use]
+    pub fn node_client(&self) -> Option<Arc<ClientConfig>> {
+        self.loaded.load().node_client.clone()
+    }
+}
+
+impl Loaded {
+    fn read(from: &Files) -> Result<Self, TlsError> {
+        let unusable = |error: rustls::Error| TlsError::Unusable(error.to_string());
+        let (chain, key) = (files::chain(&from.certificate)?, files::key(&from.key)?);
+        let key = CertifiedKey::from_der(chain, key, &provider()).map_err(|_| TlsError::Content {
+            path: from.key.clone(),
+            what: format!("it is not the key of {}", from.certificate.display()),
+        })?;
+        let key = Arc::new(key);
+        let Some(authorities) = &from.authorities else {
+            return Ok(Self { key, node_server: None, node_client: None });
+        };
+        let roots = Arc::new(files::authorities(authorities)?);
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), provider())
+            .build()
+            .map_err(|error| TlsError::Unusable(error.to_string()))?;
+        let mut server = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(unusable)?
+            .with_client_cert_verifier(verifier)
+            .with_cert_resolver(Arc::new(This(Arc::clone(&key))));
+        // who resumes shows no certificate anew: one that is trusted no more would go on
+        (server.session_storage, server.send_tls13_tickets) = (Arc::new(NoServerSessionStorage {}), 0);
+        let mut client = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(unusable)?
+            .with_root_certificates(roots)
+            .with_client_cert_resolver(Arc::new(This(Arc::clone(&key))));
+        client.resumption = rustls::client::Resumption::disabled();
+        Ok(Self { key, node_server: Some(Arc::new(server)), node_client: Some(Arc::new(client)) })
+    }
+}
+
+/// Shows what was read last.
+struct Newest(Arc<ArcSwap<Loaded>>);
+
+impl fmt::Debug for Newest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Newest")
+    }
+}
+
+impl ResolvesServerCert for Newest {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0.load().key))
+    }
+}
+
+/// Shows one.
+struct This(Arc<CertifiedKey>);
+
+impl fmt::Debug for This {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("This")
+    }
+}
+
+impl ResolvesServerCert for This {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+}
+
+impl ResolvesClientCert for This {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dev::{self, Pair};
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+
+    fn put(folder: &Path, pair: &Pair) -> Files {
+        let files = Files { certificate: folder.join("c.pem"), key: folder.join("k.pem"), authorities: None };
+        fs::write(&files.certificate, &pair.certificate).unwrap();
+        fs::write(&files.key, &pair.key).unwrap();
+        fs::set_permissions(&files.key, fs::Permissions::from_mode(0o600)).unwrap();
+        files
+    }
+
+    #[test]
+    fn what_does_not_fit_together_is_refused_and_the_former_pair_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let set = dev::make(1, &[]).unwrap();
+        let files = put(folder.path(), &set.server);
+        let certificates = Certificates::open(files.clone()).unwrap();
+        let first = certificates.loaded.load().key.cert[0].clone();
+        fs::write(&files.certificate, &set.nodes[0].certificate).unwrap();
+        let error = certificates.reload().unwrap_err().to_string();
+        assert!(error.contains("is not the key of"), "{error}");
+        assert_eq!(certificates.loaded.load().key.cert[0], first);
+        put(folder.path(), &set.nodes[0]);
+        certificates.reload().unwrap();
+        assert_ne!(certificates.loaded.load().key.cert[0], first);
+    }
+
+    #[test]
+    fn a_key_that_others_may_read_or_that_is_none_is_refused_without_a_byte_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let set = dev::make(0, &[]).unwrap();
+        let files = put(folder.path(), &set.server);
+        fs::set_permissions(&files.key, fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(matches!(Certificates::open(files.clone()), Err(TlsError::Readable { mode: 0o640, .. })));
+        fs::set_permissions(&files.key, fs::Permissions::from_mode(0o600)).unwrap();
+        let planted = "QUJDREVGR0g=";
+        let broken = format!("-----BEGIN PRIVATE KEY-----\n{planted}*\n-----END PRIVATE KEY-----\n");
+        fs::write(&files.key, broken).unwrap();
+        let error = Certificates::open(files.clone()).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains(planted), "{error}");
+        fs::write(&files.certificate, "no PEM").unwrap();
+        assert!(Certificates::open(files).unwrap_err().to_string().contains("holds no certificate"));
+    }
+}

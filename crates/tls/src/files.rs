@@ -1,0 +1,56 @@
+//! PEM files: chains of certificates, a private key, authorities.
+
+use crate::error::TlsError;
+use rustls::RootCertStore;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+/// A larger file is no file of certificates.
+const FILE_BYTES_MAX: u64 = 4 << 20;
+
+/// The certificates of a file, in its order; at least one.
+pub(crate) fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let bytes = read(path)?;
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+    match chain {
+        Ok(chain) if !chain.is_empty() => Ok(chain),
+        Ok(_) => Err(content(path, "it holds no certificate (-----BEGIN CERTIFICATE-----)")),
+        Err(error) => Err(content(path, &format!("it is no PEM file that can be read: {error}"))),
+    }
+}
+
+/// The private key of a file that only its owner may read.
+pub(crate) fn key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let facts = std::fs::metadata(path).map_err(|error| TlsError::File { path: path.to_owned(), error })?;
+    let mode = facts.permissions().mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(TlsError::Readable { path: path.to_owned(), mode });
+    }
+    // what the reader says of a broken key might hold some of it
+    PrivateKeyDer::from_pem_slice(&read(path)?)
+        .map_err(|_| content(path, "it holds no private key in PEM that can be read (PKCS#8, PKCS#1 or SEC1)"))
+}
+
+/// The authorities of a file.
+pub(crate) fn authorities(path: &Path) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in chain(path)? {
+        roots.add(certificate).map_err(|error| content(path, &format!("a certificate is no authority: {error}")))?;
+    }
+    Ok(roots)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    let failed = |error| TlsError::File { path: path.to_owned(), error };
+    let facts = std::fs::metadata(path).map_err(failed)?;
+    if facts.len() > FILE_BYTES_MAX {
+        return Err(content(path, "it is too large for a file of certificates"));
+    }
+    std::fs::read(path).map_err(failed)
+}
+
+fn content(path: &Path, what: &str) -> TlsError {
+    TlsError::Content { path: path.to_owned(), what: what.to_owned() }
+}
