@@ -74,7 +74,6 @@ fn the_examples_are_valid() {
 #[test]
 fn serve_refuses_what_this_version_does_not_serve() {
     let refused = [
-        ("security.encrypt.in_transit", vec!["security.encrypt.in_transit = true"]),
         ("id.command_id.unique_scope", vec!["id.command_id.unique_scope = 'store'"]),
     ];
     for (name, keys) in refused {

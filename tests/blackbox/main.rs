@@ -38,6 +38,7 @@ mod retention;
 #[path = "../rigs/mod.rs"]
 mod rigs;
 mod s3;
+mod security;
 mod statement;
 mod strict;
 mod subscribe;

@@ -2,7 +2,10 @@
 //!
 //! Nobody is heard yet: a client that comes before the node serves is refused by the system, it does not hang.
 
+use crate::security::Security;
 use crate::serve::ServeError;
+use crate::stall::STALL;
+use socket2::SockRef;
 use std::net::{SocketAddr, TcpListener};
 use tokio::net::TcpSocket;
 
@@ -10,7 +13,7 @@ use tokio::net::TcpSocket;
 const BACKLOG: u32 = 1024;
 
 /// Where to listen.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ServeOptions {
     /// Clients, and operators too where `admin` is none. Port 0: any free one.
     pub http: SocketAddr,
@@ -20,6 +23,8 @@ pub struct ServeOptions {
     pub native: Option<SocketAddr>,
     /// In a cluster: send on over HTTP what another node leads; else it is answered with where that node is.
     pub forward: bool,
+    /// Who is served, and whether in plain text.
+    pub security: Security,
 }
 
 /// Addresses that are taken.
@@ -29,6 +34,7 @@ pub struct Bound {
     pub(crate) admin: Option<BoundAddress>,
     pub(crate) native: Option<BoundAddress>,
     pub(crate) forward: bool,
+    pub(crate) security: Security,
 }
 
 /// One of them.
@@ -45,13 +51,14 @@ impl Bound {
     /// [`ServeError`]; nothing is taken then.
     pub fn new(options: ServeOptions) -> Result<Self, ServeError> {
         for address in [Some(options.http), options.admin, options.native].into_iter().flatten() {
-            if !address.ip().is_loopback() {
+            if !address.ip().is_loopback() && !options.security.admits_others() {
                 return Err(ServeError::NotLoopback(address));
             }
         }
         let admin = options.admin.map(BoundAddress::new).transpose()?;
         let native = options.native.map(BoundAddress::new).transpose()?;
-        Ok(Self { http: BoundAddress::new(options.http)?, admin, native, forward: options.forward })
+        let http = BoundAddress::new(options.http)?;
+        Ok(Self { http, admin, native, forward: options.forward, security: options.security })
     }
 }
 
@@ -75,6 +82,8 @@ impl BoundAddress {
             let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
             // a restart does not wait for the connections of the process before
             socket.set_reuseaddr(true)?;
+            // a client that takes nothing of what was written is given up by the system: nobody else hears of it
+            SockRef::from(&socket).set_tcp_user_timeout(Some(STALL * 2))?;
             socket.bind(address)?;
             let address = socket.local_addr()?;
             Ok(Self { address, socket })

@@ -4,7 +4,7 @@
 //! is not meant for a client: causes stay in the server's log.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
 use serde_json::{Map, Value};
 use std::fmt;
@@ -96,6 +96,20 @@ impl ApiError {
         &self.message
     }
 
+    /// The same for a caller that is limited to tenants, where it may name what is others': only that it went wrong, and whether it
+    /// may have been done.
+    pub(crate) fn for_tenants(&self) -> Self {
+        if matches!(self.kind, ErrorKind::NotLeader | ErrorKind::NotSupported | ErrorKind::DiskFull) {
+            return Self { details: self.details.clone(), message: self.message.clone(), ..*self };
+        }
+        let text = "the node could not do this now; its operator finds out why: try again later";
+        let mut told = Self::new(self.kind, text);
+        if let Some(outcome) = self.details.get("outcome") {
+            told = told.with("outcome", outcome.clone());
+        }
+        told
+    }
+
     /// The body of the answer.
     pub(crate) fn to_json(&self) -> Value {
         serde_json::json!({ "error": self.message, "code": self.code(), "details": self.details })
@@ -118,6 +132,9 @@ impl ResponseError for ApiError {
         answer.insert_header((CONTENT_TYPE, "application/json"));
         if matches!(self.kind, ErrorKind::Overloaded | ErrorKind::Unavailable | ErrorKind::NotLeader) {
             answer.insert_header((RETRY_AFTER, RETRY_AFTER_S));
+        }
+        if self.kind == ErrorKind::Unauthenticated {
+            answer.insert_header((WWW_AUTHENTICATE, "Bearer realm=\"strandline\""));
         }
         answer.body(self.to_json().to_string())
     }

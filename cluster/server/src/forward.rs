@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  request ──> leaders_affair ── no ──> routes       reads (they ask the leaders how far this node must be), health, metrics: here
-//!                └── leader of the log, or of the meta group ──> relay (HTTP/1.1, one connection) ──> its answer
+//!                └── leader of the log, or of the meta group ──> relay (HTTP/1.1, one connection, over TLS where nodes have certificates) ──> its answer
 //! ```
 //!
 //! A request makes a bounded number of hops: who led a moment ago may lead no more, and two nodes may each believe in the other. It refuses to
@@ -22,9 +22,10 @@ use percent_encoding::percent_decode_str;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use strandline_consensus::GroupId;
 use strandline_consensus::control::Control;
+use strandline_consensus::{GroupId, NodeId};
 use strandline_event::{ErrorKind, LogKey};
+use strandline_tls::Certificates;
 
 /// How often a request was sent on.
 const HOPS: &str = "x-strandline-hops";
@@ -38,8 +39,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 enum Answers {
     /// This node.
     Here,
-    /// The node with this HTTP address.
-    There(String),
+    /// The node with this id, at this HTTP address.
+    There(NodeId, String),
     /// Nobody is known yet.
     Nobody,
 }
@@ -62,10 +63,11 @@ pub(crate) async fn forward(
         asked = asked_of(&control, &group);
         answers = who_answers(&control, &asked);
     }
-    let Answers::There(address) = answers else { return here(request).await };
+    let Answers::There(node, address) = answers else { return here(request).await };
+    let to = relay::To { node, address: &address, certificates: certificates_of(&request) };
     let (head, payload) = request.into_parts();
     let answered = tokio::select! {
-        answered = relay::relay(&head, payload, &address, hops + 1) => answered,
+        answered = relay::relay(&head, payload, &to, hops + 1) => answered,
         // a node that stands still answers nothing: when another one leads, nobody waits for it any more
         () = leads_no_more(&control, &asked, &address) => {
             Err(relay::Broken::Sent(io::Error::other("another node leads by now")))
@@ -94,11 +96,15 @@ async fn leads_no_more(control: &Control, group: &GroupId, address: &str) {
         match who_answers(control, group) {
             // nobody yet: it may be the one that was asked
             Answers::Nobody => {}
-            Answers::There(leader) if leader == address => {}
-            Answers::There(_) | Answers::Here => return,
+            Answers::There(_, leader) if leader == address => {}
+            Answers::There(..) | Answers::Here => return,
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
+}
+
+fn certificates_of(request: &ServiceRequest) -> Option<Arc<Certificates>> {
+    request.app_data::<Data<App>>()?.certificates.clone()
 }
 
 fn hops_of(request: &ServiceRequest) -> u32 {
@@ -129,7 +135,7 @@ fn who_answers(control: &Control, group: &GroupId) -> Answers {
     if leader == control.node() {
         return Answers::Here;
     }
-    http_of(control, leader).map_or(Answers::Nobody, Answers::There)
+    http_of(control, leader).map_or(Answers::Nobody, |address| Answers::There(leader, address))
 }
 
 fn http_of(control: &Control, node: u64) -> Option<String> {

@@ -3,7 +3,9 @@
 //! A request is bounded before it is read, decoded without a tree, handed to the node in one call, and answered
 //! from the rows that the tiers hold. No rule of the store lives here.
 
+pub mod access;
 mod bound;
+mod connections;
 mod decode;
 mod encode;
 mod error;
@@ -14,8 +16,10 @@ mod native;
 pub mod ndjson;
 mod quiet;
 mod routes;
+mod security;
 mod serve;
 mod stall;
 
 pub use bound::{Bound, ServeOptions};
+pub use security::Security;
 pub use serve::{ServeError, Server, Signals};

@@ -1,10 +1,13 @@
 //! The listeners in front of a node, and their end: the node is drained first, then the native protocol closes, HTTP last.
 
+use crate::access::guard::guard;
 use crate::bound::{Bound, BoundAddress};
+use crate::connections::Connections;
 use crate::forward::forward;
 use crate::http::call::App;
 use crate::native::Native;
 use crate::routes::{Side, configure};
+use crate::security::Reloading;
 use actix_web::dev::{Server as HttpServerRunning, ServerHandle};
 use actix_web::middleware::{Condition, from_fn};
 use actix_web::web::Data;
@@ -23,6 +26,9 @@ const SHUTDOWN_S: u64 = 4;
 /// Time in which a client must have sent its request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Connections of a thread that are taken beyond the limit, to be told so; further ones wait.
+const REFUSED_A_THREAD: usize = 64;
+
 /// Signals in this time after the first one are taken for the same wish: who ends a process with its group (`timeout`, a terminal, an
 /// init system) sends one to each, and it may arrive twice.
 const REPEATS_IGNORED: Duration = Duration::from_secs(1);
@@ -33,9 +39,15 @@ pub enum ServeError {
     /// No token file: only loopback may be served.
     #[error(
         "{0} is no loopback address: without a token file the server serves loopback only (127.0.0.1 or [::1]); \
-         token files are not served yet"
+         make tokens with `strandline token new --file FILE` and name the file with --token-file"
     )]
     NotLoopback(SocketAddr),
+    /// SIGHUP cannot be caught, by which tokens and certificates are read again.
+    #[error("SIGHUP cannot be caught: {0}")]
+    Signal(io::Error),
+    /// The certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] strandline_tls::TlsError),
     /// The address cannot be bound.
     #[error("cannot listen on {address}: {error}")]
     Bind {
@@ -54,6 +66,7 @@ pub struct Server {
     native: Option<SocketAddr>,
     natives: Option<Native>,
     listeners: Vec<(ServerHandle, JoinHandle<io::Result<()>>)>,
+    _reloading: Option<Reloading>,
 }
 
 impl Server {
@@ -63,7 +76,8 @@ impl Server {
     /// [`ServeError`]; nothing listens then.
     pub fn start(node: NodeHandle, bound: Bound) -> Result<Self, ServeError> {
         let native = bound.native.as_ref().map(BoundAddress::address);
-        let app = Data::new(App::new(node.clone(), native, bound.forward));
+        let reloading = Reloading::start(&bound.security).map_err(ServeError::Signal)?;
+        let app = Data::new(App::new(node.clone(), native, bound.forward, bound.security));
         let (http, admin) = (bound.http.address(), bound.admin.as_ref().map(BoundAddress::address));
         let data_side = move |side| side != Side::Admin || admin.is_none();
         let mut servers = vec![listen(bound.http, &app, data_side)?];
@@ -72,7 +86,7 @@ impl Server {
         }
         let listeners = servers.into_iter().map(|server| (server.handle(), tokio::spawn(server))).collect();
         let natives = bound.native.map(|bound| Native::start(bound, Arc::clone(&app))).transpose()?;
-        Ok(Self { node, http, admin, native, natives, listeners })
+        Ok(Self { node, http, admin, native, natives, listeners, _reloading: reloading })
     }
 
     /// Where clients are served.
@@ -181,24 +195,35 @@ fn listen(
 ) -> Result<HttpServerRunning, ServeError> {
     let address = bound.address();
     let app = Data::clone(app);
+    let certificates = app.certificates.clone();
     let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 16);
     // connections may take a half of the descriptors over both listeners: logs and files need the other one
     let connections = usize::try_from(app.node.descriptors_max() / 4).unwrap_or(usize::MAX) / threads;
+    let connections = connections.clamp(8, 25_000);
+    let counting = Connections::new(connections * threads);
     let make = move || {
         let side = side.clone();
         HttpApp::new()
             .app_data(Data::clone(&app))
             .wrap(Condition::new(app.node.cluster().is_some(), from_fn(forward)))
+            // the last one that is wrapped is asked first
+            .wrap(from_fn(guard))
             .configure(move |config| configure(config, side))
     };
     let bind = |error| ServeError::Bind { address, error };
     let server = HttpServer::new(make)
         .workers(threads)
-        .max_connections(connections.clamp(8, 25_000))
+        .max_connections(connections + REFUSED_A_THREAD)
+        .on_connect(move |_, extensions| {
+            extensions.insert(counting.enter());
+        })
         .disable_signals()
         .shutdown_timeout(SHUTDOWN_S)
-        .client_request_timeout(HEAD_TIMEOUT)
-        .listen(bound.listen()?)
-        .map_err(bind)?;
-    Ok(server.run())
+        .client_request_timeout(HEAD_TIMEOUT);
+    let listener = bound.listen()?;
+    let server = match certificates {
+        Some(certificates) => server.listen_rustls_0_23(listener, certificates.server_config()?),
+        None => server.listen(listener),
+    };
+    Ok(server.map_err(bind)?.run())
 }

@@ -69,11 +69,15 @@ pub(crate) enum Command {
     Completions(Completions),
     /// Manual pages of this program
     Man(Manual),
+    /// Tokens of a token file
+    #[command(subcommand)]
+    Token(Token),
     /// Key files of encrypted stores, rotation, and keys of data files for other engines
     #[command(subcommand)]
     Keys(Keys),
-    /// Development certificates (not served yet)
-    Certs(Later),
+    /// Certificates
+    #[command(subcommand)]
+    Certs(Certs),
     /// Erase a subject of an erasable stream type: its keys are destroyed; prints the receipt
     Erase(Erase),
 }
@@ -87,9 +91,12 @@ pub(crate) struct OnStore {
     /// Name of the store (may be left out where the server has only one)
     #[arg(long)]
     pub(crate) store: Option<String>,
-    /// Bearer token
+    /// Bearer token (better from the environment: STRANDLINE_TOKEN)
     #[arg(long)]
     pub(crate) token: Option<String>,
+    /// The authorities that a server's certificate is trusted by (PEM), for an https:// address
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls_ca: Option<PathBuf>,
 }
 
 /// Options of `serve`.
@@ -129,12 +136,31 @@ pub(crate) struct Serve {
     /// File of the keys of subjects, outside of data folder, logs and files: for stream types that are erasable
     #[arg(long, value_name = "FILE")]
     pub(crate) subject_keys: Option<PathBuf>,
+    /// File of tokens (`strandline token new`), for its owner alone: who shows none of them is refused, and addresses that are not
+    /// loopback ones may be served. Read again when it changes, and at SIGHUP
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
     /// Options of a cluster.
     #[command(flatten)]
     pub(crate) cluster: ServeCluster,
-    /// Options that this version refuses.
+    /// The node's certificate.
     #[command(flatten)]
-    pub(crate) later: ServeLater,
+    pub(crate) tls: ServeTls,
+}
+
+/// Options of `serve` for TLS. The files are read again when they change, and at SIGHUP.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "TLS")]
+pub(crate) struct ServeTls {
+    /// The node's certificate, and behind it those that lead to its authority (PEM); with it every listener speaks TLS only
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The certificate's private key (PEM), for its owner alone
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// On a cluster: the authorities of the other nodes' certificates (PEM); nodes show theirs to each other
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_ca: Option<PathBuf>,
 }
 
 /// Options of `erase`.
@@ -180,33 +206,6 @@ pub(crate) struct ServeCluster {
     pub(crate) roles: Option<Roles>,
 }
 
-/// Options of `serve` that are part of the contract and not served yet: refused, never ignored.
-#[derive(Args, Debug)]
-#[command(next_help_heading = "Not served yet")]
-pub(crate) struct ServeLater {
-    #[arg(long, value_name = "FILE", hide_short_help = true)]
-    pub(crate) tls_cert: Option<String>,
-    #[arg(long, value_name = "FILE", hide_short_help = true)]
-    pub(crate) tls_key: Option<String>,
-    #[arg(long, value_name = "FILE", hide_short_help = true)]
-    pub(crate) tls_ca: Option<String>,
-    #[arg(long, value_name = "FILE", hide_short_help = true)]
-    pub(crate) token_file: Option<String>,
-}
-
-impl ServeLater {
-    /// The options that were given, by name.
-    pub(crate) fn given(&self) -> Vec<&'static str> {
-        let all = [
-            ("--tls-cert", &self.tls_cert),
-            ("--tls-key", &self.tls_key),
-            ("--tls-ca", &self.tls_ca),
-            ("--token-file", &self.token_file),
-        ];
-        all.into_iter().filter(|(_, value)| value.is_some()).map(|(name, _)| name).collect()
-    }
-}
-
 /// How `check` prints.
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum CheckFormat {
@@ -244,6 +243,62 @@ pub(crate) struct Compact {
     /// Where the server is.
     #[command(flatten)]
     pub(crate) on: OnStore,
+}
+
+/// Commands on tokens.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Token {
+    /// Make a token: it is printed once, the token file keeps its hash
+    New(TokenNew),
+}
+
+/// Options of `token new`. The lists are words with commas between them.
+#[derive(Args, Debug)]
+pub(crate) struct TokenNew {
+    /// What the audit log calls its owner
+    #[arg(long)]
+    pub(crate) name: String,
+    /// What it may do; admin may do everything
+    #[arg(long, value_enum, value_delimiter = ',', required = true)]
+    pub(crate) role: Vec<TokenRole>,
+    /// The stores that exist for it (without: all)
+    #[arg(long = "stores", value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) stores: Vec<String>,
+    /// The tenants whose streams exist for it, once for each (without: all streams)
+    #[arg(long = "tenant-id", value_name = "TENANT")]
+    pub(crate) tenants: Vec<String>,
+    /// Put its line at the end of this token file (made if it is not there); without it the line is printed too
+    #[arg(long = "token-file", value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+}
+
+/// Roles of tokens.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum TokenRole {
+    Append,
+    Read,
+    Admin,
+}
+
+/// Commands on certificates.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Certs {
+    /// Make an authority and certificates for development: of a server, and of the nodes of a cluster
+    Dev(CertsDev),
+}
+
+/// Options of `certs dev`.
+#[derive(Args, Debug)]
+pub(crate) struct CertsDev {
+    /// The folder to make them in; what is there already is kept, and refused
+    #[arg(long)]
+    pub(crate) dir: PathBuf,
+    /// Nodes of the cluster
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(..=100))]
+    pub(crate) nodes: u64,
+    /// Further names or addresses of the servers, with commas between them (localhost, 127.0.0.1 and ::1 are always there)
+    #[arg(long, value_name = "HOSTS", value_delimiter = ',')]
+    pub(crate) hosts: Vec<String>,
 }
 
 /// Which store an offline command looks at.

@@ -8,7 +8,9 @@ use crate::exit::Failure;
 use crate::out;
 use serde_json::Value;
 use std::cell::OnceCell;
+use std::path::Path;
 use std::time::{Duration, Instant};
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 /// The largest answer that is read into memory.
 const ANSWER_BYTES_MAX: u64 = 1 << 30;
@@ -95,21 +97,26 @@ impl Client {
     /// A client for what the options name.
     pub(crate) fn new(on: &OnStore) -> Result<Self, Failure> {
         let url = on.url.trim_end_matches('/').to_owned();
-        if !url.starts_with("http://") {
-            let hint = if url.starts_with("https://") {
-                "TLS is not served yet: use http://"
-            } else {
-                "it begins with http://"
-            };
-            return Err(Failure::Usage(format!("--url {url}: {hint}")));
-        }
+        let tls = match (url.split_once("://").map(|(scheme, _)| scheme), &on.tls_ca) {
+            (Some("https"), Some(authorities)) => Some(tls(authorities)?),
+            (Some("https"), None) => {
+                let text =
+                    format!("--url {url}: name the authority that signed the server's certificate with --tls-ca FILE");
+                return Err(Failure::Usage(text));
+            }
+            (Some("http"), _) => None,
+            _ => return Err(Failure::Usage(format!("--url {url}: it begins with http:// or https://"))),
+        };
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             // a proxy for the internet must not come between us and a server on this machine
             .proxy(None)
             .timeout_connect(Some(CONNECT_TIMEOUT))
-            .user_agent(concat!("strandline/", env!("CARGO_PKG_VERSION")))
-            .build();
+            .user_agent(concat!("strandline/", env!("CARGO_PKG_VERSION")));
+        let config = match tls {
+            Some(tls) => config.tls_config(tls).build(),
+            None => config.build(),
+        };
         let named = on.store.clone();
         Ok(Self { agent: config.into(), url, token: on.token.clone(), named, store: OnceCell::new() })
     }
@@ -273,6 +280,18 @@ impl Client {
     }
 }
 
+/// Trusts the authorities in a file, and nobody else.
+fn tls(authorities: &Path) -> Result<TlsConfig, Failure> {
+    let usage = |error: &dyn std::fmt::Display| Failure::Usage(format!("--tls-ca: {error}"));
+    let chain = strandline_tls::authorities(authorities).map_err(|error| usage(&error))?;
+    let certificates: Vec<Certificate<'static>> =
+        chain.iter().map(|certificate| Certificate::from_der(certificate).to_owned()).collect();
+    Ok(TlsConfig::builder()
+        .root_certs(RootCerts::new_with_certs(&certificates))
+        .unversioned_rustls_crypto_provider(strandline_tls::provider())
+        .build())
+}
+
 /// One segment of a path or one value of a query, percent-encoded.
 pub(crate) fn encode(text: &str) -> String {
     strandline_event::encode_path_text(text)
@@ -302,6 +321,7 @@ mod tests {
             url: format!("http://{}", silent.local_addr().unwrap()),
             store: Some("s".to_owned()),
             token: None,
+            tls_ca: None,
         };
         let client = Client::new(&on).unwrap();
         let patience = Duration::from_millis(200);

@@ -3,8 +3,9 @@
 use crate::cli::OnStore;
 use crate::client::Client as Http;
 use crate::exit::Failure;
+use std::net::SocketAddr;
 use std::time::Duration;
-use strandline_client::{Client, ClientError, Options};
+use strandline_client::{Client, ClientError, Options, Tls};
 use tokio::runtime::Runtime;
 
 /// Threads that a client's connections share.
@@ -22,12 +23,28 @@ pub(crate) fn options(http: &Http, on: &OnStore, patience: Duration) -> Result<O
     let Some(address) = info["native"].as_str() else {
         return Err(Failure::Usage(format!("{} serves no native protocol: add --protocol http", http.url())));
     };
-    let mut options = Options::new(address);
+    let mut options = Options::new(reached(address, http.url()));
+    if let (Some(authorities), true) = (&on.tls_ca, http.url().starts_with("https://")) {
+        options.tls = Some(Tls::trusting(authorities).map_err(|error| Failure::Usage(format!("--tls-ca: {error}")))?);
+    }
     options.store = http.store()?.to_owned();
     options.token = on.token.clone().unwrap_or_default();
     options.program = concat!("strandline/", env!("CARGO_PKG_VERSION")).to_owned();
     options.patience = patience;
     Ok(options)
+}
+
+/// The address of the native protocol: of a server that listens on all addresses, at the host of its URL.
+fn reached(address: &str, url: &str) -> String {
+    let listens: Option<SocketAddr> = address.parse().ok();
+    let Some(listens) = listens.filter(|listens| listens.ip().is_unspecified()) else { return address.to_owned() };
+    let after = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = after.split('/').next().unwrap_or(after);
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if port.parse::<u16>().is_ok() => host,
+        _ => authority,
+    };
+    format!("{host}:{}", listens.port())
 }
 
 /// Connects.
@@ -43,5 +60,22 @@ pub(crate) fn failure(error: &ClientError) -> Failure {
         404 | 409 | 413 | 422 => Failure::No(text),
         400..=428 | 501 => Failure::Usage(text),
         _ => Failure::Server(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_on_all_addresses_is_reached_where_its_url_is() {
+        for (address, url, at) in [
+            ("127.0.0.1:7071", "http://localhost:7070", "127.0.0.1:7071"),
+            ("0.0.0.0:7071", "https://db.example:7070", "db.example:7071"),
+            ("[::]:7071", "https://[2001:db8::1]:7070", "[2001:db8::1]:7071"),
+            ("0.0.0.0:7071", "https://db.example", "db.example:7071"),
+        ] {
+            assert_eq!(reached(address, url), at);
+        }
     }
 }

@@ -25,12 +25,13 @@ use strandline_consensus::control::{
 };
 use strandline_consensus::join::{Membership, StartFlags, StartRefused, start};
 use strandline_consensus::meta::{Addresses, Command, NodeFacts, Roles, StoreRefused, cluster_statement};
-use strandline_consensus::net::{Identity, Listener, NetTransport, TcpConnect};
+use strandline_consensus::net::{Connect, Identity, Listener, NetTransport, TcpConnect, TlsConnect};
 use strandline_consensus::{Groups, NodeId};
 use strandline_deql::StoreConfig;
 use strandline_durable::objects::{
     ClusterMark, MarkError, ObjectError, Purpose, Settings, cluster_mark, mark_for_cluster, open_location,
 };
+use strandline_tls::Certificates;
 use strandline_wal::io::abort_on_fatal;
 use strandline_wal::{Disk, IoThread};
 use tokio::net::TcpListener;
@@ -56,6 +57,8 @@ pub struct ClusterOptions {
     pub roles: Roles,
     /// --replication; only the node that makes the cluster says it.
     pub replication: u8,
+    /// What nodes show to each other; `None`: they speak plain text, and believe each other.
+    pub certificates: Option<Arc<Certificates>>,
 }
 
 /// Why a node does not take part.
@@ -315,7 +318,11 @@ async fn run(
 ) -> Result<ClusterNode, ClusterError> {
     let program = concat!("strandline/", env!("CARGO_PKG_VERSION"));
     let identity = Identity::new(member.node, member.instance, member.cluster, program);
-    let transport = Arc::new(NetTransport::new(Arc::clone(&identity), Arc::new(TcpConnect)));
+    let connect: Arc<dyn Connect> = match &options.certificates {
+        Some(certificates) => Arc::new(TlsConnect(Arc::clone(certificates))),
+        None => Arc::new(TcpConnect),
+    };
+    let transport = Arc::new(NetTransport::new(Arc::clone(&identity), connect));
     transport.learn(member.node, &options.addresses.cluster);
     for (node, address) in addresses::read(dir)? {
         transport.learn(node, &address);
@@ -346,7 +353,10 @@ async fn run(
         clock: now,
     });
     let (stop, stopped) = watch::channel(false);
-    let listening = Listener::new(identity, groups, Arc::new(control.clone()));
+    let mut listening = Listener::new(identity, groups, Arc::new(control.clone()));
+    if let Some(certificates) = &options.certificates {
+        listening = listening.with_certificates(Arc::clone(certificates));
+    }
     let running =
         vec![tokio::spawn(listening.run(listener, stopped.clone())), tokio::spawn(control.clone().run(stopped))];
     Ok(ClusterNode { control, stores: Vec::new(), data_dir: Some(data_dir), stop, running })

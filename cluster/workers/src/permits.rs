@@ -35,6 +35,16 @@ impl BytePermits {
         self.grow(&mut permit, bytes).then_some(permit)
     }
 
+    /// Whether `bytes` could be taken now; `false` counts as a refusal.
+    #[must_use]
+    pub fn could_take(&self, bytes: usize) -> bool {
+        let could = self.free.available_permits() >= bytes;
+        if !could {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        could
+    }
+
     /// Takes `bytes`, or the whole limit if that is less, as soon as they are free. For what waits by itself and holds up nobody else.
     pub async fn wait(&self, bytes: usize) -> BytePermit {
         let bytes = bytes.min(self.limit_bytes) as u32;

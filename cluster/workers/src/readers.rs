@@ -5,8 +5,8 @@
 use crate::clock;
 use crate::error::NodeError;
 use crate::messages::{
-    Ask, BeginScan, CheckIds, ContinueScan, ContinueScanFor, FindEvent, KeepVisible, PlanJobs, Plans, ReadAppend, ReadGlobal,
-    ReadHead, ReadStatus, ReadStream, ResolveKnown, StatusPart, StoreStatus,
+    Ask, BeginScan, CheckIds, ContinueScan, ContinueScanFor, FindEvent, KeepVisible, PlanJobs, Plans, ReadAppend,
+    ReadGlobal, ReadHead, ReadStatus, ReadStream, ResolveKnown, StatusPart, StoreStatus,
 };
 use crate::permits::{BytePermits, Permitted};
 use crate::wiring::{Alive, AliveMark};

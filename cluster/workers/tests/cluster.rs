@@ -54,6 +54,7 @@ impl Place {
             addresses: addresses(&address),
             roles: Roles::ALL,
             replication: 3,
+            certificates: None,
         };
         start_cluster(&self.dir(name), stores, options, listener, Arc::new(RealDisk::new())).await
     }

@@ -22,7 +22,7 @@
 mod net;
 pub mod wire;
 
-pub use net::{Client, ClientError, ClusterClient, ClusterOptions, Followed, Options, Page, Scan, Subscription};
+pub use net::{Client, ClientError, ClusterClient, ClusterOptions, Followed, Options, Page, Scan, Subscription, Tls};
 pub use strandline_event::{BatchBuilder, BatchBytes, BatchUnit, EventInput, EventRef, Position, Seq};
 pub use wire::append::{Expected, OnError};
 pub use wire::events::Events;

@@ -49,7 +49,6 @@ const REFUSED: &[Line] = &[
         no_kms,
         "this build serves no aws_kms: build it with the cargo feature `s3`, or use 'local', a key file",
     ),
-    ("security.encrypt.in_transit", |c| c.security.encrypt_in_transit, "encryption in transit is not served yet"),
 ];
 
 fn lines(table: &[Line], config: &StoreConfig) -> Vec<(&'static str, &'static str)> {

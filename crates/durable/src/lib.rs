@@ -48,7 +48,9 @@ pub use partition::{PartitionKey, Partitioner};
 pub use read::{EndAt, Place, ReadError, ReadStats, RowBatch, RowFilter, RowSet, Scan, StreamQuery};
 pub use redaction::{Redaction, Veil, Veiled};
 pub use rows::Rows;
-pub use runs::{BrokenRun, CommandRecord, HeadRecord, MIXED_TENANTS, Record, RetiredRange, RunKind, RunRef, tenant_hash};
+pub use runs::{
+    BrokenRun, CommandRecord, HeadRecord, MIXED_TENANTS, Record, RetiredRange, RunKind, RunRef, tenant_hash,
+};
 pub use sort::{RowRef, Sorter, compare, sort_rows};
 pub use tier::{
     CACHE_BYTES_DEFAULT, CommandKey, Commit, CommitError, DeleteMode, DurableTier, Folded, FollowError, FollowedOthers,

@@ -69,6 +69,14 @@ impl Certificates {
         Ok(())
     }
 
+    /// Whether the certificate speaks for a node.
+    ///
+    /// # Errors
+    /// Why not, and what name it must have.
+    pub fn check_node(&self, node: u64) -> Result<(), String> {
+        crate::node::check(Some(&self.loaded.load().key.cert), node)
+    }
+
     /// For listeners of clients, which show no certificate. It follows every reload.
     ///
     /// # Errors

@@ -11,7 +11,10 @@ use std::path::Path;
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
 /// The certificates of a file, in its order; at least one.
-pub(crate) fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+///
+/// # Errors
+/// [`TlsError`].
+pub fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let bytes = read(path)?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     match chain {

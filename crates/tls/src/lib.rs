@@ -20,6 +20,7 @@ pub mod node;
 pub use certificates::{Certificates, Files};
 pub use client::client_config;
 pub use error::TlsError;
+pub use files::chain as authorities;
 pub use rustls::pki_types::{CertificateDer, ServerName};
 pub use rustls::{ClientConfig, ServerConfig};
 

@@ -4,7 +4,7 @@
 //! `STRANDLINE_FAILOVERS=20` kills as often as the contract says.
 
 mod links;
-mod nodes;
+pub(crate) mod nodes;
 mod writer;
 
 use crate::encryption::assert_nothing_planted;

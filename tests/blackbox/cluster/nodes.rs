@@ -19,11 +19,11 @@ const FIXED_PORTS: Range<u16> = 10_240..32_768;
 
 /// Ports of a node: cluster, HTTP, native. They stay the same when it starts again.
 #[derive(Clone, Copy)]
-struct Ports([u16; 3]);
+pub(crate) struct Ports(pub(crate) [u16; 3]);
 
 impl Ports {
     /// From below the range that the system gives out by itself: while a node is away, its ports are nobody's.
-    fn free() -> Self {
+    pub(crate) fn free() -> Self {
         let mut random = Random(RandomState::new().build_hasher().finish());
         let mut taken = Vec::new();
         while taken.len() < 3 {

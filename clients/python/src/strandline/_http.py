@@ -1,7 +1,8 @@
 """What both clients share of HTTP: the address, the settings, and what httpx's errors mean."""
 
 import platform
-from dataclasses import dataclass
+import ssl
+from dataclasses import dataclass, field
 
 import httpx
 
@@ -25,21 +26,27 @@ class Settings:
 
     url: str
     admin_url: str
-    token: str | None
+    token: str | None = field(repr=False)
+    ca: str | None
     timeout_s: float
     patience_s: float
 
     @classmethod
-    def of(cls, url: str, admin_url: str | None, token: str | None, timeout: float, patience: float) -> "Settings":
+    def of(
+        cls, url: str, admin_url: str | None, token: str | None, ca: str | None, timeout: float, patience: float
+    ) -> "Settings":
         """Checked."""
         for given in (url, admin_url):
             if given is not None and not given.startswith(("http://", "https://")):
                 raise ValueError(f"the address {given!r} begins with no http://: write it like http://127.0.0.1:7070")
-        return cls(url.rstrip("/"), (admin_url or url).rstrip("/"), token, timeout, patience)
+        return cls(url.rstrip("/"), (admin_url or url).rstrip("/"), token, ca, timeout, patience)
 
     def of_own(self) -> dict[str, object]:
         """Arguments of a httpx client that is made here. No proxy comes between us and a node on this machine."""
-        return {"trust_env": False, "limits": httpx.Limits(keepalive_expiry=KEEP_ALIVE_S)}
+        own: dict[str, object] = {"trust_env": False, "limits": httpx.Limits(keepalive_expiry=KEEP_ALIVE_S)}
+        if self.ca is not None:
+            own["verify"] = ssl.create_default_context(cafile=self.ca)
+        return own
 
     def request(self, request: Request) -> dict[str, object]:
         """Arguments of httpx's build_request."""

@@ -48,12 +48,14 @@ class AsyncClient:
         *,
         admin_url: str | None = None,
         token: str | None = None,
+        ca: str | None = None,
         timeout: float = _http.TIMEOUT_S,
         patience: float = _http.PATIENCE_S,
         http: httpx.AsyncClient | None = None,
     ) -> None:
-        """`timeout`: seconds without a byte of an answer; `patience`: for how long is tried again what may be."""
-        self._settings = _http.Settings.of(url, admin_url, token, timeout, patience)
+        """`ca`: a PEM file of the authorities that an https:// address is trusted by; `timeout`: seconds without a byte of
+        an answer; `patience`: for how long is tried again what may be."""
+        self._settings = _http.Settings.of(url, admin_url, token, ca, timeout, patience)
         self._owned = http is None
         self._http = httpx.AsyncClient(**self._settings.of_own()) if http is None else http  # type: ignore[arg-type]
 

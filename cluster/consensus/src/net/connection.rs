@@ -5,7 +5,7 @@ use crate::net::header::{Kind, NetError};
 use crate::net::hello::{Hello, Welcome, cluster_text};
 use crate::net::incoming::{Arrived, Incoming, ReadError};
 use crate::net::limits::{BODY_BYTES_MAX, CONNECT_WITHIN, IDLE, SMALL_BYTES_MAX, STALL};
-use crate::net::link::{Connect, Link};
+use crate::net::link::{Connect, Link, Opened};
 use crate::net::outgoing::{Frame, Outbox, queue, write};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -13,6 +13,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use strandline_event::SharedBytes;
+use strandline_tls::node;
 use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
@@ -175,9 +176,10 @@ impl Drop for Forget<'_> {
 type Greeted = (Incoming<ReadHalf<Box<dyn Link>>>, WriteHalf<Box<dyn Link>>, Welcome);
 
 async fn greet(connect: &dyn Connect, address: &str, hello: &Hello) -> Result<Greeted, OpenError> {
-    let stream = connect.connect(address).await?;
-    let (reading, mut writing) = tokio::io::split(stream);
+    let Opened { link, shown } = connect.connect(address, hello.to).await?;
+    let (reading, mut writing) = tokio::io::split(link);
     writing.write_all(&hello.encode().into_bytes()).await?;
+    writing.flush().await?;
     let mut incoming = Incoming::new(reading, SMALL_BYTES_MAX);
     let arrived = incoming.next(STALL).await?;
     let welcome = match Kind::from_u8(arrived.header.kind) {
@@ -186,6 +188,9 @@ async fn greet(connect: &dyn Connect, address: &str, hello: &Hello) -> Result<Gr
         _ => return Err(ReadError::from(NetError::Unexpected(arrived.header.kind)).into()),
     };
     check(hello, &welcome)?;
+    if let Some(shown) = shown {
+        node::check(Some(&shown), welcome.node).map_err(OpenError::Other)?;
+    }
     incoming.set_body_max(BODY_BYTES_MAX);
     Ok((incoming, writing, welcome))
 }

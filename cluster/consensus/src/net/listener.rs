@@ -7,18 +7,19 @@ use crate::net::incoming::{Arrived, Incoming, ReadError};
 use crate::net::limits::{
     BODY_BYTES_MAX, CONNECT_WITHIN, CONNECTIONS_MAX, IDLE, REQUESTS_KIB_MAX, REQUESTS_MAX, SMALL_BYTES_MAX,
 };
-use crate::net::link::Link;
+use crate::net::link::{Link, Opened, accept};
 use crate::net::outgoing::{Outbox, queue, write};
 use crate::net::transport::Identity;
 use crate::transport::{BoxFuture, NodeId, Serve};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+use strandline_tls::{CertificateDer, Certificates, node};
 use tokio::io::{AsyncRead, ReadHalf};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 /// After an error of the system's, e.g. no descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -52,6 +53,7 @@ pub struct Listener {
     identity: Arc<Identity>,
     groups: Arc<dyn Serve>,
     cluster: Arc<dyn Hear>,
+    certificates: Option<Arc<Certificates>>,
 }
 
 impl fmt::Debug for Listener {
@@ -64,7 +66,13 @@ impl Listener {
     /// Serves as this node.
     #[must_use]
     pub fn new(identity: Arc<Identity>, groups: Arc<dyn Serve>, cluster: Arc<dyn Hear>) -> Self {
-        Self { identity, groups, cluster }
+        Self { identity, groups, cluster, certificates: None }
+    }
+
+    /// Over TLS alone: who connects must show a certificate that speaks for the node that its Hello names.
+    #[must_use]
+    pub fn with_certificates(self, certificates: Arc<Certificates>) -> Self {
+        Self { certificates: Some(certificates), ..self }
     }
 
     /// Takes connections until `stopped` says so; then all of them end.
@@ -74,7 +82,7 @@ impl Listener {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) if connections.len() < CONNECTIONS_MAX && stream.set_nodelay(true).is_ok() => {
-                        connections.spawn(self.clone().connection(Box::new(stream)));
+                        connections.spawn(self.clone().accepted(stream));
                     }
                     // over the limit: it is closed, who asks tries again
                     Ok(_) => {}
@@ -90,13 +98,23 @@ impl Listener {
         connections.shutdown().await;
     }
 
+    /// A handshake that is slow or fails holds its own connection and nothing else.
+    async fn accepted(self, stream: TcpStream) {
+        match timeout(CONNECT_WITHIN, accept(stream, self.certificates.as_deref())).await {
+            Ok(Ok(opened)) => self.connection(opened).await,
+            Ok(Err(error)) => tracing::debug!("a connection was refused: {error}"),
+            Err(_) => tracing::debug!("a connection was refused: its handshake took too long"),
+        }
+    }
+
     /// Serves one connection to its end.
-    pub async fn connection(self, stream: Box<dyn Link>) {
-        let (reading, writing) = tokio::io::split(stream);
+    pub async fn connection(self, opened: Opened) {
+        let Opened { link, shown } = opened;
+        let (reading, writing) = tokio::io::split(link);
         let (outbox, frames) = queue();
         let mut incoming = Incoming::new(reading, SMALL_BYTES_MAX);
         let serving = async move {
-            if let Some(refused) = self.serve(&mut incoming, &outbox).await {
+            if let Some(refused) = self.serve(&mut incoming, &outbox, shown.as_deref()).await {
                 // the stream may be gone; then nobody is there to be told
                 let _ = outbox.put(refused.encode(0)).await;
             }
@@ -110,8 +128,13 @@ impl Listener {
     }
 
     /// `Some`: why it ends, where the other side should know.
-    async fn serve(&self, incoming: &mut Incoming<ReadHalf<Box<dyn Link>>>, outbox: &Outbox) -> Option<Refused> {
-        let asker = match self.greet(incoming, outbox).await {
+    async fn serve(
+        &self,
+        incoming: &mut Incoming<ReadHalf<Box<dyn Link>>>,
+        outbox: &Outbox,
+        shown: Option<&[CertificateDer<'static>]>,
+    ) -> Option<Refused> {
+        let asker = match self.greet(incoming, outbox, shown).await {
             Ok(asker) => asker,
             Err(end) => return end,
         };
@@ -151,6 +174,7 @@ impl Listener {
         &self,
         incoming: &mut Incoming<R>,
         outbox: &Outbox,
+        shown: Option<&[CertificateDer<'static>]>,
     ) -> Result<Asker, Option<Refused>> {
         let bad = |error: NetError| Some(Refused::new(RefusedCode::Protocol, error));
         let arrived = incoming.next(CONNECT_WITHIN).await.map_err(|error| ended(&error))?;
@@ -159,6 +183,10 @@ impl Listener {
         }
         let hello = Hello::decode(&arrived.body).map_err(bad)?;
         let Some(version) = hello.version() else { return Err(bad(NetError::Version(hello.versions.1))) };
+        if self.certificates.is_some() {
+            let speaks = node::check(shown, hello.node);
+            speaks.map_err(|why| Some(Refused::new(RefusedCode::NotAdmitted, why)))?;
+        }
         self.check(&hello).map_err(|why| Some(Refused::new(RefusedCode::NotAdmitted, why)))?;
         let welcome = Welcome {
             version,

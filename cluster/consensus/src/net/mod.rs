@@ -6,10 +6,12 @@
 //! ```
 //!
 //! `PROTOCOL.md` says every byte. It refuses to know Raft, groups' bodies and stores, and to repeat a request: whether that is
-//! safe is known above. A stream is a trait ([`Link`]): TCP today, TLS over it later.
+//! safe is known above. A stream is a trait ([`Link`]): TCP, or TLS over it with certificates on both
+//! sides, whose names say which node they speak for.
 //!
 //! Invariants: an answer belongs to the one request whose id it has, on the connection on which that was asked; a request goes to the node
-//! that it names or nowhere (the Hello says who is meant, the Welcome who it is); a body stands at an address that is a multiple of 16; a
+//! that it names or nowhere (the Hello says who is meant, the Welcome who it is); over TLS
+//! nobody says that it is a node for which its certificate does not speak; a body stands at an address that is a multiple of 16; a
 //! bad frame ends its own connection and no other.
 
 mod body;
@@ -26,7 +28,7 @@ mod transport;
 pub use body::{Ask, Refused, RefusedCode, decode_ask, decode_call, encode_answer, encode_ask, encode_call};
 pub use header::{ALIGN, HEADER_BYTES, Header, Kind, NetError};
 pub use hello::{Hello, Welcome, cluster_text};
-pub use link::{Connect, Link, TcpConnect};
+pub use link::{Connect, Link, Opened, TcpConnect, TlsConnect};
 pub use listener::{Asker, Hear, Listener};
 pub use outgoing::Frame;
 pub use transport::{Identity, NetTransport};

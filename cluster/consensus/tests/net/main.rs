@@ -8,3 +8,4 @@ mod frames;
 mod hostile;
 mod node;
 mod requests;
+mod tls;

@@ -4,9 +4,10 @@ use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
-use strandline_consensus::net::{Ask, Asker, Hear, Identity, Listener, NetTransport, TcpConnect};
+use strandline_consensus::net::{Ask, Asker, Connect, Hear, Identity, Listener, NetTransport, TcpConnect};
 use strandline_consensus::{BoxFuture, Call, GroupId, Member, NodeId, Rpc, Serve, ServeError};
 use strandline_event::{LogKey, SharedBytes};
+use strandline_tls::Certificates;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
@@ -73,11 +74,22 @@ impl Node {
     }
 
     pub(crate) async fn start_at(node: NodeId, cluster: u128, address: &str) -> Self {
+        Self::start_by(node, cluster, address, None).await
+    }
+
+    pub(crate) async fn start_with(node: NodeId, cluster: u128, certificates: Option<Arc<Certificates>>) -> Self {
+        Self::start_by(node, cluster, "127.0.0.1:0", certificates).await
+    }
+
+    async fn start_by(node: NodeId, cluster: u128, address: &str, certificates: Option<Arc<Certificates>>) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (world, identity) = (Arc::new(World::default()), Identity::new(node, node.into(), cluster, "test"));
         let (stop, stopped) = watch::channel(false);
-        let serving = Listener::new(Arc::clone(&identity), world.clone(), world.clone());
+        let mut serving = Listener::new(Arc::clone(&identity), world.clone(), world.clone());
+        if let Some(certificates) = certificates {
+            serving = serving.with_certificates(certificates);
+        }
         let running = tokio::spawn(serving.run(listener, stopped));
         Self { world, address, identity, stop, running }
     }
@@ -99,7 +111,11 @@ pub(crate) fn transport() -> Arc<NetTransport> {
 }
 
 pub(crate) fn transport_of(node: NodeId, cluster: u128) -> Arc<NetTransport> {
-    Arc::new(NetTransport::new(Identity::new(node, node.into(), cluster, "test"), Arc::new(TcpConnect)))
+    transport_by(node, cluster, Arc::new(TcpConnect))
+}
+
+pub(crate) fn transport_by(node: NodeId, cluster: u128, connect: Arc<dyn Connect>) -> Arc<NetTransport> {
+    Arc::new(NetTransport::new(Identity::new(node, node.into(), cluster, "test"), connect))
 }
 
 pub(crate) fn call(body: &[u8]) -> Call {

@@ -10,11 +10,14 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::unfold;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use strandline_consensus::NodeId;
+use strandline_tls::{Certificates, node};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 
 /// Connecting takes longer only where nobody is.
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
@@ -44,18 +47,34 @@ pub(super) enum Broken {
     Sent(io::Error),
 }
 
-/// Sends a request to the node at `address` and gives its answer.
+/// The node that a request is sent to.
+pub(super) struct To<'a> {
+    pub(super) node: NodeId,
+    pub(super) address: &'a str,
+    /// It must show a certificate that speaks for the node; `None`: plain text.
+    pub(super) certificates: Option<Arc<Certificates>>,
+}
+
+/// A connection: plain, or TLS.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+type Reading = ReadHalf<Box<dyn Stream>>;
+type Writing = WriteHalf<Box<dyn Stream>>;
+
+/// Sends a request to a node and gives its answer.
 pub(super) async fn relay(
     request: &HttpRequest,
     payload: Payload,
-    address: &str,
+    to: &To<'_>,
     hops: u32,
 ) -> Result<HttpResponse, Broken> {
-    let connecting = timeout(CONNECT_WITHIN, TcpStream::connect(address)).await;
+    let address = to.address;
+    let connecting = timeout(CONNECT_WITHIN, connect(to)).await;
     let late = |_| io::Error::from(io::ErrorKind::TimedOut);
     let stream = connecting.map_err(late).and_then(|connected| connected).map_err(Broken::NotSent)?;
-    stream.set_nodelay(true).map_err(Broken::NotSent)?;
-    let (reader, writer) = stream.into_split();
+    let (reader, writer) = tokio::io::split(stream);
     let sized = request.headers().contains_key("content-length");
     let head = head_of(request, address, hops, sized);
     // the other node may answer before it has read everything
@@ -65,6 +84,16 @@ pub(super) async fn relay(
         sending.abort();
     }
     answered.map_err(Broken::Sent)
+}
+
+async fn connect(to: &To<'_>) -> io::Result<Box<dyn Stream>> {
+    let stream = TcpStream::connect(to.address).await?;
+    stream.set_nodelay(true)?;
+    let Some(certificates) = &to.certificates else { return Ok(Box::new(stream)) };
+    let (Some(config), Some(name)) = (certificates.node_client(), node::server_name(to.node)) else {
+        return Err(io::Error::other("there are no authorities of other nodes"));
+    };
+    Ok(Box::new(TlsConnector::from(config).connect(name, stream).await?))
 }
 
 fn head_of(request: &HttpRequest, address: &str, hops: u32, sized: bool) -> Vec<u8> {
@@ -87,7 +116,7 @@ fn head_of(request: &HttpRequest, address: &str, hops: u32, sized: bool) -> Vec<
     head
 }
 
-async fn send(mut writer: OwnedWriteHalf, head: Vec<u8>, mut payload: Payload, sized: bool) -> io::Result<()> {
+async fn send(mut writer: Writing, head: Vec<u8>, mut payload: Payload, sized: bool) -> io::Result<()> {
     writer.write_all(&head).await?;
     while let Some(piece) = payload.next().await {
         let piece = piece.map_err(io::Error::other)?;
@@ -111,7 +140,7 @@ async fn send(mut writer: OwnedWriteHalf, head: Vec<u8>, mut payload: Payload, s
     Ok(())
 }
 
-async fn read_answer(reader: OwnedReadHalf) -> io::Result<HttpResponse> {
+async fn read_answer(reader: Reading) -> io::Result<HttpResponse> {
     let mut reader = BufReader::with_capacity(PIECE_BYTES, reader);
     let status = status_of(&line(&mut reader, HEAD_BYTES_MAX).await?)?;
     let mut answer = HttpResponseBuilder::new(status);
@@ -160,7 +189,7 @@ enum Body {
 
 impl Body {
     /// Some more of it; `None`: that was all.
-    async fn piece(&mut self, reader: &mut BufReader<OwnedReadHalf>) -> io::Result<Option<Bytes>> {
+    async fn piece(&mut self, reader: &mut BufReader<Reading>) -> io::Result<Option<Bytes>> {
         match self {
             Self::Left(0) => Ok(None),
             Self::Left(left) => {
@@ -184,7 +213,7 @@ impl Body {
     }
 }
 
-async fn some(reader: &mut BufReader<OwnedReadHalf>, most: u64) -> io::Result<Option<Bytes>> {
+async fn some(reader: &mut BufReader<Reading>, most: u64) -> io::Result<Option<Bytes>> {
     let there = reader.fill_buf().await?;
     let take = there.len().min(usize::try_from(most).unwrap_or(usize::MAX));
     let piece = Bytes::copy_from_slice(there.get(..take).unwrap_or_default());
@@ -193,7 +222,7 @@ async fn some(reader: &mut BufReader<OwnedReadHalf>, most: u64) -> io::Result<Op
 }
 
 /// A line of a head, without its end.
-async fn line(reader: &mut BufReader<OwnedReadHalf>, most: usize) -> io::Result<String> {
+async fn line(reader: &mut BufReader<Reading>, most: usize) -> io::Result<String> {
     let mut text = Vec::new();
     reader.take(most as u64).read_until(b'\n', &mut text).await?;
     if text.pop() != Some(b'\n') {

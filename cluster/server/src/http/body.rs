@@ -5,12 +5,12 @@
 //! read the answer.
 
 use crate::error::{ApiError, ApiResult};
-use crate::stall::STALL;
+use crate::stall::{Pace, STALL};
 use actix_web::HttpRequest;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN};
 use actix_web::web::Payload;
 use futures_util::StreamExt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use strandline_event::ErrorKind;
 use strandline_workers::permits::{BytePermit, BytePermits};
 
@@ -18,7 +18,7 @@ use strandline_workers::permits::{BytePermit, BytePermits};
 const DISCARD_BYTES_MAX: usize = 256 << 20;
 /// How long that may take.
 const DISCARD_TIME: Duration = Duration::from_secs(5);
-/// Permits are taken in steps of this size where the length is not known.
+/// Permits are taken in steps of this size, as bytes come.
 const STEP_BYTES: usize = 256 << 10;
 
 /// A whole body and the permit for its bytes.
@@ -55,21 +55,32 @@ async fn collect(
     if declared.is_some_and(|len| len > limit_bytes) {
         return Err(ApiError::too_large(what, limit_bytes));
     }
-    let mut permit = permits.take(declared.unwrap_or(0)).ok_or_else(overloaded)?;
-    let mut bytes = Vec::with_capacity(declared.unwrap_or(0));
+    // what is declared is not held before it comes: a client that sends nothing keeps nobody out
+    if !permits.could_take(declared.unwrap_or(0)) {
+        return Err(overloaded());
+    }
+    let (mut permit, mut bytes) = (BytePermit::default(), Vec::new());
+    let mut pace = Pace::begin(Instant::now(), STALL);
     loop {
-        let chunk = match tokio::time::timeout(STALL, payload.next()).await {
+        let chunk = match tokio::time::timeout(pace.patience(Instant::now()), payload.next()).await {
             Ok(None) => return Ok(Body { bytes, permit }),
             Ok(Some(Ok(chunk))) => chunk,
             Ok(Some(Err(e))) => return Err(ApiError::bad_request(format!("the body ended early: {e}"))),
-            Err(_) => return Err(ApiError::bad_request("the body did not arrive: 30 seconds without a byte")),
+            Err(_) => {
+                let text = "the body did not arrive: 30 seconds without a byte, or less than 4 KiB a second";
+                return Err(ApiError::bad_request(text));
+            }
         };
+        pace.took(chunk.len());
         let len = bytes.len() + chunk.len();
         if len > limit_bytes {
             return Err(ApiError::too_large(what, limit_bytes));
         }
-        if len > permit.bytes() && !permits.grow(&mut permit, chunk.len().max(STEP_BYTES)) {
-            return Err(overloaded());
+        if len > permit.bytes() {
+            let step = declared.map_or(STEP_BYTES, |declared| declared.saturating_sub(bytes.len()).min(STEP_BYTES));
+            if !permits.grow(&mut permit, chunk.len().max(step)) {
+                return Err(overloaded());
+            }
         }
         bytes.extend_from_slice(&chunk);
     }

@@ -1,16 +1,20 @@
 //! What a handler gets: the request, its payload, and the served stores.
 
+use crate::access::guard::Granted;
+use crate::access::{Access, Caller, Principal};
 use crate::encode::event::EventWriter;
 use crate::error::{ApiError, ApiResult};
 use crate::http::query::Query;
+use crate::security::Security;
 use actix_web::dev::Payload as RawPayload;
 use actix_web::web::{Data, Payload};
-use actix_web::{FromRequest, HttpRequest};
+use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use std::collections::BTreeMap;
 use std::future::{Ready, ready};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use strandline_event::FieldNames;
+use strandline_tls::Certificates;
 use strandline_workers::{NodeHandle, StoreHandle};
 
 /// What all handlers share.
@@ -22,6 +26,10 @@ pub(crate) struct App {
     pub(crate) native: Option<SocketAddr>,
     /// In a cluster: what another node leads is sent there.
     pub(crate) forwards: bool,
+    /// Who may do what.
+    pub(crate) access: Arc<Access>,
+    /// How other nodes are spoken to, where they speak TLS.
+    pub(crate) certificates: Option<Arc<Certificates>>,
 }
 
 /// A store with what its answers need.
@@ -37,29 +45,45 @@ impl ServedStore {
     pub(crate) fn names(&self) -> &FieldNames {
         &self.names
     }
+
+    /// The store as it is for a caller.
+    fn of(self: &Arc<Self>, who: &Principal) -> Arc<Self> {
+        let Some(tenants) = who.tenants() else { return Arc::clone(self) };
+        let (store, writer) = (self.store.limited_to(tenants), self.writer.clone());
+        Arc::new(Self { store, writer, names: self.names.clone() })
+    }
 }
 
 impl App {
     /// Over a node that runs.
-    pub(crate) fn new(node: NodeHandle, native: Option<SocketAddr>, forwards: bool) -> Self {
+    pub(crate) fn new(node: NodeHandle, native: Option<SocketAddr>, forwards: bool, security: Security) -> Self {
         let served = |store: StoreHandle| {
             let names = store.config().envelope.clone();
             let writer = EventWriter::new(&names);
             (store.name().to_owned(), Arc::new(ServedStore { store, writer, names }))
         };
         let stores = node.stores().into_iter().map(served).collect();
-        Self { node, stores, started: strandline_workers::clock::now(), native, forwards }
+        let Security { access, certificates } = security;
+        Self { node, stores, started: strandline_workers::clock::now(), native, forwards, access, certificates }
     }
 
     /// The store of this name.
     pub(crate) fn store(&self, name: &str) -> ApiResult<Arc<ServedStore>> {
-        if let Some(store) = self.stores.get(name) {
-            return Ok(Arc::clone(store));
+        self.stores.get(name).map(Arc::clone).ok_or_else(|| unknown_store(name, self.stores.keys()))
+    }
+
+    /// The store of this name as it is for a caller.
+    pub(crate) fn store_for(&self, who: &Principal, name: &str) -> ApiResult<Arc<ServedStore>> {
+        match self.stores.get(name).filter(|_| who.knows_store(name)) {
+            Some(served) => Ok(served.of(who)),
+            None => Err(unknown_store(name, self.stores.keys().filter(|name| who.knows_store(name)))),
         }
-        let known: Vec<&str> = self.stores.keys().map(String::as_str).collect();
-        let shown: String = name.chars().take(128).collect();
-        Err(ApiError::not_found(format!("there is no store `{shown}`; this node serves {}", known.join(", ")))
-            .with("stores", known))
+    }
+
+    /// The stores that exist for a caller.
+    pub(crate) fn stores_for(&self, who: &Principal) -> Vec<Arc<ServedStore>> {
+        let known = self.stores.iter().filter(|(name, _)| who.knows_store(name));
+        known.map(|(_, served)| served.of(who)).collect()
     }
 
     /// All stores.
@@ -68,11 +92,20 @@ impl App {
     }
 }
 
+fn unknown_store<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> ApiError {
+    let known: Vec<&str> = known.map(String::as_str).collect();
+    let shown: String = name.chars().take(128).collect();
+    let text = format!("there is no store `{shown}`; this node serves {}", known.join(", "));
+    ApiError::not_found(text).with("stores", known)
+}
+
 /// One request.
 pub(crate) struct Call {
     pub(crate) request: HttpRequest,
     pub(crate) payload: Payload,
     pub(crate) app: Data<App>,
+    /// Who asks.
+    pub(crate) who: Arc<Principal>,
 }
 
 impl Call {
@@ -88,7 +121,12 @@ impl Call {
 
     /// The store that the path names at `index`.
     pub(crate) fn store_at(&self, index: usize) -> ApiResult<Arc<ServedStore>> {
-        self.app.store(&self.segment(index)?)
+        self.app.store_for(&self.who, &self.segment(index)?)
+    }
+
+    /// Who asks, for a request that goes on.
+    pub(crate) fn caller(&self) -> Caller {
+        Caller::new(Arc::clone(&self.app.access), Arc::clone(&self.who))
     }
 
     /// The store of `/v1/stores/{store}/...`.
@@ -117,8 +155,13 @@ impl FromRequest for Call {
                 Err(ApiError::new(strandline_event::ErrorKind::Unavailable, "the server is starting").into()),
             );
         };
+        // nobody but the guard lets a request through
+        let Some(Granted(who)) = request.extensions().get::<Granted>().cloned() else {
+            let text = "the request passed no guard: this is a defect of the program";
+            return ready(Err(ApiError::new(strandline_event::ErrorKind::Unauthenticated, text).into()));
+        };
         let body = Payload::from_request(request, payload);
-        let call = |payload| Self { request: request.clone(), payload, app: Data::clone(app) };
+        let call = |payload| Self { request: request.clone(), payload, app: Data::clone(app), who };
         ready(body.into_inner().map(call))
     }
 }

@@ -78,7 +78,7 @@ impl Checked {
                 Some(Ok(StreamOutcome::Known(events))) => {
                     out.appended(&Appended::Known(events.iter().map(known).collect()));
                 }
-                Some(Err(error)) => out.refused(&refused(&error, served.names())),
+                Some(Err(error)) => out.refused(&refused(&error, served)),
                 None => out.refused(&Refused::new(ErrorKind::Io, "the append was lost inside the program")),
             }
         }
@@ -134,7 +134,7 @@ impl CheckedBulk {
     pub(super) async fn run(self, served: &ServedStore, request: u64, permit: BytePermit) -> Vec<u8> {
         let results = match served.store.append_bulk(self.batches, self.on_error, Arc::new(permit)).await {
             Ok(results) => results,
-            Err(error) => return refused(&error, served.names()).encode(request).into_bytes(),
+            Err(error) => return refused(&error, served).encode(request).into_bytes(),
         };
         let stored: Vec<_> = results.iter().filter_map(|r| r.as_ref().ok()?.stamped.as_ref()).collect();
         let _ = served.store.confirm_projections(&stored).await;
@@ -142,7 +142,7 @@ impl CheckedBulk {
         for result in &results {
             match result {
                 Ok(outcome) => out.part(&part(outcome, served.names())),
-                Err(error) => out.refused(&refused(error, served.names())),
+                Err(error) => out.refused(&refused(error, served)),
             }
         }
         out.finish().into_bytes()

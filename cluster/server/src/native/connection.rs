@@ -3,18 +3,20 @@
 //! Invariant: what is read is bounded: the bodies of appends by the node's account of bytes, requests by their number, and nothing is
 //! read while too many answers wait.
 
-use crate::http::call::{App, ServedStore};
+use crate::access::audit::Asked;
+use crate::http::call::App;
 use crate::native::outbox::Outbox;
-use crate::native::refusal::refused;
+use crate::native::refusal::{of_api, refused};
 use crate::native::requests::{Decoded, Failed, decode};
 use crate::native::scan::Scans;
-use crate::native::session::{BODY_BYTES_MAX, REQUESTS_MAX, welcome};
-use crate::stall::STALL;
+use crate::native::session::{BODY_BYTES_MAX, REQUESTS_MAX, Session, welcome};
+use crate::stall::{Pace, STALL};
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use strandline_client::Refused;
 use strandline_client::wire::error::WireError;
 use strandline_client::wire::frames::{Frame, FrameReader, Step};
@@ -22,13 +24,16 @@ use strandline_client::wire::header::{Header, Kind};
 use strandline_client::wire::hello::Hello;
 use strandline_event::ErrorKind;
 use strandline_workers::NodeError;
-use strandline_workers::permits::BytePermit;
+use strandline_workers::permits::{BytePermit, BytePermits};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 
+/// Time for a TLS handshake.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 /// The part of the node's bytes of answers that one connection may hold.
 const ANSWERS_PART: usize = 4;
 /// The largest body of a frame that holds no events.
@@ -39,7 +44,8 @@ const DECODE_HERE_BYTES_MAX: usize = 64 << 10;
 /// A connection that is served.
 pub(super) struct Connection {
     app: Arc<App>,
-    served: Arc<ServedStore>,
+    session: Session,
+    from: Option<SocketAddr>,
     outbox: Arc<Outbox>,
     scans: Scans,
     /// Places of requests that are worked on.
@@ -57,6 +63,11 @@ struct Incoming<R> {
     greeted: bool,
     /// Most time without a byte where one is due.
     stall: Duration,
+    /// Of the frame that comes.
+    pace: Pace,
+    /// Where the bytes of the frame that comes are counted, as they come.
+    account: Option<BytePermits>,
+    permit: BytePermit,
 }
 
 /// The writing half, of which answers have a share.
@@ -109,9 +120,11 @@ impl<R: AsyncRead + Unpin> Incoming<R> {
             if *self.stopped.borrow() && self.frames.is_between_frames() {
                 return Err(End::Closed);
             }
-            let is_due = !self.greeted || !self.frames.is_between_frames();
+            let is_between = self.frames.is_between_frames();
+            let is_due = !self.greeted || !is_between;
+            let patience = if is_between { self.stall } else { self.pace.patience(Instant::now()) };
             let read = tokio::select! {
-                read = timeout(self.stall, self.socket.read(self.frames.space())) => read,
+                read = timeout(patience, self.socket.read(self.frames.space())) => read,
                 changed = self.stopped.changed() => {
                     self.frames.filled(0);
                     match changed {
@@ -123,7 +136,14 @@ impl<R: AsyncRead + Unpin> Incoming<R> {
             };
             match read {
                 Ok(Ok(0) | Err(_)) => return Err(End::Closed),
-                Ok(Ok(bytes)) => self.frames.filled(bytes),
+                Ok(Ok(bytes)) => {
+                    if is_between {
+                        self.pace = Pace::begin(Instant::now(), self.stall);
+                    }
+                    self.pace.took(bytes);
+                    self.frames.filled(bytes);
+                    self.count(bytes);
+                }
                 Err(_) => {
                     self.frames.filled(0);
                     if is_due {
@@ -131,6 +151,15 @@ impl<R: AsyncRead + Unpin> Incoming<R> {
                     }
                 }
             }
+        }
+    }
+
+    /// Bytes of a counted body have come; without room for them the rest of it passes unread.
+    fn count(&mut self, bytes: usize) {
+        let Some(account) = &self.account else { return };
+        if !account.grow(&mut self.permit, bytes) {
+            self.frames.skip_body();
+            (self.account, self.permit) = (None, BytePermit::default());
         }
     }
 
@@ -154,24 +183,57 @@ impl<R: AsyncRead + Unpin> Incoming<R> {
 
 impl Connection {
     /// Serves a connection to its end.
-    pub(super) async fn run(app: Arc<App>, socket: TcpStream, stopped: watch::Receiver<bool>) {
+    pub(super) async fn run(
+        app: Arc<App>,
+        tls: Option<TlsAcceptor>,
+        socket: TcpStream,
+        stopped: watch::Receiver<bool>,
+    ) {
         // without it small answers wait for the client's next bytes
         if socket.set_nodelay(true).is_err() {
             return;
         }
-        let (reading, writing) = socket.into_split();
+        let from = socket.peer_addr().ok();
         let outbox = Arc::new(Outbox::new(app.node.answers().limit_bytes() / ANSWERS_PART));
+        if let Some(tls) = tls {
+            // plain text, a client that trusts another authority, or one that never goes on: nobody to talk to
+            let Ok(Ok(socket)) = timeout(HANDSHAKE, tls.accept(socket)).await else { return };
+            let (reading, writing) = tokio::io::split(socket);
+            return Self::converse(app, (reading, writing), outbox, stopped, from).await;
+        }
+        let (reading, writing) = socket.into_split();
+        let writing = Arc::new(writing);
+        let direct = Arc::clone(&writing);
+        outbox.set_direct(Box::new(move |bytes| direct.try_write(bytes)));
+        Self::converse(app, (reading, Shared(writing)), outbox, stopped, from).await;
+    }
+
+    /// Reads and writes side by side.
+    async fn converse(
+        app: Arc<App>,
+        (reading, writing): (impl AsyncRead + Unpin, impl AsyncWrite + Unpin),
+        outbox: Arc<Outbox>,
+        stopped: watch::Receiver<bool>,
+        from: Option<SocketAddr>,
+    ) {
         let frames = FrameReader::new(BODY_BYTES_MAX);
-        let mut incoming = Incoming { socket: reading, frames, stopped, greeted: false, stall: STALL };
-        let (out, writing) = (Arc::clone(&outbox), Arc::new(writing));
-        let socket = Arc::clone(&writing);
-        outbox.set_direct(Box::new(move |bytes| socket.try_write(bytes)));
+        let mut incoming = Incoming {
+            socket: reading,
+            frames,
+            stopped,
+            greeted: false,
+            stall: STALL,
+            pace: Pace::begin(Instant::now(), STALL),
+            account: None,
+            permit: BytePermit::default(),
+        };
+        let out = Arc::clone(&outbox);
         let serving = async {
-            let end = Self::serve(app, &mut incoming, &outbox).await;
+            let end = Self::serve(app, &mut incoming, &outbox, from).await;
             tell_end(&outbox, &end);
             outbox.close();
         };
-        let writing = out.write_to(Shared(writing));
+        let writing = out.write_to(writing);
         tokio::pin!(serving, writing);
         tokio::select! {
             () = &mut serving => writing.await,
@@ -180,16 +242,21 @@ impl Connection {
         }
     }
 
-    async fn serve(app: Arc<App>, incoming: &mut Incoming<OwnedReadHalf>, outbox: &Arc<Outbox>) -> End {
+    async fn serve(
+        app: Arc<App>,
+        incoming: &mut Incoming<impl AsyncRead + Unpin>,
+        outbox: &Arc<Outbox>,
+        from: Option<SocketAddr>,
+    ) -> End {
         let (request, hello) = match incoming.hello().await {
             Ok(hello) => hello,
             Err(end) => return end,
         };
-        let served = match welcome(&app, &hello) {
-            Ok((served, welcome)) => {
+        let session = match welcome(&app, &hello, from) {
+            Ok((session, welcome)) => {
                 outbox.set_body_max(hello.body_max);
                 outbox.push(welcome.encode(request).into_bytes());
-                served
+                session
             }
             Err(refused) => {
                 outbox.push(refused.encode(0).into_bytes());
@@ -198,7 +265,7 @@ impl Connection {
         };
         let places = Arc::new(Semaphore::new(REQUESTS_MAX));
         let outbox = Arc::clone(outbox);
-        let mut connection = Self { app, served, outbox, scans: Scans::default(), places, permit: None };
+        let mut connection = Self { app, session, from, outbox, scans: Scans::default(), places, permit: None };
         let end = loop {
             if let Err(end) = connection.next(incoming).await {
                 break end;
@@ -211,7 +278,7 @@ impl Connection {
     }
 
     /// One frame, or a part of it.
-    async fn next(&mut self, incoming: &mut Incoming<OwnedReadHalf>) -> Result<(), End> {
+    async fn next(&mut self, incoming: &mut Incoming<impl AsyncRead + Unpin>) -> Result<(), End> {
         match incoming.step().await? {
             Step::More => Ok(()),
             Step::Head(header) => {
@@ -219,29 +286,27 @@ impl Connection {
                     return Err(End::Closed);
                 }
                 check_size(&header)?;
-                if !self.admits(&header) {
+                incoming.permit = BytePermit::default();
+                incoming.account = is_counted(&header).then(|| self.app.node.permits().clone());
+                // what is declared is not held before it comes: a client that sends nothing keeps nobody out
+                if incoming.account.as_ref().is_some_and(|all| !all.could_take(header.body_bytes as usize)) {
+                    incoming.account = None;
                     incoming.frames.skip_body();
                 }
                 Ok(())
             }
             Step::Skipped(header) => {
                 let text = "too many bytes of appends are in flight: try again";
-                let refused = refused(&NodeError::Overloaded(text), self.served.names());
+                let refused = refused(&NodeError::Overloaded(text), &self.session.served);
                 self.outbox.push(refused.encode(header.request).into_bytes());
                 Ok(())
             }
-            Step::Frame(frame) => self.begin(frame).await,
+            Step::Frame(frame) => {
+                incoming.account = None;
+                self.permit = Some(std::mem::take(&mut incoming.permit));
+                self.begin(frame).await
+            }
         }
-    }
-
-    /// Whether there is room for the body: of appends the node counts it.
-    fn admits(&mut self, header: &Header) -> bool {
-        self.permit = None;
-        if !is_counted(header) {
-            return true;
-        }
-        self.permit = self.app.node.permits().take(header.body_bytes as usize);
-        self.permit.is_some()
     }
 
     /// Begins a request; it goes on by itself.
@@ -251,9 +316,9 @@ impl Connection {
             return Err(WireError::Body("a request's id is not 0").into());
         }
         let decoded = if frame.body.len() <= DECODE_HERE_BYTES_MAX {
-            decode(&frame, self.served.names())
+            decode(&frame, self.session.served.names())
         } else {
-            let served = Arc::clone(&self.served);
+            let served = Arc::clone(&self.session.served);
             let decoding = tokio::task::spawn_blocking(move || decode(&frame, served.names()));
             decoding.await.unwrap_or(Err(WireError::Body("it cannot be read").into()))
         };
@@ -262,6 +327,12 @@ impl Connection {
             Ok(Decoded::ScanMore(bytes)) => self.scans.grant(request, bytes),
             Ok(Decoded::ScanCancel) => self.scans.cancel(request),
             Ok(decoded) => {
+                if let Err(refused) = self.session.caller.may(decoded.need()) {
+                    let (method, path) = (decoded.name(), self.session.served.store.name());
+                    self.session.caller.refused(&Asked { from: self.from, method, path }, &refused);
+                    self.outbox.push(of_api(&refused).encode(request).into_bytes());
+                    return Ok(());
+                }
                 let places = Arc::clone(&self.places).acquire_many_owned(decoded.places()).await;
                 let Ok(place) = places else { return Err(End::Closed) };
                 let room = self.outbox.reserve(decoded.answer_bytes()).await;
@@ -280,17 +351,18 @@ impl Connection {
         permit: Option<BytePermit>,
         (place, room): (OwnedSemaphorePermit, BytePermit),
     ) {
-        let (served, outbox) = (Arc::clone(&self.served), Arc::clone(&self.outbox));
+        let (served, outbox) = (Arc::clone(&self.session.served), Arc::clone(&self.outbox));
+        let caller = self.session.caller.clone();
         if let Decoded::Scan(wanted) = decoded {
             let Some(scan) = self.scans.begin(request, wanted.window_bytes).await else {
                 let text = "too many scans run on this connection, or one of this request: end one first";
-                let refused = refused(&NodeError::Overloaded(text), self.served.names());
+                let refused = refused(&NodeError::Overloaded(text), &self.session.served);
                 return self.outbox.push(refused.encode(request).into_bytes());
             };
             let filter = crate::native::requests::filter(wanted.filter);
             let answers = self.app.node.answers().clone();
             tokio::spawn(async move {
-                scan.run(&served, filter, &outbox, &answers).await;
+                scan.run((&served, &caller), filter, &outbox, &answers).await;
                 drop(place);
             });
             return;
@@ -299,12 +371,12 @@ impl Connection {
             let Some(running) = self.scans.begin(request, wanted.window_bytes).await else {
                 let text =
                     "too many scans and subscriptions run on this connection, or one of this request: end one first";
-                let refused = refused(&NodeError::Overloaded(text), self.served.names());
+                let refused = refused(&NodeError::Overloaded(text), &self.session.served);
                 return self.outbox.push(refused.encode(request).into_bytes());
             };
             let answers = self.app.node.answers().clone();
             tokio::spawn(async move {
-                running.follow(&served, wanted, (&outbox, &answers)).await;
+                running.follow((&served, &caller), wanted, (&outbox, &answers)).await;
                 drop(place);
             });
             return;
@@ -349,7 +421,7 @@ fn tell_end(outbox: &Outbox, end: &End) {
         }
         End::Slow => Refused::new(
             ErrorKind::BadRequest,
-            "a frame did not arrive: 30 seconds without a byte; the connection ends",
+            "a frame did not arrive: 30 seconds without a byte, or less than 4 KiB a second; the connection ends",
         ),
     };
     outbox.push(refused.encode(0).into_bytes());

@@ -32,6 +32,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 
 /// Pause after an error of `accept`: descriptors may come back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -49,7 +50,11 @@ impl Native {
         let (stop, stopped) = watch::channel(false);
         // HTTP takes a half of the descriptors, logs and files need what is left
         let connections_max = usize::try_from(app.node.descriptors_max() / 8).unwrap_or(usize::MAX).clamp(8, 25_000);
-        let running = tokio::spawn(accept(listener, app, stopped, connections_max));
+        let tls = match &app.certificates {
+            Some(certificates) => Some(Arc::new(certificates.server_config()?).into()),
+            None => None,
+        };
+        let running = tokio::spawn(accept(listener, app, tls, stopped, connections_max));
         Ok(Self { stop, running })
     }
 
@@ -65,7 +70,13 @@ impl Native {
     }
 }
 
-async fn accept(listener: TcpListener, app: Arc<App>, mut stopped: watch::Receiver<bool>, connections_max: usize) {
+async fn accept(
+    listener: TcpListener,
+    app: Arc<App>,
+    tls: Option<TlsAcceptor>,
+    mut stopped: watch::Receiver<bool>,
+    connections_max: usize,
+) {
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -75,8 +86,10 @@ async fn accept(listener: TcpListener, app: Arc<App>, mut stopped: watch::Receiv
         };
         match accepted {
             Ok((socket, _)) if connections.len() < connections_max => {
-                connections.spawn(Connection::run(Arc::clone(&app), socket, stopped.clone()));
+                connections.spawn(Connection::run(Arc::clone(&app), tls.clone(), socket, stopped.clone()));
             }
+            // who wants TLS is told nothing in plain text
+            Ok((socket, _)) if tls.is_some() => drop(socket),
             Ok((socket, _)) => drop(tokio::spawn(turn_away(socket))),
             Err(error) => {
                 tracing::warn!("a native connection cannot be accepted: {error}");

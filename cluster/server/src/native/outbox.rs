@@ -3,14 +3,14 @@
 //!
 //! Invariant: answers that nobody takes hold up their own connection and nothing else. Their bytes are reserved before they are made and
 //! held until they are written, out of an account of the connection's own that is a part of the node's; a connection that takes
-//! nothing for [`STALL`] ends.
+//! nothing for [`STALL`], or next to nothing for longer ([`Pace`]), ends.
 
-use crate::stall::STALL;
+use crate::stall::{Pace, STALL};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use strandline_client::Refused;
 use strandline_client::wire::header::{HEADER_BYTES, KIND_AT, Kind};
 use strandline_client::wire::refused::OUTCOME_UNKNOWN;
@@ -196,13 +196,18 @@ impl Outbox {
 
     /// `false`: the socket is broken, or has taken nothing for too long.
     async fn write(&self, socket: &mut (impl AsyncWrite + Unpin), mut bytes: &[u8]) -> bool {
+        let mut pace = Pace::begin(Instant::now(), self.stall);
         while !bytes.is_empty() {
-            match timeout(self.stall, socket.write(bytes)).await {
-                Ok(Ok(taken)) if taken > 0 => bytes = bytes.get(taken..).unwrap_or(&[]),
+            match timeout(pace.patience(Instant::now()), socket.write(bytes)).await {
+                Ok(Ok(taken)) if taken > 0 => {
+                    pace.took(taken);
+                    bytes = bytes.get(taken..).unwrap_or(&[]);
+                }
                 _ => return false,
             }
         }
-        true
+        // TLS keeps what the socket did not take
+        matches!(timeout(self.stall, socket.flush()).await, Ok(Ok(())))
     }
 
     /// Takes frames that are written together: several small ones, or one.

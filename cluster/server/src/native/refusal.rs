@@ -1,16 +1,19 @@
 //! The node's refusals as frames say them: the code and the sentence of HTTP, and the facts that programs decide by.
 
-use crate::error::ApiError;
+use crate::error::{ApiError, status_of};
 use crate::failure;
+use crate::http::call::ServedStore;
 use strandline_client::Refused;
 use strandline_client::wire::refused::OUTCOME_UNKNOWN;
 use strandline_engine::append::{AppendError, Refusal};
-use strandline_event::FieldNames;
 use strandline_workers::NodeError;
 
 /// For a node's refusal.
-pub(super) fn refused(error: &NodeError, names: &FieldNames) -> Refused {
-    let mut refused = of_api(&failure::answer(error, names));
+pub(super) fn refused(error: &NodeError, served: &ServedStore) -> Refused {
+    let answer = failure::answer(error, served.names());
+    // what goes wrong inside a node may name what is another tenant's
+    let is_told = !served.store.is_limited() || !status_of(answer.kind()).is_server_error();
+    let mut refused = of_api(&if is_told { answer } else { answer.for_tenants() });
     match error {
         NodeError::Refused(refusal) => facts(&mut refused, refusal),
         NodeError::RefusedPart { batch, refusal } => {

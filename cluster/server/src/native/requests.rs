@@ -1,5 +1,6 @@
 //! From a frame to a request, and from the node's answer to a frame.
 
+use crate::access::Need;
 use crate::error::ApiError;
 use crate::http::call::ServedStore;
 use crate::native::append::{Checked, CheckedBulk};
@@ -119,6 +120,31 @@ pub(super) fn filter(filter: WireFilter) -> Filter {
 type Answer = (Vec<u8>, Option<BytePermit>);
 
 impl Decoded {
+    /// What it needs of its caller.
+    pub(super) const fn need(&self) -> Need {
+        match self {
+            Self::Append(_) | Self::Bulk(_) => Need::Append,
+            Self::Head(_) | Self::Stream(_) | Self::All(_) | Self::Scan(_) | Self::Subscribe(_) => Need::Read,
+            Self::Ping | Self::ScanMore(_) | Self::ScanCancel => Need::Token,
+        }
+    }
+
+    /// For the audit log.
+    pub(super) const fn name(&self) -> &'static str {
+        match self {
+            Self::Ping => "Ping",
+            Self::Append(_) => "Append",
+            Self::Bulk(_) => "AppendBulk",
+            Self::Head(_) => "Head",
+            Self::Stream(_) => "ReadStream",
+            Self::All(_) => "ReadAll",
+            Self::Scan(_) => "Scan",
+            Self::Subscribe(_) => "Subscribe",
+            Self::ScanMore(_) => "ScanMore",
+            Self::ScanCancel => "ScanCancel",
+        }
+    }
+
     /// How many of a connection's places it takes: of large answers fewer are made at a time.
     pub(super) const fn places(&self) -> u32 {
         match self {
@@ -154,9 +180,8 @@ impl Decoded {
 
     /// Asks the node.
     pub(super) async fn run(self, served: &ServedStore, request: u64, permit: Option<BytePermit>) -> Answer {
-        let names = served.names();
         if let Some(error) = self.unconfirmed(served).await {
-            return (refused(&error, names).encode(request).into_bytes(), None);
+            return (refused(&error, served).encode(request).into_bytes(), None);
         }
         let answered = match self {
             Self::Append(checked) => return (checked.run(served, request, permit.unwrap_or_default()).await, None),
@@ -179,7 +204,7 @@ impl Decoded {
                 return (of_api(&ApiError::bad_request("no request")).encode(request).into_bytes(), None);
             }
         };
-        answered.unwrap_or_else(|error| (refused(&error, names).encode(request).into_bytes(), None))
+        answered.unwrap_or_else(|error| (refused(&error, served).encode(request).into_bytes(), None))
     }
 }
 

@@ -1,8 +1,9 @@
 //! Scans of one connection: parts go out while the client's window has room.
 
+use crate::access::{Caller, Need};
 use crate::http::call::ServedStore;
 use crate::native::outbox::Outbox;
-use crate::native::refusal::refused;
+use crate::native::refusal::{of_api, refused};
 use crate::native::requests::unencodable;
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -133,15 +134,21 @@ impl Drop for Running {
 
 impl Running {
     /// Sends everything that the filter keeps.
-    pub(super) async fn run(self, served: &ServedStore, filter: Filter, outbox: &Outbox, answers: &BytePermits) {
+    pub(super) async fn run(
+        self,
+        (served, caller): (&ServedStore, &Caller),
+        filter: Filter,
+        outbox: &Outbox,
+        answers: &BytePermits,
+    ) {
         if let Err(error) = served.store.confirm(None).await {
-            return self.fail(&refused(&error, served.names()), outbox);
+            return self.fail(&refused(&error, served), outbox);
         }
         let scan = match served.store.scan(filter).await {
             Ok(scan) => scan,
-            Err(error) => return self.fail(&refused(&error, served.names()), outbox),
+            Err(error) => return self.fail(&refused(&error, served), outbox),
         };
-        match self.send_all(scan, served, (outbox, answers)).await {
+        match self.send_all(scan, (served, caller), (outbox, answers)).await {
             Ok(()) => {}
             Err(refused) => {
                 tracing::error!(store = served.store.name(), "a scan ended early: {}", refused.text);
@@ -177,10 +184,11 @@ impl Running {
     async fn send_all(
         &self,
         mut scan: ScanHandle,
-        served: &ServedStore,
+        (served, caller): (&ServedStore, &Caller),
         (outbox, answers): (&Outbox, &BytePermits),
     ) -> Result<(), Refused> {
         loop {
+            caller.may(Need::Read).map_err(|refused| of_api(&refused))?;
             if !self.window.has_room().await || !outbox.has_room().await {
                 return Ok(());
             }
@@ -188,7 +196,7 @@ impl Running {
             let mut part = Part::new(self.request);
             let is_last = loop {
                 let Some(batches) = scan.next_several(PART_BYTES).await else { break true };
-                let batches = batches.map_err(|error| refused(&error, served.names()))?;
+                let batches = batches.map_err(|error| refused(&error, served))?;
                 batches.iter().try_for_each(|batch| part.add(batch)).map_err(|error| unencodable(&error))?;
                 if part.is_full() {
                     break false;

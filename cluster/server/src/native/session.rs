@@ -1,7 +1,10 @@
-//! The first frames of a connection: the version, the one store, no token.
+//! The first frames of a connection: the version, whose token it is, the one store.
 
+use crate::access::audit::Asked;
+use crate::access::{Caller, Principal};
 use crate::http::call::{App, ServedStore};
 use crate::native::refusal::of_api;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use strandline_client::Refused;
 use strandline_client::wire::hello::{Hello, Welcome};
@@ -13,8 +16,14 @@ pub(super) const BODY_BYTES_MAX: usize = limits::BULK_BYTES_MAX + (64 << 10);
 /// Requests of one connection that are worked on at a time.
 pub(super) const REQUESTS_MAX: usize = 256;
 
+/// What a connection is for.
+pub(super) struct Session {
+    pub(super) served: Arc<ServedStore>,
+    pub(super) caller: Caller,
+}
+
 /// The store that a client asks for, and what it is answered.
-pub(super) fn welcome(app: &App, hello: &Hello) -> Result<(Arc<ServedStore>, Welcome), Refused> {
+pub(super) fn welcome(app: &App, hello: &Hello, from: Option<SocketAddr>) -> Result<(Session, Welcome), Refused> {
     let Some(version) = hello.agreed_version() else {
         let text = format!(
             "frames of versions {} to {} are not spoken here; version 1 is",
@@ -22,11 +31,17 @@ pub(super) fn welcome(app: &App, hello: &Hello) -> Result<(Arc<ServedStore>, Wel
         );
         return Err(Refused::new(ErrorKind::NotSupported, text));
     };
-    if !hello.token.is_empty() {
-        let text = "tokens are not served yet: connect without one (the server listens on loopback addresses only)";
-        return Err(Refused::new(ErrorKind::NotSupported, text));
-    }
-    let served = store(app, &hello.store)?;
+    let shown = Some(hello.token.as_str()).filter(|token| !token.is_empty());
+    let Some(who) = app.access.who(shown) else {
+        let text = match shown {
+            Some(_) => "this token is not known here: it was taken back, or belongs to another node",
+            None => "show a token in the Hello (the commands take --token, or STRANDLINE_TOKEN)",
+        };
+        let asked = Asked { from, method: "Hello", path: &hello.store };
+        app.access.audit.refused(&app.access.nobody(), &asked, ErrorKind::Unauthenticated.code(), text);
+        return Err(Refused::new(ErrorKind::Unauthenticated, text));
+    };
+    let served = store(app, &who, &hello.store)?;
     let welcome = Welcome {
         version,
         checks_commands: served.store.config().id.command_id_unique_scope != CommandScope::None,
@@ -35,18 +50,19 @@ pub(super) fn welcome(app: &App, hello: &Hello) -> Result<(Arc<ServedStore>, Wel
         store: served.store.name().to_owned(),
         program: concat!("strandline/", env!("CARGO_PKG_VERSION")).to_owned(),
     };
-    Ok((served, welcome))
+    let caller = Caller::new(Arc::clone(&app.access), who);
+    Ok((Session { served, caller }, welcome))
 }
 
-fn store(app: &App, name: &str) -> Result<Arc<ServedStore>, Refused> {
+fn store(app: &App, who: &Principal, name: &str) -> Result<Arc<ServedStore>, Refused> {
     if !name.is_empty() {
-        return app.store(name).map_err(|error| of_api(&error));
+        return app.store_for(who, name).map_err(|error| of_api(&error));
     }
-    let mut stores = app.stores();
-    match (stores.next(), stores.next()) {
-        (Some(only), None) => Ok(Arc::clone(only)),
+    let stores = app.stores_for(who);
+    match stores.as_slice() {
+        [only] => Ok(Arc::clone(only)),
         _ => {
-            let known: Vec<&str> = app.stores().map(|served| served.store.name()).collect();
+            let known: Vec<&str> = stores.iter().map(|served| served.store.name()).collect();
             let text = format!("name a store: this node serves {}", known.join(", "));
             Err(Refused::new(ErrorKind::BadRequest, text))
         }

@@ -1,8 +1,9 @@
 //! Subscriptions of one connection: slices go out while the client's window has room, as the parts of a scan.
 
+use crate::access::{Caller, Need};
 use crate::http::call::ServedStore;
 use crate::native::outbox::Outbox;
-use crate::native::refusal::refused;
+use crate::native::refusal::{of_api, refused};
 use crate::native::requests::{filter, unencodable};
 use crate::native::scan::Running;
 use std::time::Duration;
@@ -21,15 +22,15 @@ impl Running {
     /// Sends what the filter keeps, for as long as the client wants it.
     pub(super) async fn follow(
         self,
-        served: &ServedStore,
+        (served, caller): (&ServedStore, &Caller),
         wanted: SubscribeWanted,
         (outbox, answers): (&Outbox, &BytePermits),
     ) {
         let SubscribeWanted { after, filter: kept, stream_id, .. } = wanted;
         let kept = Filter { stream_id, ..filter(kept) };
         let ended = match served.store.follow(kept, after).await {
-            Ok(follower) => self.send_on(follower, served, (outbox, answers)).await,
-            Err(error) => Err(refused(&error, served.names())),
+            Ok(follower) => self.send_on(follower, (served, caller), (outbox, answers)).await,
+            Err(error) => Err(refused(&error, served)),
         };
         if let Err(refused) = ended {
             self.fail(&refused, outbox);
@@ -39,7 +40,7 @@ impl Running {
     async fn send_on(
         &self,
         mut follower: Follower,
-        served: &ServedStore,
+        (served, caller): (&ServedStore, &Caller),
         (outbox, answers): (&Outbox, &BytePermits),
     ) -> Result<(), Refused> {
         while self.has_room().await && outbox.has_room().await {
@@ -48,7 +49,8 @@ impl Running {
                 // granted more, or not wanted any more
                 () = self.was_changed() => continue,
             };
-            let came = came.map_err(|error| refused(&error, served.names()))?;
+            let came = came.map_err(|error| refused(&error, served))?;
+            caller.may(Need::Read).map_err(|refused| of_api(&refused))?;
             let facts = PartFacts { position: follower.position(), inspected: matches!(came, Followed::Inspected(_)) };
             let (frame, body_bytes) = match &came {
                 Followed::Events(slice) => part(self.request(), facts, slice.events())?,

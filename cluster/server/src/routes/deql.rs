@@ -19,7 +19,9 @@ use strandline_workers::StreamTypeEntry;
 /// GET /api/dereg/eventstores
 pub(crate) async fn eventstores(call: Call) -> ApiResult<HttpResponse> {
     no_query(&call)?;
-    Ok(answer::ok(&json!({ "eventstores": described(&call.app) })))
+    let stores = call.app.stores_for(&call.who);
+    let all: Vec<Value> = stores.iter().map(|s| strandline_deql::store_json(&s.store.config())).collect();
+    Ok(answer::ok(&json!({ "eventstores": all })))
 }
 
 fn described(app: &App) -> Vec<Value> {

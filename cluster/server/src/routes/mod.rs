@@ -1,5 +1,6 @@
 //! All routes, in one table: what the router serves, what `/openapi.json` describes, what an error lists.
 //!
+//! Each route says what it needs of its caller ([`Need`]): there is none without that word.
 //! Handlers translate: path, query and body in, one call of the node, bytes out. Rules live below.
 
 pub(crate) mod admin;
@@ -22,6 +23,7 @@ pub(crate) mod streams;
 pub(crate) mod subscribe;
 pub(crate) mod subscriptions;
 
+use crate::access::Need;
 use crate::error::{ApiError, ApiResult};
 use crate::failure;
 use crate::http::call::{Call, ServedStore};
@@ -30,6 +32,8 @@ use actix_web::http::Method;
 use actix_web::http::header::{ALLOW, HeaderValue};
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, Resource, ResponseError};
+use std::collections::HashMap;
+use std::sync::LazyLock;
 
 /// Which listener serves a route.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,19 +52,26 @@ pub(crate) enum Side {
 pub(crate) struct RouteInfo {
     pub(crate) method: &'static str,
     pub(crate) path: &'static str,
+    pub(crate) need: Need,
     /// `false`: answered with `not_supported`.
     pub(crate) served: bool,
 }
 
 macro_rules! table {
-    ($($side:ident $path:literal { $($method:ident => $handler:path),+ $(,)? })+) => {
+    ($($side:ident $path:literal { $($need:ident $method:ident => $handler:path),+ $(,)? })+) => {
         /// Every route.
         #[cfg(test)]
         pub(crate) const ROUTES: &[RouteInfo] = &[$($(RouteInfo {
             method: stringify!($method),
             path: $path,
+            need: Need::$need,
             served: !is_refusal(stringify!($handler)),
         }),+),+];
+
+        /// What each route needs of its caller, by method and by the pattern that the router matches.
+        static NEEDS: LazyLock<HashMap<String, Vec<(&'static str, Need)>>> = LazyLock::new(|| {
+            HashMap::from([$((matching($path), vec![$((stringify!($method), Need::$need)),+])),+])
+        });
 
         /// Puts the routes of a listener into its router.
         pub(crate) fn configure(config: &mut ServiceConfig, wanted: impl Fn(Side) -> bool) {
@@ -74,56 +85,61 @@ macro_rules! table {
 }
 
 table! {
-    Both "/health" { GET => meta::health, HEAD => meta::health }
-    Both "/ready" { GET => meta::ready, HEAD => meta::ready }
-    Both "/info" { GET => meta::info }
-    Both "/metrics" { GET => metrics::metrics }
-    Both "/openapi.json" { GET => openapi::openapi }
-    Data "/v1/stores" { GET => stores::list }
-    Data "/v1/stores/{store}" { GET => stores::one }
-    Data "/v1/stores/{store}/stream-types" { GET => stores::stream_types, POST => stores::register }
-    Data "/v1/stores/{store}/streams/{stream_type}/{stream_id}" { GET => streams::read, POST => streams::append }
-    Data "/v1/stores/{store}/streams/{stream_type}/{stream_id}/head" { GET => streams::head }
-    Data "/v1/stores/{store}/events" { GET => events::read_global, POST => bulk::append }
-    Data "/v1/stores/{store}/events/{event_id}" { GET => events::by_id }
-    Data "/v1/stores/{store}/scan" { GET => scan::scan }
-    Data "/v1/stores/{store}/subscribe" { GET => subscribe::subscribe }
-    Data "/v1/stores/{store}/subscriptions" { GET => subscriptions::list }
+    Both "/health" { Open GET => meta::health, Open HEAD => meta::health }
+    Both "/ready" { Open GET => meta::ready, Open HEAD => meta::ready }
+    Both "/info" { Token GET => meta::info }
+    Both "/metrics" { ReadNode GET => metrics::metrics }
+    Both "/openapi.json" { Open GET => openapi::openapi }
+    Data "/v1/stores" { Token GET => stores::list }
+    Data "/v1/stores/{store}" { Token GET => stores::one }
+    Data "/v1/stores/{store}/stream-types" { Token GET => stores::stream_types, Admin POST => stores::register }
+    Data "/v1/stores/{store}/streams/{stream_type}/{stream_id}" { Read GET => streams::read, Append POST => streams::append }
+    Data "/v1/stores/{store}/streams/{stream_type}/{stream_id}/head" { Read GET => streams::head }
+    Data "/v1/stores/{store}/events" { Read GET => events::read_global, Append POST => bulk::append }
+    Data "/v1/stores/{store}/events/{event_id}" { Read GET => events::by_id }
+    Data "/v1/stores/{store}/scan" { Read GET => scan::scan }
+    Data "/v1/stores/{store}/subscribe" { Read GET => subscribe::subscribe }
+    Data "/v1/stores/{store}/subscriptions" { ReadStore GET => subscriptions::list }
     Data "/v1/stores/{store}/subscriptions/{name}" {
-        GET => subscriptions::one, POST => subscriptions::create, DELETE => subscriptions::delete,
+        ReadStore GET => subscriptions::one, ReadStore POST => subscriptions::create, ReadStore DELETE => subscriptions::delete,
     }
-    Data "/v1/stores/{store}/subscriptions/{name}/events" { GET => subscriptions::events }
-    Data "/v1/stores/{store}/subscriptions/{name}/ack" { POST => subscriptions::ack }
-    Data "/v1/stores/{store}/subscriptions/{name}/retry" { POST => subscriptions::retry }
-    Data "/v1/stores/{store}/subscriptions/{name}/park" { POST => subscriptions::park }
-    Data "/v1/stores/{store}/subscriptions/{name}/replay" { POST => subscriptions::replay }
-    Data "/v1/stores/{store}/query" { POST => not_served::query }
-    Data "/api/dereg/eventstores" { GET => deql::eventstores }
-    Data "/api/dereg/eventstores/{name}" { GET => deql::eventstore }
-    Data "/api/deql/create" { POST => deql::create }
-    Data "/api/deql/export" { GET => deql::export }
-    Data "/api/query" { POST => not_served::query }
-    Admin "/admin/v1/stores/{store}/compaction" { GET => compaction::status }
-    Admin "/admin/v1/stores/{store}/compaction/run" { POST => compaction::run }
-    Admin "/admin/v1/stores/{store}/compaction/pause" { POST => compaction::pause }
-    Admin "/admin/v1/stores/{store}/compaction/resume" { POST => compaction::resume }
-    Admin "/admin/v1/stores/{store}/compaction/cancel" { POST => compaction::cancel }
-    Admin "/admin/v1/stores/{store}/compaction/plan" { GET => compaction::plan }
-    Admin "/admin/v1/stores/{store}/tiers" { GET => admin::tiers }
-    Admin "/admin/v1/stores/{store}/wal" { GET => admin::wal }
-    Admin "/admin/v1/stores/{store}/manifest" { GET => admin::manifest }
-    Admin "/admin/v1/stores/{store}/files" { GET => admin::files }
-    Admin "/admin/v1/stores/{store}/retention" { GET => retention::status }
-    Admin "/admin/v1/stores/{store}/retention/run" { POST => retention::run }
-    Admin "/admin/v1/stores/{store}/retention/restore" { POST => retention::restore }
-    Admin "/admin/v1/stores/{store}/restore" { POST => retention::restore }
-    Admin "/admin/v1/stores/{store}/erase" { POST => erase::erase }
-    Admin "/admin/v1/stores/{store}/redact" { GET => redact::list, POST => redact::redact }
-    Admin "/admin/v1/cluster" { GET => cluster::status }
-    Admin "/admin/v1/cluster/{action}" { POST => cluster::change }
-    Admin "/admin" { GET => console::without_slash }
-    Admin "/admin/" { GET => console::page }
-    Admin "/admin/{file}" { GET => console::file }
+    Data "/v1/stores/{store}/subscriptions/{name}/events" { ReadStore GET => subscriptions::events }
+    Data "/v1/stores/{store}/subscriptions/{name}/ack" { ReadStore POST => subscriptions::ack }
+    Data "/v1/stores/{store}/subscriptions/{name}/retry" { ReadStore POST => subscriptions::retry }
+    Data "/v1/stores/{store}/subscriptions/{name}/park" { ReadStore POST => subscriptions::park }
+    Data "/v1/stores/{store}/subscriptions/{name}/replay" { ReadStore POST => subscriptions::replay }
+    Data "/v1/stores/{store}/query" { ReadStore POST => not_served::query }
+    Data "/api/dereg/eventstores" { Token GET => deql::eventstores }
+    Data "/api/dereg/eventstores/{name}" { Token GET => deql::eventstore }
+    Data "/api/deql/create" { AdminNode POST => deql::create }
+    Data "/api/deql/export" { ReadNode GET => deql::export }
+    Data "/api/query" { ReadStore POST => not_served::query }
+    Admin "/admin/v1/stores/{store}/compaction" { Admin GET => compaction::status }
+    Admin "/admin/v1/stores/{store}/compaction/run" { Admin POST => compaction::run }
+    Admin "/admin/v1/stores/{store}/compaction/pause" { Admin POST => compaction::pause }
+    Admin "/admin/v1/stores/{store}/compaction/resume" { Admin POST => compaction::resume }
+    Admin "/admin/v1/stores/{store}/compaction/cancel" { Admin POST => compaction::cancel }
+    Admin "/admin/v1/stores/{store}/compaction/plan" { Admin GET => compaction::plan }
+    Admin "/admin/v1/stores/{store}/tiers" { Admin GET => admin::tiers }
+    Admin "/admin/v1/stores/{store}/wal" { Admin GET => admin::wal }
+    Admin "/admin/v1/stores/{store}/manifest" { Admin GET => admin::manifest }
+    Admin "/admin/v1/stores/{store}/files" { Admin GET => admin::files }
+    Admin "/admin/v1/stores/{store}/retention" { Admin GET => retention::status }
+    Admin "/admin/v1/stores/{store}/retention/run" { Admin POST => retention::run }
+    Admin "/admin/v1/stores/{store}/retention/restore" { Admin POST => retention::restore }
+    Admin "/admin/v1/stores/{store}/restore" { Admin POST => retention::restore }
+    Admin "/admin/v1/stores/{store}/erase" { Admin POST => erase::erase }
+    Admin "/admin/v1/stores/{store}/redact" { Admin GET => redact::list, Admin POST => redact::redact }
+    Admin "/admin/v1/cluster" { AdminNode GET => cluster::status }
+    Admin "/admin/v1/cluster/{action}" { AdminNode POST => cluster::change }
+    Admin "/admin" { Open GET => console::without_slash }
+    Admin "/admin/" { Open GET => console::page }
+    Admin "/admin/{file}" { Open GET => console::file }
+}
+
+/// What a route needs of its caller; `None`: there is no such route, or not with this method.
+pub(crate) fn need_of(method: &str, pattern: &str) -> Option<Need> {
+    NEEDS.get(pattern)?.iter().find(|(of, _)| *of == method).map(|(_, need)| *need)
 }
 
 /// Names may be empty here, so that the handler says which one is.

@@ -16,6 +16,7 @@ pub(crate) async fn openapi(call: Call) -> ApiResult<HttpResponse> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::Need;
     use crate::routes::ROUTES;
     use std::collections::BTreeSet;
 
@@ -44,5 +45,17 @@ mod tests {
         let served: BTreeSet<_> =
             ROUTES.iter().filter(|r| r.served).map(|r| format!("{} {}", r.method, r.path)).collect();
         assert_eq!(described, served);
+    }
+
+    #[test]
+    fn each_route_says_what_it_needs_of_a_token() {
+        let tree: serde_json::Value = serde_json::from_str(DESCRIPTION).unwrap();
+        for route in ROUTES.iter().filter(|route| route.served) {
+            let described = &tree["paths"][route.path][route.method.to_lowercase()];
+            assert_eq!(described["x-strandline-needs"], route.need.word(), "{} {}", route.method, route.path);
+            let is_open = described["security"].as_array().is_some_and(Vec::is_empty);
+            assert_eq!(is_open, route.need == Need::Open, "{} {}", route.method, route.path);
+            assert_eq!(described["responses"]["401"].is_null(), is_open, "{} {}", route.method, route.path);
+        }
     }
 }

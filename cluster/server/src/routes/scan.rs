@@ -2,6 +2,7 @@
 //!
 //! One batch is encoded ahead of the connection, no more: back-pressure goes down to the files.
 
+use crate::access::{Caller, Need};
 use crate::encode::event::Shape;
 use crate::encode::format::{Format, wanted};
 use crate::error::{ApiError, ApiResult};
@@ -33,7 +34,8 @@ pub(crate) async fn scan(call: Call) -> ApiResult<HttpResponse> {
         Format::Arrow => Some(Encoder::new(served.names()).map_err(broken)?),
         _ => None,
     };
-    let state = Some(Scanning { served, scan, encoder });
+    let caller = call.caller();
+    let state = Some(Scanning { served, caller, scan, encoder });
     let chunks = unfold(state, |state| async move {
         let mut scanning = state?;
         match scanning.chunk().await {
@@ -52,6 +54,7 @@ fn broken(error: IpcError) -> ApiError {
 
 struct Scanning {
     served: Arc<ServedStore>,
+    caller: Caller,
     scan: ScanHandle,
     encoder: Option<Encoder>,
 }
@@ -60,6 +63,7 @@ impl Scanning {
     /// The next bytes that are not empty, and whether there may be more.
     async fn chunk(&mut self) -> io::Result<(Bytes, bool)> {
         while let Some(batch) = self.scan.next().await {
+            self.caller.may(Need::Read).map_err(|refused| io::Error::other(refused.to_string()))?;
             let batch = batch.map_err(|e| {
                 tracing::error!(store = self.served.store.name(), "a scan ended early: {e}");
                 io::Error::other(e.to_string())

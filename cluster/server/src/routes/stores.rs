@@ -23,13 +23,22 @@ pub(crate) async fn list(call: Call) -> ApiResult<HttpResponse> {
         let config = store.config();
         json!({
             "name": store.name(),
-            "stream_types": store.engine().stream_types().iter().map(|name| &**name).collect::<Vec<_>>(),
+            "stream_types": types_for(store).iter().map(|name| &**name).collect::<Vec<_>>(),
             "tiers": config.read.tiers.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "durable_path": config.durable.path.to_string(),
         })
     };
-    let stores: Vec<Value> = call.app.stores().map(|served| one(&served.store)).collect();
+    let stores: Vec<Value> = call.app.stores_for(&call.who).iter().map(|served| one(&served.store)).collect();
     Ok(answer::ok(&json!({ "stores": stores })))
+}
+
+/// The stream types that have a log. Which of them are there because somebody appended, a caller that is limited to tenants is not
+/// told: it sees those that are registered.
+fn types_for(store: &StoreHandle) -> Vec<Arc<str>> {
+    if store.is_limited() {
+        return store.stream_types().iter().map(|entry| Arc::clone(&entry.name)).collect();
+    }
+    store.engine().stream_types()
 }
 
 /// GET /v1/stores/{store}
@@ -44,7 +53,7 @@ pub(crate) async fn stream_types(call: Call) -> ApiResult<HttpResponse> {
     no_query(&call)?;
     let served = call.store()?;
     let registered = served.store.stream_types();
-    let with_log = served.store.engine().stream_types();
+    let with_log = types_for(&served.store);
     let mut rows: Vec<Value> = registered.iter().map(|entry| row(&served, entry, true)).collect();
     for name in with_log {
         if !registered.iter().any(|entry| entry.name == name) {

@@ -2,6 +2,7 @@
 //!
 //! One piece is made when the connection asks for it and none ahead: a slow client holds its place and nothing else.
 
+use crate::access::{Caller, Need};
 use crate::encode::sse;
 use crate::error::{ApiError, ApiResult};
 use crate::failure;
@@ -86,7 +87,8 @@ pub(crate) async fn subscribe(call: Call) -> ApiResult<HttpResponse> {
     let after = position_or_end(after.as_deref(), "after")?;
     let follower = served.store.follow(filter, after).await.map_err(|e| failure::answer(&e, served.names()))?;
     let told = follower.position();
-    let state = Following { served, follower, until, told, quiet: Duration::ZERO };
+    let caller = call.caller();
+    let state = Following { served, caller, follower, until, told, quiet: Duration::ZERO };
     Ok(event_stream(state, |mut state| async move {
         let (bytes, goes_on) = state.piece().await;
         (bytes, goes_on.then_some(state))
@@ -134,6 +136,7 @@ pub(crate) fn end(out: &mut Vec<u8>, code: &str, sentence: &str) {
 
 struct Following {
     served: Arc<ServedStore>,
+    caller: Caller,
     follower: Follower,
     until: Until,
     /// The last place that the client was told of.
@@ -147,6 +150,10 @@ impl Following {
         let mut out = Vec::new();
         let patience = self.until.patience();
         let came = self.follower.next(patience).await;
+        if let Err(refused) = self.caller.may(Need::Read) {
+            end(&mut out, refused.code(), refused.message());
+            return (out, false);
+        }
         if !matches!(came, Ok(Followed::Quiet { at_end: true })) {
             self.quiet = Duration::ZERO;
         }
@@ -192,6 +199,7 @@ impl Following {
     fn failed(&self, out: &mut Vec<u8>, error: &NodeError) {
         let answer = failure::answer(error, self.served.names());
         tracing::warn!(store = self.served.store.name(), "a follower ends: {error}");
-        end(out, answer.code(), answer.message());
+        let told = if self.served.store.is_limited() { answer.for_tenants() } else { answer };
+        end(out, told.code(), told.message());
     }
 }

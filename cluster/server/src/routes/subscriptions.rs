@@ -1,5 +1,6 @@
 //! Named subscriptions: their position is kept on the server, several consumers share one by stream.
 
+use crate::access::{Caller, Need};
 use crate::encode::sse;
 use crate::error::{ApiError, ApiResult};
 use crate::failure;
@@ -299,7 +300,8 @@ pub(crate) async fn events(call: Call) -> ApiResult<HttpResponse> {
     let writer = served.writer.clone();
     let encode = Arc::new(move |out: &mut Vec<u8>, event: &EventRef<'_>| sse::event(&writer, out, event));
     let consumer = served.store.consume(&name, encode).map_err(|e| failure::answer(&e, served.names()))?;
-    let state = Consuming { served, consumer, until, quiet: Duration::ZERO, has_begun: false };
+    let caller = call.caller();
+    let state = Consuming { served, caller, consumer, until, quiet: Duration::ZERO, has_begun: false };
     Ok(event_stream(state, |mut state| async move {
         let (bytes, goes_on) = state.piece().await;
         (bytes, goes_on.then_some(state))
@@ -308,6 +310,7 @@ pub(crate) async fn events(call: Call) -> ApiResult<HttpResponse> {
 
 struct Consuming {
     served: Arc<ServedStore>,
+    caller: Caller,
     consumer: Consumer,
     until: Until,
     quiet: Duration,
@@ -322,7 +325,12 @@ impl Consuming {
             return (out, true);
         }
         let patience = self.until.patience();
-        match self.consumer.next(patience).await {
+        let came = self.consumer.next(patience).await;
+        if let Err(refused) = self.caller.may(Need::ReadStore) {
+            end(&mut out, refused.code(), refused.message());
+            return (out, false);
+        }
+        match came {
             Consumed::Events(events) => {
                 self.quiet = Duration::ZERO;
                 let room = self.until.room(events.len());

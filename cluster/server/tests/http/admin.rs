@@ -2,7 +2,7 @@
 
 use crate::common::{Running, start};
 use serde_json::json;
-use strandline_server::{Bound, ServeError, ServeOptions, Server};
+use strandline_server::{Bound, Security, ServeError, ServeOptions, Server};
 use strandline_workers::{Node, NodeOptions, runtime};
 
 const TICK: &str = r#"{"event_type":"Ticked","data":{}}"#;
@@ -208,12 +208,25 @@ fn only_loopback_is_served() {
     let declarations = strandline_deql::parse_file("t", &text).unwrap();
     runtime::run(async {
         let node = Node::start(declarations, NodeOptions::new(folder.path().join("n"))).await.unwrap();
-        let options = ServeOptions { http: "0.0.0.0:0".parse().unwrap(), admin: None, native: None, forward: true };
+        let options = ServeOptions {
+            http: "0.0.0.0:0".parse().unwrap(),
+            admin: None,
+            native: None,
+            forward: true,
+            security: Security::default(),
+        };
         assert!(matches!(Bound::new(options), Err(ServeError::NotLoopback(_))));
         let any = "127.0.0.1:0".parse().unwrap();
         let server = Server::start(
             node,
-            Bound::new(ServeOptions { http: any, admin: Some(any), native: None, forward: true }).unwrap(),
+            Bound::new(ServeOptions {
+                http: any,
+                admin: Some(any),
+                native: None,
+                forward: true,
+                security: Security::default(),
+            })
+            .unwrap(),
         )
         .unwrap();
         assert_ne!(server.http(), server.admin().unwrap());

@@ -3,9 +3,10 @@
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use strandline_server::{Bound, ServeOptions, Server};
+use strandline_server::access::Access;
+use strandline_server::{Bound, Security, ServeOptions, Server};
 use strandline_workers::{Node, NodeOptions, runtime};
 use ureq::Agent;
 use ureq::http::Response;
@@ -15,6 +16,8 @@ pub(crate) struct Running {
     pub(crate) address: SocketAddr,
     /// Of the native protocol.
     pub(crate) native: SocketAddr,
+    /// Its tokens.
+    pub(crate) access: Arc<Access>,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
     agent: Agent,
@@ -65,15 +68,27 @@ pub(crate) fn start_with(
     more: &str,
     change: impl FnOnce(NodeOptions) -> NodeOptions + Send + 'static,
 ) -> Running {
-    start_from(dir, &format!(", inmemory.enabled = true {more}"), change)
+    start_from(dir, &format!(", inmemory.enabled = true {more}"), Security::default(), change)
+}
+
+/// A server that asks for the tokens of a file; its store checks commands by stream type.
+pub(crate) fn start_guarded(dir: &Path, tokens: &Path) -> Running {
+    let security = Security { access: Access::by_file(tokens).unwrap(), ..Security::default() };
+    let more = ", inmemory.enabled = true, id.command_id.unique_scope = 'stream_type'";
+    start_from(dir, more, security, |options| options)
 }
 
 /// A store without a memory tier.
 pub(crate) fn start_without_memory(dir: &Path, more: &str) -> Running {
-    start_from(dir, more, |options| options)
+    start_from(dir, more, Security::default(), |options| options)
 }
 
-fn start_from(dir: &Path, more: &str, change: impl FnOnce(NodeOptions) -> NodeOptions + Send + 'static) -> Running {
+fn start_from(
+    dir: &Path,
+    more: &str,
+    security: Security,
+    change: impl FnOnce(NodeOptions) -> NodeOptions + Send + 'static,
+) -> Running {
     let shown = dir.display();
     let text = format!(
         "CREATE EVENTSTORE s WITH (durable.type = 'parquet', durable.path = '{shown}/durable',
@@ -86,11 +101,12 @@ fn start_from(dir: &Path, more: &str, change: impl FnOnce(NodeOptions) -> NodeOp
     let (ready, bound) = mpsc::channel();
     let (stop, stopped) = tokio::sync::oneshot::channel();
     let options = change(NodeOptions::new(dir.join("node")));
+    let access = Arc::clone(&security.access);
     let thread = std::thread::spawn(move || {
         runtime::run(async move {
             let node = Node::start(declarations, options).await.unwrap();
             let http = "127.0.0.1:0".parse().unwrap();
-            let options = ServeOptions { http, admin: None, native: Some(http), forward: true };
+            let options = ServeOptions { http, admin: None, native: Some(http), forward: true, security };
             let server = Server::start(node, Bound::new(options).unwrap()).unwrap();
             ready.send((server.http(), server.native().unwrap())).unwrap();
             let _ = stopped.await;
@@ -101,7 +117,7 @@ fn start_from(dir: &Path, more: &str, change: impl FnOnce(NodeOptions) -> NodeOp
     let (address, native) = bound.recv().unwrap();
     let agent = Agent::config_builder().http_status_as_error(false).build().into();
     let url = format!("http://{address}");
-    Running { url, address, native, stop: Some(stop), thread: Some(thread), agent }
+    Running { url, address, native, access, stop: Some(stop), thread: Some(thread), agent }
 }
 
 impl Running {
@@ -159,6 +175,14 @@ impl Running {
 
     pub(crate) fn delete(&self, path: &str) -> Answer {
         answer(self.agent.delete(self.url(path)).call().unwrap())
+    }
+
+    pub(crate) fn delete_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut request = self.agent.delete(self.url(path));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        answer(request.call().unwrap())
     }
 
     /// Appends events (JSON objects) to `streams/Call/{stream}`.

@@ -170,3 +170,56 @@ fn wrong_types_methods_and_routes_are_json_errors() {
     server.delete("subscriptions/x").error(404, "not_found");
     server.post("subscriptions/x", "{}").error(409, "notifications_disabled");
 }
+
+#[test]
+fn what_is_declared_and_not_sent_keeps_nobody_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start_with(folder.path(), "", |options| NodeOptions { in_flight_bytes_max: 1 << 20, ..options });
+    let mut silent = Vec::new();
+    let head = "POST /v1/stores/s/streams/Call/c HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\n\
+                content-type: application/json\r\ncontent-length: 1000000\r\n\r\n";
+    for _ in 0..4 {
+        let mut socket = TcpStream::connect(server.address).unwrap();
+        socket.write_all(head.as_bytes()).unwrap();
+        let mut told = [0; 12];
+        socket.read_exact(&mut told).unwrap();
+        assert_eq!(&told, b"HTTP/1.1 100", "the head has been read");
+        silent.push(socket);
+    }
+    for _ in 0..4 {
+        let mut socket = TcpStream::connect(server.native).unwrap();
+        let (hello, frame) = crate::native::hello_and_large_append(900_000);
+        socket.write_all(&hello).unwrap();
+        socket.write_all(&frame[..64]).unwrap();
+        socket.read_exact(&mut [0; 32]).unwrap();
+        silent.push(socket);
+    }
+    let event = format!("{{\"event_type\":\"E\",\"data\":\"{}\"}}", "x".repeat(600_000));
+    for _ in 0..10 {
+        server.append("c", &event).ok(201);
+    }
+    assert!(server.get("/metrics").text().contains("strandline_in_flight_bytes 0"));
+    drop(silent);
+    is_well(&server);
+}
+
+#[test]
+fn a_huge_head_and_bytes_that_are_no_http_end_their_own_connection() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "");
+    for head in [
+        format!("GET /health HTTP/1.1\r\nhost: x\r\nx-long: {}\r\n\r\n", "x".repeat(1 << 20)),
+        format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "x".repeat(1 << 20)),
+        format!("GET /health HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(100_000)),
+        "\u{16}\u{3}\u{1}\u{2}".to_owned() + &"\0".repeat(600),
+    ] {
+        let mut socket = TcpStream::connect(server.address).unwrap();
+        // the server may close before it has everything
+        let _ = socket.write_all(head.as_bytes());
+        let mut told = Vec::new();
+        let _ = socket.read_to_end(&mut told);
+        let text = String::from_utf8_lossy(&told);
+        assert!(text.is_empty() || text.starts_with("HTTP/1.1 4"), "{text}");
+        is_well(&server);
+    }
+}

@@ -1,6 +1,8 @@
 //! What the native protocol shares with HTTP: the account of bytes in flight, and the end of the node.
 
 use crate::common::{Running, start, start_with};
+use strandline_client::wire::append::encode_append;
+use strandline_client::wire::hello::Hello;
 use strandline_client::{BatchBuilder, BatchBytes, BatchUnit, Client, EventInput, Expected, OnError, Options};
 use strandline_event::ErrorKind;
 use strandline_workers::NodeOptions;
@@ -12,6 +14,22 @@ fn batch(unit: BatchUnit, count: usize, text_bytes: usize) -> BatchBytes {
         batch.push(&EventInput { stream_id: "c", event_type: "E", data: &data, ..EventInput::default() }).unwrap();
     }
     batch.finish().unwrap()
+}
+
+/// The first two frames of a client, of which the second is an append of so many bytes.
+pub(crate) fn hello_and_large_append(bytes: usize) -> (Vec<u8>, Vec<u8>) {
+    let options = Options::new("");
+    let hello = Hello {
+        version_min: 1,
+        version_max: 1,
+        body_max: options.answer_bytes_max,
+        store: String::new(),
+        token: String::new(),
+        program: "test".to_owned(),
+    };
+    let large = batch(BatchUnit::Append, 1, bytes);
+    let frame = encode_append(2, std::iter::once((&large, Expected::Any)), false);
+    (hello.encode(1).into_bytes(), frame.into_bytes())
 }
 
 fn with_client<T>(server: &Running, work: impl AsyncFnOnce(Client) -> T) -> T {

@@ -11,6 +11,7 @@ use strandline_consensus::join::{Membership, StartFlags, StartRefused, start};
 use strandline_consensus::meta::{Addresses, Roles, cluster_statement};
 use strandline_deql::{self as deql, Declarations, StoreConfig};
 use strandline_server::Bound;
+use strandline_tls::Certificates;
 use strandline_workers::cluster::{ClusterNode, ClusterOptions, start_cluster};
 use strandline_workers::{NodeOptions, whose_folder};
 use tokio::net::TcpListener;
@@ -23,6 +24,7 @@ const REPLICATION: u8 = 3;
 pub(crate) struct Part {
     /// It makes the cluster: its stores are those of its own file.
     pub(crate) creates: bool,
+    node: u64,
     flags: StartFlags,
     address: SocketAddr,
     listen: Option<SocketAddr>,
@@ -67,14 +69,25 @@ pub(crate) fn clustered(options: &Serve, data_dir: &Path) -> Result<Option<Part>
                 .to_owned(),
         ));
     }
-    if let Some(address) = [Some(address), given.cluster_listen].into_iter().flatten().find(|a| !a.ip().is_loopback()) {
+    let has_certificates = options.tls.tls_cert.is_some();
+    let outside = [Some(address), given.cluster_listen].into_iter().flatten().find(|a| !a.ip().is_loopback());
+    if let Some(address) = outside.filter(|_| !has_certificates) {
         return Err(Failure::Usage(format!(
-            "--cluster {address}: nodes speak to each other in clear text and without a password so far, and clients are served on loopback \
-             addresses only, so the nodes of a cluster run on one machine: name a loopback address (127.0.0.1 or [::1])"
+            "--cluster {address}: without certificates nodes speak plain text and believe each other, so they run on one machine: give \
+             --tls-cert, --tls-key and --tls-ca, or name a loopback address (127.0.0.1 or [::1])"
+        )));
+    }
+    if address.ip().is_unspecified() {
+        return Err(Failure::Usage(format!(
+            "--cluster {address}: other nodes must reach this one there: name its address, and listen on all with --cluster-listen {address}"
         )));
     }
     Ok(Some(Part {
         creates: matches!(membership, Membership::Creates { .. }),
+        node: match membership {
+            Membership::Creates { node, .. } | Membership::Joins { node, .. } | Membership::Is { node, .. } => node,
+            Membership::Alone => 0,
+        },
         flags,
         address,
         listen: given.cluster_listen,
@@ -84,7 +97,18 @@ pub(crate) fn clustered(options: &Serve, data_dir: &Path) -> Result<Option<Part>
     }))
 }
 
+/// Where others reach a listener: one that listens on all addresses, at the address that the cluster knows this node by.
+fn reached(listens: SocketAddr, cluster: SocketAddr) -> String {
+    let ip = if listens.ip().is_unspecified() { cluster.ip() } else { listens.ip() };
+    SocketAddr::new(ip, listens.port()).to_string()
+}
+
 impl Part {
+    /// The node's id.
+    pub(crate) const fn node(&self) -> u64 {
+        self.node
+    }
+
     /// What a cluster keeps of no store.
     pub(crate) fn check(&self, declarations: &Declarations) -> Result<(), Failure> {
         let check = |config| cluster_statement(config).map(drop).map_err(|error| Failure::Usage(error.to_string()));
@@ -97,6 +121,7 @@ impl Part {
         declarations: &Declarations,
         node: &NodeOptions,
         bound: &Bound,
+        certificates: Option<Arc<Certificates>>,
     ) -> Result<ClusterNode, Failure> {
         let Self { flags, address, listen, roles, replication, data_dir, .. } = self;
         let at = listen.unwrap_or(address);
@@ -106,11 +131,12 @@ impl Part {
             Some(_) => address,
             None => listener.local_addr().map_err(cannot)?,
         };
+        let native = bound.native().map(|address| reached(address, cluster)).unwrap_or_default();
+        let http = reached(bound.http(), cluster);
         let cluster = cluster.to_string();
-        let native = bound.native().map(|address| address.to_string()).unwrap_or_default();
-        let addresses = Addresses { cluster: cluster.clone(), http: bound.http().to_string(), native };
+        let addresses = Addresses { cluster: cluster.clone(), http, native };
         let flags = StartFlags { cluster: Some(cluster), ..flags };
-        let options = ClusterOptions { flags, addresses, roles, replication };
+        let options = ClusterOptions { flags, addresses, roles, replication, certificates };
         let stores: Vec<StoreConfig> = declarations.stores.iter().map(|declared| declared.config.clone()).collect();
         let entered = start_cluster(&data_dir, &stores, options, listener, Arc::clone(&node.disk.0)).await;
         let entered = entered.map_err(|error| {

@@ -2,6 +2,7 @@
 
 mod append;
 mod bench;
+mod certs;
 mod check;
 mod compact;
 mod demo;
@@ -19,6 +20,7 @@ mod read;
 mod serve;
 mod status;
 mod subscribe;
+mod token;
 mod verify;
 mod wal;
 
@@ -51,8 +53,9 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Subscribe(options) => subscribe::run(&options),
         Command::Completions(options) => manual::completions(&options),
         Command::Man(options) => manual::manual(&options),
+        Command::Token(crate::cli::Token::New(options)) => token::new(&options),
         Command::Keys(command) => keys::run(&command),
-        Command::Certs(_) => later::refuse("certs", "TLS"),
+        Command::Certs(crate::cli::Certs::Dev(options)) => certs::dev(&options),
         Command::Erase(options) => erase::run(&options),
     }
 }

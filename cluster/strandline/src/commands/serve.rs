@@ -5,23 +5,21 @@
 
 use super::check;
 use super::member::{Part, clustered, nothing, served};
-use crate::cli::Serve;
+use crate::cli::{Serve, ServeTls};
 use crate::exit::Failure;
 use crate::out;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use strandline_deql::{self as deql, Declarations, StoreConfig};
-use strandline_server::{Bound, ServeOptions, Server, Signals};
+use strandline_server::access::Access;
+use strandline_server::{Bound, Security, ServeOptions, Server, Signals};
+use strandline_tls::{Certificates, Files};
 use strandline_workers::{Node, NodeOptions, Share, memory, runtime};
 
 /// Port of the native protocol, where none is given.
 const NATIVE_PORT: u16 = 7071;
 
 pub(crate) fn run(options: &Serve) -> Result<(), Failure> {
-    let later = options.later.given();
-    if !later.is_empty() {
-        return Err(Failure::Usage(format!("not served by this version: {}", later.join(", "))));
-    }
     let data_dir = absolute(&options.data_dir)?;
     let part = clustered(options, &data_dir)?;
     let declarations = match (&part, &options.config) {
@@ -31,9 +29,11 @@ pub(crate) fn run(options: &Serve) -> Result<(), Failure> {
     };
     part.as_ref().map_or(Ok(()), |part| part.check(&declarations))?;
     refuse_what_is_not_served(&declarations)?;
+    let security = security(options, part.as_ref())?;
+    refuse_plain_text(&declarations, &security)?;
     start_log();
     memory::take_small_pages();
-    let running = runtime::run(serve(declarations, data_dir, options, part));
+    let running = runtime::run(serve(declarations, data_dir, options, (part, security)));
     running.map_err(|e| Failure::Server(format!("the runtime does not start: {e}")))?
 }
 
@@ -41,7 +41,7 @@ async fn serve(
     declarations: Declarations,
     data_dir: PathBuf,
     options: &Serve,
-    part: Option<Part>,
+    (part, security): (Option<Part>, Security),
 ) -> Result<(), Failure> {
     // first of all: a process that cannot listen must not take a store from another one
     let listening = ServeOptions {
@@ -49,6 +49,7 @@ async fn serve(
         admin: options.admin,
         native: Some(native(options)),
         forward: !options.cluster.no_forward,
+        security: security.clone(),
     };
     let bound = Bound::new(listening).map_err(|error| Failure::Usage(error.to_string()))?;
     let mut node_options = NodeOptions::new(data_dir);
@@ -61,11 +62,15 @@ async fn serve(
     node_options.compaction_share =
         share.ok_or_else(|| Failure::Usage("--compaction-share: from 1 to 100 percent".to_owned()))?;
     let mut cluster = match part {
-        Some(part) => Some(part.enter(&declarations, &node_options, &bound).await?),
+        Some(part) => Some(part.enter(&declarations, &node_options, &bound, security.certificates.clone()).await?),
         None => None,
     };
     let started = match &mut cluster {
-        Some(cluster) => Node::start_member(served(declarations, &cluster.stores)?, node_options, cluster).await,
+        Some(cluster) => {
+            let declarations = served(declarations, &cluster.stores)?;
+            refuse_plain_text(&declarations, &security)?;
+            Node::start_member(declarations, node_options, cluster).await
+        }
         None => Node::start(declarations, node_options).await,
     };
     let node = started.map_err(|error| {
@@ -85,6 +90,46 @@ async fn serve(
         cluster.stop().await;
     }
     ended
+}
+
+/// Tokens and certificates, as the options name them.
+fn security(options: &Serve, part: Option<&Part>) -> Result<Security, Failure> {
+    let usage = |error: &dyn std::fmt::Display| Failure::Usage(error.to_string());
+    let access = match &options.token_file {
+        Some(file) => Access::by_file(file).map_err(|error| usage(&error))?,
+        None => Access::open_to_all(),
+    };
+    let ServeTls { tls_cert, tls_key, tls_ca } = &options.tls;
+    let (Some(certificate), Some(key)) = (tls_cert, tls_key) else {
+        if options.token_file.is_some() {
+            out::note("warning: tokens pass in plain text, and so do events: give --tls-cert and --tls-key");
+        }
+        return Ok(Security { access, certificates: None });
+    };
+    let files = Files { certificate: certificate.clone(), key: key.clone(), authorities: tls_ca.clone() };
+    let certificates = Certificates::open(files).map_err(|error| usage(&error))?;
+    match (part, tls_ca) {
+        (None, Some(_)) => Err(usage(&"--tls-ca names the authorities of other nodes: it needs --cluster")),
+        (Some(_), None) => Err(usage(&"--tls-cert on a cluster needs --tls-ca: the authorities of the other nodes")),
+        (Some(part), Some(_)) => match certificates.check_node(part.node()) {
+            Ok(()) => Ok(Security { access, certificates: Some(certificates) }),
+            Err(why) => Err(usage(&format!("--tls-cert {}: {why}", certificate.display()))),
+        },
+        (None, None) => Ok(Security { access, certificates: Some(certificates) }),
+    }
+}
+
+/// `security.encrypt.in_transit`: without a certificate nothing is served at all.
+fn refuse_plain_text(declarations: &Declarations, security: &Security) -> Result<(), Failure> {
+    let encrypted = declarations.stores.iter().find(|declared| declared.config.security.encrypt_in_transit);
+    match encrypted.filter(|_| security.certificates.is_none()) {
+        None => Ok(()),
+        Some(declared) => Err(Failure::Usage(format!(
+            "store {}: security.encrypt.in_transit = true, and there is no certificate: give --tls-cert and --tls-key \
+             (`strandline certs dev` makes some for development)",
+            declared.config.name
+        ))),
+    }
 }
 
 /// Where the native protocol is served. Who lets the system choose a port for HTTP has several nodes on a machine: no fixed one then.
@@ -134,7 +179,7 @@ fn refuse_what_is_not_served(declarations: &Declarations) -> Result<(), Failure>
 
 /// What is logged where STRANDLINE_LOG says nothing. Of the HTTP library not what any client could fill the log with: requests whose
 /// bytes are no HTTP, which are answered with 400. Of the Raft engine not what it does each time that members or leaders change.
-const LOG_FILTER: &str = "warn,actix_http::h1::dispatcher=off,openraft=error";
+const LOG_FILTER: &str = "warn,actix_http::h1::dispatcher=off,openraft=error,strandline_audit=info";
 
 /// Structured log on stderr; STRANDLINE_LOG takes a filter such as `debug` or `strandline_engine=trace`.
 fn start_log() {

@@ -12,17 +12,18 @@ use crate::wire::read::encode_empty;
 use crate::wire::refused::Refused;
 use std::io;
 use std::sync::Arc;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, WriteHalf};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::tcp::OwnedWriteHalf;
 use tokio::time::{Instant, timeout};
+use tokio_rustls::client::TlsStream;
 
 /// A frame with a tail of less than this is written with the frames before it.
 const COPY_BYTES_MAX: usize = 16 << 10;
 
 /// A connection on which both sides have said their first word.
 pub(super) struct Open {
-    stream: TcpStream,
+    stream: Stream,
     frames: FrameReader,
     pub(super) welcome: Welcome,
 }
@@ -40,8 +41,22 @@ impl Open {
     }
 
     async fn try_new(options: &Options) -> Result<Self, Refusal> {
-        let mut stream = TcpStream::connect(&options.address).await?;
-        stream.set_nodelay(true)?;
+        let socket = TcpStream::connect(&options.address).await?;
+        socket.set_nodelay(true)?;
+        match &options.tls {
+            None => Self::greet(options, socket, Stream::Plain).await,
+            Some(tls) => {
+                let secured = tls.connect(&options.address, socket).await?;
+                Self::greet(options, secured, |stream| Stream::Tls(Box::new(stream))).await
+            }
+        }
+    }
+
+    async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
+        options: &Options,
+        mut stream: S,
+        opened: impl FnOnce(S) -> Stream,
+    ) -> Result<Self, Refusal> {
         let hello = Hello {
             version_min: VERSION,
             version_max: VERSION,
@@ -51,6 +66,7 @@ impl Open {
             program: options.program.clone(),
         };
         stream.write_all(&hello.encode(1).into_bytes()).await?;
+        stream.flush().await?;
         let mut frames = FrameReader::new(options.answer_bytes_max as usize);
         let frame = loop {
             match frames.step().map_err(ClientError::from)? {
@@ -70,8 +86,21 @@ impl Open {
             Some(Kind::Error) => return Err(refused(&frame).into()),
             _ => return Err(ClientError::Protocol(WireError::Unexpected(frame.header.kind)).into()),
         };
-        Ok(Self { stream, frames, welcome })
+        Ok(Self { stream: opened(stream), frames, welcome })
     }
+}
+
+/// What a connection goes over.
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// Its writing half.
+enum Writing {
+    /// Callers write to it too.
+    Plain(Arc<OwnedWriteHalf>),
+    Tls(WriteHalf<Box<TlsStream<TcpStream>>>),
 }
 
 enum Refusal {
@@ -101,12 +130,24 @@ pub(super) fn refused(frame: &Frame) -> ClientError {
 
 /// Serves requests until the connection breaks or the client is closed; says what happened.
 pub(super) async fn serve(shared: &Shared, open: Open) -> String {
-    let (reading, writing) = open.stream.into_split();
-    let writing = Arc::new(writing);
-    shared.line.open(Arc::clone(&writing));
-    let why = tokio::select! {
-        why = read(shared, reading, open.frames) => why,
-        why = write(shared, &writing) => why,
+    let why = match open.stream {
+        Stream::Plain(stream) => {
+            let (reading, writing) = stream.into_split();
+            let writing = Arc::new(writing);
+            shared.line.open(Arc::clone(&writing));
+            tokio::select! {
+                why = read(shared, reading, open.frames) => why,
+                why = write(shared, Writing::Plain(writing)) => why,
+            }
+        }
+        // the line stays closed: only the task writes
+        Stream::Tls(stream) => {
+            let (reading, writing) = tokio::io::split(stream);
+            tokio::select! {
+                why = read(shared, reading, open.frames) => why,
+                why = write(shared, Writing::Tls(writing)) => why,
+            }
+        }
     };
     shared.line.close();
     match why {
@@ -116,7 +157,7 @@ pub(super) async fn serve(shared: &Shared, open: Open) -> String {
     }
 }
 
-async fn read(shared: &Shared, mut socket: OwnedReadHalf, mut frames: FrameReader) -> Result<(), Refusal> {
+async fn read(shared: &Shared, mut socket: impl AsyncRead + Unpin, mut frames: FrameReader) -> Result<(), Refusal> {
     let silence_max = shared.options.silence_max;
     let mut heard = Instant::now();
     let mut asked = false;
@@ -154,7 +195,7 @@ async fn read(shared: &Shared, mut socket: OwnedReadHalf, mut frames: FrameReade
     }
 }
 
-async fn write(shared: &Shared, socket: &OwnedWriteHalf) -> Result<(), Refusal> {
+async fn write(shared: &Shared, mut socket: Writing) -> Result<(), Refusal> {
     let mut buffer = Vec::with_capacity(64 << 10);
     loop {
         let mut frames = Vec::new();
@@ -173,25 +214,37 @@ async fn write(shared: &Shared, socket: &OwnedWriteHalf) -> Result<(), Refusal> 
             continue;
         }
         for frame in frames {
-            put(socket, &mut buffer, &frame).await?;
+            socket.put(&mut buffer, &frame).await?;
         }
-        write_all(socket, &buffer).await?;
+        socket.all(&buffer).await?;
     }
 }
 
-/// Small frames go into the buffer, a large archive straight into the socket.
-async fn put(socket: &OwnedWriteHalf, buffer: &mut Vec<u8>, frame: &Encoded) -> io::Result<()> {
-    buffer.extend_from_slice(&frame.head);
-    let Some(tail) = &frame.tail else { return Ok(()) };
-    if tail.len() < COPY_BYTES_MAX {
-        buffer.extend_from_slice(tail);
-    } else {
-        write_all(socket, buffer).await?;
-        buffer.clear();
-        write_all(socket, tail).await?;
+impl Writing {
+    /// Small frames go into the buffer, a large archive straight into the socket.
+    async fn put(&mut self, buffer: &mut Vec<u8>, frame: &Encoded) -> io::Result<()> {
+        buffer.extend_from_slice(&frame.head);
+        let Some(tail) = &frame.tail else { return Ok(()) };
+        if tail.len() < COPY_BYTES_MAX {
+            buffer.extend_from_slice(tail);
+        } else {
+            self.all(buffer).await?;
+            buffer.clear();
+            self.all(tail).await?;
+        }
+        buffer.extend_from_slice(frame.pad());
+        Ok(())
     }
-    buffer.extend_from_slice(frame.pad());
-    Ok(())
+
+    async fn all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Plain(socket) => write_all(socket, bytes).await,
+            Self::Tls(socket) => {
+                socket.write_all(bytes).await?;
+                socket.flush().await
+            }
+        }
+    }
 }
 
 async fn write_all(socket: &OwnedWriteHalf, mut bytes: &[u8]) -> io::Result<()> {

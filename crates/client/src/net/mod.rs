@@ -9,12 +9,14 @@ mod queue;
 mod scan;
 mod shared;
 mod subscribe;
+mod tls;
 
 pub use cluster::{ClusterClient, ClusterOptions};
 pub use error::ClientError;
 pub use options::Options;
 pub use scan::Scan;
 pub use subscribe::{Followed, Subscription};
+pub use tls::Tls;
 
 use crate::wire::append::{BATCHES_MAX, BYTES_BEFORE, Expected, OnError, bytes_in_frame, encode_append, encode_bulk};
 use crate::wire::error::WireError;

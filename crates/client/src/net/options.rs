@@ -1,9 +1,11 @@
 //! How a client connects, and its limits.
 
+use crate::net::tls::Tls;
+use std::fmt;
 use std::time::Duration;
 
 /// Options of a client.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Options {
     /// `host:port` of a node's native protocol.
     pub address: String,
@@ -11,6 +13,8 @@ pub struct Options {
     pub store: String,
     /// Bearer token; empty: none.
     pub token: String,
+    /// Connect by TLS; `None`: in plain text.
+    pub tls: Option<Tls>,
     /// What the client calls itself.
     pub program: String,
     /// Bytes of requests without an answer; who would go over it waits.
@@ -25,6 +29,14 @@ pub struct Options {
     pub answer_bytes_max: u32,
 }
 
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // not the token
+        let shown = (&self.address, &self.store, self.tls.is_some());
+        f.debug_tuple("Options").field(&shown).finish()
+    }
+}
+
 impl Options {
     /// The defaults for an address.
     #[must_use]
@@ -33,6 +45,7 @@ impl Options {
             address: address.into(),
             store: String::new(),
             token: String::new(),
+            tls: None,
             program: concat!("strandline-client/", env!("CARGO_PKG_VERSION")).to_owned(),
             in_flight_bytes_max: 32 << 20,
             patience: Duration::from_secs(30),

@@ -155,7 +155,7 @@ fn what_is_not_served_yet_is_named() {
     let mut refused = keys(serve_refusals(&all));
     let kms = refused.iter().position(|key| *key == "security.kms.provider").map(|at| refused.remove(at));
     assert_eq!(kms.is_none(), cfg!(feature = "s3"), "the provider speaks as s3 does");
-    assert_eq!(refused, ["id.command_id.unique_scope", "security.encrypt.in_transit"]);
+    assert_eq!(refused, ["id.command_id.unique_scope"]);
 }
 
 #[test]

@@ -10,7 +10,16 @@ fn a_frame_that_comes_slowly_is_read_and_one_that_does_not_go_on_ends_the_connec
         let (socket, mut client) = tokio::io::duplex(1 << 10);
         let (_stop, stopped) = watch::channel(false);
         let (stall, frames) = (Duration::from_secs(1), FrameReader::new(1 << 20));
-        let mut incoming = Incoming { socket, frames, stopped, greeted: true, stall };
+        let mut incoming = Incoming {
+            socket,
+            frames,
+            stopped,
+            greeted: true,
+            stall,
+            pace: Pace::begin(Instant::now(), stall),
+            account: None,
+            permit: BytePermit::default(),
+        };
         let frame = HeadOf { stream_type: "T".to_owned(), stream_id: "s".to_owned() }.encode(1).into_bytes();
         let slowly = async {
             // all of it takes longer than a byte may

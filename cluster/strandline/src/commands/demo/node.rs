@@ -46,7 +46,7 @@ impl Node {
 
     /// The number of events of a full scan.
     pub(super) fn scan(&self) -> Result<u64, Failure> {
-        let client = Client::new(&OnStore { url: self.url.clone(), store: None, token: None })?;
+        let client = Client::new(&OnStore { url: self.url.clone(), store: None, token: None, tls_ca: None })?;
         let request =
             Request { path: client.store_path(&["scan"])?, accept: Some("application/x-ndjson"), ..Request::default() };
         let answer = client.send(&request)?.ok()?;

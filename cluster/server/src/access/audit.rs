@@ -1,0 +1,106 @@
+//! The audit log: who administrated what, and who was refused, one line each under the target `strandline_audit`.
+//!
+//! A line has the name of a token, never the token or its hash; the path, never the query or the body. What anybody can cause
+//! without a token is bounded, so that the log cannot be filled: what was left out is counted in the next line.
+
+use crate::access::principal::Principal;
+use parking_lot::Mutex;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// The target of its lines.
+pub(crate) const TARGET: &str = "strandline_audit";
+/// Lines about refused requests in one [`WINDOW`].
+const REFUSED_MAX: u32 = 100;
+const WINDOW: Duration = Duration::from_secs(1);
+/// Characters of a path that a line shows.
+const PATH_CHARS: usize = 300;
+
+/// What is counted of refused requests.
+#[derive(Debug, Default)]
+pub(crate) struct Audit(Mutex<Refused>);
+
+#[derive(Debug, Default)]
+struct Refused {
+    began: Option<Instant>,
+    lines: u32,
+    left_out: u64,
+}
+
+/// What was asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked<'a> {
+    /// Where from.
+    pub(crate) from: Option<SocketAddr>,
+    /// `POST`, or the kind of a frame.
+    pub(crate) method: &'a str,
+    /// Without a query.
+    pub(crate) path: &'a str,
+}
+
+impl Asked<'_> {
+    fn from_text(&self) -> String {
+        self.from.map_or_else(|| "-".to_owned(), |from| from.to_string())
+    }
+
+    fn path_text(&self) -> String {
+        self.path.chars().take(PATH_CHARS).flat_map(char::escape_default).collect()
+    }
+}
+
+impl Audit {
+    /// Something was administrated, or it was tried.
+    pub(crate) fn administrated(&self, who: &Principal, asked: &Asked<'_>, status: u16) {
+        tracing::info!(
+            target: TARGET, event = "administration", who = %who.name, from = %asked.from_text(), method = %asked.method,
+            path = %asked.path_text(), status,
+        );
+    }
+
+    /// A caller was refused.
+    pub(crate) fn refused(&self, who: &Principal, asked: &Asked<'_>, code: &str, why: &str) {
+        let Some(left_out) = self.take_line(Instant::now()) else { return };
+        tracing::warn!(
+            target: TARGET, event = "refused", who = %who.name, from = %asked.from_text(), method = %asked.method,
+            path = %asked.path_text(), code, why, left_out_before = left_out,
+        );
+    }
+
+    /// Tokens or certificates were read again, or could not be.
+    pub(crate) fn reloaded(what: &str, failed: Option<&str>) {
+        match failed {
+            None => tracing::info!(target: TARGET, event = "reloaded", what),
+            Some(why) => {
+                tracing::error!(target: TARGET, event = "reload_failed", what, why, "what was read before stays in force")
+            }
+        }
+    }
+
+    /// `None`: no further line now; else how many were left out before it.
+    fn take_line(&self, now: Instant) -> Option<u64> {
+        let mut refused = self.0.lock();
+        if refused.began.is_none_or(|began| now.duration_since(began) >= WINDOW) {
+            (refused.began, refused.lines) = (Some(now), 0);
+        }
+        if refused.lines >= REFUSED_MAX {
+            refused.left_out += 1;
+            return None;
+        }
+        refused.lines += 1;
+        Some(std::mem::take(&mut refused.left_out))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_fills_the_log_with_refused_requests() {
+        let (audit, now) = (Audit::default(), Instant::now());
+        let lines = (0..250).filter(|_| audit.take_line(now).is_some()).count();
+        assert_eq!(lines, REFUSED_MAX as usize);
+        assert_eq!(audit.take_line(now + WINDOW), Some(150));
+        assert_eq!(audit.take_line(now + WINDOW), Some(0));
+    }
+}

@@ -1,0 +1,270 @@
+//! The token file: one JSON object a line, `#` begins a comment, empty lines are none.
+//!
+//! ```text
+//!  {"name": "billing", "sha256": "<64 hex digits>", "roles": ["read"], "stores": ["calls"], "tenants": ["acme"]}
+//! ```
+//!
+//! `roles`: one or more of append, read, admin; admin may do what the others may. Without `stores` all stores, without `tenants` all
+//! events. What it does not know is refused, and a file with one wrong line as a whole: nobody may take a limit for set that is not.
+//! Errors name lines, never what stands in them.
+
+use crate::access::principal::Principal;
+use crate::access::token::{PREFIX, unhex};
+use serde::{Deserialize, Serialize};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use subtle::ConstantTimeEq as _;
+
+/// Tokens of one file.
+const TOKENS_MAX: usize = 10_000;
+/// A larger file is no token file.
+const FILE_BYTES_MAX: u64 = 16 << 20;
+/// Bytes of a name.
+const NAME_BYTES_MAX: usize = 128;
+
+/// What a token may do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Append events.
+    Append,
+    /// Read and follow.
+    Read,
+    /// Everything, and what operators do.
+    Admin,
+}
+
+/// A line of the file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenLine {
+    /// What the audit log calls its owner.
+    pub name: String,
+    /// SHA-256 of the token, 64 hex digits.
+    pub sha256: String,
+    /// What it may do.
+    pub roles: Vec<Role>,
+    /// The stores that exist for it; absent: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stores: Option<Vec<String>>,
+    /// The tenants whose events exist for it; absent: all events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenants: Option<Vec<String>>,
+}
+
+/// Why a token file is not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenFileError {
+    /// It cannot be read.
+    #[error("the token file {path}: {error}", path = path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// Others than its owner may read or change it.
+    #[error(
+        "the token file {path}: others may read or change it (mode {mode:04o}): chmod 600 it",
+        path = path.display()
+    )]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// Lines are wrong.
+    #[error("the token file {path}: {lines}", path = path.display())]
+    Lines {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong in which line.
+        lines: String,
+    },
+}
+
+/// The tokens of a file.
+#[derive(Debug, Default)]
+pub struct TokenSet {
+    all: Vec<Arc<Principal>>,
+}
+
+impl TokenLine {
+    /// Whether it says something that can be held.
+    ///
+    /// # Errors
+    /// What is wrong; never the hash.
+    pub fn check(&self) -> Result<[u8; 32], String> {
+        if self.name.is_empty() || self.name.len() > NAME_BYTES_MAX || self.name.chars().any(char::is_control) {
+            return Err(format!("`name` has 1 to {NAME_BYTES_MAX} bytes and no control characters"));
+        }
+        if self.roles.is_empty() {
+            return Err("`roles` names one or more of append, read, admin".to_owned());
+        }
+        for (key, list) in [("stores", &self.stores), ("tenants", &self.tenants)] {
+            if list.as_ref().is_some_and(|list| list.is_empty() || list.iter().any(String::is_empty)) {
+                return Err(format!("`{key}` names one or more; leave it out for all"));
+            }
+        }
+        if self.tenants.is_some() && self.roles.contains(&Role::Admin) {
+            return Err("role admin sees whole stores: it cannot be limited to tenants".to_owned());
+        }
+        if self.sha256.starts_with(PREFIX) {
+            return Err("`sha256` holds a token: put its hash there, and make a new token".to_owned());
+        }
+        unhex(&self.sha256).ok_or_else(|| "`sha256` is not 64 hex digits".to_owned())
+    }
+}
+
+impl TokenSet {
+    /// Reads a file that only its owner may read.
+    ///
+    /// # Errors
+    /// [`TokenFileError`].
+    pub fn read(path: &Path) -> Result<Self, TokenFileError> {
+        let failed = |error| TokenFileError::Io { path: path.to_owned(), error };
+        let facts = fs::metadata(path).map_err(failed)?;
+        let mode = facts.permissions().mode() & 0o7777;
+        if mode & 0o077 != 0 {
+            return Err(TokenFileError::Open { path: path.to_owned(), mode });
+        }
+        if facts.len() > FILE_BYTES_MAX {
+            let lines = "it is too large for a token file".to_owned();
+            return Err(TokenFileError::Lines { path: path.to_owned(), lines });
+        }
+        let text = fs::read_to_string(path).map_err(failed)?;
+        Self::parse(&text).map_err(|lines| TokenFileError::Lines { path: path.to_owned(), lines: lines.join("; ") })
+    }
+
+    /// From the text of a file.
+    ///
+    /// # Errors
+    /// What is wrong, by line; never what stands in it.
+    pub fn parse(text: &str) -> Result<Self, Vec<String>> {
+        let (mut all, mut wrong): (Vec<Arc<Principal>>, Vec<String>) = (Vec::new(), Vec::new());
+        for (number, line) in text.lines().enumerate().map(|(i, line)| (i + 1, line.trim())) {
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            match principal(line) {
+                Err(what) => wrong.push(format!("line {number}: {what}")),
+                Ok(new) if all.iter().any(|known| known.name == new.name || known.digest == new.digest) => {
+                    wrong.push(format!("line {number}: its name or its hash stands in a line before"));
+                }
+                Ok(new) => all.push(Arc::new(new)),
+            }
+        }
+        if all.len() > TOKENS_MAX {
+            wrong.push(format!("{} tokens; at most {TOKENS_MAX} are held", all.len()));
+        }
+        if wrong.is_empty() { Ok(Self { all }) } else { Err(wrong) }
+    }
+
+    /// Whose token has this hash. All are compared, each in constant time.
+    pub(crate) fn find(&self, digest: &[u8; 32]) -> Option<Arc<Principal>> {
+        let mut found = None;
+        for principal in &self.all {
+            if bool::from(principal.digest.ct_eq(digest)) {
+                found = Some(principal);
+            }
+        }
+        found.map(Arc::clone)
+    }
+
+    pub(crate) fn renewed(&self, known: &Arc<Principal>) -> Option<Arc<Principal>> {
+        self.all.iter().find(|now| Arc::ptr_eq(now, known)).map(Arc::clone).or_else(|| self.find(&known.digest))
+    }
+}
+
+fn principal(line: &str) -> Result<Principal, String> {
+    let line: TokenLine = serde_json::from_str(line).map_err(|error| {
+        // the sentence of the parser may quote what stands there
+        let what = if error.is_data() { "a field is missing, unknown or of another type" } else { "it is no JSON" };
+        format!("{what} (column {}): name, sha256, roles, stores, tenants", error.column())
+    })?;
+    let digest = line.check()?;
+    Ok(Principal::of(line, digest))
+}
+
+/// Puts a line at the end of a token file, which is made if it is not there, for its owner alone.
+///
+/// # Errors
+/// [`TokenFileError`], also where the file as it is would not be taken.
+pub fn append_line(path: &Path, line: &str) -> Result<(), TokenFileError> {
+    let failed = |error| TokenFileError::Io { path: path.to_owned(), error };
+    let before = match TokenSet::read(path) {
+        Ok(_) => fs::read_to_string(path).map_err(failed)?,
+        Err(TokenFileError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(error),
+    };
+    let joint = if before.is_empty() || before.ends_with('\n') { "" } else { "\n" };
+    let whole = format!("{before}{joint}{line}\n");
+    TokenSet::parse(&whole)
+        .map_err(|lines| TokenFileError::Lines { path: path.to_owned(), lines: lines.join("; ") })?;
+    let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(path).map_err(failed)?;
+    file.write_all(format!("{joint}{line}\n").as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::token::{digest, make};
+
+    fn line(name: &str) -> TokenLine {
+        TokenLine { name: name.to_owned(), sha256: String::new(), roles: vec![Role::Read], stores: None, tenants: None }
+    }
+
+    #[test]
+    fn a_token_is_found_by_its_hash_and_only_then() {
+        let (one, two) = (make(line("one")).unwrap(), make(line("two")).unwrap());
+        let set = TokenSet::parse(&format!("# people\n\n{}\n{}\n", one.line, two.line)).unwrap();
+        assert!(!one.line.contains(&one.token) && one.token.starts_with(PREFIX) && one.token.len() == 68);
+        let who = |token: &str| set.find(&digest(token)).map(|principal| principal.name.clone());
+        assert_eq!((who(&one.token).as_deref(), who(&two.token).as_deref()), (Some("one"), Some("two")));
+        assert_eq!((who(""), who(&one.token[1..]), who(&two.line)), (None, None, None));
+    }
+
+    #[test]
+    fn a_wrong_line_is_named_and_not_shown() {
+        let good = make(line("good")).unwrap();
+        let (secret, hash) = ("slt_planted", "ab".repeat(32));
+        let with = |rest: &str| format!(r#"{{"name": "x", "sha256": "{hash}", {rest}}}"#);
+        for wrong in [
+            "{".to_owned(),
+            secret.to_owned(),
+            with(r#""roles": []"#),
+            with(r#""roles": ["planted"]"#),
+            with(r#""roles": ["read"], "planted": 1"#),
+            with(r#""roles": ["read"], "stores": []"#),
+            with(r#""roles": ["read"], "tenants": [""]"#),
+            with(r#""roles": ["read", "admin"], "tenants": ["a"]"#),
+            format!(r#"{{"name": "x", "sha256": "{secret}", "roles": ["read"]}}"#),
+            format!(r#"{{"name": "x", "sha256": "planted", "roles": ["read"]}}"#),
+            format!(r#"{{"name": "", "sha256": "{hash}", "roles": ["read"]}}"#),
+            good.line.clone(),
+        ] {
+            let errors = TokenSet::parse(&format!("{}\n{wrong}", good.line)).unwrap_err();
+            assert!(errors.len() == 1 && errors[0].starts_with("line 2: "), "{wrong}: {errors:?}");
+            assert!(!errors[0].contains("planted") && !errors[0].contains(&hash), "{errors:?}");
+        }
+    }
+
+    #[test]
+    fn only_its_owner_may_read_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokens");
+        append_line(&path, &make(line("one")).unwrap().line).unwrap();
+        append_line(&path, &make(line("two")).unwrap().line).unwrap();
+        assert_eq!(TokenSet::read(&path).unwrap().all.len(), 2);
+        assert!(append_line(&path, &make(line("two")).unwrap().line).is_err(), "the name is taken");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        for mode in [0o640, 0o604, 0o620] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            assert!(matches!(TokenSet::read(&path), Err(TokenFileError::Open { .. })), "{mode:o}");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Before every route: whose token it is, whether it may, and what the audit log is told.
+//!
+//! What it lets through carries its caller in the request; a handler that finds none refuses. Requests of a path or a method that
+//! is no route pass: their answer says nothing of a store.
+
+use crate::access::Need;
+use crate::access::audit::Asked;
+use crate::access::principal::Principal;
+use crate::connections::Connection;
+use crate::error::ApiError;
+use crate::http::call::App;
+use crate::routes::need_of;
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::AUTHORIZATION;
+use actix_web::http::{ConnectionType, StatusCode};
+use actix_web::middleware::Next;
+use actix_web::web::Data;
+use actix_web::{Error, HttpMessage, HttpResponse, ResponseError};
+use std::sync::Arc;
+use strandline_event::ErrorKind;
+
+/// The caller of a request that was let through.
+#[derive(Clone)]
+pub(crate) struct Granted(pub(crate) Arc<Principal>);
+
+/// Lets a request through, or refuses it; one of a connection too many before anything else.
+pub(crate) async fn guard(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    if request.conn_data::<Connection>().is_some_and(|connection| connection.is_over) {
+        let text = "too many connections are open: close some, or try again";
+        return Ok(request.into_response(closing(ApiError::new(ErrorKind::Overloaded, text))));
+    }
+    let app = request.app_data::<Data<App>>().cloned();
+    let need = request.match_pattern().and_then(|pattern| need_of(request.method().as_str(), &pattern));
+    let (Some(app), Some(need)) = (app, need) else {
+        return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
+    };
+    let (from, method, path) = (request.peer_addr(), request.method().clone(), request.uri().path().to_owned());
+    let asked = Asked { from, method: method.as_str(), path: &path };
+    let shown = bearer(&request);
+    let found = app.access.who(shown);
+    let refused = match &found {
+        None if need == Need::Open => None,
+        None => Some(unauthenticated(shown.is_some())),
+        Some(who) => need.refusal(who).map(|why| ApiError::new(ErrorKind::Forbidden, why)),
+    };
+    let who = found.unwrap_or_else(|| app.access.nobody());
+    if let Some(error) = refused {
+        app.access.audit.refused(&who, &asked, error.code(), error.message());
+        return Ok(request.into_response(error.error_response()));
+    }
+    request.extensions_mut().insert(Granted(Arc::clone(&who)));
+    let answered = without_others(next.call(request).await?.map_into_boxed_body(), &who);
+    let status = answered.status();
+    if let StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED = status {
+        let error = answered.response().error().and_then(|error| error.as_error::<ApiError>());
+        let (code, why) = error.map_or(("forbidden", ""), |error| (error.code(), error.message()));
+        app.access.audit.refused(&who, &asked, code, why);
+    }
+    if need.is_administration() && !method.is_safe() {
+        app.access.audit.administrated(&who, &asked, status.as_u16());
+    }
+    Ok(answered)
+}
+
+/// The answer, and the end of its connection.
+fn closing(error: ApiError) -> HttpResponse {
+    let mut answer = error.error_response();
+    answer.head_mut().set_connection_type(ConnectionType::Close);
+    answer
+}
+
+fn unauthenticated(has_shown: bool) -> ApiError {
+    let text = if has_shown {
+        "this token is not known here: it was taken back, or belongs to another node"
+    } else {
+        "show a token: `Authorization: Bearer slt_...` (the commands take --token, or STRANDLINE_TOKEN)"
+    };
+    ApiError::new(ErrorKind::Unauthenticated, text)
+}
+
+/// The token that a request shows.
+fn bearer(request: &ServiceRequest) -> Option<&str> {
+    let (scheme, token) = request.headers().get(AUTHORIZATION)?.to_str().ok()?.trim().split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// What goes wrong inside a node may name places, streams and numbers of any tenant: a caller that is limited to some is told only
+/// that it went wrong.
+fn without_others(answered: ServiceResponse<BoxBody>, who: &Principal) -> ServiceResponse<BoxBody> {
+    if who.tenants().is_none() || !answered.status().is_server_error() {
+        return answered;
+    }
+    let error = answered.response().error().and_then(|error| error.as_error::<ApiError>());
+    let Some(told) = error.map(|error| error.for_tenants().error_response()) else { return answered };
+    let (request, _) = answered.into_parts();
+    ServiceResponse::new(request, told)
+}

@@ -1,0 +1,245 @@
+//! Tokens, TLS and the audit log of the real program, by its own commands: what an operator sets up, and who is refused.
+
+use crate::cluster::nodes::Ports;
+use crate::harness::{Finished, Server, Store, program, run, run_command};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// What is read again when a file changes is looked at every two seconds.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < PATIENCE, "it does not come about: {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Makes a token in a file.
+fn token(file: &Path, more: &[&str]) -> String {
+    let file = file.to_string_lossy();
+    let made = run(&[&["token", "new", "--token-file", &file], more].concat());
+    assert_eq!(made.code, 0, "{}", made.stderr);
+    made.stdout.trim().to_owned()
+}
+
+/// A client command as the owner of a token.
+fn client(url: &str, token: &str, arguments: &[&str], input: &str) -> Finished {
+    let mut command = program();
+    command.args(arguments).args(["--url", url]).env("STRANDLINE_TOKEN", token);
+    run_command(command, input.as_bytes())
+}
+
+const APPEND: [&str; 7] = ["append", "--stream-type", "Call", "--stream-id", "s", "--event-type", "E"];
+const READ: [&str; 7] = ["read", "--stream-type", "Call", "--stream-id", "s", "--format", "ndjson"];
+const LINE: &str = "{\"stream_type\":\"Call\",\"stream_id\":\"loaded\",\"event_type\":\"E\",\"data\":{}}\n";
+
+fn serve(store: &Store, more: &[&str]) -> Command {
+    let mut command = program();
+    command.args(store.serve_arguments()).args(more);
+    command
+}
+
+#[test]
+fn tokens_are_made_shown_taken_back_and_stand_in_no_log() {
+    let store = Store::new(&[]);
+    let file = store.path().join("tokens");
+    let operator = token(&file, &["--name", "operator", "--role", "admin"]);
+    let reader = token(&file, &["--name", "reader", "--role", "read", "--stores", "test"]);
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let server = Server::start_from(&mut serve(&store, &["--token-file", &file.to_string_lossy()]));
+    let url = server.url().to_owned();
+
+    let wrong = "slt_planted0000000000000000000000000000000000000000000000000000000000";
+    for (token, said) in [("", "unauthenticated"), (wrong, "unauthenticated"), (reader.as_str(), "forbidden")] {
+        let refused = client(&url, token, &APPEND, "");
+        assert!(refused.code == 2 && refused.stderr.contains(said), "{refused:?}");
+        assert!(!refused.stderr.contains("slt_p"), "{}", refused.stderr);
+    }
+    assert_eq!(client(&url, &operator, &APPEND, "").code, 0);
+    assert_eq!(client(&url, &reader, &READ, "").stdout.lines().count(), 1);
+    // over the native protocol
+    assert_eq!(client(&url, &operator, &["ingest", "-"], LINE).code, 0);
+    assert_eq!(client(&url, &reader, &["ingest", "-"], LINE).code, 2);
+    assert_eq!(client(&url, &operator, &["compact"], "").code, 0);
+    assert_eq!(client(&url, &reader, &["compact"], "").code, 2);
+
+    // who comes later is known without a restart, who is taken out is not
+    let later = token(&file, &["--name", "later", "--role", "read"]);
+    until("the file is read again", || client(&url, &later, &READ, "").code == 0);
+    let lines = std::fs::read_to_string(&file).unwrap();
+    let without: Vec<&str> = lines.lines().filter(|line| !line.contains("\"reader\"")).collect();
+    std::fs::write(&file, without.join("\n")).unwrap();
+    let hung_up = Command::new("kill").args(["-HUP", &server.id().to_string()]).status().unwrap();
+    assert!(hung_up.success());
+    until("the token is taken back", || client(&url, &reader, &READ, "").code == 2);
+
+    let metrics = ["status"];
+    let shown = client(&url, &operator, &metrics, "");
+    let ended = server.finish();
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let log = &ended.stderr;
+    let line = |words: &[&str]| log.lines().any(|line| words.iter().all(|word| line.contains(word)));
+    assert!(line(&["strandline_audit", "administration", "who=operator", "/compaction/run", "status=200"]), "{log}");
+    assert!(line(&["strandline_audit", "refused", "who=reader", "method=POST", "forbidden"]), "{log}");
+    assert!(line(&["strandline_audit", "refused", "unauthenticated"]), "{log}");
+    assert!(line(&["strandline_audit", "reloaded"]), "{log}");
+    for secret in [&operator, &reader, &later, wrong].map(|token| &token[4..]) {
+        assert!(!log.contains(secret) && !shown.stdout.contains(secret), "a token stands in a log");
+    }
+    for hash in lines.lines().filter_map(|line| line.split("\"sha256\":\"").nth(1)?.get(..64)) {
+        assert!(!log.contains(hash), "the hash of a token stands in a log");
+    }
+}
+
+#[test]
+fn a_token_file_that_is_wrong_is_refused_and_not_shown() {
+    let store = Store::new(&[]);
+    let file = store.path().join("tokens");
+    std::fs::write(&file, "slt_planted").unwrap();
+    for (mode, said) in [(0o644, "chmod 600"), (0o600, "line 1")] {
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+        let mut command = serve(&store, &["--token-file", &file.to_string_lossy()]);
+        let ended = Server::try_start(&mut command).err().unwrap();
+        assert!(ended.code == 2 && ended.stderr.contains(said), "{ended:?}");
+        assert!(!ended.stderr.contains("planted"), "{}", ended.stderr);
+    }
+    let mut command = serve(&store, &["--http", "0.0.0.0:0"]);
+    let ended = Server::try_start(&mut command).err().unwrap();
+    assert!(ended.code == 2 && ended.stderr.contains("--token-file"), "{ended:?}");
+}
+
+/// Development certificates in a folder.
+struct Certificates(TempDir);
+
+impl Certificates {
+    fn new() -> Self {
+        let folder = TempDir::with_prefix("strandline-certs-").unwrap();
+        let made = run(&["certs", "dev", "--dir", &folder.path().to_string_lossy()]);
+        assert_eq!(made.code, 0, "{}", made.stderr);
+        Self(folder)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.path(name).to_string_lossy().into_owned()
+    }
+
+    fn options(&self, name: &str) -> [String; 4] {
+        let (certificate, key) = (self.text(&format!("{name}.pem")), self.text(&format!("{name}.key")));
+        ["--tls-cert".to_owned(), certificate, "--tls-key".to_owned(), key]
+    }
+}
+
+fn secured(url: &str, ca: &str, arguments: &[&str], input: &str) -> Finished {
+    client(url, "", &[arguments, &["--tls-ca", ca]].concat(), input)
+}
+
+/// What a listener says to plain text.
+fn says_to_plain_text(address: &str) -> Vec<u8> {
+    let mut socket = TcpStream::connect(address).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    let mut told = Vec::new();
+    // a reset is an answer too
+    let _ = socket.read_to_end(&mut told);
+    told
+}
+
+#[test]
+fn with_encryption_in_transit_nothing_is_served_in_plain_text() {
+    let store = Store::new(&["security.encrypt.in_transit = true"]);
+    let ended = Server::try_start(&mut serve(&store, &[])).err().unwrap();
+    assert!(ended.code == 2 && ended.stderr.contains("security.encrypt.in_transit"), "{ended:?}");
+    let (certificates, others) = (Certificates::new(), Certificates::new());
+    let again = run(&["certs", "dev", "--dir", &certificates.0.path().to_string_lossy()]);
+    assert_eq!(again.code, 3, "certificates that are there are not replaced: {again:?}");
+    let mut command = serve(&store, &["--admin", "127.0.0.1:0"]);
+    let server = Server::start_from(command.args(certificates.options("server")));
+    let (url, ca) = (server.url().replace("http://", "https://"), certificates.text("ca.pem"));
+    for listener in [server.url().trim_start_matches("http://"), server.native()] {
+        let told = says_to_plain_text(listener);
+        assert!(told.is_empty() || told[0] == 0x15, "an alert of TLS at most: {told:?}");
+    }
+    assert_eq!(secured(&url, &ca, &APPEND, "").code, 0);
+    assert_eq!(secured(&url, &ca, &["ingest", "-"], LINE).code, 0, "over the native protocol");
+    let read = secured(&url, &ca, &READ, "");
+    assert!(read.code == 0 && read.stdout.lines().count() == 1, "{read:?}");
+    assert_eq!(secured(&url, &others.text("ca.pem"), &READ, "").code, 3, "another authority is not trusted");
+    let untrusting = client(&url, "", &READ, "");
+    assert!(untrusting.code == 2 && untrusting.stderr.contains("--tls-ca"), "{untrusting:?}");
+    assert_eq!(client(server.url(), "", &READ, "").code, 3, "plain text");
+
+    // another certificate, without a restart
+    for file in ["server.pem", "server.key"] {
+        std::fs::copy(others.path(file), certificates.path(file)).unwrap();
+    }
+    until("the certificate is read again", || secured(&url, &others.text("ca.pem"), &READ, "").code == 0);
+    assert_eq!(secured(&url, &ca, &READ, "").code, 3);
+    assert_eq!(secured(&url, &others.text("ca.pem"), &["ingest", "-"], &LINE.replace("loaded", "again")).code, 0);
+    server.stop();
+}
+
+#[test]
+fn three_nodes_show_certificates_to_each_other() {
+    let certificates = Certificates::new();
+    let folder = TempDir::with_prefix("strandline-cluster-").unwrap();
+    let at = folder.path().display();
+    let statement = folder.path().join("store.deql");
+    let text = format!(
+        "CREATE EVENTSTORE test WITH (durable.type = 'parquet', durable.path = '{at}/shared', inmemory.enabled = true,
+         security.encrypt.in_transit = true, wal.enabled = true, wal.path = '{at}/n1/log');"
+    );
+    std::fs::write(&statement, text).unwrap();
+    let ports: Vec<[u16; 3]> = (0..3).map(|_| Ports::free().0).collect();
+    let ca = certificates.text("ca.pem");
+    let command = |node: usize, shows: &str| {
+        let [cluster, http, native] = ports[node - 1].map(|port| format!("127.0.0.1:{port}"));
+        let mut command = program();
+        command.args(["serve", "--data-dir", &format!("{at}/n{node}"), "--node-id", &node.to_string()]);
+        command.args(["--cluster", &cluster, "--http", &http, "--native", &native]);
+        if node == 1 {
+            command.arg("--config").arg(&statement);
+        } else {
+            command.args(["--join", &format!("127.0.0.1:{}", ports[0][0])]);
+        }
+        command.args(certificates.options(shows)).args(["--tls-ca", &ca]);
+        command
+    };
+    for (shows, said) in [("node-2", "does not speak for node 1"), ("server", "node-1.strandline.internal")] {
+        let ended = Server::try_start(&mut command(1, shows)).err().unwrap();
+        assert!(ended.code == 2 && ended.stderr.contains(said), "{ended:?}");
+    }
+    let nodes: Vec<Server> =
+        (1..=3).map(|node| Server::start_from(&mut command(node, &format!("node-{node}")))).collect();
+    let urls: Vec<String> = nodes.iter().map(|node| node.url().replace("http://", "https://")).collect();
+    until("three nodes vote", || {
+        let shown = secured(&urls[0], &ca, &["status"], "");
+        shown.code == 0 && secured(&urls[2], &ca, &APPEND, "").code == 0
+    });
+    // whoever is asked sends on, over TLS, what another node leads
+    for url in &urls {
+        assert_eq!(secured(url, &ca, &APPEND, "").code, 0, "{url}");
+    }
+    for url in &urls {
+        let read = secured(url, &ca, &READ, "");
+        assert!(read.code == 0 && read.stdout.lines().count() >= 4, "{read:?}");
+    }
+    assert_eq!(secured(&urls[1], &ca, &["ingest", "-"], LINE).code, 0);
+    for ports in &ports {
+        let told = says_to_plain_text(&format!("127.0.0.1:{}", ports[0]));
+        assert!(told.is_empty() || told[0] == 0x15, "between nodes: {told:?}");
+    }
+    for node in nodes {
+        node.stop();
+    }
+}
