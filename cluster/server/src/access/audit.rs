@@ -39,7 +39,7 @@ pub(crate) struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    fn from_text(&self) -> String {
+    fn address(&self) -> String {
         self.from.map_or_else(|| "-".to_owned(), |from| from.to_string())
     }
 
@@ -52,7 +52,7 @@ impl Audit {
     /// Something was administrated, or it was tried.
     pub(crate) fn administrated(&self, who: &Principal, asked: &Asked<'_>, status: u16) {
         tracing::info!(
-            target: TARGET, event = "administration", who = %who.name, from = %asked.from_text(), method = %asked.method,
+            target: TARGET, event = "administration", who = %who.name, from = %asked.address(), method = %asked.method,
             path = %asked.path_text(), status,
         );
     }
@@ -61,7 +61,7 @@ impl Audit {
     pub(crate) fn refused(&self, who: &Principal, asked: &Asked<'_>, code: &str, why: &str) {
         let Some(left_out) = self.take_line(Instant::now()) else { return };
         tracing::warn!(
-            target: TARGET, event = "refused", who = %who.name, from = %asked.from_text(), method = %asked.method,
+            target: TARGET, event = "refused", who = %who.name, from = %asked.address(), method = %asked.method,
             path = %asked.path_text(), code, why, left_out_before = left_out,
         );
     }

@@ -243,7 +243,7 @@ mod tests {
             with(r#""roles": ["read"], "tenants": [""]"#),
             with(r#""roles": ["read", "admin"], "tenants": ["a"]"#),
             format!(r#"{{"name": "x", "sha256": "{secret}", "roles": ["read"]}}"#),
-            format!(r#"{{"name": "x", "sha256": "planted", "roles": ["read"]}}"#),
+            r#"{"name": "x", "sha256": "planted", "roles": ["read"]}"#.to_owned(),
             format!(r#"{{"name": "", "sha256": "{hash}", "roles": ["read"]}}"#),
             good.line.clone(),
         ] {

@@ -22,14 +22,15 @@ pub(super) fn check(batch: BatchView<'_>, names: &FieldNames) -> Result<(), Refu
 }
 
 fn check_json(name: &str, text: &str, row: usize) -> Result<(), Refused> {
-    let refused = match serde_json::from_str::<IgnoredAny>(text) {
-        Err(error) => format!("`{name}` is no JSON: {error}"),
+    // broken JSON is one thing, by whatever way it comes; JSON that most readers refuse is another
+    let (kind, refused) = match serde_json::from_str::<IgnoredAny>(text) {
+        Err(error) => (ErrorKind::BadRequest, format!("broken JSON in `{name}`: {error}")),
         Ok(IgnoredAny) => match unreadable(name, text) {
             None => return Ok(()),
-            Some(refused) => refused,
+            Some(refused) => (ErrorKind::InvalidEvent, refused),
         },
     };
-    Err(Refused { row: Some(row as u32), ..Refused::new(ErrorKind::InvalidEvent, refused) })
+    Err(Refused { row: Some(row as u32), ..Refused::new(kind, refused) })
 }
 
 fn foreign(error: &ForeignError, names: &FieldNames) -> Refused {
@@ -79,7 +80,7 @@ mod tests {
         assert_eq!(judged(&["a", "b"], &["{}", "1"]), Ok(()));
         assert_eq!(judged(&["a", "a"], &["{}", "1"]), Err(("bad_request".to_owned(), None)));
         for data in ["", "{", "1,\"seq\":2", "nul"] {
-            assert_eq!(judged(&["a"], &["{}", data]), Err(("invalid_event".to_owned(), Some(1))), "{data}");
+            assert_eq!(judged(&["a"], &["{}", data]), Err(("bad_request".to_owned(), Some(1))), "{data}");
         }
         assert_eq!(judged(&[""], &["{}"]), Err(("invalid_event".to_owned(), Some(0))));
     }

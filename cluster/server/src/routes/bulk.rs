@@ -104,7 +104,7 @@ fn checked<'a>(input: EventInput<'a>, names: &FieldNames) -> ApiResult<EventInpu
     for (field, text) in [(Field::Payload, Some(input.data)), (Field::Metadata, input.metadata)] {
         let Some(text) = text.filter(|t| !t.is_empty() || field == Field::Metadata) else { continue };
         if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(text) {
-            return Err(ApiError::invalid(format!("`{}` is no JSON: {error}", names.get(field))));
+            return Err(ApiError::bad_request(format!("broken JSON in `{}`: {error}", names.get(field))));
         }
         if let Some(refused) = unreadable(names.get(field), text) {
             return Err(ApiError::invalid(refused));

@@ -194,7 +194,7 @@ fn what_is_declared_and_not_sent_keeps_nobody_out() {
         socket.read_exact(&mut [0; 32]).unwrap();
         silent.push(socket);
     }
-    let event = format!("{{\"event_type\":\"E\",\"data\":\"{}\"}}", "x".repeat(600_000));
+    let event = format!("{{\"event_type\":\"E\",\"data\":\"{}\"}}", "x".repeat(300_000));
     for _ in 0..10 {
         server.append("c", &event).ok(201);
     }
