@@ -39,6 +39,7 @@ mod statement;
 mod store;
 mod store_cluster;
 mod store_lock;
+mod store_numbers;
 mod stream;
 mod subjects;
 pub mod subscriptions;

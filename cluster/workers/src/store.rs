@@ -9,8 +9,8 @@ use crate::error::NodeError;
 use crate::hot_worker::HotWorkers;
 use crate::messages::{
     BeginScan, CancelCompaction, ContinueScan, ContinueScanFor, FindEvent, OpenLogOf, PauseCompaction, Plans,
-    ReadAppend, ReadGlobal, ReadHead, ReadStatus, ReadStream, RegisterStreamType, RunCompaction, Scope, StatusPart,
-    StoreStatus, StreamQuery,
+    ReadAppend, ReadGlobal, ReadHead, ReadStream, RegisterStreamType, RunCompaction, Scope, StatusPart, StoreStatus,
+    StreamQuery,
 };
 use crate::node::NodeShared;
 use crate::permits::{BytePermit, Permitted};
@@ -33,7 +33,6 @@ use strandline_engine::read::{
     Filter, FoundEvent, GlobalPage, GlobalRead, ReadStats, Scan, ScanBatch, StreamHead, StreamPage, TierSet,
 };
 use strandline_engine::retention::RetentionStatus;
-use strandline_engine::status::{FileStatus, LogStatus, ManifestStatus, TiersStatus, Waiting};
 use strandline_engine::store::Store;
 use strandline_engine::strict::check_registered;
 use strandline_engine::tenants::TenantScope;
@@ -496,69 +495,7 @@ impl StoreHandle {
         Arc::from(self.name())
     }
 
-    // ---- numbers ----
-
-    /// What each tier holds.
-    ///
-    /// # Errors
-    /// `Overloaded`.
-    pub async fn tiers(&self) -> Result<TiersStatus, NodeError> {
-        match self.status(StatusPart::Tiers).await? {
-            StoreStatus::Tiers(tiers) => Ok(tiers),
-            _ => Err(NodeError::Defect),
-        }
-    }
-
-    /// The logs and their segments.
-    ///
-    /// # Errors
-    /// `Overloaded`.
-    pub async fn wal(&self) -> Result<Vec<LogStatus>, NodeError> {
-        match self.status(StatusPart::Wal).await? {
-            StoreStatus::Wal(logs) => Ok(logs),
-            _ => Err(NodeError::Defect),
-        }
-    }
-
-    /// The current manifest and its history.
-    ///
-    /// # Errors
-    /// `Overloaded`.
-    pub async fn manifest(&self) -> Result<ManifestStatus, NodeError> {
-        match self.status(StatusPart::Manifest).await? {
-            StoreStatus::Manifest(manifest) => Ok(manifest),
-            _ => Err(NodeError::Defect),
-        }
-    }
-
-    /// The live data files.
-    ///
-    /// # Errors
-    /// `Overloaded`.
-    pub async fn files(&self) -> Result<Vec<FileStatus>, NodeError> {
-        match self.status(StatusPart::Files).await? {
-            StoreStatus::Files(files) => Ok(files),
-            _ => Err(NodeError::Defect),
-        }
-    }
-
-    /// What waits for compaction, per log.
-    ///
-    /// # Errors
-    /// `Overloaded`.
-    pub async fn waiting(&self) -> Result<Vec<Waiting>, NodeError> {
-        match self.status(StatusPart::Waiting).await? {
-            StoreStatus::Waiting(waiting) => Ok(waiting),
-            _ => Err(NodeError::Defect),
-        }
-    }
-
-    async fn status(&self, part: StatusPart) -> Result<StoreStatus, NodeError> {
-        self.check_unlimited()?;
-        self.ask(ReadStatus { store: Arc::clone(&self.parts.store), part }).await?
-    }
-
-    async fn ask<R: crate::readers::ReadRequest>(&self, request: R) -> Result<R::Answer, NodeError> {
+    pub(crate) async fn ask<R: crate::readers::ReadRequest>(&self, request: R) -> Result<R::Answer, NodeError> {
         let answer = self.node.shared.readers.ask(request).await;
         if matches!(answer, Err(NodeError::Overloaded(_))) {
             self.node.shared.metrics.overloaded.add(1);

@@ -1,0 +1,69 @@
+//! Numbers of a store, for operators. A caller that is limited to tenants gets none: they are those of all.
+
+use crate::error::NodeError;
+use crate::messages::{ReadStatus, StatusPart, StoreStatus};
+use crate::store::StoreHandle;
+use std::sync::Arc;
+use strandline_engine::status::{FileStatus, LogStatus, ManifestStatus, TiersStatus, Waiting};
+
+impl StoreHandle {
+    /// What each tier holds.
+    ///
+    /// # Errors
+    /// `Overloaded`.
+    pub async fn tiers(&self) -> Result<TiersStatus, NodeError> {
+        match self.status(StatusPart::Tiers).await? {
+            StoreStatus::Tiers(tiers) => Ok(tiers),
+            _ => Err(NodeError::Defect),
+        }
+    }
+
+    /// The logs and their segments.
+    ///
+    /// # Errors
+    /// `Overloaded`.
+    pub async fn wal(&self) -> Result<Vec<LogStatus>, NodeError> {
+        match self.status(StatusPart::Wal).await? {
+            StoreStatus::Wal(logs) => Ok(logs),
+            _ => Err(NodeError::Defect),
+        }
+    }
+
+    /// The current manifest and its history.
+    ///
+    /// # Errors
+    /// `Overloaded`.
+    pub async fn manifest(&self) -> Result<ManifestStatus, NodeError> {
+        match self.status(StatusPart::Manifest).await? {
+            StoreStatus::Manifest(manifest) => Ok(manifest),
+            _ => Err(NodeError::Defect),
+        }
+    }
+
+    /// The live data files.
+    ///
+    /// # Errors
+    /// `Overloaded`.
+    pub async fn files(&self) -> Result<Vec<FileStatus>, NodeError> {
+        match self.status(StatusPart::Files).await? {
+            StoreStatus::Files(files) => Ok(files),
+            _ => Err(NodeError::Defect),
+        }
+    }
+
+    /// What waits for compaction, per log.
+    ///
+    /// # Errors
+    /// `Overloaded`.
+    pub async fn waiting(&self) -> Result<Vec<Waiting>, NodeError> {
+        match self.status(StatusPart::Waiting).await? {
+            StoreStatus::Waiting(waiting) => Ok(waiting),
+            _ => Err(NodeError::Defect),
+        }
+    }
+
+    pub(crate) async fn status(&self, part: StatusPart) -> Result<StoreStatus, NodeError> {
+        self.check_unlimited()?;
+        self.ask(ReadStatus { store: Arc::clone(&self.parts.store), part }).await?
+    }
+}
