@@ -134,13 +134,11 @@ fn what_http_would_refuse_is_refused() {
         let refused = client.read_stream(&page).await.unwrap_err();
         assert!(matches!(refused, ClientError::Refused(r) if r.code == "bad_request"));
 
-        for (options, code) in [
-            (Options { store: "other".to_owned(), ..options(&server) }, "not_found"),
-            (Options { token: "secret".to_owned(), ..options(&server) }, "not_supported"),
-        ] {
-            let refused = Client::connect(options).await.err().unwrap();
-            assert!(matches!(&refused, ClientError::Refused(r) if r.code == code), "{refused}");
-        }
+        let other = Options { store: "other".to_owned(), ..options(&server) };
+        let refused = Client::connect(other).await.err().unwrap();
+        assert!(matches!(&refused, ClientError::Refused(r) if r.code == "not_found"), "{refused}");
+        // without a token file nobody looks at tokens
+        Client::connect(Options { token: "any".to_owned(), ..options(&server) }).await.unwrap();
     });
 }
 
