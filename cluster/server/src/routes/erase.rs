@@ -5,7 +5,7 @@ use crate::failure;
 use crate::http::call::Call;
 use crate::http::{answer, body};
 use crate::routes::no_query;
-use crate::routes::redact::NOBODY;
+use crate::routes::redact::asker;
 use crate::routes::stores::SMALL_BODY_BYTES_MAX;
 use actix_web::HttpResponse;
 use serde::Deserialize;
@@ -29,6 +29,7 @@ pub(crate) async fn erase(call: Call) -> ApiResult<HttpResponse> {
     let served = call.admin_store()?;
     no_query(&call)?;
     body::require_json_or_form(&call.request)?;
+    let who = asker(&call);
     let permits = call.app.node.permits();
     let body = body::read(&call.request, call.payload, permits, "a wish", SMALL_BODY_BYTES_MAX).await?;
     let wish: Wish = serde_json::from_slice(&body.bytes)
@@ -38,7 +39,7 @@ pub(crate) async fn erase(call: Call) -> ApiResult<HttpResponse> {
         (None, Some(tenant)) => (SubjectKind::Tenant, tenant),
         _ => return Err(ApiError::bad_request("name one of `stream_id` and `tenant_id`: whose data is to be erased")),
     };
-    let erasure = Erasure { kind, name, stream_type: wish.stream_type, who: NOBODY.to_owned() };
+    let erasure = Erasure { kind, name, stream_type: wish.stream_type, who };
     let receipts = served.store.erase(erasure).await.map_err(|e| failure::answer(&e, served.names()))?;
     Ok(answer::ok(&json!({ "erased": receipts.iter().map(receipt).collect::<Vec<_>>() })))
 }

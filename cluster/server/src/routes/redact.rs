@@ -13,8 +13,13 @@ use strandline_durable::Redaction;
 use strandline_event::EventId;
 use strandline_workers::RedactionWish;
 
-/// Who asks, where no token says it.
-pub(crate) const NOBODY: &str = "an operator without a token";
+/// Who asks, as what is kept for ever names it: the token's name, where there are tokens.
+pub(crate) fn asker(call: &Call) -> String {
+    match call.app.access.token_file() {
+        Some(_) => call.who.name.clone(),
+        None => "an operator without a token".to_owned(),
+    }
+}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -30,6 +35,7 @@ pub(crate) async fn redact(call: Call) -> ApiResult<HttpResponse> {
     served.store.check_redacts().map_err(|e| failure::answer(&e, served.names()))?;
     no_query(&call)?;
     body::require_json_or_form(&call.request)?;
+    let who = asker(&call);
     let permits = call.app.node.permits();
     let body = body::read(&call.request, call.payload, permits, "a wish", SMALL_BODY_BYTES_MAX).await?;
     let wish: Wish = serde_json::from_slice(&body.bytes)
@@ -38,7 +44,7 @@ pub(crate) async fn redact(call: Call) -> ApiResult<HttpResponse> {
         let shown: String = wish.event_id.chars().take(64).collect();
         return Err(ApiError::bad_request(format!("`{shown}` is no UUID")));
     };
-    let wish = RedactionWish { event_id, who: NOBODY.to_owned(), reason: wish.reason };
+    let wish = RedactionWish { event_id, who, reason: wish.reason };
     let redacted = served.store.redact(wish).await.map_err(|e| failure::answer(&e, served.names()))?;
     let rows: Vec<Value> = redacted.events.iter().map(row).collect();
     Ok(answer::ok(&json!({ "redacted": rows, "already": redacted.already })))
