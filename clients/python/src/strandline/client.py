@@ -53,8 +53,7 @@ class Client:
         patience: float = _http.PATIENCE_S,
         http: httpx.Client | None = None,
     ) -> None:
-        """`ca`: a PEM file of the authorities that an https:// address is trusted by; `timeout`: seconds without a byte of
-        an answer; `patience`: for how long is tried again what may be."""
+        """`ca`: PEM file of authorities of https:// addresses; `timeout`: s without a byte; `patience`: s of trying again."""
         self._settings = _http.Settings.of(url, admin_url, token, ca, timeout, patience)
         self._owned = http is None
         self._http = httpx.Client(**self._settings.of_own()) if http is None else http  # type: ignore[arg-type]
