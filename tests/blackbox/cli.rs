@@ -73,9 +73,7 @@ fn the_examples_are_valid() {
 
 #[test]
 fn serve_refuses_what_this_version_does_not_serve() {
-    let refused = [
-        ("id.command_id.unique_scope", vec!["id.command_id.unique_scope = 'store'"]),
-    ];
+    let refused = [("id.command_id.unique_scope", vec!["id.command_id.unique_scope = 'store'"])];
     for (name, keys) in refused {
         let store = Store::new(&[]);
         let text = std::fs::read_to_string(store.config()).unwrap();

@@ -53,7 +53,7 @@ class AsyncClient:
         patience: float = _http.PATIENCE_S,
         http: httpx.AsyncClient | None = None,
     ) -> None:
-        """`ca`: PEM file of authorities of https:// addresses; `timeout`: s without a byte; `patience`: s of trying again."""
+        """`ca`: file of trusted authorities; `timeout`: seconds without a byte; `patience`: seconds of trying again."""
         self._settings = _http.Settings.of(url, admin_url, token, ca, timeout, patience)
         self._owned = http is None
         self._http = httpx.AsyncClient(**self._settings.of_own()) if http is None else http  # type: ignore[arg-type]

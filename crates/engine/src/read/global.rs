@@ -91,7 +91,7 @@ impl GlobalPage {
     /// Nothing, and nothing behind it.
     pub(super) fn none(after: Position) -> Self {
         Self {
-            events: PageRows::new(Sources::default(), Vec::new()),
+            events: PageRows::new(Sources::under(&Arc::default()), Vec::new()),
             next: after,
             through: after,
             at_end: true,
