@@ -109,6 +109,7 @@ fn entry(n: u64, first: u64, per_day: u64) -> FileEntry {
             index_crc32c: (0..12).map(|block| (mixed >> (block * 7)) as u32).collect(),
         }),
         key: None,
+        full: None,
         rows: 3_500_000,
         row_groups: 4,
         stream_type: "Call".to_owned(),

@@ -23,6 +23,9 @@ pub struct FileEntry {
     /// Name of its key, 64 hex digits, where it is encrypted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// It was ended though more rows of its partition came, under these keys; `None`: no more came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub full: Option<FullUnder>,
     /// Events.
     pub rows: u64,
     /// Row groups.
@@ -44,6 +47,15 @@ pub struct FileEntry {
     /// The job that wrote it.
     #[serde(with = "wire")]
     pub job_id: u128,
+}
+
+/// What made a file full, in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FullUnder {
+    /// `compaction.target_file_mb`
+    pub target_bytes: u64,
+    /// `compaction.max_file_mb`
+    pub max_bytes: u64,
 }
 
 /// Checksums of the parts of a tail, so that a lookup reads what it needs of it.

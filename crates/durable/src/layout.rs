@@ -35,6 +35,7 @@ pub struct Layout {
     pub(crate) stats: Vec<Field>,
     pub(crate) bloom: Vec<Field>,
     pub(crate) bloom_fpp: f64,
+    pub(crate) target_file_bytes: u64,
     pub(crate) max_file_bytes: u64,
     pub(crate) max_open_files: usize,
     pub(crate) arrow_schema: SchemaRef,
@@ -78,6 +79,7 @@ impl Layout {
             bloom: if config.bloom.enabled { config.bloom.columns.clone() } else { Vec::new() },
             bloom_fpp: config.bloom.fpp,
             max_open_files: usize::try_from(config.compaction.max_open_files).unwrap_or(usize::MAX),
+            target_file_bytes: config.compaction.target_file_mb.saturating_mul(MB),
             max_file_bytes: config.compaction.max_file_mb.saturating_mul(MB),
             keys: None,
         })

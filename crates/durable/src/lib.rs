@@ -34,7 +34,7 @@ mod write;
 
 pub use columns::SeqTooLarge;
 pub use delta::{DeltaNumbers, DeltaReport, check_delta_log, verify_delta_log};
-pub use entry::{Bounds, FileEntry, TailSums};
+pub use entry::{Bounds, FileEntry, FullUnder, TailSums};
 pub use key_metadata::key_metadata;
 pub use keyring::{Provider, Rotated, rotate_keyring, sealed_places};
 pub use layout::{Layout, LayoutError};

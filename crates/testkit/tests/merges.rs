@@ -88,6 +88,40 @@ fn a_hand_leaves_one_small_file_a_partition() {
     }
 }
 
+/// Found by an attack: three files of which no two fit into one were written again with every tick.
+#[test]
+fn merges_end_where_no_larger_file_is_possible() {
+    let wide = ", bloom.columns = ('stream_id', 'event_id', 'event_type', 'command_id', 'correlation_id', 'tenant_id')";
+    for keys in [
+        "compaction.target_file_mb = 1, compaction.max_file_mb = 1, durable.compression = 'none'".to_owned(),
+        format!("compaction.target_file_mb = 1, compaction.max_file_mb = 1, durable.compression = 'none'{wide}"),
+    ] {
+        let mut store = local(&keys);
+        small_files(&mut store, 3, 12_000);
+        // it says so where it does not end
+        store.merge(Trigger::Hand).unwrap();
+        let before = store.store().durable().pin().files().to_vec();
+        assert!(before.len() > 1 && before.iter().all(|file| file.bytes < 1 << 20), "no more than a part of it fits");
+        assert_eq!(store.merge(Trigger::Hand).unwrap(), 0, "a second run does nothing");
+        assert_eq!(store.merge(Trigger::Tick).unwrap(), 0, "nor does the clock");
+        assert_eq!(store.store().durable().pin().files().to_vec(), before);
+        // more than one page holds
+        assert_eq!(store.store().durable().pin().rows(), 36_000);
+        assert_eq!(strandline_durable::verify_manifests(store.store().durable()), []);
+    }
+}
+
+/// Found by an attack: the first file of a job in two lanes counted as one that had to end.
+#[test]
+fn a_hand_merges_the_files_of_a_job_that_was_written_in_lanes() {
+    let mut store = local("");
+    load(&mut store, "T", 0..70_000, 4);
+    store.compact(&key()).unwrap();
+    assert_eq!(files(&store), 2, "two lanes");
+    assert_eq!(store.merge(Trigger::Hand).unwrap(), 2);
+    assert_eq!(files(&store), 1);
+}
+
 #[test]
 fn the_clock_merges_what_is_worth_it_late_events_included() {
     let mut store = local("partition.by = 'dt'");

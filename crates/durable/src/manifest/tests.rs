@@ -19,6 +19,7 @@ fn entry(n: u64) -> Arc<FileEntry> {
         tail_crc32c: 8,
         tail: None,
         key: None,
+        full: None,
         rows: 20,
         row_groups: 1,
         stream_type: "Call".to_owned(),
@@ -367,4 +368,13 @@ fn the_newest_version_is_found_in_few_requests() {
             assert_eq!(newest_of(1..=count, count - 7), (Some(count), 1));
         }
     }
+}
+
+#[test]
+fn an_entry_says_under_which_keys_it_was_full() {
+    let full = Some(crate::entry::FullUnder { target_bytes: 1 << 20, max_bytes: 1 << 21 });
+    let entry = FileEntry { full, ..(*entry(1)).clone() };
+    let json = serde_json::to_string(&entry).unwrap();
+    assert!(json.contains(r#""full":{"target_bytes":1048576,"max_bytes":2097152}"#), "{json}");
+    assert_eq!(serde_json::from_str::<FileEntry>(&json).unwrap(), entry);
 }

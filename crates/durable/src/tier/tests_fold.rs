@@ -82,6 +82,7 @@ fn entry(n: u64) -> FileEntry {
         tail_crc32c: 8,
         tail: None,
         key: None,
+        full: None,
         rows: 1,
         row_groups: 1,
         stream_type: "Call".to_owned(),

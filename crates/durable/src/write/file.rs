@@ -6,7 +6,7 @@ use super::sink::{BLOCK_BYTES, SUMS_BLOCK_BYTES, Sink, Sums};
 use super::staged::{Unfinished, staged};
 use super::{JobWriter, Permits, WriteError};
 use crate::columns::{EventColumns, bounds};
-use crate::entry::{Bounds, FileEntry};
+use crate::entry::{Bounds, FileEntry, FullUnder};
 use crate::gather::Chunk;
 use crate::layout::Layout;
 use crate::objects::ObjectError;
@@ -214,11 +214,17 @@ impl<'l> OpenFile<'l> {
         Ok(())
     }
 
-    /// Ends the file: encoded, synced, its folder synced; under its staged name.
+    /// Where the sink says what the disk or the object store said.
+    pub(crate) fn sums(&self) -> Arc<Mutex<Sums>> {
+        Arc::clone(&self.sums)
+    }
+
+    /// Ends the file: encoded, synced, its folder synced; under its staged name. `full`: more rows of its partition come.
     pub(crate) fn finish(
         mut self,
         job: &super::JobSpec,
         partition: Vec<(String, Option<String>)>,
+        full: bool,
     ) -> Result<FileEntry, WriteError> {
         self.encode()?;
         self.writer.flush().map_err(|e| WriteError::encode(&self.staged, e))?;
@@ -257,6 +263,10 @@ impl<'l> OpenFile<'l> {
             tail_crc32c,
             tail: Some(tail),
             key: self.sealed.map(|(name, _)| name.to_hex()),
+            full: full.then_some(FullUnder {
+                target_bytes: self.layout.target_file_bytes,
+                max_bytes: self.layout.max_file_bytes,
+            }),
             rows: self.rows,
             row_groups,
             stream_type: job.log.stream_type.to_string(),

@@ -88,6 +88,14 @@ impl WriteError {
         Self::Encode { path: path.to_owned(), source }
     }
 
+    /// An encoder makes a text of what the file below it said: what it said counts.
+    fn caused_by(self, failure: Option<std::io::Error>) -> Self {
+        match (self, failure) {
+            (Self::Encode { path, .. }, Some(io)) => Self::Objects(ObjectError::from_io(&path, io)),
+            (error, _) => error,
+        }
+    }
+
     /// What it means to the one who called.
     #[must_use]
     pub const fn kind(&self) -> ErrorKind {
@@ -143,9 +151,9 @@ impl<'l> Writing<'_, 'l> {
         let bytes = row_bytes(event);
         let ends = |file: &OpenFile<'_>| file.cannot_take(bytes) || file.has(self.enough_bytes);
         if self.open.as_ref().is_some_and(ends) {
-            self.end_file()?;
+            self.end(true)?;
         }
-        self.file()?.push(event, bytes)
+        self.with_file(|file| file.push(event, bytes))
     }
 
     /// Writes rows of one partition.
@@ -155,9 +163,9 @@ impl<'l> Writing<'_, 'l> {
         }
         let mut done = 0;
         while done < chunk.bytes.len() {
-            let ended = self.file()?.push_some(&chunk, done)?;
+            let ended = self.with_file(|file| file.push_some(&chunk, done))?;
             if ended < chunk.bytes.len() {
-                self.end_file()?;
+                self.end(true)?;
             }
             done = ended;
         }
@@ -170,17 +178,29 @@ impl<'l> Writing<'_, 'l> {
         if self.seen.insert(self.key.clone()) { Ok(()) } else { Err(WriteError::NotSorted(self.key.clone())) }
     }
 
-    fn file(&mut self) -> Result<&mut OpenFile<'l>, WriteError> {
-        match &mut self.open {
-            Some(file) => Ok(file),
-            none => Ok(none.insert(self.writer.create(&self.key, self.rows_max)?)),
-        }
+    /// Writes to the open file, or to a new one.
+    fn with_file<T>(
+        &mut self,
+        write: impl FnOnce(&mut OpenFile<'l>) -> Result<T, WriteError>,
+    ) -> Result<T, WriteError> {
+        let file = match &mut self.open {
+            Some(file) => file,
+            none => none.insert(self.writer.create(&self.key, self.rows_max)?),
+        };
+        write(file).map_err(|error| error.caused_by(file.sums().lock().failure()))
     }
 
     /// Ends the last file.
     pub(crate) fn end_file(&mut self) -> Result<(), WriteError> {
+        self.end(false)
+    }
+
+    /// Ends the open file. `full`: more rows of its partition come.
+    fn end(&mut self, full: bool) -> Result<(), WriteError> {
         if let Some(file) = self.open.take() {
-            self.written.push(file.finish(self.job, self.writer.layout.named_partition(&self.key))?);
+            let (sums, partition) = (file.sums(), self.writer.layout.named_partition(&self.key));
+            let ended = file.finish(self.job, partition, full);
+            self.written.push(ended.map_err(|error| error.caused_by(sums.lock().failure()))?);
         }
         Ok(())
     }

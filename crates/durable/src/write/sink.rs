@@ -43,6 +43,7 @@ pub(crate) struct Sums {
     block_crc32c: u32,
     block_bytes: u64,
     tail: Vec<u8>,
+    failed: Option<io::Error>,
 }
 
 impl Sums {
@@ -83,6 +84,11 @@ impl Sums {
         self.blocks.iter().flat_map(|crc| crc.to_le_bytes()).collect()
     }
 
+    /// What the file said when it failed: an encoder may make a text of it, which hides what it means.
+    pub(crate) const fn failure(&mut self) -> Option<io::Error> {
+        self.failed.take()
+    }
+
     /// The list has ended, the tail begins.
     pub(crate) const fn begin_tail(&mut self) {
         self.part = Part::Tail;
@@ -111,8 +117,14 @@ pub(crate) struct Sink {
 
 impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write_all(bytes)?;
-        self.sums.lock().add(bytes);
+        let written = self.file.write_all(bytes);
+        let mut sums = self.sums.lock();
+        if let Err(error) = written {
+            let same = error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
+            sums.failed = Some(same);
+            return Err(error);
+        }
+        sums.add(bytes);
         Ok(bytes.len())
     }
 

@@ -1,7 +1,7 @@
 //! Which files of a partition are merged. Pure: entries in, entries out.
 //!
-//! A file is full when it has reached the target, or when its job ended it because no larger one is allowed. The others are
-//! small, and stand in tiers by size, each tier four times the one before:
+//! A file is full when it has reached the target, or when it was ended though more rows came, because no larger one is allowed
+//! (`FileEntry::full`). The others are small, and stand in tiers by size, each tier four times the one before:
 //!
 //! - the clock merges a tier (and all below it) when it holds [`TIER_FILES_MIN`] files, or two that reach the target
 //!   together. The result stands in a higher tier or is full, so a byte is written again about once for each tier between
@@ -13,6 +13,8 @@
 //!
 //! So a partition holds at most three small files a tier, 21 up to 256 MiB; a day later each is more than twice all smaller ones
 //! together: one or two in practice.
+//!
+//! Every merge makes at most one small file of two or more, whatever the sizes of what it writes are: so merges come to an end.
 
 use crate::compact::policy::Trigger;
 use std::collections::HashMap;
@@ -63,15 +65,9 @@ impl MergeRules {
 
 /// The files of a partition that are not full, in the order in which their events came.
 fn small_files(files: &[Arc<FileEntry>], rules: &MergeRules) -> Vec<Arc<FileEntry>> {
-    // a job that wrote several files of a partition ended all but the last one because they were large enough
-    let mut last_of_job: HashMap<u128, &str> = HashMap::new();
-    for file in files {
-        let last = last_of_job.entry(file.job_id).or_insert(&file.path);
-        *last = (*last).max(&file.path);
-    }
-    // where the maximum was raised since, they may well be merged
+    // where a key was raised since, a larger one may be possible
     let ended = |file: &FileEntry| {
-        file.bytes > rules.max_bytes / 4 && last_of_job.get(&file.job_id).is_some_and(|last| *last != file.path)
+        file.full.is_some_and(|full| full.target_bytes >= rules.target_bytes && full.max_bytes >= rules.max_bytes)
     };
     let small = files.iter().filter(|file| file.bytes < rules.target_bytes && !ended(file));
     let mut small: Vec<_> = small.cloned().collect();

@@ -1,5 +1,5 @@
 use super::*;
-use strandline_durable::Bounds;
+use strandline_durable::{Bounds, FullUnder};
 use strandline_event::{EventId, LogIndex, Seq};
 
 const NOW: Micros = Micros(1_767_225_600_000_000);
@@ -16,6 +16,7 @@ fn file(n: u64, bytes: u64, age_s: u64) -> Arc<FileEntry> {
         tail_crc32c: 0,
         tail: None,
         key: None,
+        full: None,
         rows: 1,
         row_groups: 1,
         stream_type: "Call".to_owned(),
@@ -82,11 +83,11 @@ fn a_partition_at_rest_is_cleaned_up_without_writing_large_files_for_small_ones(
 }
 
 #[test]
-fn files_that_their_job_had_to_end_are_full() {
+fn files_that_had_to_end_are_full() {
     let tight = MergeRules { target_bytes: 256 * MB, max_bytes: 256 * MB, inputs_max: 16 };
-    let mut files: Vec<_> = of_sizes(&[250 * MB, 250 * MB, 250 * MB], 0);
-    for file in &mut files {
-        Arc::make_mut(file).job_id = 7;
+    let mut files: Vec<_> = of_sizes(&[250 * MB, 30 * MB, 250 * MB], 0);
+    for file in &mut files[..2] {
+        Arc::make_mut(file).full = Some(tight.full());
     }
     assert_eq!(choose(&files, &tight, Trigger::Hand, NOW), None, "only the last of them is small");
     files.push(file(9, MB, 0));
@@ -106,6 +107,12 @@ fn new_files_reach_the_target_except_the_last() {
     }
 }
 
+impl MergeRules {
+    fn full(&self) -> FullUnder {
+        FullUnder { target_bytes: self.target_bytes, max_bytes: self.max_bytes }
+    }
+}
+
 /// A partition that gets files for a while: bytes that merges wrote, and the most small files that there ever were.
 struct Life {
     files: Vec<Arc<FileEntry>>,
@@ -113,12 +120,14 @@ struct Life {
     came: u64,
     most: usize,
     n: u64,
+    /// So many bytes a file takes in truth: what stands behind its rows is guessed too long while it is written.
+    room: u64,
 }
 
 impl Life {
     /// New files of these sizes, each followed by the clock's merges, whose output is `shrunk` of a hundred of the input.
     fn of(sizes: impl Iterator<Item = u64>, rules: &MergeRules, shrunk: u64) -> Self {
-        let mut life = Self { files: Vec::new(), written: 0, came: 0, most: 0, n: 0 };
+        let mut life = Self { files: Vec::new(), written: 0, came: 0, most: 0, n: 0, room: rules.max_bytes };
         for bytes in sizes {
             life.add(bytes);
             life.came += bytes;
@@ -133,18 +142,25 @@ impl Life {
         self.files.push(file(self.n, bytes, 0));
     }
 
+    /// Files of a merge: each as large as it may be, but the last one.
+    fn add_full(&mut self, mut rest: u64, enough: u64, rules: &MergeRules) {
+        while rest > 0 {
+            self.add(rest.min(enough));
+            rest = rest.saturating_sub(enough);
+            if let (true, Some(file)) = (rest > 0, self.files.last_mut()) {
+                Arc::make_mut(file).full = Some(rules.full());
+            }
+        }
+    }
+
     fn merge(&mut self, rules: &MergeRules, trigger: Trigger, shrunk: u64) -> bool {
         let Some(inputs) = choose(&self.files, rules, trigger, NOW) else { return false };
         assert!((2..=rules.inputs_max).contains(&inputs.len()));
         self.files.retain(|file| inputs.iter().all(|input| input.path != file.path));
         let read: u64 = inputs.iter().map(|file| file.bytes).sum();
-        let mut rest = read * shrunk / 100;
-        let enough = rules.enough_bytes(read).min(rules.max_bytes);
-        self.written += rest;
-        while rest > 0 {
-            self.add(rest.min(enough));
-            rest = rest.saturating_sub(enough);
-        }
+        let made = read * shrunk / 100;
+        self.written += made;
+        self.add_full(made, rules.enough_bytes(read).min(self.room), rules);
         true
     }
 }
@@ -164,7 +180,7 @@ fn a_byte_is_written_again_about_once_a_tier() {
 #[test]
 fn a_hand_leaves_one_small_file_and_ends() {
     for rules in [RULES, MergeRules { max_bytes: 256 * MB, ..RULES }, MergeRules { inputs_max: 2, ..RULES }] {
-        let mut life = Life { files: Vec::new(), written: 0, came: 0, most: 0, n: 0 };
+        let mut life = Life { files: Vec::new(), written: 0, came: 0, most: 0, n: 0, room: rules.max_bytes };
         for n in 0..300_u64 {
             life.add(1 + (n * 7_919_000 % (90 * MB)));
         }
@@ -176,5 +192,27 @@ fn a_hand_leaves_one_small_file_and_ends() {
         assert!(small_files(&life.files, &rules).len() <= 1, "{rules:?}");
         assert!(life.files.iter().all(|file| file.bytes <= rules.max_bytes));
         assert!(!life.merge(&rules, Trigger::Hand, 100), "a second run does nothing");
+    }
+}
+
+/// Files that end far below the target are not read for ever: with a maximum that is the target, and where filters take most of a file.
+#[test]
+fn merges_end_however_short_their_files_are() {
+    for (target, max) in [(8, 8), (4, 8), (256, 512)] {
+        let rules = MergeRules { target_bytes: target * MB, max_bytes: max * MB, inputs_max: 16 };
+        for room in [max * MB * 9 / 10, max * MB / 2, max * MB / 10] {
+            for trigger in [Trigger::Hand, Trigger::Tick] {
+                let mut life = Life { files: Vec::new(), written: 0, came: 0, most: 0, n: 0, room };
+                // three jobs, each with files that had to end and a last one
+                for _ in 0..3 {
+                    life.add_full(room * 17 / 10, room, &rules);
+                }
+                let mut merges = 0;
+                while life.merge(&rules, trigger, 100) {
+                    merges += 1;
+                    assert!(merges < 10, "{rules:?}, {room}: it does not end");
+                }
+            }
+        }
     }
 }
