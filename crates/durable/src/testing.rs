@@ -150,8 +150,11 @@ pub(crate) fn commit(job: &JobSpec, files: Vec<FileEntry>, events: &[Owned]) -> 
             stream: stream_hash(&e.stream_id),
             last_seq: Seq(0),
             first_seq: if e.seq == 1 { Seq(1) } else { Seq::ZERO },
-            owner_tenant: if e.seq == 1 { crate::tenant_hash(e.tenant_id.as_deref()) } else { 0 },
+            owner_tenant: crate::tenant_hash(e.tenant_id.as_deref()),
         });
+        if head.owner_tenant != crate::tenant_hash(e.tenant_id.as_deref()) {
+            head.owner_tenant = crate::runs::MIXED_TENANTS;
+        }
         head.last_seq = head.last_seq.max(Seq(e.seq));
     }
     let commands = events.iter().filter_map(|e| {

@@ -115,7 +115,7 @@ fn merges_end_where_no_larger_file_is_possible() {
 #[test]
 fn a_hand_merges_the_files_of_a_job_that_was_written_in_lanes() {
     let mut store = local("");
-    load(&mut store, "T", 0..70_000, 4);
+    load(&mut store, "T", 0..70_000, 70);
     store.compact(&key()).unwrap();
     assert_eq!(files(&store), 2, "two lanes");
     assert_eq!(store.merge(Trigger::Hand).unwrap(), 2);
