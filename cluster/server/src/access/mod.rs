@@ -5,7 +5,7 @@
 //!      ^ read again: SIGHUP, or when it changed
 //! ```
 //!
-//! Without a token file everybody is [`Principal::everybody`], and only loopback addresses are served. Invariants: a token is known
+//! Without a token file everybody is `Principal::everybody`, and only loopback addresses are served. Invariants: a token is known
 //! by its SHA-256 alone, and compared in constant time; a secret stands in no log, no error and no answer; what a caller may not see
 //! does not exist for it.
 
