@@ -18,7 +18,7 @@ pub struct HeadRecord {
     pub last_seq: Seq,
     /// Seq of its first event.
     pub first_seq: Seq,
-    /// [`tenant_hash`] of its first event's tenant: the stream's owner; [`MIXED_TENANTS`](strandline_durable::MIXED_TENANTS): it has several.
+    /// [`tenant_hash`] of its first event's tenant: the stream's owner; [`MIXED_TENANTS`]: it has several.
     pub tenant: u64,
 }
 

@@ -1,5 +1,5 @@
 //! Subjects: whose data an erasable stream type holds, and the keys that seal it. What is sealed stays sealed in every tier; rows are opened when
-//! a client reads them, and show [`ERASED`] once the key is destroyed.
+//! a client reads them, and show `ERASED` once the key is destroyed.
 //!
 //! ```text
 //!  append ─> seal (a key for each subject, on stable storage before it seals) ─> owner, log, memory, files: sealed text
