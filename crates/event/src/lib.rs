@@ -19,6 +19,7 @@ pub mod error;
 pub mod field;
 pub mod foreign;
 pub mod hash;
+pub mod hex;
 pub mod id;
 pub mod invariant;
 pub mod limits;

@@ -3,9 +3,10 @@
 //! It is no secret: who has it needs the provider's key. Invariant: a key that was ever in it stays, since what it sealed must be
 //! opened for ever.
 
-use crate::text::{checked, from_hex, to_hex, with_sum};
+use crate::text::{checked, with_sum};
 use crate::{KeyError, KeyProvider, Secret, Wrapped};
 use std::fmt::Write;
+use strandline_event::hex::{from_hex, to_hex};
 
 /// First line.
 const TITLE: &str = "strandline keyring 1";

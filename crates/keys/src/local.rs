@@ -4,7 +4,7 @@
 //! whole: written aside, synced, renamed, the folder synced. It refuses a file that others may read.
 
 use crate::aead::{DataKey, NONCE_BYTES};
-use crate::text::{checked, from_hex, to_hex, with_sum};
+use crate::text::{checked, with_sum};
 use crate::{Entropy, KeyError, KeyInfo, KeyProvider, Secret, Wrapped};
 use rustix::fs::{Mode, OFlags};
 use std::fmt::Write as _;
@@ -13,6 +13,7 @@ use std::io::{self, Read, Write as _};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use strandline_event::hex::{from_hex, to_hex};
 use zeroize::Zeroizing;
 
 /// First line of a key file.

@@ -4,12 +4,12 @@
 //! the key's number and the salt; it is no secret, and stands beside what was sealed.
 
 use crate::aead::DataKey;
-use crate::text::{from_hex, to_hex};
 use crate::{KeyError, KeyProvider, Keyring, Secret};
 use parking_lot::RwLock;
 use ring::hkdf::{HKDF_SHA256, KeyType, Salt};
 use ring::hmac;
 use std::sync::atomic::{AtomicU64, Ordering};
+use strandline_event::hex::{from_hex, to_hex};
 use zeroize::Zeroizing;
 
 /// Bytes of a name of a data key.

@@ -9,13 +9,14 @@
 //! Errors name lines, never what stands in them.
 
 use crate::access::principal::Principal;
-use crate::access::token::{PREFIX, unhex};
+use crate::access::token::PREFIX;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use strandline_event::hex::from_hex;
 use subtle::ConstantTimeEq as _;
 
 /// Tokens of one file.
@@ -116,7 +117,9 @@ impl TokenLine {
         if self.sha256.starts_with(PREFIX) {
             return Err("`sha256` holds a token: put its hash there, and make a new token".to_owned());
         }
-        unhex(&self.sha256).ok_or_else(|| "`sha256` is not 64 hex digits".to_owned())
+        from_hex(&self.sha256)
+            .and_then(|bytes| bytes.try_into().ok())
+            .ok_or_else(|| "`sha256` is not 64 hex digits".to_owned())
     }
 }
 

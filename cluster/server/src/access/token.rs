@@ -5,7 +5,7 @@
 use crate::access::file::TokenLine;
 use ring::digest::{SHA256, digest as hash};
 use ring::rand::{SecureRandom, SystemRandom};
-use std::fmt::Write as _;
+use strandline_event::hex::to_hex;
 
 /// What every token begins with, so that people and scanners know one when they see it.
 pub const PREFIX: &str = "slt_";
@@ -35,31 +35,9 @@ pub fn digest(token: &str) -> [u8; 32] {
 pub fn make(mut line: TokenLine) -> Result<NewToken, String> {
     let mut secret = [0; SECRET_BYTES];
     SystemRandom::new().fill(&mut secret).map_err(|_| "the system gives no random bits".to_owned())?;
-    let token = format!("{PREFIX}{}", hex(&secret));
-    line.sha256 = hex(&digest(&token));
+    let token = format!("{PREFIX}{}", to_hex(&secret));
+    line.sha256 = to_hex(&digest(&token));
     line.check()?;
     let line = serde_json::to_string(&line).map_err(|error| error.to_string())?;
     Ok(NewToken { token, line })
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    let mut out = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        // writing to a String cannot fail
-        let _ = write!(out, "{byte:02x}");
-    }
-    out
-}
-
-/// 32 bytes from 64 hex digits.
-pub(super) fn unhex(text: &str) -> Option<[u8; 32]> {
-    let digits = text.as_bytes();
-    if digits.len() != 64 || !digits.iter().all(u8::is_ascii_hexdigit) {
-        return None;
-    }
-    let mut out = [0; 32];
-    for (byte, pair) in out.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(out)
 }

@@ -106,8 +106,7 @@ fn unwrap(options: &KeysUnwrap) -> Result<(), Failure> {
         {
             let keys = tier.keys().ok_or_else(|| failed(&"it is not encrypted"))?;
             let secret = keys.secret(&name, strandline_keys::Purpose::DataFile).map_err(|error| failed(&error))?;
-            let hex: String = secret.expose().iter().map(|byte| format!("{byte:02x}")).collect();
-            return out::line(&hex);
+            return out::line(&strandline_event::hex::to_hex(secret.expose()));
         }
     }
     Err(Failure::No(format!("no store of {} names {}", options.config.display(), options.file.display())))

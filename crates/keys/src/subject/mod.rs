@@ -76,7 +76,7 @@ impl SubjectKey {
         nonce.copy_from_slice(&hash.sign().as_ref()[..NONCE_BYTES]);
         let mut bytes = nonce.to_vec();
         bytes.extend_from_slice(&self.seals.seal_vec(nonce, context, text.as_bytes()));
-        format!("{HEAD}{}.{}{TAIL}", crate::text::to_hex(&self.id), URL_SAFE_NO_PAD.encode(bytes))
+        format!("{HEAD}{}.{}{TAIL}", strandline_event::hex::to_hex(&self.id), URL_SAFE_NO_PAD.encode(bytes))
     }
 
     /// Opens a text that [`seal`](Self::seal) gave.
@@ -103,7 +103,7 @@ impl Sealed {
         if id.len() != ID_DIGITS {
             return None;
         }
-        let key = crate::text::from_hex(id)?.try_into().ok()?;
+        let key = strandline_event::hex::from_hex(id)?.try_into().ok()?;
         let bytes = URL_SAFE_NO_PAD.decode(bytes).ok()?;
         let (nonce, bytes) = bytes.split_first_chunk::<NONCE_BYTES>()?;
         Some(Self { key, nonce: *nonce, bytes: bytes.to_vec() })
