@@ -155,14 +155,18 @@ pub fn parse_node_id(bytes: &[u8]) -> Option<u64> {
     whole.then(|| u64::from_str_radix(text, 16).ok()).flatten()
 }
 
-/// Written aside: under its name it is whole.
 fn make_node_id(path: &Path, id: u64) -> Result<u64, DataDirError> {
-    let aside = path.with_extension("new");
-    let mut file = File::create(&aside).map_err(at(&aside))?;
-    file.write_all(format!("{id:016x}\n").as_bytes()).and_then(|()| file.sync_all()).map_err(at(&aside))?;
-    publish(&aside, path).map_err(at(path))?;
-    sync_parent(path)?;
+    write_whole(path, format!("{id:016x}\n").as_bytes())?;
     Ok(id)
+}
+
+/// Makes a file or takes the place of one, durable on return. Written aside: under its name it is whole.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), DataDirError> {
+    let aside = path.with_added_extension("new");
+    let mut file = File::create(&aside).map_err(at(&aside))?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(at(&aside))?;
+    publish(&aside, path).map_err(at(path))?;
+    sync_parent(path)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the file was synced, the caller syncs the folder")]

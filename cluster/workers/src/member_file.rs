@@ -11,9 +11,9 @@
 //!
 //! It is written before anybody is told the instance: a node that dies while it joins is the same one when it comes back.
 
-use crate::data_dir::{DataDirError, at, make_folder, parse_node_id, publish, sync_parent};
-use std::fs::{self, File};
-use std::io::{self, Write};
+use crate::data_dir::{DataDirError, at, make_folder, parse_node_id, write_whole};
+use std::fs;
+use std::io;
 use std::path::Path;
 use strandline_consensus::NodeId;
 use strandline_consensus::join::Folder;
@@ -53,11 +53,7 @@ impl MemberFile {
     /// What the file system says.
     pub fn write(&self, dir: &Path) -> Result<(), DataDirError> {
         make_folder(dir)?;
-        let (path, aside) = (dir.join(NAME), dir.join("member.new"));
-        let mut file = File::create(&aside).map_err(at(&aside))?;
-        file.write_all(self.encode().as_bytes()).and_then(|()| file.sync_all()).map_err(at(&aside))?;
-        publish(&aside, &path).map_err(at(&path))?;
-        sync_parent(&path)
+        write_whole(&dir.join(NAME), self.encode().as_bytes())
     }
 
     fn encode(&self) -> String {

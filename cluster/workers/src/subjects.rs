@@ -8,18 +8,18 @@
 //! A copy of the data folder, the logs and the files so holds no key. In a cluster the nodes have no common place for keys: there it is refused.
 
 use crate::clock;
-use crate::data_dir::{DataDir, DataDirError, at, make_folder, publish, sync_parent, try_lock};
+use crate::data_dir::{DataDir, DataDirError, at, make_folder, try_lock, write_whole};
 use crate::error::NodeError;
 use crate::node::StartError;
 use crate::random;
 use crate::registry::StreamTypeEntry;
 use crate::store::StoreHandle;
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use strandline_deql::{Declarations, Location};
 use strandline_engine::subjects::{Receipt, SubjectFileError, SubjectKeys};
+use strandline_event::hex::to_hex;
 use strandline_event::{BatchBytes, ErrorKind, LogKey};
 use strandline_keys::subject::record::{Subject, SubjectKind, Tombstone};
 use strandline_wal::Disk;
@@ -72,7 +72,7 @@ pub(crate) fn open(
             continue;
         };
         match opened.as_ref().map(|of| of.keys.id()) {
-            Some(id) if hex(id) == known.0 => {}
+            Some(id) if to_hex(&id) == known.0 => {}
             Some(_) => lines.push(format!(
                 "store {name}: --subject-keys names another file than the one that its erasable stream types were sealed with, which was at {}",
                 known.1
@@ -152,12 +152,8 @@ fn write_marker(path: &Path, id: [u8; 16], keys: &Path) -> Result<(), DataDirErr
     if let Some(folder) = path.parent() {
         make_folder(folder)?;
     }
-    let text = format!("{TITLE}\n{}\n{}\n", hex(id), keys.display());
-    let aside = path.with_added_extension("new");
-    let mut file = File::create(&aside).map_err(at(&aside))?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(at(&aside))?;
-    publish(&aside, path).map_err(at(path))?;
-    sync_parent(path)
+    let text = format!("{TITLE}\n{}\n{}\n", to_hex(&id), keys.display());
+    write_whole(path, text.as_bytes())
 }
 
 /// Id of the file, and where it was.
@@ -175,10 +171,6 @@ fn read_marker(path: &Path) -> Result<Option<(String, String)>, StartError> {
             path.display()
         )])),
     }
-}
-
-fn hex(id: [u8; 16]) -> String {
-    format!("{:032x}", u128::from_be_bytes(id))
 }
 
 fn refusal(kind: ErrorKind, why: impl Into<String>) -> NodeError {

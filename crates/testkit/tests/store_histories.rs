@@ -492,6 +492,22 @@ impl Rig {
     }
 }
 
+/// A history up to its last restart; what it wrote in memory and files is what the model holds.
+fn lived(settings: &str, tiers: usize, layout: usize, ops: Vec<Op>) -> Rig {
+    // every other history has all tiers, or files alone
+    let tiers = TIERS.get(tiers).unwrap_or(&TIERS[if tiers.is_multiple_of(2) { 0 } else { 11 }]);
+    let mut rig = Rig::new(settings, LAYOUTS[layout % LAYOUTS.len()], tiers);
+    for op in ops {
+        rig.run(op);
+    }
+    rig.check_late_followers();
+    rig.read_whole();
+    rig.check_all();
+    rig.real.restart().unwrap();
+    rig.check_all();
+    rig
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, max_shrink_iters: 3_000, ..ProptestConfig::default() })]
     #[test]
@@ -501,17 +517,7 @@ proptest! {
         layout in any::<usize>(),
         ops in proptest::collection::vec(op(), 1..40),
     ) {
-        // every other history has all tiers, or files alone
-        let layout = LAYOUTS[layout % LAYOUTS.len()];
-        let mut rig = Rig::new(&settings, layout, TIERS.get(tiers).unwrap_or(&TIERS[if tiers % 2 == 0 { 0 } else { 11 }]));
-        for op in ops {
-            rig.run(op);
-        }
-        rig.check_late_followers();
-        rig.read_whole();
-        rig.check_all();
-        rig.real.restart().unwrap();
-        rig.check_all();
+        let mut rig = lived(&settings, tiers, layout, ops);
         rig.check_files();
         rig.check_all();
     }
@@ -530,16 +536,6 @@ proptest! {
         layout in any::<usize>(),
         ops in proptest::collection::vec(op(), 1..40),
     ) {
-        let settings = format!("{settings}, {SEALED}");
-        let layout = LAYOUTS[layout % LAYOUTS.len()];
-        let mut rig = Rig::new(&settings, layout, TIERS.get(tiers).unwrap_or(&TIERS[if tiers % 2 == 0 { 0 } else { 11 }]));
-        for op in ops {
-            rig.run(op);
-        }
-        rig.check_late_followers();
-        rig.read_whole();
-        rig.check_all();
-        rig.real.restart().unwrap();
-        rig.check_all();
+        lived(&format!("{settings}, {SEALED}"), tiers, layout, ops);
     }
 }
