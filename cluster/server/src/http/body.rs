@@ -5,11 +5,14 @@
 //! read the answer.
 
 use crate::error::{ApiError, ApiResult};
+use crate::http::call::Call;
+use crate::routes::stores::SMALL_BODY_BYTES_MAX;
 use crate::stall::{Pace, STALL};
 use actix_web::HttpRequest;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN};
 use actix_web::web::Payload;
 use futures_util::StreamExt;
+use serde::de::DeserializeOwned;
 use std::time::{Duration, Instant};
 use strandline_event::ErrorKind;
 use strandline_workers::permits::{BytePermit, BytePermits};
@@ -41,6 +44,13 @@ pub(crate) async fn read(
         discard(payload).await;
     }
     result
+}
+
+/// Reads what a small JSON body says. `what` names it in errors, `says` stands in front of what is wrong with it.
+pub(crate) async fn small_json<T: DeserializeOwned>(call: Call, what: &str, says: &str) -> ApiResult<T> {
+    require_json_or_form(&call.request)?;
+    let body = read(&call.request, call.payload, call.app.node.permits(), what, SMALL_BODY_BYTES_MAX).await?;
+    serde_json::from_slice(&body.bytes).map_err(|e| ApiError::bad_request(format!("{says}: {e}")))
 }
 
 async fn collect(

@@ -129,6 +129,14 @@ impl Call {
         Caller::new(Arc::clone(&self.app.access), Arc::clone(&self.who))
     }
 
+    /// Who asks, as what is kept for ever names it: the token's name, where there are tokens.
+    pub(crate) fn asker(&self) -> String {
+        match self.app.access.token_file() {
+            Some(_) => self.who.name.clone(),
+            None => "an operator without a token".to_owned(),
+        }
+    }
+
     /// The store of `/v1/stores/{store}/...`.
     pub(crate) fn store(&self) -> ApiResult<Arc<ServedStore>> {
         self.store_at(2)

@@ -5,8 +5,6 @@ use crate::failure;
 use crate::http::call::Call;
 use crate::http::{answer, body};
 use crate::routes::no_query;
-use crate::routes::redact::asker;
-use crate::routes::stores::SMALL_BODY_BYTES_MAX;
 use actix_web::HttpResponse;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -28,12 +26,8 @@ struct Wish {
 pub(crate) async fn erase(call: Call) -> ApiResult<HttpResponse> {
     let served = call.admin_store()?;
     no_query(&call)?;
-    body::require_json_or_form(&call.request)?;
-    let who = asker(&call);
-    let permits = call.app.node.permits();
-    let body = body::read(&call.request, call.payload, permits, "a wish", SMALL_BODY_BYTES_MAX).await?;
-    let wish: Wish = serde_json::from_slice(&body.bytes)
-        .map_err(|e| ApiError::bad_request(format!("send {{\"stream_id\": ...}} or {{\"tenant_id\": ...}}: {e}")))?;
+    let who = call.asker();
+    let wish: Wish = body::small_json(call, "a wish", "send {\"stream_id\": ...} or {\"tenant_id\": ...}").await?;
     let (kind, name) = match (wish.stream_id, wish.tenant_id) {
         (Some(stream), None) => (SubjectKind::Stream, stream),
         (None, Some(tenant)) => (SubjectKind::Tenant, tenant),

@@ -5,21 +5,12 @@ use crate::failure;
 use crate::http::call::Call;
 use crate::http::{answer, body};
 use crate::routes::no_query;
-use crate::routes::stores::SMALL_BODY_BYTES_MAX;
 use actix_web::HttpResponse;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use strandline_durable::Redaction;
 use strandline_event::EventId;
 use strandline_workers::RedactionWish;
-
-/// Who asks, as what is kept for ever names it: the token's name, where there are tokens.
-pub(crate) fn asker(call: &Call) -> String {
-    match call.app.access.token_file() {
-        Some(_) => call.who.name.clone(),
-        None => "an operator without a token".to_owned(),
-    }
-}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -34,12 +25,8 @@ pub(crate) async fn redact(call: Call) -> ApiResult<HttpResponse> {
     let served = call.admin_store()?;
     served.store.check_redacts().map_err(|e| failure::answer(&e, served.names()))?;
     no_query(&call)?;
-    body::require_json_or_form(&call.request)?;
-    let who = asker(&call);
-    let permits = call.app.node.permits();
-    let body = body::read(&call.request, call.payload, permits, "a wish", SMALL_BODY_BYTES_MAX).await?;
-    let wish: Wish = serde_json::from_slice(&body.bytes)
-        .map_err(|e| ApiError::bad_request(format!("send {{\"event_id\": ..., \"reason\": ...}}: {e}")))?;
+    let who = call.asker();
+    let wish: Wish = body::small_json(call, "a wish", "send {\"event_id\": ..., \"reason\": ...}").await?;
     let Some(event_id) = EventId::parse(&wish.event_id) else {
         let shown: String = wish.event_id.chars().take(64).collect();
         return Err(ApiError::bad_request(format!("`{shown}` is no UUID")));

@@ -86,11 +86,7 @@ const fn one_bucket() -> u32 {
 pub(crate) async fn register(call: Call) -> ApiResult<HttpResponse> {
     let served = call.store()?;
     no_query(&call)?;
-    body::require_json_or_form(&call.request)?;
-    let permits = call.app.node.permits();
-    let body = body::read(&call.request, call.payload, permits, "a registration", SMALL_BODY_BYTES_MAX).await?;
-    let wanted: Registration =
-        serde_json::from_slice(&body.bytes).map_err(|e| ApiError::bad_request(format!("a registration: {e}")))?;
+    let wanted: Registration = body::small_json(call, "a registration", "a registration").await?;
     let names = served.names();
     strandline_event::builder::check_stream_type(&wanted.name).map_err(|e| crate::decode::json::invalid(&e, names))?;
     match wanted.buckets {
