@@ -38,6 +38,7 @@ fn main() {
             writer: "n1".to_owned(),
             config_text: strandline_deql::print(&config),
             entropy: 7,
+            secret: 8,
             now: Micros(BEGIN),
             cache_bytes: 1 << 20,
             scratch: None,

@@ -46,6 +46,7 @@ fn options() -> OpenOptions {
         writer: "n1".to_owned(),
         config_text: "CREATE EVENTSTORE calls".to_owned(),
         entropy: 7,
+        secret: 8,
         now: Micros(0),
         cache_bytes: strandline_durable::CACHE_BYTES_DEFAULT,
         scratch: None,

@@ -97,7 +97,8 @@ fn what_a_cluster_refuses_is_named_before_anything_is_touched() {
         ("--cluster 127.0.0.1:1 --replication 9", "", "1..=7"),
         ("--cluster 127.0.0.1:1", "wal.fsync = false", "wal.fsync"),
         ("--cluster 0.0.0.0:1", "", "run on one machine"),
-        ("--cluster 127.0.0.1:1 --roles compact", "", "every node of a cluster does everything"),
+        ("--cluster 127.0.0.1:1 --roles compact,read", "", "the first node of a cluster keeps its logs"),
+        ("--cluster 127.0.0.1:1 --roles ", "", "a role is missing"),
         ("--cluster 127.0.0.1:1 --accept-lost-log", "", "gets what it lacks from the others"),
         ("--no-forward", "", "give --cluster ADDR too"),
     ] {

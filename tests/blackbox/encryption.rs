@@ -226,7 +226,7 @@ fn files_that_were_changed_or_exchanged_give_an_error_and_no_wrong_byte() {
 }
 
 #[test]
-fn pyarrow_reads_a_file_with_its_key() {
+fn pyarrow_and_duckdb_read_a_file_with_its_key() {
     let encrypted = Encrypted::new(true, &["row_group.max_rows = 50"]);
     let store = &encrypted.store;
     let server = store.start();
@@ -237,13 +237,68 @@ fn pyarrow_reads_a_file_with_its_key() {
     server.stop();
     let path = Path::new(paths.stdout.trim());
     assert!(path.is_file(), "{paths:?}");
+    for engine in ["read_encrypted.py", "read_encrypted_duckdb.py"] {
+        unwrapped(&encrypted, path, &rows, engine);
+    }
+}
+
+#[test]
+fn what_is_redacted_of_an_encrypted_store_is_gone_from_its_files_too() {
+    let keys = ["strict.immutable_events = false", "compaction.schedule = '0 0 1 1 *'", "wal.retention_hours = 0"];
+    let encrypted = Encrypted::new(true, &keys);
+    let store = &encrypted.store;
+    let server = store.start();
+    server.http().bulk(&(0..40).map(event).collect::<Vec<_>>());
+    server.http().compact();
+    server.http().bulk(&(40..60).map(event).collect::<Vec<_>>());
+    let marker = json!({"redacted": true});
+    // one that stands in a file, and one in the log
+    let ids: Vec<Value> = [2, 45].map(|n| stream(&server, n % 7)[n / 7]["event_id"].clone()).to_vec();
+    for id in &ids {
+        let wish = json!({"event_id": id, "reason": "planted-payload was asked for"});
+        server.http().post("/admin/v1/stores/test/redact", &wish).expect(200);
+    }
+    let check = |server: &Server, when: &str| {
+        let rows = server.http().scan();
+        assert_eq!(rows.len(), 60, "{when}");
+        for row in rows {
+            let is_redacted = ids.contains(&row["event_id"]);
+            assert_eq!(row["data"] == marker, is_redacted, "{when}: {row}");
+            assert_eq!(row["metadata"] == marker, is_redacted, "{when}: {row}");
+        }
+        nothing_planted_in(store);
+    };
+    check(&server, "at once");
+    server.kill();
+    store.assert_clean();
+    let server = store.start();
+    check(&server, "after a kill");
+    server.http().compact();
+    check(&server, "compacted and merged");
+    let rows: Vec<Value> = server.http().scan().iter().map(row).collect();
+    let paths = server.client(&["files", "--format", "paths"]);
+    server.stop();
+    nothing_planted_in(store);
+    store.assert_clean();
+    // the one file that is live, opened with its key by another engine, holds the marker in the place of the text
+    let path = Path::new(paths.stdout.trim());
+    assert!(path.is_file(), "{paths:?}");
+    unwrapped(&encrypted, path, &rows, "read_encrypted.py");
+    let server = store.start();
+    check(&server, "started again");
+    server.stop();
+}
+
+/// Another engine reads a file with its key, and finds these rows.
+fn unwrapped(encrypted: &Encrypted, path: &Path, rows: &[Value], engine: &str) {
+    let store = &encrypted.store;
     let config = store.config();
     let key = run(&["keys", "unwrap", &path.to_string_lossy(), "--config", &config.to_string_lossy()]);
     assert!(key.code == 0 && key.stdout.trim().len() == 64, "{key:?}");
     let (key_file, rows_file) = (store.path().join("hex"), store.path().join("rows.json"));
     fs::write(&key_file, key.stdout).unwrap();
-    fs::write(&rows_file, serde_json::to_vec(&rows).unwrap()).unwrap();
-    oracle("read_encrypted.py", &[path, &key_file, &rows_file]);
+    fs::write(&rows_file, serde_json::to_vec(rows).unwrap()).unwrap();
+    oracle(engine, &[path, &key_file, &rows_file]);
 }
 
 /// What a row of Parquet says of an event.

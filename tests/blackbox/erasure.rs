@@ -248,3 +248,25 @@ fn what_cannot_be_erased_says_why() {
     rig.start().stop();
     assert_eq!(serve(None).code, 2);
 }
+
+/// A member has no keys: what it took of such a type would be stored as it came, for ever.
+#[test]
+fn a_store_with_erasable_types_becomes_no_cluster() {
+    let rig = Rig::new(true);
+    let server = rig.start();
+    server.http().post("stream-types", &json!({ "name": "Person", "erasable": "stream" })).expect(201);
+    server.stop();
+    for with_keys in [false, true] {
+        let mut command = rig.store.program();
+        command.args(rig.store.serve_arguments()).args(["--cluster", "127.0.0.1:0"]);
+        if with_keys {
+            command.arg("--subject-keys").arg(rig.key_file());
+        }
+        let refused = run_command(command, b"");
+        assert!(refused.code == 2 && refused.stderr.contains("erasable stream types"), "{refused:?}");
+    }
+    // nothing has become a member's
+    let server = rig.start();
+    assert_eq!(server.http().get("stream-types").expect(200)["stream_types"][0]["erasable"], "stream");
+    server.stop();
+}

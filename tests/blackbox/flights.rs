@@ -29,8 +29,17 @@ pub(crate) struct Input {
     dates: usize,
 }
 
+fn full_year() -> Option<PathBuf> {
+    std::env::var_os("STRANDLINE_TEST_FLIGHTS").map(PathBuf::from)
+}
+
+/// Whether the input is the full year.
+pub(crate) fn is_full_year() -> bool {
+    full_year().is_some()
+}
+
 pub(crate) fn input() -> Input {
-    if let Some(file) = std::env::var_os("STRANDLINE_TEST_FLIGHTS").map(PathBuf::from) {
+    if let Some(file) = full_year() {
         println!("flights: the full file {}", file.display());
         return Input { file, events: 1_000_898, streams: 4_050, dates: 367 };
     }

@@ -1,6 +1,7 @@
 //! The routes, as the contract words them: answers, errors, and input that no client should send.
 
 use crate::harness::{Http, Store};
+use crate::oracles::oracle;
 use serde_json::{Value, json};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -232,6 +233,53 @@ fn hostile_bodies_never_end_the_process() {
 }
 
 #[test]
+fn arrow_that_unpacks_to_more_than_a_body_may_hold_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    oracle("arrow_unpacks.py", &[folder.path()]);
+    let body = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
+    let store = Store::new(&[]);
+    let mut server = store.start();
+    let http = server.http();
+    let arrow = "application/vnd.apache.arrow.stream";
+    let bomb = body("bomb.arrow");
+    assert!(bomb.len() < 2 << 20, "it is small as it comes");
+    let error = http.post_as("events", arrow, &bomb).expect_error(413, "too_large");
+    assert!(error["error"].as_str().unwrap().contains("unpacked"), "{error}");
+    assert!(server.runs());
+    http.get("streams/T/s").expect_error(404, "not_found");
+    assert_eq!(http.post_as("events", arrow, &body("small.arrow")).expect(201)["appended"], 100);
+    assert_eq!(http.stream("T", "s").len(), 100);
+    server.stop();
+}
+
+#[test]
+fn scans_that_nobody_reads_hold_a_piece_each_and_not_a_body() {
+    let store = Store::new(&[]);
+    let server = store.start();
+    let http = server.http();
+    let text = "x".repeat(20_000);
+    let line = |n: usize| json!({"stream_type": "T", "stream_id": format!("s{n}"), "event_type": "E", "data": text});
+    http.bulk(&(0..2_000).map(line).collect::<Vec<_>>());
+    let address = server.url().trim_start_matches("http://").to_owned();
+    let before = server.memory_mb();
+    let silent: Vec<TcpStream> = (0..40)
+        .map(|_| {
+            let mut socket = TcpStream::connect(&address).unwrap();
+            let head = format!("GET /v1/stores/test/scan HTTP/1.1\r\nhost: {address}\r\n\r\n");
+            socket.write_all(head.as_bytes()).unwrap();
+            // the first piece is there
+            socket.read_exact(&mut [0; 200]).unwrap();
+            socket
+        })
+        .collect();
+    let grown = server.memory_mb().saturating_sub(before);
+    assert!(grown < 40 * 12, "{} scans of a body of 40 MB hold {grown} MB", silent.len());
+    drop(silent);
+    assert_eq!(http.scan().len(), 2_000);
+    server.stop();
+}
+
+#[test]
 fn pages_of_the_global_order_and_the_scan_give_everything_once() {
     let store = Store::new(&["compaction.min_segment_mb = 1", "wal.rollover_mb = 1"]);
     let server = store.start();
@@ -317,7 +365,7 @@ fn many_new_stream_types_with_few_descriptors_are_refused_and_harm_nobody() {
     let mut server = crate::harness::Server::start_from(command.args(store.serve_arguments()));
     let http = server.http();
     let line = |n: u64| json!({"stream_type": format!("T{n}"), "stream_id": "s", "event_type": "E"}).to_string();
-    let many: String = (0..700).map(|n| line(n) + "\n").collect();
+    let many: String = (0..250).map(|n| line(n) + "\n").collect();
     for on_error in ["abort", "skip"] {
         let answer = http.post_as(&format!("events?on_error={on_error}"), "application/x-ndjson", many.as_bytes());
         answer.expect_error(503, "unavailable");

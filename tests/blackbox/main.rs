@@ -27,6 +27,7 @@ mod http;
 mod ingest;
 mod kill9;
 mod layout;
+mod logs;
 mod merges;
 mod names;
 mod native;
@@ -38,7 +39,9 @@ mod retention;
 #[path = "../rigs/mod.rs"]
 mod rigs;
 mod s3;
+mod secrets;
 mod security;
 mod statement;
 mod strict;
 mod subscribe;
+mod traces;

@@ -166,6 +166,22 @@ fn what_is_redacted_is_shown_by_no_read_in_no_tier() {
 }
 
 #[test]
+fn who_redacted_what_stands_in_the_audit_log_whatever_else_is_logged() {
+    for filter in [None, Some("error")] {
+        let mut store = Store::new(&keys());
+        store.set_env(filter.map(|filter| ("STRANDLINE_LOG", filter.to_owned())).into_iter().collect());
+        let server = store.start();
+        let first = append(&server, "a", "c1", &json!({ "number": SECRET }));
+        let id = first["events"][0]["event_id"].as_str().unwrap().to_owned();
+        server.http().post(ROUTE, &json!({ "event_id": id, "reason": "asked for" })).expect(200);
+        let log = server.finish().stderr;
+        let is_told = |line: &str| ["strandline_audit", "redact", id.as_str()].iter().all(|part| line.contains(part));
+        assert!(log.lines().any(is_told), "{filter:?}: {log}");
+        assert!(!log.contains(SECRET), "{log}");
+    }
+}
+
+#[test]
 fn what_is_in_files_already_is_rewritten() {
     let store = Store::new(&keys());
     let server = store.start();

@@ -3,7 +3,7 @@
 //!
 //! The full year where `STRANDLINE_TEST_FLIGHTS` names it, as in `flights`.
 
-use crate::flights::{Streams, fingerprint, input, stream_id, streams_of};
+use crate::flights::{Streams, fingerprint, input, is_full_year, stream_id, streams_of};
 use crate::harness::{Server, Store};
 use crate::oracles::oracle;
 use serde_json::{Value, json};
@@ -65,11 +65,16 @@ fn in_global_order(server: &Server) -> Seen {
     }
 }
 
+/// Events of a page. Every page of a stream asks all daily files: of the full year a stream is read in one or two.
+fn page_events() -> usize {
+    if is_full_year() { 1_000 } else { 100 }
+}
+
 /// Reads a stream by itself: its rows, and what is retired; together they must be 1 to its head, in every page.
 fn read(server: &Server, id: &str) -> (BTreeMap<u64, u64>, BTreeSet<u64>, u64) {
-    let (mut rows, mut retired, mut from) = (BTreeMap::new(), BTreeSet::new(), 1);
+    let (mut rows, mut retired, mut from, limit) = (BTreeMap::new(), BTreeSet::new(), 1, page_events());
     loop {
-        let page = server.http().get(&format!("streams/Aircraft/{id}?limit=100&from_seq={from}")).expect(200);
+        let page = server.http().get(&format!("streams/Aircraft/{id}?limit={limit}&from_seq={from}")).expect(200);
         let verdict = &page["verdict"];
         assert_eq!((&verdict["contiguous"], &verdict["missing"]), (&json!(true), &json!([])), "{id}: {verdict}");
         for event in page["events"].as_array().unwrap() {

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { accessible, fits, launch, open, picture, settled, view } from "./browser.mjs";
-import { append, calls, compact, startNode, statement } from "./node.mjs";
+import { append, calls, compact, park, startNode, statement } from "./node.mjs";
 import { countedByDuckdb } from "./numbers.mjs";
 import { VIEWS } from "./views.mjs";
 
@@ -19,6 +19,7 @@ before(async () => {
     statement(folder, "empty") +
     statement(folder, "failing") +
     statement(folder, "counted", ["partition.by = ('dt')"]) +
+    statement(folder, "followed") +
     statement(folder, "odd", ["envelope.payload_key = 'body'", "envelope.seq_key = 'version'"]);
   node = await startNode(stores);
   browser = await launch();
@@ -161,6 +162,78 @@ test("the buttons ask first, and a keyboard is enough", async () => {
   await close();
 });
 
+test("what a subscription has parked is given again, by one or all, after a question", async () => {
+  const events = (many) =>
+    Array.from({ length: many }, (_, i) => ({ stream_type: "Call", stream_id: `s${i}`, event_type: "Ended", data: {} }));
+  await append(node, "followed", events(6));
+  // all six are given to the one consumer, which takes four
+  const positions = await park(node, "followed", HOSTILE, { filter: { stream_type: "Call" } }, 4);
+  const path = `/v1/stores/followed/subscriptions/${encodeURIComponent(HOSTILE)}`;
+  const replayed = async () => (await node.ask(path)).parked.filter((event) => event.replayed).map((e) => e.position);
+  const { page, close } = await open(browser, `${node.url}/admin/#/subscriptions?store=followed`);
+  await settled(page);
+  const row = page.getByRole("group", { name: "Named subscriptions" }).locator("tbody tr");
+  assert.equal(await row.getByRole("rowheader").textContent(), HOSTILE);
+  const cells = await row.getByRole("cell").allTextContents();
+  assert.deepEqual([...cells.slice(0, 2), ...cells.slice(3, 7)], ["stream type Call", "async", "0", "0", "2", "4"]);
+  const parked = page.getByRole("group", { name: "Parked events" }).locator("tbody tr");
+  assert.equal(await parked.count(), positions.length);
+  assert.equal(await parked.getByText("the printer is out of paper").count(), positions.length);
+  const press = async (button, ...keys) => {
+    await button.focus();
+    await page.keyboard.press("Enter");
+    await page.getByRole("dialog").waitFor();
+    for (const key of keys) await page.keyboard.press(key);
+    await page.getByRole("dialog").waitFor({ state: "detached" });
+  };
+  const first = page.getByRole("button", { name: `Replay the event at ${positions[0]}` });
+  await press(first, "Enter");
+  assert.deepEqual(await replayed(), [], "leaving it is what Enter does");
+  await press(first, "Tab", "Enter");
+  await page.getByText("1 event will be given again.").waitFor();
+  assert.deepEqual(await replayed(), [positions[0]]);
+  await parked.filter({ hasText: "is on its way" }).waitFor();
+  await picture(page, "parked");
+  await accessible(page, "parked events");
+  await press(page.getByRole("button", { name: "Replay all" }), "Tab", "Enter");
+  await page.getByText("3 events will be given again.").waitFor();
+  assert.deepEqual((await replayed()).sort(), [...positions].sort());
+  await settled(page);
+  assert.equal(await page.getByRole("button", { name: "Replay all" }).isDisabled(), true);
+  await close();
+});
+
+test("a subscription whose name a browser cannot ask for shows nothing of another one", async () => {
+  const facts = { mode: "async", filter: {}, attempts_max: 10, ack_within_s: 30, created_at: "2026-11-23T10:00:00Z" };
+  const numbers = { position: "0", lag_s: 0, consumers: 1, in_flight: 0, waiting: 0, parked: 3 };
+  const dots = { subscriptions: [{ name: "..", ...facts, ...numbers }], followers: 1 };
+  const route = (page) => page.route("**/subscriptions", (answer) => answer.fulfill({ json: dots }));
+  const { page, close } = await open(browser, `${node.url}/admin/#/subscriptions?store=odd`, { route });
+  await page.locator(".notice", { hasText: "A browser cannot ask for a name that is only dots" }).waitFor();
+  assert.equal(await page.getByRole("button", { name: "Replay all" }).isDisabled(), true);
+  await page.getByText("Nothing is parked.").waitFor();
+  await close();
+});
+
+test("the numbers of subscriptions are those of /metrics", async () => {
+  await append(node, "followed", calls(2, 3));
+  await park(node, "followed", "counted", { filter: { stream_type: "Call" } }, 2);
+  const { page, close } = await open(browser, `${node.url}/admin/#/subscriptions?store=followed&name=counted`);
+  await settled(page);
+  const metrics = await node.ask("/metrics");
+  const told = (what) => {
+    const line = new RegExp(`^strandline_subscription_${what}{store="followed",subscription="counted"} (\\S+)$`, "m");
+    return line.exec(metrics)[1];
+  };
+  const row = page.getByRole("group", { name: "Named subscriptions" }).getByRole("row", { name: /^counted / });
+  const cells = await row.getByRole("cell").allTextContents();
+  assert.deepEqual(cells.slice(3, 7), ["consumers", "in_flight", "waiting", "parked"].map(told));
+  assert.equal(told("parked"), "2");
+  assert.equal(await page.getByLabel("Subscription", { exact: true }).inputValue(), "counted", "the address says which one");
+  assert.equal(await page.getByRole("group", { name: "Parked events" }).locator("tbody tr").count(), 2);
+  await close();
+});
+
 test("the way through the page by keyboard begins with its content", async () => {
   const { page, close } = await open(browser, `${node.url}/admin/`);
   await settled(page);
@@ -300,6 +373,15 @@ test("what is computed in the page is right at its edges", async () => {
       p75: quantile(reading(0, 0, 0), reading(10, 20, 20), "h", 0.75),
       beyond: quantile(reading(0, 0, 0), reading(0, 0, 4), "h", 0.5),
       none: quantile(reading(1, 1, 1), reading(1, 1, 1), "h", 0.5),
+      stores: quantile(
+        parse(""),
+        parse(
+          'h_bucket{store="a",le="0.25"} 0\nh_bucket{store="a",le="0.5"} 3\nh_bucket{store="a",le="+Inf"} 3\n' +
+            'h_bucket{store="b",le="0.25"} 1\nh_bucket{store="b",le="0.5"} 1\nh_bucket{store="b",le="+Inf"} 1\n',
+        ),
+        "h",
+        0.5,
+      ),
       restarted: growth(new Map([["c", 9]]), new Map([["c", 5]]), "c"),
       days: days.days.map((day) => [day.day, day.files]),
       tops: [0, 7, 24, 26, 1000].map(roundUp),
@@ -319,6 +401,8 @@ test("what is computed in the page is right at its edges", async () => {
     p75: 0.375,
     beyond: 0.5,
     none: null,
+    // one of four below a quarter, the other three between it and a half
+    stores: 0.25 + 0.25 / 3,
     restarted: 5,
     days: [
       ["2025-12-31", 1],

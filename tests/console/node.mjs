@@ -103,3 +103,19 @@ export function calls(days, aDay, streamType = "Call") {
 export async function compact(node, store) {
   return (await node.ask(`/admin/v1/stores/${store}/compaction/run?wait=true`, { method: "POST" })).ended;
 }
+
+/** Makes a named subscription, lets a consumer take `limit` events and go away, and parks them; what else it held waits. */
+export async function park(node, store, name, wish, limit) {
+  const path = `/v1/stores/${store}/subscriptions/${encodeURIComponent(name)}`;
+  const post = (to, body) => {
+    const headers = { "content-type": "application/json" };
+    return node.ask(to, { method: "POST", headers, body: JSON.stringify(body) });
+  };
+  await post(path, wish);
+  const given = await node.ask(`${path}/events?limit=${limit}`);
+  const positions = [...given.matchAll(/^id: (\S+)$/gm)].map(([, position]) => position);
+  for (const position of positions) await post(`${path}/park`, { position, reason: "the printer is out of paper" });
+  // the node has noticed that the consumer is gone
+  while ((await node.ask(path)).consumers > 0) await new Promise((resolve) => setTimeout(resolve, 20));
+  return positions;
+}

@@ -5,6 +5,7 @@ export const VIEWS = [
   ["compaction", "Compaction"],
   ["partitions", "Partitions"],
   ["streams", "Streams"],
+  ["subscriptions", "Subscriptions"],
   ["files", "Manifests and files"],
   ["cluster", "Cluster"],
 ];

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { accessible, fits, launch, open, picture, settled, view } from "./browser.mjs";
-import { append, calls, compact, startNode, statement } from "./node.mjs";
+import { append, calls, compact, park, startNode, statement } from "./node.mjs";
 import { VIEWS } from "./views.mjs";
 
 let browser;
@@ -19,6 +19,8 @@ before(async () => {
   await compact(node, "calls");
   await append(node, "calls", calls(20, 9));
   await compact(node, "calls");
+  await park(node, "calls", "bills", { filter: { stream_type: "Call", event_type: "CallEnded" } }, 5);
+  await park(node, "calls", "a projection with a long name that says what it is for", {}, 2);
   load = feed();
   browser = await launch();
 });

@@ -142,12 +142,17 @@ def comparison() -> list[str]:
     return findings
 
 
-def told_metrics(world: World) -> dict[str, str]:
-    """The metrics of a running node and their kinds."""
+def metrics_text(world: World) -> str:
+    """What a running node tells Prometheus."""
     world.start("strandline serve")
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(world.here("http://127.0.0.1:7070/metrics")) as answer:
         text = answer.read().decode()
     world.stop()
+    return str(text)
+
+
+def kinds(text: str) -> dict[str, str]:
+    """The metrics of such a text and their kinds."""
     return dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
 
 
@@ -167,7 +172,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="page") as folder:
         world = World(Path(folder), program)
         try:
-            findings += metrics(told_metrics(world))
+            findings += metrics(kinds(metrics_text(world)))
         finally:
             world.close()
     print("\n".join(f"FAILED {finding}" for finding in findings) or f"{len(LINKED)} pages: links, commands and metrics are there")

@@ -19,23 +19,24 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from checks import METRIC, Commands, told_metrics
+from checks import METRIC, Commands, kinds, metrics_text
 from gotemplate import Chart, Refused
 from world import ROOT, Failed, World
 
 DEPLOY = ROOT / "cluster/deploy"
 CHART = DEPLOY / "helm/strandline"
 VALUES: dict[str, Any] = {"gateway": {"tlsSecret": "tls"}, "environment": {"STRANDLINE_LOG": "info"}, "tolerations": [{"key": "disk", "operator": "Exists"}]}
+CLUSTER: dict[str, Any] = {"cluster": {"enabled": True, "certificatesSecret": "certs", "tokensSecret": "tokens", "sharedClaim": "files"}}
 # what Prometheus itself tells of each target
 ITS_OWN = {"up"}
 
 
-def asked(*command: str | Path, cwd: Path | None = None, silent: str | None = None) -> Iterator[str]:
-    """Asks a tool of others, where it is installed; it must end well, and say nothing of `silent`."""
+def asked(*command: str | Path, cwd: Path | None = None, silent: str | None = None, told: str | None = None) -> Iterator[str]:
+    """Asks a tool of others, where it is installed; it must end well, and say nothing of `silent`. `told`: what it reads."""
     if shutil.which(command[0]) is None:
         print(f"deploy: {command[0]} is not installed here, it is not asked")
         return
-    done = subprocess.run([str(word) for word in command], cwd=cwd, capture_output=True, text=True)
+    done = subprocess.run([str(word) for word in command], cwd=cwd, capture_output=True, text=True, input=told)
     said = done.stdout + done.stderr
     if done.returncode != 0 or (silent is not None and silent in said):
         yield f"{command[0]}: {said}"
@@ -126,15 +127,14 @@ def wait_for_start(world: World, commands: Commands) -> Iterator[str]:
 
 
 def helm(world: World, commands: Commands) -> Iterator[str]:
-    """The chart renders, its objects fit together, its node comes up; clusters stay off."""
+    """The chart renders, its objects fit together, its node comes up; and as a cluster in sets by role."""
     objects = Chart(CHART, VALUES).objects()
     yield from fit(objects)
     node = next(c for o in objects if o["kind"] == "StatefulSet" for c in o["spec"]["template"]["spec"]["containers"] if c["name"] == "node")
     statement = next(o["data"]["stores.deql"] for o in objects if "stores.deql" in o.get("data", {}))
     yield from started(world, commands, node["args"], "the chart's node", statement)
-    refused_now: list[tuple[dict[str, Any], str]] = [({}, "tlsSecret")]
-    if yaml.safe_load((CHART / "Chart.yaml").read_text())["annotations"]["strandline/clusters"] != "served":
-        refused_now.append((VALUES | {"cluster": {"enabled": True}}, "does not run stores on clusters"))
+    no_tokens = {"cluster": {"enabled": True, "certificatesSecret": "certs"}}
+    refused_now: list[tuple[dict[str, Any], str]] = [({}, "tlsSecret"), ({"cluster": {"enabled": True}}, "certificatesSecret"), (no_tokens, "tokensSecret")]
     for values, said in refused_now:
         try:
             Chart(CHART, values).render()
@@ -142,14 +142,54 @@ def helm(world: World, commands: Commands) -> Iterator[str]:
         except Refused as refused:
             if said not in str(refused):
                 yield f"the chart refuses {values} with: {refused}"
-    members = Chart(CHART, VALUES | {"cluster": {"enabled": True}}, annotations={"strandline/clusters": "served"}).objects()
-    yield from fit(members)
-    for container in [c for o in members if o["kind"] == "StatefulSet" for c in o["spec"]["template"]["spec"]["containers"]]:
-        if {w for w in container.get("args", []) if w.startswith("--")} - commands.known["serve"]:
-            yield f"a member is started with {container['args']}"
     yield from asked("helm", "lint", CHART, "--set", "gateway.tlsSecret=tls")
     yield from asked("helm", "template", "events", CHART, "--set", "gateway.tlsSecret=tls")
+    yield from asked("helm", "template", "events", CHART, *(word for key, value in CLUSTER["cluster"].items() for word in ("--set", f"cluster.{key}={value}")))
     yield from gateway(world, objects)
+    yield from sets(Chart(CHART, VALUES | CLUSTER).objects(), commands)
+
+
+def sets(objects: list[dict[str, Any]], commands: Commands) -> Iterator[str]:
+    """Each role is a set of its own, with its budget; one pod makes the cluster, the others join it; ids never meet."""
+    names = {(o["kind"], o["metadata"]["name"]) for o in objects}
+    if ("ConfigMap", "events-gateway") in names or ("StatefulSet", "events") in names:
+        yield "a cluster has the node or the gateway of one that runs alone"
+    made = {o["metadata"]["name"]: o for o in objects if o["kind"] == "StatefulSet"}
+    labels = {name: o["spec"]["template"]["metadata"]["labels"] for name, o in made.items()}
+    wanted = {"events-first": "ingest", "events-ingest": "ingest", "events-compact": "compact", "events-read": "read"}
+
+    def chosen(selector: dict[str, str]) -> set[str]:
+        return {name for name, has in labels.items() if selector.items() <= has.items()}
+
+    ids: list[str] = []
+    for name, pods in made.items():
+        spec = pods["spec"]["template"]["spec"]
+        node = next(c for c in spec["containers"] if c["name"] == "node")
+        arguments = dict(word.partition("=")[::2] for word in node["args"][1:])
+        yield from (f"{name}: serve has no {option}" for option in arguments.keys() - commands.known["serve"])
+        if node["args"][0] != "serve" or arguments["--roles"] != wanted.get(name):
+            yield f"{name}: {node['args']}"
+        if ("--join" in arguments) == (name == "events-first") or ("--config" in arguments) != (name == "events-first"):
+            yield f"{name}: one pod makes the cluster, the others join it"
+        joins = arguments.get("--join", "events-first-0.events-nodes:7073")
+        if joins != "events-first-0.events-nodes:7073" or pods["spec"]["serviceName"] != "events-nodes":
+            yield f"{name}: joins {joins}"
+        identity = next(e["value"] for e in node["env"] if e["name"] == "NODE_ID")
+        first, count = pods["spec"]["ordinals"]["start"], pods["spec"]["replicas"]
+        ids += [identity.replace("$(POD_INDEX)", str(first + n)) for n in range(count)]
+        if chosen(pods["spec"]["selector"]["matchLabels"]) != {name}:
+            yield f"{name}: its selector chooses other pods"
+        yield from pod(name, pods, names)
+    if set(made) != set(wanted) or len(ids) != len(set(ids)) or len(ids) != 5:
+        yield f"sets {sorted(made)}, ids {ids}"
+    budgets = [(chosen(o["spec"]["selector"]["matchLabels"]), o["spec"]["maxUnavailable"]) for o in objects if o["kind"] == "PodDisruptionBudget"]
+    if sorted(sorted(of) for of, _ in budgets) != [["events-compact"], ["events-first", "events-ingest"], ["events-read"]]:
+        yield f"budgets of {budgets}"
+    if any(most != 1 for of, most in budgets if "events-first" in of):
+        yield "more than one voter may go at once"
+    services = {o["metadata"]["name"]: chosen(o["spec"]["selector"]) for o in objects if o["kind"] == "Service"}
+    if services != {"events": set(wanted), "events-read": {"events-read"}, "events-nodes": set(wanted)}:
+        yield f"services choose {services}"
 
 
 def fit(objects: list[dict[str, Any]]) -> Iterator[str]:
@@ -159,29 +199,34 @@ def fit(objects: list[dict[str, Any]]) -> Iterator[str]:
     if not sets:
         yield "the chart has no set"
     for pods in sets:
-        pod, at = pods["spec"]["template"], pods["metadata"]["name"]
-        labels, spec = pod["metadata"]["labels"].items(), pod["spec"]
+        at, labels = pods["metadata"]["name"], pods["spec"]["template"]["metadata"]["labels"].items()
         selectors = [pods["spec"]["selector"]["matchLabels"]]
         selectors += [o["spec"]["selector"].get("matchLabels", o["spec"]["selector"]) for o in objects if o["kind"] in ("Service", "PodDisruptionBudget")]
         yield from (f"{at}: {selector} does not choose its pods" for selector in selectors if not selector.items() <= labels)
-        volumes = {v["name"] for v in spec["volumes"]} | {v["metadata"]["name"] for v in pods["spec"]["volumeClaimTemplates"]}
-        for volume in spec["volumes"]:
-            if "configMap" in volume and ("ConfigMap", volume["configMap"]["name"]) not in names:
-                yield f"{at}: no ConfigMap {volume['configMap']['name']}"
-        if ("Service", pods["spec"]["serviceName"]) not in names or ("ServiceAccount", spec["serviceAccountName"]) not in names:
-            yield f"{at}: its service or account is not there"
-        if not spec["securityContext"]["runAsNonRoot"] or spec["terminationGracePeriodSeconds"] < 30:
-            yield f"{at}: runs as root, or is killed before it has drained"
-        ports = {p["containerPort"] for c in spec["containers"] for p in c.get("ports", [])}
-        for container in spec["containers"]:
-            yield from (f"{at}: no volume {m['name']}" for m in container["volumeMounts"] if m["name"] not in volumes)
-            context = container["securityContext"]
-            if context["allowPrivilegeEscalation"] or not context["readOnlyRootFilesystem"] or context["capabilities"]["drop"] != ["ALL"]:
-                yield f"{at}: {container['name']} may more than it needs"
-            for probe, path in (("startupProbe", "/health"), ("livenessProbe", "/health"), ("readinessProbe", "/ready")):
-                asks = container.get(probe, {}).get("httpGet")
-                if container["name"] == "node" and (asks is None or asks["path"] != path or asks["port"] not in ports):
-                    yield f"{at}: {probe} is {asks}"
+        yield from pod(at, pods, names)
+
+
+def pod(at: str, pods: dict[str, Any], names: set[tuple[str, str]]) -> Iterator[str]:
+    """What a pod names is there; its probes ask what a node serves; it may no more than it needs."""
+    spec = pods["spec"]["template"]["spec"]
+    volumes = {v["name"] for v in spec["volumes"]} | {v["metadata"]["name"] for v in pods["spec"]["volumeClaimTemplates"]}
+    for volume in spec["volumes"]:
+        if "configMap" in volume and ("ConfigMap", volume["configMap"]["name"]) not in names:
+            yield f"{at}: no ConfigMap {volume['configMap']['name']}"
+    if ("Service", pods["spec"]["serviceName"]) not in names or ("ServiceAccount", spec["serviceAccountName"]) not in names:
+        yield f"{at}: its service or account is not there"
+    if not spec["securityContext"]["runAsNonRoot"] or spec["terminationGracePeriodSeconds"] < 30:
+        yield f"{at}: runs as root, or is killed before it has drained"
+    ports = {p["containerPort"] for c in spec["containers"] for p in c.get("ports", [])}
+    for container in spec["containers"] + spec.get("initContainers", []):
+        yield from (f"{at}: no volume {m['name']}" for m in container["volumeMounts"] if m["name"] not in volumes)
+        context = container["securityContext"]
+        if context["allowPrivilegeEscalation"] or not context["readOnlyRootFilesystem"] or context["capabilities"]["drop"] != ["ALL"]:
+            yield f"{at}: {container['name']} may more than it needs"
+        for probe, path in (("startupProbe", "/health"), ("livenessProbe", "/health"), ("readinessProbe", "/ready")):
+            asks = container.get(probe, {}).get("httpGet")
+            if container["name"] == "node" and (asks is None or asks["path"] != path or asks["port"] not in ports):
+                yield f"{at}: {probe} is {asks}"
 
 
 def gateway(world: World, objects: list[dict[str, Any]]) -> Iterator[str]:
@@ -206,7 +251,8 @@ def gateway(world: World, objects: list[dict[str, Any]]) -> Iterator[str]:
 
 def prometheus(world: World, commands: Commands) -> Iterator[str]:
     """Rules and dashboard name metrics that a node tells; each rule says its reason and what to do, each panel what it shows."""
-    told = told_metrics(world)
+    text = metrics_text(world)
+    told = kinds(text)
     known = ITS_OWN | set(told) | {f"{n}_{part}" for n, kind in told.items() if kind == "histogram" for part in ("bucket", "sum", "count")}
     rules = [r for g in yaml.safe_load((DEPLOY / "prometheus/strandline.rules.yml").read_text())["groups"] for r in g["rules"]]
     for rule in rules:
@@ -225,6 +271,8 @@ def prometheus(world: World, commands: Commands) -> Iterator[str]:
                 yield f"dashboard, {panel['title']}: a node does not tell {name}"
         if not panel.get("description") or not panel["targets"]:
             yield f"dashboard, {panel['title']}: says not what it shows"
+    # conventions of names and of the format
+    yield from asked("promtool", "check", "metrics", told=text)
     yield from asked("promtool", "check", "rules", DEPLOY / "prometheus/strandline.rules.yml")
     yield from asked("promtool", "test", "rules", "strandline.rules.test.yml", cwd=DEPLOY / "prometheus")
 

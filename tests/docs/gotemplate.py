@@ -52,6 +52,8 @@ def _indent(width: int, text: str) -> str:
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "dict": lambda *pairs: dict(zip(pairs[::2], pairs[1::2], strict=True)),
+    "printf": lambda text, *values: text % values,
     "quote": lambda value: json.dumps(_text(value), ensure_ascii=False),
     "indent": _indent,
     "toYaml": _yaml,

@@ -15,7 +15,7 @@ pub const MAY_KNOW: &[(&str, &[&str])] = &[
     ("strandline-durable", &["event", "deql", "keys"]),
     ("strandline-engine", &["event", "deql", "keys", "hot", "wal", "durable"]),
     ("strandline-sql", &["event", "deql", "durable", "engine"]),
-    ("strandline-tls", &[]),
+    ("strandline-tls", &["event", "keys"]),
     ("strandline-client", &["event", "tls"]),
     ("strandline-workers", &["event", "deql", "keys", "hot", "wal", "durable", "engine", "consensus", "tls"]),
     ("strandline-consensus", &["event", "deql", "keys", "hot", "wal", "durable", "engine", "tls"]),

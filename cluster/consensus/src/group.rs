@@ -10,7 +10,9 @@
 
 use crate::codec;
 use crate::consensus::{Abandoned, Leadership};
+use crate::contact::Contacts;
 use crate::convert;
+use crate::health::Health;
 use crate::machine::Machine;
 use crate::network::Peers;
 use crate::state_machine::{StateMachine, place};
@@ -19,7 +21,8 @@ use crate::transport::{GroupId, Member, NodeId, Rpc, ServeError, Transport};
 use crate::types::{Outcome, Proposal, Types};
 use crate::watch::{Watch, leader_of};
 use openraft::error::{CheckIsLeaderError, ClientWriteError, Fatal, RaftError};
-use openraft::{ChangeMembers, Config, Raft, RaftMetrics, SnapshotPolicy};
+use openraft::raft::AppendEntriesResponse;
+use openraft::{Config, Raft, RaftMetrics, SnapshotPolicy};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -92,8 +95,12 @@ pub struct GroupStatus {
     pub voters: BTreeSet<NodeId>,
     /// Who only gets the log.
     pub learners: BTreeSet<NodeId>,
+    /// A change of voters is half done: old and new ones decide together.
+    pub is_joint: bool,
     /// On the leader: the number up to which each member holds the log.
     pub replicated: BTreeMap<NodeId, Option<u64>>,
+    /// On the leader: for how long each member has not answered.
+    pub silent: BTreeMap<NodeId, Duration>,
 }
 
 /// Where a member must be for a read.
@@ -108,12 +115,16 @@ pub struct ReadIndex {
 /// A running group.
 pub struct Group {
     id: GroupId,
-    node: NodeId,
-    raft: Raft<Types>,
+    pub(crate) node: NodeId,
+    pub(crate) raft: Raft<Types>,
     storage: Storage,
     state: StateMachine,
-    nudge: Arc<Notify>,
+    pub(crate) nudge: Arc<Notify>,
     confirming: Confirming,
+    /// One change of members at a time.
+    pub(crate) changing: Arc<tokio::sync::Mutex<()>>,
+    pub(crate) contacts: Arc<Contacts>,
+    health: Health,
 }
 
 /// Rounds in which a leader asks a quorum whether it still leads: who comes while one runs shares the next.
@@ -140,16 +151,27 @@ impl Group {
         }
         storage.settle().await.map_err(|e| stopped(e.to_string()))?;
         let state = open_state(&storage, &machine).await.map_err(stopped)?;
-        let peers = Peers { group: id.clone(), transport };
+        let contacts = Arc::new(Contacts::default());
+        let peers = Peers { group: id.clone(), transport, contacts: Arc::clone(&contacts) };
         let config = Arc::new(config(&id, node));
         let raft = Raft::new(node, config, peers, storage.clone(), state.clone());
         let raft = raft.await.map_err(|e| stopped(e.to_string()))?;
         let nudge = Arc::new(Notify::new());
         let (metrics, nudged) = (raft.metrics(), Arc::clone(&nudge));
-        let watch = Watch { node, metrics, state: state.clone(), storage: storage.clone(), machine, nudge: nudged };
+        let (health, group) = (Health::new(), id.clone());
+        let watch = Watch {
+            group,
+            node,
+            metrics,
+            state: state.clone(),
+            storage: storage.clone(),
+            machine,
+            nudge: nudged,
+            health: health.clone(),
+        };
         tokio::spawn(watch.run());
-        let confirming = Confirming::default();
-        let group = Arc::new(Self { id, node, raft, storage, state, nudge, confirming });
+        let (confirming, changing) = (Confirming::default(), Arc::default());
+        let group = Arc::new(Self { id, node, raft, storage, state, nudge, confirming, changing, contacts, health });
         let alone = group.metrics().membership_config.voter_ids().eq([node]);
         if alone {
             group.raft.trigger().elect().await.map_err(|e| stopped(e.to_string()))?;
@@ -161,6 +183,12 @@ impl Group {
     #[must_use]
     pub fn id(&self) -> &GroupId {
         &self.id
+    }
+
+    /// This node.
+    #[must_use]
+    pub const fn node(&self) -> NodeId {
+        self.node
     }
 
     /// Its log.
@@ -270,29 +298,41 @@ impl Group {
             purged: metrics.purged.map(|id| id.index),
             voters: membership.voter_ids().collect(),
             learners: membership.learner_ids().collect(),
+            is_joint: membership.get_joint_config().len() > 1,
             replicated: replicated.map(|(node, through)| (*node, through.map(|id| id.index))).collect(),
+            silent: if metrics.replication.is_some() { self.contacts.silent() } else { BTreeMap::new() },
         }
     }
 
-    /// Carries out a call of another member.
+    /// Carries out a call of member `from`, which speaks for itself alone: what it asks in another's name would make that one lead.
     ///
     /// # Errors
-    /// The body is none, or the group has stopped here.
-    pub async fn serve(&self, rpc: Rpc, body: SharedBytes) -> Result<SharedBytes, ServeError> {
+    /// The body is none, it speaks for another, or the group has stopped here.
+    pub async fn serve(&self, from: NodeId, rpc: Rpc, body: SharedBytes) -> Result<SharedBytes, ServeError> {
         let unreadable = |error: codec::CodecError| ServeError::Unreadable(error.0);
+        let own = |vote: &openraft::Vote<u64>| {
+            let of = vote.leader_id.node_id;
+            if of == from { Ok(()) } else { Err(ServeError::Impersonates { from, of }) }
+        };
         match rpc {
             Rpc::Append => {
                 let request = codec::append_request_of(&body).map_err(unreadable)?;
+                own(&request.vote)?;
                 let answer = self.raft.append_entries(request).await.map_err(|e| self.stopped(&e))?;
+                if !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
+                    self.health.is_led();
+                }
                 Ok(codec::append_answer(&answer))
             }
             Rpc::Vote => {
                 let request = codec::vote_request_of(&body).map_err(unreadable)?;
+                own(&request.vote)?;
                 let answer = self.raft.vote(request).await.map_err(|e| self.stopped(&e))?;
                 Ok(codec::vote_answer(&answer))
             }
             Rpc::Snapshot => {
                 let (vote, meta, pointer) = codec::snapshot_request_of(&body).map_err(unreadable)?;
+                own(&vote)?;
                 self.storage.expect(place(&meta, &pointer));
                 let snapshot = openraft::Snapshot { meta, snapshot: Box::new(pointer) };
                 let answer = self.raft.install_full_snapshot(vote, snapshot).await.map_err(|e| self.stopped(&e))?;
@@ -301,38 +341,27 @@ impl Group {
         }
     }
 
+    /// Whether a node belongs to it, voter or not, as its log here says (committed or not).
+    #[must_use]
+    pub fn has_member(&self, node: NodeId) -> bool {
+        self.raft.metrics().borrow().membership_config.membership().get_node(&node).is_some()
+    }
+
+    /// Whether nobody belongs to it yet, as far as its log here says: this node joins.
+    #[must_use]
+    pub fn has_no_members(&self) -> bool {
+        self.raft.metrics().borrow().membership_config.membership().nodes().next().is_none()
+    }
+
+    /// Who belongs to it, and where.
+    #[must_use]
+    pub fn members(&self) -> BTreeMap<NodeId, Member> {
+        let metrics = self.metrics();
+        metrics.membership_config.membership().nodes().map(|(node, member)| (*node, member.clone())).collect()
+    }
+
     fn stopped(&self, error: &impl std::fmt::Display) -> ServeError {
         ServeError::Stopped { group: self.id.clone(), why: error.to_string() }
-    }
-
-    /// Gives the log to a node that does not vote; answered when it is nearly up to date if `wait`.
-    ///
-    /// # Errors
-    /// This node does not lead, or another change is under way.
-    pub async fn add_learner(&self, node: NodeId, member: Member, wait: bool) -> Result<(), GroupError> {
-        let added = self.raft.add_learner(node, member, wait).await;
-        self.nudge.notify_one();
-        added.map(drop).map_err(|e| changed(&e))
-    }
-
-    /// From now on these nodes vote; each must be a learner or a voter. Who voted and is not named leaves the group.
-    ///
-    /// # Errors
-    /// As [`add_learner`](Self::add_learner).
-    pub async fn set_voters(&self, voters: BTreeSet<NodeId>) -> Result<(), GroupError> {
-        let set = self.raft.change_membership(ChangeMembers::ReplaceAllVoters(voters), false).await;
-        self.nudge.notify_one();
-        set.map(drop).map_err(|e| changed(&e))
-    }
-
-    /// A learner leaves the group.
-    ///
-    /// # Errors
-    /// As [`add_learner`](Self::add_learner).
-    pub async fn remove_learner(&self, node: NodeId) -> Result<(), GroupError> {
-        let removed = self.raft.change_membership(ChangeMembers::RemoveNodes([node].into()), false).await;
-        self.nudge.notify_one();
-        removed.map(drop).map_err(|e| changed(&e))
     }
 
     /// This node asks for votes now instead of after a time-out: the way to hand leadership over.
@@ -367,6 +396,37 @@ impl Group {
         Ok(())
     }
 
+    /// For how long this node has known of no leader that is alive: it heard none, or leads and no quorum answers.
+    #[must_use]
+    pub fn leaderless(&self) -> Duration {
+        self.health.leaderless()
+    }
+
+    /// Why the group has ended on this node although nobody stopped it; it takes no part until the node starts again.
+    #[must_use]
+    pub fn ended(&self) -> Option<Arc<str>> {
+        self.health.ended()
+    }
+
+    /// For how long each member that this node asks as a leader has not answered.
+    #[must_use]
+    pub fn silent(&self) -> BTreeMap<NodeId, Duration> {
+        self.contacts.silent()
+    }
+
+    /// Waits until this node leads, as far as Raft knows.
+    pub async fn wins(&self, within: Duration) -> bool {
+        let node = self.node;
+        let wait = self.raft.wait(Some(within));
+        wait.metrics(move |now| now.current_leader == Some(node), "it was asked to lead").await.is_ok()
+    }
+
+    /// The members hear from their leader now instead of at the next heartbeat.
+    pub async fn heartbeat(&self) {
+        // a group that has stopped says nothing
+        let _ = self.raft.trigger().heartbeat().await;
+    }
+
     /// The last entry that was applied here, by number.
     #[must_use]
     pub fn applied(&self) -> Option<u64> {
@@ -375,11 +435,13 @@ impl Group {
 
     /// Stops the group as a process that ends at once: nothing more is written.
     pub async fn abort(&self) {
+        self.health.stops();
         let _ = self.raft.shutdown().await;
     }
 
     /// Stops the group on this node. What was proposed and not answered has an unknown outcome.
     pub async fn stop(&self) {
+        self.health.stops();
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(group = %self.id, "the group did not stop in order: {error}");
         }
@@ -395,7 +457,7 @@ impl std::fmt::Debug for Group {
     }
 }
 
-fn changed(error: &RaftError<u64, ClientWriteError<u64, Member>>) -> GroupError {
+pub(crate) fn changed(error: &RaftError<u64, ClientWriteError<u64, Member>>) -> GroupError {
     match error {
         RaftError::APIError(ClientWriteError::ForwardToLeader(to)) => {
             GroupError::NotLeader { leader: to.leader_id.zip(to.leader_node.clone()) }

@@ -35,10 +35,10 @@ impl Groups {
 }
 
 impl Serve for Groups {
-    fn serve(&self, _from: NodeId, call: Call) -> BoxFuture<'_, Result<Vec<u8>, ServeError>> {
+    fn serve(&self, from: NodeId, call: Call) -> BoxFuture<'_, Result<Vec<u8>, ServeError>> {
         Box::pin(async move {
             let group = self.get(&call.group).ok_or(ServeError::NoGroup(call.group))?;
-            group.serve(call.rpc, call.body).await.map(|answer| answer.to_vec())
+            group.serve(from, call.rpc, call.body).await.map(|answer| answer.to_vec())
         })
     }
 }

@@ -4,13 +4,16 @@
 
 pub mod codec;
 pub mod consensus;
+mod contact;
 pub mod control;
 mod convert;
 mod fields;
 pub mod group;
 pub mod groups;
+mod health;
 pub mod join;
 pub mod machine;
+mod members;
 pub mod meta;
 pub mod net;
 mod network;

@@ -1,16 +1,20 @@
 //! openraft's network over a [`Transport`]: encodes, calls, decodes.
 //!
-//! Every failure is reported as one of the network (never as "unreachable", for which openraft waits by a clock of its own): the next
-//! heartbeat tries again.
+//! A member that cannot be reached, or refuses, is reported as unreachable: openraft tries again after a pause. Without one it would ask again
+//! at once, and for ever, as soon as there is an entry that the member lacks. An answer that does not come in time has taken its time already.
 
 use crate::codec;
+use crate::contact::Contacts;
 use crate::transport::{Call, GroupId, Member, NodeId, Rpc, Transport, TransportError};
 use crate::types::Types;
-use openraft::error::{Fatal, NetworkError, PayloadTooLarge, RPCError, RaftError, ReplicationClosed, StreamingError};
-use openraft::network::{RPCOption, RaftNetwork, RaftNetworkFactory};
+use openraft::error::{
+    Fatal, NetworkError, PayloadTooLarge, RPCError, RaftError, ReplicationClosed, StreamingError, Unreachable,
+};
+use openraft::network::{Backoff, RPCOption, RaftNetwork, RaftNetworkFactory};
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse};
 use openraft::{OptionalSend, Snapshot, Vote};
 use std::future::Future;
+use std::iter::repeat;
 use std::sync::Arc;
 use std::time::Duration;
 use strandline_event::SharedBytes;
@@ -20,11 +24,16 @@ type RpcResult<T> = Result<T, RPCError<u64, Member, RaftError<u64>>>;
 /// How long a pointer may take to be installed: its receiver reads a manifest.
 const SNAPSHOT_DEADLINE: Duration = Duration::from_secs(30);
 
+/// Pauses between attempts to reach a member, in milliseconds; the last one again and again. A member that comes back must hear its leader
+/// before it asks for votes, also when the transport has just begun a pause of its own.
+const PAUSES_MS: [u64; 3] = [200, 300, 500];
+
 /// Makes connections to members of a group.
 #[derive(Clone)]
 pub(crate) struct Peers {
     pub(crate) group: GroupId,
     pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) contacts: Arc<Contacts>,
 }
 
 /// One member as this node reaches it.
@@ -46,6 +55,13 @@ fn network(error: &(impl std::error::Error + 'static)) -> NetworkError {
     NetworkError::new(error)
 }
 
+fn failed(error: &TransportError) -> RPCError<u64, Member, RaftError<u64>> {
+    match error {
+        TransportError::Unreachable { .. } | TransportError::Refused { .. } => Unreachable::new(error).into(),
+        TransportError::TimedOut { .. } | TransportError::TooLarge { .. } => network(error).into(),
+    }
+}
+
 impl Peer {
     async fn call(&self, rpc: Rpc, body: SharedBytes, deadline: Duration) -> Result<SharedBytes, TransportError> {
         let call = Call { group: self.peers.group.clone(), rpc, body };
@@ -60,19 +76,21 @@ impl RaftNetwork<Types> for Peer {
         option: RPCOption,
     ) -> RpcResult<AppendEntriesResponse<u64>> {
         let body = codec::append_request(&rpc);
+        self.peers.contacts.asks(self.node);
         let answer = match self.call(Rpc::Append, body, option.hard_ttl()).await {
             Ok(answer) => answer,
             Err(TransportError::TooLarge { .. }) if rpc.entries.len() > 1 => {
                 return Err(PayloadTooLarge::new_entries_hint(1).into());
             }
-            Err(error) => return Err(network(&error).into()),
+            Err(error) => return Err(failed(&error)),
         };
+        self.peers.contacts.hears(self.node);
         codec::append_answer_of(&answer).map_err(|error| network(&error).into())
     }
 
     async fn vote(&mut self, rpc: VoteRequest<u64>, option: RPCOption) -> RpcResult<VoteResponse<u64>> {
         let answer = self.call(Rpc::Vote, codec::vote_request(&rpc), option.hard_ttl()).await;
-        let answer = answer.map_err(|error| network(&error))?;
+        let answer = answer.map_err(|error| failed(&error))?;
         codec::vote_answer_of(&answer).map_err(|error| network(&error).into())
     }
 
@@ -86,8 +104,17 @@ impl RaftNetwork<Types> for Peer {
         // a pointer is one call: there is nothing to cancel in between
         let body = codec::snapshot_request(&vote, &snapshot.meta, &snapshot.snapshot);
         let answer = self.call(Rpc::Snapshot, body, SNAPSHOT_DEADLINE).await;
-        let answer = answer.map_err(|error| network(&error))?;
+        let answer = answer.map_err(|error| match error {
+            TransportError::Unreachable { .. } | TransportError::Refused { .. } => Unreachable::new(&error).into(),
+            error => StreamingError::from(network(&error)),
+        })?;
+        self.peers.contacts.hears(self.node);
         let vote = codec::snapshot_answer_of(&answer).map_err(|error| network(&error))?;
         Ok(SnapshotResponse::new(vote))
+    }
+
+    fn backoff(&self) -> Backoff {
+        let [.., last] = PAUSES_MS;
+        Backoff::new(PAUSES_MS.into_iter().chain(repeat(last)).map(Duration::from_millis))
     }
 }

@@ -148,6 +148,14 @@ pub enum ServeError {
     /// The body is not one.
     #[error("the request cannot be read: {0}; both nodes must run versions that know each other")]
     Unreadable(&'static str),
+    /// It asks in the name of another node.
+    #[error("node {from} asks in the name of node {of}: a node speaks for itself alone")]
+    Impersonates {
+        /// Who asks.
+        from: NodeId,
+        /// Whose name stands in it.
+        of: NodeId,
+    },
     /// The group has stopped here, or its log is damaged.
     #[error("group {group} does not run on this node: {why}")]
     Stopped {

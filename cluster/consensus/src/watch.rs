@@ -2,11 +2,14 @@
 //!
 //! A node leads for its machine when it is Raft's leader, has heard a quorum lately, and everything in its log is applied, so that its own
 //! first entry is. It leads no more as soon as one of the first two ends, or somebody says that the log moved on under the machine.
+//! It also sees when the engine has ended by itself, and says so.
 
+use crate::health::Health;
 use crate::machine::{EntryId, Machine};
 use crate::state_machine::StateMachine;
 use crate::storage::Storage;
-use crate::transport::{Member, NodeId};
+use crate::transport::{GroupId, Member, NodeId};
+use openraft::error::Fatal;
 use openraft::{RaftMetrics, ServerState};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,12 +22,14 @@ const QUORUM_STALE_MS: u64 = 3_000;
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 pub(crate) struct Watch {
+    pub(crate) group: GroupId,
     pub(crate) node: NodeId,
     pub(crate) metrics: watch::Receiver<RaftMetrics<u64, Member>>,
     pub(crate) state: StateMachine,
     pub(crate) storage: Storage,
     pub(crate) machine: Arc<dyn Machine>,
     pub(crate) nudge: Arc<Notify>,
+    pub(crate) health: Health,
 }
 
 /// Who leads, with its address.
@@ -41,6 +46,9 @@ impl Watch {
         loop {
             let metrics = self.metrics.borrow_and_update().clone();
             let leads = self.leads(&metrics);
+            if leads.is_some() {
+                self.health.is_led();
+            }
             self.storage.set_leader(leader_of(&metrics));
             if leading.is_some() && (leads != leading || moved_on) {
                 leading = None;
@@ -66,6 +74,19 @@ impl Watch {
         }
         if leading.is_some() {
             self.machine.leads(None);
+        }
+        self.ends();
+    }
+
+    /// The engine's task is gone. It says why, unless it panicked.
+    fn ends(&self) {
+        let why = match &self.metrics.borrow().running_state {
+            Err(Fatal::Stopped) => return,
+            Err(fatal) => fatal.to_string(),
+            Ok(()) => "its engine panicked: the lines before this one say where".to_owned(),
+        };
+        if self.health.ends(&why) {
+            tracing::error!(group = %self.group, "this log takes no part on this node any more: {why}; start the node again");
         }
     }
 

@@ -4,7 +4,7 @@
 
 use crate::security::Security;
 use crate::serve::ServeError;
-use crate::stall::STALL;
+use crate::stall::Patience;
 use socket2::SockRef;
 use std::net::{SocketAddr, TcpListener};
 use tokio::net::TcpSocket;
@@ -25,6 +25,8 @@ pub struct ServeOptions {
     pub forward: bool,
     /// Who is served, and whether in plain text.
     pub security: Security,
+    /// What a slow client is given.
+    pub patience: Patience,
 }
 
 /// Addresses that are taken.
@@ -35,6 +37,7 @@ pub struct Bound {
     pub(crate) native: Option<BoundAddress>,
     pub(crate) forward: bool,
     pub(crate) security: Security,
+    pub(crate) patience: Patience,
 }
 
 /// One of them.
@@ -55,10 +58,12 @@ impl Bound {
                 return Err(ServeError::NotLoopback(address));
             }
         }
-        let admin = options.admin.map(BoundAddress::new).transpose()?;
-        let native = options.native.map(BoundAddress::new).transpose()?;
-        let http = BoundAddress::new(options.http)?;
-        Ok(Self { http, admin, native, forward: options.forward, security: options.security })
+        let patience = options.patience;
+        let bind = |address| BoundAddress::new(address, patience);
+        let admin = options.admin.map(bind).transpose()?;
+        let native = options.native.map(bind).transpose()?;
+        let http = bind(options.http)?;
+        Ok(Self { http, admin, native, forward: options.forward, security: options.security, patience })
     }
 }
 
@@ -77,13 +82,13 @@ impl Bound {
 }
 
 impl BoundAddress {
-    fn new(address: SocketAddr) -> Result<Self, ServeError> {
+    fn new(address: SocketAddr, patience: Patience) -> Result<Self, ServeError> {
         let bind = || {
             let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
             // a restart does not wait for the connections of the process before
             socket.set_reuseaddr(true)?;
             // a client that takes nothing of what was written is given up by the system: nobody else hears of it
-            SockRef::from(&socket).set_tcp_user_timeout(Some(STALL * 2))?;
+            SockRef::from(&socket).set_tcp_user_timeout(Some(patience.for_silence()))?;
             socket.bind(address)?;
             let address = socket.local_addr()?;
             Ok(Self { address, socket })
@@ -107,5 +112,26 @@ impl BoundAddress {
     pub(crate) fn listen_here(self) -> Result<tokio::net::TcpListener, ServeError> {
         let address = self.address;
         self.socket.listen(BACKLOG).map_err(|error| ServeError::Bind { address, error })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_system_gives_up_a_client_that_takes_nothing() {
+        let any = "127.0.0.1:0".parse().unwrap();
+        let patience = Patience::default();
+        let bound = |address| BoundAddress::new(address, patience).unwrap();
+        let (by_threads, here) = (bound(any), bound(any));
+        let listeners =
+            [tokio::net::TcpListener::from_std(by_threads.listen().unwrap()).unwrap(), here.listen_here().unwrap()];
+        for listener in listeners {
+            let address = listener.local_addr().unwrap();
+            let (_client, taken) = tokio::join!(tokio::net::TcpStream::connect(address), listener.accept());
+            let timeout = SockRef::from(&taken.unwrap().0).tcp_user_timeout().unwrap();
+            assert_eq!(timeout, Some(patience.for_silence()), "what is accepted has what the listener has");
+        }
     }
 }

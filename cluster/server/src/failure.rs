@@ -19,6 +19,9 @@ pub(crate) fn answer(error: &NodeError, names: &FieldNames) -> ApiError {
         NodeError::NotLeader { leader: Some(leader) } => ApiError::new(error.kind(), error.to_string())
             .with("leader", leader.node)
             .with("address", leader.http.as_str()),
+        NodeError::Fenced { store } => {
+            ApiError::new(error.kind(), error.to_string()).with("reason", "fenced").with("store", store.as_str())
+        }
         NodeError::TooManyStreamTypes { limit, .. } | NodeError::TooManyNewTypes { limit, .. } => {
             ApiError::new(error.kind(), error.to_string()).with("limit_stream_types", *limit)
         }

@@ -1,31 +1,39 @@
 //! Any node of a cluster takes any request: what another node leads is sent there, and its answer comes back as it is.
 //!
 //! ```text
-//!  request ──> leaders_affair ── no ──> routes       reads (they ask the leaders how far this node must be), health, metrics: here
-//!                └── leader of the log, or of the meta group ──> relay (HTTP/1.1, one connection, over TLS where nodes have certificates) ──> its answer
+//!  request ──> affair_of ── no ──> routes            reads (they ask the leaders how far this node must be), health, metrics: here
+//!                ├── leader of the log, or of the meta group ──> relay (HTTP/1.1, one connection, over TLS where nodes have certificates) ──> its answer
+//!                ├── the node that compacts the store ────────────^
+//!                └── reads, at a node without the role `read` ──> readers: one that has it; if none can be reached, here
 //! ```
 //!
 //! A request makes a bounded number of hops: who led a moment ago may lead no more, and two nodes may each believe in the other. It refuses to
 //! send anything twice: what broke under way has an unknown outcome, and the client's command id finds it out.
 
+mod affair;
+mod readers;
 mod relay;
+
+pub(crate) use readers::Readers;
 
 use crate::error::ApiError;
 use crate::http::call::App;
+use crate::trace;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::Method;
 use actix_web::middleware::Next;
 use actix_web::web::Data;
-use actix_web::{Error, ResponseError};
-use percent_encoding::percent_decode_str;
+use actix_web::{Error, HttpResponse};
+use affair::{Affair, Answers, affair_of};
+use std::fmt::Display;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use strandline_consensus::NodeId;
 use strandline_consensus::control::Control;
-use strandline_consensus::{GroupId, NodeId};
-use strandline_event::{ErrorKind, LogKey};
+use strandline_event::ErrorKind;
 use strandline_tls::Certificates;
+use tracing::Instrument;
 
 /// How often a request was sent on.
 const HOPS: &str = "x-strandline-hops";
@@ -34,69 +42,121 @@ const HOPS_MAX: u32 = 2;
 /// Looks at who leads while nobody is known to, and the time between two.
 const LOOKS: u32 = 80;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How long a request waits for another node in the place of one that compacts and cannot be reached, and the time between two looks.
+const REPLACED_WITHIN: Duration = Duration::from_secs(10);
+const REPLACED_LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// Who answers a request.
-enum Answers {
-    /// This node.
-    Here,
-    /// The node with this id, at this HTTP address.
-    There(NodeId, String),
-    /// Nobody is known yet.
-    Nobody,
-}
-
-/// Answers a request here, or has it answered by the node that leads.
+/// Answers a request here, or has it answered by the node whose affair it is.
 pub(crate) async fn forward(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let hops = hops_of(&request);
     let here = |request| async { next.call(request).await.map(ServiceResponse::map_into_boxed_body) };
-    let Some((control, group)) = leaders_affair(&request, hops) else { return here(request).await };
-    let mut asked = asked_of(&control, &group);
-    let mut answers = who_answers(&control, &asked);
-    for _ in 0..LOOKS {
-        if !matches!(answers, Answers::Nobody) {
-            break;
+    let Some((control, affair)) = affair_of(&request, hops) else { return here(request).await };
+    let affair = match affair {
+        Affair::Reads if control.reads_here() => return here(request).await,
+        Affair::Reads => {
+            return match readers::ask_one(request, &control, hops).await {
+                Ok(answered) => Ok(answered),
+                Err(request) => here(request).await,
+            };
         }
-        tokio::time::sleep(LOOK_EVERY).await;
-        asked = asked_of(&control, &group);
-        answers = who_answers(&control, &asked);
-    }
-    let Answers::There(node, address) = answers else { return here(request).await };
-    let to = relay::To { node, address: &address, certificates: certificates_of(&request) };
-    let (head, payload) = request.into_parts();
-    let answered = tokio::select! {
-        answered = relay::relay(&head, payload, &to, hops + 1) => answered,
-        // a node that stands still answers nothing: when another one leads, nobody waits for it any more
-        () = leads_no_more(&control, &asked, &address) => {
-            Err(relay::Broken::Sent(io::Error::other("another node leads by now")))
-        }
+        affair => affair,
     };
-    let answer = match answered {
-        Ok(answer) => answer,
-        Err(relay::Broken::NotSent(why)) => {
-            let text = format!(
-                "the node that leads this, at {address}, cannot be reached ({why}): nothing was done; try again in a moment"
-            );
-            ApiError::new(ErrorKind::NotLeader, text).error_response()
+    let asked = look(&affair, &control).await;
+    let (node, address, reached) = match way(&request, &control, &asked).await {
+        Way::Here => return here(request).await,
+        Way::AtItsAdminAddress(node) => return Ok(request.into_response(at_its_admin_address(node))),
+        Way::There(node, address, reached) => (node, address, reached),
+    };
+    let (head, payload) = request.into_parts();
+    let answer = match reached {
+        Ok(stream) => {
+            let relaying = relay::relay(stream, &head, payload, &address, hops + 1);
+            let answered = tokio::select! {
+                answered = relaying.instrument(trace::forward(node, &address)) => answered,
+                // a node that stands still answers nothing: when another one leads, nobody waits for it any more
+                () = answers_no_more(&control, &asked, &address) => Err(io::Error::other("another node does this by now")),
+            };
+            answered.unwrap_or_else(|why| lost(&address, &why))
         }
-        Err(relay::Broken::Sent(why)) => {
-            let text = format!(
-                "the outcome is unknown: the answer of the node at {address} was lost ({why}); a retry with the same command id finds out"
-            );
-            ApiError::new(ErrorKind::Unavailable, text).with("outcome", "unknown").error_response()
-        }
+        Err(why) => unreachable_at(&address, &why),
     };
     Ok(ServiceResponse::new(head, answer))
 }
 
-async fn leads_no_more(control: &Control, group: &GroupId, address: &str) {
+/// What is asked about, once somebody is known who answers it, or in vain.
+async fn look(affair: &Affair, control: &Control) -> Affair {
+    for _ in 0..LOOKS {
+        let asked = affair.asked_of(control);
+        if !matches!(asked.who_answers(control), Answers::Nobody) {
+            return asked;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    affair.asked_of(control)
+}
+
+/// The way to who answers a request.
+enum Way {
+    Here,
+    /// The node with this id, which is administrated at an address that nobody else knows.
+    AtItsAdminAddress(NodeId),
+    /// The node with this id at this address, and a connection to it.
+    There(NodeId, String, io::Result<Box<dyn relay::Stream>>),
+}
+
+/// A node that compacts and is gone is replaced within seconds: until then the request waits.
+async fn way(request: &ServiceRequest, control: &Control, asked: &Affair) -> Way {
+    let until = Instant::now() + REPLACED_WITHIN;
     loop {
-        match who_answers(control, group) {
+        let Answers::There(node, address) = asked.who_answers(control) else { return Way::Here };
+        if is_of_its_admin_address(request) {
+            return Way::AtItsAdminAddress(node);
+        }
+        let to = relay::To { node, address: &address, certificates: certificates_of(request) };
+        let reached = relay::reach(&to).await;
+        if reached.is_ok() || !matches!(asked, Affair::Compacts(_)) || Instant::now() >= until {
+            return Way::There(node, address, reached);
+        }
+        tokio::time::sleep(REPLACED_LOOK_EVERY).await;
+    }
+}
+
+/// Responses keep the error that they say: who may be told less is told less of it (`access/guard.rs`).
+fn lost(address: &str, why: &dyn Display) -> HttpResponse {
+    let text = format!(
+        "the outcome is unknown: the answer of the node at {address} was lost ({why}); a retry with the same command id finds out"
+    );
+    HttpResponse::from_error(ApiError::new(ErrorKind::Unavailable, text).with("outcome", "unknown"))
+}
+
+fn unreachable_at(address: &str, why: &dyn Display) -> HttpResponse {
+    let text = format!(
+        "the node that does this, at {address}, cannot be reached ({why}): nothing was done; try again in a moment"
+    );
+    HttpResponse::from_error(ApiError::new(ErrorKind::NotLeader, text))
+}
+
+fn at_its_admin_address(node: NodeId) -> HttpResponse {
+    let text = format!(
+        "node {node} answers this, at its own --admin address: nothing was done here; `strandline status` lists the nodes"
+    );
+    HttpResponse::from_error(ApiError::new(ErrorKind::NotLeader, text).with("leader", node))
+}
+
+/// Whether nodes are administrated at addresses of their own, which no other node knows.
+fn is_of_its_admin_address(request: &ServiceRequest) -> bool {
+    request.path().starts_with("/admin/") && request.app_data::<Data<App>>().is_some_and(|app| app.admin_apart)
+}
+
+async fn answers_no_more(control: &Control, asked: &Affair, address: &str) {
+    loop {
+        match asked.who_answers(control) {
             // nobody yet: it may be the one that was asked
             Answers::Nobody => {}
-            Answers::There(_, leader) if leader == address => {}
+            Answers::There(_, now) if now == address => {}
             Answers::There(..) | Answers::Here => return,
         }
         tokio::time::sleep(LOOK_EVERY).await;
@@ -113,48 +173,16 @@ fn hops_of(request: &ServiceRequest) -> u32 {
     said.map_or(0, |text| text.parse().unwrap_or(HOPS_MAX))
 }
 
-/// The group whose leader answers; `None`: any node does.
-fn leaders_affair(request: &ServiceRequest, hops: u32) -> Option<(Control, GroupId)> {
-    let app = request.app_data::<Data<App>>()?;
-    let control = app.node.cluster()?;
-    if !app.forwards || hops >= HOPS_MAX {
-        return None;
-    }
-    Some((control.clone(), group_of(request)?))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// The group whose leader is asked: of a stream type that is not here, or not yet, who leads the meta group knows. It stays the one that
-/// was asked when the type's own group begins meanwhile, under whatever leader.
-fn asked_of(control: &Control, group: &GroupId) -> GroupId {
-    if control.groups().get(group).is_some() { group.clone() } else { GroupId::Meta }
-}
-
-fn who_answers(control: &Control, group: &GroupId) -> Answers {
-    let status = control.groups().get(group).map_or_else(|| control.meta_status(), |group| group.status());
-    let Some((leader, _)) = status.leader else { return Answers::Nobody };
-    if leader == control.node() {
-        return Answers::Here;
-    }
-    http_of(control, leader).map_or(Answers::Nobody, |address| Answers::There(leader, address))
-}
-
-fn http_of(control: &Control, node: u64) -> Option<String> {
-    control.entry(node).map(|entry| entry.facts.addresses.http)
-}
-
-/// Appends, and what the node that compacts does. Reads are answered by any node: it asks the leaders how far it must be.
-fn group_of(request: &ServiceRequest) -> Option<GroupId> {
-    let segments: Vec<&str> = request.path().trim_start_matches('/').split('/').collect();
-    let reads = request.method() == Method::GET || request.method() == Method::HEAD;
-    match segments.as_slice() {
-        ["v1", "stores", ..] if reads => None,
-        ["v1", "stores", store, "streams", stream_type, ..] => {
-            let stream_type = percent_decode_str(stream_type).decode_utf8().ok()?;
-            let store = percent_decode_str(store).decode_utf8().ok()?;
-            Some(GroupId::Log { store: Arc::from(&*store), log: LogKey::single(&stream_type) })
-        }
-        ["v1", "stores", _, "events", ..]
-        | ["admin", "v1", "stores", _, "compaction" | "retention" | "restore" | "redact", ..] => Some(GroupId::Meta),
-        _ => None,
+    #[test]
+    fn a_caller_that_is_limited_to_tenants_can_be_told_less_of_a_lost_answer() {
+        let answer = lost("10.0.0.7:7070", &"broken pipe");
+        let error = answer.error().and_then(|error| error.as_error::<ApiError>()).unwrap();
+        assert!(error.to_json().to_string().contains("10.0.0.7"));
+        let told = error.for_tenants().to_json().to_string();
+        assert!(!told.contains("10.0.0.7") && told.contains("unknown"), "{told}");
     }
 }

@@ -19,7 +19,10 @@ mod routes;
 mod security;
 mod serve;
 mod stall;
+mod task;
+mod trace;
 
 pub use bound::{Bound, ServeOptions};
 pub use security::Security;
 pub use serve::{ServeError, Server, Signals};
+pub use stall::Patience;

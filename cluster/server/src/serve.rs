@@ -39,7 +39,7 @@ pub enum ServeError {
     /// No token file: only loopback may be served.
     #[error(
         "{0} is no loopback address: without a token file the server serves loopback only (127.0.0.1 or [::1]); \
-         make tokens with `strandline token new --file FILE` and name the file with --token-file"
+         make tokens with `strandline token new --token-file FILE` and name the same file to `serve`"
     )]
     NotLoopback(SocketAddr),
     /// SIGHUP cannot be caught, by which tokens and certificates are read again.
@@ -77,7 +77,8 @@ impl Server {
     pub fn start(node: NodeHandle, bound: Bound) -> Result<Self, ServeError> {
         let native = bound.native.as_ref().map(BoundAddress::address);
         let reloading = Reloading::start(&bound.security).map_err(ServeError::Signal)?;
-        let app = Data::new(App::new(node.clone(), native, bound.forward, bound.security));
+        let (forwards, apart) = ((bound.forward, bound.patience), bound.admin.is_some());
+        let app = Data::new(App::new(node.clone(), native, forwards, apart, bound.security));
         let (http, admin) = (bound.http.address(), bound.admin.as_ref().map(BoundAddress::address));
         let data_side = move |side| side != Side::Admin || admin.is_none();
         let mut servers = vec![listen(bound.http, &app, data_side)?];

@@ -1,8 +1,10 @@
 //! The command line: commands and options, and for every option the environment variable `STRANDLINE_<OPTION>`.
 
 mod events;
+mod told;
 
 pub(crate) use events::{Append, Bench, Ingest, OnError, Protocol, Read, ReadFormat, Subscribe};
+pub(crate) use told::{LogFormat, ServeTold};
 
 use crate::commands::{Completions, Manual};
 use crate::exit::Failure;
@@ -146,6 +148,9 @@ pub(crate) struct Serve {
     /// The node's certificate.
     #[command(flatten)]
     pub(crate) tls: ServeTls,
+    /// Its log, and traces.
+    #[command(flatten)]
+    pub(crate) told: ServeTold,
 }
 
 /// Options of `serve` for TLS. The files are read again when they change, and at SIGHUP.
@@ -192,7 +197,7 @@ pub(crate) struct ServeCluster {
     /// Where the node listens for other nodes, if --cluster (where they reach it) is the address of something in between
     #[arg(long, value_name = "ADDR", hide_short_help = true)]
     pub(crate) cluster_listen: Option<SocketAddr>,
-    /// Join the cluster of the node at this address (with an existing data directory: nothing)
+    /// Join the cluster of the node at this address (with an existing data directory: look for the others there first)
     #[arg(long, value_name = "ADDR", hide_short_help = true)]
     pub(crate) join: Option<String>,
     /// Voters of every log; the node that makes the cluster says it
@@ -201,7 +206,7 @@ pub(crate) struct ServeCluster {
     /// Answer over HTTP with 503 and the leader's address instead of sending on what another node leads
     #[arg(long, hide_short_help = true)]
     pub(crate) no_forward: bool,
-    /// What the node does: one or more of ingest,compact,read
+    /// What the node does: one or more of ingest,compact,read [default: what it did before; a new one: all three]
     #[arg(long, value_name = "ROLES", hide_short_help = true, value_parser = Roles::parse)]
     pub(crate) roles: Option<Roles>,
 }

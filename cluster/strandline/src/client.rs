@@ -98,7 +98,7 @@ impl Client {
     pub(crate) fn new(on: &OnStore) -> Result<Self, Failure> {
         let url = on.url.trim_end_matches('/').to_owned();
         let tls = match (url.split_once("://").map(|(scheme, _)| scheme), &on.tls_ca) {
-            (Some("https"), Some(authorities)) => Some(tls(authorities)?),
+            (Some("https"), Some(authorities)) => Some(tls("--tls-ca", authorities)?),
             (Some("https"), None) => {
                 let text =
                     format!("--url {url}: name the authority that signed the server's certificate with --tls-ca FILE");
@@ -274,15 +274,21 @@ impl Client {
             ureq::Error::Io(e) if e.kind() == std::io::ErrorKind::ConnectionRefused => {
                 "nobody listens there: start a node with `strandline serve`, or name another one with --url"
             }
+            ureq::Error::Protocol(_) if self.url.starts_with("http://") => {
+                "what answers there speaks no plain HTTP: a node with certificates is asked with --url https://... and --tls-ca"
+            }
+            _ if error.to_string().contains("certificate") => {
+                "nothing was sent: name the file of the authority that signed its certificate with --tls-ca, and the node by a name in it"
+            }
             _ => "whether the request arrived is unknown; an append with the same --command-id may be repeated",
         };
         Failure::Server(format!("cannot reach {}: {error}; {hint}", self.url))
     }
 }
 
-/// Trusts the authorities in a file, and nobody else.
-fn tls(authorities: &Path) -> Result<TlsConfig, Failure> {
-    let usage = |error: &dyn std::fmt::Display| Failure::Usage(format!("--tls-ca: {error}"));
+/// Trusts the authorities in the file that an option names, and nobody else.
+pub(crate) fn tls(option: &str, authorities: &Path) -> Result<TlsConfig, Failure> {
+    let usage = |error: &dyn std::fmt::Display| Failure::Usage(format!("{option}: {error}"));
     let chain = strandline_tls::authorities(authorities).map_err(|error| usage(&error))?;
     let certificates: Vec<Certificate<'static>> =
         chain.iter().map(|certificate| Certificate::from_der(certificate).to_owned()).collect();

@@ -21,6 +21,11 @@ impl Failure {
         Self::Usage(format!("cannot {what} {}: {error}", path.display()))
     }
 
+    /// What is said of it.
+    pub(crate) fn text(&self) -> Option<&str> {
+        self.parts().1
+    }
+
     fn parts(&self) -> (u8, Option<&str>) {
         match self {
             Self::No(text) => (1, Some(text)),

@@ -9,10 +9,12 @@ mod cli;
 mod client;
 mod commands;
 mod exit;
+mod log;
 mod native;
 mod out;
 mod random;
 mod span;
+mod traces;
 
 use std::process::ExitCode;
 

@@ -7,19 +7,22 @@
 use crate::answers::{AnswerList, Answers};
 use crate::error::NodeError;
 use crate::messages::{Append, CheckIds, ResolveKnown, Scope};
+use crate::metrics::{Gauge, Mark};
 use crate::permits::BytePermit;
 use crate::readers::Readers;
+use crate::spans;
 use crate::wal_worker::WalWorker;
 use actix::Addr;
 use actix::prelude::SendError;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use strandline_engine::append::{
     Again, Answer, AppendOutcome, AppendRequest, Expected, IdsChecked, Known, OnError, ids_to_check,
 };
 use strandline_engine::store::Store;
 use strandline_event::BatchBytes;
 use tokio::sync::oneshot;
+use tracing::Span;
 
 /// Times that an append is sent again before it is refused: each round other writers were faster.
 const ROUNDS_MAX: usize = 16;
@@ -29,29 +32,47 @@ const ROUNDS_MAX: usize = 16;
 pub(crate) struct AppendReply {
     to: ReplyTo,
     began: Instant,
+    span: Span,
     _permit: Arc<BytePermit>,
 }
 
 #[derive(Debug)]
 enum ReplyTo {
-    One(oneshot::Sender<Result<Answer, NodeError>>),
+    One(oneshot::Sender<Result<Answer, NodeError>>, Mark),
     /// A place in the answers to appends that came together.
     Place(Arc<Answers>, usize),
 }
 
 impl AppendReply {
-    /// Answers, and gives the time it took. A client that is gone does not mind.
-    pub(crate) fn send(self, answer: Answer) -> u64 {
-        self.to.send(Ok(answer));
-        u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX)
+    /// What a trace shows of the append.
+    pub(crate) const fn span(&self) -> &Span {
+        &self.span
     }
 
-    /// The replies to appends that came together, and where all their answers will be.
-    pub(crate) fn several(count: usize, permit: &Arc<BytePermit>) -> (Vec<Self>, oneshot::Receiver<AnswerList>) {
-        let (answers, answered) = Answers::new(count);
-        let began = Instant::now();
-        let place = |at| Self { to: ReplyTo::Place(Arc::clone(&answers), at), began, _permit: Arc::clone(permit) };
-        ((0..count).map(place).collect(), answered)
+    /// The time since it came.
+    pub(crate) fn took(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// Answers. A client that is gone does not mind.
+    pub(crate) fn send(self, answer: Answer) {
+        self.to.send(Ok(answer));
+    }
+
+    /// The replies to appends that came together, and who takes all their answers.
+    pub(crate) fn several(
+        count: usize,
+        permit: &Arc<BytePermit>,
+        waiting: &Gauge,
+        done: impl FnOnce(AnswerList) + Send + Sync + 'static,
+    ) -> Vec<Self> {
+        let answers = Answers::new(count, waiting.mark(count), done);
+        let (began, span) = (Instant::now(), spans::appends(count));
+        let place = |at| {
+            let to = ReplyTo::Place(Arc::clone(&answers), at);
+            Self { to, began, span: span.clone(), _permit: Arc::clone(permit) }
+        };
+        (0..count).map(place).collect()
     }
 
     /// What an owner that stops says: nothing of it was stored.
@@ -63,7 +84,11 @@ impl AppendReply {
 impl ReplyTo {
     fn send(self, answer: Result<Answer, NodeError>) {
         match self {
-            Self::One(reply) => drop(reply.send(answer)),
+            Self::One(reply, waited) => {
+                // who hears the answer may look how many wait
+                drop(waited);
+                drop(reply.send(answer));
+            }
             Self::Place(answers, at) => answers.put(at, answer),
         }
     }
@@ -73,6 +98,7 @@ impl ReplyTo {
 pub(crate) struct Submission<'a> {
     pub(crate) store: &'a Arc<Store>,
     pub(crate) readers: &'a Readers,
+    pub(crate) waiting: &'a Gauge,
     pub(crate) owner: Addr<WalWorker>,
     pub(crate) batch: BatchBytes,
     pub(crate) expected: Expected,
@@ -122,7 +148,9 @@ impl Submission<'_> {
             request.known = known;
         }
         let (answer, answered) = oneshot::channel();
-        let reply = AppendReply { to: ReplyTo::One(answer), began: Instant::now(), _permit: Arc::clone(&self.permit) };
+        let to = ReplyTo::One(answer, self.waiting.mark(1));
+        let span = spans::append(&self.batch);
+        let reply = AppendReply { to, began: Instant::now(), span, _permit: Arc::clone(&self.permit) };
         match self.owner.try_send(Append { request, reply }) {
             Ok(()) => answered.await.map_err(|_| NodeError::OutcomeUnknown)?,
             Err(refused) => Err(not_taken(&refused)),

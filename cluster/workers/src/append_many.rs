@@ -8,6 +8,7 @@
 //!
 //! Each is atomic and judged on its own; they share nothing but the way.
 
+use crate::answers::AnswerList;
 use crate::append::{AppendReply, not_taken};
 use crate::error::NodeError;
 use crate::messages::AppendTogether;
@@ -17,9 +18,11 @@ use crate::wal_worker::WalWorker;
 use actix::Addr;
 use actix::prelude::SendError;
 use futures_util::future::join_all;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use strandline_engine::append::{Answer, AppendOutcome, AppendRequest, Expected, OnError, ids_to_check};
 use strandline_event::{BatchBytes, StampedBatch};
+use tokio::sync::oneshot;
 
 /// Appends of one request that go one by one at the same time: all of them would fill an owner's mailbox by themselves.
 const ALONE_AT_A_TIME: usize = 64;
@@ -42,7 +45,18 @@ pub enum StreamOutcome {
     Known(Vec<AppendedEvent>),
 }
 
-type Outcome = Result<StreamOutcome, NodeError>;
+/// What became of one, or why nothing did.
+pub type Outcome = Result<StreamOutcome, NodeError>;
+
+/// What an owner's answer says.
+pub(crate) enum Said {
+    /// All of it.
+    Final(Outcome),
+    /// It was stored before: the first answer must be read.
+    Known(AppendOutcome),
+    /// The owner must know something first.
+    Again,
+}
 
 /// Appends of one stream type, by their places in the request.
 struct Group {
@@ -52,30 +66,89 @@ struct Group {
 
 impl StoreHandle {
     /// Appends to streams, each on its own. The answers are in the order of the appends.
-    pub async fn append_many(
-        &self,
-        appends: &[StreamAppend],
-        inspect: bool,
-        permit: &Arc<BytePermit>,
-    ) -> Vec<Result<StreamOutcome, NodeError>> {
+    pub async fn append_many(&self, appends: &[StreamAppend], inspect: bool, permit: &Arc<BytePermit>) -> Vec<Outcome> {
+        if !self.is_limited() {
+            return self.append_own(appends, inspect, permit).await;
+        }
+        let own = |append: &StreamAppend| {
+            let StreamAppend { batch, expected } = append.clone();
+            self.own(batch).map(|batch| StreamAppend { batch, expected })
+        };
+        match appends.iter().map(own).collect::<Result<Vec<_>, _>>() {
+            Ok(own) => self.append_own(&own, inspect, permit).await,
+            // no batch that was checked ends here
+            Err(_) => appends.iter().map(|_| Err(NodeError::Defect)).collect(),
+        }
+    }
+
+    async fn append_own(&self, appends: &[StreamAppend], inspect: bool, permit: &Arc<BytePermit>) -> Vec<Outcome> {
+        let _appending = self.appending().await;
         if self.parts.store.subjects().is_none() {
             return self.append_as_stored(appends, inspect, permit).await;
         }
         let mut outcomes: Vec<Option<Outcome>> = appends.iter().map(|_| None).collect();
-        let (mut places, mut sealed) = (Vec::new(), Vec::new());
-        for (place, append) in appends.iter().enumerate() {
-            match self.sealed(append.batch.clone()).await {
-                Ok(batch) => {
-                    places.push(place);
-                    sealed.push(StreamAppend { batch, expected: append.expected });
+        let mut waiting: Vec<usize> = (0..appends.len()).collect();
+        while !waiting.is_empty() {
+            waiting = self.append_round(appends, waiting, inspect, permit, &mut outcomes).await;
+        }
+        all(outcomes)
+    }
+
+    /// Sends what can be sent. What waits behind an append to its stream that is judged first, since its subject is new, is given back.
+    async fn append_round(
+        &self,
+        appends: &[StreamAppend],
+        waiting: Vec<usize>,
+        inspect: bool,
+        permit: &Arc<BytePermit>,
+        outcomes: &mut [Option<Outcome>],
+    ) -> Vec<usize> {
+        let (mut ready, mut new, mut later) = (Vec::new(), Vec::new(), Vec::new());
+        let mut judged_first: HashSet<(&str, &str)> = HashSet::new();
+        for place in waiting {
+            let Some(append) = appends.get(place) else { continue };
+            let view = append.batch.view();
+            let mut streams = (0..view.stream_count()).map(|stream| (view.stream_type(), view.stream(stream)));
+            if streams.any(|stream| judged_first.contains(&stream)) {
+                later.push(place);
+                continue;
+            }
+            match self.trial(&append.batch).await {
+                Err(error) => put(outcomes, place, Err(error)),
+                Ok(None) => ready.push((place, append.batch.clone())),
+                Ok(Some(trial)) if trial.is_final => ready.push((place, trial.batch)),
+                Ok(Some(trial)) => {
+                    judged_first
+                        .extend((0..view.stream_count()).map(|stream| (view.stream_type(), view.stream(stream))));
+                    new.push((place, trial));
                 }
-                Err(error) => put(&mut outcomes, place, Err(error)),
             }
         }
-        for (place, outcome) in places.into_iter().zip(self.append_as_stored(&sealed, inspect, permit).await) {
-            put(&mut outcomes, place, outcome);
+        let with = |place: usize, batch: &BatchBytes| {
+            appends.get(place).map(|append| StreamAppend { batch: batch.clone(), expected: append.expected })
+        };
+        let tried: Vec<StreamAppend> = new.iter().filter_map(|(place, trial)| with(*place, &trial.batch)).collect();
+        let judged = self.append_as_stored(&tried, true, permit).await;
+        for ((place, trial), judged) in new.into_iter().zip(judged) {
+            match (judged, trial.erased, appends.get(place)) {
+                (Err(error), ..) => put(outcomes, place, Err(error)),
+                (Ok(_), Some(erased), _) => put(outcomes, place, Err(erased.into())),
+                (Ok(outcome), None, _) if inspect => put(outcomes, place, Ok(outcome)),
+                (Ok(_), None, Some(append)) => match self.seal(append.batch.clone()).await {
+                    Ok(batch) => ready.push((place, batch)),
+                    Err(error) => put(outcomes, place, Err(error)),
+                },
+                (Ok(_), None, None) => {}
+            }
         }
-        outcomes.into_iter().map(|outcome| outcome.unwrap_or(Err(NodeError::OutcomeUnknown))).collect()
+        // in the order of the request: that of their streams
+        ready.sort_unstable_by_key(|(place, _)| *place);
+        let sealed: Vec<StreamAppend> = ready.iter().filter_map(|(place, batch)| with(*place, batch)).collect();
+        let stored = self.append_as_stored(&sealed, inspect, permit).await;
+        for ((place, _), outcome) in ready.into_iter().zip(stored) {
+            put(outcomes, place, outcome);
+        }
+        later
     }
 
     async fn append_as_stored(
@@ -83,7 +156,7 @@ impl StoreHandle {
         appends: &[StreamAppend],
         inspect: bool,
         permit: &Arc<BytePermit>,
-    ) -> Vec<Result<StreamOutcome, NodeError>> {
+    ) -> Vec<Outcome> {
         let mut outcomes: Vec<Option<Outcome>> = appends.iter().map(|_| None).collect();
         let (groups, mut alone) = self.groups(appends);
         let sent: Vec<_> =
@@ -96,16 +169,48 @@ impl StoreHandle {
                 }
             }
         }
+        if !inspect {
+            self.refuse_new_types(appends, &mut alone, &mut outcomes);
+        }
+        self.append_each_alone(appends, &alone, inspect, permit, &mut outcomes).await;
+        all(outcomes)
+    }
+
+    /// Appends some of them one by one, at the same time.
+    pub(crate) async fn append_each_alone(
+        &self,
+        appends: &[StreamAppend],
+        places: &[usize],
+        inspect: bool,
+        permit: &Arc<BytePermit>,
+        outcomes: &mut [Option<Outcome>],
+    ) {
         let one = |place: usize| async move {
             let Some(append) = appends.get(place) else { return (place, Err(NodeError::Defect)) };
             (place, self.append_alone(append, inspect, permit).await)
         };
-        for some in alone.chunks(ALONE_AT_A_TIME) {
+        for some in places.chunks(ALONE_AT_A_TIME) {
             for (place, outcome) in join_all(some.iter().copied().map(one)).await {
-                put(&mut outcomes, place, outcome);
+                put(outcomes, place, outcome);
             }
         }
-        outcomes.into_iter().map(|outcome| outcome.unwrap_or(Err(NodeError::OutcomeUnknown))).collect()
+    }
+
+    /// Refuses what would make too many logs, before any of them is made; the rest goes on.
+    fn refuse_new_types(&self, appends: &[StreamAppend], alone: &mut Vec<usize>, outcomes: &mut [Option<Outcome>]) {
+        let type_of = |place: usize| appends.get(place).map(|append| append.batch.view().stream_type());
+        let types: BTreeSet<&str> = alone.iter().filter_map(|place| type_of(*place)).collect();
+        let new: BTreeSet<&str> = types.into_iter().filter(|stream_type| self.is_new_type(stream_type)).collect();
+        alone.retain(|place| {
+            let is_new = type_of(*place).is_some_and(|stream_type| new.contains(stream_type));
+            match self.check_new_types(new.len()) {
+                Err(refused) if is_new => {
+                    put(outcomes, *place, Err(refused));
+                    false
+                }
+                _ => true,
+            }
+        });
     }
 
     /// One group a stream type that has an owner, and those that go one by one.
@@ -139,36 +244,80 @@ impl StoreHandle {
         inspect: bool,
         permit: &Arc<BytePermit>,
     ) -> Vec<(usize, Option<Outcome>)> {
-        let (replies, answered) = AppendReply::several(group.places.len(), permit);
         let Group { owner, places } = group;
         let appends: Vec<&StreamAppend> = places.iter().filter_map(|place| appends.get(*place)).collect();
-        let request = |append: &&StreamAppend| {
+        let (done, answered) = oneshot::channel();
+        // a client that is gone does not mind
+        let done = move |list| drop(done.send(list));
+        self.hand_to(&owner, self.requests(appends.iter().copied(), inspect), permit, done);
+        let answers = answered.await.unwrap_or_default();
+        let mut outcomes = Vec::with_capacity(answers.len());
+        for ((place, append), answer) in places.into_iter().zip(appends).zip(answers) {
+            let outcome = match self.said(answer) {
+                Said::Final(Ok(StreamOutcome::Stored(stamped))) if inspect => {
+                    self.notify_inspected(&stamped);
+                    Some(Ok(StreamOutcome::Stored(stamped)))
+                }
+                Said::Final(outcome) => Some(outcome),
+                Said::Known(outcome) => Some(self.stream_outcome(append, outcome, inspect).await),
+                Said::Again => None,
+            };
+            outcomes.push((place, outcome));
+        }
+        outcomes
+    }
+
+    /// Appends as their owner judges them.
+    pub(crate) fn requests<'a>(
+        &self,
+        appends: impl Iterator<Item = &'a StreamAppend>,
+        inspect: bool,
+    ) -> Vec<AppendRequest> {
+        let request = |append: &StreamAppend| {
             let mut request = AppendRequest::new(append.batch.clone());
             request.expected = append.expected;
             request.inspect = inspect;
             request.tenants.clone_from(&self.scope);
             request
         };
-        let requests: Vec<_> = appends.iter().map(request).zip(replies).collect();
+        appends.map(request).collect()
+    }
+
+    /// Hands requests of one stream type to their owner; `done` is given the answers, at once if it does not take them.
+    pub(crate) fn hand_to(
+        &self,
+        owner: &Addr<WalWorker>,
+        requests: Vec<AppendRequest>,
+        permit: &Arc<BytePermit>,
+        done: impl FnOnce(AnswerList) + Send + Sync + 'static,
+    ) {
+        let metrics = &self.node.shared.metrics;
+        let replies = AppendReply::several(requests.len(), permit, &metrics.appends_waiting, done);
+        let requests = requests.into_iter().zip(replies).collect();
         if let Err(refused) = owner.try_send(AppendTogether { requests }) {
-            if matches!(refused, SendError::Full(_)) {
-                self.node.shared.metrics.overloaded.add(1);
-            }
-            return places.into_iter().map(|place| (place, Some(Err(not_taken(&refused))))).collect();
-        }
-        let answers = answered.await.unwrap_or_default();
-        let mut outcomes = Vec::with_capacity(answers.len());
-        for ((place, append), answer) in places.into_iter().zip(appends).zip(answers) {
-            let outcome = match answer {
-                None => Some(Err(NodeError::OutcomeUnknown)),
-                Some(Err(error)) => Some(Err(error)),
-                Some(Ok(Answer::Refused(refusal))) => Some(Err(self.with_leader(NodeError::Refused(*refusal)))),
-                Some(Ok(Answer::Again(_))) => None,
-                Some(Ok(Answer::Done(outcome))) => Some(self.stream_outcome(append, *outcome, inspect).await),
+            let (why, message) = match refused {
+                SendError::Full(message) => {
+                    metrics.overloaded.add(1);
+                    (SendError::Full(()), message)
+                }
+                SendError::Closed(message) => (SendError::Closed(()), message),
             };
-            outcomes.push((place, outcome));
+            message.requests.into_iter().for_each(|(_, reply)| reply.refuse(not_taken(&why)));
         }
-        outcomes
+    }
+
+    /// What an owner's answer says; none: the owner went away with the append.
+    pub(crate) fn said(&self, answer: Option<Result<Answer, NodeError>>) -> Said {
+        Said::Final(match answer {
+            None => Err(NodeError::OutcomeUnknown),
+            Some(Err(error)) => Err(error),
+            Some(Ok(Answer::Refused(refusal))) => Err(self.with_leader(NodeError::Refused(*refusal))),
+            Some(Ok(Answer::Again(_))) => return Said::Again,
+            Some(Ok(Answer::Done(mut outcome))) => match outcome.stamped.take() {
+                Some(stamped) => Ok(StreamOutcome::Stored(stamped)),
+                None => return Said::Known(*outcome),
+            },
+        })
     }
 
     async fn append_alone(&self, append: &StreamAppend, inspect: bool, permit: &Arc<BytePermit>) -> Outcome {
@@ -177,7 +326,7 @@ impl StoreHandle {
         self.stream_outcome(append, outcome, inspect).await
     }
 
-    async fn stream_outcome(&self, append: &StreamAppend, outcome: AppendOutcome, inspect: bool) -> Outcome {
+    pub(crate) async fn stream_outcome(&self, append: &StreamAppend, outcome: AppendOutcome, inspect: bool) -> Outcome {
         if let Some(stamped) = outcome.stamped {
             if inspect {
                 self.notify_inspected(&stamped);
@@ -189,7 +338,12 @@ impl StoreHandle {
     }
 }
 
-fn put(outcomes: &mut [Option<Outcome>], place: usize, outcome: Outcome) {
+/// Every place is filled, unless the one who would have done it is gone.
+pub(crate) fn all(outcomes: Vec<Option<Outcome>>) -> Vec<Outcome> {
+    outcomes.into_iter().map(|outcome| outcome.unwrap_or(Err(NodeError::OutcomeUnknown))).collect()
+}
+
+pub(crate) fn put(outcomes: &mut [Option<Outcome>], place: usize, outcome: Outcome) {
     if let Some(slot) = outcomes.get_mut(place) {
         *slot = Some(outcome);
     }

@@ -3,8 +3,8 @@
 //! ```text
 //!  statements fit a cluster -> folder and options agree -> folder locked, `member` written
 //!     creates: durable.path free, marked -> meta group of one -> Create, DeclareStore
-//!     joins:   listens -> Join, proof (control::join) -> `member` says the cluster
-//!     is:      meta group over its log -> Readdress where its addresses are others now
+//!     joins:   listens -> Join, Offer -> the stores open here -> proof (control::join) -> `member` says the cluster
+//!     is:      meta group over its log -> SetRoles where it shall do something else -> Readdress where its addresses are others now
 //! ```
 //!
 //! What is refused is refused before anything is written that another start could trip over. It refuses to open stores.
@@ -14,17 +14,20 @@ mod stores;
 
 use crate::data_dir::{DataDir, DataDirError};
 use crate::member_file::{MemberFile, whose_folder};
+use crate::member_stores::{check_members, refuse_options};
+use crate::node::{NodeOptions, StartError};
+use crate::subjects::unserved_in_cluster;
 use crate::{clock, random};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use stores::{adopt, heard, logs_of_alone, of_this_node, statements_of};
 use strandline_consensus::control::{
-    Control, ControlError, ControlParts, JoinError, MetaMachine, MetaParts, OpenMetaError, StatementPlaces,
-    ask_to_join, enter, open_meta,
+    Control, ControlError, ControlParts, JoinError, MetaMachine, MetaParts, OpenMetaError, StatementPlaces, admit,
+    ask_to_join, open_meta, prove_offer,
 };
 use strandline_consensus::join::{Membership, StartFlags, StartRefused, start};
-use strandline_consensus::meta::{Addresses, Command, NodeFacts, Roles, StoreRefused, cluster_statement};
+use strandline_consensus::meta::{Addresses, Command, MetaState, NodeFacts, Roles, StoreRefused, cluster_statement};
 use strandline_consensus::net::{Connect, Identity, Listener, NetTransport, TcpConnect, TlsConnect};
 use strandline_consensus::{Groups, NodeId};
 use strandline_deql::StoreConfig;
@@ -32,8 +35,8 @@ use strandline_durable::objects::{
     ClusterMark, MarkError, ObjectError, Purpose, Settings, cluster_mark, mark_for_cluster, open_location,
 };
 use strandline_tls::Certificates;
+use strandline_wal::IoThread;
 use strandline_wal::io::abort_on_fatal;
-use strandline_wal::{Disk, IoThread};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -46,19 +49,24 @@ const JOIN_ATTEMPTS: usize = 40;
 /// Between attempts to tell the cluster where this node is now.
 const READDRESS_PAUSE: Duration = Duration::from_secs(1);
 
+/// Says why a node must not serve these stores; who starts it knows more than the stores themselves.
+pub type CheckStores = Arc<dyn Fn(&[StoreConfig]) -> Result<(), String> + Send + Sync>;
+
 /// How a node takes part.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ClusterOptions {
     /// --node-id, --cluster, --join.
     pub flags: StartFlags,
     /// Where the node is reached.
     pub addresses: Addresses,
-    /// --roles.
-    pub roles: Roles,
+    /// --roles; none: what the node did before, or everything.
+    pub roles: Option<Roles>,
     /// --replication; only the node that makes the cluster says it.
     pub replication: u8,
     /// What nodes show to each other; `None`: they speak plain text, and believe each other.
     pub certificates: Option<Arc<Certificates>>,
+    /// Asked about the cluster's stores before a node is let in.
+    pub check: CheckStores,
 }
 
 /// Why a node does not take part.
@@ -73,6 +81,9 @@ pub enum ClusterError {
     /// The data folder.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
+    /// The cluster's stores cannot be served by this node; it was not let in.
+    #[error(transparent)]
+    Serve(#[from] Box<StartError>),
     /// The meta group.
     #[error(transparent)]
     Meta(#[from] OpenMetaError),
@@ -130,12 +141,25 @@ pub enum ClusterError {
         /// What is wrong.
         error: Box<strandline_engine::store::OpenError>,
     },
+    /// Stores that only a node alone serves.
+    #[error("{}", .0.join("\n"))]
+    Erasable(Vec<String>),
     /// Not let in.
     #[error(transparent)]
     Join(#[from] JoinError),
     /// The first commands.
     #[error("the cluster was not made: {0}")]
     Control(#[from] ControlError),
+    /// Other roles than it had.
+    #[error("--roles {wanted}: {error}; this node has had {had}: start it with these, or without --roles")]
+    Roles {
+        /// The option's.
+        wanted: Roles,
+        /// Those of the last start.
+        had: Roles,
+        /// What the cluster says.
+        error: ControlError,
+    },
     /// Threads.
     #[error("the operating system gives no thread: {0}")]
     Threads(#[from] std::io::Error),
@@ -152,8 +176,11 @@ impl ClusterError {
             | Self::NotEmpty { .. }
             | Self::Differs { .. }
             | Self::Log { .. }
+            | Self::Erasable(_)
             | Self::Unknown(_) => true,
             Self::DataDir(error) => matches!(error, DataDirError::InUse { .. }),
+            Self::Roles { error, .. } => matches!(error, ControlError::Refused { .. }),
+            Self::Serve(error) => error.is_configuration(),
             Self::Join(error) => error.is_final(),
             _ => false,
         }
@@ -184,6 +211,11 @@ impl ClusterNode {
         self.data_dir.take()
     }
 
+    fn readdress(&mut self, member: &MemberFile, options: &ClusterOptions) {
+        let (control, facts) = (self.control.clone(), facts(member, options));
+        self.running.push(tokio::spawn(readdress(control, facts, self.stop.subscribe())));
+    }
+
     /// Stops: the other nodes elect a leader where this one led.
     pub async fn stop(self) {
         // nobody listens: then it has stopped
@@ -210,26 +242,31 @@ pub async fn start_cluster(
     stores: &[StoreConfig],
     options: ClusterOptions,
     listener: TcpListener,
-    disk: Arc<dyn Disk>,
+    node_options: &NodeOptions,
 ) -> Result<Option<ClusterNode>, ClusterError> {
     let statements = stores.iter().map(cluster_statement).collect::<Result<Vec<_>, _>>()?;
     let membership = start(whose_folder(dir)?, &options.flags)?;
     if membership == Membership::Alone {
         return Ok(None);
     }
+    refuse_options(node_options).map_err(Box::new)?;
+    let unserved = unserved_in_cluster(dir, stores.iter().map(|store| store.name.as_str()));
+    if !unserved.is_empty() {
+        return Err(ClusterError::Erasable(unserved));
+    }
     let mut logs = Vec::new();
     if let Membership::Creates { has_log, node } = membership {
         for store in stores {
             check_free(store, has_log)?;
             if has_log {
-                let (store, disk) = (store.clone(), Arc::clone(&disk));
+                let (store, disk) = (store.clone(), Arc::clone(&node_options.disk.0));
                 let looking = tokio::task::spawn_blocking(move || logs_of_alone(&store, node, disk));
                 logs.push(looking.await.map_err(std::io::Error::other)??);
             }
         }
     }
-    let (data_dir, member) = take_folder(dir, &membership)?;
-    let mut node = run(dir, data_dir, member, &options, listener, disk).await?;
+    let (data_dir, member) = take_folder(dir, &membership, options.roles)?;
+    let mut node = run(dir, data_dir, member, &options, listener, node_options).await?;
     let made = match membership {
         Membership::Creates { .. } => {
             let made = create(&node.control, &options, &member, stores, statements).await;
@@ -239,16 +276,22 @@ pub async fn start_cluster(
             made
         }
         Membership::Joins { at, .. } => {
-            let_in(&Joining { control: &node.control, options: &options, dir, member, at: &at, own: stores }).await
+            let (control, folder) = (&node.control, node.data_dir.as_ref());
+            let_in(&Joining { control, options: &options, dir, member, at: &at, own: stores, folder, node_options })
+                .await
         }
-        Membership::Is { .. } => come_back(&node.control, &options, &member, (stores, statements), dir).await,
+        Membership::Is { .. } => {
+            // from the start: nobody else looks for one that follows where it is now, and it waits for them
+            options.flags.join.iter().for_each(|at| node.control.may_be_at(at.clone()));
+            node.readdress(&member, &options);
+            come_back(&node.control, &options, &member, (stores, statements), dir).await
+        }
         Membership::Alone => Ok(Vec::new()),
     };
     match made {
         Ok(stores) => {
             node.stores = stores;
             let (control, stopped) = (node.control.clone(), node.stop.subscribe());
-            node.running.push(tokio::spawn(readdress(control.clone(), facts(&member, &options), stopped.clone())));
             node.running.push(tokio::spawn(addresses::keep(control, dir.to_owned(), stopped)));
             Ok(Some(node))
         }
@@ -260,8 +303,8 @@ pub async fn start_cluster(
 }
 
 fn facts(member: &MemberFile, options: &ClusterOptions) -> NodeFacts {
-    let (id, instance) = (member.node, member.instance);
-    NodeFacts { id, instance, roles: options.roles, addresses: options.addresses.clone() }
+    let MemberFile { node: id, instance, roles, .. } = *member;
+    NodeFacts { id, instance, roles, addresses: options.addresses.clone() }
 }
 
 /// A new cluster takes no store from anybody.
@@ -289,7 +332,11 @@ fn check_free(store: &StoreConfig, has_log: bool) -> Result<(), ClusterError> {
 }
 
 /// Locks the folder, and says in it what it is from now on.
-fn take_folder(dir: &Path, membership: &Membership) -> Result<(DataDir, MemberFile), DataDirError> {
+fn take_folder(
+    dir: &Path,
+    membership: &Membership,
+    roles: Option<Roles>,
+) -> Result<(DataDir, MemberFile), DataDirError> {
     let (node, cluster, founds) = match membership {
         Membership::Creates { node, .. } => (*node, random::bits().max(1), true),
         Membership::Joins { node, .. } => (*node, 0, false),
@@ -298,9 +345,18 @@ fn take_folder(dir: &Path, membership: &Membership) -> Result<(DataDir, MemberFi
     };
     let data_dir = DataDir::open_as(dir, node)?;
     let member = match MemberFile::read(dir)? {
-        Some(member) => member,
+        Some(member) => match roles {
+            // it asks again, for something else
+            Some(roles) if member.cluster == 0 && roles != member.roles => {
+                let member = MemberFile { roles, ..member };
+                member.write(dir)?;
+                member
+            }
+            _ => member,
+        },
         None => {
-            let member = MemberFile { cluster, node, instance: random::bits(), founds };
+            let roles = roles.unwrap_or(Roles::ALL);
+            let member = MemberFile { cluster, node, instance: random::bits(), founds, roles };
             member.write(dir)?;
             member
         }
@@ -314,7 +370,7 @@ async fn run(
     member: MemberFile,
     options: &ClusterOptions,
     listener: TcpListener,
-    disk: Arc<dyn Disk>,
+    node_options: &NodeOptions,
 ) -> Result<ClusterNode, ClusterError> {
     let program = concat!("strandline/", env!("CARGO_PKG_VERSION"));
     let identity = Identity::new(member.node, member.instance, member.cluster, program);
@@ -331,7 +387,7 @@ async fn run(
     let now: strandline_consensus::Clock = Arc::new(clock::now);
     let meta = open_meta(MetaParts {
         dir: dir.join("cluster").join("meta"),
-        disk,
+        disk: Arc::clone(&node_options.disk.0),
         io: Arc::new(IoThread::start(abort_on_fatal())?),
         node: member.node,
         founds: member.founds,
@@ -403,6 +459,8 @@ struct Joining<'a> {
     at: &'a str,
     /// The stores of its own file.
     own: &'a [StoreConfig],
+    folder: Option<&'a DataDir>,
+    node_options: &'a NodeOptions,
 }
 
 async fn let_in(joining: &Joining<'_>) -> Result<Vec<StoreConfig>, ClusterError> {
@@ -420,13 +478,18 @@ async fn let_in(joining: &Joining<'_>) -> Result<Vec<StoreConfig>, ClusterError>
 }
 
 async fn try_to_join(joining: &Joining<'_>) -> Result<Vec<StoreConfig>, ClusterError> {
-    let Joining { control, options, dir, member, at, own } = *joining;
+    let Joining { control, options, dir, member, at, own, .. } = *joining;
     let offer = ask_to_join(control.transport(), at, facts(&member, options)).await?;
     // before anybody counts on this node
     let offered: Vec<_> = offer.stores.iter().map(|store| (store.name.clone(), store.statement.clone())).collect();
     let stores = of_this_node(&offered, own, dir)?;
     let (places, entropy, cluster) = (Arc::new(StatementPlaces), Arc::new(random::bits), offer.cluster);
-    enter(control.transport(), at, member.node, offer, places, entropy).await?;
+    let proof = prove_offer(offer, places, entropy).await?;
+    (options.check)(&stores).map_err(|line| Box::new(StartError::Refused(vec![line])))?;
+    if let Some(folder) = joining.folder {
+        check_members(stores.clone(), joining.node_options, folder).await.map_err(Box::new)?;
+    }
+    admit(control.transport(), at, member.node, proof).await?;
     MemberFile { cluster, ..member }.write(dir)?;
     control.joined(cluster);
     Ok(stores)
@@ -443,7 +506,30 @@ async fn come_back(
         // it died before the cluster was made
         return create(control, options, member, stores, statements).await;
     }
-    of_this_node(&statements_of(&heard(control).await), stores, dir)
+    let state = heard(control).await;
+    keep_roles(control, options.roles, member, &state, dir).await?;
+    of_this_node(&statements_of(&state), stores, dir)
+}
+
+/// A node that comes back does what the cluster says, unless it was told something else and the cluster agrees. The file follows.
+async fn keep_roles(
+    control: &Control,
+    wanted: Option<Roles>,
+    member: &MemberFile,
+    state: &MetaState,
+    dir: &Path,
+) -> Result<(), ClusterError> {
+    let had = state.nodes().get(&member.node).map_or(member.roles, |entry| entry.facts.roles);
+    let roles = wanted.unwrap_or(had);
+    if roles != had {
+        let command = Command::SetRoles { node: member.node, instance: member.instance, roles };
+        control.propose(&command).await.map_err(|error| ClusterError::Roles { wanted: roles, had, error })?;
+        tracing::info!("this node has had the roles {had}, and has {roles} from now on");
+    }
+    if roles != member.roles {
+        MemberFile { roles, ..*member }.write(dir)?;
+    }
+    Ok(())
 }
 
 /// Tells the cluster where this node is, where that has changed, until it knows.

@@ -89,8 +89,13 @@ impl DataDir {
 
     /// Folder of a store's registrations.
     pub(crate) fn store_folder(&self, store: &str) -> PathBuf {
-        self.dir.join("stores").join(strandline_event::encode_path_text(store))
+        store_folder_in(&self.dir, store)
     }
+}
+
+/// Folder of a store's registrations in a data folder that may not be opened yet.
+pub(crate) fn store_folder_in(dir: &Path, store: &str) -> PathBuf {
+    dir.join("stores").join(strandline_event::encode_path_text(store))
 }
 
 /// Makes a folder and those above it, each one durable.

@@ -176,9 +176,9 @@ pub enum NodeError {
         /// The most.
         limit: usize,
     },
-    /// A body with too many new stream types.
+    /// A request with too many new stream types: nothing of them is stored.
     #[error(
-        "the body brings {found} new stream types; at most {limit} are taken at once. A stream type is a kind of stream \
+        "the request brings {found} new stream types; at most {limit} are taken at once, so send fewer together. A stream type is a kind of stream \
          (Call, Invoice): use stream ids for what there is much of"
     )]
     TooManyNewTypes {
@@ -196,9 +196,10 @@ pub enum NodeError {
         /// The limit of the process.
         limit: u64,
     },
-    /// Another node took the store over.
+    /// Another node took the store over: nothing is appended here, and what is read may lack what that one acknowledged.
     #[error(
-        "store `{store}` takes no appends here: another node owns it now (it claimed a newer epoch); stop one of the two"
+        "store `{store}` is not this node's any more: another node owns it now (it claimed a newer epoch), and what is acknowledged there \
+         is not seen here. Ask that node, and stop this one; consistency=local reads what this one has"
     )]
     Fenced {
         /// The store.

@@ -14,10 +14,7 @@ pub struct SystemEntropy;
 
 impl Entropy for SystemEntropy {
     fn fill(&self, bytes: &mut [u8]) {
-        for chunk in bytes.chunks_mut(16) {
-            let bits = random::bits().to_le_bytes();
-            chunk.copy_from_slice(&bits[..chunk.len()]);
-        }
+        random::fill(bytes);
     }
 }
 

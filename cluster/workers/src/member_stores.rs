@@ -5,7 +5,9 @@ use crate::descriptors::{Descriptors, raise_limit};
 use crate::node::{NodeOptions, OpenedNode, StartError};
 use crate::opening::{open_options, store_error};
 use crate::store_lock::StoreLock;
-use strandline_deql::Declarations;
+use crate::subjects::{NO_SUBJECT_KEYS_IN_CLUSTER, unserved_in_cluster};
+use std::io;
+use strandline_deql::{Declarations, StoreConfig};
 use strandline_durable::objects::{Purpose, Settings, cluster_mark, open_location};
 use strandline_engine::store::{OpenReport, Opened, Store};
 
@@ -24,15 +26,58 @@ pub(crate) fn refuse_clusters(declarations: &Declarations) -> Result<(), StartEr
     if lines.is_empty() { Ok(()) } else { Err(StartError::Refused(lines)) }
 }
 
+/// What no node of a cluster is started with.
+pub(crate) fn refuse_options(options: &NodeOptions) -> Result<(), StartError> {
+    if options.subject_keys.is_none() {
+        return Ok(());
+    }
+    Err(StartError::Refused(vec![NO_SUBJECT_KEYS_IN_CLUSTER.to_owned()]))
+}
+
+/// Whether this node could serve these stores: everything that [`open_members`] refuses is found, and nothing stays open. Asked before the
+/// node is a member: others count on one that was let in.
+pub(crate) async fn check_members(
+    stores: Vec<StoreConfig>,
+    options: &NodeOptions,
+    folder: &DataDir,
+) -> Result<(), StartError> {
+    let unserved = unserved_in_cluster(&options.data_dir, stores.iter().map(|store| store.name.as_str()));
+    if !unserved.is_empty() {
+        return Err(StartError::Refused(unserved));
+    }
+    let mut opened = Vec::new();
+    for config in &stores {
+        refuse_keys(config)?;
+        opened.push((config.name.clone(), open_options(config, options, folder)?));
+    }
+    let checking = tokio::task::spawn_blocking(move || {
+        let _locks = stores.iter().map(StoreLock::to_share).collect::<Result<Vec<_>, _>>()?;
+        for (name, open) in opened {
+            drop(Store::open_member(&open).map_err(|error| store_error(&name, error))?);
+        }
+        Ok(())
+    });
+    checking.await.map_err(io::Error::other)?
+}
+
+fn refuse_keys(config: &StoreConfig) -> Result<(), StartError> {
+    let refused = strandline_deql::serve_refusals(config);
+    let lines: Vec<String> =
+        refused.into_iter().map(|(key, reason)| format!("store {}: {key}: {reason}", config.name)).collect();
+    if lines.is_empty() { Ok(()) } else { Err(StartError::Refused(lines)) }
+}
+
 /// Opens the stores of a cluster; their logs are opened where the cluster places them.
 pub(crate) fn open_members(
     declarations: &Declarations,
     options: &NodeOptions,
     folder: Option<DataDir>,
 ) -> Result<OpenedNode, StartError> {
-    if options.subject_keys.is_some() {
-        let line = "--subject-keys: erasable stream types are not served in a cluster, whose nodes have no common place for the keys";
-        return Err(StartError::Refused(vec![line.to_owned()]));
+    refuse_options(options)?;
+    let stores = declarations.stores.iter().map(|declared| declared.config.name.as_str());
+    let unserved = unserved_in_cluster(&options.data_dir, stores);
+    if !unserved.is_empty() {
+        return Err(StartError::Refused(unserved));
     }
     let data_dir = match folder {
         Some(folder) => folder,

@@ -6,6 +6,7 @@
 use crate::append::AppendReply;
 use crate::compaction::job::Job;
 use crate::error::NodeError;
+use crate::metrics::Measured;
 use crate::permits::BytePermits;
 use crate::readers::ReadRequest;
 use crate::registry::StreamTypeEntry;
@@ -25,6 +26,7 @@ use strandline_engine::store::Store;
 use strandline_engine::tenants::TenantScope;
 use strandline_event::{BatchBytes, EventId, LogIndex, LogKey, Seq, StampedBatch};
 use strandline_wal::{Group, GroupFailed};
+use tracing::Span;
 
 // ---- to the owner of a log ----
 
@@ -123,7 +125,11 @@ pub(crate) struct CloseRouter;
 // ---- to the pool of readers: each is asked by `Ask`, its answer stands at its `ReadRequest` ----
 
 /// Ask a reader.
-pub(crate) struct Ask<R>(pub(crate) R);
+pub(crate) struct Ask<R> {
+    pub(crate) request: R,
+    /// What a trace shows of it.
+    pub(crate) span: Span,
+}
 
 impl<R: ReadRequest> Message for Ask<R> {
     type Result = Result<R::Answer, NodeError>;
@@ -326,6 +332,9 @@ pub(crate) struct RunJob {
     pub(crate) log: LogKey,
     pub(crate) job_id: u128,
     pub(crate) progress: Arc<Progress>,
+    pub(crate) measured: Arc<Measured>,
+    /// What a trace shows of the job.
+    pub(crate) span: Span,
 }
 
 /// Plan and run one merge of a partition. `None`: nothing to do.
@@ -337,6 +346,9 @@ pub(crate) struct RunMerge {
     pub(crate) trigger: Trigger,
     pub(crate) job_id: u128,
     pub(crate) progress: Arc<Progress>,
+    pub(crate) measured: Arc<Measured>,
+    /// What a trace shows of the job.
+    pub(crate) span: Span,
 }
 
 /// End an actor that has nothing to finish.

@@ -1,4 +1,15 @@
-//! Numbers of a running node: plain atomics, counted where things happen, read by whoever shows them.
+//! Numbers of a running node: plain atomics, counted where things happen, read by whoever shows them. Counts are of the node;
+//! what is measured (`measured`) is of each store.
+
+mod gauge;
+mod histogram;
+mod measured;
+
+pub use gauge::Gauge;
+pub(crate) use gauge::Mark;
+pub use histogram::Histogram;
+pub use measured::Measured;
+pub(crate) use measured::Work;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use strandline_engine::read::ReadStats;
@@ -20,51 +31,8 @@ impl Counter {
     }
 }
 
-/// Upper bounds of the buckets of latencies, in microseconds.
-pub const LATENCY_BOUNDS_US: [u64; 12] =
-    [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 500_000, 2_500_000];
-/// Upper bounds of the buckets of sizes, in appends a group.
-pub const SIZE_BOUNDS: [u64; 12] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096];
-
-/// Counts of values up to each bound, and beyond the last.
-#[derive(Debug)]
-pub struct Histogram {
-    bounds: &'static [u64; 12],
-    buckets: [AtomicU64; 13],
-    sum: AtomicU64,
-}
-
-impl Histogram {
-    const fn new(bounds: &'static [u64; 12]) -> Self {
-        Self { bounds, buckets: [const { AtomicU64::new(0) }; 13], sum: AtomicU64::new(0) }
-    }
-
-    /// Counts a value.
-    pub fn record(&self, value: u64) {
-        let bucket = self.bounds.partition_point(|bound| *bound < value);
-        if let Some(count) = self.buckets.get(bucket) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
-        self.sum.fetch_add(value, Ordering::Relaxed);
-    }
-
-    /// (bound, values up to it) for each bound, then the number of all values and their sum.
-    #[must_use]
-    pub fn cumulative(&self) -> (Vec<(u64, u64)>, u64, u64) {
-        let mut all = 0;
-        let mut rows = Vec::with_capacity(self.bounds.len());
-        for (i, count) in self.buckets.iter().enumerate() {
-            all += count.load(Ordering::Relaxed);
-            if let Some(bound) = self.bounds.get(i) {
-                rows.push((*bound, all));
-            }
-        }
-        (rows, all, self.sum.load(Ordering::Relaxed))
-    }
-}
-
 /// What a node counts.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Metrics {
     /// Appends answered with yes, duplicates included.
     pub appends: Counter,
@@ -76,12 +44,8 @@ pub struct Metrics {
     pub event_bytes: Counter,
     /// Group commits that held batches.
     pub groups: Counter,
-    /// Batches a group.
-    pub group_batches: Histogram,
-    /// From handing a group to the disk to its commit, microseconds.
-    pub group_us: Histogram,
-    /// From an append's arrival at its owner to its answer, microseconds.
-    pub append_us: Histogram,
+    /// Appends that wait for their answer: at their owner, for the disk.
+    pub appends_waiting: Gauge,
     /// Reads answered (pages).
     pub reads: Counter,
     /// Reads that took rows from the hot tier, the log, the durable tier.
@@ -144,62 +108,5 @@ impl Metrics {
         self.read_bytes.add(stats.bytes);
         self.read_filters.add(stats.filters);
         self.read_filters_no.add(stats.filters_no);
-    }
-}
-
-impl Default for Metrics {
-    fn default() -> Self {
-        Self {
-            appends: Counter::default(),
-            appends_refused: Counter::default(),
-            events: Counter::default(),
-            event_bytes: Counter::default(),
-            groups: Counter::default(),
-            group_batches: Histogram::new(&SIZE_BOUNDS),
-            group_us: Histogram::new(&LATENCY_BOUNDS_US),
-            append_us: Histogram::new(&LATENCY_BOUNDS_US),
-            reads: Counter::default(),
-            reads_by_tier: Default::default(),
-            read_files: Counter::default(),
-            read_row_groups: Counter::default(),
-            read_bytes: Counter::default(),
-            read_filters: Counter::default(),
-            read_filters_no: Counter::default(),
-            overloaded: Counter::default(),
-            jobs_done: Counter::default(),
-            jobs_failed: Counter::default(),
-            job_rows: Counter::default(),
-            job_output_bytes: Counter::default(),
-            compaction_pauses: Counter::default(),
-            compaction_paused_us: Counter::default(),
-            retention_runs: Counter::default(),
-            retention_failed: Counter::default(),
-            retention_files: Counter::default(),
-            retention_events: Counter::default(),
-            retention_bytes: Counter::default(),
-            restored_files: Counter::default(),
-            merges_done: Counter::default(),
-            merges_failed: Counter::default(),
-            merge_rows: Counter::default(),
-            merge_input_files: Counter::default(),
-            merge_output_files: Counter::default(),
-            merge_output_bytes: Counter::default(),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_value_counts_up_to_its_bound() {
-        let histogram = Histogram::new(&SIZE_BOUNDS);
-        for value in [1, 2, 3, 9999] {
-            histogram.record(value);
-        }
-        let (rows, all, sum) = histogram.cumulative();
-        assert_eq!(rows[..3], [(1, 1), (2, 2), (4, 3)]);
-        assert_eq!((all, sum), (4, 10_005));
     }
 }

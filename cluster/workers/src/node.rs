@@ -3,6 +3,8 @@
 //! Shutdown: refuse new appends; compaction abandons what is not committed; every log finishes what is in flight
 //! and writes its clean-stop mark; the manifests learn each log's last position; readers finish; threads end.
 
+mod numbers;
+
 use crate::cluster::ClusterNode;
 use crate::compaction::supervisor::CompactionSupervisor;
 use crate::data_dir::{DataDir, DataDirError};
@@ -12,6 +14,7 @@ use crate::member_stores::{open_members, refuse_clusters};
 use crate::messages::{Abandon, CloseRouter, StopCompaction, StopLog};
 use crate::metrics::Metrics;
 use crate::opening::{open_options, store_error};
+use crate::owner_watch::{LOOK_EVERY, OwnerWatches};
 use crate::permits::BytePermits;
 use crate::readers::Readers;
 use crate::registry::{Registry, RegistryError};
@@ -65,6 +68,8 @@ pub struct NodeOptions {
     pub compaction_share: Share,
     /// How often orphans are swept.
     pub sweep_every: Duration,
+    /// How often an owner looks whether another one came after it.
+    pub owner_look_every: Duration,
     /// Time that the disk gets to take what is in flight when the node stops.
     pub drain_timeout: Duration,
     /// Time in which sync projections must have confirmed an append.
@@ -103,6 +108,7 @@ impl NodeOptions {
             compaction_threads: (cores / 4).max(1),
             compaction_share: Share::WHOLE,
             sweep_every: Duration::from_secs(3600),
+            owner_look_every: LOOK_EVERY,
             drain_timeout: Duration::from_secs(20),
             projection_timeout: PROJECTION_TIMEOUT,
             descriptors_max: None,
@@ -194,6 +200,7 @@ pub(crate) struct NodeShared {
     drain_timeout: Duration,
     projection_timeout: Duration,
     locks: Vec<StoreLock>,
+    watches: OwnerWatches,
 }
 
 impl NodeShared {
@@ -294,6 +301,7 @@ impl Node {
         let supervisor = wire_compaction(&stores, &shared, &options);
         let (draining, compaction_share) = (AtomicBool::new(false), options.compaction_share);
         let projection_timeout = options.projection_timeout;
+        let watches = OwnerWatches::start(&stores, options.owner_look_every, &shared.alive);
         let node = Arc::new(NodeShared {
             shared,
             supervisor,
@@ -302,6 +310,7 @@ impl Node {
             drain_timeout,
             projection_timeout,
             locks,
+            watches,
         });
         let arbiters = Arc::new(Mutex::new(Some(arbiters)));
         Ok(NodeHandle { node, stores: stores.into(), report: report.into(), arbiters, cluster: part })
@@ -414,67 +423,8 @@ impl NodeHandle {
         StoreHandle { parts: Arc::clone(parts), node: Arc::clone(&self.node), scope: None }
     }
 
-    /// The account of bytes in flight.
-    #[must_use]
-    pub fn permits(&self) -> &BytePermits {
-        &self.node.shared.permits
-    }
-
-    /// The account of bytes of answers.
-    #[must_use]
-    pub fn answers(&self) -> &BytePermits {
-        &self.node.shared.answers
-    }
-
-    /// How many follow a store, and events that they were given.
-    #[must_use]
-    pub fn followers(&self) -> (usize, u64) {
-        let following = &self.node.shared.following;
-        (following.count(), following.given.get())
-    }
-
-    /// What the node counts.
-    #[must_use]
-    pub fn metrics(&self) -> &Metrics {
-        &self.node.shared.metrics
-    }
-
-    /// Whether appends are taken.
-    #[must_use]
-    pub fn is_serving(&self) -> bool {
-        self.node.check_serving().is_ok()
-    }
-
-    /// Stores that another node owns by now: they take no appends here.
-    #[must_use]
-    pub fn fenced(&self) -> Vec<&str> {
-        let fenced = self.stores.iter().filter(|parts| parts.replicas.is_none() && parts.fenced.load(Ordering::SeqCst));
-        fenced.map(|parts| parts.store.name()).collect()
-    }
-
-    /// Stores whose object store gives no answer now, and why: appends go on where there is a log, reads of files fail.
-    #[must_use]
-    pub fn troubled(&self) -> Vec<(&str, Arc<str>)> {
-        let troubles = self.stores.iter().map(|parts| (parts.store.name(), parts.store.durable().trouble()));
-        troubles.filter_map(|(name, trouble)| Some((name, trouble?))).collect()
-    }
-
-    /// The part of the time that a thread of compaction may work.
-    #[must_use]
-    pub fn compaction_share(&self) -> Share {
-        self.node.compaction_share
-    }
-
-    /// Files that the process may open.
-    #[must_use]
-    pub fn descriptors_max(&self) -> u64 {
-        self.node.shared.descriptors.limit()
-    }
-
-    /// Workers that live.
-    #[must_use]
-    pub fn workers_alive(&self) -> usize {
-        self.node.shared.alive.count()
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.node.shared
     }
 
     /// Takes no more appends, finishes those in flight, ends compaction, marks every log as cleanly stopped.
@@ -486,10 +436,15 @@ impl NodeHandle {
         if self.node.draining.swap(true, Ordering::SeqCst) {
             return Ok(());
         }
+        self.node.watches.stop();
         let waited = self.node.drain_timeout;
         // a job that does not end waits for a log that does not: its owner is asked next
         let _ = timeout(waited / 2, self.node.supervisor.send(StopCompaction)).await;
         let logs = join_all(self.stores.iter().map(|parts| drain_store(parts, waited))).await.concat();
+        if let Some(control) = &self.node.shared.cluster {
+            // nothing is in flight here any more: another node leads from now on, before an election time has passed
+            control.hand_over_all().await;
+        }
         // what was committed until now could be seen; who follows is told to come again
         self.stores.iter().for_each(|parts| parts.feed.close());
         if logs.is_empty() { Ok(()) } else { Err(Undrained { logs, waited }) }

@@ -24,6 +24,7 @@ pub(crate) fn open_options(
         node: data_dir.node_id(),
         now: clock::now(),
         entropy: random::bits(),
+        secret: random::bits(),
         accept_lost_log: options.accept_lost_log,
         grace: options.grace,
         scratch: Some(data_dir.store_folder(&config.name).join("scratch")),

@@ -9,6 +9,7 @@ use crate::messages::{
     ReadGlobal, ReadHead, ReadStatus, ReadStream, ResolveKnown, StatusPart, StoreStatus,
 };
 use crate::permits::{BytePermits, Permitted};
+use crate::spans;
 use crate::wiring::{Alive, AliveMark};
 use actix::{Actor, Addr, Handler, SyncArbiter, SyncContext};
 use arc_swap::ArcSwapOption;
@@ -33,6 +34,7 @@ pub(crate) struct Readers {
     /// None once the node has stopped, whoever still holds a handle.
     pool: Arc<ArcSwapOption<Addr<ReaderWorker>>>,
     gate: Arc<Semaphore>,
+    limit: usize,
 }
 
 impl Readers {
@@ -40,7 +42,12 @@ impl Readers {
     pub(crate) fn start(threads: usize, limit: usize, alive: &Alive) -> Self {
         let alive = alive.clone();
         let pool = SyncArbiter::start(threads, move || ReaderWorker { _alive: alive.mark() });
-        Self { pool: Arc::new(ArcSwapOption::from_pointee(pool)), gate: Arc::new(Semaphore::new(limit)) }
+        Self { pool: Arc::new(ArcSwapOption::from_pointee(pool)), gate: Arc::new(Semaphore::new(limit)), limit }
+    }
+
+    /// Requests that are queued or run, and how many there may be.
+    pub(crate) fn in_flight(&self) -> (usize, usize) {
+        (self.limit.saturating_sub(self.gate.available_permits()), self.limit)
     }
 
     /// Takes no more requests; the threads end when they have answered what they have.
@@ -50,7 +57,7 @@ impl Readers {
 
     async fn send<R: ReadRequest>(&self, request: R) -> Result<R::Answer, NodeError> {
         let Some(pool) = self.pool.load_full() else { return Err(NodeError::Draining) };
-        pool.send(Ask(request)).await?
+        pool.send(Ask { request, span: spans::read_work() }).await?
     }
 
     /// Sends a request and waits for its answer. Refused at once when the gate is full.
@@ -91,7 +98,8 @@ impl<R: ReadRequest> Handler<Ask<R>> for ReaderWorker {
 
     /// A panic over bytes that nobody foresaw fails the one request: a reader changes nothing that others see.
     fn handle(&mut self, message: Ask<R>, _: &mut Self::Context) -> Self::Result {
-        catch_unwind(AssertUnwindSafe(|| message.0.run())).map_err(|_| {
+        let Ask { request, span } = message;
+        catch_unwind(AssertUnwindSafe(|| span.in_scope(|| request.run()))).map_err(|_| {
             tracing::error!("a read panicked; the request failed, the node goes on");
             NodeError::Defect
         })

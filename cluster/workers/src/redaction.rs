@@ -22,14 +22,15 @@ impl StoreHandle {
         Ok(redact::check_allowed(&self.parts.store)?)
     }
 
-    /// Takes away what one event said. When it is answered, that is durable, and no read of this node shows it; other nodes of a cluster follow
-    /// the manifest and know it within seconds.
+    /// Takes away what one event said. When it is answered, that is durable, and no read of this node shows it, nor of any other member of its
+    /// cluster but of those that are given beside it: they have not said in time that they know it. They follow the manifest, and show the text until
+    /// they have read it.
     ///
     /// # Errors
     /// `Redact`; `Fenced`, `Draining`, `NotLeader`.
-    pub async fn redact(&self, wish: Wish) -> Result<Redacted, NodeError> {
+    pub async fn redact(&self, wish: Wish) -> Result<(Redacted, Vec<u64>), NodeError> {
         self.node.check_serving()?;
-        self.check_compacts()?;
+        self.check_compacts().await?;
         // in a cluster the event may stand in a log that another node leads
         self.confirm(None).await?;
         let (parts, name) = (Arc::clone(&self.parts), self.name().to_owned());
@@ -47,16 +48,20 @@ impl StoreHandle {
         let redacted = redacting.await.map_err(|_| NodeError::OutcomeUnknown)??;
         if !redacted.already {
             for Redaction { event_id, stream_type, seq, who, .. } in &redacted.events {
-                tracing::info!(target: "strandline::audit", store = self.name(), action = "redact", %event_id, stream_type, seq = seq.0, who);
+                tracing::info!(target: "strandline_audit", store = self.name(), action = "redact", %event_id, stream_type, seq = seq.0, who);
             }
         }
+        let behind = match &self.parts.replicas {
+            Some(replicas) => replicas.look_everywhere().await,
+            None => Vec::new(),
+        };
         let types: BTreeSet<Arc<str>> = redacted.events.iter().map(|of| Arc::from(of.stream_type.as_str())).collect();
         for stream_type in types {
             let rewrite = RewriteRedacted { store: Arc::from(self.name()), stream_type };
             // a node that stops rewrites when it starts again
             let _ = self.node.supervisor.send(rewrite).await;
         }
-        Ok(redacted)
+        Ok((redacted, behind))
     }
 
     /// What is redacted, oldest first.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  meta group's state ──> run: open what is placed here, tell groups that they are established, registered types
-//!                          └─> role: this node compacts (claims the store), or follows who does (`replicas/role.rs`)
+//!                          └─> role: this node compacts (is named, and claims the store), or follows who does (`replicas/role.rs`)
 //!  first append of a type ──> open_type: RegisterType, then its group and a leader
 //!  reads ──> confirm: a quorum says that this node leads the logs that are read, or their leaders say how far it must be
 //! ```
@@ -45,6 +45,8 @@ const NEW_TYPE_WITHIN: Duration = Duration::from_secs(15);
 const PAUSE: Duration = Duration::from_millis(20);
 /// How long a read looks for a leader that a quorum confirms.
 const READ_WITHIN: Duration = Duration::from_secs(5);
+/// How long a request waits for this node to claim a store that it is named to compact.
+const CLAIM_WITHIN: Duration = Duration::from_secs(3);
 /// How long a quorum may take to confirm a leader.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(3);
 
@@ -55,7 +57,7 @@ pub(crate) struct ReplicasParts {
     pub(crate) table: Arc<LogTable>,
     pub(crate) types: Arc<PublishedTypes>,
     pub(crate) factory: Arc<LogFactory>,
-    /// Set while this node is not the one that compacts.
+    /// Set while this node is not the one that compacts, or has not claimed the store yet.
     pub(crate) fenced: Arc<AtomicBool>,
     pub(crate) hot: HotWorkers,
     /// The node's own folder of this store.
@@ -88,6 +90,7 @@ impl StoreReplicas {
 
     /// Opens what is placed here, then keeps to what the cluster says until it is [stopped](Self::stop).
     pub(crate) async fn start(self: &Arc<Self>) {
+        self.parts.control.looks_by(self.name(), Arc::new(role::LooksNow(Arc::downgrade(self))));
         self.look().await;
         let running = Arc::clone(self);
         tokio::spawn(async move { running.run().await });
@@ -150,6 +153,11 @@ impl StoreReplicas {
 
     fn group(&self, log: &LogKey) -> Option<Arc<Group>> {
         self.parts.control.groups().get(&self.id_of(log))
+    }
+
+    /// Every other member looks for what was committed. Gives those that have not said that they did.
+    pub(crate) async fn look_everywhere(&self) -> Vec<u64> {
+        self.parts.control.look_everywhere(self.name()).await
     }
 
     /// Registers a stream type in the whole cluster.
@@ -303,16 +311,25 @@ impl StoreReplicas {
         })
     }
 
+    /// The node that the meta group has named to compact this store.
+    fn compactor(&self) -> Option<NodeId> {
+        self.parts.control.with_state(|state| state.compactor(self.name()))
+    }
+
     fn meta_leader(&self) -> Option<NodeId> {
         self.parts.control.meta_status().leader.map(|(node, _)| node)
     }
 
-    /// Only the node that compacts can do it.
-    pub(crate) fn check_compacts(&self) -> Result<(), NodeError> {
-        if !self.parts.fenced.load(Ordering::SeqCst) {
-            return Ok(());
+    /// Only the node that compacts can do it. One that is named is about to claim the store.
+    pub(crate) async fn check_compacts(&self) -> Result<(), NodeError> {
+        let until = Instant::now() + CLAIM_WITHIN;
+        while self.parts.fenced.load(Ordering::SeqCst) {
+            if !self.is_named() || Instant::now() >= until {
+                return Err(self.not_leader(self.compactor()));
+            }
+            sleep(PAUSE).await;
         }
-        Err(self.not_leader(self.meta_leader().filter(|node| *node != self.parts.control.node())))
+        Ok(())
     }
 
     /// Who begins a stream type must know which ones there are.

@@ -12,31 +12,33 @@ use crate::messages::{
     ReadAppend, ReadGlobal, ReadHead, ReadStream, RegisterStreamType, RunCompaction, Scope, StatusPart, StoreStatus,
     StreamQuery,
 };
+use crate::metrics::Measured;
 use crate::node::NodeShared;
 use crate::permits::{BytePermit, Permitted};
+use crate::reading::Reading;
 use crate::registry::StreamTypeEntry;
 use crate::replicas::StoreReplicas;
 use crate::retention::{RetentionDesk, RetentionRun, RetentionWork, Wish};
 use crate::router::{LogTable, PublishedTypes, StoreRouter};
+use crate::sealing::Sealed;
 use crate::statement::StatementDesk;
 use crate::subscriptions::{Desk, Feed};
 use crate::unborn;
 use crate::wal_worker::WalWorker;
 use actix::Addr;
-use futures_util::future::join_all;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use strandline_deql::StoreConfig;
-use strandline_engine::append::{AppendError, AppendOutcome, AppendRequest, DuplicateRow, Expected, OnError, Refusal};
+use strandline_engine::append::{AppendOutcome, AppendRequest, DuplicateRow, Expected, OnError};
 use strandline_engine::compact::Trigger;
 use strandline_engine::read::{
-    Filter, FoundEvent, GlobalPage, GlobalRead, ReadStats, Scan, ScanBatch, StreamHead, StreamPage, TierSet,
+    Filter, FoundEvent, GlobalPage, GlobalRead, Scan, ScanBatch, StreamHead, StreamPage, TierSet,
 };
 use strandline_engine::retention::RetentionStatus;
 use strandline_engine::store::Store;
 use strandline_engine::strict::check_registered;
 use strandline_engine::tenants::TenantScope;
-use strandline_event::{BatchBytes, EventId, EventRef, LogKey, Micros, Seq, StampedBatch, limits};
+use strandline_event::{BatchBytes, EventId, EventRef, LogKey, Micros, Seq, StampedBatch};
 
 /// What a store consists of while it runs.
 pub(crate) struct StoreParts {
@@ -51,6 +53,8 @@ pub(crate) struct StoreParts {
     /// The live end of the store, for who follows it.
     pub(crate) feed: Arc<Feed>,
     pub(crate) subscriptions: Arc<Desk>,
+    /// How long things take here.
+    pub(crate) measured: Arc<Measured>,
     /// Set when another node owns the store, or (in a cluster) compacts it.
     pub(crate) fenced: Arc<AtomicBool>,
     /// The logs as replicas, in a cluster.
@@ -143,87 +147,28 @@ impl StoreHandle {
         inspect: bool,
         permit: Arc<BytePermit>,
     ) -> Result<StreamAppended, NodeError> {
-        let batch = self.sealed(batch).await?;
-        let outcome = self.submit(batch.clone(), expected, OnError::Abort, inspect, permit).await?;
+        let batch = self.own(batch)?;
+        let _appending = self.appending().await;
+        let (batch, outcome) = match self.sealed(batch, expected, inspect, &permit).await? {
+            Sealed::Judged(batch, outcome) => (batch, outcome),
+            Sealed::Ready(batch) => {
+                let outcome = self.submit(batch.clone(), expected, OnError::Abort, inspect, permit).await?;
+                (batch, outcome)
+            }
+        };
         if let Some(stamped) = outcome.stamped.as_ref().filter(|_| inspect) {
             self.notify_inspected(stamped);
         }
         self.stream_answer(&batch, outcome).await
     }
 
-    /// Appends batches of many streams, one a stream type. Under `Abort` all of them are checked before any is stored: what
-    /// is left is a race with another writer, or an owner that cannot. The outer error: nothing was stored. Inner ones: that
-    /// owner's part was not.
-    ///
-    /// # Errors
-    /// The first refusal of the whole body; too many new stream types; `Overloaded`; `Draining`.
-    pub async fn append_bulk(
-        &self,
-        batches: Vec<BatchBytes>,
-        on_error: OnError,
-        permit: Arc<BytePermit>,
-    ) -> Result<Vec<Result<AppendOutcome, NodeError>>, NodeError> {
-        self.node.check_serving()?;
-        let mut sealed = Vec::with_capacity(batches.len());
-        for batch in batches {
-            sealed.push(self.sealed(batch).await?);
-        }
-        let batches = sealed;
-        self.check_new_types(&batches)?;
-        if on_error == OnError::Abort {
-            self.check_all(&batches, &permit).await?;
-        }
-        let parts =
-            batches.into_iter().map(|batch| self.submit(batch, Expected::Any, on_error, false, Arc::clone(&permit)));
-        Ok(join_all(parts).await)
+    /// A batch as this caller's, before anything is asked of it: chunks are known by their tenants alone.
+    pub(crate) fn own(&self, batch: BatchBytes) -> Result<BatchBytes, NodeError> {
+        let Some(scope) = &self.scope else { return Ok(batch) };
+        scope.with_own_chunk(batch, self.parts.store.rules().digest_key).ok_or(NodeError::Defect)
     }
 
-    /// Judges a whole body by dry runs, and stores nothing. A part is asked about only where its owner can tell more than its
-    /// rows do: a row that breaks a rule may belong to a command that was stored under an older one, and a row with a client's
-    /// seq, event id or command may not fit what is stored. A body of one part is judged when it is stored, by the same owner.
-    async fn check_all(&self, batches: &[BatchBytes], permit: &Arc<BytePermit>) -> Result<(), NodeError> {
-        for batch in batches {
-            self.check_stream_type(batch.view().stream_type())?;
-        }
-        let rules = self.parts.store.rules();
-        let unsure = |batch: &BatchBytes| {
-            rules.strict.check_batch(batch.view()).is_err() || (batches.len() > 1 && rules.can_conflict(batch.view()))
-        };
-        let dry_runs = batches.iter().enumerate().filter(|(_, batch)| unsure(batch)).map(|(at, batch)| async move {
-            (at, self.submit(batch.clone(), Expected::Any, OnError::Abort, true, Arc::clone(permit)).await)
-        });
-        for (at, judged) in join_all(dry_runs).await {
-            match judged {
-                Ok(_) => {}
-                Err(NodeError::Refused(Refusal { row: Some(row), error: AppendError::Strict(violation) })) => {
-                    return Err(NodeError::Strict { batch: at, row, violation });
-                }
-                Err(NodeError::Refused(refusal)) => return Err(NodeError::RefusedPart { batch: at, refusal }),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
-    /// Refuses a body that would make more logs than there may be, before it makes any.
-    fn check_new_types(&self, batches: &[BatchBytes]) -> Result<(), NodeError> {
-        let is_new = |batch: &&BatchBytes| self.parts.table.get(&LogKey::single(batch.view().stream_type())).is_none();
-        let found = batches.iter().filter(is_new).count();
-        let (there, most) = (self.parts.store.logs().len(), limits::STREAM_TYPES_MAX);
-        let descriptors = &self.node.shared.descriptors;
-        if found > limits::BULK_NEW_STREAM_TYPES_MAX {
-            return Err(NodeError::TooManyNewTypes { found, limit: limits::BULK_NEW_STREAM_TYPES_MAX });
-        }
-        if found > 0 && there + found > most {
-            return Err(NodeError::TooManyStreamTypes { store: self.name().to_owned(), limit: most });
-        }
-        if found > 0 && self.parts.store.has_log() && found as u64 > descriptors.room() {
-            return Err(NodeError::NoDescriptors { limit: descriptors.limit() });
-        }
-        Ok(())
-    }
-
-    fn check_stream_type(&self, name: &str) -> Result<(), NodeError> {
+    pub(crate) fn check_stream_type(&self, name: &str) -> Result<(), NodeError> {
         if !self.config().strict.stream_type_enforced {
             return Ok(());
         }
@@ -268,8 +213,11 @@ impl StoreHandle {
             }
         };
         let (store, readers) = (&self.parts.store, &self.node.shared.readers);
+        let waiting = &self.node.shared.metrics.appends_waiting;
         let scope = self.scope.clone();
-        let done = Submission { store, readers, owner, batch, expected, on_error, inspect, permit, scope }.run().await;
+        #[rustfmt::skip]
+        let done =
+            Submission { store, readers, waiting, owner, batch, expected, on_error, inspect, permit, scope }.run().await;
         if matches!(done, Err(NodeError::Overloaded(_))) {
             self.node.shared.metrics.overloaded.add(1);
         }
@@ -285,9 +233,7 @@ impl StoreHandle {
     /// The owner of a stream type's log; `None`: there is no log yet.
     fn owner(&self, stream_type: &str) -> Result<Option<Addr<WalWorker>>, NodeError> {
         self.check_stream_type(stream_type)?;
-        if self.parts.replicas.is_none() && self.parts.fenced.load(Ordering::SeqCst) {
-            return Err(NodeError::Fenced { store: self.name().to_owned() });
-        }
+        self.check_owned()?;
         let log = LogKey::single(stream_type);
         if let Some(reason) = self.parts.store.log(&log).and_then(|shared| shared.refuses_writes().cloned()) {
             return Err(NodeError::DamagedLog { log, reason });
@@ -336,9 +282,9 @@ impl StoreHandle {
             self.check_unlimited()?;
         }
         let (store, scope) = (Arc::clone(&self.parts.store), self.scope.clone());
-        let page = self.ask(ReadStream { store, query, answers, scope }).await??;
-        let tiers = page.tiers;
-        self.count_read(tiers, &page.stats);
+        let reading = Reading::begin("stream", self);
+        let page = reading.asked(self.ask(ReadStream { store, query, answers, scope })).await??;
+        reading.done(page.tiers, &page.stats);
         Ok(page)
     }
 
@@ -358,8 +304,9 @@ impl StoreHandle {
     pub async fn read_global(&self, read: GlobalRead) -> Result<Permitted<GlobalPage>, NodeError> {
         let answers = self.node.shared.answers.clone();
         let (store, scope) = (Arc::clone(&self.parts.store), self.scope.clone());
-        let page = self.ask(ReadGlobal { store, read, answers, scope }).await??;
-        self.count_read(page.tiers, &page.stats);
+        let reading = Reading::begin("global order", self);
+        let page = reading.asked(self.ask(ReadGlobal { store, read, answers, scope })).await??;
+        reading.done(page.tiers, &page.stats);
         Ok(page)
     }
 
@@ -369,9 +316,10 @@ impl StoreHandle {
     /// Damage, `Overloaded`.
     pub async fn event_by_id(&self, id: EventId) -> Result<Option<FoundEvent>, NodeError> {
         let (store, scope) = (Arc::clone(&self.parts.store), self.scope.clone());
-        let (found, stats) = self.ask(FindEvent { store, id, scope }).await??;
+        let reading = Reading::begin("event", self);
+        let (found, stats) = reading.asked(self.ask(FindEvent { store, id, scope })).await??;
         let tiers = found.as_ref().map_or(TierSet::NONE, |found| TierSet::of(&[found.tier()]));
-        self.count_read(tiers, &stats);
+        reading.done(tiers, &stats);
         Ok(found)
     }
 
@@ -415,9 +363,13 @@ impl StoreHandle {
     /// Starts a run over all logs, or one stream type's.
     ///
     /// # Errors
-    /// `CompactError::Disabled`, `UnknownStreamType`, `Draining`.
+    /// `CompactError::Disabled`, `UnknownStreamType`, `Draining`; `NotLeader` in a cluster.
     pub async fn compact(&self, stream_type: Option<String>) -> Result<Vec<Arc<Job>>, NodeError> {
-        self.check_compacts()?;
+        self.check_compacts().await?;
+        if self.parts.replicas.is_some() {
+            // what was acknowledged elsewhere before is in it
+            self.confirm(stream_type.as_deref()).await?;
+        }
         let run = RunCompaction { store: self.shared_name(), stream_type, trigger: Trigger::Hand };
         self.node.supervisor.send(run).await?
     }
@@ -427,7 +379,7 @@ impl StoreHandle {
     /// # Errors
     /// `Draining`.
     pub async fn pause(&self, paused: bool) -> Result<(), NodeError> {
-        self.check_compacts()?;
+        self.check_compacts().await?;
         Ok(self.node.supervisor.send(PauseCompaction { store: self.shared_name(), paused }).await?)
     }
 
@@ -436,7 +388,7 @@ impl StoreHandle {
     /// # Errors
     /// `Draining`.
     pub async fn cancel(&self) -> Result<usize, NodeError> {
-        self.check_compacts()?;
+        self.check_compacts().await?;
         Ok(self.node.supervisor.send(CancelCompaction { store: Some(self.shared_name()) }).await?)
     }
 
@@ -468,7 +420,7 @@ impl StoreHandle {
 
     async fn retention(&self, wish: Wish) -> Result<RetentionRun, NodeError> {
         self.check_unlimited()?;
-        self.check_compacts()?;
+        self.check_compacts().await?;
         let work = RetentionWork::of(&self.parts, &self.node.shared.metrics);
         let done = tokio::task::spawn_blocking(move || work.run(&wish)).await;
         done.map_err(|_| NodeError::Defect)?
@@ -501,16 +453,6 @@ impl StoreHandle {
             self.node.shared.metrics.overloaded.add(1);
         }
         answer
-    }
-
-    fn count_read(&self, tiers: TierSet, stats: &ReadStats) {
-        use strandline_deql::Tier;
-        let metrics = &self.node.shared.metrics;
-        metrics.reads.add(1);
-        for (tier, counter) in [Tier::Inmemory, Tier::Wal, Tier::Durable].into_iter().zip(&metrics.reads_by_tier) {
-            counter.add(u64::from(tiers.contains(tier)));
-        }
-        metrics.count_files(stats);
     }
 }
 

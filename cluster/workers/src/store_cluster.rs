@@ -4,6 +4,7 @@
 use crate::error::NodeError;
 use crate::store::StoreHandle;
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 impl StoreHandle {
     /// A refusal of a log that another node leads says where that is.
@@ -15,15 +16,24 @@ impl StoreHandle {
     }
 
     /// Everything that was acknowledged before this call (of one stream type, or of all) is seen by the reads that follow; `NotLeader` with
-    /// the node to ask otherwise. A node alone has everything.
+    /// the node to ask otherwise. A node alone has everything, unless another one took the store over.
     ///
     /// # Errors
-    /// `NotLeader`.
+    /// `NotLeader`, `Fenced`.
     pub async fn confirm(&self, stream_type: Option<&str>) -> Result<(), NodeError> {
         match &self.parts.replicas {
             Some(replicas) => replicas.confirm(stream_type).await,
-            None => Ok(()),
+            None => self.check_owned(),
         }
+    }
+
+    /// Errors: another node took the store over.
+    pub(crate) fn check_owned(&self) -> Result<(), NodeError> {
+        // in a cluster the word means that another node compacts
+        if self.parts.replicas.is_none() && self.parts.fenced.load(Ordering::SeqCst) {
+            return Err(NodeError::Fenced { store: self.name().to_owned() });
+        }
+        Ok(())
     }
 
     /// Reads of what this node has by itself (of one stream type, or of all) miss no log that should be here.
@@ -35,8 +45,17 @@ impl StoreHandle {
     }
 
     /// Errors: another node of the cluster compacts this store.
-    pub(crate) fn check_compacts(&self) -> Result<(), NodeError> {
-        self.parts.replicas.as_ref().map_or(Ok(()), |replicas| replicas.check_compacts())
+    pub(crate) async fn check_compacts(&self) -> Result<(), NodeError> {
+        match &self.parts.replicas {
+            Some(replicas) => replicas.check_compacts().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Whether this node compacts the store: it is alone, or has claimed it.
+    #[must_use]
+    pub fn compacts(&self) -> bool {
+        !self.parts.fenced.load(Ordering::SeqCst)
     }
 
     /// Stream types whose log is damaged, or does not run here, and how: their appends are refused, reads that need the end of the log too.

@@ -2,11 +2,18 @@
 
 use crate::error::NodeError;
 use crate::messages::{ReadStatus, StatusPart, StoreStatus};
+use crate::metrics::Measured;
 use crate::store::StoreHandle;
 use std::sync::Arc;
 use strandline_engine::status::{FileStatus, LogStatus, ManifestStatus, TiersStatus, Waiting};
 
 impl StoreHandle {
+    /// How long things take here, and what pages touch.
+    #[must_use]
+    pub fn measured(&self) -> &Measured {
+        &self.parts.measured
+    }
+
     /// What each tier holds.
     ///
     /// # Errors

@@ -8,9 +8,9 @@
 //! A copy of the data folder, the logs and the files so holds no key. In a cluster the nodes have no common place for keys: there it is refused.
 
 use crate::clock;
-use crate::data_dir::{DataDir, DataDirError, at, make_folder, try_lock, write_whole};
+use crate::data_dir::{DataDir, DataDirError, at, make_folder, store_folder_in, try_lock, write_whole};
 use crate::error::NodeError;
-use crate::node::StartError;
+use crate::node::{NodeHandle, StartError};
 use crate::random;
 use crate::registry::StreamTypeEntry;
 use crate::store::StoreHandle;
@@ -20,15 +20,21 @@ use std::sync::Arc;
 use strandline_deql::{Declarations, Location};
 use strandline_engine::subjects::{Receipt, SubjectFileError, SubjectKeys};
 use strandline_event::hex::to_hex;
-use strandline_event::{BatchBytes, ErrorKind, LogKey};
+use strandline_event::{ErrorKind, LogKey};
 use strandline_keys::subject::record::{Subject, SubjectKind, Tombstone};
 use strandline_wal::Disk;
+use tokio::sync::RwLock;
 
 const TITLE: &str = "strandline subject-keys 1";
+
+/// Why a member of a cluster is given no keys of subjects.
+pub const NO_SUBJECT_KEYS_IN_CLUSTER: &str = "--subject-keys: erasable stream types are not served in a cluster, whose nodes have no common place for the keys; leave it out, or start a node alone";
 
 /// The keys of a node, locked for this process.
 pub(crate) struct NodeSubjects {
     pub(crate) keys: Arc<SubjectKeys>,
+    /// Shared by appends; alone goes who makes a stream type erasable, or erases.
+    pub(crate) gate: RwLock<()>,
     path: PathBuf,
     _lock: File,
 }
@@ -63,7 +69,7 @@ pub(crate) fn open(
     };
     let mut lines = Vec::new();
     for name in declarations.stores.iter().map(|declared| &declared.config.name) {
-        let marker = marker_of(data_dir, name);
+        let marker = marker_of(data_dir.store_folder(name));
         let Some(known) = read_marker(&marker)? else {
             // the data folder is a new one: from now on it says that the keys are needed
             if let Some(of) = opened.as_ref().filter(|of| !of.keys.types_of(name).is_empty()) {
@@ -99,7 +105,7 @@ fn open_file(path: &Path, disk: &dyn Disk) -> Result<NodeSubjects, StartError> {
     random::fill(&mut id);
     let keys = Arc::new(SubjectKeys::open(disk, path, id)?);
     only_for_us(path)?;
-    Ok(NodeSubjects { keys, path: path.to_owned(), _lock: lock })
+    Ok(NodeSubjects { keys, gate: RwLock::new(()), path: path.to_owned(), _lock: lock })
 }
 
 #[cfg(unix)]
@@ -144,8 +150,23 @@ fn real(path: &Path) -> PathBuf {
     there.map_or(absolute.clone(), |(of, real)| real.join(absolute.strip_prefix(of).unwrap_or(Path::new(""))))
 }
 
-fn marker_of(data_dir: &DataDir, store: &str) -> PathBuf {
-    data_dir.store_folder(store).join("subject-keys")
+fn marker_of(store_folder: PathBuf) -> PathBuf {
+    store_folder.join("subject-keys")
+}
+
+/// What a cluster cannot serve of these stores: those with erasable stream types. Without their keys a member would store such events as they come,
+/// for ever; so it is asked before the folder becomes a member's, and again whenever one starts.
+pub(crate) fn unserved_in_cluster<'s>(folder: &Path, stores: impl Iterator<Item = &'s str>) -> Vec<String> {
+    let is_marked = |store: &&str| {
+        let marker = marker_of(store_folder_in(folder, store));
+        !matches!(fs::symlink_metadata(marker), Err(error) if error.kind() == std::io::ErrorKind::NotFound)
+    };
+    let line = |store| {
+        format!(
+            "store {store} has erasable stream types, which are not served in a cluster, whose nodes have no common place for the keys: serve it by a node alone"
+        )
+    };
+    stores.filter(is_marked).map(line).collect()
 }
 
 fn write_marker(path: &Path, id: [u8; 16], keys: &Path) -> Result<(), DataDirError> {
@@ -173,6 +194,14 @@ fn read_marker(path: &Path) -> Result<Option<(String, String)>, StartError> {
     }
 }
 
+impl NodeHandle {
+    /// Why the node takes no new subject and erases none; `None`: it does, or has no subject keys.
+    #[must_use]
+    pub fn subjects_trouble(&self) -> Option<String> {
+        Some(self.shared().subjects.as_ref()?.keys.trouble()?.to_string())
+    }
+}
+
 fn refusal(kind: ErrorKind, why: impl Into<String>) -> NodeError {
     NodeError::Erasure { kind, why: why.into() }
 }
@@ -182,6 +211,12 @@ impl StoreHandle {
     #[must_use]
     pub fn erasable(&self, stream_type: &str) -> Option<SubjectKind> {
         self.parts.store.subjects()?.kind_of(self.name(), stream_type)
+    }
+
+    /// Whether any of its stream types is erasable.
+    #[must_use]
+    pub fn has_erasable(&self) -> bool {
+        self.parts.store.subjects().is_some_and(|keys| !keys.types_of(self.name()).is_empty())
     }
 
     /// Registers a stream type whose subjects can be erased, for ever; the same again is no error.
@@ -201,6 +236,8 @@ impl StoreHandle {
             let why = "this node has no keys for subjects: start it with --subject-keys FILE, outside of its data";
             return Err(refusal(ErrorKind::StrictViolation, why));
         };
+        // no append makes its log between the look and the word
+        let alone = subjects.gate.write().await;
         match keys.kind_of(self.name(), &entry.name) {
             Some(known) if known == kind => return self.register(entry).await,
             Some(known) => {
@@ -217,7 +254,7 @@ impl StoreHandle {
             );
             return Err(refusal(ErrorKind::StrictViolation, why));
         }
-        let marker = marker_of(&self.node.shared.data_dir, self.name());
+        let marker = marker_of(self.node.shared.data_dir.store_folder(self.name()));
         let (keys, place, store, name) =
             (Arc::clone(keys), subjects.path.clone(), self.name().to_owned(), entry.name.to_string());
         let declaring = tokio::task::spawn_blocking(move || -> Result<(), NodeError> {
@@ -226,18 +263,8 @@ impl StoreHandle {
             keys.declare(&store, &name, kind).map_err(|error| refusal(ErrorKind::Io, error.to_string()))
         });
         declaring.await.map_err(|_| NodeError::OutcomeUnknown)??;
+        drop(alone);
         self.register(entry).await
-    }
-
-    /// The batch as it is stored: sealed where its stream type is erasable.
-    pub(crate) async fn sealed(&self, batch: BatchBytes) -> Result<BatchBytes, NodeError> {
-        let Some(keys) = self.parts.store.subjects() else { return Ok(batch) };
-        if keys.kind_of(self.name(), batch.view().stream_type()).is_none() {
-            return Ok(batch);
-        }
-        let (keys, store) = (Arc::clone(keys), self.name().to_owned());
-        let sealing = tokio::task::spawn_blocking(move || keys.seal(&store, &batch, &random::fill));
-        Ok(sealing.await.map_err(|_| NodeError::OutcomeUnknown)??)
     }
 
     /// Destroys the keys of a subject: when it is answered, nobody can read what they sealed, in any tier or copy. One receipt a stream type.
@@ -267,6 +294,11 @@ impl StoreHandle {
             return Err(refusal(ErrorKind::StrictViolation, why));
         };
         let (keys, parts) = (Arc::clone(keys), Arc::clone(&self.parts));
+        // what was sealed before is stored, and counted
+        let _alone = match &self.node.shared.subjects {
+            Some(subjects) => Some(subjects.gate.write().await),
+            None => None,
+        };
         let erasing = tokio::task::spawn_blocking(move || -> Result<Vec<Receipt>, SubjectFileError> {
             let mut receipts = Vec::new();
             for stream_type in types {
@@ -282,9 +314,9 @@ impl StoreHandle {
             Ok(receipts)
         });
         let receipts = erasing.await.map_err(|_| NodeError::OutcomeUnknown)?;
-        let receipts = receipts.map_err(|error| refusal(ErrorKind::Io, error.to_string()))?;
+        let receipts = receipts.map_err(|error| refusal(error.kind(), error.to_string()))?;
         for Receipt { subject, tombstone, already, .. } in &receipts {
-            tracing::info!(target: "strandline::audit", store = self.name(), action = "erase", stream_type = subject.stream_type, who = tombstone.who, already);
+            tracing::info!(target: "strandline_audit", store = self.name(), action = "erase", stream_type = subject.stream_type, who = tombstone.who, already);
         }
         if receipts.is_empty() {
             let why = format!("no erasable stream type holds anything of {word} `{name}`: nothing was erased");

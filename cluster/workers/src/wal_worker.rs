@@ -21,8 +21,9 @@ use crate::error::NodeError;
 use crate::fatal::EndOnPanic;
 use crate::hot_worker::HotWorker;
 use crate::messages::{Abandon, Append, AppendTogether, Committed, Compacted, GroupWritten, Seal, StopLog};
-use crate::metrics::Metrics;
+use crate::metrics::{Measured, Metrics};
 use crate::replica::{Replica, ReplicaEvent};
+use crate::spans::GroupSpans;
 use crate::wiring::{AliveMark, LOG_MAILBOX};
 use actix::{
     Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, ResponseFuture, StreamHandler,
@@ -56,6 +57,7 @@ pub(crate) struct WalWorkerParts {
     pub(crate) hot: Addr<HotWorker>,
     pub(crate) ids: Arc<IdSource>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) measured: Arc<Measured>,
     /// Set when another node owns the store.
     pub(crate) fenced: Arc<AtomicBool>,
     pub(crate) _alive: AliveMark,
@@ -80,6 +82,7 @@ pub(crate) struct WalWorker {
     parts: WalWorkerParts,
     written: mpsc::UnboundedSender<GroupWritten>,
     group_began: Instant,
+    spans: GroupSpans,
     /// Committed, not yet told to the hot tier.
     untold: Vec<Done<AppendReply>>,
     /// Told, not yet acknowledged by it.
@@ -107,6 +110,7 @@ impl WalWorker {
             parts,
             written,
             group_began: Instant::now(),
+            spans: GroupSpans::default(),
             untold: Vec::new(),
             telling: Vec::new(),
             untold_to: Vec::new(),
@@ -124,6 +128,7 @@ impl WalWorker {
     fn pump(&mut self) {
         let Some(group) = self.parts.driver.take_group() else { return };
         self.group_began = Instant::now();
+        self.spans.handed();
         let written = self.written.clone();
         // a closed channel: the worker has stopped, which it does only when nothing is in flight
         match (group, &self.parts.io.files) {
@@ -162,10 +167,10 @@ impl WalWorker {
         if done.batches.is_empty() {
             return; // marks, births
         }
-        let metrics = &self.parts.metrics;
+        let (metrics, measured) = (&self.parts.metrics, &self.parts.measured);
         metrics.groups.add(1);
-        metrics.group_batches.record(done.batches.len() as u64);
-        metrics.group_us.record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        measured.group_batches.record(done.batches.len() as u64);
+        measured.group_us.record_time(took);
         for (_, batch) in &done.batches {
             metrics.events.add(batch.rows() as u64);
             metrics.event_bytes.add(batch.size_bytes() as u64);
@@ -214,7 +219,9 @@ impl WalWorker {
             Answer::Refused(_) => metrics.appends_refused.add(1),
             Answer::Again(_) => {}
         }
-        metrics.append_us.record(reply.send(answer));
+        // before it goes: who hears it may look
+        self.parts.measured.append_us.record_time(reply.took());
+        reply.send(answer);
     }
 
     /// Judges requests one after the other and hands the disk what was accepted of them in one group.
@@ -227,9 +234,12 @@ impl WalWorker {
         self.parts.store.instruct(&mut self.parts.driver);
         for (request, reply) in requests {
             let entropy = self.parts.ids.next_of(crate::random::bits);
+            let (span, before) = (reply.span().clone(), self.parts.driver.last_accepted());
             let answered = self.parts.driver.append(request, clock::now(), entropy, reply);
             if let Some((reply, answer)) = answered {
                 self.answer(reply, answer);
+            } else if self.parts.driver.last_accepted() > before {
+                self.spans.accepted(&span);
             }
         }
         self.go_on(context);
@@ -248,17 +258,20 @@ impl WalWorker {
             ReplicaEvent::Leads(first) => self.parts.driver.lead(first.leader, first.number, first.index),
             ReplicaEvent::Follows => {
                 let lost = GroupLost::Unknown(Arc::from("this node leads the log no more"));
+                self.spans.abandoned();
                 let done = self.parts.driver.abandon(&lost);
                 self.untold.push(done);
             }
             ReplicaEvent::Lost(leader, number, lost) => {
                 if self.parts.driver.has_in_flight(leader, number) {
+                    self.spans.abandoned();
                     let done = self.parts.driver.abandon(&lost);
                     self.untold.push(done);
                 }
             }
             ReplicaEvent::Jump(jumped) => {
                 let (through, settled, newest) = self.parts.store.jump_of(&self.parts.log);
+                self.spans.abandoned();
                 let done = self.parts.driver.jump(through, settled, newest);
                 self.parts.store.has_jumped(&self.parts.log, through);
                 self.untold.push(done);
@@ -283,6 +296,7 @@ impl WalWorker {
         let done = self.parts.driver.applied(committed);
         if mine {
             self.count_group(&done, self.group_began.elapsed());
+            self.spans.done(done.batches.len());
         }
         self.untold.push(done);
     }
@@ -409,6 +423,7 @@ impl StreamHandler<GroupWritten> for WalWorker {
             }
         };
         let took = self.group_began.elapsed();
+        self.spans.done(done.batches.len());
         // the disk first: it has nothing to do until then
         self.pump();
         self.count_group(&done, took);

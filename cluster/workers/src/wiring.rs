@@ -39,7 +39,7 @@ use crate::data_dir::DataDir;
 use crate::descriptors::Descriptors;
 use crate::error::NodeError;
 use crate::hot_worker::HotWorkers;
-use crate::metrics::Metrics;
+use crate::metrics::{Measured, Metrics};
 use crate::node::{NodeOptions, StartError};
 use crate::permits::BytePermits;
 use crate::readers::Readers;
@@ -58,6 +58,7 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use strandline_consensus::control::Control;
+use strandline_durable::OpenFiles;
 use strandline_engine::append::LogDriver;
 use strandline_engine::ids::IdSource;
 use strandline_engine::store::{OpenLog, Opened, Store};
@@ -155,6 +156,7 @@ pub(crate) struct LogFactory {
     hot: HotWorkers,
     ids: Arc<IdSource>,
     metrics: Arc<Metrics>,
+    measured: Arc<Measured>,
     alive: Alive,
     descriptors: Arc<Descriptors>,
     arbiters: Vec<ArbiterHandle>,
@@ -225,6 +227,7 @@ impl LogFactory {
             hot: self.hot.of_thread(at)?.clone(),
             ids: Arc::clone(&self.ids),
             metrics: Arc::clone(&self.metrics),
+            measured: Arc::clone(&self.measured),
             _alive: self.alive.mark(),
         };
         let arbiter = self.arbiters.get(at)?;
@@ -247,6 +250,7 @@ pub(crate) fn wire_store(opened: Opened, declared: &[String], shared: &Shared) -
         false => Some(CommitThread::start(Arc::clone(&store), shared.alive.mark())?),
     };
     let fenced: Arc<AtomicBool> = Arc::default();
+    let measured: Arc<Measured> = Arc::default();
     let factory = Arc::new(LogFactory {
         store: Arc::clone(&store),
         io: GroupIo { log: Arc::clone(&shared.io), files, replica: None },
@@ -254,6 +258,7 @@ pub(crate) fn wire_store(opened: Opened, declared: &[String], shared: &Shared) -
         hot: hot.clone(),
         ids: Arc::new(IdSource::new(config.id.event_id_format, crate::random::nonzero_u64())),
         metrics: Arc::clone(&shared.metrics),
+        measured: Arc::clone(&measured),
         alive: shared.alive.clone(),
         descriptors: Arc::clone(&shared.descriptors),
         arbiters: shared.logs.clone(),
@@ -292,6 +297,7 @@ pub(crate) fn wire_store(opened: Opened, declared: &[String], shared: &Shared) -
         statement,
         feed,
         subscriptions,
+        measured,
         fenced,
         replicas,
     })
@@ -330,6 +336,9 @@ pub(crate) fn wire_compaction(
     shared: &Shared,
     options: &NodeOptions,
 ) -> Addr<CompactionSupervisor> {
+    // one bound for the jobs of all stores
+    let open_files = Arc::new(OpenFiles::new());
+    stores.iter().for_each(|parts| parts.store.durable().share_open_files(Arc::clone(&open_files)));
     let count = options.compaction_threads.max(1);
     let (alive, alive_merges) = (shared.alive.clone(), shared.alive.clone());
     let pace = Pace::new(options.compaction_share, &shared.metrics);
@@ -350,6 +359,7 @@ pub(crate) fn wire_compaction(
             hot: parts.hot.clone(),
             book: Arc::clone(&parts.book),
             retention: Arc::clone(&parts.retention),
+            measured: Arc::clone(&parts.measured),
             fenced: Arc::clone(&parts.fenced),
             merging: Arc::default(),
             scheduled: None,

@@ -8,11 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use strandline_consensus::GroupId;
 use strandline_consensus::join::{Folder, StartFlags};
-use strandline_consensus::meta::{Addresses, Command, NodeState, Roles};
+use strandline_consensus::meta::{Addresses, Command, Erasable, NodeState, Roles};
 use strandline_deql::{StoreConfig, parse_file};
-use strandline_wal::RealDisk;
 use strandline_workers::cluster::{ClusterError, ClusterNode, ClusterOptions, start_cluster};
-use strandline_workers::whose_folder;
+use strandline_workers::{NodeOptions, whose_folder};
 use tokio::net::TcpListener;
 
 struct Place(tempfile::TempDir);
@@ -52,11 +51,13 @@ impl Place {
                 join: flags.join.map(|at| at.to_string()),
             },
             addresses: addresses(&address),
-            roles: Roles::ALL,
+            roles: flags.roles.map(|roles| Roles::parse(roles).unwrap()),
             replication: 3,
             certificates: None,
+            check: Arc::new(|_| Ok(())),
         };
-        start_cluster(&self.dir(name), stores, options, listener, Arc::new(RealDisk::new())).await
+        let node = NodeOptions { subject_keys: flags.keys, ..NodeOptions::new(self.dir(name)) };
+        start_cluster(&self.dir(name), stores, options, listener, &node).await
     }
 
     async fn refused(&self, name: &str, flags: Flags<'_>, stores: &[StoreConfig]) -> String {
@@ -82,6 +83,8 @@ struct Flags<'a> {
     join: Option<SocketAddr>,
     at: Option<&'a str>,
     alone: bool,
+    keys: Option<PathBuf>,
+    roles: Option<&'static str>,
 }
 
 fn addresses(at: &SocketAddr) -> Addresses {
@@ -284,4 +287,106 @@ async fn all_nodes_stop_and_come_back_to_what_they_knew() {
     until(|| knows(&first) && knows(&second)).await;
     second.stop().await;
     first.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_all_come_back_elsewhere_find_each_other_where_one_is_named() {
+    let place = Place::new();
+    let first = place.first().await;
+    let second = place.second(&first).await;
+    let joins = Flags { id: Some(3), join: Some(address(&first)), roles: Some("read"), ..Flags::default() };
+    let third = place.start("three", joins, &[]).await.unwrap().unwrap();
+    until(|| voters(&first) == [1, 2]).await;
+    let before: Vec<String> =
+        first.control.state().nodes().values().map(|e| e.facts.addresses.cluster.clone()).collect();
+    for node in [third, second, first] {
+        node.stop().await;
+    }
+    // ports that were free a moment ago, and none of them an old one
+    let at: SocketAddr = loop {
+        let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        if !before.contains(&free.to_string()) {
+            break free;
+        }
+    };
+    let (one, store) = (at.to_string(), [place.store("shared", "one", "")]);
+    let first = place.start("one", Flags { at: Some(&one), ..Flags::default() }, &store);
+    let elsewhere = || Flags { join: Some(at), ..Flags::default() };
+    let (first, second, third) =
+        tokio::join!(first, place.start("two", elsewhere(), &[]), place.start("three", elsewhere(), &[]));
+    let nodes = [first, second, third].map(|node| node.unwrap().unwrap());
+    for node in &nodes {
+        until(|| node.control.state().nodes().values().all(|e| !before.contains(&e.facts.addresses.cluster))).await;
+    }
+    for node in nodes {
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_node_cannot_serve_is_found_before_it_is_a_member() {
+    let place = Place::new();
+    let first = place.first().await;
+    let flags = || Flags { id: Some(8), join: Some(address(&first)), ..Flags::default() };
+    // nothing at all is said to the cluster
+    let keys = Some(place.dir("keys"));
+    let refused = place.refused("eight", Flags { keys, ..flags() }, &[]).await;
+    assert!(refused.contains("--subject-keys"), "{refused}");
+    assert!(!first.control.state().nodes().contains_key(&8) && !place.dir("eight").exists());
+    // its log is in the folder of another process
+    let taken = place.store("shared", "elsewhere", "");
+    std::fs::create_dir_all(place.dir("elsewhere").join("log")).unwrap();
+    let lock = std::fs::File::create(place.dir("elsewhere").join("log/.lock")).unwrap();
+    lock.lock().unwrap();
+    let refused = place.refused("eight", flags(), std::slice::from_ref(&taken)).await;
+    assert!(refused.contains("in use by another process"), "{refused}");
+    assert_eq!(first.control.state().nodes()[&8].state, NodeState::Joining);
+    assert_eq!(voters(&first), [1], "nobody counts on it");
+    // it was mended, and is let in
+    drop(lock);
+    let eighth = place.start("eight", flags(), &[taken]).await.unwrap().unwrap();
+    until(|| voters(&eighth) == [1, 8]).await;
+    eighth.stop().await;
+    first.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn roles_stay_with_a_folder_and_others_need_the_word_of_the_cluster() {
+    let place = Place::new();
+    let first = place.first().await;
+    let joins = |id, roles| Flags { id: Some(id), join: Some(address(&first)), roles: Some(roles), ..Flags::default() };
+    let second = place.start("two", joins(2, "compact"), &[]).await.unwrap().unwrap();
+    let third = place.start("three", joins(3, "read"), &[]).await.unwrap().unwrap();
+    let roles_of = |id: u64| first.control.state().nodes()[&id].facts.roles.to_string();
+    assert_eq!([1, 2, 3].map(roles_of), ["ingest,compact,read", "compact", "read"]);
+    // who does not ingest has no vote anywhere
+    until(|| {
+        let meta = first.control.meta_status();
+        meta.voters == [1].into() && meta.learners == [2, 3].into()
+    })
+    .await;
+    until(|| voters(&first) == [1]).await;
+    let again = |roles| Flags { roles, ..Flags::default() };
+    // nothing is said: what it was
+    second.stop().await;
+    let second = place.start("two", again(None), &[]).await.unwrap().unwrap();
+    assert_eq!(roles_of(2), "compact");
+    second.stop().await;
+    let second = place.start("two", again(Some("ingest")), &[]).await.unwrap().unwrap();
+    assert_eq!(roles_of(2), "ingest");
+    until(|| voters(&first) == [1, 2]).await;
+    // its vote is needed from now on
+    let (store, name) = ("orders".to_owned(), "Order".to_owned());
+    let register = Command::RegisterType { store, name, buckets: 1, erasable: Erasable::No, registered: true };
+    first.control.propose(&register).await.unwrap();
+    second.stop().await;
+    let refused = place.refused("two", again(Some("read")), &[]).await;
+    for said in ["--roles read", "1 voters instead of 2", "this node has had ingest"] {
+        assert!(refused.contains(said), "{refused}");
+    }
+    let second = place.start("two", again(None), &[]).await.unwrap().unwrap();
+    assert_eq!(roles_of(2), "ingest");
+    for node in [third, second, first] {
+        node.stop().await;
+    }
 }

@@ -6,6 +6,8 @@
 mod control;
 #[path = "node/faults.rs"]
 mod faults;
+#[path = "node/hidden.rs"]
+mod hidden;
 #[path = "node/merges.rs"]
 mod merges;
 #[path = "node/pace.rs"]
@@ -14,6 +16,8 @@ mod pace;
 mod refusals;
 #[path = "node/statement.rs"]
 mod statement;
+#[path = "node/subjects.rs"]
+mod subjects;
 #[path = "node/together.rs"]
 mod together;
 

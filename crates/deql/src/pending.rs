@@ -1,10 +1,12 @@
 //! What this version does not do yet: keys that have no effect so far, and settings that a node refuses to start with.
 //!
-//! A line goes when its part of the store stands; both lists are empty in the end.
+//! A line goes when its part of the store stands. What stays is no contradiction of the statement: a store that was made so must still be read, so
+//! that it can be declared otherwise.
 
 use crate::config::StoreConfig;
 use crate::config::choice::{CommandScope, KmsProvider};
 use crate::location::Location;
+use strandline_event::Field;
 
 /// A key, whether it matters in a store, and why it is here.
 type Line = (&'static str, fn(&StoreConfig) -> bool, &'static str);
@@ -32,7 +34,18 @@ fn no_az(location: &Location) -> bool {
     matches!(location, Location::Azure { .. }) && !cfg!(feature = "az")
 }
 
+/// A redaction takes a row out of an order that is made of what it said, and its file would name an order that it has not.
+fn sorts_by_what_is_redacted(config: &StoreConfig) -> bool {
+    let hidden = |field: &Field| matches!(field, Field::Payload | Field::Metadata);
+    !config.strict.immutable_events && config.row_group.sort_by.iter().any(hidden)
+}
+
 const REFUSED: &[Line] = &[
+    (
+        "row_group.sort_by",
+        sorts_by_what_is_redacted,
+        "it names payload or metadata, and strict.immutable_events is false: a redacted event would stand out of its order; sort by other fields",
+    ),
     (
         "id.command_id.unique_scope",
         |c| c.id.command_id_unique_scope == CommandScope::Store,

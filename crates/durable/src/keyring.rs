@@ -9,11 +9,16 @@ use crate::objects::{Created, KEYRING_FOLDER, NotCreated, ObjectError, Objects, 
 use crate::tier::OpenError;
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use strandline_deql::StoreConfig;
+use strandline_event::ErrorKind;
 use strandline_keys::{DataKey, KeyError, KeyName, KeyProvider, Keyring, Purpose, StoreKeys};
 
 /// Revisions that others make at once before a rotation gives up.
 const TRIES: u32 = 16;
+
+const GONE: &str = "the keyring is gone from the folder of the manifests: what is open goes on, and no start can open the store; put the folder \
+                    `keyring` back from a copy before this node stops";
 
 /// Who wraps the keys of a store; `None`: the caller has none.
 pub type Provider = Option<Arc<dyn KeyProvider>>;
@@ -23,25 +28,37 @@ pub(crate) struct Ring {
     keys: Arc<StoreKeys>,
     manifests: SharedObjects,
     provider: Arc<dyn KeyProvider>,
-    /// Why the provider did not open the keyring when it was looked at last.
+    /// Why the next start would not open the keyring, as of when it was looked at last.
     trouble: Mutex<Option<Arc<str>>>,
+    /// Looks that found some.
+    failures: AtomicU64,
 }
 
 impl Ring {
     pub(crate) fn new(keys: StoreKeys, manifests: SharedObjects, provider: Arc<dyn KeyProvider>) -> Self {
-        Self { keys: Arc::new(keys), manifests, provider, trouble: Mutex::default() }
+        Self { keys: Arc::new(keys), manifests, provider, trouble: Mutex::default(), failures: AtomicU64::new(0) }
     }
 
     /// Takes a newer keyring, and finds out whether the next start would open it. What is open goes on in any case.
     pub(crate) fn look(&self) {
-        // that the objects do not answer is told by themselves
-        let Ok(Some((_, ring))) = newest(&*self.manifests) else { return };
-        let taken = self.keys.take(&ring, &*self.provider);
-        *self.trouble.lock() = taken.err().map(|error| format!("keys: {error}").into());
+        let trouble = match newest(&*self.manifests) {
+            Ok(Some((_, ring))) => self.keys.take(&ring, &*self.provider).err().map(|error| error.to_string()),
+            Ok(None) => Some(GONE.to_owned()),
+            // that the objects do not answer is told by themselves
+            Err(error) if error.kind() == ErrorKind::Unavailable => return,
+            Err(error) => Some(format!("{error}; no start can open the store so: put it back from a copy")),
+        };
+        self.failures.fetch_add(u64::from(trouble.is_some()), Ordering::Relaxed);
+        *self.trouble.lock() = trouble.map(|why| format!("keys: {why}").into());
     }
 
     pub(crate) fn trouble(&self) -> Option<Arc<str>> {
         self.trouble.lock().clone()
+    }
+
+    /// How many looks found that the next start would not open the keyring, and whether the last one did.
+    pub(crate) fn looks(&self) -> (u64, bool) {
+        (self.failures.load(Ordering::Relaxed), self.trouble.lock().is_some())
     }
 
     pub(crate) fn keys(&self) -> &Arc<StoreKeys> {
@@ -68,6 +85,14 @@ fn path_of(revision: u64) -> String {
 
 /// The newest revision, if there is one.
 fn newest(manifests: &dyn Objects) -> Result<Option<(u64, Keyring)>, OpenError> {
+    match listed_newest(manifests) {
+        // a rotation took it away between the two requests: its own is there
+        Err(OpenError::Objects(ObjectError::NotFound { .. })) => listed_newest(manifests),
+        found => found,
+    }
+}
+
+fn listed_newest(manifests: &dyn Objects) -> Result<Option<(u64, Keyring)>, OpenError> {
     let listed = manifests.list_range(KEYRING_FOLDER, "r", "s")?;
     let Some(path) = listed.into_iter().map(|info| info.path).max() else { return Ok(None) };
     let revision = path.rsplit_once("/r").and_then(|(_, digits)| digits.parse().ok()).unwrap_or(0);

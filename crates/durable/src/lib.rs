@@ -4,7 +4,7 @@
 //! version ([`DurableTier::pin`]) and read it ([`Snapshot`]). This crate must not know the log, the hot tier, actors, HTTP,
 //! the wall clock or randomness: moments and random bits are arguments. Everything here blocks.
 //!
-//! Bytes on disk: `FORMAT.md` beside this crate.
+//! Bytes on disk: `FORMAT.md` beside this crate; what ten years come to: `SCALE.md`.
 
 mod chunks;
 mod columns;

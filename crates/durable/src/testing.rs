@@ -104,6 +104,7 @@ pub(crate) fn options(entropy: u128) -> OpenOptions {
         writer: "n1".to_owned(),
         config_text: "CREATE EVENTSTORE t".to_owned(),
         entropy,
+        secret: !entropy,
         now: Micros(START_US),
         cache_bytes: crate::CACHE_BYTES_DEFAULT,
         scratch: None,

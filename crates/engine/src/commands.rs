@@ -111,6 +111,11 @@ impl Commands {
         self.table.get(key).map(|e| (e.record(), e.index))
     }
 
+    /// Before many of these keys are asked for, one after the other.
+    pub(crate) fn look_ahead(&self, keys: &[u128]) {
+        self.table.look_ahead(keys.iter().copied());
+    }
+
     /// Remembers a command; the first one of a key stays.
     pub fn insert(&mut self, key: u128, record: CommandRecord, index: LogIndex) {
         self.table.get_or_insert(key, || Entry::new(key, &record, index));

@@ -93,10 +93,10 @@ pub fn redact(store: &Store, wish: &Wish, job_id: u128, now: Micros) -> Result<R
         return Err(RedactError::LongReason { bytes });
     }
     let places = store.places_of_id(wish.event_id)?;
-    let veil = store.durable().veil();
+    let current = store.durable().pin();
     let new: Vec<Redaction> = places
         .into_iter()
-        .filter(|(stream_type, ..)| !veil.hides(wish.event_id, stream_type))
+        .filter(|(stream_type, ..)| !current.is_redacted(wish.event_id, stream_type))
         .map(|(stream_type, stream_id, seq)| Redaction {
             event_id: wish.event_id,
             stream_type,
@@ -109,7 +109,7 @@ pub fn redact(store: &Store, wish: &Wish, job_id: u128, now: Micros) -> Result<R
         .collect();
     let already = new.is_empty();
     let snapshot = match already {
-        true => store.durable().pin(),
+        true => current,
         false => store.durable().redact(&Redact { job_id, events: new })?,
     };
     let events: Vec<_> = snapshot.redactions().filter(|of| of.event_id == wish.event_id).cloned().collect();

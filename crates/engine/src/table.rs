@@ -4,13 +4,21 @@
 //! millions of entries. So it grows by linear hashing: when it is full, the next part in turn is split in two, and a part never holds
 //! more than some three thousand entries. Entries leave the same way: a [`Walk`] goes over the parts in steps, between appends.
 //!
-//! Invariant: a walk sees every entry that was there when it began. A split takes entries from one part to the end of the list
+//! A part holds the places of its entries only, four bytes each: a hash table keeps a fifth to a half of itself free, which would be as
+//! much of all entries. Splitting a part moves no entry, and one that leaves gives its place to the last one.
+//!
+//! Invariant: a walk sees every entry that was there when it began. A split takes places from one part to the end of the list
 //! only, where the walk comes later.
 
+mod entries;
+
+use entries::Entries;
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry as Slot;
+use std::hint::black_box;
 
 /// Entries a part, on average; with it the parts that were not split yet (twice as many, and as chance has it) keep within the 3,584
-/// that 4,096 buckets take, and the others within half of that. Smaller parts would be made too often.
+/// places that 4,096 buckets take, and the others within half of that. Smaller parts would be made too often.
 const PART_ENTRIES: usize = 1_624;
 
 /// An entry and its key, which is a hash already.
@@ -24,13 +32,13 @@ pub(crate) trait Keyed {
 pub(crate) struct Table<T> {
     /// Never empty. With `base` parts (a power of two) and `split` more, part `n` of the first `split` has given half of its entries to
     /// part `base + n`.
-    parts: Vec<HashTable<T>>,
-    len: usize,
+    parts: Vec<HashTable<u32>>,
+    entries: Entries<T>,
 }
 
 impl<T> Default for Table<T> {
     fn default() -> Self {
-        Self { parts: vec![HashTable::new()], len: 0 }
+        Self { parts: vec![HashTable::new()], entries: Entries::default() }
     }
 }
 
@@ -60,51 +68,65 @@ const fn hash_of(key: u128) -> u64 {
 impl<T: Keyed> Table<T> {
     /// Number of entries.
     pub(crate) const fn len(&self) -> usize {
-        self.len
+        self.entries.len()
     }
 
     /// Whether there is none.
     pub(crate) const fn is_empty(&self) -> bool {
-        self.len == 0
+        self.entries.len() == 0
     }
 
     /// The entry of a key.
     pub(crate) fn get(&self, key: u128) -> Option<&T> {
-        self.parts[part_of(key, self.parts.len())].find(hash_of(key), |entry| entry.key() == key)
+        let part = &self.parts[part_of(key, self.parts.len())];
+        let place = part.find(hash_of(key), |place| self.entries.at(*place).key() == key)?;
+        Some(self.entries.at(*place))
+    }
+
+    /// Reads what [`get`](Self::get) of these keys will look at. Each look waits for memory; together, none depending on another, they
+    /// wait at the same time.
+    pub(crate) fn look_ahead(&self, keys: impl Iterator<Item = u128>) {
+        for key in keys {
+            black_box(self.parts[part_of(key, self.parts.len())].find(hash_of(key), |_| false));
+        }
     }
 
     /// The entry of a key to be changed, or `None` and `new` has become it.
     pub(crate) fn get_or_insert(&mut self, key: u128, new: impl FnOnce() -> T) -> Option<&mut T> {
-        let count = self.parts.len();
-        if self.len >= count * PART_ENTRIES {
+        if self.entries.len() >= self.parts.len() * PART_ENTRIES {
             self.split_next();
         }
         let part = part_of(key, self.parts.len());
-        let entry = self.parts[part].entry(hash_of(key), |e| e.key() == key, |e| hash_of(e.key()));
-        match entry {
-            hashbrown::hash_table::Entry::Occupied(known) => Some(known.into_mut()),
-            hashbrown::hash_table::Entry::Vacant(free) => {
-                free.insert(new());
-                self.len += 1;
+        let Self { parts, entries } = self;
+        let same = |place: &u32| entries.at(*place).key() == key;
+        match parts[part].entry(hash_of(key), same, |place| hash_of(entries.at(*place).key())) {
+            Slot::Occupied(known) => Some(entries.at_mut(*known.get())),
+            Slot::Vacant(free) => {
+                free.insert(entries.len() as u32);
+                entries.push(new());
                 None
             }
         }
     }
 
-    /// Splits the part whose turn it is: its entries whose next bit is set become the last part.
+    /// Splits the part whose turn it is: the places of its entries whose next bit is set become the last part.
     fn split_next(&mut self) {
         let (new, count) = (self.parts.len(), self.parts.len() + 1);
         let source = new - base_of(new);
+        let Self { parts, entries } = self;
+        let key_at = |place: u32| entries.at(place).key();
+        // in one go before each decides about the next, as in `look_ahead`
+        black_box(parts[source].iter().fold(0, |all, place| all ^ key_at(*place)));
         // at once as large as it has to be: growing there would cost an allocation for each doubling
-        let mut part = HashTable::with_capacity(self.parts[source].len() / 2 + PART_ENTRIES / 32);
-        for entry in self.parts[source].extract_if(|entry| part_of(entry.key(), count) == new) {
-            part.insert_unique(hash_of(entry.key()), entry, |e| hash_of(e.key()));
+        let mut part = HashTable::with_capacity(parts[source].len() / 2 + PART_ENTRIES / 32);
+        for place in parts[source].extract_if(|place| part_of(key_at(*place), count) == new) {
+            part.insert_unique(hash_of(key_at(place)), place, |place| hash_of(key_at(*place)));
         }
-        shrink(&mut self.parts[source]);
-        self.parts.push(part);
+        shrink(&mut parts[source], entries);
+        parts.push(part);
     }
 
-    /// Entries that are not to be kept leave, and memory with them where most have left.
+    /// Entries that are not to be kept leave, and memory with them.
     pub(crate) fn retain(&mut self, keep: impl Fn(&T) -> bool) {
         self.retain_some(&mut Walk::default(), &mut { usize::MAX }, keep);
     }
@@ -112,30 +134,46 @@ impl<T: Keyed> Table<T> {
     /// As [`retain`](Self::retain), on from where `walk` is, for as many places as `budget` says (and some: a part is looked through
     /// whole). It is lowered by what was looked at. `true`: every entry that was there when the walk began was looked at.
     pub(crate) fn retain_some(&mut self, walk: &mut Walk, budget: &mut usize, keep: impl Fn(&T) -> bool) -> bool {
-        while let Some(part) = self.parts.get_mut(walk.next_part) {
+        let mut leaving = Vec::new();
+        while walk.next_part < self.parts.len() {
             if *budget == 0 {
                 return false;
             }
-            *budget = budget.saturating_sub(1 + part.capacity());
-            let before = part.len();
-            part.retain(|entry| keep(entry));
-            self.len -= before - part.len();
-            shrink(part);
+            let part = &mut self.parts[walk.next_part];
+            *budget = budget.saturating_sub(1 + part.len());
+            leaving.extend(part.extract_if(|place| !keep(self.entries.at(*place))));
+            shrink(part, &self.entries);
+            self.give_away(&mut leaving);
             walk.next_part += 1;
         }
         true
     }
 
+    /// Lets go of the entries at these places, which no part holds any more.
+    fn give_away(&mut self, places: &mut Vec<u32>) {
+        // from the last one on, so that what takes a place is never one that leaves too
+        places.sort_unstable();
+        for place in places.drain(..).rev() {
+            let before = (self.entries.len() - 1) as u32;
+            let Some(moved) = self.entries.swap_remove(place) else { continue };
+            let key = moved.key();
+            let part = part_of(key, self.parts.len());
+            if let Some(known) = self.parts[part].find_mut(hash_of(key), |known| *known == before) {
+                *known = place;
+            }
+        }
+    }
+
     /// All entries, in no order.
     pub(crate) fn into_entries(self) -> impl Iterator<Item = T> {
-        self.parts.into_iter().flatten()
+        self.entries.into_iter()
     }
 }
 
-/// Memory goes where most entries have gone.
-fn shrink<T: Keyed>(part: &mut HashTable<T>) {
+/// Memory goes where most places have gone.
+fn shrink<T: Keyed>(part: &mut HashTable<u32>, entries: &Entries<T>) {
     if part.len() * 4 < part.capacity() {
-        part.shrink_to(part.len() * 2, |entry| hash_of(entry.key()));
+        part.shrink_to(part.len() * 2, |place| hash_of(entries.at(*place).key()));
     }
 }
 
@@ -171,15 +209,23 @@ mod tests {
     }
 
     #[test]
-    fn no_part_is_large_and_memory_is_as_of_one_table() {
+    fn no_part_is_large_and_memory_is_that_of_the_entries_and_ten_bytes_each() {
         let mut table = Table::default();
         for n in 0..300_000_u32 {
             let key = strandline_event::hash::stream_hash(&n.to_string());
             assert!(table.get_or_insert(key, || Entry(key, n)).is_none());
+            if n % 20_000 == 19_999 {
+                let places: usize = table.parts.iter().map(HashTable::allocation_size).sum();
+                let bytes = places + table.entries.bytes();
+                assert!(bytes < table.len() * (size_of::<Entry>() + 12), "{bytes} for {} entries", table.len());
+            }
         }
         assert!(table.parts.iter().all(|part| part.capacity() <= 3_584), "a step of growing or letting go is bounded");
-        let places: usize = table.parts.iter().map(HashTable::capacity).sum();
-        assert!(places < 300_000 * 5 / 2, "{places}");
+        table.retain(|entry| entry.1 % 1_000 == 0);
+        let places: usize = table.parts.iter().map(HashTable::allocation_size).sum();
+        assert!(places + table.entries.bytes() < 300_000, "memory goes: {places} and {}", table.entries.bytes());
+        let key = |n: u32| strandline_event::hash::stream_hash(&n.to_string());
+        assert!((0..300_000).all(|n| table.get(key(n)).map(|entry| entry.1) == (n % 1_000 == 0).then_some(n)));
     }
 
     #[test]

@@ -4,14 +4,14 @@
 //! ([`MIXED_TENANTS`]) and is for callers without limits. Invariant: whether a row is seen is decided by its stream's owner and by
 //! its own tenant, both; holes are judged before, on the whole stream.
 
-use crate::append::SettledError;
+use crate::append::{SettledError, with_rows};
 use crate::store::{LogShared, Store};
 use foldhash::fast::FixedState;
 use std::collections::HashMap;
 use std::sync::Arc;
 use strandline_durable::{MIXED_TENANTS, tenant_hash};
-use strandline_event::EventRef;
-use strandline_event::hash::stream_hash;
+use strandline_event::hash::{keyed_hash, stream_hash};
+use strandline_event::{BatchBytes, Chunk, EventRef};
 
 /// Streams whose owners one read remembers.
 const REMEMBERED_MAX: usize = 4096;
@@ -41,6 +41,22 @@ impl TenantScope {
     #[must_use]
     pub fn owns(&self, owner: u64) -> bool {
         owner != MIXED_TENANTS && self.hashes.contains(&owner)
+    }
+
+    /// A batch as this caller's own: the mark of a chunk is known to callers of the same tenants alone. Else one tenant could take
+    /// another's chunk for stored by sending something under its digest, or learn that it was loaded. `None`: it cannot be built.
+    #[must_use]
+    pub fn with_own_chunk(&self, batch: BatchBytes, key: (u64, u64)) -> Option<BatchBytes> {
+        let view = batch.view();
+        let Some(chunk) = view.chunk() else { return Some(batch) };
+        with_rows(view, Some(self.own_chunk(chunk, key)), 0..view.rows())
+    }
+
+    fn own_chunk(&self, chunk: Chunk, key: (u64, u64)) -> Chunk {
+        let mut names: Vec<&[u8]> = self.names.iter().map(String::as_bytes).collect();
+        names.sort_unstable();
+        let parts: Vec<&[u8]> = [b"chunk of tenants", &chunk.digest[..]].into_iter().chain(names).collect();
+        Chunk { digest: keyed_hash(key.0, key.1, &parts).to_be_bytes(), number: chunk.number }
     }
 
     /// The tenant, if it is one: reads can leave out the others' files.

@@ -6,6 +6,7 @@
 
 use crate::batch::{ArchivedEventBatch, BatchView, EventBatch};
 use crate::bytes::SharedBytes;
+use crate::limits::BATCH_BYTES_MAX;
 use rkyv::rancor;
 
 /// Why bytes are not a batch.
@@ -17,8 +18,8 @@ pub enum BatchError {
     /// The columns contradict each other.
     #[error("the columns of the batch contradict each other")]
     Unsound,
-    /// Over 4 GiB of text, or out of memory.
-    #[error("the batch is too large to archive")]
+    /// Over [`BATCH_BYTES_MAX`], or out of memory.
+    #[error("the batch is larger than 192 MiB: split it")]
     TooLarge,
 }
 
@@ -30,6 +31,9 @@ impl BatchBytes {
     /// Archives a batch. Errors: it is unsound or too large.
     pub fn archive(batch: &EventBatch) -> Result<Self, BatchError> {
         let bytes = rkyv::to_bytes::<rancor::Error>(batch).map_err(|_| BatchError::TooLarge)?;
+        if bytes.len() > BATCH_BYTES_MAX {
+            return Err(BatchError::TooLarge);
+        }
         Self::validate(SharedBytes::from_aligned(bytes))
     }
 

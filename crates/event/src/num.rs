@@ -12,10 +12,10 @@ impl LogIndex {
     /// The first entry of a log.
     pub const FIRST: Self = Self(1);
 
-    /// The entry after this one.
+    /// The entry after this one; the last one that there can be stays.
     #[must_use]
     pub const fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 
     /// The entry before this one; `ZERO` stays `ZERO`.
@@ -35,10 +35,10 @@ impl Seq {
     /// Seq of a stream's first event.
     pub const FIRST: Self = Self(1);
 
-    /// The seq after this one.
+    /// The seq after this one; the last one that there can be stays.
     #[must_use]
     pub const fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 }
 

@@ -10,6 +10,8 @@ use strandline_event::hash::stream_hash;
 use strandline_event::{LogIndex, LogKey, Micros};
 
 const SHARDS: usize = 16;
+/// Streams of a batch that leaves that are looked at together.
+const AHEAD_STREAMS: usize = 64;
 
 /// Batches of one log in `(after, through]`. The tier's writer lock is held by whoever changes it.
 #[derive(Debug)]
@@ -67,6 +69,7 @@ impl HotLog {
         let (index, view) = (batch.index, batch.batch.view());
         let mut cost = batch.batch.size_bytes() + size_of::<HotBatch>() + size_of::<Arc<HotBatch>>();
         let hashes: Vec<u128> = (0..view.stream_count()).map(|s| stream_hash(view.stream(s))).collect();
+        self.look_ahead(&hashes);
         for row in 0..view.rows() {
             let Some(stream) = hashes.get(view.stream_of(row)) else { continue };
             if let Some(shard) = self.shards.get(shard_of(*stream)) {
@@ -78,6 +81,15 @@ impl HotLog {
         self.bytes.fetch_add(cost as u64, Ordering::Relaxed);
         self.through.store(index.0, Ordering::Release);
         cost as u64
+    }
+
+    /// Before a batch's streams change, one after the other.
+    fn look_ahead(&self, streams: &[u128]) {
+        for stream in streams {
+            if let Some(shard) = self.shards.get(shard_of(*stream)) {
+                shard.read().look_ahead(*stream);
+            }
+        }
     }
 
     /// The oldest batch, if it may leave.
@@ -92,9 +104,17 @@ impl HotLog {
         self.after.store(batch.index.0, Ordering::Release);
         let view = batch.batch.view();
         let mut freed = batch.batch.size_bytes() + size_of::<HotBatch>() + size_of::<Arc<HotBatch>>();
-        for stream in (0..view.stream_count()).map(|s| stream_hash(view.stream(s))) {
-            if let Some(shard) = self.shards.get(shard_of(stream)) {
-                freed += shard.write().remove(stream, batch.index);
+        let mut rest = (0..view.stream_count()).map(|s| stream_hash(view.stream(s)));
+        // some at a time, on the stack: what leaves allocates nothing
+        let mut hashes = [0; AHEAD_STREAMS];
+        loop {
+            let filled = hashes.iter_mut().zip(&mut rest).map(|(hash, stream)| *hash = stream).count();
+            let Some(streams) = hashes.get(..filled).filter(|streams| !streams.is_empty()) else { break };
+            self.look_ahead(streams);
+            for stream in streams {
+                if let Some(shard) = self.shards.get(shard_of(*stream)) {
+                    freed += shard.write().remove(*stream, batch.index);
+                }
             }
         }
         self.ring.write().pop_front();

@@ -8,6 +8,7 @@ use crate::batch::{HotBatch, HotRow, SeqRange};
 use foldhash::fast::FixedState;
 use std::collections::VecDeque;
 use std::collections::hash_map::{Entry, HashMap};
+use std::hint::black_box;
 use std::mem::size_of;
 use std::sync::Arc;
 use strandline_event::{LogIndex, Seq};
@@ -103,6 +104,17 @@ pub(crate) struct Shard {
 }
 
 impl Shard {
+    /// Reads what a [`push`](Self::push) or [`remove`](Self::remove) of the stream will look at: looks at many streams wait for memory at the
+    /// same time, if none is changed in between.
+    pub(crate) fn look_ahead(&self, stream: u128) {
+        let ends = |runs: &Runs| {
+            let (front, back) = runs.as_slices();
+            let last = if back.is_empty() { front.last() } else { back.last() };
+            front.first().zip(last).map(|(first, last)| first.row ^ last.row)
+        };
+        black_box(self.streams.get(&stream).and_then(ends));
+    }
+
     /// Adds a row of a stream; rows of a stream come in seq order. Gives the bytes that the index grew by.
     pub(crate) fn push(&mut self, stream: u128, batch: &Arc<HotBatch>, row: u32) -> usize {
         let run = || Run { batch: Arc::clone(batch), row, rows: 1 };

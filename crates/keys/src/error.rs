@@ -1,5 +1,6 @@
 //! Why a key cannot be had. No text holds a bit of one.
 
+use crate::secret_file::TooOpen;
 use std::io;
 use std::path::PathBuf;
 use strandline_event::ErrorKind;
@@ -27,13 +28,16 @@ pub enum KeyError {
     /// There is one already.
     #[error("{} exists already: a key file is never overwritten; `strandline keys rotate` adds a key to it", .0.display())]
     FileExists(PathBuf),
-    /// Others may read it.
-    #[error("the key file {} can be read by others (its mode is {mode:03o}): `chmod 600` it", .path.display())]
+    /// Somebody adds a key to it.
+    #[error("another rotation of the key file {} is under way: wait until it has ended, then rotate again", .0.display())]
+    FileInUse(PathBuf),
+    /// Others may read or change it.
+    #[error("the key file {}: {why}", .path.display())]
     FileOpen {
         /// The file.
         path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
+        /// Who.
+        why: TooOpen,
     },
     /// It is not what was written.
     #[error("the key file {} is damaged ({what}): put it back from a copy", .path.display())]
@@ -125,6 +129,7 @@ impl KeyError {
             Self::NoProvider
             | Self::NoFile(_)
             | Self::FileExists(_)
+            | Self::FileInUse(_)
             | Self::FileOpen { .. }
             | Self::OtherProvider { .. } => ErrorKind::BadRequest,
             Self::NotSupported(_) => ErrorKind::NotSupported,

@@ -125,16 +125,16 @@ fn key_of(line: &str) -> Option<RingKey> {
 mod tests {
     use super::*;
     use crate::local::tests::entropy;
-    use crate::{KeyFile, LocalKeys};
+    use crate::{KeyFile, LocalKeys, LockedKeyFile};
 
     #[test]
     fn a_rotation_keeps_every_key_and_adds_one() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("k");
-        let mut file = KeyFile::create(&path, &*entropy(1)).unwrap();
+        KeyFile::create(&path, &*entropy(1)).unwrap();
         let old = LocalKeys::open(&path, entropy(2)).unwrap();
         let ring = Keyring::new(&old).unwrap();
-        file.rotate(&*entropy(80)).unwrap();
+        LockedKeyFile::open(&path).unwrap().rotate(&*entropy(80)).unwrap();
         let new = LocalKeys::open(&path, entropy(3)).unwrap();
         let mut told = Vec::new();
         let rotated = ring.rotated(&new, |number| told.push(number)).unwrap();

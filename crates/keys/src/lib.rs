@@ -17,6 +17,7 @@ mod keyring;
 mod local;
 mod provider;
 mod secret;
+pub mod secret_file;
 mod store_keys;
 pub mod subject;
 #[cfg(any(test, feature = "testkit"))]
@@ -26,7 +27,9 @@ mod text;
 pub use aead::{DataKey, NONCE_BYTES, TAG_BYTES, Tampered};
 pub use error::KeyError;
 pub use keyring::{Keyring, RingKey};
-pub use local::{KeyFile, LocalKeys};
+pub use local::{KeyFile, LocalKeys, LockedKeyFile};
 pub use provider::{Entropy, KeyInfo, KeyProvider, Wrapped};
 pub use secret::Secret;
 pub use store_keys::{KEY_NAME_BYTES, KeyName, Purpose, StoreKeys};
+// whoever holds secrets wipes them by the same means
+pub use zeroize::{Zeroize, Zeroizing};

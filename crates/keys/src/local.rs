@@ -1,18 +1,18 @@
-//! Provider `local`: keys in a file that only its owner may read. For development, and where a disk of secrets is mounted.
+//! Provider `local`: keys in a file that nobody else may read (`secret_file`). For development, and where a disk of secrets is mounted.
 //!
 //! Every version stays in the file, since what it wrapped must be opened for ever; the highest wraps. The file is replaced as a
-//! whole: written aside, synced, renamed, the folder synced. It refuses a file that others may read.
+//! whole: written aside, synced, renamed, the folder synced. Whoever adds a version holds `{file}.lock`
+//! from before it is read until what is wrapped by it is on its place: two would make different keys of one number.
 
 use crate::aead::{DataKey, NONCE_BYTES};
-use crate::text::{checked, with_sum};
-use crate::{Entropy, KeyError, KeyInfo, KeyProvider, Secret, Wrapped};
+use crate::text::{SUM_BYTES, add_sum, checked};
+use crate::{Entropy, KeyError, KeyInfo, KeyProvider, Secret, Wrapped, secret_file};
 use rustix::fs::{Mode, OFlags};
 use std::fmt::Write as _;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{self, Read, Write as _};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use strandline_event::hex::{from_hex, to_hex};
 use zeroize::Zeroizing;
 
@@ -22,8 +22,51 @@ const TITLE: &str = "strandline keys 1";
 const PROVIDER: &str = "local";
 /// A longer key file is none.
 const FILE_BYTES_MAX: u64 = 1 << 20;
-/// Permission bits of others.
-const OTHERS: u32 = 0o077;
+
+/// Bytes of a line but for the digits of its key.
+const LINE_BYTES: usize = 32;
+
+/// A key file that nobody else changes while this is held.
+#[derive(Debug)]
+pub struct LockedKeyFile {
+    file: KeyFile,
+    _lock: File,
+}
+
+impl LockedKeyFile {
+    /// Locks a key file, then reads it.
+    ///
+    /// # Errors
+    /// `FileInUse`; as [`KeyFile::open`].
+    pub fn open(path: &Path) -> Result<Self, KeyError> {
+        // a lock beside no key file would only be left lying there
+        KeyFile::open(path)?;
+        let lock_path = path.with_added_extension("lock");
+        let io = at(&lock_path);
+        let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
+        let opened = rustix::fs::open(&lock_path, flags, Mode::RUSR | Mode::WUSR);
+        let lock = File::from(opened.map_err(|error| io(error.into()))?);
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { file: KeyFile::open(path)?, _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(KeyError::FileInUse(path.to_owned())),
+            Err(TryLockError::Error(error)) => Err(io(error)),
+        }
+    }
+
+    /// Adds a version, which is the current one from here on.
+    ///
+    /// # Errors
+    /// The file system; the file is as it was then.
+    pub fn rotate(&mut self, entropy: &dyn Entropy) -> Result<u64, KeyError> {
+        let file = &mut self.file;
+        file.keys.push(secret(entropy));
+        if let Err(error) = file.write(false) {
+            file.keys.pop();
+            return Err(error);
+        }
+        Ok(file.version())
+    }
+}
 
 /// The versions of a key, oldest first; version 1 is the first.
 #[derive(Clone, Debug)]
@@ -57,34 +100,19 @@ impl KeyFile {
             opened => opened.map_err(&io)?,
         };
         let meta = file.metadata().map_err(&io)?;
-        let mode = meta.permissions().mode() & 0o777;
-        if mode & OTHERS != 0 {
-            return Err(KeyError::FileOpen { path: path.to_owned(), mode });
-        }
+        secret_file::check(&meta).map_err(|why| KeyError::FileOpen { path: path.to_owned(), why })?;
         let damaged = |what| KeyError::FileDamaged { path: path.to_owned(), what };
         if meta.len() > FILE_BYTES_MAX {
             return Err(damaged("it is too long"));
         }
-        let mut text = Zeroizing::new(String::new());
+        // of one piece: what grows leaves copies behind
+        let mut text = Zeroizing::new(String::with_capacity(meta.len() as usize + 1));
         match file.read_to_string(&mut text) {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(damaged("it is no text")),
             read => drop(read.map_err(&io)?),
         }
         let keys = parse(&text).map_err(damaged)?;
         Ok(Self { path: path.to_owned(), keys })
-    }
-
-    /// Adds a version, which is the current one from here on.
-    ///
-    /// # Errors
-    /// The file system; the file is as it was then.
-    pub fn rotate(&mut self, entropy: &dyn Entropy) -> Result<u64, KeyError> {
-        self.keys.push(secret(entropy));
-        if let Err(error) = self.write(false) {
-            self.keys.pop();
-            return Err(error);
-        }
-        Ok(self.version())
     }
 
     /// The current version.
@@ -125,12 +153,18 @@ impl KeyFile {
     }
 
     fn text(&self) -> Zeroizing<String> {
-        let mut lines = format!("{TITLE}\n");
+        // of one piece: what grows leaves copies behind
+        let bytes = TITLE.len() + 1 + self.keys.len() * (LINE_BYTES + 2 * Secret::BYTES) + SUM_BYTES;
+        let mut lines = Zeroizing::new(String::with_capacity(bytes));
+        lines.push_str(TITLE);
+        lines.push('\n');
         for (key, version) in self.keys.iter().zip(1_u64..) {
+            let digits = Zeroizing::new(to_hex(key.expose()));
             // a String takes everything
-            let _ = writeln!(lines, "key {version} {}", to_hex(key.expose()));
+            let _ = writeln!(lines, "key {version} {}", digits.as_str());
         }
-        Zeroizing::new(with_sum(lines))
+        add_sum(&mut lines);
+        lines
     }
 }
 
@@ -171,9 +205,10 @@ fn at(path: &Path) -> impl Fn(io::Error) -> KeyError {
     move |error| KeyError::Io { path: path.clone(), error }
 }
 
-/// The provider of a key file.
+/// The provider of a key file. A version that it does not know it looks for in the file again, which is rotated while nodes run.
 pub struct LocalKeys {
-    file: KeyFile,
+    path: PathBuf,
+    file: RwLock<KeyFile>,
     entropy: Arc<dyn Entropy>,
 }
 
@@ -183,18 +218,35 @@ impl LocalKeys {
     /// # Errors
     /// As [`KeyFile::open`].
     pub fn open(path: &Path, entropy: Arc<dyn Entropy>) -> Result<Self, KeyError> {
-        Ok(Self { file: KeyFile::open(path)?, entropy })
+        Ok(Self { path: path.to_owned(), file: RwLock::new(KeyFile::open(path)?), entropy })
     }
 
     fn name(&self) -> String {
-        format!("the key file {}", self.file.path.display())
+        format!("the key file {}", self.path.display())
+    }
+
+    fn file(&self) -> RwLockReadGuard<'_, KeyFile> {
+        self.file.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The key of a version, from 1.
+    fn key_of(&self, version: usize) -> Option<Secret> {
+        let at = version.checked_sub(1)?;
+        if let Some(known) = self.file().keys.get(at) {
+            return Some(known.clone());
+        }
+        // one that cannot be read now leaves what is known
+        let newer = KeyFile::open(&self.path).ok()?;
+        let found = newer.keys.get(at)?.clone();
+        *self.file.write().unwrap_or_else(PoisonError::into_inner) = newer;
+        Some(found)
     }
 }
 
 impl KeyProvider for LocalKeys {
     fn describe(&self) -> Result<KeyInfo, KeyError> {
-        let key_id = self.file.path.display().to_string();
-        Ok(KeyInfo { provider: PROVIDER, key_id, version: self.file.version().to_string() })
+        let key_id = self.path.display().to_string();
+        Ok(KeyInfo { provider: PROVIDER, key_id, version: self.file().version().to_string() })
     }
 
     fn generate(&self) -> Secret {
@@ -203,12 +255,13 @@ impl KeyProvider for LocalKeys {
 
     /// The nonce is random: a key file wraps a few keys a year.
     fn wrap(&self, key: &Secret, context: &str) -> Result<Wrapped, KeyError> {
-        let Some(with) = self.file.keys.last() else { return Err(KeyError::NoFile(self.file.path.clone())) };
+        let file = self.file();
+        let Some(with) = file.keys.last() else { return Err(KeyError::NoFile(self.path.clone())) };
         let mut nonce = [0; NONCE_BYTES];
         self.entropy.fill(&mut nonce);
         let mut bytes = nonce.to_vec();
         bytes.extend(DataKey::new(with).seal_vec(nonce, context.as_bytes(), key.expose()));
-        Ok(Wrapped { provider: PROVIDER.to_owned(), version: self.file.version().to_string(), bytes })
+        Ok(Wrapped { provider: PROVIDER.to_owned(), version: file.version().to_string(), bytes })
     }
 
     fn unwrap(&self, wrapped: &Wrapped, context: &str) -> Result<Secret, KeyError> {
@@ -216,12 +269,12 @@ impl KeyProvider for LocalKeys {
         if wrapped.provider != PROVIDER {
             return Err(KeyError::OtherProvider { wanted, found: wrapped.provider.clone(), provider: PROVIDER });
         }
-        let version = wrapped.version.parse::<usize>().ok().and_then(|version| version.checked_sub(1));
-        let Some(with) = version.and_then(|at| self.file.keys.get(at)) else {
+        let version = wrapped.version.parse::<usize>().ok();
+        let Some(with) = version.and_then(|version| self.key_of(version)) else {
             return Err(KeyError::NoVersion { key: self.name(), version: wrapped.version.clone(), wanted });
         };
         let opened = wrapped.bytes.split_first_chunk().and_then(|(nonce, sealed)| {
-            DataKey::new(with).open_vec(*nonce, context.as_bytes(), sealed).ok().map(Zeroizing::new)
+            DataKey::new(&with).open_vec(*nonce, context.as_bytes(), sealed).ok().map(Zeroizing::new)
         });
         let key = opened.and_then(|bytes| Secret::from_slice(&bytes));
         key.ok_or_else(|| KeyError::WrongKey { key: self.name(), wanted })
@@ -230,13 +283,14 @@ impl KeyProvider for LocalKeys {
 
 impl std::fmt::Debug for LocalKeys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "LocalKeys({})", self.file.path.display())
+        write!(f, "LocalKeys({})", self.path.display())
     }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
     use std::sync::atomic::{AtomicU8, Ordering};
 
     /// Bytes that differ at every call.
@@ -261,15 +315,38 @@ pub(crate) mod tests {
         let first = LocalKeys::open(&path, entropy(50)).unwrap();
         let key = Secret::new([9; 32]);
         let wrapped = first.wrap(&key, "place").unwrap();
-        assert_eq!(KeyFile::open(&path).unwrap().rotate(&*entropy(99)).unwrap(), 2);
+        assert_eq!(LockedKeyFile::open(&path).unwrap().rotate(&*entropy(99)).unwrap(), 2);
         let second = LocalKeys::open(&path, entropy(51)).unwrap();
         assert_eq!(second.describe().unwrap().version, "2");
         assert_eq!(second.unwrap(&wrapped, "place").unwrap().expose(), key.expose());
         let again = second.wrap(&key, "place").unwrap();
         assert_eq!(again.version, "2");
-        assert!(matches!(first.unwrap(&again, "place"), Err(KeyError::NoVersion { .. })));
+        // the file was rotated meanwhile: it is read again for a version that is not known yet
+        assert_eq!(first.unwrap(&again, "place").unwrap().expose(), key.expose());
+        assert_eq!(first.describe().unwrap().version, "2");
+        let later = Wrapped { version: "3".to_owned(), ..again };
+        assert!(matches!(first.unwrap(&later, "place"), Err(KeyError::NoVersion { .. })));
         assert!(matches!(second.unwrap(&wrapped, "elsewhere"), Err(KeyError::WrongKey { .. })));
         assert!(!folder.path().join("k.new").exists());
+    }
+
+    /// Two that read version 1 would both write a version 2, and what the one's wrapped the other's could not open.
+    #[test]
+    fn one_at_a_time_adds_a_version() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("k");
+        assert!(matches!(LockedKeyFile::open(&path), Err(KeyError::NoFile(_))));
+        assert!(!folder.path().join("k.lock").exists());
+        KeyFile::create(&path, &*entropy(1)).unwrap();
+        let mut first = LockedKeyFile::open(&path).unwrap();
+        let refused = LockedKeyFile::open(&path).unwrap_err();
+        assert!(matches!(refused, KeyError::FileInUse(_)) && refused.to_string().contains("wait"), "{refused}");
+        assert_eq!(first.rotate(&*entropy(2)).unwrap(), 2);
+        assert!(LockedKeyFile::open(&path).is_err(), "until what it wraps is on its place");
+        drop(first);
+        assert_eq!(LockedKeyFile::open(&path).unwrap().rotate(&*entropy(3)).unwrap(), 3);
+        let text = KeyFile::open(&path).unwrap().text();
+        assert!(text.capacity() < text.len() + 3 * LINE_BYTES, "made of one piece");
     }
 
     #[test]
@@ -279,7 +356,7 @@ pub(crate) mod tests {
         assert!(matches!(KeyFile::open(&path), Err(KeyError::NoFile(_))));
         KeyFile::create(&path, &*entropy(1)).unwrap();
         assert!(matches!(KeyFile::create(&path, &*entropy(2)), Err(KeyError::FileExists(_))));
-        for mode in [0o640, 0o604, 0o610] {
+        for mode in [0o620, 0o604, 0o610] {
             std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
             let refused = KeyFile::open(&path).unwrap_err();
             assert!(refused.to_string().contains("chmod 600"), "{refused}");

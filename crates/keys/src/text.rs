@@ -2,12 +2,20 @@
 
 use std::fmt::Write;
 
+/// Bytes of the line of the checksum.
+pub(crate) const SUM_BYTES: usize = 16;
+
 /// Adds the line of the checksum.
 pub(crate) fn with_sum(mut lines: String) -> String {
+    add_sum(&mut lines);
+    lines
+}
+
+/// The same, in place.
+pub(crate) fn add_sum(lines: &mut String) {
     let crc = crc32c::crc32c(lines.as_bytes());
     // a String takes everything
     let _ = writeln!(lines, "crc32c {crc:08x}");
-    lines
 }
 
 /// The lines in front of a right checksum, the first of which is `title`.

@@ -6,8 +6,7 @@ use parking_lot::{Condvar, Mutex};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use strandline_event::SharedBytes;
-use strandline_wal::{Access, DeviceSpace, Disk, DiskFile, RealDisk};
+use strandline_wal::{Access, DeviceSpace, Disk, DiskFile, Mapped, RealDisk};
 
 /// What goes wrong.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -178,7 +177,7 @@ impl DiskFile for FaultyFile {
         self.0.next_data(offset)
     }
 
-    fn map(&self) -> io::Result<SharedBytes> {
+    fn map(&self) -> io::Result<Mapped> {
         self.1.wait_to_read();
         self.0.map()
     }

@@ -78,6 +78,7 @@ fn a_job_whose_epoch_or_range_is_over_leaves_no_file() {
             writer: "other".to_owned(),
             config_text: strandline_deql::print(&config),
             entropy: 5,
+            secret: 6,
             now: Micros(1_795_500_000_000_000),
             cache_bytes: 1 << 20,
         };

@@ -199,6 +199,7 @@ fn run(log: bool, more: &str, whole: bool) {
         node: 1,
         now: Micros(1_795_428_000_000_000),
         entropy: 99,
+        secret: 98,
         accept_lost_log: false,
         grace: Grace::default(),
         keys: None,

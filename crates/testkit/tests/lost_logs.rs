@@ -19,10 +19,10 @@ use strandline_wal::crash_disk::{CrashDisk, Dice, Faults};
 
 fn start_on(owner: &LocalStore, disk: &Arc<CrashDisk>, accept_lost_log: bool) -> Result<Opened, OpenError> {
     let (files, manifests) = owner.objects().unwrap().clone();
-    let (grace, scratch, entropy) = (Grace::default(), None, 4711);
+    let (grace, scratch, entropy, secret, keys) = (Grace::default(), None, 4711, 1174, None);
     let (disk, now) = (Arc::clone(disk) as _, Micros(1_900_000_000_000_000));
     let config = declared("/durable", TIERS);
-    let options = OpenOptions { config, disk, node: 7, now, entropy, accept_lost_log, grace, scratch, keys: None };
+    let options = OpenOptions { config, disk, node: 7, now, entropy, secret, accept_lost_log, grace, scratch, keys };
     Store::open_on(options, files, manifests)
 }
 

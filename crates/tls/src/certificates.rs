@@ -4,7 +4,7 @@
 //! read before stays in use.
 
 use crate::error::TlsError;
-use crate::{files, provider};
+use crate::{files, provider, validity};
 use arc_swap::ArcSwap;
 use rustls::client::ResolvesClientCert;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
@@ -12,7 +12,8 @@ use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, ServerConfig, SignatureScheme};
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use strandline_event::Micros;
 
 /// Where they are.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -35,6 +36,8 @@ struct Loaded {
 /// Certificates in use.
 pub struct Certificates {
     files: Files,
+    /// The node that they must speak for, since it was asked.
+    node: OnceLock<u64>,
     loaded: Arc<ArcSwap<Loaded>>,
 }
 
@@ -51,7 +54,7 @@ impl Certificates {
     /// [`TlsError`].
     pub fn open(files: Files) -> Result<Arc<Self>, TlsError> {
         let loaded = Arc::new(ArcSwap::from_pointee(Loaded::read(&files)?));
-        Ok(Arc::new(Self { files, loaded }))
+        Ok(Arc::new(Self { files, node: OnceLock::new(), loaded }))
     }
 
     /// The files, for whoever watches them.
@@ -60,21 +63,38 @@ impl Certificates {
         &self.files
     }
 
-    /// Reads them again: connections from now on are made with what stands there now.
+    /// Reads them again: connections from now on are made with what stands there now. A certificate that is not valid now is refused: no other
+    /// side would take it, and what was read before may still be good.
     ///
     /// # Errors
     /// [`TlsError`]; what was read before stays in use.
-    pub fn reload(&self) -> Result<(), TlsError> {
-        self.loaded.store(Arc::new(Loaded::read(&self.files)?));
+    pub fn reload(&self, now: Micros) -> Result<(), TlsError> {
+        let loaded = Loaded::read(&self.files)?;
+        loaded.check_time(&self.files, now)?;
+        if let Some(node) = self.node.get() {
+            crate::node::check(Some(&loaded.key.cert), *node).map_err(TlsError::Unusable)?;
+        }
+        self.loaded.store(Arc::new(loaded));
         Ok(())
     }
 
-    /// Whether the certificate speaks for a node.
+    /// Whether the certificates that are in use are valid.
+    ///
+    /// # Errors
+    /// [`TlsError::NotNow`].
+    pub fn check_time(&self, now: Micros) -> Result<(), TlsError> {
+        self.loaded.load().check_time(&self.files, now)
+    }
+
+    /// Whether the certificate speaks for a node. One that is read later must speak for the same.
     ///
     /// # Errors
     /// Why not, and what name it must have.
     pub fn check_node(&self, node: u64) -> Result<(), String> {
-        crate::node::check(Some(&self.loaded.load().key.cert), node)
+        crate::node::check(Some(&self.loaded.load().key.cert), node)?;
+        // it is the same each time
+        let _ = self.node.set(node);
+        Ok(())
     }
 
     /// For listeners of clients, which show no certificate. It follows every reload.
@@ -102,6 +122,17 @@ impl Certificates {
 }
 
 impl Loaded {
+    /// The certificate and those that lead to its authority. One whose moments cannot be read is left to who connects.
+    fn check_time(&self, from: &Files, now: Micros) -> Result<(), TlsError> {
+        let times = self.key.cert.iter().filter_map(|certificate| validity::of(certificate));
+        match times.into_iter().find(|(first, last)| now < *first || now > *last) {
+            None => Ok(()),
+            Some((from_moment, until)) => {
+                Err(TlsError::NotNow { path: from.certificate.clone(), from: from_moment, until })
+            }
+        }
+    }
+
     fn read(from: &Files) -> Result<Self, TlsError> {
         let unusable = |error: rustls::Error| TlsError::Unusable(error.to_string());
         let (chain, key) = (files::chain(&from.certificate)?, files::key(&from.key)?);
@@ -182,6 +213,9 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
     use std::path::Path;
 
+    /// In 2026.
+    const NOW: Micros = Micros(1_795_428_000_000_000);
+
     fn put(folder: &Path, pair: &Pair) -> Files {
         let files = Files { certificate: folder.join("c.pem"), key: folder.join("k.pem"), authorities: None };
         fs::write(&files.certificate, &pair.certificate).unwrap();
@@ -198,12 +232,45 @@ mod tests {
         let certificates = Certificates::open(files.clone()).unwrap();
         let first = certificates.loaded.load().key.cert[0].clone();
         fs::write(&files.certificate, &set.nodes[0].certificate).unwrap();
-        let error = certificates.reload().unwrap_err().to_string();
+        let error = certificates.reload(NOW).unwrap_err().to_string();
         assert!(error.contains("is not the key of"), "{error}");
         assert_eq!(certificates.loaded.load().key.cert[0], first);
         put(folder.path(), &set.nodes[0]);
-        certificates.reload().unwrap();
+        certificates.reload(NOW).unwrap();
         assert_ne!(certificates.loaded.load().key.cert[0], first);
+    }
+
+    #[test]
+    fn the_certificate_of_another_node_is_not_taken_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let set = dev::make(2, &[]).unwrap();
+        let certificates = Certificates::open(put(folder.path(), &set.nodes[0])).unwrap();
+        assert!(certificates.check_node(2).is_err());
+        certificates.check_node(1).unwrap();
+        let first = certificates.loaded.load().key.cert[0].clone();
+        put(folder.path(), &set.nodes[1]);
+        let error = certificates.reload(NOW).unwrap_err().to_string();
+        assert!(error.contains("node-1.strandline.internal"), "{error}");
+        assert_eq!(certificates.loaded.load().key.cert[0], first);
+    }
+
+    #[test]
+    fn what_has_expired_or_is_not_valid_yet_is_refused_and_the_former_pair_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let set = dev::make(0, &[]).unwrap();
+        let certificates = Certificates::open(put(folder.path(), &set.server)).unwrap();
+        certificates.check_time(NOW).unwrap();
+        let first = certificates.loaded.load().key.cert[0].clone();
+        for (years, said) in [((2020, 2026), "to 2026-01-01"), ((2030, 2040), "from 2030-01-01")] {
+            put(folder.path(), &dev::make_valid(0, &[], Some(years)).unwrap().server);
+            let error = certificates.reload(NOW).unwrap_err().to_string();
+            assert!(error.contains(said) && error.contains("c.pem"), "{error}");
+            assert_eq!(certificates.loaded.load().key.cert[0], first);
+        }
+        put(folder.path(), &dev::make_valid(0, &[], Some((2026, 2027))).unwrap().server);
+        certificates.reload(NOW).unwrap();
+        // it ends while it is in use
+        certificates.check_time(Micros(NOW.0 + 365 * 86_400_000_000)).unwrap_err();
     }
 
     #[test]
@@ -211,8 +278,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let set = dev::make(0, &[]).unwrap();
         let files = put(folder.path(), &set.server);
-        fs::set_permissions(&files.key, fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(matches!(Certificates::open(files.clone()), Err(TlsError::Readable { mode: 0o640, .. })));
+        fs::set_permissions(&files.key, fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(matches!(Certificates::open(files.clone()), Err(TlsError::Readable { .. })));
+        // of a group of this process, as a secret of Kubernetes is
+        fs::set_permissions(&files.key, fs::Permissions::from_mode(0o440)).unwrap();
+        Certificates::open(files.clone()).unwrap();
         fs::set_permissions(&files.key, fs::Permissions::from_mode(0o600)).unwrap();
         let planted = "QUJDREVGR0g=";
         let broken = format!("-----BEGIN PRIVATE KEY-----\n{planted}*\n-----END PRIVATE KEY-----\n");

@@ -5,6 +5,7 @@ use crate::error::TlsError;
 use crate::node;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    date_time_ymd,
 };
 
 /// Where development servers are, whatever else is named.
@@ -33,6 +34,14 @@ pub struct Set {
 /// # Errors
 /// A host is no name and no address; the system has no random bits.
 pub fn make(nodes: u64, hosts: &[String]) -> Result<Set, TlsError> {
+    make_valid(nodes, hosts, None)
+}
+
+/// The same, valid in these years: from the beginning of one to the beginning of the other.
+///
+/// # Errors
+/// As [`make`].
+pub fn make_valid(nodes: u64, hosts: &[String], years: Option<(i32, i32)>) -> Result<Set, TlsError> {
     let hosts: Vec<String> = HOSTS.iter().map(|host| (*host).to_owned()).chain(hosts.iter().cloned()).collect();
     let key = KeyPair::generate().map_err(failed)?;
     let mut params = CertificateParams::new(Vec::new()).map_err(failed)?;
@@ -42,21 +51,30 @@ pub fn make(nodes: u64, hosts: &[String]) -> Result<Set, TlsError> {
     let certificate = params.self_signed(&key).map_err(failed)?.pem();
     let authority = Pair { certificate, key: key.serialize_pem() };
     let issuer = Issuer::new(params, key);
-    let server = signed(&issuer, "Strandline development server", hosts.clone())?;
+    let server = signed(&issuer, "Strandline development server", hosts.clone(), years)?;
     let of_node = |id: u64| {
         let names = [node::name(id), node::ANY_NODE.to_owned()];
-        signed(&issuer, &format!("Strandline development node {id}"), hosts.iter().cloned().chain(names).collect())
+        let hosts = hosts.iter().cloned().chain(names).collect();
+        signed(&issuer, &format!("Strandline development node {id}"), hosts, years)
     };
     Ok(Set { authority, server, nodes: (1..=nodes).map(of_node).collect::<Result<_, _>>()? })
 }
 
-fn signed(issuer: &Issuer<'_, KeyPair>, name: &str, hosts: Vec<String>) -> Result<Pair, TlsError> {
+fn signed(
+    issuer: &Issuer<'_, KeyPair>,
+    name: &str,
+    hosts: Vec<String>,
+    years: Option<(i32, i32)>,
+) -> Result<Pair, TlsError> {
     let key = KeyPair::generate().map_err(failed)?;
     let mut params = CertificateParams::new(hosts).map_err(failed)?;
     params.distinguished_name.push(DnType::CommonName, name);
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     params.use_authority_key_identifier_extension = true;
+    if let Some((from, until)) = years {
+        (params.not_before, params.not_after) = (date_time_ymd(from, 1, 1), date_time_ymd(until, 1, 1));
+    }
     let certificate = params.signed_by(&key, issuer).map_err(failed)?;
     Ok(Pair { certificate: certificate.pem(), key: key.serialize_pem() })
 }

@@ -1,6 +1,8 @@
 //! Why TLS cannot be had: which file, and what to do. Never a byte of a key.
 
 use std::path::PathBuf;
+use strandline_event::Micros;
+use strandline_keys::secret_file::TooOpen;
 
 /// What is wrong with certificates, keys or authorities.
 #[derive(Debug, thiserror::Error)]
@@ -21,13 +23,26 @@ pub enum TlsError {
         /// What is wrong, and what to do.
         what: String,
     },
-    /// Others than its owner may read the key.
-    #[error("{path}: others may read this key (mode {mode:04o}): chmod 600 it", path = path.display())]
+    /// Others may read or change the key.
+    #[error("the private key {path}: {why}", path = path.display())]
     Readable {
         /// The file.
         path: PathBuf,
-        /// Its permissions.
-        mode: u32,
+        /// Who.
+        why: TooOpen,
+    },
+    /// A certificate is not valid now.
+    #[error(
+        "{path}: the certificate is valid from {from} to {until}, which is not now: put one there that is valid (and look at the machine's clock)",
+        path = path.display()
+    )]
+    NotNow {
+        /// The file.
+        path: PathBuf,
+        /// The first moment.
+        from: Micros,
+        /// The last one.
+        until: Micros,
     },
     /// They do not fit together.
     #[error("{0}")]

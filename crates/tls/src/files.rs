@@ -4,8 +4,8 @@ use crate::error::TlsError;
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use strandline_keys::secret_file;
 
 /// A larger file is no file of certificates.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -24,13 +24,10 @@ pub fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     }
 }
 
-/// The private key of a file that only its owner may read.
+/// The private key of a file that nobody else may read.
 pub(crate) fn key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     let facts = std::fs::metadata(path).map_err(|error| TlsError::File { path: path.to_owned(), error })?;
-    let mode = facts.permissions().mode() & 0o7777;
-    if mode & 0o077 != 0 {
-        return Err(TlsError::Readable { path: path.to_owned(), mode });
-    }
+    secret_file::check(&facts).map_err(|why| TlsError::Readable { path: path.to_owned(), why })?;
     // what the reader says of a broken key might hold some of it
     PrivateKeyDer::from_pem_slice(&read(path)?)
         .map_err(|_| content(path, "it holds no private key in PEM that can be read (PKCS#8, PKCS#1 or SEC1)"))

@@ -16,6 +16,7 @@ pub mod dev;
 mod error;
 mod files;
 pub mod node;
+mod validity;
 
 pub use certificates::{Certificates, Files};
 pub use client::client_config;

@@ -10,6 +10,9 @@ use rustls::server::ParsedCertificate;
 /// The name that every node's certificate has.
 pub const ANY_NODE: &str = "node.strandline.internal";
 
+/// A name that no node has: what speaks for it speaks for all of them.
+const NO_NODE: &str = "no-node.strandline.internal";
+
 /// The name of a node's certificate.
 #[must_use]
 pub fn name(node: u64) -> String {
@@ -33,6 +36,10 @@ pub fn check(shown: Option<&[CertificateDer<'_>]>, node: u64) -> Result<(), Stri
     let Some(first) = shown.and_then(<[_]>::first) else { return Err(no("it showed no certificate")) };
     let certificate = ParsedCertificate::try_from(first).map_err(|_| no("its certificate cannot be read"))?;
     let Some(server_name) = server_name(node) else { return Err(no("there is no such node")) };
+    let of_all = ServerName::try_from(NO_NODE).is_ok_and(|name| verify_server_name(&certificate, &name).is_ok());
+    if of_all {
+        return Err(no("its certificate speaks for every node"));
+    }
     let speaks = verify_server_name(&certificate, &server_name);
     speaks.map_err(|_| no(&format!("its certificate does not speak for {}", who(node))))
 }
@@ -57,5 +64,8 @@ mod tests {
         assert!(check(Some(&[two]), 1).unwrap_err().contains("node-1.strandline.internal"));
         assert!(check(Some(&[server]), 0).is_err(), "a server's certificate is no node's");
         assert!(check(None, 1).is_err() && check(Some(&[]), 1).is_err());
+        let names = ["*.strandline.internal".to_owned()];
+        let wild = dev::make(0, &names).unwrap().server;
+        assert!(check(Some(&[of(&wild.certificate)]), 1).unwrap_err().contains("every node"));
     }
 }

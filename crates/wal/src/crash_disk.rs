@@ -4,6 +4,7 @@
 
 use crate::disk::{Access, DeviceSpace, Disk, DiskFile};
 use crate::frame::BLOCK_BYTES;
+use crate::map::Mapped;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -26,6 +27,8 @@ pub struct Faults {
     pub writes_until_failure: Option<u64>,
     /// Reads fail.
     pub reads_fail: bool,
+    /// A write that needs new blocks finds no room, after half of its bytes.
+    pub no_room: bool,
 }
 
 #[derive(Default)]
@@ -290,6 +293,10 @@ impl DiskFile for CrashFile {
         if fresh > 0 && inner.capacity.is_some_and(|capacity| used + fresh > capacity) {
             return Err(io::ErrorKind::StorageFull.into());
         }
+        if fresh > 0 && inner.faults.no_room {
+            file.write(at, &data[..data.len() / 2]);
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         if strikes(&mut inner.faults.writes_until_failure) {
             file.write(at, &data[..data.len() / 2]);
             return Err(io::Error::other("input/output error (injected)"));
@@ -350,8 +357,8 @@ impl DiskFile for CrashFile {
         Ok((offset < self.len()?).then_some(offset))
     }
 
-    fn map(&self) -> io::Result<SharedBytes> {
-        Ok(SharedBytes::copy_aligned(&self.disk.0.lock().files[self.file].now))
+    fn map(&self) -> io::Result<Mapped> {
+        Ok(Mapped::in_memory(SharedBytes::copy_aligned(&self.disk.0.lock().files[self.file].now)))
     }
 
     fn is_direct(&self) -> bool {

@@ -12,6 +12,8 @@ pub enum Found {
     Bad,
     /// A good header of a version that this program does not read.
     Foreign,
+    /// A frame whose checksums are right and whose tag is not: no torn write looks so.
+    Forged,
 }
 
 /// Where the place is.
@@ -75,7 +77,7 @@ pub enum Decision {
 #[must_use]
 pub const fn decide(facts: Facts) -> Decision {
     match facts {
-        Facts { found: Found::Foreign, .. }
+        Facts { found: Found::Foreign | Found::Forged, .. }
         | Facts { last_segment: false, .. }
         | Facts { mark: Mark::Below, .. }
         | Facts { behind: Behind::LaterGroup, .. } => Decision::Corrupt,
@@ -90,7 +92,7 @@ mod tests {
 
     fn all() -> Vec<Facts> {
         let mut out = Vec::new();
-        for found in [Found::Nothing, Found::Bad, Found::Foreign] {
+        for found in [Found::Nothing, Found::Bad, Found::Foreign, Found::Forged] {
             for place in [Place::BetweenGroups, Place::InsideGroup] {
                 for mark in [Mark::Below, Mark::AtOrAbove] {
                     for behind in [Behind::Nothing, Behind::OwnGroup, Behind::LaterGroup, Behind::LaterUnsynced] {
@@ -115,10 +117,11 @@ mod tests {
     #[test]
     fn every_combination() {
         let all = all();
-        assert_eq!(all.len(), 96);
+        assert_eq!(all.len(), 128);
         for f in all {
             let untouched = f.found == Found::Nothing && f.place == Place::BetweenGroups && f.behind == Behind::Nothing;
-            let wanted = if acknowledged(f) || f.found == Found::Foreign {
+            let not_by_a_crash = matches!(f.found, Found::Foreign | Found::Forged);
+            let wanted = if acknowledged(f) || not_by_a_crash {
                 Decision::Corrupt
             } else if untouched {
                 Decision::End

@@ -2,10 +2,10 @@
 //!
 //! Paths are whole paths. Nothing here retries; who calls decides what an error means.
 
+use crate::map::Mapped;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use strandline_event::SharedBytes;
 
 /// What a file is opened for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -129,11 +129,11 @@ pub trait DiskFile: Send + Sync {
     /// What the file system says.
     fn next_data(&self, offset: u64) -> io::Result<Option<u64>>;
 
-    /// The whole file as shared bytes. Only for a file that will never be written or truncated again.
+    /// The whole file as bytes that are shared. Only for a file that will never be written or truncated again.
     ///
     /// # Errors
     /// What the file system says.
-    fn map(&self) -> io::Result<SharedBytes>;
+    fn map(&self) -> io::Result<Mapped>;
 
     /// Whether writes go past the page cache.
     fn is_direct(&self) -> bool;

@@ -77,17 +77,20 @@ fn line(out: &mut dyn Write, offset: u64, header: &FrameHeader, payload: &[u8]) 
             out.write_str(text)?;
         }
     }
+    if header.is_tagged() {
+        out.write_str(" tagged")?;
+    }
     if !header.payload_is_good(payload) {
         out.write_str("  BAD: payload checksum differs")?;
     }
     match header.kind {
         FrameKind::State => {
-            if let Some(state) = State::decode(payload, header.version) {
+            if let Some(state) = State::decode(header.body(payload), header.version) {
                 write!(out, "\n{:>14}{state:?}", "")?;
             }
         }
         FrameKind::Vote => {
-            if let Some(vote) = decode_vote(payload) {
+            if let Some(vote) = decode_vote(header.body(payload)) {
                 write!(out, "  {vote:?}")?;
             }
         }

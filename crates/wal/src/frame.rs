@@ -2,9 +2,9 @@
 //!
 //! A header that decodes is proven by its own crc; whether it belongs here (log, segment, order) is the scanner's question.
 
-use crate::num::{GroupNo, LeaderId, SegmentNo};
+use crate::num::{GroupNo, LeaderId, NUMBER_MAX, SegmentNo};
 use strandline_event::{LogIndex, Micros};
-use strandline_keys::NONCE_BYTES;
+use strandline_keys::{NONCE_BYTES, TAG_BYTES};
 
 /// First four bytes of every frame.
 pub const MAGIC: [u8; 4] = *b"SLWF";
@@ -12,8 +12,11 @@ pub const MAGIC: [u8; 4] = *b"SLWF";
 pub const VERSION: u8 = 1;
 /// The version of frames that only a replicated log has: entries of several frames, State frames that say more (FORMAT.md section 8).
 pub const VERSION_REPLICATED: u8 = 2;
-/// The version of frames that only an encrypted log has: sealed entries, State frames that name the segment's key (FORMAT.md section 9).
+/// The version of frames that only an encrypted log of earlier programs has: sealed entries, State frames that name the segment's key
+/// (FORMAT.md section 9). Read, not written.
 pub const VERSION_SEALED: u8 = 3;
+/// The version of all frames of an encrypted segment: each carries a tag (FORMAT.md section 10).
+pub const VERSION_TAGGED: u8 = 4;
 /// Bytes of a header.
 pub const HEADER_BYTES: usize = 96;
 /// Frames start at multiples of this.
@@ -29,10 +32,10 @@ pub const FLAG_NO_CHECKSUM: u16 = 1;
 pub const FLAG_LAST: u16 = 2;
 /// Written with `wal.fsync = false`.
 pub const FLAG_NO_FSYNC: u16 = 4;
-/// The entry goes on in the next frame (version 2).
+/// The entry goes on in the next frame (from version 2 on).
 pub const FLAG_GOES_ON: u16 = 8;
 
-/// The payload is sealed (version 3).
+/// The payload is sealed (from version 3 on).
 pub const FLAG_SEALED: u16 = 16;
 
 const PAYLOAD_CRC_AT: usize = 84;
@@ -96,7 +99,7 @@ impl FrameKind {
 /// Everything that a header says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FrameHeader {
-    /// `VERSION`, `VERSION_REPLICATED` or `VERSION_SEALED`.
+    /// One of `VERSION`, `VERSION_REPLICATED`, `VERSION_SEALED` and `VERSION_TAGGED`.
     pub version: u8,
     /// What the frame is.
     pub kind: FrameKind,
@@ -143,7 +146,7 @@ pub enum HeaderFault {
     /// A version that this code does not read.
     #[error("frame version {0} is not known")]
     Version(u8),
-    /// A kind, flag or length that no version 1 frame has.
+    /// A kind, flag, length or number that no frame has.
     #[error("header has an impossible field")]
     Field,
 }
@@ -203,7 +206,7 @@ impl FrameHeader {
         if crc32c::crc32c(&bytes[..CRC_AT]) != u32_at(bytes, CRC_AT) {
             return Err(HeaderFault::Checksum);
         }
-        if ![VERSION, VERSION_REPLICATED, VERSION_SEALED].contains(&bytes[4]) {
+        if ![VERSION, VERSION_REPLICATED, VERSION_SEALED, VERSION_TAGGED].contains(&bytes[4]) {
             return Err(HeaderFault::Version(bytes[4]));
         }
         Self::fields(bytes).ok_or(HeaderFault::Field)
@@ -221,23 +224,41 @@ impl FrameHeader {
         if flags & !known != 0 || payload_len as usize > PAYLOAD_BYTES_MAX {
             return None;
         }
+        let kind = FrameKind::from_byte(bytes[5])?;
+        if bytes[4] == VERSION_TAGGED && !is_tagged_form(kind, flags, payload_len) {
+            return None;
+        }
+        let number = |at| Some(u64_at(bytes, at)).filter(|number| *number <= NUMBER_MAX);
         Some(Self {
             version: bytes[4],
-            kind: FrameKind::from_byte(bytes[5])?,
+            kind,
             flags,
             schema: u16::from_le_bytes([bytes[8], bytes[9]]),
             payload_len,
             log_id: u64_at(bytes, 16),
-            segment: SegmentNo(u64_at(bytes, 24)),
-            group: GroupNo(u64_at(bytes, 32)),
-            synced_below: GroupNo(u64_at(bytes, SYNCED_AT)),
-            leader: LeaderId { term: u64_at(bytes, 48), node: u64_at(bytes, 56) },
-            index: LogIndex(u64_at(bytes, 64)),
+            segment: SegmentNo(number(24)?),
+            group: GroupNo(number(32)?),
+            synced_below: GroupNo(number(SYNCED_AT)?),
+            leader: LeaderId { term: number(48)?, node: u64_at(bytes, 56) },
+            index: LogIndex(number(64)?),
             time: Micros(u64_at(bytes, 72).cast_signed()),
             count: u32_at(bytes, 80),
             payload_crc: u32_at(bytes, 84),
             ordinal: u32_at(bytes, 88),
         })
+    }
+
+    /// Whether the frame carries a tag, whatever its kind.
+    #[must_use]
+    pub const fn is_tagged(&self) -> bool {
+        self.version == VERSION_TAGGED
+    }
+
+    /// What a payload that is not sealed says: without the tag behind it.
+    #[must_use]
+    pub fn body<'a>(&self, payload: &'a [u8]) -> &'a [u8] {
+        let tag = if self.is_tagged() && !self.has(FLAG_SEALED) { TAG_BYTES } else { 0 };
+        payload.get(..payload.len().saturating_sub(tag)).unwrap_or_default()
     }
 
     /// What the seal of its payload is bound to: all of it but what is set when the group closes, and the checksums.
@@ -267,6 +288,13 @@ impl FrameHeader {
         payload.len() == self.payload_len as usize
             && (self.has(FLAG_NO_CHECKSUM) || crc32c::crc32c(payload) == self.payload_crc)
     }
+}
+
+/// Whether a frame of version 4 can be so: room for its tag, entries sealed and nothing else, and a checksum but on entries.
+const fn is_tagged_form(kind: FrameKind, flags: u16, payload_len: u32) -> bool {
+    let is_sealed = flags & FLAG_SEALED != 0;
+    let is_checked = flags & FLAG_NO_CHECKSUM == 0;
+    payload_len as usize >= TAG_BYTES && is_sealed == kind.is_sealed() && (is_checked || is_sealed)
 }
 
 /// Sets the checksum of a payload that was sealed behind its header.
@@ -311,37 +339,49 @@ mod tests {
     use proptest::prelude::*;
 
     fn header() -> impl Strategy<Value = FrameHeader> {
-        let numbers =
-            (any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>());
-        let small = (1u8..8, 0u16..32, any::<u16>(), 0u32..=(PAYLOAD_BYTES_MAX as u32));
+        let number = || 0..=NUMBER_MAX;
+        let numbers = (any::<u64>(), number(), number(), number(), number(), any::<u64>(), number());
+        let small = (1u8..8, 0u16..64, any::<u16>(), 0u32..=(PAYLOAD_BYTES_MAX as u32));
         (small, numbers, any::<i64>(), any::<u32>(), any::<u32>(), any::<u32>()).prop_map(
-            |((kind, flags, schema, payload_len), n, time, count, payload_crc, ordinal)| FrameHeader {
-                version: match flags & (FLAG_GOES_ON | FLAG_SEALED) {
-                    0 => VERSION,
-                    FLAG_GOES_ON => VERSION_REPLICATED,
-                    _ => VERSION_SEALED,
-                },
-                kind: FrameKind::from_byte(kind).unwrap(),
-                flags,
-                schema,
-                payload_len,
-                log_id: n.0,
-                segment: SegmentNo(n.1),
-                group: GroupNo(n.2),
-                synced_below: GroupNo(n.3),
-                leader: LeaderId { term: n.4, node: n.5 },
-                index: LogIndex(n.6),
-                time: Micros(time),
-                count,
-                payload_crc,
-                ordinal,
+            |((kind, flags, schema, payload_len), n, time, count, payload_crc, ordinal)| {
+                let header = FrameHeader {
+                    version: match flags & (FLAG_GOES_ON | FLAG_SEALED) {
+                        0 => VERSION,
+                        FLAG_GOES_ON => VERSION_REPLICATED,
+                        _ => VERSION_SEALED,
+                    },
+                    kind: FrameKind::from_byte(kind).unwrap(),
+                    flags: flags & 31,
+                    schema,
+                    payload_len,
+                    log_id: n.0,
+                    segment: SegmentNo(n.1),
+                    group: GroupNo(n.2),
+                    synced_below: GroupNo(n.3),
+                    leader: LeaderId { term: n.4, node: n.5 },
+                    index: LogIndex(n.6),
+                    time: Micros(time),
+                    count,
+                    payload_crc,
+                    ordinal,
+                };
+                if flags & 32 == 0 { header } else { tagged(header) }
             },
         )
     }
 
+    /// The same as a frame of version 4 can say it.
+    fn tagged(header: FrameHeader) -> FrameHeader {
+        let flags = match header.kind.is_sealed() {
+            true => header.flags | FLAG_SEALED,
+            false => header.flags & !FLAG_SEALED & !FLAG_NO_CHECKSUM,
+        };
+        FrameHeader { version: VERSION_TAGGED, flags, payload_len: header.payload_len.max(16), ..header }
+    }
+
     proptest! {
         #[test]
-        fn round_trip(mut wanted in header(), synced in any::<u64>(), last in any::<bool>()) {
+        fn round_trip(mut wanted in header(), synced in 0..=NUMBER_MAX, last in any::<bool>()) {
             let mut bytes = wanted.encode();
             finish(&mut bytes, GroupNo(synced), last);
             wanted.synced_below = GroupNo(synced);
@@ -382,6 +422,43 @@ mod tests {
                 bytes[4] = version;
                 finish(&mut bytes, GroupNo(0), false);
                 assert_eq!(FrameHeader::decode(&bytes).is_ok(), version >= first);
+            }
+        }
+    }
+
+    #[test]
+    fn a_frame_of_version_4_has_a_tag_and_only_entries_are_sealed() {
+        let all = [
+            (FrameKind::Entry, FLAG_SEALED, 16, true),
+            (FrameKind::Entry, FLAG_SEALED | FLAG_NO_CHECKSUM, 16, true),
+            (FrameKind::Entry, FLAG_SEALED, 15, false),
+            (FrameKind::Entry, 0, 16, false),
+            (FrameKind::Blank, 0, 16, true),
+            (FrameKind::Blank, 0, 0, false),
+            (FrameKind::Blank, FLAG_SEALED, 16, false),
+            (FrameKind::IdleMark, FLAG_NO_CHECKSUM, 16, false),
+        ];
+        for (kind, flags, payload_len, is_good) in all {
+            let mut bytes = [0; HEADER_BYTES];
+            bytes[0..4].copy_from_slice(&MAGIC);
+            (bytes[4], bytes[5], bytes[12]) = (VERSION_TAGGED, kind as u8, payload_len);
+            bytes[FLAGS_AT] = flags.to_le_bytes()[0];
+            finish(&mut bytes, GroupNo(0), false);
+            assert_eq!(FrameHeader::decode(&bytes).is_ok(), is_good, "{kind:?}, flags {flags}, {payload_len} bytes");
+        }
+    }
+
+    #[test]
+    fn a_number_that_nobody_could_count_on_from_is_refused() {
+        for at in [24, 32, SYNCED_AT, 48, 64] {
+            for (number, is_good) in [(NUMBER_MAX, true), (NUMBER_MAX + 1, false), (u64::MAX, false)] {
+                let mut bytes = [0; HEADER_BYTES];
+                bytes[0..4].copy_from_slice(&MAGIC);
+                (bytes[4], bytes[5]) = (VERSION, FrameKind::Entry as u8);
+                bytes[at..at + 8].copy_from_slice(&number.to_le_bytes());
+                let crc = crc32c::crc32c(&bytes[..CRC_AT]);
+                bytes[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
+                assert_eq!(FrameHeader::decode(&bytes).is_ok(), is_good, "{number} at {at}");
             }
         }
     }

@@ -15,9 +15,9 @@ use crate::frame::{
 };
 use crate::num::{GroupNo, LogId, SegmentNo};
 use crate::segment::Segment;
+use crate::tags;
 use std::sync::Arc;
 use strandline_event::{LogIndex, Micros};
-use strandline_keys::{DataKey, TAG_BYTES};
 
 /// Memory of a group, reused from commit to commit.
 pub(crate) struct GroupMemory {
@@ -137,34 +137,25 @@ impl Group {
         self.offset + self.memory.buf.len() as u64
     }
 
-    /// Appends a frame: header without its crc, payload, padding.
+    /// Appends a frame: header without its crc, payload, padding. In an encrypted segment it gets its tag where it stands; the header's
+    /// length counts it already.
     pub(crate) fn append(&mut self, header: &FrameHeader, parts: &[&[u8]]) {
         let buf = &mut self.memory.buf;
-        // a group is closed at a few MiB; one frame is at most 256 MiB
-        self.memory.frames.push(u32::try_from(buf.len()).unwrap_or(u32::MAX));
-        buf.reserve(header.frame_bytes());
-        buf.append(&header.encode());
-        for part in parts {
-            buf.append(part);
-        }
-        buf.pad_to(FRAME_ALIGN);
-    }
-
-    /// Appends a frame whose payload is sealed where it stands; the header's length is that of the sealed payload.
-    pub(crate) fn append_sealed(&mut self, header: &FrameHeader, parts: &[&[u8]], key: &DataKey) {
-        let buf = &mut self.memory.buf;
         let start = buf.len();
+        // a group is closed at a few MiB; one frame is at most 256 MiB
         self.memory.frames.push(u32::try_from(start).unwrap_or(u32::MAX));
         buf.reserve(header.frame_bytes());
         buf.append(&header.encode());
         for part in parts {
             buf.append(part);
         }
-        let tag: [u8; TAG_BYTES] = key.seal(header.nonce(), &header.sealed_with(), &mut buf[start + HEADER_BYTES..]);
-        buf.append(&tag);
-        if !header.has(FLAG_NO_CHECKSUM) {
-            let crc = crc32c::crc32c(&buf[start + HEADER_BYTES..]);
-            set_payload_crc(&mut buf[start..start + HEADER_BYTES], crc);
+        if let Some(seal) = self.segment.seal() {
+            let tag = tags::seal(&seal.key, header, &mut buf[start..]);
+            buf.append(&tag);
+            if !header.has(FLAG_NO_CHECKSUM) {
+                let crc = crc32c::crc32c(&buf[start + HEADER_BYTES..]);
+                set_payload_crc(&mut buf[start..start + HEADER_BYTES], crc);
+            }
         }
         buf.pad_to(FRAME_ALIGN);
     }

@@ -3,6 +3,9 @@
 use std::fmt;
 use strandline_event::LogIndex;
 
+/// The largest index, number of a group, of a segment, of an entry, and term. Whoever counts from one that was read may add to it.
+pub(crate) const NUMBER_MAX: u64 = i64::MAX as u64;
+
 /// Number of a segment in its folder, from 1, never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct SegmentNo(pub u64);

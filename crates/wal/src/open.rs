@@ -108,9 +108,8 @@ pub fn open_log(args: OpenLog) -> Result<OpenedLog, OpenError> {
     let dir = args.dir.clone();
     let io = |error| OpenError::Io { dir: dir.clone(), error };
     args.disk.create_dir_all(&args.dir).map_err(io)?;
-    let mode = Mode { write: true, check_from: args.check_from };
-    let mut recovery =
-        recover(&*args.disk, &args.dir, &args.config.pattern, args.config.keys.as_deref(), mode).map_err(io)?;
+    let mode = Mode { write: true, check_from: args.check_from, keys: args.config.keys.as_deref() };
+    let mut recovery = recover(&*args.disk, &args.dir, &args.config.pattern, mode).map_err(io)?;
     if let Some(state) = &recovery.report.state {
         check_identity(&args, state)?;
     }
@@ -179,7 +178,7 @@ fn clear(disk: &dyn Disk, dir: &Path, stays: &[&str], leftovers: &[PathBuf]) -> 
 fn segment_of(disk: &Arc<dyn Disk>, kept: Kept, log_id: u64, sealed: bool) -> Arc<Segment> {
     let facts = crate::segment::Facts { sealed, ..kept.facts };
     let first = (kept.first_index, kept.first_number);
-    let segment = Segment::new(Arc::clone(disk), kept.path, kept.number, log_id, first, facts, kept.key);
+    let segment = Segment::new(Arc::clone(disk), kept.path, kept.number, log_id, first, facts, kept.seal);
     Arc::new(segment)
 }
 
@@ -216,7 +215,8 @@ fn writable(args: OpenLog, recovery: Recovery) -> OpenedLog {
     if let Some(tail) = segments.last() {
         let end = tail.facts(|f| f.end);
         let (last, last_time) = (report.last, report.last_time);
-        state.before = Some(Before { segment: tail.number(), end, last, last_time });
+        let (segment, has_tags) = (tail.number(), tail.has_tags());
+        state.before = Some(Before { segment, end, last, last_time, has_tags });
     }
     if !args.config.commit_on_sync && state.numbers.is_none() {
         // the log of a node alone: each entry has one frame
@@ -279,7 +279,8 @@ fn bear(writer: &mut LogWriter, node: u64, now: Micros) {
         born = writer.push_membership(Membership::one(node), LeaderId::default(), now).map(drop);
     }
     if unset.1 {
-        born = born.and_then(|()| writer.push_vote(Vote { leader, committed: true }, now).map(drop));
+        // the blank entry behind it has an index, so it cannot be taken away either
+        born = born.and_then(|()| writer.append_vote(Vote { leader, committed: true }, now).map(drop));
     }
     if unset.0 || unset.1 || writer.start.next_index <= LogIndex::FIRST {
         born = born.and_then(|()| writer.push_blank(leader, now).map(drop));
@@ -303,12 +304,12 @@ fn sizes(config: &LogConfig) -> FileSizes {
 /// # Errors
 /// What the file system says about the folder.
 pub fn open_read_only(disk: &Arc<dyn Disk>, dir: &Path, config: &LogConfig) -> io::Result<OpenedLog> {
-    let mode = Mode { write: false, check_from: LogIndex::ZERO };
-    Ok(read_only(disk, recover(&**disk, dir, &config.pattern, config.keys.as_deref(), mode)?))
+    let mode = Mode { write: false, check_from: LogIndex::ZERO, keys: config.keys.as_deref() };
+    Ok(read_only(disk, recover(&**disk, dir, &config.pattern, mode)?))
 }
 
 /// Recovers a log for reading only: nothing in the folder changes.
 pub(crate) fn look(disk: &dyn Disk, dir: &Path, config: &LogConfig) -> io::Result<Recovered> {
-    let mode = Mode { write: false, check_from: LogIndex::ZERO };
-    recover(disk, dir, &config.pattern, config.keys.as_deref(), mode).map(|recovery| recovery.report)
+    let mode = Mode { write: false, check_from: LogIndex::ZERO, keys: config.keys.as_deref() };
+    recover(disk, dir, &config.pattern, mode).map(|recovery| recovery.report)
 }

@@ -6,19 +6,21 @@ use crate::buffer::AlignedBuf;
 use crate::frame::{BLOCK_BYTES, FLAG_LAST, FLAG_SEALED, FrameHeader, HEADER_BYTES, HeaderFault, block_up};
 use crate::num::SegmentNo;
 use crate::segment::{Segment, Source};
+use crate::tags::{self, NOT_SEALED_HERE, OTHER_KIND};
 use crate::view::LogView;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
-use strandline_event::bytes::AlignedBytes;
 use strandline_event::{LogIndex, SharedBytes};
-use strandline_keys::{DataKey, TAG_BYTES};
 
 /// Bytes read at once from a segment that is not mapped: neighbours share them.
 const CHUNK_BYTES: u64 = 256 << 10;
 /// Bytes read at once while one entry is looked for. Its payload is copied out, so that who keeps it keeps nothing else.
 const LOOKUP_BYTES: u64 = 16 << 10;
 
-const NOT_SEALED_HERE: &str = "the entry is not what was sealed here: it was changed, or comes from another place";
+/// Bytes of a map that are read ahead of who walks it; up to twice as many are on their way. Enough for the disk to be read at its speed,
+/// and so few that a group of appends waits a fraction of a millisecond for them.
+const AHEAD_BYTES: u64 = 512 << 10;
 
 /// Place of a frame: valid until its segment is trimmed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -170,6 +172,11 @@ impl Window {
     }
 }
 
+/// What to ask the disk for next, where everything before `ahead` was asked for and what ends at `to` will be touched.
+fn next_ahead(ahead: u64, to: u64, step: u64) -> Option<Range<u64>> {
+    (to + step > ahead).then(|| ahead..to + 2 * step)
+}
+
 /// Walks the frames of one segment.
 pub(crate) struct Cursor {
     segment: Arc<Segment>,
@@ -177,6 +184,8 @@ pub(crate) struct Cursor {
     window: Option<Window>,
     offset: u64,
     end: u64,
+    /// Up to here a map's bytes were asked for.
+    ahead: u64,
     /// One entry is wanted.
     lookup: bool,
 }
@@ -184,7 +193,7 @@ pub(crate) struct Cursor {
 impl Cursor {
     pub(crate) fn new(segment: Arc<Segment>, offset: u64, end: u64, lookup: bool) -> Result<Self, ReadError> {
         let source = segment.source()?;
-        Ok(Self { segment, source, window: None, offset, end, lookup })
+        Ok(Self { segment, source, window: None, offset, end, ahead: offset, lookup })
     }
 
     /// The next frame of any kind and where it stands; `None` at the end of the segment. Take it with `frame`, or go on with `skip`.
@@ -216,23 +225,37 @@ impl Cursor {
         if !header.payload_is_good(&payload) {
             return Err(self.corrupt("payload checksum differs"));
         }
-        let opened = match (header.has(FLAG_SEALED), self.segment.key()) {
-            (false, None) => None,
-            (false, Some(_)) if !header.kind.is_sealed() => None,
-            (true, Some(key)) => Some(opened(key, &header, &payload).ok_or_else(|| self.corrupt(NOT_SEALED_HERE))?),
-            (false, Some(_)) => return Err(self.corrupt("an entry of an encrypted log that is not sealed")),
-            (true, None) => return Err(self.corrupt("a sealed entry in a segment that names no key")),
-        };
+        let opened = self.opened(&header, &payload)?;
         let len = u32::try_from(header.frame_bytes()).unwrap_or(u32::MAX);
         let loc = FrameLoc { segment: self.segment.number(), offset: self.offset, len };
         self.skip(&header)?;
         let in_window = self.lookup && matches!(self.source, Source::File(_));
         let payload = match opened {
             Some(opened) => opened,
-            None if in_window => SharedBytes::copy_aligned(&payload),
-            None => payload,
+            None if in_window => SharedBytes::copy_aligned(header.body(&payload)),
+            None => payload.slice(0..header.body(&payload).len()).unwrap_or(payload),
         };
         Ok(FrameView { header, loc, payload })
+    }
+
+    /// Proves the frame by the segment's key, if it has one; gives its payload if that was sealed.
+    fn opened(&self, header: &FrameHeader, payload: &[u8]) -> Result<Option<SharedBytes>, ReadError> {
+        let is_proven = match (header.has(FLAG_SEALED), self.segment.seal()) {
+            (true, Some(seal)) => {
+                let opened = tags::opened(&seal.key, header, payload);
+                return opened.map(Some).ok_or_else(|| self.corrupt(NOT_SEALED_HERE));
+            }
+            (true, None) => return Err(self.corrupt("a sealed entry in a segment that names no key")),
+            (false, Some(_)) if header.kind.is_sealed() => {
+                return Err(self.corrupt("an entry of an encrypted log that is not sealed"));
+            }
+            (false, Some(seal)) if header.is_tagged() => tags::is_proven(&seal.key, header, payload),
+            (false, None) if header.is_tagged() => {
+                return Err(self.corrupt("a frame with a tag in a segment that names no key"));
+            }
+            (false, _) => true,
+        };
+        if is_proven { Ok(None) } else { Err(self.corrupt(NOT_SEALED_HERE)) }
     }
 
     fn header(&mut self) -> Result<FrameHeader, ReadError> {
@@ -240,6 +263,9 @@ impl Cursor {
         let header = FrameHeader::decode(&bytes).map_err(|fault| self.corrupt(fault_text(fault)))?;
         if header.log_id != self.segment.log_id() || header.segment != self.segment.number() {
             return Err(self.corrupt("a frame of another segment"));
+        }
+        if self.segment.seal().is_some_and(|seal| seal.tags != header.is_tagged()) {
+            return Err(self.corrupt(OTHER_KIND));
         }
         Ok(header)
     }
@@ -257,6 +283,7 @@ impl Cursor {
         if offset + len > self.end {
             return Err(self.corrupt("a frame reaches behind the segment's end"));
         }
+        self.look_ahead(offset + len);
         if let Some(bytes) = self.window.as_ref().and_then(|w| w.get(offset, len)) {
             return Ok(bytes);
         }
@@ -266,9 +293,21 @@ impl Cursor {
         bytes.ok_or_else(|| self.corrupt("the file ends inside a frame"))
     }
 
+    /// The bytes of a map before `to` will be touched, and behind them those of the frames that follow.
+    fn look_ahead(&mut self, to: u64) {
+        let Source::Mapped(map) = &self.source else { return };
+        let step = if self.lookup { 0 } else { AHEAD_BYTES };
+        let wanted = next_ahead(self.ahead.max(self.offset), to, step);
+        // a single page is read by the touch itself
+        if let Some(wanted) = wanted.filter(|wanted| wanted.end - wanted.start > BLOCK_BYTES as u64) {
+            self.ahead = wanted.end.min(self.end);
+            map.will_need(wanted.start, self.ahead);
+        }
+    }
+
     fn load(&self, offset: u64, len: u64) -> Result<Window, ReadError> {
         let file = match &self.source {
-            Source::Mapped(bytes) => return Ok(Window { start: 0, bytes: bytes.clone() }),
+            Source::Mapped(map) => return Ok(Window { start: 0, bytes: map.bytes().clone() }),
             Source::File(file) => file,
         };
         let start = offset - offset % BLOCK_BYTES as u64;
@@ -292,15 +331,6 @@ pub(crate) fn read_frame(segment: &Arc<Segment>, loc: FrameLoc, end: u64) -> Res
     cursor.frame(header)
 }
 
-/// The payload of a sealed frame; `None`: it is not what was sealed in this place.
-fn opened(key: &DataKey, header: &FrameHeader, payload: &[u8]) -> Option<SharedBytes> {
-    let (sealed, tag) = payload.split_last_chunk::<TAG_BYTES>()?;
-    let mut plain = AlignedBytes::with_capacity(sealed.len());
-    plain.extend_from_slice(sealed);
-    key.open(header.nonce(), &header.sealed_with(), &mut plain, *tag).ok()?;
-    Some(SharedBytes::from_aligned(plain))
-}
-
 fn fault_text(fault: HeaderFault) -> &'static str {
     match fault {
         HeaderFault::Nothing => "no frame where one must be",
@@ -308,5 +338,27 @@ fn fault_text(fault: HeaderFault) -> &'static str {
         HeaderFault::Checksum => "header checksum differs",
         HeaderFault::Version(_) => "a frame version that this program does not read",
         HeaderFault::Field => "header has an impossible field",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_for_goes_on_without_a_gap_and_stays_two_steps_ahead_at_most() {
+        for frame in [64, 5_000, 300_000, 3_000_000] {
+            let (mut ahead, mut to, mut asked) = (0, 0, 0);
+            while to < 20_000_000 {
+                to += frame;
+                if let Some(wanted) = next_ahead(ahead, to, AHEAD_BYTES) {
+                    assert!(wanted.start == ahead && wanted.end <= to + 2 * AHEAD_BYTES, "{wanted:?}");
+                    (ahead, asked) = (wanted.end, asked + 1);
+                }
+                assert!(ahead >= to + AHEAD_BYTES);
+            }
+            assert!(asked <= 20_000_000 / frame.min(AHEAD_BYTES) + 1, "{asked} times by frames of {frame}");
+        }
+        assert_eq!(next_ahead(4_096, 4_160, 0), Some(4_096..4_160), "who looks one entry up asks for it alone");
     }
 }

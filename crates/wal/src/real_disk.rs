@@ -4,7 +4,7 @@
 
 use crate::disk::{Access, DeviceSpace, Disk, DiskFile};
 use crate::frame::BLOCK_BYTES;
-use crate::map::map_sealed;
+use crate::map::{Mapped, map_sealed};
 use rustix::fs::{Advice, OFlags, SeekFrom, fadvise, fcntl_getfl, fcntl_setfl};
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -12,7 +12,6 @@ use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use strandline_event::SharedBytes;
 
 /// Files of the operating system.
 #[derive(Clone, Copy, Debug)]
@@ -215,8 +214,8 @@ impl DiskFile for RealFile {
         }
     }
 
-    fn map(&self) -> io::Result<SharedBytes> {
-        // a map is read forward, and where reads are expected anywhere it comes from the disk in single small pages
+    fn map(&self) -> io::Result<Mapped> {
+        // its readers say what they need: what a hint on the file says would hold for them too
         let _ = fadvise(&self.read, 0, None, Advice::Normal);
         map_sealed(&self.read)
     }
@@ -254,7 +253,7 @@ mod tests {
             let map = file.map().unwrap();
             assert_eq!(disk.list(&folder).unwrap(), ["x"]);
             disk.remove(&path).unwrap();
-            assert_eq!((map.len(), map[65536]), (69632, 5));
+            assert_eq!((map.bytes().len(), map.bytes()[65536]), (69632, 5));
             let space = disk.space(&folder).unwrap();
             assert!(space.free_bytes > 0 && space.free_bytes <= space.total_bytes);
         }

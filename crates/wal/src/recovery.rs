@@ -15,11 +15,12 @@ use crate::scan::{Progress, Scan, Scanner, Stop};
 use crate::sealed::take_keys;
 use crate::segment::Facts;
 use crate::state::{Numbers, State};
+use crate::tags::Seal;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use strandline_event::{LogIndex, Micros};
-use strandline_keys::{DataKey, KeyName, StoreKeys};
+use strandline_keys::{KeyName, StoreKeys};
 
 /// The end of the log was torn and left out; nothing acknowledged was.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -80,8 +81,10 @@ pub(crate) struct Kept {
     pub(crate) file: Arc<dyn DiskFile>,
     /// The key that its State frame names.
     pub(crate) key_name: Option<KeyName>,
-    /// That key, once it was found.
-    pub(crate) key: Option<DataKey>,
+    /// Whether each of its frames carries a tag.
+    pub(crate) has_tags: bool,
+    /// What seals it, once its key was found.
+    pub(crate) seal: Option<Seal>,
 }
 
 /// Everything that opening needs.
@@ -103,11 +106,13 @@ pub(crate) struct Recovery {
 
 /// How to recover.
 #[derive(Clone, Copy)]
-pub(crate) struct Mode {
+pub(crate) struct Mode<'a> {
     /// Sync the last segment before it is judged: what is only in the page cache must not be built upon.
     pub(crate) write: bool,
     /// Segments wholly below this are not read again, and one that is missing or damaged there is nobody's loss.
     pub(crate) check_from: LogIndex,
+    /// The store's keys, by which encrypted segments are proven; `None`: nothing is encrypted.
+    pub(crate) keys: Option<&'a StoreKeys>,
 }
 
 struct Found {
@@ -122,6 +127,11 @@ struct Found {
 impl Found {
     fn numbers(&self) -> Option<Numbers> {
         self.head.as_ref().and_then(|(_, state)| state.numbers)
+    }
+
+    /// Whether its frames carry tags; `None`: it has no good first frame.
+    fn has_tags(&self) -> Option<bool> {
+        self.head.as_ref().map(|(header, _)| header.is_tagged())
     }
 
     /// Whether this segment says that the log was cut off before it, and that one of this number is behind the cut.
@@ -141,7 +151,8 @@ pub fn any_begun(disk: &dyn Disk, dir: &Path, pattern: &SegmentPattern) -> io::R
     let mut segments: Vec<_> = names.filter_map(|name| Some((pattern.parse_name(&name)?, name))).collect();
     segments.sort();
     for (number, name) in segments.into_iter().rev() {
-        let found = look(disk, dir.join(name), number, Access::Read)?;
+        let mode = Mode { write: false, check_from: LogIndex::ZERO, keys: None };
+        let found = look(disk, dir.join(name), number, mode)?;
         if found.head.is_some() || found.fault.is_some() {
             return Ok(true);
         }
@@ -149,14 +160,8 @@ pub fn any_begun(disk: &dyn Disk, dir: &Path, pattern: &SegmentPattern) -> io::R
     Ok(false)
 }
 
-/// What is in a folder; entries are sealed with these keys, or stand as they are.
-pub(crate) fn recover(
-    disk: &dyn Disk,
-    dir: &Path,
-    pattern: &SegmentPattern,
-    keys: Option<&StoreKeys>,
-    mode: Mode,
-) -> io::Result<Recovery> {
+/// What is in a folder.
+pub(crate) fn recover(disk: &dyn Disk, dir: &Path, pattern: &SegmentPattern, mode: Mode<'_>) -> io::Result<Recovery> {
     let mut out = Recovery {
         report: Recovered { last_time: Micros::MIN, ..Recovered::default() },
         log_id: None,
@@ -170,16 +175,17 @@ pub(crate) fn recover(
     };
     let files = find(disk, dir, pattern, mode, &mut out)?;
     out.next_segment = files.last().map_or(SegmentNo::FIRST, |f| f.number.next());
+    tags_stay(&files, &mut out);
     let Some(tip) = files.iter().rposition(|f| f.head.is_some()) else {
         // only births that were never acknowledged, or damage
-        never_begun(&files, &mut out)?;
+        never_begun(&files, mode, &mut out)?;
         return Ok(out);
     };
-    never_begun(&files[tip + 1..], &mut out)?;
+    never_begun(&files[tip + 1..], mode, &mut out)?;
     if mode.write {
         files[tip].file.sync_data()?;
     }
-    let end = Scanner::new(&*files[tip].file, files[tip].number)?.run(None, |_, _| {});
+    let end = Scanner::new(&*files[tip].file, files[tip].number, mode.keys)?.run(None, |_, _| {});
     let purged = end.progress.state.as_ref().and_then(|state| state.purged);
     let chain = chain(&files[..=tip], purged, mode.check_from, &mut out);
     for pair in chain.windows(2) {
@@ -188,7 +194,7 @@ pub(crate) fn recover(
     }
     let facts = tail(&files[tip], end, &mut out);
     keep(&files[tip], facts, &mut out);
-    take_keys(keys, &mut out);
+    take_keys(mode.keys, &mut out);
     Ok(out)
 }
 
@@ -197,7 +203,7 @@ fn find(
     disk: &dyn Disk,
     dir: &Path,
     pattern: &SegmentPattern,
-    mode: Mode,
+    mode: Mode<'_>,
     out: &mut Recovery,
 ) -> io::Result<Vec<Found>> {
     let mut names: Vec<_> = disk.list(dir)?.into_iter().map(|name| (pattern.parse_name(&name), name)).collect();
@@ -219,16 +225,17 @@ fn find(
             out.report.corrupt.push(Corrupt { segment: number, offset: 0, what });
             continue;
         }
-        files.push(look(disk, path, number, if mode.write { Access::ReadWrite } else { Access::Read })?);
+        files.push(look(disk, path, number, mode)?);
     }
     Ok(files)
 }
 
 /// Opens a segment and reads how it begins.
-fn look(disk: &dyn Disk, path: PathBuf, number: SegmentNo, access: Access) -> io::Result<Found> {
-    let file = disk.open(&path, access)?;
-    let (head, fault) = match Scanner::new(&*file, number).and_then(Scanner::first) {
-        Ok(head) => (head, None),
+fn look(disk: &dyn Disk, path: PathBuf, number: SegmentNo, mode: Mode<'_>) -> io::Result<Found> {
+    let file = disk.open(&path, if mode.write { Access::ReadWrite } else { Access::Read })?;
+    let (head, fault) = match Scanner::new(&*file, number, mode.keys).and_then(Scanner::first) {
+        Ok(Ok(head)) => (head, None),
+        Ok(Err(forged)) => (None, Some(forged)),
         Err(e) => (None, Some(format!("cannot be read: {e}"))),
     };
     Ok(Found { number, path, file, head, fault })
@@ -241,10 +248,19 @@ fn foreign(disk: &dyn Disk, path: &Path) -> Option<FrameHeader> {
     FrameHeader::decode(&bytes).ok()
 }
 
+/// A log that has written tags goes on with them: whoever could put a segment without them behind would say what the log is without its key.
+fn tags_stay(files: &[Found], out: &mut Recovery) {
+    let first = files.iter().position(|f| f.has_tags() == Some(true)).unwrap_or(files.len());
+    for found in files[first..].iter().filter(|f| f.has_tags() == Some(false)) {
+        let what = "its frames carry no tags, and those of a segment before it do: somebody put it there".to_owned();
+        out.report.corrupt.push(Corrupt { segment: found.number, offset: 0, what });
+    }
+}
+
 /// Segments behind the last one that has a good State: their first group was in flight, unless the bytes say otherwise.
-fn never_begun(files: &[Found], out: &mut Recovery) -> io::Result<()> {
+fn never_begun(files: &[Found], mode: Mode<'_>, out: &mut Recovery) -> io::Result<()> {
     for found in files {
-        let scan = Scanner::new(&*found.file, found.number)?.run(None, |_, _| {});
+        let scan = Scanner::new(&*found.file, found.number, mode.keys)?.run(None, |_, _| {});
         out.next_group = out.next_group.max(scan.max_group.next());
         match judge(&scan, true) {
             (Decision::Corrupt, Some(corrupt)) => {
@@ -267,16 +283,27 @@ fn chain<'a>(files: &'a [Found], purged: Option<LogId>, check_from: LogIndex, ou
         let Some((header, state)) = &found.head else { break };
         next = None;
         let Some(before) = state.before else { break };
+        if before.segment >= found.number {
+            let what = "the segment names itself or a later one as the one before it".to_owned();
+            out.report.corrupt.push(Corrupt { segment: found.number, offset: 0, what });
+            break;
+        }
         let there = files.iter().find(|f| f.number == before.segment);
         let trimmed = purged.is_some_and(|purged| header.index <= purged.index.next());
         match there {
-            Some(f) if f.head.is_some() => next = Some(f),
+            Some(f) if f.has_tags() == Some(before.has_tags) => next = Some(f),
             // a leftover of a trim may be half gone
             _ if trimmed => {}
             _ if before.last.is_some_and(|last| last.index < check_from) => left_alone = true,
             Some(f) => {
-                let bad_start = || "the segment does not start with a good state frame".to_owned();
-                let what = f.fault.clone().unwrap_or_else(bad_start);
+                let bad_start = match f.has_tags() {
+                    None => "the segment does not start with a good state frame",
+                    Some(true) => "its frames carry tags, and the segment after it says that they do not",
+                    Some(false) => {
+                        "its frames carry no tags, and the segment after it says that they do: somebody put it there"
+                    }
+                };
+                let what = f.fault.clone().unwrap_or_else(|| bad_start.to_owned());
                 out.report.corrupt.push(Corrupt { segment: f.number, offset: 0, what });
             }
             None => {
@@ -292,7 +319,7 @@ fn chain<'a>(files: &'a [Found], purged: Option<LogId>, check_from: LogIndex, ou
         let inside = chain.first().is_some_and(|first| found.number > first.number);
         let unknown = || "the segment is not the one before any other".to_owned();
         let what = found.fault.clone().or_else(|| found.head.as_ref().map(|_| unknown()));
-        if dead(found.number) {
+        if dead(found.number) && out.report.corrupt.is_empty() {
             out.leftovers.push(found.path.clone());
         } else if let (true, Some(what)) = (inside, what) {
             out.report.corrupt.push(Corrupt { segment: found.number, offset: 0, what });
@@ -314,14 +341,14 @@ fn keep(found: &Found, facts: Facts, out: &mut Recovery) {
     let file = Arc::clone(&found.file);
     let (path, first_index) = (found.path.clone(), header.index);
     let first_number = found.numbers().map_or(first_index.0, |numbers| numbers.next);
-    let key_name = state.key;
+    let (key_name, has_tags) = (state.key, header.is_tagged());
     let number = found.number;
-    out.kept.push(Kept { number, path, first_index, first_number, facts, file, key_name, key: None });
+    out.kept.push(Kept { number, path, first_index, first_number, facts, file, key_name, has_tags, seal: None });
 }
 
 /// A segment that has one after it: it must be whole up to the end that the next one states. The next one may go on at a
 /// higher index than this one ended, and says both: positions that were given up.
-fn older(found: &Found, next: &Found, mode: Mode, out: &mut Recovery) -> io::Result<Facts> {
+fn older(found: &Found, next: &Found, mode: Mode<'_>, out: &mut Recovery) -> io::Result<Facts> {
     let (Some((header, _)), Some((next_header, next_state))) = (&found.head, &next.head) else {
         return Ok(Facts::empty());
     };
@@ -330,7 +357,7 @@ fn older(found: &Found, next: &Found, mode: Mode, out: &mut Recovery) -> io::Res
         let last = before.last.filter(|last| last.index >= header.index);
         return Ok(Facts { end: before.end, last, last_time: before.last_time, ..Facts::empty() });
     }
-    let mut scan = Scanner::new(&*found.file, found.number)?.run(Some(before.end), |_, _| {});
+    let mut scan = Scanner::new(&*found.file, found.number, mode.keys)?.run(Some(before.end), |_, _| {});
     let (progress, last) = (&scan.progress, scan.progress.last);
     let goes_on = next_header.index >= progress.next_index && (last.is_none() || last == before.last);
     if let (_, Some(corrupt)) = judge(&scan, false) {

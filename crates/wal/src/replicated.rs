@@ -98,8 +98,8 @@ impl LogWriter {
     }
 
     fn push_payloads(&mut self, payloads: &[(Entry<'_>, Micros)], now: Micros) -> Result<Pushed, PushError> {
-        let seal_bytes = self.seal_bytes(FrameKind::Entry);
-        let bytes_of = |entry: &Entry<'_>| entry.parts.iter().map(|part| part.len()).sum::<usize>() + seal_bytes;
+        let tag_bytes = self.tag_bytes();
+        let bytes_of = |entry: &Entry<'_>| entry.parts.iter().map(|part| part.len()).sum::<usize>() + tag_bytes;
         let sizes = || payloads.iter().map(|(entry, _)| bytes_of(entry));
         if let Some(bytes) = sizes().find(|bytes| *bytes > PAYLOAD_BYTES_MAX) {
             return Err(PushError::TooLarge { bytes, max: PAYLOAD_BYTES_MAX });
@@ -195,7 +195,8 @@ impl LogWriter {
         let keep = self.start.segments.iter().take_while(|s| s.number() <= number).count();
         let dead = self.start.segments.split_off(keep);
         let is_open = self.plan.take().is_some_and(|plan| plan.segment.number() == number);
-        let before = Before { segment: number, end, last: self.start.last, last_time: self.start.last_time };
+        let (last, last_time) = (self.start.last, self.start.last_time);
+        let before = Before { segment: number, end, last, last_time, has_tags: segment.has_tags() };
         self.start.state.before = Some(before);
         self.removals.extend(dead);
         self.start.state.numbers.iter_mut().for_each(|numbers| numbers.cut = true);

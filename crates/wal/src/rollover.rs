@@ -4,12 +4,13 @@
 //! changed).
 
 use crate::config::{LogConfig, Rollover};
-use crate::frame::{BLOCK_BYTES, FrameKind, block_up, frame_bytes};
+use crate::frame::{BLOCK_BYTES, block_up, frame_bytes};
 use crate::group::{Ended, Group};
 use crate::num::SegmentNo;
 use crate::segment::{Facts, Segment};
 use crate::space::{Room, missing};
 use crate::state::Before;
+use crate::tags::Seal;
 use crate::writer::{LogWriter, Plan};
 use std::sync::Arc;
 use strandline_event::Micros;
@@ -48,7 +49,7 @@ impl LogWriter {
     /// does not do.
     #[must_use]
     pub fn room(&self, payload_len: usize) -> Room {
-        let payload_len = payload_len + self.seal_bytes(FrameKind::Entry);
+        let payload_len = payload_len + self.tag_bytes();
         let facts = self.start.files.space.get();
         let bytes = |wanted| missing(facts, self.planned().chain([wanted]), self.closing_bytes());
         let here = bytes(self.wanted(payload_len));
@@ -102,7 +103,8 @@ impl LogWriter {
         let purpose = Purpose::Segment(self.start.log_id, number.0);
         let (name, key) = self.start.config.keys.as_ref().map(|keys| keys.fresh(purpose)).unzip();
         self.start.state.key = name;
-        let segment = Arc::new(Segment::new(disk, path, number, self.start.log_id, first, Facts::empty(), key));
+        let seal = key.map(|key| Seal { key, tags: true });
+        let segment = Arc::new(Segment::new(disk, path, number, self.start.log_id, first, Facts::empty(), seal));
         let ended = self.plan.take().map(|plan| Ended { segment: plan.segment, end: plan.end });
         if let Some(ended) = &ended {
             self.start.state.before = Some(Before {
@@ -110,6 +112,7 @@ impl LogWriter {
                 end: ended.end,
                 last: self.start.last,
                 last_time: self.start.last_time,
+                has_tags: ended.segment.has_tags(),
             });
         }
         let period = self.start.config.pattern.period(now);

@@ -13,8 +13,10 @@ use crate::membership::Membership;
 use crate::num::{GroupNo, LogId, SegmentNo, Vote};
 use crate::segment::{Facts, Mark};
 use crate::state::{State, decode_vote};
+use crate::tags::Prover;
 use std::io;
 use strandline_event::{LogIndex, Micros};
+use strandline_keys::StoreKeys;
 
 /// Bytes read at once.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -112,6 +114,7 @@ pub(crate) struct Scan {
 pub(crate) struct Scanner<'a> {
     chunks: Chunks<'a>,
     number: SegmentNo,
+    prover: Prover<'a>,
     scan: Scan,
 }
 
@@ -141,8 +144,11 @@ impl Said {
 
 type Fault = (Found, Option<FrameHeader>, String);
 
+/// How a segment begins; without a good first frame nothing, and an error where somebody forged it.
+type First = Result<Option<(FrameHeader, State)>, String>;
+
 impl<'a> Scanner<'a> {
-    pub(crate) fn new(file: &'a dyn DiskFile, number: SegmentNo) -> io::Result<Self> {
+    pub(crate) fn new(file: &'a dyn DiskFile, number: SegmentNo, keys: Option<&'a StoreKeys>) -> io::Result<Self> {
         let progress = Progress {
             end: 0,
             next_index: LogIndex::ZERO,
@@ -165,7 +171,7 @@ impl<'a> Scanner<'a> {
             max_group: GroupNo(0),
             facts: Facts::empty(),
         };
-        Ok(Self { chunks: Chunks::new(file)?, number, scan })
+        Ok(Self { chunks: Chunks::new(file)?, number, prover: Prover::new(keys), scan })
     }
 
     /// Reads to `limit`, the end that the next segment states, or to the first bad place.
@@ -192,9 +198,13 @@ impl<'a> Scanner<'a> {
     }
 
     /// Only the first frame: the State that every segment starts with.
-    pub(crate) fn first(mut self) -> io::Result<Option<(FrameHeader, State)>> {
-        let header = self.next(0)?.ok();
-        Ok(header.zip(self.scan.progress.state))
+    pub(crate) fn first(mut self) -> io::Result<First> {
+        let header = match self.next(0)? {
+            Ok(header) => Some(header),
+            Err((Found::Forged, _, what)) => return Ok(Err(what)),
+            Err(_) => None,
+        };
+        Ok(Ok(header.zip(self.scan.progress.state)))
     }
 
     fn offset(&self) -> u64 {
@@ -217,7 +227,13 @@ impl<'a> Scanner<'a> {
         if !header.payload_is_good(payload) {
             return Ok(Err((Found::Bad, Some(header), "payload checksum differs".to_owned())));
         }
-        let said = Said::read(&header, payload);
+        let said = Said::read(&header, header.body(payload));
+        if let Some(Said::State(state)) = &said {
+            self.prover.begin(&header, state, self.number);
+        }
+        if let Some(what) = self.prover.refuses(&header, payload) {
+            return Ok(Err((Found::Forged, Some(header), what.to_owned())));
+        }
         Ok(match said.and_then(|said| self.take_in(&header, offset, said)) {
             Some(()) => Ok(header),
             None => Err((Found::Bad, Some(header), "payload is not what its kind says".to_owned())),

@@ -4,6 +4,7 @@
 //! somebody, and is corrupt.
 
 use crate::recovery::{Corrupt, Recovery};
+use crate::tags::Seal;
 use strandline_keys::{Purpose, StoreKeys};
 
 /// Finds the key of each segment. One that is not to be had, or not to be expected, is reported.
@@ -14,7 +15,7 @@ pub(crate) fn take_keys(keys: Option<&StoreKeys>, recovery: &mut Recovery) {
             (None, None) => continue,
             (Some(keys), Some(name)) => match keys.find(name, Purpose::Segment(log_id, kept.number.0)) {
                 Ok(key) => {
-                    kept.key = Some(key);
+                    kept.seal = Some(Seal { key, tags: kept.has_tags });
                     continue;
                 }
                 Err(error) => error.to_string(),

@@ -3,13 +3,14 @@
 //! Invariant: the bytes are mapped only when the segment is sealed, and it is sealed only after it was truncated.
 
 use crate::disk::{Access, Disk, DiskFile};
+use crate::map::Mapped;
 use crate::num::{LogId, SegmentNo};
+use crate::tags::Seal;
 use parking_lot::RwLock;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use strandline_event::{LogIndex, Micros, SharedBytes};
-use strandline_keys::DataKey;
+use strandline_event::{LogIndex, Micros};
 
 /// Bytes between two marks of a segment's sparse index.
 const SPARSE_STEP_BYTES: u64 = 64 << 10;
@@ -22,8 +23,8 @@ pub struct Segment {
     /// Number of the entry that stands, or would stand, first.
     first_number: u64,
     path: PathBuf,
-    /// What seals its entries; none: they stand as they are.
-    key: Option<DataKey>,
+    /// What seals it; none: all stands as it is.
+    seal: Option<Seal>,
     disk: Arc<dyn Disk>,
     facts: RwLock<Facts>,
     handle: RwLock<Handle>,
@@ -71,7 +72,7 @@ impl Facts {
 enum Handle {
     Closed,
     Open(Arc<dyn DiskFile>),
-    Mapped(SharedBytes),
+    Mapped(Mapped),
 }
 
 /// Where a segment's bytes come from.
@@ -80,7 +81,7 @@ pub(crate) enum Source {
     /// Read with `read_at`: the segment may still be written.
     File(Arc<dyn DiskFile>),
     /// The whole sealed file.
-    Mapped(SharedBytes),
+    Mapped(Mapped),
 }
 
 impl Segment {
@@ -91,10 +92,10 @@ impl Segment {
         log_id: u64,
         (first_index, first_number): (LogIndex, u64),
         facts: Facts,
-        key: Option<DataKey>,
+        seal: Option<Seal>,
     ) -> Self {
         let (facts, handle) = (RwLock::new(facts), RwLock::new(Handle::Closed));
-        Self { number, log_id, first_index, first_number, path, key, disk, facts, handle }
+        Self { number, log_id, first_index, first_number, path, seal, disk, facts, handle }
     }
 
     /// Its number.
@@ -109,9 +110,14 @@ impl Segment {
         self.log_id
     }
 
-    /// What seals its entries; `None`: they stand as they are.
-    pub(crate) fn key(&self) -> Option<&DataKey> {
-        self.key.as_ref()
+    /// What seals it; `None`: all stands as it is.
+    pub(crate) fn seal(&self) -> Option<&Seal> {
+        self.seal.as_ref()
+    }
+
+    /// Whether each of its frames carries a tag.
+    pub(crate) fn has_tags(&self) -> bool {
+        self.seal.as_ref().is_some_and(|seal| seal.tags)
     }
 
     /// Index that the first entry in it has, or would have.
@@ -174,15 +180,15 @@ impl Segment {
         let sealed = self.is_sealed();
         let handle = self.handle.read().clone();
         let file = match handle {
-            Handle::Mapped(bytes) => return Ok(Source::Mapped(bytes)),
+            Handle::Mapped(map) => return Ok(Source::Mapped(map)),
             Handle::Open(file) => file,
             Handle::Closed => self.disk.open(&self.path, Access::Read)?,
         };
         // two readers may both come here: the later one's map replaces the earlier one's, which lives as long as it is used
         if sealed {
-            let bytes = file.map()?;
-            *self.handle.write() = Handle::Mapped(bytes.clone());
-            return Ok(Source::Mapped(bytes));
+            let map = file.map()?;
+            *self.handle.write() = Handle::Mapped(map.clone());
+            return Ok(Source::Mapped(map));
         }
         let mut handle = self.handle.write();
         if matches!(*handle, Handle::Closed) {
@@ -208,7 +214,7 @@ impl Segment {
     #[cfg(test)]
     pub(crate) fn mapped_bytes(&self) -> u64 {
         match &*self.handle.read() {
-            Handle::Mapped(bytes) => bytes.len() as u64,
+            Handle::Mapped(map) => map.bytes().len() as u64,
             _ => 0,
         }
     }

@@ -1,6 +1,6 @@
 //! The payload of a State frame: what a segment must know of the log before it, so that older segments may go.
 
-use crate::frame::{VERSION, VERSION_REPLICATED, VERSION_SEALED};
+use crate::frame::{VERSION, VERSION_REPLICATED, VERSION_SEALED, VERSION_TAGGED};
 use crate::membership::Membership;
 use crate::num::{LogId, SegmentNo, Vote};
 use crate::wire::{Take, put_log_id, put_maybe_log_id, put_text, put_vote};
@@ -18,6 +18,8 @@ pub struct Before {
     pub last: Option<LogId>,
     /// When that entry was taken; `Micros::MIN` if there is none.
     pub last_time: Micros,
+    /// Each of its frames carries a tag (only a segment whose frames do says so).
+    pub has_tags: bool,
 }
 
 /// What a State frame of a replicated log says besides (FORMAT.md section 8). Entries are counted by number there: an entry of several
@@ -90,6 +92,7 @@ impl State {
         }
         if let Some(key) = &self.key {
             out.extend_from_slice(&key.to_bytes());
+            out.push(u8::from(self.before.is_some_and(|before| before.has_tags)));
         }
         out
     }
@@ -98,13 +101,13 @@ impl State {
     #[must_use]
     pub const fn version(&self) -> u8 {
         match (&self.key, &self.numbers) {
-            (Some(_), _) => VERSION_SEALED,
+            (Some(_), _) => VERSION_TAGGED,
             (None, Some(_)) => VERSION_REPLICATED,
             (None, None) => VERSION,
         }
     }
 
-    /// An upper bound of the payload's bytes, without encoding it.
+    /// An upper bound of the payload's bytes, the tag behind it included, without encoding it.
     pub(crate) fn encoded_len_max(&self) -> usize {
         let voters: usize = self.membership.voters.iter().map(|set| 2 + 8 * set.len()).sum();
         let nodes: usize = self.membership.nodes.iter().map(|(_, address)| 10 + address.len()).sum();
@@ -115,7 +118,8 @@ impl State {
     #[must_use]
     pub fn decode(bytes: &[u8], version: u8) -> Option<Self> {
         let mut take = Take(bytes);
-        Some(Self {
+        let has_key = [VERSION_SEALED, VERSION_TAGGED].contains(&version);
+        let mut state = Self {
             node: take.u64()?,
             bucket: take.u32()?,
             stream_type: take.text()?,
@@ -130,17 +134,23 @@ impl State {
             before: take_before(&mut take)?,
             numbers: match version {
                 VERSION => None,
-                VERSION_SEALED if !take.flag()? => None,
+                _ if has_key && !take.flag()? => None,
                 _ => Some(take_numbers(&mut take)?),
             },
-            key: if version == VERSION_SEALED { Some(take_key(&mut take)?) } else { None },
-        })
+            key: if has_key { Some(take_key(&mut take)?) } else { None },
+        };
+        if version == VERSION_TAGGED {
+            let has_tags = take.flag()?;
+            state.before.iter_mut().for_each(|before| before.has_tags = has_tags);
+        }
+        Some(state)
     }
 }
 
 fn put_before(out: &mut Vec<u8>, before: Option<Before>) {
     out.push(u8::from(before.is_some()));
-    let before = before.unwrap_or(Before { segment: SegmentNo(0), end: 0, last: None, last_time: Micros::MIN });
+    let none = Before { segment: SegmentNo(0), end: 0, last: None, last_time: Micros::MIN, has_tags: false };
+    let before = before.unwrap_or(none);
     out.extend_from_slice(&before.segment.0.to_le_bytes());
     out.extend_from_slice(&before.end.to_le_bytes());
     put_maybe_log_id(out, before.last);
@@ -150,10 +160,11 @@ fn put_before(out: &mut Vec<u8>, before: Option<Before>) {
 fn take_before(take: &mut Take<'_>) -> Option<Option<Before>> {
     let there = take.flag()?;
     let before = Before {
-        segment: SegmentNo(take.u64()?),
-        end: take.u64()?,
+        segment: SegmentNo(take.number()?),
+        end: take.number()?,
         last: take.maybe_log_id()?,
         last_time: Micros(take.i64()?),
+        has_tags: false,
     };
     Some(there.then_some(before))
 }
@@ -172,12 +183,12 @@ fn take_key(take: &mut Take<'_>) -> Option<KeyName> {
 
 fn take_numbers(take: &mut Take<'_>) -> Option<Numbers> {
     Some(Numbers {
-        next: take.u64()?,
-        committed: take.u64()?,
-        purged: take.u64()?,
-        membership: take.u64()?,
+        next: take.number()?,
+        committed: take.number()?,
+        purged: take.number()?,
+        membership: take.number()?,
         cut: take.flag()?,
-        file_bytes: take.u64()?,
+        file_bytes: take.number()?,
     })
 }
 
@@ -206,13 +217,16 @@ mod tests {
     #[test]
     fn state_round_trips_and_refuses_what_is_cut() {
         let id = |index| LogId { leader: LeaderId { term: 3, node: 9 }, index: LogIndex(index) };
-        let before = Before { segment: SegmentNo(4), end: 8192, last: Some(id(77)), last_time: Micros(-5) };
+        let before =
+            Before { segment: SegmentNo(4), end: 8192, last: Some(id(77)), last_time: Micros(-5), has_tags: false };
+        let tagged = Before { has_tags: true, ..before };
         let numbers = Numbers { next: 70, committed: 69, purged: 3, membership: 1, cut: true, file_bytes: 1 << 20 };
         let key = KeyName::from_bytes(&[7; KEY_NAME_BYTES]);
         let all = [
             (None, None, None, None, None),
             (Some(before), Some(id(77)), Some(id(12)), Some(numbers), None),
             (Some(before), None, Some(id(12)), None, Some(key)),
+            (Some(tagged), Some(id(77)), Some(id(12)), Some(numbers), Some(key)),
             (None, Some(id(77)), None, Some(numbers), Some(key)),
         ];
         for (before, committed, purged, numbers, key) in all {
@@ -230,7 +244,7 @@ mod tests {
                 key,
             };
             let (bytes, version) = (state.encode(), state.version());
-            assert!(bytes.len() <= state.encoded_len_max());
+            assert!(bytes.len() + strandline_keys::TAG_BYTES <= state.encoded_len_max());
             assert_eq!(State::decode(&bytes, version), Some(state.clone()));
             for cut in 0..bytes.len() {
                 assert_eq!(State::decode(&bytes[..cut], version), None, "cut at {cut}");

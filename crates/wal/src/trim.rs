@@ -54,6 +54,7 @@ impl LogWriter {
 
     /// A State frame: in a new segment as its first frame, else in the open one.
     fn state_frame(&mut self, now: Micros) {
+        self.close_before_unnumbered();
         let begun = self.start.next_segment;
         self.open_group(frame_bytes(self.start.state.encoded_len_max()), now);
         if self.start.next_segment == begun {

@@ -2,7 +2,7 @@
 //!
 //! A reader that runs out of bytes answers `None`; it never panics.
 
-use crate::num::{LeaderId, LogId, Vote};
+use crate::num::{LeaderId, LogId, NUMBER_MAX, Vote};
 use strandline_event::LogIndex;
 
 /// Reads fields from the front of a slice.
@@ -43,6 +43,11 @@ impl<'a> Take<'a> {
         self.array().map(u64::from_le_bytes)
     }
 
+    /// A number that is counted on from.
+    pub(crate) fn number(&mut self) -> Option<u64> {
+        self.u64().filter(|number| *number <= NUMBER_MAX)
+    }
+
     pub(crate) fn i64(&mut self) -> Option<i64> {
         self.array().map(i64::from_le_bytes)
     }
@@ -53,7 +58,7 @@ impl<'a> Take<'a> {
     }
 
     pub(crate) fn leader(&mut self) -> Option<LeaderId> {
-        Some(LeaderId { term: self.u64()?, node: self.u64()? })
+        Some(LeaderId { term: self.number()?, node: self.u64()? })
     }
 
     pub(crate) fn vote(&mut self) -> Option<Vote> {
@@ -61,7 +66,7 @@ impl<'a> Take<'a> {
     }
 
     pub(crate) fn log_id(&mut self) -> Option<LogId> {
-        Some(LogId { leader: self.leader()?, index: LogIndex(self.u64()?) })
+        Some(LogId { leader: self.leader()?, index: LogIndex(self.number()?) })
     }
 
     pub(crate) fn maybe_log_id(&mut self) -> Option<Option<LogId>> {

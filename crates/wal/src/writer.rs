@@ -10,7 +10,7 @@ use crate::disk::Disk;
 use crate::files::LogFiles;
 use crate::frame::{
     FLAG_GOES_ON, FLAG_NO_CHECKSUM, FLAG_NO_FSYNC, FLAG_SEALED, FrameHeader, FrameKind, PAYLOAD_BYTES_MAX, VERSION,
-    VERSION_REPLICATED, VERSION_SEALED, frame_bytes,
+    VERSION_REPLICATED, VERSION_TAGGED, frame_bytes,
 };
 use crate::group::{Group, GroupMemory};
 use crate::membership::Membership;
@@ -149,6 +149,12 @@ impl LogWriter {
     /// # Errors
     /// None that a vote can meet.
     pub fn push_vote(&mut self, vote: Vote, now: Micros) -> Result<Pushed, PushError> {
+        self.close_before_unnumbered();
+        self.append_vote(vote, now)
+    }
+
+    /// The same, behind what the group holds.
+    pub(crate) fn append_vote(&mut self, vote: Vote, now: Micros) -> Result<Pushed, PushError> {
         self.start.state.vote = vote;
         let bytes = encode_vote(vote);
         self.push_kind(FrameKind::Vote, Entry { leader: vote.leader, schema: 0, count: 0, parts: &[&bytes] }, now)
@@ -223,9 +229,17 @@ impl LogWriter {
         committed
     }
 
-    /// Bytes that a seal adds to a payload of this kind.
-    pub(crate) fn seal_bytes(&self, kind: FrameKind) -> usize {
-        if self.start.config.keys.is_some() && kind.is_sealed() { TAG_BYTES } else { 0 }
+    /// Bytes that a tag adds to a payload.
+    pub(crate) fn tag_bytes(&self) -> usize {
+        if self.start.config.keys.is_some() { TAG_BYTES } else { 0 }
+    }
+
+    /// In an encrypted log a frame without an index stands first in its group: which frame is a group's last no tag says, so the end
+    /// of a group may be taken away by who can write to the file. The next index would show an entry missing there, and nothing a vote.
+    pub(crate) fn close_before_unnumbered(&mut self) {
+        if self.start.config.keys.is_some() {
+            self.close_gathering();
+        }
     }
 
     /// What readers see.
@@ -313,7 +327,7 @@ impl LogWriter {
     }
 
     pub(crate) fn push_kind(&mut self, kind: FrameKind, entry: Entry<'_>, now: Micros) -> Result<Pushed, PushError> {
-        let bytes = entry.parts.iter().map(|part| part.len()).sum::<usize>() + self.seal_bytes(kind);
+        let bytes = entry.parts.iter().map(|part| part.len()).sum::<usize>() + self.tag_bytes();
         if bytes > PAYLOAD_BYTES_MAX {
             return Err(PushError::TooLarge { bytes, max: PAYLOAD_BYTES_MAX });
         }
@@ -374,10 +388,7 @@ impl LogWriter {
         let len = u32::try_from(header.frame_bytes()).unwrap_or(u32::MAX);
         let loc = FrameLoc { segment: header.segment, offset: group.tail(), len };
         group.needs_proof |= !header.proves_itself();
-        match Arc::clone(&group.segment).key().filter(|_| header.has(FLAG_SEALED)) {
-            Some(key) => group.append_sealed(&header, entry.parts, key),
-            None => group.append(&header, entry.parts),
-        }
+        group.append(&header, entry.parts);
         if kind.takes_index() {
             let id = LogId { leader: entry.leader, index: header.index };
             (group.last, group.last_time) = (Some(id), now);
@@ -392,23 +403,23 @@ impl LogWriter {
     }
 
     fn header(&self, kind: FrameKind, entry: Entry<'_>, group: &Group, now: Micros) -> FrameHeader {
-        let checked = self.start.config.checksum || kind.always_checked();
+        let (tag_bytes, seals) = (self.tag_bytes(), self.start.config.keys.is_some() && kind.is_sealed());
+        let tagged = tag_bytes > 0;
+        let checked = self.start.config.checksum || kind.always_checked() || (tagged && !seals);
         let no_checksum = if checked { 0 } else { FLAG_NO_CHECKSUM };
         let no_fsync = if self.start.config.fsync { 0 } else { FLAG_NO_FSYNC };
         let crc = |crc, part: &&[u8]| crc32c::crc32c_append(crc, part);
-        let seal_bytes = self.seal_bytes(kind);
-        let sealed = seal_bytes > 0;
         FrameHeader {
             version: match kind {
                 FrameKind::State => self.start.state.version(),
-                _ if sealed => VERSION_SEALED,
+                _ if tagged => VERSION_TAGGED,
                 _ => VERSION,
             },
             kind,
-            flags: no_checksum | no_fsync | if sealed { FLAG_SEALED } else { 0 },
+            flags: no_checksum | no_fsync | if seals { FLAG_SEALED } else { 0 },
             schema: entry.schema,
             // at most PAYLOAD_BYTES_MAX
-            payload_len: entry.parts.iter().map(|part| part.len() as u32).sum::<u32>() + seal_bytes as u32,
+            payload_len: entry.parts.iter().map(|part| part.len() as u32).sum::<u32>() + tag_bytes as u32,
             log_id: self.start.log_id,
             segment: group.segment.number(),
             group: group.number,
@@ -417,8 +428,8 @@ impl LogWriter {
             index: self.start.next_index,
             time: now,
             count: entry.count,
-            // that of a sealed payload is known when it is sealed
-            payload_crc: if checked && !sealed { entry.parts.iter().fold(0, crc) } else { 0 },
+            // that of a payload with a tag is known when it has it
+            payload_crc: if checked && !tagged { entry.parts.iter().fold(0, crc) } else { 0 },
             ordinal: group.memory.frames.len() as u32,
         }
     }

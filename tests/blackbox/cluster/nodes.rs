@@ -41,6 +41,8 @@ pub(super) struct Nodes {
     running: Vec<Option<Server>>,
     /// Further options of every node.
     options: Vec<&'static str>,
+    /// `--roles` of each node; empty: none is said.
+    roles: Vec<&'static str>,
     /// Their ids.
     ids: Vec<u64>,
     /// What stands between them, if anything does.
@@ -66,10 +68,32 @@ impl Nodes {
         let folder = TempDir::with_prefix("strandline-cluster-").unwrap();
         let ports = (0..count).map(|_| Ports::free()).collect();
         let running = (0..count).map(|_| None).collect();
-        let nodes =
-            Self { folder, ports, running, options: options.to_vec(), ids: (1..=count as u64).collect(), links: None };
+        let (options, roles, ids) = (options.to_vec(), vec![""; count], (1..=count as u64).collect());
+        let nodes = Self { folder, ports, running, options, roles, ids, links: None };
         std::fs::write(nodes.statement(), nodes.text(keys)).unwrap();
         nodes
+    }
+
+    /// A cluster whose nodes have these roles; the first three vote.
+    pub(super) fn with_roles(roles: &[&'static str], keys: &str) -> Self {
+        let mut nodes = Self::of(roles.len(), keys, &[]);
+        nodes.roles = roles.to_vec();
+        (1..=roles.len()).for_each(|node| nodes.start(node));
+        nodes.until("every node votes that shall", |nodes| nodes.all_vote(None));
+        nodes
+    }
+
+    /// From its next start on a node is told these roles.
+    pub(super) fn give(&mut self, node: usize, roles: &'static str) {
+        self.roles[node - 1] = roles;
+    }
+
+    /// Starts a node that does not come up, and says how it ended.
+    pub(super) fn refused(&self, node: usize) -> Finished {
+        match Server::try_start(&mut self.command(node)) {
+            Ok(_) => panic!("node {node} came up"),
+            Err(finished) => finished,
+        }
     }
 
     /// Nodes that speak to each other through links that a test can cut; all of them vote.
@@ -176,6 +200,9 @@ impl Nodes {
         } else {
             command.args(["--join", &first]);
         }
+        if !self.roles[node - 1].is_empty() {
+            command.args(["--roles", self.roles[node - 1]]);
+        }
         command.args(&self.options);
         command
     }
@@ -220,6 +247,11 @@ impl Nodes {
         (1..=self.running.len()).filter(|node| self.running[node - 1].is_some()).collect()
     }
 
+    /// How many sockets a node has open.
+    pub(super) fn sockets(&self, node: usize) -> usize {
+        self.running[node - 1].as_ref().map_or(0, |server| server.open_files("socket:"))
+    }
+
     pub(super) fn http(&self, node: usize) -> Http {
         Http::new(&format!("http://{}", self.http_address(node)))
     }
@@ -227,6 +259,23 @@ impl Nodes {
     /// The addresses of all nodes, for clients that go on elsewhere.
     pub(super) fn urls(&self) -> Vec<String> {
         (1..=self.ports.len()).map(|node| format!("http://{}", self.http_address(node))).collect()
+    }
+
+    /// What a node says of the store: who compacts it, and as what.
+    pub(super) fn compactor(&self, node: usize) -> (usize, String) {
+        let Ok(answer) = self.http(node).try_get_as("/admin/v1/cluster", "application/json") else {
+            return (0, String::new());
+        };
+        let store = answer.expect(200)["stores"][0].clone();
+        let place = |id: u64| self.ids.iter().position(|known| *known == id).map_or(0, |at| at + 1);
+        (store["compactor"].as_u64().map_or(0, place), store["compacts_as"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// A number that a node tells.
+    pub(super) fn metric(&self, node: usize, series: &str) -> u64 {
+        let text = self.http(node).get("/metrics").text();
+        let line = text.lines().find_map(|line| line.strip_prefix(&format!("strandline_{series} ")));
+        line.unwrap_or_else(|| panic!("node {node} tells no {series}")).parse().unwrap()
     }
 
     /// What a node says of a group: of a stream type, or the meta group.

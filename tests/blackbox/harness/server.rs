@@ -219,6 +219,12 @@ impl Server {
         links.filter(|target| target.to_string_lossy().contains(part)).count()
     }
 
+    /// What it holds resident.
+    pub(crate) fn memory_mb(&self) -> u64 {
+        let kb = self.status("VmRSS").unwrap_or_default();
+        kb.split_whitespace().next().and_then(|kb| kb.parse::<u64>().ok()).unwrap_or_default() >> 10
+    }
+
     /// Whether the process still runs.
     pub(crate) fn runs(&mut self) -> bool {
         self.process.try_wait().unwrap().is_none()

@@ -1,7 +1,9 @@
 //! Subscriptions over the real program: history and live without a gap or a double at the seam, named ones that survive kills, slow
 //! clients, dry runs, sync projections, the end.
 
+mod crowd;
 mod durable;
+mod hidden;
 mod native;
 mod projections;
 mod seam;

@@ -25,9 +25,7 @@ impl Control {
     /// That node does not lead it, or cannot be reached.
     pub async fn read_index(&self, leader: NodeId, group: &GroupId) -> Result<ReadIndex, ControlError> {
         let none = |why: String| ControlError::NoLeader(why);
-        let known = self.entry(leader).map(|entry| entry.facts.addresses.cluster);
-        let address = known.or_else(|| self.parts.transport.address(leader));
-        let address = address.ok_or_else(|| none("where its leader is is not known".to_owned()))?;
+        let address = self.address_of(leader).ok_or_else(|| none("where its leader is is not known".to_owned()))?;
         let mut body = Put::default();
         body.u8(VERSION);
         body.zeros(7);

@@ -1,11 +1,13 @@
 //! What this node answers to others about the cluster, and whom it lets in.
 
 use super::Control;
+use super::admitting::is_member;
+use super::health::REMOVED;
 use super::outcome::{ControlError, Proposed};
 use crate::join::{AskKind, Join, Offer, OfferedStore, Place, Proof, check_proof, offer_store};
 use crate::meta::{Command, NodeState};
 use crate::net::{Ask, Asker, Hear};
-use crate::transport::BoxFuture;
+use crate::transport::{BoxFuture, GroupId};
 use strandline_durable::objects::NodeProbe;
 
 /// Joining nodes whose probes are remembered.
@@ -15,7 +17,7 @@ impl Hear for Control {
     fn admits(&self, asker: Asker) -> Result<(), String> {
         self.parts.machine.with(|state| match state.nodes().get(&asker.node) {
             Some(entry) if entry.state == NodeState::Removed => Err(format!(
-                "node {} was removed from this cluster and is never let in again: join with an empty --data-dir under a new --node-id",
+                "node {} {REMOVED} and is never let in again: join with an empty --data-dir under a new --node-id",
                 asker.node
             )),
             Some(entry) if entry.facts.instance != asker.instance => {
@@ -26,23 +28,41 @@ impl Hear for Control {
         })
     }
 
+    fn knows(&self, asker: Asker) -> bool {
+        self.is_known(asker) || self.vouched.is_member(asker)
+    }
+
+    fn takes_part(&self, asker: Asker, group: &GroupId) -> Result<(), String> {
+        self.part_of(asker, group)
+    }
+
     fn ask(&self, asker: Asker, ask: Ask) -> BoxFuture<'_, Result<Vec<u8>, String>> {
         Box::pin(async move {
             let is_ours = asker.cluster != 0 && asker.cluster == self.cluster();
             match AskKind::from_u8(ask.kind) {
                 Some(AskKind::Join) => self.offer(asker, &ask.body).await,
                 Some(AskKind::Prove) => self.prove(asker, &ask.body).await,
-                Some(AskKind::Propose | AskKind::State | AskKind::ReadIndex) if !is_ours => {
-                    Err("only nodes of this cluster may ask that".to_owned())
-                }
+                Some(_) if !is_ours => Err("only nodes of this cluster may ask that".to_owned()),
                 Some(AskKind::Propose) => {
                     let command = Command::decode(&ask.body).map_err(|error| error.to_string())?;
-                    self.hear_address(&command);
+                    self.hear_address(asker, &command);
                     let leads = self.parts.machine.next().is_some();
+                    if leads {
+                        self.is_member(asker)?;
+                    }
                     Ok(if leads { self.propose_here(&command).await } else { Proposed::NotLeader }.encode())
                 }
-                Some(AskKind::State) => Ok(self.state().encode()),
-                Some(AskKind::ReadIndex) => self.read_index_here(&ask.body).await,
+                Some(kind) => {
+                    self.part_of(asker, &GroupId::Meta)?;
+                    match kind {
+                        AskKind::State => Ok(self.state().encode()),
+                        AskKind::ReadIndex => self.read_index_here(&ask.body).await,
+                        AskKind::TakeOver => self.take_over_here(asker.node, &ask.body).await,
+                        AskKind::Silent => Ok(self.silent_bytes()),
+                        AskKind::Look => self.look_here(&ask.body).await,
+                        AskKind::Join | AskKind::Prove | AskKind::Propose => Err("it was answered before".to_owned()),
+                    }
+                }
                 None => Err(format!("questions of kind {} are not known here: update this node", ask.kind)),
             }
         })
@@ -50,6 +70,12 @@ impl Hear for Control {
 }
 
 impl Control {
+    /// Who leads knows the members: nobody else has a word in what the cluster does.
+    fn is_member(&self, asker: Asker) -> Result<(), String> {
+        let is_one = self.parts.machine.with(|state| is_member(state, asker));
+        if is_one { Ok(()) } else { Err(format!("node {} is no member of this cluster: join it first", asker.node)) }
+    }
+
     async fn offer(&self, asker: Asker, body: &[u8]) -> Result<Vec<u8>, String> {
         let Join(facts) = Join::decode(body).map_err(|error| error.to_string())?;
         if (facts.id, facts.instance) != (asker.node, asker.instance) {

@@ -91,8 +91,28 @@ pub async fn enter(
     places: Arc<dyn Places>,
     entropy: Entropy,
 ) -> Result<(), JoinError> {
+    let stores = prove_offer(offer, places, entropy).await?;
+    admit(transport, at, node, stores).await
+}
+
+/// Makes the proof that this node shares the stores that it was offered. It is no member yet, and may still decline.
+///
+/// # Errors
+/// [`JoinError`].
+pub async fn prove_offer(
+    offer: Offer,
+    places: Arc<dyn Places>,
+    entropy: Entropy,
+) -> Result<Vec<StoreProof>, JoinError> {
     let proving = tokio::task::spawn_blocking(move || prove(&offer, &*places, &entropy));
-    let stores = proving.await.map_err(|_| JoinError::Ended)??;
+    proving.await.map_err(|_| JoinError::Ended)?
+}
+
+/// Shows the proof to the node at `at`: the node is a member from here on, and others count on it.
+///
+/// # Errors
+/// [`JoinError`].
+pub async fn admit(transport: &NetTransport, at: &str, node: NodeId, stores: Vec<StoreProof>) -> Result<(), JoinError> {
     ask(transport, at, AskKind::Prove, Proof { node, stores }.encode()).await.map(drop)
 }
 

@@ -3,22 +3,31 @@
 //! ```text
 //!  operator, router ──> Control::propose ──> leader of the meta group ──> MetaMachine (every node) ──> watch
 //!  other nodes ──> Hear: Join, Prove, Propose, State                                                     │
-//!  leader of a group ──> steer: its members, as the placement says, then `Settled`  <────────────────────┘
+//!  leader of a group ──> steer: its members, as the placement says, then `Settled`  <────────────────────┤
+//!  leader of the meta group ──> compacting: who compacts each store, by who answers  <───────────────────┘
 //! ```
 //!
 //! It refuses to know HTTP, actors and how a store's log is opened. Random bits and the time come from outside.
 
+mod admitting;
 mod ask;
+mod compacting;
+mod hand_over;
+mod health;
 mod hear;
 mod joining;
+mod looking;
 mod machine;
 mod open;
 mod outcome;
 mod places;
 mod propose;
+mod removing;
 mod steer;
 
-pub use joining::{JoinError, ask_to_join, enter};
+pub use health::{AWAY, LEADERLESS, Troubles};
+pub use joining::{JoinError, admit, ask_to_join, enter, prove_offer};
+pub use looking::Looks;
 pub use machine::MetaMachine;
 pub use open::{MetaParts, OpenMetaError, open_meta};
 pub use outcome::{ControlError, Proposed};
@@ -28,10 +37,10 @@ pub use steer::{Steered, steer};
 use crate::group::{Group, GroupError, GroupStatus};
 use crate::groups::Groups;
 use crate::meta::{MetaState, NodeEntry, NodeState};
-use crate::net::{Identity, NetTransport};
+use crate::net::{Asker, Identity, NetTransport};
 use crate::transport::{GroupId, Member, NodeId};
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,6 +89,25 @@ pub struct Control {
     offers: Arc<Mutex<HashMap<NodeId, Vec<NodeProbe>>>>,
     /// Addresses as the state said them last.
     said: Arc<Mutex<HashMap<NodeId, String>>>,
+    /// Whom changes of members wait for.
+    waits: Arc<Mutex<BTreeMap<GroupId, Waits>>>,
+    /// Another node has said that this one is no member any more.
+    removed: Arc<Mutex<bool>>,
+    /// What members have said of nodes that this one does not know.
+    vouched: Arc<admitting::Vouched>,
+    /// How stores of this node look for what others have committed.
+    lookers: Arc<looking::Lookers>,
+    /// Where somebody may be who knows more, should all addresses be others by now.
+    hint: Arc<Mutex<Option<String>>>,
+}
+
+/// Whom a change of a group's members waits for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Waits {
+    /// The node.
+    pub node: NodeId,
+    /// What it lacks.
+    pub why: String,
 }
 
 impl fmt::Debug for Control {
@@ -92,7 +120,10 @@ impl Control {
     /// Takes part; nothing runs yet but what is asked.
     #[must_use]
     pub fn new(parts: ControlParts) -> Self {
-        Self { parts: Arc::new(parts), turn: Arc::default(), offers: Arc::default(), said: Arc::default() }
+        let (turn, offers, said) = (Arc::default(), Arc::default(), Arc::default());
+        let (waits, removed, vouched) = (Arc::default(), Arc::default(), Arc::default());
+        let (lookers, hint) = (Arc::default(), Arc::default());
+        Self { parts: Arc::new(parts), turn, offers, said, waits, removed, vouched, lookers, hint }
     }
 
     /// The state of the meta group, as far as it has been applied here.
@@ -117,6 +148,11 @@ impl Control {
     #[must_use]
     pub fn cluster(&self) -> u128 {
         self.parts.identity.cluster()
+    }
+
+    /// A member may be at this address, whatever it was before: asked first while nobody is known to lead.
+    pub fn may_be_at(&self, address: String) {
+        *self.hint.lock() = Some(address);
     }
 
     /// The node has joined: from now on it speaks as a member.
@@ -159,25 +195,79 @@ impl Control {
         self.parts.machine.stuck()
     }
 
+    /// Whether this node answers reads: it has the role, or has not heard of itself yet.
+    #[must_use]
+    pub fn reads_here(&self) -> bool {
+        self.with_state(|state| {
+            let here = state.nodes().get(&self.node());
+            here.is_none_or(|entry| entry.facts.roles.read)
+        })
+    }
+
+    /// The other members with the role `read`, and where they serve HTTP.
+    #[must_use]
+    pub fn readers(&self) -> Vec<(NodeId, String)> {
+        self.with_state(|state| {
+            let reads = |entry: &&NodeEntry| {
+                entry.state == NodeState::Member && entry.facts.roles.read && entry.facts.id != self.node()
+            };
+            let at = |entry: &NodeEntry| (entry.facts.id, entry.facts.addresses.http.clone());
+            state.nodes().values().filter(reads).map(at).collect()
+        })
+    }
+
     /// Where a node is.
     #[must_use]
     pub fn entry(&self, node: NodeId) -> Option<NodeEntry> {
         self.state().nodes().get(&node).cloned()
     }
 
-    /// Steers the groups that this node leads until `stopped` says so.
-    pub async fn run(self, mut stopped: watch::Receiver<bool>) {
+    /// Where a node listens for others, as far as anybody has said so.
+    fn address_of(&self, node: NodeId) -> Option<String> {
+        let known = self.entry(node).map(|entry| entry.facts.addresses.cluster);
+        known.or_else(|| self.parts.transport.address(node))
+    }
+
+    /// Whom a change of this group's members waits for; known on its leader.
+    #[must_use]
+    pub fn waits_for(&self, group: &GroupId) -> Option<Waits> {
+        self.waits.lock().get(group).cloned()
+    }
+
+    /// Steers the groups that this node leads and names who compacts until `stopped` says so, and looks whether it is still a member.
+    pub async fn run(self, stopped: watch::Receiver<bool>) {
+        tokio::join!(
+            self.keep_steering(stopped.clone()),
+            self.keep_compactors(stopped.clone()),
+            self.look_whether_removed(stopped)
+        );
+    }
+
+    async fn keep_steering(&self, stopped: watch::Receiver<bool>) {
+        let round = || async {
+            self.learn_addresses();
+            self.steer_all().await;
+        };
+        self.keep_at(stopped, STEER_EVERY, round).await;
+    }
+
+    /// A round now, at each change of what the meta group says and every so often, until `stopped` says so.
+    async fn keep_at<F: Future<Output = ()>>(
+        &self,
+        mut stopped: watch::Receiver<bool>,
+        every: Duration,
+        round: impl Fn() -> F,
+    ) {
         let mut changed = self.watch();
         loop {
             changed.borrow_and_update();
-            self.learn_addresses();
             tokio::select! {
-                () = self.steer_all() => {}
+                () = round() => {}
                 () = async { drop(stopped.wait_for(|stopped| *stopped).await) } => return,
             }
             tokio::select! {
                 _ = changed.changed() => {}
-                () = tokio::time::sleep(STEER_EVERY) => {}
+                () = tokio::time::sleep(every) => {}
                 () = async { drop(stopped.wait_for(|stopped| *stopped).await) } => return,
             }
         }
@@ -190,7 +280,9 @@ impl Control {
             let Some(placement) = state.groups().get(group.id()) else { continue };
             let steering = timeout(STEER_WITHIN, steer(&group, placement, &members(&state))).await;
             let late = || Err(GroupError::Refused("a member does not answer".to_owned()));
-            match steering.unwrap_or_else(|_| late()) {
+            let steered = steering.unwrap_or_else(|_| late());
+            self.note_waiting(group.id(), &steered);
+            match steered {
                 Ok(Steered::Reached) if !placement.is_settled() => {
                     let report = crate::meta::Command::Settled {
                         group: group.id().clone(),
@@ -201,10 +293,30 @@ impl Control {
                         tracing::debug!(group = %group.id(), "not reported yet as settled: {error}");
                     }
                 }
+                Ok(Steered::Leaves { to }) => {
+                    if let Err(error) = self.hand_over(&group, to).await {
+                        tracing::debug!(group = %group.id(), to, "not handed over yet: {error}");
+                    }
+                }
                 Ok(_) => {}
                 // a member that is not there yet, or another change under way: the next round tries again
                 Err(error) => tracing::debug!(group = %group.id(), "its members are not as they shall be yet: {error}"),
             }
+        }
+    }
+
+    /// Said once in the log for each node that a group waits for.
+    fn note_waiting(&self, group: &GroupId, steered: &Result<Steered, GroupError>) {
+        let mut waits = self.waits.lock();
+        match steered {
+            Ok(Steered::Waits { node, why }) => {
+                let before = waits.insert(group.clone(), Waits { node: *node, why: why.clone() });
+                if before.is_none_or(|before| before.node != *node) {
+                    tracing::warn!(%group, node, "its voters are not changed before this node can be counted on: {why}");
+                }
+            }
+            Err(_) => {}
+            Ok(_) => drop(waits.remove(group)),
         }
     }
 
@@ -223,13 +335,16 @@ impl Control {
         }
     }
 
-    /// A member that has moved is looked for there from now on: without it there may be no quorum that could say so.
-    fn hear_address(&self, command: &crate::meta::Command) {
-        if let crate::meta::Command::Readdress { node, instance, addresses } = command
-            && self
-                .entry(*node)
-                .is_some_and(|known| known.facts.instance == *instance && known.state != NodeState::Removed)
-        {
+    /// A member that has moved is looked for there from now on: without it there may be no quorum that could say so. While nobody leads after
+    /// a start the state names no members; then it believes what a node of its own log says of itself, which is only where it is asked.
+    fn hear_address(&self, asker: Asker, command: &crate::meta::Command) {
+        let crate::meta::Command::Readdress { node, instance, addresses } = command else { return };
+        let is_itself = (asker.node, asker.instance) == (*node, *instance);
+        let is_known = self.with_state(|state| match state.nodes().get(node) {
+            Some(known) => known.facts.instance == *instance && known.state != NodeState::Removed,
+            None => state.cluster().is_none(),
+        });
+        if is_itself && is_known && self.is_known(asker) {
             self.parts.transport.learn(*node, &addresses.cluster);
         }
     }

@@ -21,6 +21,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 const PAUSE: Duration = Duration::from_millis(100);
 /// Until what was applied is seen, or an entry of Raft's own has come in between.
 const SHORT_PAUSE: Duration = Duration::from_millis(5);
+/// Whoever is at an address.
+const ANY: NodeId = 0;
 /// Time of one hop: an election in between is another try.
 const HOP_WITHIN: Duration = Duration::from_secs(3);
 
@@ -50,11 +52,20 @@ impl Control {
         if self.parts.machine.next().is_some() {
             return self.propose_here(command).await;
         }
+        let hint = self.hint.lock().clone().map(|address| (ANY, address));
         if let Some((node, address)) = self.leader_elsewhere() {
-            return self.ask_leader(command, node, &address).await;
+            let told = self.ask_leader(command, node, &address).await;
+            // the last leader that this node has heard of may be elsewhere by now
+            let Some((any, address)) = hint.filter(|_| matches!(told, Proposed::Unknown(_))) else { return told };
+            return match self.ask_leader(command, any, &address).await {
+                Proposed::NotLeader | Proposed::Unknown(_) => told,
+                told => told,
+            };
         }
-        // one that has moved is reached by nobody: it looks for the leader among those that it knows
-        for (node, address) in self.parts.transport.known().into_iter().filter(|(node, _)| *node != self.node()) {
+        // one that has moved is reached by nobody: it looks for the leader among those that it knows, and where it was told that one may be;
+        // whichever node that is has another address by now
+        let known = self.parts.transport.known().into_iter().filter(|(node, _)| *node != self.node());
+        for (node, address) in hint.into_iter().chain(known) {
             match self.ask_leader(command, node, &address).await {
                 Proposed::NotLeader | Proposed::Unknown(_) => {}
                 told => return told,

@@ -1,25 +1,45 @@
 //! Brings a group's members to where its placement says, step by step, from its leader.
 //!
-//! | voters or learners are missing | they follow first (openraft's learners), until they are nearly up to date |
-//! | voters differ | one change of all voters at once: openraft goes through a joint membership |
+//! | voters or learners are missing | they follow first (openraft's learners) |
+//! | voters differ | when the new ones answer and have caught up, one change of all at once: openraft goes through a joint membership |
 //! | nodes follow that shall not | they leave |
-//! | this leader shall not vote any more | it goes last: the change of voters takes its vote, and another one is elected |
+//! | this leader shall not vote any more | it votes until another one leads: it hands leadership over, and the next leader takes it away |
 //!
-//! Each round does what it can and may be repeated. A voter that is gone never keeps the others from being changed; a new one that
-//! does not answer does, since the group would count on it.
+//! Each round does what it can and may be repeated. A voter that is gone never keeps the others from being changed; a new one that does not
+//! answer does, since the group would count on it in the place of one that does. Only a group that has never acknowledged anything begins
+//! without it, if most of its voters are there.
 
 use crate::consensus::Leadership;
-use crate::group::{Group, GroupError};
+use crate::group::{Group, GroupError, GroupStatus};
 use crate::meta::Placement;
 use crate::transport::{Member, NodeId};
+use futures_util::future::join_all;
+use std::collections::BTreeSet;
+use std::time::Duration;
+use tokio::time::{Instant, timeout};
+
+/// How long a round waits for nodes that it has just given the log to, or that were there a moment ago; later rounds only look.
+const ARRIVES_WITHIN: Duration = Duration::from_secs(1);
 
 /// What a round found or did.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Steered {
     /// Another node leads.
     NotLeading,
     /// Its members were changed; look again.
     Changed,
+    /// A node must answer, or catch up, first.
+    Waits {
+        /// Which.
+        node: NodeId,
+        /// What is missing.
+        why: String,
+    },
+    /// This leader shall not vote any more, and this node can lead in its place.
+    Leaves {
+        /// Who leads next.
+        to: NodeId,
+    },
     /// They are as they shall be.
     Reached,
 }
@@ -41,13 +61,19 @@ pub async fn steer(
     let mut changed = false;
     for node in placement.voters.union(&placement.learners).filter(|node| !follows(node)) {
         if let Some(at) = member(*node) {
-            // who shall vote must be nearly up to date first: else the group would wait for it
-            group.add_learner(*node, at, placement.voters.contains(node)).await?;
+            group.add_learner(*node, at, false).await?;
             changed = true;
         }
     }
-    if status.voters != placement.voters && !placement.voters.is_empty() {
-        group.set_voters(placement.voters.clone()).await?;
+    let leaves = !placement.voters.is_empty() && !placement.voters.contains(&group.node());
+    let mut voters = placement.voters.clone();
+    voters.extend(leaves.then(|| group.node()));
+    if !voters.is_empty() && (status.voters != voters || status.is_joint) {
+        let new: BTreeSet<NodeId> = voters.difference(&status.voters).copied().collect();
+        if let Some(waits) = who_lacks(group, &new, &voters, placement.is_established(), changed).await {
+            return Ok(waits);
+        }
+        group.set_voters(voters).await?;
         return Ok(Steered::Changed);
     }
     for node in
@@ -56,5 +82,63 @@ pub async fn steer(
         group.remove_learner(*node).await?;
         changed = true;
     }
-    Ok(if changed { Steered::Changed } else { Steered::Reached })
+    Ok(match () {
+        () if changed => Steered::Changed,
+        () if leaves => successor(&status, &placement.voters),
+        () if placement.is_settled() => Steered::Reached,
+        () => late(&status, &placement.voters).unwrap_or(Steered::Reached),
+    })
+}
+
+/// Whom a change of voters waits for. A new voter must answer once more: it was there a moment ago says nothing. `added`: some were given
+/// the log just now.
+async fn who_lacks(
+    group: &Group,
+    new: &BTreeSet<NodeId>,
+    voters: &BTreeSet<NodeId>,
+    is_established: bool,
+    added: bool,
+) -> Option<Steered> {
+    let enough = |lacking: usize| lacking == 0 || (!is_established && lacking * 2 < voters.len());
+    let known = lacking(&group.status(), new);
+    if !added && !enough(known.len()) {
+        // nobody waits for a node that has been away for a while
+        return first(known);
+    }
+    let began = Instant::now();
+    group.heartbeat().await;
+    // who is not there by then is named below
+    let _ = timeout(ARRIVES_WITHIN, join_all(new.iter().map(|node| group.caught_up(*node, began)))).await;
+    let late: BTreeSet<NodeId> = new.iter().copied().filter(|node| !group.has_caught_up(*node, began)).collect();
+    if enough(late.len()) {
+        return None;
+    }
+    let why = "it does not answer, or has not caught up yet".to_owned();
+    first(lacking(&group.status(), &late)).or_else(|| first(late.into_iter().map(|node| (node, why.clone())).collect()))
+}
+
+fn lacking(status: &GroupStatus, nodes: &BTreeSet<NodeId>) -> Vec<(NodeId, String)> {
+    nodes.iter().filter_map(|node| Some((*node, status.lacks(*node)?))).collect()
+}
+
+fn first(lacking: Vec<(NodeId, String)>) -> Option<Steered> {
+    lacking.into_iter().next().map(|(node, why)| Steered::Waits { node, why })
+}
+
+/// Who can lead in the place of this node: of those that answer the one that has most.
+fn successor(status: &GroupStatus, voters: &BTreeSet<NodeId>) -> Steered {
+    let ready = voters.iter().filter(|node| status.lacks(**node).is_none());
+    match ready.min_by_key(|node| status.behind(**node)) {
+        Some(to) => Steered::Leaves { to: *to },
+        None => {
+            let node = voters.first().copied().unwrap_or_default();
+            Steered::Waits { node, why: "no other voter answers".to_owned() }
+        }
+    }
+}
+
+/// A voter that answers and has not caught up yet. One that is gone does not count: it is no worse than one that went later.
+fn late(status: &GroupStatus, voters: &BTreeSet<NodeId>) -> Option<Steered> {
+    let node = voters.iter().copied().find(|node| status.answers(*node) && status.lacks(*node).is_some())?;
+    status.lacks(node).map(|why| Steered::Waits { node, why })
 }

@@ -19,11 +19,26 @@ pub enum AskKind {
     State,
     /// Where a read of a group must be, for its leader.
     ReadIndex,
+    /// A voter shall lead a group in the place of the leader that asks, or forget that one's lease; answered by nothing.
+    TakeOver,
+    /// For how long each node has not answered the one that is asked.
+    Silent,
+    /// Look now for what was committed to a store; answered by nothing, when it is known.
+    Look,
 }
 
 impl AskKind {
     /// Every kind.
-    pub const ALL: [Self; 5] = [Self::Join, Self::Prove, Self::Propose, Self::State, Self::ReadIndex];
+    pub const ALL: [Self; 8] = [
+        Self::Join,
+        Self::Prove,
+        Self::Propose,
+        Self::State,
+        Self::ReadIndex,
+        Self::TakeOver,
+        Self::Silent,
+        Self::Look,
+    ];
 
     /// As it stands in the frame.
     #[must_use]
@@ -34,6 +49,9 @@ impl AskKind {
             Self::Propose => 3,
             Self::State => 4,
             Self::ReadIndex => 5,
+            Self::TakeOver => 6,
+            Self::Silent => 7,
+            Self::Look => 8,
         }
     }
 

@@ -16,7 +16,7 @@
 //! | empty | yes | yes | given | joins |
 //! | | | | none | refused |
 //! | a node's alone | yes | yes | | refused: its log is no other's |
-//! | a member's | yes | either | none, or its own | the member that it is (--join does nothing) |
+//! | a member's | yes | either | none, or its own | the member that it is (--join is where it looks for the others first) |
 //! | | | | another | refused |
 
 use crate::transport::NodeId;

@@ -17,7 +17,7 @@ pub enum CodecError {
     Magic,
     /// Written by a later program.
     #[error(
-        "version {0} of {1} is not known here, 1 is: this node runs an older program than the one that wrote it; update it"
+        "version {0} of {1} is not known here: this node runs an older program than the one that wrote it; update it"
     )]
     Version(u8, &'static str),
     /// A later program's command.
@@ -49,6 +49,8 @@ impl Command {
             Self::Move { .. } => 11,
             Self::Settled { .. } => 12,
             Self::SetReplication(_) => 13,
+            Self::SetRoles { .. } => 14,
+            Self::Compact { .. } => 15,
         }
     }
 
@@ -99,6 +101,15 @@ impl Command {
                 put_nodes(&mut out, voters);
             }
             Self::SetReplication(replication) => out.u8(*replication),
+            Self::SetRoles { node, instance, roles } => {
+                out.u64(*node);
+                out.u128(*instance);
+                out.u8(roles.to_u8());
+            }
+            Self::Compact { store, node } => {
+                out.u64(*node);
+                out.text(store);
+            }
         }
         out.0
     }
@@ -137,6 +148,8 @@ impl Command {
                 Self::Settled { group: take_group(&mut take)?, epoch, voters: take_nodes(&mut take)? }
             }
             13 => Self::SetReplication(take.u8()?),
+            14 => Self::SetRoles { node: take.u64()?, instance: take.u128()?, roles: take_roles(&mut take)? },
+            15 => Self::Compact { node: take.u64()?, store: take.text()?.into() },
             _ => return Err(CodecError::Kind(kind)),
         };
         take.end()?;
@@ -164,8 +177,11 @@ pub(crate) fn put_facts(out: &mut Put, facts: &NodeFacts) {
 
 pub(crate) fn take_facts(take: &mut Take<'_>) -> Result<NodeFacts, FieldError> {
     let (id, instance) = (take.u64()?, take.u128()?);
-    let roles = Roles::from_u8(take.u8()?).ok_or(FieldError::Value("roles that are not known here"))?;
-    Ok(NodeFacts { id, instance, roles, addresses: take_addresses(take)? })
+    Ok(NodeFacts { id, instance, roles: take_roles(take)?, addresses: take_addresses(take)? })
+}
+
+fn take_roles(take: &mut Take<'_>) -> Result<Roles, FieldError> {
+    Roles::from_u8(take.u8()?).ok_or(FieldError::Value("roles that are not known here"))
 }
 
 fn put_addresses(out: &mut Put, addresses: &Addresses) {

@@ -1,6 +1,6 @@
 //! What the meta group is told. Every command may be repeated: who got no answer proposes it again.
 
-use super::types::{Addresses, Erasable, GroupId, NodeFacts, NodeId};
+use super::types::{Addresses, Erasable, GroupId, NodeFacts, NodeId, Roles};
 use std::collections::BTreeSet;
 
 /// A change of the meta group's state.
@@ -83,4 +83,20 @@ pub enum Command {
     },
     /// Another number of replicas.
     SetReplication(u8),
+    /// A node does something else since its start.
+    SetRoles {
+        /// Which.
+        node: NodeId,
+        /// Its data folder: nobody else changes what it does.
+        instance: u128,
+        /// What it does now.
+        roles: Roles,
+    },
+    /// A node compacts a store from now on: the leader of the meta group names one that answers it.
+    Compact {
+        /// The store.
+        store: String,
+        /// The node.
+        node: NodeId,
+    },
 }

@@ -1,9 +1,9 @@
-//! The commands on nodes: how one joins, moves its address, drains, goes, and is replaced.
+//! The commands on nodes: how one joins, moves its address, gets other roles, drains, goes, and is replaced.
 
 use super::limits;
 use super::refusal::Refusal;
 use super::state::{Applied, ClusterFacts, MetaState, Outcome, check_replication, text};
-use super::types::{Addresses, GroupId, NodeEntry, NodeFacts, NodeId, NodeState, Placement};
+use super::types::{Addresses, GroupId, NodeEntry, NodeFacts, NodeId, NodeState, Placement, Roles};
 
 impl MetaState {
     pub(super) fn create(&mut self, cluster: u128, replication: u8, node: &NodeFacts, index: u64) -> Applied {
@@ -73,6 +73,33 @@ impl MetaState {
         if let Some(entry) = self.nodes.get_mut(&node) {
             entry.facts.addresses = addresses.clone();
         }
+        Ok(Outcome::Changed)
+    }
+
+    /// Where it votes no more, others vote in its place; where there is nobody who could, it stays what it was.
+    pub(super) fn set_roles(&mut self, node: NodeId, instance: u128, roles: Roles, index: u64) -> Applied {
+        let known = self.node(node)?;
+        match known.state {
+            NodeState::Member | NodeState::Draining => {}
+            NodeState::Joining => return Err(Refusal::StillJoining(node)),
+            NodeState::Removed => return Err(Refusal::NodeRemoved(node)),
+        }
+        if known.facts.instance != instance {
+            return Err(Refusal::OtherInstance(node));
+        }
+        if known.facts.roles == roles {
+            return Ok(Outcome::AsBefore);
+        }
+        let mut next = self.clone();
+        if let Some(entry) = next.nodes.get_mut(&node) {
+            entry.facts.roles = roles;
+        }
+        if roles.ingest {
+            next.settle_in(index);
+        } else {
+            next.vacate(node, None, index)?;
+        }
+        *self = next;
         Ok(Outcome::Changed)
     }
 
@@ -181,6 +208,17 @@ impl MetaState {
         match entry.state {
             NodeState::Member if entry.facts.roles.ingest => Ok(()),
             NodeState::Member => Err(Refusal::NoIngest(node)),
+            NodeState::Joining => Err(Refusal::StillJoining(node)),
+            state => Err(Refusal::WrongState { node, state, remedy: "choose a node that is a member" }),
+        }
+    }
+
+    /// Whether a store may be given to this node to compact.
+    pub(super) fn check_compactor(&self, node: NodeId) -> Result<(), Refusal> {
+        let entry = self.node(node)?;
+        match entry.state {
+            NodeState::Member if entry.facts.roles.may_compact() => Ok(()),
+            NodeState::Member => Err(Refusal::OnlyReads(node)),
             NodeState::Joining => Err(Refusal::StillJoining(node)),
             state => Err(Refusal::WrongState { node, state, remedy: "choose a node that is a member" }),
         }

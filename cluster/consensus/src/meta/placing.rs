@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Voters of the meta group, however few replicas logs have.
 const META_VOTERS: usize = 3;
 
-/// How many voters or groups to compact each node has.
+/// How many voters each node has.
 pub(super) type Load = BTreeMap<NodeId, usize>;
 
 impl MetaState {
@@ -40,28 +40,25 @@ impl MetaState {
         load
     }
 
-    fn compacting(&self) -> Load {
-        let mut load = Load::new();
-        self.groups.values().filter_map(|p| p.compactor).for_each(|node| *load.entry(node).or_default() += 1);
-        load
-    }
-
-    /// Fills every group up with voters, and gives every group its learners and its compactor. `index`: of the command.
+    /// Fills every group up with voters, gives every group its learners, and takes stores away from nodes that may not compact them any more.
+    /// `index`: of the command.
     pub(super) fn settle_in(&mut self, index: u64) {
-        let (eligible, mut load, mut compacting) = (self.eligible(), self.load(), self.compacting());
-        let compactors = self.nodes_that(|roles| roles.compact && !roles.ingest);
+        let (eligible, mut load) = (self.eligible(), self.load());
         let members = self.nodes_that(|_| true);
         let mut groups = std::mem::take(&mut self.groups);
         for (group, placement) in &mut groups {
             let before = placement.clone();
             fill(placement, &eligible, self.wanted(group), &mut load);
             placement.learners = members.difference(&placement.voters).copied().collect();
-            if *group != GroupId::Meta {
-                give_compactor(placement, &compactors, &mut compacting, index);
-            }
             changed(&before, placement, index);
         }
         self.groups = groups;
+        let compactors = self.nodes_that(Roles::may_compact);
+        for store in self.stores.values_mut() {
+            if store.compactor.is_some_and(|node| !compactors.contains(&node)) {
+                (store.compactor, store.compactor_epoch) = (None, index);
+            }
+        }
     }
 
     /// Takes a voter of a group away and puts another one in its place, the best of those that may vote where none is named.
@@ -115,18 +112,6 @@ pub(super) fn fill(placement: &mut Placement, eligible: &BTreeSet<NodeId>, wante
     while placement.voters.len() < wanted {
         let Some(node) = least(eligible.difference(&placement.voters).copied(), load) else { return };
         placement.voters.insert(node);
-        *load.entry(node).or_default() += 1;
-    }
-}
-
-fn give_compactor(placement: &mut Placement, compactors: &BTreeSet<NodeId>, load: &mut Load, index: u64) {
-    let stays = placement.compactor.is_some_and(|node| compactors.contains(&node));
-    if stays || (placement.compactor.is_none() && compactors.is_empty()) {
-        return;
-    }
-    placement.compactor = least(compactors.iter().copied(), load);
-    placement.compactor_epoch = index;
-    if let Some(node) = placement.compactor {
         *load.entry(node).or_default() += 1;
     }
 }

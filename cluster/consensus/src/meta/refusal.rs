@@ -103,6 +103,9 @@ pub enum Refusal {
     /// It cannot vote.
     #[error("node {0} has not the role `ingest`, so its replicas do not vote: choose one that has it")]
     NoIngest(NodeId),
+    /// It does not compact.
+    #[error("node {0} only reads, so it compacts nothing: choose one with the role `compact` or `ingest`")]
+    OnlyReads(NodeId),
     /// A store that is not declared.
     #[error(
         "there is no store `{0}` in this cluster: declare it first (CREATE EVENTSTORE in the file of the first node, or POST /api/deql/create)"

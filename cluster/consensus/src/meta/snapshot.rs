@@ -7,8 +7,8 @@ use crate::fields::{FieldError, Put, Take};
 use std::collections::BTreeMap;
 
 const MAGIC: [u8; 4] = *b"SLMS";
-/// What is written. Version 1 does not say who founds a group.
-const VERSION: u8 = 2;
+/// What is written. Version 1 does not say who founds a group; both earlier ones name compactors by group, where there never were any.
+const VERSION: u8 = 3;
 const VERSIONS: std::ops::RangeInclusive<u8> = 1..=VERSION;
 
 impl MetaState {
@@ -72,7 +72,7 @@ impl MetaState {
             return Err(FieldError::NotZero.into());
         }
         let cluster = there.then_some(ClusterFacts { id, replication });
-        let (nodes, stores) = (nodes(&mut take)?, stores(&mut take)?);
+        let (nodes, stores) = (nodes(&mut take)?, stores(&mut take, version)?);
         let state = Self { applied, cluster, nodes, stores, groups: groups(&mut take, version)? };
         take.end()?;
         Ok(state)
@@ -83,6 +83,9 @@ fn put_store(out: &mut Put, name: &str, store: &StoreEntry) {
     out.u64(store.version);
     out.text(name);
     out.text(&store.statement);
+    // nodes are numbered from 1
+    out.u64(store.compactor.unwrap_or(0));
+    out.u64(store.compactor_epoch);
     out.count(store.types.len());
     for (name, entry) in &store.types {
         out.u32(entry.buckets);
@@ -98,9 +101,6 @@ fn put_placement(out: &mut Put, placement: &Placement) {
     put_nodes(out, &placement.voters);
     put_nodes(out, &placement.learners);
     put_nodes(out, &placement.leaving);
-    // nodes are numbered from 1
-    out.u64(placement.compactor.unwrap_or(0));
-    out.u64(placement.compactor_epoch);
     out.u64(placement.founder.unwrap_or(0));
 }
 
@@ -124,31 +124,35 @@ fn nodes(take: &mut Take<'_>) -> Result<BTreeMap<NodeId, NodeEntry>, FieldError>
     Ok(nodes)
 }
 
-fn stores(take: &mut Take<'_>) -> Result<BTreeMap<String, StoreEntry>, FieldError> {
+fn stores(take: &mut Take<'_>, format: u8) -> Result<BTreeMap<String, StoreEntry>, FieldError> {
     let mut stores = BTreeMap::new();
     for _ in 0..take.count(20)? {
         let (version, name, statement) = (take.u64()?, take.text()?.to_owned(), take.text()?.to_owned());
+        let (compactor, compactor_epoch) = if format < 3 { (0, 0) } else { (take.u64()?, take.u64()?) };
         let mut types = BTreeMap::new();
         for _ in 0..take.count(10)? {
             let (buckets, erasable, registered) = (take.u32()?, take_erasable(take)?, take.flag()?);
             add(&mut types, take.text()?.to_owned(), TypeEntry { buckets, erasable, registered })?;
         }
-        add(&mut stores, name, StoreEntry { version, statement, types })?;
+        let compactor = Some(compactor).filter(|node| *node != 0);
+        add(&mut stores, name, StoreEntry { version, statement, compactor, compactor_epoch, types })?;
     }
     Ok(stores)
 }
 
 fn groups(take: &mut Take<'_>, version: u8) -> Result<BTreeMap<GroupId, Placement>, FieldError> {
     let mut groups = BTreeMap::new();
-    for _ in 0..take.count(56)? {
+    for _ in 0..take.count(48)? {
         let group = take_group(take)?;
         let (epoch, settled_epoch) = (take.u64()?, take.u64()?);
         let (voters, learners, leaving) = (take_nodes(take)?, take_nodes(take)?, take_nodes(take)?);
-        let compactor = Some(take.u64()?).filter(|node| *node != 0);
-        let compactor_epoch = take.u64()?;
+        if version < 3 {
+            // the compactor of a group: no node ever had the role alone
+            take.u64()?;
+            take.u64()?;
+        }
         let founder = Some(if version == 1 { 0 } else { take.u64()? }).filter(|node| *node != 0);
-        let placement =
-            Placement { epoch, settled_epoch, voters, learners, leaving, founder, compactor, compactor_epoch };
+        let placement = Placement { epoch, settled_epoch, voters, learners, leaving, founder };
         add(&mut groups, group, placement)?;
     }
     Ok(groups)

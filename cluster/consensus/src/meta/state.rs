@@ -70,6 +70,12 @@ impl MetaState {
         &self.groups
     }
 
+    /// The node that compacts a store, if one was named.
+    #[must_use]
+    pub fn compactor(&self, store: &str) -> Option<NodeId> {
+        self.stores.get(store).and_then(|store| store.compactor)
+    }
+
     /// Applies the command at this index of the log. A command at an index that was applied before changes nothing.
     ///
     /// # Errors
@@ -110,6 +116,8 @@ impl MetaState {
             Command::Move { group, from, to } => self.move_replica(group, *from, *to, index),
             Command::Settled { group, epoch, voters } => self.settled(group, *epoch, voters),
             Command::SetReplication(replication) => self.set_replication(*replication, index),
+            Command::SetRoles { node, instance, roles } => self.set_roles(*node, *instance, *roles, index),
+            Command::Compact { store, node } => self.compact(store, *node, index),
         }
     }
 
@@ -135,9 +143,15 @@ impl MetaState {
             let remedy = "declare it in another cluster";
             return Err(Refusal::TooMany { what: "stores", limit: limits::STORES_MAX, remedy });
         }
-        let types = self.stores.remove(name).map(|store| store.types).unwrap_or_default();
-        let entry = StoreEntry { version: version + 1, statement: statement.to_owned(), types };
-        self.stores.insert(name.to_owned(), entry);
+        let new = || StoreEntry {
+            version: 0,
+            statement: String::new(),
+            compactor: None,
+            compactor_epoch: 0,
+            types: BTreeMap::new(),
+        };
+        let entry = self.stores.entry(name.to_owned()).or_insert_with(new);
+        (entry.version, entry.statement) = (version + 1, statement.to_owned());
         Ok(Outcome::Changed)
     }
 
@@ -172,7 +186,7 @@ impl MetaState {
             placement.founder = placement.voters.get(&leader).or(placement.voters.first()).copied();
             self.groups.insert(group, placement);
         }
-        // learners and compactors
+        // learners
         self.settle_in(index);
         Ok(Outcome::Changed)
     }
@@ -196,6 +210,16 @@ impl MetaState {
         let mut load = self.load();
         self.swap(group, from, Some(to), &mut load, index);
         self.settle_in(index);
+        Ok(Outcome::Changed)
+    }
+
+    fn compact(&mut self, store: &str, node: NodeId, index: u64) -> Applied {
+        self.check_compactor(node)?;
+        let entry = self.stores.get_mut(store).ok_or_else(|| Refusal::UnknownStore(store.to_owned()))?;
+        if entry.compactor == Some(node) {
+            return Ok(Outcome::AsBefore);
+        }
+        (entry.compactor, entry.compactor_epoch) = (Some(node), index);
         Ok(Outcome::Changed)
     }
 
@@ -255,6 +279,11 @@ impl MetaState {
             }
             if placement.voters.len() > self.wanted(group) {
                 return Err(of("more voters than wanted"));
+            }
+        }
+        for (name, store) in &self.stores {
+            if store.compactor.is_some_and(|node| self.check_compactor(node).is_err()) {
+                return Err(format!("{name}: node {:?} compacts it, and may not", store.compactor));
             }
         }
         let named: usize = self.stores.values().flat_map(|s| s.types.values()).map(|t| t.buckets as usize).sum();

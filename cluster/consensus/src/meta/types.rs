@@ -20,6 +20,18 @@ impl Roles {
     /// Everything: what a node does that is told nothing else.
     pub const ALL: Self = Self { ingest: true, compact: true, read: true };
 
+    /// Whether a store may be given to it to compact. Who ingests may stand in for compactors that are away; who only reads never does.
+    #[must_use]
+    pub const fn may_compact(self) -> bool {
+        self.compact || self.ingest
+    }
+
+    /// Each role by its name, and whether it is there.
+    #[must_use]
+    pub const fn named(self) -> [(&'static str, bool); 3] {
+        [("ingest", self.ingest), ("compact", self.compact), ("read", self.read)]
+    }
+
     /// As it stands in the formats: 1 ingest, 2 compact, 4 read.
     #[must_use]
     pub const fn to_u8(self) -> u8 {
@@ -46,6 +58,7 @@ impl Roles {
                 "ingest" => 1,
                 "compact" => 2,
                 "read" => 4,
+                "" => return Err("a role is missing: write one or more of ingest,compact,read".to_owned()),
                 _ => return Err(format!("`{word}` is no role: write one or more of ingest,compact,read")),
             };
         }
@@ -55,7 +68,7 @@ impl Roles {
 
 impl fmt::Display for Roles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let named = [("ingest", self.ingest), ("compact", self.compact), ("read", self.read)];
+        let named = self.named();
         let set: Vec<&str> = named.into_iter().filter(|(_, set)| *set).map(|(name, _)| name).collect();
         f.write_str(&set.join(","))
     }
@@ -197,6 +210,10 @@ pub struct StoreEntry {
     pub version: u64,
     /// The statement, without what belongs to each node (`wal.path`).
     pub statement: String,
+    /// The node that compacts it; none: nobody was named yet, or who was takes no part any more.
+    pub compactor: Option<NodeId>,
+    /// Index of the command that changed that last.
+    pub compactor_epoch: u64,
     /// Its stream types.
     pub types: BTreeMap<String, TypeEntry>,
 }
@@ -216,10 +233,6 @@ pub struct Placement {
     pub leaving: BTreeSet<NodeId>,
     /// The node whose log the group begins with: the only one that may make it. None: of a state that does not say so.
     pub founder: Option<NodeId>,
-    /// The node that compacts it; none: its leader does.
-    pub compactor: Option<NodeId>,
-    /// Index of the command that gave it to this compactor: the epoch that fences its commits.
-    pub compactor_epoch: u64,
 }
 
 impl Placement {

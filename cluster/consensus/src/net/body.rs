@@ -95,6 +95,7 @@ impl From<ServeError> for Refused {
         let code = match &error {
             ServeError::NoGroup(_) => RefusedCode::NoGroup,
             ServeError::Unreadable(_) => RefusedCode::Unreadable,
+            ServeError::Impersonates { .. } => RefusedCode::NotAdmitted,
             ServeError::Stopped { .. } => RefusedCode::Stopped,
         };
         Self::new(code, error)

@@ -1,6 +1,8 @@
 //! What a connection is made of: a stream of bytes in both directions, who opens one, and what the other side has shown of itself.
 
+use crate::net::limits::SILENCE;
 use crate::transport::{BoxFuture, NodeId};
+use socket2::SockRef;
 use std::io;
 use std::sync::Arc;
 use strandline_tls::{CertificateDer, Certificates, node};
@@ -73,11 +75,36 @@ pub(super) async fn accept(stream: TcpStream, certificates: Option<&Certificates
 
 async fn connected(address: &str) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address).await?;
+    tune(&stream)?;
+    Ok(stream)
+}
+
+/// What holds for a stream of either side.
+pub(super) fn tune(stream: &TcpStream) -> io::Result<()> {
     // a request must not wait for the next one
     stream.set_nodelay(true)?;
-    Ok(stream)
+    SockRef::from(stream).set_tcp_user_timeout(Some(SILENCE))
 }
 
 fn no_authorities() -> io::Error {
     io::Error::other("there are no authorities of other nodes: name their file with --tls-ca")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn the_system_gives_up_a_node_that_takes_nothing() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let (opened, taken) = tokio::join!(connected(&address), listener.accept());
+        let (opened, taken) = (opened.unwrap(), taken.unwrap().0);
+        tune(&taken).unwrap();
+        for stream in [opened, taken] {
+            assert_eq!(SockRef::from(&stream).tcp_user_timeout().unwrap(), Some(SILENCE));
+            assert!(stream.nodelay().unwrap());
+        }
+    }
 }

@@ -6,18 +6,19 @@ use crate::net::hello::{Hello, Welcome, cluster_text};
 use crate::net::incoming::{Arrived, Incoming, ReadError};
 use crate::net::limits::{
     BODY_BYTES_MAX, CONNECT_WITHIN, CONNECTIONS_MAX, IDLE, REQUESTS_KIB_MAX, REQUESTS_MAX, SMALL_BYTES_MAX,
+    STRANGER_IDLE, STRANGERS_MAX,
 };
-use crate::net::link::{Link, Opened, accept};
+use crate::net::link::{Link, Opened, accept, tune};
 use crate::net::outgoing::{Outbox, queue, write};
 use crate::net::transport::Identity;
-use crate::transport::{BoxFuture, NodeId, Serve};
+use crate::transport::{BoxFuture, GroupId, NodeId, Serve};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use strandline_tls::{CertificateDer, Certificates, node};
 use tokio::io::{AsyncRead, ReadHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -43,6 +44,15 @@ pub trait Hear: Send + Sync + 'static {
     /// Why not: it was removed, or its id belongs to another data folder.
     fn admits(&self, asker: Asker) -> Result<(), String>;
 
+    /// Whether it is a member, as far as this node has heard.
+    fn knows(&self, asker: Asker) -> bool;
+
+    /// Whether what it says in a group counts here.
+    ///
+    /// # Errors
+    /// Why not; it may be heard later.
+    fn takes_part(&self, asker: Asker, group: &GroupId) -> Result<(), String>;
+
     /// Answers.
     fn ask(&self, asker: Asker, ask: Ask) -> BoxFuture<'_, Result<Vec<u8>, String>>;
 }
@@ -54,6 +64,8 @@ pub struct Listener {
     groups: Arc<dyn Serve>,
     cluster: Arc<dyn Hear>,
     certificates: Option<Arc<Certificates>>,
+    /// Places for connections of who is not known.
+    strangers: Arc<Semaphore>,
 }
 
 impl fmt::Debug for Listener {
@@ -66,7 +78,8 @@ impl Listener {
     /// Serves as this node.
     #[must_use]
     pub fn new(identity: Arc<Identity>, groups: Arc<dyn Serve>, cluster: Arc<dyn Hear>) -> Self {
-        Self { identity, groups, cluster, certificates: None }
+        let strangers = Arc::new(Semaphore::new(STRANGERS_MAX));
+        Self { identity, groups, cluster, certificates: None, strangers }
     }
 
     /// Over TLS alone: who connects must show a certificate that speaks for the node that its Hello names.
@@ -81,7 +94,7 @@ impl Listener {
         loop {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) if connections.len() < CONNECTIONS_MAX && stream.set_nodelay(true).is_ok() => {
+                    Ok((stream, _)) if connections.len() < CONNECTIONS_MAX && tune(&stream).is_ok() => {
                         connections.spawn(self.clone().accepted(stream));
                     }
                     // over the limit: it is closed, who asks tries again
@@ -138,13 +151,25 @@ impl Listener {
             Ok(asker) => asker,
             Err(end) => return end,
         };
-        incoming.set_body_max(BODY_BYTES_MAX);
+        let mut stranger = match self.stranger(asker) {
+            Ok(stranger) => stranger,
+            Err(refused) => return Some(refused),
+        };
+        incoming.set_body_max(if stranger.is_some() { SMALL_BYTES_MAX } else { BODY_BYTES_MAX });
         let (places, room) =
             (Arc::new(Semaphore::new(REQUESTS_MAX)), Arc::new(Semaphore::new(REQUESTS_KIB_MAX as usize)));
         let mut requests = JoinSet::new();
         loop {
             while requests.try_join_next().is_some() {}
-            let idle = if requests.is_empty() { IDLE } else { IDLE * 2 };
+            if stranger.is_some() && self.cluster.knows(asker) {
+                stranger = None;
+                incoming.set_body_max(BODY_BYTES_MAX);
+            }
+            let idle = match (requests.is_empty(), &stranger) {
+                (true, Some(_)) => STRANGER_IDLE,
+                (true, None) => IDLE,
+                (false, _) => IDLE * 2,
+            };
             let arrived = match incoming.next(idle).await {
                 Ok(arrived) => arrived,
                 // what it has asked for is done and answered where it still listens
@@ -168,6 +193,22 @@ impl Listener {
                 Err(error) => return Some(Refused::new(RefusedCode::Protocol, error)),
             }
         }
+    }
+
+    /// The place of a connection of somebody who is not known; `None`: a member's, which needs none.
+    fn stranger(&self, asker: Asker) -> Result<Option<OwnedSemaphorePermit>, Refused> {
+        if self.cluster.knows(asker) {
+            return Ok(None);
+        }
+        if asker.cluster != 0 && asker.node != 0 {
+            // others are asked about it now, whatever it sends first; its requests hear what came of that
+            let _ = self.cluster.takes_part(asker, &GroupId::Meta);
+        }
+        let place = Arc::clone(&self.strangers).try_acquire_owned();
+        place.map(Some).map_err(|_| {
+            let why = "too many that are no members are connected here: ask again, or ask another node";
+            Refused::new(RefusedCode::NotAdmitted, why)
+        })
     }
 
     async fn greet<R: AsyncRead + Unpin>(
@@ -240,6 +281,9 @@ impl Listener {
             }
             Some(Kind::Call) => {
                 let call = decode_call(&arrived.body)?;
+                if let Err(why) = self.cluster.takes_part(asker, &call.group) {
+                    return Ok(Some(refuse(RefusedCode::NotAdmitted, why)));
+                }
                 Box::pin(async move {
                     let answered = this.groups.serve(asker.node, call).await;
                     let frame = answered

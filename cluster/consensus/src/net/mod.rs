@@ -51,12 +51,18 @@ pub mod limits {
     pub const QUEUE_BYTES_MAX: usize = 64 << 20;
     /// Connections that a node takes at once.
     pub const CONNECTIONS_MAX: usize = 256;
+    /// Of these, connections of who is no member as far as this node knows: nodes that join, and others.
+    pub const STRANGERS_MAX: usize = 16;
     /// Time to connect and to say Hello and Welcome.
     pub const CONNECT_WITHIN: Duration = Duration::from_secs(3);
     /// Time without progress in the middle of a frame.
     pub const STALL: Duration = Duration::from_secs(10);
+    /// Time after which the system gives a node up that takes nothing of what was written.
+    pub const SILENCE: Duration = Duration::from_secs(20);
     /// Time without a frame, after which a node gives a connection up that nobody waits on.
     pub const IDLE: Duration = Duration::from_secs(60);
+    /// The same for a connection of who is no member as far as this node knows.
+    pub const STRANGER_IDLE: Duration = Duration::from_secs(10);
     /// Pauses between attempts to connect.
     pub const PAUSE_FIRST: Duration = Duration::from_millis(50);
     /// The longest of them.

@@ -114,13 +114,28 @@ impl Peer {
             return Err(self.unreachable(failed.why.clone()));
         }
         // in a task: a caller whose time is over does not take the attempt with it, the next one finds what came of it
-        let address = self.address.clone();
+        let (node, address) = (self.node, self.address.clone());
         let connecting = tokio::spawn(async move {
             let opened = Connection::open(&*connect, &address, &hello).await;
-            slot.settle(opened)
+            let was_away = slot.failed.is_some();
+            let settled = slot.settle(opened);
+            say(node, &address, was_away, settled.as_ref().err());
+            settled
         });
         let settled = connecting.await.unwrap_or_else(|_| Err("the attempt to connect ended".to_owned()));
         settled.map_err(|why| self.unreachable(why))
+    }
+}
+
+/// One line when a node is lost and one when it is back, however many requests fail in between. Who is asked by its address alone (`node` 0)
+/// is told by the one who asks.
+fn say(node: NodeId, address: &str, was_away: bool, error: Option<&String>) {
+    match error {
+        Some(why) if !was_away && node != 0 => {
+            tracing::warn!(node, address, "this node cannot be reached: {why}; it is tried again until it answers");
+        }
+        None if was_away && node != 0 => tracing::warn!(node, address, "this node is reached again"),
+        _ => {}
     }
 }
 

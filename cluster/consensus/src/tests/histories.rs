@@ -322,6 +322,68 @@ async fn run_replacing(seed: u64) -> String {
     compare(&world, &history, &about).await
 }
 
+/// Two nodes that only follow.
+const LEARNERS: [u64; 2] = [NODES + 1, NODES + 2];
+
+/// Learners end, lose power, are cut off and ask to lead, beside everything that befalls voters.
+async fn trouble_of_learners(world: &Arc<World>, until: Instant) {
+    while Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(300 + world.luck.below(2_000))).await;
+        let learner = LEARNERS[usize::try_from(world.luck.below(2)).unwrap()];
+        match world.luck.below(3) {
+            0 => {
+                world.kill(learner, !world.luck.one_in(3)).await;
+                tokio::time::sleep(Duration::from_millis(world.luck.below(6_000))).await;
+                world.start(learner).await;
+            }
+            1 => {
+                let mut weather = world.weather.lock();
+                for peer in 1..=NODES {
+                    weather.cut.extend([(learner, peer), (peer, learner)]);
+                }
+            }
+            _ => world.group_of(learner).unwrap().elect().await.unwrap(),
+        }
+        for node in 1..=NODES + 2 {
+            let leader = world.group_of(node).and_then(|group| group.status().leader);
+            assert!(leader.is_none_or(|(leader, _)| leader <= NODES), "a learner leads");
+        }
+    }
+}
+
+async fn run_with_learners(seed: u64) -> String {
+    let about = format!("seed {seed}");
+    let world = World::new(seed, NODES, true).await;
+    world.add_learners(&LEARNERS).await;
+    let until = Instant::now() + Duration::from_secs(30);
+    let clients: Vec<_> = (0..4).map(|name| tokio::spawn(client(Arc::clone(&world), name, until))).collect();
+    tokio::join!(trouble(&world, until), trouble_of_learners(&world, until));
+    // whichever was last
+    *world.weather.lock() = super::world::Weather { delay_ms_max: 5, ..Default::default() };
+    let mut history = Vec::new();
+    for client in clients {
+        history.extend(client.await.unwrap());
+    }
+    // both are gone: whatever is asked is answered
+    for learner in LEARNERS {
+        world.kill(learner, true).await;
+    }
+    settle(&world, &about).await;
+    let alone = client(Arc::clone(&world), 9, Instant::now() + Duration::from_secs(10)).await;
+    let stored = alone.iter().filter(|seen| matches!(seen.outcome, Outcome::Stored(_))).count();
+    let unknown = alone.iter().filter(|seen| seen.outcome == Outcome::Unknown).count();
+    assert!(stored > 5 && unknown == 0, "{about}: the loss of learners stops commits: {alone:?}");
+    history.extend(alone);
+    for learner in LEARNERS {
+        world.start(learner).await;
+    }
+    *world.members.lock() = (1..=NODES + 2).collect();
+    let told = compare(&world, &history, &about).await;
+    let asked = world.asked_for_votes.lock().clone();
+    assert!(asked.iter().all(|node| *node <= NODES), "{about}: a learner was asked for a vote, or asked: {asked:?}");
+    told
+}
+
 /// One history, in a runtime of its own whose clock stands still while anybody has something to do.
 fn simulate(seed: u64, seconds: u64) -> String {
     simulate_with(seed, seconds, true)
@@ -348,6 +410,14 @@ fn a_lost_member_is_replaced_by_a_new_one_while_clients_go_on() {
     for seed in 0..8 {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         println!("{}", runtime.block_on(run_replacing(seed)));
+    }
+}
+
+#[test]
+fn learners_never_vote_or_lead_and_hold_what_voters_hold() {
+    for seed in 0..8 {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        println!("{}", runtime.block_on(run_with_learners(seed)));
     }
 }
 

@@ -1,24 +1,31 @@
 //! Groups that grow, shrink and purge, over a network without faults.
 
 use super::tape::{NOW, Tape, inline, open, open_alone};
+use crate::codec;
 use crate::consensus::Abandoned;
 use crate::machine::{EntryId, Machine, Payload};
 use crate::owner::opened_through;
 use crate::storage::Storage;
-use crate::transport::{BoxFuture, Call, GroupId, Member, NodeId, Transport, TransportError};
+use crate::transport::{BoxFuture, Call, GroupId, Member, NodeId, Rpc, ServeError, Transport, TransportError};
 use crate::types::Proposal;
-use crate::{Group, GroupParts};
+use crate::{Group, GroupError, GroupParts};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use strandline_event::{LogIndex, Micros, SharedBytes};
 use strandline_wal::crash_disk::CrashDisk;
+use strandline_wal::io::OnCommit;
+use strandline_wal::{GroupFailed, LogIo};
 
 #[derive(Default)]
-struct Net(Mutex<BTreeMap<NodeId, Arc<Group>>>);
+struct Net(Mutex<BTreeMap<NodeId, Arc<Group>>>, AtomicU64);
 
-impl Transport for Net {
+/// The net as one node uses it.
+struct Wire(NodeId, Arc<Net>);
+
+impl Transport for Wire {
     fn call<'a>(
         &'a self,
         node: NodeId,
@@ -26,11 +33,14 @@ impl Transport for Net {
         call: Call,
         _: Duration,
     ) -> BoxFuture<'a, Result<SharedBytes, TransportError>> {
-        let group = self.0.lock().get(&node).cloned();
+        let (from, group) = (self.0, self.1.0.lock().get(&node).cloned());
         Box::pin(async move {
             let unreachable = |why: String| TransportError::Unreachable { node, address: member.address.clone(), why };
-            let group = group.ok_or_else(|| unreachable("it does not run".to_owned()))?;
-            group.serve(call.rpc, call.body).await.map_err(|e| unreachable(e.to_string()))
+            let group = group.ok_or_else(|| {
+                self.1.1.fetch_add(1, Ordering::SeqCst);
+                unreachable("it does not run".to_owned())
+            })?;
+            group.serve(from, call.rpc, call.body).await.map_err(|e| unreachable(e.to_string()))
         })
     }
 }
@@ -41,11 +51,15 @@ struct Node {
 }
 
 async fn start(net: &Arc<Net>, disk: &CrashDisk, node: NodeId) -> Node {
+    start_with(net, disk, node, inline()).await
+}
+
+async fn start_with(net: &Arc<Net>, disk: &CrashDisk, node: NodeId, io: Arc<dyn LogIo>) -> Node {
     let writer = open(disk, node, node == 1).writer.unwrap();
     let tape = Arc::new(Tape { opened: opened_through(&writer), ..Tape::default() });
-    let storage = Storage::new(writer, inline(), Arc::new(|| NOW));
+    let storage = Storage::new(writer, io, Arc::new(|| NOW));
     let machine: Arc<dyn Machine> = Arc::clone(&tape) as _;
-    let transport: Arc<dyn Transport> = Arc::clone(net) as _;
+    let transport: Arc<dyn Transport> = Arc::new(Wire(node, Arc::clone(net)));
     let group = Group::open(GroupParts { id: GroupId::Meta, node, storage, machine, transport }).await.unwrap();
     net.0.lock().insert(node, Arc::clone(&group));
     Node { group, tape }
@@ -89,6 +103,25 @@ impl Node {
 
 fn member(node: NodeId) -> Member {
     Member { address: format!("node{node}") }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_asks_for_votes_or_leads_in_the_name_of_another() {
+    let (net, disk) = (Arc::new(Net::default()), CrashDisk::new());
+    let one = start(&net, &disk, 1).await;
+    one.propose(3).await;
+    let before = one.group.status();
+    let vote = openraft::Vote::new(before.term + 5, 1);
+    let asked = codec::vote_request(&openraft::raft::VoteRequest::new(vote, None));
+    let answer = one.group.serve(2, Rpc::Vote, asked).await;
+    assert!(matches!(answer, Err(ServeError::Impersonates { from: 2, of: 1 })), "{answer:?}");
+    let vote = openraft::Vote::new_committed(before.term + 5, 1);
+    let sent =
+        openraft::raft::AppendEntriesRequest { vote, prev_log_id: None, entries: Vec::new(), leader_commit: None };
+    let answer = one.group.serve(2, Rpc::Append, codec::append_request(&sent)).await;
+    assert!(matches!(answer, Err(ServeError::Impersonates { from: 2, of: 1 })), "{answer:?}");
+    one.propose(1).await;
+    assert_eq!(one.group.status().term, before.term);
 }
 
 #[tokio::test(start_paused = true)]
@@ -183,4 +216,118 @@ async fn who_does_not_lead_refuses_and_names_the_leader() {
     net.0.lock().remove(&2);
     two.group.abort().await;
     until("a leader without a quorum stops to lead", || one.tape.leads.lock().is_none()).await;
+}
+
+/// Nodes 1 to `voters` vote, 1 leads; and one more that has nothing.
+async fn group_of(net: &Arc<Net>, voters: u64) -> Vec<Node> {
+    let mut nodes = Vec::new();
+    for node in 1..=voters + 1 {
+        nodes.push(start(net, &CrashDisk::new(), node).await);
+    }
+    nodes[0].leads().await;
+    for node in 2..=voters {
+        nodes[0].group.add_learner(node, member(node), true).await.unwrap();
+    }
+    nodes[0].group.set_voters((1..=voters).collect()).await.unwrap();
+    nodes
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_that_is_away_is_asked_a_few_times_a_second() {
+    let net = Arc::new(Net::default());
+    let nodes = group_of(&net, 3).await;
+    net.0.lock().remove(&3);
+    nodes[2].group.abort().await;
+    // there is something that it lacks
+    nodes[0].propose(3).await;
+    let before = net.1.load(Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let asked = net.1.load(Ordering::SeqCst) - before;
+    assert!((20..=100).contains(&asked), "{asked} times in 20 s");
+    let status = nodes[0].group.status();
+    assert!(status.silent[&3] > Duration::from_secs(15) && status.silent[&2] < Duration::from_secs(1));
+    assert!(status.lacks(3).is_some() && status.lacks(2).is_none(), "{status:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn learners_make_no_quorum_and_their_loss_stops_nothing() {
+    let net = Arc::new(Net::default());
+    let nodes = group_of(&net, 3).await;
+    let five = start(&net, &CrashDisk::new(), 5).await;
+    let (one, four) = (&nodes[0], &nodes[3]);
+    one.group.add_learner(4, member(4), true).await.unwrap();
+    one.group.add_learner(5, member(5), true).await.unwrap();
+    one.propose(3).await;
+    until("they follow", || [four, &five].iter().all(|node| node.last_applied() == one.last_applied())).await;
+    // one that asks to lead asks for nothing
+    let before = one.group.status().term;
+    four.group.elect().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!((one.group.status().term, four.group.status().term), (before, before));
+    // two of five nodes are gone, and no voter
+    for node in [4, 5] {
+        net.0.lock().remove(&node);
+    }
+    let began = tokio::time::Instant::now();
+    one.propose(20).await;
+    assert!(began.elapsed() < Duration::from_secs(1), "nothing waits for a learner: {:?}", began.elapsed());
+    net.0.lock().insert(4, Arc::clone(&four.group));
+    net.0.lock().insert(5, Arc::clone(&five.group));
+    until("they follow again", || [four, &five].iter().all(|node| node.last_applied() == one.last_applied())).await;
+    // two of three voters are gone: three nodes of five run, and that is no quorum
+    for node in [2, 3] {
+        net.0.lock().remove(&node);
+        nodes[node as usize - 1].group.abort().await;
+    }
+    until("a leader without a quorum stops to lead", || one.tape.leads.lock().is_none()).await;
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert!(four.tape.leads.lock().is_none() && five.tape.leads.lock().is_none());
+    assert!(one.group.confirm().await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_took_itself_away_makes_no_further_change() {
+    let net = Arc::new(Net::default());
+    let nodes = group_of(&net, 3).await;
+    let one = &nodes[0].group;
+    one.set_voters([2, 3].into()).await.unwrap();
+    // it still leads for a moment; the engine would panic
+    let refused = one.add_learner(4, member(4), false).await.unwrap_err();
+    assert!(matches!(refused, GroupError::NotLeader { .. }), "{refused}");
+    assert_eq!(one.ended(), None);
+    until("another one leads", || (2..=3).any(|n| nodes[n - 1].tape.leads.lock().is_some())).await;
+    let leader = nodes.iter().find(|node| node.tape.leads.lock().is_some()).unwrap();
+    leader.group.add_learner(4, member(4), true).await.unwrap();
+    assert_eq!(leader.group.status().voters, [2, 3].into());
+}
+
+/// A disk that fails when it is told to.
+struct Fails(Arc<dyn LogIo>, AtomicBool);
+
+impl LogIo for Fails {
+    fn submit(&self, group: strandline_wal::Group, done: OnCommit) {
+        if self.1.load(Ordering::SeqCst) { done(Err(GroupFailed)) } else { self.0.submit(group, done) }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_that_ends_by_itself_says_why_and_one_that_is_stopped_does_not() {
+    let net = Arc::new(Net::default());
+    let io = Arc::new(Fails(inline(), AtomicBool::new(false)));
+    let one = start_with(&net, &CrashDisk::new(), 1, io.clone()).await;
+    one.propose(1).await;
+    assert_eq!(one.group.ended(), None);
+    io.1.store(true, Ordering::SeqCst);
+    let first = one.leads().await;
+    let (number, _) = one.group.storage().next();
+    let payloads = Arc::from([Payload::new(1, NOW, SharedBytes::copy_aligned(b"x"))]);
+    let lost = one.group.propose(Proposal { leader: first.leader, number, payloads }).await.unwrap_err();
+    assert!(matches!(lost, Abandoned::Unknown(_)), "{lost}");
+    until("it is said", || one.group.ended().is_some()).await;
+    assert!(one.tape.leads.lock().is_none());
+    let two = start(&net, &CrashDisk::new(), 2).await;
+    two.group.stop().await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(two.group.ended(), None);
+    assert!(two.group.leaderless() >= Duration::from_secs(1));
 }

@@ -6,7 +6,7 @@ use crate::machine::{Applied, EntryId, Machine, Pointer};
 use crate::owner;
 use crate::runtime::seed_elections;
 use crate::storage::{Clock, Storage};
-use crate::transport::{BoxFuture, Call, GroupId, Member, NodeId, Transport, TransportError};
+use crate::transport::{BoxFuture, Call, GroupId, Member, NodeId, Rpc, Transport, TransportError};
 use crate::{Group, GroupParts};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
@@ -192,6 +192,8 @@ pub(crate) struct World {
     pub(crate) members: Mutex<Vec<NodeId>>,
     /// Whether disks keep what they acknowledged.
     fsync: bool,
+    /// Who was asked for a vote.
+    pub(crate) asked_for_votes: Mutex<BTreeSet<NodeId>>,
 }
 
 pub(crate) fn member(node: NodeId) -> Member {
@@ -206,21 +208,22 @@ struct Link {
 }
 
 impl World {
-    /// Nodes 1 to `nodes`, and an empty disk for one more; the first founds the group. Must be called in a runtime of one thread whose clock stands still.
+    /// Nodes 1 to `nodes`, and empty disks for two more; the first founds the group. Must be called in a runtime of one thread whose clock stands still.
     pub(crate) async fn new(seed: u64, nodes: u64, fsync: bool) -> Arc<Self> {
         let luck = Luck(Arc::new(Mutex::new(Dice::new(seed))));
         seed_elections(Some(luck.below(u64::MAX)));
-        let skew = (1..=nodes + 1).map(|node| (node, luck.below(4_000_000).cast_signed() - 2_000_000)).collect();
+        let skew = (1..=nodes + 2).map(|node| (node, luck.below(4_000_000).cast_signed() - 2_000_000)).collect();
         let world = Arc::new(Self {
             luck,
             weather: Mutex::new(Weather { delay_ms_max: 5, ..Weather::default() }),
-            disks: (1..=nodes + 1).map(|node| (node, CrashDisk::new())).collect(),
+            disks: (1..=nodes + 2).map(|node| (node, CrashDisk::new())).collect(),
             skew,
             running: Mutex::default(),
             began: tokio::time::Instant::now(),
             group: GroupId::Log { store: Arc::from("sim"), log: LogKey::single("T") },
             members: Mutex::new((1..=nodes).collect()),
             fsync,
+            asked_for_votes: Mutex::default(),
         });
         for node in 1..=nodes {
             world.start(node).await;
@@ -239,6 +242,15 @@ impl World {
             founder.add_learner(node, member(node), true).await.unwrap();
         }
         founder.set_voters((1..=nodes).collect()).await.unwrap();
+    }
+
+    /// More nodes, which only follow. While node 1 leads.
+    pub(crate) async fn add_learners(self: &Arc<Self>, learners: &[NodeId]) {
+        let founder = self.group_of(1).unwrap();
+        for node in learners {
+            self.start(*node).await;
+            founder.add_learner(*node, member(*node), true).await.unwrap();
+        }
     }
 
     /// One of the members.
@@ -344,16 +356,19 @@ impl World {
         if self.lost(from, to) {
             return None;
         }
+        if matches!(call.rpc, Rpc::Vote) {
+            self.asked_for_votes.lock().extend([from, to]);
+        }
         let group = self.group_of(to)?;
         let repeats = self.weather.lock().repeats_one_in;
         if repeats > 0 && self.luck.one_in(repeats) {
             let (again, body, rpc, world) = (Arc::clone(&group), call.body.clone(), call.rpc, Arc::clone(&self));
             tokio::spawn(async move {
                 world.delay().await;
-                let _ = again.serve(rpc, body).await;
+                let _ = again.serve(from, rpc, body).await;
             });
         }
-        let answer = group.serve(call.rpc, call.body).await.ok()?;
+        let answer = group.serve(from, call.rpc, call.body).await.ok()?;
         self.delay().await;
         (!self.lost(to, from)).then_some(answer)
     }

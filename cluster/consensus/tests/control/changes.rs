@@ -1,7 +1,7 @@
 //! Commands while the cluster runs, and when parts of it do not.
 
 use crate::node::{CLUSTER, Folders, Node, settled, until};
-use strandline_consensus::control::ControlError;
+use strandline_consensus::control::{AWAY, ControlError};
 use strandline_consensus::meta::{Command, Erasable, NodeState, Outcome};
 use strandline_consensus::{GroupId, Leadership};
 
@@ -91,7 +91,6 @@ async fn a_lost_node_is_replaced_by_a_new_one() {
 async fn the_leader_itself_can_be_drained() {
     let folders = Folders::new();
     let nodes = Node::three(&folders).await;
-    let leads = |node: &Node| node.group.leadership() == Leadership::Leads;
     let leader = nodes.iter().position(leads).unwrap();
     let (id, other) = (nodes[leader].control.node(), &nodes[(leader + 1) % 3]);
     other.control.propose(&Command::Drain(id)).await.unwrap();
@@ -100,4 +99,97 @@ async fn the_leader_itself_can_be_drained() {
     other.control.propose(&Command::Remove(id)).await.unwrap();
     let placement = other.control.state().groups()[&GroupId::Meta].clone();
     assert!(placement.leaving.is_empty() && !placement.holds(id));
+}
+
+/// Three voters and a fourth node that follows.
+async fn four(folders: &Folders) -> Vec<Node> {
+    let mut nodes = Node::three(folders).await;
+    let fourth = Node::fresh(folders, 4).await;
+    fourth.joins(&nodes[0], &folders.shared()).await.unwrap();
+    nodes.push(fourth);
+    until(|| nodes[..3].iter().all(|node| node.group.status().learners.contains(&4))).await;
+    nodes
+}
+
+fn leads(node: &Node) -> bool {
+    node.group.leadership() == Leadership::Leads
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_waits_for_a_node_that_is_away_and_says_so() {
+    let folders = Folders::new();
+    let mut nodes = four(&folders).await;
+    let fourth = nodes.pop().unwrap();
+    let address = fourth.address.to_string();
+    fourth.stop().await;
+    let leader = nodes.iter().position(leads).unwrap();
+    let drained = if leader == 2 { 2 } else { 3 };
+    nodes[leader].control.propose(&Command::Drain(drained)).await.unwrap();
+    until(|| nodes.iter().filter_map(|node| node.control.waits_for(&GroupId::Meta)).any(|waits| waits.node == 4)).await;
+    // the live node still votes, and nobody can take it away
+    let status = nodes[leader].group.status();
+    assert!(status.voters.contains(&drained) && !status.voters.contains(&4), "{status:?}");
+    assert!(!nodes[leader].control.state().groups()[&GroupId::Meta].is_settled());
+    let refused = nodes[leader].control.remove(drained).await.unwrap_err();
+    assert!(refused.to_string().contains("replicas that count"), "{refused}");
+    until(|| nodes[leader].control.silent_here().get(&4).is_some_and(|time| *time > AWAY)).await;
+    // the others ask the leader
+    let asked = nodes[(leader + 1) % 3].control.silent().await;
+    assert!(asked.get(&4).is_some_and(|time| *time > AWAY), "{asked:?}");
+    let back = Node::run(&folders, 4, CLUSTER, &address, false).await;
+    let left: Vec<u64> = [1, 2, 3, 4].into_iter().filter(|node| *node != drained).collect();
+    until(|| settled(&back, &left)).await;
+    assert_eq!(nodes[leader].control.waits_for(&GroupId::Meta), None);
+    nodes[leader].control.remove(drained).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_votes_nowhere_is_removed_at_once_and_learns_it() {
+    let folders = Folders::new();
+    let nodes = four(&folders).await;
+    assert_eq!(nodes[1].control.remove(4).await, Ok(Outcome::Changed));
+    assert_eq!(nodes[1].control.remove(4).await, Ok(Outcome::AsBefore));
+    let refused = nodes[1].control.remove(3).await.unwrap_err();
+    assert!(refused.to_string().contains("drain it first"), "{refused}");
+    until(|| nodes[3].control.troubles().removed).await;
+    assert!(nodes[..3].iter().all(|node| node.control.troubles().not_ready().is_none()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_stops_hands_over_first() {
+    let folders = Folders::new();
+    let nodes = Node::three(&folders).await;
+    for _ in 0..3 {
+        until(|| nodes.iter().any(|node| leads(node) && node.control.leads())).await;
+        let leader = nodes.iter().position(leads).unwrap();
+        nodes[leader].control.hand_over_all().await;
+        let next =
+            nodes.iter().position(|node| node.group.status().leader.is_some_and(|(id, _)| id == node.control.node()));
+        assert!(next.is_some_and(|next| next != leader), "{next:?} after {leader}");
+    }
+    nodes[0].control.propose(&register("After", 1)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_leader_is_drained_while_a_node_joins() {
+    let folders = Folders::new();
+    let mut nodes = four(&folders).await;
+    for id in 5..8 {
+        let leader = nodes.iter().position(leads).unwrap();
+        let (drained, other) = (nodes[leader].control.node(), (leader + 1) % nodes.len());
+        nodes[other].control.propose(&Command::Drain(drained)).await.unwrap();
+        let next = Node::fresh(&folders, id).await;
+        next.joins(&nodes[other], &folders.shared()).await.unwrap();
+        nodes.push(next);
+        until(|| {
+            let state = nodes[other].control.state();
+            let placement = &state.groups()[&GroupId::Meta];
+            placement.is_settled() && !placement.holds(drained)
+        })
+        .await;
+        assert!(nodes.iter().all(|node| node.group.ended().is_none()));
+        nodes[other].control.remove(drained).await.unwrap();
+        nodes.remove(leader).stop().await;
+        until(|| nodes.iter().any(leads)).await;
+    }
 }

@@ -5,3 +5,4 @@
 mod changes;
 mod joins;
 mod node;
+mod strangers;

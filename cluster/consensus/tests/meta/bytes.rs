@@ -3,11 +3,11 @@
 use crate::cluster::{CLUSTER, Cluster, STORE, facts, group, nodes, register};
 use std::path::{Path, PathBuf};
 use strandline_consensus::FieldError;
-use strandline_consensus::meta::{CodecError, Command, Erasable, GroupId, MetaState};
+use strandline_consensus::meta::{CodecError, Command, Erasable, GroupId, MetaState, Placement, Roles};
 
-/// Commands have version 1, snapshots have 2.
+/// Commands have version 1, snapshots have 3.
 fn fixture(name: &str) -> PathBuf {
-    let folder = if name.ends_with(".snapshot") { "fixtures/meta-v2" } else { "fixtures/meta-v1" };
+    let folder = if name.ends_with(".snapshot") { "fixtures/meta-v3" } else { "fixtures/meta-v1" };
     Path::new(env!("CARGO_MANIFEST_DIR")).join(folder).join(name)
 }
 
@@ -46,6 +46,8 @@ fn commands() -> Vec<(&'static str, Command)> {
         ("move-meta", Command::Move { group: GroupId::Meta, from: 1, to: id }),
         ("settled", Command::Settled { group: group("Order", 2), epoch: 9, voters: nodes(&[2, 3, 7]) }),
         ("replication", Command::SetReplication(5)),
+        ("roles", Command::SetRoles { node: id, instance: 7 << 64, roles: Roles::parse("compact").unwrap() }),
+        ("compact", Command::Compact { store: STORE.into(), node: id }),
     ]
 }
 
@@ -54,6 +56,7 @@ fn state() -> MetaState {
     cluster.done(&register("Order", 2));
     cluster.settle();
     cluster.join(5, "compact");
+    cluster.done(&Command::Compact { store: STORE.into(), node: 5 });
     cluster.done(&Command::Drain(2));
     cluster.done(&Command::AddNode(facts(6, "read")));
     cluster.done(&Command::AddNode(facts(8, "read")));
@@ -70,21 +73,25 @@ fn commands_of_version_1_are_these_bytes() {
     }
     let mut kinds: Vec<u8> = commands().iter().map(|(_, command)| command.encode()[1]).collect();
     kinds.dedup();
-    assert_eq!(kinds, (1..=13).collect::<Vec<u8>>(), "every kind has a fixture");
+    assert_eq!(kinds, (1..=15).collect::<Vec<u8>>(), "every kind has a fixture");
 }
 
 #[test]
-fn snapshots_of_version_1_are_read_and_name_no_founder() {
-    for name in ["empty", "cluster"] {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/meta-v1").join(format!("{name}.snapshot"));
-        let old = MetaState::decode(&std::fs::read(path).unwrap()).unwrap();
-        assert!(old.groups().values().all(|placement| placement.founder.is_none()));
-        assert_eq!(MetaState::decode(&old.encode()).unwrap(), old, "{name}");
+fn earlier_snapshots_are_read_and_name_no_compactor_and_the_first_no_founder() {
+    for version in [1, 2] {
+        for name in ["empty", "cluster"] {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("fixtures/meta-v{version}"));
+            let old = MetaState::decode(&std::fs::read(folder.join(format!("{name}.snapshot"))).unwrap()).unwrap();
+            let founded = |(group, of): (&GroupId, &Placement)| *group != GroupId::Meta && of.founder.is_some();
+            assert_eq!(old.groups().iter().any(founded), version == 2 && name == "cluster");
+            assert!(old.stores().values().all(|store| (store.compactor, store.compactor_epoch) == (None, 0)));
+            assert_eq!(MetaState::decode(&old.encode()).unwrap(), old, "{name}");
+        }
     }
 }
 
 #[test]
-fn snapshots_of_version_2_are_these_bytes() {
+fn snapshots_of_version_3_are_these_bytes() {
     for (name, state) in [("empty", MetaState::default()), ("cluster", state())] {
         let golden = golden(&format!("{name}.snapshot"), &state.encode());
         assert_eq!(state.encode(), golden, "{name}: the layout has changed; a new one is a new version");
@@ -103,8 +110,8 @@ fn a_later_program_is_named_and_nothing_is_guessed() {
     bytes[0] = 2;
     let text = Command::decode(&bytes).unwrap_err().to_string();
     assert!(text.contains("older program"), "{text}");
-    (bytes[0], bytes[1]) = (1, 14);
-    assert_eq!(Command::decode(&bytes), Err(CodecError::Kind(14)));
+    (bytes[0], bytes[1]) = (1, 16);
+    assert_eq!(Command::decode(&bytes), Err(CodecError::Kind(16)));
     (bytes[1], bytes[2]) = (7, 1);
     assert_eq!(Command::decode(&bytes), Err(FieldError::NotZero.into()));
     let mut snapshot = state().encode();

@@ -3,7 +3,7 @@
 use crate::cluster::{CLUSTER, Cluster, STORE, facts, group};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
-use strandline_consensus::meta::{Command, Erasable, GroupId, MetaState, NodeId, NodeState, Outcome};
+use strandline_consensus::meta::{Command, Erasable, GroupId, MetaState, NodeId, NodeState, Outcome, Roles};
 
 const ROLES: [&str; 5] = ["ingest,compact,read", "ingest", "read", "compact", "compact,read"];
 
@@ -38,6 +38,12 @@ fn step() -> impl Strategy<Value = Step> {
     });
     let create = id().prop_map(|id| Command::Create { cluster: CLUSTER, replication: 3, node: facts(id, "ingest") });
     let moved = (some_group(), id(), id()).prop_map(|(group, from, to)| Command::Move { group, from, to });
+    let roles = (id(), 0..5_usize).prop_map(|(node, roles)| Command::SetRoles {
+        node,
+        instance: u128::from(node) << 64,
+        roles: Roles::parse(ROLES[roles]).unwrap(),
+    });
+    let compacts = id().prop_map(|node| Command::Compact { store: STORE.into(), node });
     let replaced = (id(), id()).prop_map(|(lost, with)| Command::Replace { lost, with });
     prop_oneof![
         4 => node.prop_map(Command::AddNode).prop_map(Step::Tell),
@@ -50,6 +56,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => id().prop_map(Command::Undrain).prop_map(Step::Tell),
         2 => id().prop_map(Command::Remove).prop_map(Step::Tell),
         1 => replaced.prop_map(Step::Tell),
+        2 => roles.prop_map(Step::Tell),
+        2 => compacts.prop_map(Step::Tell),
         1 => (0..9_u8).prop_map(Command::SetReplication).prop_map(Step::Tell),
         6 => (0..8_usize).prop_map(Step::Settle),
     ]
@@ -71,10 +79,14 @@ fn check_step(before: &MetaState, after: &MetaState, command: &Command) {
         let could: BTreeSet<_> = was.voters.union(&was.leaving).copied().collect();
         let can: BTreeSet<_> = is.voters.union(&is.leaving).copied().collect();
         assert!(matches!(command, Command::Settled { .. }) || could.is_subset(&can), "{command:?}: {group}");
-        assert!(is.epoch >= was.epoch && is.compactor_epoch >= was.compactor_epoch, "{command:?}: {group}");
+        assert!(is.epoch >= was.epoch, "{command:?}: {group}");
         let moved = is.voters != was.voters || is.learners != was.learners;
         assert_eq!(moved, is.epoch > was.epoch, "{command:?}: {group}");
-        assert_eq!(is.compactor != was.compactor, is.compactor_epoch > was.compactor_epoch, "{command:?}: {group}");
+    }
+    for (name, was) in before.stores() {
+        let is = &after.stores()[name];
+        assert!(is.compactor_epoch >= was.compactor_epoch, "{command:?}: {name}");
+        assert_eq!(is.compactor != was.compactor, is.compactor_epoch > was.compactor_epoch, "{command:?}: {name}");
     }
     for (id, was) in before.nodes() {
         let is = &after.nodes()[id];

@@ -1,7 +1,7 @@
 //! How nodes come, go and are replaced.
 
-use crate::cluster::{CLUSTER, Cluster, facts, group, nodes, register};
-use strandline_consensus::meta::{Addresses, Command, GroupId, MetaState, NodeState, Outcome, Refusal};
+use crate::cluster::{CLUSTER, Cluster, STORE, facts, group, nodes, register};
+use strandline_consensus::meta::{Addresses, Command, GroupId, MetaState, NodeState, Outcome, Refusal, Roles};
 
 #[test]
 fn nothing_is_done_before_there_is_a_cluster() {
@@ -158,17 +158,83 @@ fn readers_and_compactors_only_follow() {
         );
     }
     assert_eq!(cluster.state.groups()[&GroupId::Meta].learners, nodes(&[4, 5, 6]));
-    // all had the first compactor when the second came; new ones go to the one that has fewer
-    cluster.done(&register("Call", 4));
-    let compactor = |cluster: &Cluster, name: &str| cluster.state.groups()[&group(name, 0)].compactor;
-    assert_eq!(compactor(&cluster, "Order"), Some(5));
-    assert_eq!(compactor(&cluster, "Call"), Some(6));
-    let epoch = cluster.state.groups()[&group("Order", 0)].compactor_epoch;
-    // another one takes over under a newer epoch, and the last one leaves it to the leaders
-    cluster.done(&Command::Drain(5));
-    assert_eq!(compactor(&cluster, "Order"), Some(6));
-    assert!(cluster.state.groups()[&group("Order", 0)].compactor_epoch > epoch);
-    cluster.done(&Command::Drain(6));
-    assert_eq!(compactor(&cluster, "Order"), None);
     assert!(cluster.refused(&Command::Replace { lost: 3, with: 4 }).contains("role `ingest`"));
+    assert!(cluster.refused(&Command::Drain(3)).contains("2 voters instead of 3"), "nobody else votes");
+    // a compactor that is lost is replaced by whoever comes
+    cluster.done(&Command::Replace { lost: 5, with: 6 });
+    cluster.done(&Command::Drain(4));
+    cluster.done(&Command::Remove(4));
+    cluster.join(7, "ingest");
+    cluster.done(&Command::Replace { lost: 3, with: 7 });
+    assert_eq!(cluster.voters(&group("Order", 3)), [1, 2, 7]);
+}
+
+fn roles(node: u64, roles: &str) -> Command {
+    Command::SetRoles { node, instance: u128::from(node) << 64, roles: Roles::parse(roles).unwrap() }
+}
+
+#[test]
+fn a_node_gets_other_roles_only_where_another_can_vote_in_its_place() {
+    let mut cluster = Cluster::of(3, 3);
+    cluster.done(&register("Order", 2));
+    cluster.settle();
+    let refused = cluster.refused(&roles(3, "compact,read"));
+    assert!(refused.contains("2 voters instead of 3") && refused.contains("role `ingest`"), "{refused}");
+    // what does not touch its vote
+    cluster.done(&roles(3, "ingest"));
+    assert_eq!(cluster.tell(&roles(3, "ingest")), Ok(Outcome::AsBefore));
+    assert_eq!(cluster.voters(&group("Order", 1)), [1, 2, 3]);
+    cluster.join(4, "ingest");
+    cluster.done(&roles(3, "read"));
+    for bucket in 0..2 {
+        let placement = &cluster.state.groups()[&group("Order", bucket)];
+        assert_eq!((&placement.voters, &placement.learners), (&nodes(&[1, 2, 4]), &nodes(&[3])));
+        assert_eq!(placement.leaving, nodes(&[3]), "it may vote until the leader has reported");
+    }
+    cluster.settle();
+    // back, it fills up what has too few voters
+    cluster.done(&Command::SetReplication(4));
+    assert_eq!(cluster.voters(&group("Order", 0)), [1, 2, 4]);
+    cluster.done(&roles(3, "ingest,compact"));
+    assert_eq!(cluster.voters(&group("Order", 0)), [1, 2, 3, 4]);
+    // for itself alone, and while it takes part
+    let other = Command::SetRoles { node: 3, instance: 1, roles: Roles::ALL };
+    assert_eq!(cluster.tell(&other), Err(Refusal::OtherInstance(3)));
+    cluster.done(&Command::AddNode(facts(5, "read")));
+    assert_eq!(cluster.tell(&roles(5, "ingest")), Err(Refusal::StillJoining(5)));
+    cluster.done(&Command::Remove(5));
+    assert_eq!(cluster.tell(&roles(5, "ingest")), Err(Refusal::NodeRemoved(5)));
+}
+
+#[test]
+fn a_store_is_compacted_by_a_member_that_may_and_loses_it_with_its_part() {
+    let mut cluster = Cluster::of(3, 3);
+    cluster.join(4, "compact");
+    cluster.join(5, "read");
+    let compacts = |node| Command::Compact { store: STORE.into(), node };
+    assert_eq!(cluster.state.compactor(STORE), None);
+    cluster.done(&compacts(4));
+    let epoch = cluster.state.stores()[STORE].compactor_epoch;
+    assert_eq!(epoch, cluster.state.applied());
+    assert_eq!(cluster.tell(&compacts(4)), Ok(Outcome::AsBefore));
+    assert_eq!(cluster.tell(&compacts(5)), Err(Refusal::OnlyReads(5)));
+    assert_eq!(cluster.tell(&compacts(9)), Err(Refusal::UnknownNode(9)));
+    assert!(cluster.tell(&Command::Compact { store: "none".into(), node: 4 }).is_err());
+    // it only reads from now on, it is drained, it is replaced
+    cluster.done(&roles(4, "read"));
+    assert_eq!(cluster.state.compactor(STORE), None);
+    assert!(cluster.state.stores()[STORE].compactor_epoch > epoch);
+    cluster.done(&roles(4, "compact"));
+    cluster.done(&compacts(4));
+    cluster.done(&Command::Drain(4));
+    assert_eq!(cluster.state.compactor(STORE), None);
+    assert!(cluster.refused(&compacts(4)).contains("choose a node that is a member"));
+    cluster.done(&Command::Undrain(4));
+    cluster.done(&compacts(4));
+    cluster.done(&Command::Replace { lost: 4, with: 5 });
+    assert_eq!(cluster.state.compactor(STORE), None);
+    // another statement of the store changes nothing of it
+    cluster.done(&compacts(2));
+    cluster.done(&Command::DeclareStore { replaces: 1, name: STORE.into(), statement: "b".into() });
+    assert_eq!(cluster.state.compactor(STORE), Some(2));
 }

@@ -1,9 +1,13 @@
 //! Who is let in: the cluster, the node that is meant, nodes that are still there.
 
+use crate::frames::hello;
 use crate::node::{CLUSTER, Node, SOON, call, transport, transport_of};
-use strandline_consensus::net::{Ask, NetTransport};
+use strandline_consensus::net::limits::{CONNECTIONS_MAX, STRANGERS_MAX};
+use strandline_consensus::net::{Ask, Hello, NetTransport};
 use strandline_consensus::{Transport, TransportError};
 use strandline_event::SharedBytes;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 async fn why(transport: &NetTransport, to: u64, node: &Node) -> String {
     match transport.call(to, &node.member(), call(b"x"), SOON).await {
@@ -54,5 +58,65 @@ async fn a_node_that_has_joined_is_known_from_its_next_connection_on() {
     // it never changes its cluster
     node.identity.joined(5);
     assert_eq!(node.identity.cluster(), CLUSTER);
+    assert_eq!(transport().call(2, &node.member(), call(b"ab"), SOON).await.unwrap()[..], *b"ba");
+}
+
+/// It shows a certificate of the authority, and knows the cluster's id: that makes no member of it.
+#[tokio::test]
+async fn who_is_no_member_takes_no_part_in_a_group() {
+    let node = Node::start(2, CLUSTER).await;
+    node.world.strangers.lock().insert(9);
+    let stranger = transport_of(9, CLUSTER);
+    let said = why(&stranger, 2, &node).await;
+    assert!(said.contains("node 9 is no member: not in orders/Order"), "{said}");
+    assert!(node.world.seen.lock().is_empty());
+    // once it is one, over the same connection
+    node.world.strangers.lock().clear();
+    assert_eq!(stranger.call(2, &node.member(), call(b"ab"), SOON).await.unwrap()[..], *b"ba");
+}
+
+#[tokio::test]
+async fn connections_of_who_is_no_member_are_few_and_leave_room_for_members() {
+    let node = Node::start(2, CLUSTER).await;
+    node.world.strangers.lock().insert(9);
+    let mut open = Vec::new();
+    for _ in 0..STRANGERS_MAX {
+        open.push(greeted_as(&node, 9).await.unwrap());
+    }
+    let said = why(&transport_of(9, CLUSTER), 2, &node).await;
+    assert!(said.contains("too many that are no members"), "{said}");
+    assert_eq!(transport().call(2, &node.member(), call(b"ab"), SOON).await.unwrap()[..], *b"ba");
+    // a place is free again when one of them ends
+    open.pop();
+    while why(&transport_of(9, CLUSTER), 2, &node).await.contains("too many") {}
+}
+
+/// A connection that says who it is; `None`: it is closed without a word.
+async fn greeted(node: &Node) -> Option<TcpStream> {
+    greeted_as(node, 1).await
+}
+
+async fn greeted_as(node: &Node, id: u64) -> Option<TcpStream> {
+    let mut stream = TcpStream::connect(&node.address).await.unwrap();
+    let known = Hello { cluster: CLUSTER, to: 2, node: id, ..hello() };
+    stream.write_all(&known.encode().into_bytes()).await.ok()?;
+    let mut first = [0; 1];
+    stream.read_exact(&mut first).await.ok()?;
+    Some(stream)
+}
+
+#[tokio::test]
+async fn one_connection_too_many_is_closed_and_the_next_after_an_end_is_not() {
+    let node = Node::start(2, CLUSTER).await;
+    let mut open = Vec::new();
+    for _ in 0..CONNECTIONS_MAX {
+        open.push(greeted(&node).await.unwrap());
+    }
+    assert!(greeted(&node).await.is_none());
+    open.truncate(CONNECTIONS_MAX - 8);
+    let mut next = None;
+    while next.is_none() {
+        next = greeted(&node).await;
+    }
     assert_eq!(transport().call(2, &node.member(), call(b"ab"), SOON).await.unwrap()[..], *b"ba");
 }

@@ -22,6 +22,8 @@ pub(crate) struct World {
     pub(crate) seen: Mutex<Vec<(NodeId, GroupId, Rpc, bool)>>,
     pub(crate) release: Notify,
     pub(crate) removed: Mutex<BTreeSet<NodeId>>,
+    /// Nodes that are no members.
+    pub(crate) strangers: Mutex<BTreeSet<NodeId>>,
 }
 
 impl Serve for World {
@@ -47,6 +49,14 @@ impl Hear for World {
             return Err(format!("node {} was removed", asker.node));
         }
         Ok(())
+    }
+
+    fn knows(&self, asker: Asker) -> bool {
+        !self.strangers.lock().contains(&asker.node)
+    }
+
+    fn takes_part(&self, asker: Asker, group: &GroupId) -> Result<(), String> {
+        if self.knows(asker) { Ok(()) } else { Err(format!("node {} is no member: not in {group}", asker.node)) }
     }
 
     fn ask(&self, asker: Asker, ask: Ask) -> BoxFuture<'_, Result<Vec<u8>, String>> {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use strandline_consensus::net::{Ask, NetTransport, TlsConnect};
 use strandline_consensus::{Transport, TransportError};
-use strandline_event::SharedBytes;
+use strandline_event::{Micros, SharedBytes};
 use strandline_tls::{Certificates, Files, dev};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -121,7 +121,7 @@ async fn certificates_are_read_again_for_connections_from_then_on() {
     for (name, ending) in [("node-2", "pem"), ("node-2", "key"), ("ca", "pem")] {
         fs::copy(next.path(name, ending), folder.path(name, ending)).unwrap();
     }
-    certificates.reload().unwrap();
+    certificates.reload(Micros(1_795_428_000_000_000)).unwrap();
     speaking_as(1, next.of("node-1")).call(2, &node.member(), call(b"b"), SOON).await.unwrap();
     let before = folder.with("node-1", &next.path("ca", "pem"));
     why(&speaking_as(1, before), 2, &node).await;

@@ -5,6 +5,7 @@
 
 use crate::access::principal::Principal;
 use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -16,9 +17,21 @@ const WINDOW: Duration = Duration::from_secs(1);
 /// Characters of a path that a line shows.
 const PATH_CHARS: usize = 300;
 
-/// What is counted of refused requests.
+/// What is counted of refused requests, and of files that are read again.
 #[derive(Debug, Default)]
-pub(crate) struct Audit(Mutex<Refused>);
+pub(crate) struct Audit {
+    refused: Mutex<Refused>,
+    reloads: Mutex<BTreeMap<&'static str, Reloads>>,
+}
+
+/// How reading something again went.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Reloads {
+    /// How often it could not be taken.
+    pub(crate) failures: u64,
+    /// Why the last time; `None`: it was taken.
+    pub(crate) failing: Option<String>,
+}
 
 #[derive(Debug, Default)]
 struct Refused {
@@ -66,8 +79,17 @@ impl Audit {
         );
     }
 
-    /// Tokens or certificates were read again, or could not be.
-    pub(crate) fn reloaded(what: &str, failed: Option<&str>) {
+    /// Tokens or certificates were read again, or could not be. `again`: nobody asked and nothing has changed, so what was said before is not
+    /// said once more.
+    pub(crate) fn reloaded(&self, what: &'static str, failed: Option<String>, again: bool) {
+        let mut reloads = self.reloads.lock();
+        let of = reloads.entry(what).or_default();
+        if again && of.failing == failed {
+            return;
+        }
+        of.failures += u64::from(failed.is_some());
+        of.failing.clone_from(&failed);
+        drop(reloads);
         match failed {
             None => tracing::info!(target: TARGET, event = "reloaded", what),
             Some(why) => {
@@ -76,9 +98,14 @@ impl Audit {
         }
     }
 
+    /// How reading things again went, by what they are.
+    pub(crate) fn reloads(&self) -> BTreeMap<&'static str, Reloads> {
+        self.reloads.lock().clone()
+    }
+
     /// `None`: no further line now; else how many were left out before it.
     fn take_line(&self, now: Instant) -> Option<u64> {
-        let mut refused = self.0.lock();
+        let mut refused = self.refused.lock();
         if refused.began.is_none_or(|began| now.duration_since(began) >= WINDOW) {
             (refused.began, refused.lines) = (Some(now), 0);
         }

@@ -13,10 +13,11 @@ use crate::access::token::PREFIX;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use strandline_event::hex::from_hex;
+use strandline_keys::secret_file::{self, TooOpen};
 use subtle::ConstantTimeEq as _;
 
 /// Tokens of one file.
@@ -67,16 +68,13 @@ pub enum TokenFileError {
         /// What the system says.
         error: io::Error,
     },
-    /// Others than its owner may read or change it.
-    #[error(
-        "the token file {path}: others may read or change it (mode {mode:04o}): chmod 600 it",
-        path = path.display()
-    )]
+    /// Others may read or change it.
+    #[error("the token file {path}: {why}", path = path.display())]
     Open {
         /// The file.
         path: PathBuf,
-        /// Its permissions.
-        mode: u32,
+        /// Who.
+        why: TooOpen,
     },
     /// Lines are wrong.
     #[error("the token file {path}: {lines}", path = path.display())]
@@ -124,17 +122,14 @@ impl TokenLine {
 }
 
 impl TokenSet {
-    /// Reads a file that only its owner may read.
+    /// Reads a file that nobody else may read.
     ///
     /// # Errors
     /// [`TokenFileError`].
     pub fn read(path: &Path) -> Result<Self, TokenFileError> {
         let failed = |error| TokenFileError::Io { path: path.to_owned(), error };
         let facts = fs::metadata(path).map_err(failed)?;
-        let mode = facts.permissions().mode() & 0o7777;
-        if mode & 0o077 != 0 {
-            return Err(TokenFileError::Open { path: path.to_owned(), mode });
-        }
+        secret_file::check(&facts).map_err(|why| TokenFileError::Open { path: path.to_owned(), why })?;
         if facts.len() > FILE_BYTES_MAX {
             let lines = "it is too large for a token file".to_owned();
             return Err(TokenFileError::Lines { path: path.to_owned(), lines });
@@ -216,6 +211,7 @@ pub fn append_line(path: &Path, line: &str) -> Result<(), TokenFileError> {
 mod tests {
     use super::*;
     use crate::access::token::{digest, make};
+    use std::os::unix::fs::PermissionsExt as _;
 
     fn line(name: &str) -> TokenLine {
         TokenLine { name: name.to_owned(), sha256: String::new(), roles: vec![Role::Read], stores: None, tenants: None }
@@ -257,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn only_its_owner_may_read_the_file() {
+    fn nobody_else_may_read_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tokens");
         append_line(&path, &make(line("one")).unwrap().line).unwrap();
@@ -265,7 +261,7 @@ mod tests {
         assert_eq!(TokenSet::read(&path).unwrap().all.len(), 2);
         assert!(append_line(&path, &make(line("two")).unwrap().line).is_err(), "the name is taken");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        for mode in [0o640, 0o604, 0o620] {
+        for mode in [0o604, 0o620] {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             assert!(matches!(TokenSet::read(&path), Err(TokenFileError::Open { .. })), "{mode:o}");
         }

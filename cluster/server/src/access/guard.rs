@@ -5,11 +5,13 @@
 
 use crate::access::Need;
 use crate::access::audit::Asked;
+use crate::access::origin;
 use crate::access::principal::Principal;
 use crate::connections::Connection;
 use crate::error::ApiError;
 use crate::http::call::App;
 use crate::routes::need_of;
+use crate::trace;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::AUTHORIZATION;
@@ -19,13 +21,25 @@ use actix_web::web::Data;
 use actix_web::{Error, HttpMessage, HttpResponse, ResponseError};
 use std::sync::Arc;
 use strandline_event::ErrorKind;
+use tracing::Instrument;
 
 /// The caller of a request that was let through.
 #[derive(Clone)]
 pub(crate) struct Granted(pub(crate) Arc<Principal>);
 
-/// Lets a request through, or refuses it; one of a connection too many before anything else.
+/// Lets a request through, or refuses it, in the span that a trace shows of it.
 pub(crate) async fn guard(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let span = trace::request(&request);
+    let answered = guarded(request, next).instrument(span.clone()).await?;
+    trace::answered(&span, &answered);
+    Ok(answered)
+}
+
+/// One of a connection too many is refused before anything else.
+async fn guarded(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
@@ -40,6 +54,14 @@ pub(crate) async fn guard(
     };
     let (from, method, path) = (request.peer_addr(), request.method().clone(), request.uri().path().to_owned());
     let asked = Asked { from, method: method.as_str(), path: &path };
+    if need != Need::Open
+        && !app.access.asks_for_tokens()
+        && let Some(why) = origin::refusal(request.headers(), method.is_safe())
+    {
+        let error = ApiError::new(ErrorKind::Forbidden, why);
+        app.access.audit.refused(&app.access.nobody(), &asked, error.code(), error.message());
+        return Ok(request.into_response(error.error_response()));
+    }
     let shown = bearer(&request);
     let found = app.access.who(shown);
     let refused = match &found {

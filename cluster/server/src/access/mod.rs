@@ -14,6 +14,7 @@ mod caller;
 mod file;
 pub(crate) mod guard;
 mod need;
+mod origin;
 mod principal;
 pub mod token;
 
@@ -89,6 +90,11 @@ impl Access {
     pub(crate) fn who(&self, token: Option<&str>) -> Option<Arc<Principal>> {
         let Some(tokens) = &self.tokens else { return Some(Arc::clone(&self.everybody)) };
         tokens.set.load().find(&token::digest(token?))
+    }
+
+    /// Whether there is a token file; else whoever can connect may do everything.
+    pub(crate) const fn asks_for_tokens(&self) -> bool {
+        self.tokens.is_some()
     }
 
     /// Who has shown no token, or a wrong one.

@@ -54,20 +54,22 @@ export class Api {
 
   /**
    * @param {string} path
+   * @param {unknown} [body] JSON; nothing is sent where there is none
    * @returns {Promise<any>}
    */
-  async post(path) {
-    return (await this.#send(path, "POST")).json();
+  async post(path, body) {
+    return (await this.#send(path, "POST", body)).json();
   }
 
   /**
    * @param {string} path
    * @param {string} method
+   * @param {unknown} [body]
    * @returns {Promise<Response>}
    */
-  async #send(path, method) {
+  async #send(path, method, body) {
     const used = this.#token;
-    const response = await this.#once(path, method);
+    const response = await this.#once(path, method, body);
     if (response.status !== 401) return this.#judge(response);
     // several requests may have met the same no: one question, and whoever comes late takes its answer
     if (this.#token === used) {
@@ -76,20 +78,22 @@ export class Api {
       if (given === null) return this.#judge(response);
       this.#token = given;
     }
-    return this.#judge(await this.#once(path, method));
+    return this.#judge(await this.#once(path, method, body));
   }
 
   /**
    * @param {string} path
    * @param {string} method
+   * @param {unknown} body
    */
-  async #once(path, method) {
+  async #once(path, method, body) {
     /** @type {Record<string, string>} */
     const headers = { accept: "*/*" };
     if (this.#token !== null) headers.authorization = `Bearer ${this.#token}`;
+    if (body !== undefined) headers["content-type"] = "application/json";
     const signal = AbortSignal.timeout(TIMEOUT_MS);
     try {
-      const wish = /** @type {RequestInit} */ ({ method, headers, signal, cache: "no-store", credentials: "omit" });
+      const wish = /** @type {RequestInit} */ ({ method, headers, signal, body: JSON.stringify(body), cache: "no-store", credentials: "omit" });
       return await fetch(new URL(path, ROOT), wish);
     } catch (error) {
       const late = error instanceof DOMException && error.name === "TimeoutError";

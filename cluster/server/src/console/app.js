@@ -12,10 +12,11 @@ import { files } from "./view-files.js";
 import { overview } from "./view-overview.js";
 import { partitions } from "./view-partitions.js";
 import { streams } from "./view-streams.js";
+import { subscriptions } from "./view-subscriptions.js";
 
 const BEAT_MS = 2000;
 const BEAT_MAX_MS = 30_000;
-const VIEWS = [overview, compaction, partitions, streams, files, cluster];
+const VIEWS = [overview, compaction, partitions, streams, subscriptions, files, cluster];
 
 const api = new Api(askToken);
 const sampler = new Sampler();

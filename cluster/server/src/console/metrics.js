@@ -29,6 +29,26 @@ export function growth(before, now, name) {
 }
 
 /**
+ * What a histogram took in between two readings, over all stores: bounds, rising, with how many did not exceed each.
+ *
+ * @param {Reading} before
+ * @param {Reading} now
+ * @param {string} name
+ */
+function buckets(before, now, name) {
+  const start = `${name}_bucket{`;
+  /** @type {Map<number, number>} */
+  const counts = new Map();
+  for (const key of now.keys()) {
+    if (!key.startsWith(start)) continue;
+    const le = /le="([^"]+)"/.exec(key)?.[1];
+    const bound = le === "+Inf" ? Infinity : Number(le);
+    counts.set(bound, (counts.get(bound) ?? 0) + growth(before, now, key));
+  }
+  return [...counts].sort(([a], [b]) => a - b).map(([bound, count]) => ({ bound, count }));
+}
+
+/**
  * A quantile of what a histogram took in between two readings: the bound that is not exceeded, interpolated within its bucket; above
  * the last bound, that bound. Null: nothing was taken in.
  *
@@ -38,11 +58,8 @@ export function growth(before, now, name) {
  * @param {number} quantile
  */
 export function quantile(before, now, name, quantile) {
-  const start = `${name}_bucket{le="`;
-  const bounds = [...now.keys()].filter((key) => key.startsWith(start));
-  const rows = bounds.map((key) => ({ bound: Number(key.slice(start.length, -2)), count: growth(before, now, key) }));
-  // +Inf is no number
-  const all = growth(before, now, `${start}+Inf"}`);
+  const rows = buckets(before, now, name);
+  const all = rows.at(-1)?.count ?? 0;
   if (all === 0) return null;
   let [low, below] = [0, 0];
   for (const { bound, count } of rows.filter((row) => Number.isFinite(row.bound))) {

@@ -32,6 +32,12 @@
  * @typedef {{ enabled: boolean, durable_days: number, delete_mode: string, before: string, candidates: DataFile[],
  *   tombstones: (DataFile & { until: string })[] }} Retention
  *
+ * @typedef {{ position: string, at: string, attempts: number, reason: string, replayed: boolean }} Parked
+ * @typedef {{ name: string, mode: "async" | "sync", filter: Record<string, string>, attempts_max: number, ack_within_s: number,
+ *   created_at: string, position: string, lag_s: number, consumers: number, in_flight: number, waiting: number }} SubscriptionFacts
+ * @typedef {SubscriptionFacts & { parked: number }} SubscriptionNumbers
+ * @typedef {SubscriptionFacts & { parked: Parked[] }} Subscription
+ *
  * @typedef {{ from_seq: number, to_seq: number }} SeqRange
  * @typedef {{ tier: string, rows: number }} TierRun
  * @typedef {{ last_seq: number, next_seq: number | null, warnings: string[], tiers: TierRun[],

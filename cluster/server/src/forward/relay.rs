@@ -2,6 +2,8 @@
 //!
 //! It speaks to nodes of this program alone. It refuses heads over a bound and answers that are no HTTP.
 
+use crate::task::Tied;
+use crate::trace;
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderName, HeaderValue};
@@ -25,8 +27,10 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 const HEAD_BYTES_MAX: usize = 64 << 10;
 /// Bytes of a body that are held at once.
 const PIECE_BYTES: usize = 64 << 10;
-/// Headers that belong to one connection.
-const OF_A_CONNECTION: [&str; 10] = [
+/// Headers that belong to one connection, or that say which page asks (this node has judged that).
+const OF_A_CONNECTION: [&str; 12] = [
+    "origin",
+    "sec-fetch-site",
     "host",
     "connection",
     "keep-alive",
@@ -39,14 +43,6 @@ const OF_A_CONNECTION: [&str; 10] = [
     "x-strandline-hops",
 ];
 
-/// Why there is no answer.
-pub(super) enum Broken {
-    /// Nothing of it can have been done.
-    NotSent(io::Error),
-    /// It may have been done.
-    Sent(io::Error),
-}
-
 /// The node that a request is sent to.
 pub(super) struct To<'a> {
     pub(super) node: NodeId,
@@ -56,34 +52,36 @@ pub(super) struct To<'a> {
 }
 
 /// A connection: plain, or TLS.
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 type Reading = ReadHalf<Box<dyn Stream>>;
 type Writing = WriteHalf<Box<dyn Stream>>;
 
-/// Sends a request to a node and gives its answer.
+/// The task that sends the request. It keeps its half of the connection open until the answer has gone through, and ends with it.
+type Sending = Tied<io::Result<()>>;
+
+/// A connection to a node. Nothing is sent.
+pub(super) async fn reach(to: &To<'_>) -> io::Result<Box<dyn Stream>> {
+    let late = |_| io::Error::from(io::ErrorKind::TimedOut);
+    timeout(CONNECT_WITHIN, connect(to)).await.map_err(late).and_then(|connected| connected)
+}
+
+/// Sends a request over a connection to the node at `address` and gives its answer. An error: it may have been done.
 pub(super) async fn relay(
+    stream: Box<dyn Stream>,
     request: &HttpRequest,
     payload: Payload,
-    to: &To<'_>,
+    address: &str,
     hops: u32,
-) -> Result<HttpResponse, Broken> {
-    let address = to.address;
-    let connecting = timeout(CONNECT_WITHIN, connect(to)).await;
-    let late = |_| io::Error::from(io::ErrorKind::TimedOut);
-    let stream = connecting.map_err(late).and_then(|connected| connected).map_err(Broken::NotSent)?;
+) -> io::Result<HttpResponse> {
     let (reader, writer) = tokio::io::split(stream);
     let sized = request.headers().contains_key("content-length");
     let head = head_of(request, address, hops, sized);
     // the other node may answer before it has read everything
-    let sending = actix_web::rt::spawn(send(writer, head, payload, sized));
-    let answered = read_answer(reader).await;
-    if answered.is_err() {
-        sending.abort();
-    }
-    answered.map_err(Broken::Sent)
+    let sending = Sending::new(actix_web::rt::spawn(send(writer, head, payload, sized)));
+    read_answer(reader, sending).await
 }
 
 async fn connect(to: &To<'_>) -> io::Result<Box<dyn Stream>> {
@@ -103,7 +101,13 @@ fn head_of(request: &HttpRequest, address: &str, hops: u32, sized: bool) -> Vec<
         request.method()
     )
     .into_bytes();
-    for (name, value) in request.headers().iter().filter(|(name, _)| !OF_A_CONNECTION.contains(&name.as_str())) {
+    let of_the_trace = trace::headers();
+    for (name, value) in &of_the_trace {
+        head.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+    }
+    let stays =
+        |name: &str| OF_A_CONNECTION.contains(&name) || (!of_the_trace.is_empty() && trace::HEADERS.contains(&name));
+    for (name, value) in request.headers().iter().filter(|(name, _)| !stays(name.as_str())) {
         head.extend_from_slice(name.as_str().as_bytes());
         head.extend_from_slice(b": ");
         head.extend_from_slice(value.as_bytes());
@@ -140,7 +144,7 @@ async fn send(mut writer: Writing, head: Vec<u8>, mut payload: Payload, sized: b
     Ok(())
 }
 
-async fn read_answer(reader: Reading) -> io::Result<HttpResponse> {
+async fn read_answer(reader: Reading, sending: Sending) -> io::Result<HttpResponse> {
     let mut reader = BufReader::with_capacity(PIECE_BYTES, reader);
     let status = status_of(&line(&mut reader, HEAD_BYTES_MAX).await?)?;
     let mut answer = HttpResponseBuilder::new(status);
@@ -170,10 +174,10 @@ async fn read_answer(reader: Reading) -> io::Result<HttpResponse> {
     if let Some(length) = length.filter(|_| !chunked) {
         answer.no_chunking(length);
     }
-    Ok(answer.streaming(unfold(Some((reader, body)), |state| async move {
-        let (mut reader, mut body) = state?;
+    Ok(answer.streaming(unfold(Some((reader, body, sending)), |state| async move {
+        let (mut reader, mut body, sending) = state?;
         match body.piece(&mut reader).await {
-            Ok(Some(piece)) => Some((Ok(piece), Some((reader, body)))),
+            Ok(Some(piece)) => Some((Ok(piece), Some((reader, body, sending)))),
             Ok(None) => None,
             Err(error) => Some((Err(error), None)),
         }

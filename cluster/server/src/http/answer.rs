@@ -2,7 +2,8 @@
 
 use crate::encode::format::Format;
 use crate::error::{ApiError, ApiResult};
-use crate::stall::answer_within;
+use crate::stall::Patience;
+use crate::task::{Tied, look_again};
 use actix_web::HttpResponse;
 use actix_web::HttpResponseBuilder;
 use actix_web::body::SizedStream;
@@ -14,7 +15,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 use strandline_event::ErrorKind;
 use strandline_workers::permits::{BytePermit, BytePermits};
 
@@ -43,7 +44,7 @@ pub(crate) fn bytes_of(status: StatusCode, format: Format, bytes: Vec<u8>) -> Ht
 /// A page as the body of an answer. Its bytes are counted, from when it was read, until the client has taken them.
 pub(crate) fn page(
     mut answer: HttpResponseBuilder,
-    permits: &BytePermits,
+    (permits, patience): (&BytePermits, Patience),
     mut permit: BytePermit,
     bytes: Vec<u8>,
 ) -> ApiResult<HttpResponse> {
@@ -51,23 +52,28 @@ pub(crate) fn page(
         let text = "too many bytes of answers wait for their clients: try again, or ask for a smaller page";
         return Err(ApiError::new(ErrorKind::Overloaded, text));
     }
-    let (len, within) = (bytes.len() as u64, answer_within(bytes.len()));
-    Ok(answer.body(SizedStream::new(len, Box::pin(pieces(bytes, permit, within)))))
+    let len = bytes.len() as u64;
+    Ok(answer.body(SizedStream::new(len, Box::pin(pieces(bytes, permit, patience)))))
 }
 
-/// What of a page is not taken yet, and its permit; `None`: its client was too slow.
-type Rest = Arc<Mutex<Option<(Bytes, BytePermit)>>>;
+/// What of a page is not taken yet, its permit, and when its client must have taken the next piece; `None`: it was too slow.
+type Rest = Arc<Mutex<Option<(Bytes, BytePermit, Instant)>>>;
 
 /// The pieces of a page. The connection asks for the next one when it has room; a client that reads nothing is never heard of again, so
-/// after `within` a task gives back what the page holds, and the answer breaks off.
-fn pieces(bytes: Vec<u8>, permit: BytePermit, within: Duration) -> impl Stream<Item = io::Result<Bytes>> {
+/// when it has been too slow a task gives back what the page holds, and the answer breaks off.
+fn pieces(bytes: Vec<u8>, permit: BytePermit, patience: Patience) -> impl Stream<Item = io::Result<Bytes>> {
     let is_long = bytes.len() > PIECE_BYTES;
-    let rest: Rest = Arc::new(Mutex::new(Some((Bytes::from(bytes), permit))));
+    let end = Instant::now() + patience.for_answer(bytes.len());
+    let next = move || end.min(Instant::now() + patience.for_piece());
+    let rest: Rest = Arc::new(Mutex::new(Some((Bytes::from(bytes), permit, next()))));
     // what is taken at once needs nobody to watch it
-    let watch = is_long.then(|| Watch::over(&rest, within));
-    unfold((rest, watch), |(rest, watch)| async move {
+    let watch = is_long.then(|| watch(&rest));
+    unfold((rest, watch), move |(rest, watch)| async move {
         let piece = match &mut *rest.lock() {
-            Some((bytes, _)) => Ok(bytes.split_to(bytes.len().min(PIECE_BYTES))),
+            Some((bytes, _, late)) => {
+                *late = next();
+                Ok(bytes.split_to(bytes.len().min(PIECE_BYTES)))
+            }
             None => Err(io::ErrorKind::TimedOut.into()),
         };
         let is_end = piece.as_ref().is_ok_and(Bytes::is_empty);
@@ -76,30 +82,27 @@ fn pieces(bytes: Vec<u8>, permit: BytePermit, within: Duration) -> impl Stream<I
 }
 
 /// Takes a page back when its time is over; ends with the answer.
-struct Watch(tokio::task::JoinHandle<()>);
-
-impl Watch {
-    fn over(rest: &Rest, within: Duration) -> Self {
-        let rest = Arc::downgrade(rest);
-        Self(tokio::spawn(async move {
-            tokio::time::sleep(within).await;
-            if let Some(rest) = rest.upgrade() {
-                *rest.lock() = None;
-            }
-        }))
-    }
+fn watch(rest: &Rest) -> Tied<()> {
+    let rest = Arc::downgrade(rest);
+    look_again(move || look(&rest.upgrade()?))
 }
 
-impl Drop for Watch {
-    fn drop(&mut self) {
-        self.0.abort();
+/// When to look again; what is late is taken back.
+fn look(rest: &Rest) -> Option<Instant> {
+    let mut rest = rest.lock();
+    let late = rest.as_ref().map(|(_, _, late)| *late)?;
+    if late > Instant::now() {
+        return Some(late);
     }
+    *rest = None;
+    None
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use futures_util::StreamExt;
+    use std::time::Duration;
     use strandline_workers::permits::BytePermits;
 
     #[test]
@@ -108,14 +111,17 @@ mod tests {
         runtime.block_on(async {
             let account = BytePermits::new(8 << 20);
             let page = || vec![7; 3 * PIECE_BYTES];
-            let mut taken = Box::pin(pieces(page(), account.take(1 << 20).unwrap(), Duration::from_secs(600)));
+            let patience = |stall| Patience { stall, ..Patience::default() };
+            let mut taken =
+                Box::pin(pieces(page(), account.take(1 << 20).unwrap(), patience(Duration::from_secs(600))));
             let mut bytes = 0;
             while let Some(piece) = taken.next().await {
                 bytes += piece.unwrap().len();
             }
             assert_eq!(bytes, 3 * PIECE_BYTES);
             drop(taken);
-            let mut silent = Box::pin(pieces(page(), account.take(1 << 20).unwrap(), Duration::ZERO));
+            let hurry = Patience { stall: Duration::ZERO, bytes_a_second: u64::MAX };
+            let mut silent = Box::pin(pieces(page(), account.take(1 << 20).unwrap(), hurry));
             assert_eq!(silent.next().await.unwrap().unwrap().len(), PIECE_BYTES);
             // the answer itself is asked for nothing any more
             while account.in_flight_bytes() > 0 {

@@ -5,12 +5,12 @@
 //! read the answer.
 
 use crate::error::{ApiError, ApiResult};
-use crate::http::call::Call;
+use crate::http::call::{App, Call};
 use crate::routes::stores::SMALL_BODY_BYTES_MAX;
-use crate::stall::{Pace, STALL};
+use crate::stall::{Pace, Patience};
 use actix_web::HttpRequest;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN};
-use actix_web::web::Payload;
+use actix_web::web::{Data, Payload};
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 use std::time::{Duration, Instant};
@@ -70,7 +70,7 @@ async fn collect(
         return Err(overloaded());
     }
     let (mut permit, mut bytes) = (BytePermit::default(), Vec::new());
-    let mut pace = Pace::begin(Instant::now(), STALL);
+    let mut pace = Pace::begin(Instant::now(), patience(request));
     loop {
         let chunk = match tokio::time::timeout(pace.patience(Instant::now()), payload.next()).await {
             Ok(None) => return Ok(Body { bytes, permit }),
@@ -96,7 +96,12 @@ async fn collect(
     }
 }
 
-fn overloaded() -> ApiError {
+/// What a client is given, by the listener that it came to.
+fn patience(request: &HttpRequest) -> Patience {
+    request.app_data::<Data<App>>().map_or_else(Patience::default, |app| app.patience)
+}
+
+pub(crate) fn overloaded() -> ApiError {
     ApiError::new(ErrorKind::Overloaded, "too many bytes are in flight on this node: try again after a moment")
 }
 

@@ -4,8 +4,10 @@ use crate::access::guard::Granted;
 use crate::access::{Access, Caller, Principal};
 use crate::encode::event::EventWriter;
 use crate::error::{ApiError, ApiResult};
+use crate::forward::Readers;
 use crate::http::query::Query;
 use crate::security::Security;
+use crate::stall::Patience;
 use actix_web::dev::Payload as RawPayload;
 use actix_web::web::{Data, Payload};
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
@@ -26,10 +28,16 @@ pub(crate) struct App {
     pub(crate) native: Option<SocketAddr>,
     /// In a cluster: what another node leads is sent there.
     pub(crate) forwards: bool,
+    /// The nodes that read for this one, where it has not the role.
+    pub(crate) readers: Readers,
+    /// Operators are served at an address of their own, here and so, as is supposed, at other nodes.
+    pub(crate) admin_apart: bool,
     /// Who may do what.
     pub(crate) access: Arc<Access>,
     /// How other nodes are spoken to, where they speak TLS.
     pub(crate) certificates: Option<Arc<Certificates>>,
+    /// What a slow client is given.
+    pub(crate) patience: Patience,
 }
 
 /// A store with what its answers need.
@@ -56,7 +64,13 @@ impl ServedStore {
 
 impl App {
     /// Over a node that runs.
-    pub(crate) fn new(node: NodeHandle, native: Option<SocketAddr>, forwards: bool, security: Security) -> Self {
+    pub(crate) fn new(
+        node: NodeHandle,
+        native: Option<SocketAddr>,
+        (forwards, patience): (bool, Patience),
+        admin_apart: bool,
+        security: Security,
+    ) -> Self {
         let served = |store: StoreHandle| {
             let names = store.config().envelope.clone();
             let writer = EventWriter::new(&names);
@@ -64,7 +78,9 @@ impl App {
         };
         let stores = node.stores().into_iter().map(served).collect();
         let Security { access, certificates } = security;
-        Self { node, stores, started: strandline_workers::clock::now(), native, forwards, access, certificates }
+        let started = strandline_workers::clock::now();
+        let readers = Readers::default();
+        Self { node, stores, started, native, forwards, readers, admin_apart, access, certificates, patience }
     }
 
     /// The store of this name.

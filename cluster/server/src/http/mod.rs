@@ -3,5 +3,6 @@
 pub(crate) mod answer;
 pub(crate) mod body;
 pub(crate) mod call;
+pub(crate) mod paced;
 pub(crate) mod path;
 pub(crate) mod query;

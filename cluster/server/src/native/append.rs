@@ -11,7 +11,7 @@ use strandline_client::{Appended, KnownEvent, PartAppended, Refused, RejectedRow
 use strandline_engine::append::{AppendOutcome, Expected, OnError};
 use strandline_event::{BatchBytes, ErrorKind, FieldNames, limits};
 use strandline_workers::permits::BytePermit;
-use strandline_workers::{AppendedEvent, StreamAppend, StreamOutcome};
+use strandline_workers::{AppendedEvent, Outcome, StreamAppend, StreamOutcome};
 
 /// A row of an append that was known, in an answer.
 const KNOWN_BYTES: usize = 40;
@@ -52,38 +52,41 @@ impl Checked {
         rows * KNOWN_BYTES + self.refused.len() * OUTCOME_BYTES
     }
 
-    /// Appends what is right and answers all.
-    pub(super) async fn run(self, served: &ServedStore, request: u64, permit: BytePermit) -> Vec<u8> {
-        let permit = Arc::new(permit);
-        let outcomes = served.store.append_many(&self.appends, self.dry_run, &permit).await;
-        if !self.dry_run {
-            let stored = outcomes.iter().filter_map(|outcome| match outcome {
-                Ok(StreamOutcome::Stored(stamped)) => Some(stamped),
-                _ => None,
-            });
-            // the frame has no place for what they say: who wants to know asks the subscription
-            let _ = served.store.confirm_projections(&stored.collect::<Vec<_>>()).await;
-        }
-        let mut out = OutcomesWriter::new(Kind::Appended, request, self.refused.len());
-        let mut outcomes = outcomes.into_iter();
-        for wrong in self.refused {
-            if let Some(wrong) = wrong {
-                out.refused(&wrong);
-                continue;
-            }
-            match outcomes.next() {
-                Some(Ok(StreamOutcome::Stored(stamped))) => {
-                    out.appended(&Appended::Stored(stamped.stamps().clone()));
-                }
-                Some(Ok(StreamOutcome::Known(events))) => {
-                    out.appended(&Appended::Known(events.iter().map(known).collect()));
-                }
-                Some(Err(error)) => out.refused(&refused(&error, served)),
-                None => out.refused(&Refused::new(ErrorKind::Io, "the append was lost inside the program")),
-            }
-        }
-        out.finish().into_bytes()
+    /// Appends what is right; `then` is given the answer to all. It must not wait: the owner of a log may be who calls it.
+    pub(super) fn begin(
+        self,
+        served: &Arc<ServedStore>,
+        request: u64,
+        permit: BytePermit,
+        then: impl FnOnce(Vec<u8>) + Send + Sync + 'static,
+    ) {
+        let (wrong, answering) = (self.refused, Arc::clone(served));
+        let then = move |outcomes| then(answer(&answering, request, wrong, outcomes));
+        served.store.append_many_then(self.appends, self.dry_run, &Arc::new(permit), then);
     }
+}
+
+/// The answer to a frame: in each place what is wrong with the append, or its outcome.
+fn answer(served: &ServedStore, request: u64, refusals: Vec<Option<Refused>>, outcomes: Vec<Outcome>) -> Vec<u8> {
+    let mut out = OutcomesWriter::new(Kind::Appended, request, refusals.len());
+    let mut outcomes = outcomes.into_iter();
+    for wrong in refusals {
+        if let Some(wrong) = wrong {
+            out.refused(&wrong);
+            continue;
+        }
+        match outcomes.next() {
+            Some(Ok(StreamOutcome::Stored(stamped))) => {
+                out.appended(&Appended::Stored(stamped.stamps().clone()));
+            }
+            Some(Ok(StreamOutcome::Known(events))) => {
+                out.appended(&Appended::Known(events.iter().map(known).collect()));
+            }
+            Some(Err(error)) => out.refused(&refused(&error, served)),
+            None => out.refused(&Refused::new(ErrorKind::Io, "the append was lost inside the program")),
+        }
+    }
+    out.finish().into_bytes()
 }
 
 fn check_size(batch: &BatchBytes) -> Result<(), Refused> {

@@ -10,7 +10,8 @@ use crate::native::refusal::{of_api, refused};
 use crate::native::requests::{Decoded, Failed, decode};
 use crate::native::scan::Scans;
 use crate::native::session::{BODY_BYTES_MAX, REQUESTS_MAX, Session, welcome};
-use crate::stall::{Pace, STALL};
+use crate::stall::{Pace, Patience};
+use crate::trace;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -31,6 +32,7 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
+use tracing::Instrument;
 
 /// Time for a TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -61,8 +63,8 @@ struct Incoming<R> {
     stopped: watch::Receiver<bool>,
     /// The first frame has come: from then on a client may be silent between frames.
     greeted: bool,
-    /// Most time without a byte where one is due.
-    stall: Duration,
+    /// What the client is given where bytes are due.
+    patience: Patience,
     /// Of the frame that comes.
     pace: Pace,
     /// Where the bytes of the frame that comes are counted, as they come.
@@ -122,7 +124,7 @@ impl<R: AsyncRead + Unpin> Incoming<R> {
             }
             let is_between = self.frames.is_between_frames();
             let is_due = !self.greeted || !is_between;
-            let patience = if is_between { self.stall } else { self.pace.patience(Instant::now()) };
+            let patience = if is_between { self.patience.stall } else { self.pace.patience(Instant::now()) };
             let read = tokio::select! {
                 read = timeout(patience, self.socket.read(self.frames.space())) => read,
                 changed = self.stopped.changed() => {
@@ -138,7 +140,7 @@ impl<R: AsyncRead + Unpin> Incoming<R> {
                 Ok(Ok(0) | Err(_)) => return Err(End::Closed),
                 Ok(Ok(bytes)) => {
                     if is_between {
-                        self.pace = Pace::begin(Instant::now(), self.stall);
+                        self.pace = Pace::begin(Instant::now(), self.patience);
                     }
                     self.pace.took(bytes);
                     self.frames.filled(bytes);
@@ -171,6 +173,7 @@ impl<R: AsyncRead + Unpin> Incoming<R> {
                 Step::Head(header) if is_counted(&header) => return Err(WireError::Unexpected(header.kind).into()),
                 Step::Head(header) => check_size(&header)?,
                 Step::Frame(Frame { header, body }) if Kind::from_u8(header.kind) == Some(Kind::Hello) => {
+                    check_request(header.request)?;
                     self.greeted = true;
                     return Ok((header.request, Hello::decode(&body)?));
                 }
@@ -194,7 +197,7 @@ impl Connection {
             return;
         }
         let from = socket.peer_addr().ok();
-        let outbox = Arc::new(Outbox::new(app.node.answers().limit_bytes() / ANSWERS_PART));
+        let outbox = Arc::new(Outbox::new(app.node.answers().limit_bytes() / ANSWERS_PART, app.patience));
         if let Some(tls) = tls {
             // plain text, a client that trusts another authority, or one that never goes on: nobody to talk to
             let Ok(Ok(socket)) = timeout(HANDSHAKE, tls.accept(socket)).await else { return };
@@ -222,8 +225,8 @@ impl Connection {
             frames,
             stopped,
             greeted: false,
-            stall: STALL,
-            pace: Pace::begin(Instant::now(), STALL),
+            patience: app.patience,
+            pace: Pace::begin(Instant::now(), app.patience),
             account: None,
             permit: BytePermit::default(),
         };
@@ -312,9 +315,7 @@ impl Connection {
     /// Begins a request; it goes on by itself.
     async fn begin(&mut self, frame: Frame) -> Result<(), End> {
         let request = frame.header.request;
-        if request == 0 {
-            return Err(WireError::Body("a request's id is not 0").into());
-        }
+        check_request(request)?;
         let decoded = if frame.body.len() <= DECODE_HERE_BYTES_MAX {
             decode(&frame, self.session.served.names())
         } else {
@@ -351,8 +352,17 @@ impl Connection {
         permit: Option<BytePermit>,
         (place, room): (OwnedSemaphorePermit, BytePermit),
     ) {
-        let (served, outbox) = (Arc::clone(&self.session.served), Arc::clone(&self.outbox));
+        let (served, outbox, name) = (Arc::clone(&self.session.served), Arc::clone(&self.outbox), decoded.name());
         let caller = self.session.caller.clone();
+        if let Decoded::Append(checked) = decoded {
+            let span = trace::native(name);
+            let begun = span.clone();
+            let answered = move |frame| {
+                outbox.answer(request, frame, room, BytePermit::default());
+                drop((place, span));
+            };
+            return begun.in_scope(|| checked.begin(&served, request, permit.unwrap_or_default(), answered));
+        }
         if let Decoded::Scan(wanted) = decoded {
             let Some(scan) = self.scans.begin(request, wanted.window_bytes).await else {
                 let text = "too many scans run on this connection, or one of this request: end one first";
@@ -382,7 +392,8 @@ impl Connection {
             return;
         }
         tokio::spawn(async move {
-            let (answer, held) = decoded.run(&served, request, permit).await;
+            let span = trace::native(name);
+            let (answer, held) = decoded.run(&served, request, permit).instrument(span).await;
             outbox.answer(request, answer, room, held.unwrap_or_default());
             drop(place);
         });
@@ -394,6 +405,11 @@ impl Drop for Connection {
     fn drop(&mut self) {
         self.scans.cancel_all();
     }
+}
+
+/// An answer is told apart by its request's id; 0 is the connection itself.
+const fn check_request(request: u64) -> Result<(), WireError> {
+    if request == 0 { Err(WireError::Body("a request's id is not 0")) } else { Ok(()) }
 }
 
 /// Bodies that nobody counts are small.

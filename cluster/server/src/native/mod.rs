@@ -22,6 +22,7 @@ mod subscribe;
 use crate::bound::BoundAddress;
 use crate::http::call::App;
 use crate::serve::ServeError;
+use crate::stall::Patience;
 use connection::Connection;
 use outbox::Outbox;
 use std::sync::Arc;
@@ -90,7 +91,7 @@ async fn accept(
             }
             // who wants TLS is told nothing in plain text
             Ok((socket, _)) if tls.is_some() => drop(socket),
-            Ok((socket, _)) => drop(tokio::spawn(turn_away(socket))),
+            Ok((socket, _)) => drop(tokio::spawn(turn_away(socket, app.patience))),
             Err(error) => {
                 tracing::warn!("a native connection cannot be accepted: {error}");
                 sleep(ACCEPT_PAUSE).await;
@@ -102,10 +103,10 @@ async fn accept(
 }
 
 /// Says why, if the socket takes it at once.
-async fn turn_away(socket: TcpStream) {
+async fn turn_away(socket: TcpStream, patience: Patience) {
     let refused = Refused::new(ErrorKind::Overloaded, "too many connections are open: close some, or try again");
     let (_, writing) = socket.into_split();
-    let outbox = Outbox::new(1);
+    let outbox = Outbox::new(1, patience);
     outbox.push(refused.encode(0).into_bytes());
     outbox.close();
     outbox.write_to(writing).await;

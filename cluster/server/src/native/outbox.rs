@@ -3,14 +3,14 @@
 //!
 //! Invariant: answers that nobody takes hold up their own connection and nothing else. Their bytes are reserved before they are made and
 //! held until they are written, out of an account of the connection's own that is a part of the node's; a connection that takes
-//! nothing for [`STALL`], or next to nothing for longer ([`Pace`]), ends.
+//! nothing for a while, or next to nothing for longer ([`Pace`]), ends.
 
-use crate::stall::{Pace, STALL};
+use crate::stall::{Pace, Patience};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use strandline_client::Refused;
 use strandline_client::wire::header::{HEADER_BYTES, KIND_AT, Kind};
 use strandline_client::wire::refused::OUTCOME_UNKNOWN;
@@ -69,7 +69,7 @@ pub(super) struct Outbox {
     waiting: Mutex<Waiting>,
     /// Bytes of answers that this connection may hold.
     account: BytePermits,
-    stall: Duration,
+    patience: Patience,
     /// Something can be written, or nothing more will come.
     wake: Notify,
     /// There may be room again.
@@ -80,11 +80,11 @@ pub(super) struct Outbox {
 
 impl Outbox {
     /// For a connection that may hold so many bytes of answers.
-    pub(super) fn new(held_bytes_max: usize) -> Self {
+    pub(super) fn new(held_bytes_max: usize, patience: Patience) -> Self {
         Self {
             waiting: Mutex::default(),
             account: BytePermits::new(held_bytes_max.max(1)),
-            stall: STALL,
+            patience,
             wake: Notify::new(),
             room: Notify::new(),
             body_max: AtomicUsize::new(usize::MAX),
@@ -196,7 +196,7 @@ impl Outbox {
 
     /// `false`: the socket is broken, or has taken nothing for too long.
     async fn write(&self, socket: &mut (impl AsyncWrite + Unpin), mut bytes: &[u8]) -> bool {
-        let mut pace = Pace::begin(Instant::now(), self.stall);
+        let mut pace = Pace::begin(Instant::now(), self.patience);
         while !bytes.is_empty() {
             match timeout(pace.patience(Instant::now()), socket.write(bytes)).await {
                 Ok(Ok(taken)) if taken > 0 => {
@@ -207,7 +207,7 @@ impl Outbox {
             }
         }
         // TLS keeps what the socket did not take
-        matches!(timeout(self.stall, socket.flush()).await, Ok(Ok(())))
+        matches!(timeout(self.patience.stall, socket.flush()).await, Ok(Ok(())))
     }
 
     /// Takes frames that are written together: several small ones, or one.

@@ -184,7 +184,6 @@ impl Decoded {
             return (refused(&error, served).encode(request).into_bytes(), None);
         }
         let answered = match self {
-            Self::Append(checked) => return (checked.run(served, request, permit.unwrap_or_default()).await, None),
             Self::Bulk(checked) => return (checked.run(served, request, permit.unwrap_or_default()).await, None),
             Self::Head(of) => served.store.head(of.stream_type, of.stream_id).await.map(|head| {
                 let head = head.map_or(HeadIs::default(), |h| HeadIs { first_seq: h.first_seq, last_seq: h.last_seq });
@@ -199,8 +198,8 @@ impl Decoded {
                 served.store.read_global(read).await.map(|page| global_page(page, request))
             }
             Self::Ping => return (encode_empty(Kind::Pong, request).into_bytes(), None),
-            // a part of another request: the connection keeps these
-            Self::Scan(_) | Self::Subscribe(_) | Self::ScanMore(_) | Self::ScanCancel => {
+            // a part of another request, or answered otherwise: the connection keeps these
+            Self::Append(_) | Self::Scan(_) | Self::Subscribe(_) | Self::ScanMore(_) | Self::ScanCancel => {
                 return (of_api(&ApiError::bad_request("no request")).encode(request).into_bytes(), None);
             }
         };

@@ -9,6 +9,7 @@ use crate::http::{answer, body};
 use crate::quiet::quietly;
 use crate::routes::events::on_error;
 use crate::routes::streams::projections_json;
+use crate::trace;
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use bytes::Bytes;
@@ -19,7 +20,7 @@ use strandline_durable::ipc::{InputBatches, IpcError};
 use strandline_engine::append::{self, AppendOutcome, Refusal};
 use strandline_event::{Chunk, EventInput, Field, FieldNames, Seq, limits};
 use strandline_workers::NodeError;
-use strandline_workers::permits::BytePermit;
+use strandline_workers::permits::{BytePermit, BytePermits};
 
 const NDJSON: &str = "application/x-ndjson";
 const ARROW: &str = "application/vnd.apache.arrow.stream";
@@ -46,17 +47,41 @@ pub(crate) async fn append(call: Call) -> ApiResult<HttpResponse> {
     };
     let chunk = chunk(&call)?;
     let limit = limits::BULK_BYTES_MAX;
-    let body = body::read(&call.request, call.payload, call.app.node.permits(), "a bulk body", limit).await?;
+    let permits = call.app.node.permits().clone();
+    let body = body::read(&call.request, call.payload, &permits, "a bulk body", limit).await?;
+    let mut account = Account { permits, permit: body.permit, left: limit.saturating_sub(body.bytes.len()) };
     let decoding = Arc::clone(&served);
     // up to 64 MiB of JSON: not on a thread that others wait for
-    let decoded = actix_web::web::block(move || decode(&decoding, body.bytes, kind, rule, chunk));
-    let decoded = decoded.await.map_err(|_| ApiError::bad_request("the body cannot be read"))??;
-    store(&served, decoded, rule, body.permit).await
+    let span = trace::decode(body.bytes.len());
+    let decoded = actix_web::web::block(move || {
+        let decoding = || decode(&decoding, body.bytes, &mut account, kind, rule, chunk);
+        span.in_scope(decoding).map(|decoded| (decoded, account.permit))
+    });
+    let (decoded, permit) = decoded.await.map_err(|_| ApiError::bad_request("the body cannot be read"))??;
+    store(&served, decoded, rule, permit).await
+}
+
+/// What a body may unpack to, and what is counted of it.
+struct Account {
+    permits: BytePermits,
+    permit: BytePermit,
+    left: usize,
+}
+
+impl Account {
+    fn take(&mut self, bytes: usize) -> ApiResult<()> {
+        let Some(left) = self.left.checked_sub(bytes) else {
+            return Err(ApiError::too_large("a bulk body, unpacked,", limits::BULK_BYTES_MAX));
+        };
+        self.left = left;
+        if bytes == 0 || self.permits.grow(&mut self.permit, bytes) { Ok(()) } else { Err(body::overloaded()) }
+    }
 }
 
 fn decode(
     served: &ServedStore,
     bytes: Vec<u8>,
+    account: &mut Account,
     kind: Kind,
     rule: OnError,
     chunk: Option<Chunk>,
@@ -67,7 +92,7 @@ fn decode(
         Kind::Array => builder.array(&bytes)?,
         Kind::Arrow => {
             // the Arrow reader may panic over hostile bytes; it has no state that outlives the request
-            let read = AssertUnwindSafe(|| arrow(&mut builder, served.names(), Bytes::from(bytes)));
+            let read = AssertUnwindSafe(|| arrow(&mut builder, account, served.names(), Bytes::from(bytes)));
             quietly(read)
                 .ok_or_else(|| ApiError::bad_request("the body is no Arrow IPC stream that can be read"))??;
         }
@@ -79,14 +104,17 @@ fn decode(
     Ok(body)
 }
 
-fn arrow(builder: &mut BulkBuilder<'_>, names: &FieldNames, bytes: Bytes) -> ApiResult<()> {
+fn arrow(builder: &mut BulkBuilder<'_>, account: &mut Account, names: &FieldNames, bytes: Bytes) -> ApiResult<()> {
     if bytes.starts_with(b"ARROW1") {
         return Err(ApiError::bad_request("this is an Arrow IPC file; send an Arrow IPC stream"));
     }
     let broken = |e: IpcError| ApiError::new(e.kind(), format!("the Arrow IPC stream: {e}"));
     let mut line = 0;
-    for batch in InputBatches::from_ipc(names, bytes).map_err(broken)? {
-        let batch = batch.map_err(broken)?;
+    let mut batches = InputBatches::from_ipc(names, bytes).map_err(broken)?;
+    while let Some(packed) = batches.next_packed() {
+        let packed = packed.map_err(broken)?;
+        account.take(packed.unpacks_to())?;
+        let batch = packed.open().map_err(broken)?;
         for row in 0..batch.rows() {
             line += 1;
             let input = batch.input(row).map_err(|e| ApiError::invalid(e.to_string()));

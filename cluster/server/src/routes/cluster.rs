@@ -12,8 +12,11 @@ use actix_web::HttpResponse;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use strandline_consensus::control::Control;
-use strandline_consensus::meta::{Command, GroupId, MetaState, NodeId, Outcome, Placement};
+use std::time::Duration;
+use strandline_consensus::control::{AWAY, Control, Waits};
+use strandline_consensus::meta::{
+    Command, GroupId, MetaState, NodeId, NodeState, Outcome, Placement, Roles, StoreEntry,
+};
 use strandline_consensus::{Group, GroupStatus};
 use strandline_event::{ErrorKind, LogKey};
 
@@ -28,11 +31,13 @@ fn control(call: &Call) -> ApiResult<Control> {
 /// GET /admin/v1/cluster
 pub(crate) async fn status(call: Call) -> ApiResult<HttpResponse> {
     no_query(&call)?;
-    Ok(answer::ok(&cluster_json(&control(&call)?)))
+    let control = control(&call)?;
+    let silent = control.silent().await;
+    Ok(answer::ok(&cluster_json(&control, &silent)))
 }
 
-/// The cluster as this node knows it.
-pub(crate) fn cluster_json(control: &Control) -> Value {
+/// The cluster as this node knows it; `silent`: for how long nodes have not answered.
+pub(crate) fn cluster_json(control: &Control, silent: &BTreeMap<NodeId, Duration>) -> Value {
     let state = control.state();
     let seen: BTreeMap<GroupId, GroupStatus> = control
         .groups()
@@ -40,18 +45,31 @@ pub(crate) fn cluster_json(control: &Control) -> Value {
         .iter()
         .map(|group: &std::sync::Arc<Group>| (group.id().clone(), group.status()))
         .collect();
-    let shards: Vec<Value> = state.groups().iter().map(|(id, placement)| shard(id, placement, seen.get(id))).collect();
+    let shards: Vec<Value> = state
+        .groups()
+        .iter()
+        .map(|(id, placement)| shard(&state, id, placement, seen.get(id), control.waits_for(id)))
+        .collect();
     json!({
         "cluster": format!("{:032x}", control.cluster()),
         "node": control.node(),
         "replication": state.cluster().map(|cluster| cluster.replication),
-        "members": members(&state, &seen),
+        "members": members(&state, &seen, silent),
         "shards": shards,
-        "stores": state.stores().iter().map(|(name, store)| json!({ "name": name, "version": store.version })).collect::<Vec<_>>(),
+        "stores": stores(&state),
     })
 }
 
-fn members(state: &MetaState, seen: &BTreeMap<GroupId, GroupStatus>) -> Vec<Value> {
+fn members(
+    state: &MetaState,
+    seen: &BTreeMap<GroupId, GroupStatus>,
+    silent: &BTreeMap<NodeId, Duration>,
+) -> Vec<Value> {
+    let now = strandline_workers::clock::now();
+    let away = |node: NodeId| {
+        let time = silent.get(&node).filter(|time| **time > AWAY)?;
+        Some(now.plus_us(-i64::try_from(time.as_micros()).unwrap_or(i64::MAX)).to_string())
+    };
     let holds = |node: NodeId| state.groups().values().filter(|placement| placement.holds(node)).count();
     let follows = |node: NodeId| state.groups().values().filter(|placement| placement.learners.contains(&node)).count();
     let leads =
@@ -68,12 +86,36 @@ fn members(state: &MetaState, seen: &BTreeMap<GroupId, GroupStatus>) -> Vec<Valu
             "votes_in": holds(facts.id),
             "follows": follows(facts.id),
             "leads": leads(facts.id),
+            "away_since": away(facts.id).filter(|_| entry.state != NodeState::Removed),
         })
     };
     state.nodes().values().map(row).collect()
 }
 
-fn shard(id: &GroupId, placement: &Placement, seen: Option<&GroupStatus>) -> Value {
+fn stores(state: &MetaState) -> Vec<Value> {
+    let row = |(name, store): (&String, &StoreEntry)| {
+        let roles = store.compactor.and_then(|node| state.nodes().get(&node)).map(|entry| entry.facts.roles);
+        json!({ "name": name, "version": store.version, "compactor": store.compactor, "compacts_as": roles.map(compacts_as) })
+    };
+    state.stores().iter().map(row).collect()
+}
+
+/// What makes a node compact: its role alone, among others, or that nobody with the role answered.
+const fn compacts_as(roles: Roles) -> &'static str {
+    match (roles.compact, roles.ingest) {
+        (true, false) => "compactor",
+        (true, true) => "member",
+        (false, _) => "stand-in",
+    }
+}
+
+fn shard(
+    state: &MetaState,
+    id: &GroupId,
+    placement: &Placement,
+    seen: Option<&GroupStatus>,
+    waits: Option<Waits>,
+) -> Value {
     let (store, stream_type, bucket) = match id {
         GroupId::Meta => (None, None, None),
         GroupId::Log { store, log } => (Some(&**store), Some(&*log.stream_type), Some(log.bucket)),
@@ -96,8 +138,9 @@ fn shard(id: &GroupId, placement: &Placement, seen: Option<&GroupStatus>) -> Val
         "learners": placement.learners,
         "leaving": placement.leaving,
         "settled": placement.is_settled(),
+        "waits_for": waits.map(|waits| json!({ "node": waits.node, "why": waits.why })),
         "epoch": placement.epoch,
-        "compactor": placement.compactor,
+        "compactor": store.and_then(|store| state.compactor(store)),
         "leader": seen.and_then(|status| status.leader.as_ref().map(|(node, _)| *node)),
         "term": seen.map(|status| status.term),
         "applied": seen.and_then(|status| status.applied),
@@ -143,8 +186,11 @@ pub(crate) async fn change(call: Call) -> ApiResult<HttpResponse> {
     let permits = call.app.node.permits();
     let body =
         body::read(&call.request, call.payload, permits, "a change of the cluster", SMALL_BODY_BYTES_MAX).await?;
-    let command = command(&action, &body.bytes)?;
-    let outcome = control.propose(&command).await.map_err(|error| ApiError::new(error.kind(), error.to_string()))?;
+    let outcome = match command(&action, &body.bytes)? {
+        Command::Remove(node) => control.remove(node).await,
+        command => control.propose(&command).await,
+    };
+    let outcome = outcome.map_err(|error| ApiError::new(error.kind(), error.to_string()))?;
     Ok(answer::ok(&json!({ "changed": outcome == Outcome::Changed })))
 }
 

@@ -84,6 +84,10 @@ fn job_json(job: &Job) -> Value {
         "rows_done": done,
         "rows_total": total,
     });
+    if job.end().is_none() {
+        let passed_us = strandline_workers::clock::now().0.saturating_sub(job.asked_at.0);
+        row["eta_s"] = json!(eta_s(passed_us, done, total));
+    }
     if let Some(end) = job.end() {
         row["ended_at"] = json!(end.ended_at.to_string());
         row["duration_ms"] = json!((end.ended_at.0 - job.asked_at.0).max(0) / 1000);
@@ -96,6 +100,12 @@ fn job_json(job: &Job) -> Value {
         row["cancelled"] = json!(end.cancelled);
     }
     row
+}
+
+/// About how long a job still takes, by its rate so far; the commit at its end is not in it. `None`: nobody can say yet.
+fn eta_s(passed_us: i64, done: u64, total: u64) -> Option<f64> {
+    let left = total.checked_sub(done)?;
+    (done > 0 && left > 0 && passed_us > 0).then(|| passed_us as f64 / 1e6 / done as f64 * left as f64)
 }
 
 #[derive(Deserialize, Default)]
@@ -191,4 +201,17 @@ pub(crate) async fn plan(call: Call) -> ApiResult<HttpResponse> {
         })
         .collect();
     Ok(answer::ok(&json!({ "jobs": jobs, "merges": merges })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quarter_is_left_of_what_three_took_a_minute_for() {
+        assert_eq!(eta_s(60_000_000, 75, 100), Some(20.0));
+        for unknown in [(60_000_000, 0, 100), (0, 5, 100), (60_000_000, 100, 100), (60_000_000, 5, 0)] {
+            assert_eq!(eta_s(unknown.0, unknown.1, unknown.2), None, "{unknown:?}");
+        }
+    }
 }

@@ -57,6 +57,7 @@ files! {
     "view-overview.js" SCRIPT
     "view-partitions.js" SCRIPT
     "view-streams.js" SCRIPT
+    "view-subscriptions.js" SCRIPT
 }
 
 /// What each answer carries. Nothing inline, nothing from elsewhere, no frame around the page.

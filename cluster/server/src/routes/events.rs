@@ -82,7 +82,7 @@ fn page_answer(
     answer.content_type(format.content_type());
     answer.insert_header(("x-strandline-tiers", page.tiers.to_string()));
     answer.insert_header(("x-strandline-next", page.next.to_string()));
-    answer::page(answer, call.app.node.answers(), page.into_permit(), out)
+    answer::page(answer, (call.app.node.answers(), call.app.patience), page.into_permit(), out)
 }
 
 /// GET /v1/stores/{store}/events/{event_id}

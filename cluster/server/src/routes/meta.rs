@@ -6,6 +6,7 @@ use crate::http::call::Call;
 use crate::routes::no_query;
 use actix_web::HttpResponse;
 use serde_json::{Value, json};
+use strandline_consensus::control::Control;
 use strandline_event::ErrorKind;
 use strandline_workers::StoreHandle;
 
@@ -23,7 +24,11 @@ pub(crate) async fn ready(call: Call) -> ApiResult<HttpResponse> {
     }
     let fenced = call.app.node.fenced();
     if !fenced.is_empty() {
-        let text = format!("another node owns what this one serves: {}; stop one of the two", fenced.join(", "));
+        let text = format!(
+            "another node owns what this one serves: {}; it takes no appends here, and reads only by consistency=local; stop \
+             one of the two",
+            fenced.join(", ")
+        );
         return Err(ApiError::new(ErrorKind::Unavailable, text).with("stores", fenced));
     }
     if call.app.node.is_serving() {
@@ -40,11 +45,23 @@ fn ready_without_facts(call: &Call) -> ApiResult<HttpResponse> {
     Err(ApiError::new(ErrorKind::Unavailable, "the node is not ready; a token of role read for all stores is told why"))
 }
 
+/// Logs without a leader that are named.
+const ROWS_MAX: usize = 20;
+
 /// What the node cannot do while it takes requests. An object store that does not answer holds up only what needs it: where there
 /// is a log, appends are taken all the same.
 fn ready_with(call: &Call) -> ApiResult<HttpResponse> {
+    let troubles = call.app.node.cluster().map(Control::troubles).unwrap_or_default();
+    if let Some(why) = troubles.not_ready() {
+        return Err(ApiError::new(ErrorKind::Unavailable, why));
+    }
     let troubled = call.app.node.troubled();
-    let degraded: Vec<Value> = troubled.iter().map(|(store, why)| json!({ "store": store, "error": &**why })).collect();
+    let mut degraded: Vec<Value> =
+        troubled.iter().map(|(store, why)| json!({ "store": store, "error": &**why })).collect();
+    if let Some(why) = call.app.node.subjects_trouble() {
+        let with_subjects = call.app.stores().filter(|served| served.store.has_erasable());
+        degraded.extend(with_subjects.map(|served| json!({ "store": served.store.name(), "error": why })));
+    }
     let without_log = |name: &str| call.app.stores().any(|s| s.store.name() == name && !s.store.config().wal.enabled);
     if troubled.iter().any(|(store, _)| without_log(store)) {
         let text = "an object store does not answer, and a store without a log needs it for every append";
@@ -52,7 +69,13 @@ fn ready_with(call: &Call) -> ApiResult<HttpResponse> {
     }
     let damaged: Vec<Value> = call.app.stores().flat_map(|served| damaged(&served.store)).collect();
     let mut body = json!({ "status": "ready" });
-    for (key, rows) in [("damaged", damaged), ("degraded", degraded)].into_iter().filter(|(_, rows)| !rows.is_empty()) {
+    let leaderless = troubles.leaderless.iter().take(ROWS_MAX).map(|(group, _)| json!(group.to_string())).collect();
+    let reloads = call.app.access.audit.reloads().into_iter();
+    let not_reloaded =
+        reloads.filter_map(|(what, of)| of.failing.map(|why| json!({ "what": what, "error": why }))).collect();
+    let lists =
+        [("damaged", damaged), ("degraded", degraded), ("leaderless", leaderless), ("not_reloaded", not_reloaded)];
+    for (key, rows) in lists.into_iter().filter(|(_, rows)| !rows.is_empty()) {
         body[key] = rows.into();
     }
     Ok(answer::ok(&body))

@@ -1,12 +1,17 @@
-//! The node's numbers as Prometheus text (format 0.0.4).
+//! The node's numbers as Prometheus text (format 0.0.4): counts of the node, what is measured and held by store.
 
+mod cluster;
+mod measured;
+mod text;
+
+use crate::access::audit::Reloads;
 use crate::error::ApiResult;
 use crate::http::call::Call;
 use crate::routes::no_query;
+use crate::security::{CERTIFICATES, TOKENS};
 use actix_web::HttpResponse;
-use std::fmt::{Display, Write as _};
-use strandline_workers::metrics::{Counter, Histogram};
 use strandline_workers::subscriptions::NamedStatus;
+use text::Text;
 
 /// Times are recorded in microseconds and told in seconds.
 const US_PER_S: f64 = 1e6;
@@ -16,8 +21,26 @@ pub(crate) async fn metrics(call: Call) -> ApiResult<HttpResponse> {
     no_query(&call)?;
     let mut text = Text::default();
     node(&mut text, &call);
+    reloads(&mut text, &call);
+    cluster::cluster(&mut text, &call);
     stores(&mut text, &call).await;
     Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text.0))
+}
+
+/// Files that are read again while the node runs: all of them are told, also those that never failed, so that a first failure is a rise.
+fn reloads(text: &mut Text, call: &Call) {
+    let mut all = call.app.access.audit.reloads();
+    let mut rows: Vec<_> = [TOKENS, CERTIFICATES].map(|what| (what, all.remove(what).unwrap_or_default())).into();
+    let (failures, failing) = call.app.node.key_looks();
+    rows.push(("keys", Reloads { failures, failing: failing.then(String::new) }));
+    text.head("reload_failures_total", "Files that were read again and could not be taken", "counter");
+    for (what, of) in &rows {
+        text.line("reload_failures_total", &format!("what=\"{what}\""), of.failures);
+    }
+    text.head("reload_failing", "1 while what was read before stays in force, or is not valid any more", "gauge");
+    for (what, of) in &rows {
+        text.line("reload_failing", &format!("what=\"{what}\""), u8::from(of.failing.is_some()));
+    }
 }
 
 fn node(text: &mut Text, call: &Call) {
@@ -27,14 +50,6 @@ fn node(text: &mut Text, call: &Call) {
     text.counter("events_total", "Events stored", &metrics.events);
     text.counter("event_bytes_total", "Bytes of stored batches", &metrics.event_bytes);
     text.counter("groups_total", "Group commits", &metrics.groups);
-    text.histogram("group_batches", "Batches a group commit", &metrics.group_batches, 1.0);
-    text.histogram("group_seconds", "Write and sync of a group", &metrics.group_us, US_PER_S);
-    text.histogram(
-        "append_seconds",
-        "From an append's arrival at its owner to its answer",
-        &metrics.append_us,
-        US_PER_S,
-    );
     text.counter("reads_total", "Pages read", &metrics.reads);
     text.head("tier_reads_total", "Pages that took rows from a tier", "counter");
     for (tier, count) in ["inmemory", "wal", "durable"].iter().zip(&metrics.reads_by_tier) {
@@ -87,9 +102,15 @@ fn node(text: &mut Text, call: &Call) {
     text.gauge("in_flight_bytes", "Bytes of requests in flight", permits.in_flight_bytes());
     text.gauge("answer_bytes", "Bytes of answers to reads on their way", call.app.node.answers().in_flight_bytes());
     text.gauge("in_flight_bytes_max", "Limit of bytes in flight", permits.limit_bytes());
+    text.gauge("answer_bytes_max", "Limit of bytes of answers", call.app.node.answers().limit_bytes());
+    text.gauge("appends_waiting", "Appends that wait for their answer", metrics.appends_waiting.get());
+    let (reads, most) = call.app.node.reads_in_flight();
+    text.gauge("reads_waiting", "Reads that are queued or run", reads);
+    text.gauge("reads_waiting_max", "Limit of these", most);
 }
 
 async fn stores(text: &mut Text, call: &Call) {
+    measured::measured(text, call);
     let troubled = call.app.node.troubled();
     text.head("durable_degraded", "1 while the object store of a store's files gives no answer", "gauge");
     for served in call.app.stores() {
@@ -166,43 +187,4 @@ fn delta_logs(text: &mut Text, call: &Call) {
     logs().for_each(|(labels, numbers, _)| text.line("delta_failures_total", &labels, numbers.failures));
     text.head("delta_behind", "Manifest versions that the Delta log does not show yet", "gauge");
     logs().for_each(|(labels, _, behind)| text.line("delta_behind", &labels, behind));
-}
-
-#[derive(Default)]
-struct Text(String);
-
-impl Text {
-    // writing to a String cannot fail
-    fn head(&mut self, name: &str, help: &str, kind: &str) {
-        let _ = write!(self.0, "# HELP strandline_{name} {help}.\n# TYPE strandline_{name} {kind}\n");
-    }
-
-    fn line(&mut self, name: &str, labels: &str, value: impl Display) {
-        let braces = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
-        let _ = writeln!(self.0, "strandline_{name}{braces} {value}");
-    }
-
-    fn counter(&mut self, name: &str, help: &str, counter: &Counter) {
-        self.head(name, help, "counter");
-        self.line(name, "", counter.get());
-    }
-
-    fn gauge(&mut self, name: &str, help: &str, value: usize) {
-        self.head(name, help, "gauge");
-        self.line(name, "", value);
-    }
-
-    /// `per_unit`: values of the histogram in one unit of what is told. Divided, not multiplied by a fraction: the quotient is
-    /// the nearest number to the exact one, and is printed as such.
-    fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram, per_unit: f64) {
-        self.head(name, help, "histogram");
-        let (rows, all, sum) = histogram.cumulative();
-        let bucket = format!("{name}_bucket");
-        for (bound, count) in rows {
-            self.line(&bucket, &format!("le=\"{}\"", bound as f64 / per_unit), count);
-        }
-        self.line(&bucket, "le=\"+Inf\"", all);
-        self.line(&format!("{name}_sum"), "", sum as f64 / per_unit);
-        self.line(&format!("{name}_count"), "", all);
-    }
 }

@@ -22,6 +22,7 @@ pub(crate) mod stores;
 pub(crate) mod streams;
 pub(crate) mod subscribe;
 pub(crate) mod subscriptions;
+pub(crate) mod subscriptions_admin;
 
 use crate::access::Need;
 use crate::error::{ApiError, ApiResult};
@@ -128,6 +129,9 @@ table! {
     Admin "/admin/v1/stores/{store}/retention/run" { Admin POST => retention::run }
     Admin "/admin/v1/stores/{store}/retention/restore" { Admin POST => retention::restore }
     Admin "/admin/v1/stores/{store}/restore" { Admin POST => retention::restore }
+    Admin "/admin/v1/stores/{store}/subscriptions" { Admin GET => subscriptions_admin::list }
+    Admin "/admin/v1/stores/{store}/subscriptions/{name}" { Admin GET => subscriptions_admin::one }
+    Admin "/admin/v1/stores/{store}/subscriptions/{name}/replay" { Admin POST => subscriptions_admin::replay }
     Admin "/admin/v1/stores/{store}/erase" { Admin POST => erase::erase }
     Admin "/admin/v1/stores/{store}/redact" { Admin GET => redact::list, Admin POST => redact::redact }
     Admin "/admin/v1/cluster" { AdminNode GET => cluster::status }

@@ -32,9 +32,13 @@ pub(crate) async fn redact(call: Call) -> ApiResult<HttpResponse> {
         return Err(ApiError::bad_request(format!("`{shown}` is no UUID")));
     };
     let wish = RedactionWish { event_id, who, reason: wish.reason };
-    let redacted = served.store.redact(wish).await.map_err(|e| failure::answer(&e, served.names()))?;
+    let (redacted, behind) = served.store.redact(wish).await.map_err(|e| failure::answer(&e, served.names()))?;
     let rows: Vec<Value> = redacted.events.iter().map(row).collect();
-    Ok(answer::ok(&json!({ "redacted": rows, "already": redacted.already })))
+    let mut body = json!({ "redacted": rows, "already": redacted.already });
+    if !behind.is_empty() {
+        body["not_known_to"] = json!(behind);
+    }
+    Ok(answer::ok(&body))
 }
 
 /// GET /admin/v1/stores/{store}/redact

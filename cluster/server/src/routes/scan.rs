@@ -1,6 +1,7 @@
 //! The scan: everything, each event once, in storage order, as fast as the client takes it.
 //!
-//! One batch is encoded ahead of the connection, no more: back-pressure goes down to the files.
+//! A piece of a batch is encoded ahead of the connection, no more: back-pressure goes down to the files. A client that is slower than any
+//! answer may be taken is given up, with the files that its scan holds (`http/paced.rs`). (The batch itself may be a whole bulk body of the log, which all readers share.)
 
 use crate::access::{Caller, Need};
 use crate::encode::event::Shape;
@@ -8,6 +9,7 @@ use crate::encode::format::{Format, wanted};
 use crate::error::{ApiError, ApiResult};
 use crate::failure;
 use crate::http::call::{Call, ServedStore};
+use crate::http::paced::paced;
 use crate::routes::events::filter;
 use crate::routes::{confirm, confirms};
 use actix_web::HttpResponse;
@@ -19,6 +21,12 @@ use strandline_durable::ipc::{Encoder, IpcError};
 use strandline_engine::read::ScanBatch;
 use strandline_event::ErrorKind;
 use strandline_workers::ScanHandle;
+
+/// Bytes of events that are encoded at once, and an event more.
+const PIECE_BYTES: usize = 1 << 20;
+
+/// What an event takes beside its texts, about.
+const ROW_BYTES: usize = 512;
 
 /// GET /v1/stores/{store}/scan
 pub(crate) async fn scan(call: Call) -> ApiResult<HttpResponse> {
@@ -34,8 +42,8 @@ pub(crate) async fn scan(call: Call) -> ApiResult<HttpResponse> {
         Format::Arrow => Some(Encoder::new(served.names()).map_err(broken)?),
         _ => None,
     };
-    let caller = call.caller();
-    let state = Some(Scanning { served, caller, scan, encoder });
+    let (caller, patience) = (call.caller(), call.app.patience);
+    let state = Some(Scanning { served, caller, scan, batch: None, encoder });
     let chunks = unfold(state, |state| async move {
         let mut scanning = state?;
         match scanning.chunk().await {
@@ -45,7 +53,7 @@ pub(crate) async fn scan(call: Call) -> ApiResult<HttpResponse> {
             Err(e) => Some((Err(e), None)),
         }
     });
-    Ok(HttpResponse::Ok().content_type(format.content_type()).streaming(chunks))
+    Ok(HttpResponse::Ok().content_type(format.content_type()).streaming(paced(chunks, patience)))
 }
 
 fn broken(error: IpcError) -> ApiError {
@@ -56,19 +64,19 @@ struct Scanning {
     served: Arc<ServedStore>,
     caller: Caller,
     scan: ScanHandle,
+    /// The batch that is being encoded, and its next event.
+    batch: Option<(ScanBatch, usize)>,
     encoder: Option<Encoder>,
 }
 
 impl Scanning {
     /// The next bytes that are not empty, and whether there may be more.
     async fn chunk(&mut self) -> io::Result<(Bytes, bool)> {
-        while let Some(batch) = self.scan.next().await {
-            self.caller.may(Need::Read).map_err(|refused| io::Error::other(refused.to_string()))?;
-            let batch = batch.map_err(|e| {
-                tracing::error!(store = self.served.store.name(), "a scan ended early: {e}");
-                io::Error::other(e.to_string())
-            })?;
-            let bytes = self.encode(&batch)?;
+        while let Some((batch, next)) = self.next().await? {
+            let (bytes, next) = self.encode(&batch, next)?;
+            if next < batch.len() {
+                self.batch = Some((batch, next));
+            }
             if !bytes.is_empty() {
                 return Ok((bytes.into(), true));
             }
@@ -80,18 +88,45 @@ impl Scanning {
         Ok((rest.into(), false))
     }
 
-    fn encode(&mut self, batch: &ScanBatch) -> io::Result<Vec<u8>> {
+    /// The batch to go on with.
+    async fn next(&mut self) -> io::Result<Option<(ScanBatch, usize)>> {
+        let begun = self.batch.take();
+        let next = match begun {
+            Some(begun) => Some(begun),
+            None => match self.scan.next().await {
+                Some(Ok(batch)) => Some((batch, 0)),
+                Some(Err(e)) => {
+                    tracing::error!(store = self.served.store.name(), "a scan ended early: {e}");
+                    return Err(io::Error::other(e.to_string()));
+                }
+                None => None,
+            },
+        };
+        if next.is_some() {
+            self.caller.may(Need::Read).map_err(|refused| io::Error::other(refused.to_string()))?;
+        }
+        Ok(next)
+    }
+
+    /// The events of a batch from `next` on, and where the next piece begins.
+    fn encode(&mut self, batch: &ScanBatch, mut next: usize) -> io::Result<(Vec<u8>, usize)> {
+        let mut out = Vec::new();
         if let Some(encoder) = &mut self.encoder {
-            for event in batch.rows() {
+            let mut bytes = 0;
+            while next < batch.len() && bytes < PIECE_BYTES {
+                let event = batch.row(next);
+                bytes += event.data.len() + event.metadata.map_or(0, str::len) + ROW_BYTES;
                 encoder.push(&event).map_err(io::Error::other)?;
+                next += 1;
             }
-            return Ok(encoder.take());
+            return Ok((encoder.take(), next));
         }
-        let mut out = Vec::with_capacity(batch.len() * 512);
-        for event in batch.rows() {
-            self.served.writer.write(&mut out, &event, Shape::Line, false);
+        out.reserve(PIECE_BYTES.min((batch.len() - next) * ROW_BYTES));
+        while next < batch.len() && out.len() < PIECE_BYTES {
+            self.served.writer.write(&mut out, &batch.row(next), Shape::Line, false);
             out.push(b'\n');
+            next += 1;
         }
-        Ok(out)
+        Ok((out, next))
     }
 }

@@ -10,6 +10,7 @@ use crate::http::body;
 use crate::http::call::{Call, ServedStore};
 use crate::http::query::Query;
 use crate::routes::{confirm, confirms};
+use crate::trace;
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use serde_json::json;
@@ -39,11 +40,13 @@ pub(crate) async fn append(call: Call) -> ApiResult<HttpResponse> {
     let body = body::read(&call.request, call.payload, permits, "an append to a stream", limit).await?;
     let names = served.names();
     let bytes = body.bytes;
+    let decoding = trace::decode(bytes.len());
     let AppendBody { batch, expected } = if bytes.len() <= DECODE_HERE_BYTES_MAX {
-        decode(&bytes, names, &stream_type, &stream_id)?
+        decoding.in_scope(|| decode(&bytes, names, &stream_type, &stream_id))?
     } else {
         let (served, stream) = (Arc::clone(&served), (stream_type.clone(), stream_id.clone()));
-        let decoded = actix_web::web::block(move || decode(&bytes, served.names(), &stream.0, &stream.1));
+        let decoded =
+            actix_web::web::block(move || decoding.in_scope(|| decode(&bytes, served.names(), &stream.0, &stream.1)));
         decoded.await.map_err(|_| ApiError::bad_request("the body cannot be read"))??
     };
     let expected = match expected {
@@ -186,7 +189,7 @@ fn page_answer(
         let line = page.warnings.join("; ").replace(|c: char| !(' '..='~').contains(&c), "?");
         answer.insert_header(("x-strandline-warning", line));
     }
-    answer::page(answer, call.app.node.answers(), page.into_permit(), bytes)
+    answer::page(answer, (call.app.node.answers(), call.app.patience), page.into_permit(), bytes)
 }
 
 fn page_json(served: &ServedStore, page: &StreamPage) -> Vec<u8> {

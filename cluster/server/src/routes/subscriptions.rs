@@ -71,7 +71,11 @@ struct ReplayWish {
 }
 
 fn name_of(call: &Call) -> ApiResult<String> {
-    let name = call.segment(4)?;
+    checked_name(call.segment(4)?)
+}
+
+/// A name that a subscription can have.
+pub(crate) fn checked_name(name: String) -> ApiResult<String> {
     if name.len() > limits::NAME_BYTES_MAX || name.chars().any(char::is_control) {
         let most = limits::NAME_BYTES_MAX;
         return Err(ApiError::bad_request(format!(
@@ -161,7 +165,8 @@ fn filter(wish: FilterWish) -> ApiResult<Filter> {
     })
 }
 
-fn subscription(status: &NamedStatus) -> Value {
+/// A subscription as it is now.
+pub(crate) fn subscription(status: &NamedStatus) -> Value {
     let NamedStatus { name, created_at, settings, position, counts, lag_us, parked } = status;
     let parked: Vec<Value> = parked
         .iter()
@@ -282,11 +287,16 @@ fn not_held(at: Position) -> ApiError {
 /// POST /v1/stores/{store}/subscriptions/{name}/replay
 pub(crate) async fn replay(call: Call) -> ApiResult<HttpResponse> {
     let served = call.store()?;
-    no_query(&call)?;
     let name = name_of(&call)?;
+    replay_of(call, &served, &name).await
+}
+
+/// Gives parked events again: the one that the body names, or all.
+pub(crate) async fn replay_of(call: Call, served: &ServedStore, name: &str) -> ApiResult<HttpResponse> {
+    no_query(&call)?;
     let wish: ReplayWish = read(call, "a replay").await?;
     let only = wish.position.as_deref().map(position).transpose()?;
-    let replayed = served.store.replay(&name, only).await.map_err(|e| failure::answer(&e, served.names()))?;
+    let replayed = served.store.replay(name, only).await.map_err(|e| failure::answer(&e, served.names()))?;
     Ok(answer::ok(&json!({ "replayed": replayed })))
 }
 

@@ -2,7 +2,7 @@
 
 use crate::common::{Running, start};
 use serde_json::json;
-use strandline_server::{Bound, Security, ServeError, ServeOptions, Server};
+use strandline_server::{Bound, Patience, Security, ServeError, ServeOptions, Server};
 use strandline_workers::{Node, NodeOptions, runtime};
 
 const TICK: &str = r#"{"event_type":"Ticked","data":{}}"#;
@@ -28,7 +28,7 @@ fn a_node_says_what_it_is() {
     let bound = |line: &str| Some(line.split("le=\"").nth(1)?.split('"').next()?.to_owned());
     let bounds: Vec<String> = metrics.lines().filter_map(bound).collect();
     assert!(bounds.len() > 20 && bounds.contains(&"0.0001".to_owned()), "{bounds:?}");
-    assert!(bounds.iter().all(|bound| bound.len() < 10), "as exact as they are: {bounds:?}");
+    assert!(bounds.iter().all(|bound| bound.len() <= 10), "as exact as they are: {bounds:?}");
 }
 
 #[test]
@@ -214,6 +214,7 @@ fn only_loopback_is_served() {
             native: None,
             forward: true,
             security: Security::default(),
+            patience: Patience::default(),
         };
         assert!(matches!(Bound::new(options), Err(ServeError::NotLoopback(_))));
         let any = "127.0.0.1:0".parse().unwrap();
@@ -225,6 +226,7 @@ fn only_loopback_is_served() {
                 native: None,
                 forward: true,
                 security: Security::default(),
+                patience: Patience::default(),
             })
             .unwrap(),
         )

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use strandline_server::access::Access;
-use strandline_server::{Bound, Security, ServeOptions, Server};
+use strandline_server::{Bound, Patience, Security, ServeOptions, Server};
 use strandline_workers::{Node, NodeOptions, runtime};
 use ureq::Agent;
 use ureq::http::Response;
@@ -16,6 +16,8 @@ pub(crate) struct Running {
     pub(crate) address: SocketAddr,
     /// Of the native protocol.
     pub(crate) native: SocketAddr,
+    /// Of operators, where they have one of their own.
+    pub(crate) admin: Option<SocketAddr>,
     /// Its tokens.
     pub(crate) access: Arc<Access>,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
@@ -68,19 +70,28 @@ pub(crate) fn start_with(
     more: &str,
     change: impl FnOnce(NodeOptions) -> NodeOptions + Send + 'static,
 ) -> Running {
-    start_from(dir, &format!(", inmemory.enabled = true {more}"), Security::default(), change)
+    start_from(dir, &format!(", inmemory.enabled = true {more}"), Security::default(), change, |options| options)
+}
+
+/// A server whose listeners are other than by default.
+pub(crate) fn start_serving(
+    dir: &Path,
+    change: impl FnOnce(NodeOptions) -> NodeOptions + Send + 'static,
+    serve: impl FnOnce(ServeOptions) -> ServeOptions + Send + 'static,
+) -> Running {
+    start_from(dir, ", inmemory.enabled = true", Security::default(), change, serve)
 }
 
 /// A server that asks for the tokens of a file; its store checks commands by stream type.
 pub(crate) fn start_guarded(dir: &Path, tokens: &Path) -> Running {
     let security = Security { access: Access::by_file(tokens).unwrap(), ..Security::default() };
-    let more = ", inmemory.enabled = true, id.command_id.unique_scope = 'stream_type'";
-    start_from(dir, more, security, |options| options)
+    let more = ", inmemory.enabled = true, strict.immutable_events = false, id.command_id.unique_scope = 'stream_type'";
+    start_from(dir, more, security, |options| options, |options| options)
 }
 
 /// A store without a memory tier.
 pub(crate) fn start_without_memory(dir: &Path, more: &str) -> Running {
-    start_from(dir, more, Security::default(), |options| options)
+    start_from(dir, more, Security::default(), |options| options, |options| options)
 }
 
 fn start_from(
@@ -88,6 +99,7 @@ fn start_from(
     more: &str,
     security: Security,
     change: impl FnOnce(NodeOptions) -> NodeOptions + Send + 'static,
+    serve: impl FnOnce(ServeOptions) -> ServeOptions + Send + 'static,
 ) -> Running {
     let shown = dir.display();
     let text = format!(
@@ -106,18 +118,19 @@ fn start_from(
         runtime::run(async move {
             let node = Node::start(declarations, options).await.unwrap();
             let http = "127.0.0.1:0".parse().unwrap();
-            let options = ServeOptions { http, admin: None, native: Some(http), forward: true, security };
-            let server = Server::start(node, Bound::new(options).unwrap()).unwrap();
-            ready.send((server.http(), server.native().unwrap())).unwrap();
+            let patience = Patience::default();
+            let options = ServeOptions { http, admin: None, native: Some(http), forward: true, security, patience };
+            let server = Server::start(node, Bound::new(serve(options)).unwrap()).unwrap();
+            ready.send((server.http(), server.native().unwrap(), server.admin())).unwrap();
             let _ = stopped.await;
             server.shutdown().await.unwrap();
         })
         .unwrap();
     });
-    let (address, native) = bound.recv().unwrap();
+    let (address, native, admin) = bound.recv().unwrap();
     let agent = Agent::config_builder().http_status_as_error(false).build().into();
     let url = format!("http://{address}");
-    Running { url, address, native, access, stop: Some(stop), thread: Some(thread), agent }
+    Running { url, address, native, admin, access, stop: Some(stop), thread: Some(thread), agent }
 }
 
 impl Running {

@@ -27,11 +27,38 @@ fn what_is_over_a_limit_is_413_and_names_it() {
 }
 
 #[test]
+fn a_page_of_another_origin_changes_nothing_where_no_token_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "");
+    let sent = |method: &str, path: &str, headers: &str| {
+        let mut socket = TcpStream::connect(server.address).unwrap();
+        let body = r#"{"events":[{"event_type":"E","data":1}]}"#;
+        let head =
+            format!("{method} {path} HTTP/1.1\r\nconnection: close\r\n{headers}content-length: {}\r\n\r\n", body.len());
+        socket.write_all(format!("{head}{body}").as_bytes()).unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let (stream, pause) = ("/v1/stores/s/streams/Call/c", "/admin/v1/stores/s/compaction/pause");
+    for path in [stream, pause] {
+        let answer = sent("POST", path, "host: 127.0.0.1:7070\r\norigin: https://evil.example\r\n");
+        assert!(answer.starts_with("HTTP/1.1 403") && answer.contains("another origin"), "{answer}");
+    }
+    let answer = sent("GET", "/v1/stores/s/events", "host: evil.example:7070\r\n");
+    assert!(answer.starts_with("HTTP/1.1 403") && answer.contains("--token-file"), "{answer}");
+    assert_eq!(server.get("events").ok(200)["events"].as_array().unwrap().len(), 0);
+    let own = format!("host: {0}\r\norigin: http://{0}\r\nsec-fetch-site: same-origin\r\n", server.address);
+    assert!(sent("POST", stream, &own).starts_with("HTTP/1.1 201"));
+    is_well(&server);
+}
+
+#[test]
 fn a_line_without_end_is_cut_off_at_the_limit() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(folder.path(), "");
     let mut socket = TcpStream::connect(server.address).unwrap();
-    let head = "POST /v1/stores/s/events HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n";
+    let head = "POST /v1/stores/s/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n";
     socket.write_all(head.as_bytes()).unwrap();
     let chunk = vec![b'x'; 1 << 20];
     for _ in 0..100 {
@@ -133,7 +160,7 @@ fn what_curl_sends_by_itself_is_taken_for_json() {
     server.post_with("stream-types", &[form], b"{\"name\":\"New\"}").ok(201);
     // but not from a page of somebody else in the browser
     let page = server.post_with("streams/Call/c", &[form, ("origin", "https://example.com")], body);
-    page.error(415, "unsupported_media_type");
+    page.error(403, "forbidden");
 }
 
 #[test]
@@ -176,7 +203,7 @@ fn what_is_declared_and_not_sent_keeps_nobody_out() {
     let folder = tempfile::tempdir().unwrap();
     let server = start_with(folder.path(), "", |options| NodeOptions { in_flight_bytes_max: 1 << 20, ..options });
     let mut silent = Vec::new();
-    let head = "POST /v1/stores/s/streams/Call/c HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\n\
+    let head = "POST /v1/stores/s/streams/Call/c HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\n\
                 content-type: application/json\r\ncontent-length: 1000000\r\n\r\n";
     for _ in 0..4 {
         let mut socket = TcpStream::connect(server.address).unwrap();

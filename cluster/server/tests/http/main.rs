@@ -4,11 +4,15 @@
 
 mod access;
 mod admin;
+mod caps;
 mod common;
 mod console;
 mod events;
 mod full_disk;
+mod histograms;
 mod limits;
 mod native;
 mod retention;
+mod slow;
 mod streams;
+mod subscriptions;

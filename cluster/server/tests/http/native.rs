@@ -1,6 +1,8 @@
 //! What the native protocol shares with HTTP: the account of bytes in flight, and the end of the node.
 
 use crate::common::{Running, start, start_with};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use strandline_client::wire::append::encode_append;
 use strandline_client::wire::hello::Hello;
 use strandline_client::{BatchBuilder, BatchBytes, BatchUnit, Client, EventInput, Expected, OnError, Options};
@@ -18,6 +20,13 @@ fn batch(unit: BatchUnit, count: usize, text_bytes: usize) -> BatchBytes {
 
 /// The first two frames of a client, of which the second is an append of so many bytes.
 pub(crate) fn hello_and_large_append(bytes: usize) -> (Vec<u8>, Vec<u8>) {
+    let hello = hello_of(1);
+    let large = batch(BatchUnit::Append, 1, bytes);
+    let frame = encode_append(2, std::iter::once((&large, Expected::Any)), false);
+    (hello, frame.into_bytes())
+}
+
+pub(crate) fn hello_of(request: u64) -> Vec<u8> {
     let options = Options::new("");
     let hello = Hello {
         version_min: 1,
@@ -27,9 +36,7 @@ pub(crate) fn hello_and_large_append(bytes: usize) -> (Vec<u8>, Vec<u8>) {
         token: String::new(),
         program: "test".to_owned(),
     };
-    let large = batch(BatchUnit::Append, 1, bytes);
-    let frame = encode_append(2, std::iter::once((&large, Expected::Any)), false);
-    (hello.encode(1).into_bytes(), frame.into_bytes())
+    hello.encode(request).into_bytes()
 }
 
 fn with_client<T>(server: &Running, work: impl AsyncFnOnce(Client) -> T) -> T {
@@ -58,6 +65,51 @@ fn bytes_in_flight_are_counted_with_those_of_http_and_more_is_overloaded() {
     });
     let metrics = server.get("/metrics").text();
     assert!(metrics.contains("strandline_in_flight_bytes 0"), "everything was given back: {metrics}");
+}
+
+#[test]
+fn a_frame_that_brings_too_many_stream_types_is_refused_and_stores_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "");
+    let of_type = |n: usize, unit| {
+        let mut batch = BatchBuilder::new(&format!("New{n}"), unit);
+        batch.push(&EventInput { stream_id: "s", event_type: "E", data: "{}", ..EventInput::default() }).unwrap();
+        batch.finish().unwrap()
+    };
+    let appends: Vec<BatchBytes> = (0..3000).map(|n| of_type(n, BatchUnit::Append)).collect();
+    let frame = encode_append(2, appends.iter().map(|batch| (batch, Expected::Any)), false).into_bytes();
+    let answer = raw(&server, &frame);
+    assert!(answer.windows(9).any(|part| part == b"too_large"), "{}", String::from_utf8_lossy(&answer));
+    with_client(&server, async |client| {
+        let rows: Vec<BatchBytes> = (0..257).map(|n| of_type(n, BatchUnit::Rows)).collect();
+        let refused = client.append_bulk(&rows, OnError::Skip).await.unwrap_err();
+        assert_eq!(refused.kind(), Some(ErrorKind::TooLarge), "{refused}");
+        assert!(refused.to_string().contains("at most 256"), "{refused}");
+    });
+    assert_eq!(server.get("stream-types").ok(200)["stream_types"].as_array().unwrap().len(), 1);
+}
+
+/// What a connection is answered to a Hello and this frame, once the answer to the frame has begun.
+fn raw(server: &Running, frame: &[u8]) -> Vec<u8> {
+    let mut socket = TcpStream::connect(server.native).unwrap();
+    socket.write_all(&hello_and_large_append(1).0).unwrap();
+    socket.write_all(frame).unwrap();
+    socket.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut told = Vec::new();
+    socket.read_to_end(&mut told).unwrap();
+    told
+}
+
+#[test]
+fn a_hello_of_request_0_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "");
+    let mut socket = TcpStream::connect(server.native).unwrap();
+    socket.write_all(&hello_of(0)).unwrap();
+    let mut told = Vec::new();
+    socket.read_to_end(&mut told).unwrap();
+    let text = String::from_utf8_lossy(&told);
+    assert!(text.contains("id is not 0") && text.contains("bad_request"), "{text}");
 }
 
 #[test]

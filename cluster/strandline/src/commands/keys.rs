@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use strandline_deql::StoreConfig;
 use strandline_durable::objects::{Purpose, Settings, open_location};
 use strandline_durable::{DurableTier, Provider, rotate_keyring};
-use strandline_keys::{KeyError, KeyFile};
+use strandline_keys::{KeyError, KeyFile, LockedKeyFile};
 use strandline_workers::keys::SystemEntropy;
 
 pub(crate) fn run(command: &Keys) -> Result<(), Failure> {
@@ -42,10 +42,12 @@ fn init(file: &Path) -> Result<(), Failure> {
     ))
 }
 
-/// The file first, then the keyrings: a keyring that was not reached still opens with the older versions in the file.
+/// The file first, then the keyrings: a keyring that was not reached still opens with the older versions in the file. The file is locked until all of
+/// it is done.
 fn rotate(options: &KeysRotate) -> Result<(), Failure> {
-    if let Some(file) = &options.file {
-        let mut file = KeyFile::open(file).map_err(|error| Failure::Usage(error.to_string()))?;
+    let locked = options.file.as_deref().map(LockedKeyFile::open).transpose();
+    let mut locked = locked.map_err(|error| Failure::Usage(error.to_string()))?;
+    if let Some(file) = &mut locked {
         let version = file.rotate(&SystemEntropy).map_err(|error| Failure::Usage(error.to_string()))?;
         out::line(&format!("the key file has version {version} now; it wraps from here on, the older ones stay"))?;
     }

@@ -12,8 +12,8 @@ use strandline_consensus::meta::{Addresses, Roles, cluster_statement};
 use strandline_deql::{self as deql, Declarations, StoreConfig};
 use strandline_server::Bound;
 use strandline_tls::Certificates;
-use strandline_workers::cluster::{ClusterNode, ClusterOptions, start_cluster};
-use strandline_workers::{NodeOptions, whose_folder};
+use strandline_workers::cluster::{CheckStores, ClusterNode, ClusterOptions, start_cluster};
+use strandline_workers::{NO_SUBJECT_KEYS_IN_CLUSTER, NodeOptions, whose_folder};
 use tokio::net::TcpListener;
 
 /// Voters of every log, where nothing is said.
@@ -28,7 +28,7 @@ pub(crate) struct Part {
     flags: StartFlags,
     address: SocketAddr,
     listen: Option<SocketAddr>,
-    roles: Roles,
+    roles: Option<Roles>,
     replication: u8,
     data_dir: PathBuf,
 }
@@ -56,10 +56,10 @@ pub(crate) fn clustered(options: &Serve, data_dir: &Path) -> Result<Option<Part>
     let folder = whose_folder(data_dir).map_err(|error| Failure::Server(error.to_string()))?;
     let membership = start(folder, &flags).map_err(|error| usage(&error))?;
     let (Some(address), false) = (given.cluster, membership == Membership::Alone) else { return Ok(None) };
-    let roles = given.roles.unwrap_or(Roles::ALL);
-    if roles != Roles::ALL {
+    let creates = matches!(membership, Membership::Creates { .. });
+    if let Some(roles) = given.roles.filter(|roles| creates && !roles.ingest) {
         return Err(Failure::Usage(format!(
-            "--roles {roles}: every node of a cluster does everything so far (README, \"What is not there yet\"); leave --roles out"
+            "--roles {roles}: the first node of a cluster keeps its logs: give it the role ingest too, or name the cluster that it joins with --join"
         )));
     }
     if options.accept_lost_log {
@@ -83,7 +83,7 @@ pub(crate) fn clustered(options: &Serve, data_dir: &Path) -> Result<Option<Part>
         )));
     }
     Ok(Some(Part {
-        creates: matches!(membership, Membership::Creates { .. }),
+        creates,
         node: match membership {
             Membership::Creates { node, .. } | Membership::Joins { node, .. } | Membership::Is { node, .. } => node,
             Membership::Alone => 0,
@@ -91,7 +91,7 @@ pub(crate) fn clustered(options: &Serve, data_dir: &Path) -> Result<Option<Part>
         flags,
         address,
         listen: given.cluster_listen,
-        roles,
+        roles: given.roles,
         replication: given.replication.unwrap_or(REPLICATION),
         data_dir: data_dir.to_owned(),
     }))
@@ -122,7 +122,12 @@ impl Part {
         node: &NodeOptions,
         bound: &Bound,
         certificates: Option<Arc<Certificates>>,
+        check: CheckStores,
     ) -> Result<ClusterNode, Failure> {
+        // before the folder becomes a member's
+        if node.subject_keys.is_some() {
+            return Err(Failure::Usage(NO_SUBJECT_KEYS_IN_CLUSTER.to_owned()));
+        }
         let Self { flags, address, listen, roles, replication, data_dir, .. } = self;
         let at = listen.unwrap_or(address);
         let cannot = |error: std::io::Error| Failure::Usage(format!("cannot listen on {at}: {error}"));
@@ -136,9 +141,9 @@ impl Part {
         let cluster = cluster.to_string();
         let addresses = Addresses { cluster: cluster.clone(), http, native };
         let flags = StartFlags { cluster: Some(cluster), ..flags };
-        let options = ClusterOptions { flags, addresses, roles, replication, certificates };
+        let options = ClusterOptions { flags, addresses, roles, replication, certificates, check };
         let stores: Vec<StoreConfig> = declarations.stores.iter().map(|declared| declared.config.clone()).collect();
-        let entered = start_cluster(&data_dir, &stores, options, listener, Arc::clone(&node.disk.0)).await;
+        let entered = start_cluster(&data_dir, &stores, options, listener, node).await;
         let entered = entered.map_err(|error| {
             let text = error.to_string();
             if error.is_configuration() { Failure::Usage(text) } else { Failure::Server(text) }

@@ -5,21 +5,25 @@
 
 use super::check;
 use super::member::{Part, clustered, nothing, served};
-use crate::cli::{Serve, ServeTls};
+use crate::cli::{Serve, ServeTls, ServeTold};
 use crate::exit::Failure;
-use crate::out;
+use crate::{log, out};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use strandline_deql::{self as deql, Declarations, StoreConfig};
 use strandline_server::access::Access;
-use strandline_server::{Bound, Security, ServeOptions, Server, Signals};
+use strandline_server::{Bound, Patience, Security, ServeOptions, Server, Signals};
 use strandline_tls::{Certificates, Files};
+use strandline_workers::cluster::CheckStores;
 use strandline_workers::{Node, NodeOptions, Share, memory, runtime};
 
 /// Port of the native protocol, where none is given.
 const NATIVE_PORT: u16 = 7071;
 
 pub(crate) fn run(options: &Serve) -> Result<(), Failure> {
+    // until the program ends
+    let _traces = log::start(&options.told)?;
     let data_dir = absolute(&options.data_dir)?;
     let part = clustered(options, &data_dir)?;
     let declarations = match (&part, &options.config) {
@@ -28,10 +32,9 @@ pub(crate) fn run(options: &Serve) -> Result<(), Failure> {
         _ => declarations(options.config.as_deref(), &data_dir)?,
     };
     part.as_ref().map_or(Ok(()), |part| part.check(&declarations))?;
-    refuse_what_is_not_served(&declarations)?;
+    refuse_what_is_not_served(&declarations, &options.told)?;
     let security = security(options, part.as_ref())?;
     refuse_plain_text(&declarations, &security)?;
-    start_log();
     memory::take_small_pages();
     let running = runtime::run(serve(declarations, data_dir, options, (part, security)));
     running.map_err(|e| Failure::Server(format!("the runtime does not start: {e}")))?
@@ -50,6 +53,7 @@ async fn serve(
         native: Some(native(options)),
         forward: !options.cluster.no_forward,
         security: security.clone(),
+        patience: Patience::default(),
     };
     let bound = Bound::new(listening).map_err(|error| Failure::Usage(error.to_string()))?;
     let mut node_options = NodeOptions::new(data_dir);
@@ -62,7 +66,10 @@ async fn serve(
     node_options.compaction_share =
         share.ok_or_else(|| Failure::Usage("--compaction-share: from 1 to 100 percent".to_owned()))?;
     let mut cluster = match part {
-        Some(part) => Some(part.enter(&declarations, &node_options, &bound, security.certificates.clone()).await?),
+        Some(part) => {
+            let check = check_stores(&declarations, &security);
+            Some(part.enter(&declarations, &node_options, &bound, security.certificates.clone(), check).await?)
+        }
         None => None,
     };
     let started = match &mut cluster {
@@ -78,7 +85,7 @@ async fn serve(
         if error.is_configuration() { Failure::Usage(text) } else { Failure::Server(text) }
     })?;
     for line in node.report() {
-        out::note(line);
+        log::note(&options.told, line);
     }
     let server = Server::start(node, bound).map_err(|error| Failure::Usage(error.to_string()))?;
     let signals = Signals::catch().map_err(|e| Failure::Server(format!("signals cannot be caught: {e}")))?;
@@ -92,6 +99,16 @@ async fn serve(
     ended
 }
 
+/// What the cluster's stores must be for this node, as its own file's are: asked before it is let in.
+fn check_stores(declarations: &Declarations, security: &Security) -> CheckStores {
+    let (declarations, security) = (declarations.clone(), security.clone());
+    Arc::new(move |stores| {
+        let served = served(declarations.clone(), stores);
+        let refused = served.and_then(|served| refuse_plain_text(&served, &security));
+        refused.map_err(|failure| failure.text().unwrap_or_default().to_owned())
+    })
+}
+
 /// Tokens and certificates, as the options name them.
 fn security(options: &Serve, part: Option<&Part>) -> Result<Security, Failure> {
     let usage = |error: &dyn std::fmt::Display| Failure::Usage(error.to_string());
@@ -102,7 +119,8 @@ fn security(options: &Serve, part: Option<&Part>) -> Result<Security, Failure> {
     let ServeTls { tls_cert, tls_key, tls_ca } = &options.tls;
     let (Some(certificate), Some(key)) = (tls_cert, tls_key) else {
         if options.token_file.is_some() {
-            out::note("warning: tokens pass in plain text, and so do events: give --tls-cert and --tls-key");
+            let text = "warning: tokens pass in plain text, and so do events: give --tls-cert and --tls-key";
+            log::note(&options.told, text);
         }
         return Ok(Security { access, certificates: None });
     };
@@ -158,33 +176,21 @@ pub(crate) fn absolute(folder: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(folder).map_err(|e| Failure::file("find", folder, &e))
 }
 
-fn refuse_what_is_not_served(declarations: &Declarations) -> Result<(), Failure> {
+fn refuse_what_is_not_served(declarations: &Declarations, told: &ServeTold) -> Result<(), Failure> {
     let mut refused = Vec::new();
     for config in declarations.stores.iter().map(|declared| &declared.config) {
         refused.extend(
             deql::serve_refusals(config).into_iter().map(|(key, why)| format!("store {}: {key}: {why}", config.name)),
         );
         for (key, why) in deql::not_active_yet(config) {
-            out::note(&format!("not active yet: store {}: {key}: {why}", config.name));
+            log::note(told, &format!("not active yet: store {}: {key}: {why}", config.name));
         }
         for (key, why) in deql::warnings(config) {
-            out::note(&format!("warning: store {}: {key}: {why}", config.name));
+            log::note(told, &format!("warning: store {}: {key}: {why}", config.name));
         }
     }
     if refused.is_empty() {
         return Ok(());
     }
     Err(Failure::Usage(format!("this version does not serve:\n{}", refused.join("\n"))))
-}
-
-/// What is logged where STRANDLINE_LOG says nothing. Of the HTTP library not what any client could fill the log with: requests whose
-/// bytes are no HTTP, which are answered with 400. Of the Raft engine not what it does each time that members or leaders change.
-const LOG_FILTER: &str = "warn,actix_http::h1::dispatcher=off,openraft=error,strandline_audit=info";
-
-/// Structured log on stderr; STRANDLINE_LOG takes a filter such as `debug` or `strandline_engine=trace`.
-fn start_log() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("STRANDLINE_LOG").unwrap_or_else(|_| LOG_FILTER.into());
-    // a second subscriber cannot be set; the first one stays
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let _ = log.with_ansi(out::coloured()).try_init();
 }

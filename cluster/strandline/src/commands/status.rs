@@ -65,7 +65,7 @@ fn cluster(client: &Client) -> Result<Option<Value>, Failure> {
 fn cluster_tables(cluster: &Value) -> String {
     let facts = ["cluster", "node", "replication"].map(|key| format!("{key} {}", out::cell(&cluster[key])));
     let mut text = format!("\n{}\n", facts.join(", "));
-    for (key, columns) in [("members", MEMBERS), ("shards", SHARDS)] {
+    for (key, columns) in [("members", MEMBERS), ("stores", STORES), ("shards", SHARDS)] {
         let rows = cluster[key].as_array().map_or(&[][..], Vec::as_slice);
         let shown = &rows[..rows.len().min(ROWS_MAX)];
         text.push_str(&format!("\n{key}\n{}\n", out::json_table(shown, columns)));
@@ -80,9 +80,11 @@ const WAITING: &[&str] =
     &["stream_type", "watermark", "events_waiting", "bytes_waiting", "sealed_segments", "oldest_waiting"];
 /// Time that the node gets to tell of its cluster.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-const MEMBERS: &[&str] = &["id", "state", "roles", "address", "http", "native", "votes_in", "follows", "leads"];
+const MEMBERS: &[&str] =
+    &["id", "state", "roles", "address", "http", "native", "votes_in", "follows", "leads", "away_since"];
+const STORES: &[&str] = &["name", "version", "compactor", "compacts_as"];
 const SHARDS: &[&str] =
-    &["name", "leader", "voters", "learners", "leaving", "settled", "compactor", "term", "applied", "lag"];
+    &["name", "leader", "voters", "learners", "leaving", "settled", "waits_for", "compactor", "term", "applied", "lag"];
 const RUNNING: &[&str] =
     &["kind", "stream_type", "partition", "trigger", "phase", "rows_done", "rows_total", "started_at"];
 /// Rows of a table that are shown.
@@ -103,14 +105,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cluster_is_two_tables() {
+    fn a_cluster_is_three_tables() {
         let cluster = json!({
             "cluster": "c1", "node": 1, "replication": 3,
             "members": [{"id": 1, "state": "member", "roles": "ingest,read", "address": "a:1", "votes_in": 2}],
+            "stores": [{"name": "orders", "version": 1, "compactor": 4, "compacts_as": "compactor"}],
             "shards": [{"name": "orders/Order", "leader": 1, "voters": [1, 2, 3], "settled": true, "lag": {"2": 4}}],
         });
         let text = cluster_tables(&cluster);
-        for part in ["cluster c1, node 1, replication 3", "ingest,read", "orders/Order", "1, 2, 3", "true"] {
+        for part in
+            ["cluster c1, node 1, replication 3", "ingest,read", "orders/Order", "1, 2, 3", "true", "compacts_as"]
+        {
             assert!(text.contains(part), "{text}");
         }
     }

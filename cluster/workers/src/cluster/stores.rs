@@ -84,6 +84,7 @@ pub(super) fn logs_of_alone(store: &StoreConfig, node: u64, disk: Arc<dyn Disk>)
         node,
         now: clock::now(),
         entropy: random::bits(),
+        secret: random::bits(),
         accept_lost_log: false,
         grace: Grace::default(),
         scratch: None,

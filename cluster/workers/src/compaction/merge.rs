@@ -15,7 +15,8 @@ use crate::error::NodeError;
 use crate::fatal::EndOnPanic;
 use crate::fence;
 use crate::messages::RunMerge;
-use crate::metrics::Metrics;
+use crate::metrics::{Measured, Metrics};
+use crate::spans;
 use actix::Addr;
 use futures_util::{StreamExt, stream};
 use std::sync::Arc;
@@ -34,6 +35,7 @@ pub(crate) struct MergeParts {
     pub(crate) workers: Addr<MergeWorker>,
     pub(crate) book: Arc<JobBook>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) measured: Arc<Measured>,
     /// Set when another owner has taken the store.
     pub(crate) fenced: Arc<AtomicBool>,
     /// Merges at once.
@@ -101,6 +103,7 @@ async fn one(parts: MergeParts, partition: Partition, trigger: Trigger, over: Ar
 async fn work(parts: &MergeParts, job: &Job, end: &mut JobEnd) -> Result<(), NodeError> {
     let Some(partition) = job.partition() else { return Ok(()) };
     let (mut job_id, mut stale) = (job.id, 0);
+    let span = spans::merge(parts.store.name(), &job.log);
     while !job.progress.is_cancelled() {
         let request = RunMerge {
             store: Arc::clone(&parts.store),
@@ -108,6 +111,8 @@ async fn work(parts: &MergeParts, job: &Job, end: &mut JobEnd) -> Result<(), Nod
             trigger: job.trigger,
             job_id,
             progress: Arc::clone(&job.progress),
+            measured: Arc::clone(&parts.measured),
+            span: span.clone(),
         };
         let done = parts.workers.send(request).await?;
         if let Err(CompactError::Commit(error)) = &done {
@@ -123,6 +128,7 @@ async fn work(parts: &MergeParts, job: &Job, end: &mut JobEnd) -> Result<(), Nod
         end.output_bytes += outcome.output_bytes;
         end.rows += outcome.rows;
         end.files += outcome.files;
+        spans::job_wrote(&span, end.rows, end.output_bytes, end.files);
         parts.metrics.merge_rows.add(outcome.rows);
         parts.metrics.merge_input_files.add(outcome.inputs);
         parts.metrics.merge_output_files.add(outcome.files);

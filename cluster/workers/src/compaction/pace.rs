@@ -3,11 +3,12 @@
 //!
 //! Refuses to decide how long (`strandline_engine::compact::Pacer`). A cancelled job does not sleep.
 
+use super::phases::PhaseClock;
 use crate::metrics::Metrics;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use strandline_engine::compact::{Pacer, Progress, Share, Step, Steps, Stopped};
+use strandline_engine::compact::{Pacer, Phase, Progress, Share, Step, Steps, Stopped};
 
 /// How much nicer such a thread is than the node: on a busy machine the system gives it about a tenth of what another thread gets.
 const NICER_BY: i32 = 10;
@@ -30,9 +31,9 @@ impl Pace {
     }
 
     /// A job begins in this thread.
-    pub(crate) fn begin<'a>(&'a mut self, progress: &'a Progress) -> Paced<'a> {
+    pub(crate) fn begin<'a>(&'a mut self, progress: &'a Progress, phases: PhaseClock) -> Paced<'a> {
         self.pacer.rested(self.began.elapsed());
-        Paced { pace: Mutex::new(self), progress }
+        Paced { pace: Mutex::new(self), progress, phases }
     }
 
     fn pause(&mut self, progress: &Progress) {
@@ -51,15 +52,20 @@ impl Pace {
     }
 }
 
-/// One job under the share of its thread.
+/// One job under the share of its thread, and under a clock.
 pub(crate) struct Paced<'a> {
     pace: Mutex<&'a mut Pace>,
     progress: &'a Progress,
+    phases: PhaseClock,
 }
 
 impl Steps for Paced<'_> {
     fn reached(&self, _step: Step) -> Result<(), Stopped> {
         Ok(())
+    }
+
+    fn entered(&self, phase: Phase) {
+        self.phases.entered(phase);
     }
 
     fn worked(&self) {

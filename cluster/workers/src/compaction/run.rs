@@ -15,7 +15,8 @@ use crate::fatal::EndOnPanic;
 use crate::fence;
 use crate::hot_worker::HotWorkers;
 use crate::messages::{Compacted, ManifestCommitted, RunJob, Seal};
-use crate::metrics::Metrics;
+use crate::metrics::{Measured, Metrics};
+use crate::spans;
 use crate::wal_worker::WalWorker;
 use actix::Addr;
 use std::sync::Arc;
@@ -32,6 +33,7 @@ pub(crate) struct RunParts {
     pub(crate) hot: HotWorkers,
     pub(crate) workers: Addr<CompactionWorker>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) measured: Arc<Measured>,
     /// One run a log at a time.
     pub(crate) turn: Arc<Mutex<()>>,
     /// Set when another owner has taken the store.
@@ -61,6 +63,7 @@ pub(crate) async fn run(parts: RunParts, job: Arc<Job>, book: Arc<JobBook>) {
 async fn work(parts: &RunParts, job: &Job, end: &mut JobEnd) -> Result<(), NodeError> {
     let _turn = parts.turn.lock().await;
     job.begin();
+    let span = spans::compaction(parts.store.name(), &job.log);
     parts.owner.send(Seal).await?;
     let mut job_id = job.id;
     while !job.progress.is_cancelled() {
@@ -69,6 +72,8 @@ async fn work(parts: &RunParts, job: &Job, end: &mut JobEnd) -> Result<(), NodeE
             log: job.log.clone(),
             job_id,
             progress: Arc::clone(&job.progress),
+            measured: Arc::clone(&parts.measured),
+            span: span.clone(),
         };
         let done = parts.workers.send(request).await?;
         if let Err(CompactError::Commit(error)) = &done {
@@ -84,6 +89,7 @@ async fn work(parts: &RunParts, job: &Job, end: &mut JobEnd) -> Result<(), NodeE
         end.files += outcome.files;
         parts.metrics.job_rows.add(outcome.rows);
         parts.metrics.job_output_bytes.add(outcome.output_bytes);
+        spans::job_wrote(&span, end.rows, end.output_bytes, end.files);
         let more = outcome.more;
         tell(parts, job, Arc::new(outcome)).await?;
         if !more {

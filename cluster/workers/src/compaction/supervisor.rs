@@ -13,7 +13,7 @@ use crate::error::NodeError;
 use crate::fatal::EndOnPanic;
 use crate::hot_worker::HotWorkers;
 use crate::messages::{CancelCompaction, LookNow, PauseCompaction, RewriteRedacted, RunCompaction, StopCompaction};
-use crate::metrics::Metrics;
+use crate::metrics::{Measured, Metrics};
 use crate::retention::{RetentionDesk, RetentionWork, Wish};
 use crate::router::LogTable;
 use crate::wiring::{AliveMark, CONTROL_MAILBOX};
@@ -41,6 +41,7 @@ pub(crate) struct SupervisedStore {
     pub(crate) hot: HotWorkers,
     pub(crate) book: Arc<JobBook>,
     pub(crate) retention: Arc<RetentionDesk>,
+    pub(crate) measured: Arc<Measured>,
     /// Another node owns the store: nothing can be committed here.
     pub(crate) fenced: Arc<AtomicBool>,
     /// The clock's round of merges runs.
@@ -176,6 +177,7 @@ impl CompactionSupervisor {
             hot: supervised.hot.clone(),
             workers: self.threads.compaction.clone(),
             metrics: Arc::clone(&self.metrics),
+            measured: Arc::clone(&supervised.measured),
             turn: Arc::clone(turn),
             fenced: Arc::clone(&supervised.fenced),
         };
@@ -202,6 +204,7 @@ impl CompactionSupervisor {
             workers: self.threads.merges.clone(),
             book: Arc::clone(&supervised.book),
             metrics: Arc::clone(&self.metrics),
+            measured: Arc::clone(&supervised.measured),
             fenced: Arc::clone(&supervised.fenced),
             at_once: self.threads.merges_at_once,
         }

@@ -2,9 +2,11 @@
 //! have threads of their own, so that no log waits for them. All of them stand behind the node's other threads (`pace`).
 
 use super::pace::{Pace, step_back};
+use super::phases::PhaseClock;
 use crate::clock;
 use crate::fatal::EndOnPanic;
 use crate::messages::{RunJob, RunMerge};
+use crate::metrics::Work;
 use crate::wiring::AliveMark;
 use actix::{Actor, Handler, SyncContext};
 use strandline_engine::compact::{self, CompactError, JobOutcome, MergeOutcome};
@@ -28,7 +30,7 @@ impl Handler<RunJob> for CompactionWorker {
 
     fn handle(&mut self, job: RunJob, _: &mut Self::Context) -> Self::Result {
         let _end = EndOnPanic("a compaction job panicked");
-        let paced = self.pace.begin(&job.progress);
+        let paced = self.pace.begin(&job.progress, PhaseClock::new(&job.measured, Work::Compact, job.span));
         job.store.durable().settle()?;
         let Some(plan) = compact::plan(&job.store, &job.log)? else { return Ok(None) };
         compact::run_job(&job.store, &plan, job.job_id, clock::now(), &job.progress, &paced).map(Some)
@@ -54,7 +56,7 @@ impl Handler<RunMerge> for MergeWorker {
 
     fn handle(&mut self, merge: RunMerge, _: &mut Self::Context) -> Self::Result {
         let _end = EndOnPanic("a merge panicked");
-        let paced = self.pace.begin(&merge.progress);
+        let paced = self.pace.begin(&merge.progress, PhaseClock::new(&merge.measured, Work::Merge, merge.span));
         let now = clock::now();
         let Some(plan) = compact::plan_merge(&merge.store, &merge.partition, merge.trigger, now)? else {
             return Ok(None);

@@ -1,20 +1,24 @@
-//! Who compacts a store: the leader of the meta group. It claims the store and commits from its own replicas; all others follow.
+//! Whether this node compacts a store: the meta group names the node that does (`control/compacting.rs` of the consensus crate). It claims the
+//! store and commits from its own replicas; all others follow.
 //!
 //! ```text
-//!  leads the meta group, not claimed  ->  follow what is newest, claim (the one before is fenced)   ->  jobs may run
-//!  claimed, leads no more             ->  jobs are asked to end, nothing is committed any more
-//!  otherwise                          ->  follow, tell the owners of logs and memory
+//!  named, not claimed    ->  follow what is newest, ask the meta group's leader whether it is still named, claim (the one before is fenced)
+//!                                                                                                                 ->  jobs may run
+//!  claimed, named no more  ->  nothing is committed any more
+//!  otherwise               ->  follow, tell the owners of logs and memory
 //! ```
 //!
-//! A node that was paused commits nothing: the version that it would make is there, or its epoch is over.
+//! A node that was paused commits nothing: the version that it would make is there, or its epoch is over. One that is cut off and does not know
+//! that another is named claims nothing: it is told by a quorum or not at all.
 
 use super::StoreReplicas;
 use crate::clock;
 use crate::messages::{Compacted, ManifestCommitted};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
-use strandline_consensus::Leadership;
+use strandline_consensus::control::Looks;
+use strandline_consensus::{BoxFuture, GroupId, Leadership};
 use strandline_durable::{FollowError, FollowedOthers, Snapshot};
 use strandline_engine::compact::JobOutcome;
 use strandline_event::LogKey;
@@ -26,13 +30,28 @@ const FOLLOW_EVERY: Duration = Duration::from_secs(2);
 /// How long another node may lead a log before the leader of the meta group asks for it: one node that leads all answers store-wide reads.
 const APART_FOR: Duration = Duration::from_secs(5);
 
+/// A store's answer to another node that asks it to look now.
+pub(super) struct LooksNow(pub(super) Weak<StoreReplicas>);
+
+impl Looks for LooksNow {
+    fn look(&self) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async move {
+            // a store that was closed shows nothing
+            let Some(replicas) = self.0.upgrade() else { return Ok(()) };
+            replicas.follow_newest().await.map(drop)
+        })
+    }
+}
+
 impl StoreReplicas {
     /// One step towards what this node is in the cluster.
     pub(super) async fn play_role(self: &Arc<Self>) {
-        let leads = self.parts.control.leads();
-        let claimed = !self.parts.fenced.load(Ordering::SeqCst);
-        if claimed && leads {
+        if self.parts.control.leads() {
             self.gather_leaderships().await;
+        }
+        let named = self.is_named();
+        let claimed = !self.parts.fenced.load(Ordering::SeqCst);
+        if claimed && named {
             return;
         }
         if claimed {
@@ -42,32 +61,47 @@ impl StoreReplicas {
         }
         let now = Instant::now();
         let due = self.followed.lock().is_none_or(|last| last + FOLLOW_EVERY <= now);
-        if !leads && !due {
+        if !named && !due {
             return;
         }
         *self.followed.lock() = Some(now);
         let newest = self.follow().await;
-        if leads && newest {
+        if named && newest && self.is_still_named().await {
             self.claim().await;
         }
     }
 
+    /// The meta group, as far as this node has heard of it, says that this node compacts.
+    pub(super) fn is_named(&self) -> bool {
+        self.compactor() == Some(self.parts.control.node())
+    }
+
+    /// Its leader says so now. Without this a node that is cut off would fence the one that is named by now.
+    async fn is_still_named(&self) -> bool {
+        self.try_confirm(&GroupId::Meta).await.is_ok() && self.is_named()
+    }
+
     /// Follows what others have committed. `true`: nothing newer is there.
     async fn follow(&self) -> bool {
+        self.follow_newest().await.unwrap_or_else(|why| {
+            tracing::warn!(store = self.name(), "{why}");
+            false
+        })
+    }
+
+    /// The same; `false`: this node is not ready for what is newest, and shows nothing that it redacts all the same.
+    async fn follow_newest(&self) -> Result<bool, String> {
         let store = Arc::clone(&self.parts.store);
         let following = tokio::task::spawn_blocking(move || store.follow_others(false));
-        match following.await {
-            Ok(Ok(FollowedOthers::Newest)) => true,
-            Ok(Ok(FollowedOthers::Now(snapshot))) => {
+        let cannot = |why: String| format!("what other nodes commit cannot be followed: {why}");
+        let followed = following.await.map_err(|error| cannot(error.to_string()))?;
+        match followed.map_err(|error| cannot(error.to_string()))? {
+            FollowedOthers::Newest => Ok(true),
+            FollowedOthers::Now(snapshot) => {
                 self.tell(&snapshot).await;
-                true
+                Ok(true)
             }
-            Ok(Ok(FollowedOthers::NotReady)) => false,
-            Ok(Err(error)) => {
-                tracing::warn!(store = self.name(), "what other nodes commit cannot be followed: {error}");
-                false
-            }
-            Err(_) => false,
+            FollowedOthers::NotReady => Ok(false),
         }
     }
 
@@ -106,13 +140,15 @@ impl StoreReplicas {
         }
     }
 
-    /// Asks for the logs that another node has led for a while.
+    /// The leader of the meta group asks for the logs that another node has led for a while.
     async fn gather_leaderships(&self) {
         let logs: Vec<LogKey> = self.machines.lock().keys().cloned().collect();
         for log in logs {
             let Some(group) = self.group(&log) else { continue };
             let elsewhere = matches!(group.leadership(), Leadership::Follows { leader: Some(_) });
-            if self.is_apart_too_long(&log, elsewhere) && self.is_established(&log) {
+            // who does not vote is never led by itself
+            let votes = group.status().voters.contains(&self.parts.control.node());
+            if self.is_apart_too_long(&log, elsewhere && votes) && self.is_established(&log) {
                 // it wins only if its log is as long; a group that has stopped stays as it is
                 let _ = group.elect().await;
             }

@@ -1,11 +1,17 @@
 //! One consumer of a named subscription: what it was given and has not taken yet.
+//!
+//! What waits is text, of which more may be hidden by the time the connection takes it: then it is read again, and what is there no more is not given.
 
 use super::desk::Named;
 use super::feed::Feed;
+use super::page::{Encode, Withheld};
+use crate::error::NodeError;
+use crate::messages::ReadFeed;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
+use strandline_engine::read::{Filter, GlobalRead};
 use strandline_event::{Position, StampedBatch};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
@@ -22,6 +28,8 @@ pub struct Delivery {
     pub attempt: u32,
     /// The event, as the consumer's connection encodes it.
     pub text: Vec<u8>,
+    /// What was kept from readers when the text was made; `None`: there was nobody to make it for.
+    pub(super) withheld: Option<Withheld>,
 }
 
 /// What comes next.
@@ -74,6 +82,7 @@ pub struct Consumer {
     pub(super) feed: Arc<Feed>,
     pub(super) number: u64,
     pub(super) queue: Arc<Queue>,
+    pub(super) encode: Encode,
     pub(super) grown: watch::Receiver<u64>,
     pub(super) notices: u64,
 }
@@ -95,7 +104,7 @@ impl Consumer {
             }
             if let Err(error) = self.feed.check() {
                 return Consumed::End(match error {
-                    crate::error::NodeError::Draining => "the node stops: come again",
+                    NodeError::Draining => "the node stops: come again",
                     _ => "projection.notify_on_commit is false by now: this store sends no notifications",
                 });
             }
@@ -105,9 +114,18 @@ impl Consumer {
             }
             let taken = self.queue.take();
             if !taken.is_empty() {
-                self.feed.following.given.add(taken.len() as u64);
                 self.named.has_room(self.number);
-                return Consumed::Events(taken);
+                match self.as_of_now(taken).await {
+                    Ok(taken) if taken.is_empty() => continue,
+                    Ok(taken) => {
+                        self.feed.following.given.add(taken.len() as u64);
+                        return Consumed::Events(taken);
+                    }
+                    Err(error) => {
+                        tracing::warn!("subscription `{}` cannot read an event again: {error}", self.named.name);
+                        return Consumed::End("an event that was to be given cannot be read again: come again");
+                    }
+                }
             }
             let ready = async {
                 tokio::select! {
@@ -121,9 +139,28 @@ impl Consumer {
         }
     }
 
+    /// Events as they may be shown now. What is there no more is left out: the subscription finds that out when it reads on.
+    async fn as_of_now(&self, taken: Vec<Delivery>) -> Result<Vec<Delivery>, NodeError> {
+        let withheld = Some(Withheld::by(self.feed.store()));
+        let mut shown = Vec::with_capacity(taken.len());
+        for mut delivery in taken {
+            if delivery.withheld != withheld {
+                let after = delivery.position.before();
+                let read = GlobalRead { after, limit: 1, filter: Filter::default() };
+                let page = self.feed.readers().wait(ReadFeed { store: Arc::clone(self.feed.store()), read }).await??;
+                let Some(_) = page.rows().row(0).filter(|event| event.position() == delivery.position) else {
+                    continue;
+                };
+                delivery.text = page.texts(&*self.encode).row(0).to_vec();
+            }
+            shown.push(delivery);
+        }
+        Ok(shown)
+    }
+
     /// Which events the subscription asks for.
     #[must_use]
-    pub fn filter(&self) -> strandline_engine::read::Filter {
+    pub fn filter(&self) -> Filter {
         self.named.settings().filter
     }
 }

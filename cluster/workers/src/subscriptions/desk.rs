@@ -336,7 +336,7 @@ impl Desk {
             return Err(NodeError::Overloaded("too many consumers share this subscription: end one first"));
         }
         consumers.queues.insert(number, Arc::clone(&queue));
-        consumers.encode.get_or_insert(encode);
+        consumers.encode.get_or_insert_with(|| Arc::clone(&encode));
         let starts = !std::mem::replace(&mut consumers.dispatching, true);
         drop(consumers);
         named.state.lock().join(number);
@@ -351,7 +351,7 @@ impl Desk {
             named.changed.notify_waiters();
         }
         let notices = self.feed.last_notice();
-        Ok(Consumer { named, feed: Arc::clone(&self.feed), number, queue, grown, notices })
+        Ok(Consumer { named, feed: Arc::clone(&self.feed), number, queue, encode, grown, notices })
     }
 
     /// An event, and what the same consumer was given before, is processed. Gives how many events are acknowledged by it.

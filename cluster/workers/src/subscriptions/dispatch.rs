@@ -6,7 +6,7 @@
 use super::consumer::Delivery;
 use super::desk::Named;
 use super::feed::{Next, Reader};
-use super::page::{Encode, FollowPage};
+use super::page::{FollowPage, Texts};
 use crate::clock;
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,9 +96,7 @@ fn give_page(named: &Named, reader: &Reader, page: &FollowPage, end: Position) -
     let now = clock::now();
     // encoded before anybody has to wait for the lock
     let encode = named.encode();
-    if let Some(encode) = &encode {
-        let _ = page.text(0, &**encode);
-    }
+    let texts = encode.map(|encode| page.texts(&*encode));
     let mut state = named.state.lock();
     for row in rows.rows_through(state.cursor().through())..rows.len() {
         let Some(event) = rows.row(row) else { break };
@@ -107,7 +105,7 @@ fn give_page(named: &Named, reader: &Reader, page: &FollowPage, end: Position) -
         }
         match state.offer(event.position(), stream_key(&event), now) {
             Offer::Deliver(consumer, attempt) => {
-                if named.deliver(consumer, delivery(encode.as_ref(), page, row as u32, &event, attempt)) {
+                if named.deliver(consumer, delivery(texts.as_deref(), row as u32, &event, attempt)) {
                     state.set_full(consumer, true);
                 }
             }
@@ -120,9 +118,9 @@ fn give_page(named: &Named, reader: &Reader, page: &FollowPage, end: Position) -
     true
 }
 
-fn delivery(encode: Option<&Encode>, page: &FollowPage, row: u32, event: &EventRef<'_>, attempt: u32) -> Delivery {
-    let text = encode.map(|encode| page.text(row, &**encode).to_vec()).unwrap_or_default();
-    Delivery { position: event.position(), attempt, text }
+fn delivery(texts: Option<&Texts>, row: u32, event: &EventRef<'_>, attempt: u32) -> Delivery {
+    let text = texts.map(|texts| texts.row(row).to_vec()).unwrap_or_default();
+    Delivery { position: event.position(), attempt, text, withheld: texts.map(Texts::withheld) }
 }
 
 /// Parked events that are to be given again. `true`: nobody takes anything more.
@@ -136,12 +134,12 @@ async fn replays(named: &Named, reader: &Reader) -> Result<bool, crate::error::N
         };
         let row = page.as_ref().map_or(0, |page| page.rows().rows_through(position.before()));
         let found = page.as_ref().and_then(|page| page.rows().row(row)).filter(|event| event.position() == position);
-        let encode = named.encode();
+        let texts = page.as_ref().zip(named.encode()).map(|(page, encode)| page.texts(&*encode));
         let mut state = named.state.lock();
         match state.offer_replay(position, found.as_ref().map(stream_key), now) {
             Offer::Deliver(consumer, attempt) => {
-                if let (Some(page), Some(event)) = (&page, &found)
-                    && named.deliver(consumer, delivery(encode.as_ref(), page, row as u32, event, attempt))
+                if let Some(event) = &found
+                    && named.deliver(consumer, delivery(texts.as_deref(), row as u32, event, attempt))
                 {
                     state.set_full(consumer, true);
                 }

@@ -2,7 +2,8 @@
 //!
 //! Invariant: the ring is read behind its own end, one page after the other, so its pages hold every event once. The pump reads again
 //! only when a log has moved since the read before began, or a second has passed; between two pages it pauses, the longer the more
-//! follow, and what commits meanwhile comes together.
+//! follow, and what commits meanwhile comes together. Pages that were read before rows went under a tombstone, or came back, leave the ring and the
+//! shelf: their place is history, which is read as any page.
 
 use super::notices::Notices;
 use super::page::FollowPage;
@@ -16,7 +17,7 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use strandline_engine::read::{Filter, GlobalPage, GlobalRead, ReadError};
+use strandline_engine::read::{Filter, GlobalRead, ReadError};
 use strandline_engine::store::Store;
 use strandline_engine::subscribe::{Found, Ring, RingLimits};
 use strandline_event::{Position, StampedBatch};
@@ -53,11 +54,34 @@ impl Bell {
 
 struct State {
     ring: Ring<FollowPage>,
+    /// How often rows had gone under tombstones or come back when the pages of the ring were read.
+    retirements: u64,
     followers: usize,
     pumping: bool,
     /// The pump cannot read: followers find out why by themselves.
     failed: bool,
     notices: Notices,
+}
+
+impl State {
+    /// Empties the ring where its pages were read before so many retirements.
+    fn renew(&mut self, retirements: u64) {
+        if self.retirements < retirements {
+            self.ring = Ring::new(self.ring.end(), RING);
+            self.retirements = retirements;
+        }
+    }
+
+    /// Adds the page behind the ring's end. `false`: what it shows is out of date, and is to be read again.
+    fn push(&mut self, page: FollowPage) -> bool {
+        self.renew(page.retirements());
+        if page.retirements() < self.retirements {
+            return false;
+        }
+        let (through, bytes, is_empty) = (page.rows().through, page.rows().bytes(), page.rows().is_empty());
+        self.ring.push((!is_empty).then_some((page, bytes)), through);
+        true
+    }
 }
 
 /// The feed of a store.
@@ -96,6 +120,7 @@ impl Feed {
         store.closed().hang_bell(Box::new(move || ring.ring()));
         let state = State {
             ring: Ring::new(Position::START, RING),
+            retirements: 0,
             followers: 0,
             pumping: false,
             failed: false,
@@ -206,16 +231,15 @@ impl Feed {
             let page = self.readers.wait(ReadFeed { store: Arc::clone(&self.store), read }).await;
             let at_end = match page.map_err(|e| e.to_string()).and_then(|page| page.map_err(|e| e.to_string())) {
                 Ok(page) => {
-                    let (at_end, through, bytes) = (page.at_end, page.through, page.bytes());
-                    let has_rows = !page.is_empty();
+                    let (at_end, has_rows) = (page.rows().at_end, !page.rows().is_empty());
                     let mut state = self.state.lock();
                     state.failed = false;
-                    state.ring.push(has_rows.then(|| (FollowPage::new(page), bytes)), through);
+                    let is_pushed = state.push(page);
                     drop(state);
                     if has_rows {
                         self.tell();
                     }
-                    at_end
+                    at_end && is_pushed
                 }
                 Err(error) => {
                     if !std::mem::replace(&mut self.state.lock().failed, true) {
@@ -244,16 +268,19 @@ impl Feed {
     }
 
     fn find(&self, through: Position) -> (Found<FollowPage>, Position, bool) {
-        let state = self.state.lock();
+        let mut state = self.state.lock();
+        state.renew(self.store.retirements());
         (state.ring.find(through), state.ring.page_through(through), state.failed)
     }
 }
 
 impl ReadRequest for ReadFeed {
-    type Answer = Result<GlobalPage, ReadError>;
+    type Answer = Result<FollowPage, ReadError>;
 
     fn run(self) -> Self::Answer {
-        self.store.read_global(&self.read, clock::now())
+        let retirements = self.store.retirements();
+        let rows = self.store.read_global(&self.read, clock::now())?;
+        Ok(FollowPage::new(self.store, retirements, rows))
     }
 }
 
@@ -270,15 +297,15 @@ impl Reader {
     /// The rows behind a place, read for this reader alone, as far as anything is acknowledged.
     pub(super) async fn history(&self, through: Position) -> Result<Next, NodeError> {
         let following = &self.feed.following;
-        if let Some(page) = following.shelf.get(self.number, through) {
+        if let Some(page) = following.shelf.get(self.number, through).filter(|page| page.is_current()) {
             let end = page.rows().through;
             return Ok(Next::Page(page, end));
         }
         let _turn = following.catching_up.acquire().await.map_err(|_| NodeError::Draining)?;
         let read = GlobalRead { after: through, limit: HISTORY_ROWS, filter: self.filter.clone() };
         let page = self.feed.readers.wait(ReadFeed { store: Arc::clone(&self.feed.store), read }).await??;
-        let (end, is_empty) = (page.through, page.is_empty());
-        let page = Arc::new(FollowPage::new(page));
+        let (end, is_empty) = (page.rows().through, page.rows().is_empty());
+        let page = Arc::new(page);
         if !is_empty {
             following.shelf.put(self.number, through, &page);
         }

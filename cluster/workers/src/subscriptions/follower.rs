@@ -47,8 +47,9 @@ impl Slice {
 
     /// Appends the texts of the first events; events of a page are encoded once for all who follow, so `encode` must be the same for all.
     pub fn texts(&self, out: &mut Vec<u8>, count: usize, encode: impl Fn(&mut Vec<u8>, &EventRef<'_>)) {
+        let texts = self.page.texts(encode);
         for row in self.rows.iter().take(count) {
-            out.extend_from_slice(self.page.text(*row, &encode));
+            out.extend_from_slice(texts.row(*row));
         }
     }
 }

@@ -62,9 +62,10 @@ impl StoreHandle {
     /// One more consumer of a subscription; its events come encoded.
     ///
     /// # Errors
-    /// There is none of this name; the store sends no notifications; too many consumers; the node stops.
+    /// There is none of this name; the store sends no notifications; too many consumers; the node stops; `Fenced`.
     pub fn consume(&self, name: &str, encode: Encode) -> Result<Consumer, NodeError> {
         self.check_unlimited()?;
+        self.check_owned()?;
         self.parts.subscriptions.consume(name, encode)
     }
 

@@ -3,6 +3,7 @@
 use super::*;
 use strandline_durable::{DurableTier, OpenOptions};
 use strandline_engine::append::AppendError;
+use strandline_workers::subscriptions::Followed;
 use strandline_workers::{DataDirError, StoreLock, clock, random};
 
 fn log_folders(dir: &Path) -> Vec<String> {
@@ -21,15 +22,15 @@ fn a_body_of_many_new_stream_types_is_refused_whole() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path();
     runtime::run(async {
-        // room for some hundred logs, whatever other tests have open
+        // room for a hundred logs or so, whatever other tests have open
         let open = std::fs::read_dir("/proc/self/fd").map_or(100, Iterator::count) as u64;
-        let options = NodeOptions { descriptors_max: Some(open + 2000), ..options(dir) };
+        let options = NodeOptions { descriptors_max: Some(open + 700), ..options(dir) };
         let node = Node::start(declarations(dir, ""), options).await.unwrap();
         let store = node.store("calls").unwrap();
-        let refused = store.append_bulk(body(700), OnError::Skip, permit(&node)).await.err().unwrap();
+        let refused = store.append_bulk(body(250), OnError::Skip, permit(&node)).await.err().unwrap();
         assert!(matches!(refused, NodeError::NoDescriptors { .. }), "{refused}");
         assert_eq!(refused.kind(), ErrorKind::Unavailable);
-        let refused = store.append_bulk(body(1001), OnError::Abort, permit(&node)).await.err().unwrap();
+        let refused = store.append_bulk(body(257), OnError::Abort, permit(&node)).await.err().unwrap();
         assert_eq!((refused.kind(), log_folders(dir).len()), (ErrorKind::TooLarge, 0), "{refused}");
         let stored = store.append_bulk(body(3), OnError::Abort, permit(&node)).await.unwrap();
         assert!(stored.iter().all(Result::is_ok));
@@ -70,35 +71,59 @@ fn a_second_node_on_the_same_store_is_refused_and_the_first_goes_on() {
     .unwrap();
 }
 
+/// Another owner takes the store over.
+fn claimed(store: &StoreHandle) -> DurableTier {
+    let claim = OpenOptions {
+        writer: "another".to_owned(),
+        config_text: strandline_deql::print(&store.config()),
+        entropy: random::bits(),
+        secret: random::bits(),
+        now: clock::now(),
+        cache_bytes: 1 << 20,
+        scratch: None,
+    };
+    DurableTier::open(&store.config(), claim).unwrap()
+}
+
 #[test]
-fn a_store_that_another_owner_claimed_takes_no_appends() {
-    let folder = tempfile::tempdir().unwrap();
-    runtime::run(async {
-        let node = start(folder.path(), "").await;
-        let store = node.store("calls").unwrap();
-        append(&node, &store, "c", 3).await.unwrap();
-        let claim = OpenOptions {
-            writer: "another".to_owned(),
-            config_text: strandline_deql::print(&store.config()),
-            entropy: random::bits(),
-            now: clock::now(),
-            cache_bytes: 1 << 20,
-            scratch: None,
-        };
-        let _other = DurableTier::open(&store.config(), claim).unwrap();
-        assert!(node.fenced().is_empty());
-        for job in store.compact(None).await.unwrap() {
-            assert!(job.ended().await.error.is_some());
-        }
-        assert_eq!(node.fenced(), ["calls"]);
-        let refused = append(&node, &store, "c", 1).await.err().unwrap();
-        assert!(matches!(refused, NodeError::Fenced { .. }), "{refused}");
-        assert_eq!(refused.kind(), ErrorKind::Unavailable);
-        assert_eq!(count(&store, "c").await, 3, "reads go on");
-        drop(store);
-        stop(node).await;
-    })
-    .unwrap();
+fn a_store_that_another_owner_claimed_is_not_served_any_more() {
+    // by its next commit, or by a look
+    for (look_every, commits) in [(Duration::from_secs(3600), true), (Duration::from_millis(5), false)] {
+        let folder = tempfile::tempdir().unwrap();
+        runtime::run(async {
+            let options = NodeOptions { owner_look_every: look_every, ..options(folder.path()) };
+            let node = Node::start(declarations(folder.path(), ""), options).await.unwrap();
+            let store = node.store("calls").unwrap();
+            append(&node, &store, "c", 3).await.unwrap();
+            let mut follower = store.follow(Filter::default(), Some(Position::START)).await.unwrap();
+            let _other = claimed(&store);
+            if commits {
+                assert!(node.fenced().is_empty());
+                for job in store.compact(None).await.unwrap() {
+                    assert!(job.ended().await.error.is_some());
+                }
+            }
+            while node.fenced().is_empty() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            assert_eq!(node.fenced(), ["calls"]);
+            let refused = append(&node, &store, "c", 1).await.err().unwrap();
+            assert!(matches!(refused, NodeError::Fenced { .. }), "{refused}");
+            assert_eq!(refused.kind(), ErrorKind::Unavailable);
+            let unread = store.confirm(Some("Call")).await.err().unwrap();
+            assert!(matches!(unread, NodeError::Fenced { .. }), "{unread}");
+            assert!(matches!(store.follow(Filter::default(), None).await, Err(NodeError::Fenced { .. })));
+            assert!(store.check_whole(Some("Call")).is_ok(), "consistency=local");
+            assert_eq!(count(&store, "c").await, 3, "what it has can be read");
+            if !commits {
+                // what was there is given, then the end: it must not wait for events that come elsewhere
+                while !matches!(follower.next(Duration::from_secs(60)).await.unwrap(), Followed::End) {}
+            }
+            drop((follower, store));
+            stop(node).await;
+        })
+        .unwrap();
+    }
 }
 
 #[test]

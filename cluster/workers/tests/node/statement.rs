@@ -219,6 +219,7 @@ fn claim(store: &StoreHandle) -> DurableTier {
         writer: "another".to_owned(),
         config_text: strandline_deql::print(&config),
         entropy: random::bits(),
+        secret: random::bits(),
         now: clock::now(),
         cache_bytes: 1 << 20,
         scratch: None,

@@ -1,8 +1,11 @@
 //! Appends that come together: each is answered as if it had come alone, whatever becomes of the others.
 
 use super::*;
-use strandline_event::{EventId, IdPrefix, Micros};
-use strandline_workers::{StreamAppend, StreamOutcome};
+use strandline_engine::subscribe::durable::{Mode, Settings};
+use strandline_engine::tenants::TenantScope;
+use strandline_event::{Chunk, EventId, EventRef, IdPrefix, Micros};
+use strandline_workers::subscriptions::{Consumed, SubscriptionWish};
+use strandline_workers::{Outcome, StreamAppend, StreamOutcome};
 
 fn event(stream_id: &str, more: EventInput<'_>, expected: Expected) -> StreamAppend {
     let mut builder = BatchBuilder::new("Call", BatchUnit::Append);
@@ -19,7 +22,7 @@ fn plain<'a>() -> EventInput<'a> {
 }
 
 /// Seqs of the events, whether they were known, or the code.
-fn told(outcome: &Result<StreamOutcome, NodeError>) -> Result<(Vec<u64>, bool), &'static str> {
+fn told(outcome: &Outcome) -> Result<(Vec<u64>, bool), &'static str> {
     match outcome {
         Ok(StreamOutcome::Stored(batch)) => Ok(((0..batch.rows()).map(|row| batch.seq(row).0).collect(), false)),
         Ok(StreamOutcome::Known(events)) => Ok((events.iter().map(|event| event.seq.0).collect(), true)),
@@ -36,6 +39,71 @@ async fn alone(
         Ok(done) => Ok((done.events.iter().map(|event| event.seq.0).collect(), done.duplicate)),
         Err(error) => Err(error.kind().code()),
     }
+}
+
+#[test]
+fn a_chunk_of_one_tenant_is_no_chunk_of_another_in_a_frame_either() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    runtime::run(async {
+        let node = start(dir, "").await;
+        let store = node.store("calls").unwrap();
+        append(&node, &store, "c", 1).await.unwrap();
+        let load = async |tenant: &str, stream_id: &str| {
+            let mut builder = BatchBuilder::new("Call", BatchUnit::Append);
+            builder.set_chunk(Chunk { digest: [7; 16], number: 1 });
+            let event = EventInput { stream_id, event_type: "E", data: "{}", tenant_id: Some(tenant), ..plain() };
+            builder.push(&event).unwrap();
+            let one = StreamAppend { batch: builder.finish().unwrap(), expected: Expected::Any };
+            let limited = store.limited_to(&Arc::new(TenantScope::new(vec![tenant.to_owned()])));
+            let outcome = limited.append_many(&[one], false, &permit(&node)).await.remove(0).unwrap();
+            matches!(outcome, StreamOutcome::Stored(_))
+        };
+        assert!(load("acme", "a").await);
+        assert!(load("beta", "b").await, "it is beta's first");
+        assert_eq!((count(&store, "a").await, count(&store, "b").await), (1, 1));
+        assert!(!load("beta", "b").await);
+        assert_eq!(count(&store, "b").await, 1, "and its second");
+        drop(store);
+        stop(node).await;
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_frame_of_too_many_new_stream_types_makes_no_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    runtime::run(async {
+        let node = start(dir, "").await;
+        let store = node.store("calls").unwrap();
+        append(&node, &store, "c", 1).await.unwrap();
+        let of_type = |n: usize| StreamAppend {
+            batch: batch(&format!("New{n}"), "s", 1, BatchUnit::Append),
+            expected: Expected::Any,
+        };
+        let known = || event("c", plain(), Expected::Any);
+        let folders = || std::fs::read_dir(dir.join("wal")).unwrap().count();
+        let before = folders();
+        let mut many: Vec<StreamAppend> = (0..257).map(of_type).collect();
+        many.push(of_type(0));
+        many.push(known());
+        let outcomes = store.append_many(&many, false, &permit(&node)).await;
+        let (last, new) = outcomes.split_last().unwrap();
+        assert!(new.iter().all(|outcome| told(outcome) == Err("too_large")), "{:?}", told(&new[0]));
+        let text = new[0].as_ref().err().unwrap().to_string();
+        assert!(text.contains("257 new stream types") && text.contains("at most 256"), "{text}");
+        assert_eq!(told(last), Ok((vec![2], false)), "what needs no new log is stored");
+        assert_eq!(folders(), before, "no log was made");
+        let dry = store.append_many(&many, true, &permit(&node)).await;
+        assert!(dry.iter().all(Result::is_ok), "a dry run makes none");
+        let few: Vec<StreamAppend> = (0..5).map(of_type).collect();
+        assert!(store.append_many(&few, false, &permit(&node)).await.iter().all(Result::is_ok));
+        assert_eq!(folders(), before + 5);
+        drop(store);
+        stop(node).await;
+    })
+    .unwrap();
 }
 
 fn rounds() -> Vec<Vec<StreamAppend>> {
@@ -57,18 +125,41 @@ fn rounds() -> Vec<Vec<StreamAppend>> {
             event("b", at(9), Expected::Any),         // a gap
         ],
         vec![event("e", given(id), Expected::Any), event("a", plain(), Expected::At(Seq(2)))],
+        // nothing to look up before: the owner judges them as they are
+        vec![
+            event("a", plain(), Expected::Any),
+            event("a", plain(), Expected::Empty),
+            event("c", command("c2"), Expected::Any), // known
+            event("b", at(1), Expected::Any),         // must be read first
+        ],
+        vec![event("g", plain(), Expected::Empty), event("g", plain(), Expected::At(Seq(1)))],
     ]
 }
 
-#[test]
-fn each_is_answered_as_if_it_had_come_alone() {
+/// By the list that a task waits for, or as the owner hands them on.
+async fn ask(
+    node: &NodeHandle,
+    store: &StoreHandle,
+    appends: &[StreamAppend],
+    inspect: bool,
+    then: bool,
+) -> Vec<Outcome> {
+    if !then {
+        return store.append_many(appends, inspect, &permit(node)).await;
+    }
+    let (done, outcomes) = tokio::sync::oneshot::channel();
+    store.append_many_then(appends.to_vec(), inspect, &permit(node), move |outcomes| drop(done.send(outcomes)));
+    outcomes.await.unwrap()
+}
+
+fn check_answered_as_if_alone(then: bool) {
     runtime::run(async {
         let keys = ", id.command_id.unique_scope = 'stream'";
         let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let (together, apart) = (start(one.path(), keys).await, start(other.path(), keys).await);
         let (store, apart_store) = (together.store("calls").unwrap(), apart.store("calls").unwrap());
         for (round, appends) in rounds().into_iter().enumerate() {
-            let found = store.append_many(&appends, false, &permit(&together)).await;
+            let found = ask(&together, &store, &appends, false, then).await;
             let mut wanted = Vec::new();
             for append in &appends {
                 wanted.push(alone(&apart, &apart_store, append).await);
@@ -77,18 +168,28 @@ fn each_is_answered_as_if_it_had_come_alone() {
         }
         // a dry run stores nothing
         let dry = [event("a", plain(), Expected::Any), event("f", plain(), Expected::Empty)];
-        let found = store.append_many(&dry, true, &permit(&together)).await;
-        assert_eq!(found.iter().map(told).collect::<Vec<_>>(), [Ok((vec![4], false)), Ok((vec![1], false))]);
+        let found = ask(&together, &store, &dry, true, then).await;
+        assert_eq!(found.iter().map(told).collect::<Vec<_>>(), [Ok((vec![5], false)), Ok((vec![1], false))]);
         assert!(store.head("Call".to_owned(), "f".to_owned()).await.unwrap().is_none());
         // a node that drains refuses each
         together.drain().await.unwrap();
-        let found = store.append_many(&dry, false, &permit(&together)).await;
+        let found = ask(&together, &store, &dry, false, then).await;
         assert!(found.iter().all(|outcome| told(outcome) == Err("unavailable")));
         drop((store, apart_store));
         stop(together).await;
         stop(apart).await;
     })
     .unwrap();
+}
+
+#[test]
+fn each_is_answered_as_if_it_had_come_alone() {
+    check_answered_as_if_alone(false);
+}
+
+#[test]
+fn so_is_each_whose_answer_the_owner_hands_on() {
+    check_answered_as_if_alone(true);
 }
 
 #[test]
@@ -131,6 +232,36 @@ fn what_must_be_read_first_waits_for_the_readers_and_is_not_refused() {
             assert!(found.iter().all(|outcome| told(outcome) == Ok((vec![2], known))));
         }
         drop(store);
+        stop(node).await;
+    })
+    .unwrap();
+}
+
+#[test]
+fn appends_to_a_store_with_sync_projections_wait_for_them_however_they_come() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    runtime::run(async {
+        let node = start(dir, ", projection.mode = 'sync'").await;
+        let store = node.store("calls").unwrap();
+        // its owner is there: what comes from now on could go straight to it
+        append(&node, &store, "first", 1).await.unwrap();
+        let settings =
+            Settings { filter: Filter::default(), mode: Mode::Sync, attempts_max: 9, ack_within_us: 60_000_000 };
+        store.create_subscription("view", SubscriptionWish { settings, after: Some(Position::START) }).await.unwrap();
+        let encode = |out: &mut Vec<u8>, event: &EventRef<'_>| out.extend_from_slice(event.data.as_bytes());
+        let mut consumer = store.consume("view", Arc::new(encode)).unwrap();
+        let quiet = Duration::from_secs(30);
+        let Consumed::Events(before) = consumer.next(quiet).await else { panic!("there is one") };
+        store.ack("view", before[0].position, None, false).await.unwrap();
+        let (done, mut outcomes) = tokio::sync::oneshot::channel();
+        let one = vec![event("s", plain(), Expected::Empty)];
+        store.append_many_then(one, false, &permit(&node), move |outcomes| drop(done.send(outcomes)));
+        let Consumed::Events(given) = consumer.next(quiet).await else { panic!("an event waits") };
+        assert!(outcomes.try_recv().is_err(), "it was answered before the projection had it");
+        store.ack("view", given[0].position, None, false).await.unwrap();
+        assert_eq!(told(&outcomes.await.unwrap()[0]), Ok((vec![1], false)));
+        drop((consumer, store));
         stop(node).await;
     })
     .unwrap();

@@ -128,6 +128,7 @@ groups! {
         /// Upper bound of a row group in rows.
         max_rows: u64 = 1_000_000; "row_group.max_rows", free, 1..=1_000_000_000 "rows";
         /// Order inside a file, recorded as its sorting columns.
+        /// With `strict.immutable_events = false` the payload and the metadata cannot be named: a redacted event would stand out of its order.
         sort_by: Vec<Field> = vec![Field::StreamId, Field::Seq]; "row_group.sort_by", free;
         /// Direction of `sort_by`.
         sort_order: SortOrder = SortOrder::Asc; "row_group.sort_order", free;

@@ -158,6 +158,20 @@ fn what_is_not_served_yet_is_named() {
     assert_eq!(refused, ["id.command_id.unique_scope"]);
 }
 
+/// A redacted event stands where its hidden text put it: the file would not have the order that it names, and no merge would take it.
+#[test]
+fn nothing_is_sorted_by_what_may_be_redacted() {
+    let refused = |sort_by: &str, immutable: bool| {
+        let c = with(&format!("row_group.sort_by = {sort_by}, strict.immutable_events = {immutable}"));
+        serve_refusals(&c).into_iter().map(|(key, _)| key).collect::<Vec<_>>()
+    };
+    for sort_by in ["('stream_id', 'data')", "'metadata'"] {
+        assert_eq!(refused(sort_by, false), ["row_group.sort_by"], "{sort_by}");
+        assert_eq!(refused(sort_by, true), [""; 0], "{sort_by}");
+    }
+    assert_eq!(refused("('stream_id', 'event_type')", false), [""; 0]);
+}
+
 #[test]
 fn object_stores_are_served_where_the_build_has_them() {
     for (url, served) in

@@ -55,6 +55,25 @@ impl Iterator for Pushed {
     }
 }
 
+/// Rows from outside as they came: what they unpack to is known before they are unpacked.
+pub struct PackedBatch {
+    names: FieldNames,
+    batch: RecordBatch,
+}
+
+impl PackedBatch {
+    /// Bytes of texts that unpacking makes: those of dictionaries and views, each row's own.
+    #[must_use]
+    pub fn unpacks_to(&self) -> usize {
+        self.batch.columns().iter().map(text_bytes).fold(0, usize::saturating_add)
+    }
+
+    /// Unpacks them.
+    pub fn open(self) -> Result<InputBatch, IpcError> {
+        InputBatch::new(&self.names, &self.batch)
+    }
+}
+
 /// Batches of rows from outside. Ends after the first error.
 pub struct InputBatches {
     names: FieldNames,
@@ -99,14 +118,26 @@ impl InputBatches {
         }
         Ok(Self { names: names.clone(), batches: Some(batches) })
     }
+
+    /// The next batch, for who bounds what it unpacks to. What follows an error has no meaning.
+    pub fn next_packed(&mut self) -> Option<Result<PackedBatch, IpcError>> {
+        let next = self.batches.as_mut()?.next()?;
+        let batch = next.map_err(IpcError::from).and_then(|batch| match batch.num_rows() {
+            rows if rows > BATCH_ROWS_MAX => Err(IpcError::TooManyRows(rows)),
+            _ => Ok(PackedBatch { names: self.names.clone(), batch }),
+        });
+        if batch.is_err() {
+            self.batches = None;
+        }
+        Some(batch)
+    }
 }
 
 impl Iterator for InputBatches {
     type Item = Result<InputBatch, IpcError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let next = self.batches.as_mut()?.next()?;
-        let batch = next.map_err(IpcError::from).and_then(|batch| InputBatch::new(&self.names, &batch));
+        let batch = self.next_packed()?.and_then(PackedBatch::open);
         if batch.is_err() {
             self.batches = None;
         }
@@ -132,9 +163,6 @@ pub struct InputBatch {
 
 impl InputBatch {
     fn new(names: &FieldNames, batch: &RecordBatch) -> Result<Self, IpcError> {
-        if batch.num_rows() > BATCH_ROWS_MAX {
-            return Err(IpcError::TooManyRows(batch.num_rows()));
-        }
         let mut out = Self {
             names: names.clone(),
             rows: batch.num_rows(),

@@ -5,7 +5,7 @@
 mod decode;
 mod file;
 
-pub use decode::{InputBatch, InputBatches};
+pub use decode::{InputBatch, InputBatches, PackedBatch};
 
 use crate::columns::{EventColumns, SeqTooLarge};
 use crate::schema;

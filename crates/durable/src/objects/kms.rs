@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use strandline_keys::{Entropy, KeyError, KeyInfo, KeyProvider, Secret, Wrapped};
+use strandline_keys::{Entropy, KeyError, KeyInfo, KeyProvider, Secret, Wrapped, Zeroize, Zeroizing};
 
 const PROVIDER: &str = "aws_kms";
 /// The context that KMS binds a wrapped key to has one pair.
@@ -57,6 +57,9 @@ struct DecryptRequest<'a> {
 struct DescribeRequest<'a> {
     key_id: &'a str,
 }
+
+/// More than any request has: a key id, a wrapped or a plain key, a context.
+const REQUEST_BYTES: usize = 8 << 10;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -119,7 +122,9 @@ impl KmsKeys {
 
     /// Asks, again where no answer comes. Every request may be repeated.
     fn ask<Q: Serialize, A: for<'a> Deserialize<'a>>(&self, action: &'static str, request: &Q) -> Result<A, KeyError> {
-        let body = serde_json::to_vec(request).map_err(|e| self.unreachable(&e))?;
+        // of one piece: what grows leaves copies of a secret behind
+        let mut body = Zeroizing::new(Vec::with_capacity(REQUEST_BYTES));
+        serde_json::to_writer(&mut *body, request).map_err(|e| self.unreachable(&e))?;
         let mut outcome = self.ask_once(action, &body);
         for _ in 1..TRIES {
             if !matches!(outcome, Err(KeyError::Unreachable { .. })) {
@@ -130,7 +135,7 @@ impl KmsKeys {
         serde_json::from_slice(&outcome?).map_err(|e| self.unreachable(&e))
     }
 
-    fn ask_once(&self, action: &'static str, body: &[u8]) -> Result<Vec<u8>, KeyError> {
+    fn ask_once(&self, action: &'static str, body: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
         let runtime = self.runtime.as_ref().ok_or_else(|| self.unreachable(&"it is closed"))?;
         let mut request = HttpRequest::new(body.to_vec().into());
         *request.method_mut() = "POST".parse().map_err(|e| self.unreachable(&e))?;
@@ -147,7 +152,7 @@ impl KmsKeys {
             let answer = client.execute(request).await.map_err(|e| e.to_string())?;
             let status = answer.status().as_u16();
             let bytes = answer.into_body().bytes().await.map_err(|e| e.to_string())?;
-            Ok::<_, String>((status, bytes.to_vec()))
+            Ok::<_, String>((status, Zeroizing::new(bytes.to_vec())))
         };
         let (done, answer) = std::sync::mpsc::sync_channel(1);
         runtime.spawn(async move {
@@ -193,13 +198,13 @@ impl KeyProvider for KmsKeys {
     }
 
     fn generate(&self) -> Secret {
-        let mut bytes = [0; Secret::BYTES];
-        self.entropy.fill(&mut bytes);
-        Secret::new(bytes)
+        let mut bytes = Zeroizing::new([0; Secret::BYTES]);
+        self.entropy.fill(&mut bytes[..]);
+        Secret::new(*bytes)
     }
 
     fn wrap(&self, key: &Secret, context: &str) -> Result<Wrapped, KeyError> {
-        let plaintext = STANDARD.encode(key.expose());
+        let plaintext = Zeroizing::new(STANDARD.encode(key.expose()));
         let encryption_context = BTreeMap::from([(CONTEXT_KEY, context)]);
         let request = EncryptRequest { key_id: &self.key_id, plaintext: &plaintext, encryption_context };
         let answer: Encrypted = self.ask("Encrypt", &request)?;
@@ -216,11 +221,13 @@ impl KeyProvider for KmsKeys {
         let encryption_context = BTreeMap::from([(CONTEXT_KEY, context)]);
         let request = DecryptRequest { ciphertext_blob: &ciphertext_blob, encryption_context };
         let wrong = || KeyError::WrongKey { key: name(&self.key_id), wanted: wanted.clone() };
-        let answer: Decrypted = match self.ask("Decrypt", &request) {
+        let mut answer: Decrypted = match self.ask("Decrypt", &request) {
             Err(KeyError::Refused { said, .. }) if said.contains("InvalidCiphertext") => return Err(wrong()),
             answer => answer?,
         };
-        let key = STANDARD.decode(&answer.plaintext).ok().and_then(|bytes| Secret::from_slice(&bytes));
+        let decoded = STANDARD.decode(&answer.plaintext).ok().map(Zeroizing::new);
+        answer.plaintext.zeroize();
+        let key = decoded.and_then(|bytes| Secret::from_slice(&bytes));
         key.ok_or_else(wrong)
     }
 }

@@ -231,6 +231,11 @@ pub trait Objects: Send + Sync {
     /// Looks whether there is a newer keyring, and whether its provider still opens it; what is wrong is [trouble](Self::trouble).
     fn look_at_keys(&self) {}
 
+    /// How many of these looks found trouble, and whether the last one did.
+    fn key_looks(&self) -> (u64, bool) {
+        (0, false)
+    }
+
     /// Whether an object of this name is sealed where it lies: what its file holds is not what is read.
     fn seals(&self, path: &str) -> bool {
         let _ = path; // only objects of an encrypted store are

@@ -190,6 +190,10 @@ impl Objects for SealedObjects {
         self.ring.look();
     }
 
+    fn key_looks(&self) -> (u64, bool) {
+        self.ring.looks()
+    }
+
     fn seals(&self, path: &str) -> bool {
         !is_clear(path)
     }

@@ -145,11 +145,34 @@ fn a_provider_that_is_away_stops_nothing_that_is_open_and_is_told() {
     provider.away.store(true, std::sync::atomic::Ordering::Relaxed);
     sealed.look_at_keys();
     assert!(sealed.trouble().unwrap().contains("cannot be asked"));
+    assert_eq!(sealed.key_looks(), (1, true));
     sealed.put_new("a", b"goes on").unwrap();
     assert_eq!(&sealed.get("a").unwrap()[..], b"goes on");
     provider.away.store(false, std::sync::atomic::Ordering::Relaxed);
     sealed.look_at_keys();
-    assert_eq!(sealed.trouble(), None);
+    assert_eq!((sealed.trouble(), sealed.key_looks()), (None, (1, false)));
+}
+
+#[test]
+fn a_keyring_that_is_damaged_or_gone_is_told_while_the_store_is_open() {
+    let (inner, manifests) = (memory(), memory());
+    let sealed = sealed_over(&inner, &manifests);
+    let path = manifests.list(KEYRING_FOLDER).unwrap().remove(0).path;
+    let whole = manifests.get(&path).unwrap();
+    let looked = || {
+        sealed.look_at_keys();
+        sealed.trouble()
+    };
+    assert_eq!(looked(), None);
+    manifests.replace(&path, &whole[..whole.len() / 2]).unwrap();
+    let damaged = looked().unwrap();
+    assert!(damaged.contains(&path) && damaged.contains("from a copy"), "{damaged}");
+    manifests.delete(&path).unwrap();
+    let gone = looked().unwrap();
+    assert!(gone.contains("the keyring is gone"), "{gone}");
+    sealed.put_new("a", b"goes on").unwrap();
+    manifests.put_new(&path, &whole).unwrap();
+    assert_eq!(looked(), None);
 }
 
 #[test]

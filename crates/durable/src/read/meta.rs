@@ -30,6 +30,10 @@ const PROBES_MAX: u8 = 4;
 const SMALL_TAIL_BYTES: u64 = 16 << 10;
 const BEFORE_TAIL_BYTES: u64 = 4 << 10;
 
+/// The last bytes of a file whose footer is encrypted.
+const SEALED_FOOTER: &[u8] = b"PARE";
+const NOT_SEALED: &str = "it is not encrypted, and the manifest says that it is: another file stands in its place";
+
 /// What is known of an open data file besides its data pages.
 pub(crate) struct FileMeta {
     pub(crate) arrow: ArrowReaderMetadata,
@@ -79,12 +83,17 @@ impl FileMeta {
         let mut options =
             ArrowReaderOptions::new().with_skip_arrow_metadata(true).with_page_index_policy(PageIndexPolicy::Skip);
         if let Some(decryption) = decryption(entry, keys)? {
+            // the reader takes a file in clear as well: only a footer that the key opens says that this one is ours
+            if !tail.ends_with(SEALED_FOOTER) {
+                return Err(damaged(NOT_SEALED));
+            }
             options =
                 options.with_file_decryption_properties(decryption).with_page_index_policy(PageIndexPolicy::Optional);
         }
         let arrow =
             ArrowReaderMetadata::load(&source, options).map_err(|e| ReadError::damaged(&entry.path, e.to_string()))?;
         check(entry, &arrow, names)?;
+        check_sealed(entry, arrow.metadata())?;
         let sums = BlockSums::of(entry, arrow.metadata(), tail_start)?;
         if !sums.put_from(start, &end) {
             return Err(damaged("the list of its checksums differs from the footer's"));
@@ -216,6 +225,15 @@ fn check(entry: &FileEntry, arrow: &ArrowReaderMetadata, names: &FieldNames) -> 
         return damaged("its columns are not those of this store");
     }
     Ok(())
+}
+
+/// Every column of a file that has a key is encrypted.
+fn check_sealed(entry: &FileEntry, meta: &ParquetMetaData) -> Result<(), ReadError> {
+    let mut columns = meta.row_groups().iter().flat_map(|group| group.columns());
+    match entry.key.is_some() && columns.any(|column| column.crypto_metadata().is_none()) {
+        true => Err(ReadError::damaged(&entry.path, NOT_SEALED)),
+        false => Ok(()),
+    }
 }
 
 /// The tail as the Parquet reader wants it: positions count from the start of the file.

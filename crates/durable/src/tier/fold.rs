@@ -127,7 +127,7 @@ impl DurableTier {
         Ok(checkpoint::put(&*self.inner.shared.manifests, &Checkpoint { version, first, previous_crc32c, at })?)
     }
 
-    fn skeleton(&self, version: u64) -> Result<Skeleton, ManifestError> {
+    pub(super) fn skeleton(&self, version: u64) -> Result<Skeleton, ManifestError> {
         Ok(manifest::read_skeleton(&*self.inner.shared.manifests, version)?.0)
     }
 
@@ -169,7 +169,7 @@ impl DurableTier {
     }
 }
 
-fn past(manifest: &manifest::Manifest) -> PastVersion {
+pub(super) fn past(manifest: &manifest::Manifest) -> PastVersion {
     let logs =
         manifest.logs.iter().map(|(log, state)| (log.clone(), (state.compacted_through, state.last_ingested_at)));
     PastVersion { version: manifest.version, committed_at: manifest.committed_at, logs: logs.collect() }

@@ -140,6 +140,7 @@ impl DurableTier {
             writer: name.to_owned(),
             config_text: String::new(),
             entropy,
+            secret: 0,
             now,
             cache_bytes: 0,
             scratch: None,

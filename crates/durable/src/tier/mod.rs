@@ -12,6 +12,7 @@ mod fold;
 mod member;
 pub(crate) mod names;
 mod open;
+mod owner;
 mod pins;
 mod rebuild;
 mod records;
@@ -81,6 +82,8 @@ struct Inner {
     staged: StagedFiles,
     /// Files of jobs that are open, here or on the whole node.
     open_files: ArcSwap<OpenFiles>,
+    /// How often a version became current that shows other seqs as retired than the one before.
+    retirements: AtomicU64,
     /// Versions that readers hold.
     pins: pins::Pins,
     /// Replaced files that are there no more.
@@ -137,6 +140,13 @@ impl DurableTier {
         &self.inner.shared.veil
     }
 
+    /// How often retention has taken rows away from readers, or given some back, since the tier was opened. What was pinned after this was
+    /// asked shows at least that.
+    #[must_use]
+    pub fn retirements(&self) -> u64 {
+        self.inner.retirements.load(Ordering::SeqCst)
+    }
+
     /// The keys of an encrypted store; `None`: it is none.
     #[must_use]
     pub fn keys(&self) -> Option<&Arc<StoreKeys>> {
@@ -146,6 +156,12 @@ impl DurableTier {
     /// Takes a newer keyring, if there is one. Blocks; call it now and then.
     pub fn look_at_keys(&self) {
         self.inner.shared.objects.look_at_keys();
+    }
+
+    /// How many of these looks found that the next start would not open the keyring, and whether the last one did.
+    #[must_use]
+    pub fn key_looks(&self) -> (u64, bool) {
+        self.inner.shared.objects.key_looks()
     }
 
     /// How files are written now.
@@ -325,6 +341,8 @@ mod tests_damage;
 #[cfg(test)]
 mod tests_fold;
 #[cfg(test)]
+mod tests_full;
+#[cfg(test)]
 mod tests_jobs;
 #[cfg(test)]
 mod tests_layout;
@@ -332,6 +350,8 @@ mod tests_layout;
 mod tests_names;
 #[cfg(test)]
 mod tests_outage;
+#[cfg(test)]
+mod tests_owner;
 #[cfg(test)]
 mod tests_replace;
 #[cfg(test)]

@@ -35,8 +35,10 @@ pub struct OpenOptions {
     pub writer: String,
     /// The store's statement, kept in the manifest.
     pub config_text: String,
-    /// Random bits: the job id of the claim; at birth the store's id and digest key come from them too.
+    /// Random bits: the job id of the claim; at birth the store's id comes from them too.
     pub entropy: u128,
+    /// Random bits of their own, told nobody: at birth the key of the store's digests.
+    pub secret: u128,
     /// Now.
     pub now: Micros,
     /// Bound of the cache of decoded footers.
@@ -224,6 +226,7 @@ impl DurableTier {
                 claim: ArcSwap::from_pointee(Claim { epoch: Some(epoch), writer: Arc::from(writer), member: false }),
                 staged: StagedFiles::default(),
                 open_files: ArcSwap::default(),
+                retirements: AtomicU64::new(0),
                 pins,
                 gone: Gone::new(gone),
                 delta,
@@ -282,6 +285,7 @@ impl DurableTier {
             claim: ArcSwap::from_pointee(Claim { epoch: None, writer: Arc::from(""), member }),
             staged: StagedFiles::default(),
             open_files: ArcSwap::default(),
+            retirements: AtomicU64::new(0),
             pins,
             gone: Gone::default(),
             delta,
@@ -471,15 +475,13 @@ pub(super) fn raised(current: Manifest, crc: u32, config: &StoreConfig, options:
 }
 
 pub(super) fn birth(config: &StoreConfig, options: &OpenOptions) -> Manifest {
-    let bits = options.entropy.to_le_bytes();
-    let derive = |word: &[u8]| hash::keyed_hash(0, 0, &[word, &bits]);
-    let digest = derive(b"digest key");
     Manifest {
         version: 1,
         previous_crc32c: None,
         store_name: config.name.clone(),
-        store_id: derive(b"store id").to_be_bytes(),
-        digest_key: ((digest >> 64) as u64, digest as u64),
+        store_id: hash::keyed_hash(0, 0, &[b"store id", &options.entropy.to_le_bytes()]).to_be_bytes(),
+        // nothing that is published, an id of a job or of the store, may tell anything of it
+        digest_key: ((options.secret >> 64) as u64, options.secret as u64),
         epoch: 1,
         owner: options.writer.clone(),
         job_id: options.entropy,

@@ -30,6 +30,7 @@ use super::{Committer, DurableTier, Snapshot};
 use crate::manifest::{self, ManifestError};
 use crate::objects::ObjectError;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// A commit that may have happened, or may still happen.
 pub(super) struct Unclear {
@@ -101,7 +102,10 @@ impl DurableTier {
         }
         // before anybody is told: what is redacted by this version is shown by none
         snapshot.lower_veil();
-        self.inner.current.store(snapshot);
+        let before = self.inner.current.swap(Arc::clone(&snapshot));
+        if !before.same_retired(&snapshot) {
+            self.inner.retirements.fetch_add(1, Ordering::SeqCst);
+        }
     }
 
     /// Version `version` exists: it becomes the current one (whoever made it). If it cannot be read, it may be ours.

@@ -9,7 +9,7 @@ use crate::runs::{
 };
 use std::collections::HashMap;
 use std::sync::Arc;
-use strandline_event::{LogIndex, LogKey, Micros, Seq};
+use strandline_event::{EventId, LogIndex, LogKey, Micros, Seq};
 
 /// One version. Immutable.
 pub struct Snapshot {
@@ -48,6 +48,14 @@ impl Snapshot {
     pub(crate) fn lower_veil(&self) {
         let redactions = &self.manifest.redactions;
         self.shared.veil.take_in(redactions.len(), redactions.iter());
+    }
+
+    /// Whether this version says that an event is redacted. The veil may know more: on a member of a cluster it hides what a version says that is not
+    /// current here yet.
+    #[must_use]
+    pub fn is_redacted(&self, event_id: EventId, stream_type: &str) -> bool {
+        self.shared.veil.hides(event_id, stream_type)
+            && self.redactions().any(|of| of.event_id == event_id && of.stream_type == stream_type)
     }
 
     /// What is redacted, oldest first.

@@ -37,29 +37,26 @@ impl DurableTier {
         self.follow();
         let objects = &*self.inner.shared.objects;
         let listed = objects.list_beside(MANIFEST_FOLDER)?;
-        // a commit writes runs and segments before its version names them: none is under way from here on
-        let mut committer = self.inner.committer.lock();
-        let unknown = self.settle_locked(&mut committer).is_err() || committer.unclear.is_some();
-        // an owner that was replaced may know the newest version by now
-        let ours = self.epoch() == Some(self.pin().epoch());
-        if !ours || unknown || !self.is_newest()? {
-            tracing::warn!("nothing is swept: this process does not know the newest manifest version");
-            return Ok(Vec::new());
-        }
-        let current = self.pin();
-        self.name_again(&current, &listed);
-        self.rename_again(&current, &listed);
-        let mut gone = self.sweep_replaced(&current, before)?;
-        for orphan in orphans_of(&current, listed, before) {
-            if self.inner.staged.contains(stem(&orphan.path)) {
-                continue;
+        let (mut gone, orphans) = {
+            // a commit writes runs and segments before its version names them: none is under way from here on
+            let mut committer = self.inner.committer.lock();
+            let unknown = self.settle_locked(&mut committer).is_err() || committer.unclear.is_some();
+            // an owner that was replaced may know the newest version by now
+            let ours = self.epoch() == Some(self.pin().epoch());
+            if !ours || unknown || !self.is_newest()? {
+                tracing::warn!("nothing is swept: this process does not know the newest manifest version");
+                return Ok(Vec::new());
             }
-            match objects.delete(&orphan.path) {
-                Ok(()) => gone.push(orphan.path),
-                Err(ObjectError::NotFound { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
+            let current = self.pin();
+            self.name_again(&current, &listed);
+            self.rename_again(&current, &listed);
+            let gone = self.sweep_replaced(&current, before)?;
+            let orphans = orphans_of(&current, listed, before).into_iter().map(|orphan| orphan.path);
+            (gone, orphans.filter(|path| !self.inner.staged.contains(stem(path))).collect::<Vec<_>>())
+        };
+        // names are never given again: commits need not wait
+        objects.delete_all(&orphans)?;
+        gone.extend(orphans);
         Ok(gone)
     }
 

@@ -233,28 +233,33 @@ impl Wrapped for Counting {
     }
 }
 
-/// The most files that eight jobs and two merges at once have open under a bound, inputs and outputs.
+/// The most files that eight jobs and two merges at once have open under a bound, inputs and outputs; jobs of two stores in turn.
 fn most_open(bound: usize) -> usize {
-    let dir = tempfile::tempdir().unwrap();
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let (open, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let (_, manifests) = folders(dir.path());
-    let inner = LocalObjects::open(&dir.path().join("data")).unwrap();
-    let counting: SharedObjects = Arc::new(Counting { inner, open: Arc::clone(&open), most: Arc::clone(&most) });
     let config = config(&format!(", compaction.max_open_files = {bound}, partition.by = 'dt'"));
-    let tier = DurableTier::open_with(counting, manifests, &config, options(1)).unwrap();
+    let tiers = dirs.each_ref().map(|dir| {
+        let (_, manifests) = folders(dir.path());
+        let inner = LocalObjects::open(&dir.path().join("data")).unwrap();
+        let counting: SharedObjects = Arc::new(Counting { inner, open: Arc::clone(&open), most: Arc::clone(&most) });
+        DurableTier::open_with(counting, manifests, &config, options(1)).unwrap()
+    });
+    let [tier, other] = &tiers;
+    let open_files = Arc::new(OpenFiles::new());
+    tiers.iter().for_each(|tier| tier.share_open_files(Arc::clone(&open_files)));
     let (events, together) = (history(3000), std::sync::Barrier::new(10));
     // late events of one day: two files of one partition
     let mut late = history(400);
     late.iter_mut().for_each(|event| event.occurred_at = START_US);
     for (n, part) in [(101, 0..200), (102, 200..400)] {
         let (job, part) = (job(n, (n as u64 - 101) * 10, (n as u64 - 100) * 10), late[part].to_vec());
-        let files = write(&tier, &job, &part).unwrap();
+        let files = write(tier, &job, &part).unwrap();
         tier.commit(&commit(&job, files, &part)).unwrap();
     }
     most.store(0, Ordering::SeqCst);
     std::thread::scope(|scope| {
         for n in 200..202 {
-            let (tier, together) = (&tier, &together);
+            let together = &together;
             scope.spawn(move || {
                 together.wait();
                 let (snapshot, limits) = (tier.pin(), crate::MergeLimits::default());
@@ -265,7 +270,7 @@ fn most_open(bound: usize) -> usize {
             });
         }
         for n in 0..8 {
-            let (tier, events, together) = (&tier, &events, &together);
+            let (tier, events, together) = (if n % 2 == 0 { tier } else { other }, &events, &together);
             scope.spawn(move || {
                 together.wait();
                 write(tier, &job(n, 0, 100), events).unwrap();

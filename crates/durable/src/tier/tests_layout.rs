@@ -19,6 +19,16 @@ fn written(keys: &str, events: &[Owned]) -> (tempfile::TempDir, DurableTier) {
     (dir, tier)
 }
 
+fn sealed_written(keys: &str, events: &[Owned]) -> (tempfile::TempDir, DurableTier) {
+    let dir = tempfile::tempdir().unwrap();
+    let config = super::tests_sealed::encrypted(keys);
+    let tier = super::tests_sealed::open(dir.path(), &config, 1).unwrap();
+    let job = job(1, 0, 100);
+    let files = write(&tier, &job, &events.to_vec()).unwrap();
+    tier.commit(&commit(&job, files, &[])).unwrap();
+    (dir, tier)
+}
+
 /// Bytes that no codec makes smaller, as text.
 fn noise(seed: u64, bytes: usize) -> String {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
@@ -91,5 +101,27 @@ fn bloom_filters_have_the_rate_that_was_asked_for() {
                 assert!(rate <= fpp * 1.25 && rate >= fpp / 20.0, "{fpp}, {distinct} distinct: {rate}");
             }
         }
+    }
+}
+
+#[test]
+fn files_of_small_rows_with_many_filters_reach_their_bound() {
+    const MB: u64 = 1 << 20;
+    // columns of few values, of some, and of one a row: what is kept for their filters is what these take
+    let columns =
+        "'stream_id', 'event_id', 'event_type', 'tenant_id', 'command_id', 'causation_id', 'seq', 'occurred_at'";
+    // a job of so many rows is written in two lanes: each of them fills a file and goes on
+    let mut events = history(600_000);
+    events.iter_mut().for_each(|event| event.data = "{}".to_owned());
+    for (keys, encrypted) in [("", false), (", row_group.max_rows = 100000", false), ("", true)] {
+        let keys =
+            format!(", compaction.target_file_mb = 2, compaction.max_file_mb = 2, bloom.columns = ({columns}){keys}");
+        let (_dir, tier) = if encrypted { sealed_written(&keys, &events) } else { written(&keys, &events) };
+        let files = tier.pin().files().to_vec();
+        let bytes: Vec<u64> = files.iter().map(|file| file.bytes).collect();
+        assert!(bytes.iter().all(|bytes| *bytes <= 2 * MB), "{keys}: {bytes:?}");
+        let full: Vec<u64> = files.iter().filter(|file| file.full.is_some()).map(|file| file.bytes).collect();
+        // pages that are not full yet count as they are, before they are compressed; four bytes a row and column would end files at a fifth
+        assert!(!full.is_empty() && full.iter().all(|bytes| *bytes >= MB), "{keys}: {full:?} of {bytes:?}");
     }
 }

@@ -74,3 +74,47 @@ fn a_member_that_was_fenced_commits_nothing_and_shows_nothing_unasked() {
     }
     assert_eq!(rows, 200);
 }
+
+/// Nothing that a manifest publishes of a birth, the job's id least of all, says the key of the digests: that has bits of its own.
+#[test]
+fn the_key_of_digests_comes_from_nothing_that_is_published() {
+    let key_of = |secret| {
+        let dir = tempfile::tempdir().unwrap();
+        let (data, manifests) = folders(dir.path());
+        let options = OpenOptions { secret, ..options(7) };
+        let tier = DurableTier::open_member(data, manifests, &config(""), &options).unwrap();
+        let born = tier.history(1).unwrap().remove(0);
+        (born.job_id, tier.pin().store_id(), tier.pin().digest_key())
+    };
+    let (one, other) = (key_of(1 << 64 | 2), key_of(9));
+    assert_eq!((one.0, one.1), (other.0, other.1), "what is published is the same");
+    assert_eq!((one.2, other.2), ((1, 2), (0, 9)));
+}
+
+/// What is redacted waits for no log: it is hidden at once, but the version that says so is not current here yet.
+#[test]
+fn a_member_hides_what_is_redacted_before_the_version_that_says_so_is_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let ((one, config), (two, _)) = (member(dir.path()), member(dir.path()));
+    one.claim("n1", &config, 1, Micros(1)).unwrap();
+    let events = history(20);
+    let job = job(1, 0, 10);
+    let files = write(&one, &job, &events).unwrap();
+    one.commit(&commit(&job, files, &events)).unwrap();
+    let (id, stream_type) = (events[3].event_id, log().stream_type.to_string());
+    let redaction = crate::Redaction {
+        event_id: id,
+        stream_type: stream_type.clone(),
+        stream_id: events[3].stream_id.clone(),
+        seq: strandline_event::Seq(events[3].seq),
+        at: Micros(5),
+        who: "ops".to_owned(),
+        reason: None,
+    };
+    one.redact(&Redact { job_id: 2, events: vec![redaction] }).unwrap();
+    assert!(one.pin().is_redacted(id, &stream_type));
+    assert!(matches!(two.follow_others(&|_| false).unwrap(), FollowedOthers::NotReady));
+    assert!(two.veil().hides(id, &stream_type) && !two.pin().is_redacted(id, &stream_type));
+    two.follow_others(&|_| true).unwrap();
+    assert!(two.pin().is_redacted(id, &stream_type) && !two.pin().is_redacted(id, "Other"));
+}

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use strandline_deql::StoreConfig;
 use strandline_keys::testing::TestKeys;
 
-fn encrypted(keys: &str) -> StoreConfig {
+pub(super) fn encrypted(keys: &str) -> StoreConfig {
     let mut config = config(keys);
     config.security.encrypt_at_rest = true;
     config
 }
 
-fn open(root: &Path, config: &StoreConfig, random: u64) -> Result<DurableTier, crate::OpenError> {
+pub(super) fn open(root: &Path, config: &StoreConfig, random: u64) -> Result<DurableTier, crate::OpenError> {
     let provider = Arc::new(TestKeys::with_random(1, random));
     let (data, manifests) = sealed_places(folders(root), config, Some(provider), true)?;
     DurableTier::open_with(data, manifests, config, options(77 + u128::from(random)))
@@ -153,6 +153,25 @@ fn a_file_of_another_key_is_refused_even_where_all_checksums_agree() {
         let error = snapshot.scan_file(&entry).find_map(Result::err).unwrap().to_string();
         assert!(error.contains(&one.path) && error.contains(said), "{error}");
     }
+}
+
+/// Length and checksums are no secret: a file in clear can be made that has those of the manifest.
+#[test]
+fn a_file_in_clear_is_refused_even_where_all_checksums_agree() {
+    let (sealed, plain) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (tier, events) = filled(sealed.path(), &encrypted(""));
+    let other = crate::testing::open(plain.path(), &config(""));
+    let job = job(1, 0, 10);
+    let forged = write(&other, &job, &events[..1500].to_vec()).unwrap().remove(0);
+    other.commit(&commit(&job, vec![forged.clone()], &events[..1500])).unwrap();
+    let (snapshot, bytes) = (tier.pin(), std::fs::read(other.local_path(&forged).unwrap()).unwrap());
+    let genuine = &snapshot.files()[0];
+    std::fs::write(tier.local_path(genuine).unwrap(), bytes).unwrap();
+    let entry = Arc::new(crate::FileEntry { key: genuine.key.clone(), path: genuine.path.clone(), ..forged });
+    let error = snapshot.scan_file(&entry).find_map(Result::err).unwrap().to_string();
+    assert!(error.contains(&entry.path) && error.contains("not encrypted"), "{error}");
+    let found = crate::verify_file(&tier, &entry);
+    assert!(found.iter().any(|finding| finding.what.contains("not encrypted")), "{found:?}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! One data file in the making: rows in, a [`FileEntry`] out. Holds at most one row group.
 
+use super::distinct::Distinct;
 use super::filters::{FILTERS_KEY, Filters};
 use super::props::PAGE_ROWS;
 use super::sink::{BLOCK_BYTES, SUMS_BLOCK_BYTES, Sink, Sums};
@@ -31,6 +32,9 @@ pub(crate) const SUMS_KEY: &str = "strandline.sums.crc32c";
 /// Footer and page index of a row group, and the footer itself, generously.
 const GROUP_TAIL_BYTES: u64 = 12 << 10;
 
+/// Rows that are judged together near a file's bound: none of them may count as new to a filter that is not.
+const PIECE_ROWS: usize = 4096;
+
 /// How far the encoders are.
 #[derive(Clone, Copy, Default)]
 struct Encoded {
@@ -60,6 +64,8 @@ pub(crate) struct OpenFile<'l> {
     rows: u64,
     /// Bytes of what went to the encoders, and row groups that it has begun: asked with every row, and the encoders must count.
     encoded: Encoded,
+    /// What the filters of the row group that has not ended will be.
+    distinct: Distinct,
     /// Name of its key, and its filters, where it is encrypted.
     sealed: Option<(KeyName, Filters)>,
     /// Last, so that the file is closed before it is taken away.
@@ -110,6 +116,7 @@ impl<'l> OpenFile<'l> {
             bounds: None,
             rows: 0,
             encoded: Encoded::default(),
+            distinct: Distinct::new(&layout.bloom, layout.bloom_fpp),
             sealed: key.map(|(name, _)| (name, Filters::new(&layout.bloom, layout.bloom_fpp))),
             unfinished,
         })
@@ -128,21 +135,40 @@ impl<'l> OpenFile<'l> {
     }
 
     /// Adds as many of these rows as the file takes, from `from` on; gives where it ended.
-    pub(crate) fn push_some(&mut self, chunk: &Chunk, from: usize) -> Result<usize, WriteError> {
-        let (mut through, mut bytes) = (from, 0);
-        for row in chunk.bytes.iter().skip(from) {
-            if self.is_full(through - from, bytes, *row) {
-                break;
+    pub(crate) fn push_some(&mut self, chunk: &Chunk, mut from: usize) -> Result<usize, WriteError> {
+        let rows = chunk.bytes.len();
+        while from < rows {
+            let bytes = chunk.bytes.iter().skip(from).sum();
+            if !self.is_full(rows - from, bytes, 0) {
+                self.push_range(chunk, from, rows, bytes)?;
+                return Ok(rows);
             }
-            (through, bytes) = (through + 1, bytes + row);
+            // near its bound: what a few rows really take is known before the next ones are judged
+            let (mut through, mut bytes) = (from, 0);
+            for row in chunk.bytes.iter().skip(from).take(PIECE_ROWS) {
+                if self.is_full(through - from, bytes, *row) {
+                    break;
+                }
+                (through, bytes) = (through + 1, bytes + row);
+            }
+            self.push_range(chunk, from, through, bytes)?;
+            if through - from < PIECE_ROWS {
+                return Ok(through);
+            }
+            from = through;
         }
+        Ok(from)
+    }
+
+    fn push_range(&mut self, chunk: &Chunk, from: usize, through: usize, bytes: usize) -> Result<(), WriteError> {
         if (from, through) == (0, chunk.bytes.len()) {
-            self.write(&chunk.batch, bytes, chunk.bounds.clone())?;
-        } else if through > from {
-            let part = chunk.batch.slice(from, through - from);
-            self.write(&part, bytes, bounds(&part))?;
+            return self.write(&chunk.batch, bytes, chunk.bounds.clone());
         }
-        Ok(through)
+        if through == from {
+            return Ok(());
+        }
+        let part = chunk.batch.slice(from, through - from);
+        self.write(&part, bytes, bounds(&part))
     }
 
     /// Whether one more row could take the file over `compaction.max_file_mb`.
@@ -154,11 +180,18 @@ impl<'l> OpenFile<'l> {
     fn is_full(&self, pending_rows: usize, pending_bytes: usize, next_bytes: usize) -> bool {
         let Encoded { bytes: now, groups } = self.encoded;
         let rows = self.rows + pending_rows as u64;
-        let bloom_bytes = self.layout.bloom.len() as u64 * rows * 4;
-        let tail = (groups + 1) * GROUP_TAIL_BYTES + bloom_bytes + rows / PAGE_ROWS as u64 * 2048;
+        let tail = (groups + 1) * GROUP_TAIL_BYTES + self.filter_bytes(pending_rows) + rows / PAGE_ROWS as u64 * 2048;
         let pending = (pending_bytes + next_bytes) as u64;
         let sums = (now + pending).div_ceil(BLOCK_BYTES) * 4;
         rows > 0 && now + tail + sums + pending > self.layout.max_file_bytes
+    }
+
+    /// Bytes of filters that are still to be written: of the row group that has not ended, and of all where they stand sealed behind them.
+    fn filter_bytes(&self, pending_rows: usize) -> u64 {
+        let sealed = self.sealed.as_ref().map_or(0, |(_, filters)| filters.bytes() as u64);
+        let bytes = sealed + self.distinct.filter_bytes(pending_rows as u64 + 1);
+        // where they are sealed each chunk has a tag
+        bytes + bytes / 128
     }
 
     /// Whether it has so many bytes already, as far as that can be told before it ends.
@@ -192,10 +225,16 @@ impl<'l> OpenFile<'l> {
             filters.add(batch);
             filters.end_groups(self.writer.flushed_row_groups().iter().map(|group| group.num_rows() as usize));
         }
-        self.encoded = Encoded {
-            bytes: (self.writer.bytes_written() + self.writer.in_progress_size()) as u64,
-            groups: self.writer.flushed_row_groups().len() as u64,
-        };
+        let groups = self.writer.flushed_row_groups().len() as u64;
+        if groups == self.encoded.groups {
+            self.distinct.add(batch);
+        } else {
+            // the rows behind the last row group that ended
+            self.distinct.clear();
+            let rest = self.writer.in_progress_rows().min(batch.num_rows());
+            self.distinct.add(&batch.slice(batch.num_rows() - rest, rest));
+        }
+        self.encoded = Encoded { bytes: (self.writer.bytes_written() + self.writer.in_progress_size()) as u64, groups };
         Ok(())
     }
 

@@ -102,8 +102,17 @@ fn filter_of(mut hashes: Vec<u64>, fpp: f64) -> Vec<u8> {
 
 /// The format's arithmetic.
 fn bytes_for(distinct: usize, fpp: f64) -> usize {
-    let bits = -8.0 * distinct as f64 / (1.0 - fpp.powf(1.0 / 8.0)).ln();
-    ((bits / 8.0) as usize).clamp(BLOCK_BYTES, FILTER_BYTES_MAX).next_power_of_two().min(FILTER_BYTES_MAX)
+    bytes_of(distinct as f64 * bytes_a_value(fpp))
+}
+
+/// What a distinct value takes, before the size is made one of the format's.
+pub(super) fn bytes_a_value(fpp: f64) -> f64 {
+    -1.0 / (1.0 - fpp.powf(1.0 / 8.0)).ln()
+}
+
+/// The size of a filter that wants so many bytes.
+pub(super) fn bytes_of(wanted: f64) -> usize {
+    (wanted as usize).clamp(BLOCK_BYTES, FILTER_BYTES_MAX).next_power_of_two().min(FILTER_BYTES_MAX)
 }
 
 /// Where the block of a value begins in a filter of so many bytes.
@@ -118,7 +127,7 @@ pub(crate) fn place_in(filter_bytes: usize, value: &[u8]) -> usize {
 }
 
 /// The hashes of a column's values, as Parquet stores them.
-fn hash_all(values: &ArrayRef, out: &mut Vec<Option<u64>>) {
+pub(super) fn hash_all(values: &ArrayRef, out: &mut Vec<Option<u64>>) {
     let hash = |value: &[u8]| Some(XxHash64::oneshot(SEED, value));
     match values.data_type() {
         DataType::Utf8 => out.extend(values.as_string::<i32>().iter().map(|text| hash(text?.as_bytes()))),

@@ -2,6 +2,7 @@
 //!
 //! Refuses to commit: files that are written here are staged and belong to nobody until a manifest names them.
 
+mod distinct;
 mod file;
 mod filters;
 mod lanes;

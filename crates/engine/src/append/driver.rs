@@ -268,6 +268,12 @@ impl<R> LogDriver<R> {
         if self.is_idle() { self.sink.last_pushed() } else { self.sink.durable() }
     }
 
+    /// The index of the last batch that was accepted.
+    #[must_use]
+    pub fn last_accepted(&self) -> LogIndex {
+        self.sink.last_pushed()
+    }
+
     /// Whether nothing that was accepted is still on its way.
     #[must_use]
     pub fn is_idle(&self) -> bool {

@@ -192,7 +192,11 @@ impl Log {
         let verdict = match self.chunk_known(request.batch.view()) {
             Ok(Some(known)) => {
                 let rows = request.batch.view().rows();
-                return self.answer(request, known.index, known_chunk(known.refused, rows));
+                return match request.foreign_row() {
+                    None => self.answer(request, known.index, known_chunk(known.refused, rows)),
+                    // whose it is not learns nothing, and what is stored is not stored again with the rows beside it
+                    row => self.answer(request, LogIndex::ZERO, refused(row, AppendError::OtherTenant)),
+                };
             }
             Ok(None) => judge(self, request),
             Err(error) => Err(error),
@@ -474,6 +478,11 @@ impl Log {
             return Ok(Some(found));
         }
         Ok(self.published.settled().command(key)?.map(|record| (record, LogIndex::ZERO)))
+    }
+
+    /// Before many commands are asked for.
+    pub(crate) fn look_ahead(&self, commands: &[u128]) {
+        self.commands.look_ahead(commands);
     }
 
     pub(crate) fn find_id(&self, id: EventId) -> Option<TailLoc> {

@@ -40,6 +40,7 @@ pub use resolve::{ids_to_check, resolve_known};
 pub use rules::{Rules, RulesError};
 pub use settled::{NothingSettled, Settled, SettledError};
 pub use sink::{Sink, SinkGroup};
+pub(crate) use stamp::with_rows;
 
 #[cfg(test)]
 mod tests;

@@ -74,6 +74,8 @@ struct Pass<'a> {
     log: &'a Log,
     request: &'a AppendRequest,
     batch: BatchView<'a>,
+    /// By row: the key of its command, of a body whose rows have their own.
+    command_keys: Vec<u128>,
     /// By command key: the row of this body that began it.
     body_commands: HashMap<u128, (u128, u32), FixedState>,
     /// By distinct stream and seq: the row of this body, filled when first asked for.
@@ -89,6 +91,7 @@ pub(crate) fn judge(log: &Log, request: &AppendRequest) -> Result<Verdict, Settl
         log,
         request,
         batch,
+        command_keys: Vec::new(),
         body_commands: HashMap::default(),
         body_seqs: None,
         out: Verdict {
@@ -165,6 +168,10 @@ impl Pass<'_> {
     /// Row by row. Gives the refusal of the whole request, if there is one.
     fn rows(&mut self) -> Result<Option<Refusal>, SettledError> {
         let bulk = self.batch.unit() == BatchUnit::Rows;
+        if bulk && self.log.rules().scope != Scope::None {
+            self.command_keys = (0..self.batch.rows()).map(|row| self.command_key(row).unwrap_or(0)).collect();
+            self.log.look_ahead(&self.command_keys);
+        }
         for row in 0..self.batch.rows() {
             let error = match self.row(row, bulk)? {
                 Ok(Row::New(seq)) => {
@@ -273,6 +280,13 @@ impl Pass<'_> {
         }
     }
 
+    /// The key of a row's command, if it names one.
+    fn command_key(&self, row: usize) -> Option<u128> {
+        let (rules, id) = (self.log.rules(), self.batch.command_id(row)?);
+        let stream = self.out.streams.get(self.batch.stream_of(row)).map_or(0, |s| s.hash);
+        Some(command_key(rules.scope, rules.digest_key, self.batch.stream_type(), stream, id))
+    }
+
     /// Whether the command of these rows is known: `Some` duplicate, a conflict, or `None` and it is remembered.
     fn command(
         &mut self,
@@ -284,8 +298,9 @@ impl Pass<'_> {
         if rules.scope == Scope::None {
             return Ok(Ok(None));
         }
-        let stream = self.out.streams.get(self.batch.stream_of(row)).map_or(0, |s| s.hash);
-        let key = command_key(rules.scope, rules.digest_key, self.batch.stream_type(), stream, id);
+        let Some(key) = self.command_keys.get(row).copied().or_else(|| self.command_key(row)) else {
+            return Ok(Ok(None));
+        };
         let digest = command_digest(self.batch, rows.clone(), rules.digest_key);
         // a command of another stream may be another tenant's: who is limited is told nothing of it
         let tells = self.request.tenants.is_none() || rules.scope == Scope::Stream;

@@ -118,4 +118,12 @@ impl AppendRequest {
             tenants: None,
         }
     }
+
+    /// The first row that says another tenant than those that the caller is limited to.
+    #[must_use]
+    pub(crate) fn foreign_row(&self) -> Option<u32> {
+        let scope = self.tenants.as_ref()?;
+        let view = self.batch.view();
+        (0..view.rows() as u32).find(|row| !scope.holds(view.tenant_id(*row as usize)))
+    }
 }

@@ -3,7 +3,9 @@
 use crate::append::outcome::RowMap;
 use crate::append::pass::Verdict;
 use strandline_event::invariant::broken;
-use strandline_event::{BatchBuilder, BatchBytes, BatchView, IdPrefix, Micros, Seq, StampedBatch, StampsBuilder};
+use strandline_event::{
+    BatchBuilder, BatchBytes, BatchView, Chunk, IdPrefix, Micros, Seq, StampedBatch, StampsBuilder,
+};
 
 /// The rows that are stored, with everything but their moment and ids.
 pub(crate) struct Unstamped {
@@ -25,7 +27,8 @@ impl Unstamped {
         } else {
             let stored = verdict.seqs.iter().copied().enumerate().filter(|(_, seq)| *seq > 0);
             let (kept, seqs): (Vec<u32>, Vec<u64>) = stored.map(|(row, seq)| (row as u32, seq)).unzip();
-            (keep_rows(batch.view(), &kept)?, RowMap(Some(kept)), seqs)
+            let rows = kept.iter().map(|row| *row as usize);
+            (with_rows(batch.view(), batch.view().chunk(), rows)?, RowMap(Some(kept)), seqs)
         };
         let after_us = moments(batch.view());
         let of_chunk = verdict.rejected.iter().filter(|_| batch.view().chunk().is_some());
@@ -65,14 +68,18 @@ fn moments(batch: BatchView<'_>) -> Vec<u32> {
         .collect()
 }
 
-/// A batch of some rows of another one; chunk and unit stay.
-fn keep_rows(batch: BatchView<'_>, rows: &[u32]) -> Option<BatchBytes> {
+/// A batch of some rows of another one, of this chunk; the unit stays.
+pub(crate) fn with_rows(
+    batch: BatchView<'_>,
+    chunk: Option<Chunk>,
+    rows: impl Iterator<Item = usize>,
+) -> Option<BatchBytes> {
     let mut builder = BatchBuilder::new(batch.stream_type(), batch.unit());
-    if let Some(chunk) = batch.chunk() {
+    if let Some(chunk) = chunk {
         builder.set_chunk(chunk);
     }
     for row in rows {
-        builder.push(&batch.input(*row as usize)).ok()?;
+        builder.push(&batch.input(row)).ok()?;
     }
     builder.finish().ok()
 }

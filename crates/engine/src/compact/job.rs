@@ -70,6 +70,7 @@ pub fn run_job(
         shared.view().unmap_through(done.through);
     }
     progress.enter(Phase::Done);
+    steps.entered(Phase::Done);
     outcome
 }
 
@@ -113,19 +114,24 @@ impl<'a> Job<'a> {
         if before.watermark(&self.plan.log) != self.plan.from_exclusive {
             return Err(CompactError::StalePlan);
         }
-        self.progress.enter(Phase::Selecting);
+        self.enter(Phase::Selecting);
         let (selected, sorter) = self.select_and_look()?;
         self.reached(Step::Selected)?;
-        self.progress.enter(Phase::Sorting);
+        self.enter(Phase::Sorting);
         let order = sorter.finish(&selected.batches);
         self.reached(Step::Sorted)?;
-        self.progress.enter(Phase::Writing);
+        self.enter(Phase::Writing);
         let files = self.write(&selected, &order)?;
         self.reached(Step::FilesWritten)?;
         drop(order);
         let outcome = self.commit(selected, files, &before)?;
         self.reached(Step::Committed)?;
         Ok(outcome)
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.progress.enter(phase);
+        self.steps.entered(phase);
     }
 
     fn reached(&self, step: Step) -> Result<(), CompactError> {
@@ -202,7 +208,7 @@ impl<'a> Job<'a> {
         files: Vec<FileEntry>,
         before: &Snapshot,
     ) -> Result<JobOutcome, CompactError> {
-        self.progress.enter(Phase::Committing);
+        self.enter(Phase::Committing);
         let older = SettledSnapshot::new(before, &self.plan.log);
         let records = match selected.settle.finish(&older) {
             Ok(records) => records,

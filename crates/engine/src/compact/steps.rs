@@ -3,6 +3,8 @@
 //! A test stops a job at each of them, opens the store again and finds every event exactly once. What lies inside the
 //! commit (runs, manifest, names) is crashed at every operation by the durable tier's own tests.
 
+use super::progress::Phase;
+
 /// A point in a job, in order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Step {
@@ -32,6 +34,9 @@ pub struct Stopped(pub Step);
 pub trait Steps: Sync {
     /// The job has reached a point; an error ends it right there, as a crash would.
     fn reached(&self, step: Step) -> Result<(), Stopped>;
+
+    /// The job has entered a phase: whoever has a clock may look at it.
+    fn entered(&self, _phase: Phase) {}
 
     /// A bounded part of the work is done, and nothing is locked that an append or a read waits for: the job may pause here,
     /// with all of its threads.

@@ -78,7 +78,7 @@ impl Store {
         }
         let mut chosen = choose(sources, &found);
         if let Some(found) = &mut chosen {
-            found.sources.open(&[found.at], self.subjects());
+            found.sources.open(&[found.at], self.opener());
         }
         Ok((chosen, stats))
     }

@@ -6,7 +6,7 @@
 use super::error::ReadError;
 use super::source::TailBatch;
 use crate::store::{Setting, Store};
-use crate::subjects::{Openings, SubjectKeys};
+use crate::subjects::{Opener, Openings};
 use crate::tenants::Visible;
 use crate::view::cursor::TailCursor;
 use crate::view::retired::RetiredSeqs;
@@ -33,7 +33,7 @@ pub struct Scan {
     filter: RowFilter,
     retired: Option<RetiredSeqs>,
     veil: Arc<Veil>,
-    keys: Option<Arc<SubjectKeys>>,
+    opener: Option<Opener>,
     /// What the caller sees; `None`: everything.
     visible: Option<Visible>,
 }
@@ -163,7 +163,7 @@ impl Store {
             filter: filter.clone(),
             retired,
             veil: Arc::clone(self.durable().veil()),
-            keys: self.subjects().cloned(),
+            opener: self.opener().cloned(),
             visible: None,
         })
     }
@@ -233,8 +233,8 @@ impl Scan {
     /// Rows for a client: what is sealed in them is opened.
     fn batch(&self, rows: Rows) -> ScanBatch {
         let mut batch = ScanBatch { rows, veil: Arc::clone(&self.veil), openings: Openings::default() };
-        if let Some(keys) = &self.keys {
-            batch.openings = Openings::of(keys, (0..batch.len()).map(|i| (i, batch.rows.row(i))));
+        if let Some(opener) = &self.opener {
+            batch.openings = Openings::of(opener, (0..batch.len()).map(|i| (i, batch.rows.row(i))));
         }
         batch
     }

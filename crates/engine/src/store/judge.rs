@@ -96,6 +96,7 @@ impl Judged {
                 writer: lost::owner_name(options.node),
                 config_text: strandline_deql::print(&options.config),
                 entropy: options.entropy,
+                secret: options.secret,
                 now: options.now,
                 cache_bytes: CACHE_BYTES,
                 scratch: options.scratch.clone(),

@@ -107,7 +107,8 @@ impl Known {
         (self.closed == Closed::Elsewhere && last > LogIndex::ZERO).then(|| {
             format!(
                 "the folder is not the one that the last owner of the store closed; its entries up to index {last} are not \
-                 read: what is durable stands in data files up to {}, and the rest was given up with --accept-lost-log",
+                 read, and go with its segments: what is durable stands in data files up to {}, and the rest was given up with \
+                 --accept-lost-log; keep a copy of the folder where that is wanted",
                 self.watermark
             )
         })

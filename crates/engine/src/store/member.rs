@@ -63,6 +63,7 @@ impl Store {
             writer: owner_name(options.node),
             config_text: strandline_deql::print(config),
             entropy: options.entropy,
+            secret: options.secret,
             now: options.now,
             cache_bytes: CACHE_BYTES,
             scratch: options.scratch.clone(),

@@ -35,7 +35,7 @@ use crate::clock::ClosedClocks;
 use crate::read::cursors::Cursors;
 use crate::read::{ReadError, TierSet};
 use crate::redact::Rewritten;
-use crate::subjects::SubjectKeys;
+use crate::subjects::{Opener, SubjectKeys};
 use crate::view::tail::LogTail;
 use arc_swap::ArcSwap;
 use std::collections::BTreeMap;
@@ -62,8 +62,8 @@ pub struct Store {
     name: String,
     /// What its statement says now.
     setting: ArcSwap<Setting>,
-    /// One statement is replaced at a time.
-    replacing: parking_lot::Mutex<()>,
+    /// One statement is replaced at a time: the one of which nobody knows whether it was.
+    replacing: parking_lot::Mutex<Option<replace::Undecided>>,
     durable: DurableTier,
     closed: Arc<ClosedClocks>,
     logs: ArcSwap<Logs>,
@@ -79,7 +79,7 @@ pub struct Store {
     /// Redactions that nothing is left to do for.
     rewritten: Rewritten,
     /// The keys of subjects, where the node has some.
-    subjects: OnceLock<Arc<SubjectKeys>>,
+    subjects: OnceLock<Opener>,
     /// One log is made at a time.
     creating: parking_lot::Mutex<()>,
     /// Commits of appends so far under this epoch, in a store without a log.
@@ -242,10 +242,34 @@ impl Store {
         self.durable.fold(now.minus_seconds(VERSIONS_KEPT_SECONDS))
     }
 
+    /// The epoch of another owner that came after this one; `None`: there is none. One small request, as a rule. It blocks.
+    ///
+    /// # Errors
+    /// The disk or the object store; a version cannot be read.
+    pub fn newer_owner(&self, now: Micros) -> Result<Option<u64>, ManifestError> {
+        // the other may have folded away what came right behind the newest version that is known here
+        let folded = self.durable.pin().committed_at() < now.minus_seconds(VERSIONS_KEPT_SECONDS);
+        self.durable.newer_owner(folded)
+    }
+
     /// Readers that wait between two pages go on with a new view: what they had may show what is under a tombstone now.
     pub(crate) fn after_retention(&self) {
         self.cursors.clear();
         self.rewritten.clear();
+    }
+
+    /// How much of what events say is hidden by now: redactions and erasures. It only grows; a text that was made of a row before it grew may
+    /// say what the row no longer shows.
+    #[must_use]
+    pub fn hidden(&self) -> u64 {
+        self.durable.veil().redactions() as u64 + self.subjects().map_or(0, |keys| keys.erasures())
+    }
+
+    /// How often rows went under tombstones or came back. It only grows; a page that was read before it grew may hold rows that no read gives
+    /// any more.
+    #[must_use]
+    pub fn retirements(&self) -> u64 {
+        self.durable.retirements()
     }
 
     /// The grace periods of its files.
@@ -281,12 +305,17 @@ impl Store {
     /// What is sealed is opened with these keys for clients from now on. Once, before anybody reads.
     pub fn set_subjects(&self, keys: Arc<SubjectKeys>) {
         // a second set would change nothing: the keys are the node's
-        let _ = self.subjects.set(keys);
+        let _ = self.subjects.set(Opener { keys, store: Arc::from(self.name()) });
     }
 
     /// The keys of subjects, where the node has some.
     #[must_use]
     pub fn subjects(&self) -> Option<&Arc<SubjectKeys>> {
+        self.opener().map(|opener| &opener.keys)
+    }
+
+    /// What opens its sealed rows for clients.
+    pub(crate) fn opener(&self) -> Option<&Opener> {
         self.subjects.get()
     }
 

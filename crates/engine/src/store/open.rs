@@ -194,7 +194,7 @@ impl Store {
         Self {
             name: options.config.name.clone(),
             setting: ArcSwap::from_pointee(setting),
-            replacing: parking_lot::Mutex::new(()),
+            replacing: parking_lot::Mutex::default(),
             durable,
             closed: ClosedClocks::new(files.unwrap_or(Micros::MIN).max(tail)),
             logs: ArcSwap::default(),

@@ -22,6 +22,8 @@ pub struct OpenOptions {
     pub now: Micros,
     /// Random bits, new at every start.
     pub entropy: u128,
+    /// Random bits of their own, told nobody: of a new store they are the key of its digests.
+    pub secret: u128,
     /// Go on without a log that is lost: what only it held is given up.
     pub accept_lost_log: bool,
     /// How long files stay that no reader should need.
@@ -141,7 +143,8 @@ pub enum OpenError {
     #[error(
         "the logs in {} are not those that the last owner of the store wrote (its epoch is {epoch}, they are of {}), and it did \
          not stop in order: this is an older copy of the folder, or another one, and lacks what was acknowledged since. Put the \
-         right folder back (wal.path), or start with --accept-lost-log to go on with what is here",
+         right folder back (wal.path), or start with --accept-lost-log to go on with what is here (`strandline verify` names what \
+         these logs hold and the store does not)",
         .dir.display(), .found.map_or_else(|| "none".to_owned(), |found| found.to_string())
     )]
     LogsOld {

@@ -9,6 +9,9 @@
 //! The keys that may change are those that a restart with an edited file may change: they alter nothing that is on disk. What an
 //! operation began with it ends with: a job, a page, a commit never see two statements.
 //!
+//! Where nobody knows what became of the commit, the old statement goes on until somebody does ([`Store::decide_statement`]): on an object store the
+//! next look finds out, on a local folder the next start.
+//!
 //! Memory that is turned on begins empty and covers what comes from then on, what came before is read from the log and from files;
 //! memory that is turned off goes when its last reader does. So neither hides an event nor shows it twice.
 
@@ -51,8 +54,19 @@ pub enum ReplaceError {
     #[error(transparent)]
     Rules(#[from] RulesError),
     /// It is not in the manifest, or nobody can tell.
-    #[error("the statement was not replaced: {0}")]
+    #[error("{}", not_replaced(.0))]
     Commit(#[from] CommitError),
+}
+
+fn not_replaced(error: &CommitError) -> String {
+    match error {
+        CommitError::Unknown { .. } => {
+            format!(
+                "whether the statement was replaced is not known; the node follows it as soon as it finds that out: {error}"
+            )
+        }
+        _ => format!("the statement was not replaced: {error}"),
+    }
 }
 
 impl ReplaceError {
@@ -65,6 +79,16 @@ impl ReplaceError {
             Self::Commit(error) => error.kind(),
         }
     }
+}
+
+/// A statement whose commit has an unknown outcome.
+pub(super) struct Undecided {
+    config: StoreConfig,
+    rules: Arc<Rules>,
+    layout: Layout,
+    text: String,
+    /// The newest version that was known then: the one behind it says it.
+    above: u64,
 }
 
 /// A statement took the place of another one.
@@ -94,9 +118,11 @@ impl Store {
     /// Replaces its statement. `job_id` is random. It blocks. Owners of logs follow by [`instruct`](Self::instruct).
     ///
     /// # Errors
-    /// [`ReplaceError`]; then nothing changed here. After a commit of unknown outcome the next start may find the new statement.
+    /// [`ReplaceError`]; then nothing changed here. After a commit of unknown outcome [`decide_statement`](Self::decide_statement) may
+    /// still follow the new statement, and so may the next start.
     pub fn replace(&self, config: StoreConfig, job_id: u128, now: Micros) -> Result<Replaced, ReplaceError> {
-        let _one_at_a_time = self.replacing.lock();
+        let mut undecided = self.replacing.lock();
+        self.decide(&mut undecided);
         self.check_replacement(&config)?;
         let before = self.setting();
         let (config, wal_path_kept) = strandline_deql::on_this_node(&before.config, config);
@@ -106,10 +132,42 @@ impl Store {
         let text = strandline_deql::print(&config);
         let mut snapshot = self.durable.pin();
         if snapshot.config_text() != text {
-            snapshot = self.durable.update(&Update::Config(text), job_id, now)?;
+            match self.durable.update(&Update::Config(text.clone()), job_id, now) {
+                Ok(committed) => snapshot = committed,
+                Err(error) => {
+                    if matches!(error, CommitError::Unknown { .. }) {
+                        let above = self.durable.pin().version();
+                        *undecided = Some(Undecided { config, rules, layout, text, above });
+                    }
+                    return Err(error.into());
+                }
+            }
         }
+        *undecided = None;
         self.follow(Setting::new(config, rules, before.hot.as_ref()), layout);
         Ok(Replaced { changed, version: snapshot.version(), wal_path_kept })
+    }
+
+    /// Finds out, where that can be, whether a statement was committed of which nobody knows it, and follows it; `true`: it does from now
+    /// on. Cheap where there is none. It blocks.
+    pub fn decide_statement(&self) -> bool {
+        // who replaces one right now decides first
+        self.replacing.try_lock().is_some_and(|mut undecided| self.decide(&mut undecided))
+    }
+
+    fn decide(&self, undecided: &mut Option<Undecided>) -> bool {
+        let Some(waiting) = undecided.take() else { return false };
+        let settled = self.durable.settle().is_ok();
+        let snapshot = self.durable.pin();
+        if snapshot.config_text() == waiting.text {
+            self.follow(Setting::new(waiting.config, waiting.rules, self.setting().hot.as_ref()), waiting.layout);
+            return true;
+        }
+        // its number is taken by something else: it never was
+        if !settled || snapshot.version() <= waiting.above {
+            *undecided = Some(waiting);
+        }
+        false
     }
 
     /// From here on everybody who begins something begins with this.

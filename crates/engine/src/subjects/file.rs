@@ -8,14 +8,21 @@
 //! A block is written again with the bytes that it has and more behind them, or with zeros over one secret: whatever a torn write leaves of it, no
 //! other record changes. Invariant: a record that was answered is never cut. Each says what was on stable storage when it was written, so a bad record
 //! with such a witness behind it is damage, and the file is refused; without one it is the torn end of a write that nobody was answered.
+//!
+//! A write that finds no room changes nothing of what stands before it: what it left behind the last record is taken away before the next write, and
+//! the file goes on. After any other failure nobody knows what is on the disk: nothing is written any more until the file is opened again.
 
 use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use strandline_event::ErrorKind;
 use strandline_keys::subject::SubjectKeyId;
 use strandline_keys::subject::record::{Found, RECORD_ALIGN, Record, SECRET_BYTES, Stored, decode, encode, secret_at};
+use strandline_keys::{Zeroize, Zeroizing};
 use strandline_wal::buffer::AlignedBuf;
+use strandline_wal::files::is_full;
 use strandline_wal::frame::BLOCK_BYTES;
 use strandline_wal::{Access, Disk, DiskFile};
 
@@ -47,8 +54,19 @@ pub enum SubjectFileError {
         offset: u64,
     },
     /// A write failed before.
-    #[error("a write to the subject keys in {} failed before: start the node again", .0.display())]
+    #[error("a write to the subject keys in {} failed before, so no new subject is taken and none is erased: mend the disk, and start the node again", .0.display())]
     Poisoned(PathBuf),
+}
+
+impl SubjectFileError {
+    /// What it means to the one who called.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Io { error, .. } if is_full(error) => ErrorKind::DiskFull,
+            _ => ErrorKind::Io,
+        }
+    }
 }
 
 /// The file.
@@ -59,7 +77,10 @@ pub(super) struct KeyFile {
     id: [u8; 16],
     /// Where the next record goes; everything below it is on stable storage.
     end: u64,
-    poisoned: bool,
+    /// A write failed for another reason than a lack of room; asked by others without waiting for a write.
+    poisoned: Arc<AtomicBool>,
+    /// A write found no room: what it left behind `end` must go before the next one.
+    is_torn: bool,
 }
 
 /// What stands in the file, with the places of its records.
@@ -77,7 +98,7 @@ impl KeyFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => disk.create(path).map_err(failed)?,
             Err(error) => return Err(failed(error)),
         };
-        let mut this = Self { path: path.to_owned(), file, id, end: BLOCK, poisoned: false };
+        let mut this = Self { path: path.to_owned(), file, id, end: BLOCK, poisoned: Arc::default(), is_torn: false };
         let mut title = AlignedBuf::zeroed(BLOCK_BYTES);
         this.file.read_at(0, &mut title).map_err(failed)?;
         if title.iter().all(|byte| *byte == 0) && is_blank(&*this.file).map_err(failed)? {
@@ -99,10 +120,10 @@ impl KeyFile {
 
     fn read(&mut self) -> Result<Contents, Failure> {
         let length = self.file.len().map_err(Failure::Io)?;
-        let mut bytes =
-            AlignedBuf::zeroed(usize::try_from(length).map_err(|_| Failure::Io(io::ErrorKind::OutOfMemory.into()))?);
-        let read = self.file.read_at(0, &mut bytes).map_err(Failure::Io)?;
-        let bytes = bytes.get(..read).unwrap_or(&[]);
+        let whole = usize::try_from(length).map_err(|_| Failure::Io(io::ErrorKind::OutOfMemory.into()))?;
+        let mut bytes = Wiped(AlignedBuf::zeroed(whole));
+        let read = self.file.read_at(0, &mut bytes.0).map_err(Failure::Io)?;
+        let bytes = bytes.0.get(..read).unwrap_or(&[]);
         let mut contents = Vec::new();
         let mut at = BLOCK_BYTES;
         while let Some(Found { record, bytes, .. }) = bytes.get(at..).and_then(decode) {
@@ -125,6 +146,11 @@ impl KeyFile {
         Ok(contents)
     }
 
+    /// Whether a write failed: nothing is written any more.
+    pub(super) fn poisoned(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.poisoned)
+    }
+
     pub(super) const fn id(&self) -> [u8; 16] {
         self.id
     }
@@ -132,10 +158,12 @@ impl KeyFile {
     /// Adds records and syncs them. Gives their places.
     pub(super) fn add(&mut self, records: &[Record]) -> Result<Vec<u64>, SubjectFileError> {
         let mut places = Vec::with_capacity(records.len());
-        let mut out = Vec::new();
+        let records: Vec<_> = records.iter().map(|record| encode(record, self.end)).collect();
+        // of one piece: what grows leaves copies of secrets behind
+        let mut out = Zeroizing::new(Vec::with_capacity(records.iter().map(|record| record.len()).sum()));
         for record in records {
             places.push(self.end + out.len() as u64);
-            out.extend_from_slice(&encode(record, self.end));
+            out.extend_from_slice(&record);
         }
         self.write(self.end, &out)?;
         self.end += out.len() as u64;
@@ -148,26 +176,53 @@ impl KeyFile {
     }
 
     fn write(&mut self, at: u64, bytes: &[u8]) -> Result<(), SubjectFileError> {
-        if self.poisoned {
+        if self.poisoned.load(Ordering::SeqCst) {
             return Err(SubjectFileError::Poisoned(self.path.clone()));
         }
-        let written = self.overwrite(at, bytes).and_then(|()| self.file.sync_data());
-        // nobody knows how it ends now
-        self.poisoned = written.is_err();
-        written.map_err(|error| SubjectFileError::Io { path: self.path.clone(), error })
+        let written = self.mend().and_then(|()| {
+            self.is_torn = true;
+            self.overwrite(at, bytes)?;
+            self.file.sync_data()?;
+            self.is_torn = false;
+            Ok(())
+        });
+        let failed = written.or_else(|error| match is_full(&error) {
+            // at once where that can be: a secret that seals nothing need not lie there
+            true => self.mend().and(Err(error)),
+            false => Err(error),
+        });
+        failed.map_err(|error| {
+            self.poisoned.store(!is_full(&error), Ordering::SeqCst);
+            SubjectFileError::Io { path: self.path.clone(), error }
+        })
+    }
+
+    /// Takes away what a write that found no room left behind the last record. It needs no room itself.
+    fn mend(&mut self) -> io::Result<()> {
+        if !self.is_torn {
+            return Ok(());
+        }
+        let (whole, length) = (self.end.next_multiple_of(BLOCK), self.file.len()?);
+        if length > whole {
+            self.file.set_len(whole)?;
+        }
+        self.blank(self.end, length.min(whole))?;
+        self.is_torn = false;
+        Ok(())
     }
 
     /// Writes bytes into the blocks that hold them, which keep all else.
     fn overwrite(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
         let first = at / BLOCK * BLOCK;
-        let mut blocks = AlignedBuf::zeroed(((at + bytes.len() as u64).next_multiple_of(BLOCK) - first) as usize);
+        let mut blocks =
+            Wiped(AlignedBuf::zeroed(((at + bytes.len() as u64).next_multiple_of(BLOCK) - first) as usize));
         let length = self.file.len()?;
         if first < length {
-            self.file.read_at(first, &mut blocks)?;
+            self.file.read_at(first, &mut blocks.0)?;
         }
         let from = (at - first) as usize;
-        blocks[from..from + bytes.len()].copy_from_slice(bytes);
-        self.file.write_at(first, &blocks)
+        blocks.0[from..from + bytes.len()].copy_from_slice(bytes);
+        self.file.write_at(first, &blocks.0)
     }
 
     fn blank(&self, from: u64, to: u64) -> io::Result<()> {
@@ -175,6 +230,15 @@ impl KeyFile {
             self.overwrite(from, &vec![0; (to - from) as usize])?;
         }
         self.file.sync_data()
+    }
+}
+
+/// Bytes of the file, secrets among them: nothing of them stays in memory.
+struct Wiped(AlignedBuf);
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        self.0.zeroize();
     }
 }
 

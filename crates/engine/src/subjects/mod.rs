@@ -12,17 +12,19 @@
 
 mod file;
 mod rows;
+mod trial;
 
 pub use file::SubjectFileError;
-pub(crate) use rows::{Opened, Openings};
+pub(crate) use rows::{Opened, Opener, Openings};
+pub use trial::Trial;
 
 use arc_swap::ArcSwap;
 use file::KeyFile;
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use strandline_event::{
     BatchBuilder, BatchBytes, BatchView, ErrorKind, EventInput, EventRef, Field, InvalidEvent, Micros,
 };
@@ -70,24 +72,27 @@ pub enum SealError {
 impl SealError {
     /// What it means to the one who called.
     #[must_use]
-    pub const fn kind(&self) -> ErrorKind {
+    pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Erased { .. } | Self::NoTenant(_) => ErrorKind::StrictViolation,
             Self::Invalid { .. } => ErrorKind::TooLarge,
-            Self::File(_) => ErrorKind::Io,
+            Self::File(error) => error.kind(),
         }
     }
 }
 
 /// A key in memory, which may be destroyed while somebody holds it.
 pub(crate) struct Slot {
+    /// Whose rows it opens, and no others.
+    subject: Arc<Subject>,
     erased: AtomicBool,
     key: RwLock<Option<Arc<SubjectKey>>>,
 }
 
 impl Slot {
-    fn new(key: Option<SubjectKey>) -> Arc<Self> {
-        Arc::new(Self { erased: AtomicBool::new(key.is_none()), key: RwLock::new(key.map(Arc::new)) })
+    fn new(subject: &Arc<Subject>, key: Option<SubjectKey>) -> Arc<Self> {
+        let (subject, erased) = (Arc::clone(subject), AtomicBool::new(key.is_none()));
+        Arc::new(Self { subject, erased, key: RwLock::new(key.map(Arc::new)) })
     }
 
     pub(crate) fn is_erased(&self) -> bool {
@@ -117,11 +122,13 @@ struct Entry {
     id: SubjectKeyId,
     at: u64,
     tombstone: Option<Tombstone>,
+    /// Its secret was overwritten: that it has a tombstone says only that it shall be.
+    destroyed: bool,
 }
 
 struct Written {
     file: KeyFile,
-    subjects: HashMap<Subject, Entry>,
+    subjects: HashMap<Arc<Subject>, Entry>,
 }
 
 /// Erasable stream types: (store, name) -> what subjects are.
@@ -133,6 +140,10 @@ pub struct SubjectKeys {
     /// By id, those that are destroyed included.
     slots: RwLock<HashMap<SubjectKeyId, Arc<Slot>>>,
     types: ArcSwap<Types>,
+    erasures: AtomicU64,
+    path: PathBuf,
+    /// A write to the file failed.
+    poisoned: Arc<AtomicBool>,
 }
 
 impl SubjectKeys {
@@ -148,7 +159,7 @@ impl SubjectKeys {
             match record {
                 Record::Key(id, subject, stored) => {
                     secrets.insert(id, (at, stored));
-                    subjects.insert(subject, Entry { id, at, tombstone: None });
+                    subjects.insert(Arc::new(subject), Entry { id, at, tombstone: None, destroyed: false });
                 }
                 Record::Tombstone(id, subject, tombstone) => {
                     if let Some((at, stored)) = secrets.remove(&id)
@@ -156,21 +167,24 @@ impl SubjectKeys {
                     {
                         file.destroy(at)?;
                     }
-                    let entry = subjects.entry(subject).or_insert(Entry { id, at, tombstone: None });
-                    entry.tombstone = Some(tombstone);
+                    let entry =
+                        subjects.entry(Arc::new(subject)).or_insert(Entry { id, at, tombstone: None, destroyed: true });
+                    (entry.tombstone, entry.destroyed) = (Some(tombstone), true);
                 }
                 Record::Type(kind, store, stream_type) => drop(types.insert((store, stream_type), kind)),
             }
         }
-        for entry in subjects.values() {
+        for (subject, entry) in &subjects {
             let key = match secrets.get(&entry.id) {
                 Some((_, Stored::Whole(secret))) => Some(SubjectKey::new(entry.id, secret)),
                 _ => None,
             };
-            slots.insert(entry.id, Slot::new(key));
+            slots.insert(entry.id, Slot::new(subject, key));
         }
-        let written = Mutex::new(Written { file, subjects });
-        Ok(Self { written, slots: RwLock::new(slots), types: ArcSwap::from_pointee(types) })
+        let (path, poisoned) = (path.to_owned(), file.poisoned());
+        let (written, slots) = (Mutex::new(Written { file, subjects }), RwLock::new(slots));
+        let (types, erasures) = (ArcSwap::from_pointee(types), AtomicU64::new(0));
+        Ok(Self { written, slots, types, erasures, path, poisoned })
     }
 
     /// The id of the file.
@@ -195,6 +209,18 @@ impl SubjectKeys {
             types
         });
         Ok(())
+    }
+
+    /// Why no new subject is taken and none is erased; `None`: all is well.
+    #[must_use]
+    pub fn trouble(&self) -> Option<SubjectFileError> {
+        self.poisoned.load(Ordering::SeqCst).then(|| SubjectFileError::Poisoned(self.path.clone()))
+    }
+
+    /// How many keys were destroyed since the file was opened. It never falls, and rows that are looked at afterwards show what is left.
+    #[must_use]
+    pub fn erasures(&self) -> u64 {
+        self.erasures.load(Ordering::SeqCst)
     }
 
     /// What the subjects of a stream type are; `None`: it is not erasable.
@@ -225,14 +251,7 @@ impl SubjectKeys {
         let mut new: HashMap<&Subject, (SubjectKeyId, Secret)> = HashMap::new();
         for subject in subjects {
             match written.subjects.get(subject) {
-                Some(Entry { tombstone: Some(tombstone), .. }) => {
-                    return Err(SealError::Erased {
-                        kind: kind.word(),
-                        name: subject.name.clone(),
-                        stream_type: subject.stream_type.clone(),
-                        at: Micros(tombstone.at_us),
-                    });
-                }
+                Some(Entry { tombstone: Some(tombstone), .. }) => return Err(erased(kind, subject, tombstone)),
                 Some(_) => {}
                 None => {
                     let (mut id, mut secret) = ([0; 16], [0; Secret::BYTES]);
@@ -250,8 +269,9 @@ impl SubjectKeys {
             let places = written.file.add(&new.iter().map(record).collect::<Vec<_>>())?;
             let mut slots = self.slots.write();
             for ((subject, (id, secret)), at) in new.into_iter().zip(places) {
-                slots.insert(id, Slot::new(Some(SubjectKey::new(id, &secret))));
-                written.subjects.insert(subject.clone(), Entry { id, at, tombstone: None });
+                let subject = Arc::new(subject.clone());
+                slots.insert(id, Slot::new(&subject, Some(SubjectKey::new(id, &secret))));
+                written.subjects.insert(subject, Entry { id, at, tombstone: None, destroyed: false });
             }
         }
         let slots = self.slots.read();
@@ -263,7 +283,8 @@ impl SubjectKeys {
     /// Destroys the key of a subject: when it is answered, nothing can open what it sealed. `None`: there was never one.
     ///
     /// # Errors
-    /// The file; whether the key is destroyed the next start finds out, and finishes it if its tombstone is there.
+    /// The file; whether the key is destroyed the next start finds out, and finishes it if its tombstone is there. Until then the same again fails
+    /// as well: nobody is told of an erasure whose key may still stand in the file.
     pub fn erase(&self, subject: &Subject, tombstone: Tombstone) -> Result<Option<Receipt>, SubjectFileError> {
         let Some(kind) = self.kind_of(&subject.store, &subject.stream_type) else { return Ok(None) };
         let mut written = self.written.lock();
@@ -271,6 +292,10 @@ impl SubjectKeys {
         let Some(entry) = subjects.get_mut(subject) else { return Ok(None) };
         let subject = subject.clone();
         if let Some(tombstone) = entry.tombstone.clone() {
+            if !entry.destroyed {
+                file.destroy(entry.at)?;
+                entry.destroyed = true;
+            }
             return Ok(Some(Receipt { subject, kind, tombstone, already: true }));
         }
         file.add(&[Record::Tombstone(entry.id, subject.clone(), tombstone.clone())])?;
@@ -279,7 +304,9 @@ impl SubjectKeys {
             slot.erased.store(true, Ordering::Release);
             *slot.key.write() = None;
         }
+        self.erasures.fetch_add(1, Ordering::SeqCst);
         file.destroy(entry.at)?;
+        entry.destroyed = true;
         Ok(Some(Receipt { subject, kind, tombstone, already: false }))
     }
 
@@ -288,40 +315,60 @@ impl SubjectKeys {
     /// # Errors
     /// [`SealError`]; then nothing was sealed.
     pub fn seal(&self, store: &str, batch: &BatchBytes, random: Random<'_>) -> Result<BatchBytes, SealError> {
-        let view = batch.view();
-        let Some(kind) = self.kind_of(store, view.stream_type()) else { return Ok(batch.clone()) };
-        let subject = |row: usize| {
-            let name = match kind {
-                SubjectKind::Stream => Some(view.stream(view.stream_of(row))),
-                SubjectKind::Tenant => view.tenant_id(row),
-            };
-            let name = name.ok_or_else(|| SealError::NoTenant(view.stream_type().to_owned()))?;
-            Ok(Subject { store: store.to_owned(), stream_type: view.stream_type().to_owned(), name: name.to_owned() })
-        };
-        let subjects: Vec<Subject> = (0..view.rows()).map(subject).collect::<Result<_, SealError>>()?;
-        let keys = self.keys(kind, &subjects, random)?;
-        let mut builder = BatchBuilder::new(view.stream_type(), view.unit());
-        if let Some(chunk) = view.chunk() {
-            builder.set_chunk(chunk);
-        }
-        for (row, key) in keys.iter().enumerate() {
-            let sealed = SealedRow::new(view, row, key);
-            builder.push(&sealed.input(view.input(row))).map_err(|error| SealError::Invalid { row, error })?;
-        }
-        builder.finish().map_err(|_| SealError::Invalid { row: 0, error: InvalidEvent::BatchFull })
+        self.seal_rows(store, batch, random, &|_| true)
     }
 
-    /// What a row says, opened; `None`: it is not sealed, or with a key that this node does not have.
-    pub(crate) fn open_row(&self, event: &EventRef<'_>) -> Option<Opened> {
+    /// What a row of a store says, opened; `None`: it is not sealed, or with a key that this node does not have, or that is not the key of its subject:
+    /// anybody can append a text that was sealed elsewhere.
+    pub(crate) fn open_row(&self, store: &str, event: &EventRef<'_>) -> Option<Opened> {
         let data = Sealed::parse(event.data);
         let metadata = event.metadata.and_then(Sealed::parse);
         let slot = Arc::clone(self.slots.read().get(&data.as_ref().or(metadata.as_ref())?.key)?);
+        let name = match self.kind_of(store, event.stream_type)? {
+            SubjectKind::Stream => event.stream_id,
+            SubjectKind::Tenant => event.tenant_id?,
+        };
+        let Subject { store: of_store, stream_type, name: of_name } = &*slot.subject;
+        if (of_store.as_str(), stream_type.as_str(), of_name.as_str()) != (store, event.stream_type, name) {
+            return None;
+        }
         let Some(key) = slot.key() else { return Some(Opened::nothing(slot)) };
         let context = |field| context_of(event, field);
         let open = |field, sealed: Option<Sealed>| Some(key.open(&context(field), &sealed?).ok()?.into_boxed_str());
         let (data, metadata) = (open(Field::Payload, data), open(Field::Metadata, metadata));
         Some(Opened::new(slot, data, metadata))
     }
+}
+
+fn erased(kind: SubjectKind, subject: &Subject, tombstone: &Tombstone) -> SealError {
+    let Subject { stream_type, name, .. } = subject.clone();
+    SealError::Erased { kind: kind.word(), name, stream_type, at: Micros(tombstone.at_us) }
+}
+
+/// Whose data each row of a batch holds.
+fn subjects_of(store: &str, view: BatchView<'_>, kind: SubjectKind) -> Result<Vec<Subject>, SealError> {
+    let subject = |row: usize| {
+        let name = match kind {
+            SubjectKind::Stream => Some(view.stream(view.stream_of(row))),
+            SubjectKind::Tenant => view.tenant_id(row),
+        };
+        let name = name.ok_or_else(|| SealError::NoTenant(view.stream_type().to_owned()))?;
+        Ok(Subject { store: store.to_owned(), stream_type: view.stream_type().to_owned(), name: name.to_owned() })
+    };
+    (0..view.rows()).map(subject).collect()
+}
+
+/// The batch with what its rows say sealed, each with its key.
+fn sealed_with(view: BatchView<'_>, keys: &[Arc<SubjectKey>]) -> Result<BatchBytes, SealError> {
+    let mut builder = BatchBuilder::new(view.stream_type(), view.unit());
+    if let Some(chunk) = view.chunk() {
+        builder.set_chunk(chunk);
+    }
+    for (row, key) in keys.iter().enumerate() {
+        let sealed = SealedRow::new(view, row, key);
+        builder.push(&sealed.input(view.input(row))).map_err(|error| SealError::Invalid { row, error })?;
+    }
+    builder.finish().map_err(|_| SealError::Invalid { row: 0, error: InvalidEvent::BatchFull })
 }
 
 struct SealedRow {

@@ -34,6 +34,13 @@ impl Opened {
     }
 }
 
+/// What opens the sealed rows of one store, and of no other.
+#[derive(Clone)]
+pub(crate) struct Opener {
+    pub(crate) keys: Arc<SubjectKeys>,
+    pub(crate) store: Arc<str>,
+}
+
 /// The opened rows of an answer, by their places; nearly always none.
 pub(crate) struct Openings<P>(HashMap<P, Opened>);
 
@@ -45,8 +52,9 @@ impl<P> Default for Openings<P> {
 
 impl<P: Hash + Eq + Copy> Openings<P> {
     /// Opens the rows that are sealed.
-    pub(crate) fn of<'e>(keys: &SubjectKeys, rows: impl Iterator<Item = (P, EventRef<'e>)>) -> Self {
-        Self(rows.filter_map(|(place, event)| Some((place, keys.open_row(&event)?))).collect())
+    pub(crate) fn of<'e>(opener: &Opener, rows: impl Iterator<Item = (P, EventRef<'e>)>) -> Self {
+        let Opener { keys, store } = opener;
+        Self(rows.filter_map(|(place, event)| Some((place, keys.open_row(store, &event)?))).collect())
     }
 
     /// Whether there is none.

@@ -9,8 +9,8 @@ use strandline_wal::crash_disk::{CrashDisk, Dice, Faults};
 
 const PATH: &str = "/keys/subjects";
 
-fn open(disk: &CrashDisk) -> Result<SubjectKeys, SubjectFileError> {
-    SubjectKeys::open(disk, Path::new(PATH), [7; 16])
+fn open(disk: &CrashDisk) -> Result<Arc<SubjectKeys>, SubjectFileError> {
+    SubjectKeys::open(disk, Path::new(PATH), [7; 16]).map(Arc::new)
 }
 
 fn disk() -> CrashDisk {
@@ -56,9 +56,14 @@ fn tombstone() -> Tombstone {
     Tombstone { at_us: 99, who: "ops".into(), events: 3 }
 }
 
+fn opened(keys: &Arc<SubjectKeys>, batch: &StampedBatch) -> Openings<usize> {
+    let opener = Opener { keys: Arc::clone(keys), store: Arc::from("s") };
+    Openings::of(&opener, [(0, batch.row(0))].into_iter())
+}
+
 /// What a client reads of a sealed batch: payload and metadata.
-fn read(keys: &SubjectKeys, batch: &StampedBatch) -> (String, String) {
-    let openings = Openings::of(keys, [(0, batch.row(0))].into_iter());
+fn read(keys: &Arc<SubjectKeys>, batch: &StampedBatch) -> (String, String) {
+    let openings = opened(keys, batch);
     let event = openings.over(0, batch.row(0));
     (event.data.to_owned(), event.metadata.unwrap().to_owned())
 }
@@ -73,7 +78,7 @@ fn what_is_sealed_is_read_until_it_is_erased_and_never_again() {
     assert!(!sealed.bytes().windows(4).any(|part| part == b"4711"), "nothing of it is left in the batch");
     assert_eq!(keys.seal("s", &plain, &random).unwrap().bytes()[..], sealed.bytes()[..], "a retry is equal");
     let (other, stored) = (stamped(keys.seal("s", &batch("b", "2"), &random).unwrap()), stamped(sealed));
-    let held = Openings::of(&keys, [(0, stored.row(0))].into_iter());
+    let held = opened(&keys, &stored);
     let said = ("{\"secret\":4711}".to_owned(), "{\"m\":1}".to_owned());
     assert_eq!(read(&keys, &stored), said);
     drop(keys);
@@ -103,7 +108,7 @@ fn a_page_that_was_opened_before_shows_nothing_after_an_erasure() {
     let keys = open(&disk).unwrap();
     keys.declare("s", "Call", SubjectKind::Stream).unwrap();
     let stored = stamped(keys.seal("s", &batch("a", "1"), &random()).unwrap());
-    let held = Openings::of(&keys, [(0, stored.row(0))].into_iter());
+    let held = opened(&keys, &stored);
     assert_eq!(held.over(0, stored.row(0)).data, "1");
     keys.erase(&subject("a"), tombstone()).unwrap();
     assert_eq!(held.over(0, stored.row(0)).data, ERASED);
@@ -111,6 +116,80 @@ fn a_page_that_was_opened_before_shows_nothing_after_an_erasure() {
     let secrets = strandline_keys::subject::record::decode(&file[4096..]).unwrap().bytes;
     let key = &file[4096 + secrets..];
     assert!(key[40..76].iter().all(|byte| *byte == 0), "the secret is overwritten where it stood");
+}
+
+#[test]
+fn an_erasure_is_answered_only_once_its_secret_is_overwritten() {
+    let (disk, random) = (disk(), random());
+    let keys = open(&disk).unwrap();
+    keys.declare("s", "Call", SubjectKind::Stream).unwrap();
+    // a write that fails is half done: the secret stands in the second half of its block
+    for n in 0..25 {
+        let _ = keys.seal("s", &batch(&format!("before-{n}"), "1"), &random).unwrap();
+    }
+    let file = || disk.contents(Path::new(PATH)).unwrap();
+    let end = |file: &[u8]| file.iter().rposition(|byte| *byte != 0).unwrap().next_multiple_of(8);
+    let at = end(&file());
+    let stored = stamped(keys.seal("s", &batch("a", "1"), &random).unwrap());
+    let secret = file()[at + 40..at + 72].to_vec();
+    assert!((6144..8192).contains(&at) && secret.iter().any(|byte| *byte != 0), "{at}");
+    let holds_it = || file().windows(32).any(|part| part == secret);
+    assert!(holds_it() && keys.trouble().is_none());
+    // the tombstone is written, the overwrite fails
+    disk.set_faults(Faults { syncs_until_failure: Some(1), writes_until_failure: Some(1), ..Faults::default() });
+    assert!(keys.erase(&subject("a"), tombstone()).is_err());
+    disk.set_faults(Faults::default());
+    assert!(holds_it() && keys.erase(&subject("a"), tombstone()).is_err(), "the same again is no success");
+    assert!(keys.trouble().unwrap().to_string().contains("start the node again"));
+    assert!(keys.seal("s", &batch("new", "1"), &random).is_err());
+    drop(keys);
+    let keys = open(&disk).unwrap();
+    let done = keys.erase(&subject("a"), tombstone()).unwrap().unwrap();
+    assert!(done.already && !holds_it() && keys.trouble().is_none());
+    assert_eq!(read(&keys, &stored).0, ERASED);
+}
+
+/// Anybody can append what was sealed elsewhere, as the payload of an event of his own.
+#[test]
+fn a_sealed_text_opens_in_the_rows_of_its_subject_only() {
+    let (disk, random) = (disk(), random());
+    let keys = open(&disk).unwrap();
+    keys.declare("s", "Call", SubjectKind::Stream).unwrap();
+    keys.declare("other", "Call", SubjectKind::Stream).unwrap();
+    let stored = stamped(keys.seal("s", &batch("a", "1"), &random).unwrap());
+    let row = stored.row(0);
+    let opens = |store: &str, event: EventRef<'_>| keys.open_row(store, &event).is_some();
+    assert!(opens("s", row));
+    for erase in [false, true] {
+        if erase {
+            keys.erase(&subject("a"), tombstone()).unwrap();
+            assert_eq!(read(&keys, &stored).0, ERASED);
+        }
+        // the same fields, so that its context is the same: neither the text nor that it is erased is shown
+        assert!(!opens("other", row) && !opens("unknown", row));
+        assert!(!opens("s", EventRef { stream_id: "b", ..row }));
+        assert!(!opens("s", EventRef { stream_type: "Other", ..row }));
+    }
+}
+
+#[test]
+fn a_trial_makes_no_key_and_is_equal_where_there_is_one() {
+    let (disk, random) = (disk(), random());
+    let keys = open(&disk).unwrap();
+    assert!(keys.try_seal("s", &batch("a", "1"), &random).unwrap().is_none());
+    keys.declare("s", "Call", SubjectKind::Stream).unwrap();
+    let before = disk.contents(Path::new(PATH)).unwrap();
+    let trial = keys.try_seal("s", &batch("a", "1"), &random).unwrap().unwrap();
+    assert!(!trial.is_final && trial.erased.is_none());
+    assert_eq!(disk.contents(Path::new(PATH)).unwrap(), before, "nothing is written");
+    let sealed = keys.seal("s", &batch("a", "1"), &random).unwrap();
+    assert_ne!(trial.batch.bytes()[..], sealed.bytes()[..]);
+    assert_eq!(trial.batch.bytes().len(), sealed.bytes().len());
+    let again = keys.try_seal("s", &batch("a", "1"), &random).unwrap().unwrap();
+    assert!(again.is_final && again.batch.bytes()[..] == sealed.bytes()[..], "a retry is judged as one");
+    keys.erase(&subject("a"), tombstone()).unwrap();
+    let erased = keys.try_seal("s", &batch("a", "1"), &random).unwrap().unwrap();
+    assert!(!erased.is_final && matches!(erased.erased, Some(SealError::Erased { .. })));
 }
 
 #[test]
@@ -142,11 +221,41 @@ fn damage_is_refused_and_a_file_of_another_kind_too() {
     open(&disk).unwrap();
 }
 
+/// What the disk took of it is taken away again, and the file goes on when there is room: no start is needed.
+#[test]
+fn a_full_disk_refuses_new_subjects_until_there_is_room() {
+    let (disk, random) = (disk(), random());
+    let keys = open(&disk).unwrap();
+    keys.declare("s", "Call", SubjectKind::Stream).unwrap();
+    let before = stamped(keys.seal("s", &batch("before", "1"), &random).unwrap());
+    disk.set_faults(Faults { no_room: true, ..Faults::default() });
+    // a few still fit into the block that is there
+    let name = |n: usize| format!("{n}{}", "x".repeat(200));
+    let first = (0..).find(|n| keys.seal("s", &batch(&name(*n), "2"), &random).is_err()).unwrap();
+    for _ in 0..3 {
+        let refused = keys.seal("s", &batch(&name(first), "2"), &random).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::DiskFull, "{refused}");
+        assert!(keys.trouble().is_none(), "nothing has to be mended but the room");
+    }
+    // whose keys are there goes on meanwhile
+    assert_eq!(read(&keys, &before).0, "1");
+    let _ = keys.seal("s", &batch("before", "3"), &random).unwrap();
+    disk.set_faults(Faults::default());
+    let after = stamped(keys.seal("s", &batch(&name(first), "4"), &random).unwrap());
+    let other = stamped(keys.seal("s", &batch("other", "5"), &random).unwrap());
+    keys.erase(&subject("before"), tombstone()).unwrap().unwrap();
+    drop(keys);
+    let keys = open(&disk).unwrap();
+    let texts = [&before, &after, &other].map(|batch| read(&keys, batch).0);
+    assert_eq!(texts, [ERASED, "4", "5"]);
+}
+
 #[derive(Clone, Debug)]
 enum Op {
     Seal(u8, u8),
     Erase(u8),
     Fail(u64, u64),
+    NoRoom(bool),
     Crash(u64),
 }
 
@@ -155,6 +264,7 @@ fn op() -> impl Strategy<Value = Op> {
         4 => (0u8..6, 1u8..4).prop_map(|(from, count)| Op::Seal(from, count)),
         2 => (0u8..6).prop_map(Op::Erase),
         1 => (0u64..4, 0u64..4).prop_map(|(writes, syncs)| Op::Fail(writes, syncs)),
+        1 => any::<bool>().prop_map(Op::NoRoom),
         3 => any::<u64>().prop_map(Op::Crash),
     ]
 }
@@ -194,6 +304,7 @@ proptest! {
                     syncs_until_failure: Some(syncs),
                     ..Faults::default()
                 }),
+                Op::NoRoom(no_room) => disk.set_faults(Faults { no_room, ..Faults::default() }),
                 Op::Crash(seed) => {
                     disk.set_faults(Faults::default());
                     disk.crash(&mut Dice::new(seed));

@@ -6,6 +6,7 @@
 mod commands;
 mod doubles;
 mod ids;
+mod left;
 mod streams;
 
 use crate::append::Rules;
@@ -151,7 +152,7 @@ pub fn verify_watched(
         Some(dir) => {
             let replicas = is_clusters(config);
             let place = Place { dir, config: &log_config, disk, node, replicas };
-            check_logs(&place, snapshot.as_deref(), &mut report)
+            check_logs(&place, tier.as_ref(), &mut report)
         }
         None => Vec::new(),
     };
@@ -273,9 +274,11 @@ fn is_clusters(config: &StoreConfig) -> bool {
     objects.is_ok_and(|objects| matches!(cluster_mark(&*objects), Ok(Some(_))))
 }
 
-fn check_logs(place: &Place<'_>, snapshot: Option<&Snapshot>, report: &mut Report) -> Vec<OfflineLog> {
+fn check_logs(place: &Place<'_>, tier: Option<&DurableTier>, report: &mut Report) -> Vec<OfflineLog> {
     let mut logs = Vec::new();
     let Place { dir: wal_dir, disk, .. } = *place;
+    let snapshot = tier.map(DurableTier::pin);
+    let snapshot = snapshot.as_deref();
     let looked = log_folders(&**disk, wal_dir).and_then(|folders| {
         let read = marks::read(&**disk, wal_dir);
         Ok((folders, read.map_err(|error| OpenError::WalFolder { dir: wal_dir.to_owned(), error })?))
@@ -300,6 +303,9 @@ fn check_logs(place: &Place<'_>, snapshot: Option<&Snapshot>, report: &mut Repor
     for key in keys {
         let known = Known::of(snapshot, &marked, &key);
         logs.extend(check_log(place, known, key, report));
+    }
+    if let Some(tier) = tier.filter(|_| !place.replicas) {
+        left::check_left(tier, &marked, &logs, report);
     }
     logs
 }

@@ -1,7 +1,7 @@
 //! Records of the file of subject keys; `SUBJECTS.md` says them byte by byte. Pure: bytes in, records out, and the other way round.
 
 use super::SubjectKeyId;
-use crate::Secret;
+use crate::{Secret, Zeroizing};
 
 /// Bytes of a record before its texts.
 const FIXED_BYTES: usize = 80;
@@ -104,43 +104,56 @@ pub const fn secret_at(record: u64) -> u64 {
 
 /// The bytes of a record that is written when everything below `synced` is on stable storage.
 #[must_use]
-pub fn encode(record: &Record, synced: u64) -> Vec<u8> {
-    let mut out = vec![0; FIXED_BYTES];
+pub fn encode(record: &Record, synced: u64) -> Zeroizing<Vec<u8>> {
+    // of one piece: what grows leaves copies of a secret behind
+    let texts: usize = texts_of(record).iter().map(|text| 2 + text.len()).sum();
+    let mut out = Zeroizing::new(Vec::with_capacity((FIXED_BYTES + texts).next_multiple_of(RECORD_ALIGN)));
+    out.resize(FIXED_BYTES, 0);
     out[..4].copy_from_slice(&MAGIC);
     out[16..24].copy_from_slice(&synced.to_le_bytes());
-    let (kind, texts): (u8, [&str; 4]) = match record {
-        Record::Key(id, of, secret) => {
+    let kind: u8 = match record {
+        Record::Key(id, _, secret) => {
             out[24..40].copy_from_slice(id);
             if let Stored::Whole(secret) = secret {
                 out[SECRET_AT..SECRET_AT + Secret::BYTES].copy_from_slice(secret.expose());
                 let sum = crc32c::crc32c(secret.expose());
                 out[SECRET_AT + Secret::BYTES..SECRET_AT + SECRET_BYTES].copy_from_slice(&sum.to_le_bytes());
             }
-            (1, [&of.store, &of.stream_type, &of.name, ""])
+            1
         }
-        Record::Tombstone(id, of, tombstone) => {
+        Record::Tombstone(id, _, tombstone) => {
             out[24..40].copy_from_slice(id);
             out[40..48].copy_from_slice(&tombstone.at_us.to_le_bytes());
             out[48..56].copy_from_slice(&tombstone.events.to_le_bytes());
-            (2, [&of.store, &of.stream_type, &of.name, &tombstone.who])
+            2
         }
-        Record::Type(kind, store, stream_type) => {
+        Record::Type(kind, ..) => {
             out[40] = *kind as u8 + 1;
-            (3, [store, stream_type, "", ""])
+            3
         }
     };
     out[12] = kind;
-    for text in texts {
+    for text in texts_of(record) {
         // the longest name is far below it
         out.extend_from_slice(&(text.len() as u16).to_le_bytes());
         out.extend_from_slice(text.as_bytes());
     }
-    out.resize(out.len().next_multiple_of(RECORD_ALIGN), 0);
-    let length = out.len() as u32;
+    let whole = out.len().next_multiple_of(RECORD_ALIGN);
+    out.resize(whole, 0);
+    let length = whole as u32;
     out[4..8].copy_from_slice(&length.to_le_bytes());
     let sum = checksum(&out);
     out[8..12].copy_from_slice(&sum.to_le_bytes());
     out
+}
+
+/// Store, stream type, name of the subject, who erased it.
+fn texts_of(record: &Record) -> [&str; 4] {
+    match record {
+        Record::Key(_, of, _) => [&of.store, &of.stream_type, &of.name, ""],
+        Record::Tombstone(_, of, tombstone) => [&of.store, &of.stream_type, &of.name, &tombstone.who],
+        Record::Type(_, store, stream_type) => [store, stream_type, "", ""],
+    }
 }
 
 /// Of everything but the place of the checksum, and, in a key, the secret: that may be overwritten.
@@ -244,7 +257,7 @@ mod tests {
 
     #[test]
     fn the_records_are_those_of_the_first_version() {
-        let now: Vec<u8> = samples().iter().flat_map(|record| encode(record, 4096)).collect();
+        let now: Vec<u8> = samples().iter().flat_map(|record| encode(record, 4096).to_vec()).collect();
         assert_eq!(now, crate::subject::tests::golden("subject-records-v1.bin", &now));
     }
 

@@ -55,6 +55,7 @@ fn options() -> OpenOptions {
         writer: "n1".to_owned(),
         config_text: "CREATE EVENTSTORE s".to_owned(),
         entropy: 77,
+        secret: 78,
         now: Micros(1_795_000_000_000_000),
         cache_bytes: 1 << 20,
         scratch: None,

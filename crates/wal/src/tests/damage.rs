@@ -2,6 +2,9 @@
 
 use super::*;
 use crate::crash_disk::{Dice, Faults};
+use crate::frame::{FrameHeader, HEADER_BYTES};
+use crate::num::SegmentNo;
+use crate::state::State;
 use crate::verify::verify_log;
 use proptest::prelude::*;
 
@@ -95,6 +98,28 @@ fn a_segment_that_is_wholly_durable_elsewhere_may_be_missing_or_damaged() {
 }
 
 #[test]
+fn segments_that_name_each_other_in_a_circle_are_reported() {
+    for later in [0, 1] {
+        let (mut rig, _) = whole_log(true);
+        let paths = segment_paths(&rig.disk);
+        let path = &paths[paths.len() - 2];
+        let mut bytes = rig.disk.contents(path).unwrap();
+        let header = FrameHeader::decode(&bytes).unwrap();
+        let place = HEADER_BYTES..HEADER_BYTES + header.payload_len as usize;
+        let mut state = State::decode(&bytes[place.clone()], header.version).unwrap();
+        state.before.as_mut().unwrap().segment = SegmentNo(header.segment.0 + later);
+        bytes[place.clone()].copy_from_slice(&state.encode());
+        let crc = crc32c::crc32c(&bytes[place]);
+        bytes[84..88].copy_from_slice(&crc.to_le_bytes());
+        let crc = crc32c::crc32c(&bytes[..92]);
+        bytes[92..96].copy_from_slice(&crc.to_le_bytes());
+        rig.disk.put(path, &bytes);
+        let corrupt = rig.open().recovered.corrupt;
+        assert!(corrupt.iter().any(|c| c.what.contains("names itself or a later one")), "{corrupt:?}");
+    }
+}
+
+#[test]
 fn frames_under_a_foreign_name_and_doubles_are_reported() {
     for name in ["old-0000000001.wal", "events-20261123-11-0000000001.wal"] {
         let (mut rig, _) = whole_log(true);
@@ -122,13 +147,13 @@ fn an_unknown_version_is_refused_by_name() {
     let path = segment_paths(&rig.disk).pop().unwrap();
     let mut bytes = rig.disk.contents(&path).unwrap();
     let last = bytes.chunks(16).rposition(|c| c.starts_with(&frame::MAGIC)).unwrap() * 16;
-    bytes[last + 4] = 4;
+    bytes[last + 4] = 5;
     let crc = crc32c::crc32c(&bytes[last..last + 92]);
     bytes[last + 92..last + 96].copy_from_slice(&crc.to_le_bytes());
     rig.disk.put(&path, &bytes);
     let opened = rig.open();
     assert!(opened.writer.is_none());
-    assert!(opened.recovered.corrupt[0].what.contains("version 4"), "{:?}", opened.recovered.corrupt);
+    assert!(opened.recovered.corrupt[0].what.contains("version 5"), "{:?}", opened.recovered.corrupt);
 }
 
 #[test]

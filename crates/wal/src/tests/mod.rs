@@ -11,6 +11,7 @@ mod real;
 mod replicated;
 mod sealed;
 mod space;
+mod tagged;
 
 use crate::crash_disk::CrashDisk;
 use crate::*;

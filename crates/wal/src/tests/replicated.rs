@@ -77,9 +77,9 @@ struct History {
 }
 
 impl History {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, config: LogConfig) -> Self {
         Self {
-            rig: Rig::new(replicated_config()),
+            rig: Rig::new(config),
             dice: Dice::new(seed),
             acked: Model::default(),
             model: Model::default(),
@@ -276,28 +276,43 @@ fn read(view: &SharedView, purged: Option<Last>) -> Vec<Kept> {
 
 #[test]
 fn any_history_survives_any_crash() {
-    for seed in 0..400 {
-        let mut history = History::new(seed);
-        for life in 0..6 {
-            let about = format!("seed {seed}, life {life}");
-            let opened = history.rig.open();
-            history.check(&opened, &about);
-            let mut writer = opened.writer.unwrap();
-            if life > 0 && history.dice.one_in(3) {
-                let writes_until_failure = Some(history.dice.below(30) as _);
-                history.rig.disk.set_faults(Faults { writes_until_failure, ..Faults::default() });
-            }
-            history.live(&mut writer);
-            history.rig.disk.set_faults(Faults::default());
-            assert_eq!(history.rig.disk.violations(), Vec::<String>::new(), "{about}");
-            drop(writer);
-            history.rig.io = InlineIo::new(count_fatal(&history.rig.fatal));
-            if history.dice.one_in(4) {
-                // only the process stops
-                continue;
-            }
-            history.rig.disk.crash(&mut history.dice);
+    (0..400).for_each(|seed| survives(History::new(seed, replicated_config()), seed));
+}
+
+/// And no two frames of it were sealed under one key and nonce, whatever was torn, cut off or written again.
+#[test]
+fn any_history_of_an_encrypted_log_survives_any_crash() {
+    for seed in 0..150 {
+        let keys = Some(strandline_keys::testing::store_keys(1));
+        survives(History::new(seed, LogConfig { keys, ..replicated_config() }), seed);
+    }
+}
+
+fn survives(mut history: History, seed: u64) {
+    let is_encrypted = history.rig.config.keys.is_some();
+    let mut nonces = super::tagged::Nonces::default();
+    for life in 0..6 {
+        let about = format!("seed {seed}, life {life}");
+        let opened = history.rig.open();
+        history.check(&opened, &about);
+        let mut writer = opened.writer.unwrap();
+        if life > 0 && history.dice.one_in(3) {
+            let writes_until_failure = Some(history.dice.below(30) as _);
+            history.rig.disk.set_faults(Faults { writes_until_failure, ..Faults::default() });
         }
+        history.live(&mut writer);
+        history.rig.disk.set_faults(Faults::default());
+        assert_eq!(history.rig.disk.violations(), Vec::<String>::new(), "{about}");
+        drop(writer);
+        history.rig.io = InlineIo::new(count_fatal(&history.rig.fatal));
+        if is_encrypted {
+            nonces.look(&history.rig.disk, &about);
+        }
+        if history.dice.one_in(4) {
+            // only the process stops
+            continue;
+        }
+        history.rig.disk.crash(&mut history.dice);
     }
 }
 

@@ -10,13 +10,14 @@ fn a_frame_that_comes_slowly_is_read_and_one_that_does_not_go_on_ends_the_connec
         let (socket, mut client) = tokio::io::duplex(1 << 10);
         let (_stop, stopped) = watch::channel(false);
         let (stall, frames) = (Duration::from_secs(1), FrameReader::new(1 << 20));
+        let patience = Patience { stall, ..Patience::default() };
         let mut incoming = Incoming {
             socket,
             frames,
             stopped,
             greeted: true,
-            stall,
-            pace: Pace::begin(Instant::now(), stall),
+            patience,
+            pace: Pace::begin(Instant::now(), patience),
             account: None,
             permit: BytePermit::default(),
         };
@@ -33,7 +34,7 @@ fn a_frame_that_comes_slowly_is_read_and_one_that_does_not_go_on_ends_the_connec
             incoming.step().await
         });
         assert!(matches!(read, Ok(Step::Frame(_))));
-        incoming.stall = Duration::from_millis(10);
+        incoming.patience.stall = Duration::from_millis(10);
         client.write_all(&frame[..9]).await.unwrap();
         assert!(matches!(incoming.step().await, Err(End::Slow)), "also in the middle of a header");
     });

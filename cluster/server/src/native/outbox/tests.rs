@@ -1,4 +1,5 @@
 use super::*;
+use std::time::Duration;
 use strandline_client::wire::fields::{Reader, Writer};
 use strandline_client::wire::frames::{Frame, FrameReader, Step};
 
@@ -27,7 +28,7 @@ fn cut(bytes: &[u8]) -> Frame {
 
 #[test]
 fn an_answer_that_the_client_does_not_take_calls_no_append_refused() {
-    let outbox = Outbox::new(1000);
+    let outbox = Outbox::new(1000, Patience::default());
     outbox.set_body_max(100);
     for (kind, code) in [
         (Kind::Appended, OUTCOME_UNKNOWN),
@@ -49,7 +50,8 @@ fn who_takes_nothing_ends_and_what_waited_is_given_back() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let node = BytePermits::new(4000);
-        let outbox = Outbox { stall: Duration::from_millis(20), ..Outbox::new(1000) };
+        let patience = Patience { stall: Duration::from_millis(20), ..Patience::default() };
+        let outbox = Outbox::new(1000, patience);
         let (ours, _silent) = tokio::io::duplex(64);
         for _ in 0..2 {
             let room = outbox.reserve(500).await;
@@ -71,7 +73,7 @@ fn who_takes_nothing_ends_and_what_waited_is_given_back() {
 fn an_answer_is_written_where_it_is_made_and_what_is_cut_goes_on_in_order() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let outbox = Outbox::new(1 << 20);
+        let outbox = Outbox::new(1 << 20, Patience::default());
         let took = std::sync::Arc::new(Mutex::new((Vec::new(), 150_usize)));
         let socket = std::sync::Arc::clone(&took);
         // takes 150 bytes, then nothing

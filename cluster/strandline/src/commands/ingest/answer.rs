@@ -98,6 +98,13 @@ pub(super) fn not_done(answer: &Answer) -> Option<String> {
     failed.map(|row| out::cell(&row["error"])).next()
 }
 
+/// Whether another node leads what a chunk is of, or a part of it.
+pub(super) fn is_led_elsewhere(answer: &Answer) -> bool {
+    let json = answer.json();
+    let listed = ["rejected", "streams"].into_iter().filter_map(|list| json[list].as_array()).flatten();
+    std::iter::once(&json).chain(listed).any(|told| told["code"] == "not_leader")
+}
+
 fn again(file: &Path) -> String {
     format!(
         "To go on without the refused lines, run the same command on the same file with --on-error skip: {}",
@@ -195,6 +202,16 @@ mod tests {
         let body = r#"{"appended":7,"duplicates":2,"rejected":[{"line":1,"code":"invalid_event","error":"e"}]}"#;
         totals.take(&answer(201, body), &chunk(), Path::new("f")).unwrap();
         assert_eq!(totals, Totals { appended: 7, duplicates: 2, refused: 1, bytes: 3 });
+    }
+
+    #[test]
+    fn another_leader_is_seen_wherever_it_is_told() {
+        let part = r#"{"appended":1,"rejected":[],"streams":[{"stored":true},{"code":"not_leader","error":"e"}]}"#;
+        let skipped = r#"{"appended":1,"rejected":[{"line":1,"code":"not_leader","error":"e"}]}"#;
+        for (status, body) in [(503, r#"{"code":"not_leader","error":"e"}"#), (207, part), (201, skipped)] {
+            assert!(is_led_elsewhere(&answer(status, body)), "{body}");
+        }
+        assert!(!is_led_elsewhere(&answer(503, r#"{"code":"unavailable","error":"not_leader"}"#)));
     }
 
     #[test]

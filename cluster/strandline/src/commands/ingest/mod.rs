@@ -27,6 +27,7 @@ use chunk::{Chunk, Chunks, Survey};
 use indicatif::ProgressBar;
 use native::Native;
 use source::Source;
+use std::cell::Cell;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -40,7 +41,8 @@ pub(crate) fn run(options: &Ingest) -> Result<(), Failure> {
         Protocol::Http => None,
     };
     let patience = Duration::from_secs(options.patience);
-    let sender = Sender { client: &client, native, path, survey: &survey, options, patience };
+    let passed_on = Cell::new(false);
+    let sender = Sender { client: &client, native, passed_on, path, survey: &survey, options, patience };
     let began = Instant::now();
     let mut totals = Totals::default();
     let result = sender.send_all(&source, &mut totals);
@@ -82,6 +84,8 @@ fn survey(source: &Source, options: &Ingest) -> Result<Survey, Failure> {
 struct Sender<'a> {
     client: &'a Client,
     native: Option<Native>,
+    /// Another node leads, to whom this one passes on what comes over HTTP.
+    passed_on: Cell<bool>,
     path: String,
     survey: &'a Survey,
     options: &'a Ingest,
@@ -128,8 +132,16 @@ impl Sender<'_> {
 
     /// Sends a chunk, patiently.
     fn send_once(&self, chunk: &Chunk) -> Result<Answer, Failure> {
-        if let Some(native) = &self.native {
-            return native.send(chunk, self.survey.digest, self.patience);
+        if let Some(native) = self.native.as_ref().filter(|_| !self.passed_on.get()) {
+            let answer = native.send(chunk, self.survey.digest, self.patience)?;
+            if !answer::is_led_elsewhere(&answer) {
+                return Ok(answer);
+            }
+            // owners that stored their part know the chunk, however it comes again
+            self.passed_on.set(true);
+            out::note(
+                "strandline: another node leads: on over HTTP, which this node passes on (faster at the node that leads)",
+            );
         }
         let request = Request {
             answer_within: Some(self.patience),

@@ -50,6 +50,9 @@ impl Native {
         loop {
             let last = match self.runtime.block_on(self.client.append_bulk(&batches, on_error)) {
                 Ok(outcomes) => return Ok(done(&body, &outcomes)),
+                Err(ClientError::Refused(refused)) if refused.code == "not_leader" => {
+                    return Ok(of_line(&refused, &body));
+                }
                 Err(ClientError::Refused(refused)) => match status_of_code(&refused.code) {
                     // it lives and will take it later
                     429 => {

@@ -28,14 +28,11 @@ impl DurableTier {
 
 impl Change for Redact {
     fn is_done(&self, current: &Snapshot, _: u128) -> bool {
-        let veil = &current.shared.veil;
-        // what the veil hides a version has said that is current or older
-        self.events.iter().all(|event| veil.hides(event.event_id, &event.stream_type))
+        self.events.iter().all(|event| current.is_redacted(event.event_id, &event.stream_type))
     }
 
     fn apply(&self, _: &DurableTier, current: &Snapshot, next: &mut Manifest) -> Result<(), CommitError> {
-        let veil = &current.shared.veil;
-        let new = self.events.iter().filter(|event| !veil.hides(event.event_id, &event.stream_type));
+        let new = self.events.iter().filter(|event| !current.is_redacted(event.event_id, &event.stream_type));
         next.redactions.inline.extend(new.cloned());
         Ok(())
     }

@@ -44,8 +44,13 @@ pub fn run_merge(
     steps: &dyn Steps,
 ) -> Result<MergeOutcome, CompactError> {
     let outcome = run(store, plan, job_id, now, progress, steps);
-    progress.enter(Phase::Done);
+    enter(Phase::Done, progress, steps);
     outcome
+}
+
+fn enter(phase: Phase, progress: &Progress, steps: &dyn Steps) {
+    progress.enter(phase);
+    steps.entered(phase);
 }
 
 fn run(
@@ -56,10 +61,10 @@ fn run(
     progress: &Progress,
     steps: &dyn Steps,
 ) -> Result<MergeOutcome, CompactError> {
-    progress.enter(Phase::Selecting);
+    enter(Phase::Selecting, progress, steps);
     progress.set_total(plan.events());
     steps.reached(Step::Selected)?;
-    progress.enter(Phase::Merging);
+    enter(Phase::Merging, progress, steps);
     let merged = merge(store, plan, job_id, progress, steps)?;
     steps.reached(Step::FilesWritten)?;
     let left_alone: Vec<String> = merged.left_alone.iter().map(|file| file.path.clone()).collect();
@@ -78,7 +83,7 @@ fn run(
         (outcome.inputs, outcome.input_bytes) = (0, 0);
         return Ok(outcome);
     }
-    progress.enter(Phase::Committing);
+    enter(Phase::Committing, progress, steps);
     let Merged { files, taken, doubles, .. } = merged;
     let log = plan.partition.log.clone();
     let replacement = Replacement { job_id, at: now, log, remove: taken, add: files, doubles };

@@ -1,0 +1,136 @@
+//! Whose affair a request is in a cluster, and which node that is now.
+
+use crate::forward::HOPS_MAX;
+use crate::http::call::App;
+use actix_web::dev::ServiceRequest;
+use actix_web::http::Method;
+use actix_web::http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use actix_web::web::Data;
+use percent_encoding::percent_decode_str;
+use std::sync::Arc;
+use strandline_consensus::control::Control;
+use strandline_consensus::{GroupId, NodeId};
+use strandline_event::LogKey;
+
+/// Whose affair a request is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Affair {
+    /// The leader's of this group: appends.
+    Leads(GroupId),
+    /// That of the node that compacts this store.
+    Compacts(String),
+    /// Any node's with the role `read`: it asks the leaders how far it must be. Subscriptions are not among them: they last, and stay where they are.
+    Reads,
+}
+
+/// Who answers a request.
+pub(super) enum Answers {
+    /// This node.
+    Here,
+    /// The node with this id, at this HTTP address.
+    There(NodeId, String),
+    /// Nobody is known yet.
+    Nobody,
+}
+
+impl Affair {
+    /// What is asked about: of a stream type that is not here, or not yet, who leads the meta group knows. It stays the one that was asked
+    /// when the type's own group begins meanwhile, under whatever leader.
+    pub(super) fn asked_of(&self, control: &Control) -> Self {
+        match self {
+            Self::Leads(group) if control.groups().get(group).is_none() => Self::Leads(GroupId::Meta),
+            same => same.clone(),
+        }
+    }
+
+    /// Who answers it now.
+    pub(super) fn who_answers(&self, control: &Control) -> Answers {
+        let node = match self {
+            Self::Leads(group) => {
+                let status = control.groups().get(group).map_or_else(|| control.meta_status(), |group| group.status());
+                status.leader.map(|(node, _)| node)
+            }
+            Self::Compacts(store) => control.with_state(|state| state.compactor(store)),
+            Self::Reads => return Answers::Here,
+        };
+        match node {
+            None => Answers::Nobody,
+            Some(node) if node == control.node() => Answers::Here,
+            Some(node) => http_of(control, node).map_or(Answers::Nobody, |address| Answers::There(node, address)),
+        }
+    }
+}
+
+fn http_of(control: &Control, node: NodeId) -> Option<String> {
+    control.entry(node).map(|entry| entry.facts.addresses.http)
+}
+
+/// Whose affair a request is; `None`: the asked node's.
+pub(super) fn affair_of(request: &ServiceRequest, hops: u32) -> Option<(Control, Affair)> {
+    let app = request.app_data::<Data<App>>()?;
+    let control = app.node.cluster()?;
+    // what is no route says nothing of a store, and costs nobody a connection
+    let is_route = request.match_pattern().is_some();
+    if !app.forwards || hops >= HOPS_MAX || !is_route {
+        return None;
+    }
+    let gets = request.method() == Method::GET || request.method() == Method::HEAD;
+    let affair = of_path(request.path(), gets)?;
+    // no route reads by another method, and no read has a body
+    let is_other = affair == Affair::Reads && (request.method() != Method::GET || has_body(request));
+    (!is_other).then(|| (control.clone(), affair))
+}
+
+fn has_body(request: &ServiceRequest) -> bool {
+    let sized = request.headers().get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
+    sized || request.headers().contains_key(TRANSFER_ENCODING)
+}
+
+/// Whose affair a path is. `gets`: it changes nothing.
+fn of_path(path: &str, gets: bool) -> Option<Affair> {
+    let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+    let text = |segment: &str| percent_decode_str(segment).decode_utf8().ok().map(|text| text.into_owned());
+    match segments.as_slice() {
+        ["v1", "stores", _, "streams" | "events" | "scan", ..] if gets => Some(Affair::Reads),
+        ["v1", "stores", ..] if gets => None,
+        ["v1", "stores", store, "streams", stream_type, ..] => {
+            let log = LogKey::single(&text(stream_type)?);
+            Some(Affair::Leads(GroupId::Log { store: Arc::from(text(store)?), log }))
+        }
+        ["v1", "stores", _, "events", ..] => Some(Affair::Leads(GroupId::Meta)),
+        ["admin", "v1", "stores", store, "compaction" | "retention" | "restore" | "redact", ..] => {
+            text(store).map(Affair::Compacts)
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_says_whose_affair_it_is() {
+        let log = |name: &str| GroupId::Log { store: Arc::from("a b"), log: LogKey::single(name) };
+        let compacts = || Some(Affair::Compacts("s".to_owned()));
+        for (path, gets, affair) in [
+            ("/v1/stores/s/streams/Call/1", true, Some(Affair::Reads)),
+            ("/v1/stores/s/streams/Call/1/head", true, Some(Affair::Reads)),
+            ("/v1/stores/s/events", true, Some(Affair::Reads)),
+            ("/v1/stores/s/scan", true, Some(Affair::Reads)),
+            ("/v1/stores/s/subscribe", true, None),
+            ("/v1/stores/s", true, None),
+            ("/v1/stores/s/stream-types", true, None),
+            ("/v1/stores/a%20b/streams/C%2Fd/1", false, Some(Affair::Leads(log("C/d")))),
+            ("/v1/stores/s/events", false, Some(Affair::Leads(GroupId::Meta))),
+            ("/admin/v1/stores/s/compaction", true, compacts()),
+            ("/admin/v1/stores/s/compaction/run", false, compacts()),
+            ("/admin/v1/stores/s/redact", false, compacts()),
+            ("/admin/v1/stores/s/files", true, None),
+            ("/admin/v1/cluster", true, None),
+            ("/health", true, None),
+        ] {
+            assert_eq!(of_path(path, gets), affair, "{path}");
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! How many connections a listener takes: one too many is told so and does not hang, and when another ends there is room again.
+
+use crate::common::{Running, start_serving};
+use crate::native::hello_of;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+use strandline_server::ServeOptions;
+use strandline_workers::NodeOptions;
+
+/// More than are taken with so few descriptors, whatever the machine.
+const TRIED_MAX: usize = 400;
+
+fn start(dir: &std::path::Path) -> Running {
+    let any = "127.0.0.1:0".parse().unwrap();
+    start_serving(
+        dir,
+        |options| NodeOptions { descriptors_max: Some(240), ..options },
+        move |options| ServeOptions { admin: Some(any), ..options },
+    )
+}
+
+/// A connection, and whether it is served.
+fn served(address: SocketAddr, ask: &[u8], refused: &str) -> (TcpStream, bool) {
+    let mut socket = TcpStream::connect(address).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    // one that is turned away may be closed already
+    let _ = socket.write_all(ask);
+    let mut told = Vec::new();
+    let mut part = [0; 1024];
+    loop {
+        match socket.read(&mut part) {
+            Ok(bytes) if bytes > 0 => told.extend_from_slice(&part[..bytes]),
+            _ => panic!("neither served nor refused: {}", String::from_utf8_lossy(&told)),
+        }
+        let text = String::from_utf8_lossy(&told);
+        if text.contains(refused) {
+            return (socket, false);
+        }
+        if text.contains("\"ok\"") || text.contains("strandline/") {
+            return (socket, true);
+        }
+    }
+}
+
+#[test]
+fn one_connection_too_many_is_told_so_by_every_listener() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path());
+    let health = b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n".to_vec();
+    let listeners = [(server.address, health.clone()), (server.admin.unwrap(), health), (server.native, hello_of(1))];
+    for (address, ask) in listeners {
+        let serve = || served(address, &ask, "too many connections");
+        let mut open = Vec::new();
+        let over = loop {
+            let (socket, is_served) = serve();
+            if !is_served {
+                break socket;
+            }
+            open.push(socket);
+            assert!(open.len() < TRIED_MAX, "no limit at {address}");
+        };
+        assert!(open.len() >= 8, "{}", open.len());
+        drop(over);
+        open.pop();
+        let began = Instant::now();
+        while !serve().1 {
+            assert!(began.elapsed() < Duration::from_secs(60), "an end makes no room");
+        }
+    }
+}

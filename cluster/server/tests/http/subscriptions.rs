@@ -1,0 +1,57 @@
+//! Named subscriptions as operators see them: numbers of all, one with what is parked, replays.
+
+use super::common::{Running, start};
+use serde_json::{Value, json};
+
+/// A subscription whose consumer took `limit` events and went away, and which are parked; gives their positions.
+fn parked(server: &Running, name: &str, limit: usize) -> Vec<String> {
+    server.post(&format!("subscriptions/{name}"), "{\"filter\":{\"stream_type\":\"Call\"}}").ok(201);
+    let given = server.get(&format!("subscriptions/{name}/events?limit={limit}")).text();
+    let positions: Vec<String> =
+        given.lines().filter_map(|line| line.strip_prefix("id: ")).map(str::to_owned).collect();
+    assert_eq!(positions.len(), limit, "{given}");
+    for position in &positions {
+        let body = format!("{{\"position\":\"{position}\",\"reason\":\"no paper\"}}");
+        server.post(&format!("subscriptions/{name}/park"), &body).ok(200);
+    }
+    // the node has noticed that the consumer is gone
+    while server.get(&format!("subscriptions/{name}")).ok(200)["consumers"] != 0 {
+        std::thread::yield_now();
+    }
+    positions
+}
+
+#[test]
+fn operators_see_numbers_and_what_is_parked_and_give_it_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "");
+    for stream in ["a", "b", "c"] {
+        server.append(stream, r#"{"event_type":"Ticked","data":{}}"#).ok(201);
+    }
+    assert_eq!(server.get("admin:subscriptions").ok(200), json!({ "subscriptions": [], "followers": 0 }));
+    let positions = parked(&server, "bills", 2);
+    let told = server.get("admin:subscriptions").ok(200);
+    let [one] = &told["subscriptions"].as_array().unwrap()[..] else { panic!("{told}") };
+    let number = |field: &str| one[field].as_u64().unwrap();
+    assert_eq!((one["name"].as_str(), &one["filter"]), (Some("bills"), &json!({ "stream_type": "Call" })));
+    assert_eq!((number("parked"), number("consumers"), number("in_flight"), number("waiting")), (2, 0, 0, 1));
+    assert_eq!(server.get("admin:subscriptions/bills").ok(200), server.get("subscriptions/bills").ok(200));
+
+    let replayed = |body: &str| server.post("admin:subscriptions/bills/replay", body).ok(200)["replayed"].clone();
+    assert_eq!(replayed(&format!("{{\"position\":\"{}\"}}", positions[1])), json!(1));
+    let again = server.get("admin:subscriptions/bills").ok(200);
+    let marks: Vec<&Value> = again["parked"].as_array().unwrap().iter().map(|event| &event["replayed"]).collect();
+    assert_eq!(marks, [&json!(false), &json!(true)]);
+    assert_eq!(replayed(""), json!(1), "all that is left");
+}
+
+#[test]
+fn what_is_no_subscription_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "");
+    server.get("admin:subscriptions/nobody").error(404, "not_found");
+    server.post("admin:subscriptions/nobody/replay", "").error(404, "not_found");
+    server.get("admin:subscriptions?all=1").error(400, "bad_request");
+    server.get(&format!("admin:subscriptions/{}", "n".repeat(201))).error(400, "bad_request");
+    server.get("/admin/v1/stores/other/subscriptions").error(404, "not_found");
+}

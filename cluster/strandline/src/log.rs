@@ -1,0 +1,52 @@
+//! What `serve` tells of itself while it runs: the log on stderr, as text or JSON, and traces where it is asked for them.
+
+mod json;
+
+use crate::cli::{LogFormat, ServeTold};
+use crate::exit::Failure;
+use crate::out;
+use crate::traces::{self, Traces};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, fmt};
+
+/// What is logged where STRANDLINE_LOG says nothing. Of the HTTP library not what any client could fill the log with: requests whose
+/// bytes are no HTTP, which are answered with 400. Of the Raft engine nothing: it says each attempt to reach a member that is away, for
+/// each log. Who is away, and a log that has ended, the node says itself, once.
+const FILTER: &str = "warn,actix_http::h1::dispatcher=off,openraft=off,strandline_audit=info";
+
+/// The target of the audit log.
+const AUDIT: &str = "strandline_audit";
+
+/// Begins to log and to trace; traces are sent until what it gives is dropped. STRANDLINE_LOG takes a filter such as `debug` or
+/// `strandline_engine=trace`.
+pub(crate) fn start(options: &ServeTold) -> Result<Traces, Failure> {
+    let filter = match std::env::var("STRANDLINE_LOG") {
+        Ok(text) => {
+            EnvFilter::try_new(with_audit(&text)).map_err(|e| Failure::Usage(format!("STRANDLINE_LOG={text}: {e}")))?
+        }
+        Err(_) => FILTER.into(),
+    };
+    let log = fmt::layer().with_writer(std::io::stderr);
+    let log = match options.log_format {
+        LogFormat::Text => log.with_ansi(out::coloured()).boxed(),
+        LogFormat::Json => log.with_ansi(false).event_format(json::Json).boxed(),
+    };
+    let (layer, traces) = traces::start(options)?;
+    // a second subscriber cannot be set; the first one stays
+    let _ = tracing_subscriber::registry().with(layer).with(log.with_filter(filter)).try_init();
+    Ok(traces)
+}
+
+/// Who administrated and who was refused is told whatever else is logged, unless the filter itself speaks of it.
+fn with_audit(filter: &str) -> String {
+    if filter.contains(AUDIT) { filter.to_owned() } else { format!("{filter},{AUDIT}=info") }
+}
+
+/// A line for the person who starts a node; where the log is JSON, a line of it.
+pub(crate) fn note(options: &ServeTold, text: &str) {
+    match options.log_format {
+        LogFormat::Text => out::note(text),
+        LogFormat::Json => tracing::warn!("{text}"),
+    }
+}

@@ -1,0 +1,86 @@
+//! Numbers of a running node: accounts, counts, who has trouble. Each is read at once, from whatever thread.
+
+use super::NodeHandle;
+use crate::metrics::Metrics;
+use crate::permits::BytePermits;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use strandline_engine::compact::Share;
+
+impl NodeHandle {
+    /// The account of bytes in flight.
+    #[must_use]
+    pub fn permits(&self) -> &BytePermits {
+        &self.node.shared.permits
+    }
+
+    /// The account of bytes of answers.
+    #[must_use]
+    pub fn answers(&self) -> &BytePermits {
+        &self.node.shared.answers
+    }
+
+    /// How many follow a store, and events that they were given.
+    #[must_use]
+    pub fn followers(&self) -> (usize, u64) {
+        let following = &self.node.shared.following;
+        (following.count(), following.given.get())
+    }
+
+    /// What the node counts.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.node.shared.metrics
+    }
+
+    /// Reads that are queued or run, and how many there may be.
+    #[must_use]
+    pub fn reads_in_flight(&self) -> (usize, usize) {
+        self.node.shared.readers.in_flight()
+    }
+
+    /// Whether appends are taken.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        self.node.check_serving().is_ok()
+    }
+
+    /// Stores that another node owns by now: they take no appends here.
+    #[must_use]
+    pub fn fenced(&self) -> Vec<&str> {
+        let fenced = self.stores.iter().filter(|parts| parts.replicas.is_none() && parts.fenced.load(Ordering::SeqCst));
+        fenced.map(|parts| parts.store.name()).collect()
+    }
+
+    /// Stores whose object store gives no answer now, and why: appends go on where there is a log, reads of files fail.
+    #[must_use]
+    pub fn troubled(&self) -> Vec<(&str, Arc<str>)> {
+        let troubles = self.stores.iter().map(|parts| (parts.store.name(), parts.store.durable().trouble()));
+        troubles.filter_map(|(name, trouble)| Some((name, trouble?))).collect()
+    }
+
+    /// How many looks at keyrings found that the next start would not open one, and whether the last one of some store did.
+    #[must_use]
+    pub fn key_looks(&self) -> (u64, bool) {
+        let looks = self.stores.iter().map(|parts| parts.store.durable().key_looks());
+        looks.fold((0, false), |(sum, any), (failures, failing)| (sum + failures, any || failing))
+    }
+
+    /// The part of the time that a thread of compaction may work.
+    #[must_use]
+    pub fn compaction_share(&self) -> Share {
+        self.node.compaction_share
+    }
+
+    /// Files that the process may open.
+    #[must_use]
+    pub fn descriptors_max(&self) -> u64 {
+        self.node.shared.descriptors.limit()
+    }
+
+    /// Workers that live.
+    #[must_use]
+    pub fn workers_alive(&self) -> usize {
+        self.node.shared.alive.count()
+    }
+}

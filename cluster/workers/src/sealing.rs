@@ -1,0 +1,103 @@
+//! The way of an append whose stream type is erasable: judged first, sealed with keys that stay only then.
+//!
+//! ```text
+//!  batch -> sealed on trial (keys that are there, else ones that nobody keeps) -> all are there: to its owner
+//!                                \-> dry run by its owner -> refused, or asked for no more: no key was made
+//!                                                        \-> keys on stable storage -> sealed -> to its owner
+//! ```
+//!
+//! So what is refused leaves no key behind, and tells of an erased subject nobody who may not know it. Invariant: between the look at what a stream type
+//! is and the answer of its owner no stream type becomes erasable and no subject is erased (`appending`): nothing is stored as it came in a type that is
+//! erasable by then, and nothing that a receipt has not counted is acknowledged after it.
+
+use crate::error::NodeError;
+use crate::permits::BytePermit;
+use crate::random;
+use crate::store::StoreHandle;
+use std::sync::Arc;
+use strandline_engine::append::{AppendOutcome, Expected, OnError};
+use strandline_engine::subjects::Trial;
+use strandline_event::BatchBytes;
+use tokio::sync::RwLockReadGuard;
+
+/// How a batch goes on.
+pub(crate) enum Sealed {
+    /// To its owner, so.
+    Ready(BatchBytes),
+    /// Nowhere: it was a dry run, which was made.
+    Judged(BatchBytes, AppendOutcome),
+}
+
+impl StoreHandle {
+    /// Held from the look at a stream type to the answer of its owner. `None`: this node erases nothing.
+    pub(crate) async fn appending(&self) -> Option<RwLockReadGuard<'_, ()>> {
+        match &self.node.shared.subjects {
+            Some(subjects) => Some(subjects.gate.read().await),
+            None => None,
+        }
+    }
+
+    /// The batch of one stream as it is stored. Its caller is `appending`.
+    pub(crate) async fn sealed(
+        &self,
+        batch: BatchBytes,
+        expected: Expected,
+        inspect: bool,
+        permit: &Arc<BytePermit>,
+    ) -> Result<Sealed, NodeError> {
+        let Some(trial) = self.trial(&batch).await? else { return Ok(Sealed::Ready(batch)) };
+        if trial.is_final {
+            return Ok(Sealed::Ready(trial.batch));
+        }
+        let permit = Arc::clone(permit);
+        let judged = self.submit(trial.batch.clone(), expected, OnError::Abort, true, permit).await?;
+        if let Some(erased) = trial.erased {
+            return Err(erased.into());
+        }
+        if inspect { Ok(Sealed::Judged(trial.batch, judged)) } else { Ok(Sealed::Ready(self.seal(batch).await?)) }
+    }
+
+    /// The batch sealed for a judgement; `None`: its stream type is not erasable.
+    pub(crate) async fn trial(&self, batch: &BatchBytes) -> Result<Option<Trial>, NodeError> {
+        if self.erasable(batch.view().stream_type()).is_none() {
+            return Ok(None);
+        }
+        let Some(keys) = self.parts.store.subjects().cloned() else { return Ok(None) };
+        let (batch, store) = (batch.clone(), self.name().to_owned());
+        let sealing = tokio::task::spawn_blocking(move || keys.try_seal(&store, &batch, &random::fill));
+        Ok(sealing.await.map_err(|_| NodeError::OutcomeUnknown)??)
+    }
+
+    /// The batch sealed with keys that stay, which are made where there are none.
+    pub(crate) async fn seal(&self, batch: BatchBytes) -> Result<BatchBytes, NodeError> {
+        self.seal_rows(batch, |_, _| true).await
+    }
+
+    /// As it is stored where what is refused is left out. Rows that no owner stores for this caller get no key: their tenant, and the rules that never
+    /// change while a store is open, say so.
+    pub(crate) async fn seal_what_may_be_stored(&self, batch: BatchBytes) -> Result<BatchBytes, NodeError> {
+        let (rules, scope) = (self.parts.store.rules(), self.scope.clone());
+        let may_be_stored = move |batch: &BatchBytes, row: usize| {
+            let view = batch.view();
+            scope.as_ref().is_none_or(|scope| scope.holds(view.tenant_id(row)))
+                && rules.strict.check_row(view, row).is_ok()
+        };
+        self.seal_rows(batch, may_be_stored).await
+    }
+
+    async fn seal_rows(
+        &self,
+        batch: BatchBytes,
+        is_stored: impl Fn(&BatchBytes, usize) -> bool + Send + 'static,
+    ) -> Result<BatchBytes, NodeError> {
+        if self.erasable(batch.view().stream_type()).is_none() {
+            return Ok(batch);
+        }
+        let Some(keys) = self.parts.store.subjects().cloned() else { return Ok(batch) };
+        let store = self.name().to_owned();
+        let sealing = tokio::task::spawn_blocking(move || {
+            keys.seal_rows(&store, &batch, &random::fill, &|row| is_stored(&batch, row))
+        });
+        Ok(sealing.await.map_err(|_| NodeError::OutcomeUnknown)??)
+    }
+}

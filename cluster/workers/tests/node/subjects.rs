@@ -1,0 +1,170 @@
+//! Keys of subjects: made for what is stored and for nothing else, and in step with appends that come at the same time.
+
+use super::*;
+use std::path::PathBuf;
+use strandline_engine::tenants::TenantScope;
+use strandline_keys::subject::ERASED;
+use strandline_workers::{Erasure, StreamAppend, SubjectKind};
+
+struct Rig {
+    _keys: tempfile::TempDir,
+    data: tempfile::TempDir,
+    file: PathBuf,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let (keys, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let file = keys.path().join("subjects");
+        Self { _keys: keys, data, file }
+    }
+
+    async fn start(&self) -> NodeHandle {
+        let options = NodeOptions { subject_keys: Some(self.file.clone()), ..options(self.data.path()) };
+        Node::start(declarations(self.data.path(), ""), options).await.unwrap()
+    }
+
+    /// Records of the key file.
+    fn records(&self) -> usize {
+        std::fs::read(&self.file).unwrap().chunks(8).filter(|chunk| chunk.starts_with(b"SLKR")).count()
+    }
+}
+
+async fn register(store: &StoreHandle, name: &str, kind: SubjectKind) -> Result<(), NodeError> {
+    let entry = StreamTypeEntry { name: Arc::from(name), buckets: 1 };
+    store.register_erasable(entry, kind).await.map(drop)
+}
+
+fn one(stream_type: &str, stream_id: &str, tenant: &str, unit: BatchUnit) -> BatchBytes {
+    let mut builder = BatchBuilder::new(stream_type, unit);
+    let event =
+        EventInput { stream_id, event_type: "E", data: "\"said\"", tenant_id: Some(tenant), ..EventInput::default() };
+    builder.push(&event).unwrap();
+    builder.finish().unwrap()
+}
+
+async fn put(
+    (node, store): (&NodeHandle, &StoreHandle),
+    (stream_type, stream_id, tenant): (&str, &str, &str),
+    inspect: bool,
+) -> Result<(), ErrorKind> {
+    let batch = one(stream_type, stream_id, tenant, BatchUnit::Append);
+    store.append_stream(batch, Expected::Any, inspect, permit(node)).await.map(drop).map_err(|error| error.kind())
+}
+
+async fn said(store: &StoreHandle, stream_type: &str, stream_id: &str) -> Vec<String> {
+    let query = StreamQuery { stream_type: stream_type.to_owned(), ..whole(stream_id) };
+    store.read_stream(query).await.unwrap().rows().map(|event| event.data.to_owned()).collect()
+}
+
+fn erasure(kind: SubjectKind, name: &str, stream_type: Option<&str>) -> Erasure {
+    Erasure { kind, name: name.to_owned(), stream_type: stream_type.map(str::to_owned), who: "ops".to_owned() }
+}
+
+#[test]
+fn what_is_refused_or_only_looked_at_leaves_no_key_and_tells_nothing_of_what_was_erased() {
+    let rig = Rig::new();
+    runtime::run(async {
+        let node = rig.start().await;
+        let store = node.store("calls").unwrap();
+        register(&store, "P", SubjectKind::Stream).await.unwrap();
+        register(&store, "T", SubjectKind::Tenant).await.unwrap();
+        let limited = |tenant: &str| store.limited_to(&Arc::new(TenantScope::new(vec![tenant.to_owned()])));
+        let (acme, zeta) = (limited("acme"), limited("zeta"));
+        put((&node, &zeta), ("P", "s1", "zeta"), false).await.unwrap();
+        put((&node, &zeta), ("T", "x", "zeta"), false).await.unwrap();
+        let before = rig.records();
+        let forbidden = Err(ErrorKind::Forbidden);
+        for at in [("P", "new", "nobody"), ("P", "s1", "acme"), ("T", "y", "zeta"), ("T", "z", "nobody")] {
+            assert_eq!(put((&node, &acme), at, false).await, forbidden, "{at:?}");
+        }
+        let many = ["n1", "n2"]
+            .map(|id| StreamAppend { batch: one("P", id, "nobody", BatchUnit::Append), expected: Expected::Any });
+        for outcome in acme.append_many(&many, false, &permit(&node)).await {
+            assert_eq!(outcome.err().map(|error| error.kind()), Some(ErrorKind::Forbidden));
+        }
+        for rule in [OnError::Abort, OnError::Skip] {
+            let body = vec![one("P", "bulk", "nobody", BatchUnit::Rows), one("T", "bulk", "zeta", BatchUnit::Rows)];
+            match acme.append_bulk(body, rule, permit(&node)).await {
+                Err(error) => assert_eq!((rule, error.kind()), (OnError::Abort, ErrorKind::Forbidden)),
+                Ok(parts) => parts.into_iter().for_each(|part| assert!(part.unwrap().stamped.is_none())),
+            }
+        }
+        put((&node, &acme), ("P", "looked-at", "acme"), true).await.unwrap();
+        assert_eq!(rig.records(), before, "no key was made");
+        store.erase(erasure(SubjectKind::Stream, "s1", None)).await.unwrap();
+        store.erase(erasure(SubjectKind::Tenant, "zeta", None)).await.unwrap();
+        for at in [("P", "s1", "acme"), ("T", "y", "zeta")] {
+            assert_eq!(put((&node, &acme), at, false).await, forbidden, "{at:?}");
+        }
+        let skipped =
+            acme.append_bulk(vec![one("T", "b", "zeta", BatchUnit::Rows)], OnError::Skip, permit(&node)).await;
+        assert_eq!(skipped.unwrap().remove(0).unwrap().rejected.len(), 1);
+        assert_eq!(put((&node, &zeta), ("P", "s1", "zeta"), false).await, Err(ErrorKind::StrictViolation));
+        drop((store, acme, zeta));
+        stop(node).await;
+    })
+    .unwrap();
+}
+
+#[test]
+fn appends_to_a_new_subject_that_come_together_are_stored_in_their_order() {
+    let rig = Rig::new();
+    runtime::run(async {
+        let node = rig.start().await;
+        let store = node.store("calls").unwrap();
+        register(&store, "P", SubjectKind::Stream).await.unwrap();
+        let at = |id: &str, expected| StreamAppend { batch: one("P", id, "t", BatchUnit::Append), expected };
+        let many = [
+            at("a", Expected::Empty),
+            at("b", Expected::At(Seq(9))),
+            at("a", Expected::At(Seq(1))),
+            at("b", Expected::Empty),
+            at("a", Expected::At(Seq(2))),
+        ];
+        let outcomes = store.append_many(&many, false, &permit(&node)).await;
+        let stored: Vec<bool> = outcomes.iter().map(Result::is_ok).collect();
+        assert_eq!(stored, [true, false, true, true, true], "{outcomes:?}");
+        let body = vec![one("P", "a", "t", BatchUnit::Rows), one("P2", "c", "t", BatchUnit::Rows)];
+        assert!(store.append_bulk(body, OnError::Abort, permit(&node)).await.unwrap().iter().all(Result::is_ok));
+        assert_eq!(said(&store, "P", "a").await, ["\"said\""; 4]);
+        assert_eq!(said(&store, "P", "b").await.len(), 1);
+        store.erase(erasure(SubjectKind::Stream, "a", None)).await.unwrap();
+        assert_eq!(said(&store, "P", "a").await, [ERASED; 4], "all of it was sealed");
+        drop(store);
+        stop(node).await;
+    })
+    .unwrap();
+}
+
+/// A type that holds an event as it came is not erasable, and what is acknowledged after an erasure is of no erased subject.
+#[test]
+fn an_append_comes_before_a_registration_or_an_erasure_or_after_it() {
+    let rig = Rig::new();
+    runtime::run(async {
+        let node = rig.start().await;
+        let store = node.store("calls").unwrap();
+        for n in 0..40 {
+            let name = format!("R{n}");
+            let (registered, stored) = tokio::join!(
+                register(&store, &name, SubjectKind::Stream),
+                put((&node, &store), (&name, "a", "t"), false)
+            );
+            stored.unwrap();
+            if registered.is_err() {
+                assert_eq!(said(&store, &name, "a").await, ["\"said\""]);
+                continue;
+            }
+            let wish = erasure(SubjectKind::Stream, "a", Some(&name));
+            let (erased, stored) = tokio::join!(store.erase(wish), put((&node, &store), (&name, "a", "t"), false));
+            let receipt = erased.unwrap().remove(0);
+            let events = said(&store, &name, "a").await;
+            assert!(events.iter().all(|data| data == ERASED), "{events:?}");
+            assert_eq!(events.len(), 1 + usize::from(stored.is_ok()));
+            assert_eq!(receipt.tombstone.events, events.len() as u64, "what is acknowledged is counted");
+        }
+        drop(store);
+        stop(node).await;
+    })
+    .unwrap();
+}

@@ -1,0 +1,93 @@
+//! What an operator sees when nodes are away: who it is, who is not ready, and that stopping a node costs no election time.
+
+use super::KEYS;
+use super::nodes::Nodes;
+use serde_json::{Value, json};
+
+fn event() -> Value {
+    json!({ "events": [{ "event_type": "E", "data": {} }] })
+}
+
+fn member(nodes: &Nodes, asked: usize, node: usize) -> Value {
+    let cluster = nodes.http(asked).get("/admin/v1/cluster").expect(200);
+    cluster["members"].as_array().unwrap().iter().find(|m| m["id"] == node).cloned().unwrap_or_default()
+}
+
+#[test]
+fn a_node_that_is_away_is_said_once_and_shown_everywhere() {
+    let mut nodes = Nodes::new(3, KEYS, &[]);
+    nodes.http(1).post("streams/Call/a", &event()).expect(201);
+    let leader = nodes.leader(None);
+    let (away, other) = (leader % 3 + 1, (leader + 1) % 3 + 1);
+    assert_eq!(member(&nodes, leader, away)["away_since"], Value::Null);
+    nodes.kill(away);
+    // what it lacks is offered to it again and again
+    (0..5).for_each(|_| drop(nodes.http(leader).post("streams/Call/a", &event()).expect(201)));
+    for asked in [leader, other] {
+        nodes.until("it is shown as away", |nodes| member(nodes, asked, away)["away_since"].is_string());
+        assert_eq!(member(&nodes, asked, other)["away_since"], Value::Null);
+    }
+    let metrics = nodes.http(leader).get("/metrics").text();
+    assert!(metrics.contains("strandline_cluster_members_unreachable 1\n"), "{metrics}");
+    assert!(metrics.contains("strandline_cluster_members{state=\"member\"} 3\n"), "{metrics}");
+    nodes.start(away);
+    nodes.until("it is back", |nodes| member(nodes, leader, away)["away_since"].is_null());
+    let said = nodes.stop(leader).stderr;
+    let of_it = |words: &str| {
+        said.lines().filter(|line| line.contains(words) && line.contains(&format!("node={away} "))).count()
+    };
+    assert_eq!((of_it("cannot be reached"), of_it("is reached again")), (1, 1), "{said}");
+    assert!(said.lines().count() < 30 && !said.contains("openraft"), "{said}");
+}
+
+#[test]
+fn a_node_without_a_quorum_is_not_ready_until_there_is_one() {
+    let mut nodes = Nodes::new(3, KEYS, &[]);
+    nodes.http(1).post("streams/Call/a", &event()).expect(201);
+    nodes.http(1).get("/ready").expect(200);
+    nodes.kill(2);
+    nodes.kill(3);
+    nodes.until("it is not ready", |nodes| nodes.http(1).get("/ready").status == 503);
+    let why = nodes.http(1).get("/ready").expect_error(503, "unavailable").to_string();
+    assert!(why.contains("has had no leader"), "{why}");
+    nodes.until("what it has is read", |nodes| nodes.http(1).get("streams/Call/a?consistency=local").status == 200);
+    nodes.start(2);
+    nodes.until("it is ready", |nodes| nodes.http(1).get("/ready").status == 200);
+}
+
+#[test]
+fn a_leader_that_is_stopped_has_handed_over_when_it_ends() {
+    let mut nodes = Nodes::new(3, KEYS, &[]);
+    nodes.http(1).post("streams/Call/a", &event()).expect(201);
+    for _ in 0..3 {
+        let leader = nodes.leader(Some("Call"));
+        nodes.stop(leader);
+        for node in nodes.running() {
+            for group in [None, Some("Call")] {
+                let now = nodes.shard(node, group)["leader"].clone();
+                assert!(
+                    now.is_u64() && now != leader,
+                    "node {node} sees {now} lead {group:?} after {leader} has stopped"
+                );
+            }
+        }
+        nodes.start(leader);
+        nodes.until("all vote and follow", |nodes| nodes.http(leader).get("/ready").status == 200);
+        nodes.http(leader).post("streams/Call/a", &event()).expect(201);
+    }
+}
+
+#[test]
+fn a_member_that_was_removed_is_not_ready() {
+    let mut nodes = Nodes::begun(4, 3, KEYS, &[]);
+    nodes.start(4);
+    // it has heard from the others, so it knows whom to ask
+    nodes.until("it is a member", |nodes| member(nodes, 4, 4)["state"] == "member");
+    let removed = nodes.http(2).post("/admin/v1/cluster/remove", &json!({ "node": 4 })).expect(200);
+    assert_eq!(removed["changed"], true);
+    nodes.until("it knows", |nodes| {
+        let ready = nodes.http(4).get("/ready");
+        ready.status == 503 && ready.text().contains("removed from its cluster")
+    });
+    nodes.http(1).get("/ready").expect(200);
+}

@@ -1,0 +1,157 @@
+//! Roles that scale apart: three nodes ingest, one compacts, one reads. What each does alone, what is left undone without it, and how a node gets
+//! other roles.
+
+use super::nodes::Nodes;
+use super::{KEYS, everything_is_there, goes_on, under_load};
+use crate::harness::seed;
+use serde_json::{Value, json};
+
+const APART: [&str; 5] = ["ingest", "ingest", "ingest", "compact", "read"];
+
+/// A run by hand, asked of any node, that ended well.
+fn compacts(nodes: &Nodes, asked: usize) -> bool {
+    let path = "/admin/v1/stores/test/compaction/run?wait=true";
+    let answer = nodes.http(asked).post_as(path, "application/json", b"");
+    let ended =
+        |answer: &Value| answer["ended"].as_array().is_some_and(|jobs| jobs.iter().all(|job| job["error"].is_null()));
+    answer.status == 200 && ended(&answer.json())
+}
+
+fn leaders(nodes: &Nodes) -> Vec<usize> {
+    [None, Some("Call"), Some("Order")].map(|stream_type| nodes.leader(stream_type)).to_vec()
+}
+
+#[test]
+fn each_role_does_its_part_and_its_loss_stops_nothing_else() {
+    let seed = seed("roles");
+    let mut nodes = Nodes::with_roles(&APART, KEYS);
+    let mut writers = under_load(&mut nodes, seed, |nodes, acknowledged| {
+        goes_on(acknowledged, 30);
+        let compactor = (4, "compactor".to_owned());
+        for stream_type in [None, Some("Call"), Some("Order")] {
+            nodes.until("three vote, two follow", |nodes| {
+                let shard = nodes.shard(1, stream_type);
+                (&shard["voters"], &shard["learners"]) == (&json!([1, 2, 3]), &json!([4, 5]))
+            });
+        }
+        for node in 1..=5 {
+            nodes.until("the compactor is named", |nodes| nodes.compactor(node) == compactor);
+        }
+        // wherever it is asked for, it runs there
+        for asked in 1..=5 {
+            nodes.until("it compacts", |nodes| compacts(nodes, asked));
+            goes_on(acknowledged, 10);
+        }
+        for node in 1..=5 {
+            assert_eq!(nodes.metric(node, "cluster_compacts{store=\"test\"}"), u64::from(node == 4));
+            assert_eq!(nodes.metric(node, "compaction_jobs_total") > 0, node == 4, "jobs on node {node}");
+            assert_eq!(nodes.metric(node, "cluster_compactor{store=\"test\"}"), 4);
+            assert_eq!(nodes.metric(node, "cluster_node_role{role=\"ingest\"}"), u64::from(node <= 3));
+        }
+        // without it, one that ingests stands in
+        nodes.kill(4);
+        goes_on(acknowledged, 30);
+        nodes.until("another one is named", |nodes| {
+            let (node, how) = nodes.compactor(1);
+            (1..=3).contains(&node) && how == "stand-in"
+        });
+        nodes.until("it compacts", |nodes| compacts(nodes, 5));
+        nodes.start(4);
+        nodes.until("it is named again", |nodes| nodes.compactor(1) == compactor);
+        nodes.until("it compacts", |nodes| compacts(nodes, 1));
+        // both are away: appends go on, and reads too
+        nodes.kill(4);
+        nodes.kill(5);
+        goes_on(acknowledged, 60);
+        assert_eq!(nodes.http(1).get("events?limit=1").status, 200);
+        nodes.start(4);
+        nodes.start(5);
+        // who leads next votes
+        for _ in 0..2 {
+            let leader = nodes.leader(Some("Call"));
+            nodes.kill(leader);
+            goes_on(acknowledged, 10);
+            assert!(leaders(nodes).iter().all(|leader| *leader <= 3), "{:?}", leaders(nodes));
+            nodes.start(leader);
+            goes_on(acknowledged, 10);
+        }
+        nodes.until("it is named again", |nodes| nodes.compactor(1) == compactor);
+        nodes.until("it compacts", |nodes| compacts(nodes, 2));
+    });
+    everything_is_there(&nodes, &mut writers);
+    nodes.stop_all();
+    let verified = nodes.verify();
+    assert!(verified.code == 0, "{verified:?}");
+}
+
+#[test]
+fn reads_go_to_nodes_with_the_role_while_one_can_be_reached() {
+    let mut nodes = Nodes::with_roles(&APART, KEYS);
+    let event = |n: u64| json!({ "events": [{ "event_type": "E", "data": { "n": n } }] });
+    let reads = |nodes: &Nodes| (1..=5).map(|node| nodes.metric(node, "reads_total")).collect::<Vec<_>>();
+    let before = reads(&nodes);
+    for n in 1..=8 {
+        let asked = 1 + n as usize % 4;
+        nodes.http(asked).post("streams/Call/a", &event(n)).expect(201);
+        // at once, and all of it: the reader asks the leader how far it must be
+        let http = nodes.http(asked);
+        assert_eq!((http.stream("Call", "a").len() as u64, http.global().len() as u64), (n, n));
+    }
+    nodes.http(4).get("streams/Call/a?consistency=local").expect(200);
+    nodes.http(1).get("streams/Call/none").expect_error(404, "not_found");
+    let after = reads(&nodes);
+    assert_eq!(before[..4], after[..4], "only node 5 has read a page");
+    assert!(after[4] >= before[4] + 16, "{before:?} {after:?}");
+    // without it every node answers by itself
+    nodes.kill(5);
+    for node in 1..=4 {
+        assert_eq!(nodes.http(node).stream("Call", "a").len(), 8);
+    }
+    nodes.start(5);
+    let before = reads(&nodes);
+    nodes.until("it is asked again", |nodes| {
+        nodes.http(1).stream("Call", "a");
+        reads(nodes)[4] > before[4]
+    });
+    nodes.stop_all();
+}
+
+#[test]
+fn a_node_gets_other_roles_at_a_start_where_the_cluster_can_spare_the_old_ones() {
+    let mut nodes = Nodes::with_roles(&APART, KEYS);
+    let event = json!({ "events": [{ "event_type": "E", "data": {} }] });
+    nodes.http(5).post("streams/Call/a", &event).expect(201);
+    let votes = |nodes: &Nodes, wanted: Value| {
+        [None, Some("Call")].iter().all(|stream_type| {
+            let shard = nodes.shard(1, *stream_type);
+            shard["settled"] == true && shard["voters"] == wanted
+        })
+    };
+    nodes.until("the log is where it shall be", |nodes| votes(nodes, json!([1, 2, 3])));
+    let drained = nodes.http(5).post("/admin/v1/cluster/drain", &json!({ "node": 3 }));
+    assert!(drained.status == 400 && drained.text().contains("role `ingest` join first"), "{}", drained.text());
+    // nobody could vote in its place
+    nodes.stop(3);
+    nodes.give(3, "read");
+    let refused = nodes.refused(3);
+    assert!(refused.code == 2 && refused.stderr.contains("2 voters instead of 3"), "{refused:?}");
+    assert!(refused.stderr.contains("start it with these, or without --roles"), "{refused:?}");
+    // what it was, where nothing is said
+    nodes.give(3, "");
+    nodes.start(3);
+    nodes.stop(5);
+    nodes.give(5, "ingest,read");
+    nodes.start(5);
+    assert!(votes(&nodes, json!([1, 2, 3])), "there are voters enough");
+    nodes.stop(3);
+    nodes.give(3, "compact");
+    nodes.start(3);
+    nodes.until("another one votes in its place", |nodes| votes(nodes, json!([1, 2, 5])));
+    let member = nodes.http(2).get("/admin/v1/cluster").expect(200)["members"][2].clone();
+    assert_eq!((&member["roles"], &member["votes_in"]), (&json!("compact"), &json!(0)), "{member}");
+    nodes.http(3).post("streams/Call/a", &event).expect(201);
+    for node in 1..=5 {
+        assert_eq!(nodes.http(node).stream("Call", "a").len(), 2);
+    }
+    nodes.stop_all();
+}
