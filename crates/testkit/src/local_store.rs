@@ -107,7 +107,7 @@ impl LocalStore {
     ) -> Result<Self, OpenError> {
         let time = ManualClock::default();
         let start = Start { now: time.now(), entropy: 1, accept_lost_log: false, grace: Grace::default() };
-        let opened = open(&config, log_disk(real, &disk), objects.as_ref(), start)?;
+        let opened = open(&config, log_disk(real.as_ref(), &disk), objects.as_ref(), start)?;
         let ids = IdSource::new(config.id.event_id_format, 77);
         let mut this = Self {
             config,
@@ -486,7 +486,7 @@ impl LocalStore {
         self.io = inline();
         let entropy = self.next_random();
         let start = Start { now: self.time.now(), entropy, accept_lost_log, grace: self.grace };
-        let opened = open(&self.config, log_disk(self.real, &self.disk), self.objects.as_ref(), start)?;
+        let opened = open(&self.config, log_disk(self.real.as_ref(), &self.disk), self.objects.as_ref(), start)?;
         self.adopt(opened);
         Ok(())
     }
@@ -517,9 +517,9 @@ struct Start {
     grace: Grace,
 }
 
-fn log_disk(real: Option<RealDisk>, disk: &Arc<CrashDisk>) -> Arc<dyn Disk> {
+fn log_disk(real: Option<&RealDisk>, disk: &Arc<CrashDisk>) -> Arc<dyn Disk> {
     match real {
-        Some(real) => Arc::new(real),
+        Some(real) => Arc::new(real.clone()),
         None => Arc::clone(disk) as _,
     }
 }

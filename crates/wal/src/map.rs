@@ -1,6 +1,7 @@
 //! Read-only maps of sealed segments: the only unsafe code of this crate.
 #![allow(unsafe_code)]
 
+use crate::ahead::Syncs;
 use memmap2::{Advice, Mmap};
 use std::fs::File;
 use std::io;
@@ -21,19 +22,25 @@ pub struct Mapped {
     bytes: SharedBytes,
     /// What is still to be read from the disk; none: the bytes are in memory.
     map: Option<Arc<Map>>,
+    syncs: Syncs,
 }
 
 impl Mapped {
     /// Bytes that are in memory.
     #[must_use]
-    pub const fn in_memory(bytes: SharedBytes) -> Self {
-        Self { bytes, map: None }
+    pub fn in_memory(bytes: SharedBytes) -> Self {
+        Self { bytes, map: None, syncs: Syncs::default() }
     }
 
     /// The bytes. One that is not in memory yet is read when it is touched, page by page, unless its reader asked for it before.
     #[must_use]
     pub const fn bytes(&self) -> &SharedBytes {
         &self.bytes
+    }
+
+    /// How often files of its disk were synced.
+    pub(crate) const fn syncs(&self) -> &Syncs {
+        &self.syncs
     }
 
     /// Begins to read a range from the disk, and nothing else: what the system reads ahead by itself may be megabytes at a time, for which
@@ -50,7 +57,7 @@ impl Mapped {
 }
 
 /// Maps a whole file that is never written or truncated again.
-pub(crate) fn map_sealed(file: &File) -> io::Result<Mapped> {
+pub(crate) fn map_sealed(file: &File, syncs: Syncs) -> io::Result<Mapped> {
     if file.metadata()?.len() == 0 {
         return Ok(Mapped::in_memory(SharedBytes::copy_aligned(&[])));
     }
@@ -61,5 +68,9 @@ pub(crate) fn map_sealed(file: &File) -> io::Result<Mapped> {
     // advice only: who reads says what comes next
     let _ = map.advise(Advice::Random);
     let map = Arc::new(Map(map));
-    Ok(Mapped { bytes: SharedBytes::new(Arc::clone(&map) as Arc<dyn AsRef<[u8]> + Send + Sync>), map: Some(map) })
+    Ok(Mapped {
+        bytes: SharedBytes::new(Arc::clone(&map) as Arc<dyn AsRef<[u8]> + Send + Sync>),
+        map: Some(map),
+        syncs,
+    })
 }

@@ -2,6 +2,7 @@
 //!
 //! Every frame's checksums are checked on every read, and its seal where the log is encrypted. A payload keeps alive what it points into (the map, the chunk).
 
+use crate::ahead::Ahead;
 use crate::buffer::AlignedBuf;
 use crate::frame::{BLOCK_BYTES, FLAG_LAST, FLAG_SEALED, FrameHeader, HEADER_BYTES, HeaderFault, block_up};
 use crate::num::SegmentNo;
@@ -9,7 +10,6 @@ use crate::segment::{Segment, Source};
 use crate::tags::{self, NOT_SEALED_HERE, OTHER_KIND};
 use crate::view::LogView;
 use std::io;
-use std::ops::Range;
 use std::sync::Arc;
 use strandline_event::{LogIndex, SharedBytes};
 
@@ -17,10 +17,6 @@ use strandline_event::{LogIndex, SharedBytes};
 const CHUNK_BYTES: u64 = 256 << 10;
 /// Bytes read at once while one entry is looked for. Its payload is copied out, so that who keeps it keeps nothing else.
 const LOOKUP_BYTES: u64 = 16 << 10;
-
-/// Bytes of a map that are read ahead of who walks it; up to twice as many are on their way. Enough for the disk to be read at its speed,
-/// and so few that a group of appends waits a fraction of a millisecond for them.
-const AHEAD_BYTES: u64 = 512 << 10;
 
 /// Place of a frame: valid until its segment is trimmed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -172,11 +168,6 @@ impl Window {
     }
 }
 
-/// What to ask the disk for next, where everything before `ahead` was asked for and what ends at `to` will be touched.
-fn next_ahead(ahead: u64, to: u64, step: u64) -> Option<Range<u64>> {
-    (to + step > ahead).then(|| ahead..to + 2 * step)
-}
-
 /// Walks the frames of one segment.
 pub(crate) struct Cursor {
     segment: Arc<Segment>,
@@ -184,8 +175,8 @@ pub(crate) struct Cursor {
     window: Option<Window>,
     offset: u64,
     end: u64,
-    /// Up to here a map's bytes were asked for.
-    ahead: u64,
+    /// What of a map was asked for.
+    ahead: Option<Ahead>,
     /// One entry is wanted.
     lookup: bool,
 }
@@ -193,7 +184,7 @@ pub(crate) struct Cursor {
 impl Cursor {
     pub(crate) fn new(segment: Arc<Segment>, offset: u64, end: u64, lookup: bool) -> Result<Self, ReadError> {
         let source = segment.source()?;
-        Ok(Self { segment, source, window: None, offset, end, ahead: offset, lookup })
+        Ok(Self { segment, source, window: None, offset, end, ahead: None, lookup })
     }
 
     /// The next frame of any kind and where it stands; `None` at the end of the segment. Take it with `frame`, or go on with `skip`.
@@ -296,12 +287,16 @@ impl Cursor {
     /// The bytes of a map before `to` will be touched, and behind them those of the frames that follow.
     fn look_ahead(&mut self, to: u64) {
         let Source::Mapped(map) = &self.source else { return };
-        let step = if self.lookup { 0 } else { AHEAD_BYTES };
-        let wanted = next_ahead(self.ahead.max(self.offset), to, step);
+        let touched = self.offset..to;
+        let wanted = if self.lookup {
+            Some(touched)
+        } else {
+            let ahead = self.ahead.get_or_insert_with(|| Ahead::from(touched.start, map.syncs()));
+            ahead.next(touched, self.end, map.syncs())
+        };
         // a single page is read by the touch itself
         if let Some(wanted) = wanted.filter(|wanted| wanted.end - wanted.start > BLOCK_BYTES as u64) {
-            self.ahead = wanted.end.min(self.end);
-            map.will_need(wanted.start, self.ahead);
+            map.will_need(wanted.start, wanted.end);
         }
     }
 
@@ -338,27 +333,5 @@ fn fault_text(fault: HeaderFault) -> &'static str {
         HeaderFault::Checksum => "header checksum differs",
         HeaderFault::Version(_) => "a frame version that this program does not read",
         HeaderFault::Field => "header has an impossible field",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_asked_for_goes_on_without_a_gap_and_stays_two_steps_ahead_at_most() {
-        for frame in [64, 5_000, 300_000, 3_000_000] {
-            let (mut ahead, mut to, mut asked) = (0, 0, 0);
-            while to < 20_000_000 {
-                to += frame;
-                if let Some(wanted) = next_ahead(ahead, to, AHEAD_BYTES) {
-                    assert!(wanted.start == ahead && wanted.end <= to + 2 * AHEAD_BYTES, "{wanted:?}");
-                    (ahead, asked) = (wanted.end, asked + 1);
-                }
-                assert!(ahead >= to + AHEAD_BYTES);
-            }
-            assert!(asked <= 20_000_000 / frame.min(AHEAD_BYTES) + 1, "{asked} times by frames of {frame}");
-        }
-        assert_eq!(next_ahead(4_096, 4_160, 0), Some(4_096..4_160), "who looks one entry up asks for it alone");
     }
 }

@@ -2,6 +2,7 @@
 //! first-touch page cache); reads have a file descriptor of their own, buffered and without read-ahead, so that they never
 //! bring a page into the cache that is still to be written directly.
 
+use crate::ahead::Syncs;
 use crate::disk::{Access, DeviceSpace, Disk, DiskFile};
 use crate::frame::BLOCK_BYTES;
 use crate::map::{Mapped, map_sealed};
@@ -14,9 +15,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Files of the operating system.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct RealDisk {
     direct: bool,
+    syncs: Syncs,
 }
 
 impl Default for RealDisk {
@@ -28,17 +30,17 @@ impl Default for RealDisk {
 impl RealDisk {
     /// Direct writes where the file system takes them.
     #[must_use]
-    pub const fn new() -> Self {
-        Self { direct: true }
+    pub fn new() -> Self {
+        Self { direct: true, syncs: Syncs::default() }
     }
 
     /// Buffered writes always.
     #[must_use]
-    pub const fn buffered() -> Self {
-        Self { direct: false }
+    pub fn buffered() -> Self {
+        Self { direct: false, syncs: Syncs::default() }
     }
 
-    fn open_with(self, path: &Path, options: &OpenOptions) -> io::Result<(File, bool)> {
+    fn open_with(&self, path: &Path, options: &OpenOptions) -> io::Result<(File, bool)> {
         if self.direct {
             let flags = OFlags::DIRECT.bits().cast_signed();
             match options.clone().custom_flags(flags).open(path) {
@@ -50,12 +52,12 @@ impl RealDisk {
         options.open(path).map(|file| (file, false))
     }
 
-    fn with_reader(path: &Path, write: Option<(File, bool)>) -> io::Result<Arc<dyn DiskFile>> {
+    fn with_reader(&self, path: &Path, write: Option<(File, bool)>) -> io::Result<Arc<dyn DiskFile>> {
         let read = File::open(path)?;
         // advice only: the log's frames are found by offset
         let _ = fadvise(&read, 0, None, Advice::Random);
         let direct = AtomicBool::new(write.as_ref().is_some_and(|w| w.1));
-        Ok(Arc::new(RealFile { read, write: write.map(|w| w.0), direct }))
+        Ok(Arc::new(RealFile { read, write: write.map(|w| w.0), direct, syncs: self.syncs.clone() }))
     }
 }
 
@@ -112,7 +114,7 @@ impl Disk for RealDisk {
             Access::Read => None,
             Access::ReadWrite => Some(self.open_with(path, OpenOptions::new().write(true))?),
         };
-        Self::with_reader(path, write)
+        self.with_reader(path, write)
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the Disk trait; its callers sync file and folder")]
@@ -139,6 +141,7 @@ struct RealFile {
     read: File,
     write: Option<File>,
     direct: AtomicBool,
+    syncs: Syncs,
 }
 
 impl RealFile {
@@ -193,6 +196,7 @@ impl DiskFile for RealFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        self.syncs.count();
         self.writer()?.sync_data()
     }
 
@@ -217,7 +221,7 @@ impl DiskFile for RealFile {
     fn map(&self) -> io::Result<Mapped> {
         // its readers say what they need: what a hint on the file says would hold for them too
         let _ = fadvise(&self.read, 0, None, Advice::Normal);
-        map_sealed(&self.read)
+        map_sealed(&self.read, self.syncs.clone())
     }
 
     fn is_direct(&self) -> bool {
