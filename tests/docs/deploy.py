@@ -255,6 +255,8 @@ def prometheus(world: World, commands: Commands) -> Iterator[str]:
     told = kinds(text)
     known = ITS_OWN | set(told) | {f"{n}_{part}" for n, kind in told.items() if kind == "histogram" for part in ("bucket", "sum", "count")}
     rules = [r for g in yaml.safe_load((DEPLOY / "prometheus/strandline.rules.yml").read_text())["groups"] for r in g["rules"]]
+    tested = {case["alertname"] for t in yaml.safe_load((DEPLOY / "prometheus/strandline.rules.test.yml").read_text())["tests"] for case in t["alert_rule_test"] if case["exp_alerts"]}
+    yield from (f"{rule['alert']}: no test lets it fire" for rule in rules if rule["alert"] not in tested)
     for rule in rules:
         yield from (f"{rule['alert']}: a node does not tell {name}" for name in METRIC.findall(rule["expr"]) if name not in known)
         missing = {"summary", "reason", "action"} - set(rule["annotations"])
