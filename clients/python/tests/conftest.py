@@ -37,6 +37,7 @@ class Node:
 
     url: str
     process: subprocess.Popen[str]
+    folder: Path
 
     def stop(self) -> None:
         """Cleanly, or the test fails."""
@@ -60,7 +61,8 @@ def start(folder: Path, *arguments: str) -> Node:
     found = re.search(r"http=(\S+)", lines.get(timeout=START_S))
     assert found, (folder / "stderr").read_text()
     address = found[1]
-    return Node(address if address.startswith("http") else f"http://{address}", process)
+    scheme = "https" if "--tls-cert" in arguments else "http"
+    return Node(f"{scheme}://{address}", process, folder)
 
 
 def _stopped(node: Node) -> Iterator[Node]:
@@ -93,6 +95,16 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
 def local_dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """A node as who starts it without a statement has it."""
     yield from _stopped(start(tmp_path_factory.mktemp("local_dev")))
+
+
+@pytest.fixture(scope="session")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """A node with a certificate of an authority of its own."""
+    folder = tmp_path_factory.mktemp("secured")
+    made = [os.environ["STRANDLINE_TEST_PROGRAM"], "certs", "dev", "--dir", str(folder / "certs")]
+    subprocess.run(made, check=True, capture_output=True)
+    certificate, key = (str(folder / f"certs/server.{kind}") for kind in ("pem", "key"))
+    yield from _stopped(start(folder, "--tls-cert", certificate, "--tls-key", key))
 
 
 @pytest.fixture(scope="session")

@@ -1,17 +1,23 @@
 """What is sent again, what is not, and what the program is told."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
+from uuid import UUID
 
 import httpx
 import pytest
-from conftest import Through
+from conftest import Node, Through
 from losing import Fate, Losing, cut, error, lose, say, unplugged
 
 from strandline import (
     Client,
+    Delivery,
     DiskFull,
+    Event,
     NewEvent,
+    NotTrusted,
     OutcomeUnknown,
     Overloaded,
     Refused,
@@ -46,10 +52,16 @@ def post(through: Through) -> Post:
     return make
 
 
+def event_at(position: str) -> Event:
+    """One that a subscription gave."""
+    now, none = datetime.now(UTC), (None,) * 6
+    return Event(UUID(int=0), "T", "s", 1, "E", None, now, now, *none, position)
+
+
 def test_what_did_nothing_is_sent_again_also_without_a_command(post: Post) -> None:
-    store, transport = post(unplugged, BUSY, BUSY)
+    store, transport = post(unplugged, BUSY, BUSY, error(503, "not_leader"))
     assert store.append("Retry", "nothing", [NewEvent("E")]).last_seq == 1
-    assert len(transport.requests) == 4
+    assert len(transport.requests) == 5
 
 
 @pytest.mark.parametrize("fate", [lose, cut])
@@ -115,6 +127,49 @@ def test_an_answer_that_is_none_of_a_node_is_said_so(through: Through) -> None:
         assert "Strandline node" in unexpected.value.next
     with pytest.raises(ValueError, match="http://"):
         Client("127.0.0.1:7070")
+
+
+def test_another_node_is_asked_where_one_does_not_answer(node: Node, waits: list[float]) -> None:
+    with Client("http://127.0.0.1:9", others=[node.url]) as two:
+        assert two.store("plain").append("Retry", "other", [NewEvent("E")]).last_seq == 1
+        assert (two.store("plain").head("Retry", "other").last_seq, waits) == (1, [0.05])
+    asked: list[str] = []
+
+    def drains(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.host)
+        drained = {"error": "the node is shutting down", "code": "unavailable", "details": {}}
+        return (
+            httpx.Response(503, json=drained) if request.url.host == "a" else httpx.Response(200, json={"stores": []})
+        )
+
+    with httpx.Client(transport=httpx.MockTransport(drains)) as http:
+        two = Client("http://a", others=["http://b"], http=http)
+        assert (two.stores(), two.stores(), asked) == ([], [], ["a", "b", "b"])
+        with pytest.raises(TypeError, match="list of addresses"):
+            Client("http://a", others="http://b")
+
+
+def test_what_asks_of_a_subscription_in_doubt_is_no_append(post: Post) -> None:
+    store, _ = post(lose)
+    with pytest.raises(OutcomeUnknown, match=r"POST /v1/stores/plain/subscriptions/none/retry .* may be done"):
+        store.subscription("none").consume().retry(Delivery(event_at("1"), 1))
+
+
+def test_a_node_that_is_not_trusted_is_told_at_once(secured: Node, waits: list[float], tmp_path: Path) -> None:
+    for made in (Client(secured.url), Client(secured.url.replace("https", "http"), patience=0.01)):
+        with made as stranger, pytest.raises(Unreachable) as refused:
+            stranger.stores()
+        assert "https://" in str(refused.value) or isinstance(refused.value, NotTrusted)
+    with Client(secured.url) as stranger, pytest.raises(NotTrusted, match="ca="):
+        stranger.store("local_dev").append("Retry", "tls", [NewEvent("E")])
+    assert waits == []
+    with Client(secured.url, ca=str(secured.folder / "certs/ca.pem")) as known:
+        assert [store.name for store in known.stores()] == ["local_dev"]
+    no_authority = tmp_path / "empty.pem"
+    no_authority.write_text("")
+    for wrong in (no_authority, tmp_path / "nowhere.pem"):
+        with pytest.raises(ValueError, match="PEM file"):
+            Client(secured.url, ca=str(wrong))
 
 
 def test_a_token_is_sent(through: Through) -> None:

@@ -2,12 +2,14 @@
 
 import platform
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import httpx
 
 from ._steps import Answer, NoAnswer, Request
 from ._version import __version__
+from .errors import NotTrusted
 
 TIMEOUT_S = 30.0
 PATIENCE_S = 30.0
@@ -24,8 +26,9 @@ MISTAKES = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
 class Settings:
     """Of a client."""
 
-    url: str
-    admin_url: str
+    # nodes of one cluster: one is asked, and another one where that one does not answer
+    urls: tuple[str, ...]
+    admin_url: str | None
     token: str | None = field(repr=False)
     ca: str | None
     timeout_s: float
@@ -33,35 +36,60 @@ class Settings:
 
     @classmethod
     def of(
-        cls, url: str, admin_url: str | None, token: str | None, ca: str | None, timeout: float, patience: float
+        cls,
+        url: str,
+        others: Sequence[str],
+        admin_url: str | None,
+        token: str | None,
+        ca: str | None,
+        timeout: float,
+        patience: float,
     ) -> "Settings":
         """Checked."""
-        for given in (url, admin_url):
+        if isinstance(others, str):
+            raise TypeError(f"others={others!r} is one address: give a list of addresses")
+        for given in (url, *others, admin_url):
             if given is not None and not given.startswith(("http://", "https://")):
                 raise ValueError(f"the address {given!r} begins with no http://: write it like http://127.0.0.1:7070")
-        return cls(url.rstrip("/"), (admin_url or url).rstrip("/"), token, ca, timeout, patience)
+        urls = tuple(one.rstrip("/") for one in (url, *others))
+        return cls(urls, None if admin_url is None else admin_url.rstrip("/"), token, ca, timeout, patience)
 
     def of_own(self) -> dict[str, object]:
         """Arguments of a httpx client that is made here. No proxy comes between us and a node on this machine."""
         own: dict[str, object] = {"trust_env": False, "limits": httpx.Limits(keepalive_expiry=KEEP_ALIVE_S)}
         if self.ca is not None:
-            own["verify"] = ssl.create_default_context(cafile=self.ca)
+            try:
+                own["verify"] = ssl.create_default_context(cafile=self.ca)
+            except OSError as error:
+                raise ValueError(
+                    f"ca={self.ca!r}: {error}: name a PEM file with certificates of authorities"
+                ) from error
         return own
 
-    def request(self, request: Request) -> dict[str, object]:
-        """Arguments of httpx's build_request."""
+    def request(self, request: Request, at: int) -> dict[str, object]:
+        """Arguments of httpx's build_request; `at`: which node is asked, counted without an end."""
         agent = f"strandline-python/{__version__} httpx/{httpx.__version__} python/{platform.python_version()}"
         headers = {"user-agent": agent, "accept": "application/json", **request.headers}
         if self.token is not None:
             headers["authorization"] = f"Bearer {self.token}"
         return {
             "method": request.method,
-            "url": (self.admin_url if request.admin else self.url) + request.path,
+            "url": self._base(request, at) + request.path,
             "params": dict(request.query) or None,
             "headers": headers,
             "content": request.body,
             "timeout": httpx.Timeout(None if request.patient else self.timeout_s, connect=CONNECT_S),
         }
+
+    def _base(self, request: Request, at: int) -> str:
+        if request.admin and self.admin_url is not None:
+            return self.admin_url
+        return self.urls[at % len(self.urls)]
+
+
+def elsewhere(came: Answer | NoAnswer) -> bool:
+    """Whether another node of the cluster may do what this one does not do now."""
+    return isinstance(came, NoAnswer) or came.status == 503
 
 
 def answer(response: httpx.Response) -> Answer:
@@ -73,4 +101,9 @@ def no_answer(error: httpx.TransportError) -> NoAnswer:
     """What the error says of the request."""
     if isinstance(error, MISTAKES):
         raise error
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLError):
+        cause = cause.__cause__ or cause.__context__
+    if cause is not None and isinstance(error, NOT_SENT):
+        raise NotTrusted(f"no TLS with the node: {error}") from error
     return NoAnswer(sent=not isinstance(error, NOT_SENT), error=error)

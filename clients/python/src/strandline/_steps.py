@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from . import _json as j
-from .errors import OutcomeUnknown, StrandlineError, UnexpectedAnswer, Unreachable, refused
+from .errors import NotLeader, OutcomeUnknown, StrandlineError, UnexpectedAnswer, Unreachable, refused
 
 T = TypeVar("T")
 JSON, NDJSON, ARROW = "application/json", "application/x-ndjson", "application/vnd.apache.arrow.stream"
@@ -100,14 +100,17 @@ def ask(request: Request, patience: float) -> Operation[Answer]:
         came = yield request
         if isinstance(came, NoAnswer):
             in_doubt |= came.sent and request.repeat is not Repeat.SAFE
-            error, again, wait = _unanswered(came, in_doubt), not came.sent or request.repeat is not Repeat.NEVER, pause
+            error = _unanswered(request, came, in_doubt)
+            again, wait = not came.sent or request.repeat is not Repeat.NEVER, pause
         elif came is None:
             raise AssertionError("a client answers every request")
         elif came.status < 400:
             return came
         else:
             error = _refused(came)
-            again = came.status == 429 or (came.status == 503 and request.repeat is not Repeat.NEVER)
+            # these say that nothing was done
+            nothing = came.status == 429 or isinstance(error, NotLeader)
+            again = nothing or (came.status == 503 and request.repeat is not Repeat.NEVER)
             wait = _retry_after(came) or pause
         if not again or monotonic() - began + wait > patience:
             raise error
@@ -115,10 +118,12 @@ def ask(request: Request, patience: float) -> Operation[Answer]:
         pause = min(pause * 2, PAUSE_MAX_S)
 
 
-def _unanswered(came: NoAnswer, in_doubt: bool) -> StrandlineError:
+def _unanswered(request: Request, came: NoAnswer, in_doubt: bool) -> StrandlineError:
     said = f"{came.error} ({type(came.error).__name__})" if str(came.error) else type(came.error).__name__
     if in_doubt:
-        error: StrandlineError = OutcomeUnknown(f"no answer to an append came: {said}; it may be stored, or not")
+        done = "done" if "/subscriptions/" in request.path else "stored"
+        sentence = f"no answer to {request.method} {request.path} came: {said}; it may be {done}, or not"
+        error: StrandlineError = OutcomeUnknown(sentence)
     else:
         error = Unreachable(f"the node does not answer: {said}")
     error.__cause__ = came.error

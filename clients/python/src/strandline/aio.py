@@ -46,6 +46,7 @@ class AsyncClient:
         self,
         url: str = "http://127.0.0.1:7070",
         *,
+        others: Sequence[str] = (),
         admin_url: str | None = None,
         token: str | None = None,
         ca: str | None = None,
@@ -53,8 +54,12 @@ class AsyncClient:
         patience: float = _http.PATIENCE_S,
         http: httpx.AsyncClient | None = None,
     ) -> None:
-        """`ca`: file of trusted authorities; `timeout`: seconds without a byte; `patience`: seconds of trying again."""
-        self._settings = _http.Settings.of(url, admin_url, token, ca, timeout, patience)
+        """`others`: further nodes of its cluster; `ca`: file of trusted authorities.
+
+        `timeout`: seconds without a byte; `patience`: seconds of trying again.
+        """
+        self._settings = _http.Settings.of(url, others, admin_url, token, ca, timeout, patience)
+        self._at = 0
         self._owned = http is None
         self._http = httpx.AsyncClient(**self._settings.of_own()) if http is None else http  # type: ignore[arg-type]
 
@@ -87,7 +92,7 @@ class AsyncClient:
         """Takes the steps of an operation."""
         return await self._take(operation, self._send)
 
-    async def _take(self, operation: Operation[T], send: Callable[[Request], Awaitable[Came]]) -> T:
+    async def _take(self, operation: Operation[T], send: Callable[[Request], Awaitable[Answer | NoAnswer]]) -> T:
         came: Came = None
         while True:
             try:
@@ -99,7 +104,11 @@ class AsyncClient:
                 await asyncio.sleep(step.seconds)
                 came = None
             else:
+                at = self._at
                 came = await send(step)
+                # several threads or tasks that meet the same silence go on one node together
+                if _http.elsewhere(came) and self._at == at:
+                    self._at = at + 1
 
     async def _send(self, request: Request) -> Answer | NoAnswer:
         try:
@@ -108,14 +117,14 @@ class AsyncClient:
             return _http.no_answer(error)
 
     def _build(self, request: Request) -> httpx.Request:
-        return self._http.build_request(**self._settings.request(request))  # type: ignore[arg-type]
+        return self._http.build_request(**self._settings.request(request, self._at))  # type: ignore[arg-type]
 
     @asynccontextmanager
     async def stream(self, request: Request) -> AsyncIterator[AsyncIterator[bytes]]:
         """The pieces of an answer as they come; one that breaks off is `Interrupted`."""
         held: list[httpx.Response] = []
 
-        async def send(request: Request) -> Came:
+        async def send(request: Request) -> Answer | NoAnswer:
             try:
                 response = await self._http.send(self._build(request), stream=True)
                 if response.is_success:

@@ -46,6 +46,7 @@ class Client:
         self,
         url: str = "http://127.0.0.1:7070",
         *,
+        others: Sequence[str] = (),
         admin_url: str | None = None,
         token: str | None = None,
         ca: str | None = None,
@@ -53,8 +54,12 @@ class Client:
         patience: float = _http.PATIENCE_S,
         http: httpx.Client | None = None,
     ) -> None:
-        """`ca`: file of trusted authorities; `timeout`: seconds without a byte; `patience`: seconds of trying again."""
-        self._settings = _http.Settings.of(url, admin_url, token, ca, timeout, patience)
+        """`others`: further nodes of its cluster; `ca`: file of trusted authorities.
+
+        `timeout`: seconds without a byte; `patience`: seconds of trying again.
+        """
+        self._settings = _http.Settings.of(url, others, admin_url, token, ca, timeout, patience)
+        self._at = 0
         self._owned = http is None
         self._http = httpx.Client(**self._settings.of_own()) if http is None else http  # type: ignore[arg-type]
 
@@ -87,7 +92,7 @@ class Client:
         """Takes the steps of an operation."""
         return self._take(operation, self._send)
 
-    def _take(self, operation: Operation[T], send: Callable[[Request], Came]) -> T:
+    def _take(self, operation: Operation[T], send: Callable[[Request], Answer | NoAnswer]) -> T:
         came: Came = None
         while True:
             try:
@@ -99,7 +104,11 @@ class Client:
                 time.sleep(step.seconds)
                 came = None
             else:
+                at = self._at
                 came = send(step)
+                # several threads or tasks that meet the same silence go on one node together
+                if _http.elsewhere(came) and self._at == at:
+                    self._at = at + 1
 
     def _send(self, request: Request) -> Answer | NoAnswer:
         try:
@@ -108,14 +117,14 @@ class Client:
             return _http.no_answer(error)
 
     def _build(self, request: Request) -> httpx.Request:
-        return self._http.build_request(**self._settings.request(request))  # type: ignore[arg-type]
+        return self._http.build_request(**self._settings.request(request, self._at))  # type: ignore[arg-type]
 
     @contextmanager
     def stream(self, request: Request) -> Iterator[Iterator[bytes]]:
         """The pieces of an answer as they come; one that breaks off is `Interrupted`."""
         held: list[httpx.Response] = []
 
-        def send(request: Request) -> Came:
+        def send(request: Request) -> Answer | NoAnswer:
             try:
                 response = self._http.send(self._build(request), stream=True)
                 if response.is_success:

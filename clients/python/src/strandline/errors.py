@@ -171,7 +171,10 @@ class NotLeader(Refused):
     """Another node leads."""
 
     CODE = "not_leader"
-    advice = "ask the node that `details` names"
+    advice = (
+        "nothing was done: send it again in a moment (a new leader is there within seconds), or ask the node that "
+        "`details` names; Client(url, others=[...]) knows the other nodes of a cluster"
+    )
 
 
 class DiskFull(Refused):
@@ -212,15 +215,27 @@ class NotSupported(Refused):
 class Unreachable(StrandlineError):
     """No answer came for as long as the client is patient."""
 
-    advice = "check the address and that the node runs (`strandline serve`); what only reads can be asked again"
+    advice = (
+        "check the address (https:// where the node has a certificate) and that the node runs (`strandline serve`); "
+        "what only reads can be asked again"
+    )
+
+
+class NotTrusted(Unreachable):
+    """TLS is not agreed with what answers there; nothing was sent, and no second try mends it."""
+
+    advice = (
+        "name the authority that signed the node's certificate, Client(url, ca='ca.pem'), and the node by a name that "
+        "stands in its certificate; a node without a certificate is asked at http://"
+    )
 
 
 class OutcomeUnknown(StrandlineError):
     """An append was sent and no answer came: it may be stored, or not."""
 
     advice = (
-        "look into the stream before it is sent again, or send it with an expected_seq; with a command_id, in a store "
-        "with id.command_id.unique_scope, the client sends it again by itself"
+        "look whether it is there before it is sent again; an append may go with an expected_seq, or with a "
+        "command_id, with which the client sends it again by itself in a store with id.command_id.unique_scope"
     )
 
 
