@@ -32,6 +32,7 @@ mod merges;
 mod names;
 mod native;
 mod openapi;
+mod operators;
 mod oracles;
 mod python;
 mod redaction;

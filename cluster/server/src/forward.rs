@@ -141,14 +141,15 @@ fn unreachable_at(address: &str, why: &dyn Display) -> HttpResponse {
 
 fn at_its_admin_address(node: NodeId) -> HttpResponse {
     let text = format!(
-        "node {node} answers this, at its own --admin address: nothing was done here; `strandline status` lists the nodes"
+        "node {node} compacts this store and answers this, at its own --admin address, which no other node knows: ask there; nothing was done here"
     );
     HttpResponse::from_error(ApiError::new(ErrorKind::NotLeader, text).with("leader", node))
 }
 
 /// Whether nodes are administrated at addresses of their own, which no other node knows.
 fn is_of_its_admin_address(request: &ServiceRequest) -> bool {
-    request.path().starts_with("/admin/") && request.app_data::<Data<App>>().is_some_and(|app| app.admin_apart)
+    request.path().starts_with("/admin/")
+        && request.app_data::<Data<App>>().is_some_and(|app| app.addresses.admin.is_some())
 }
 
 async fn answers_no_more(control: &Control, asked: &Affair, address: &str) {

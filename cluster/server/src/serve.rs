@@ -4,7 +4,7 @@ use crate::access::guard::guard;
 use crate::bound::{Bound, BoundAddress};
 use crate::connections::Connections;
 use crate::forward::forward;
-use crate::http::call::App;
+use crate::http::call::{App, Listening};
 use crate::native::Native;
 use crate::routes::{Side, configure};
 use crate::security::Reloading;
@@ -75,11 +75,11 @@ impl Server {
     /// # Errors
     /// [`ServeError`]; nothing listens then.
     pub fn start(node: NodeHandle, bound: Bound) -> Result<Self, ServeError> {
-        let native = bound.native.as_ref().map(BoundAddress::address);
         let reloading = Reloading::start(&bound.security).map_err(ServeError::Signal)?;
-        let (forwards, apart) = ((bound.forward, bound.patience), bound.admin.is_some());
-        let app = Data::new(App::new(node.clone(), native, forwards, apart, bound.security));
-        let (http, admin) = (bound.http.address(), bound.admin.as_ref().map(BoundAddress::address));
+        let [native, admin] = [&bound.native, &bound.admin].map(|bound| bound.as_ref().map(BoundAddress::address));
+        let addresses = Listening { http: bound.http.address(), native, admin };
+        let app = Data::new(App::new(node.clone(), addresses, (bound.forward, bound.patience), bound.security));
+        let http = addresses.http;
         let data_side = move |side| side != Side::Admin || admin.is_none();
         let mut servers = vec![listen(bound.http, &app, data_side)?];
         if let Some(address) = bound.admin {

@@ -6,7 +6,7 @@ mod told;
 pub(crate) use events::{Append, Bench, Ingest, OnError, Protocol, Read, ReadFormat, Subscribe};
 pub(crate) use told::{LogFormat, ServeTold};
 
-use crate::commands::{Completions, Manual};
+use crate::commands::{Completions, Manual, Ready};
 use crate::exit::Failure;
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
@@ -43,6 +43,8 @@ pub(crate) enum Command {
     Read(Read),
     /// Tiers, sizes, lag and compaction as tables
     Status(Status),
+    /// Whether a node takes requests: for health checks, needs neither token nor authority
+    Ready(Ready),
     /// Compact now, and wait for the end
     Compact(Compact),
     /// Stop compaction by schedule and size until `resume`

@@ -8,8 +8,10 @@ use crate::exit::Failure;
 use crate::out;
 use serde_json::Value;
 use std::cell::OnceCell;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
+use ureq::Timeout;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 /// The largest answer that is read into memory.
@@ -34,6 +36,8 @@ pub(crate) struct Answer {
     pub(crate) next_seq: Option<u64>,
     /// The body.
     pub(crate) body: Vec<u8>,
+    /// What to do next, where the answer itself cannot say it.
+    pub(crate) advice: Option<String>,
 }
 
 impl Answer {
@@ -46,9 +50,23 @@ impl Answer {
     pub(crate) fn error_text(&self) -> String {
         let json = self.json();
         match (json["error"].as_str(), json["code"].as_str()) {
-            (Some(text), Some(code)) => format!("{} ({code})", out::escaped(text)),
-            _ => format!("the server answered with status {}", self.status),
+            (Some(text), Some(code)) => {
+                let advice = self.advice.as_ref().map(|advice| format!(": {advice}")).unwrap_or_default();
+                format!("{}{advice} ({code})", out::escaped(text))
+            }
+            _ => format!(
+                "the server answered with status {}, and not as a node does: is --url the address of one? (http=... of its `ready` line)",
+                self.status
+            ),
         }
+    }
+
+    /// The listener of the node that serves what this one does not: its name in `/info`.
+    fn other_listener(&self) -> Option<String> {
+        if self.status != 404 {
+            return None;
+        }
+        self.json()["details"]["listener"].as_str().map(str::to_owned)
     }
 
     /// The answer if it is a 2xx, else the failure with its exit code.
@@ -64,6 +82,17 @@ impl Answer {
             _ => Failure::Server(text),
         }
     }
+}
+
+/// By whom a server's certificate must be signed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Trust<'a> {
+    /// Nobody was named: no TLS is spoken.
+    Nobody,
+    /// The authorities in this file.
+    Authorities(&'a Path),
+    /// Whoever: only for a question that holds no secret, and whose answer is none.
+    Anybody,
 }
 
 /// A connection to one server and one store.
@@ -96,10 +125,21 @@ pub(crate) struct Request<'a> {
 impl Client {
     /// A client for what the options name.
     pub(crate) fn new(on: &OnStore) -> Result<Self, Failure> {
-        let url = on.url.trim_end_matches('/').to_owned();
-        let tls = match (url.split_once("://").map(|(scheme, _)| scheme), &on.tls_ca) {
-            (Some("https"), Some(authorities)) => Some(tls("--tls-ca", authorities)?),
-            (Some("https"), None) => {
+        let trust = on.tls_ca.as_deref().map_or(Trust::Nobody, Trust::Authorities);
+        Ok(Self { token: on.token.clone(), named: on.store.clone(), ..Self::without_token(&on.url, trust)? })
+    }
+
+    /// A client that shows no token.
+    pub(crate) fn without_token(url: &str, trust: Trust<'_>) -> Result<Self, Failure> {
+        let url = url.trim_end_matches('/').to_owned();
+        let tls = match (url.split_once("://").map(|(scheme, _)| scheme), trust) {
+            (Some("https"), Trust::Authorities(authorities)) => Some(tls("--tls-ca", authorities)?),
+            (Some("https"), Trust::Anybody) => {
+                let provider = strandline_tls::provider();
+                let config = TlsConfig::builder().unversioned_rustls_crypto_provider(provider);
+                Some(config.disable_verification(true).build())
+            }
+            (Some("https"), Trust::Nobody) => {
                 let text =
                     format!("--url {url}: name the authority that signed the server's certificate with --tls-ca FILE");
                 return Err(Failure::Usage(text));
@@ -117,8 +157,7 @@ impl Client {
             Some(tls) => config.tls_config(tls).build(),
             None => config.build(),
         };
-        let named = on.store.clone();
-        Ok(Self { agent: config.into(), url, token: on.token.clone(), named, store: OnceCell::new() })
+        Ok(Self { agent: config.into(), url, token: None, named: None, store: OnceCell::new() })
     }
 
     /// Address of the server.
@@ -131,12 +170,12 @@ impl Client {
         if let Some(name) = self.named.as_deref().or(self.store.get().map(String::as_str)) {
             return Ok(name);
         }
-        let answer = self.get("/v1/stores")?.json();
-        let names: Vec<&str> =
-            answer["stores"].as_array().into_iter().flatten().filter_map(|s| s["name"].as_str()).collect();
+        // every listener of a node serves this route
+        let answer = self.get("/info")?.json();
+        let names: Vec<&str> = answer["stores"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         match names.as_slice() {
             [name] => Ok(self.store.get_or_init(|| (*name).to_owned())),
-            [] => Err(Failure::No(format!("{} has no store", self.url))),
+            [] => Err(Failure::No(format!("{} has no store for this token: ask its operator", self.url))),
             many => Err(Failure::Usage(format!("name one with --store: {} has {}", self.url, many.join(", ")))),
         }
     }
@@ -181,7 +220,21 @@ impl Client {
 
     /// Sends once and gives every answer, 429 too.
     pub(crate) fn send_now(&self, request: &Request<'_>) -> Result<Answer, Failure> {
-        self.send_once(request, request.answer_within).map_err(|error| self.unreachable(&error))
+        let answer = self.send_once(request, request.answer_within).map_err(|error| self.unreachable(&error))?;
+        Ok(self.advised(answer))
+    }
+
+    /// An answer that says that another listener of the node serves this, with its address.
+    fn advised(&self, answer: Answer) -> Answer {
+        let Some(listener) = answer.other_listener() else { return answer };
+        let request = Request { path: "/info".to_owned(), answer_within: Some(ANSWER_TIMEOUT), ..Request::default() };
+        // who may not hear the address is told the sentence alone
+        let info = self.send_once(&request, request.answer_within).map(|info| info.json()).unwrap_or_default();
+        let advice = info[listener.as_str()].as_str().map(|address| {
+            let scheme = if self.url.starts_with("https://") { "https" } else { "http" };
+            format!("--url {scheme}://{}", reached(address, &self.url))
+        });
+        Answer { advice, ..answer }
     }
 
     /// Sends again and again while the server cannot be reached, is overloaded, starts or drains. Only for requests
@@ -197,7 +250,7 @@ impl Client {
                     std::thread::sleep(Duration::from_secs(answer.retry_after.unwrap_or(1).clamp(1, 30)));
                     continue;
                 }
-                Ok(answer) if !matches!(answer.status, 500 | 502 | 503 | 504 | 507) => return Ok(answer),
+                Ok(answer) if !matches!(answer.status, 500 | 502 | 503 | 504 | 507) => return Ok(self.advised(answer)),
                 Ok(answer) => Failure::Server(answer.error_text()),
                 Err(error) => self.unreachable(&error),
             };
@@ -222,7 +275,8 @@ impl Client {
         }
         let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
         let body = body.map_err(|error| self.unreachable(&error))?;
-        Ok(Err(Answer { status, retry_after: None, tiers: None, next_seq: None, body }.failure()))
+        let answer = Answer { status, retry_after: None, tiers: None, next_seq: None, body, advice: None };
+        Ok(Err(self.advised(answer).failure()))
     }
 
     fn send_once(&self, request: &Request<'_>, answer_within: Option<Duration>) -> Result<Answer, ureq::Error> {
@@ -232,7 +286,7 @@ impl Client {
         let next_seq = header("x-strandline-next-seq").and_then(|v| v.parse().ok());
         let status = response.status().as_u16();
         let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec()?;
-        Ok(Answer { status, retry_after, tiers, next_seq, body })
+        Ok(Answer { status, retry_after, tiers, next_seq, body, advice: None })
     }
 
     /// `answer_within`: until the answer begins; `None`: as long as it takes.
@@ -274,6 +328,16 @@ impl Client {
             ureq::Error::Io(e) if e.kind() == std::io::ErrorKind::ConnectionRefused => {
                 "nobody listens there: start a node with `strandline serve`, or name another one with --url"
             }
+            ureq::Error::HostNotFound => "nothing was sent: no such host is known; check the name in --url",
+            ureq::Error::ConnectionFailed | ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => {
+                "nothing was sent: check the address in --url, and what stands between here and there"
+            }
+            _ if error.to_string().contains("lookup address") => {
+                "nothing was sent: no such host is known; check the name in --url"
+            }
+            _ if error.to_string().contains("InvalidContentType") => {
+                "nothing was sent: what answers there speaks no TLS; a node without certificates is asked with --url http://..."
+            }
             ureq::Error::Protocol(_) if self.url.starts_with("http://") => {
                 "what answers there speaks no plain HTTP: a node with certificates is asked with --url https://... and --tls-ca"
             }
@@ -303,12 +367,25 @@ pub(crate) fn encode(text: &str) -> String {
     strandline_event::encode_path_text(text)
 }
 
+/// Where a listener of a server is reached: of one that listens on all addresses, at the host of its URL.
+pub(crate) fn reached(address: &str, url: &str) -> String {
+    let listens: Option<SocketAddr> = address.parse().ok();
+    let Some(listens) = listens.filter(|listens| listens.ip().is_unspecified()) else { return address.to_owned() };
+    let after = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = after.split('/').next().unwrap_or(after);
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if port.parse::<u16>().is_ok() => host,
+        _ => authority,
+    };
+    format!("{host}:{}", listens.port())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn answer(status: u16, body: &str) -> Answer {
-        Answer { status, retry_after: None, tiers: None, next_seq: None, body: body.as_bytes().to_vec() }
+        Answer { status, retry_after: None, tiers: None, next_seq: None, body: body.as_bytes().to_vec(), advice: None }
     }
 
     #[test]
@@ -317,7 +394,9 @@ mod tests {
         assert_eq!(answer(409, body).ok().unwrap_err(), Failure::No("e (c)".to_owned()));
         assert_eq!(answer(400, body).ok().unwrap_err(), Failure::Usage("e (c)".to_owned()));
         assert_eq!(answer(503, body).ok().unwrap_err(), Failure::Server("e (c)".to_owned()));
-        assert_eq!(answer(500, "<html>").error_text(), "the server answered with status 500");
+        assert!(
+            answer(500, "<html>").error_text().starts_with("the server answered with status 500, and not as a node")
+        );
         assert_eq!(answer(207, "").ok().unwrap().status, 207);
     }
     #[test]
@@ -335,5 +414,17 @@ mod tests {
         assert!(matches!(client.send_now(&request), Err(Failure::Server(_))));
         let request = Request { answer_within: None, ..request };
         assert!(matches!(client.send_patiently(&request, patience), Err(Failure::Server(_))));
+    }
+
+    #[test]
+    fn a_server_on_all_addresses_is_reached_where_its_url_is() {
+        for (address, url, at) in [
+            ("127.0.0.1:7071", "http://localhost:7070", "127.0.0.1:7071"),
+            ("0.0.0.0:7071", "https://db.example:7070", "db.example:7071"),
+            ("[::]:7071", "https://[2001:db8::1]:7070", "[2001:db8::1]:7071"),
+            ("0.0.0.0:7071", "https://db.example", "db.example:7071"),
+        ] {
+            assert_eq!(reached(address, url), at);
+        }
     }
 }

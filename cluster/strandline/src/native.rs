@@ -1,9 +1,8 @@
 //! The native protocol for commands: where the server of `--url` speaks it, and a runtime that hides from them.
 
 use crate::cli::OnStore;
-use crate::client::Client as Http;
+use crate::client::{Client as Http, reached};
 use crate::exit::Failure;
-use std::net::SocketAddr;
 use std::time::Duration;
 use strandline_client::{Client, ClientError, Options, Tls};
 use tokio::runtime::Runtime;
@@ -34,19 +33,6 @@ pub(crate) fn options(http: &Http, on: &OnStore, patience: Duration) -> Result<O
     Ok(options)
 }
 
-/// The address of the native protocol: of a server that listens on all addresses, at the host of its URL.
-fn reached(address: &str, url: &str) -> String {
-    let listens: Option<SocketAddr> = address.parse().ok();
-    let Some(listens) = listens.filter(|listens| listens.ip().is_unspecified()) else { return address.to_owned() };
-    let after = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let authority = after.split('/').next().unwrap_or(after);
-    let host = match authority.rsplit_once(':') {
-        Some((host, port)) if port.parse::<u16>().is_ok() => host,
-        _ => authority,
-    };
-    format!("{host}:{}", listens.port())
-}
-
 /// Connects.
 pub(crate) async fn connect(options: Options) -> Result<Client, Failure> {
     Client::connect(options).await.map_err(|error| failure(&error))
@@ -60,22 +46,5 @@ pub(crate) fn failure(error: &ClientError) -> Failure {
         404 | 409 | 413 | 422 => Failure::No(text),
         400..=428 | 501 => Failure::Usage(text),
         _ => Failure::Server(text),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_server_on_all_addresses_is_reached_where_its_url_is() {
-        for (address, url, at) in [
-            ("127.0.0.1:7071", "http://localhost:7070", "127.0.0.1:7071"),
-            ("0.0.0.0:7071", "https://db.example:7070", "db.example:7071"),
-            ("[::]:7071", "https://[2001:db8::1]:7070", "[2001:db8::1]:7071"),
-            ("0.0.0.0:7071", "https://db.example", "db.example:7071"),
-        ] {
-            assert_eq!(reached(address, url), at);
-        }
     }
 }

@@ -62,6 +62,7 @@ pub(crate) struct Server {
     process: Child,
     url: String,
     native: String,
+    admin: String,
     /// What it says on stderr, once it has ended.
     said: Option<JoinHandle<String>>,
 }
@@ -103,7 +104,8 @@ impl Server {
         };
         let url = if address.starts_with("http://") { address.to_owned() } else { format!("http://{address}") };
         let native = word("native=").unwrap_or_default().to_owned();
-        Ok(Self { process, url, native, said: Some(said) })
+        let admin = word("admin=").unwrap_or_default().to_owned();
+        Ok(Self { process, url, native, admin, said: Some(said) })
     }
 
     pub(crate) fn url(&self) -> &str {
@@ -113,6 +115,11 @@ impl Server {
     /// Address of the native protocol.
     pub(crate) fn native(&self) -> &str {
         &self.native
+    }
+
+    /// Address for operators, where `--admin` is given.
+    pub(crate) fn admin(&self) -> &str {
+        &self.admin
     }
 
     /// Requests to the store `test` of this node.

@@ -24,20 +24,29 @@ pub(crate) struct App {
     pub(crate) node: NodeHandle,
     stores: BTreeMap<String, Arc<ServedStore>>,
     pub(crate) started: strandline_event::Micros,
-    /// Where the native protocol is served.
-    pub(crate) native: Option<SocketAddr>,
+    /// Where it is served.
+    pub(crate) addresses: Listening,
     /// In a cluster: what another node leads is sent there.
     pub(crate) forwards: bool,
     /// The nodes that read for this one, where it has not the role.
     pub(crate) readers: Readers,
-    /// Operators are served at an address of their own, here and so, as is supposed, at other nodes.
-    pub(crate) admin_apart: bool,
     /// Who may do what.
     pub(crate) access: Arc<Access>,
     /// How other nodes are spoken to, where they speak TLS.
     pub(crate) certificates: Option<Arc<Certificates>>,
     /// What a slow client is given.
     pub(crate) patience: Patience,
+}
+
+/// The addresses of a node's listeners.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Listening {
+    /// For clients.
+    pub(crate) http: SocketAddr,
+    /// For the native protocol.
+    pub(crate) native: Option<SocketAddr>,
+    /// For operators, where they are served at an address of their own: here and so, as is supposed, at other nodes.
+    pub(crate) admin: Option<SocketAddr>,
 }
 
 /// A store with what its answers need.
@@ -66,9 +75,8 @@ impl App {
     /// Over a node that runs.
     pub(crate) fn new(
         node: NodeHandle,
-        native: Option<SocketAddr>,
+        addresses: Listening,
         (forwards, patience): (bool, Patience),
-        admin_apart: bool,
         security: Security,
     ) -> Self {
         let served = |store: StoreHandle| {
@@ -80,7 +88,7 @@ impl App {
         let Security { access, certificates } = security;
         let started = strandline_workers::clock::now();
         let readers = Readers::default();
-        Self { node, stores, started, native, forwards, readers, admin_apart, access, certificates, patience }
+        Self { node, stores, started, addresses, forwards, readers, access, certificates, patience }
     }
 
     /// The store of this name.

@@ -1,5 +1,6 @@
 //! Whether the node lives, whether it takes requests, what it is. Load balancers ask by HEAD: the listener leaves the body out.
 
+use crate::access::Role;
 use crate::error::{ApiError, ApiResult};
 use crate::http::answer;
 use crate::http::call::Call;
@@ -92,12 +93,15 @@ pub(crate) async fn info(call: Call) -> ApiResult<HttpResponse> {
     let served = call.app.stores_for(&call.who);
     let stores: Vec<&str> = served.iter().map(|s| s.store.name()).collect();
     let recovery = call.who.sees_the_node().then(|| call.app.node.report());
+    let admin = call.app.addresses.admin.filter(|_| call.who.has(Role::Admin));
     Ok(answer::ok(&json!({
         "name": "strandline",
         "version": env!("CARGO_PKG_VERSION"),
         "started_at": call.app.started.to_string(),
         "stores": stores,
-        "native": call.app.native.map(|address| address.to_string()),
+        "http": call.app.addresses.http.to_string(),
+        "native": call.app.addresses.native.map(|address| address.to_string()),
+        "admin": admin.map(|address| address.to_string()),
         "tls": call.app.certificates.is_some(),
         "recovery": recovery,
     })))

@@ -47,6 +47,23 @@ pub(crate) enum Side {
     Both,
 }
 
+impl Side {
+    /// Which listener serves a path, where this side's routes are at another one: the name of its address in `/info`, and whose it is.
+    fn other_listener(self, path: &str) -> Option<(&'static str, &'static str)> {
+        let is_admin = path == "/admin" || path.starts_with("/admin/");
+        let is_data = path.starts_with("/v1/") || path.starts_with("/api/");
+        match self {
+            Self::Admin if is_admin => {
+                Some(("admin", "operators are served at an address of their own here (`serve --admin`), ask there"))
+            }
+            Self::Data if is_data => {
+                Some(("http", "it is for operators; clients are served at that of `serve --http`, ask there"))
+            }
+            _ => None,
+        }
+    }
+}
+
 /// One line of the table, for the description and its test.
 #[cfg(test)]
 #[derive(Clone, Copy, Debug)]
@@ -80,7 +97,8 @@ macro_rules! table {
                 let resource = web::resource(matching($path))$(.route(web::method(Method::$method).to($handler)))+;
                 config.service(with_methods(resource, &[$(stringify!($method)),+]));
             })+
-            config.default_service(web::to(unknown));
+            let elsewhere = [Side::Data, Side::Admin].into_iter().find(|side| !wanted(*side));
+            config.default_service(web::to(move |request: HttpRequest| async move { unknown(&request, elsewhere) }));
         }
     };
 }
@@ -164,9 +182,14 @@ fn with_methods(resource: Resource, methods: &'static [&'static str]) -> Resourc
     }))
 }
 
-async fn unknown(request: HttpRequest) -> Result<HttpResponse, ApiError> {
+/// `elsewhere`: the routes that another listener of this node serves.
+fn unknown(request: &HttpRequest, elsewhere: Option<Side>) -> Result<HttpResponse, ApiError> {
     let path: String = request.path().chars().take(200).collect();
-    Err(ApiError::not_found(format!("there is no route {} {path}; GET /openapi.json lists them", request.method())))
+    let text = format!("there is no route {} {path}", request.method());
+    let Some((listener, whose)) = elsewhere.and_then(|side| side.other_listener(&path)) else {
+        return Err(ApiError::not_found(format!("{text}; GET /openapi.json lists them")));
+    };
+    Err(ApiError::not_found(format!("{text} at this address: {whose}")).with("listener", listener))
 }
 
 #[cfg(test)]

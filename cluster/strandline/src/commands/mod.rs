@@ -17,6 +17,7 @@ mod member;
 mod names;
 mod offline;
 mod read;
+mod ready;
 mod serve;
 mod status;
 mod subscribe;
@@ -28,6 +29,7 @@ use crate::cli::{Cli, Command};
 use crate::exit::Failure;
 pub(crate) use manual::{Completions, Manual};
 pub(crate) use names::field_names;
+pub(crate) use ready::Ready;
 
 /// Runs the command.
 pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
@@ -38,6 +40,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Ingest(options) => ingest::run(&options),
         Command::Read(options) => read::run(&options),
         Command::Status(options) => status::run(&options),
+        Command::Ready(options) => ready::run(&options),
         Command::Compact(options) => compact::run(&options),
         Command::Pause(on) => compact::switch(&on, "pause"),
         Command::Resume(on) => compact::switch(&on, "resume"),

@@ -34,25 +34,38 @@ pub(crate) fn run(options: &Status) -> Result<(), Failure> {
 
 fn page(client: &Client) -> Result<String, Failure> {
     let tiers = client.get(&client.admin_path(&["tiers"])?)?.json();
-    let compaction = client.get(&client.admin_path(&["compaction"])?)?.json();
     let mut text = format!("store {} at {}\n\n{}\n", client.store()?, client.url(), tier_table(&tiers));
+    text.push_str(&compaction(client)?);
+    if let Some(cluster) = cluster(client)? {
+        text.push_str(&cluster_tables(&cluster));
+    }
+    Ok(text.trim_end().to_owned())
+}
+
+/// What compaction does. Where nodes are administrated at addresses of their own, only the one that compacts tells it: of the others
+/// everything else is shown, and which node that is.
+fn compaction(client: &Client) -> Result<String, Failure> {
+    let path = client.admin_path(&["compaction"])?;
+    let answer = client.send(&Request { path, answer_within: Some(FORWARDED_WITHIN), ..Request::default() })?;
+    let json = answer.json();
+    if answer.status == 503 && json["details"]["leader"].is_u64() {
+        return Ok(format!("\ncompaction: {}\n", answer.error_text()));
+    }
+    answer.ok()?;
     let facts = ["schedule", "next_tick", "paused", "share_percent", "last_run"]
-        .map(|key| format!("{key} {}", out::cell(&compaction[key])));
-    text.push_str(&format!("\ncompaction: {}\n", facts.join(", ")));
+        .map(|key| format!("{key} {}", out::cell(&json[key])));
+    let mut text = format!("\ncompaction: {}\n", facts.join(", "));
     for (title, key, columns) in [
         ("stream types", "stream_types", WAITING),
         ("running jobs", "running", RUNNING),
         ("last jobs", "jobs", JOB_COLUMNS),
     ] {
-        let rows = compaction[key].as_array().map_or(&[][..], Vec::as_slice);
+        let rows = json[key].as_array().map_or(&[][..], Vec::as_slice);
         if !rows.is_empty() {
             text.push_str(&format!("\n{title}\n{}\n", out::json_table(&rows[..rows.len().min(ROWS_MAX)], columns)));
         }
     }
-    if let Some(cluster) = cluster(client)? {
-        text.push_str(&cluster_tables(&cluster));
-    }
-    Ok(text.trim_end().to_owned())
+    Ok(text)
 }
 
 /// What the node says of its cluster; `None`: it runs alone, or is older than clusters.
@@ -80,6 +93,8 @@ const WAITING: &[&str] =
     &["stream_type", "watermark", "events_waiting", "bytes_waiting", "sealed_segments", "oldest_waiting"];
 /// Time that the node gets to tell of its cluster.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// Time that it gets to have another one tell of its jobs, which may be replaced just now.
+const FORWARDED_WITHIN: Duration = Duration::from_secs(60);
 const MEMBERS: &[&str] =
     &["id", "state", "roles", "address", "http", "native", "votes_in", "follows", "leads", "away_since"];
 const STORES: &[&str] = &["name", "version", "compactor", "compacts_as"];
