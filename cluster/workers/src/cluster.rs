@@ -10,6 +10,7 @@
 //! What is refused is refused before anything is written that another start could trip over. It refuses to open stores.
 
 mod addresses;
+mod kept;
 mod stores;
 
 use crate::data_dir::{DataDir, DataDirError};
@@ -18,6 +19,7 @@ use crate::member_stores::{check_members, refuse_options};
 use crate::node::{NodeOptions, StartError};
 use crate::subjects::unserved_in_cluster;
 use crate::{clock, random};
+pub use kept::kept_stores;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -216,6 +218,14 @@ impl ClusterNode {
         self.running.push(tokio::spawn(readdress(control, facts, self.stop.subscribe())));
     }
 
+    /// Keeps in the folder what the cluster says.
+    fn keep(&mut self, dir: &Path, stores: &[StoreConfig]) {
+        let (control, stopped) = (self.control.clone(), self.stop.subscribe());
+        self.running.push(tokio::spawn(addresses::keep(control, dir.to_owned(), stopped)));
+        let (control, stopped) = (self.control.clone(), self.stop.subscribe());
+        self.running.push(tokio::spawn(kept::keep(control, dir.to_owned(), stores.to_vec(), stopped)));
+    }
+
     /// Stops: the other nodes elect a leader where this one led.
     pub async fn stop(self) {
         // nobody listens: then it has stopped
@@ -288,11 +298,11 @@ pub async fn start_cluster(
         }
         Membership::Alone => Ok(Vec::new()),
     };
-    match made {
+    let kept = made.and_then(|stores| kept::write(dir, &stores).map(|()| stores).map_err(ClusterError::from));
+    match kept {
         Ok(stores) => {
+            node.keep(dir, &stores);
             node.stores = stores;
-            let (control, stopped) = (node.control.clone(), node.stop.subscribe());
-            node.running.push(tokio::spawn(addresses::keep(control, dir.to_owned(), stopped)));
             Ok(Some(node))
         }
         Err(error) => {

@@ -47,27 +47,24 @@ impl StoreLock {
             let path = folder.join(LOCK_NAME);
             let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(at(&path))?;
             let is_shared = config.durable.path == Location::Local(folder);
-            let locked = if is_shared { file.try_lock_shared() } else { file.try_lock() };
-            files.push(match locked {
-                Ok(()) => file,
-                Err(TryLockError::WouldBlock) => {
-                    return Err(DataDirError::StoreInUse { store: config.name.clone(), lock: path });
-                }
-                Err(TryLockError::Error(error)) => return Err(at(&path)(error)),
-            });
+            files.push(if is_shared { share(file, config, &path)? } else { hold(file, config, &path)? });
         }
         Ok(Self(Mutex::new(files)))
     }
 
-    /// Locks a store that is only looked at: folders that are not there, or that nobody can write to, need no lock.
+    /// Locks a store that is only looked at: folders that are not there, or that nobody can write to, need no lock. `shared`: it is a
+    /// cluster's, whose other nodes may go on with the files.
     ///
     /// # Errors
     /// [`DataDirError::StoreInUse`], and what the file system says.
-    pub fn to_look(config: &StoreConfig) -> Result<Self, DataDirError> {
+    pub fn to_look(config: &StoreConfig, shared: bool) -> Result<Self, DataDirError> {
         let mut files = Vec::new();
-        for path in folders(config).into_iter().filter(|folder| folder.is_dir()).map(|folder| folder.join(LOCK_NAME)) {
+        for folder in folders(config).into_iter().filter(|folder| folder.is_dir()) {
+            let path = folder.join(LOCK_NAME);
             let made = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+            let is_shared = shared && config.durable.path == Location::Local(folder);
             match made.or_else(|_| File::open(&path)) {
+                Ok(file) if is_shared => files.push(share(file, config, &path)?),
                 Ok(file) => files.push(hold(file, config, &path)?),
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
                 Err(e) => return Err(at(&path)(e)),
@@ -86,6 +83,16 @@ fn hold(file: File, config: &StoreConfig, path: &Path) -> Result<File, DataDirEr
     match try_lock(&file).map_err(at(path))? {
         true => Ok(file),
         false => Err(DataDirError::StoreInUse { store: config.name.clone(), lock: path.to_owned() }),
+    }
+}
+
+fn share(file: File, config: &StoreConfig, path: &Path) -> Result<File, DataDirError> {
+    match file.try_lock_shared() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(DataDirError::StoreInUse { store: config.name.clone(), lock: path.to_owned() })
+        }
+        Err(TryLockError::Error(error)) => Err(at(path)(error)),
     }
 }
 

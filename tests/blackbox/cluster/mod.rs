@@ -5,6 +5,7 @@
 
 mod links;
 pub(crate) mod nodes;
+mod offline;
 mod operator;
 mod roles;
 #[cfg(feature = "otel")]

@@ -141,12 +141,19 @@ impl Nodes {
         run_command(command, b"")
     }
 
+    /// A command that looks at the folder of a node from outside.
+    pub(super) fn looks_at(&self, node: usize, arguments: &[&str]) -> Finished {
+        let mut command = program();
+        command.args(arguments).arg("--data-dir").arg(self.folder(node));
+        run_command(command, b"")
+    }
+
     /// Where everything of all nodes lies.
     pub(super) fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    fn statement(&self) -> PathBuf {
+    pub(super) fn statement(&self) -> PathBuf {
         self.folder.path().join("store.deql")
     }
 

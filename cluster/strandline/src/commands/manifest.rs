@@ -1,7 +1,7 @@
 //! `strandline manifest show`: the current manifest and its history; also of a store whose node does not start.
 
 use super::keys::provider;
-use super::serve;
+use super::{offline, serve};
 use crate::cli::ManifestShow;
 use crate::client::Client;
 use crate::exit::Failure;
@@ -27,15 +27,9 @@ pub(crate) fn show(options: &ManifestShow) -> Result<(), Failure> {
 
 /// Reads only, and a manifest never changes once it is there: a running node does not mind.
 fn on_disk(options: &ManifestShow, data_dir: &Path) -> Result<Value, Failure> {
-    let declarations = serve::declarations(options.config.as_deref(), data_dir)?;
+    let known = offline::served(options.config.as_deref(), data_dir)?;
     let named = |config: &&StoreConfig| options.on.store.as_ref().is_none_or(|name| *name == config.name);
-    let stores: Vec<Value> = declarations
-        .stores
-        .iter()
-        .map(|declared| &declared.config)
-        .filter(named)
-        .map(store)
-        .collect::<Result<_, _>>()?;
+    let stores: Vec<Value> = known.iter().filter(named).map(store).collect::<Result<_, _>>()?;
     match stores.as_slice() {
         [] => Err(Failure::Usage(format!(
             "the file declares no store {}",

@@ -5,8 +5,10 @@ use crate::cli::Offline;
 use crate::exit::Failure;
 use std::fs::{File, TryLockError};
 use std::path::Path;
+use strandline_consensus::join::Folder;
 use strandline_deql::StoreConfig;
-use strandline_workers::{DataDirError, StoreLock, parse_node_id};
+use strandline_workers::cluster::kept_stores;
+use strandline_workers::{DataDirError, StoreLock, parse_node_id, whose_folder};
 
 /// The stores, and the locks of node and stores as long as they are looked at.
 pub(crate) struct Stores {
@@ -29,8 +31,8 @@ pub(crate) fn stores(options: &Offline, named: Option<&str>) -> Result<Stores, F
             data_dir.display()
         )));
     }
-    let declarations = serve::declarations(options.config.as_deref(), &data_dir)?;
-    let known: Vec<StoreConfig> = declarations.stores.into_iter().map(|declared| declared.config).collect();
+    let is_member = is_member(&data_dir)?;
+    let known = served(options.config.as_deref(), &data_dir)?;
     let names: Vec<&str> = known.iter().map(|config| config.name.as_str()).collect();
     let unknown = |name| Failure::Usage(format!("no store is called {name}; there is {}", names.join(", ")));
     let configs = match named {
@@ -39,10 +41,58 @@ pub(crate) fn stores(options: &Offline, named: Option<&str>) -> Result<Stores, F
     };
     let lock = lock(&data_dir)?;
     // a node with another data folder may serve them
-    let locks = configs.iter().map(StoreLock::to_look).collect::<Result<Vec<_>, _>>();
+    let locks = configs.iter().map(|config| StoreLock::to_look(config, is_member)).collect::<Result<Vec<_>, _>>();
     let findings = lock.is_some().then(|| node_id_fault(&data_dir)).flatten().into_iter().collect();
     let node = std::fs::read(data_dir.join("node-id")).ok().and_then(|bytes| parse_node_id(&bytes));
     Ok(Stores { configs, findings, node, _lock: lock, _stores: locks.map_err(|e| Failure::Usage(e.to_string()))? })
+}
+
+fn is_member(data_dir: &Path) -> Result<bool, Failure> {
+    let folder = whose_folder(data_dir).map_err(|error| Failure::Usage(error.to_string()))?;
+    match folder {
+        Folder::Joining { node } => Err(Failure::Usage(format!(
+            "{} is that of node {node}, which has begun to join a cluster and was not let in: it holds nothing yet; start it again, and it \
+             says why",
+            data_dir.display()
+        ))),
+        folder => Ok(matches!(folder, Folder::Member { .. })),
+    }
+}
+
+/// The stores that the node on a folder serves: a file's; or what a member of a cluster has kept of them, or the store `local_dev`.
+pub(crate) fn served(config: Option<&Path>, data_dir: &Path) -> Result<Vec<StoreConfig>, Failure> {
+    let of_file = || {
+        let declarations = serve::declarations(config, data_dir)?;
+        Ok(declarations.stores.into_iter().map(|declared| declared.config).collect())
+    };
+    if !is_member(data_dir)? {
+        return of_file();
+    }
+    let advice = "name the file of the cluster's statements with --config (`GET /v1/stores/{store}` of a member shows one), each with the wal.path \
+                  of this node";
+    let kept = kept_stores(data_dir).map_err(|error| Failure::Usage(format!("{error}\n{advice}")));
+    if config.is_none() {
+        let folder = data_dir.display();
+        return kept?.ok_or_else(|| {
+            let text =
+                "is that of a node of a cluster, which has not kept what it serves (an earlier version ran on it)";
+            Failure::Usage(format!("{folder} {text}: {advice}"))
+        });
+    }
+    let given: Vec<StoreConfig> = of_file()?;
+    let kept = kept.ok().flatten().unwrap_or_default();
+    let elsewhere = given.iter().find_map(|given| {
+        let kept = kept.iter().find(|kept| kept.name == given.name && kept.wal.path != given.wal.path)?;
+        Some((given, kept.wal.path.as_ref()?))
+    });
+    match elsewhere {
+        None => Ok(given),
+        Some((store, log)) => Err(Failure::Usage(format!(
+            "store {}: the node on {} keeps its log in {log}, and --config names another wal.path: leave --config out",
+            store.name,
+            data_dir.display()
+        ))),
+    }
 }
 
 /// Why a node cannot start with the id that its folder holds.

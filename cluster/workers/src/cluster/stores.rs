@@ -48,7 +48,7 @@ pub(super) fn of_this_node(
     Ok(stores)
 }
 
-fn log_folder(dir: &Path, store: &str) -> PathBuf {
+pub(super) fn log_folder(dir: &Path, store: &str) -> PathBuf {
     dir.join("stores").join(strandline_event::encode_path_text(store)).join("log")
 }
 

@@ -56,14 +56,14 @@ fn a_second_node_on_the_same_store_is_refused_and_the_first_goes_on() {
         assert!(matches!(error, StartError::DataDir(DataDirError::StoreInUse { .. })), "{error}");
         assert!(error.is_configuration());
         let config = (*store.config()).clone();
-        assert!(matches!(StoreLock::to_look(&config), Err(DataDirError::StoreInUse { .. })));
+        assert!(matches!(StoreLock::to_look(&config, false), Err(DataDirError::StoreInUse { .. })));
         for job in store.compact(None).await.unwrap() {
             assert_eq!(job.ended().await.error, None, "the first node is not fenced");
         }
         append(&node, &store, "c", 1).await.unwrap();
         drop(store);
         stop(node).await;
-        let looking = StoreLock::to_look(&config).unwrap();
+        let looking = StoreLock::to_look(&config, false).unwrap();
         assert!(Node::start(declarations(dir, ""), options(dir)).await.is_err(), "it is being looked at");
         drop(looking);
         stop(start(dir, "").await).await;
