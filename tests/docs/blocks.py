@@ -13,6 +13,10 @@ SHOWN = {"text", "deql", "rust", "json", "yaml", "nginx", "ini", "http"}
 WORDS = {"background", "not-run"}
 DIRECTIVES = {"stop", "kill", "s3"}
 FENCE = re.compile(r"^(\s*)```(.*)$")
+# fences of another kind, and code by indentation: nothing would look at them
+OTHER = re.compile(r"^\s*~~~|^(?: {4}|\t)(?:\$ |strandline |curl |duckdb |pip )")
+# a line that somebody would type
+COMMAND = re.compile(r"^\s*(?:\$ |(?:\w+=\S+ )*(?:strandline|curl|duckdb|pip|python3?|scripts/\S+|cargo) )")
 DIRECTIVE = re.compile(r"^<!-- test: (.*?) -->$")
 
 
@@ -63,6 +67,8 @@ def parse(path: Path) -> list[Block]:
                 inside.text += line.removeprefix(indent) + "\n"
         elif fence:
             indent, inside = fence[1], _opened(fence[2], number, path)
+        elif OTHER.match(line):
+            raise Malformed(f"{path}:{number}: code that no test runs: put it between ``` and say its kind")
         elif directive:
             if directive[1] not in DIRECTIVES:
                 raise Malformed(f"{path}:{number}: a directive '{directive[1]}': there are {sorted(DIRECTIVES)}")
@@ -70,6 +76,11 @@ def parse(path: Path) -> list[Block]:
     if inside is not None:
         raise Malformed(f"{path}:{inside.line}: the fence is not closed")
     return found
+
+
+def shown_commands(block: Block) -> list[str]:
+    """Lines of a block that is only shown which somebody would type: they belong into a block that is run."""
+    return [line for line in block.text.splitlines() if block.kind in SHOWN - {"rust"} and COMMAND.match(line)]
 
 
 def _close(found: list[Block], block: Block, path: Path) -> None:

@@ -7,6 +7,7 @@ helm, promtool, systemd-analyze and nginx are asked where they are installed; wi
 
 import json
 import os
+import random
 import re
 import shutil
 import subprocess
@@ -18,10 +19,11 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+import blocks
 import yaml
 from checks import METRIC, Commands, kinds, metrics_text
 from gotemplate import Chart, Refused
-from world import ROOT, Failed, World
+from world import ROOT, Failed, World, free
 
 DEPLOY = ROOT / "cluster/deploy"
 CHART = DEPLOY / "helm/strandline"
@@ -109,21 +111,44 @@ def systemd(world: World, commands: Commands) -> Iterator[str]:
 
 
 def wait_for_start(world: World, commands: Commands) -> Iterator[str]:
-    """ExecStartPost waits while nobody answers, and ends when the node does."""
+    """ExecStartPost waits while the node is not ready, ends when it is, with tokens and TLS too, and gives up when it is gone."""
     post = dict(re.findall(r"^(\w+)=(.*)$", (DEPLOY / "systemd/strandline.service").read_text(), re.MULTILINE))["ExecStartPost"]
     script = re.fullmatch(r"/bin/sh -c '(.*)'", post)
     if not script:
         yield f"ExecStartPost is {post}"
         return
-    waits = script[1].replace("$$", "$").replace("/usr/bin/strandline", "strandline")
-    code, _ = world.shell(f"timeout 2 sh -c '{waits}' || echo waited; exit 0")
-    if "waited" not in (world.folder / "printed").read_text() or code != 0:
+    waits = world.home / "wait.sh"
+    waits.write_text(script[1].replace("$$", "$").replace("/usr/bin/strandline", "strandline"))
+    world.shell(f"timeout 2 env MAINPID=$$ sh {waits} || echo waited; exit 0")
+    if "waited" not in (world.folder / "printed").read_text():
         yield "ExecStartPost does not wait for a node that is not there"
-    world.start("strandline serve")
-    code, printed = world.shell(f"sh -c '{waits}'")
-    world.stop()
-    if code != 0:
-        yield f"ExecStartPost fails beside a node that serves: {printed}"
+    code, _ = world.shell(f"sleep 0 & gone=$!; wait; MAINPID=$gone sh {waits}")
+    if code != 1:
+        yield f"ExecStartPost ends with {code} when the node has ended"
+    world.shell("strandline certs dev --dir certs && strandline token new --name somebody --role read --token-file tokens", strict=True)
+    secured = "--token-file tokens --tls-cert certs/server.pem --tls-key certs/server.key"
+    # as it is where only `serve` was told where to listen
+    del world.environment["STRANDLINE_URL"]
+    for start in ("strandline serve", f"strandline serve {secured}"):
+        world.start(start)
+        code, printed = world.shell(f"MAINPID=$$ timeout 60 sh {waits}")
+        if code != 0:
+            yield f"ExecStartPost fails beside `{start}`: {printed}"
+        # what the image asks again and again, in the environment of its node
+        code, printed = world.shell(" ".join(health_check()))
+        if code != 0 or "ready" not in printed:
+            yield f"HEALTHCHECK says of `{start}`: {printed}"
+        world.stop()
+    code, printed = world.shell(" ".join(health_check()))
+    if code == 0:
+        yield f"HEALTHCHECK takes a node that has ended for one that is ready: {printed}"
+
+
+def health_check() -> list[str]:
+    """The command of the image's HEALTHCHECK, with the program that is tested."""
+    found = re.search(r"^HEALTHCHECK .*?CMD (\[.*\])$", (DEPLOY / "docker/Dockerfile").read_text(), re.MULTILINE)
+    words: list[str] = json.loads(found[1]) if found else ["false"]
+    return [words[0].replace("/usr/bin/", ""), *words[1:]]
 
 
 def helm(world: World, commands: Commands) -> Iterator[str]:
@@ -217,8 +242,9 @@ def pod(at: str, pods: dict[str, Any], names: set[tuple[str, str]]) -> Iterator[
         yield f"{at}: its service or account is not there"
     if not spec["securityContext"]["runAsNonRoot"] or spec["terminationGracePeriodSeconds"] < 30:
         yield f"{at}: runs as root, or is killed before it has drained"
+    yield from secrets(at, spec)
     ports = {p["containerPort"] for c in spec["containers"] for p in c.get("ports", [])}
-    for container in spec["containers"] + spec.get("initContainers", []):
+    for container in spec["containers"]:
         yield from (f"{at}: no volume {m['name']}" for m in container["volumeMounts"] if m["name"] not in volumes)
         context = container["securityContext"]
         if context["allowPrivilegeEscalation"] or not context["readOnlyRootFilesystem"] or context["capabilities"]["drop"] != ["ALL"]:
@@ -227,6 +253,21 @@ def pod(at: str, pods: dict[str, Any], names: set[tuple[str, str]]) -> Iterator[
             asks = container.get(probe, {}).get("httpGet")
             if container["name"] == "node" and (asks is None or asks["path"] != path or asks["port"] not in ports):
                 yield f"{at}: {probe} is {asks}"
+
+
+def secrets(at: str, spec: dict[str, Any]) -> Iterator[str]:
+    """What is renewed in a Secret reaches a pod that runs: it is mounted as a folder, read from there, and copied nowhere; a node takes what its group may read."""
+    of_secrets = {v["name"]: v["secret"] for v in spec["volumes"] if "secret" in v}
+    if "initContainers" in spec:
+        yield f"{at}: what an init container makes of a secret is not renewed"
+    for container in spec["containers"]:
+        mounts = [m for m in container["volumeMounts"] if m["name"] in of_secrets]
+        yield from (f"{at}: {m['name']} is mounted by subPath, which is never renewed" for m in mounts if "subPath" in m or "subPathExpr" in m)
+        if container["name"] != "node":
+            continue
+        yield from (f"{at}: a node does not take {m['name']} with these modes" for m in mounts if of_secrets[m["name"]].get("defaultMode") != 0o440)
+        named = [word.partition("=")[2] for word in container["args"] if word.startswith(("--token-file=", "--tls-"))]
+        yield from (f"{at}: {file} is in no secret" for file in named if not any(file.startswith(f"{m['mountPath']}/") for m in mounts))
 
 
 def gateway(world: World, objects: list[dict[str, Any]]) -> Iterator[str]:
@@ -300,6 +341,48 @@ def package(world: World, commands: Commands) -> Iterator[str]:
         yield f"the archive's program: {printed}"
 
 
+def topologies(world: World, commands: Commands) -> Iterator[str]:
+    """Each cluster of the page comes up with its commands, with as many nodes, and its statements are taken; what needs other machines names options that there are."""
+    at = DEPLOY / "topologies"
+    for statement in at.glob("*.deql"):
+        text = world.here(statement.read_text()).replace("/mnt/strandline", str(world.folder / "system/shared"))
+        (world.home / statement.name).write_text(text)
+    started_now = 0
+    for block in blocks.parse(at / "README.md"):
+        lines = re.sub(r"\\\n\s*", "", block.text).splitlines()
+        nodes = [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
+        yield from (f"topologies: no command: {line}" for line in lines if not line.startswith("$ "))
+        for node in nodes:
+            unknown = set(re.findall(r" (--[a-z-]+)", node)) - commands.known["serve"]
+            yield from (f"topologies: `{node}`: there is no {option}" for option in sorted(unknown))
+        if any("127.0.0.1" not in node for node in nodes):
+            continue
+        for node in nodes:
+            world.start(node)
+        _, told = world.shell("curl -s http://127.0.0.1:7170/admin/v1/cluster", strict=True)
+        members = [member for member in json.loads(told)["members"] if member["state"] == "member"]
+        if len(members) != len(nodes):
+            yield f"topologies: {len(members)} of {len(nodes)} nodes are members: {told}"
+        world.stop()
+        started_now += 1
+        for folder in (*world.home.glob("n[0-9]"), world.folder / "system"):
+            shutil.rmtree(folder, ignore_errors=True)
+    if started_now < 2:
+        yield f"topologies: {started_now} clusters were started"
+    settings = f"STRANDLINE_PROGRAM='{commands.program}' STRANDLINE_CLUSTER_ONCE=1 STRANDLINE_CLUSTER_PORT={cluster_port()} ROLES='ingest ingest ingest compact'"
+    code, printed = world.shell(f"{settings} '{ROOT}/scripts/cluster' 4 'a folder'")
+    if code != 0 or printed.count("ready http=") != 4 or "compact" not in printed:
+        yield f"scripts/cluster ends with {code}: {printed}"
+
+
+def cluster_port() -> int:
+    """A port above which those of four nodes are free."""
+    while True:
+        first = random.randrange(15_000, 30_000)
+        if all(free(first + 100 * node + n) for node in range(1, 5) for n in range(3)):
+            return first
+
+
 def listed(world: World, commands: Commands) -> Iterator[str]:
     """cluster/deploy/README.md names each folder of it."""
     text = (DEPLOY / "README.md").read_text()
@@ -309,7 +392,7 @@ def listed(world: World, commands: Commands) -> Iterator[str]:
             yield f"cluster/deploy/README.md does not name {path.name}"
 
 
-CHECKS: list[Callable[[World, Commands], Iterator[str]]] = [dockerfile, systemd, wait_for_start, helm, prometheus, package, listed]
+CHECKS: list[Callable[[World, Commands], Iterator[str]]] = [dockerfile, systemd, wait_for_start, helm, prometheus, package, topologies, listed]
 
 
 def main() -> int:

@@ -19,7 +19,7 @@ DOCS = ROOT / "docs"
 # compaction.schedule, if a statement says nothing
 TICK_S = 300
 # what a `sh not-run` block may call: tools that build, install or need a machine of their own; never the program itself
-NOT_RUN = {"cargo", "sudo", "systemctl", "docker", "helm", "kubectl", "pip", "scripts/test", "scripts/package", "scripts/python-package"}
+NOT_RUN = {"cargo", "sudo", "systemctl", "docker", "helm", "kubectl", "pip", "scripts/test", "scripts/cluster", "scripts/package", "scripts/python-package"}
 
 
 def _fail(where: str, what: str, block: Block, printed: str = "") -> None:
@@ -61,7 +61,9 @@ def _is_statement(block: Block) -> bool:
 
 def run_block(block: Block, world: World, where: str) -> None:
     """Does what a block says, and looks at what comes of it."""
-    if block.kind in ("stop", "kill"):
+    if lines := blocks.shown_commands(block):
+        _fail(where, f"`{lines[0]}` is shown and never run: make it a block of the kind sh", block)
+    elif block.kind in ("stop", "kill"):
         world.stop(signal.SIGTERM if block.kind == "stop" else signal.SIGKILL)
     elif block.kind == "s3":
         world.serve_s3()

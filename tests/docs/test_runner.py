@@ -45,6 +45,17 @@ class Compared(unittest.TestCase):
         self.assertFalse(compare.same("a\n...\nb\n", "a\nx\n"))
 
 
+class Passed(unittest.TestCase):
+    def test_nothing_is_passed_over(self) -> None:
+        for text in ("~~~sh\nstrandline status\n~~~\n", "Then:\n\n    strandline status\n", "- so\n\n    $ true\n"):
+            with self.assertRaises(Malformed):
+                tried(text)
+        for text in ("```text\n$ strandline status\n```\n", "```yaml\nA=1 curl localhost\n```\n", "```text\nstrandline status\n```\n"):
+            with self.assertRaises(Failed):
+                tried(text)
+        tried("```text\nthe program strandline says\n    curl\n```\n\n    curled\n")
+
+
 class Tried(unittest.TestCase):
     def fails(self, text: str, why: str) -> None:
         with self.assertRaises((Failed, Malformed)) as caught:

@@ -28,8 +28,8 @@ main(["-H", "127.0.0.1", "-p", sys.argv[1]])
 """
 # the bucket that pages name
 BUCKET = "bucket"
-# three ports a node: of the one that most pages start, and of the four of docs/cluster.md
-PORTS = [first + n for first in (7070, 7170, 7270, 7370, 7470) for n in range(3)]
+# three ports a node: of the one that most pages start, and of the clusters of docs/cluster.md and of the topologies
+PORTS = [first + n for first in (7070, 7170, 7270, 7370, 7470, 7570) for n in range(3)]
 # where a service keeps what it has; a page says it, a test has no right to it
 SYSTEM_FOLDER = "/var/lib/strandline"
 
@@ -38,7 +38,7 @@ class Failed(Exception):
     """A page that does not do what it says."""
 
 
-def _free(port: int) -> bool:
+def free(port: int) -> bool:
     with socket.socket() as probe:
         try:
             probe.bind(("127.0.0.1", port))
@@ -51,7 +51,7 @@ def ports(count: int) -> list[int]:
     """Neighbouring ports below those that the system gives away by itself."""
     while True:
         first = random.randrange(15_000, 31_000)
-        if all(_free(first + n) for n in range(count)):
+        if all(free(first + n) for n in range(count)):
             return [first + n for n in range(count)]
 
 

@@ -67,20 +67,6 @@ spec:
         fsGroup: 65532
         fsGroupChangePolicy: OnRootMismatch
         seccompProfile: {type: RuntimeDefault}
-      initContainers:
-        # the Secret holds the keys of all nodes: a node gets copies of its own alone, which nobody else in the pod can read
-        - name: keys
-          image: "{{ .root.Values.gateway.image.repository }}:{{ .root.Values.gateway.image.tag }}"
-          imagePullPolicy: {{ .root.Values.gateway.image.pullPolicy }}
-          command: ["sh", "-c", "umask 077 && cp /secret/ca.pem /secret/node-$(NODE_ID).pem /secret/node-$(NODE_ID).key /tokens/tokens /etc/strandline-tls/"]
-          env:
-{{ include "strandline.identity" . | indent 12 }}
-          securityContext:
-{{ include "strandline.security" .root | indent 12 }}
-          volumeMounts:
-            - {name: secret, mountPath: /secret, readOnly: true}
-            - {name: tokens, mountPath: /tokens, readOnly: true}
-            - {name: tls, mountPath: /etc/strandline-tls}
       containers:
         - name: node
           image: "{{ .root.Values.image.repository }}:{{ .root.Values.image.tag | default .root.Chart.AppVersion }}"
@@ -94,7 +80,7 @@ spec:
             - --http=0.0.0.0:7070
             - --native=0.0.0.0:7071
             - --admin=127.0.0.1:7072
-            - --token-file=/etc/strandline-tls/tokens
+            - --token-file=/etc/strandline-tokens/tokens
             - --tls-cert=/etc/strandline-tls/node-$(NODE_ID).pem
             - --tls-key=/etc/strandline-tls/node-$(NODE_ID).key
             - --tls-ca=/etc/strandline-tls/ca.pem
@@ -140,7 +126,9 @@ spec:
           volumeMounts:
             - {name: data, mountPath: /var/lib/strandline}
             - {name: statement, mountPath: /etc/strandline, readOnly: true}
-            - {name: tls, mountPath: /etc/strandline-tls, readOnly: true}
+            # whole folders, never a subPath: only so what is renewed in a Secret reaches a pod that runs, and the node reads it again by itself
+            - {name: certificates, mountPath: /etc/strandline-tls, readOnly: true}
+            - {name: tokens, mountPath: /etc/strandline-tokens, readOnly: true}
             - {name: tmp, mountPath: /tmp}
 {{- if .root.Values.cluster.sharedClaim }}
             - {name: shared, mountPath: /mnt/strandline}
@@ -148,12 +136,15 @@ spec:
       volumes:
         - name: statement
           configMap: {name: {{ .root.Release.Name }}-statement}
-        - name: secret
-          secret: {secretName: {{ required "cluster.certificatesSecret: name a Secret with ca.pem, and node-N.pem and node-N.key of each node; nodes show them to each other and to clients" .root.Values.cluster.certificatesSecret }}}
+        # of root, readable for the group of fsGroup alone: so the node takes secrets
+        - name: certificates
+          secret:
+            secretName: {{ required "cluster.certificatesSecret: name a Secret with ca.pem, and node-N.pem and node-N.key of each node; nodes show them to each other and to clients" .root.Values.cluster.certificatesSecret }}
+            defaultMode: 0440
         - name: tokens
-          secret: {secretName: {{ required "cluster.tokensSecret: name a Secret with the key tokens, the token file of all nodes; without it they serve loopback only" .root.Values.cluster.tokensSecret }}}
-        - name: tls
-          emptyDir: {medium: Memory}
+          secret:
+            secretName: {{ required "cluster.tokensSecret: name a Secret with the key tokens, the token file of all nodes; without it they serve loopback only" .root.Values.cluster.tokensSecret }}
+            defaultMode: 0440
         - name: tmp
           emptyDir: {}
 {{- if .root.Values.cluster.sharedClaim }}
