@@ -3,8 +3,11 @@
 //! | may read it | |
 //! |---|---|
 //! | its owner alone | taken |
-//! | its group too | taken where root or the user of this process owns it, and the group is one of this process's: so a secret of Kubernetes comes (`fsGroup`, root, mode 0440) |
+//! | its group too | taken where root owns it and the group is one of this process's: root gave it to that group, so a secret of Kubernetes comes (`fsGroup`, root, mode 0440) |
 //! | its group may change it, or others may do anything | refused |
+//!
+//! A file of this process's own user has, by accident, whatever group the user has: often one that many share (`users`). It has no need of
+//! its group, so there it is refused, as PostgreSQL does with the key of a server.
 
 use std::fs::Metadata;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -18,10 +21,10 @@ pub enum TooOpen {
         /// Its permissions.
         mode: u32,
     },
-    /// Its group may read it, and that group is not this process's, or it belongs to another user.
+    /// Its group may read it, and that group is not this process's, or it does not belong to root.
     #[error(
-        "its group may read it (mode {mode:04o}, user {user}, group {group}), which is taken only where root or the user of this process owns it \
-         and the group is one of this process's: chmod 600 it, or give it to root and to such a group with mode 0440"
+        "its group may read it (mode {mode:04o}, user {user}, group {group}), which is taken only where root owns it and the group is one of this \
+         process's: chmod 600 it, or give it to root and to a group that nobody else is in, with mode 0440"
     )]
     Group {
         /// Its permissions.
@@ -42,16 +45,15 @@ pub fn check(facts: &Metadata) -> Result<(), TooOpen> {
         let of_process = rustix::process::getegid().as_raw() == group;
         of_process || rustix::process::getgroups().is_ok_and(|all| all.iter().any(|one| one.as_raw() == group))
     };
-    let user = rustix::process::geteuid().as_raw();
-    judge(facts.permissions().mode() & 0o7777, (facts.uid(), facts.gid()), user, mine)
+    judge(facts.permissions().mode() & 0o7777, (facts.uid(), facts.gid()), mine)
 }
 
-fn judge(mode: u32, (user, group): (u32, u32), of_process: u32, mine: impl Fn(u32) -> bool) -> Result<(), TooOpen> {
+fn judge(mode: u32, (user, group): (u32, u32), mine: impl Fn(u32) -> bool) -> Result<(), TooOpen> {
     if mode & 0o037 != 0 {
         return Err(TooOpen::Others { mode });
     }
     let is_read_by_group = mode & 0o040 != 0;
-    if is_read_by_group && !([0, of_process].contains(&user) && mine(group)) {
+    if is_read_by_group && !(user == 0 && mine(group)) {
         return Err(TooOpen::Group { mode, user, group });
     }
     Ok(())
@@ -62,15 +64,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_group_may_read_what_root_or_this_user_gave_to_a_group_of_this_process() {
-        let judged = |mode, owner| judge(mode, owner, 1000, |group| [1000, 65532].contains(&group));
+    fn a_group_may_read_what_root_gave_to_a_group_of_this_process() {
+        let judged = |mode, owner| judge(mode, owner, |group| [1000, 65532].contains(&group));
         for mode in [0o400, 0o600] {
             assert_eq!(judged(mode, (77, 77)), Ok(()), "{mode:o}");
         }
-        for (mode, owner) in [(0o440, (0, 65532)), (0o640, (1000, 1000)), (0o440, (1000, 65532))] {
+        for (mode, owner) in [(0o440, (0, 65532)), (0o640, (0, 65532)), (0o440, (0, 1000))] {
             assert_eq!(judged(mode, owner), Ok(()), "{mode:o} {owner:?}");
         }
-        for (mode, (user, group)) in [(0o440, (0, 77)), (0o640, (77, 1000)), (0o440, (77, 77)), (0o440, (0, 0))] {
+        // the last two: the user of this process, whose group may be everybody's
+        let others = [(0, 77), (77, 1000), (77, 77), (0, 0), (1000, 1000), (1000, 65532)];
+        for (mode, (user, group)) in others.into_iter().flat_map(|owner| [(0o440, owner), (0o640, owner)]) {
             let refused = judged(mode, (user, group));
             assert_eq!(refused, Err(TooOpen::Group { mode, user, group }));
         }
@@ -87,8 +91,9 @@ mod tests {
             std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(mode)).unwrap();
             check(&file.as_file().metadata().unwrap())
         };
-        // its group is the one that this process makes files with
-        assert_eq!(with(0o440), Ok(()));
+        // its group is the one that this process makes files with, its owner may be root
+        assert_eq!(with(0o440).is_ok(), rustix::process::geteuid().is_root());
+        assert_eq!(with(0o400), Ok(()));
         assert_eq!(with(0o604), Err(TooOpen::Others { mode: 0o604 }));
     }
 }

@@ -280,9 +280,6 @@ mod tests {
         let files = put(folder.path(), &set.server);
         fs::set_permissions(&files.key, fs::Permissions::from_mode(0o644)).unwrap();
         assert!(matches!(Certificates::open(files.clone()), Err(TlsError::Readable { .. })));
-        // of a group of this process, as a secret of Kubernetes is
-        fs::set_permissions(&files.key, fs::Permissions::from_mode(0o440)).unwrap();
-        Certificates::open(files.clone()).unwrap();
         fs::set_permissions(&files.key, fs::Permissions::from_mode(0o600)).unwrap();
         let planted = "QUJDREVGR0g=";
         let broken = format!("-----BEGIN PRIVATE KEY-----\n{planted}*\n-----END PRIVATE KEY-----\n");
