@@ -370,7 +370,7 @@ def topologies(world: World, commands: Commands) -> Iterator[str]:
     if started_now < 2:
         yield f"topologies: {started_now} clusters were started"
     settings = f"STRANDLINE_PROGRAM='{commands.program}' STRANDLINE_CLUSTER_ONCE=1 STRANDLINE_CLUSTER_PORT={cluster_port()} ROLES='ingest ingest ingest compact'"
-    code, printed = world.shell(f"{settings} '{ROOT}/scripts/cluster' 4 'a folder'")
+    code, printed = world.shell(f"{settings} '{ROOT}/scripts/cluster' 4 '{world.home}/a folder'")
     if code != 0 or printed.count("ready http=") != 4 or "compact" not in printed:
         yield f"scripts/cluster ends with {code}: {printed}"
 
