@@ -396,6 +396,16 @@ impl Group {
         Ok(())
     }
 
+    /// Segments that are wholly applied go, once the machine has kept its state: for a machine that keeps it by itself.
+    ///
+    /// # Errors
+    /// The group has stopped.
+    pub async fn trim_applied(&self) -> Result<(), GroupError> {
+        let (Some(applied), any_age) = (self.state.applied(), Micros(i64::MAX)) else { return Ok(()) };
+        let trimmable = self.storage.with_writer(|writer| writer.trimmable_through(applied.index, any_age));
+        if trimmable.is_some() { self.compacted(applied.index, any_age).await } else { Ok(()) }
+    }
+
     /// For how long this node has known of no leader that is alive: it heard none, or leads and no quorum answers.
     #[must_use]
     pub fn leaderless(&self) -> Duration {
@@ -486,8 +496,10 @@ async fn open_state(storage: &Storage, machine: &Arc<dyn Machine>) -> Result<Sta
     let applied = machine.opened_through();
     if let Some(applied) = applied {
         let (next, purged) = storage.with_writer(|writer| (writer.next_number(), writer.purged_entry()));
-        if next <= applied.number && purged.is_none_or(|purged| purged.number < applied.number) {
-            let snapshot = Snapshot { through: convert::last_of(applied), membership: None };
+        let through = convert::last_of(applied);
+        let lacks = next <= applied.number || !storage.holds(through);
+        if lacks && purged.is_none_or(|purged| purged.number < applied.number) {
+            let snapshot = Snapshot { through, membership: machine.opened_members() };
             storage.purge_through(snapshot).await.map_err(|e| e.to_string())?;
         }
     }

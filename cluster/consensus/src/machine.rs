@@ -7,7 +7,7 @@
 use crate::transport::BoxFuture;
 use std::sync::Arc;
 use strandline_event::{LogIndex, Micros, SharedBytes};
-use strandline_wal::LeaderId;
+use strandline_wal::{Last, LeaderId, Membership};
 
 /// Name of an entry: who made it, its number in the group, and the log index of its last frame.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
@@ -94,6 +94,12 @@ pub trait Machine: Send + Sync + 'static {
     /// The entry up to which it already holds everything when it was opened; `None`: nothing.
     fn opened_through(&self) -> Option<EntryId>;
 
+    /// Who belonged to the group as of [`opened_through`](Self::opened_through), and what set it, where the log may not hold it: a machine says
+    /// so that keeps by itself what it has [installed](Self::install).
+    fn opened_members(&self) -> Option<(Membership, Last)> {
+        None
+    }
+
     /// Committed entries, in order. Answered when readers may see them.
     fn applied(&self, entries: Vec<Applied>) -> BoxFuture<'_, ()>;
 
@@ -106,9 +112,9 @@ pub trait Machine: Send + Sync + 'static {
         None
     }
 
-    /// Everything that was applied up to some entry, as a pointer; `None`: nothing is elsewhere yet.
+    /// Everything that was applied up to some entry, as a pointer; `None`: nothing is elsewhere yet. Nothing is applied meanwhile.
     fn pointer(&self) -> BoxFuture<'_, Result<Option<Pointer>, String>>;
 
-    /// Goes on from a pointer of another member instead of its own state.
-    fn install(&self, pointer: Pointer) -> BoxFuture<'_, Result<(), String>>;
+    /// Goes on from a pointer of another member instead of its own state. `members`: who belonged to the group as of it, and what set that.
+    fn install(&self, pointer: Pointer, members: Option<(Membership, Last)>) -> BoxFuture<'_, Result<(), String>>;
 }

@@ -34,6 +34,8 @@ pub(crate) struct StateMachine {
     machine: Arc<dyn Machine>,
     storage: Storage,
     known: Arc<Mutex<Known>>,
+    /// Of a builder: what its machine pointed to between two entries.
+    pointed: Option<std::result::Result<Option<Pointer>, String>>,
 }
 
 impl StateMachine {
@@ -45,7 +47,7 @@ impl StateMachine {
         membership: Members,
     ) -> Self {
         let known = Known { applied, memberships: vec![membership], snapshot: None };
-        Self { machine, storage, known: Arc::new(Mutex::new(known)) }
+        Self { machine, storage, known: Arc::new(Mutex::new(known)), pointed: None }
     }
 
     /// What it applies to.
@@ -145,8 +147,9 @@ impl RaftStateMachine<Types> for StateMachine {
         Ok(outcomes)
     }
 
+    /// The machine is asked here, between two entries: a pointer never stands for more than what is known as applied.
     async fn get_snapshot_builder(&mut self) -> Self {
-        self.clone()
+        Self { pointed: Some(self.machine.pointer().await), ..self.clone() }
     }
 
     async fn begin_receiving_snapshot(&mut self) -> Result<Box<Pointer>> {
@@ -154,8 +157,9 @@ impl RaftStateMachine<Types> for StateMachine {
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta<u64, Member>, pointer: Box<Pointer>) -> Result<()> {
-        self.machine.install((*pointer).clone()).await.map_err(failed)?;
-        self.storage.purge_through(place(meta, &pointer)).await.map_err(|e| failed(e.to_string()))?;
+        let place = place(meta, &pointer);
+        self.machine.install((*pointer).clone(), place.membership.clone()).await.map_err(failed)?;
+        self.storage.purge_through(place).await.map_err(|e| failed(e.to_string()))?;
         let mut known = self.known.lock();
         known.applied = Some(pointer.through);
         known.memberships = vec![meta.last_membership.clone()];
@@ -174,7 +178,7 @@ impl RaftStateMachine<Types> for StateMachine {
 
 impl RaftSnapshotBuilder<Types> for StateMachine {
     async fn build_snapshot(&mut self) -> Result<Snapshot<Types>> {
-        let pointer = self.machine.pointer().await.map_err(failed)?;
+        let pointer = self.pointed.take().transpose().map_err(failed)?.flatten();
         let mut known = self.known.lock();
         let through = pointer.as_ref().map(|pointer| pointer.through);
         if through > known.applied {

@@ -152,6 +152,11 @@ impl Storage {
         *self.0.expected.lock() = Some(snapshot);
     }
 
+    /// Whether exactly this entry is in the log.
+    pub(crate) fn holds(&self, wanted: Last) -> bool {
+        holds(&self.0.view, wanted)
+    }
+
     /// Everything up to an entry may go. A log that does not hold that entry goes on behind it.
     pub(crate) async fn purge_through(&self, snapshot: Snapshot) -> io::Result<()> {
         let _turn = self.0.turn.lock().await;

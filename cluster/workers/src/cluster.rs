@@ -11,6 +11,7 @@
 
 mod addresses;
 mod kept;
+mod kept_state;
 mod stores;
 
 use crate::data_dir::{DataDir, DataDirError};
@@ -20,13 +21,14 @@ use crate::node::{NodeOptions, StartError};
 use crate::subjects::unserved_in_cluster;
 use crate::{clock, random};
 pub use kept::kept_stores;
+use kept_state::KeptFile;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use stores::{adopt, heard, logs_of_alone, of_this_node, statements_of};
+use stores::{File, adopt, heard, logs_of_alone, of_this_node, statements_of};
 use strandline_consensus::control::{
-    Control, ControlError, ControlParts, JoinError, MetaMachine, MetaParts, OpenMetaError, StatementPlaces, admit,
-    ask_to_join, open_meta, prove_offer,
+    Control, ControlError, ControlParts, JoinError, KeptError, MetaMachine, MetaParts, OpenMetaError, SEGMENT_BYTES,
+    StatementPlaces, admit, ask_to_join, open_meta, prove_offer,
 };
 use strandline_consensus::join::{Membership, StartFlags, StartRefused, start};
 use strandline_consensus::meta::{Addresses, Command, MetaState, NodeFacts, Roles, StoreRefused, cluster_statement};
@@ -89,6 +91,9 @@ pub enum ClusterError {
     /// The meta group.
     #[error(transparent)]
     Meta(#[from] OpenMetaError),
+    /// What was kept of its state.
+    #[error(transparent)]
+    Kept(#[from] KeptError),
     /// Another node's store.
     #[error("store `{store}`: {error}")]
     Mark {
@@ -393,7 +398,8 @@ async fn run(
     for (node, address) in addresses::read(dir)? {
         transport.learn(node, &address);
     }
-    let (machine, groups) = (Arc::new(MetaMachine::default()), Arc::new(Groups::default()));
+    let keep = KeptFile::of(dir);
+    let (machine, groups) = (Arc::new(MetaMachine::open(Box::new(keep))?), Arc::new(Groups::default()));
     let now: strandline_consensus::Clock = Arc::new(clock::now);
     let meta = open_meta(MetaParts {
         dir: dir.join("cluster").join("meta"),
@@ -402,6 +408,7 @@ async fn run(
         node: member.node,
         founds: member.founds,
         birth: random::nonzero_u64(),
+        segment_bytes: SEGMENT_BYTES,
         clock: Arc::clone(&now),
         machine: machine.clone(),
         transport: transport.clone(),
@@ -442,9 +449,10 @@ async fn create(
     let create =
         Command::Create { cluster: member.cluster, replication: options.replication, node: facts(member, options) };
     control.propose(&create).await?;
+    // a node that comes back may not have replayed yet what was declared, and replaced since
+    let known = heard(control).await;
     for (store, statement) in stores.iter().zip(statements) {
-        let known = control.state().stores().contains_key(&store.name);
-        if !known {
+        if !known.stores().contains_key(&store.name) {
             control.propose(&Command::DeclareStore { replaces: 0, name: store.name.clone(), statement }).await?;
         }
     }
@@ -492,7 +500,7 @@ async fn try_to_join(joining: &Joining<'_>) -> Result<Vec<StoreConfig>, ClusterE
     let offer = ask_to_join(control.transport(), at, facts(&member, options)).await?;
     // before anybody counts on this node
     let offered: Vec<_> = offer.stores.iter().map(|store| (store.name.clone(), store.statement.clone())).collect();
-    let stores = of_this_node(&offered, own, dir)?;
+    let stores = of_this_node(&offered, own, dir, File::Agrees)?;
     let (places, entropy, cluster) = (Arc::new(StatementPlaces), Arc::new(random::bits), offer.cluster);
     let proof = prove_offer(offer, places, entropy).await?;
     (options.check)(&stores).map_err(|line| Box::new(StartError::Refused(vec![line])))?;
@@ -514,11 +522,11 @@ async fn come_back(
 ) -> Result<Vec<StoreConfig>, ClusterError> {
     if member.founds && control.state().cluster().is_none() && control.meta_status().voters.len() <= 1 {
         // it died before the cluster was made
-        return create(control, options, member, stores, statements).await;
+        create(control, options, member, stores, statements).await?;
     }
     let state = heard(control).await;
     keep_roles(control, options.roles, member, &state, dir).await?;
-    of_this_node(&statements_of(&state), stores, dir)
+    of_this_node(&statements_of(&state), stores, dir, File::MayBeOld)
 }
 
 /// A node that comes back does what the cluster says, unless it was told something else and the cluster agrees. The file follows.

@@ -20,7 +20,7 @@ use strandline_engine::append::{GroupLost, ReplicatedGroup};
 use strandline_engine::compact::trim_rule;
 use strandline_engine::store::Store;
 use strandline_event::{LogIndex, LogKey, Micros};
-use strandline_wal::LeaderId;
+use strandline_wal::{Last, LeaderId, Membership};
 use tokio::sync::{mpsc, oneshot};
 
 /// Between attempts to follow the manifest that a pointer names.
@@ -199,7 +199,7 @@ impl Machine for LogMachine {
         })
     }
 
-    fn install(&self, pointer: Pointer) -> BoxFuture<'_, Result<(), String>> {
+    fn install(&self, pointer: Pointer, _: Option<(Membership, Last)>) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(async move {
             let (version, watermark) = pointer_of(&pointer.body).ok_or("a pointer that is none")?;
             self.follow(version).await?;

@@ -1,14 +1,19 @@
 //! The meta group's state behind its log: applies commands in order, and keeps what became of the last ones for who proposed them.
 //!
+//! It keeps its state beside the log ([`kept`](super::kept)), so that the log can be cut off.
+//!
 //! A command that this program does not know is an end: it waits there for ever rather than go on behind it.
 
+use super::kept::{Keep, Kept};
 use crate::machine::{Applied, EntryId, Machine, Pointer};
 use crate::meta::{Command, MetaState, Outcome, Refusal};
 use crate::transport::BoxFuture;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
 use std::sync::Arc;
-use strandline_wal::LeaderId;
+use strandline_wal::{Last, LeaderId, Membership};
 use tokio::sync::watch;
 
 /// Version of the payloads: commands of `META.md`.
@@ -23,22 +28,53 @@ struct Inner {
     outcomes: BTreeMap<u64, Result<Outcome, Refusal>>,
     leads: Option<LeaderId>,
     stuck: Option<Arc<str>>,
+    /// Number of the last entry of what is kept.
+    kept: Option<u64>,
 }
 
 /// The state of the meta group on a node.
-#[derive(Debug)]
 pub struct MetaMachine {
     inner: Mutex<Inner>,
+    /// What it began with: the last entry in it, and who belonged to the group then, where that was kept.
+    opened: Option<(EntryId, Option<(Membership, Last)>)>,
+    /// Where its state is kept; none: nowhere, and its log stays whole.
+    keep: Option<Arc<dyn Keep>>,
     changed: watch::Sender<u64>,
 }
 
 impl Default for MetaMachine {
     fn default() -> Self {
-        Self { inner: Mutex::default(), changed: watch::Sender::new(0) }
+        Self { inner: Mutex::default(), opened: None, keep: None, changed: watch::Sender::new(0) }
+    }
+}
+
+impl fmt::Debug for MetaMachine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MetaMachine").field("inner", &self.inner).finish_non_exhaustive()
     }
 }
 
 impl MetaMachine {
+    pub(super) fn over(keep: Box<dyn Keep>, kept: Option<Kept>) -> Self {
+        let opened = kept.as_ref().map(|kept| (kept.through, kept.members.clone()));
+        let (last, number) = (kept.as_ref().map(|kept| kept.through), kept.as_ref().map(|kept| kept.through.number));
+        let state = kept.map(|kept| kept.state).unwrap_or_default();
+        let inner = Mutex::new(Inner { state, last, kept: number, ..Inner::default() });
+        Self { inner, opened, keep: Some(Arc::from(keep)), changed: watch::Sender::new(0) }
+    }
+
+    /// Durable on return; `None`: nothing is kept by this machine.
+    async fn keep(&self, kept: Kept) -> Option<io::Result<()>> {
+        let keep = Arc::clone(self.keep.as_ref()?);
+        let number = kept.through.number;
+        let writing = tokio::task::spawn_blocking(move || keep.write(&kept.encode()));
+        let written = writing.await.unwrap_or_else(|error| Err(io::Error::other(error)));
+        if written.is_ok() {
+            self.inner.lock().kept = Some(number);
+        }
+        Some(written)
+    }
+
     /// The state as far as it has been applied.
     #[must_use]
     pub fn state(&self) -> MetaState {
@@ -73,20 +109,27 @@ impl MetaMachine {
         self.inner.lock().stuck.clone()
     }
 
-    /// `false`: an entry holds what this program does not know.
-    fn apply(&self, entry: &Applied) -> bool {
+    /// Under which leadership of this node it leads, if it does: everything that was decided before has been applied.
+    pub(super) fn office(&self) -> Option<LeaderId> {
+        self.inner.lock().leads
+    }
+
+    /// `None`: an entry holds what this program does not know. `true`: those who follow the state have something to look at; what is remembered of
+    /// subscriptions changes often, and its owner alone asks for it.
+    fn apply(&self, entry: &Applied) -> Option<bool> {
         let mut inner = self.inner.lock();
-        let mut outcome = None;
+        let (mut outcome, mut tells) = (None, entry.payloads.is_empty());
         for (index, payload) in entry.frames() {
             let command = match Command::decode(&payload.whole()) {
                 Ok(command) if payload.schema == SCHEMA => command,
                 decoded => {
                     let why = decoded.map_or_else(|e| e.to_string(), |_| "a later form of commands".to_owned());
                     inner.stuck = Some(Arc::from(why));
-                    return false;
+                    return None;
                 }
             };
-            outcome = Some(inner.state.apply_of(entry.id.leader.node, index.0, &command));
+            tells |= !matches!(command, Command::Remember { .. });
+            outcome = Some(inner.state.apply_of(entry.id.leader, index.0, &command));
         }
         inner.last = Some(entry.id);
         if let Some(outcome) = outcome {
@@ -95,27 +138,35 @@ impl MetaMachine {
                 inner.outcomes.pop_first();
             }
         }
-        true
+        Some(tells)
     }
 }
 
 impl Machine for MetaMachine {
     fn opened_through(&self) -> Option<EntryId> {
-        // its log is never cut off: it is replayed whole
-        None
+        self.opened.as_ref().map(|(through, _)| *through)
+    }
+
+    fn opened_members(&self) -> Option<(Membership, Last)> {
+        self.opened.as_ref().and_then(|(_, members)| members.clone())
     }
 
     fn applied(&self, entries: Vec<Applied>) -> BoxFuture<'_, ()> {
         Box::pin(async move {
+            let mut tells = false;
             for entry in &entries {
-                if !self.apply(entry) {
+                if let Some(of_this) = self.apply(entry) {
+                    tells |= of_this;
+                } else {
                     let why = self.stuck().unwrap_or_default();
                     tracing::error!("the meta group stops at entry {}: {why}", entry.id.number);
                     self.changed.send_modify(|changes| *changes += 1);
                     std::future::pending::<()>().await;
                 }
             }
-            self.changed.send_modify(|changes| *changes += 1);
+            if tells {
+                self.changed.send_modify(|changes| *changes += 1);
+            }
         })
     }
 
@@ -125,12 +176,35 @@ impl Machine for MetaMachine {
     }
 
     fn pointer(&self) -> BoxFuture<'_, Result<Option<Pointer>, String>> {
-        Box::pin(async { Ok(None) })
+        Box::pin(async {
+            let (through, state, kept) = {
+                let inner = self.inner.lock();
+                let Some(last) = inner.last else { return Ok(None) };
+                (last, inner.state.clone(), inner.kept)
+            };
+            let body = state.encode();
+            if kept != Some(through.number) {
+                match self.keep(Kept { through, members: None, state }).await {
+                    Some(Ok(())) => {}
+                    // the log stays as it is, until the next one
+                    Some(Err(error)) => {
+                        tracing::warn!("the state of the meta group is not kept, so its log is not cut off: {error}");
+                        return Ok(None);
+                    }
+                    None => return Ok(None),
+                }
+            }
+            Ok(Some(Pointer { through, body }))
+        })
     }
 
-    fn install(&self, pointer: Pointer) -> BoxFuture<'_, Result<(), String>> {
+    fn install(&self, pointer: Pointer, members: Option<(Membership, Last)>) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(async move {
             let state = MetaState::decode(&pointer.body).map_err(|error| error.to_string())?;
+            let kept = Kept { through: pointer.through, members, state: state.clone() };
+            if let Some(Err(error)) = self.keep(kept).await {
+                return Err(format!("the state of the meta group is not kept: {error}"));
+            }
             let mut inner = self.inner.lock();
             (inner.state, inner.last) = (state, Some(pointer.through));
             inner.outcomes.clear();
@@ -176,9 +250,9 @@ mod tests {
         // a node that is far behind gets the tables
         let body = machine.state().encode();
         let late = MetaMachine::default();
-        late.install(Pointer { through: entry(3, None).id, body: body.clone() }).await.unwrap();
+        late.install(Pointer { through: entry(3, None).id, body: body.clone() }, None).await.unwrap();
         assert_eq!(late.state().encode(), body);
-        assert!(late.install(Pointer { through: entry(3, None).id, body: vec![1] }).await.is_err());
+        assert!(late.install(Pointer { through: entry(3, None).id, body: vec![1] }, None).await.is_err());
         assert_eq!(late.state().encode(), body);
     }
 

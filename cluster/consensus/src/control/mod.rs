@@ -16,6 +16,7 @@ mod hand_over;
 mod health;
 mod hear;
 mod joining;
+mod kept;
 mod looking;
 mod machine;
 mod open;
@@ -27,9 +28,10 @@ mod steer;
 
 pub use health::{AWAY, LEADERLESS, Troubles};
 pub use joining::{JoinError, admit, ask_to_join, enter, prove_offer};
+pub use kept::{Keep, KeptError};
 pub use looking::Looks;
 pub use machine::MetaMachine;
-pub use open::{MetaParts, OpenMetaError, open_meta};
+pub use open::{MetaParts, OpenMetaError, SEGMENT_BYTES, open_meta};
 pub use outcome::{ControlError, Proposed};
 pub use places::{OpenedPlace, Places, StatementPlaces};
 pub use steer::{Steered, steer};
@@ -45,6 +47,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use strandline_durable::objects::NodeProbe;
+use strandline_wal::LeaderId;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -189,6 +192,12 @@ impl Control {
         self.parts.machine.next().is_some()
     }
 
+    /// The leadership under which this node leads it, if it does: everything that was decided before has been applied here.
+    #[must_use]
+    pub fn office(&self) -> Option<LeaderId> {
+        self.parts.machine.office()
+    }
+
     /// Why the meta group does not go on here; `None`: it does.
     #[must_use]
     pub fn stuck(&self) -> Option<Arc<str>> {
@@ -247,6 +256,9 @@ impl Control {
         let round = || async {
             self.learn_addresses();
             self.steer_all().await;
+            if let Err(error) = self.parts.meta.trim_applied().await {
+                tracing::debug!("the log of the meta group is not cut off: {error}");
+            }
         };
         self.keep_at(stopped, STEER_EVERY, round).await;
     }

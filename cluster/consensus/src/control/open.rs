@@ -12,8 +12,8 @@ use strandline_wal::{Disk, LogConfig, LogIdentity, LogIo, OpenError, OpenLog, Ro
 
 /// Names of the log's segments.
 const PATTERN: &str = "meta-{segment}.wal";
-/// Commands are few and small.
-const SEGMENT_BYTES: u64 = 4 << 20;
+/// Commands are few and small: bytes of a segment, so about a thousand of them. One that is full and applied goes.
+pub const SEGMENT_BYTES: u64 = 4 << 20;
 const FILL_BYTES: u64 = 64 << 10;
 
 /// What the meta group is opened with.
@@ -30,6 +30,8 @@ pub struct MetaParts {
     pub founds: bool,
     /// Random bits, used if the log is born now.
     pub birth: u64,
+    /// Bytes of a segment of the log.
+    pub segment_bytes: u64,
     /// The time.
     pub clock: Clock,
     /// Its state.
@@ -69,7 +71,7 @@ pub enum OpenMetaError {
 /// [`OpenMetaError`].
 pub async fn open_meta(parts: MetaParts) -> Result<Arc<Group>, OpenMetaError> {
     let config = LogConfig {
-        rollover: Rollover { size_bytes: Some(SEGMENT_BYTES), by_time: false },
+        rollover: Rollover { size_bytes: Some(parts.segment_bytes), by_time: false },
         commit_on_sync: false,
         fill_min_bytes: FILL_BYTES,
         fill_max_bytes: FILL_BYTES,
@@ -96,6 +98,11 @@ pub async fn open_meta(parts: MetaParts) -> Result<Arc<Group>, OpenMetaError> {
             .join("; ");
         return Err(OpenMetaError::Damaged { dir: parts.dir, what });
     };
+    let kept = parts.machine.opened_through().map_or(0, |through| through.number);
+    if writer.purged_entry().is_some_and(|purged| purged.number > kept) {
+        let what = "its beginning was cut off, and the state that was kept then is not there".to_owned();
+        return Err(OpenMetaError::Damaged { dir: parts.dir, what });
+    }
     let group = GroupParts {
         id: GroupId::Meta,
         node: parts.node,

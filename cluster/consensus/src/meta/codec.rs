@@ -4,7 +4,9 @@ use super::command::Command;
 use super::types::{Addresses, Erasable, GroupId, NodeFacts, NodeId, Roles};
 use crate::fields::{FieldError, Put, Take};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use strandline_event::LogKey;
+use strandline_wal::LeaderId;
 
 /// The one version of commands there is.
 const VERSION: u8 = 1;
@@ -51,6 +53,8 @@ impl Command {
             Self::SetReplication(_) => 13,
             Self::SetRoles { .. } => 14,
             Self::Compact { .. } => 15,
+            Self::Pause { .. } => 16,
+            Self::Remember { .. } => 17,
         }
     }
 
@@ -110,6 +114,16 @@ impl Command {
                 out.u64(*node);
                 out.text(store);
             }
+            Self::Pause { store, paused } => {
+                out.u8(u8::from(*paused));
+                out.text(store);
+            }
+            Self::Remember { store, owner, turn, entries } => {
+                [owner.term, owner.node, *turn].into_iter().for_each(|value| out.u64(value));
+                out.text(store);
+                out.count(entries.len());
+                entries.iter().for_each(|(name, value)| put_remembered(&mut out, name, value));
+            }
         }
         out.0
     }
@@ -150,6 +164,8 @@ impl Command {
             13 => Self::SetReplication(take.u8()?),
             14 => Self::SetRoles { node: take.u64()?, instance: take.u128()?, roles: take_roles(&mut take)? },
             15 => Self::Compact { node: take.u64()?, store: take.text()?.into() },
+            16 => Self::Pause { paused: take.flag()?, store: take.text()?.into() },
+            17 => take_remember(&mut take)?,
             _ => return Err(CodecError::Kind(kind)),
         };
         take.end()?;
@@ -162,6 +178,25 @@ fn take_type(take: &mut Take<'_>) -> Result<Command, FieldError> {
     let erasable = take_erasable(take)?;
     let registered = take.flag()?;
     Ok(Command::RegisterType { store: take.text()?.into(), name: take.text()?.into(), buckets, erasable, registered })
+}
+
+fn take_remember(take: &mut Take<'_>) -> Result<Command, FieldError> {
+    let owner = LeaderId { term: take.u64()?, node: take.u64()? };
+    let (turn, store) = (take.u64()?, take.text()?.to_owned());
+    let entries = (0..take.count(8)?).map(|_| take_remembered(take)).collect::<Result<_, _>>()?;
+    Ok(Command::Remember { store, owner, turn, entries })
+}
+
+pub(super) fn put_remembered(out: &mut Put, name: &str, value: &[u8]) {
+    out.text(name);
+    out.count(value.len());
+    out.bytes(value);
+}
+
+pub(super) fn take_remembered(take: &mut Take<'_>) -> Result<(String, Arc<[u8]>), FieldError> {
+    let name = take.text()?.to_owned();
+    let bytes = take.count(1)?;
+    Ok((name, Arc::from(take.bytes(bytes)?)))
 }
 
 pub(super) fn take_erasable(take: &mut Take<'_>) -> Result<Erasable, FieldError> {

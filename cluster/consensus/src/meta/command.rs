@@ -2,6 +2,8 @@
 
 use super::types::{Addresses, Erasable, GroupId, NodeFacts, NodeId, Roles};
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use strandline_wal::LeaderId;
 
 /// A change of the meta group's state.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -98,5 +100,23 @@ pub enum Command {
         store: String,
         /// The node.
         node: NodeId,
+    },
+    /// Nothing of a store is compacted by the clock or by size until the same is said with `false`, whichever node compacts it.
+    Pause {
+        /// The store.
+        store: String,
+        /// Whether.
+        paused: bool,
+    },
+    /// What the leader of the meta group remembers of a store's named subscriptions from now on: it alone gives their events.
+    Remember {
+        /// The store.
+        store: String,
+        /// Under which leadership: it counts only in an entry that was made under it.
+        owner: LeaderId,
+        /// Rises with each; one that came before a later one changes nothing.
+        turn: u64,
+        /// By name; nothing: it is forgotten. What the bytes say is the owner's affair.
+        entries: Vec<(String, Arc<[u8]>)>,
     },
 }

@@ -22,6 +22,7 @@ mod command;
 mod nodes;
 mod placing;
 mod refusal;
+mod remembered;
 mod snapshot;
 mod state;
 mod types;
@@ -54,4 +55,12 @@ pub mod limits {
     pub const GROUPS_MAX: usize = 50_000;
     /// Bytes of a name or an address.
     pub const TEXT_BYTES_MAX: usize = 256;
+    /// Named subscriptions of a store.
+    pub const REMEMBERED_MAX: usize = 1_000;
+    /// Bytes that are remembered of one.
+    pub const REMEMBERED_BYTES_MAX: usize = 256 << 10;
+    /// Bytes that are remembered of all of a store.
+    pub const REMEMBERED_STORE_BYTES_MAX: usize = 8 << 20;
+    /// Bytes that are remembered of all stores.
+    pub const REMEMBERED_ALL_BYTES_MAX: usize = 64 << 20;
 }

@@ -111,6 +111,12 @@ pub enum Refusal {
         "there is no store `{0}` in this cluster: declare it first (CREATE EVENTSTORE in the file of the first node, or POST /api/deql/create)"
     )]
     UnknownStore(String),
+    /// Who wanted to remember something does not lead any more.
+    #[error("the named subscriptions of store `{store}` are another node's by now: come again")]
+    NotLed {
+        /// The store.
+        store: String,
+    },
     /// The statement was made for another version.
     #[error(
         "store `{store}` has version {version} of its statement, the change was made for version {given}: look at it again, then repeat the change"
@@ -176,9 +182,11 @@ impl Refusal {
     pub const fn kind(&self) -> ErrorKind {
         match self {
             Self::UnknownNode(_) | Self::UnknownStore(_) | Self::UnknownGroup(_) => ErrorKind::NotFound,
-            Self::NoCluster | Self::Unsettled(_) | Self::StillJoining(_) | Self::StaleReport { .. } => {
-                ErrorKind::Unavailable
-            }
+            Self::NoCluster
+            | Self::NotLed { .. }
+            | Self::Unsettled(_)
+            | Self::StillJoining(_)
+            | Self::StaleReport { .. } => ErrorKind::Unavailable,
             _ => ErrorKind::BadRequest,
         }
     }

@@ -1,14 +1,19 @@
 //! The whole state as bytes: what a node that is far behind gets instead of the commands. `META.md`, section 2.
 
-use super::codec::{CodecError, put_facts, put_group, put_nodes, take_erasable, take_facts, take_group, take_nodes};
+use super::codec::{
+    CodecError, put_facts, put_group, put_nodes, put_remembered, take_erasable, take_facts, take_group, take_nodes,
+    take_remembered,
+};
 use super::state::{ClusterFacts, MetaState};
 use super::types::{GroupId, NodeEntry, NodeId, NodeState, Placement, StoreEntry, TypeEntry};
 use crate::fields::{FieldError, Put, Take};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 const MAGIC: [u8; 4] = *b"SLMS";
 /// What is written. Version 1 does not say who founds a group; both earlier ones name compactors by group, where there never were any.
-const VERSION: u8 = 3;
+/// Up to version 3 nothing was paused by the cluster, and nothing remembered of subscriptions.
+const VERSION: u8 = 4;
 const VERSIONS: std::ops::RangeInclusive<u8> = 1..=VERSION;
 
 impl MetaState {
@@ -86,6 +91,10 @@ fn put_store(out: &mut Put, name: &str, store: &StoreEntry) {
     // nodes are numbered from 1
     out.u64(store.compactor.unwrap_or(0));
     out.u64(store.compactor_epoch);
+    out.u8(u8::from(store.paused));
+    out.u64(store.remembered_turn);
+    out.count(store.remembered.len());
+    store.remembered.iter().for_each(|(name, value)| put_remembered(out, name, value));
     out.count(store.types.len());
     for (name, entry) in &store.types {
         out.u32(entry.buckets);
@@ -129,15 +138,29 @@ fn stores(take: &mut Take<'_>, format: u8) -> Result<BTreeMap<String, StoreEntry
     for _ in 0..take.count(20)? {
         let (version, name, statement) = (take.u64()?, take.text()?.to_owned(), take.text()?.to_owned());
         let (compactor, compactor_epoch) = if format < 3 { (0, 0) } else { (take.u64()?, take.u64()?) };
+        let paused = if format < 4 { false } else { take.flag()? };
+        let (remembered_turn, remembered) = if format < 4 { (0, BTreeMap::new()) } else { take_all_remembered(take)? };
         let mut types = BTreeMap::new();
         for _ in 0..take.count(10)? {
             let (buckets, erasable, registered) = (take.u32()?, take_erasable(take)?, take.flag()?);
             add(&mut types, take.text()?.to_owned(), TypeEntry { buckets, erasable, registered })?;
         }
         let compactor = Some(compactor).filter(|node| *node != 0);
-        add(&mut stores, name, StoreEntry { version, statement, compactor, compactor_epoch, types })?;
+        #[rustfmt::skip]
+        let entry =
+            StoreEntry { version, statement, compactor, compactor_epoch, paused, remembered, remembered_turn, types };
+        add(&mut stores, name, entry)?;
     }
     Ok(stores)
+}
+
+fn take_all_remembered(take: &mut Take<'_>) -> Result<(u64, BTreeMap<String, Arc<[u8]>>), FieldError> {
+    let (turn, mut remembered) = (take.u64()?, BTreeMap::new());
+    for _ in 0..take.count(8)? {
+        let (name, value) = take_remembered(take)?;
+        add(&mut remembered, name, value)?;
+    }
+    Ok((turn, remembered))
 }
 
 fn groups(take: &mut Take<'_>, version: u8) -> Result<BTreeMap<GroupId, Placement>, FieldError> {

@@ -8,6 +8,7 @@ use super::types::{GroupId, NodeEntry, NodeId, NodeState, Placement, StoreEntry,
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use strandline_event::LogKey;
+use strandline_wal::LeaderId;
 
 /// What holds for the whole cluster.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -81,14 +82,14 @@ impl MetaState {
     /// # Errors
     /// [`Refusal`]: nothing has changed but [`Self::applied`].
     pub fn apply(&mut self, index: u64, command: &Command) -> Applied {
-        self.apply_of(0, index, command)
+        self.apply_of(LeaderId::default(), index, command)
     }
 
     /// The same, of the leader that made the entry: it runs, so the groups that it registers begin with it.
     ///
     /// # Errors
     /// As [`apply`](Self::apply).
-    pub fn apply_of(&mut self, leader: NodeId, index: u64, command: &Command) -> Applied {
+    pub fn apply_of(&mut self, leader: LeaderId, index: u64, command: &Command) -> Applied {
         if index <= self.applied {
             return Ok(Outcome::AsBefore);
         }
@@ -104,7 +105,7 @@ impl MetaState {
             Command::DeclareStore { replaces, name, statement } => self.declare(*replaces, name, statement),
             Command::RegisterType { store, name, buckets, erasable, registered } => {
                 let wanted = TypeEntry { buckets: *buckets, erasable: *erasable, registered: *registered };
-                self.register((store, name), wanted, leader, index)
+                self.register((store, name), wanted, leader.node, index)
             }
             Command::AddNode(facts) => self.add_node(facts),
             Command::Admit(node) => self.admit(*node, index),
@@ -118,6 +119,9 @@ impl MetaState {
             Command::SetReplication(replication) => self.set_replication(*replication, index),
             Command::SetRoles { node, instance, roles } => self.set_roles(*node, *instance, *roles, index),
             Command::Compact { store, node } => self.compact(store, *node, index),
+            Command::Pause { store, paused } => self.pause(store, *paused),
+            Command::Remember { store, owner, .. } if *owner != leader => Err(Refusal::NotLed { store: store.clone() }),
+            Command::Remember { store, turn, entries, .. } => self.remember(store, *turn, entries),
         }
     }
 
@@ -148,6 +152,9 @@ impl MetaState {
             statement: String::new(),
             compactor: None,
             compactor_epoch: 0,
+            paused: false,
+            remembered: BTreeMap::new(),
+            remembered_turn: 0,
             types: BTreeMap::new(),
         };
         let entry = self.stores.entry(name.to_owned()).or_insert_with(new);
@@ -221,6 +228,12 @@ impl MetaState {
         }
         (entry.compactor, entry.compactor_epoch) = (Some(node), index);
         Ok(Outcome::Changed)
+    }
+
+    fn pause(&mut self, store: &str, paused: bool) -> Applied {
+        let entry = self.stores.get_mut(store).ok_or_else(|| Refusal::UnknownStore(store.to_owned()))?;
+        let before = std::mem::replace(&mut entry.paused, paused);
+        Ok(if before == paused { Outcome::AsBefore } else { Outcome::Changed })
     }
 
     fn settled(&mut self, group: &GroupId, epoch: u64, voters: &BTreeSet<NodeId>) -> Applied {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 pub use crate::transport::{GroupId, NodeId};
 
@@ -214,6 +215,12 @@ pub struct StoreEntry {
     pub compactor: Option<NodeId>,
     /// Index of the command that changed that last.
     pub compactor_epoch: u64,
+    /// Its compaction is paused, whoever compacts it.
+    pub paused: bool,
+    /// What is remembered of its named subscriptions, by name.
+    pub remembered: BTreeMap<String, Arc<[u8]>>,
+    /// The turn in which that changed last.
+    pub remembered_turn: u64,
     /// Its stream types.
     pub types: BTreeMap<String, TypeEntry>,
 }

@@ -9,7 +9,8 @@ use strandline_event::{LogIndex, Micros};
 use strandline_wal::crash_disk::CrashDisk;
 use strandline_wal::io::abort_on_fatal;
 use strandline_wal::{
-    Disk, Entry, InlineIo, LogConfig, LogIdentity, LogIo, OpenLog, OpenedLog, Rollover, SegmentPattern, open_log,
+    Disk, Entry, InlineIo, Last, LogConfig, LogIdentity, LogIo, Membership, OpenLog, OpenedLog, Rollover,
+    SegmentPattern, open_log,
 };
 
 pub(crate) const NOW: Micros = Micros(1_795_428_000_000_000);
@@ -43,7 +44,7 @@ impl Machine for Tape {
         Box::pin(std::future::ready(Ok(pointer)))
     }
 
-    fn install(&self, pointer: Pointer) -> BoxFuture<'_, Result<(), String>> {
+    fn install(&self, pointer: Pointer, _: Option<(Membership, Last)>) -> BoxFuture<'_, Result<(), String>> {
         *self.installed.lock() = Some(pointer);
         Box::pin(std::future::ready(Ok(())))
     }

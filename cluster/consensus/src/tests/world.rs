@@ -18,9 +18,9 @@ use strandline_engine::append::{
 };
 use strandline_engine::clock::ClosedClocks;
 use strandline_event::{LogIndex, LogKey, Micros, SharedBytes, StampedBatch};
-use strandline_wal::crash_disk::{CrashDisk, Dice};
+use strandline_wal::crash_disk::{CrashDisk, Dice, Faults};
 use strandline_wal::io::{FatalIo, OnCommit};
-use strandline_wal::{FrameKind, GroupFailed, InlineIo, LogIo};
+use strandline_wal::{FrameKind, GroupFailed, InlineIo, Last, LogIo, Membership};
 use tokio::sync::oneshot;
 
 /// The dice of the run; every choice is one throw.
@@ -167,7 +167,7 @@ impl Machine for Owner {
         Box::pin(std::future::ready(Ok(None)))
     }
 
-    fn install(&self, _: Pointer) -> BoxFuture<'_, Result<(), String>> {
+    fn install(&self, _: Pointer, _: Option<(Membership, Last)>) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(std::future::ready(Err("nothing is purged in this world".to_owned())))
     }
 }
@@ -337,6 +337,18 @@ impl World {
             self.disks[&node].crash(&mut dice);
         }
         assert_eq!(self.disks[&node].violations(), Vec::<String>::new());
+    }
+
+    /// A node's disk fails from some moment on: its syncs, its writes, its room or what is read from it. Until the power goes.
+    pub(crate) fn spoil(&self, node: NodeId) {
+        let soon = Some(self.luck.below(30));
+        let faults = match self.luck.below(4) {
+            0 => Faults { syncs_until_failure: soon, ..Faults::default() },
+            1 => Faults { writes_until_failure: soon, ..Faults::default() },
+            2 => Faults { no_room: true, ..Faults::default() },
+            _ => Faults { reads_fail: true, ..Faults::default() },
+        };
+        self.disks[&node].set_faults(faults);
     }
 
     fn lost(&self, from: NodeId, to: NodeId) -> bool {

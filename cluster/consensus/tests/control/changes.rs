@@ -101,6 +101,81 @@ async fn the_leader_itself_can_be_drained() {
     assert!(placement.leaving.is_empty() && !placement.holds(id));
 }
 
+/// So many commands that the log of the meta group has filled segments.
+async fn fill(node: &Node, name: &str) {
+    for n in 0..40 {
+        node.control.propose(&register(&format!("{name}{n}"), 1)).await.unwrap();
+    }
+}
+
+fn is_cut_off(node: &Node) -> bool {
+    node.group.status().purged.is_some_and(|purged| purged > 20)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_of_the_meta_group_is_cut_off_and_nothing_is_forgotten() {
+    let folders = Folders::of_small_segments();
+    let mut nodes = Node::three(&folders).await;
+    // one is away, and is behind what the others keep of the log
+    let away = nodes.pop().unwrap();
+    let (id, address) = (away.control.node(), away.address.to_string());
+    let behind = away.group.status().last.unwrap();
+    away.stop().await;
+    fill(&nodes[1], "A").await;
+    until(|| nodes.iter().all(|node| node.group.status().purged > Some(behind))).await;
+    let bytes = |node: &Node| node.control.state().encode();
+    let back = Node::run(&folders, id, CLUSTER, &address, false).await;
+    until(|| bytes(&back) == bytes(&nodes[0])).await;
+    // it goes on from the pointer after a start too, with the members that it was told
+    let held = bytes(&back);
+    back.stop().await;
+    let back = Node::run(&folders, id, CLUSTER, &address, false).await;
+    until(|| back.group.status().voters.iter().eq(&[1, 2, 3])).await;
+    until(|| bytes(&back) == held).await;
+    // one that joins now never sees the beginning
+    let fourth = Node::fresh(&folders, 4).await;
+    fourth.joins(&nodes[0], &folders.shared()).await.unwrap();
+    until(|| bytes(&fourth) == bytes(&nodes[0])).await;
+    nodes.extend([back, fourth]);
+    fill(&nodes[3], "B").await;
+    // all at once, over what each has kept and the rest of its log
+    let held = bytes(&nodes[0]);
+    let places: Vec<_> = nodes.iter().map(|node| (node.control.node(), node.address.to_string())).collect();
+    for node in nodes {
+        node.stop().await;
+    }
+    let mut nodes = Vec::new();
+    for (id, address) in places {
+        nodes.push(Node::run(&folders, id, CLUSTER, &address, false).await);
+    }
+    until(|| nodes.iter().all(|node| bytes(node) == held)).await;
+    assert_eq!(nodes[2].control.propose(&register("A3", 1)).await, Ok(Outcome::AsBefore));
+    assert_eq!(nodes[0].control.propose(&register("C", 1)).await, Ok(Outcome::Changed));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_kept_state_is_gone_or_damaged_does_not_vote() {
+    let folders = Folders::of_small_segments();
+    let node = Node::first(&folders).await;
+    fill(&node, "A").await;
+    until(|| is_cut_off(&node)).await;
+    node.stop().await;
+    let file = folders.path("node1.kept");
+    let mut bytes = std::fs::read(&file).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    let refused = Node::opened(&folders, 1).await.unwrap_err();
+    assert!(refused.contains("the state that was kept then is not there") && refused.contains("replace"), "{refused}");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&file, &bytes).unwrap();
+    let refused = Node::opened(&folders, 1).await.unwrap_err();
+    assert!(refused.contains("checksum") && refused.contains("must not vote"), "{refused}");
+    bytes[middle] ^= 1;
+    std::fs::write(&file, &bytes).unwrap();
+    let back = Node::run(&folders, 1, CLUSTER, "127.0.0.1:0", false).await;
+    until(|| back.control.state().stores()[crate::node::STORE].types.len() == 40).await;
+}
+
 /// Three voters and a fourth node that follows.
 async fn four(folders: &Folders) -> Vec<Node> {
     let mut nodes = Node::three(folders).await;

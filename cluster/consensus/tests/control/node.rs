@@ -1,13 +1,14 @@
 //! A node of a test: its folder, its listener, its part of the cluster.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use strandline_consensus::control::{
-    Control, ControlParts, Entropy, JoinError, MetaMachine, MetaParts, OpenedPlace, Places, ask_to_join, enter,
-    open_meta,
+    Control, ControlParts, Entropy, JoinError, Keep, MetaMachine, MetaParts, OpenedPlace, Places, SEGMENT_BYTES,
+    ask_to_join, enter, open_meta,
 };
 use strandline_consensus::join::Offer;
 use strandline_consensus::meta::{Addresses, Command, NodeFacts, Roles};
@@ -26,11 +27,16 @@ pub(crate) const STORE: &str = "orders";
 const STATEMENT: &str = "CREATE EVENTSTORE orders WITH (…)";
 
 /// Folders of one test: each node's own, and the one that they share.
-pub(crate) struct Folders(tempfile::TempDir);
+pub(crate) struct Folders(tempfile::TempDir, u64);
 
 impl Folders {
     pub(crate) fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
+        Self(tempfile::tempdir().unwrap(), SEGMENT_BYTES)
+    }
+
+    /// With logs whose segments are soon full.
+    pub(crate) fn of_small_segments() -> Self {
+        Self(tempfile::tempdir().unwrap(), 64 << 10)
     }
 
     pub(crate) fn shared(&self) -> PathBuf {
@@ -69,12 +75,52 @@ pub(crate) fn facts(node: NodeId, address: &SocketAddr) -> NodeFacts {
     NodeFacts { id: node, instance: u128::from(node) << 64 | 7, roles: Roles::ALL, addresses }
 }
 
+/// Where a node keeps its state.
+struct InFile(PathBuf);
+
+impl Keep for InFile {
+    fn read(&self) -> io::Result<Option<Vec<u8>>> {
+        match std::fs::read(&self.0) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            read => read.map(Some),
+        }
+    }
+
+    fn write(&self, bytes: &[u8]) -> io::Result<()> {
+        std::fs::write(&self.0, bytes)
+    }
+}
+
 pub(crate) struct Node {
     pub(crate) control: Control,
     pub(crate) group: Arc<Group>,
     pub(crate) address: SocketAddr,
     stop: watch::Sender<bool>,
     running: Vec<JoinHandle<()>>,
+}
+
+async fn meta(
+    folders: &Folders,
+    node: NodeId,
+    founds: bool,
+    transport: Arc<NetTransport>,
+) -> Result<(Arc<MetaMachine>, Arc<Group>), String> {
+    let keep = InFile(folders.path(&format!("node{node}.kept")));
+    let machine = Arc::new(MetaMachine::open(Box::new(keep)).map_err(|error| error.to_string())?);
+    let parts = MetaParts {
+        dir: folders.path(&format!("node{node}")).join("meta"),
+        disk: Arc::new(RealDisk::new()),
+        io: Arc::new(IoThread::start(abort_on_fatal()).unwrap()),
+        node,
+        founds,
+        birth: node,
+        segment_bytes: folders.1,
+        clock: clock(),
+        machine: machine.clone(),
+        transport,
+    };
+    let group = open_meta(parts).await.map_err(|error| error.to_string())?;
+    Ok((machine, group))
 }
 
 impl Node {
@@ -85,19 +131,8 @@ impl Node {
         let facts = facts(node, &address);
         let identity = Identity::new(node, facts.instance, cluster, "test");
         let transport = Arc::new(NetTransport::new(Arc::clone(&identity), Arc::new(TcpConnect)));
-        let (machine, groups) = (Arc::new(MetaMachine::default()), Arc::new(Groups::default()));
-        let meta = MetaParts {
-            dir: folders.path(&format!("node{node}")).join("meta"),
-            disk: Arc::new(RealDisk::new()),
-            io: Arc::new(IoThread::start(abort_on_fatal()).unwrap()),
-            node,
-            founds,
-            birth: node,
-            clock: clock(),
-            machine: machine.clone(),
-            transport: transport.clone(),
-        };
-        let group = open_meta(meta).await.unwrap();
+        let (machine, group) = meta(folders, node, founds, Arc::clone(&transport)).await.unwrap();
+        let groups = Arc::new(Groups::default());
         groups.insert(Arc::clone(&group));
         let control = Control::new(ControlParts {
             identity: Arc::clone(&identity),
@@ -114,6 +149,13 @@ impl Node {
         let running =
             vec![tokio::spawn(listening.run(listener, stopped.clone())), tokio::spawn(control.clone().run(stopped))];
         Self { control, group, address, stop, running }
+    }
+
+    /// Whether the meta group of a node opens.
+    pub(crate) async fn opened(folders: &Folders, node: NodeId) -> Result<(), String> {
+        let identity = Identity::new(node, 1, CLUSTER, "test");
+        let transport = Arc::new(NetTransport::new(identity, Arc::new(TcpConnect)));
+        meta(folders, node, false, transport).await.map(drop)
     }
 
     /// The first node, with the store.

@@ -1,13 +1,15 @@
 //! The bytes of commands and snapshots: fixtures of every version, and bytes that nobody wrote.
 
-use crate::cluster::{CLUSTER, Cluster, STORE, facts, group, nodes, register};
+use crate::cluster::{CLUSTER, Cluster, STORE, facts, group, nodes, register, remember};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use strandline_consensus::FieldError;
-use strandline_consensus::meta::{CodecError, Command, Erasable, GroupId, MetaState, Placement, Roles};
+use strandline_consensus::meta::{CodecError, Command, Erasable, GroupId, MetaState, Placement, Roles, StoreEntry};
+use strandline_wal::LeaderId;
 
-/// Commands have version 1, snapshots have 3.
+/// Commands have version 1, snapshots have 4.
 fn fixture(name: &str) -> PathBuf {
-    let folder = if name.ends_with(".snapshot") { "fixtures/meta-v3" } else { "fixtures/meta-v1" };
+    let folder = if name.ends_with(".snapshot") { "fixtures/meta-v4" } else { "fixtures/meta-v1" };
     Path::new(env!("CARGO_MANIFEST_DIR")).join(folder).join(name)
 }
 
@@ -48,6 +50,16 @@ fn commands() -> Vec<(&'static str, Command)> {
         ("replication", Command::SetReplication(5)),
         ("roles", Command::SetRoles { node: id, instance: 7 << 64, roles: Roles::parse("compact").unwrap() }),
         ("compact", Command::Compact { store: STORE.into(), node: id }),
+        ("pause", Command::Pause { store: STORE.into(), paused: true }),
+        (
+            "remember",
+            Command::Remember {
+                store: STORE.into(),
+                owner: LeaderId { term: 5, node: id },
+                turn: 9,
+                entries: vec![("mails".into(), Arc::from(*b"kept")), ("gone".into(), Arc::from(*b""))],
+            },
+        ),
     ]
 }
 
@@ -57,6 +69,8 @@ fn state() -> MetaState {
     cluster.settle();
     cluster.join(5, "compact");
     cluster.done(&Command::Compact { store: STORE.into(), node: 5 });
+    cluster.done(&Command::Pause { store: STORE.into(), paused: true });
+    cluster.done(&remember(1, "mails", b"kept"));
     cluster.done(&Command::Drain(2));
     cluster.done(&Command::AddNode(facts(6, "read")));
     cluster.done(&Command::AddNode(facts(8, "read")));
@@ -73,25 +87,27 @@ fn commands_of_version_1_are_these_bytes() {
     }
     let mut kinds: Vec<u8> = commands().iter().map(|(_, command)| command.encode()[1]).collect();
     kinds.dedup();
-    assert_eq!(kinds, (1..=15).collect::<Vec<u8>>(), "every kind has a fixture");
+    assert_eq!(kinds, (1..=17).collect::<Vec<u8>>(), "every kind has a fixture");
 }
 
 #[test]
-fn earlier_snapshots_are_read_and_name_no_compactor_and_the_first_no_founder() {
-    for version in [1, 2] {
+fn earlier_snapshots_are_read_without_what_they_do_not_say() {
+    for version in [1, 2, 3] {
         for name in ["empty", "cluster"] {
             let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("fixtures/meta-v{version}"));
             let old = MetaState::decode(&std::fs::read(folder.join(format!("{name}.snapshot"))).unwrap()).unwrap();
             let founded = |(group, of): (&GroupId, &Placement)| *group != GroupId::Meta && of.founder.is_some();
-            assert_eq!(old.groups().iter().any(founded), version == 2 && name == "cluster");
-            assert!(old.stores().values().all(|store| (store.compactor, store.compactor_epoch) == (None, 0)));
+            assert_eq!(old.groups().iter().any(founded), version > 1 && name == "cluster");
+            let named = |store: &StoreEntry| store.compactor.is_some() && store.compactor_epoch > 0;
+            assert!(old.stores().values().all(|store| named(store) == (version == 3)));
+            assert!(old.stores().values().all(|store| !store.paused && store.remembered.is_empty()));
             assert_eq!(MetaState::decode(&old.encode()).unwrap(), old, "{name}");
         }
     }
 }
 
 #[test]
-fn snapshots_of_version_3_are_these_bytes() {
+fn snapshots_of_version_4_are_these_bytes() {
     for (name, state) in [("empty", MetaState::default()), ("cluster", state())] {
         let golden = golden(&format!("{name}.snapshot"), &state.encode());
         assert_eq!(state.encode(), golden, "{name}: the layout has changed; a new one is a new version");
@@ -110,8 +126,8 @@ fn a_later_program_is_named_and_nothing_is_guessed() {
     bytes[0] = 2;
     let text = Command::decode(&bytes).unwrap_err().to_string();
     assert!(text.contains("older program"), "{text}");
-    (bytes[0], bytes[1]) = (1, 16);
-    assert_eq!(Command::decode(&bytes), Err(CodecError::Kind(16)));
+    (bytes[0], bytes[1]) = (1, 200);
+    assert_eq!(Command::decode(&bytes), Err(CodecError::Kind(200)));
     (bytes[1], bytes[2]) = (7, 1);
     assert_eq!(Command::decode(&bytes), Err(FieldError::NotZero.into()));
     let mut snapshot = state().encode();

@@ -1,10 +1,12 @@
 //! A state under test: applies commands one after another and asks after each one whether all that must hold holds.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use strandline_consensus::meta::{
     Addresses, Command, Erasable, GroupId, MetaState, NodeFacts, NodeId, Outcome, Refusal, Roles,
 };
 use strandline_event::LogKey;
+use strandline_wal::LeaderId;
 
 pub(crate) const CLUSTER: u128 = 0x1234_5678_9abc_def0;
 pub(crate) const STORE: &str = "orders";
@@ -29,6 +31,12 @@ pub(crate) fn group(stream_type: &str, bucket: u32) -> GroupId {
 
 pub(crate) fn register(name: &str, buckets: u32) -> Command {
     Command::RegisterType { store: STORE.into(), name: name.into(), buckets, erasable: Erasable::No, registered: true }
+}
+
+/// By who leads in these histories.
+pub(crate) fn remember(turn: u64, name: &str, value: &[u8]) -> Command {
+    let entries = vec![(name.to_owned(), Arc::from(value))];
+    Command::Remember { store: STORE.into(), owner: LeaderId::default(), turn, entries }
 }
 
 pub(crate) struct Cluster {

@@ -44,6 +44,7 @@ fn step() -> impl Strategy<Value = Step> {
         roles: Roles::parse(ROLES[roles]).unwrap(),
     });
     let compacts = id().prop_map(|node| Command::Compact { store: STORE.into(), node });
+    let pauses = any::<bool>().prop_map(|paused| Command::Pause { store: STORE.into(), paused });
     let replaced = (id(), id()).prop_map(|(lost, with)| Command::Replace { lost, with });
     prop_oneof![
         4 => node.prop_map(Command::AddNode).prop_map(Step::Tell),
@@ -58,6 +59,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => replaced.prop_map(Step::Tell),
         2 => roles.prop_map(Step::Tell),
         2 => compacts.prop_map(Step::Tell),
+        1 => pauses.prop_map(Step::Tell),
         1 => (0..9_u8).prop_map(Command::SetReplication).prop_map(Step::Tell),
         6 => (0..8_usize).prop_map(Step::Settle),
     ]
@@ -85,6 +87,7 @@ fn check_step(before: &MetaState, after: &MetaState, command: &Command) {
     }
     for (name, was) in before.stores() {
         let is = &after.stores()[name];
+        assert!(is.paused == was.paused || matches!(command, Command::Pause { .. }), "{command:?}: {name}");
         assert!(is.compactor_epoch >= was.compactor_epoch, "{command:?}: {name}");
         assert_eq!(is.compactor != was.compactor, is.compactor_epoch > was.compactor_epoch, "{command:?}: {name}");
     }

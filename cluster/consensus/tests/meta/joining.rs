@@ -207,6 +207,23 @@ fn a_node_gets_other_roles_only_where_another_can_vote_in_its_place() {
 }
 
 #[test]
+fn a_pause_holds_whoever_compacts() {
+    let mut cluster = Cluster::of(3, 3);
+    let pause = |paused| Command::Pause { store: STORE.into(), paused };
+    let paused = |cluster: &Cluster| cluster.state.stores()[STORE].paused;
+    assert_eq!((paused(&cluster), cluster.tell(&pause(false))), (false, Ok(Outcome::AsBefore)));
+    cluster.done(&Command::Compact { store: STORE.into(), node: 2 });
+    cluster.done(&pause(true));
+    assert_eq!(cluster.tell(&pause(true)), Ok(Outcome::AsBefore));
+    cluster.done(&Command::Compact { store: STORE.into(), node: 3 });
+    cluster.done(&Command::DeclareStore { replaces: 1, name: STORE.into(), statement: "another".into() });
+    assert!(paused(&cluster));
+    assert!(cluster.tell(&Command::Pause { store: "none".into(), paused: true }).is_err());
+    cluster.done(&pause(false));
+    assert!(!paused(&cluster));
+}
+
+#[test]
 fn a_store_is_compacted_by_a_member_that_may_and_loses_it_with_its_part() {
     let mut cluster = Cluster::of(3, 3);
     cluster.join(4, "compact");

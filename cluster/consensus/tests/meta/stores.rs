@@ -1,8 +1,9 @@
 //! Declared stores and their stream types, and what a statement must be before it is proposed.
 
-use crate::cluster::{Cluster, STORE, group, register};
+use crate::cluster::{Cluster, STORE, group, register, remember};
 use strandline_consensus::meta::{Command, Erasable, Outcome, cluster_statement, limits, refused_type};
 use strandline_deql::{StoreConfig, changed_keys, parse_file};
+use strandline_wal::LeaderId;
 
 fn declare(replaces: u64, statement: &str) -> Command {
     Command::DeclareStore { replaces, name: STORE.into(), statement: statement.into() }
@@ -22,6 +23,36 @@ fn a_statement_replaces_the_version_that_it_was_made_for() {
     cluster.done(&declare(1, "b"));
     assert!(cluster.refused(&declare(1, "c")).contains("look at it again"));
     assert_eq!(cluster.state.stores()[STORE].version, 2);
+}
+
+#[test]
+fn what_is_remembered_is_the_leaders_and_never_goes_back() {
+    let mut cluster = Cluster::of(1, 1);
+    let known = |cluster: &Cluster| {
+        let all = &cluster.state.stores()[STORE].remembered;
+        all.iter().map(|(name, value)| (name.clone(), value.to_vec())).collect::<Vec<_>>()
+    };
+    let holds = |name: &str, value: &[u8]| vec![(name.to_owned(), value.to_vec())];
+    cluster.done(&remember(2, "a", b"1"));
+    assert_eq!(cluster.tell(&remember(2, "a", b"2")), Ok(Outcome::AsBefore));
+    assert_eq!(cluster.tell(&remember(1, "a", b"")), Ok(Outcome::AsBefore), "it was long under way");
+    assert_eq!(known(&cluster), holds("a", b"1"));
+    let Command::Remember { store, turn, entries, .. } = remember(9, "a", b"3") else { unreachable!() };
+    let other = Command::Remember { store, owner: LeaderId { term: 1, node: 1 }, turn, entries };
+    assert!(cluster.refused(&other).contains("another node's by now"));
+    cluster.done(&remember(3, "a", b"3"));
+    assert_eq!(known(&cluster), holds("a", b"3"));
+    cluster.done(&remember(4, "b", &vec![7; limits::REMEMBERED_BYTES_MAX]));
+    assert!(cluster.refused(&remember(5, "c", &vec![7; limits::REMEMBERED_BYTES_MAX + 1])).contains("one named"));
+    assert!(cluster.refused(&remember(5, "", b"1")).contains("the name of a subscription"));
+    let whole = limits::REMEMBERED_STORE_BYTES_MAX / limits::REMEMBERED_BYTES_MAX;
+    for n in 1..whole as u64 - 1 {
+        cluster.done(&remember(4 + n, &format!("many{n}"), &vec![7; limits::REMEMBERED_BYTES_MAX]));
+    }
+    assert!(cluster.refused(&remember(99, "more", &vec![7; limits::REMEMBERED_BYTES_MAX])).contains("of a store"));
+    cluster.done(&remember(99, "b", b""));
+    cluster.done(&remember(100, "more", &vec![7; limits::REMEMBERED_BYTES_MAX]));
+    assert!(!known(&cluster).iter().any(|(name, _)| name == "b"));
 }
 
 #[test]

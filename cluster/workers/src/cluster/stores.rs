@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use strandline_consensus::control::Control;
 use strandline_consensus::meta::{Command, Erasable, MetaState};
-use strandline_deql::{StoreConfig, changed_keys, parse_file};
+use strandline_deql::{StoreConfig, changed_keys, parse_file, replaceable_changes};
 use strandline_engine::store::{Grace, OpenOptions, Store};
 use strandline_event::LogKey;
 use strandline_wal::Disk;
@@ -19,11 +19,21 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Looks between two lines in the log about what is waited for.
 const SAY_EVERY: u32 = 50;
 
+/// Whose statement holds where a node's own file says something else.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum File {
+    /// A node that joins: the file must say what the cluster says.
+    Agrees,
+    /// One that comes back: the cluster's, which may have been replaced since the file was written.
+    MayBeOld,
+}
+
 /// The cluster's stores, each with this node's `wal.path`: of its own file, or below its data folder.
 pub(super) fn of_this_node(
     offered: &[(String, String)],
     own: &[StoreConfig],
     dir: &Path,
+    file: File,
 ) -> Result<Vec<StoreConfig>, ClusterError> {
     if let Some(store) = own.iter().find(|store| !offered.iter().any(|(name, _)| *name == store.name)) {
         return Err(ClusterError::Unknown(store.name.clone()));
@@ -35,10 +45,7 @@ pub(super) fn of_this_node(
         let mut config = parsed.ok_or_else(|| ClusterError::Unreadable(name.clone()))?.config;
         match own.iter().find(|store| store.name == *name) {
             Some(own) => {
-                let keys = changed_keys(&config, own);
-                if !keys.is_empty() {
-                    return Err(ClusterError::Differs { store: name.clone(), keys });
-                }
+                check_file(name, &config, own, file)?;
                 config.wal.path.clone_from(&own.wal.path);
             }
             None => config.wal.path = Some(strandline_deql::Location::Local(log_folder(dir, name))),
@@ -46,6 +53,26 @@ pub(super) fn of_this_node(
         stores.push(config);
     }
     Ok(stores)
+}
+
+fn check_file(name: &str, config: &StoreConfig, own: &StoreConfig, file: File) -> Result<(), ClusterError> {
+    let keys = changed_keys(config, own);
+    let differs = |keys| Err(ClusterError::Differs { store: name.to_owned(), keys });
+    match file {
+        _ if keys.is_empty() => Ok(()),
+        File::Agrees => differs(keys),
+        File::MayBeOld => match replaceable_changes(config, own) {
+            Err(fixed) => differs(fixed),
+            Ok(()) => {
+                tracing::warn!(
+                    store = name,
+                    "the file of this node differs from the cluster's statement, which holds, in {}; CREATE OR REPLACE on any member changes it",
+                    keys.join(", ")
+                );
+                Ok(())
+            }
+        },
+    }
 }
 
 pub(super) fn log_folder(dir: &Path, store: &str) -> PathBuf {
