@@ -4,6 +4,7 @@ use crate::registry::RegistryError;
 use crate::subscriptions::SubscriptionFileError;
 use actix::MailboxError;
 use std::sync::Arc;
+use strandline_consensus::control::ControlError;
 use strandline_durable::RetireError;
 use strandline_engine::append::Refusal;
 use strandline_engine::compact::CompactError;
@@ -252,6 +253,9 @@ impl NodeError {
             Self::NotServed { .. } => ErrorKind::NotSupported,
             Self::OpenLog(error) => of_new_log(error),
             Self::Manifest(error) => error.kind(),
+            Self::Subscriptions(error) if matches!(**error, SubscriptionFileError::Elsewhere(_)) => {
+                ErrorKind::Unavailable
+            }
             Self::Registry(_) | Self::Subscriptions(_) | Self::Defect => ErrorKind::Io,
             Self::NotificationsDisabled { .. } => ErrorKind::NotificationsDisabled,
             Self::OtherSubscription { .. } => ErrorKind::SubscriptionConflict,
@@ -322,6 +326,12 @@ impl From<ReplaceError> for NodeError {
 impl From<CompactError> for NodeError {
     fn from(error: CompactError) -> Self {
         Self::Compact(Box::new(error))
+    }
+}
+
+impl From<ControlError> for NodeError {
+    fn from(error: ControlError) -> Self {
+        Self::Cluster { kind: error.kind(), why: error.to_string() }
     }
 }
 

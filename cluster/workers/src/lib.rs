@@ -63,6 +63,7 @@ pub use messages::{Plans, StreamQuery};
 pub use node::{Node, NodeDisk, NodeHandle, NodeOptions, StartError};
 pub use registry::{RegistryError, StreamTypeEntry};
 pub use retention::{RetentionRun, Wish as RetentionWish};
+pub use statement::{HeldBy, StatementReplaced};
 pub use store::{AppendedEvent, ScanHandle, StoreHandle, StreamAppended};
 pub use store_lock::StoreLock;
 pub use strandline_engine::compact::Share;

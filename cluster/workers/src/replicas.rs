@@ -10,14 +10,18 @@
 //! Every member of the cluster holds every log: who does not vote follows. Invariant: a node that does not lead takes no append and says who does;
 //! it never answers a read from what it merely has, unless it was asked to (`consistency=local`).
 
+mod office;
 mod open;
 mod role;
+mod statement;
 
+use crate::compaction::job::JobBook;
 use crate::error::{LeaderAt, NodeError};
 use crate::hot_worker::HotWorkers;
 use crate::registry::StreamTypeEntry;
 use crate::replica::{JumpAll, LogMachine};
 use crate::router::{LogTable, PublishedTypes};
+use crate::subscriptions::Desk;
 use crate::wal_worker::WalWorker;
 use crate::wiring::LogFactory;
 use actix::Addr;
@@ -28,7 +32,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use strandline_consensus::control::{Control, ControlError};
+use strandline_consensus::control::Control;
 use strandline_consensus::meta::{Command, Erasable, Placement};
 use strandline_consensus::{BoxFuture, Group, GroupError, GroupId, Leadership, NodeId};
 use strandline_engine::append::AppendError;
@@ -64,6 +68,10 @@ pub(crate) struct ReplicasParts {
     pub(crate) folder: PathBuf,
     /// Stream types that the node's file declares, or that were registered while it was alone.
     pub(crate) declared: Vec<StreamTypeEntry>,
+    /// What compaction does here; whether it is paused the cluster says.
+    pub(crate) book: Arc<JobBook>,
+    /// The named subscriptions: kept here while this node leads the meta group.
+    pub(crate) subscriptions: Arc<Desk>,
 }
 
 /// The replicas of one store.
@@ -78,14 +86,17 @@ pub(crate) struct StoreReplicas {
     published: Mutex<Vec<StreamTypeEntry>>,
     /// When others were looked for that have committed.
     followed: Mutex<Option<Instant>>,
+    /// The version of the statement that this node follows.
+    statement: tokio::sync::Mutex<statement::Statement>,
     stop: watch::Sender<bool>,
 }
 
 impl StoreReplicas {
     pub(crate) fn new(parts: ReplicasParts) -> Arc<Self> {
         let (machines, broken, apart) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let (published, stop) = (Mutex::default(), watch::Sender::new(false));
-        Arc::new(Self { parts, machines, broken, apart, published, followed: Mutex::default(), stop })
+        let (published, followed, statement) = (Mutex::default(), Mutex::default(), tokio::sync::Mutex::default());
+        let stop = watch::Sender::new(false);
+        Arc::new(Self { parts, machines, broken, apart, published, followed, statement, stop })
     }
 
     /// Opens what is placed here, then keeps to what the cluster says until it is [stopped](Self::stop).
@@ -175,11 +186,7 @@ impl StoreReplicas {
         }
         let (store, name) = (self.name().to_owned(), name.to_owned());
         let command = Command::RegisterType { store, name, buckets, erasable: Erasable::No, registered };
-        match self.parts.control.propose(&command).await {
-            Ok(_) => Ok(()),
-            Err(ControlError::Refused { kind, text }) => Err(NodeError::Cluster { kind, why: text }),
-            Err(error) => Err(NodeError::Cluster { kind: error.kind(), why: error.to_string() }),
-        }
+        self.parts.control.propose(&command).await.map(drop).map_err(NodeError::from)
     }
 
     /// The owner of a stream type's log on this node; its group is made where there is none yet.

@@ -5,6 +5,8 @@
 //!                                                                             they do something; the supervisor is asked to look now
 //! ```
 //!
+//! In a cluster the meta group holds the statement, and every node follows that (`replicas/statement.rs`).
+//!
 //! A node that stops waits for the one that runs and takes no more: its commit must not come behind the store's last one.
 
 use crate::clock;
@@ -17,7 +19,27 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use strandline_deql::StoreConfig;
-use strandline_engine::store::{ReplaceError, Replaced};
+use strandline_engine::store::ReplaceError;
+
+/// Who holds the statement of a store.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HeldBy {
+    /// This version of the manifest; a node alone, whose next start follows its file.
+    Manifest(u64),
+    /// The cluster, as this version of the statement: every member follows it, also one that is away when it is back.
+    Cluster(u64),
+}
+
+/// A statement took the place of another one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StatementReplaced {
+    /// The keys whose values are others now, in the order of the reference.
+    pub changed: Vec<&'static str>,
+    /// Where it is kept.
+    pub held_by: HeldBy,
+    /// It names another `wal.path`, which belongs to the node: each keeps its own.
+    pub wal_path_kept: bool,
+}
 
 /// Turn of one store.
 #[derive(Debug, Default)]
@@ -51,15 +73,17 @@ impl StoreHandle {
     ///
     /// # Errors
     /// As [`check_replacement`](Self::check_replacement); what the commit says; `Fenced`, `Draining`.
-    pub async fn replace(&self, config: StoreConfig) -> Result<Replaced, NodeError> {
+    pub async fn replace(&self, config: StoreConfig) -> Result<StatementReplaced, NodeError> {
         self.node.check_serving()?;
         self.check_replacement(&config)?;
-        if self.parts.replicas.is_some() {
-            return Err(NodeError::Cluster {
-                kind: strandline_event::ErrorKind::NotSupported,
-                why:
-                    "a statement is not replaced while its store is served by a cluster: this version cannot do it yet"
-                        .to_owned(),
+        if let Some(replicas) = &self.parts.replicas {
+            let wal_path_kept = self.config().wal.path != config.wal.path;
+            let held = replicas.replace_statement(&config).await?;
+            let _ = self.node.supervisor.send(LookNow).await;
+            return Ok(StatementReplaced {
+                changed: held.changed,
+                held_by: HeldBy::Cluster(held.version),
+                wal_path_kept,
             });
         }
         let (parts, name) = (Arc::clone(&self.parts), self.name().to_owned());
@@ -82,6 +106,7 @@ impl StoreHandle {
         tracing::info!(store = self.name(), version = replaced.version, "replaced: {}", replaced.changed.join(", "));
         // it looks by itself soon; a node that stops needs no schedule
         let _ = self.node.supervisor.send(LookNow).await;
-        Ok(replaced)
+        let (held_by, wal_path_kept) = (HeldBy::Manifest(replaced.version), replaced.wal_path_kept);
+        Ok(StatementReplaced { changed: replaced.changed, held_by, wal_path_kept })
     }
 }

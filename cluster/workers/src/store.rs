@@ -379,7 +379,9 @@ impl StoreHandle {
     /// # Errors
     /// `Draining`.
     pub async fn pause(&self, paused: bool) -> Result<(), NodeError> {
-        self.check_compacts().await?;
+        if let Some(replicas) = &self.parts.replicas {
+            return replicas.pause(paused).await;
+        }
         Ok(self.node.supervisor.send(PauseCompaction { store: self.shared_name(), paused }).await?)
     }
 

@@ -264,7 +264,8 @@ pub(crate) fn wire_store(opened: Opened, declared: &[String], shared: &Shared) -
         arbiters: shared.logs.clone(),
         next: AtomicUsize::new(0),
     });
-    let table = Arc::new(LogTable::default());
+    let (feed, subscriptions) = wire_subscriptions(&store, shared)?;
+    let (table, book) = (Arc::new(LogTable::default()), Arc::new(JobBook::default()));
     let replicas = shared.cluster.as_ref().map(|control| {
         // nothing is committed here before this node is the one that compacts
         fenced.store(true, Ordering::SeqCst);
@@ -272,8 +273,10 @@ pub(crate) fn wire_store(opened: Opened, declared: &[String], shared: &Shared) -
         let (store, table, types) = (Arc::clone(&store), Arc::clone(&table), Arc::clone(&types));
         let (factory, fenced, hot) = (Arc::clone(&factory), Arc::clone(&fenced), hot.clone());
         let declared = registry.types().to_vec();
+        let (book, subscriptions) = (Arc::clone(&book), Arc::clone(&subscriptions));
         #[rustfmt::skip]
-        let parts = ReplicasParts { control, store, table, types, factory, fenced, hot, folder, declared };
+        let parts =
+            ReplicasParts { control, store, table, types, factory, fenced, hot, folder, declared, book, subscriptions };
         StoreReplicas::new(parts)
     });
     for log in opened.logs {
@@ -283,9 +286,7 @@ pub(crate) fn wire_store(opened: Opened, declared: &[String], shared: &Shared) -
         }
     }
     let router = wire_router(factory, &table, registry, &types, shared);
-    let (book, retention) = (Arc::new(JobBook::default()), Arc::default());
-    let statement = StatementDesk::default();
-    let (feed, subscriptions) = wire_subscriptions(&store, shared)?;
+    let (retention, statement) = (Arc::default(), StatementDesk::default());
     Ok(StoreParts {
         store,
         table,
@@ -326,7 +327,10 @@ fn wire_subscriptions(store: &Arc<Store>, shared: &Shared) -> Result<(Arc<Feed>,
     let feed = Feed::new(store, &shared.readers, &shared.following, &shared.alive);
     let (file, folded) =
         SubscriptionFile::open(&shared.data_dir.store_folder(store.name()), &shared.alive, store.keys())?;
-    let subscriptions = Desk::new(&feed, file, folded);
+    let subscriptions = match &shared.cluster {
+        Some(_) => Desk::of_member(&feed, folded),
+        None => Desk::new(&feed, file, folded),
+    };
     Ok((feed, subscriptions))
 }
 

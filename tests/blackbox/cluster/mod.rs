@@ -4,10 +4,12 @@
 //! `STRANDLINE_FAILOVERS=20` kills as often as the contract says.
 
 mod links;
+mod named;
 pub(crate) mod nodes;
 mod offline;
 mod operator;
 mod roles;
+mod statement;
 #[cfg(feature = "otel")]
 mod traced;
 mod writer;

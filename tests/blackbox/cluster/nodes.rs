@@ -70,7 +70,7 @@ impl Nodes {
         let running = (0..count).map(|_| None).collect();
         let (options, roles, ids) = (options.to_vec(), vec![""; count], (1..=count as u64).collect());
         let nodes = Self { folder, ports, running, options, roles, ids, links: None };
-        std::fs::write(nodes.statement(), nodes.text(keys)).unwrap();
+        nodes.write_statement(keys);
         nodes
     }
 
@@ -157,7 +157,20 @@ impl Nodes {
         self.folder.path().join("store.deql")
     }
 
-    fn text(&self, keys: &str) -> String {
+    /// The file of the first node says this from now on.
+    pub(super) fn write_statement(&self, keys: &str) {
+        std::fs::write(self.statement(), self.text(keys)).unwrap();
+    }
+
+    /// What the manifest says, of the files alone.
+    pub(super) fn manifest(&self) -> Finished {
+        let mut command = program();
+        command.args(["manifest", "show", "--config"]).arg(self.statement());
+        run_command(command, b"")
+    }
+
+    /// The statement of the first node, with these keys.
+    pub(super) fn text(&self, keys: &str) -> String {
         let at = self.folder.path().display();
         format!(
             "CREATE EVENTSTORE test WITH (\n  durable.type = 'parquet', durable.path = '{at}/shared', inmemory.enabled = true,\n  \

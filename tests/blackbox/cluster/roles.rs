@@ -85,6 +85,43 @@ fn each_role_does_its_part_and_its_loss_stops_nothing_else() {
 }
 
 #[test]
+fn a_compactor_that_is_stopped_past_its_takeover_and_wakes_damages_nothing() {
+    let seed = seed("stopped compactor");
+    let small = format!("{KEYS}, compaction.min_segment_mb = 1, compaction.schedule = '* * * * *'");
+    let mut nodes = Nodes::with_roles(&["ingest", "ingest", "ingest", "compact", "compact"], &small);
+    let mut writers = under_load(&mut nodes, seed, |nodes, acknowledged| {
+        goes_on(acknowledged, 30);
+        for _ in 0..3 {
+            nodes.until("a compactor is named", |nodes| nodes.compactor(1).1 == "compactor");
+            let stopped = nodes.compactor(1).0;
+            nodes.until("it compacts", |nodes| compacts(nodes, 1));
+            // in the middle of whatever it does then
+            nodes.http(1).post("/admin/v1/stores/test/compaction/run", &json!({}));
+            goes_on(acknowledged, 10);
+            nodes.pause(stopped);
+            let other = 9 - stopped;
+            nodes.until("the other one is named", |nodes| nodes.compactor(1) == (other, "compactor".to_owned()));
+            // it has claimed the store, and commits what the stopped one had begun and more
+            nodes.until("the other one compacts", |nodes| compacts(nodes, 2));
+            goes_on(acknowledged, 30);
+            let before = nodes.http(1).get("/admin/v1/stores/test/manifest").expect(200)["epoch"].clone();
+            nodes.go_on(stopped);
+            nodes.until("it hears that it compacts no more", |nodes| {
+                nodes.compactor(stopped).0 == other && nodes.metric(stopped, "cluster_compacts{store=\"test\"}") == 0
+            });
+            goes_on(acknowledged, 30);
+            nodes.until("the other one compacts", |nodes| compacts(nodes, 3));
+            let after = nodes.http(1).get("/admin/v1/stores/test/manifest").expect(200)["epoch"].clone();
+            assert_eq!(before, after, "one that wakes takes nothing over");
+        }
+    });
+    everything_is_there(&nodes, &mut writers);
+    nodes.stop_all();
+    let verified = nodes.verify();
+    assert!(verified.code == 0 && verified.stdout.contains("clean"), "{verified:?}");
+}
+
+#[test]
 fn reads_go_to_nodes_with_the_role_while_one_can_be_reached() {
     let mut nodes = Nodes::with_roles(&APART, KEYS);
     let event = |n: u64| json!({ "events": [{ "event_type": "E", "data": { "n": n } }] });

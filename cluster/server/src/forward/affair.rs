@@ -92,6 +92,9 @@ fn of_path(path: &str, gets: bool) -> Option<Affair> {
     let text = |segment: &str| percent_decode_str(segment).decode_utf8().ok().map(|text| text.into_owned());
     match segments.as_slice() {
         ["v1", "stores", _, "streams" | "events" | "scan", ..] if gets => Some(Affair::Reads),
+        ["v1", "stores", _, "subscriptions", ..] | ["admin", "v1", "stores", _, "subscriptions", ..] => {
+            Some(Affair::Leads(GroupId::Meta))
+        }
         ["v1", "stores", ..] if gets => None,
         ["v1", "stores", store, "streams", stream_type, ..] => {
             let log = LogKey::single(&text(stream_type)?);
@@ -119,6 +122,9 @@ mod tests {
             ("/v1/stores/s/events", true, Some(Affair::Reads)),
             ("/v1/stores/s/scan", true, Some(Affair::Reads)),
             ("/v1/stores/s/subscribe", true, None),
+            ("/v1/stores/s/subscriptions", true, Some(Affair::Leads(GroupId::Meta))),
+            ("/v1/stores/s/subscriptions/a/events", true, Some(Affair::Leads(GroupId::Meta))),
+            ("/v1/stores/s/subscriptions/a/ack", false, Some(Affair::Leads(GroupId::Meta))),
             ("/v1/stores/s", true, None),
             ("/v1/stores/s/stream-types", true, None),
             ("/v1/stores/a%20b/streams/C%2Fd/1", false, Some(Affair::Leads(log("C/d")))),

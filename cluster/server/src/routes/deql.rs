@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use strandline_deql::{Declarations, Statement, StoreConfig};
-use strandline_workers::StreamTypeEntry;
+use strandline_workers::{HeldBy, StreamTypeEntry};
 
 /// GET /api/dereg/eventstores
 pub(crate) async fn eventstores(call: Call) -> ApiResult<HttpResponse> {
@@ -118,23 +118,24 @@ fn not_made(name: &str) -> ApiError {
     ))
 }
 
+const NOTE_ALONE: &str = "a start follows the file of `strandline serve --config`: put the statement into it, or the next start goes \
+                          back to what the file says";
+const NOTE_CLUSTER: &str =
+    "every member follows the cluster's statement, one that is away when it is back, whatever its file says";
+
 impl Replacement {
     async fn run(&self) -> ApiResult<Value> {
         let (store, names) = (&self.served.store, self.served.names());
         let replaced = store.replace(self.config.clone()).await.map_err(|e| failure::answer(&e, names))?;
-        let mut note = "a start follows the file of `strandline serve --config`: put the statement into it, or the next start goes \
-                        back to what the file says"
-            .to_owned();
+        let (held, version, mut note) = match replaced.held_by {
+            HeldBy::Manifest(version) => ("manifest_version", version, NOTE_ALONE.to_owned()),
+            HeldBy::Cluster(version) => ("statement_version", version, NOTE_CLUSTER.to_owned()),
+        };
         if replaced.wal_path_kept {
             note.push_str("; wal.path belongs to the node, which keeps the one that it has while it runs");
         }
-        Ok(json!({
-            "eventstore": store.name(),
-            "replaced": true,
-            "changed": replaced.changed,
-            "manifest_version": replaced.version,
-            "note": note,
-        }))
+        let changed = &replaced.changed;
+        Ok(json!({ "eventstore": store.name(), "replaced": true, "changed": changed, held: version, "note": note }))
     }
 }
 

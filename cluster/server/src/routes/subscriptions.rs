@@ -213,7 +213,8 @@ fn filter_json(filter: &Filter) -> Value {
 pub(crate) async fn list(call: Call) -> ApiResult<HttpResponse> {
     let served = call.store()?;
     no_query(&call)?;
-    let all: Vec<Value> = served.store.subscriptions().iter().map(subscription).collect();
+    let all = served.store.subscriptions().map_err(|e| failure::answer(&e, served.names()))?;
+    let all: Vec<Value> = all.iter().map(subscription).collect();
     Ok(answer::ok(&json!({ "subscriptions": all })))
 }
 

@@ -30,7 +30,8 @@ fn in_numbers(status: &NamedStatus) -> Value {
 pub(crate) async fn list(call: Call) -> ApiResult<HttpResponse> {
     let served = call.admin_store()?;
     no_query(&call)?;
-    let all: Vec<Value> = served.store.subscriptions().iter().map(in_numbers).collect();
+    let all = served.store.subscriptions().map_err(|e| failure::answer(&e, served.names()))?;
+    let all: Vec<Value> = all.iter().map(in_numbers).collect();
     let (followers, _) = call.app.node.followers();
     Ok(answer::ok(&json!({ "subscriptions": all, "followers": followers })))
 }

@@ -29,6 +29,9 @@ impl StoreReplicas {
     /// One look at what the cluster says of this store.
     pub(super) async fn look(self: &Arc<Self>) {
         self.publish_types();
+        self.follow_pause();
+        self.keep_subscriptions();
+        self.follow_statement().await;
         for (log, placement) in self.logs(|log, placement| Some((log.clone(), placement.clone()))) {
             let known = self.machines.lock().get(&log).cloned();
             match known {

@@ -52,6 +52,7 @@ impl StoreReplicas {
         let named = self.is_named();
         let claimed = !self.parts.fenced.load(Ordering::SeqCst);
         if claimed && named {
+            self.record_statement().await;
             return;
         }
         if claimed {
@@ -67,6 +68,8 @@ impl StoreReplicas {
         *self.followed.lock() = Some(now);
         let newest = self.follow().await;
         if named && newest && self.is_still_named().await {
+            // what was paused under the one before stays so
+            self.follow_pause();
             self.claim().await;
         }
     }

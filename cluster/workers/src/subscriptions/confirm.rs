@@ -51,7 +51,7 @@ async fn wait(named: &Arc<Named>, batches: &[&StampedBatch], late: Instant) -> P
         if open.is_empty() {
             return ProjectionState::Confirmed;
         }
-        let gone = !has_consumers || named.is_deleted();
+        let gone = !has_consumers || named.ended().is_some();
         if gone || timeout_at(late, progressed.changed()).await.is_err() {
             return ProjectionState::TimedOut;
         }

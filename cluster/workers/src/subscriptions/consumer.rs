@@ -99,8 +99,8 @@ impl Consumer {
         let quiet_at = Instant::now() + quiet_after;
         loop {
             self.grown.borrow_and_update();
-            if self.named.is_deleted() {
-                return Consumed::End("the subscription was deleted");
+            if let Some(why) = self.named.ended() {
+                return Consumed::End(why);
             }
             if let Err(error) = self.feed.check() {
                 return Consumed::End(match error {

@@ -4,6 +4,8 @@ use super::consumer::{Consumer, Delivery, Queue};
 use super::dispatch;
 use super::feed::Feed;
 use super::file::{SubscriptionFile, SubscriptionFileError, Ticket};
+use super::keeper::Keeper;
+use super::ledger::Ledger;
 use super::page::Encode;
 use crate::clock;
 use crate::error::NodeError;
@@ -12,9 +14,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
+use strandline_consensus::control::Control;
 use strandline_engine::subscribe::durable::{Counts, Durable, Mode, Settings};
 use strandline_engine::subscribe::record::{Folded, Kept, Record};
 use strandline_event::{Micros, Position};
+use strandline_wal::LeaderId;
 use tokio::sync::{Notify, watch};
 
 /// Limits of named subscriptions.
@@ -95,22 +99,25 @@ pub(super) struct Named {
     /// Counts acknowledgements: sync appends wait for them.
     progressed: watch::Sender<u64>,
     deleted: AtomicBool,
-    file: Arc<SubscriptionFile>,
+    /// Another node gives its events from now on.
+    moved: AtomicBool,
+    keeper: Keeper,
 }
 
 impl Named {
-    fn new(name: &str, kept: Kept, file: &Arc<SubscriptionFile>) -> Arc<Self> {
+    fn new(name: &str, kept: Kept, keeper: &Keeper) -> Arc<Self> {
         let parked = kept.parked.into_iter().map(|(position, (at, attempts, reason))| (position, at, attempts, reason));
         Arc::new(Self {
             name: name.to_owned(),
             number: kept.number,
             created_at: kept.at,
-            state: Mutex::new(Durable::new(kept.settings, kept.done, parked.collect())),
+            state: Mutex::new(Durable::new(kept.settings, kept.done, parked.collect()).parking(keeper.parked_max())),
             consumers: Mutex::default(),
             changed: Notify::new(),
             progressed: watch::Sender::new(0),
             deleted: AtomicBool::new(false),
-            file: Arc::clone(file),
+            moved: AtomicBool::new(false),
+            keeper: keeper.clone(),
         })
     }
 
@@ -120,6 +127,21 @@ impl Named {
 
     pub(super) fn is_deleted(&self) -> bool {
         self.deleted.load(Ordering::SeqCst)
+    }
+
+    /// Why nothing more is given, if so.
+    pub(super) fn ended(&self) -> Option<&'static str> {
+        if self.is_deleted() {
+            return Some("the subscription was deleted");
+        }
+        self.moved.load(Ordering::SeqCst).then_some("another node gives its events by now: come again")
+    }
+
+    /// Its consumers end.
+    fn end_all(&self, why: &AtomicBool) {
+        why.store(true, Ordering::SeqCst);
+        self.changed.notify_waiters();
+        self.progressed.send_modify(|count| *count = count.wrapping_add(1));
     }
 
     pub(super) fn encode(&self) -> Option<Encode> {
@@ -159,7 +181,7 @@ impl Named {
     }
 
     fn is_over_for(&self, feed: &Feed, consumers: &Consumers) -> bool {
-        feed.is_closing() || self.is_deleted() || consumers.queues.is_empty()
+        feed.is_closing() || self.ended().is_some() || consumers.queues.is_empty()
     }
 
     /// Whether the dispatcher is not needed any more; it is not dispatching then.
@@ -185,7 +207,7 @@ impl Named {
         if !changes.is_empty() {
             self.progressed.send_modify(|count| *count = count.wrapping_add(1));
         }
-        self.file.push(changes.into_iter().map(|change| Record::Changed(self.number, change)).collect())
+        self.keeper.push(changes.into_iter().map(|change| Record::Changed(self.number, change)).collect())
     }
 
     /// How long until something is late or due.
@@ -235,25 +257,91 @@ impl Named {
 /// The named subscriptions of a store.
 pub(crate) struct Desk {
     feed: Arc<Feed>,
-    file: Arc<SubscriptionFile>,
     all: Mutex<Subscriptions>,
     next_consumer: AtomicU64,
+    /// What a node had kept while it was alone, before it became a cluster's first member.
+    of_alone: Folded,
 }
 
-#[derive(Default)]
 struct Subscriptions {
     named: BTreeMap<String, Arc<Named>>,
     next_number: u32,
+    keeper: Keeper,
+    /// The leadership under which this node keeps them, in a cluster.
+    office: Option<LeaderId>,
+}
+
+impl Subscriptions {
+    fn of(folded: Folded, keeper: Keeper, office: Option<LeaderId>) -> Self {
+        let next_number = folded.next_number;
+        let named =
+            folded.all.into_iter().map(|(name, kept)| (name.clone(), Named::new(&name, kept, &keeper))).collect();
+        Self { named, next_number, keeper, office }
+    }
+
+    fn get(&self, name: &str) -> Result<&Arc<Named>, NodeError> {
+        match self.keeper {
+            Keeper::Elsewhere => Err(NodeError::NotLeader { leader: None }),
+            _ => self.named.get(name).ok_or_else(|| unknown(name)),
+        }
+    }
 }
 
 impl Desk {
+    /// The desk of a node alone, over its file.
     pub(crate) fn new(feed: &Arc<Feed>, file: Arc<SubscriptionFile>, folded: Folded) -> Arc<Self> {
-        let next_number = folded.next_number;
-        let named = folded.all.into_iter().map(|(name, kept)| (name.clone(), Named::new(&name, kept, &file))).collect();
+        Self::over(feed, Subscriptions::of(folded, Keeper::File(file), None), Folded::default())
+    }
+
+    /// That of a node of a cluster: nothing is kept here before it [leads](Self::take_office). `of_alone`: what it kept while it was alone.
+    pub(crate) fn of_member(feed: &Arc<Feed>, of_alone: Folded) -> Arc<Self> {
+        Self::over(feed, Subscriptions::of(Folded::default(), Keeper::Elsewhere, None), of_alone)
+    }
+
+    fn over(feed: &Arc<Feed>, all: Subscriptions, of_alone: Folded) -> Arc<Self> {
         // numbers of two runs of the node must not meet
         let next_consumer = AtomicU64::new(crate::random::nonzero_u64() >> 16);
-        let all = Mutex::new(Subscriptions { named, next_number });
-        Arc::new(Self { feed: Arc::clone(feed), file, all, next_consumer })
+        Arc::new(Self { feed: Arc::clone(feed), all: Mutex::new(all), next_consumer, of_alone })
+    }
+
+    /// Whether they are kept here now.
+    pub(crate) fn is_here(&self) -> bool {
+        !matches!(self.all.lock().keeper, Keeper::Elsewhere)
+    }
+
+    /// The leadership under which they are kept here.
+    pub(crate) fn office(&self) -> Option<LeaderId> {
+        self.all.lock().office
+    }
+
+    /// This node leads: it goes on from what was remembered. Consumers come again.
+    ///
+    /// # Errors
+    /// That cannot be read.
+    pub(crate) fn take_office(&self, control: &Control, office: LeaderId) -> Result<(), String> {
+        let store = self.feed.store();
+        let (ledger, folded) = Ledger::open(control, store.name(), office, store.keys())?;
+        let mut folded = folded;
+        if ledger.is_new() && !self.of_alone.all.is_empty() {
+            let records = self.of_alone.all.iter().flat_map(|(name, kept)| kept.records(name)).collect();
+            // nobody waits for it: it goes with the first word otherwise
+            drop(ledger.push(records));
+            folded = self.of_alone.clone();
+        }
+        let next = Subscriptions::of(folded, Keeper::Cluster(ledger), Some(office));
+        self.end_all(next);
+        Ok(())
+    }
+
+    /// Another node leads; `office`: this one does, and cannot keep them.
+    pub(crate) fn leave_office(&self, office: Option<LeaderId>) {
+        self.end_all(Subscriptions::of(Folded::default(), Keeper::Elsewhere, office));
+    }
+
+    fn end_all(&self, next: Subscriptions) {
+        let before = std::mem::replace(&mut *self.all.lock(), next);
+        before.named.values().for_each(|named| named.end_all(&named.moved));
+        self.feed.wake_all();
     }
 
     /// Makes a subscription; the same again is no error. `true`: it is new.
@@ -261,6 +349,9 @@ impl Desk {
         self.feed.check()?;
         let ticket = {
             let mut all = self.all.lock();
+            if matches!(all.keeper, Keeper::Elsewhere) {
+                return Err(NodeError::NotLeader { leader: None });
+            }
             if let Some(known) = all.named.get(name) {
                 return match known.settings() == wish.settings {
                     true => Ok(false),
@@ -275,8 +366,9 @@ impl Desk {
             let after = wish.after.unwrap_or_else(|| Position::end_of(self.feed.store().closed().newest()));
             let kept = Kept { number, at, settings: wish.settings, done: after, parked: BTreeMap::new() };
             let records = kept.records(name).collect();
-            all.named.insert(name.to_owned(), Named::new(name, kept, &self.file));
-            self.file.push(records)
+            let named = Named::new(name, kept, &all.keeper);
+            all.named.insert(name.to_owned(), named);
+            all.keeper.push(records)
         };
         let kept = ticket.wait().await;
         if kept.is_err() {
@@ -290,19 +382,18 @@ impl Desk {
     pub(crate) async fn delete(&self, name: &str) -> Result<(), NodeError> {
         let (named, ticket) = {
             let mut all = self.all.lock();
-            let named = all.named.remove(name).ok_or_else(|| unknown(name))?;
-            named.deleted.store(true, Ordering::SeqCst);
-            let ticket = self.file.push(vec![Record::Deleted(named.number)]);
+            let named = Arc::clone(all.get(name)?);
+            all.named.remove(name);
+            let ticket = named.keeper.push(vec![Record::Deleted(named.number)]);
             (named, ticket)
         };
-        named.changed.notify_waiters();
-        named.progressed.send_modify(|count| *count = count.wrapping_add(1));
+        named.end_all(&named.deleted);
         self.feed.wake_all();
         ticket.wait().await.map_err(NodeError::Subscriptions)
     }
 
     fn named(&self, name: &str) -> Result<Arc<Named>, NodeError> {
-        self.all.lock().named.get(name).cloned().ok_or_else(|| unknown(name))
+        self.all.lock().get(name).cloned()
     }
 
     /// Those that appends of a sync store wait for.

@@ -54,6 +54,9 @@ pub enum SubscriptionFileError {
         /// What is wrong.
         what: String,
     },
+    /// In a cluster: another node keeps them, or nobody can now.
+    #[error("{0}")]
+    Elsewhere(String),
     /// A write failed before.
     #[error("{}: a write failed before ({why}); nothing is written to it until the node is started again", .path.display())]
     Poisoned {
@@ -64,7 +67,7 @@ pub enum SubscriptionFileError {
     },
 }
 
-type Outcome = Result<(), Arc<SubscriptionFileError>>;
+pub(super) type Outcome = Result<(), Arc<SubscriptionFileError>>;
 
 #[derive(Default)]
 struct Pending {
@@ -91,14 +94,32 @@ pub(crate) struct SubscriptionFile {
 }
 
 /// Told when what was pushed is on disk.
-pub(crate) struct Ticket(Option<oneshot::Receiver<Outcome>>);
+pub(crate) enum Ticket {
+    /// It is told.
+    Told(oneshot::Receiver<Outcome>),
+    /// It is known.
+    Known(Outcome),
+}
 
 impl Ticket {
+    pub(super) const fn of(told: oneshot::Receiver<Outcome>) -> Self {
+        Self::Told(told)
+    }
+
+    pub(super) const fn ended(outcome: Outcome) -> Self {
+        Self::Known(outcome)
+    }
+
     /// Waits for it.
     pub(crate) async fn wait(self) -> Outcome {
-        let Some(written) = self.0 else { return Ok(()) };
-        // a writer that is gone has panicked, and the process with it
-        written.await.unwrap_or(Ok(()))
+        match self {
+            // a writer that is gone has ended with the node
+            Self::Told(written) => written.await.unwrap_or_else(|_| {
+                let why = "the node stops: whether it is kept is not known, come again";
+                Err(Arc::new(SubscriptionFileError::Elsewhere(why.to_owned())))
+            }),
+            Self::Known(outcome) => outcome,
+        }
     }
 }
 
@@ -126,7 +147,7 @@ impl SubscriptionFile {
     /// Puts records behind all that were pushed before. Must be called on the runtime.
     pub(crate) fn push(self: &Arc<Self>, records: Vec<Record>) -> Ticket {
         if records.is_empty() {
-            return Ticket(None);
+            return Ticket::ended(Ok(()));
         }
         let (told, ticket) = oneshot::channel();
         let mut pending = self.pending.lock();
@@ -140,7 +161,7 @@ impl SubscriptionFile {
                 file.write_all();
             });
         }
-        Ticket(Some(ticket))
+        Ticket::of(ticket)
     }
 
     fn write_all(&self) {

@@ -6,6 +6,7 @@ use crate::store::StoreHandle;
 use std::time::Duration;
 use strandline_deql::ProjectionMode;
 use strandline_engine::read::Filter;
+use strandline_engine::subscribe::durable::Mode;
 use strandline_event::{Position, StampedBatch};
 use tokio::time::Instant;
 
@@ -22,13 +23,18 @@ impl StoreHandle {
     /// Makes a named subscription; the same again is no error. `true`: it is new.
     ///
     /// # Errors
-    /// The store sends no notifications; it is there and otherwise; too many; the file; the store is a cluster's.
+    /// The store sends no notifications; it is there and otherwise; too many; the file; in a cluster `NotLeader`, and one that is sync.
     pub async fn create_subscription(&self, name: &str, wish: SubscriptionWish) -> Result<bool, NodeError> {
-        if self.parts.replicas.is_some() {
-            let lines = "a named subscription is kept by one node, and is not served in a cluster yet: subscribe, and keep the position yourself";
+        self.check_unlimited()?;
+        if self.parts.replicas.is_some() && wish.settings.mode == Mode::Sync {
+            let lines = "in a cluster no append waits for a subscription yet: make it with mode async";
             return Err(NodeError::NotServed { store: self.name().to_owned(), lines: lines.to_owned() });
         }
-        self.check_unlimited()?;
+        self.keeps().await?;
+        if self.parts.replicas.is_some() {
+            // it begins behind everything that was acknowledged by now
+            self.confirm(None).await?;
+        }
         self.parts.subscriptions.create(name, wish).await
     }
 
@@ -38,6 +44,7 @@ impl StoreHandle {
     /// There is none of this name; the file.
     pub async fn delete_subscription(&self, name: &str) -> Result<(), NodeError> {
         self.check_unlimited()?;
+        self.keeps().await?;
         self.parts.subscriptions.delete(name).await
     }
 
@@ -47,16 +54,36 @@ impl StoreHandle {
     /// There is none of this name.
     pub fn subscription(&self, name: &str) -> Result<NamedStatus, NodeError> {
         self.check_unlimited()?;
+        self.keeps_now()?;
         self.parts.subscriptions.status(name)
     }
 
     /// All subscriptions, by name; none for a caller that is limited to tenants.
-    #[must_use]
-    pub fn subscriptions(&self) -> Vec<NamedStatus> {
+    ///
+    /// # Errors
+    /// Another node of the cluster keeps them.
+    pub fn subscriptions(&self) -> Result<Vec<NamedStatus>, NodeError> {
         if self.is_limited() {
-            return Vec::new();
+            return Ok(Vec::new());
         }
-        self.parts.subscriptions.list()
+        self.keeps_now()?;
+        Ok(self.parts.subscriptions.list())
+    }
+
+    /// Errors: another node of the cluster keeps them.
+    fn keeps_now(&self) -> Result<(), NodeError> {
+        match &self.parts.replicas {
+            Some(replicas) if !self.parts.subscriptions.is_here() => Err(replicas.led_elsewhere()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The same; a node that was just elected is about to keep them.
+    async fn keeps(&self) -> Result<(), NodeError> {
+        match &self.parts.replicas {
+            Some(replicas) => replicas.keeps_subscriptions().await,
+            None => Ok(()),
+        }
     }
 
     /// One more consumer of a subscription; its events come encoded.
@@ -66,6 +93,7 @@ impl StoreHandle {
     pub fn consume(&self, name: &str, encode: Encode) -> Result<Consumer, NodeError> {
         self.check_unlimited()?;
         self.check_owned()?;
+        self.keeps_now()?;
         self.parts.subscriptions.consume(name, encode)
     }
 
@@ -75,6 +103,7 @@ impl StoreHandle {
     /// There is no such subscription; the file.
     pub async fn ack(&self, name: &str, at: Position, consumer: Option<u64>, only: bool) -> Result<usize, NodeError> {
         self.check_unlimited()?;
+        self.keeps().await?;
         self.parts.subscriptions.ack(name, at, (consumer, only)).await
     }
 
@@ -84,6 +113,7 @@ impl StoreHandle {
     /// There is no such subscription; the file.
     pub async fn retry(&self, name: &str, at: Position, reason: &str) -> Result<bool, NodeError> {
         self.check_unlimited()?;
+        self.keeps().await?;
         self.parts.subscriptions.retry(name, at, reason).await
     }
 
@@ -93,6 +123,7 @@ impl StoreHandle {
     /// There is no such subscription; the file.
     pub async fn park(&self, name: &str, at: Position, reason: &str) -> Result<bool, NodeError> {
         self.check_unlimited()?;
+        self.keeps().await?;
         self.parts.subscriptions.park(name, at, reason).await
     }
 
@@ -102,6 +133,7 @@ impl StoreHandle {
     /// There is no such subscription; the file.
     pub async fn replay(&self, name: &str, only: Option<Position>) -> Result<usize, NodeError> {
         self.check_unlimited()?;
+        self.keeps().await?;
         self.parts.subscriptions.replay(name, only).await
     }
 

@@ -8,6 +8,8 @@
 //!      its connection                        Consumer ... Consumer --ack, retry, park--> Durable -> file
 //! ```
 //!
+//! In a cluster the node that leads the meta group keeps them, and remembers them with the others (`ledger.rs`): the next leader goes on from there.
+//!
 //! Invariant: an append waits for no follower. A follower holds its place and nothing else between two slices; pages are held by the ring
 //! (the newest ones) and by the shelf (history, bounded over all followers together), and are read again when they are gone.
 //! Only a store whose `projection.mode` is sync lets its appends wait, for the subscriptions that were made for it, with a time-out.
@@ -20,6 +22,8 @@ mod feed;
 mod file;
 mod follower;
 mod handle;
+mod keeper;
+mod ledger;
 mod notices;
 mod page;
 mod shelf;

@@ -81,11 +81,17 @@ impl ReplaceError {
     }
 }
 
-/// A statement whose commit has an unknown outcome.
-pub(super) struct Undecided {
+/// A statement as this node would serve it.
+struct Prepared {
     config: StoreConfig,
     rules: Arc<Rules>,
     layout: Layout,
+    wal_path_kept: bool,
+}
+
+/// A statement whose commit has an unknown outcome.
+pub(super) struct Undecided {
+    prepared: Prepared,
     text: String,
     /// The newest version that was known then: the one behind it says it.
     above: u64,
@@ -103,16 +109,25 @@ pub struct Replaced {
 }
 
 impl Store {
-    /// Whether a statement changes nothing that is on disk. The keys that may not change are the same at any time.
+    /// Whether a statement changes nothing that is on disk, and can be served. The keys that may not change are the same at any time.
     ///
     /// # Errors
-    /// `Fixed`, `OtherStore`.
+    /// [`ReplaceError`], but no `Commit`.
     pub fn check_replacement(&self, config: &StoreConfig) -> Result<(), ReplaceError> {
+        self.prepare(config.clone()).map(drop)
+    }
+
+    fn prepare(&self, config: StoreConfig) -> Result<Prepared, ReplaceError> {
         if config.name != self.name {
             return Err(ReplaceError::OtherStore { wanted: self.name.clone(), found: config.name.clone() });
         }
-        strandline_deql::replaceable_changes(&self.config(), config)
-            .map_err(|keys| ReplaceError::Fixed { store: self.name.clone(), keys })
+        strandline_deql::replaceable_changes(&self.config(), &config)
+            .map_err(|keys| ReplaceError::Fixed { store: self.name.clone(), keys })?;
+        let before = self.setting();
+        let (config, wal_path_kept) = strandline_deql::on_this_node(&before.config, config);
+        let layout = Layout::new(&config)?;
+        let rules = Rules::new(&config, before.rules.digest_key)?;
+        Ok(Prepared { config, rules, layout, wal_path_kept })
     }
 
     /// Replaces its statement. `job_id` is random. It blocks. Owners of logs follow by [`instruct`](Self::instruct).
@@ -123,13 +138,10 @@ impl Store {
     pub fn replace(&self, config: StoreConfig, job_id: u128, now: Micros) -> Result<Replaced, ReplaceError> {
         let mut undecided = self.replacing.lock();
         self.decide(&mut undecided);
-        self.check_replacement(&config)?;
-        let before = self.setting();
-        let (config, wal_path_kept) = strandline_deql::on_this_node(&before.config, config);
-        let changed = strandline_deql::changed_keys(&before.config, &config);
-        let layout = Layout::new(&config)?;
-        let rules = Rules::new(&config, before.rules.digest_key)?;
-        let text = strandline_deql::print(&config);
+        let prepared = self.prepare(config)?;
+        let wal_path_kept = prepared.wal_path_kept;
+        let changed = strandline_deql::changed_keys(&self.config(), &prepared.config);
+        let text = strandline_deql::print(&prepared.config);
         let mut snapshot = self.durable.pin();
         if snapshot.config_text() != text {
             match self.durable.update(&Update::Config(text.clone()), job_id, now) {
@@ -137,14 +149,14 @@ impl Store {
                 Err(error) => {
                     if matches!(error, CommitError::Unknown { .. }) {
                         let above = self.durable.pin().version();
-                        *undecided = Some(Undecided { config, rules, layout, text, above });
+                        *undecided = Some(Undecided { prepared, text, above });
                     }
                     return Err(error.into());
                 }
             }
         }
         *undecided = None;
-        self.follow(Setting::new(config, rules, before.hot.as_ref()), layout);
+        self.follow(prepared);
         Ok(Replaced { changed, version: snapshot.version(), wal_path_kept })
     }
 
@@ -160,7 +172,7 @@ impl Store {
         let settled = self.durable.settle().is_ok();
         let snapshot = self.durable.pin();
         if snapshot.config_text() == waiting.text {
-            self.follow(Setting::new(waiting.config, waiting.rules, self.setting().hot.as_ref()), waiting.layout);
+            self.follow(waiting.prepared);
             return true;
         }
         // its number is taken by something else: it never was
@@ -170,8 +182,39 @@ impl Store {
         false
     }
 
+    /// A statement that the cluster holds takes the place of this node's: nothing is committed, the keys that changed are told.
+    ///
+    /// # Errors
+    /// As [`check_replacement`](Self::check_replacement); then nothing changed.
+    pub fn adopt_statement(&self, config: StoreConfig) -> Result<Vec<&'static str>, ReplaceError> {
+        let _one_at_a_time = self.replacing.lock();
+        let prepared = self.prepare(config)?;
+        let changed = strandline_deql::changed_keys(&self.config(), &prepared.config);
+        self.follow(prepared);
+        Ok(changed)
+    }
+
+    /// The statement in the manifest follows this node's where they differ; `true`: it did. For the node of a cluster that commits. It blocks.
+    ///
+    /// # Errors
+    /// What the commit says.
+    pub fn record_statement(&self, job_id: u128, now: Micros) -> Result<bool, CommitError> {
+        let _one_at_a_time = self.replacing.lock();
+        let (config, snapshot) = (self.config(), self.durable.pin());
+        let told = strandline_deql::parse_file("manifest", snapshot.config_text()).ok();
+        let Some(told) = told.and_then(|file| file.stores.into_iter().next()) else { return Ok(false) };
+        if strandline_deql::changed_keys(&told.config, &config).is_empty() {
+            return Ok(false);
+        }
+        // the folder of whichever node made the store stays in it
+        let (config, _) = strandline_deql::on_this_node(&told.config, StoreConfig::clone(&config));
+        self.durable.update(&Update::Config(strandline_deql::print(&config)), job_id, now).map(|_| true)
+    }
+
     /// From here on everybody who begins something begins with this.
-    fn follow(&self, setting: Setting, layout: Layout) {
+    fn follow(&self, prepared: Prepared) {
+        let Prepared { config, rules, layout, .. } = prepared;
+        let setting = Setting::new(config, rules, self.setting().hot.as_ref());
         if let Some(hot) = &setting.hot {
             hot.set_options(hot_options(&setting.config.inmemory));
         }

@@ -27,6 +27,8 @@ pub const WINDOW: usize = 4096;
 pub const HELD_MAX: usize = 256;
 /// Events that are parked at most: then none is parked any more, and the last attempt is made again and again.
 pub const PARKED_MAX: usize = 10_000;
+/// The same where the nodes of a cluster remember it: all of it is written with each change.
+pub const PARKED_MAX_CLUSTER: usize = 200;
 /// Pause before the second attempt; each further one waits twice as long.
 const PAUSE_FIRST_US: i64 = 100_000;
 const PAUSE_MAX_US: i64 = 30_000_000;
@@ -153,6 +155,7 @@ pub struct Durable {
     streams: HashMap<u128, Stream>,
     consumers: BTreeMap<u64, Load>,
     parked: BTreeMap<Position, Parked>,
+    parked_max: usize,
     deliveries: u64,
     changes: Vec<Change>,
 }
@@ -173,9 +176,16 @@ impl Durable {
             streams: HashMap::new(),
             consumers: BTreeMap::new(),
             parked: parked.collect(),
+            parked_max: PARKED_MAX,
             deliveries: 0,
             changes: Vec::new(),
         }
+    }
+
+    /// So many events are parked at most.
+    #[must_use]
+    pub fn parking(self, parked_max: usize) -> Self {
+        Self { parked_max, ..self }
     }
 
     /// Everything up to here is acknowledged, parked, or not asked for.

@@ -1,6 +1,6 @@
 //! What consumers say of events, and what is taken back from them.
 
-use super::{Durable, Entry, PARKED_MAX, PAUSE_FIRST_US, PAUSE_MAX_US, State, holder};
+use super::{Durable, Entry, PAUSE_FIRST_US, PAUSE_MAX_US, State, holder};
 use strandline_event::{Micros, Position};
 
 impl Durable {
@@ -73,7 +73,7 @@ impl Durable {
     pub fn park(&mut self, position: Position, reason: &str, now: Micros) -> bool {
         let Some(entry) = self.entry(position).filter(|e| e.nth > 0) else { return false };
         let attempts = entry.failures + 1;
-        if self.parked.len() >= PARKED_MAX && !self.parked.contains_key(&position) {
+        if self.parked.len() >= self.parked_max && !self.parked.contains_key(&position) {
             return false;
         }
         self.set_aside(position, attempts, reason, now);
@@ -120,12 +120,12 @@ impl Durable {
     }
 
     pub(super) fn fail(&mut self, position: Position, reason: &str, now: Micros) {
-        let parked = self.parked.len();
+        let has_room = self.parked.len() < self.parked_max;
         let (attempts_max, is_replay) = (self.settings.attempts_max, !self.open_is(position));
         let Some(entry) = self.entry_mut(position) else { return };
         entry.failures = entry.failures.saturating_add(1);
         let (failures, stream) = (entry.failures, entry.stream);
-        if failures >= attempts_max && (is_replay || parked < PARKED_MAX) {
+        if failures >= attempts_max && (is_replay || has_room) {
             self.set_aside(position, failures, reason, now);
             self.give_stream_time(stream, now);
             return;
