@@ -17,10 +17,10 @@ use actix::prelude::SendError;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use strandline_engine::append::{
-    Again, Answer, AppendOutcome, AppendRequest, Expected, IdsChecked, Known, OnError, ids_to_check,
+    Again, Answer, AppendOutcome, AppendRequest, Expected, Hashes, IdsChecked, Known, OnError, ids_to_check,
 };
 use strandline_engine::store::Store;
-use strandline_event::BatchBytes;
+use strandline_event::{BatchBytes, BatchUnit};
 use tokio::sync::oneshot;
 use tracing::Span;
 
@@ -116,8 +116,9 @@ impl Submission<'_> {
             ids = Some(self.check_ids().await?);
         }
         let mut known = None;
+        let hashes = self.hashes();
         for _ in 0..ROUNDS_MAX {
-            match self.send(ids.clone(), known.clone()).await? {
+            match self.send(ids.clone(), known.clone(), hashes.clone()).await? {
                 Answer::Done(outcome) => return Ok(*outcome),
                 Answer::Refused(refusal) => return Err(NodeError::Refused(*refusal)),
                 Answer::Again(Again::Recheck { .. }) => ids = Some(self.check_ids().await?),
@@ -135,8 +136,20 @@ impl Submission<'_> {
         Ok(self.readers.wait(CheckIds { store, batch }).await??)
     }
 
-    async fn send(&self, ids: Option<IdsChecked>, known: Option<Known>) -> Result<Answer, NodeError> {
+    /// Of a body of many events here, in the thread of who sends it: the owner is one for all.
+    fn hashes(&self) -> Option<Arc<Hashes>> {
+        let view = self.batch.view();
+        (view.unit() == BatchUnit::Rows).then(|| Arc::new(Hashes::of(view, &self.store.rules())))
+    }
+
+    async fn send(
+        &self,
+        ids: Option<IdsChecked>,
+        known: Option<Known>,
+        hashes: Option<Arc<Hashes>>,
+    ) -> Result<Answer, NodeError> {
         let mut request = AppendRequest::new(self.batch.clone());
+        request.hashes = hashes;
         request.expected = self.expected;
         request.on_error = self.on_error;
         request.inspect = self.inspect;

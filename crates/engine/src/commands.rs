@@ -112,8 +112,8 @@ impl Commands {
     }
 
     /// Before many of these keys are asked for, one after the other.
-    pub(crate) fn look_ahead(&self, keys: &[u128]) {
-        self.table.look_ahead(keys.iter().copied());
+    pub(crate) fn look_ahead(&self, keys: impl Iterator<Item = u128>) {
+        self.table.look_ahead(keys);
     }
 
     /// Remembers a command; the first one of a key stays.

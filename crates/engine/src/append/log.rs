@@ -481,7 +481,7 @@ impl Log {
     }
 
     /// Before many commands are asked for.
-    pub(crate) fn look_ahead(&self, commands: &[u128]) {
+    pub(crate) fn look_ahead(&self, commands: impl Iterator<Item = u128>) {
         self.commands.look_ahead(commands);
     }
 

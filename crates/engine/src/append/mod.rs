@@ -14,6 +14,7 @@
 mod driver;
 mod error;
 mod files;
+mod hashes;
 mod log;
 mod outcome;
 mod pass;
@@ -31,6 +32,7 @@ mod stamp;
 pub use driver::{Done, LogDriver};
 pub use error::{AppendError, Refusal};
 pub use files::{FilesCommitted, FilesFailed, FilesGroup, FilesWriter};
+pub use hashes::Hashes;
 pub use log::{Decision, Log};
 pub use outcome::{Again, Answer, AppendOutcome, DuplicateOf, DuplicateRow, Lookup, RejectedRow, RowMap};
 pub use published::Published;

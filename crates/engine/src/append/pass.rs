@@ -4,17 +4,17 @@
 //! is refused or known leaves no trace for the rows after it.
 
 use crate::append::error::{AppendError, Refusal, ShapeError};
+use crate::append::hashes::{HashedCommand, Hashes};
 use crate::append::log::Log;
 use crate::append::outcome::{DuplicateOf, DuplicateRow, RejectedRow};
 use crate::append::request::{AppendRequest, KnownSeq, OnError};
 use crate::append::rules::SEQ_MAX;
 use crate::append::settled::SettledError;
-use crate::commands::{CommandRecord, Scope, command_digest, command_key};
+use crate::commands::{CommandRecord, Scope};
 use crate::heads::tenant_hash;
 use crate::strict::one_command;
 use foldhash::fast::FixedState;
 use std::collections::{HashMap, HashSet};
-use strandline_event::hash::stream_hash;
 use strandline_event::{BatchUnit, BatchView, EventId, LogIndex, Micros, Seq};
 
 /// A command that the batch begins.
@@ -74,8 +74,7 @@ struct Pass<'a> {
     log: &'a Log,
     request: &'a AppendRequest,
     batch: BatchView<'a>,
-    /// By row: the key of its command, of a body whose rows have their own.
-    command_keys: Vec<u128>,
+    hashes: &'a Hashes,
     /// By command key: the row of this body that began it.
     body_commands: HashMap<u128, (u128, u32), FixedState>,
     /// By distinct stream and seq: the row of this body, filled when first asked for.
@@ -87,16 +86,24 @@ struct Pass<'a> {
 pub(crate) fn judge(log: &Log, request: &AppendRequest) -> Result<Verdict, SettledError> {
     let batch = request.batch.view();
     let rows = batch.rows();
+    let made;
+    let hashes = match request.hashes.as_deref().filter(|hashes| hashes.are_by(log.rules())) {
+        Some(hashes) => hashes,
+        None => {
+            made = Hashes::of(batch, log.rules());
+            &made
+        }
+    };
     let mut pass = Pass {
         log,
         request,
         batch,
-        command_keys: Vec::new(),
+        hashes,
         body_commands: HashMap::default(),
         body_seqs: None,
         out: Verdict {
             seqs: vec![0; rows],
-            streams: (0..batch.stream_count()).map(|s| JudgedStream::new(batch.stream(s))).collect(),
+            streams: hashes.streams().iter().map(|hash| JudgedStream::new(*hash)).collect(),
             ..Verdict::default()
         },
     };
@@ -116,8 +123,8 @@ enum Whole {
 }
 
 impl JudgedStream {
-    fn new(stream_id: &str) -> Self {
-        Self { hash: stream_hash(stream_id), heads: None, owner: None }
+    const fn new(hash: u128) -> Self {
+        Self { hash, heads: None, owner: None }
     }
 }
 
@@ -168,9 +175,8 @@ impl Pass<'_> {
     /// Row by row. Gives the refusal of the whole request, if there is one.
     fn rows(&mut self) -> Result<Option<Refusal>, SettledError> {
         let bulk = self.batch.unit() == BatchUnit::Rows;
-        if bulk && self.log.rules().scope != Scope::None {
-            self.command_keys = (0..self.batch.rows()).map(|row| self.command_key(row).unwrap_or(0)).collect();
-            self.log.look_ahead(&self.command_keys);
+        if bulk {
+            self.log.look_ahead(self.hashes.command_keys());
         }
         for row in 0..self.batch.rows() {
             let error = match self.row(row, bulk)? {
@@ -280,13 +286,6 @@ impl Pass<'_> {
         }
     }
 
-    /// The key of a row's command, if it names one.
-    fn command_key(&self, row: usize) -> Option<u128> {
-        let (rules, id) = (self.log.rules(), self.batch.command_id(row)?);
-        let stream = self.out.streams.get(self.batch.stream_of(row)).map_or(0, |s| s.hash);
-        Some(command_key(rules.scope, rules.digest_key, self.batch.stream_type(), stream, id))
-    }
-
     /// Whether the command of these rows is known: `Some` duplicate, a conflict, or `None` and it is remembered.
     fn command(
         &mut self,
@@ -295,13 +294,7 @@ impl Pass<'_> {
     ) -> Result<Result<Option<DuplicateRow>, AppendError>, SettledError> {
         let rules = self.log.rules();
         let Some(id) = self.batch.command_id(row) else { return Ok(Ok(None)) };
-        if rules.scope == Scope::None {
-            return Ok(Ok(None));
-        }
-        let Some(key) = self.command_keys.get(row).copied().or_else(|| self.command_key(row)) else {
-            return Ok(Ok(None));
-        };
-        let digest = command_digest(self.batch, rows.clone(), rules.digest_key);
+        let Some(HashedCommand { key, digest }) = self.hashes.command(row) else { return Ok(Ok(None)) };
         // a command of another stream may be another tenant's: who is limited is told nothing of it
         let tells = self.request.tenants.is_none() || rules.scope == Scope::Stream;
         let conflict = |first_seq, count| {

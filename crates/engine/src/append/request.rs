@@ -1,5 +1,6 @@
 //! What a log is asked.
 
+use crate::append::hashes::Hashes;
 use crate::tenants::TenantScope;
 use std::sync::Arc;
 use strandline_event::{BatchBytes, EventId, LogIndex, Micros, Seq};
@@ -102,6 +103,8 @@ pub struct AppendRequest {
     pub known: Known,
     /// The tenants that the caller is limited to; `None`: it is not.
     pub tenants: Option<Arc<TenantScope>>,
+    /// Hashes of the batch, if the edge made them; `None`: its owner does.
+    pub hashes: Option<Arc<Hashes>>,
 }
 
 impl AppendRequest {
@@ -116,6 +119,7 @@ impl AppendRequest {
             ids: IdsChecked::default(),
             known: Known::default(),
             tenants: None,
+            hashes: None,
         }
     }
 

@@ -21,7 +21,7 @@ struct Rig {
     clocks: Arc<ClosedClocks>,
 }
 
-fn rules() -> Arc<Rules> {
+pub(super) fn rules() -> Arc<Rules> {
     let text = "CREATE EVENTSTORE t WITH (durable.type = 'parquet', durable.path = 'memory://t', \
                 id.command_id.unique_scope = 'stream');";
     let declared = strandline_deql::parse_file("t.deql", text).unwrap();

@@ -1,0 +1,137 @@
+//! Hashes of a batch, that its owner judges by. All bytes of its events go through them, so whoever sends a body makes them in its own
+//! thread, and the owner, who is one for all, takes them as they are.
+
+use crate::append::rules::Rules;
+use crate::commands::{Scope, command_digest, command_key, commands_of};
+use strandline_event::hash::stream_hash;
+use strandline_event::{BatchUnit, BatchView};
+
+/// What one batch hashes to.
+#[derive(Debug)]
+pub struct Hashes {
+    scope: Scope,
+    digest_key: (u64, u64),
+    unit: BatchUnit,
+    /// By distinct stream.
+    streams: Vec<u128>,
+    /// By row, of an append the one command; none where ids are not checked.
+    commands: Vec<HashedCommand>,
+}
+
+/// The key of a command and the digest of its events; zeros for a row that names none.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct HashedCommand {
+    pub(crate) key: u128,
+    pub(crate) digest: u128,
+}
+
+impl Hashes {
+    /// Of a batch that will be judged by these rules.
+    #[must_use]
+    pub fn of(batch: BatchView<'_>, rules: &Rules) -> Self {
+        let Rules { scope, digest_key, .. } = *rules;
+        let streams: Vec<u128> = (0..batch.stream_count()).map(|stream| stream_hash(batch.stream(stream))).collect();
+        let mut commands = Vec::new();
+        if scope != Scope::None {
+            let unit = batch.unit();
+            for (id, rows) in commands_of(batch) {
+                let stream = streams.get(batch.stream_of(rows.start)).copied().unwrap_or_default();
+                let key = command_key(scope, digest_key, batch.stream_type(), stream, id);
+                let digest = command_digest(batch, rows.clone(), digest_key);
+                // most often each row of a body names a command, or none does
+                if commands.is_empty() && unit == BatchUnit::Rows {
+                    commands.resize(batch.rows(), HashedCommand::default());
+                }
+                match commands.get_mut(rows.start).filter(|_| unit == BatchUnit::Rows) {
+                    Some(place) => *place = HashedCommand { key, digest },
+                    None => commands.push(HashedCommand { key, digest }),
+                }
+            }
+        }
+        Self { scope, digest_key, unit: batch.unit(), streams, commands }
+    }
+
+    /// Whether they are what [`of`](Self::of) gives by these rules: others may have come meanwhile.
+    pub(crate) fn are_by(&self, rules: &Rules) -> bool {
+        (self.scope, self.digest_key) == (rules.scope, rules.digest_key)
+    }
+
+    /// By distinct stream.
+    pub(crate) fn streams(&self) -> &[u128] {
+        &self.streams
+    }
+
+    /// The command of a row that names one.
+    pub(crate) fn command(&self, row: usize) -> Option<HashedCommand> {
+        self.commands.get(if self.unit == BatchUnit::Append { 0 } else { row }).copied()
+    }
+
+    /// Keys of all commands.
+    pub(crate) fn command_keys(&self) -> impl Iterator<Item = u128> + '_ {
+        self.commands.iter().map(|command| command.key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use strandline_event::{BatchBuilder, BatchBytes, EventInput};
+
+    fn batch(unit: BatchUnit, ids: &[Option<&str>]) -> BatchBytes {
+        let mut builder = BatchBuilder::new("Order", unit);
+        for (row, id) in ids.iter().enumerate() {
+            let stream_id = if unit == BatchUnit::Append { "s".to_owned() } else { format!("s{}", row % 2) };
+            let data = format!("{{\"n\":{row}}}");
+            let event = EventInput {
+                stream_id: &stream_id,
+                event_type: "Placed",
+                data: &data,
+                command_id: *id,
+                ..EventInput::default()
+            };
+            builder.push(&event).unwrap();
+        }
+        builder.finish().unwrap()
+    }
+
+    fn rules(scope: Scope) -> Rules {
+        Rules { scope, ..(*crate::append::tests::rules()).clone() }
+    }
+
+    #[test]
+    fn each_row_of_a_body_has_its_command() {
+        let (batch, rules) = (batch(BatchUnit::Rows, &[None, Some("a"), None, Some("b")]), rules(Scope::Stream));
+        let hashes = Hashes::of(batch.view(), &rules);
+        assert_eq!(hashes.streams(), [stream_hash("s0"), stream_hash("s1")]);
+        for (row, id) in [(1, "a"), (3, "b")] {
+            let found = hashes.command(row).unwrap();
+            let key = command_key(Scope::Stream, rules.digest_key, "Order", stream_hash("s1"), id);
+            assert_eq!((found.key, found.digest), (key, command_digest(batch.view(), row..row + 1, rules.digest_key)));
+        }
+    }
+
+    #[test]
+    fn an_append_is_one_command() {
+        let (batch, rules) = (batch(BatchUnit::Append, &[Some("a"), Some("a")]), rules(Scope::StreamType));
+        let hashes = Hashes::of(batch.view(), &rules);
+        let digest = command_digest(batch.view(), 0..2, rules.digest_key);
+        assert_eq!(hashes.command(0).unwrap().digest, digest);
+        assert_eq!(hashes.command_keys().count(), 1);
+    }
+
+    #[test]
+    fn where_ids_are_not_checked_there_is_no_command() {
+        let (batch, rules) = (batch(BatchUnit::Rows, &[Some("a")]), rules(Scope::None));
+        assert!(Hashes::of(batch.view(), &rules).command(0).is_none());
+    }
+
+    #[test]
+    fn those_by_other_rules_are_told() {
+        let batch = batch(BatchUnit::Rows, &[Some("a")]);
+        let hashes = Hashes::of(batch.view(), &rules(Scope::Stream));
+        assert!(hashes.are_by(&rules(Scope::Stream)));
+        assert!(!hashes.are_by(&rules(Scope::StreamType)));
+        let other_key = Rules { digest_key: (7, 7), ..rules(Scope::Stream) };
+        assert!(!hashes.are_by(&other_key));
+    }
+}
