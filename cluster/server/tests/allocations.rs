@@ -1,0 +1,132 @@
+//! What a body of events allocates on its whole way: from the socket, decoded, judged, written and synced, to its answer; by HTTP as NDJSON and by the
+//! native protocol, the client's part included. Counted at the allocator of this process, nothing is timed. Tables, columns and buffers grow with what they
+//! hold, so a few allocations may come with many events; one an event may not.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
+
+#[path = "http/common.rs"]
+#[allow(dead_code, reason = "what it has for the tests of HTTP")]
+mod common;
+
+use common::{Running, start};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use std::alloc::System;
+use std::fmt::Write as _;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use strandline_client::{BatchBuilder, BatchUnit, Client, EventInput, OnError, Options};
+
+#[global_allocator]
+static MEMORY: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+const STREAMS: usize = 1000;
+const SMALL: usize = 200;
+const LARGE: usize = 2000;
+/// Bodies of each size; the first ones bring the streams.
+const BODIES: usize = 21;
+/// Events for which one more allocation may come.
+const EVENTS_OF_ONE: u64 = 10;
+
+/// Numbers the events of all bodies.
+struct Source(usize);
+
+impl Source {
+    fn events(&mut self, count: usize) -> impl Iterator<Item = (String, String, String)> {
+        let from = self.0;
+        self.0 += count;
+        (from..from + count).map(|n| {
+            let data = format!("{{\"n\":{n},\"text\":\"{}\"}}", "x".repeat(180));
+            (format!("4917{:08}", n * 7919 % STREAMS), format!("command-{n}"), data)
+        })
+    }
+}
+
+/// Median of the allocations while `send` runs, over bodies that were made before.
+fn median<T>(bodies: Vec<T>, mut send: impl FnMut(T)) -> u64 {
+    let mut counts = Vec::with_capacity(bodies.len());
+    for body in bodies {
+        let region = Region::new(MEMORY);
+        send(body);
+        let change = region.change();
+        counts.push((change.allocations + change.reallocations) as u64);
+    }
+    counts.sort_unstable();
+    counts[counts.len() / 2]
+}
+
+fn ndjson(source: &mut Source, count: usize) -> Vec<u8> {
+    let mut lines = String::new();
+    for (stream, command, data) in source.events(count) {
+        writeln!(
+            lines,
+            "{{\"stream_type\":\"Http\",\"stream_id\":\"{stream}\",\"event_type\":\"E\",\"command_id\":\"{command}\",\"data\":{data}}}"
+        )
+        .unwrap();
+    }
+    let head = format!(
+        "POST /v1/stores/s/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-ndjson\r\ncontent-length: {}\r\n\r\n",
+        lines.len()
+    );
+    [head.as_bytes(), lines.as_bytes()].concat()
+}
+
+/// Sends a request and reads its answer, which must say that all is stored.
+fn exchange(connection: &mut TcpStream, request: &[u8], answer: &mut [u8]) {
+    connection.write_all(request).unwrap();
+    let mut filled = 0;
+    loop {
+        filled += connection.read(&mut answer[filled..]).unwrap();
+        let text = std::str::from_utf8(&answer[..filled]).unwrap();
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        assert!(head.starts_with("HTTP/1.1 200") || head.starts_with("HTTP/1.1 201"), "{text}");
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+        if body.len() == length.parse::<usize>().unwrap() {
+            return;
+        }
+    }
+}
+
+fn over_http(server: &Running, count: usize, source: &mut Source) -> u64 {
+    let mut connection = TcpStream::connect(server.address).unwrap();
+    let mut answer = vec![0; 1 << 20];
+    let bodies = (0..BODIES).map(|_| ndjson(source, count)).collect();
+    median(bodies, |body: Vec<u8>| exchange(&mut connection, &body, &mut answer))
+}
+
+fn natively(server: &Running, count: usize, source: &mut Source) -> u64 {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let options = Options { store: "s".to_owned(), ..Options::new(server.native.to_string()) };
+    let client = runtime.block_on(Client::connect(options)).unwrap();
+    let body = |source: &mut Source| {
+        let mut builder = BatchBuilder::new("Native", BatchUnit::Rows);
+        for (stream, command, data) in source.events(count) {
+            let command_id = Some(command.as_str());
+            let event =
+                EventInput { stream_id: &stream, event_type: "E", data: &data, command_id, ..EventInput::default() };
+            builder.push(&event).unwrap();
+        }
+        builder.finish().unwrap()
+    };
+    let bodies = (0..BODIES).map(|_| body(source)).collect();
+    median(bodies, |body| {
+        let parts = runtime.block_on(client.append_bulk(&[body], OnError::Abort)).unwrap();
+        assert_eq!(parts.into_iter().map(|part| part.unwrap().appended).sum::<u64>(), count as u64);
+    })
+}
+
+/// One test, so that nothing else allocates meanwhile.
+#[test]
+fn a_body_allocates_by_what_it_is_and_not_by_its_events() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), ", id.command_id.unique_scope = 'stream'");
+    let ways: [(&str, fn(&Running, usize, &mut Source) -> u64); 2] = [("HTTP", over_http), ("native", natively)];
+    for (name, way) in ways {
+        let mut source = Source(0);
+        let (small, large) = (way(&server, SMALL, &mut source), way(&server, LARGE, &mut source));
+        println!("{name}: {small} and {large} allocations for {SMALL} and {LARGE} events");
+        let more = large.saturating_sub(small);
+        assert!(
+            more <= (LARGE - SMALL) as u64 / EVENTS_OF_ONE,
+            "{name}: {small} for {SMALL} events, {large} for {LARGE}"
+        );
+    }
+}
