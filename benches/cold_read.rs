@@ -9,7 +9,16 @@
 use std::path::PathBuf;
 use std::time::Instant;
 use strandline_benches::calls::Calls;
-use strandline_benches::cold::{Failure, build, cold, find_event, read_stream, scan};
+use strandline_benches::cold::{Cold, Failure, build, cold, find_event, read_stream, scan};
+
+/// What a lookup found, and what of files it touched.
+fn touched(lookup: &Cold) -> String {
+    let stats = lookup.stats;
+    format!(
+        "{} rows: {} files, {} row groups, {} bytes, {} filters asked of which {} said no",
+        lookup.rows, stats.files, stats.row_groups, stats.bytes, stats.filters, stats.filters_no
+    )
+}
 
 fn main() -> Result<(), Failure> {
     let mut arguments = std::env::args().skip(1).filter(|argument| !argument.starts_with("--"));
@@ -30,14 +39,20 @@ fn main() -> Result<(), Failure> {
     }
     let start = Instant::now();
     let read = read_stream(&root, &calls.middle_stream())?;
-    println!("stream: {:.2} ms, {read:?}", start.elapsed().as_secs_f64() * 1e3);
+    println!("stream: {:.2} ms, {}", start.elapsed().as_secs_f64() * 1e3, touched(&read));
+    let partitions = read.partitions.len() as u64;
+    let holding = read.stats.files - read.stats.filters_no;
+    println!(
+        "stream: {partitions} partitions hold it, {holding} files of them were opened, {} more said no",
+        read.stats.filters_no
+    );
     let absent = read_stream(&root, "call-8000000000000000x")?;
-    println!("absent stream: {absent:?}");
+    println!("absent stream: {}", touched(&absent));
     for day in [1, 4] {
         let id = calls.day(day).nth(1000).ok_or("there is no such event")?.event().event_id;
         let start = Instant::now();
         let found = find_event(&root, id)?;
-        println!("event id: {:.2} ms, {found:?}", start.elapsed().as_secs_f64() * 1e3);
+        println!("event id: {:.2} ms, {}", start.elapsed().as_secs_f64() * 1e3, touched(&found));
     }
     for _ in 0..2 {
         let start = Instant::now();

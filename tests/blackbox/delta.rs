@@ -5,8 +5,9 @@ use crate::oracles::{ingest, names, oracle, python};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Keys of the stores, and what is special about each.
 const STORES: &[(&str, &[&str])] = &[
@@ -66,56 +67,141 @@ fn each_snapshot_of_the_delta_log_is_one_state() {
     let store = Store::new(&["partition.by = ('dt')"]);
     let server = store.start();
     let fields = names(&server);
+    let load = |n| (0..PARTS).for_each(|part| ingest(&server, &fields, n * PARTS + part));
+    let snapshots = followed(&store, &server, &fields, None, &load, &[&|_| server.http().compact()]);
+    server.http().compact();
+    let snapshots = snapshots.end(&server);
+    assert_eq!(snapshots.last().unwrap()["rows"], SNAPSHOTS * PARTS * 400);
+    server.stop();
+    store.assert_clean();
+}
+
+/// Every third event of a stream is so old that retention may take it.
+const OLD_EVERY: u64 = 3;
+const METERS: u64 = 20;
+/// Events of each stream that come at once.
+const READINGS: u64 = 2 * OLD_EVERY;
+
+/// The next events of all streams.
+fn aging(server: &Server, n: u64) {
+    let line = |seq: u64, meter: u64| {
+        let day = 1 + meter % 2;
+        let when = if seq.is_multiple_of(OLD_EVERY) { "1990-01" } else { "2026-11" };
+        json!({"stream_type": "Meter", "stream_id": format!("m{meter}"), "event_type": "Read", "data": {"n": seq},
+               "occurred_at": format!("{when}-{day:02}T12:00:00Z")})
+    };
+    let seqs = n * READINGS + 1..=(n + 1) * READINGS;
+    server.http().bulk(&seqs.flat_map(|seq| (0..METERS).map(move |meter| line(seq, meter))).collect::<Vec<_>>());
+}
+
+/// Files of old days are live, under a tombstone, live again; nobody sees a part of such a step, or misses anything else.
+#[test]
+fn each_snapshot_of_the_delta_log_is_one_state_while_retention_runs_too() {
+    let keys = ["partition.by = ('dt')", "retention.enabled = true", "retention.durable_days = 7300"];
+    let store = Store::new(&keys);
+    let server = store.start();
+    let fields = names(&server);
+    let load = |n| (0..PARTS).for_each(|part| aging(&server, n * PARTS + part));
+    let admin = |what: &str| {
+        let done = server.http().post(&format!("/admin/v1/stores/test/{what}"), &json!({})).expect(200);
+        assert_eq!(done["error"], Value::Null, "{what}: {done}");
+        done["events"].as_u64().unwrap()
+    };
+    let (went, came) = (AtomicU64::new(0), AtomicU64::new(0));
+    let retention = |round: u64| {
+        if round % 4 == 3 {
+            came.fetch_add(admin("restore"), Ordering::SeqCst);
+        } else {
+            went.fetch_add(admin("retention/run"), Ordering::SeqCst);
+        }
+    };
+    let snapshots =
+        followed(&store, &server, &fields, Some(OLD_EVERY), &load, &[&|_| server.http().compact(), &retention]);
+    server.http().compact();
+    went.fetch_add(admin("retention/run"), Ordering::SeqCst);
+    let snapshots = snapshots.end(&server);
+    let (went, came) = (went.into_inner(), came.into_inner());
+    let all = SNAPSHOTS * PARTS * READINGS * METERS;
+    assert!(came > 0 && went == came + all / OLD_EVERY, "{went} went and {came} came back of {all}");
+    assert_eq!(snapshots.last().unwrap()["rows"], all - all / OLD_EVERY);
+    server.stop();
+    store.assert_clean();
+}
+
+/// What a reader of the Delta log said so far, and what the node said of its versions.
+struct Followed {
+    reader: Child,
+    lines: Box<dyn Iterator<Item = String>>,
+    stop: PathBuf,
+    seen: Vec<String>,
+    rows: BTreeMap<u64, u64>,
+}
+
+/// Loads a store while others work on it and a reader follows its Delta log; `old_every`: which events may be retired.
+fn followed(
+    store: &Store,
+    server: &Server,
+    fields: &Value,
+    old_every: Option<u64>,
+    load: &dyn Fn(u64),
+    works: &[&(dyn Fn(u64) + Sync)],
+) -> Followed {
     let stop = store.path().join("stop");
     let mut reader = Command::new(python())
         .arg(root().join("tests/oracles/delta_follow.py"))
         .args([store.durable().as_os_str(), fields.to_string().as_ref(), stop.as_os_str()])
+        .args(old_every.map(|n| n.to_string()))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(reader.stdout.take().unwrap()).lines().map_while(Result::ok);
-    let (done, mut seen) = (AtomicBool::new(false), Vec::new());
+    let (done, mut seen, mut rows) = (AtomicBool::new(false), Vec::new(), BTreeMap::new());
     std::thread::scope(|scope| {
-        let (server, done) = (&server, &done);
-        let jobs = scope.spawn(move || {
-            while !done.load(Ordering::SeqCst) {
-                server.http().compact();
-            }
-        });
+        let done = &done;
+        let works: Vec<_> = works
+            .iter()
+            .map(|work| scope.spawn(move || (0..).take_while(|_| !done.load(Ordering::SeqCst)).for_each(|n| work(n))))
+            .collect();
         for n in 0..SNAPSHOTS {
-            (0..PARTS).for_each(|part| ingest(server, &fields, n * PARTS + part));
+            load(n);
             // it ends early where it found something wrong
             seen.extend(lines.next());
+            rows.extend(rows_of_versions(server));
         }
         done.store(true, Ordering::SeqCst);
-        jobs.join().unwrap();
-        server.http().compact();
-        std::fs::write(&stop, "").unwrap();
+        works.into_iter().for_each(|work| work.join().unwrap());
     });
-    seen.extend(lines);
-    let said = reader.wait_with_output().unwrap();
-    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
-    let snapshots: Vec<Value> = seen.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert!(snapshots.len() as u64 > SNAPSHOTS, "the reader saw {} snapshots", snapshots.len());
-    assert_eq!(snapshots.last().unwrap()["rows"], SNAPSHOTS * PARTS * 400);
-    let rows = rows_of_versions(&server);
-    let mut compared = 0;
-    for snapshot in &snapshots {
-        if let Some(rows) = rows.get(&snapshot["manifest"].as_u64().unwrap()) {
-            assert_eq!(snapshot["rows"], *rows, "{snapshot}");
-            compared += 1;
-        }
-    }
-    assert!(compared > 1, "the history of manifests is too short to compare with");
-    let metrics = server.http().get("/metrics").text();
-    assert!(metrics.contains("strandline_delta_behind{store=\"test\"} 0\n"), "{metrics}");
-    assert!(metrics.contains("strandline_delta_failures_total{store=\"test\"} 0\n"), "{metrics}");
-    server.stop();
-    store.assert_clean();
+    Followed { reader, lines: Box::new(lines), stop, seen, rows }
 }
 
-/// Rows of each manifest version, as the node tells its history.
+impl Followed {
+    /// Lets the reader read what is there now, and compares what it saw with the manifests. Gives the snapshots.
+    fn end(mut self, server: &Server) -> Vec<Value> {
+        std::fs::write(&self.stop, "").unwrap();
+        self.seen.extend(self.lines);
+        let said = self.reader.wait_with_output().unwrap();
+        assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+        let snapshots: Vec<Value> = self.seen.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert!(snapshots.len() as u64 > SNAPSHOTS, "the reader saw {} snapshots", snapshots.len());
+        self.rows.extend(rows_of_versions(server));
+        let mut compared = 0;
+        for snapshot in &snapshots {
+            // a node tells the last hundred versions
+            if let Some(rows) = self.rows.get(&snapshot["manifest"].as_u64().unwrap()) {
+                assert_eq!(snapshot["rows"], *rows, "{snapshot}");
+                compared += 1;
+            }
+        }
+        assert!(2 * compared > snapshots.len(), "{compared} of {} were compared", snapshots.len());
+        let metrics = server.http().get("/metrics").text();
+        assert!(metrics.contains("strandline_delta_behind{store=\"test\"} 0\n"), "{metrics}");
+        assert!(metrics.contains("strandline_delta_failures_total{store=\"test\"} 0\n"), "{metrics}");
+        snapshots
+    }
+}
+
+/// Rows of the newest manifest versions, as the node tells its history.
 fn rows_of_versions(server: &Server) -> BTreeMap<u64, u64> {
     let manifest = server.http().get("/admin/v1/stores/test/manifest").expect(200);
     let versions = manifest["history"].as_array().unwrap().iter();

@@ -14,6 +14,7 @@
 mod alone;
 mod cli;
 mod cluster;
+mod cold;
 mod damage;
 mod delta;
 mod disk_full;
@@ -24,6 +25,7 @@ mod erasure;
 mod flights;
 mod harness;
 mod http;
+mod in_memory;
 mod ingest;
 mod kill9;
 mod layout;

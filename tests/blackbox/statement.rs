@@ -1,7 +1,7 @@
 //! CREATE OR REPLACE of a store that a node serves: under load, by the files that it writes, refused by name, and what a kill and
 //! a start make of it.
 
-use crate::harness::{Http, Server, Store};
+use crate::harness::{Http, Server, Sse, Store};
 use crate::layout::check_layout;
 use crate::oracles::files;
 use serde_json::{Value, json};
@@ -188,5 +188,50 @@ fn what_may_not_change_is_named_and_nothing_is_replaced() {
     assert!(result["note"].as_str().unwrap().contains("wal.path"), "{moved}");
     assert_eq!(config(&http)["wal.path"], before["wal.path"]);
     server.stop();
+    store.assert_clean();
+}
+
+#[test]
+fn the_schedule_and_the_projections_follow_the_new_statement() {
+    let store = Store::new(&[SELDOM]);
+    let server = store.start();
+    let http = server.http();
+    let clock = || {
+        let status = http.get("/admin/v1/stores/test/compaction").expect(200);
+        (status["schedule"].as_str().unwrap().to_owned(), status["next_tick"].as_str().unwrap().to_owned())
+    };
+    let append = |query: &str| {
+        let one = json!({"events": [{"event_type": "E"}]});
+        http.post(&format!("streams/T/s{query}"), &one).expect(201)
+    };
+    let (seldom, leap_day) = clock();
+    assert!(seldom.contains("29 2") && leap_day.contains("-02-29T"), "{seldom}: {leap_day}");
+    assert_eq!(append("")["projections"], Value::Null);
+    let often = "compaction.schedule = '30 4 * * *'";
+    assert_eq!(changed(&replace(&store, &http, &[often])), ["compaction.schedule"]);
+    let (daily, morning) = clock();
+    assert!(daily == "30 4 * * *" && morning.contains("T04:30:00"), "{daily}: {morning}");
+
+    let sync = [often, "projection.mode = 'sync'"];
+    assert_eq!(changed(&replace(&store, &http, &sync)), ["projection.mode"]);
+    assert_eq!(append("")["projections"], json!([]), "none is registered, and it says so");
+    assert_eq!(changed(&replace(&store, &http, &[often])), ["projection.mode"]);
+    assert_eq!(append("")["projections"], Value::Null);
+
+    let mut events = Sse::open(&http, "subscribe", None);
+    assert!((1..=3).all(|seq| events.event().data.unwrap()["seq"] == seq));
+    let inspecting = [often, "projection.notify_on_inspect = true"];
+    append("?inspect=true");
+    assert_eq!(changed(&replace(&store, &http, &inspecting)), ["projection.notify_on_inspect"]);
+    append("?inspect=true");
+    append("");
+    let seen: Vec<bool> = (0..2).map(|_| events.event().data.unwrap()["inspect"] == json!(true)).collect();
+    assert_eq!(seen, [true, false], "the dry run before it was told to nobody");
+    let silent = [often, "projection.notify_on_commit = false"];
+    let named = changed(&replace(&store, &http, &silent));
+    assert_eq!(named, ["projection.notify_on_commit", "projection.notify_on_inspect"]);
+    http.get("subscribe").expect_error(409, "notifications_disabled");
+    server.stop();
+    store.declare(&silent);
     store.assert_clean();
 }

@@ -1,9 +1,10 @@
 """Reads the Delta log of a running store again and again: each snapshot must be one state of the store.
 
-Arguments: the table, its columns as JSON (default name -> store's name), and a file; it ends when that file exists. Prints one JSON line a snapshot:
-the Delta version, the manifest version that it names, its rows. In every snapshot no event stands twice and every stream is whole
-from its first event on (streams are appended to in order, and a job moves what came first). Snapshots are read again later: what
-was merged away since must still be there.
+Arguments: the table, its columns as JSON (default name -> store's name), and a file; it ends when that file exists. A number n behind them:
+retention may have taken events whose seq is a multiple of n, and no other. Prints one JSON line a snapshot: the Delta version, the
+manifest version that it names, its rows. In every snapshot no event stands twice and every stream is whole from its first event on
+(streams are appended to in order, and a job moves what came first), but for what retention may take. Snapshots are read again later:
+what was merged or retired since must still be there.
 """
 import json
 import os
@@ -16,6 +17,7 @@ import duckdb
 import polars
 
 root, fields, stop = sys.argv[1], json.loads(sys.argv[2]), Path(sys.argv[3])
+old_every = int(sys.argv[4]) if len(sys.argv) > 4 else None
 names = [fields[field] for field in ("event_id", "stream_type", "stream_id", "seq")]
 AGAIN_AFTER = 8
 
@@ -44,12 +46,18 @@ def whole(rows, where):
     if rows[event_id].n_unique() != rows.height:
         sys.exit(f"FAIL: {where}: an event stands twice")
     streams = rows.group_by(stream_type, stream_id).agg(
-        polars.col(seq).min().alias("first"), polars.col(seq).max().alias("last"),
-        polars.col(seq).n_unique().alias("different"), polars.len().alias("rows"),
+        polars.col(seq).max().alias("last"), polars.col(seq).n_unique().alias("different"), polars.len().alias("rows"),
+        stays(polars.col(seq)).sum().alias("stay"),
     )
-    bad = streams.filter((polars.col("first") != 1) | (polars.col("last") != polars.col("rows")) | (polars.col("different") != polars.col("rows")))
+    # of 1 to the last one, those that nobody may take
+    due = polars.col("last") - (polars.col("last") // old_every if old_every else 0)
+    bad = streams.filter((polars.col("stay") != due) | (polars.col("different") != polars.col("rows")))
     if bad.height:
         sys.exit(f"FAIL: {where}: streams with a hole or a double: {bad}")
+
+
+def stays(seq):
+    return seq % old_every != 0 if old_every else seq > 0
 
 
 def application(table):

@@ -36,7 +36,7 @@ pub use columns::SeqTooLarge;
 pub use delta::{DeltaNumbers, DeltaReport, check_delta_log, verify_delta_log};
 pub use entry::{Bounds, FileEntry, FullUnder, TailSums};
 pub use key_metadata::key_metadata;
-pub use keyring::{Provider, Rotated, rotate_keyring, sealed_places};
+pub use keyring::{KeyLook, Provider, Rotated, rotate_keyring, sealed_places};
 pub use layout::{Layout, LayoutError};
 pub use manifest::{
     ChunkMark, EnvelopeError, Group, GroupKey, LogState, Manifest, ManifestError, Redactions, Replaced, ReplacedFiles,
@@ -53,9 +53,9 @@ pub use runs::{
 };
 pub use sort::{RowRef, Sorter, compare, sort_rows};
 pub use tier::{
-    CACHE_BYTES_DEFAULT, CommandKey, Commit, CommitError, DeleteMode, DurableTier, Folded, FollowError, FollowedOthers,
-    LogRecords, ManifestSummary, OpenError, OpenOptions, PastVersion, RebuildError, Rebuilt, Redact, Replacement,
-    Restore, Restored, RetireError, Retired, Retirement, Snapshot, Update,
+    CACHE_BYTES_DEFAULT, CommandKey, Commit, CommitError, DIGEST_UNKNOWN, DeleteMode, DurableTier, Folded, FollowError,
+    FollowedOthers, LogRecords, ManifestSummary, OpenError, OpenOptions, PastVersion, RebuildError, Rebuilt, Redact,
+    Replacement, Restore, Restored, RetireError, Retired, Retirement, Snapshot, Update,
 };
 pub use verify::{Finding, ReplacedReport, verify_file, verify_manifests, verify_replaced};
 pub use write::{JobSpec, OpenFiles, WriteError};

@@ -34,6 +34,9 @@ const MERGES_MAX: usize = 100;
 /// An append that is asked again more often than this is a fault of the engine.
 const TRIES_MAX: usize = 9;
 
+/// Where the random numbers of a store begin that is the only one.
+const FIRST_SEED: u128 = 1;
+
 /// A store, its logs and its world.
 pub struct LocalStore {
     config: StoreConfig,
@@ -84,7 +87,7 @@ impl LocalStore {
     /// # Errors
     /// What opening says.
     pub fn on_real_disk(config: StoreConfig) -> Result<Self, OpenError> {
-        Self::with(config, Arc::new(CrashDisk::new()), Some(RealDisk::new()), None)
+        Self::with(config, Arc::new(CrashDisk::new()), Some(RealDisk::new()), None, FIRST_SEED)
     }
 
     /// A store over what is there already.
@@ -96,7 +99,20 @@ impl LocalStore {
         disk: Arc<CrashDisk>,
         objects: Option<(SharedObjects, SharedObjects)>,
     ) -> Result<Self, OpenError> {
-        Self::with(config, disk, None, objects)
+        Self::with(config, disk, None, objects, FIRST_SEED)
+    }
+
+    /// As [`over`](Self::over), in another process than the one that made it: its random numbers, which name its jobs, are its own.
+    ///
+    /// # Errors
+    /// What opening says.
+    pub fn rival(
+        config: StoreConfig,
+        disk: Arc<CrashDisk>,
+        objects: Option<(SharedObjects, SharedObjects)>,
+        seed: u128,
+    ) -> Result<Self, OpenError> {
+        Self::with(config, disk, None, objects, seed)
     }
 
     fn with(
@@ -104,9 +120,10 @@ impl LocalStore {
         disk: Arc<CrashDisk>,
         real: Option<RealDisk>,
         objects: Option<(SharedObjects, SharedObjects)>,
+        seed: u128,
     ) -> Result<Self, OpenError> {
         let time = ManualClock::default();
-        let start = Start { now: time.now(), entropy: 1, accept_lost_log: false, grace: Grace::default() };
+        let start = Start { now: time.now(), entropy: seed, accept_lost_log: false, grace: Grace::default() };
         let opened = open(&config, log_disk(real.as_ref(), &disk), objects.as_ref(), start)?;
         let ids = IdSource::new(config.id.event_id_format, 77);
         let mut this = Self {
@@ -119,7 +136,7 @@ impl LocalStore {
             store: Arc::clone(&opened.store),
             logs: BTreeMap::new(),
             ids,
-            random: 1,
+            random: seed,
             grace: Grace::default(),
             report: OpenReport::default(),
         };

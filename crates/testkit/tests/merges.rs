@@ -5,14 +5,14 @@
 
 mod common;
 
-use common::{event, follow, load, local, page, request};
+use common::{assert_all, event, follow, load, local, page, request};
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use strandline_durable::objects::{Fault, FlakyObjects, Objects, StoreObjects};
 use strandline_durable::{Commit, CommitError, JobSpec, SharedObjects};
 use strandline_engine::compact::{self, CompactError, MergePlan, NoSteps, Progress, Step, StopAt, Trigger};
-use strandline_engine::read::{Filter, GlobalRead, Order, StreamRead};
+use strandline_engine::read::{Filter, Order, StreamRead};
 use strandline_engine::status;
 use strandline_engine::store::{Grace, Store};
 use strandline_event::{BatchUnit, ErrorKind, EventRef, LogKey, Micros, Position};
@@ -35,27 +35,6 @@ fn small_files(store: &mut LocalStore, parts: usize, each: usize) {
 
 fn files(store: &LocalStore) -> usize {
     store.store().durable().pin().files().len()
-}
-
-/// The numbers of a stream, of the scan and of the global order: all of `0..count`, each once.
-fn assert_all(store: &Store, now: Micros, count: usize) {
-    let all: BTreeSet<usize> = (0..count).collect();
-    let number = |data: &str| data.parse::<usize>().unwrap();
-    for s in 0..4 {
-        let id = format!("s{s}");
-        let (from_seq, to_seq, order) = (None, None, Some(Order::Asc));
-        let read = StreamRead { stream_type: "T", stream_id: &id, from_seq, to_seq, limit: usize::MAX, order };
-        let stream = store.read_stream(&read).unwrap();
-        let expected = (0..count).filter(|n| n % 4 == s);
-        assert!(stream.verdict.contiguous && stream.rows().map(|e| number(e.data)).eq(expected), "{id}");
-    }
-    let scan = store.scan(&Filter::default()).unwrap();
-    let scanned: Vec<usize> =
-        scan.flat_map(|b| b.unwrap().rows().map(|e| number(e.data)).collect::<Vec<_>>()).collect();
-    assert_eq!((scanned.len(), scanned.into_iter().collect()), (count, all.clone()));
-    let read = GlobalRead { after: Position::START, limit: usize::MAX, filter: Filter::default() };
-    let page = store.read_global(&read, now).unwrap();
-    assert_eq!((page.len(), page.rows().map(|e| number(e.data)).collect()), (count, all));
 }
 
 fn assert_sound(store: &LocalStore, count: usize) {

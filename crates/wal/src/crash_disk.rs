@@ -170,6 +170,18 @@ impl CrashDisk {
         inner.names.get(path).map(|file| inner.files[*file].now.clone())
     }
 
+    /// Another disk with these files and folders, all of it synced: that of a replica, for instance.
+    #[must_use]
+    pub fn copied(&self) -> Self {
+        let (copy, inner) = (Self::new(), self.0.lock());
+        for (path, file) in &inner.names {
+            copy.put(path, &inner.files[*file].now);
+        }
+        copy.0.lock().dirs.clone_from(&inner.dirs);
+        drop(inner);
+        copy
+    }
+
     /// Puts a file there, synced.
     pub fn put(&self, path: &Path, bytes: &[u8]) {
         let mut inner = self.0.lock();

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | a connection | 5 s | `AWS_CONNECT_TIMEOUT` (also `GOOGLE_`, `AZURE_`) |
 //! | a request with its answer | 30 s | `AWS_TIMEOUT` |
-//! | tries of a request that can be repeated | 6, with pauses from 0.1 s to 5 s, none after 60 s | `AWS_MAX_ATTEMPTS` |
+//! | tries of a request that can be repeated | 6, with pauses from 0.1 s to 5 s, none after 60 s | `AWS_MAX_ATTEMPTS` (also `GOOGLE_`, `AZURE_`) |
 //! | tries of a create | decided in `create.rs`, each one sent once | |
 //!
 //! So no call waits longer than a minute and a half, a create not longer than twice that. TLS is rustls with ring and the
@@ -33,9 +33,14 @@ fn retries(tries: usize) -> RetryConfig {
 }
 
 fn repeated(location: &Location, settings: &Settings) -> Result<RetryConfig, ObjectError> {
-    let Some(text) = settings.get("AWS_MAX_ATTEMPTS") else { return Ok(retries(TRIES)) };
+    let name = match location {
+        Location::Gs { .. } => "GOOGLE_MAX_ATTEMPTS",
+        Location::Azure { .. } => "AZURE_MAX_ATTEMPTS",
+        _ => "AWS_MAX_ATTEMPTS",
+    };
+    let Some(text) = settings.get(name) else { return Ok(retries(TRIES)) };
     let tries = text.parse().ok().filter(|tries| (1..=100).contains(tries));
-    let tries = tries.ok_or_else(|| wrong(location, format!("AWS_MAX_ATTEMPTS is `{text}`: it must be 1 to 100")))?;
+    let tries = tries.ok_or_else(|| wrong(location, format!("{name} is `{text}`: it must be 1 to 100")))?;
     Ok(retries(tries))
 }
 

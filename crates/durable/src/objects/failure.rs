@@ -11,12 +11,48 @@ use std::error::Error as StdError;
 /// What a store says that does not know conditional requests.
 pub(super) const NOT_IMPLEMENTED: &str = "not implemented";
 
-const CHECK_ENDPOINT: &str = "check the endpoint (AWS_ENDPOINT_URL), the network and whether the service is up";
-const CHECK_CREDENTIALS: &str = "check the credentials (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, or the \
-     role of this machine) and that they may get, put, delete and list here";
-const CHECK_BUCKET: &str = "check the name of the bucket, the region (AWS_REGION) and the endpoint (AWS_ENDPOINT_URL); \
-     the bucket must exist";
-const CHECK_REGION: &str = "check the region (AWS_REGION), the endpoint (AWS_ENDPOINT_URL) and the credentials";
+/// What to look at where a kind of store says no, or nothing.
+struct Checks {
+    endpoint: &'static str,
+    credentials: &'static str,
+    bucket: &'static str,
+    region: &'static str,
+}
+
+const S3: Checks = Checks {
+    endpoint: "check the endpoint (AWS_ENDPOINT_URL), the network and whether the service is up",
+    credentials: "check the credentials (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, or the \
+                  role of this machine) and that they may get, put, delete and list here",
+    bucket: "check the name of the bucket, the region (AWS_REGION) and the endpoint (AWS_ENDPOINT_URL); \
+             the bucket must exist",
+    region: "check the region (AWS_REGION), the endpoint (AWS_ENDPOINT_URL) and the credentials",
+};
+const GS: Checks = Checks {
+    endpoint: "check the network, GOOGLE_BASE_URL if it is set, and whether the service is up",
+    credentials: "check the credentials (GOOGLE_SERVICE_ACCOUNT, GOOGLE_SERVICE_ACCOUNT_KEY, GOOGLE_APPLICATION_CREDENTIALS, or \
+                  the role of this machine) and that they may get, put, delete and list here",
+    bucket: "check the name of the bucket, and GOOGLE_BASE_URL if it is set; the bucket must exist",
+    region: "check the name of the bucket and the credentials",
+};
+const AZ: Checks = Checks {
+    endpoint: "check the account (AZURE_STORAGE_ACCOUNT_NAME), AZURE_STORAGE_ENDPOINT if it is set, the network and whether the service is up",
+    credentials: "check the credentials (AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_KEY, AZURE_STORAGE_CLIENT_ID with its secret, or \
+                  the role of this machine) and that they may get, put, delete and list here",
+    bucket: "check the account (AZURE_STORAGE_ACCOUNT_NAME) and the name of the container; it must exist",
+    region: "check the account (AZURE_STORAGE_ACCOUNT_NAME), the container and the credentials",
+};
+
+impl Checks {
+    /// Of the store that a place is in.
+    fn of(place: &str) -> Self {
+        match place.split_once("://") {
+            Some(("gs", _)) => GS,
+            Some(("az", _)) => AZ,
+            _ => S3,
+        }
+    }
+}
+
 const CHECK_LATER: &str = "it is tried again; if it stays so, check the object store's own state";
 
 /// Address of the services that give machines their credentials.
@@ -59,14 +95,14 @@ struct Said {
 /// Turns an error into ours. `place` names bucket and key.
 pub(super) fn failure(place: &str, request: Request, error: object_store::Error) -> ObjectError {
     use object_store::Error;
-    let path = place.to_owned();
+    let (path, checks) = (place.to_owned(), Checks::of(place));
     let said = said(&error);
-    if said.code == "NoSuchBucket" {
-        return ObjectError::Refused { path, said: said.text, check: CHECK_BUCKET };
+    if ["NoSuchBucket", "ContainerNotFound"].contains(&said.code.as_str()) {
+        return ObjectError::Refused { path, said: said.text, check: checks.bucket };
     }
     match error {
         Error::NotFound { .. } if request == Request::Create => {
-            ObjectError::Refused { path, said: said.text, check: CHECK_BUCKET }
+            ObjectError::Refused { path, said: said.text, check: checks.bucket }
         }
         Error::NotFound { .. } => ObjectError::NotFound { path },
         Error::AlreadyExists { .. } if said.status == Some(409) && said.code != "BlobAlreadyExists" => {
@@ -74,30 +110,31 @@ pub(super) fn failure(place: &str, request: Request, error: object_store::Error)
         }
         Error::AlreadyExists { .. } | Error::Precondition { .. } => ObjectError::AlreadyExists { path },
         Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
-            ObjectError::Refused { path, said: said.text, check: CHECK_CREDENTIALS }
+            ObjectError::Refused { path, said: said.text, check: checks.credentials }
         }
         Error::NotImplemented { .. } | Error::NotSupported { .. } => {
             let said = format!("{NOT_IMPLEMENTED}: {}", said.text);
-            ObjectError::Refused { path, said, check: CHECK_ENDPOINT }
+            ObjectError::Refused { path, said, check: checks.endpoint }
         }
-        _ => of_status(path, request, said),
+        _ => of_status(path, request, said, &checks),
     }
 }
 
-fn of_status(path: String, request: Request, Said { status, text: said, broken, .. }: Said) -> ObjectError {
+fn of_status(path: String, request: Request, said: Said, checks: &Checks) -> ObjectError {
+    let Said { status, text: said, broken, .. } = said;
     let create = request == Request::Create;
     match (status, broken) {
         (Some(501), _) => {
-            ObjectError::Refused { path, said: format!("{NOT_IMPLEMENTED}: {said}"), check: CHECK_ENDPOINT }
+            ObjectError::Refused { path, said: format!("{NOT_IMPLEMENTED}: {said}"), check: checks.endpoint }
         }
         (Some(408 | 429 | 500..), _) if create => ObjectError::Unclear { path, said, check: CHECK_LATER },
         (Some(408 | 429 | 500..), _) => ObjectError::Unreachable { path, said, check: CHECK_LATER },
-        (Some(401 | 403), _) => ObjectError::Refused { path, said, check: CHECK_CREDENTIALS },
-        (Some(_), _) | (None, Broken::Redirect) => ObjectError::Refused { path, said, check: CHECK_REGION },
-        (None, Broken::Credentials) => ObjectError::Unreachable { path, said, check: CHECK_CREDENTIALS },
-        (None, Broken::Connect) => ObjectError::Unreachable { path, said, check: CHECK_ENDPOINT },
-        (None, _) if create => ObjectError::Unclear { path, said, check: CHECK_ENDPOINT },
-        (None, _) => ObjectError::Unreachable { path, said, check: CHECK_ENDPOINT },
+        (Some(401 | 403), _) => ObjectError::Refused { path, said, check: checks.credentials },
+        (Some(_), _) | (None, Broken::Redirect) => ObjectError::Refused { path, said, check: checks.region },
+        (None, Broken::Credentials) => ObjectError::Unreachable { path, said, check: checks.credentials },
+        (None, Broken::Connect) => ObjectError::Unreachable { path, said, check: checks.endpoint },
+        (None, _) if create => ObjectError::Unclear { path, said, check: checks.endpoint },
+        (None, _) => ObjectError::Unreachable { path, said, check: checks.endpoint },
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Counts every operation that changes something. At the chosen one it stops, and from then on nothing
 //! works any more, as after the end of a process; what was done before stays.
+//! Or something else happens at one of all operations, those that read included: another process acts just then.
 
 use super::{Aside, Listed, ObjectError, ObjectInfo, Objects, Readable, SharedObjects};
 use parking_lot::Mutex;
@@ -35,7 +36,14 @@ struct Plan {
     dead: AtomicBool,
     /// A create that is still under way.
     late: Mutex<Option<Late>>,
+    /// Operations, those that read included.
+    calls: AtomicU64,
+    /// What happens just before one of them.
+    meanwhile: Mutex<Option<(u64, Meanwhile)>>,
 }
+
+/// What another process does.
+type Meanwhile = Box<dyn FnOnce() + Send>;
 
 struct Late {
     objects: SharedObjects,
@@ -54,8 +62,21 @@ impl FlakyObjects {
     /// Fails at the `at`-th changing operation, from 1; 0: never.
     #[must_use]
     pub fn new(inner: SharedObjects, at: u64, fault: Fault) -> Self {
-        let plan = Plan { at, fault, count: AtomicU64::new(0), dead: AtomicBool::new(false), late: Mutex::new(None) };
+        let (count, calls, dead) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
+        let plan = Plan { at, fault, count, dead, late: Mutex::new(None), calls, meanwhile: Mutex::new(None) };
         Self { inner, plan: Arc::new(plan) }
+    }
+
+    /// Does something just before the `at`-th operation from now on, from 1, whether it reads or changes; in the thread that asks for it.
+    pub fn meanwhile(&self, at: u64, what: impl FnOnce() + Send + 'static) {
+        self.plan.calls.store(0, Ordering::SeqCst);
+        *self.plan.meanwhile.lock() = Some((at, Box::new(what)));
+    }
+
+    /// Whether what [`meanwhile`](Self::meanwhile) was told has not happened yet; it will not any more.
+    #[must_use]
+    pub fn was_not_reached(&self) -> bool {
+        self.plan.meanwhile.lock().take().is_some()
     }
 
     /// Other objects under the same plan.
@@ -93,6 +114,11 @@ impl FlakyObjects {
     }
 
     fn alive(&self, path: &str) -> Result<(), ObjectError> {
+        let call = self.plan.calls.fetch_add(1, Ordering::SeqCst) + 1;
+        let due = self.plan.meanwhile.lock().take_if(|(at, _)| *at == call);
+        if let Some((_, act)) = due {
+            act();
+        }
         if self.plan.dead.load(Ordering::SeqCst) { Err(injected(path)) } else { Ok(()) }
     }
 }

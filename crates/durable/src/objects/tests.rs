@@ -60,3 +60,18 @@ fn a_probe_leaves_nothing_and_finds_stores_that_overwrite() {
     memory.put_new(&format!(".probe-{:032x}", 2), b"who").unwrap();
     assert!(matches!(probe(&memory, "memory://", 2), Err(ObjectError::NoConditionalCreate { .. })));
 }
+
+/// The default build serves `s3://`; `scripts/clouds` builds the others.
+#[cfg(not(any(feature = "gs", feature = "az")))]
+#[test]
+fn a_kind_that_the_build_leaves_out_is_refused_with_the_feature_s_name() {
+    let (bucket, prefix) = ("b".to_owned(), "p".to_owned());
+    let gs = strandline_deql::Location::Gs { bucket, prefix: prefix.clone() };
+    let az = strandline_deql::Location::Azure { container: "c".to_owned(), prefix };
+    for (location, feature) in [(gs, "gs"), (az, "az")] {
+        let refused = open_location(&location, Purpose::Read, &Settings::new(&[])).map(drop).unwrap_err();
+        let text = refused.to_string();
+        assert!(matches!(refused, ObjectError::NotSupported { .. }), "{text}");
+        assert!(text.contains(&format!("`{location}`")) && text.contains(&format!("feature `{feature}`")), "{text}");
+    }
+}

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct ReadStats {
     /// Data files that were opened.
     pub files: u64,
-    /// Row groups of which pages were decoded.
+    /// Row groups of which pages were decoded; by a lookup once to choose rows, and once to fetch them.
     pub row_groups: u64,
     /// Bytes read: footers and page indexes that were not known, pages and filters, with the checked blocks around them.
     pub bytes: u64,

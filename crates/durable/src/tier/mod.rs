@@ -26,13 +26,14 @@ pub use commit::{Commit, CommitError, DeleteMode, Redact, Replacement, Restore, 
 pub use fold::{Folded, PastVersion};
 pub use member::{FollowError, FollowedOthers};
 pub use open::{CACHE_BYTES_DEFAULT, OpenError, OpenOptions};
-pub use rebuild::{CommandKey, RebuildError, Rebuilt};
+pub use rebuild::{CommandKey, DIGEST_UNKNOWN, RebuildError, Rebuilt};
 pub use records::LogRecords;
 pub use retention::{Restored, RetireError, Retired};
 pub use snapshot::Snapshot;
 
 use crate::delta::{DeltaLog, DeltaNumbers, Followed};
 use crate::entry::FileEntry;
+use crate::keyring::KeyLook;
 use crate::layout::Layout;
 use crate::manifest::{self, ManifestError};
 use crate::objects::{ObjectError, SharedObjects};
@@ -154,8 +155,15 @@ impl DurableTier {
     }
 
     /// Takes a newer keyring, if there is one. Blocks; call it now and then.
-    pub fn look_at_keys(&self) {
-        self.inner.shared.objects.look_at_keys();
+    pub fn look_at_keys(&self, at: KeyLook) {
+        self.inner.shared.objects.look_at_keys(at);
+    }
+
+    /// Why the next start would not get the store's keys, as the last look found: the key file or the key service is away, or the
+    /// keyring is not what it was. What is open goes on.
+    #[must_use]
+    pub fn key_trouble(&self) -> Option<Arc<str>> {
+        self.inner.shared.objects.key_trouble()
     }
 
     /// How many of these looks found that the next start would not open the keyring, and whether the last one did.

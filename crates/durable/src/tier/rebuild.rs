@@ -1,9 +1,8 @@
 //! Runs that cannot be read, made anew from data files.
 //!
 //! Possible only while the files hold every event that was ever compacted. A command's digest covers what the client sent,
-//! which no file tells for certain (an absent field may have been filled in): rebuilt commands get a digest that nothing
-//! equals. So a retry of such a command is answered as a conflict that names the seq of its first event: nothing is ever
-//! stored twice, and nothing is called stored that is not.
+//! which no file tells for certain (an absent field may have been filled in): rebuilt commands get [`DIGEST_UNKNOWN`], and whoever
+//! meets it compares a retry with the events themselves.
 
 use super::commit::CommitError;
 use super::{DurableTier, Shared, Snapshot};
@@ -16,8 +15,9 @@ use std::sync::Arc;
 use strandline_event::hash::{keyed_hash, stream_hash};
 use strandline_event::{Field, LogKey, Micros, Seq};
 
-/// Digest of a command whose request is not known any more.
-const DIGEST_UNKNOWN: u128 = 0;
+/// Digest of a command whose request is not known any more: no request has it. Such a record names the first event that
+/// carries the command's id, and counts those that do: of an append in which only some do, others may stand around them.
+pub const DIGEST_UNKNOWN: u128 = 0;
 
 /// Key of a command: from its log, the hash of its stream and its id. `None`: commands are not checked.
 pub type CommandKey<'a> = &'a dyn Fn(&LogKey, u128, &str) -> Option<u128>;

@@ -26,11 +26,11 @@ pub enum Again {
     },
 }
 
-/// Rows whose (stream, seq) must be compared with what is stored.
+/// Rows that must be compared with what is stored.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Lookup {
-    /// Rows of the request, ascending.
-    pub rows: Vec<u32>,
+    /// Rows of the request, ascending, with the seq in their stream under which each must stand.
+    pub rows: Vec<(u32, Seq)>,
 }
 
 /// What became of an accepted request.

@@ -15,6 +15,7 @@ use crate::heads::tenant_hash;
 use crate::strict::one_command;
 use foldhash::fast::FixedState;
 use std::collections::{HashMap, HashSet};
+use strandline_durable::DIGEST_UNKNOWN;
 use strandline_event::{BatchUnit, BatchView, EventId, LogIndex, Micros, Seq};
 
 /// A command that the batch begins.
@@ -46,8 +47,8 @@ pub(crate) struct Verdict {
     /// Rows that `duplicates` covers.
     pub(crate) duplicate_rows: usize,
     pub(crate) rejected: Vec<RejectedRow>,
-    /// Rows whose seq is at or below the head before the body, ascending.
-    pub(crate) behind: Vec<u32>,
+    /// Rows that may be stored already, with the seq under which, ascending: it is at or below the head before the body.
+    pub(crate) behind: Vec<(u32, Seq)>,
     /// One of them was not looked up: ask for all, so that what is known does not fall short a second time.
     pub(crate) unread: bool,
     /// A stored row has an id that was looked up in files that are older than what memory has let go.
@@ -67,6 +68,15 @@ enum Row {
     New(Seq),
     Known(DuplicateRow),
     /// Known or not: the read will tell. Counts as known until then.
+    Unread,
+}
+
+/// What the command of some rows is.
+enum Command {
+    /// They have none, or begin it.
+    New,
+    Known(DuplicateRow),
+    /// Known; whether by these events the read will tell.
     Unread,
 }
 
@@ -155,8 +165,12 @@ impl Pass<'_> {
         let rows = self.batch.rows();
         if let Some(row) = (0..rows).find(|row| self.batch.command_id(*row).is_some()) {
             match self.command(row, 0..rows)? {
-                Ok(None) => {}
-                Ok(Some(known)) => {
+                Ok(Command::New) => {}
+                Ok(Command::Unread) => {
+                    self.out.unread = true;
+                    return Ok(Whole::Known);
+                }
+                Ok(Command::Known(known)) => {
                     self.out.duplicates.push(DuplicateRow { row: 0, ..known });
                     self.out.duplicate_rows = rows;
                     return Ok(Whole::Known);
@@ -218,8 +232,9 @@ impl Pass<'_> {
         }
         if bulk && self.batch.command_id(row).is_some() {
             match self.command(row, row..row + 1)? {
-                Ok(None) => {}
-                Ok(Some(known)) => return Ok(Ok(Row::Known(known))),
+                Ok(Command::New) => {}
+                Ok(Command::Unread) => return Ok(Ok(Row::Unread)),
+                Ok(Command::Known(known)) => return Ok(Ok(Row::Known(known))),
                 Err(error) => return Ok(Err(error)),
             }
         }
@@ -286,15 +301,15 @@ impl Pass<'_> {
         }
     }
 
-    /// Whether the command of these rows is known: `Some` duplicate, a conflict, or `None` and it is remembered.
+    /// Whether the command of these rows is known; a new one is remembered.
     fn command(
         &mut self,
         row: usize,
         rows: std::ops::Range<usize>,
-    ) -> Result<Result<Option<DuplicateRow>, AppendError>, SettledError> {
+    ) -> Result<Result<Command, AppendError>, SettledError> {
         let rules = self.log.rules();
-        let Some(id) = self.batch.command_id(row) else { return Ok(Ok(None)) };
-        let Some(HashedCommand { key, digest }) = self.hashes.command(row) else { return Ok(Ok(None)) };
+        let Some(id) = self.batch.command_id(row) else { return Ok(Ok(Command::New)) };
+        let Some(HashedCommand { key, digest }) = self.hashes.command(row) else { return Ok(Ok(Command::New)) };
         // a command of another stream may be another tenant's: who is limited is told nothing of it
         let tells = self.request.tenants.is_none() || rules.scope == Scope::Stream;
         let conflict = |first_seq, count| {
@@ -306,15 +321,18 @@ impl Pass<'_> {
             if earlier != digest {
                 return Ok(Err(conflict(first_seq, 1)));
             }
-            return Ok(Ok(Some(self.known(row, DuplicateOf::Row(first_row), first_seq, 1, Micros::MIN))));
+            return Ok(Ok(Command::Known(self.known(row, DuplicateOf::Row(first_row), first_seq, 1, Micros::MIN))));
         }
         if let Some((record, index)) = self.log.command(key)? {
             self.out.depends = self.out.depends.max(index);
             let CommandRecord { first_seq, count, ingested_at, digest: known } = record;
+            if known == DIGEST_UNKNOWN {
+                return Ok(self.as_stored(row, rows, record).ok_or_else(|| conflict(first_seq, count)));
+            }
             if known != digest {
                 return Ok(Err(conflict(first_seq, count)));
             }
-            return Ok(Ok(Some(self.known(row, DuplicateOf::Command, first_seq, count, ingested_at))));
+            return Ok(Ok(Command::Known(self.known(row, DuplicateOf::Command, first_seq, count, ingested_at))));
         }
         if self.body_commands.is_empty() {
             // most often each row that is left begins a command, or the whole body is one
@@ -325,7 +343,31 @@ impl Pass<'_> {
         self.body_commands.insert(key, (digest, rows.start as u32));
         let (row, count) = (rows.start as u32, rows.len() as u32);
         self.out.commands.push(NewCommand { key, digest, row, count });
-        Ok(Ok(None))
+        Ok(Ok(Command::New))
+    }
+
+    /// Whether these rows are the events of a command whose digest is not known any more, `row` the first of them that names
+    /// it. `None`: they are others.
+    fn as_stored(&mut self, row: usize, rows: std::ops::Range<usize>, record: CommandRecord) -> Option<Command> {
+        let names_it = rows.clone().filter(|row| self.batch.command_id(*row).is_some()).count();
+        let first_seq = Seq(record.first_seq.0.checked_sub((row - rows.start) as u64).filter(|seq| *seq > 0)?);
+        if names_it as u64 != u64::from(record.count) {
+            return None;
+        }
+        let (mut unread, mut ingested_at) = (false, record.ingested_at);
+        for row in rows.clone().rev() {
+            match self.request.known.get(row as u32) {
+                None => unread = true,
+                Some(KnownSeq::Same { ingested_at: at, .. }) => ingested_at = at,
+                Some(KnownSeq::Different | KnownSeq::Absent) => return None,
+            }
+        }
+        let seqs = (first_seq.0..).map(Seq);
+        self.out.behind.extend(rows.clone().map(|row| row as u32).zip(seqs));
+        if unread {
+            return Some(Command::Unread);
+        }
+        Some(Command::Known(self.known(row, DuplicateOf::Command, first_seq, rows.len() as u32, ingested_at)))
     }
 
     #[allow(clippy::unused_self)]
@@ -379,7 +421,7 @@ impl Pass<'_> {
                 _ => Ok(Err(self.seq_conflict(stream, given)?)),
             };
         }
-        self.out.behind.push(row as u32);
+        self.out.behind.push((row as u32, given));
         match self.request.known.get(row as u32) {
             None => Ok(Ok(Row::Unread)),
             Some(KnownSeq::Same { ingested_at, .. }) => {

@@ -1,4 +1,4 @@
-//! What the edge does for `Again`: compares client-given seqs with what is stored, and lists ids to look up.
+//! What the edge does for `Again`: compares rows with what is stored under their seqs, and lists ids to look up.
 
 use crate::append::outcome::Lookup;
 use crate::append::request::{Known, KnownSeq};
@@ -10,7 +10,7 @@ pub fn ids_to_check(batch: BatchView<'_>) -> impl Iterator<Item = (u32, EventId)
     (0..batch.rows()).filter_map(move |row| Some((row as u32, batch.given_event_id(row)?)))
 }
 
-/// Reads what is stored under the rows' (stream, seq) and compares. `read` gives the events of a stream with
+/// Reads what is stored under the (stream, seq) of each row and compares. `read` gives the events of a stream with
 /// seqs in a range, ends included, to its last argument, in any order; an absent one is just not given. What an event that is
 /// redacted said nobody knows any more: a replay of it is equal if all else is.
 pub fn resolve_known<E>(
@@ -20,10 +20,8 @@ pub fn resolve_known<E>(
     mut read: impl FnMut(&str, Seq, Seq, &mut dyn FnMut(&EventRef<'_>)) -> Result<(), E>,
 ) -> Result<Known, E> {
     let mut by_stream: HashMap<usize, Vec<(Seq, u32)>> = HashMap::new();
-    for row in &lookup.rows {
-        if let Some(seq) = batch.given_seq(*row as usize) {
-            by_stream.entry(batch.stream_of(*row as usize)).or_default().push((seq, *row));
-        }
+    for (row, seq) in &lookup.rows {
+        by_stream.entry(batch.stream_of(*row as usize)).or_default().push((*seq, *row));
     }
     let mut known = Vec::with_capacity(lookup.rows.len());
     for (stream, mut wanted) in by_stream {

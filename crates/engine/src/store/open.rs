@@ -291,8 +291,8 @@ fn rebuild_runs(durable: &DurableTier, rules: &Rules, options: &OpenOptions, rep
         let broken = rebuilt.broken;
         match rebuilt.outcome {
             Ok(records) if broken.kind == RunKind::Commands => report.warnings.push(format!(
-                "{broken}; {records} records were made anew from data files: the retry of one of these commands is answered \
-                 as a conflict, since what was sent is not known for certain"
+                "{broken}; {records} records were made anew from data files: the retry of one of these commands is compared \
+                 with its events, since what was sent is not known for certain"
             )),
             Ok(records) => {
                 report.warnings.push(format!("{broken}; {records} records were made anew from data files"));

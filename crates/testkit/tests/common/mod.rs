@@ -3,8 +3,10 @@
 // each test uses its part of it; helpers of a test are as blunt as the test itself
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::collections::BTreeSet;
 use strandline_engine::append::{Answer, Expected, OnError};
-use strandline_engine::read::{Filter, GlobalRead};
+use strandline_engine::read::{Filter, GlobalRead, Order, StreamRead};
+use strandline_engine::store::Store;
 use strandline_event::{BatchUnit, Micros, Position};
 use strandline_testkit::r#gen::store as declared;
 use strandline_testkit::local_store::LocalStore;
@@ -73,4 +75,25 @@ pub(crate) fn follow(store: &LocalStore, mut after: Position, limit: usize) -> (
             return (seen, after);
         }
     }
+}
+
+/// The numbers of a stream, of the scan and of the global order: all of `0..count`, each once.
+pub(crate) fn assert_all(store: &Store, now: Micros, count: usize) {
+    let all: BTreeSet<usize> = (0..count).collect();
+    let number = |data: &str| data.parse::<usize>().unwrap();
+    for s in 0..4 {
+        let id = format!("s{s}");
+        let (from_seq, to_seq, order) = (None, None, Some(Order::Asc));
+        let read = StreamRead { stream_type: "T", stream_id: &id, from_seq, to_seq, limit: usize::MAX, order };
+        let stream = store.read_stream(&read).unwrap();
+        let expected = (0..count).filter(|n| n % 4 == s);
+        assert!(stream.verdict.contiguous && stream.rows().map(|e| number(e.data)).eq(expected), "{id}");
+    }
+    let scan = store.scan(&Filter::default()).unwrap();
+    let scanned: Vec<usize> =
+        scan.flat_map(|b| b.unwrap().rows().map(|e| number(e.data)).collect::<Vec<_>>()).collect();
+    assert_eq!((scanned.len(), scanned.into_iter().collect()), (count, all.clone()));
+    let read = GlobalRead { after: Position::START, limit: usize::MAX, filter: Filter::default() };
+    let page = store.read_global(&read, now).unwrap();
+    assert_eq!((page.len(), page.rows().map(|e| number(e.data)).collect()), (count, all));
 }

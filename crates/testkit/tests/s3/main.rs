@@ -11,6 +11,7 @@ mod rigs;
 mod commits;
 mod contract;
 mod kms;
+mod retention;
 mod uploads;
 
 use rigs::{Moto, Proxy};
