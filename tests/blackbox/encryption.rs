@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use strandline_wal::frame::{FrameHeader, HEADER_BYTES};
+use strandline_wal::state::State;
 
 /// Parts of what the planted events say; none of them may be found.
 const PLANTED: [&str; 2] = ["planted-", "PlantedEvent"];
@@ -125,9 +128,14 @@ fn nothing_that_events_say_is_found_in_any_byte_or_name() {
     let before: Vec<_> = (0..7).map(|n| stream(&server, n)).collect();
     assert_eq!(before.iter().map(Vec::len).sum::<usize>(), 450);
     assert!(nothing_planted_in(store) > 20);
+    let metrics = server.http().get("/metrics").text();
+    assert!(metrics.contains("strandline_events_total"));
+    assert_says_nothing_planted("/metrics", &metrics);
     server.kill();
     nothing_planted_in(store);
-    store.assert_clean();
+    let verified = store.verify();
+    assert_eq!(verified.code, 0, "{verified:?}");
+    assert_says_nothing_planted("verify", &format!("{verified:?}"));
     let server = store.start();
     assert_eq!((0..7).map(|n| stream(&server, n)).collect::<Vec<_>>(), before);
     assert_eq!(server.http().scan().len(), 450);
@@ -139,9 +147,18 @@ fn nothing_that_events_say_is_found_in_any_byte_or_name() {
     let named = server.http().get("subscriptions/planted").expect(200);
     assert!(named.to_string().contains("planted-payload is not liked"), "{named}");
     server.http().compact();
-    server.stop();
+    let ended = server.finish();
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert_says_nothing_planted("the log", &ended.stderr);
     nothing_planted_in(store);
     store.assert_clean();
+}
+
+/// What is kept about a node, or sent to others, with what events say would undo the encryption.
+fn assert_says_nothing_planted(by: &str, said: &str) {
+    for text in PLANTED {
+        assert!(!said.contains(text), "{by} says {text}: {said}");
+    }
 }
 
 #[test]
@@ -306,6 +323,25 @@ fn row(event: &Value) -> Value {
     json!({"stream_id": event["stream_id"], "seq": event["seq"], "data": event["data"].to_string()})
 }
 
+/// Number of the store's key that the newest segment names.
+fn key_of_segment(store: &Store) -> u64 {
+    let of = |path: PathBuf| {
+        let bytes = fs::read(path).unwrap();
+        let header = FrameHeader::decode(&bytes).ok()?;
+        let payload = bytes.get(HEADER_BYTES..)?.get(..header.payload_len as usize)?;
+        let state = State::decode(header.body(payload), header.version)?;
+        Some((header.segment, state.key?.number()))
+    };
+    files_below(&store.log()).into_iter().filter_map(of).max().unwrap().1
+}
+
+/// The largest number of the store's key that a data file names.
+fn newest_key_of_files(store: &Store) -> u64 {
+    let files =
+        files_below(&store.durable()).into_iter().filter(|path| path.extension().is_some_and(|e| e == "parquet"));
+    files.filter_map(|path| strandline_durable::key_metadata(&path).ok()?).map(|name| name.number()).max().unwrap()
+}
+
 #[test]
 fn keys_rotate_and_everything_is_read_before_and_after() {
     let encrypted = Encrypted::new(true, &[]);
@@ -321,14 +357,24 @@ fn keys_rotate_and_everything_is_read_before_and_after() {
     for said in ["version 2", "key 1 is wrapped again", "key 2 is new"] {
         assert!(rotated.stdout.contains(said), "{said}: {rotated:?}");
     }
-    // a node that is open goes on
-    server.http().bulk(&(60..70).map(event).collect::<Vec<_>>());
-    assert_eq!(server.http().scan().len(), 70);
+    // a node that is open goes on, and takes the new key: of its next segment, and of what comes of that
+    assert_eq!((key_of_segment(store), newest_key_of_files(store)), (1, 1));
+    let mut count = 60;
+    let began = Instant::now();
+    while (key_of_segment(store), newest_key_of_files(store)) != (2, 2) {
+        assert!(began.elapsed() < Duration::from_secs(60), "the node does not take the new key");
+        server.http().bulk(&(count..count + 10).map(event).collect::<Vec<_>>());
+        server.http().compact();
+        count += 10;
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(server.http().scan().len(), count);
     server.stop();
     let server = store.start();
-    server.http().bulk(&(70..80).map(event).collect::<Vec<_>>());
+    server.http().bulk(&(count..count + 10).map(event).collect::<Vec<_>>());
+    assert_eq!(key_of_segment(store), 2, "a start begins with the new key");
     server.http().compact();
-    assert_eq!(server.http().scan().len(), 80);
+    assert_eq!(server.http().scan().len(), count + 10);
     server.stop();
     nothing_planted_in(store);
     store.assert_clean();

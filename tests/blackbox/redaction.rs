@@ -204,6 +204,47 @@ fn what_is_in_files_already_is_rewritten() {
     store.assert_clean();
 }
 
+/// A version of the past shows what stood in its files, and nothing that was redacted since: not from the files that it names, nor once these were
+/// rewritten.
+#[test]
+fn what_is_redacted_is_shown_by_no_version_of_the_past() {
+    let store = Store::new(&keys());
+    let server = store.start();
+    let first = append(&server, "a", "c1", &json!({ "number": SECRET }));
+    append_by(&server, "a", "c2", &json!({ "number": "left" }), "another");
+    server.http().compact();
+    append_by(&server, "a", "c3", &json!({ "number": "later" }), "another");
+    let newest = |server: &Server| {
+        let manifest = server.http().get("/admin/v1/stores/test/manifest").expect(200);
+        manifest["version"].as_u64().unwrap()
+    };
+    let past = newest(&server);
+    let page = |server: &Server, version: u64| {
+        let answer = server.http().get(&format!("streams/Call/a?as_of={version}"));
+        answer.expect(200)["events"].as_array().unwrap().clone()
+    };
+    assert_eq!(page(&server, past)[0]["data"], json!({ "number": SECRET }));
+    let id = first["events"][0]["event_id"].as_str().unwrap();
+    server.http().post(ROUTE, &json!({ "event_id": id })).expect(200);
+    let check = |server: &Server, when: &str| {
+        for version in [past, newest(server)] {
+            let text = server.http().get(&format!("streams/Call/a?as_of={version}")).text();
+            assert!(!text.contains(SECRET), "{when}, version {version}: {text}");
+            let rows = page(server, version);
+            assert_eq!((&rows[0]["data"], &rows[0]["metadata"]), (&marker(), &marker()), "{when}, version {version}");
+            assert_eq!(rows[1]["data"], json!({ "number": "left" }), "{when}, version {version}");
+        }
+    };
+    check(&server, "at once");
+    server.kill();
+    let server = store.start();
+    check(&server, "after a kill");
+    server.http().compact();
+    assert_eq!(files_with(&store.durable(), SECRET), 0, "the live files are rewritten");
+    check(&server, "rewritten");
+    server.stop();
+}
+
 #[test]
 fn what_cannot_be_redacted_says_why() {
     let store = Store::new(&[]);

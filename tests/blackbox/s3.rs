@@ -357,3 +357,54 @@ fn an_encrypted_store_lives_on_s3_under_a_key_of_kms() {
     server.stop();
     store.assert_clean();
 }
+
+/// While the key service is away, what is open goes on, with a log and without one, and `/ready` names it at once and says that it is back.
+#[test]
+fn a_key_service_that_is_away_is_named_by_ready_and_stops_nothing() {
+    let moto = Moto::start();
+    moto.make_key("alias/events");
+    let kms = Proxy::start(moto.port);
+    let keys = [
+        "security.encrypt.at_rest = true",
+        "security.kms.provider = 'aws_kms'",
+        "security.kms.key_id = 'alias/events'",
+        BY_HAND[0],
+        BY_HAND[1],
+    ];
+    for mut store in [Store::without_log(&keys), Store::new(&keys)] {
+        let mut env = Moto::env(&moto.url());
+        env.push(("AWS_ENDPOINT_URL_KMS", kms.url()));
+        store.set_env(env);
+        let server = store.start();
+        append(&server, 0..10);
+        for count in [20, 30] {
+            // each time the same: it is found out, and found out again
+            kms.rule("POST", "/", 0, usize::MAX, Act::Cut);
+            let ready = told_by_ready(&server, true);
+            let why = ready["degraded"][0]["error"].as_str().unwrap();
+            assert_eq!((&ready["status"], &ready["degraded"][0]["store"]), (&json!("ready"), &json!("test")));
+            assert!(why.contains("alias/events") && why.contains("KMS") && !why.contains("object store"), "{why}");
+            append(&server, count - 10..count);
+            server.http().compact();
+            kms.clear();
+            assert_eq!(told_by_ready(&server, false), json!({"status": "ready"}));
+        }
+        check(&server, 30);
+        server.stop();
+        store.assert_clean();
+    }
+}
+
+/// What `/ready` says as soon as it tells of trouble, or of none.
+fn told_by_ready(server: &Server, trouble: bool) -> Value {
+    let began = Instant::now();
+    loop {
+        // 200 all the while
+        let ready = server.http().get("/ready").expect(200);
+        if ready.get("degraded").is_some() == trouble {
+            return ready;
+        }
+        assert!(began.elapsed() < Duration::from_secs(60), "{ready}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}

@@ -166,10 +166,12 @@ fn with_encryption_in_transit_nothing_is_served_in_plain_text() {
     let mut command = serve(&store, &["--admin", "127.0.0.1:0"]);
     let server = Server::start_from(command.args(certificates.options("server")));
     let (url, ca) = (server.url().replace("http://", "https://"), certificates.text("ca.pem"));
-    for listener in [server.url().trim_start_matches("http://"), server.native()] {
+    for listener in [server.url().trim_start_matches("http://"), server.native(), server.admin()] {
         let told = says_to_plain_text(listener);
-        assert!(told.is_empty() || told[0] == 0x15, "an alert of TLS at most: {told:?}");
+        assert!(told.is_empty() || told[0] == 0x15, "{listener}: an alert of TLS at most: {told:?}");
     }
+    let admin = format!("https://{}", server.admin());
+    assert_eq!(secured(&admin, &ca, &["compact"], "").code, 0, "over TLS it is served there");
     assert_eq!(secured(&url, &ca, &APPEND, "").code, 0);
     assert_eq!(secured(&url, &ca, &["ingest", "-"], LINE).code, 0, "over the native protocol");
     let read = secured(&url, &ca, &READ, "");

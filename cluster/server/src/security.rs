@@ -170,7 +170,7 @@ mod tests {
             let at = |name: &str| folder.path().join(name);
             let files = Files { certificate: at("c.pem"), key: at("k.pem"), authorities: None };
             put(&files, None);
-            let certificates = Some(Certificates::open(files.clone()).unwrap());
+            let certificates = Some(Certificates::open(files.clone(), NOW).unwrap());
             Self { _folder: folder, files, security: Security { access: Access::open_to_all(), certificates } }
         }
 

@@ -19,6 +19,7 @@ mod fatal;
 mod fence;
 mod hot_keeper;
 mod hot_worker;
+mod key_watch;
 pub mod keys;
 mod member_file;
 mod member_stores;

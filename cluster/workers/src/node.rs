@@ -10,6 +10,7 @@ use crate::compaction::supervisor::CompactionSupervisor;
 use crate::data_dir::{DataDir, DataDirError};
 use crate::descriptors::{Descriptors, raise_limit};
 use crate::error::NodeError;
+use crate::key_watch::KeyWatches;
 use crate::member_stores::{open_members, refuse_clusters};
 use crate::messages::{Abandon, CloseRouter, StopCompaction, StopLog};
 use crate::metrics::Metrics;
@@ -201,6 +202,7 @@ pub(crate) struct NodeShared {
     projection_timeout: Duration,
     locks: Vec<StoreLock>,
     watches: OwnerWatches,
+    key_watches: KeyWatches,
 }
 
 impl NodeShared {
@@ -302,6 +304,7 @@ impl Node {
         let (draining, compaction_share) = (AtomicBool::new(false), options.compaction_share);
         let projection_timeout = options.projection_timeout;
         let watches = OwnerWatches::start(&stores, options.owner_look_every, &shared.alive);
+        let key_watches = KeyWatches::start(&stores);
         let node = Arc::new(NodeShared {
             shared,
             supervisor,
@@ -311,6 +314,7 @@ impl Node {
             projection_timeout,
             locks,
             watches,
+            key_watches,
         });
         let arbiters = Arc::new(Mutex::new(Some(arbiters)));
         Ok(NodeHandle { node, stores: stores.into(), report: report.into(), arbiters, cluster: part })
@@ -437,6 +441,7 @@ impl NodeHandle {
             return Ok(());
         }
         self.node.watches.stop();
+        self.node.key_watches.stop();
         let waited = self.node.drain_timeout;
         // a job that does not end waits for a log that does not: its owner is asked next
         let _ = timeout(waited / 2, self.node.supervisor.send(StopCompaction)).await;

@@ -18,6 +18,8 @@
 //! | HotWorker            | log arbiters, each | ends the process   | WalWorker waits     | stops after the last WalWorker         |
 //! | HotKeeper            | chores arbiter     | ends the process   | a job waits         | stops after the HotWorkers             |
 //! | log cleaner thread   | its own            | ends the process   | one segment a trim  | finishes what was submitted, joined    |
+//! | thread that looks at | its own, one for   | looks no more      | has none            | ends by itself: a request to a key     |
+//! | keys                 | an encrypted store |                    |                     | service is not waited for              |
 //! | CompactionSupervisor | control arbiter    | ends the process   | waits               | cancels jobs, waits for their end      |
 //! | CompactionWorker     | pool of its own    | ends the process   | supervisor waits    | abandons before the commit, stops      |
 //! | MergeWorker          | pool of its own    | ends the process   | the round waits     | abandons before the commit, stops      |

@@ -23,6 +23,15 @@ const GONE: &str = "the keyring is gone from the folder of the manifests: what i
 /// Who wraps the keys of a store; `None`: the caller has none.
 pub type Provider = Option<Arc<dyn KeyProvider>>;
 
+/// What a look at the keyring opens.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KeyLook {
+    /// Every key: one request to the provider each.
+    All,
+    /// The current one, where the last look opened every key of this revision: one request.
+    Current,
+}
+
 /// The keys of an open store, with the way to newer ones.
 pub(crate) struct Ring {
     keys: Arc<StoreKeys>,
@@ -30,26 +39,44 @@ pub(crate) struct Ring {
     provider: Arc<dyn KeyProvider>,
     /// Why the next start would not open the keyring, as of when it was looked at last.
     trouble: Mutex<Option<Arc<str>>>,
+    /// The revision of which the last look opened every key; 0: of none.
+    opened: AtomicU64,
     /// Looks that found some.
     failures: AtomicU64,
 }
 
 impl Ring {
     pub(crate) fn new(keys: StoreKeys, manifests: SharedObjects, provider: Arc<dyn KeyProvider>) -> Self {
-        Self { keys: Arc::new(keys), manifests, provider, trouble: Mutex::default(), failures: AtomicU64::new(0) }
+        let (trouble, failures, opened) = (Mutex::default(), AtomicU64::new(0), AtomicU64::new(0));
+        Self { keys: Arc::new(keys), manifests, provider, trouble, opened, failures }
     }
 
     /// Takes a newer keyring, and finds out whether the next start would open it. What is open goes on in any case.
-    pub(crate) fn look(&self) {
+    pub(crate) fn look(&self, at: KeyLook) {
         let trouble = match newest(&*self.manifests) {
-            Ok(Some((_, ring))) => self.keys.take(&ring, &*self.provider).err().map(|error| error.to_string()),
+            Ok(Some((revision, ring))) => self.opens(at, revision, &ring).err().map(|error| error.to_string()),
             Ok(None) => Some(GONE.to_owned()),
             // that the objects do not answer is told by themselves
             Err(error) if error.kind() == ErrorKind::Unavailable => return,
             Err(error) => Some(format!("{error}; no start can open the store so: put it back from a copy")),
         };
+        self.found(trouble);
+    }
+
+    fn found(&self, trouble: Option<String>) {
         self.failures.fetch_add(u64::from(trouble.is_some()), Ordering::Relaxed);
         *self.trouble.lock() = trouble.map(|why| format!("keys: {why}").into());
+    }
+
+    /// Whether the provider opens the ring: all of it where it is new, where one did not open the last time, and where that is asked for.
+    fn opens(&self, at: KeyLook, revision: u64, ring: &Keyring) -> Result<(), KeyError> {
+        if at == KeyLook::Current && self.opened.load(Ordering::Relaxed) == revision {
+            let opened = ring.opens_current(&*self.provider);
+            return opened.inspect_err(|_| self.opened.store(0, Ordering::Relaxed));
+        }
+        let taken = self.keys.take(ring, &*self.provider);
+        self.opened.store(if taken.is_ok() { revision } else { 0 }, Ordering::Relaxed);
+        taken
     }
 
     pub(crate) fn trouble(&self) -> Option<Arc<str>> {
@@ -70,7 +97,7 @@ impl Ring {
         match self.keys.find(name, purpose) {
             Err(KeyError::NoKey(number)) => {
                 if let Ok(Some((_, ring))) = newest(&*self.manifests) {
-                    self.keys.take(&ring, &*self.provider)?;
+                    self.keys.take(&ring, &*self.provider).inspect_err(|error| self.found(Some(error.to_string())))?;
                 }
                 self.keys.find(name, purpose).map_err(|_| KeyError::NoKey(number))
             }

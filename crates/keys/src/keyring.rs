@@ -77,6 +77,14 @@ impl Keyring {
         self.keys.iter().map(|key| provider.unwrap(&key.wrapped, &self.context(key.number))).collect()
     }
 
+    /// Whether the provider opens the current key.
+    ///
+    /// # Errors
+    /// What the provider says.
+    pub fn opens_current(&self, provider: &dyn KeyProvider) -> Result<(), KeyError> {
+        self.keys.last().map_or(Ok(()), |key| provider.unwrap(&key.wrapped, &self.context(key.number)).map(drop))
+    }
+
     fn context(&self, number: u64) -> String {
         format!("{number} of keyring {}", self.id)
     }

@@ -1,9 +1,11 @@
 //! A node's certificate, key and authorities, which are read again while it runs.
 //!
 //! A file may be replaced while it is read, and a pair is two files: what does not fit together is refused as a whole, and what was
-//! read before stays in use.
+//! read before stays in use. What is not valid at the moment is refused too, at a start and later: no other side would take it. The library
+//! does not look at the moments of authorities, so this does: one that has ended is left out.
 
 use crate::error::TlsError;
+use crate::validity::{Moments, is_within};
 use crate::{files, provider, validity};
 use arc_swap::ArcSwap;
 use rustls::client::ResolvesClientCert;
@@ -29,6 +31,8 @@ pub struct Files {
 /// What was read last.
 struct Loaded {
     key: Arc<CertifiedKey>,
+    /// From when to when each authority is valid.
+    authorities: Vec<Moments>,
     node_server: Option<Arc<ServerConfig>>,
     node_client: Option<Arc<ClientConfig>>,
 }
@@ -48,12 +52,12 @@ impl fmt::Debug for Certificates {
 }
 
 impl Certificates {
-    /// Reads them.
+    /// Reads them. A certificate that is not valid now is refused, and authorities of which none is.
     ///
     /// # Errors
     /// [`TlsError`].
-    pub fn open(files: Files) -> Result<Arc<Self>, TlsError> {
-        let loaded = Arc::new(ArcSwap::from_pointee(Loaded::read(&files)?));
+    pub fn open(files: Files, now: Micros) -> Result<Arc<Self>, TlsError> {
+        let loaded = Arc::new(ArcSwap::from_pointee(Loaded::read(&files, now)?));
         Ok(Arc::new(Self { files, node: OnceLock::new(), loaded }))
     }
 
@@ -63,14 +67,13 @@ impl Certificates {
         &self.files
     }
 
-    /// Reads them again: connections from now on are made with what stands there now. A certificate that is not valid now is refused: no other
-    /// side would take it, and what was read before may still be good.
+    /// Reads them again: connections from now on are made with what stands there now. What is refused at a start is refused here too: what was
+    /// read before may still be good.
     ///
     /// # Errors
     /// [`TlsError`]; what was read before stays in use.
     pub fn reload(&self, now: Micros) -> Result<(), TlsError> {
-        let loaded = Loaded::read(&self.files)?;
-        loaded.check_time(&self.files, now)?;
+        let loaded = Loaded::read(&self.files, now)?;
         if let Some(node) = self.node.get() {
             crate::node::check(Some(&loaded.key.cert), *node).map_err(TlsError::Unusable)?;
         }
@@ -78,7 +81,7 @@ impl Certificates {
         Ok(())
     }
 
-    /// Whether the certificates that are in use are valid.
+    /// Whether the certificates that are in use are valid, and each authority.
     ///
     /// # Errors
     /// [`TlsError::NotNow`].
@@ -125,15 +128,25 @@ impl Loaded {
     /// The certificate and those that lead to its authority. One whose moments cannot be read is left to who connects.
     fn check_time(&self, from: &Files, now: Micros) -> Result<(), TlsError> {
         let times = self.key.cert.iter().filter_map(|certificate| validity::of(certificate));
-        match times.into_iter().find(|(first, last)| now < *first || now > *last) {
-            None => Ok(()),
-            Some((from_moment, until)) => {
-                Err(TlsError::NotNow { path: from.certificate.clone(), from: from_moment, until })
+        if let Some((from_moment, until)) = times.into_iter().find(|moments| !is_within(now, *moments)) {
+            return Err(TlsError::NotNow { path: from.certificate.clone(), from: from_moment, until });
+        }
+        match (self.authorities.iter().find(|(_, until)| now > *until), &from.authorities) {
+            (Some((first, until)), Some(path)) => {
+                Err(TlsError::NotNow { path: path.clone(), from: *first, until: *until })
             }
+            _ => Ok(()),
         }
     }
 
-    fn read(from: &Files) -> Result<Self, TlsError> {
+    /// What stands there, where it is valid now.
+    fn read(from: &Files, now: Micros) -> Result<Self, TlsError> {
+        let loaded = Self::whole(from, now)?;
+        loaded.check_time(from, now)?;
+        Ok(loaded)
+    }
+
+    fn whole(from: &Files, now: Micros) -> Result<Self, TlsError> {
         let unusable = |error: rustls::Error| TlsError::Unusable(error.to_string());
         let (chain, key) = (files::chain(&from.certificate)?, files::key(&from.key)?);
         let key = CertifiedKey::from_der(chain, key, &provider()).map_err(|_| TlsError::Content {
@@ -142,9 +155,10 @@ impl Loaded {
         })?;
         let key = Arc::new(key);
         let Some(authorities) = &from.authorities else {
-            return Ok(Self { key, node_server: None, node_client: None });
+            return Ok(Self { key, authorities: Vec::new(), node_server: None, node_client: None });
         };
-        let roots = Arc::new(files::authorities(authorities)?);
+        let (roots, authorities) = files::authorities_of(authorities, now)?;
+        let roots = Arc::new(roots);
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), provider())
             .build()
             .map_err(|error| TlsError::Unusable(error.to_string()))?;
@@ -161,7 +175,7 @@ impl Loaded {
             .with_root_certificates(roots)
             .with_client_cert_resolver(Arc::new(This(Arc::clone(&key))));
         client.resumption = rustls::client::Resumption::disabled();
-        Ok(Self { key, node_server: Some(Arc::new(server)), node_client: Some(Arc::new(client)) })
+        Ok(Self { key, authorities, node_server: Some(Arc::new(server)), node_client: Some(Arc::new(client)) })
     }
 }
 
@@ -215,6 +229,7 @@ mod tests {
 
     /// In 2026.
     const NOW: Micros = Micros(1_795_428_000_000_000);
+    const YEAR: i64 = 365 * 86_400_000_000;
 
     fn put(folder: &Path, pair: &Pair) -> Files {
         let files = Files { certificate: folder.join("c.pem"), key: folder.join("k.pem"), authorities: None };
@@ -229,7 +244,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let set = dev::make(1, &[]).unwrap();
         let files = put(folder.path(), &set.server);
-        let certificates = Certificates::open(files.clone()).unwrap();
+        let certificates = Certificates::open(files.clone(), NOW).unwrap();
         let first = certificates.loaded.load().key.cert[0].clone();
         fs::write(&files.certificate, &set.nodes[0].certificate).unwrap();
         let error = certificates.reload(NOW).unwrap_err().to_string();
@@ -244,7 +259,7 @@ mod tests {
     fn the_certificate_of_another_node_is_not_taken_later() {
         let folder = tempfile::tempdir().unwrap();
         let set = dev::make(2, &[]).unwrap();
-        let certificates = Certificates::open(put(folder.path(), &set.nodes[0])).unwrap();
+        let certificates = Certificates::open(put(folder.path(), &set.nodes[0]), NOW).unwrap();
         assert!(certificates.check_node(2).is_err());
         certificates.check_node(1).unwrap();
         let first = certificates.loaded.load().key.cert[0].clone();
@@ -258,7 +273,7 @@ mod tests {
     fn what_has_expired_or_is_not_valid_yet_is_refused_and_the_former_pair_stays() {
         let folder = tempfile::tempdir().unwrap();
         let set = dev::make(0, &[]).unwrap();
-        let certificates = Certificates::open(put(folder.path(), &set.server)).unwrap();
+        let certificates = Certificates::open(put(folder.path(), &set.server), NOW).unwrap();
         certificates.check_time(NOW).unwrap();
         let first = certificates.loaded.load().key.cert[0].clone();
         for (years, said) in [((2020, 2026), "to 2026-01-01"), ((2030, 2040), "from 2030-01-01")] {
@@ -270,7 +285,54 @@ mod tests {
         put(folder.path(), &dev::make_valid(0, &[], Some((2026, 2027))).unwrap().server);
         certificates.reload(NOW).unwrap();
         // it ends while it is in use
-        certificates.check_time(Micros(NOW.0 + 365 * 86_400_000_000)).unwrap_err();
+        certificates.check_time(Micros(NOW.0 + YEAR)).unwrap_err();
+    }
+
+    #[test]
+    fn what_is_not_valid_is_refused_at_a_start_too() {
+        let folder = tempfile::tempdir().unwrap();
+        for (years, said) in [((2020, 2026), "to 2026-01-01"), ((2030, 2040), "from 2030-01-01")] {
+            let files = put(folder.path(), &dev::make_valid(0, &[], Some(years)).unwrap().server);
+            let error = Certificates::open(files, NOW).unwrap_err().to_string();
+            assert!(error.contains(said) && error.contains("c.pem"), "{error}");
+        }
+    }
+
+    fn authority(years: (i32, i32)) -> String {
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Constrained(0));
+        params.not_before = rcgen::date_time_ymd(years.0, 1, 1);
+        params.not_after = rcgen::date_time_ymd(years.1, 1, 1);
+        params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem()
+    }
+
+    /// The library takes what an authority signed that has ended: it looks at no moment of an authority.
+    #[test]
+    fn an_authority_that_has_ended_is_not_trusted_and_one_that_ends_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = put(folder.path(), &dev::make(0, &[]).unwrap().server);
+        let files = Files { authorities: Some(folder.path().join("ca.pem")), ..files };
+        let write = |text: &[String]| fs::write(files.authorities.as_ref().unwrap(), text.concat()).unwrap();
+        let (old, now, later) = (authority((2010, 2020)), authority((2026, 2027)), authority((2030, 2040)));
+        for (only, said) in [(&old, "to 2020-01-01"), (&later, "from 2030-01-01")] {
+            write(std::slice::from_ref(only));
+            let error = Certificates::open(files.clone(), NOW).unwrap_err().to_string();
+            assert!(error.contains(said) && error.contains("ca.pem"), "{error}");
+        }
+        // while authorities are exchanged, the old one, the one of now and the next stand side by side
+        write(&[old, now, later.clone()]);
+        let certificates = Certificates::open(files.clone(), NOW).unwrap();
+        let trusted = || certificates.loaded.load().authorities.len();
+        assert_eq!(trusted(), 2);
+        certificates.check_time(NOW).unwrap();
+        let (in_2028, in_2031) = (Micros(NOW.0 + 2 * YEAR), Micros(NOW.0 + 5 * YEAR));
+        let ended = certificates.check_time(in_2028).unwrap_err().to_string();
+        assert!(ended.contains("ca.pem") && ended.contains("to 2027-01-01"), "{ended}");
+        // the next one is not valid yet: what is in use stays
+        certificates.reload(in_2028).unwrap_err();
+        assert_eq!(trusted(), 2);
+        certificates.reload(in_2031).unwrap();
+        assert_eq!(trusted(), 1);
     }
 
     #[test]
@@ -279,14 +341,14 @@ mod tests {
         let set = dev::make(0, &[]).unwrap();
         let files = put(folder.path(), &set.server);
         fs::set_permissions(&files.key, fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(matches!(Certificates::open(files.clone()), Err(TlsError::Readable { .. })));
+        assert!(matches!(Certificates::open(files.clone(), NOW), Err(TlsError::Readable { .. })));
         fs::set_permissions(&files.key, fs::Permissions::from_mode(0o600)).unwrap();
         let planted = "QUJDREVGR0g=";
         let broken = format!("-----BEGIN PRIVATE KEY-----\n{planted}*\n-----END PRIVATE KEY-----\n");
         fs::write(&files.key, broken).unwrap();
-        let error = Certificates::open(files.clone()).unwrap_err();
+        let error = Certificates::open(files.clone(), NOW).unwrap_err();
         assert!(!format!("{error} {error:?}").contains(planted), "{error}");
         fs::write(&files.certificate, "no PEM").unwrap();
-        assert!(Certificates::open(files).unwrap_err().to_string().contains("holds no certificate"));
+        assert!(Certificates::open(files, NOW).unwrap_err().to_string().contains("holds no certificate"));
     }
 }

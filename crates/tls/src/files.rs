@@ -1,10 +1,12 @@
 //! PEM files: chains of certificates, a private key, authorities.
 
 use crate::error::TlsError;
+use crate::validity::{self, Moments, is_within};
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::path::Path;
+use strandline_event::Micros;
 use strandline_keys::secret_file;
 
 /// A larger file is no file of certificates.
@@ -40,6 +42,25 @@ pub(crate) fn authorities(path: &Path) -> Result<RootCertStore, TlsError> {
         roots.add(certificate).map_err(|error| content(path, &format!("a certificate is no authority: {error}")))?;
     }
     Ok(roots)
+}
+
+/// The authorities of a file that have not ended, and the moments of those whose moments can be read. At least one must be valid now.
+pub(crate) fn authorities_of(path: &Path, now: Micros) -> Result<(RootCertStore, Vec<Moments>), TlsError> {
+    let (mut roots, mut moments, mut unusable, mut is_one_valid) = (RootCertStore::empty(), Vec::new(), None, false);
+    for certificate in chain(path)? {
+        let of_it = validity::of(&certificate);
+        if let Some((from, until)) = of_it.filter(|of_it| !is_within(now, *of_it)) {
+            unusable.get_or_insert(TlsError::NotNow { path: path.to_owned(), from, until });
+            if now > until {
+                continue;
+            }
+        } else {
+            is_one_valid = true;
+        }
+        moments.extend(of_it);
+        roots.add(certificate).map_err(|error| content(path, &format!("a certificate is no authority: {error}")))?;
+    }
+    unusable.filter(|_| !is_one_valid).map_or(Ok((roots, moments)), Err)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {

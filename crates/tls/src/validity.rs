@@ -8,8 +8,16 @@ const VERSION: u8 = 0xa0;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 
+/// The first moment and the last.
+pub(crate) type Moments = (Micros, Micros);
+
+/// Whether it is valid at a moment.
+pub(crate) fn is_within(now: Micros, (first, last): Moments) -> bool {
+    (first..=last).contains(&now)
+}
+
 /// The first and the last moment at which a certificate is valid; `None`: the bytes are no certificate.
-pub(crate) fn of(certificate: &[u8]) -> Option<(Micros, Micros)> {
+pub(crate) fn of(certificate: &[u8]) -> Option<Moments> {
     let (_, certificate, _) = element(certificate).filter(|(tag, ..)| *tag == SEQUENCE)?;
     let (_, mut rest, _) = element(certificate).filter(|(tag, ..)| *tag == SEQUENCE)?;
     if let Some((VERSION, _, behind)) = element(rest) {

@@ -24,6 +24,8 @@ pub mod disk;
 pub mod dump;
 pub mod entries;
 pub mod files;
+#[cfg(any(test, feature = "testkit"))]
+pub mod forge;
 pub mod frame;
 pub mod group;
 pub mod io;

@@ -563,3 +563,39 @@ fn a_redaction_is_known_to_every_node_and_to_the_next_one_that_compacts() {
     let verified = nodes.verify();
     assert!(verified.code == 0, "{verified:?}");
 }
+
+/// Who could not say in time that it knows of a redaction is named, and shows nothing of it once it speaks again.
+#[test]
+fn a_node_that_does_not_answer_is_named_as_one_that_does_not_know_of_a_redaction() {
+    const ROUTE: &str = "/admin/v1/stores/test/redact";
+    let nodes = Nodes::new(3, ", strict.immutable_events = false", &[]);
+    let body = json!({ "events": [{ "event_type": "E", "data": { "n": 1 } }] });
+    let made = nodes.http(1).post("streams/Call/a", &body).expect(201);
+    let id = made["events"][0]["event_id"].as_str().unwrap();
+    let mut paused = 0;
+    nodes.until("one node compacts and two others follow", |nodes| {
+        let (compactor, meta, logs) = (nodes.compactor(1).0, nodes.leader(None), nodes.leader(Some("Call")));
+        paused = (1..=3).find(|node| ![compactor, meta, logs].contains(node)).unwrap_or(0);
+        compactor != 0 && paused != 0
+    });
+    nodes.until("it has the event", |nodes| nodes.http(paused).get("streams/Call/a?consistency=local").status == 200);
+    nodes.pause(paused);
+    let asked = nodes.compactor(paused % 3 + 1).0;
+    let done = nodes.http(asked).post(ROUTE, &json!({ "event_id": id })).expect(200);
+    assert_eq!((&done["already"], &done["not_known_to"]), (&json!(false), &json!([paused])), "{done}");
+    // the others do not show it
+    for node in (1..=3).filter(|node| *node != paused) {
+        let page = nodes.http(node).get("streams/Call/a?consistency=local").expect(200);
+        assert_eq!(page["events"][0]["data"], json!({ "redacted": true }), "node {node}: {page}");
+    }
+    nodes.go_on(paused);
+    nodes.until("it knows", |nodes| {
+        let page = nodes.http(paused).get("streams/Call/a?consistency=local");
+        page.status == 200 && page.json()["events"][0]["data"] == json!({ "redacted": true })
+    });
+    nodes.until("who was asked hears so", |nodes| {
+        let again = nodes.http(asked).post(ROUTE, &json!({ "event_id": id })).expect(200);
+        assert_eq!(again["already"], true, "{again}");
+        again.get("not_known_to").is_none()
+    });
+}

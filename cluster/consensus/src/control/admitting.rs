@@ -5,7 +5,7 @@
 //! | it belongs to the group asked for, or to the meta group, as this node's own logs say (committed or not) | are taken |
 //! | nothing of anybody: this node joins, and its log of the meta group is empty | are taken |
 //! | it was removed | are refused |
-//! | nothing | are refused now; the members that are known are asked, and one that says that it is a member is believed for a while |
+//! | nothing | are refused now; the members that are known are asked who is one, at most once a second, and are believed for a while |
 //!
 //! The last row is for a replica that was away while members changed: whoever leads now may be one that it never heard of, and only what
 //! that one sends could tell. A log proves nothing of it (anybody can write one down); another member, which shows a certificate of its own, does.
@@ -14,10 +14,10 @@
 use super::Control;
 use super::health::REMOVED;
 use crate::join::AskKind;
-use crate::meta::{MetaState, NodeState};
+use crate::meta::{MetaState, NodeState, limits::NODES_MAX};
 use crate::net::{Ask, Asker};
 use crate::transport::{GroupId, NodeId};
-use futures_util::future::select_ok;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,45 +26,56 @@ use tokio::time::Instant;
 
 /// Time of the question.
 const WITHIN: Duration = Duration::from_secs(3);
-/// Nobody is asked about the same node more often.
+/// The members are not asked more often, however many strangers come: each answer tells of all members at once.
 const AGAIN: Duration = Duration::from_secs(1);
 /// How long a member's word for another counts; by then the state says it.
 const LASTS: Duration = Duration::from_secs(300);
-/// Nodes about which others were asked lately.
-const ASKED_MAX: usize = 64;
+/// Members that this node knows from others alone.
+const VOUCHED_MAX: usize = 2 * NODES_MAX;
 
 /// What others have said of nodes that this one does not know.
 #[derive(Debug, Default)]
-pub(super) struct Vouched(Mutex<BTreeMap<(NodeId, u128), Said>>);
+pub(super) struct Vouched(Mutex<Heard>);
 
-#[derive(Clone, Copy, Debug)]
-struct Said {
-    until: Instant,
-    is_member: bool,
+#[derive(Debug, Default)]
+struct Heard {
+    /// Until when each counts as a member.
+    members: BTreeMap<(NodeId, u128), Instant>,
+    /// When others were asked last.
+    asked: Option<Instant>,
 }
 
 impl Vouched {
     pub(super) fn is_member(&self, asker: Asker) -> bool {
-        let said = self.0.lock().get(&(asker.node, asker.instance)).copied();
-        said.is_some_and(|said| said.is_member && said.until > Instant::now())
+        let until = self.0.lock().members.get(&(asker.node, asker.instance)).copied();
+        until.is_some_and(|until| until > Instant::now())
     }
 
-    /// Whether it is time to ask about it.
-    fn begins(&self, asker: Asker) -> bool {
-        let (mut all, now) = (self.0.lock(), Instant::now());
-        all.retain(|_, said| said.until > now);
-        let key = (asker.node, asker.instance);
-        if all.len() >= ASKED_MAX || all.contains_key(&key) {
+    /// Whether it is time to ask.
+    fn begins(&self) -> bool {
+        let (mut heard, now) = (self.0.lock(), Instant::now());
+        if heard.asked.is_some_and(|asked| now < asked + AGAIN) {
             return false;
         }
-        all.insert(key, Said { until: now + AGAIN, is_member: false });
+        heard.asked = Some(now);
         true
     }
 
-    fn believe(&self, asker: Asker) {
-        let said = Said { until: Instant::now() + LASTS, is_member: true };
-        self.0.lock().insert((asker.node, asker.instance), said);
+    fn believe(&self, members: impl Iterator<Item = (NodeId, u128)>) {
+        let (mut heard, now) = (self.0.lock(), Instant::now());
+        heard.members.retain(|_, until| *until > now);
+        for member in members {
+            if heard.members.len() < VOUCHED_MAX || heard.members.contains_key(&member) {
+                heard.members.insert(member, now + LASTS);
+            }
+        }
     }
+}
+
+/// Who takes part, as the state says.
+fn members_of(state: &MetaState) -> impl Iterator<Item = (NodeId, u128)> {
+    let live = state.nodes().iter().filter(|(_, entry)| matches!(entry.state, NodeState::Member | NodeState::Draining));
+    live.map(|(node, entry)| (*node, entry.facts.instance))
 }
 
 /// Whether the state says that it takes part.
@@ -97,38 +108,41 @@ impl Control {
         if self.vouched.is_member(asker) {
             return Ok(());
         }
-        if self.vouched.begins(asker) {
+        if self.vouched.begins() {
             let this = self.clone();
             tokio::spawn(async move { this.ask_about(asker).await });
         }
         Err(format!("node {node} is no member of this cluster as far as this node knows: join it first, or ask again"))
     }
 
-    /// Asks the members that this node knows whether another one is a member.
+    /// Asks the members that this node knows who else is one. Whoever waits for an answer about another node hears it with this one.
     async fn ask_about(&self, asker: Asker) {
         let known = self.members_to_ask(asker.node);
-        let asking = known.into_iter().map(|(node, address)| {
-            let this = self.clone();
-            Box::pin(async move { if this.says_member(node, &address, asker).await { Ok(node) } else { Err(()) } })
-        });
-        let asking: Vec<_> = asking.collect();
-        if asking.is_empty() {
+        if known.is_empty() {
             return;
         }
-        match select_ok(asking).await {
-            Ok((by, _)) => {
+        let asking =
+            known.into_iter().map(|(node, address)| async move { (node, self.members_by(node, &address).await) });
+        let mut asking: FuturesUnordered<_> = asking.collect();
+        while let Some((by, members)) = asking.next().await {
+            let is_news = members.contains(&(asker.node, asker.instance)) && !self.vouched.is_member(asker);
+            let is_unknown = |&(node, instance): &(NodeId, u128)| !self.is_known(Asker { node, instance, ..asker });
+            let unknown: Vec<_> = members.into_iter().filter(is_unknown).collect();
+            self.vouched.believe(unknown.into_iter());
+            if is_news {
                 tracing::info!(
                     node = asker.node,
                     by,
                     "this node has not heard yet that another one joined, and is told so"
                 );
-                self.vouched.believe(asker);
             }
-            Err(()) => tracing::warn!(
+        }
+        if !self.vouched.is_member(asker) {
+            tracing::warn!(
                 node = asker.node,
                 "a node that is no member takes part in a log: it is refused. If it holds a certificate that it should not hold, \
                  take another authority (--tls-ca)"
-            ),
+            );
         }
     }
 
@@ -156,9 +170,45 @@ impl Control {
         known
     }
 
-    async fn says_member(&self, node: NodeId, address: &str, asker: Asker) -> bool {
+    /// Who is a member, as this one says; nobody, where it says nothing.
+    async fn members_by(&self, node: NodeId, address: &str) -> Vec<(NodeId, u128)> {
         let ask = Ask { kind: AskKind::State.to_u8(), body: SharedBytes::copy_aligned(&[]) };
         let answer = self.parts.transport.ask(node, address, ask, WITHIN).await;
-        answer.ok().and_then(|bytes| MetaState::decode(&bytes).ok()).is_some_and(|state| is_member(&state, asker))
+        let state = answer.ok().and_then(|bytes| MetaState::decode(&bytes).ok());
+        state.map(|state| members_of(&state).collect()).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asker(node: NodeId, instance: u128) -> Asker {
+        Asker { node, instance, cluster: 1 }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn however_many_strangers_come_the_members_are_asked_once_a_second() {
+        let vouched = Vouched::default();
+        assert!(vouched.begins());
+        for _ in 0..3 {
+            // of whomever: the answer is the same
+            assert!((0..1000).all(|_| !vouched.begins()));
+            tokio::time::advance(AGAIN).await;
+            assert!(vouched.begins());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_tells_of_every_member_for_a_while() {
+        let vouched = Vouched::default();
+        vouched.believe([(4, 40), (5, 50)].into_iter());
+        assert!(vouched.is_member(asker(4, 40)) && vouched.is_member(asker(5, 50)));
+        assert!(!vouched.is_member(asker(4, 41)), "from another data folder");
+        tokio::time::advance(LASTS).await;
+        assert!(!vouched.is_member(asker(4, 40)));
+        // a member that tells of more nodes than a cluster has is not remembered without a bound
+        vouched.believe((0..10_000).map(|node| (node, 1)));
+        assert_eq!(vouched.0.lock().members.len(), VOUCHED_MAX);
     }
 }

@@ -45,9 +45,12 @@ impl Folder {
             key: self.path(name, "key"),
             authorities: Some(authorities.to_owned()),
         };
-        Certificates::open(files).unwrap()
+        Certificates::open(files, NOW).unwrap()
     }
 }
+
+/// In 2026.
+const NOW: Micros = Micros(1_795_428_000_000_000);
 
 fn speaking_as(node: u64, certificates: Arc<Certificates>) -> Arc<NetTransport> {
     transport_by(node, CLUSTER, Arc::new(TlsConnect(certificates)))
@@ -121,7 +124,7 @@ async fn certificates_are_read_again_for_connections_from_then_on() {
     for (name, ending) in [("node-2", "pem"), ("node-2", "key"), ("ca", "pem")] {
         fs::copy(next.path(name, ending), folder.path(name, ending)).unwrap();
     }
-    certificates.reload(Micros(1_795_428_000_000_000)).unwrap();
+    certificates.reload(NOW).unwrap();
     speaking_as(1, next.of("node-1")).call(2, &node.member(), call(b"b"), SOON).await.unwrap();
     let before = folder.with("node-1", &next.path("ca", "pem"));
     why(&speaking_as(1, before), 2, &node).await;

@@ -7,6 +7,7 @@ use crate::http::call::Call;
 use crate::routes::no_query;
 use actix_web::HttpResponse;
 use serde_json::{Value, json};
+use std::sync::Arc;
 use strandline_consensus::control::Control;
 use strandline_event::ErrorKind;
 use strandline_workers::StoreHandle;
@@ -50,15 +51,16 @@ fn ready_without_facts(call: &Call) -> ApiResult<HttpResponse> {
 const ROWS_MAX: usize = 20;
 
 /// What the node cannot do while it takes requests. An object store that does not answer holds up only what needs it: where there
-/// is a log, appends are taken all the same.
+/// is a log, appends are taken all the same. A key that is not to be had holds up nothing but the next start.
 fn ready_with(call: &Call) -> ApiResult<HttpResponse> {
     let troubles = call.app.node.cluster().map(Control::troubles).unwrap_or_default();
     if let Some(why) = troubles.not_ready() {
         return Err(ApiError::new(ErrorKind::Unavailable, why));
     }
     let troubled = call.app.node.troubled();
-    let mut degraded: Vec<Value> =
-        troubled.iter().map(|(store, why)| json!({ "store": store, "error": &**why })).collect();
+    let row = |(store, why): &(&str, Arc<str>)| json!({ "store": store, "error": &**why });
+    let mut degraded: Vec<Value> = troubled.iter().map(row).collect();
+    degraded.extend(call.app.node.keys_troubled().iter().map(row));
     if let Some(why) = call.app.node.subjects_trouble() {
         let with_subjects = call.app.stores().filter(|served| served.store.has_erasable());
         degraded.extend(with_subjects.map(|served| json!({ "store": served.store.name(), "error": why })));

@@ -125,7 +125,7 @@ fn security(options: &Serve, part: Option<&Part>) -> Result<Security, Failure> {
         return Ok(Security { access, certificates: None });
     };
     let files = Files { certificate: certificate.clone(), key: key.clone(), authorities: tls_ca.clone() };
-    let certificates = Certificates::open(files).map_err(|error| usage(&error))?;
+    let certificates = Certificates::open(files, strandline_workers::clock::now()).map_err(|error| usage(&error))?;
     match (part, tls_ca) {
         (None, Some(_)) => Err(usage(&"--tls-ca names the authorities of other nodes: it needs --cluster")),
         (Some(_), None) => Err(usage(&"--tls-cert on a cluster needs --tls-ca: the authorities of the other nodes")),

@@ -59,6 +59,13 @@ impl NodeHandle {
         troubles.filter_map(|(name, trouble)| Some((name, trouble?))).collect()
     }
 
+    /// Encrypted stores whose key the next start would not get now, and why. What is open goes on, with a log and without one.
+    #[must_use]
+    pub fn keys_troubled(&self) -> Vec<(&str, Arc<str>)> {
+        let troubles = self.stores.iter().map(|parts| (parts.store.name(), parts.store.durable().key_trouble()));
+        troubles.filter_map(|(name, trouble)| Some((name, trouble?))).collect()
+    }
+
     /// How many looks at keyrings found that the next start would not open one, and whether the last one of some store did.
     #[must_use]
     pub fn key_looks(&self) -> (u64, bool) {

@@ -5,7 +5,7 @@
 //! `security.kms.key_id` is an id, an ARN, or an alias (`alias/...`). KMS rotates its key by itself and knows by which version something
 //! was wrapped; where an alias is pointed at another key, `strandline keys rotate` wraps the keyring under that one.
 //!
-//! It is asked when a store is opened, when keys are rotated, and by the hourly look: an outage stops nothing that is open.
+//! It is asked when a store is opened, when keys are rotated, and by the looks at the keyring: an outage stops nothing that is open.
 
 use super::Settings;
 use super::cloud::choose_tls;

@@ -36,6 +36,7 @@ pub use store::StoreObjects;
 #[cfg(any(test, feature = "testkit"))]
 pub use wrapped::Wrapped;
 
+use crate::keyring::KeyLook;
 use bytes::Bytes;
 use std::fs::File;
 use std::io;
@@ -228,8 +229,15 @@ pub trait Objects: Send + Sync {
         None
     }
 
-    /// Looks whether there is a newer keyring, and whether its provider still opens it; what is wrong is [trouble](Self::trouble).
-    fn look_at_keys(&self) {}
+    /// Looks whether there is a newer keyring, and whether its provider still opens it; what is wrong is [trouble](Self::key_trouble).
+    fn look_at_keys(&self, at: KeyLook) {
+        let _ = at; // only objects of an encrypted store have keys
+    }
+
+    /// Why the next start would not get the keys, as the last look found; `None`: it would.
+    fn key_trouble(&self) -> Option<Arc<str>> {
+        None
+    }
 
     /// How many of these looks found trouble, and whether the last one did.
     fn key_looks(&self) -> (u64, bool) {

@@ -12,7 +12,7 @@
 
 use super::{Aside, Listed, ObjectError, ObjectInfo, Objects, Readable, SharedObjects};
 use crate::chunks::{self, CHUNK_BYTES, ChunkSeal, SEALED_CHUNK_BYTES, bad};
-use crate::keyring::Ring;
+use crate::keyring::{KeyLook, Ring};
 use bytes::Bytes;
 use std::fs::File;
 use std::io::{self, Write};
@@ -186,8 +186,12 @@ impl Objects for SealedObjects {
         Some(self.ring.keys())
     }
 
-    fn look_at_keys(&self) {
-        self.ring.look();
+    fn look_at_keys(&self, at: KeyLook) {
+        self.ring.look(at);
+    }
+
+    fn key_trouble(&self) -> Option<Arc<str>> {
+        self.ring.trouble()
     }
 
     fn key_looks(&self) -> (u64, bool) {
@@ -288,7 +292,7 @@ impl Objects for SealedObjects {
     }
 
     fn trouble(&self) -> Option<Arc<str>> {
-        self.inner.trouble().or_else(|| self.ring.trouble())
+        self.inner.trouble()
     }
 
     fn unanswered(&self) -> Option<Arc<str>> {

@@ -142,15 +142,20 @@ fn a_provider_that_is_away_stops_nothing_that_is_open_and_is_told() {
     let shared: Arc<dyn KeyProvider> = Arc::clone(&provider) as _;
     let places = (Arc::clone(&inner), Arc::clone(&manifests));
     let sealed = sealed_places(places, &encrypted(), Some(shared), true).unwrap().0;
-    provider.away.store(true, std::sync::atomic::Ordering::Relaxed);
-    sealed.look_at_keys();
-    assert!(sealed.trouble().unwrap().contains("cannot be asked"));
-    assert_eq!(sealed.key_looks(), (1, true));
-    sealed.put_new("a", b"goes on").unwrap();
-    assert_eq!(&sealed.get("a").unwrap()[..], b"goes on");
-    provider.away.store(false, std::sync::atomic::Ordering::Relaxed);
-    sealed.look_at_keys();
-    assert_eq!((sealed.trouble(), sealed.key_looks()), (None, (1, false)));
+    sealed.look_at_keys(KeyLook::All);
+    for (failures, at) in [(1, KeyLook::All), (2, KeyLook::Current)] {
+        provider.away.store(true, std::sync::atomic::Ordering::Relaxed);
+        sealed.look_at_keys(at);
+        assert!(sealed.key_trouble().unwrap().contains("cannot be asked"));
+        assert_eq!(sealed.trouble(), None, "the objects answer");
+        assert_eq!(sealed.key_looks(), (failures, true));
+        let name = format!("a{failures}");
+        sealed.put_new(&name, b"goes on").unwrap();
+        assert_eq!(&sealed.get(&name).unwrap()[..], b"goes on");
+        provider.away.store(false, std::sync::atomic::Ordering::Relaxed);
+        sealed.look_at_keys(at);
+        assert_eq!((sealed.key_trouble(), sealed.key_looks()), (None, (failures, false)));
+    }
 }
 
 #[test]
@@ -160,8 +165,8 @@ fn a_keyring_that_is_damaged_or_gone_is_told_while_the_store_is_open() {
     let path = manifests.list(KEYRING_FOLDER).unwrap().remove(0).path;
     let whole = manifests.get(&path).unwrap();
     let looked = || {
-        sealed.look_at_keys();
-        sealed.trouble()
+        sealed.look_at_keys(KeyLook::All);
+        sealed.key_trouble()
     };
     assert_eq!(looked(), None);
     manifests.replace(&path, &whole[..whole.len() / 2]).unwrap();

@@ -4,6 +4,7 @@
 
 use super::DurableTier;
 use super::fold::{PastVersion, past};
+use crate::keyring::KeyLook;
 use crate::manifest::{self, ManifestError, checkpoint};
 use crate::objects::ObjectError;
 
@@ -28,7 +29,7 @@ impl DurableTier {
             false => self.next_of_another(current.version(), ours),
         };
         // it may be sealed by a key that is newer than those that are known here
-        found.map(|epoch| epoch.filter(|epoch| *epoch > ours)).inspect_err(|_| self.look_at_keys())
+        found.map(|epoch| epoch.filter(|epoch| *epoch > ours)).inspect_err(|_| self.look_at_keys(KeyLook::All))
     }
 
     fn newest_of_all(&self, known: u64) -> Result<Option<u64>, ManifestError> {

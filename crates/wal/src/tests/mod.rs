@@ -5,6 +5,7 @@ mod cleaner;
 mod crash;
 mod damage;
 mod descriptors;
+mod forge;
 mod golden;
 mod promises;
 mod real;
