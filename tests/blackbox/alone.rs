@@ -179,8 +179,11 @@ fn sidecars_that_are_gone_are_made_anew_from_the_files() {
         let late = json!({"events": [{"event_type": "E"}], "expected_seq": 3});
         let conflict = http.post("streams/Order/a", &late).expect_error(409, "wrong_expected_seq");
         assert_eq!(conflict["details"]["last_seq"], 5);
-        // what was sent is not known any more: never stored twice, never called stored
-        http.post("streams/Order/a", &request(5)).expect_error(409, "command_conflict");
+        // what was sent is read from the files: the same again gets its first answer, anything else is refused
+        let again = http.post("streams/Order/a", &request(5)).expect(200);
+        assert_eq!((&again["first_seq"], &again["duplicate"]), (&json!(5), &json!(true)), "{again}");
+        let other = json!({"events": [{"event_type": "Other"}], "command_id": request(5)["command_id"]});
+        http.post("streams/Order/a", &other).expect_error(409, "command_conflict");
         assert_eq!(append(&http, "a", 6)["first_seq"], 6);
         assert_whole(&http, "a", 6);
         server.stop();

@@ -18,7 +18,7 @@ const LARGEST_STEP_BYTES: u64 = 8 << 20;
 
 /// How often a file of a disk was synced: what its readers know of those who write. Cloning shares it.
 #[derive(Clone, Default, Debug)]
-pub struct Syncs(Arc<AtomicU64>);
+pub(crate) struct Syncs(Arc<AtomicU64>);
 
 impl Syncs {
     pub(crate) fn count(&self) {

@@ -154,8 +154,11 @@ fn stores(take: &mut Take<'_>, format: u8) -> Result<BTreeMap<String, StoreEntry
     Ok(stores)
 }
 
-fn take_all_remembered(take: &mut Take<'_>) -> Result<(u64, BTreeMap<String, Arc<[u8]>>), FieldError> {
-    let (turn, mut remembered) = (take.u64()?, BTreeMap::new());
+/// What is remembered of a store, by its name.
+type Remembered = BTreeMap<String, Arc<[u8]>>;
+
+fn take_all_remembered(take: &mut Take<'_>) -> Result<(u64, Remembered), FieldError> {
+    let (turn, mut remembered) = (take.u64()?, Remembered::new());
     for _ in 0..take.count(8)? {
         let (name, value) = take_remembered(take)?;
         add(&mut remembered, name, value)?;

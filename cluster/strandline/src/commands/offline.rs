@@ -48,14 +48,16 @@ pub(crate) fn stores(options: &Offline, named: Option<&str>) -> Result<Stores, F
 }
 
 fn is_member(data_dir: &Path) -> Result<bool, Failure> {
-    let folder = whose_folder(data_dir).map_err(|error| Failure::Usage(error.to_string()))?;
-    match folder {
-        Folder::Joining { node } => Err(Failure::Usage(format!(
+    match whose_folder(data_dir) {
+        Ok(Folder::Joining { node }) => Err(Failure::Usage(format!(
             "{} is that of node {node}, which has begun to join a cluster and was not let in: it holds nothing yet; start it again, and it \
              says why",
             data_dir.display()
         ))),
-        folder => Ok(matches!(folder, Folder::Member { .. })),
+        Ok(folder) => Ok(matches!(folder, Folder::Member { .. })),
+        // that of a node alone, whose id is damaged: one of the findings
+        Err(DataDirError::NodeId(_)) => Ok(false),
+        Err(error) => Err(Failure::Usage(error.to_string())),
     }
 }
 

@@ -102,7 +102,7 @@ mod tests {
         for (listens, at) in
             [("0.0.0.0:7070", "127.0.0.1:7070"), ("[::]:1", "[::1]:1"), ("10.0.0.7:7070", "10.0.0.7:7070")]
         {
-            assert_eq!(here(listens.parse().unwrap()), at.parse().unwrap());
+            assert_eq!(here(listens.parse().unwrap()), at.parse::<SocketAddr>().unwrap());
         }
     }
 }
