@@ -161,7 +161,7 @@ fn followed(
         let done = &done;
         let works: Vec<_> = works
             .iter()
-            .map(|work| scope.spawn(move || (0..).take_while(|_| !done.load(Ordering::SeqCst)).for_each(|n| work(n))))
+            .map(|work| scope.spawn(move || (0..).take_while(|_| !done.load(Ordering::SeqCst)).for_each(work)))
             .collect();
         for n in 0..SNAPSHOTS {
             load(n);

@@ -252,6 +252,7 @@ fn three_nodes_show_certificates_to_each_other() {
 }
 
 /// Puts files as Kubernetes mounts a Secret: links to a folder that is exchanged as a whole, readable for the group alone.
+#[expect(clippy::disallowed_methods, reason = "as Kubernetes does it")]
 fn mount(at: &Path, version: &str, files: &[(&str, Vec<u8>)]) {
     let folder = at.join(version);
     std::fs::create_dir_all(&folder).unwrap();

@@ -1,7 +1,7 @@
 //! What a body of events allocates on its whole way: from the socket, decoded, judged, written and synced, to its answer; by HTTP as NDJSON and by the
 //! native protocol, the client's part included. Counted at the allocator of this process, nothing is timed. Tables, columns and buffers grow with what they
 //! hold, so a few allocations may come with many events; one an event may not.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test")]
 
 #[path = "http/common.rs"]
 #[allow(dead_code, reason = "what it has for the tests of HTTP")]
@@ -113,12 +113,15 @@ fn natively(server: &Running, count: usize, source: &mut Source) -> u64 {
     })
 }
 
+/// Sends bodies of so many events; gives the median of what they allocate.
+type Way = fn(&Running, usize, &mut Source) -> u64;
+
 /// One test, so that nothing else allocates meanwhile.
 #[test]
 fn a_body_allocates_by_what_it_is_and_not_by_its_events() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(folder.path(), ", id.command_id.unique_scope = 'stream'");
-    let ways: [(&str, fn(&Running, usize, &mut Source) -> u64); 2] = [("HTTP", over_http), ("native", natively)];
+    let ways: [(&str, Way); 2] = [("HTTP", over_http), ("native", natively)];
     for (name, way) in ways {
         let mut source = Source(0);
         let (small, large) = (way(&server, SMALL, &mut source), way(&server, LARGE, &mut source));
