@@ -118,7 +118,7 @@ async fn trouble(world: &Arc<World>, until: Instant) {
         tokio::time::sleep(Duration::from_millis(500 + world.luck.below(4_000))).await;
         let node = 1 + world.luck.below(NODES);
         let other = 1 + (node + world.luck.below(NODES - 1)) % NODES;
-        match world.luck.below(8) {
+        match world.luck.below(6) {
             0 => {
                 let power = !world.luck.one_in(3);
                 world.kill(node, power).await;
@@ -146,13 +146,6 @@ async fn trouble(world: &Arc<World>, until: Instant) {
                 let mut weather = world.weather.lock();
                 (weather.loses_one_in, weather.repeats_one_in) = (4 + world.luck.below(20), 8);
                 weather.delay_ms_max = world.luck.below(120);
-            }
-            5 | 6 => {
-                // it takes nothing more, or not everything; a process whose log cannot be synced has ended by then
-                world.spoil(node);
-                tokio::time::sleep(Duration::from_millis(world.luck.below(4_000))).await;
-                world.kill(node, true).await;
-                world.start(node).await;
             }
             _ => *world.weather.lock() = super::world::Weather { delay_ms_max: 5, ..Default::default() },
         }

@@ -18,7 +18,7 @@ use strandline_engine::append::{
 };
 use strandline_engine::clock::ClosedClocks;
 use strandline_event::{LogIndex, LogKey, Micros, SharedBytes, StampedBatch};
-use strandline_wal::crash_disk::{CrashDisk, Dice, Faults};
+use strandline_wal::crash_disk::{CrashDisk, Dice};
 use strandline_wal::io::{FatalIo, OnCommit};
 use strandline_wal::{FrameKind, GroupFailed, InlineIo, Last, LogIo, Membership};
 use tokio::sync::oneshot;
@@ -337,18 +337,6 @@ impl World {
             self.disks[&node].crash(&mut dice);
         }
         assert_eq!(self.disks[&node].violations(), Vec::<String>::new());
-    }
-
-    /// A node's disk fails from some moment on: its syncs, its writes, its room or what is read from it. Until the power goes.
-    pub(crate) fn spoil(&self, node: NodeId) {
-        let soon = Some(self.luck.below(30));
-        let faults = match self.luck.below(4) {
-            0 => Faults { syncs_until_failure: soon, ..Faults::default() },
-            1 => Faults { writes_until_failure: soon, ..Faults::default() },
-            2 => Faults { no_room: true, ..Faults::default() },
-            _ => Faults { reads_fail: true, ..Faults::default() },
-        };
-        self.disks[&node].set_faults(faults);
     }
 
     fn lost(&self, from: NodeId, to: NodeId) -> bool {
