@@ -111,7 +111,8 @@ fn the_counters_tell_what_a_read_touched() {
     let groups: u64 = files.iter().map(|file| u64::from(file.row_groups)).sum();
     assert_eq!((rows as u64, stats.files, stats.row_groups), (snapshot.rows(), files.len() as u64, groups));
     let bytes: u64 = files.iter().map(|file| file.bytes).sum();
-    assert!(stats.bytes > bytes / 2 && stats.bytes <= bytes + files.len() as u64 * 64 * 1024, "{stats:?} of {bytes}");
+    // what is read ahead of one row group may be read again for the next
+    assert!(stats.bytes > bytes / 2 && stats.bytes <= 2 * bytes, "{stats:?} of {bytes}");
     // again, now that footers are known: as many files and groups, fewer bytes
     let mut again = snapshot.scan(&RowFilter::default());
     assert_eq!(again.by_ref().map(|batch| batch.unwrap().rows()).sum::<usize>(), rows);
