@@ -125,7 +125,8 @@ impl LocalStore {
         let time = ManualClock::default();
         let start = Start { now: time.now(), entropy: seed, accept_lost_log: false, grace: Grace::default() };
         let opened = open(&config, log_disk(real.as_ref(), &disk), objects.as_ref(), start)?;
-        let ids = IdSource::new(config.id.event_id_format, 77);
+        // those of another process are others
+        let ids = IdSource::new(config.id.event_id_format, 76 + seed);
         let mut this = Self {
             config,
             disk,

@@ -36,7 +36,7 @@ fn findings(store: &LocalStore, config: &StoreConfig) -> Vec<String> {
 
 /// Removes all runs of a kind, by their names.
 fn lose(dir: &Path, kind: &str) -> usize {
-    let runs = std::fs::read_dir(dir.join("_runs")).unwrap().flatten();
+    let runs = std::fs::read_dir(dir.join("_runs/T")).unwrap().flatten();
     let of_kind: Vec<_> = runs.filter(|run| run.file_name().to_string_lossy().starts_with(kind)).collect();
     of_kind.iter().for_each(|run| std::fs::remove_file(run.path()).unwrap());
     of_kind.len()
@@ -172,7 +172,7 @@ fn assert_refused(store: &mut LocalStore, config: &StoreConfig, kind: &str) {
         assert!(matches!(&refusal.error, AppendError::Unavailable { reason } if reason.contains(kind)), "{refusal:?}");
         assert_eq!(events(store), 10, "reads go on");
         let found = findings(store, config);
-        assert!(found.iter().any(|finding| finding.starts_with(&format!("_runs/{kind}"))), "{kind}: {found:?}");
+        assert!(found.iter().any(|finding| finding.starts_with(&format!("_runs/T/{kind}"))), "{kind}: {found:?}");
         // another stream type is not concerned
         done(store.append(&request("U", BatchUnit::Rows, vec![event("s0", 1)])));
         store.kill().unwrap();
@@ -184,7 +184,7 @@ fn after_a_retirement_lost_runs_are_never_made_anew() {
     for (mode, kind) in [("tombstone", "heads"), ("tombstone", "commands"), ("hard", "heads"), ("hard", "commands")] {
         let dir = tempfile::tempdir().unwrap();
         let (mut store, config) = retired(dir.path(), mode);
-        let runs: Vec<_> = std::fs::read_dir(dir.path().join("_runs")).unwrap().flatten().collect();
+        let runs: Vec<_> = std::fs::read_dir(dir.path().join("_runs/T")).unwrap().flatten().collect();
         let kept: Vec<_> = runs.iter().map(|run| (run.path(), std::fs::read(run.path()).unwrap())).collect();
         assert!(lose(dir.path(), kind) > 0);
         store.reopen(false).unwrap();
