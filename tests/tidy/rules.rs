@@ -28,7 +28,7 @@ pub const MAY_KNOW: &[(&str, &[&str])] = &[
         &["event", "deql", "keys", "wal", "durable", "engine", "tls", "client", "workers", "consensus", "server"],
     ),
     ("strandline-testkit", &["event", "deql", "keys", "hot", "wal", "durable", "engine"]),
-    ("strandline-benches", &["event", "deql", "durable", "engine", "testkit"]),
+    ("strandline-benches", &["event", "deql", "durable", "engine", "workers", "testkit"]),
     ("strandline-load", &["event", "client"]),
     ("strandline-tests", &[]),
 ];
