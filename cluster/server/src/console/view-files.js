@@ -1,7 +1,6 @@
 // The manifest and its history, the data files that it makes true, the segments of the log, and what retention would take. Long lists:
 // asked for once, and again by the button.
 
-import { here } from "./api.js";
 import { facts, h, notice, section, show, when } from "./dom.js";
 import { ago, bytes, count, partition, things } from "./format.js";
 import { Table } from "./tables.js";
@@ -127,13 +126,9 @@ export const files = {
     });
     let done = false;
     const load = async () => {
-      const ask = (/** @type {string} */ name) => context.api.get(context.admin(name));
-      const [manifest, listed, logs, [kept, elsewhere]] = await Promise.all([
-        ask("manifest"),
-        ask("files"),
-        ask("wal"),
-        here(ask("retention")),
-      ]);
+      const [manifest, listed, logs, kept] = await Promise.all(
+        ["manifest", "files", "wal", "retention"].map((name) => context.api.get(context.admin(name))),
+      );
       done = true;
       all = listed.files;
       show(manifestPlace, current(manifest));
@@ -150,7 +145,7 @@ export const files = {
           .filter((/** @type {Log} */ log) => log.refuses_writes)
           .map((/** @type {Log} */ log) => notice("bad", `${log.stream_type} takes no appends: ${log.refuses_writes}`)),
       );
-      show(retentionPlace, kept ? retention(kept) : facts([["Retention", elsewhere]]));
+      show(retentionPlace, retention(kept));
     };
     const again = h(
       "button",

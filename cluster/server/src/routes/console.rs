@@ -37,7 +37,6 @@ files! {
     "icon.svg" PICTURE
     "style.css" STYLE
     "charts.css" STYLE
-    "cluster.css" STYLE
     "app.js" SCRIPT
     "api.js" SCRIPT
     "chart-bars.js" SCRIPT
