@@ -126,7 +126,7 @@ impl LocalStore {
         let start = Start { now: time.now(), entropy: seed, accept_lost_log: false, grace: Grace::default() };
         let opened = open(&config, log_disk(real.as_ref(), &disk), objects.as_ref(), start)?;
         // those of another process are others
-        let ids = IdSource::new(config.id.event_id_format, 76 + seed as u64);
+        let ids = IdSource::new(config.id.event_id_format, 77 + ((seed as u64 - 1) << 32));
         let mut this = Self {
             config,
             disk,
