@@ -443,7 +443,6 @@ fn a_node_that_was_away_too_long_goes_on_from_files_and_a_lost_one_is_replaced()
             goes_on(acknowledged, 40);
             nodes.http(1).compact();
         }
-        // how many appends an entry takes together is the machine's affair
         nodes.until("the log begins behind what the node has", |nodes| {
             nodes.http(1).compact();
             first_entry(nodes, nodes.leader(Some("Call"))) > 60
@@ -595,7 +594,6 @@ fn a_node_that_does_not_answer_is_named_as_one_that_does_not_know_of_a_redaction
     });
     nodes.until("who was asked hears so", |nodes| {
         let again = nodes.http(asked).post(ROUTE, &json!({ "event_id": id })).expect(200);
-        assert_eq!(again["already"], true, "{again}");
-        again.get("not_known_to").is_none()
+        again["already"] == true && again.get("not_known_to").is_none()
     });
 }
