@@ -14,7 +14,6 @@
 mod alone;
 mod cli;
 mod cluster;
-mod cold;
 mod damage;
 mod delta;
 mod disk_full;
