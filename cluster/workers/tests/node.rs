@@ -28,8 +28,10 @@ use std::time::Duration;
 use strandline_deql::{Declarations, parse_file};
 use strandline_engine::append::{Expected, OnError};
 use strandline_engine::read::{Filter, GlobalRead, Order};
-use strandline_event::{BatchBuilder, BatchBytes, BatchUnit, ErrorKind, EventInput, Position, Seq};
+use strandline_engine::subscribe::durable::{Mode, Settings};
+use strandline_event::{BatchBuilder, BatchBytes, BatchUnit, ErrorKind, EventInput, EventRef, Position, Seq};
 use strandline_workers::permits::BytePermit;
+use strandline_workers::subscriptions::{Consumer, SubscriptionWish};
 use strandline_workers::{
     Node, NodeError, NodeHandle, NodeOptions, StartError, StoreHandle, StreamQuery, StreamTypeEntry, runtime,
 };
@@ -92,6 +94,14 @@ async fn count(store: &StoreHandle, stream: &str) -> usize {
         assert_eq!(event.seq, Seq(i as u64 + 1));
     }
     page.len()
+}
+
+/// A consumer of a new subscription to everything, from the start; it is given what the events say.
+async fn consumer_of_all(store: &StoreHandle, name: &str, mode: Mode) -> Consumer {
+    let settings = Settings { filter: Filter::default(), mode, attempts_max: 9, ack_within_us: 60_000_000 };
+    store.create_subscription(name, SubscriptionWish { settings, after: Some(Position::START) }).await.unwrap();
+    let encode = |out: &mut Vec<u8>, event: &EventRef<'_>| out.extend_from_slice(event.data.as_bytes());
+    store.consume(name, Arc::new(encode)).unwrap()
 }
 
 async fn stop(node: NodeHandle) {

@@ -2,9 +2,7 @@
 
 use super::*;
 use strandline_engine::redact::Wish;
-use strandline_engine::subscribe::durable::{Mode, Settings};
-use strandline_event::EventRef;
-use strandline_workers::subscriptions::{Consumed, SubscriptionWish};
+use strandline_workers::subscriptions::Consumed;
 
 const QUIET: Duration = Duration::from_secs(30);
 
@@ -16,11 +14,7 @@ fn what_waits_for_a_connection_is_given_as_it_may_be_shown_when_it_is_taken() {
         let node = start(dir, ", strict.immutable_events = false").await;
         let store = node.store("calls").unwrap();
         append(&node, &store, "c", 3).await.unwrap();
-        let settings =
-            Settings { filter: Filter::default(), mode: Mode::Async, attempts_max: 9, ack_within_us: 60_000_000 };
-        store.create_subscription("s", SubscriptionWish { settings, after: Some(Position::START) }).await.unwrap();
-        let encode = |out: &mut Vec<u8>, event: &EventRef<'_>| out.extend_from_slice(event.data.as_bytes());
-        let mut consumer = store.consume("s", Arc::new(encode)).unwrap();
+        let mut consumer = consumer_of_all(&store, "s", Mode::Async).await;
         while store.subscription("s").unwrap().counts.in_flight < 3 {
             tokio::task::yield_now().await;
         }

@@ -1,10 +1,9 @@
 //! Appends that come together: each is answered as if it had come alone, whatever becomes of the others.
 
 use super::*;
-use strandline_engine::subscribe::durable::{Mode, Settings};
 use strandline_engine::tenants::TenantScope;
-use strandline_event::{Chunk, EventId, EventRef, IdPrefix, Micros};
-use strandline_workers::subscriptions::{Consumed, SubscriptionWish};
+use strandline_event::{Chunk, EventId, IdPrefix, Micros};
+use strandline_workers::subscriptions::Consumed;
 use strandline_workers::{Outcome, StreamAppend, StreamOutcome};
 
 fn event(stream_id: &str, more: EventInput<'_>, expected: Expected) -> StreamAppend {
@@ -246,11 +245,7 @@ fn appends_to_a_store_with_sync_projections_wait_for_them_however_they_come() {
         let store = node.store("calls").unwrap();
         // its owner is there: what comes from now on could go straight to it
         append(&node, &store, "first", 1).await.unwrap();
-        let settings =
-            Settings { filter: Filter::default(), mode: Mode::Sync, attempts_max: 9, ack_within_us: 60_000_000 };
-        store.create_subscription("view", SubscriptionWish { settings, after: Some(Position::START) }).await.unwrap();
-        let encode = |out: &mut Vec<u8>, event: &EventRef<'_>| out.extend_from_slice(event.data.as_bytes());
-        let mut consumer = store.consume("view", Arc::new(encode)).unwrap();
+        let mut consumer = consumer_of_all(&store, "view", Mode::Sync).await;
         let quiet = Duration::from_secs(30);
         let Consumed::Events(before) = consumer.next(quiet).await else { panic!("there is one") };
         store.ack("view", before[0].position, None, false).await.unwrap();
