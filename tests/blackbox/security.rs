@@ -1,7 +1,6 @@
 //! Tokens, TLS and the audit log of the real program, by its own commands: what an operator sets up, and who is refused.
 
-use crate::cluster::nodes::Ports;
-use crate::harness::{Finished, Server, Store, program, run, run_command};
+use crate::harness::{Finished, Ports, Server, Store, program, run, run_command};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;

@@ -508,8 +508,14 @@ fn lived(settings: &str, tiers: usize, layout: usize, ops: Vec<Op>) -> Rig {
     rig
 }
 
+/// So many histories, or what `PROPTEST_CASES` says.
+fn histories(usual: u32) -> ProptestConfig {
+    let cases = std::env::var("PROPTEST_CASES").map_or(usual, |text| text.parse().unwrap());
+    ProptestConfig { cases, max_shrink_iters: 3_000, ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, max_shrink_iters: 3_000, ..ProptestConfig::default() })]
+    #![proptest_config(histories(800))]
     #[test]
     fn every_read_gives_what_the_model_holds(
         settings in rule_settings(),
@@ -528,7 +534,7 @@ const SEALED: &str =
     "security.encrypt.at_rest = true, security.kms.provider = 'local', security.kms.key_id = '/keys/of/the/test'";
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, max_shrink_iters: 3_000, ..ProptestConfig::default() })]
+    #![proptest_config(histories(100))]
     #[test]
     fn every_read_of_an_encrypted_store_gives_what_the_model_holds(
         settings in rule_settings(),

@@ -1,11 +1,8 @@
 //! Three nodes of one cluster as processes on loopback, each with its own folder, files shared.
 
 use super::links::Links;
-use crate::harness::{Finished, Http, Random, Server, program, run_command};
+use crate::harness::{Finished, Http, Ports, Random, Server, program, run_command};
 use serde_json::Value;
-use std::hash::{BuildHasher, Hasher, RandomState};
-use std::net::TcpListener;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -13,26 +10,6 @@ use tempfile::TempDir;
 
 /// Nothing that is waited for takes longer, unless it never comes.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Ports that Linux gives to nobody who asks for any (`net.ipv4.ip_local_port_range` begins behind them).
-const FIXED_PORTS: Range<u16> = 10_240..32_768;
-
-/// Ports of a node: cluster, HTTP, native. They stay the same when it starts again.
-#[derive(Clone, Copy)]
-pub(crate) struct Ports(pub(crate) [u16; 3]);
-
-impl Ports {
-    /// From below the range that the system gives out by itself: while a node is away, its ports are nobody's.
-    pub(crate) fn free() -> Self {
-        let mut random = Random(RandomState::new().build_hasher().finish());
-        let mut taken = Vec::new();
-        while taken.len() < 3 {
-            let port = FIXED_PORTS.start + random.below(FIXED_PORTS.len() as u64) as u16;
-            taken.extend(TcpListener::bind(("127.0.0.1", port)));
-        }
-        Self(std::array::from_fn(|i| taken[i].local_addr().unwrap().port()))
-    }
-}
 
 /// A cluster. Nodes are numbered from 1.
 pub(super) struct Nodes {

@@ -1,11 +1,13 @@
 //! What all black-box tests use: folders, servers, requests, statements.
 
 mod http;
+mod ports;
 mod server;
 mod sse;
 mod store;
 
 pub(crate) use http::{Answer, Http};
+pub(crate) use ports::Ports;
 pub(crate) use server::{Finished, Server, program, run, run_command, run_with_input};
 pub(crate) use sse::{Message, Sse};
 pub(crate) use store::Store;
