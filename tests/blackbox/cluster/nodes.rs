@@ -1,7 +1,7 @@
 //! Three nodes of one cluster as processes on loopback, each with its own folder, files shared.
 
 use super::links::Links;
-use crate::harness::{Finished, Http, Ports, Random, Server, program, run_command};
+use crate::harness::{Finished, Http, Ports, Server, program, run_command};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
