@@ -21,11 +21,11 @@ use std::fs::File;
 use std::io::BufWriter;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 use strandline_durable::Layout;
 use strandline_engine::append::{Answer, Expected, OnError};
-use strandline_engine::compact::JobLimits;
-use strandline_engine::compact::NoSteps;
+use strandline_engine::compact::{JobLimits, Phase, Step, Steps, Stopped};
 use strandline_event::{BatchUnit, LogKey, Micros};
 use strandline_testkit::r#gen::store as declared;
 use strandline_testkit::local_store::LocalStore;
@@ -45,10 +45,10 @@ fn main() {
     let runs = numbers.next().unwrap_or(5);
     println!("durable_write: {events} call records, median of {runs} runs, job and crate in turn");
     for days in [1, 30] {
-        let took: Vec<(Spent, Spent)> = (0..runs).map(|_| run(events, days)).collect();
-        for (job, alone) in &took {
+        let took: Vec<(Spent, Spent, String)> = (0..runs).map(|_| run(events, days)).collect();
+        for (job, alone, phases) in &took {
             println!(
-                "  {days:>2} days: job {:.2?}, crate {:.2?}, ratio {:.2}; CPU {:.2?}, {:.2?}, {:.2}",
+                "  {days:>2} days: job {:.2?}, crate {:.2?}, ratio {:.2}; CPU {:.2?}, {:.2?}, {:.2}; {phases}",
                 job.wall,
                 alone.wall,
                 ratio(alone.wall, job.wall),
@@ -57,10 +57,34 @@ fn main() {
                 ratio(alone.cpu, job.cpu)
             );
         }
-        let wall = median(took.iter().map(|(job, alone)| ratio(alone.wall, job.wall)));
-        let cpu = median(took.iter().map(|(job, alone)| ratio(alone.cpu, job.cpu)));
-        let rate = median(took.iter().map(|(job, _)| events as f64 / job.wall.as_secs_f64()));
+        let wall = median(took.iter().map(|(job, alone, _)| ratio(alone.wall, job.wall)));
+        let cpu = median(took.iter().map(|(job, alone, _)| ratio(alone.cpu, job.cpu)));
+        let rate = median(took.iter().map(|(job, ..)| events as f64 / job.wall.as_secs_f64()));
         println!("  {days:>2} days: median ratio {wall:.2}, of CPU {cpu:.2}; the job moves {rate:.0} events/s");
+    }
+}
+
+/// When a job entered each of its phases.
+#[derive(Default)]
+struct Phases(Mutex<Vec<(Phase, Instant)>>);
+
+impl Steps for Phases {
+    fn reached(&self, _step: Step) -> Result<(), Stopped> {
+        Ok(())
+    }
+
+    fn entered(&self, phase: Phase) {
+        self.0.lock().unwrap().push((phase, Instant::now()));
+    }
+}
+
+impl Phases {
+    /// How long each took, the last one until now.
+    fn told(self) -> String {
+        let entered = self.0.into_inner().unwrap();
+        let ends = entered.iter().skip(1).map(|(_, at)| *at).chain(std::iter::once(Instant::now()));
+        let took = entered.iter().zip(ends).map(|((phase, at), end)| format!("{phase:?} {:.2?}", end - *at));
+        took.collect::<Vec<_>>().join(", ").to_lowercase()
     }
 }
 
@@ -89,8 +113,8 @@ fn ratio(alone: Duration, job: Duration) -> f64 {
     alone.as_secs_f64() / job.as_secs_f64()
 }
 
-/// Times of a job and of the crate alone over what the job wrote.
-fn run(events: usize, days: usize) -> (Spent, Spent) {
+/// Times of a job and of the crate alone over what the job wrote, and of the job's phases.
+fn run(events: usize, days: usize) -> (Spent, Spent, String) {
     let folder = tempfile::tempdir().unwrap();
     let keys = format!(
         "wal.enabled = true, wal.path = '{}', wal.rollover_mb = 256, inmemory.enabled = false, partition.by = ('dt')",
@@ -103,7 +127,9 @@ fn run(events: usize, days: usize) -> (Spent, Spent) {
     load(&mut store, 0..events - BATCH_ROWS, days);
     store.seal(&key);
     load(&mut store, events - BATCH_ROWS..events, days);
-    let (moved, job) = measured(|| store.compact_with(&key, JobLimits::default(), &NoSteps).unwrap());
+    let phases = Phases::default();
+    let (moved, job) = measured(|| store.compact_with(&key, JobLimits::default(), &phases).unwrap());
+    let phases = phases.told();
     assert_eq!(moved, events as u64);
 
     let layout = Layout::new(&config).unwrap();
@@ -114,7 +140,7 @@ fn run(events: usize, days: usize) -> (Spent, Spent) {
     assert_eq!(counted, events, "both write the same rows");
     let alone = |(n, rows): (usize, &Vec<_>)| write(&layout, rows, &folder.path().join(format!("alone-{n}.parquet")));
     let ((), alone) = measured(|| rows.iter().enumerate().for_each(alone));
-    (job, alone)
+    (job, alone, phases)
 }
 
 fn batches(path: &Path) -> Vec<RecordBatch> {
