@@ -11,6 +11,21 @@ use tempfile::TempDir;
 /// Nothing that is waited for takes longer, unless it never comes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Starts a node. A port that somebody else on the machine has just now is waited for: the nodes of a cluster keep theirs.
+fn up(command: &mut Command) -> Server {
+    let began = Instant::now();
+    loop {
+        match Server::try_start(command) {
+            Ok(server) => return server,
+            Err(ended) if ended.stderr.contains("Address already in use") && began.elapsed() < PATIENCE => {
+                let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+                eprintln!("{}{sockets}", ended.stderr);
+            }
+            Err(ended) => panic!("the node did not start: {ended:?}"),
+        }
+    }
+}
+
 /// A cluster. Nodes are numbered from 1.
 pub(super) struct Nodes {
     folder: TempDir,
@@ -205,14 +220,13 @@ impl Nodes {
     }
 
     pub(super) fn start(&mut self, node: usize) {
-        self.running[node - 1] = Some(Server::start_from(&mut self.command(node)));
+        self.running[node - 1] = Some(up(&mut self.command(node)));
     }
 
     /// Starts nodes that need each other to be ready.
     pub(super) fn start_all(&mut self) {
         let commands: Vec<Command> = (1..=self.ports.len()).map(|node| self.command(node)).collect();
-        let starting =
-            commands.into_iter().map(|mut command| std::thread::spawn(move || Server::start_from(&mut command)));
+        let starting = commands.into_iter().map(|mut command| std::thread::spawn(move || up(&mut command)));
         let started: Vec<_> = starting.collect();
         self.running = started.into_iter().map(|node| Some(node.join().unwrap())).collect();
     }
