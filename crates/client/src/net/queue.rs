@@ -374,9 +374,10 @@ fn deliver_singles(singles: Vec<Single>, frame: &Frame) -> Result<(), ClientErro
 }
 
 fn fail(singles: Vec<Single>, error: ClientError) -> Result<(), ClientError> {
-    let refused = matches!(error, ClientError::Refused(_));
+    // also that nobody knows the outcome is the server's own word: what else is on its way there is answered as before
+    let is_answer = matches!(error, ClientError::Refused(_) | ClientError::OutcomeUnknown { .. });
     singles.into_iter().for_each(|single| Untold::Single(single, error.clone()).tell());
-    if refused { Ok(()) } else { Err(error) }
+    if is_answer { Ok(()) } else { Err(error) }
 }
 
 #[cfg(test)]

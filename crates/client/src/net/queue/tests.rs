@@ -256,6 +256,13 @@ fn an_answer_to_another_number_of_appends_ends_the_connection() {
     let overloaded =
         |answer: &mut Answer| answer.try_recv().unwrap().unwrap_err().kind() == Some(ErrorKind::Overloaded);
     assert!(answers.iter_mut().all(overloaded));
+    // nor is an answer that was too large for this client: the appends may be stored, and the connection is good
+    let mut answers: Vec<Answer> = (0..2).map(|_| single(&mut queue, None)).collect();
+    let frames = sent(&mut queue);
+    let unknown = Refused { code: crate::wire::refused::OUTCOME_UNKNOWN.to_owned(), ..Refused::default() };
+    let unknown = cut(unknown.encode(frames[0].header.request));
+    queue.answered(&frames[0]).unwrap().deliver(unknown).unwrap();
+    assert!(answers.iter_mut().all(|a| matches!(a.try_recv().unwrap(), Err(ClientError::OutcomeUnknown { .. }))));
 }
 
 #[test]
