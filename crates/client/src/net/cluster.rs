@@ -150,12 +150,14 @@ impl ClusterClient {
                 only.unwrap_or_else(|| Err(Refused::new(ErrorKind::Io, "no outcome"))).map_err(ClientError::from)
             }
         });
+        let unknown =
+            |text| Refused { code: crate::wire::refused::OUTCOME_UNKNOWN.to_owned(), text, ..Refused::default() };
         asked.await.map_err(|error| match error {
             ClientError::Refused(refused) => refused,
-            ClientError::OutcomeUnknown { why } => {
-                Refused { code: crate::wire::refused::OUTCOME_UNKNOWN.to_owned(), text: why, ..Refused::default() }
-            }
-            other => Refused::new(ErrorKind::Unavailable, other.to_string()),
+            error @ ClientError::Unreachable { .. } => Refused::new(ErrorKind::Unavailable, error.to_string()),
+            ClientError::OutcomeUnknown { why } => unknown(why),
+            // an answer that cannot be read, or never came, does not say that nothing was stored
+            other => unknown(other.to_string()),
         })
     }
 
