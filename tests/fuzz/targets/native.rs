@@ -1,14 +1,18 @@
-//! Any bytes into the cutter of frames, and any body into the decoder of its kind. No panic, no frame without a right checksum.
+//! Any bytes into the cutter of frames, and any body into the decoder of its kind; what it gives is read as its receiver reads it. No panic, no
+//! frame without a right checksum.
 //!
 //! The first byte of an input says how it is used:
 //! even, the bytes are a stream; odd, the second byte is a kind and the rest a body whose checksums are right.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use strandline_client::wire::events::Events;
 use strandline_client::wire::fields::Reader;
 use strandline_client::wire::frames::{Frame, FrameReader, Step};
 use strandline_client::wire::header::{Header, Kind};
 use strandline_client::wire::{append, hello, outcome, read, refused, subscribe};
+use strandline_event::BatchBytes;
+use strandline_event::foreign::check_foreign;
 
 fuzz_target!(|input: &[u8]| {
     match input {
@@ -53,8 +57,16 @@ fn decode(frame: &Frame) {
         Some(Kind::Hello) => drop(hello::Hello::decode(body)),
         Some(Kind::Welcome) => drop(hello::Welcome::decode(body)),
         Some(Kind::Error) => drop(refused::Refused::read(&mut Reader::new(body))),
-        Some(Kind::Append) => drop(append::decode_append(body)),
-        Some(Kind::AppendBulk) => drop(append::decode_bulk(body)),
+        Some(Kind::Append) => {
+            if let Ok(decoded) = append::decode_append(body) {
+                decoded.appends.iter().for_each(|append| judge(&append.batch));
+            }
+        }
+        Some(Kind::AppendBulk) => {
+            if let Ok((batches, _)) = append::decode_bulk(body) {
+                batches.iter().for_each(judge);
+            }
+        }
         Some(Kind::Appended) => drop(outcome::decode_appended(body)),
         Some(Kind::BulkAppended) => drop(outcome::decode_bulk_appended(body)),
         Some(Kind::Head) => drop(read::HeadOf::decode(body)),
@@ -62,18 +74,45 @@ fn decode(frame: &Frame) {
         Some(Kind::ReadStream) => drop(read::StreamWanted::decode(body)),
         Some(Kind::StreamPage) => {
             if let Ok((_, events)) = read::PageFacts::decode(body) {
-                assert_eq!(events.iter().count(), events.len());
+                walk(&events);
             }
         }
         Some(Kind::ReadAll) => drop(read::AllWanted::decode(body)),
-        Some(Kind::GlobalPage) => drop(read::decode_global_page(body)),
+        Some(Kind::GlobalPage) => {
+            if let Ok((_, _, events)) = read::decode_global_page(body) {
+                walk(&events);
+            }
+        }
         Some(Kind::Scan) => drop(read::ScanWanted::decode(body)),
-        Some(Kind::ScanPart) => drop(read::decode_scan_part(body)),
+        Some(Kind::ScanPart) => {
+            if let Ok((_, events)) = read::decode_scan_part(body) {
+                walk(&events);
+            }
+        }
         Some(Kind::ScanMore) => drop(read::decode_scan_more(body)),
         Some(Kind::Subscribe) => drop(subscribe::SubscribeWanted::decode(body)),
-        Some(Kind::SubscribePart) => drop(subscribe::PartFacts::decode(body)),
+        Some(Kind::SubscribePart) => {
+            if let Ok((_, events)) = subscribe::PartFacts::decode(body) {
+                walk(&events);
+            }
+        }
         Some(Kind::Ping | Kind::Pong | Kind::ScanCancel) | None => {}
     }
+}
+
+/// An archive that was validated, as a server looks at it: all fields of its rows.
+fn judge(batch: &BatchBytes) {
+    let view = batch.view();
+    // right or wrong: it must be told without a panic
+    let _ = check_foreign(view);
+    for row in 0..view.rows() {
+        let _ = view.input(row);
+    }
+}
+
+/// Events of an answer, as a client reads them.
+fn walk(events: &Events) {
+    assert_eq!(events.iter().count(), events.len());
 }
 
 /// Castagnoli, bit by bit: the target does not believe the crate that the frames use.
