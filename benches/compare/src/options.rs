@@ -25,10 +25,10 @@ pub(crate) struct Options {
     /// Seconds of each workload that has no end of its own.
     #[arg(long, default_value_t = 10.0)]
     pub(crate) seconds: f64,
-    /// Events of the batches of Strandline by the native protocol.
+    /// Events of the batches of Strandline by the native protocol, with and without command ids.
     #[arg(long, default_value_t = 20_000_000)]
     pub(crate) events: u64,
-    /// Events of the batches of everybody else, of Strandline by HTTP and of Strandline with command ids.
+    /// Events of the batches of everybody else, and of Strandline by HTTP.
     #[arg(long, default_value_t = 4_000_000)]
     pub(crate) peer_events: u64,
     /// Streams that are written.
