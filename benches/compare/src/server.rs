@@ -1,8 +1,10 @@
 //! A server of the comparison: a process with its own folder and ports of the loopback address, ended by its id.
 
 use rustix::process::{Pid, Signal, kill_process};
+use std::collections::HashSet;
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -156,15 +158,21 @@ impl User {
     }
 }
 
-/// Bytes of all files below a folder, and of those whose name passes.
+/// Bytes of all files below a folder whose name passes; those of a file that has several names there once.
 pub(crate) fn bytes_below(folder: &Path, counts: &dyn Fn(&Path) -> bool) -> Result<u64, Failure> {
+    bytes_of(folder, counts, &mut HashSet::new())
+}
+
+fn bytes_of(folder: &Path, counts: &dyn Fn(&Path) -> bool, seen: &mut HashSet<(u64, u64)>) -> Result<u64, Failure> {
     let mut bytes = 0;
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
         // a server may take a file away while we look
         match path.symlink_metadata() {
-            Ok(metadata) if metadata.is_dir() => bytes += bytes_below(&path, counts)?,
-            Ok(metadata) if metadata.is_file() && counts(&path) => bytes += metadata.len(),
+            Ok(metadata) if metadata.is_dir() => bytes += bytes_of(&path, counts, seen)?,
+            Ok(metadata) if metadata.is_file() && counts(&path) && seen.insert((metadata.dev(), metadata.ino())) => {
+                bytes += metadata.len();
+            }
             _ => {}
         }
     }
@@ -188,6 +196,8 @@ mod tests {
         std::fs::create_dir(folder.path().join("a")).unwrap();
         std::fs::write(folder.path().join("a/x.parquet"), [0; 70]).unwrap();
         std::fs::write(folder.path().join("y.log"), [0; 30]).unwrap();
+        // another name for the same bytes
+        std::fs::hard_link(folder.path().join("a/x.parquet"), folder.path().join("x.link")).unwrap();
         assert_eq!(bytes_below(folder.path(), &|_| true).unwrap(), 100);
         let parquet = |path: &Path| path.extension().is_some_and(|e| e == "parquet");
         assert_eq!(bytes_below(folder.path(), &parquet).unwrap(), 70);

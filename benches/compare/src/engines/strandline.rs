@@ -76,7 +76,7 @@ impl Strandline {
 
     /// Bytes of what stands beside the data files below the durable path: manifests, sorted runs, the Delta log.
     pub(crate) fn sidecar_bytes(&self) -> Result<u64, Failure> {
-        bytes_below(&self.folder.path().join("durable"), &|path| !is_data(path))
+        bytes_below(&self.folder.path().join("durable"), &|path| !is_data(path) && !was_data(path))
     }
 
     /// Asks for an action of the compaction: `pause`, `resume`, `run`; waits until it is done.
@@ -102,6 +102,11 @@ impl Strandline {
 
 fn is_data(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "parquet")
+}
+
+/// A data file under another name: replaced by a merge, it stays for a day for those who read it; the Delta log has a second link to each.
+fn was_data(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "old" || extension == "link")
 }
 
 fn serve(program: &Path, folder: &Path) -> Result<(Server, String, String), Failure> {
@@ -207,6 +212,15 @@ mod tests {
         let answer =
             r#"{"logs":[{"segments":[{"bytes":104173568,"name":"a"},{"bytes":20}]},{"segments":[]}],"bytes_max":7}"#;
         assert_eq!(sum_of("\"bytes\":", answer), 104_173_588);
+    }
+
+    #[test]
+    fn a_data_file_under_another_name_is_neither_data_nor_a_sidecar() {
+        let kinds = |name: &str| (is_data(Path::new(name)), was_data(Path::new(name)));
+        assert_eq!(kinds("dt=1/part-1-1.parquet"), (true, false));
+        assert_eq!(kinds("dt=1/part-1-1.parquet.old"), (false, true));
+        assert_eq!(kinds("_delta/part-1-1.parquet.link"), (false, true));
+        assert_eq!(kinds("_manifests/heads-1.run"), (false, false));
     }
 
     #[test]
