@@ -58,15 +58,25 @@ pub(crate) fn with_command_ids<P: Protocol>(trial: &mut Trial<'_>, node: &Strand
     trial.batches(&Over::<P>::of(node))
 }
 
-/// 64 clients for as long as a compaction of everything takes.
+/// So long clients send beside a compaction at most.
+const BESIDE: Duration = Duration::from_secs(40);
+
+/// 64 clients for as long as a compaction of everything takes, up to [`BESIDE`]; beside them its merges would take minutes.
 fn while_compacting<P: Protocol>(trial: &mut Trial<'_>, node: &Strandline) -> Result<(), Failure> {
     let (pace, http) = (Pace::until_told(), node.http().to_owned());
     let (told, runtime) = (pace.clone(), trial.runtimes.two.handle().clone());
     let compacting = std::thread::spawn(move || -> Result<Duration, Failure> {
         let began = Instant::now();
-        let done = runtime.block_on(Strandline::compaction(&http, "run?wait=true"));
-        // also after a failure: the clients wait for it
-        told.tell();
+        let done = runtime.block_on(async {
+            let mut compaction = std::pin::pin!(Strandline::compaction(&http, "run?wait=true"));
+            let ended = tokio::time::timeout(BESIDE, &mut compaction).await;
+            // also after a failure: the clients wait for it
+            told.tell();
+            match ended {
+                Ok(done) => done,
+                Err(_) => compaction.await,
+            }
+        });
         done.map(|()| began.elapsed())
     });
     let beside = trial.singles(&Over::<P>::of(node), MANY, Some(&pace));
