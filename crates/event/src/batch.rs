@@ -426,3 +426,6 @@ impl ArchivedEventBatch {
         ]
     }
 }
+
+#[cfg(test)]
+mod layout;

@@ -13,7 +13,9 @@ use std::sync::mpsc::channel;
 use strandline_deql::StoreConfig;
 use strandline_durable::objects::StoreObjects;
 use strandline_durable::{RetireError, SharedObjects};
-use strandline_engine::append::{Again, Answer, AppendRequest, FilesGroup, IdsChecked, Known, LogDriver, SinkGroup};
+use strandline_engine::append::{
+    Again, Answer, AppendRequest, FilesGroup, Hashes, IdsChecked, Known, LogDriver, SinkGroup,
+};
 use strandline_engine::compact::{self, CompactError, JobLimits, NoSteps, Progress, Steps, Trigger};
 use strandline_engine::ids::IdSource;
 use strandline_engine::redact::{self, RedactError, Redacted, Wish};
@@ -21,7 +23,7 @@ use strandline_engine::retention::{self, Moved};
 use strandline_engine::store::{
     Grace, OpenError, OpenLog, OpenOptions, OpenReport, Opened, ReplaceError, Replaced, Store,
 };
-use strandline_event::{BatchBytes, EventId, LogIndex, LogKey, Micros, StampedBatch};
+use strandline_event::{BatchBytes, BatchUnit, EventId, LogIndex, LogKey, Micros, StampedBatch};
 use strandline_keys::KeyProvider;
 use strandline_keys::testing::TestKeys;
 use strandline_wal::crash_disk::{CrashDisk, Dice};
@@ -218,6 +220,8 @@ impl LocalStore {
         let key = LogKey::single(request.batch.view().stream_type());
         self.ensure_log(&key);
         request.ids = self.check_ids(&key, &request);
+        let view = request.batch.view();
+        request.hashes = (view.unit() == BatchUnit::Rows).then(|| Arc::new(Hashes::of(view, &self.store.rules())));
         for _ in 0..TRIES_MAX {
             match self.submit(&key, request.clone()) {
                 Answer::Again(Again::Lookup(lookup)) => {

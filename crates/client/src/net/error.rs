@@ -10,13 +10,13 @@ pub enum ClientError {
     /// The server said no: nothing was done.
     #[error("{0}")]
     Refused(Refused),
-    /// The connection broke over an append that cannot be repeated.
+    /// An append has no answer, or none that can be read, and was not repeated: it may be stored.
     #[error(
-        "the outcome is unknown: {why}. Read the stream and decide again; an append whose events have a command id is repeated by \
-         itself"
+        "the outcome is unknown: {why}. Read the stream and decide again; an append whose events have a command id may be sent \
+         again as it is"
     )]
     OutcomeUnknown {
-        /// What happened to the connection.
+        /// What happened to the connection or the answer.
         why: String,
     },
     /// No connection for as long as the client is patient: nothing was done.
@@ -51,6 +51,14 @@ impl From<Refused> for ClientError {
 }
 
 impl ClientError {
+    /// The same of an append: an answer that cannot be read does not say that nothing was stored.
+    pub(super) fn of_append(self) -> Self {
+        match self {
+            Self::Protocol(_) => Self::OutcomeUnknown { why: self.to_string() },
+            other => other,
+        }
+    }
+
     /// What the server's refusal means; `None`: there is none, or of a later version.
     #[must_use]
     pub fn kind(&self) -> Option<ErrorKind> {

@@ -126,9 +126,11 @@ impl Client {
         let held = self.shared().room(bytes_in_frame(&batch)).await?;
         let repeat = if dry_run { Repeat::Always } else { Repeat::of(&batch) };
         let frame = |id| encode_append(id, std::iter::once((&batch, expected)), dry_run);
-        let frame = self.ask(Kind::Appended, repeat, Some(held), frame).await?;
-        let outcome = decode_appended(&frame.body)?.into_iter().next();
-        outcome.ok_or(ClientError::Protocol(WireError::Body("no outcome")))?.map_err(ClientError::from)
+        let told = |error: ClientError| if dry_run { error } else { error.of_append() };
+        let frame = self.ask(Kind::Appended, repeat, Some(held), frame).await.map_err(told)?;
+        let outcomes = decode_appended(&frame.body);
+        let only = outcomes.and_then(|all| all.into_iter().next().ok_or(WireError::Body("no outcome")));
+        only.map_err(|error| told(error.into()))?.map_err(ClientError::from)
     }
 
     /// Appends batches (unit Rows) of many streams, at most one of each stream type. The outer error: nothing was stored; inner
@@ -147,12 +149,13 @@ impl Client {
         batches.iter().try_for_each(|batch| check_unit(batch, BatchUnit::Rows))?;
         let held = self.shared().room(batches.iter().map(bytes_in_frame).sum()).await?;
         let frame = |id| encode_bulk(id, batches, on_error);
-        let frame = self.ask(Kind::BulkAppended, Repeat::of_all(batches), Some(held), frame).await?;
-        let outcomes = decode_bulk_appended(&frame.body)?;
-        if outcomes.len() != batches.len() {
-            return Err(ClientError::Protocol(WireError::Body("another number of outcomes")));
-        }
-        Ok(outcomes)
+        let asked = self.ask(Kind::BulkAppended, Repeat::of_all(batches), Some(held), frame).await;
+        let frame = asked.map_err(ClientError::of_append)?;
+        let outcomes = decode_bulk_appended(&frame.body).and_then(|outcomes| match outcomes.len() == batches.len() {
+            true => Ok(outcomes),
+            false => Err(WireError::Body("another number of outcomes")),
+        });
+        outcomes.map_err(|error| ClientError::from(error).of_append())
     }
 
     /// First and last seq of a stream; `None`: there is no such stream.

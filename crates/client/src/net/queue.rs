@@ -376,7 +376,8 @@ fn deliver_singles(singles: Vec<Single>, frame: &Frame) -> Result<(), ClientErro
 fn fail(singles: Vec<Single>, error: ClientError) -> Result<(), ClientError> {
     // also that nobody knows the outcome is the server's own word: what else is on its way there is answered as before
     let is_answer = matches!(error, ClientError::Refused(_) | ClientError::OutcomeUnknown { .. });
-    singles.into_iter().for_each(|single| Untold::Single(single, error.clone()).tell());
+    let told = error.clone().of_append();
+    singles.into_iter().for_each(|single| Untold::Single(single, told.clone()).tell());
     if is_answer { Ok(()) } else { Err(error) }
 }
 

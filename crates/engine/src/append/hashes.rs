@@ -51,9 +51,10 @@ impl Hashes {
         Self { scope, digest_key, unit: batch.unit(), streams, commands }
     }
 
-    /// Whether they are what [`of`](Self::of) gives by these rules: others may have come meanwhile.
-    pub(crate) fn are_by(&self, rules: &Rules) -> bool {
+    /// Whether they are what [`of`](Self::of) gives by these rules, which may have come meanwhile, for a batch of this shape.
+    pub(crate) fn are_of(&self, batch: BatchView<'_>, rules: &Rules) -> bool {
         (self.scope, self.digest_key) == (rules.scope, rules.digest_key)
+            && (self.unit, self.streams.len()) == (batch.unit(), batch.stream_count())
     }
 
     /// By distinct stream.
@@ -126,12 +127,15 @@ mod tests {
     }
 
     #[test]
-    fn those_by_other_rules_are_told() {
-        let batch = batch(BatchUnit::Rows, &[Some("a")]);
-        let hashes = Hashes::of(batch.view(), &rules(Scope::Stream));
-        assert!(hashes.are_by(&rules(Scope::Stream)));
-        assert!(!hashes.are_by(&rules(Scope::StreamType)));
+    fn those_of_something_else_are_told() {
+        let rows = batch(BatchUnit::Rows, &[Some("a"), Some("b")]);
+        let hashes = Hashes::of(rows.view(), &rules(Scope::Stream));
+        assert!(hashes.are_of(rows.view(), &rules(Scope::Stream)));
+        assert!(!hashes.are_of(rows.view(), &rules(Scope::StreamType)));
         let other_key = Rules { digest_key: (7, 7), ..rules(Scope::Stream) };
-        assert!(!hashes.are_by(&other_key));
+        assert!(!hashes.are_of(rows.view(), &other_key));
+        for other in [batch(BatchUnit::Rows, &[Some("a")]), batch(BatchUnit::Append, &[Some("a")])] {
+            assert!(!hashes.are_of(other.view(), &rules(Scope::Stream)));
+        }
     }
 }

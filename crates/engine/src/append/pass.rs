@@ -97,7 +97,7 @@ pub(crate) fn judge(log: &Log, request: &AppendRequest) -> Result<Verdict, Settl
     let batch = request.batch.view();
     let rows = batch.rows();
     let made;
-    let hashes = match request.hashes.as_deref().filter(|hashes| hashes.are_by(log.rules())) {
+    let hashes = match request.hashes.as_deref().filter(|hashes| hashes.are_of(batch, log.rules())) {
         Some(hashes) => hashes,
         None => {
             made = Hashes::of(batch, log.rules());

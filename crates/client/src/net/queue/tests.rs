@@ -247,7 +247,7 @@ fn an_answer_to_another_number_of_appends_ends_the_connection() {
     let mut out = OutcomesWriter::new(Kind::Appended, frames[0].header.request, 1);
     out.refused(&Refused::new(ErrorKind::Io, "x"));
     assert!(queue.answered(&frames[0]).unwrap().deliver(cut(out.finish())).is_err());
-    assert!(answers.iter_mut().all(|answer| matches!(answer.try_recv().unwrap(), Err(ClientError::Protocol(_)))));
+    assert!(answers.iter_mut().all(|a| matches!(a.try_recv().unwrap(), Err(ClientError::OutcomeUnknown { .. }))));
     // a refusal of the whole frame is everybody's, and no reason to end
     let mut answers: Vec<Answer> = (0..2).map(|_| single(&mut queue, None)).collect();
     let frames = sent(&mut queue);
