@@ -47,6 +47,9 @@ const ELECTION_PARTS: u64 = 3;
 /// How long a snapshot (a pointer) may take before a purge is put off.
 const SNAPSHOT_WAIT: Duration = Duration::from_secs(10);
 
+/// How long a group that stops waits for its disk. Who stops a node has waited for the owners of its logs before.
+const DISK_WITHIN: Duration = Duration::from_secs(5);
+
 /// What a group is opened with.
 pub struct GroupParts {
     /// Its name.
@@ -137,7 +140,8 @@ struct Confirming {
 }
 
 impl Group {
-    /// Opens a group over its log. A group of which this node is the only voter elects it at once.
+    /// Opens a group over its log. From here on it says who belongs to it, as its log does. A group of which this node is the only voter
+    /// elects it at once.
     ///
     /// # Errors
     /// The log cannot be read, its first frames not be written, or positions were given up in it.
@@ -156,6 +160,7 @@ impl Group {
         let config = Arc::new(config(&id, node));
         let raft = Raft::new(node, config, peers, storage.clone(), state.clone());
         let raft = raft.await.map_err(|e| stopped(e.to_string()))?;
+        first_word(&raft).await.map_err(stopped)?;
         let nudge = Arc::new(Notify::new());
         let (metrics, nudged) = (raft.metrics(), Arc::clone(&nudge));
         let (health, group) = (Health::new(), id.clone());
@@ -443,16 +448,30 @@ impl Group {
         self.state.applied().map(|id| id.number)
     }
 
-    /// Stops the group as a process that ends at once: nothing more is written.
+    /// Stops the group as a process that ends at once: nothing more is written, and no disk waited for.
     pub async fn abort(&self) {
         self.health.stops();
+        self.storage.give_up();
         let _ = self.raft.shutdown().await;
     }
 
-    /// Stops the group on this node. What was proposed and not answered has an unknown outcome.
+    /// Stops the group on this node, also where its disk is full. What was proposed and not answered has an unknown outcome.
     pub async fn stop(&self) {
         self.health.stops();
-        if let Err(error) = self.raft.shutdown().await {
+        let stopping = self.raft.shutdown();
+        tokio::pin!(stopping);
+        let stopped = if let Ok(stopped) = tokio::time::timeout(DISK_WITHIN, &mut stopping).await {
+            stopped
+        } else {
+            let waited = DISK_WITHIN.as_secs();
+            tracing::warn!(
+                group = %self.id,
+                "the disk of its log has taken nothing for {waited} seconds, and is not waited for: make room before the next start"
+            );
+            self.storage.give_up();
+            stopping.await
+        };
+        if let Err(error) = stopped {
             tracing::warn!(group = %self.id, "the group did not stop in order: {error}");
         }
         if let Err(error) = self.storage.mark(true).await {
@@ -489,6 +508,14 @@ fn config(id: &GroupId, node: NodeId) -> Config {
         max_in_snapshot_log_to_keep: u64::MAX,
         ..Config::default()
     }
+}
+
+/// Until the engine has said for the first time what it is: before, its metrics name nobody, which looks like a log that is empty.
+async fn first_word(raft: &Raft<Types>) -> Result<(), String> {
+    let mut metrics = raft.metrics();
+    metrics.changed().await.map_err(|_| "its engine has ended".to_owned())?;
+    let said = metrics.borrow().running_state.clone();
+    said.map_err(|fatal| fatal.to_string())
 }
 
 /// What the machine holds already, and the membership as of then. A log that ends below it goes on behind it.

@@ -5,7 +5,7 @@
 //!  replication, apply ── entries ──> the newest from memory, older ones from the segments
 //! ```
 //!
-//! Invariants: what was answered is on stable storage; an entry's payload is written once, as the frame that readers and
+//! Invariants: what was answered is on stable storage, and nothing is answered any more once a group did not come back from the disk; an entry's payload is written once, as the frame that readers and
 //! compaction read; numbers are Raft's indices, and only this module and `machine_adapter` translate them.
 
 // the size of openraft's error is its own affair
@@ -24,7 +24,7 @@ use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 use strandline_event::{LogIndex, Micros};
 use strandline_wal::{Last, LogIo, LogWriter, Room, SharedView};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 /// Bytes of entries that one answer of the log holds, or one entry.
 const READ_BYTES_MAX: usize = 4 << 20;
@@ -52,6 +52,8 @@ struct Shared {
     expected: Mutex<Option<Snapshot>>,
     /// Who leads, as the group's watch saw it last.
     leader: Mutex<Option<(NodeId, Member)>>,
+    /// Nobody waits for the disk any more.
+    given_up: watch::Sender<bool>,
     /// openraft's own tests begin logs anywhere, and purge what never was.
     begins_anywhere: bool,
 }
@@ -73,6 +75,7 @@ impl Storage {
             live,
             expected,
             leader: Mutex::new(None),
+            given_up: watch::Sender::new(false),
             begins_anywhere: false,
         }))
     }
@@ -179,15 +182,32 @@ impl Storage {
         self.flush().await
     }
 
-    /// Takes group after group to the disk until nothing is pending.
+    /// Nothing more goes to the disk, and a group that it does not take (it is full) is not waited for: what is on its way has an unknown
+    /// outcome.
+    pub(crate) fn give_up(&self) {
+        self.0.given_up.send_replace(true);
+    }
+
+    /// Takes group after group to the disk until nothing is pending. One that did not come back was perhaps written: behind it nothing is.
     async fn flush(&self) -> io::Result<()> {
+        let mut given_up = self.0.given_up.subscribe();
         loop {
+            let lost = *given_up.borrow() || self.0.writer.lock().is_in_flight();
+            if lost {
+                return Err(io::Error::other("the log's disk did not take an earlier group"));
+            }
             let Some(group) = self.0.writer.lock().take_group() else { return Ok(()) };
             let (back, written) = oneshot::channel();
             self.0.io.submit(group, Box::new(move |result| drop(back.send(result))));
-            match written.await {
-                Ok(Ok(group)) => drop(self.0.writer.lock().committed(group)),
-                Ok(Err(_)) | Err(_) => return Err(io::Error::other("the log's disk failed")),
+            tokio::select! {
+                biased;
+                written = written => match written {
+                    Ok(Ok(group)) => drop(self.0.writer.lock().committed(group)),
+                    Ok(Err(_)) | Err(_) => return Err(io::Error::other("the log's disk failed")),
+                },
+                () = async { drop(given_up.wait_for(|given_up| *given_up).await) } => {
+                    return Err(io::Error::other("the log's disk has not taken a group, and is not waited for any more"));
+                }
             }
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! A node leads for its machine when it is Raft's leader, has heard a quorum lately, and everything in its log is applied, so that its own
 //! first entry is. It leads no more as soon as one of the first two ends, or somebody says that the log moved on under the machine.
+//! While the engine waits for its disk (it is full) it says nothing, neither to its followers nor here: that counts as no quorum.
 //! It also sees when the engine has ended by itself, and says so.
 
 use crate::health::Health;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use strandline_wal::LeaderId;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 /// A leader that no quorum answered for so long acts as none: another one may be there.
 const QUORUM_STALE_MS: u64 = 3_000;
@@ -43,9 +45,10 @@ impl Watch {
     pub(crate) async fn run(mut self) {
         let mut leading: Option<LeaderId> = None;
         let mut moved_on = false;
+        let mut told = Instant::now();
         loop {
             let metrics = self.metrics.borrow_and_update().clone();
-            let leads = self.leads(&metrics);
+            let leads = self.leads(&metrics, told);
             if leads.is_some() {
                 self.health.is_led();
             }
@@ -67,6 +70,7 @@ impl Watch {
                     if changed.is_err() {
                         break;
                     }
+                    told = Instant::now();
                 }
                 () = self.nudge.notified() => moved_on = true,
                 () = tokio::time::sleep(LOOK_EVERY) => {}
@@ -90,11 +94,14 @@ impl Watch {
         }
     }
 
-    /// The leadership of this node, if it has one that is alive.
-    fn leads(&self, metrics: &RaftMetrics<u64, Member>) -> Option<LeaderId> {
+    /// The leadership of this node, if it has one that is alive, by what was told then.
+    fn leads(&self, metrics: &RaftMetrics<u64, Member>, told: Instant) -> Option<LeaderId> {
         let vote = &metrics.vote;
         let mine = vote.committed && vote.leader_id.node_id == self.node && metrics.state == ServerState::Leader;
-        let fresh = metrics.millis_since_quorum_ack.is_none_or(|ms| ms <= QUORUM_STALE_MS);
+        // nobody takes the place of the only voter, whatever it waits for
+        let alone = metrics.membership_config.voter_ids().eq([self.node]);
+        let since_ms = if alone { 0 } else { u64::try_from(told.elapsed().as_millis()).unwrap_or(u64::MAX) };
+        let fresh = metrics.millis_since_quorum_ack.is_none_or(|ms| ms.saturating_add(since_ms) <= QUORUM_STALE_MS);
         let runs = metrics.running_state.is_ok();
         (mine && fresh && runs).then_some(LeaderId { term: vote.leader_id.term, node: self.node })
     }

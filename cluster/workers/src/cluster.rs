@@ -520,8 +520,9 @@ async fn come_back(
     (stores, statements): (&[StoreConfig], Vec<String>),
     dir: &Path,
 ) -> Result<Vec<StoreConfig>, ClusterError> {
-    if member.founds && control.state().cluster().is_none() && control.meta_status().voters.len() <= 1 {
-        // it died before the cluster was made
+    let is_alone = control.meta_status().voters.iter().eq([&member.node]);
+    if member.founds && is_alone {
+        // it may have died before everything was said that makes a cluster; said again it changes nothing
         create(control, options, member, stores, statements).await?;
     }
     let state = heard(control).await;

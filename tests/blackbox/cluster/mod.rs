@@ -8,6 +8,7 @@ mod named;
 pub(crate) mod nodes;
 mod offline;
 mod operator;
+mod partition;
 mod roles;
 mod statement;
 #[cfg(feature = "otel")]
@@ -301,6 +302,17 @@ fn nodes_are_restarted_one_by_one_and_all_at_once() {
 }
 
 #[test]
+fn the_node_that_made_the_cluster_waits_for_the_others_when_it_comes_back_first() {
+    let mut nodes = Nodes::new(3, KEYS, &[]);
+    nodes.stop_all();
+    let waits = nodes.says(1, "waiting for more than half of the voters");
+    assert_eq!(waits, Ok(()), "it takes itself for one whose cluster was never made");
+    nodes.start_all();
+    nodes.http(1).post("streams/Call/a", &json!({ "events": [{ "event_type": "E", "data": {} }] })).expect(201);
+    nodes.stop_all();
+}
+
+#[test]
 fn a_node_alone_becomes_the_first_member_without_a_copy() {
     let mut nodes = Nodes::of(3, KEYS, &[]);
     let event = |n: u64| json!({ "events": [{ "event_type": "E", "data": { "n": n } }] });
@@ -362,65 +374,6 @@ fn a_node_that_was_paused_acknowledges_and_damages_nothing_when_it_wakes() {
         }
     });
     everything_is_there(&nodes, &mut writers);
-    nodes.stop_all();
-}
-
-/// Acknowledged by a node that is asked directly and may not send the request on.
-fn is_taken(nodes: &Nodes, node: usize, stream: &str) -> bool {
-    let body = json!({ "events": [{ "event_type": "E", "data": {} }] }).to_string();
-    let answer = nodes.http(node).try_post(&format!("streams/Call/{stream}"), "application/json", body.as_bytes());
-    answer.is_ok_and(|answer| answer.status < 300)
-}
-
-#[test]
-fn the_minority_of_a_partition_acknowledges_nothing_and_replicas_agree_after_it() {
-    let seed = seed("partitions");
-    let mut nodes = Nodes::linked(3, KEYS, &["--no-forward"]);
-    let mut minority = 0;
-    let mut writers = under_load(&mut nodes, seed, |nodes, acknowledged| {
-        goes_on(acknowledged, 30);
-        // the leader is alone
-        let leader = nodes.leader(Some("Call"));
-        nodes.links().isolate(leader);
-        goes_on(acknowledged, 30);
-        for _ in 0..20 {
-            assert!(!is_taken(nodes, leader, "minority"), "a node without a quorum acknowledged an append");
-            minority += 1;
-        }
-        let read = nodes.http(leader).get("streams/Call/minority");
-        assert_eq!(read.status, 503, "a leader that no quorum confirms answers no read: {}", read.text());
-        nodes.links().heal();
-        goes_on(acknowledged, 30);
-        // one way only: the leader is heard by nobody, and hears everybody
-        let leader = nodes.leader(Some("Call"));
-        for other in (1..=3).filter(|other| *other != leader) {
-            nodes.links().cut(leader, other);
-        }
-        goes_on(acknowledged, 30);
-        nodes.links().heal();
-        goes_on(acknowledged, 30);
-        // late, and connections that break
-        nodes.links().storm(Duration::from_millis(20), 50, seed);
-        goes_on(acknowledged, 30);
-        nodes.links().heal();
-        goes_on(acknowledged, 30);
-    });
-    assert_eq!(minority, 20);
-    nodes.until("the minority's appends are nowhere or everywhere", |nodes| {
-        let heads: BTreeSet<String> =
-            (1..=3).map(|node| nodes.http(node).get("streams/Call/minority/head?consistency=local").text()).collect();
-        heads.len() == 1
-    });
-    let leader = nodes.leader(Some("Call"));
-    for writer in &writers {
-        writer.compare(&nodes.http(leader));
-        for node in 1..=3 {
-            nodes.until("every replica has it", |nodes| writer.is_local(&nodes.http(node)));
-            // ids, seqs and moments too
-            assert_eq!(writer.local(&nodes.http(node)), writer.local(&nodes.http(leader)), "node {node}");
-        }
-    }
-    writers.iter_mut().for_each(Writer::ask_again);
     nodes.stop_all();
 }
 

@@ -3,8 +3,9 @@
 use super::links::Links;
 use crate::harness::{Finished, Http, Ports, Server, program, run_command};
 use serde_json::Value;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -86,6 +87,22 @@ impl Nodes {
             Ok(_) => panic!("node {node} came up"),
             Err(finished) => finished,
         }
+    }
+
+    /// Starts a node, waits until it says this on stderr, and kills it. `Err`: it ended before, and said that.
+    pub(super) fn says(&self, node: usize, what: &str) -> Result<(), String> {
+        let mut command = self.command(node);
+        let mut process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines().map_while(Result::ok);
+        let mut before = Vec::new();
+        let is_said = lines.any(|line| {
+            let is_it = line.contains(what);
+            before.push(line);
+            is_it
+        });
+        let _ = process.kill();
+        process.wait().unwrap();
+        if is_said { Ok(()) } else { Err(before.join("\n")) }
     }
 
     /// Nodes that speak to each other through links that a test can cut; all of them vote.

@@ -4,6 +4,7 @@
 //! The check of one stream is that of a log with compare-and-append: an answer names the place, so a history is linearizable if the places are
 //! one order that real time does not contradict, and every refusal was true at some moment between its request and its answer.
 
+use super::disks::Frame;
 use super::world::World;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -112,13 +113,13 @@ async fn client(world: Arc<World>, name: u64, until: Instant) -> Vec<Seen> {
     history
 }
 
-/// Kills, cuts and heals until then; at the end everything is whole again.
+/// Kills, cuts, lets disks fail and heals until then; at the end everything is whole again.
 async fn trouble(world: &Arc<World>, until: Instant) {
     while Instant::now() < until {
         tokio::time::sleep(Duration::from_millis(500 + world.luck.below(4_000))).await;
         let node = 1 + world.luck.below(NODES);
         let other = 1 + (node + world.luck.below(NODES - 1)) % NODES;
-        match world.luck.below(6) {
+        match world.luck.below(9) {
             0 => {
                 let power = !world.luck.one_in(3);
                 world.kill(node, power).await;
@@ -147,14 +148,33 @@ async fn trouble(world: &Arc<World>, until: Instant) {
                 (weather.loses_one_in, weather.repeats_one_in) = (4 + world.luck.below(20), 8);
                 weather.delay_ms_max = world.luck.below(120);
             }
-            _ => *world.weather.lock() = super::world::Weather { delay_ms_max: 5, ..Default::default() },
+            5 => {
+                // a process whose log cannot be written or synced has ended by then, or ends now
+                world.spoil(node);
+                tokio::time::sleep(Duration::from_millis(world.luck.below(4_000))).await;
+                world.kill(node, !world.luck.one_in(3)).await;
+                world.mend(node);
+                world.start(node).await;
+            }
+            // until the next time that everything is healed; it may be killed and started meanwhile
+            6 => world.fill(node),
+            _ => heal(world),
         }
     }
-    *world.weather.lock() = super::world::Weather { delay_ms_max: 5, ..Default::default() };
+    heal(world);
     for node in 1..=NODES {
         if world.owner_of(node).is_none() {
+            world.kill(node, false).await;
             world.start(node).await;
         }
+    }
+}
+
+/// Everything gets through again, and disks have room.
+fn heal(world: &World) {
+    *world.weather.lock() = super::world::Weather { delay_ms_max: 5, ..Default::default() };
+    for node in 1..=NODES {
+        world.mend(node);
     }
 }
 
@@ -272,6 +292,15 @@ async fn compare(world: &Arc<World>, history: &[Seen], about: &str) -> String {
     for (number, said) in &one {
         assert!(two.get(number).is_none_or(|other| other == said), "{about}: entry {number} differs");
     }
+    // and so are all frames of their logs up to what is committed
+    let frames = world.frames(members[0]);
+    assert!(first.is_empty() || frames.iter().any(Frame::is_entry), "{about}: the log holds nothing");
+    for node in &members[1..] {
+        let others = world.frames(*node);
+        let differs = frames.iter().zip(&others).find(|(one, other)| one != other);
+        assert!(differs.is_none(), "{about}: the log of node {node} differs: {differs:?}");
+        assert_eq!(others.len(), frames.len(), "{about}: frames of node {node}");
+    }
     for (stream, order) in &first {
         let head = order.last().map_or(0, |(first, command)| {
             first + history.iter().find(|seen| seen.command == *command).unwrap().events - 1
@@ -286,13 +315,11 @@ async fn compare(world: &Arc<World>, history: &[Seen], about: &str) -> String {
 }
 
 /// A member is gone for ever; a new one with an empty disk takes its place while clients go on.
-async fn replace(world: &Arc<World>) {
-    tokio::time::sleep(Duration::from_secs(6)).await;
-    let lost = world.any();
-    world.kill(lost, true).await;
-    *world.members.lock() = (1..=NODES + 1).filter(|node| *node != lost).collect();
-    world.start(NODES + 1).await;
-    let voters: BTreeSet<u64> = world.members.lock().iter().copied().collect();
+async fn replace(world: &Arc<World>, lost: u64, new: u64) {
+    let mut voters: BTreeSet<u64> = world.members.lock().iter().copied().filter(|node| *node != lost).collect();
+    voters.insert(new);
+    *world.members.lock() = voters.iter().copied().collect();
+    world.start(new).await;
     for step in 0.. {
         tokio::time::sleep(Duration::from_millis(500)).await;
         assert!(step < 200, "nobody can be made a member");
@@ -301,7 +328,6 @@ async fn replace(world: &Arc<World>) {
             (group.leadership() == crate::Leadership::Leads).then_some(group)
         });
         let Some(leader) = leader else { continue };
-        let new = NODES + 1;
         if leader.add_learner(new, super::world::member(new), true).await.is_ok()
             && leader.set_voters(voters.clone()).await.is_ok()
         {
@@ -310,12 +336,22 @@ async fn replace(world: &Arc<World>) {
     }
 }
 
-async fn run_replacing(seed: u64) -> String {
+/// `rots`: the log of each of two members is damaged while they are down; else one loses its disk.
+async fn run_replacing(seed: u64, rots: bool) -> String {
     let about = format!("seed {seed}");
     let world = World::new(seed, NODES, true).await;
     let until = Instant::now() + Duration::from_secs(30);
     let clients: Vec<_> = (0..4).map(|name| tokio::spawn(client(Arc::clone(&world), name, until))).collect();
-    replace(&world).await;
+    for new in NODES + 1..=NODES + 1 + u64::from(rots) {
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        let lost = world.any();
+        if rots {
+            world.damage(lost).await
+        } else {
+            world.kill(lost, true).await
+        }
+        replace(&world, lost, new).await;
+    }
     let mut history = Vec::new();
     for client in clients {
         history.extend(client.await.unwrap());
@@ -360,7 +396,7 @@ async fn run_with_learners(seed: u64) -> String {
     let clients: Vec<_> = (0..4).map(|name| tokio::spawn(client(Arc::clone(&world), name, until))).collect();
     tokio::join!(trouble(&world, until), trouble_of_learners(&world, until));
     // whichever was last
-    *world.weather.lock() = super::world::Weather { delay_ms_max: 5, ..Default::default() };
+    heal(&world);
     let mut history = Vec::new();
     for client in clients {
         history.extend(client.await.unwrap());
@@ -415,7 +451,15 @@ fn histories_under_faults_are_linearizable() {
 fn a_lost_member_is_replaced_by_a_new_one_while_clients_go_on() {
     for seed in seeds(8) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        println!("{}", runtime.block_on(run_replacing(seed)));
+        println!("{}", runtime.block_on(run_replacing(seed, false)));
+    }
+}
+
+#[test]
+fn a_member_whose_log_rots_does_not_start_and_is_replaced_while_clients_go_on() {
+    for seed in seeds(4) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        println!("{}", runtime.block_on(run_replacing(seed, true)));
     }
 }
 

@@ -1,5 +1,6 @@
 //! The log and the group over disks that crash.
 
+mod disks;
 mod histories;
 mod members;
 mod suite;

@@ -10,9 +10,11 @@ use openraft::storage::{RaftLogStorage, RaftLogStorageExt};
 use openraft::testing::{StoreBuilder, Suite, log_id};
 use openraft::{RaftLogReader, StorageError, StoredMembership, Vote};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use strandline_event::{LogIndex, SharedBytes};
-use strandline_wal::LeaderId;
 use strandline_wal::crash_disk::{CrashDisk, Dice};
+use strandline_wal::io::OnCommit;
+use strandline_wal::{Group, GroupFailed, LeaderId, LogIo};
 
 struct Builder;
 
@@ -129,4 +131,30 @@ async fn a_leadership_of_an_earlier_process_is_asked_for_again() {
     // somebody else's stays: it was seen to lead
     first.save_vote(&Vote::new_committed(5, 2)).await.unwrap();
     assert_eq!(storage(&disk).read_vote().await.unwrap(), Some(Vote::new_committed(5, 2)));
+}
+
+/// A disk that fails once.
+struct FailsOnce(Arc<dyn LogIo>, AtomicBool);
+
+impl LogIo for FailsOnce {
+    fn submit(&self, group: Group, done: OnCommit) {
+        if self.1.swap(false, Ordering::SeqCst) { done(Err(GroupFailed)) } else { self.0.submit(group, done) }
+    }
+}
+
+#[tokio::test]
+async fn behind_a_group_that_did_not_reach_the_disk_nothing_is_called_durable() {
+    let disk = CrashDisk::new();
+    let io = Arc::new(FailsOnce(inline(), AtomicBool::new(false)));
+    let mut first = Storage::new(open(&disk, 1, false).writer.unwrap(), io.clone(), Arc::new(|| NOW));
+    first.save_vote(&Vote::new(1, 2)).await.unwrap();
+    io.1.store(true, Ordering::SeqCst);
+    first.save_vote(&Vote::new(2, 2)).await.unwrap_err();
+    // it takes everything again, and nobody knows what it holds
+    first.save_vote(&Vote::new(3, 2)).await.unwrap_err();
+    first.blocking_append([payloads((3, 2), 0, &[5])]).await.unwrap_err();
+    first.settle().await.unwrap_err();
+    let mut again = storage(&disk);
+    assert_eq!(again.read_vote().await.unwrap(), Some(Vote::new(1, 2)));
+    assert_eq!(again.get_log_state().await.unwrap().last_log_id, None);
 }

@@ -1,5 +1,5 @@
-//! A cluster in one thread with a clock that stands still: disks that crash, a network that loses, delays, repeats and parts, clocks that are
-//! off. Everything random comes from one seed.
+//! A cluster in one thread with a clock that stands still: disks that crash (`disks`: and fail), a network that loses, delays, repeats and parts,
+//! clocks that are off. Everything random comes from one seed.
 
 use super::tape::{NOW, open_with};
 use crate::machine::{Applied, EntryId, Machine, Pointer};
@@ -50,7 +50,7 @@ pub(crate) struct Weather {
 }
 
 /// A disk that takes its time, and takes nothing once its process is dead.
-struct SlowIo {
+pub(super) struct SlowIo {
     inline: InlineIo,
     dead: Arc<AtomicBool>,
     luck: Luck,
@@ -66,6 +66,15 @@ impl LogIo for SlowIo {
         self.inline.submit(group, done);
         if self.luck.one_in(4) {
             self.inline.background(4);
+        }
+    }
+}
+
+impl SlowIo {
+    /// What waits for room is written again.
+    pub(super) fn retry(&self) {
+        if !self.dead.load(Ordering::SeqCst) {
+            self.inline.retry_stalled();
         }
     }
 }
@@ -176,13 +185,21 @@ impl Machine for Owner {
 pub(crate) struct Process {
     pub(crate) owner: Arc<Owner>,
     pub(crate) group: Arc<Group>,
+    pub(super) io: Arc<SlowIo>,
+    /// It was killed, or has ended because its disk failed.
     dead: Arc<AtomicBool>,
+}
+
+impl Process {
+    fn lives(&self) -> bool {
+        !self.dead.load(Ordering::SeqCst)
+    }
 }
 
 pub(crate) struct World {
     pub(crate) luck: Luck,
     pub(crate) weather: Mutex<Weather>,
-    disks: BTreeMap<NodeId, CrashDisk>,
+    pub(super) disks: BTreeMap<NodeId, CrashDisk>,
     /// How far each node's clock is off, in microseconds.
     skew: BTreeMap<NodeId, i64>,
     pub(crate) running: Mutex<BTreeMap<NodeId, Process>>,
@@ -191,7 +208,7 @@ pub(crate) struct World {
     /// Who belongs to the group, or shall.
     pub(crate) members: Mutex<Vec<NodeId>>,
     /// Whether disks keep what they acknowledged.
-    fsync: bool,
+    pub(super) fsync: bool,
     /// Who was asked for a vote.
     pub(crate) asked_for_votes: Mutex<BTreeSet<NodeId>>,
 }
@@ -259,12 +276,14 @@ impl World {
         members[usize::try_from(self.luck.below(members.len() as u64)).unwrap()]
     }
 
+    /// Of a process that lives.
     pub(crate) fn group_of(&self, node: NodeId) -> Option<Arc<Group>> {
-        self.running.lock().get(&node).map(|process| Arc::clone(&process.group))
+        self.running.lock().get(&node).filter(|process| process.lives()).map(|process| Arc::clone(&process.group))
     }
 
+    /// Of a process that lives.
     pub(crate) fn owner_of(&self, node: NodeId) -> Option<Arc<Owner>> {
-        self.running.lock().get(&node).map(|process| Arc::clone(&process.owner))
+        self.running.lock().get(&node).filter(|process| process.lives()).map(|process| Arc::clone(&process.owner))
     }
 
     fn clock(self: &Arc<Self>, node: NodeId) -> Clock {
@@ -280,10 +299,10 @@ impl World {
         let dead = Arc::new(AtomicBool::new(false));
         let failed = Arc::clone(&dead);
         let inline = InlineIo::new(Arc::new(move |_: &FatalIo| failed.store(true, Ordering::SeqCst)));
-        let io = SlowIo { inline, dead: Arc::clone(&dead), luck: self.luck.clone() };
+        let io = Arc::new(SlowIo { inline, dead: Arc::clone(&dead), luck: self.luck.clone() });
         let clock = self.clock(node);
         let opened = owner::opened_through(&writer);
-        let storage = Storage::new(writer, Arc::new(io), Arc::clone(&clock));
+        let storage = Storage::new(writer, Arc::clone(&io) as Arc<dyn LogIo>, Arc::clone(&clock));
         let mut log = Log::new(
             LogKey::single("T"),
             rules(),
@@ -323,7 +342,7 @@ impl World {
         let parts = GroupParts { id: self.group.clone(), node, storage, machine, transport };
         let group = Group::open(parts).await.unwrap();
         *owner.group.lock() = Arc::downgrade(&group);
-        self.running.lock().insert(node, Process { owner, group, dead });
+        self.running.lock().insert(node, Process { owner, group, io, dead });
     }
 
     /// The process ends at once; `power`: what its disk had not synced is at the mercy of the dice.
@@ -369,8 +388,10 @@ impl World {
             });
         }
         let answer = group.serve(from, call.rpc, call.body).await.ok()?;
+        // who has ended meanwhile says nothing any more
+        let lives = self.group_of(to).is_some_and(|now| Arc::ptr_eq(&now, &group));
         self.delay().await;
-        (!self.lost(to, from)).then_some(answer)
+        (lives && !self.lost(to, from)).then_some(answer)
     }
 }
 

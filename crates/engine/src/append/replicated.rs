@@ -6,13 +6,14 @@
 //! ```
 //!
 //! One group is in flight. Invariants: nothing is accepted while this node does not lead; a group says under which leadership it was
-//! judged, and the number that its entry must get, so that it is stored as it was judged or not at all.
+//! judged, and the number that its entry must get, so that it is stored as it was judged or not at all. An entry of this leadership and number
+//! is the one in flight only if it holds the same batch: one that was given up may still come before it, when leadership is told anew.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use strandline_event::invariant::broken;
-use strandline_event::{LogIndex, LogKey, Micros, StampedBatch};
+use strandline_event::{EventId, LogIndex, LogKey, Micros, StampedBatch};
 use strandline_wal::LeaderId;
 
 /// Bytes at which a group is closed; an append is never cut.
@@ -68,6 +69,17 @@ struct Leads {
     next_number: u64,
 }
 
+/// The entry that is on its way.
+struct InFlight {
+    number: u64,
+    /// What was made for its first batch, as for no other.
+    made: Option<EventId>,
+}
+
+fn made<'a>(batches: impl IntoIterator<Item = &'a StampedBatch>) -> Option<EventId> {
+    batches.into_iter().next().map(|batch| batch.stamps().made_id(0))
+}
+
 /// Gathers the accepted batches of a log that is replicated.
 pub struct ReplicatedWriter {
     log: LogKey,
@@ -77,8 +89,7 @@ pub struct ReplicatedWriter {
     applied: LogIndex,
     last_pushed: LogIndex,
     pending: VecDeque<(LogIndex, StampedBatch, Micros)>,
-    /// Number of the entry that is on its way.
-    in_flight: Option<u64>,
+    in_flight: Option<InFlight>,
 }
 
 impl ReplicatedWriter {
@@ -115,7 +126,8 @@ impl ReplicatedWriter {
 
     /// Whether this entry is on its way from here.
     pub(crate) fn is_proposed(&self, leader: LeaderId, number: u64) -> bool {
-        self.in_flight == Some(number) && self.leads.as_ref().is_some_and(|leads| leads.leader == leader)
+        self.in_flight.as_ref().is_some_and(|flying| flying.number == number)
+            && self.leads.as_ref().is_some_and(|leads| leads.leader == leader)
     }
 
     /// This node leads: everything up to entry `number`, at `index`, is applied.
@@ -142,14 +154,18 @@ impl ReplicatedWriter {
         };
         let take = self.pending.iter().take_while(fits).count().max(1);
         let (leader, number) = (leads.leader, leads.next_number);
-        self.in_flight = Some(number);
-        Some(ReplicatedGroup { log: self.log.clone(), leader, number, batches: self.pending.drain(..take).collect() })
+        let batches: Vec<_> = self.pending.drain(..take).collect();
+        self.in_flight = Some(InFlight { number, made: made(batches.iter().map(|(_, batch, _)| batch)) });
+        Some(ReplicatedGroup { log: self.log.clone(), leader, number, batches })
     }
 
     /// An entry is applied. `true`: it is the one that was on its way from here.
     pub(crate) fn note_applied(&mut self, entry: &Committed) -> bool {
+        let is_it = |flying: &InFlight| {
+            flying.number == entry.number && flying.made == made(entry.batches.iter().map(|(_, batch)| batch))
+        };
         let mine = self.leads.as_ref().is_some_and(|leads| leads.leader == entry.leader)
-            && self.in_flight == Some(entry.number)
+            && self.in_flight.as_ref().is_some_and(is_it)
             && !entry.batches.is_empty();
         if let (true, Some(leads)) = (mine, &mut self.leads) {
             self.in_flight = None;

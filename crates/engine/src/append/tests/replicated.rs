@@ -178,3 +178,31 @@ fn a_change_of_members_takes_an_index_from_a_leader_that_has_nothing_in_flight()
     assert_eq!((group.number, group.batches[0].0), (3, LogIndex(3)));
     assert_eq!(driver.applied(entry(&group, ME)).release().len(), 1);
 }
+
+#[test]
+fn what_was_given_up_and_comes_under_the_number_of_what_is_in_flight_is_not_taken_for_it() {
+    let mut driver = driver();
+    driver.lead(ME, 1, LogIndex(1));
+    assert!(append(&mut driver, "old", Expected::Empty, 1).is_none());
+    let old = take(&mut driver);
+    // told anew that it leads, before its group has seen what is on its way
+    assert_eq!(driver.abandon(&GroupLost::Unknown(Arc::from("leadership is told anew"))).release().len(), 1);
+    driver.lead(ME, 1, LogIndex(1));
+    assert!(append(&mut driver, "new", Expected::Empty, 2).is_none());
+    let new = take(&mut driver);
+    assert_eq!((new.leader, new.number), (old.leader, old.number));
+    let done = driver.applied(entry(&old, ME));
+    let stored: Vec<_> = done.batches.iter().map(|(_, batch)| batch.row(0).command_id.unwrap().to_owned()).collect();
+    assert_eq!(stored, ["old"], "memory is told what the log holds");
+    let answers = done.release();
+    assert_eq!(answers.len(), 1);
+    assert!(matches!(refusal(&answers[0].1), AppendError::OutcomeUnknown { .. }), "it was judged without the old one");
+    // what its group says of it: it got no place of its own
+    let _ = driver.applied(Committed { leader: ME, number: 3, index: LogIndex(3), batches: vec![] }).release();
+    driver.lead(ME, 3, LogIndex(3));
+    let (_, answer) = append(&mut driver, "old", Expected::Empty, 3).unwrap();
+    assert!(matches!(answer, Answer::Done(outcome) if outcome.duplicate));
+    assert!(append(&mut driver, "new", Expected::At(Seq(1)), 4).is_none());
+    let again = entry(&take(&mut driver), ME);
+    assert_eq!(driver.applied(again).release().len(), 1);
+}
