@@ -6,7 +6,7 @@ import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { accessible, fits, launch, open, picture, settled, view } from "./browser.mjs";
 import { append, calls, compact, park, startNode, statement } from "./node.mjs";
-import { countedByDuckdb } from "./numbers.mjs";
+import { countedByDuckdb, datesByDuckdb } from "./numbers.mjs";
 import { VIEWS } from "./views.mjs";
 
 const HOSTILE = `<img src=x onerror="document.title='owned'"> & "quoted" 'id'`;
@@ -295,33 +295,53 @@ test("a node that does not answer leaves the last numbers and says so", async ()
   await close();
 });
 
-test("a cluster is shown under the names of its route, a node alone in words", async () => {
-  const answer = {
-    leader: 2,
-    epoch: 7,
-    members: [
-      { node_id: 1, address: "127.0.0.1:7171", roles: ["ingest", "read"], state: "member", lag: 0 },
-      { node_id: 2, address: "127.0.0.1:7172", roles: ["ingest", "compact"], state: "draining", lag: 12 },
-    ],
+test("a node alone says so in the view of the cluster", async () => {
+  const { page, close } = await open(browser, `${node.url}/admin/#/cluster`);
+  await page.getByText("This node runs alone.").waitFor();
+  await settled(page);
+  assert.equal(await page.getByRole("heading", { name: "Nodes", exact: true }).isVisible(), false);
+  await page.getByRole("region", { name: "This node" }).getByText("Native protocol").waitFor();
+  await close();
+});
+
+test("who may not hear what a start found sees the rest of its node", async () => {
+  // as a node answers a token that is limited to some stores
+  const limited = (page) =>
+    page.route("**/info", async (route) => {
+      const answer = await (await route.fetch()).json();
+      await route.fulfill({ json: { ...answer, recovery: null } });
+    });
+  const { page, close } = await open(browser, `${node.url}/admin/#/cluster`, { route: limited });
+  await settled(page);
+  assert.equal(await page.locator("#state.live").count(), 1);
+  await close();
+});
+
+test("what a node says of itself when it is asked whether it is ready stands above every view", async () => {
+  const told = {
+    status: "ready",
+    degraded: [{ store: "odd", error: "the object store gives no answer" }],
+    leaderless: ["odd/Call"],
+    not_reloaded: [{ what: "certificates", error: "the certificate has ended" }],
   };
-  const told = (page) => page.route("**/admin/v1/cluster", (route) => route.fulfill({ json: answer }));
-  const many = await open(browser, `${node.url}/admin/#/cluster`, { route: told });
-  await many.page.getByRole("region", { name: "Members", exact: true }).getByText("ingest, compact").waitFor();
-  await settled(many.page);
-  await picture(many.page, "cluster-of-two");
-  await many.close();
-  const alone = (page) =>
-    page.route("**/admin/v1/cluster", (route) =>
-      route.fulfill({ status: 501, json: { error: "alone", code: "not_supported", details: {} } }),
-    );
-  const one = await open(browser, `${node.url}/admin/#/cluster`, { route: alone });
-  await one.page.getByText("This node runs alone.").waitFor();
-  await one.close();
+  const route = (page) => page.route("**/ready", (answer) => answer.fulfill({ json: told }));
+  const { page, close } = await open(browser, `${node.url}/admin/#/files?store=odd`, { route });
+  await settled(page);
+  const texts = await page.locator("#trouble .notice").allTextContents();
+  assert.deepEqual(texts, [
+    "odd: the object store gives no answer",
+    "odd/Call has no leader: it takes no appends.",
+    "The certificates could not be read again: the certificate has ended",
+  ]);
+  await close();
 });
 
 test("the numbers are those of /metrics and of DuckDB over the files", async () => {
-  await append(node, "counted", calls(12, 9));
-  await compact(node, "counted");
+  for (const days of [12, 5]) {
+    await append(node, "counted", calls(days, 9));
+    await append(node, "counted", calls(days, 4, "Account"));
+    await compact(node, "counted");
+  }
   await append(node, "counted", calls(3, 9));
   const { events, files } = countedByDuckdb(`${node.folder}/counted/durable`);
   const metrics = await node.ask("/metrics");
@@ -342,6 +362,34 @@ test("the numbers are those of /metrics and of DuckDB over the files", async () 
       .evaluateAll((rows) => rows.map((row) => [...row.children].map((c) => c.textContent))),
   );
   assert.deepEqual([Number(facts.Events), Number(facts.Files)], [events, files]);
+  // date by date, what the heat map and its table are drawn from
+  const dates = datesByDuckdb(`${node.folder}/counted/durable`);
+  assert.equal(dates.length, 12);
+  assert.equal(
+    dates.reduce((sum, [, , rows]) => sum + rows, 0),
+    events,
+  );
+  await view(page, "partitions", "Partitions");
+  const table = await page
+    .getByRole("group", { name: "Dates with data files" })
+    .locator("tbody tr")
+    .evaluateAll((rows) => rows.map((row) => [...row.children].slice(0, 4).map((cell) => cell.textContent)));
+  const sizes = await page.evaluate(
+    async (all) => {
+      const { bytes } = await import(new URL("format.js", document.baseURI).href);
+      return all.map(bytes);
+    },
+    dates.map(([, , , size]) => size),
+  );
+  const wanted = dates.map(([date, many, rows], i) => [date, sizes[i], String(many), String(rows)]);
+  assert.deepEqual(table, wanted.toReversed());
+  // what waits is what the log has and the files have not
+  await view(page, "compaction", "Compaction");
+  const waits = await page.getByRole("group", { name: "What waits, by stream type" }).locator("tbody tr").evaluateAll(
+    (rows) => rows.reduce((sum, row) => sum + Number(row.children[1].textContent.replaceAll(/\D/g, "")), 0),
+  );
+  assert.equal(waits, told("wal"));
+  assert.equal(waits, calls(3, 9).length);
   await close();
 });
 

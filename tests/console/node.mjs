@@ -33,38 +33,82 @@ export function statement(folder, name, more = []) {
   return `CREATE EVENTSTORE ${name} WITH (${keys.join(", ")});\n`;
 }
 
-/** Starts a node with stores; `stores` gets the folder and gives the statements. */
-export async function startNode(stores) {
+/** A new folder with a file of statements; `stores` gets the folder and gives them. */
+function newFolder(stores) {
   const folder = mkdtempSync(join(tmpdir(), "strandline-console-"));
   writeFileSync(join(folder, "stores.deql"), stores(folder));
+  return folder;
+}
+
+/** Starts a node with stores. `more`: further options; with `--admin` the node is asked there by `admin`. */
+export async function startNode(stores, more = []) {
+  const folder = newFolder(stores);
+  const node = await serve(["--config", join(folder, "stores.deql"), "--data-dir", join(folder, "node"), ...more]);
+  const stop = async () => {
+    await node.end("SIGTERM");
+    rmSync(folder, { recursive: true, force: true });
+  };
+  return { ...node, folder, stop };
+}
+
+/** Starts a cluster: one node for each entry of `roles`, numbered from 1, with files below one folder. */
+export async function startCluster(stores, roles, more = []) {
+  const folder = newFolder(stores);
+  const options = (id) => [
+    ...["--data-dir", join(folder, `n${id}`), "--node-id", String(id), "--cluster", "127.0.0.1:0"],
+    ...["--roles", roles[id - 1], ...more],
+  ];
+  const first = await serve([...options(1), "--config", join(folder, "stores.deql")]);
+  const [{ address }] = (await first.ask("/admin/v1/cluster")).members;
+  const nodes = [first];
+  for (let id = 2; id <= roles.length; id += 1) nodes.push(await serve([...options(id), "--join", address]));
+  const stop = async () => {
+    await Promise.all(nodes.map((node) => node.end("SIGTERM")));
+    rmSync(folder, { recursive: true, force: true });
+  };
+  return { nodes, folder, stop };
+}
+
+/** A node that runs, once it serves. */
+async function serve(options) {
   const settings = Object.entries(process.env).filter(
     ([name]) => !name.startsWith("STRANDLINE_") && !name.startsWith("AWS_"),
   );
-  const options = ["serve", "--config", join(folder, "stores.deql"), "--data-dir", join(folder, "node")];
-  const child = spawn(program(), [...options, "--http", "127.0.0.1:0", "--native", "127.0.0.1:0"], {
+  const child = spawn(program(), ["serve", ...options, "--http", "127.0.0.1:0", "--native", "127.0.0.1:0"], {
     env: Object.fromEntries(settings),
     stdio: ["ignore", "pipe", "pipe"],
   });
   let said = "";
   child.stderr.on("data", (bytes) => (said += bytes));
   const ended = new Promise((resolve) => child.on("exit", resolve));
-  const url = await readyUrl(child, ended).catch((error) => {
+  const { url, admin } = await readyUrls(child, ended).catch((error) => {
     throw new Error(`${error.message}\n${said}`);
   });
-  const stop = async () => {
-    child.kill("SIGTERM");
+  const end = async (how) => {
+    child.kill(how);
     await ended;
-    rmSync(folder, { recursive: true, force: true });
   };
-  return { url, folder, stop, ask: (path, init) => ask(`${url}${path}`, init) };
+  // the console is where operators are served
+  const page = admin ?? url;
+  const to = (path) => (path.startsWith("/admin/") ? page : url) + path;
+  return { url, page, end, ask: (path, init) => ask(to(path), init) };
 }
 
-async function readyUrl(child, ended) {
+async function readyUrls(child, ended) {
   const lines = createInterface({ input: child.stdout });
   const line = await Promise.race([new Promise((resolve) => lines.once("line", resolve)), ended.then(() => "")]);
-  const address = /http=(\S+)/.exec(line)?.[1];
-  if (!address) throw new Error("the node did not start");
-  return `http://${address}`;
+  const [url, admin] = [/http=(\S+)/, /admin=(\S+)/].map((pattern) => pattern.exec(line)?.[1]);
+  if (!url) throw new Error("the node did not start");
+  return { url: `http://${url}`, admin: admin && `http://${admin}` };
+}
+
+/** Asks again until what comes is as wanted. */
+export async function until(ask, holds) {
+  for (;;) {
+    const answer = await ask();
+    if (holds(answer)) return answer;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
 }
 
 async function ask(url, init) {

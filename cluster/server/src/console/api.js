@@ -23,6 +23,22 @@ export class ApiError extends Error {
   }
 }
 
+/**
+ * What is asked for, or null and the sentence where another node of the cluster tells it, at an address that this one does not know.
+ *
+ * @template T
+ * @param {Promise<T>} answer
+ * @returns {Promise<[T, ""] | [null, string]>}
+ */
+export async function here(answer) {
+  try {
+    return [await answer, ""];
+  } catch (error) {
+    if (error instanceof ApiError && error.code === "not_leader") return [null, error.message];
+    throw error;
+  }
+}
+
 export class Api {
   /** @type {string | null} */
   #token = null;

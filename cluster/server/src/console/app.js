@@ -196,6 +196,10 @@ async function trouble() {
   const texts = [
     ready.error,
     ...rows.map((row) => `${row.store}${row.stream_type ? ` / ${row.stream_type}` : ""}: ${row.error}`),
+    ...(ready.leaderless ?? []).map((/** @type {string} */ log) => `${log} has no leader: it takes no appends.`),
+    ...(ready.not_reloaded ?? []).map(
+      (/** @type {{ what: string, error: string }} */ row) => `The ${row.what} could not be read again: ${row.error}`,
+    ),
   ].filter(Boolean);
   const place = byId("trouble");
   // the same words are left alone: who reads them is not thrown out

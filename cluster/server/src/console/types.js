@@ -38,6 +38,17 @@
  * @typedef {SubscriptionFacts & { parked: number }} SubscriptionNumbers
  * @typedef {SubscriptionFacts & { parked: Parked[] }} Subscription
  *
+ * @typedef {{ id: number, state: "joining" | "member" | "draining" | "removed", roles: string, address: string, http: string,
+ *   native: string | null, votes_in: number, follows: number, leads: number, away_since: string | null }} Member
+ * @typedef {{ name: string, store: string | null, stream_type: string | null, bucket: number | null, voters: number[],
+ *   learners: number[], leaving: number[], settled: boolean, waits_for: { node: number, why: string } | null, epoch: number,
+ *   compactor: number | null, leader: number | null, term: number | null, applied: number | null,
+ *   lag: Record<string, number> | null }} Shard
+ * @typedef {{ name: string, version: number, compactor: number | null,
+ *   compacts_as: "compactor" | "member" | "stand-in" | null }} ClusterStore
+ * @typedef {{ cluster: string, node: number, replication: number | null, members: Member[], shards: Shard[],
+ *   stores: ClusterStore[] }} Cluster
+ *
  * @typedef {{ from_seq: number, to_seq: number }} SeqRange
  * @typedef {{ tier: string, rows: number }} TierRun
  * @typedef {{ last_seq: number, next_seq: number | null, warnings: string[], tiers: TierRun[],

@@ -1,64 +1,193 @@
-// The cluster as the node tells it: single values as facts, lists as tables, under the names that the route uses. A node that runs alone
-// says so, and what that means.
+// The cluster as the node that is asked knows it: what is wrong first, then each node with its part, who compacts each store, and each log
+// with its leader, voters and lag. A node that runs alone says so, and what that means.
 
 import { ApiError } from "./api.js";
-import { facts, h, notice, section, show } from "./dom.js";
-import { time } from "./format.js";
+import { facts, h, notice, section, show, when } from "./dom.js";
+import { ago, count, things } from "./format.js";
 import { Table } from "./tables.js";
 
-const MOMENT = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}/;
+/** @typedef {import("./types.js").Cluster} Cluster */
+/** @typedef {import("./types.js").Member} Member */
+/** @typedef {import("./types.js").Shard} Shard */
+/** @typedef {import("./types.js").ClusterStore} ClusterStore */
 
-/** @typedef {Record<string, unknown>} Fields */
+/** What makes a node compact a store. */
+const COMPACTS_AS = {
+  compactor: "it has this role alone",
+  member: "a node with several roles",
+  "stand-in": "it stands in: no node with the role compact answers",
+};
 
-/** @param {unknown} value */
-function inWords(value) {
-  if (value === null || value === undefined) return "–";
-  if (typeof value === "string") return MOMENT.test(value) ? time(value) : value;
-  if (Array.isArray(value) && value.every((item) => typeof item !== "object")) return value.join(", ") || "none";
-  return typeof value === "object" ? JSON.stringify(value) : String(value);
+/** @param {number | null | undefined} node */
+function nodeName(node) {
+  return node === null || node === undefined || node === 0 ? "nobody" : `node ${node}`;
 }
 
 /** @param {string} name */
-function title(name) {
-  return name.charAt(0).toUpperCase() + name.slice(1).replaceAll("_", " ");
-}
-
-/** @param {unknown} value */
-function isRows(value) {
-  return (
-    Array.isArray(value) &&
-    value.length > 0 &&
-    value.every((item) => typeof item === "object" && item !== null && !Array.isArray(item))
-  );
+function logName(name) {
+  return name === "meta" ? "members and placement" : name;
 }
 
 /**
- * @param {string} name
- * @param {Fields[]} rows
+ * What an operator must see before anything else.
+ *
+ * @param {Cluster} cluster
  */
-function rowsTable(name, rows) {
-  const names = [...new Set(rows.flatMap((row) => Object.keys(row)))];
-  const column = (/** @type {string} */ key, /** @type {number} */ i) => ({
-    head: title(key),
-    name: i === 0,
-    number: i > 0 && rows.every((row) => typeof row[key] === "number"),
-    cell: (/** @type {Fields} */ row) => inWords(row[key]),
-  });
-  const table = new Table(title(name), names.map(column), "none");
-  table.set(rows);
-  return section(title(name), table.element);
+function troubles(cluster) {
+  const away = cluster.members.filter((member) => member.away_since);
+  const leaderless = cluster.shards.filter((shard) => shard.leader === null);
+  const idle = cluster.stores.filter((store) => store.compactor === null);
+  const waiting = cluster.shards.filter((shard) => shard.waits_for);
+  return [
+    ...away.map((member) =>
+      notice("bad", `Node ${member.id} has not answered since `, when(member.away_since), `, ${ago(member.away_since)}.`),
+    ),
+    ...leaderless.map((shard) =>
+      notice("warn", `${logName(shard.name)}: this node sees no leader, so it takes no appends by it. More than half of its voters must run and see each other.`),
+    ),
+    ...idle.map((store) =>
+      notice("warn", `Nobody compacts ${store.name}: its log grows. Start a node with the role compact, or one that ingests.`),
+    ),
+    ...waiting.map((shard) =>
+      notice("plain", `${logName(shard.name)} moves, and waits for node ${shard.waits_for?.node}: ${shard.waits_for?.why}`),
+    ),
+  ];
 }
 
-/** @param {Fields} answer */
-export function told(answer) {
-  const entries = Object.entries(answer);
-  const single = entries
-    .filter(([, value]) => !isRows(value))
-    .map(([name, value]) => /** @type {[string, string]} */ ([title(name), inWords(value)]));
-  const lists = entries.filter(([, value]) => isRows(value));
+/** @param {Cluster} cluster */
+function summary(cluster) {
+  const members = cluster.members.filter((member) => member.state !== "removed");
+  const answer = members.filter((member) => !member.away_since).length;
+  const meta = cluster.shards.find((shard) => shard.store === null);
+  const settled = cluster.shards.filter((shard) => shard.settled).length;
+  return facts([
+    ["Nodes that answer", h("span", { class: answer < members.length ? "warned" : "" }, `${answer} of ${members.length}`)],
+    ["Leader of the cluster", nodeName(meta?.leader)],
+    ["Replicas that vote", cluster.replication === null ? "–" : count(cluster.replication)],
+    ["Logs", settled === cluster.shards.length ? count(settled) : `${settled} of ${cluster.shards.length} settled`],
+    ["Asked", nodeName(cluster.node)],
+    ["Cluster", h("code", { title: cluster.cluster }, cluster.cluster.slice(0, 8))],
+  ]);
+}
+
+/**
+ * How many entries a node lacks at most, of the logs whose leader tells it here; null: nobody here knows.
+ *
+ * @param {Cluster} cluster
+ * @param {number} node
+ */
+function behind(cluster, node) {
+  const known = cluster.shards.map((shard) => shard.lag?.[String(node)]).filter((lag) => lag !== undefined);
+  return known.length === 0 ? null : Math.max(...known);
+}
+
+/**
+ * A node as a card: what it is, whether it answers, what it does.
+ *
+ * @param {Cluster} cluster
+ * @param {Member} member
+ */
+function card(cluster, member) {
+  const leads = cluster.shards.some((shard) => shard.store === null && shard.leader === member.id);
+  const compacts = cluster.stores.filter((store) => store.compactor === member.id).map((store) => store.name);
+  const lag = behind(cluster, member.id);
+  const state = member.away_since
+    ? h("span", { class: "ending failed" }, `away for ${ago(member.away_since).replace(/ ago$/, "")}`)
+    : member.state === "member"
+      ? h("span", { class: "answers" }, "answers")
+      : h("span", { class: "warned" }, member.state);
+  const marks = [
+    member.id === cluster.node && h("span", { class: "mark" }, "this node"),
+    leads && h("span", { class: "mark leads" }, "leads the cluster"),
+  ];
+  return h(
+    "li",
+    { class: member.away_since ? "member away" : "member" },
+    h("h3", {}, `Node ${member.id}`, " ", ...marks.flatMap((mark) => [mark, " "])),
+    h("p", {}, state, " · ", member.roles.split(",").join(", ")),
+    facts([
+      ["Leads", things(member.leads, "log")],
+      ["Votes in", things(member.votes_in, "log")],
+      ["Follows", things(member.follows, "log")],
+      ["Behind", lag === null ? "–" : lag === 0 ? "nothing" : things(lag, "entry", "entries")],
+      ["Compacts", compacts.join(", ") || "nothing"],
+    ]),
+    h(
+      "details",
+      {},
+      h("summary", {}, "Addresses"),
+      facts([
+        ["Cluster", h("code", {}, member.address)],
+        ["HTTP", h("code", {}, member.http)],
+        ["Native protocol", member.native ? h("code", {}, member.native) : "not served"],
+      ]),
+    ),
+  );
+}
+
+function storeTable() {
+  return new Table(
+    "Who compacts",
+    /** @type {import("./tables.js").Column<ClusterStore>[]} */ ([
+      { head: "Store", name: true, cell: (store) => store.name },
+      {
+        head: "Compacted by",
+        cell: (store) => (store.compactor === null ? h("span", { class: "warned" }, "nobody") : nodeName(store.compactor)),
+      },
+      { head: "As", cell: (store) => (store.compacts_as ? COMPACTS_AS[store.compacts_as] : "–") },
+      { head: "Statement", number: true, cell: (store) => `version ${store.version}` },
+    ]),
+    "The cluster has no store.",
+  );
+}
+
+/** @param {Shard} shard */
+function place(shard) {
+  if (shard.settled) return "settled";
+  const leaving = shard.leaving.length > 0 ? `, ${shard.leaving.join(", ")} leaves` : "";
+  return h("span", { class: "warned" }, `moves${leaving}`);
+}
+
+/** @param {Shard} shard */
+function lagOf(shard) {
+  const lags = Object.entries(shard.lag ?? {});
+  if (lags.length === 0) return "–";
+  const [node, most] = lags.reduce((a, b) => (b[1] > a[1] ? b : a));
+  return most === 0 ? "0" : `${count(most)}, node ${node}`;
+}
+
+function shardTable() {
+  return new Table(
+    "Logs and their leaders",
+    /** @type {import("./tables.js").Column<Shard>[]} */ ([
+      { head: "Log", name: true, cell: (shard) => logName(shard.name) },
+      {
+        head: "Leader",
+        cell: (shard) => (shard.leader === null ? h("span", { class: "warned" }, "nobody") : nodeName(shard.leader)),
+      },
+      { head: "Voters", cell: (shard) => shard.voters.join(", ") },
+      { head: "Followers", cell: (shard) => shard.learners.join(", ") || "none" },
+      { head: "State", cell: place },
+      { head: "Most behind", number: true, cell: lagOf },
+      { head: "Applied", number: true, cell: (shard) => (shard.applied === null ? "–" : count(shard.applied)) },
+      { head: "Term", number: true, cell: (shard) => (shard.term === null ? "–" : count(shard.term)) },
+    ]),
+    "There is no log yet: the first append makes one.",
+  );
+}
+
+/** @param {{ version: string, started_at: string, stores: string[], native: string | null, admin: string | null, recovery: string[] | null }} info */
+function own(info) {
+  const ran = info.recovery ?? [];
   return [
-    single.length > 0 && section("Cluster", facts(single)),
-    ...lists.map(([name, rows]) => rowsTable(name, /** @type {Fields[]} */ (rows))),
+    facts([
+      ["Version", info.version],
+      ["Started", h("span", {}, when(info.started_at), `, ${ago(info.started_at)}`)],
+      ["Stores", info.stores.join(", ")],
+      ["Native protocol", info.native ?? "not served"],
+    ]),
+    ran.length > 0 && h("h3", {}, "At its start"),
+    ran.length > 0 && h("ul", {}, ...ran.map((line) => h("li", {}, line))),
   ];
 }
 
@@ -67,38 +196,64 @@ export const cluster = {
   name: "cluster",
   title: "Cluster",
   mount(host, context) {
-    const place = h("div");
-    const node = h("div", { class: "node" });
-    show(host, place, section("This node", node));
+    const [wrong, alone, state, node] = [h("div"), h("div"), h("div"), h("div", { class: "node" })];
+    const cards = h("ol", { class: "members" });
+    const removed = h("p", { class: "hint" });
+    const [stores, shards] = [storeTable(), shardTable()];
+    const hint = h(
+      "p",
+      { class: "hint" },
+      "How far its followers are behind, only a log's leader knows: of logs that another node leads it stands in that node's console.",
+    );
+    const sections = [
+      section("Now", wrong, state),
+      section("Nodes", cards, removed),
+      section("Who compacts", stores.element),
+      section("Logs", hint, shards.element),
+    ];
+    show(host, alone, ...sections, section("This node", node));
+    const draw = (/** @type {Cluster} */ told) => {
+      show(alone);
+      show(wrong, ...troubles(told));
+      show(state, summary(told));
+      const gone = told.members.filter((member) => member.state === "removed").map((member) => member.id);
+      removed.hidden = gone.length === 0;
+      removed.textContent = `Removed for ever: ${gone.join(", ")}`;
+      const members = told.members.filter((member) => member.state !== "removed");
+      keepOpen(cards, () => show(cards, ...members.map((member) => card(told, member))));
+      stores.set(told.stores);
+      shards.set(told.shards);
+    };
     const refresh = async () => {
-      const info = await context.api.get("info");
-      const ran =
-        info.recovery.length > 0 &&
-        h("ul", {}, ...info.recovery.map((/** @type {string} */ line) => h("li", {}, line)));
-      show(
-        node,
-        facts([
-          ["Version", info.version],
-          ["Started", time(info.started_at)],
-          ["Stores", info.stores.join(", ")],
-          ["Native protocol", info.native ?? "not served"],
-        ]),
-        ran && h("h3", {}, "At its start"),
-        ran,
-      );
+      show(node, ...own(await context.api.get("info")));
       try {
-        show(place, ...told(await context.api.get("admin/v1/cluster")));
+        draw(/** @type {Cluster} */ (await context.api.get("admin/v1/cluster")));
+        for (const part of sections) part.hidden = false;
       } catch (error) {
         if (!(error instanceof ApiError) || error.code !== "not_supported") throw error;
-        show(
-          place,
-          notice(
-            "plain",
-            "This node runs alone. It owns every log and every job; there are no other members, no leaders to follow, and no lag.",
-          ),
-        );
+        for (const part of sections) part.hidden = true;
+        const text =
+          "This node runs alone. It owns every log and every job; there are no other members, no leaders to follow, and no lag.";
+        show(alone, notice("plain", text));
       }
     };
     return { refresh };
   },
 };
+
+/**
+ * Draws anew, and leaves open what a person has opened, with the focus where it was.
+ *
+ * @param {HTMLElement} list
+ * @param {() => void} draw
+ */
+function keepOpen(list, draw) {
+  const open = [...list.children].map((item) => item.querySelector("details")?.open ?? false);
+  const focused = [...list.children].findIndex((item) => item.contains(document.activeElement));
+  draw();
+  open.forEach((was, i) => {
+    const details = list.children[i]?.querySelector("details");
+    if (details) details.open = was;
+  });
+  if (focused >= 0) list.children[focused]?.querySelector("summary")?.focus();
+}

@@ -1,6 +1,6 @@
 // Compaction: when it runs next, what waits, what runs, how the last jobs ended; and the buttons that steer it, each asked for twice.
 
-import { ApiError } from "./api.js";
+import { ApiError, here } from "./api.js";
 import { JobBars, failing, outcome } from "./chart-bars.js";
 import { confirm } from "./dialogs.js";
 import { facts, h, notice, section, show, when } from "./dom.js";
@@ -149,17 +149,23 @@ export const compaction = {
       { type: "button", "aria-controls": "plan", click: () => void showPlan(context, plan) },
       "Show the plan",
     );
-    show(
-      host,
-      section("Now", failed, status, h("div", { class: "buttons" }, run, pause, resume, cancel, ask), told, plan),
+    const buttons = h("div", { class: "buttons" }, run, pause, resume, cancel, ask);
+    const rest = [
       section("Running", running.element),
       section("Waiting", waiting.element),
       section("History", bars.element, history.element),
-    );
+    ];
+    show(host, section("Now", failed, status, buttons, told, plan), ...rest);
     /** @type {Set<string> | null} */
     let known = null;
     const refresh = async () => {
-      const now = /** @type {Compaction} */ (await context.api.get(context.admin("compaction")));
+      const answer = /** @type {Promise<Compaction>} */ (context.api.get(context.admin("compaction")));
+      const [now, elsewhere] = await here(answer);
+      for (const part of [buttons, ...rest]) part.hidden = !now;
+      if (!now) {
+        show(status);
+        return show(failed, notice("plain", `${elsewhere}.`));
+      }
       show(failed, ...failing(now.jobs).map((text) => notice("bad", text)));
       show(status, statusFacts(now));
       [run.disabled, pause.hidden, resume.hidden, cancel.disabled] = [

@@ -1,6 +1,7 @@
 // The manifest and its history, the data files that it makes true, the segments of the log, and what retention would take. Long lists:
 // asked for once, and again by the button.
 
+import { here } from "./api.js";
 import { facts, h, notice, section, show, when } from "./dom.js";
 import { ago, bytes, count, partition, things } from "./format.js";
 import { Table } from "./tables.js";
@@ -126,9 +127,13 @@ export const files = {
     });
     let done = false;
     const load = async () => {
-      const [manifest, listed, logs, kept] = await Promise.all(
-        ["manifest", "files", "wal", "retention"].map((name) => context.api.get(context.admin(name))),
-      );
+      const ask = (/** @type {string} */ name) => context.api.get(context.admin(name));
+      const [manifest, listed, logs, [kept, elsewhere]] = await Promise.all([
+        ask("manifest"),
+        ask("files"),
+        ask("wal"),
+        here(ask("retention")),
+      ]);
       done = true;
       all = listed.files;
       show(manifestPlace, current(manifest));
@@ -145,7 +150,7 @@ export const files = {
           .filter((/** @type {Log} */ log) => log.refuses_writes)
           .map((/** @type {Log} */ log) => notice("bad", `${log.stream_type} takes no appends: ${log.refuses_writes}`)),
       );
-      show(retentionPlace, retention(kept));
+      show(retentionPlace, kept ? retention(kept) : facts([["Retention", elsewhere]]));
     };
     const again = h(
       "button",

@@ -1,5 +1,6 @@
 // What the three tiers hold, as they fill and empty, and what comes in: rates and latencies of the last minutes.
 
+import { here } from "./api.js";
 import { Lines } from "./chart-lines.js";
 import { failing } from "./chart-bars.js";
 import { facts, h, notice, s, section, setText, show } from "./dom.js";
@@ -91,17 +92,17 @@ export const overview = {
       section("Coming in", numbers, h("div", { class: "charts" }, events.element, latency.element)),
     );
     const refresh = async () => {
-      const [tiers, compaction] = await Promise.all([
+      const [tiers, [compaction, elsewhere]] = await Promise.all([
         /** @type {Promise<import("./types.js").Tiers>} */ (context.api.get(context.admin("tiers"))),
-        /** @type {Promise<import("./types.js").Compaction>} */ (context.api.get(context.admin("compaction"))),
+        here(/** @type {Promise<import("./types.js").Compaction>} */ (context.api.get(context.admin("compaction")))),
       ]);
-      const waiting = compaction.stream_types.reduce(
+      const waiting = (compaction?.stream_types ?? []).reduce(
         (sum, w) => ({ bytes: sum.bytes + w.bytes_waiting, events: sum.events + w.events_waiting }),
         { bytes: 0, events: 0 },
       );
       for (const { key, card } of cards) drawTier(context, key, card, tiers[key], waiting);
-      setText(recent, said(compaction, waiting, tiers.durable));
-      show(failed, ...failing(compaction.jobs).map((text) => notice("bad", text)));
+      setText(recent, compaction ? said(compaction, waiting, tiers.durable) : `Of compaction: ${elsewhere}.`);
+      show(failed, ...failing(compaction?.jobs ?? []).map((text) => notice("bad", text)));
       const { samples, newest } = context.sampler;
       show(numbers, incoming(newest));
       const now = Date.now();

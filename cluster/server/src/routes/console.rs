@@ -37,6 +37,7 @@ files! {
     "icon.svg" PICTURE
     "style.css" STYLE
     "charts.css" STYLE
+    "cluster.css" STYLE
     "app.js" SCRIPT
     "api.js" SCRIPT
     "chart-bars.js" SCRIPT
