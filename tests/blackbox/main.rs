@@ -47,3 +47,4 @@ mod statement;
 mod strict;
 mod subscribe;
 mod traces;
+mod wrong;

@@ -295,6 +295,17 @@ test("a node that does not answer leaves the last numbers and says so", async ()
   await close();
 });
 
+test("a table that goes on beyond the edge of a phone shows it until its end is in sight", async () => {
+  const { page, close } = await open(browser, `${node.url}/admin/#/files?store=empty`, { size: "phone" });
+  await settled(page);
+  const frame = page.getByRole("group", { name: "Versions of the manifest" });
+  const cut = page.locator(".scroll.cut", { hasText: "Committed" });
+  await cut.waitFor();
+  await frame.evaluate((element) => (element.scrollLeft = element.scrollWidth));
+  await cut.waitFor({ state: "detached" });
+  await close();
+});
+
 test("a node alone says so in the view of the cluster", async () => {
   const { page, close } = await open(browser, `${node.url}/admin/#/cluster`);
   await page.getByText("This node runs alone.").waitFor();
@@ -397,7 +408,7 @@ test("what is computed in the page is right at its edges", async () => {
   const { page, close } = await open(browser, `${node.url}/admin/`);
   const found = await page.evaluate(async () => {
     const load = (name) => import(new URL(name, document.baseURI).href);
-    const [{ members }, { parse, quantile, growth }, { byDate }, { roundUp }, { steps }, format] = await Promise.all(
+    const [{ members }, { parse, quantile, growth }, { byDate }, lines, { steps }, format] = await Promise.all(
       ["raw-json.js", "metrics.js", "days.js", "chart-lines.js", "chart-heat.js", "format.js"].map(load),
     );
     const reading = (a, b, all) =>
@@ -432,7 +443,8 @@ test("what is computed in the page is right at its edges", async () => {
       ),
       restarted: growth(new Map([["c", 9]]), new Map([["c", 5]]), "c"),
       days: days.days.map((day) => [day.day, day.files]),
-      tops: [0, 7, 24, 26, 1000].map(roundUp),
+      tops: [0, 7, 24, 41, 1000].map(lines.roundUp),
+      marks: [1, 6].map((top) => lines.gridLines(top, 0, 9, (v) => v, format.count).map((line) => line.textContent)),
       steps: [1, 2, 3].map(steps([1, 2, 3])),
       words: [format.bytes(1536), format.duration(61_000), format.count(12345), format.things(1, "event")],
     };
@@ -456,7 +468,12 @@ test("what is computed in the page is right at its edges", async () => {
       ["2025-12-31", 1],
       ["2026-01-02", 2],
     ],
-    tops: [1, 10, 25, 50, 1000],
+    tops: [1, 8, 40, 60, 1000],
+    // whole things have no half
+    marks: [
+      ["0", "1"],
+      ["0", "3", "6"],
+    ],
     steps: [0, 2, 4],
     words: ["1.5 KiB", "1 min 1 s", "12,345", "1 event"],
   });

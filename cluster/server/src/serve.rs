@@ -49,13 +49,23 @@ pub enum ServeError {
     #[error(transparent)]
     Tls(#[from] strandline_tls::TlsError),
     /// The address cannot be bound.
-    #[error("cannot listen on {address}: {error}")]
+    #[error("cannot listen on {address}: {error}{}", advice(.error))]
     Bind {
         /// The address.
         address: SocketAddr,
         /// What the system says.
         error: io::Error,
     },
+}
+
+/// What to do where an address cannot be bound.
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "; stop what listens there, or name another address (--http, --native, --admin)",
+        io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
+        io::ErrorKind::PermissionDenied => "; name a port from 1024 on, or give the node the right to this one",
+        _ => "",
+    }
 }
 
 /// A server that serves.

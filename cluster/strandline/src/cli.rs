@@ -9,7 +9,7 @@ pub(crate) use told::{LogFormat, ServeTold};
 use crate::commands::{Completions, Manual, Ready};
 use crate::exit::Failure;
 use clap::parser::ValueSource;
-use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, ArgGroup, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -113,13 +113,13 @@ pub(crate) struct Serve {
     #[arg(long, default_value = "strandline-data")]
     pub(crate) data_dir: PathBuf,
     /// Address of the HTTP interface (port 0: any free one, named in the `ready` line)
-    #[arg(long, default_value = "127.0.0.1:7070")]
+    #[arg(long, default_value = "127.0.0.1:7070", value_parser = crate::value::address)]
     pub(crate) http: SocketAddr,
     /// Address of the native protocol (without: 127.0.0.1:7071, or any free port where --http asks for any)
-    #[arg(long)]
+    #[arg(long, value_parser = crate::value::address)]
     pub(crate) native: Option<SocketAddr>,
     /// An address of their own for the admin routes
-    #[arg(long)]
+    #[arg(long, value_parser = crate::value::address)]
     pub(crate) admin: Option<SocketAddr>,
     /// Go on where a part of the log is lost: its positions are skipped for ever
     #[arg(long)]
@@ -132,7 +132,7 @@ pub(crate) struct Serve {
     pub(crate) grace_tombstone: Duration,
     /// The part of the time that a thread of compaction may work, in percent (it pauses for the rest; its priority is always
     /// lower than that of ingestion)
-    #[arg(long, value_name = "PERCENT", default_value = "100", value_parser = clap::value_parser!(u8).range(1..=100))]
+    #[arg(long, value_name = "PERCENT", default_value = "100", value_parser = crate::value::whole::<u8>(1..=100))]
     pub(crate) compaction_share: u8,
     /// Time in which sync projections must have confirmed an append (`5s`, `1m`)
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = crate::span::parse)]
@@ -172,9 +172,10 @@ pub(crate) struct ServeTls {
 
 /// Options of `erase`.
 #[derive(Args, Debug)]
+#[command(group(ArgGroup::new("subject").required(true).args(["stream_id", "tenant_id"])))]
 pub(crate) struct Erase {
     /// The stream whose data is erased
-    #[arg(long, required_unless_present = "tenant_id", conflicts_with = "tenant_id")]
+    #[arg(long)]
     pub(crate) stream_id: Option<String>,
     /// The tenant whose data is erased, of stream types that are erasable by tenant
     #[arg(long)]
@@ -191,19 +192,19 @@ pub(crate) struct Erase {
 #[command(next_help_heading = "Cluster")]
 pub(crate) struct ServeCluster {
     /// The node's id, a number from 1 that no other node has or had (an existing data directory has its own)
-    #[arg(long, value_name = "N", hide_short_help = true)]
+    #[arg(long, value_name = "N", hide_short_help = true, value_parser = crate::value::number)]
     pub(crate) node_id: Option<u64>,
     /// Where other nodes reach this one; a first node makes the cluster
-    #[arg(long, value_name = "ADDR", hide_short_help = true)]
+    #[arg(long, value_name = "ADDR", hide_short_help = true, value_parser = crate::value::address)]
     pub(crate) cluster: Option<SocketAddr>,
     /// Where the node listens for other nodes, if --cluster (where they reach it) is the address of something in between
-    #[arg(long, value_name = "ADDR", hide_short_help = true)]
+    #[arg(long, value_name = "ADDR", hide_short_help = true, value_parser = crate::value::address)]
     pub(crate) cluster_listen: Option<SocketAddr>,
     /// Join the cluster of the node at this address (with an existing data directory: look for the others there first)
     #[arg(long, value_name = "ADDR", hide_short_help = true)]
     pub(crate) join: Option<String>,
     /// Voters of every log; the node that makes the cluster says it
-    #[arg(long, value_name = "N", hide_short_help = true, value_parser = clap::value_parser!(u8).range(1..=7))]
+    #[arg(long, value_name = "N", hide_short_help = true, value_parser = crate::value::whole::<u8>(1..=7))]
     pub(crate) replication: Option<u8>,
     /// Answer over HTTP with 503 and the leader's address instead of sending on what another node leads
     #[arg(long, hide_short_help = true)]
@@ -301,7 +302,7 @@ pub(crate) struct CertsDev {
     #[arg(long)]
     pub(crate) dir: PathBuf,
     /// Nodes of the cluster
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(..=100))]
+    #[arg(long, default_value_t = 3, value_parser = crate::value::whole::<u64>(0..=100))]
     pub(crate) nodes: u64,
     /// Further names or addresses of the servers, with commas between them (localhost, 127.0.0.1 and ::1 are always there)
     #[arg(long, value_name = "HOSTS", value_delimiter = ',')]
@@ -460,7 +461,8 @@ fn with_env(command: clap::Command) -> clap::Command {
             let name = format!("STRANDLINE_{}", long.to_uppercase().replace('-', "_"));
             let is_flag = matches!(arg.get_action(), ArgAction::SetTrue);
             let arg = arg.env(name).hide_env_values(true);
-            if is_flag { arg.value_parser(flag) } else { arg }
+            // `--limit -1` is a wrong number, and no option that is not known
+            if is_flag { arg.value_parser(flag) } else { arg.allow_negative_numbers(true) }
         }
         _ => arg,
     });

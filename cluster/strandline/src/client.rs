@@ -5,7 +5,7 @@
 
 use crate::cli::OnStore;
 use crate::exit::Failure;
-use crate::out;
+use crate::{out, value};
 use serde_json::Value;
 use std::cell::OnceCell;
 use std::net::SocketAddr;
@@ -22,9 +22,11 @@ const OVERLOADED_PATIENCE: Duration = Duration::from_secs(60);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Silence of a server after which a request that only asks is given up.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// What is said of an answer that no node gives.
+pub(crate) const NOT_A_NODE: &str = "not as a node does: is --url the address of one? (http=... of its `ready` line)";
 
 /// An answer, whatever its status.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Answer {
     /// HTTP status.
     pub(crate) status: u16,
@@ -38,6 +40,8 @@ pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
     /// What to do next, where the answer itself cannot say it.
     pub(crate) advice: Option<String>,
+    /// It was asked behind a path where no node is: it says nothing of what was meant.
+    pub(crate) is_behind_path: bool,
 }
 
 impl Answer {
@@ -54,10 +58,7 @@ impl Answer {
                 let advice = self.advice.as_ref().map(|advice| format!(": {advice}")).unwrap_or_default();
                 format!("{}{advice} ({code})", out::escaped(text))
             }
-            _ => format!(
-                "the server answered with status {}, and not as a node does: is --url the address of one? (http=... of its `ready` line)",
-                self.status
-            ),
+            _ => format!("the server answered with status {}, and {NOT_A_NODE}", self.status),
         }
     }
 
@@ -77,6 +78,9 @@ impl Answer {
     fn failure(&self) -> Failure {
         let text = self.error_text();
         match self.status {
+            // it says nothing of what was asked
+            _ if !self.json()["code"].is_string() => Failure::Server(text),
+            _ if self.is_behind_path => Failure::Usage(text),
             404 | 409 | 413 | 422 => Failure::No(text),
             400..=428 | 501 => Failure::Usage(text),
             _ => Failure::Server(text),
@@ -125,12 +129,18 @@ pub(crate) struct Request<'a> {
 impl Client {
     /// A client for what the options name.
     pub(crate) fn new(on: &OnStore) -> Result<Self, Failure> {
+        if on.store.as_deref() == Some("") {
+            return Err(Failure::Usage("--store (or STRANDLINE_STORE) is empty: name one, or leave it out".to_owned()));
+        }
         let trust = on.tls_ca.as_deref().map_or(Trust::Nobody, Trust::Authorities);
-        Ok(Self { token: on.token.clone(), named: on.store.clone(), ..Self::without_token(&on.url, trust)? })
+        Ok(Self { token: token(on)?, named: on.store.clone(), ..Self::without_token(&on.url, trust)? })
     }
 
     /// A client that shows no token.
     pub(crate) fn without_token(url: &str, trust: Trust<'_>) -> Result<Self, Failure> {
+        if let Some(fault) = value::url_fault(url) {
+            return Err(Failure::Usage(format!("--url {url}: {fault}")));
+        }
         let url = url.trim_end_matches('/').to_owned();
         let tls = match (url.split_once("://").map(|(scheme, _)| scheme), trust) {
             (Some("https"), Trust::Authorities(authorities)) => Some(tls("--tls-ca", authorities)?),
@@ -144,8 +154,7 @@ impl Client {
                     format!("--url {url}: name the authority that signed the server's certificate with --tls-ca FILE");
                 return Err(Failure::Usage(text));
             }
-            (Some("http"), _) => None,
-            _ => return Err(Failure::Usage(format!("--url {url}: it begins with http:// or https://"))),
+            _ => None,
         };
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
@@ -172,7 +181,10 @@ impl Client {
         }
         // every listener of a node serves this route
         let answer = self.get("/info")?.json();
-        let names: Vec<&str> = answer["stores"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let Some(stores) = answer["stores"].as_array() else {
+            return Err(Failure::Server(format!("{} answers, and {NOT_A_NODE}", self.url)));
+        };
+        let names: Vec<&str> = stores.iter().filter_map(Value::as_str).collect();
         match names.as_slice() {
             [name] => Ok(self.store.get_or_init(|| (*name).to_owned())),
             [] => Err(Failure::No(format!("{} has no store for this token: ask its operator", self.url))),
@@ -191,6 +203,10 @@ impl Client {
     }
 
     fn path_under(&self, root: &str, segments: &[&str]) -> Result<String, Failure> {
+        if segments.contains(&"") {
+            let text = "an empty name: --stream-type, --stream-id and --durable take one that is not";
+            return Err(Failure::Usage(text.to_owned()));
+        }
         let store = encode(self.store()?);
         let parts: Vec<String> = std::iter::once(store).chain(segments.iter().map(|s| encode(s))).collect();
         Ok(format!("{root}/{}", parts.join("/")))
@@ -226,15 +242,28 @@ impl Client {
 
     /// An answer that says that another listener of the node serves this, with its address.
     fn advised(&self, answer: Answer) -> Answer {
-        let Some(listener) = answer.other_listener() else { return answer };
-        let request = Request { path: "/info".to_owned(), answer_within: Some(ANSWER_TIMEOUT), ..Request::default() };
+        let Some(listener) = answer.other_listener() else { return self.placed(answer) };
         // who may not hear the address is told the sentence alone
-        let info = self.send_once(&request, request.answer_within).map(|info| info.json()).unwrap_or_default();
+        let info = self.info();
         let advice = info[listener.as_str()].as_str().map(|address| {
             let scheme = if self.url.starts_with("https://") { "https" } else { "http" };
             format!("--url {scheme}://{}", reached(address, &self.url))
         });
         Answer { advice, ..answer }
+    }
+
+    /// What is not there, because the path in the address leads to no node: the route that each one has is not there either.
+    fn placed(&self, answer: Answer) -> Answer {
+        let node = value::without_path(&self.url).filter(|_| answer.status == 404);
+        let Some(node) = node.filter(|_| !self.info()["version"].is_string()) else { return answer };
+        let advice = Some(format!("is the path in --url right? A node itself is asked with --url {node}"));
+        Answer { advice, is_behind_path: true, ..answer }
+    }
+
+    /// What every listener of a node says of it; null where it does not.
+    fn info(&self) -> Value {
+        let request = Request { path: "/info".to_owned(), answer_within: Some(ANSWER_TIMEOUT), ..Request::default() };
+        self.send_once(&request, request.answer_within).map(|info| info.json()).unwrap_or_default()
     }
 
     /// Sends again and again while the server cannot be reached, is overloaded, starts or drains. Only for requests
@@ -275,7 +304,7 @@ impl Client {
         }
         let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
         let body = body.map_err(|error| self.unreachable(&error))?;
-        let answer = Answer { status, retry_after: None, tiers: None, next_seq: None, body, advice: None };
+        let answer = Answer { status, body, ..Answer::default() };
         Ok(Err(self.advised(answer).failure()))
     }
 
@@ -286,7 +315,7 @@ impl Client {
         let next_seq = header("x-strandline-next-seq").and_then(|v| v.parse().ok());
         let status = response.status().as_u16();
         let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec()?;
-        Ok(Answer { status, retry_after, tiers, next_seq, body, advice: None })
+        Ok(Answer { status, retry_after, tiers, next_seq, body, ..Answer::default() })
     }
 
     /// `answer_within`: until the answer begins; `None`: as long as it takes.
@@ -339,7 +368,8 @@ impl Client {
                 "nothing was sent: what answers there speaks no TLS; a node without certificates is asked with --url http://..."
             }
             ureq::Error::Protocol(_) if self.url.starts_with("http://") => {
-                "what answers there speaks no plain HTTP: a node with certificates is asked with --url https://... and --tls-ca"
+                "what answers there speaks no plain HTTP: a node with certificates is asked with --url https://... and --tls-ca, and the port \
+                 of the native protocol is no address for --url"
             }
             _ if error.to_string().contains("certificate") => {
                 "nothing was sent: name the file of the authority that signed its certificate with --tls-ca, and the node by a name in it"
@@ -347,6 +377,19 @@ impl Client {
             _ => "whether the request arrived is unknown; an append with the same --command-id may be repeated",
         };
         Failure::Server(format!("cannot reach {}: {error}; {hint}", self.url))
+    }
+}
+
+/// The token to show; an empty one, of a variable that is set to nothing, is none.
+fn token(on: &OnStore) -> Result<Option<String>, Failure> {
+    let given = on.token.as_ref().filter(|token| !token.is_empty());
+    match given.filter(|token| !token.bytes().all(|byte| byte.is_ascii_graphic())) {
+        None => Ok(given.cloned()),
+        Some(_) => Err(Failure::Usage(
+            "--token (or STRANDLINE_TOKEN) is no token: it holds a blank, a line break or a letter that none has; give the line that \
+             `strandline token new` printed"
+                .to_owned(),
+        )),
     }
 }
 
@@ -385,7 +428,7 @@ mod tests {
     use super::*;
 
     fn answer(status: u16, body: &str) -> Answer {
-        Answer { status, retry_after: None, tiers: None, next_seq: None, body: body.as_bytes().to_vec(), advice: None }
+        Answer { status, body: body.as_bytes().to_vec(), ..Answer::default() }
     }
 
     #[test]
@@ -398,7 +441,27 @@ mod tests {
             answer(500, "<html>").error_text().starts_with("the server answered with status 500, and not as a node")
         );
         assert_eq!(answer(207, "").ok().unwrap().status, 207);
+        assert_eq!(answer(404, body).ok().unwrap_err(), Failure::No("e (c)".to_owned()));
+        let misplaced = Answer { is_behind_path: true, ..answer(404, body) };
+        assert!(matches!(misplaced.ok(), Err(Failure::Usage(_))));
+        assert!(matches!(answer(404, "<html>").ok(), Err(Failure::Server(_))), "no node says that it does not exist");
     }
+
+    #[test]
+    fn a_token_is_one_line_without_blanks() {
+        let on = |token: Option<&str>| OnStore {
+            url: "http://127.0.0.1:7070".to_owned(),
+            store: None,
+            token: token.map(str::to_owned),
+            tls_ca: None,
+        };
+        assert_eq!(token(&on(Some("slt_a"))).unwrap(), Some("slt_a".to_owned()));
+        assert_eq!((token(&on(None)).unwrap(), token(&on(Some(""))).unwrap()), (None, None));
+        for wrong in ["slt_a\n", "Bearer slt_a", "slt_ä"] {
+            assert!(matches!(token(&on(Some(wrong))), Err(Failure::Usage(_))), "{wrong:?}");
+        }
+    }
+
     #[test]
     fn a_server_that_never_answers_is_given_up() {
         let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -15,6 +15,7 @@ mod out;
 mod random;
 mod span;
 mod traces;
+mod value;
 
 use std::process::ExitCode;
 

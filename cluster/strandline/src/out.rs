@@ -13,6 +13,15 @@ pub(crate) fn line(text: &str) -> Result<(), Failure> {
     written(out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()))
 }
 
+/// One line of what a command did or found. It is done whoever reads of it, and the exit code tells it too: a reader that went away ends
+/// nothing.
+pub(crate) fn report(text: &str) -> Result<(), Failure> {
+    match line(text) {
+        Err(Failure::PipeClosed) => Ok(()),
+        told => told,
+    }
+}
+
 /// One state of what is watched: on a terminal in place of the one before, else behind it.
 pub(crate) fn screen(text: &str) -> Result<(), Failure> {
     // clear the screen and go home, as `watch` does

@@ -185,7 +185,7 @@ impl ClusterError {
             | Self::Log { .. }
             | Self::Erasable(_)
             | Self::Unknown(_) => true,
-            Self::DataDir(error) => matches!(error, DataDirError::InUse { .. }),
+            Self::DataDir(error) => matches!(error, DataDirError::InUse { .. }) || error.is_of_the_folder(),
             Self::Roles { error, .. } => matches!(error, ControlError::Refused { .. }),
             Self::Serve(error) => error.is_configuration(),
             Self::Join(error) => error.is_final(),

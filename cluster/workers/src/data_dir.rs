@@ -35,7 +35,7 @@ pub enum DataDirError {
         lock: PathBuf,
     },
     /// The file system said no.
-    #[error("{}: {error}", .path.display())]
+    #[error("{}: {error}{}", .path.display(), advice(.error))]
     Io {
         /// What was touched.
         path: PathBuf,
@@ -54,6 +54,27 @@ pub enum DataDirError {
          node: join with an empty --data-dir under a new --node-id, and `replace` this node by the new one", .0.display()
     )]
     Member(PathBuf),
+}
+
+impl DataDirError {
+    /// The folder cannot be one of this node's: the operator names another one, or gives it the rights.
+    #[must_use]
+    pub fn is_of_the_folder(&self) -> bool {
+        matches!(self, Self::Io { error, .. } if no_folder(error))
+    }
+}
+
+fn no_folder(error: &io::Error) -> bool {
+    use io::ErrorKind::{NotADirectory, PermissionDenied, ReadOnlyFilesystem};
+    matches!(error.kind(), NotADirectory | PermissionDenied | ReadOnlyFilesystem)
+}
+
+fn advice(error: &io::Error) -> &'static str {
+    if no_folder(error) {
+        "; name a folder that this user may write to (--data-dir, or the paths of the store)"
+    } else {
+        ""
+    }
 }
 
 /// A data folder that this process holds.

@@ -16,14 +16,14 @@ const SPAN_MIN_MS = 60_000;
  */
 
 /**
- * The next round number, for the top of an axis.
+ * The next round number, for the top of an axis; its half is one as well.
  *
  * @param {number} value
  */
 export function roundUp(value) {
   if (value <= 0) return 1;
   const power = 10 ** Math.floor(Math.log10(value));
-  const step = [1, 2, 2.5, 5, 10].find((n) => n * power >= value) ?? 10;
+  const step = [1, 2, 4, 6, 8, 10].find((n) => n * power >= value) ?? 10;
   return step * power;
 }
 
@@ -37,7 +37,9 @@ export function roundUp(value) {
  * @param {(value: number) => string} format
  */
 export function gridLines(top, left, right, y, format) {
-  return [0, top / 2, top].map((value) =>
+  // a half of one whole thing has no text of its own
+  const half = format(top / 2) === format(top) ? [] : [top / 2];
+  return [0, ...half, top].map((value) =>
     s(
       "g",
       { class: "grid" },

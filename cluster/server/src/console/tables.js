@@ -1,4 +1,5 @@
-// Tables: a caption for those who hear it, a frame that scrolls by itself at phone width, and more rows by a button where there are many.
+// Tables: a caption for those who hear it, a frame that scrolls by itself at phone width and shows that it does, and more rows by a button
+// where there are many.
 
 import { h, show } from "./dom.js";
 import { count } from "./format.js";
@@ -10,6 +11,19 @@ import { count } from "./format.js";
  */
 
 const ROWS_AT_ONCE = 100;
+
+/**
+ * Shades the right edge of a frame as long as more stands beyond it: where a system hides its scroll bars, nothing else says so.
+ *
+ * @param {HTMLElement} frame
+ * @param {HTMLElement} content
+ */
+function showCut(frame, content) {
+  const look = () => frame.classList.toggle("cut", frame.scrollLeft + frame.clientWidth < frame.scrollWidth - 1);
+  frame.addEventListener("scroll", look);
+  const sizes = new ResizeObserver(look);
+  for (const element of [frame, content]) sizes.observe(element);
+}
 
 /** @template R */
 export class Table {
@@ -39,6 +53,7 @@ export class Table {
       this.#body,
     );
     this.#frame = h("div", { class: "scroll", role: "group", "aria-label": caption, tabindex: 0 }, table);
+    showCut(this.#frame, table);
     this.#empty = h("p", { class: "empty" }, empty);
     this.#more = h("button", { type: "button", class: "more", click: () => this.#showMore() });
     this.element = h("div", { class: "table" }, this.#frame, this.#empty, this.#more);

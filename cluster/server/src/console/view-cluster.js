@@ -134,7 +134,10 @@ function storeTable() {
         head: "Compacted by",
         cell: (store) => (store.compactor === null ? h("span", { class: "warned" }, "nobody") : nodeName(store.compactor)),
       },
-      { head: "As", cell: (store) => (store.compacts_as ? COMPACTS_AS[store.compacts_as] : "–") },
+      {
+        head: "As",
+        cell: (store) => (store.compacts_as ? h("span", { class: "words" }, COMPACTS_AS[store.compacts_as]) : "–"),
+      },
       { head: "Statement", number: true, cell: (store) => `version ${store.version}` },
     ]),
     "The cluster has no store.",
@@ -145,7 +148,7 @@ function storeTable() {
 function place(shard) {
   if (shard.settled) return "settled";
   const leaving = shard.leaving.length > 0 ? `, ${shard.leaving.join(", ")} leaves` : "";
-  return h("span", { class: "warned" }, `moves${leaving}`);
+  return h("span", { class: "warned range" }, `moves${leaving}`);
 }
 
 /** @param {Shard} shard */
@@ -163,9 +166,10 @@ function shardTable() {
       { head: "Log", name: true, cell: (shard) => logName(shard.name) },
       {
         head: "Leader",
-        cell: (shard) => (shard.leader === null ? h("span", { class: "warned" }, "nobody") : nodeName(shard.leader)),
+        cell: (shard) =>
+          h("span", { class: shard.leader === null ? "warned range" : "range" }, nodeName(shard.leader)),
       },
-      { head: "Voters", cell: (shard) => shard.voters.join(", ") },
+      { head: "Voters", cell: (shard) => h("span", { class: "range" }, shard.voters.join(", ")) },
       { head: "Followers", cell: (shard) => shard.learners.join(", ") || "none" },
       { head: "State", cell: place },
       { head: "Most behind", number: true, cell: lagOf },
@@ -196,7 +200,8 @@ export const cluster = {
   name: "cluster",
   title: "Cluster",
   mount(host, context) {
-    const [wrong, alone, state, node] = [h("div"), h("div"), h("div"), h("div", { class: "node" })];
+    const wrong = h("div", { class: "notices" });
+    const [alone, state, node] = [h("div"), h("div"), h("div", { class: "node" })];
     const cards = h("ol", { class: "members" });
     const removed = h("p", { class: "hint" });
     const [stores, shards] = [storeTable(), shardTable()];
@@ -211,9 +216,12 @@ export const cluster = {
       section("Who compacts", stores.element),
       section("Logs", hint, shards.element),
     ];
-    show(host, alone, ...sections, section("This node", node));
+    // stands there once the node has said that it is a member
+    const shown = h("div");
+    show(host, alone, shown, section("This node", node));
     const draw = (/** @type {Cluster} */ told) => {
       show(alone);
+      if (shown.childElementCount === 0) show(shown, ...sections);
       show(wrong, ...troubles(told));
       show(state, summary(told));
       const gone = told.members.filter((member) => member.state === "removed").map((member) => member.id);
@@ -228,10 +236,9 @@ export const cluster = {
       show(node, ...own(await context.api.get("info")));
       try {
         draw(/** @type {Cluster} */ (await context.api.get("admin/v1/cluster")));
-        for (const part of sections) part.hidden = false;
       } catch (error) {
         if (!(error instanceof ApiError) || error.code !== "not_supported") throw error;
-        for (const part of sections) part.hidden = true;
+        show(shown);
         const text =
           "This node runs alone. It owns every log and every job; there are no other members, no leaders to follow, and no lag.";
         show(alone, notice("plain", text));

@@ -135,7 +135,7 @@ export const compaction = {
     const [running, waiting, history, bars] = [runningTable(), waitingTable(), historyTable(), new JobBars()];
     const status = h("div", { class: "numbers" });
     const told = h("div", { role: "status" });
-    const [plan, failed] = [h("div", { id: "plan" }), h("div")];
+    const [plan, failed] = [h("div", { id: "plan" }), h("div", { class: "notices" })];
     const button = (/** @type {keyof typeof ACTIONS} */ action, /** @type {string} */ name, kind = "") =>
       h("button", { type: "button", class: kind, click: () => void act(context, action, told, refresh) }, name);
     const [run, pause, resume, cancel] = [
@@ -189,6 +189,11 @@ export const compaction = {
   },
 };
 
+/** @param {string} moment */
+function soon(moment) {
+  return h("span", {}, when(moment), ", ", h("span", { class: "range" }, ago(moment)));
+}
+
 /** @param {Compaction} now */
 function statusFacts(now) {
   const state = !now.enabled
@@ -202,7 +207,7 @@ function statusFacts(now) {
     ["State", h("span", { class: now.paused || !now.enabled ? "warned" : "" }, state)],
     ["Schedule", h("code", {}, now.schedule)],
     ["Also by", now.trigger.join(", ") || "–"],
-    ["Next tick", now.next_tick ? h("span", {}, when(now.next_tick), `, ${ago(now.next_tick)}`) : "–"],
+    ["Next tick", now.next_tick ? soon(now.next_tick) : "–"],
     ["Last run", ago(now.last_run)],
     ["Share of a thread's time", `${now.share_percent} %`],
   ]);

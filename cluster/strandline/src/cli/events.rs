@@ -25,7 +25,7 @@ pub(crate) struct Append {
     #[arg(long)]
     pub(crate) metadata: Option<String>,
     /// Schema version of the event
-    #[arg(long)]
+    #[arg(long, value_parser = crate::value::whole::<u32>(0..=u64::from(u32::MAX)))]
     pub(crate) event_version: Option<u32>,
     /// When it happened, RFC 3339 (without: now, by the server's clock)
     #[arg(long)]
@@ -83,10 +83,10 @@ pub(crate) struct Ingest {
     #[arg(long, value_enum, default_value = "abort")]
     pub(crate) on_error: OnError,
     /// Begin at this line (from 1): to go on with a file that was mended
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 1, value_parser = crate::value::whole::<u64>(1..=u64::MAX))]
     pub(crate) from_line: u64,
     /// Seconds to wait for a server that does not answer before giving up
-    #[arg(long, default_value_t = 60)]
+    #[arg(long, default_value_t = 60, value_parser = crate::value::number)]
     pub(crate) patience: u64,
     /// How to speak to the server
     #[arg(long, value_enum, default_value = "native")]
@@ -114,13 +114,13 @@ pub(crate) struct Read {
     #[arg(long)]
     pub(crate) stream_id: String,
     /// First seq
-    #[arg(long)]
+    #[arg(long, value_parser = crate::value::number)]
     pub(crate) from_seq: Option<u64>,
     /// Last seq
-    #[arg(long)]
+    #[arg(long, value_parser = crate::value::number)]
     pub(crate) to_seq: Option<u64>,
     /// At most so many events
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 1000, value_parser = crate::value::whole::<u64>(1..=u64::MAX))]
     pub(crate) limit: u64,
     /// Oldest first, by seq. Without this and --desc the store's read.default_order holds, in each page of 10,000 events
     #[arg(long, conflicts_with = "desc")]
@@ -129,7 +129,7 @@ pub(crate) struct Read {
     #[arg(long)]
     pub(crate) desc: bool,
     /// As of this version of the manifest: what was in data files then, and nothing else
-    #[arg(long)]
+    #[arg(long, value_parser = crate::value::number)]
     pub(crate) as_of: Option<u64>,
     /// How to print
     #[arg(long, value_enum, default_value = "table")]
@@ -162,13 +162,13 @@ pub(crate) struct Subscribe {
     #[arg(long, value_name = "NAME")]
     pub(crate) durable: Option<String>,
     /// End after so many events
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_parser = crate::value::whole::<u64>(1..=u64::MAX))]
     pub(crate) limit: Option<u64>,
     /// End after so many seconds without an event (0: at the end of what is there)
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=3600))]
+    #[arg(long, value_name = "SECONDS", value_parser = crate::value::whole::<u64>(0..=3600))]
     pub(crate) idle: Option<u64>,
     /// Seconds to wait for a server that does not answer before giving up
-    #[arg(long, default_value_t = 60)]
+    #[arg(long, default_value_t = 60, value_parser = crate::value::number)]
     pub(crate) patience: u64,
     /// Where the server is.
     #[command(flatten)]
@@ -179,25 +179,25 @@ pub(crate) struct Subscribe {
 #[derive(Args, Debug)]
 pub(crate) struct Bench {
     /// Events in all
-    #[arg(long, default_value_t = 1_000_000)]
+    #[arg(long, default_value_t = 1_000_000, value_parser = crate::value::number)]
     pub(crate) events: u64,
     /// Events of one request
-    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    #[arg(long, default_value_t = 1_000, value_parser = crate::value::whole::<u64>(1..=100_000))]
     pub(crate) batch: u64,
     /// Connections that append at the same time
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=1_024))]
+    #[arg(long, default_value_t = 4, value_parser = crate::value::whole::<u64>(1..=1_024))]
     pub(crate) connections: u64,
     /// Streams (subscribers) in all
-    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 10_000, value_parser = crate::value::whole::<u64>(1..=u64::MAX))]
     pub(crate) streams: u64,
     /// How to speak to the server
     #[arg(long, value_enum, default_value = "native")]
     pub(crate) protocol: Protocol,
     /// Requests in flight on each connection of the native protocol; single events that wait together go together
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=4_096))]
+    #[arg(long, default_value_t = 1, value_parser = crate::value::whole::<u64>(1..=4_096))]
     pub(crate) callers: u64,
     /// Seed of the generated records
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = crate::value::number)]
     pub(crate) seed: u64,
     /// Where the server is.
     #[command(flatten)]

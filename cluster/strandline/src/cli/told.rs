@@ -27,6 +27,6 @@ pub(crate) struct ServeTold {
     #[arg(long, value_name = "FILE", requires = "traces")]
     pub(crate) traces_ca: Option<PathBuf>,
     /// How many of the traces that begin here are sent, in percent; one that a client began is sent if the client says so
-    #[arg(long, value_name = "PERCENT", default_value = "100", value_parser = clap::value_parser!(u8).range(0..=100))]
+    #[arg(long, value_name = "PERCENT", default_value = "100", value_parser = crate::value::whole::<u8>(0..=100))]
     pub(crate) traces_share: u8,
 }

@@ -15,7 +15,9 @@ use strandline_event::{Field, FieldNames};
 
 pub(crate) fn run(options: &Append) -> Result<(), Failure> {
     let client = Client::new(&options.on)?;
-    let given = given(options, &super::field_names(&client)?)?;
+    // what is wrong with the options needs no server to be told
+    let (given, rest) = (given(options)?, rest(options)?);
+    let given = named(given, &super::field_names(&client)?);
     let stdin = std::io::stdin();
     // where the event type comes from the environment, a terminal is not asked for lines
     let is_one_event = options.is_one_event || (options.event_type.is_some() && stdin.is_terminal());
@@ -31,14 +33,14 @@ pub(crate) fn run(options: &Append) -> Result<(), Failure> {
     if options.inspect {
         path.push_str("?inspect=true");
     }
-    let body = body(options, &events.join(","))?;
+    let body = body(&events.join(","), &rest);
     let request = Request { path, body: Some(body.as_bytes()), content_type: "application/json", ..Request::default() };
     let answer = client.send(&request)?.ok()?;
     out::line(String::from_utf8_lossy(&answer.body).trim_end())
 }
 
-/// The request, with the events' texts exactly as given: numbers and spaces of `data` are kept byte for byte.
-fn body(options: &Append, events: &str) -> Result<String, Failure> {
+/// What the options say of the append, beside its events.
+fn rest(options: &Append) -> Result<Map<String, Value>, Failure> {
     let mut rest = Map::new();
     if let Some(command_id) = &options.command_id {
         rest.insert("command_id".to_owned(), json!(command_id));
@@ -46,8 +48,13 @@ fn body(options: &Append, events: &str) -> Result<String, Failure> {
     if let Some(expected) = &options.expected_seq {
         rest.insert("expected_seq".to_owned(), expected_seq(expected)?);
     }
+    Ok(rest)
+}
+
+/// The request, with the events' texts exactly as given: numbers and spaces of `data` are kept byte for byte.
+fn body(events: &str, rest: &Map<String, Value>) -> String {
     let fields: String = rest.iter().map(|(k, v)| format!(",{}:{v}", json!(k))).collect();
-    Ok(format!("{{\"events\":[{events}]{fields}}}"))
+    format!("{{\"events\":[{events}]{fields}}}")
 }
 
 fn expected_seq(text: &str) -> Result<Value, Failure> {
@@ -63,7 +70,7 @@ fn expected_seq(text: &str) -> Result<Value, Failure> {
 /// What the options say of an event: the store's name of a field, and its JSON text.
 type Given = Vec<(String, String)>;
 
-fn given(options: &Append, names: &FieldNames) -> Result<Given, Failure> {
+fn given(options: &Append) -> Result<Vec<(Field, String)>, Failure> {
     let texts = [
         (Field::EventType, &options.event_type),
         (Field::OccurredAt, &options.occurred_at),
@@ -79,7 +86,11 @@ fn given(options: &Append, names: &FieldNames) -> Result<Given, Failure> {
     {
         fields.extend(value.as_ref().map(|text| raw(option, text)).transpose()?.map(|text| (field, text)));
     }
-    Ok(fields.into_iter().map(|(field, text)| (names.get(field).to_owned(), text)).collect())
+    Ok(fields)
+}
+
+fn named(given: Vec<(Field, String)>, names: &FieldNames) -> Given {
+    given.into_iter().map(|(field, text)| (names.get(field).to_owned(), text)).collect()
 }
 
 fn object(fields: &[(String, String)]) -> String {
@@ -89,20 +100,28 @@ fn object(fields: &[(String, String)]) -> String {
 
 fn raw(option: &str, text: &str) -> Result<String, Failure> {
     let value: Box<RawValue> =
-        serde_json::from_str(text).map_err(|e| Failure::Usage(format!("{option} is not JSON: {e}")))?;
+        serde_json::from_str(text).map_err(|e| Failure::Usage(format!("{option} is not JSON: {e}{}", quotes(text))))?;
     Ok(value.get().to_owned())
+}
+
+/// What to look for where no quote has arrived of what should be an object: a shell takes those that are not quoted themselves.
+fn quotes(text: &str) -> &'static str {
+    if text.starts_with(['{', '[']) && !text.contains('"') {
+        "; in a shell it stands between single quotes: '{\"a\": 1}'"
+    } else {
+        ""
+    }
 }
 
 fn read_lines(stdin: impl std::io::Read) -> Result<String, Failure> {
     let limit = APPEND_BYTES_MAX as u64 + 1;
-    let mut text = String::new();
-    let read = stdin.take(limit).read_to_string(&mut text);
-    read.map_err(|e| Failure::Usage(format!("stdin is not UTF-8 text: {e}")))?;
-    if text.len() > APPEND_BYTES_MAX {
+    let mut bytes = Vec::new();
+    stdin.take(limit).read_to_end(&mut bytes).map_err(|e| Failure::Usage(format!("cannot read stdin: {e}")))?;
+    if bytes.len() > APPEND_BYTES_MAX {
         let advice = "use `strandline ingest` for more";
         return Err(Failure::Usage(format!("one append holds at most {APPEND_BYTES_MAX} bytes; {advice}")));
     }
-    Ok(text)
+    String::from_utf8(bytes).map_err(|e| Failure::Usage(format!("stdin is not UTF-8 text: {e}")))
 }
 
 /// The events of the lines, each as it is, with what is given and a line does not say.
@@ -150,9 +169,9 @@ mod tests {
             "--expected-seq",
             "4",
         ]);
-        let event = object(&given(&o, &FieldNames::default()).unwrap());
+        let event = object(&named(given(&o).unwrap(), &FieldNames::default()));
         assert_eq!(
-            body(&o, &event).unwrap(),
+            body(&event, &rest(&o).unwrap()),
             r#"{"events":[{"event_type":"E","data":{"b":1.0,  "a":1e2}}],"command_id":"c","expected_seq":4}"#
         );
     }
@@ -162,7 +181,7 @@ mod tests {
         let o = options(&["--tenant-id", "t", "--event-version", "2"]);
         let mut names = FieldNames::default();
         names.set(Field::TenantId, "org");
-        let given = given(&o, &names).unwrap();
+        let given = named(given(&o).unwrap(), &names);
         let lines =
             "{\"event_type\":\"E\",\"data\":{\"a\": {}}}\n\n {} \n{\"org\":null,\"event_version\":1}\n{\"org\":\"}\"}";
         assert_eq!(
@@ -175,6 +194,22 @@ mod tests {
             ]
         );
         assert!(matches!(events_of("{}\n[]", &given), Err(Failure::Usage(text)) if text.contains("line 2")));
+    }
+
+    #[test]
+    fn what_is_too_much_is_not_taken_for_what_is_no_text() {
+        // the limit falls into the middle of a letter
+        let long = "ä".repeat(APPEND_BYTES_MAX / 2 + 1);
+        assert!(matches!(read_lines(long.as_bytes()), Err(Failure::Usage(text)) if text.contains("strandline ingest")));
+        assert!(matches!(read_lines(&[0xff_u8, b'\n'][..]), Err(Failure::Usage(text)) if text.contains("UTF-8")));
+        assert_eq!(read_lines("ä\n".as_bytes()).unwrap(), "ä\n");
+    }
+
+    #[test]
+    fn quotes_that_a_shell_took_are_missed() {
+        let said = |text: &str| raw("--data", text).unwrap_err().text().unwrap_or_default().to_owned();
+        assert!(said("{a:1}").contains("single quotes") && !said("{\"a\":}").contains("single quotes"));
+        assert_eq!(raw("--data", "[1]").unwrap(), "[1]");
     }
 
     #[test]

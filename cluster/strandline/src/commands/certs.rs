@@ -4,7 +4,7 @@ use crate::cli::CertsDev;
 use crate::exit::Failure;
 use crate::out;
 use std::fs::{self, OpenOptions};
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use strandline_tls::dev::{self, Pair};
@@ -33,7 +33,13 @@ fn put(dir: &Path, name: &str, pair: &Pair) -> Result<(), Failure> {
         // certificates that are in use are not replaced by accident
         let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&path);
         let wrote = file.and_then(|mut file| file.write_all(text.as_bytes()));
-        wrote.map_err(|e| Failure::file("make", &path, &e))?;
+        wrote.map_err(|e| match e.kind() {
+            ErrorKind::AlreadyExists => Failure::Usage(format!(
+                "{} is there already, and is kept: name an empty folder with --dir",
+                path.display()
+            )),
+            _ => Failure::file("make", &path, &e),
+        })?;
     }
     Ok(())
 }

@@ -28,7 +28,7 @@ pub(crate) fn run(options: &Compact) -> Result<(), Failure> {
     if jobs.is_empty() {
         return out::line("nothing to compact");
     }
-    out::line(&out::json_table(&jobs, JOB_COLUMNS))?;
+    out::report(&out::json_table(&jobs, JOB_COLUMNS))?;
     match jobs.iter().filter(|job| job["error"].is_string()).count() {
         0 => Ok(()),
         failed => Err(Failure::Server(format!(

@@ -18,6 +18,9 @@ pub(crate) fn run(options: &Files) -> Result<(), Failure> {
         FilesFormat::Json => {
             out::line(&serde_json::to_string_pretty(&json).map_err(|e| Failure::Server(e.to_string()))?)
         }
+        FilesFormat::Table if files.is_empty() => {
+            out::line("no data files: nothing was compacted yet, or nothing is left")
+        }
         FilesFormat::Table => out::line(&out::json_table(&files, COLUMNS)),
     }
 }

@@ -31,10 +31,11 @@ fn on_disk(options: &ManifestShow, data_dir: &Path) -> Result<Value, Failure> {
     let named = |config: &&StoreConfig| options.on.store.as_ref().is_none_or(|name| *name == config.name);
     let stores: Vec<Value> = known.iter().filter(named).map(store).collect::<Result<_, _>>()?;
     match stores.as_slice() {
-        [] => Err(Failure::Usage(format!(
-            "the file declares no store {}",
-            options.on.store.as_deref().unwrap_or_default()
-        ))),
+        [] => {
+            let names: Vec<&str> = known.iter().map(|config| config.name.as_str()).collect();
+            let named = options.on.store.as_deref().unwrap_or_default();
+            Err(Failure::Usage(format!("no store is called {named}; there is {}", names.join(", "))))
+        }
         [one] => Ok(one.clone()),
         _ => Ok(json!({ "stores": stores })),
     }

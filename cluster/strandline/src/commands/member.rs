@@ -53,7 +53,10 @@ pub(crate) fn clustered(options: &Serve, data_dir: &Path) -> Result<Option<Part>
             return Err(usage(&StartRefused::NeedsCluster(name)));
         }
     }
-    let folder = whose_folder(data_dir).map_err(|error| Failure::Server(error.to_string()))?;
+    let folder = whose_folder(data_dir).map_err(|error| match error.is_of_the_folder() {
+        true => usage(&error),
+        false => Failure::Server(error.to_string()),
+    })?;
     let membership = start(folder, &flags).map_err(|error| usage(&error))?;
     let (Some(address), false) = (given.cluster, membership == Membership::Alone) else { return Ok(None) };
     let creates = matches!(membership, Membership::Creates { .. });

@@ -1,28 +1,35 @@
 //! The names that a store gives to the fields of an event, and which it demands, asked of the server.
 
 use crate::calls::Wanted;
-use crate::client::Client;
+use crate::client::{Client, NOT_A_NODE};
 use crate::exit::Failure;
 use serde_json::Value;
 use strandline_event::{Field, FieldNames};
 
 /// The store's names, from its effective configuration.
 pub(crate) fn field_names(client: &Client) -> Result<FieldNames, Failure> {
-    let config = client.get(&client.store_path(&[])?)?.json();
-    Ok(names_of(&config["config"]))
+    Ok(names_of(&config(client)?))
 }
 
 /// What the store wants of generated records, from its effective configuration.
 pub(crate) fn wanted_records(client: &Client) -> Result<Wanted, Failure> {
-    let answer = client.get(&client.store_path(&[])?)?.json();
-    let config = &answer["config"];
+    let config = config(client)?;
     let demands = [
         (Field::CommandId, config["id.command_id.required"] == true),
         (Field::CorrelationId, config["id.correlation_id.optional"] == false),
         (Field::TenantId, config["strict.tenant_required"] == true),
     ];
     let demanded = demands.into_iter().filter_map(|(field, wanted)| wanted.then_some(field)).collect();
-    Ok(Wanted { names: names_of(config), demanded })
+    Ok(Wanted { names: names_of(&config), demanded })
+}
+
+/// The store's effective configuration. What answers otherwise is no node: nothing is to be sent there.
+fn config(client: &Client) -> Result<Value, Failure> {
+    let mut answer = client.get(&client.store_path(&[])?)?.json();
+    match answer.get_mut("config").map(Value::take) {
+        Some(config @ Value::Object(_)) => Ok(config),
+        _ => Err(Failure::Server(format!("{} answers, and {NOT_A_NODE}", client.url()))),
+    }
 }
 
 fn names_of(config: &Value) -> FieldNames {

@@ -25,7 +25,7 @@ pub(crate) struct Ready {
     #[arg(long)]
     url: Option<String>,
     /// The address that `serve --http` has
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7070")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7070", value_parser = crate::value::address)]
     http: SocketAddr,
     /// The authorities that the server's certificate must be of (PEM; without: it is not checked, since nothing secret is sent)
     #[arg(long, value_name = "FILE")]

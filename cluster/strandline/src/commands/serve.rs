@@ -91,7 +91,9 @@ async fn serve(
     let signals = Signals::catch().map_err(|e| Failure::Server(format!("signals cannot be caught: {e}")))?;
     let admin = server.admin().map(|address| format!(" admin={address}")).unwrap_or_default();
     let native = server.native().map_or_else(|| "-".to_owned(), |address| address.to_string());
-    out::line(&format!("ready http={} native={native}{admin}", server.http()))?;
+    if let Err(failure) = out::report(&format!("ready http={} native={native}{admin}", server.http())) {
+        log::note(&options.told, failure.text().unwrap_or_default());
+    }
     let ended = server.run_until_signal(signals).await.map_err(|e| Failure::Server(format!("the server ended: {e}")));
     if let Some(cluster) = cluster {
         cluster.stop().await;

@@ -96,8 +96,12 @@ impl Following<'_> {
             if self.last != before {
                 silent_since = None;
             }
+            let is_new = silent_since.is_none();
             if silent_since.get_or_insert_with(Instant::now).elapsed() >= patience {
                 return Err(failure);
+            }
+            if is_new {
+                out::note(&format!("strandline: {}; trying again", failure.text().unwrap_or_default()));
             }
             std::thread::sleep(PAUSE);
         }

@@ -14,7 +14,7 @@ pub(crate) fn run(options: &Verify) -> Result<(), Failure> {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk::new());
     let stores = offline::stores(&options.offline, options.store.as_deref())?;
     for finding in &stores.findings {
-        out::line(&out::escaped(&format!("node: {finding}")))?;
+        out::report(&out::escaped(&format!("node: {finding}")))?;
     }
     let mut findings = stores.findings.len();
     for config in &stores.configs {
@@ -48,13 +48,13 @@ fn show(bar: &ProgressBar, store: &str, step: Step) {
 
 fn print(store: &str, report: &Report) -> Result<(), Failure> {
     for finding in &report.findings {
-        out::line(&out::escaped(&format!("store {store}: {finding}")))?;
+        out::report(&out::escaped(&format!("store {store}: {finding}")))?;
     }
     for note in &report.notes {
         out::note(&out::escaped(&format!("store {store}: note: {note}")));
     }
     let verdict = if report.findings.is_empty() { "clean" } else { "not clean" };
-    out::line(&format!(
+    out::report(&format!(
         "store {store}: {verdict}: {} logs, {} segments, {} data files, {} streams, {} events",
         report.logs, report.segments, report.files, report.streams, report.events
     ))

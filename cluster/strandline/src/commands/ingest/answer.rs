@@ -162,7 +162,7 @@ mod tests {
     use super::*;
 
     fn answer(status: u16, body: &str) -> Answer {
-        Answer { status, retry_after: None, tiers: None, next_seq: None, body: body.as_bytes().to_vec(), advice: None }
+        Answer { status, body: body.as_bytes().to_vec(), ..Answer::default() }
     }
 
     fn chunk() -> Chunk {

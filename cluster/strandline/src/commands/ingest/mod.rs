@@ -172,7 +172,7 @@ impl Sender<'_> {
 fn report(survey: &Survey, totals: &Totals, took: Duration) -> Result<(), Failure> {
     let seconds = took.as_secs_f64().max(0.001);
     let events = totals.appended + totals.duplicates;
-    out::line(&format!(
+    out::report(&format!(
         "appended {}, already there {}, refused {} of {} lines in {seconds:.1} s ({:.0} events/s, {}/s)",
         totals.appended,
         totals.duplicates,

@@ -74,7 +74,7 @@ impl Native {
 }
 
 fn answer(status: u16, body: &Value) -> Answer {
-    Answer { status, retry_after: None, tiers: None, next_seq: None, body: body.to_string().into_bytes(), advice: None }
+    Answer { status, body: body.to_string().into_bytes(), ..Answer::default() }
 }
 
 fn line(body: &Body, part: usize, row: u32) -> Option<u32> {

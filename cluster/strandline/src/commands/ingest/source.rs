@@ -11,6 +11,7 @@ use std::io::{self, BufRead, BufReader, Read, Seek, Write};
 use std::path::Path;
 
 const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
+const GZIP: &[u8] = &[0x1f, 0x8b];
 const PARQUET: &[u8] = b"PAR1";
 const ARROW_FILE: &[u8] = b"ARROW1";
 const ARROW_STREAM: &[u8] = &[0xff, 0xff, 0xff, 0xff];
@@ -32,6 +33,11 @@ impl Source {
             (path.display().to_string(), File::open(path).map_err(|e| Failure::file("open", path, &e))?)
         };
         let start = first_bytes(&mut file).map_err(|e| Failure::file("read", path, &e))?;
+        if start.starts_with(GZIP) {
+            let packed = if path == Path::new("-") { "FILE" } else { &name };
+            let advice = format!("unpack it: `gunzip -c {packed} | strandline ingest -`");
+            return Err(Failure::Usage(format!("{name} is packed with gzip, which is not read here; {advice}")));
+        }
         let columns = |kind| {
             columns::write_out(file.try_clone().map_err(|e| Failure::file("read", path, &e))?, kind, &name, client)
         };

@@ -1,0 +1,126 @@
+//! Numbers and addresses as options take them; what is wrong is answered with what to give instead.
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+
+/// A whole number, from 0 on.
+pub(crate) fn number(text: &str) -> Result<u64, String> {
+    whole(0..=u64::MAX)(text)
+}
+
+/// A whole number of a range, of the type that the option has.
+pub(crate) fn whole<N: TryFrom<u64>>(range: RangeInclusive<u64>) -> impl Fn(&str) -> Result<N, String> + Clone {
+    move |text| {
+        let number = text.parse::<u64>().ok().filter(|number| range.contains(number));
+        number.and_then(|number| N::try_from(number).ok()).ok_or_else(|| match *range.end() {
+            u64::MAX => format!("give a whole number from {} on", range.start()),
+            end => format!("give a whole number from {} to {end}", range.start()),
+        })
+    }
+}
+
+/// Where to listen.
+pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        "give an IP address and a port, such as 127.0.0.1:7070 or [::1]:7070 (a name such as localhost is none)"
+            .to_owned()
+    })
+}
+
+/// What is wrong with the address of a server, in words that follow it: it is `http://HOST:PORT`, or `https://`. A path may stand
+/// behind it, for what passes requests on from there.
+pub(crate) fn url_fault(url: &str) -> Option<&'static str> {
+    let Some((_, rest)) = url.split_once("://").filter(|(scheme, _)| matches!(*scheme, "http" | "https")) else {
+        return Some("it begins with http:// or https://");
+    };
+    if rest.contains(['?', '#']) {
+        return Some("leave out what stands there from `?` or `#` on");
+    }
+    let authority = authority(rest);
+    if authority.contains('@') {
+        return Some("no name or password stands in it: give a token with --token, or in STRANDLINE_TOKEN");
+    }
+    let (host, port) = match authority.rsplit_once(':').filter(|_| !authority.ends_with(']')) {
+        Some((host, port)) => (host, Some(port)),
+        None => (authority, None),
+    };
+    if host.is_empty() {
+        return Some("the host is missing: it is http://HOST:PORT");
+    }
+    if host.contains(':') && !host.starts_with('[') {
+        return Some("an IPv6 address stands in brackets: http://[::1]:7070");
+    }
+    let is_port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
+    port.filter(|port| !is_port(port)).map(|_| "its port is a number from 1 to 65535")
+}
+
+/// The address of the host alone, where a path stands behind it.
+pub(crate) fn without_path(url: &str) -> Option<&str> {
+    let (scheme, rest) = url.split_once("://")?;
+    let end = scheme.len() + "://".len() + authority(rest).len();
+    url.get(..end).filter(|base| base.len() < url.trim_end_matches('/').len())
+}
+
+fn authority(rest: &str) -> &str {
+    rest.split('/').next().unwrap_or(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_has_its_range_and_type() {
+        assert_eq!((number("0"), number("18446744073709551615")), (Ok(0), Ok(u64::MAX)));
+        assert_eq!(whole::<u8>(1..=100)("100"), Ok(100));
+        for wrong in ["-1", "1.5", "", "abc", "1 000", "18446744073709551616"] {
+            assert_eq!(number(wrong), Err("give a whole number from 0 on".to_owned()), "{wrong}");
+            assert_eq!(whole::<u8>(1..=7)(wrong), Err("give a whole number from 1 to 7".to_owned()), "{wrong}");
+        }
+        assert!(whole::<u64>(1..=7)("8").is_err() && whole::<u8>(1..=300)("299").is_err());
+    }
+
+    #[test]
+    fn an_address_is_one_of_a_machine() {
+        assert!(address("127.0.0.1:0").is_ok() && address("[::1]:7070").is_ok());
+        for wrong in ["7070", "localhost:7070", ":7070", "127.0.0.1", "127.0.0.1:70000", "http://127.0.0.1:7070"] {
+            assert!(address(wrong).is_err_and(|text| text.contains("127.0.0.1:7070")), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_url_is_named() {
+        for right in [
+            "http://127.0.0.1:7070",
+            "http://127.0.0.1:7070/",
+            "https://db.example",
+            "http://[::1]:7070",
+            "http://[::1]",
+            "https://db.example/events/",
+        ] {
+            assert_eq!(url_fault(right), None, "{right}");
+        }
+        for (wrong, said) in [
+            ("127.0.0.1:7070", "begins with"),
+            ("ftp://127.0.0.1", "begins with"),
+            ("http://", "host is missing"),
+            ("http://:7070", "host is missing"),
+            ("http://127.0.0.1:99999", "port is a number"),
+            ("http://127.0.0.1:", "port is a number"),
+            ("http://127.0.0.1:0", "port is a number"),
+            ("http://::1:7070", "brackets"),
+            ("http://me:secret@127.0.0.1:7070", "--token"),
+            ("http://127.0.0.1:7070/?store=a", "from `?`"),
+            ("http://127.0.0.1:7070/admin/#/overview", "`#` on"),
+        ] {
+            assert!(url_fault(wrong).is_some_and(|text| text.contains(said)), "{wrong}: {:?}", url_fault(wrong));
+        }
+    }
+
+    #[test]
+    fn the_host_alone_is_told_where_a_path_stands_behind_it() {
+        assert_eq!(without_path("http://127.0.0.1:7070/v1/stores"), Some("http://127.0.0.1:7070"));
+        assert_eq!(without_path("https://db.example/x/"), Some("https://db.example"));
+        assert_eq!((without_path("http://127.0.0.1:7070"), without_path("http://127.0.0.1:7070/")), (None, None));
+    }
+}
