@@ -14,6 +14,7 @@
 mod alone;
 mod cli;
 mod cluster;
+mod cold;
 mod damage;
 mod delta;
 mod disk_full;

@@ -192,6 +192,7 @@ fn an_endpoint_that_hangs_stops_neither_appends_nor_the_end() {
     let ready = server.http().get("/ready").expect(200);
     assert_eq!((&ready["status"], &ready["degraded"][0]["store"]), (&json!("ready"), &json!("test")));
     assert!(ready["degraded"][0]["error"].as_str().unwrap().contains(&url("hangs")), "{ready}");
+    assert_eq!(gauges(&server), [1, 0], "the object store is away, no key is");
     append(&server, 20..30);
 
     proxy.hang(false);
@@ -384,15 +385,26 @@ fn a_key_service_that_is_away_is_named_by_ready_and_stops_nothing() {
             let why = ready["degraded"][0]["error"].as_str().unwrap();
             assert_eq!((&ready["status"], &ready["degraded"][0]["store"]), (&json!("ready"), &json!("test")));
             assert!(why.contains("alias/events") && why.contains("KMS") && !why.contains("object store"), "{why}");
+            assert_eq!(gauges(&server), [0, 1], "the key service is away, the files are there");
             append(&server, count - 10..count);
             server.http().compact();
             kms.clear();
             assert_eq!(told_by_ready(&server, false), json!({"status": "ready"}));
+            assert_eq!(gauges(&server), [0, 0]);
         }
         check(&server, 30);
         server.stop();
         store.assert_clean();
     }
+}
+
+/// Whether metrics say that the object store of the files is away, and the keys.
+fn gauges(server: &Server) -> [u64; 2] {
+    let metrics = server.http().get("/metrics").text();
+    ["durable", "keys"].map(|what| {
+        let name = format!("strandline_{what}_degraded{{store=\"test\"}} ");
+        metrics.lines().find_map(|line| line.strip_prefix(&name)).unwrap().parse().unwrap()
+    })
 }
 
 /// What `/ready` says as soon as it tells of trouble, or of none.

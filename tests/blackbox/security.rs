@@ -1,7 +1,7 @@
 //! Tokens, TLS and the audit log of the real program, by its own commands: what an operator sets up, and who is refused.
 
 use crate::harness::{Finished, Ports, Server, Store, program, run, run_command};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -187,6 +187,34 @@ fn with_encryption_in_transit_nothing_is_served_in_plain_text() {
     until("the certificate is read again", || secured(&url, &others.text("ca.pem"), &READ, "").code == 0);
     assert_eq!(secured(&url, &ca, &READ, "").code, 3);
     assert_eq!(secured(&url, &others.text("ca.pem"), &["ingest", "-"], &LINE.replace("loaded", "again")).code, 0);
+    server.stop();
+}
+
+/// Whoever connects and says nothing that a handshake goes on by is let go, on every listener.
+#[test]
+fn a_handshake_that_does_not_go_on_ends() {
+    let (store, certificates) = (Store::new(&[]), Certificates::new());
+    let mut command = serve(&store, &["--admin", "127.0.0.1:0"]);
+    let server = Server::start_from(command.args(certificates.options("server")));
+    let listeners = [server.url().trim_start_matches("http://"), server.native(), server.admin()];
+    let stays_open = |listener: &str, begin: &[u8]| {
+        let mut socket = TcpStream::connect(listener).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.write_all(begin).unwrap();
+        // a reset is an end too
+        let ended = socket.read_to_end(&mut Vec::new());
+        ended.is_err_and(|error| matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut))
+    };
+    std::thread::scope(|scope| {
+        for listener in listeners {
+            // nothing, and the beginning of a record
+            for begin in [&b""[..], &[0x16, 3, 1, 2, 0, 1]] {
+                scope.spawn(move || assert!(!stays_open(listener, begin), "{listener} after {begin:?}"));
+            }
+        }
+    });
+    let (url, ca) = (server.url().replace("http://", "https://"), certificates.text("ca.pem"));
+    assert_eq!(secured(&url, &ca, &APPEND, "").code, 0);
     server.stop();
 }
 

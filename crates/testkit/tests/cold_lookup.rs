@@ -90,9 +90,8 @@ fn a_stream_is_read_from_two_files_of_a_partition_at_most() {
         let (partitions, stats) = read(&mut store, stream_type, &stream_id);
         assert_eq!(partitions, if stream_type == "T" { 1 } else { DAYS }, "{stream_id}");
         assert!(stats.files <= 2 * partitions as u64, "{stream_id} in {partitions} partitions: {stats:?}");
-        // the rows of a stream stand together: in one row group of a partition, or on both sides of the end of one; each is decoded
-        // to choose, then to fetch
-        let groups = 2 * partitions as u64;
+        // the rows of a stream stand together: in one row group of a partition, or on both sides of the end of one
+        let groups = partitions as u64;
         assert!((groups..=2 * groups).contains(&stats.row_groups), "{stream_id}: {stats:?}");
         assert!(stats.bytes > 0 && stats.bytes < partitions as u64 * (1 << 20), "{stream_id}: {stats:?}");
     }
@@ -111,8 +110,8 @@ fn the_counters_tell_what_a_read_touched() {
     let groups: u64 = files.iter().map(|file| u64::from(file.row_groups)).sum();
     assert_eq!((rows as u64, stats.files, stats.row_groups), (snapshot.rows(), files.len() as u64, groups));
     let bytes: u64 = files.iter().map(|file| file.bytes).sum();
-    // what is read ahead of one row group may be read again for the next
-    assert!(stats.bytes > bytes / 2 && stats.bytes <= 2 * bytes, "{stats:?} of {bytes}");
+    // nothing is read twice but edges of blocks around footers and page indexes; filters are not read at all
+    assert!(stats.bytes > bytes / 2 && stats.bytes <= bytes + bytes / 20, "{stats:?} of {bytes}");
     // again, now that footers are known: as many files and groups, fewer bytes
     let mut again = snapshot.scan(&RowFilter::default());
     assert_eq!(again.by_ref().map(|batch| batch.unwrap().rows()).sum::<usize>(), rows);

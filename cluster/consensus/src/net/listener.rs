@@ -12,14 +12,16 @@ use crate::net::link::{Link, Opened, accept, tune};
 use crate::net::outgoing::{Outbox, queue, write};
 use crate::net::transport::Identity;
 use crate::transport::{BoxFuture, GroupId, NodeId, Serve};
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use strandline_tls::{CertificateDer, Certificates, node};
 use tokio::io::{AsyncRead, ReadHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 /// After an error of the system's, e.g. no descriptor left.
@@ -66,6 +68,31 @@ pub struct Listener {
     certificates: Option<Arc<Certificates>>,
     /// Places for connections of who is not known.
     strangers: Arc<Semaphore>,
+    /// Of the connection that this one serves: whether it was said who is there.
+    heard: Arc<AtomicBool>,
+}
+
+/// Connections that have not said who they are, the oldest first. Where there is no room for a new one they give way to it: who says nothing
+/// keeps nobody out.
+#[derive(Default)]
+struct Unheard(VecDeque<(AbortHandle, Arc<AtomicBool>)>);
+
+impl Unheard {
+    fn push(&mut self, connection: AbortHandle, heard: Arc<AtomicBool>) {
+        self.0.retain(|(connection, heard)| !connection.is_finished() && !heard.load(Ordering::Relaxed));
+        self.0.push_back((connection, heard));
+    }
+
+    /// Ends the oldest; `false`: there is none.
+    fn end_oldest(&mut self) -> bool {
+        while let Some((connection, heard)) = self.0.pop_front() {
+            if !connection.is_finished() && !heard.load(Ordering::Relaxed) {
+                connection.abort();
+                return true;
+            }
+        }
+        false
+    }
 }
 
 impl fmt::Debug for Listener {
@@ -79,7 +106,7 @@ impl Listener {
     #[must_use]
     pub fn new(identity: Arc<Identity>, groups: Arc<dyn Serve>, cluster: Arc<dyn Hear>) -> Self {
         let strangers = Arc::new(Semaphore::new(STRANGERS_MAX));
-        Self { identity, groups, cluster, certificates: None, strangers }
+        Self { identity, groups, cluster, certificates: None, strangers, heard: Arc::default() }
     }
 
     /// Over TLS alone: who connects must show a certificate that speaks for the node that its Hello names.
@@ -90,15 +117,19 @@ impl Listener {
 
     /// Takes connections until `stopped` says so; then all of them end.
     pub async fn run(self, listener: TcpListener, mut stopped: watch::Receiver<bool>) {
-        let mut connections = JoinSet::new();
+        let (mut connections, mut unheard) = (JoinSet::new(), Unheard::default());
         loop {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) if connections.len() < CONNECTIONS_MAX && tune(&stream).is_ok() => {
-                        connections.spawn(self.clone().accepted(stream));
+                    Ok((stream, _)) => {
+                        let has_room = connections.len() < CONNECTIONS_MAX || unheard.end_oldest();
+                        // over the limit: it is closed, who asks tries again
+                        if has_room && tune(&stream).is_ok() {
+                            let heard = Arc::<AtomicBool>::default();
+                            let this = Self { heard: Arc::clone(&heard), ..self.clone() };
+                            unheard.push(connections.spawn(this.accepted(stream)), heard);
+                        }
                     }
-                    // over the limit: it is closed, who asks tries again
-                    Ok(_) => {}
                     Err(error) => {
                         tracing::warn!("a connection of another node could not be taken: {error}");
                         sleep(ACCEPT_PAUSE).await;
@@ -236,6 +267,7 @@ impl Listener {
             node: self.identity.node,
             program: self.identity.program.clone(),
         };
+        self.heard.store(true, Ordering::Relaxed);
         outbox.put(welcome.encode()).await.map_err(|_| None)?;
         Ok(Asker { node: hello.node, instance: hello.instance, cluster: hello.cluster })
     }

@@ -120,3 +120,20 @@ async fn one_connection_too_many_is_closed_and_the_next_after_an_end_is_not() {
     }
     assert_eq!(transport().call(2, &node.member(), call(b"ab"), SOON).await.unwrap()[..], *b"ba");
 }
+
+/// A stranger may connect as often as it likes: who has said nothing, or has only begun to, gives way to who comes later.
+#[tokio::test]
+async fn connections_that_say_nothing_keep_no_member_out() {
+    let node = Node::start(2, CLUSTER).await;
+    let mut silent = Vec::new();
+    for n in 0..CONNECTIONS_MAX + 8 {
+        let mut stream = TcpStream::connect(&node.address).await.unwrap();
+        if n % 2 == 0 {
+            // one that gave way is closed
+            let _ = stream.write_all(&hello().encode().into_bytes()[..9]).await;
+        }
+        silent.push(stream);
+    }
+    assert_eq!(transport().call(2, &node.member(), call(b"ab"), SOON).await.unwrap()[..], *b"ba");
+    assert!(greeted(&node).await.is_some());
+}

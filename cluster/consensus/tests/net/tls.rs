@@ -97,6 +97,43 @@ async fn the_certificate_of_node_2_does_not_speak_for_node_1() {
     assert!(asked.to_string().contains("does not speak for node 1"), "{asked}");
 }
 
+/// The authority of the nodes may have signed for servers and clients too.
+#[tokio::test]
+async fn a_certificate_of_no_node_is_none_of_a_node() {
+    let folder = Folder::new();
+    let node = Node::start_with(2, CLUSTER, Some(folder.of("node-2"))).await;
+    let ask = || Ask { kind: 1, body: SharedBytes::copy_aligned(b"") };
+    // who joins, and who says that it is no node
+    for (id, who) in [(3, "node 3"), (0, "a node")] {
+        let asking = transport_by(id, 0, Arc::new(TlsConnect(folder.of("server"))));
+        let refused = asking.ask(0, &node.address, ask(), SOON).await.unwrap_err().to_string();
+        assert!(refused.contains(&format!("does not speak for {who}")), "{refused}");
+    }
+    assert!(node.world.seen.lock().is_empty(), "nothing of it was heard");
+    // who answers: sought as node 1, and as whoever is there
+    let server = Node::start_with(1, CLUSTER, Some(folder.of("server"))).await;
+    let two = speaking_as(2, folder.of("node-2"));
+    let said = why(&two, 1, &server).await;
+    assert!(said.contains("certificate"), "{said}");
+    let refused = two.ask(0, &server.address, ask(), SOON).await.unwrap_err().to_string();
+    assert!(refused.contains("certificate"), "{refused}");
+    assert!(server.world.seen.lock().is_empty());
+}
+
+#[tokio::test]
+async fn a_handshake_that_does_not_go_on_ends() {
+    let folder = Folder::new();
+    let node = Node::start_with(2, CLUSTER, Some(folder.of("node-2"))).await;
+    // nothing, and the beginning of a record
+    for begin in [&b""[..], &[0x16, 3, 1, 2, 0, 1]] {
+        let mut socket = TcpStream::connect(&node.address).await.unwrap();
+        socket.write_all(begin).await.unwrap();
+        // a reset is an end too
+        let ended = tokio::time::timeout(SOON, socket.read_to_end(&mut Vec::new())).await;
+        assert!(ended.is_ok(), "it stays open");
+    }
+}
+
 #[tokio::test]
 async fn another_authority_and_plain_text_are_refused_both_ways() {
     let (folder, other) = (Folder::new(), Folder::new());

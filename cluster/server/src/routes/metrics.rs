@@ -10,6 +10,7 @@ use crate::http::call::Call;
 use crate::routes::no_query;
 use crate::security::{CERTIFICATES, TOKENS};
 use actix_web::HttpResponse;
+use std::sync::Arc;
 use strandline_workers::subscriptions::NamedStatus;
 use text::Text;
 
@@ -111,13 +112,10 @@ fn node(text: &mut Text, call: &Call) {
 
 async fn stores(text: &mut Text, call: &Call) {
     measured::measured(text, call);
-    let troubled = call.app.node.troubled();
     text.head("durable_degraded", "1 while the object store of a store's files gives no answer", "gauge");
-    for served in call.app.stores() {
-        let name = served.store.name();
-        let degraded = troubled.iter().any(|(store, _)| *store == name);
-        text.line("durable_degraded", &format!("store=\"{name}\""), u8::from(degraded));
-    }
+    degraded(text, call, "durable_degraded", &call.app.node.troubled());
+    text.head("keys_degraded", "1 while the next start would not get the keys of an encrypted store", "gauge");
+    degraded(text, call, "keys_degraded", &call.app.node.keys_troubled());
     text.head("tier_bytes", "Bytes that a tier holds", "gauge");
     let mut events = Vec::new();
     for served in call.app.stores() {
@@ -143,6 +141,14 @@ async fn stores(text: &mut Text, call: &Call) {
     }
     delta_logs(text, call);
     subscriptions(text, call);
+}
+
+/// Of each store whether it is among those in trouble.
+fn degraded(text: &mut Text, call: &Call, name: &str, troubled: &[(&str, Arc<str>)]) {
+    for served in call.app.stores() {
+        let of = served.store.name();
+        text.line(name, &format!("store=\"{of}\""), u8::from(troubled.iter().any(|(store, _)| *store == of)));
+    }
 }
 
 fn subscriptions(text: &mut Text, call: &Call) {

@@ -6,7 +6,8 @@ use std::net::TcpStream;
 use strandline_client::wire::append::encode_append;
 use strandline_client::wire::hello::Hello;
 use strandline_client::{BatchBuilder, BatchBytes, BatchUnit, Client, EventInput, Expected, OnError, Options};
-use strandline_event::ErrorKind;
+use strandline_event::texts::Texts;
+use strandline_event::{ErrorKind, EventBatch};
 use strandline_workers::NodeOptions;
 
 fn batch(unit: BatchUnit, count: usize, text_bytes: usize) -> BatchBytes {
@@ -125,4 +126,64 @@ fn limits_of_an_append_are_those_of_http() {
         assert_eq!(refused.kind(), Some(ErrorKind::TooLarge), "{refused}");
         client.append(batch(BatchUnit::Append, 10_000, 1), Expected::Empty).await.unwrap();
     });
+}
+
+fn texts(all: &[&str]) -> Texts {
+    let mut texts = Texts::default();
+    all.iter().for_each(|text| texts.push(text));
+    texts
+}
+
+/// A batch column by column: each row is of the stream whose number it has.
+fn by_hand(unit: BatchUnit, streams: &[&str], rows: &[u32]) -> BatchBytes {
+    let batch = EventBatch {
+        unit: unit.to_u8(),
+        stream_type: "Call".to_owned(),
+        streams: texts(streams),
+        stream_of: rows.to_vec(),
+        flags: vec![0; rows.len()],
+        event_types: texts(&vec!["E"; rows.len()]),
+        data: texts(&vec!["{}"; rows.len()]),
+        ..EventBatch::default()
+    };
+    BatchBytes::archive(&batch).unwrap()
+}
+
+/// Archives that can be read and that no builder makes: each is refused by itself, what goes with it in the same frame is stored.
+#[test]
+fn a_batch_that_no_client_of_ours_makes_is_refused_and_takes_nothing_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "");
+    let forged = [
+        // an append to one stream, of two
+        (by_hand(BatchUnit::Append, &["one", "two"], &[0, 1]), "several"),
+        // two events of one stream would get one seq
+        (by_hand(BatchUnit::Append, &["one", "one"], &[0, 1]), "name each stream once"),
+        (by_hand(BatchUnit::Append, &["one", "two"], &[0, 0]), "name each stream once"),
+        (by_hand(BatchUnit::Append, &["two", "one"], &[1, 0]), "name each stream once"),
+        (by_hand(BatchUnit::Append, &[""], &[0]), "stream_id"),
+    ];
+    let whole = by_hand(BatchUnit::Append, &["good"], &[0, 0]);
+    let append = encode_append(
+        2,
+        forged.iter().map(|(batch, _)| (batch, Expected::Any)).chain([(&whole, Expected::Empty)]),
+        false,
+    );
+    let told = raw(&server, &append.into_bytes());
+    let text = String::from_utf8_lossy(&told);
+    for (_, said) in &forged {
+        assert!(text.contains(said), "{said}: {text}");
+    }
+    assert_eq!(server.get("streams/Call/good/head").ok(200)["last_seq"], 2);
+    with_client(&server, async |client| {
+        for (streams, rows) in [(["one", "one"], [0, 1]), (["two", "one"], [1, 0])] {
+            let bulk = [by_hand(BatchUnit::Rows, &streams, &rows)];
+            let refused = client.append_bulk(&bulk, OnError::Skip).await.unwrap_err();
+            assert_eq!(refused.kind(), Some(ErrorKind::BadRequest), "{refused}");
+        }
+        assert_eq!(client.head("Call", "good").await.unwrap().unwrap().last_seq.0, 2);
+    });
+    for stream in ["one", "two"] {
+        server.get(&format!("streams/Call/{stream}/head")).error(404, "not_found");
+    }
 }

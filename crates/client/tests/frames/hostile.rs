@@ -2,8 +2,14 @@
 
 use crate::samples;
 use proptest::prelude::*;
+use strandline_client::wire::append::{BATCHES_MAX, decode_append};
 use strandline_client::wire::error::WireError;
-use strandline_client::wire::header::{HEADER_BYTES, Header};
+use strandline_client::wire::fields::Writer;
+use strandline_client::wire::header::{HEADER_BYTES, Header, Kind};
+use strandline_client::wire::read::HeadOf;
+use strandline_client::{BatchBuilder, BatchBytes, BatchUnit, EventInput, PageFacts, Seq};
+use strandline_event::foreign::check_foreign;
+use strandline_event::{Field, Micros, SharedBytes};
 
 /// Makes the checksums right again, so that what is behind them is asked.
 fn reseal(frame: &mut [u8]) {
@@ -96,4 +102,126 @@ fn each_way_to_be_no_frame_is_told() {
     assert_eq!(changed(4, 2), Some(WireError::Version(2)));
     assert_eq!(changed(5, 9), Some(WireError::HeaderCrc));
     assert_eq!(samples::cut(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n", 7).err(), Some(WireError::Magic));
+}
+
+const SHORT: WireError = WireError::Body("it ends too early");
+
+/// The body of a frame, as a connection gets it.
+fn body_of(out: Writer) -> SharedBytes {
+    samples::cut(&out.finish().into_bytes(), usize::MAX).unwrap().remove(0).body
+}
+
+/// Why an Append with these lengths in its table is none.
+fn append_of(lengths: &[u32], archives: &[u8]) -> Option<WireError> {
+    let mut out = Writer::new(Kind::Append, 4);
+    out.u32(lengths.len() as u32);
+    out.zeros(12);
+    for bytes in lengths {
+        out.u32(*bytes);
+        out.zeros(12);
+    }
+    out.align();
+    out.bytes(archives);
+    decode_append(&body_of(out)).err()
+}
+
+#[test]
+fn lengths_that_lie_are_refused_before_anything_is_held_for_them() {
+    let archive = samples::batch(BatchUnit::Append, 1).bytes().to_vec();
+    let length = archive.len() as u32;
+    assert_eq!(append_of(&[length], &archive), None);
+    for lengths in [&[u32::MAX][..], &[length + 1], &[length, length], &[length, u32::MAX], &[u32::MAX, u32::MAX]] {
+        assert_eq!(append_of(lengths, &archive), Some(SHORT), "{lengths:?}");
+    }
+    let too_many = vec![0; BATCHES_MAX + 1];
+    for lengths in [&[][..], &[0], &[length - 16], &[length, 0], &too_many[..]] {
+        let error = append_of(lengths, &archive);
+        assert!(matches!(error, Some(WireError::Body(_) | WireError::Batch(_) | WireError::NotZero)), "{error:?}");
+    }
+    let mut text = Writer::new(Kind::Head, 4);
+    text.u32(u32::MAX);
+    text.bytes(b"Call");
+    assert_eq!(HeadOf::decode(&body_of(text)), Err(SHORT));
+    // a server's answer, to a client
+    let mut page = Writer::new(Kind::StreamPage, 4);
+    page.zeros(36);
+    (0..3).for_each(|_| page.u32(u32::MAX));
+    assert_eq!(PageFacts::decode(&body_of(page)).map(drop), Err(SHORT));
+}
+
+/// Every field of every row, twice, in two streams.
+fn full() -> BatchBytes {
+    let mut builder = BatchBuilder::new("Call", BatchUnit::Rows);
+    for row in 0..4 {
+        let event = EventInput {
+            stream_id: ["s", "another stream"][row % 2],
+            event_type: "CallEnded",
+            event_id: Some(strandline_event::EventId([7; 16])),
+            seq: Some(Seq(row as u64 + 1)),
+            event_version: Some(3),
+            occurred_at: Some(Micros(1_795_428_000_000_000)),
+            data: "{\"n\":1}",
+            metadata: Some("{}"),
+            command_id: Some("c"),
+            correlation_id: Some("correlation"),
+            causation_id: Some("causation"),
+            tenant_id: Some("tenant"),
+        };
+        builder.push(&event).unwrap();
+    }
+    builder.finish().unwrap()
+}
+
+/// Reads all of a batch; what is given lies in its bytes.
+fn reads_within(batch: &BatchBytes) {
+    let (all, view) = (batch.bytes().as_ptr_range(), batch.view());
+    let within = |part: &[u8]| {
+        let part = part.as_ptr_range();
+        assert!(
+            part.start == part.end || (all.start <= part.start && part.end <= all.end),
+            "it reads beyond its bytes"
+        );
+    };
+    within(view.stream_type().as_bytes());
+    (0..view.stream_count()).for_each(|stream| within(view.stream(stream).as_bytes()));
+    for row in 0..view.rows() {
+        for field in Field::ALL {
+            within(view.text(row, field).unwrap_or_default().as_bytes());
+            within(view.bytes(row, field).unwrap_or_default());
+        }
+        let _ = (view.row_digest(row, (1, 2)), view.input(row));
+    }
+    // sound, and perhaps nothing that a builder of ours would make
+    let _ = check_foreign(view);
+}
+
+/// Each word of an archive is a number, a length or the way to somewhere else: whatever it says, nothing beyond the archive is read.
+#[test]
+fn no_word_of_an_archive_leads_out_of_it() {
+    let archive = full().bytes().to_vec();
+    let length = archive.len() as u32;
+    let (mut refused, mut read) = (0, 0);
+    for at in (0..archive.len() - 3).step_by(4) {
+        let mut changed = archive.clone();
+        let word = u32::from_le_bytes(archive[at..at + 4].try_into().unwrap());
+        let near = [1, 4, 16].into_iter().flat_map(|by| [word.wrapping_add(by), word.wrapping_sub(by)]);
+        let far = [0, 1, length, length.wrapping_neg(), i32::MAX as u32, i32::MIN as u32, u32::MAX, word.swap_bytes()];
+        for lie in near.chain(far) {
+            changed[at..at + 4].copy_from_slice(&lie.to_le_bytes());
+            match BatchBytes::validate(SharedBytes::copy_aligned(&changed)) {
+                Err(_) => refused += 1,
+                Ok(batch) => {
+                    reads_within(&batch);
+                    read += 1;
+                }
+            }
+        }
+    }
+    // ways and lengths are refused; ids, moments and texts may say anything
+    assert!(refused > 100 && read > 100, "{refused} were refused, {read} read");
+    for cut in 0..archive.len() {
+        if let Ok(batch) = BatchBytes::validate(SharedBytes::copy_aligned(&archive[..cut])) {
+            reads_within(&batch);
+        }
+    }
 }

@@ -70,20 +70,19 @@ impl CheckedFile {
     fn data(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
         let end =
             start.checked_add(length as u64).filter(|end| *end <= self.meta.sums.data_bytes).ok_or_else(outside)?;
-        if let Some(bytes) = self.known(start, length) {
-            return Ok(bytes);
+        let begun = self.known(start, length);
+        if begun.len() == length {
+            return Ok(begun);
         }
-        let (from, bytes) = self.load(start, end)?;
-        slice(&bytes, from, start, length).ok_or_else(outside)
+        let missing = start + begun.len() as u64;
+        let (from, bytes) = self.load(missing, end)?;
+        let rest = slice(&bytes, from, missing, length - begun.len()).ok_or_else(outside)?;
+        Ok(if begun.is_empty() { rest } else { [begun, rest].concat().into() })
     }
 
     /// What is known from a position on, at least one byte.
     fn onward(&self, start: u64) -> Result<Bytes, ParquetError> {
-        let from_here = |from: u64, bytes: &Bytes| {
-            let skip = usize::try_from(start.checked_sub(from)?).ok()?;
-            (skip < bytes.len()).then(|| bytes.slice(skip..))
-        };
-        if let Some(bytes) = self.windows.lock().iter().find_map(|(from, bytes)| from_here(*from, bytes)) {
+        if let Some(bytes) = self.windows.lock().iter().find_map(|(from, bytes)| from_here(start, *from, bytes)) {
             return Ok(bytes);
         }
         let end = match self.reading {
@@ -91,16 +90,25 @@ impl CheckedFile {
             Reading::Whole { .. } => start + 1,
         };
         let (from, bytes) = self.load(start, end)?;
-        from_here(from, &bytes).ok_or_else(outside)
+        from_here(start, from, &bytes).ok_or_else(outside)
     }
 
-    fn known(&self, start: u64, length: usize) -> Option<Bytes> {
+    /// What is known of these bytes. Of a file that is read whole that may be their beginning alone, up to the end of a block: where
+    /// a piece ended.
+    fn known(&self, start: u64, length: usize) -> Bytes {
         let mut windows = self.windows.lock();
-        let at = windows.iter().rposition(|(from, bytes)| slice(bytes, *from, start, length).is_some())?;
-        let window = windows.remove(at);
-        let answer = slice(&window.1, window.0, start, length);
-        windows.push(window);
-        answer
+        let whole = windows.iter().rposition(|(from, bytes)| slice(bytes, *from, start, length).is_some());
+        if let Some(at) = whole {
+            let window = windows.remove(at);
+            let answer = slice(&window.1, window.0, start, length);
+            windows.push(window);
+            return answer.unwrap_or_default();
+        }
+        if matches!(self.reading, Reading::Scattered) {
+            return Bytes::new();
+        }
+        let begun = windows.iter().filter_map(|(from, bytes)| from_here(start, *from, bytes));
+        begun.max_by_key(Bytes::len).unwrap_or_default()
     }
 
     /// Reads what is asked for, in whole blocks, and what the kind of reading takes with it.
@@ -168,6 +176,12 @@ impl CheckedFile {
         self.counters.add_bytes(length as u64);
         Ok(bytes)
     }
+}
+
+/// What of bytes that begin at `from` stands from `start` on, at least one.
+fn from_here(start: u64, from: u64, bytes: &Bytes) -> Option<Bytes> {
+    let skip = usize::try_from(start.checked_sub(from)?).ok()?;
+    (skip < bytes.len()).then(|| bytes.slice(skip..))
 }
 
 impl Length for CheckedFile {

@@ -248,6 +248,7 @@ impl DataFile {
         fields: &[Field],
         mut each: impl FnMut(&mut dyn Iterator<Item = u64>, &RecordBatch) -> Result<(), ReadError>,
     ) -> Result<(), ReadError> {
+        self.counters.add_group();
         let rows = self.group_rows(group);
         let total = usize::try_from(rows.end - rows.start).unwrap_or(usize::MAX);
         let selection = RowSelection::from_consecutive_ranges(ranges.iter().cloned(), total);
@@ -262,7 +263,8 @@ impl DataFile {
         Ok(())
     }
 
-    /// A reader of all columns of the given rows of a row group (rising, each once, numbers of the file): decodes as it goes.
+    /// A reader of all columns of the given rows of a row group (rising, each once, numbers of the file): decodes as it goes. The
+    /// group was counted when its rows were chosen.
     pub(crate) fn rows_of_group(&self, group: usize, rows: &[u64]) -> Result<ParquetRecordBatchReader, ReadError> {
         let span = self.group_rows(group);
         let total = usize::try_from(span.end - span.start).unwrap_or(usize::MAX);
@@ -278,7 +280,7 @@ impl DataFile {
         self.reader(vec![group], Some(selection), &Field::ALL)
     }
 
-    /// All columns of the given rows of the file (rising, each once).
+    /// All columns of the given rows of the file (rising, each once). Their groups were counted when they were chosen.
     pub(crate) fn fetch(&self, rows: &[u64]) -> Result<Vec<RowBatch>, ReadError> {
         let mut groups = Vec::new();
         let mut ranges: Vec<Range<usize>> = Vec::new();
@@ -319,6 +321,7 @@ impl DataFile {
 
     /// Everything of a row group, batch by batch.
     pub(crate) fn whole_group(&self, group: usize) -> Result<ParquetRecordBatchReader, ReadError> {
+        self.counters.add_group();
         self.reader(vec![group], None, &Field::ALL)
     }
 
@@ -328,7 +331,6 @@ impl DataFile {
         selection: Option<RowSelection>,
         fields: &[Field],
     ) -> Result<ParquetRecordBatchReader, ReadError> {
-        self.counters.add_groups(groups.len());
         let schema = self.meta.arrow.parquet_schema();
         let mask = ProjectionMask::leaves(schema, fields.iter().map(|f| *f as usize));
         let batch_rows = self.batch_rows(&groups, fields);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct ReadStats {
     /// Data files that were opened.
     pub files: u64,
-    /// Row groups of which pages were decoded; by a lookup once to choose rows, and once to fetch them.
+    /// Row groups of which pages were decoded: to choose rows, and then, of the same ones, to fetch them.
     pub row_groups: u64,
     /// Bytes read: footers and page indexes that were not known, pages and filters, with the checked blocks around them.
     pub bytes: u64,
@@ -57,8 +57,8 @@ impl Counters {
         self.files.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn add_groups(&self, n: usize) {
-        self.row_groups.fetch_add(n as u64, Ordering::Relaxed);
+    pub(crate) fn add_group(&self) {
+        self.row_groups.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn add_bytes(&self, n: u64) {

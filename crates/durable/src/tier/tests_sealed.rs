@@ -2,12 +2,19 @@
 //! named.
 
 use crate::keyring::sealed_places;
+use crate::manifest::version_name;
+use crate::read::{Counters, DataFile};
 use crate::testing::{Owned, commit, config, folders, history, job, options, write};
 use crate::{DurableTier, RowFilter};
+use bytes::Bytes;
+use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::encryption::decrypt::FileDecryptionProperties;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use strandline_deql::StoreConfig;
+use strandline_event::Field;
 use strandline_keys::testing::TestKeys;
+use strandline_keys::{KeyName, Purpose};
 
 pub(super) fn encrypted(keys: &str) -> StoreConfig {
     let mut config = config(keys);
@@ -95,11 +102,9 @@ fn lookups_ask_sealed_filters_and_verify_finds_nothing() {
     for event in events.iter().step_by(500) {
         assert_eq!(snapshot.find_event_id(event.event_id).unwrap().row(0).data, event.data);
     }
-    let counters = Arc::new(crate::read::Counters::default());
-    let file = crate::read::DataFile::open(tier.shared(), &snapshot.files()[0], &counters).unwrap();
-    let field = strandline_event::Field::StreamId;
+    let file = DataFile::open(tier.shared(), &snapshot.files()[0], &Arc::new(Counters::default())).unwrap();
     let asked = |value: &str| {
-        (0..file.groups()).filter(|group| file.may_hold(*group, field, value.as_bytes()).unwrap()).count()
+        (0..file.groups()).filter(|group| file.may_hold(*group, Field::StreamId, value.as_bytes()).unwrap()).count()
     };
     let no: usize = (0..100).map(|n| asked(&format!("nobody-{n}"))).sum();
     assert!(no < 100 * file.groups() / 20, "{no} of {}", 100 * file.groups());
@@ -139,6 +144,65 @@ fn a_file_that_was_changed_or_exchanged_is_named_and_gives_no_row() {
         assert!(error.contains(paths[0].file_name().unwrap().to_str().unwrap()), "{error}");
         std::fs::write(&paths[0], &one).unwrap();
     }
+}
+
+/// Rows that a reader of Parquet gets with the file's key; it knows no checksum of ours.
+fn rows_by_key(bytes: &[u8], tier: &DurableTier, entry: &crate::FileEntry) -> Result<usize, String> {
+    let name = KeyName::from_hex(entry.key.as_deref().unwrap()).unwrap();
+    let secret = tier.keys().unwrap().secret(&name, Purpose::DataFile).unwrap();
+    let decryption = FileDecryptionProperties::builder(secret.expose().to_vec()).build().unwrap();
+    let options = ArrowReaderOptions::new().with_file_decryption_properties(decryption);
+    let bytes = Bytes::copy_from_slice(bytes);
+    let opened = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options);
+    let reader = opened.and_then(ParquetRecordBatchReaderBuilder::build).map_err(|error| error.to_string())?;
+    reader.map(|batch| batch.map(|rows| rows.num_rows()).map_err(|error| error.to_string())).sum()
+}
+
+/// Of row groups of equal rows the ids are equally long: they can be exchanged without a trace but for what is in them.
+#[test]
+fn row_groups_that_were_exchanged_do_not_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let keys = ", row_group.max_rows = 200, durable.compression = 'none', durable.dictionary.enabled = false";
+    let (tier, _) = filled(dir.path(), &encrypted(keys));
+    let (snapshot, counters) = (tier.pin(), Arc::new(Counters::default()));
+    let entry = &snapshot.files()[0];
+    let file = DataFile::open(tier.shared(), entry, &counters).unwrap();
+    let ids = |group: usize| {
+        let (start, length) = file.meta.parquet().row_groups()[group].columns()[Field::EventId as usize].byte_range();
+        start as usize..(start + length) as usize
+    };
+    let (one, other) = (ids(0), (1..file.groups()).map(ids).find(|other| other.len() == ids(0).len()).unwrap());
+    let path = tier.local_path(entry).unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    let mut exchanged = whole.clone();
+    exchanged[one.clone()].copy_from_slice(&whole[other.clone()]);
+    exchanged[other].copy_from_slice(&whole[one]);
+    assert_eq!(rows_by_key(&whole, &tier, entry), Ok(entry.rows as usize));
+    assert!(rows_by_key(&exchanged, &tier, entry).is_err(), "each page is sealed for its place");
+    std::fs::write(&path, &exchanged).unwrap();
+    let error = rows(&tier).unwrap_err().to_string();
+    assert!(error.contains(&entry.path), "{error}");
+    assert_ne!(crate::verify_file(&tier, entry), []);
+}
+
+#[test]
+fn an_older_manifest_is_not_taken_for_a_newer_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (tier, events) = filled(dir.path(), &encrypted(""));
+    let version = tier.pin().version();
+    drop(tier);
+    let place = |version: u64| dir.path().join("manifests").join(version_name(version));
+    let newest = std::fs::read(place(version)).unwrap();
+    // in the place of the newest, and as one that never was
+    for forged in [version, version + 1] {
+        std::fs::copy(place(version - 1), place(forged)).unwrap();
+        let error = open(dir.path(), &encrypted(""), 3).err().unwrap().to_string();
+        assert!(error.contains(&version_name(forged)) && error.contains("another place"), "{error}");
+        std::fs::remove_file(place(forged)).unwrap();
+        std::fs::write(place(version), &newest).unwrap();
+    }
+    let reopened = open(dir.path(), &encrypted(""), 4).unwrap();
+    assert_eq!(rows(&reopened).unwrap(), wanted(&events));
 }
 
 #[test]
