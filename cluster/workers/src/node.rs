@@ -171,7 +171,8 @@ impl StartError {
         match self {
             Self::Refused(_) | Self::Descriptors { .. } | Self::Subjects(SubjectFileError::Foreign(_)) => true,
             Self::DataDir(error) => {
-                matches!(error, DataDirError::InUse { .. } | DataDirError::StoreInUse { .. }) || error.is_of_the_folder()
+                matches!(error, DataDirError::InUse { .. } | DataDirError::StoreInUse { .. })
+                    || error.is_of_the_folder()
             }
             Self::Store { error, .. } => match &**error {
                 // settings of an object store, or one that cannot keep commits apart

@@ -164,11 +164,9 @@ fn a_batch_that_no_client_of_ours_makes_is_refused_and_takes_nothing_with_it() {
         (by_hand(BatchUnit::Append, &[""], &[0]), "stream_id"),
     ];
     let whole = by_hand(BatchUnit::Append, &["good"], &[0, 0]);
-    let append = encode_append(
-        2,
-        forged.iter().map(|(batch, _)| (batch, Expected::Any)).chain([(&whole, Expected::Empty)]),
-        false,
-    );
+    let mut all: Vec<_> = forged.iter().map(|(batch, _)| (batch, Expected::Any)).collect();
+    all.push((&whole, Expected::Empty));
+    let append = encode_append(2, all.into_iter(), false);
     let told = raw(&server, &append.into_bytes());
     let text = String::from_utf8_lossy(&told);
     for (_, said) in &forged {
