@@ -271,7 +271,16 @@ impl LogFiles {
             || (half_full && self.fill_spare(state, self.sizes.fill_min_bytes, zeros)?))
     }
 
+    /// Not before the next segment says on the disk where this one ends: until then a shorter file is one that somebody cut.
     fn seal_one(&self, state: &mut State) -> io::Result<bool> {
+        if state.seals.is_empty() || (self.fsync && state.dir_is_dirty) {
+            return Ok(false);
+        }
+        if let (true, Some(open)) = (state.dir_is_dirty, &state.open) {
+            open.file.sync_data()?;
+            self.disk.sync_dir(&self.dir)?;
+            state.dir_is_dirty = false;
+        }
         let Some((ended, file)) = state.seals.pop_front() else { return Ok(false) };
         file.set_len(ended.end)?;
         file.sync_data()?;

@@ -392,6 +392,30 @@ fn a_file_that_was_cut_is_no_torn_end() {
 }
 
 #[test]
+fn a_segment_that_ended_keeps_its_size_while_the_next_one_waits_for_room() {
+    for seed in 0..20 {
+        let mut rig = Rig::new(replicated_config());
+        let mut writer = rig.open().writer.unwrap();
+        let leader = LeaderId { term: 1, node: 1 };
+        let bytes = [7; 20 << 10];
+        let frame = Entry { leader, schema: 1, count: 1, parts: &[&bytes] };
+        for number in 0..3 {
+            if number == 2 {
+                rig.disk.set_faults(Faults { no_room: true, ..Faults::default() });
+            }
+            writer.push_entry(number, leader, Content::Payloads(&[(frame, rig.now)]), rig.now).unwrap();
+            assert_eq!(rig.commit(&mut writer), number < 2, "{number}");
+        }
+        assert_eq!(rig.io.retry_stalled(), 1, "what begins the next segment waits for room");
+        rig.io.background(100);
+        drop(writer);
+        rig.io = InlineIo::new(count_fatal(&rig.fatal));
+        rig.disk.crash(&mut Dice::new(seed));
+        assert_eq!(rig.open().recovered.corrupt, [], "seed {seed}");
+    }
+}
+
+#[test]
 fn a_vote_that_was_acknowledged_is_there_after_a_crash() {
     for seed in 0..40 {
         let mut rig = Rig::new(replicated_config());
