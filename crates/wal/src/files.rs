@@ -56,6 +56,9 @@ pub struct LogFiles {
 struct State {
     open: Option<OpenFile>,
     spare: Option<Spare>,
+    /// What the group that begins the next segment has ended, until that group is committed.
+    ended: Option<(Ended, Arc<dyn DiskFile>)>,
+    /// Segments that get their final size.
     seals: VecDeque<(Ended, Arc<dyn DiskFile>)>,
     removals: VecDeque<Arc<Segment>>,
     removed_some: bool,
@@ -198,30 +201,47 @@ impl LogFiles {
         Ok(())
     }
 
-    /// A group is committed: segments that it made superfluous may go.
+    /// A group is committed: segments that it made superfluous may go, and the one that it ended may get its final size. Not
+    /// before: until the next segment says on the disk where this one ends, a shorter file is one that somebody cut.
     pub(crate) fn committed(&self, group: &mut Group) {
+        if !group.begins && group.removals.is_empty() {
+            return;
+        }
+        let state = &mut *self.state.lock();
+        if group.begins {
+            state.seals.extend(state.ended.take());
+        }
         if !group.removals.is_empty() {
-            let mut state = self.state.lock();
             state.purge_is_unsynced = !self.fsync;
             state.removals.extend(group.removals.drain(..));
         }
+    }
+
+    /// What the open segment holds is on the disk, under its name: before what it says is acted upon where commits do not wait
+    /// for that.
+    fn settle(&self, state: &mut State) -> io::Result<()> {
+        if let Some(open) = &state.open {
+            open.file.sync_data()?;
+            self.disk.sync_dir(&self.dir)?;
+            state.dir_is_dirty = false;
+        }
+        Ok(())
     }
 
     fn begin(&self, state: &mut State, group: &Group) -> io::Result<()> {
         if state.spare.is_none() {
             state.spare = Some(self.make_spare()?);
         }
-        if let (Some(old), false) = (&state.open, self.fsync) {
+        if !self.fsync {
             // frames of the new segment say that all groups before it are on the disk, and under which name
-            old.file.sync_data()?;
-            self.disk.sync_dir(&self.dir)?;
+            self.settle(state)?;
         }
         let Some(spare) = state.spare.take() else { return Ok(()) };
         self.disk.rename(&self.dir.join(SPARE_NAME), group.segment.path())?;
         state.dir_is_dirty = true;
         group.segment.set_file(Arc::clone(&spare.file));
         if let (Some(old), Some(ended)) = (state.open.take(), &group.ends) {
-            state.seals.push_back((ended.clone(), old.file));
+            state.ended = Some((ended.clone(), old.file));
         }
         let (segment, filled) = (group.segment.number(), spare.filled);
         let open = OpenFile {
@@ -271,15 +291,13 @@ impl LogFiles {
             || (half_full && self.fill_spare(state, self.sizes.fill_min_bytes, zeros)?))
     }
 
-    /// Not before the next segment says on the disk where this one ends: until then a shorter file is one that somebody cut.
+    /// A segment that ended gets its final size.
     fn seal_one(&self, state: &mut State) -> io::Result<bool> {
-        if state.seals.is_empty() || (self.fsync && state.dir_is_dirty) {
+        if state.seals.is_empty() {
             return Ok(false);
         }
-        if let (true, Some(open)) = (state.dir_is_dirty, &state.open) {
-            open.file.sync_data()?;
-            self.disk.sync_dir(&self.dir)?;
-            state.dir_is_dirty = false;
+        if !self.fsync {
+            self.settle(state)?;
         }
         let Some((ended, file)) = state.seals.pop_front() else { return Ok(false) };
         file.set_len(ended.end)?;
@@ -297,9 +315,8 @@ impl LogFiles {
 
     /// The frame that says "purged" must not come to the disk after the removal.
     fn sync_purge(&self, state: &mut State) -> io::Result<()> {
-        if let (true, Some(open)) = (state.purge_is_unsynced, &state.open) {
-            open.file.sync_data()?;
-            self.disk.sync_dir(&self.dir)?;
+        if state.purge_is_unsynced {
+            self.settle(state)?;
         }
         state.purge_is_unsynced = false;
         Ok(())

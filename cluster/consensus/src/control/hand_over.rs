@@ -78,10 +78,14 @@ impl Control {
 
     async fn hand_over_to_any(&self, group: &Group) {
         let status = group.status();
-        let others = status.voters.iter().copied().filter(|node| *node != self.node() && status.lacks(*node).is_none());
-        let Some(to) = others.min_by_key(|node| status.behind(*node)) else { return };
-        if let Err(error) = self.hand_over(group, to).await {
-            tracing::debug!(group = %group.id(), to, "it was not handed over: {error}");
+        let mut others: Vec<NodeId> =
+            status.voters.iter().copied().filter(|node| *node != self.node() && status.lacks(*node).is_none()).collect();
+        others.sort_by_key(|node| status.behind(*node));
+        for to in others {
+            match self.hand_over(group, to).await {
+                Ok(()) => return,
+                Err(error) => tracing::info!(group = %group.id(), to, "it was not handed over: {error}"),
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use strandline_consensus::control::{
     Control, ControlParts, Entropy, JoinError, Keep, MetaMachine, MetaParts, OpenedPlace, Places, SEGMENT_BYTES,
@@ -16,7 +16,7 @@ use strandline_consensus::net::{Identity, Listener, NetTransport, TcpConnect};
 use strandline_consensus::{Clock, Group, Groups, NodeId};
 use strandline_durable::objects::{ClusterMark, LocalObjects, mark_for_cluster};
 use strandline_event::Micros;
-use strandline_wal::io::abort_on_fatal;
+use strandline_wal::io::{OnFatal, abort_on_fatal};
 use strandline_wal::{IoThread, RealDisk};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -27,24 +27,48 @@ pub(crate) const STORE: &str = "orders";
 const STATEMENT: &str = "CREATE EVENTSTORE orders WITH (…)";
 
 /// Folders of one test: each node's own, and the one that they share.
-pub(crate) struct Folders(tempfile::TempDir, u64);
+pub(crate) struct Folders {
+    dir: tempfile::TempDir,
+    segment_bytes: u64,
+    ended: Arc<AtomicBool>,
+}
 
 impl Folders {
+    fn with_segments(segment_bytes: u64) -> Self {
+        Self { dir: tempfile::tempdir().unwrap(), segment_bytes, ended: Arc::default() }
+    }
+
     pub(crate) fn new() -> Self {
-        Self(tempfile::tempdir().unwrap(), SEGMENT_BYTES)
+        Self::with_segments(SEGMENT_BYTES)
     }
 
     /// With logs whose segments are soon full.
     pub(crate) fn of_small_segments() -> Self {
-        Self(tempfile::tempdir().unwrap(), 64 << 10)
+        Self::with_segments(64 << 10)
     }
 
     pub(crate) fn shared(&self) -> PathBuf {
-        self.0.path().join("shared")
+        self.path("shared")
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
+        self.dir.path().join(name)
+    }
+
+    /// A node that the test did not stop may still work when its folder goes: only until then its disk must not fail.
+    fn on_fatal(&self) -> OnFatal {
+        let (ended, abort) = (Arc::clone(&self.ended), abort_on_fatal());
+        Arc::new(move |fatal| {
+            if !ended.load(Ordering::SeqCst) {
+                abort(fatal);
+            }
+        })
+    }
+}
+
+impl Drop for Folders {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::SeqCst);
     }
 }
 
@@ -110,11 +134,11 @@ async fn meta(
     let parts = MetaParts {
         dir: folders.path(&format!("node{node}")).join("meta"),
         disk: Arc::new(RealDisk::new()),
-        io: Arc::new(IoThread::start(abort_on_fatal()).unwrap()),
+        io: Arc::new(IoThread::start(folders.on_fatal()).unwrap()),
         node,
         founds,
         birth: node,
-        segment_bytes: folders.1,
+        segment_bytes: folders.segment_bytes,
         clock: clock(),
         machine: machine.clone(),
         transport,

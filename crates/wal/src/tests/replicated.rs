@@ -391,27 +391,57 @@ fn a_file_that_was_cut_is_no_torn_end() {
     assert!(opened.recovered.corrupt[0].what.contains("was cut"), "{:?}", opened.recovered.corrupt);
 }
 
+/// Bytes of blocks that the disk has given.
+fn used(rig: &Rig) -> u64 {
+    let space = rig.disk.space(&dir()).unwrap();
+    space.total_bytes - space.free_bytes
+}
+
+/// Three entries, of which the third begins a segment and finds room for this many blocks; then a power cut. Whether what begins
+/// the segment was written and only the proof behind it waited.
+fn waits_for_room(config: &LogConfig, blocks: u64, seed: u64) -> bool {
+    let mut rig = Rig::new(config.clone());
+    let mut writer = rig.open().writer.unwrap();
+    let leader = LeaderId { term: 1, node: 1 };
+    let bytes = [7; 20 << 10];
+    let frame = Entry { leader, schema: 1, count: 1, parts: &[&bytes] };
+    let block = crate::frame::BLOCK_BYTES as u64;
+    for number in 0..3 {
+        if number == 2 {
+            rig.disk.set_capacity(Some(used(&rig) + blocks * block));
+        }
+        writer.push_entry(number, leader, Content::Payloads(&[(frame, rig.now)]), rig.now).unwrap();
+        assert_eq!(rig.commit(&mut writer), number < 2, "{number}");
+    }
+    assert_eq!(rig.io.retry_stalled(), 1, "what begins the next segment waits for room");
+    rig.io.background(100);
+    let only_proof = blocks > 0 && used(&rig) == rig.disk.space(&dir()).unwrap().total_bytes;
+    drop(writer);
+    rig.io = InlineIo::new(count_fatal(&rig.fatal));
+    rig.disk.crash(&mut Dice::new(seed));
+    let about = format!("fsync {}, checksum {}, {blocks} blocks, seed {seed}", config.fsync, config.checksum);
+    assert_eq!(rig.open().recovered.corrupt, [], "{about}");
+    only_proof
+}
+
 #[test]
 fn a_segment_that_ended_keeps_its_size_while_the_next_one_waits_for_room() {
     for seed in 0..20 {
-        let mut rig = Rig::new(replicated_config());
-        let mut writer = rig.open().writer.unwrap();
-        let leader = LeaderId { term: 1, node: 1 };
-        let bytes = [7; 20 << 10];
-        let frame = Entry { leader, schema: 1, count: 1, parts: &[&bytes] };
-        for number in 0..3 {
-            if number == 2 {
-                rig.disk.set_faults(Faults { no_room: true, ..Faults::default() });
+        for blocks in 0..6 {
+            for fsync in [true, false] {
+                waits_for_room(&LogConfig { fsync, ..replicated_config() }, blocks, seed);
             }
-            writer.push_entry(number, leader, Content::Payloads(&[(frame, rig.now)]), rig.now).unwrap();
-            assert_eq!(rig.commit(&mut writer), number < 2, "{number}");
         }
-        assert_eq!(rig.io.retry_stalled(), 1, "what begins the next segment waits for room");
-        rig.io.background(100);
-        drop(writer);
-        rig.io = InlineIo::new(count_fatal(&rig.fatal));
-        rig.disk.crash(&mut Dice::new(seed));
-        assert_eq!(rig.open().recovered.corrupt, [], "seed {seed}");
+    }
+}
+
+#[test]
+fn a_segment_that_ended_keeps_its_size_while_the_proof_of_the_next_one_waits_for_room() {
+    for seed in 0..20 {
+        for fsync in [true, false] {
+            let config = LogConfig { fsync, checksum: false, ..replicated_config() };
+            assert!(waits_for_room(&config, 6, seed), "the group is to be as long as six blocks");
+        }
     }
 }
 
