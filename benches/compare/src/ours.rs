@@ -44,6 +44,7 @@ pub(crate) fn trial<P: Protocol>(trial: &mut Trial<'_>, node: &mut Strandline, r
     let sidecars = node.sidecar_bytes()? as f64 / trial.events() as f64;
     trial.add(Figure::Sidecars, sidecars);
     trial.add(Figure::Memory, node.memory_bytes()? as f64 / 1e6);
+    trial.add(Figure::Streams, trial.streams_begun() as f64);
     node.restart()?;
     let cold = trial.streams_read(&Over::<P>::of(node))?;
     trial.add(Figure::ColdStream, cold);

@@ -22,8 +22,6 @@ pub(crate) struct Results {
     pub(crate) plan: String,
     /// Events of the batches of Strandline.
     pub(crate) events: u64,
-    /// Streams that they are over.
-    pub(crate) streams: u32,
 }
 
 impl Results {
@@ -79,7 +77,7 @@ impl Results {
     fn targets(&self, out: &mut String) {
         out.push_str("\n## Targets\n\n");
         head(out, "workload", &["at least", "measured", ""]);
-        for target in targets::all(&self.sheet, self.events, self.streams) {
+        for target in targets::all(&self.sheet, self.events) {
             row(out, target.workload, [target.wanted, target.found, target.verdict.text().to_owned()].into_iter());
         }
     }
@@ -170,7 +168,6 @@ mod tests {
             notes: vec!["UmaDB is absent".to_owned()],
             plan: "3 rounds".to_owned(),
             events: 1,
-            streams: 1,
         }
     }
 

@@ -195,7 +195,6 @@ pub(crate) fn run(options: &Options) -> Result<Results, Failure> {
         notes,
         plan: described(options),
         events: options.events,
-        streams: options.streams,
     })
 }
 

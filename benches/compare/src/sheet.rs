@@ -22,6 +22,7 @@ pub(crate) enum Figure {
     Compaction,
     Sidecars,
     Memory,
+    Streams,
     ColdStream,
     RestartLog,
     Restart,
@@ -99,12 +100,13 @@ impl Figure {
         Self::Folder,
     ];
     /// What only Strandline is asked for.
-    pub(crate) const OURS: [Self; 9] = [
+    pub(crate) const OURS: [Self; 10] = [
         Self::QuietP99,
         Self::CompactingP99,
         Self::Compaction,
         Self::Sidecars,
         Self::Memory,
+        Self::Streams,
         Self::ColdStream,
         Self::RestartLog,
         Self::Restart,
@@ -142,6 +144,7 @@ impl Figure {
             Self::Compaction => "that compaction",
             Self::Sidecars => "manifests, sorted runs, Delta log an event",
             Self::Memory => "memory of the node after compaction",
+            Self::Streams => "streams that it has then",
             Self::ColdStream => "one stream of 100 events from Parquet after a restart: p50",
             Self::RestartLog => "log at a restart",
             Self::Restart => "restart with that log, until it serves",
@@ -163,7 +166,7 @@ impl Figure {
             Self::Bytes | Self::Folder | Self::Sidecars => Unit::BytesAnEvent,
             Self::Compaction | Self::Restart => Unit::Seconds,
             Self::RestartLog | Self::Memory => Unit::Megabytes,
-            Self::Overloads => Unit::Count,
+            Self::Overloads | Self::Streams => Unit::Count,
             _ => Unit::Milliseconds,
         }
     }

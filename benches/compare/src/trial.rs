@@ -84,6 +84,11 @@ impl<'a> Trial<'a> {
         self.heads.events() + self.read.events()
     }
 
+    /// Streams that have events.
+    pub(crate) fn streams_begun(&self) -> u64 {
+        self.heads.begun() + self.read.begun()
+    }
+
     /// A load with records and command ids of its own.
     fn load(&mut self, batch: u32) -> Load {
         self.loads += 1;

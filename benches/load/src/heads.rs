@@ -28,6 +28,12 @@ impl Heads {
         self.0[stream as usize].fetch_add(1, Ordering::Relaxed) + 1
     }
 
+    /// Streams that have an event.
+    #[must_use]
+    pub fn begun(&self) -> u64 {
+        self.0.iter().filter(|head| head.load(Ordering::Relaxed) > 0).count() as u64
+    }
+
     /// Events of all streams.
     #[must_use]
     pub fn events(&self) -> u64 {

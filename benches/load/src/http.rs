@@ -107,13 +107,13 @@ impl Http {
         }
     }
 
-    /// Sends an append until it is not refused for load.
-    async fn append_body(&mut self, path: &str, media: &str, partly: bool) -> Result<(), Failure> {
+    /// Sends an append until it is not refused for load. `whole` stands in the answer to one of which every event is new.
+    async fn append_body(&mut self, path: &str, media: &str, whole: &[u8]) -> Result<(), Failure> {
         loop {
             let mut text = Vec::new();
             let status = self.send("POST", path, media, &mut |bytes| text.extend_from_slice(bytes)).await?;
             match status {
-                201 if partly || memchr::memmem::find(&text, b"\"duplicate\":false").is_some() => return Ok(()),
+                201 if memchr::memmem::find(&text, whole).is_some() => return Ok(()),
                 429 => {
                     self.overloads += 1;
                     tokio::time::sleep(OVERLOAD_WAIT).await;
@@ -146,7 +146,7 @@ impl Client for Http {
             body.push(b'"');
         }
         body.push(b'}');
-        self.append_body(&path, "application/json", false).await
+        self.append_body(&path, "application/json", b"\"duplicate\":false").await
     }
 
     async fn append_batch(&mut self, batch: &Batch) -> Result<(), Failure> {
@@ -164,7 +164,7 @@ impl Client for Http {
             }
             body.extend_from_slice(b"}\n");
         }
-        self.append_body(&path, "application/x-ndjson", true).await
+        self.append_body(&path, "application/x-ndjson", b"\"duplicates\":0,\"rejected\":[]").await
     }
 
     async fn read_stream(&mut self, stream_id: &str) -> Result<u64, Failure> {
