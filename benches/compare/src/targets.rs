@@ -182,7 +182,12 @@ fn memory(sheet: &Sheet) -> Target {
         (true, true) => Verdict::Reached,
         (false, true) => Verdict::NotReached,
     };
-    Target { workload, wanted: wanted.to_owned(), found: format!("{megabytes:.0} MB with {streams:.0} streams"), verdict }
+    Target {
+        workload,
+        wanted: wanted.to_owned(),
+        found: format!("{megabytes:.0} MB with {streams:.0} streams"),
+        verdict,
+    }
 }
 
 fn restart(sheet: &Sheet) -> Target {

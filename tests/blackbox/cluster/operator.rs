@@ -63,7 +63,8 @@ fn a_leader_that_is_stopped_has_handed_over_when_it_ends() {
         let leader = nodes.leader(Some("Call"));
         let said = nodes.stop(leader).stderr;
         for group in [None, Some("Call")] {
-            let next = |nodes: &Nodes, node| nodes.shard(node, group)["leader"].as_u64().filter(|id| *id != leader as u64);
+            let next =
+                |nodes: &Nodes, node| nodes.shard(node, group)["leader"].as_u64().filter(|id| *id != leader as u64);
             // who leads now knows it before the other one ends; the third hears of it from the new leader
             let knows = nodes.running().into_iter().find_map(|node| next(&nodes, node));
             assert!(knows.is_some(), "nobody leads {group:?} after {leader} has stopped: {said}");

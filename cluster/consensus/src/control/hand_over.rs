@@ -78,8 +78,12 @@ impl Control {
 
     async fn hand_over_to_any(&self, group: &Group) {
         let status = group.status();
-        let mut others: Vec<NodeId> =
-            status.voters.iter().copied().filter(|node| *node != self.node() && status.lacks(*node).is_none()).collect();
+        let mut others: Vec<NodeId> = status
+            .voters
+            .iter()
+            .copied()
+            .filter(|node| *node != self.node() && status.lacks(*node).is_none())
+            .collect();
         others.sort_by_key(|node| status.behind(*node));
         for to in others {
             match self.hand_over(group, to).await {
