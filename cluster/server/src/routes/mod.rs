@@ -187,7 +187,7 @@ fn unknown(request: &HttpRequest, elsewhere: Option<Side>) -> Result<HttpRespons
     let path: String = request.path().chars().take(200).collect();
     let text = format!("there is no route {} {path}", request.method());
     let Some((listener, whose)) = elsewhere.and_then(|side| side.other_listener(&path)) else {
-        return Err(ApiError::not_found(format!("{text}; GET /openapi.json lists them")));
+        return Err(ApiError::not_found(format!("{text}; GET /openapi.json lists them")).with("path", path));
     };
     Err(ApiError::not_found(format!("{text} at this address: {whose}")).with("listener", listener))
 }

@@ -185,8 +185,9 @@ fn wrong_types_methods_and_routes_are_json_errors() {
     server.post_as("events", "application/x-www-form-urlencoded", b"{}").error(415, "unsupported_media_type");
     let zipped = [("content-type", "application/json"), ("content-encoding", "gzip")];
     server.post_with("streams/Call/c", &zipped, b"{}").error(415, "unsupported_media_type");
-    server.get("/nowhere").error(404, "not_found");
-    server.get("/v1/stores/none").error(404, "not_found");
+    // the path in it tells it from what a route does not find
+    assert_eq!(server.get("/nowhere").error(404, "not_found")["details"]["path"], "/nowhere");
+    assert!(server.get("/v1/stores/none").error(404, "not_found")["details"]["path"].is_null());
     server.get("/v1/stores/none/streams/a/b").error(404, "not_found");
     server.post("/v1/stores/none/events", "[]").error(404, "not_found");
     server.delete("streams/Call/c").error(405, "bad_request");
