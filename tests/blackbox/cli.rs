@@ -419,6 +419,12 @@ fn status_compact_files_manifest_and_wal_show_the_store() {
     let noise = store.path().join("noise.wal");
     std::fs::write(&noise, vec![7_u8; 100_000]).unwrap();
     assert_eq!(run(&["wal", "dump", &noise.to_string_lossy()]).code, 1);
+    // a segment that nothing was written to yet is one; a file without a byte is none
+    for (bytes, code) in [(vec![0_u8; 4096], 0), (Vec::new(), 1)] {
+        std::fs::write(&noise, &bytes).unwrap();
+        let dump = run(&["wal", "dump", &noise.to_string_lossy()]);
+        assert_eq!((dump.code, dump.stderr.contains("holds nothing")), (code, code == 1), "{dump:?}");
+    }
     store.assert_clean();
 }
 

@@ -49,6 +49,8 @@ const ALONE: &[(&str, i32, &str)] = &[
     ("bench --connections 0", 2, "from 1 to 1024"),
     ("serve --compaction-share 0", 2, "from 1 to 100"),
     ("certs dev --dir d --nodes 101", 2, "from 0 to 100"),
+    ("certs dev --dir d --hosts ''", 2, "db.example"),
+    ("certs dev --dir d --hosts db.example,db:7070", 2, "without a port"),
     ("ready --wait 5", 2, "such as 90s"),
     // addresses
     ("serve --http 7070", 2, "127.0.0.1:7070"),
@@ -65,6 +67,8 @@ const ALONE: &[(&str, i32, &str)] = &[
     ("subscribe --store s --patience 1 --url http://127.0.0.1:1", 3, "; trying again"),
     ("status --url https://127.0.0.1:1", 2, "--tls-ca"),
     ("status --url https://127.0.0.1:1 --tls-ca /no/such/ca.pem", 2, "/no/such/ca.pem"),
+    ("status --url http://127.0.0.1:1 --tls-ca ca.pem", 2, "give https://"),
+    ("ready --url http://127.0.0.1:1 --tls-ca ca.pem", 2, "give https://"),
     // files
     ("check /no/such.deql", 2, "/no/such.deql"),
     ("check .", 2, "directory"),
@@ -73,6 +77,7 @@ const ALONE: &[(&str, i32, &str)] = &[
     ("verify --data-dir /no/such", 2, "--data-dir"),
     ("wal dump /no/such.wal", 2, "/no/such.wal"),
     ("wal dump .", 2, "directory"),
+    ("keys init --file /no/such/key", 2, "there is no folder /no/such:"),
     ("keys rotate", 2, "--config"),
     ("token new --name a --role admin --token-file /no/such/tokens", 2, "/no/such/tokens"),
 ];
@@ -82,6 +87,8 @@ fn what_is_wrong_with_a_command_line_is_said() {
     for (line, code, said) in ALONE {
         told(line, &run(&words(line)), *code, said);
     }
+    let blank = run(&["certs", "dev", "--dir", "d", "--hosts", "a b"]);
+    told("a host with a blank", &blank, 2, "without blanks");
 }
 
 #[test]
@@ -119,6 +126,8 @@ const SERVED: &[(&str, i32, &str)] = &[
     ("pause --store nowhere", 1, "nowhere"),
     ("subscribe --store nowhere --idle 0", 1, "nowhere"),
     ("subscribe --after behind --idle 0", 2, "behind"),
+    // it may come yet
+    ("subscribe --stream-type Nope --idle 0", 0, "nobody has registered a stream type 'Nope'"),
     ("append --stream-type T --stream-id s --event-type E --occurred-at yesterday", 1, "occurred_at"),
     ("append --stream-type T --stream-id s --event-type E --expected-seq 99", 1, "is at 1"),
     ("append --stream-type T --stream-id s", 2, "--event-type"),
@@ -139,6 +148,8 @@ fn what_a_node_refuses_is_said() {
         let words = words(line);
         told(line, &server.client(&words.iter().map(String::as_str).collect::<Vec<_>>()), *code, said);
     }
+    let known = server.client(&["subscribe", "--stream-type", "T", "--idle", "0"]);
+    assert!(known.code == 0 && known.stderr.is_empty() && known.stdout.lines().count() == 1, "{known:?}");
     // a path behind the address, as it is copied from a browser or from a route
     for path in ["/v1/stores", "/admin/"] {
         let finished = run(&["status", "--url", &format!("{}{path}", server.url())]);
@@ -277,6 +288,17 @@ fn an_answer_of_something_else_is_not_taken_for_that_of_a_node() {
             arguments.extend(["--url".to_owned(), url.clone()]);
             told(&format!("{line}: {body}"), &run(&arguments), 3, "not as a node does");
         }
+    }
+}
+
+#[test]
+fn a_node_that_has_no_such_route_says_nothing_of_what_was_asked_for() {
+    let body = r#"{"error":"there is no route GET /x","code":"not_found","details":{"path":"/x"}}"#;
+    let url = answering("404 Not Found", body);
+    for line in ["status", "read --store s --stream-type T --stream-id s", "files --store s", "pause --store s"] {
+        let mut arguments = words(line);
+        arguments.extend(["--url".to_owned(), url.clone()]);
+        told(line, &run(&arguments), 2, "there is no route GET /x (not_found)");
     }
 }
 

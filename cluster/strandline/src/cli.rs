@@ -305,7 +305,7 @@ pub(crate) struct CertsDev {
     #[arg(long, default_value_t = 3, value_parser = crate::value::whole::<u64>(0..=100))]
     pub(crate) nodes: u64,
     /// Further names or addresses of the servers, with commas between them (localhost, 127.0.0.1 and ::1 are always there)
-    #[arg(long, value_name = "HOSTS", value_delimiter = ',')]
+    #[arg(long, value_name = "HOSTS", value_delimiter = ',', value_parser = crate::value::host)]
     pub(crate) hosts: Vec<String>,
 }
 

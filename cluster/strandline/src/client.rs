@@ -70,6 +70,11 @@ impl Answer {
         self.json()["details"]["listener"].as_str().map(str::to_owned)
     }
 
+    /// A node that knows no such route, not even at its other listener: it says nothing of a store.
+    fn is_no_route(&self) -> bool {
+        self.status == 404 && self.json()["details"]["path"].is_string()
+    }
+
     /// The answer if it is a 2xx, else the failure with its exit code.
     pub(crate) fn ok(self) -> Result<Self, Failure> {
         if (200..300).contains(&self.status) { Ok(self) } else { Err(self.failure()) }
@@ -80,7 +85,7 @@ impl Answer {
         match self.status {
             // it says nothing of what was asked
             _ if !self.json()["code"].is_string() => Failure::Server(text),
-            _ if self.is_behind_path => Failure::Usage(text),
+            _ if self.is_behind_path || self.is_no_route() => Failure::Usage(text),
             404 | 409 | 413 | 422 => Failure::No(text),
             400..=428 | 501 => Failure::Usage(text),
             _ => Failure::Server(text),
@@ -154,7 +159,13 @@ impl Client {
                     format!("--url {url}: name the authority that signed the server's certificate with --tls-ca FILE");
                 return Err(Failure::Usage(text));
             }
-            _ => None,
+            (_, Trust::Authorities(_)) => {
+                let text = format!(
+                    "--url {url}: no TLS is spoken there, and --tls-ca (or STRANDLINE_TLS_CA) names who signed a certificate: give https://, or leave it out"
+                );
+                return Err(Failure::Usage(text));
+            }
+            (_, Trust::Nobody | Trust::Anybody) => None,
         };
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
@@ -442,8 +453,10 @@ mod tests {
         );
         assert_eq!(answer(207, "").ok().unwrap().status, 207);
         assert_eq!(answer(404, body).ok().unwrap_err(), Failure::No("e (c)".to_owned()));
-        let misplaced = Answer { is_behind_path: true, ..answer(404, body) };
-        assert!(matches!(misplaced.ok(), Err(Failure::Usage(_))));
+        let no_route = r#"{"error":"e","code":"not_found","details":{"path":"/x"}}"#;
+        for misplaced in [Answer { is_behind_path: true, ..answer(404, body) }, answer(404, no_route)] {
+            assert!(matches!(misplaced.ok(), Err(Failure::Usage(_))));
+        }
         assert!(matches!(answer(404, "<html>").ok(), Err(Failure::Server(_))), "no node says that it does not exist");
     }
 

@@ -1,6 +1,6 @@
 //! Numbers and addresses as options take them; what is wrong is answered with what to give instead.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 
 /// A whole number, from 0 on.
@@ -25,6 +25,23 @@ pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
         "give an IP address and a port, such as 127.0.0.1:7070 or [::1]:7070 (a name such as localhost is none)"
             .to_owned()
     })
+}
+
+/// A name or an address that stands in a certificate; the first part of a name may be `*`.
+pub(crate) fn host(text: &str) -> Result<String, String> {
+    let is_part = |part: &str| {
+        matches!(part.len(), 1..=63)
+            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    };
+    let is_name = text.len() <= 253
+        && text.strip_prefix("*.").unwrap_or(text).split('.').all(is_part)
+        // an address that is not whole is no name
+        && !text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    if is_name || text.parse::<IpAddr>().is_ok() {
+        return Ok(text.to_owned());
+    }
+    Err("give a name such as db.example or an IP address such as 10.0.0.7, without a port and without blanks; several with commas between them"
+        .to_owned())
 }
 
 /// What is wrong with the address of a server, in words that follow it: it is `http://HOST:PORT`, or `https://`. A path may stand
@@ -85,6 +102,34 @@ mod tests {
         assert!(address("127.0.0.1:0").is_ok() && address("[::1]:7070").is_ok());
         for wrong in ["7070", "localhost:7070", ":7070", "127.0.0.1", "127.0.0.1:70000", "http://127.0.0.1:7070"] {
             assert!(address(wrong).is_err_and(|text| text.contains("127.0.0.1:7070")), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_a_name_or_an_address() {
+        for right in
+            ["localhost", "db-1.example", "*.db.example", "node_1", "7.example", "10.0.0.7", "::1", "2001:db8::7"]
+        {
+            assert_eq!(host(right).as_deref(), Ok(right));
+        }
+        let long = "a".repeat(64);
+        for wrong in [
+            "",
+            "a b",
+            " a",
+            "a.",
+            "a..b",
+            ".a",
+            "db:7070",
+            "[::1]",
+            "10.0.0",
+            "*",
+            "a.*.b",
+            "ä.example",
+            "http://a",
+            &long,
+        ] {
+            assert!(host(wrong).is_err_and(|text| text.contains("db.example")), "{wrong:?}");
         }
     }
 

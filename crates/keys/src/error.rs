@@ -28,6 +28,9 @@ pub enum KeyError {
     /// There is one already.
     #[error("{} exists already: a key file is never overwritten; `strandline keys rotate` adds a key to it", .0.display())]
     FileExists(PathBuf),
+    /// The folder that a key file is to be made in.
+    #[error("there is no folder {}: make it first, for the user that the node runs as, or name another file", .0.display())]
+    NoFolder(PathBuf),
     /// Somebody adds a key to it.
     #[error("another rotation of the key file {} is under way: wait until it has ended, then rotate again", .0.display())]
     FileInUse(PathBuf),
@@ -129,6 +132,7 @@ impl KeyError {
             Self::NoProvider
             | Self::NoFile(_)
             | Self::FileExists(_)
+            | Self::NoFolder(_)
             | Self::FileInUse(_)
             | Self::FileOpen { .. }
             | Self::OtherProvider { .. } => ErrorKind::BadRequest,

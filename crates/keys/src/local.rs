@@ -79,11 +79,19 @@ impl KeyFile {
     /// Makes a key file with one key.
     ///
     /// # Errors
-    /// `FileExists`; the file system.
+    /// `FileExists`, `NoFolder`; the file system.
     pub fn create(path: &Path, entropy: &dyn Entropy) -> Result<Self, KeyError> {
         let file = Self { path: path.to_owned(), keys: vec![secret(entropy)] };
         if path.symlink_metadata().is_ok() {
             return Err(KeyError::FileExists(path.to_owned()));
+        }
+        let folder = folder_of(path);
+        let is_there = match folder.metadata() {
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => false,
+            found => found.map_err(at(folder))?.is_dir(),
+        };
+        if !is_there {
+            return Err(KeyError::NoFolder(folder.to_owned()));
         }
         file.write(true)?;
         Ok(file)
@@ -145,10 +153,7 @@ impl KeyFile {
             }
             given => given.map_err(at(&self.path))?,
         }
-        let folder = match self.path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
+        let folder = folder_of(&self.path);
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(at(folder))
     }
 
@@ -165,6 +170,13 @@ impl KeyFile {
         }
         add_sum(&mut lines);
         lines
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
     }
 }
 
@@ -356,6 +368,11 @@ pub(crate) mod tests {
         assert!(matches!(KeyFile::open(&path), Err(KeyError::NoFile(_))));
         KeyFile::create(&path, &*entropy(1)).unwrap();
         assert!(matches!(KeyFile::create(&path, &*entropy(2)), Err(KeyError::FileExists(_))));
+        // neither a folder that is not there nor a file in its place
+        for folder in [folder.path().join("none"), path.clone()] {
+            let refused = KeyFile::create(&folder.join("k"), &*entropy(2));
+            assert!(matches!(refused, Err(KeyError::NoFolder(named)) if named == folder));
+        }
         for mode in [0o620, 0o604, 0o610] {
             std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
             let refused = KeyFile::open(&path).unwrap_err();

@@ -38,10 +38,13 @@ pub(crate) struct Ready {
 pub(crate) fn run(options: &Ready) -> Result<(), Failure> {
     let trust = options.tls_ca.as_deref().map_or(Trust::Anybody, Trust::Authorities);
     let urls = match &options.url {
-        Some(url) => vec![url.clone()],
-        None => ["http", "https"].map(|scheme| format!("{scheme}://{}", here(options.http))).to_vec(),
+        Some(url) => vec![(url.clone(), trust)],
+        // an authority is for where TLS is spoken
+        None => [("http", Trust::Nobody), ("https", trust)]
+            .map(|(scheme, trust)| (format!("{scheme}://{}", here(options.http)), trust))
+            .to_vec(),
     };
-    let clients = urls.iter().map(|url| Client::without_token(url, trust)).collect::<Result<Vec<_>, _>>()?;
+    let clients = urls.iter().map(|(url, trust)| Client::without_token(url, *trust)).collect::<Result<Vec<_>, _>>()?;
     let began = Instant::now();
     loop {
         match ask(&clients) {

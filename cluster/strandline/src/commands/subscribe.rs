@@ -18,8 +18,15 @@ const ACK_EVERY: usize = 100;
 
 pub(crate) fn run(options: &Subscribe) -> Result<(), Failure> {
     let client = Client::new(&options.on)?;
-    let following =
-        Following { options, client, last: options.after.clone(), consumer: None, left: options.limit, unacked: 0 };
+    let following = Following {
+        options,
+        client,
+        last: options.after.clone(),
+        consumer: None,
+        left: options.limit,
+        unacked: 0,
+        is_type_told: false,
+    };
     if let Some(name) = &options.durable {
         following.make(name)?;
     }
@@ -36,6 +43,8 @@ struct Following<'a> {
     left: Option<u64>,
     /// Events that were printed and are not acknowledged.
     unacked: usize,
+    /// Whether it was looked up that the stream type is known.
+    is_type_told: bool,
 }
 
 /// How a connection ended.
@@ -136,7 +145,25 @@ impl Following<'_> {
             Ok(Err(failure @ Failure::Server(_))) | Err(failure) => return Ok(Ended::Again(failure)),
             Ok(Err(failure)) => return Err(failure),
         };
+        self.tell_of_type();
         self.messages(body)
+    }
+
+    /// A stream type that nobody knows may come yet: it is waited for, and said once.
+    fn tell_of_type(&mut self) {
+        let wanted = self.options.stream_type.as_deref().filter(|_| !self.is_type_told);
+        self.is_type_told = true;
+        let Some(name) = wanted else { return };
+        // events come without this answer too
+        let types = self.client.store_path(&["stream-types"]).and_then(|path| self.client.get(&path));
+        let types = types.map(|answer| answer.json()).unwrap_or_default();
+        let Some(known) = types["stream_types"].as_array() else { return };
+        if !known.iter().any(|entry| entry["name"] == name) {
+            let name = out::escaped(name);
+            out::note(&format!(
+                "strandline: nobody has registered a stream type '{name}': its events are shown from the first on"
+            ));
+        }
     }
 
     fn messages(&mut self, body: impl Read) -> Result<Ended, Failure> {

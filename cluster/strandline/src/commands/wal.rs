@@ -12,9 +12,18 @@ pub(crate) fn dump(file: &Path) -> Result<(), Failure> {
     match (stdout.failure, result) {
         (Some(failure), _) => Err(failure),
         (None, Err(error)) => Err(Failure::file("read", file, &error)),
-        (None, Ok(0)) => Ok(()),
+        (None, Ok(0)) => held(file),
         (None, Ok(bad)) => Err(Failure::No(format!("{bad} bad places in {}", file.display()))),
     }
+}
+
+/// A segment begins with frames, or with the zeros that it was made of: a file without a byte is none.
+fn held(file: &Path) -> Result<(), Failure> {
+    let bytes = std::fs::metadata(file).map_err(|error| Failure::file("read", file, &error))?.len();
+    if bytes > 0 {
+        return Ok(());
+    }
+    Err(Failure::No(format!("{} holds nothing: it is no segment, or what was in it is lost", file.display())))
 }
 
 /// Passes text on to stdout and keeps why that ended.
