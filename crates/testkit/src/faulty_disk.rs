@@ -19,6 +19,8 @@ pub enum DiskFault {
     NoRoom,
     /// Room is promised, and then a write finds none.
     WritesFull,
+    /// A sync fails: nobody knows what is on the disk.
+    SyncsFail,
     /// A read waits until something else is set.
     ReadsWait,
 }
@@ -162,7 +164,11 @@ impl DiskFile for FaultyFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        match self.1.fault() {
+            // EIO
+            DiskFault::SyncsFail => Err(io::Error::from_raw_os_error(5)),
+            _ => self.0.sync_data(),
+        }
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {

@@ -116,6 +116,12 @@ async fn stores(text: &mut Text, call: &Call) {
     degraded(text, call, "durable_degraded", &call.app.node.troubled());
     text.head("keys_degraded", "1 while the next start would not get the keys of an encrypted store", "gauge");
     degraded(text, call, "keys_degraded", &call.app.node.keys_troubled());
+    text.head("subject_keys_degraded", "1 while a store takes no new subject and erases none", "gauge");
+    let in_trouble = call.app.node.subjects_trouble().is_some();
+    for served in call.app.stores() {
+        let labels = format!("store=\"{}\"", served.store.name());
+        text.line("subject_keys_degraded", &labels, u8::from(in_trouble && served.store.has_erasable()));
+    }
     text.head("tier_bytes", "Bytes that a tier holds", "gauge");
     let mut events = Vec::new();
     for served in call.app.stores() {

@@ -1,4 +1,5 @@
-//! A node whose disk is full for some stream types: what was not done is never told as refused lines.
+//! A node whose disk is full for some stream types, or fails: what was not done is never told as refused lines, and what it cannot do
+//! any more is told.
 
 use crate::common::{Running, start_with};
 use serde_json::json;
@@ -38,4 +39,32 @@ fn what_no_owner_could_store_is_never_201() {
     send("skip", &format!("oops\n{}", line("Full"))).error(507, "disk_full");
     server.append("c", "{\"event_type\":\"E\"}").ok(201);
     server.post("streams/Full/s", "{\"events\":[{\"event_type\":\"E\"}]}").error(507, "disk_full");
+}
+
+#[test]
+fn keys_of_subjects_that_cannot_be_written_are_told_of_the_stores_that_have_some() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = FaultyDisk::of_logs("keys");
+    let (keys, below) = (folder.path().join("keys/subjects"), NodeDisk(Arc::new(disk.clone())));
+    let server =
+        start_with(folder.path(), "", |options| NodeOptions { subject_keys: Some(keys), disk: below, ..options });
+    let gauge = || {
+        let metrics = server.get("/metrics").text();
+        let name = "strandline_subject_keys_degraded{store=\"s\"} ";
+        metrics.lines().find_map(|line| line.strip_prefix(name).map(str::to_owned)).unwrap()
+    };
+    let append =
+        |stream: &str| server.post(&format!("streams/Person/{stream}"), "{\"events\":[{\"event_type\":\"E\"}]}");
+    server.post("stream-types", "{\"name\":\"Person\",\"erasable\":\"stream\"}").ok(201);
+    append("anna").ok(201);
+    assert_eq!(gauge(), "0");
+
+    disk.set(DiskFault::SyncsFail);
+    assert_eq!(append("bert").status, 500, "a new subject");
+    disk.set(DiskFault::Well);
+    assert_eq!(append("bert").status, 500, "until the next start");
+    assert_eq!(gauge(), "1");
+    let ready = server.get("/ready").ok(200);
+    assert_eq!((&ready["status"], &ready["degraded"][0]["store"]), (&json!("ready"), &json!("s")), "{ready}");
+    append("anna").ok(201);
 }
