@@ -2,7 +2,11 @@
 
 use crate::samples;
 use std::path::{Path, PathBuf};
+use strandline_client::BatchUnit;
+use strandline_client::wire::append::{decode_append, decode_bulk};
 use strandline_client::wire::header::{HEADER_BYTES, Header, Kind};
+use strandline_client::wire::read::{decode_global_page, decode_scan_part};
+use strandline_event::batch::flags;
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/v1").join(format!("{name}.frame"))
@@ -19,6 +23,27 @@ fn frames_of_version_1_are_these_bytes() {
         let frames = samples::cut(&golden, usize::MAX).unwrap();
         assert!(frames.len() == 1 && samples::decode(&frames[0]), "{name}");
     }
+}
+
+#[test]
+fn no_field_of_an_event_is_left_out_of_the_fixtures() {
+    let body = |name: &str| samples::cut(&std::fs::read(fixture(name)).unwrap(), usize::MAX).unwrap().remove(0).body;
+    let append = decode_append(&body("append_whole")).unwrap().appends.remove(0).batch;
+    let bulk = decode_bulk(&body("append_bulk_whole")).unwrap().0.remove(0);
+    for (batch, unit) in [(append, BatchUnit::Append), (bulk, BatchUnit::Rows)] {
+        let view = batch.view();
+        assert_eq!((view.unit(), view.rows(), view.chunk()), (unit, 3, samples::whole_chunk(unit)));
+        assert_eq!((view.flags(0), view.flags(1), view.flags(2)), (flags::ALL, 0, flags::ALL));
+        for row in 0..3 {
+            let wanted = format!("{:?}", samples::whole_row(unit, row));
+            assert_eq!(format!("{:?}", view.input(usize::from(row))), wanted);
+        }
+    }
+    let stored = samples::whole_stamped();
+    let (_, tiers, page) = decode_global_page(&body("global_page_whole")).unwrap();
+    assert!(tiers == 6 && page.iter().eq(stored.iter()));
+    let (is_last, part) = decode_scan_part(&body("scan_part_whole")).unwrap();
+    assert!(!is_last && part.iter().eq(stored.iter().chain(stored.iter())));
 }
 
 #[test]

@@ -11,6 +11,9 @@ use strandline_client::{BatchBuilder, BatchBytes, BatchUnit, EventInput, PageFac
 use strandline_event::foreign::check_foreign;
 use strandline_event::{Field, Micros, SharedBytes};
 
+/// How the names of frames begin whose bodies end with events.
+const EVENTS: [&str; 4] = ["stream_page", "global_page", "scan_part", "subscribe_part"];
+
 /// Makes the checksums right again, so that what is behind them is asked.
 fn reseal(frame: &mut [u8]) {
     let Some(body) = frame.get(HEADER_BYTES..) else { return };
@@ -70,7 +73,8 @@ proptest! {
         let length = u32::from_le_bytes(frame[16..20].try_into().unwrap()) as usize;
         let mut body = frame[HEADER_BYTES..HEADER_BYTES + length].to_vec();
         // events end with the body: whole blocks may be missing
-        prop_assume!(!matches!(name, "stream_page" | "global_page" | "scan_part" | "subscribe_part") || added);
+        let ends_with_events = EVENTS.iter().any(|of| name.starts_with(of));
+        prop_assume!(!ends_with_events || added);
         if added {
             body.resize(length + cut_off, 1);
         } else {

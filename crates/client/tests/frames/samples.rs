@@ -2,7 +2,7 @@
 
 use strandline_client::wire::append::{encode_append, encode_bulk};
 use strandline_client::wire::events::EventsWriter;
-use strandline_client::wire::fields::{Encoded, Reader};
+use strandline_client::wire::fields::{Encoded, Reader, Writer};
 use strandline_client::wire::frames::{Frame, FrameReader, Step};
 use strandline_client::wire::header::Kind;
 use strandline_client::wire::hello::{Hello, Welcome};
@@ -16,7 +16,7 @@ use strandline_client::{
     Appended, BatchBuilder, BatchBytes, BatchUnit, Direction, EventInput, Expected, Filter, KnownEvent, OnError,
     PageFacts, PartAppended, PartFacts, Position, Refused, RejectedRow, Seq, SubscribeWanted,
 };
-use strandline_event::{EventId, IdPrefix, Micros, StampedBatch, Stamps, StampsBuilder};
+use strandline_event::{Chunk, EventId, IdPrefix, Micros, StampedBatch, Stamps, StampsBuilder};
 
 pub(crate) const AT: Micros = Micros(1_795_428_000_000_000);
 
@@ -41,6 +41,65 @@ pub(crate) fn stamps(rows: usize) -> Stamps {
     let mut stamps = StampsBuilder::new(AT, IdPrefix::v7(AT, 7), rows);
     (0..rows).for_each(|row| stamps.push(Seq(row as u64 + 5), AT.plus_us(row as i64)));
     stamps.finish()
+}
+
+/// A row of which nothing is left out; of row 1 all that may be.
+pub(crate) fn whole_row(unit: BatchUnit, row: u8) -> EventInput<'static> {
+    let is_first = row == 0;
+    let text = |short, long| Some(if is_first { short } else { long });
+    let least = EventInput {
+        stream_id: if unit == BatchUnit::Append || row != 1 { "s" } else { "another stream" },
+        event_type: if is_first { "CallEnded" } else { "CallBegan" },
+        data: "{\"n\":1}",
+        ..EventInput::default()
+    };
+    if row == 1 {
+        return least;
+    }
+    EventInput {
+        event_id: Some(EventId([row + 1; 16])),
+        seq: Some(Seq(u64::from(row) + 5)),
+        event_version: Some(3 + u32::from(row)),
+        occurred_at: Some(Micros(-1)),
+        metadata: text("{}", "{\"by\":\"ä\"}"),
+        command_id: text("c", "another command"),
+        correlation_id: text("", "correlation"),
+        causation_id: text("e", "causation"),
+        tenant_id: text("t", "another tenant"),
+        ..least
+    }
+}
+
+/// Where a batch of these rows stands in a file that is loaded.
+pub(crate) fn whole_chunk(unit: BatchUnit) -> Option<Chunk> {
+    (unit == BatchUnit::Rows).then_some(Chunk { digest: [3; 16], number: 9 })
+}
+
+/// Three such rows.
+pub(crate) fn whole(unit: BatchUnit) -> BatchBytes {
+    let mut builder = BatchBuilder::new("Call", unit);
+    whole_chunk(unit).into_iter().for_each(|chunk| builder.set_chunk(chunk));
+    (0..3).for_each(|row| builder.push(&whole_row(unit, row)).unwrap());
+    builder.finish().unwrap()
+}
+
+/// The same, stored as a part of a chunk of which a row was refused.
+pub(crate) fn whole_stamped() -> StampedBatch {
+    let mut stamps = StampsBuilder::new(AT, IdPrefix::v7(AT, 7), 3);
+    (0..3_u64).for_each(|row| stamps.push(Seq(row + 5), AT.plus_us(row.cast_signed())));
+    stamps.set_refused(&[3]);
+    StampedBatch::new(whole(BatchUnit::Rows), stamps.finish()).unwrap()
+}
+
+/// Its events behind one another as columns, and the batch itself where it is wanted.
+fn with_events(mut out: Writer, stamped_too: bool) -> Encoded {
+    let (stamped, mut events) = (whole_stamped(), EventsWriter::default());
+    stamped.iter().for_each(|event| events.push(&mut out, &event).unwrap());
+    if stamped_too {
+        events.stamped(&mut out, &stamped).unwrap();
+    }
+    events.finish(&mut out).unwrap();
+    out.finish()
 }
 
 fn filter() -> Filter {
@@ -134,8 +193,10 @@ fn reads() -> Vec<(&'static str, Encoded)> {
         ("stream_page", page(9)),
         ("read_all", AllWanted { after, limit: 10, filter: filter() }.encode(10)),
         ("global_page", begin_global_page(10, after, 3, 0).finish()),
+        ("global_page_whole", with_events(begin_global_page(10, after, 6, 0), false)),
         ("scan", ScanWanted { window_bytes: 1 << 20, filter: filter() }.encode(11)),
         ("scan_part", begin_scan_part(11, true, 0).finish()),
+        ("scan_part_whole", with_events(begin_scan_part(11, false, 0), true)),
         ("scan_more", encode_scan_more(11, 4096)),
         ("scan_cancel", encode_empty(Kind::ScanCancel, 11)),
         ("subscribe", follow(Some(after), Some("s".to_owned())).encode(12)),
@@ -172,8 +233,10 @@ pub(crate) fn all() -> Vec<(&'static str, Vec<u8>)> {
         ("ping", encode_empty(Kind::Ping, 3)),
         ("pong", encode_empty(Kind::Pong, 3)),
         ("append", encode_append(4, appends.into_iter(), true)),
+        ("append_whole", encode_append(4, std::iter::once((&whole(BatchUnit::Append), Expected::Any)), false)),
         ("appended", appended(4)),
         ("append_bulk", encode_bulk(5, &[batch(BatchUnit::Rows, 3)], OnError::Skip)),
+        ("append_bulk_whole", encode_bulk(5, &[whole(BatchUnit::Rows)], OnError::Abort)),
         ("bulk_appended", bulk_appended(5)),
     ];
     frames.extend(reads());
@@ -220,9 +283,13 @@ pub(crate) fn decode(frame: &Frame) -> bool {
             PageFacts::decode(body).is_ok_and(|(_, events)| events.iter().count() == events.len())
         }
         Some(Kind::ReadAll) => AllWanted::decode(body).is_ok(),
-        Some(Kind::GlobalPage) => read::decode_global_page(body).is_ok(),
+        Some(Kind::GlobalPage) => {
+            read::decode_global_page(body).is_ok_and(|(_, _, events)| events.iter().count() == events.len())
+        }
         Some(Kind::Scan) => ScanWanted::decode(body).is_ok(),
-        Some(Kind::ScanPart) => read::decode_scan_part(body).is_ok(),
+        Some(Kind::ScanPart) => {
+            read::decode_scan_part(body).is_ok_and(|(_, events)| events.iter().count() == events.len())
+        }
         Some(Kind::Subscribe) => SubscribeWanted::decode(body).is_ok(),
         Some(Kind::SubscribePart) => {
             PartFacts::decode(body).is_ok_and(|(_, events)| events.iter().count() == events.len())
