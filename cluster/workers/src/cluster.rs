@@ -4,7 +4,8 @@
 //!  statements fit a cluster -> folder and options agree -> folder locked, `member` written
 //!     creates: durable.path free, marked -> meta group of one -> Create, DeclareStore
 //!     joins:   listens -> Join, Offer -> the stores open here -> proof (control::join) -> `member` says the cluster
-//!     is:      meta group over its log -> SetRoles where it shall do something else -> Readdress where its addresses are others now
+//!     is:      meta group over its log -> further stores, as creates, of a first node that is still alone -> SetRoles where it shall do
+//!              something else -> Readdress where its addresses are others now
 //! ```
 //!
 //! What is refused is refused before anything is written that another start could trip over. It refuses to open stores.
@@ -25,7 +26,7 @@ use kept_state::KeptFile;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use stores::{File, adopt, heard, logs_of_alone, of_this_node, statements_of};
+use stores::{File, adopt, heard, knows_alone, logs_of_alone, of_this_node, statements_of};
 use strandline_consensus::control::{
     Control, ControlError, ControlParts, JoinError, KeptError, MetaMachine, MetaParts, OpenMetaError, SEGMENT_BYTES,
     StatementPlaces, admit, ask_to_join, open_meta, prove_offer,
@@ -114,8 +115,8 @@ pub enum ClusterError {
     },
     /// A store whose log is somewhere else.
     #[error(
-        "store `{store}`: {location} holds files of a node alone, and this data directory is new: a new cluster needs an empty durable.path, \
-         or the data directory (and the log) of the node that wrote them"
+        "store `{store}`: {location} holds files of a node alone, whose log is not in this data directory: what a cluster takes on needs an empty \
+         durable.path, or the data directory (and the log) of the node that wrote them"
     )]
     NotEmpty {
         /// The store.
@@ -272,7 +273,7 @@ pub async fn start_cluster(
     let mut logs = Vec::new();
     if let Membership::Creates { has_log, node } = membership {
         for store in stores {
-            check_free(store, has_log)?;
+            check_free(store, has_log, None)?;
             if has_log {
                 let (store, disk) = (store.clone(), Arc::clone(&node_options.disk.0));
                 let looking = tokio::task::spawn_blocking(move || logs_of_alone(&store, node, disk));
@@ -322,13 +323,14 @@ fn facts(member: &MemberFile, options: &ClusterOptions) -> NodeFacts {
     NodeFacts { id, instance, roles, addresses: options.addresses.clone() }
 }
 
-/// A new cluster takes no store from anybody.
-fn check_free(store: &StoreConfig, has_log: bool) -> Result<(), ClusterError> {
+/// A cluster takes no store from anybody; what bears its own mark it has taken already.
+fn check_free(store: &StoreConfig, has_log: bool, own: Option<&ClusterMark>) -> Result<(), ClusterError> {
     let location = store.durable.path.to_string();
     let place = |error| ClusterError::Place { store: store.name.clone(), location: location.clone(), error };
     let objects = open_location(&store.durable.path, Purpose::Read, &Settings::from_env()).map_err(place)?;
     match cluster_mark(&*objects) {
         Ok(None) => {}
+        Ok(Some(there)) if own == Some(&there) => return Ok(()),
         Ok(Some(there)) => {
             return Err(ClusterError::Mark { store: store.name.clone(), error: MarkError::Others(there) });
         }
@@ -344,6 +346,15 @@ fn check_free(store: &StoreConfig, has_log: bool) -> Result<(), ClusterError> {
         Ok(_) => Err(ClusterError::NotEmpty { store: store.name.clone(), location }),
         Err(error) => Err(place(error)),
     }
+}
+
+/// All stores that a cluster was made with were marked before it was: one that it does not know and has not marked is a further one.
+fn check_further(state: &MetaState, cluster: u128, stores: &[StoreConfig]) -> Result<(), ClusterError> {
+    let is_made = state.cluster().is_some();
+    for store in stores.iter().filter(|store| is_made && !state.stores().contains_key(&store.name)) {
+        check_free(store, false, Some(&ClusterMark { cluster, store: store.name.clone() }))?;
+    }
+    Ok(())
 }
 
 /// Locks the folder, and says in it what it is from now on.
@@ -522,6 +533,7 @@ async fn come_back(
 ) -> Result<Vec<StoreConfig>, ClusterError> {
     let is_alone = control.meta_status().voters.iter().eq([&member.node]);
     if member.founds && is_alone {
+        check_further(&knows_alone(control).await?, member.cluster, stores)?;
         // it may have died before everything was said that makes a cluster; said again it changes nothing
         create(control, options, member, stores, statements).await?;
     }

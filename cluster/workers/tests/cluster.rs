@@ -226,6 +226,33 @@ async fn a_new_cluster_takes_no_store_from_anybody() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_first_node_takes_on_no_further_store_of_anybody() {
+    let place = Place::new();
+    let others = place.start("other", Flags::default(), &[place.store("others", "other", "")]).await.unwrap().unwrap();
+    place.first().await.stop().await;
+    std::fs::create_dir_all(place.dir("files")).unwrap();
+    std::fs::write(place.dir("files").join("part-1.parquet"), b"x").unwrap();
+    let with = |durable: &str| {
+        let further = StoreConfig { name: "invoices".to_owned(), ..place.store(durable, "invoices", "") };
+        [place.store("shared", "one", ""), further]
+    };
+    for (durable, said) in
+        [("others", "belongs to store `orders` of cluster"), ("files", "needs an empty durable.path")]
+    {
+        let refused = place.refused("one", Flags::default(), &with(durable)).await;
+        assert!(refused.contains("`invoices`") && refused.contains(said), "{refused}");
+    }
+    assert_eq!(files(&place.dir("files")), 1, "no mark is made");
+    // one of nobody is taken on, and is its own from then on
+    for _ in 0..2 {
+        let first = place.start("one", Flags::default(), &with("new")).await.unwrap().unwrap();
+        assert!(first.control.state().stores().keys().eq(["invoices", "orders"]));
+        first.stop().await;
+    }
+    others.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_statement_of_a_node_must_be_the_clusters() {
     let place = Place::new();
     let first = place.first().await;

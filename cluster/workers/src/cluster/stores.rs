@@ -6,7 +6,7 @@ use crate::{clock, keys, random};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use strandline_consensus::control::Control;
+use strandline_consensus::control::{Control, ControlError};
 use strandline_consensus::meta::{Command, Erasable, MetaState};
 use strandline_deql::{StoreConfig, changed_keys, parse_file, replaceable_changes};
 use strandline_engine::store::{Grace, OpenOptions, Store};
@@ -18,6 +18,8 @@ use tokio::time::sleep;
 const PAUSE: Duration = Duration::from_millis(100);
 /// Looks between two lines in the log about what is waited for.
 const SAY_EVERY: u32 = 50;
+/// Looks until a node that votes alone leads.
+const LOOKS_ALONE: u32 = 300;
 
 /// Whose statement holds where a node's own file says something else.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -97,6 +99,18 @@ pub(super) async fn heard(control: &Control) -> MetaState {
             tracing::warn!("waiting for more than half of the voters of the cluster: start the other nodes");
         }
         looks += 1;
+        sleep(PAUSE).await;
+    }
+}
+
+/// What the only voter of a cluster knows: all of it, as soon as it leads.
+pub(super) async fn knows_alone(control: &Control) -> Result<MetaState, ControlError> {
+    let mut looks = 1_u32;
+    loop {
+        match control.leaders_state().await {
+            Err(_) if looks < LOOKS_ALONE => looks += 1,
+            known => return known,
+        }
         sleep(PAUSE).await;
     }
 }
