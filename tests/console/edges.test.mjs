@@ -67,6 +67,10 @@ test("a failed job is named with its reason", async () => {
     assert.match(await page.locator("figure svg").getAttribute("aria-label"), /[1-9]\d* failed\./);
     assert.ok((await page.locator("g.bar.failed .cross").count()) > 0, "not by colour alone");
     await settled(page);
+    const jobs = page.getByRole("group", { name: "The last jobs" });
+    const [frame, ending] = [await jobs.boundingBox(), await jobs.locator(".ending.failed").first().boundingBox()];
+    const right = (box) => box.x + box.width;
+    assert.ok(right(ending) <= right(frame), `how it ended is in sight: ${right(ending)} of ${right(frame)}`);
     await picture(page, `failed-compaction-${size}`);
     await fits(page, size);
     await accessible(page, `failed ${size}`);

@@ -103,10 +103,11 @@ function historyTable() {
     "The last jobs",
     /** @type {import("./tables.js").Column<Job>[]} */ ([
       { head: "Begun", name: true, cell: (job) => when(job.started_at) },
+      // in sight on a phone too
+      { head: "Ended", cell: ending },
       { head: "Stream type", cell: (job) => job.stream_type },
       { head: "Job", cell: (job) => (job.partition ? `merge of ${partition(job.partition)}` : job.kind) },
       { head: "By", cell: (job) => job.trigger },
-      { head: "Ended", cell: ending },
       { head: "Took", number: true, cell: (job) => duration(job.duration_ms ?? 0) },
       { head: "Events", number: true, cell: (job) => count(job.rows ?? 0) },
       { head: "Read", number: true, cell: (job) => bytes(job.input_bytes ?? 0) },
