@@ -20,7 +20,11 @@ use strandline_wal::{
 fn is_taken(nodes: &Nodes, node: usize, stream: &str) -> bool {
     let body = json!({ "events": [{ "event_type": "E", "data": {} }] }).to_string();
     let answer = nodes.http(node).try_post(&format!("streams/Call/{stream}"), "application/json", body.as_bytes());
-    answer.is_ok_and(|answer| answer.status < 300)
+    answer.is_ok_and(|answer| {
+        // who leads no more does not send its callers to itself
+        assert_ne!(answer.json()["details"]["leader"], node, "{}", answer.text());
+        answer.status < 300
+    })
 }
 
 #[test]
