@@ -86,6 +86,9 @@ impl Open {
             Some(Kind::Error) => return Err(refused(&frame).into()),
             _ => return Err(ClientError::Protocol(WireError::Unexpected(frame.header.kind)).into()),
         };
+        if welcome.version != VERSION {
+            return Err(ClientError::Protocol(WireError::Version(welcome.version)).into());
+        }
         Ok(Self { stream: opened(stream), frames, welcome })
     }
 }

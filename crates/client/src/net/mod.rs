@@ -218,14 +218,9 @@ impl Client {
         self.ask(Kind::Pong, Repeat::Always, None, |id| encode_empty(Kind::Ping, id)).await.map(drop)
     }
 
-    /// A body over the server's limit would end the connection.
+    /// Before it waits for room. The limit may change until it is sent: the queue looks again.
     fn check_fits(&self, bytes: usize) -> Result<(), ClientError> {
-        let limit = self.shared().welcome().map_or(usize::MAX, |welcome| welcome.body_max as usize);
-        if bytes <= limit {
-            return Ok(());
-        }
-        let text = format!("a request of {bytes} bytes is over the server's limit of {limit}: send less at once");
-        Err(ClientError::Refused(Refused::new(ErrorKind::TooLarge, text)))
+        self.shared().welcome().map_or(Ok(()), |welcome| queue::check_fits(&welcome, bytes))
     }
 
     /// Sends a request of its own frame and waits for its answer.

@@ -5,9 +5,11 @@
 //!  anything else  -> requests ------take--------------->     |
 //!                      ^ repeatable                          |
 //!                      +------------ connection broke -------+--> outcome unknown
+//!  of a scan      -> words ---------take--> nobody answers: they wait for no place
 //! ```
 //!
-//! No I/O here. Invariant: a request is in exactly one of these places until its caller is told, once.
+//! No I/O here. Invariants: a request is in exactly one of these places until its caller is told, once; and what waits is what the
+//! server of the last Welcome takes.
 
 use crate::net::error::ClientError;
 use crate::wire::append::{BATCHES_MAX, BYTES_BEFORE, Expected, bytes_in_frame, encode_append};
@@ -17,9 +19,11 @@ use crate::wire::header::Kind;
 use crate::wire::hello::Welcome;
 use crate::wire::outcome::{Appended, decode_appended};
 use crate::wire::read::encode_empty;
+use crate::wire::refused::Refused;
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::sync::Arc;
-use strandline_event::{BatchBytes, BatchUnit};
+use strandline_event::{BatchBytes, BatchUnit, ErrorKind};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 /// Gathered frames that may be on their way: while one is being made durable, the next is with the server already; what comes
@@ -78,8 +82,6 @@ pub(super) enum Reply {
     One(oneshot::Sender<Result<Frame, ClientError>>),
     /// A scan or a subscription: several frames.
     Many(mpsc::UnboundedSender<Result<Frame, ClientError>>),
-    /// Nobody: it is not answered.
-    None,
 }
 
 /// A request that is a frame of its own.
@@ -104,6 +106,45 @@ pub(super) struct Single {
     pub(super) held: OwnedSemaphorePermit,
 }
 
+impl Request {
+    fn judge(&self, welcome: &Welcome) -> Option<ClientError> {
+        let sent = (self.broken > 0).then_some(self.repeat);
+        judge(welcome, self.frame.len(), sent, self.held.is_some())
+    }
+}
+
+impl Single {
+    fn judge(&self, welcome: &Welcome) -> Option<ClientError> {
+        let sent = (self.broken > 0).then(|| Repeat::of(&self.batch));
+        judge(welcome, BYTES_BEFORE + bytes_in_frame(&self.batch), sent, true)
+    }
+}
+
+/// Why a request is not sent on a connection that began with this Welcome. `sent`: it was on its way before, on one that broke.
+fn judge(welcome: &Welcome, bytes: usize, sent: Option<Repeat>, is_append: bool) -> Option<ClientError> {
+    let unknown = |why: &dyn fmt::Display| {
+        let why = format!("the connection broke, and it is not sent again: {why}");
+        Some(ClientError::OutcomeUnknown { why })
+    };
+    if sent.is_some_and(|repeat| !repeat.is_safe(welcome)) {
+        return unknown(&"the store does not check command ids any more");
+    }
+    match check_fits(welcome, bytes).err()? {
+        error if sent.is_some() && is_append => unknown(&error),
+        error => Some(error),
+    }
+}
+
+/// A body over the server's limit would end the connection.
+pub(super) fn check_fits(welcome: &Welcome, bytes: usize) -> Result<(), ClientError> {
+    let limit = welcome.body_max as usize;
+    if bytes <= limit {
+        return Ok(());
+    }
+    let text = format!("a request of {bytes} bytes is over the server's limit of {limit}: send less at once");
+    Err(ClientError::Refused(Refused::new(ErrorKind::TooLarge, text)))
+}
+
 enum InFlight {
     Request(Request),
     Singles(Vec<Single>),
@@ -114,6 +155,8 @@ enum InFlight {
 pub(super) struct Queue {
     singles: VecDeque<Single>,
     requests: VecDeque<Request>,
+    /// Frames without an answer of their own, with the request that each belongs to.
+    words: VecDeque<(u64, Arc<Encoded>)>,
     in_flight: HashMap<u64, InFlight>,
     gathered_in_flight: usize,
     last_id: u64,
@@ -138,22 +181,58 @@ impl Queue {
         self.last_id
     }
 
-    pub(super) fn push_single(&mut self, single: Single) {
+    /// Given back: the server does not take it.
+    pub(super) fn push_single(&mut self, single: Single) -> Option<Untold> {
+        if let Some(error) = self.welcome.as_ref().and_then(|welcome| single.judge(welcome)) {
+            return Some(Untold::Single(single, error));
+        }
         self.singles.push_back(single);
+        None
     }
 
-    pub(super) fn push_request(&mut self, request: Request) {
+    /// Given back: the server does not take it.
+    pub(super) fn push_request(&mut self, request: Request) -> Option<Untold> {
+        if let Some(error) = self.welcome.as_ref().and_then(|welcome| request.judge(welcome)) {
+            return Some(Untold::Request(request, error));
+        }
         self.requests.push_back(request);
+        None
+    }
+
+    /// A frame that is not answered.
+    pub(super) fn push_word(&mut self, id: u64, frame: Encoded) {
+        self.words.push_back((id, Arc::new(frame)));
     }
 
     /// Gives a scan up. ScanCancel is not answered, so its place is free at once; parts that still come find nobody.
     /// One that has ended, or was never sent, costs the server nothing.
     pub(super) fn cancel(&mut self, id: u64) {
         self.requests.retain(|request| request.id != id);
+        self.words.retain(|(of, _)| *of != id);
         if self.in_flight.remove(&id).is_some() {
-            let frame = Arc::new(encode_empty(Kind::ScanCancel, id));
-            self.push_request(Request { id, frame, repeat: Repeat::Never, reply: Reply::None, broken: 0, held: None });
+            self.push_word(id, encode_empty(Kind::ScanCancel, id));
         }
+    }
+
+    /// Another connection begins: what waits is judged again, by what its server says. `Err`: it serves another store, for which
+    /// nothing of this was meant.
+    pub(super) fn renew(&mut self, welcome: Welcome) -> Result<Vec<Untold>, ClientError> {
+        if let Some(last) = self.welcome.as_ref().filter(|last| last.store != welcome.store) {
+            let text = format!(
+                "the node serves the store '{}' now, and this client was made for '{}': connect again",
+                welcome.store, last.store
+            );
+            return Err(ClientError::Refused(Refused::new(ErrorKind::NotFound, text)));
+        }
+        self.welcome = Some(Arc::new(welcome));
+        let mut untold = Vec::new();
+        for request in std::mem::take(&mut self.requests) {
+            untold.extend(self.push_request(request));
+        }
+        for single in std::mem::take(&mut self.singles) {
+            untold.extend(self.push_single(single));
+        }
+        Ok(untold)
     }
 
     /// Whether anybody waits, for the connection or for an answer.
@@ -163,7 +242,7 @@ impl Queue {
 
     /// Whether anything waits to be sent.
     pub(super) fn has_waiting(&self) -> bool {
-        !self.singles.is_empty() || !self.requests.is_empty()
+        !self.singles.is_empty() || !self.requests.is_empty() || !self.words.is_empty()
     }
 
     /// Whether an answer is owed.
@@ -174,19 +253,16 @@ impl Queue {
     /// Takes what may be sent now. Single appends come out raw: see [`Taken::encode`].
     pub(super) fn take(&mut self) -> Taken {
         let welcome = self.welcome.as_ref();
-        let requests_max = welcome.map_or(1, |welcome| welcome.requests_max as usize);
+        let requests_max = welcome.map_or(1, |welcome| welcome.requests_max.max(1) as usize);
         let gathered_max = welcome.map_or(0, |welcome| welcome.body_max as usize).min(GATHERED_BYTES_MAX);
-        let mut taken = Taken { frames: Vec::new(), gathered: None };
+        // first, and for no place: a request that is on its way may end only when one of them has come
+        let mut taken = Taken { frames: self.words.drain(..).map(|(_, frame)| frame).collect(), gathered: None };
         let mut bytes = 0;
-        while bytes < TAKE_BYTES_MAX {
-            let not_answered = |request: &Request| matches!(request.reply, Reply::None);
-            let full = self.in_flight.len() >= requests_max;
-            let Some(request) = self.requests.pop_front_if(|request| !full || not_answered(request)) else { break };
+        while bytes < TAKE_BYTES_MAX && self.in_flight.len() < requests_max {
+            let Some(request) = self.requests.pop_front() else { break };
             bytes += request.frame.len();
             taken.frames.push(Arc::clone(&request.frame));
-            if !not_answered(&request) {
-                self.in_flight.insert(request.id, InFlight::Request(request));
-            }
+            self.in_flight.insert(request.id, InFlight::Request(request));
         }
         let may_gather = self.gathered_in_flight < GATHERED_IN_FLIGHT && self.in_flight.len() < requests_max;
         if may_gather && !self.singles.is_empty() {
@@ -240,7 +316,7 @@ impl Queue {
             broken + 1 < BROKEN_MAX && welcome.as_ref().is_some_and(|welcome| repeat.is_safe(welcome))
         };
         // room for a scan that is gone
-        self.requests.retain(|request| !matches!(request.reply, Reply::None));
+        self.words.clear();
         let mut untold = Vec::new();
         let unknown = || ClientError::OutcomeUnknown { why: why.to_owned() };
         for (_, entry) in in_flight {
@@ -254,7 +330,7 @@ impl Queue {
                     Reply::Many(_) => {
                         untold.push(Untold::Request(request, ClientError::Broken { why: why.to_owned() }));
                     }
-                    _ => untold.push(Untold::Request(request, unknown())),
+                    Reply::One(_) => untold.push(Untold::Request(request, unknown())),
                 },
                 InFlight::Singles(singles) => {
                     for single in singles.into_iter().rev() {
@@ -272,6 +348,7 @@ impl Queue {
 
     /// Nobody waits any longer. An append that was on its way once may have arrived.
     pub(super) fn give_up(&mut self, error: &ClientError) -> Vec<Untold> {
+        self.words.clear();
         let told = |was_sent: bool| match was_sent {
             true => ClientError::OutcomeUnknown { why: error.to_string() },
             false => error.clone(),
@@ -324,7 +401,6 @@ impl Untold {
             Self::Request(request, error) => match request.reply {
                 Reply::One(reply) => drop(reply.send(Err(error))),
                 Reply::Many(reply) => drop(reply.send(Err(error))),
-                Reply::None => {}
             },
             Self::Single(single, error) => drop(single.reply.send(Err(error))),
         }
@@ -348,7 +424,6 @@ impl Answered {
                 match request.reply {
                     Reply::One(reply) => drop(reply.send(Ok(frame))),
                     Reply::Many(reply) => drop(reply.send(Ok(frame))),
-                    Reply::None => {}
                 }
             }
             Self::Singles(singles) => return deliver_singles(singles, &frame),

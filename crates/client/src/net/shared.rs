@@ -4,7 +4,7 @@ use crate::net::connection::{Open, ping, serve};
 use crate::net::error::ClientError;
 use crate::net::line::{Attempt, DIRECT_BYTES_MAX, Line};
 use crate::net::options::Options;
-use crate::net::queue::{Queue, Repeat, Reply, Request, Single, Untold};
+use crate::net::queue::{Queue, Request, Single, Untold};
 use crate::wire::fields::Encoded;
 use crate::wire::frames::Frame;
 use crate::wire::hello::Welcome;
@@ -54,18 +54,24 @@ impl Shared {
     pub(super) fn gather(&self, single: Single) {
         let mut queue = self.queue.lock();
         let was_idle = queue.is_idle();
-        queue.push_single(single);
+        let untold = queue.push_single(single);
         drop(queue);
-        self.go_on(was_idle);
+        match untold {
+            Some(untold) => untold.tell(),
+            None => self.go_on(was_idle),
+        }
     }
 
     pub(super) fn send(&self, request: Request) {
         let is_small = request.frame.len() <= DIRECT_BYTES_MAX;
         let mut queue = self.queue.lock();
         let was_idle = queue.is_idle();
-        queue.push_request(request);
+        let untold = queue.push_request(request);
         drop(queue);
-        self.go_on(was_idle && is_small);
+        match untold {
+            Some(untold) => untold.tell(),
+            None => self.go_on(was_idle && is_small),
+        }
     }
 
     /// Something waits for the connection: written at once where nothing else is under way, else by the connection's task, which
@@ -79,8 +85,11 @@ impl Shared {
 
     /// A frame that nobody waits for an answer to.
     pub(super) fn tell(&self, id: u64, frame: Encoded) {
-        let frame = Arc::new(frame);
-        self.send(Request { id, frame, repeat: Repeat::Never, reply: Reply::None, broken: 0, held: None });
+        let mut queue = self.queue.lock();
+        let was_idle = queue.is_idle();
+        queue.push_word(id, frame);
+        drop(queue);
+        self.go_on(was_idle);
     }
 
     /// Nobody takes the parts of a scan any more.
@@ -116,6 +125,13 @@ impl Shared {
             self.wake.notify_one();
         }
         delivered
+    }
+
+    /// Another connection begins: who cannot be served on it is told.
+    fn renew(&self, welcome: &Welcome) -> Result<(), ClientError> {
+        let untold = self.queue.lock().renew(welcome.clone())?;
+        untold.into_iter().for_each(Untold::tell);
+        Ok(())
     }
 
     pub(super) fn is_owed(&self) -> bool {
@@ -160,11 +176,9 @@ async fn reconnect(shared: &Shared) -> Option<Open> {
             since = Instant::now();
             continue;
         }
-        match Open::new(&shared.options).await {
-            Ok(open) => {
-                shared.queue.lock().welcome = Some(Arc::new(open.welcome.clone()));
-                return Some(open);
-            }
+        let opened = Open::new(&shared.options).await;
+        match opened.and_then(|open| shared.renew(&open.welcome).map(|()| open)) {
+            Ok(open) => return Some(open),
             Err(error) => {
                 let is_final = !matches!(error, ClientError::Unreachable { .. }) && !is_passing(&error);
                 if is_final || since.elapsed() >= shared.options.patience {

@@ -20,20 +20,28 @@ pub(crate) struct Played {
     frames: FrameReader,
 }
 
+/// What it says first.
+fn welcome() -> Welcome {
+    Welcome {
+        version: 1,
+        checks_commands: true,
+        body_max: 1 << 20,
+        requests_max: 64,
+        store: "s".to_owned(),
+        program: "played".to_owned(),
+    }
+}
+
 impl Played {
     pub(crate) async fn accept(listener: &TcpListener) -> Self {
+        Self::accept_with(listener, welcome()).await
+    }
+
+    async fn accept_with(listener: &TcpListener, welcome: Welcome) -> Self {
         let (socket, _) = listener.accept().await.unwrap();
         let mut played = Self { socket, frames: FrameReader::new(64 << 20) };
         let hello = played.next().await.unwrap();
         assert_eq!(Kind::from_u8(hello.header.kind), Some(Kind::Hello));
-        let welcome = Welcome {
-            version: 1,
-            checks_commands: true,
-            body_max: 1 << 20,
-            requests_max: 64,
-            store: "s".to_owned(),
-            program: "played".to_owned(),
-        };
         played.say(welcome.encode(hello.header.request)).await;
         played
     }
@@ -166,6 +174,79 @@ fn a_connection_that_broke_is_made_again_and_what_may_be_repeated_is() {
         // the last handle closes the connection
         drop(client);
         assert!(played.next().await.is_none());
+    });
+}
+
+#[test]
+fn a_new_connection_goes_by_its_own_welcome() {
+    on_a_runtime(async {
+        let (listener, options) = listening().await;
+        let (client, played) = tokio::join!(Client::connect(options), Played::accept(&listener));
+        let (client, mut played) = (client.unwrap(), played);
+        let ask = |bytes: usize| {
+            let client = client.clone();
+            tokio::spawn(async move { client.append(batch(bytes, Some("c")), Expected::Any).await })
+        };
+        let large = ask(20 << 10);
+        played.next().await.unwrap();
+        drop(played);
+        let mut played = Played::accept_with(&listener, Welcome { body_max: 8 << 10, ..welcome() }).await;
+        // sent again it would end this connection too, and it may be stored
+        let told = large.await.unwrap().unwrap_err();
+        assert!(matches!(told, ClientError::OutcomeUnknown { .. }), "{told}");
+        assert!(told.to_string().contains("limit of 8192"), "{told}");
+        let small = ask(9);
+        let append = played.next().await.unwrap();
+        assert!(append.body.len() < 8 << 10);
+        drop(played);
+        // the same address is another store now: nothing goes there
+        let other = Welcome { store: "other".to_owned(), ..welcome() };
+        let mut played = Played::accept_with(&listener, other).await;
+        let told = small.await.unwrap().unwrap_err();
+        assert!(matches!(told, ClientError::OutcomeUnknown { .. }), "{told}");
+        assert!(told.to_string().contains("'other'"), "{told}");
+        assert!(played.next().await.is_none());
+    });
+}
+
+#[test]
+fn a_server_that_chooses_another_version_is_not_talked_to() {
+    on_a_runtime(async {
+        let (listener, options) = listening().await;
+        let later = Welcome { version: 2, ..welcome() };
+        let (client, _played) = tokio::join!(Client::connect(options), Played::accept_with(&listener, later));
+        assert_eq!(client.err(), Some(ClientError::Protocol(WireError::Version(2))));
+    });
+}
+
+#[test]
+fn a_scan_goes_on_while_others_wait_for_its_place() {
+    on_a_runtime(async {
+        let (listener, options) = listening().await;
+        let only_one = Welcome { requests_max: 1, ..welcome() };
+        let (client, played) = tokio::join!(Client::connect(options), Played::accept_with(&listener, only_one));
+        let (client, mut played) = (client.unwrap(), played);
+        let mut scan = client.scan(Filter::default(), 1);
+        let begun = played.next().await.unwrap().header.request;
+        let pinging = tokio::spawn({
+            let client = client.clone();
+            async move { client.ping().await }
+        });
+        // it waits in the client from here on
+        tokio::task::yield_now().await;
+        let part = |is_last| crate::wire::read::begin_scan_part(begun, is_last, 0).finish();
+        let serving = async {
+            played.say(part(false)).await;
+            let more = played.next().await.unwrap().header;
+            assert_eq!((more.kind, more.request), (Kind::ScanMore.to_u8(), begun));
+            played.say(part(true)).await;
+            let ping = played.next().await.unwrap().header;
+            assert_eq!(ping.kind, Kind::Ping.to_u8());
+            played.say(encode_empty(Kind::Pong, ping.request)).await;
+        };
+        let (scanned, ()) = tokio::join!(scan.next(), serving);
+        assert!(scanned.unwrap().is_none());
+        pinging.await.unwrap().unwrap();
     });
 }
 

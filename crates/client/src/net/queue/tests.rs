@@ -2,8 +2,8 @@ use super::*;
 use crate::wire::append::decode_append;
 use crate::wire::frames::{FrameReader, Step};
 use crate::wire::outcome::OutcomesWriter;
-use crate::wire::refused::Refused;
-use strandline_event::{BatchBuilder, Chunk, ErrorKind, EventInput, IdPrefix, Micros, Seq, StampsBuilder};
+use crate::wire::read::encode_scan_more;
+use strandline_event::{BatchBuilder, Chunk, EventInput, IdPrefix, Micros, Seq, StampsBuilder};
 use tokio::sync::Semaphore;
 
 type Answer = oneshot::Receiver<Result<Appended, ClientError>>;
@@ -48,6 +48,37 @@ fn ping(queue: &mut Queue) -> (u64, oneshot::Receiver<Result<Frame, ClientError>
     let (frame, reply) = (Arc::new(encode_empty(Kind::Ping, id)), Reply::One(reply));
     queue.push_request(Request { id, frame, repeat: Repeat::Always, reply, broken: 0, held: None });
     (id, answer)
+}
+
+fn scan(queue: &mut Queue) -> (u64, mpsc::UnboundedReceiver<Result<Frame, ClientError>>) {
+    let (reply, parts) = mpsc::unbounded_channel();
+    let id = queue.next_id();
+    let (frame, reply) = (Arc::new(encode_empty(Kind::Scan, id)), Reply::Many(reply));
+    queue.push_request(Request { id, frame, repeat: Repeat::Never, reply, broken: 0, held: None });
+    (id, parts)
+}
+
+/// An append with a command id that is a frame of its own.
+fn alone(queue: &mut Queue, bytes: usize) -> oneshot::Receiver<Result<Frame, ClientError>> {
+    let (data, command_id) = (format!("\"{}\"", "x".repeat(bytes)), Some("alone"));
+    let mut builder = BatchBuilder::new("T", BatchUnit::Append);
+    let event = EventInput { stream_id: "s", event_type: "E", data: &data, command_id, ..EventInput::default() };
+    builder.push(&event).unwrap();
+    let batch = builder.finish().unwrap();
+    let (reply, answer) = oneshot::channel();
+    let (id, repeat) = (queue.next_id(), Repeat::of(&batch));
+    let frame = Arc::new(encode_append(id, std::iter::once((&batch, Expected::Any)), false));
+    let request = Request { id, frame, repeat, reply: Reply::One(reply), broken: 0, held: Some(held()) };
+    queue.push_request(request).into_iter().for_each(Untold::tell);
+    answer
+}
+
+fn breaks(queue: &mut Queue) {
+    queue.broke("gone").into_iter().for_each(Untold::tell);
+}
+
+fn renew(queue: &mut Queue, welcome: Welcome) {
+    queue.renew(welcome).unwrap().into_iter().for_each(Untold::tell);
 }
 
 /// What goes to the socket, as the frames that the server would see.
@@ -189,10 +220,7 @@ fn what_breaks_every_connection_is_not_sent_for_ever() {
 #[test]
 fn a_scan_that_broke_is_not_begun_again() {
     let mut queue = Queue::new(welcome(true, 256));
-    let (reply, mut parts) = mpsc::unbounded_channel();
-    let id = queue.next_id();
-    let frame = Arc::new(encode_empty(Kind::Scan, id));
-    queue.push_request(Request { id, frame, repeat: Repeat::Never, reply: Reply::Many(reply), broken: 0, held: None });
+    let (id, mut parts) = scan(&mut queue);
     sent(&mut queue);
     for is_last in [false, true] {
         let part = cut(crate::wire::read::begin_scan_part(id, is_last, 0).finish());
@@ -200,10 +228,7 @@ fn a_scan_that_broke_is_not_begun_again() {
         assert!(parts.try_recv().unwrap().is_ok());
         assert_eq!(queue.is_owed(), !is_last);
     }
-    let (reply, mut parts) = mpsc::unbounded_channel();
-    let id = queue.next_id();
-    let frame = Arc::new(encode_empty(Kind::Scan, id));
-    queue.push_request(Request { id, frame, repeat: Repeat::Never, reply: Reply::Many(reply), broken: 0, held: None });
+    let (_, mut parts) = scan(&mut queue);
     sent(&mut queue);
     queue.broke("gone").into_iter().for_each(Untold::tell);
     assert!(matches!(parts.try_recv().unwrap(), Err(ClientError::Broken { .. })));
@@ -213,13 +238,6 @@ fn a_scan_that_broke_is_not_begun_again() {
 #[test]
 fn a_scan_that_is_given_up_leaves_its_place() {
     let mut queue = Queue::new(welcome(true, 1));
-    let scan = |queue: &mut Queue| {
-        let (reply, parts) = mpsc::unbounded_channel();
-        let id = queue.next_id();
-        let (frame, reply) = (Arc::new(encode_empty(Kind::Scan, id)), Reply::Many(reply));
-        queue.push_request(Request { id, frame, repeat: Repeat::Never, reply, broken: 0, held: None });
-        (id, parts)
-    };
     let (first, _parts) = scan(&mut queue);
     sent(&mut queue);
     // one that was not sent yet is not begun, and not cancelled
@@ -229,7 +247,7 @@ fn a_scan_that_is_given_up_leaves_its_place() {
     assert!(sent(&mut queue).is_empty(), "the one place is taken");
     queue.cancel(first);
     let frames: Vec<_> = sent(&mut queue).iter().map(|frame| (frame.header.kind, frame.header.request)).collect();
-    assert_eq!(frames, [(Kind::Ping.to_u8(), second + 1), (Kind::ScanCancel.to_u8(), first)]);
+    assert_eq!(frames, [(Kind::ScanCancel.to_u8(), first), (Kind::Ping.to_u8(), second + 1)]);
     let late = cut(crate::wire::read::begin_scan_part(first, true, 0).finish());
     assert!(queue.answered(&late).is_none());
     let answer = cut(encode_empty(Kind::Pong, second + 1));
@@ -237,6 +255,77 @@ fn a_scan_that_is_given_up_leaves_its_place() {
     assert!(pong.try_recv().unwrap().is_ok());
     queue.cancel(first);
     assert!(queue.is_idle(), "what is over is not cancelled again");
+}
+
+#[test]
+fn a_grant_passes_what_waits_for_a_place() {
+    let mut queue = Queue::new(welcome(true, 1));
+    let (id, mut parts) = scan(&mut queue);
+    sent(&mut queue);
+    let (waiting, _pong) = ping(&mut queue);
+    let _single = single(&mut queue, None);
+    queue.push_word(id, encode_scan_more(id, 9));
+    let frames: Vec<_> = sent(&mut queue).iter().map(|frame| (frame.header.kind, frame.header.request)).collect();
+    assert_eq!(frames, [(Kind::ScanMore.to_u8(), id)], "the scan, which has the one place, would never end");
+    assert!(sent(&mut queue).is_empty(), "once, and nothing else goes");
+    let part = cut(crate::wire::read::begin_scan_part(id, true, 0).finish());
+    queue.answered(&part).unwrap().deliver(part).unwrap();
+    assert!(parts.try_recv().unwrap().is_ok());
+    assert_eq!(sent(&mut queue)[0].header.request, waiting);
+    // of a connection that is gone nothing is granted on the next
+    queue.push_word(id, encode_scan_more(id, 9));
+    breaks(&mut queue);
+    let kinds: Vec<_> = sent(&mut queue).iter().map(|frame| frame.header.kind).collect();
+    assert_eq!(kinds, [Kind::Ping.to_u8()]);
+}
+
+#[test]
+fn what_waits_is_judged_by_the_welcome_of_the_next_connection() {
+    let mut queue = Queue::new(welcome(true, 256));
+    let mut sent_once = single(&mut queue, Some("c"));
+    let (_, mut pong) = ping(&mut queue);
+    assert_eq!(sent(&mut queue).len(), 2);
+    breaks(&mut queue);
+    let (mut never_sent, mut large) = (single(&mut queue, None), alone(&mut queue, 20 << 10));
+    assert!(sent_once.try_recv().is_err(), "it waits for the next connection");
+    renew(&mut queue, welcome(false, 256));
+    let told = sent_once.try_recv().unwrap().unwrap_err();
+    assert!(matches!(&told, ClientError::OutcomeUnknown { why } if why.contains("command ids")), "{told}");
+    assert!(pong.try_recv().is_err() && never_sent.try_recv().is_err() && large.try_recv().is_err());
+    // what was never sent is not done
+    renew(&mut queue, Welcome { body_max: 8 << 10, ..welcome(true, 256) });
+    assert_eq!(large.try_recv().unwrap().unwrap_err().kind(), Some(ErrorKind::TooLarge));
+    // nor is what was made while the last limit held
+    let mut late = alone(&mut queue, 20 << 10);
+    assert_eq!(late.try_recv().unwrap().unwrap_err().kind(), Some(ErrorKind::TooLarge));
+    let kinds: Vec<_> = sent(&mut queue).iter().map(|frame| frame.header.kind).collect();
+    assert_eq!(kinds, [Kind::Ping, Kind::Append].map(Kind::to_u8));
+}
+
+#[test]
+fn what_may_have_arrived_and_fits_no_longer_is_not_called_undone() {
+    let mut queue = Queue::new(welcome(true, 256));
+    let (mut large, mut small) = (alone(&mut queue, 20 << 10), single(&mut queue, Some("c")));
+    assert_eq!(sent(&mut queue).len(), 2);
+    breaks(&mut queue);
+    renew(&mut queue, Welcome { body_max: 8 << 10, ..welcome(true, 256) });
+    let told = large.try_recv().unwrap().unwrap_err();
+    assert!(matches!(&told, ClientError::OutcomeUnknown { why } if why.contains("limit of 8192")), "{told}");
+    let again = sent(&mut queue);
+    assert_eq!(again.len(), 1);
+    queue.answered(&again[0]).unwrap().deliver(appended(&again[0], &[])).unwrap();
+    assert!(small.try_recv().unwrap().is_ok());
+}
+
+#[test]
+fn nothing_goes_to_another_store() {
+    let mut queue = Queue::new(welcome(true, 256));
+    let mut waiting = single(&mut queue, None);
+    let error = queue.renew(Welcome { store: "other".to_owned(), ..welcome(true, 256) }).err().unwrap();
+    assert_eq!(error.kind(), Some(ErrorKind::NotFound));
+    queue.give_up(&error).into_iter().for_each(Untold::tell);
+    assert_eq!(waiting.try_recv().unwrap().unwrap_err(), error);
+    assert!(queue.is_idle());
 }
 
 #[test]
