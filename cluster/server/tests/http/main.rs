@@ -11,6 +11,7 @@ mod events;
 mod full_disk;
 mod histograms;
 mod limits;
+mod lost_answers;
 mod native;
 mod retention;
 mod slow;
