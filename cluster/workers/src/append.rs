@@ -17,7 +17,7 @@ use actix::prelude::SendError;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use strandline_engine::append::{
-    Again, Answer, AppendOutcome, AppendRequest, Expected, Hashes, IdsChecked, Known, OnError, ids_to_check,
+    Again, Answer, AppendOutcome, AppendRequest, Expected, Hashes, IdsChecked, Known, OnError, Rules, ids_to_check,
 };
 use strandline_engine::store::Store;
 use strandline_event::{BatchBytes, BatchUnit};
@@ -26,6 +26,9 @@ use tracing::Span;
 
 /// Times that an append is sent again before it is refused: each round other writers were faster.
 const ROUNDS_MAX: usize = 16;
+/// A larger body is not hashed on a thread that other requests wait for: a megabyte takes about a millisecond, longer than to hand it
+/// over and be woken.
+const HASH_HERE_BYTES_MAX: usize = 1 << 20;
 
 /// Where the answer of an append goes. Holds its bytes until then.
 #[derive(Debug)]
@@ -116,7 +119,7 @@ impl Submission<'_> {
             ids = Some(self.check_ids().await?);
         }
         let mut known = None;
-        let hashes = self.hashes();
+        let hashes = hashes_of(&self.batch, self.store.rules()).await;
         for _ in 0..ROUNDS_MAX {
             match self.send(ids.clone(), known.clone(), hashes.clone()).await? {
                 Answer::Done(outcome) => return Ok(*outcome),
@@ -134,12 +137,6 @@ impl Submission<'_> {
     async fn check_ids(&self) -> Result<IdsChecked, NodeError> {
         let (store, batch) = (Arc::clone(self.store), self.batch.clone());
         Ok(self.readers.wait(CheckIds { store, batch }).await??)
-    }
-
-    /// Of a body of many events here, in the thread of who sends it: the owner is one for all.
-    fn hashes(&self) -> Option<Arc<Hashes>> {
-        let view = self.batch.view();
-        (view.unit() == BatchUnit::Rows).then(|| Arc::new(Hashes::of(view, &self.store.rules())))
     }
 
     async fn send(
@@ -171,10 +168,74 @@ impl Submission<'_> {
     }
 }
 
+/// Of a body of many events, made here and not by the owner, who is one for all. All its bytes go through them, so those of a large body
+/// are made on a thread that nobody else waits for. What was sealed is hashed as it is stored: this cannot be done where a body is read.
+async fn hashes_of(batch: &BatchBytes, rules: Arc<Rules>) -> Option<Arc<Hashes>> {
+    if batch.view().unit() != BatchUnit::Rows {
+        return None;
+    }
+    if batch.bytes().len() <= HASH_HERE_BYTES_MAX {
+        return Some(Arc::new(Hashes::of(batch.view(), &rules)));
+    }
+    let batch = batch.clone();
+    let hashing = tokio::task::spawn_blocking(move || Arc::new(Hashes::of(batch.view(), &rules)));
+    // without them the owner makes its own
+    hashing.await.ok()
+}
+
 /// What an owner's mailbox says that does not take an append.
 pub(crate) const fn not_taken<M>(refused: &SendError<M>) -> NodeError {
     match refused {
         SendError::Full(_) => NodeError::Overloaded("too many appends wait for this stream type: try again"),
         SendError::Closed(_) => NodeError::Draining,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+    use std::sync::mpsc;
+    use strandline_event::{BatchBuilder, EventInput};
+
+    fn rules() -> Arc<Rules> {
+        let text = "CREATE EVENTSTORE t WITH (durable.type = 'parquet', durable.path = 'memory://t', \
+                    id.command_id.unique_scope = 'stream');";
+        let declared = strandline_deql::parse_file("t.deql", text).unwrap();
+        Rules::new(&declared.stores[0].config, (1, 2)).unwrap()
+    }
+
+    fn body(unit: BatchUnit, rows: usize) -> BatchBytes {
+        let data = format!("\"{}\"", "x".repeat(100 << 10));
+        let mut batch = BatchBuilder::new("T", unit);
+        for row in 0..rows {
+            let command = format!("c{row}");
+            let command_id = Some(command.as_str());
+            let event =
+                EventInput { stream_id: "s", event_type: "E", data: &data, command_id, ..EventInput::default() };
+            batch.push(&event).unwrap();
+        }
+        batch.finish().unwrap()
+    }
+
+    #[test]
+    fn a_large_body_is_hashed_by_no_thread_of_the_runtime() {
+        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+        runtime.block_on(async {
+            // the one thread for such work is held
+            let (free, held) = mpsc::channel::<()>();
+            let holding = tokio::task::spawn_blocking(move || held.recv());
+            let (small, large) = (body(BatchUnit::Rows, 1), body(BatchUnit::Rows, 11));
+            let at_once = hashes_of(&small, rules()).now_or_never();
+            assert!(at_once.is_some_and(|hashes| hashes.is_some()));
+            let mut later = Box::pin(hashes_of(&large, rules()));
+            assert!((&mut later).now_or_never().is_none(), "it waits for the thread");
+            free.send(()).unwrap();
+            let made = later.await.unwrap();
+            assert_eq!(format!("{made:?}"), format!("{:?}", Hashes::of(large.view(), &rules())));
+            holding.await.unwrap().unwrap();
+            // an append to one stream is hashed by its owner
+            assert!(hashes_of(&body(BatchUnit::Append, 1), rules()).await.is_none());
+        });
     }
 }
