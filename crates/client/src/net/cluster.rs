@@ -12,13 +12,14 @@ use crate::wire::append::{Expected, OnError};
 use crate::wire::hello::Welcome;
 use crate::wire::outcome::{Appended, BulkOutcomes, PartAppended};
 use crate::wire::read::{HeadIs, StreamWanted};
-use crate::wire::refused::Refused;
+use crate::wire::refused::{OUTCOME_UNKNOWN, Refused};
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 use strandline_event::{BatchBytes, ErrorKind};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 /// Pauses between attempts while no leader is known.
@@ -26,6 +27,9 @@ const PAUSE_FIRST: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 /// Stream types whose leaders are remembered; beyond it all are forgotten and learned again.
 const LEADERS_MAX: usize = 10_000;
+
+/// Parts of a bulk append that are on their way at a time.
+const PARTS_AT_A_TIME: usize = 16;
 
 /// How a client of a cluster connects.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -128,16 +132,35 @@ impl ClusterClient {
         .await
     }
 
-    /// Appends batches (unit Rows) of many streams, at most one of each stream type; each goes to the leader of its log, and its outcome is its own.
+    /// Appends batches (unit Rows) of many streams, at most one of each stream type; each goes to the leader of its log, side by side with
+    /// others. The outcomes are in the order of the batches, each that of one part whatever became of the others; an error says in `part` which.
     ///
     /// # Errors
-    /// None outside: each part has its own.
+    /// None outside: each part has its own. A second batch of a stream type is refused.
     pub async fn append_bulk(&self, batches: &[BatchBytes], on_error: OnError) -> BulkOutcomes {
-        let mut outcomes = BulkOutcomes::new();
-        for batch in batches {
-            outcomes.push(self.append_part(batch, on_error).await);
+        if let [only] = batches {
+            return vec![of_part(0, self.append_part(only, on_error).await)];
         }
-        outcomes
+        let (mut outcomes, mut waiting) = parts(batches);
+        let mut running = JoinSet::new();
+        loop {
+            while running.len() < PARTS_AT_A_TIME
+                && let Some((at, batch)) = waiting.pop_front()
+            {
+                let this = self.clone();
+                running.spawn(async move { (at, this.append_part(&batch, on_error).await) });
+            }
+            match running.join_next().await {
+                Some(Ok((at, outcome))) => {
+                    if let Some(place) = outcomes.get_mut(at) {
+                        *place = of_part(at, outcome);
+                    }
+                }
+                // what stands in its place stays
+                Some(Err(_)) => {}
+                None => return outcomes,
+            }
+        }
     }
 
     async fn append_part(&self, batch: &BatchBytes, on_error: OnError) -> Result<PartAppended, Refused> {
@@ -150,8 +173,6 @@ impl ClusterClient {
                 only.unwrap_or_else(|| Err(Refused::new(ErrorKind::Io, "no outcome"))).map_err(ClientError::from)
             }
         });
-        let unknown =
-            |text| Refused { code: crate::wire::refused::OUTCOME_UNKNOWN.to_owned(), text, ..Refused::default() };
         asked.await.map_err(|error| match error {
             ClientError::Refused(refused) => refused,
             error @ ClientError::Unreachable { .. } => Refused::new(ErrorKind::Unavailable, error.to_string()),
@@ -257,6 +278,33 @@ impl ClusterClient {
         clients.insert(address.to_owned(), client.clone());
         Ok(client)
     }
+}
+
+/// The parts that are sent, and what is said of each as long as nothing else is.
+fn parts(batches: &[BatchBytes]) -> (BulkOutcomes, VecDeque<(usize, BatchBytes)>) {
+    let (mut outcomes, mut waiting, mut types) = (BulkOutcomes::new(), VecDeque::new(), HashSet::new());
+    for (at, batch) in batches.iter().enumerate() {
+        let stream_type = batch.view().stream_type().to_owned();
+        // side by side nobody could say which of two comes first
+        let text = format!("two batches of one bulk append are of stream type '{stream_type}': join them");
+        let refused = if types.insert(stream_type) {
+            waiting.push_back((at, batch.clone()));
+            unknown("the part was given up inside the client".to_owned())
+        } else {
+            Refused::new(ErrorKind::BadRequest, text)
+        };
+        outcomes.push(of_part(at, Err(refused)));
+    }
+    (outcomes, waiting)
+}
+
+/// An error says which part it is about.
+fn of_part(at: usize, outcome: Result<PartAppended, Refused>) -> Result<PartAppended, Refused> {
+    outcome.map_err(|refused| Refused { part: Some(at as u32), ..refused })
+}
+
+fn unknown(text: String) -> Refused {
+    Refused { code: OUTCOME_UNKNOWN.to_owned(), text, ..Refused::default() }
 }
 
 /// An error, and what it means for another attempt.

@@ -2,11 +2,12 @@
 
 use super::*;
 use crate::net::tests::{Played, batch, listening, on_a_runtime};
+use crate::wire::append::decode_bulk;
 use crate::wire::frames::Frame;
 use crate::wire::header::Kind;
 use crate::wire::outcome::OutcomesWriter;
 use crate::wire::read::encode_empty;
-use strandline_event::Seq;
+use strandline_event::{BatchBuilder, BatchUnit, EventInput, Seq};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -112,6 +113,105 @@ fn an_answer_that_was_lost_is_asked_for_again_elsewhere_only_by_command_id() {
         assert_eq!(appends[0].batch.view().command_id(0), Some("c"));
         second.store(&frame).await;
         with.await.unwrap().unwrap();
+    });
+}
+
+fn rows(stream_type: &str) -> BatchBytes {
+    let mut batch = BatchBuilder::new(stream_type, BatchUnit::Rows);
+    batch.push(&EventInput { stream_id: "s", event_type: "E", data: "{}", ..EventInput::default() }).unwrap();
+    batch.finish().unwrap()
+}
+
+fn append_bulk(client: &ClusterClient, types: &[String]) -> JoinHandle<BulkOutcomes> {
+    let (client, batches) = (client.clone(), types.iter().map(|name| rows(name)).collect::<Vec<_>>());
+    tokio::spawn(async move { client.append_bulk(&batches, OnError::Skip).await })
+}
+
+/// The next frame of a kind. Where the test takes long the client asks meanwhile whether the server lives.
+async fn next_of(kind: Kind, played: &mut Played) -> Frame {
+    loop {
+        let frame = played.next().await.unwrap();
+        if frame.header.kind != Kind::Ping.to_u8() {
+            assert_eq!(frame.header.kind, kind.to_u8());
+            return frame;
+        }
+    }
+}
+
+/// The next part of a bulk append, and its stream type.
+async fn part(played: &mut Played) -> (Frame, String) {
+    let frame = next_of(Kind::AppendBulk, played).await;
+    let (batches, _) = decode_bulk(&frame.body).unwrap();
+    assert_eq!(batches.len(), 1);
+    (frame, batches[0].view().stream_type().to_owned())
+}
+
+async fn answer(played: &mut Played, part: &Frame, outcome: Result<u64, Refused>) {
+    let mut out = OutcomesWriter::new(Kind::BulkAppended, part.header.request, 1);
+    match outcome {
+        Ok(appended) => out.part(&PartAppended { appended, ..PartAppended::default() }),
+        Err(refused) => out.refused(&refused),
+    }
+    played.say(out.finish()).await;
+}
+
+#[test]
+fn parts_of_a_bulk_append_go_side_by_side_and_each_has_its_own_outcome_in_its_place() {
+    on_a_runtime(async {
+        let one = Node::new().await;
+        let (client, mut played) = client(&[&one]).await;
+        let types = ["A", "B", "C", "A"].map(str::to_owned);
+        let asking = append_bulk(&client, &types);
+        // all of them are there before one is answered
+        let mut parts = Vec::new();
+        for _ in 0..3 {
+            parts.push(part(&mut played).await);
+        }
+        // answered from the last to the first
+        parts.sort_by(|(_, one), (_, other)| other.cmp(one));
+        for (frame, stream_type) in &parts {
+            let outcome = match stream_type.as_str() {
+                "A" => Ok(1),
+                "B" => Err(Refused::new(ErrorKind::SeqConflict, "no")),
+                _ => Ok(3),
+            };
+            answer(&mut played, frame, outcome).await;
+        }
+        let outcomes = asking.await.unwrap();
+        let told = |at: usize| outcomes[at].as_ref().map(|part| part.appended).map_err(|no| (no.kind(), no.part));
+        assert_eq!((told(0), told(2)), (Ok(1), Ok(3)));
+        assert_eq!(told(1), Err((Some(ErrorKind::SeqConflict), Some(1))));
+        // a second one of a type has no order to the first
+        assert_eq!(told(3), Err((Some(ErrorKind::BadRequest), Some(3))));
+        assert_eq!(outcomes.len(), 4);
+    });
+}
+
+#[test]
+fn no_more_parts_of_a_bulk_append_are_on_their_way_than_are_allowed() {
+    on_a_runtime(async {
+        let one = Node::new().await;
+        let (client, mut played) = client(&[&one]).await;
+        let types: Vec<String> = (0..PARTS_AT_A_TIME + 1).map(|n| format!("T{n}")).collect();
+        let asking = append_bulk(&client, &types);
+        let mut parts = Vec::new();
+        for _ in 0..PARTS_AT_A_TIME {
+            parts.push(part(&mut played).await.0);
+        }
+        // what is asked now would come behind one more
+        let heading = tokio::spawn({
+            let client = client.clone();
+            async move { client.head("T", "s").await }
+        });
+        let head = next_of(Kind::Head, &mut played).await;
+        played.say(HeadIs::default().encode(head.header.request)).await;
+        assert_eq!(heading.await.unwrap().unwrap(), None);
+        for frame in &parts {
+            answer(&mut played, frame, Ok(1)).await;
+        }
+        let last = part(&mut played).await.0;
+        answer(&mut played, &last, Ok(1)).await;
+        assert!(asking.await.unwrap().iter().all(Result::is_ok));
     });
 }
 
