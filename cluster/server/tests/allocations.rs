@@ -1,6 +1,6 @@
-//! What a body of events allocates on its whole way: from the socket, decoded, judged, written and synced, to its answer; by HTTP as NDJSON and by the
-//! native protocol, the client's part included. Counted at the allocator of this process, nothing is timed. Tables, columns and buffers grow with what they
-//! hold, so a few allocations may come with many events; one an event may not.
+//! What a body of events, and a single append, allocates on its whole way: from the socket, decoded, judged, written and synced, to its
+//! answer; by HTTP as NDJSON and by the native protocol, the client's part included. Counted at the allocator of this process, nothing is
+//! timed. Tables, columns and buffers grow with what they hold, so a few allocations may come with many events; one an event may not.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test")]
 
 #[path = "http/common.rs"]
@@ -13,7 +13,8 @@ use std::alloc::System;
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use strandline_client::{BatchBuilder, BatchUnit, Client, EventInput, OnError, Options};
+use strandline_client::{BatchBuilder, BatchBytes, BatchUnit, Client, EventInput, Expected, OnError, Options, Seq};
+use tokio::runtime::Runtime;
 
 #[global_allocator]
 static MEMORY: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -25,6 +26,14 @@ const LARGE: usize = 2000;
 const BODIES: usize = 21;
 /// Events for which one more allocation may come.
 const EVENTS_OF_ONE: u64 = 10;
+
+/// Appends to one stream, of each size, that are sent one after the other; and streams that they go to in turn.
+const SINGLES: usize = 101;
+const SINGLE_STREAMS: usize = 20;
+/// Events of a larger one, which is still gathered.
+const SINGLE_LARGE: usize = 201;
+/// Allocations of an append of one event, both ends and the messages between their threads.
+const SINGLE_MAX: u64 = 100;
 
 /// Numbers the events of all bodies.
 struct Source(usize);
@@ -92,16 +101,34 @@ fn over_http(server: &Running, count: usize, source: &mut Source) -> u64 {
     median(bodies, |body: Vec<u8>| exchange(&mut connection, &body, &mut answer))
 }
 
-fn natively(server: &Running, count: usize, source: &mut Source) -> u64 {
+fn connected(server: &Running) -> (Runtime, Client) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let options = Options { store: "s".to_owned(), ..Options::new(server.native.to_string()) };
     let client = runtime.block_on(Client::connect(options)).unwrap();
+    (runtime, client)
+}
+
+fn natively(server: &Running, count: usize, source: &mut Source) -> u64 {
+    natively_as(server, count, source, ("Native", false))
+}
+
+/// The same with a client's seq and metadata in each row.
+fn natively_with_more(server: &Running, count: usize, source: &mut Source) -> u64 {
+    natively_as(server, count, source, ("NativeMore", true))
+}
+
+fn natively_as(server: &Running, count: usize, source: &mut Source, (stream_type, more): (&str, bool)) -> u64 {
+    let (runtime, client) = connected(server);
     let body = |source: &mut Source| {
-        let mut builder = BatchBuilder::new("Native", BatchUnit::Rows);
-        for (stream, command, data) in source.events(count) {
-            let command_id = Some(command.as_str());
+        let mut builder = BatchBuilder::new(stream_type, BatchUnit::Rows);
+        let numbers = source.0..;
+        for (n, (stream, command, data)) in numbers.zip(source.events(count)) {
+            // the streams take turns
+            let seq = more.then_some(Seq((n / STREAMS) as u64 + 1));
+            let metadata = more.then_some("{\"source\":\"switch-7\",\"attempt\":1}");
+            let (stream_id, event_type, command_id) = (stream.as_str(), "E", Some(command.as_str()));
             let event =
-                EventInput { stream_id: &stream, event_type: "E", data: &data, command_id, ..EventInput::default() };
+                EventInput { stream_id, event_type, seq, data: &data, metadata, command_id, ..EventInput::default() };
             builder.push(&event).unwrap();
         }
         builder.finish().unwrap()
@@ -113,6 +140,28 @@ fn natively(server: &Running, count: usize, source: &mut Source) -> u64 {
     })
 }
 
+/// Appends of so many events to one stream, each sent when the one before was answered.
+fn singly(server: &Running, count: usize, source: &mut Source) -> u64 {
+    let (runtime, client) = connected(server);
+    let append = |number: usize, source: &mut Source| {
+        let (stream, command) = (format!("single{}", number % SINGLE_STREAMS), format!("command-{}", source.0));
+        let mut builder = BatchBuilder::new("Single", BatchUnit::Append);
+        for n in source.0..source.0 + count {
+            let (data, command_id) = (format!("{{\"n\":{n}}}"), Some(command.as_str()));
+            let event =
+                EventInput { stream_id: &stream, event_type: "E", data: &data, command_id, ..EventInput::default() };
+            builder.push(&event).unwrap();
+        }
+        source.0 += count;
+        builder.finish().unwrap()
+    };
+    let appends: Vec<BatchBytes> = (0..SINGLES).map(|number| append(number, source)).collect();
+    median(appends, |append| {
+        let stored = runtime.block_on(client.append(append, Expected::Any)).unwrap();
+        assert!(!stored.is_known());
+    })
+}
+
 /// Sends bodies of so many events; gives the median of what they allocate.
 type Way = fn(&Running, usize, &mut Source) -> u64;
 
@@ -121,7 +170,8 @@ type Way = fn(&Running, usize, &mut Source) -> u64;
 fn a_body_allocates_by_what_it_is_and_not_by_its_events() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(folder.path(), ", id.command_id.unique_scope = 'stream'");
-    let ways: [(&str, Way); 2] = [("HTTP", over_http), ("native", natively)];
+    let ways: [(&str, Way); 3] =
+        [("HTTP", over_http), ("native", natively), ("native, with seq and metadata", natively_with_more)];
     for (name, way) in ways {
         let mut source = Source(0);
         let (small, large) = (way(&server, SMALL, &mut source), way(&server, LARGE, &mut source));
@@ -132,4 +182,10 @@ fn a_body_allocates_by_what_it_is_and_not_by_its_events() {
             "{name}: {small} for {SMALL} events, {large} for {LARGE}"
         );
     }
+    let mut source = Source(0);
+    let (one, many) = (singly(&server, 1, &mut source), singly(&server, SINGLE_LARGE, &mut source));
+    println!("single: {one} and {many} allocations for an append of 1 and of {SINGLE_LARGE} events");
+    assert!(one <= SINGLE_MAX, "{one} for an append of one event");
+    let more = many.saturating_sub(one);
+    assert!(more <= SINGLE_LARGE as u64 / EVENTS_OF_ONE, "{one} for one event, {many} for {SINGLE_LARGE}");
 }
