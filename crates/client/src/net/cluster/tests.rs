@@ -218,7 +218,10 @@ fn no_more_parts_of_a_bulk_append_are_on_their_way_than_are_allowed() {
 #[test]
 fn the_stores_own_word_ends_it_and_nothing_less_closes_an_open_outcome() {
     let refused = |kind| ClientError::Refused(Refused::new(kind, "no"));
-    for kind in [ErrorKind::NotLeader, ErrorKind::Unavailable, ErrorKind::Overloaded] {
+    let of_a_node = [ErrorKind::NotLeader, ErrorKind::Unavailable, ErrorKind::Overloaded, ErrorKind::DiskFull];
+    // also one whose limit is smaller, that serves another store, or does not take the token
+    let of_another = [ErrorKind::TooLarge, ErrorKind::NotFound, ErrorKind::Forbidden, ErrorKind::Unauthenticated];
+    for kind in of_a_node.into_iter().chain(of_another) {
         let error = unless_known(refused(kind), Some("it broke".into()));
         assert!(matches!(error, ClientError::OutcomeUnknown { .. }), "{kind:?}");
         assert_eq!(unless_known(refused(kind), None), refused(kind));
