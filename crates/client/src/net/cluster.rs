@@ -332,24 +332,8 @@ fn error_of(error: ClientError, repeat: Repeat, welcome: Option<&Welcome>) -> Ju
 /// After an attempt that may have been carried out an error of a later one does not say that nothing was done, unless it is the
 /// store's own word on the append.
 fn unless_known(error: ClientError, open: Option<String>) -> ClientError {
-    use ErrorKind::{
-        CommandConflict, EventIdConflict, InvalidEvent, SeqConflict, SeqGap, StrictViolation, WrongExpectedSeq,
-    };
-    // judged by what is stored, or by a rule that held before too; all else is about a node, a connection or a caller
-    let is_its_word = matches!(
-        error.kind(),
-        Some(
-            CommandConflict
-                | EventIdConflict
-                | InvalidEvent
-                | SeqConflict
-                | SeqGap
-                | StrictViolation
-                | WrongExpectedSeq
-        )
-    );
     match open {
-        Some(why) if !is_its_word => ClientError::OutcomeUnknown { why },
+        Some(why) if !error.is_the_stores_word() => ClientError::OutcomeUnknown { why },
         _ => error,
     }
 }

@@ -51,12 +51,27 @@ impl From<Refused> for ClientError {
 }
 
 impl ClientError {
-    /// The same of an append: an answer that cannot be read does not say that nothing was stored.
-    pub(super) fn of_append(self) -> Self {
+    /// The same of an append. An answer that cannot be read does not say that nothing was stored; nor does a refusal of what was sent
+    /// `again`, unless it is the store's own word on it.
+    pub(super) fn of_append(self, again: bool) -> Self {
         match self {
             Self::Protocol(_) => Self::OutcomeUnknown { why: self.to_string() },
+            Self::Refused(_) if again && !self.is_the_stores_word() => Self::OutcomeUnknown {
+                why: format!("the connection broke, and what was sent again was refused: {self}"),
+            },
             other => other,
         }
+    }
+
+    /// Whether an append was judged, by what is stored or by a rule that held before too. All else is about a node, a connection or a
+    /// caller, and an append that is stored may meet it when it comes again.
+    pub(super) fn is_the_stores_word(&self) -> bool {
+        use ErrorKind::{
+            CommandConflict, EventIdConflict, InvalidEvent, SeqConflict, SeqGap, StrictViolation, WrongExpectedSeq,
+        };
+        let Some(kind) = self.kind() else { return false };
+        let of_rules = matches!(kind, InvalidEvent | StrictViolation);
+        of_rules || matches!(kind, CommandConflict | EventIdConflict | SeqConflict | SeqGap | WrongExpectedSeq)
     }
 
     /// What the server's refusal means; `None`: there is none, or of a later version.

@@ -29,10 +29,10 @@ use crate::wire::outcome::{Appended, BulkOutcomes, decode_appended, decode_bulk_
 use crate::wire::read::{
     AllWanted, Filter, HeadIs, HeadOf, PageFacts, ScanWanted, StreamWanted, decode_global_page, encode_empty,
 };
-use crate::wire::refused::Refused;
+use crate::wire::refused::{OUTCOME_UNKNOWN, Refused};
 use crate::wire::subscribe::SubscribeWanted;
 use connection::{Open, refused};
-use queue::{Repeat, Reply, Request, Single};
+use queue::{Heard, Repeat, Reply, Request, Single};
 use shared::Shared;
 use std::sync::Arc;
 use strandline_event::{BatchBytes, BatchUnit, ErrorKind, Position};
@@ -126,11 +126,12 @@ impl Client {
         let held = self.shared().room(bytes_in_frame(&batch)).await?;
         let repeat = if dry_run { Repeat::Always } else { Repeat::of(&batch) };
         let frame = |id| encode_append(id, std::iter::once((&batch, expected)), dry_run);
-        let told = |error: ClientError| if dry_run { error } else { error.of_append() };
-        let frame = self.ask(Kind::Appended, repeat, Some(held), frame).await.map_err(told)?;
-        let outcomes = decode_appended(&frame.body);
-        let only = outcomes.and_then(|all| all.into_iter().next().ok_or(WireError::Body("no outcome")));
-        only.map_err(|error| told(error.into()))?.map_err(ClientError::from)
+        let Heard { frame, again } = self.hear(repeat, Some(held), frame).await?;
+        let outcome = expect(Kind::Appended, &frame).and_then(|()| {
+            let only = decode_appended(&frame.body)?.into_iter().next();
+            only.ok_or(WireError::Body("no outcome"))?.map_err(ClientError::from)
+        });
+        outcome.map_err(|error| if dry_run { error } else { error.of_append(again) })
     }
 
     /// Appends batches (unit Rows) of many streams, at most one of each stream type. The outer error: nothing was stored; inner
@@ -149,13 +150,16 @@ impl Client {
         batches.iter().try_for_each(|batch| check_unit(batch, BatchUnit::Rows))?;
         let held = self.shared().room(batches.iter().map(bytes_in_frame).sum()).await?;
         let frame = |id| encode_bulk(id, batches, on_error);
-        let asked = self.ask(Kind::BulkAppended, Repeat::of_all(batches), Some(held), frame).await;
-        let frame = asked.map_err(ClientError::of_append)?;
-        let outcomes = decode_bulk_appended(&frame.body).and_then(|outcomes| match outcomes.len() == batches.len() {
-            true => Ok(outcomes),
-            false => Err(WireError::Body("another number of outcomes")),
+        let Heard { frame, again } = self.hear(Repeat::of_all(batches), Some(held), frame).await?;
+        let outcomes = expect(Kind::BulkAppended, &frame).and_then(|()| {
+            let outcomes = decode_bulk_appended(&frame.body)?;
+            match outcomes.len() == batches.len() {
+                true => Ok(outcomes),
+                false => Err(WireError::Body("another number of outcomes").into()),
+            }
         });
-        outcomes.map_err(|error| ClientError::from(error).of_append())
+        let outcomes = outcomes.map_err(|error| error.of_append(again))?;
+        Ok(outcomes.into_iter().map(|part| part.map_err(|refused| of_part(refused, again))).collect())
     }
 
     /// First and last seq of a stream; `None`: there is no such stream.
@@ -164,7 +168,7 @@ impl Client {
     /// [`ClientError`].
     pub async fn head(&self, stream_type: &str, stream_id: &str) -> Result<Option<HeadIs>, ClientError> {
         let wanted = HeadOf { stream_type: stream_type.to_owned(), stream_id: stream_id.to_owned() };
-        let frame = self.ask(Kind::HeadIs, Repeat::Always, None, |id| wanted.encode(id)).await?;
+        let frame = self.ask(Kind::HeadIs, |id| wanted.encode(id)).await?;
         let head = HeadIs::decode(&frame.body)?;
         Ok((head != HeadIs::default()).then_some(head))
     }
@@ -174,7 +178,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn read_stream(&self, wanted: &StreamWanted) -> Result<Page, ClientError> {
-        let frame = self.ask(Kind::StreamPage, Repeat::Always, None, |id| wanted.encode(id)).await?;
+        let frame = self.ask(Kind::StreamPage, |id| wanted.encode(id)).await?;
         let (facts, events) = PageFacts::decode(&frame.body)?;
         Ok(Page { facts, events })
     }
@@ -184,7 +188,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn read_all(&self, wanted: &AllWanted) -> Result<(Events, Position), ClientError> {
-        let frame = self.ask(Kind::GlobalPage, Repeat::Always, None, |id| wanted.encode(id)).await?;
+        let frame = self.ask(Kind::GlobalPage, |id| wanted.encode(id)).await?;
         let (next, _, events) = decode_global_page(&frame.body)?;
         Ok((events, next))
     }
@@ -215,7 +219,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn ping(&self) -> Result<(), ClientError> {
-        self.ask(Kind::Pong, Repeat::Always, None, |id| encode_empty(Kind::Ping, id)).await.map(drop)
+        self.ask(Kind::Pong, |id| encode_empty(Kind::Ping, id)).await.map(drop)
     }
 
     /// Before it waits for room. The limit may change until it is sent: the queue looks again.
@@ -223,14 +227,20 @@ impl Client {
         self.shared().welcome().map_or(Ok(()), |welcome| queue::check_fits(&welcome, bytes))
     }
 
-    /// Sends a request of its own frame and waits for its answer.
-    async fn ask(
+    /// Sends what changes nothing and waits for its answer.
+    async fn ask(&self, answer: Kind, encode: impl FnOnce(u64) -> Encoded) -> Result<Frame, ClientError> {
+        let Heard { frame, .. } = self.hear(Repeat::Always, None, encode).await?;
+        expect(answer, &frame)?;
+        Ok(frame)
+    }
+
+    /// Sends a request of its own frame and waits for its answer, whatever that is.
+    async fn hear(
         &self,
-        answer: Kind,
         repeat: Repeat,
         held: Option<OwnedSemaphorePermit>,
         encode: impl FnOnce(u64) -> Encoded,
-    ) -> Result<Frame, ClientError> {
+    ) -> Result<Heard, ClientError> {
         let shared = self.shared();
         let id = shared.next_id();
         let frame = encode(id);
@@ -238,9 +248,15 @@ impl Client {
         let (reply, answered) = oneshot::channel();
         let (frame, reply) = (Arc::new(frame), Reply::One(reply));
         shared.send(Request { id, frame, repeat, reply, broken: 0, held });
-        let frame = answered.await.map_err(|_| ClientError::Closed)??;
-        expect(answer, &frame)?;
-        Ok(frame)
+        answered.await.map_err(|_| ClientError::Closed)?
+    }
+}
+
+/// What is said of a part of a bulk append that was refused.
+fn of_part(refused: Refused, again: bool) -> Refused {
+    match ClientError::Refused(refused.clone()).of_append(again) {
+        ClientError::OutcomeUnknown { why } => Refused { code: OUTCOME_UNKNOWN.to_owned(), text: why, ..refused },
+        _ => refused,
     }
 }
 

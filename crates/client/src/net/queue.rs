@@ -77,9 +77,17 @@ impl Repeat {
     }
 }
 
+/// An answer.
+#[derive(Debug)]
+pub(super) struct Heard {
+    pub(super) frame: Frame,
+    /// What it answers was on its way before, on a connection that broke.
+    pub(super) again: bool,
+}
+
 /// Who waits for the answer to a request.
 pub(super) enum Reply {
-    One(oneshot::Sender<Result<Frame, ClientError>>),
+    One(oneshot::Sender<Result<Heard, ClientError>>),
     /// A scan or a subscription: several frames.
     Many(mpsc::UnboundedSender<Result<Frame, ClientError>>),
 }
@@ -422,7 +430,7 @@ impl Answered {
             Self::Request(request) => {
                 drop(request.held);
                 match request.reply {
-                    Reply::One(reply) => drop(reply.send(Ok(frame))),
+                    Reply::One(reply) => drop(reply.send(Ok(Heard { frame, again: request.broken > 0 }))),
                     Reply::Many(reply) => drop(reply.send(Ok(frame))),
                 }
             }
@@ -441,9 +449,9 @@ fn deliver_singles(singles: Vec<Single>, frame: &Frame) -> Result<(), ClientErro
         Err(error) => return fail(singles, error),
     };
     for (single, outcome) in singles.into_iter().zip(outcomes) {
-        let Single { reply, held, .. } = single;
+        let Single { reply, held, broken, .. } = single;
         drop(held);
-        drop(reply.send(outcome.map_err(ClientError::from)));
+        drop(reply.send(outcome.map_err(|refused| ClientError::from(refused).of_append(broken > 0))));
     }
     Ok(())
 }
@@ -451,8 +459,10 @@ fn deliver_singles(singles: Vec<Single>, frame: &Frame) -> Result<(), ClientErro
 fn fail(singles: Vec<Single>, error: ClientError) -> Result<(), ClientError> {
     // also that nobody knows the outcome is the server's own word: what else is on its way there is answered as before
     let is_answer = matches!(error, ClientError::Refused(_) | ClientError::OutcomeUnknown { .. });
-    let told = error.clone().of_append();
-    singles.into_iter().for_each(|single| Untold::Single(single, told.clone()).tell());
+    for single in singles {
+        let told = error.clone().of_append(single.broken > 0);
+        Untold::Single(single, told).tell();
+    }
     if is_answer { Ok(()) } else { Err(error) }
 }
 

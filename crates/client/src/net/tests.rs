@@ -210,6 +210,48 @@ fn a_new_connection_goes_by_its_own_welcome() {
 }
 
 #[test]
+fn what_was_sent_again_and_refused_by_the_node_may_be_stored_all_the_same() {
+    on_a_runtime(async {
+        let (listener, options) = listening().await;
+        let (client, played) = tokio::join!(Client::connect(options), Played::accept(&listener));
+        let (client, mut played) = (client.unwrap(), played);
+        let large = tokio::spawn({
+            let client = client.clone();
+            async move { client.append(batch(20 << 10, Some("c")), Expected::Any).await }
+        });
+        let bulk = tokio::spawn(async move {
+            let mut rows = BatchBuilder::new("T", BatchUnit::Rows);
+            let command_id = Some("d");
+            rows.push(&EventInput { stream_id: "s", event_type: "E", command_id, ..EventInput::default() }).unwrap();
+            client.append_bulk(&[rows.finish().unwrap()], OnError::Abort).await
+        });
+        for _ in 0..2 {
+            played.next().await.unwrap();
+        }
+        drop(played);
+        let mut played = Played::accept(&listener).await;
+        for _ in 0..2 {
+            let again = played.next().await.unwrap().header;
+            let refused = Refused::new(ErrorKind::NotLeader, "another node leads");
+            let answer = if again.kind == Kind::Append.to_u8() {
+                refused.encode(again.request)
+            } else {
+                let mut out = OutcomesWriter::new(Kind::BulkAppended, again.request, 1);
+                out.refused(&refused);
+                out.finish()
+            };
+            played.say(answer).await;
+        }
+        let told = large.await.unwrap().unwrap_err();
+        assert!(matches!(told, ClientError::OutcomeUnknown { .. }), "{told}");
+        let parts = bulk.await.unwrap().unwrap();
+        let told = parts[0].as_ref().unwrap_err();
+        assert_eq!(told.code, OUTCOME_UNKNOWN);
+        assert!(told.text.contains("another node leads"), "{told}");
+    });
+}
+
+#[test]
 fn a_server_that_chooses_another_version_is_not_talked_to() {
     on_a_runtime(async {
         let (listener, options) = listening().await;

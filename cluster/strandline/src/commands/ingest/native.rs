@@ -62,6 +62,8 @@ impl Native {
                     500 | 502 | 503 | 504 | 507 => Some(Failure::Server(refused.to_string())),
                     _ => return Ok(of_line(&refused, &body)),
                 },
+                // the chunk is known again by its mark
+                Err(error @ ClientError::OutcomeUnknown { .. }) => Some(native::failure(&error)),
                 // the client was patient itself
                 Err(error) => return Err(native::failure(&error)),
             };

@@ -42,7 +42,7 @@ fn single(queue: &mut Queue, command: Option<&str>) -> Answer {
     answer
 }
 
-fn ping(queue: &mut Queue) -> (u64, oneshot::Receiver<Result<Frame, ClientError>>) {
+fn ping(queue: &mut Queue) -> (u64, oneshot::Receiver<Result<Heard, ClientError>>) {
     let (reply, answer) = oneshot::channel();
     let id = queue.next_id();
     let (frame, reply) = (Arc::new(encode_empty(Kind::Ping, id)), Reply::One(reply));
@@ -59,7 +59,7 @@ fn scan(queue: &mut Queue) -> (u64, mpsc::UnboundedReceiver<Result<Frame, Client
 }
 
 /// An append with a command id that is a frame of its own.
-fn alone(queue: &mut Queue, bytes: usize) -> oneshot::Receiver<Result<Frame, ClientError>> {
+fn alone(queue: &mut Queue, bytes: usize) -> oneshot::Receiver<Result<Heard, ClientError>> {
     let (data, command_id) = (format!("\"{}\"", "x".repeat(bytes)), Some("alone"));
     let mut builder = BatchBuilder::new("T", BatchUnit::Append);
     let event = EventInput { stream_id: "s", event_type: "E", data: &data, command_id, ..EventInput::default() };
@@ -315,6 +315,31 @@ fn what_may_have_arrived_and_fits_no_longer_is_not_called_undone() {
     assert_eq!(again.len(), 1);
     queue.answered(&again[0]).unwrap().deliver(appended(&again[0], &[])).unwrap();
     assert!(small.try_recv().unwrap().is_ok());
+}
+
+#[test]
+fn a_refusal_of_what_was_sent_again_is_told_as_one_only_where_the_store_has_judged_it() {
+    let kinds = [(ErrorKind::Overloaded, false), (ErrorKind::NotLeader, false), (ErrorKind::WrongExpectedSeq, true)];
+    for ((kind, is_judged), again) in kinds.into_iter().flat_map(|kind| [(kind, false), (kind, true)]) {
+        // an outcome of its own, or the refusal of the frame
+        for is_whole in [false, true] {
+            let mut queue = Queue::new(welcome(true, 256));
+            let mut answer = single(&mut queue, Some("c"));
+            let mut frame = sent(&mut queue).remove(0);
+            if again {
+                breaks(&mut queue);
+                frame = sent(&mut queue).remove(0);
+            }
+            let (request, refused) = (frame.header.request, Refused::new(kind, "no"));
+            let mut out = OutcomesWriter::new(Kind::Appended, request, 1);
+            out.refused(&refused);
+            let refused = cut(if is_whole { refused.encode(request) } else { out.finish() });
+            queue.answered(&refused).unwrap().deliver(refused).unwrap();
+            let told = answer.try_recv().unwrap().unwrap_err();
+            let is_refused = matches!(told, ClientError::Refused(_));
+            assert_eq!(is_refused, is_judged || !again, "{kind:?} {again} {is_whole}: {told}");
+        }
+    }
 }
 
 #[test]
