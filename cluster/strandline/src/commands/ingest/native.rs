@@ -8,6 +8,7 @@ use crate::exit::Failure;
 use crate::native;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
+use strandline_client::wire::refused::OUTCOME_UNKNOWN;
 use strandline_client::{BatchBytes, BulkOutcomes, Client, ClientError, OnError as WireOnError, Refused};
 use strandline_event::{Chunk as ChunkMark, FieldNames};
 use strandline_server::ndjson::{self, Body, status_of_code};
@@ -49,7 +50,11 @@ impl Native {
         let mut began = Instant::now();
         loop {
             let last = match self.runtime.block_on(self.client.append_bulk(&batches, on_error)) {
-                Ok(outcomes) => return Ok(done(&body, &outcomes)),
+                Ok(outcomes) => match open(&outcomes) {
+                    // its owner knows it again by its mark
+                    Some(refused) => Some(Failure::Server(refused.to_string())),
+                    None => return Ok(done(&body, &outcomes)),
+                },
                 Err(ClientError::Refused(refused)) if refused.code == "not_leader" => {
                     return Ok(of_line(&refused, &body));
                 }
@@ -97,6 +102,11 @@ fn of_line(refused: &Refused, body: &Body) -> Answer {
 /// Whether a part could not be done now, whatever is in it.
 fn is_not_done(refused: &Refused) -> bool {
     matches!(status_of_code(&refused.code), 429 | 500..)
+}
+
+/// A part of which nobody knows whether it is stored.
+fn open(outcomes: &BulkOutcomes) -> Option<&Refused> {
+    outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).find(|refused| refused.code == OUTCOME_UNKNOWN)
 }
 
 /// What became of the parts.
@@ -178,5 +188,12 @@ mod tests {
         assert_eq!((part.status, super::super::answer::not_done(&part)), (207, Some("full".to_owned())));
         let all = done(&body(TWO_TYPES), &vec![Err(full.clone()), Err(full)]);
         assert_eq!(all.status, 507);
+    }
+
+    #[test]
+    fn a_part_of_which_nobody_knows_is_no_answer_yet() {
+        let lost = Refused { code: OUTCOME_UNKNOWN.to_owned(), ..Refused::default() };
+        assert_eq!(open(&vec![Ok(PartAppended::default()), Err(lost.clone())]), Some(&lost));
+        assert_eq!(open(&vec![Err(Refused::new(ErrorKind::DiskFull, "full"))]), None);
     }
 }
