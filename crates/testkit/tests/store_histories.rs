@@ -515,7 +515,7 @@ fn histories(usual: u32) -> ProptestConfig {
 }
 
 proptest! {
-    #![proptest_config(histories(800))]
+    #![proptest_config(histories(500))]
     #[test]
     fn every_read_gives_what_the_model_holds(
         settings in rule_settings(),
