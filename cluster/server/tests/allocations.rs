@@ -33,7 +33,7 @@ const SINGLE_STREAMS: usize = 20;
 /// Events of a larger one, which is still gathered.
 const SINGLE_LARGE: usize = 201;
 /// Allocations of an append of one event, both ends and the messages between their threads.
-const SINGLE_MAX: u64 = 100;
+const SINGLE_MAX: u64 = 64;
 
 /// Numbers the events of all bodies.
 struct Source(usize);
