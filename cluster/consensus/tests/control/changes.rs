@@ -42,7 +42,7 @@ async fn a_leader_that_is_gone_is_followed_by_another_and_nothing_is_forgotten()
     let folders = Folders::new();
     let mut nodes = Node::three(&folders).await;
     nodes[1].control.propose(&register("Before", 1)).await.unwrap();
-    let leader = nodes.iter().position(|node| node.group.leadership() == Leadership::Leads).unwrap();
+    let leader = leader_of(&nodes).await;
     let gone = nodes.remove(leader);
     let (id, address) = (gone.control.node(), gone.address);
     gone.stop().await;
@@ -75,7 +75,7 @@ async fn a_lost_node_is_replaced_by_a_new_one() {
     let lost = nodes.pop().unwrap();
     lost.stop().await;
     let fourth = Node::fresh(&folders, 4).await;
-    fourth.joins(&nodes[0], &folders.shared()).await.unwrap();
+    fourth.joins_at_last(&nodes[0], &folders.shared()).await.unwrap();
     nodes[1].control.propose(&Command::Replace { lost: 3, with: 4 }).await.unwrap();
     until(|| settled(&fourth, &[1, 2, 4]) && settled(&nodes[0], &[1, 2, 4])).await;
     let status = nodes[0].group.status();
@@ -91,7 +91,7 @@ async fn a_lost_node_is_replaced_by_a_new_one() {
 async fn the_leader_itself_can_be_drained() {
     let folders = Folders::new();
     let nodes = Node::three(&folders).await;
-    let leader = nodes.iter().position(leads).unwrap();
+    let leader = leader_of(&nodes).await;
     let (id, other) = (nodes[leader].control.node(), &nodes[(leader + 1) % 3]);
     other.control.propose(&Command::Drain(id)).await.unwrap();
     let left: Vec<u64> = [1, 2, 3].into_iter().filter(|node| *node != id).collect();
@@ -134,7 +134,7 @@ async fn the_log_of_the_meta_group_is_cut_off_and_nothing_is_forgotten() {
     until(|| bytes(&back) == held).await;
     // one that joins now never sees the beginning
     let fourth = Node::fresh(&folders, 4).await;
-    fourth.joins(&nodes[0], &folders.shared()).await.unwrap();
+    fourth.joins_at_last(&nodes[0], &folders.shared()).await.unwrap();
     until(|| bytes(&fourth) == bytes(&nodes[0])).await;
     nodes.extend([back, fourth]);
     fill(&nodes[3], "B").await;
@@ -180,7 +180,7 @@ async fn a_node_whose_kept_state_is_gone_or_damaged_does_not_vote() {
 async fn four(folders: &Folders) -> Vec<Node> {
     let mut nodes = Node::three(folders).await;
     let fourth = Node::fresh(folders, 4).await;
-    fourth.joins(&nodes[0], &folders.shared()).await.unwrap();
+    fourth.joins_at_last(&nodes[0], &folders.shared()).await.unwrap();
     nodes.push(fourth);
     until(|| nodes[..3].iter().all(|node| node.group.status().learners.contains(&4))).await;
     nodes
@@ -190,6 +190,17 @@ fn leads(node: &Node) -> bool {
     node.group.leadership() == Leadership::Leads
 }
 
+/// Which of the nodes leads, once one does.
+async fn leader_of(nodes: &[Node]) -> usize {
+    let mut leader = None;
+    until(|| {
+        leader = nodes.iter().position(leads);
+        leader.is_some()
+    })
+    .await;
+    leader.unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drain_waits_for_a_node_that_is_away_and_says_so() {
     let folders = Folders::new();
@@ -197,7 +208,7 @@ async fn a_drain_waits_for_a_node_that_is_away_and_says_so() {
     let fourth = nodes.pop().unwrap();
     let address = fourth.address.to_string();
     fourth.stop().await;
-    let leader = nodes.iter().position(leads).unwrap();
+    let leader = leader_of(&nodes).await;
     let drained = if leader == 2 { 2 } else { 3 };
     nodes[leader].control.propose(&Command::Drain(drained)).await.unwrap();
     until(|| nodes.iter().filter_map(|node| node.control.waits_for(&GroupId::Meta)).any(|waits| waits.node == 4)).await;
@@ -236,11 +247,11 @@ async fn a_leader_that_stops_hands_over_first() {
     let nodes = Node::three(&folders).await;
     for _ in 0..3 {
         until(|| nodes.iter().any(|node| leads(node) && node.control.leads())).await;
-        let leader = nodes.iter().position(leads).unwrap();
+        let leader = leader_of(&nodes).await;
         nodes[leader].control.hand_over_all().await;
-        let next =
-            nodes.iter().position(|node| node.group.status().leader.is_some_and(|(id, _)| id == node.control.node()));
-        assert!(next.is_some_and(|next| next != leader), "{next:?} after {leader}");
+        let knows = |node: &Node| node.group.status().leader.is_some_and(|(id, _)| id == node.control.node());
+        let next = nodes.iter().enumerate().any(|(at, node)| at != leader && knows(node));
+        assert!(next, "nobody leads after {leader}");
     }
     nodes[0].control.propose(&register("After", 1)).await.unwrap();
 }
@@ -250,11 +261,11 @@ async fn the_leader_is_drained_while_a_node_joins() {
     let folders = Folders::new();
     let mut nodes = four(&folders).await;
     for id in 5..8 {
-        let leader = nodes.iter().position(leads).unwrap();
+        let leader = leader_of(&nodes).await;
         let (drained, other) = (nodes[leader].control.node(), (leader + 1) % nodes.len());
         nodes[other].control.propose(&Command::Drain(drained)).await.unwrap();
         let next = Node::fresh(&folders, id).await;
-        next.joins(&nodes[other], &folders.shared()).await.unwrap();
+        next.joins_at_last(&nodes[other], &folders.shared()).await.unwrap();
         nodes.push(next);
         until(|| {
             let state = nodes[other].control.state();

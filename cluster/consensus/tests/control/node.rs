@@ -199,6 +199,19 @@ impl Node {
         Self::run(folders, node, 0, "127.0.0.1:0", false).await
     }
 
+    /// As a node does: it asks again while its cluster has no leader just now.
+    pub(crate) async fn joins_at_last(&self, at: &Self, sees: &Path) -> Result<Offer, JoinError> {
+        let asking = async {
+            loop {
+                match self.joins(at, sees).await {
+                    Err(error) if !error.is_final() => tokio::time::sleep(Duration::from_millis(100)).await,
+                    joined => return joined,
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), asking).await.expect("it does not join in a minute")
+    }
+
     pub(crate) async fn joins(&self, at: &Self, sees: &Path) -> Result<Offer, JoinError> {
         let node = self.control.node();
         let places = Arc::new(Seen(sees.to_owned()));

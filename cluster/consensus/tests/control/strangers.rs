@@ -55,7 +55,7 @@ async fn a_node_that_was_away_hears_one_that_joined_meanwhile() {
     let mut nodes = Node::three(&folders).await;
     nodes.pop().unwrap().stop().await;
     let fourth = Node::fresh(&folders, 4).await;
-    fourth.joins(&nodes[0], &folders.shared()).await.unwrap();
+    fourth.joins_at_last(&nodes[0], &folders.shared()).await.unwrap();
     until(|| fourth.control.state().nodes().contains_key(&4)).await;
     // where the others do not look for it: only the new one speaks to it
     let back = Node::run(&folders, 3, CLUSTER, "127.0.0.1:0", false).await;
