@@ -52,26 +52,12 @@ impl Shared {
     }
 
     pub(super) fn gather(&self, single: Single) {
-        let mut queue = self.queue.lock();
-        let was_idle = queue.is_idle();
-        let untold = queue.push_single(single);
-        drop(queue);
-        match untold {
-            Some(untold) => untold.tell(),
-            None => self.go_on(was_idle),
-        }
+        self.put(true, |queue| queue.push_single(single));
     }
 
     pub(super) fn send(&self, request: Request) {
         let is_small = request.frame.len() <= DIRECT_BYTES_MAX;
-        let mut queue = self.queue.lock();
-        let was_idle = queue.is_idle();
-        let untold = queue.push_request(request);
-        drop(queue);
-        match untold {
-            Some(untold) => untold.tell(),
-            None => self.go_on(was_idle && is_small),
-        }
+        self.put(is_small, |queue| queue.push_request(request));
     }
 
     /// Something waits for the connection: written at once where nothing else is under way, else by the connection's task, which
@@ -85,11 +71,22 @@ impl Shared {
 
     /// A frame that nobody waits for an answer to.
     pub(super) fn tell(&self, id: u64, frame: Encoded) {
+        self.put(true, |queue| {
+            queue.push_word(id, frame);
+            None
+        });
+    }
+
+    /// Puts something into the queue, and goes on with it; who is not taken is told. `is_small`: it may be written at once.
+    fn put(&self, is_small: bool, push: impl FnOnce(&mut Queue) -> Option<Untold>) {
         let mut queue = self.queue.lock();
         let was_idle = queue.is_idle();
-        queue.push_word(id, frame);
+        let untold = push(&mut queue);
         drop(queue);
-        self.go_on(was_idle);
+        match untold {
+            Some(untold) => untold.tell(),
+            None => self.go_on(was_idle && is_small),
+        }
     }
 
     /// Nobody takes the parts of a scan any more.
