@@ -14,6 +14,7 @@ use crate::store::{SettledSnapshot, Store};
 use crate::view::frames;
 use std::ops::ControlFlow;
 use std::sync::{Arc, mpsc};
+use std::thread::ScopedJoinHandle;
 use strandline_durable::{CommitError, DurableTier, FileEntry, Layout, RowRef, Snapshot, Sorter, WriteError};
 use strandline_event::{LogIndex, LogKey, Micros, StampedBatch};
 use strandline_wal::LogView;
@@ -100,9 +101,8 @@ pub(crate) fn rescue(
 }
 
 /// The batches of a job, and where they end.
-struct Selected<'a> {
+struct Selected {
     batches: Vec<StampedBatch>,
-    settle: SettleBuilder<'a>,
     through: LogIndex,
     rows: u64,
     bytes: u64,
@@ -115,7 +115,7 @@ impl<'a> Job<'a> {
             return Err(CompactError::StalePlan);
         }
         self.enter(Phase::Selecting);
-        let (selected, sorter) = self.select_and_look()?;
+        let (selected, settle, sorter) = self.select_and_look()?;
         self.reached(Step::Selected)?;
         self.enter(Phase::Sorting);
         let order = sorter.finish(&selected.batches);
@@ -124,7 +124,7 @@ impl<'a> Job<'a> {
         let files = self.write(&selected, &order)?;
         self.reached(Step::FilesWritten)?;
         drop(order);
-        let outcome = self.commit(selected, files, &before)?;
+        let outcome = self.commit(&selected, settle, files, &before)?;
         self.reached(Step::Committed)?;
         Ok(outcome)
     }
@@ -138,30 +138,29 @@ impl<'a> Job<'a> {
         Ok(self.steps.reached(step)?)
     }
 
-    /// Reads the batches. What the order needs of them is looked up in a second thread, while the next are read from the disk.
-    fn select_and_look(&self) -> Result<(Selected<'a>, Sorter<'_>), CompactError> {
+    /// Reads the batches. While the next are read from the disk, two more threads look up what the order needs of them, and what is
+    /// recorded beside the files.
+    fn select_and_look(&self) -> Result<(Selected, SettleBuilder<'a>, Sorter<'_>), CompactError> {
         std::thread::scope(|scope| {
-            let (ready, next) = mpsc::channel::<StampedBatch>();
-            let looking = scope.spawn(move || {
+            let (to_sorter, unsorted) = mpsc::channel::<StampedBatch>();
+            let (to_settle, unsettled) = mpsc::channel::<StampedBatch>();
+            let sorting = scope.spawn(move || {
                 let mut sorter = Sorter::new(&self.layout);
-                next.into_iter().for_each(|batch| sorter.add(&batch));
+                unsorted.into_iter().for_each(|batch| sorter.add(&batch));
                 sorter
             });
-            let selected = self.select(&ready);
-            drop(ready);
-            let sorter = looking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            Ok((selected?, sorter))
+            let settling = scope.spawn(move || {
+                let mut settle = SettleBuilder::new(self.rules);
+                unsettled.into_iter().for_each(|batch| settle.add(&batch));
+                settle
+            });
+            let selected = self.select(&[to_sorter, to_settle]);
+            Ok((selected?, ended(settling), ended(sorting)))
         })
     }
 
-    fn select(&self, ready: &mpsc::Sender<StampedBatch>) -> Result<Selected<'a>, CompactError> {
-        let mut out = Selected {
-            batches: Vec::new(),
-            settle: SettleBuilder::new(self.rules),
-            through: self.plan.through,
-            rows: 0,
-            bytes: 0,
-        };
+    fn select(&self, looking: &[mpsc::Sender<StampedBatch>]) -> Result<Selected, CompactError> {
+        let mut out = Selected { batches: Vec::new(), through: self.plan.through, rows: 0, bytes: 0 };
         let limits = self.plan.limits;
         let mut last = self.plan.from_exclusive;
         for frame in frames::entries(&self.plan.log, &self.view, self.plan.from_exclusive, self.plan.through)? {
@@ -176,9 +175,10 @@ impl<'a> Job<'a> {
                 break;
             }
             last = frame.index;
-            out.settle.add(&frame.batch);
-            // the other end goes away only after this one
-            let _ = ready.send(frame.batch.clone());
+            for looking in looking {
+                // the other end goes away only after this one
+                let _ = looking.send(frame.batch.clone());
+            }
             out.batches.push(frame.batch);
             (out.rows, out.bytes) = (out.rows + rows, out.bytes + bytes);
             self.progress.add_rows(rows);
@@ -188,7 +188,7 @@ impl<'a> Job<'a> {
         Ok(out)
     }
 
-    fn write(&self, selected: &Selected<'_>, order: &[RowRef]) -> Result<Vec<FileEntry>, CompactError> {
+    fn write(&self, selected: &Selected, order: &[RowRef]) -> Result<Vec<FileEntry>, CompactError> {
         let mut told = 0;
         let mut on_rows = |so_far: u64| {
             self.progress.add_rows(so_far.saturating_sub(told));
@@ -204,13 +204,14 @@ impl<'a> Job<'a> {
 
     fn commit(
         &self,
-        selected: Selected<'_>,
+        selected: &Selected,
+        settle: SettleBuilder<'_>,
         files: Vec<FileEntry>,
         before: &Snapshot,
     ) -> Result<JobOutcome, CompactError> {
         self.enter(Phase::Committing);
         let older = SettledSnapshot::new(before, &self.plan.log);
-        let records = match selected.settle.finish(&older) {
+        let records = match settle.finish(&older) {
             Ok(records) => records,
             Err(error) => {
                 self.durable.discard(&files);
@@ -251,4 +252,9 @@ impl<'a> Job<'a> {
             through,
         }
     }
+}
+
+/// What a thread of the job made; its panic goes on in this one.
+fn ended<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
