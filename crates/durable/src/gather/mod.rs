@@ -4,6 +4,8 @@
 //! field: neighbours share lines and pages of memory, and what was found goes to its place in the sorted column. What the texts'
 //! lengths say decides where a window ends before a byte is copied. The encoders take a window in chunks, which are parts of it.
 
+mod spare;
+
 use crate::columns::{ROW_BYTES, TEXTS, bounds, place_of};
 use crate::entry::Bounds;
 use crate::layout::{Layout, WINDOW_ROWS};
@@ -18,8 +20,9 @@ use arrow::array::{
 use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
+use spare::Spare;
 use std::sync::Arc;
-use strandline_event::Field;
+use strandline_event::{EventId, Field, Micros};
 
 /// Rows of one partition on their way to the encoders.
 pub(crate) struct Chunk {
@@ -46,6 +49,20 @@ pub(crate) struct Gather<'a, B> {
     there: [bool; TEXTS.len()],
     /// Whether any has a schema version.
     versions: bool,
+    /// Used again by each window.
+    scratch: Scratch<'a>,
+    /// The window before, whose memory the next one takes.
+    last: Option<RecordBatch>,
+}
+
+/// What is known of the rows of a window before their columns are made.
+#[derive(Default)]
+struct Scratch<'a> {
+    visits: Vec<Visit>,
+    /// Where the texts of the rows are, by field and place; empty: nobody has one.
+    texts: [Vec<Option<&'a [u8]>>; TEXTS.len()],
+    /// Bytes of each row.
+    bytes: Vec<usize>,
 }
 
 /// A row of a window in the order of the log, and its place in the window.
@@ -61,33 +78,42 @@ impl<'a, B: Rows> Gather<'a, B> {
         let there = TEXTS.map(|field| batches.iter().any(|batch| batch.may_have(field)));
         let versions = batches.iter().any(|batch| batch.may_have(Field::EventVersion));
         let partitioner = Partitioner::new(layout);
-        Self { layout, batches, rest: order, partitioner, partition: None, reach: PAGE_ROWS, there, versions }
+        let (scratch, last) = (Scratch::default(), None);
+        Self {
+            layout,
+            batches,
+            rest: order,
+            partitioner,
+            partition: None,
+            reach: PAGE_ROWS,
+            there,
+            versions,
+            scratch,
+            last,
+        }
     }
 
     fn window(&mut self, first: RowRef) -> Result<Vec<Chunk>, WriteError> {
         let same = |row: &&RowRef| row.partition == first.partition;
         let most = self.rest.iter().take(self.reach).take_while(same).count();
-        let mut visits = self.visits(most);
-        let texts = self.texts(&visits, most);
-        let mut bytes = vec![ROW_BYTES; most];
-        for column in &texts {
-            bytes.iter_mut().zip(column).for_each(|(sum, text)| *sum += text.map_or(0, <[u8]>::len));
-        }
-        let rows = self.layout.rows_of_window(&bytes);
-        bytes.truncate(rows);
-        visits.retain(|visit| (visit.place as usize) < rows);
-        let window = self.columns(&visits, &texts, rows)?;
+        let mut scratch = std::mem::take(&mut self.scratch);
+        self.look(&mut scratch, most);
+        let rows = self.layout.rows_of_window(&scratch.bytes);
+        scratch.visits.retain(|visit| (visit.place as usize) < rows);
+        let mut spare = Spare::of(&mut self.last);
+        let window = self.columns(&scratch, &mut spare, rows)?;
         self.rest = self.rest.get(rows..).unwrap_or_default();
         self.reach = (rows + rows / 2).clamp(PAGE_ROWS, WINDOW_ROWS);
         let mut begins = self.begins(first);
         let (mut chunks, mut done) = (Vec::new(), 0);
         while done < rows {
-            let rest = &bytes[done..];
+            let rest = &scratch.bytes[done..rows];
             let rows = self.layout.rows_of_batch(rest);
             let batch = window.slice(done, rows);
             chunks.push(Chunk { begins: begins.take(), bounds: bounds(&batch), batch, bytes: rest[..rows].to_vec() });
             done += rows;
         }
+        (self.scratch, self.last) = (scratch, Some(window));
         Ok(chunks)
     }
 
@@ -99,44 +125,35 @@ impl<'a, B: Rows> Gather<'a, B> {
         Some(self.partitioner.key())
     }
 
-    fn visits(&self, rows: usize) -> Vec<Visit> {
-        let rows = self.rest.iter().take(rows).enumerate();
-        let mut visits: Vec<_> =
-            rows.map(|(place, row)| Visit { batch: row.batch, row: row.row, place: place as u32 }).collect();
+    /// Looks at so many rows: in the order of the log, where their texts are, and how large they are.
+    fn look(&self, scratch: &mut Scratch<'a>, rows: usize) {
+        let Scratch { visits, texts, bytes } = scratch;
+        let places = self.rest.iter().take(rows).enumerate();
+        visits.clear();
+        visits.extend(places.map(|(place, row)| Visit { batch: row.batch, row: row.row, place: place as u32 }));
         visits.sort_unstable_by_key(|visit| (visit.batch, visit.row));
-        visits
-    }
-
-    /// Where the texts of the rows are, by field and place; empty: nobody has one.
-    fn texts(&self, visits: &[Visit], rows: usize) -> [Vec<Option<&'a [u8]>>; TEXTS.len()] {
-        let mut columns = TEXTS.map(|_| Vec::new());
-        for ((column, field), there) in columns.iter_mut().zip(TEXTS).zip(self.there) {
-            if there {
-                *column = self.visit(visits, rows, |batch, row| batch.bytes(row, field));
-            }
+        bytes.clear();
+        bytes.resize(rows, ROW_BYTES);
+        for ((column, field), _) in texts.iter_mut().zip(TEXTS).zip(self.there).filter(|(_, there)| *there) {
+            // each place is visited: what stands there is of the window before
+            column.resize(rows, None);
+            self.visit(visits, column, |batch, row| batch.bytes(row, field));
+            bytes.iter_mut().zip(column).for_each(|(sum, text)| *sum += text.map_or(0, <[u8]>::len));
         }
-        columns
     }
 
     /// One value of each row, put at its place.
-    fn visit<T: Clone + Default>(&self, visits: &[Visit], rows: usize, value: impl Fn(&'a B, usize) -> T) -> Vec<T> {
-        let mut values = vec![T::default(); rows];
+    fn visit<T>(&self, visits: &[Visit], values: &mut [T], mut value: impl FnMut(&'a B, usize) -> T) {
         for visit in visits {
             values[visit.place as usize] = value(&self.batches[visit.batch as usize], visit.row as usize);
         }
-        values
     }
 
-    fn columns(
-        &self,
-        visits: &[Visit],
-        texts: &[Vec<Option<&'a [u8]>>; TEXTS.len()],
-        rows: usize,
-    ) -> Result<RecordBatch, WriteError> {
+    fn columns(&self, scratch: &Scratch<'a>, spare: &mut Spare, rows: usize) -> Result<RecordBatch, WriteError> {
         let wrap = |e: ArrowError| WriteError::encode("(a batch of rows)", e.into());
         let mut columns = Vec::with_capacity(Field::ALL.len());
         for field in Field::ALL {
-            columns.push(self.column(field, visits, texts, rows)?.map_err(wrap)?);
+            columns.push(self.column(field, scratch, spare, rows)?.map_err(wrap)?);
         }
         RecordBatch::try_new(Arc::clone(&self.layout.arrow_schema), columns).map_err(wrap)
     }
@@ -144,49 +161,58 @@ impl<'a, B: Rows> Gather<'a, B> {
     fn column(
         &self,
         field: Field,
-        visits: &[Visit],
-        texts: &[Vec<Option<&'a [u8]>>; TEXTS.len()],
+        scratch: &Scratch<'a>,
+        spare: &mut Spare,
         rows: usize,
     ) -> Result<Result<ArrayRef, ArrowError>, WriteError> {
-        let moments =
-            |values: Vec<i64>| -> ArrayRef { Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC")) };
+        let visits = &scratch.visits;
+        let moments = |mut values: Vec<i64>, moment: fn(&B, usize) -> Micros| -> ArrayRef {
+            self.visit(visits, &mut values, |batch, row| moment(batch, row).0);
+            Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC"))
+        };
         Ok(Ok(match field {
             Field::EventId => {
-                let ids = self.visit(visits, rows, |batch, row| batch.event_id(row).0);
-                let ids = FixedSizeBinaryArray::try_new(crate::schema::ID_BYTES, ids.into_flattened().into(), None);
+                let mut ids = spare.bytes(rows * size_of::<EventId>());
+                self.visit(visits, ids.as_chunks_mut().0, |batch, row| batch.event_id(row).0);
+                let ids = FixedSizeBinaryArray::try_new(crate::schema::ID_BYTES, ids.into(), None);
                 return Ok(ids.map(|ids| Arc::new(ids) as ArrayRef));
             }
             Field::Seq => {
-                let seqs = self.visit(visits, rows, |batch, row| batch.seq(row));
-                Arc::new(Int64Array::from(seqs.into_iter().map(crate::columns::seq).collect::<Result<Vec<_>, _>>()?))
+                let (mut seqs, mut fault) = (spare.numbers(rows), Ok(()));
+                self.visit(visits, &mut seqs, |batch, row| {
+                    crate::columns::seq(batch.seq(row)).unwrap_or_else(|too_large| {
+                        fault = Err(too_large);
+                        0
+                    })
+                });
+                fault?;
+                Arc::new(Int64Array::from(seqs))
             }
             Field::EventVersion if !self.versions => new_null_array(&DataType::UInt32, rows),
             Field::EventVersion => {
-                Arc::new(UInt32Array::from(self.visit(visits, rows, |batch, row| batch.event_version(row))))
+                let mut versions = vec![None; rows];
+                self.visit(visits, &mut versions, Rows::event_version);
+                Arc::new(UInt32Array::from(versions))
             }
-            Field::OccurredAt => moments(self.visit(visits, rows, |batch, row| batch.occurred_at(row).0)),
-            Field::IngestedAt => moments(self.visit(visits, rows, |batch, row| batch.ingested_at(row).0)),
-            _ => {
-                let texts = texts[place_of(field)].get(..rows);
-                return Ok(
-                    texts.map_or_else(|| Ok(new_null_array(&DataType::Utf8, rows)), |texts| text_column(visits, texts))
-                );
-            }
+            Field::OccurredAt => moments(spare.numbers(rows), Rows::occurred_at),
+            Field::IngestedAt => moments(spare.numbers(rows), Rows::ingested_at),
+            _ if !self.there[place_of(field)] => new_null_array(&DataType::Utf8, rows),
+            _ => return Ok(text_column(visits, &scratch.texts[place_of(field)][..rows], spare)),
         }))
     }
 }
 
 /// Copies texts to their places, in the order of the log.
-fn text_column(visits: &[Visit], texts: &[Option<&[u8]>]) -> Result<ArrayRef, ArrowError> {
-    let mut ends = Vec::with_capacity(texts.len() + 1);
-    ends.push(0_i32);
+fn text_column(visits: &[Visit], texts: &[Option<&[u8]>], spare: &mut Spare) -> Result<ArrayRef, ArrowError> {
+    let mut ends = spare.ends(texts.len() + 1);
+    ends[0] = 0;
     let mut end = 0;
-    for text in texts {
+    for (text, ends) in texts.iter().zip(&mut ends[1..]) {
         end += text.map_or(0, <[u8]>::len);
         // a window is bounded far below 2 GiB of text: one row has 1 MiB at most
-        ends.push(i32::try_from(end).map_err(|_| ArrowError::OffsetOverflowError(end))?);
+        *ends = i32::try_from(end).map_err(|_| ArrowError::OffsetOverflowError(end))?;
     }
-    let mut values = vec![0_u8; end];
+    let mut values = spare.bytes(end);
     for visit in visits {
         let place = visit.place as usize;
         if let Some(text) = texts[place] {
