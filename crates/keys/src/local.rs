@@ -143,18 +143,24 @@ impl KeyFile {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
         let opened = rustix::fs::open(&aside, flags, Mode::RUSR | Mode::WUSR);
         let mut file = File::from(opened.map_err(|error| io(error.into()))?);
-        file.write_all(self.text().as_bytes()).and_then(|()| file.sync_all()).map_err(&io)?;
-        let given = if is_new { give_new_name(&aside, &self.path) } else { rename(&aside, &self.path) };
-        match given {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                // it holds nothing that anybody needs
-                let _ = std::fs::remove_file(&aside);
-                return Err(KeyError::FileExists(self.path.clone()));
-            }
-            given => given.map_err(at(&self.path))?,
+        let written = file.write_all(self.text().as_bytes()).and_then(|()| file.sync_all()).map_err(&io);
+        let given = written.and_then(|()| self.give_name(&aside, is_new));
+        if given.is_err() {
+            // a key that wraps nothing is left lying nowhere
+            let _ = std::fs::remove_file(&aside);
         }
+        given?;
         let folder = folder_of(&self.path);
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(at(folder))
+    }
+
+    /// The name that its readers know.
+    fn give_name(&self, aside: &Path, is_new: bool) -> Result<(), KeyError> {
+        let given = if is_new { give_new_name(aside, &self.path) } else { rename(aside, &self.path) };
+        given.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => KeyError::FileExists(self.path.clone()),
+            _ => at(&self.path)(error),
+        })
     }
 
     fn text(&self) -> Zeroizing<String> {
@@ -378,6 +384,21 @@ pub(crate) mod tests {
             let refused = KeyFile::open(&path).unwrap_err();
             assert!(refused.to_string().contains("chmod 600"), "{refused}");
         }
+    }
+
+    #[test]
+    fn a_key_that_does_not_get_its_place_is_left_lying_nowhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("k");
+        KeyFile::create(&path, &*entropy(1)).unwrap();
+        let mut locked = LockedKeyFile::open(&path).unwrap();
+        // no file is renamed over a folder
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        let refused = locked.rotate(&*entropy(2));
+        assert!(matches!(refused, Err(KeyError::Io { path: named, .. }) if named == path));
+        assert!(!folder.path().join("k.new").exists());
+        assert_eq!(locked.file.version(), 1);
     }
 
     #[test]
