@@ -11,8 +11,8 @@ use crate::net::limits::{
 use crate::net::link::{Link, Opened, accept, tune};
 use crate::net::outgoing::{Outbox, queue, write};
 use crate::net::transport::Identity;
+use crate::net::unheard::Unheard;
 use crate::transport::{BoxFuture, GroupId, NodeId, Serve};
-use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +21,7 @@ use strandline_tls::{CertificateDer, Certificates, node};
 use tokio::io::{AsyncRead, ReadHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 /// After an error of the system's, e.g. no descriptor left.
@@ -70,29 +70,6 @@ pub struct Listener {
     strangers: Arc<Semaphore>,
     /// Of the connection that this one serves: whether it was said who is there.
     heard: Arc<AtomicBool>,
-}
-
-/// Connections that have not said who they are, the oldest first. Where there is no room for a new one they give way to it: who says nothing
-/// keeps nobody out.
-#[derive(Default)]
-struct Unheard(VecDeque<(AbortHandle, Arc<AtomicBool>)>);
-
-impl Unheard {
-    fn push(&mut self, connection: AbortHandle, heard: Arc<AtomicBool>) {
-        self.0.retain(|(connection, heard)| !connection.is_finished() && !heard.load(Ordering::Relaxed));
-        self.0.push_back((connection, heard));
-    }
-
-    /// Ends the oldest; `false`: there is none.
-    fn end_oldest(&mut self) -> bool {
-        while let Some((connection, heard)) = self.0.pop_front() {
-            if !connection.is_finished() && !heard.load(Ordering::Relaxed) {
-                connection.abort();
-                return true;
-            }
-        }
-        false
-    }
 }
 
 impl fmt::Debug for Listener {

@@ -24,6 +24,7 @@ mod listener;
 mod outgoing;
 mod peer;
 mod transport;
+mod unheard;
 
 pub use body::{Ask, Refused, RefusedCode, decode_ask, decode_call, encode_answer, encode_ask, encode_call};
 pub use header::{ALIGN, HEADER_BYTES, Header, Kind, NetError};
@@ -32,6 +33,7 @@ pub use link::{Connect, Link, Opened, TcpConnect, TlsConnect};
 pub use listener::{Asker, Hear, Listener};
 pub use outgoing::Frame;
 pub use transport::{Identity, NetTransport};
+pub use unheard::Unheard;
 
 /// Limits of the links between nodes.
 pub mod limits {

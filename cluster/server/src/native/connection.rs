@@ -16,6 +16,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use strandline_client::Refused;
@@ -56,13 +57,20 @@ pub(super) struct Connection {
     permit: Option<BytePermit>,
 }
 
+/// Who has connected.
+pub(super) struct Peer {
+    pub(super) socket: TcpStream,
+    /// It has said something that a client says.
+    pub(super) heard: Arc<AtomicBool>,
+}
+
 /// Reads whole frames from the socket.
 struct Incoming<R> {
     socket: R,
     frames: FrameReader,
     stopped: watch::Receiver<bool>,
-    /// The first frame has come: from then on a client may be silent between frames.
-    greeted: bool,
+    /// The first frame has come: from then on a client may be silent between frames, and gives way to no other.
+    greeted: Arc<AtomicBool>,
     /// What the client is given where bytes are due.
     patience: Patience,
     /// Of the frame that comes.
@@ -123,7 +131,7 @@ impl<R: AsyncRead + Unpin> Incoming<R> {
                 return Err(End::Closed);
             }
             let is_between = self.frames.is_between_frames();
-            let is_due = !self.greeted || !is_between;
+            let is_due = !self.greeted.load(Ordering::Relaxed) || !is_between;
             let patience = if is_between { self.patience.stall } else { self.pace.patience(Instant::now()) };
             let read = tokio::select! {
                 read = timeout(patience, self.socket.read(self.frames.space())) => read,
@@ -174,7 +182,7 @@ impl<R: AsyncRead + Unpin> Incoming<R> {
                 Step::Head(header) => check_size(&header)?,
                 Step::Frame(Frame { header, body }) if Kind::from_u8(header.kind) == Some(Kind::Hello) => {
                     check_request(header.request)?;
-                    self.greeted = true;
+                    self.greeted.store(true, Ordering::Relaxed);
                     return Ok((header.request, Hello::decode(&body)?));
                 }
                 Step::Frame(frame) => return Err(WireError::Unexpected(frame.header.kind).into()),
@@ -189,7 +197,7 @@ impl Connection {
     pub(super) async fn run(
         app: Arc<App>,
         tls: Option<TlsAcceptor>,
-        socket: TcpStream,
+        Peer { socket, heard }: Peer,
         stopped: watch::Receiver<bool>,
     ) {
         // without it small answers wait for the client's next bytes
@@ -202,13 +210,13 @@ impl Connection {
             // plain text, a client that trusts another authority, or one that never goes on: nobody to talk to
             let Ok(Ok(socket)) = timeout(HANDSHAKE, tls.accept(socket)).await else { return };
             let (reading, writing) = tokio::io::split(socket);
-            return Self::converse(app, (reading, writing), outbox, stopped, from).await;
+            return Self::converse(app, (reading, writing), outbox, stopped, (from, heard)).await;
         }
         let (reading, writing) = socket.into_split();
         let writing = Arc::new(writing);
         let direct = Arc::clone(&writing);
         outbox.set_direct(Box::new(move |bytes| direct.try_write(bytes)));
-        Self::converse(app, (reading, Shared(writing)), outbox, stopped, from).await;
+        Self::converse(app, (reading, Shared(writing)), outbox, stopped, (from, heard)).await;
     }
 
     /// Reads and writes side by side.
@@ -217,14 +225,14 @@ impl Connection {
         (reading, writing): (impl AsyncRead + Unpin, impl AsyncWrite + Unpin),
         outbox: Arc<Outbox>,
         stopped: watch::Receiver<bool>,
-        from: Option<SocketAddr>,
+        (from, greeted): (Option<SocketAddr>, Arc<AtomicBool>),
     ) {
         let frames = FrameReader::new(BODY_BYTES_MAX);
         let mut incoming = Incoming {
             socket: reading,
             frames,
             stopped,
-            greeted: false,
+            greeted,
             patience: app.patience,
             pace: Pace::begin(Instant::now(), app.patience),
             account: None,

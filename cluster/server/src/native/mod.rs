@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Nothing of the store is decided here. A request is refused or passed on as HTTP does it; what is refused for its bytes ends its
-//! connection and no other.
+//! connection and no other. Where there is no room for a connection, the oldest that has not said who it is gives way to it.
 
 mod append;
 mod checks;
@@ -23,11 +23,12 @@ use crate::bound::BoundAddress;
 use crate::http::call::App;
 use crate::serve::ServeError;
 use crate::stall::Patience;
-use connection::Connection;
+use connection::{Connection, Peer};
 use outbox::Outbox;
 use std::sync::Arc;
 use std::time::Duration;
 use strandline_client::Refused;
+use strandline_consensus::net::Unheard;
 use strandline_event::ErrorKind;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -78,7 +79,7 @@ async fn accept(
     mut stopped: watch::Receiver<bool>,
     connections_max: usize,
 ) {
-    let mut connections = JoinSet::new();
+    let (mut connections, mut unheard) = (JoinSet::new(), Unheard::default());
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -86,8 +87,11 @@ async fn accept(
             _ = stopped.wait_for(|stopped| *stopped) => break,
         };
         match accepted {
-            Ok((socket, _)) if connections.len() < connections_max => {
-                connections.spawn(Connection::run(Arc::clone(&app), tls.clone(), socket, stopped.clone()));
+            Ok((socket, _)) if connections.len() < connections_max || unheard.end_oldest() => {
+                let heard = Arc::default();
+                let peer = Peer { socket, heard: Arc::clone(&heard) };
+                let serving = Connection::run(Arc::clone(&app), tls.clone(), peer, stopped.clone());
+                unheard.push(connections.spawn(serving), heard);
             }
             // who wants TLS is told nothing in plain text
             Ok((socket, _)) if tls.is_some() => drop(socket),

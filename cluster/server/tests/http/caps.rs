@@ -10,6 +10,8 @@ use strandline_workers::NodeOptions;
 
 /// More than are taken with so few descriptors, whatever the machine.
 const TRIED_MAX: usize = 400;
+/// More than the native listener has room for.
+const SILENT: usize = 60;
 
 fn start(dir: &std::path::Path) -> Running {
     let any = "127.0.0.1:0".parse().unwrap();
@@ -67,5 +69,27 @@ fn one_connection_too_many_is_told_so_by_every_listener() {
         while !serve().1 {
             assert!(began.elapsed() < Duration::from_secs(60), "an end makes no room");
         }
+    }
+}
+
+/// Who has said nothing, or has only begun to, gives way to who comes later.
+#[test]
+fn native_connections_that_say_nothing_keep_nobody_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path());
+    let hello = hello_of(1);
+    let mut silent = Vec::new();
+    for n in 0..SILENT {
+        let mut socket = TcpStream::connect(server.native).unwrap();
+        if n % 2 == 0 {
+            // one that gave way is closed
+            let _ = socket.write_all(&hello[..9]);
+        }
+        silent.push(socket);
+    }
+    for _ in 0..3 {
+        let (socket, is_served) = served(server.native, &hello, "too many connections");
+        assert!(is_served, "who says nothing keeps others out");
+        silent.push(socket);
     }
 }

@@ -15,7 +15,7 @@ fn a_frame_that_comes_slowly_is_read_and_one_that_does_not_go_on_ends_the_connec
             socket,
             frames,
             stopped,
-            greeted: true,
+            greeted: Arc::new(AtomicBool::new(true)),
             patience,
             pace: Pace::begin(Instant::now(), patience),
             account: None,
