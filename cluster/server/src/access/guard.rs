@@ -27,14 +27,24 @@ use tracing::Instrument;
 #[derive(Clone)]
 pub(crate) struct Granted(pub(crate) Arc<Principal>);
 
+/// Mark of a request whose token is known.
+struct Known;
+
 /// Lets a request through, or refuses it, in the span that a trace shows of it.
+///
+/// Who shows no token gets one answer a connection: the listener gives a later request's head no time, and a byte of it would keep a place
+/// for ever.
 pub(crate) async fn guard(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let span = trace::request(&request);
-    let answered = guarded(request, next).instrument(span.clone()).await?;
+    let asks_for_tokens = request.app_data::<Data<App>>().is_some_and(|app| app.access.asks_for_tokens());
+    let mut answered = guarded(request, next).instrument(span.clone()).await?;
     trace::answered(&span, &answered);
+    if asks_for_tokens && !answered.request().extensions().contains::<Known>() {
+        answered.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
     Ok(answered)
 }
 
@@ -64,6 +74,9 @@ async fn guarded(
     }
     let shown = bearer(&request);
     let found = app.access.who(shown);
+    if found.is_some() {
+        request.extensions_mut().insert(Known);
+    }
     let refused = match &found {
         None if need == Need::Open => None,
         None => Some(unauthenticated(shown.is_some())),

@@ -3,7 +3,10 @@
 use crate::common::{Answer, Running, start_guarded};
 use serde_json::{Value, json};
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
+use std::time::Duration;
 use strandline_client::wire::read::{AllWanted, Filter, StreamWanted};
 use strandline_client::wire::subscribe::SubscribeWanted;
 use strandline_client::{BatchBuilder, BatchUnit, Client, ClientError, EventInput, Expected, OnError, Options};
@@ -520,5 +523,36 @@ fn a_token_that_is_taken_back_is_refused_on_open_connections_too() {
     let new = token_in(&file, "new", &[Role::Read], &[], &[]);
     server.access.reload().unwrap();
     As::new(&server, &new).get("events").ok(200);
+    server.stop();
+}
+
+/// What a connection is told until its end, of requests that are sent at once.
+fn told(server: &Running, requests: &str) -> String {
+    let mut socket = TcpStream::connect(server.address).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    socket.write_all(requests.as_bytes()).unwrap();
+    let mut told = String::new();
+    socket.read_to_string(&mut told).unwrap();
+    told.to_lowercase()
+}
+
+/// A place among the connections is not for who may do nothing: a request that is begun and never ended would keep it.
+#[test]
+fn who_shows_no_token_gets_one_answer_a_connection() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tokens");
+    let token = token_in(&file, "reader", &[Role::Read], &[], &[]);
+    let server = start_guarded(folder.path(), &file);
+    let request = |path: &str, more: &str| format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n{more}\r\n");
+    for shown in ["", "authorization: Bearer slt_wrong\r\n"] {
+        for path in ["/health", "/ready", "/openapi.json", "/info", "/nowhere"] {
+            let told = told(&server, &request(path, shown));
+            assert!(told.starts_with("http/1.1 ") && told.contains("\r\nconnection: close\r\n"), "{path}: {told}");
+        }
+    }
+    let shown = format!("authorization: Bearer {token}\r\n");
+    let two = request("/health", &shown) + &request("/info", &format!("{shown}connection: close\r\n"));
+    let told = told(&server, &two);
+    assert_eq!(told.matches("http/1.1 200").count(), 2, "{told}");
     server.stop();
 }

@@ -1,8 +1,9 @@
 //! Limits, bad bytes and full queues over HTTP: each has its answer, and the server goes on.
 
-use crate::common::{Running, start, start_with};
+use crate::common::{Running, start, start_serving, start_with};
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use strandline_server::ServeOptions;
 use strandline_workers::NodeOptions;
 
 fn is_well(server: &Running) {
@@ -237,20 +238,25 @@ fn what_is_declared_and_not_sent_keeps_nobody_out() {
 #[test]
 fn a_huge_head_and_bytes_that_are_no_http_end_their_own_connection() {
     let folder = tempfile::tempdir().unwrap();
-    let server = start(folder.path(), "");
-    for head in [
+    let any = "127.0.0.1:0".parse().unwrap();
+    let server =
+        start_serving(folder.path(), |options| options, move |options| ServeOptions { admin: Some(any), ..options });
+    let heads = [
         format!("GET /health HTTP/1.1\r\nhost: x\r\nx-long: {}\r\n\r\n", "x".repeat(1 << 20)),
         format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "x".repeat(1 << 20)),
         format!("GET /health HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(100_000)),
         "\u{16}\u{3}\u{1}\u{2}".to_owned() + &"\0".repeat(600),
-    ] {
-        let mut socket = TcpStream::connect(server.address).unwrap();
-        // the server may close before it has everything
-        let _ = socket.write_all(head.as_bytes());
-        let mut told = Vec::new();
-        let _ = socket.read_to_end(&mut told);
-        let text = String::from_utf8_lossy(&told);
-        assert!(text.is_empty() || text.starts_with("HTTP/1.1 4"), "{text}");
-        is_well(&server);
+    ];
+    for address in [server.address, server.admin.unwrap()] {
+        for head in &heads {
+            let mut socket = TcpStream::connect(address).unwrap();
+            // the server may close before it has everything
+            let _ = socket.write_all(head.as_bytes());
+            let mut told = Vec::new();
+            let _ = socket.read_to_end(&mut told);
+            let text = String::from_utf8_lossy(&told);
+            assert!(text.is_empty() || text.starts_with("HTTP/1.1 4"), "{text}");
+            is_well(&server);
+        }
     }
 }

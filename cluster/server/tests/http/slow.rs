@@ -88,6 +88,32 @@ fn a_body_and_a_frame_that_come_byte_by_byte_are_given_up() {
     in_flight_ends(&server);
 }
 
+/// A head has ten seconds, whatever comes of it meanwhile.
+#[test]
+fn operators_are_given_no_more_time_and_a_head_that_comes_byte_by_byte_is_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let any = "127.0.0.1:0".parse().unwrap();
+    let patience = Patience { stall: STALL, bytes_a_second: 64 << 20 };
+    let change = move |options: ServeOptions| ServeOptions { patience, admin: Some(any), ..options };
+    let server = start_serving(folder.path(), |options| options, change);
+    let (http, admin) = (server.address, server.admin.unwrap());
+    std::thread::scope(|scope| {
+        for address in [http, admin] {
+            scope.spawn(move || {
+                let told = trickle(address, b"GET /health HTTP/1.1\r\nhost: localhost\r\nx-slow: ");
+                // a reset may overtake it
+                assert!(told.is_empty() || told.starts_with("HTTP/1.1 408"), "{told}");
+            });
+        }
+        scope.spawn(move || {
+            let head = "POST /admin/v1/stores/s/restore HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 60000\r\n\r\n[";
+            let told = trickle(admin, head.as_bytes());
+            assert!(told.starts_with("HTTP/1.1 400") && told.contains("did not arrive"), "{told}");
+        });
+    });
+    assert_eq!(server.get("/health").ok(200)["status"], "ok");
+}
+
 fn fill(server: &Running) {
     let event = format!("{{\"event_type\":\"E\",\"data\":\"{}\"}}", "x".repeat(1_000_000));
     (0..PAGE_EVENTS).for_each(|_| drop(server.append("c", &event).ok(201)));
