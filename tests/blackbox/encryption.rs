@@ -86,6 +86,47 @@ pub(crate) fn assert_nothing_planted(folder: &Path) -> usize {
     files.len()
 }
 
+/// What is compressed hides texts from a search by itself: so each object says by its first or last bytes that it is sealed.
+fn assert_sealed(store: &Store) {
+    let mut counts = [0, 0];
+    for file in files_below(&store.durable()) {
+        let name = file.file_name().unwrap().to_string_lossy().into_owned();
+        let bytes = fs::read(&file).unwrap();
+        match file.extension().and_then(|extension| extension.to_str()) {
+            Some("parquet") => {
+                assert!(bytes.ends_with(b"PARE"), "{name}");
+                counts[0] += 1;
+            }
+            // on its way, or replaced by another
+            Some("tmp" | "old" | "link") => {}
+            _ if name.starts_with('.') || file.to_string_lossy().contains("/keyring/") => {}
+            _ => {
+                assert!(bytes.starts_with(b"SLSO"), "{}", file.display());
+                counts[1] += 1;
+            }
+        }
+    }
+    assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
+}
+
+/// The search finds what is not encrypted: in the log, in files, and in what is kept of a named subscription.
+#[test]
+fn what_is_not_encrypted_is_found() {
+    let store = Store::new(&["durable.compression = 'none'"]);
+    let server = store.start();
+    server.http().bulk(&(0..50).map(event).collect::<Vec<_>>());
+    server.http().compact();
+    subscribe(&server);
+    server.kill();
+    for folder in folders(&store) {
+        let holds = |file: &PathBuf| {
+            let bytes = fs::read(file).unwrap();
+            bytes.windows(PLANTED[0].len()).any(|part| part == PLANTED[0].as_bytes())
+        };
+        assert!(files_below(&folder).iter().any(holds), "{}", folder.display());
+    }
+}
+
 fn stream(server: &Server, n: usize) -> Vec<Value> {
     server.http().stream("Call", &format!("planted-stream-{n}"))
 }
@@ -113,6 +154,7 @@ fn nothing_that_events_say_is_found_in_any_byte_or_name() {
         "retention.enabled = true",
         "retention.durable_days = 36500",
         "row_group.max_rows = 40",
+        "durable.compression = 'none'",
     ];
     let encrypted = Encrypted::new(true, &keys);
     let store = &encrypted.store;
@@ -133,6 +175,7 @@ fn nothing_that_events_say_is_found_in_any_byte_or_name() {
     assert_says_nothing_planted("/metrics", &metrics);
     server.kill();
     nothing_planted_in(store);
+    assert_sealed(store);
     let verified = store.verify();
     assert_eq!(verified.code, 0, "{verified:?}");
     assert_says_nothing_planted("verify", &format!("{verified:?}"));
@@ -163,7 +206,7 @@ fn assert_says_nothing_planted(by: &str, said: &str) {
 
 #[test]
 fn a_store_without_a_log_says_as_little() {
-    let encrypted = Encrypted::new(false, &["partition.by = ('tenant_id')"]);
+    let encrypted = Encrypted::new(false, &["partition.by = ('tenant_id')", "durable.compression = 'none'"]);
     let store = &encrypted.store;
     let server = store.start();
     server.http().bulk(&(0..60).map(event).collect::<Vec<_>>());
@@ -171,6 +214,7 @@ fn a_store_without_a_log_says_as_little() {
     server.http().compact();
     assert!(nothing_planted_in(store) > 5);
     server.kill();
+    assert_sealed(store);
     store.assert_clean();
     let server = store.start();
     assert_eq!(server.http().scan().len(), 90);
