@@ -1,6 +1,6 @@
 //! Stores on an object store: the real program against a real S3 server on loopback, and a proxy that spoils the network.
 
-use crate::harness::{Finished, Random, Server, Store, root, seed};
+use crate::harness::{Finished, Random, Server, Store, root, run_command, seed};
 use crate::oracles::oracle;
 use crate::rigs::{Act, Moto, Proxy};
 use serde_json::{Value, json};
@@ -318,7 +318,7 @@ fn bytes_below(moto: &Moto, prefix: &str) -> Vec<(String, Vec<u8>)> {
 #[test]
 fn an_encrypted_store_lives_on_s3_under_a_key_of_kms() {
     let moto = Moto::start();
-    moto.make_key("alias/events");
+    let first = moto.make_key("alias/events");
     let kms = Proxy::start(moto.port);
     let keys = [
         "security.encrypt.at_rest = true",
@@ -357,6 +357,32 @@ fn an_encrypted_store_lives_on_s3_under_a_key_of_kms() {
     check(&server, 80);
     server.stop();
     store.assert_clean();
+    rotates(&moto, &store, &first);
+    let server = store.start();
+    check(&server, 80);
+    server.stop();
+    store.assert_clean();
+}
+
+/// The alias gets another key of KMS, which wraps the store's keys again and a new one; what the first one wrapped is gone.
+fn rotates(moto: &Moto, store: &Store, first: &str) {
+    let keyrings = || {
+        let objects = bytes_below(moto, "sealed").into_iter().filter(|(key, _)| key.contains("/keyring/"));
+        objects.map(|(_, bytes)| String::from_utf8(bytes).unwrap()).collect::<Vec<_>>()
+    };
+    let before = keyrings();
+    assert!(before.len() == 1 && before[0].contains(first), "{before:?}");
+    let other = moto.make_key("alias/others");
+    moto.kms("UpdateAlias", &format!("{{\"AliasName\": \"alias/events\", \"TargetKeyId\": \"{other}\"}}"));
+    let mut command = store.program();
+    command.args(["keys", "rotate", "--config"]).arg(store.config());
+    let rotated = run_command(command, b"");
+    assert_eq!(rotated.code, 0, "{rotated:?}");
+    for said in ["key 1 is wrapped again", "key 2 is new"] {
+        assert!(rotated.stdout.contains(said), "{said}: {rotated:?}");
+    }
+    let after = keyrings();
+    assert!(after.len() == 1 && after[0].contains(&other) && !after[0].contains(first), "{after:?}");
 }
 
 /// While the key service is away, what is open goes on, with a log and without one, and `/ready` names it at once and says that it is back.
