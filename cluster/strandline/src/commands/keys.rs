@@ -80,8 +80,8 @@ fn rotate_store(config: &StoreConfig) -> Result<(), Failure> {
     };
     match rotate_keyring(&*manifests, &*provider, &mut on_key).map_err(|error| failed(&error))? {
         Some(done) => out::line(&format!(
-            "store {name}: {} keys wrapped again, key {} is new: what is written from the next start on takes it, nothing else is \
-             written again (keyring revision {})",
+            "store {name}: {} keys wrapped again, key {} is new: what is written from here on takes it, the next segments of logs and the \
+             next files of a node that runs too; nothing is written again (keyring revision {})",
             done.wrapped, done.current, done.revision
         )),
         None => out::line(&format!("store {name}: there is no keyring yet; its first start makes one")),
