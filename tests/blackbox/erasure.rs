@@ -3,6 +3,7 @@
 
 use crate::harness::{Http, Server, Store, run_command};
 use serde_json::{Value, json};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use strandline_client::{BatchBuilder, BatchUnit, Client, EventInput, Expected, Options, StreamWanted};
 
@@ -220,6 +221,8 @@ fn what_cannot_be_erased_says_why() {
     http.post("stream-types", &json!({ "name": "P", "erasable": "tenant" })).expect_error(422, "strict_violation");
     http.post("stream-types", &json!({ "name": "P", "erasable": "no" })).expect_error(422, "strict_violation");
     http.post("stream-types", &json!({ "name": "P", "erasable": "yes" })).expect_error(400, "bad_request");
+    let mode = std::fs::metadata(rig.key_file()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "nobody else reads the keys");
     let types = http.get("stream-types").expect(200);
     assert!(types["stream_types"].as_array().unwrap().iter().any(|of| of["name"] == "P" && of["erasable"] == "stream"));
     http.post(ERASE, &json!({ "stream_id": "a", "stream_type": "Plain" })).expect_error(422, "strict_violation");
