@@ -3,11 +3,13 @@
 use crate::frames::{all, hello};
 use crate::node::{CLUSTER, Node, SOON, call, transport};
 use proptest::prelude::*;
+use std::time::Duration;
 use strandline_consensus::Transport;
 use strandline_consensus::net::{Hello, Kind, Refused, RefusedCode, encode_answer, encode_call};
 use strandline_event::SharedBytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
 
 fn known() -> Hello {
     Hello { cluster: CLUSTER, to: 2, node: 1, ..hello() }
@@ -118,6 +120,30 @@ async fn frames_that_end_early_leave_nothing_behind() {
             send(&node, true, &frame[..end.min(frame.len() - 1)]).await;
         }
     }
+    assert!(node.world.seen.lock().is_empty());
+    still_serves(&node).await;
+}
+
+/// A byte now and then keeps no connection: each part of a frame has its time.
+#[tokio::test]
+async fn a_frame_that_comes_byte_by_byte_ends_its_connection() {
+    let node = Node::start(2, CLUSTER).await;
+    let mut stream = TcpStream::connect(&node.address).await.unwrap();
+    stream.write_all(&known().encode().into_bytes()).await.unwrap();
+    let (mut reading, mut writing) = stream.into_split();
+    let frame = encode_call(1, &call(b"x")).into_bytes();
+    let sending = tokio::spawn(async move {
+        for byte in frame {
+            if writing.write_all(&[byte]).await.is_err() {
+                return;
+            }
+            sleep(Duration::from_secs(1)).await;
+        }
+    });
+    // a reset is an end too
+    let ended = timeout(SOON, reading.read_to_end(&mut Vec::new())).await;
+    assert!(ended.is_ok(), "it stays open");
+    sending.abort();
     assert!(node.world.seen.lock().is_empty());
     still_serves(&node).await;
 }
