@@ -504,7 +504,15 @@ fn a_token_that_is_taken_back_is_refused_on_open_connections_too() {
     let file = folder.path().join("tokens");
     let stays = token_in(&file, "stays", &[Role::Read], &[], &[]);
     let goes = token_in(&file, "goes", &[Role::Read], &[], &[]);
+    let writes = token_in(&file, "writes", &[Role::Append], &[], &[]);
     let server = start_guarded(folder.path(), &file);
+    let mut following = TcpStream::connect(server.address).unwrap();
+    following.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let shown = format!("host: localhost\r\nauthorization: Bearer {goes}\r\nconnection: close\r\n\r\n");
+    following.write_all(format!("GET /v1/stores/s/subscribe HTTP/1.1\r\n{shown}").as_bytes()).unwrap();
+    let mut begun = [0; 12];
+    following.read_exact(&mut begun).unwrap();
+    assert_eq!(&begun, b"HTTP/1.1 200");
     let (runtime, client) = connect(&server, &goes, "").unwrap();
     runtime.block_on(client.ping()).unwrap();
     let before = fs::read_to_string(&file).unwrap();
@@ -517,6 +525,11 @@ fn a_token_that_is_taken_back_is_refused_on_open_connections_too() {
     replace(&file, &without);
     server.access.reload().unwrap();
     As::new(&server, &goes).get("events").error(401, "unauthenticated");
+    // a subscription ends with the next event, and is not given it
+    As::new(&server, &writes).append("c", None, &json!({})).ok(201);
+    let mut told = String::new();
+    following.read_to_string(&mut told).unwrap();
+    assert!(told.contains("\"code\":\"unauthenticated\"") && !told.contains("event_id"), "{told}");
     As::new(&server, &stays).get("events").ok(200);
     let refused = runtime.block_on(client.head("Call", "c")).unwrap_err();
     assert_eq!(refused.kind(), Some(ErrorKind::Unauthenticated), "{refused}");
