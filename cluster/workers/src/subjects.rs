@@ -30,6 +30,10 @@ const TITLE: &str = "strandline subject-keys 1";
 /// Why a member of a cluster is given no keys of subjects.
 pub const NO_SUBJECT_KEYS_IN_CLUSTER: &str = "--subject-keys: erasable stream types are not served in a cluster, whose nodes have no common place for the keys; leave it out, or start a node alone";
 
+/// Why a cluster makes no stream type erasable, and erases none.
+const NOT_IN_CLUSTER: &str =
+    "erasable stream types are not served in a cluster: its nodes have no common place for the keys of subjects";
+
 /// The keys of a node, locked for this process.
 pub(crate) struct NodeSubjects {
     pub(crate) keys: Arc<SubjectKeys>,
@@ -229,8 +233,7 @@ impl StoreHandle {
         kind: SubjectKind,
     ) -> Result<StreamTypeEntry, NodeError> {
         if self.parts.replicas.is_some() {
-            let why = "erasable stream types are not served in a cluster: its nodes have no common place for the keys of subjects";
-            return Err(refusal(ErrorKind::NotSupported, why));
+            return Err(refusal(ErrorKind::NotSupported, NOT_IN_CLUSTER));
         }
         let (Some(keys), Some(subjects)) = (self.parts.store.subjects(), &self.node.shared.subjects) else {
             let why = "this node has no keys for subjects: start it with --subject-keys FILE, outside of its data";
@@ -270,9 +273,12 @@ impl StoreHandle {
     /// Destroys the keys of a subject: when it is answered, nobody can read what they sealed, in any tier or copy. One receipt a stream type.
     ///
     /// # Errors
-    /// `Erasure`: nothing is erasable so, or there is no such subject; the file of the keys.
+    /// `Erasure`: nothing is erasable so, or there is no such subject, or the node is one of a cluster; the file of the keys.
     pub async fn erase(&self, wish: Erasure) -> Result<Vec<Receipt>, NodeError> {
         self.node.check_serving()?;
+        if self.parts.replicas.is_some() {
+            return Err(refusal(ErrorKind::NotSupported, NOT_IN_CLUSTER));
+        }
         let (word, name) = (wish.kind.word(), wish.name.clone());
         let types: Vec<String> = match (&wish.stream_type, self.parts.store.subjects()) {
             (_, None) => Vec::new(),

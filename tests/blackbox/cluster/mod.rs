@@ -511,6 +511,8 @@ fn a_redaction_is_known_to_every_node_and_to_the_next_one_that_compacts() {
     }
     let erasable = nodes.http(1).post("stream-types", &json!({ "name": "P", "erasable": "stream" }));
     assert_eq!(erasable.json()["code"], "not_supported", "{erasable:?}");
+    let erased = nodes.http(2).post("/admin/v1/stores/test/erase", &json!({ "stream_id": "a" }));
+    assert_eq!(erased.json()["code"], "not_supported", "{erased:?}");
     nodes.stop_all();
     let verified = nodes.verify();
     assert!(verified.code == 0, "{verified:?}");
