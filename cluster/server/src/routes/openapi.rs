@@ -2,15 +2,30 @@
 
 use crate::error::ApiResult;
 use crate::http::call::Call;
+use crate::http::paced::paced;
 use crate::routes::no_query;
+use crate::stall::Patience;
 use actix_web::HttpResponse;
+use actix_web::body::SizedStream;
+use bytes::Bytes;
+use futures_util::stream;
+use std::io;
 
 const DESCRIPTION: &str = include_str!("../../openapi.json");
+/// Bytes that are handed to the connection at once.
+const PIECE_BYTES: usize = 16 << 10;
 
 /// GET /openapi.json
 pub(crate) async fn openapi(call: Call) -> ApiResult<HttpResponse> {
     no_query(&call)?;
-    Ok(HttpResponse::Ok().content_type("application/json").body(DESCRIPTION))
+    Ok(description(call.app.patience))
+}
+
+/// The largest answer that anybody gets: who takes it too slowly is given no more of it.
+fn description(patience: Patience) -> HttpResponse {
+    let pieces = DESCRIPTION.as_bytes().chunks(PIECE_BYTES).map(|piece| Ok::<_, io::Error>(Bytes::from_static(piece)));
+    let pieces = Box::pin(paced(stream::iter(pieces), patience));
+    HttpResponse::Ok().content_type("application/json").body(SizedStream::new(DESCRIPTION.len() as u64, pieces))
 }
 
 #[cfg(test)]
@@ -18,7 +33,27 @@ mod tests {
     use super::*;
     use crate::access::Need;
     use crate::routes::ROUTES;
+    use actix_web::body::MessageBody;
     use std::collections::BTreeSet;
+    use std::future::poll_fn;
+    use std::time::Duration;
+    use tokio::time::sleep;
+
+    #[test]
+    fn who_takes_it_too_slowly_is_given_no_more() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let hurry = Patience { stall: Duration::from_millis(1), bytes_a_second: u64::MAX };
+            let mut body = description(hurry).into_body();
+            loop {
+                match poll_fn(|context| body.as_pin_mut().poll_next(context)).await {
+                    Some(Ok(_)) => sleep(Duration::from_millis(20)).await,
+                    Some(Err(_)) => break,
+                    None => panic!("all of it was given"),
+                }
+            }
+        });
+    }
 
     #[test]
     fn the_description_has_exactly_the_served_routes() {
