@@ -9,7 +9,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 use strandline_benches::calls::Calls;
-use strandline_benches::cold::{Cold, Failure, build, cold, find_event, read_stream, scan};
+use strandline_benches::cold::{Asked, Cold, Failure, build, cold, find_event, read_stream, scan};
 
 /// What a lookup found, and what of files it touched.
 fn touched(lookup: &Cold) -> String {
@@ -18,6 +18,13 @@ fn touched(lookup: &Cold) -> String {
         "{} rows: {} files, {} row groups, {} bytes, {} filters asked of which {} said no",
         lookup.rows, stats.files, stats.row_groups, stats.bytes, stats.filters, stats.filters_no
     )
+}
+
+/// What the lookup of a stream did in each partition.
+fn by_partition(lookup: &Cold) {
+    for (name, Asked { opened, holding, rows }) in &lookup.partitions {
+        println!("  {name}: {opened} files opened, {holding} of them hold {rows} rows");
+    }
 }
 
 fn main() -> Result<(), Failure> {
@@ -40,14 +47,10 @@ fn main() -> Result<(), Failure> {
     let start = Instant::now();
     let read = read_stream(&root, &calls.middle_stream())?;
     println!("stream: {:.2} ms, {}", start.elapsed().as_secs_f64() * 1e3, touched(&read));
-    let partitions = read.partitions.len() as u64;
-    let holding = read.stats.files - read.stats.filters_no;
-    println!(
-        "stream: {partitions} partitions hold it, {holding} files of them were opened, {} more said no",
-        read.stats.filters_no
-    );
+    by_partition(&read);
     let absent = read_stream(&root, "call-8000000000000000x")?;
     println!("absent stream: {}", touched(&absent));
+    by_partition(&absent);
     for day in [1, 4] {
         let id = calls.day(day).nth(1000).ok_or("there is no such event")?.event().event_id;
         let start = Instant::now();

@@ -1,7 +1,7 @@
 //! A store of call records by day, compacted and merged as a node does it, and what lookups in it touch when nothing is cached.
 
 use crate::calls::{Call, Calls, DAYS};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -127,13 +127,24 @@ fn merge(tier: &DurableTier, config: &StoreConfig, job: &JobSpec, inputs: Vec<Ar
     Ok(())
 }
 
+/// What the lookup of a stream did in one partition.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Asked {
+    /// Files that were opened: those that may hold the stream, by the bounds in the manifest.
+    pub opened: u64,
+    /// Files that rows came from.
+    pub holding: u64,
+    /// Rows.
+    pub rows: u64,
+}
+
 /// What a lookup found, and what it touched.
 #[derive(Clone, Debug)]
 pub struct Cold {
     /// Rows.
     pub rows: usize,
-    /// Partitions that hold some, and the files in each that were there to be asked.
-    pub partitions: BTreeMap<String, usize>,
+    /// Of a stream: the partitions in which files were opened.
+    pub partitions: BTreeMap<String, Asked>,
     /// What was touched.
     pub stats: ReadStats,
 }
@@ -155,13 +166,27 @@ pub fn read_stream(root: &Path, stream_id: &str) -> Result<Cold, Failure> {
     let (from_seq, to_seq) = (Seq::FIRST, Seq(u64::MAX));
     let query = StreamQuery { stream_type: "Call", stream_id, from_seq, to_seq, descending: false, limit: 1000 };
     let set = snapshot.stream(&query)?;
-    let mut partitions = BTreeMap::new();
+    let mut partitions: BTreeMap<String, Asked> = BTreeMap::new();
+    for file in snapshot.files() {
+        let (first, last) = &file.bounds.stream_id;
+        if first.as_str() <= stream_id && stream_id <= last.as_str() {
+            partitions.entry(folder(file)).or_default().opened += 1;
+        }
+    }
+    let mut holding = BTreeSet::new();
     for i in 0..set.len() {
-        let partition = set.place(i).file.partition.clone();
-        let files = snapshot.files().iter().filter(|file| file.partition == partition).count();
-        partitions.insert(format!("{partition:?}"), files);
+        let file = set.place(i).file;
+        let asked = partitions.entry(folder(&file)).or_default();
+        asked.rows += 1;
+        asked.holding += u64::from(holding.insert(file.path.clone()));
     }
     Ok(Cold { rows: set.len(), partitions, stats: set.stats })
+}
+
+/// The partition of a file, as its folders name it.
+fn folder(file: &FileEntry) -> String {
+    let level = |(column, value): &(String, Option<String>)| format!("{column}={}", value.as_deref().unwrap_or("null"));
+    file.partition.iter().map(level).collect::<Vec<_>>().join("/")
 }
 
 /// Looks an event up in a store of which nothing is cached.
