@@ -11,7 +11,7 @@ use strandline_durable::{ReadStats, RowFilter};
 use strandline_engine::append::Answer;
 use strandline_engine::compact::Trigger;
 use strandline_engine::read::{Order, StreamRead};
-use strandline_event::{BatchUnit, LogKey, Micros};
+use strandline_event::{BatchUnit, LogKey, Micros, Seq};
 use strandline_testkit::r#gen::store as declared;
 use strandline_testkit::local_store::LocalStore;
 use strandline_testkit::model::Event;
@@ -94,6 +94,26 @@ fn a_stream_is_read_from_two_files_of_a_partition_at_most() {
         let groups = partitions as u64;
         assert!((groups..=2 * groups).contains(&stats.row_groups), "{stream_id}: {stats:?}");
         assert!(stats.bytes > 0 && stats.bytes < partitions as u64 * (1 << 20), "{stream_id}: {stats:?}");
+    }
+}
+
+/// The heads know which streams there are and where they end: what is not there costs no file, whatever lies beside it.
+#[test]
+fn what_is_not_there_costs_no_file() {
+    let mut store = loaded();
+    store.merge(Trigger::Hand).unwrap();
+    store.restart().unwrap();
+    let end = EVENTS_EACH as u64;
+    for (stream_id, from, wanted) in
+        [("on-1-07x", 1, 0), ("on-1-07", end + 1, 0), ("on-1-07", end, 1), ("every-017", 1, 0), ("nobody", 1, 0)]
+    {
+        for order in [Order::Asc, Order::Desc] {
+            let (from_seq, to_seq, order) = (Some(Seq(from)), None, Some(order));
+            let query = StreamRead { stream_type: "T", stream_id, from_seq, to_seq, limit: 10, order };
+            let page = store.store().read_stream(&query).unwrap();
+            assert!(page.len() == wanted && page.verdict.contiguous, "{stream_id} from {from}: {page:?}");
+            assert_eq!(page.stats.files > 0, wanted > 0, "{stream_id} from {from}: {:?}", page.stats);
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use strandline_deql::{MissingSeqPolicy, Tier};
 use strandline_durable::{ReadStats, RowSet, Snapshot, StreamQuery, Veil};
 use strandline_event::hash::stream_hash;
-use strandline_event::{Field, Seq};
+use strandline_event::{Field, LogKey, Seq};
 
 /// Views that a read takes before it gives up on a log that is trimmed under it each time.
 const VIEWS_MAX: usize = 8;
@@ -239,7 +239,7 @@ impl Store {
         // falling, what lies below a cut of the tail is not wanted
         let wants_files = wanted.order == Order::Asc || tail_end.is_none();
         let durable = match snapshot.as_deref().filter(|_| wants_files) {
-            Some(snapshot) => files_part(snapshot, &wanted, &tail_rows)?,
+            Some(snapshot) => files_part(&shared.key, snapshot, &wanted, &tail_rows)?,
             None => None,
         };
         if let Some(set) = durable {
@@ -400,9 +400,14 @@ pub(super) fn has_all(wanted: &StreamWanted<'_>, tail: &[TailRows]) -> bool {
     lowest == Some(wanted.from) || (wanted.order == Order::Desc && falling())
 }
 
-/// The durable rows, unless the tail has everything that is wanted.
-fn files_part(snapshot: &Snapshot, wanted: &StreamWanted<'_>, tail: &[TailRows]) -> Result<Option<RowSet>, ReadError> {
-    if has_all(wanted, tail) || wanted.from > wanted.to {
+/// The durable rows, unless the tail has everything that is wanted, or the files have nothing of it.
+fn files_part(
+    log: &LogKey,
+    snapshot: &Snapshot,
+    wanted: &StreamWanted<'_>,
+    tail: &[TailRows],
+) -> Result<Option<RowSet>, ReadError> {
+    if has_all(wanted, tail) || wanted.from > wanted.to || files_end_before(log, snapshot, wanted) {
         return Ok(None);
     }
     let set = snapshot.stream(&StreamQuery {
@@ -414,6 +419,13 @@ fn files_part(snapshot: &Snapshot, wanted: &StreamWanted<'_>, tail: &[TailRows])
         limit: wanted.limit,
     })?;
     Ok(Some(set))
+}
+
+/// Whether a stream ends below what is wanted in the files of a version, or is not in them, by the heads of the same version: then no
+/// file is opened. Where these cannot be read, the files tell.
+fn files_end_before(log: &LogKey, snapshot: &Snapshot, wanted: &StreamWanted<'_>) -> bool {
+    let head = snapshot.head(log, wanted.hash);
+    head.is_ok_and(|head| head.is_none_or(|head| head.last_seq < wanted.from))
 }
 
 /// The tiers of one log, pinned for one stream.
