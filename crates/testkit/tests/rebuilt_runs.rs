@@ -10,9 +10,10 @@ use std::path::Path;
 use std::sync::Arc;
 use strandline_deql::StoreConfig;
 use strandline_engine::append::{Answer, AppendError, AppendOutcome};
-use strandline_engine::read::Filter;
+use strandline_engine::read::{Filter, Order, StreamRead};
 use strandline_engine::verify::verify;
 use strandline_event::{BatchUnit, EventId, LogKey, Micros, Seq};
+use strandline_testkit::crash_disk::CrashDisk;
 use strandline_testkit::r#gen::store as declared;
 use strandline_testkit::local_store::LocalStore;
 use strandline_testkit::model::{Append, Event};
@@ -171,6 +172,9 @@ fn assert_refused(store: &mut LocalStore, config: &StoreConfig, kind: &str) {
         let Answer::Refused(refusal) = answer else { panic!("{kind}: {answer:?}") };
         assert!(matches!(&refusal.error, AppendError::Unavailable { reason } if reason.contains(kind)), "{refusal:?}");
         assert_eq!(events(store), 10, "reads go on");
+        let (from_seq, to_seq, order) = (None, None, Some(Order::Asc));
+        let new = StreamRead { stream_type: "T", stream_id: "s1", from_seq, to_seq, limit: 10, order };
+        assert_eq!(store.store().read_stream(&new).unwrap().len(), 5, "also of a stream whose head cannot be read");
         let found = findings(store, config);
         assert!(found.iter().any(|finding| finding.starts_with(&format!("_runs/T/{kind}"))), "{kind}: {found:?}");
         // another stream type is not concerned
@@ -220,4 +224,70 @@ fn what_was_brought_back_is_whole_again() {
     assert_eq!(events(&store), 20);
     load(&mut store, "T", 20..24, 4);
     assert_eq!(store.store().stream_head("T", "s0").unwrap().unwrap().last_seq, Seq(6));
+}
+
+const ROUNDS: usize = 4;
+const STREAMS: usize = 3;
+
+/// What came last in each stream is old, and everything in the last one: no file tells any more where they end.
+fn aged(now: Micros, round: usize, stream: usize) -> Append {
+    let (n, old) = (round * STREAMS + stream, round + 1 == ROUNDS || stream + 1 == STREAMS);
+    let at = Micros(now.0 - if old { 40 * DAY_US } else { 0 });
+    let sent = Event { occurred_at: Some(at), ..command(&format!("c{n}"), event(&format!("s{stream}"), n)) };
+    request("T", BatchUnit::Rows, vec![sent])
+}
+
+/// First answers of all commands; others under their ids are conflicts, and nothing is stored.
+fn all_known(store: &mut LocalStore, now: Micros) -> Vec<Vec<(u64, u32, Micros)>> {
+    let mut answers = Vec::new();
+    for (round, stream) in (0..ROUNDS).flat_map(|round| (0..STREAMS).map(move |stream| (round, stream))) {
+        let mut sent = aged(now, round, stream);
+        answers.push(first_answers(&done(store.append(&sent))));
+        sent.events[0].data = "\"another\"".to_owned();
+        conflicts(store, &sent);
+    }
+    answers
+}
+
+#[test]
+fn heads_and_commands_of_what_is_retired_are_found_from_the_durable_tier_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut store, config) = made(dir.path(), ", retention.enabled = true, retention.durable_days = 20");
+    let now = store.time.now();
+    for round in 0..ROUNDS {
+        for stream in 0..STREAMS {
+            done(store.append(&aged(now, round, stream)));
+            store.time.advance_us(13);
+        }
+        store.compact(&key()).unwrap();
+    }
+    let old = ROUNDS + STREAMS - 1;
+    assert_eq!(store.retain().unwrap().events, old as u64);
+    // jobs that know nothing of these streams merge their runs
+    for n in 0..ROUNDS {
+        done(store.append(&request("T", BatchUnit::Rows, vec![event(&format!("later {n}"), 900 + n)])));
+        store.compact(&key()).unwrap();
+    }
+    let state = store.store().durable().pin().log(&key()).unwrap().clone();
+    assert!(state.heads.len() < ROUNDS && state.commands.len() < ROUNDS, "runs were merged: {state:?}");
+    let before = all_known(&mut store, now);
+    store.stop();
+    drop(store);
+    // another node, which has nothing but the durable tier
+    let mut store = LocalStore::rival(config.clone(), Arc::new(CrashDisk::new()), None, 2).unwrap();
+    assert!(store.report.corrupt.is_empty(), "{:?}", store.report);
+    for round in 0..2 {
+        assert_eq!(all_known(&mut store, now), before, "round {round}");
+        assert_eq!(events(&store), ROUNDS * STREAMS - old + ROUNDS + round * STREAMS, "nothing was stored");
+        for stream in 0..STREAMS {
+            let (id, last) = (format!("s{stream}"), Seq((ROUNDS + round) as u64));
+            assert_eq!(store.store().stream_head("T", &id).unwrap().unwrap().last_seq, last, "{id}");
+            let next = done(store.append(&request("T", BatchUnit::Rows, vec![event(&id, 100 + round)])));
+            let stamped = next.stamped.unwrap();
+            assert!(stamped.iter().map(|row| row.seq).eq([last.next()]), "{id} goes on behind what is retired");
+        }
+        assert_eq!(findings(&store, &config), Vec::<String>::new());
+        store.compact(&key()).unwrap();
+        store.restart().unwrap();
+    }
 }
