@@ -9,6 +9,7 @@ use super::order::Order;
 use super::source::Source;
 use crate::read::RowBatch;
 use crate::redaction::Veil;
+use crate::rows::Rows;
 use std::collections::HashMap;
 use strandline_event::hash::keyed_hash;
 
@@ -77,14 +78,14 @@ impl<'v> Doubles<'v> {
 }
 
 /// Whether two rows are one event. Errors: one (stream, seq), different content.
-fn is_double(veil: &Veil, first: (&RowBatch, usize), second: (&RowBatch, usize)) -> Result<bool, MergeError> {
-    let (a, b) = (veil.over(first.0.row(first.1)), veil.over(second.0.row(second.1)));
-    if (a.seq, a.stream_id) != (b.seq, b.stream_id) {
+fn is_double(veil: &Veil, (first, i): (&RowBatch, usize), (second, j): (&RowBatch, usize)) -> Result<bool, MergeError> {
+    if first.seq(i) != second.seq(j) || first.stream_id(i) != second.stream_id(j) {
         return Ok(false);
     }
+    let (a, b) = (veil.over(first.row(i)), veil.over(second.row(j)));
     if a == b {
         return Ok(true);
     }
     let (stream_id, seq) = (a.stream_id.to_owned(), a.seq.0);
-    Err(MergeError::Differs { stream_id, seq, first: first.0.place(first.1), second: second.0.place(second.1) })
+    Err(MergeError::Differs { stream_id, seq, first: first.place(i), second: second.place(j) })
 }

@@ -17,7 +17,7 @@ impl Heap {
     pub(crate) fn new(order: Order, sources: &[Source]) -> Self {
         let mut inputs: Vec<usize> = (0..sources.len()).collect();
         // a sorted list is a heap
-        inputs.sort_by(|a, b| order.compare(&sources[*a].row(), &sources[*b].row()));
+        inputs.sort_by(|a, b| order.compare(sources[*a].here(), sources[*b].here()));
         Self { order, inputs }
     }
 
@@ -52,6 +52,6 @@ impl Heap {
 
     fn compare(&self, sources: &[Source], a: usize, b: usize) -> Ordering {
         let (a, b) = (self.inputs[a], self.inputs[b]);
-        self.order.compare(&sources[a].row(), &sources[b].row()).then(a.cmp(&b))
+        self.order.compare(sources[a].here(), sources[b].here()).then(a.cmp(&b))
     }
 }

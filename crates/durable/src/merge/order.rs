@@ -1,9 +1,14 @@
 //! The order of the output: `row_group.sort_by`, rising or falling.
 
 use crate::layout::Layout;
+use crate::read::RowBatch;
+use crate::rows::Rows;
 use crate::sort::compare;
 use std::cmp::Ordering;
-use strandline_event::{EventRef, Field};
+use strandline_event::Field;
+
+/// A row of an input.
+type At<'a> = (&'a RowBatch, usize);
 
 /// Compares rows of one partition.
 pub(crate) struct Order {
@@ -16,13 +21,20 @@ impl Order {
         Self { fields: layout.sort_by().to_vec(), descending: layout.descending() }
     }
 
-    pub(crate) fn compare(&self, a: &EventRef<'_>, b: &EventRef<'_>) -> Ordering {
-        let order = compare(&self.fields, a, b);
+    /// Every row is compared with several: stream and seq, which nearly always decide, are looked at where they stand, and whole
+    /// rows are made for other fields only.
+    pub(crate) fn compare(&self, (a, i): At<'_>, (b, j): At<'_>) -> Ordering {
+        let by = |field: &Field| match field {
+            Field::StreamId => a.stream_id(i).cmp(b.stream_id(j)),
+            Field::Seq => a.seq(i).cmp(&b.seq(j)),
+            other => compare(&[*other], &a.row(i), &b.row(j)),
+        };
+        let order = self.fields.iter().map(by).find(|order| order.is_ne()).unwrap_or(Ordering::Equal);
         if self.descending { order.reverse() } else { order }
     }
 
     /// Whether `b` may stand behind `a`.
-    pub(crate) fn allows(&self, a: &EventRef<'_>, b: &EventRef<'_>) -> bool {
+    pub(crate) fn allows(&self, a: At<'_>, b: At<'_>) -> bool {
         self.compare(a, b).is_le()
     }
 

@@ -104,9 +104,9 @@ impl Source {
             Coming::Streamed(stream) => {
                 let behind = if self.at + 1 < self.batch.rows() { None } else { stream.next(&self.file)? };
                 let sorted = match &behind {
-                    Some(batch) => order.allows(&self.batch.row(self.at), &batch.row(0)),
+                    Some(batch) => order.allows((&self.batch, self.at), (batch, 0)),
                     None if self.at + 1 < self.batch.rows() => {
-                        order.allows(&self.batch.row(self.at), &self.batch.row(self.at + 1))
+                        order.allows((&self.batch, self.at), (&self.batch, self.at + 1))
                     }
                     None => return Ok(false),
                 };

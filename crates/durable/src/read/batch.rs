@@ -120,6 +120,11 @@ impl RowBatch {
         }
     }
 
+    /// A row's stream, without making an event of it.
+    pub(crate) fn stream_id(&self, i: usize) -> &str {
+        self.inner.stream_ids.value(i)
+    }
+
     /// Whether both are one batch.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.inner, &other.inner)
