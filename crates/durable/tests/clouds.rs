@@ -14,11 +14,16 @@ mod proxy;
 use clouds::Clouds;
 use proxy::{Act, Proxy};
 use std::net::TcpListener;
+use std::ops::ControlFlow;
 use std::sync::OnceLock;
-use strandline_deql::{Location, parse_file};
+use strandline_deql::{Location, StoreConfig, parse_file};
 use strandline_durable::objects::{ObjectError, Purpose, Settings, conformance, open_location, probe};
-use strandline_durable::{DurableTier, OpenOptions, RowFilter, SharedObjects, Update, verify_manifests};
-use strandline_event::Micros;
+use strandline_durable::{
+    Commit, DurableTier, HeadRecord, JobSpec, OpenOptions, RowFilter, SharedObjects, StreamQuery, Update, sort_rows,
+    verify_file, verify_manifests,
+};
+use strandline_event::hash::stream_hash;
+use strandline_event::{EventId, EventRef, LogIndex, LogKey, Micros, Seq};
 
 fn servers() -> &'static Clouds {
     static SERVERS: OnceLock<Clouds> = OnceLock::new();
@@ -48,10 +53,17 @@ impl Cloud {
         format!("{scheme}://{}/{prefix}", Clouds::BUCKET)
     }
 
+    /// A store that lies there; its files are as large as their rows.
+    fn config(self, prefix: &str) -> StoreConfig {
+        let text = format!(
+            "CREATE EVENTSTORE s WITH (durable.type = 'parquet', durable.path = '{}', durable.compression = 'none');",
+            self.url(prefix)
+        );
+        parse_file("s.deql", &text).unwrap().stores.remove(0).config
+    }
+
     fn location(self, prefix: &str) -> Location {
-        let text =
-            format!("CREATE EVENTSTORE s WITH (durable.type = 'parquet', durable.path = '{}');", self.url(prefix));
-        parse_file("s.deql", &text).unwrap().stores.remove(0).config.durable.path
+        self.config(prefix).durable.path
     }
 
     fn settings(self, port: u16, more: &[(&'static str, &str)]) -> Settings {
@@ -73,6 +85,11 @@ impl Cloud {
 
     fn objects(self, prefix: &str) -> SharedObjects {
         self.objects_at(self.port(), prefix)
+    }
+
+    fn tier(self, prefix: &str, entropy: u128) -> DurableTier {
+        let (data, manifests) = (self.objects(prefix), self.objects(&format!("{prefix}/_manifests")));
+        DurableTier::open_with(data, manifests, &self.config(prefix), options(entropy)).unwrap()
     }
 }
 
@@ -111,25 +128,100 @@ fn options(entropy: u128) -> OpenOptions {
 #[test]
 fn a_tier_is_opened_committed_to_and_taken_over() {
     for cloud in Cloud::BOTH {
-        let places = || (cloud.objects("tier"), cloud.objects("tier/_manifests"));
-        let text =
-            format!("CREATE EVENTSTORE s WITH (durable.type = 'parquet', durable.path = '{}');", cloud.url("tier"));
-        let config = parse_file("s.deql", &text).unwrap().stores.remove(0).config;
-        let open = |entropy| {
-            let (data, manifests) = places();
-            DurableTier::open_with(data, manifests, &config, options(entropy)).unwrap()
-        };
-        let old = open(1);
+        let old = cloud.tier("tier", 1);
         for n in 1..20_u64 {
             old.update(&Update::Config("CREATE EVENTSTORE s".to_owned()), u128::from(n) << 8, Micros(1)).unwrap();
         }
-        let new = open(2);
+        let new = cloud.tier("tier", 2);
         assert!(new.pin().version() > 20 && new.epoch() > old.epoch(), "{cloud:?}");
         let late = old.update(&Update::Config("CREATE EVENTSTORE s".to_owned()), 4711, Micros(1));
         assert!(late.is_err(), "{cloud:?}: an older owner's commit fails");
         assert_eq!(verify_manifests(&new), [], "{cloud:?}");
         assert_eq!(new.pin().scan(&RowFilter::default()).count(), 0);
         assert!(new.sweep(Micros(i64::MAX)).is_ok());
+    }
+}
+
+const ROWS: u64 = 500;
+const STREAMS: u64 = 50;
+const BEGIN: Micros = Micros(1_795_000_000_000_000);
+
+/// The n-th event, of one of the streams in turn.
+fn event<'a>(n: u64, stream_id: &'a str, data: &'a str) -> EventRef<'a> {
+    let at = BEGIN.plus_us(n.cast_signed());
+    EventRef {
+        event_id: EventId((u128::from(n) + 1).to_be_bytes()),
+        stream_type: "T",
+        stream_id,
+        seq: Seq(n / STREAMS + 1),
+        event_type: "E",
+        event_version: None,
+        occurred_at: at,
+        ingested_at: at,
+        data,
+        metadata: None,
+        command_id: None,
+        correlation_id: None,
+        causation_id: None,
+        tenant_id: None,
+    }
+}
+
+/// One job that makes them durable.
+fn write(tier: &DurableTier, events: Vec<EventRef<'_>>) {
+    let (log, batches) = (LogKey::single("T"), [events]);
+    let job = JobSpec { job_id: 4711, log: log.clone(), from_exclusive: LogIndex(0), through: LogIndex(1) };
+    let order = sort_rows(&tier.layout(), &batches);
+    let files = tier.write_files(&tier.layout(), &job, &batches, &order, &mut |_| ControlFlow::Continue(())).unwrap();
+    let head = |n: u64| HeadRecord {
+        stream: stream_hash(&format!("s{n}")),
+        last_seq: Seq(ROWS / STREAMS),
+        first_seq: Seq::FIRST,
+        owner_tenant: 0,
+    };
+    let commit = Commit {
+        job_id: job.job_id,
+        at: BEGIN,
+        log,
+        from_exclusive: job.from_exclusive,
+        through: job.through,
+        last_ingested_at: BEGIN.plus_us(ROWS.cast_signed()),
+        files,
+        heads: (0..STREAMS).map(head).collect(),
+        commands: Vec::new(),
+        chunks: Vec::new(),
+    };
+    tier.commit(&commit).unwrap();
+}
+
+/// Events go into a data file there, and come back through another handle, by a lookup and by a scan.
+#[test]
+fn events_are_written_and_read_back() {
+    let text = |n: u64| (format!("s{}", n % STREAMS), format!("{{\"n\":{n},\"text\":\"{}\"}}", "x".repeat(2000)));
+    let texts: Vec<(String, String)> = (0..ROWS).map(text).collect();
+    for cloud in Cloud::BOTH {
+        let tier = cloud.tier("events", 1);
+        write(&tier, (0..).zip(&texts).map(|(n, (stream, data))| event(n, stream, data)).collect());
+        let other = cloud.tier("events", 2);
+        let snapshot = other.pin();
+        for file in snapshot.files() {
+            assert_eq!(verify_file(&other, file), [], "{cloud:?}");
+        }
+        assert_eq!(verify_manifests(&other), [], "{cloud:?}");
+        let query = StreamQuery {
+            stream_type: "T",
+            stream_id: "s17",
+            from_seq: Seq::FIRST,
+            to_seq: Seq(u64::MAX),
+            descending: false,
+            limit: 100,
+        };
+        let found = snapshot.stream(&query).unwrap();
+        let wanted = texts.iter().filter(|(stream, _)| stream == "s17").map(|(_, data)| data.as_str());
+        assert!(found.iter().map(|event| event.data).eq(wanted), "{cloud:?}: {} rows", found.len());
+        assert_eq!(found.stats.files, 1, "{cloud:?}");
+        let rows: usize = snapshot.scan(&RowFilter::default()).map(|batch| batch.unwrap().rows()).sum();
+        assert_eq!(rows as u64, ROWS, "{cloud:?}");
     }
 }
 
