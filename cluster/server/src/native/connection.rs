@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use strandline_client::Refused;
 use strandline_client::wire::error::WireError;
 use strandline_client::wire::frames::{Frame, FrameReader, Step};
-use strandline_client::wire::header::{Header, Kind};
+use strandline_client::wire::header::{Header, Kind, NO_EVENTS_BODY_MAX};
 use strandline_client::wire::hello::Hello;
 use strandline_event::ErrorKind;
 use strandline_workers::NodeError;
@@ -39,8 +39,6 @@ use tracing::Instrument;
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// The part of the node's bytes of answers that one connection may hold.
 const ANSWERS_PART: usize = 4;
-/// The largest body of a frame that holds no events.
-const UNCOUNTED_BYTES_MAX: usize = 64 << 10;
 /// A larger body is not looked at on a thread that other connections wait for.
 const DECODE_HERE_BYTES_MAX: usize = 64 << 10;
 
@@ -422,7 +420,7 @@ const fn check_request(request: u64) -> Result<(), WireError> {
 
 /// Bodies that nobody counts are small.
 fn check_size(header: &Header) -> Result<(), WireError> {
-    let (bytes, limit) = (header.body_bytes as usize, UNCOUNTED_BYTES_MAX);
+    let (bytes, limit) = (header.body_bytes as usize, NO_EVENTS_BODY_MAX);
     if bytes <= limit || is_counted(header) {
         return Ok(());
     }
@@ -431,7 +429,7 @@ fn check_size(header: &Header) -> Result<(), WireError> {
 
 /// Whether the node counts the body among the bytes in flight.
 fn is_counted(header: &Header) -> bool {
-    matches!(Kind::from_u8(header.kind), Some(Kind::Append | Kind::AppendBulk))
+    Kind::from_u8(header.kind).is_some_and(Kind::carries_events)
 }
 
 /// Says why the connection ends, where that is not the client's wish.

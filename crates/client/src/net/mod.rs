@@ -18,7 +18,7 @@ pub use scan::Scan;
 pub use subscribe::{Followed, Subscription};
 pub use tls::Tls;
 
-use crate::wire::append::{BATCHES_MAX, BYTES_BEFORE, Expected, OnError, bytes_in_frame, encode_append, encode_bulk};
+use crate::wire::append::{BATCHES_MAX, Expected, OnError, bytes_in_frame, encode_append, encode_bulk};
 use crate::wire::error::WireError;
 use crate::wire::events::Events;
 use crate::wire::fields::Encoded;
@@ -32,7 +32,7 @@ use crate::wire::read::{
 use crate::wire::refused::{OUTCOME_UNKNOWN, Refused};
 use crate::wire::subscribe::SubscribeWanted;
 use connection::{Open, refused};
-use queue::{Heard, Repeat, Reply, Request, Single};
+use queue::{Body, Heard, Repeat, Reply, Request, Single};
 use shared::Shared;
 use std::sync::Arc;
 use strandline_event::{BatchBytes, BatchUnit, ErrorKind, Position};
@@ -101,7 +101,7 @@ impl Client {
         if bytes > GATHER_BYTES_MAX {
             return self.append_alone(batch, expected, false).await;
         }
-        self.check_fits(BYTES_BEFORE + bytes)?;
+        self.check_fits(Body::of_one(&batch))?;
         let held = self.shared().room(bytes).await?;
         let (reply, answered) = oneshot::channel();
         self.shared().gather(Single { batch, expected, reply, broken: 0, held });
@@ -223,8 +223,8 @@ impl Client {
     }
 
     /// Before it waits for room. The limit may change until it is sent: the queue looks again.
-    fn check_fits(&self, bytes: usize) -> Result<(), ClientError> {
-        self.shared().welcome().map_or(Ok(()), |welcome| queue::check_fits(&welcome, bytes))
+    fn check_fits(&self, body: Body) -> Result<(), ClientError> {
+        self.shared().welcome().map_or(Ok(()), |welcome| body.check_fits(&welcome))
     }
 
     /// Sends what changes nothing and waits for its answer.
@@ -244,7 +244,7 @@ impl Client {
         let shared = self.shared();
         let id = shared.next_id();
         let frame = encode(id);
-        self.check_fits(frame.len())?;
+        self.check_fits(Body::of(&frame))?;
         let (reply, answered) = oneshot::channel();
         let (frame, reply) = (Arc::new(frame), Reply::One(reply));
         shared.send(Request { id, frame, repeat, reply, broken: 0, held });

@@ -12,10 +12,10 @@
 //! server of the last Welcome takes.
 
 use crate::net::error::ClientError;
-use crate::wire::append::{BATCHES_MAX, BYTES_BEFORE, Expected, bytes_in_frame, encode_append};
+use crate::wire::append::{BATCHES_MAX, BYTES_BEFORE, Expected, body_bytes_of_one, bytes_in_frame, encode_append};
 use crate::wire::fields::Encoded;
 use crate::wire::frames::Frame;
-use crate::wire::header::Kind;
+use crate::wire::header::{Kind, NO_EVENTS_BODY_MAX};
 use crate::wire::hello::Welcome;
 use crate::wire::outcome::{Appended, decode_appended};
 use crate::wire::read::encode_empty;
@@ -117,19 +117,19 @@ pub(super) struct Single {
 impl Request {
     fn judge(&self, welcome: &Welcome) -> Option<ClientError> {
         let sent = (self.broken > 0).then_some(self.repeat);
-        judge(welcome, self.frame.len(), sent, self.held.is_some())
+        judge(welcome, Body::of(&self.frame), sent)
     }
 }
 
 impl Single {
     fn judge(&self, welcome: &Welcome) -> Option<ClientError> {
         let sent = (self.broken > 0).then(|| Repeat::of(&self.batch));
-        judge(welcome, BYTES_BEFORE + bytes_in_frame(&self.batch), sent, true)
+        judge(welcome, Body::of_one(&self.batch), sent)
     }
 }
 
 /// Why a request is not sent on a connection that began with this Welcome. `sent`: it was on its way before, on one that broke.
-fn judge(welcome: &Welcome, bytes: usize, sent: Option<Repeat>, is_append: bool) -> Option<ClientError> {
+fn judge(welcome: &Welcome, body: Body, sent: Option<Repeat>) -> Option<ClientError> {
     let unknown = |why: &dyn fmt::Display| {
         let why = format!("the connection broke, and it is not sent again: {why}");
         Some(ClientError::OutcomeUnknown { why })
@@ -137,20 +137,44 @@ fn judge(welcome: &Welcome, bytes: usize, sent: Option<Repeat>, is_append: bool)
     if sent.is_some_and(|repeat| !repeat.is_safe(welcome)) {
         return unknown(&"the store does not check command ids any more");
     }
-    match check_fits(welcome, bytes).err()? {
-        error if sent.is_some() && is_append => unknown(&error),
+    match body.check_fits(welcome).err()? {
+        error if sent.is_some() && body.carries_events => unknown(&error),
         error => Some(error),
     }
 }
 
-/// A body over the server's limit would end the connection.
-pub(super) fn check_fits(welcome: &Welcome, bytes: usize) -> Result<(), ClientError> {
-    let limit = welcome.body_max as usize;
-    if bytes <= limit {
-        return Ok(());
+/// What limits are for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Body {
+    bytes: usize,
+    carries_events: bool,
+}
+
+impl Body {
+    pub(super) fn of(frame: &Encoded) -> Self {
+        Self { bytes: frame.body_bytes, carries_events: frame.kind().is_some_and(Kind::carries_events) }
     }
-    let text = format!("a request of {bytes} bytes is over the server's limit of {limit}: send less at once");
-    Err(ClientError::Refused(Refused::new(ErrorKind::TooLarge, text)))
+
+    /// Of an append that shares its frame with no other.
+    pub(super) fn of_one(batch: &BatchBytes) -> Self {
+        Self { bytes: body_bytes_of_one(batch), carries_events: true }
+    }
+
+    /// A body over a limit would end the connection.
+    pub(super) fn check_fits(self, welcome: &Welcome) -> Result<(), ClientError> {
+        let (bytes, limit) = (self.bytes, welcome.body_max as usize);
+        let text = if bytes > limit {
+            format!("a request of {bytes} bytes is over the server's limit of {limit}: send less at once")
+        } else if bytes > NO_EVENTS_BODY_MAX && !self.carries_events {
+            format!(
+                "a request of {bytes} bytes is over the limit of {NO_EVENTS_BODY_MAX} for one without events: its names and filters are \
+                 too long"
+            )
+        } else {
+            return Ok(());
+        };
+        Err(ClientError::Refused(Refused::new(ErrorKind::TooLarge, text)))
+    }
 }
 
 enum InFlight {

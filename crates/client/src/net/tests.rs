@@ -1,8 +1,9 @@
 //! The client against a server that is played: it answers when the test says so.
 
 use super::*;
-use crate::wire::append::decode_append;
+use crate::wire::append::{body_bytes_of_one, decode_append};
 use crate::wire::frames::{FrameReader, Step};
+use crate::wire::header::NO_EVENTS_BODY_MAX;
 use crate::wire::outcome::OutcomesWriter;
 use std::future::Future;
 use std::time::Duration;
@@ -146,6 +147,71 @@ fn a_request_over_the_servers_limit_is_not_sent() {
         // nor is one that would end the connection
         let refused = client.append_bulk(&[batch(1, None)], OnError::Abort).await.unwrap_err();
         assert_eq!(refused.kind(), Some(ErrorKind::BadRequest));
+    });
+}
+
+#[test]
+fn an_append_as_large_as_the_servers_limit_is_sent() {
+    on_a_runtime(async {
+        // one that is gathered, and one that is a frame of its own
+        for bytes in [9, 20 << 10] {
+            let body_bytes = body_bytes_of_one(&batch(bytes, None));
+            for (body_max, is_sent) in [(body_bytes, true), (body_bytes - 1, false)] {
+                let (listener, options) = listening().await;
+                let limited = Welcome { body_max: body_max as u32, ..welcome() };
+                let (client, played) = tokio::join!(Client::connect(options), Played::accept_with(&listener, limited));
+                let (client, mut played) = (client.unwrap(), played);
+                let appending =
+                    tokio::spawn(async move { client.append(batch(bytes, None), Expected::Any).await.map(drop) });
+                if is_sent {
+                    let append = played.next().await.unwrap();
+                    assert_eq!(append.body.len(), body_max);
+                    played.store(&append).await;
+                    appending.await.unwrap().unwrap();
+                } else {
+                    assert_eq!(appending.await.unwrap().unwrap_err().kind(), Some(ErrorKind::TooLarge));
+                    assert!(played.next().await.is_none(), "nothing of it was sent");
+                }
+            }
+        }
+    });
+}
+
+/// A filter with so long a name.
+fn filter(bytes: usize) -> Filter {
+    Filter { event_type: Some("x".repeat(bytes)), ..Filter::default() }
+}
+
+#[test]
+fn a_scan_or_subscription_with_too_long_a_filter_is_refused_and_the_connection_stays() {
+    on_a_runtime(async {
+        let (listener, options) = listening().await;
+        let (client, played) = tokio::join!(Client::connect(options), Played::accept(&listener));
+        let (client, mut played) = (client.unwrap(), played);
+        let following = |filter| SubscribeWanted { after: None, window_bytes: 1, filter, stream_id: None };
+        let empty = ScanWanted { window_bytes: 1, filter: filter(0) }.encode(1).body_bytes;
+        let fits = NO_EVENTS_BODY_MAX - empty;
+        // the largest one goes
+        let scan = client.scan(filter(fits), 1);
+        let begun = played.next().await.unwrap();
+        assert_eq!((begun.header.kind, begun.body.len()), (Kind::Scan.to_u8(), NO_EVENTS_BODY_MAX));
+        drop(scan);
+        assert_eq!(played.next().await.unwrap().header.kind, Kind::ScanCancel.to_u8());
+        let told = client.scan(filter(fits + 1), 1).next().await.err().unwrap();
+        assert_eq!(told.kind(), Some(ErrorKind::TooLarge));
+        assert!(told.to_string().contains("65537 bytes is over the limit of 65536"), "{told}");
+        let told = client.subscribe(following(filter(70_000))).next().await.err().unwrap();
+        assert_eq!(told.kind(), Some(ErrorKind::TooLarge));
+        let told = client.head("T", &"s".repeat(70_000)).await.unwrap_err();
+        assert_eq!(told.kind(), Some(ErrorKind::TooLarge));
+        // nothing of them was sent, and the connection is the same
+        let answering = async {
+            let ping = played.next().await.unwrap().header;
+            assert_eq!(ping.kind, Kind::Ping.to_u8());
+            played.say(encode_empty(Kind::Pong, ping.request)).await;
+        };
+        let (answered, ()) = tokio::join!(client.ping(), answering);
+        answered.unwrap();
     });
 }
 

@@ -74,6 +74,12 @@ pub fn bytes_in_frame(batch: &BatchBytes) -> usize {
     ALIGN + batch.bytes().len().next_multiple_of(ALIGN)
 }
 
+/// Bytes of the body of an Append that carries one archive: nothing stands behind that.
+#[must_use]
+pub fn body_bytes_of_one(batch: &BatchBytes) -> usize {
+    BYTES_BEFORE + ALIGN + batch.bytes().len()
+}
+
 /// The frame of Append. At least one append, at most [`BATCHES_MAX`].
 #[must_use]
 pub fn encode_append<'a>(

@@ -1,7 +1,7 @@
 //! Fixed fields of bodies: a writer that cannot fail, a reader that never reads beyond its bytes.
 
 use crate::wire::error::WireError;
-use crate::wire::header::{ALIGN, HEADER_BYTES, Header, Kind};
+use crate::wire::header::{ALIGN, HEADER_BYTES, Header, KIND_AT, Kind};
 use strandline_event::SharedBytes;
 
 /// A frame that is being made.
@@ -19,6 +19,8 @@ pub struct Encoded {
     pub head: Vec<u8>,
     /// The end of the body.
     pub tail: Option<SharedBytes>,
+    /// Bytes of the body: neither the header nor the zeros behind it.
+    pub body_bytes: usize,
 }
 
 impl Encoded {
@@ -33,6 +35,12 @@ impl Encoded {
     #[must_use]
     pub fn len(&self) -> usize {
         self.head.len() + self.tail.as_ref().map_or(0, |tail| tail.len()) + self.pad().len()
+    }
+
+    /// What the frame is.
+    #[must_use]
+    pub fn kind(&self) -> Option<Kind> {
+        Kind::from_u8(*self.head.get(KIND_AT)?)
     }
 
     /// Never: a frame has a header.
@@ -160,7 +168,7 @@ impl Writer {
         if tail.is_none() {
             self.align();
         }
-        Encoded { head: self.out, tail }
+        Encoded { head: self.out, tail, body_bytes: bytes }
     }
 }
 

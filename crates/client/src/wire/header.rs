@@ -12,6 +12,8 @@ pub const HEADER_BYTES: usize = 32;
 pub const KIND_AT: usize = 5;
 /// Frames and the parts of a body begin at multiples of it.
 pub const ALIGN: usize = 16;
+/// Bytes of the largest body of a client's frame that carries no events.
+pub const NO_EVENTS_BODY_MAX: usize = 64 << 10;
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $name:ident = $number:literal,)*) => {
@@ -83,6 +85,14 @@ kinds! {
     Subscribe = 30,
     /// A part of the answer.
     SubscribePart = 31,
+}
+
+impl Kind {
+    /// Whether a client's frame of this kind carries events: it may have a body as large as the server takes, others are small.
+    #[must_use]
+    pub const fn carries_events(self) -> bool {
+        matches!(self, Self::Append | Self::AppendBulk)
+    }
 }
 
 /// A header.
