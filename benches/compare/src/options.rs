@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::names;
 use clap::Parser;
 use std::path::PathBuf;
 
@@ -37,8 +38,9 @@ pub(crate) struct Options {
     /// A setting of PostgreSQL beside those of its durability, e.g. shared_buffers=1GB; may be given several times.
     #[arg(long)]
     pub(crate) postgres_setting: Vec<String>,
-    /// Only engines whose name contains this, whatever the case; may be given several times.
-    #[arg(long)]
+    /// Only this engine, by its name in the results or the part behind "Strandline", whatever the case; a word that is no name means all whose
+    /// names begin so. May be given several times.
+    #[arg(long, value_parser = names::known)]
     pub(crate) only: Vec<String>,
     /// The day of the run, for the results.
     #[arg(long, default_value = "no date")]
@@ -51,8 +53,7 @@ pub(crate) struct Options {
 impl Options {
     /// Whether an engine takes part.
     pub(crate) fn takes(&self, engine: &str) -> bool {
-        let engine = engine.to_lowercase();
-        self.only.is_empty() || self.only.iter().any(|wanted| engine.contains(&wanted.to_lowercase()))
+        self.only.is_empty() || self.only.iter().any(|word| names::meant(word).contains(&engine))
     }
 }
 
@@ -61,10 +62,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn engines_are_chosen_by_a_part_of_their_name() {
-        let parse = |more: &[&str]| Options::parse_from([&["compare", "--strandline", "s"], more].concat());
-        assert!(parse(&[]).takes("Redis"));
-        let some = parse(&["--only", "redis", "--only", "HTTP"]);
-        assert!(some.takes("Redis") && some.takes("Strandline HTTP") && !some.takes("PostgreSQL"));
+    fn engines_are_chosen_by_their_names() {
+        let parse = |more: &[&str]| Options::try_parse_from([&["compare", "--strandline", "s"], more].concat());
+        let all = parse(&[]).unwrap();
+        assert!(names::ALL.into_iter().all(|engine| all.takes(engine)));
+        let some = parse(&["--only", "redis", "--only", "native", "--only", "Strandline HTTP"]).unwrap();
+        let taken: Vec<&str> = names::ALL.into_iter().filter(|engine| some.takes(engine)).collect();
+        assert_eq!(taken, [names::REDIS, names::NATIVE, names::HTTP], "not the native one with command ids");
+        assert!(parse(&["--only", "oracle"]).unwrap_err().to_string().contains("there is no such engine"));
     }
 }
