@@ -13,6 +13,7 @@ pub(crate) enum Figure {
     Batches,
     BatchesFirst,
     BatchesLast,
+    BatchesSlowest,
     Stream,
     Scan,
     Bytes,
@@ -85,7 +86,7 @@ fn thousands(value: f64) -> String {
 
 impl Figure {
     /// The rows of the main table.
-    pub(crate) const TABLE: [Self; 12] = [
+    pub(crate) const TABLE: [Self; 13] = [
         Self::OneP50,
         Self::OneP99,
         Self::Many,
@@ -94,6 +95,7 @@ impl Figure {
         Self::Batches,
         Self::BatchesFirst,
         Self::BatchesLast,
+        Self::BatchesSlowest,
         Self::Stream,
         Self::Scan,
         Self::Bytes,
@@ -135,6 +137,7 @@ impl Figure {
             Self::Batches => "8 clients, batches of 1,000 over many streams",
             Self::BatchesFirst => "the same, first tenth",
             Self::BatchesLast => "the same, last tenth",
+            Self::BatchesSlowest => "the same, slowest tenth",
             Self::Stream => "one stream of 100 events read: p50",
             Self::Scan => "scan of everything",
             Self::Bytes => "bytes an event on disk",
@@ -160,9 +163,8 @@ impl Figure {
 
     pub(crate) const fn unit(self) -> Unit {
         match self {
-            Self::Many | Self::Shared | Self::Batches | Self::BatchesFirst | Self::BatchesLast | Self::Scan => {
-                Unit::PerSecond
-            }
+            Self::Many | Self::Shared | Self::Scan => Unit::PerSecond,
+            Self::Batches | Self::BatchesFirst | Self::BatchesLast | Self::BatchesSlowest => Unit::PerSecond,
             Self::Bytes | Self::Folder | Self::Sidecars => Unit::BytesAnEvent,
             Self::Compaction | Self::Restart => Unit::Seconds,
             Self::RestartLog | Self::Memory => Unit::Megabytes,

@@ -11,7 +11,7 @@ use strandline_load::heads::Heads;
 use strandline_load::latency::Latency;
 use strandline_load::pace::Pace;
 use strandline_load::records::{Batch, Calls, stream_id};
-use strandline_load::run::{Load, Measured, appends};
+use strandline_load::run::{Load, Measured, Tenths, appends};
 use tokio::runtime::{Builder, Runtime};
 
 /// Clients of the workload of single appends at the same time.
@@ -147,9 +147,10 @@ impl<'a> Trial<'a> {
             appends(clients, heads, load, &Pace::requests(plan.events.div_ceil(u64::from(BATCH)))).await
         })?;
         self.add(Figure::Batches, measured.rate());
-        if let Some((first, last)) = measured.tenths() {
+        if let Some(Tenths { first, last, slowest }) = measured.tenths() {
             self.add(Figure::BatchesFirst, first);
             self.add(Figure::BatchesLast, last);
+            self.add(Figure::BatchesSlowest, slowest);
         }
         if measured.overloads > 0 {
             self.add(Figure::Overloads, measured.overloads as f64);

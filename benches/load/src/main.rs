@@ -9,7 +9,7 @@ use strandline_load::heads::Heads;
 use strandline_load::http::Http;
 use strandline_load::native::Native;
 use strandline_load::pace::Pace;
-use strandline_load::run::{Load, Measured, appends};
+use strandline_load::run::{Load, Measured, Tenths, appends};
 
 /// Appends call records to a node that runs and reports rate and latencies. Every append carries the seq that it expects, so the streams
 /// must be new: give another --first-stream for a second load of a store.
@@ -144,8 +144,8 @@ fn report(options: &Options, measured: &Measured, unsent: u64) {
         if options.command_ids { "on" } else { "off" },
     );
     println!("rate     {:.0} events/s", measured.rate());
-    if let Some((first, last)) = measured.tenths() {
-        println!("tenths   first {first:.0} events/s, last {last:.0} events/s");
+    if let Some(Tenths { first, last, slowest }) = measured.tenths() {
+        println!("tenths   first {first:.0} events/s, last {last:.0} events/s, slowest {slowest:.0} events/s");
     }
     let at = |quantile| measured.latency.ms(quantile);
     println!(

@@ -43,18 +43,34 @@ impl Measured {
         self.events as f64 / self.took.as_secs_f64().max(1e-9)
     }
 
-    /// Events a second of the first and of the last tenth of a run of batches: whether the rate drops along it. `None`: too short to tell.
+    /// Rates along a run of batches. `None`: too short to tell.
     #[must_use]
-    pub fn tenths(&self) -> Option<(f64, f64)> {
+    pub fn tenths(&self) -> Option<Tenths> {
         let mut done = self.done.clone();
         done.sort_unstable();
-        let (part, last) = (done.len() / 10, done.last()?.0);
-        let rate = |done: &[(Duration, u32)], took: Duration| {
-            done.iter().map(|(_, events)| f64::from(*events)).sum::<f64>() / took.as_secs_f64().max(1e-9)
-        };
-        let (first, before) = (done.get(part.checked_sub(1)?)?.0, done.get(done.len() - part - 1)?.0);
-        Some((rate(&done[..part], first), rate(&done[done.len() - part..], last - before)))
+        let (mut rates, mut rest, mut before) = (Vec::with_capacity(10), &done[..], Duration::ZERO);
+        for left in (1..=10).rev() {
+            let (part, behind) = rest.split_at(rest.len() / left);
+            let end = part.last()?.0;
+            let events: f64 = part.iter().map(|(_, events)| f64::from(*events)).sum();
+            rates.push(events / (end - before).as_secs_f64().max(1e-9));
+            (rest, before) = (behind, end);
+        }
+        let slowest = rates.iter().copied().reduce(f64::min)?;
+        Some(Tenths { first: *rates.first()?, last: *rates.last()?, slowest })
     }
+}
+
+/// Events a second of tenths of a run, by the order in which its batches were acknowledged: whether the rate drops along it, and how
+/// far it sinks.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Tenths {
+    /// Of the first.
+    pub first: f64,
+    /// Of the last.
+    pub last: f64,
+    /// Of the slowest of all ten.
+    pub slowest: f64,
 }
 
 /// Appends with all clients until the pace ends, and gives the clients back. A request that fails ends the run.
@@ -167,8 +183,23 @@ mod tests {
         let moment = |i: u64| if i <= 50 { i * 20 } else { 1_000 + (i - 50) * 40 };
         let done = (1..=100).rev().map(|i| (Duration::from_millis(moment(i)), 1_000)).collect();
         let measured = Measured { done, ..Measured::default() };
-        let (first, last) = measured.tenths().unwrap();
+        let Tenths { first, last, slowest } = measured.tenths().unwrap();
         assert!((first - 50_000.0).abs() < 1.0 && (last - 25_000.0).abs() < 1.0, "{first} {last}");
+        assert!((slowest - 25_000.0).abs() < 1.0, "{slowest}");
         assert_eq!(Measured::default().tenths(), None);
+    }
+
+    #[test]
+    fn a_pause_in_the_middle_of_a_run_is_seen_in_the_slowest_tenth_alone() {
+        // 105 batches, one every 10 ms, but for 500 ms before the one in the middle: ten tenths of 10 or 11
+        let moment = |i: u64| i * 10 + if i > 52 { 490 } else { 0 };
+        let of = |count: u64| {
+            let done = (1..=count).map(|i| (Duration::from_millis(moment(i)), 1_000)).collect();
+            Measured { done, ..Measured::default() }.tenths()
+        };
+        let Tenths { first, last, slowest } = of(105).unwrap();
+        assert!((first - 100_000.0).abs() < 1.0 && (last - 100_000.0).abs() < 1.0, "{first} {last}");
+        assert!((16_000.0..19_000.0).contains(&slowest), "10 in 590 ms or 11 in 600 ms: {slowest}");
+        assert!(of(10).is_some() && of(9).is_none(), "a tenth is a batch at least");
     }
 }
