@@ -88,7 +88,7 @@ impl Results {
         if engines.is_empty() {
             return;
         }
-        out.push_str("\n## Only Strandline\n\n");
+        out.push_str("\n## Only Strandline\n\nWhat batches keep of their rate while compacting is told, no target is held against it.\n\n");
         head(out, "", &engines);
         for figure in Figure::OURS {
             let values = engines.iter().map(|engine| self.sheet.median(engine, figure));
@@ -148,13 +148,14 @@ fn row(out: &mut String, first: &str, cells: impl Iterator<Item = String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::names::NATIVE;
 
     fn results() -> Results {
         let mut sheet = Sheet::default();
         for (redis, ours) in [(57_000.0, 150_000.0), (56_000.0, 149_000.0), (58_000.0, 90_000.0)] {
             sheet.add(MACHINE, Figure::SyncLarge, 0.5);
             sheet.add(REDIS, Figure::Many, redis);
-            sheet.add("Strandline native", Figure::Many, ours);
+            sheet.add(NATIVE, Figure::Many, ours);
         }
         let (processor, kernel) = ("a processor".to_owned(), "6.1".to_owned());
         let machine = Machine { cores: 2, processor, memory_gib: 24.0, kernel, file_system: "ext4".to_owned() };
@@ -177,6 +178,26 @@ mod tests {
         assert!(text.contains("| 64 clients, a connection each, one event | 57,000/s | 149,000/s (2.61) |"), "{text}");
         assert!(text.contains("- UmaDB is absent") && text.contains("2.10 GB") && text.contains("a\\|b c"), "{text}");
         assert!(text.contains("57,000/s, 56,000/s, 58,000/s"), "{text}");
+    }
+
+    #[test]
+    fn batches_beside_a_compaction_stand_among_what_only_strandline_is_asked_for() {
+        let mut results = results();
+        for (quiet, beside) in [(1_000_000.0, 800_000.0), (2_000_000.0, 500_000.0), (1_100_000.0, 770_000.0)] {
+            results.sheet.add(NATIVE, Figure::BatchesQuiet, quiet);
+            results.sheet.add(NATIVE, Figure::BatchesCompacting, beside);
+            results.sheet.add(NATIVE, Figure::BatchesKept, beside / quiet);
+        }
+        let text = results.markdown();
+        let table = text.split("## Only Strandline").nth(1).unwrap().split("\n## ").next().unwrap();
+        for (figure, value) in [
+            (Figure::BatchesQuiet, "1.10 M/s"),
+            (Figure::BatchesCompacting, "770,000/s"),
+            (Figure::BatchesKept, "0.70"),
+        ] {
+            assert!(table.contains(&format!("| {} | {value} |\n", figure.title())), "{table}");
+        }
+        assert!(text.contains("0.80, 0.25, 0.70"), "of every round: {text}");
     }
 
     #[test]

@@ -93,7 +93,11 @@ impl Contender {
             }
             Self::UmaDb => umadb::run(trial, places, false),
             Self::UmaDbChecked => umadb::run(trial, places, true),
-            Self::Native => ours::trial::<OverNative>(trial, &mut Strandline::start(program, places, false)?, false),
+            Self::Native => {
+                let mut node = Strandline::start(program, places, false)?;
+                ours::trial::<OverNative>(trial, &mut node, false)?;
+                ours::batches_while_compacting::<OverNative>(trial, &node)
+            }
             Self::NativeIds => ours::with_command_ids::<OverNative>(trial, &Strandline::start(program, places, true)?),
             Self::Http => ours::trial::<OverHttp>(trial, &mut Strandline::start(program, places, false)?, true),
         }

@@ -21,6 +21,9 @@ pub(crate) enum Figure {
     QuietP99,
     CompactingP99,
     Compaction,
+    BatchesQuiet,
+    BatchesCompacting,
+    BatchesKept,
     Sidecars,
     Memory,
     Streams,
@@ -45,6 +48,7 @@ pub(crate) enum Unit {
     Seconds,
     Megabytes,
     Count,
+    Ratio,
 }
 
 impl Unit {
@@ -58,6 +62,7 @@ impl Unit {
             Self::Seconds => format!("{} s", three_digits(value)),
             Self::Megabytes => format!("{} MB", thousands(value)),
             Self::Count => thousands(value),
+            Self::Ratio => format!("{value:.2}"),
         }
     }
 }
@@ -102,10 +107,13 @@ impl Figure {
         Self::Folder,
     ];
     /// What only Strandline is asked for.
-    pub(crate) const OURS: [Self; 10] = [
+    pub(crate) const OURS: [Self; 13] = [
         Self::QuietP99,
         Self::CompactingP99,
         Self::Compaction,
+        Self::BatchesQuiet,
+        Self::BatchesCompacting,
+        Self::BatchesKept,
         Self::Sidecars,
         Self::Memory,
         Self::Streams,
@@ -145,6 +153,9 @@ impl Figure {
             Self::QuietP99 => "64 clients after the batches: p99",
             Self::CompactingP99 => "64 clients while compacting: p99",
             Self::Compaction => "that compaction",
+            Self::BatchesQuiet => "8 clients, batches, at the end of the round",
+            Self::BatchesCompacting => "8 clients, batches, then while compacting those",
+            Self::BatchesKept => "what a round keeps of its rate of batches while compacting",
             Self::Sidecars => "manifests, sorted runs, Delta log an event",
             Self::Memory => "memory of the node after compaction",
             Self::Streams => "streams that it has then",
@@ -165,6 +176,8 @@ impl Figure {
         match self {
             Self::Many | Self::Shared | Self::Scan => Unit::PerSecond,
             Self::Batches | Self::BatchesFirst | Self::BatchesLast | Self::BatchesSlowest => Unit::PerSecond,
+            Self::BatchesQuiet | Self::BatchesCompacting => Unit::PerSecond,
+            Self::BatchesKept => Unit::Ratio,
             Self::Bytes | Self::Folder | Self::Sidecars => Unit::BytesAnEvent,
             Self::Compaction | Self::Restart => Unit::Seconds,
             Self::RestartLog | Self::Memory => Unit::Megabytes,
@@ -260,5 +273,6 @@ mod tests {
         assert_eq!(Unit::PerSecond.text(1_151_000.0), "1.15 M/s");
         assert_eq!(Unit::PerSecond.text(999.0), "999/s");
         assert_eq!(Unit::BytesAnEvent.text(71.4), "71 B");
+        assert_eq!(Figure::BatchesKept.unit().text(0.612_3), "0.61");
     }
 }

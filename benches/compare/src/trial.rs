@@ -138,14 +138,20 @@ impl<'a> Trial<'a> {
         Ok(())
     }
 
-    /// Workload 3.
-    pub(crate) fn batches<E: Engine>(&mut self, engine: &E) -> Result<(), Failure> {
-        let (load, plan, runtimes) = (self.load(BATCH), self.plan, self.runtimes);
+    /// Batches of all clients until a pace ends.
+    pub(crate) fn batches_of<E: Engine>(&mut self, engine: &E, pace: &Pace) -> Result<Measured, Failure> {
+        let (load, runtimes) = (self.load(BATCH), self.runtimes);
         let heads = &self.heads;
         let (_, measured) = runtimes.two.block_on(async {
             let clients = connected(engine, BATCH_CLIENTS).await?;
-            appends(clients, heads, load, &Pace::requests(plan.events.div_ceil(u64::from(BATCH)))).await
+            appends(clients, heads, load, pace).await
         })?;
+        Ok(measured)
+    }
+
+    /// Workload 3.
+    pub(crate) fn batches<E: Engine>(&mut self, engine: &E) -> Result<(), Failure> {
+        let measured = self.batches_of(engine, &Pace::requests(self.plan.events.div_ceil(u64::from(BATCH))))?;
         self.add(Figure::Batches, measured.rate());
         if let Some(Tenths { first, last, slowest }) = measured.tenths() {
             self.add(Figure::BatchesFirst, first);
