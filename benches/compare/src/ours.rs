@@ -2,16 +2,17 @@
 //!
 //! ```text
 //!  empty     one client, 64 clients, batches (compaction paused)
-//!  log       restart over HTTP only: a log of that size to replay
+//!  log       in the round over HTTP only: more batches until the log has 1 GB, restart after a stop, restart after SIGKILL
 //!            64 clients: p99 without, then with a compaction of everything beside them
 //!  mixed     streams of 100 events written and read (memory), scan (Parquet, log)
 //!  Parquet   compaction of the rest, bytes; restart: the same streams read from Parquet
 //!  more      natively only: batches, then more of them beside the compaction of those
 //! ```
 
-use crate::engines::strandline::{Over, Protocol, Strandline};
+use crate::engines::strandline::{Ending, Over, OverNative, Protocol, Strandline};
 use crate::sheet::{Figure, ratio};
-use crate::trial::{MANY, Trial};
+use crate::targets::RESTART_LOG_MB;
+use crate::trial::{BATCH, MANY, Trial};
 use std::time::{Duration, Instant};
 use strandline_load::client::Failure;
 use strandline_load::pace::Pace;
@@ -29,11 +30,7 @@ pub(crate) fn trial<P: Protocol>(trial: &mut Trial<'_>, node: &mut Strandline, r
     compaction(node, trial, "pause")?;
     trial.batches(&Over::<P>::of(node))?;
     if restart {
-        let log = trial.runtimes.one.block_on(node.log_bytes())?;
-        trial.add(Figure::RestartLog, log as f64 / 1e6);
-        let took = node.restart()?;
-        trial.add(Figure::Restart, took.as_secs_f64());
-        compaction(node, trial, "pause")?;
+        restarts(trial, node)?;
     }
     let quiet = trial.singles(&Over::<P>::of(node), MANY, None)?;
     trial.add(Figure::QuietP99, quiet.latency.ms(0.99));
@@ -49,10 +46,54 @@ pub(crate) fn trial<P: Protocol>(trial: &mut Trial<'_>, node: &mut Strandline, r
     trial.add(Figure::Sidecars, sidecars);
     trial.add(Figure::Memory, node.memory_bytes()? as f64 / 1e6);
     trial.add(Figure::Streams, trial.streams_begun() as f64);
-    node.restart()?;
+    node.restart(Ending::Stop)?;
     let cold = trial.streams_read(&Over::<P>::of(node))?;
     trial.add(Figure::ColdStream, cold);
     Ok(())
+}
+
+/// Fillings of a log before a restart at most: by then it has its size, or something takes it away.
+const FILLINGS_MAX: usize = 5;
+
+/// Starts with a log that is as large as the target wants, whatever the batches before have brought. Compaction is paused, and is so again
+/// at the end.
+fn restarts(trial: &mut Trial<'_>, node: &mut Strandline) -> Result<(), Failure> {
+    let mut smallest = u64::MAX;
+    for (ending, figure) in [(Ending::Stop, Figure::Restart), (Ending::Kill, Figure::RestartKilled)] {
+        smallest = smallest.min(filled(trial, node)?);
+        let took = node.restart(ending)?;
+        trial.add(figure, took.as_secs_f64());
+        // a node forgets it when it ends
+        compaction(node, trial, "pause")?;
+    }
+    trial.add(Figure::RestartLog, smallest as f64 / 1e6);
+    Ok(())
+}
+
+/// Appends batches until the log has its size; the bytes that it has then. Natively, because that is over soonest: how they came does not show
+/// in the log.
+fn filled(trial: &mut Trial<'_>, node: &Strandline) -> Result<u64, Failure> {
+    for _ in 0..FILLINGS_MAX {
+        let log = trial.runtimes.one.block_on(node.log_bytes())?;
+        let events = missing_events(log, trial.events());
+        if events == 0 {
+            return Ok(log);
+        }
+        trial.batches_of(&Over::<OverNative>::of(node), &Pace::requests(events.div_ceil(u64::from(BATCH))))?;
+    }
+    trial.runtimes.one.block_on(node.log_bytes())
+}
+
+/// Events that a log lacks, by what each took so far, and some more. What an event takes is believed within bounds only, so that no filling
+/// goes on for long.
+fn missing_events(log_bytes: u64, events: u64) -> u64 {
+    let wanted = RESTART_LOG_MB as u64 * 1_000_000;
+    let lacking = wanted.saturating_sub(log_bytes);
+    if lacking == 0 {
+        return 0;
+    }
+    let an_event = (log_bytes / events.max(1)).clamp(150, 300);
+    lacking / an_event * 51 / 50 + u64::from(BATCH)
 }
 
 /// Batches whose events have a command id each, in a store that checks them by stream.
@@ -133,4 +174,29 @@ fn beside_compaction(
     let beside = measure(trial, &pace);
     let took = compacting.join().map_err(|_| "the thread of the compaction ended early")??;
     Ok((beside?, took))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_is_filled_to_its_size_and_not_far_beyond() {
+        let wanted = RESTART_LOG_MB as u64 * 1_000_000;
+        for an_event in [160, 205, 290] {
+            for events in [0, 3_000_000] {
+                let (mut log, mut fillings) = (events * an_event, 0);
+                let mut all = events;
+                while missing_events(log, all) > 0 {
+                    let more = missing_events(log, all);
+                    (log, all, fillings) = (log + more * an_event, all + more, fillings + 1);
+                }
+                assert!(log >= wanted && log < wanted * 2, "{log} with {an_event} an event");
+                assert!(fillings <= FILLINGS_MAX, "{fillings}");
+            }
+        }
+        assert_eq!(missing_events(wanted, 9), 0);
+        // a log that was trimmed says nothing about its events
+        assert!(missing_events(0, 90_000_000) < 7_000_000);
+    }
 }

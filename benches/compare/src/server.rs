@@ -77,8 +77,17 @@ impl Server {
 
     /// Asks it to end and waits for that.
     pub(crate) fn end(&mut self) -> Result<(), Failure> {
+        self.end_by(self.end_with)
+    }
+
+    /// Ends it by SIGKILL, without a word.
+    pub(crate) fn kill(&mut self) -> Result<(), Failure> {
+        self.end_by(Signal::KILL)
+    }
+
+    fn end_by(&mut self, signal: Signal) -> Result<(), Failure> {
         if self.child.try_wait()?.is_none() {
-            kill_process(Pid::from_child(&self.child), self.end_with)?;
+            kill_process(Pid::from_child(&self.child), signal)?;
         }
         let began = Instant::now();
         while self.child.try_wait()?.is_none() {
@@ -182,6 +191,7 @@ fn bytes_of(folder: &Path, counts: &dyn Fn(&Path) -> bool, seen: &mut HashSet<(u
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::process::ExitStatusExt;
 
     #[test]
     fn users_are_found_by_name() {
@@ -221,5 +231,17 @@ mod tests {
         assert!(server.memory_bytes().unwrap() > 0);
         server.end().unwrap();
         assert!(server.child.try_wait().unwrap().is_some());
+    }
+
+    #[test]
+    fn a_server_that_ends_by_no_wish_is_killed() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = Command::new("sh");
+        // it takes no notice of TERM
+        let command = command.args(["-c", "trap '' TERM; echo here; exec sleep 600"]);
+        let mut server = Server::start(command, folder.path(), "sh").unwrap();
+        server.until(|said| said.contains("here").then_some(())).unwrap();
+        server.kill().unwrap();
+        assert_eq!(server.child.try_wait().unwrap().unwrap().signal(), Some(9));
     }
 }

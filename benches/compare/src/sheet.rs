@@ -30,6 +30,7 @@ pub(crate) enum Figure {
     ColdStream,
     RestartLog,
     Restart,
+    RestartKilled,
     Overloads,
     RoundTrip,
     SyncSmall,
@@ -107,7 +108,7 @@ impl Figure {
         Self::Folder,
     ];
     /// What only Strandline is asked for.
-    pub(crate) const OURS: [Self; 13] = [
+    pub(crate) const OURS: [Self; 14] = [
         Self::QuietP99,
         Self::CompactingP99,
         Self::Compaction,
@@ -120,6 +121,7 @@ impl Figure {
         Self::ColdStream,
         Self::RestartLog,
         Self::Restart,
+        Self::RestartKilled,
         Self::Overloads,
     ];
     /// What the machine can do.
@@ -161,7 +163,8 @@ impl Figure {
             Self::Streams => "streams that it has then",
             Self::ColdStream => "one stream of 100 events from Parquet after a restart: p50",
             Self::RestartLog => "log at a restart",
-            Self::Restart => "restart with that log, until it serves",
+            Self::Restart => "restart with that log after a clean stop, until it serves",
+            Self::RestartKilled => "restart with that log after SIGKILL, until it serves",
             Self::Overloads => "appends refused for load and sent again",
             Self::RoundTrip => "loopback round trip of 64 bytes: p50",
             Self::SyncSmall => "512 bytes + fdatasync, file preallocated: p50",
@@ -179,7 +182,7 @@ impl Figure {
             Self::BatchesQuiet | Self::BatchesCompacting => Unit::PerSecond,
             Self::BatchesKept => Unit::Ratio,
             Self::Bytes | Self::Folder | Self::Sidecars => Unit::BytesAnEvent,
-            Self::Compaction | Self::Restart => Unit::Seconds,
+            Self::Compaction | Self::Restart | Self::RestartKilled => Unit::Seconds,
             Self::RestartLog | Self::Memory => Unit::Megabytes,
             Self::Overloads | Self::Streams => Unit::Count,
             _ => Unit::Milliseconds,

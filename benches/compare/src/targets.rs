@@ -49,8 +49,8 @@ impl Bound {
 
 /// A rate may vary by this much along a run without being called a drop.
 const STEADY: f64 = 0.95;
-/// Bytes of the log that a restart is judged with, in MB, and the seconds that it may take.
-const RESTART_LOG_MB: f64 = 1_000.0;
+/// The log that a restart is judged with at least, in MB, and the seconds that it may take.
+pub(crate) const RESTART_LOG_MB: f64 = 1_000.0;
 const RESTART_SECONDS: f64 = 3.0;
 /// Memory of a node in MB, and the streams that it is judged with.
 const MEMORY_MB: f64 = 1_000.0;
@@ -190,17 +190,22 @@ fn memory(sheet: &Sheet) -> Target {
     }
 }
 
+/// By the slower of a start after a clean stop and one after SIGKILL.
 fn restart(sheet: &Sheet) -> Target {
-    let wanted = format!("under {RESTART_SECONDS} s to serving");
+    let wanted = format!("under {RESTART_SECONDS} s to serving, after a clean stop and after SIGKILL");
     let workload = "restart with 1 GB of log";
-    let (log, took) = (sheet.median(HTTP, Figure::RestartLog), sheet.median(HTTP, Figure::Restart));
-    let Some((log, took)) = log.zip(took) else { return line(workload, &wanted, &[(None, Bound::AtMost(0.0), "")]) };
-    let verdict = match (took <= RESTART_SECONDS, log >= RESTART_LOG_MB) {
+    let median = |figure| sheet.median(HTTP, figure);
+    let starts = median(Figure::Restart).zip(median(Figure::RestartKilled));
+    let Some((log, (stopped, killed))) = median(Figure::RestartLog).zip(starts) else {
+        return line(workload, &wanted, &[(None, Bound::AtMost(0.0), "")]);
+    };
+    let verdict = match (stopped.max(killed) <= RESTART_SECONDS, log >= RESTART_LOG_MB) {
         (true, true) => Verdict::Reached,
         (true, false) => Verdict::NotMeasured,
         (false, _) => Verdict::NotReached,
     };
-    Target { workload, wanted, found: format!("{took:.2} s with {log:.0} MB"), verdict }
+    let found = format!("{stopped:.2} s after a stop, {killed:.2} s after SIGKILL with {log:.0} MB");
+    Target { workload, wanted, found, verdict }
 }
 
 #[cfg(test)]
@@ -269,8 +274,23 @@ mod tests {
         let mut sheet = Sheet::default();
         sheet.add(HTTP, Figure::RestartLog, 100.0);
         sheet.add(HTTP, Figure::Restart, 1.0);
+        sheet.add(HTTP, Figure::RestartKilled, 1.2);
         assert_eq!(verdict(&sheet, "restart"), Verdict::NotMeasured);
         sheet.add(HTTP, Figure::RestartLog, 3_000.0);
         assert_eq!(verdict(&sheet, "restart"), Verdict::Reached, "median of the log 1,550 MB");
+    }
+
+    #[test]
+    fn a_restart_is_judged_by_the_slower_of_both() {
+        for (stopped, killed, wanted) in
+            [(2.9, 2.9, Verdict::Reached), (1.0, 3.1, Verdict::NotReached), (3.1, 1.0, Verdict::NotReached)]
+        {
+            let mut sheet = Sheet::default();
+            sheet.add(HTTP, Figure::RestartLog, 1_010.0);
+            sheet.add(HTTP, Figure::Restart, stopped);
+            assert_eq!(restart(&sheet).verdict, Verdict::NotMeasured, "one of them alone");
+            sheet.add(HTTP, Figure::RestartKilled, killed);
+            assert_eq!(restart(&sheet).verdict, wanted, "{stopped} {killed}");
+        }
     }
 }

@@ -25,6 +25,15 @@ pub(crate) struct Strandline {
     folder: TempDir,
 }
 
+/// How a node ends before it is started again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Ending {
+    /// It is asked to, and finishes what it does.
+    Stop,
+    /// By SIGKILL.
+    Kill,
+}
+
 /// The store's statement; what it does not name has its default.
 pub(crate) fn statement(folder: &Path, command_ids: bool) -> String {
     let path = |name: &str| folder.join(name).display().to_string();
@@ -48,8 +57,11 @@ impl Strandline {
     }
 
     /// Ends the node and starts it again; how long it took to serve.
-    pub(crate) fn restart(&mut self) -> Result<Duration, Failure> {
-        self.server.end()?;
+    pub(crate) fn restart(&mut self, after: Ending) -> Result<Duration, Failure> {
+        match after {
+            Ending::Stop => self.server.end()?,
+            Ending::Kill => self.server.kill()?,
+        }
         let began = Instant::now();
         (self.server, self.http, self.native) = serve(&self.program, self.folder.path())?;
         Ok(began.elapsed())
