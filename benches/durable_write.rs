@@ -19,21 +19,12 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use rustix::time::{ClockId, clock_gettime};
 use std::fs::File;
 use std::io::BufWriter;
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
+use strandline_benches::jobs;
 use strandline_durable::Layout;
-use strandline_engine::append::{Answer, Expected, OnError};
 use strandline_engine::compact::{JobLimits, Phase, Step, Steps, Stopped};
-use strandline_event::{BatchUnit, LogKey, Micros};
-use strandline_testkit::r#gen::store as declared;
-use strandline_testkit::local_store::LocalStore;
-use strandline_testkit::model::{Append, Event};
-
-const STREAM_TYPE: &str = "Call";
-const BATCH_ROWS: usize = 1000;
-const DAY: i64 = 86_400_000_000;
 
 /// As in the program.
 #[global_allocator]
@@ -116,23 +107,13 @@ fn ratio(alone: Duration, job: Duration) -> f64 {
 /// Times of a job and of the crate alone over what the job wrote, and of the job's phases.
 fn run(events: usize, days: usize) -> (Spent, Spent, String) {
     let folder = tempfile::tempdir().unwrap();
-    let keys = format!(
-        "wal.enabled = true, wal.path = '{}', wal.rollover_mb = 256, inmemory.enabled = false, partition.by = ('dt')",
-        folder.path().join("wal").display()
-    );
-    let config = declared(&folder.path().join("durable").to_string_lossy(), &keys);
-    let mut store = LocalStore::on_real_disk(config.clone()).unwrap();
-    let key = LogKey::single(STREAM_TYPE);
-    // as under load: appends go on behind what is compacted, so that all but a little of it is in sealed segments
-    load(&mut store, 0..events - BATCH_ROWS, days);
-    store.seal(&key);
-    load(&mut store, events - BATCH_ROWS..events, days);
+    let mut store = jobs::waiting(folder.path(), events, days);
     let phases = Phases::default();
-    let (moved, job) = measured(|| store.compact_with(&key, JobLimits::default(), &phases).unwrap());
+    let (moved, job) = measured(|| store.compact_with(&jobs::log(), JobLimits::default(), &phases).unwrap());
     let phases = phases.told();
     assert_eq!(moved, events as u64);
 
-    let layout = Layout::new(&config).unwrap();
+    let layout = Layout::new(&jobs::config(folder.path())).unwrap();
     let files = store.store().durable().pin().files().iter().map(|file| file.path.clone()).collect::<Vec<_>>();
     let rows: Vec<Vec<RecordBatch>> =
         files.iter().map(|path| batches(&folder.path().join("durable").join(path))).collect();
@@ -157,41 +138,4 @@ fn write(layout: &Layout, rows: &[RecordBatch], path: &Path) {
         writer.write(batch).unwrap();
     }
     writer.into_inner().unwrap().into_inner().unwrap().sync_all().unwrap();
-}
-
-/// Call records of 10,000 subscribers, in the order of time over so many days.
-fn load(store: &mut LocalStore, events: Range<usize>, days: usize) {
-    let mut random = 0x9e37_79b9_7f4a_7c15_u64 + events.start as u64;
-    let mut below = |end: u64| {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (random >> 33) % end
-    };
-    let step = DAY * days as i64 / events.end as i64;
-    for first in events.clone().step_by(BATCH_ROWS) {
-        let event = |n: usize| Event {
-            stream_id: format!("4917{:08}", below(10_000)),
-            event_type: "CallEnded".to_owned(),
-            occurred_at: Some(Micros(1_795_132_800_000_000 + step * n as i64)),
-            data: format!(
-                "{{\"callee\":\"4917{:08}\",\"seconds\":{},\"cell\":\"{:04x}\",\"imsi\":\"26201{:010}\",\"leg\":1,\"network\":\"5G\",\"cause\":16}}",
-                below(100_000_000),
-                below(3_600),
-                below(65_536),
-                below(10_000_000_000),
-            ),
-            ..Event::default()
-        };
-        let events = (first..events.end.min(first + BATCH_ROWS)).map(event).collect();
-        let request = Append {
-            stream_type: STREAM_TYPE.to_owned(),
-            unit: BatchUnit::Rows,
-            events,
-            expected: Expected::Any,
-            on_error: OnError::Abort,
-            inspect: false,
-            chunk: None,
-        };
-        assert!(matches!(store.append(&request), Answer::Done(_)));
-        store.time.advance_us(1000);
-    }
 }

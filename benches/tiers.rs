@@ -1,15 +1,16 @@
 //! What each tier does per event, in microseconds: frames made, a log scanned at a start, a stream found in memory, a stream of three
-//! tiers merged. The durable tier's writer has a program of its own (`durable_write`).
+//! tiers merged, a compaction job. How such a job compares with the `parquet` crate alone is a program of its own (`durable_write`).
 //!
 //! `cargo bench -p strandline-benches --bench tiers -- [filter]`; `--test` runs each once.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a bench may be blunt")]
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
+use strandline_benches::jobs;
 use strandline_engine::append::{Answer, AppendRequest};
 use strandline_engine::compact::{JobLimits, NoSteps};
 use strandline_engine::read::StreamRead;
@@ -25,6 +26,7 @@ use strandline_wal::{
     Disk, Entry, Group, InlineIo, LogConfig, LogIdentity, LogIo, LogWriter, OpenLog, RealDisk, SegmentPattern,
     log_folder_name, open_log, open_read_only,
 };
+use tempfile::TempDir;
 
 /// As in the program.
 #[global_allocator]
@@ -32,6 +34,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const STREAM_TYPE: &str = "Call";
 const STREAMS: usize = 10_000;
+/// Events of a compaction job.
+const JOB_EVENTS: usize = 50_000;
 const NOW: Micros = Micros(1_795_132_800_000_000);
 
 fn stream_id(n: usize) -> String {
@@ -241,5 +245,28 @@ fn read_merge(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(tiers, frame_encode, recovery_scan, hot_lookup, read_merge);
+/// A whole compaction job: the log read, its rows sorted and split by day, data files written and synced, the commit. Each time of a log of its own.
+fn durable_write(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("durable_write");
+    group.throughput(Throughput::Elements(JOB_EVENTS as u64));
+    group.sample_size(10).sampling_mode(SamplingMode::Flat).measurement_time(Duration::from_secs(2));
+    for days in [1, 30] {
+        group.bench_function(BenchmarkId::new("days", days), |bencher| {
+            let waiting = || {
+                let folder = tempfile::tempdir().unwrap();
+                (jobs::waiting(folder.path(), JOB_EVENTS, days), folder)
+            };
+            // what it gives back is taken down when the clock stands
+            let job = |(mut store, folder): (LocalStore, TempDir)| {
+                let moved = store.compact_with(&jobs::log(), JobLimits::default(), &NoSteps).unwrap();
+                assert_eq!(moved, JOB_EVENTS as u64);
+                (store, folder)
+            };
+            bencher.iter_batched(waiting, job, BatchSize::PerIteration);
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(tiers, frame_encode, recovery_scan, hot_lookup, read_merge, durable_write);
 criterion_main!(tiers);

@@ -3,3 +3,4 @@
 pub mod appenders;
 pub mod calls;
 pub mod cold;
+pub mod jobs;
