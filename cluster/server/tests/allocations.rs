@@ -1,6 +1,7 @@
-//! What a body of events, and a single append, allocates on its whole way: from the socket, decoded, judged, written and synced, to its
-//! answer; by HTTP as NDJSON and by the native protocol, the client's part included. Counted at the allocator of this process, nothing is
-//! timed. Tables, columns and buffers grow with what they hold, so a few allocations may come with many events; one an event may not.
+//! What a body of events, a single append, and single appends that share a frame allocate on their whole way: from the socket, decoded,
+//! judged, written and synced, to the answer; by HTTP as NDJSON and by the native protocol, the client's part included. Counted at the
+//! allocator of this process, nothing is timed. Tables, columns and buffers grow with what they hold, so a few allocations may come with many
+//! events; one an event may not.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test")]
 
 #[path = "http/common.rs"]
@@ -8,6 +9,7 @@
 mod common;
 
 use common::{Running, start};
+use futures_util::future::join_all;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::alloc::System;
 use std::fmt::Write as _;
@@ -34,6 +36,13 @@ const SINGLE_STREAMS: usize = 20;
 const SINGLE_LARGE: usize = 201;
 /// Allocations of an append of one event, both ends and the messages between their threads.
 const SINGLE_MAX: u64 = 64;
+
+/// Appends that wait together, each to a stream of its own: the first goes at once, the others share a frame.
+const GATHERED: usize = 100;
+/// Events of larger ones, which still go together.
+const GATHERED_LARGE: usize = 21;
+/// Allocations of each of them, where it has one event: fewer than of one that goes by itself.
+const GATHERED_MAX: u64 = 40;
 
 /// Numbers the events of all bodies.
 struct Source(usize);
@@ -140,25 +149,43 @@ fn natively_as(server: &Running, count: usize, source: &mut Source, (stream_type
     })
 }
 
+/// An append of so many events to one stream.
+fn append(stream_type: &str, stream: usize, count: usize, source: &mut Source) -> BatchBytes {
+    let (stream, command) = (format!("single{stream}"), format!("command-{}", source.0));
+    let mut builder = BatchBuilder::new(stream_type, BatchUnit::Append);
+    for n in source.0..source.0 + count {
+        let (data, command_id) = (format!("{{\"n\":{n}}}"), Some(command.as_str()));
+        let event =
+            EventInput { stream_id: &stream, event_type: "E", data: &data, command_id, ..EventInput::default() };
+        builder.push(&event).unwrap();
+    }
+    source.0 += count;
+    builder.finish().unwrap()
+}
+
 /// Appends of so many events to one stream, each sent when the one before was answered.
 fn singly(server: &Running, count: usize, source: &mut Source) -> u64 {
     let (runtime, client) = connected(server);
-    let append = |number: usize, source: &mut Source| {
-        let (stream, command) = (format!("single{}", number % SINGLE_STREAMS), format!("command-{}", source.0));
-        let mut builder = BatchBuilder::new("Single", BatchUnit::Append);
-        for n in source.0..source.0 + count {
-            let (data, command_id) = (format!("{{\"n\":{n}}}"), Some(command.as_str()));
-            let event =
-                EventInput { stream_id: &stream, event_type: "E", data: &data, command_id, ..EventInput::default() };
-            builder.push(&event).unwrap();
-        }
-        source.0 += count;
-        builder.finish().unwrap()
-    };
-    let appends: Vec<BatchBytes> = (0..SINGLES).map(|number| append(number, source)).collect();
+    let appends: Vec<BatchBytes> =
+        (0..SINGLES).map(|number| append("Single", number % SINGLE_STREAMS, count, source)).collect();
     median(appends, |append| {
         let stored = runtime.block_on(client.append(append, Expected::Any)).unwrap();
         assert!(!stored.is_known());
+    })
+}
+
+/// Appends of so many events each, which wait together; all of them.
+fn together(server: &Running, count: usize, source: &mut Source) -> u64 {
+    let (runtime, client) = connected(server);
+    let round = |source: &mut Source| -> Vec<BatchBytes> {
+        (0..GATHERED).map(|stream| append("Gathered", stream, count, source)).collect()
+    };
+    let rounds: Vec<Vec<BatchBytes>> = (0..BODIES).map(|_| round(source)).collect();
+    median(rounds, |appends| {
+        let sent = appends.into_iter().map(|append| client.append(append, Expected::Any));
+        for stored in runtime.block_on(join_all(sent)) {
+            assert!(!stored.unwrap().is_known());
+        }
     })
 }
 
@@ -188,4 +215,13 @@ fn a_body_allocates_by_what_it_is_and_not_by_its_events() {
     assert!(one <= SINGLE_MAX, "{one} for an append of one event");
     let more = many.saturating_sub(one);
     assert!(more <= SINGLE_LARGE as u64 / EVENTS_OF_ONE, "{one} for one event, {many} for {SINGLE_LARGE}");
+    let (small, large) = (together(&server, 1, &mut source), together(&server, GATHERED_LARGE, &mut source));
+    let each = small.div_ceil(GATHERED as u64);
+    println!(
+        "gathered: {small} and {large} for {GATHERED} appends of 1 and of {GATHERED_LARGE} events, {each} each of 1"
+    );
+    assert!(each <= GATHERED_MAX && each < one, "{small} for {GATHERED} appends of one event, {one} for one alone");
+    let more = large.saturating_sub(small);
+    let events = (GATHERED * (GATHERED_LARGE - 1)) as u64;
+    assert!(more <= events / EVENTS_OF_ONE, "{small} for appends of one event, {large} for {GATHERED_LARGE} each");
 }
