@@ -14,6 +14,7 @@ from conftest import Node, Through
 from losing import say, served
 
 from strandline import Client, Event, HolesFound, IntegrityError, Interrupted, NewEvent, NotFound, SeqRange, Store
+from strandline.operators import Job
 
 
 def fill(store: Store, stream: str, count: int) -> None:
@@ -233,3 +234,13 @@ def test_operators_see_what_moves(client: Client) -> None:
     assert not store.admin.compaction().paused
     assert store.admin.cancel() == 0
     assert len(store.admin.compact().jobs) >= 1
+
+
+@pytest.mark.parametrize(("told", "wanted"), [(12.5, 12.5), (12, 12.0), (None, None)])
+def test_a_running_job_says_what_its_phase_still_takes(told: float | None, wanted: float | None) -> None:
+    begun = "2026-11-23T10:00:00Z"
+    row: dict[str, Any] = {"id": "0a", "kind": "compact", "stream_type": "Call", "bucket": 0, "partition": None}
+    row |= {"trigger": "size", "started_at": begun, "phase": "writing", "rows_done": 75, "rows_total": 100}
+    row["eta_s"] = told
+    job = Job.of(row)
+    assert (job.phase, job.rows_done, job.rows_total, job.eta_s, job.end) == ("writing", 75, 100, wanted, None)

@@ -51,6 +51,11 @@ def whole(row: Object, key: str) -> int:
     return _get(row, key, int)
 
 
+def number(row: Object, key: str) -> float:
+    """A number, whole or not."""
+    return float(whole(row, key)) if isinstance(row.get(key), int) else _get(row, key, float)
+
+
 def flag(row: Object, key: str) -> bool:
     """True or false."""
     return _get(row, key, bool)

@@ -26,7 +26,10 @@ class JobEnd:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A compaction (`kind` compact) or a merge; `end` None: it runs. `error`: why it failed."""
+    """A compaction (`kind` compact) or a merge; `end` None: it runs. `error`: why it failed.
+
+    `eta_s`: about how many seconds its phase still takes; None while nobody can say.
+    """
 
     id: str
     kind: str
@@ -38,6 +41,7 @@ class Job:
     phase: str
     rows_done: int
     rows_total: int
+    eta_s: float | None
     end: JobEnd | None
     error: str | None
 
@@ -60,6 +64,7 @@ class Job:
             phase=j.text(row, "phase"),
             rows_done=j.whole(row, "rows_done"),
             rows_total=j.whole(row, "rows_total"),
+            eta_s=j.maybe(j.number, row, "eta_s"),
             end=end,
             error=j.maybe(j.text, row, "error"),
         )

@@ -8,7 +8,7 @@
  *   events_waiting: number, oldest_waiting: string | null, watermark: number }} Waiting
  * @typedef {{ id: string, kind: "compact" | "merge", stream_type: string, bucket: number,
  *   partition: Record<string, string | null> | null, trigger: string, started_at: string, phase: string, rows_done: number,
- *   rows_total: number, ended_at?: string, duration_ms?: number, inputs?: number, input_bytes?: number, output_bytes?: number,
+ *   rows_total: number, eta_s?: number | null, ended_at?: string, duration_ms?: number, inputs?: number, input_bytes?: number, output_bytes?: number,
  *   rows?: number, files?: number, error?: string | null, cancelled?: boolean }} Job
  * @typedef {{ enabled: boolean, schedule: string, trigger: string[], next_tick: string | null, paused: boolean,
  *   share_percent: number, last_run: string | null, stream_types: Waiting[], running: Job[], jobs: Job[] }} Compaction

@@ -72,11 +72,9 @@ function progress(job) {
   );
 }
 
-/** By the rate so far: the commit at the end is not in it. */
+/** What the node says of the phase that the job is in: the commit at the end is not in it. */
 function left(/** @type {Job} */ job) {
-  const passed = Date.now() - Date.parse(job.started_at);
-  if (job.rows_done === 0 || job.rows_total <= job.rows_done || passed <= 0) return "–";
-  return duration((passed / job.rows_done) * (job.rows_total - job.rows_done));
+  return typeof job.eta_s === "number" ? duration(job.eta_s * 1000) : "–";
 }
 
 function waitingTable() {

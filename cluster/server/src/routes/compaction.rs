@@ -85,8 +85,9 @@ fn job_json(job: &Job) -> Value {
         "rows_total": total,
     });
     if job.end().is_none() {
-        let passed_us = strandline_workers::clock::now().0.saturating_sub(job.asked_at.0);
-        row["eta_s"] = json!(eta_s(passed_us, done, total));
+        let began = job.progress.step_began();
+        let passed_us = began.map(|began| strandline_workers::clock::now().0.saturating_sub(began.0));
+        row["eta_s"] = json!(passed_us.and_then(|passed_us| eta_s(passed_us, done, total)));
     }
     if let Some(end) = job.end() {
         row["ended_at"] = json!(end.ended_at.to_string());
@@ -102,7 +103,8 @@ fn job_json(job: &Job) -> Value {
     row
 }
 
-/// About how long a job still takes, by its rate so far; the commit at its end is not in it. `None`: nobody can say yet.
+/// About how long a job still counts rows in its present step, by the rate of this step so far: what it did before, and the time for which
+/// it waited for its turn, say nothing of that. The commit at its end is not in it. `None`: nobody can say yet.
 fn eta_s(passed_us: i64, done: u64, total: u64) -> Option<f64> {
     let left = total.checked_sub(done)?;
     (done > 0 && left > 0 && passed_us > 0).then(|| passed_us as f64 / 1e6 / done as f64 * left as f64)

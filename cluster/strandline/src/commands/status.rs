@@ -101,7 +101,7 @@ const STORES: &[&str] = &["name", "version", "compactor", "compacts_as"];
 const SHARDS: &[&str] =
     &["name", "leader", "voters", "learners", "leaving", "settled", "waits_for", "compactor", "term", "applied", "lag"];
 const RUNNING: &[&str] =
-    &["kind", "stream_type", "partition", "trigger", "phase", "rows_done", "rows_total", "started_at"];
+    &["kind", "stream_type", "partition", "trigger", "phase", "rows_done", "rows_total", "eta_s", "started_at"];
 /// Rows of a table that are shown.
 const ROWS_MAX: usize = 20;
 
@@ -133,6 +133,16 @@ mod tests {
         {
             assert!(text.contains(part), "{text}");
         }
+    }
+
+    #[test]
+    fn a_running_job_says_its_phase_how_far_it_is_and_what_is_left() {
+        let job = |eta_s: Value| json!({"kind": "compact", "phase": "writing", "rows_done": 75, "rows_total": 100, "eta_s": eta_s});
+        let table = out::json_table(&[job(json!(20.5))], RUNNING);
+        for part in ["phase", "writing", "rows_done", "75", "100", "eta_s", "20.5"] {
+            assert!(table.contains(part), "{part}: {table}");
+        }
+        assert!(!out::json_table(&[job(Value::Null)], RUNNING).contains("eta_s"), "nobody can say");
     }
 
     #[test]

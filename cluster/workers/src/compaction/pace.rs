@@ -4,6 +4,7 @@
 //! Refuses to decide how long (`strandline_engine::compact::Pacer`). A cancelled job does not sleep.
 
 use super::phases::PhaseClock;
+use crate::clock;
 use crate::metrics::Metrics;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -65,6 +66,7 @@ impl Steps for Paced<'_> {
     }
 
     fn entered(&self, phase: Phase) {
+        self.progress.set_step_began(clock::now());
         self.phases.entered(phase);
     }
 

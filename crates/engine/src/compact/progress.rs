@@ -1,6 +1,7 @@
 //! How far a compaction job is, and the wish to end it: shared numbers, readable by anybody at any time.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
+use strandline_event::Micros;
 
 /// The step that a job is at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,6 +43,8 @@ impl Phase {
 #[derive(Debug, Default)]
 pub struct Progress {
     phase: AtomicU8,
+    /// When it entered the step; 0: nobody with a clock has said it.
+    step_began: AtomicI64,
     rows_done: AtomicU64,
     rows_total: AtomicU64,
     cancelled: AtomicBool,
@@ -58,6 +61,17 @@ impl Progress {
     #[must_use]
     pub fn rows_done(&self) -> u64 {
         self.rows_done.load(Ordering::Relaxed)
+    }
+
+    /// When the present step began; `None`: nobody with a clock has said it.
+    #[must_use]
+    pub fn step_began(&self) -> Option<Micros> {
+        Some(Micros(self.step_began.load(Ordering::Relaxed))).filter(|began| began.0 > 0)
+    }
+
+    /// The present step began now: the job itself has no clock.
+    pub fn set_step_began(&self, now: Micros) {
+        self.step_began.store(now.0, Ordering::Relaxed);
     }
 
     /// Rows that the job moves; 0 until they are counted.
@@ -84,6 +98,11 @@ impl Progress {
 
     pub(super) fn enter(&self, phase: Phase) {
         self.rows_done.store(0, Ordering::Relaxed);
+        self.step_began.store(0, Ordering::Relaxed);
+        if phase == Phase::Selecting {
+            // those of the part before, where a job has several
+            self.rows_total.store(0, Ordering::Relaxed);
+        }
         self.phase.store(phase as u8, Ordering::Relaxed);
     }
 
@@ -112,5 +131,19 @@ mod tests {
             progress.enter(phase);
             assert_eq!((progress.phase(), progress.rows_done()), (phase, 0));
         }
+    }
+
+    #[test]
+    fn each_step_has_its_own_begin_and_each_part_its_own_rows() {
+        let progress = Progress::default();
+        progress.enter(Phase::Writing);
+        assert_eq!(progress.step_began(), None, "nobody with a clock has said it");
+        progress.set_step_began(Micros(7));
+        progress.set_total(5);
+        assert_eq!((progress.step_began(), progress.rows_total()), (Some(Micros(7)), 5));
+        progress.enter(Phase::Committing);
+        assert_eq!((progress.step_began(), progress.rows_total()), (None, 5));
+        progress.enter(Phase::Selecting);
+        assert_eq!(progress.rows_total(), 0, "the next part has not counted its own");
     }
 }
