@@ -3,7 +3,7 @@
 use crate::cli::{Check, CheckFormat};
 use crate::exit::Failure;
 use crate::out;
-use std::io::{IsTerminal, Read as _};
+use std::io::Read as _;
 use std::path::Path;
 use strandline_deql::{self as deql, Declarations, Diagnostics, Statement, StoreConfig};
 
@@ -40,7 +40,7 @@ fn read(file: &Path) -> Result<(String, Vec<u8>), Failure> {
 }
 
 fn not_valid(name: &str, errors: &Diagnostics) -> Failure {
-    let text = errors.render(std::io::stderr().is_terminal());
+    let text = errors.render(out::coloured());
     Failure::Usage(format!("{name} is not valid\n{}", text.trim_end()))
 }
 
