@@ -129,7 +129,10 @@ fn kills_lose_nothing_and_what_was_acknowledged_in_turn_does_not_come_again() {
     let newest = http.global().last().unwrap()["position"].as_str().unwrap().to_owned();
     assert!(end["position"].as_str().unwrap() >= newest.as_str(), "{end}");
     let metrics = http.get_as("/metrics", "*/*").text();
-    assert!(metrics.contains("strandline_subscription_lag_seconds{store=\"test\",subscription=\"s\"} 0"), "{metrics}");
+    assert!(
+        metrics.contains("strandline_subscription_lag_seconds{store=\"test\",subscription=\"s\"} 0\n"),
+        "{metrics}"
+    );
     server.stop();
 }
 
@@ -171,6 +174,30 @@ fn consumers_share_by_stream_and_take_over_from_one_that_goes() {
     assert_eq!(three.rest().1.as_deref(), Some("unavailable"), "its consumers are told");
     http.get("subscriptions/s").expect_error(404, "not_found");
     http.get("subscriptions/s/events").expect_error(404, "not_found");
+    server.stop();
+}
+
+#[test]
+fn the_lag_is_more_than_nothing_until_the_newest_event_is_acknowledged() {
+    let store = Store::new(&[]);
+    let server = store.start();
+    let http = server.http();
+    let lag = || -> (f64, f64) {
+        let name = "strandline_subscription_lag_seconds{store=\"test\",subscription=\"s\"} ";
+        let metrics = http.get_as("/metrics", "*/*").text();
+        let told = metrics.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        (told.parse().unwrap(), http.get("subscriptions/s").expect(200)["lag_s"].as_f64().unwrap())
+    };
+    http.post("subscriptions/s", &json!({})).expect(201);
+    let (mut stream, number) = consumer(&http, "").unwrap();
+    for n in 0..2 {
+        append(&http, "a", n..n + 1);
+        let event = stream.event();
+        let (metric, status) = lag();
+        assert!(metric > 0.0 && status > 0.0, "event {n} is not acknowledged: {metric}, {status}");
+        ack(&http, &event, &number).unwrap();
+        assert_eq!(lag(), (0.0, 0.0), "event {n} is");
+    }
     server.stop();
 }
 

@@ -2,8 +2,8 @@
 
 use super::{append, lines};
 use crate::harness::{Server, Store};
-use serde_json::json;
-use strandline_client::{Client, Filter, Options, Position, SubscribeWanted, Subscription};
+use serde_json::{Value, json};
+use strandline_client::{Client, ClientError, Filter, Options, Position, SubscribeWanted, Subscription};
 use tokio::runtime::Runtime;
 
 /// Small, so that the server waits for what the client grants.
@@ -92,4 +92,48 @@ fn a_client_follows_over_the_seam_and_over_a_restart_of_the_node() {
         server.stop();
     });
     store.assert_clean();
+}
+
+#[test]
+fn a_client_is_given_what_its_filter_keeps() {
+    let store = Store::new(&[]);
+    let server = store.start();
+    server.http().bulk(&lines(0..90, 5));
+    let order = server.http().global();
+    let text = |text: &str| Some(text.to_owned());
+    let filters = [
+        Filter { stream_type: text("Bill"), ..Filter::default() },
+        Filter { event_type: text("Ended"), ..Filter::default() },
+        Filter { tenant_id: text("acme"), ..Filter::default() },
+        Filter { event_type: text("Ended"), tenant_id: text("acme"), ..Filter::default() },
+    ];
+    runtime().block_on(async {
+        let client = connect(&server).await;
+        for filter in filters {
+            let asked = [
+                ("stream_type", filter.stream_type.clone()),
+                ("event_type", filter.event_type.clone()),
+                ("tenant_id", filter.tenant_id.clone()),
+            ];
+            let keeps = |event: &&Value| asked.iter().all(|(of, text)| text.as_ref().is_none_or(|t| event[*of] == *t));
+            let kept: Vec<u64> = order.iter().filter(keeps).map(|event| event["data"]["n"].as_u64().unwrap()).collect();
+            assert!(!kept.is_empty() && kept.len() < order.len(), "{asked:?} keeps some");
+            let mut subscription = client.subscribe(SubscribeWanted { filter, ..wanted(Some(Position::START)) });
+            assert_eq!(take(&mut subscription, kept.len()).await, kept, "{asked:?}");
+        }
+    });
+    server.stop();
+}
+
+#[test]
+fn a_client_is_refused_where_the_store_sends_no_notifications() {
+    let store = Store::new(&["projection.notify_on_commit = false"]);
+    let server = store.start();
+    append(&server.http(), "s", 0..1);
+    runtime().block_on(async {
+        let client = connect(&server).await;
+        let refused = client.subscribe(wanted(Some(Position::START))).next().await.unwrap_err();
+        assert!(matches!(&refused, ClientError::Refused(r) if r.code == "notifications_disabled"), "{refused}");
+    });
+    server.stop();
 }

@@ -13,12 +13,14 @@ fn a_store_without_notifications_says_so_and_ends_who_follows() {
     append(&http, "s", 0..1);
     let mut stream = Sse::open(&http, "subscribe", None);
     stream.event();
+    http.post("subscriptions/made-before", &json!({})).expect(201);
     let off = store.statement(&["projection.notify_on_commit = false"]).replace("CREATE", "CREATE OR REPLACE");
     http.post("/api/deql/create", &json!({ "deql": off })).expect(201);
     append(&http, "s", 1..2);
     assert_eq!(stream.rest().1.as_deref(), Some("notifications_disabled"));
     http.get("subscribe").expect_error(409, "notifications_disabled");
     http.post("subscriptions/a", &json!({})).expect_error(409, "notifications_disabled");
+    http.get("subscriptions/made-before/events").expect_error(409, "notifications_disabled");
     server.stop();
 }
 

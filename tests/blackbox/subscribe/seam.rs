@@ -2,7 +2,7 @@
 
 use super::{append, data, key, lines};
 use crate::harness::{Http, Sse, Store};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -159,6 +159,52 @@ fn filters_places_limits_and_ends_are_as_asked_for() {
     assert_eq!((lines.code, lines.stdout.lines().count()), (0, 25), "{lines:?}");
     let rest = server.client(&["subscribe", "--durable", "cli", "--idle", "1"]);
     assert_eq!((rest.code, rest.stdout.lines().count()), (0, 35), "what was printed does not come again: {rest:?}");
+    server.stop();
+}
+
+/// The numbers of events, from the smallest on.
+fn sorted<'a>(events: impl Iterator<Item = &'a Value>) -> Vec<u64> {
+    let mut numbers: Vec<u64> = events.map(|event| event["data"]["n"].as_u64().unwrap()).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+#[test]
+fn each_filter_is_kept_by_plain_ones_by_named_ones_and_by_the_program() {
+    let store = Store::new(&[]);
+    let server = store.start();
+    let http = server.http();
+    http.bulk(&lines(0..60, 5));
+    http.compact();
+    http.bulk(&lines(60..90, 5));
+    let all = http.global();
+    let filters: [&[(&str, &str)]; 5] = [
+        &[("stream_type", "Bill")],
+        &[("stream_id", "s2")],
+        &[("event_type", "Ended")],
+        &[("tenant_id", "acme")],
+        &[("event_type", "Ended"), ("tenant_id", "acme")],
+    ];
+    for (at, filter) in filters.into_iter().enumerate() {
+        let keeps = |event: &&Value| filter.iter().all(|(key, value)| event[*key] == *value);
+        let wanted = sorted(all.iter().filter(keeps));
+        assert!(!wanted.is_empty() && wanted.len() < all.len(), "{filter:?} keeps some");
+        let query: Vec<String> = filter.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let (plain, _) = Sse::open(&http, &format!("subscribe?idle_s=0&{}", query.join("&")), None).rest();
+        assert_eq!(sorted(plain.iter().map(data)), wanted, "{filter:?}");
+        let kept: Map<String, Value> = filter.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();
+        let path = format!("subscriptions/kept-{at}");
+        assert_eq!(http.post(&path, &json!({ "filter": kept })).expect(201)["filter"], json!(kept));
+        let (named, end) = Sse::open(&http, &format!("{path}/events?limit={}", wanted.len()), None).rest();
+        assert_eq!((sorted(named.iter().map(data)), end.as_deref()), (wanted.clone(), Some("limit")), "{filter:?}");
+        let options: Vec<String> =
+            filter.iter().map(|(key, value)| format!("--{}={value}", key.replace('_', "-"))).collect();
+        let mut arguments = vec!["subscribe", "--idle", "0"];
+        arguments.extend(options.iter().map(String::as_str));
+        let printed = server.client(&arguments);
+        let events: Vec<Value> = printed.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!((printed.code, sorted(events.iter())), (0, wanted), "{filter:?}");
+    }
     server.stop();
 }
 
