@@ -1,7 +1,8 @@
 //! The OpenAPI document is what the node serves: a schema-driven fuzzer (schemathesis) asks every route.
 
-use crate::harness::Store;
+use crate::harness::{Server, Store};
 use crate::oracles::oracle;
+use serde_json::json;
 use std::path::Path;
 
 #[test]
@@ -15,4 +16,19 @@ fn a_fuzzer_finds_no_answer_that_the_description_does_not_name() {
     oracle("openapi_fuzz.py", &[Path::new(server.url())]);
     server.stop();
     store.assert_clean();
+}
+
+/// A node alone has no cluster to tell of: this one is the first of its own.
+#[test]
+fn what_is_told_of_a_cluster_is_what_the_description_names() {
+    let store = Store::new(&[]);
+    let mut command = store.program();
+    command.args(store.serve_arguments()).args(["--cluster", "127.0.0.1:0"]);
+    let server = Server::start_from(&mut command);
+    server.http().post("streams/Order/1001", &json!({ "events": [{ "event_type": "Placed" }] })).expect(201);
+    let told = server.http().get("/admin/v1/cluster").expect(200);
+    let names = |list: &str| told[list].as_array().map_or(0, Vec::len);
+    assert_eq!((names("members"), names("shards"), names("stores")), (1, 2, 1), "{told}");
+    oracle("openapi_fuzz.py", &[server.url(), "--only", "/admin/v1/cluster"].map(Path::new));
+    server.stop();
 }

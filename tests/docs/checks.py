@@ -156,6 +156,24 @@ def kinds(text: str) -> dict[str, str]:
     return dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
 
 
+def conventions(text: str) -> list[str]:
+    """Names as Prometheus wants them, so that who reads one knows its kind and its unit; each is explained."""
+    helped = set(re.findall(r"^# HELP (\S+) \S", text, re.MULTILINE))
+    findings = []
+    for name, kind in kinds(text).items():
+        if not name.startswith("strandline_"):
+            findings.append(f"{name}: names begin with strandline_")
+        if name not in helped:
+            findings.append(f"{name}: no HELP")
+        if kind == "counter" and not name.endswith("_total"):
+            findings.append(f"{name}: a counter ends with _total")
+        if kind != "counter" and name.endswith("_total"):
+            findings.append(f"{name}: only a counter ends with _total")
+        if re.search(r"_(ms|us|millis|micros|milliseconds|microseconds|minutes|hours|kb|mb|kilobytes|megabytes)(_|$)", name):
+            findings.append(f"{name}: units are _seconds and _bytes")
+    return findings
+
+
 def metrics(told: dict[str, str]) -> list[str]:
     """docs/metrics.md holds each metric of a node with its kind, and no other."""
     rows = dict(re.findall(r"^\| `(strandline_[a-z0-9_]+)` \| (counter|gauge|histogram)", (DOCS / "metrics.md").read_text(), re.MULTILINE))
@@ -172,7 +190,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="page") as folder:
         world = World(Path(folder), program)
         try:
-            findings += metrics(kinds(metrics_text(world)))
+            text = metrics_text(world)
+            findings += conventions(text) + metrics(kinds(text))
         finally:
             world.close()
     print("\n".join(f"FAILED {finding}" for finding in findings) or f"{len(LINKED)} pages: links, commands and metrics are there")

@@ -29,6 +29,8 @@ DEPLOY = ROOT / "cluster/deploy"
 CHART = DEPLOY / "helm/strandline"
 VALUES: dict[str, Any] = {"gateway": {"tlsSecret": "tls"}, "environment": {"STRANDLINE_LOG": "info"}, "tolerations": [{"key": "disk", "operator": "Exists"}]}
 CLUSTER: dict[str, Any] = {"cluster": {"enabled": True, "certificatesSecret": "certs", "tokensSecret": "tokens", "sharedClaim": "files"}}
+# a value that a template names
+VALUE = re.compile(r"\.Values((?:\.\w+)+)")
 # what Prometheus itself tells of each target
 ITS_OWN = {"up"}
 
@@ -151,8 +153,30 @@ def health_check() -> list[str]:
     return [words[0].replace("/usr/bin/", ""), *words[1:]]
 
 
+def leaves(value: Any, at: str = "") -> Iterator[str]:
+    """Where values stand; an empty map, which users fill as they like, is one."""
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from leaves(inner, f"{at}.{key}")
+    else:
+        yield at
+
+
+def values(chart: Path) -> Iterator[str]:
+    """Templates name values that there are, and each value is named, by itself or with what it is part of. To helm neither would be an error."""
+    given = set(leaves(yaml.safe_load((chart / "values.yaml").read_text())))
+    named = {path for file in (chart / "templates").iterdir() for path in VALUE.findall(file.read_text())}
+
+    def covers(path: str, leaf: str) -> bool:
+        return leaf == path or leaf.startswith(f"{path}.")
+
+    yield from (f"templates name .Values{path}, which values.yaml has not" for path in sorted(named) if not any(covers(path, leaf) for leaf in given))
+    yield from (f"values.yaml has {leaf}, which no template names" for leaf in sorted(given) if not any(covers(path, leaf) for path in named))
+
+
 def helm(world: World, commands: Commands) -> Iterator[str]:
     """The chart renders, its objects fit together, its node comes up; and as a cluster in sets by role."""
+    yield from values(CHART)
     objects = Chart(CHART, VALUES).objects()
     yield from fit(objects)
     node = next(c for o in objects if o["kind"] == "StatefulSet" for c in o["spec"]["template"]["spec"]["containers"] if c["name"] == "node")
@@ -160,13 +184,13 @@ def helm(world: World, commands: Commands) -> Iterator[str]:
     yield from started(world, commands, node["args"], "the chart's node", statement)
     no_tokens = {"cluster": {"enabled": True, "certificatesSecret": "certs"}}
     refused_now: list[tuple[dict[str, Any], str]] = [({}, "tlsSecret"), ({"cluster": {"enabled": True}}, "certificatesSecret"), (no_tokens, "tokensSecret")]
-    for values, said in refused_now:
+    for given, said in refused_now:
         try:
-            Chart(CHART, values).render()
-            yield f"the chart takes {values}"
+            Chart(CHART, given).render()
+            yield f"the chart takes {given}"
         except Refused as refused:
             if said not in str(refused):
-                yield f"the chart refuses {values} with: {refused}"
+                yield f"the chart refuses {given} with: {refused}"
     yield from asked("helm", "lint", CHART, "--set", "gateway.tlsSecret=tls")
     yield from asked("helm", "template", "events", CHART, "--set", "gateway.tlsSecret=tls")
     yield from asked("helm", "template", "events", CHART, *(word for key, value in CLUSTER["cluster"].items() for word in ("--set", f"cluster.{key}={value}")))

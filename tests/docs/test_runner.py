@@ -9,7 +9,9 @@ import unittest
 from pathlib import Path
 
 import blocks
+import checks
 import compare
+import deploy
 import pages
 from blocks import Malformed
 from world import ROOT, Failed, World
@@ -54,6 +56,33 @@ class Passed(unittest.TestCase):
             with self.assertRaises(Failed):
                 tried(text)
         tried("```text\nthe program strandline says\n    curl\n```\n\n    curled\n")
+
+
+class Charts(unittest.TestCase):
+    def test_a_value_that_is_not_there_and_one_that_nobody_names(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            chart = Path(folder)
+            (chart / "templates").mkdir()
+            (chart / "values.yaml").write_text("image: {tag: x, pull: y}\nnodes: 3\nnobody: 1\nlabels: {}\n")
+            template = chart / "templates/node.yaml"
+            template.write_text("{{ .root.Values.image.tag }} {{ toYaml .Values.image }} {{ .Values.nodes }} {{ .Values.labels }} {{ .Values.node }}")
+            findings = list(deploy.values(chart))
+            self.assertEqual(findings, ["templates name .Values.node, which values.yaml has not", "values.yaml has .nobody, which no template names"])
+
+
+class Metrics(unittest.TestCase):
+    def test_names_that_break_the_conventions(self) -> None:
+        holds = "# HELP strandline_events_total Stored.\n# TYPE strandline_events_total counter\n# HELP strandline_append_seconds Time.\n# TYPE strandline_append_seconds histogram\n"
+        self.assertEqual(checks.conventions(holds), [])
+        for text, why in (
+            ("# HELP strandline_events Stored.\n# TYPE strandline_events counter\n", "a counter ends with _total"),
+            ("# HELP strandline_tiers_total Now.\n# TYPE strandline_tiers_total gauge\n", "only a counter ends with _total"),
+            ("# HELP strandline_append_ms Time.\n# TYPE strandline_append_ms histogram\n", "_seconds"),
+            ("# TYPE strandline_files gauge\n", "no HELP"),
+            ("# HELP other_files Files.\n# TYPE other_files gauge\n", "strandline_"),
+        ):
+            self.assertEqual(len(checks.conventions(text)), 1, text)
+            self.assertIn(why, checks.conventions(text)[0])
 
 
 class Tried(unittest.TestCase):

@@ -3,6 +3,7 @@
 A 5xx (but 501), and a status, content type, header or field that the document does not name, are findings.
 
     openapi_fuzz.py URL [DOCUMENT]       the node holds a store `test`; DOCUMENT in the place of the served one
+    openapi_fuzz.py URL --only PATH      the operations of one path; the node is taken as it is
 """
 
 import json
@@ -43,14 +44,17 @@ def fill(url: str) -> None:
 
 
 def main() -> int:
-    url = sys.argv[1]
-    document = str(pathlib.Path(sys.argv[2]).resolve()) if len(sys.argv) > 2 else f"{url}/openapi.json"
-    fill(url)
+    url, *rest = sys.argv[1:]
+    only = rest[1:] if rest[:1] == ["--only"] else []
+    document = str(pathlib.Path(rest[0]).resolve()) if rest and not only else f"{url}/openapi.json"
+    if not only:
+        fill(url)
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(HERE / "schemathesis.toml"), "run", document]
     command += ["--url", url, "--phases", "examples,coverage,fuzzing", "--checks", "all", "--max-examples", str(EXAMPLES)]
     # a schema cannot say all that a request must keep (from_seq <= to_seq, a statement that parses), nor what is taken all the same:
     # an empty parameter is one that is not given, and on_error=skip lists refused lines in a 201
     command += ["--exclude-checks", "positive_data_acceptance,negative_data_rejection"]
+    command += [word for path in only for word in ("--include-path", path)]
     # a busy machine is no finding
     command += ["--continue-on-failure", "--no-color", "--request-timeout", "60"]
     kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
