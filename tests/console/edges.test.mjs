@@ -2,7 +2,7 @@
 // token or does not answer, another node's cluster; and its buttons, by keyboard alone.
 
 import assert from "node:assert/strict";
-import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { renameSync, rmSync, writeFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { accessible, fits, launch, open, picture, settled, view } from "./browser.mjs";
 import { append, calls, compact, park, startNode, statement } from "./node.mjs";
@@ -51,9 +51,11 @@ test("a failed job is named with its reason", async () => {
   await append(node, "failing", [{ stream_type: "Call", stream_id: "a", event_type: "Ticked", data: {} }]);
   // what stands in the place of the folder is no folder: the job cannot write
   const durable = `${node.folder}/failing/durable`;
-  rmSync(durable, { recursive: true });
+  renameSync(durable, `${durable}-aside`);
   writeFileSync(durable, "");
   const [job] = await compact(node, "failing");
+  rmSync(durable);
+  renameSync(`${durable}-aside`, durable);
   assert.ok(job.error, JSON.stringify(job));
   for (const [size, dark] of [
     ["desktop", false],
@@ -71,13 +73,16 @@ test("a failed job is named with its reason", async () => {
     const [frame, ending] = [await jobs.boundingBox(), await jobs.locator(".ending.failed").first().boundingBox()];
     const right = (box) => box.x + box.width;
     assert.ok(right(ending) <= right(frame), `how it ended is in sight: ${right(ending)} of ${right(frame)}`);
-    await picture(page, `failed-compaction-${size}`);
-    await fits(page, size);
-    await accessible(page, `failed ${size}`);
+    for (const [name, title] of VIEWS) {
+      await view(page, name, title);
+      const says = page.locator(".notice.bad", { hasText: job.error.slice(0, 30) }).first();
+      if (["overview", "compaction"].includes(name)) await says.waitFor();
+      await picture(page, `failed-${name}-${size}`);
+      await fits(page, `failed ${name} ${size}`);
+      if (["overview", "compaction"].includes(name)) await accessible(page, `failed ${name} ${size}`);
+    }
     await close();
   }
-  rmSync(durable);
-  mkdirSync(durable);
 });
 
 test("what clients named and wrote is text, byte for byte", async () => {
