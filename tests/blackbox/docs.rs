@@ -1,7 +1,7 @@
 //! What the documents say is what the program does: every command of docs/ and of the README is run, what deploys a node starts
 //! one, and names of metrics, options and files are there. `tests/docs` does it; here it gets the program under test.
 
-use crate::harness::{program, root};
+use crate::harness::{Store, program, root};
 use crate::oracles::python;
 use std::path::Path;
 use std::process::Command;
@@ -35,6 +35,21 @@ fn pages_name_links_commands_and_metrics_that_are_there() {
 #[test]
 fn deployment_files_start_a_node_and_name_what_is_there() {
     script("deploy.py", &[]);
+}
+
+#[test]
+fn the_example_of_the_rust_client_prints_what_its_page_shows() {
+    let store = Store::new(&[]);
+    let server = store.start();
+    // it was built with the tests, beside the program
+    let example = Path::new(env!("CARGO_BIN_EXE_strandline")).with_file_name("examples/orders");
+    let output = Command::new(&example).arg(server.native()).output();
+    let output = output.unwrap_or_else(|error| panic!("{}: {error}: `cargo test` builds it", example.display()));
+    let (told, failed) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{told}{failed}");
+    let page = std::fs::read_to_string(root().join("docs/rust.md")).unwrap();
+    assert!(page.contains(&format!("```text\n{told}```\n")), "docs/rust.md does not show this:\n{told}");
+    server.stop();
 }
 
 #[test]
