@@ -17,6 +17,8 @@ DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
 LINKED = [*PAGES, ROOT / "README.md", ROOT / "cluster/deploy/README.md"]
 METRIC = re.compile(r"strandline_[a-z0-9_]+")
+# labels that Prometheus gives to whatever it asks: one of ours under such a name would be called `exported_...`
+OF_PROMETHEUS = {"job", "instance"}
 
 
 def without_fences(text: str) -> str:
@@ -156,6 +158,32 @@ def kinds(text: str) -> dict[str, str]:
     return dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
 
 
+def base(name: str) -> str:
+    """The metric that a series belongs to, of a histogram too."""
+    return re.sub(r"_(bucket|sum|count)$", "", name)
+
+
+def labels(text: str) -> dict[str, set[str]]:
+    """The labels of each metric that has a series, but for the bounds of buckets."""
+    found: dict[str, set[str]] = {}
+    for name, inner in re.findall(r"^(strandline_\w+)(?:\{(.*)\})? \S+$", text, re.MULTILINE):
+        found.setdefault(base(name), set()).update(set(re.findall(r'(\w+)="', inner)) - {"le"})
+    return found
+
+
+def documented_labels() -> dict[str, set[str]]:
+    """The labels of each metric as docs/metrics.md says them."""
+    rows = re.findall(r"^\| `(strandline_[a-z0-9_]+)` \| \w+(?:, by ([^|]+))? \|", (DOCS / "metrics.md").read_text(), re.MULTILINE)
+    return {name: set(re.findall(r"`(\w+)`", by)) for name, by in rows}
+
+
+def labelled(text: str) -> list[str]:
+    """docs/metrics.md says the labels that a node tells."""
+    said = documented_labels()
+    told = {name: of for name, of in labels(text).items() if name in said}
+    return [f"docs/metrics.md: {name} is by {sorted(of)}, not by {sorted(said[name])}" for name, of in told.items() if of != said[name]]
+
+
 def conventions(text: str) -> list[str]:
     """Names as Prometheus wants them, so that who reads one knows its kind and its unit; each is explained."""
     helped = set(re.findall(r"^# HELP (\S+) \S", text, re.MULTILINE))
@@ -171,6 +199,8 @@ def conventions(text: str) -> list[str]:
             findings.append(f"{name}: only a counter ends with _total")
         if re.search(r"_(ms|us|millis|micros|milliseconds|microseconds|minutes|hours|kb|mb|kilobytes|megabytes)(_|$)", name):
             findings.append(f"{name}: units are _seconds and _bytes")
+        if taken := labels(text).get(name, set()) & OF_PROMETHEUS:
+            findings.append(f"{name}: the label {', '.join(taken)} is Prometheus' own")
     return findings
 
 
@@ -191,7 +221,7 @@ def main() -> int:
         world = World(Path(folder), program)
         try:
             text = metrics_text(world)
-            findings += conventions(text) + metrics(kinds(text))
+            findings += conventions(text) + metrics(kinds(text)) + labelled(text)
         finally:
             world.close()
     print("\n".join(f"FAILED {finding}" for finding in findings) or f"{len(LINKED)} pages: links, commands and metrics are there")

@@ -21,7 +21,7 @@ from typing import Any
 
 import blocks
 import yaml
-from checks import METRIC, Commands, kinds, metrics_text
+from checks import METRIC, OF_PROMETHEUS, Commands, base, documented_labels, kinds, metrics_text
 from gotemplate import Chart, Refused
 from world import ROOT, Failed, World, free
 
@@ -314,6 +314,19 @@ def gateway(world: World, objects: list[dict[str, Any]]) -> Iterator[str]:
     yield from asked("nginx", "-t", "-c", config, "-p", world.home)
 
 
+def strange(expression: str) -> list[str]:
+    """What an expression chooses or groups by that its metrics have not: it would show nothing."""
+    has = documented_labels()
+    everywhere = OF_PROMETHEUS | {"le"}
+    findings = []
+    for name, inner in re.findall(r"(strandline_\w+)\{([^}]*)\}", expression):
+        chosen = set(re.findall(r'(\w+)(?:=~|!~|!=|=)"', inner))
+        findings += [f"{base(name)} has no label {label}" for label in sorted(chosen - has.get(base(name), set()) - everywhere)]
+    any_of = set().union(*(has.get(base(name), set()) for name in METRIC.findall(expression))) | everywhere
+    grouped = {label for names in re.findall(r"\bby \(([^)]*)\)", expression) for label in re.findall(r"\w+", names)}
+    return findings + [f"no metric of it has a label {label}" for label in sorted(grouped - any_of)]
+
+
 def prometheus(world: World, commands: Commands) -> Iterator[str]:
     """Rules and dashboard name metrics that a node tells; each rule says its reason and what to do, each panel what it shows."""
     text = metrics_text(world)
@@ -323,6 +336,7 @@ def prometheus(world: World, commands: Commands) -> Iterator[str]:
     tested = {case["alertname"] for t in yaml.safe_load((DEPLOY / "prometheus/strandline.rules.test.yml").read_text())["tests"] for case in t["alert_rule_test"] if case["exp_alerts"]}
     yield from (f"{rule['alert']}: no test lets it fire" for rule in rules if rule["alert"] not in tested)
     for rule in rules:
+        yield from (f"{rule['alert']}: {finding}" for finding in strange(rule["expr"]))
         yield from (f"{rule['alert']}: a node does not tell {name}" for name in METRIC.findall(rule["expr"]) if name not in known)
         missing = {"summary", "reason", "action"} - set(rule["annotations"])
         if missing or rule["labels"].get("severity") not in ("critical", "warning", "info"):
@@ -333,6 +347,7 @@ def prometheus(world: World, commands: Commands) -> Iterator[str]:
     board = json.loads((DEPLOY / "grafana/strandline.json").read_text())
     panels = [p for p in board["panels"] if p["type"] != "row"]
     for panel in panels:
+        yield from (f"dashboard, {panel['title']}: {finding}" for target in panel["targets"] for finding in strange(target["expr"]))
         for name in [n for t in panel["targets"] for n in METRIC.findall(t["expr"])]:
             if name not in known:
                 yield f"dashboard, {panel['title']}: a node does not tell {name}"

@@ -80,9 +80,16 @@ class Metrics(unittest.TestCase):
             ("# HELP strandline_append_ms Time.\n# TYPE strandline_append_ms histogram\n", "_seconds"),
             ("# TYPE strandline_files gauge\n", "no HELP"),
             ("# HELP other_files Files.\n# TYPE other_files gauge\n", "strandline_"),
+            ('# HELP strandline_files Files.\n# TYPE strandline_files gauge\nstrandline_files{store="s",job="merge"} 1\n', "job"),
         ):
             self.assertEqual(len(checks.conventions(text)), 1, text)
             self.assertIn(why, checks.conventions(text)[0])
+
+
+    def test_an_expression_that_chooses_by_what_a_metric_has_not(self) -> None:
+        self.assertEqual(deploy.strange('sum by (tier, le) (rate(strandline_read_seconds_bucket{store=~"$store",tier!="wal"}[5m]))'), [])
+        self.assertEqual(deploy.strange('strandline_read_seconds_count{level="wal"}'), ["strandline_read_seconds has no label level"])
+        self.assertEqual(deploy.strange("sum by (instance, phase) (strandline_tier_events)"), ["no metric of it has a label phase"])
 
 
 class Tried(unittest.TestCase):

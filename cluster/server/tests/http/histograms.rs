@@ -119,9 +119,9 @@ fn memory_gives_what_was_just_written() {
 fn each_phase_of_a_job_and_of_a_merge_counts() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(folder.path(), ", compaction.schedule = '0 0 1 1 *'");
-    let phases = |job: &str, phases: &[&str]| -> Vec<f64> {
+    let phases = |kind: &str, phases: &[&str]| -> Vec<f64> {
         let now = reading(&server);
-        let series = |phase: &&str| format!("store=\"s\",job=\"{job}\",phase=\"{phase}\"");
+        let series = |phase: &&str| format!("store=\"s\",kind=\"{kind}\",phase=\"{phase}\"");
         phases.iter().map(|p| of(&now, "strandline_compaction_phase_seconds_count", &series(p))).collect()
     };
     const COMPACT: [&str; 4] = ["selecting", "sorting", "writing", "committing"];
@@ -136,7 +136,7 @@ fn each_phase_of_a_job_and_of_a_merge_counts() {
         assert_eq!(phases("merge", &MERGE), vec![merges; 3]);
     }
     let now = reading(&server);
-    let committing = "store=\"s\",job=\"compact\",phase=\"committing\"";
+    let committing = "store=\"s\",kind=\"compact\",phase=\"committing\"";
     assert!(of(&now, "strandline_compaction_phase_seconds_sum", committing) > 0.0);
     assert_eq!(of(&now, "strandline_compaction_jobs_running", "store=\"s\""), 0.0);
 }

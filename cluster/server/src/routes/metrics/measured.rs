@@ -31,8 +31,9 @@ pub(super) fn measured(text: &mut Text, call: &Call) {
     }
     text.head("compaction_phase_seconds", "Phases of compaction jobs and merges", "histogram");
     for (store, handle) in stores() {
-        for (job, phase, histogram) in handle.measured().phases() {
-            let labels = format!("{store},job=\"{job}\",phase=\"{phase}\"");
+        for (kind, phase, histogram) in handle.measured().phases() {
+            // not `job`: that label is Prometheus' own
+            let labels = format!("{store},kind=\"{kind}\",phase=\"{phase}\"");
             text.histogram("compaction_phase_seconds", &labels, histogram, US_PER_S);
         }
     }
