@@ -2,6 +2,7 @@
 //! panics.
 
 use crate::harness::{Finished, Ports, Server, Store, program, run, run_command};
+use crate::oracles::python;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
@@ -96,6 +97,29 @@ fn a_shell_that_took_the_quotes_is_found_out() {
     let append = ["append", "--stream-type", "T", "--stream-id", "s", "--event-type", "E", "--data", "{a:1}"];
     // before anybody is asked
     told("--data {a:1}", &run(&[&append[..], &["--url", "http://127.0.0.1:1"]].concat()), 2, "single quotes");
+}
+
+/// What a command shows on a terminal.
+fn on_a_terminal(arguments: &[&str], no_color: &str) -> String {
+    let spawn = "import pty, sys; pty.spawn(sys.argv[1:])";
+    let mut command = Command::new(python());
+    command.args(["-c", spawn]).arg(program().get_program()).args(arguments).env("NO_COLOR", no_color);
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn errors_are_coloured_on_a_terminal_only_and_not_where_somebody_wants_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("wrong.deql");
+    std::fs::write(&file, "CREATE EVENTSTORE s WITH (wal.rolover = 'size');\n").unwrap();
+    let file = file.to_string_lossy().into_owned();
+    let check = ["check", file.as_str()];
+    let (coloured, plain, piped) = (on_a_terminal(&check, ""), on_a_terminal(&check, "1"), run(&check).stderr);
+    for (shown, wanted) in [(&coloured, true), (&plain, false), (&piped, false)] {
+        assert!(shown.contains("rolover"), "the error is shown: {shown:?}");
+        assert_eq!(shown.contains('\u{1b}'), wanted, "{shown:?}");
+    }
 }
 
 #[test]

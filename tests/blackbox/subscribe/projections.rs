@@ -50,6 +50,29 @@ fn dry_runs_are_told_where_the_store_says_so() {
 }
 
 #[test]
+fn consumers_are_told_of_dry_runs_that_they_ask_for_and_have_nothing_to_acknowledge() {
+    let store = Store::new(&["projection.notify_on_inspect = true"]);
+    let server = store.start();
+    let http = server.http();
+    http.post("subscriptions/calls", &json!({ "filter": { "stream_type": "Call" } })).expect(201);
+    let mut stream = Sse::open(&http, "subscriptions/calls/events", None);
+    append(&http, "s", 0..1);
+    let stored = stream.event();
+    let dry = |name: &str| json!({ "events": [{ "event_type": name, "data": {} }] });
+    http.post("streams/Other/s?inspect=true", &dry("NotAskedFor")).expect(201);
+    http.post("streams/Call/s?inspect=true", &dry("Dry")).expect(201);
+    let told = stream.event();
+    assert_eq!((&data(&told)["inspect"], &data(&told)["event_type"]), (&json!(true), &json!("Dry")));
+    assert!(told.id.is_none() && told.attempt == 0, "{told:?}");
+    let held = http.get("subscriptions/calls").expect(200);
+    assert_eq!((&held["in_flight"], &held["waiting"]), (&json!(1), &json!(0)), "only what is stored: {held}");
+    http.post("subscriptions/calls/ack", &json!({ "position": stored.id })).expect(200);
+    assert_eq!(http.get("subscriptions/calls").expect(200)["in_flight"], 0);
+    drop(stream);
+    server.stop();
+}
+
+#[test]
 fn an_append_waits_for_sync_projections_and_is_stored_in_any_case() {
     let store = Store::new(&["projection.mode = 'sync'"]);
     let mut arguments = store.serve_arguments();

@@ -70,6 +70,10 @@ mod tests {
             let page = std::fs::read_to_string(dir.join(format!("{name}.1"))).unwrap();
             assert!(page.starts_with(".ie") && page.contains(".SH OPTIONS"), "{page}");
         }
+        for command in cli::command().get_subcommands().filter(|command| !command.is_hide_set()) {
+            let name = format!("{PROGRAM}-{}.1", command.get_name());
+            assert!(dir.join(&name).is_file(), "no page {name}");
+        }
         let taken = folder.path().join("file");
         std::fs::write(&taken, "").unwrap();
         assert!(manual(&Manual { dir: Some(taken) }).is_err());
