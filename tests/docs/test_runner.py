@@ -85,7 +85,6 @@ class Metrics(unittest.TestCase):
             self.assertEqual(len(checks.conventions(text)), 1, text)
             self.assertIn(why, checks.conventions(text)[0])
 
-
     def test_an_expression_that_chooses_by_what_a_metric_has_not(self) -> None:
         self.assertEqual(deploy.strange('sum by (tier, le) (rate(strandline_read_seconds_bucket{store=~"$store",tier!="wal"}[5m]))'), [])
         self.assertEqual(deploy.strange('strandline_read_seconds_count{level="wal"}'), ["strandline_read_seconds has no label level"])

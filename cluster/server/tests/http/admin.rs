@@ -132,6 +132,41 @@ fn compaction_is_run_watched_and_steered() {
 }
 
 #[test]
+fn what_waits_and_what_jobs_did_is_told_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), ", compaction.schedule = '0 0 1 1 *'");
+    let waiting = || server.get("admin:compaction").ok(200)["stream_types"][0].clone();
+    // the second run merges its file with that of the first
+    for (more, merges) in [(3, 0), (2, 1)] {
+        let first = server.append("c", TICK).ok(201)["events"][0]["ingested_at"].clone();
+        server.append("c", &vec![TICK; more].join(",")).ok(201);
+        let waits = waiting();
+        assert_eq!((&waits["events_waiting"], &waits["oldest_waiting"]), (&json!(more + 1), &first), "{waits}");
+        assert_eq!((&waits["segments_waiting"], &waits["sealed_segments"]), (&json!(1), &json!(0)), "{waits}");
+        assert!(waits["bytes_waiting"].as_u64() > Some(0), "{waits}");
+        let run = server.post("admin:compaction/run?wait=true", "").ok(200);
+        let ended = run["ended"].as_array().unwrap();
+        assert_eq!(ended.len(), 1 + merges, "{run}");
+        for job in ended {
+            let moment = |name: &str| strandline_event::time::parse_rfc3339(job[name].as_str().unwrap()).unwrap().0;
+            assert_eq!(job["duration_ms"], json!((moment("ended_at") - moment("started_at")).max(0) / 1000), "{job}");
+            assert!(job["input_bytes"].as_u64() > Some(0) && job["phase"] == "done", "{job}");
+            assert_eq!((&job["error"], &job["cancelled"], &job["files"]), (&json!(null), &json!(false), &json!(1)));
+        }
+        let (compacted, last) = (&ended[0], &ended[merges]);
+        assert_eq!((&compacted["rows"], &compacted["inputs"]), (&json!(more + 1), &json!(0)), "{run}");
+        let files = server.get("admin:files").ok(200)["files"].clone();
+        assert_eq!((files.as_array().map(Vec::len), &files[0]["bytes"]), (Some(1), &last["output_bytes"]), "{files}");
+        assert_eq!(server.get("admin:compaction").ok(200)["jobs"][0], *last, "the newest first");
+        let left = waiting();
+        for name in ["events_waiting", "bytes_waiting", "segments_waiting"] {
+            assert_eq!(left[name], 0, "{left}");
+        }
+        assert!(left["oldest_waiting"].is_null() && left["watermark"].as_u64() > Some(0), "{left}");
+    }
+}
+
+#[test]
 fn merges_are_planned_run_and_listed() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(folder.path(), ", compaction.schedule = '0 0 1 1 *', partition.by = 'tenant_id'");
