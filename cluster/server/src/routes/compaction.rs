@@ -107,7 +107,8 @@ fn job_json(job: &Job) -> Value {
 /// it waited for its turn, say nothing of that. The commit at its end is not in it. `None`: nobody can say yet.
 fn eta_s(passed_us: i64, done: u64, total: u64) -> Option<f64> {
     let left = total.checked_sub(done)?;
-    (done > 0 && left > 0 && passed_us > 0).then(|| passed_us as f64 / 1e6 / done as f64 * left as f64)
+    let tenths = || (passed_us as f64 / 1e5 / done as f64 * left as f64).round();
+    (done > 0 && left > 0 && passed_us > 0).then(|| tenths() / 10.0)
 }
 
 #[derive(Deserialize, Default)]
@@ -212,6 +213,7 @@ mod tests {
     #[test]
     fn a_quarter_is_left_of_what_three_took_a_minute_for() {
         assert_eq!(eta_s(60_000_000, 75, 100), Some(20.0));
+        assert_eq!(eta_s(1_000_000, 3, 10), Some(2.3), "nobody needs more of it than tenths");
         for unknown in [(60_000_000, 0, 100), (0, 5, 100), (60_000_000, 100, 100), (60_000_000, 5, 0)] {
             assert_eq!(eta_s(unknown.0, unknown.1, unknown.2), None, "{unknown:?}");
         }
