@@ -19,7 +19,7 @@ const BATCH_BYTES: usize = 4 << 20;
 /// Rows that a job gathers at once at most: the more, the more of them are neighbours in the log.
 pub(crate) const WINDOW_ROWS: usize = 64 << 10;
 /// Bytes of them at most.
-const WINDOW_BYTES: usize = 16 << 20;
+pub(crate) const WINDOW_BYTES: usize = 16 << 20;
 
 /// How data files of a store are written and found again.
 #[derive(Clone)]

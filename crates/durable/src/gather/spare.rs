@@ -1,8 +1,14 @@
 //! Memory of a window's columns that the next window uses again: the system clears what is fresh, page by page, and a job has
 //! many windows of megabytes.
 
+use crate::layout::WINDOW_BYTES;
 use arrow::array::{Array, RecordBatch};
 use arrow::buffer::Buffer;
+
+/// Windows of how many times the size a new vector has room for, as far as it has
+const GROWTH: usize = 2;
+/// no more than these bytes then: somewhat above the largest window.
+const ROOM_BYTES: usize = WINDOW_BYTES + WINDOW_BYTES / 8;
 
 /// Vectors to be written over: their values are those of another window.
 #[derive(Default)]
@@ -52,11 +58,12 @@ impl Spare {
     }
 }
 
-/// The smallest that has room, or a new one with room for a somewhat larger window.
+/// The smallest that has room, or a new one. Windows grow: a new one has room for larger ones, which takes memory when it is written to.
 fn taken<T: Clone + Default>(spare: &mut Vec<Vec<T>>, len: usize) -> Vec<T> {
     let rooms = spare.iter().map(Vec::capacity).enumerate();
     let fits = rooms.filter(|(_, room)| *room >= len).min_by_key(|(_, room)| *room);
-    let mut values = fits.map_or_else(|| Vec::with_capacity(len + len / 8), |(place, _)| spare.swap_remove(place));
+    let larger = (GROWTH * len).min(ROOM_BYTES / size_of::<T>());
+    let mut values = fits.map_or_else(|| Vec::with_capacity(len.max(larger)), |(place, _)| spare.swap_remove(place));
     values.resize(len, T::default());
     values
 }
