@@ -1,18 +1,19 @@
 //! Fixed fields of bodies: a writer that cannot fail, a reader that never reads beyond its bytes.
 
 use crate::wire::error::WireError;
-use crate::wire::header::{ALIGN, HEADER_BYTES, Header, KIND_AT, Kind};
+use crate::wire::header::{ALIGN, HEADER_BYTES, Header, KIND_AT, Kind, Magic};
 use strandline_event::SharedBytes;
 
 /// A frame that is being made.
 #[derive(Debug)]
 pub struct Writer {
     out: Vec<u8>,
+    magic: Magic,
     kind: u8,
     request: u64,
 }
 
-/// A frame to be sent: bytes, and the last archive beside them where it is large enough not to be copied.
+/// A frame to be sent: bytes, and the end of its body beside them where that is large enough not to be copied.
 #[derive(Clone, Debug)]
 pub struct Encoded {
     /// Header and body; without `tail` all of it, the zeros at the end too.
@@ -37,7 +38,7 @@ impl Encoded {
         self.head.len() + self.tail.as_ref().map_or(0, |tail| tail.len()) + self.pad().len()
     }
 
-    /// What the frame is.
+    /// What the frame is in the native protocol.
     #[must_use]
     pub fn kind(&self) -> Option<Kind> {
         Kind::from_u8(*self.head.get(KIND_AT)?)
@@ -81,9 +82,15 @@ impl Writer {
     /// Begins a frame whose body has about this many bytes.
     #[must_use]
     pub fn with_capacity(kind: Kind, request: u64, bytes: usize) -> Self {
+        Self::with_magic(Magic::NATIVE, kind.to_u8(), request, bytes)
+    }
+
+    /// Begins a frame of a protocol, with one of its kinds and a body of about this many bytes.
+    #[must_use]
+    pub fn with_magic(magic: Magic, kind: u8, request: u64, bytes: usize) -> Self {
         let mut out = Vec::with_capacity(HEADER_BYTES + bytes + ALIGN);
         out.extend_from_slice(&[0; HEADER_BYTES]);
-        Self { out, kind: kind.to_u8(), request }
+        Self { out, magic, kind, request }
     }
 
     /// Length of the body so far.
@@ -164,7 +171,7 @@ impl Writer {
             bytes += tail.len();
         }
         let made = Header { kind: self.kind, request: self.request, body_bytes: bytes as u32, body_crc: crc };
-        header.copy_from_slice(&made.encode());
+        header.copy_from_slice(&made.encode_with(self.magic));
         if tail.is_none() {
             self.align();
         }

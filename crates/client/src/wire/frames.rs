@@ -10,7 +10,7 @@
 //! follows the bytes that came, not the length that a header claims.
 
 use crate::wire::error::WireError;
-use crate::wire::header::{HEADER_BYTES, Header};
+use crate::wire::header::{HEADER_BYTES, Header, Magic};
 use strandline_event::{SharedBytes, bytes::AlignedBytes};
 
 /// Bytes of the buffer that small frames are cut from.
@@ -52,6 +52,7 @@ pub struct FrameReader {
     end: usize,
     open: Option<Open>,
     direct: bool,
+    magic: Magic,
     body_max: usize,
 }
 
@@ -68,7 +69,18 @@ impl FrameReader {
     /// For bodies of at most `body_max` bytes.
     #[must_use]
     pub fn new(body_max: usize) -> Self {
-        Self { buffer: vec![0; BUFFER_BYTES], start: 0, end: 0, open: None, direct: false, body_max }
+        Self::with_magic(Magic::NATIVE, body_max)
+    }
+
+    /// The same for frames of a protocol.
+    #[must_use]
+    pub fn with_magic(magic: Magic, body_max: usize) -> Self {
+        Self { buffer: vec![0; BUFFER_BYTES], start: 0, end: 0, open: None, direct: false, magic, body_max }
+    }
+
+    /// From now on bodies may have so many bytes; one whose header came is not looked at again.
+    pub const fn set_body_max(&mut self, body_max: usize) {
+        self.body_max = body_max;
     }
 
     /// Whether the next byte begins a frame.
@@ -150,7 +162,7 @@ impl FrameReader {
     fn head(&mut self) -> Result<Step, WireError> {
         let there = self.buffer.get(self.start..self.end).unwrap_or(&[]);
         let Some(bytes) = there.first_chunk::<HEADER_BYTES>() else { return Ok(Step::More) };
-        let header = Header::decode(bytes)?;
+        let header = Header::decode_with(self.magic, bytes)?;
         self.start += HEADER_BYTES;
         let bytes = header.body_bytes as usize;
         if bytes > self.body_max {

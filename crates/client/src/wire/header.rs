@@ -1,9 +1,18 @@
 //! The 32 bytes before every body, and the kinds of frames. See PROTOCOL.md, sections 1 and 2.
+//!
+//! Nodes speak in the same frames with a [`Magic`] and kinds of their own: what says no magic here is of the native protocol.
 
 use crate::wire::error::WireError;
 
-/// First bytes of every frame.
-pub const MAGIC: [u8; 4] = *b"SLNP";
+/// First bytes of every frame of a protocol: they say whose kinds the frames have. All else of a frame is the same in each.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Magic(pub [u8; 4]);
+
+impl Magic {
+    /// The native protocol.
+    pub const NATIVE: Self = Self(*b"SLNP");
+}
+
 /// The one version of frames there is.
 pub const VERSION: u8 = 1;
 /// Length of a header.
@@ -98,7 +107,7 @@ impl Kind {
 /// A header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Header {
-    /// A [`Kind`], or one that this version does not know.
+    /// A [`Kind`], one that this version does not know, or one of another protocol.
     pub kind: u8,
     /// Which request; 0: the connection.
     pub request: u64,
@@ -118,8 +127,14 @@ impl Header {
     /// As it stands in a frame.
     #[must_use]
     pub fn encode(&self) -> [u8; HEADER_BYTES] {
+        self.encode_with(Magic::NATIVE)
+    }
+
+    /// As it stands in a frame of a protocol.
+    #[must_use]
+    pub fn encode_with(&self, magic: Magic) -> [u8; HEADER_BYTES] {
         let mut out = [0; HEADER_BYTES];
-        out[0..4].copy_from_slice(&MAGIC);
+        out[0..4].copy_from_slice(&magic.0);
         out[4] = VERSION;
         out[KIND_AT] = self.kind;
         out[8..16].copy_from_slice(&self.request.to_le_bytes());
@@ -135,7 +150,15 @@ impl Header {
     /// # Errors
     /// [`WireError`]: it is no header of this version.
     pub fn decode(bytes: &[u8; HEADER_BYTES]) -> Result<Self, WireError> {
-        if bytes[0..4] != MAGIC {
+        Self::decode_with(Magic::NATIVE, bytes)
+    }
+
+    /// Reads one of a protocol.
+    ///
+    /// # Errors
+    /// [`WireError`]: it is no header of this version, or of another protocol.
+    pub fn decode_with(magic: Magic, bytes: &[u8; HEADER_BYTES]) -> Result<Self, WireError> {
+        if bytes[0..4] != magic.0 {
             return Err(WireError::Magic);
         }
         if bytes[4] != VERSION {

@@ -5,9 +5,9 @@ use proptest::prelude::*;
 use strandline_client::wire::append::{KEPT_AROUND_MAX, decode_append, decode_bulk, encode_append, encode_bulk};
 use strandline_client::wire::error::WireError;
 use strandline_client::wire::events::EventsWriter;
-use strandline_client::wire::fields::Reader;
+use strandline_client::wire::fields::{Reader, Writer};
 use strandline_client::wire::frames::{FrameReader, Step};
-use strandline_client::wire::header::{HEADER_BYTES, Header, Kind};
+use strandline_client::wire::header::{HEADER_BYTES, Header, Kind, Magic};
 use strandline_client::wire::read::begin_scan_part;
 use strandline_client::{
     AllWanted, BatchBuilder, BatchBytes, BatchUnit, EventInput, Events, Expected, Filter, OnError, Position, Refused,
@@ -177,4 +177,26 @@ fn a_body_over_the_limit_is_refused_by_its_header() {
     let refused = cut(&header.encode(), HEADER_BYTES);
     assert_eq!(refused.err(), Some(WireError::TooLarge { bytes: u32::MAX as usize, limit: 1 << 20 }));
     assert!(AT > Micros(0));
+}
+
+#[test]
+fn a_frame_of_another_protocol_differs_in_its_magic_alone() {
+    let other = Magic(*b"TEST");
+    let made = |magic| {
+        let mut writer = Writer::with_magic(magic, 200, 7, 3);
+        writer.bytes(b"abc");
+        writer.finish().into_bytes()
+    };
+    let (native, theirs) = (made(Magic::NATIVE), made(other));
+    assert_eq!(theirs[..4], *b"TEST");
+    assert_eq!((&theirs[4..28], &theirs[HEADER_BYTES..]), (&native[4..28], &native[HEADER_BYTES..]));
+    assert_eq!(cut(&theirs, usize::MAX).err(), Some(WireError::Magic));
+    let mut reader = FrameReader::with_magic(other, 3);
+    reader.space()[..theirs.len()].copy_from_slice(&theirs);
+    reader.filled(theirs.len());
+    assert!(matches!(reader.step(), Ok(Step::Head(Header { kind: 200, request: 7, body_bytes: 3, .. }))));
+    assert!(matches!(reader.step(), Ok(Step::Frame(frame)) if frame.body[..] == *b"abc"));
+    reader.space()[..native.len()].copy_from_slice(&native);
+    reader.filled(native.len());
+    assert_eq!(reader.step().err(), Some(WireError::Magic));
 }
