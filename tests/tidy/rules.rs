@@ -5,7 +5,7 @@
 
 /// A package of the workspace and the packages of the workspace that it may depend on.
 ///
-/// One direction: event <- {deql, keys} <- {hot, wal, durable} <- engine <- workers, consensus <- server <- strandline, and event <- client <- server.
+/// One direction: event <- {deql, keys} <- {hot, wal, durable} <- engine <- workers, consensus <- server <- strandline, and event <- client <- consensus, server.
 pub const MAY_KNOW: &[(&str, &[&str])] = &[
     ("strandline-event", &[]),
     ("strandline-deql", &["event"]),
@@ -18,7 +18,7 @@ pub const MAY_KNOW: &[(&str, &[&str])] = &[
     ("strandline-tls", &["event", "keys"]),
     ("strandline-client", &["event", "tls"]),
     ("strandline-workers", &["event", "deql", "keys", "hot", "wal", "durable", "engine", "consensus", "tls"]),
-    ("strandline-consensus", &["event", "deql", "keys", "hot", "wal", "durable", "engine", "tls"]),
+    ("strandline-consensus", &["event", "deql", "keys", "hot", "wal", "durable", "engine", "tls", "client"]),
     (
         "strandline-server",
         &["event", "deql", "keys", "durable", "engine", "sql", "tls", "client", "workers", "consensus"],

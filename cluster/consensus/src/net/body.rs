@@ -1,10 +1,11 @@
 //! Bodies of requests and answers. `PROTOCOL.md`, section 4.
 
 use crate::fields::{FieldError, Put, Take};
-use crate::net::header::{ALIGN, Kind, NetError};
-use crate::net::outgoing::Frame;
+use crate::net::kinds::{Kind, NetError};
+use crate::net::outgoing::{Frame, frame};
 use crate::transport::{Call, GroupId, Rpc, ServeError};
 use std::sync::Arc;
+use strandline_client::wire::header::ALIGN;
 use strandline_event::{LogKey, SharedBytes};
 
 /// A request about the cluster itself: joining, and what the nodes tell each other beside the logs.
@@ -70,7 +71,7 @@ impl Refused {
         out.u8(self.code.to_u8());
         out.zeros(3);
         out.text(&self.text);
-        Frame::new(Kind::Refused, request, out.0)
+        frame(Kind::Refused, request, &out.0, None)
     }
 
     /// Reads the body of one.
@@ -116,7 +117,7 @@ pub fn encode_call(request: u64, call: &Call) -> Frame {
     out.text(store);
     out.text(stream_type);
     out.zeros(out.0.len().next_multiple_of(ALIGN) - out.0.len());
-    Frame::with_tail(Kind::Call, request, out.0, call.body.clone())
+    frame(Kind::Call, request, &out.0, Some(call.body.clone()))
 }
 
 /// Reads a Call in place: its body begins at a multiple of 16 of the frame's.
@@ -148,7 +149,7 @@ pub fn encode_ask(request: u64, ask: &Ask) -> Frame {
     let mut out = Put::default();
     out.u8(ask.kind);
     out.zeros(ALIGN - 1);
-    Frame::with_tail(Kind::Ask, request, out.0, ask.body.clone())
+    frame(Kind::Ask, request, &out.0, Some(ask.body.clone()))
 }
 
 /// Reads an Ask.
@@ -165,5 +166,5 @@ pub fn decode_ask(body: &SharedBytes) -> Result<Ask, NetError> {
 /// An Answer as a frame: nothing but its bytes.
 #[must_use]
 pub fn encode_answer(request: u64, bytes: Vec<u8>) -> Frame {
-    Frame::new(Kind::Answer, request, bytes)
+    frame(Kind::Answer, request, &bytes, None)
 }

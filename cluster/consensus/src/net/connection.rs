@@ -1,9 +1,9 @@
 //! One connection to another node, from the side that asks: requests go out by id, answers find who waits for them.
 
 use crate::net::body::{Refused, RefusedCode};
-use crate::net::header::{Kind, NetError};
 use crate::net::hello::{Hello, Welcome, cluster_text};
 use crate::net::incoming::{Arrived, Incoming, ReadError};
+use crate::net::kinds::{Kind, NetError};
 use crate::net::limits::{BODY_BYTES_MAX, CONNECT_WITHIN, IDLE, SMALL_BYTES_MAX, STALL};
 use crate::net::link::{Connect, Link, Opened};
 use crate::net::outgoing::{Frame, Outbox, queue, write};

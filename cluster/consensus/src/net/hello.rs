@@ -1,9 +1,10 @@
 //! The first frame of each side: who speaks, and who is meant. `PROTOCOL.md`, section 3. The layout of version 1 stays for ever.
 
 use crate::fields::{Put, Take};
-use crate::net::header::{Kind, NetError, VERSION};
-use crate::net::outgoing::Frame;
+use crate::net::kinds::{Kind, NetError};
+use crate::net::outgoing::{Frame, frame};
 use crate::transport::NodeId;
+use strandline_client::wire::header::VERSION;
 use strandline_event::SharedBytes;
 
 /// What who connects says first.
@@ -54,7 +55,7 @@ impl Hello {
         out.u64(self.node);
         out.u64(self.to);
         out.text(&self.program);
-        Frame::new(Kind::Hello, 0, out.0)
+        frame(Kind::Hello, 0, &out.0, None)
     }
 
     /// Reads the body of one.
@@ -96,7 +97,7 @@ impl Welcome {
         out.u128(self.cluster);
         out.u64(self.node);
         out.text(&self.program);
-        Frame::new(Kind::Welcome, 0, out.0)
+        frame(Kind::Welcome, 0, &out.0, None)
     }
 
     /// Reads the body of one.

@@ -1,9 +1,9 @@
 //! The side that answers: takes connections, hears who asks, hands requests over, many at a time.
 
 use crate::net::body::{Ask, Refused, RefusedCode, decode_ask, decode_call, encode_answer};
-use crate::net::header::{Kind, NetError};
 use crate::net::hello::{Hello, Welcome, cluster_text};
 use crate::net::incoming::{Arrived, Incoming, ReadError};
+use crate::net::kinds::{Kind, NetError};
 use crate::net::limits::{
     BODY_BYTES_MAX, CONNECT_WITHIN, CONNECTIONS_MAX, IDLE, REQUESTS_KIB_MAX, REQUESTS_MAX, SMALL_BYTES_MAX,
     STRANGER_IDLE, STRANGERS_MAX,

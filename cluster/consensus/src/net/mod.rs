@@ -5,7 +5,8 @@
 //!                                                                                                    └──> Hear (joining)
 //! ```
 //!
-//! `PROTOCOL.md` says every byte. It refuses to know Raft, groups' bodies and stores, and to repeat a request: whether that is
+//! `PROTOCOL.md` says every byte; frames are made and cut by `strandline_client::wire`, as those of clients are. It refuses to know Raft,
+//! groups' bodies and stores, and to repeat a request: whether that is
 //! safe is known above. A stream is a trait ([`Link`]): TCP, or TLS over it with certificates on both
 //! sides, whose names say which node they speak for.
 //!
@@ -16,9 +17,9 @@
 
 mod body;
 mod connection;
-mod header;
 mod hello;
 mod incoming;
+mod kinds;
 mod link;
 mod listener;
 mod outgoing;
@@ -27,8 +28,8 @@ mod transport;
 mod unheard;
 
 pub use body::{Ask, Refused, RefusedCode, decode_ask, decode_call, encode_answer, encode_ask, encode_call};
-pub use header::{ALIGN, HEADER_BYTES, Header, Kind, NetError};
 pub use hello::{Hello, Welcome, cluster_text};
+pub use kinds::{Kind, MAGIC, NetError};
 pub use link::{Connect, Link, Opened, TcpConnect, TlsConnect};
 pub use listener::{Asker, Hear, Listener};
 pub use outgoing::Frame;

@@ -1,14 +1,17 @@
 //! Frames on their way out: a queue bounded by frames and by bytes, and its one writer.
 
-use crate::net::header::{ALIGN, HEADER_BYTES, Header, Kind};
+use crate::net::kinds::{Kind, MAGIC};
 use crate::net::limits::{QUEUE_BYTES_MAX, QUEUE_MAX, STALL};
 use std::io;
 use std::sync::Arc;
+use strandline_client::wire::fields::Writer;
 use strandline_event::SharedBytes;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
+
+pub use strandline_client::wire::fields::Encoded as Frame;
 
 /// A frame with a tail of less than this is written with the frames before it.
 const COPY_BYTES_MAX: usize = 16 << 10;
@@ -17,66 +20,12 @@ const STEP_BYTES: usize = 1 << 20;
 /// Bytes are counted in these.
 const UNIT: usize = 1 << 10;
 
-/// A frame: header and the fields of its body, and the end of the body where that is not copied.
-#[derive(Clone, Debug)]
-pub struct Frame {
-    head: Vec<u8>,
-    tail: Option<SharedBytes>,
-}
-
-impl Frame {
-    /// A frame with this body.
-    #[must_use]
-    pub(crate) fn new(kind: Kind, request: u64, body: Vec<u8>) -> Self {
-        Self::made(kind, request, &body, None)
-    }
-
-    /// A frame whose body goes on with bytes that are not copied; what stands before them ends at a multiple of 16.
-    #[must_use]
-    pub(crate) fn with_tail(kind: Kind, request: u64, body: Vec<u8>, tail: SharedBytes) -> Self {
-        Self::made(kind, request, &body, Some(tail))
-    }
-
-    fn made(kind: Kind, request: u64, body: &[u8], tail: Option<SharedBytes>) -> Self {
-        let mut crc = crc32c::crc32c(body);
-        let mut bytes = body.len();
-        if let Some(tail) = &tail {
-            crc = crc32c::crc32c_append(crc, tail);
-            bytes += tail.len();
-        }
-        // what is sent is bounded long before
-        let body_bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let header = Header { kind: kind.to_u8(), request, body_bytes, body_crc: crc };
-        let mut head = Vec::with_capacity(HEADER_BYTES + body.len() + ALIGN);
-        head.extend_from_slice(&header.encode());
-        head.extend_from_slice(body);
-        if tail.is_none() {
-            head.resize(head.len().next_multiple_of(ALIGN), 0);
-        }
-        Self { head, tail }
-    }
-
-    fn pad(&self) -> usize {
-        let tail = self.tail.as_ref().map_or(0, |tail| tail.len());
-        tail.next_multiple_of(ALIGN) - tail
-    }
-
-    /// Bytes on the wire.
-    pub(crate) fn len(&self) -> usize {
-        self.head.len() + self.tail.as_ref().map_or(0, |tail| tail.len()) + self.pad()
-    }
-
-    /// All bytes in one buffer.
-    #[must_use]
-    pub fn into_bytes(self) -> Vec<u8> {
-        let pad = self.pad();
-        let mut out = self.head;
-        if let Some(tail) = &self.tail {
-            out.extend_from_slice(tail);
-            out.resize(out.len() + pad, 0);
-        }
-        out
-    }
+/// A frame with this body, which may go on with bytes that are not copied; what stands before those ends at a multiple of 16.
+#[must_use]
+pub(super) fn frame(kind: Kind, request: u64, body: &[u8], tail: Option<SharedBytes>) -> Frame {
+    let mut frame = Writer::with_magic(MAGIC, kind.to_u8(), request, body.len());
+    frame.bytes(body);
+    frame.finish_with(tail)
 }
 
 /// A frame that waits, and the place that it takes.
@@ -125,7 +74,7 @@ pub(super) async fn write(mut frames: Receiver<Waiting>, mut stream: impl AsyncW
                     buffer.clear();
                     put(&mut stream, tail).await?;
                 }
-                buffer.resize(buffer.len() + frame.pad(), 0);
+                buffer.extend_from_slice(frame.pad());
             }
             drop(permit);
             if buffer.len() >= STEP_BYTES {

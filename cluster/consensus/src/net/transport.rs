@@ -1,7 +1,6 @@
 //! [`Transport`] over links: one [`Peer`] a node, and who this node is.
 
 use crate::net::body::Ask;
-use crate::net::header::VERSION;
 use crate::net::hello::Hello;
 use crate::net::limits::BODY_BYTES_MAX;
 use crate::net::link::Connect;
@@ -12,6 +11,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+use strandline_client::wire::header::VERSION;
 use strandline_event::SharedBytes;
 
 /// Who this node is: what its Hello and its Welcome say. Its cluster is known once it has made or joined one.

@@ -2,9 +2,11 @@
 
 use crate::node::call;
 use std::path::{Path, PathBuf};
+use strandline_client::wire::error::WireError;
+use strandline_client::wire::header::{ALIGN, HEADER_BYTES, Header};
 use strandline_consensus::net::{
-    ALIGN, Ask, Frame, HEADER_BYTES, Header, Hello, Kind, NetError, Refused, RefusedCode, Welcome, decode_ask,
-    decode_call, encode_answer, encode_ask, encode_call,
+    Ask, Frame, Hello, Kind, MAGIC, NetError, Refused, RefusedCode, Welcome, decode_ask, decode_call, encode_answer,
+    encode_ask, encode_call,
 };
 use strandline_consensus::{Call, FieldError, GroupId, Rpc};
 use strandline_event::SharedBytes;
@@ -45,7 +47,7 @@ pub(crate) fn all() -> Vec<(&'static str, Frame)> {
 
 /// Header and body of a whole frame, as a reader gets them.
 pub(crate) fn cut(frame: &[u8]) -> Result<(Header, SharedBytes), NetError> {
-    let header = Header::decode(frame.first_chunk().unwrap())?;
+    let header = Header::decode_with(MAGIC, frame.first_chunk().unwrap())?;
     let body = &frame[HEADER_BYTES..][..header.body_bytes as usize];
     assert_eq!(header.body_crc, crc32c(body));
     assert_eq!(frame.len(), (HEADER_BYTES + body.len()).next_multiple_of(ALIGN));
@@ -102,10 +104,23 @@ fn an_empty_answer_is_what_the_document_says() {
 }
 
 #[test]
+fn frames_are_those_of_clients_but_for_their_magic() {
+    for (name, frame) in all() {
+        let frame = frame.into_bytes();
+        let header = Header::decode_with(MAGIC, frame.first_chunk().unwrap()).unwrap();
+        let native = header.encode();
+        assert_eq!((&native[..4], &native[4..28]), (&b"SLNP"[..], &frame[4..28]), "{name}");
+        assert_eq!(Header::decode(&native).unwrap(), header, "{name}");
+        let (theirs, ours) = (Header::decode_with(MAGIC, &native), Header::decode(frame.first_chunk().unwrap()));
+        assert_eq!((theirs, ours), (Err(WireError::Magic), Err(WireError::Magic)), "{name}");
+    }
+}
+
+#[test]
 fn a_later_version_is_named() {
     let mut frame = encode_answer(8, Vec::new()).into_bytes();
     frame[4] = 2;
-    let error = Header::decode(frame.first_chunk().unwrap()).unwrap_err();
+    let error = NetError::from(Header::decode_with(MAGIC, frame.first_chunk().unwrap()).unwrap_err());
     assert_eq!(error, NetError::Version(2));
     assert!(error.to_string().contains("update"), "{error}");
     assert_eq!(Hello { versions: (2, 3), ..hello() }.version(), None);

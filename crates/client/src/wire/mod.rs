@@ -1,4 +1,5 @@
-//! The frames of the native protocol, as PROTOCOL.md says them byte by byte. No I/O, no runtime.
+//! The frames of the native protocol, as PROTOCOL.md says them byte by byte. No I/O, no runtime. `header`, `frames` and `fields`
+//! make and cut those between nodes too.
 
 pub mod append;
 pub mod error;
