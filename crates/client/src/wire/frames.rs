@@ -59,8 +59,11 @@ pub struct FrameReader {
 #[derive(Debug)]
 struct Open {
     header: Header,
+    /// What came, and room behind it.
     body: AlignedBytes,
-    /// Bytes of body and padding that are still to come.
+    /// Bytes of it that came.
+    there: usize,
+    /// Bytes of body and padding that are still to come; never less than the room.
     missing: usize,
     skip: bool,
 }
@@ -96,21 +99,12 @@ impl FrameReader {
         }
     }
 
-    /// Where the next bytes of the socket go; never empty.
+    /// Where the next bytes of the socket go; never empty. A read that was given up has filled nothing, and leaves nothing in a body.
     pub fn space(&mut self) -> &mut [u8] {
         let missing = self.open.as_ref().filter(|open| !open.skip).map_or(0, |open| open.missing);
         self.direct = missing > DIRECT_BYTES && self.start == self.end;
         match &mut self.open {
-            Some(open) if self.direct => {
-                let there = open.body.len();
-                // twice what came, but never more than the body: it may be kept for long
-                if open.body.capacity() - there < missing.min(GROWTH_BYTES) {
-                    open.body.reserve_exact(missing.min(there.max(GROWTH_BYTES)));
-                }
-                // what was zeroed and not filled is cut off by `filled`
-                open.body.resize(there + missing.min(GROWTH_BYTES), 0);
-                open.body.get_mut(there..).unwrap_or(&mut [])
-            }
+            Some(open) if self.direct => open.room(),
             _ => {
                 if self.start > 0 {
                     self.buffer.copy_within(self.start..self.end, 0);
@@ -126,9 +120,8 @@ impl FrameReader {
     pub fn filled(&mut self, bytes: usize) {
         match &mut self.open {
             Some(open) if self.direct => {
-                let growth = open.missing.min(GROWTH_BYTES);
-                let bytes = bytes.min(growth);
-                open.body.resize(open.body.len() - growth + bytes, 0);
+                let bytes = bytes.min(open.body.len() - open.there);
+                open.there += bytes;
                 open.missing -= bytes;
             }
             _ => self.end = (self.end + bytes).min(self.buffer.len()),
@@ -144,8 +137,11 @@ impl FrameReader {
         let Some(open) = &mut self.open else { return self.head() };
         let there = self.buffer.get(self.start..self.end).unwrap_or(&[]);
         let taken = there.get(..there.len().min(open.missing)).unwrap_or(&[]);
-        if !open.skip {
+        if !open.skip && !taken.is_empty() {
+            // room that no read has filled
+            open.body.resize(open.there, 0);
             open.body.extend_from_slice(taken);
+            open.there += taken.len();
         }
         open.missing -= taken.len();
         self.start += taken.len();
@@ -171,12 +167,25 @@ impl FrameReader {
         let missing = header.padded_bytes();
         // a larger one grows with what comes
         let body = AlignedBytes::with_capacity(missing.min(AHEAD_BYTES));
-        self.open = Some(Open { header, body, missing, skip: false });
+        self.open = Some(Open { header, body, there: 0, missing, skip: false });
         Ok(Step::Head(header))
     }
 }
 
 impl Open {
+    /// Where the next bytes go. It is zeroed once, however many reads fill it, and there is more of it only when it is full.
+    fn room(&mut self) -> &mut [u8] {
+        if self.body.len() == self.there {
+            let room = self.missing.min(GROWTH_BYTES);
+            // twice what came, but never more than the body: it may be kept for long
+            if self.body.capacity() - self.there < room {
+                self.body.reserve_exact(self.missing.min(self.there.max(GROWTH_BYTES)));
+            }
+            self.body.resize(self.there + room, 0);
+        }
+        self.body.get_mut(self.there..).unwrap_or(&mut [])
+    }
+
     fn finish(self) -> Result<Frame, WireError> {
         let bytes = self.header.body_bytes as usize;
         let (body, pad) = self.body.split_at_checked(bytes).ok_or(WireError::Body("it ends too early"))?;

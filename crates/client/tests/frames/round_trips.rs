@@ -172,6 +172,29 @@ fn a_body_that_is_not_wanted_is_passed_over_and_the_next_frame_is_read() {
 }
 
 #[test]
+fn space_that_no_read_has_filled_is_no_part_of_a_body() {
+    let large = filled(60_000, BatchUnit::Append, 10);
+    let bytes = encode_append(1, std::iter::once((&large, Expected::Any)), false).into_bytes();
+    let (mut reader, mut rest) = (FrameReader::new(1 << 20), &bytes[..]);
+    let frame = loop {
+        match reader.step().unwrap() {
+            Step::Frame(frame) => break frame,
+            Step::Head(_) | Step::Skipped(_) => {}
+            Step::More => {
+                assert!(!rest.is_empty() && !reader.space().is_empty());
+                let space = reader.space();
+                let count = rest.len().min(space.len()).min(10_000);
+                space[..count].copy_from_slice(&rest[..count]);
+                reader.filled(count);
+                rest = &rest[count..];
+            }
+        }
+    };
+    assert_eq!(frame.body[..], bytes[HEADER_BYTES..][..frame.body.len()]);
+    assert!(frame.body.len() > 600_000 && rest.is_empty());
+}
+
+#[test]
 fn a_body_over_the_limit_is_refused_by_its_header() {
     let header = Header { kind: 16, request: 1, body_bytes: u32::MAX, body_crc: 0 };
     let refused = cut(&header.encode(), HEADER_BYTES);
