@@ -150,6 +150,15 @@ pub fn tiers(store: &Store) -> TiersStatus {
     TiersStatus { hot, wal, durable }
 }
 
+/// ingested_at of the oldest event of all tiers.
+#[must_use]
+pub fn oldest(store: &Store) -> Option<Micros> {
+    let hot = store.hot().and_then(|hot| hot.stats().oldest_ingested_at);
+    let waiting = if store.has_log() { waiting(store) } else { Vec::new() };
+    let durable = store.durable().pin().files().iter().map(|f| f.bounds.ingested_at.0).min();
+    waiting.iter().filter_map(|w| w.oldest).chain(hot).chain(durable).min()
+}
+
 /// ingested_at of the last event above the watermark.
 fn newest(log: &LogShared, snapshot: &Snapshot) -> Option<Micros> {
     let view = log.view();

@@ -189,12 +189,15 @@ fn the_lag_is_more_than_nothing_until_the_newest_event_is_acknowledged() {
         (told.parse().unwrap(), http.get("subscriptions/s").expect(200)["lag_s"].as_f64().unwrap())
     };
     http.post("subscriptions/s", &json!({})).expect(201);
+    assert_eq!(lag(), (0.0, 0.0), "there is nothing");
     let (mut stream, number) = consumer(&http, "").unwrap();
     for n in 0..2 {
         append(&http, "a", n..n + 1);
         let event = stream.event();
         let (metric, status) = lag();
         assert!(metric > 0.0 && status > 0.0, "event {n} is not acknowledged: {metric}, {status}");
+        // no event is older than this store
+        assert!(metric < 86_400.0 && status < 86_400.0, "it counts from the oldest event: {metric}, {status}");
         ack(&http, &event, &number).unwrap();
         assert_eq!(lag(), (0.0, 0.0), "event {n} is");
     }

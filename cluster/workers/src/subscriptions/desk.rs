@@ -10,11 +10,13 @@ use super::page::Encode;
 use crate::clock;
 use crate::error::NodeError;
 use parking_lot::Mutex;
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use strandline_consensus::control::Control;
+use strandline_engine::status;
 use strandline_engine::subscribe::durable::{Counts, Durable, Mode, Settings};
 use strandline_engine::subscribe::record::{Folded, Kept, Record};
 use strandline_event::{Micros, Position};
@@ -60,6 +62,7 @@ pub struct NamedStatus {
     /// Consumers, and events by state.
     pub counts: Counts,
     /// How much older the position is than the newest event of the store, microseconds; 0: it is at the end.
+    /// One that has passed no event is right before the oldest.
     pub lag_us: i64,
     /// Parked events, oldest first.
     pub parked: Vec<ParkedEvent>,
@@ -231,7 +234,12 @@ impl Named {
         Ok(said)
     }
 
-    fn status(&self, newest: Micros) -> NamedStatus {
+    /// `oldest` may read: it is asked only of one that has passed no event yet, and under no lock.
+    fn status(&self, newest: Micros, oldest: impl Fn() -> Option<Micros>) -> NamedStatus {
+        let has_passed = |done: Position| done.ingested_at > Micros(0);
+        let done = self.state.lock().done();
+        // with nothing passed it stands right before the oldest event; without an event it is at the end
+        let begin = if has_passed(done) { None } else { oldest().map(|oldest| oldest.plus_us(-1)) };
         let state = self.state.lock();
         let position = state.done();
         let parked = state.parked().map(|(position, parked)| ParkedEvent {
@@ -241,7 +249,7 @@ impl Named {
             reason: parked.reason.clone(),
             replayed: parked.is_replayed(),
         });
-        let since = position.ingested_at.max(Micros(0));
+        let since = if has_passed(position) { position.ingested_at } else { begin.unwrap_or(newest) };
         NamedStatus {
             name: self.name.clone(),
             created_at: self.created_at,
@@ -404,14 +412,16 @@ impl Desk {
 
     /// One subscription.
     pub(crate) fn status(&self, name: &str) -> Result<NamedStatus, NodeError> {
-        Ok(self.named(name)?.status(self.feed.store().closed().newest()))
+        let store = self.feed.store();
+        Ok(self.named(name)?.status(store.closed().newest(), || status::oldest(store)))
     }
 
     /// All of them, by name.
     pub(crate) fn list(&self) -> Vec<NamedStatus> {
-        let newest = self.feed.store().closed().newest();
+        let store = self.feed.store();
+        let (newest, oldest) = (store.closed().newest(), LazyCell::new(|| status::oldest(store)));
         let all: Vec<Arc<Named>> = self.all.lock().named.values().cloned().collect();
-        all.iter().map(|named| named.status(newest)).collect()
+        all.iter().map(|named| named.status(newest, || *oldest)).collect()
     }
 
     /// A consumer comes.
