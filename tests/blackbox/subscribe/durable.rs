@@ -205,6 +205,29 @@ fn the_lag_is_more_than_nothing_until_the_newest_event_is_acknowledged() {
 }
 
 #[test]
+fn the_program_refuses_other_filters_than_those_that_are_kept() {
+    let store = Store::new(&[]);
+    let server = store.start();
+    let http = server.http();
+    http.bulk(&lines(0..20, 4));
+    http.post("subscriptions/s", &json!({ "filter": { "stream_type": "Call" } })).expect(201);
+    let before = http.get("subscriptions/s").expect(200)["position"].clone();
+    let with = |more: &[&str]| server.client(&[&["subscribe", "--durable", "s", "--idle", "1"][..], more].concat());
+    for other in [&["--stream-type", "Aircraft"][..], &["--stream-type", "Call", "--event-type", "Ended"]] {
+        let refused = with(other);
+        assert_eq!((refused.code, refused.stdout.as_str()), (1, ""), "{refused:?}");
+        assert!(refused.stderr.contains("subscription_conflict"), "{refused:?}");
+        assert!(!refused.stderr.contains("nobody has registered"), "{refused:?}");
+    }
+    assert_eq!(http.get("subscriptions/s").expect(200)["position"], before, "nothing was acknowledged");
+    let same = with(&["--stream-type", "Call"]);
+    assert_eq!((same.code, same.stdout.lines().count()), (0, 10), "{same:?}");
+    let unsaid = with(&[]);
+    assert_eq!((unsaid.code, unsaid.stdout.as_str()), (0, ""), "{unsaid:?}");
+    server.stop();
+}
+
+#[test]
 fn an_event_that_fails_is_tried_again_then_parked_and_can_be_replayed() {
     let store = Store::new(&[]);
     let server = store.start();

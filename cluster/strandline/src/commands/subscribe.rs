@@ -64,15 +64,18 @@ struct Message {
 }
 
 impl Following<'_> {
-    /// Makes the named subscription; one that is there stays as it is.
+    /// Makes the named subscription; one that is there stays as it is, and must ask for the same where the command says what.
     fn make(&self, name: &str) -> Result<(), Failure> {
         let path = self.client.store_path(&["subscriptions", name])?;
         let there = self.client.send(&Request { path: path.clone(), ..Request::default() })?;
-        if there.status != 404 {
-            return there.ok().map(drop);
-        }
         let filters = self.filters().into_iter().map(|(key, value)| (key.to_owned(), json!(value)));
-        let wish = json!({ "filter": filters.collect::<serde_json::Map<_, _>>(), "after": self.options.after });
+        let filters = Value::Object(filters.collect());
+        if there.status != 404 {
+            let there = there.ok()?.json();
+            let is_same = self.filters().is_empty() || filters == there["filter"];
+            return if is_same { Ok(()) } else { Err(other_filter(name, &there["filter"])) };
+        }
+        let wish = json!({ "filter": filters, "after": self.options.after });
         let body = wish.to_string();
         let request =
             Request { path, body: Some(body.as_bytes()), content_type: "application/json", ..Request::default() };
@@ -246,6 +249,13 @@ impl Following<'_> {
         }
         Ok(())
     }
+}
+
+fn other_filter(name: &str, kept: &Value) -> Failure {
+    let (name, kept) = (out::escaped(name), out::escaped(&kept.to_string()));
+    Failure::No(format!(
+        "there is a subscription '{name}' with another filter, {kept}: leave the filters out, or choose another name (subscription_conflict)"
+    ))
 }
 
 impl Message {
