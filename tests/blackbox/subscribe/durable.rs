@@ -137,6 +137,31 @@ fn kills_lose_nothing_and_what_was_acknowledged_in_turn_does_not_come_again() {
 }
 
 #[test]
+fn without_patience_a_new_subscription_gives_all_that_is_there() {
+    let store = Store::new(&[]);
+    let server = store.start();
+    let http = server.http();
+    http.bulk(&lines(0..60, 5));
+    // with and without somebody else who follows; more than a consumer may hold, and then what only just came
+    let mut wanted = 60;
+    for round in 0..12 {
+        let other = (round % 3 == 0).then(|| Sse::open(&http, "subscribe?after=end", None));
+        let path = format!("subscriptions/s{round}");
+        http.post(&path, &json!({})).expect(201);
+        append(&http, "now", wanted..wanted + 3);
+        wanted += 3;
+        let (events, end) = Sse::open(&http, &format!("{path}/events?idle_s=0"), None).rest();
+        assert_eq!((events.len() as u64, end.as_deref()), (wanted, Some("idle")), "round {round}");
+        drop(other);
+    }
+    http.bulk(&lines(100..1100, 7));
+    wanted += 1000;
+    let printed = server.client(&["subscribe", "--durable", "cli", "--idle", "0"]);
+    assert_eq!((printed.code, printed.stdout.lines().count() as u64), (0, wanted), "{}", printed.stderr);
+    server.stop();
+}
+
+#[test]
 fn consumers_share_by_stream_and_take_over_from_one_that_goes() {
     let store = Store::new(&[]);
     let server = store.start();

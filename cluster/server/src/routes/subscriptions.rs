@@ -361,10 +361,10 @@ impl Consuming {
                     sse::inspected(&self.served.writer, &mut out, &event);
                 }
             }
-            Consumed::Quiet => {
-                self.quiet += patience;
+            Consumed::Quiet { at_end } => {
+                self.quiet = if at_end { self.quiet + patience } else { Duration::ZERO };
                 sse::alive(&mut out, None);
-                if self.until.was_quiet(self.quiet) {
+                if at_end && self.until.was_quiet(self.quiet) {
                     end(&mut out, "idle", "no event came for as long as was asked for");
                     return (out, false);
                 }

@@ -252,7 +252,8 @@ impl Following<'_> {
 }
 
 fn other_filter(name: &str, kept: &Value) -> Failure {
-    let (name, kept) = (out::escaped(name), out::escaped(&kept.to_string()));
+    let kept = kept.to_string();
+    let (name, kept) = (out::escaped(name), out::escaped(&kept));
     Failure::No(format!(
         "there is a subscription '{name}' with another filter, {kept}: leave the filters out, or choose another name (subscription_conflict)"
     ))

@@ -19,6 +19,55 @@ use tokio::time::{Instant, timeout_at};
 /// Bytes that wait for one connection before it is given nothing more; one event is given however large.
 pub(super) const QUEUE_BYTES: usize = 256 << 10;
 
+/// How long one that asked is left without a word while the dispatcher reads on.
+const LOOK_PATIENCE: Duration = Duration::from_secs(5);
+/// Where nothing can be given before something is acknowledged: how long that is waited for.
+const FULL_PATIENCE: Duration = Duration::from_secs(3);
+
+/// What the dispatcher says to consumers that ask whether anything is left.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Looked {
+    /// The last question that is answered by it.
+    pub(super) asked: u64,
+    /// Everything that is there was offered; otherwise nobody takes anything more, or it cannot be read.
+    pub(super) at_end: bool,
+}
+
+/// A question whether anything is left.
+struct Question {
+    number: u64,
+    looked: watch::Receiver<Looked>,
+    asked_at: Instant,
+}
+
+impl Question {
+    fn new(named: &Named) -> Self {
+        let (number, looked) = named.ask();
+        Self { number, looked, asked_at: Instant::now() }
+    }
+
+    /// How long to wait, as far as it is answered; whether nothing is left for this consumer then.
+    fn until(&mut self) -> (Instant, bool) {
+        let looked = *self.looked.borrow_and_update();
+        match (looked.asked >= self.number, looked.at_end) {
+            (true, true) => (self.asked_at, true),
+            (true, false) => (self.asked_at + FULL_PATIENCE, true),
+            (false, _) => (self.asked_at + LOOK_PATIENCE, false),
+        }
+    }
+
+    /// Waits for a word of the dispatcher.
+    async fn news(question: &mut Option<Self>) {
+        match question {
+            // who says it is there as long as the consumer
+            Some(question) => {
+                let _ = question.looked.changed().await;
+            }
+            None => std::future::pending().await,
+        }
+    }
+}
+
 /// An event for a consumer.
 #[derive(Debug)]
 pub struct Delivery {
@@ -38,8 +87,11 @@ pub enum Consumed {
     Events(Vec<Delivery>),
     /// Events of a dry run.
     Inspected(StampedBatch),
-    /// Nothing for a while.
-    Quiet,
+    /// Nothing for a while; whether nothing is left that this consumer can be given now.
+    Quiet {
+        /// Nothing is left.
+        at_end: bool,
+    },
     /// The node stops, or the subscription was deleted.
     End(&'static str),
 }
@@ -94,11 +146,14 @@ impl Consumer {
         self.number
     }
 
-    /// What comes next, or [`Consumed::Quiet`] after so long.
+    /// What comes next, or [`Consumed::Quiet`] after so long, when it was looked whether anything is left.
     pub async fn next(&mut self, quiet_after: Duration) -> Consumed {
         let quiet_at = Instant::now() + quiet_after;
+        let mut question: Option<Question> = None;
         loop {
             self.grown.borrow_and_update();
+            // seen before the queue is: what was given before the answer is in it
+            let (until, at_end) = question.as_mut().map_or((quiet_at, false), Question::until);
             if let Some(why) = self.named.ended() {
                 return Consumed::End(why);
             }
@@ -131,10 +186,14 @@ impl Consumer {
                 tokio::select! {
                     () = self.queue.ready.notified() => {}
                     _ = self.grown.changed() => {}
+                    () = Question::news(&mut question) => {}
                 }
             };
-            if timeout_at(quiet_at, ready).await.is_err() {
-                return Consumed::Quiet;
+            if timeout_at(until, ready).await.is_err() {
+                if question.is_some() {
+                    return Consumed::Quiet { at_end };
+                }
+                question = Some(Question::new(&self.named));
             }
         }
     }

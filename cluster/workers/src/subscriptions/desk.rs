@@ -1,6 +1,6 @@
 //! The named subscriptions of one store: made, found, deleted, and what consumers say of their events.
 
-use super::consumer::{Consumer, Delivery, Queue};
+use super::consumer::{Consumer, Delivery, Looked, Queue};
 use super::dispatch;
 use super::feed::Feed;
 use super::file::{SubscriptionFile, SubscriptionFileError, Ticket};
@@ -101,6 +101,9 @@ pub(super) struct Named {
     pub(super) changed: Notify,
     /// Counts acknowledgements: sync appends wait for them.
     progressed: watch::Sender<u64>,
+    /// Counts the consumers' questions whether anything is left.
+    asked: AtomicU64,
+    looked: watch::Sender<Looked>,
     deleted: AtomicBool,
     /// Another node gives its events from now on.
     moved: AtomicBool,
@@ -118,6 +121,8 @@ impl Named {
             consumers: Mutex::default(),
             changed: Notify::new(),
             progressed: watch::Sender::new(0),
+            asked: AtomicU64::new(0),
+            looked: watch::Sender::new(Looked::default()),
             deleted: AtomicBool::new(false),
             moved: AtomicBool::new(false),
             keeper: keeper.clone(),
@@ -166,6 +171,24 @@ impl Named {
     pub(super) fn has_room(&self, consumer: u64) {
         self.state.lock().set_full(consumer, false);
         self.changed.notify_waiters();
+    }
+
+    /// A consumer asks whether anything is left: the number of its question, and where the answer comes.
+    pub(super) fn ask(&self) -> (u64, watch::Receiver<Looked>) {
+        let looked = self.looked.subscribe();
+        let number = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
+        self.changed.notify_waiters();
+        (number, looked)
+    }
+
+    /// The number of the last question.
+    pub(super) fn asked(&self) -> u64 {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    /// What was found of everything that had been asked by then.
+    pub(super) fn answer(&self, looked: Looked) {
+        self.looked.send_if_modified(|last| std::mem::replace(last, looked) != looked);
     }
 
     /// A consumer goes. Of a node that stops nothing counts as failed.

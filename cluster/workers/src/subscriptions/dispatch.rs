@@ -3,7 +3,7 @@
 //! Invariant: every event behind the subscription's cursor is offered, in order; what must be on disk is pushed to the file in the
 //! order in which it happened.
 
-use super::consumer::Delivery;
+use super::consumer::{Delivery, Looked};
 use super::desk::Named;
 use super::feed::{Next, Reader};
 use super::page::{FollowPage, Texts};
@@ -31,6 +31,8 @@ enum Stop {
 
 /// Gives events until the last consumer is gone.
 pub(super) async fn run(named: Arc<Named>, reader: Reader, mut grown: watch::Receiver<u64>) {
+    // the last question that was answered by a look at the end
+    let mut answered = 0;
     loop {
         let changed = named.changed.notified();
         tokio::pin!(changed);
@@ -39,15 +41,22 @@ pub(super) async fn run(named: Arc<Named>, reader: Reader, mut grown: watch::Rec
         if named.ends(&reader.feed) {
             return;
         }
-        let stop = match round(&named, &reader).await {
+        let asked = named.asked();
+        let stop = match round(&named, &reader, asked > answered).await {
             Ok(stop) => stop,
             Err(error) => {
+                named.answer(Looked { asked, at_end: false });
                 tracing::warn!("subscription `{}` cannot read on: {error}", named.name);
                 sleep(PAUSE).await;
                 continue;
             }
         };
         named.keep();
+        let at_end = matches!(stop, Stop::AtEnd);
+        if at_end {
+            answered = asked;
+        }
+        named.answer(Looked { asked, at_end });
         let wait = named.next_wait(clock::now()).min(LOOK_AGAIN);
         let waiting = async {
             match stop {
@@ -64,8 +73,8 @@ pub(super) async fn run(named: Arc<Named>, reader: Reader, mut grown: watch::Rec
     }
 }
 
-/// Gives what can be given.
-async fn round(named: &Named, reader: &Reader) -> Result<Stop, crate::error::NodeError> {
+/// Gives what can be given. `looks`: also what is newer than the end that is read for all.
+async fn round(named: &Named, reader: &Reader, mut looks: bool) -> Result<Stop, crate::error::NodeError> {
     named.state.lock().tick(clock::now());
     if replays(named, reader).await? {
         return Ok(Stop::Full);
@@ -76,7 +85,15 @@ async fn round(named: &Named, reader: &Reader) -> Result<Stop, crate::error::Nod
             state.go_back(clock::now());
             state.cursor().through()
         };
-        match reader.next(through).await? {
+        let next = match reader.next(through).await? {
+            Next::AtEnd if looks => {
+                let newer = reader.history(through).await?;
+                looks = matches!(&newer, Next::Page(page, _) if !page.rows().is_empty());
+                newer
+            }
+            next => next,
+        };
+        match next {
             Next::AtEnd => return Ok(Stop::AtEnd),
             Next::Page(page, end) => {
                 if !give_page(named, reader, &page, end) {
