@@ -7,6 +7,7 @@ use crate::access::Need;
 use crate::access::audit::Asked;
 use crate::access::origin;
 use crate::access::principal::Principal;
+use crate::access::unread::Unread;
 use crate::connections::Connection;
 use crate::error::ApiError;
 use crate::http::call::App;
@@ -27,31 +28,31 @@ use tracing::Instrument;
 #[derive(Clone)]
 pub(crate) struct Granted(pub(crate) Arc<Principal>);
 
-/// Mark of a request whose token is known.
-struct Known;
-
 /// Lets a request through, or refuses it, in the span that a trace shows of it.
 ///
 /// Who shows no token gets one answer a connection: the listener gives a later request's head no time, and a byte of it would keep a place
-/// for ever.
+/// for ever; nor does anybody read a body of theirs.
 pub(crate) async fn guard(
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let span = trace::request(&request);
-    let asks_for_tokens = request.app_data::<Data<App>>().is_some_and(|app| app.access.asks_for_tokens());
-    let mut answered = guarded(request, next).instrument(span.clone()).await?;
+    let app = request.app_data::<Data<App>>().cloned();
+    let found = app.as_ref().and_then(|app| app.access.who(bearer(&request)));
+    let is_stranger = found.is_none() && app.is_some_and(|app| app.access.asks_for_tokens());
+    let unread = is_stranger.then(|| request.take_payload());
+    let mut answered = guarded(request, next, found).instrument(span.clone()).await?;
     trace::answered(&span, &answered);
-    if asks_for_tokens && !answered.request().extensions().contains::<Known>() {
-        answered.response_mut().head_mut().set_connection_type(ConnectionType::Close);
-    }
-    Ok(answered)
+    let Some(unread) = unread else { return Ok(answered) };
+    answered.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    Ok(answered.map_body(|_, answer| BoxBody::new(Unread::new(answer, unread))))
 }
 
 /// One of a connection too many is refused before anything else.
 async fn guarded(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
+    found: Option<Arc<Principal>>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     if request.conn_data::<Connection>().is_some_and(|connection| connection.is_over) {
         let text = "too many connections are open: close some, or try again";
@@ -72,14 +73,9 @@ async fn guarded(
         app.access.audit.refused(&app.access.nobody(), &asked, error.code(), error.message());
         return Ok(request.into_response(error.error_response()));
     }
-    let shown = bearer(&request);
-    let found = app.access.who(shown);
-    if found.is_some() {
-        request.extensions_mut().insert(Known);
-    }
     let refused = match &found {
         None if need == Need::Open => None,
-        None => Some(unauthenticated(shown.is_some())),
+        None => Some(unauthenticated(bearer(&request).is_some())),
         Some(who) => need.refusal(who).map(|why| ApiError::new(ErrorKind::Forbidden, why)),
     };
     let who = found.unwrap_or_else(|| app.access.nobody());

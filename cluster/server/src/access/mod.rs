@@ -17,6 +17,7 @@ mod need;
 mod origin;
 mod principal;
 pub mod token;
+mod unread;
 
 pub(crate) use caller::Caller;
 pub use file::{Role, TokenFileError, TokenLine, TokenSet, append_line};

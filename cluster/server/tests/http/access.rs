@@ -563,6 +563,13 @@ fn who_shows_no_token_gets_one_answer_a_connection() {
             assert!(told.starts_with("http/1.1 ") && told.contains("\r\nconnection: close\r\n"), "{path}: {told}");
         }
     }
+    // a body that never ends is read by nobody, and its connection ends with the answer
+    for (method, path) in [("POST", "/v1/stores/t/events"), ("GET", "/health"), ("POST", "/nowhere")] {
+        let head =
+            format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n");
+        let told = told(&server, &head);
+        assert!(told.starts_with("http/1.1 ") && told.contains("\r\nconnection: close\r\n"), "{path}: {told}");
+    }
     let shown = format!("authorization: Bearer {token}\r\n");
     let two = request("/health", &shown) + &request("/info", &format!("{shown}connection: close\r\n"));
     let told = told(&server, &two);
