@@ -41,8 +41,8 @@ const SINGLE_MAX: u64 = 64;
 const GATHERED: usize = 100;
 /// Events of larger ones, which still go together.
 const GATHERED_LARGE: usize = 21;
-/// Allocations of each of them, where it has one event: fewer than of one that goes by itself.
-const GATHERED_MAX: u64 = 40;
+/// Allocations of each of them, where it has one event (22 seen): fewer than of one that goes by itself.
+const GATHERED_MAX: u64 = 24;
 
 /// Numbers the events of all bodies.
 struct Source(usize);
