@@ -7,38 +7,25 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
+#[path = "common/two_owners.rs"]
+mod two_owners;
 
 use common::{TIERS, assert_all, load};
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
-use strandline_deql::StoreConfig;
-use strandline_durable::objects::{Fault, FlakyObjects, LocalObjects};
-use strandline_durable::{CommitError, SharedObjects};
 use strandline_engine::compact::{
     self, CompactError, JobLimits, MergePlan, NoSteps, Plan, Progress, Step, Steps, Stopped, Trigger,
 };
 use strandline_engine::store::Store;
 use strandline_engine::verify::verify;
-use strandline_event::{LogKey, Micros};
-use strandline_testkit::crash_disk::CrashDisk;
-use strandline_testkit::r#gen::store as declared;
+use strandline_event::Micros;
 use strandline_testkit::local_store::LocalStore;
-use tempfile::TempDir;
+use two_owners::{Others, World, key, lost};
 
 /// Events in files, and all.
 const IN_FILES: usize = 24;
 const EVENTS: usize = 30;
-/// Where the random numbers of the others begin.
-const RIVAL: u128 = 2;
-const THIRD: u128 = 3;
-
-fn key() -> LogKey {
-    LogKey::single("T")
-}
-
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Work {
     Job,
@@ -64,59 +51,23 @@ impl Work {
     }
 }
 
-fn objects(dir: &Path) -> (SharedObjects, SharedObjects) {
-    let at = |dir: &Path| -> SharedObjects { Arc::new(LocalObjects::open(dir).unwrap()) };
-    (at(dir), at(&dir.join("_manifests")))
-}
-
-/// A store of several small files in three partitions and of a log with more, whose owner's operations are counted.
-struct World {
-    dir: TempDir,
-    config: StoreConfig,
-    first: LocalStore,
-    flaky: FlakyObjects,
-    /// The rival's copy of the log.
-    log: Arc<CrashDisk>,
-}
-
-impl World {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let config = declared(&dir.path().to_string_lossy(), &format!("{TIERS}, partition.by = 'dt'"));
-        let (data, manifests) = objects(dir.path());
-        let flaky = FlakyObjects::new(data, 0, Fault::FailOnce);
-        let wrapped: (SharedObjects, SharedObjects) = (Arc::new(flaky.clone()), Arc::new(flaky.with(manifests)));
-        let mut first = LocalStore::over(config.clone(), Arc::new(CrashDisk::new()), Some(wrapped)).unwrap();
+/// A store of several small files in three partitions and of a log with more.
+fn world() -> World {
+    World::new(&format!("{TIERS}, partition.by = 'dt'"), |store| {
         for from in (0..IN_FILES).step_by(8) {
-            load(&mut first, "T", from..from + 8, 4);
-            first.compact(&key()).unwrap();
+            load(store, "T", from..from + 8, 4);
+            store.compact(&key()).unwrap();
         }
-        load(&mut first, "T", IN_FILES..EVENTS, 4);
-        first.seal(&key());
-        let log = Arc::new(first.disk().copied());
-        Self { dir, config, first, flaky, log }
-    }
-
-    fn rival(&self, work: Work) -> Rival {
-        Rival { config: self.config.clone(), log: Arc::clone(&self.log), dir: self.dir.path().to_owned(), work }
-    }
+        load(store, "T", IN_FILES..EVENTS, 4);
+    })
 }
 
-/// Another process that takes the store over.
-struct Rival {
-    config: StoreConfig,
-    log: Arc<CrashDisk>,
-    dir: PathBuf,
-    work: Work,
-}
-
-impl Rival {
-    fn run(self, steps: &dyn Steps) -> Result<u64, CompactError> {
-        let mut store = LocalStore::rival(self.config, self.log, Some(objects(&self.dir)), RIVAL).unwrap();
-        let done = self.work.run(&mut store, steps);
-        assert_all(store.store(), store.time.now(), EVENTS);
-        done
-    }
+/// Another process takes the store over and works.
+fn takes_over(others: &Others, work: Work, steps: &dyn Steps) -> Result<u64, CompactError> {
+    let mut store = others.rival();
+    let done = work.run(&mut store, steps);
+    assert_all(store.store(), store.time.now(), EVENTS);
+    done
 }
 
 /// Stops at a point until it is told to go on.
@@ -159,39 +110,15 @@ impl<T: Send + 'static> Paused<T> {
     }
 }
 
-/// What the one says that lost: never anything but that another one was there.
-fn lost(error: &CompactError) {
-    let told = match error {
-        CompactError::StalePlan => true,
-        CompactError::Commit(error) => matches!(
-            error,
-            CommitError::StaleEpoch { .. } | CommitError::Watermark { .. } | CommitError::NotLive { .. }
-        ),
-        _ => false,
-    };
-    assert!(told, "{error:?}");
-}
-
-/// Data files that a glob finds.
-fn globbed(dir: &Path) -> BTreeSet<String> {
-    let listed = objects(dir).0.list("").unwrap().into_iter().map(|info| info.path);
-    listed.filter(|path| path.ends_with(".parquet") && !path.starts_with("_delta")).collect()
-}
-
 /// What is left when both are done, seen by a third.
 fn assert_settled(world: &World, what: &str) {
-    let disk: Arc<dyn strandline_wal::Disk> = Arc::clone(&world.log) as _;
-    let before = verify(&world.config, &disk).unwrap();
+    let others = world.others();
+    let disk: Arc<dyn strandline_wal::Disk> = Arc::clone(&others.log) as _;
+    let before = verify(&others.config, &disk).unwrap();
     assert_eq!(before.findings, [], "{what}");
-    let place = Some(objects(world.dir.path()));
-    let mut third = LocalStore::rival(world.config.clone(), Arc::clone(&world.log), place, THIRD).unwrap();
+    let mut third = others.third();
     assert_all(third.store(), third.time.now(), EVENTS);
-    let durable = third.store().durable().clone();
-    durable.sweep(Micros(i64::MAX)).unwrap();
-    durable.sweep_runs(Micros(i64::MAX)).unwrap();
-    assert_eq!(durable.orphans(Micros(i64::MAX)).unwrap(), [], "{what}: the sweep takes all of them away");
-    let named: BTreeSet<String> = durable.pin().files().iter().map(|file| file.path.clone()).collect();
-    assert_eq!(globbed(world.dir.path()), named, "{what}");
+    others.assert_swept(&third, what);
     third.compact(&key()).unwrap();
     third.merge(Trigger::Hand).unwrap();
     load(&mut third, "T", EVENTS..EVENTS + 8, 4);
@@ -199,39 +126,15 @@ fn assert_settled(world: &World, what: &str) {
     third.restart().unwrap();
     assert_all(third.store(), third.time.now(), EVENTS + 8);
     assert_eq!(third.store().durable().pin().rows(), EVENTS as u64 + 8, "{what}");
-    let after = verify(&world.config, &disk).unwrap();
+    let after = verify(&others.config, &disk).unwrap();
     assert!(after.findings.is_empty() && after.events == EVENTS as u64 + 8, "{what}: {:?}", after.findings);
 }
 
-/// At every operation of the first one's work, from its first look at the store to the Delta log behind its commit, another
-/// process takes the store over and does all of its own.
 fn walk(work: Work, rival_s: Work) {
-    let mut outcomes = BTreeSet::new();
-    for at in 1.. {
-        let mut world = World::new();
-        let what = format!("{work:?}, at operation {at} {rival_s:?}");
-        let (rival, (tell, told)) = (world.rival(rival_s), channel());
-        world.flaky.meanwhile(at, move || {
-            tell.send(rival.run(&NoSteps).map(drop)).unwrap();
-        });
-        let done = work.run(&mut world.first, &NoSteps);
-        if world.flaky.was_not_reached() {
-            break;
-        }
-        told.recv().unwrap().unwrap_or_else(|error| panic!("{what}: the newer owner may do all: {error:?}"));
-        if let Err(error) = &done {
-            lost(error);
-        }
-        outcomes.insert(done.is_ok());
-        // it serves what it knew, and another try of it is another's loss, or there is nothing left to do
-        assert_all(world.first.store(), world.first.time.now(), EVENTS);
-        match work.run(&mut world.first, &NoSteps) {
-            Ok(moved) => assert_eq!(moved, 0, "{what}"),
-            Err(error) => lost(&error),
-        }
-        assert_settled(&world, &what);
-    }
-    assert_eq!(outcomes, BTreeSet::from([false, true]), "{work:?} {rival_s:?}: it lost, and it was first");
+    let rival = move |others: &Others| takes_over(others, rival_s, &NoSteps);
+    let whole = |store: &LocalStore| assert_all(store.store(), store.time.now(), EVENTS);
+    let works = format!("{work:?}, {rival_s:?} of the rival");
+    two_owners::walk(&works, world, |store| work.run(store, &NoSteps), rival, (whole, assert_settled));
 }
 
 #[test]
@@ -257,11 +160,11 @@ fn a_rival_s_merges_at_every_operation_of_a_merge() {
 /// The rival takes the store over and works until a point; the first ends; then the rival goes on.
 fn begun(work: Work, rival_s: Work, until: Step) {
     for at in (1..).step_by(3) {
-        let mut world = World::new();
+        let mut world = world();
         let what = format!("{work:?}, at operation {at} {rival_s:?} until {until:?}");
-        let (rival, (tell, told)) = (world.rival(rival_s), channel());
+        let (others, (tell, told)) = (world.others(), channel());
         world.flaky.meanwhile(at, move || {
-            tell.send(Paused::at(until, move |steps| rival.run(steps))).unwrap();
+            tell.send(Paused::at(until, move |steps| takes_over(&others, rival_s, steps))).unwrap();
         });
         let done = work.run(&mut world.first, &NoSteps);
         if world.flaky.was_not_reached() {
@@ -321,7 +224,7 @@ impl Planned {
 /// Two works under one epoch: each stands at a point, then one ends, then the other.
 fn side_by_side(of: [(Work, Step); 2], first_ends_first: bool) {
     let what = format!("{of:?}, {first_ends_first}");
-    let world = World::new();
+    let world = world();
     let now = world.first.time.now();
     let store = world.first.store();
     let [one, other] = [(of[0], 4711), (of[1], 4712)].map(|((work, step), job_id)| {
