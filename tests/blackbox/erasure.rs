@@ -1,10 +1,11 @@
 //! Erasure of the real program: what an erasable stream type says is in no byte of the data, is read everywhere until its key is destroyed, and
 //! nowhere afterwards, in an older copy of the data too.
 
-use crate::harness::{Http, Server, Store, run_command};
+use crate::harness::{Finished, Http, Server, Store, run_command};
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use strandline_client::{BatchBuilder, BatchUnit, Client, EventInput, Expected, Options, StreamWanted};
 
 const SECRET: &str = "planted-0815-secret";
@@ -26,10 +27,28 @@ impl Rig {
         self.keys.path().join("subjects")
     }
 
-    fn start(&self) -> Server {
+    fn serve(&self) -> Command {
         let mut command = self.store.program();
         command.args(self.store.serve_arguments()).arg("--subject-keys").arg(self.key_file());
-        Server::start_from(&mut command)
+        command
+    }
+
+    fn start(&self) -> Server {
+        Server::start_from(&mut self.serve())
+    }
+
+    /// `strandline verify` with the keys.
+    fn verify(&self) -> Finished {
+        let mut command = self.store.program();
+        command.arg("verify").args(&self.store.serve_arguments()[1..5]).arg("--subject-keys").arg(self.key_file());
+        run_command(command, b"")
+    }
+
+    fn assert_refused(&self, accepting: bool, text: &str) {
+        let mut command = self.serve();
+        command.args(accepting.then_some("--accept-lost-subject-keys"));
+        let refused = run_command(command, b"");
+        assert!(refused.code == 2 && refused.stderr.contains(text), "{text}: {refused:?}");
     }
 }
 
@@ -250,6 +269,74 @@ fn what_cannot_be_erased_says_why() {
     std::fs::remove_dir_all(rig.store.path().join("node/stores")).unwrap();
     rig.start().stop();
     assert_eq!(serve(None).code, 2);
+}
+
+/// With keys that were cut, or an older copy of them, rows would be there that nobody opens, and erasable types be stored as they come.
+#[test]
+fn keys_that_are_behind_the_data_are_refused_until_their_loss_is_accepted() {
+    let rig = Rig::new(true);
+    let server = rig.start();
+    server.http().post("stream-types", &json!({ "name": "Person", "erasable": "stream" })).expect(201);
+    let older = std::fs::read(rig.key_file()).unwrap();
+    append(&server.http(), "Person", "anna", "c1", &event(1));
+    server.stop();
+    let newest = std::fs::read(rig.key_file()).unwrap();
+    let clean = rig.verify();
+    assert_eq!(clean.code, 0, "{clean:?}");
+    for behind in [&newest[..4096], &older[..]] {
+        std::fs::write(rig.key_file(), behind).unwrap();
+        rig.assert_refused(false, "behind the data");
+        rig.assert_refused(false, "--accept-lost-subject-keys");
+        let found = rig.verify();
+        let said = "stream type `Person`: 1 events are sealed with keys";
+        assert!(found.code == 1 && found.stdout.contains(said), "{found:?}");
+    }
+    std::fs::write(rig.key_file(), &newest).unwrap();
+    let server = rig.start();
+    assert_eq!(server.http().stream("Person", "anna")[0]["data"]["says"], SECRET, "the newest copy is back");
+    server.stop();
+
+    std::fs::write(rig.key_file(), &newest[..4096]).unwrap();
+    let server = Server::start_from(rig.serve().arg("--accept-lost-subject-keys"));
+    let http = server.http();
+    assert_eq!(http.get("stream-types").expect(200)["stream_types"][0]["erasable"], "stream");
+    assert!(http.stream("Person", "anna")[0]["data"]["sealed"].is_string(), "what is lost is lost");
+    append(&http, "Person", "carl", "c1", &event(2));
+    assert_eq!(http.stream("Person", "carl")[0]["data"]["says"], SECRET);
+    server.stop();
+    assert_eq!(holding(rig.store.path(), SECRET), [] as [PathBuf; 0], "it was sealed");
+    // it was accepted for ever
+    rig.start().stop();
+}
+
+/// A data folder of the version before: it names the file, and neither the stream types nor how far the keys had come.
+#[test]
+fn a_data_folder_of_the_first_version_learns_what_it_lacks() {
+    let rig = Rig::new(true);
+    let server = rig.start();
+    server.http().post("stream-types", &json!({ "name": "Person", "erasable": "stream" })).expect(201);
+    append(&server.http(), "Person", "anna", "c1", &event(1));
+    server.stop();
+    let newest = std::fs::read(rig.key_file()).unwrap();
+    let folder = rig.store.path().join("node/stores/test");
+    let (marker, reached) = (folder.join("subject-keys"), folder.join("subject-keys.reached"));
+    let second = std::fs::read_to_string(&marker).unwrap();
+    let lines: Vec<&str> = second.lines().collect();
+    assert_eq!((lines[0], lines[3]), ("strandline subject-keys 2", "stream Person"));
+    std::fs::remove_file(&reached).unwrap();
+    rig.assert_refused(false, "subject-keys.reached is gone or damaged");
+    std::fs::write(&marker, format!("strandline subject-keys 1\n{}\n{}\n", lines[1], lines[2])).unwrap();
+    // what is erasable nobody knows, so that nobody can accept it
+    std::fs::write(rig.key_file(), &newest[..4096]).unwrap();
+    rig.assert_refused(false, "whatever its age");
+    rig.assert_refused(true, "whatever its age");
+    std::fs::write(rig.key_file(), &newest).unwrap();
+    let server = rig.start();
+    assert_eq!(server.http().stream("Person", "anna")[0]["data"]["says"], SECRET);
+    server.stop();
+    assert!(reached.exists() && std::fs::read_to_string(&marker).unwrap() == second);
+    std::fs::write(rig.key_file(), &newest[..4096]).unwrap();
+    rig.assert_refused(false, "behind the data");
 }
 
 /// A member has no keys: what it took of such a type would be stored as it came, for ever.

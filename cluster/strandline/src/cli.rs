@@ -140,6 +140,9 @@ pub(crate) struct Serve {
     /// File of the keys of subjects, outside of data folder, logs and files: for stream types that are erasable
     #[arg(long, value_name = "FILE")]
     pub(crate) subject_keys: Option<PathBuf>,
+    /// Go on where keys of subjects are lost (for one start): what they sealed is never read again
+    #[arg(long, requires = "subject_keys")]
+    pub(crate) accept_lost_subject_keys: bool,
     /// File of tokens (`strandline token new`), for its owner alone: who shows none of them is refused, and addresses that are not
     /// loopback ones may be served. Read again when it changes, and at SIGHUP
     #[arg(long, value_name = "FILE")]
@@ -329,6 +332,9 @@ pub(crate) struct Verify {
     /// Only this store
     #[arg(long)]
     pub(crate) store: Option<String>,
+    /// The file of the keys of subjects that the node runs with: events that are sealed with others are told
+    #[arg(long, value_name = "FILE")]
+    pub(crate) subject_keys: Option<PathBuf>,
 }
 
 /// Commands on files of the log.

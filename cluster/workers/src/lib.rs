@@ -71,5 +71,5 @@ pub use strandline_engine::compact::Share;
 pub use strandline_engine::redact::{Redacted, Wish as RedactionWish};
 pub use strandline_engine::subjects::Receipt as ErasureReceipt;
 pub use strandline_keys::subject::record::SubjectKind;
-pub use subjects::{Erasure, NO_SUBJECT_KEYS_IN_CLUSTER};
+pub use subjects::{Erasure, NO_SUBJECT_KEYS_IN_CLUSTER, erasable_in};
 pub use undrained::Undrained;

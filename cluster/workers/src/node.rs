@@ -79,6 +79,8 @@ pub struct NodeOptions {
     pub descriptors_max: Option<u64>,
     /// The file of the keys of subjects; none: no stream type can be erasable.
     pub subject_keys: Option<PathBuf>,
+    /// Go on where keys of subjects are lost: what they sealed is never read again.
+    pub accept_lost_subject_keys: bool,
     /// The disk of the logs.
     pub disk: NodeDisk,
 }
@@ -114,6 +116,7 @@ impl NodeOptions {
             projection_timeout: PROJECTION_TIMEOUT,
             descriptors_max: None,
             subject_keys: None,
+            accept_lost_subject_keys: false,
             disk: NodeDisk(Arc::new(RealDisk::new())),
         }
     }
@@ -366,8 +369,7 @@ fn open_all(declarations: &Declarations, options: &NodeOptions) -> Result<Opened
     let configs = declarations.stores.iter().map(|declared| &declared.config);
     // a store that another node serves is not even touched: opening it would take it over
     let locks = configs.map(StoreLock::to_serve).collect::<Result<Vec<_>, _>>()?;
-    let (path, disk) = (options.subject_keys.as_deref(), &*options.disk.0);
-    let subjects = subjects::open(path, disk, declarations, &data_dir, &options.data_dir)?;
+    let subjects = subjects::open(options, declarations, &data_dir)?;
     let descriptors = Descriptors::new(options.descriptors_max.unwrap_or_else(raise_limit));
     // all stores are judged before any is claimed: a start that fails fences nobody
     let mut judged = Vec::new();

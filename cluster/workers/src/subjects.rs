@@ -2,15 +2,19 @@
 //!
 //! ```text
 //!  serve --subject-keys FILE ─> outside of data folder, logs and files; one process at a time ─> keys of all stores of the node
-//!  {data folder}/stores/{store}/subject-keys     says which file it is: a start without it, or with another one, is refused
+//!  {data folder}/stores/{store}/subject-keys     says which file it is, and how far it had come: a start without it, or with another or an older
+//!                                                one, is refused
 //! ```
 //!
 //! A copy of the data folder, the logs and the files so holds no key. In a cluster the nodes have no common place for keys: there it is refused.
 
+mod marker;
+
+use self::marker::Marker;
 use crate::clock;
-use crate::data_dir::{DataDir, DataDirError, at, make_folder, store_folder_in, try_lock, write_whole};
+use crate::data_dir::{DataDir, DataDirError, at, make_folder, store_folder_in, try_lock};
 use crate::error::NodeError;
-use crate::node::{NodeHandle, StartError};
+use crate::node::{NodeHandle, NodeOptions, StartError};
 use crate::random;
 use crate::registry::StreamTypeEntry;
 use crate::store::StoreHandle;
@@ -18,14 +22,13 @@ use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use strandline_deql::{Declarations, Location};
-use strandline_engine::subjects::{Receipt, SubjectFileError, SubjectKeys};
+use strandline_engine::subjects::{Receipt, SubjectFileError, SubjectKeys, look_reached};
 use strandline_event::hex::to_hex;
 use strandline_event::{ErrorKind, LogKey};
+use strandline_keys::subject::reached::{Reached, Slot};
 use strandline_keys::subject::record::{Subject, SubjectKind, Tombstone};
 use strandline_wal::Disk;
 use tokio::sync::RwLock;
-
-const TITLE: &str = "strandline subject-keys 1";
 
 /// Why a member of a cluster is given no keys of subjects.
 pub const NO_SUBJECT_KEYS_IN_CLUSTER: &str = "--subject-keys: erasable stream types are not served in a cluster, whose nodes have no common place for the keys; leave it out, or start a node alone";
@@ -40,7 +43,17 @@ pub(crate) struct NodeSubjects {
     /// Shared by appends; alone goes who makes a stream type erasable, or erases.
     pub(crate) gate: RwLock<()>,
     path: PathBuf,
+    /// Of the file, and of how far the data of the stores knows it.
+    disk: Arc<dyn Disk>,
     _lock: File,
+}
+
+/// What the data folder keeps of the keys for one store.
+struct Kept<'s> {
+    store: &'s str,
+    folder: PathBuf,
+    marker: Option<Marker>,
+    reached: Option<Slot>,
 }
 
 /// Whose data is to be erased.
@@ -56,47 +69,131 @@ pub struct Erasure {
     pub who: String,
 }
 
-/// Opens the keys of a node alone, where it is told of some. Refused where a store was served with others.
+/// Opens the keys of a node alone, where it is told of some. Refused where a store was served with others, or with more of them.
 pub(crate) fn open(
-    path: Option<&Path>,
-    disk: &dyn Disk,
+    options: &NodeOptions,
     declarations: &Declarations,
     data_dir: &DataDir,
-    data_folder: &Path,
 ) -> Result<Option<NodeSubjects>, StartError> {
-    let opened = match path {
-        Some(path) => {
-            refuse_inside(path, declarations, data_folder)?;
-            Some(open_file(path, disk)?)
-        }
-        None => None,
+    let disk = &options.disk.0;
+    let names = declarations.stores.iter().map(|declared| declared.config.name.as_str());
+    let read = |store| Kept::read(store, data_dir.store_folder(store), &**disk);
+    let kept = names.map(read).collect::<Result<Vec<_>, _>>()?;
+    let Some(path) = options.subject_keys.as_deref() else {
+        let lines: Vec<String> = kept.iter().filter_map(Kept::without_keys).collect();
+        return if lines.is_empty() { Ok(None) } else { Err(StartError::Refused(lines)) };
     };
+    refuse_inside(path, declarations, &options.data_dir)?;
+    let asked: Vec<Reached> = kept.iter().map(Kept::asked).collect();
+    let (subjects, has_reached) = open_file(path, disk, &asked)?;
     let mut lines = Vec::new();
-    for name in declarations.stores.iter().map(|declared| &declared.config.name) {
-        let marker = marker_of(data_dir.store_folder(name));
-        let Some(known) = read_marker(&marker)? else {
-            // the data folder is a new one: from now on it says that the keys are needed
-            if let Some(of) = opened.as_ref().filter(|of| !of.keys.types_of(name).is_empty()) {
-                write_marker(&marker, of.keys.id(), &of.path)?;
+    for (kept, has_reached) in kept.iter().zip(has_reached) {
+        match kept.fault(&subjects, has_reached) {
+            Some(Fault { what, can_be_accepted: true }) if options.accept_lost_subject_keys => {
+                tracing::warn!(store = kept.store, "{what}: keys that are lost were accepted as lost");
             }
-            continue;
-        };
-        match opened.as_ref().map(|of| of.keys.id()) {
-            Some(id) if to_hex(&id) == known.0 => {}
-            Some(_) => lines.push(format!(
-                "store {name}: --subject-keys names another file than the one that its erasable stream types were sealed with, which was at {}",
-                known.1
-            )),
-            None => lines.push(format!(
-                "store {name} has erasable stream types: name the file of their keys (--subject-keys; it was at {})",
-                known.1
-            )),
+            Some(fault) => lines.push(kept.told(&fault)),
+            None => {}
         }
     }
-    if lines.is_empty() { Ok(opened) } else { Err(StartError::Refused(lines)) }
+    if !lines.is_empty() {
+        return Err(StartError::Refused(lines));
+    }
+    kept.iter().try_for_each(|kept| kept.update(&subjects))?;
+    Ok(Some(subjects))
 }
 
-fn open_file(path: &Path, disk: &dyn Disk) -> Result<NodeSubjects, StartError> {
+/// What is wrong with the keys that a start names.
+struct Fault {
+    what: String,
+    /// The erasable stream types are known all the same: nothing of them would be stored as it comes.
+    can_be_accepted: bool,
+}
+
+impl<'s> Kept<'s> {
+    fn read(store: &'s str, folder: PathBuf, disk: &dyn Disk) -> Result<Self, StartError> {
+        let marker = Marker::read(&marker::path_in(&folder))?;
+        let place = marker::reached_in(&folder);
+        let reached = look_reached(disk, &place).map_err(at(&place))?;
+        Ok(Self { store, folder, marker, reached })
+    }
+
+    /// How far the file of keys must have come. Nobody asks of a store that keeps nothing.
+    fn asked(&self) -> Reached {
+        self.reached.map_or(Reached::nothing(0), |slot| slot.reached)
+    }
+
+    /// Why a start that names no keys is refused.
+    fn without_keys(&self) -> Option<String> {
+        let Marker { place, .. } = self.marker.as_ref()?;
+        Some(format!(
+            "store {} has erasable stream types: name the file of their keys (--subject-keys; it was at {place})",
+            self.store
+        ))
+    }
+
+    /// An older copy of the data with newer keys is well: what it needs stands in them.
+    fn fault(&self, subjects: &NodeSubjects, has_reached: bool) -> Option<Fault> {
+        let marker = self.marker.as_ref()?;
+        let id = subjects.keys.id();
+        let can_be_accepted = marker.keeps_reached() || !subjects.keys.types_of(self.store).is_empty();
+        let is_behind = !has_reached || self.reached.is_none_or(|slot| slot.file != id);
+        let what = if to_hex(&id) != marker.id {
+            format!(
+                "--subject-keys names another file than the one that its erasable stream types were sealed with, which was at {}",
+                marker.place
+            )
+        } else if !can_be_accepted {
+            "the file of --subject-keys knows none of its erasable stream types: it was cut, or is an older copy"
+                .to_owned()
+        } else if !marker.keeps_reached() || !is_behind {
+            return None;
+        } else if self.reached.is_none() {
+            let place = marker::reached_in(&self.folder);
+            format!("{} is gone or damaged: it says how far the file of --subject-keys had come", place.display())
+        } else {
+            "the file of --subject-keys is behind the data: it was cut, or is an older copy, and lacks keys that events are sealed with, or erasures"
+                .to_owned()
+        };
+        Some(Fault { what, can_be_accepted })
+    }
+
+    /// The fault, and what to do.
+    fn told(&self, fault: &Fault) -> String {
+        let advice = if fault.can_be_accepted {
+            "put back the newest copy of the file. Only if there is none, start once with --accept-lost-subject-keys: what was sealed with keys \
+             that are lost is never read again, and who was erased since the copy was made must be erased again"
+                .to_owned()
+        } else {
+            format!(
+                "put back a copy of the file, whatever its age: this data folder does not say which stream types are erasable (a version before \
+                 this one wrote it), and their events would be stored as they come. Only if there was never one, remove {}",
+                marker::path_in(&self.folder).display()
+            )
+        };
+        format!("store {}: {}; {advice}", self.store, fault.what)
+    }
+
+    /// From now on the data says that these are the keys, and how far they have come. The stream types that it knows are erasable, whatever the file
+    /// has lost, or a crash left out of it.
+    fn update(&self, subjects: &NodeSubjects) -> Result<(), StartError> {
+        let NodeSubjects { keys, path, disk, .. } = subjects;
+        if self.marker.is_none() && keys.types_of(self.store).is_empty() {
+            return Ok(());
+        }
+        keys.tell_store(&**disk, self.store, &marker::reached_in(&self.folder))?;
+        for (name, kind) in self.marker.iter().filter_map(|marker| marker.types.as_ref()).flatten() {
+            keys.declare(self.store, name, *kind)?;
+        }
+        let marker = Marker::new(keys.id(), path, keys.types_of(self.store));
+        if self.marker.as_ref() != Some(&marker) {
+            marker.write(&marker::path_in(&self.folder))?;
+        }
+        Ok(())
+    }
+}
+
+fn open_file(path: &Path, disk: &Arc<dyn Disk>, asked: &[Reached]) -> Result<(NodeSubjects, Vec<bool>), StartError> {
     if let Some(folder) = path.parent() {
         make_folder(folder)?;
     }
@@ -107,9 +204,10 @@ fn open_file(path: &Path, disk: &dyn Disk) -> Result<NodeSubjects, StartError> {
     }
     let mut id = [0; 16];
     random::fill(&mut id);
-    let keys = Arc::new(SubjectKeys::open(disk, path, id)?);
+    let (keys, has_reached) = SubjectKeys::open_asked(&**disk, path, id, asked)?;
     only_for_us(path)?;
-    Ok(NodeSubjects { keys, gate: RwLock::new(()), path: path.to_owned(), _lock: lock })
+    let (keys, disk, path) = (Arc::new(keys), Arc::clone(disk), path.to_owned());
+    Ok((NodeSubjects { keys, gate: RwLock::new(()), path, disk, _lock: lock }, has_reached))
 }
 
 #[cfg(unix)]
@@ -154,15 +252,11 @@ fn real(path: &Path) -> PathBuf {
     there.map_or(absolute.clone(), |(of, real)| real.join(absolute.strip_prefix(of).unwrap_or(Path::new(""))))
 }
 
-fn marker_of(store_folder: PathBuf) -> PathBuf {
-    store_folder.join("subject-keys")
-}
-
 /// What a cluster cannot serve of these stores: those with erasable stream types. Without their keys a member would store such events as they come,
 /// for ever; so it is asked before the folder becomes a member's, and again whenever one starts.
 pub(crate) fn unserved_in_cluster<'s>(folder: &Path, stores: impl Iterator<Item = &'s str>) -> Vec<String> {
     let is_marked = |store: &&str| {
-        let marker = marker_of(store_folder_in(folder, store));
+        let marker = marker::path_in(&store_folder_in(folder, store));
         !matches!(fs::symlink_metadata(marker), Err(error) if error.kind() == std::io::ErrorKind::NotFound)
     };
     let line = |store| {
@@ -173,29 +267,13 @@ pub(crate) fn unserved_in_cluster<'s>(folder: &Path, stores: impl Iterator<Item 
     stores.filter(is_marked).map(line).collect()
 }
 
-fn write_marker(path: &Path, id: [u8; 16], keys: &Path) -> Result<(), DataDirError> {
-    if let Some(folder) = path.parent() {
-        make_folder(folder)?;
-    }
-    let text = format!("{TITLE}\n{}\n{}\n", to_hex(&id), keys.display());
-    write_whole(path, text.as_bytes())
-}
-
-/// Id of the file, and where it was.
-fn read_marker(path: &Path) -> Result<Option<(String, String)>, StartError> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(at(path)(error).into()),
-    };
-    let mut lines = text.lines();
-    match (lines.next(), lines.next(), lines.next()) {
-        (Some(TITLE), Some(id), Some(place)) => Ok(Some((id.to_owned(), place.to_owned()))),
-        _ => Err(StartError::Refused(vec![format!(
-            "{} is damaged: it says which file holds the subject keys; put it back from a copy",
-            path.display()
-        )])),
-    }
+/// The stream types of a store that a data folder knows to be erasable: for a check of both.
+///
+/// # Errors
+/// What says so is damaged, or cannot be read.
+pub fn erasable_in(data_dir: &Path, store: &str) -> Result<Vec<String>, StartError> {
+    let marker = Marker::read(&marker::path_in(&store_folder_in(data_dir, store)))?;
+    Ok(marker.and_then(|marker| marker.types).into_iter().flatten().map(|(name, _)| name).collect())
 }
 
 impl NodeHandle {
@@ -257,13 +335,25 @@ impl StoreHandle {
             );
             return Err(refusal(ErrorKind::StrictViolation, why));
         }
-        let marker = marker_of(self.node.shared.data_dir.store_folder(self.name()));
-        let (keys, place, store, name) =
-            (Arc::clone(keys), subjects.path.clone(), self.name().to_owned(), entry.name.to_string());
+        let folder = self.node.shared.data_dir.store_folder(self.name());
+        let (keys, place, disk) = (Arc::clone(keys), subjects.path.clone(), Arc::clone(&subjects.disk));
+        let (store, name) = (self.name().to_owned(), entry.name.to_string());
         let declaring = tokio::task::spawn_blocking(move || -> Result<(), NodeError> {
-            // before anything is sealed: a start without the keys must know
-            write_marker(&marker, keys.id(), &place).map_err(|error| refusal(ErrorKind::Io, error.to_string()))?;
-            keys.declare(&store, &name, kind).map_err(|error| refusal(ErrorKind::Io, error.to_string()))
+            let failed = |error: SubjectFileError| refusal(ErrorKind::Io, error.to_string());
+            let keep = |types| {
+                let written = Marker::new(keys.id(), &place, types).write(&marker::path_in(&folder));
+                written.map_err(|error| refusal(ErrorKind::Io, error.to_string()))
+            };
+            // before anything is sealed: a start without the keys, or with older ones, must know
+            keys.tell_store(&*disk, &store, &marker::reached_in(&folder)).map_err(failed)?;
+            let mut types = keys.types_of(&store);
+            types.push((name.clone(), kind));
+            keep(types)?;
+            keys.declare(&store, &name, kind).map_err(|error| {
+                // what is not erasable now may hold events by the next start, which must not make it so
+                let _ = keep(keys.types_of(&store));
+                failed(error)
+            })
         });
         declaring.await.map_err(|_| NodeError::OutcomeUnknown)??;
         drop(alone);

@@ -497,7 +497,7 @@ fn verify_finds_nothing_in_a_sound_store_and_names_what_is_wrong() {
     let report = verify::verify(&config, &disk).unwrap();
     assert!(report.findings.is_empty(), "{:?}", report.findings);
     assert_eq!((report.events, report.streams, report.logs), (90, 4, 1));
-    let of = |node| verify::verify_watched(&config, &disk, Some(node), None, &mut |_| {}).unwrap().findings;
+    let of = |node| verify::verify_watched(&config, &disk, Some(node), (None, None), &mut |_| {}).unwrap().findings;
     let (own, node) = (of(7), of(8));
     assert!(own.is_empty() && node.iter().any(|f| f.what.contains("of node 0000000000000007")), "{own:?} {node:?}");
     let file = &status::files(store.store())[0];

@@ -62,6 +62,7 @@ async fn serve(
     node_options.grace.tombstone_seconds = options.grace_tombstone.as_secs();
     node_options.projection_timeout = options.projection_timeout;
     node_options.subject_keys = options.subject_keys.as_deref().map(absolute).transpose()?;
+    node_options.accept_lost_subject_keys = options.accept_lost_subject_keys;
     let share = Share::new(options.compaction_share);
     node_options.compaction_share =
         share.ok_or_else(|| Failure::Usage("--compaction-share: from 1 to 100 percent".to_owned()))?;

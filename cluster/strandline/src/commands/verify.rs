@@ -7,8 +7,10 @@ use crate::exit::Failure;
 use crate::out;
 use indicatif::ProgressBar;
 use std::sync::Arc;
+use strandline_engine::subjects::KnownKeys;
 use strandline_engine::verify::{self, Report, Step, VerifyError};
 use strandline_wal::{Disk, RealDisk};
+use strandline_workers::erasable_in;
 
 pub(crate) fn run(options: &Verify) -> Result<(), Failure> {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk::new());
@@ -19,7 +21,8 @@ pub(crate) fn run(options: &Verify) -> Result<(), Failure> {
     let mut findings = stores.findings.len();
     for config in &stores.configs {
         let bar = out::bar(ProgressBar::new(0), "{spinner} {msg:30} [{wide_bar}] {human_pos}/{human_len} {eta}");
-        let keys = provider(config)?;
+        let subjects = subjects(options, &config.name, &*disk)?;
+        let keys = (provider(config)?, subjects.as_ref());
         let report =
             verify::verify_watched(config, &disk, stores.node, keys, &mut |step| show(&bar, &config.name, step));
         bar.finish_and_clear();
@@ -34,6 +37,15 @@ pub(crate) fn run(options: &Verify) -> Result<(), Failure> {
         0 => Ok(()),
         n => Err(Failure::No(format!("{n} findings"))),
     }
+}
+
+/// The keys of subjects that are named, and what the node's folder knows that they are of.
+fn subjects(options: &Verify, store: &str, disk: &dyn Disk) -> Result<Option<KnownKeys>, Failure> {
+    let Some(path) = &options.subject_keys else { return Ok(None) };
+    let mut known = KnownKeys::look(disk, path).map_err(|error| Failure::Usage(error.to_string()))?;
+    let erasable = erasable_in(&options.offline.data_dir, store).map_err(|error| Failure::Usage(error.to_string()))?;
+    erasable.iter().for_each(|stream_type| known.add_type(store, stream_type));
+    Ok(Some(known))
 }
 
 fn show(bar: &ProgressBar, store: &str, step: Step) {

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use strandline_event::ErrorKind;
 use strandline_keys::subject::SubjectKeyId;
+use strandline_keys::subject::reached::Reached;
 use strandline_keys::subject::record::{Found, RECORD_ALIGN, Record, SECRET_BYTES, Stored, decode, encode, secret_at};
 use strandline_keys::{Zeroize, Zeroizing};
 use strandline_wal::buffer::AlignedBuf;
@@ -75,8 +76,8 @@ pub(super) struct KeyFile {
     file: Arc<dyn DiskFile>,
     /// Random, given when it was made.
     id: [u8; 16],
-    /// Where the next record goes; everything below it is on stable storage.
-    end: u64,
+    /// Where the next record goes, everything below it is on stable storage; and what stands there.
+    reached: Reached,
     /// A write failed for another reason than a lack of room; asked by others without waiting for a write.
     poisoned: Arc<AtomicBool>,
     /// A write found no room: what it left behind `end` must go before the next one.
@@ -86,9 +87,22 @@ pub(super) struct KeyFile {
 /// What stands in the file, with the places of its records.
 pub(super) type Contents = Vec<(u64, Record)>;
 
+/// What a file was opened with.
+pub(super) struct OpenedFile {
+    pub(super) file: KeyFile,
+    pub(super) contents: Contents,
+    /// Of each place that was asked for, whether the file has come to it.
+    pub(super) has_reached: Vec<bool>,
+}
+
 impl KeyFile {
-    /// Opens the file, or makes an empty one; its folder must be there.
-    pub(super) fn open(disk: &dyn Disk, path: &Path, id: [u8; 16]) -> Result<(Self, Contents), SubjectFileError> {
+    /// Opens the file, or makes an empty one; its folder must be there. `asked`: places that it may have come to.
+    pub(super) fn open(
+        disk: &dyn Disk,
+        path: &Path,
+        id: [u8; 16],
+        asked: &[Reached],
+    ) -> Result<OpenedFile, SubjectFileError> {
         let failed = |error| SubjectFileError::Io { path: path.to_owned(), error };
         let file = match disk.open(path, Access::ReadWrite) {
             Ok(file) if file.len().map_err(failed)? >= BLOCK => file,
@@ -98,7 +112,8 @@ impl KeyFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => disk.create(path).map_err(failed)?,
             Err(error) => return Err(failed(error)),
         };
-        let mut this = Self { path: path.to_owned(), file, id, end: BLOCK, poisoned: Arc::default(), is_torn: false };
+        let reached = Reached::nothing(BLOCK);
+        let mut this = Self { path: path.to_owned(), file, id, reached, poisoned: Arc::default(), is_torn: false };
         let mut title = AlignedBuf::zeroed(BLOCK_BYTES);
         this.file.read_at(0, &mut title).map_err(failed)?;
         if title.iter().all(|byte| *byte == 0) && is_blank(&*this.file).map_err(failed)? {
@@ -108,42 +123,48 @@ impl KeyFile {
             if let Some(folder) = path.parent() {
                 disk.sync_dir(folder).map_err(failed)?;
             }
-            return Ok((this, Vec::new()));
+            let has_reached = asked.iter().map(|place| *place == reached).collect();
+            return Ok(OpenedFile { file: this, contents: Vec::new(), has_reached });
         }
         if title[..TITLE.len()] != TITLE {
             return Err(SubjectFileError::Foreign(path.to_owned()));
         }
         this.id.copy_from_slice(&title[TITLE.len()..TITLE.len() + id.len()]);
-        let contents = this.read().map_err(|error| error.unwrap_or_else(failed))?;
-        Ok((this, contents))
+        let (contents, has_reached) = this.read(asked).map_err(|error| error.unwrap_or_else(failed))?;
+        Ok(OpenedFile { file: this, contents, has_reached })
     }
 
-    fn read(&mut self) -> Result<Contents, Failure> {
+    fn read(&mut self, asked: &[Reached]) -> Result<(Contents, Vec<bool>), Failure> {
         let length = self.file.len().map_err(Failure::Io)?;
-        let whole = usize::try_from(length).map_err(|_| Failure::Io(io::ErrorKind::OutOfMemory.into()))?;
-        let mut bytes = Wiped(AlignedBuf::zeroed(whole));
-        let read = self.file.read_at(0, &mut bytes.0).map_err(Failure::Io)?;
-        let bytes = bytes.0.get(..read).unwrap_or(&[]);
-        let mut contents = Vec::new();
+        let bytes = Wiped::all_of(&*self.file, length).map_err(Failure::Io)?;
+        let bytes = &bytes.0[..];
+        let (mut contents, mut places) = (Vec::new(), vec![self.reached]);
         let mut at = BLOCK_BYTES;
-        while let Some(Found { record, bytes, .. }) = bytes.get(at..).and_then(decode) {
+        while let Some(Found { record, bytes: taken, .. }) = bytes.get(at..).and_then(decode) {
             contents.push((at as u64, record));
-            at += bytes;
+            self.reached = self.reached.behind(bytes.get(at..at + taken).unwrap_or(&[]));
+            places.push(self.reached);
+            at += taken;
         }
-        self.end = at as u64;
         let rest = bytes.get(at..).unwrap_or(&[]);
         let path = self.path.clone();
         let damaged = |offset| Failure::Is(SubjectFileError::Damaged { path: path.clone(), offset });
-        if has_witness(rest, self.end) {
-            return Err(damaged(self.end));
+        if has_witness(rest, self.reached.end) {
+            return Err(damaged(self.reached.end));
         }
-        let torn_at = torn_key(&mut contents, bytes).map_err(damaged)?;
-        self.end = torn_at.unwrap_or(self.end);
+        let is_torn = torn_key(&mut contents, bytes).map_err(damaged)?;
+        // the first place stands before the first record
+        places.truncate(contents.len() + 1);
+        self.reached = places.last().copied().unwrap_or(self.reached);
         // what is torn must never be taken for a record behind a later one
-        if rest.iter().any(|byte| *byte != 0) || torn_at.is_some() {
-            self.blank(self.end, length).map_err(Failure::Io)?;
+        if rest.iter().any(|byte| *byte != 0) || is_torn {
+            self.blank(self.reached.end, length).map_err(Failure::Io)?;
         }
-        Ok(contents)
+        let has_reached = |place: &Reached| {
+            let at = places.binary_search_by_key(&place.end, |of| of.end);
+            at.is_ok_and(|at| places.get(at) == Some(place))
+        };
+        Ok((contents, asked.iter().map(has_reached).collect()))
     }
 
     /// Whether a write failed: nothing is written any more.
@@ -151,22 +172,34 @@ impl KeyFile {
         Arc::clone(&self.poisoned)
     }
 
+    /// Nothing is written any more until it is opened again.
+    pub(super) fn poison(&self) {
+        self.poisoned.store(true, Ordering::SeqCst);
+    }
+
     pub(super) const fn id(&self) -> [u8; 16] {
         self.id
+    }
+
+    /// How far it has come.
+    pub(super) const fn reached(&self) -> Reached {
+        self.reached
     }
 
     /// Adds records and syncs them. Gives their places.
     pub(super) fn add(&mut self, records: &[Record]) -> Result<Vec<u64>, SubjectFileError> {
         let mut places = Vec::with_capacity(records.len());
-        let records: Vec<_> = records.iter().map(|record| encode(record, self.end)).collect();
+        let (at, mut reached) = (self.reached.end, self.reached);
+        let records: Vec<_> = records.iter().map(|record| encode(record, at)).collect();
         // of one piece: what grows leaves copies of secrets behind
         let mut out = Zeroizing::new(Vec::with_capacity(records.iter().map(|record| record.len()).sum()));
         for record in records {
-            places.push(self.end + out.len() as u64);
+            places.push(reached.end);
+            reached = reached.behind(&record);
             out.extend_from_slice(&record);
         }
-        self.write(self.end, &out)?;
-        self.end += out.len() as u64;
+        self.write(at, &out)?;
+        self.reached = reached;
         Ok(places)
     }
 
@@ -202,11 +235,11 @@ impl KeyFile {
         if !self.is_torn {
             return Ok(());
         }
-        let (whole, length) = (self.end.next_multiple_of(BLOCK), self.file.len()?);
+        let (whole, length) = (self.reached.end.next_multiple_of(BLOCK), self.file.len()?);
         if length > whole {
             self.file.set_len(whole)?;
         }
-        self.blank(self.end, length.min(whole))?;
+        self.blank(self.reached.end, length.min(whole))?;
         self.is_torn = false;
         Ok(())
     }
@@ -233,8 +266,38 @@ impl KeyFile {
     }
 }
 
+/// The records of a file that is only looked at: what an opening of it would find, or say, and nothing of it changes.
+pub(super) fn look(disk: &dyn Disk, path: &Path) -> Result<Vec<Record>, SubjectFileError> {
+    let failed = |error| SubjectFileError::Io { path: path.to_owned(), error };
+    let file = disk.open(path, Access::Read).map_err(failed)?;
+    let bytes = file.len().and_then(|length| Wiped::all_of(&*file, length)).map_err(failed)?;
+    let bytes = &bytes.0[..];
+    if !bytes.starts_with(&TITLE) || bytes.len() < BLOCK_BYTES {
+        return Err(SubjectFileError::Foreign(path.to_owned()));
+    }
+    let (mut records, mut at) = (Vec::new(), BLOCK_BYTES);
+    while let Some(Found { record, bytes: taken, .. }) = bytes.get(at..).and_then(decode) {
+        records.push(record);
+        at += taken;
+    }
+    if has_witness(bytes.get(at..).unwrap_or(&[]), at as u64) {
+        return Err(SubjectFileError::Damaged { path: path.to_owned(), offset: at as u64 });
+    }
+    Ok(records)
+}
+
 /// Bytes of the file, secrets among them: nothing of them stays in memory.
 struct Wiped(AlignedBuf);
+
+impl Wiped {
+    fn all_of(file: &dyn DiskFile, length: u64) -> io::Result<Self> {
+        let length = usize::try_from(length).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+        let mut bytes = Self(AlignedBuf::zeroed(length));
+        let read = file.read_at(0, &mut bytes.0)?;
+        bytes.0.set_len(read);
+        Ok(bytes)
+    }
+}
 
 impl Drop for Wiped {
     fn drop(&mut self) {
@@ -257,8 +320,8 @@ impl Failure {
 }
 
 /// A key whose secret is neither whole nor overwritten, and that no tombstone waits for: at the end of the file it is torn, and is cut with what was
-/// written with it; else it is damage (the offset is given).
-fn torn_key(contents: &mut Contents, file: &[u8]) -> Result<Option<u64>, u64> {
+/// written with it (then it is true); else it is damage (the offset is given).
+fn torn_key(contents: &mut Contents, file: &[u8]) -> Result<bool, u64> {
     let dead: HashSet<SubjectKeyId> = contents
         .iter()
         .filter_map(|(_, record)| match record {
@@ -270,14 +333,14 @@ fn torn_key(contents: &mut Contents, file: &[u8]) -> Result<Option<u64>, u64> {
         Record::Key(id, _, Stored::Broken | Stored::Destroyed) => !dead.contains(id),
         _ => false,
     };
-    let Some(first) = contents.iter().position(is_torn) else { return Ok(None) };
+    let Some(first) = contents.iter().position(is_torn) else { return Ok(false) };
     let offset = contents[first].0;
     let behind = usize::try_from(offset).ok().and_then(|at| file.get(at..)).unwrap_or(&[]);
     if has_witness(behind, offset) {
         return Err(offset);
     }
     contents.truncate(first);
-    Ok(Some(offset))
+    Ok(true)
 }
 
 /// Whether nothing was ever written to it.

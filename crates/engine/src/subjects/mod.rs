@@ -11,17 +11,23 @@
 //! subject, so that nothing comes back under the name of what was erased.
 
 mod file;
+mod known;
+mod reached;
 mod rows;
 mod trial;
 
 pub use file::SubjectFileError;
+pub use known::KnownKeys;
+pub(crate) use known::UnknownKeys;
+pub use reached::look as look_reached;
 pub(crate) use rows::{Opened, Opener, Openings};
 pub use trial::Trial;
 
 use arc_swap::ArcSwap;
-use file::KeyFile;
+use file::{KeyFile, OpenedFile};
 use parking_lot::{Mutex, RwLock};
-use std::collections::{BTreeMap, HashMap};
+use reached::ReachedFile;
+use std::collections::{BTreeMap, HashMap, hash_map};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -29,6 +35,7 @@ use strandline_event::{
     BatchBuilder, BatchBytes, BatchView, ErrorKind, EventInput, EventRef, Field, InvalidEvent, Micros,
 };
 use strandline_keys::Secret;
+use strandline_keys::subject::reached::Reached;
 use strandline_keys::subject::record::{Record, Stored, Subject, SubjectKind, Tombstone};
 use strandline_keys::subject::{Sealed, SubjectKey, SubjectKeyId};
 use strandline_wal::Disk;
@@ -129,6 +136,20 @@ struct Entry {
 struct Written {
     file: KeyFile,
     subjects: HashMap<Arc<Subject>, Entry>,
+    told: Told,
+}
+
+/// The stores whose data keeps how far the file has come.
+type Told = HashMap<String, ReachedFile>;
+
+/// The data of a store learns how far the file has come. Until then nothing that was added is used or answered.
+fn tell(file: &KeyFile, told: &mut Told, store: &str) -> Result<(), SubjectFileError> {
+    let Some(reached) = told.get_mut(store) else { return Ok(()) };
+    reached.write(file.reached()).inspect_err(|error| {
+        if error.kind() != ErrorKind::DiskFull {
+            file.poison();
+        }
+    })
 }
 
 /// Erasable stream types: (store, name) -> what subjects are.
@@ -152,7 +173,20 @@ impl SubjectKeys {
     /// # Errors
     /// [`SubjectFileError`].
     pub fn open(disk: &dyn Disk, path: &Path, new_id: [u8; 16]) -> Result<Self, SubjectFileError> {
-        let (mut file, contents) = KeyFile::open(disk, path, new_id)?;
+        Ok(Self::open_asked(disk, path, new_id, &[])?.0)
+    }
+
+    /// As [`open`](Self::open), and of each place whether the file has come to it: one that has not was cut, is an older copy, or another file.
+    ///
+    /// # Errors
+    /// [`SubjectFileError`].
+    pub fn open_asked(
+        disk: &dyn Disk,
+        path: &Path,
+        new_id: [u8; 16],
+        asked: &[Reached],
+    ) -> Result<(Self, Vec<bool>), SubjectFileError> {
+        let OpenedFile { mut file, contents, has_reached } = KeyFile::open(disk, path, new_id, asked)?;
         let (mut subjects, mut slots, mut types) = (HashMap::new(), HashMap::new(), Types::new());
         let mut secrets: HashMap<SubjectKeyId, (u64, Stored)> = HashMap::new();
         for (at, record) in contents {
@@ -182,9 +216,23 @@ impl SubjectKeys {
             slots.insert(entry.id, Slot::new(subject, key));
         }
         let (path, poisoned) = (path.to_owned(), file.poisoned());
-        let (written, slots) = (Mutex::new(Written { file, subjects }), RwLock::new(slots));
+        let written = Mutex::new(Written { file, subjects, told: Told::new() });
         let (types, erasures) = (ArcSwap::from_pointee(types), AtomicU64::new(0));
-        Ok(Self { written, slots, types, erasures, path, poisoned })
+        Ok((Self { written, slots: RwLock::new(slots), types, erasures, path, poisoned }, has_reached))
+    }
+
+    /// From now on the file at `path`, which lies with the data of a store, says how far the keys have come: no key seals and no erasure of the
+    /// store is answered before. It blocks.
+    ///
+    /// # Errors
+    /// That file.
+    pub fn tell_store(&self, disk: &dyn Disk, store: &str, path: &Path) -> Result<(), SubjectFileError> {
+        let mut written = self.written.lock();
+        let Written { file, told, .. } = &mut *written;
+        if let hash_map::Entry::Vacant(place) = told.entry(store.to_owned()) {
+            place.insert(ReachedFile::open(disk, path, file.id())?);
+        }
+        tell(file, told, store)
     }
 
     /// The id of the file.
@@ -202,13 +250,14 @@ impl SubjectKeys {
         if self.kind_of(store, stream_type).is_some() {
             return Ok(());
         }
-        written.file.add(&[Record::Type(kind, store.to_owned(), stream_type.to_owned())])?;
+        let Written { file, told, .. } = &mut *written;
+        file.add(&[Record::Type(kind, store.to_owned(), stream_type.to_owned())])?;
         self.types.rcu(|types| {
             let mut types = Types::clone(types);
             types.insert((store.to_owned(), stream_type.to_owned()), kind);
             types
         });
-        Ok(())
+        tell(file, told, store)
     }
 
     /// Why no new subject is taken and none is erased; `None`: all is well.
@@ -265,8 +314,10 @@ impl SubjectKeys {
         let record = |(subject, (id, secret)): &(&Subject, (SubjectKeyId, Secret))| {
             Record::Key(*id, Subject::clone(subject), Stored::Whole(secret.clone()))
         };
-        if !new.is_empty() {
-            let places = written.file.add(&new.iter().map(record).collect::<Vec<_>>())?;
+        if let Some((Subject { store, .. }, _)) = new.first() {
+            let Written { file, told, .. } = &mut *written;
+            let places = file.add(&new.iter().map(record).collect::<Vec<_>>())?;
+            tell(file, told, store)?;
             let mut slots = self.slots.write();
             for ((subject, (id, secret)), at) in new.into_iter().zip(places) {
                 let subject = Arc::new(subject.clone());
@@ -288,7 +339,7 @@ impl SubjectKeys {
     pub fn erase(&self, subject: &Subject, tombstone: Tombstone) -> Result<Option<Receipt>, SubjectFileError> {
         let Some(kind) = self.kind_of(&subject.store, &subject.stream_type) else { return Ok(None) };
         let mut written = self.written.lock();
-        let Written { file, subjects } = &mut *written;
+        let Written { file, subjects, told } = &mut *written;
         let Some(entry) = subjects.get_mut(subject) else { return Ok(None) };
         let subject = subject.clone();
         if let Some(tombstone) = entry.tombstone.clone() {
@@ -296,6 +347,7 @@ impl SubjectKeys {
                 file.destroy(entry.at)?;
                 entry.destroyed = true;
             }
+            tell(file, told, &subject.store)?;
             return Ok(Some(Receipt { subject, kind, tombstone, already: true }));
         }
         file.add(&[Record::Tombstone(entry.id, subject.clone(), tombstone.clone())])?;
@@ -307,6 +359,7 @@ impl SubjectKeys {
         self.erasures.fetch_add(1, Ordering::SeqCst);
         file.destroy(entry.at)?;
         entry.destroyed = true;
+        tell(file, told, &subject.store)?;
         Ok(Some(Receipt { subject, kind, tombstone, already: false }))
     }
 

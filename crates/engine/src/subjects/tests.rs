@@ -8,6 +8,8 @@ use strandline_keys::subject::ERASED;
 use strandline_wal::crash_disk::{CrashDisk, Dice, Faults};
 
 const PATH: &str = "/keys/subjects";
+/// With the data of the store.
+const REACHED: &str = "/data/s/subject-keys.reached";
 
 fn open(disk: &CrashDisk) -> Result<Arc<SubjectKeys>, SubjectFileError> {
     SubjectKeys::open(disk, Path::new(PATH), [7; 16]).map(Arc::new)
@@ -46,6 +48,16 @@ fn stamped(batch: BatchBytes) -> StampedBatch {
     let mut stamps = StampsBuilder::new(Micros(5), IdPrefix::v7(Micros(5), 1), 1);
     stamps.push(Seq(1), Micros(5));
     StampedBatch::new(batch, stamps.finish()).unwrap()
+}
+
+/// How far the data knows that the keys had come.
+fn known(disk: &CrashDisk) -> Reached {
+    look_reached(disk, Path::new(REACHED)).unwrap().unwrap().reached
+}
+
+fn open_behind(disk: &CrashDisk, place: Reached) -> (Arc<SubjectKeys>, bool) {
+    let (keys, has_reached) = SubjectKeys::open_asked(disk, Path::new(PATH), [7; 16], &[place]).unwrap();
+    (Arc::new(keys), has_reached[0])
 }
 
 fn subject(stream: &str) -> Subject {
@@ -250,6 +262,69 @@ fn a_full_disk_refuses_new_subjects_until_there_is_room() {
     assert_eq!(texts, [ERASED, "4", "5"]);
 }
 
+#[test]
+fn keys_that_were_cut_or_are_an_older_copy_have_not_come_to_where_the_data_knows_them() {
+    let (disk, random) = (disk(), random());
+    let keys = open(&disk).unwrap();
+    assert!(look_reached(&disk, Path::new(REACHED)).unwrap().is_none());
+    keys.tell_store(&disk, "s", Path::new(REACHED)).unwrap();
+    let mut copies = Vec::new();
+    let copy = || (disk.contents(Path::new(PATH)).unwrap(), known(&disk));
+    keys.declare("s", "Call", SubjectKind::Stream).unwrap();
+    copies.push(copy());
+    for stream in ["a", "b"] {
+        let _ = keys.seal("s", &batch(stream, "1"), &random).unwrap();
+        copies.push(copy());
+    }
+    keys.erase(&subject("a"), tombstone()).unwrap();
+    copies.push(copy());
+    drop(keys);
+    for (n, (file, _)) in copies.iter().enumerate() {
+        for (m, (_, place)) in copies.iter().enumerate() {
+            disk.put(Path::new(PATH), file);
+            assert_eq!(open_behind(&disk, *place).1, n >= m, "keys of step {n}, data of step {m}");
+        }
+        disk.put(Path::new(PATH), &file[..4096]);
+        assert!(!open_behind(&disk, copies[n].1).1, "cut to nothing");
+    }
+    // an older copy that went on by itself: as long as the right one, with another key
+    disk.put(Path::new(PATH), &copies[1].0);
+    let fork = open(&disk).unwrap();
+    let _ = fork.seal("s", &batch("b", "1"), &random).unwrap();
+    drop(fork);
+    assert!(open_behind(&disk, copies[1].1).1 && !open_behind(&disk, copies[2].1).1);
+}
+
+#[test]
+fn no_key_seals_and_no_erasure_is_answered_before_the_data_knows_of_it() {
+    let (disk, random) = (disk(), random());
+    let keys = open(&disk).unwrap();
+    keys.tell_store(&disk, "s", Path::new(REACHED)).unwrap();
+    keys.declare("s", "Call", SubjectKind::Stream).unwrap();
+    let _ = keys.seal("s", &batch("a", "1"), &random).unwrap();
+    let before = known(&disk);
+    // the keys are synced, what the data knows of them is not
+    let second = Faults { syncs_until_failure: Some(1), ..Faults::default() };
+    disk.set_faults(second);
+    assert!(keys.seal("s", &batch("b", "1"), &random).is_err() && keys.trouble().is_some());
+    disk.set_faults(Faults::default());
+    let trial = keys.try_seal("s", &batch("b", "1"), &random).unwrap().unwrap();
+    assert!(!trial.is_final, "nobody was given the key");
+    drop(keys);
+    let (keys, has_reached) = open_behind(&disk, before);
+    keys.tell_store(&disk, "s", Path::new(REACHED)).unwrap();
+    assert!(has_reached && known(&disk) != before);
+    let _ = keys.seal("s", &batch("b", "1"), &random).unwrap();
+    // tombstone and zeros are synced, and then nothing
+    disk.set_faults(Faults { syncs_until_failure: Some(2), ..Faults::default() });
+    assert!(keys.erase(&subject("a"), tombstone()).is_err(), "an older copy would be taken");
+    disk.set_faults(Faults::default());
+    drop(keys);
+    let keys = open(&disk).unwrap();
+    keys.tell_store(&disk, "s", Path::new(REACHED)).unwrap();
+    assert!(keys.erase(&subject("a"), tombstone()).unwrap().unwrap().already);
+}
+
 #[derive(Clone, Debug)]
 enum Op {
     Seal(u8, u8),
@@ -275,6 +350,7 @@ proptest! {
     fn what_was_answered_survives_every_crash(ops in proptest::collection::vec(op(), 1..40)) {
         let (disk, random) = (disk(), random());
         let mut keys = open(&disk).unwrap();
+        keys.tell_store(&disk, "s", Path::new(REACHED)).unwrap();
         keys.declare("s", "Call", SubjectKind::Stream).unwrap();
         let mut sealed: BTreeMap<u8, StampedBatch> = BTreeMap::new();
         let (mut erased, mut unclear) = (std::collections::BTreeSet::new(), std::collections::BTreeSet::new());
@@ -308,7 +384,10 @@ proptest! {
                 Op::Crash(seed) => {
                     disk.set_faults(Faults::default());
                     disk.crash(&mut Dice::new(seed));
-                    keys = open(&disk).unwrap();
+                    let (opened, has_reached) = open_behind(&disk, known(&disk));
+                    prop_assert!(has_reached, "no crash leaves the keys behind the data");
+                    keys = opened;
+                    keys.tell_store(&disk, "s", Path::new(REACHED)).unwrap();
                     prop_assert!(keys.kind_of("s", "Call").is_some());
                 }
             }

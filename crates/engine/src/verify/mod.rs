@@ -12,6 +12,7 @@ mod streams;
 use crate::append::Rules;
 use crate::store::lost::{self, Folder, Has, Known};
 use crate::store::{OpenError, log_config, log_folders, marks, wal_dir};
+use crate::subjects::{KnownKeys, UnknownKeys};
 use crate::view::frames;
 use commands::CommandCheck;
 use doubles::Doubles;
@@ -117,11 +118,11 @@ pub enum Step {
 /// # Errors
 /// There is no store, or the declaration cannot be used. Damage is a finding, not an error.
 pub fn verify(config: &StoreConfig, disk: &Arc<dyn Disk>) -> Result<Report, VerifyError> {
-    verify_watched(config, disk, None, None, &mut |_| {})
+    verify_watched(config, disk, None, (None, None), &mut |_| {})
 }
 
 /// As [`verify`] for a node, whose logs they must be (none: whoever's), and tells how far it is: after each data file, and after
-/// each batch of events. `keys`: who wraps those of an encrypted store.
+/// each batch of events. `keys`: who wraps those of an encrypted store, and the keys of subjects, where it is to be told which rows nobody can open.
 ///
 /// # Errors
 /// As [`verify`].
@@ -129,7 +130,7 @@ pub fn verify_watched(
     config: &StoreConfig,
     disk: &Arc<dyn Disk>,
     node: Option<u64>,
-    keys: Provider,
+    (keys, subjects): (Provider, Option<&KnownKeys>),
     on_step: &mut dyn FnMut(Step),
 ) -> Result<Report, VerifyError> {
     let mut report = Report::default();
@@ -169,7 +170,8 @@ pub fn verify_watched(
     // without the newest manifest nobody knows what the log does not hold any more
     if !unreadable {
         let veil = tier.as_ref().map(|tier| Arc::clone(tier.veil())).unwrap_or_default();
-        check_events(&rules, (snapshot.as_ref(), &veil), &logs, &mut report, on_step);
+        let unknown = subjects.map(|known| UnknownKeys::new(known, &config.name));
+        check_events(&rules, (snapshot.as_ref(), &veil), (&logs[..], unknown), &mut report, on_step);
     }
     match tier.as_ref().and_then(DurableTier::unanswered) {
         Some(unanswered) => return Err(VerifyError::Unreachable(unanswered.to_string())),
@@ -374,7 +376,7 @@ fn stranger(store: &Place<'_>, key: &LogKey, dir: &Path, opened: &OpenedLog) -> 
 fn check_events(
     rules: &Rules,
     (snapshot, veil): (Option<&Arc<Snapshot>>, &Veil),
-    logs: &[OfflineLog],
+    (logs, mut unknown): (&[OfflineLog], Option<UnknownKeys<'_>>),
     report: &mut Report,
     on_step: &mut dyn FnMut(Step),
 ) {
@@ -387,6 +389,7 @@ fn check_events(
         let mut each = |event: &EventRef<'_>, durable: bool, _: &dyn Fn() -> String| {
             if first_pass {
                 streams.add(event, durable);
+                unknown.iter_mut().for_each(|unknown| unknown.add(event));
                 if let Some(commands) = commands.as_mut().filter(|_| durable) {
                     commands.add(event);
                 }
@@ -420,6 +423,13 @@ fn check_events(
     }
     if let Some(commands) = commands {
         commands.finish(report);
+    }
+    for (stream_type, what, is_wrong) in unknown.into_iter().flat_map(UnknownKeys::finish) {
+        let place = format!("stream type `{stream_type}`");
+        match is_wrong {
+            true => report.add(place, what),
+            false => report.notes.push(format!("{place}: {what}")),
+        }
     }
     report.streams = streams.len() as u64;
     streams.finish(report);

@@ -10,6 +10,7 @@
 //! digest of what is stored tells nobody a guess is right who does not have the key. Invariant: one nonce seals one text only, but for two texts whose
 //! hashes agree in 96 bits.
 
+pub mod reached;
 pub mod record;
 
 use crate::{DataKey, NONCE_BYTES, Secret, Tampered};
