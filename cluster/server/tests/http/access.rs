@@ -23,18 +23,18 @@ pub(crate) fn token_in(file: &Path, name: &str, roles: &[Role], stores: &[&str],
     made.token
 }
 
-struct As<'a>(&'a Running, String);
+pub(crate) struct As<'a>(&'a Running, String);
 
 impl<'a> As<'a> {
-    fn new(server: &'a Running, token: &str) -> Self {
+    pub(crate) fn new(server: &'a Running, token: &str) -> Self {
         Self(server, format!("Bearer {token}"))
     }
 
-    fn get(&self, path: &str) -> Answer {
+    pub(crate) fn get(&self, path: &str) -> Answer {
         self.0.get_with(path, &[("authorization", &self.1)])
     }
 
-    fn post(&self, path: &str, body: &str) -> Answer {
+    pub(crate) fn post(&self, path: &str, body: &str) -> Answer {
         let headers = [("authorization", self.1.as_str()), ("content-type", "application/json")];
         self.0.post_with(path, &headers, body.as_bytes())
     }
@@ -392,7 +392,11 @@ fn a_chunk_of_one_tenant_is_no_chunk_of_another() {
     server.stop();
 }
 
-fn connect(server: &Running, token: &str, store: &str) -> Result<(tokio::runtime::Runtime, Client), ClientError> {
+pub(crate) fn connect(
+    server: &Running,
+    token: &str,
+    store: &str,
+) -> Result<(tokio::runtime::Runtime, Client), ClientError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (token, store) = (token.to_owned(), store.to_owned());
     let options = Options { token, store, ..Options::new(server.native.to_string()) };

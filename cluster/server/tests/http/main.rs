@@ -17,3 +17,4 @@ mod retention;
 mod slow;
 mod streams;
 mod subscriptions;
+mod tenant_pages;

@@ -9,6 +9,7 @@
 
 use super::error::ReadError;
 use super::global::GlobalView;
+use super::looked::Looked;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -148,19 +149,22 @@ struct Entry {
 
 /// The cursors of a store.
 #[derive(Default)]
-pub(crate) struct Cursors(Mutex<VecDeque<Entry>>);
+pub(crate) struct Cursors {
+    pages: Mutex<VecDeque<Entry>>,
+    looked: Looked,
+}
 
 impl Cursors {
     /// Takes the cursor of a page's `next`, if it is still there.
     pub(crate) fn take(&self, after: Position, filter: &RowFilter) -> Option<Kept> {
-        let mut all = self.0.lock();
+        let mut all = self.pages.lock();
         let i = all.iter().position(|e| e.next == after && e.filter == *filter)?;
         all.remove(i).map(|entry| entry.kept)
     }
 
     /// Keeps a cursor for the reader of `next`; the oldest one goes if there are too many.
     pub(crate) fn keep(&self, next: Position, filter: &RowFilter, kept: Kept, now: Micros) {
-        let mut all = self.0.lock();
+        let mut all = self.pages.lock();
         let oldest = now.minus_seconds(IDLE_SECONDS);
         all.retain(|e| e.at >= oldest);
         if all.len() >= CURSORS_MAX {
@@ -169,14 +173,20 @@ impl Cursors {
         all.push_back(Entry { next, filter: filter.clone(), kept, at: now });
     }
 
+    /// How far was looked for callers that were not told.
+    pub(crate) const fn looked(&self) -> &Looked {
+        &self.looked
+    }
+
     /// Forgets all of them.
     pub(crate) fn clear(&self) {
-        self.0.lock().clear();
+        self.pages.lock().clear();
+        self.looked.clear();
     }
 
     /// Forgets what nobody asked for.
     pub(crate) fn expire(&self, now: Micros) {
         let oldest = now.minus_seconds(IDLE_SECONDS);
-        self.0.lock().retain(|e| e.at >= oldest);
+        self.pages.lock().retain(|e| e.at >= oldest);
     }
 }

@@ -1,21 +1,23 @@
 //! Reads of callers that are limited to tenants. Each is the read of everybody, then a filter: holes are judged on the whole stream.
 //!
-//! Invariant: nothing that is answered tells an event of another tenant: no row, no seq, no id in a position, no tier that gave
-//! only such rows, no sentence about a double. (That time passed in the store can be seen.)
+//! Invariant: nothing that is answered tells an event of another tenant: no row, no seq, no position, no tier that gave
+//! only such rows, no sentence about a double.
 
 use super::error::ReadError;
 use super::global::{GlobalPage, GlobalRead};
+use super::looked::Reader;
 use super::stream::{StreamHead, StreamPage, StreamRead};
 use super::tiers::TierSet;
 use super::{Filter, FoundEvent, Scan};
+use crate::append::SettledError;
 use crate::store::Store;
 use crate::tenants::{TenantScope, Visible};
 use std::sync::Arc;
 use strandline_durable::ReadStats;
-use strandline_event::{EventId, Micros, Position};
+use strandline_event::{EventId, Micros};
 
-/// Pages that one request reads while none of their rows is the caller's.
-const PAGES_MAX: usize = 64;
+/// Rows that a page has at least where the one before it had none of the caller's.
+const LOOKED_ROWS: usize = 1000;
 
 impl Store {
     /// As [`read_stream`](Self::read_stream); a stream that is not the caller's does not exist.
@@ -65,7 +67,8 @@ impl Store {
         Ok((is_seen.then_some(found), stats))
     }
 
-    /// As [`read_global`](Self::read_global), of what the caller sees.
+    /// As [`read_global`](Self::read_global), of what the caller sees. `next` is the place of the last row that it is given, or what it asked
+    /// behind, and then there was no other row for it up to `now`.
     ///
     /// # Errors
     /// [`ReadError`].
@@ -76,18 +79,25 @@ impl Store {
         now: Micros,
     ) -> Result<GlobalPage, ReadError> {
         let Some(filter) = of_tenants(&read.filter, scope) else { return Ok(GlobalPage::none(read.after)) };
-        let mut visible = Visible::new(self, scope);
-        let mut asked = GlobalRead { filter, ..read.clone() };
-        let mut pages_left = PAGES_MAX;
+        let reader = Reader { scope: Arc::clone(scope), filter, retirements: self.retirements() };
+        let mut asked = GlobalRead { filter: reader.filter.clone(), ..read.clone() };
+        let looked = self.cursors().looked();
+        asked.after = looked.behind(&reader, read.after).unwrap_or(read.after);
         loop {
             let mut page = self.read_global(&asked, now)?;
-            page.keep(&mut visible)?;
-            pages_left -= 1;
-            if !page.is_empty() || page.at_end || pages_left == 0 || page.next <= asked.after {
-                page.next = told(&page, read.after);
-                return Ok(page);
+            let through = page.next;
+            // of all that is in the page: a log may have begun since the one before it
+            let is_whole = page.keep(&mut Visible::new(self, scope), read.limit)?;
+            let is_end = page.at_end || through <= asked.after || through.ingested_at >= now;
+            if page.is_empty() && !is_end {
+                (asked.after, asked.limit) = (through, asked.limit.max(LOOKED_ROWS));
+                continue;
             }
-            asked.after = page.next;
+            page.next = page.rows().last().map_or(read.after, |event| event.position());
+            if is_whole && through > page.next {
+                looked.keep(reader, page.next, through);
+            }
+            return Ok(page);
         }
     }
 
@@ -113,23 +123,23 @@ pub fn of_tenants(filter: &Filter, scope: &TenantScope) -> Option<Filter> {
     }
 }
 
-/// Where the caller goes on: behind the last row that it was given, or right before the moment up to which there is none for it. The
-/// place of the event that was looked at last would tell that event's id.
-fn told(page: &GlobalPage, after: Position) -> Position {
-    let last = page.rows().last().map(|event| event.position());
-    if last == Some(page.next) {
-        return page.next;
-    }
-    let before = Position::end_of(page.next.ingested_at.plus_us(-1));
-    last.unwrap_or(after).max(after).max(before.min(page.next))
-}
-
 impl GlobalPage {
-    fn keep(&mut self, visible: &mut Visible) -> Result<(), ReadError> {
-        self.retain(|event| visible.sees(event))?;
+    /// Lets go of what the caller does not see, and of what is more than it asked for: then the page is not whole.
+    fn keep(&mut self, visible: &mut Visible, limit: usize) -> Result<bool, ReadError> {
+        let (mut kept, mut last, mut is_whole) = (0, None, true);
+        self.retain(|event| -> Result<bool, SettledError> {
+            if !is_whole || !visible.sees(event)? {
+                return Ok(false);
+            }
+            let position = event.position();
+            // rows of one position belong together
+            is_whole = kept < limit.max(1) || last == Some(position);
+            (kept, last) = (kept + 1, Some(position));
+            Ok(is_whole)
+        })?;
         let mut tiers = TierSet::NONE;
         self.tiers_of_rows().for_each(|tier| tiers.insert(tier));
         self.tiers = tiers;
-        Ok(())
+        Ok(is_whole)
     }
 }

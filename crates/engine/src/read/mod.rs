@@ -11,6 +11,7 @@ mod edge;
 mod error;
 pub(crate) mod global;
 mod limited;
+mod looked;
 mod memory;
 pub(crate) mod merge;
 mod order;

@@ -1,0 +1,81 @@
+//! Pages of the global order for tokens of tenants, over HTTP and the native protocol: nothing that they are told depends on what they may not see,
+//! and they miss nothing of their own.
+
+use crate::access::{As, connect, token_in};
+use crate::common::{Running, start_guarded};
+use serde_json::json;
+use strandline_client::wire::read::{AllWanted, Filter};
+use strandline_event::Position;
+use strandline_server::access::Role;
+
+/// Events of others between two of the caller's: more than some pages of it hold.
+const OTHERS: usize = 300;
+/// Stream types and limits of pages. Nobody but others has an event of `Hidden`, and nobody one of `Nowhere`.
+const ASKED: &[(Option<&str>, u32)] =
+    &[(None, 100), (None, 1), (Some("Hidden"), 100), (Some("Hidden"), 1), (Some("Nowhere"), 100)];
+
+fn append(who: &As<'_>, stream: &str, tenant: &str, count: usize) {
+    let event = json!({ "event_type": "E", "data": {}, "tenant_id": tenant });
+    who.post(&format!("streams/{stream}"), &json!({ "events": vec![event; count] }).to_string()).ok(201);
+}
+
+/// Of each page from the start: how many events it has, and its `next`.
+fn told(server: &Running, token: &str) -> Vec<(usize, String)> {
+    let who = As::new(server, token);
+    let (runtime, client) = connect(server, token, "").unwrap();
+    let page = |(stream_type, limit): &(Option<&str>, u32)| {
+        let filter = stream_type.map_or(String::new(), |of| format!("&stream_type={of}"));
+        let page = who.get(&format!("events?limit={limit}{filter}")).ok(200);
+        let by_http = (page["events"].as_array().unwrap().len(), page["next"].as_str().unwrap().to_owned());
+        let filter = Filter { stream_type: stream_type.map(str::to_owned), ..Filter::default() };
+        let wanted = AllWanted { after: Position::START, limit: *limit, filter };
+        let (events, next) = runtime.block_on(client.read_all(&wanted)).unwrap();
+        assert_eq!((events.iter().count(), next.to_string()), by_http, "both ways in say the same");
+        by_http
+    };
+    ASKED.iter().map(page).collect()
+}
+
+#[test]
+fn next_depends_on_nothing_that_a_token_of_tenants_does_not_see() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tokens");
+    let all = token_in(&file, "all", &[Role::Admin], &[], &[]);
+    let one = token_in(&file, "one", &[Role::Read], &[], &["a"]);
+    let two = token_in(&file, "two", &[Role::Read], &[], &["a", "c"]);
+    let server = start_guarded(folder.path(), &file);
+    let all = As::new(&server, &all);
+    append(&all, "Call/own", "a", 2);
+    for token in [&one, &two] {
+        let before = told(&server, token);
+        assert_eq!(before.iter().map(|(events, _)| *events).collect::<Vec<_>>(), [2, 1, 0, 0, 0]);
+        let start = Position::START.to_string();
+        assert!(before[2..].iter().all(|(_, next)| *next == start), "there is nothing: {before:?}");
+        let end = before[0].1.clone();
+        // from the log and memory, then from files, then of what came behind these
+        for round in 0..3 {
+            match round {
+                1 => drop(all.post("admin:compaction/run?wait=true", "").ok(200)),
+                _ => append(&all, "Hidden/x", "b", OTHERS),
+            }
+            assert_eq!(told(&server, token), before, "round {round}");
+            let rest = As::new(&server, token).get(&format!("events?after={end}")).ok(200);
+            assert_eq!((&rest["events"], &rest["next"]), (&json!([]), &json!(end)), "it is at its end");
+        }
+    }
+    // what comes behind all of it is found from where they are, and page by page
+    append(&all, "Call/own", "a", 1);
+    for token in [&one, &two] {
+        let who = As::new(&server, token);
+        let (mut seqs, mut after) = (Vec::new(), Position::START.to_string());
+        loop {
+            let page = who.get(&format!("events?limit=1&after={after}")).ok(200);
+            let Some(event) = page["events"].as_array().unwrap().first() else { break };
+            assert_eq!(event["stream_id"], "own");
+            seqs.push(event["seq"].as_u64().unwrap());
+            page["next"].as_str().unwrap().clone_into(&mut after);
+        }
+        assert_eq!(seqs, [1, 2, 3]);
+    }
+    server.stop();
+}
