@@ -1,7 +1,16 @@
 //! How many connections an HTTP listener has, so that one too many is told so instead of waiting for ever.
 
-use std::sync::Arc;
+use actix_web::body::BodySize;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// A last answer of so many bytes is with the system as soon as it is written.
+const AT_ONCE_BYTES: u64 = 16 << 10;
+/// How long what was sent behind such an answer waits for its end: until the connection has written it.
+const AT_ONCE: Duration = Duration::from_millis(10);
+/// And behind a larger one.
+const LATER: Duration = Duration::from_secs(2);
 
 /// The connections of a listener. Cloning shares it.
 #[derive(Clone, Debug)]
@@ -16,6 +25,21 @@ pub(crate) struct Connection {
     open: Arc<AtomicUsize>,
     /// It came when the limit was reached: its requests are refused.
     pub(crate) is_over: bool,
+    /// Time that its last answer has; none: it was not given yet.
+    last_answer: OnceLock<Duration>,
+}
+
+impl Connection {
+    /// It has its last answer, of this size: whatever was sent behind is not heard.
+    pub(crate) fn end(&self, answer: BodySize) {
+        let is_small = matches!(answer, BodySize::None | BodySize::Sized(0..=AT_ONCE_BYTES));
+        let _ = self.last_answer.set(if is_small { AT_ONCE } else { LATER });
+    }
+
+    /// After so long it ends, if more was sent.
+    pub(crate) fn ends_after(&self) -> Option<Duration> {
+        self.last_answer.get().copied()
+    }
 }
 
 impl Connections {
@@ -27,7 +51,7 @@ impl Connections {
     /// One more came.
     pub(crate) fn enter(&self) -> Connection {
         let before = self.open.fetch_add(1, Ordering::Relaxed);
-        Connection { open: Arc::clone(&self.open), is_over: before >= self.limit }
+        Connection { open: Arc::clone(&self.open), is_over: before >= self.limit, last_answer: OnceLock::new() }
     }
 }
 
@@ -48,5 +72,21 @@ mod tests {
         assert!(!first.is_over && !second.is_over && connections.enter().is_over);
         drop(first);
         assert!(!connections.enter().is_over);
+    }
+
+    #[test]
+    fn a_last_answer_has_the_time_that_its_size_needs() {
+        let connections = Connections::new(9);
+        for (size, time) in [
+            (BodySize::None, AT_ONCE),
+            (BodySize::Sized(AT_ONCE_BYTES), AT_ONCE),
+            (BodySize::Sized(AT_ONCE_BYTES + 1), LATER),
+            (BodySize::Stream, LATER),
+        ] {
+            let connection = connections.enter();
+            assert_eq!(connection.ends_after(), None);
+            connection.end(size);
+            assert_eq!(connection.ends_after(), Some(time), "{size:?}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use crate::access::Need;
 use crate::access::audit::Asked;
 use crate::access::origin;
 use crate::access::principal::Principal;
-use crate::access::unread::Unread;
+use crate::access::unread::{self, Held, Unread};
 use crate::connections::Connection;
 use crate::error::ApiError;
 use crate::http::call::App;
@@ -31,21 +31,29 @@ pub(crate) struct Granted(pub(crate) Arc<Principal>);
 /// Lets a request through, or refuses it, in the span that a trace shows of it.
 ///
 /// Who shows no token gets one answer a connection: the listener gives a later request's head no time, and a byte of it would keep a place
-/// for ever; nor does anybody read a body of theirs.
+/// for ever; nor does anybody read a body of theirs, or what they sent behind it.
 pub(crate) async fn guard(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
+    if let Some(time) = request.conn_data::<Connection>().and_then(Connection::ends_after) {
+        return Ok(unread::end(request, time).await);
+    }
     let span = trace::request(&request);
     let app = request.app_data::<Data<App>>().cloned();
     let found = app.as_ref().and_then(|app| app.access.who(bearer(&request)));
     let is_stranger = found.is_none() && app.is_some_and(|app| app.access.asks_for_tokens());
-    let unread = is_stranger.then(|| request.take_payload());
+    let held = if is_stranger { Some(Held::alone(&mut request)) } else { Held::beside(&mut request) };
     let mut answered = guarded(request, next, found).instrument(span.clone()).await?;
     trace::answered(&span, &answered);
-    let Some(unread) = unread else { return Ok(answered) };
-    answered.response_mut().head_mut().set_connection_type(ConnectionType::Close);
-    Ok(answered.map_body(|_, answer| BoxBody::new(Unread::new(answer, unread))))
+    if is_stranger {
+        answered.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+        if let Some(connection) = answered.request().conn_data::<Connection>() {
+            connection.end(answered.response().body().size());
+        }
+    }
+    let Some(held) = held else { return Ok(answered) };
+    Ok(answered.map_body(|_, answer| BoxBody::new(Unread::new(answer, held))))
 }
 
 /// One of a connection too many is refused before anything else.

@@ -574,6 +574,11 @@ fn who_shows_no_token_gets_one_answer_a_connection() {
         let told = told(&server, &head);
         assert!(told.starts_with("http/1.1 ") && told.contains("\r\nconnection: close\r\n"), "{path}: {told}");
     }
+    // what is sent behind it is answered by nobody, and the answer is whole
+    for path in ["/health", "/openapi.json"] {
+        let (whole, told) = (server.get(path).text(), told(&server, &request(path, "").repeat(40)));
+        assert!(told.matches("connection: close\r\n").count() == 1 && told.ends_with(&whole.to_lowercase()), "{told}");
+    }
     let shown = format!("authorization: Bearer {token}\r\n");
     let two = request("/health", &shown) + &request("/info", &format!("{shown}connection: close\r\n"));
     let told = told(&server, &two);

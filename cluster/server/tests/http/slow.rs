@@ -51,6 +51,29 @@ fn trickle(address: SocketAddr, begin: &[u8]) -> String {
     String::from_utf8_lossy(&told).into_owned()
 }
 
+/// Sends a piece with every beat until the server ends the connection; what it said.
+fn drip(address: SocketAddr, begin: &[u8], piece: &[u8]) -> String {
+    let mut socket = TcpStream::connect(address).unwrap();
+    socket.write_all(begin).unwrap();
+    socket.set_read_timeout(Some(BEAT)).unwrap();
+    let (began, mut told) = (Instant::now(), Vec::new());
+    loop {
+        assert!(began.elapsed() < SOON, "a body without an end keeps the connection");
+        let mut part = [0; 4096];
+        match socket.read(&mut part) {
+            Ok(0) => break,
+            Ok(bytes) => told.extend_from_slice(&part[..bytes]),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                if socket.write_all(piece).is_err() {
+                    break;
+                }
+            }
+            Err(_) => break,
+        }
+    }
+    String::from_utf8_lossy(&told).into_owned()
+}
+
 fn in_flight_ends(server: &Running) {
     let began = Instant::now();
     while !server.get("/metrics").text().contains("strandline_in_flight_bytes 0") {
@@ -86,6 +109,40 @@ fn a_body_and_a_frame_that_come_byte_by_byte_are_given_up() {
     });
     server.append("c", "{\"event_type\":\"E\"}").ok(201);
     in_flight_ends(&server);
+}
+
+/// Nobody reads it, or no more of it: its connection ends with the answer, whatever of it is still to come.
+#[test]
+fn a_body_without_an_end_keeps_no_connection() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), |options| options);
+    let address = server.address;
+    std::thread::scope(|scope| {
+        for (line, media, status) in [
+            ("GET /health", "application/json", "200"),
+            ("POST /nowhere", "application/json", "404"),
+            ("POST /v1/stores/s/streams/Call/c", "text/plain", "415"),
+            ("POST /v1/stores/s/streams/Call/c", "application/json", "400"),
+        ] {
+            let head = format!(
+                "{line} HTTP/1.1\r\nhost: localhost\r\ncontent-type: {media}\r\ntransfer-encoding: chunked\r\n\r\n"
+            );
+            for piece in ["1\r\n[\r\n", ""] {
+                let begin = format!("{head}1\r\n[\r\n");
+                scope.spawn(move || {
+                    let told = drip(address, begin.as_bytes(), piece.as_bytes());
+                    assert!(told.starts_with(&format!("HTTP/1.1 {status} ")), "{line}: {told}");
+                });
+            }
+        }
+    });
+    // one that ends goes as before, and so does what comes behind it on its connection
+    let whole = "POST /v1/stores/s/streams/Call/c HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
+    let body = "{\"events\":[{\"event_type\":\"E\"}]}";
+    let append = format!("{whole}{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+    let last = append.replacen("host:", "connection: close\r\nhost:", 1);
+    let told = drip(address, format!("{append}{last}").as_bytes(), b"");
+    assert_eq!(told.matches("HTTP/1.1 201 ").count(), 2, "{told}");
 }
 
 /// A head has ten seconds, whatever comes of it meanwhile.
