@@ -55,16 +55,13 @@ pub(crate) fn trial<P: Protocol>(trial: &mut Trial<'_>, node: &mut Strandline, r
 /// Fillings of a log before a restart at most: by then it has its size, or something takes it away.
 const FILLINGS_MAX: usize = 5;
 
-/// Starts with a log that is as large as the target wants, whatever the batches before have brought. Compaction is paused, and is so again
-/// at the end.
+/// Starts with a log that is as large as the target wants, whatever the batches before have brought. Compaction is paused, and stays so.
 fn restarts(trial: &mut Trial<'_>, node: &mut Strandline) -> Result<(), Failure> {
     let mut smallest = u64::MAX;
     for (ending, figure) in [(Ending::Stop, Figure::Restart), (Ending::Kill, Figure::RestartKilled)] {
         smallest = smallest.min(filled(trial, node)?);
         let took = node.restart(ending)?;
         trial.add(figure, took.as_secs_f64());
-        // a node forgets it when it ends
-        compaction(node, trial, "pause")?;
     }
     trial.add(Figure::RestartLog, smallest as f64 / 1e6);
     Ok(())

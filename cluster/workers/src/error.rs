@@ -1,5 +1,6 @@
 //! Why a node says no: every operation's own error, one kind for the outside.
 
+use crate::data_dir::DataDirError;
 use crate::registry::RegistryError;
 use crate::subscriptions::SubscriptionFileError;
 use actix::MailboxError;
@@ -80,6 +81,9 @@ pub enum NodeError {
         /// The sentence.
         why: String,
     },
+    /// Whether compaction is paused cannot be kept: it is as it was.
+    #[error("nothing was changed, since it could not be kept over a restart: {0}")]
+    PauseNotKept(DataDirError),
     /// The store's statement was not replaced.
     #[error(transparent)]
     Replace(Box<ReplaceError>),
@@ -256,7 +260,10 @@ impl NodeError {
             Self::Subscriptions(error) if matches!(**error, SubscriptionFileError::Elsewhere(_)) => {
                 ErrorKind::Unavailable
             }
-            Self::Registry(_) | Self::Subscriptions(_) | Self::Defect => ErrorKind::Io,
+            Self::PauseNotKept(DataDirError::Io { error, .. }) if strandline_wal::files::is_full(error) => {
+                ErrorKind::DiskFull
+            }
+            Self::Registry(_) | Self::Subscriptions(_) | Self::PauseNotKept(_) | Self::Defect => ErrorKind::Io,
             Self::NotificationsDisabled { .. } => ErrorKind::NotificationsDisabled,
             Self::OtherSubscription { .. } => ErrorKind::SubscriptionConflict,
             Self::OtherBuckets { .. } => ErrorKind::StrictViolation,

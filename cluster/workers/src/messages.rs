@@ -297,9 +297,9 @@ pub(crate) struct RewriteRedacted {
     pub(crate) stream_type: Arc<str>,
 }
 
-/// Start no job by schedule or size until told otherwise (or do again). A run by hand still goes.
+/// Start no job by schedule or size until told otherwise (or do again), also after a restart. A run by hand still goes.
 #[derive(Message)]
-#[rtype(result = "()")]
+#[rtype(result = "Result<(), NodeError>")]
 pub(crate) struct PauseCompaction {
     pub(crate) store: Arc<str>,
     pub(crate) paused: bool,

@@ -6,6 +6,7 @@
 mod numbers;
 
 use crate::cluster::ClusterNode;
+use crate::compaction::pause::PauseFile;
 use crate::compaction::supervisor::CompactionSupervisor;
 use crate::data_dir::{DataDir, DataDirError};
 use crate::descriptors::{Descriptors, raise_limit};
@@ -337,7 +338,12 @@ fn wire_all(opened: Vec<Opened>, aggregates: &[String], shared: &Shared) -> Resu
         if shared.cluster.is_none() {
             report.extend(store.report.to_string().lines().map(|line| format!("{}: {line}", store.store.name())));
         }
-        stores.push(Arc::new(wire_store(store, aggregates, shared)?));
+        let parts = Arc::new(wire_store(store, aggregates, shared)?);
+        if shared.cluster.is_none() {
+            let (name, file) = (parts.store.name(), PauseFile::of(&shared.data_dir.store_folder(parts.store.name())));
+            report.extend(file.take_up(&parts.book)?.map(|line| format!("{name}: {line}")));
+        }
+        stores.push(parts);
     }
     Ok((stores, report))
 }

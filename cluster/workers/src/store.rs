@@ -374,15 +374,15 @@ impl StoreHandle {
         self.node.supervisor.send(run).await?
     }
 
-    /// Stops (or starts again) what schedule and size would start.
+    /// Stops (or starts again) what schedule and size would start, until told otherwise.
     ///
     /// # Errors
-    /// `Draining`.
+    /// `PauseNotKept`, `Draining`.
     pub async fn pause(&self, paused: bool) -> Result<(), NodeError> {
         if let Some(replicas) = &self.parts.replicas {
             return replicas.pause(paused).await;
         }
-        Ok(self.node.supervisor.send(PauseCompaction { store: self.shared_name(), paused }).await?)
+        self.node.supervisor.send(PauseCompaction { store: self.shared_name(), paused }).await?
     }
 
     /// Asks running jobs to end before their commit; how many.

@@ -35,6 +35,7 @@ use crate::append::AppendReply;
 use crate::commit_thread::CommitThread;
 use crate::compaction::job::JobBook;
 use crate::compaction::pace::Pace;
+use crate::compaction::pause::PauseFile;
 use crate::compaction::supervisor::{CompactionSupervisor, JobThreads, SupervisedStore};
 use crate::compaction::worker::{CompactionWorker, MergeWorker};
 use crate::data_dir::DataDir;
@@ -364,6 +365,7 @@ pub(crate) fn wire_compaction(
             table: Arc::clone(&parts.table),
             hot: parts.hot.clone(),
             book: Arc::clone(&parts.book),
+            pause: PauseFile::of(&shared.data_dir.store_folder(parts.store.name())),
             retention: Arc::clone(&parts.retention),
             measured: Arc::clone(&parts.measured),
             fenced: Arc::clone(&parts.fenced),

@@ -87,6 +87,8 @@ impl Watch {
 
     /// Returns at the moment; says what it was, or that it never came.
     pub(super) fn wait(&self, http: &Http) -> Result<String, String> {
+        // a node that died while it was paused is still
+        steer(http, "resume")?;
         match self.kind {
             Kind::Any => {
                 std::thread::sleep(self.after);

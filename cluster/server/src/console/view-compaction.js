@@ -22,7 +22,7 @@ const ACTIONS = {
   },
   pause: {
     title: "Pause compaction?",
-    text: "No job begins by schedule or size, and retention takes nothing, until you resume, or a node alone is started again; jobs that run go on. The log grows meanwhile. Runs by hand are still possible.",
+    text: "No job begins by schedule or size, and retention takes nothing, until you resume, also after a restart; jobs that run go on. The log grows meanwhile. Runs by hand are still possible.",
     verb: "Pause",
     did: () => "Compaction is paused.",
   },

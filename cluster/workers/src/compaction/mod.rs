@@ -3,6 +3,7 @@
 pub(crate) mod job;
 pub(crate) mod merge;
 pub(crate) mod pace;
+pub(crate) mod pause;
 pub(crate) mod phases;
 pub(crate) mod run;
 pub(crate) mod supervisor;

@@ -6,6 +6,7 @@
 
 use super::job::{Following, Job, JobBook};
 use super::merge::{self, MergeParts};
+use super::pause::PauseFile;
 use super::run::{RunParts, run};
 use super::worker::{CompactionWorker, MergeWorker};
 use crate::clock;
@@ -17,7 +18,10 @@ use crate::metrics::{Measured, Metrics};
 use crate::retention::{RetentionDesk, RetentionWork, Wish};
 use crate::router::LogTable;
 use crate::wiring::{AliveMark, CONTROL_MAILBOX};
-use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture};
+use actix::{
+    Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, AtomicResponse, Context, Handler, ResponseActFuture,
+    WrapFuture,
+};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,6 +44,8 @@ pub(crate) struct SupervisedStore {
     pub(crate) table: Arc<LogTable>,
     pub(crate) hot: HotWorkers,
     pub(crate) book: Arc<JobBook>,
+    /// Keeps whether it is paused, of a node alone.
+    pub(crate) pause: PauseFile,
     pub(crate) retention: Arc<RetentionDesk>,
     pub(crate) measured: Arc<Measured>,
     /// Another node owns the store: nothing can be committed here.
@@ -325,12 +331,22 @@ impl Handler<RewriteRedacted> for CompactionSupervisor {
 }
 
 impl Handler<PauseCompaction> for CompactionSupervisor {
-    type Result = ();
+    type Result = AtomicResponse<Self, Result<(), NodeError>>;
 
-    fn handle(&mut self, message: PauseCompaction, _: &mut Self::Context) {
-        for supervised in self.stores.iter().filter(|s| s.store.name() == &*message.store) {
-            supervised.book.set_paused(message.paused);
-        }
+    /// Kept first, in a thread that may block; nothing else is looked at meanwhile.
+    fn handle(&mut self, message: PauseCompaction, _: &mut Self::Context) -> Self::Result {
+        let supervised = self.stores.iter().find(|s| s.store.name() == &*message.store);
+        let found = supervised.map(|s| (s.pause.clone(), Arc::clone(&s.book)));
+        let paused = message.paused;
+        let keeping = async move {
+            if let Some((file, book)) = found {
+                let kept = tokio::task::spawn_blocking(move || file.keep(paused)).await;
+                kept.map_err(|_| NodeError::OutcomeUnknown)?.map_err(NodeError::PauseNotKept)?;
+                book.set_paused(paused);
+            }
+            Ok::<(), NodeError>(())
+        };
+        AtomicResponse::new(Box::pin(keeping.into_actor(self)))
     }
 }
 

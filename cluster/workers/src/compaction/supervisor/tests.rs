@@ -57,6 +57,34 @@ fn the_schedule_starts_jobs_and_a_pause_holds_them() {
 }
 
 #[test]
+fn a_pause_is_kept_over_a_restart_and_so_is_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = |node: &NodeHandle| node.report().iter().any(|line| line.starts_with("s: compaction is paused"));
+    runtime::run(async {
+        let (node, store) = start(folder.path(), "").await;
+        assert!(!said(&node));
+        store.pause(true).await.unwrap();
+        drop(store);
+        assert_eq!(node.stop().await, Ok(()));
+        let (node, store) = start(folder.path(), "").await;
+        assert!(said(&node) && store.jobs().is_paused());
+        store.pause(false).await.unwrap();
+        assert!(!store.jobs().is_paused());
+        drop(store);
+        assert_eq!(node.stop().await, Ok(()));
+        let (node, store) = start(folder.path(), "").await;
+        assert!(!said(&node) && !store.jobs().is_paused());
+        // what cannot be kept is not begun: the next start would forget it
+        let file = folder.path().join("node/stores/s/paused");
+        std::fs::create_dir_all(file.join("taken")).unwrap();
+        assert!(store.pause(true).await.is_err() && !store.jobs().is_paused());
+        drop(store);
+        assert_eq!(node.stop().await, Ok(()));
+    })
+    .unwrap();
+}
+
+#[test]
 fn size_starts_jobs() {
     let folder = tempfile::tempdir().unwrap();
     runtime::run(async {
