@@ -93,6 +93,36 @@ fn another_node_goes_on_from_what_is_durable_after_a_clean_stop() {
 }
 
 #[test]
+fn a_start_with_another_data_folder_names_the_one_of_before_first() {
+    for killed in [true, false] {
+        let (store, server) = prepared(1);
+        let id = std::fs::read_to_string(store.path().join("node/node-id")).unwrap();
+        if killed {
+            server.kill()
+        } else {
+            server.stop()
+        }
+        let mut arguments = store.serve_arguments();
+        arguments[4] = store.path().join("forgotten").to_string_lossy().into_owned();
+        for whose in ["is new", "is that of node"] {
+            let told = run(&arguments);
+            assert_eq!(told.code, 2, "{told:?}");
+            let (before, after) = told.stderr.split_once("Only where that folder is lost").unwrap();
+            let advice = format!("start with the --data-dir of node {}", id.trim());
+            for part in [advice.as_str(), arguments[4].as_str(), whose] {
+                assert!(before.contains(part), "{part}: {told:?}");
+            }
+            assert!(!before.contains("node-id") && after.contains("node-id"), "risky advice comes last: {told:?}");
+        }
+        // nothing was changed
+        let server = store.start();
+        assert_whole(&server.http(), "a", 6);
+        server.stop();
+        store.assert_clean();
+    }
+}
+
+#[test]
 fn a_log_that_held_more_than_is_durable_is_refused_or_given_up() {
     let (store, server) = prepared(3);
     server.stop();

@@ -453,6 +453,39 @@ fn verify_finds_a_damaged_file() {
 }
 
 #[test]
+fn a_start_says_what_it_made_and_verify_where_it_looked() {
+    let store = Store::new(&[]);
+    let shown = |path: std::path::PathBuf| path.to_string_lossy().into_owned();
+    let (node, config) = (shown(store.path().join("node")), shown(store.config()));
+    let said = |server: Server| {
+        assert_eq!(server.data_dir(), node);
+        let ended = server.finish();
+        assert_eq!(ended.code, 0, "{ended:?}");
+        ended.stderr
+    };
+    let first = said(store.start());
+    let made = format!("new: made the data folder {node} and the empty store test (declared in {config})");
+    assert!(first.contains(&made) && first.contains("--data-dir"), "{first}");
+    let second = said(store.start());
+    assert!(!second.contains("new: made"), "{second}");
+    // the file is forgotten
+    let missed = run(&["verify", "--data-dir", &node]);
+    assert_eq!(missed.code, 2, "{missed:?}");
+    for part in ["there is no store", &node, "no --config", "local_dev"] {
+        assert!(missed.stderr.contains(part), "{part}: {missed:?}");
+    }
+    let built_in = || {
+        let mut command = store.program();
+        command.args(["serve", "--data-dir", &node, "--http", "127.0.0.1:0"]);
+        said(Server::start_from(&mut command))
+    };
+    let other = built_in();
+    assert!(other.contains("new: made the empty store local_dev (no --config"), "{other}");
+    assert!(!built_in().contains("new: made"), "it is there by now");
+    store.assert_clean();
+}
+
+#[test]
 fn bench_runs_small() {
     let store = Store::new(&[]);
     let server = store.start();

@@ -83,6 +83,7 @@ fn advice(error: &io::Error) -> &'static str {
 pub(crate) struct DataDir {
     dir: PathBuf,
     node_id: u64,
+    is_new: bool,
     lock: Mutex<Option<File>>,
 }
 
@@ -96,8 +97,10 @@ impl DataDir {
     pub(crate) fn open_as(dir: &Path, new_id: u64) -> Result<Self, DataDirError> {
         make_folder(dir)?;
         let lock = lock(dir)?;
-        let node_id = node_id(&dir.join("node-id"), new_id)?;
-        Ok(Self { dir: dir.to_owned(), node_id, lock: Mutex::new(Some(lock)) })
+        let path = dir.join("node-id");
+        let is_new = !path.exists();
+        let node_id = node_id(&path, new_id)?;
+        Ok(Self { dir: dir.to_owned(), node_id, is_new, lock: Mutex::new(Some(lock)) })
     }
 
     /// Gives the folder free: the node has stopped, whoever still holds a handle of it.
@@ -108,6 +111,16 @@ impl DataDir {
     /// The node's id, for ever.
     pub(crate) const fn node_id(&self) -> u64 {
         self.node_id
+    }
+
+    /// Where it is.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// It held no node id before.
+    pub(crate) const fn is_new(&self) -> bool {
+        self.is_new
     }
 
     /// Folder of a store's registrations.
@@ -213,8 +226,10 @@ mod tests {
         let first = DataDir::open(&dir).unwrap();
         assert!(matches!(DataDir::open(&dir), Err(DataDirError::InUse { .. })));
         let id = first.node_id();
+        assert!(first.is_new());
         drop(first);
-        assert_eq!(DataDir::open(&dir).unwrap().node_id(), id);
+        let again = DataDir::open(&dir).unwrap();
+        assert_eq!((again.node_id(), again.is_new()), (id, false));
     }
 
     #[test]

@@ -62,6 +62,7 @@ pub use error::{LeaderAt, NodeError};
 pub use member_file::{MemberFile, whose_folder};
 pub use messages::{Plans, StreamQuery};
 pub use node::{Node, NodeDisk, NodeHandle, NodeOptions, StartError};
+pub use opening::Made;
 pub use registry::{RegistryError, StreamTypeEntry};
 pub use retention::{RetentionRun, Wish as RetentionWish};
 pub use statement::{HeldBy, StatementReplaced};

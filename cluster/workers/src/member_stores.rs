@@ -3,7 +3,7 @@
 use crate::data_dir::DataDir;
 use crate::descriptors::{Descriptors, raise_limit};
 use crate::node::{NodeOptions, OpenedNode, StartError};
-use crate::opening::{open_options, store_error};
+use crate::opening::{Made, open_options, store_error};
 use crate::store_lock::StoreLock;
 use crate::subjects::{NO_SUBJECT_KEYS_IN_CLUSTER, unserved_in_cluster};
 use std::io;
@@ -93,5 +93,5 @@ pub(crate) fn open_members(
         let store = Store::open_member(&open).map_err(|error| store_error(name, error))?;
         stores.push(Opened { store, logs: Vec::new(), report: OpenReport::default() });
     }
-    Ok(OpenedNode { data_dir, locks, descriptors, stores, subjects: None })
+    Ok(OpenedNode { data_dir, locks, descriptors, stores, subjects: None, made: Made::default() })
 }

@@ -15,7 +15,7 @@ use crate::key_watch::KeyWatches;
 use crate::member_stores::{open_members, refuse_clusters};
 use crate::messages::{Abandon, CloseRouter, StopCompaction, StopLog};
 use crate::metrics::Metrics;
-use crate::opening::{open_options, store_error};
+use crate::opening::{Made, open_options, refused, store_error};
 use crate::owner_watch::{LOOK_EVERY, OwnerWatches};
 use crate::permits::BytePermits;
 use crate::readers::Readers;
@@ -159,6 +159,23 @@ pub enum StartError {
         /// Why.
         error: Box<OpenError>,
     },
+    /// The store belongs to a node with another data folder.
+    #[error(
+        "store {store}: node {owner} served it last, and the data folder {} is {of}: start with the --data-dir of node {owner} (nothing of the \
+         store was changed). Only where that folder is lost: {error}", .dir.display()
+    )]
+    OtherFolder {
+        /// Which.
+        store: String,
+        /// The folder of this start.
+        dir: PathBuf,
+        /// Whose it is.
+        of: String,
+        /// The node that served the store.
+        owner: String,
+        /// What the store says.
+        error: Box<OpenError>,
+    },
     /// Threads.
     #[error("the operating system gives no thread: {0}")]
     Threads(#[from] io::Error),
@@ -173,7 +190,8 @@ impl StartError {
             SegmentPattern,
         };
         match self {
-            Self::Refused(_) | Self::Descriptors { .. } | Self::Subjects(SubjectFileError::Foreign(_)) => true,
+            Self::Refused(_) | Self::Descriptors { .. } | Self::OtherFolder { .. } => true,
+            Self::Subjects(SubjectFileError::Foreign(_)) => true,
             Self::DataDir(error) => {
                 matches!(error, DataDirError::InUse { .. } | DataDirError::StoreInUse { .. })
                     || error.is_of_the_folder()
@@ -230,6 +248,7 @@ pub struct NodeHandle {
     node: Arc<NodeShared>,
     stores: Arc<[Arc<StoreParts>]>,
     report: Arc<[String]>,
+    made: Arc<Made>,
     arbiters: Arc<Mutex<Option<Arbiters>>>,
     cluster: Option<Control>,
 }
@@ -324,7 +343,8 @@ impl Node {
             key_watches,
         });
         let arbiters = Arc::new(Mutex::new(Some(arbiters)));
-        Ok(NodeHandle { node, stores: stores.into(), report: report.into(), arbiters, cluster: part })
+        let (report, made) = (report.into(), Arc::new(opened.made));
+        Ok(NodeHandle { node, stores: stores.into(), report, made, arbiters, cluster: part })
     }
 }
 
@@ -354,6 +374,7 @@ pub(crate) struct OpenedNode {
     pub(crate) descriptors: Descriptors,
     pub(crate) stores: Vec<Opened>,
     pub(crate) subjects: Option<NodeSubjects>,
+    pub(crate) made: Made,
 }
 
 fn refuse(declarations: &Declarations) -> Result<(), StartError> {
@@ -378,13 +399,16 @@ fn open_all(declarations: &Declarations, options: &NodeOptions) -> Result<Opened
     let subjects = subjects::open(options, declarations, &data_dir)?;
     let descriptors = Descriptors::new(options.descriptors_max.unwrap_or_else(raise_limit));
     // all stores are judged before any is claimed: a start that fails fences nobody
-    let mut judged = Vec::new();
+    let (mut judged, mut made) = (Vec::new(), Made { folder: data_dir.is_new(), stores: Vec::new() });
     for declared in &declarations.stores {
         let open = open_options(&declared.config, options, &data_dir)?;
         let name = declared.config.name.clone();
         Registry::open(&data_dir.store_folder(&name), &[])?;
         SubscriptionFile::look(&data_dir.store_folder(&name))?;
-        let store = Store::judge(open).map_err(|error| store_error(&name, error))?;
+        let store = Store::judge(open).map_err(|error| refused(&name, error, &data_dir))?;
+        if store.is_new() && !declared.config.durable.path.is_memory() {
+            made.stores.push(name.clone());
+        }
         judged.push((name, store));
     }
     let logs = judged.iter().map(|(_, store)| store.logs() as u64).sum();
@@ -394,7 +418,7 @@ fn open_all(declarations: &Declarations, options: &NodeOptions) -> Result<Opened
     }
     let open = |(name, store): (String, Judged)| store.open().map_err(|error| store_error(&name, error));
     let stores = judged.into_iter().map(open).collect::<Result<Vec<_>, _>>()?;
-    Ok(OpenedNode { data_dir, locks, descriptors, stores, subjects })
+    Ok(OpenedNode { data_dir, locks, descriptors, stores, subjects, made })
 }
 
 impl NodeHandle {
@@ -412,6 +436,12 @@ impl NodeHandle {
     #[must_use]
     pub fn report(&self) -> &[String] {
         &self.report
+    }
+
+    /// What this start made, because there was nothing.
+    #[must_use]
+    pub fn made(&self) -> &Made {
+        &self.made
     }
 
     /// All stores, in the order of their declaration.

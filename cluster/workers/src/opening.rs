@@ -1,4 +1,4 @@
-//! What a store is opened with on this node: its disk, its randomness, its keys.
+//! What a store is opened with on this node: its disk, its randomness, its keys; and what a start found there, or did not.
 
 use crate::data_dir::DataDir;
 use crate::node::{NodeOptions, StartError};
@@ -30,6 +30,40 @@ pub(crate) fn open_options(
         scratch: Some(data_dir.store_folder(&config.name).join("scratch")),
         keys,
     })
+}
+
+/// What a start of a node alone made, because there was nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Made {
+    /// The data folder, or the node in it.
+    pub folder: bool,
+    /// Stores; those in memory alone are new at each start and not named.
+    pub stores: Vec<String>,
+}
+
+/// Why a start is refused; first of all that another data folder is the one that served the store, where it is.
+pub(crate) fn refused(store: &str, error: OpenError, data_dir: &DataDir) -> StartError {
+    let Some(owner) = other_owner(&error) else { return store_error(store, error) };
+    let of = match data_dir.is_new() {
+        true => "new (it held no node id)".to_owned(),
+        false => format!("that of node {:016x}", data_dir.node_id()),
+    };
+    let (store, dir) = (store.to_owned(), data_dir.dir().to_owned());
+    StartError::OtherFolder { store, dir, of, owner, error: Box::new(error) }
+}
+
+/// The node that a store's logs belong to, if that is why they are refused.
+fn other_owner(error: &OpenError) -> Option<String> {
+    match error {
+        OpenError::LogsOfAnother { owner, .. } => Some(owner.clone()),
+        OpenError::Wal { error, .. } => match &**error {
+            strandline_wal::OpenError::Identity { found, wanted, .. } if found.node != wanted.node => {
+                Some(format!("{:016x}", found.node))
+            }
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 /// A store whose keys cannot be had does not open.

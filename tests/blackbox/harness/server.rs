@@ -63,6 +63,7 @@ pub(crate) struct Server {
     url: String,
     native: String,
     admin: String,
+    data_dir: String,
     /// What it says on stderr, once it has ended.
     said: Option<JoinHandle<String>>,
 }
@@ -105,7 +106,9 @@ impl Server {
         let url = if address.starts_with("http://") { address.to_owned() } else { format!("http://{address}") };
         let native = word("native=").unwrap_or_default().to_owned();
         let admin = word("admin=").unwrap_or_default().to_owned();
-        Ok(Self { process, url, native, admin, said: Some(said) })
+        let data_dir =
+            line.trim_end().split_once(" data-dir=").map(|(_, folder)| folder.to_owned()).unwrap_or_default();
+        Ok(Self { process, url, native, admin, data_dir, said: Some(said) })
     }
 
     pub(crate) fn url(&self) -> &str {
@@ -115,6 +118,11 @@ impl Server {
     /// Address of the native protocol.
     pub(crate) fn native(&self) -> &str {
         &self.native
+    }
+
+    /// Its folder, as its `ready` line names it.
+    pub(crate) fn data_dir(&self) -> &str {
+        &self.data_dir
     }
 
     /// Address for operators, where `--admin` is given.

@@ -27,7 +27,7 @@ pub(crate) fn stores(options: &Offline, named: Option<&str>) -> Result<Stores, F
     let data_dir = serve::absolute(&options.data_dir)?;
     if !data_dir.is_dir() {
         return Err(Failure::Usage(format!(
-            "there is no folder {}: give the node's with --data-dir",
+            "there is no folder {}: name the node's with --data-dir, and the file of its statements with --config",
             data_dir.display()
         )));
     }
@@ -45,6 +45,19 @@ pub(crate) fn stores(options: &Offline, named: Option<&str>) -> Result<Stores, F
     let findings = lock.is_some().then(|| node_id_fault(&data_dir)).flatten().into_iter().collect();
     let node = std::fs::read(data_dir.join("node-id")).ok().and_then(|bytes| parse_node_id(&bytes));
     Ok(Stores { configs, findings, node, _lock: lock, _stores: locks.map_err(|e| Failure::Usage(e.to_string()))? })
+}
+
+/// What was looked at where there is no store, and how the right one is named.
+pub(crate) fn looked_at(options: &Offline) -> Result<String, Failure> {
+    let data_dir = serve::absolute(&options.data_dir)?;
+    let what = match &options.config {
+        Some(file) => format!("the statements of {}", file.display()),
+        None => "no --config, so the built-in store `local_dev` in it".to_owned(),
+    };
+    Ok(format!(
+        "looked at the data folder {} and {what}: name the --data-dir and the --config that the node is served with",
+        data_dir.display()
+    ))
 }
 
 fn is_member(data_dir: &Path) -> Result<bool, Failure> {

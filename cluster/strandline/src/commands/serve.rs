@@ -16,7 +16,7 @@ use strandline_server::access::Access;
 use strandline_server::{Bound, Patience, Security, ServeOptions, Server, Signals};
 use strandline_tls::{Certificates, Files};
 use strandline_workers::cluster::CheckStores;
-use strandline_workers::{Node, NodeOptions, Share, memory, runtime};
+use strandline_workers::{Made, Node, NodeOptions, Share, memory, runtime};
 
 /// Port of the native protocol, where none is given.
 const NATIVE_PORT: u16 = 7071;
@@ -56,7 +56,7 @@ async fn serve(
         patience: Patience::default(),
     };
     let bound = Bound::new(listening).map_err(|error| Failure::Usage(error.to_string()))?;
-    let mut node_options = NodeOptions::new(data_dir);
+    let mut node_options = NodeOptions::new(data_dir.clone());
     node_options.accept_lost_log = options.accept_lost_log;
     node_options.grace.files_seconds = options.grace_files.as_secs();
     node_options.grace.tombstone_seconds = options.grace_tombstone.as_secs();
@@ -85,14 +85,16 @@ async fn serve(
         let text = error.to_string();
         if error.is_configuration() { Failure::Usage(text) } else { Failure::Server(text) }
     })?;
-    for line in node.report() {
-        log::note(&options.told, line);
+    for line in node.report().iter().cloned().chain(what_is_new(node.made(), &data_dir, options.config.as_deref())) {
+        log::note(&options.told, &line);
     }
     let server = Server::start(node, bound).map_err(|error| Failure::Usage(error.to_string()))?;
     let signals = Signals::catch().map_err(|e| Failure::Server(format!("signals cannot be caught: {e}")))?;
     let admin = server.admin().map(|address| format!(" admin={address}")).unwrap_or_default();
     let native = server.native().map_or_else(|| "-".to_owned(), |address| address.to_string());
-    if let Err(failure) = out::report(&format!("ready http={} native={native}{admin}", server.http())) {
+    let folder = data_dir.display().to_string();
+    let ready = format!("ready http={} native={native}{admin} data-dir={}", server.http(), out::escaped(&folder));
+    if let Err(failure) = out::report(&ready) {
         log::note(&options.told, failure.text().unwrap_or_default());
     }
     let ended = server.run_until_signal(signals).await.map_err(|e| Failure::Server(format!("the server ended: {e}")));
@@ -100,6 +102,24 @@ async fn serve(
         cluster.stop().await;
     }
     ended
+}
+
+/// What this start made, where there was nothing: whoever meant another folder or file is told so.
+fn what_is_new(made: &Made, data_dir: &Path, config: Option<&Path>) -> Option<String> {
+    let folder = made.folder.then(|| format!("the data folder {}", data_dir.display()));
+    let stores = (!made.stores.is_empty()).then(|| format!("the empty store {}", made.stores.join(", ")));
+    let what: Vec<String> = folder.into_iter().chain(stores).collect();
+    if what.is_empty() {
+        return None;
+    }
+    let declared = match config {
+        Some(file) => format!("declared in {}", file.display()),
+        None => "no --config: the built-in store, in the data folder".to_owned(),
+    };
+    Some(format!(
+        "new: made {} ({declared}); if that was there before, it is elsewhere: stop, and start with the --data-dir and --config of before",
+        what.join(" and ")
+    ))
 }
 
 /// What the cluster's stores must be for this node, as its own file's are: asked before it is let in.

@@ -26,10 +26,7 @@ pub(crate) fn run(options: &Verify) -> Result<(), Failure> {
         let report =
             verify::verify_watched(config, &disk, stores.node, keys, &mut |step| show(&bar, &config.name, step));
         bar.finish_and_clear();
-        let report = report.map_err(|error| match &error {
-            VerifyError::Unreachable(_) => Failure::Server(format!("store {}: {error}", config.name)),
-            VerifyError::NoStore(_) | VerifyError::Open(_) => Failure::Usage(format!("store {}: {error}", config.name)),
-        })?;
+        let report = report.map_err(|error| failed(options, &config.name, &error))?;
         print(&config.name, &report)?;
         findings += report.findings.len();
     }
@@ -46,6 +43,18 @@ fn subjects(options: &Verify, store: &str, disk: &dyn Disk) -> Result<Option<Kno
     let erasable = erasable_in(&options.offline.data_dir, store).map_err(|error| Failure::Usage(error.to_string()))?;
     erasable.iter().for_each(|stream_type| known.add_type(store, stream_type));
     Ok(Some(known))
+}
+
+fn failed(options: &Verify, store: &str, error: &VerifyError) -> Failure {
+    let text = format!("store {store}: {error}");
+    match error {
+        VerifyError::Unreachable(_) => Failure::Server(text),
+        VerifyError::Open(_) => Failure::Usage(text),
+        VerifyError::NoStore(_) => match offline::looked_at(&options.offline) {
+            Ok(looked_at) => Failure::Usage(format!("{text}; {looked_at}")),
+            Err(failure) => failure,
+        },
+    }
 }
 
 fn show(bar: &ProgressBar, store: &str, step: Step) {

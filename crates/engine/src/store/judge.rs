@@ -71,6 +71,12 @@ impl Judged {
         Ok(Self { options, wal_dir, objects, facts })
     }
 
+    /// Whether there is no store yet: opening makes it.
+    #[must_use]
+    pub const fn is_new(&self) -> bool {
+        self.facts.snapshot.is_none()
+    }
+
     /// Logs on disk that it has.
     #[must_use]
     pub fn logs(&self) -> usize {
