@@ -138,7 +138,7 @@ fn a_token_that_is_none_is_not_sent() {
 /// What is asked of a node that has the stream `s` of type `T`, with one event.
 const SERVED: &[(&str, i32, &str)] = &[
     ("read --stream-type T --stream-id nobody", 1, "there is no stream 'nobody'"),
-    ("read --stream-type None --stream-id s", 1, "not_found"),
+    ("read --stream-type None --stream-id s", 1, "known are T (not_found)"),
     ("read --stream-type T --stream-id ''", 2, "--stream-id"),
     ("read --stream-type T --stream-id s --store ''", 2, "--store"),
     ("subscribe --durable '' --idle 0", 2, "--durable"),
@@ -155,7 +155,7 @@ const SERVED: &[(&str, i32, &str)] = &[
     ("append --stream-type T --stream-id s --event-type E --occurred-at yesterday", 1, "occurred_at"),
     ("append --stream-type T --stream-id s --event-type E --expected-seq 99", 1, "is at 1"),
     ("append --stream-type T --stream-id s", 2, "--event-type"),
-    ("compact --stream-type Nope", 1, "Nope"),
+    ("compact --stream-type Nope", 1, "known are T (not_found)"),
     ("erase --stream-id s", 1, "erasable"),
     ("bench --events 10 --protocol http --callers 2", 2, "--callers"),
     ("ingest /no/such.ndjson", 2, "/no/such.ndjson"),

@@ -81,6 +81,12 @@ impl ApiError {
         self
     }
 
+    /// Puts words behind the sentence (what to do next).
+    pub(crate) fn and(mut self, more: &str) -> Self {
+        self.message.push_str(more);
+        self
+    }
+
     /// The kind.
     pub(crate) const fn kind(&self) -> ErrorKind {
         self.kind

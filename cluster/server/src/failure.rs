@@ -2,12 +2,16 @@
 
 use crate::error::ApiError;
 use serde_json::{Value, json};
+use std::sync::Arc;
 use strandline_engine::append::{AppendError, Expected, Refusal};
 use strandline_engine::read::ReadError;
 use strandline_engine::store::ReplaceError;
 use strandline_engine::strict::StrictViolation;
 use strandline_event::{Field, FieldNames};
 use strandline_workers::NodeError;
+
+/// Stream types that are named where one is not known.
+const TYPES_SHOWN: usize = 20;
 
 /// The answer for a node's refusal.
 pub(crate) fn answer(error: &NodeError, names: &FieldNames) -> ApiError {
@@ -27,6 +31,22 @@ pub(crate) fn answer(error: &NodeError, names: &FieldNames) -> ApiError {
         }
         _ => ApiError::new(error.kind(), error.to_string()),
     }
+}
+
+/// The same answer with the stream types that there are, the one that was meant first, where none has this name. Nothing is added where none
+/// is known, or may be told.
+pub(crate) fn with_stream_types(answer: ApiError, name: &str, known: &[Arc<str>]) -> ApiError {
+    if known.is_empty() || known.iter().any(|known| **known == *name) {
+        return answer;
+    }
+    let near = strandline_deql::nearest(name, known.iter().map(|known| &**known));
+    let others = known.iter().map(|known| &**known).filter(|known| Some(*known) != near);
+    let shown: Vec<&str> = near.into_iter().chain(others).take(TYPES_SHOWN).collect();
+    let meant = near.map(|near| format!(" (did you mean '{near}'?)")).unwrap_or_default();
+    let more = if known.len() > shown.len() { ", ..." } else { "" };
+    answer
+        .and(&format!("; no stream type of this name is known here{meant}; known are {}{more}", shown.join(", ")))
+        .with("stream_types", shown)
 }
 
 fn replace(error: &ReplaceError) -> ApiError {

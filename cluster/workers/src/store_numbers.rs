@@ -4,6 +4,7 @@ use crate::error::NodeError;
 use crate::messages::{ReadStatus, StatusPart, StoreStatus};
 use crate::metrics::Measured;
 use crate::store::StoreHandle;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use strandline_engine::status::{FileStatus, LogStatus, ManifestStatus, TiersStatus, Waiting};
 
@@ -12,6 +13,20 @@ impl StoreHandle {
     #[must_use]
     pub fn measured(&self) -> &Measured {
         &self.parts.measured
+    }
+
+    /// The stream types that this node knows of, in order: those with a log, with data files, and registered ones. None for a caller that is
+    /// limited to tenants: they are those of all.
+    #[must_use]
+    pub fn known_stream_types(&self) -> Vec<Arc<str>> {
+        if self.is_limited() {
+            return Vec::new();
+        }
+        let store = &self.parts.store;
+        let mut names: BTreeSet<Arc<str>> = store.stream_types().into_iter().collect();
+        names.extend(store.durable().pin().logs().map(|(log, _)| Arc::clone(&log.stream_type)));
+        names.extend(self.stream_types().iter().map(|entry| Arc::clone(&entry.name)));
+        names.into_iter().collect()
     }
 
     /// What each tier holds.

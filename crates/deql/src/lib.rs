@@ -56,5 +56,6 @@ pub use pending::{not_active_yet, serve_refusals};
 pub use print::{export, print, print_full};
 pub use replace::{changed_keys, on_this_node, replaceable_changes};
 pub use rows::{CheckRow, check_json, check_rows, reference, store_json};
+pub use suggest::nearest;
 pub use syntax::ast::{Literal, Span, Spanned};
 pub use value::Value;

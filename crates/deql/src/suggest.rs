@@ -1,7 +1,8 @@
 //! The nearest known word to a word that is not known.
 
 /// The candidate that needs the fewest edits, if it is near enough to be what was meant.
-pub(crate) fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+#[must_use]
+pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     // edit distance is quadratic: a word longer than any key means nothing known
     if word.len() > 200 {
         return None;

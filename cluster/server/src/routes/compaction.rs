@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use strandline_engine::compact::Trigger;
 use strandline_event::Micros;
-use strandline_workers::Job;
+use strandline_workers::{Job, NodeError};
 
 /// GET /admin/v1/stores/{store}/compaction
 pub(crate) async fn status(call: Call) -> ApiResult<HttpResponse> {
@@ -133,7 +133,13 @@ pub(crate) async fn run(call: Call) -> ApiResult<HttpResponse> {
             .map_err(|e| ApiError::bad_request(format!("send nothing or {{\"stream_type\": ...}}: {e}")))?,
     };
     let jobs = served.store.compact(of_query.or(wish.stream_type)).await;
-    let jobs = jobs.map_err(|e| failure::answer(&e, served.names()))?;
+    let jobs = jobs.map_err(|e| match &e {
+        NodeError::UnknownStreamType { name, .. } => {
+            let known = served.store.known_stream_types();
+            failure::with_stream_types(failure::answer(&e, served.names()), name, &known)
+        }
+        _ => failure::answer(&e, served.names()),
+    })?;
     let ids: Vec<String> = jobs.iter().map(|job| format!("{:032x}", job.id)).collect();
     if !wait {
         return Ok(answer::json(StatusCode::ACCEPTED, &json!({ "jobs": ids })));

@@ -127,13 +127,14 @@ pub(crate) async fn read(call: Call) -> ApiResult<HttpResponse> {
     let shown = (wish.stream_type.clone(), wish.stream_id.clone());
     let page = served.store.read_stream(wish).await.map_err(|e| failure::answer(&e, served.names()))?;
     if page.head == Seq::ZERO && page.is_empty() {
-        return Err(no_stream(&shown.0, &shown.1));
+        return Err(no_stream(&served, &shown.0, &shown.1));
     }
     page_answer(&call, &served, page, format)
 }
 
-fn no_stream(stream_type: &str, stream_id: &str) -> ApiError {
-    ApiError::not_found(format!("there is no stream '{stream_id}' of stream type '{stream_type}'"))
+fn no_stream(served: &ServedStore, stream_type: &str, stream_id: &str) -> ApiError {
+    let answer = ApiError::not_found(format!("there is no stream '{stream_id}' of stream type '{stream_type}'"));
+    failure::with_stream_types(answer, stream_type, &served.store.known_stream_types())
 }
 
 fn stream_query(query: &Query, stream_type: String, stream_id: String) -> ApiResult<StreamQuery> {
@@ -247,6 +248,6 @@ pub(crate) async fn head(call: Call) -> ApiResult<HttpResponse> {
     let head = served.store.head(stream_type.clone(), stream_id.clone()).await;
     match head.map_err(|e| failure::answer(&e, served.names()))? {
         Some(head) => Ok(answer::ok(&json!({ "last_seq": head.last_seq.0, "first_seq": head.first_seq.0 }))),
-        None => Err(no_stream(&stream_type, &stream_id)),
+        None => Err(no_stream(&served, &stream_type, &stream_id)),
     }
 }

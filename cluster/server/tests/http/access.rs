@@ -281,6 +281,11 @@ fn hides_the_others(who: &As<'_>, planted: &Planted) {
             assert_eq!(text, format!("there is no stream '{stream}' of stream type 'Call'"), "as if there were none");
         }
     }
+    let mistyped = who.get("streams/Cal/own").error(404, "not_found");
+    assert_eq!(
+        (&mistyped["error"], &mistyped["details"]),
+        (&json!("there is no stream 'own' of stream type 'Cal'"), &json!({}))
+    );
     let ids: Vec<&String> =
         planted.secrets.iter().filter(|secret| secret.contains('-') && secret.len() == 36).collect();
     assert!(ids.len() >= 11);

@@ -158,6 +158,32 @@ fn conflicts_have_their_codes_and_numbers() {
 }
 
 #[test]
+fn a_stream_type_that_is_not_known_is_answered_with_those_that_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "");
+    server.append("c", TICK).ok(201);
+    for (name, meant) in [("Cal", true), ("Nope", false)] {
+        let read = format!("streams/{name}/c");
+        let answers = [
+            server.get(&read),
+            server.get(&format!("{read}/head")),
+            server.post(&format!("admin:compaction/run?stream_type={name}"), ""),
+        ];
+        for error in answers.map(|answer| answer.error(404, "not_found")) {
+            let text = error["error"].as_str().unwrap();
+            assert_eq!(error["details"]["stream_types"], json!(["Call", "Declared"]), "{error}");
+            assert!(text.contains("known are Call, Declared"), "{text}");
+            assert_eq!(text.contains("did you mean 'Call'?"), meant, "{text}");
+        }
+    }
+    let error = server.get("streams/Call/nobody").error(404, "not_found");
+    assert_eq!(error["error"], "there is no stream 'nobody' of stream type 'Call'");
+    // registered, and without an event
+    let error = server.get("streams/Declared/c").error(404, "not_found");
+    assert_eq!(error["details"], json!({}), "{error}");
+}
+
+#[test]
 fn rules_of_the_store_are_422_and_name_the_field_as_the_store_does() {
     let folder = tempfile::tempdir().unwrap();
     let more = ", strict.tenant_required = true, envelope.tenant_id_key = 'org', envelope.seq_key = 'version',
