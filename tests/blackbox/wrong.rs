@@ -97,6 +97,8 @@ fn a_shell_that_took_the_quotes_is_found_out() {
     let append = ["append", "--stream-type", "T", "--stream-id", "s", "--event-type", "E", "--data", "{a:1}"];
     // before anybody is asked
     told("--data {a:1}", &run(&[&append[..], &["--url", "http://127.0.0.1:1"]].concat()), 2, "single quotes");
+    let nan = [&append[..8], &["{\"a\": NaN}", "--url", "http://127.0.0.1:1"]].concat();
+    told("--data NaN", &run(&nan), 2, "JSON has no NaN");
 }
 
 /// What a command shows on a terminal.
@@ -182,7 +184,7 @@ fn what_a_node_refuses_is_said() {
     assert_eq!(run(&["status", "--url", &format!("{}/", server.url())]).code, 0);
     // the port of the other protocol
     let native = format!("http://{}", server.native());
-    told("native", &run(&["status", "--url", &native]), 3, "native protocol");
+    told("native", &run(&["status", "--url", &native]), 2, "native protocol; HTTP is served at port");
     let https = server.url().replace("http://", "https://");
     let authority = store.path().join("certs");
     let made = || run(&["certs", "dev", "--dir", &authority.to_string_lossy()]);
@@ -204,7 +206,15 @@ fn an_input_that_holds_no_events_is_named() {
     let inputs: &[(&str, &[u8], i32, &str)] = &[
         ("text", b"hello\n", 1, "line 1"),
         ("array", b"[1, 2]\n", 1, "line 1"),
-        ("table.csv", b"a,b\n1,2\n", 1, "line 1"),
+        ("table.csv", b"a,b\n1,2\n", 2, "looks like CSV"),
+        ("names.tsv", b"a\tb\tc\n1\t2\t3\n", 2, "duckdb -c"),
+        ("prose", b"a line, and no event\n{}\n", 1, "line 1"),
+        (
+            "nan",
+            b"{\"stream_type\":\"T\",\"stream_id\":\"s\",\"event_type\":\"E\",\"data\":{\"a\":NaN}}\n",
+            1,
+            "no NaN",
+        ),
         ("bytes", &[0xff, 0xfe, b'\n'], 1, "line 1"),
         ("nothing", b"", 2, "holds no line"),
         ("packed.gz", gzip, 2, "gunzip -c"),

@@ -1,6 +1,7 @@
 //! NDJSON decoded where it is read instead of where it is stored: the same decoder, for a client that sends batches.
 
 use crate::decode::bulk::{BulkBuilder, OnError, listed};
+pub use crate::decode::json::hint as json_hint;
 use crate::error::{ApiError, status_of};
 use serde_json::Value;
 use strandline_event::{BatchBytes, Chunk, ErrorKind, FieldNames};

@@ -38,6 +38,10 @@ pub(crate) fn decode(
     stream_type: &str,
     stream_id: &str,
 ) -> Result<AppendBody, ApiError> {
+    if body.trim_ascii().is_empty() {
+        let form = "{\"events\": [{\"event_type\": \"...\", \"data\": {}}]}";
+        return Err(ApiError::bad_request(format!("the body is empty: send {form}")));
+    }
     let wrapper = json::read(json::utf8(body)?, WrapperSeed(names)).map_err(ApiError::into_bad_request)?;
     let Some(events) = wrapper.events else {
         return Err(ApiError::bad_request("the body has no `events`: send {\"events\": [...]}"));

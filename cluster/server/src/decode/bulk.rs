@@ -95,6 +95,9 @@ impl<'n> BulkBuilder<'n> {
 
     /// Reads a JSON array; "line" is the place in it.
     pub(crate) fn array(&mut self, body: &[u8]) -> Result<(), ApiError> {
+        if body.trim_ascii().is_empty() {
+            return Err(ApiError::bad_request("the body is empty: a JSON array of events is expected"));
+        }
         let mut refused = None;
         let seed = ArraySeed { builder: self, refused: &mut refused };
         let read = json::read(json::utf8(body)?, seed);

@@ -8,15 +8,15 @@ use strandline_event::{Field, FieldNames, InvalidEvent};
 /// Reads exactly one JSON value. Broken JSON is 400, a value of the wrong shape 422.
 pub(crate) fn read<'de, S: DeserializeSeed<'de>>(text: &'de str, seed: S) -> Result<S::Value, ApiError> {
     let mut reader = serde_json::Deserializer::from_str(text);
-    let value = seed.deserialize(&mut reader).map_err(|e| error(&e))?;
-    reader.end().map_err(|e| error(&e))?;
+    let value = seed.deserialize(&mut reader).map_err(|e| error(&e, text))?;
+    reader.end().map_err(|e| error(&e, text))?;
     Ok(value)
 }
 
-/// The answer for an error of the JSON reader.
-pub(crate) fn error(error: &serde_json::Error) -> ApiError {
-    let text = error.to_string();
-    let sentence = text.rsplit_once(" at line ").map_or(text.as_str(), |(sentence, _)| sentence);
+/// The answer for an error of the JSON reader over a text.
+fn error(error: &serde_json::Error, text: &str) -> ApiError {
+    let said = error.to_string();
+    let sentence = said.rsplit_once(" at line ").map_or(said.as_str(), |(sentence, _)| sentence);
     let place = if error.line() <= 1 {
         format!("column {}", error.column())
     } else {
@@ -24,8 +24,19 @@ pub(crate) fn error(error: &serde_json::Error) -> ApiError {
     };
     match error.classify() {
         Category::Data => ApiError::invalid(sentence),
-        _ => ApiError::bad_request(format!("broken JSON at {place}: {sentence}")).with("column", error.column()),
+        _ => ApiError::bad_request(format!("broken JSON at {place}: {sentence}{}", hint(error, text)))
+            .with("column", error.column()),
     }
+}
+
+/// What to do instead where the reader stumbled over a number that JSON does not have; else nothing.
+#[must_use]
+pub fn hint(error: &serde_json::Error, text: &str) -> &'static str {
+    let line = text.split('\n').nth(error.line().saturating_sub(1)).unwrap_or_default().as_bytes();
+    // the column is that of the byte, or of one beside it
+    let mut places = (0..=2).filter_map(|back| line.get(error.column().checked_sub(back)?..));
+    let is_no_number = places.any(|rest| rest.starts_with(b"NaN") || rest.starts_with(b"Infinity"));
+    if is_no_number { "; JSON has no NaN and no infinity: send null, or a text" } else { "" }
 }
 
 /// The answer for an event that cannot be part of a batch, in the store's own names.

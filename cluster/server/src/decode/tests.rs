@@ -32,7 +32,10 @@ fn payloads_stay_byte_for_byte() {
 #[test]
 fn errors_of_an_append_name_what_is_wrong() {
     let cases = [
-        ("", ErrorKind::BadRequest, "broken JSON"),
+        ("", ErrorKind::BadRequest, "the body is empty"),
+        (" \n", ErrorKind::BadRequest, "the body is empty"),
+        ("{\"events\":[{\"data\":NaN}]}", ErrorKind::BadRequest, "JSON has no NaN"),
+        ("{\"events\":\n[{\"data\":{\"a\":[1, -Infinity]}}]}", ErrorKind::BadRequest, "no infinity"),
         ("{}", ErrorKind::BadRequest, "no `events`"),
         ("{\"events\":[]}", ErrorKind::BadRequest, "is empty"),
         ("{\"events\":{}}", ErrorKind::BadRequest, "a list of events"),

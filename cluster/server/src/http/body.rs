@@ -50,7 +50,15 @@ pub(crate) async fn read(
 pub(crate) async fn small_json<T: DeserializeOwned>(call: Call, what: &str, says: &str) -> ApiResult<T> {
     require_json_or_form(&call.request)?;
     let body = read(&call.request, call.payload, call.app.node.permits(), what, SMALL_BODY_BYTES_MAX).await?;
-    serde_json::from_slice(&body.bytes).map_err(|e| ApiError::bad_request(format!("{says}: {e}")))
+    parsed(&body.bytes, says)
+}
+
+/// What a body says that must be there.
+pub(crate) fn parsed<T: DeserializeOwned>(bytes: &[u8], says: &str) -> ApiResult<T> {
+    if bytes.trim_ascii().is_empty() {
+        return Err(ApiError::bad_request(format!("{says}: the body is empty")));
+    }
+    serde_json::from_slice(bytes).map_err(|e| ApiError::bad_request(format!("{says}: {e}")))
 }
 
 async fn collect(

@@ -24,7 +24,7 @@ pub(super) fn check(batch: BatchView<'_>, names: &FieldNames) -> Result<(), Refu
 fn check_json(name: &str, text: &str, row: usize) -> Result<(), Refused> {
     // broken JSON is one thing, by whatever way it comes; JSON that most readers refuse is another
     let (kind, refused) = match serde_json::from_str::<IgnoredAny>(text) {
-        Err(error) => (ErrorKind::BadRequest, format!("broken JSON in `{name}`: {error}")),
+        Err(error) => (ErrorKind::BadRequest, format!("broken JSON in `{name}`: {error}{}", json::hint(&error, text))),
         Ok(IgnoredAny) => match unreadable(name, text) {
             None => return Ok(()),
             Some(refused) => (ErrorKind::InvalidEvent, refused),

@@ -4,6 +4,7 @@
 //! read while too many answers wait.
 
 use crate::access::audit::Asked;
+use crate::error::ApiError;
 use crate::http::call::App;
 use crate::native::outbox::Outbox;
 use crate::native::refusal::{of_api, refused};
@@ -118,6 +119,11 @@ impl From<WireError> for End {
 }
 
 impl<R: AsyncRead + Unpin> Incoming<R> {
+    /// The first frame has come.
+    fn is_greeted(&self) -> bool {
+        self.greeted.load(Ordering::Relaxed)
+    }
+
     /// The next step that is not "more bytes".
     async fn step(&mut self) -> Result<Step, End> {
         loop {
@@ -129,7 +135,7 @@ impl<R: AsyncRead + Unpin> Incoming<R> {
                 return Err(End::Closed);
             }
             let is_between = self.frames.is_between_frames();
-            let is_due = !self.greeted.load(Ordering::Relaxed) || !is_between;
+            let is_due = !self.is_greeted() || !is_between;
             let patience = if is_between { self.patience.stall } else { self.pace.patience(Instant::now()) };
             let read = tokio::select! {
                 read = timeout(patience, self.socket.read(self.frames.space())) => read,
@@ -236,10 +242,15 @@ impl Connection {
             account: None,
             permit: BytePermit::default(),
         };
-        let out = Arc::clone(&outbox);
+        let (out, http) = (Arc::clone(&outbox), app.addresses.http.port());
         let serving = async {
             let end = Self::serve(app, &mut incoming, &outbox, from).await;
-            tell_end(&outbox, &end);
+            match end {
+                End::Bad(WireError::Magic) if !incoming.is_greeted() && incoming.frames.is_http() => {
+                    outbox.push(other_port(http));
+                }
+                end => tell_end(&outbox, &end),
+            }
             outbox.close();
         };
         let writing = out.write_to(writing);
@@ -430,6 +441,14 @@ fn check_size(header: &Header) -> Result<(), WireError> {
 /// Whether the node counts the body among the bytes in flight.
 fn is_counted(header: &Header) -> bool {
     Kind::from_u8(header.kind).is_some_and(Kind::carries_events)
+}
+
+/// What a client that speaks HTTP is told, in HTTP.
+fn other_port(http: u16) -> Vec<u8> {
+    let text = format!("this port speaks Strandline's native protocol; HTTP is served at port {http}");
+    let body = ApiError::bad_request(text).to_json().to_string();
+    let head = "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close";
+    format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
 /// Says why the connection ends, where that is not the client's wish.

@@ -132,7 +132,8 @@ fn checked<'a>(input: EventInput<'a>, names: &FieldNames) -> ApiResult<EventInpu
     for (field, text) in [(Field::Payload, Some(input.data)), (Field::Metadata, input.metadata)] {
         let Some(text) = text.filter(|t| !t.is_empty() || field == Field::Metadata) else { continue };
         if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(text) {
-            return Err(ApiError::bad_request(format!("broken JSON in `{}`: {error}", names.get(field))));
+            let hint = crate::decode::json::hint(&error, text);
+            return Err(ApiError::bad_request(format!("broken JSON in `{}`: {error}{hint}", names.get(field))));
         }
         if let Some(refused) = unreadable(names.get(field), text) {
             return Err(ApiError::invalid(refused));

@@ -231,7 +231,7 @@ fn command(action: &str, body: &[u8]) -> ApiResult<Command> {
 }
 
 fn parsed<T: serde::de::DeserializeOwned>(action: &str, body: &[u8], form: &str) -> ApiResult<T> {
-    serde_json::from_slice(body).map_err(|e| ApiError::bad_request(format!("{action} takes {form}: {e}")))
+    body::parsed(body, &format!("{action} takes {form}"))
 }
 
 #[cfg(test)]

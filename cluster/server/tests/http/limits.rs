@@ -201,6 +201,16 @@ fn wrong_types_methods_and_routes_are_json_errors() {
 }
 
 #[test]
+fn an_empty_body_is_called_empty() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "");
+    for path in ["streams/Call/c", "events", "stream-types", "/api/deql/create"] {
+        let error = server.post(path, "").error(400, "bad_request");
+        assert!(error["error"].as_str().unwrap().contains("the body is empty"), "{path}: {error}");
+    }
+}
+
+#[test]
 fn what_is_declared_and_not_sent_keeps_nobody_out() {
     let folder = tempfile::tempdir().unwrap();
     let server = start_with(folder.path(), "", |options| NodeOptions { in_flight_bytes_max: 1 << 20, ..options });

@@ -99,8 +99,10 @@ fn object(fields: &[(String, String)]) -> String {
 }
 
 fn raw(option: &str, text: &str) -> Result<String, Failure> {
-    let value: Box<RawValue> =
-        serde_json::from_str(text).map_err(|e| Failure::Usage(format!("{option} is not JSON: {e}{}", quotes(text))))?;
+    let value: Box<RawValue> = serde_json::from_str(text).map_err(|e| {
+        let hint = strandline_server::ndjson::json_hint(&e, text);
+        Failure::Usage(format!("{option} is not JSON: {e}{hint}{}", quotes(text)))
+    })?;
     Ok(value.get().to_owned())
 }
 

@@ -44,6 +44,9 @@ pub enum Step {
     Skipped(Header),
 }
 
+/// How requests of HTTP begin.
+const HTTP_METHODS: [&[u8]; 7] = [b"GET ", b"POST ", b"PUT ", b"HEAD ", b"DELETE ", b"OPTIONS ", b"PRI * HTTP/2"];
+
 /// The cutter.
 #[derive(Debug)]
 pub struct FrameReader {
@@ -90,6 +93,13 @@ impl FrameReader {
     #[must_use]
     pub fn is_between_frames(&self) -> bool {
         self.open.is_none() && self.start == self.end
+    }
+
+    /// Whether a request of HTTP stands where the next frame should begin: somebody has taken one port for another.
+    #[must_use]
+    pub fn is_http(&self) -> bool {
+        let there = self.buffer.get(self.start..self.end).unwrap_or(&[]);
+        HTTP_METHODS.iter().any(|method| there.starts_with(method))
     }
 
     /// The body of the header that came last is not wanted.

@@ -16,6 +16,9 @@ const PARQUET: &[u8] = b"PAR1";
 const ARROW_FILE: &[u8] = b"ARROW1";
 const ARROW_STREAM: &[u8] = &[0xff, 0xff, 0xff, 0xff];
 
+/// So much of an input tells its kind.
+const START_BYTES: u64 = 4096;
+
 /// An input of lines that can be read twice.
 #[derive(Debug)]
 pub(super) struct Source {
@@ -37,6 +40,13 @@ impl Source {
             let packed = if path == Path::new("-") { "FILE" } else { &name };
             let advice = format!("unpack it: `gunzip -c {packed} | strandline ingest -`");
             return Err(Failure::Usage(format!("{name} is packed with gzip, which is not read here; {advice}")));
+        }
+        if is_csv(&start) {
+            return Err(Failure::Usage(format!(
+                "{name} looks like CSV, which is not read here: give NDJSON (an event as a JSON object a line), Parquet or Arrow IPC. DuckDB makes \
+                 it of a table: `duckdb -c \"COPY (SELECT ... FROM read_csv('FILE')) TO 'events.ndjson' (FORMAT json)\"`, with the columns named \
+                 as the fields of an event"
+            )));
         }
         let columns = |kind| {
             columns::write_out(file.try_clone().map_err(|e| Failure::file("read", path, &e))?, kind, &name, client)
@@ -90,10 +100,22 @@ pub(super) fn temporary() -> Result<File, Failure> {
     tempfile::tempfile().map_err(|e| Failure::Usage(format!("cannot make a temporary file: {e}")))
 }
 
+/// Two lines of as many cells each, and nothing of JSON in them.
+fn is_csv(start: &[u8]) -> bool {
+    let mut lines = start.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    let (Some(first), Some(second)) = (lines.next(), lines.next()) else { return false };
+    let is_foreign = |byte: &u8| matches!(byte, b'{' | b'[') || (byte.is_ascii_control() && *byte != b'\t');
+    let is_plain = |line: &[u8]| !line.iter().any(is_foreign) && std::str::from_utf8(line).is_ok();
+    let cells = |line: &[u8], separator: u8| line.iter().filter(|byte| **byte == separator).count();
+    let is_table =
+        |separator: &u8| cells(first, *separator) > 0 && cells(first, *separator) == cells(second, *separator);
+    is_plain(first) && is_plain(second) && b",;\t".iter().any(is_table)
+}
+
 fn first_bytes(file: &mut File) -> io::Result<Vec<u8>> {
     let mut start = Vec::new();
     file.rewind()?;
-    Read::by_ref(file).take(8).read_to_end(&mut start)?;
+    Read::by_ref(file).take(START_BYTES).read_to_end(&mut start)?;
     file.rewind()?;
     Ok(start)
 }
