@@ -1,7 +1,9 @@
 """Appends to one stream, against the real node."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -91,7 +93,7 @@ def test_a_store_keeps_its_own_names(client: Client) -> None:
 def test_what_is_no_event_is_said_before_or_by_the_node(store: Store, client: Client) -> None:
     with pytest.raises(ValueError, match="time zone"):
         NewEvent("E", occurred_at=datetime(2026, 1, 1))  # noqa: DTZ001
-    with pytest.raises(ValueError, match="JSON"):
+    with pytest.raises(ValueError, match="JSON has no NaN"):
         store.append("Order", "bad", [NewEvent("E", float("nan"))])
     with pytest.raises(ValueError, match="surrogate"):
         store.append("Order", "bad", [NewEvent("E", "\ud800")])
@@ -105,6 +107,35 @@ def test_what_is_no_event_is_said_before_or_by_the_node(store: Store, client: Cl
         client.store().head("Order", "bad")
     with pytest.raises(NotFound, match="no store"):
         client.store("nix").head("Order", "bad")
+
+
+def test_an_argument_of_a_wrong_type_is_told_by_what_it_should_be(store: Store) -> None:
+    one: Any = NewEvent("E")
+    row: Any = {"event_type": "E"}
+    number: Any = 1001
+    text: Any = "10"
+    pair: Any = ("Order", "typed")
+    calls: list[tuple[Callable[[], object], str]] = [
+        (lambda: store.append("Order", "typed", one), r"in a list, such as \[NewEvent"),
+        (lambda: store.append("Order", "typed", [row]), r"events\[0\] is a dict: give NewEvent"),
+        (lambda: store.append("Order", number, [one]), "1001 is a int, and names and ids are texts"),
+        (lambda: list(store.read(number, "typed")), "give a text, such as '1001'"),
+        (lambda: store.head("Order", number), "give a text"),
+        (lambda: store.read("Order", "typed", limit=text), "limit='10' is a str: give a whole number"),
+        (lambda: store.read("Order", "typed", from_seq=text), "from_seq"),
+        (lambda: store.read_all(page_size=text), "page_size"),
+        (lambda: store.read_all(occurred_from=text), "occurred_from='10' is a str: give a datetime"),
+        (lambda: NewEvent("E", occurred_at=text), "occurred_at"),
+        (lambda: store.bulk(one), "in a list"),
+        (lambda: store.bulk([one]), "a line of NDJSON, and not a NewEvent"),
+        (lambda: store.ingest([pair]), "and not a tuple"),
+        (lambda: store.ingest(text), "events is one str"),
+    ]
+    for call, said in calls:
+        with pytest.raises(TypeError, match=said):
+            call()
+    with pytest.raises(NotFound):
+        store.head("Order", "typed")
 
 
 def test_stores_and_stream_types_are_listed(client: Client, store: Store) -> None:

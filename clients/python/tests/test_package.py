@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import strandline
+from strandline import _frames
 from strandline.errors import Refused
 
 HERE = Path(__file__).parent.parent
@@ -40,6 +41,23 @@ def test_the_wheel_holds_the_package(tmp_path: Path) -> None:
     file, *loaded = run("-I", "-c", code, str(wheel)).split()
     assert file == f"{wheel}/strandline/__init__.py"
     assert not {"pyarrow", "pandas", "polars"} & set(loaded)
+
+
+def test_a_library_that_is_missing_is_named_as_pip_takes_it() -> None:
+    extras = tomllib.loads((HERE / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    declared = {extra: tuple(one.replace(" ", "") for one in brought) for extra, brought in extras.items()}
+    assert declared == _frames.EXTRAS
+    code = """if True:
+        import sys
+        sys.path.insert(0, "src")
+        sys.modules["pandas"] = None
+        from strandline import _frames
+        try:
+            _frames.pandas_of(None)
+        except ImportError as error:
+            print(error)
+    """
+    assert run("-c", code).strip() == "this result needs pandas: pip install 'pyarrow>=15' 'pandas>=2'"
 
 
 def test_the_version_is_that_of_the_workspace() -> None:

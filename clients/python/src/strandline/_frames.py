@@ -13,12 +13,20 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
+# what the extras bring, as pip takes it: a package that came as a file is not found again by its name
+EXTRAS = {
+    "arrow": ("pyarrow>=15",),
+    "pandas": ("pyarrow>=15", "pandas>=2"),
+    "polars": ("pyarrow>=15", "polars>=1"),
+}
+
 
 def _library(name: str, extra: str) -> ModuleType:
     try:
         return import_module(name)
     except ImportError as error:
-        raise ImportError(f"this result needs {name}: pip install 'strandline[{extra}]'") from error
+        wanted = " ".join(f"'{one}'" for one in EXTRAS[extra])
+        raise ImportError(f"this result needs {name}: pip install {wanted}") from error
 
 
 def table_of(body: bytes) -> pa.Table:

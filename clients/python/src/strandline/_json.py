@@ -29,6 +29,9 @@ def dump(value: object) -> bytes:
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
     except UnicodeEncodeError as error:
         raise ValueError(f"half a surrogate pair is no character: {error.reason}; take it out of the text") from error
+    except ValueError as error:
+        told = "JSON has no NaN and no infinity (give None, or a text), and nothing that holds itself"
+        raise ValueError(f"{error}; {told}") from error
     except TypeError as error:
         raise TypeError(f"{error}; data and metadata hold what JSON can hold: convert it first") from error
 

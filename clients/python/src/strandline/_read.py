@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypedDict
 from uuid import UUID
 
+from . import _given
 from . import _json as j
 from ._frames import table_of
 from ._steps import ARROW, JSON, Answer, Operation, Repeat, Request, ask, get, path, query
@@ -36,11 +37,12 @@ class Filters(TypedDict, total=False):
 
 def filter_query(filters: Filters) -> dict[str, str]:
     """As parameters of a route."""
-    moments = {name: _moment(filters.get(name)) for name in ("occurred_from", "occurred_to")}
+    moments = {name: _moment(name, filters.get(name)) for name in ("occurred_from", "occurred_to")}
     return query(**{**filters, **moments})
 
 
-def _moment(moment: object) -> str | None:
+def _moment(name: str, moment: object) -> str | None:
+    _given.moment(**{name: moment})
     if not isinstance(moment, datetime):
         return None
     if moment.tzinfo is None:
@@ -63,6 +65,7 @@ class StreamWish:
 
 
 def _some(limit: int | None) -> int | None:
+    _given.whole(limit=limit)
     if limit is not None and limit < 1:
         raise ValueError(f"limit={limit}: ask for 1 event or more, or leave it out for all")
     return limit
@@ -73,6 +76,7 @@ class StreamPlan:
 
     def __init__(self, state: StoreState, wish: StreamWish) -> None:
         """Nothing is read yet."""
+        _given.whole(from_seq=wish.from_seq, to_seq=wish.to_seq, as_of=wish.as_of, page_size=wish.page_size)
         self._state, self._wish = state, wish
         self._from, self._to, self._left = wish.from_seq, wish.to_seq, _some(wish.limit)
         self._done = False
@@ -157,6 +161,7 @@ class GlobalPlan:
         self, state: StoreState, after: str | None, limit: int | None, page_size: int | None, filters: Filters
     ) -> None:
         """Nothing is read yet."""
+        _given.whole(page_size=page_size)
         self.position = after
         self._state, self._page_size, self._filters = state, page_size, filter_query(filters)
         self._left, self._done = _some(limit), False

@@ -16,6 +16,7 @@ from time import monotonic
 from typing import Any, TypeVar
 from urllib.parse import quote
 
+from . import _given
 from . import _json as j
 from .errors import NotLeader, OutcomeUnknown, StrandlineError, UnexpectedAnswer, Unreachable, refused
 
@@ -84,7 +85,7 @@ Operation = Generator[Step, Came, T]
 
 def path(*segments: str) -> str:
     """A path of percent-encoded segments."""
-    return "".join(f"/{quote(segment, safe='')}" for segment in segments)
+    return "".join(f"/{quote(_given.name(segment), safe='')}" for segment in segments)
 
 
 def query(**given: Any) -> dict[str, str]:

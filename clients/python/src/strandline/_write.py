@@ -2,8 +2,9 @@
 
 import itertools
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from . import _json as j
 from ._steps import JSON, NDJSON, Answer, Operation, Repeat, Request, Wait, ask, path, query
@@ -19,6 +20,24 @@ CHUNK_LINES_MAX = 10_000
 # codes that say nothing of the lines: what failed is to be sent again
 MAY_PASS = frozenset({"overloaded", "unavailable", "not_leader", "disk_full", "io_error"})
 PAUSE_S = 1.0
+
+
+def many(events: object) -> Iterable[Any]:
+    """Several events, in whatever gives them one after another."""
+    if isinstance(events, str | bytes | Mapping) or not isinstance(events, Iterable):
+        kind = type(events).__name__
+        raise TypeError(f"events is one {kind}: give the events in a list, such as [NewEvent(...)]")
+    return events
+
+
+def listed(events: object) -> list[NewEvent]:
+    """The events of an append."""
+    given = list(many(events))
+    for at, event in enumerate(given):
+        if not isinstance(event, NewEvent):
+            kind = type(event).__name__
+            raise TypeError(f'events[{at}] is a {kind}: give NewEvent("Paid", {{"by": "card"}})')
+    return given
 
 
 def append(
@@ -60,7 +79,16 @@ class Body:
     commands: bool
 
 
+def _addressed(item: object) -> None:
+    if isinstance(item, bytes | str):
+        return
+    if not isinstance(item, tuple) or len(item) != 3 or not isinstance(item[2], NewEvent):
+        form = '("Order", "1001", NewEvent("Paid")) or a line of NDJSON'
+        raise TypeError(f"an event of bulk and ingest is {form}, and not a {type(item).__name__}: {item!r:.120}")
+
+
 def _line(item: Addressed, facts: Facts) -> tuple[bytes, bool]:
+    _addressed(item)
     if isinstance(item, tuple):
         stream_type, stream_id, event = item
         return j.dump(event.row(facts.names, (stream_type, stream_id))), event.command_id is not None
@@ -89,6 +117,7 @@ def _cut(events: Iterable[Addressed], facts: Facts, lines_max: int, bytes_max: i
 
 def bulk(state: StoreState, events: Iterable[Addressed], *, on_error: OnError) -> Operation[BulkResult]:
     """One body."""
+    many(events)
     facts = yield from state.facts()
     whole = next(_cut(events, facts, lines_max=2**63, bytes_max=2**63), Body(b"", 0, False))
     known = facts.knows_commands and whole.commands
@@ -124,6 +153,7 @@ def _send(state: StoreState, facts: Facts, request: Request) -> Operation[BulkRe
 
 def ingest(state: StoreState, events: Iterable[Addressed], *, on_error: OnError, mark: str | None) -> Operation[Loaded]:
     """Chunks, one after another: one is sent when the one before is answered, or its number would say too much."""
+    many(events)
     facts = yield from state.facts()
     mark = secrets.token_hex(16) if mark is None else _checked(mark)
     loaded, lines = Loaded(mark, 0, 0, 0, ()), 0

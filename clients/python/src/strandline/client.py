@@ -168,7 +168,7 @@ class Store:
         inspect: bool = False,
     ) -> Appended:
         """Appends to one stream, all of it or nothing. `expected_seq`: its last seq, "empty" or "any"."""
-        place, given = (stream_type, stream_id), list(events)
+        place, given = (stream_type, stream_id), _write.listed(events)
         wish = _write.append(
             self._state, place, given, expected_seq=expected_seq, command_id=command_id, inspect=inspect
         )

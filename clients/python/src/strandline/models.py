@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 from uuid import UUID
 
+from . import _given
 from . import _json as j
 from ._names import Names
 
@@ -37,6 +38,7 @@ class NewEvent:
 
     def __post_init__(self) -> None:
         """A moment without a time zone is no moment."""
+        _given.moment(occurred_at=self.occurred_at)
         if self.occurred_at is not None and self.occurred_at.tzinfo is None:
             raise ValueError(f"occurred_at {self.occurred_at} has no time zone: give it one, e.g. datetime.now(UTC)")
 
