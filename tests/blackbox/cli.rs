@@ -174,6 +174,8 @@ fn read_goes_on_where_a_page_is_cut_by_its_bytes() {
     assert!(held < 24 && next == held + 1, "a page of 24 MB is cut: {held} events, next {next}");
     let table = server.client(&["read", "--stream-type", "T", "--stream-id", "s", "--limit", "23"]);
     assert!(table.stderr.contains("23 events") && table.stderr.contains("there is more"), "{}", table.stderr);
+    let past = server.client(&["read", "--stream-type", "T", "--stream-id", "s", "--from-seq", "30"]);
+    assert_eq!(past.stdout, "there is no event from seq 30 on: the stream's last seq is 24\n", "{past:?}");
     for order in [&[][..], &["--desc"]] {
         let read = |format: &'static str, limit: &'static str| {
             let to = ["read", "--stream-type", "T", "--stream-id", "s", "--format", format, "--limit", limit];
@@ -560,7 +562,7 @@ fn status_watches_on_while_the_server_is_away() {
     running.stop();
     assert!(lines.any(|line| line == "as it was before:"), "the node is away, and what was seen last stays");
     let next = lines.find(|line| !line.is_empty()).unwrap();
-    assert!(next.starts_with("store test at http://"), "{next}");
+    assert!(next.starts_with("store test at http://") && next.contains(", seen at 20"), "{next}");
     assert!(!next.contains('\u{1b}'), "a pipe is no terminal");
     watch.kill().unwrap();
     watch.wait().unwrap();

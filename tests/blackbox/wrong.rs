@@ -101,13 +101,27 @@ fn a_shell_that_took_the_quotes_is_found_out() {
     told("--data NaN", &run(&nan), 2, "JSON has no NaN");
 }
 
-/// What a command shows on a terminal.
-fn on_a_terminal(arguments: &[&str], no_color: &str) -> String {
+/// What a command shows on a terminal, where somebody types this.
+fn on_a_terminal(arguments: &[&str], no_color: &str, typed: &[u8]) -> String {
     let spawn = "import pty, sys; pty.spawn(sys.argv[1:])";
     let mut command = Command::new(python());
     command.args(["-c", spawn]).arg(program().get_program()).args(arguments).env("NO_COLOR", no_color);
-    let output = command.stdin(Stdio::null()).output().unwrap();
-    String::from_utf8_lossy(&output.stdout).into_owned()
+    run_command(command, typed).stdout
+}
+
+#[test]
+fn an_append_says_on_a_terminal_that_it_waits_for_events() {
+    let store = Store::new(&[]);
+    let server = store.start();
+    let append = ["append", "--url", server.url(), "--stream-type", "T", "--stream-id", "s"];
+    // the end of what is typed, as Ctrl-D gives it
+    let waited = on_a_terminal(&append, "1", b"{\"event_type\":\"E\"}\n\x04");
+    assert!(waited.contains("a JSON object a line; Ctrl-D") && waited.contains("\"last_seq\":1"), "{waited}");
+    let one = on_a_terminal(&[&append[..], &["--data", "{}"]].concat(), "1", b"");
+    assert!(one.contains("--event-type is missing"), "{one}");
+    let whole = on_a_terminal(&[&append[..], &["--event-type", "E"]].concat(), "1", b"");
+    assert!(whole.contains("\"last_seq\":2") && !whole.contains("Ctrl-D"), "{whole}");
+    server.stop();
 }
 
 #[test]
@@ -117,7 +131,8 @@ fn errors_are_coloured_on_a_terminal_only_and_not_where_somebody_wants_none() {
     std::fs::write(&file, "CREATE EVENTSTORE s WITH (wal.rolover = 'size');\n").unwrap();
     let file = file.to_string_lossy().into_owned();
     let check = ["check", file.as_str()];
-    let (coloured, plain, piped) = (on_a_terminal(&check, ""), on_a_terminal(&check, "1"), run(&check).stderr);
+    let (coloured, plain, piped) =
+        (on_a_terminal(&check, "", b""), on_a_terminal(&check, "1", b""), run(&check).stderr);
     for (shown, wanted) in [(&coloured, true), (&plain, false), (&piped, false)] {
         assert!(shown.contains("rolover"), "the error is shown: {shown:?}");
         assert_eq!(shown.contains('\u{1b}'), wanted, "{shown:?}");

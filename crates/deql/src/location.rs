@@ -168,7 +168,13 @@ impl Setting for Location {
         let text = text_of(literal, key)?;
         Self::parse(text).map_err(|why| {
             let relative = !text.is_empty() && !text.contains("://") && !text.starts_with('/');
-            let hint = relative.then(|| format!("for example '/var/lib/strandline/{}'", text.trim_start_matches("./")));
+            let name = text.trim_start_matches("../").trim_start_matches("./");
+            let hint = relative.then(|| {
+                format!(
+                    "for example '/var/lib/strandline/{name}', or what `realpath` prints of it: a node that is started in another folder must find \
+                     the same store"
+                )
+            });
             Fault::value(literal.span, format!("`{}`: {why}", key.name)).hint(hint)
         })
     }

@@ -12,6 +12,22 @@ use strandline_consensus::control::Control;
 use strandline_event::ErrorKind;
 use strandline_workers::StoreHandle;
 
+/// GET /: where to go on from here, for whoever opens the address of a node.
+pub(crate) async fn root(call: Call) -> ApiResult<HttpResponse> {
+    no_query(&call)?;
+    let console = match call.app.addresses.admin {
+        None => "/admin/",
+        Some(_) => "/admin/ at the address for operators (serve --admin)",
+    };
+    Ok(answer::ok(&json!({
+        "name": "strandline",
+        "console": console,
+        "routes": "/openapi.json",
+        "stores": "/v1/stores",
+        "docs": "docs/README.md of the repository, and `strandline --help`",
+    })))
+}
+
 /// GET /health
 pub(crate) async fn health(call: Call) -> ApiResult<HttpResponse> {
     no_query(&call)?;

@@ -104,6 +104,7 @@ macro_rules! table {
 }
 
 table! {
+    Both "/" { Open GET => meta::root }
     Both "/health" { Open GET => meta::health, Open HEAD => meta::health }
     Both "/ready" { Open GET => meta::ready, Open HEAD => meta::ready }
     Both "/info" { Token GET => meta::info }

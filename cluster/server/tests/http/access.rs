@@ -197,7 +197,7 @@ fn holds_nothing(answer: &Answer, planted: &Planted, what: &str) {
 fn decision(method: &str, path: &str) -> &'static str {
     let store = path.strip_prefix("/v1/stores/{store}");
     match (method, path, store) {
-        (_, "/health" | "/ready" | "/openapi.json" | "/admin" | "/admin/" | "/admin/{file}", _) => {
+        (_, "/" | "/health" | "/ready" | "/openapi.json" | "/admin" | "/admin/" | "/admin/{file}", _) => {
             "says nothing of events"
         }
         ("GET", "/info" | "/v1/stores" | "/api/dereg/eventstores" | "/api/dereg/eventstores/{name}", _) => {

@@ -32,6 +32,18 @@ fn a_node_says_what_it_is() {
 }
 
 #[test]
+fn whoever_opens_the_address_is_told_where_to_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "");
+    let root = server.get("/").ok(200);
+    assert_eq!((&root["console"], &root["routes"]), (&json!("/admin/"), &json!("/openapi.json")));
+    for path in ["console", "routes", "stores"] {
+        assert_eq!(server.get(root[path].as_str().unwrap()).status, 200, "{path}");
+    }
+    server.get("/?x=1").error(400, "bad_request");
+}
+
+#[test]
 fn load_balancers_may_ask_without_wanting_an_answer() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(folder.path(), "");

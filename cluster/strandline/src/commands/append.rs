@@ -21,6 +21,9 @@ pub(crate) fn run(options: &Append) -> Result<(), Failure> {
     let stdin = std::io::stdin();
     // where the event type comes from the environment, a terminal is not asked for lines
     let is_one_event = options.is_one_event || (options.event_type.is_some() && stdin.is_terminal());
+    if !is_one_event && stdin.is_terminal() {
+        tell_of_stdin(options)?;
+    }
     let lines = if is_one_event { String::new() } else { read_lines(stdin.lock())? };
     let mut events = events_of(&lines, &given)?;
     if events.is_empty() {
@@ -37,6 +40,17 @@ pub(crate) fn run(options: &Append) -> Result<(), Failure> {
     let request = Request { path, body: Some(body.as_bytes()), content_type: "application/json", ..Request::default() };
     let answer = client.send(&request)?.ok()?;
     out::line(String::from_utf8_lossy(&answer.body).trim_end())
+}
+
+/// Somebody sits there, and nothing would happen: what is waited for is said, and what cannot be meant is refused.
+fn tell_of_stdin(options: &Append) -> Result<(), Failure> {
+    if options.data.is_some() {
+        return Err(Failure::Usage("--data is that of an event whose --event-type is missing: give it too".to_owned()));
+    }
+    out::note(
+        "strandline: reads events from here, a JSON object a line; Ctrl-D ends them, Ctrl-C appends nothing (one event: --event-type and --data)",
+    );
+    Ok(())
 }
 
 /// What the options say of the append, beside its events.

@@ -169,9 +169,12 @@ fn table(client: &Client, options: &Read) -> Result<(), Failure> {
     let row = |event: &&HashMap<String, Box<RawValue>>| {
         columns.iter().map(|name| event.get(*name).map_or_else(String::new, |v| shown(v))).collect()
     };
-    out::line(&out::table(&columns, events.iter().map(row)))?;
-    let tiers = if tiers.is_empty() { "none".to_owned() } else { tiers.join(",") };
     let last_seq = pages.last().map_or(&Value::Null, |page| &page.last_seq);
+    match events.is_empty() {
+        true => out::line(&nothing(options.from_seq, last_seq))?,
+        false => out::line(&out::table(&columns, events.iter().map(row)))?,
+    }
+    let tiers = if tiers.is_empty() { "none".to_owned() } else { tiers.join(",") };
     out::note(&format!("{} events, last seq {last_seq}, from tiers: {tiers}", events.len()));
     for page in pages.iter().filter(|page| page.verdict["contiguous"] == Value::Bool(false)) {
         out::note(&not_contiguous(&page.verdict));
@@ -183,6 +186,14 @@ fn table(client: &Client, options: &Read) -> Result<(), Failure> {
         out::note("there is more: --from-seq (--to-seq with --desc) or a larger --limit shows it");
     }
     Ok(())
+}
+
+/// What is said in the place of an empty table.
+fn nothing(from_seq: Option<u64>, last_seq: &Value) -> String {
+    match from_seq.filter(|from| last_seq.as_u64().is_some_and(|last| *from > last)) {
+        Some(from) => format!("there is no event from seq {from} on: the stream's last seq is {last_seq}"),
+        None => format!("no event of the stream is among those that were asked for; its last seq is {last_seq}"),
+    }
 }
 
 /// Columns of the table; what names the stream is known already.

@@ -7,12 +7,13 @@ use crate::exit::Failure;
 use crate::out;
 use serde_json::{Value, json};
 use std::time::Duration;
+use strandline_workers::clock;
 
 const REFRESH: Duration = Duration::from_secs(2);
 
 pub(crate) fn run(options: &Status) -> Result<(), Failure> {
     let client = Client::new(&options.on)?;
-    let first = page(&client)?;
+    let first = page(&client, options.watch)?;
     if !options.watch {
         return out::line(&first);
     }
@@ -20,7 +21,7 @@ pub(crate) fn run(options: &Status) -> Result<(), Failure> {
     out::screen(&last)?;
     loop {
         std::thread::sleep(REFRESH);
-        match page(&client) {
+        match page(&client, true) {
             Ok(text) => {
                 last = text;
                 out::screen(&last)?;
@@ -32,9 +33,11 @@ pub(crate) fn run(options: &Status) -> Result<(), Failure> {
     }
 }
 
-fn page(client: &Client) -> Result<String, Failure> {
+/// `is_watched`: it says when it was looked at.
+fn page(client: &Client, is_watched: bool) -> Result<String, Failure> {
     let tiers = client.get(&client.admin_path(&["tiers"])?)?.json();
-    let mut text = format!("store {} at {}\n\n{}\n", client.store()?, client.url(), tier_table(&tiers));
+    let seen = if is_watched { format!(", seen at {}", clock::now()) } else { String::new() };
+    let mut text = format!("store {} at {}{seen}\n\n{}\n", client.store()?, client.url(), tier_table(&tiers));
     text.push_str(&compaction(client)?);
     if let Some(cluster) = cluster(client)? {
         text.push_str(&cluster_tables(&cluster));
