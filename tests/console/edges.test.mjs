@@ -164,6 +164,7 @@ test("the buttons ask first, and a keyboard is enough", async () => {
   await press("Pause", "Tab", "Enter");
   await page.getByText("Compaction is paused.").waitFor();
   assert.equal((await steering()).paused, true);
+  await page.getByText("none while it is paused").waitFor();
   await press("Resume", "Tab", "Enter");
   await page.getByText("Compaction goes on.").waitFor();
   assert.equal((await steering()).paused, false);
@@ -421,7 +422,7 @@ test("what is computed in the page is right at its edges", async () => {
   const { page, close } = await open(browser, `${node.url}/admin/`);
   const found = await page.evaluate(async () => {
     const load = (name) => import(new URL(name, document.baseURI).href);
-    const [{ members }, { parse, quantile, growth }, { byDate }, lines, { steps }, format] = await Promise.all(
+    const [{ members }, { parse, quantile, growth }, { byDate, fullestYear }, lines, { steps }, format] = await Promise.all(
       ["raw-json.js", "metrics.js", "days.js", "chart-lines.js", "chart-heat.js", "format.js"].map(load),
     );
     const reading = (a, b, all) =>
@@ -456,6 +457,12 @@ test("what is computed in the page is right at its edges", async () => {
       ),
       restarted: growth(new Map([["c", 9]]), new Map([["c", 5]]), "c"),
       days: days.days.map((day) => [day.day, day.files]),
+      years: [
+        fullestYear(days.days),
+        fullestYear(["2013-01-01", "2013-02-01", "2026-11-27"].map((day) => ({ day, rows: 1 }))),
+        fullestYear(["2013-01-01", "2026-11-27"].map((day) => ({ day, rows: 1 }))),
+        fullestYear([]),
+      ],
       tops: [0, 7, 24, 41, 1000].map(lines.roundUp),
       marks: [1, 6].map((top) => lines.gridLines(top, 0, 9, (v) => v, format.count).map((line) => line.textContent)),
       steps: [1, 2, 3].map(steps([1, 2, 3])),
@@ -481,6 +488,7 @@ test("what is computed in the page is right at its edges", async () => {
       ["2025-12-31", 1],
       ["2026-01-02", 2],
     ],
+    years: ["2026", "2013", "2026", ""],
     tops: [1, 8, 40, 60, 1000],
     // whole things have no half
     marks: [

@@ -24,6 +24,25 @@ export function dateOf(file, occurredAt) {
 }
 
 /**
+ * The year that holds most events, the newer one of two that hold as many; "" where there is none.
+ *
+ * @param {Day[]} days rising
+ */
+export function fullestYear(days) {
+  /** @type {Map<string, number>} */
+  const rows = new Map();
+  for (const day of days) {
+    const year = day.day.slice(0, 4);
+    rows.set(year, (rows.get(year) ?? 0) + day.rows);
+  }
+  let fullest = "";
+  for (const [year, sum] of rows) {
+    if (sum >= (rows.get(fullest) ?? 0)) fullest = year;
+  }
+  return fullest;
+}
+
+/**
  * Sums a day, or what the partitions are cut to; rising.
  *
  * @param {DataFile[]} files

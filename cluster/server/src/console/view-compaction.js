@@ -206,7 +206,7 @@ function statusFacts(now) {
     ["State", h("span", { class: now.paused || !now.enabled ? "warned" : "" }, state)],
     ["Schedule", h("code", {}, now.schedule)],
     ["Also by", now.trigger.join(", ") || "–"],
-    ["Next tick", now.next_tick ? soon(now.next_tick) : "–"],
+    ["Next tick", now.paused ? "none while it is paused" : now.next_tick ? soon(now.next_tick) : "–"],
     ["Last run", ago(now.last_run)],
     ["Share of a thread's time", `${now.share_percent} %`],
   ]);

@@ -2,7 +2,7 @@
 // again by the button.
 
 import { Heat } from "./chart-heat.js";
-import { byDate } from "./days.js";
+import { byDate, fullestYear } from "./days.js";
 import { h, section, show } from "./dom.js";
 import { bytes, clock, count, things } from "./format.js";
 import { Table } from "./tables.js";
@@ -61,6 +61,8 @@ export const partitions = {
   mount(host, context) {
     /** @type {DataFile[] | null} */
     let files = null;
+    // somebody has chosen a year
+    let picked = false;
     const occurredAt = String(context.config["envelope.occurred_at_key"] ?? "occurred_at");
     const heat = new Heat();
     const table = dayTable();
@@ -79,6 +81,8 @@ export const partitions = {
         year.select,
         [...new Set(days.map((day) => day.day.slice(0, 4)))].reverse().map((name) => [name, name]),
       );
+      // an event of today must not hide the years that were loaded
+      if (!picked) year.select.value = fullestYear(days);
       const ofYear = days.filter((day) => day.day.startsWith(year.select.value));
       heat.element.hidden = ofYear.length === 0;
       if (ofYear.length > 0) heat.draw(ofYear, year.select.value, MEASURES[measure.select.value]);
@@ -96,7 +100,10 @@ export const partitions = {
     const [measure, type, year] = [
       choice("heat-measure", "Colour", draw),
       choice("heat-type", "Stream type", draw),
-      choice("heat-year", "Year", draw),
+      choice("heat-year", "Year", () => {
+        picked = true;
+        draw();
+      }),
     ];
     offer(
       measure.select,
