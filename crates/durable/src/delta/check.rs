@@ -4,7 +4,7 @@
 
 use super::check_files::check_files;
 use super::names::{self, LogFile};
-use super::replay::{ReplayError, replay};
+use super::replay::{ReplayError, Replayed, replay};
 use super::table::Table;
 use crate::manifest;
 use crate::objects::{ObjectError, Objects};
@@ -78,11 +78,26 @@ fn check(tier: &DurableTier, lag: &mut Option<String>) -> Vec<Finding> {
         return findings;
     };
     findings.extend(check_files(tier, &table));
-    let mut find = |what: String| findings.push(Finding::new(names::FOLDER, what));
     if shown > snapshot.version() {
-        find(format!("it shows manifest version {shown}, which does not exist"));
+        let what = format!("it shows manifest version {shown}, which does not exist");
+        findings.push(Finding::new(names::FOLDER, what));
         return findings;
     }
+    findings.extend(check_newest(tier, &table, &replayed, shown, lag));
+    findings
+}
+
+/// The files of the newest version, against those of the manifest version `shown` that it names.
+fn check_newest(
+    tier: &DurableTier,
+    table: &Table,
+    replayed: &Replayed,
+    shown: u64,
+    lag: &mut Option<String>,
+) -> Vec<Finding> {
+    let (objects, snapshot) = (&*tier.shared().objects, tier.pin());
+    let mut findings = Vec::new();
+    let mut find = |what: String| findings.push(Finding::new(names::FOLDER, what));
     // one that was folded away is not there to compare with
     let Ok((manifest, _)) = manifest::read(&*tier.shared().manifests, shown) else { return findings };
     let newest: HashSet<String> = snapshot.files().iter().map(|file| table.name(file)).collect();
