@@ -125,6 +125,17 @@ pub(super) const DELTA: &[Case] = &[
         std::fs::remove_file(&path).unwrap();
         line(&["_delta_log", name_of(&path), "missing"])
     }),
+    case("a version of the Delta log that was emptied", |copy| {
+        let path = delta_with(copy, "\"add\":");
+        copy.write(&path, b"");
+        line(&["_delta_log", name_of(&path), "emptied"])
+    }),
+    case("a version of the Delta log that was cut behind a line", |copy| {
+        let path = delta_with(copy, "\"add\":");
+        let said = std::fs::read_to_string(&path).unwrap();
+        copy.cut(&path, said.find("{\"add\":").unwrap());
+        line(&["_delta_log", name_of(&path), "does not lead"])
+    }),
     case("a size in the Delta log", |copy| changed(copy, "\"size\":", "\"size\":1")),
     case("statistics in the Delta log", |copy| changed(copy, "\\\"numRecords\\\":", "\\\"numRecords\\\":1")),
     case("a path in the Delta log", |copy| changed(copy, ".parquet.link", ".porquet.link")),
@@ -142,11 +153,15 @@ fn delta(copy: &Copy, version: u64) -> std::path::PathBuf {
     copy.durable().join(format!("_delta_log/{version:020}.json"))
 }
 
-/// Changes the first place of a text in the first version that has files.
+/// The first version that has a text.
+fn delta_with(copy: &Copy, text: &str) -> std::path::PathBuf {
+    let mut versions = (0..).map(|version| delta(copy, version));
+    versions.find(|path| std::fs::read_to_string(path).unwrap().contains(text)).unwrap()
+}
+
+/// Changes the first place of a text in the first version that has it.
 fn changed(copy: &Copy, from: &str, to: &str) -> Wanted {
-    let with_files =
-        (0..).map(|version| delta(copy, version)).find(|path| std::fs::read_to_string(path).unwrap().contains(from));
-    let path = with_files.unwrap();
+    let path = delta_with(copy, from);
     let said = std::fs::read_to_string(&path).unwrap();
     copy.write(&path, said.replacen(from, to, 1).as_bytes());
     line(&["_delta_log", name_of(&path)])

@@ -22,7 +22,7 @@
 //! | run, whole in itself: wrong head, order, filter, command, retired range | each event against its head and command; order and filter of every record; seqs against ranges | the stream; the run; the command |
 //! | log: a byte of a frame, cut, gone, swapped, of another log | recovery's table (crates/wal/FORMAT.md); the highest index that is known | log, segment and offset |
 //! | log: the last group, nothing behind it | none can tell it from a torn write | a note: the next start cuts it |
-//! | Delta log: a byte, a version gone, another size, path, statistics or manifest version | every version against the manifest version that it names; the newest against the live files | its file |
+//! | Delta log: a byte, a version gone, emptied or cut behind a line, another size, path, statistics or manifest version | every version against the manifest versions that it and the one before it name; the newest against the live files | its file |
 //! | a link of the Delta log | names in the folder | the link |
 //! | the node's id | its form | the node |
 

@@ -1,25 +1,30 @@
 //! Every file of the Delta log by itself: an engine may ask for any version that is there, and believes what it says of files.
 //!
-//! The manifest version that a Delta version names gives all of it anew; what cannot be told that way is the version of the
-//! program in `commitInfo`.
+//! The manifest version that a Delta version names, and the one that the version before it names, give all of it anew; what cannot
+//! be told that way is the version of the program in `commitInfo`. A checkpoint has the files of one manifest version.
 
 use super::actions::{self, Add, CommitInfo, Line, Txn};
 use super::names::{self, LogFile};
 use super::parquet_read;
 use super::replay;
 use super::table::{Table, millis};
-use crate::manifest::{self, ManifestError};
+use crate::entry::FileEntry;
+use crate::manifest::{self, Skeleton};
 use crate::objects::ObjectError;
 use crate::tier::DurableTier;
-use crate::verify::{Finding, entries_of};
+use crate::verify::{Finding, changed_files, entries_of};
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 /// What to do about a copy that is wrong.
 const REMEDY: &str =
     "the store itself is not concerned; without the folder `_delta_log` the next start makes the log anew";
+/// Of a file without our `txn`.
+const UNNAMED: &str = "it does not name the manifest version that it shows";
 /// How `engineInfo` begins.
 const ENGINE: &str = "strandline ";
+/// What a commit may be; a log begins with the first one.
 const OPERATIONS: [&str; 4] = ["CREATE TABLE", "OPTIMIZE", "DELETE", "WRITE"];
 
 /// Checks all files; what cannot be read is named by the replay if it is needed.
@@ -31,8 +36,7 @@ pub(super) fn check_files(tier: &DurableTier, table: &Table) -> Vec<Finding> {
         Err(error) => return vec![Finding::new(names::FOLDER, error.to_string())],
     };
     files.sort_by_key(|(file, _)| file.version());
-    let mut shown = None;
-    let mut lengths = HashMap::new();
+    let (mut before, mut lengths) = (Before::default(), HashMap::new());
     for (file, path) in &files {
         let bytes = match objects.get(path) {
             Ok(bytes) => bytes,
@@ -44,19 +48,21 @@ pub(super) fn check_files(tier: &DurableTier, table: &Table) -> Vec<Finding> {
         if !matches!(file, LogFile::Commit(_)) {
             lengths.insert(file.version(), bytes.len());
         }
-        let check = FileCheck { tier, table, commit: matches!(file, LogFile::Commit(_)) };
-        let faults = match lines(*file, &bytes) {
-            Ok(lines) if check.commit && !check.is_ours(&lines) => Vec::new(),
-            Ok(lines) if check.commit && !is_as_written(&lines, &bytes) => {
-                vec!["it is not what this program writes".to_owned()]
-            }
-            Ok(lines) => check.check(&lines, &mut shown),
-            Err(fault) => vec![fault],
-        };
+        let faults = FileCheck { tier, table, file: *file }.faults(&bytes, &mut before);
         findings.extend(faults.into_iter().map(|what| Finding::new(path, format!("{what}; {REMEDY}"))));
     }
     findings.extend(hint_fault(tier, &lengths).map(|what| Finding::new(names::LAST_CHECKPOINT, what)));
     findings
+}
+
+/// What the versions before one say.
+#[derive(Default)]
+struct Before {
+    /// The manifest version that the last of ours shows.
+    shown: Option<i64>,
+    /// The number of the last one, and the manifest version that it shows. None where it is not known to be whole: what stands on
+    /// that cannot be told.
+    last: Option<(u64, Skeleton)>,
 }
 
 /// The actions of a file.
@@ -92,10 +98,30 @@ fn hint_fault(tier: &DurableTier, lengths: &HashMap<u64, usize>) -> Option<Strin
 struct FileCheck<'a> {
     tier: &'a DurableTier,
     table: &'a Table,
-    commit: bool,
+    file: LogFile,
 }
 
 impl FileCheck<'_> {
+    const fn is_commit(&self) -> bool {
+        matches!(self.file, LogFile::Commit(_))
+    }
+
+    /// What is wrong with a file.
+    fn faults(&self, bytes: &bytes::Bytes, before: &mut Before) -> Vec<String> {
+        let lines = lines(self.file, bytes);
+        if !self.is_commit() {
+            return lines.map_or_else(|fault| vec![fault], |lines| self.check_checkpoint(&lines));
+        }
+        let last = before.last.take();
+        match lines {
+            Ok(lines) if lines.is_empty() => vec!["it says nothing: it was emptied".to_owned()],
+            Ok(lines) if !self.is_ours(&lines) => Vec::new(),
+            Ok(lines) if !is_as_written(&lines, bytes) => vec!["it is not what this program writes".to_owned()],
+            Ok(lines) => self.check_commit(&lines, last, before),
+            Err(fault) => vec![fault],
+        }
+    }
+
     /// What another engine has written in spite of the protocol is taken back by the next version of ours, and is not judged.
     fn is_ours(&self, lines: &[Line]) -> bool {
         let app_id = self.table.app_id();
@@ -105,22 +131,67 @@ impl FileCheck<'_> {
         })
     }
 
-    /// What is wrong with a file. `shown` is the manifest version that the commit before showed.
-    fn check(&self, lines: &[Line], shown: &mut Option<i64>) -> Vec<String> {
+    /// What is wrong with a version of ours. `last`: what [`Before`] knew of the one before it.
+    fn check_commit(&self, lines: &[Line], last: Option<(u64, Skeleton)>, before: &mut Before) -> Vec<String> {
+        let Some(txn) = self.txn(lines) else { return vec![UNNAMED.to_owned()] };
         let mut wrong = Vec::new();
-        let app_id = self.table.app_id();
-        let Some(txn) = lines.iter().filter_map(|line| line.txn.as_ref()).find(|txn| txn.app_id == app_id) else {
-            return vec!["it does not name the manifest version that it shows".to_owned()];
-        };
-        if self.commit {
-            if shown.is_some_and(|before| before >= txn.version) {
-                wrong.push(format!("it shows manifest version {}, which is not above the one before it", txn.version));
-            }
-            *shown = Some(txn.version);
-            wrong.extend(self.commit_fault(lines, txn));
+        let rises = before.shown.is_none_or(|shown| shown < txn.version);
+        if !rises {
+            wrong.push(format!("it shows manifest version {}, which is not above the one before it", txn.version));
         }
-        wrong.extend(self.entries_fault(lines, txn));
+        before.shown = Some(txn.version);
+        wrong.extend(self.commit_fault(lines, txn));
+        let version = self.file.version();
+        match self.shown(txn) {
+            Ok(Some(skeleton)) => {
+                wrong.extend(self.entries_fault(lines, &skeleton));
+                let last = last.filter(|(number, _)| number + 1 == version).map(|(_, skeleton)| skeleton);
+                wrong.extend(self.step_fault(lines, last.as_ref(), &skeleton));
+                before.last = rises.then_some((version, skeleton));
+            }
+            Ok(None) => {}
+            Err(fault) => wrong.push(fault),
+        }
         wrong
+    }
+
+    /// What is wrong with a checkpoint: it has all files, and what the table is.
+    fn check_checkpoint(&self, lines: &[Line]) -> Vec<String> {
+        let Some(txn) = self.txn(lines) else { return vec![UNNAMED.to_owned()] };
+        let skeleton = match self.shown(txn) {
+            Ok(Some(skeleton)) => skeleton,
+            Ok(None) => return Vec::new(),
+            Err(fault) => return vec![fault],
+        };
+        let mut wrong = self.entries_fault(lines, &skeleton);
+        if !self.is_described(lines, true) {
+            wrong.push("it does not say what the table is".to_owned());
+        }
+        let named: HashSet<&str> =
+            lines.iter().filter_map(|line| line.add.as_ref()).map(|add| add.path.as_str()).collect();
+        let sealed: u64 = skeleton.segments.iter().flat_map(|(_, segments)| segments).map(|s| s.files).sum();
+        let there = sealed + skeleton.manifest.files().count() as u64;
+        if named.len() as u64 != there {
+            wrong.push(format!("it has {} files, manifest version {} has {there}", named.len(), txn.version));
+        }
+        wrong
+    }
+
+    /// How far our application is.
+    fn txn<'l>(&self, lines: &'l [Line]) -> Option<&'l Txn> {
+        let app_id = self.table.app_id();
+        lines.iter().filter_map(|line| line.txn.as_ref()).find(|txn| txn.app_id == app_id)
+    }
+
+    /// What the table is stands where a log begins and in checkpoints, and nowhere else.
+    fn is_described(&self, lines: &[Line], begins: bool) -> bool {
+        let protocol = lines.iter().find_map(|line| line.protocol.as_ref());
+        let meta_data = lines.iter().find_map(|line| line.meta_data.as_ref());
+        match (begins, protocol, meta_data) {
+            (true, Some(protocol), Some(meta_data)) => self.table.fits(protocol, meta_data),
+            (false, None, None) => true,
+            _ => false,
+        }
     }
 
     /// What a commit says of itself.
@@ -133,7 +204,9 @@ impl FileCheck<'_> {
                 && info.engine_info.starts_with(ENGINE)
         };
         let told = lines.iter().filter_map(|line| line.commit_info.as_ref()).filter(|i| info(i)).count() == 1;
-        let described = lines.iter().filter_map(|line| line.meta_data.as_ref()).all(|meta| meta.created_time == at);
+        let begins = lines.iter().filter_map(|line| line.commit_info.as_ref()).any(|i| i.operation == OPERATIONS[0]);
+        let created = lines.iter().filter_map(|line| line.meta_data.as_ref()).all(|meta| meta.created_time == at);
+        let described = created && self.is_described(lines, begins);
         let changes: HashSet<bool> = lines
             .iter()
             .filter_map(|line| {
@@ -143,35 +216,62 @@ impl FileCheck<'_> {
         let removed =
             lines.iter().filter_map(|line| line.remove.as_ref()).all(|remove| remove.deletion_timestamp == at);
         (!told || !described || !removed || changes.len() > 1).then(|| {
-            "what it says of itself does not agree: its moments, manifest version or kind of change".to_owned()
+            "what it says of itself does not agree: its moments, manifest version, kind of change or table".to_owned()
         })
     }
 
-    /// What it says of files, against the manifest version that it names.
-    fn entries_fault(&self, lines: &[Line], txn: &Txn) -> Vec<String> {
-        let manifests = &*self.tier.shared().manifests;
+    /// The manifest version that a file names. None: it was folded away, or what is wrong with it is named where the manifests
+    /// are checked.
+    fn shown(&self, txn: &Txn) -> Result<Option<Skeleton>, String> {
         let version = u64::try_from(txn.version).unwrap_or(0);
         if version > self.tier.pin().version() {
-            return vec![format!("it shows manifest version {version}, which does not exist")];
+            return Err(format!("it shows manifest version {version}, which does not exist"));
         }
+        let Ok((skeleton, _)) = manifest::read_skeleton(&*self.tier.shared().manifests, version) else {
+            return Ok(None);
+        };
+        if self.is_commit() && txn.last_updated != Some(millis(skeleton.manifest.committed_at)) {
+            return Err(format!("its moment is not that of manifest version {version}"));
+        }
+        Ok(Some(skeleton))
+    }
+
+    /// Whether it makes the files of the manifest version that it shows of those that the version before it shows.
+    fn step_fault(&self, lines: &[Line], last: Option<&Skeleton>, shown: &Skeleton) -> Option<String> {
+        // the first one of a log stands on nothing
+        let begins = lines.iter().any(|line| line.meta_data.is_some());
+        if !begins && last.is_none() {
+            return None;
+        }
+        let last = last.filter(|_| !begins);
+        // a segment that cannot be read is named where the manifests are checked
+        let changed = changed_files(&*self.tier.shared().manifests, last, shown).ok()?;
+        let adds: HashSet<String> =
+            lines.iter().filter_map(|line| line.add.as_ref()).map(|add| names::decode(&add.path)).collect();
+        let removes: HashSet<String> =
+            lines.iter().filter_map(|line| line.remove.as_ref()).map(|remove| names::decode(&remove.path)).collect();
+        let differs = |said: &HashSet<String>, files: &[Arc<FileEntry>]| {
+            let wanted: HashSet<String> = files.iter().map(|file| self.table.name(file)).collect();
+            // what is removed and added in one version is there behind it
+            let other = |name: &&String| !(adds.contains(*name) && removes.contains(*name));
+            said.symmetric_difference(&wanted).filter(other).min().cloned()
+        };
+        let name = differs(&adds, &changed.added).or_else(|| differs(&removes, &changed.removed))?;
+        let version = shown.manifest.version;
+        Some(format!(
+            "it does not lead from the files of the version before it to those of manifest version {version}: `{name}`"
+        ))
+    }
+
+    /// What it says of files, against the manifest version that it names.
+    fn entries_fault(&self, lines: &[Line], shown: &Skeleton) -> Vec<String> {
+        let version = shown.manifest.version;
         let adds: Vec<&Add> = lines.iter().filter_map(|line| line.add.as_ref()).collect();
         let named: Vec<String> = adds.iter().map(|add| names::decode(&add.path)).collect();
         let paths: HashSet<&str> =
             named.iter().map(|name| names::linked(name).filter(|_| self.table.linked).unwrap_or(name)).collect();
-        let read = manifest::read_skeleton(manifests, version);
-        let entries = match read.and_then(|(s, _)| Ok((s, entries_of(manifests, version, &paths)?))) {
-            Ok((skeleton, entries)) => {
-                let at = millis(skeleton.manifest.committed_at);
-                if self.commit && txn.last_updated != Some(at) {
-                    return vec![format!("its moment is not that of manifest version {version}")];
-                }
-                entries
-            }
-            // folded away: there is nothing to compare with
-            Err(ManifestError::Objects(ObjectError::NotFound { .. })) => return Vec::new(),
-            // named where the manifests are checked
-            Err(_) => return Vec::new(),
-        };
+        // named where the manifests are checked
+        let Ok(entries) = entries_of(&*self.tier.shared().manifests, version, &paths) else { return Vec::new() };
         let by_name: HashMap<String, _> = entries.iter().map(|entry| (self.table.name(entry), entry)).collect();
         let fault = |(add, name): (&&Add, &String)| match by_name.get(name) {
             None => Some(format!("it adds `{name}`, which manifest version {version} does not name")),

@@ -12,6 +12,8 @@ use std::path::Path;
 use std::sync::Arc;
 use strandline_event::Micros;
 
+mod older;
+
 type Both = (SharedObjects, SharedObjects);
 type Spoil = fn(&Both);
 

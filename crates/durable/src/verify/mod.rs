@@ -12,7 +12,7 @@ mod segments;
 pub use file::verify_file;
 pub use manifests::verify_manifests;
 pub use replaced::{ReplacedReport, verify_replaced};
-pub(crate) use segments::entries_of;
+pub(crate) use segments::{changed_files, entries_of};
 
 use std::fmt;
 

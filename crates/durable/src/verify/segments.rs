@@ -3,7 +3,7 @@
 use crate::entry::FileEntry;
 use crate::manifest::{self, ManifestError, SegmentRef, Skeleton};
 use crate::objects::Objects;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Segments that were checked: they never change, so each is read once however many versions name it.
@@ -50,4 +50,40 @@ pub(crate) fn entries_of(
         found.extend(manifest::read_entries(objects, segment)?.iter().filter(|file| wanted(file)).cloned());
     }
     Ok(found)
+}
+
+/// What the second of two versions changes.
+pub(crate) struct Changed {
+    /// Live files that the first does not have.
+    pub(crate) added: Vec<Arc<FileEntry>>,
+    /// Live files of the first that it does not have.
+    pub(crate) removed: Vec<Arc<FileEntry>>,
+}
+
+/// How the live files of two versions differ (`before` none: from no file). Reads only segments that they do not share.
+pub(crate) fn changed_files(
+    objects: &dyn Objects,
+    before: Option<&Skeleton>,
+    after: &Skeleton,
+) -> Result<Changed, ManifestError> {
+    let old: HashSet<&str> = before.into_iter().flat_map(segments_of).map(|segment| segment.path.as_str()).collect();
+    let shared: HashSet<&str> =
+        segments_of(after).map(|segment| segment.path.as_str()).filter(|path| old.contains(path)).collect();
+    let files = |skeleton: &Skeleton| -> Result<HashMap<String, Arc<FileEntry>>, ManifestError> {
+        let mut files: Vec<Arc<FileEntry>> = skeleton.manifest.files().cloned().collect();
+        for segment in segments_of(skeleton).filter(|segment| !shared.contains(segment.path.as_str())) {
+            files.extend(manifest::read_entries(objects, segment)?.iter().cloned());
+        }
+        Ok(files.into_iter().map(|file| (file.path.clone(), file)).collect())
+    };
+    let (old, new) = (before.map(&files).transpose()?.unwrap_or_default(), files(after)?);
+    let only = |of: &HashMap<String, Arc<FileEntry>>, other: &HashMap<String, Arc<FileEntry>>| -> Vec<Arc<FileEntry>> {
+        of.values().filter(|file| !other.contains_key(&file.path)).cloned().collect()
+    };
+    Ok(Changed { added: only(&new, &old), removed: only(&old, &new) })
+}
+
+/// The segments of live files that a version names.
+fn segments_of(skeleton: &Skeleton) -> impl Iterator<Item = &SegmentRef> {
+    skeleton.segments.iter().flat_map(|(_, segments)| segments)
 }
