@@ -7,9 +7,12 @@ mod common;
 
 use common::{TIERS, request};
 use std::collections::{BTreeMap, BTreeSet};
-use strandline_durable::{ReadStats, RowFilter};
-use strandline_engine::append::Answer;
+use std::sync::Arc;
+use strandline_durable::{ReadStats, RowFilter, Snapshot};
+use strandline_engine::append::{Answer, Settled, SettledError};
+use strandline_engine::commands::CommandRecord;
 use strandline_engine::compact::Trigger;
+use strandline_engine::heads::HeadRecord;
 use strandline_engine::read::{Order, StreamRead};
 use strandline_event::{BatchUnit, LogKey, Micros, Seq};
 use strandline_testkit::r#gen::store as declared;
@@ -115,6 +118,62 @@ fn what_is_not_there_costs_no_file() {
             assert_eq!(page.stats.files > 0, wanted > 0, "{stream_id} from {from}: {:?}", page.stats);
         }
     }
+}
+
+/// Records that know no stream, of the version that is read or of another one.
+struct Forgetful {
+    of_version: bool,
+}
+
+impl Settled for Forgetful {
+    fn head(&self, _: u128) -> Result<Option<HeadRecord>, SettledError> {
+        Ok(None)
+    }
+
+    fn has_heads_of(&self, _: &Snapshot, _: &LogKey) -> bool {
+        self.of_version
+    }
+
+    fn command(&self, _: u128) -> Result<Option<CommandRecord>, SettledError> {
+        Ok(None)
+    }
+
+    fn chunk(&self, _: &[u8; 16]) -> Result<Option<u64>, SettledError> {
+        Ok(None)
+    }
+}
+
+/// What the owner's records say of a stream is not asked of the version again, where both are one.
+#[test]
+fn a_head_is_looked_up_once() {
+    let mut store = loaded();
+    store.restart().unwrap();
+    let (key, version) = (LogKey::single("T"), store.store().durable().pin());
+    assert!(store.store().settled(&key).has_heads_of(&version, &key));
+    for (of_version, rows) in [(true, 0), (false, EVENTS_EACH)] {
+        let records = Arc::new(Forgetful { of_version });
+        store.driver(&key).unwrap().compacted(version.watermark(&key), records);
+        let (from_seq, to_seq, order) = (None, None, Some(Order::Asc));
+        let query = StreamRead { stream_type: "T", stream_id: "on-1-07", from_seq, to_seq, limit: usize::MAX, order };
+        let page = store.store().read_stream(&query).unwrap();
+        assert_eq!((page.len(), page.stats.files > 0), (rows, rows > 0), "of the version: {of_version}");
+    }
+}
+
+#[test]
+fn records_of_another_version_are_told_from_its_own() {
+    let mut store = loaded();
+    let key = LogKey::single("T");
+    let (records, version) = (store.store().settled(&key), store.store().durable().pin());
+    // a version that moves nothing of the log has the same heads
+    store.merge(Trigger::Hand).unwrap();
+    let merged = store.store().durable().pin();
+    assert!(merged.version() > version.version() && records.has_heads_of(&merged, &key));
+    assert!(matches!(store.append(&request("T", BatchUnit::Rows, vec![common::event("late", 1)])), Answer::Done(_)));
+    store.compact(&key).unwrap();
+    let later = store.store().durable().pin();
+    assert!(!records.has_heads_of(&later, &key) && !store.store().settled(&key).has_heads_of(&version, &key));
+    assert!(store.store().settled(&key).has_heads_of(&later, &key) && records.has_heads_of(&version, &key));
 }
 
 /// What is read is counted, each by its name.

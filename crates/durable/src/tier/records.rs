@@ -3,8 +3,11 @@
 //! Who owns a log keeps this until the log's next job commits, however long that takes: a pinned version would keep every
 //! file that is replaced or removed meanwhile.
 
+use super::Snapshot;
 use crate::manifest::ChunkMark;
-use crate::runs::{BrokenRun, CommandRecord, HeadRecord, LogRuns, RunKind, find};
+use crate::runs::{BrokenRun, CommandRecord, HeadRecord, LogRuns, RunKind, Slot, find};
+use std::sync::Arc;
+use strandline_event::LogKey;
 
 /// The records of a log.
 #[derive(Clone)]
@@ -17,6 +20,14 @@ impl LogRecords {
     /// The head of a stream as of the watermark. Errors: a run that may hold it cannot be read.
     pub fn head(&self, stream_hash: u128) -> Result<Option<HeadRecord>, BrokenRun> {
         find(&self.runs.heads, stream_hash)
+    }
+
+    /// Whether the heads of a version are in the same runs: both say the same of every stream.
+    #[must_use]
+    pub fn has_heads_of(&self, snapshot: &Snapshot, log: &LogKey) -> bool {
+        let theirs = snapshot.runs.get(log).map_or(&[][..], |runs| &runs.heads);
+        let same = |(one, other): (&Slot, &Slot)| matches!((one, other), (Ok(a), Ok(b)) if Arc::ptr_eq(a, b));
+        self.runs.heads.len() == theirs.len() && self.runs.heads.iter().zip(theirs).all(same)
     }
 
     /// What a command did, if it is below the watermark. Errors: a run that may hold it cannot be read.

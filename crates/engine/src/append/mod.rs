@@ -36,6 +36,7 @@ pub use hashes::Hashes;
 pub use log::{Decision, Log};
 pub use outcome::{Again, Answer, AppendOutcome, DuplicateOf, DuplicateRow, Lookup, RejectedRow, RowMap};
 pub use published::Published;
+pub(crate) use published::SettledHead;
 pub use replicated::{Committed, GroupLost, Replica, ReplicatedGroup, ReplicatedWriter};
 pub use request::{AppendRequest, Expected, IdsChecked, Known, KnownSeq, OnError};
 pub use resolve::{ids_to_check, resolve_known};

@@ -13,6 +13,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use strandline_event::hash::stream_hash;
 use strandline_event::{EventId, LogIndex, Seq};
 
+/// What a look-up of a head came to.
+pub(crate) struct LookedUp {
+    /// The head, from committed events of every tier.
+    pub(crate) head: Option<HeadRecord>,
+    /// What a manifest's records were asked, if they were.
+    pub(crate) settled: Option<SettledHead>,
+}
+
+/// What the records of one manifest say of a stream.
+pub(crate) struct SettledHead {
+    pub(crate) records: Arc<dyn Settled>,
+    pub(crate) head: Option<HeadRecord>,
+}
+
 /// The readable side of a log.
 pub struct Published {
     pub(crate) heads: RwLock<Heads>,
@@ -46,17 +60,26 @@ impl Published {
 
     /// As [`head`](Self::head), by the stream's hash.
     pub fn head_by_hash(&self, stream: u128) -> Result<Option<HeadRecord>, SettledError> {
+        Ok(self.look_up(stream)?.head)
+    }
+
+    /// As [`head_by_hash`](Self::head_by_hash), with what the runs said: a reader need not ask them again.
+    pub(crate) fn look_up(&self, stream: u128) -> Result<LookedUp, SettledError> {
         // tail first, then the runs: what leaves the tail is in the runs before it leaves
         let tail = self.heads.read().get(stream).map(|(head, _)| head);
-        match tail {
-            Some(head) if head.first_seq == Seq::FIRST => Ok(Some(head)),
-            None => self.settled().head(stream),
-            Some(head) => {
-                let Some(older) = self.settled().head(stream)? else { return Ok(Some(head)) };
-                let tenant = joined(older.tenant, head.tenant);
-                Ok(Some(HeadRecord { last_seq: head.last_seq.max(older.last_seq), tenant, ..older }))
-            }
+        if tail.is_some_and(|head| head.first_seq == Seq::FIRST) {
+            return Ok(LookedUp { head: tail, settled: None });
         }
+        let records = self.settled();
+        let older = records.head(stream)?;
+        let head = match (tail, older) {
+            (Some(head), Some(older)) => {
+                let tenant = joined(older.tenant, head.tenant);
+                Some(HeadRecord { last_seq: head.last_seq.max(older.last_seq), tenant, ..older })
+            }
+            (head, older) => head.or(older),
+        };
+        Ok(LookedUp { head, settled: Some(SettledHead { records, head: older }) })
     }
 
     /// Where a committed event of the tail stands. A made id may belong to a row that bears a client's id:

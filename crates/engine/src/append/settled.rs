@@ -2,7 +2,8 @@
 
 use crate::commands::{CommandRecord, Scope};
 use crate::heads::HeadRecord;
-use strandline_event::ErrorKind;
+use strandline_durable::Snapshot;
+use strandline_event::{ErrorKind, LogKey};
 
 /// The runs cannot be trusted: the log must refuse writes rather than guess.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -21,6 +22,10 @@ impl SettledError {
 pub trait Settled: Send + Sync {
     /// The head of a stream.
     fn head(&self, stream: u128) -> Result<Option<HeadRecord>, SettledError>;
+    /// Whether its heads are those of a version: what it says of a stream, the version says, and need not be asked.
+    fn has_heads_of(&self, _version: &Snapshot, _log: &LogKey) -> bool {
+        false
+    }
     /// A command.
     fn command(&self, key: u128) -> Result<Option<CommandRecord>, SettledError>;
     /// The number under a mark of a chunk or of a refused row, see [`marks_of`](crate::chunks::marks_of); under the digest of

@@ -7,6 +7,8 @@ use super::order::{Order, beyond_seq};
 use super::source::{PageRows, RowAt, Source, Sources};
 use super::tiers::TierSet;
 use super::verdict::{Expectation, Verdict, judge};
+use crate::append::SettledHead;
+use crate::heads::HeadRecord;
 use crate::store::{LogShared, Setting, Store};
 use crate::view::retired::{Retired, holds, unreadable};
 use crate::view::tail::{HotPart, LogTail, StreamWanted, TailRows};
@@ -218,16 +220,17 @@ impl Store {
         read: &StreamRead<'_>,
         manner: &Manner,
     ) -> Result<StreamPage, ReadError> {
+        let wanted = wanted(read, manner);
+        let last = |head: Option<HeadRecord>| head.map_or(Seq::ZERO, |head| head.last_seq);
         let known = match manner.head {
-            Some(head) => Ok(head),
-            None => shared.published().head(read.stream_id).map(|head| head.map_or(Seq::ZERO, |h| h.last_seq)),
+            Some(head) => Ok((head, None)),
+            None => shared.published().look_up(wanted.hash).map(|found| (last(found.head), found.settled)),
         };
         // reads go on without the heads on disk: only where the stream ends cannot be told for certain
-        let (head, unread) = match known {
-            Ok(head) => (head, None),
-            Err(error) => (Seq::ZERO, Some(error)),
+        let (head, looked, unread) = match known {
+            Ok((head, looked)) => (head, looked, None),
+            Err(error) => (Seq::ZERO, None, Some(error)),
         };
-        let wanted = wanted(read, manner);
         if let Some((found, retired)) = self.all_in_memory(&manner.setting, shared, &wanted, manner.tiers)? {
             return self.finish(read, manner, (head, &retired), found);
         }
@@ -239,7 +242,7 @@ impl Store {
         // falling, what lies below a cut of the tail is not wanted
         let wants_files = wanted.order == Order::Asc || tail_end.is_none();
         let durable = match snapshot.as_deref().filter(|_| wants_files) {
-            Some(snapshot) => files_part(&shared.key, snapshot, &wanted, &tail_rows)?,
+            Some(snapshot) => files_part(&shared.key, snapshot, &wanted, &tail_rows, looked.as_ref())?,
             None => None,
         };
         if let Some(set) = durable {
@@ -406,8 +409,9 @@ fn files_part(
     snapshot: &Snapshot,
     wanted: &StreamWanted<'_>,
     tail: &[TailRows],
+    looked: Option<&SettledHead>,
 ) -> Result<Option<RowSet>, ReadError> {
-    if has_all(wanted, tail) || wanted.from > wanted.to || files_end_before(log, snapshot, wanted) {
+    if has_all(wanted, tail) || wanted.from > wanted.to || files_end_before(log, snapshot, wanted, looked) {
         return Ok(None);
     }
     let set = snapshot.stream(&StreamQuery {
@@ -422,10 +426,18 @@ fn files_part(
 }
 
 /// Whether a stream ends below what is wanted in the files of a version, or is not in them, by the heads of the same version: then no
-/// file is opened. Where these cannot be read, the files tell.
-fn files_end_before(log: &LogKey, snapshot: &Snapshot, wanted: &StreamWanted<'_>) -> bool {
-    let head = snapshot.head(log, wanted.hash);
-    head.is_ok_and(|head| head.is_none_or(|head| head.last_seq < wanted.from))
+/// file is opened. Where these cannot be read, the files tell. `looked`: what was looked up already, mostly in the same runs.
+fn files_end_before(
+    log: &LogKey,
+    snapshot: &Snapshot,
+    wanted: &StreamWanted<'_>,
+    looked: Option<&SettledHead>,
+) -> bool {
+    let last = match looked.filter(|looked| looked.records.has_heads_of(snapshot, log)) {
+        Some(looked) => Ok(looked.head.map(|head| head.last_seq)),
+        None => snapshot.head(log, wanted.hash).map(|head| head.map(|head| head.last_seq)),
+    };
+    last.is_ok_and(|last| last.is_none_or(|last| last < wanted.from))
 }
 
 /// The tiers of one log, pinned for one stream.

@@ -25,6 +25,10 @@ impl Settled for SettledSnapshot {
         Ok(found.map(|h| HeadRecord { last_seq: h.last_seq, first_seq: h.first_seq, tenant: h.owner_tenant }))
     }
 
+    fn has_heads_of(&self, version: &Snapshot, log: &LogKey) -> bool {
+        self.records.has_heads_of(version, log)
+    }
+
     fn command(&self, key: u128) -> Result<Option<CommandRecord>, SettledError> {
         let found = self.records.command(key).map_err(|broken| unreadable(&broken))?;
         Ok(found.map(|c| CommandRecord {
