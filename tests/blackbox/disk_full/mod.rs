@@ -48,6 +48,33 @@ fn a_full_disk_is_said_and_passes_without_a_log() {
     store.assert_clean();
 }
 
+/// A start is a commit as well.
+#[test]
+fn a_store_without_a_log_starts_on_a_full_disk_and_is_read() {
+    let store = Store::without_log(&["compaction.enabled = false"]);
+    let server = store.start();
+    for n in 0..3 {
+        server.http().post("streams/T/s", &append(n)).expect(201);
+    }
+    server.stop();
+    std::fs::write(flag(&store), "").unwrap();
+    let (server, disk) = start_on_shim(&store, &[]);
+    let http = server.http();
+    for _ in 0..2 {
+        assert_eq!(http.stream("T", "s").len(), 3);
+        http.post("streams/T/s", &append(3)).expect_error(507, "disk_full");
+        let ready = http.get("/ready").expect(200);
+        assert_eq!(ready["degraded"][0]["store"], "test", "{ready}");
+        assert!(ready["degraded"][0]["error"].as_str().unwrap().contains("disk is full"), "{ready}");
+    }
+    disk.make_room();
+    assert_eq!(http.post("streams/T/s", &append(3)).expect(201)["last_seq"], 4);
+    assert_eq!(http.get("/ready").expect(200), json!({"status": "ready"}));
+    assert_eq!(http.stream("T", "s").len(), 4);
+    server.stop();
+    store.assert_clean();
+}
+
 #[test]
 fn a_job_that_finds_no_room_leaves_nothing_and_is_done_later() {
     let store = Store::new(KEYS);
@@ -205,10 +232,15 @@ impl SmallDisk for Shim {
     }
 }
 
+/// Where a store's shim has its flag.
+fn flag(store: &Store) -> PathBuf {
+    store.path().join("is-full")
+}
+
 /// Linking this test took a C compiler, so there is one to make the shim with.
 fn start_on_shim(store: &Store, more: &[(&str, &str)]) -> (Server, Shim) {
     let source = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/blackbox/disk_full/shim.c"));
-    let (library, flag) = (store.path().join("shim.so"), store.path().join("is-full"));
+    let (library, flag) = (store.path().join("shim.so"), flag(store));
     let mut compile = Command::new("cc");
     compile.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).arg("-ldl");
     let compiled = compile.output().expect("a C compiler called `cc`");

@@ -59,6 +59,14 @@ impl NodeHandle {
         troubles.filter_map(|(name, trouble)| Some((name, trouble?))).collect()
     }
 
+    /// Stores without a log that were opened on a full disk, and have found no room since: they are read, and take nothing.
+    #[must_use]
+    pub fn without_room(&self) -> Vec<(&str, Arc<str>)> {
+        let waiting = self.stores.iter().filter(|parts| parts.store.durable().waits_for_room());
+        let why = "its disk is full: it is read, and takes no appends and runs no jobs until there is room";
+        waiting.map(|parts| (parts.store.name(), Arc::from(why))).collect()
+    }
+
     /// Encrypted stores whose key the next start would not get now, and why. What is open goes on, with a log and without one.
     #[must_use]
     pub fn keys_troubled(&self) -> Vec<(&str, Arc<str>)> {

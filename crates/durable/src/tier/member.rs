@@ -11,11 +11,10 @@
 
 use super::commit::CommitError;
 use super::open::{
-    birth, check_store, finish_renames, names_there, probe_places, raised, refuse_clear, refuse_leftovers,
-    shared as shared_of,
+    Unclaimed, birth, check_store, delta_log, finish_renames, names_there, probe_places, raised, refuse_clear,
+    refuse_leftovers, shared as shared_of,
 };
 use super::{DurableTier, OpenError, OpenOptions, Snapshot, names};
-use crate::delta::DeltaLog;
 use crate::manifest::{self, ManifestError, Put};
 use crate::objects::{NotCreated, ObjectError, SharedObjects};
 use std::sync::Arc;
@@ -34,6 +33,8 @@ pub(super) struct Claim {
     pub(super) writer: Arc<str>,
     /// It may come and go: the store is shared by the nodes of a cluster.
     pub(super) member: bool,
+    /// There was no room for it when the store was opened.
+    pub(super) late: bool,
 }
 
 /// What following others came to.
@@ -95,9 +96,8 @@ impl DurableTier {
         };
         check_store(&manifest, config)?;
         let snapshot = Snapshot::open(Arc::clone(&shared), manifest, None);
-        let delta = (!config.security.encrypt_at_rest)
-            .then(|| DeltaLog::new(Arc::clone(&shared.objects), &snapshot, config.envelope.clone()));
-        Ok(Self::without_claim(shared, snapshot, crc, true, delta))
+        let delta = delta_log(&shared, &snapshot, config);
+        Ok(Self::without_claim(shared, snapshot, crc, delta, Unclaimed::Member))
     }
 
     /// Makes the newest version the current one, if `ready` says so of it. Blocks.
@@ -157,23 +157,28 @@ impl DurableTier {
         let snapshot = Arc::new(snapshot);
         self.publish(&mut committer, Arc::clone(&snapshot), crc);
         let writer = Arc::from(names::writer_name(name, epoch));
-        self.inner.claim.store(Arc::new(Claim { epoch: Some(epoch), writer, member: true }));
+        self.inner.claim.store(Arc::new(Claim { epoch: Some(epoch), writer, member: true, late: false }));
         drop(committer);
-        // what the one before left half done
-        let there = names_there(&*self.inner.shared.objects)?;
-        let (warnings, _) = finish_renames(&snapshot, &there);
-        warnings.iter().for_each(|warning| tracing::warn!(store = snapshot.store_name(), "{warning}"));
-        if let Some(Err(error)) = self.inner.delta.as_ref().map(|delta| delta.heal(&snapshot, &there)) {
-            tracing::warn!(store = snapshot.store_name(), %error, "a file has no link for readers of the Delta log");
-        }
+        self.finish_names(&snapshot)?;
         self.follow();
         Ok(epoch)
+    }
+
+    /// Gives files the names that a version means, where the owner before this one left that half done.
+    pub(super) fn finish_names(&self, snapshot: &Snapshot) -> Result<(), ObjectError> {
+        let there = names_there(&*self.inner.shared.objects)?;
+        let (warnings, _) = finish_renames(snapshot, &there);
+        warnings.iter().for_each(|warning| tracing::warn!(store = snapshot.store_name(), "{warning}"));
+        if let Some(Err(error)) = self.inner.delta.as_ref().map(|delta| delta.heal(snapshot, &there)) {
+            tracing::warn!(store = snapshot.store_name(), %error, "a file has no link for readers of the Delta log");
+        }
+        Ok(())
     }
 
     /// Commits nothing any more: another node does.
     pub fn give_up_claim(&self) {
         let writer = Arc::clone(&self.inner.claim.load().writer);
-        self.inner.claim.store(Arc::new(Claim { epoch: None, writer, member: true }));
+        self.inner.claim.store(Arc::new(Claim { epoch: None, writer, member: true, late: false }));
     }
 
     /// Whether the store is shared by the nodes of a cluster.

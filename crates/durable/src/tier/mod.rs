@@ -9,6 +9,7 @@
 
 mod commit;
 mod fold;
+mod late;
 mod member;
 pub(crate) mod names;
 mod open;
@@ -70,6 +71,8 @@ pub(crate) struct Committer {
     current_crc32c: u32,
     /// A commit whose outcome is not known.
     unclear: Option<settle::Unclear>,
+    /// The claim for which opening found no room.
+    late: Option<Box<late::LateClaim>>,
 }
 
 struct Inner {
@@ -129,7 +132,7 @@ impl DurableTier {
         self.inner.current.load_full()
     }
 
-    /// The epoch under which this handle commits; `None`: it was opened to read only.
+    /// The epoch under which this handle commits; `None`: it was opened to read only, or found no room for its claim yet.
     #[must_use]
     pub fn epoch(&self) -> Option<u64> {
         self.inner.claim.load().epoch
@@ -301,7 +304,7 @@ impl DurableTier {
 
     /// Shows the current version in the Delta log. Every commit ends with it; it cannot fail for the caller.
     pub(crate) fn follow(&self) {
-        if let Some(delta) = &self.inner.delta {
+        if let Some(delta) = self.inner.delta.as_ref().filter(|_| !self.waits_for_room()) {
             delta.follow(self);
         }
     }
@@ -352,6 +355,8 @@ mod tests_fold;
 mod tests_full;
 #[cfg(test)]
 mod tests_jobs;
+#[cfg(test)]
+mod tests_late;
 #[cfg(test)]
 mod tests_layout;
 #[cfg(test)]

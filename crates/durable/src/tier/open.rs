@@ -1,6 +1,7 @@
 //! Opens the tier: birth of a store, or the claim of a new epoch by one commit; finishes what a crash left half done.
 
 use super::commit::CommitError;
+use super::late::LateClaim;
 use super::member::Claim;
 use super::pins::{Gone, Pins};
 use super::{Committer, DurableTier, Inner, MANIFEST_FOLDER, Shared, Snapshot, names};
@@ -147,6 +148,24 @@ fn text(version: &Option<u64>) -> String {
     version.map_or_else(|| "none".to_owned(), |version| version.to_string())
 }
 
+/// What came of a claim.
+enum Claimed {
+    /// It is this version; the CRC32C of its file.
+    Made(Manifest, u32),
+    /// There is no room for it, and the store is read for now: the version upon which it is to be made.
+    NoRoom(Manifest, u32),
+}
+
+/// Why a handle has no claim.
+pub(super) enum Unclaimed {
+    /// It only reads.
+    ToRead,
+    /// It has one when it is its turn.
+    Member,
+    /// There was no room for it.
+    NoRoom(Box<LateClaim>),
+}
+
 /// Upon which version an owner begins.
 enum Upon {
     /// Whatever is the newest.
@@ -201,19 +220,28 @@ impl DurableTier {
         refuse_clear(&*objects, config)?;
         let shared = shared(objects, manifests, config, options.cache_bytes)?;
         probe_places(&shared, config, options.entropy)?;
-        let (manifest, crc) = claim(&shared, config, &options, &upon)?;
+        let claimed = claim(&shared, config, &options, &upon)?;
+        let before = if let Upon::Judged(judged) = &upon { judged.as_deref() } else { None };
+        let (manifest, crc) = match claimed {
+            Claimed::Made(manifest, crc) => (manifest, crc),
+            Claimed::NoRoom(manifest, crc) => {
+                let snapshot = Snapshot::open(Arc::clone(&shared), manifest, before);
+                let delta = delta_log(&shared, &snapshot, config);
+                let late = Unclaimed::NoRoom(Box::new(LateClaim { config: config.clone(), options }));
+                return Ok(Self::without_claim(shared, snapshot, crc, delta, late));
+            }
+        };
         let (epoch, file_seq) = (manifest.epoch, manifest.file_seq);
         let writer = names::writer_name(&options.writer, epoch);
-        let before = if let Upon::Judged(judged) = &upon { judged.as_deref() } else { None };
         let snapshot = Snapshot::open(Arc::clone(&shared), manifest, before);
         let there = names_there(&*shared.objects)?;
         let (warnings, gone) = finish_renames(&snapshot, &there);
-        let delta = (!config.security.encrypt_at_rest)
-            .then(|| DeltaLog::new(Arc::clone(&shared.objects), &snapshot, config.envelope.clone()));
+        let delta = delta_log(&shared, &snapshot, config);
         if let Some(Err(error)) = delta.as_ref().map(|delta| delta.heal(&snapshot, &there)) {
             tracing::warn!(store = config.name, %error, "a file has no link for readers of the Delta log");
         }
-        let committer = Committer { current_crc32c: crc, unclear: None };
+        let committer = Committer { current_crc32c: crc, unclear: None, late: None };
+        let claim = Claim { epoch: Some(epoch), writer: Arc::from(writer), member: false, late: false };
         let (snapshot, pins) = (Arc::new(snapshot), Pins::default());
         pins.add(&snapshot);
         snapshot.lower_veil();
@@ -223,7 +251,7 @@ impl DurableTier {
                 current: ArcSwap::new(snapshot),
                 committer: Mutex::new(committer),
                 file_seq: AtomicU64::new(file_seq),
-                claim: ArcSwap::from_pointee(Claim { epoch: Some(epoch), writer: Arc::from(writer), member: false }),
+                claim: ArcSwap::from_pointee(claim),
                 staged: StagedFiles::default(),
                 open_files: ArcSwap::default(),
                 retirements: AtomicU64::new(0),
@@ -261,28 +289,31 @@ impl DurableTier {
         let (manifest, crc) = manifest::read(&*shared.manifests, newest)?;
         check_store(&manifest, config)?;
         let snapshot = Snapshot::open(Arc::clone(&shared), manifest, None);
-        Ok(Self::without_claim(shared, snapshot, crc, false, None))
+        Ok(Self::without_claim(shared, snapshot, crc, None, Unclaimed::ToRead))
     }
 
-    /// A handle that commits nothing: to read, or (`member`) until it has a claim.
+    /// A handle that commits nothing: to read, or until it has a claim.
     pub(super) fn without_claim(
         shared: Arc<Shared>,
         snapshot: Snapshot,
         crc: u32,
-        member: bool,
         delta: Option<DeltaLog>,
+        why: Unclaimed,
     ) -> Self {
         let (file_seq, snapshot, pins) = (snapshot.manifest().file_seq, Arc::new(snapshot), Pins::default());
-        if member {
+        if !matches!(why, Unclaimed::ToRead) {
             pins.add(&snapshot);
         }
+        let member = matches!(why, Unclaimed::Member);
+        let late = if let Unclaimed::NoRoom(late) = why { Some(late) } else { None };
+        let claim = Claim { epoch: None, writer: Arc::from(""), member, late: late.is_some() };
         snapshot.lower_veil();
         let inner = Inner {
             shared,
             current: ArcSwap::new(snapshot),
-            committer: Mutex::new(Committer { current_crc32c: crc, unclear: None }),
+            committer: Mutex::new(Committer { current_crc32c: crc, unclear: None, late }),
             file_seq: AtomicU64::new(file_seq),
-            claim: ArcSwap::from_pointee(Claim { epoch: None, writer: Arc::from(""), member }),
+            claim: ArcSwap::from_pointee(claim),
             staged: StagedFiles::default(),
             open_files: ArcSwap::default(),
             retirements: AtomicU64::new(0),
@@ -410,6 +441,12 @@ pub(super) fn shared(
     Ok(Arc::new(Shared { objects, manifests, layout, cache: FileCache::new(cache_bytes), veil: Arc::default() }))
 }
 
+/// The writer of the Delta log; an encrypted store has none.
+pub(super) fn delta_log(shared: &Shared, snapshot: &Snapshot, config: &StoreConfig) -> Option<DeltaLog> {
+    let clear = !config.security.encrypt_at_rest;
+    clear.then(|| DeltaLog::new(Arc::clone(&shared.objects), snapshot, config.envelope.clone()))
+}
+
 pub(super) fn check_store(manifest: &Manifest, config: &StoreConfig) -> Result<(), OpenError> {
     if manifest.store_name == config.name {
         return Ok(());
@@ -418,12 +455,7 @@ pub(super) fn check_store(manifest: &Manifest, config: &StoreConfig) -> Result<(
 }
 
 /// Creates the next version under a raised epoch, or the first version of a new store.
-fn claim(
-    shared: &Shared,
-    config: &StoreConfig,
-    options: &OpenOptions,
-    upon: &Upon,
-) -> Result<(Manifest, u32), OpenError> {
+fn claim(shared: &Shared, config: &StoreConfig, options: &OpenOptions, upon: &Upon) -> Result<Claimed, OpenError> {
     let manifests = &*shared.manifests;
     let mut known = match upon {
         Upon::Judged(Some(snapshot)) => snapshot.version(),
@@ -448,14 +480,19 @@ fn claim(
             check_store(&current, config)?;
             raised(current, crc, config, options)
         };
-        match manifest::put(manifests, &next).map_err(NotCreated::into_error)? {
-            Put::Ours(crc) => return Ok((next, crc)),
+        match manifest::put(manifests, &next) {
+            Ok(Put::Ours(crc)) => return Ok(Claimed::Made(next, crc)),
             // somebody else was faster: claim above them
-            Put::Others => {
+            Ok(Put::Others) => {
                 if manifest::newest_above(manifests, known)?.is_none() {
                     return Err(OpenError::Obstructed { version: next.version });
                 }
             }
+            Err(NotCreated::No(ObjectError::DiskFull { .. })) if known > 0 && LateClaim::is_for(shared, config) => {
+                let (current, crc) = manifest::read(manifests, known)?;
+                return Ok(Claimed::NoRoom(current, crc));
+            }
+            Err(error) => return Err(error.into_error().into()),
         }
     }
     Err(OpenError::Contended)

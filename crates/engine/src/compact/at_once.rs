@@ -36,6 +36,10 @@ pub fn commit_groups_patiently(
     wait: &mut dyn FnMut(u32) -> bool,
 ) -> Vec<Outcome> {
     let durable = store.durable();
+    // names of files and of the commit are made of the epoch
+    if let Err(error) = durable.claim_late(now) {
+        return groups.iter().map(|_| Err(failed(&error))).collect();
+    }
     let before = durable.pin();
     let job_id = store.next_commit_id();
     let mut commits = Vec::with_capacity(groups.len());

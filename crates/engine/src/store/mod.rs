@@ -242,11 +242,15 @@ impl Store {
         self.durable.fold(now.minus_seconds(VERSIONS_KEPT_SECONDS))
     }
 
-    /// The epoch of another owner that came after this one; `None`: there is none. One small request, as a rule. It blocks.
+    /// The epoch of another owner that came after this one; `None`: there is none. One small request, as a rule. Where there was no room
+    /// for this one's claim when the store was opened, it is tried. It blocks.
     ///
     /// # Errors
     /// The disk or the object store; a version cannot be read.
     pub fn newer_owner(&self, now: Micros) -> Result<Option<u64>, ManifestError> {
+        if let Err(CommitError::StaleEpoch { found, .. }) = self.durable.claim_late(now) {
+            return Ok(Some(found));
+        }
         // the other may have folded away what came right behind the newest version that is known here
         let folded = self.durable.pin().committed_at() < now.minus_seconds(VERSIONS_KEPT_SECONDS);
         self.durable.newer_owner(folded)

@@ -3,7 +3,8 @@
 //! ```text
 //!  1 the declaration is compared with the one in the manifest   refused if it changes what is on disk
 //!  2 every log (folders on disk and logs in the manifest)       recovered and judged; lost ones refused
-//!  3 the durable tier                                           claims a new owner epoch: an older owner is fenced
+//!  3 the durable tier                                           claims a new owner epoch: an older owner is fenced; of a store
+//!                                                               without a log on a full disk later, with the first commit
 //!  4 broken runs are made anew; logs that are lost are given up if that was asked for
 //!  5 clocks above every moment of the store
 //!  6 what is above each watermark is replayed                   heads, commands, ids; memory is warmed with it
@@ -92,7 +93,12 @@ impl Judged {
         let (options, wal_dir, durable, facts) = self.claim()?;
         let Facts { logs: found, tail, mut report, .. } = facts;
         let text = strandline_deql::print(&options.config);
-        if durable.pin().config_text() != text {
+        if durable.waits_for_room() {
+            report.warnings.push(
+                "the disk is full: the store is read, and takes no appends and runs no jobs until there is room"
+                    .to_owned(),
+            );
+        } else if durable.pin().config_text() != text {
             let job_id = keyed_hash(0, 1, &[&options.entropy.to_le_bytes(), b"config"]);
             durable.update(&Update::Config(text), job_id, options.now)?;
         }

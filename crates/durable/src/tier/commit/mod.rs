@@ -62,9 +62,10 @@ impl DurableTier {
     }
 
     fn change_manifest(&self, change: &dyn Change, job_id: u128, at: Micros) -> Result<Outcome, CommitError> {
-        let ours = self.epoch().ok_or(CommitError::ReadOnly)?;
         let mut committer = self.inner.committer.lock();
         self.settle_locked(&mut committer)?;
+        self.claim_late_locked(&mut committer, at)?;
+        let ours = self.epoch().ok_or(CommitError::ReadOnly)?;
         let outcome = self.try_change(&mut committer, ours, change, job_id, at);
         match &committer.unclear {
             // an earlier try of the same job may still land

@@ -65,6 +65,8 @@ fn run(
     progress.set_total(plan.events());
     steps.reached(Step::Selected)?;
     enter(Phase::Merging, progress, steps);
+    // names of files are made of the epoch
+    store.durable().claim_late(now)?;
     let merged = merge(store, plan, job_id, progress, steps)?;
     steps.reached(Step::FilesWritten)?;
     let left_alone: Vec<String> = merged.left_alone.iter().map(|file| file.path.clone()).collect();
