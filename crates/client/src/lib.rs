@@ -22,7 +22,9 @@
 mod net;
 pub mod wire;
 
-pub use net::{Client, ClientError, ClusterClient, ClusterOptions, Followed, Options, Page, Scan, Subscription, Tls};
+pub use net::{
+    Client, ClientError, ClusterClient, ClusterOptions, Followed, Options, Page, Parts, Scan, Subscription, Tls,
+};
 pub use strandline_event::{BatchBuilder, BatchBytes, BatchUnit, EventInput, EventRef, Position, Seq};
 pub use wire::append::{Expected, OnError};
 pub use wire::events::Events;
@@ -30,4 +32,5 @@ pub use wire::hello::Welcome;
 pub use wire::outcome::{Appended, BulkOutcomes, KnownEvent, PartAppended, RejectedRow};
 pub use wire::read::{AllWanted, Direction, Filter, HeadIs, PageFacts, StreamWanted};
 pub use wire::refused::Refused;
+pub use wire::stay::Stay;
 pub use wire::subscribe::{PartFacts, SubscribeWanted};

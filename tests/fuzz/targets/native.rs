@@ -10,7 +10,7 @@ use strandline_client::wire::events::Events;
 use strandline_client::wire::fields::Reader;
 use strandline_client::wire::frames::{Frame, FrameReader, Step};
 use strandline_client::wire::header::{Header, Kind};
-use strandline_client::wire::{append, hello, outcome, read, refused, subscribe};
+use strandline_client::wire::{append, hello, outcome, read, refused, stay, subscribe};
 use strandline_event::BatchBytes;
 use strandline_event::foreign::check_foreign;
 
@@ -90,6 +90,7 @@ fn decode(frame: &Frame) {
             }
         }
         Some(Kind::ScanMore) => drop(read::decode_scan_more(body)),
+        Some(Kind::Stay) => drop(stay::Stay::decode(body)),
         Some(Kind::Subscribe) => drop(subscribe::SubscribeWanted::decode(body)),
         Some(Kind::SubscribePart) => {
             if let Ok((_, events)) = subscribe::PartFacts::decode(body) {

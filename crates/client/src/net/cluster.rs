@@ -13,6 +13,7 @@ use crate::wire::hello::Welcome;
 use crate::wire::outcome::{Appended, BulkOutcomes, PartAppended};
 use crate::wire::read::{HeadIs, StreamWanted};
 use crate::wire::refused::{OUTCOME_UNKNOWN, Refused};
+use crate::wire::stay::Stay;
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::Future;
@@ -47,7 +48,9 @@ impl ClusterOptions {
     #[must_use]
     pub fn new(addresses: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let short = Duration::from_secs(1);
-        let each = Options { patience: short, connect_within: short, silence_max: short, ..Options::new("") };
+        // it hears who leads and goes there itself: one hop less from then on
+        let stay = Stay { led: true, reads: false };
+        let each = Options { stay, patience: short, connect_within: short, silence_max: short, ..Options::new("") };
         let addresses = addresses.into_iter().map(Into::into).collect();
         Self { addresses, each, patience: Duration::from_secs(30) }
     }

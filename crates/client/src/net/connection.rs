@@ -20,6 +20,9 @@ use tokio_rustls::client::TlsStream;
 
 /// A frame with a tail of less than this is written with the frames before it.
 const COPY_BYTES_MAX: usize = 16 << 10;
+/// The request that says what stays. Its answer, a Pong or that the server does not know the word, is nobody's: one that does not know it sends
+/// nothing on.
+const STAY: u64 = u64::MAX;
 
 /// A connection on which both sides have said their first word.
 pub(super) struct Open {
@@ -88,6 +91,10 @@ impl Open {
         };
         if welcome.version != VERSION {
             return Err(ClientError::Protocol(WireError::Version(welcome.version)).into());
+        }
+        if options.stay.is_said() {
+            stream.write_all(&options.stay.encode(STAY).into_bytes()).await?;
+            stream.flush().await?;
         }
         Ok(Self { stream: opened(stream), frames, welcome })
     }

@@ -5,6 +5,7 @@ mod connection;
 mod error;
 mod line;
 mod options;
+mod parts;
 mod queue;
 mod scan;
 mod shared;
@@ -14,6 +15,7 @@ mod tls;
 pub use cluster::{ClusterClient, ClusterOptions};
 pub use error::ClientError;
 pub use options::Options;
+pub use parts::Parts;
 pub use scan::Scan;
 pub use subscribe::{Followed, Subscription};
 pub use tls::Tls;
@@ -25,7 +27,7 @@ use crate::wire::fields::Encoded;
 use crate::wire::frames::Frame;
 use crate::wire::header::Kind;
 use crate::wire::hello::Welcome;
-use crate::wire::outcome::{Appended, BulkOutcomes, decode_appended, decode_bulk_appended};
+use crate::wire::outcome::{AppendOutcomes, Appended, BulkOutcomes, decode_appended, decode_bulk_appended};
 use crate::wire::read::{
     AllWanted, Filter, HeadIs, HeadOf, PageFacts, ScanWanted, StreamWanted, decode_global_page, encode_empty,
 };
@@ -134,6 +136,33 @@ impl Client {
         outcome.map_err(|error| if dry_run { error } else { error.of_append(again) })
     }
 
+    /// Appends batches (unit Append), each to its stream, atomically and on its own, in one frame: at most 4,096. The outer error is about all of
+    /// them, an inner one about that append.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn append_many(
+        &self,
+        appends: &[(BatchBytes, Expected)],
+        dry_run: bool,
+    ) -> Result<AppendOutcomes, ClientError> {
+        if appends.is_empty() {
+            return Ok(AppendOutcomes::new());
+        }
+        check_count(appends.len())?;
+        let batches = || appends.iter().map(|(batch, _)| batch);
+        batches().try_for_each(|batch| check_unit(batch, BatchUnit::Append))?;
+        let held = self.shared().room(batches().map(bytes_in_frame).sum()).await?;
+        let repeat = if dry_run { Repeat::Always } else { Repeat::of_all(batches()) };
+        let frame = |id| encode_append(id, appends.iter().map(|(batch, expected)| (batch, *expected)), dry_run);
+        let Heard { frame, again } = self.hear(repeat, Some(held), frame).await?;
+        let again = again && !dry_run;
+        let outcomes =
+            expect(Kind::Appended, &frame).and_then(|()| whole(decode_appended(&frame.body)?, appends.len()));
+        let outcomes = outcomes.map_err(|error| if dry_run { error } else { error.of_append(again) })?;
+        Ok(outcomes.into_iter().map(|one| one.map_err(|refused| of_part(refused, again))).collect())
+    }
+
     /// Appends batches (unit Rows) of many streams, at most one of each stream type. The outer error: nothing was stored; inner
     /// ones: that part was not.
     ///
@@ -143,21 +172,13 @@ impl Client {
         if batches.is_empty() {
             return Ok(BulkOutcomes::new());
         }
-        if batches.len() > BATCHES_MAX {
-            let text = format!("{} batches at once; at most {BATCHES_MAX} are sent: send several times", batches.len());
-            return Err(ClientError::Refused(Refused::new(ErrorKind::TooLarge, text)));
-        }
+        check_count(batches.len())?;
         batches.iter().try_for_each(|batch| check_unit(batch, BatchUnit::Rows))?;
         let held = self.shared().room(batches.iter().map(bytes_in_frame).sum()).await?;
         let frame = |id| encode_bulk(id, batches, on_error);
         let Heard { frame, again } = self.hear(Repeat::of_all(batches), Some(held), frame).await?;
-        let outcomes = expect(Kind::BulkAppended, &frame).and_then(|()| {
-            let outcomes = decode_bulk_appended(&frame.body)?;
-            match outcomes.len() == batches.len() {
-                true => Ok(outcomes),
-                false => Err(WireError::Body("another number of outcomes").into()),
-            }
-        });
+        let outcomes =
+            expect(Kind::BulkAppended, &frame).and_then(|()| whole(decode_bulk_appended(&frame.body)?, batches.len()));
         let outcomes = outcomes.map_err(|error| error.of_append(again))?;
         Ok(outcomes.into_iter().map(|part| part.map_err(|refused| of_part(refused, again))).collect())
     }
@@ -199,12 +220,22 @@ impl Client {
     /// # Errors
     /// The client is closed.
     pub fn scan(&self, filter: Filter, window_bytes: u32) -> Scan {
-        let id = self.shared().next_id();
-        let frame = ScanWanted { window_bytes, filter }.encode(id);
-        let (reply, parts) = tokio::sync::mpsc::unbounded_channel();
-        let (frame, reply) = (Arc::new(frame), Reply::Many(reply));
-        self.shared().send(Request { id, frame, repeat: Repeat::Never, reply, broken: 0, held: None });
-        Scan::new(self.clone(), id, parts)
+        Scan::new(self.parts(|id| ScanWanted { window_bytes, filter }.encode(id)))
+    }
+
+    /// Begins a scan or a subscription by the frame that is made for the id that it gets, and gives what comes as it comes: for who passes it
+    /// on.
+    pub fn parts(&self, encode: impl FnOnce(u64) -> Encoded) -> Parts {
+        Parts::begin(self, encode)
+    }
+
+    /// Asks what changes nothing, by the frame that is made for the id that it gets, and gives the answer as it came, an error too: for who
+    /// passes it on.
+    ///
+    /// # Errors
+    /// [`ClientError`]: there is no answer.
+    pub async fn pass(&self, encode: impl FnOnce(u64) -> Encoded) -> Result<Frame, ClientError> {
+        self.hear(Repeat::Always, None, encode).await.map(|heard| heard.frame)
     }
 
     /// Follows the store: what is there behind a position, then what is committed, each event once. The server sends at most
@@ -250,6 +281,19 @@ impl Client {
         shared.send(Request { id, frame, repeat, reply, broken: 0, held });
         answered.await.map_err(|_| ClientError::Closed)?
     }
+}
+
+fn check_count(count: usize) -> Result<(), ClientError> {
+    if count <= BATCHES_MAX {
+        return Ok(());
+    }
+    let text = format!("{count} batches at once; at most {BATCHES_MAX} are sent: send several times");
+    Err(ClientError::Refused(Refused::new(ErrorKind::TooLarge, text)))
+}
+
+/// As many outcomes as there were batches, or they cannot be told apart.
+fn whole<T>(outcomes: Vec<T>, count: usize) -> Result<Vec<T>, ClientError> {
+    if outcomes.len() == count { Ok(outcomes) } else { Err(WireError::Body("another number of outcomes").into()) }
 }
 
 /// What is said of a part of a bulk append that was refused.

@@ -1,6 +1,7 @@
 //! How a client connects, and its limits.
 
 use crate::net::tls::Tls;
+use crate::wire::stay::Stay;
 use std::fmt;
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ pub struct Options {
     pub token: String,
     /// Connect by TLS; `None`: in plain text.
     pub tls: Option<Tls>,
+    /// What the server does not send on to other nodes; said on each connection, where anything is.
+    pub stay: Stay,
     /// What the client calls itself.
     pub program: String,
     /// Bytes of requests without an answer; who would go over it waits.
@@ -46,6 +49,7 @@ impl Options {
             store: String::new(),
             token: String::new(),
             tls: None,
+            stay: Stay::default(),
             program: concat!("strandline-client/", env!("CARGO_PKG_VERSION")).to_owned(),
             in_flight_bytes_max: 32 << 20,
             patience: Duration::from_secs(30),

@@ -63,8 +63,8 @@ impl Repeat {
     }
 
     /// Of several that go together.
-    pub(super) fn of_all(batches: &[BatchBytes]) -> Self {
-        let all = batches.iter().map(Self::of);
+    pub(super) fn of_all<'a>(batches: impl IntoIterator<Item = &'a BatchBytes>) -> Self {
+        let all = batches.into_iter().map(Self::of);
         all.min_by_key(|repeat| *repeat as u8).unwrap_or(Self::Always)
     }
 

@@ -1,25 +1,21 @@
 //! A scan under way: parts come ahead of the caller, as many bytes as the window allows.
 
 use crate::net::error::ClientError;
-use crate::net::{Client, expect};
+use crate::net::expect;
+use crate::net::parts::Parts;
 use crate::wire::events::Events;
-use crate::wire::frames::Frame;
 use crate::wire::header::Kind;
-use crate::wire::read::{decode_scan_part, encode_scan_more};
-use tokio::sync::mpsc::UnboundedReceiver;
+use crate::wire::read::decode_scan_part;
 
 /// Everything of a store, part by part. Dropping it ends the scan.
 pub struct Scan {
-    client: Client,
-    id: u64,
-    /// As many bytes as the window: the server sends no more.
-    parts: UnboundedReceiver<Result<Frame, ClientError>>,
+    parts: Parts,
     ended: bool,
 }
 
 impl Scan {
-    pub(super) const fn new(client: Client, id: u64, parts: UnboundedReceiver<Result<Frame, ClientError>>) -> Self {
-        Self { client, id, parts, ended: false }
+    pub(super) const fn new(parts: Parts) -> Self {
+        Self { parts, ended: false }
     }
 
     /// The next events; `None`: that was everything.
@@ -39,19 +35,12 @@ impl Scan {
     }
 
     async fn part(&mut self) -> Result<(bool, Events), ClientError> {
-        let frame = self.parts.recv().await.ok_or(ClientError::Closed)??;
+        let frame = self.parts.next().await?;
         expect(Kind::ScanPart, &frame)?;
         let (is_last, events) = decode_scan_part(&frame.body)?;
         if !is_last {
-            self.client.shared().tell(self.id, encode_scan_more(self.id, frame.body.len() as u32));
+            self.parts.more(frame.body.len() as u32);
         }
         Ok((is_last, events))
-    }
-}
-
-impl Drop for Scan {
-    /// Also after an error: a part that cannot be read does not end the scan on the server.
-    fn drop(&mut self) {
-        self.client.shared().cancel(self.id);
     }
 }

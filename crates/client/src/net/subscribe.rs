@@ -1,17 +1,13 @@
 //! A subscription under way. It outlives its connection: where one breaks, the next goes on behind the last event that was given.
 
 use crate::net::error::ClientError;
-use crate::net::queue::{Repeat, Reply, Request};
+use crate::net::parts::Parts;
 use crate::net::{Client, expect};
 use crate::wire::events::Events;
-use crate::wire::frames::Frame;
 use crate::wire::header::Kind;
-use crate::wire::read::encode_scan_more;
 use crate::wire::subscribe::{PartFacts, SubscribeWanted};
-use std::sync::Arc;
 use std::time::Duration;
 use strandline_event::{ErrorKind, Position};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::sleep;
 
 /// Pause before a subscription goes on that the server has ended.
@@ -30,15 +26,9 @@ pub struct Followed {
 pub struct Subscription {
     client: Client,
     wanted: SubscribeWanted,
-    open: Option<Part>,
+    /// One run of it, on one connection.
+    open: Option<Parts>,
     position: Option<Position>,
-}
-
-/// One run of it, on one connection.
-struct Part {
-    id: u64,
-    /// As many bytes as the window: the server sends no more.
-    parts: UnboundedReceiver<Result<Frame, ClientError>>,
 }
 
 impl Subscription {
@@ -76,12 +66,12 @@ impl Subscription {
     async fn part(&mut self) -> Result<Followed, ClientError> {
         let open = match &mut self.open {
             Some(open) => open,
-            None => self.open.insert(Part::begin(&self.client, &self.wanted)),
+            None => self.open.insert(Parts::begin(&self.client, |id| self.wanted.encode(id))),
         };
-        let frame = open.parts.recv().await.ok_or(ClientError::Closed)??;
+        let frame = open.next().await?;
         expect(Kind::SubscribePart, &frame)?;
         let (facts, events) = PartFacts::decode(&frame.body)?;
-        self.client.shared().tell(open.id, encode_scan_more(open.id, frame.body.len() as u32));
+        open.more(frame.body.len() as u32);
         self.position = Some(facts.position);
         // from here on another connection goes on
         self.wanted.after = self.position;
@@ -89,19 +79,7 @@ impl Subscription {
     }
 
     fn end(&mut self) {
-        if let Some(open) = self.open.take() {
-            self.client.shared().cancel(open.id);
-        }
-    }
-}
-
-impl Part {
-    fn begin(client: &Client, wanted: &SubscribeWanted) -> Self {
-        let id = client.shared().next_id();
-        let (reply, parts) = unbounded_channel();
-        let (frame, reply) = (Arc::new(wanted.encode(id)), Reply::Many(reply));
-        client.shared().send(Request { id, frame, repeat: Repeat::Never, reply, broken: 0, held: None });
-        Self { id, parts }
+        self.open = None;
     }
 }
 
@@ -109,10 +87,4 @@ impl Part {
 fn is_passing(error: &ClientError) -> bool {
     let refused = matches!(error.kind(), Some(ErrorKind::Unavailable | ErrorKind::Overloaded));
     refused || matches!(error, ClientError::Broken { .. })
-}
-
-impl Drop for Subscription {
-    fn drop(&mut self) {
-        self.end();
-    }
 }

@@ -5,6 +5,7 @@ use crate::wire::append::{body_bytes_of_one, decode_append};
 use crate::wire::frames::{FrameReader, Step};
 use crate::wire::header::NO_EVENTS_BODY_MAX;
 use crate::wire::outcome::OutcomesWriter;
+use crate::wire::stay::Stay;
 use std::future::Future;
 use std::time::Duration;
 use strandline_event::{BatchBuilder, BatchUnit, EventInput, IdPrefix, Micros, Seq, StampsBuilder};
@@ -19,6 +20,8 @@ pub(crate) fn on_a_runtime(test: impl Future<Output = ()>) {
 pub(crate) struct Played {
     socket: TcpStream,
     frames: FrameReader,
+    /// What it was told to keep to itself.
+    pub(crate) stay: Option<Stay>,
 }
 
 /// What it says first.
@@ -40,7 +43,7 @@ impl Played {
 
     async fn accept_with(listener: &TcpListener, welcome: Welcome) -> Self {
         let (socket, _) = listener.accept().await.unwrap();
-        let mut played = Self { socket, frames: FrameReader::new(64 << 20) };
+        let mut played = Self { socket, frames: FrameReader::new(64 << 20), stay: None };
         let hello = played.next().await.unwrap();
         assert_eq!(Kind::from_u8(hello.header.kind), Some(Kind::Hello));
         played.say(welcome.encode(hello.header.request)).await;
@@ -51,6 +54,9 @@ impl Played {
     pub(crate) async fn next(&mut self) -> Option<Frame> {
         loop {
             match self.frames.step().unwrap() {
+                Step::Frame(frame) if frame.header.kind == Kind::Stay.to_u8() => {
+                    self.stay = Some(Stay::decode(&frame.body).unwrap());
+                }
                 Step::Frame(frame) => return Some(frame),
                 Step::Head(_) | Step::Skipped(_) => {}
                 Step::More => match self.socket.read(self.frames.space()).await {
@@ -133,6 +139,34 @@ fn no_more_bytes_are_on_their_way_than_the_client_allows() {
         for caller in callers {
             caller.await.unwrap().unwrap();
         }
+    });
+}
+
+#[test]
+fn appends_of_one_frame_are_answered_each_on_its_own() {
+    on_a_runtime(async {
+        let (listener, options) = listening().await;
+        let (client, mut played) = tokio::join!(Client::connect(options), Played::accept(&listener));
+        let client = client.unwrap();
+        let appends = [(batch(9, None), Expected::Any), (batch(9, None), Expected::Any)];
+        for refused in [1, 2] {
+            let answering = async {
+                let frame = played.next().await.unwrap();
+                assert_eq!(decode_append(&frame.body).unwrap().appends.len(), 2);
+                let mut out = OutcomesWriter::new(Kind::Appended, frame.header.request, refused);
+                (0..refused).for_each(|_| out.refused(&Refused::new(ErrorKind::WrongExpectedSeq, "elsewhere")));
+                played.say(out.finish()).await;
+            };
+            let (outcomes, ()) = tokio::join!(client.append_many(&appends, false), answering);
+            if refused == 1 {
+                // nobody knows which of both it was
+                assert!(matches!(outcomes, Err(ClientError::OutcomeUnknown { .. })), "{outcomes:?}");
+            } else {
+                let kinds = outcomes.unwrap().into_iter().map(|one| one.unwrap_err().kind());
+                assert!(kinds.eq([Some(ErrorKind::WrongExpectedSeq); 2]));
+            }
+        }
+        assert_eq!(played.stay, None, "who does not follow leaders lets everything be sent on");
     });
 }
 

@@ -11,7 +11,11 @@ use tokio_rustls::client::TlsStream;
 
 /// Connect by TLS, to servers whose certificates an authority has signed. Cloning shares it.
 #[derive(Clone)]
-pub struct Tls(Arc<ClientConfig>);
+pub struct Tls {
+    config: Arc<ClientConfig>,
+    /// The name that the server must show; `None`: what stands before the port.
+    name: Option<ServerName<'static>>,
+}
 
 impl Tls {
     /// Trusts the authorities in a PEM file, and nobody else.
@@ -19,16 +23,29 @@ impl Tls {
     /// # Errors
     /// [`TlsError`].
     pub fn trusting(authorities: &Path) -> Result<Self, TlsError> {
-        client_config(authorities).map(Self)
+        Ok(Self { config: client_config(authorities)?, name: None })
     }
 
-    /// The certificate must have the name, or the address, that stands before the port.
-    pub(super) async fn connect(&self, address: &str, socket: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let name = ServerName::try_from(host).map_err(io::Error::other)?;
-        TlsConnector::from(Arc::clone(&self.0)).connect(name, socket).await
+    /// As a configuration says, to a server that shows this name, wherever it is.
+    #[must_use]
+    pub fn to(config: Arc<ClientConfig>, name: ServerName<'static>) -> Self {
+        Self { config, name: Some(name) }
     }
+
+    /// The certificate must have the name that was given, or else the name or the address that stands before the port.
+    pub(super) async fn connect(&self, address: &str, socket: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        let name = match &self.name {
+            Some(name) => name.clone(),
+            None => before_the_port(address)?,
+        };
+        TlsConnector::from(Arc::clone(&self.config)).connect(name, socket).await
+    }
+}
+
+fn before_the_port(address: &str) -> io::Result<ServerName<'static>> {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    ServerName::try_from(host).map_err(io::Error::other)
 }
 
 impl fmt::Debug for Tls {
@@ -39,7 +56,7 @@ impl fmt::Debug for Tls {
 
 impl PartialEq for Tls {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        Arc::ptr_eq(&self.config, &other.config) && self.name == other.name
     }
 }
 

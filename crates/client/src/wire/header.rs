@@ -62,6 +62,8 @@ kinds! {
     Ping = 4,
     /// Its answer.
     Pong = 5,
+    /// What another node does is not sent on.
+    Stay = 6,
     /// Appends to streams.
     Append = 16,
     /// Its answer.

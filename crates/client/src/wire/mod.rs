@@ -11,4 +11,5 @@ pub mod hello;
 pub mod outcome;
 pub mod read;
 pub mod refused;
+pub mod stay;
 pub mod subscribe;

@@ -14,7 +14,7 @@ use strandline_client::wire::read::{
 use strandline_client::wire::{append, read};
 use strandline_client::{
     Appended, BatchBuilder, BatchBytes, BatchUnit, Direction, EventInput, Expected, Filter, KnownEvent, OnError,
-    PageFacts, PartAppended, PartFacts, Position, Refused, RejectedRow, Seq, SubscribeWanted,
+    PageFacts, PartAppended, PartFacts, Position, Refused, RejectedRow, Seq, Stay, SubscribeWanted,
 };
 use strandline_event::{Chunk, EventId, IdPrefix, Micros, StampedBatch, Stamps, StampsBuilder};
 
@@ -232,6 +232,7 @@ pub(crate) fn all() -> Vec<(&'static str, Vec<u8>)> {
         ("error_not_leader", not_leader().encode(2)),
         ("ping", encode_empty(Kind::Ping, 3)),
         ("pong", encode_empty(Kind::Pong, 3)),
+        ("stay", Stay { led: true, reads: true }.encode(3)),
         ("append", encode_append(4, appends.into_iter(), true)),
         ("append_whole", encode_append(4, std::iter::once((&whole(BatchUnit::Append), Expected::Any)), false)),
         ("appended", appended(4)),
@@ -272,6 +273,7 @@ pub(crate) fn decode(frame: &Frame) -> bool {
         Some(Kind::Welcome) => Welcome::decode(body).is_ok(),
         Some(Kind::Error) => Refused::read(&mut Reader::new(body)).is_ok(),
         Some(Kind::Ping | Kind::Pong | Kind::ScanCancel) => body.is_empty(),
+        Some(Kind::Stay) => Stay::decode(body).is_ok(),
         Some(Kind::Append) => append::decode_append(body).is_ok(),
         Some(Kind::Appended) => decode_appended(body).is_ok(),
         Some(Kind::AppendBulk) => append::decode_bulk(body).is_ok(),

@@ -34,6 +34,7 @@ async fn client(nodes: &[&Node]) -> (ClusterClient, Played) {
     let connecting = tokio::spawn(ClusterClient::connect(options));
     let mut first = nodes[0].accept().await;
     let ping = first.next().await.unwrap();
+    assert_eq!(first.stay, Some(Stay { led: true, reads: false }), "who leads is said, not asked there");
     first.say(encode_empty(Kind::Pong, ping.header.request)).await;
     (connecting.await.unwrap().unwrap(), first)
 }
