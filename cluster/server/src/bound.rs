@@ -21,7 +21,7 @@ pub struct ServeOptions {
     pub admin: Option<SocketAddr>,
     /// Clients of the native protocol.
     pub native: Option<SocketAddr>,
-    /// In a cluster: send on over HTTP what another node leads; else it is answered with where that node is.
+    /// In a cluster: send on what another node leads; else it is answered with where that node is.
     pub forward: bool,
     /// Who is served, and whether in plain text.
     pub security: Security,

@@ -209,7 +209,7 @@ pub(crate) struct ServeCluster {
     /// Voters of every log; the node that makes the cluster says it
     #[arg(long, value_name = "N", hide_short_help = true, value_parser = crate::value::whole::<u8>(1..=7))]
     pub(crate) replication: Option<u8>,
-    /// Answer over HTTP with 503 and the leader's address instead of sending on what another node leads
+    /// Answer with the leader's address (over HTTP: 503) instead of sending on what another node leads
     #[arg(long, hide_short_help = true)]
     pub(crate) no_forward: bool,
     /// What the node does: one or more of ingest,compact,read [default: what it did before; a new one: all three]

@@ -5,6 +5,7 @@
 
 mod links;
 mod named;
+mod native;
 pub(crate) mod nodes;
 mod offline;
 mod operator;

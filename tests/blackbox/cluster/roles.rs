@@ -6,7 +6,8 @@ use super::{KEYS, everything_is_there, goes_on, under_load};
 use crate::harness::seed;
 use serde_json::{Value, json};
 
-const APART: [&str; 5] = ["ingest", "ingest", "ingest", "compact", "read"];
+/// What each of five nodes does.
+pub(super) const APART: [&str; 5] = ["ingest", "ingest", "ingest", "compact", "read"];
 
 /// A run by hand, asked of any node, that ended well.
 fn compacts(nodes: &Nodes, asked: usize) -> bool {

@@ -36,7 +36,7 @@ pub(crate) struct Readers {
 
 impl Readers {
     /// Those that are asked now, in this order.
-    fn in_turn(&self, mut all: Vec<(NodeId, String)>) -> Vec<(NodeId, String)> {
+    pub(crate) fn in_turn(&self, mut all: Vec<(NodeId, String)>) -> Vec<(NodeId, String)> {
         let mut left = self.left.lock();
         left.retain(|_, since| since.elapsed() < LEFT_ALONE);
         all.retain(|(_, address)| !left.contains_key(address));
@@ -45,7 +45,7 @@ impl Readers {
         all
     }
 
-    fn is_left_alone(&self, address: String) {
+    pub(crate) fn is_left_alone(&self, address: String) {
         self.left.lock().insert(address, Instant::now());
     }
 }

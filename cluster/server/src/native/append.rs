@@ -1,17 +1,20 @@
-//! Appends of one frame: checked, handed to the node in one call, answered in one frame.
+//! Appends of one frame: checked, handed to the node in one call, answered in one frame. What another node leads is sent there (`several.rs`).
 
 use crate::http::call::ServedStore;
 use crate::native::checks::check;
 use crate::native::refusal::{of_api, refused};
+use crate::native::relay::Relay;
+use crate::native::several::{Several, Told, send_on};
 use std::sync::Arc;
 use strandline_client::wire::append::{Appends, Expected as WireExpected, OnError as WireOnError};
 use strandline_client::wire::header::Kind;
 use strandline_client::wire::outcome::OutcomesWriter;
-use strandline_client::{Appended, KnownEvent, PartAppended, Refused, RejectedRow};
+use strandline_client::{Appended, Client, ClientError, KnownEvent, PartAppended, Refused, RejectedRow};
 use strandline_engine::append::{AppendOutcome, Expected, OnError};
 use strandline_event::{BatchBytes, ErrorKind, FieldNames, limits};
 use strandline_workers::permits::BytePermit;
-use strandline_workers::{AppendedEvent, Outcome, StreamAppend, StreamOutcome};
+use strandline_workers::{AppendedEvent, NodeError, Outcome, StreamAppend, StreamOutcome};
+use tokio::runtime::Handle;
 
 /// A row of an append that was known, in an answer.
 const KNOWN_BYTES: usize = 40;
@@ -52,41 +55,108 @@ impl Checked {
         rows * KNOWN_BYTES + self.refused.len() * OUTCOME_BYTES
     }
 
-    /// Appends what is right; `then` is given the answer to all. It must not wait: the owner of a log may be who calls it.
+    /// Appends what is right, by `relay` also what other nodes lead; `then` is given the answer to all. It must not wait: the owner of a log may
+    /// be who calls it.
     pub(super) fn begin(
         self,
         served: &Arc<ServedStore>,
+        relay: Option<Arc<Relay>>,
         request: u64,
         permit: BytePermit,
         then: impl FnOnce(Vec<u8>) + Send + Sync + 'static,
     ) {
-        let (wrong, answering) = (self.refused, Arc::clone(served));
-        let then = move |outcomes| then(answer(&answering, request, wrong, outcomes));
-        served.store.append_many_then(self.appends, self.dry_run, &Arc::new(permit), then);
+        let (wrong, answering, permit) = (self.refused, Arc::clone(served), Arc::new(permit));
+        let sending = relay.map(|relay| {
+            let (served, appends, permit) = (Arc::clone(served), self.appends.clone(), Arc::clone(&permit));
+            (Streams { served, appends, dry_run: self.dry_run, permit }, relay, Handle::current())
+        });
+        let then = move |outcomes: Vec<Outcome>| {
+            let told = outcomes.iter().any(is_led_elsewhere);
+            let Some((streams, relay, runtime)) = sending.filter(|_| told) else {
+                let outcomes = outcomes.into_iter().map(|outcome| stream_told(outcome, &answering).said());
+                return then(answer(request, wrong, outcomes));
+            };
+            runtime.spawn(async move {
+                let told = outcomes.into_iter().map(|outcome| stream_told(outcome, &answering)).collect();
+                let outcomes = streams.send_on(told, &relay).await;
+                then(answer(request, wrong, outcomes.into_iter()));
+            });
+        };
+        served.store.append_many_then(self.appends, self.dry_run, &permit, then);
     }
 }
 
 /// The answer to a frame: in each place what is wrong with the append, or its outcome.
-fn answer(served: &ServedStore, request: u64, refusals: Vec<Option<Refused>>, outcomes: Vec<Outcome>) -> Vec<u8> {
+fn answer(
+    request: u64,
+    refusals: Vec<Option<Refused>>,
+    mut outcomes: impl Iterator<Item = Result<Appended, Refused>>,
+) -> Vec<u8> {
     let mut out = OutcomesWriter::new(Kind::Appended, request, refusals.len());
-    let mut outcomes = outcomes.into_iter();
+    let lost = || Err(Refused::new(ErrorKind::Io, "the append was lost inside the program"));
     for wrong in refusals {
-        if let Some(wrong) = wrong {
-            out.refused(&wrong);
-            continue;
-        }
-        match outcomes.next() {
-            Some(Ok(StreamOutcome::Stored(stamped))) => {
-                out.appended(&Appended::Stored(stamped.stamps().clone()));
-            }
-            Some(Ok(StreamOutcome::Known(events))) => {
-                out.appended(&Appended::Known(events.iter().map(known).collect()));
-            }
-            Some(Err(error)) => out.refused(&refused(&error, served)),
-            None => out.refused(&Refused::new(ErrorKind::Io, "the append was lost inside the program")),
+        match wrong.map_or_else(|| outcomes.next().unwrap_or_else(lost), Err) {
+            Ok(appended) => out.appended(&appended),
+            Err(refused) => out.refused(&refused),
         }
     }
     out.finish().into_bytes()
+}
+
+const fn is_led_elsewhere(outcome: &Outcome) -> bool {
+    matches!(outcome, Err(NodeError::NotLeader { .. }))
+}
+
+fn stream_told(outcome: Outcome, served: &ServedStore) -> Told<Appended> {
+    match outcome {
+        Ok(StreamOutcome::Stored(stamped)) => Told::Judged(Ok(Appended::Stored(stamped.stamps().clone()))),
+        Ok(StreamOutcome::Known(events)) => Told::Judged(Ok(Appended::Known(events.iter().map(known).collect()))),
+        Err(error) => Told::refused(&error, served),
+    }
+}
+
+/// Appends of a frame, of which another node may lead some. The frame's bytes stay counted meanwhile.
+struct Streams {
+    served: Arc<ServedStore>,
+    appends: Vec<StreamAppend>,
+    dry_run: bool,
+    permit: Arc<BytePermit>,
+}
+
+impl Streams {
+    fn at<'a>(&'a self, places: &'a [usize]) -> impl Iterator<Item = &'a StreamAppend> {
+        places.iter().filter_map(|place| self.appends.get(*place))
+    }
+
+    async fn send_on(&self, told: Vec<Told<Appended>>, relay: &Relay) -> Vec<Result<Appended, Refused>> {
+        match send_on(self, told, relay).await {
+            Ok(told) => told.into_iter().map(Told::said).collect(),
+            Err(refused) => self.appends.iter().map(|_| Err(refused.clone())).collect(),
+        }
+    }
+}
+
+impl Several for Streams {
+    type Done = Appended;
+
+    async fn here(&self, places: &[usize]) -> Result<Vec<Told<Appended>>, Refused> {
+        let appends: Vec<StreamAppend> = self.at(places).cloned().collect();
+        let outcomes = self.served.store.append_many(&appends, self.dry_run, &self.permit).await;
+        Ok(outcomes.into_iter().map(|outcome| stream_told(outcome, &self.served)).collect())
+    }
+
+    async fn there(&self, client: &Client, places: &[usize]) -> Result<Vec<Result<Appended, Refused>>, ClientError> {
+        let as_asked = |append: &StreamAppend| {
+            let expected = match append.expected {
+                Expected::Any => WireExpected::Any,
+                Expected::Empty => WireExpected::Empty,
+                Expected::At(seq) => WireExpected::At(seq),
+            };
+            (append.batch.clone(), expected)
+        };
+        let appends: Vec<(BatchBytes, WireExpected)> = self.at(places).map(as_asked).collect();
+        client.append_many(&appends, self.dry_run).await
+    }
 }
 
 fn check_size(batch: &BatchBytes) -> Result<(), Refused> {
@@ -133,22 +203,93 @@ impl CheckedBulk {
         self.batches.iter().map(|batch| may_reject(batch) * OUTCOME_BYTES).sum()
     }
 
-    /// Appends and answers.
-    pub(super) async fn run(self, served: &ServedStore, request: u64, permit: BytePermit) -> Vec<u8> {
-        let results = match served.store.append_bulk(self.batches, self.on_error, Arc::new(permit)).await {
+    /// Appends, by `relay` also what other nodes lead, and answers.
+    pub(super) async fn run(
+        self,
+        served: &Arc<ServedStore>,
+        relay: Option<&Relay>,
+        request: u64,
+        permit: BytePermit,
+    ) -> Vec<u8> {
+        let Self { batches, on_error } = self;
+        let all: Vec<usize> = (0..batches.len()).collect();
+        let parts = Parts { served: Arc::clone(served), batches, on_error, permit: Arc::new(permit) };
+        let told = match (parts.here(&all).await, relay) {
+            (Ok(told), Some(relay)) => send_on(&parts, told, relay).await,
+            (told, _) => told,
+        };
+        match told.and_then(outcomes) {
+            Err(refused) => refused.encode(request).into_bytes(),
+            Ok(outcomes) => {
+                let mut out = OutcomesWriter::new(Kind::BulkAppended, request, outcomes.len());
+                for outcome in &outcomes {
+                    match outcome {
+                        Ok(done) => out.part(done),
+                        Err(refused) => out.refused(refused),
+                    }
+                }
+                out.finish().into_bytes()
+            }
+        }
+    }
+}
+
+/// What became of the parts; `Err`: nothing was done to any of them, for one reason.
+fn outcomes(told: Vec<Told<PartAppended>>) -> Result<Vec<Result<PartAppended, Refused>>, Refused> {
+    if let Some(Told::Elsewhere(_, first)) = told.first()
+        && told.iter().all(|one| matches!(one, Told::Elsewhere(_, refused) if refused == first))
+    {
+        return Err(first.clone());
+    }
+    Ok(told.into_iter().map(Told::said).collect())
+}
+
+/// Parts of a bulk append, of which another node may lead some. The frame's bytes stay counted meanwhile.
+struct Parts {
+    served: Arc<ServedStore>,
+    batches: Vec<BatchBytes>,
+    on_error: OnError,
+    permit: Arc<BytePermit>,
+}
+
+impl Parts {
+    fn at(&self, places: &[usize]) -> Vec<BatchBytes> {
+        places.iter().filter_map(|place| self.batches.get(*place).cloned()).collect()
+    }
+}
+
+impl Several for Parts {
+    type Done = PartAppended;
+
+    async fn here(&self, places: &[usize]) -> Result<Vec<Told<PartAppended>>, Refused> {
+        let served = &self.served;
+        let results = match served.store.append_bulk(self.at(places), self.on_error, Arc::clone(&self.permit)).await {
             Ok(results) => results,
-            Err(error) => return refused(&error, served).encode(request).into_bytes(),
+            // judged as a whole by who leads one of them: all of them go there
+            Err(error @ NodeError::NotLeader { .. }) => {
+                return Ok(places.iter().map(|_| Told::refused(&error, served)).collect());
+            }
+            Err(error) => return Err(refused(&error, served)),
         };
         let stored: Vec<_> = results.iter().filter_map(|r| r.as_ref().ok()?.stamped.as_ref()).collect();
         let _ = served.store.confirm_projections(&stored).await;
-        let mut out = OutcomesWriter::new(Kind::BulkAppended, request, results.len());
-        for result in &results {
-            match result {
-                Ok(outcome) => out.part(&part(outcome, served.names())),
-                Err(error) => out.refused(&refused(error, served)),
-            }
-        }
-        out.finish().into_bytes()
+        let told = |result: &Result<AppendOutcome, NodeError>| match result {
+            Ok(outcome) => Told::Judged(Ok(part(outcome, served.names()))),
+            Err(error) => Told::refused(error, served),
+        };
+        Ok(results.iter().map(told).collect())
+    }
+
+    async fn there(
+        &self,
+        client: &Client,
+        places: &[usize],
+    ) -> Result<Vec<Result<PartAppended, Refused>>, ClientError> {
+        let on_error = match self.on_error {
+            OnError::Abort => WireOnError::Abort,
+            OnError::Skip => WireOnError::Skip,
+        };
+        client.append_bulk(&self.at(places), on_error).await
     }
 }
 

@@ -7,9 +7,10 @@ use crate::access::audit::Asked;
 use crate::error::ApiError;
 use crate::http::call::App;
 use crate::native::outbox::Outbox;
+use crate::native::pass::ahead;
 use crate::native::refusal::{of_api, refused};
-use crate::native::requests::{Decoded, Failed, decode};
-use crate::native::scan::Scans;
+use crate::native::requests::{Decoded, Failed, decode, filter};
+use crate::native::scan::{Running, Scans};
 use crate::native::session::{BODY_BYTES_MAX, REQUESTS_MAX, Session, welcome};
 use crate::stall::{Pace, Patience};
 use crate::trace;
@@ -25,6 +26,8 @@ use strandline_client::wire::error::WireError;
 use strandline_client::wire::frames::{Frame, FrameReader, Step};
 use strandline_client::wire::header::{Header, Kind, NO_EVENTS_BODY_MAX};
 use strandline_client::wire::hello::Hello;
+use strandline_client::wire::read::{ScanWanted, encode_empty};
+use strandline_client::wire::subscribe::SubscribeWanted;
 use strandline_event::ErrorKind;
 use strandline_workers::NodeError;
 use strandline_workers::permits::{BytePermit, BytePermits};
@@ -344,6 +347,10 @@ impl Connection {
         match decoded {
             Ok(Decoded::ScanMore(bytes)) => self.scans.grant(request, bytes),
             Ok(Decoded::ScanCancel) => self.scans.cancel(request),
+            Ok(Decoded::Stay(stay)) => {
+                self.session.stay = stay;
+                self.outbox.push(encode_empty(Kind::Pong, request).into_bytes());
+            }
             Ok(decoded) => {
                 if let Err(refused) = self.session.caller.may(decoded.need()) {
                     let (method, path) = (decoded.name(), self.session.served.store.name());
@@ -369,51 +376,79 @@ impl Connection {
         permit: Option<BytePermit>,
         (place, room): (OwnedSemaphorePermit, BytePermit),
     ) {
-        let (served, outbox, name) = (Arc::clone(&self.session.served), Arc::clone(&self.outbox), decoded.name());
-        let caller = self.session.caller.clone();
-        if let Decoded::Append(checked) = decoded {
-            let span = trace::native(name);
-            let begun = span.clone();
-            let answered = move |frame| {
-                outbox.answer(request, frame, room, BytePermit::default());
-                drop((place, span));
-            };
-            return begun.in_scope(|| checked.begin(&served, request, permit.unwrap_or_default(), answered));
-        }
-        if let Decoded::Scan(wanted) = decoded {
-            let Some(scan) = self.scans.begin(request, wanted.window_bytes).await else {
-                let text = "too many scans run on this connection, or one of this request: end one first";
-                let refused = refused(&NodeError::Overloaded(text), &self.session.served);
-                return self.outbox.push(refused.encode(request).into_bytes());
-            };
-            let filter = crate::native::requests::filter(wanted.filter);
-            let answers = self.app.node.answers().clone();
-            tokio::spawn(async move {
-                scan.run((&served, &caller), filter, &outbox, &answers).await;
-                drop(place);
-            });
-            return;
-        }
-        if let Decoded::Subscribe(wanted) = decoded {
-            let Some(running) = self.scans.begin(request, wanted.window_bytes).await else {
-                let text =
-                    "too many scans and subscriptions run on this connection, or one of this request: end one first";
-                let refused = refused(&NodeError::Overloaded(text), &self.session.served);
-                return self.outbox.push(refused.encode(request).into_bytes());
-            };
-            let answers = self.app.node.answers().clone();
-            tokio::spawn(async move {
-                running.follow((&served, &caller), wanted, (&outbox, &answers)).await;
-                drop(place);
-            });
-            return;
-        }
+        let (app, served, outbox) = (Arc::clone(&self.app), Arc::clone(&self.session.served), Arc::clone(&self.outbox));
+        let span = trace::native(decoded.name());
+        let (led, read) = (self.session.led_elsewhere(), self.session.read_elsewhere());
+        let decoded = match decoded {
+            Decoded::Append(checked) => {
+                let begun = span.clone();
+                let answered = move |frame| {
+                    outbox.answer(request, frame, room, BytePermit::default());
+                    drop((place, span));
+                };
+                return begun.in_scope(|| checked.begin(&served, led, request, permit.unwrap_or_default(), answered));
+            }
+            Decoded::Scan(wanted) => return self.spawn_scan(request, wanted).await,
+            Decoded::Subscribe(wanted) => return self.spawn_subscription(request, wanted).await,
+            decoded => decoded,
+        };
         tokio::spawn(async move {
-            let span = trace::native(name);
-            let (answer, held) = decoded.run(&served, request, permit).instrument(span).await;
+            let asking = async {
+                if let Some(relay) = &read
+                    && let Some(frame) = decoded.read_there(relay, &app, request).await
+                {
+                    let held = app.node.answers().wait(frame.len()).await;
+                    return (frame, Some(held));
+                }
+                decoded.run(&served, led.as_deref(), request, permit).await
+            };
+            let (answer, held) = asking.instrument(span).await;
             outbox.answer(request, answer, room, held.unwrap_or_default());
             drop(place);
         });
+    }
+
+    async fn spawn_scan(&self, request: u64, wanted: ScanWanted) {
+        let Some(scan) = self.running(request, wanted.window_bytes).await else { return };
+        let (app, served, outbox) = (Arc::clone(&self.app), Arc::clone(&self.session.served), Arc::clone(&self.outbox));
+        let (caller, read) = (self.session.caller.clone(), self.session.read_elsewhere());
+        tokio::spawn(async move {
+            let window_bytes = ahead(wanted.window_bytes);
+            let there = |id| ScanWanted { window_bytes, filter: wanted.filter.clone() }.encode(id);
+            if let Some(relay) = &read
+                && scan.pass(relay, (&app, &caller), there, &outbox).await
+            {
+                return;
+            }
+            scan.run((&served, &caller), filter(wanted.filter), &outbox, app.node.answers()).await;
+        });
+    }
+
+    async fn spawn_subscription(&self, request: u64, wanted: SubscribeWanted) {
+        let Some(running) = self.running(request, wanted.window_bytes).await else { return };
+        let (app, served, outbox) = (Arc::clone(&self.app), Arc::clone(&self.session.served), Arc::clone(&self.outbox));
+        let (caller, read) = (self.session.caller.clone(), self.session.read_elsewhere());
+        tokio::spawn(async move {
+            let window_bytes = ahead(wanted.window_bytes);
+            let there = |id| SubscribeWanted { window_bytes, ..wanted.clone() }.encode(id);
+            if let Some(relay) = &read
+                && running.pass(relay, (&app, &caller), there, &outbox).await
+            {
+                return;
+            }
+            running.follow((&served, &caller), wanted, (&outbox, app.node.answers())).await;
+        });
+    }
+
+    /// A place for a scan or a subscription; where there is none its client is told.
+    async fn running(&self, request: u64, window_bytes: u32) -> Option<Running> {
+        let running = self.scans.begin(request, window_bytes).await;
+        if running.is_none() {
+            let text = "too many scans and subscriptions run on this connection, or one of this request: end one first";
+            let refused = refused(&NodeError::Overloaded(text), &self.session.served);
+            self.outbox.push(refused.encode(request).into_bytes());
+        }
+        running
     }
 }
 

@@ -4,6 +4,7 @@
 //!  listener -> connection: reads and writes side by side
 //!                read: frame -> decode, validate in place -> a task a request -> node
 //!                write: outbox <- answers, in the order in which they are ready
+//!  what another node leads, or reads in the place of this one -> relay: one connection to it for each of ours -> its answer
 //! ```
 //!
 //! Nothing of the store is decided here. A request is refused or passed on as HTTP does it; what is refused for its bytes ends its
@@ -13,10 +14,13 @@ mod append;
 mod checks;
 mod connection;
 mod outbox;
+mod pass;
 mod refusal;
+mod relay;
 mod requests;
 mod scan;
 mod session;
+mod several;
 mod subscribe;
 
 use crate::bound::BoundAddress;

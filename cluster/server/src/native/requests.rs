@@ -2,10 +2,12 @@
 
 use crate::access::Need;
 use crate::error::ApiError;
+use crate::http::call::App;
 use crate::http::call::ServedStore;
 use crate::native::append::{Checked, CheckedBulk};
 use crate::native::refusal::{of_api, refused};
-use strandline_client::Refused;
+use crate::native::relay::Relay;
+use std::sync::Arc;
 use strandline_client::wire::append::{decode_append, decode_bulk};
 use strandline_client::wire::error::WireError;
 use strandline_client::wire::events::EventsWriter;
@@ -17,6 +19,7 @@ use strandline_client::wire::read::{
     decode_scan_more, encode_empty,
 };
 use strandline_client::wire::subscribe::SubscribeWanted;
+use strandline_client::{Refused, Stay};
 use strandline_engine::read::{Filter, GlobalPage, GlobalRead, Order, PAGE_BYTES_MAX, StreamPage};
 use strandline_event::{ErrorKind, EventRef, FieldNames, InvalidEvent, limits};
 use strandline_workers::permits::{BytePermit, Permitted};
@@ -31,6 +34,7 @@ const SMALL_ANSWER_BYTES: usize = 1 << 10;
 /// A request that can be begun.
 pub(super) enum Decoded {
     Ping,
+    Stay(Stay),
     Append(Checked),
     Bulk(CheckedBulk),
     Head(HeadOf),
@@ -97,6 +101,7 @@ pub(super) fn decode(frame: &Frame, names: &FieldNames) -> Result<Decoded, Faile
         Kind::ScanMore => Decoded::ScanMore(decode_scan_more(body)?),
         Kind::ScanCancel | Kind::Ping if !body.is_empty() => return Err(WireError::Body("it goes on too long").into()),
         Kind::ScanCancel => Decoded::ScanCancel,
+        Kind::Stay => Decoded::Stay(Stay::decode(body)?),
         Kind::Ping => Decoded::Ping,
         _ => return Err(WireError::Unexpected(frame.header.kind).into()),
     })
@@ -125,7 +130,7 @@ impl Decoded {
         match self {
             Self::Append(_) | Self::Bulk(_) => Need::Append,
             Self::Head(_) | Self::Stream(_) | Self::All(_) | Self::Scan(_) | Self::Subscribe(_) => Need::Read,
-            Self::Ping | Self::ScanMore(_) | Self::ScanCancel => Need::Token,
+            Self::Ping | Self::Stay(_) | Self::ScanMore(_) | Self::ScanCancel => Need::Token,
         }
     }
 
@@ -133,6 +138,7 @@ impl Decoded {
     pub(super) const fn name(&self) -> &'static str {
         match self {
             Self::Ping => "Ping",
+            Self::Stay(_) => "Stay",
             Self::Append(_) => "Append",
             Self::Bulk(_) => "AppendBulk",
             Self::Head(_) => "Head",
@@ -178,13 +184,31 @@ impl Decoded {
         confirmed.err()
     }
 
-    /// Asks the node.
-    pub(super) async fn run(self, served: &ServedStore, request: u64, permit: Option<BytePermit>) -> Answer {
+    /// Has a read answered by a node that reads; `None`: none does, or it is no read of one answer.
+    pub(super) async fn read_there(&self, relay: &Relay, app: &App, request: u64) -> Option<Vec<u8>> {
+        match self {
+            Self::Head(of) => relay.read(app, |id| of.encode(id), request).await,
+            Self::Stream(wanted) => relay.read(app, |id| wanted.encode(id), request).await,
+            Self::All(wanted) => relay.read(app, |id| wanted.encode(id), request).await,
+            _ => None,
+        }
+    }
+
+    /// Asks the node, and by `relay` those that lead what it does not.
+    pub(super) async fn run(
+        self,
+        served: &Arc<ServedStore>,
+        relay: Option<&Relay>,
+        request: u64,
+        permit: Option<BytePermit>,
+    ) -> Answer {
         if let Some(error) = self.unconfirmed(served).await {
             return (refused(&error, served).encode(request).into_bytes(), None);
         }
         let answered = match self {
-            Self::Bulk(checked) => return (checked.run(served, request, permit.unwrap_or_default()).await, None),
+            Self::Bulk(checked) => {
+                return (checked.run(served, relay, request, permit.unwrap_or_default()).await, None);
+            }
             Self::Head(of) => served.store.head(of.stream_type, of.stream_id).await.map(|head| {
                 let head = head.map_or(HeadIs::default(), |h| HeadIs { first_seq: h.first_seq, last_seq: h.last_seq });
                 (head.encode(request).into_bytes(), None)
@@ -199,7 +223,12 @@ impl Decoded {
             }
             Self::Ping => return (encode_empty(Kind::Pong, request).into_bytes(), None),
             // a part of another request, or answered otherwise: the connection keeps these
-            Self::Append(_) | Self::Scan(_) | Self::Subscribe(_) | Self::ScanMore(_) | Self::ScanCancel => {
+            Self::Stay(_)
+            | Self::Append(_)
+            | Self::Scan(_)
+            | Self::Subscribe(_)
+            | Self::ScanMore(_)
+            | Self::ScanCancel => {
                 return (of_api(&ApiError::bad_request("no request")).encode(request).into_bytes(), None);
             }
         };

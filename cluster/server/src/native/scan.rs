@@ -172,6 +172,11 @@ impl Running {
         self.window.changed.notified().await;
     }
 
+    /// Whether nobody wants it any more.
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.window.room.lock().cancelled
+    }
+
     /// So many bytes of the window are used.
     pub(super) fn sent(&self, bytes: usize) {
         self.window.room.lock().bytes -= bytes as i64;

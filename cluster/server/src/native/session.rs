@@ -4,10 +4,12 @@ use crate::access::audit::Asked;
 use crate::access::{Caller, Principal};
 use crate::http::call::{App, ServedStore};
 use crate::native::refusal::of_api;
+use crate::native::relay::Relay;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use strandline_client::Refused;
 use strandline_client::wire::hello::{Hello, Welcome};
+use strandline_client::{Refused, Stay};
+use strandline_consensus::control::Control;
 use strandline_deql::CommandScope;
 use strandline_event::{ErrorKind, limits};
 
@@ -20,6 +22,22 @@ pub(super) const REQUESTS_MAX: usize = 256;
 pub(super) struct Session {
     pub(super) served: Arc<ServedStore>,
     pub(super) caller: Caller,
+    /// What the client does not want to be sent on.
+    pub(super) stay: Stay,
+    /// The way to other nodes, where this one sends on.
+    relay: Option<Arc<Relay>>,
+}
+
+impl Session {
+    /// The way to the nodes that lead what this one does not, unless the client goes there by itself.
+    pub(super) fn led_elsewhere(&self) -> Option<Arc<Relay>> {
+        self.relay.as_ref().filter(|_| !self.stay.led).map(Arc::clone)
+    }
+
+    /// The way to the nodes that read, where this one does not.
+    pub(super) fn read_elsewhere(&self) -> Option<Arc<Relay>> {
+        self.relay.as_ref().filter(|relay| !self.stay.reads && relay.reads_elsewhere()).map(Arc::clone)
+    }
 }
 
 /// The store that a client asks for, and what it is answered.
@@ -50,8 +68,11 @@ pub(super) fn welcome(app: &App, hello: &Hello, from: Option<SocketAddr>) -> Res
         store: served.store.name().to_owned(),
         program: concat!("strandline/", env!("CARGO_PKG_VERSION")).to_owned(),
     };
+    let of = (served.store.name(), served.store.is_limited());
+    let to_others = |control: &Control| Arc::new(Relay::new(control.clone(), hello, of, app.certificates.clone()));
+    let relay = app.node.cluster().filter(|_| app.forwards).map(to_others);
     let caller = Caller::new(Arc::clone(&app.access), who);
-    Ok((Session { served, caller }, welcome))
+    Ok((Session { served, caller, stay: Stay::default(), relay }, welcome))
 }
 
 fn store(app: &App, who: &Principal, name: &str) -> Result<Arc<ServedStore>, Refused> {
