@@ -5,11 +5,13 @@
 //!                          └─> role: this node compacts (is named, and claims the store), or follows who does (`replicas/role.rs`)
 //!  first append of a type ──> open_type: RegisterType, then its group and a leader
 //!  reads ──> confirm: a quorum says that this node leads the logs that are read, or their leaders say how far it must be
+//!  followers ──> close_up: leaders of quiet logs say that nothing comes before what is visible (`replicas/closing.rs`)
 //! ```
 //!
 //! Every member of the cluster holds every log: who does not vote follows. Invariant: a node that does not lead takes no append and says who does;
 //! it never answers a read from what it merely has, unless it was asked to (`consistency=local`).
 
+mod closing;
 mod office;
 mod open;
 mod role;
@@ -34,7 +36,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use strandline_consensus::control::Control;
 use strandline_consensus::meta::{Command, Erasable, Placement};
-use strandline_consensus::{BoxFuture, Group, GroupError, GroupId, Leadership, NodeId};
+use strandline_consensus::{BoxFuture, Group, GroupError, GroupId, Leadership, NodeId, ReadIndex};
 use strandline_engine::append::AppendError;
 use strandline_engine::store::Store;
 use strandline_event::LogKey;
@@ -86,6 +88,8 @@ pub(crate) struct StoreReplicas {
     published: Mutex<Vec<StreamTypeEntry>>,
     /// When others were looked for that have committed.
     followed: Mutex<Option<Instant>>,
+    /// When leaders may be asked again what they have closed.
+    asks_again: Mutex<Option<Instant>>,
     /// The version of the statement that this node follows.
     statement: tokio::sync::Mutex<statement::Statement>,
     stop: watch::Sender<bool>,
@@ -95,13 +99,15 @@ impl StoreReplicas {
     pub(crate) fn new(parts: ReplicasParts) -> Arc<Self> {
         let (machines, broken, apart) = (Mutex::default(), Mutex::default(), Mutex::default());
         let (published, followed, statement) = (Mutex::default(), Mutex::default(), tokio::sync::Mutex::default());
+        let asks_again = Mutex::default();
         let stop = watch::Sender::new(false);
-        Arc::new(Self { parts, machines, broken, apart, published, followed, statement, stop })
+        Arc::new(Self { parts, machines, broken, apart, published, followed, asks_again, statement, stop })
     }
 
     /// Opens what is placed here, then keeps to what the cluster says until it is [stopped](Self::stop).
     pub(crate) async fn start(self: &Arc<Self>) {
         self.parts.control.looks_by(self.name(), Arc::new(role::LooksNow(Arc::downgrade(self))));
+        self.parts.subscriptions.closes_by(Arc::new(closing::ClosesUp(Arc::downgrade(self))));
         self.look().await;
         let running = Arc::clone(self);
         tokio::spawn(async move { running.run().await });
@@ -284,16 +290,22 @@ impl StoreReplicas {
             Leadership::Follows { leader } => leader.map(|(node, _)| node),
         };
         let Some(node) = leader else { return Err(self.not_leader(None)) };
-        let asked = self.parts.control.read_index(node, id).await;
-        let index = asked.map_err(|_| self.not_leader(Some(node)))?;
-        let reached = group.reached(index.number, CONFIRM_WITHIN).await;
-        reached.map_err(|_| self.not_leader(Some(node)))?;
+        let index = self.reached(id, &group, node).await?;
         if let (GroupId::Log { log, .. }, Some(moment)) = (id, index.closed)
             && let Some(shared) = self.parts.store.log(log)
         {
             shared.published().clock().closed_elsewhere(moment);
         }
         Ok(())
+    }
+
+    /// This node has applied what the leader of a group says that it must have.
+    async fn reached(&self, id: &GroupId, group: &Group, leader: NodeId) -> Result<ReadIndex, NodeError> {
+        let asked = self.parts.control.read_index(leader, id).await;
+        let index = asked.map_err(|_| self.not_leader(Some(leader)))?;
+        let reached = group.reached(index.number, CONFIRM_WITHIN).await;
+        reached.map_err(|_| self.not_leader(Some(leader)))?;
+        Ok(index)
     }
 
     /// What this node has by itself is whole, as far as it has been told: no log is missing that should be here.

@@ -3,6 +3,7 @@
 //!
 //! `STRANDLINE_FAILOVERS=20` kills as often as the contract says.
 
+mod followers;
 mod links;
 mod named;
 mod native;

@@ -3,7 +3,7 @@
 
 use super::nodes::Nodes;
 use super::{KEYS, everything_is_there, goes_on, under_load};
-use crate::harness::seed;
+use crate::harness::{Sse, seed};
 use serde_json::{Value, json};
 
 /// What each of five nodes does.
@@ -142,8 +142,20 @@ fn reads_go_to_nodes_with_the_role_while_one_can_be_reached() {
     let after = reads(&nodes);
     assert_eq!(before[..4], after[..4], "only node 5 has read a page");
     assert!(after[4] >= before[4] + 16, "{before:?} {after:?}");
+    // a subscription too, which ends with that node
+    let follow = |nodes: &Nodes, last: Option<&str>| Sse::open(&nodes.http(1), "subscribe?idle_s=60", last);
+    let n = |stream: &mut Sse| stream.event().data.unwrap()["data"]["n"].as_u64().unwrap();
+    let mut stream = follow(&nodes, None);
+    assert_eq!((1..=8).map(|_| n(&mut stream)).collect::<Vec<_>>(), (1..=8).collect::<Vec<_>>());
+    let followers: Vec<u64> = (1..=5).map(|node| nodes.metric(node, "followers")).collect();
+    assert_eq!(followers, [0, 0, 0, 0, 1]);
     // without it every node answers by itself
     nodes.kill(5);
+    while stream.next().is_some() {}
+    let mut stream = follow(&nodes, stream.last_id.as_deref());
+    nodes.http(2).post("streams/Call/b", &event(9)).expect(201);
+    assert_eq!(n(&mut stream), 9);
+    drop(stream);
     for node in 1..=4 {
         assert_eq!(nodes.http(node).stream("Call", "a").len(), 8);
     }

@@ -19,7 +19,7 @@ pub(super) enum Affair {
     Leads(GroupId),
     /// That of the node that compacts this store.
     Compacts(String),
-    /// Any node's with the role `read`: it asks the leaders how far it must be. Subscriptions are not among them: they last, and stay where they are.
+    /// Any node's with the role `read`: it asks the leaders how far it must be. Plain subscriptions are among them: such a node follows the logs by itself.
     Reads,
 }
 
@@ -91,7 +91,7 @@ fn of_path(path: &str, gets: bool) -> Option<Affair> {
     let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
     let text = |segment: &str| percent_decode_str(segment).decode_utf8().ok().map(|text| text.into_owned());
     match segments.as_slice() {
-        ["v1", "stores", _, "streams" | "events" | "scan", ..] if gets => Some(Affair::Reads),
+        ["v1", "stores", _, "streams" | "events" | "scan" | "subscribe", ..] if gets => Some(Affair::Reads),
         ["v1", "stores", _, "subscriptions", ..] | ["admin", "v1", "stores", _, "subscriptions", ..] => {
             Some(Affair::Leads(GroupId::Meta))
         }
@@ -121,7 +121,7 @@ mod tests {
             ("/v1/stores/s/streams/Call/1/head", true, Some(Affair::Reads)),
             ("/v1/stores/s/events", true, Some(Affair::Reads)),
             ("/v1/stores/s/scan", true, Some(Affair::Reads)),
-            ("/v1/stores/s/subscribe", true, None),
+            ("/v1/stores/s/subscribe", true, Some(Affair::Reads)),
             ("/v1/stores/s/subscriptions", true, Some(Affair::Leads(GroupId::Meta))),
             ("/v1/stores/s/subscriptions/a/events", true, Some(Affair::Leads(GroupId::Meta))),
             ("/v1/stores/s/subscriptions/a/ack", false, Some(Affair::Leads(GroupId::Meta))),

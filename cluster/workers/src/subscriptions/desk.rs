@@ -2,7 +2,7 @@
 
 use super::consumer::{Consumer, Delivery, Looked, Queue};
 use super::dispatch;
-use super::feed::Feed;
+use super::feed::{Closes, Feed};
 use super::file::{SubscriptionFile, SubscriptionFileError, Ticket};
 use super::keeper::Keeper;
 use super::ledger::Ledger;
@@ -333,6 +333,11 @@ impl Desk {
         // numbers of two runs of the node must not meet
         let next_consumer = AtomicU64::new(crate::random::nonzero_u64() >> 16);
         Arc::new(Self { feed: Arc::clone(feed), all: Mutex::new(all), next_consumer, of_alone })
+    }
+
+    /// Of a cluster's store: who closes the logs that other nodes lead.
+    pub(crate) fn closes_by(&self, closes: Arc<dyn Closes>) {
+        self.feed.closes_by(closes);
     }
 
     /// Whether they are kept here now.

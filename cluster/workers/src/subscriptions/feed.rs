@@ -4,6 +4,8 @@
 //! only when a log has moved since the read before began, or a second has passed; between two pages it pauses, the longer the more
 //! follow, and what commits meanwhile comes together. Pages that were read before rows went under a tombstone, or came back, leave the ring and the
 //! shelf: their place is history, which is read as any page.
+//!
+//! In a cluster the order ends where a log that another node leads was last heard of: before it reads, the pump has its leader asked (`Closes`).
 
 use super::notices::Notices;
 use super::page::FollowPage;
@@ -14,9 +16,10 @@ use crate::messages::ReadFeed;
 use crate::readers::{ReadRequest, Readers};
 use crate::wiring::Alive;
 use parking_lot::Mutex;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use strandline_consensus::BoxFuture;
 use strandline_engine::read::{Filter, GlobalRead, ReadError};
 use strandline_engine::store::Store;
 use strandline_engine::subscribe::{Found, Ring, RingLimits};
@@ -35,6 +38,20 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 const PAUSE_A_FOLLOWER: Duration = Duration::from_micros(50);
 const PAUSE_MIN: Duration = Duration::from_micros(500);
 const PAUSE_MAX: Duration = Duration::from_millis(50);
+
+/// The pump waits no longer for leaders of other logs before it reads what it can.
+const CLOSE_WITHIN: Duration = Duration::from_secs(1);
+/// Pause before it asks them again, doubled up to [`LOOK_AGAIN`] while nothing comes of it.
+const HELD_BACK_PAUSE: Duration = Duration::from_millis(20);
+
+/// Who closes the logs of a cluster's store that other nodes lead.
+pub(crate) trait Closes: Send + Sync {
+    /// Whether one of them is closed below what is visible of others.
+    fn is_held_back(&self) -> bool;
+
+    /// Asks their leaders, where any does.
+    fn close_up(&self) -> BoxFuture<'_, ()>;
+}
 
 /// Heard when a log has moved.
 #[derive(Default)]
@@ -92,6 +109,8 @@ pub(crate) struct Feed {
     pub(super) following: Arc<Following>,
     state: Mutex<State>,
     bell: Arc<Bell>,
+    /// In a cluster.
+    closes: OnceLock<Arc<dyn Closes>>,
     /// Counts what followers may want to look at: pages, dry runs, the end.
     grown: watch::Sender<u64>,
     closing: AtomicBool,
@@ -133,9 +152,20 @@ impl Feed {
             following: Arc::clone(following),
             state: Mutex::new(state),
             bell,
+            closes: OnceLock::new(),
             grown: watch::Sender::new(0),
             closing: AtomicBool::new(false),
         })
+    }
+
+    /// The store is one of a cluster.
+    pub(super) fn closes_by(&self, closes: Arc<dyn Closes>) {
+        // it is the same each time
+        let _ = self.closes.set(closes);
+    }
+
+    fn is_held_back(&self) -> bool {
+        self.closes.get().is_some_and(|closes| closes.is_held_back())
     }
 
     pub(super) fn store(&self) -> &Arc<Store> {
@@ -224,7 +254,11 @@ impl Feed {
     }
 
     async fn pump(&self) {
+        let mut pause = HELD_BACK_PAUSE;
         loop {
+            if let Some(closes) = self.closes.get().filter(|_| !self.is_closing()) {
+                let _ = timeout(CLOSE_WITHIN, closes.close_up()).await;
+            }
             self.bell.is_wanted.store(true, Ordering::SeqCst);
             let after = self.state.lock().ring.end();
             let read = GlobalRead { after, limit: LIVE_ROWS, filter: Filter::default() };
@@ -238,6 +272,7 @@ impl Feed {
                     drop(state);
                     if has_rows {
                         self.tell();
+                        pause = HELD_BACK_PAUSE;
                     }
                     at_end && is_pushed
                 }
@@ -260,7 +295,10 @@ impl Feed {
                 }
                 state.followers
             };
-            if at_end {
+            if at_end && self.is_held_back() {
+                sleep(pause).await;
+                pause = (pause * 2).min(LOOK_AGAIN);
+            } else if at_end {
                 let _ = timeout(LOOK_AGAIN, self.bell.rung.notified()).await;
             }
             sleep((PAUSE_A_FOLLOWER * u32::try_from(followers).unwrap_or(u32::MAX)).clamp(PAUSE_MIN, PAUSE_MAX)).await;

@@ -8,7 +8,8 @@
 //!      its connection                        Consumer ... Consumer --ack, retry, park--> Durable -> file
 //! ```
 //!
-//! In a cluster the node that leads the meta group keeps them, and remembers them with the others (`ledger.rs`): the next leader goes on from there.
+//! In a cluster the node that leads the meta group keeps the named ones, and remembers them with the others (`ledger.rs`): the next leader goes on from there. Plain ones are served
+//! by any node, which asks the leaders of quiet logs that nothing comes before what it has applied (`Closes` in `feed.rs`).
 //!
 //! Invariant: an append waits for no follower. A follower holds its place and nothing else between two slices; pages are held by the ring
 //! (the newest ones) and by the shelf (history, bounded over all followers together), and are read again when they are gone.
@@ -35,7 +36,7 @@ pub use follower::{Followed, Follower, Slice};
 pub use page::{Encode, FollowPage};
 
 pub(crate) use desk::Desk;
-pub(crate) use feed::Feed;
+pub(crate) use feed::{Closes, Feed};
 pub(crate) use file::{SubscriptionFile, SubscriptionFileError};
 pub(crate) use handle::PROJECTION_TIMEOUT;
 

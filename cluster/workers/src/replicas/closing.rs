@@ -1,0 +1,99 @@
+//! The global order on a node where others lead: quiet logs are closed here as far as their leaders say, while somebody follows the store.
+//!
+//! ```text
+//!  an event is visible above what a quiet log is closed to  ->  its leader says what it has closed  ->  whatever log began before that is open here
+//!                                                                                                       (the meta group says which)  ->  closed here
+//! ```
+//!
+//! Without it an event of one log would wait for the next one of every other. Its questions are bounded: a thousand a second, about one log each.
+
+use super::StoreReplicas;
+use crate::subscriptions::Closes;
+use futures_util::future::join_all;
+use std::sync::Weak;
+use std::time::Duration;
+use strandline_consensus::{BoxFuture, GroupId, Leadership};
+use strandline_event::{LogKey, Micros};
+use tokio::time::Instant;
+
+/// Time between two rounds of questions, for each log that is asked about.
+const PAUSE_A_LOG: Duration = Duration::from_millis(1);
+
+/// A store's answer to who follows it.
+pub(super) struct ClosesUp(pub(super) Weak<StoreReplicas>);
+
+impl Closes for ClosesUp {
+    fn is_held_back(&self) -> bool {
+        self.0.upgrade().is_some_and(|replicas| !replicas.holding_back().is_empty())
+    }
+
+    fn close_up(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            // a store that was closed is followed by nobody
+            if let Some(replicas) = self.0.upgrade() {
+                replicas.close_up().await;
+            }
+        })
+    }
+}
+
+impl StoreReplicas {
+    /// Logs that other nodes lead, and that are closed here below what is visible of others.
+    fn holding_back(&self) -> Vec<LogKey> {
+        let newest = self.parts.store.closed().newest();
+        let mut held = Vec::new();
+        for log in self.parts.store.logs() {
+            let follows = !log.published().clock().leads();
+            if follows && log.published().clock().close(newest) < newest {
+                held.push(log.key.clone());
+            }
+        }
+        held
+    }
+
+    async fn close_up(&self) {
+        let held = self.holding_back();
+        if held.is_empty() || !self.may_ask(held.len()) {
+            return;
+        }
+        let asked = held.into_iter().map(|log| async move {
+            let moment = self.closed_by_leader(&log).await;
+            moment.map(|moment| (log, moment))
+        });
+        let closed = join_all(asked).await;
+        // a log of which nothing is known here yet may have events below these moments: it must hold the order back first
+        if self.try_confirm(&GroupId::Meta).await.is_err() || !self.has_all_logs() {
+            return;
+        }
+        for (log, moment) in closed.into_iter().flatten() {
+            if let Some(shared) = self.parts.store.log(&log) {
+                shared.published().clock().closed_elsewhere(moment);
+            }
+        }
+    }
+
+    /// The moment up to which the leader of a log has closed it, once everything up to there is visible here.
+    async fn closed_by_leader(&self, log: &LogKey) -> Option<Micros> {
+        let group = self.group(log)?;
+        match group.leadership() {
+            Leadership::Follows { leader: Some((node, _)) } => {
+                self.reached(&self.id_of(log), &group, node).await.ok()?.closed
+            }
+            _ => None,
+        }
+    }
+
+    fn has_all_logs(&self) -> bool {
+        let logs = self.logs(|log, placement| placement.is_established().then(|| log.clone()));
+        logs.iter().all(|log| self.group(log).is_some())
+    }
+
+    fn may_ask(&self, logs: usize) -> bool {
+        let (mut again, now) = (self.asks_again.lock(), Instant::now());
+        if again.is_some_and(|again| now < again) {
+            return false;
+        }
+        *again = Some(now + PAUSE_A_LOG * u32::try_from(logs).unwrap_or(u32::MAX));
+        true
+    }
+}

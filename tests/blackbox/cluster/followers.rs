@@ -1,0 +1,52 @@
+//! Plain subscriptions at any node of a cluster: each gives what any of them has acknowledged, also while other logs are quiet and leaders change.
+
+use super::KEYS;
+use super::nodes::Nodes;
+use crate::harness::{Message, Sse};
+use serde_json::json;
+
+/// A stream that is given nothing for so long ends, and the test with it.
+const FOLLOWS: &str = "subscribe?stream_type=Call&idle_s=60";
+
+fn append(nodes: &Nodes, node: usize, stream_type: &str, n: u64) -> bool {
+    let body = json!({ "events": [{ "event_type": "E", "data": { "n": n } }], "command_id": format!("c{n}") });
+    let path = format!("streams/{stream_type}/s");
+    let answer = nodes.http(node).try_post(&path, "application/json", body.to_string().as_bytes());
+    answer.is_ok_and(|answer| answer.status < 300)
+}
+
+fn n(message: &Message) -> u64 {
+    message.data.as_ref().unwrap()["data"]["n"].as_u64().unwrap()
+}
+
+#[test]
+fn every_node_gives_events_while_other_logs_are_quiet() {
+    let mut nodes = Nodes::new(3, KEYS, &[]);
+    // logs that have events and get no more
+    for stream_type in ["Invoice", "Order", "Call"] {
+        assert!(append(&nodes, 1, stream_type, 0));
+    }
+    let open = |nodes: &Nodes, node: usize| Sse::open(&nodes.http(node), &format!("{FOLLOWS}&after=end"), None);
+    let mut streams: Vec<(usize, Sse)> = (1..=3).map(|node| (node, open(&nodes, node))).collect();
+    for at in 1..=20 {
+        assert!(append(&nodes, 1 + at as usize % 3, "Call", at));
+        for (node, stream) in &mut streams {
+            assert_eq!(n(&stream.event()), at, "node {node}");
+        }
+    }
+    let leader = nodes.leader(None);
+    nodes.kill(leader);
+    streams.retain(|(node, _)| *node != leader);
+    for at in 21..=30 {
+        nodes.until("the cluster takes appends", |nodes| append(nodes, nodes.running()[0], "Call", at));
+        for (node, stream) in &mut streams {
+            assert_eq!(n(&stream.event()), at, "node {node}");
+        }
+    }
+    // all of it again, in the same order, by a node that comes back
+    nodes.start(leader);
+    let mut stream = Sse::open(&nodes.http(leader), FOLLOWS, None);
+    assert_eq!((0..=30).map(|_| n(&stream.event())).collect::<Vec<_>>(), (0..=30).collect::<Vec<_>>());
+    drop((stream, streams));
+    nodes.stop_all();
+}
