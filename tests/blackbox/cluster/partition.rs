@@ -4,7 +4,7 @@
 use super::nodes::Nodes;
 use super::writer::Writer;
 use super::{KEYS, goes_on, under_load};
-use crate::harness::seed;
+use crate::harness::{Sse, seed};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -44,6 +44,8 @@ fn the_minority_of_a_partition_acknowledges_nothing_and_replicas_agree_after_it(
         }
         let read = nodes.http(leader).get("streams/Call/minority");
         assert_eq!(read.status, 503, "a leader that no quorum confirms answers no read: {}", read.text());
+        // what it has it gives to who asks for no more
+        Sse::open(&nodes.http(leader), "subscribe?consistency=local&idle_s=60", None).event();
         nodes.links().heal();
         goes_on(acknowledged, 30);
         // one way only: the leader is heard by nobody, and hears everybody

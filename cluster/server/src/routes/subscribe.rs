@@ -9,6 +9,7 @@ use crate::failure;
 use crate::http::call::{Call, ServedStore};
 use crate::http::query::Query;
 use crate::routes::events::filter;
+use crate::routes::{confirm, confirms};
 use actix_web::HttpResponse;
 use bytes::Bytes;
 use futures_util::stream::unfold;
@@ -81,11 +82,13 @@ pub(crate) async fn subscribe(call: Call) -> ApiResult<HttpResponse> {
     let filter = Filter { stream_id: query.text("stream_id").map(str::to_owned), ..filter(&query)? };
     let until = Until::of(&query)?;
     let after = query.text("after").map(str::to_owned);
+    let confirms = confirms(&query)?;
     query.finish()?;
     // a client that comes again says where it was
     let after = call.header("last-event-id").filter(|id| !id.is_empty()).map(str::to_owned).or(after);
     let after = position_or_end(after.as_deref(), "after")?;
-    let follower = served.store.follow(filter, after).await.map_err(|e| failure::answer(&e, served.names()))?;
+    confirm(&served, confirms, None).await?;
+    let follower = served.store.follow_here(filter, after).map_err(|e| failure::answer(&e, served.names()))?;
     let told = follower.position();
     let caller = call.caller();
     let state = Following { served, caller, follower, until, told, quiet: Duration::ZERO };

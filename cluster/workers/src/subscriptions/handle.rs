@@ -17,6 +17,15 @@ impl StoreHandle {
     /// The store sends no notifications; too many follow; the node stops; of a cluster's store as [`confirm`](Self::confirm).
     pub async fn follow(&self, filter: Filter, after: Option<Position>) -> Result<Follower, NodeError> {
         self.confirm(None).await?;
+        self.follow_here(filter, after)
+    }
+
+    /// The same without a look at other nodes: it begins with what this one has, and goes on as more comes here.
+    ///
+    /// # Errors
+    /// The store sends no notifications; too many follow; the node stops; `DamagedLog`.
+    pub fn follow_here(&self, filter: Filter, after: Option<Position>) -> Result<Follower, NodeError> {
+        self.check_whole(None)?;
         Follower::new(&self.parts.feed, filter, after, self.scope.clone())
     }
 
