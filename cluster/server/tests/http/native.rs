@@ -4,8 +4,9 @@ use crate::common::{Running, start, start_with};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use strandline_client::wire::append::encode_append;
+use strandline_client::wire::header::{HEADER_BYTES, Header, Kind};
 use strandline_client::wire::hello::Hello;
-use strandline_client::{BatchBuilder, BatchBytes, BatchUnit, Client, EventInput, Expected, OnError, Options};
+use strandline_client::{BatchBuilder, BatchBytes, BatchUnit, Client, EventInput, Expected, OnError, Options, Stay};
 use strandline_event::texts::Texts;
 use strandline_event::{ErrorKind, EventBatch};
 use strandline_workers::NodeOptions;
@@ -99,6 +100,26 @@ fn raw(server: &Running, frame: &[u8]) -> Vec<u8> {
     let mut told = Vec::new();
     socket.read_to_end(&mut told).unwrap();
     told
+}
+
+#[test]
+fn what_stays_is_heard_and_answered_by_a_node_alone_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "");
+    let stay = Stay { led: true, reads: true };
+    let told = raw(&server, &stay.encode(7).into_bytes());
+    let last = Header::decode(told.last_chunk::<HEADER_BYTES>().unwrap()).unwrap();
+    assert_eq!((Kind::from_u8(last.kind), last.request), (Some(Kind::Pong), 7));
+    // a client says it by itself, on each of its connections
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let client = Client::connect(Options { stay, ..Options::new(server.native.to_string()) }).await.unwrap();
+        client.append(batch(BatchUnit::Append, 1, 9), Expected::Empty).await.unwrap();
+        let many = [(batch(BatchUnit::Append, 1, 9), Expected::Empty), (batch(BatchUnit::Append, 2, 9), Expected::Any)];
+        let outcomes = client.append_many(&many, false).await.unwrap();
+        assert_eq!(outcomes[0].as_ref().unwrap_err().kind(), Some(ErrorKind::WrongExpectedSeq));
+        assert_eq!(outcomes[1].as_ref().unwrap().last_seq().0, 3);
+    });
 }
 
 #[test]
