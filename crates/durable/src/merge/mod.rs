@@ -14,6 +14,7 @@
 //! of one that is; a row that stands in an input against that input's own order ends the merge.
 
 mod doubles;
+mod elsewhere;
 mod heap;
 mod order;
 mod source;
@@ -25,6 +26,7 @@ use crate::redaction::Veil;
 use crate::tier::{DurableTier, Snapshot};
 use crate::write::{JobSpec, JobWriter, Permits, REPORT_ROWS, WriteError};
 use doubles::Doubles;
+pub use elsewhere::{Expected, MergeAnswer, MergeAsk, MergeOrder, MergeReport};
 use heap::Heap;
 use order::Order;
 use source::Source;
@@ -96,6 +98,9 @@ pub enum MergeError {
         /// The first input.
         path: String,
     },
+    /// A merge that is done for another process does not begin, or did not give what was ordered.
+    #[error("{0}")]
+    Ordered(String),
 }
 
 impl MergeError {
@@ -106,6 +111,7 @@ impl MergeError {
             Self::Read(error) => error.kind(),
             Self::Write(error) => error.kind(),
             Self::Differs { .. } | Self::NotSorted(_) | Self::OtherPartition { .. } => ErrorKind::Integrity,
+            Self::Ordered(_) => ErrorKind::Unavailable,
         }
     }
 }
@@ -135,6 +141,17 @@ impl DurableTier {
         spec: &MergeSpec,
         on_rows: &mut dyn FnMut(u64) -> ControlFlow<()>,
     ) -> Result<Merged, MergeError> {
+        self.merge_as(None, snapshot, spec, on_rows)
+    }
+
+    /// The same; `name` stands for `{writer}` in the names of the new files.
+    fn merge_as(
+        &self,
+        name: Option<&str>,
+        snapshot: &Arc<Snapshot>,
+        spec: &MergeSpec,
+        on_rows: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    ) -> Result<Merged, MergeError> {
         let layout = self.layout();
         let open_files = self.open_files();
         let _permit = open_files.take(spec.inputs.len() + 1, layout.max_open_files);
@@ -143,7 +160,10 @@ impl DurableTier {
         if sources.len() < spec.inputs.len().min(2) {
             return Ok(merged);
         }
-        let writer = self.job_writer(&layout, Permits::Reserved);
+        let mut writer = self.job_writer(&layout, Permits::Reserved);
+        if let Some(name) = name {
+            writer.writer = Arc::from(name);
+        }
         let outcome = write_rows(&writer, (&layout, self.veil()), spec, sources, on_rows, &mut merged);
         if let Err(error) = outcome {
             self.discard(&merged.files);

@@ -220,6 +220,11 @@ impl DurableTier {
         }
     }
 
+    /// What no sweep takes.
+    pub(crate) fn staged_files(&self) -> &StagedFiles {
+        &self.inner.staged
+    }
+
     /// Where open files of jobs are counted.
     pub(crate) fn open_files(&self) -> Arc<OpenFiles> {
         self.inner.open_files.load_full()

@@ -13,10 +13,12 @@ pub(crate) fn staged(objects: &dyn Objects, path: &str) -> String {
     if objects.stages() { format!("{path}.tmp") } else { path.to_owned() }
 }
 
-/// Files that jobs of this process write, or have written and not committed, under their final names.
+/// Files that jobs of this process write, or have written and not committed, under their final names; and those that others write for it.
 #[derive(Default)]
 pub(crate) struct StagedFiles {
     paths: Mutex<HashSet<String>>,
+    /// What stands for `{writer}` in the names of files that other processes write, and that this one is about to commit.
+    expected: Mutex<HashSet<String>>,
 }
 
 impl StagedFiles {
@@ -29,8 +31,18 @@ impl StagedFiles {
         self.paths.lock().remove(path);
     }
 
+    /// Another process writes files under this name of a writer.
+    pub(crate) fn expect(&self, writer: &str) {
+        self.expected.lock().insert(writer.to_owned());
+    }
+
+    /// Nothing is expected of it any more.
+    pub(crate) fn expect_no_more(&self, writer: &str) {
+        self.expected.lock().remove(writer);
+    }
+
     pub(crate) fn contains(&self, path: &str) -> bool {
-        self.paths.lock().contains(path)
+        self.paths.lock().contains(path) || self.expected.lock().iter().any(|writer| path.contains(writer.as_str()))
     }
 }
 

@@ -27,7 +27,9 @@ pub use at_once::{commit_groups, commit_groups_patiently};
 pub use error::CompactError;
 pub(crate) use job::rescue;
 pub use job::{JobOutcome, run_job};
-pub use merge::{MergeOutcome, MergePlan, Partition, plan_merge, plan_merges, run_merge};
+pub use merge::{
+    MergeOutcome, MergePlan, Partition, commit_merged, merge_for_another, plan_merge, plan_merges, run_merge,
+};
 pub use pace::{Pacer, Share};
 pub use plan::{JobLimits, Plan, TrimRule, due, plan, trim_rule};
 pub(crate) use plan::{bytes_above, segments_above, waiting_events};

@@ -74,6 +74,15 @@ impl Progress {
         self.step_began.store(now.0, Ordering::Relaxed);
     }
 
+    /// Another node merges, and has done so many rows.
+    pub fn merged_elsewhere(&self, rows_done: u64, rows_total: u64) {
+        if self.phase() != Phase::Merging {
+            self.enter(Phase::Merging);
+        }
+        self.set_total(rows_total);
+        self.set_rows(rows_done);
+    }
+
     /// Rows that the job moves; 0 until they are counted.
     #[must_use]
     pub fn rows_total(&self) -> u64 {

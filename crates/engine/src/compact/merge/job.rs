@@ -3,11 +3,13 @@
 use super::plan::MergePlan;
 use crate::compact::error::CompactError;
 use crate::compact::progress::{Phase, Progress};
-use crate::compact::steps::{Step, Steps};
+use crate::compact::steps::{NoSteps, Step, Steps};
 use crate::store::Store;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use strandline_durable::{JobSpec, MergeError, MergeLimits, MergeSpec, Merged, Replacement, Snapshot, WriteError};
+use strandline_durable::{
+    JobSpec, MergeError, MergeLimits, MergeOrder, MergeReport, MergeSpec, Merged, Replacement, Snapshot, WriteError,
+};
 use strandline_event::{LogIndex, Micros};
 
 /// What a merge did.
@@ -69,6 +71,55 @@ fn run(
     store.durable().claim_late(now)?;
     let merged = merge(store, plan, job_id, progress, steps)?;
     steps.reached(Step::FilesWritten)?;
+    commit(store, plan, merged, (job_id, now), progress, steps)
+}
+
+/// Commits what another node has merged for a plan of this one.
+///
+/// # Errors
+/// `Merge`: it is not what was ordered, nothing changed; [`CompactError`].
+pub fn commit_merged(
+    store: &Store,
+    plan: &MergePlan,
+    report: MergeReport,
+    job_id: u128,
+    now: Micros,
+    progress: &Progress,
+) -> Result<MergeOutcome, CompactError> {
+    let merged = store.durable().take_merged(job_id, &plan.inputs, report).map_err(CompactError::Merge)?;
+    let outcome = commit(store, plan, merged, (job_id, now), progress, &NoSteps);
+    progress.enter(Phase::Done);
+    outcome
+}
+
+/// Does a merge that another node has ordered, and commits nothing.
+///
+/// # Errors
+/// [`CompactError`]; then nothing of it is left.
+pub fn merge_for_another(
+    store: &Store,
+    order: &MergeOrder,
+    progress: &Progress,
+    steps: &dyn Steps,
+) -> Result<MergeReport, CompactError> {
+    enter(Phase::Merging, progress, steps);
+    if progress.is_cancelled() {
+        return Err(CompactError::Cancelled);
+    }
+    let done = store.durable().merge_for_another(order, &mut |so_far| told(so_far, progress, steps));
+    enter(Phase::Done, progress, steps);
+    done.map_err(failed)
+}
+
+/// Puts what was merged in the place of its inputs.
+fn commit(
+    store: &Store,
+    plan: &MergePlan,
+    merged: Merged,
+    (job_id, now): (u128, Micros),
+    progress: &Progress,
+    steps: &dyn Steps,
+) -> Result<MergeOutcome, CompactError> {
     let left_alone: Vec<String> = merged.left_alone.iter().map(|file| file.path.clone()).collect();
     store.left_alone().add(&left_alone);
     let mut outcome = MergeOutcome {
@@ -109,13 +160,20 @@ fn merge(
     };
     let (inputs, enough_bytes) = (plan.inputs.clone(), plan.enough_bytes);
     let spec = MergeSpec { job, inputs, enough_bytes, limits: MergeLimits::default() };
-    let mut on_rows = |so_far: u64| {
-        progress.set_rows(so_far);
-        steps.worked();
-        if progress.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    };
-    store.durable().merge_files(&plan.snapshot, &spec, &mut on_rows).map_err(|error| match error {
+    let mut on_rows = |so_far: u64| told(so_far, progress, steps);
+    store.durable().merge_files(&plan.snapshot, &spec, &mut on_rows).map_err(failed)
+}
+
+/// So many rows are done: it may pause, and whether it goes on.
+fn told(so_far: u64, progress: &Progress, steps: &dyn Steps) -> ControlFlow<()> {
+    progress.set_rows(so_far);
+    steps.worked();
+    if progress.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+}
+
+fn failed(error: MergeError) -> CompactError {
+    match error {
         MergeError::Write(WriteError::Cancelled) => CompactError::Cancelled,
         other => CompactError::Merge(other),
-    })
+    }
 }

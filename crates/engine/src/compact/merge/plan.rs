@@ -7,7 +7,7 @@ use crate::store::Store;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
-use strandline_durable::{FileEntry, Snapshot};
+use strandline_durable::{FileEntry, MergeOrder, Snapshot};
 use strandline_event::{LogKey, Micros};
 
 /// The files of one log that stand in one folder.
@@ -47,6 +47,19 @@ impl MergePlan {
     #[must_use]
     pub fn events(&self) -> u64 {
         self.inputs.iter().map(|file| file.rows).sum()
+    }
+
+    /// The merge as it is ordered of another node, under this job.
+    #[must_use]
+    pub fn order(&self, job_id: u128) -> MergeOrder {
+        MergeOrder {
+            job_id,
+            version: self.snapshot.version(),
+            stream_type: self.partition.log.stream_type.to_string(),
+            bucket: self.partition.log.bucket,
+            inputs: self.inputs.iter().map(|file| file.path.clone()).collect(),
+            enough_bytes: self.enough_bytes,
+        }
     }
 
     /// Bytes of the inputs.
