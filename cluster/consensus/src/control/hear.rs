@@ -60,6 +60,7 @@ impl Hear for Control {
                         AskKind::TakeOver => self.take_over_here(asker.node, &ask.body).await,
                         AskKind::Silent => Ok(self.silent_bytes()),
                         AskKind::Look => self.look_here(&ask.body).await,
+                        AskKind::Help => self.help_here(&ask.body).await,
                         AskKind::Join | AskKind::Prove | AskKind::Propose => Err("it was answered before".to_owned()),
                     }
                 }

@@ -15,6 +15,7 @@ mod compacting;
 mod hand_over;
 mod health;
 mod hear;
+mod helping;
 mod joining;
 mod kept;
 mod looking;
@@ -27,6 +28,7 @@ mod removing;
 mod steer;
 
 pub use health::{AWAY, LEADERLESS, Troubles};
+pub use helping::{Helps, taker};
 pub use joining::{JoinError, admit, ask_to_join, enter, prove_offer};
 pub use kept::{Keep, KeptError};
 pub use looking::Looks;
@@ -100,6 +102,8 @@ pub struct Control {
     vouched: Arc<admitting::Vouched>,
     /// How stores of this node look for what others have committed.
     lookers: Arc<looking::Lookers>,
+    /// How stores of this node do a part of what another one compacts.
+    helpers: Arc<helping::Helpers>,
     /// Where somebody may be who knows more, should all addresses be others by now.
     hint: Arc<Mutex<Option<String>>>,
 }
@@ -125,8 +129,8 @@ impl Control {
     pub fn new(parts: ControlParts) -> Self {
         let (turn, offers, said) = (Arc::default(), Arc::default(), Arc::default());
         let (waits, removed, vouched) = (Arc::default(), Arc::default(), Arc::default());
-        let (lookers, hint) = (Arc::default(), Arc::default());
-        Self { parts: Arc::new(parts), turn, offers, said, waits, removed, vouched, lookers, hint }
+        let (lookers, helpers, hint) = (Arc::default(), Arc::default(), Arc::default());
+        Self { parts: Arc::new(parts), turn, offers, said, waits, removed, vouched, lookers, helpers, hint }
     }
 
     /// The state of the meta group, as far as it has been applied here.

@@ -25,11 +25,13 @@ pub enum AskKind {
     Silent,
     /// Look now for what was committed to a store; answered by nothing, when it is known.
     Look,
+    /// Do a part of what the node that asks has to compact; answered by how far it is.
+    Help,
 }
 
 impl AskKind {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Join,
         Self::Prove,
         Self::Propose,
@@ -38,6 +40,7 @@ impl AskKind {
         Self::TakeOver,
         Self::Silent,
         Self::Look,
+        Self::Help,
     ];
 
     /// As it stands in the frame.
@@ -52,6 +55,7 @@ impl AskKind {
             Self::TakeOver => 6,
             Self::Silent => 7,
             Self::Look => 8,
+            Self::Help => 9,
         }
     }
 
