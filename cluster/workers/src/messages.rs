@@ -15,6 +15,7 @@ use crate::subscriptions::FollowPage;
 use crate::wal_worker::WalWorker;
 use actix::{Addr, Message};
 use std::sync::Arc;
+use strandline_durable::{MergeOrder, MergeReport};
 use strandline_engine::append::{AppendRequest, FilesCommitted, FilesFailed, Lookup, Settled};
 use strandline_engine::compact::{
     CompactError, JobOutcome, MergeOutcome, MergePlan, Partition, Plan, Progress, Trigger,
@@ -345,6 +346,18 @@ pub(crate) struct RunMerge {
     pub(crate) partition: Partition,
     pub(crate) trigger: Trigger,
     pub(crate) job_id: u128,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) measured: Arc<Measured>,
+    /// What a trace shows of the job.
+    pub(crate) span: Span,
+}
+
+/// Do a merge that another node has ordered; it is committed there.
+#[derive(Message)]
+#[rtype(result = "Result<MergeReport, CompactError>")]
+pub(crate) struct HelpMerge {
+    pub(crate) store: Arc<Store>,
+    pub(crate) order: MergeOrder,
     pub(crate) progress: Arc<Progress>,
     pub(crate) measured: Arc<Measured>,
     /// What a trace shows of the job.

@@ -90,6 +90,10 @@ pub struct Metrics {
     pub merges_done: Counter,
     /// Merges that failed or were cancelled.
     pub merges_failed: Counter,
+    /// Merges of this node's stores that another compactor did, and this one committed.
+    pub merges_handed: Counter,
+    /// Merges that this node did for another one, which commits them.
+    pub merges_helped: Counter,
     /// Rows that merges wrote again.
     pub merge_rows: Counter,
     /// Data files that merges replaced.

@@ -1,10 +1,11 @@
 //! Roles that scale apart: three nodes ingest, one compacts, one reads. What each does alone, what is left undone without it, and how a node gets
-//! other roles.
+//! other roles. And two that compact, which share the merges of a store.
 
 use super::nodes::Nodes;
 use super::{KEYS, everything_is_there, goes_on, under_load};
 use crate::harness::{Sse, seed};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// What each of five nodes does.
 pub(super) const APART: [&str; 5] = ["ingest", "ingest", "ingest", "compact", "read"];
@@ -122,6 +123,68 @@ fn a_compactor_that_is_stopped_past_its_takeover_and_wakes_damages_nothing() {
     nodes.stop_all();
     let verified = nodes.verify();
     assert!(verified.code == 0 && verified.stdout.contains("clean"), "{verified:?}");
+}
+
+const DAYS: u64 = 20;
+
+/// One event more on each of many days.
+fn a_day_each(nodes: &Nodes, round: u64) {
+    let line = |day: u64| {
+        json!({
+            "stream_type": "Meter", "stream_id": format!("m{}", day % 7), "event_type": "Read", "data": { "round": round },
+            "occurred_at": format!("2026-11-{:02}T12:00:00Z", 1 + day),
+        })
+    };
+    nodes.http(1).bulk(&(0..DAYS).map(line).collect::<Vec<_>>());
+}
+
+/// What was small is merged, and every event is there once.
+fn one_file_a_day(nodes: &Nodes, rounds: u64) {
+    nodes.until("one file a day", |nodes| {
+        let files = nodes.http(1).get("/admin/v1/stores/test/files").expect(200);
+        files["files"].as_array().map(Vec::len) == Some(DAYS as usize)
+    });
+    let events = nodes.http(1).scan();
+    let places: BTreeSet<String> =
+        events.iter().map(|event| format!("{}/{}", event["stream_id"], event["seq"])).collect();
+    assert_eq!((events.len() as u64, places.len() as u64), (rounds * DAYS, rounds * DAYS));
+}
+
+#[test]
+fn compactors_share_the_merges_of_a_store_and_the_loss_of_either_loses_and_doubles_nothing() {
+    let by_hand = format!("{KEYS}, partition.by = ('dt'), compaction.schedule = '0 0 29 2 *'");
+    let mut nodes = Nodes::with_roles(&["ingest", "ingest", "ingest", "compact", "compact"], &by_hand);
+    nodes.until("a compactor is named", |nodes| nodes.compactor(1).1 == "compactor");
+    let (named, mut rounds) = (nodes.compactor(1).0, 0);
+    let other = 9 - named;
+    nodes.until("the other one merges too", |nodes| {
+        rounds += 1;
+        a_day_each(nodes, rounds);
+        nodes.until("it compacts", |nodes| compacts(nodes, 1));
+        nodes.metric(other, "merges_helped_total") > 0
+    });
+    let [merged, handed] = ["merges_total", "merges_handed_total"].map(|series| nodes.metric(named, series));
+    assert!(handed > 0 && merged > handed, "both did some of {merged}: {handed}");
+    assert_eq!(nodes.metric(other, "merges_total"), 0, "one alone commits");
+    assert_eq!(nodes.metric(named, "merges_failed_total"), 0);
+    one_file_a_day(&nodes, rounds);
+    // in the middle of whatever both do: the one that helps, then the one that commits
+    for is_named in [false, true] {
+        let named = nodes.compactor(1).0;
+        let victim = if is_named { named } else { 9 - named };
+        rounds += 1;
+        a_day_each(&nodes, rounds);
+        nodes.http(1).post("/admin/v1/stores/test/compaction/run", &json!({}));
+        nodes.kill(victim);
+        nodes.until("a compactor is named", |nodes| nodes.compactor(1) == (9 - victim, "compactor".to_owned()));
+        nodes.until("it compacts", |nodes| compacts(nodes, 1));
+        one_file_a_day(&nodes, rounds);
+        nodes.start(victim);
+        nodes.until("it is a member that follows", |nodes| nodes.compactor(victim).0 == 9 - victim);
+    }
+    nodes.stop_all();
+    let verified = nodes.verify();
+    assert!(verified.code == 0, "{verified:?}");
 }
 
 #[test]

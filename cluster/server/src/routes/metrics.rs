@@ -95,6 +95,8 @@ fn node(text: &mut Text, call: &Call) {
     text.counter("restored_files_total", "Data files that were brought back", &metrics.restored_files);
     text.counter("merges_total", "Merges of partitions that ended well", &metrics.merges_done);
     text.counter("merges_failed_total", "Merges that failed or were cancelled", &metrics.merges_failed);
+    text.counter("merges_handed_total", "Merges that another compactor did for this one", &metrics.merges_handed);
+    text.counter("merges_helped_total", "Merges that were done for another compactor", &metrics.merges_helped);
     text.counter("merge_rows_total", "Rows that merges wrote again", &metrics.merge_rows);
     text.counter("merge_input_files_total", "Data files that merges replaced", &metrics.merge_input_files);
     text.counter("merge_output_files_total", "Data files that merges wrote", &metrics.merge_output_files);

@@ -5,9 +5,12 @@
 //!                                                                   (again while there is more)
 //! ```
 //!
+//! In a cluster with several compactors each partition has one that takes it: what others take is handed to them (`handing.rs`).
+//!
 //! A merge changes nothing that a log's owner or memory must know. A round ends early when one of its merges is cancelled, when
 //! the store is another node's by now, when the node stops, and, by the clock, when compaction is paused.
 
+use super::handing::{Taker, shares};
 use super::job::{Job, JobBook, JobEnd};
 use super::worker::MergeWorker;
 use crate::clock;
@@ -18,12 +21,15 @@ use crate::messages::RunMerge;
 use crate::metrics::{Measured, Metrics};
 use crate::spans;
 use actix::Addr;
+use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use strandline_consensus::control::Control;
 use strandline_durable::CommitError;
 use strandline_engine::compact::{CompactError, Partition, Trigger, plan_merges};
 use strandline_engine::store::Store;
+use tracing::Span;
 
 /// Plans of one merge that others may make stale (retention takes files out meanwhile) before it counts as failed.
 const STALE_MAX: usize = 5;
@@ -40,6 +46,8 @@ pub(crate) struct MergeParts {
     pub(crate) fenced: Arc<AtomicBool>,
     /// Merges at once.
     pub(crate) at_once: usize,
+    /// The node's part in a cluster: its other compactors share the merges.
+    pub(crate) cluster: Option<Control>,
 }
 
 /// Merges what is due, of one stream type or of all. Gives the jobs, ended.
@@ -62,12 +70,23 @@ pub(crate) async fn round(parts: MergeParts, stream_type: Option<Arc<str>>, trig
         Err(_) => Vec::new(),
     };
     let over = Arc::new(AtomicBool::new(false));
-    let jobs = partitions.into_iter().map(|partition| one(parts.clone(), partition, trigger, Arc::clone(&over)));
-    stream::iter(jobs).buffer_unordered(parts.at_once.max(1)).filter_map(std::future::ready).collect().await
+    let (parts, over) = (&parts, &over);
+    let shares = shares(parts.cluster.as_ref(), partitions).into_iter().map(|(taker, partitions)| {
+        let job = move |partition| one(parts.clone(), partition, trigger, Arc::clone(over), taker.clone());
+        let jobs = stream::iter(partitions.into_iter().map(job));
+        jobs.buffer_unordered(parts.at_once.max(1)).filter_map(std::future::ready).collect::<Vec<_>>()
+    });
+    join_all(shares).await.into_iter().flatten().collect()
 }
 
 /// Merges one partition until nothing is due. `None`: it was not its turn.
-async fn one(parts: MergeParts, partition: Partition, trigger: Trigger, over: Arc<AtomicBool>) -> Option<Arc<Job>> {
+async fn one(
+    parts: MergeParts,
+    partition: Partition,
+    trigger: Trigger,
+    over: Arc<AtomicBool>,
+    taker: Option<Taker>,
+) -> Option<Arc<Job>> {
     let by_hand = matches!(trigger, Trigger::Hand | Trigger::Redaction);
     let turn = parts.book.turn(&partition);
     // the clock does not wait for a merge of the same files
@@ -80,7 +99,7 @@ async fn one(parts: MergeParts, partition: Partition, trigger: Trigger, over: Ar
     }
     job.begin();
     let mut end = JobEnd::default();
-    let result = work(&parts, &job, &mut end).await;
+    let result = work(&parts, &job, taker.as_ref(), &mut end).await;
     end.ended_at = clock::now();
     end.cancelled = job.progress.is_cancelled();
     over.fetch_or(end.cancelled, Ordering::SeqCst);
@@ -100,21 +119,32 @@ async fn one(parts: MergeParts, partition: Partition, trigger: Trigger, over: Ar
     Some(job)
 }
 
-async fn work(parts: &MergeParts, job: &Job, end: &mut JobEnd) -> Result<(), NodeError> {
+/// The next merge of a partition, as this node's own threads do it.
+fn here(parts: &MergeParts, job: &Job, partition: &Partition, job_id: u128, span: &Span) -> RunMerge {
+    RunMerge {
+        store: Arc::clone(&parts.store),
+        partition: partition.clone(),
+        trigger: job.trigger,
+        job_id,
+        progress: Arc::clone(&job.progress),
+        measured: Arc::clone(&parts.measured),
+        span: span.clone(),
+    }
+}
+
+async fn work(parts: &MergeParts, job: &Job, taker: Option<&Taker>, end: &mut JobEnd) -> Result<(), NodeError> {
     let Some(partition) = job.partition() else { return Ok(()) };
     let (mut job_id, mut stale) = (job.id, 0);
     let span = spans::merge(parts.store.name(), &job.log);
     while !job.progress.is_cancelled() {
-        let request = RunMerge {
-            store: Arc::clone(&parts.store),
-            partition: partition.clone(),
-            trigger: job.trigger,
-            job_id,
-            progress: Arc::clone(&job.progress),
-            measured: Arc::clone(&parts.measured),
-            span: span.clone(),
+        let handed = match taker {
+            Some(taker) => taker.merge(parts, job, job_id).await,
+            None => None,
         };
-        let done = parts.workers.send(request).await?;
+        let done = match handed {
+            Some(done) => done,
+            None => parts.workers.send(here(parts, job, partition, job_id, &span)).await?,
+        };
         if let Err(CompactError::Commit(error)) = &done {
             fence::mind(&parts.fenced, parts.store.name(), error);
         }

@@ -26,6 +26,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use strandline_consensus::control::Control;
 use strandline_deql::StoreConfig;
 use strandline_engine::compact::{CompactError, Trigger, due};
 use strandline_engine::store::Store;
@@ -79,6 +80,8 @@ pub(crate) struct CompactionSupervisor {
     threads: JobThreads,
     metrics: Arc<Metrics>,
     turns: HashMap<(Arc<str>, LogKey), Arc<Mutex<()>>>,
+    /// The node's part in a cluster.
+    cluster: Option<Control>,
     /// How often orphans are swept.
     sweep_every: Duration,
     stopping: bool,
@@ -92,6 +95,7 @@ impl CompactionSupervisor {
         mut stores: Vec<SupervisedStore>,
         threads: JobThreads,
         metrics: Arc<Metrics>,
+        cluster: Option<Control>,
         sweep_every: Duration,
         alive: AliveMark,
     ) -> Self {
@@ -100,7 +104,7 @@ impl CompactionSupervisor {
             supervised.schedule(config, clock::now());
         }
         let (turns, stopping, looking) = (HashMap::new(), false, false);
-        Self { stores, threads, metrics, turns, sweep_every, stopping, looking, _alive: alive }
+        Self { stores, threads, metrics, turns, cluster, sweep_every, stopping, looking, _alive: alive }
     }
 
     fn look(&mut self, context: &mut Context<Self>) {
@@ -213,6 +217,7 @@ impl CompactionSupervisor {
             measured: Arc::clone(&supervised.measured),
             fenced: Arc::clone(&supervised.fenced),
             at_once: self.threads.merges_at_once,
+            cluster: self.cluster.clone(),
         }
     }
 

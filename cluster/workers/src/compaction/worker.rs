@@ -5,10 +5,11 @@ use super::pace::{Pace, step_back};
 use super::phases::PhaseClock;
 use crate::clock;
 use crate::fatal::EndOnPanic;
-use crate::messages::{RunJob, RunMerge};
+use crate::messages::{HelpMerge, RunJob, RunMerge};
 use crate::metrics::Work;
 use crate::wiring::AliveMark;
 use actix::{Actor, Handler, SyncContext};
+use strandline_durable::MergeReport;
 use strandline_engine::compact::{self, CompactError, JobOutcome, MergeOutcome};
 
 /// A thread that runs jobs.
@@ -62,5 +63,15 @@ impl Handler<RunMerge> for MergeWorker {
             return Ok(None);
         };
         compact::run_merge(&merge.store, &plan, merge.job_id, now, &merge.progress, &paced).map(Some)
+    }
+}
+
+impl Handler<HelpMerge> for MergeWorker {
+    type Result = Result<MergeReport, CompactError>;
+
+    fn handle(&mut self, help: HelpMerge, _: &mut Self::Context) -> Self::Result {
+        let _end = EndOnPanic("a merge for another node panicked");
+        let paced = self.pace.begin(&help.progress, PhaseClock::new(&help.measured, Work::Merge, help.span));
+        compact::merge_for_another(&help.store, &help.order, &help.progress, &paced)
     }
 }

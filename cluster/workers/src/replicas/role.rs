@@ -93,7 +93,7 @@ impl StoreReplicas {
     }
 
     /// The same; `false`: this node is not ready for what is newest, and shows nothing that it redacts all the same.
-    async fn follow_newest(&self) -> Result<bool, String> {
+    pub(crate) async fn follow_newest(&self) -> Result<bool, String> {
         let store = Arc::clone(&self.parts.store);
         let following = tokio::task::spawn_blocking(move || store.follow_others(false));
         let cannot = |why: String| format!("what other nodes commit cannot be followed: {why}");
