@@ -24,8 +24,10 @@ pub const ID_TEXT_BYTES_MAX: usize = 256;
 pub const PAGE_EVENTS_MAX: usize = 100_000;
 /// Events of one page of a read that names no limit.
 pub const PAGE_EVENTS_DEFAULT: usize = 1000;
-/// Stream types of one store: each has a log of its own.
+/// Stream types of one store, each of their buckets counted as one: each has a log of its own.
 pub const STREAM_TYPES_MAX: usize = 10_000;
+/// Parts of a stream type, each with a log of its own.
+pub const BUCKETS_MAX: u32 = 256;
 /// Stream types that one request may bring for the first time, a bulk body or a frame of appends: each makes a log, of more than a megabyte.
 pub const NEW_STREAM_TYPES_MAX: usize = 256;
 /// Bytes of one group commit before it closes (an append is never cut).

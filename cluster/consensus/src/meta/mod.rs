@@ -50,7 +50,7 @@ pub mod limits {
     /// Bytes of a statement.
     pub const STATEMENT_BYTES_MAX: usize = 64 << 10;
     /// Parts of a stream type.
-    pub const BUCKETS_MAX: u32 = 256;
+    pub const BUCKETS_MAX: u32 = strandline_event::limits::BUCKETS_MAX;
     /// Groups of all stores.
     pub const GROUPS_MAX: usize = 50_000;
     /// Bytes of a name or an address.
