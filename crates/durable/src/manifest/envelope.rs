@@ -7,10 +7,12 @@ use std::io;
 
 const SKIPPABLE_MAGIC: [u8; 4] = 0x184D_2A50_u32.to_le_bytes();
 const MAGIC: [u8; 4] = *b"SLMF";
-/// The version of what redacts nothing.
+/// The version of what redacts nothing and has one bucket a stream type.
 const VERSION_PLAIN: u16 = 2;
+/// The version of what redacts something.
+const VERSION_REDACTING: u16 = 3;
 /// The newest version; all from the first on are read.
-pub(crate) const VERSION: u16 = 3;
+pub(crate) const VERSION: u16 = 4;
 const VERSION_FIRST: u16 = 1;
 const HEADER_BYTES: usize = 24;
 const LEVEL: i32 = 3;
@@ -20,10 +22,12 @@ const JSON_BYTES_MAX: u32 = 1 << 30;
 /// What the JSON is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Content {
-    /// A version file that redacts nothing; reads a version file of any kind.
+    /// A version file that redacts nothing, with one bucket a stream type; reads a version file of any kind.
     Version,
     /// A version file that redacts events: a program that does not know them would show what they said, so it must not read it.
     VersionRedacting,
+    /// A version file with stream types of several buckets: a program that does not know them would look for each stream in the first.
+    VersionOfBuckets,
     /// A sealed segment of file entries.
     Segment,
     /// A sealed segment of replaced files.
@@ -37,7 +41,7 @@ pub(crate) enum Content {
 impl Content {
     const fn to_u16(self) -> u16 {
         match self {
-            Self::Version | Self::VersionRedacting => 1,
+            Self::Version | Self::VersionRedacting | Self::VersionOfBuckets => 1,
             Self::Segment => 2,
             Self::Replaced => 3,
             Self::Checkpoint => 4,
@@ -48,7 +52,8 @@ impl Content {
     /// The version under which it is written.
     const fn version(self) -> u16 {
         match self {
-            Self::VersionRedacting | Self::Redactions => VERSION,
+            Self::VersionOfBuckets => VERSION,
+            Self::VersionRedacting | Self::Redactions => VERSION_REDACTING,
             Self::Version | Self::Segment | Self::Replaced | Self::Checkpoint => VERSION_PLAIN,
         }
     }

@@ -259,6 +259,10 @@ pub(crate) fn put(objects: &dyn Objects, manifest: &Manifest) -> Result<Put, Not
 
 fn encode(path: &str, manifest: &Manifest) -> Result<Vec<u8>, ObjectError> {
     let json = json::write_version(manifest).map_err(|e| ObjectError::from_io(path, e.into()))?;
-    let content = if manifest.redactions.is_empty() { Content::Version } else { Content::VersionRedacting };
+    let content = match (manifest.buckets.is_empty(), manifest.redactions.is_empty()) {
+        (false, _) => Content::VersionOfBuckets,
+        (true, false) => Content::VersionRedacting,
+        (true, true) => Content::Version,
+    };
     wrap(content, &json).map_err(|e| ObjectError::from_io(path, e))
 }

@@ -33,6 +33,8 @@ struct VersionFile {
     tombstones: Vec<Tombstone>,
     #[serde(default, skip_serializing_if = "RedactionsJson::is_empty")]
     redactions: RedactionsJson,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    buckets: BTreeMap<String, u32>,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -177,6 +179,7 @@ pub(crate) fn write_version(manifest: &Manifest) -> Result<Vec<u8>, serde_json::
             segments: manifest.redactions.segments.iter().map(|(s, _)| s.clone()).collect(),
             events: manifest.redactions.inline.clone(),
         },
+        buckets: manifest.buckets.clone(),
     })
 }
 
@@ -211,6 +214,7 @@ pub(crate) fn read_version(json: &[u8]) -> Result<Skeleton, EnvelopeError> {
         replaced: ReplacedFiles { segments: Vec::new(), inline: file.replaced.files },
         tombstones: file.tombstones,
         redactions: Redactions { segments: Vec::new(), inline: file.redactions.events },
+        buckets: file.buckets,
     };
     Ok(Skeleton { manifest, segments, replaced: file.replaced.segments, redactions: file.redactions.segments })
 }

@@ -200,6 +200,8 @@ pub struct Manifest {
     pub tombstones: Vec<Tombstone>,
     /// Events whose payload is shown no more.
     pub redactions: Redactions,
+    /// Stream types of more than one bucket, and how many each has; fixed for ever.
+    pub buckets: BTreeMap<String, u32>,
 }
 
 impl Manifest {

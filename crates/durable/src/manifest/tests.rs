@@ -73,6 +73,7 @@ fn manifest(files: u64) -> Manifest {
         replaced: ReplacedFiles::default(),
         tombstones: Vec::new(),
         redactions: Redactions::default(),
+        buckets: Default::default(),
     }
 }
 
@@ -167,8 +168,8 @@ fn any_flipped_byte_is_noticed() {
     assert!(unwrap(Content::Segment, &good).is_err());
     assert!(wrap_within(Content::Version, b"{}", 1).is_err() && wrap_within(Content::Version, b"{}", 2).is_ok());
     let mut newer = good;
-    newer[12] = 4;
-    assert_eq!(unwrap(Content::Version, &newer), Err(EnvelopeError::Version(4)));
+    newer[12] = 5;
+    assert_eq!(unwrap(Content::Version, &newer), Err(EnvelopeError::Version(5)));
     newer[12] = 0;
     assert_eq!(unwrap(Content::Version, &newer), Err(EnvelopeError::Version(0)));
 }
@@ -228,7 +229,7 @@ fn files_leave_lists_and_segments() {
 /// `STRANDLINE_GOLDEN=write` writes the fixture of the newest version anew: only while nobody has written that version yet.
 fn golden(name: &str, now: &[u8]) -> Vec<u8> {
     let path = format!("{}/fixtures/{name}.json.zst", env!("CARGO_MANIFEST_DIR"));
-    if name.ends_with("-v3") && std::env::var("STRANDLINE_GOLDEN").is_ok_and(|v| v == "write") {
+    if name.ends_with("-v4") && std::env::var("STRANDLINE_GOLDEN").is_ok_and(|v| v == "write") {
         std::fs::write(&path, now).unwrap();
     }
     std::fs::read(path).unwrap()
@@ -282,6 +283,37 @@ fn version_3_stays_readable() {
     assert_eq!(read, expected);
     let (read, expected) = read_fixtures(redacting(600), &["manifest-redactions-v3", "manifest-sealed-v3"]);
     assert_eq!(read, expected);
+}
+
+/// With stream types of several buckets, too.
+fn manifest_4(files: u64, gone: u64, redacted: u64) -> Manifest {
+    let mut manifest = manifest_2(files, gone);
+    manifest.redactions.inline = (0..redacted).map(redaction).collect();
+    manifest.buckets = [("Call".to_owned(), 4), ("a/b \u{e9}".to_owned(), 256)].into();
+    let second = LogKey { bucket: 3, ..LogKey::single("Call") };
+    manifest.logs.insert(second, LogState { events: 1, ..LogState::default() });
+    manifest
+}
+
+#[test]
+fn version_4_stays_readable() {
+    let (read, expected) = read_fixtures(manifest_4(3, 2, 3), &["manifest-v4"]);
+    assert_eq!(read, expected);
+}
+
+#[test]
+fn buckets_round_trip_under_a_version_that_older_programs_refuse() {
+    for redacted in [0, 3, 600] {
+        let objects = StoreObjects::memory().unwrap();
+        let mut manifest = manifest_4(3, 0, redacted);
+        seal(&objects, &mut manifest).unwrap();
+        put(&objects, &manifest).unwrap();
+        assert_eq!(objects.get(&version_name(1)).unwrap()[12], 4);
+        assert_eq!(read(&objects, 1).unwrap().0, manifest);
+        for sealed in objects.list("segments").unwrap() {
+            assert_eq!(objects.get(&sealed.path).unwrap()[12], 3, "a segment says nothing of buckets");
+        }
+    }
 }
 
 #[test]

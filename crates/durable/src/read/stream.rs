@@ -55,9 +55,24 @@ impl Snapshot {
         self.stream_within(query, READ_BYTES_MAX)
     }
 
+    /// As [`stream`](Self::stream), of a stream that is in this bucket: no file of another one is looked at.
+    pub fn stream_in(&self, bucket: u32, query: &StreamQuery<'_>) -> Result<RowSet, ReadError> {
+        let files = self.files.iter().filter(|file| file.bucket == bucket && query.may_match(file));
+        self.stream_of(files.cloned().collect(), query, READ_BYTES_MAX)
+    }
+
     pub(crate) fn stream_within(&self, query: &StreamQuery<'_>, bytes_max: u64) -> Result<RowSet, ReadError> {
+        let files = self.files.iter().filter(|file| query.may_match(file));
+        self.stream_of(files.cloned().collect(), query, bytes_max)
+    }
+
+    fn stream_of(
+        &self,
+        files: Vec<Arc<FileEntry>>,
+        query: &StreamQuery<'_>,
+        bytes_max: u64,
+    ) -> Result<RowSet, ReadError> {
         let counters = Arc::new(Counters::default());
-        let files: Vec<_> = self.files.iter().filter(|f| query.may_match(f)).cloned().collect();
         let mut smallest = Smallest::new(query.limit);
         let mut kept = Kept::new();
         for (n, entry) in files.iter().enumerate() {

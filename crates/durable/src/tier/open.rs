@@ -531,5 +531,6 @@ pub(super) fn birth(config: &StoreConfig, options: &OpenOptions) -> Manifest {
         replaced: ReplacedFiles::default(),
         tombstones: Vec::new(),
         redactions: Redactions::default(),
+        buckets: BTreeMap::new(),
     }
 }

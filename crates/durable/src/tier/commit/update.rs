@@ -1,4 +1,4 @@
-//! Commits that move no file: a clean stop, a lost log that is given up, another statement.
+//! Commits that move no file: a clean stop, a lost log that is given up, another statement, a stream type that is split.
 
 use super::{Change, CommitError};
 use crate::manifest::{LogState, Manifest};
@@ -20,6 +20,13 @@ pub enum Update {
     },
     /// The store's statement was replaced.
     Config(String),
+    /// A stream type has several buckets, from before its first event on.
+    Buckets {
+        /// The type; it has no log yet.
+        stream_type: String,
+        /// How many, for ever.
+        buckets: u32,
+    },
 }
 
 impl DurableTier {
@@ -45,6 +52,9 @@ impl Change for Update {
                 state.known_through = state.known_through.max(*through);
             }
             Self::Config(text) => text.clone_into(&mut next.config_text),
+            Self::Buckets { stream_type, buckets } => {
+                next.buckets.insert(stream_type.clone(), *buckets);
+            }
         }
         Ok(())
     }
