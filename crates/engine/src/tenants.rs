@@ -5,13 +5,13 @@
 //! its own tenant, both; holes are judged before, on the whole stream.
 
 use crate::append::{SettledError, with_rows};
-use crate::store::{LogShared, Store};
+use crate::store::{Buckets, LogShared, Store};
 use foldhash::fast::FixedState;
 use std::collections::HashMap;
 use std::sync::Arc;
 use strandline_durable::{MIXED_TENANTS, tenant_hash};
 use strandline_event::hash::{keyed_hash, stream_hash};
-use strandline_event::{BatchBytes, Chunk, EventRef};
+use strandline_event::{BatchBytes, Chunk, EventRef, bucket_of};
 
 /// Streams whose owners one read remembers.
 const REMEMBERED_MAX: usize = 4096;
@@ -90,6 +90,7 @@ impl Store {
 pub struct Visible {
     scope: Arc<TenantScope>,
     logs: Vec<Arc<LogShared>>,
+    buckets: Arc<Buckets>,
     known: HashMap<(usize, u128), bool, FixedState>,
 }
 
@@ -97,7 +98,9 @@ impl Visible {
     /// For a read of a store that begins now.
     #[must_use]
     pub fn new(store: &Store, scope: &Arc<TenantScope>) -> Self {
-        Self { scope: Arc::clone(scope), logs: store.logs(), known: HashMap::default() }
+        // what has a log has its number of buckets already: the logs first
+        let logs = store.logs();
+        Self { scope: Arc::clone(scope), logs, buckets: store.buckets(), known: HashMap::default() }
     }
 
     /// Whether the caller sees an event. What began after the read is not seen.
@@ -108,10 +111,10 @@ impl Visible {
         if !self.scope.holds(event.tenant_id) {
             return Ok(false);
         }
-        let Some(log) = self.logs.iter().position(|log| &*log.key.stream_type == event.stream_type) else {
-            return Ok(false);
-        };
         let stream = stream_hash(event.stream_id);
+        let bucket = bucket_of(stream, self.buckets.get(event.stream_type).copied().unwrap_or(1));
+        let owns = |log: &Arc<LogShared>| log.key.bucket == bucket && &*log.key.stream_type == event.stream_type;
+        let Some(log) = self.logs.iter().position(owns) else { return Ok(false) };
         if let Some(seen) = self.known.get(&(log, stream)) {
             return Ok(*seen);
         }

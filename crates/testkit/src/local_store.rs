@@ -217,7 +217,8 @@ impl LocalStore {
     /// When the engine does not answer, or a read fails.
     #[allow(clippy::panic, clippy::expect_used)]
     pub fn request(&mut self, mut request: AppendRequest) -> Answer {
-        let key = LogKey::single(request.batch.view().stream_type());
+        let view = request.batch.view();
+        let key = self.store.owner_of(view.stream_type(), view.stream(0));
         self.ensure_log(&key);
         request.ids = self.check_ids(&key, &request);
         let view = request.batch.view();
@@ -308,7 +309,8 @@ impl LocalStore {
         let mut answers = Vec::new();
         for append in appends {
             let request = append.request().expect("the test builds valid requests");
-            let key = LogKey::single(&append.stream_type);
+            let view = request.batch.view();
+            let key = self.store.owner_of(view.stream_type(), view.stream(0));
             self.ensure_log(&key);
             let (entropy, now) = (self.ids.next(0), self.time.now());
             let answered = self.logs.get_mut(&key).and_then(|driver| driver.append(request, now, entropy, ()));

@@ -414,15 +414,15 @@ fn files_part(
     if has_all(wanted, tail) || wanted.from > wanted.to || files_end_before(log, snapshot, wanted, looked) {
         return Ok(None);
     }
-    let set = snapshot.stream(&StreamQuery {
+    let query = StreamQuery {
         stream_type: wanted.stream_type,
         stream_id: wanted.stream_id,
         from_seq: wanted.from,
         to_seq: wanted.to,
         descending: wanted.order == Order::Desc,
         limit: wanted.limit,
-    })?;
-    Ok(Some(set))
+    };
+    Ok(Some(snapshot.stream_in(log.bucket, &query)?))
 }
 
 /// Whether a stream ends below what is wanted in the files of a version, or is not in them, by the heads of the same version: then no

@@ -17,6 +17,7 @@ use super::options::{OpenError, OpenOptions};
 use super::report::OpenReport;
 use crate::append::Rules;
 use crate::view::frames;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use strandline_deql::StoreConfig;
@@ -87,6 +88,12 @@ impl Judged {
     #[must_use]
     pub fn log_keys(&self) -> Vec<LogKey> {
         self.facts.logs.iter().map(|log| log.key.clone()).collect()
+    }
+
+    /// Its stream types of more than one bucket, and how many each has.
+    #[must_use]
+    pub fn buckets(&self) -> BTreeMap<String, u32> {
+        self.facts.snapshot.as_ref().map_or_else(BTreeMap::new, |snapshot| snapshot.manifest().buckets.clone())
     }
 
     /// Becomes the owner, upon the manifest that was judged.

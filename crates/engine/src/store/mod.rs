@@ -3,6 +3,7 @@
 //! Shared by everybody (`Arc`). It starts no thread and owns no writer: each log's writer belongs to the owner of that
 //! log, which gets it from [`Store::open`] or [`Store::create_log`]. It knows no actor, no HTTP, no wall clock.
 
+mod buckets;
 mod grace;
 mod judge;
 mod left_alone;
@@ -17,6 +18,8 @@ mod setting;
 mod settled;
 mod shared;
 
+pub(crate) use buckets::Buckets;
+pub use buckets::{OwnerPart, SplitError};
 pub use grace::Grace;
 pub use judge::Judged;
 pub(crate) use left_alone::LeftAlone;
@@ -67,6 +70,8 @@ pub struct Store {
     durable: DurableTier,
     closed: Arc<ClosedClocks>,
     logs: ArcSwap<Logs>,
+    /// Stream types of more than one bucket; only added to.
+    buckets: ArcSwap<Buckets>,
     cursors: Cursors,
     disk: Arc<dyn Disk>,
     /// The folder of the logs; `None`: the store has no log.
@@ -152,12 +157,6 @@ impl Store {
         let mut types: Vec<_> = self.logs.load().keys().map(|key| Arc::clone(&key.stream_type)).collect();
         types.dedup();
         types
-    }
-
-    /// The log that owns a stream. A stream type has one bucket so far.
-    #[must_use]
-    pub fn owner_of(&self, stream_type: &str, _stream_id: &str) -> LogKey {
-        LogKey::single(stream_type)
     }
 
     /// What the current manifest knows of a log's heads, commands and chunks: for its driver after a commit.

@@ -197,6 +197,7 @@ impl Store {
     ) -> Self {
         let files = durable.pin().logs().map(|(_, log)| log.last_ingested_at).max();
         let setting = Setting::new(options.config.clone(), rules, None);
+        let buckets = ArcSwap::from_pointee(durable.pin().manifest().buckets.clone());
         Self {
             name: options.config.name.clone(),
             setting: ArcSwap::from_pointee(setting),
@@ -204,6 +205,7 @@ impl Store {
             durable,
             closed: ClosedClocks::new(files.unwrap_or(Micros::MIN).max(tail)),
             logs: ArcSwap::default(),
+            buckets,
             cursors: Cursors::default(),
             disk: Arc::clone(&options.disk),
             wal_dir,

@@ -15,7 +15,7 @@ const SHOWN: usize = 5;
 pub(super) struct CommandCheck<'a> {
     rules: &'a Rules,
     snapshot: &'a Snapshot,
-    /// By stream type: sentences to show, and how many there are.
+    /// By log: sentences to show, and how many there are.
     wrong: BTreeMap<LogKey, (Vec<String>, u64)>,
     /// The command of the event before, which is often the same.
     last: Option<u128>,
@@ -26,23 +26,22 @@ impl<'a> CommandCheck<'a> {
         Self { rules, snapshot, wrong: BTreeMap::new(), last: None }
     }
 
-    /// An event of a data file.
-    pub(super) fn add(&mut self, event: &EventRef<'_>) {
+    /// An event of a data file of a log.
+    pub(super) fn add(&mut self, event: &EventRef<'_>, log: &LogKey) {
         let Some(id) = event.command_id.filter(|_| self.rules.scope != Scope::None) else { return };
         let stream = stream_hash(event.stream_id);
         let key = command_key(self.rules.scope, self.rules.digest_key, event.stream_type, stream, id);
         if self.last.replace(key) == Some(key) {
             return;
         }
-        let log = LogKey::single(event.stream_type);
-        let what = match self.snapshot.command(&log, key) {
+        let what = match self.snapshot.command(log, key) {
             Ok(Some(record)) if record.stream == stream && record.first_seq <= event.seq => return,
             Ok(Some(record)) => format!("says seq {} on, of another place", record.first_seq),
             Ok(None) => "is missing".to_owned(),
             // a run that cannot be read is named where the runs are checked
             Err(_) => return,
         };
-        let (shown, count) = self.wrong.entry(log).or_default();
+        let (shown, count) = self.wrong.entry(log.clone()).or_default();
         *count += 1;
         if shown.len() < SHOWN {
             let (seq, stream_id) = (event.seq, event.stream_id);

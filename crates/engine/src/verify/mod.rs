@@ -386,12 +386,12 @@ fn check_events(
     let mut ids = IdPasses::new(rows, IDS_PER_PASS);
     let mut first_pass = true;
     loop {
-        let mut each = |event: &EventRef<'_>, durable: bool, _: &dyn Fn() -> String| {
+        let mut each = |event: &EventRef<'_>, of: Option<&LogKey>, _: &dyn Fn() -> String| {
             if first_pass {
-                streams.add(event, durable);
+                streams.add(event, of);
                 unknown.iter_mut().for_each(|unknown| unknown.add(event));
-                if let Some(commands) = commands.as_mut().filter(|_| durable) {
-                    commands.add(event);
+                if let (Some(commands), Some(log)) = (commands.as_mut(), of) {
+                    commands.add(event, log);
                 }
             }
             ids.add(event.event_id);
@@ -435,8 +435,8 @@ fn check_events(
     streams.finish(report);
 }
 
-/// An event, whether it is in a data file, and its place.
-type Each<'a> = &'a mut dyn FnMut(&EventRef<'_>, bool, &dyn Fn() -> String);
+/// An event, the log of its data file, if it is in one, and its place.
+type Each<'a> = &'a mut dyn FnMut(&EventRef<'_>, Option<&LogKey>, &dyn Fn() -> String);
 
 /// Something that cannot be read to its end.
 struct Damage {
@@ -454,11 +454,12 @@ fn walk(
     let (mut damage, mut done) = (Vec::new(), 0);
     let files = snapshot.into_iter().flat_map(|s| s.files().iter().map(move |file| (s, file)));
     for (snapshot, file) in files {
+        let log = LogKey { stream_type: Arc::from(file.stream_type.as_str()), bucket: file.bucket };
         for batch in snapshot.scan_file(file) {
             match batch {
                 Ok(batch) => {
                     let row = |i| veil.over(batch.row(i));
-                    (0..batch.rows()).for_each(|i| each(&row(i), true, &|| batch.place(i).to_string()));
+                    (0..batch.rows()).for_each(|i| each(&row(i), Some(&log), &|| batch.place(i).to_string()));
                     done += batch.rows() as u64;
                     on_events(done);
                 }
@@ -472,9 +473,9 @@ fn walk(
     }
     for log in logs {
         let watermark = snapshot.map_or(LogIndex::ZERO, |s| s.watermark(&log.key));
-        let mut counted: Each<'_> = &mut |event, durable, place| {
+        let mut counted: Each<'_> = &mut |event, of, place| {
             done += 1;
-            each(&veil.over(*event), durable, place);
+            each(&veil.over(*event), of, place);
         };
         let walked = walk_log(log, watermark, &mut counted);
         on_events(done);
@@ -498,7 +499,7 @@ fn walk_log(log: &OfflineLog, watermark: LogIndex, each: Each<'_>) -> Result<(),
         }
         last = stamps.last_ingested_at();
         for event in frame.batch.iter() {
-            each(&event, false, &|| format!("log of `{}`, index {}", log.key, frame.index));
+            each(&event, None, &|| format!("log of `{}`, index {}", log.key, frame.index));
         }
     }
     Ok(())

@@ -15,6 +15,8 @@ struct Seen {
     runs: Vec<(u64, u64)>,
     /// The largest seq in data files, or retired; 0: none.
     durable: u64,
+    /// The bucket of the log that has these files.
+    bucket: u32,
 }
 
 /// Ranges of one stream.
@@ -57,12 +59,13 @@ impl Streams {
         self.types.values().map(HashMap::len).sum()
     }
 
-    pub(super) fn add(&mut self, event: &EventRef<'_>, durable: bool) {
+    /// An event; `of`: the log of its data file, if it is in one.
+    pub(super) fn add(&mut self, event: &EventRef<'_>, of: Option<&LogKey>) {
         self.events += 1;
         let seen = self.seen(event.stream_type, event.stream_id);
         let seq = event.seq.0;
-        if durable {
-            seen.durable = seen.durable.max(seq);
+        if let Some(log) = of {
+            (seen.durable, seen.bucket) = (seen.durable.max(seq), log.bucket);
         }
         match seen.runs.last_mut() {
             Some((_, last)) if *last + 1 == seq => *last = seq,
@@ -125,6 +128,7 @@ impl Streams {
                     continue;
                 }
                 seen.durable = seen.durable.max(ranges.last().map_or(0, |range| range.1));
+                seen.bucket = key.bucket;
                 seen.runs.extend(ranges);
             }
             self.nameless.extend(retired.into_iter().map(|(stream, ranges)| ((key.clone(), stream), ranges)));
@@ -155,14 +159,15 @@ impl Streams {
     }
 
     /// The head of every stream in the manifest is its last seq in data files or retired: a lower one, or none, would give a seq a second
-    /// time. A type of several logs would need the owner of each stream; there is one log a type.
+    /// time. Each stream is looked for in the heads of the log that has its files.
     pub(super) fn compare_heads(&self, snapshot: &Snapshot, report: &mut Report) {
         let judged = |key: &LogKey| {
             !self.incomplete.contains(&*key.stream_type) && snapshot.broken_run(key, RunKind::Heads).is_none()
         };
         for (key, _) in snapshot.logs().filter(|(key, _)| judged(key)) {
             let mut heads: HashMap<u128, Seq> = snapshot.heads(key).map(|h| (h.stream, h.last_seq)).collect();
-            let in_files = self.types.get(&*key.stream_type).into_iter().flatten().filter(|(_, seen)| seen.durable > 0);
+            let of_log = |seen: &Seen| seen.durable > 0 && seen.bucket == key.bucket;
+            let in_files = self.types.get(&*key.stream_type).into_iter().flatten().filter(|(_, seen)| of_log(seen));
             for (stream_id, Seen { durable, .. }) in in_files {
                 let what = match heads.remove(&stream_hash(stream_id)) {
                     Some(head) if head.0 == *durable => continue,

@@ -1,0 +1,173 @@
+//! Stream types of several buckets: which log owns a stream, and a body of many streams as its owners take it.
+//!
+//! ```text
+//!  a store of one node    split ─> the manifest says it, from before the type's first log on ─> every open reads it there
+//!  a store of a cluster   the meta group says it ─> learn_buckets, before a log of the type is opened here
+//! ```
+//!
+//! A type has one bucket or what it was made with: the number never changes once there is a log of the type, so who has found a log, and
+//! then finds the number that it was found by, has found the right one.
+
+use super::Store;
+use crate::append::with_rows;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use strandline_durable::{CommitError, Update};
+use strandline_event::hash::{keyed_hash, stream_hash};
+use strandline_event::{BatchBytes, BatchUnit, BatchView, ErrorKind, LogKey, Micros, bucket_of};
+
+/// Stream types of more than one bucket.
+pub(crate) type Buckets = BTreeMap<String, u32>;
+
+/// Why a stream type is not split.
+#[derive(Debug, thiserror::Error)]
+pub enum SplitError {
+    /// It has another number of buckets; one that is there has one, unless it was split before.
+    #[error(
+        "stream type `{stream_type}` is there already, and its number of buckets is {buckets}, which never changes"
+    )]
+    Other {
+        /// The type.
+        stream_type: String,
+        /// How many it has.
+        buckets: u32,
+    },
+    /// The commit that says it.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+}
+
+impl SplitError {
+    /// What it means to the one who called.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Other { .. } => ErrorKind::StrictViolation,
+            Self::Commit(error) => error.kind(),
+        }
+    }
+}
+
+/// The rows of a batch that one log owns.
+#[derive(Clone, Debug)]
+pub struct OwnerPart {
+    /// They, in their order.
+    pub batch: BatchBytes,
+    /// Row -> row of the batch that was given; `None`: it is the whole one.
+    rows: Option<Vec<u32>>,
+}
+
+impl OwnerPart {
+    /// A batch of one owner.
+    #[must_use]
+    pub const fn whole(batch: BatchBytes) -> Self {
+        Self { batch, rows: None }
+    }
+
+    /// Row of the batch that was given.
+    #[must_use]
+    pub fn row(&self, row: u32) -> u32 {
+        self.rows.as_ref().and_then(|rows| rows.get(row as usize)).copied().unwrap_or(row)
+    }
+}
+
+impl Store {
+    /// How many buckets a stream type has, or would have if its first event came now.
+    #[must_use]
+    pub fn buckets_of(&self, stream_type: &str) -> u32 {
+        self.buckets.load().get(stream_type).copied().unwrap_or(1)
+    }
+
+    /// The bucket of a stream.
+    #[must_use]
+    pub fn bucket_of(&self, stream_type: &str, stream_id: &str) -> u32 {
+        match self.buckets_of(stream_type) {
+            1 => 0,
+            buckets => bucket_of(stream_hash(stream_id), buckets),
+        }
+    }
+
+    /// The log that owns a stream.
+    #[must_use]
+    pub fn owner_of(&self, stream_type: &str, stream_id: &str) -> LogKey {
+        LogKey::of_stream(stream_type, stream_id, self.buckets_of(stream_type))
+    }
+
+    /// The log that owns all streams of a batch; `None`: several do ([`by_owner`](Self::by_owner) cuts it). An append to one stream goes
+    /// where its first stream is.
+    #[must_use]
+    pub fn owner_of_batch(&self, batch: BatchView<'_>) -> Option<LogKey> {
+        let buckets = self.buckets_of(batch.stream_type());
+        let log = LogKey::of_stream(batch.stream_type(), batch.stream(0), buckets);
+        let is_elsewhere = |stream: usize| bucket_of(stream_hash(batch.stream(stream)), buckets) != log.bucket;
+        let is_cut = buckets > 1 && batch.unit() == BatchUnit::Rows && (1..batch.stream_count()).any(is_elsewhere);
+        (!is_cut).then_some(log)
+    }
+
+    /// A batch as its owners take it: one part for each, each stream's events in their order. `None`: a part cannot be built.
+    #[must_use]
+    pub fn by_owner(&self, batch: BatchBytes) -> Option<Vec<OwnerPart>> {
+        let view = batch.view();
+        let buckets = self.buckets_of(view.stream_type());
+        if buckets == 1 || view.unit() == BatchUnit::Append {
+            return Some(vec![OwnerPart::whole(batch)]);
+        }
+        let of_stream = |stream: usize| bucket_of(stream_hash(view.stream(stream)), buckets);
+        let of_streams: Vec<u32> = (0..view.stream_count()).map(of_stream).collect();
+        let mut rows: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+        for row in 0..view.rows() {
+            let bucket = of_streams.get(view.stream_of(row)).copied().unwrap_or(0);
+            rows.entry(bucket).or_default().push(row as u32);
+        }
+        if rows.len() == 1 {
+            return Some(vec![OwnerPart::whole(batch)]);
+        }
+        let part = |rows: Vec<u32>| {
+            let batch = with_rows(view, view.chunk(), rows.iter().map(|row| *row as usize))?;
+            Some(OwnerPart { batch, rows: Some(rows) })
+        };
+        rows.into_values().map(part).collect()
+    }
+
+    /// Gives a stream type that has no log yet its number of buckets, for ever; the same again is no error. Blocks.
+    ///
+    /// # Errors
+    /// [`SplitError`]; after a commit of which nobody knows whether it happened the next open tells.
+    pub fn split(&self, stream_type: &str, buckets: u32, now: Micros) -> Result<(), SplitError> {
+        if self.buckets_of(stream_type) == buckets {
+            return Ok(());
+        }
+        let _no_log_is_made = self.creating.lock();
+        let known = self.buckets_of(stream_type);
+        if known == buckets {
+            return Ok(());
+        }
+        let is_there = known > 1 || self.logs.load().keys().any(|log| *log.stream_type == *stream_type);
+        if is_there {
+            return Err(SplitError::Other { stream_type: stream_type.to_owned(), buckets: known });
+        }
+        let job_id = keyed_hash(0, 6, &[&self.entropy.to_le_bytes(), stream_type.as_bytes()]);
+        let update = Update::Buckets { stream_type: stream_type.to_owned(), buckets };
+        self.durable.update(&update, job_id, now)?;
+        self.learn_buckets(&Buckets::from([(stream_type.to_owned(), buckets)]));
+        Ok(())
+    }
+
+    /// What a cluster says of stream types of more than one bucket. Before a log of one of them is opened here.
+    pub fn learn_buckets(&self, told: &BTreeMap<String, u32>) {
+        let is_new = |known: &Buckets| told.iter().any(|(name, buckets)| known.get(name) != Some(buckets));
+        if !is_new(&self.buckets.load()) {
+            return;
+        }
+        self.buckets.rcu(|known| {
+            let mut known = Buckets::clone(known);
+            known.extend(told.iter().map(|(name, buckets)| (name.clone(), *buckets)));
+            known
+        });
+    }
+
+    /// The stream types of more than one bucket, as of now.
+    pub(crate) fn buckets(&self) -> Arc<Buckets> {
+        self.buckets.load_full()
+    }
+}

@@ -1,0 +1,172 @@
+//! Stream types of several buckets: a log each, one store to every reader.
+
+// helpers of a test are as blunt as the test itself; the lint's exception covers `#[test]` functions only
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use common::{TIERS, assert_all, event, evict, request};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use strandline_engine::append::{Answer, AppendOutcome};
+use strandline_engine::store::SplitError;
+use strandline_engine::verify::verify;
+use strandline_event::{BatchUnit, Chunk, ErrorKind, LogKey};
+use strandline_testkit::r#gen::store as declared;
+use strandline_testkit::local_store::LocalStore;
+use strandline_testkit::model::{Append, Event};
+
+/// So many that the few streams of a test are not all in one.
+const BUCKETS: u32 = 64;
+const STREAMS: usize = 4;
+
+fn numbered(n: usize) -> Event {
+    Event { command_id: Some(format!("c{n}")), ..event(&format!("s{}", n % STREAMS), n) }
+}
+
+fn body(numbers: std::ops::Range<usize>) -> Append {
+    request("T", BatchUnit::Rows, numbers.map(numbered).collect())
+}
+
+/// A body as the edge stores it: each owner its part.
+fn append(store: &mut LocalStore, body: &Append) -> Vec<AppendOutcome> {
+    let parts = store.store().by_owner(body.request().unwrap().batch).unwrap();
+    let mut outcomes = Vec::new();
+    for part in parts {
+        match store.append_batch(part.batch) {
+            Answer::Done(outcome) => outcomes.push(*outcome),
+            other => panic!("{other:?}"),
+        }
+    }
+    store.time.advance_us(13);
+    outcomes
+}
+
+fn load(store: &mut LocalStore, numbers: std::ops::Range<usize>) {
+    for first in numbers.step_by(10) {
+        append(store, &body(first..first + 10));
+    }
+}
+
+fn logs(store: &LocalStore) -> BTreeSet<LogKey> {
+    store.store().logs().iter().map(|log| log.key.clone()).collect()
+}
+
+fn check(store: &LocalStore, count: usize) {
+    assert_all(store.store(), store.time.now(), count);
+}
+
+#[test]
+fn every_stream_lies_in_the_log_of_its_bucket_and_every_read_sees_all_of_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = format!("{TIERS}, id.command_id.unique_scope = 'stream'");
+    let config = declared(&folder.path().to_string_lossy(), &settings);
+    let mut store = LocalStore::new(config.clone()).unwrap();
+    store.store().split("T", BUCKETS, store.time.now()).unwrap();
+    load(&mut store, 0..100);
+    let keys = logs(&store);
+    let owners: BTreeSet<LogKey> = (0..STREAMS).map(|s| store.store().owner_of("T", &format!("s{s}"))).collect();
+    assert!(keys.len() > 1, "{keys:?}");
+    assert_eq!(keys, owners);
+    assert_eq!(store.store().stream_types(), vec![Arc::<str>::from("T")]);
+    check(&store, 100);
+    let moved: u64 = keys.iter().map(|key| store.compact(key).unwrap()).sum();
+    assert_eq!(moved, 100);
+    let snapshot = store.store().durable().pin();
+    let in_files: BTreeSet<u32> = snapshot.files().iter().map(|file| file.bucket).collect();
+    assert_eq!(in_files, keys.iter().map(|key| key.bucket).collect());
+    drop(snapshot);
+    evict(&store);
+    check(&store, 100);
+    // what stands in files is known to its owner, by its command
+    for outcome in append(&mut store, &body(0..20)) {
+        assert!(outcome.duplicate && outcome.stamped.is_none(), "{outcome:?}");
+    }
+    load(&mut store, 100..140);
+    check(&store, 140);
+    store.restart().unwrap();
+    assert_eq!((store.store().buckets_of("T"), logs(&store)), (BUCKETS, keys.clone()));
+    check(&store, 140);
+    store.kill().unwrap();
+    check(&store, 140);
+    for key in &keys {
+        store.compact(key).unwrap();
+    }
+    load(&mut store, 140..160);
+    check(&store, 160);
+    store.stop();
+    let found = verify(&config, &(store.disk().clone() as Arc<dyn strandline_wal::Disk>)).unwrap();
+    assert_eq!(found.findings.iter().map(ToString::to_string).collect::<Vec<_>>(), Vec::<String>::new());
+    assert_eq!((found.events, found.streams, found.logs), (160, STREAMS as u64, keys.len() as u64));
+}
+
+#[test]
+fn a_store_without_a_log_has_buckets_too() {
+    let mut store = LocalStore::on_memory(declared("/durable", "")).unwrap();
+    store.store().split("T", BUCKETS, store.time.now()).unwrap();
+    load(&mut store, 0..40);
+    assert!(logs(&store).len() > 1);
+    check(&store, 40);
+    store.restart().unwrap();
+    load(&mut store, 40..60);
+    check(&store, 60);
+}
+
+#[test]
+fn a_type_is_split_before_its_first_event_or_never() {
+    let mut store = LocalStore::on_memory(declared("/durable", TIERS)).unwrap();
+    append(&mut store, &body(0..4));
+    assert_eq!(logs(&store).into_iter().collect::<Vec<_>>(), [LogKey::single("T")]);
+    let (engine, now) = (Arc::clone(store.store()), store.time.now());
+    let refused = |stream_type: &str, buckets: u32| {
+        let error = engine.split(stream_type, buckets, now).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::StrictViolation);
+        match error {
+            SplitError::Other { buckets, .. } => buckets,
+            SplitError::Commit(error) => panic!("{error}"),
+        }
+    };
+    assert_eq!(refused("T", 4), 1);
+    engine.split("T", 1, now).unwrap();
+    let version = engine.durable().pin().version();
+    engine.split("U", 4, now).unwrap();
+    engine.split("U", 4, now).unwrap();
+    assert_eq!(engine.durable().pin().version(), version + 1, "it is said once");
+    assert_eq!((refused("U", 5), refused("U", 1)), (4, 4));
+    engine.split("V", 256, now).unwrap();
+    drop(engine);
+    store.kill().unwrap();
+    let known = ["T", "U", "V", "W"].map(|name| store.store().buckets_of(name));
+    assert_eq!(known, [1, 4, 256, 1]);
+}
+
+#[test]
+fn a_body_is_cut_so_that_each_part_has_one_owner() {
+    let store = LocalStore::on_memory(declared("/durable", TIERS)).unwrap();
+    store.store().split("T", BUCKETS, store.time.now()).unwrap();
+    let chunk = Chunk { digest: [7; 16], number: 3 };
+    let whole = Append { chunk: Some(chunk), ..body(0..20) }.request().unwrap().batch;
+    assert_eq!(store.store().owner_of_batch(whole.view()), None);
+    let parts = store.store().by_owner(whole.clone()).unwrap();
+    let mut rows = Vec::new();
+    let mut owners = BTreeSet::new();
+    for part in &parts {
+        let view = part.batch.view();
+        let owner = store.store().owner_of_batch(view).unwrap();
+        assert_eq!((owner.bucket, view.chunk()), (store.store().bucket_of("T", view.stream(0)), Some(chunk)));
+        assert!(owners.insert(owner), "one part each");
+        for row in 0..view.rows() {
+            let of = part.row(row as u32);
+            assert_eq!(view.data(row), whole.view().data(of as usize));
+            rows.push(of);
+        }
+        assert!(rows.ends_with(&(0..view.rows() as u32).map(|row| part.row(row)).collect::<Vec<_>>()));
+    }
+    rows.sort_unstable();
+    assert_eq!(rows, (0..20).collect::<Vec<_>>());
+    // a type of one bucket stays as it came
+    let other = request("U", BatchUnit::Rows, (0..20).map(numbered).collect()).request().unwrap().batch;
+    let parts = store.store().by_owner(other.clone()).unwrap();
+    assert!(parts.len() == 1 && parts[0].batch.bytes() == other.bytes() && parts[0].row(9) == 9);
+    assert_eq!(store.store().owner_of_batch(other.view()), Some(LogKey::single("U")));
+}
