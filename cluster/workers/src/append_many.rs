@@ -1,8 +1,8 @@
 //! Appends to streams that come together: one message to each owner, one wake-up when all are answered.
 //!
 //! ```text
-//!  appends -> by stream type -> AppendTogether -> WalWorker: judged one by one, one group -> answers in one list
-//!      |  client-given event ids, a stream type without a log, what an owner must know first
+//!  appends -> by log -> AppendTogether -> WalWorker: judged one by one, one group -> answers in one list
+//!      |  client-given event ids, a log that is not there yet, what an owner must know first
 //!      +-> one by one, as an append that came alone
 //! ```
 //!
@@ -21,7 +21,7 @@ use futures_util::future::join_all;
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use strandline_engine::append::{Answer, AppendOutcome, AppendRequest, Expected, OnError, ids_to_check};
-use strandline_event::{BatchBytes, StampedBatch};
+use strandline_event::{BatchBytes, LogKey, StampedBatch};
 use tokio::sync::oneshot;
 
 /// Appends of one request that go one by one at the same time: all of them would fill an owner's mailbox by themselves.
@@ -58,7 +58,7 @@ pub(crate) enum Said {
     Again,
 }
 
-/// Appends of one stream type, by their places in the request.
+/// Appends of one log, by their places in the request.
 struct Group {
     owner: Addr<WalWorker>,
     places: Vec<usize>,
@@ -198,12 +198,12 @@ impl StoreHandle {
 
     /// Refuses what would make too many logs, before any of them is made; the rest goes on.
     fn refuse_new_types(&self, appends: &[StreamAppend], alone: &mut Vec<usize>, outcomes: &mut [Option<Outcome>]) {
-        let type_of = |place: usize| appends.get(place).map(|append| append.batch.view().stream_type());
-        let types: BTreeSet<&str> = alone.iter().filter_map(|place| type_of(*place)).collect();
-        let new: BTreeSet<&str> = types.into_iter().filter(|stream_type| self.is_new_type(stream_type)).collect();
+        let log_of = |place: usize| self.parts.store.owner_of_batch(appends.get(place)?.batch.view());
+        let logs: BTreeSet<LogKey> = alone.iter().filter_map(|place| log_of(*place)).collect();
+        let new: BTreeSet<LogKey> = logs.into_iter().filter(|log| self.is_new_log(log)).collect();
         alone.retain(|place| {
-            let is_new = type_of(*place).is_some_and(|stream_type| new.contains(stream_type));
-            match self.check_new_types(new.len()) {
+            let is_new = log_of(*place).is_some_and(|log| new.contains(&log));
+            match self.check_new_logs(&new) {
                 Err(refused) if is_new => {
                     put(outcomes, *place, Err(refused));
                     false
@@ -213,9 +213,9 @@ impl StoreHandle {
         });
     }
 
-    /// One group a stream type that has an owner, and those that go one by one.
+    /// One group a log that has an owner, and those that go one by one.
     fn groups(&self, appends: &[StreamAppend]) -> (Vec<Group>, Vec<usize>) {
-        let mut groups: Vec<(&str, Group)> = Vec::new();
+        let mut groups: Vec<((&str, u32), Group)> = Vec::new();
         let mut alone = Vec::new();
         for (place, append) in appends.iter().enumerate() {
             let view = append.batch.view();
@@ -223,12 +223,13 @@ impl StoreHandle {
                 alone.push(place);
                 continue;
             }
-            let stream_type = view.stream_type();
+            // of a type that has an owner the number of buckets is what it will always be
+            let log = (view.stream_type(), self.parts.store.bucket_of(view.stream_type(), view.stream(0)));
             // few types at a time: the last one is mostly the right one
-            if let Some((_, group)) = groups.iter_mut().rev().find(|(known, _)| *known == stream_type) {
+            if let Some((_, group)) = groups.iter_mut().rev().find(|(known, _)| *known == log) {
                 group.places.push(place);
-            } else if let Ok(Some(owner)) = self.serving_owner(stream_type) {
-                groups.push((stream_type, Group { owner, places: vec![place] }));
+            } else if let Ok((_, Some(owner))) = self.serving_owner(view) {
+                groups.push((log, Group { owner, places: vec![place] }));
             } else {
                 alone.push(place);
             }
@@ -283,7 +284,7 @@ impl StoreHandle {
         appends.map(request).collect()
     }
 
-    /// Hands requests of one stream type to their owner; `done` is given the answers, at once if it does not take them.
+    /// Hands requests of one log to their owner; `done` is given the answers, at once if it does not take them.
     pub(crate) fn hand_to(
         &self,
         owner: &Addr<WalWorker>,

@@ -1,7 +1,7 @@
 //! Appends that need no task of their own: the owner hands their answers on.
 //!
 //! ```text
-//!  appends of one stream type -> AppendTogether -> WalWorker -> the last answer -> `then`, in the owner's thread
+//!  appends of one log -> AppendTogether -> WalWorker -> the last answer -> `then`, in the owner's thread
 //!                                                                 | one was known before, or is to be asked again
 //!                                                                 +-> a task goes on
 //!  any others -> a task, as `append_many`
@@ -18,7 +18,7 @@ use actix::Addr;
 use std::sync::Arc;
 use strandline_deql::ProjectionMode;
 use strandline_engine::append::ids_to_check;
-use strandline_event::StampedBatch;
+use strandline_event::{BatchView, StampedBatch};
 use tokio::runtime::Handle;
 use tracing::Instrument;
 
@@ -65,15 +65,18 @@ impl StoreHandle {
 
     /// The owner that can judge all of them as they are; `None`: they need more than that.
     fn straight_owner(&self, appends: &[StreamAppend]) -> Option<Addr<WalWorker>> {
-        let stream_type = appends.first()?.batch.view().stream_type();
+        let first = appends.first()?.batch.view();
+        let stream_type = first.stream_type();
+        let bucket_of = |view: BatchView<'_>| self.parts.store.bucket_of(stream_type, view.stream(0));
+        let bucket = bucket_of(first);
         let is_plain = |append: &StreamAppend| {
             let view = append.batch.view();
-            view.stream_type() == stream_type && ids_to_check(view).next().is_none()
+            view.stream_type() == stream_type && bucket_of(view) == bucket && ids_to_check(view).next().is_none()
         };
         let store_is_plain = !self.is_limited()
             && self.node.shared.subjects.is_none()
             && self.config().projection.mode != ProjectionMode::Sync;
-        if store_is_plain && appends.iter().all(is_plain) { self.serving_owner(stream_type).ok()? } else { None }
+        if store_is_plain && appends.iter().all(is_plain) { self.serving_owner(first).ok()?.1 } else { None }
     }
 }
 

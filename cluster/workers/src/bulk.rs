@@ -4,14 +4,15 @@ use crate::error::NodeError;
 use crate::permits::BytePermit;
 use crate::store::StoreHandle;
 use futures_util::future::join_all;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use strandline_engine::append::{AppendError, AppendOutcome, Expected, OnError, Refusal};
 use strandline_event::{BatchBytes, LogKey, limits};
 
 impl StoreHandle {
-    /// Appends batches of many streams, one a stream type. Under `Abort` all of them are checked before any is stored: what
-    /// is left is a race with another writer, or an owner that cannot. The outer error: nothing was stored. Inner ones: that
-    /// owner's part was not.
+    /// Appends batches of many streams, one a log, as [`by_owner`](Self::by_owner) gives them. Under `Abort` all of them are
+    /// checked before any is stored: what is left is a race with another writer, or an owner that cannot. The outer error:
+    /// nothing was stored. Inner ones: that owner's part was not.
     ///
     /// # Errors
     /// The first refusal of the whole body; too many new stream types; `Overloaded`; `Draining`.
@@ -24,7 +25,8 @@ impl StoreHandle {
         self.node.check_serving()?;
         let batches = batches.into_iter().map(|batch| self.own(batch)).collect::<Result<Vec<_>, _>>()?;
         let _appending = self.appending().await;
-        self.check_new_types(batches.iter().filter(|batch| self.is_new_type(batch.view().stream_type())).count())?;
+        let logs = batches.iter().filter_map(|batch| self.parts.store.owner_of_batch(batch.view()));
+        self.check_new_logs(&logs.filter(|log| self.is_new_log(log)).collect())?;
         let sealed = match on_error {
             OnError::Abort => self.checked(batches, &permit).await?,
             OnError::Skip => {
@@ -96,22 +98,23 @@ impl StoreHandle {
         Ok(())
     }
 
-    /// Whether a stream type has no log yet.
-    pub(crate) fn is_new_type(&self, stream_type: &str) -> bool {
-        self.parts.table.get(&LogKey::single(stream_type)).is_none()
+    /// Whether there is no such log yet.
+    pub(crate) fn is_new_log(&self, log: &LogKey) -> bool {
+        self.parts.table.get(log).is_none()
     }
 
     /// Refuses a request that would make so many logs, before it makes any.
-    pub(crate) fn check_new_types(&self, found: usize) -> Result<(), NodeError> {
+    pub(crate) fn check_new_logs(&self, new: &BTreeSet<LogKey>) -> Result<(), NodeError> {
         let (there, most) = (self.parts.store.logs().len(), limits::STREAM_TYPES_MAX);
         let descriptors = &self.node.shared.descriptors;
-        if found > limits::NEW_STREAM_TYPES_MAX {
-            return Err(NodeError::TooManyNewTypes { found, limit: limits::NEW_STREAM_TYPES_MAX });
+        let types: BTreeSet<&str> = new.iter().map(|log| &*log.stream_type).collect();
+        if types.len() > limits::NEW_STREAM_TYPES_MAX {
+            return Err(NodeError::TooManyNewTypes { found: types.len(), limit: limits::NEW_STREAM_TYPES_MAX });
         }
-        if found > 0 && there + found > most {
+        if !new.is_empty() && there + new.len() > most {
             return Err(NodeError::TooManyStreamTypes { store: self.name().to_owned(), limit: most });
         }
-        if found > 0 && self.parts.store.has_log() && found as u64 > descriptors.room() {
+        if !new.is_empty() && self.parts.store.has_log() && new.len() as u64 > descriptors.room() {
             return Err(NodeError::NoDescriptors { limit: descriptors.limit() });
         }
         Ok(())

@@ -26,7 +26,7 @@ use kept_state::KeptFile;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use stores::{File, adopt, heard, knows_alone, logs_of_alone, of_this_node, statements_of};
+use stores::{File, adopt, heard, knows_alone, of_this_node, statements_of, types_of_alone};
 use strandline_consensus::control::{
     Control, ControlError, ControlParts, JoinError, KeptError, MetaMachine, MetaParts, OpenMetaError, SEGMENT_BYTES,
     StatementPlaces, admit, ask_to_join, open_meta, prove_offer,
@@ -270,14 +270,14 @@ pub async fn start_cluster(
     if !unserved.is_empty() {
         return Err(ClusterError::Erasable(unserved));
     }
-    let mut logs = Vec::new();
+    let mut types = Vec::new();
     if let Membership::Creates { has_log, node } = membership {
         for store in stores {
             check_free(store, has_log, None)?;
             if has_log {
                 let (store, disk) = (store.clone(), Arc::clone(&node_options.disk.0));
-                let looking = tokio::task::spawn_blocking(move || logs_of_alone(&store, node, disk));
-                logs.push(looking.await.map_err(std::io::Error::other)??);
+                let looking = tokio::task::spawn_blocking(move || types_of_alone(&store, node, disk));
+                types.push(looking.await.map_err(std::io::Error::other)??);
             }
         }
     }
@@ -286,8 +286,8 @@ pub async fn start_cluster(
     let made = match membership {
         Membership::Creates { .. } => {
             let made = create(&node.control, &options, &member, stores, statements).await;
-            for (store, logs) in stores.iter().zip(&logs).filter(|_| made.is_ok()) {
-                adopt(&node.control, &store.name, logs).await?;
+            for (store, types) in stores.iter().zip(&types).filter(|_| made.is_ok()) {
+                adopt(&node.control, &store.name, types).await?;
             }
             made
         }

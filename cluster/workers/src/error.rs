@@ -11,7 +11,7 @@ use strandline_engine::append::Refusal;
 use strandline_engine::compact::CompactError;
 use strandline_engine::read::ReadError;
 use strandline_engine::redact::RedactError;
-use strandline_engine::store::{OpenError, ReplaceError};
+use strandline_engine::store::{OpenError, ReplaceError, SplitError};
 use strandline_engine::strict::StrictViolation;
 use strandline_engine::subjects::SealError;
 use strandline_event::{ErrorKind, LogKey};
@@ -105,13 +105,24 @@ pub enum NodeError {
     #[error(transparent)]
     Registry(#[from] RegistryError),
     /// The stream type is registered otherwise.
-    #[error("stream type `{name}` is registered with {buckets} buckets, which never changes")]
+    #[error("stream type `{name}` is there already, and its number of buckets is {buckets}, which never changes")]
     OtherBuckets {
         /// The type.
         name: String,
-        /// As registered.
+        /// As registered, or as its first event made it.
         buckets: u32,
     },
+    /// The stream type cannot be registered so.
+    #[error("{why}")]
+    Buckets {
+        /// What it means.
+        kind: ErrorKind,
+        /// The sentence.
+        why: String,
+    },
+    /// The stream type was registered with several buckets while its first events came.
+    #[error("the stream type was registered with other buckets in this moment; nothing was stored: send it again")]
+    BucketsChanged,
     /// The log is damaged: readable, not writable.
     #[error("the log of `{log}` is damaged and takes no appends: {reason}; `strandline verify` names every finding")]
     DamagedLog {
@@ -273,13 +284,14 @@ impl NodeError {
             Self::OfTheWholeStore => ErrorKind::Forbidden,
             Self::Overloaded(_) => ErrorKind::Overloaded,
             Self::NotLeader { .. } => ErrorKind::NotLeader,
-            Self::Cluster { kind, .. } | Self::Erasure { kind, .. } => *kind,
+            Self::Cluster { kind, .. } | Self::Erasure { kind, .. } | Self::Buckets { kind, .. } => *kind,
             Self::RefusedPart { refusal, .. } => refusal.error.kind(),
             Self::TooManyStreamTypes { .. } | Self::TooManyNewTypes { .. } | Self::TooManySubscriptions { .. } => {
                 ErrorKind::TooLarge
             }
             Self::Draining
             | Self::OutcomeUnknown
+            | Self::BucketsChanged
             | Self::DamagedLog { .. }
             | Self::NoDescriptors { .. }
             | Self::Fenced { .. } => ErrorKind::Unavailable,
@@ -327,6 +339,16 @@ impl From<RedactError> for NodeError {
 impl From<ReplaceError> for NodeError {
     fn from(error: ReplaceError) -> Self {
         Self::Replace(Box::new(error))
+    }
+}
+
+impl From<SplitError> for NodeError {
+    fn from(error: SplitError) -> Self {
+        let kind = error.kind();
+        match error {
+            SplitError::Other { stream_type, buckets } => Self::OtherBuckets { name: stream_type, buckets },
+            SplitError::Commit(error) => Self::Buckets { kind, why: error.to_string() },
+        }
     }
 }
 

@@ -106,12 +106,10 @@ pub(crate) struct ManifestCommitted {
 
 // ---- to the router of a store ----
 
-/// Give the owner of a stream type's log; make the log if there is none.
+/// Give the owner of a log; make the log if there is none.
 #[derive(Message)]
 #[rtype(result = "Result<Addr<WalWorker>, NodeError>")]
-pub(crate) struct OpenLogOf {
-    pub(crate) stream_type: Arc<str>,
-}
+pub(crate) struct OpenLogOf(pub(crate) LogKey);
 
 /// Register a stream type.
 #[derive(Message)]

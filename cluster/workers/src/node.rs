@@ -403,9 +403,13 @@ fn open_all(declarations: &Declarations, options: &NodeOptions) -> Result<Opened
     for declared in &declarations.stores {
         let open = open_options(&declared.config, options, &data_dir)?;
         let name = declared.config.name.clone();
-        Registry::open(&data_dir.store_folder(&name), &[])?;
+        let registry = Registry::open(&data_dir.store_folder(&name), &[])?;
         SubscriptionFile::look(&data_dir.store_folder(&name))?;
         let store = Store::judge(open).map_err(|error| refused(&name, error, &data_dir))?;
+        let strange = registry.strange(&name, &store.buckets());
+        if !strange.is_empty() {
+            return Err(StartError::Refused(strange));
+        }
         if store.is_new() && !declared.config.durable.path.is_memory() {
             made.stores.push(name.clone());
         }

@@ -22,7 +22,6 @@ use strandline_engine::read::{
 };
 use strandline_engine::tenants::Visible;
 use strandline_engine::{retention, status};
-use strandline_event::LogKey;
 use tokio::sync::Semaphore;
 
 /// Manifest versions that a status shows.
@@ -276,7 +275,8 @@ impl ReadRequest for CheckIds {
 
     fn run(self) -> Self::Answer {
         let view = self.batch.view();
-        self.store.check_ids(&LogKey::single(view.stream_type()), view)
+        // of one owner by now
+        self.store.check_ids(&self.store.owner_of(view.stream_type(), view.stream(0)), view)
     }
 }
 

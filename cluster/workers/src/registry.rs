@@ -1,9 +1,11 @@
 //! Registered stream types of one store: from `CREATE AGGREGATE`, or over the interface and then kept in a file.
 //!
 //! The file is appended to and synced, never rewritten: a header line, then one line a type,
-//! `crc32c(8 hex) TAB name, percent-encoded TAB buckets`. A last line that is torn was never answered and is cut.
+//! `crc32c(8 hex) TAB name, percent-encoded TAB buckets`. A last line that is torn was never answered and is cut. Where streams are is not
+//! told by this file: of a type of several buckets the store's manifest has the number, and has it first.
 
 use crate::data_dir::{DataDirError, at, make_folder, sync_parent};
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -98,12 +100,12 @@ impl std::fmt::Debug for RegistryFile {
 
 impl Registry {
     /// Reads the file, if there is one, and adds what the statement declares (not written: it comes with every start).
-    pub(crate) fn open(folder: &Path, declared: &[String]) -> Result<Self, RegistryError> {
+    pub(crate) fn open(folder: &Path, declared: &[StreamTypeEntry]) -> Result<Self, RegistryError> {
         let path = folder.join("stream-types");
         let (file, mut types) = if path.exists() { load(&path)? } else { (None, Vec::new()) };
-        for name in declared {
-            if !types.iter().any(|t: &StreamTypeEntry| &*t.name == name) {
-                types.push(StreamTypeEntry { name: Arc::from(name.as_str()), buckets: 1 });
+        for entry in declared {
+            if !types.iter().any(|t: &StreamTypeEntry| t.name == entry.name) {
+                types.push(entry.clone());
             }
         }
         Ok(Self { path, file, types })
@@ -117,6 +119,21 @@ impl Registry {
     /// The type of this name.
     pub(crate) fn get(&self, name: &str) -> Option<&StreamTypeEntry> {
         self.types.iter().find(|t| &*t.name == name)
+    }
+
+    /// Lines that are of another store: they have other numbers of buckets than its manifest, which says where each stream is.
+    pub(crate) fn strange(&self, store: &str, buckets: &BTreeMap<String, u32>) -> Vec<String> {
+        let known = |of: &StreamTypeEntry| buckets.get(&*of.name).copied().unwrap_or(1);
+        let line = |of: &StreamTypeEntry| {
+            format!(
+                "store {store}: {} gives stream type `{}` {} buckets, and the store's manifest {}: the file is another store's. Put the right one back,                  or move it away and register the stream types again",
+                self.path.display(),
+                of.name,
+                of.buckets,
+                known(of)
+            )
+        };
+        self.types.iter().filter(|of| known(of) != of.buckets).map(line).collect()
     }
 
     /// Registers a type for ever. The caller has checked that it is new.
@@ -233,10 +250,26 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_another_store_is_told_by_its_buckets() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut registry = Registry::open(folder.path(), &[]).unwrap();
+        registry.add(entry("a")).unwrap();
+        registry.add(StreamTypeEntry { buckets: 4, ..entry("b") }).unwrap();
+        let manifest = |buckets: &[(&str, u32)]| -> BTreeMap<String, u32> {
+            buckets.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect()
+        };
+        assert_eq!(registry.strange("s", &manifest(&[("b", 4), ("c", 9)])), Vec::<String>::new());
+        for (buckets, type_named) in [(manifest(&[]), "`b` 4"), (manifest(&[("a", 2), ("b", 4)]), "`a` 1")] {
+            let lines = registry.strange("s", &buckets);
+            assert!(lines.len() == 1 && lines[0].contains(type_named), "{lines:?}");
+        }
+    }
+
+    #[test]
     fn registrations_survive_and_a_torn_line_is_cut() {
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path().join("s");
-        let mut registry = Registry::open(&dir, &["Declared".to_owned()]).unwrap();
+        let mut registry = Registry::open(&dir, &[entry("Declared")]).unwrap();
         registry.add(entry("a/b\n")).unwrap();
         let path = dir.join("stream-types");
         let mut bytes = std::fs::read(&path).unwrap();

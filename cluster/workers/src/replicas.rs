@@ -3,7 +3,7 @@
 //! ```text
 //!  meta group's state ──> run: open what is placed here, tell groups that they are established, registered types
 //!                          └─> role: this node compacts (is named, and claims the store), or follows who does (`replicas/role.rs`)
-//!  first append of a type ──> open_type: RegisterType, then its group and a leader
+//!  first append of a type ──> open_log_of: RegisterType, then the group of the stream's bucket and a leader
 //!  reads ──> confirm: a quorum says that this node leads the logs that are read, or their leaders say how far it must be
 //!  followers ──> close_up: leaders of quiet logs say that nothing comes before what is visible (`replicas/closing.rs`)
 //! ```
@@ -84,8 +84,8 @@ pub(crate) struct StoreReplicas {
     broken: Mutex<BTreeMap<LogKey, Arc<str>>>,
     /// Since when another node leads a log while this one leads the meta group.
     apart: Mutex<BTreeMap<LogKey, Instant>>,
-    /// The types that are published, by the state of the meta group that named them.
-    published: Mutex<Vec<StreamTypeEntry>>,
+    /// The types that are published, and the last command of the meta group that they are of.
+    published: Mutex<(u64, Vec<StreamTypeEntry>)>,
     /// When others were looked for that have committed.
     followed: Mutex<Option<Instant>>,
     /// When leaders may be asked again what they have closed.
@@ -147,7 +147,7 @@ impl StoreReplicas {
     /// What the node's file declares is registered for all.
     async fn declare(&self) {
         for entry in &self.parts.declared {
-            while let Err(error) = self.register(entry.clone()).await {
+            while let Err(error) = self.register(self.as_known(entry)).await {
                 if error.kind() != strandline_event::ErrorKind::Unavailable {
                     tracing::error!(
                         name = &*entry.name,
@@ -179,39 +179,48 @@ impl StoreReplicas {
 
     /// Registers a stream type in the whole cluster.
     pub(crate) async fn register(&self, entry: StreamTypeEntry) -> Result<StreamTypeEntry, NodeError> {
+        if let Some(buckets) = self.buckets_of(&entry.name).filter(|known| *known != entry.buckets) {
+            return Err(NodeError::OtherBuckets { name: entry.name.to_string(), buckets });
+        }
         self.propose_type(&entry.name, entry.buckets, true).await?;
         Ok(entry)
     }
 
     async fn propose_type(&self, name: &str, buckets: u32, registered: bool) -> Result<(), NodeError> {
-        if buckets != 1 {
-            return Err(NodeError::Cluster {
-                kind: strandline_event::ErrorKind::NotSupported,
-                why: format!("{buckets} buckets: stream types of a cluster have one so far; register `{name}` with 1"),
-            });
-        }
         let (store, name) = (self.name().to_owned(), name.to_owned());
         let command = Command::RegisterType { store, name, buckets, erasable: Erasable::No, registered };
         self.parts.control.propose(&command).await.map(drop).map_err(NodeError::from)
     }
 
-    /// The owner of a stream type's log on this node; its group is made where there is none yet.
-    pub(crate) async fn open_type(&self, stream_type: &str) -> Result<Addr<WalWorker>, NodeError> {
-        let log = LogKey::single(stream_type);
-        self.propose_type(stream_type, 1, false).await?;
+    /// The owner of a log on this node; its stream type is made where there is none yet, with one bucket.
+    pub(crate) async fn open_log_of(&self, log: &LogKey) -> Result<Addr<WalWorker>, NodeError> {
+        self.propose_type(&log.stream_type, 1, false).await?;
+        // somebody may have registered it with more in this moment: the caller looks
+        self.publish_types();
         let waiting = async {
             loop {
-                if let Some(why) = self.broken.lock().get(&log).cloned() {
+                if let Some(why) = self.broken.lock().get(log).cloned() {
                     return Err(NodeError::DamagedLog { log: log.clone(), reason: why });
                 }
-                let is_led = self.is_led(&log);
-                if let Some(owner) = self.parts.table.get(&log).filter(|_| is_led && self.is_established(&log)) {
+                let is_led = self.is_led(log);
+                if let Some(owner) = self.parts.table.get(log).filter(|_| is_led && self.is_established(log)) {
                     return Ok(owner);
                 }
                 sleep(PAUSE).await;
             }
         };
-        timeout(NEW_TYPE_WITHIN, waiting).await.unwrap_or_else(|_| Err(self.no_leader(&log)))
+        timeout(NEW_TYPE_WITHIN, waiting).await.unwrap_or_else(|_| Err(self.no_leader(log)))
+    }
+
+    /// As the cluster has it: a statement says no number of buckets.
+    fn as_known(&self, entry: &StreamTypeEntry) -> StreamTypeEntry {
+        let buckets = self.buckets_of(&entry.name).unwrap_or(entry.buckets);
+        StreamTypeEntry { buckets, ..entry.clone() }
+    }
+
+    /// How many buckets the cluster gives a stream type; `None`: this node has not heard of it.
+    fn buckets_of(&self, stream_type: &str) -> Option<u32> {
+        self.parts.control.with_state(|state| state.buckets_of(self.name(), stream_type))
     }
 
     /// Somebody leads the log, and (if it is this node) its owner knows.
@@ -239,19 +248,40 @@ impl StoreReplicas {
     /// Everything that was acknowledged before this call in these logs (of one stream type, or all) is visible here when it returns: where this
     /// node leads a quorum has confirmed it, elsewhere the leader has said how far this node must be.
     pub(crate) async fn confirm(&self, stream_type: Option<&str>) -> Result<(), NodeError> {
-        let one = stream_type.map(LogKey::single);
-        if one.as_ref().is_none_or(|log| self.group(log).is_none()) {
+        if stream_type.is_none_or(|name| !self.has_all_of(name)) {
             // which logs there are the leader of the meta group knows
             self.confirm_group(&GroupId::Meta).await?;
         }
-        // nothing was ever acknowledged in a log whose group was not yet where it should be
-        let is_asked = |log: &LogKey| one.as_ref().is_none_or(|one| one == log);
-        let logs = self.logs(|log, placement| (placement.is_established() && is_asked(log)).then(|| log.clone()));
+        let is_asked = |log: &LogKey| stream_type.is_none_or(|name| *log.stream_type == *name);
+        self.confirm_logs(self.logs(|log, placement| asked(log, placement, is_asked(log)))).await
+    }
+
+    /// The same of the log of one stream.
+    pub(crate) async fn confirm_stream(&self, stream_type: &str, stream_id: &str) -> Result<(), NodeError> {
+        if self.log_of(stream_type, stream_id).is_none_or(|log| self.group(&log).is_none()) {
+            self.confirm_group(&GroupId::Meta).await?;
+        }
+        let one = self.log_of(stream_type, stream_id);
+        self.confirm_logs(self.logs(|log, placement| asked(log, placement, one.as_ref() == Some(log)))).await
+    }
+
+    async fn confirm_logs(&self, logs: Vec<LogKey>) -> Result<(), NodeError> {
         let confirming = logs.into_iter().map(|log| async move {
             self.opened(&log).await?;
             self.confirm_group(&self.id_of(&log)).await
         });
         join_all(confirming).await.into_iter().collect()
+    }
+
+    /// Whether this node has every log of a stream type: they are placed at once.
+    fn has_all_of(&self, stream_type: &str) -> bool {
+        let logs = self.logs(|log, _| (*log.stream_type == *stream_type).then(|| log.clone()));
+        !logs.is_empty() && logs.iter().all(|log| self.group(log).is_some())
+    }
+
+    /// The log of a stream; `None`: this node has not heard of its type.
+    fn log_of(&self, stream_type: &str, stream_id: &str) -> Option<LogKey> {
+        Some(LogKey::of_stream(stream_type, stream_id, self.buckets_of(stream_type)?))
     }
 
     /// A log that the cluster has is about to be opened here.
@@ -377,6 +407,11 @@ impl StoreReplicas {
             error => error,
         }
     }
+}
+
+/// A log that is asked for; nothing was ever acknowledged in one whose group was not yet where it should be.
+fn asked(log: &LogKey, placement: &Placement, is_asked: bool) -> Option<LogKey> {
+    (is_asked && placement.is_established()).then(|| log.clone())
 }
 
 impl JumpAll for StoreReplicas {

@@ -1,8 +1,9 @@
-//! Which worker owns which log, in one store; makes logs for new stream types; keeps the registrations.
+//! Which worker owns which log, in one store; makes logs for new stream types, a bucket's with its first event; keeps the registrations.
 //!
 //! The table is published: appends to known stream types do not pass here. One writer (the router), so two
-//! first appends to a new stream type make one log.
+//! first appends to a new log make one.
 
+use crate::clock;
 use crate::error::NodeError;
 use crate::fatal::EndOnPanic;
 use crate::messages::{CloseRouter, OpenLogOf, RegisterStreamType};
@@ -14,6 +15,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use strandline_engine::store::Store;
 use strandline_event::LogKey;
 
 /// The owners of a store's logs, as anybody may read them.
@@ -77,7 +79,7 @@ impl Handler<OpenLogOf> for StoreRouter {
     type Result = AtomicResponse<Self, Result<Addr<WalWorker>, NodeError>>;
 
     fn handle(&mut self, message: OpenLogOf, _: &mut Self::Context) -> Self::Result {
-        let log = LogKey { stream_type: message.stream_type, bucket: 0 };
+        let OpenLogOf(log) = message;
         let known = self.table.get(&log);
         let (factory, closed) = (Arc::clone(&self.factory), self.closed);
         let making = async move {
@@ -103,7 +105,9 @@ impl Handler<RegisterStreamType> for StoreRouter {
 
     fn handle(&mut self, message: RegisterStreamType, _: &mut Self::Context) -> Self::Result {
         let (registry, types, closed) = (Arc::clone(&self.registry), Arc::clone(&self.types), self.closed);
-        let writing = tokio::task::spawn_blocking(move || register(&mut registry.lock(), &types, message.0, closed));
+        let store = Arc::clone(self.factory.store());
+        let writing =
+            tokio::task::spawn_blocking(move || register(&mut registry.lock(), &types, &store, message.0, closed));
         Box::pin(async move { writing.await.map_err(|_| NodeError::OutcomeUnknown)? })
     }
 }
@@ -111,6 +115,7 @@ impl Handler<RegisterStreamType> for StoreRouter {
 fn register(
     registry: &mut Registry,
     types: &PublishedTypes,
+    store: &Store,
     wanted: StreamTypeEntry,
     closed: bool,
 ) -> Result<StreamTypeEntry, NodeError> {
@@ -124,6 +129,8 @@ fn register(
     if closed {
         return Err(NodeError::Draining);
     }
+    // before the line: what the manifest says holds, whatever becomes of the file
+    store.split(&wanted.name, wanted.buckets, clock::now())?;
     registry.add(wanted.clone())?;
     types.store(Arc::new(registry.types().to_vec()));
     Ok(wanted)

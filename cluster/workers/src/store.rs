@@ -24,7 +24,6 @@ use crate::sealing::Sealed;
 use crate::statement::StatementDesk;
 use crate::subscriptions::{Desk, Feed};
 use crate::unborn;
-use crate::wal_worker::WalWorker;
 use actix::Addr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -38,7 +37,7 @@ use strandline_engine::retention::RetentionStatus;
 use strandline_engine::store::Store;
 use strandline_engine::strict::check_registered;
 use strandline_engine::tenants::TenantScope;
-use strandline_event::{BatchBytes, EventId, EventRef, LogKey, Micros, Seq, StampedBatch};
+use strandline_event::{BatchBytes, EventId, EventRef, Micros, Seq, StampedBatch};
 
 /// What a store consists of while it runs.
 pub(crate) struct StoreParts {
@@ -185,13 +184,15 @@ impl StoreHandle {
         inspect: bool,
         permit: Arc<BytePermit>,
     ) -> Result<AppendOutcome, NodeError> {
-        self.node.check_serving()?;
-        let owner = match self.owner(batch.view().stream_type())? {
+        let (mut log, mut owner) = self.serving_owner(batch.view())?;
+        if let Some(replicas) = self.parts.replicas.as_ref().filter(|_| owner.is_none()) {
+            replicas.check_knows_types()?;
+            replicas.publish_types();
+            (log, owner) = self.serving_owner(batch.view())?;
+        }
+        let owner = match owner {
             Some(owner) => owner,
             None => {
-                if let Some(replicas) = &self.parts.replicas {
-                    replicas.check_knows_types()?;
-                }
                 let request = AppendRequest {
                     expected,
                     on_error,
@@ -199,17 +200,20 @@ impl StoreHandle {
                     tenants: self.scope.clone(),
                     ..AppendRequest::new(batch.clone())
                 };
-                let log = LogKey::single(batch.view().stream_type());
                 // a log without an owner is being opened, or stops: it is not empty
                 if self.parts.store.log(&log).is_none()
                     && let Some(outcome) = unborn::judge(&self.parts.store.rules(), request).await?
                 {
                     return Ok(outcome);
                 }
-                match &self.parts.replicas {
-                    Some(replicas) => replicas.open_type(&log.stream_type).await?,
-                    None => self.parts.router.send(OpenLogOf { stream_type: log.stream_type }).await??,
+                let opened = match &self.parts.replicas {
+                    Some(replicas) => replicas.open_log_of(&log).await?,
+                    None => self.parts.router.send(OpenLogOf(log.clone())).await??,
+                };
+                if self.serving_owner(batch.view())?.0 != log {
+                    return Err(NodeError::BucketsChanged);
                 }
+                opened
             }
         };
         let (store, readers) = (&self.parts.store, &self.node.shared.readers);
@@ -222,23 +226,6 @@ impl StoreHandle {
             self.node.shared.metrics.overloaded.add(1);
         }
         done.map_err(|error| self.with_leader(error))
-    }
-
-    /// As [`owner`](Self::owner), while the node takes appends.
-    pub(crate) fn serving_owner(&self, stream_type: &str) -> Result<Option<Addr<WalWorker>>, NodeError> {
-        self.node.check_serving()?;
-        self.owner(stream_type)
-    }
-
-    /// The owner of a stream type's log; `None`: there is no log yet.
-    fn owner(&self, stream_type: &str) -> Result<Option<Addr<WalWorker>>, NodeError> {
-        self.check_stream_type(stream_type)?;
-        self.check_owned()?;
-        let log = LogKey::single(stream_type);
-        if let Some(reason) = self.parts.store.log(&log).and_then(|shared| shared.refuses_writes().cloned()) {
-            return Err(NodeError::DamagedLog { log, reason });
-        }
-        Ok(self.parts.table.get(&log))
     }
 
     /// The answer of a stream append; for a duplicate the events of the first answer are read again.
@@ -344,8 +331,9 @@ impl StoreHandle {
     /// Registers a stream type for ever; the same again is no error.
     ///
     /// # Errors
-    /// Registered with other buckets; the file system.
+    /// It is there with other buckets, or cannot have so many; the file system, the commit that says it.
     pub async fn register(&self, entry: StreamTypeEntry) -> Result<StreamTypeEntry, NodeError> {
+        self.check_buckets(entry.buckets)?;
         match &self.parts.replicas {
             Some(replicas) => replicas.register(entry).await,
             None => self.parts.router.send(RegisterStreamType(entry)).await?,

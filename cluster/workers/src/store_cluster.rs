@@ -27,6 +27,17 @@ impl StoreHandle {
         }
     }
 
+    /// The same of what one stream's log holds.
+    ///
+    /// # Errors
+    /// As [`confirm`](Self::confirm).
+    pub async fn confirm_stream(&self, stream_type: &str, stream_id: &str) -> Result<(), NodeError> {
+        match &self.parts.replicas {
+            Some(replicas) => replicas.confirm_stream(stream_type, stream_id).await,
+            None => self.check_owned(),
+        }
+    }
+
     /// Errors: another node took the store over.
     pub(crate) fn check_owned(&self) -> Result<(), NodeError> {
         // in a cluster the word means that another node compacts

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use strandline_deql::{Declarations, Location};
 use strandline_engine::subjects::{Receipt, SubjectFileError, SubjectKeys, look_reached};
 use strandline_event::hex::to_hex;
-use strandline_event::{ErrorKind, LogKey};
+use strandline_event::ErrorKind;
 use strandline_keys::subject::reached::{Reached, Slot};
 use strandline_keys::subject::record::{Subject, SubjectKind, Tombstone};
 use strandline_wal::Disk;
@@ -313,6 +313,7 @@ impl StoreHandle {
         if self.parts.replicas.is_some() {
             return Err(refusal(ErrorKind::NotSupported, NOT_IN_CLUSTER));
         }
+        self.check_buckets(entry.buckets)?;
         let (Some(keys), Some(subjects)) = (self.parts.store.subjects(), &self.node.shared.subjects) else {
             let why = "this node has no keys for subjects: start it with --subject-keys FILE, outside of its data";
             return Err(refusal(ErrorKind::StrictViolation, why));
@@ -328,7 +329,7 @@ impl StoreHandle {
             None => {}
         }
         let registered = self.stream_types().iter().any(|known| known.name == entry.name);
-        if registered || self.parts.store.log(&LogKey::single(&entry.name)).is_some() {
+        if registered || self.parts.store.stream_types().contains(&entry.name) {
             let why = format!(
                 "stream type `{}` is there already, and not erasable: what it holds is not sealed. Take another name",
                 entry.name

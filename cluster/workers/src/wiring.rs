@@ -48,7 +48,7 @@ use crate::metrics::{Measured, Metrics};
 use crate::node::{NodeOptions, StartError};
 use crate::permits::BytePermits;
 use crate::readers::Readers;
-use crate::registry::Registry;
+use crate::registry::{Registry, StreamTypeEntry};
 use crate::replica::Replica;
 use crate::replicas::{ReplicasParts, StoreReplicas};
 use crate::router::{LogTable, PublishedTypes, StoreRouter};
@@ -185,6 +185,11 @@ impl LogFactory {
         self.start(opened).ok_or(NodeError::Draining)
     }
 
+    /// The store whose logs it makes.
+    pub(crate) const fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
     /// Starts the owner of an open log on the next of the log threads. `None`: a damaged log has no owner.
     fn start(&self, opened: OpenLog) -> Option<Addr<WalWorker>> {
         let driver = LogDriver::new(opened.log, opened.sink?);
@@ -247,7 +252,8 @@ pub(crate) fn wire_store(opened: Opened, declared: &[String], shared: &Shared) -
         store.set_subjects(Arc::clone(&subjects.keys));
     }
     let config = store.config();
-    let registry = Registry::open(&shared.data_dir.store_folder(store.name()), declared)?;
+    let declared = declared_types(&store, declared);
+    let registry = Registry::open(&shared.data_dir.store_folder(store.name()), &declared)?;
     let types: Arc<PublishedTypes> = Arc::new(ArcSwap::from_pointee(registry.types().to_vec()));
     let hot = HotWorkers::start(&store, &shared.logs, &shared.chores, &shared.alive);
     let files = match store.has_log() {
@@ -307,6 +313,12 @@ pub(crate) fn wire_store(opened: Opened, declared: &[String], shared: &Shared) -
         fenced,
         replicas,
     })
+}
+
+/// What a statement declares has one bucket, unless it was registered with more.
+fn declared_types(store: &Store, names: &[String]) -> Vec<StreamTypeEntry> {
+    let entry = |name: &String| StreamTypeEntry { name: Arc::from(name.as_str()), buckets: store.buckets_of(name) };
+    names.iter().map(entry).collect()
 }
 
 fn wire_router(

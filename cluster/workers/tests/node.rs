@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
+#[path = "node/buckets.rs"]
+mod buckets;
 #[path = "node/control.rs"]
 mod control;
 #[path = "node/faults.rs"]

@@ -77,6 +77,12 @@ impl MetaState {
         self.stores.get(store).and_then(|store| store.compactor)
     }
 
+    /// How many buckets a stream type has; `None`: there is no such type.
+    #[must_use]
+    pub fn buckets_of(&self, store: &str, stream_type: &str) -> Option<u32> {
+        self.stores.get(store)?.types.get(stream_type).map(|of| of.buckets)
+    }
+
     /// Applies the command at this index of the log. A command at an index that was applied before changes nothing.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 use super::ClusterError;
 use crate::opening::no_keys;
 use crate::{clock, keys, random};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,6 @@ use strandline_consensus::control::{Control, ControlError};
 use strandline_consensus::meta::{Command, Erasable, MetaState};
 use strandline_deql::{StoreConfig, changed_keys, parse_file, replaceable_changes};
 use strandline_engine::store::{Grace, OpenOptions, Store};
-use strandline_event::LogKey;
 use strandline_wal::Disk;
 use tokio::time::sleep;
 
@@ -115,8 +115,13 @@ pub(super) async fn knows_alone(control: &Control) -> Result<MetaState, ControlE
     }
 }
 
-/// The logs that a node alone has of a store. They must be whole, by the rules of a node alone. Blocks.
-pub(super) fn logs_of_alone(store: &StoreConfig, node: u64, disk: Arc<dyn Disk>) -> Result<Vec<LogKey>, ClusterError> {
+/// What a node alone has of a store: the stream types that have a log, and how many buckets each has. Its logs must be whole, by the rules of a
+/// node alone. Blocks.
+pub(super) fn types_of_alone(
+    store: &StoreConfig,
+    node: u64,
+    disk: Arc<dyn Disk>,
+) -> Result<BTreeMap<String, u32>, ClusterError> {
     let wrong = |error| ClusterError::Log { store: store.name.clone(), error: Box::new(error) };
     let keys = keys::provider(store).map_err(|error| wrong(no_keys(error)))?;
     let judged = Store::judge(OpenOptions {
@@ -131,16 +136,22 @@ pub(super) fn logs_of_alone(store: &StoreConfig, node: u64, disk: Arc<dyn Disk>)
         scratch: None,
         keys,
     });
-    Ok(judged.map_err(wrong)?.log_keys())
+    let judged = judged.map_err(wrong)?;
+    // those that have several may have no log yet
+    let mut types = judged.buckets();
+    for log in judged.log_keys() {
+        types.entry(log.stream_type.to_string()).or_insert(1);
+    }
+    Ok(types)
 }
 
-/// Each of these logs is that of a group of this node, from its birth on.
-pub(super) async fn adopt(control: &Control, store: &str, logs: &[LogKey]) -> Result<(), ClusterError> {
-    for log in logs {
+/// Each log of these types is that of a group of this node, from its birth on.
+pub(super) async fn adopt(control: &Control, store: &str, types: &BTreeMap<String, u32>) -> Result<(), ClusterError> {
+    for (name, buckets) in types {
         let register = Command::RegisterType {
             store: store.to_owned(),
-            name: log.stream_type.to_string(),
-            buckets: 1,
+            name: name.clone(),
+            buckets: *buckets,
             erasable: Erasable::No,
             registered: false,
         };

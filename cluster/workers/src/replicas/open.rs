@@ -13,6 +13,7 @@ use crate::clock;
 use crate::data_dir::{DataDirError, at, make_folder, sync_parent};
 use crate::registry::StreamTypeEntry;
 use crate::replica::{JumpAll, LogMachine, Replica};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,7 +33,10 @@ impl StoreReplicas {
         self.follow_pause();
         self.keep_subscriptions();
         self.follow_statement().await;
-        for (log, placement) in self.logs(|log, placement| Some((log.clone(), placement.clone()))) {
+        let logs = self.logs(|log, placement| Some((log.clone(), placement.clone())));
+        // of a type that came meanwhile the store must know the buckets before it has a log of it
+        self.publish_types();
+        for (log, placement) in logs {
             let known = self.machines.lock().get(&log).cloned();
             match known {
                 Some(machine) => self.establish(&log, &machine, &placement),
@@ -55,22 +59,30 @@ impl StoreReplicas {
         }
     }
 
-    /// The types that were registered, in order of their names, for who asks without waiting.
-    fn publish_types(&self) {
-        let name = self.name();
-        let types = self.parts.control.with_state(|state| {
-            let of_store = state.stores().get(name).into_iter().flat_map(|store| &store.types);
+    /// The types that were registered, in order of their names, for who asks without waiting; and which types have several buckets.
+    /// Nothing is to do where nothing has changed.
+    pub(crate) fn publish_types(&self) {
+        let (name, mut published) = (self.name(), self.published.lock());
+        let told = self.parts.control.with_state(|state| {
+            if state.applied() == published.0 {
+                return None;
+            }
+            let of_store = || state.stores().get(name).into_iter().flat_map(|store| &store.types);
             let entry = |(name, entry): (&String, &strandline_consensus::meta::TypeEntry)| StreamTypeEntry {
                 name: Arc::from(name.as_str()),
                 buckets: entry.buckets,
             };
-            of_store.filter(|(_, entry)| entry.registered).map(entry).collect::<Vec<_>>()
+            let split = of_store().filter(|(_, entry)| entry.buckets > 1);
+            let buckets: BTreeMap<String, u32> = split.map(|(name, entry)| (name.clone(), entry.buckets)).collect();
+            let types = of_store().filter(|(_, entry)| entry.registered).map(entry).collect::<Vec<_>>();
+            Some((state.applied(), types, buckets))
         });
-        let mut published = self.published.lock();
-        if *published != types {
+        let Some((applied, types, buckets)) = told else { return };
+        self.parts.store.learn_buckets(&buckets);
+        if published.1 != types {
             self.parts.types.store(Arc::new(types.clone()));
-            *published = types;
         }
+        *published = (applied, types);
     }
 
     async fn open(self: &Arc<Self>, log: &LogKey, placement: &Placement) {
