@@ -12,6 +12,7 @@ use crate::error::NodeError;
 use crate::store::StoreHandle;
 use crate::wal_worker::WalWorker;
 use actix::Addr;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use strandline_consensus::meta::refused_type;
 use strandline_engine::store::OwnerPart;
@@ -73,5 +74,15 @@ impl StoreHandle {
             Some(parts)
         });
         cutting.await.ok().flatten().ok_or(NodeError::Defect)
+    }
+
+    /// The first part whose log another batch of these has rows for too: one body names each log once. A stream type's batches may come apart, by
+    /// owner, from a node that sends on what this one leads.
+    #[must_use]
+    pub fn same_owner_again(&self, parts: &[(usize, OwnerPart)]) -> Option<usize> {
+        let mut named = BTreeSet::new();
+        parts.iter().position(|(_, part)| {
+            self.parts.store.owner_of_batch(part.batch.view()).is_some_and(|log| !named.insert(log))
+        })
     }
 }

@@ -75,7 +75,8 @@ pub(super) fn affair_of(request: &ServiceRequest, hops: u32) -> Option<(Control,
         return None;
     }
     let gets = request.method() == Method::GET || request.method() == Method::HEAD;
-    let affair = of_path(request.path(), gets)?;
+    let buckets = |store: &str, stream_type: &str| control.with_state(|state| state.buckets_of(store, stream_type));
+    let affair = of_path(request.path(), gets, &buckets)?;
     // no route reads by another method, and no read has a body
     let is_other = affair == Affair::Reads && (request.method() != Method::GET || has_body(request));
     (!is_other).then(|| (control.clone(), affair))
@@ -86,8 +87,11 @@ fn has_body(request: &ServiceRequest) -> bool {
     sized || request.headers().contains_key(TRANSFER_ENCODING)
 }
 
+/// How many buckets the cluster gives a stream type of a store; `None`: this node has not heard of it.
+type Buckets<'a> = &'a dyn Fn(&str, &str) -> Option<u32>;
+
 /// Whose affair a path is. `gets`: it changes nothing.
-fn of_path(path: &str, gets: bool) -> Option<Affair> {
+fn of_path(path: &str, gets: bool, buckets: Buckets<'_>) -> Option<Affair> {
     let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
     let text = |segment: &str| percent_decode_str(segment).decode_utf8().ok().map(|text| text.into_owned());
     match segments.as_slice() {
@@ -96,9 +100,11 @@ fn of_path(path: &str, gets: bool) -> Option<Affair> {
             Some(Affair::Leads(GroupId::Meta))
         }
         ["v1", "stores", ..] if gets => None,
-        ["v1", "stores", store, "streams", stream_type, ..] => {
-            let log = LogKey::single(&text(stream_type)?);
-            Some(Affair::Leads(GroupId::Log { store: Arc::from(text(store)?), log }))
+        ["v1", "stores", store, "streams", stream_type, stream @ ..] => {
+            let (store, stream_type) = (text(store)?, text(stream_type)?);
+            let stream_id = text(stream.first().unwrap_or(&""))?;
+            let log = LogKey::of_stream(&stream_type, &stream_id, buckets(&store, &stream_type).unwrap_or(1));
+            Some(Affair::Leads(GroupId::Log { store: Arc::from(store), log }))
         }
         ["v1", "stores", _, "events", ..] => Some(Affair::Leads(GroupId::Meta)),
         ["admin", "v1", "stores", store, "compaction" | "retention" | "restore" | "redact", ..] => {
@@ -114,6 +120,10 @@ mod tests {
 
     #[test]
     fn a_path_says_whose_affair_it_is() {
+        let buckets = |store: &str, stream_type: &str| (store == "s" && stream_type == "Many").then_some(100_u32);
+        // of 100 buckets its stream is in this one
+        let many = LogKey { stream_type: Arc::from("Many"), bucket: 92 };
+        let of_many = || Some(Affair::Leads(GroupId::Log { store: Arc::from("s"), log: many.clone() }));
         let log = |name: &str| GroupId::Log { store: Arc::from("a b"), log: LogKey::single(name) };
         let compacts = || Some(Affair::Compacts("s".to_owned()));
         for (path, gets, affair) in [
@@ -128,6 +138,8 @@ mod tests {
             ("/v1/stores/s", true, None),
             ("/v1/stores/s/stream-types", true, None),
             ("/v1/stores/a%20b/streams/C%2Fd/1", false, Some(Affair::Leads(log("C/d")))),
+            ("/v1/stores/s/streams/Many/strandline", false, of_many()),
+            ("/v1/stores/s/streams/Many/%73trandline", false, of_many()),
             ("/v1/stores/s/events", false, Some(Affair::Leads(GroupId::Meta))),
             ("/admin/v1/stores/s/compaction", true, compacts()),
             ("/admin/v1/stores/s/compaction/run", false, compacts()),
@@ -136,7 +148,7 @@ mod tests {
             ("/admin/v1/cluster", true, None),
             ("/health", true, None),
         ] {
-            assert_eq!(of_path(path, gets), affair, "{path}");
+            assert_eq!(of_path(path, gets, &buckets), affair, "{path}");
         }
     }
 }

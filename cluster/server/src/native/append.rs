@@ -9,11 +9,12 @@ use std::sync::Arc;
 use strandline_client::wire::append::{Appends, Expected as WireExpected, OnError as WireOnError};
 use strandline_client::wire::header::Kind;
 use strandline_client::wire::outcome::OutcomesWriter;
+use strandline_client::wire::refused::OUTCOME_UNKNOWN;
 use strandline_client::{Appended, Client, ClientError, KnownEvent, PartAppended, Refused, RejectedRow};
 use strandline_engine::append::{AppendOutcome, Expected, OnError};
 use strandline_event::{BatchBytes, ErrorKind, FieldNames, limits};
 use strandline_workers::permits::BytePermit;
-use strandline_workers::{AppendedEvent, NodeError, Outcome, StreamAppend, StreamOutcome};
+use strandline_workers::{AppendedEvent, NodeError, Outcome, OwnerPart, StreamAppend, StreamOutcome};
 use tokio::runtime::Handle;
 
 /// A row of an append that was known, in an answer.
@@ -182,12 +183,6 @@ impl CheckedBulk {
     /// Checks all batches. A client that makes batches itself has checked its rows: one that is wrong refuses the frame.
     pub(super) fn new(batches: Vec<BatchBytes>, on_error: WireOnError, names: &FieldNames) -> Result<Self, Refused> {
         for (part, batch) in batches.iter().enumerate() {
-            let stream_type = batch.view().stream_type();
-            let others = batches.get(..part).unwrap_or(&[]);
-            if others.iter().any(|other| other.view().stream_type() == stream_type) {
-                let text = format!("two batches of one bulk append are of stream type '{stream_type}': join them");
-                return Err(Refused { part: Some(part as u32), ..Refused::new(ErrorKind::BadRequest, text) });
-            }
             check(batch.view(), names).map_err(|refused| Refused { part: Some(part as u32), ..refused })?;
         }
         let on_error = match on_error {
@@ -211,27 +206,61 @@ impl CheckedBulk {
         request: u64,
         permit: BytePermit,
     ) -> Vec<u8> {
-        let Self { batches, on_error } = self;
-        let all: Vec<usize> = (0..batches.len()).collect();
+        let (count, on_error) = (self.batches.len(), self.on_error);
+        let owned = match served.store.by_owner(self.batches).await {
+            Ok(owned) => owned,
+            Err(error) => return refused(&error, served).encode(request).into_bytes(),
+        };
+        if let Some(part) = served.store.same_owner_again(&owned) {
+            let stream_type = owned.get(part).map_or("", |(_, part)| part.batch.view().stream_type());
+            let text = format!("two batches of one bulk append are of stream type '{stream_type}': join them");
+            let refused = Refused { part: Some(part as u32), ..Refused::new(ErrorKind::BadRequest, text) };
+            return of_batch(refused, &owned).encode(request).into_bytes();
+        }
+        let all: Vec<usize> = (0..owned.len()).collect();
+        let batches = owned.iter().map(|(_, part)| part.batch.clone()).collect();
         let parts = Parts { served: Arc::clone(served), batches, on_error, permit: Arc::new(permit) };
         let told = match (parts.here(&all).await, relay) {
             (Ok(told), Some(relay)) => send_on(&parts, told, relay).await,
             (told, _) => told,
         };
         match told.and_then(outcomes) {
-            Err(refused) => refused.encode(request).into_bytes(),
-            Ok(outcomes) => {
-                let mut out = OutcomesWriter::new(Kind::BulkAppended, request, outcomes.len());
-                for outcome in &outcomes {
-                    match outcome {
-                        Ok(done) => out.part(done),
-                        Err(refused) => out.refused(refused),
-                    }
-                }
-                out.finish().into_bytes()
-            }
+            Err(refused) => of_batch(refused, &owned).encode(request).into_bytes(),
+            Ok(outcomes) => encode(request, by_batch(count, outcomes, &owned)),
         }
     }
+}
+
+fn encode(request: u64, outcomes: Vec<Result<PartAppended, Refused>>) -> Vec<u8> {
+    let mut out = OutcomesWriter::new(Kind::BulkAppended, request, outcomes.len());
+    for outcome in &outcomes {
+        match outcome {
+            Ok(done) => out.part(done),
+            Err(refused) => out.refused(refused),
+        }
+    }
+    out.finish().into_bytes()
+}
+
+/// What became of each batch that was sent, of what became of the parts that its owners have.
+fn by_batch(
+    count: usize,
+    outcomes: Vec<Result<PartAppended, Refused>>,
+    owned: &[(usize, OwnerPart)],
+) -> Vec<Result<PartAppended, Refused>> {
+    let mut batches: Vec<Vec<_>> = vec![Vec::new(); count];
+    for (outcome, (of, part)) in outcomes.into_iter().zip(owned) {
+        if let Some(batch) = batches.get_mut(*of) {
+            batch.push(outcome.map(|done| done_by_owner(done, part)).map_err(|refused| of_owner(refused, part)));
+        }
+    }
+    batches.into_iter().map(joined).collect()
+}
+
+/// What an owner did to its rows, by the rows of the batch that was sent.
+fn done_by_owner(mut done: PartAppended, owned: &OwnerPart) -> PartAppended {
+    done.rejected.iter_mut().for_each(|rejected| rejected.row = owned.row(rejected.row));
+    done
 }
 
 /// What became of the parts; `Err`: nothing was done to any of them, for one reason.
@@ -291,6 +320,42 @@ impl Several for Parts {
         };
         client.append_bulk(&self.at(places), on_error).await
     }
+}
+
+/// What was said of one owner's rows, by the rows of the batch that was sent.
+fn of_owner(refused: Refused, owned: &OwnerPart) -> Refused {
+    Refused { row: refused.row.map(|row| owned.row(row)), ..refused }
+}
+
+/// What was said of a part, by the batch that was sent.
+fn of_batch(refused: Refused, parts: &[(usize, OwnerPart)]) -> Refused {
+    match refused.part.and_then(|part| parts.get(part as usize)) {
+        Some((of, owned)) => Refused { part: Some(*of as u32), ..of_owner(refused, owned) },
+        None => refused,
+    }
+}
+
+/// What became of a batch whose owners each did their part. Where one stored something and another did not, nobody can say in one word what is
+/// stored: the outcome is unknown, and only who would not store twice sends it again.
+fn joined(outcomes: Vec<Result<PartAppended, Refused>>) -> Result<PartAppended, Refused> {
+    let is_some_stored = outcomes.iter().any(|outcome| outcome.as_ref().is_ok_and(|part| part.appended > 0));
+    let mut whole = PartAppended { chunk_known: !outcomes.is_empty(), ..PartAppended::default() };
+    for outcome in outcomes {
+        let part = match outcome {
+            Ok(part) => part,
+            Err(refused) if is_some_stored => {
+                let text = format!("a part of the batch is stored, another is not: {}", refused.text);
+                return Err(Refused { code: OUTCOME_UNKNOWN.to_owned(), text, ..Refused::default() });
+            }
+            Err(refused) => return Err(refused),
+        };
+        whole.appended += part.appended;
+        whole.known += part.known;
+        whole.chunk_known &= part.chunk_known;
+        whole.rejected.extend(part.rejected);
+    }
+    whole.rejected.sort_by_key(|rejected| rejected.row);
+    Ok(whole)
 }
 
 fn part(outcome: &AppendOutcome, names: &FieldNames) -> PartAppended {

@@ -176,8 +176,10 @@ impl Decoded {
     /// Why a read is not answered here: it sees everything that was acknowledged before, or none.
     async fn unconfirmed(&self, served: &ServedStore) -> Option<NodeError> {
         let confirmed = match self {
-            Self::Head(of) => served.store.confirm(Some(&of.stream_type)).await,
-            Self::Stream(wanted) if wanted.as_of.is_none() => served.store.confirm(Some(&wanted.stream_type)).await,
+            Self::Head(of) => served.store.confirm_stream(&of.stream_type, &of.stream_id).await,
+            Self::Stream(wanted) if wanted.as_of.is_none() => {
+                served.store.confirm_stream(&wanted.stream_type, &wanted.stream_id).await
+            }
             Self::All(_) => served.store.confirm(None).await,
             _ => return None,
         };

@@ -1,4 +1,4 @@
-//! Bulk append: decode, hand over by stream type, and tell what became of every line.
+//! Bulk append: decode, hand over by owner, and tell what became of every line.
 
 use crate::decode::bulk::{BulkBody, BulkBuilder, OnError, Part, Rejected, listed};
 use crate::decode::event::unreadable;
@@ -19,8 +19,8 @@ use std::sync::Arc;
 use strandline_durable::ipc::{InputBatches, IpcError};
 use strandline_engine::append::{self, AppendOutcome, Refusal};
 use strandline_event::{Chunk, EventInput, Field, FieldNames, Seq, limits};
-use strandline_workers::NodeError;
 use strandline_workers::permits::{BytePermit, BytePermits};
+use strandline_workers::{NodeError, OwnerPart};
 
 const NDJSON: &str = "application/x-ndjson";
 const ARROW: &str = "application/vnd.apache.arrow.stream";
@@ -101,7 +101,26 @@ fn decode(
     if body.events == 0 {
         return Err(ApiError::bad_request("the body holds no event"));
     }
-    Ok(body)
+    Ok(BulkBody { parts: by_owner(served, body.parts)?, ..body })
+}
+
+/// Parts of stream types of several buckets, cut into one for each owner.
+fn by_owner(served: &ServedStore, parts: Vec<Part>) -> ApiResult<Vec<Part>> {
+    served.store.follow_types();
+    let mut cut = Vec::with_capacity(parts.len());
+    for Part { batch, lines } in parts {
+        let of_owners = served.store.engine().by_owner(batch);
+        let of_owners = of_owners.ok_or_else(|| ApiError::bad_request("the body cannot be cut by its streams"))?;
+        match <[OwnerPart; 1]>::try_from(of_owners) {
+            Ok([whole]) => cut.push(Part { batch: whole.batch, lines }),
+            Err(several) => cut.extend(several.into_iter().map(|part| {
+                let rows = 0..part.batch.view().rows() as u32;
+                let line = |row| lines.get(part.row(row) as usize).copied().unwrap_or(0);
+                Part { lines: rows.map(line).collect(), batch: part.batch }
+            })),
+        }
+    }
+    Ok(cut)
 }
 
 fn arrow(builder: &mut BulkBuilder<'_>, account: &mut Account, names: &FieldNames, bytes: Bytes) -> ApiResult<()> {

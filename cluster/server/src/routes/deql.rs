@@ -145,7 +145,9 @@ async fn run(app: &App, stores: &[Replacement], statement: &Statement) -> ApiRes
                 let names = served.names();
                 strandline_event::builder::check_stream_type(name)
                     .map_err(|e| crate::decode::json::invalid(&e, names))?;
-                let entry = StreamTypeEntry { name: Arc::from(name.as_str()), buckets: 1 };
+                // the statement says no number
+                let buckets = served.store.engine().buckets_of(name);
+                let entry = StreamTypeEntry { name: Arc::from(name.as_str()), buckets };
                 served.store.register(entry).await.map_err(|e| failure::answer(&e, names))?;
             }
             Ok(json!({ "aggregate": name }))

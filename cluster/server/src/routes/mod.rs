@@ -221,6 +221,19 @@ pub(crate) async fn confirm(served: &ServedStore, confirms: bool, stream_type: O
     confirmed.map_err(|error| failure::answer(&error, served.names()))
 }
 
+/// The same of one stream.
+pub(crate) async fn confirm_stream(
+    served: &ServedStore,
+    confirms: bool,
+    (stream_type, stream_id): (&str, &str),
+) -> ApiResult<()> {
+    let confirmed = match confirms {
+        true => served.store.confirm_stream(stream_type, stream_id).await,
+        false => served.store.check_whole(Some(stream_type)),
+    };
+    confirmed.map_err(|error| failure::answer(&error, served.names()))
+}
+
 /// Refuses query parameters on routes that have none.
 pub(crate) fn no_query(call: &Call) -> Result<(), ApiError> {
     call.query()?.finish()

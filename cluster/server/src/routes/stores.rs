@@ -57,7 +57,8 @@ pub(crate) async fn stream_types(call: Call) -> ApiResult<HttpResponse> {
     let mut rows: Vec<Value> = registered.iter().map(|entry| row(&served, entry, true)).collect();
     for name in with_log {
         if !registered.iter().any(|entry| entry.name == name) {
-            rows.push(row(&served, &StreamTypeEntry { name, buckets: 1 }, false));
+            let buckets = served.store.engine().buckets_of(&name);
+            rows.push(row(&served, &StreamTypeEntry { name, buckets }, false));
         }
     }
     Ok(answer::ok(&json!({ "stream_types": rows })))
@@ -89,11 +90,6 @@ pub(crate) async fn register(call: Call) -> ApiResult<HttpResponse> {
     let wanted: Registration = body::small_json(call, "a registration", "a registration").await?;
     let names = served.names();
     strandline_event::builder::check_stream_type(&wanted.name).map_err(|e| crate::decode::json::invalid(&e, names))?;
-    match wanted.buckets {
-        0 => return Err(ApiError::bad_request("`buckets` is at least 1")),
-        1 => {}
-        n => return Err(ApiError::not_supported(format!("{n} buckets are not served yet: register with 1"))),
-    }
     let entry = StreamTypeEntry { name: Arc::from(wanted.name), buckets: wanted.buckets };
     let kind = match wanted.erasable.as_deref() {
         None => served.store.erasable(&entry.name),

@@ -9,7 +9,7 @@ use crate::http::answer;
 use crate::http::body;
 use crate::http::call::{Call, ServedStore};
 use crate::http::query::Query;
-use crate::routes::{confirm, confirms};
+use crate::routes::{confirm_stream, confirms};
 use crate::trace;
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
@@ -123,7 +123,7 @@ pub(crate) async fn read(call: Call) -> ApiResult<HttpResponse> {
     // a version of the manifest is the same everywhere
     let confirms = confirms(&query)? && wish.as_of.is_none();
     query.finish()?;
-    confirm(&served, confirms, Some(&wish.stream_type)).await?;
+    confirm_stream(&served, confirms, (&wish.stream_type, &wish.stream_id)).await?;
     let shown = (wish.stream_type.clone(), wish.stream_id.clone());
     let page = served.store.read_stream(wish).await.map_err(|e| failure::answer(&e, served.names()))?;
     if page.head == Seq::ZERO && page.is_empty() {
@@ -244,7 +244,7 @@ pub(crate) async fn head(call: Call) -> ApiResult<HttpResponse> {
     let query = call.query()?;
     let confirms = confirms(&query)?;
     query.finish()?;
-    confirm(&served, confirms, Some(&stream_type)).await?;
+    confirm_stream(&served, confirms, (&stream_type, &stream_id)).await?;
     let head = served.store.head(stream_type.clone(), stream_id.clone()).await;
     match head.map_err(|e| failure::answer(&e, served.names()))? {
         Some(head) => Ok(answer::ok(&json!({ "last_seq": head.last_seq.0, "first_seq": head.first_seq.0 }))),

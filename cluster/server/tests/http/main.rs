@@ -4,6 +4,7 @@
 
 mod access;
 mod admin;
+mod buckets;
 mod caps;
 mod common;
 mod console;

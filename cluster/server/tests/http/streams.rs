@@ -204,7 +204,7 @@ fn rules_of_the_store_are_422_and_name_the_field_as_the_store_does() {
     let types = server.get("stream-types").ok(200);
     let names: Vec<_> = types["stream_types"].as_array().unwrap().iter().map(|t| t["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["Declared", "Call"]);
-    server.post("stream-types", "{\"name\":\"x\",\"buckets\":4}").error(501, "not_supported");
+    server.post("stream-types", "{\"name\":\"x\",\"buckets\":-1}").error(400, "bad_request");
     server.post("stream-types", "{\"name\":\"\"}").error(422, "invalid_event");
     server.post("stream-types", "{\"nam\":\"\"}").error(400, "bad_request");
 }
