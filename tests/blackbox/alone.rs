@@ -123,6 +123,38 @@ fn a_start_with_another_data_folder_names_the_one_of_before_first() {
 }
 
 #[test]
+fn another_node_finds_the_streams_of_every_bucket() {
+    const STREAMS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
+    let store = Store::new(KEYS);
+    let server = store.start();
+    let http = server.http();
+    http.post("stream-types", &json!({ "name": "Order", "buckets": 16 })).expect(201);
+    for n in 1..=5 {
+        STREAMS.iter().for_each(|stream| drop(append(&http, stream, n)));
+    }
+    http.compact();
+    server.stop();
+    store.assert_clean();
+    remove(&store.log());
+    remove(&store.path().join("node"));
+    let server = store.start();
+    let http = server.http();
+    let types = http.get("stream-types").expect(200);
+    assert_eq!(
+        (&types["stream_types"][0]["name"], &types["stream_types"][0]["buckets"]),
+        (&json!("Order"), &json!(16))
+    );
+    for stream in STREAMS {
+        assert_whole(&http, stream, 5);
+        goes_on(&http, stream, 5);
+    }
+    assert_eq!((http.scan().len(), http.global().len()), (36, 36));
+    http.compact();
+    server.stop();
+    store.assert_clean();
+}
+
+#[test]
 fn a_log_that_held_more_than_is_durable_is_refused_or_given_up() {
     let (store, server) = prepared(3);
     server.stop();
