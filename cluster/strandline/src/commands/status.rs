@@ -63,12 +63,21 @@ fn compaction(client: &Client) -> Result<String, Failure> {
         ("running jobs", "running", RUNNING),
         ("last jobs", "jobs", JOB_COLUMNS),
     ] {
-        let rows = json[key].as_array().map_or(&[][..], Vec::as_slice);
+        let rows = told_by_bucket(json[key].as_array().map_or(&[][..], Vec::as_slice));
         if !rows.is_empty() {
             text.push_str(&format!("\n{title}\n{}\n", out::json_table(&rows[..rows.len().min(ROWS_MAX)], columns)));
         }
     }
     Ok(text)
+}
+
+/// Rows of logs; their buckets are shown where there are several of one stream type.
+fn told_by_bucket(rows: &[Value]) -> Vec<Value> {
+    let mut rows = rows.to_vec();
+    if rows.iter().all(|row| row["bucket"].as_u64().unwrap_or(0) == 0) {
+        rows.iter_mut().filter_map(Value::as_object_mut).for_each(|row| drop(row.remove("bucket")));
+    }
+    rows
 }
 
 /// What the node says of its cluster; `None`: it runs alone, or is older than clusters.
@@ -93,7 +102,7 @@ fn cluster_tables(cluster: &Value) -> String {
 }
 
 const WAITING: &[&str] =
-    &["stream_type", "watermark", "events_waiting", "bytes_waiting", "sealed_segments", "oldest_waiting"];
+    &["stream_type", "bucket", "watermark", "events_waiting", "bytes_waiting", "sealed_segments", "oldest_waiting"];
 /// Time that the node gets to tell of its cluster.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// Time that it gets to have another one tell of its jobs, which may be replaced just now.
@@ -103,8 +112,18 @@ const MEMBERS: &[&str] =
 const STORES: &[&str] = &["name", "version", "compactor", "compacts_as"];
 const SHARDS: &[&str] =
     &["name", "leader", "voters", "learners", "leaving", "settled", "waits_for", "compactor", "term", "applied", "lag"];
-const RUNNING: &[&str] =
-    &["kind", "stream_type", "partition", "trigger", "phase", "rows_done", "rows_total", "eta_s", "started_at"];
+const RUNNING: &[&str] = &[
+    "kind",
+    "stream_type",
+    "bucket",
+    "partition",
+    "trigger",
+    "phase",
+    "rows_done",
+    "rows_total",
+    "eta_s",
+    "started_at",
+];
 /// Rows of a table that are shown.
 const ROWS_MAX: usize = 20;
 
@@ -146,6 +165,15 @@ mod tests {
             assert!(table.contains(part), "{part}: {table}");
         }
         assert!(!out::json_table(&[job(Value::Null)], RUNNING).contains("eta_s"), "nobody can say");
+    }
+
+    #[test]
+    fn buckets_are_told_where_there_are_several() {
+        let row = |bucket: u64| json!({"stream_type": "Call", "bucket": bucket, "watermark": 9});
+        let one = out::json_table(&told_by_bucket(&[row(0)]), WAITING);
+        assert!(one.contains("watermark") && !one.contains("bucket"), "{one}");
+        let table = out::json_table(&told_by_bucket(&[row(0), row(3)]), WAITING);
+        assert!(table.contains("bucket") && table.contains('3'), "{table}");
     }
 
     #[test]
