@@ -5,13 +5,13 @@
 
 mod common;
 
-use common::{TIERS, assert_all, event, evict, request};
+use common::{TIERS, assert_all, event, evict, follow, request};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use strandline_engine::append::{Answer, AppendOutcome};
 use strandline_engine::store::SplitError;
 use strandline_engine::verify::verify;
-use strandline_event::{BatchUnit, Chunk, ErrorKind, LogKey};
+use strandline_event::{BatchUnit, Chunk, ErrorKind, IdPrefix, LogKey, Micros, Position};
 use strandline_testkit::r#gen::store as declared;
 use strandline_testkit::local_store::LocalStore;
 use strandline_testkit::model::{Append, Event};
@@ -110,6 +110,27 @@ fn a_store_without_a_log_has_buckets_too() {
     store.restart().unwrap();
     load(&mut store, 40..60);
     check(&store, 60);
+}
+
+#[test]
+fn an_event_id_that_two_owners_have_fails_no_read_of_both() {
+    let settings = format!("{TIERS}, read.dedupe.key = 'event_id'");
+    let mut store = LocalStore::on_memory(declared("/durable", &settings)).unwrap();
+    store.store().split("T", BUCKETS, store.time.now()).unwrap();
+    let owner = |store: &LocalStore, n: usize| store.store().owner_of("T", &format!("s{n}"));
+    let other = (1..100).find(|n| owner(&store, *n) != owner(&store, 0)).unwrap();
+    let event_id = Some(IdPrefix::v7(Micros(5_000_000), 5).id(0));
+    for n in [0, other] {
+        let twice = Event { event_id, ..event(&format!("s{n}"), n) };
+        append(&mut store, &request("T", BatchUnit::Rows, vec![twice]));
+    }
+    let all = |store: &LocalStore| follow(store, Position::START, 10).0;
+    assert_eq!(all(&store), [0, other]);
+    for key in logs(&store) {
+        assert_eq!(store.compact(&key).unwrap(), 1);
+    }
+    evict(&store);
+    assert_eq!(all(&store), [0, other]);
 }
 
 #[test]

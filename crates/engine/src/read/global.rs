@@ -22,7 +22,7 @@ use super::error::ReadError;
 use super::merge::{GlobalRow, merge_global};
 use super::source::{PageRows, RowAt, Source, Sources};
 use super::tiers::TierSet;
-use crate::store::{LogShared, Setting, Store};
+use crate::store::{Buckets, LogShared, Setting, Store};
 use crate::view::cursor::TailCursor;
 use crate::view::frames;
 use crate::view::retired::RetiredSeqs;
@@ -116,6 +116,8 @@ pub(crate) struct GlobalView {
     /// Everything up to here, inclusive, is in the view.
     pub(crate) closed: Micros,
     pub(crate) tails: Vec<LogTail>,
+    /// Which of its stream types have several owners.
+    buckets: Arc<Buckets>,
     pub(crate) snapshot: Option<Arc<Snapshot>>,
     /// What it says of retention; the same as `snapshot` where files are read.
     manifest: Arc<Snapshot>,
@@ -199,14 +201,16 @@ impl Store {
             let setting = Arc::clone(setting);
             let (tails, snapshot) = self.pin_tails(&setting);
             let manifest = snapshot.clone().unwrap_or_else(|| self.durable().pin());
-            return Ok(GlobalView { setting, closed, tails, snapshot, manifest, memory: Vec::new() });
+            let buckets = self.buckets();
+            return Ok(GlobalView { setting, closed, tails, buckets, snapshot, manifest, memory: Vec::new() });
         }
         let logs: Vec<_> =
             self.logs().into_iter().map(|shared| (shared.published().committed(), shared.view(), shared)).collect();
         let snapshot = self.pin_files(tiers);
         let manifest = snapshot.clone().unwrap_or_else(|| self.durable().pin());
         let setting = Arc::clone(setting);
-        let mut view = GlobalView { setting, closed, tails: Vec::new(), snapshot, manifest, memory: Vec::new() };
+        let (tails, buckets, memory) = (Vec::new(), self.buckets(), Vec::new());
+        let mut view = GlobalView { setting, closed, tails, buckets, snapshot, manifest, memory };
         for (committed, log, shared) in logs {
             let hot = view.setting.hot_of(tiers).cloned();
             let memory = hot.as_ref().map_or_else(HotRange::default, |hot| hot.range(&shared.key));
@@ -396,7 +400,8 @@ impl<'a> PageBuilder<'a> {
 
     fn finish(mut self, view: &GlobalView, window: &mut Window) -> Result<GlobalPage, ReadError> {
         let through = self.complete_through;
-        let mut rows = merge_global(&self.sources, std::mem::take(&mut self.rows), view.setting.dedupe_key())?;
+        let (rows, key) = (std::mem::take(&mut self.rows), view.setting.dedupe_key());
+        let mut rows = merge_global(&self.sources, rows, key, &view.buckets)?;
         rows.retain(|r| r.position <= through);
         let fitting = fitting(rows.iter().map(|r| self.sources.row(r.at)).take(self.read.limit), PAGE_BYTES_MAX);
         let cut = cut_at(&rows, fitting);

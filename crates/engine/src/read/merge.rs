@@ -4,8 +4,10 @@
 //! restored copy), equal ones count once and different ones are an error that names both. Never a silent choice.
 
 use super::source::{Doubled, RowAt, Sources};
+use crate::store::Buckets;
 use std::collections::HashMap;
-use strandline_event::{EventRef, Field, Position, Seq};
+use strandline_event::hash::stream_hash;
+use strandline_event::{EventRef, Field, Position, Seq, bucket_of};
 
 /// What makes two rows the same event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -72,21 +74,31 @@ pub(crate) fn merge_global(
     sources: &Sources,
     mut rows: Vec<GlobalRow>,
     key: DedupeKey,
+    buckets: &Buckets,
 ) -> Result<Vec<GlobalRow>, Doubled> {
     rows.sort_by_key(|r| r.position);
     let rows = dedupe_adjacent(rows, key, sources, |r| r.at, |a, b| a.position == b.position)?;
-    refuse_distant_doubles(sources, &rows, key)?;
+    refuse_distant_doubles(sources, &rows, key, buckets)?;
     Ok(rows)
 }
 
-/// Rows of one stream type (two owners do not ask each other) that have one key at different positions.
-fn refuse_distant_doubles(sources: &Sources, rows: &[GlobalRow], key: DedupeKey) -> Result<(), Doubled> {
-    let mut seen: HashMap<(&str, &str, u128), RowAt> = HashMap::with_capacity(rows.len());
+/// Rows of one owner (two do not ask each other) that have one key at different positions.
+fn refuse_distant_doubles(
+    sources: &Sources,
+    rows: &[GlobalRow],
+    key: DedupeKey,
+    buckets: &Buckets,
+) -> Result<(), Doubled> {
+    let mut seen: HashMap<(&str, u32, &str, u128), RowAt> = HashMap::with_capacity(rows.len());
+    let bucket = |event: &EventRef<'_>| match buckets.get(event.stream_type) {
+        Some(buckets) => bucket_of(stream_hash(event.stream_id), *buckets),
+        None => 0,
+    };
     for row in rows {
         let event = sources.row(row.at);
         let id = match key {
-            DedupeKey::StreamSeq => (event.stream_type, event.stream_id, u128::from(event.seq.0)),
-            DedupeKey::EventId => (event.stream_type, "", u128::from_be_bytes(event.event_id.0)),
+            DedupeKey::StreamSeq => (event.stream_type, 0, event.stream_id, u128::from(event.seq.0)),
+            DedupeKey::EventId => (event.stream_type, bucket(&event), "", u128::from_be_bytes(event.event_id.0)),
         };
         if let Some(first) = seen.insert(id, row.at) {
             same_event(sources, key, first, row.at)?;
@@ -208,15 +220,15 @@ mod tests {
     fn one_key_at_two_moments_of_the_global_order_is_an_error() {
         let (s, rows) = gather(vec![batch(&[1], 10, 1, "1"), batch(&[2], 20, 2, "1"), batch(&[1], 30, 3, "1")]);
         let rows: Vec<_> = rows.iter().map(|r| GlobalRow { position: s.row(r.at).position(), at: r.at }).collect();
-        assert!(merge_global(&s, rows.clone(), DedupeKey::StreamSeq).is_err());
-        assert_eq!(merge_global(&s, rows, DedupeKey::EventId).unwrap().len(), 3);
+        assert!(merge_global(&s, rows.clone(), DedupeKey::StreamSeq, &Buckets::new()).is_err());
+        assert_eq!(merge_global(&s, rows, DedupeKey::EventId, &Buckets::new()).unwrap().len(), 3);
     }
 
     #[test]
     fn the_global_order_is_by_position() {
         let (s, rows) = gather(vec![batch(&[3], 30, 9, "1"), batch(&[1, 2], 10, 1, "1"), batch(&[3], 30, 9, "1")]);
         let rows = rows.iter().map(|r| GlobalRow { position: s.row(r.at).position(), at: r.at }).collect();
-        let merged = merge_global(&s, rows, DedupeKey::StreamSeq).unwrap();
+        let merged = merge_global(&s, rows, DedupeKey::StreamSeq, &Buckets::new()).unwrap();
         let times: Vec<i64> = merged.iter().map(|r| r.position.ingested_at.0).collect();
         assert_eq!(times, [10, 11, 30]);
     }
