@@ -138,3 +138,11 @@ fn one_owner_checks_commands_of_a_stream_type() {
     assert_eq!(refused_type(&scope("stream_type"), 1), None);
     assert_eq!(refused_type(&scope("stream"), 8), None);
 }
+
+#[test]
+fn no_cluster_keeps_commands_of_a_whole_store_apart() {
+    let scope = |scope: &str| parsed(&format!("wal.enabled=true, wal.path='/a', id.command_id.unique_scope='{scope}'"));
+    let refused = cluster_statement(&scope("store")).unwrap_err().to_string();
+    assert!(refused.contains("id.command_id.unique_scope") && refused.contains("'stream_type'"), "{refused}");
+    assert!(cluster_statement(&scope("stream_type")).is_ok());
+}
