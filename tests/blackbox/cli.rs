@@ -73,7 +73,7 @@ fn the_examples_are_valid() {
 
 #[test]
 fn serve_refuses_what_this_version_does_not_serve() {
-    let refused = [("id.command_id.unique_scope", vec!["id.command_id.unique_scope = 'store'"])];
+    let refused = [("row_group.sort_by", vec!["row_group.sort_by = ('metadata')", "strict.immutable_events = false"])];
     for (name, keys) in refused {
         let store = Store::new(&[]);
         let text = std::fs::read_to_string(store.config()).unwrap();
@@ -96,6 +96,7 @@ fn what_a_cluster_refuses_is_named_before_anything_is_touched() {
         ("--cluster 127.0.0.1:1 --roles write", "", "ingest,compact,read"),
         ("--cluster 127.0.0.1:1 --replication 9", "", "from 1 to 7"),
         ("--cluster 127.0.0.1:1", "wal.fsync = false", "wal.fsync"),
+        ("--cluster 127.0.0.1:1", "id.command_id.unique_scope = 'store'", "served by a node alone"),
         ("--cluster 0.0.0.0:1", "", "run on one machine"),
         ("--cluster 127.0.0.1:1 --roles compact,read", "", "the first node of a cluster keeps its logs"),
         ("--cluster 127.0.0.1:1 --roles ", "", "a role is missing"),

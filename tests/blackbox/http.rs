@@ -118,6 +118,33 @@ fn a_retry_by_command_id_gets_the_first_answer_over_tiers_and_restarts() {
 }
 
 #[test]
+fn a_command_of_the_whole_store_is_one_streams_over_tiers_and_restarts() {
+    let store = Store::new(&["id.command_id.unique_scope = 'store'"]);
+    let server = store.start();
+    let body = json!({"events": [event("Placed")], "command_id": "c-1"});
+    let first = server.http().post("streams/Order/o-1", &body).expect(201);
+    let check = |http: &Http| {
+        let again = http.post("streams/Order/o-1", &body).expect(200);
+        assert_eq!((&again["duplicate"], &again["events"]), (&json!(true), &first["events"]));
+        http.post("streams/Order/o-2", &body).expect_error(409, "command_conflict");
+        let refused = http.post("streams/Invoice/o-1", &body).expect_error(409, "command_conflict");
+        assert_eq!(refused["details"]["stream_type"], "Order", "{refused}");
+        http.get("streams/Invoice/o-1").expect_error(404, "not_found");
+    };
+    check(&server.http());
+    server.http().compact();
+    check(&server.http());
+    server.kill();
+    let server = store.start();
+    check(&server.http());
+    // the other type has a log of its own from here on
+    let other = json!({"events": [event("Sent")], "command_id": "c-2"});
+    server.http().post("streams/Invoice/o-1", &other).expect(201);
+    server.http().post("streams/Order/o-1", &other).expect_error(409, "command_conflict");
+    server.stop();
+}
+
+#[test]
 fn bulk_keeps_what_is_valid_where_it_may_and_nothing_where_it_must() {
     let store = Store::new(&[]);
     let server = store.start();

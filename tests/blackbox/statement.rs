@@ -172,7 +172,8 @@ fn what_may_not_change_is_named_and_nothing_is_replaced() {
     let broken = replace(&store, &http, &["compaction.target_file_mb = 600", "compaction.max_file_mb = 500"]);
     let broken = broken.expect_error(400, "bad_request");
     assert!(broken["details"]["diagnostics"].is_object() && broken["error"].as_str().unwrap().contains("max_file_mb"));
-    replace(&store, &http, &["id.command_id.unique_scope = 'store'"]).expect_error(501, "not_supported");
+    let scope = replace(&store, &http, &["id.command_id.unique_scope = 'store'"]).expect_error(400, "bad_request");
+    assert_eq!(scope["details"]["keys"], json!(["id.command_id.unique_scope"]), "{scope}");
     let fixed = replace(&store, &http, &["strict.immutable_events = false"]).expect_error(400, "bad_request");
     assert_eq!(fixed["details"]["keys"], json!(["strict.immutable_events"]), "{fixed}");
     let plain = http.post("/api/deql/create", &json!({ "deql": store.statement(&["wal.rollover_mb = 1"]) }));

@@ -101,6 +101,9 @@ pub(crate) fn append(error: &AppendError, names: &FieldNames) -> ApiError {
         AppendError::CommandConflict { command_id, first_seq, count } => {
             answer.with("command_id", command_id.as_str()).with("first_seq", first_seq.0).with("count", *count)
         }
+        AppendError::CommandElsewhere { command_id, stream_type } => {
+            answer.with("command_id", command_id.as_str()).with("stream_type", &**stream_type)
+        }
         AppendError::EventIdConflict { event_id } => answer.with("event_id", event_id.to_string()),
         AppendError::Strict(violation) => strict(violation, names),
         AppendError::DiskFull { needed_bytes } => answer.with("needed_bytes", *needed_bytes),

@@ -6,10 +6,11 @@
 
 use crate::answers::{AnswerList, Answers};
 use crate::error::NodeError;
-use crate::messages::{Append, CheckIds, ResolveKnown, Scope};
+use crate::messages::{Append, CheckIds, FinishInFlight, ResolveKnown, Scope};
 use crate::metrics::{Gauge, Mark};
 use crate::permits::BytePermit;
 use crate::readers::Readers;
+use crate::router::LogTable;
 use crate::spans;
 use crate::wal_worker::WalWorker;
 use actix::Addr;
@@ -20,7 +21,7 @@ use strandline_engine::append::{
     Again, Answer, AppendOutcome, AppendRequest, Expected, Hashes, IdsChecked, Known, OnError, Rules, ids_to_check,
 };
 use strandline_engine::store::Store;
-use strandline_event::{BatchBytes, BatchUnit};
+use strandline_event::{BatchBytes, BatchUnit, LogKey};
 use tokio::sync::oneshot;
 use tracing::Span;
 
@@ -100,6 +101,7 @@ impl ReplyTo {
 /// One batch on its way to its owner.
 pub(crate) struct Submission<'a> {
     pub(crate) store: &'a Arc<Store>,
+    pub(crate) table: &'a LogTable,
     pub(crate) readers: &'a Readers,
     pub(crate) waiting: &'a Gauge,
     pub(crate) owner: Addr<WalWorker>,
@@ -125,6 +127,8 @@ impl Submission<'_> {
                 Answer::Done(outcome) => return Ok(*outcome),
                 Answer::Refused(refusal) => return Err(NodeError::Refused(*refusal)),
                 Answer::Again(Again::Recheck { .. }) => ids = Some(self.check_ids().await?),
+                // it holds nothing meanwhile, so nobody waits for it
+                Answer::Again(Again::Elsewhere { log }) => self.decided(&log).await?,
                 Answer::Again(Again::Lookup(lookup)) => {
                     let (store, batch) = (Arc::clone(self.store), self.batch.clone());
                     known = Some(self.readers.wait(ResolveKnown { store, batch, lookup }).await??);
@@ -132,6 +136,14 @@ impl Submission<'_> {
             }
         }
         Err(NodeError::Overloaded("other writers of the same streams were faster each time: try again"))
+    }
+
+    /// Waits until another log has decided what it has in flight.
+    async fn decided(&self, log: &LogKey) -> Result<(), NodeError> {
+        // one without an owner stops
+        let owner = self.table.get(log).ok_or(NodeError::Draining)?;
+        owner.send(FinishInFlight).await?;
+        Ok(())
     }
 
     async fn check_ids(&self) -> Result<IdsChecked, NodeError> {
@@ -202,7 +214,7 @@ mod tests {
         let text = "CREATE EVENTSTORE t WITH (durable.type = 'parquet', durable.path = 'memory://t', \
                     id.command_id.unique_scope = 'stream');";
         let declared = strandline_deql::parse_file("t.deql", text).unwrap();
-        Rules::new(&declared.stores[0].config, (1, 2)).unwrap()
+        Rules::new(&declared.stores[0].config, (1, 2))
     }
 
     fn body(unit: BatchUnit, rows: usize) -> BatchBytes {

@@ -4,9 +4,10 @@ use crate::error::NodeError;
 use crate::permits::BytePermit;
 use crate::store::StoreHandle;
 use futures_util::future::join_all;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use strandline_engine::append::{AppendError, AppendOutcome, Expected, OnError, Refusal};
+use strandline_engine::commands::Scope;
 use strandline_event::{BatchBytes, LogKey, limits};
 
 impl StoreHandle {
@@ -27,6 +28,10 @@ impl StoreHandle {
         let _appending = self.appending().await;
         let logs = batches.iter().filter_map(|batch| self.parts.store.owner_of_batch(batch.view()));
         self.check_new_logs(&logs.filter(|log| self.is_new_log(log)).collect())?;
+        let shared = self.shared_command(&batches);
+        if let Some((batch, refusal)) = shared.clone().filter(|_| on_error == OnError::Abort) {
+            return Err(NodeError::RefusedPart { batch, refusal });
+        }
         let sealed = match on_error {
             OnError::Abort => self.checked(batches, &permit).await?,
             OnError::Skip => {
@@ -37,9 +42,39 @@ impl StoreHandle {
                 sealed
             }
         };
+        if shared.is_some() {
+            // one after the other: the first part that names a command has it
+            let mut parts = Vec::with_capacity(sealed.len());
+            for batch in sealed {
+                parts.push(self.submit(batch, Expected::Any, on_error, false, Arc::clone(&permit)).await);
+            }
+            return Ok(parts);
+        }
         let parts =
             sealed.into_iter().map(|batch| self.submit(batch, Expected::Any, on_error, false, Arc::clone(&permit)));
         Ok(join_all(parts).await)
+    }
+
+    /// Where command ids are unique in the store as a whole: the first row that names the id of an earlier part, whose streams have another
+    /// owner: not both can be stored.
+    fn shared_command(&self, batches: &[BatchBytes]) -> Option<(usize, Refusal)> {
+        if batches.len() < 2 || self.parts.store.rules().scope != Scope::Store {
+            return None;
+        }
+        let mut named: HashMap<&str, (usize, &str)> = HashMap::new();
+        for (at, batch) in batches.iter().enumerate() {
+            let view = batch.view();
+            for row in 0..view.rows() {
+                let Some(command_id) = view.command_id(row) else { continue };
+                let (first, stream_type) = *named.entry(command_id).or_insert((at, view.stream_type()));
+                if first != at {
+                    let (command_id, stream_type) = (command_id.to_owned(), Arc::from(stream_type));
+                    let error = AppendError::CommandElsewhere { command_id, stream_type };
+                    return Some((at, Refusal { row: Some(row as u32), error }));
+                }
+            }
+        }
+        None
     }
 
     /// A whole body that was judged, as it is stored.

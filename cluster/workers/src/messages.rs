@@ -51,6 +51,11 @@ pub(crate) struct AppendTogether {
 #[rtype(result = "LogIndex")]
 pub(crate) struct Seal;
 
+/// Finish what is in flight. Answered when everything accepted before is durable, or was given back.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct FinishInFlight;
+
 /// Finish what is in flight, write the clean-stop mark, stop. Answered with the last index.
 #[derive(Message)]
 #[rtype(result = "LogIndex")]

@@ -202,7 +202,7 @@ impl StoreHandle {
                 };
                 // a log without an owner is being opened, or stops: it is not empty
                 if self.parts.store.log(&log).is_none()
-                    && let Some(outcome) = unborn::judge(&self.parts.store.rules(), request).await?
+                    && let Some(outcome) = unborn::judge(&self.parts.store, request).await?
                 {
                     return Ok(outcome);
                 }
@@ -216,12 +216,12 @@ impl StoreHandle {
                 opened
             }
         };
-        let (store, readers) = (&self.parts.store, &self.node.shared.readers);
+        let (store, table, readers) = (&self.parts.store, &*self.parts.table, &self.node.shared.readers);
         let waiting = &self.node.shared.metrics.appends_waiting;
         let scope = self.scope.clone();
         #[rustfmt::skip]
         let done =
-            Submission { store, readers, waiting, owner, batch, expected, on_error, inspect, permit, scope }.run().await;
+            Submission { store, table, readers, waiting, owner, batch, expected, on_error, inspect, permit, scope }.run().await;
         if matches!(done, Err(NodeError::Overloaded(_))) {
             self.node.shared.metrics.overloaded.add(1);
         }

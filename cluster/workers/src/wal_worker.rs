@@ -20,7 +20,9 @@ use crate::commit_thread::CommitThread;
 use crate::error::NodeError;
 use crate::fatal::EndOnPanic;
 use crate::hot_worker::HotWorker;
-use crate::messages::{Abandon, Append, AppendTogether, Committed, Compacted, GroupWritten, Seal, StopLog};
+use crate::messages::{
+    Abandon, Append, AppendTogether, Committed, Compacted, FinishInFlight, GroupWritten, Seal, StopLog,
+};
 use crate::metrics::{Measured, Metrics};
 use crate::replica::{Replica, ReplicaEvent};
 use crate::spans::GroupSpans;
@@ -450,6 +452,19 @@ impl Handler<Seal> for WalWorker {
         self.wake();
         // a worker that stops has nothing in flight
         Box::pin(async move { sealed.await.unwrap_or(last) })
+    }
+}
+
+impl Handler<FinishInFlight> for WalWorker {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: FinishInFlight, _: &mut Self::Context) -> Self::Result {
+        let _end = EndOnPanic("the owner of a log panicked over what it has in flight");
+        let (waiter, finished) = oneshot::channel();
+        self.waiting.push((self.parts.driver.last_accepted(), waiter));
+        self.wake();
+        // a worker that stops has nothing in flight
+        Box::pin(async move { drop(finished.await) })
     }
 }
 

@@ -12,6 +12,8 @@ mod faults;
 mod hidden;
 #[path = "node/merges.rs"]
 mod merges;
+#[path = "node/one_command.rs"]
+mod one_command;
 #[path = "node/pace.rs"]
 mod pace;
 #[path = "node/refusals.rs"]
@@ -401,9 +403,9 @@ fn what_cannot_start_says_why() {
         assert!(matches!(second, StartError::DataDir(_)) && second.is_configuration(), "{second}");
         assert!(node.store("other").err().unwrap().to_string().contains("`calls`"));
         stop(node).await;
-        let refused =
-            Node::start(declarations(dir, ", id.command_id.unique_scope = 'store'"), options(dir)).await.err().unwrap();
-        assert!(refused.to_string().contains("id.command_id.unique_scope"), "{refused}");
+        let unserved = ", row_group.sort_by = ('metadata'), strict.immutable_events = false";
+        let refused = Node::start(declarations(dir, unserved), options(dir)).await.err().unwrap();
+        assert!(refused.to_string().contains("row_group.sort_by"), "{refused}");
     })
     .unwrap();
 }

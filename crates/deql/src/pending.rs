@@ -4,7 +4,7 @@
 //! that it can be declared otherwise.
 
 use crate::config::StoreConfig;
-use crate::config::choice::{CommandScope, KmsProvider};
+use crate::config::choice::KmsProvider;
 use crate::location::Location;
 use strandline_event::Field;
 
@@ -45,11 +45,6 @@ const REFUSED: &[Line] = &[
         "row_group.sort_by",
         sorts_by_what_is_redacted,
         "it names payload or metadata, and strict.immutable_events is false: a redacted event would stand out of its order; sort by other fields",
-    ),
-    (
-        "id.command_id.unique_scope",
-        |c| c.id.command_id_unique_scope == CommandScope::Store,
-        "the scope 'store' is not served yet: use 'stream_type'",
     ),
     ("durable.path", |c| no_s3(&c.durable.path), NO_S3),
     ("durable.path", |c| no_gs(&c.durable.path), NO_GS),

@@ -4,6 +4,7 @@
 //! digest of the events as they were sent, so a retry gets the first answer and other events are a conflict.
 //! The key is a keyed 128-bit hash of scope and id, which counts as the id's identity.
 
+use crate::append::Place;
 use crate::table::{Keyed, Table, Walk};
 use strandline_event::hash::{keyed_hash, keyed_hash_of};
 use strandline_event::{BatchUnit, BatchView, LogIndex, Micros, Seq};
@@ -17,6 +18,8 @@ pub enum Scope {
     Stream,
     /// In its stream type.
     StreamType,
+    /// In its store: each owner keeps its own, and a registry holds them apart.
+    Store,
 }
 
 /// The first append of a command.
@@ -36,6 +39,8 @@ pub struct CommandRecord {
 #[must_use]
 pub fn command_key(scope: Scope, key: (u64, u64), stream_type: &str, stream: u128, command_id: &str) -> u128 {
     let stream = if scope == Scope::Stream { stream } else { 0 };
+    // no stream type has an empty name
+    let stream_type = if scope == Scope::Store { "" } else { stream_type };
     keyed_hash(key.0, key.1, &[b"command", stream_type.as_bytes(), &stream.to_le_bytes(), command_id.as_bytes()])
 }
 
@@ -90,9 +95,21 @@ impl Keyed for Entry {
 #[derive(Debug, Default)]
 pub struct Commands {
     table: Table<Entry>,
+    /// Where ids are unique in the whole store: what is here is in the registry too, under this log's name.
+    place: Option<Place>,
 }
 
 impl Commands {
+    /// Of a store whose ids are unique in it as a whole.
+    pub(crate) fn in_store(place: Place) -> Self {
+        Self { place: Some(place), ..Self::default() }
+    }
+
+    /// The log's place in the registry of its store, where there is one.
+    pub(crate) const fn place(&self) -> Option<&Place> {
+        self.place.as_ref()
+    }
+
     /// Number of commands.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -118,12 +135,20 @@ impl Commands {
 
     /// Remembers a command; the first one of a key stays.
     pub fn insert(&mut self, key: u128, record: CommandRecord, index: LogIndex) {
-        self.table.get_or_insert(key, || Entry::new(key, &record, index));
+        let is_new = self.table.get_or_insert(key, || Entry::new(key, &record, index)).is_none();
+        if is_new && let Some(place) = &self.place {
+            place.note(key, index);
+        }
     }
 
     /// Commands of batches above `through` leave: these batches never were.
     pub fn take_back(&mut self, through: LogIndex) {
-        self.table.retain(|e| e.index <= through);
+        match &self.place {
+            None => self.table.retain(|e| e.index <= through),
+            Some(_) => {
+                self.keep(&mut Walk::default(), &mut { usize::MAX }, |index| index <= through);
+            }
+        }
     }
 
     /// Commands of batches at or below `through` leave: the runs have them.
@@ -133,7 +158,26 @@ impl Commands {
 
     /// As [`settle`](Self::settle), a step of it; `true`: that was the last one.
     pub(crate) fn settle_some(&mut self, through: LogIndex, walk: &mut Walk, budget: &mut usize) -> bool {
-        self.table.retain_some(walk, budget, |e| e.index > through)
+        self.keep(walk, budget, |index| index > through)
+    }
+
+    /// All commands leave.
+    pub(crate) fn clear(&mut self) {
+        self.take_back(LogIndex::ZERO);
+    }
+
+    fn keep(&mut self, walk: &mut Walk, budget: &mut usize, stays: impl Fn(LogIndex) -> bool) -> bool {
+        let Some(place) = &self.place else { return self.table.retain_some(walk, budget, |e| stays(e.index)) };
+        let mut left = Vec::new();
+        let is_done = self.table.retain_some(walk, budget, |e| {
+            let stays = stays(e.index);
+            if !stays {
+                left.push(e.key());
+            }
+            stays
+        });
+        place.release(&left);
+        is_done
     }
 }
 

@@ -133,7 +133,12 @@ impl<T: Keyed> Table<T> {
 
     /// As [`retain`](Self::retain), on from where `walk` is, for as many places as `budget` says (and some: a part is looked through
     /// whole). It is lowered by what was looked at. `true`: every entry that was there when the walk began was looked at.
-    pub(crate) fn retain_some(&mut self, walk: &mut Walk, budget: &mut usize, keep: impl Fn(&T) -> bool) -> bool {
+    pub(crate) fn retain_some(
+        &mut self,
+        walk: &mut Walk,
+        budget: &mut usize,
+        mut keep: impl FnMut(&T) -> bool,
+    ) -> bool {
         let mut leaving = Vec::new();
         while walk.next_part < self.parts.len() {
             if *budget == 0 {

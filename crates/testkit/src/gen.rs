@@ -183,7 +183,7 @@ pub fn draft(stream_type: &'static str) -> impl Strategy<Value = Draft> {
 
 /// Settings of the statement that change what an append may do.
 pub fn rule_settings() -> impl Strategy<Value = String> {
-    let scope = select(&["none", "stream", "stream_type"][..]);
+    let scope = select(&["none", "stream", "stream_type", "store"][..]);
     let flag = || prop::bool::weighted(0.2);
     (scope, prop::bool::weighted(0.6), flag(), flag(), flag(), flag()).prop_map(
         |(scope, monotonic, version, tenant, enforce, correlation)| {

@@ -243,7 +243,8 @@ impl Model {
             }
             if let Some(command) = self.command(&append.stream_type, &first.stream_id, id) {
                 let events: Vec<Event> = append.events.iter().map(Event::without_command).collect();
-                if command.events != events {
+                // an event of another stream type is another event
+                if command.stream_type != append.stream_type || command.events != events {
                     return Some(Verdict::Refused(ErrorKind::CommandConflict, None));
                 }
                 let duplicates = vec![(0, command.first_seq, events.len() as u32)];
@@ -295,7 +296,7 @@ impl Model {
                 return if *other == event { Row::Known(*seq, 1) } else { Row::Bad(ErrorKind::CommandConflict) };
             }
             if let Some(command) = self.command(&append.stream_type, &event.stream_id, id) {
-                let same = command.events == [event.without_command()];
+                let same = command.stream_type == append.stream_type && command.events == [event.without_command()];
                 return if same { Row::Known(command.first_seq, 1) } else { Row::Bad(ErrorKind::CommandConflict) };
             }
         }

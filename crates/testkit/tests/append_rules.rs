@@ -80,7 +80,7 @@ fn key() -> LogKey {
 impl Rig {
     fn new(settings: &str) -> Self {
         let config = store("memory://test", settings);
-        let rules = Rules::new(&config, (3, 4)).unwrap();
+        let rules = Rules::new(&config, (3, 4));
         let clocks = ClosedClocks::new(Micros::MIN);
         let log_clock = clocks.open_log();
         let settled = MapSettled::default();

@@ -81,7 +81,7 @@ impl Rig {
 
 #[test]
 fn letting_go_of_what_is_compacted_comes_in_steps_that_change_no_answer() {
-    let rules = Rules::new(&store("memory://test", "id.command_id.unique_scope = 'stream'"), (3, 4)).unwrap();
+    let rules = Rules::new(&store("memory://test", "id.command_id.unique_scope = 'stream'"), (3, 4));
     let clock = ClosedClocks::new(Micros::MIN).open_log();
     let log = Log::new(LogKey::single("T"), Arc::clone(&rules), clock, Arc::new(NothingSettled), LogIndex::ZERO);
     let mut rig = Rig { log, next: LogIndex(2), stored: Vec::new() };
@@ -122,7 +122,7 @@ fn letting_go_of_what_is_compacted_comes_in_steps_that_change_no_answer() {
 
 #[test]
 fn a_compaction_that_comes_while_the_one_before_is_let_go_of_has_its_turn() {
-    let rules = Rules::new(&store("memory://test", ""), (3, 4)).unwrap();
+    let rules = Rules::new(&store("memory://test", ""), (3, 4));
     let clock = ClosedClocks::new(Micros::MIN).open_log();
     let log = Log::new(LogKey::single("T"), Arc::clone(&rules), clock, Arc::new(NothingSettled), LogIndex::ZERO);
     let mut rig = Rig { log, next: LogIndex(2), stored: Vec::new() };

@@ -192,8 +192,11 @@ fn reads_and_appends_follow_and_a_restart_finds_the_new_statement() {
             store.replace(statement(dir, ", wal.fsync = false, partition.enforce = true")).await.err().unwrap();
         assert_eq!(refused.kind(), ErrorKind::BadRequest);
         assert!(refused.to_string().contains("partition.enforce, wal.fsync"), "{refused}");
-        let refused = store.replace(statement(dir, ", id.command_id.unique_scope = 'store'")).await.err().unwrap();
+        let unserved = ", row_group.sort_by = ('metadata'), strict.immutable_events = false";
+        let refused = store.replace(statement(dir, unserved)).await.err().unwrap();
         assert_eq!(refused.kind(), ErrorKind::NotSupported);
+        let refused = store.replace(statement(dir, ", id.command_id.unique_scope = 'store'")).await.err().unwrap();
+        assert_eq!(refused.kind(), ErrorKind::BadRequest, "nobody knows what was stored twice before");
         assert_eq!(store.config().read.tiers.len(), 1, "what was refused changed nothing");
         let text = store.engine().durable().pin().config_text().to_owned();
         assert_eq!(text, strandline_deql::print(&store.config()));

@@ -72,7 +72,10 @@ impl<R> LogDriver<R> {
 
     /// From now on every append is refused with this reason; what was accepted still completes.
     pub fn refuse_writes(&mut self, reason: impl Into<Arc<str>>) {
-        self.refuses = Some(reason.into());
+        let reason: Arc<str> = reason.into();
+        // what is given back after a commit of unknown outcome may be stored all the same
+        self.log.doubt(&reason);
+        self.refuses = Some(reason);
     }
 
     /// Why appends are refused, if they are.

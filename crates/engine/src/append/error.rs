@@ -3,6 +3,7 @@
 use crate::append::request::Expected;
 use crate::strict::StrictViolation;
 use std::fmt;
+use std::sync::Arc;
 use strandline_event::{ErrorKind, EventId, Field, FieldNames, Seq};
 
 /// A refusal, and the row that caused it.
@@ -57,6 +58,13 @@ pub enum AppendError {
         first_seq: Seq,
         /// Number of events of its first use; 0: the caller is not told, since they may be another tenant's.
         count: u32,
+    },
+    /// The command id was used in another stream type of a store whose command ids are unique in it as a whole.
+    CommandElsewhere {
+        /// The id.
+        command_id: String,
+        /// The stream type of its first use.
+        stream_type: Arc<str>,
     },
     /// The event id is taken.
     EventIdConflict {
@@ -128,7 +136,7 @@ impl AppendError {
             Self::SeqConflict { .. } => ErrorKind::SeqConflict,
             Self::RefusedBefore => ErrorKind::InvalidEvent,
             Self::SeqTooLarge { .. } => ErrorKind::InvalidEvent,
-            Self::CommandConflict { .. } => ErrorKind::CommandConflict,
+            Self::CommandConflict { .. } | Self::CommandElsewhere { .. } => ErrorKind::CommandConflict,
             Self::EventIdConflict { .. } => ErrorKind::EventIdConflict,
             Self::OtherTenant | Self::OtherOwner { .. } => ErrorKind::Forbidden,
             Self::Strict(violation) => violation.kind(),
@@ -178,6 +186,10 @@ impl AppendError {
             ),
             Self::CommandConflict { command_id, first_seq, count } => format!(
                 "`{}` '{command_id}' was used before for other events ({count} from `{seq}` {first_seq}); a new command needs a new id",
+                names.get(Field::CommandId)
+            ),
+            Self::CommandElsewhere { command_id, stream_type } => format!(
+                "`{}` '{command_id}' was used before, in stream type '{stream_type}', and this store takes each once (id.command_id.unique_scope = 'store'); a new command needs a new id",
                 names.get(Field::CommandId)
             ),
             Self::EventIdConflict { event_id } => format!(

@@ -81,7 +81,7 @@ pub struct Log {
     /// Heads of streams with something in flight.
     overlay: HashMap<u128, FlyingHead, FixedState>,
     in_flight: VecDeque<InFlight>,
-    commands: Commands,
+    pub(super) commands: Commands,
     chunks: ChunkMarks,
     watermark: LogIndex,
     accepted: LogIndex,
@@ -209,6 +209,9 @@ impl Log {
             }
         };
         let after = verdict.depends;
+        if let Some(log) = verdict.waits_for {
+            return Decision::Answer { after: LogIndex::ZERO, answer: Answer::Again(Again::Elsewhere { log }) };
+        }
         if verdict.unread {
             let answer = Answer::Again(Again::Lookup(Lookup { rows: verdict.behind }));
             return Decision::Answer { after, answer };
@@ -430,7 +433,8 @@ impl Log {
         *self.published.settled.write() = settled;
         *self.published.heads.write() = Heads::default();
         *self.published.ids.write() = TailIds::default();
-        (self.commands, self.chunks) = (Commands::default(), ChunkMarks::default());
+        self.commands.clear();
+        self.chunks = ChunkMarks::default();
         (self.settling, self.settle_again) = (None, false);
         self.published.clock.observe(newest);
         (self.watermark, self.ids_left) = (through, through);

@@ -1,7 +1,7 @@
 //! What a log answers.
 
 use crate::append::error::{AppendError, Refusal};
-use strandline_event::{LogIndex, Micros, Seq, StampedBatch};
+use strandline_event::{LogIndex, LogKey, Micros, Seq, StampedBatch};
 
 /// The answer to a request.
 #[derive(Clone, Debug)]
@@ -23,6 +23,11 @@ pub enum Again {
     Recheck {
         /// The log's watermark now: look up in a manifest that has reached it.
         through: LogIndex,
+    },
+    /// A command id that is unique in the whole store is in flight in another log.
+    Elsewhere {
+        /// Which log: submit again once what it has in flight now is durable, or given back.
+        log: LogKey,
     },
 }
 

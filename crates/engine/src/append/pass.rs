@@ -7,6 +7,7 @@ use crate::append::error::{AppendError, Refusal, ShapeError};
 use crate::append::hashes::{HashedCommand, Hashes};
 use crate::append::log::Log;
 use crate::append::outcome::{DuplicateOf, DuplicateRow, RejectedRow};
+use crate::append::registry::{Claim, Found};
 use crate::append::request::{AppendRequest, KnownSeq, OnError};
 use crate::append::rules::SEQ_MAX;
 use crate::append::settled::SettledError;
@@ -16,7 +17,7 @@ use crate::strict::one_command;
 use foldhash::fast::FixedState;
 use std::collections::{HashMap, HashSet};
 use strandline_durable::DIGEST_UNKNOWN;
-use strandline_event::{BatchUnit, BatchView, EventId, LogIndex, Micros, Seq};
+use strandline_event::{BatchUnit, BatchView, EventId, LogIndex, LogKey, Micros, Seq};
 
 /// A command that the batch begins.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +54,8 @@ pub(crate) struct Verdict {
     pub(crate) unread: bool,
     /// A stored row has an id that was looked up in files that are older than what memory has let go.
     pub(crate) recheck: bool,
+    /// One of its commands is in flight in this log: nobody knows yet.
+    pub(crate) waits_for: Option<LogKey>,
     pub(crate) refusal: Option<Refusal>,
     pub(crate) commands: Vec<NewCommand>,
     /// The last batch that any of this was judged by.
@@ -61,6 +64,8 @@ pub(crate) struct Verdict {
     pub(crate) streams: Vec<JudgedStream>,
     /// Ids of the request, if there are any.
     pub(crate) ids: HashSet<EventId>,
+    /// Its command ids, held against other logs until this goes; of a store whose ids are unique in it as a whole.
+    claim: Option<Claim>,
 }
 
 /// What one row is.
@@ -114,6 +119,7 @@ pub(crate) fn judge(log: &Log, request: &AppendRequest) -> Result<Verdict, Settl
         out: Verdict {
             seqs: vec![0; rows],
             streams: hashes.streams().iter().map(|hash| JudgedStream::new(*hash)).collect(),
+            claim: log.claim(hashes.command_keys(), request.inspect),
             ..Verdict::default()
         },
     };
@@ -334,6 +340,9 @@ impl Pass<'_> {
             }
             return Ok(Ok(Command::Known(self.known(row, DuplicateOf::Command, first_seq, count, ingested_at))));
         }
+        if let Some(known) = self.in_another_log(id, key)? {
+            return Ok(known);
+        }
         if self.body_commands.is_empty() {
             // most often each row that is left begins a command, or the whole body is one
             let most = (self.batch.rows() - rows.start) / rows.len().max(1);
@@ -344,6 +353,27 @@ impl Pass<'_> {
         let (row, count) = (rows.start as u32, rows.len() as u32);
         self.out.commands.push(NewCommand { key, digest, row, count });
         Ok(Ok(Command::New))
+    }
+
+    /// Whether a command that is new to this log is another one's: an event of another stream type is another event.
+    fn in_another_log(&mut self, id: &str, key: u128) -> Result<Option<Result<Command, AppendError>>, SettledError> {
+        let Some(claim) = &self.out.claim else { return Ok(None) };
+        let command_id = || id.to_owned();
+        Ok(match claim.look(key)? {
+            Found::Nowhere => None,
+            Found::InFlight(log) => {
+                self.out.waits_for = Some(log);
+                Some(Ok(Command::Unread))
+            }
+            // whose it is not learns no more than that it is taken
+            Found::In(_) if self.request.tenants.is_some() => {
+                Some(Err(AppendError::CommandConflict { command_id: command_id(), first_seq: Seq::ZERO, count: 0 }))
+            }
+            Found::In(log) => {
+                let stream_type = log.stream_type;
+                Some(Err(AppendError::CommandElsewhere { command_id: command_id(), stream_type }))
+            }
+        })
     }
 
     /// Whether these rows are the events of a command whose digest is not known any more, `row` the first of them that names

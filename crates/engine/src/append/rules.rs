@@ -9,14 +9,6 @@ use strandline_event::{BatchView, IdFormat, Micros};
 /// Largest seq: Parquet keeps seqs as signed 64-bit numbers.
 pub(crate) const SEQ_MAX: u64 = i64::MAX as u64;
 
-/// Why a store cannot be judged by its statement.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum RulesError {
-    /// The registry of command ids of a whole store is not there.
-    #[error("`id.command_id.unique_scope = 'store'` is not served yet; use 'stream_type', 'stream' or 'none'")]
-    StoreScope,
-}
-
 /// Shared by all logs of a store.
 #[derive(Clone, Debug)]
 pub struct Rules {
@@ -34,20 +26,21 @@ pub struct Rules {
 
 impl Rules {
     /// From the statement and the store's digest key.
-    pub fn new(config: &StoreConfig, digest_key: (u64, u64)) -> Result<Arc<Self>, RulesError> {
+    #[must_use]
+    pub fn new(config: &StoreConfig, digest_key: (u64, u64)) -> Arc<Self> {
         let scope = match config.id.command_id_unique_scope {
             CommandScope::None => Scope::None,
             CommandScope::Stream => Scope::Stream,
             CommandScope::StreamType => Scope::StreamType,
-            CommandScope::Store => return Err(RulesError::StoreScope),
+            CommandScope::Store => Scope::Store,
         };
-        Ok(Arc::new(Self {
+        Arc::new(Self {
             strict: Strict::new(config),
             scope,
             require_monotonic_seq: config.read.require_monotonic_seq,
             id_format: config.id.event_id_format,
             digest_key,
-        }))
+        })
     }
 
     /// Whether what is stored already can refuse a row of a bulk body's part: its client gave a seq, an event id, or a command

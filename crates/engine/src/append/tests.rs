@@ -1,3 +1,4 @@
+mod registry;
 mod replicated;
 
 use super::*;
@@ -25,7 +26,7 @@ pub(super) fn rules() -> Arc<Rules> {
     let text = "CREATE EVENTSTORE t WITH (durable.type = 'parquet', durable.path = 'memory://t', \
                 id.command_id.unique_scope = 'stream');";
     let declared = strandline_deql::parse_file("t.deql", text).unwrap();
-    Rules::new(&declared.stores[0].config, (1, 2)).unwrap()
+    Rules::new(&declared.stores[0].config, (1, 2))
 }
 
 fn rig(disk: CrashDisk) -> Rig {

@@ -15,7 +15,6 @@ use super::marks::{Marked, Marks};
 use super::open::{LogPlace, keys, wal_dir};
 use super::options::{OpenError, OpenOptions};
 use super::report::OpenReport;
-use crate::append::Rules;
 use crate::view::frames;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -166,9 +165,6 @@ fn look(
     if let Some(snapshot) = &snapshot {
         check_declaration(config, snapshot)?;
     }
-    // what the rules refuse is in the declaration alone; the key of a new store does not matter to that
-    let digest_key = snapshot.as_ref().map_or((0, 0), |snapshot| snapshot.digest_key());
-    rules(config, digest_key)?;
     let place = LogPlace::of(options, wal_dir, objects.0.keys())?;
     let marked = Marks::of(&place).map_or_else(|| Ok(Marked::default()), |marks| marks.read())?;
     let (accept_lost, newest, mut report) = (options.accept_lost_log, snapshot.as_deref(), OpenReport::default());
@@ -181,11 +177,6 @@ fn look(
         logs.push(log);
     }
     Ok(Facts { snapshot, logs, tail, report, stale })
-}
-
-/// The append rules of a store.
-pub(super) fn rules(config: &StoreConfig, digest_key: (u64, u64)) -> Result<Arc<Rules>, OpenError> {
-    Rules::new(config, digest_key).map_err(|error| OpenError::Rules { store: config.name.clone(), error })
 }
 
 /// The largest ingested_at above the watermark, as far as the log can be read: opening it names what cannot.

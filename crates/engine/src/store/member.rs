@@ -10,13 +10,13 @@
 //! It refuses to judge logs against manifests: what a replica lacks its group gives it. A replica whose log is gone is refused where the
 //! node says that there was one: it must not vote with less than it had acknowledged.
 
-use super::judge::{check_declaration, places, rules, sealed};
+use super::judge::{check_declaration, places, sealed};
 use super::lost::{FoundLog, folder, job_id, owner_name};
 use super::open::{LogPlace, wal_dir};
 use super::options::{OpenError, OpenOptions};
 use super::report::OpenReport;
 use super::{LogShared, Logs, OpenLog, SettledSnapshot, Store};
-use crate::append::{Log, Settled};
+use crate::append::{Log, Rules, Settled};
 use std::sync::Arc;
 use strandline_durable::{DurableTier, FollowError, FollowedOthers, OpenOptions as TierOptions, Snapshot};
 use strandline_event::{LogIndex, LogKey, Micros};
@@ -70,7 +70,7 @@ impl Store {
         };
         let durable = DurableTier::open_member(objects, manifests, config, &tier)?;
         check_declaration(config, &durable.pin())?;
-        let rules = rules(config, durable.pin().digest_key())?;
+        let rules = Rules::new(config, durable.pin().digest_key());
         Ok(Arc::new(Self::new(options, durable, rules, wal_dir, Micros::MIN)))
     }
 

@@ -33,7 +33,7 @@ pub(crate) use setting::Setting;
 pub use settled::SettledSnapshot;
 pub use shared::LogShared;
 
-use crate::append::{Rules, Settled};
+use crate::append::{CommandRegistry, Rules, Settled};
 use crate::clock::ClosedClocks;
 use crate::read::cursors::Cursors;
 use crate::read::{ReadError, TierSet};
@@ -89,6 +89,8 @@ pub struct Store {
     creating: parking_lot::Mutex<()>,
     /// Commits of appends so far under this epoch, in a store without a log.
     commits: AtomicU64,
+    /// Command ids of all logs, where they are unique in the store as a whole.
+    commands: Arc<CommandRegistry>,
 }
 
 impl Store {
@@ -119,6 +121,12 @@ impl Store {
     #[must_use]
     pub fn rules(&self) -> Arc<Rules> {
         Arc::clone(&self.setting.load().rules)
+    }
+
+    /// Which log has which command id; empty but where ids are unique in the store as a whole.
+    #[must_use]
+    pub fn commands(&self) -> &Arc<CommandRegistry> {
+        &self.commands
     }
 
     /// Data files and manifests.

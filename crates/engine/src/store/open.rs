@@ -13,7 +13,7 @@
 //! 1 and 2 are [`Store::judge`], the rest [`Judged::open`]: what makes a start fail is found before it fences anybody.
 //! Nothing is written to a log here: what a birth has pending goes out with its owner's first group.
 
-use super::judge::{self, Facts, Judged};
+use super::judge::{Facts, Judged};
 use super::lost::{self, FoundLog, Known};
 use super::marks::{Marked, Marks, log_of};
 use super::options::{OpenError, OpenOptions};
@@ -102,7 +102,7 @@ impl Judged {
             let job_id = keyed_hash(0, 1, &[&options.entropy.to_le_bytes(), b"config"]);
             durable.update(&Update::Config(text), job_id, options.now)?;
         }
-        let rules = judge::rules(&options.config, durable.pin().digest_key())?;
+        let rules = Rules::new(&options.config, durable.pin().digest_key());
         rebuild_runs(&durable, &rules, &options, &mut report);
         let place = LogPlace::of(&options, wal_dir.as_deref(), durable.keys())?;
         let settle = |log| lost::give_up(&place, &durable, &rules, log, &mut report);
@@ -217,6 +217,7 @@ impl Store {
             subjects: std::sync::OnceLock::new(),
             creating: parking_lot::Mutex::new(()),
             commits: AtomicU64::new(0),
+            commands: Arc::default(),
         }
     }
 
@@ -233,6 +234,7 @@ impl Store {
         let durable_events = snapshot.rows_moved(&key);
         let settled = Arc::new(SettledSnapshot::new(&snapshot, &key));
         let mut log = Log::new(key.clone(), self.rules(), self.closed.open_log(), settled, watermark);
+        log.join(&self.commands);
         let now_view = view.load();
         let end = now_view.last_index();
         let (events, stopped) = self.replay(&mut log, &key, &now_view, watermark, now, report);
@@ -240,6 +242,9 @@ impl Store {
             // what recovery cannot see: a frame that is good and holds no batch
             report.corrupt.push(error.to_string());
             (sink, damage) = (None, Some(Arc::from(error.to_string())));
+        }
+        if let Some(damage) = &damage {
+            log.doubt(damage);
         }
         report.replayed_events += events;
         if let Some(hot) = self.hot() {

@@ -1,7 +1,6 @@
 //! What opening a store needs, and why it may fail.
 
 use super::Grace;
-use crate::append::RulesError;
 use crate::read::ReadError;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,14 +36,6 @@ pub struct OpenOptions {
 /// Why a store does not open, or a log of it.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The declaration cannot be served.
-    #[error("store `{store}`: {error}")]
-    Rules {
-        /// Its name.
-        store: String,
-        /// Why.
-        error: RulesError,
-    },
     /// The log is not on a local disk.
     #[error("store `{store}` has a log that is not on a local disk: set wal.path to a folder")]
     NoLogFolder {
@@ -251,7 +242,7 @@ impl OpenError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Rules { .. } | Self::NoLogFolder { .. } => ErrorKind::NotSupported,
+            Self::NoLogFolder { .. } => ErrorKind::NotSupported,
             Self::SegmentPattern(_) | Self::ConfigChanged { .. } | Self::OtherStore { .. } | Self::LogExists(_) => {
                 ErrorKind::BadRequest
             }

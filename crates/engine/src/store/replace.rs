@@ -17,7 +17,7 @@
 
 use super::Store;
 use super::setting::{Setting, hot_options};
-use crate::append::{LogDriver, Rules, RulesError};
+use crate::append::{LogDriver, Rules};
 use std::sync::Arc;
 use strandline_deql::{Rollover, StoreConfig, Wal};
 use strandline_durable::{CommitError, Layout, LayoutError, Update};
@@ -50,9 +50,6 @@ pub enum ReplaceError {
     /// It gives no files.
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    /// It gives no rules.
-    #[error(transparent)]
-    Rules(#[from] RulesError),
     /// It is not in the manifest, or nobody can tell.
     #[error("{}", not_replaced(.0))]
     Commit(#[from] CommitError),
@@ -75,7 +72,6 @@ impl ReplaceError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Fixed { .. } | Self::OtherStore { .. } | Self::Layout(_) => ErrorKind::BadRequest,
-            Self::Rules(_) => ErrorKind::NotSupported,
             Self::Commit(error) => error.kind(),
         }
     }
@@ -126,7 +122,7 @@ impl Store {
         let before = self.setting();
         let (config, wal_path_kept) = strandline_deql::on_this_node(&before.config, config);
         let layout = Layout::new(&config)?;
-        let rules = Rules::new(&config, before.rules.digest_key)?;
+        let rules = Rules::new(&config, before.rules.digest_key);
         Ok(Prepared { config, rules, layout, wal_path_kept })
     }
 

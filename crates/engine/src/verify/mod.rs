@@ -165,8 +165,7 @@ pub fn verify_watched(
         check_files(tier, &mut report, on_step);
     }
     let digest_key = snapshot.as_ref().map_or((0, 0), |s| s.digest_key());
-    let rules =
-        Rules::new(config, digest_key).map_err(|error| OpenError::Rules { store: config.name.clone(), error })?;
+    let rules = Rules::new(config, digest_key);
     // without the newest manifest nobody knows what the log does not hold any more
     if !unreadable {
         let veil = tier.as_ref().map(|tier| Arc::clone(tier.veil())).unwrap_or_default();
