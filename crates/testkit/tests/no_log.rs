@@ -14,7 +14,7 @@ use strandline_durable::SharedObjects;
 use strandline_durable::objects::{
     Aside, Fault, FlakyObjects, LocalObjects, ObjectError, ObjectInfo, Objects, Readable, StoreObjects, Wrapped,
 };
-use strandline_engine::append::{Answer, AppendError, Expected, OnError};
+use strandline_engine::append::{Again, Answer, AppendError, Expected, OnError};
 use strandline_engine::compact;
 use strandline_engine::read::{Order, StreamRead};
 use strandline_engine::store::OpenError;
@@ -128,6 +128,25 @@ fn what_waits_together_is_one_version() {
     assert_eq!(read(&store, "T", "a").0.len(), 3);
     assert!(is_duplicate(&store.append(&append("T", "a", "c1", 2, Expected::Empty))));
     assert_eq!(first_seq(&store.append(&append("T", "a", "c4", 1, Expected::At(Seq(3))))), 4);
+}
+
+#[test]
+fn a_command_of_the_whole_store_waits_for_the_commit_of_another_stream_type() {
+    let keys = "id.command_id.unique_scope = 'store', partition.by = ('stream_type')";
+    let mut store = LocalStore::on_memory(declared("/durable", keys)).unwrap();
+    let answers = store.append_together(&[simple("T", "a", "c"), simple("U", "a", "c"), simple("U", "b", "d")]);
+    assert_eq!(answers.len(), 3);
+    let (log, first) = &answers[0];
+    let waits_for = |log: &LogKey| *log == LogKey::single("T");
+    assert!(matches!(first, Answer::Again(Again::Elsewhere { log }) if waits_for(log)), "{log}: {first:?}");
+    assert!(answers[1..].iter().all(|(_, answer)| first_seq(answer) == 1 && !is_duplicate(answer)));
+    for _ in 0..2 {
+        assert!(store.store().commands().is_empty(), "files have them");
+        assert_eq!(refusal(&store.append(&simple("U", "a", "c"))).kind(), ErrorKind::CommandConflict);
+        assert_eq!(refusal(&store.append(&simple("T", "b", "d"))).kind(), ErrorKind::CommandConflict);
+        assert!(is_duplicate(&store.append(&simple("T", "a", "c"))));
+        store.kill().unwrap();
+    }
 }
 
 #[test]

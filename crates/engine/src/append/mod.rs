@@ -4,7 +4,8 @@
 //! ```text
 //!  AppendRequest ─> Log::accept ──┬─ Store: stamped batch ─> sink ─> group ─> durable ─> visible ─> answer
 //!                    (pass.rs)    ├─ Answer: refusal or duplicate, held until what it depends on is committed
-//!                                 └─ Again: a read is needed first (a client's seq or id below the watermark)
+//!                                 └─ Again: a read is needed first (a client's seq or id below the watermark),
+//!                                            or the word of another log (`registry.rs`)
 //! ```
 //!
 //! Order of the checks: command id, expected seq, a client's seq, strictness, a client's event id. Everything
