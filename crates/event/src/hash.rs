@@ -16,7 +16,10 @@ pub fn stream_hash(stream_id: &str) -> u128 {
 /// Hash of any bytes with the fixed key.
 #[must_use]
 pub fn bytes_hash(bytes: &[u8]) -> u128 {
-    keyed_hash(0, 0, &[bytes])
+    // as `keyed_hash` of this one part, without the room in which it gathers parts
+    let mut hasher = SipHasher13::new_with_keys(0, 0);
+    hasher.write(&(bytes.len() as u64).to_le_bytes());
+    hasher.hash(bytes).as_u128()
 }
 
 /// Bytes of parts that are hashed at once.
@@ -84,6 +87,14 @@ mod tests {
                 hasher.write(part);
             }
             assert_eq!(keyed_hash(3, 4, &parts), hasher.finish128().as_u128(), "{lens:?}");
+        }
+    }
+
+    #[test]
+    fn a_part_by_itself_has_the_hash_of_a_list_of_one() {
+        let text: Vec<u8> = (0..=u8::MAX).cycle().take(2 * GATHERED_BYTES).collect();
+        for len in (0..40).chain([GATHERED_BYTES - 8, GATHERED_BYTES, text.len()]) {
+            assert_eq!(bytes_hash(&text[..len]), keyed_hash(0, 0, &[&text[..len]]), "{len}");
         }
     }
 
