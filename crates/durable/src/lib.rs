@@ -51,7 +51,7 @@ pub use rows::Rows;
 pub use runs::{
     BrokenRun, CommandRecord, HeadRecord, MIXED_TENANTS, Record, RetiredRange, RunKind, RunRef, tenant_hash,
 };
-pub use sort::{RowRef, Sorter, compare, sort_rows};
+pub use sort::{RowRef, Sorted, Sorter, StreamSeen, compare, sort_rows};
 pub use tier::{
     CACHE_BYTES_DEFAULT, CommandKey, Commit, CommitError, DIGEST_UNKNOWN, DeleteMode, DurableTier, Folded, FollowError,
     FollowedOthers, LogRecords, ManifestSummary, OpenError, OpenOptions, PastVersion, RebuildError, Rebuilt, Redact,

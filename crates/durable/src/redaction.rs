@@ -164,6 +164,14 @@ impl<B: Rows> Rows for Veiled<B> {
     fn may_have(&self, field: Field) -> bool {
         self.rows.may_have(field)
     }
+
+    fn stream_count(&self) -> usize {
+        self.rows.stream_count()
+    }
+
+    fn stream_of(&self, i: usize) -> Option<usize> {
+        self.rows.stream_of(i)
+    }
 }
 
 #[cfg(test)]

@@ -54,6 +54,17 @@ pub trait Rows: Sync {
         let _ = field;
         true
     }
+
+    /// How many numbers its streams have here; 0: they have none.
+    fn stream_count(&self) -> usize {
+        0
+    }
+
+    /// The number of its stream here, below [`stream_count`](Self::stream_count). Rows of one number are of one stream.
+    fn stream_of(&self, i: usize) -> Option<usize> {
+        let _ = i;
+        None
+    }
 }
 
 impl Rows for StampedBatch {
@@ -95,6 +106,14 @@ impl Rows for StampedBatch {
 
     fn may_have(&self, field: Field) -> bool {
         self.view().may_have(field)
+    }
+
+    fn stream_count(&self) -> usize {
+        self.view().stream_count()
+    }
+
+    fn stream_of(&self, i: usize) -> Option<usize> {
+        Some(self.view().stream_of(i))
     }
 }
 
@@ -158,5 +177,13 @@ impl<T: Rows> Rows for &T {
 
     fn may_have(&self, field: Field) -> bool {
         (*self).may_have(field)
+    }
+
+    fn stream_count(&self) -> usize {
+        (*self).stream_count()
+    }
+
+    fn stream_of(&self, i: usize) -> Option<usize> {
+        (*self).stream_of(i)
     }
 }

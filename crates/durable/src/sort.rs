@@ -1,10 +1,14 @@
 //! The order of a job's rows: partition by partition, in each the order of `row_group.sort_by`.
 //!
 //! Sorts 16-byte references, never events. Stable: rows that compare equal keep the order in which they came.
+//!
+//! Streams are told apart by their hashes, which cost more than anything else here. What else is wanted of the streams of a job, their heads, is
+//! taken in the same look.
 
 use crate::layout::Layout;
 use crate::partition::{PartitionKey, Partitioner, text};
 use crate::rows::Rows;
+use crate::runs::{MIXED_TENANTS, tenant_hash};
 use foldhash::fast::RandomState;
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -46,12 +50,34 @@ impl RowRef {
     }
 }
 
+/// What the rows of a job do to a stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StreamSeen {
+    /// Hash of the stream.
+    pub stream: u128,
+    /// Seq of the row that came first.
+    pub first_seq: Seq,
+    /// Of the one that came last.
+    pub last_seq: Seq,
+    /// [`tenant_hash`] of its rows; [`MIXED_TENANTS`]: they are of several.
+    pub tenant: u64,
+}
+
+/// The rows of a job in order.
+#[derive(Debug)]
+pub struct Sorted {
+    /// The rows.
+    pub order: Vec<RowRef>,
+    /// Their streams, in the order in which they came first.
+    pub streams: Vec<StreamSeen>,
+}
+
 /// Sorts the rows of all batches.
 #[must_use]
 pub fn sort_rows<B: Rows>(layout: &Layout, batches: &[B]) -> Vec<RowRef> {
     let mut sorter = Sorter::new(layout);
     batches.iter().for_each(|batch| sorter.add(batch));
-    sorter.finish(batches)
+    sorter.finish(batches).order
 }
 
 /// Sorts rows that come batch by batch: each is looked at once when it comes.
@@ -63,9 +89,19 @@ pub struct Sorter<'l> {
     partitions: Partitions,
     partition: u32,
     streams: Streams,
+    /// Those of the batch that is being added, by the numbers that it gives them.
+    named: Vec<Option<Named>>,
     /// The seqs of every stream rise from row to row.
     rising: bool,
     batches: u32,
+}
+
+/// What a batch says of a stream by the row in which it comes first.
+#[derive(Clone, Copy)]
+struct Named {
+    number: u32,
+    row: u32,
+    tenant: u64,
 }
 
 impl<'l> Sorter<'l> {
@@ -79,6 +115,7 @@ impl<'l> Sorter<'l> {
             partitions: Partitions::default(),
             partition: 0,
             streams: Streams::default(),
+            named: Vec::new(),
             rising: true,
             batches: 0,
         }
@@ -86,43 +123,62 @@ impl<'l> Sorter<'l> {
 
     /// The next batch.
     pub fn add<B: Rows>(&mut self, batch: &B) {
-        let mut last = None;
+        let has_tenants = batch.may_have(Field::TenantId);
+        self.named.clear();
+        self.named.resize(batch.stream_count(), None);
+        let mut before = None;
         for row in 0..batch.rows() {
             if self.partitioner.advance(batch, row) {
                 self.partition = self.partitions.number(self.partitioner.key());
             }
-            let id = batch.text(row, Field::StreamId).unwrap_or_default();
-            let stream = match last {
-                Some((known, number)) if known == id => number,
-                _ => self.streams.number(id, (self.batches, row as u32)),
-            };
-            last = Some((id, stream));
-            self.rising &= self.streams.rises(stream, batch.seq(row));
+            let named = self.named(batch, row, before);
+            before = Some(named);
+            let tenant = |row| batch.text(row, Field::TenantId);
+            let is_other = has_tenants && tenant(row) != tenant(named.row as usize);
+            let (stream, seq) = (named.number, batch.seq(row));
+            self.rising &= self.streams.saw(stream, seq, if is_other { MIXED_TENANTS } else { named.tenant });
             self.rows.push(RowRef { partition: self.partition, stream, batch: self.batches, row: row as u32 });
         }
         self.batches += 1;
     }
 
+    /// The stream of a row: known by the number that the batch has for it, or because it is that of the row before; else by its hash.
+    fn named<B: Rows>(&mut self, batch: &B, row: usize, before: Option<Named>) -> Named {
+        let id = |row| batch.text(row, Field::StreamId).unwrap_or_default();
+        let place = batch.stream_of(row);
+        let known = match place {
+            Some(place) => self.named.get(place).copied().flatten(),
+            None => before.filter(|before| id(before.row as usize) == id(row)),
+        };
+        known.unwrap_or_else(|| {
+            let number = self.streams.number(id(row), (self.batches, row as u32));
+            let tenant = tenant_hash(batch.text(row, Field::TenantId));
+            let named = Named { number, row: row as u32, tenant };
+            if let Some(slot) = place.and_then(|place| self.named.get_mut(place)) {
+                *slot = Some(named);
+            }
+            named
+        })
+    }
+
     /// The order. `batches` are those that were added, in the order in which they came.
     #[must_use]
-    pub fn finish<B: Rows>(self, batches: &[B]) -> Vec<RowRef> {
+    pub fn finish<B: Rows>(self, batches: &[B]) -> Sorted {
         let Self { layout, mut rows, partitions, streams, rising, .. } = self;
-        let (partition_rank, stream_rank) = (partitions.ranks(), streams.ranks(batches));
+        let partition_rank = partitions.ranks();
+        let (streams, stream_rank) = streams.ranks(batches);
         for row in &mut rows {
             row.partition = partition_rank.get(row.partition as usize).copied().unwrap_or(0);
             row.stream = stream_rank[row.stream as usize];
         }
         match layout.sort_by() {
             [Field::StreamId, Field::Seq] => {
-                let mut rows = by_stream(rows, stream_rank.len(), partition_rank.len(), layout.descending());
+                rows = by_stream(rows, stream_rank.len(), partition_rank.len(), layout.descending());
                 by_seq(batches, &mut rows, rising, layout.descending());
-                rows
             }
-            fields => {
-                by_fields(fields, layout.descending(), batches, &mut rows);
-                rows
-            }
+            fields => by_fields(fields, layout.descending(), batches, &mut rows),
         }
+        Sorted { order: rows, streams }
     }
 }
 
@@ -238,38 +294,40 @@ struct Streams {
     /// the process, so that nobody can choose them to collide.
     numbers: HashMap<u128, u32, RandomState>,
     /// By number.
-    known: Vec<Known>,
-}
-
-/// What was seen of a stream.
-struct Known {
-    /// Batch and row in which it came first.
-    first: (u32, u32),
-    last_seq: Seq,
+    seen: Vec<StreamSeen>,
+    /// By number: batch and row in which it came first.
+    first: Vec<(u32, u32)>,
 }
 
 impl Streams {
     fn number(&mut self, stream_id: &str, at: (u32, u32)) -> u32 {
-        let next = self.known.len() as u32;
-        let number = *self.numbers.entry(stream_hash(stream_id)).or_insert(next);
+        let (next, stream) = (self.seen.len() as u32, stream_hash(stream_id));
+        let number = *self.numbers.entry(stream).or_insert(next);
         if number == next {
-            self.known.push(Known { first: at, last_seq: Seq::ZERO });
+            self.seen.push(StreamSeen { stream, first_seq: Seq::ZERO, last_seq: Seq::ZERO, tenant: 0 });
+            self.first.push(at);
         }
         number
     }
 
-    /// Whether this seq stands above the one before it.
-    fn rises(&mut self, stream: u32, seq: Seq) -> bool {
-        std::mem::replace(&mut self.known[stream as usize].last_seq, seq) < seq
+    /// Takes a row; whether its seq stands above the one before it.
+    fn saw(&mut self, stream: u32, seq: Seq, tenant: u64) -> bool {
+        let seen = &mut self.seen[stream as usize];
+        if seen.first_seq == Seq::ZERO {
+            (seen.first_seq, seen.tenant) = (seq, tenant);
+        } else if seen.tenant != tenant {
+            seen.tenant = MIXED_TENANTS;
+        }
+        std::mem::replace(&mut seen.last_seq, seq) < seq
     }
 
-    /// By number: the rank in the order of ids.
-    fn ranks<B: Rows>(self, batches: &[B]) -> Vec<u32> {
-        let id = |known: &Known| {
-            let (batch, row) = known.first;
-            batches[batch as usize].text(row as usize, Field::StreamId).unwrap_or_default()
-        };
-        ranks(self.known.iter().map(id).zip(0..).collect())
+    /// What was seen of each, and by number the rank in the order of ids.
+    fn ranks<B: Rows>(self, batches: &[B]) -> (Vec<StreamSeen>, Vec<u32>) {
+        let Self { numbers, seen, first } = self;
+        drop(numbers);
+        let id =
+            |(batch, row): (u32, u32)| batches[batch as usize].text(row as usize, Field::StreamId).unwrap_or_default();
+        (seen, ranks(first.into_iter().map(id).zip(0..).collect()))
     }
 }
 
@@ -281,4 +339,80 @@ fn ranks<K: Ord>(mut numbers: Vec<(K, u32)>) -> Vec<u32> {
         out[number as usize] = rank as u32;
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::config;
+    use strandline_event::{
+        BatchBuilder, BatchUnit, EventInput, IdPrefix, Micros, StampedBatch, Stamps, StampsBuilder,
+    };
+
+    type Row = (&'static str, u64, Option<&'static str>);
+
+    /// Rows of (stream, seq, tenant), as the log has them.
+    fn batch(rows: &[Row]) -> StampedBatch {
+        let mut builder = BatchBuilder::new("T", BatchUnit::Rows);
+        for &(stream_id, _, tenant_id) in rows {
+            let occurred_at = Some(Micros(0));
+            let event =
+                EventInput { stream_id, event_type: "E", occurred_at, data: "{}", tenant_id, ..EventInput::default() };
+            builder.push(&event).unwrap();
+        }
+        StampedBatch::new(builder.finish().unwrap(), stamps(rows)).unwrap()
+    }
+
+    fn stamps(rows: &[Row]) -> Stamps {
+        let mut stamps = StampsBuilder::new(Micros(0), IdPrefix::v7(Micros(0), 1), rows.len());
+        rows.iter().for_each(|(_, seq, _)| stamps.push(Seq(*seq), Micros(0)));
+        stamps.finish()
+    }
+
+    fn history() -> Vec<StampedBatch> {
+        let (none, x, y) = (None, Some("x"), Some("y"));
+        vec![
+            batch(&[("b", 4, none), ("a", 1, x), ("b", 5, none), ("a", 2, x), ("c", 1, x), ("d", 1, x)]),
+            batch(&[("c", 2, y), ("d", 2, none), ("e", 7, x), ("e", 8, x), ("e", 9, y), ("f", 1, x)]),
+            batch(&[("a", 3, x), ("b", 6, none), ("f", 2, x), ("d", 3, x)]),
+        ]
+    }
+
+    fn sorted<B: Rows>(batches: &[B]) -> Sorted {
+        let layout = Layout::new(&config("")).unwrap();
+        let mut sorter = Sorter::new(&layout);
+        batches.iter().for_each(|batch| sorter.add(batch));
+        sorter.finish(batches)
+    }
+
+    #[test]
+    fn the_streams_of_a_job_are_seen_once_each_with_ends_and_tenant() {
+        let seen = |id: &str, first, last, tenant| StreamSeen {
+            stream: stream_hash(id),
+            first_seq: Seq(first),
+            last_seq: Seq(last),
+            tenant,
+        };
+        let x = tenant_hash(Some("x"));
+        let expected = [
+            seen("b", 4, 6, 0),
+            seen("a", 1, 3, x),
+            seen("c", 1, 2, MIXED_TENANTS),
+            seen("d", 1, 3, MIXED_TENANTS),
+            seen("e", 7, 9, MIXED_TENANTS),
+            seen("f", 1, 2, x),
+        ];
+        assert_eq!(sorted(&history()).streams, expected);
+    }
+
+    #[test]
+    fn rows_whose_streams_have_no_numbers_are_seen_alike() {
+        let batches = history();
+        let plain: Vec<Vec<EventRef<'_>>> = batches.iter().map(|batch| batch.iter().collect()).collect();
+        let (numbered, plain) = (sorted(&batches), sorted(&plain));
+        assert_eq!(numbered.order, plain.order);
+        assert_eq!(numbered.streams, plain.streams);
+        let ids: Vec<&str> = numbered.order.iter().map(|row| row.of(&batches).stream_id).collect();
+        assert!(ids.is_sorted(), "{ids:?}");
+    }
 }

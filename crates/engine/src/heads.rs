@@ -122,14 +122,6 @@ impl Heads {
         }
     }
 
-    /// All streams with their heads, by hash.
-    #[must_use]
-    pub fn into_sorted(self) -> Vec<(u128, HeadRecord)> {
-        let mut heads: Vec<_> = self.table.into_entries().map(|e| (e.stream, e.head)).collect();
-        heads.sort_unstable_by_key(|(stream, _)| *stream);
-        heads
-    }
-
     /// Streams that were last touched at or below `through` leave: the runs have them.
     pub fn settle(&mut self, through: LogIndex) {
         self.settle_some(through, &mut Walk::default(), &mut { usize::MAX });

@@ -1,10 +1,13 @@
 //! What left memory, in plain maps: stands for the runs of the durable tier.
 
+use crate::r#gen::store;
 use std::collections::HashMap;
-use strandline_engine::append::settle::SettledRecords;
-use strandline_engine::append::{Settled, SettledError};
+use strandline_durable::{Layout, Sorter};
+use strandline_engine::append::settle::SettleBuilder;
+use strandline_engine::append::{Rules, Settled, SettledError};
 use strandline_engine::commands::CommandRecord;
 use strandline_engine::heads::HeadRecord;
+use strandline_event::StampedBatch;
 
 /// Records of all jobs so far.
 #[derive(Clone, Debug, Default)]
@@ -15,8 +18,17 @@ pub struct MapSettled {
 }
 
 impl MapSettled {
-    /// Takes a job's records in.
-    pub fn add(&mut self, records: SettledRecords) {
+    /// Takes in what a job of these batches records beside its files.
+    #[allow(clippy::expect_used)]
+    pub fn add_job(&mut self, rules: &Rules, batches: &[StampedBatch]) {
+        let layout = Layout::new(&store("memory://test", "")).expect("a layout of a store of tests");
+        let (mut sorter, mut builder) = (Sorter::new(&layout), SettleBuilder::new(rules));
+        for batch in batches {
+            sorter.add(batch);
+            builder.add(batch);
+        }
+        let streams = sorter.finish(batches).streams;
+        let records = builder.finish(streams, &*self).expect("maps can be read");
         self.heads.extend(records.heads);
         self.commands.extend(records.commands.into_iter().map(|command| (command.key, command.record)));
         self.chunks.extend(records.chunks);

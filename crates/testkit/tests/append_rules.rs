@@ -7,7 +7,6 @@
 use proptest::prelude::*;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use strandline_engine::append::settle::SettleBuilder;
 use strandline_engine::append::{
     Again, Answer, AppendRequest, Decision, IdsChecked, Known, Log, Lookup, Rules, ids_to_check, resolve_known,
 };
@@ -243,10 +242,9 @@ impl Rig {
             return;
         }
         let job = &sealed[..=n % sealed.len()];
-        let mut builder = SettleBuilder::new(&self.rules);
-        job.iter().for_each(|(_, batch)| builder.add(batch));
+        let batches: Vec<StampedBatch> = job.iter().map(|(_, batch)| batch.clone()).collect();
         let through = job[job.len() - 1].0;
-        self.settled.add(builder.finish(&self.settled).unwrap());
+        self.settled.add_job(&self.rules, &batches);
         self.watermark = through;
         self.log.compacted(through, Arc::new(self.settled.clone()));
     }

@@ -5,7 +5,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::sync::Arc;
-use strandline_engine::append::settle::SettleBuilder;
 use strandline_engine::append::{Answer, AppendRequest, Decision, Expected, IdsChecked, Log, NothingSettled, Rules};
 use strandline_engine::clock::ClosedClocks;
 use strandline_event::{BatchBuilder, BatchUnit, EventId, EventInput, LogIndex, LogKey, Micros, Seq, StampedBatch};
@@ -88,10 +87,10 @@ fn letting_go_of_what_is_compacted_comes_in_steps_that_change_no_answer() {
     let requests: Vec<AppendRequest> = (0..BATCHES).map(request).collect();
     requests.iter().for_each(|request| rig.store(request));
 
-    let (mut settled, mut builder) = (MapSettled::default(), SettleBuilder::new(&rules));
+    let mut settled = MapSettled::default();
     let (through, _) = rig.stored[rig.stored.len() - 2];
-    rig.stored.iter().filter(|(index, _)| *index <= through).for_each(|(_, batch)| builder.add(batch));
-    settled.add(builder.finish(&NothingSettled).unwrap());
+    let job = rig.stored.iter().filter(|(index, _)| *index <= through).map(|(_, batch)| batch.clone());
+    settled.add_job(&rules, &job.collect::<Vec<_>>());
     rig.log.compacted(through, Arc::new(settled));
 
     let all = STREAMS * BATCHES as usize;
@@ -127,12 +126,11 @@ fn a_compaction_that_comes_while_the_one_before_is_let_go_of_has_its_turn() {
     let log = Log::new(LogKey::single("T"), Arc::clone(&rules), clock, Arc::new(NothingSettled), LogIndex::ZERO);
     let mut rig = Rig { log, next: LogIndex(2), stored: Vec::new() };
     (0..BATCHES).for_each(|batch| rig.store(&request(batch)));
-    let (mut settled, mut job) = (MapSettled::default(), SettleBuilder::new(&rules));
+    let (mut settled, mut job) = (MapSettled::default(), Vec::new());
     for (at, (index, batch)) in rig.stored.iter().enumerate() {
-        job.add(batch);
+        job.push(batch.clone());
         if at % 4 == 3 {
-            let done = std::mem::replace(&mut job, SettleBuilder::new(&rules));
-            settled.add(done.finish(&settled.clone()).unwrap());
+            settled.add_job(&rules, &std::mem::take(&mut job));
             rig.log.compacted(*index, Arc::new(settled.clone()));
             assert!(rig.log.settle_step());
         }

@@ -6,14 +6,15 @@ use crate::append::log::command_records;
 use crate::append::rules::Rules;
 use crate::append::settled::{Settled, SettledError};
 use crate::commands::{CommandRecord, Scope};
-use crate::heads::{HeadRecord, Heads, touched};
+use crate::heads::HeadRecord;
 use crate::tenants::joined;
-use strandline_event::{LogIndex, Micros, Seq, StampedBatch};
+use strandline_durable::StreamSeen;
+use strandline_event::{Micros, Seq, StampedBatch};
 
-/// Collects the records of a job's batches, which come in log order.
+/// Collects the records of a job's batches, which come in log order. Its heads come from whoever puts its rows in order, who looks at all
+/// streams anyway.
 pub struct SettleBuilder<'a> {
     rules: &'a Rules,
-    heads: Heads,
     commands: Vec<SettledCommand>,
     chunks: Vec<([u8; 16], u64)>,
     last_ingested_at: Option<Micros>,
@@ -49,15 +50,11 @@ impl<'a> SettleBuilder<'a> {
     /// No batch yet.
     #[must_use]
     pub fn new(rules: &'a Rules) -> Self {
-        Self { rules, heads: Heads::default(), commands: Vec::new(), chunks: Vec::new(), last_ingested_at: None }
+        Self { rules, commands: Vec::new(), chunks: Vec::new(), last_ingested_at: None }
     }
 
     /// The next batch of the log.
     pub fn add(&mut self, batch: &StampedBatch) {
-        for t in touched(batch) {
-            // nobody asks these by index
-            self.heads.advance(&t, LogIndex::ZERO);
-        }
         if self.rules.scope != Scope::None {
             self.commands.extend(command_records(batch, self.rules));
         }
@@ -65,15 +62,19 @@ impl<'a> SettleBuilder<'a> {
         self.last_ingested_at = self.last_ingested_at.max(Some(batch.stamps().last_ingested_at()));
     }
 
-    /// The records. A stream that `older` knows keeps its first seq and owner.
-    pub fn finish(self, older: &dyn Settled) -> Result<SettledRecords, SettledError> {
-        let mut heads = self.heads.into_sorted();
-        let first_seqs = heads.iter().map(|(_, head)| head.first_seq).collect();
-        for (stream, head) in &mut heads {
-            if let Some(known) = older.head(*stream)? {
-                let tenant = joined(known.tenant, head.tenant);
-                *head = HeadRecord { last_seq: head.last_seq, tenant, ..known };
-            }
+    /// The records, with the heads of the job's streams, each once. A stream that `older` knows keeps its first seq and owner.
+    pub fn finish(self, mut streams: Vec<StreamSeen>, older: &dyn Settled) -> Result<SettledRecords, SettledError> {
+        streams.sort_unstable_by_key(|seen| seen.stream);
+        let first_seqs = streams.iter().map(|seen| seen.first_seq).collect();
+        let mut heads = Vec::with_capacity(streams.len());
+        for StreamSeen { stream, first_seq, last_seq, tenant } in streams {
+            let head = match older.head(stream)? {
+                Some(HeadRecord { first_seq, tenant: owner, .. }) => {
+                    HeadRecord { last_seq, first_seq, tenant: joined(owner, tenant) }
+                }
+                None => HeadRecord { last_seq, first_seq, tenant },
+            };
+            heads.push((stream, head));
         }
         let mut commands = self.commands;
         // stable: of two with one key (a scope that was none before) the first stays

@@ -15,7 +15,7 @@ use crate::append::{FilesCommitted, FilesFailed, FilesGroup};
 use crate::store::{SettledSnapshot, Store};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use strandline_durable::{Commit, CommitError, DurableTier, Snapshot};
+use strandline_durable::{Commit, CommitError, DurableTier, Snapshot, Sorted, Sorter};
 use strandline_event::{ErrorKind, LogKey, Micros, StampedBatch};
 
 /// What became of a group.
@@ -100,12 +100,15 @@ fn write(
     let output =
         Output { durable: store.durable(), layout: &layout, job_id, now, log: &group.log, from_exclusive, through };
     let batches: Vec<StampedBatch> = group.batches.iter().map(|(_, batch)| batch.clone()).collect();
-    let order = strandline_durable::sort_rows(&layout, &batches);
     let rules = store.rules();
-    let mut settle = SettleBuilder::new(&rules);
-    batches.iter().for_each(|batch| settle.add(batch));
+    let (mut sorter, mut settle) = (Sorter::new(&layout), SettleBuilder::new(&rules));
+    for batch in &batches {
+        sorter.add(batch);
+        settle.add(batch);
+    }
+    let Sorted { order, streams } = sorter.finish(&batches);
     let records = settle
-        .finish(&SettledSnapshot::new(before, &group.log))
+        .finish(streams, &SettledSnapshot::new(before, &group.log))
         .map_err(|error| nothing(error.kind(), error.to_string()))?;
     let files = output
         .write(&batches, &order, &mut |_| ControlFlow::Continue(()))

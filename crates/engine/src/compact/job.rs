@@ -1,7 +1,7 @@
 //! One bounded job: reads a range of a log, puts its rows in order, writes data files aside, commits.
 //!
 //! Memory: the batches are maps of sealed segments (a part that is still open is copied), the order costs 16 bytes a
-//! row and as many again while it is made, and 64 bytes a stream; two data files are open at a time, one of a small job.
+//! row and as many again while it is made, and some 100 bytes a stream; two data files are open at a time, one of a small job.
 
 use super::error::CompactError;
 use super::output::Output;
@@ -15,7 +15,9 @@ use crate::view::frames;
 use std::ops::ControlFlow;
 use std::sync::{Arc, mpsc};
 use std::thread::ScopedJoinHandle;
-use strandline_durable::{CommitError, DurableTier, FileEntry, Layout, RowRef, Snapshot, Sorter, WriteError};
+use strandline_durable::{
+    CommitError, DurableTier, FileEntry, Layout, RowRef, Snapshot, Sorted, Sorter, StreamSeen, WriteError,
+};
 use strandline_event::{LogIndex, LogKey, Micros, StampedBatch};
 use strandline_wal::LogView;
 
@@ -118,13 +120,13 @@ impl<'a> Job<'a> {
         let (selected, settle, sorter) = self.select_and_look()?;
         self.reached(Step::Selected)?;
         self.enter(Phase::Sorting);
-        let order = sorter.finish(&selected.batches);
+        let Sorted { order, streams } = sorter.finish(&selected.batches);
         self.reached(Step::Sorted)?;
         self.enter(Phase::Writing);
         let files = self.write(&selected, &order)?;
         self.reached(Step::FilesWritten)?;
         drop(order);
-        let outcome = self.commit(&selected, settle, files, &before)?;
+        let outcome = self.commit(&selected, (settle, streams), files, &before)?;
         self.reached(Step::Committed)?;
         Ok(outcome)
     }
@@ -138,8 +140,8 @@ impl<'a> Job<'a> {
         Ok(self.steps.reached(step)?)
     }
 
-    /// Reads the batches. While the next are read from the disk, two more threads look up what the order needs of them, and what is
-    /// recorded beside the files.
+    /// Reads the batches. While the next are read from the disk, two more threads look up what the order and the heads need of them,
+    /// and what else is recorded beside the files.
     fn select_and_look(&self) -> Result<(Selected, SettleBuilder<'a>, Sorter<'_>), CompactError> {
         std::thread::scope(|scope| {
             let (to_sorter, unsorted) = mpsc::channel::<StampedBatch>();
@@ -205,13 +207,13 @@ impl<'a> Job<'a> {
     fn commit(
         &self,
         selected: &Selected,
-        settle: SettleBuilder<'_>,
+        (settle, streams): (SettleBuilder<'_>, Vec<StreamSeen>),
         files: Vec<FileEntry>,
         before: &Snapshot,
     ) -> Result<JobOutcome, CompactError> {
         self.enter(Phase::Committing);
         let older = SettledSnapshot::new(before, &self.plan.log);
-        let records = match settle.finish(&older) {
+        let records = match settle.finish(streams, &older) {
             Ok(records) => records,
             Err(error) => {
                 self.durable.discard(&files);

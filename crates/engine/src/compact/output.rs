@@ -22,7 +22,7 @@ pub(super) struct Output<'a> {
 }
 
 impl Output<'_> {
-    /// Writes the data files aside, in the order that [`strandline_durable::sort_rows`] gave.
+    /// Writes the data files aside, in the order that a [`strandline_durable::Sorter`] gave.
     pub(super) fn write(
         &self,
         batches: &[StampedBatch],

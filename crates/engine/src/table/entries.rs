@@ -58,10 +58,6 @@ impl<T> Entries<T> {
         Some(self.at(place))
     }
 
-    pub(super) fn into_iter(self) -> impl Iterator<Item = T> {
-        self.chunks.into_iter().flatten()
-    }
-
     /// Bytes of memory, used or not.
     #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
