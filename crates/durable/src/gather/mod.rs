@@ -27,13 +27,21 @@ use strandline_event::{EventId, Field, Micros};
 /// Rows of one partition on their way to the encoders.
 pub(crate) struct Chunk {
     /// The partition, where it is another one than that of the chunk before.
-    pub(crate) begins: Option<PartitionKey>,
+    pub(crate) begins: Option<Begins>,
     /// The rows.
     pub(crate) batch: RecordBatch,
     /// Bytes of each row.
     pub(crate) bytes: Vec<usize>,
     /// Smallest and largest values of them all.
     pub(crate) bounds: Option<Bounds>,
+}
+
+/// A partition begins.
+pub(crate) struct Begins {
+    /// Which.
+    pub(crate) key: PartitionKey,
+    /// All rows of it.
+    pub(crate) rows: u64,
 }
 
 /// Makes windows of sorted rows, each in chunks; stops after an error.
@@ -102,9 +110,9 @@ impl<'a, B: Rows> Gather<'a, B> {
         scratch.visits.retain(|visit| (visit.place as usize) < rows);
         let mut spare = Spare::of(&mut self.last);
         let window = self.columns(&scratch, &mut spare, rows)?;
+        let mut begins = self.begins(first);
         self.rest = self.rest.get(rows..).unwrap_or_default();
         self.reach = (rows + rows / 2).clamp(PAGE_ROWS, WINDOW_ROWS);
-        let mut begins = self.begins(first);
         let (mut chunks, mut done) = (Vec::new(), 0);
         while done < rows {
             let rest = &scratch.bytes[done..rows];
@@ -117,12 +125,13 @@ impl<'a, B: Rows> Gather<'a, B> {
         Ok(chunks)
     }
 
-    fn begins(&mut self, first: RowRef) -> Option<PartitionKey> {
+    fn begins(&mut self, first: RowRef) -> Option<Begins> {
         if self.partition.replace(first.partition) == Some(first.partition) {
             return None;
         }
         self.partitioner.advance(first.batch_of(self.batches), first.row as usize);
-        Some(self.partitioner.key())
+        let rows = self.rest.partition_point(|row| row.partition <= first.partition) as u64;
+        Some(Begins { key: self.partitioner.key(), rows })
     }
 
     /// Looks at so many rows: in the order of the log, where their texts are, and how large they are.
@@ -234,5 +243,29 @@ impl<B: Rows> Iterator for Gather<'_, B> {
             self.rest = &[];
         }
         Some(window)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sort::sort_rows;
+    use crate::testing::{config, history};
+
+    #[test]
+    fn a_partition_that_begins_says_how_many_rows_it_has() {
+        let layout = Layout::new(&config(", partition.by = ('dt')")).unwrap();
+        let batches = [history(2_000), history(3_000)];
+        let order = sort_rows(&layout, &batches);
+        let (mut said, mut came) = (Vec::new(), Vec::new());
+        for chunk in Gather::new(&layout, &batches, &order).flat_map(Result::unwrap) {
+            if let Some(begins) = chunk.begins {
+                said.push(begins.rows);
+                came.push(0);
+            }
+            *came.last_mut().unwrap() += chunk.batch.num_rows() as u64;
+        }
+        assert_eq!(said, came);
+        assert!(said.len() > 2 && said.iter().sum::<u64>() == 5_000, "{said:?}");
     }
 }

@@ -137,7 +137,7 @@ pub(crate) struct Writing<'w, 'l> {
     seen: HashSet<PartitionKey>,
     key: PartitionKey,
     open: Option<OpenFile<'l>>,
-    /// At most so many rows will come.
+    /// At most so many rows will come to a file: its filters are made for them, and folded to what came.
     rows_max: u64,
     /// A file of this length is long enough; none: only `compaction.max_file_mb` ends it.
     enough_bytes: u64,
@@ -159,8 +159,9 @@ impl<'l> Writing<'_, 'l> {
 
     /// Writes rows of one partition.
     fn push_chunk(&mut self, chunk: Chunk) -> Result<(), WriteError> {
-        if let Some(key) = &chunk.begins {
-            self.begin_partition(key.clone())?;
+        if let Some(begins) = &chunk.begins {
+            self.rows_max = begins.rows;
+            self.begin_partition(begins.key.clone())?;
         }
         let mut done = 0;
         while done < chunk.bytes.len() {
