@@ -165,6 +165,10 @@ impl<B: Rows> Rows for Veiled<B> {
         self.rows.may_have(field)
     }
 
+    fn stream_type(&self) -> Option<&str> {
+        self.rows.stream_type()
+    }
+
     fn stream_count(&self) -> usize {
         self.rows.stream_count()
     }

@@ -55,6 +55,11 @@ pub trait Rows: Sync {
         true
     }
 
+    /// The stream type of all rows, where they are known to have one.
+    fn stream_type(&self) -> Option<&str> {
+        None
+    }
+
     /// How many numbers its streams have here; 0: they have none.
     fn stream_count(&self) -> usize {
         0
@@ -106,6 +111,10 @@ impl Rows for StampedBatch {
 
     fn may_have(&self, field: Field) -> bool {
         self.view().may_have(field)
+    }
+
+    fn stream_type(&self) -> Option<&str> {
+        Some(self.view().stream_type())
     }
 
     fn stream_count(&self) -> usize {
@@ -177,6 +186,10 @@ impl<T: Rows> Rows for &T {
 
     fn may_have(&self, field: Field) -> bool {
         (*self).may_have(field)
+    }
+
+    fn stream_type(&self) -> Option<&str> {
+        (*self).stream_type()
     }
 
     fn stream_count(&self) -> usize {

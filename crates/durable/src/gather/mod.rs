@@ -3,6 +3,7 @@
 //! Rows that are neighbours in the file lie far apart in the log. So the rows of a window are visited in the order of the log, field by
 //! field: neighbours share lines and pages of memory, and what was found goes to its place in the sorted column. What the texts'
 //! lengths say decides where a window ends before a byte is copied. The encoders take a window in chunks, which are parts of it.
+//! What rows that stand together have in common (their stream's id, the stream type of a log) is found once.
 
 mod spare;
 
@@ -53,14 +54,36 @@ pub(crate) struct Gather<'a, B> {
     partition: Option<u32>,
     /// Rows that the next window may have: as many as the one before and half as many again, since large rows end one early.
     reach: usize,
-    /// Whether any row of the job has the text, in the order of [`TEXTS`].
-    there: [bool; TEXTS.len()],
-    /// Whether any has a schema version.
-    versions: bool,
+    having: Having<'a>,
     /// Used again by each window.
     scratch: Scratch<'a>,
     /// The window before, whose memory the next one takes.
     last: Option<RecordBatch>,
+}
+
+/// What the rows of a job have.
+struct Having<'a> {
+    /// Whether any has the text, in the order of [`TEXTS`].
+    texts: [bool; TEXTS.len()],
+    /// Whether any has a schema version.
+    versions: bool,
+    /// The stream type, where all have one.
+    stream_type: Option<&'a [u8]>,
+}
+
+impl<'a> Having<'a> {
+    /// Looks at each batch once.
+    fn of<B: Rows>(batches: &'a [B]) -> Self {
+        let type_of = |batch: &'a B| batch.stream_type().map(str::as_bytes);
+        let stream_type = batches.first().and_then(type_of);
+        let mut having = Self { texts: [false; TEXTS.len()], versions: false, stream_type };
+        for batch in batches {
+            having.texts.iter_mut().zip(TEXTS).for_each(|(any, field)| *any |= batch.may_have(field));
+            having.versions |= batch.may_have(Field::EventVersion);
+            having.stream_type = having.stream_type.filter(|one| type_of(batch) == Some(*one));
+        }
+        having
+    }
 }
 
 /// What is known of the rows of a window before their columns are made.
@@ -78,27 +101,16 @@ struct Visit {
     batch: u32,
     row: u32,
     place: u32,
+    /// The row before it in the file is of another stream, or of another window.
+    leads: bool,
 }
 
 impl<'a, B: Rows> Gather<'a, B> {
     /// All rows of a job, in their order.
     pub(crate) fn new(layout: &'a Layout, batches: &'a [B], order: &'a [RowRef]) -> Self {
-        let there = TEXTS.map(|field| batches.iter().any(|batch| batch.may_have(field)));
-        let versions = batches.iter().any(|batch| batch.may_have(Field::EventVersion));
-        let partitioner = Partitioner::new(layout);
+        let (having, partitioner) = (Having::of(batches), Partitioner::new(layout));
         let (scratch, last) = (Scratch::default(), None);
-        Self {
-            layout,
-            batches,
-            rest: order,
-            partitioner,
-            partition: None,
-            reach: PAGE_ROWS,
-            there,
-            versions,
-            scratch,
-            last,
-        }
+        Self { layout, batches, rest: order, partitioner, partition: None, reach: PAGE_ROWS, having, scratch, last }
     }
 
     fn window(&mut self, first: RowRef) -> Result<Vec<Chunk>, WriteError> {
@@ -137,17 +149,38 @@ impl<'a, B: Rows> Gather<'a, B> {
     /// Looks at so many rows: in the order of the log, where their texts are, and how large they are.
     fn look(&self, scratch: &mut Scratch<'a>, rows: usize) {
         let Scratch { visits, texts, bytes } = scratch;
-        let places = self.rest.iter().take(rows).enumerate();
+        let mut before: Option<&RowRef> = None;
         visits.clear();
-        visits.extend(places.map(|(place, row)| Visit { batch: row.batch, row: row.row, place: place as u32 }));
-        visits.sort_unstable_by_key(|visit| (visit.batch, visit.row));
+        visits.extend(self.rest.iter().take(rows).enumerate().map(|(place, row)| {
+            let leads = before.replace(row).is_none_or(|before| !before.is_of_stream(row));
+            Visit { batch: row.batch, row: row.row, place: place as u32, leads }
+        }));
+        visits.sort_unstable_by_key(|visit| (u64::from(visit.batch) << 32) | u64::from(visit.row));
         bytes.clear();
         bytes.resize(rows, ROW_BYTES);
-        for ((column, field), _) in texts.iter_mut().zip(TEXTS).zip(self.there).filter(|(_, there)| *there) {
+        for ((column, field), _) in texts.iter_mut().zip(TEXTS).zip(self.having.texts).filter(|(_, any)| *any) {
             // each place is visited: what stands there is of the window before
             column.resize(rows, None);
-            self.visit(visits, column, |batch, row| batch.bytes(row, field));
+            match (field, self.having.stream_type) {
+                (Field::StreamType, Some(one)) => column.fill(Some(one)),
+                (Field::StreamId, _) => self.look_at_streams(visits, column),
+                _ => self.visit(visits, column, |batch, row| batch.bytes(row, field)),
+            }
             bytes.iter_mut().zip(column).for_each(|(sum, text)| *sum += text.map_or(0, <[u8]>::len));
+        }
+    }
+
+    /// The id of each row's stream, from the first of its rows that stand together.
+    fn look_at_streams(&self, visits: &[Visit], ids: &mut [Option<&'a [u8]>]) {
+        ids.fill(None);
+        for Visit { batch, row, place, .. } in visits.iter().filter(|visit| visit.leads) {
+            ids[*place as usize] = self.batches[*batch as usize].bytes(*row as usize, Field::StreamId);
+        }
+        let mut last = None;
+        for id in ids {
+            // no row is without one
+            *id = id.or(last);
+            last = *id;
         }
     }
 
@@ -156,6 +189,11 @@ impl<'a, B: Rows> Gather<'a, B> {
         for visit in visits {
             values[visit.place as usize] = value(&self.batches[visit.batch as usize], visit.row as usize);
         }
+    }
+
+    /// Whether rows that stand together have one text of this field, found once.
+    fn is_shared(&self, field: Field) -> bool {
+        matches!((field, self.having.stream_type), (Field::StreamId, _) | (Field::StreamType, Some(_)))
     }
 
     fn columns(&self, scratch: &Scratch<'a>, spare: &mut Spare, rows: usize) -> Result<RecordBatch, WriteError> {
@@ -197,7 +235,7 @@ impl<'a, B: Rows> Gather<'a, B> {
                 fault?;
                 Arc::new(Int64Array::from(seqs))
             }
-            Field::EventVersion if !self.versions => new_null_array(&DataType::UInt32, rows),
+            Field::EventVersion if !self.having.versions => new_null_array(&DataType::UInt32, rows),
             Field::EventVersion => {
                 let mut versions = vec![None; rows];
                 self.visit(visits, &mut versions, Rows::event_version);
@@ -205,13 +243,17 @@ impl<'a, B: Rows> Gather<'a, B> {
             }
             Field::OccurredAt => moments(spare.numbers(rows), Rows::occurred_at),
             Field::IngestedAt => moments(spare.numbers(rows), Rows::ingested_at),
-            _ if !self.there[place_of(field)] => new_null_array(&DataType::Utf8, rows),
-            _ => return Ok(text_column(visits, &scratch.texts[place_of(field)][..rows], spare)),
+            _ if !self.having.texts[place_of(field)] => new_null_array(&DataType::Utf8, rows),
+            _ => {
+                let texts = &scratch.texts[place_of(field)][..rows];
+                let visits: &[Visit] = if self.is_shared(field) { &[] } else { visits };
+                return Ok(text_column(visits, texts, spare));
+            }
         }))
     }
 }
 
-/// Copies texts to their places, in the order of the log.
+/// Copies texts to their places, in the order of the log; without visits in that of the file, since neighbours there have one text.
 fn text_column(visits: &[Visit], texts: &[Option<&[u8]>], spare: &mut Spare) -> Result<ArrayRef, ArrowError> {
     let mut ends = spare.ends(texts.len() + 1);
     ends[0] = 0;
@@ -222,11 +264,14 @@ fn text_column(visits: &[Visit], texts: &[Option<&[u8]>], spare: &mut Spare) -> 
         *ends = i32::try_from(end).map_err(|_| ArrowError::OffsetOverflowError(end))?;
     }
     let mut values = spare.bytes(end);
-    for visit in visits {
-        let place = visit.place as usize;
+    let mut copy = |place: usize| {
         if let Some(text) = texts[place] {
             values[ends[place] as usize..ends[place + 1] as usize].copy_from_slice(text);
         }
+    };
+    match visits {
+        [] => (0..texts.len()).for_each(copy),
+        visits => visits.iter().for_each(|visit| copy(visit.place as usize)),
     }
     let nulls = texts.iter().any(Option::is_none).then(|| texts.iter().map(Option::is_some).collect::<NullBuffer>());
     let ends = OffsetBuffer::new(ScalarBuffer::from(ends));
@@ -251,6 +296,8 @@ mod tests {
     use super::*;
     use crate::sort::sort_rows;
     use crate::testing::{config, history};
+    use arrow::array::{Array, AsArray};
+    use strandline_event::{BatchBuilder, BatchUnit, EventInput, IdPrefix, Seq, StampedBatch, StampsBuilder};
 
     #[test]
     fn a_partition_that_begins_says_how_many_rows_it_has() {
@@ -267,5 +314,49 @@ mod tests {
         }
         assert_eq!(said, came);
         assert!(said.len() > 2 && said.iter().sum::<u64>() == 5_000, "{said:?}");
+    }
+
+    /// As the log has it: rows of streams that come again in each batch, some of them long, some without a tenant.
+    fn batch(number: u64) -> StampedBatch {
+        let at = Micros(1_767_225_600_000_000);
+        let mut builder = BatchBuilder::new("Call", BatchUnit::Rows);
+        let mut stamps = StampsBuilder::new(at, IdPrefix::v7(at, number), 0);
+        for n in 0..300_u64 {
+            let stream_id = "s".repeat((n * n % 31) as usize + 1);
+            let data = format!("{{\"n\":{}}}", number * 300 + n);
+            let event = EventInput {
+                stream_id: &stream_id,
+                event_type: if n % 7 == 0 { "Opened" } else { "Moved" },
+                data: &data,
+                tenant_id: (n % 3 > 0).then_some("x"),
+                ..EventInput::default()
+            };
+            builder.push(&event).unwrap();
+            stamps.push(Seq(number * 300 + n + 1), at);
+        }
+        StampedBatch::new(builder.finish().unwrap(), stamps.finish()).unwrap()
+    }
+
+    #[test]
+    fn every_row_has_its_own_texts_whatever_its_neighbours_share() {
+        for keys in ["", ", row_group.sort_order = 'desc'", ", row_group.sort_by = ('event_type', 'seq')"] {
+            let layout = Layout::new(&config(keys)).unwrap();
+            let batches = [batch(0), batch(1), batch(2)];
+            let order = sort_rows(&layout, &batches);
+            let mut rows = order.iter().map(|row| row.of(&batches));
+            for chunk in Gather::new(&layout, &batches, &order).flat_map(Result::unwrap) {
+                let text = |field: Field, row: usize| {
+                    let column = chunk.batch.column(field as usize).as_string::<i32>();
+                    column.is_valid(row).then(|| column.value(row))
+                };
+                for row in 0..chunk.batch.num_rows() {
+                    let event = rows.next().unwrap();
+                    for field in TEXTS {
+                        assert_eq!(text(field, row), crate::partition::text(&event, field), "{keys} {field:?}");
+                    }
+                }
+            }
+            assert!(rows.next().is_none());
+        }
     }
 }
