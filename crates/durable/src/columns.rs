@@ -134,7 +134,8 @@ pub(crate) fn bounds(batch: &RecordBatch) -> Option<Bounds> {
         |field| widest(column::<TimestampMicrosecondArray>(batch, field)?.values().iter().copied().map(Micros));
     // a slice of a batch shows the values of its own rows only
     let ids = column::<FixedSizeBinaryArray>(batch, Field::EventId)?.iter().flatten();
-    let ids = ids.filter_map(|id| Some(EventId(*id.first_chunk()?)));
+    // as numbers, which have the order of their bytes and are compared at once
+    let (first, last) = widest(ids.filter_map(|id| Some(u128::from_be_bytes(*id.first_chunk()?))))?;
     Some(Bounds {
         stream_id: text(Field::StreamId)?,
         seq: widest(column::<Int64Array>(batch, Field::Seq)?.values().iter().map(|seq| Seq(seq.cast_unsigned())))?,
@@ -142,7 +143,7 @@ pub(crate) fn bounds(batch: &RecordBatch) -> Option<Bounds> {
         tenant_id: text(Field::TenantId),
         occurred_at: moments(Field::OccurredAt)?,
         ingested_at: moments(Field::IngestedAt)?,
-        event_id: widest(ids)?,
+        event_id: (EventId(first.to_be_bytes()), EventId(last.to_be_bytes())),
     })
 }
 

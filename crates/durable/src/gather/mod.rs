@@ -15,8 +15,8 @@ use crate::rows::Rows;
 use crate::sort::RowRef;
 use crate::write::{PAGE_ROWS, WriteError};
 use arrow::array::{
-    ArrayRef, FixedSizeBinaryArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array,
-    new_null_array,
+    Array, ArrayRef, FixedSizeBinaryArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    UInt32Array, new_null_array,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::DataType;
@@ -55,6 +55,9 @@ pub(crate) struct Gather<'a, B> {
     /// Rows that the next window may have: as many as the one before and half as many again, since large rows end one early.
     reach: usize,
     having: Having<'a>,
+    /// Columns of nulls, as long as any window: texts and schema versions.
+    no_texts: ArrayRef,
+    no_versions: ArrayRef,
     /// Used again by each window.
     scratch: Scratch<'a>,
     /// The window before, whose memory the next one takes.
@@ -108,9 +111,20 @@ struct Visit {
 impl<'a, B: Rows> Gather<'a, B> {
     /// All rows of a job, in their order.
     pub(crate) fn new(layout: &'a Layout, batches: &'a [B], order: &'a [RowRef]) -> Self {
-        let (having, partitioner) = (Having::of(batches), Partitioner::new(layout));
-        let (scratch, last) = (Scratch::default(), None);
-        Self { layout, batches, rest: order, partitioner, partition: None, reach: PAGE_ROWS, having, scratch, last }
+        let most = order.len().min(WINDOW_ROWS);
+        Self {
+            layout,
+            batches,
+            rest: order,
+            partitioner: Partitioner::new(layout),
+            partition: None,
+            reach: PAGE_ROWS,
+            having: Having::of(batches),
+            no_texts: new_null_array(&DataType::Utf8, most),
+            no_versions: new_null_array(&DataType::UInt32, most),
+            scratch: Scratch::default(),
+            last: None,
+        }
     }
 
     fn window(&mut self, first: RowRef) -> Result<Vec<Chunk>, WriteError> {
@@ -235,7 +249,7 @@ impl<'a, B: Rows> Gather<'a, B> {
                 fault?;
                 Arc::new(Int64Array::from(seqs))
             }
-            Field::EventVersion if !self.having.versions => new_null_array(&DataType::UInt32, rows),
+            Field::EventVersion if !self.having.versions => self.no_versions.slice(0, rows),
             Field::EventVersion => {
                 let mut versions = vec![None; rows];
                 self.visit(visits, &mut versions, Rows::event_version);
@@ -243,7 +257,7 @@ impl<'a, B: Rows> Gather<'a, B> {
             }
             Field::OccurredAt => moments(spare.numbers(rows), Rows::occurred_at),
             Field::IngestedAt => moments(spare.numbers(rows), Rows::ingested_at),
-            _ if !self.having.texts[place_of(field)] => new_null_array(&DataType::Utf8, rows),
+            _ if !self.having.texts[place_of(field)] => self.no_texts.slice(0, rows),
             _ => {
                 let texts = &scratch.texts[place_of(field)][..rows];
                 let visits: &[Visit] = if self.is_shared(field) { &[] } else { visits };
@@ -296,7 +310,7 @@ mod tests {
     use super::*;
     use crate::sort::sort_rows;
     use crate::testing::{config, history};
-    use arrow::array::{Array, AsArray};
+    use arrow::array::AsArray;
     use strandline_event::{BatchBuilder, BatchUnit, EventInput, IdPrefix, Seq, StampedBatch, StampsBuilder};
 
     #[test]
