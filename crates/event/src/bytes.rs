@@ -1,37 +1,32 @@
 //! Bytes that many readers share without a copy: a range of something that stays alive as long as they do.
 
+use bytes::Bytes;
 use std::fmt;
 use std::ops::{Deref, Range};
-use std::sync::Arc;
 
 /// A buffer whose first byte stands at a multiple of 16.
 pub type AlignedBytes = rkyv::util::AlignedVec<16>;
 
-/// What keeps the bytes alive: a heap buffer, a memory map.
-pub type Owner = Arc<dyn AsRef<[u8]> + Send + Sync>;
-
 /// An immutable range of shared bytes. Cloning is one reference count.
 #[derive(Clone)]
 pub struct SharedBytes {
-    owner: Owner,
-    range: Range<usize>,
+    bytes: Bytes,
+    kept: usize,
 }
 
 impl SharedBytes {
-    /// All of an owner's bytes.
-    pub fn new(owner: Owner) -> Self {
-        let range = 0..(*owner).as_ref().len();
-        Self { owner, range }
+    /// All of an owner's bytes: of a heap buffer, of a memory map. It is asked for them once, since they are looked at row by row.
+    pub fn new(owner: impl AsRef<[u8]> + Send + 'static) -> Self {
+        let bytes = Bytes::from_owner(owner);
+        let kept = bytes.len();
+        Self { bytes, kept }
     }
 
     /// A part of these bytes; `None` if the range is outside.
     #[must_use]
     pub fn slice(&self, range: Range<usize>) -> Option<Self> {
-        let fits = range.start <= range.end && range.end <= self.range.len();
-        fits.then(|| Self {
-            owner: Arc::clone(&self.owner),
-            range: self.range.start + range.start..self.range.start + range.end,
-        })
+        let fits = range.start <= range.end && range.end <= self.bytes.len();
+        fits.then(|| Self { bytes: self.bytes.slice(range), kept: self.kept })
     }
 
     /// A copy of `bytes` at an address that is a multiple of 16.
@@ -39,19 +34,19 @@ impl SharedBytes {
     pub fn copy_aligned(bytes: &[u8]) -> Self {
         let mut aligned = AlignedBytes::with_capacity(bytes.len());
         aligned.extend_from_slice(bytes);
-        Self::new(Arc::new(AlignedOwner(aligned)))
+        Self::from_aligned(aligned)
     }
 
     /// Takes an aligned buffer over without a copy.
     #[must_use]
     pub fn from_aligned(bytes: AlignedBytes) -> Self {
-        Self::new(Arc::new(AlignedOwner(bytes)))
+        Self::new(AlignedOwner(bytes))
     }
 
     /// Bytes of what these keep alive.
     #[must_use]
-    pub fn kept_bytes(&self) -> usize {
-        (*self.owner).as_ref().len()
+    pub const fn kept_bytes(&self) -> usize {
+        self.kept
     }
 
     /// Whether the first byte stands at a multiple of 16.
@@ -72,8 +67,9 @@ impl AsRef<[u8]> for AlignedOwner {
 impl Deref for SharedBytes {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
-        (*self.owner).as_ref().get(self.range.clone()).unwrap_or(&[])
+        &self.bytes
     }
 }
 

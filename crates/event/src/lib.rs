@@ -33,10 +33,10 @@ pub mod stamps;
 pub mod texts;
 pub mod time;
 
+pub use self::bytes::SharedBytes;
 pub use access::{BatchBytes, BatchError};
 pub use batch::{BatchUnit, BatchView, Chunk, EventBatch};
 pub use builder::{BatchBuilder, EventInput, InvalidEvent};
-pub use bytes::SharedBytes;
 pub use error::ErrorKind;
 pub use field::{Field, FieldNames};
 pub use id::{EventId, IdFormat, IdPrefix};

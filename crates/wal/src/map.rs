@@ -8,7 +8,8 @@ use std::io;
 use std::sync::Arc;
 use strandline_event::SharedBytes;
 
-struct Map(Mmap);
+#[derive(Clone)]
+struct Map(Arc<Mmap>);
 
 impl AsRef<[u8]> for Map {
     fn as_ref(&self) -> &[u8] {
@@ -21,7 +22,7 @@ impl AsRef<[u8]> for Map {
 pub struct Mapped {
     bytes: SharedBytes,
     /// What is still to be read from the disk; none: the bytes are in memory.
-    map: Option<Arc<Map>>,
+    map: Option<Map>,
     syncs: Syncs,
 }
 
@@ -46,7 +47,7 @@ impl Mapped {
     /// Begins to read a range from the disk, and nothing else: what the system reads ahead by itself may be megabytes at a time, for which
     /// appends to the log then wait.
     pub(crate) fn will_need(&self, from: u64, to: u64) {
-        let Some(Map(map)) = self.map.as_deref() else { return };
+        let Some(Map(map)) = &self.map else { return };
         let to = usize::try_from(to).unwrap_or(usize::MAX).min(map.len());
         let Some((from, len)) = usize::try_from(from).ok().and_then(|from| Some((from, to.checked_sub(from)?))) else {
             return;
@@ -67,10 +68,6 @@ pub(crate) fn map_sealed(file: &File, syncs: Syncs) -> io::Result<Mapped> {
     let map = unsafe { Mmap::map(file)? };
     // advice only: who reads says what comes next
     let _ = map.advise(Advice::Random);
-    let map = Arc::new(Map(map));
-    Ok(Mapped {
-        bytes: SharedBytes::new(Arc::clone(&map) as Arc<dyn AsRef<[u8]> + Send + Sync>),
-        map: Some(map),
-        syncs,
-    })
+    let map = Map(Arc::new(map));
+    Ok(Mapped { bytes: SharedBytes::new(map.clone()), map: Some(map), syncs })
 }

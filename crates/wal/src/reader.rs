@@ -312,7 +312,7 @@ impl Cursor {
             AlignedBuf::zeroed(usize::try_from(wanted).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?);
         let read = file.read_at(start, &mut buf)?;
         buf.set_len(read);
-        Ok(Window { start, bytes: SharedBytes::new(Arc::new(buf)) })
+        Ok(Window { start, bytes: SharedBytes::new(buf) })
     }
 
     pub(crate) fn corrupt(&self, what: &'static str) -> ReadError {
