@@ -81,30 +81,37 @@ impl Rows for StampedBatch {
         Self::row(self, i)
     }
 
+    #[inline]
     fn event_id(&self, i: usize) -> EventId {
         Self::event_id(self, i)
     }
 
+    #[inline]
     fn seq(&self, i: usize) -> Seq {
         Self::seq(self, i)
     }
 
+    #[inline]
     fn event_version(&self, i: usize) -> Option<u32> {
         self.view().event_version(i)
     }
 
+    #[inline]
     fn occurred_at(&self, i: usize) -> Micros {
         Self::occurred_at(self, i)
     }
 
+    #[inline]
     fn ingested_at(&self, i: usize) -> Micros {
         self.stamps().ingested_at(i)
     }
 
+    #[inline]
     fn text(&self, i: usize, field: Field) -> Option<&str> {
         self.view().text(i, field)
     }
 
+    #[inline]
     fn bytes(&self, i: usize, field: Field) -> Option<&[u8]> {
         self.view().bytes(i, field)
     }
@@ -121,6 +128,7 @@ impl Rows for StampedBatch {
         self.view().stream_count()
     }
 
+    #[inline]
     fn stream_of(&self, i: usize) -> Option<usize> {
         Some(self.view().stream_of(i))
     }

@@ -311,6 +311,7 @@ impl Streams {
     }
 
     /// Takes a row; whether its seq stands above the one before it.
+    #[inline]
     fn saw(&mut self, stream: u32, seq: Seq, tenant: u64) -> bool {
         let seen = &mut self.seen[stream as usize];
         if seen.first_seq == Seq::ZERO {

@@ -51,6 +51,7 @@ impl BatchBytes {
 
     /// The batch, read in place.
     #[must_use]
+    #[inline]
     pub fn view(&self) -> BatchView<'_> {
         // SAFETY: `validate` is the only constructor and ran rkyv's full check on exactly these bytes;
         // they are immutable, stay 16-aligned (`SharedBytes` never moves its owner's bytes) and live as long as `self`.

@@ -145,6 +145,7 @@ impl<'a> BatchView<'a> {
 
     /// Number of events.
     #[must_use]
+    #[inline]
     pub fn rows(self) -> usize {
         self.archived.stream_of.len()
     }
@@ -157,6 +158,7 @@ impl<'a> BatchView<'a> {
 
     /// The stream type of all rows.
     #[must_use]
+    #[inline]
     pub fn stream_type(self) -> &'a str {
         self.archived.stream_type.as_str()
     }
@@ -176,28 +178,33 @@ impl<'a> BatchView<'a> {
 
     /// Id of a distinct stream.
     #[must_use]
+    #[inline]
     pub fn stream(self, stream: usize) -> &'a str {
         self.archived.streams.get(stream)
     }
 
     /// The distinct stream of a row.
     #[must_use]
+    #[inline]
     pub fn stream_of(self, row: usize) -> usize {
         self.archived.stream_of.get(row).map_or(0, |s| s.to_native() as usize)
     }
 
     /// Bits of [`flags`] of a row.
     #[must_use]
+    #[inline]
     pub fn flags(self, row: usize) -> u16 {
         self.archived.flags.get(row).map_or(0, |f| f.to_native())
     }
 
+    #[inline]
     fn has(self, row: usize, bit: u16) -> bool {
         self.flags(row) & bit != 0
     }
 
     /// The client's event id.
     #[must_use]
+    #[inline]
     pub fn given_event_id(self, row: usize) -> Option<EventId> {
         if !self.has(row, flags::EVENT_ID) {
             return None;
@@ -216,6 +223,7 @@ impl<'a> BatchView<'a> {
 
     /// The client's occurred_at.
     #[must_use]
+    #[inline]
     pub fn given_occurred_at(self, row: usize) -> Option<Micros> {
         if !self.has(row, flags::OCCURRED_AT) {
             return None;
@@ -225,6 +233,7 @@ impl<'a> BatchView<'a> {
 
     /// The client's schema version.
     #[must_use]
+    #[inline]
     pub fn event_version(self, row: usize) -> Option<u32> {
         if !self.has(row, flags::EVENT_VERSION) {
             return None;
@@ -295,6 +304,7 @@ impl<'a> BatchView<'a> {
 
     /// A text of a row; `None`: it has none, or the field is no text.
     #[must_use]
+    #[inline]
     pub fn text(self, row: usize, field: Field) -> Option<&'a str> {
         match self.place(row, field)? {
             Place::Column(texts, row) => Some(texts.get(row)),
@@ -304,6 +314,7 @@ impl<'a> BatchView<'a> {
 
     /// The bytes of a text of a row; finding them looks at no byte of it.
     #[must_use]
+    #[inline]
     pub fn bytes(self, row: usize, field: Field) -> Option<&'a [u8]> {
         match self.place(row, field)? {
             Place::Column(texts, row) => Some(texts.bytes(row)),
@@ -311,6 +322,7 @@ impl<'a> BatchView<'a> {
         }
     }
 
+    #[inline]
     fn place(self, row: usize, field: Field) -> Option<Place<'a>> {
         let a = self.archived;
         let optional = |bit, texts| self.has(row, bit).then_some(Place::Column(texts, row));

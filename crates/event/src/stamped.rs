@@ -65,12 +65,14 @@ impl StampedBatch {
 
     /// The client's columns.
     #[must_use]
+    #[inline]
     pub fn view(&self) -> BatchView<'_> {
         self.batch.view()
     }
 
     /// The owner's columns.
     #[must_use]
+    #[inline]
     pub const fn stamps(&self) -> &Stamps {
         &self.stamps
     }
@@ -83,6 +85,7 @@ impl StampedBatch {
 
     /// Id of a row: the client's, else the one made by the owner.
     #[must_use]
+    #[inline]
     pub fn event_id(&self, row: usize) -> EventId {
         self.view().given_event_id(row).unwrap_or_else(|| self.stamps.made_id(row))
     }
@@ -97,12 +100,14 @@ impl StampedBatch {
 
     /// When a row happened: the client's word, else its ingested_at.
     #[must_use]
+    #[inline]
     pub fn occurred_at(&self, row: usize) -> Micros {
         self.view().given_occurred_at(row).unwrap_or_else(|| self.stamps.ingested_at(row))
     }
 
     /// Seq of a row.
     #[must_use]
+    #[inline]
     pub fn seq(&self, row: usize) -> Seq {
         self.stamps.seq(row)
     }

@@ -72,6 +72,7 @@ impl Stamps {
 
     /// Number of rows.
     #[must_use]
+    #[inline]
     pub const fn rows(&self) -> usize {
         self.rows
     }
@@ -94,6 +95,7 @@ impl Stamps {
 
     /// ingested_at of the first row: the smallest of the batch.
     #[must_use]
+    #[inline]
     pub fn first_ingested_at(&self) -> Micros {
         Micros(read_u64(&self.bytes, 8).unwrap_or(0) as i64)
     }
@@ -106,6 +108,7 @@ impl Stamps {
 
     /// ingested_at of a row.
     #[must_use]
+    #[inline]
     pub fn ingested_at(&self, row: usize) -> Micros {
         let at = FIXED_BYTES + self.rows * 8 + row * 4;
         self.first_ingested_at().plus_us(i64::from(read_u32(&self.bytes, at).unwrap_or(0)))
@@ -113,12 +116,14 @@ impl Stamps {
 
     /// Seq of a row.
     #[must_use]
+    #[inline]
     pub fn seq(&self, row: usize) -> Seq {
         Seq(read_u64(&self.bytes, FIXED_BYTES + row * 8).unwrap_or(0))
     }
 
     /// What the server-made ids of the batch share.
     #[must_use]
+    #[inline]
     pub fn id_prefix(&self) -> IdPrefix {
         let mut bytes = [0; 16];
         if let Some(stored) = self.bytes.get(16..32) {
@@ -129,6 +134,7 @@ impl Stamps {
 
     /// The server-made id of a row.
     #[must_use]
+    #[inline]
     pub fn made_id(&self, row: usize) -> EventId {
         self.id_prefix().id(row as u32)
     }
@@ -196,10 +202,12 @@ impl StampsBuilder {
     }
 }
 
+#[inline]
 fn read_u32(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 
+#[inline]
 fn read_u64(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
 }

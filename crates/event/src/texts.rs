@@ -37,16 +37,19 @@ impl Texts {
 impl ArchivedTexts {
     /// The text of a row; empty where there is none.
     #[must_use]
+    #[inline]
     pub fn get(&self, row: usize) -> &str {
         self.heap.as_str().get(self.range(row)).unwrap_or("")
     }
 
     /// The bytes of that text.
     #[must_use]
+    #[inline]
     pub fn bytes(&self, row: usize) -> &[u8] {
         self.heap.as_str().as_bytes().get(self.range(row)).unwrap_or_default()
     }
 
+    #[inline]
     fn range(&self, row: usize) -> std::ops::Range<usize> {
         let start = if row == 0 { 0 } else { self.ends.get(row - 1).map_or(0, |e| e.to_native()) };
         let end = self.ends.get(row).map_or(start, |e| e.to_native());

@@ -198,10 +198,13 @@ impl<'a, B: Rows> Gather<'a, B> {
         }
     }
 
-    /// One value of each row, put at its place.
+    /// One value of each row, put at its place. Where its columns begin is found once a batch.
     fn visit<T>(&self, visits: &[Visit], values: &mut [T], mut value: impl FnMut(&'a B, usize) -> T) {
-        for visit in visits {
-            values[visit.place as usize] = value(&self.batches[visit.batch as usize], visit.row as usize);
+        for visits in visits.chunk_by(|one, next| one.batch == next.batch) {
+            let Some(batch) = visits.first().map(|visit| &self.batches[visit.batch as usize]) else { continue };
+            for visit in visits {
+                values[visit.place as usize] = value(batch, visit.row as usize);
+            }
         }
     }
 
