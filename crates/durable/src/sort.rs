@@ -121,6 +121,11 @@ impl<'l> Sorter<'l> {
         }
     }
 
+    /// So many more rows are likely to come: where there is room for them none is copied while they do.
+    pub fn expect(&mut self, rows: usize) {
+        self.rows.reserve_exact(rows);
+    }
+
     /// The next batch.
     pub fn add<B: Rows>(&mut self, batch: &B) {
         let has_tenants = batch.may_have(Field::TenantId);

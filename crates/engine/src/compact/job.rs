@@ -146,8 +146,10 @@ impl<'a> Job<'a> {
         std::thread::scope(|scope| {
             let (to_sorter, unsorted) = mpsc::channel::<StampedBatch>();
             let (to_settle, unsettled) = mpsc::channel::<StampedBatch>();
+            let likely = usize::try_from(self.plan.events.min(self.plan.limits.rows_max)).unwrap_or(0);
             let sorting = scope.spawn(move || {
                 let mut sorter = Sorter::new(&self.layout);
+                sorter.expect(likely);
                 unsorted.into_iter().for_each(|batch| sorter.add(&batch));
                 sorter
             });
