@@ -10,6 +10,7 @@ use super::progress::{Phase, Progress};
 use super::steps::{NoSteps, Step, Steps};
 use crate::append::Rules;
 use crate::append::settle::SettleBuilder;
+use crate::read::ReadError;
 use crate::store::{SettledSnapshot, Store};
 use crate::view::frames;
 use std::ops::ControlFlow;
@@ -19,7 +20,7 @@ use strandline_durable::{
     CommitError, DurableTier, FileEntry, Layout, RowRef, Snapshot, Sorted, Sorter, StreamSeen, WriteError,
 };
 use strandline_event::{LogIndex, LogKey, Micros, StampedBatch};
-use strandline_wal::LogView;
+use strandline_wal::{FrameView, LogView};
 
 /// What a job did.
 #[derive(Clone)]
@@ -140,56 +141,71 @@ impl<'a> Job<'a> {
         Ok(self.steps.reached(step)?)
     }
 
-    /// Reads the batches. While the next are read from the disk, two more threads look up what the order and the heads need of them,
-    /// and what else is recorded beside the files.
+    /// Reads the entries. While the next are read from the disk, a second thread validates their batches and looks up what the order
+    /// and the heads need of them, and a third one what else is recorded beside the files.
     fn select_and_look(&self) -> Result<(Selected, SettleBuilder<'a>, Sorter<'_>), CompactError> {
         std::thread::scope(|scope| {
-            let (to_sorter, unsorted) = mpsc::channel::<StampedBatch>();
+            let (to_look, unseen) = mpsc::channel();
             let (to_settle, unsettled) = mpsc::channel::<StampedBatch>();
-            let likely = usize::try_from(self.plan.events.min(self.plan.limits.rows_max)).unwrap_or(0);
-            let sorting = scope.spawn(move || {
-                let mut sorter = Sorter::new(&self.layout);
-                sorter.expect(likely);
-                unsorted.into_iter().for_each(|batch| sorter.add(&batch));
-                sorter
-            });
+            let looking = scope.spawn(move || self.look(unseen, &to_settle));
             let settling = scope.spawn(move || {
                 let mut settle = SettleBuilder::new(self.rules);
                 unsettled.into_iter().for_each(|batch| settle.add(&batch));
                 settle
             });
-            let selected = self.select(&[to_sorter, to_settle]);
-            Ok((selected?, ended(settling), ended(sorting)))
+            let selected = self.select(&to_look);
+            drop(to_look);
+            let (settle, looked) = (ended(settling), ended(looking));
+            // a batch that is none stands before what could not be read
+            let (batches, sorter) = looked?;
+            Ok((Selected { batches, ..selected? }, settle, sorter))
         })
     }
 
-    fn select(&self, looking: &[mpsc::Sender<StampedBatch>]) -> Result<Selected, CompactError> {
+    fn select(&self, to_look: &mpsc::Sender<FrameView>) -> Result<Selected, CompactError> {
         let mut out = Selected { batches: Vec::new(), through: self.plan.through, rows: 0, bytes: 0 };
-        let limits = self.plan.limits;
-        let mut last = self.plan.from_exclusive;
-        for frame in frames::entries(&self.plan.log, &self.view, self.plan.from_exclusive, self.plan.through)? {
+        let Plan { log, from_exclusive, through, limits, .. } = self.plan;
+        let mut last = *from_exclusive;
+        let mut entries = frames::entries(log, &self.view, *from_exclusive, *through)?;
+        while let Some(frame) = entries.next_frame() {
             if self.progress.is_cancelled() {
                 return Err(CompactError::Cancelled);
             }
             let frame = frame?;
-            let (rows, bytes) = (frame.batch.rows() as u64, frame.batch.size_bytes() as u64);
+            let (rows, bytes) = (frames::rows(log, &frame)? as u64, frame.payload.len() as u64);
             let over = out.rows + rows > limits.rows_max || out.bytes + bytes > limits.bytes_max;
-            if over && !out.batches.is_empty() {
+            if over && out.rows > 0 {
                 out.through = last;
                 break;
             }
-            last = frame.index;
-            for looking in looking {
-                // the other end goes away only after this one
-                let _ = looking.send(frame.batch.clone());
+            last = frame.header.index;
+            if to_look.send(frame).is_err() {
+                // who looks has found a batch that is none, and says so
+                break;
             }
-            out.batches.push(frame.batch);
             (out.rows, out.bytes) = (out.rows + rows, out.bytes + bytes);
             self.progress.add_rows(rows);
             self.steps.worked();
         }
         self.progress.set_total(out.rows);
         Ok(out)
+    }
+
+    fn look(
+        &self,
+        unseen: mpsc::Receiver<FrameView>,
+        to_settle: &mpsc::Sender<StampedBatch>,
+    ) -> Result<(Vec<StampedBatch>, Sorter<'_>), ReadError> {
+        let (mut batches, mut sorter) = (Vec::new(), Sorter::new(&self.layout));
+        sorter.expect(usize::try_from(self.plan.events.min(self.plan.limits.rows_max)).unwrap_or(0));
+        for frame in unseen {
+            let batch = frames::decode(&self.plan.log, &frame)?.batch;
+            sorter.add(&batch);
+            // the other end goes away only after this one
+            let _ = to_settle.send(batch.clone());
+            batches.push(batch);
+        }
+        Ok((batches, sorter))
     }
 
     fn write(&self, selected: &Selected, order: &[RowRef]) -> Result<Vec<FileEntry>, CompactError> {

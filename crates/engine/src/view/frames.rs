@@ -33,10 +33,9 @@ pub(crate) struct Entries {
     frames: Option<FrameIter>,
 }
 
-impl Iterator for Entries {
-    type Item = Result<TailFrame, ReadError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
+impl Entries {
+    /// The frame of the next entry; nobody has validated its archive yet.
+    pub(crate) fn next_frame(&mut self) -> Option<Result<FrameView, ReadError>> {
         let frames = self.frames.as_mut()?;
         loop {
             let frame = match frames.next()? {
@@ -47,10 +46,24 @@ impl Iterator for Entries {
                 }
             };
             if frame.header.kind == FrameKind::Entry {
-                return Some(decode(&self.log, &frame));
+                return Some(Ok(frame));
             }
         }
     }
+}
+
+impl Iterator for Entries {
+    type Item = Result<TailFrame, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let frame = self.next_frame()?;
+        Some(frame.and_then(|frame| decode(&self.log, &frame)))
+    }
+}
+
+/// How many rows an entry frame says that it has.
+pub(crate) fn rows(log: &LogKey, frame: &FrameView) -> Result<usize, ReadError> {
+    Ok(stamps(log, frame)?.rows())
 }
 
 /// The batch of an entry frame.
