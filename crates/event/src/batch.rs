@@ -396,12 +396,13 @@ impl ArchivedEventBatch {
         let rows = self.stream_of.len();
         let streams = self.streams.ends.len();
         let given = |len: usize| len == 0 || len == rows;
+        let backed = self.backed_flags();
         BatchUnit::from_u8(self.unit).is_some()
             && (1..=crate::limits::BATCH_ROWS_MAX).contains(&rows)
             && self.streams.is_sound(streams)
             && self.stream_of.iter().all(|s| (s.to_native() as usize) < streams)
             && self.flags.len() == rows
-            && self.flags.iter().all(|f| self.flags_are_backed(f.to_native()))
+            && self.flags.iter().all(|f| f.to_native() & !backed == 0)
             && given(self.event_ids.len())
             && given(self.seqs.len())
             && given(self.occurred_at.len())
@@ -411,19 +412,18 @@ impl ArchivedEventBatch {
             && self.data.ends.len() == rows
     }
 
-    /// A flag promises a value: its column must be there.
-    fn flags_are_backed(&self, row_flags: u16) -> bool {
-        let backed = |bit: u16, len: usize| row_flags & bit == 0 || len > 0;
-        row_flags & !flags::ALL == 0
-            && backed(flags::EVENT_ID, self.event_ids.len())
-            && backed(flags::SEQ, self.seqs.len())
-            && backed(flags::OCCURRED_AT, self.occurred_at.len())
-            && backed(flags::EVENT_VERSION, self.event_versions.len())
-            && backed(flags::METADATA, self.metadata.ends.len())
-            && backed(flags::COMMAND_ID, self.command_ids.ends.len())
-            && backed(flags::CORRELATION_ID, self.correlation_ids.ends.len())
-            && backed(flags::CAUSATION_ID, self.causation_ids.ends.len())
-            && backed(flags::TENANT_ID, self.tenant_ids.ends.len())
+    /// A flag promises a value: those whose columns are there.
+    fn backed_flags(&self) -> u16 {
+        let of = |bit: u16, len: usize| if len > 0 { bit } else { 0 };
+        of(flags::EVENT_ID, self.event_ids.len())
+            | of(flags::SEQ, self.seqs.len())
+            | of(flags::OCCURRED_AT, self.occurred_at.len())
+            | of(flags::EVENT_VERSION, self.event_versions.len())
+            | of(flags::METADATA, self.metadata.ends.len())
+            | of(flags::COMMAND_ID, self.command_ids.ends.len())
+            | of(flags::CORRELATION_ID, self.correlation_ids.ends.len())
+            | of(flags::CAUSATION_ID, self.causation_ids.ends.len())
+            | of(flags::TENANT_ID, self.tenant_ids.ends.len())
     }
 
     fn texts(&self) -> [&crate::texts::ArchivedTexts; 7] {

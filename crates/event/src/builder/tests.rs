@@ -105,6 +105,24 @@ fn limits_are_named() {
     assert_eq!(builder.finish().unwrap_err(), BatchError::Unsound);
 }
 
+#[test]
+fn a_flag_promises_a_column() {
+    let batch = |event: &EventInput<'_>| {
+        let mut builder = BatchBuilder::new("T", BatchUnit::Rows);
+        builder.push(event).unwrap();
+        builder.batch
+    };
+    let (plain, all) =
+        (batch(&EventInput { stream_id: "s", event_type: "E", ..EventInput::default() }), batch(&full()));
+    for bit in 0..u16::BITS {
+        let promising = EventBatch { flags: vec![1 << bit], ..plain.clone() };
+        assert_eq!(BatchBytes::archive(&promising).unwrap_err(), BatchError::Unsound, "bit {bit}");
+        let known = (1 << bit) & flags::ALL != 0;
+        let promising = EventBatch { flags: vec![all.flags[0] | 1 << bit], ..all.clone() };
+        assert_eq!(BatchBytes::archive(&promising).is_ok(), known, "bit {bit}");
+    }
+}
+
 proptest! {
     #[test]
     fn damaged_payloads_never_panic(cut in 0usize..600, flips in proptest::collection::vec((0usize..600, any::<u8>()), 0..6)) {
