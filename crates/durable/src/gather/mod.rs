@@ -208,6 +208,11 @@ impl<'a, B: Rows> Gather<'a, B> {
         }
     }
 
+    fn moments(&self, visits: &[Visit], mut values: Vec<i64>, moment: impl Fn(&'a B, usize) -> Micros) -> ArrayRef {
+        self.visit(visits, &mut values, |batch, row| moment(batch, row).0);
+        Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC"))
+    }
+
     /// Whether rows that stand together have one text of this field, found once.
     fn is_shared(&self, field: Field) -> bool {
         matches!((field, self.having.stream_type), (Field::StreamId, _) | (Field::StreamType, Some(_)))
@@ -230,10 +235,6 @@ impl<'a, B: Rows> Gather<'a, B> {
         rows: usize,
     ) -> Result<Result<ArrayRef, ArrowError>, WriteError> {
         let visits = &scratch.visits;
-        let moments = |mut values: Vec<i64>, moment: fn(&B, usize) -> Micros| -> ArrayRef {
-            self.visit(visits, &mut values, |batch, row| moment(batch, row).0);
-            Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC"))
-        };
         Ok(Ok(match field {
             Field::EventId => {
                 let mut ids = spare.bytes(rows * size_of::<EventId>());
@@ -258,8 +259,8 @@ impl<'a, B: Rows> Gather<'a, B> {
                 self.visit(visits, &mut versions, Rows::event_version);
                 Arc::new(UInt32Array::from(versions))
             }
-            Field::OccurredAt => moments(spare.numbers(rows), Rows::occurred_at),
-            Field::IngestedAt => moments(spare.numbers(rows), Rows::ingested_at),
+            Field::OccurredAt => self.moments(visits, spare.numbers(rows), Rows::occurred_at),
+            Field::IngestedAt => self.moments(visits, spare.numbers(rows), Rows::ingested_at),
             _ if !self.having.texts[place_of(field)] => self.no_texts.slice(0, rows),
             _ => {
                 let texts = &scratch.texts[place_of(field)][..rows];
