@@ -51,6 +51,14 @@ impl LocalObjects {
         Ok(self.root.join(path))
     }
 
+    /// Gives a file another name, which is durable when its folder is synced.
+    #[allow(clippy::disallowed_methods)] // the file was synced, the folder is synced by who calls
+    fn give_name(&self, from: &str, to: &str) -> Result<PathBuf, ObjectError> {
+        let (old, new) = (self.full(from)?, self.full(to)?);
+        fs::rename(&old, &new).and_then(|()| drop_twin(&old, &new)).map_err(|e| ObjectError::from_io(from, e))?;
+        Ok(new)
+    }
+
     /// Makes a folder below the root durable with all between them: each is synced once in the life of this process.
     fn make_durable(&self, folder: &Path) -> io::Result<()> {
         if folder.is_dir() && self.durable_folders.lock().contains(folder) {
@@ -197,13 +205,28 @@ impl Objects for LocalObjects {
         Ok(())
     }
 
-    #[allow(clippy::disallowed_methods)] // the file was synced, the folders are synced here
     fn rename(&self, from: &str, to: &str) -> Result<(), ObjectError> {
-        let (old, new) = (self.full(from)?, self.full(to)?);
-        fs::rename(&old, &new)
-            .and_then(|()| drop_twin(&old, &new))
-            .and_then(|()| sync_folder(new.parent().unwrap_or(&self.root)))
-            .map_err(|e| ObjectError::from_io(from, e))
+        let new = self.give_name(from, to)?;
+        sync_folder(new.parent().unwrap_or(&self.root)).map_err(|e| ObjectError::from_io(from, e))
+    }
+
+    /// One sync a folder, not one a file, and only when all have their names: what the first one writes down is then most of it.
+    fn rename_all(&self, names: &[(String, String)]) -> Result<(), ObjectError> {
+        let (mut folders, mut outcome) = (BTreeSet::new(), Ok(()));
+        for (from, to) in names {
+            match self.give_name(from, to) {
+                Ok(new) => {
+                    folders.insert(new.parent().unwrap_or(&self.root).to_owned());
+                }
+                Err(ObjectError::NotFound { .. }) => {}
+                Err(error) => outcome = outcome.and(Err(error)),
+            }
+        }
+        for folder in folders {
+            let synced = sync_folder(&folder).map_err(|e| ObjectError::from_io(&folder.to_string_lossy(), e));
+            outcome = outcome.and(synced);
+        }
+        outcome
     }
 
     fn link(&self, from: &str, to: &str) -> Result<(), ObjectError> {
@@ -371,5 +394,20 @@ mod tests {
         fs::remove_dir_all(made.parent().unwrap()).unwrap();
         objects.create("dt=2026-01-01/x/c").unwrap().finish().unwrap();
         assert!(made.join("c").exists());
+    }
+    #[test]
+    fn each_of_many_gets_its_name_whatever_becomes_of_the_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let objects = LocalObjects::open(dir.path()).unwrap();
+        for path in ["a/1.tmp", "a/2.tmp", "b/3.tmp", "c/4.tmp"] {
+            objects.create(path).unwrap().finish().unwrap();
+        }
+        let names = ["a/1", "a/gone", "../2", "b/3", "c/4"].map(|path| (format!("{path}.tmp"), path.to_owned()));
+        let error = objects.rename_all(&names).unwrap_err();
+        assert!(matches!(&error, ObjectError::Io { path, .. } if path == "../2.tmp"), "{error}");
+        let there: Vec<String> = objects.list("").unwrap().into_iter().map(|object| object.path).collect();
+        assert_eq!(there, ["a/1", "a/2.tmp", "b/3", "c/4"]);
+        objects.rename_all(&[("a/2.tmp".to_owned(), "a/2".to_owned())]).unwrap();
+        assert!(objects.exists("a/2").unwrap() && !objects.exists("a/2.tmp").unwrap());
     }
 }

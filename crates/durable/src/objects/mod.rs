@@ -304,6 +304,19 @@ pub trait Objects: Send + Sync {
     /// Gives an object another name, durable on return. Only where [`stages`](Self::stages) is true.
     fn rename(&self, from: &str, to: &str) -> Result<(), ObjectError>;
 
+    /// Gives objects other names, as far as they are there, durable on return. Each is tried; the first error. Only where
+    /// [`stages`](Self::stages) is true.
+    fn rename_all(&self, names: &[(String, String)]) -> Result<(), ObjectError> {
+        let mut outcome = Ok(());
+        for (from, to) in names {
+            match self.rename(from, to) {
+                Ok(()) | Err(ObjectError::NotFound { .. }) => {}
+                Err(error) => outcome = outcome.and(Err(error)),
+            }
+        }
+        outcome
+    }
+
     /// Gives an object a second name; `AlreadyExists` if that is taken. A power cut may undo it. Only where
     /// [`stages`](Self::stages) is true.
     fn link(&self, from: &str, _to: &str) -> Result<(), ObjectError> {

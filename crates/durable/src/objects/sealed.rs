@@ -275,6 +275,10 @@ impl Objects for SealedObjects {
         self.inner.rename(from, to)
     }
 
+    fn rename_all(&self, names: &[(String, String)]) -> Result<(), ObjectError> {
+        self.inner.rename_all(names)
+    }
+
     fn link(&self, from: &str, to: &str) -> Result<(), ObjectError> {
         self.inner.link(from, to)
     }

@@ -52,6 +52,15 @@ pub(crate) fn publish(objects: &dyn Objects, path: &str) -> Result<(), ObjectErr
     rename(objects, &format!("{path}.tmp"), path)
 }
 
+/// Gives committed files their final names, each that can have it.
+pub(crate) fn publish_all<'p>(objects: &dyn Objects, paths: impl Iterator<Item = &'p str>) -> Result<(), ObjectError> {
+    if !objects.stages() {
+        return Ok(());
+    }
+    let names: Vec<_> = paths.map(|path| (format!("{path}.tmp"), path.to_owned())).collect();
+    objects.rename_all(&names)
+}
+
 /// Takes the name away from a file that is live no more, so that a glob does not see it. Nothing to do where that is done.
 pub(crate) fn set_aside(objects: &dyn Objects, path: &str) -> Result<(), ObjectError> {
     // a crash may have come before it was published

@@ -120,6 +120,7 @@ impl DurableTier {
     /// Gives the new files of a change their final names. A retry may have written other files than those that are committed:
     /// they are nobody's, and are taken away.
     fn publish_files(&self, outcome: &Outcome, files: &[FileEntry]) {
+        let mut committed = Vec::with_capacity(files.len());
         for file in files {
             if let Outcome::Before(current) = outcome
                 && !current.manifest.is_live(file)
@@ -130,9 +131,10 @@ impl DurableTier {
                 continue;
             }
             self.inner.staged.release(&file.path);
-            if let Err(error) = names::publish(&*self.inner.shared.objects, &file.path) {
-                tracing::warn!(path = file.path, %error, "a committed file keeps its staged name until the next start");
-            }
+            committed.push(&*file.path);
+        }
+        if let Err(error) = names::publish_all(&*self.inner.shared.objects, committed.into_iter()) {
+            tracing::warn!(%error, "a committed file keeps its staged name until the next start");
         }
     }
 }
