@@ -186,7 +186,7 @@ impl StartError {
     #[must_use]
     pub fn is_configuration(&self) -> bool {
         use OpenError::{
-            ConfigChanged, Durable, LogGone, LogsGone, LogsOfAnother, LogsOld, LostLog, NoLogFolder, OtherStore, Rules,
+            ConfigChanged, Durable, LogGone, LogsGone, LogsOfAnother, LogsOld, LostLog, NoLogFolder, OtherStore,
             SegmentPattern,
         };
         match self {
@@ -204,9 +204,7 @@ impl StartError {
                     let keys = matches!(error, Keys(error) if error.kind() != ErrorKind::Unavailable);
                     settings || keys || matches!(error, ManifestsGone { .. } | ManifestsBehind { .. })
                 }
-                Rules { .. } | NoLogFolder { .. } | SegmentPattern(_) | ConfigChanged { .. } | OtherStore { .. } => {
-                    true
-                }
+                NoLogFolder { .. } | SegmentPattern(_) | ConfigChanged { .. } | OtherStore { .. } => true,
                 other => matches!(
                     other,
                     LostLog { .. } | LogGone { .. } | LogsGone { .. } | LogsOld { .. } | LogsOfAnother { .. }

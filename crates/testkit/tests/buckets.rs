@@ -188,6 +188,6 @@ fn a_body_is_cut_so_that_each_part_has_one_owner() {
     // a type of one bucket stays as it came
     let other = request("U", BatchUnit::Rows, (0..20).map(numbered).collect()).request().unwrap().batch;
     let parts = store.store().by_owner(other.clone()).unwrap();
-    assert!(parts.len() == 1 && parts[0].batch.bytes() == other.bytes() && parts[0].row(9) == 9);
+    assert!(parts.len() == 1 && parts[0].batch.bytes()[..] == other.bytes()[..] && parts[0].row(9) == 9);
     assert_eq!(store.store().owner_of_batch(other.view()), Some(LogKey::single("U")));
 }
