@@ -6,8 +6,10 @@
 mod common;
 
 use common::{TIERS, event, evict, load, local, request};
+use std::sync::Arc;
 use strandline_engine::append::Answer;
 use strandline_engine::read::{Filter, GlobalRead, Order, StreamPage, StreamRead};
+use strandline_engine::tenants::TenantScope;
 use strandline_event::{BatchUnit, LogKey, Position, Seq};
 use strandline_testkit::r#gen::store as declared;
 use strandline_testkit::local_store::LocalStore;
@@ -111,6 +113,27 @@ fn many_types_with_large_batches_still_fill_a_page() {
     let read = GlobalRead { after: Position::START, limit: 1000, filter: Filter::default() };
     let page = store.store().read_global(&read, store.time.now()).unwrap();
     assert_eq!(page.len(), 1000);
+}
+
+/// Moments of events run ahead of the clock of who reads: behind a large batch, or where another node's clock assigned them.
+#[test]
+fn a_caller_that_is_limited_finds_its_own_events_behind_others_ahead_of_the_clock() {
+    let mut store = local("");
+    let now = store.time.now();
+    for (stream, tenant) in [("others", "b"), ("own", "a")] {
+        let of = Event { tenant_id: Some(tenant.to_owned()), ..event(stream, 7) };
+        let answer = store.append(&request("T", BatchUnit::Rows, vec![of]));
+        assert!(matches!(answer, Answer::Done(_)), "{answer:?}");
+    }
+    let scope = Arc::new(TenantScope::new(vec!["a".to_owned(), "c".to_owned()]));
+    let read = GlobalRead { after: Position::START, limit: 1, filter: Filter::default() };
+    let page = store.store().read_global_for(&scope, &read, now).unwrap();
+    let rows: Vec<_> = page.rows().map(|e| (e.stream_id.to_owned(), e.ingested_at > now)).collect();
+    assert_eq!(rows, [("own".to_owned(), true)]);
+    // it is at its end, and goes on from there
+    let read = GlobalRead { after: page.next, ..read };
+    let end = store.store().read_global_for(&scope, &read, now).unwrap();
+    assert!(end.is_empty() && end.next == page.next);
 }
 
 fn named(order: Option<Order>) -> StreamRead<'static> {

@@ -14,7 +14,7 @@ use crate::store::Store;
 use crate::tenants::{TenantScope, Visible};
 use std::sync::Arc;
 use strandline_durable::ReadStats;
-use strandline_event::{EventId, Micros};
+use strandline_event::{EventId, Micros, Position};
 
 /// Rows that a page has at least where the one before it had none of the caller's.
 const LOOKED_ROWS: usize = 1000;
@@ -68,7 +68,7 @@ impl Store {
     }
 
     /// As [`read_global`](Self::read_global), of what the caller sees. `next` is the place of the last row that it is given, or what it asked
-    /// behind, and then there was no other row for it up to `now`.
+    /// behind, and then there was no other row for it among all that is closed at `now`.
     ///
     /// # Errors
     /// [`ReadError`].
@@ -83,12 +83,14 @@ impl Store {
         let mut asked = GlobalRead { filter: reader.filter.clone(), ..read.clone() };
         let looked = self.cursors().looked();
         asked.after = looked.behind(&reader, read.after).unwrap_or(read.after);
+        // what was acknowledged before may be ahead of `now`: a large batch was, or another node's clock is
+        let until = Position::end_of(self.closed().close(now));
         loop {
             let mut page = self.read_global(&asked, now)?;
             let through = page.next;
             // of all that is in the page: a log may have begun since the one before it
             let is_whole = page.keep(&mut Visible::new(self, scope), read.limit)?;
-            let is_end = page.at_end || through <= asked.after || through.ingested_at >= now;
+            let is_end = page.at_end || through <= asked.after || through >= until;
             if page.is_empty() && !is_end {
                 (asked.after, asked.limit) = (through, asked.limit.max(LOOKED_ROWS));
                 continue;
