@@ -42,7 +42,7 @@ impl Running {
                     return true;
                 }
                 Some(Ok(_)) => relay.leave_alone(app, &reads, "it cannot"),
-                Some(Err(error)) => relay.leave_alone(app, &reads, &error.to_string()),
+                Some(Err(error)) => relay.pass_by(app, &reads, &error),
             }
         }
         false

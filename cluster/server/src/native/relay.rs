@@ -179,9 +179,18 @@ impl Relay {
         match self.client(reads.node, &reads.native).await {
             Ok(client) => Some(client),
             Err(error) => {
-                self.leave_alone(app, reads, &error.to_string());
+                self.pass_by(app, reads, &error);
                 None
             }
+        }
+    }
+
+    /// It has not answered. What it says of this caller is no reason to leave it alone for the others: its tokens may be read a moment later.
+    pub(super) fn pass_by(&self, app: &App, reads: &Reads, error: &ClientError) {
+        if is_of_the_caller(error) {
+            tracing::debug!(node = reads.node, address = reads.native, "a read is refused there: {error}");
+        } else {
+            self.leave_alone(app, reads, &error.to_string());
         }
     }
 
@@ -196,13 +205,12 @@ impl Relay {
     pub(super) async fn read(&self, app: &App, encode: impl Fn(u64) -> Encoded, request: u64) -> Option<Vec<u8>> {
         for reads in self.readers(app) {
             let Some(client) = self.reader(app, &reads).await else { continue };
-            let why = match timeout(ANSWERS_WITHIN, client.pass(&encode)).await {
+            match timeout(ANSWERS_WITHIN, client.pass(&encode)).await {
                 Ok(Ok(frame)) if !cannot(&frame) => return Some(again(&frame, request)),
-                Ok(Ok(_)) => "it cannot".to_owned(),
-                Ok(Err(error)) => error.to_string(),
-                Err(_) => "no answer in time".to_owned(),
-            };
-            self.leave_alone(app, &reads, &why);
+                Ok(Ok(_)) => self.leave_alone(app, &reads, "it cannot"),
+                Ok(Err(error)) => self.pass_by(app, &reads, &error),
+                Err(_) => self.leave_alone(app, &reads, "no answer in time"),
+            }
         }
         None
     }
@@ -228,6 +236,13 @@ fn unreachable_at(address: &str, why: &ClientError) -> Refused {
     of_api(&ApiError::new(ErrorKind::NotLeader, text))
 }
 
+/// Whether a node that is there refuses this caller, as it would not each.
+fn is_of_the_caller(error: &ClientError) -> bool {
+    use ErrorKind::{Forbidden, NotFound, Unauthenticated};
+    let ClientError::Refused(refused) = error else { return false };
+    matches!(refused.kind(), Some(Unauthenticated | Forbidden | NotFound))
+}
+
 /// Whether a node says that it cannot read now.
 pub(super) fn cannot(frame: &Frame) -> bool {
     let not_now = |refused: Refused| matches!(refused.kind(), Some(ErrorKind::Unavailable | ErrorKind::NotLeader));
@@ -243,4 +258,22 @@ pub(super) fn again(frame: &Frame, request: u64) -> Vec<u8> {
     let mut out = Writer::with_magic(Magic::NATIVE, frame.header.kind, request, frame.body.len());
     out.bytes(&frame.body);
     out.finish().into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_refuses_one_caller_is_not_left_alone_by_the_others() {
+        let refused = |kind| ClientError::Refused(Refused::new(kind, "no"));
+        for kind in [ErrorKind::Unauthenticated, ErrorKind::Forbidden, ErrorKind::NotFound] {
+            assert!(is_of_the_caller(&refused(kind)), "{kind:?}");
+        }
+        for kind in [ErrorKind::Unavailable, ErrorKind::NotLeader, ErrorKind::Overloaded] {
+            assert!(!is_of_the_caller(&refused(kind)), "{kind:?}");
+        }
+        let away = ClientError::Unreachable { address: "n2:7071".to_owned(), why: "refused".to_owned() };
+        assert!(!is_of_the_caller(&away) && !is_of_the_caller(&ClientError::Closed));
+    }
 }
