@@ -336,8 +336,14 @@ fn of_batch(refused: Refused, parts: &[(usize, OwnerPart)]) -> Refused {
 }
 
 /// What became of a batch whose owners each did their part. Where one stored something and another did not, nobody can say in one word what is
-/// stored: the outcome is unknown, and only who would not store twice sends it again.
+/// stored: the outcome is unknown, and only who would not store twice sends it again. So it is where nobody knows of one of them.
 fn joined(outcomes: Vec<Result<PartAppended, Refused>>) -> Result<PartAppended, Refused> {
+    // another owner's word would say that nothing was done
+    let is_unknown =
+        |outcome: &&Result<PartAppended, Refused>| matches!(outcome, Err(refused) if refused.code == OUTCOME_UNKNOWN);
+    if let Some(unknown) = outcomes.iter().find(is_unknown) {
+        return unknown.clone();
+    }
     let is_some_stored = outcomes.iter().any(|outcome| outcome.as_ref().is_ok_and(|part| part.appended > 0));
     let mut whole = PartAppended { chunk_known: !outcomes.is_empty(), ..PartAppended::default() };
     for outcome in outcomes {
@@ -368,5 +374,25 @@ fn part(outcome: &AppendOutcome, names: &FieldNames) -> PartAppended {
         known: outcome.duplicate_rows as u64,
         chunk_known: outcome.chunk_known,
         rejected: rejected.collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_of_which_something_may_be_stored_is_not_refused_as_one_of_which_nothing_is() {
+        let stored = || Ok(PartAppended { appended: 2, ..PartAppended::default() });
+        let no = |kind: ErrorKind| Err(Refused::new(kind, "no"));
+        let unknown = || Err(Refused { code: OUTCOME_UNKNOWN.to_owned(), ..Refused::default() });
+        let is_unknown = |outcomes| joined(outcomes).is_err_and(|refused| refused.code == OUTCOME_UNKNOWN);
+        assert!(is_unknown(vec![no(ErrorKind::NotLeader), unknown()]));
+        assert!(is_unknown(vec![unknown(), no(ErrorKind::NotLeader)]));
+        assert!(is_unknown(vec![stored(), unknown()]));
+        assert!(is_unknown(vec![no(ErrorKind::NotLeader), stored()]));
+        assert_eq!(joined(vec![unknown()]), unknown());
+        assert_eq!(joined(vec![no(ErrorKind::NotLeader), no(ErrorKind::Overloaded)]), no(ErrorKind::NotLeader));
+        assert_eq!(joined(vec![stored(), stored()]).map(|part| part.appended), Ok(4));
     }
 }

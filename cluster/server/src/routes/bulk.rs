@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use strandline_durable::ipc::{InputBatches, IpcError};
-use strandline_engine::append::{self, AppendOutcome, Refusal};
+use strandline_engine::append::{self, AppendError, AppendOutcome, Refusal};
 use strandline_event::{Chunk, EventInput, Field, FieldNames, Seq, limits};
 use strandline_workers::permits::{BytePermit, BytePermits};
 use strandline_workers::{NodeError, OwnerPart};
@@ -193,11 +193,11 @@ async fn store(served: &ServedStore, body: BulkBody, rule: OnError, permit: Byte
         served.store.append_bulk(batches, rule, Arc::new(permit)).await.map_err(|e| of_line(&e, &parts, names))?;
     let failed = results.iter().filter(|r| r.is_err()).count();
     // what is wrong with the node comes before what is wrong with the body: nobody may take it for refused lines
-    let not_done =
-        results.iter().zip(&parts).find_map(|(r, part)| Some((r.as_ref().err().filter(|e| is_not_done(e))?, part)));
-    let first = results.iter().zip(&parts).find_map(|(r, part)| Some((r.as_ref().err()?, part)));
+    let not_done = first_not_done(&results);
+    let first = results.iter().position(Result::is_err);
     if failed == results.len()
-        && let Some((error, part)) = not_done.or(first.filter(|_| rejected.is_empty()))
+        && let Some(at) = not_done.or(first.filter(|_| rejected.is_empty()))
+        && let (Some(Err(error)), Some(part)) = (results.get(at), parts.get(at))
     {
         return Err(part_error(error, part, names));
     }
@@ -275,6 +275,20 @@ fn is_not_done(error: &NodeError) -> bool {
     status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS
 }
 
+/// Whether nobody knows what became of an owner's part.
+const fn is_unknown(error: &NodeError) -> bool {
+    matches!(
+        error,
+        NodeError::OutcomeUnknown | NodeError::Refused(Refusal { error: AppendError::OutcomeUnknown { .. }, .. })
+    )
+}
+
+/// The owner that could not do its part and speaks for the body: one of whose part nobody knows, else another's word would say that nothing was done.
+fn first_not_done(results: &[Result<AppendOutcome, NodeError>]) -> Option<usize> {
+    let first = |is: fn(&NodeError) -> bool| results.iter().position(|result| result.as_ref().is_err_and(is));
+    first(is_unknown).or_else(|| first(is_not_done))
+}
+
 /// The refusal of one owner, with the line in place of its row.
 fn part_error(error: &NodeError, part: &Part, names: &FieldNames) -> ApiError {
     match error {
@@ -336,4 +350,23 @@ fn seqs_by_stream(outcome: &AppendOutcome, part: &Part) -> Vec<Option<(Seq, Seq)
         add(known.row as usize, known.first_seq, last);
     }
     seqs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_of_which_something_may_be_stored_is_not_answered_as_one_of_which_nothing_is() {
+        let not_leader = || Err(NodeError::NotLeader { leader: None });
+        let lost = AppendError::OutcomeUnknown { reason: "another node leads".to_owned() };
+        let lost = || Err(NodeError::Refused(Refusal { row: None, error: lost.clone() }));
+        let unknown = || Err(NodeError::OutcomeUnknown);
+        assert_eq!(first_not_done(&[not_leader(), lost()]), Some(1));
+        assert_eq!(first_not_done(&[not_leader(), not_leader(), unknown()]), Some(2));
+        assert_eq!(first_not_done(&[unknown(), not_leader()]), Some(0));
+        let shape = Err(NodeError::Refused(Refusal { row: Some(1), error: AppendError::OtherTenant }));
+        assert_eq!(first_not_done(&[shape, not_leader(), Ok(AppendOutcome::default())]), Some(1));
+        assert_eq!(first_not_done(&[Ok(AppendOutcome::default())]), None);
+    }
 }
