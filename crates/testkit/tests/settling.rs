@@ -138,3 +138,25 @@ fn a_compaction_that_comes_while_the_one_before_is_let_go_of_has_its_turn() {
     while rig.log.settle_step() {}
     assert_eq!(rig.log.published().heads_in_memory(), 0);
 }
+
+/// Who follows what another node commits may be told of two versions in the wrong order.
+#[test]
+fn an_older_version_that_is_heard_of_later_takes_nothing_away() {
+    let rules = Rules::new(&store("memory://test", ""), (3, 4));
+    let clock = ClosedClocks::new(Micros::MIN).open_log();
+    let log = Log::new(LogKey::single("T"), Arc::clone(&rules), clock, Arc::new(NothingSettled), LogIndex::ZERO);
+    let mut rig = Rig { log, next: LogIndex(2), stored: Vec::new() };
+    (0..2).for_each(|batch| rig.store(&request(batch)));
+    let [(first, one), (second, two)] = [rig.stored[0].clone(), rig.stored[1].clone()];
+    let mut older = MapSettled::default();
+    older.add_job(&rules, &[one]);
+    let mut newer = older.clone();
+    newer.add_job(&rules, &[two]);
+    for (through, settled) in [(second, newer), (first, older)] {
+        rig.log.compacted(through, Arc::new(settled));
+        while rig.log.settle_step() {}
+        assert_eq!(rig.log.published().heads_in_memory(), 0);
+        assert_eq!(rig.log.accepted_head(&stream(1, 0)).unwrap(), Seq(1), "through {through}");
+    }
+    rig.append_one(&stream(1, 0), Seq(1));
+}

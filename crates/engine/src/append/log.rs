@@ -399,10 +399,12 @@ impl Log {
         }
     }
 
-    /// From here on what is asked of files is asked of this manifest's.
+    /// From here on what is asked of files is asked of this manifest's. An older one that is heard of later has nothing that memory let go since.
     fn follow_manifest(&mut self, through: LogIndex, settled: Arc<dyn Settled>) {
-        *self.published.settled.write() = settled;
-        self.watermark = self.watermark.max(through);
+        if through >= self.watermark {
+            *self.published.settled.write() = settled;
+            self.watermark = through;
+        }
     }
 
     /// Entries that are no batches took indices, up to here: what says something of a log's group.
