@@ -142,6 +142,9 @@ def test_stores_and_stream_types_are_listed(client: Client, store: Store) -> Non
     assert {info.name for info in client.stores()} >= {"plain", "commands"}
     assert client.info()["name"] == "strandline"
     assert store.register("Invoice").registered
+    assert store.register("Meter", buckets=4).buckets == 4
+    with pytest.raises(TypeError, match="buckets='4' is a str: give a whole number"):
+        store.register("Other", buckets="4")  # type: ignore[arg-type]
     assert "Invoice" in {known.name for known in store.stream_types()}
     config = store.config()
     assert len(config.keys) == 84 and "durable.path" in config.set

@@ -126,7 +126,7 @@ impl Registry {
         let known = |of: &StreamTypeEntry| buckets.get(&*of.name).copied().unwrap_or(1);
         let line = |of: &StreamTypeEntry| {
             format!(
-                "store {store}: {} gives stream type `{}` {} buckets, and the store's manifest {}: the file is another store's. Put the right one back,                  or move it away and register the stream types again",
+                "store {store}: {} gives stream type `{}` {} buckets, and the store's manifest {}: the file is another store's. Put the right one back, or move it away and register the stream types again",
                 self.path.display(),
                 of.name,
                 of.buckets,

@@ -5,6 +5,7 @@ None of it changes while a store lives: a statement that is replaced cannot chan
 
 from dataclasses import dataclass
 
+from . import _given
 from . import _json as j
 from ._names import Names, names_of
 from ._steps import JSON, Operation, Repeat, Request, ask, get, path
@@ -65,9 +66,11 @@ def stream_types(state: StoreState) -> Operation[list[StreamType]]:
     return [StreamType.of(one) for one in j.rows(row, "stream_types")]
 
 
-def register(state: StoreState, name: str) -> Operation[StreamType]:
+def register(state: StoreState, name: str, buckets: int | None) -> Operation[StreamType]:
     """Registers a stream type."""
+    _given.whole(buckets=buckets)
     facts = yield from state.facts()
     route, headers = path("v1", "stores", facts.name, "stream-types"), {"content-type": JSON}
-    request = Request("POST", route, Repeat.SAFE, headers=headers, body=j.dump({"name": name}))
+    entry = {"name": name} if buckets is None else {"name": name, "buckets": buckets}
+    request = Request("POST", route, Repeat.SAFE, headers=headers, body=j.dump(entry))
     return StreamType.of(j.parse((yield from ask(request, state.patience)).body))

@@ -256,9 +256,9 @@ class AsyncStore:
         """Stream types, registered or in use."""
         return await self._client.run(_store.stream_types(self._state))
 
-    async def register(self, name: str) -> StreamType:
-        """Registers a stream type; once more is as good as once."""
-        return await self._client.run(_store.register(self._state, name))
+    async def register(self, name: str, *, buckets: int | None = None) -> StreamType:
+        """Registers a stream type, of one bucket (log) or of several; once more is as good as once."""
+        return await self._client.run(_store.register(self._state, name, buckets))
 
 
 class AsyncAdmin:

@@ -255,9 +255,9 @@ class Store:
         """Stream types, registered or in use."""
         return self._client.run(_store.stream_types(self._state))
 
-    def register(self, name: str) -> StreamType:
-        """Registers a stream type; once more is as good as once."""
-        return self._client.run(_store.register(self._state, name))
+    def register(self, name: str, *, buckets: int | None = None) -> StreamType:
+        """Registers a stream type, of one bucket (log) or of several; once more is as good as once."""
+        return self._client.run(_store.register(self._state, name, buckets))
 
 
 class Admin:
