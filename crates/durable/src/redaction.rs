@@ -23,9 +23,9 @@ pub struct Redaction {
     /// Its id.
     #[serde(with = "wire")]
     pub event_id: EventId,
-    /// Its stream type: two owners do not ask each other, so an id alone may name two events.
+    /// Its stream type.
     pub stream_type: String,
-    /// Its stream.
+    /// Its stream: two owners do not ask each other, so an id alone may name two events, also of one stream type that has several buckets.
     pub stream_id: String,
     /// Its place in the stream.
     #[serde(with = "wire")]
@@ -40,8 +40,8 @@ pub struct Redaction {
     pub reason: Option<String>,
 }
 
-/// Redacted ids, each with the stream types of its events.
-type Hidden = HashMap<EventId, Vec<Arc<str>>>;
+/// Redacted ids, each with the streams of its events: type and id.
+type Hidden = HashMap<EventId, Vec<(Arc<str>, Arc<str>)>>;
 
 /// The overlay of a store, as of now.
 #[derive(Debug, Default)]
@@ -58,8 +58,9 @@ impl Veil {
             return;
         }
         let mut hidden = Hidden::with_capacity(count);
-        for Redaction { event_id, stream_type, .. } in redactions {
-            hidden.entry(*event_id).or_default().push(Arc::from(stream_type.as_str()));
+        for Redaction { event_id, stream_type, stream_id, .. } in redactions {
+            let stream = (Arc::from(stream_type.as_str()), Arc::from(stream_id.as_str()));
+            hidden.entry(*event_id).or_default().push(stream);
         }
         self.hidden.store(Arc::new(hidden));
         self.count.store(count, Ordering::Release);
@@ -77,22 +78,29 @@ impl Veil {
         self.count.load(Ordering::Acquire)
     }
 
-    /// Whether an event is redacted.
+    /// Whether an event of this stream is redacted.
     #[must_use]
-    pub fn hides(&self, event_id: EventId, stream_type: &str) -> bool {
-        !self.is_empty()
-            && self.hidden.load().get(&event_id).is_some_and(|types| types.iter().any(|of| **of == *stream_type))
+    pub fn hides(&self, event_id: EventId, (stream_type, stream_id): (&str, &str)) -> bool {
+        let is_it = |(of_type, of_id): &(Arc<str>, Arc<str>)| **of_type == *stream_type && **of_id == *stream_id;
+        !self.is_empty() && self.hidden.load().get(&event_id).is_some_and(|streams| streams.iter().any(is_it))
+    }
+
+    /// Whether a row is redacted.
+    fn hides_row(&self, rows: &impl Rows, i: usize) -> bool {
+        let event = rows.row(i);
+        self.hides(rows.event_id(i), (event.stream_type, event.stream_id))
     }
 
     /// An event as readers may see it.
     #[must_use]
     pub fn over<'a>(&self, event: EventRef<'a>) -> EventRef<'a> {
-        if self.hides(event.event_id, event.stream_type) { event.redacted() } else { event }
+        let is_hidden = self.hides(event.event_id, (event.stream_type, event.stream_id));
+        if is_hidden { event.redacted() } else { event }
     }
 
     /// Whether any of some rows is redacted.
     pub fn hides_any(&self, rows: &impl Rows) -> bool {
-        !self.is_empty() && (0..rows.rows()).any(|i| self.hides(rows.event_id(i), rows.row(i).stream_type))
+        !self.is_empty() && (0..rows.rows()).any(|i| self.hides_row(rows, i))
     }
 }
 
@@ -107,7 +115,7 @@ pub struct Veiled<B> {
 impl<B: Rows> Veiled<B> {
     /// Looks which of the rows are redacted now.
     pub fn new(veil: &Veil, rows: B) -> Self {
-        let hidden = |i: &usize| veil.hides(rows.event_id(*i), rows.row(*i).stream_type);
+        let hidden = |i: &usize| veil.hides_row(&rows, *i);
         let hidden = if veil.is_empty() { Vec::new() } else { (0..rows.rows()).filter(hidden).collect() };
         Self { rows, hidden }
     }
@@ -219,6 +227,8 @@ mod tests {
             assert_eq!((shown.command_id, shown.seq), (Some("c"), Seq(7)));
             assert_eq!(veil.over(event(id, "A", None)).metadata, None);
             assert_eq!(veil.over(event(id, "B", None)), event(id, "B", None), "another owner's event of this id");
+            let of_other_bucket = EventRef { stream_id: "t", ..event(id, "A", None) };
+            assert_eq!(veil.over(of_other_bucket), of_other_bucket, "another owner's, of the same type");
         }
         assert_eq!(veil.over(event(3, "A", None)), event(3, "A", None));
         let rows = vec![event(3, "A", Some("{}")), event(1, "A", Some("{}"))];

@@ -32,7 +32,7 @@ pub struct Wish {
 /// What was done.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Redacted {
-    /// The events that have the id: one, unless clients gave it to two stream types.
+    /// The events that have the id: one, unless clients gave it to two stream types, or buckets of one.
     pub events: Vec<Redaction>,
     /// All of them were redacted before; nothing changed.
     pub already: bool,
@@ -96,7 +96,7 @@ pub fn redact(store: &Store, wish: &Wish, job_id: u128, now: Micros) -> Result<R
     let current = store.durable().pin();
     let new: Vec<Redaction> = places
         .into_iter()
-        .filter(|(stream_type, ..)| !current.is_redacted(wish.event_id, stream_type))
+        .filter(|(stream_type, stream_id, _)| !current.is_redacted(wish.event_id, (stream_type, stream_id)))
         .map(|(stream_type, stream_id, seq)| Redaction {
             event_id: wish.event_id,
             stream_type,
@@ -116,9 +116,10 @@ pub fn redact(store: &Store, wish: &Wish, job_id: u128, now: Micros) -> Result<R
     if events.is_empty() { Err(RedactError::NotFound(wish.event_id)) } else { Ok(Redacted { events, already }) }
 }
 
-/// Redacted events that no live file holds the text of: nothing is left to rewrite for them. Only a memory, for this process.
+/// Redacted events, each by its id and stream, that no live file holds the text of: nothing is left to rewrite for them. Only a memory, for
+/// this process.
 #[derive(Default)]
-pub(crate) struct Rewritten(Mutex<HashSet<(EventId, String)>>);
+pub(crate) struct Rewritten(Mutex<HashSet<(EventId, String, String)>>);
 
 impl Rewritten {
     /// Files have come back: look at all of them again.
@@ -136,7 +137,7 @@ impl Store {
     ) -> Result<HashSet<String>, ReadError> {
         let mut paths = HashSet::new();
         for redaction in snapshot.redactions().filter(|of| stream_type.is_none_or(|name| name == of.stream_type)) {
-            let key = (redaction.event_id, redaction.stream_type.clone());
+            let key = (redaction.event_id, redaction.stream_type.clone(), redaction.stream_id.clone());
             if self.rewritten().0.lock().contains(&key) {
                 continue;
             }

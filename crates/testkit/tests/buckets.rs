@@ -9,6 +9,8 @@ use common::{TIERS, assert_all, event, evict, follow, request};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use strandline_engine::append::{Answer, AppendOutcome};
+use strandline_engine::compact::{NoSteps, Progress, Trigger, plan_merge, plan_merges, run_merge};
+use strandline_engine::read::{Filter, StreamRead};
 use strandline_engine::store::SplitError;
 use strandline_engine::verify::verify;
 use strandline_event::{BatchUnit, Chunk, ErrorKind, IdPrefix, LogKey, Micros, Position};
@@ -131,6 +133,65 @@ fn an_event_id_that_two_owners_have_fails_no_read_of_both() {
     }
     evict(&store);
     assert_eq!(all(&store), [0, other]);
+}
+
+/// What the only event of a stream says to a reader.
+fn said(store: &LocalStore, n: usize) -> String {
+    let (from_seq, to_seq, order) = (None, None, None);
+    let stream_id = format!("s{n}");
+    let read = StreamRead { stream_type: "T", stream_id: &stream_id, from_seq, to_seq, limit: 10, order };
+    let page = store.store().read_stream(&read).unwrap();
+    page.rows().next().unwrap().data.to_owned()
+}
+
+/// Rows of data files that still say something.
+fn held(store: &LocalStore) -> usize {
+    let scan = store.store().durable().pin().scan(&Filter::default());
+    scan.map(|batch| batch.unwrap().iter().filter(|event| !event.says_nothing()).count()).sum()
+}
+
+#[test]
+fn what_is_redacted_are_the_events_that_had_the_id_then_and_no_file_keeps_one_of_them() {
+    let settings = format!("{TIERS}, strict.immutable_events = false");
+    let mut store = LocalStore::on_memory(declared("/durable", &settings)).unwrap();
+    store.store().split("T", BUCKETS, store.time.now()).unwrap();
+    let mut owners = BTreeSet::new();
+    let of_other_owners = (0..1000).filter(|n| owners.insert(store.store().owner_of("T", &format!("s{n}"))));
+    let streams: Vec<usize> = of_other_owners.take(3).collect();
+    let id = IdPrefix::v7(Micros(5_000_000), 5).id(0);
+    let put = |store: &mut LocalStore, n: usize| {
+        let with_id = Event { event_id: Some(id), ..event(&format!("s{n}"), n) };
+        append(store, &request("T", BatchUnit::Rows, vec![with_id]));
+    };
+    put(&mut store, streams[0]);
+    put(&mut store, streams[1]);
+    for key in logs(&store) {
+        assert_eq!(store.compact(&key).unwrap(), 1);
+    }
+    assert_eq!(store.redact(id).unwrap().events.len(), 2);
+    let now = store.time.now();
+    let plans = plan_merges(store.store(), None, Trigger::Redaction, now).unwrap();
+    assert_eq!((plans.len(), held(&store)), (2, 2));
+    // each is planned anew when its turn comes
+    for (n, due) in plans.iter().enumerate() {
+        let plan = plan_merge(store.store(), &due.partition, Trigger::Redaction, now).unwrap().unwrap();
+        run_merge(store.store(), &plan, n as u128 + 1, now, &Progress::default(), &NoSteps).unwrap();
+        assert_eq!(held(&store), 1 - n);
+    }
+    // what comes later, to an owner that never heard of the id, says what it says
+    put(&mut store, streams[2]);
+    let key = store.store().owner_of("T", &format!("s{}", streams[2]));
+    for step in 0..2 {
+        assert_eq!(said(&store, streams[2]), streams[2].to_string(), "{step}");
+        assert!(said(&store, streams[0]).contains("redacted"));
+        if step == 0 {
+            assert_eq!(store.compact(&key).unwrap(), 1);
+            evict(&store);
+        }
+    }
+    let again = store.redact(id).unwrap();
+    assert!(!again.already && again.events.len() == 3);
+    assert!(said(&store, streams[2]).contains("redacted"));
 }
 
 #[test]

@@ -50,12 +50,13 @@ impl Snapshot {
         self.shared.veil.take_in(redactions.len(), redactions.iter());
     }
 
-    /// Whether this version says that an event is redacted. The veil may know more: on a member of a cluster it hides what a version says that is not
-    /// current here yet.
+    /// Whether this version says that an event of this stream is redacted. The veil may know more: on a member of a cluster it hides what a
+    /// version says that is not current here yet.
     #[must_use]
-    pub fn is_redacted(&self, event_id: EventId, stream_type: &str) -> bool {
-        self.shared.veil.hides(event_id, stream_type)
-            && self.redactions().any(|of| of.event_id == event_id && of.stream_type == stream_type)
+    pub fn is_redacted(&self, event_id: EventId, (stream_type, stream_id): (&str, &str)) -> bool {
+        let is_it =
+            |of: &Redaction| of.event_id == event_id && of.stream_type == stream_type && of.stream_id == stream_id;
+        self.shared.veil.hides(event_id, (stream_type, stream_id)) && self.redactions().any(is_it)
     }
 
     /// What is redacted, oldest first.

@@ -102,6 +102,7 @@ fn a_member_hides_what_is_redacted_before_the_version_that_says_so_is_its_own() 
     let files = write(&one, &job, &events).unwrap();
     one.commit(&commit(&job, files, &events)).unwrap();
     let (id, stream_type) = (events[3].event_id, log().stream_type.to_string());
+    let stream = (&*stream_type, &*events[3].stream_id);
     let redaction = crate::Redaction {
         event_id: id,
         stream_type: stream_type.clone(),
@@ -112,9 +113,9 @@ fn a_member_hides_what_is_redacted_before_the_version_that_says_so_is_its_own() 
         reason: None,
     };
     one.redact(&Redact { job_id: 2, events: vec![redaction] }).unwrap();
-    assert!(one.pin().is_redacted(id, &stream_type));
+    assert!(one.pin().is_redacted(id, stream));
     assert!(matches!(two.follow_others(&|_| false).unwrap(), FollowedOthers::NotReady));
-    assert!(two.veil().hides(id, &stream_type) && !two.pin().is_redacted(id, &stream_type));
+    assert!(two.veil().hides(id, stream) && !two.pin().is_redacted(id, stream));
     two.follow_others(&|_| true).unwrap();
-    assert!(two.pin().is_redacted(id, &stream_type) && !two.pin().is_redacted(id, "Other"));
+    assert!(two.pin().is_redacted(id, stream) && !two.pin().is_redacted(id, ("Other", stream.1)));
 }

@@ -44,7 +44,7 @@ impl Store {
     /// [`ReadError`].
     pub fn resolve(&self, batch: BatchView<'_>, lookup: &Lookup) -> Result<Known, ReadError> {
         let (stream_type, veil) = (batch.stream_type(), self.durable().veil());
-        let is_redacted = |event: &EventRef<'_>| veil.hides(event.event_id, event.stream_type);
+        let is_redacted = |event: &EventRef<'_>| veil.hides(event.event_id, (event.stream_type, event.stream_id));
         let read = |stream_id: &str, from: Seq, to: Seq, each: &mut dyn FnMut(&EventRef<'_>)| {
             self.each_row(stream_type, stream_id, (from, to), each)
         };

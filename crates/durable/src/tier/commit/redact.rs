@@ -28,12 +28,16 @@ impl DurableTier {
 
 impl Change for Redact {
     fn is_done(&self, current: &Snapshot, _: u128) -> bool {
-        self.events.iter().all(|event| current.is_redacted(event.event_id, &event.stream_type))
+        self.events.iter().all(|event| is_redacted(current, event))
     }
 
     fn apply(&self, _: &DurableTier, current: &Snapshot, next: &mut Manifest) -> Result<(), CommitError> {
-        let new = self.events.iter().filter(|event| !current.is_redacted(event.event_id, &event.stream_type));
+        let new = self.events.iter().filter(|event| !is_redacted(current, event));
         next.redactions.inline.extend(new.cloned());
         Ok(())
     }
+}
+
+fn is_redacted(current: &Snapshot, event: &Redaction) -> bool {
+    current.is_redacted(event.event_id, (&event.stream_type, &event.stream_id))
 }
