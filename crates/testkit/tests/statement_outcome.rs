@@ -1,17 +1,19 @@
-//! A statement whose commit has an unknown outcome: the store follows what the manifests say, as soon as anybody can know.
+//! A statement, or a number of buckets, whose commit has an unknown outcome: the store follows what the manifests say, as soon as anybody
+//! can know.
 
 // helpers of a test are as blunt as the test itself
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
 
-use common::{TIERS, load};
+use common::{TIERS, event, load, request};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use strandline_durable::objects::{ObjectError, Objects, StoreObjects, Wrapped};
 use strandline_durable::{CommitError, SharedObjects};
-use strandline_engine::store::ReplaceError;
-use strandline_event::LogKey;
+use strandline_engine::append::Answer;
+use strandline_engine::store::{OpenError, ReplaceError, SplitError};
+use strandline_event::{BatchUnit, LogKey};
 use strandline_testkit::r#gen::store as declared;
 use strandline_testkit::local_store::LocalStore;
 use strandline_wal::crash_disk::CrashDisk;
@@ -105,4 +107,41 @@ fn the_next_statement_decides_what_became_of_the_one_before() {
     let replaced = store.replace(statement(3)).unwrap();
     assert_eq!(replaced.changed, ["durable.compression.level"]);
     assert_eq!(store.store().durable().pin().config_text(), strandline_deql::print(&store.store().config()));
+}
+
+#[test]
+fn a_type_whose_number_of_buckets_nobody_knows_gets_no_log_and_no_other_number() {
+    for lands in [true, false] {
+        let (mut store, away) = store();
+        load(&mut store, "T", 0..9, 2);
+        let now = store.time.now();
+        let split = |store: &LocalStore, buckets| store.store().split("U", buckets, now);
+        *away.is_away.lock() = true;
+        let unknown = split(&store, 4).unwrap_err();
+        assert!(matches!(unknown, SplitError::Commit(CommitError::Unknown { .. })), "{unknown}");
+        *away.is_away.lock() = false;
+        // an event that was stored in the first bucket now would be looked for in another one later
+        let made = store.store().create_log(&LogKey::single("U"), now);
+        assert!(matches!(made, Err(OpenError::Commit(CommitError::Unknown { .. }))));
+        assert!(matches!(split(&store, 1), Err(SplitError::Commit(CommitError::Unknown { .. }))));
+        if lands {
+            away.land();
+        }
+        match (lands, split(&store, 8)) {
+            (true, Err(SplitError::Other { buckets: 4, .. })) | (false, Ok(())) => {}
+            other => panic!("{other:?}"),
+        }
+        let wanted = if lands { 4 } else { 8 };
+        for restarts in [false, true] {
+            if restarts {
+                store.restart().unwrap();
+            }
+            let said = store.store().durable().pin().manifest().buckets.get("U").copied();
+            assert_eq!((store.store().buckets_of("U"), said), (wanted, Some(wanted)));
+            let answer = store.append(&request("U", BatchUnit::Rows, vec![event("s1", 1)]));
+            assert!(matches!(answer, Answer::Done(_)), "{answer:?}");
+        }
+        let owner = store.store().owner_of("U", "s1");
+        assert_eq!(store.compact(&owner).unwrap(), 2);
+    }
 }

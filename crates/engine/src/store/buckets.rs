@@ -19,6 +19,10 @@ use strandline_event::{BatchBytes, BatchUnit, BatchView, ErrorKind, LogKey, Micr
 /// Stream types of more than one bucket.
 pub(crate) type Buckets = BTreeMap<String, u32>;
 
+/// Stream types whose split has an unknown outcome, each with the newest version that was known before it: the one behind that says it, or
+/// it never was.
+pub(super) type UnclearSplits = BTreeMap<String, u64>;
+
 /// Why a stream type is not split.
 #[derive(Debug, thiserror::Error)]
 pub enum SplitError {
@@ -132,24 +136,55 @@ impl Store {
     /// Gives a stream type that has no log yet its number of buckets, for ever; the same again is no error. Blocks.
     ///
     /// # Errors
-    /// [`SplitError`]; after a commit of which nobody knows whether it happened the next open tells.
+    /// [`SplitError`]; after a commit of which nobody knows whether it happened the type gets no log until somebody does: the same call
+    /// again finds out, or the next open.
     pub fn split(&self, stream_type: &str, buckets: u32, now: Micros) -> Result<(), SplitError> {
-        if self.buckets_of(stream_type) == buckets {
-            return Ok(());
+        // no log is made meanwhile
+        let mut unclear = self.creating.lock();
+        let decided = self.decide_split(&mut unclear, stream_type);
+        if buckets == 1 {
+            // no commit of this call would find it out
+            decided?;
         }
-        let _no_log_is_made = self.creating.lock();
         let known = self.buckets_of(stream_type);
         if known == buckets {
             return Ok(());
         }
-        let is_there = known > 1 || self.logs.load().keys().any(|log| *log.stream_type == *stream_type);
-        if is_there {
-            return Err(SplitError::Other { stream_type: stream_type.to_owned(), buckets: known });
+        let other = |buckets| SplitError::Other { stream_type: stream_type.to_owned(), buckets };
+        if known > 1 || self.logs.load().keys().any(|log| *log.stream_type == *stream_type) {
+            return Err(other(known));
         }
         let job_id = keyed_hash(0, 6, &[&self.entropy.to_le_bytes(), stream_type.as_bytes()]);
         let update = Update::Buckets { stream_type: stream_type.to_owned(), buckets };
-        self.durable.update(&update, job_id, now)?;
-        self.learn_buckets(&Buckets::from([(stream_type.to_owned(), buckets)]));
+        let above = self.durable.pin().version();
+        let snapshot = self.durable.update(&update, job_id, now).inspect_err(|error| {
+            if matches!(error, CommitError::Unknown { .. }) {
+                unclear.entry(stream_type.to_owned()).or_insert(above);
+            }
+        })?;
+        unclear.remove(stream_type);
+        // a number that another call gave before, and of which nobody knew, is there by now
+        let said = &snapshot.manifest().buckets;
+        self.learn_buckets(said);
+        match said.get(stream_type) {
+            Some(said) if *said != buckets => Err(other(*said)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Finds out, where that can be, what became of a split of unknown outcome: until then nobody knows the logs of the type. Cheap where
+    /// there is none.
+    pub(super) fn decide_split(&self, unclear: &mut UnclearSplits, stream_type: &str) -> Result<(), CommitError> {
+        let Some(above) = unclear.get(stream_type).copied() else { return Ok(()) };
+        let settled = self.durable.settle();
+        let snapshot = self.durable.pin();
+        if snapshot.version() <= above {
+            settled?;
+            let reason = format!("it would say how many buckets `{stream_type}` has");
+            return Err(CommitError::Unknown { version: above + 1, reason });
+        }
+        self.learn_buckets(&snapshot.manifest().buckets);
+        unclear.remove(stream_type);
         Ok(())
     }
 

@@ -85,8 +85,8 @@ pub struct Store {
     rewritten: Rewritten,
     /// The keys of subjects, where the node has some.
     subjects: OnceLock<Opener>,
-    /// One log is made at a time.
-    creating: parking_lot::Mutex<()>,
+    /// One log is made at a time, and none of these types.
+    creating: parking_lot::Mutex<buckets::UnclearSplits>,
     /// Commits of appends so far under this epoch, in a store without a log.
     commits: AtomicU64,
     /// Command ids of all logs, where they are unique in the store as a whole.

@@ -166,10 +166,11 @@ impl Store {
     /// # Errors
     /// `LogExists`, and what opening its folder says.
     pub fn create_log(&self, key: &LogKey, now: Micros) -> Result<OpenLog, OpenError> {
-        let _one_at_a_time = self.creating.lock();
+        let mut unclear = self.creating.lock();
         if self.log(key).is_some() {
             return Err(OpenError::LogExists(key.clone()));
         }
+        self.decide_split(&mut unclear, &key.stream_type)?;
         let place = LogPlace {
             disk: &self.disk,
             dir: self.wal_dir.as_deref(),
@@ -215,7 +216,7 @@ impl Store {
             left_alone: LeftAlone::default(),
             rewritten: crate::redact::Rewritten::default(),
             subjects: std::sync::OnceLock::new(),
-            creating: parking_lot::Mutex::new(()),
+            creating: parking_lot::Mutex::default(),
             commits: AtomicU64::new(0),
             commands: Arc::default(),
         }

@@ -20,7 +20,7 @@ pub enum Update {
     },
     /// The store's statement was replaced.
     Config(String),
-    /// A stream type has several buckets, from before its first event on.
+    /// A stream type has several buckets, from before its first event on; where a version has said a number already, that one stays.
     Buckets {
         /// The type; it has no log yet.
         stream_type: String,
@@ -53,7 +53,7 @@ impl Change for Update {
             }
             Self::Config(text) => text.clone_into(&mut next.config_text),
             Self::Buckets { stream_type, buckets } => {
-                next.buckets.insert(stream_type.clone(), *buckets);
+                next.buckets.entry(stream_type.clone()).or_insert(*buckets);
             }
         }
         Ok(())
