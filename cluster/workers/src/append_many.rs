@@ -223,12 +223,14 @@ impl StoreHandle {
                 alone.push(place);
                 continue;
             }
-            // of a type that has an owner the number of buckets is what it will always be
             let log = (view.stream_type(), self.parts.store.bucket_of(view.stream_type(), view.stream(0)));
             // few types at a time: the last one is mostly the right one
             if let Some((_, group)) = groups.iter_mut().rev().find(|(known, _)| *known == log) {
                 group.places.push(place);
-            } else if let Ok((_, Some(owner))) = self.serving_owner(view) {
+            } else if let Ok((found, Some(owner))) = self.serving_owner(view)
+                && found.bucket == log.1
+            {
+                // from here on the number of buckets is what it will always be: a log that was looked for by another one is not this
                 groups.push((log, Group { owner, places: vec![place] }));
             } else {
                 alone.push(place);

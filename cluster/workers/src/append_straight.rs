@@ -67,6 +67,7 @@ impl StoreHandle {
     fn straight_owner(&self, appends: &[StreamAppend]) -> Option<Addr<WalWorker>> {
         let first = appends.first()?.batch.view();
         let stream_type = first.stream_type();
+        let buckets = self.parts.store.buckets_of(stream_type);
         let bucket_of = |view: BatchView<'_>| self.parts.store.bucket_of(stream_type, view.stream(0));
         let bucket = bucket_of(first);
         let is_plain = |append: &StreamAppend| {
@@ -76,7 +77,12 @@ impl StoreHandle {
         let store_is_plain = !self.is_limited()
             && self.node.shared.subjects.is_none()
             && self.config().projection.mode != ProjectionMode::Sync;
-        if store_is_plain && appends.iter().all(is_plain) { self.serving_owner(first).ok()?.1 } else { None }
+        if !store_is_plain || !appends.iter().all(is_plain) {
+            return None;
+        }
+        let (_, owner) = self.serving_owner(first).ok()?;
+        // the type may have got its buckets and its first log in this moment: then they were told apart by another number
+        owner.filter(|_| self.parts.store.buckets_of(stream_type) == buckets)
     }
 }
 
