@@ -12,6 +12,7 @@ use strandline_engine::append::{Answer, AppendOutcome};
 use strandline_engine::compact::{NoSteps, Progress, Trigger, plan_merge, plan_merges, run_merge};
 use strandline_engine::read::{Filter, StreamRead};
 use strandline_engine::store::SplitError;
+use strandline_engine::tenants::TenantScope;
 use strandline_engine::verify::verify;
 use strandline_event::{BatchUnit, Chunk, ErrorKind, IdPrefix, LogKey, Micros, Position};
 use strandline_testkit::r#gen::store as declared;
@@ -135,6 +136,13 @@ fn an_event_id_that_two_owners_have_fails_no_read_of_both() {
     assert_eq!(all(&store), [0, other]);
 }
 
+/// Numbers of so many streams, each of another owner.
+fn of_other_owners(store: &LocalStore, count: usize) -> Vec<usize> {
+    let mut owners = BTreeSet::new();
+    let is_new = |n: &usize| owners.insert(store.store().owner_of("T", &format!("s{n}")));
+    (0..1000).filter(is_new).take(count).collect()
+}
+
 /// What the only event of a stream says to a reader.
 fn said(store: &LocalStore, n: usize) -> String {
     let (from_seq, to_seq, order) = (None, None, None);
@@ -155,9 +163,7 @@ fn what_is_redacted_are_the_events_that_had_the_id_then_and_no_file_keeps_one_of
     let settings = format!("{TIERS}, strict.immutable_events = false");
     let mut store = LocalStore::on_memory(declared("/durable", &settings)).unwrap();
     store.store().split("T", BUCKETS, store.time.now()).unwrap();
-    let mut owners = BTreeSet::new();
-    let of_other_owners = (0..1000).filter(|n| owners.insert(store.store().owner_of("T", &format!("s{n}"))));
-    let streams: Vec<usize> = of_other_owners.take(3).collect();
+    let streams = of_other_owners(&store, 3);
     let id = IdPrefix::v7(Micros(5_000_000), 5).id(0);
     let put = |store: &mut LocalStore, n: usize| {
         let with_id = Event { event_id: Some(id), ..event(&format!("s{n}"), n) };
@@ -192,6 +198,37 @@ fn what_is_redacted_are_the_events_that_had_the_id_then_and_no_file_keeps_one_of
     let again = store.redact(id).unwrap();
     assert!(!again.already && again.events.len() == 3);
     assert!(said(&store, streams[2]).contains("redacted"));
+}
+
+#[test]
+fn an_id_that_two_tenants_have_is_found_for_each_of_them() {
+    let mut store = LocalStore::on_memory(declared("/durable", TIERS)).unwrap();
+    store.store().split("T", BUCKETS, store.time.now()).unwrap();
+    let streams = of_other_owners(&store, 2);
+    let id = IdPrefix::v7(Micros(5_000_000), 5).id(0);
+    let tenants = ["acme", "zeta"];
+    for (tenant, n) in tenants.iter().zip(&streams) {
+        let tenant_id = Some((*tenant).to_owned());
+        let its_own = Event { event_id: Some(id), tenant_id, ..event(&format!("s{n}"), *n) };
+        append(&mut store, &request("T", BatchUnit::Rows, vec![its_own]));
+    }
+    for is_in_files in [false, true] {
+        if is_in_files {
+            for key in logs(&store) {
+                assert_eq!(store.compact(&key).unwrap(), 1);
+            }
+            evict(&store);
+        }
+        let look_up = |tenant: &str| {
+            let scope = Arc::new(TenantScope::new(vec![tenant.to_owned()]));
+            store.store().look_up_event_for(&scope, id).unwrap().0
+        };
+        for (tenant, n) in tenants.iter().zip(&streams) {
+            let found = look_up(tenant).unwrap();
+            assert!(found.event().data == n.to_string() && found.warnings.is_empty(), "{found:?}");
+        }
+        assert!(look_up("other").is_none());
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@
 use super::error::ReadError;
 use super::source::{RowAt, Source, Sources};
 use super::tiers::TierSet;
+use crate::append::SettledError;
 use crate::ids::TailLoc;
 use crate::store::{LogShared, Setting, Store};
 use crate::view::retired::RetiredSeqs;
@@ -60,21 +61,40 @@ impl Store {
     /// # Errors
     /// The same.
     pub fn look_up_event(&self, id: EventId) -> Result<(Option<FoundEvent>, ReadStats), ReadError> {
+        self.look_up_among(id, &|_| Ok(true))
+    }
+
+    /// The same, among the events that somebody sees.
+    pub(super) fn look_up_among(
+        &self,
+        id: EventId,
+        sees: &dyn Fn(&EventRef<'_>) -> Result<bool, SettledError>,
+    ) -> Result<(Option<FoundEvent>, ReadStats), ReadError> {
         for _ in 1..VIEWS_MAX {
-            match self.look_up(id) {
+            match self.look_up(id, sees) {
                 Err(error) if error.trim_raced() => {}
                 other => return other,
             }
         }
-        self.look_up(id)
+        self.look_up(id, sees)
     }
 
-    fn look_up(&self, id: EventId) -> Result<(Option<FoundEvent>, ReadStats), ReadError> {
+    fn look_up(
+        &self,
+        id: EventId,
+        sees: &dyn Fn(&EventRef<'_>) -> Result<bool, SettledError>,
+    ) -> Result<(Option<FoundEvent>, ReadStats), ReadError> {
         let setting = self.setting();
-        let (sources, found, stats) = self.rows_of_id(id, &setting, setting.read_tiers)?;
-        if found.is_empty() {
+        let (sources, all, stats) = self.rows_of_id(id, &setting, setting.read_tiers)?;
+        if all.is_empty() {
             // it may stand where a log cannot be read
             self.refuse_damaged(&setting, None)?;
+        }
+        let mut found = Vec::with_capacity(all.len());
+        for at in all {
+            if sees(&sources.row(at))? {
+                found.push(at);
+            }
         }
         let mut chosen = choose(sources, &found);
         if let Some(found) = &mut chosen {

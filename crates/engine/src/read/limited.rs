@@ -59,12 +59,8 @@ impl Store {
         scope: &Arc<TenantScope>,
         id: EventId,
     ) -> Result<(Option<FoundEvent>, ReadStats), ReadError> {
-        let (found, stats) = self.look_up_event(id)?;
-        let Some(mut found) = found else { return Ok((None, stats)) };
         // others of this id may be another tenant's
-        found.warnings.clear();
-        let is_seen = Visible::new(self, scope).sees(&found.event())?;
-        Ok((is_seen.then_some(found), stats))
+        self.look_up_among(id, &|event| Visible::new(self, scope).sees(event))
     }
 
     /// As [`read_global`](Self::read_global), of what the caller sees. `next` is the place of the last row that it is given, or what it asked
