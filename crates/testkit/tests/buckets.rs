@@ -117,23 +117,35 @@ fn a_store_without_a_log_has_buckets_too() {
 
 #[test]
 fn an_event_id_that_two_owners_have_fails_no_read_of_both() {
-    let settings = format!("{TIERS}, read.dedupe.key = 'event_id'");
-    let mut store = LocalStore::on_memory(declared("/durable", &settings)).unwrap();
-    store.store().split("T", BUCKETS, store.time.now()).unwrap();
-    let owner = |store: &LocalStore, n: usize| store.store().owner_of("T", &format!("s{n}"));
-    let other = (1..100).find(|n| owner(&store, *n) != owner(&store, 0)).unwrap();
-    let event_id = Some(IdPrefix::v7(Micros(5_000_000), 5).id(0));
-    for n in [0, other] {
-        let twice = Event { event_id, ..event(&format!("s{n}"), n) };
-        append(&mut store, &request("T", BatchUnit::Rows, vec![twice]));
+    for in_one_moment in [false, true] {
+        let settings = format!("{TIERS}, read.dedupe.key = 'event_id'");
+        let mut store = LocalStore::on_memory(declared("/durable", &settings)).unwrap();
+        store.store().split("T", BUCKETS, store.time.now()).unwrap();
+        let streams = of_other_owners(&store, 2);
+        let event_id = Some(IdPrefix::v7(Micros(5_000_000), 5).id(0));
+        let mut moments = BTreeSet::new();
+        for n in &streams {
+            let twice = Event { event_id, ..event(&format!("s{n}"), *n) };
+            let batch = request("T", BatchUnit::Rows, vec![twice]).request().unwrap().batch;
+            match store.append_batch(batch) {
+                Answer::Done(outcome) => moments.insert(outcome.stamped.unwrap().stamps().last_ingested_at()),
+                other => panic!("{other:?}"),
+            };
+            if !in_one_moment {
+                store.time.advance_us(13);
+            }
+        }
+        store.time.advance_us(13);
+        assert_eq!(moments.len(), if in_one_moment { 1 } else { 2 });
+        let all = |store: &LocalStore| follow(store, Position::START, 10).0.into_iter().collect::<BTreeSet<_>>();
+        let expected: BTreeSet<usize> = streams.into_iter().collect();
+        assert_eq!(all(&store), expected);
+        for key in logs(&store) {
+            assert_eq!(store.compact(&key).unwrap(), 1);
+        }
+        evict(&store);
+        assert_eq!(all(&store), expected);
     }
-    let all = |store: &LocalStore| follow(store, Position::START, 10).0;
-    assert_eq!(all(&store), [0, other]);
-    for key in logs(&store) {
-        assert_eq!(store.compact(&key).unwrap(), 1);
-    }
-    evict(&store);
-    assert_eq!(all(&store), [0, other]);
 }
 
 /// Numbers of so many streams, each of another owner.

@@ -58,7 +58,7 @@ pub(crate) fn merge_stream(
         rows = drop_equal_ids(sources, rows)?;
         return Ok(rows);
     }
-    dedupe_adjacent(rows, key, sources, |r| r.at, |a, b| a.seq == b.seq)
+    dedupe_adjacent(rows, key, sources, |r| r.at, |a, b| a.seq == b.seq, |_, _| true)
 }
 
 /// A row of the global order before the merge.
@@ -77,12 +77,20 @@ pub(crate) fn merge_global(
     buckets: &Buckets,
 ) -> Result<Vec<GlobalRow>, Doubled> {
     rows.sort_by_key(|r| r.position);
-    let rows = dedupe_adjacent(rows, key, sources, |r| r.at, |a, b| a.position == b.position)?;
+    // an id that two owners took in one moment stands at one position
+    let one_owner = |a: RowAt, b: RowAt| owner(&sources.row(a), buckets) == owner(&sources.row(b), buckets);
+    let rows = dedupe_adjacent(rows, key, sources, |r| r.at, |a, b| a.position == b.position, one_owner)?;
     refuse_distant_doubles(sources, &rows, key, buckets)?;
     Ok(rows)
 }
 
-/// Rows of one owner (two do not ask each other) that have one key at different positions.
+/// Who gave an event its place; two owners do not ask each other.
+fn owner<'e>(event: &EventRef<'e>, buckets: &Buckets) -> (&'e str, u32) {
+    let buckets = buckets.get(event.stream_type).copied().unwrap_or(1);
+    (event.stream_type, if buckets > 1 { bucket_of(stream_hash(event.stream_id), buckets) } else { 0 })
+}
+
+/// Rows of one owner that have one key at different positions.
 fn refuse_distant_doubles(
     sources: &Sources,
     rows: &[GlobalRow],
@@ -90,15 +98,14 @@ fn refuse_distant_doubles(
     buckets: &Buckets,
 ) -> Result<(), Doubled> {
     let mut seen: HashMap<(&str, u32, &str, u128), RowAt> = HashMap::with_capacity(rows.len());
-    let bucket = |event: &EventRef<'_>| match buckets.get(event.stream_type) {
-        Some(buckets) => bucket_of(stream_hash(event.stream_id), *buckets),
-        None => 0,
-    };
     for row in rows {
         let event = sources.row(row.at);
         let id = match key {
             DedupeKey::StreamSeq => (event.stream_type, 0, event.stream_id, u128::from(event.seq.0)),
-            DedupeKey::EventId => (event.stream_type, bucket(&event), "", u128::from_be_bytes(event.event_id.0)),
+            DedupeKey::EventId => {
+                let (stream_type, bucket) = owner(&event, buckets);
+                (stream_type, bucket, "", u128::from_be_bytes(event.event_id.0))
+            }
         };
         if let Some(first) = seen.insert(id, row.at) {
             same_event(sources, key, first, row.at)?;
@@ -107,13 +114,14 @@ fn refuse_distant_doubles(
     Ok(())
 }
 
-/// `near` says cheaply whether two neighbours may have one key.
+/// `near` says cheaply whether two neighbours may have one key, `one_owner` of those whether one owner gave them their places.
 fn dedupe_adjacent<R: Copy>(
     rows: Vec<R>,
     key: DedupeKey,
     sources: &Sources,
     at: impl Fn(&R) -> RowAt,
     near: impl Fn(&R, &R) -> bool,
+    one_owner: impl Fn(RowAt, RowAt) -> bool,
 ) -> Result<Vec<R>, Doubled> {
     if rows.windows(2).all(|pair| !near(&pair[0], &pair[1])) {
         return Ok(rows);
@@ -122,7 +130,8 @@ fn dedupe_adjacent<R: Copy>(
     for row in rows {
         let mut keep = true;
         for kept in out.iter().rev().take_while(|kept| near(kept, &row)) {
-            keep &= !same_event(sources, key, at(kept), at(&row))?;
+            let (kept, row) = (at(kept), at(&row));
+            keep &= !(one_owner(kept, row) && same_event(sources, key, kept, row)?);
         }
         if keep {
             out.push(row);
