@@ -404,11 +404,13 @@ fn open_all(declarations: &Declarations, options: &NodeOptions) -> Result<Opened
         let registry = Registry::open(&data_dir.store_folder(&name), &[])?;
         SubscriptionFile::look(&data_dir.store_folder(&name))?;
         let store = Store::judge(open).map_err(|error| refused(&name, error, &data_dir))?;
-        let strange = registry.strange(&name, &store.buckets());
+        // one in memory has forgotten them, and is told again
+        let is_kept = !declared.config.durable.path.is_memory();
+        let strange = if is_kept { registry.strange(&name, &store.buckets()) } else { Vec::new() };
         if !strange.is_empty() {
             return Err(StartError::Refused(strange));
         }
-        if store.is_new() && !declared.config.durable.path.is_memory() {
+        if store.is_new() && is_kept {
             made.stores.push(name.clone());
         }
         judged.push((name, store));

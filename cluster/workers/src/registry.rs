@@ -121,6 +121,12 @@ impl Registry {
         self.types.iter().find(|t| &*t.name == name)
     }
 
+    /// The types of more than one bucket, and how many each has.
+    pub(crate) fn buckets(&self) -> BTreeMap<String, u32> {
+        let split = self.types.iter().filter(|of| of.buckets > 1);
+        split.map(|of| (of.name.to_string(), of.buckets)).collect()
+    }
+
     /// Lines that are of another store: they have other numbers of buckets than its manifest, which says where each stream is.
     pub(crate) fn strange(&self, store: &str, buckets: &BTreeMap<String, u32>) -> Vec<String> {
         let known = |of: &StreamTypeEntry| buckets.get(&*of.name).copied().unwrap_or(1);

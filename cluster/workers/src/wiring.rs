@@ -252,8 +252,7 @@ pub(crate) fn wire_store(opened: Opened, declared: &[String], shared: &Shared) -
         store.set_subjects(Arc::clone(&subjects.keys));
     }
     let config = store.config();
-    let declared = declared_types(&store, declared);
-    let registry = Registry::open(&shared.data_dir.store_folder(store.name()), &declared)?;
+    let registry = registry_of(&store, declared, shared)?;
     let types: Arc<PublishedTypes> = Arc::new(ArcSwap::from_pointee(registry.types().to_vec()));
     let hot = HotWorkers::start(&store, &shared.logs, &shared.chores, &shared.alive);
     let files = match store.has_log() {
@@ -315,10 +314,16 @@ pub(crate) fn wire_store(opened: Opened, declared: &[String], shared: &Shared) -
     })
 }
 
-/// What a statement declares has one bucket, unless it was registered with more.
-fn declared_types(store: &Store, names: &[String]) -> Vec<StreamTypeEntry> {
+/// The registrations of a store. What a statement declares has one bucket, unless it was registered with more.
+fn registry_of(store: &Store, declared: &[String], shared: &Shared) -> Result<Registry, StartError> {
     let entry = |name: &String| StreamTypeEntry { name: Arc::from(name.as_str()), buckets: store.buckets_of(name) };
-    names.iter().map(entry).collect()
+    let declared: Vec<StreamTypeEntry> = declared.iter().map(entry).collect();
+    let registry = Registry::open(&shared.data_dir.store_folder(store.name()), &declared)?;
+    if store.config().durable.path.is_memory() {
+        // its manifest went with the process before, and the file did not
+        store.learn_buckets(&registry.buckets());
+    }
+    Ok(registry)
 }
 
 fn wire_router(

@@ -97,6 +97,31 @@ fn a_type_of_several_buckets_has_a_log_each_and_is_one_to_its_readers() {
 }
 
 #[test]
+fn a_store_in_memory_starts_again_with_the_buckets_that_were_registered() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "CREATE EVENTSTORE calls WITH (durable.type = 'parquet', durable.path = 'memory://calls', wal.enabled = false);";
+    runtime::run(async {
+        for _ in 0..2 {
+            let declarations = parse_file("test.deql", text).unwrap();
+            let node = Node::start(declarations, options(folder.path())).await.unwrap();
+            let store = node.store("calls").unwrap();
+            // the first time it is registered, then it is there
+            store.register(entry("Call", BUCKETS)).await.unwrap();
+            assert_eq!((store.engine().buckets_of("Call"), logs(&store).len()), (BUCKETS, 0));
+            assert_eq!(*store.stream_types(), [entry("Call", BUCKETS)]);
+            for stream in STREAMS {
+                assert_eq!(append(&node, &store, stream, 1).await.unwrap(), (1, 1));
+            }
+            assert!(logs(&store).len() > 1);
+            all_have(&store, 1).await;
+            drop(store);
+            stop(node).await;
+        }
+    })
+    .unwrap();
+}
+
+#[test]
 fn a_body_that_no_owner_has_alone_goes_to_none() {
     let folder = tempfile::tempdir().unwrap();
     runtime::run(async {

@@ -188,7 +188,8 @@ impl Store {
         Ok(())
     }
 
-    /// What a cluster says of stream types of more than one bucket. Before a log of one of them is opened here.
+    /// What a cluster says of stream types of more than one bucket, before a log of one of them is opened here; or what a store in memory had
+    /// said before its process ended.
     pub fn learn_buckets(&self, told: &BTreeMap<String, u32>) {
         let is_new = |known: &Buckets| told.iter().any(|(name, buckets)| known.get(name) != Some(buckets));
         if !is_new(&self.buckets.load()) {
