@@ -19,8 +19,8 @@ use strandline_event::{BatchBytes, BatchUnit, BatchView, ErrorKind, LogKey, Micr
 /// Stream types of more than one bucket.
 pub(crate) type Buckets = BTreeMap<String, u32>;
 
-/// Stream types whose split has an unknown outcome, each with the newest version that was known before it: the one behind that says it, or
-/// it never was.
+/// Stream types whose split has an unknown outcome, each with the version that would say it: once there is that version, it says so, or the split
+/// never was.
 pub(super) type UnclearSplits = BTreeMap<String, u64>;
 
 /// Why a stream type is not split.
@@ -156,10 +156,9 @@ impl Store {
         }
         let job_id = keyed_hash(0, 6, &[&self.entropy.to_le_bytes(), stream_type.as_bytes()]);
         let update = Update::Buckets { stream_type: stream_type.to_owned(), buckets };
-        let above = self.durable.pin().version();
         let snapshot = self.durable.update(&update, job_id, now).inspect_err(|error| {
-            if matches!(error, CommitError::Unknown { .. }) {
-                unclear.entry(stream_type.to_owned()).or_insert(above);
+            if let CommitError::Unknown { version, .. } = error {
+                unclear.insert(stream_type.to_owned(), *version);
             }
         })?;
         unclear.remove(stream_type);
@@ -175,13 +174,13 @@ impl Store {
     /// Finds out, where that can be, what became of a split of unknown outcome: until then nobody knows the logs of the type. Cheap where
     /// there is none.
     pub(super) fn decide_split(&self, unclear: &mut UnclearSplits, stream_type: &str) -> Result<(), CommitError> {
-        let Some(above) = unclear.get(stream_type).copied() else { return Ok(()) };
+        let Some(version) = unclear.get(stream_type).copied() else { return Ok(()) };
         let settled = self.durable.settle();
         let snapshot = self.durable.pin();
-        if snapshot.version() <= above {
+        if snapshot.version() < version {
             settled?;
             let reason = format!("it would say how many buckets `{stream_type}` has");
-            return Err(CommitError::Unknown { version: above + 1, reason });
+            return Err(CommitError::Unknown { version, reason });
         }
         self.learn_buckets(&snapshot.manifest().buckets);
         unclear.remove(stream_type);
