@@ -99,32 +99,17 @@ impl Control {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::meta::{Addresses, NodeFacts, Outcome};
+    use crate::control::fixtures::{cluster_of, tell};
 
     /// Nodes 1 to n with these roles, one store.
     fn state(roles: &[&str]) -> MetaState {
-        let mut state = MetaState::default();
-        for (id, roles) in (1..).zip(roles) {
-            let at = |port: u64| format!("node{id}:{port}");
-            let addresses = Addresses { cluster: at(1), http: at(2), native: String::new() };
-            let node = NodeFacts { id, instance: u128::from(id), roles: Roles::parse(roles).unwrap(), addresses };
-            if id == 1 {
-                tell(&mut state, &Command::Create { cluster: 1, replication: 3, node });
-            } else {
-                tell(&mut state, &Command::AddNode(node));
-                tell(&mut state, &Command::Admit(id));
-            }
-        }
+        let mut state = cluster_of(roles);
         declare(&mut state, "a");
         state
     }
 
     fn declare(state: &mut MetaState, name: &str) {
         tell(state, &Command::DeclareStore { replaces: 0, name: name.into(), statement: "s".into() });
-    }
-
-    fn tell(state: &mut MetaState, command: &Command) {
-        assert_eq!(state.apply(state.applied() + 1, command), Ok(Outcome::Changed), "{command:?}");
     }
 
     fn given(state: &mut MetaState, store: &str, node: NodeId) {

@@ -104,32 +104,12 @@ fn parts_of(body: &[u8]) -> Result<(&str, &[u8]), FieldError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::meta::{Addresses, Command, NodeFacts, Outcome, Roles};
-
-    /// Nodes 1 to n with these roles.
-    fn state(roles: &[&str]) -> MetaState {
-        let mut state = MetaState::default();
-        for (id, roles) in (1..).zip(roles) {
-            let at = |port: u64| format!("node{id}:{port}");
-            let addresses = Addresses { cluster: at(1), http: at(2), native: String::new() };
-            let node = NodeFacts { id, instance: u128::from(id), roles: Roles::parse(roles).unwrap(), addresses };
-            if id == 1 {
-                tell(&mut state, &Command::Create { cluster: 1, replication: 3, node });
-            } else {
-                tell(&mut state, &Command::AddNode(node));
-                tell(&mut state, &Command::Admit(id));
-            }
-        }
-        state
-    }
-
-    fn tell(state: &mut MetaState, command: &Command) {
-        assert_eq!(state.apply(state.applied() + 1, command), Ok(Outcome::Changed), "{command:?}");
-    }
+    use crate::control::fixtures::{cluster_of, tell};
+    use crate::meta::Command;
 
     #[test]
     fn compactors_share_and_nobody_else_does() {
-        let mut cluster = state(&["ingest", "ingest,compact", "ingest", "compact", "read", "compact,read"]);
+        let mut cluster = cluster_of(&["ingest", "ingest,compact", "ingest", "compact", "read", "compact,read"]);
         assert_eq!((sharers(&cluster, 4), sharers(&cluster, 6)), (vec![4, 6], vec![4, 6]));
         assert_eq!(sharers(&cluster, 2), [2], "one that ingests compacts alone");
         assert_eq!(sharers(&cluster, 9), [9]);

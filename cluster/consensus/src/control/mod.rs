@@ -12,6 +12,8 @@
 mod admitting;
 mod ask;
 mod compacting;
+#[cfg(test)]
+mod fixtures;
 mod hand_over;
 mod health;
 mod hear;
