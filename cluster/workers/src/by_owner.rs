@@ -80,6 +80,9 @@ impl StoreHandle {
     /// owner, from a node that sends on what this one leads.
     #[must_use]
     pub fn same_owner_again(&self, parts: &[(usize, OwnerPart)]) -> Option<usize> {
+        if parts.len() < 2 {
+            return None;
+        }
         let mut named = BTreeSet::new();
         parts.iter().position(|(_, part)| {
             self.parts.store.owner_of_batch(part.batch.view()).is_some_and(|log| !named.insert(log))
