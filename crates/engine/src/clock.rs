@@ -214,6 +214,13 @@ impl ClosedClocks {
         logs.clocks.iter().map(|clock| clock.last()).fold(logs.floor, Micros::max)
     }
 
+    /// Behind what a reader begins that wants what comes: everything above it comes to who follows the order. It is no moment above the newest
+    /// event, so it may be kept over a restart; and none above the closed one, where a log has assigned what nobody sees yet.
+    #[must_use]
+    pub fn end(&self, now: Micros) -> Micros {
+        self.close(now).min(self.newest())
+    }
+
     /// Closes at `now`, or below the first event that is in flight. Never falls.
     ///
     /// Idle logs close at the newest assigned moment of the store where that is ahead of `now` (a large batch

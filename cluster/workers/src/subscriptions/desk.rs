@@ -399,7 +399,7 @@ impl Desk {
             }
             let (number, at) = (all.next_number, clock::now());
             all.next_number += 1;
-            let after = wish.after.unwrap_or_else(|| Position::end_of(self.feed.store().closed().newest()));
+            let after = wish.after.unwrap_or_else(|| self.feed.end());
             let kept = Kept { number, at, settings: wish.settings, done: after, parked: BTreeMap::new() };
             let records = kept.records(name).collect();
             let named = Named::new(name, kept, &all.keeper);

@@ -172,6 +172,11 @@ impl Feed {
         &self.store
     }
 
+    /// Behind what is there now. What another log has assigned below the newest event, and nobody sees yet, comes behind it.
+    pub(super) fn end(&self) -> Position {
+        Position::end_of(self.store.closed().end(clock::now()))
+    }
+
     pub(super) const fn readers(&self) -> &Readers {
         &self.readers
     }

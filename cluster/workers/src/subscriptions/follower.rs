@@ -86,8 +86,7 @@ impl Follower {
         let narrowed = scope.as_ref().map(|scope| of_tenants(&filter, scope));
         let nothing = matches!(narrowed, Some(None));
         let reader = feed.reader(narrowed.flatten().unwrap_or(filter))?;
-        let end = || Position::end_of(feed.store().closed().newest());
-        let cursor = Cursor::new(after.unwrap_or_else(end));
+        let cursor = Cursor::new(after.unwrap_or_else(|| feed.end()));
         let limits = scope.map(|scope| Limits { scope, nothing, told: cursor.at() });
         Ok(Self { cursor, grown: feed.grown(), notices: feed.last_notice(), reader, limits })
     }

@@ -11,7 +11,8 @@ use strandline_event::{Position, StampedBatch};
 use tokio::time::Instant;
 
 impl StoreHandle {
-    /// Follows the store behind a position (none: behind what is there now). It sees everything that was acknowledged before.
+    /// Follows the store behind a position (none: behind what is there now). It sees everything that was acknowledged before. Nothing that
+    /// commits from now on is missed; where other logs have appends in flight, what was acknowledged beside these may come too.
     ///
     /// # Errors
     /// The store sends no notifications; too many follow; the node stops; of a cluster's store as [`confirm`](Self::confirm).

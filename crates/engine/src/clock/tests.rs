@@ -35,6 +35,19 @@ fn one_log_in_flight_holds_the_store_back_and_idle_ones_do_not() {
 }
 
 #[test]
+fn who_begins_at_the_end_misses_nothing_that_another_log_has_in_flight() {
+    let clocks = ClosedClocks::new(Micros(50));
+    let (a, b) = (clocks.open_log(), clocks.open_log());
+    assert_eq!(clocks.end(NOW), Micros(50), "no moment of a clock: nothing stands there after a restart");
+    let in_flight = a.assign(Micros(2_000), 0, LogIndex(1));
+    b.assign(Micros(3_000), 0, LogIndex(1));
+    b.visible(LogIndex(1));
+    assert_eq!(clocks.end(Micros(4_000)), in_flight.plus_us(-1), "it comes below the newest one of the other log");
+    a.visible(LogIndex(1));
+    assert_eq!(clocks.end(Micros(4_000)), Micros(3_000), "behind what was acknowledged");
+}
+
+#[test]
 fn batches_become_visible_in_order_whatever_the_order_of_the_calls() {
     let clocks = ClosedClocks::new(Micros::MIN);
     let log = clocks.open_log();
