@@ -8,6 +8,8 @@ mod buckets;
 mod control;
 #[path = "node/faults.rs"]
 mod faults;
+#[path = "node/followers.rs"]
+mod followers;
 #[path = "node/hidden.rs"]
 mod hidden;
 #[path = "node/merges.rs"]

@@ -51,19 +51,19 @@ impl Running {
             };
             let came = came.map_err(|error| refused(&error, served))?;
             caller.may(Need::Read).map_err(|refused| of_api(&refused))?;
-            let facts = PartFacts { position: follower.position(), inspected: matches!(came, Followed::Inspected(_)) };
+            if matches!(came, Followed::End) {
+                let text = "the node stops: go on with the next, behind the last position";
+                return Err(Refused::new(ErrorKind::Unavailable, text));
+            }
+            // who is limited to tenants and began at the end hears nothing before its first event: any place would tell of others
+            let Some(position) = follower.position() else { continue };
+            let facts = PartFacts { position, inspected: matches!(came, Followed::Inspected(_)) };
             let (frame, body_bytes) = match &came {
                 Followed::Events(slice) => part(self.request(), facts, slice.events())?,
                 Followed::Inspected(batch) => {
                     part(self.request(), facts, batch.iter().filter(|event| follower.filter().matches(event)))?
                 }
-                Followed::Quiet { .. } => part(self.request(), facts, std::iter::empty())?,
-                Followed::End => {
-                    return Err(Refused::new(
-                        ErrorKind::Unavailable,
-                        "the node stops: go on with the next, behind the last position",
-                    ));
-                }
+                Followed::Quiet { .. } | Followed::End => part(self.request(), facts, std::iter::empty())?,
             };
             drop(came);
             let room = outbox.reserve(frame.len()).await;

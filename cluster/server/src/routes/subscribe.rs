@@ -143,7 +143,7 @@ struct Following {
     follower: Follower,
     until: Until,
     /// The last place that the client was told of.
-    told: Position,
+    told: Option<Position>,
     quiet: Duration,
 }
 
@@ -166,7 +166,7 @@ impl Following {
                 let room = self.until.room(count);
                 let writer = &self.served.writer;
                 slice.texts(&mut out, room, |out, event| sse::event(writer, out, event));
-                self.told = slice.events().take(room).last().map_or(self.told, |event| event.position());
+                self.told = slice.events().take(room).last().map(|event| event.position()).or(self.told);
                 if self.until.gave(count) {
                     end(&mut out, "limit", "these are as many events as were asked for");
                     return (out, false);
@@ -180,7 +180,7 @@ impl Following {
             Ok(Followed::Quiet { at_end }) => {
                 self.quiet += patience;
                 let at = self.follower.position();
-                sse::alive(&mut out, (at > self.told).then_some(at));
+                sse::alive(&mut out, at.filter(|_| at > self.told));
                 self.told = self.told.max(at);
                 if at_end && self.until.was_quiet(self.quiet) {
                     end(&mut out, "idle", "no event came for as long as was asked for");

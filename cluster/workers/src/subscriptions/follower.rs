@@ -72,8 +72,8 @@ struct Limits {
     scope: Arc<TenantScope>,
     /// It asks for another tenant: it is given nothing.
     nothing: bool,
-    /// The last place that it may know: where it began, or of an event that it was given.
-    told: Position,
+    /// The last place that it may know: what it asked behind, or of an event that it was given.
+    told: Option<Position>,
 }
 
 impl Follower {
@@ -87,14 +87,15 @@ impl Follower {
         let nothing = matches!(narrowed, Some(None));
         let reader = feed.reader(narrowed.flatten().unwrap_or(filter))?;
         let cursor = Cursor::new(after.unwrap_or_else(|| feed.end()));
-        let limits = scope.map(|scope| Limits { scope, nothing, told: cursor.at() });
+        let limits = scope.map(|scope| Limits { scope, nothing, told: after });
         Ok(Self { cursor, grown: feed.grown(), notices: feed.last_notice(), reader, limits })
     }
 
-    /// What to resume from: valid for ever. Who is limited to tenants is told no place of an event that it does not see.
+    /// What to resume from: valid for ever. Who is limited to tenants is told no place of an event that it does not see: `None` where it began
+    /// at the end, until it was given an event.
     #[must_use]
-    pub fn position(&self) -> Position {
-        self.limits.as_ref().map_or(self.cursor.at(), |limits| limits.told)
+    pub fn position(&self) -> Option<Position> {
+        self.limits.as_ref().map_or(Some(self.cursor.at()), |limits| limits.told)
     }
 
     /// What it asks for.
@@ -172,7 +173,7 @@ impl Follower {
                 rows = self.reader.feed.readers().wait(ask).await??;
             }
             let last = rows.last().and_then(|row| page.rows().row(*row as usize));
-            limits.told = last.map_or(limits.told, |event| event.position());
+            limits.told = last.map(|event| event.position()).or(limits.told);
         }
         Ok(Slice { page, rows })
     }

@@ -1,0 +1,40 @@
+//! What followers are told of where they are.
+
+use super::*;
+use strandline_engine::tenants::TenantScope;
+use strandline_workers::subscriptions::Followed;
+
+const QUIET: Duration = Duration::from_secs(30);
+
+async fn put(node: &NodeHandle, store: &StoreHandle, stream_id: &str, tenant: &str) {
+    let mut builder = BatchBuilder::new("Call", BatchUnit::Append);
+    let event =
+        EventInput { stream_id, event_type: "Ticked", data: "{}", tenant_id: Some(tenant), ..EventInput::default() };
+    builder.push(&event).unwrap();
+    store.append_stream(builder.finish().unwrap(), Expected::Any, false, permit(node)).await.unwrap();
+}
+
+#[test]
+fn who_is_limited_to_tenants_and_begins_at_the_end_is_told_no_place_before_its_first_event() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    runtime::run(async {
+        let node = start(dir, "").await;
+        let store = node.store("calls").unwrap();
+        put(&node, &store, "b", "beta").await;
+        let acme = store.limited_to(&Arc::new(TenantScope::new(vec!["acme".to_owned()])));
+        let mut limited = acme.follow(Filter::default(), None).await.unwrap();
+        let all = store.follow(Filter::default(), None).await.unwrap();
+        assert!(all.position().is_some());
+        assert_eq!(limited.position(), None, "the newest event is another tenant's");
+        put(&node, &store, "b", "beta").await;
+        put(&node, &store, "a", "acme").await;
+        let Followed::Events(slice) = limited.next(QUIET).await.unwrap() else { panic!("an event is there") };
+        let given: Vec<_> = slice.events().map(|event| (event.stream_id.to_owned(), event.position())).collect();
+        assert_eq!(given.len(), 1);
+        assert_eq!((given[0].0.as_str(), Some(given[0].1)), ("a", limited.position()));
+        drop((slice, limited, all, acme, store));
+        stop(node).await;
+    })
+    .unwrap();
+}
