@@ -288,7 +288,7 @@ impl StoreReplicas {
     async fn opened(&self, log: &LogKey) -> Result<(), NodeError> {
         let opening = async {
             while self.group(log).is_none() {
-                self.check_whole(Some(&log.stream_type))?;
+                self.check_logs(|broken| broken == log)?;
                 sleep(PAUSE).await;
             }
             Ok(())
@@ -340,9 +340,18 @@ impl StoreReplicas {
 
     /// What this node has by itself is whole, as far as it has been told: no log is missing that should be here.
     pub(crate) fn check_whole(&self, stream_type: Option<&str>) -> Result<(), NodeError> {
+        self.check_logs(|log| stream_type.is_none_or(|name| *log.stream_type == *name))
+    }
+
+    /// The same of the log of one stream.
+    pub(crate) fn check_whole_stream(&self, stream_type: &str, stream_id: &str) -> Result<(), NodeError> {
+        let one = self.log_of(stream_type, stream_id);
+        self.check_logs(|log| one.as_ref() == Some(log))
+    }
+
+    fn check_logs(&self, needs: impl Fn(&LogKey) -> bool) -> Result<(), NodeError> {
         let broken = self.broken.lock();
-        let wanted = |log: &&LogKey| stream_type.is_none_or(|name| *log.stream_type == *name);
-        match broken.iter().find(|(log, _)| wanted(log)) {
+        match broken.iter().find(|(log, _)| needs(log)) {
             Some((log, why)) => Err(NodeError::DamagedLog { log: log.clone(), reason: Arc::clone(why) }),
             None => Ok(()),
         }

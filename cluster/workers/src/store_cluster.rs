@@ -55,6 +55,14 @@ impl StoreHandle {
         self.parts.replicas.as_ref().map_or(Ok(()), |replicas| replicas.check_whole(stream_type))
     }
 
+    /// The same of reads of one stream.
+    ///
+    /// # Errors
+    /// `DamagedLog`.
+    pub fn check_whole_stream(&self, stream_type: &str, stream_id: &str) -> Result<(), NodeError> {
+        self.parts.replicas.as_ref().map_or(Ok(()), |replicas| replicas.check_whole_stream(stream_type, stream_id))
+    }
+
     /// Errors: another node of the cluster compacts this store.
     pub(crate) async fn check_compacts(&self) -> Result<(), NodeError> {
         match &self.parts.replicas {

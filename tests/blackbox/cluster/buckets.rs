@@ -4,6 +4,8 @@ use super::KEYS;
 use super::nodes::Nodes;
 use crate::harness::Http;
 use serde_json::{Value, json};
+use strandline_event::LogKey;
+use strandline_wal::log_folder_name;
 
 const BUCKETS: u64 = 5;
 const STREAMS: u64 = 12;
@@ -109,5 +111,36 @@ fn the_buckets_that_a_node_alone_made_are_those_of_its_cluster() {
     append_to_all(&nodes, 1);
     assert_all(&nodes, 2);
     nodes.until("each bucket has a leader", |nodes| led(nodes, 3) == (0..BUCKETS).collect::<Vec<_>>());
+    nodes.stop_all();
+}
+
+#[test]
+fn a_lost_bucket_fails_the_local_reads_that_need_it_and_no_others() {
+    let mut nodes = Nodes::new(3, KEYS, &[]);
+    register(&nodes.http(1));
+    append_to_all(&nodes, 0);
+    let bucket = |stream: u64| LogKey::of_stream("Call", &format!("s{stream}"), BUCKETS as u32).bucket;
+    let local = |nodes: &Nodes, stream: u64| nodes.http(3).get(&format!("streams/Call/s{stream}?consistency=local"));
+    for stream in 0..STREAMS {
+        nodes.until("the node has it", |nodes| local(nodes, stream).status == 200);
+    }
+    let lost = bucket(0);
+    assert!((0..STREAMS).any(|stream| bucket(stream) != lost));
+    nodes.stop(3);
+    let log = nodes.folder(3).join("stores/test/log").join(log_folder_name("Call", lost));
+    std::fs::remove_dir_all(log).unwrap();
+    nodes.start(3);
+    let ready = nodes.http(3).get("/ready").expect(200);
+    assert!(ready["damaged"].to_string().contains("must not vote"), "{ready}");
+    for stream in 0..STREAMS {
+        if bucket(stream) == lost {
+            local(&nodes, stream).expect_error(503, "unavailable");
+        } else {
+            nodes.until("another bucket is read", |nodes| local(nodes, stream).status == 200);
+        }
+    }
+    nodes.http(3).get("events?stream_type=Call&consistency=local").expect_error(503, "unavailable");
+    nodes.http(3).get("events?stream_type=Order&consistency=local").expect(200);
+    nodes.kill(3);
     nodes.stop_all();
 }

@@ -9,7 +9,7 @@ use crate::http::answer;
 use crate::http::call::{Call, ServedStore};
 use crate::http::query::Query;
 use crate::routes::streams::{arrow, page_limit};
-use crate::routes::{confirm, confirms};
+use crate::routes::{confirm, confirm_order, confirms};
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use std::io::Write as _;
@@ -33,7 +33,7 @@ pub(crate) async fn read_global(call: Call) -> ApiResult<HttpResponse> {
     let read = GlobalRead { after, limit: page_limit(&query)?, filter: filter(&query)? };
     let confirms = confirms(&query)?;
     query.finish()?;
-    confirm(&served, confirms, None).await?;
+    confirm_order(&served, confirms, read.filter.stream_type.as_deref()).await?;
     let page = served.store.read_global(read).await.map_err(|e| failure::answer(&e, served.names()))?;
     page_answer(&call, &served, page, format)
 }

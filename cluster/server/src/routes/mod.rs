@@ -221,6 +221,12 @@ pub(crate) async fn confirm(served: &ServedStore, confirms: bool, stream_type: O
     confirmed.map_err(|error| failure::answer(&error, served.names()))
 }
 
+/// The same for a read across streams, of one stream type or of all. Where the order of the whole store ends every log says; what this node has of
+/// one type says nobody else.
+pub(crate) async fn confirm_order(served: &ServedStore, confirms: bool, stream_type: Option<&str>) -> ApiResult<()> {
+    confirm(served, confirms, stream_type.filter(|_| !confirms)).await
+}
+
 /// The same of one stream.
 pub(crate) async fn confirm_stream(
     served: &ServedStore,
@@ -229,7 +235,7 @@ pub(crate) async fn confirm_stream(
 ) -> ApiResult<()> {
     let confirmed = match confirms {
         true => served.store.confirm_stream(stream_type, stream_id).await,
-        false => served.store.check_whole(Some(stream_type)),
+        false => served.store.check_whole_stream(stream_type, stream_id),
     };
     confirmed.map_err(|error| failure::answer(&error, served.names()))
 }

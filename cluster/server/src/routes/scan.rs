@@ -11,7 +11,7 @@ use crate::failure;
 use crate::http::call::{Call, ServedStore};
 use crate::http::paced::paced;
 use crate::routes::events::filter;
-use crate::routes::{confirm, confirms};
+use crate::routes::{confirm_order, confirms};
 use actix_web::HttpResponse;
 use bytes::Bytes;
 use futures_util::stream::unfold;
@@ -36,7 +36,7 @@ pub(crate) async fn scan(call: Call) -> ApiResult<HttpResponse> {
     let filter = filter(&query)?;
     let confirms = confirms(&query)?;
     query.finish()?;
-    confirm(&served, confirms, None).await?;
+    confirm_order(&served, confirms, filter.stream_type.as_deref()).await?;
     let scan = served.store.scan(filter).await.map_err(|e| failure::answer(&e, served.names()))?;
     let encoder = match format {
         Format::Arrow => Some(Encoder::new(served.names()).map_err(broken)?),

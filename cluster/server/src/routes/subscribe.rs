@@ -9,7 +9,7 @@ use crate::failure;
 use crate::http::call::{Call, ServedStore};
 use crate::http::query::Query;
 use crate::routes::events::filter;
-use crate::routes::{confirm, confirms};
+use crate::routes::{confirm_order, confirms};
 use actix_web::HttpResponse;
 use bytes::Bytes;
 use futures_util::stream::unfold;
@@ -87,7 +87,7 @@ pub(crate) async fn subscribe(call: Call) -> ApiResult<HttpResponse> {
     // a client that comes again says where it was
     let after = call.header("last-event-id").filter(|id| !id.is_empty()).map(str::to_owned).or(after);
     let after = position_or_end(after.as_deref(), "after")?;
-    confirm(&served, confirms, None).await?;
+    confirm_order(&served, confirms, filter.stream_type.as_deref()).await?;
     let follower = served.store.follow_here(filter, after).map_err(|e| failure::answer(&e, served.names()))?;
     let told = follower.position();
     let caller = call.caller();

@@ -26,7 +26,7 @@ impl StoreHandle {
     /// # Errors
     /// The store sends no notifications; too many follow; the node stops; `DamagedLog`.
     pub fn follow_here(&self, filter: Filter, after: Option<Position>) -> Result<Follower, NodeError> {
-        self.check_whole(None)?;
+        self.check_whole(filter.stream_type.as_deref())?;
         Follower::new(&self.parts.feed, filter, after, self.scope.clone())
     }
 
