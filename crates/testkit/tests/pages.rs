@@ -136,6 +136,31 @@ fn a_caller_that_is_limited_finds_its_own_events_behind_others_ahead_of_the_cloc
     assert!(end.is_empty() && end.next == page.next);
 }
 
+/// One call is bounded however much of others lies before what the caller sees, and tells nothing of it.
+#[test]
+fn a_caller_that_is_limited_looks_at_so_much_in_one_call_and_the_next_goes_on() {
+    let mut store = local("");
+    for (stream, tenant, rounds) in [("others", "b", 20), ("own", "a", 1)] {
+        for _ in 0..rounds {
+            let of = |n| Event { tenant_id: Some(tenant.to_owned()), ..event(stream, n) };
+            let count = if tenant == "a" { 1 } else { 1000 };
+            let answer = store.append(&request("T", BatchUnit::Rows, (0..count).map(of).collect()));
+            assert!(matches!(answer, Answer::Done(_)), "{answer:?}");
+            store.time.advance_us(2000);
+        }
+    }
+    let scope = Arc::new(TenantScope::new(vec!["a".to_owned(), "c".to_owned()]));
+    let read = GlobalRead { after: Position::START, limit: 10, filter: Filter::default() };
+    let page = || store.store().read_global_for(&scope, &read, store.time.now()).unwrap();
+    let first = page();
+    assert!(first.is_empty() && first.looks_on, "{first:?}");
+    assert_eq!(first.next, Position::START, "no place of another tenant's event");
+    let second = page();
+    let streams: Vec<_> = second.rows().map(|e| e.stream_id.to_owned()).collect();
+    assert_eq!((streams, second.looks_on), (vec!["own".to_owned()], false));
+    assert_eq!(second.next, second.rows().next().unwrap().position());
+}
+
 fn named(order: Option<Order>) -> StreamRead<'static> {
     StreamRead { stream_type: "T", stream_id: "s", from_seq: None, to_seq: None, limit: 6, order }
 }

@@ -67,6 +67,9 @@ pub struct GlobalPage {
     pub through: Position,
     /// Whether everything that is closed now was examined.
     pub at_end: bool,
+    /// Of a caller that is limited to tenants: one call has looked at enough, none of it was the caller's, and there is more. The same read
+    /// again goes on behind that.
+    pub looks_on: bool,
     /// The tiers that gave rows.
     pub tiers: TierSet,
     /// What the files cost.
@@ -95,6 +98,7 @@ impl GlobalPage {
             next: after,
             through: after,
             at_end: true,
+            looks_on: false,
             tiers: TierSet::NONE,
             stats: ReadStats::default(),
         }
@@ -423,7 +427,8 @@ impl<'a> PageBuilder<'a> {
         let mut tiers = TierSet::NONE;
         rows.iter().for_each(|r| tiers.insert(self.sources.tier(r.at)));
         let rows = rows.into_iter().map(|r| r.at).collect();
-        Ok(GlobalPage { events: PageRows::new(self.sources, rows), next, through, at_end, tiers, stats: self.stats })
+        let (events, stats) = (PageRows::new(self.sources, rows), self.stats);
+        Ok(GlobalPage { events, next, through, at_end, looks_on: false, tiers, stats })
     }
 }
 

@@ -18,6 +18,8 @@ use strandline_event::{EventId, Micros, Position};
 
 /// Rows that a page has at least where the one before it had none of the caller's.
 const LOOKED_ROWS: usize = 1000;
+/// Pages of others that one call looks at: other reads come in between.
+const LOOKED_PAGES: usize = 16;
 
 impl Store {
     /// As [`read_stream`](Self::read_stream); a stream that is not the caller's does not exist.
@@ -64,7 +66,7 @@ impl Store {
     }
 
     /// As [`read_global`](Self::read_global), of what the caller sees. `next` is the place of the last row that it is given, or what it asked
-    /// behind, and then there was no other row for it among all that is closed at `now`.
+    /// behind, and then there was no other row for it among all that is closed at `now`; unless the page [`looks_on`](GlobalPage::looks_on).
     ///
     /// # Errors
     /// [`ReadError`].
@@ -81,13 +83,16 @@ impl Store {
         asked.after = looked.behind(&reader, read.after).unwrap_or(read.after);
         // what was acknowledged before may be ahead of `now`: a large batch was, or another node's clock is
         let until = Position::end_of(self.closed().close(now));
+        let mut pages = 0;
         loop {
             let mut page = self.read_global(&asked, now)?;
+            pages += 1;
             let through = page.next;
             // of all that is in the page: a log may have begun since the one before it
             let is_whole = page.keep(&mut Visible::new(self, scope), read.limit)?;
             let is_end = page.at_end || through <= asked.after || through >= until;
-            if page.is_empty() && !is_end {
+            page.looks_on = page.is_empty() && !is_end;
+            if page.looks_on && pages < LOOKED_PAGES {
                 (asked.after, asked.limit) = (through, asked.limit.max(LOOKED_ROWS));
                 continue;
             }
