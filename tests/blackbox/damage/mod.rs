@@ -10,6 +10,7 @@
 //! | rows: missing | seqs of each stream; events that were ever compacted, less what is retired | stream and seq; the log |
 //! | rows: twice, in one file or two | a second walk over all rows | stream and seq, all places, the fields that differ |
 //! | rows: one event id, two events | ids of all rows | id, all places |
+//! | rows: in a file of another bucket; one command id in two stream types (`verify_owners` of the testkit) | each row against the buckets of its type; commands of all rows, where they are unique in the store | file and row; id, a place in each stream |
 //! | rows: out of order, in another partition | each row against `sorting_columns` and the folder | file and row |
 //! | statistics, page index, bloom filter that leave a row out | each row against what the file claims | file and row |
 //! | bounds, counts, paths in the manifest | each row; footer; the paths of the version | the file; the version |

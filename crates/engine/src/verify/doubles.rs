@@ -4,6 +4,7 @@
 
 use super::Report;
 use super::streams::{DoubledSeqs, Ranges};
+use crate::commands::{Scope, command_key};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use strandline_event::hash::bytes_hash;
 use strandline_event::{EventId, EventRef, Field};
@@ -29,13 +30,22 @@ pub(super) struct Doubles {
     ids: HashSet<EventId>,
     by_seq: BTreeMap<(String, u64), Vec<Row>>,
     by_id: BTreeMap<EventId, Vec<Row>>,
+    /// Of command ids that are unique in the store, and what their keys are made with.
+    commands: HashSet<u128>,
+    digest_key: (u64, u64),
+    /// A row of each stream.
+    by_command: BTreeMap<String, Vec<Row>>,
     /// Keys that are not told one by one.
     more: u64,
 }
 
 impl Doubles {
     /// Those whose rows are to be collected; `None`: no key stands twice.
-    pub(super) fn of<'a>(seqs: Vec<DoubledSeqs>, ids: impl Iterator<Item = &'a EventId>) -> Option<Self> {
+    pub(super) fn of<'a>(
+        seqs: Vec<DoubledSeqs>,
+        ids: impl Iterator<Item = &'a EventId>,
+        (digest_key, commands): ((u64, u64), impl Iterator<Item = u128>),
+    ) -> Option<Self> {
         let (mut left, mut more, mut wanted) = (KEYS_MAX, 0, HashMap::new());
         for DoubledSeqs { stream_type, stream_id, ranges } in seqs {
             let mut kept = Vec::new();
@@ -52,9 +62,20 @@ impl Doubles {
         let mut ids: Vec<EventId> = ids.copied().collect();
         more += (ids.len() as u64).saturating_sub(KEYS_MAX);
         ids.truncate(KEYS_MAX as usize);
-        let some = !wanted.is_empty() || !ids.is_empty();
-        let ids = ids.into_iter().collect();
-        some.then(|| Self { seqs: wanted, ids, by_seq: BTreeMap::new(), by_id: BTreeMap::new(), more })
+        let mut commands: Vec<u128> = commands.collect();
+        more += (commands.len() as u64).saturating_sub(KEYS_MAX);
+        commands.truncate(KEYS_MAX as usize);
+        let some = !wanted.is_empty() || !ids.is_empty() || !commands.is_empty();
+        some.then(|| Self {
+            seqs: wanted,
+            ids: ids.into_iter().collect(),
+            by_seq: BTreeMap::new(),
+            by_id: BTreeMap::new(),
+            commands: commands.into_iter().collect(),
+            digest_key,
+            by_command: BTreeMap::new(),
+            more,
+        })
     }
 
     /// An event of the second walk.
@@ -69,6 +90,17 @@ impl Doubles {
         if self.ids.contains(&event.event_id) {
             self.by_id.entry(event.event_id).or_default().push(row());
         }
+        if let Some(id) = event.command_id.filter(|id| self.has_command(event, id)) {
+            let (rows, row) = (self.by_command.entry(id.to_owned()).or_default(), row());
+            if rows.iter().all(|known| known.stream != row.stream) {
+                rows.push(row);
+            }
+        }
+    }
+
+    fn has_command(&self, event: &EventRef<'_>, id: &str) -> bool {
+        !self.commands.is_empty()
+            && self.commands.contains(&command_key(Scope::Store, self.digest_key, event.stream_type, 0, id))
     }
 
     pub(super) fn finish(self, report: &mut Report) {
@@ -86,6 +118,10 @@ impl Doubles {
             if rows.iter().any(|row| Some((&row.stream, row.seq)) != first) {
                 report.add(format!("event_id {id}"), format!("more than one event has it: in {}", places(rows, true)));
             }
+        }
+        for (id, rows) in &self.by_command {
+            let what = "more than one stream has it, and it is unique in the store";
+            report.add(format!("command_id {id}"), format!("{what}: in {}", places(rows, true)));
         }
         if self.more > 0 {
             report.add("doubles", format!("{} more keys stand twice", self.more));

@@ -21,9 +21,14 @@ impl IdPasses {
     }
 
     pub(super) fn add(&mut self, id: EventId) {
-        if self.passes == 1 || u128::from_be_bytes(id.0) % u128::from(self.passes) == u128::from(self.pass) {
+        if self.is_of_pass(u128::from_be_bytes(id.0)) {
             self.ids.push(id);
         }
+    }
+
+    /// Whether what has this key is compared in the pass.
+    pub(super) fn is_of_pass(&self, key: u128) -> bool {
+        self.passes == 1 || key % u128::from(self.passes) == u128::from(self.pass)
     }
 
     /// Compares what the pass collected. True: there is another pass.

@@ -1,12 +1,14 @@
 //! The offline check of a whole store: logs, manifests, files, and what only all of them together can tell: holes,
 //! doubles, heads. Reads only; the store must not be running. It goes on after a finding, and says everything.
 //!
-//! Memory: some 100 bytes a stream, and 16 bytes for each event of a pass over the ids (`IDS_PER_PASS`).
+//! Memory: some 100 bytes a stream, and 16 bytes for each event of a pass over the ids (`IDS_PER_PASS`; a third of the events and three times the
+//! bytes where command ids are unique in the store).
 
 mod commands;
 mod doubles;
 mod ids;
 mod left;
+mod owners;
 mod streams;
 
 use crate::append::Rules;
@@ -17,6 +19,7 @@ use crate::view::frames;
 use commands::CommandCheck;
 use doubles::Doubles;
 use ids::IdPasses;
+use owners::Owners;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
@@ -381,19 +384,22 @@ fn check_events(
 ) {
     let mut streams = Streams::new(rules.require_monotonic_seq);
     let mut commands = snapshot.map(|s| CommandCheck::new(rules, s));
+    let mut owners = Owners::new(rules, snapshot.map(|snapshot| &**snapshot));
     let rows = snapshot.map_or(0, |s| s.rows());
-    let mut ids = IdPasses::new(rows, IDS_PER_PASS);
+    let mut ids = IdPasses::new(rows, owners.ids_of_pass(IDS_PER_PASS));
     let mut first_pass = true;
     loop {
-        let mut each = |event: &EventRef<'_>, of: Option<&LogKey>, _: &dyn Fn() -> String| {
+        let mut each = |event: &EventRef<'_>, of: Option<&LogKey>, place: &dyn Fn() -> String| {
             if first_pass {
                 streams.add(event, of);
                 unknown.iter_mut().for_each(|unknown| unknown.add(event));
                 if let (Some(commands), Some(log)) = (commands.as_mut(), of) {
                     commands.add(event, log);
+                    owners.add_row(event, log, place);
                 }
             }
             ids.add(event.event_id);
+            owners.add_command(event, &ids);
         };
         let damage = walk((snapshot, veil), logs, &mut each, &mut |done| on_step(Step::Events { done, of: rows }));
         if first_pass {
@@ -404,11 +410,12 @@ fn check_events(
             report.events = streams.events();
         }
         first_pass = false;
+        owners.end_pass();
         if !ids.end_pass() {
             break;
         }
     }
-    if let Some(mut doubles) = Doubles::of(streams.doubles(), ids.doubles()) {
+    if let Some(mut doubles) = Doubles::of(streams.doubles(), ids.doubles(), (rules.digest_key, owners.doubles())) {
         // both places are only known when all is read once more
         walk((snapshot, veil), logs, &mut |event, _, place| doubles.add(event, place), &mut |done| {
             on_step(Step::Events { done, of: rows });
@@ -423,6 +430,7 @@ fn check_events(
     if let Some(commands) = commands {
         commands.finish(report);
     }
+    owners.finish(report);
     for (stream_type, what, is_wrong) in unknown.into_iter().flat_map(UnknownKeys::finish) {
         let place = format!("stream type `{stream_type}`");
         match is_wrong {
