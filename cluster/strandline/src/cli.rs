@@ -240,6 +240,9 @@ pub(crate) struct Status {
     /// Refresh every two seconds until interrupted
     #[arg(long)]
     pub(crate) watch: bool,
+    /// Show every row of every table, not only the first 20
+    #[arg(long)]
+    pub(crate) all: bool,
     /// Where the server is.
     #[command(flatten)]
     pub(crate) on: OnStore,

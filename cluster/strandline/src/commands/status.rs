@@ -13,7 +13,7 @@ const REFRESH: Duration = Duration::from_secs(2);
 
 pub(crate) fn run(options: &Status) -> Result<(), Failure> {
     let client = Client::new(&options.on)?;
-    let first = page(&client, options.watch)?;
+    let first = page(&client, options)?;
     if !options.watch {
         return out::line(&first);
     }
@@ -21,7 +21,7 @@ pub(crate) fn run(options: &Status) -> Result<(), Failure> {
     out::screen(&last)?;
     loop {
         std::thread::sleep(REFRESH);
-        match page(&client, true) {
+        match page(&client, options) {
             Ok(text) => {
                 last = text;
                 out::screen(&last)?;
@@ -33,21 +33,21 @@ pub(crate) fn run(options: &Status) -> Result<(), Failure> {
     }
 }
 
-/// `is_watched`: it says when it was looked at.
-fn page(client: &Client, is_watched: bool) -> Result<String, Failure> {
+/// One that is watched says when it was looked at.
+fn page(client: &Client, options: &Status) -> Result<String, Failure> {
     let tiers = client.get(&client.admin_path(&["tiers"])?)?.json();
-    let seen = if is_watched { format!(", seen at {}", clock::now()) } else { String::new() };
+    let seen = if options.watch { format!(", seen at {}", clock::now()) } else { String::new() };
     let mut text = format!("store {} at {}{seen}\n\n{}\n", client.store()?, client.url(), tier_table(&tiers));
-    text.push_str(&compaction(client)?);
+    text.push_str(&compaction(client, options.all)?);
     if let Some(cluster) = cluster(client)? {
-        text.push_str(&cluster_tables(&cluster));
+        text.push_str(&cluster_tables(&cluster, options.all));
     }
     Ok(text.trim_end().to_owned())
 }
 
 /// What compaction does. Where nodes are administrated at addresses of their own, only the one that compacts tells it: of the others
 /// everything else is shown, and which node that is.
-fn compaction(client: &Client) -> Result<String, Failure> {
+fn compaction(client: &Client, all: bool) -> Result<String, Failure> {
     let path = client.admin_path(&["compaction"])?;
     let answer = client.send(&Request { path, answer_within: Some(FORWARDED_WITHIN), ..Request::default() })?;
     let json = answer.json();
@@ -55,8 +55,15 @@ fn compaction(client: &Client) -> Result<String, Failure> {
         return Ok(format!("\ncompaction: {}\n", answer.error_text()));
     }
     answer.ok()?;
-    let facts = ["schedule", "next_tick", "paused", "share_percent", "last_run"]
-        .map(|key| format!("{key} {}", out::cell(&json[key])));
+    Ok(compaction_tables(&json, all))
+}
+
+fn compaction_tables(json: &Value, all: bool) -> String {
+    let fact = |key: &str| match (key, json["paused"] == true) {
+        ("next_tick", true) => "next_tick none while it is paused".to_owned(),
+        _ => format!("{key} {}", out::cell(&json[key])),
+    };
+    let facts = ["schedule", "next_tick", "paused", "share_percent", "last_run"].map(fact);
     let mut text = format!("\ncompaction: {}\n", facts.join(", "));
     for (title, key, columns) in [
         ("stream types", "stream_types", WAITING),
@@ -65,10 +72,20 @@ fn compaction(client: &Client) -> Result<String, Failure> {
     ] {
         let rows = told_by_bucket(json[key].as_array().map_or(&[][..], Vec::as_slice));
         if !rows.is_empty() {
-            text.push_str(&format!("\n{title}\n{}\n", out::json_table(&rows[..rows.len().min(ROWS_MAX)], columns)));
+            text.push_str(&format!("\n{title}\n{}", first_rows(&rows, columns, all)));
         }
     }
-    Ok(text)
+    text
+}
+
+/// The first rows as a table, or all of them; of those that are left out it says how many.
+fn first_rows(rows: &[Value], columns: &[&str], all: bool) -> String {
+    let shown = if all { rows } else { &rows[..rows.len().min(ROWS_MAX)] };
+    let mut text = format!("{}\n", out::json_table(shown, columns));
+    if rows.len() > shown.len() {
+        text.push_str(&format!("and {} more: --all shows them\n", rows.len() - shown.len()));
+    }
+    text
 }
 
 /// Rows of logs; their buckets are shown where there are several of one stream type.
@@ -87,16 +104,12 @@ fn cluster(client: &Client) -> Result<Option<Value>, Failure> {
     if matches!(answer.status, 404 | 501) { Ok(None) } else { answer.ok().map(|answer| Some(answer.json())) }
 }
 
-fn cluster_tables(cluster: &Value) -> String {
+fn cluster_tables(cluster: &Value, all: bool) -> String {
     let facts = ["cluster", "node", "replication"].map(|key| format!("{key} {}", out::cell(&cluster[key])));
     let mut text = format!("\n{}\n", facts.join(", "));
     for (key, columns) in [("members", MEMBERS), ("stores", STORES), ("shards", SHARDS)] {
         let rows = cluster[key].as_array().map_or(&[][..], Vec::as_slice);
-        let shown = &rows[..rows.len().min(ROWS_MAX)];
-        text.push_str(&format!("\n{key}\n{}\n", out::json_table(shown, columns)));
-        if rows.len() > shown.len() {
-            text.push_str(&format!("and {} more: GET /admin/v1/cluster\n", rows.len() - shown.len()));
-        }
+        text.push_str(&format!("\n{key}\n{}", first_rows(rows, columns, all)));
     }
     text
 }
@@ -124,7 +137,7 @@ const RUNNING: &[&str] = &[
     "eta_s",
     "started_at",
 ];
-/// Rows of a table that are shown.
+/// Rows of a table that are shown, unless all of them are asked for.
 const ROWS_MAX: usize = 20;
 
 /// The tiers, from memory down to files.
@@ -149,7 +162,7 @@ mod tests {
             "stores": [{"name": "orders", "version": 1, "compactor": 4, "compacts_as": "compactor"}],
             "shards": [{"name": "orders/Order", "leader": 1, "voters": [1, 2, 3], "settled": true, "lag": {"2": 4}}],
         });
-        let text = cluster_tables(&cluster);
+        let text = cluster_tables(&cluster, false);
         for part in
             ["cluster c1, node 1, replication 3", "ingest,read", "orders/Order", "1, 2, 3", "true", "compacts_as"]
         {
@@ -165,6 +178,27 @@ mod tests {
             assert!(table.contains(part), "{part}: {table}");
         }
         assert!(!out::json_table(&[job(Value::Null)], RUNNING).contains("eta_s"), "nobody can say");
+    }
+
+    #[test]
+    fn a_schedule_that_is_paused_has_no_next_tick() {
+        let status =
+            |paused: bool| json!({"schedule": "*/5 * * * *", "next_tick": "2026-03-01T00:05:00Z", "paused": paused});
+        assert!(compaction_tables(&status(false), false).contains("next_tick 2026-03-01T00:05:00Z, paused false"));
+        let text = compaction_tables(&status(true), false);
+        assert!(text.contains("next_tick none while it is paused, paused true") && !text.contains("2026"), "{text}");
+    }
+
+    #[test]
+    fn rows_that_are_left_out_are_counted_and_shown_where_all_are_asked_for() {
+        let rows = |count: usize| (0..count).map(|n| json!({"stream_type": format!("Type{n}")})).collect::<Vec<_>>();
+        let status = |count: usize| json!({"stream_types": rows(count)});
+        let first = compaction_tables(&status(ROWS_MAX + 3), false);
+        assert!(first.contains("Type19") && !first.contains("Type20"), "{first}");
+        assert!(first.contains("and 3 more: --all shows them"), "{first}");
+        let all = compaction_tables(&status(ROWS_MAX + 3), true);
+        assert!(all.contains("Type22") && !all.contains("more:"), "{all}");
+        assert!(!compaction_tables(&status(ROWS_MAX), false).contains("more:"));
     }
 
     #[test]
