@@ -26,7 +26,7 @@ use kept_state::KeptFile;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use stores::{File, adopt, heard, knows_alone, of_this_node, statements_of, types_of_alone};
+use stores::{File, adopt, adopt_pause, heard, knows_alone, of_this_node, statements_of, types_of_alone};
 use strandline_consensus::control::{
     Control, ControlError, ControlParts, JoinError, KeptError, MetaMachine, MetaParts, OpenMetaError, SEGMENT_BYTES,
     StatementPlaces, admit, ask_to_join, open_meta, prove_offer,
@@ -285,7 +285,7 @@ pub async fn start_cluster(
     let mut node = run(dir, data_dir, member, &options, listener, node_options).await?;
     let made = match membership {
         Membership::Creates { .. } => {
-            let made = create(&node.control, &options, &member, stores, statements).await;
+            let made = create(&node.control, &options, &member, (stores, statements), dir).await;
             for (store, types) in stores.iter().zip(&types).filter(|_| made.is_ok()) {
                 adopt(&node.control, &store.name, types).await?;
             }
@@ -451,8 +451,8 @@ async fn create(
     control: &Control,
     options: &ClusterOptions,
     member: &MemberFile,
-    stores: &[StoreConfig],
-    statements: Vec<String>,
+    (stores, statements): (&[StoreConfig], Vec<String>),
+    dir: &Path,
 ) -> Result<Vec<StoreConfig>, ClusterError> {
     for store in stores {
         mark(store, member.cluster)?;
@@ -466,6 +466,7 @@ async fn create(
         if !known.stores().contains_key(&store.name) {
             control.propose(&Command::DeclareStore { replaces: 0, name: store.name.clone(), statement }).await?;
         }
+        adopt_pause(control, &store.name, dir).await?;
     }
     Ok(stores.to_vec())
 }
@@ -535,7 +536,7 @@ async fn come_back(
     if member.founds && is_alone {
         check_further(&knows_alone(control).await?, member.cluster, stores)?;
         // it may have died before everything was said that makes a cluster; said again it changes nothing
-        create(control, options, member, stores, statements).await?;
+        create(control, options, member, (stores, statements), dir).await?;
     }
     let state = heard(control).await;
     keep_roles(control, options.roles, member, &state, dir).await?;

@@ -90,3 +90,31 @@ fn a_member_that_was_removed_is_not_ready() {
     });
     nodes.http(1).get("/ready").expect(200);
 }
+
+#[test]
+fn what_was_paused_on_a_node_alone_its_cluster_keeps_paused_until_it_is_resumed() {
+    let mut nodes = Nodes::of(3, KEYS, &[]);
+    let alone = nodes.alone();
+    alone.http().post("streams/Call/a", &event()).expect(201);
+    alone.http().post("/admin/v1/stores/test/compaction/pause", &json!({})).expect(200);
+    alone.stop();
+    let id = u64::from_str_radix(std::fs::read_to_string(nodes.folder(1).join("node-id")).unwrap().trim(), 16).unwrap();
+    nodes.name(1, id);
+    let is_paused = |nodes: &Nodes, node: usize, paused: bool| {
+        let answer = nodes.http(node).get("/admin/v1/stores/test/compaction");
+        answer.status == 200 && answer.json()["paused"] == paused
+    };
+    (1..=3).for_each(|node| nodes.start(node));
+    for node in 1..=3 {
+        nodes.until("it is paused", |nodes| is_paused(nodes, node, true));
+    }
+    nodes.until("it goes on", |nodes| {
+        nodes.http(2).post("/admin/v1/stores/test/compaction/resume", &json!({})).status == 200
+    });
+    nodes.stop_all();
+    nodes.start_all();
+    for node in 1..=3 {
+        nodes.until("it goes on", |nodes| is_paused(nodes, node, false));
+    }
+    nodes.stop_all();
+}

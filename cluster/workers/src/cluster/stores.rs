@@ -1,6 +1,8 @@
 //! The stores of a cluster as one node serves them, and the logs of a node alone as the cluster's first.
 
 use super::ClusterError;
+use crate::compaction::pause::PauseFile;
+use crate::data_dir::store_folder_in;
 use crate::opening::no_keys;
 use crate::{clock, keys, random};
 use std::collections::BTreeMap;
@@ -156,6 +158,17 @@ pub(super) async fn adopt(control: &Control, store: &str, types: &BTreeMap<Strin
             registered: false,
         };
         control.propose(&register).await?;
+    }
+    Ok(())
+}
+
+/// A store whose compaction was paused while its node was alone stays paused; from here on the cluster keeps that, and the node does not.
+pub(super) async fn adopt_pause(control: &Control, store: &str, dir: &Path) -> Result<(), ClusterError> {
+    let file = PauseFile::of(&store_folder_in(dir, store));
+    if file.is_there()? {
+        control.propose(&Command::Pause { store: store.to_owned(), paused: true }).await?;
+        file.keep(false)?;
+        tracing::info!(store, "compaction is paused, as it was before: `strandline resume` lets it go on");
     }
     Ok(())
 }

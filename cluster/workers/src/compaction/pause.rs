@@ -5,7 +5,8 @@
 //! ```
 //!
 //! The file is there: paused. It is not: jobs begin by schedule and size. A file that holds anything else (damage, a later version) reads as
-//! paused too, which takes nothing away: the log grows, and `resume` removes the file. Of a cluster's store the cluster keeps it.
+//! paused too, which takes nothing away: the log grows, and `resume` removes the file. Of a cluster's store the cluster keeps it: a node alone that
+//! becomes its first member says it, and removes the file.
 
 use super::job::JobBook;
 use crate::data_dir::{DataDirError, at, make_folder, sync_parent, write_whole};
@@ -41,6 +42,11 @@ impl PauseFile {
         }
     }
 
+    /// Whether it is paused.
+    pub(crate) fn is_there(&self) -> Result<bool, DataDirError> {
+        self.0.try_exists().map_err(at(&self.0))
+    }
+
     /// Lets a book begin as it was left; says so where compaction is paused.
     pub(crate) fn take_up(&self, book: &JobBook) -> Result<Option<String>, DataDirError> {
         let damage = match fs::read(&self.0) {
@@ -69,12 +75,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = PauseFile::of(&folder.path().join("a/b"));
         assert_eq!(taken_up(&file), (false, String::new()));
+        assert!(!file.is_there().unwrap());
         file.keep(false).unwrap();
         assert_eq!(taken_up(&file), (false, String::new()), "nothing was kept, and nothing is");
         for _ in 0..2 {
             file.keep(true).unwrap();
             let (paused, said) = taken_up(&file);
             assert!(paused && said.contains("strandline resume") && !said.contains("damaged"), "{said}");
+            assert!(file.is_there().unwrap());
         }
         for bytes in [&b""[..], b"strandline paused 1", b"strandline paused 2\n", b"\xff"] {
             fs::write(&file.0, bytes).unwrap();
