@@ -25,14 +25,13 @@ use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{Error, HttpResponse};
 use affair::{Affair, Answers, affair_of};
+use relay::{NotReached, Reached};
 use std::fmt::Display;
 use std::io;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use strandline_consensus::NodeId;
 use strandline_consensus::control::Control;
 use strandline_event::ErrorKind;
-use strandline_tls::Certificates;
 use tracing::Instrument;
 
 /// How often a request was sent on.
@@ -72,8 +71,8 @@ pub(crate) async fn forward(
     };
     let (head, payload) = request.into_parts();
     let answer = match reached {
-        Ok(stream) => {
-            let relaying = relay::relay(stream, &head, payload, &address, hops + 1);
+        Ok(reached) => {
+            let relaying = relay::relay(reached, &head, payload, &address, hops + 1);
             let answered = tokio::select! {
                 answered = relaying.instrument(trace::forward(node, &address)) => answered,
                 // a node that stands still answers nothing: when another one leads, nobody waits for it any more
@@ -81,7 +80,10 @@ pub(crate) async fn forward(
             };
             answered.unwrap_or_else(|why| lost(&address, &why))
         }
-        Err(why) => unreachable_at(&address, &why),
+        Err(why @ NotReached::NoPlace) => {
+            HttpResponse::from_error(ApiError::new(ErrorKind::Overloaded, why.to_string()))
+        }
+        Err(NotReached::Failed(why)) => unreachable_at(&address, &why),
     };
     Ok(ServiceResponse::new(head, answer))
 }
@@ -104,20 +106,22 @@ enum Way {
     /// The node with this id, which is administrated at an address that nobody else knows.
     AtItsAdminAddress(NodeId),
     /// The node with this id at this address, and a connection to it.
-    There(NodeId, String, io::Result<Box<dyn relay::Stream>>),
+    There(NodeId, String, Result<Reached, NotReached>),
 }
 
 /// A node that compacts and is gone is replaced within seconds: until then the request waits.
 async fn way(request: &ServiceRequest, control: &Control, asked: &Affair) -> Way {
+    let Some(app) = request.app_data::<Data<App>>() else { return Way::Here };
     let until = Instant::now() + REPLACED_WITHIN;
     loop {
         let Answers::There(node, address) = asked.who_answers(control) else { return Way::Here };
         if is_of_its_admin_address(request) {
             return Way::AtItsAdminAddress(node);
         }
-        let to = relay::To { node, address: &address, certificates: certificates_of(request) };
-        let reached = relay::reach(&to).await;
-        if reached.is_ok() || !matches!(asked, Affair::Compacts(_)) || Instant::now() >= until {
+        let to = relay::To { node, address: &address, certificates: app.certificates.clone() };
+        let reached = relay::reach(&to, &app.outgoing).await;
+        let is_away = matches!(reached, Err(NotReached::Failed(_)));
+        if !is_away || !matches!(asked, Affair::Compacts(_)) || Instant::now() >= until {
             return Way::There(node, address, reached);
         }
         tokio::time::sleep(REPLACED_LOOK_EVERY).await;
@@ -162,10 +166,6 @@ async fn answers_no_more(control: &Control, asked: &Affair, address: &str) {
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
-}
-
-fn certificates_of(request: &ServiceRequest) -> Option<Arc<Certificates>> {
-    request.app_data::<Data<App>>()?.certificates.clone()
 }
 
 fn hops_of(request: &ServiceRequest) -> u32 {

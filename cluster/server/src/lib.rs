@@ -14,6 +14,7 @@ mod forward;
 mod http;
 mod native;
 pub mod ndjson;
+mod outgoing;
 mod quiet;
 mod routes;
 mod security;

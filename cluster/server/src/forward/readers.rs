@@ -3,7 +3,7 @@
 //! Nodes with the role take turns. One that cannot be reached, or cannot read (503), is left alone for a while; where none can, the asked node answers by
 //! itself: it has every log. An answer that breaks off after its head has gone to the client, and is not asked for again.
 
-use super::relay;
+use super::relay::{self, NotReached};
 use crate::http::call::App;
 use crate::trace;
 use actix_web::body::BoxBody;
@@ -61,12 +61,14 @@ pub(super) async fn ask_one(
     for (node, address) in app.readers.in_turn(control.readers()) {
         let to = relay::To { node, address: &address, certificates: app.certificates.clone() };
         let asking = async {
-            let stream = relay::reach(&to).await?;
+            let reached = relay::reach(&to, &app.outgoing).await?;
             // a read has no body
-            relay::relay(stream, &head, Payload::None, &address, hops + 1).await
+            relay::relay(reached, &head, Payload::None, &address, hops + 1).await.map_err(NotReached::Failed)
         };
         let asked = timeout(ANSWERS_WITHIN, asking.instrument(trace::forward(node, &address))).await;
-        match asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+        match asked.unwrap_or_else(|_| Err(NotReached::Failed(io::ErrorKind::TimedOut.into()))) {
+            // it says nothing of that node
+            Err(NotReached::NoPlace) => break,
             Ok(answer) if answer.status() != StatusCode::SERVICE_UNAVAILABLE => {
                 return Ok(ServiceResponse::new(head, answer));
             }

@@ -2,6 +2,7 @@
 //!
 //! It speaks to nodes of this program alone. It refuses heads over a bound and answers that are no HTTP.
 
+use crate::outgoing::{NO_PLACE, Outgoing, Place};
 use crate::task::Tied;
 use crate::trace;
 use actix_web::dev::Payload;
@@ -62,15 +63,34 @@ type Writing = WriteHalf<Box<dyn Stream>>;
 /// The task that sends the request. It keeps its half of the connection open until the answer has gone through, and ends with it.
 type Sending = Tied<io::Result<()>>;
 
+/// A connection to a node, and its place among them.
+pub(super) struct Reached {
+    stream: Box<dyn Stream>,
+    place: Place,
+}
+
+/// Why there is none.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotReached {
+    /// There are as many as there may be.
+    #[error("{}", NO_PLACE)]
+    NoPlace,
+    /// The node, or the network.
+    #[error(transparent)]
+    Failed(#[from] io::Error),
+}
+
 /// A connection to a node. Nothing is sent.
-pub(super) async fn reach(to: &To<'_>) -> io::Result<Box<dyn Stream>> {
+pub(super) async fn reach(to: &To<'_>, outgoing: &Outgoing) -> Result<Reached, NotReached> {
+    let place = outgoing.enter().ok_or(NotReached::NoPlace)?;
     let late = |_| io::Error::from(io::ErrorKind::TimedOut);
-    timeout(CONNECT_WITHIN, connect(to)).await.map_err(late).and_then(|connected| connected)
+    let stream = timeout(CONNECT_WITHIN, connect(to)).await.map_err(late).and_then(|connected| connected)?;
+    Ok(Reached { stream, place })
 }
 
 /// Sends a request over a connection to the node at `address` and gives its answer. An error: it may have been done.
 pub(super) async fn relay(
-    stream: Box<dyn Stream>,
+    Reached { stream, place }: Reached,
     request: &HttpRequest,
     payload: Payload,
     address: &str,
@@ -80,7 +100,7 @@ pub(super) async fn relay(
     let sized = request.headers().contains_key("content-length");
     let head = head_of(request, address, hops, sized);
     // the other node may answer before it has read everything
-    let sending = Sending::new(actix_web::rt::spawn(send(writer, head, payload, sized)));
+    let sending = Sending::new(actix_web::rt::spawn(send((writer, place), head, payload, sized)));
     read_answer(reader, sending).await
 }
 
@@ -120,7 +140,12 @@ fn head_of(request: &HttpRequest, address: &str, hops: u32, sized: bool) -> Vec<
     head
 }
 
-async fn send(mut writer: Writing, head: Vec<u8>, mut payload: Payload, sized: bool) -> io::Result<()> {
+async fn send(
+    (mut writer, _place): (Writing, Place),
+    head: Vec<u8>,
+    mut payload: Payload,
+    sized: bool,
+) -> io::Result<()> {
     writer.write_all(&head).await?;
     while let Some(piece) = payload.next().await {
         let piece = piece.map_err(io::Error::other)?;
@@ -245,4 +270,26 @@ fn status_of(line: &str) -> io::Result<StatusCode> {
 
 fn bad() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "the answer is no HTTP")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn one_connection_too_many_is_told_so_and_the_next_after_an_end_is_made() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let (to, outgoing) = (To { node: 2, address: &address, certificates: None }, Outgoing::new(1));
+        let first = reach(&to, &outgoing).await.unwrap();
+        let refused = reach(&to, &outgoing).await.err().unwrap();
+        assert!(matches!(refused, NotReached::NoPlace) && refused.to_string().contains("nothing was done"));
+        drop(first);
+        drop(reach(&to, &outgoing).await.unwrap());
+        // one that is not reached keeps no place
+        drop(listener);
+        assert!(matches!(reach(&to, &outgoing).await, Err(NotReached::Failed(_))));
+        assert!(outgoing.enter().is_some());
+    }
 }

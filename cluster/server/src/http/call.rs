@@ -6,6 +6,7 @@ use crate::encode::event::EventWriter;
 use crate::error::{ApiError, ApiResult};
 use crate::forward::Readers;
 use crate::http::query::Query;
+use crate::outgoing::Outgoing;
 use crate::security::Security;
 use crate::stall::Patience;
 use actix_web::dev::Payload as RawPayload;
@@ -30,6 +31,8 @@ pub(crate) struct App {
     pub(crate) forwards: bool,
     /// The nodes that read for this one, where it has not the role.
     pub(crate) readers: Readers,
+    /// Connections to other nodes.
+    pub(crate) outgoing: Outgoing,
     /// Who may do what.
     pub(crate) access: Arc<Access>,
     /// How other nodes are spoken to, where they speak TLS.
@@ -88,7 +91,10 @@ impl App {
         let Security { access, certificates } = security;
         let started = strandline_workers::clock::now();
         let readers = Readers::default();
-        Self { node, stores, started, addresses, forwards, readers, access, certificates, patience }
+        // the listeners have three eighths
+        let outgoing = usize::try_from(node.descriptors_max() / 8).unwrap_or(usize::MAX).clamp(8, 25_000);
+        let outgoing = Outgoing::new(outgoing);
+        Self { node, stores, started, addresses, forwards, readers, outgoing, access, certificates, patience }
     }
 
     /// The store of this name.

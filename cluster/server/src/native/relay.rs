@@ -6,6 +6,7 @@
 use crate::error::ApiError;
 use crate::http::call::App;
 use crate::native::refusal::of_api;
+use crate::outgoing::{NO_PLACE, Outgoing, Place};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -40,7 +41,7 @@ const REFUSAL_BYTES: u32 = 64 << 10;
 enum Way {
     #[default]
     Unknown,
-    Open(String, Client),
+    Open(String, Client, Place),
     Shut(String, Instant, ClientError),
 }
 
@@ -58,6 +59,7 @@ pub(super) struct Relay {
     /// Of each connection, but for its address.
     each: Options,
     certificates: Option<Arc<Certificates>>,
+    outgoing: Outgoing,
     /// The caller is told nothing that may be another tenant's.
     is_limited: bool,
     nodes: Mutex<BTreeMap<NodeId, Arc<tokio::sync::Mutex<Way>>>>,
@@ -77,7 +79,7 @@ impl Relay {
         control: Control,
         hello: &Hello,
         (store, is_limited): (&str, bool),
-        certificates: Option<Arc<Certificates>>,
+        (certificates, outgoing): (Option<Arc<Certificates>>, Outgoing),
     ) -> Self {
         let each = Options {
             store: store.to_owned(),
@@ -90,7 +92,7 @@ impl Relay {
             answer_bytes_max: hello.body_max.max(REFUSAL_BYTES),
             ..Options::new("")
         };
-        Self { control, each, certificates, is_limited, nodes: Mutex::default() }
+        Self { control, each, certificates, outgoing, is_limited, nodes: Mutex::default() }
     }
 
     /// The connection to a node.
@@ -102,17 +104,21 @@ impl Relay {
         // who comes meanwhile waits for the same connection
         let mut way = way.lock().await;
         match &*way {
-            Way::Open(at, client) if at == address => return Ok(client.clone()),
+            Way::Open(at, client, _) if at == address => return Ok(client.clone()),
             Way::Shut(at, since, why) if at == address && since.elapsed() < SHUT_FOR => return Err(why.clone()),
-            _ => {}
+            // one to where the node was gives its place back
+            _ => *way = Way::Unknown,
         }
+        let Some(place) = self.outgoing.enter() else {
+            return Err(Refused::new(ErrorKind::Overloaded, NO_PLACE).into());
+        };
         let connected = match self.options(node, address) {
             // rare, and large: no request carries it
             Ok(options) => Box::pin(Client::connect(options)).await,
             Err(error) => Err(error),
         };
         *way = match &connected {
-            Ok(client) => Way::Open(address.to_owned(), client.clone()),
+            Ok(client) => Way::Open(address.to_owned(), client.clone(), place),
             Err(why) => Way::Shut(address.to_owned(), Instant::now(), why.clone()),
         };
         connected
@@ -179,7 +185,9 @@ impl Relay {
         match self.client(reads.node, &reads.native).await {
             Ok(client) => Some(client),
             Err(error) => {
-                self.pass_by(app, reads, &error);
+                if !is_of_this_node(&error) {
+                    self.pass_by(app, reads, &error);
+                }
                 None
             }
         }
@@ -241,6 +249,11 @@ fn is_of_the_caller(error: &ClientError) -> bool {
     use ErrorKind::{Forbidden, NotFound, Unauthenticated};
     let ClientError::Refused(refused) = error else { return false };
     matches!(refused.kind(), Some(Unauthenticated | Forbidden | NotFound))
+}
+
+/// Whether there was no place for a connection, which says nothing of the other node.
+fn is_of_this_node(error: &ClientError) -> bool {
+    matches!(error, ClientError::Refused(refused) if refused.text == NO_PLACE)
 }
 
 /// Whether a node says that it cannot read now.

@@ -69,7 +69,10 @@ pub(super) fn welcome(app: &App, hello: &Hello, from: Option<SocketAddr>) -> Res
         program: concat!("strandline/", env!("CARGO_PKG_VERSION")).to_owned(),
     };
     let of = (served.store.name(), served.store.is_limited());
-    let to_others = |control: &Control| Arc::new(Relay::new(control.clone(), hello, of, app.certificates.clone()));
+    let to_others = |control: &Control| {
+        let ways = (app.certificates.clone(), app.outgoing.clone());
+        Arc::new(Relay::new(control.clone(), hello, of, ways))
+    };
     let relay = app.node.cluster().filter(|_| app.forwards).map(to_others);
     let caller = Caller::new(Arc::clone(&app.access), who);
     Ok((Session { served, caller, stay: Stay::default(), relay }, welcome))
