@@ -95,11 +95,12 @@ impl FrameReader {
         self.open.is_none() && self.start == self.end
     }
 
-    /// Whether a request of HTTP stands where the next frame should begin: somebody has taken one port for another.
+    /// Whether a request of HTTP, or as much of one as came, stands where the next frame should begin: somebody has taken one port for another.
     #[must_use]
     pub fn is_http(&self) -> bool {
         let there = self.buffer.get(self.start..self.end).unwrap_or(&[]);
-        HTTP_METHODS.iter().any(|method| there.starts_with(method))
+        let begins = |method: &[u8]| there.starts_with(method) || method.starts_with(there);
+        !there.is_empty() && HTTP_METHODS.iter().any(|method| begins(method))
     }
 
     /// The body of the header that came last is not wanted.
@@ -167,7 +168,11 @@ impl FrameReader {
 
     fn head(&mut self) -> Result<Step, WireError> {
         let there = self.buffer.get(self.start..self.end).unwrap_or(&[]);
-        let Some(bytes) = there.first_chunk::<HEADER_BYTES>() else { return Ok(Step::More) };
+        let Some(bytes) = there.first_chunk::<HEADER_BYTES>() else {
+            // who speaks another protocol may send less than a header, and wait
+            let may_be_one = there.iter().zip(&self.magic.0).all(|(byte, magic)| byte == magic);
+            return if may_be_one { Ok(Step::More) } else { Err(WireError::Magic) };
+        };
         let header = Header::decode_with(self.magic, bytes)?;
         self.start += HEADER_BYTES;
         let bytes = header.body_bytes as usize;

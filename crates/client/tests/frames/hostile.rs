@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use strandline_client::wire::append::{BATCHES_MAX, decode_append};
 use strandline_client::wire::error::WireError;
 use strandline_client::wire::fields::Writer;
+use strandline_client::wire::frames::FrameReader;
 use strandline_client::wire::header::{HEADER_BYTES, Header, Kind};
 use strandline_client::wire::read::HeadOf;
 use strandline_client::{BatchBuilder, BatchBytes, BatchUnit, EventInput, PageFacts, Seq};
@@ -106,6 +107,25 @@ fn each_way_to_be_no_frame_is_told() {
     assert_eq!(changed(4, 2), Some(WireError::Version(2)));
     assert_eq!(changed(5, 9), Some(WireError::HeaderCrc));
     assert_eq!(samples::cut(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n", 7).err(), Some(WireError::Magic));
+}
+
+#[test]
+fn what_cannot_be_a_frame_is_told_by_its_first_bytes() {
+    for bytes in [&b"G"[..], b"GET /\r\n", b"SLNX", b"\0"] {
+        assert_eq!(samples::cut(bytes, 1).err(), Some(WireError::Magic), "{bytes:?}");
+    }
+    let ping = samples::all().into_iter().find(|(name, _)| *name == "ping").unwrap().1;
+    for end in 0..HEADER_BYTES {
+        assert!(samples::cut(&ping[..end], 1).unwrap().is_empty(), "it may become one: {end}");
+    }
+    let is_http = |bytes: &[u8]| {
+        let mut reader = FrameReader::new(1 << 20);
+        reader.space()[..bytes.len()].copy_from_slice(bytes);
+        reader.filled(bytes.len());
+        reader.is_http()
+    };
+    assert!([&b"P"[..], b"GET", b"GET /\r\n", b"PRI * HTTP/2.0\r\n"].into_iter().all(is_http));
+    assert!(![&b""[..], b"GETS", b"SSH-2.0", b"S"].into_iter().any(is_http));
 }
 
 const SHORT: WireError = WireError::Body("it ends too early");
