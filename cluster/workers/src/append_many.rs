@@ -13,6 +13,7 @@ use crate::append::{AppendReply, not_taken};
 use crate::error::NodeError;
 use crate::messages::AppendTogether;
 use crate::permits::BytePermit;
+use crate::sealing::of_erased;
 use crate::store::{AppendedEvent, StoreHandle};
 use crate::wal_worker::WalWorker;
 use actix::Addr;
@@ -131,7 +132,7 @@ impl StoreHandle {
         let judged = self.append_as_stored(&tried, true, permit).await;
         for ((place, trial), judged) in new.into_iter().zip(judged) {
             match (judged, trial.erased, appends.get(place)) {
-                (Err(error), ..) => put(outcomes, place, Err(error)),
+                (Err(error), erased, _) => put(outcomes, place, Err(of_erased(error, erased))),
                 (Ok(_), Some(erased), _) => put(outcomes, place, Err(erased.into())),
                 (Ok(outcome), None, _) if inspect => put(outcomes, place, Ok(outcome)),
                 (Ok(_), None, Some(append)) => match self.seal(append.batch.clone()).await {

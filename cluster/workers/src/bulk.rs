@@ -2,6 +2,7 @@
 
 use crate::error::NodeError;
 use crate::permits::BytePermit;
+use crate::sealing::of_erased;
 use crate::store::StoreHandle;
 use futures_util::future::join_all;
 use std::collections::{BTreeSet, HashMap};
@@ -89,9 +90,10 @@ impl StoreHandle {
             erased = erased.or(of_erased);
             sealed.push(batch);
         }
-        self.check_all(&sealed, &new, permit).await?;
-        if let Some(erased) = erased {
-            return Err(erased.into());
+        match (self.check_all(&sealed, &new, permit).await, erased) {
+            (Ok(()), None) => {}
+            (Ok(()), Some(erased)) => return Err(erased.into()),
+            (Err(error), erased) => return Err(of_erased(error, erased)),
         }
         for (at, batch) in batches.into_iter().enumerate().filter(|(at, _)| new.contains(at)) {
             sealed[at] = self.seal(batch).await?;

@@ -15,8 +15,8 @@ use crate::permits::BytePermit;
 use crate::random;
 use crate::store::StoreHandle;
 use std::sync::Arc;
-use strandline_engine::append::{AppendOutcome, Expected, OnError};
-use strandline_engine::subjects::Trial;
+use strandline_engine::append::{AppendError, AppendOutcome, Expected, OnError};
+use strandline_engine::subjects::{SealError, Trial};
 use strandline_event::BatchBytes;
 use tokio::sync::RwLockReadGuard;
 
@@ -26,6 +26,18 @@ pub(crate) enum Sealed {
     Ready(BatchBytes),
     /// Nowhere: it was a dry run, which was made.
     Judged(BatchBytes, AppendOutcome),
+}
+
+/// What is said of a refused batch with an erased subject. With its key went what equal events are known by: nobody can say whether a command that is
+/// known came again or is another one, and it is refused as anything else of the subject, where the caller may know whose the command was.
+pub(crate) fn of_erased(error: NodeError, erased: Option<SealError>) -> NodeError {
+    let is_known_command = match &error {
+        NodeError::Refused(refusal) | NodeError::RefusedPart { refusal, .. } => {
+            matches!(refusal.error, AppendError::CommandConflict { count: 1.., .. })
+        }
+        _ => false,
+    };
+    erased.filter(|_| is_known_command).map_or(error, NodeError::from)
 }
 
 impl StoreHandle {
@@ -50,10 +62,12 @@ impl StoreHandle {
             return Ok(Sealed::Ready(trial.batch));
         }
         let permit = Arc::clone(permit);
-        let judged = self.submit(trial.batch.clone(), expected, OnError::Abort, true, permit).await?;
-        if let Some(erased) = trial.erased {
-            return Err(erased.into());
-        }
+        let judged = self.submit(trial.batch.clone(), expected, OnError::Abort, true, permit).await;
+        let judged = match (judged, trial.erased) {
+            (Ok(judged), None) => judged,
+            (Ok(_), Some(erased)) => return Err(erased.into()),
+            (Err(error), erased) => return Err(of_erased(error, erased)),
+        };
         if inspect { Ok(Sealed::Judged(trial.batch, judged)) } else { Ok(Sealed::Ready(self.seal(batch).await?)) }
     }
 
