@@ -18,7 +18,7 @@ use actix::Addr;
 use std::sync::Arc;
 use strandline_deql::ProjectionMode;
 use strandline_engine::append::ids_to_check;
-use strandline_event::{BatchView, StampedBatch};
+use strandline_event::{BatchView, StampedBatch, bucket_of_stream};
 use tokio::runtime::Handle;
 use tracing::Instrument;
 
@@ -68,7 +68,7 @@ impl StoreHandle {
         let first = appends.first()?.batch.view();
         let stream_type = first.stream_type();
         let buckets = self.parts.store.buckets_of(stream_type);
-        let bucket_of = |view: BatchView<'_>| self.parts.store.bucket_of(stream_type, view.stream(0));
+        let bucket_of = |view: BatchView<'_>| bucket_of_stream(view.stream(0), buckets);
         let bucket = bucket_of(first);
         let is_plain = |append: &StreamAppend| {
             let view = append.batch.view();

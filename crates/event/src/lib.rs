@@ -40,7 +40,7 @@ pub use builder::{BatchBuilder, EventInput, InvalidEvent};
 pub use error::ErrorKind;
 pub use field::{Field, FieldNames};
 pub use id::{EventId, IdFormat, IdPrefix};
-pub use log_key::{LogKey, bucket_of};
+pub use log_key::{LogKey, bucket_of, bucket_of_stream};
 pub use num::{LogIndex, Micros, Seq};
 pub use path::{decode_path_text, encode_path_text, path_text_len};
 pub use position::Position;

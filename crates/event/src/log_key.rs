@@ -23,9 +23,7 @@ impl LogKey {
     /// The log of a stream, in a stream type of so many buckets.
     #[must_use]
     pub fn of_stream(stream_type: &str, stream_id: &str, buckets: u32) -> Self {
-        // of the many types with one bucket no name is hashed
-        let bucket = if buckets > 1 { bucket_of(stream_hash(stream_id), buckets) } else { 0 };
-        Self { stream_type: Arc::from(stream_type), bucket }
+        Self { stream_type: Arc::from(stream_type), bucket: bucket_of_stream(stream_id, buckets) }
     }
 }
 
@@ -39,6 +37,13 @@ pub const fn bucket_of(stream: u128, buckets: u32) -> u32 {
     }
     let folded = (stream >> 64) as u64 ^ stream as u64;
     (folded % buckets as u64) as u32
+}
+
+/// The bucket of a stream by its id, in a stream type of so many buckets.
+#[must_use]
+pub fn bucket_of_stream(stream_id: &str, buckets: u32) -> u32 {
+    // of the many types with one bucket no name is hashed
+    if buckets > 1 { bucket_of(stream_hash(stream_id), buckets) } else { 0 }
 }
 
 impl fmt::Display for LogKey {
@@ -61,6 +66,7 @@ mod tests {
         let found = buckets.map(|of| LogKey::of_stream("Call", "strandline", of).bucket);
         assert_eq!(found, [0, 0, 1, 0, 1, 4, 92, 52, 148]);
         assert_eq!(buckets.map(|of| bucket_of(stream_hash("strandline"), of)), found);
+        assert_eq!(buckets.map(|of| bucket_of_stream("strandline", of)), found);
         assert_eq!(bucket_of(u128::MAX, 0), 0);
     }
 

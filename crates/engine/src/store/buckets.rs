@@ -13,8 +13,8 @@ use crate::append::with_rows;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use strandline_durable::{CommitError, Update};
-use strandline_event::hash::{keyed_hash, stream_hash};
-use strandline_event::{BatchBytes, BatchUnit, BatchView, ErrorKind, LogKey, Micros, bucket_of};
+use strandline_event::hash::keyed_hash;
+use strandline_event::{BatchBytes, BatchUnit, BatchView, ErrorKind, LogKey, Micros, bucket_of_stream};
 
 /// Stream types of more than one bucket.
 pub(crate) type Buckets = BTreeMap<String, u32>;
@@ -85,10 +85,7 @@ impl Store {
     /// The bucket of a stream.
     #[must_use]
     pub fn bucket_of(&self, stream_type: &str, stream_id: &str) -> u32 {
-        match self.buckets_of(stream_type) {
-            1 => 0,
-            buckets => bucket_of(stream_hash(stream_id), buckets),
-        }
+        bucket_of_stream(stream_id, self.buckets_of(stream_type))
     }
 
     /// The log that owns a stream.
@@ -103,7 +100,7 @@ impl Store {
     pub fn owner_of_batch(&self, batch: BatchView<'_>) -> Option<LogKey> {
         let buckets = self.buckets_of(batch.stream_type());
         let log = LogKey::of_stream(batch.stream_type(), batch.stream(0), buckets);
-        let is_elsewhere = |stream: usize| bucket_of(stream_hash(batch.stream(stream)), buckets) != log.bucket;
+        let is_elsewhere = |stream: usize| bucket_of_stream(batch.stream(stream), buckets) != log.bucket;
         let is_cut = buckets > 1 && batch.unit() == BatchUnit::Rows && (1..batch.stream_count()).any(is_elsewhere);
         (!is_cut).then_some(log)
     }
@@ -116,7 +113,7 @@ impl Store {
         if buckets == 1 || view.unit() == BatchUnit::Append {
             return Some(vec![OwnerPart::whole(batch)]);
         }
-        let of_stream = |stream: usize| bucket_of(stream_hash(view.stream(stream)), buckets);
+        let of_stream = |stream: usize| bucket_of_stream(view.stream(stream), buckets);
         let of_streams: Vec<u32> = (0..view.stream_count()).map(of_stream).collect();
         let mut rows: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
         for row in 0..view.rows() {

@@ -9,8 +9,8 @@ use crate::append::Rules;
 use crate::commands::{Scope, command_key};
 use std::collections::{BTreeMap, BTreeSet};
 use strandline_durable::Snapshot;
-use strandline_event::hash::{keyed_hash, stream_hash};
-use strandline_event::{EventRef, LogKey, bucket_of};
+use strandline_event::hash::keyed_hash;
+use strandline_event::{EventRef, LogKey, bucket_of_stream};
 
 /// Rows that are named for each log; more are counted.
 const SHOWN: usize = 5;
@@ -51,7 +51,7 @@ impl<'a> Owners<'a> {
     /// An event of a data file of a log, once.
     pub(super) fn add_row(&mut self, event: &EventRef<'_>, log: &LogKey, place: &dyn Fn() -> String) {
         let Some(buckets) = self.buckets.and_then(|types| types.get(event.stream_type)) else { return };
-        let bucket = bucket_of(stream_hash(event.stream_id), *buckets);
+        let bucket = bucket_of_stream(event.stream_id, *buckets);
         if bucket == log.bucket {
             return;
         }
