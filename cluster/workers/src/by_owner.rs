@@ -62,8 +62,10 @@ impl StoreHandle {
     pub async fn by_owner(&self, batches: Vec<BatchBytes>) -> Result<Vec<(usize, OwnerPart)>, NodeError> {
         self.follow_types();
         let store = Arc::clone(&self.parts.store);
-        if batches.iter().all(|batch| store.owner_of_batch(batch.view()).is_some()) {
-            return Ok(batches.into_iter().map(OwnerPart::whole).enumerate().collect());
+        let owners: Option<Vec<LogKey>> = batches.iter().map(|batch| store.owner_of_batch(batch.view())).collect();
+        if let Some(owners) = owners {
+            let whole = batches.into_iter().zip(owners).map(|(batch, log)| OwnerPart::whole(batch, log));
+            return Ok(whole.enumerate().collect());
         }
         // as much work as the body is large
         let cutting = tokio::task::spawn_blocking(move || {
@@ -75,17 +77,15 @@ impl StoreHandle {
         });
         cutting.await.ok().flatten().ok_or(NodeError::Defect)
     }
+}
 
-    /// The first part whose log another batch of these has rows for too: one body names each log once. A stream type's batches may come apart, by
-    /// owner, from a node that sends on what this one leads.
-    #[must_use]
-    pub fn same_owner_again(&self, parts: &[(usize, OwnerPart)]) -> Option<usize> {
-        if parts.len() < 2 {
-            return None;
-        }
-        let mut named = BTreeSet::new();
-        parts.iter().position(|(_, part)| {
-            self.parts.store.owner_of_batch(part.batch.view()).is_some_and(|log| !named.insert(log))
-        })
+/// The first part whose log another batch of these has rows for too: one body names each log once. A stream type's batches may come apart, by
+/// owner, from a node that sends on what this one leads.
+#[must_use]
+pub fn same_owner_again(parts: &[(usize, OwnerPart)]) -> Option<usize> {
+    if parts.len() < 2 {
+        return None;
     }
+    let mut named = BTreeSet::new();
+    parts.iter().position(|(_, part)| !named.insert(&part.log))
 }

@@ -57,6 +57,7 @@ mod wal_worker;
 pub mod wiring;
 
 pub use append_many::{Outcome, StreamAppend, StreamOutcome};
+pub use by_owner::same_owner_again;
 pub use compaction::job::{Job, JobBook, JobEnd, JobKind};
 pub use data_dir::{DataDirError, parse_node_id};
 pub use error::{LeaderAt, NodeError};

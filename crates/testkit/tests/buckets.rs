@@ -285,6 +285,7 @@ fn a_body_is_cut_so_that_each_part_has_one_owner() {
         let view = part.batch.view();
         let owner = store.store().owner_of_batch(view).unwrap();
         assert_eq!((owner.bucket, view.chunk()), (store.store().bucket_of("T", view.stream(0)), Some(chunk)));
+        assert_eq!(part.log, owner);
         assert!(owners.insert(owner), "one part each");
         for row in 0..view.rows() {
             let of = part.row(row as u32);
@@ -300,4 +301,5 @@ fn a_body_is_cut_so_that_each_part_has_one_owner() {
     let parts = store.store().by_owner(other.clone()).unwrap();
     assert!(parts.len() == 1 && parts[0].batch.bytes()[..] == other.bytes()[..] && parts[0].row(9) == 9);
     assert_eq!(store.store().owner_of_batch(other.view()), Some(LogKey::single("U")));
+    assert_eq!(parts[0].log, LogKey::single("U"));
 }

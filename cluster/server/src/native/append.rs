@@ -14,7 +14,7 @@ use strandline_client::{Appended, Client, ClientError, KnownEvent, PartAppended,
 use strandline_engine::append::{AppendOutcome, Expected, OnError};
 use strandline_event::{BatchBytes, ErrorKind, FieldNames, limits};
 use strandline_workers::permits::BytePermit;
-use strandline_workers::{AppendedEvent, NodeError, Outcome, OwnerPart, StreamAppend, StreamOutcome};
+use strandline_workers::{AppendedEvent, NodeError, Outcome, OwnerPart, StreamAppend, StreamOutcome, same_owner_again};
 use tokio::runtime::Handle;
 
 /// A row of an append that was known, in an answer.
@@ -211,7 +211,7 @@ impl CheckedBulk {
             Ok(owned) => owned,
             Err(error) => return refused(&error, served).encode(request).into_bytes(),
         };
-        if let Some(part) = served.store.same_owner_again(&owned) {
+        if let Some(part) = same_owner_again(&owned) {
             let stream_type = owned.get(part).map_or("", |(_, part)| part.batch.view().stream_type());
             let text = format!("two batches of one bulk append are of stream type '{stream_type}': join them");
             let refused = Refused { part: Some(part as u32), ..Refused::new(ErrorKind::BadRequest, text) };

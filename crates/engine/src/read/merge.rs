@@ -6,8 +6,7 @@
 use super::source::{Doubled, RowAt, Sources};
 use crate::store::Buckets;
 use std::collections::HashMap;
-use strandline_event::hash::stream_hash;
-use strandline_event::{EventRef, Field, Position, Seq, bucket_of};
+use strandline_event::{EventRef, Field, Position, Seq, bucket_of_stream};
 
 /// What makes two rows the same event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -87,7 +86,7 @@ pub(crate) fn merge_global(
 /// Who gave an event its place; two owners do not ask each other.
 fn owner<'e>(event: &EventRef<'e>, buckets: &Buckets) -> (&'e str, u32) {
     let buckets = buckets.get(event.stream_type).copied().unwrap_or(1);
-    (event.stream_type, if buckets > 1 { bucket_of(stream_hash(event.stream_id), buckets) } else { 0 })
+    (event.stream_type, bucket_of_stream(event.stream_id, buckets))
 }
 
 /// Rows of one owner that have one key at different positions.

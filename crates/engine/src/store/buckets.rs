@@ -57,6 +57,8 @@ impl SplitError {
 pub struct OwnerPart {
     /// They, in their order.
     pub batch: BatchBytes,
+    /// It, by the number of buckets that the stream type had when the part was cut.
+    pub log: LogKey,
     /// Row -> row of the batch that was given; `None`: it is the whole one.
     rows: Option<Vec<u32>>,
 }
@@ -64,8 +66,8 @@ pub struct OwnerPart {
 impl OwnerPart {
     /// A batch of one owner.
     #[must_use]
-    pub const fn whole(batch: BatchBytes) -> Self {
-        Self { batch, rows: None }
+    pub const fn whole(batch: BatchBytes, log: LogKey) -> Self {
+        Self { batch, log, rows: None }
     }
 
     /// Row of the batch that was given.
@@ -110,8 +112,9 @@ impl Store {
     pub fn by_owner(&self, batch: BatchBytes) -> Option<Vec<OwnerPart>> {
         let view = batch.view();
         let buckets = self.buckets_of(view.stream_type());
+        let first = LogKey::of_stream(view.stream_type(), view.stream(0), buckets);
         if buckets == 1 || view.unit() == BatchUnit::Append {
-            return Some(vec![OwnerPart::whole(batch)]);
+            return Some(vec![OwnerPart::whole(batch, first)]);
         }
         let of_stream = |stream: usize| bucket_of_stream(view.stream(stream), buckets);
         let of_streams: Vec<u32> = (0..view.stream_count()).map(of_stream).collect();
@@ -121,13 +124,13 @@ impl Store {
             rows.entry(bucket).or_default().push(row as u32);
         }
         if rows.len() == 1 {
-            return Some(vec![OwnerPart::whole(batch)]);
+            return Some(vec![OwnerPart::whole(batch, first)]);
         }
-        let part = |rows: Vec<u32>| {
+        let part = |(bucket, rows): (u32, Vec<u32>)| {
             let batch = with_rows(view, view.chunk(), rows.iter().map(|row| *row as usize))?;
-            Some(OwnerPart { batch, rows: Some(rows) })
+            Some(OwnerPart { batch, log: LogKey { bucket, ..first.clone() }, rows: Some(rows) })
         };
-        rows.into_values().map(part).collect()
+        rows.into_iter().map(part).collect()
     }
 
     /// Gives a stream type that has no log yet its number of buckets, for ever; the same again is no error. Blocks.
