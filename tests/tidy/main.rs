@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use strandline_tests::{
-    BELOW_CLUSTER_ONLY_IN, COMPARE, CONSOLE, FILE_LINES_MAX, MAY_BE_UNSAFE, MAY_KNOW, NOT_BELOW_CLUSTER,
-    NOT_IN_CONSOLE, RIVALS, WALLS,
+    BELOW_CLUSTER_ONLY_IN, COMPARE, CONSOLE, FILE_LINES_MAX, FUNCTION_LINES_MAX, MAY_BE_UNSAFE, MAY_KNOW,
+    NOT_BELOW_CLUSTER, NOT_IN_CONSOLE, RIVALS, WALLS,
 };
 
 fn root() -> PathBuf {
@@ -247,6 +247,39 @@ fn files_stay_small() {
         (lines > FILE_LINES_MAX).then(|| format!("{name}: {lines} lines before its tests"))
     };
     fail(&sources().iter().chain(&console()).filter_map(long).collect::<Vec<_>>());
+}
+
+/// The line at which each function begins, and the lines of code of its body: as clippy counts them, and in macros too, where clippy does not look.
+fn functions(text: &str) -> Vec<(usize, usize)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut found = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
+        let mut code = line.trim_start();
+        let indent = line.len() - code.len();
+        let words = ["pub ", "pub(crate) ", "pub(super) ", "const ", "async ", "unsafe "];
+        while let Some(rest) = words.iter().find_map(|word| code.strip_prefix(word)) {
+            code = rest;
+        }
+        let opens = lines[at..].iter().position(|line| line.ends_with(['{', '}', ';'])).map(|n| at + n);
+        // one without a body, or with all of it in one line, is no matter
+        if let Some(opens) = opens.filter(|opens| code.starts_with("fn ") && lines[*opens].ends_with('{')) {
+            let end = format!("{}}}", " ".repeat(indent));
+            let body = lines[opens + 1..].iter().take_while(|line| **line != end).map(|line| line.trim());
+            found.push((at + 1, body.filter(|line| !line.is_empty() && !line.starts_with("//")).count()));
+        }
+    }
+    found
+}
+
+#[test]
+fn functions_stay_small() {
+    let text = "impl T {\n    fn none(&self);\n\n    pub(crate) async fn two(\n        of: u8,\n    ) {\n        // why\n        a;\n\n        b;\n    }\n}\nfn one() {\n    a;\n}\n";
+    assert_eq!(functions(text), [(4, 2), (13, 1)]);
+    let long = |(name, text): &(String, String)| {
+        let over = functions(text).into_iter().filter(|(_, lines)| *lines > FUNCTION_LINES_MAX);
+        over.map(|(at, lines)| format!("{name}:{at}: a function of {lines} lines")).collect::<Vec<_>>()
+    };
+    fail(&sources().iter().flat_map(long).collect::<Vec<_>>());
 }
 
 #[test]

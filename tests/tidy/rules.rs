@@ -134,3 +134,5 @@ pub const NOT_IN_CONSOLE: &[&str] = &[
 
 /// Lines of a file before its tests.
 pub const FILE_LINES_MAX: usize = 600;
+/// Lines of code of a function's body.
+pub const FUNCTION_LINES_MAX: usize = 70;
