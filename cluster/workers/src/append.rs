@@ -10,6 +10,7 @@ use crate::messages::{Append, CheckIds, FinishInFlight, ResolveKnown, Scope};
 use crate::metrics::{Gauge, Mark};
 use crate::permits::BytePermit;
 use crate::readers::Readers;
+use crate::replicas::{Reserved, StoreReplicas};
 use crate::router::LogTable;
 use crate::spans;
 use crate::wal_worker::WalWorker;
@@ -18,7 +19,8 @@ use actix::prelude::SendError;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use strandline_engine::append::{
-    Again, Answer, AppendOutcome, AppendRequest, Expected, Hashes, IdsChecked, Known, OnError, Rules, ids_to_check,
+    Again, Answer, AppendOutcome, AppendRequest, Expected, Hashes, IdsChecked, Known, OnError, Rules, ToReserve,
+    ids_to_check,
 };
 use strandline_engine::store::Store;
 use strandline_event::{BatchBytes, BatchUnit, LogKey};
@@ -104,6 +106,9 @@ pub(crate) struct Submission<'a> {
     pub(crate) table: &'a LogTable,
     pub(crate) readers: &'a Readers,
     pub(crate) waiting: &'a Gauge,
+    /// Of a cluster.
+    pub(crate) replicas: Option<&'a Arc<StoreReplicas>>,
+    pub(crate) log: LogKey,
     pub(crate) owner: Addr<WalWorker>,
     pub(crate) batch: BatchBytes,
     pub(crate) expected: Expected,
@@ -120,15 +125,18 @@ impl Submission<'_> {
         if ids_to_check(self.batch.view()).next().is_some() {
             ids = Some(self.check_ids().await?);
         }
-        let mut known = None;
+        let (mut known, mut reserved) = (None, None);
         let hashes = hashes_of(&self.batch, self.store.rules()).await;
         for _ in 0..ROUNDS_MAX {
-            match self.send(ids.clone(), known.clone(), hashes.clone()).await? {
+            match self.send(ids.clone(), known.clone(), hashes.clone(), reserved.as_ref()).await? {
                 Answer::Done(outcome) => return Ok(*outcome),
                 Answer::Refused(refusal) => return Err(NodeError::Refused(*refusal)),
                 Answer::Again(Again::Recheck { .. }) => ids = Some(self.check_ids().await?),
                 // it holds nothing meanwhile, so nobody waits for it
                 Answer::Again(Again::Elsewhere { log }) => self.decided(&log).await?,
+                Answer::Again(Again::Reserve(wanted)) => {
+                    reserved = Some(self.reserve(wanted, reserved.as_ref()).await?);
+                }
                 Answer::Again(Again::Lookup(lookup)) => {
                     let (store, batch) = (Arc::clone(self.store), self.batch.clone());
                     known = Some(self.readers.wait(ResolveKnown { store, batch, lookup }).await??);
@@ -146,6 +154,13 @@ impl Submission<'_> {
         Ok(())
     }
 
+    /// Command ids that are new to the log are reserved for it in the whole store.
+    async fn reserve(&self, wanted: ToReserve, before: Option<&Reserved>) -> Result<Reserved, NodeError> {
+        // an owner asks for it where its log is replicated
+        let replicas = self.replicas.ok_or(NodeError::Defect)?;
+        Box::pin(replicas.reserve(&self.log, wanted, before)).await
+    }
+
     async fn check_ids(&self) -> Result<IdsChecked, NodeError> {
         let (store, batch) = (Arc::clone(self.store), self.batch.clone());
         Ok(self.readers.wait(CheckIds { store, batch }).await??)
@@ -156,13 +171,19 @@ impl Submission<'_> {
         ids: Option<IdsChecked>,
         known: Option<Known>,
         hashes: Option<Arc<Hashes>>,
+        reserved: Option<&Reserved>,
     ) -> Result<Answer, NodeError> {
+        let _on_its_way = match reserved {
+            Some(reserved) => Some(reserved.on_its_way().await),
+            None => None,
+        };
         let mut request = AppendRequest::new(self.batch.clone());
         request.hashes = hashes;
         request.expected = self.expected;
         request.on_error = self.on_error;
         request.inspect = self.inspect;
         request.tenants.clone_from(&self.scope);
+        request.reservation = reserved.map(|reserved| Arc::clone(&reserved.ids));
         if let Some(ids) = ids {
             request.ids = ids;
         }

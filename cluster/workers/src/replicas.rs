@@ -5,6 +5,7 @@
 //!                          └─> role: this node compacts (is named, and claims the store), or follows who does (`replicas/role.rs`)
 //!  first append of a type ──> open_log_of: RegisterType, then the group of the stream's bucket and a leader
 //!  reads ──> confirm: a quorum says that this node leads the logs that are read, or their leaders say how far it must be
+//!  new command ids of a whole store ──> reserve: who leads the meta group keeps them apart (`replicas/commands.rs`)
 //!  followers ──> close_up: leaders of quiet logs say that nothing comes before what is visible (`replicas/closing.rs`)
 //! ```
 //!
@@ -12,10 +13,13 @@
 //! it never answers a read from what it merely has, unless it was asked to (`consistency=local`).
 
 mod closing;
+mod commands;
 mod office;
 mod open;
 mod role;
 mod statement;
+
+pub(crate) use commands::Reserved;
 
 use crate::compaction::job::JobBook;
 use crate::error::{LeaderAt, NodeError};
@@ -92,6 +96,8 @@ pub(crate) struct StoreReplicas {
     asks_again: Mutex<Option<Instant>>,
     /// The version of the statement that this node follows.
     statement: tokio::sync::Mutex<statement::Statement>,
+    /// Command ids that are unique in the whole store.
+    commands: commands::CommandIds,
     stop: watch::Sender<bool>,
 }
 
@@ -99,14 +105,15 @@ impl StoreReplicas {
     pub(crate) fn new(parts: ReplicasParts) -> Arc<Self> {
         let (machines, broken, apart) = (Mutex::default(), Mutex::default(), Mutex::default());
         let (published, followed, statement) = (Mutex::default(), Mutex::default(), tokio::sync::Mutex::default());
-        let asks_again = Mutex::default();
+        let (asks_again, commands) = (Mutex::default(), commands::CommandIds::default());
         let stop = watch::Sender::new(false);
-        Arc::new(Self { parts, machines, broken, apart, published, followed, asks_again, statement, stop })
+        Arc::new(Self { parts, machines, broken, apart, published, followed, asks_again, statement, commands, stop })
     }
 
     /// Opens what is placed here, then keeps to what the cluster says until it is [stopped](Self::stop).
     pub(crate) async fn start(self: &Arc<Self>) {
         self.parts.control.looks_by(self.name(), Arc::new(role::LooksNow(Arc::downgrade(self))));
+        self.parts.control.keeps_commands_by(self.name(), Arc::new(commands::Keeps(Arc::downgrade(self))));
         self.parts.subscriptions.closes_by(Arc::new(closing::ClosesUp(Arc::downgrade(self))));
         self.look().await;
         let running = Arc::clone(self);

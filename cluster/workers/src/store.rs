@@ -219,12 +219,22 @@ impl StoreHandle {
                 opened
             }
         };
-        let (store, table, readers) = (&self.parts.store, &*self.parts.table, &self.node.shared.readers);
-        let waiting = &self.node.shared.metrics.appends_waiting;
-        let scope = self.scope.clone();
-        #[rustfmt::skip]
-        let done =
-            Submission { store, table, readers, waiting, owner, batch, expected, on_error, inspect, permit, scope }.run().await;
+        let submission = Submission {
+            store: &self.parts.store,
+            table: &self.parts.table,
+            readers: &self.node.shared.readers,
+            waiting: &self.node.shared.metrics.appends_waiting,
+            replicas: self.parts.replicas.as_ref(),
+            log,
+            owner,
+            batch,
+            expected,
+            on_error,
+            inspect,
+            permit,
+            scope: self.scope.clone(),
+        };
+        let done = submission.run().await;
         if matches!(done, Err(NodeError::Overloaded(_))) {
             self.node.shared.metrics.overloaded.add(1);
         }

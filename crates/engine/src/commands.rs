@@ -8,6 +8,7 @@ use crate::append::Place;
 use crate::table::{Keyed, Table, Walk};
 use strandline_event::hash::{keyed_hash, keyed_hash_of};
 use strandline_event::{BatchUnit, BatchView, LogIndex, Micros, Seq};
+use strandline_wal::LeaderId;
 
 /// Where a command id is unique.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -110,6 +111,13 @@ impl Commands {
         self.place.as_ref()
     }
 
+    /// From now on new ids must be reserved under this leadership of the log.
+    pub(crate) fn reserve_under(&mut self, leader: LeaderId) {
+        if let Some(place) = &mut self.place {
+            place.reserve_under(leader);
+        }
+    }
+
     /// Number of commands.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -135,10 +143,24 @@ impl Commands {
 
     /// Remembers a command; the first one of a key stays.
     pub fn insert(&mut self, key: u128, record: CommandRecord, index: LogIndex) {
-        let is_new = self.table.get_or_insert(key, || Entry::new(key, &record, index)).is_none();
-        if is_new && let Some(place) = &self.place {
+        if self.put(key, record, index)
+            && let Some(place) = &self.place
+        {
             place.note(key, index);
         }
+    }
+
+    /// As [`insert`](Self::insert), of a batch that is committed: what another log has in flight under the id is not stored any more.
+    pub(crate) fn insert_stored(&mut self, key: u128, record: CommandRecord, index: LogIndex) {
+        if self.put(key, record, index)
+            && let Some(place) = &self.place
+        {
+            place.note_stored(key, index);
+        }
+    }
+
+    fn put(&mut self, key: u128, record: CommandRecord, index: LogIndex) -> bool {
+        self.table.get_or_insert(key, || Entry::new(key, &record, index)).is_none()
     }
 
     /// Commands of batches above `through` leave: these batches never were.

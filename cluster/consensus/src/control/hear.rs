@@ -61,6 +61,8 @@ impl Hear for Control {
                         AskKind::Silent => Ok(self.silent_bytes()),
                         AskKind::Look => self.look_here(&ask.body).await,
                         AskKind::Help => self.help_here(&ask.body).await,
+                        AskKind::Reserve => self.reserve_here(&ask.body).await,
+                        AskKind::Settle => self.settle_here(&ask.body).await,
                         AskKind::Join | AskKind::Prove | AskKind::Propose => Err("it was answered before".to_owned()),
                     }
                 }

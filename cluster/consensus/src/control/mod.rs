@@ -11,6 +11,7 @@
 
 mod admitting;
 mod ask;
+mod commands;
 mod compacting;
 #[cfg(test)]
 mod fixtures;
@@ -29,6 +30,7 @@ mod propose;
 mod removing;
 mod steer;
 
+pub use commands::KeepsCommands;
 pub use health::{AWAY, LEADERLESS, Troubles};
 pub use helping::{Helps, taker};
 pub use joining::{JoinError, admit, ask_to_join, enter, prove_offer};
@@ -106,6 +108,8 @@ pub struct Control {
     lookers: Arc<looking::Lookers>,
     /// How stores of this node do a part of what another one compacts.
     helpers: Arc<helping::Helpers>,
+    /// How stores of this node keep command ids apart.
+    keepers: Arc<commands::Keepers>,
     /// Where somebody may be who knows more, should all addresses be others by now.
     hint: Arc<Mutex<Option<String>>>,
 }
@@ -131,8 +135,8 @@ impl Control {
     pub fn new(parts: ControlParts) -> Self {
         let (turn, offers, said) = (Arc::default(), Arc::default(), Arc::default());
         let (waits, removed, vouched) = (Arc::default(), Arc::default(), Arc::default());
-        let (lookers, helpers, hint) = (Arc::default(), Arc::default(), Arc::default());
-        Self { parts: Arc::new(parts), turn, offers, said, waits, removed, vouched, lookers, helpers, hint }
+        let (lookers, helpers, keepers, hint) = (Arc::default(), Arc::default(), Arc::default(), Arc::default());
+        Self { parts: Arc::new(parts), turn, offers, said, waits, removed, vouched, lookers, helpers, keepers, hint }
     }
 
     /// The state of the meta group, as far as it has been applied here.

@@ -27,11 +27,15 @@ pub enum AskKind {
     Look,
     /// Do a part of what the node that asks has to compact; answered by how far it is.
     Help,
+    /// Command ids of a store for a log; answered by who has them.
+    Reserve,
+    /// The leader of a log shall take no earlier reservation; answered by how far it is then.
+    Settle,
 }
 
 impl AskKind {
     /// Every kind.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Join,
         Self::Prove,
         Self::Propose,
@@ -41,6 +45,8 @@ impl AskKind {
         Self::Silent,
         Self::Look,
         Self::Help,
+        Self::Reserve,
+        Self::Settle,
     ];
 
     /// As it stands in the frame.
@@ -56,6 +62,8 @@ impl AskKind {
             Self::Silent => 7,
             Self::Look => 8,
             Self::Help => 9,
+            Self::Reserve => 10,
+            Self::Settle => 11,
         }
     }
 

@@ -37,7 +37,7 @@ async fn who_never_joined_has_no_vote_no_entries_and_no_answers() {
         }
     }
     // nor does it take a group over, or hear what the cluster knows
-    for kind in 4..=8 {
+    for kind in 4..=11 {
         let ask = Ask { kind, body: SharedBytes::copy_aligned(&[]) };
         let said = stranger.ask(2, &nodes[1].address.to_string(), ask, SOON).await.unwrap_err().to_string();
         assert!(said.contains("no member of this cluster"), "{kind}: {said}");

@@ -125,6 +125,7 @@ impl<R> LogDriver<R> {
     /// This node leads the log's group: everything up to entry `number`, whose last frame has `index`, is applied.
     pub fn lead(&mut self, leader: LeaderId, number: u64, index: LogIndex) {
         self.log.passed(index);
+        self.log.reserves_under(leader);
         self.log.published().clock().set_leads(true);
         if let Sink::Replicated(writer) = &mut self.sink {
             writer.lead(leader, number, index);

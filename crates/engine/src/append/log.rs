@@ -179,7 +179,7 @@ impl Log {
         self.chunks.insert(batch, index);
         if self.rules.scope != Scope::None {
             for command in command_records(batch, &self.rules) {
-                self.commands.insert(command.key, command.record, index);
+                self.commands.insert_stored(command.key, command.record, index);
             }
         }
         self.accepted = index;
@@ -225,6 +225,9 @@ impl Log {
         }
         if verdict.stored == 0 {
             return self.answer(request, after, nothing_stored(verdict));
+        }
+        if let Some(again) = self.must_reserve(request, &verdict) {
+            return Decision::Answer { after: LogIndex::ZERO, answer: Answer::Again(again) };
         }
         self.store(request, verdict, now, entropy, index)
     }

@@ -5,7 +5,8 @@
 //!  AppendRequest ─> Log::accept ──┬─ Store: stamped batch ─> sink ─> group ─> durable ─> visible ─> answer
 //!                    (pass.rs)    ├─ Answer: refusal or duplicate, held until what it depends on is committed
 //!                                 └─ Again: a read is needed first (a client's seq or id below the watermark),
-//!                                            or the word of another log (`registry.rs`)
+//!                                            or the word of another log (`registry.rs`), on a cluster
+//!                                            of the keeper of command ids (`reservations.rs`)
 //! ```
 //!
 //! Order of the checks: command id, expected seq, a client's seq, strictness, a client's event id. Everything
@@ -23,6 +24,7 @@ mod published;
 mod registry;
 mod replicated;
 mod request;
+mod reservations;
 mod resolve;
 mod rules;
 pub mod settle;
@@ -39,10 +41,11 @@ pub use log::{Decision, Log};
 pub use outcome::{Again, Answer, AppendOutcome, DuplicateOf, DuplicateRow, Lookup, RejectedRow, RowMap};
 pub use published::Published;
 pub(crate) use published::SettledHead;
-pub use registry::CommandRegistry;
 pub(crate) use registry::Place;
+pub use registry::{CommandRegistry, Others};
 pub use replicated::{Committed, GroupLost, Replica, ReplicatedGroup, ReplicatedWriter};
 pub use request::{AppendRequest, Expected, IdsChecked, Known, KnownSeq, OnError};
+pub use reservations::{Gate, Granted, Reservation, Reservations, ToReserve, Word};
 pub use resolve::{ids_to_check, resolve_known};
 pub use rules::Rules;
 pub use settled::{NothingSettled, Settled, SettledError};

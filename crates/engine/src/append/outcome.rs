@@ -1,6 +1,7 @@
 //! What a log answers.
 
 use crate::append::error::{AppendError, Refusal};
+use crate::append::reservations::ToReserve;
 use strandline_event::{LogIndex, LogKey, Micros, Seq, StampedBatch};
 
 /// The answer to a request.
@@ -29,6 +30,8 @@ pub enum Again {
         /// Which log: submit again once what it has in flight now is durable, or given back.
         log: LogKey,
     },
+    /// Command ids that are unique in the whole store are new here, on a cluster: reserve them, then submit again.
+    Reserve(ToReserve),
 }
 
 /// Rows that must be compared with what is stored.

@@ -359,7 +359,10 @@ impl Pass<'_> {
     fn in_another_log(&mut self, id: &str, key: u128) -> Result<Option<Result<Command, AppendError>>, SettledError> {
         let Some(claim) = &self.out.claim else { return Ok(None) };
         let command_id = || id.to_owned();
-        Ok(match claim.look(key)? {
+        // what the keeper of the ids knows, this node may not have applied yet
+        let taken = self.request.reservation.as_ref().and_then(|reservation| reservation.taken(key));
+        let found = taken.map_or_else(|| claim.look(key), |log| Ok(Found::In(log.clone())))?;
+        Ok(match found {
             Found::Nowhere => None,
             Found::InFlight(log) => {
                 self.out.waits_for = Some(log);

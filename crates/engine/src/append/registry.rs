@@ -12,6 +12,8 @@
 //! It refuses to be a truth: owners are, who keep their ids as with any other scope, and a restart fills this from them. Nothing of it is on disk.
 //! Invariant: an id that some log has accepted is here or in that log's runs, in every moment: it leaves after the runs have it. So of
 //! two logs that want one id the first claim wins, and who claims and then looks into the runs misses none.
+//! On a cluster each node has one, filled from the logs as they are applied there; of two logs that have different leaders `reservations.rs` says which may
+//! store an id. What is committed stands above what a leader that is none any more has in flight.
 //! Nobody waits while he holds something: a request that must wait gives back first. A claim takes what is free of all its ids in one step, so
 //! of requests that share ids the first one is not stopped by the others.
 
@@ -26,6 +28,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use strandline_event::{LogIndex, LogKey};
+use strandline_wal::LeaderId;
 
 /// Who has an id.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,6 +82,8 @@ pub(crate) struct Place {
     registry: Arc<CommandRegistry>,
     /// `None`: a log that does not exist yet, and only looks.
     log: Option<usize>,
+    /// The leadership under which the log reserves ids, on a cluster.
+    leader: Option<LeaderId>,
 }
 
 /// The ids of one request, while it is judged. What it holds and the log did not note is free again when it goes.
@@ -95,6 +100,15 @@ pub(crate) struct Claim {
 struct Elsewhere {
     log: usize,
     committed: bool,
+}
+
+/// What other logs have of some ids.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Others {
+    /// Ids that a log has, for ever.
+    pub taken: Vec<(u128, LogKey)>,
+    /// A log that may store one of them, or not.
+    pub in_flight: Option<LogKey>,
 }
 
 /// Where an id is that is new to its log.
@@ -128,7 +142,25 @@ impl CommandRegistry {
             members.push(Member { key: key.clone(), published: Arc::clone(published), doubt: None });
             members
         });
-        Place { registry: Arc::clone(self), log: Some(log) }
+        Place { registry: Arc::clone(self), log: Some(log), leader: None }
+    }
+
+    /// What logs other than this one have of these ids, as far as this node has applied them. Reads runs.
+    ///
+    /// # Errors
+    /// Not all ids of a log are known.
+    pub fn others(self: &Arc<Self>, log: &LogKey, keys: &[u128]) -> Result<Others, SettledError> {
+        let own = self.members.load().iter().position(|member| member.key == *log);
+        let claim = Place { registry: Arc::clone(self), log: own, leader: None }.claim(keys.iter().copied(), true);
+        let mut others = Others::default();
+        for key in keys {
+            match claim.look(*key)? {
+                Found::Nowhere => {}
+                Found::In(log) => others.taken.push((*key, log)),
+                Found::InFlight(log) => others.in_flight = Some(log),
+            }
+        }
+        Ok(others)
     }
 }
 
@@ -168,6 +200,21 @@ impl Place {
         if holder.log == log {
             holder.index = index;
         }
+    }
+
+    /// The same of a batch that is committed, whoever else may want the id.
+    pub(crate) fn note_stored(&self, key: u128, index: LogIndex) {
+        let Some(log) = self.log else { return };
+        self.registry.holders.lock().part(key).insert(key, Holder { log, index });
+    }
+
+    pub(crate) fn reserve_under(&mut self, leader: LeaderId) {
+        self.leader = Some(leader);
+    }
+
+    /// The leadership under which new ids must be reserved; `None`: this node has all logs, and leads them.
+    pub(crate) const fn reserves_under(&self) -> Option<LeaderId> {
+        self.leader
     }
 
     /// The log's runs have these ids now, or their batches never were.
@@ -258,7 +305,7 @@ impl Log {
     /// As [`join`](Self::join), of a log that does not exist: for dry runs only.
     pub fn visit(&mut self, registry: &Arc<CommandRegistry>) {
         if self.rules().scope == Scope::Store {
-            self.commands = Commands::in_store(Place { registry: Arc::clone(registry), log: None });
+            self.commands = Commands::in_store(Place { registry: Arc::clone(registry), log: None, leader: None });
         }
     }
 

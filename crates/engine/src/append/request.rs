@@ -1,6 +1,7 @@
 //! What a log is asked.
 
 use crate::append::hashes::Hashes;
+use crate::append::reservations::Reservation;
 use crate::tenants::TenantScope;
 use std::sync::Arc;
 use strandline_event::{BatchBytes, EventId, LogIndex, Micros, Seq};
@@ -105,6 +106,8 @@ pub struct AppendRequest {
     pub tenants: Option<Arc<TenantScope>>,
     /// Hashes of the batch, if the edge made them; `None`: its owner does.
     pub hashes: Option<Arc<Hashes>>,
+    /// Command ids that were reserved for it, where they are unique in a store on a cluster.
+    pub reservation: Option<Arc<Reservation>>,
 }
 
 impl AppendRequest {
@@ -120,6 +123,7 @@ impl AppendRequest {
             known: Known::default(),
             tenants: None,
             hashes: None,
+            reservation: None,
         }
     }
 

@@ -1,5 +1,6 @@
 mod registry;
 mod replicated;
+mod reservations;
 
 use super::*;
 use crate::clock::ClosedClocks;

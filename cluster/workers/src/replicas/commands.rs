@@ -1,0 +1,266 @@
+//! Command ids that are unique in a whole store, between the leaders of its logs: what `reservations.rs` of the engine decides, carried out.
+//!
+//! ```text
+//!  edge of an append (node that leads the log) ── reserve ──> who leads the meta group: reserve_here ── settle ──> leader of another log: settle_here
+//!        └─ sends it with its reservation, and says that it is on its way until it is answered: who settles waits for that
+//! ```
+//!
+//! It refuses to remember: the table is the keeper's as long as it leads, gates are a node's as long as it runs. A log whose leader cannot be
+//! reached stops new ids that it may have, and every new id of the store where the keeper has just become it; retries are answered all the same.
+
+use super::{CONFIRM_WITHIN, PAUSE, StoreReplicas, asked};
+use crate::error::NodeError;
+use crate::messages::FinishInFlight;
+use futures_util::future::join_all;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use strandline_consensus::control::KeepsCommands;
+use strandline_consensus::{BoxFuture, GroupId, Leadership};
+use strandline_engine::append::{Gate, Granted, Others, Reservation, Reservations, ToReserve, Word};
+use strandline_event::{ErrorKind, LogKey};
+use strandline_wal::LeaderId;
+use tokio::sync::{RwLock, RwLockReadGuard};
+use tokio::time::{Instant, sleep, timeout};
+
+/// How long an append looks for a keeper that can tell.
+const RESERVE_WITHIN: Duration = Duration::from_secs(8);
+/// How long a log's leader has for what is in flight.
+const SETTLE_WITHIN: Duration = Duration::from_secs(4);
+/// How long who settles waits for appends that are on their way with a reservation; later they must reserve again.
+const DRAIN_WITHIN: Duration = Duration::from_secs(1);
+/// Times that the keeper looks again because others wanted the same ids.
+const ROUNDS_MAX: usize = 16;
+/// Reservations that come before all logs are settled, so that what is stored leaves the table.
+const SWEEP_AFTER: usize = 1 << 16;
+
+/// What a node has of the command ids of a store.
+#[derive(Default)]
+pub(super) struct CommandIds {
+    gates: Mutex<BTreeMap<LogKey, Arc<LogGate>>>,
+    /// While this node leads the meta group, once every log was settled.
+    keeper: tokio::sync::Mutex<Option<Arc<Keeper>>>,
+}
+
+impl CommandIds {
+    fn gate(&self, log: &LogKey) -> Arc<LogGate> {
+        Arc::clone(self.gates.lock().entry(log.clone()).or_default())
+    }
+}
+
+/// Through which reservations for a log go on this node.
+#[derive(Default)]
+pub(crate) struct LogGate {
+    words: Arc<Gate>,
+    /// Held by appends with a reservation until they are answered.
+    on_their_way: RwLock<()>,
+}
+
+/// The keeper of a store's command ids, under one leadership of the meta group.
+struct Keeper {
+    office: LeaderId,
+    table: Mutex<Reservations>,
+    sweeps: AtomicBool,
+    sweep_at: AtomicUsize,
+}
+
+impl Keeper {
+    fn new(office: LeaderId) -> Self {
+        let (table, sweep_at) = (Mutex::new(Reservations::new(office.term)), AtomicUsize::new(SWEEP_AFTER));
+        Self { office, table, sweeps: AtomicBool::new(false), sweep_at }
+    }
+}
+
+/// A reservation of an append, and the gate through which it goes.
+pub(crate) struct Reserved {
+    pub(crate) ids: Arc<Reservation>,
+    gate: Arc<LogGate>,
+}
+
+impl Reserved {
+    /// Until this goes the append is on its way.
+    pub(crate) async fn on_its_way(&self) -> RwLockReadGuard<'_, ()> {
+        self.gate.on_their_way.read().await
+    }
+}
+
+/// A store's part in keeping command ids apart, for other nodes.
+pub(super) struct Keeps(pub(super) Weak<StoreReplicas>);
+
+impl Keeps {
+    fn store(&self) -> Result<Arc<StoreReplicas>, String> {
+        self.0.upgrade().ok_or_else(|| "the store was closed".to_owned())
+    }
+}
+
+impl KeepsCommands for Keeps {
+    fn reserve(&self, log: LogKey, keys: Vec<u128>) -> BoxFuture<'_, Result<Granted, String>> {
+        Box::pin(async move { self.store()?.reserve_here(&log, keys.into()).await })
+    }
+
+    fn settle(&self, log: LogKey, before: Word) -> BoxFuture<'_, Result<u64, String>> {
+        Box::pin(async move { self.store()?.settle_here(&log, before).await })
+    }
+}
+
+impl StoreReplicas {
+    /// Reserves command ids for a log that this node leads. `before`: what the same append had reserved.
+    pub(crate) async fn reserve(
+        self: &Arc<Self>,
+        log: &LogKey,
+        wanted: ToReserve,
+        before: Option<&Reserved>,
+    ) -> Result<Reserved, NodeError> {
+        let (until, keys) = (Instant::now() + RESERVE_WITHIN, Arc::from(wanted.keys.as_slice()));
+        let granted = loop {
+            match self.ask_keeper(log, &keys).await {
+                Ok(granted) => break granted,
+                Err(_) if Instant::now() < until => sleep(PAUSE).await,
+                Err(why) => {
+                    let why = format!(
+                        "command ids are unique in the whole store, and nobody can say now whether these are new ({why}): try again"
+                    );
+                    return Err(NodeError::Cluster { kind: ErrorKind::Unavailable, why });
+                }
+            }
+        };
+        let gate = self.commands.gate(log);
+        let before = before.map(|before| &*before.ids);
+        let ids = Arc::new(Reservation::new(wanted, granted, before, Arc::clone(&gate.words)));
+        Ok(Reserved { ids, gate })
+    }
+
+    async fn ask_keeper(self: &Arc<Self>, log: &LogKey, keys: &Arc<[u128]>) -> Result<Granted, String> {
+        if self.parts.control.office().is_some() {
+            return self.reserve_here(log, Arc::clone(keys)).await;
+        }
+        let elsewhere = self.meta_leader().filter(|node| *node != self.parts.control.node());
+        let keeper = elsewhere.ok_or("the leader of the cluster is being elected")?;
+        self.parts.control.reserve_commands(keeper, self.name(), log, keys).await
+    }
+
+    /// This node is the keeper.
+    async fn reserve_here(self: &Arc<Self>, log: &LogKey, keys: Arc<[u128]>) -> Result<Granted, String> {
+        let keeper = self.keeper().await?;
+        for _ in 0..ROUNDS_MAX {
+            match self.try_reserve(&keeper, log, &keys).await? {
+                Tried::Held(other) => self.settle(&keeper, &other).await?,
+                // it is judged there, and is decided in a moment
+                Tried::Found(_, Others { in_flight: Some(_), .. }) => sleep(PAUSE).await,
+                Tried::Found(word, Others { taken, .. }) => {
+                    self.confirm_keeper(&keeper).await?;
+                    self.sweep(&keeper);
+                    return Ok(Granted { word, taken });
+                }
+            }
+        }
+        Err("other appends with the same command ids were faster each time".to_owned())
+    }
+
+    /// Reserved first, then looked up: what leaves the table is in a log by then.
+    async fn try_reserve(&self, keeper: &Arc<Keeper>, log: &LogKey, keys: &Arc<[u128]>) -> Result<Tried, String> {
+        let (keeper, store) = (Arc::clone(keeper), Arc::clone(&self.parts.store));
+        let (log, keys) = (log.clone(), Arc::clone(keys));
+        // runs are read
+        let trying = tokio::task::spawn_blocking(move || {
+            let reserved = keeper.table.lock().reserve(&log, &keys);
+            match reserved {
+                Err(other) => Ok(Tried::Held(other)),
+                Ok(word) => store.commands().others(&log, &keys).map(|others| Tried::Found(word, others)),
+            }
+        });
+        trying.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+    }
+
+    /// The keeper that this node is; it settles every log before it is one.
+    async fn keeper(&self) -> Result<Arc<Keeper>, String> {
+        let office = self.parts.control.office().ok_or("this node does not lead the cluster")?;
+        let mut known = self.commands.keeper.lock().await;
+        if let Some(keeper) = known.as_ref().filter(|keeper| keeper.office == office) {
+            return Ok(Arc::clone(keeper));
+        }
+        let keeper = Arc::new(Keeper::new(office));
+        // in a log that was not where it should be yet nothing was accepted
+        let logs = self.logs(|log, placement| asked(log, placement, true));
+        let of = &keeper;
+        let settling = logs.into_iter().map(|log| async move { self.settle(of, &log).await });
+        join_all(settling).await.into_iter().collect::<Result<(), String>>()?;
+        *known = Some(Arc::clone(&keeper));
+        tracing::info!(store = self.name(), term = office.term, "this node keeps the command ids apart from now on");
+        Ok(keeper)
+    }
+
+    /// A quorum has said after what was reserved that nobody else is the keeper.
+    async fn confirm_keeper(&self, keeper: &Keeper) -> Result<(), String> {
+        let group = self.parts.control.groups().get(&GroupId::Meta).ok_or("there is no cluster here")?;
+        let confirmed = timeout(CONFIRM_WITHIN, group.confirm()).await.map_err(|error| error.to_string())?;
+        confirmed.map_err(|error| error.to_string())?;
+        let is_it = group.status().term == keeper.office.term && self.parts.control.office() == Some(keeper.office);
+        if is_it { Ok(()) } else { Err("another node leads the cluster by now".to_owned()) }
+    }
+
+    /// What is stored of a log's reservations is applied here, the others are free.
+    async fn settle(&self, keeper: &Keeper, log: &LogKey) -> Result<(), String> {
+        let not_here = || format!("the log of `{log}` is not open on the node that must know it");
+        let group = self.group(log).ok_or_else(not_here)?;
+        let before = keeper.table.lock().begin_settling();
+        let number = match group.leadership() {
+            Leadership::Leads => {
+                let settling = timeout(SETTLE_WITHIN, self.settle_here(log, before)).await;
+                settling.map_err(|_| format!("what the log of `{log}` has in flight takes too long"))??
+            }
+            Leadership::Follows { leader: Some((node, _)) } => {
+                self.parts.control.settle_commands(node, self.name(), log, before).await?
+            }
+            Leadership::Follows { leader: None } => return Err(self.no_leader(log).to_string()),
+        };
+        group.reached(number, CONFIRM_WITHIN).await.map_err(|error| error.to_string())?;
+        keeper.table.lock().settled(log, before);
+        Ok(())
+    }
+
+    /// No reservation by an earlier word is taken in a log that this node leads; gives the entry that holds all that was.
+    async fn settle_here(&self, log: &LogKey, before: Word) -> Result<u64, String> {
+        let gate = self.commands.gate(log);
+        // they would only have to reserve again
+        let drained = timeout(DRAIN_WITHIN, gate.on_their_way.write()).await;
+        gate.words.close_before(before);
+        drop(drained);
+        let not_here = || format!("the log of `{log}` is not open here");
+        let owner = self.parts.table.get(log).ok_or_else(not_here)?;
+        // behind every append that it judged before; what it has accepted is committed or given back then
+        owner.send(FinishInFlight).await.map_err(|error| error.to_string())?;
+        let group = self.group(log).ok_or_else(not_here)?;
+        group.read_index().await.map(|index| index.number).map_err(|error| error.to_string())
+    }
+
+    /// Settles all logs now and then, so that the table holds what is on its way and little more.
+    fn sweep(self: &Arc<Self>, keeper: &Arc<Keeper>) {
+        let is_due = keeper.table.lock().len() >= keeper.sweep_at.load(Ordering::Relaxed);
+        if !is_due || keeper.sweeps.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let (replicas, keeper) = (Arc::clone(self), Arc::clone(keeper));
+        tokio::spawn(async move {
+            let logs = keeper.table.lock().logs();
+            for log in logs {
+                if let Err(why) = replicas.settle(&keeper, &log).await {
+                    tracing::debug!(store = replicas.name(), %log, "its command ids stay reserved for now: {why}");
+                }
+            }
+            let left = keeper.table.lock().len();
+            keeper.sweep_at.store(left + SWEEP_AFTER, Ordering::Relaxed);
+            keeper.sweeps.store(false, Ordering::SeqCst);
+        });
+    }
+}
+
+/// What the table and the logs say of ids.
+enum Tried {
+    /// One of them is reserved for another log.
+    Held(LogKey),
+    /// They are reserved by this word; what other logs have.
+    Found(Word, Others),
+}
