@@ -96,7 +96,6 @@ fn what_a_cluster_refuses_is_named_before_anything_is_touched() {
         ("--cluster 127.0.0.1:1 --roles write", "", "ingest,compact,read"),
         ("--cluster 127.0.0.1:1 --replication 9", "", "from 1 to 7"),
         ("--cluster 127.0.0.1:1", "wal.fsync = false", "wal.fsync"),
-        ("--cluster 127.0.0.1:1", "id.command_id.unique_scope = 'store'", "served by a node alone"),
         ("--cluster 0.0.0.0:1", "", "run on one machine"),
         ("--cluster 127.0.0.1:1 --roles compact,read", "", "the first node of a cluster keeps its logs"),
         ("--cluster 127.0.0.1:1 --roles ", "", "a role is missing"),

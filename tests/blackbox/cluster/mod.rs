@@ -4,6 +4,7 @@
 //! `STRANDLINE_FAILOVERS=20` kills as often as the contract says.
 
 mod buckets;
+mod commands;
 mod followers;
 mod links;
 mod named;

@@ -29,11 +29,6 @@ pub fn cluster_statement(config: &StoreConfig) -> Result<String, StoreRefused> {
         let why = "false is refused on a cluster: a replica that forgets what it has acknowledged may vote away events; leave it true";
         reasons.push(("wal.fsync", why));
     }
-    if config.id.command_id_unique_scope == CommandScope::Store {
-        let why = "'store' is served by a node alone: on a cluster the stream types of a store may have different leaders, and no registry of \
-                   command ids is replicated; use 'stream_type' or 'stream'";
-        reasons.push(("id.command_id.unique_scope", why));
-    }
     for (key, location) in
         [("durable.path", &config.durable.path), ("durable.commit.manifest_path", &config.durable.manifest_path)]
     {

@@ -140,9 +140,11 @@ fn one_owner_checks_commands_of_a_stream_type() {
 }
 
 #[test]
-fn no_cluster_keeps_commands_of_a_whole_store_apart() {
-    let scope = |scope: &str| parsed(&format!("wal.enabled=true, wal.path='/a', id.command_id.unique_scope='{scope}'"));
-    let refused = cluster_statement(&scope("store")).unwrap_err().to_string();
-    assert!(refused.contains("id.command_id.unique_scope") && refused.contains("'stream_type'"), "{refused}");
-    assert!(cluster_statement(&scope("stream_type")).is_ok());
+fn a_cluster_keeps_commands_of_every_scope() {
+    for scope in ["none", "stream", "stream_type", "store"] {
+        let keys = format!("wal.enabled=true, wal.path='/a', id.command_id.unique_scope='{scope}'");
+        let kept = cluster_statement(&parsed(&keys)).unwrap();
+        let again = parse_file("kept.deql", &kept).unwrap();
+        assert_eq!(again.stores[0].config.id.command_id_unique_scope, parsed(&keys).id.command_id_unique_scope);
+    }
 }

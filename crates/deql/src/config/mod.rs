@@ -70,7 +70,7 @@ groups! {
         event_id_format: IdFormat = IdFormat::V7; "id.event_id.format", fixed;
         /// Whether an append without a command id is refused.
         command_id_required: bool = false; "id.command_id.required", fixed;
-        /// Where the same command id again is a duplicate (equal events) or a conflict (other events); 'store': on a node alone.
+        /// Where the same command id again is a duplicate (equal events) or a conflict (other events).
         command_id_unique_scope: CommandScope = CommandScope::None; "id.command_id.unique_scope", fixed;
         /// Whether an event may come without a correlation id.
         correlation_id_optional: bool = true; "id.correlation_id.optional", fixed;
