@@ -15,6 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use strandline_engine::append::{Granted, Word};
 use strandline_event::{LogKey, SharedBytes};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 /// Version of the bodies.
 const VERSION: u8 = 1;
@@ -32,13 +34,27 @@ pub trait KeepsCommands: Send + Sync + 'static {
     fn settle(&self, log: LogKey, before: Word) -> BoxFuture<'_, Result<u64, String>>;
 }
 
-/// The stores of this node, by name.
-pub(super) type Keepers = Mutex<BTreeMap<String, Arc<dyn KeepsCommands>>>;
+/// Questions of one kind that wait for answers at once: an answer may take seconds, and the groups' own calls go over the same connections.
+const ASKED_AT_ONCE: usize = 64;
+
+/// The stores of this node, by name, and places for what it asks.
+pub(super) struct Keepers {
+    stores: Mutex<BTreeMap<String, Arc<dyn KeepsCommands>>>,
+    reserving: Semaphore,
+    settling: Semaphore,
+}
+
+impl Default for Keepers {
+    fn default() -> Self {
+        let [reserving, settling] = [0, 1].map(|_| Semaphore::new(ASKED_AT_ONCE));
+        Self { stores: Mutex::default(), reserving, settling }
+    }
+}
 
 impl Control {
     /// How a store of this node keeps command ids apart.
     pub fn keeps_commands_by(&self, store: &str, how: Arc<dyn KeepsCommands>) {
-        self.keepers.lock().insert(store.to_owned(), how);
+        self.keepers.stores.lock().insert(store.to_owned(), how);
     }
 
     /// Asks the keeper to reserve ids for a log.
@@ -85,6 +101,9 @@ impl Control {
         within: Duration,
     ) -> Result<SharedBytes, String> {
         let address = self.address_of(node).ok_or_else(|| format!("where node {node} is is not known"))?;
+        let places = if kind == AskKind::Reserve { &self.keepers.reserving } else { &self.keepers.settling };
+        let waited = timeout(within, places.acquire()).await;
+        let _place = waited.map_err(|_| "too many such questions wait")?.map_err(|error| error.to_string())?;
         let ask = Ask { kind: kind.to_u8(), body: SharedBytes::copy_aligned(body) };
         self.transport().ask(node, &address, ask, within).await.map_err(|error| error.to_string())
     }
@@ -106,7 +125,7 @@ impl Control {
     }
 
     fn keeper_of(&self, store: &str) -> Result<Arc<dyn KeepsCommands>, String> {
-        self.keepers.lock().get(store).cloned().ok_or_else(|| format!("store `{store}` is not open here"))
+        self.keepers.stores.lock().get(store).cloned().ok_or_else(|| format!("store `{store}` is not open here"))
     }
 }
 

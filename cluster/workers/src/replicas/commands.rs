@@ -27,6 +27,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 /// How long an append looks for a keeper that can tell.
 const RESERVE_WITHIN: Duration = Duration::from_secs(8);
+/// How long a keeper has for one answer: who waits longer has asked again.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(6);
 /// How long a log's leader has for what is in flight.
 const SETTLE_WITHIN: Duration = Duration::from_secs(4);
 /// How long who settles waits for appends that are on their way with a reservation; later they must reserve again.
@@ -143,6 +145,11 @@ impl StoreReplicas {
 
     /// This node is the keeper.
     async fn reserve_here(self: &Arc<Self>, log: &LogKey, keys: Arc<[u128]>) -> Result<Granted, String> {
+        let reserving = timeout(ANSWERS_WITHIN, self.reserve_as_keeper(log, keys)).await;
+        reserving.map_err(|_| "the leaders of the logs do not answer in time".to_owned())?
+    }
+
+    async fn reserve_as_keeper(self: &Arc<Self>, log: &LogKey, keys: Arc<[u128]>) -> Result<Granted, String> {
         let keeper = self.keeper().await?;
         for _ in 0..ROUNDS_MAX {
             match self.try_reserve(&keeper, log, &keys).await? {
@@ -207,10 +214,7 @@ impl StoreReplicas {
         let group = self.group(log).ok_or_else(not_here)?;
         let before = keeper.table.lock().begin_settling();
         let number = match group.leadership() {
-            Leadership::Leads => {
-                let settling = timeout(SETTLE_WITHIN, self.settle_here(log, before)).await;
-                settling.map_err(|_| format!("what the log of `{log}` has in flight takes too long"))??
-            }
+            Leadership::Leads => self.settle_here(log, before).await?,
             Leadership::Follows { leader: Some((node, _)) } => {
                 self.parts.control.settle_commands(node, self.name(), log, before).await?
             }
@@ -223,6 +227,11 @@ impl StoreReplicas {
 
     /// No reservation by an earlier word is taken in a log that this node leads; gives the entry that holds all that was.
     async fn settle_here(&self, log: &LogKey, before: Word) -> Result<u64, String> {
+        let settling = timeout(SETTLE_WITHIN, self.settle_as_leader(log, before)).await;
+        settling.map_err(|_| format!("what the log of `{log}` has in flight takes too long"))?
+    }
+
+    async fn settle_as_leader(&self, log: &LogKey, before: Word) -> Result<u64, String> {
         let gate = self.commands.gate(log);
         // they would only have to reserve again
         let drained = timeout(DRAIN_WITHIN, gate.on_their_way.write()).await;
