@@ -56,6 +56,11 @@ pub(crate) struct Seal;
 #[rtype(result = "()")]
 pub(crate) struct FinishInFlight;
 
+/// As [`FinishInFlight`], and what was given back is stored by others, or never will be under this leadership.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct DecideInFlight;
+
 /// Finish what is in flight, write the clean-stop mark, stop. Answered with the last index.
 #[derive(Message)]
 #[rtype(result = "LogIndex")]

@@ -11,6 +11,7 @@
 
 use crate::clock;
 use crate::messages::GroupWritten;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -21,7 +22,7 @@ use strandline_engine::compact::trim_rule;
 use strandline_engine::store::Store;
 use strandline_event::{LogIndex, LogKey, Micros};
 use strandline_wal::{Last, LeaderId, Membership};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Between attempts to follow the manifest that a pointer names.
 const FOLLOW_PAUSE: Duration = Duration::from_millis(100);
@@ -46,12 +47,49 @@ pub(crate) enum ReplicaEvent {
 pub(crate) struct Replica {
     group: OnceLock<Arc<Group>>,
     runtime: tokio::runtime::Handle,
+    proposals: watch::Sender<Proposals>,
+}
+
+/// Number of the next proposal, and those of which nobody here knows yet whether they are stored.
+type Proposals = (u64, BTreeSet<u64>);
+
+/// A proposal that is under way, until this goes.
+struct UnderWay {
+    number: u64,
+    proposals: watch::Sender<Proposals>,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.proposals.send_modify(|(_, under_way)| {
+            under_way.remove(&self.number);
+        });
+    }
 }
 
 impl Replica {
     /// Without a group yet; it gets one before this node leads.
     pub(crate) fn new(runtime: tokio::runtime::Handle) -> Arc<Self> {
-        Arc::new(Self { group: OnceLock::new(), runtime })
+        Arc::new(Self { group: OnceLock::new(), runtime, proposals: watch::Sender::new((0, BTreeSet::new())) })
+    }
+
+    fn begin(&self) -> UnderWay {
+        let mut number = 0;
+        self.proposals.send_modify(|(next, under_way)| {
+            number = *next;
+            *next += 1;
+            under_way.insert(number);
+        });
+        UnderWay { number, proposals: self.proposals.clone() }
+    }
+
+    /// Everything that was proposed before this call is stored, or never will be under this leadership; also what the owner has given up.
+    pub(crate) async fn decided(&self) {
+        let mut proposals = self.proposals.subscribe();
+        let next = proposals.borrow().0;
+        let is_decided = |(_, under_way): &Proposals| under_way.first().is_none_or(|first| *first >= next);
+        // its sender is here
+        drop(proposals.wait_for(is_decided).await);
     }
 
     /// The group runs.
@@ -62,12 +100,13 @@ impl Replica {
 
     /// Proposes what the owner has accepted; where it does not come back as an entry, the owner is told.
     pub(crate) fn propose(&self, batches: ReplicatedGroup, events: mpsc::UnboundedSender<GroupWritten>) {
-        let group = self.group.get().cloned();
+        let (group, under_way) = (self.group.get().cloned(), self.begin());
         self.runtime.spawn(async move {
             let proposed = match group {
                 Some(group) => owner::propose(&group, &batches).await,
                 None => Err(GroupLost::Nothing(Arc::from("the group of this log does not run here yet"))),
             };
+            drop(under_way);
             if let Err(lost) = proposed {
                 // an owner that has stopped waits for nothing
                 let _ = events.send(GroupWritten::Replica(ReplicaEvent::Lost(batches.leader, batches.number, lost)));
@@ -220,4 +259,28 @@ fn pointer_of(body: &[u8]) -> Option<(u64, LogIndex)> {
     let (version, rest) = body.split_first_chunk::<8>()?;
     let watermark: [u8; 8] = rest.try_into().ok()?;
     Some((u64::from_le_bytes(*version), LogIndex(u64::from_le_bytes(watermark))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+
+    #[test]
+    fn who_waits_for_proposals_waits_for_earlier_ones_alone() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let replica = Replica::new(tokio::runtime::Handle::current());
+            assert!(replica.decided().now_or_never().is_some(), "nothing is under way");
+            let (first, second) = (replica.begin(), replica.begin());
+            let mut deciding = Box::pin(replica.decided());
+            assert!((&mut deciding).now_or_never().is_none());
+            let later = replica.begin();
+            drop(second);
+            assert!((&mut deciding).now_or_never().is_none());
+            drop(first);
+            deciding.await;
+            drop(later);
+        });
+    }
 }

@@ -21,7 +21,7 @@ use crate::error::NodeError;
 use crate::fatal::EndOnPanic;
 use crate::hot_worker::HotWorker;
 use crate::messages::{
-    Abandon, Append, AppendTogether, Committed, Compacted, FinishInFlight, GroupWritten, Seal, StopLog,
+    Abandon, Append, AppendTogether, Committed, Compacted, DecideInFlight, FinishInFlight, GroupWritten, Seal, StopLog,
 };
 use crate::metrics::{Measured, Metrics};
 use crate::replica::{Replica, ReplicaEvent};
@@ -308,6 +308,14 @@ impl WalWorker {
         self.untold.is_empty() && self.telling.is_empty() && self.parts.driver.is_idle()
     }
 
+    /// Told when everything that is accepted by now is durable, or was given back.
+    fn in_flight_ends(&mut self) -> oneshot::Receiver<LogIndex> {
+        let (waiter, finished) = oneshot::channel();
+        self.waiting.push((self.parts.driver.last_accepted(), waiter));
+        self.wake();
+        finished
+    }
+
     fn wake(&mut self) {
         let passed = self.parts.driver.passed();
         for (index, waiter) in std::mem::take(&mut self.waiting) {
@@ -460,11 +468,24 @@ impl Handler<FinishInFlight> for WalWorker {
 
     fn handle(&mut self, _: FinishInFlight, _: &mut Self::Context) -> Self::Result {
         let _end = EndOnPanic("the owner of a log panicked over what it has in flight");
-        let (waiter, finished) = oneshot::channel();
-        self.waiting.push((self.parts.driver.last_accepted(), waiter));
-        self.wake();
+        let finished = self.in_flight_ends();
         // a worker that stops has nothing in flight
         Box::pin(async move { drop(finished.await) })
+    }
+}
+
+impl Handler<DecideInFlight> for WalWorker {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: DecideInFlight, _: &mut Self::Context) -> Self::Result {
+        let _end = EndOnPanic("the owner of a log panicked over what it has proposed");
+        let (finished, replica) = (self.in_flight_ends(), self.parts.io.replica.clone());
+        Box::pin(async move {
+            drop(finished.await);
+            if let Some(replica) = replica {
+                replica.decided().await;
+            }
+        })
     }
 }
 

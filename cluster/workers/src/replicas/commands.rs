@@ -10,7 +10,7 @@
 
 use super::{CONFIRM_WITHIN, PAUSE, StoreReplicas, asked};
 use crate::error::NodeError;
-use crate::messages::FinishInFlight;
+use crate::messages::DecideInFlight;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -239,8 +239,8 @@ impl StoreReplicas {
         drop(drained);
         let not_here = || format!("the log of `{log}` is not open here");
         let owner = self.parts.table.get(log).ok_or_else(not_here)?;
-        // behind every append that it judged before; what it has accepted is committed or given back then
-        owner.send(FinishInFlight).await.map_err(|error| error.to_string())?;
+        // behind every append that it judged before; what it has given up may be in the group's log all the same
+        owner.send(DecideInFlight).await.map_err(|error| error.to_string())?;
         let group = self.group(log).ok_or_else(not_here)?;
         group.read_index().await.map(|index| index.number).map_err(|error| error.to_string())
     }
