@@ -317,10 +317,9 @@ impl WalWorker {
     }
 
     fn wake(&mut self) {
-        let passed = self.parts.driver.passed();
         for (index, waiter) in std::mem::take(&mut self.waiting) {
-            if index <= passed {
-                let _ = waiter.send(index);
+            if let Some(passed) = self.parts.driver.passed(index) {
+                let _ = waiter.send(passed);
             } else {
                 self.waiting.push((index, waiter));
             }

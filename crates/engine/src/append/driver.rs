@@ -266,10 +266,13 @@ impl<R> LogDriver<R> {
         self.sink.durable()
     }
 
-    /// Everything that was accepted up to here is durable, or was given back.
+    /// Whether everything that was accepted up to here is durable, or was given back: then how far of it there is. `None`: not yet.
     #[must_use]
-    pub fn passed(&self) -> LogIndex {
-        if self.is_idle() { self.sink.last_pushed() } else { self.sink.durable() }
+    pub fn passed(&self, index: LogIndex) -> Option<LogIndex> {
+        let is_idle = self.is_idle();
+        let through = if is_idle { self.sink.last_pushed() } else { self.sink.durable() };
+        // of what was given back indices are others' from then on, or nobody's
+        (is_idle || index <= through).then_some(index.min(through))
     }
 
     /// The index of the last batch that was accepted.

@@ -94,10 +94,13 @@ fn what_was_lost_may_be_committed_by_another_leader_and_a_retry_finds_out() {
     let lost = take(&mut driver);
     assert!(driver.has_in_flight(ME, 2));
     assert!(append(&mut driver, "b", Expected::Any, 2).is_none());
+    let accepted = driver.last_accepted();
+    assert_eq!((accepted, driver.passed(accepted)), (LogIndex(3), None));
     let answers = driver.abandon(&GroupLost::Unknown(Arc::from("leadership was lost"))).release();
     assert_eq!(answers.len(), 2);
     assert!(answers.iter().all(|(_, answer)| matches!(refusal(answer), AppendError::OutcomeUnknown { .. })));
     assert!(!driver.has_in_flight(ME, 2) && driver.is_idle());
+    assert_eq!(driver.passed(accepted), Some(LogIndex(1)), "who waits for it waits no longer");
     assert_eq!(driver.log().accepted_head("s").unwrap(), Seq::ZERO);
     // the next leader commits it after all, behind its own first entry
     let _ = driver.applied(Committed { leader: OTHER, number: 3, index: LogIndex(3), batches: vec![] }).release();
