@@ -4,9 +4,10 @@
 //! It refuses to know logs and tables: the store's part on each node says how.
 
 use super::Control;
+use super::outcome::Proposed;
 use crate::fields::{FieldError, Put, Take};
 use crate::join::AskKind;
-use crate::meta::{put_group, take_group};
+use crate::meta::{Command, MetaState, put_group, take_group};
 use crate::net::Ask;
 use crate::transport::{BoxFuture, GroupId, NodeId};
 use parking_lot::Mutex;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use strandline_engine::append::{Granted, Word};
 use strandline_event::{LogKey, SharedBytes};
+use strandline_wal::LeaderId;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -57,6 +59,20 @@ impl Control {
         self.keepers.stores.lock().insert(store.to_owned(), how);
     }
 
+    /// Where a keeper begins, on the node that leads the meta group: a larger number each time, for whoever asks wherever. It is the index of an entry
+    /// of that group, a command in nobody's name, which changes nothing.
+    ///
+    /// # Errors
+    /// This node does not lead, or no quorum answers.
+    pub async fn keeper_begins(&self, store: &str) -> Result<u64, String> {
+        let (store, owner, entries) = (store.to_owned(), LeaderId::default(), Vec::new());
+        match self.propose_here(&Command::Remember { store, owner, turn: 0, entries }).await {
+            Proposed::Done(_) | Proposed::Refused { .. } => Ok(self.with_state(MetaState::applied)),
+            Proposed::NotLeader => Err("this node does not lead the cluster".to_owned()),
+            Proposed::Unknown(why) => Err(why),
+        }
+    }
+
     /// Asks the keeper to reserve ids for a log.
     ///
     /// # Errors
@@ -87,7 +103,7 @@ impl Control {
         before: Word,
     ) -> Result<u64, String> {
         let mut body = begin(store, log);
-        body.u64(before.term);
+        body.u64(before.from);
         body.u64(before.round);
         let answer = self.ask_of_commands(leader, AskKind::Settle, &body.0, SETTLE_WITHIN).await?;
         number_of(&answer).map_err(|error| error.to_string())
@@ -168,14 +184,14 @@ fn reserve_of(body: &[u8]) -> Result<(Arc<str>, LogKey, Vec<u128>), FieldError> 
 fn settle_of(body: &[u8]) -> Result<(Arc<str>, LogKey, Word), FieldError> {
     let mut take = Take(body);
     let (store, log) = log_of(&mut take)?;
-    let before = Word { term: take.u64()?, round: take.u64()? };
+    let before = Word { from: take.u64()?, round: take.u64()? };
     take.end()?;
     Ok((store, log, before))
 }
 
 fn granted_bytes(granted: &Granted) -> Vec<u8> {
     let mut out = head();
-    out.u64(granted.word.term);
+    out.u64(granted.word.from);
     out.u64(granted.word.round);
     out.count(granted.taken.len());
     for (key, log) in &granted.taken {
@@ -189,7 +205,7 @@ fn granted_bytes(granted: &Granted) -> Vec<u8> {
 fn granted_of(body: &[u8]) -> Result<Granted, FieldError> {
     let mut take = Take(body);
     version(&mut take)?;
-    let word = Word { term: take.u64()?, round: take.u64()? };
+    let word = Word { from: take.u64()?, round: take.u64()? };
     let taken = |take: &mut Take<'_>| {
         let (key, bucket) = (take.u128()?, take.u32()?);
         Ok::<_, FieldError>((key, LogKey { stream_type: Arc::from(take.text()?), bucket }))
@@ -223,14 +239,14 @@ mod tests {
     #[test]
     fn what_is_asked_and_answered_is_read_back_and_nothing_else() {
         let log = LogKey { stream_type: Arc::from("Call"), bucket: 3 };
-        let word = Word { term: 7, round: 9 };
+        let word = Word { from: 7, round: 9 };
         let mut reserve = begin("orders", &log);
         reserve.count(2);
         [1u128, 5 << 100].into_iter().for_each(|key| reserve.u128(key));
         assert_eq!(reserve_of(&reserve.0), Ok((Arc::from("orders"), log.clone(), vec![1u128, 5 << 100])));
         only_whole(&reserve.0, reserve_of);
         let mut settle = begin("orders", &log);
-        settle.u64(word.term);
+        settle.u64(word.from);
         settle.u64(word.round);
         assert_eq!(settle_of(&settle.0), Ok((Arc::from("orders"), log.clone(), word)));
         only_whole(&settle.0, settle_of);

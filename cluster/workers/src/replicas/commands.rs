@@ -69,8 +69,8 @@ struct Keeper {
 }
 
 impl Keeper {
-    fn new(office: LeaderId) -> Self {
-        let (table, sweep_at) = (Mutex::new(Reservations::new(office.term)), AtomicUsize::new(SWEEP_AFTER));
+    fn new(office: LeaderId, from: u64) -> Self {
+        let (table, sweep_at) = (Mutex::new(Reservations::new(from)), AtomicUsize::new(SWEEP_AFTER));
         Self { office, table, sweeps: AtomicBool::new(false), sweep_at }
     }
 }
@@ -188,7 +188,8 @@ impl StoreReplicas {
         if let Some(keeper) = known.as_ref().filter(|keeper| keeper.office == office) {
             return Ok(Arc::clone(keeper));
         }
-        let keeper = Arc::new(Keeper::new(office));
+        let from = self.parts.control.keeper_begins(self.name()).await?;
+        let keeper = Arc::new(Keeper::new(office, from));
         // in a log that was not where it should be yet nothing was accepted
         let logs = self.logs(|log, placement| asked(log, placement, true));
         let of = &keeper;
@@ -242,7 +243,10 @@ impl StoreReplicas {
         // behind every append that it judged before; what it has given up may be in the group's log all the same
         owner.send(DecideInFlight).await.map_err(|error| error.to_string())?;
         let group = self.group(log).ok_or_else(not_here)?;
-        group.read_index().await.map(|index| index.number).map_err(|error| error.to_string())
+        // it may lead as it did before a restart: what it had proposed then is in the group's log, and is decided when its last entry is
+        let last = group.status().last.unwrap_or(0);
+        let index = group.read_index().await.map_err(|error| error.to_string())?;
+        Ok(index.number.max(last))
     }
 
     /// Settles all logs now and then, so that the table holds what is on its way and little more.

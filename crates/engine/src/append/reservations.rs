@@ -26,6 +26,7 @@
 //!
 //! Invariant: an id is in one log at most. A grant was made by who was the keeper after it was asked for. The next keeper settles every log with
 //! who leads it then: that one takes no earlier word any more, earlier leaders can commit nothing any more, and later ones were not asked for.
+//! A node may lead again as it did before a restart: it has no grants then, and a keeper that does so begins with a later word.
 
 use crate::append::log::Log;
 use crate::append::outcome::Again;
@@ -38,11 +39,11 @@ use std::sync::Arc;
 use strandline_event::LogKey;
 use strandline_wal::LeaderId;
 
-/// By what something was reserved: the keeper's term, and how often it had settled a log before. A later one is larger.
+/// By what something was reserved: where the keeper began, and how often it had settled a log before. A later one is larger.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct Word {
-    /// The keeper's term.
-    pub term: u64,
+    /// Where the keeper began: larger for each one, also for a node that leads again as it did before its restart.
+    pub from: u64,
     /// Its round.
     pub round: u64,
 }
@@ -71,23 +72,23 @@ struct Held {
     round: u64,
 }
 
-/// The keeper's table, under one leadership of the meta group.
+/// The keeper's table, of a node while it leads the meta group and runs.
 #[derive(Debug)]
 pub struct Reservations {
-    term: u64,
+    from: u64,
     round: u64,
     held: HashMap<u128, Held, FixedState>,
 }
 
 impl Reservations {
-    /// Of a keeper that begins: nothing is reserved.
+    /// Of a keeper that begins there: nothing is reserved.
     #[must_use]
-    pub fn new(term: u64) -> Self {
-        Self { term, round: 1, held: HashMap::default() }
+    pub fn new(from: u64) -> Self {
+        Self { from, round: 1, held: HashMap::default() }
     }
 
     const fn word(&self) -> Word {
-        Word { term: self.term, round: self.round }
+        Word { from: self.from, round: self.round }
     }
 
     /// Reserves all of these ids for a log, or none.

@@ -58,7 +58,7 @@ fn wanted(decision: Decision) -> Option<ToReserve> {
 }
 
 fn granted(round: u64, taken: Vec<(u128, LogKey)>) -> Granted {
-    Granted { word: Word { term: 5, round }, taken }
+    Granted { word: Word { from: 5, round }, taken }
 }
 
 #[test]
@@ -88,8 +88,8 @@ fn a_new_command_is_stored_under_the_leadership_and_by_a_word_that_hold() {
     assert!(known.duplicate);
     // a word that is over, one that holds, another leadership
     let (over, later) = (reserve(&other, 3), reserve(&other, 4));
-    gate.close_before(Word { term: 5, round: 4 });
-    gate.close_before(Word { term: 5, round: 2 });
+    gate.close_before(Word { from: 5, round: 4 });
+    gate.close_before(Word { from: 5, round: 2 });
     assert!(wanted(accept(&mut log, &request("T", BatchUnit::Append, &["d"], Some(over)))).is_some());
     log.reserves_under(LeaderId { term: 3, node: 1 });
     assert!(wanted(accept(&mut log, &request("T", BatchUnit::Append, &["d"], Some(Arc::clone(&later))))).is_some());
@@ -111,11 +111,11 @@ fn what_the_keeper_finds_elsewhere_is_refused_row_by_row_and_stays_so() {
     let taken = vec![(node.key("b"), LogKey::single("U"))];
     let first = Reservation::new(to_reserve, granted(1, taken), None, Arc::clone(&gate));
     // the word is over by the time: what was found is still true
-    gate.close_before(Word { term: 6, round: 1 });
+    gate.close_before(Word { from: 6, round: 1 });
     body.reservation = Some(Arc::new(first));
     let again = wanted(accept(&mut log, &body)).unwrap();
     assert_eq!(again.keys, [node.key("a"), node.key("c")]);
-    let granted = Granted { word: Word { term: 6, round: 1 }, taken: Vec::new() };
+    let granted = Granted { word: Word { from: 6, round: 1 }, taken: Vec::new() };
     let second = Reservation::new(again, granted, body.reservation.as_deref(), gate);
     body.reservation = Some(Arc::new(second));
     let Decision::Store { outcome, .. } = accept(&mut log, &body) else { panic!("nothing is stored") };
@@ -151,7 +151,7 @@ fn the_table_gives_an_id_to_one_log_until_that_is_settled() {
     assert_eq!(table.reserve(&u, &[3]), Ok(first), "what was refused holds nothing");
     assert_eq!(table.reserve(&t, &[2, 4]), Ok(first), "the same log again");
     let before = table.begin_settling();
-    assert!(before > first && before < Word { term: 8, round: 1 });
+    assert!(before > first && before < Word { from: 8, round: 1 });
     // what is reserved while a log is being settled stays
     assert_eq!(table.reserve(&t, &[2]), Ok(before));
     table.settled(&t, before);
@@ -170,6 +170,7 @@ const LOGS: usize = 2;
 /// A keeper as one node believes in it.
 struct ModelKeeper {
     term: u64,
+    from: u64,
     table: Reservations,
     settled: [bool; LOGS],
 }
@@ -177,7 +178,7 @@ struct ModelKeeper {
 /// What the keeper has recorded and looked up, and no quorum has confirmed yet.
 struct Asked {
     keeper: usize,
-    term: u64,
+    from: u64,
     log: usize,
     wanted: ToReserve,
     granted: Granted,
@@ -187,6 +188,8 @@ struct Asked {
 /// come between any others.
 struct Model {
     term: u64,
+    /// How many keepers have begun.
+    begun: u64,
     keepers: [Option<ModelKeeper>; NODES],
     leaders: [LeaderId; LOGS],
     committed: [Vec<u128>; LOGS],
@@ -209,6 +212,7 @@ impl Model {
         let leader = LeaderId { term: 1, node: 0 };
         Self {
             term: 0,
+            begun: 0,
             keepers: [const { None }; NODES],
             leaders: [leader; LOGS],
             committed: Default::default(),
@@ -224,8 +228,23 @@ impl Model {
 
     fn elect_keeper(&mut self, node: usize) {
         self.term += 1;
-        let table = Reservations::new(self.term);
-        self.keepers[node] = Some(ModelKeeper { term: self.term, table, settled: [false; LOGS] });
+        self.begin_keeper(node, self.term);
+    }
+
+    fn begin_keeper(&mut self, node: usize, term: u64) {
+        self.begun += 1;
+        let (from, table) = (self.begun, Reservations::new(self.begun));
+        self.keepers[node] = Some(ModelKeeper { term, from, table, settled: [false; LOGS] });
+    }
+
+    /// It leads again what it led; what its logs hold is there, all else is gone.
+    fn restart(&mut self, node: usize) {
+        if let Some(term) = self.keepers[node].as_ref().map(|keeper| keeper.term) {
+            self.begin_keeper(node, term);
+        }
+        self.gates[node] = Default::default();
+        self.grants.retain(|(_, _, wanted)| wanted.leader.node != node as u64);
+        self.asked.retain(|asked| asked.wanted.leader.node != node as u64);
     }
 
     /// With what the one before has on its way, or without it.
@@ -279,7 +298,7 @@ impl Model {
         let taken = (0..LOGS).find(has).map(|other| (key, name_of(other)));
         let granted = Granted { word, taken: taken.into_iter().collect() };
         let wanted = ToReserve { leader, keys: vec![key] };
-        self.asked.push(Asked { keeper, term: state.term, log, wanted, granted });
+        self.asked.push(Asked { keeper, from: state.from, log, wanted, granted });
     }
 
     /// A quorum says whether it still is the keeper.
@@ -287,8 +306,9 @@ impl Model {
         if self.asked.is_empty() {
             return;
         }
-        let Asked { keeper, term, log, wanted, granted } = self.asked.swap_remove(place % self.asked.len());
-        if term != self.term || self.keepers[keeper].as_ref().is_none_or(|keeper| keeper.term != term) {
+        let Asked { keeper, from, log, wanted, granted } = self.asked.swap_remove(place % self.asked.len());
+        let is_keeper = |keeper: &ModelKeeper| keeper.term == self.term && keeper.from == from;
+        if !self.keepers[keeper].as_ref().is_some_and(is_keeper) {
             return;
         }
         let gate = Arc::clone(&self.gates[wanted.leader.node as usize][log]);
@@ -320,6 +340,7 @@ impl Model {
             9..12 => self.confirm(key as usize),
             12..15 => self.append(key as usize),
             15 => self.commit(log),
+            16 => self.restart(node),
             _ => self.applied[node][log] = (self.applied[node][log] + 1).min(self.committed[log].len()),
         }
     }
@@ -330,7 +351,7 @@ proptest! {
 
     #[test]
     fn an_id_is_in_one_log_at_most_whatever_comes_between(
-        steps in proptest::collection::vec((0u8..17, 0..NODES, 0..LOGS, 1u128..4), 1..150),
+        steps in proptest::collection::vec((0u8..18, 0..NODES, 0..LOGS, 1u128..4), 1..150),
     ) {
         let mut model = Model::new();
         for step in steps {
