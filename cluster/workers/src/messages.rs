@@ -15,7 +15,7 @@ use crate::subscriptions::FollowPage;
 use crate::wal_worker::WalWorker;
 use actix::{Addr, Message};
 use std::sync::Arc;
-use strandline_durable::{MergeOrder, MergeReport};
+use strandline_durable::{Expected, MergeOrder, MergeReport, WindowOrder, WindowReport};
 use strandline_engine::append::{AppendRequest, FilesCommitted, FilesFailed, Lookup, Settled};
 use strandline_engine::compact::{
     CompactError, JobOutcome, MergeOutcome, MergePlan, Partition, Plan, Progress, Trigger,
@@ -333,13 +333,22 @@ pub(crate) struct StopCompaction;
 
 // ---- to the compaction workers ----
 
-/// Plan and run one bounded job. `None`: nothing to do.
+/// A window whose files another node has written.
+pub(crate) struct Handed {
+    pub(crate) plan: Plan,
+    pub(crate) report: WindowReport,
+    /// Nobody sweeps them meanwhile.
+    pub(crate) expected: Expected,
+}
+
+/// Plan and run one bounded job, or commit what was handed over of it. `None`: nothing to do.
 #[derive(Message)]
 #[rtype(result = "Result<Option<JobOutcome>, CompactError>")]
 pub(crate) struct RunJob {
     pub(crate) store: Arc<Store>,
     pub(crate) log: LogKey,
     pub(crate) job_id: u128,
+    pub(crate) handed: Option<Handed>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) measured: Arc<Measured>,
     /// What a trace shows of the job.
@@ -366,6 +375,18 @@ pub(crate) struct RunMerge {
 pub(crate) struct HelpMerge {
     pub(crate) store: Arc<Store>,
     pub(crate) order: MergeOrder,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) measured: Arc<Measured>,
+    /// What a trace shows of the job.
+    pub(crate) span: Span,
+}
+
+/// Write the files of a window that another node has ordered; it commits them.
+#[derive(Message)]
+#[rtype(result = "Result<WindowReport, CompactError>")]
+pub(crate) struct HelpWindow {
+    pub(crate) store: Arc<Store>,
+    pub(crate) order: WindowOrder,
     pub(crate) progress: Arc<Progress>,
     pub(crate) measured: Arc<Measured>,
     /// What a trace shows of the job.

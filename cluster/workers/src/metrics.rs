@@ -66,6 +66,10 @@ pub struct Metrics {
     pub jobs_done: Counter,
     /// Compaction jobs that failed or were cancelled.
     pub jobs_failed: Counter,
+    /// Compaction jobs of this node's stores whose files another compactor wrote, and this one committed.
+    pub jobs_handed: Counter,
+    /// Compaction jobs whose files this node wrote for another one, which commits them.
+    pub jobs_helped: Counter,
     /// Rows that compaction moved.
     pub job_rows: Counter,
     /// Bytes of data files that compaction wrote.

@@ -4,7 +4,7 @@
 //!   appends -> [LogTable] -> WalWorker --GroupWritten-- log I/O thread, or (no log) commit thread
 //!   first append of a type -> StoreRouter                |
 //!                              WalWorker --Committed-> HotWorker (writes the hot tier) --MakeHotRoom-> HotKeeper
-//!   the compactor of a store, on another node --HelpMerge-> MergeWorker
+//!   the compactor of a store, on another node --HelpMerge-> MergeWorker;  --HelpWindow-> CompactionWorker
 //!   CompactionSupervisor --Seal, Compacted-> WalWorker;  --RunJob-> CompactionWorker;  --RunMerge-> MergeWorker;  --ManifestCommitted-> HotKeeper
 //!   reads -> [gate] -> ReaderWorker (reads tiers, no mailbox of a writer)
 //! ```
@@ -34,7 +34,7 @@
 
 use crate::append::AppendReply;
 use crate::commit_thread::CommitThread;
-use crate::compaction::helping::MergeHelp;
+use crate::compaction::helping::StoreHelp;
 use crate::compaction::job::JobBook;
 use crate::compaction::pace::Pace;
 use crate::compaction::pause::PauseFile;
@@ -393,7 +393,7 @@ pub(crate) fn wire_compaction(
         })
         .collect();
     for (control, parts) in shared.cluster.iter().flat_map(|control| stores.iter().map(move |parts| (control, parts))) {
-        let help = MergeHelp::new(parts, &threads.merges, &shared.metrics);
+        let help = StoreHelp::new(parts, &threads, &shared.metrics);
         control.helps_by(parts.store.name(), Arc::new(help));
     }
     let (metrics, mark, sweep_every) = (Arc::clone(&shared.metrics), shared.alive.mark(), options.sweep_every);

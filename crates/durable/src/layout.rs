@@ -3,13 +3,14 @@
 //! Pure: opens nothing. Two stores with equal keys have equal layouts.
 
 use crate::schema;
-use crate::write::{PAGE_ROWS, properties};
+use crate::write::{FORMAT_VERSION, PAGE_ROWS, properties};
 use arrow::datatypes::SchemaRef;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::encryption::encrypt::FileEncryptionProperties;
 use parquet::schema::types::SchemaDescriptor;
 use std::sync::Arc;
 use strandline_deql::{FilePattern, Partition, RowGroup, SortOrder, StoreConfig};
+use strandline_event::hash::keyed_hash;
 use strandline_event::{Field, FieldNames};
 use strandline_keys::StoreKeys;
 
@@ -89,6 +90,17 @@ impl Layout {
     #[must_use]
     pub(crate) fn with_keys(self, keys: Option<Arc<StoreKeys>>) -> Self {
         Self { keys, ..self }
+    }
+
+    /// A digest of all that decides which files rows become. Equal ones on two nodes: both write the same files of the same rows. Programs of two
+    /// versions may say the same in two ways.
+    #[must_use]
+    pub fn settings(&self) -> u128 {
+        let columns = (&self.names, &self.stats, &self.bloom, self.bloom_fpp);
+        let files = (&self.partition, &self.pattern, self.target_file_bytes, self.max_file_bytes);
+        let pages = (self.compression, self.dictionary, &self.row_group, self.keys.is_some());
+        let said = format!("{columns:?} {files:?} {pages:?}");
+        keyed_hash(0, 0, &[FORMAT_VERSION.as_bytes(), said.as_bytes()])
     }
 
     /// The configured column names.

@@ -42,7 +42,10 @@ pub use manifest::{
     ChunkMark, EnvelopeError, Group, GroupKey, LogState, Manifest, ManifestError, Redactions, Replaced, ReplacedFiles,
     SegmentRef, Tombstone,
 };
-pub use merge::{Expected, MergeAnswer, MergeAsk, MergeError, MergeLimits, MergeOrder, MergeReport, MergeSpec, Merged};
+pub use merge::{
+    Expected, MergeAnswer, MergeAsk, MergeError, MergeLimits, MergeOrder, MergeReport, MergeSpec, Merged, WindowOrder,
+    WindowReport,
+};
 pub use objects::{ObjectError, Objects, SharedObjects};
 pub use partition::{PartitionKey, Partitioner};
 pub use read::{EndAt, Place, ReadError, ReadStats, RowBatch, RowFilter, RowSet, Scan, StreamQuery};

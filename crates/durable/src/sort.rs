@@ -166,6 +166,12 @@ impl<'l> Sorter<'l> {
         })
     }
 
+    /// What was seen of the streams, where nobody needs the order.
+    #[must_use]
+    pub fn streams(self) -> Vec<StreamSeen> {
+        self.streams.seen
+    }
+
     /// The order. `batches` are those that were added, in the order in which they came.
     #[must_use]
     pub fn finish<B: Rows>(self, batches: &[B]) -> Sorted {

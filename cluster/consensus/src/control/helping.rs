@@ -5,8 +5,8 @@
 //! | nodes with `compact` and without `ingest` | while the one that is named is such a node |
 //! | nobody else | who ingests is left alone by what others compact |
 //!
-//! Each partition has one taker, by rendezvous: the node whose hash with it is the largest. So every partition has exactly one, and one node more or
-//! less moves only the partitions that it gets or had. Who is asked in vain costs nothing but time: the node that is named does it itself.
+//! Each partition, and each log, has one taker, by rendezvous: the node whose hash with it is the largest. So each has exactly one, and one node
+//! more or less moves only those that it gets or had. Who is asked in vain costs nothing but time: the node that is named does it itself.
 //!
 //! It refuses to know what is handed over: the store's part on each node says how. What helps commits nothing, so nothing here is fenced.
 

@@ -73,6 +73,8 @@ fn node(text: &mut Text, call: &Call) {
     text.line("followed_events_total", "", given);
     text.counter("compaction_jobs_total", "Compaction jobs that ended well", &metrics.jobs_done);
     text.counter("compaction_jobs_failed_total", "Compaction jobs that failed or were cancelled", &metrics.jobs_failed);
+    text.counter("compaction_jobs_handed_total", "Jobs whose files another compactor wrote", &metrics.jobs_handed);
+    text.counter("compaction_jobs_helped_total", "Jobs whose files were written for another one", &metrics.jobs_helped);
     text.counter("compaction_rows_total", "Rows that compaction moved", &metrics.job_rows);
     text.counter("compaction_output_bytes_total", "Bytes of data files written", &metrics.job_output_bytes);
     text.counter("compaction_pauses_total", "Pauses of jobs for their share of the time", &metrics.compaction_pauses);

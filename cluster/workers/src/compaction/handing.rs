@@ -1,39 +1,59 @@
-//! Merges that another compactor of the cluster does for this one, which plans them and commits what came of them.
+//! What another compactor of the cluster does for this one, which plans it and commits what came of it: merges, and the files of windows (what a
+//! run over a log moves).
 //!
 //! ```text
 //!  plan ─> expect its files ─> Begin, then GoOn until it has ended ─> take what it wrote, commit
 //!               │ it refuses, is silent, or fails
-//!               └─> nothing was lost: this node merges, as if it were the only one
+//!               └─> nothing was lost: this node does it, as if it were the only one
 //! ```
 //!
-//! Who helps is given a whole partition and commits nothing. Invariant: a merge that was handed over is asked for by this node alone, and is
-//! committed at most once, under this node's claim of the store.
+//! | what is due | its taker | the files are written by |
+//! |---|---|---|
+//! | the merge of a partition, or a window of 1 MiB of log or more | this node, or nobody shares | this node |
+//! | | another one, that ends it | that one |
+//! | | another one, that refuses, fails, or gives what was not ordered | this node |
+//! | | another one, that is silent | this node, and what follows in the round or the run too |
+//! | a smaller window | any | this node: to ask takes as long |
+//!
+//! Who helps is given a whole partition, or a window of a log, and commits nothing. Invariant: what was handed over is asked for by this node
+//! alone, and is committed at most once, under this node's claim of the store.
 
 use super::job::Job;
 use super::merge::MergeParts;
+use super::run::{RunParts, request};
 use crate::clock;
 use crate::fatal::EndOnPanic;
+use crate::messages::Handed;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use strandline_consensus::control::{Control, taker};
 use strandline_consensus::{NodeId, TransportError};
-use strandline_durable::{MergeAnswer, MergeAsk, MergeReport};
-use strandline_engine::compact::{CompactError, MergeOutcome, MergePlan, Partition, commit_merged, plan_merge};
+use strandline_durable::{MergeAnswer, MergeAsk};
+use strandline_engine::compact::{
+    CompactError, JobOutcome, MergeOutcome, MergePlan, Partition, Phase, Plan, commit_merged, plan, plan_merge,
+};
+use strandline_event::LogKey;
 use tokio::time::{Instant, sleep};
+use tracing::Span;
 
 /// A node that has begun and is silent for so long is given up.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Before it is asked again where it cannot be reached.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Another compactor, as one round of merges sees it.
+/// Bytes of log that are worth to be handed over.
+const WINDOW_BYTES_MIN: u64 = 1 << 20;
+/// An answer to another question.
+const STRANGE: &str = "it answers something else than it was asked";
+
+/// Another compactor, as one round of merges or one run over a log sees it.
 #[derive(Clone)]
 pub(crate) struct Taker {
     control: Control,
     node: NodeId,
-    /// It did not answer: this round asks it no more.
+    /// It did not answer: this round or run asks it no more.
     away: Arc<AtomicBool>,
 }
 
@@ -48,6 +68,47 @@ pub(crate) fn shares(cluster: Option<&Control>, partitions: Vec<Partition>) -> V
     }
     let of = |node| Taker { control: control.clone(), node, away: Arc::default() };
     shares.into_iter().map(|(node, partitions)| ((node != here).then(|| of(node)), partitions)).collect()
+}
+
+/// Who writes the files of a log's windows; `None`: this node.
+pub(crate) fn of_log(cluster: Option<&Control>, log: &LogKey) -> Option<Taker> {
+    let control = cluster?;
+    let node = elsewhere(&control.sharers(), control.node(), log)?;
+    Some(Taker { control: control.clone(), node, away: Arc::default() })
+}
+
+/// The node that writes the files of a log's windows, if it is not `here`.
+fn elsewhere(nodes: &[NodeId], here: NodeId, log: &LogKey) -> Option<NodeId> {
+    // not as a partition of the same log is called, which may be all of its files
+    taker(nodes, &format!("windows of `{log}`")).filter(|node| *node != here)
+}
+
+/// Whether a window is worth to be handed over.
+const fn is_worth(plan: &Plan) -> bool {
+    plan.bytes >= WINDOW_BYTES_MIN
+}
+
+/// What is asked of another node.
+struct Wanted<'a> {
+    store: &'a str,
+    job: &'a Job,
+    /// Names it there; random.
+    job_id: u128,
+    /// Set when another owner has taken the store.
+    fenced: &'a AtomicBool,
+    /// The step in which this node waits for it, and the rows of it.
+    step: (Phase, u64),
+}
+
+impl Wanted<'_> {
+    /// Another one compacts by now.
+    fn is_fenced(&self) -> bool {
+        self.fenced.load(Ordering::SeqCst)
+    }
+
+    fn is_over(&self) -> bool {
+        self.job.progress.is_cancelled() || self.is_fenced()
+    }
 }
 
 impl Taker {
@@ -67,12 +128,13 @@ impl Taker {
         };
         // from before it is asked until its files are committed, or are nobody's
         let expected = parts.store.durable().expect_files(job_id);
-        let report = match self.ask(parts, job, &plan, job_id).await {
-            Ok(report) => report,
-            Err(_) if job.progress.is_cancelled() => return Some(Err(CompactError::Cancelled)),
-            // another one compacts by now
-            Err(_) if parts.fenced.load(Ordering::SeqCst) => return Some(Ok(None)),
-            Err(why) => return self.is_done_here(parts, job, &why),
+        let (store, fenced, step) = (parts.store.name(), &*parts.fenced, (Phase::Merging, plan.events()));
+        let wanted = Wanted { store, job, job_id, fenced, step };
+        let report = match self.ask(&wanted, MergeAsk::Begin(plan.order(job_id))).await {
+            Ok(MergeAnswer::Done(report)) => report,
+            Ok(_) => return self.is_done_here(&wanted, STRANGE),
+            Err(_) if wanted.is_fenced() => return Some(Ok(None)),
+            Err(why) => return self.is_done_here(&wanted, &why),
         };
         let (store, progress) = (Arc::clone(&parts.store), Arc::clone(&job.progress));
         let committing = tokio::task::spawn_blocking(move || {
@@ -87,41 +149,88 @@ impl Taker {
                 parts.metrics.merges_handed.add(u64::from(outcome.files > 0));
                 Some(Ok(Some(outcome)))
             }
-            Err(CompactError::Merge(error)) => self.is_done_here(parts, job, &error.to_string()),
+            Err(CompactError::Merge(error)) => self.is_done_here(&wanted, &error.to_string()),
             Err(error) => Some(Err(error)),
         }
     }
 
-    /// The other node has not done it.
-    fn is_done_here<T>(&self, parts: &MergeParts, job: &Job, why: &str) -> Option<T> {
-        let (store, node, job) = (parts.store.name(), self.node, job.subject());
-        tracing::info!(store, node, job, "another compactor has not merged this, so it is merged here: {why}");
+    /// Has the files of the next window of the job's log written, and commits them. The inner `None`: nothing is due; the outer: it is to be
+    /// done here.
+    pub(crate) async fn window(
+        &self,
+        parts: &RunParts,
+        job: &Job,
+        job_id: u128,
+        span: &Span,
+    ) -> Option<Result<Option<JobOutcome>, CompactError>> {
+        if self.away.load(Ordering::SeqCst) {
+            return None;
+        }
+        let plan = match planned_window(parts, job).await? {
+            Ok(Some(plan)) if is_worth(&plan) => plan,
+            Ok(Some(_)) => return None,
+            nothing => return Some(nothing.map(|_| None)),
+        };
+        // from before it is asked until its files are committed, or are nobody's
+        let expected = parts.store.durable().expect_files(job_id);
+        let (store, fenced, step) = (parts.store.name(), &*parts.fenced, (Phase::Writing, plan.events));
+        let wanted = Wanted { store, job, job_id, fenced, step };
+        let report = match self.ask(&wanted, MergeAsk::BeginWindow(plan.order(&parts.store, job_id))).await {
+            Ok(MergeAnswer::Wrote(report)) => report,
+            Ok(_) => return self.is_done_here(&wanted, STRANGE),
+            Err(why) => return self.is_done_here(&wanted, &why),
+        };
+        let handed = Handed { plan, report, expected };
+        // an error: the threads of jobs end
+        match parts.workers.send(request(parts, job, job_id, span, Some(handed))).await.ok()? {
+            Ok(outcome) => {
+                parts.metrics.jobs_handed.add(1);
+                Some(Ok(outcome))
+            }
+            Err(error @ (CompactError::Merge(_) | CompactError::StalePlan)) => {
+                self.is_done_here(&wanted, &error.to_string())
+            }
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    /// The other node has not done it: it is to be done here, unless nobody wants it any more.
+    fn is_done_here<T>(&self, wanted: &Wanted<'_>, why: &str) -> Option<Result<Option<T>, CompactError>> {
+        if wanted.job.progress.is_cancelled() {
+            return Some(Err(CompactError::Cancelled));
+        }
+        if wanted.is_fenced() {
+            return Some(Err(CompactError::StalePlan));
+        }
+        let (store, node, job) = (wanted.store, self.node, wanted.job.subject());
+        tracing::info!(store, node, job, "another compactor has not done this, so it is done here: {why}");
         None
     }
 
-    /// Asks until it has ended.
-    async fn ask(&self, parts: &MergeParts, job: &Job, plan: &MergePlan, job_id: u128) -> Result<MergeReport, String> {
-        let (mut ask, mut heard) = (MergeAsk::Begin(plan.order(job_id)), Instant::now());
-        while !job.progress.is_cancelled() && !parts.fenced.load(Ordering::SeqCst) {
+    /// Asks until it has ended well.
+    async fn ask(&self, wanted: &Wanted<'_>, begin: MergeAsk) -> Result<MergeAnswer, String> {
+        let (mut ask, mut heard) = (begin, Instant::now());
+        while !wanted.is_over() {
             let what = ask.encode().map_err(|error| error.to_string())?;
-            match self.control.ask_help(self.node, parts.store.name(), &what).await {
+            match self.control.ask_help(self.node, wanted.store, &what).await {
                 Ok(answer) => match MergeAnswer::decode(&answer).map_err(|error| error.to_string())? {
-                    MergeAnswer::Done(report) => return Ok(report),
                     MergeAnswer::Failed { why } => return Err(why),
                     MergeAnswer::Working { rows } => {
-                        job.progress.merged_elsewhere(rows, plan.events());
+                        let (phase, total) = wanted.step;
+                        wanted.job.progress.done_elsewhere(phase, rows, total);
                         heard = Instant::now();
                     }
+                    ended => return Ok(ended),
                 },
                 Err(error @ TransportError::Refused { .. }) => return Err(error.to_string()),
-                Err(error) if matches!(ask, MergeAsk::Begin(_)) || heard.elapsed() > PATIENCE => {
+                Err(error) if !matches!(ask, MergeAsk::GoOn { .. }) || heard.elapsed() > PATIENCE => {
                     self.away.store(true, Ordering::SeqCst);
                     return Err(error.to_string());
                 }
                 Err(_) => sleep(PAUSE).await,
             }
             // never begun twice: it may have begun
-            ask = MergeAsk::GoOn { job_id };
+            ask = MergeAsk::GoOn { job_id: wanted.job_id };
         }
         Err("it is not asked for any more".to_owned())
     }
@@ -135,4 +244,53 @@ async fn planned(parts: &MergeParts, job: &Job) -> Option<Result<Option<MergePla
         plan_merge(&store, &partition, trigger, clock::now())
     });
     planning.await.ok()
+}
+
+/// The next window of the job's log. The outer `None`: the runtime ends.
+async fn planned_window(parts: &RunParts, job: &Job) -> Option<Result<Option<Plan>, CompactError>> {
+    let (store, log) = (Arc::clone(&parts.store), job.log.clone());
+    let planning = tokio::task::spawn_blocking(move || {
+        let _end = EndOnPanic("the planning of a window panicked");
+        store.durable().settle()?;
+        plan(&store, &log)
+    });
+    planning.await.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use strandline_engine::compact::JobLimits;
+    use strandline_event::LogIndex;
+
+    #[test]
+    fn every_log_has_one_taker_and_the_named_node_does_not_ask_itself() {
+        let nodes = [2, 5, 9];
+        let logs: Vec<LogKey> = (0..90).map(|bucket| LogKey { stream_type: Arc::from("Call"), bucket }).collect();
+        let mut taken = [0; 3];
+        for log in &logs {
+            let asked: Vec<Option<NodeId>> = nodes.iter().map(|here| elsewhere(&nodes, *here, log)).collect();
+            // the one that takes it asks nobody, the others ask that one
+            let at = asked.iter().position(Option::is_none).unwrap();
+            assert!(asked.iter().enumerate().all(|(i, node)| i == at || *node == Some(nodes[at])), "{log}: {asked:?}");
+            taken[at] += 1;
+            assert_eq!(elsewhere(&[nodes[at]], nodes[at], log), None, "nobody shares");
+        }
+        assert!(taken.iter().all(|count| *count > 10), "{taken:?}");
+    }
+
+    #[test]
+    fn a_small_window_is_worth_no_question() {
+        let window = |bytes| Plan {
+            log: LogKey::single("Call"),
+            from_exclusive: LogIndex(3),
+            through: LogIndex(9),
+            segments: 1,
+            bytes,
+            events: 6,
+            limits: JobLimits::default(),
+        };
+        assert!(!is_worth(&window(0)) && !is_worth(&window((1 << 20) - 1)));
+        assert!(is_worth(&window(1 << 20)) && is_worth(&window(1 << 40)));
+    }
 }

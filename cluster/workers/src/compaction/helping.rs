@@ -1,40 +1,44 @@
-//! Merges that this node does for the compactor of a store (`handing.rs` is the other side): written under the order's own name, and
-//! left to who ordered them.
+//! What this node does for the compactor of a store (`handing.rs` is the other side), merges and the files of windows: written under the order's
+//! own name, and left to who ordered them.
 //!
 //! ```text
-//!  Begin ─> follow up to the order's version ─> a job in the book ─> MergeWorker ─┬─> kept until it is fetched, or forgotten
-//!  GoOn  ─> how far, or what came of it  <────────────────────────────────────────┘
+//!  Begin        ─> follow up to the order's version ─────────┐
+//!  BeginWindow  ─> apply up to its last entry, then follow ──┴─> a job in the book ─> its worker ─┬─> kept until it is fetched, or forgotten
+//!  GoOn         ─> how far, or what came of it  <─────────────────────────────────────────────────┘
 //! ```
 //!
-//! What nobody asks for any more is cancelled. Invariant: once it has ended well, its files are never touched here again: who ordered them may be
-//! committing them at this moment. Nothing is begun twice: an order that this process does not know is not one that it goes on with.
+//! A node that is behind for longer than a moment declines, and so does one that would write other files (`may_write` of the durable tier says
+//! when). What nobody asks for any more is cancelled. Invariant: once it has ended well, its files are never touched here again: who ordered them
+//! may be committing them at this moment. Nothing is begun twice: an order that this process does not know is not one that it goes on with.
 
 use super::job::{Job, JobEnd};
-use super::worker::MergeWorker;
+use super::supervisor::JobThreads;
+use super::worker::{CompactionWorker, MergeWorker};
 use crate::clock;
 use crate::error::NodeError;
 use crate::fatal::EndOnPanic;
-use crate::messages::HelpMerge;
+use crate::messages::{HelpMerge, HelpWindow};
 use crate::metrics::Metrics;
 use crate::spans;
 use crate::store::StoreParts;
-use actix::{Addr, WeakAddr};
+use actix::WeakAddr;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use strandline_consensus::BoxFuture;
 use strandline_consensus::control::Helps;
-use strandline_durable::{MergeAnswer, MergeAsk, MergeOrder, MergeReport};
+use strandline_durable::{FileEntry, MergeAnswer, MergeAsk, MergeOrder, WindowOrder};
 use strandline_engine::compact::{Partition, Trigger};
 use strandline_engine::store::Store;
-use strandline_event::LogKey;
+use strandline_event::{LogIndex, LogKey};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
+use tracing::Span;
 
 /// An answer waits so long for the end of the work before it says how far it is.
 const ANSWER_WITHIN: Duration = Duration::from_millis(500);
-/// An order waits so long for this node to know its version.
+/// An order waits so long for this node to know its version, and the log as far as it goes.
 const READY_WITHIN: Duration = Duration::from_secs(1);
 /// Between looks at whether it does.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -43,7 +47,7 @@ const FORGOTTEN: Duration = Duration::from_secs(30);
 /// How often a job looks whether it still is asked for.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// A merge for another node: it runs, or has ended.
+/// Work for another node: it runs, or has ended.
 struct Errand {
     job: Arc<Job>,
     asked: Mutex<Instant>,
@@ -66,20 +70,22 @@ impl Errand {
 }
 
 /// How a store of this node helps the one that compacts it.
-pub(crate) struct MergeHelp {
-    // the cluster holds this longer than the store and the threads of merges live
+pub(crate) struct StoreHelp {
+    // the cluster holds this longer than the store and the threads of jobs live
     parts: Weak<StoreParts>,
-    workers: WeakAddr<MergeWorker>,
+    compaction: WeakAddr<CompactionWorker>,
+    merges: WeakAddr<MergeWorker>,
     metrics: Arc<Metrics>,
     /// By the jobs of their orders.
     errands: Mutex<HashMap<u128, Arc<Errand>>>,
 }
 
-impl Helps for MergeHelp {
+impl Helps for StoreHelp {
     fn help<'a>(&'a self, what: &'a [u8]) -> BoxFuture<'a, Result<Vec<u8>, String>> {
         Box::pin(async move {
             let errand = match MergeAsk::decode(what).map_err(|error| error.to_string())? {
-                MergeAsk::Begin(order) => self.begin(order).await?,
+                MergeAsk::Begin(order) => self.begin_merge(order).await?,
+                MergeAsk::BeginWindow(order) => self.begin_window(order).await?,
                 MergeAsk::GoOn { job_id } => self.find(job_id)?,
             };
             errand.answer().await.encode().map_err(|error| error.to_string())
@@ -87,42 +93,95 @@ impl Helps for MergeHelp {
     }
 }
 
-impl MergeHelp {
-    pub(crate) fn new(parts: &Arc<StoreParts>, workers: &Addr<MergeWorker>, metrics: &Arc<Metrics>) -> Self {
-        let (parts, workers, metrics) = (Arc::downgrade(parts), workers.downgrade(), Arc::clone(metrics));
-        Self { parts, workers, metrics, errands: Mutex::default() }
+/// Why nothing is begun.
+fn stops() -> String {
+    "this node stops".to_owned()
+}
+
+impl StoreHelp {
+    pub(crate) fn new(parts: &Arc<StoreParts>, threads: &JobThreads, metrics: &Arc<Metrics>) -> Self {
+        let (compaction, merges) = (threads.compaction.downgrade(), threads.merges.downgrade());
+        let (parts, metrics) = (Arc::downgrade(parts), Arc::clone(metrics));
+        Self { parts, compaction, merges, metrics, errands: Mutex::default() }
     }
 
     fn find(&self, job_id: u128) -> Result<Arc<Errand>, String> {
         let known = self.errands.lock().get(&job_id).cloned();
-        known.ok_or_else(|| "this merge was not begun here, or was given up".to_owned())
+        known.ok_or_else(|| "this was not begun here, or was given up".to_owned())
     }
 
-    async fn begin(&self, order: MergeOrder) -> Result<Arc<Errand>, String> {
-        let stops = || "this node stops".to_owned();
+    async fn begin_merge(&self, order: MergeOrder) -> Result<Arc<Errand>, String> {
         let parts = self.parts.upgrade().ok_or_else(stops)?;
-        let workers = self.workers.upgrade().ok_or_else(stops)?;
-        follow(&parts, order.version).await?;
+        let workers = self.merges.upgrade().ok_or_else(stops)?;
+        follow(&parts, order.version, Instant::now() + READY_WITHIN).await?;
         let partition = partition_of(&parts.store, &order).ok_or("the files to merge are not known here yet")?;
-        let job = Job::merge(partition, Trigger::Tick);
+        let errand = self.begin(&parts, Job::merge(partition, Trigger::Tick), order.job_id)?;
+        let span = spans::merge(parts.store.name(), &errand.job.log);
+        let merging = workers.send(HelpMerge {
+            store: Arc::clone(&parts.store),
+            order,
+            progress: Arc::clone(&errand.job.progress),
+            measured: Arc::clone(&parts.measured),
+            span: span.clone(),
+        });
+        let doing = async move { Ok::<_, NodeError>(MergeAnswer::Done(merging.await??)) };
+        tokio::spawn(work(parts, Arc::clone(&errand), Arc::clone(&self.metrics), span, doing));
+        Ok(errand)
+    }
+
+    async fn begin_window(&self, order: WindowOrder) -> Result<Arc<Errand>, String> {
+        let parts = self.parts.upgrade().ok_or_else(stops)?;
+        let workers = self.compaction.upgrade().ok_or_else(stops)?;
+        let (log, until) = (order.log(), Instant::now() + READY_WITHIN);
+        apply(&parts.store, &log, order.through, until).await?;
+        follow(&parts, order.version, until).await?;
+        let errand = self.begin(&parts, Job::new(log, Trigger::Tick), order.job_id)?;
+        let span = spans::compaction(parts.store.name(), &errand.job.log);
+        let writing = workers.send(HelpWindow {
+            store: Arc::clone(&parts.store),
+            order,
+            progress: Arc::clone(&errand.job.progress),
+            measured: Arc::clone(&parts.measured),
+            span: span.clone(),
+        });
+        let doing = async move { Ok::<_, NodeError>(MergeAnswer::Wrote(writing.await??)) };
+        tokio::spawn(work(parts, Arc::clone(&errand), Arc::clone(&self.metrics), span, doing));
+        Ok(errand)
+    }
+
+    fn begin(&self, parts: &StoreParts, job: Arc<Job>, job_id: u128) -> Result<Arc<Errand>, String> {
         if !parts.book.start(&job) {
             return Err(stops());
         }
         job.begin();
         let errand = Arc::new(Errand { job, asked: Mutex::new(Instant::now()), end: watch::channel(None).0 });
-        {
-            let mut errands = self.errands.lock();
-            errands.retain(|_, errand| !errand.is_forgotten() || errand.end.borrow().is_none());
-            errands.insert(order.job_id, Arc::clone(&errand));
-        }
-        tokio::spawn(work(parts, workers, order, Arc::clone(&errand), Arc::clone(&self.metrics)));
+        let mut errands = self.errands.lock();
+        errands.retain(|_, errand| !errand.is_forgotten() || errand.end.borrow().is_none());
+        errands.insert(job_id, Arc::clone(&errand));
         Ok(errand)
     }
 }
 
-/// Follows what was committed up to this version, for a while: its logs may be a moment behind. What is not known then is refused by the merge.
-async fn follow(parts: &StoreParts, version: u64) -> Result<(), String> {
-    let until = Instant::now() + READY_WITHIN;
+/// Waits until this node's log has all entries of a window, for a while: it may be a moment behind.
+async fn apply(store: &Store, log: &LogKey, through: LogIndex, until: Instant) -> Result<(), String> {
+    let known = || {
+        let shared = store.log(log)?;
+        Some(shared.published().committed().min(shared.view().last_index()))
+    };
+    loop {
+        match known() {
+            Some(applied) if applied >= through => return Ok(()),
+            applied if Instant::now() >= until => {
+                let applied = applied.unwrap_or(LogIndex::ZERO);
+                return Err(format!("the log of `{log}` is known here up to {applied}, and not up to {through}"));
+            }
+            _ => sleep(PAUSE).await,
+        }
+    }
+}
+
+/// Follows what was committed up to this version, for a while: its logs may be a moment behind. What is not known then is refused by the job.
+async fn follow(parts: &StoreParts, version: u64, until: Instant) -> Result<(), String> {
     let Some(replicas) = &parts.replicas else { return Ok(()) };
     while parts.store.durable().pin().version() < version && Instant::now() < until {
         replicas.follow_newest().await?;
@@ -141,40 +200,30 @@ fn partition_of(store: &Store, order: &MergeOrder) -> Option<Partition> {
     Some(Partition { log, values })
 }
 
+/// Waits for the end of the work, and ends it itself where nobody asks for it any more.
 async fn work(
     parts: Arc<StoreParts>,
-    workers: Addr<MergeWorker>,
-    order: MergeOrder,
     errand: Arc<Errand>,
     metrics: Arc<Metrics>,
+    span: Span,
+    doing: impl Future<Output = Result<MergeAnswer, NodeError>> + Send,
 ) {
-    let _end = EndOnPanic("a merge for another node panicked");
+    let _end = EndOnPanic("work for another node panicked");
     let job = &errand.job;
-    let span = spans::merge(parts.store.name(), &job.log);
-    let done = {
-        let merging = workers.send(HelpMerge {
-            store: Arc::clone(&parts.store),
-            order,
-            progress: Arc::clone(&job.progress),
-            measured: Arc::clone(&parts.measured),
-            span: span.clone(),
-        });
-        drop(workers);
-        tokio::pin!(merging);
-        loop {
-            tokio::select! {
-                done = &mut merging => break done,
-                () = sleep(LOOK_EVERY) => if errand.is_forgotten() { job.progress.cancel() },
-            }
+    tokio::pin!(doing);
+    let done = loop {
+        tokio::select! {
+            done = &mut doing => break done,
+            () = sleep(LOOK_EVERY) => if errand.is_forgotten() { job.progress.cancel() },
         }
     };
-    let done = done.map_err(NodeError::from).and_then(|done| done.map_err(NodeError::from));
     let (answer, end) = match done {
-        Ok(report) => {
-            let end = ended_well(&report);
+        Ok(answer) => {
+            let end = ended_well(&answer);
             spans::job_wrote(&span, end.rows, end.output_bytes, end.files);
-            metrics.merges_helped.add(u64::from(end.files > 0));
-            (MergeAnswer::Done(report), end)
+            let helped = if job.partition().is_some() { &metrics.merges_helped } else { &metrics.jobs_helped };
+            helped.add(u64::from(end.files > 0));
+            (answer, end)
         }
         Err(error) => {
             let (why, cancelled) = (error.to_string(), job.progress.is_cancelled());
@@ -186,13 +235,19 @@ async fn work(
     parts.book.finish(job, end);
 }
 
-fn ended_well(report: &MergeReport) -> JobEnd {
+fn ended_well(answer: &MergeAnswer) -> JobEnd {
+    let files: &[FileEntry] = match answer {
+        MergeAnswer::Done(report) => &report.files,
+        MergeAnswer::Wrote(report) => &report.files,
+        MergeAnswer::Working { .. } | MergeAnswer::Failed { .. } => &[],
+    };
+    let inputs = if let MergeAnswer::Done(report) = answer { report.taken.len() as u64 } else { 0 };
     JobEnd {
         ended_at: clock::now(),
-        inputs: report.taken.len() as u64,
-        output_bytes: report.files.iter().map(|file| file.bytes).sum(),
-        rows: report.files.iter().map(|file| file.rows).sum(),
-        files: report.files.len() as u64,
+        inputs,
+        output_bytes: files.iter().map(|file| file.bytes).sum(),
+        rows: files.iter().map(|file| file.rows).sum(),
+        files: files.len() as u64,
         ..JobEnd::default()
     }
 }

@@ -2,11 +2,12 @@
 //!
 //! ```text
 //!  Seal -> WalWorker      everything accepted before is durable and readable
-//!  RunJob -> worker       sort, write, commit        (again while there is more)
+//!  RunJob -> worker       sort, write, commit        (again while there is more; another compactor may write: `handing.rs`)
 //!  Compacted -> WalWorker      heads and command ids that the manifest holds leave memory; trim
 //!  ManifestCommitted -> HotKeeper
 //! ```
 
+use super::handing::Taker;
 use super::job::{Job, JobBook, JobEnd};
 use super::worker::CompactionWorker;
 use crate::clock;
@@ -14,7 +15,7 @@ use crate::error::NodeError;
 use crate::fatal::EndOnPanic;
 use crate::fence;
 use crate::hot_worker::HotWorkers;
-use crate::messages::{Compacted, ManifestCommitted, RunJob, Seal};
+use crate::messages::{Compacted, Handed, ManifestCommitted, RunJob, Seal};
 use crate::metrics::{Measured, Metrics};
 use crate::spans;
 use crate::wal_worker::WalWorker;
@@ -24,6 +25,7 @@ use std::sync::atomic::AtomicBool;
 use strandline_engine::compact::{CompactError, JobOutcome};
 use strandline_engine::store::Store;
 use tokio::sync::Mutex;
+use tracing::Span;
 
 /// What a run works with.
 #[derive(Clone)]
@@ -38,6 +40,8 @@ pub(crate) struct RunParts {
     pub(crate) turn: Arc<Mutex<()>>,
     /// Set when another owner has taken the store.
     pub(crate) fenced: Arc<AtomicBool>,
+    /// The other compactor that writes the log's files; none: this node does.
+    pub(crate) taker: Option<Taker>,
 }
 
 /// Runs a job and writes its end into the book.
@@ -67,15 +71,14 @@ async fn work(parts: &RunParts, job: &Job, end: &mut JobEnd) -> Result<(), NodeE
     parts.owner.send(Seal).await?;
     let mut job_id = job.id;
     while !job.progress.is_cancelled() {
-        let request = RunJob {
-            store: Arc::clone(&parts.store),
-            log: job.log.clone(),
-            job_id,
-            progress: Arc::clone(&job.progress),
-            measured: Arc::clone(&parts.measured),
-            span: span.clone(),
+        let handed = match &parts.taker {
+            Some(taker) => taker.window(parts, job, job_id, &span).await,
+            None => None,
         };
-        let done = parts.workers.send(request).await?;
+        let done = match handed {
+            Some(done) => done,
+            None => parts.workers.send(request(parts, job, job_id, &span, None)).await?,
+        };
         if let Err(CompactError::Commit(error)) = &done {
             fence::mind(&parts.fenced, parts.store.name(), error);
         }
@@ -98,6 +101,19 @@ async fn work(parts: &RunParts, job: &Job, end: &mut JobEnd) -> Result<(), NodeE
         job_id = crate::random::bits();
     }
     Ok(())
+}
+
+/// The next job of a run, or what is left of it where another node has written its files.
+pub(crate) fn request(parts: &RunParts, job: &Job, job_id: u128, span: &Span, handed: Option<Handed>) -> RunJob {
+    RunJob {
+        store: Arc::clone(&parts.store),
+        log: job.log.clone(),
+        job_id,
+        handed,
+        progress: Arc::clone(&job.progress),
+        measured: Arc::clone(&parts.measured),
+        span: span.clone(),
+    }
 }
 
 /// What is true without a job: the current manifest.

@@ -4,6 +4,7 @@
 //! whoever asks again is given that one. What is due is found out in a thread that may block. Merges follow a run by hand, and go
 //! on their own with the clock's tick: one round of a store at a time.
 
+use super::handing;
 use super::job::{Following, Job, JobBook};
 use super::merge::{self, MergeParts};
 use super::pause::PauseFile;
@@ -190,6 +191,7 @@ impl CompactionSupervisor {
             measured: Arc::clone(&supervised.measured),
             turn: Arc::clone(turn),
             fenced: Arc::clone(&supervised.fenced),
+            taker: handing::of_log(self.cluster.as_ref(), &log),
         };
         let job = Job::new(log, trigger);
         if !supervised.book.start(&job) {

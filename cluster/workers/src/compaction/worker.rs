@@ -5,11 +5,11 @@ use super::pace::{Pace, step_back};
 use super::phases::PhaseClock;
 use crate::clock;
 use crate::fatal::EndOnPanic;
-use crate::messages::{HelpMerge, RunJob, RunMerge};
+use crate::messages::{Handed, HelpMerge, HelpWindow, RunJob, RunMerge};
 use crate::metrics::Work;
 use crate::wiring::AliveMark;
 use actix::{Actor, Handler, SyncContext};
-use strandline_durable::MergeReport;
+use strandline_durable::{MergeReport, WindowReport};
 use strandline_engine::compact::{self, CompactError, JobOutcome, MergeOutcome};
 
 /// A thread that runs jobs.
@@ -32,9 +32,25 @@ impl Handler<RunJob> for CompactionWorker {
     fn handle(&mut self, job: RunJob, _: &mut Self::Context) -> Self::Result {
         let _end = EndOnPanic("a compaction job panicked");
         let paced = self.pace.begin(&job.progress, PhaseClock::new(&job.measured, Work::Compact, job.span));
+        if let Some(Handed { plan, report, expected }) = job.handed {
+            let (store, now) = (&job.store, clock::now());
+            let done = compact::commit_window(store, &plan, report, job.job_id, now, &job.progress, &paced);
+            drop(expected);
+            return done.map(Some);
+        }
         job.store.durable().settle()?;
         let Some(plan) = compact::plan(&job.store, &job.log)? else { return Ok(None) };
         compact::run_job(&job.store, &plan, job.job_id, clock::now(), &job.progress, &paced).map(Some)
+    }
+}
+
+impl Handler<HelpWindow> for CompactionWorker {
+    type Result = Result<WindowReport, CompactError>;
+
+    fn handle(&mut self, help: HelpWindow, _: &mut Self::Context) -> Self::Result {
+        let _end = EndOnPanic("a compaction job for another node panicked");
+        let paced = self.pace.begin(&help.progress, PhaseClock::new(&help.measured, Work::Compact, help.span));
+        compact::write_for_another(&help.store, &help.order, &help.progress, &paced)
     }
 }
 

@@ -1,4 +1,4 @@
-//! A merge that another process does for the one that commits.
+//! A merge that another process does for the one that commits; and (`window`) the files of a window.
 //!
 //! ```text
 //!  who commits                                          who helps
@@ -15,7 +15,7 @@
 use super::{MergeError, MergeLimits, MergeSpec, Merged};
 use crate::entry::FileEntry;
 use crate::manifest::EnvelopeError;
-use crate::tier::DurableTier;
+use crate::tier::{DurableTier, Snapshot};
 use crate::wire;
 use crate::write::{JobSpec, WriteError, staged};
 use serde::de::DeserializeOwned;
@@ -23,6 +23,10 @@ use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use strandline_event::{LogIndex, LogKey};
+
+mod window;
+
+pub use window::{WindowOrder, WindowReport};
 
 /// A merge as it is ordered of another process.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -48,6 +52,8 @@ pub struct MergeOrder {
 pub enum MergeAsk {
     /// Begin this.
     Begin(MergeOrder),
+    /// Begin the files of this window.
+    BeginWindow(WindowOrder),
     /// How far is it? Asked until it has ended: what nobody asks for is given up.
     GoOn {
         /// The job of the order.
@@ -67,6 +73,8 @@ pub enum MergeAnswer {
     },
     /// It has ended.
     Done(MergeReport),
+    /// The files of a window are written.
+    Wrote(WindowReport),
     /// It has failed, and nothing of it is left.
     Failed {
         /// Why.
@@ -136,6 +144,15 @@ fn writer_of(job_id: u128) -> String {
     format!("m{job_id:032x}")
 }
 
+/// Who helps knows the version that an order is of.
+fn known(snapshot: &Snapshot, wanted: u64) -> Result<(), MergeError> {
+    let known = snapshot.version();
+    if known >= wanted {
+        return Ok(());
+    }
+    Err(MergeError::Ordered(format!("version {wanted} is not known here yet, {known} is")))
+}
+
 /// Files that another process writes for a job of this one: no sweep takes them while this is held.
 pub struct Expected {
     tier: DurableTier,
@@ -167,10 +184,7 @@ impl DurableTier {
         on_rows: &mut dyn FnMut(u64) -> ControlFlow<()>,
     ) -> Result<MergeReport, MergeError> {
         let snapshot = self.pin();
-        if snapshot.version() < order.version {
-            let (known, wanted) = (snapshot.version(), order.version);
-            return Err(MergeError::Ordered(format!("version {wanted} is not known here yet, {known} is")));
-        }
+        known(&snapshot, order.version)?;
         let input = |path: &String| {
             let file = snapshot.files().iter().find(|file| file.path == *path).cloned();
             file.ok_or_else(|| MergeError::Ordered(format!("data file `{path}` is live no more")))

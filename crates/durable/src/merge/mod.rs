@@ -26,7 +26,7 @@ use crate::redaction::Veil;
 use crate::tier::{DurableTier, Snapshot};
 use crate::write::{JobSpec, JobWriter, Permits, REPORT_ROWS, WriteError};
 use doubles::Doubles;
-pub use elsewhere::{Expected, MergeAnswer, MergeAsk, MergeOrder, MergeReport};
+pub use elsewhere::{Expected, MergeAnswer, MergeAsk, MergeOrder, MergeReport, WindowOrder, WindowReport};
 use heap::Heap;
 use order::Order;
 use source::Source;
@@ -98,7 +98,7 @@ pub enum MergeError {
         /// The first input.
         path: String,
     },
-    /// A merge that is done for another process does not begin, or did not give what was ordered.
+    /// What is done for another process does not begin, or did not give what was ordered.
     #[error("{0}")]
     Ordered(String),
 }

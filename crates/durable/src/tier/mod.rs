@@ -198,8 +198,24 @@ impl DurableTier {
         order: &[RowRef],
         on_rows: &mut (dyn FnMut(u64) -> ControlFlow<()> + Send),
     ) -> Result<Vec<FileEntry>, WriteError> {
+        self.write_files_as(None, layout, job, batches, order, on_rows)
+    }
+
+    /// The same; `name` stands for `{writer}` in the names of the files.
+    pub(crate) fn write_files_as<B: Rows>(
+        &self,
+        name: Option<&str>,
+        layout: &Layout,
+        job: &JobSpec,
+        batches: &[B],
+        order: &[RowRef],
+        on_rows: &mut (dyn FnMut(u64) -> ControlFlow<()> + Send),
+    ) -> Result<Vec<FileEntry>, WriteError> {
         let open_files = self.open_files();
-        let writer = self.job_writer(layout, Permits::Each(&open_files));
+        let mut writer = self.job_writer(layout, Permits::Each(&open_files));
+        if let Some(name) = name {
+            writer.writer = Arc::from(name);
+        }
         let mut written = Vec::new();
         let outcome = writer.write(job, batches, order, on_rows, &mut written);
         if let Err(error) = outcome {

@@ -97,8 +97,8 @@ fn write(
     }
     let (from_exclusive, through) = (group.from_exclusive, group.through());
     let layout = store.durable().layout();
-    let output =
-        Output { durable: store.durable(), layout: &layout, job_id, now, log: &group.log, from_exclusive, through };
+    let (durable, log, for_another) = (store.durable(), &group.log, false);
+    let output = Output { durable, layout: &layout, job_id, now, log, from_exclusive, through, for_another };
     let batches: Vec<StampedBatch> = group.batches.iter().map(|(_, batch)| batch.clone()).collect();
     let rules = store.rules();
     let (mut sorter, mut settle) = (Sorter::new(&layout), SettleBuilder::new(&rules));

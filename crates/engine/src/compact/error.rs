@@ -34,7 +34,7 @@ pub enum CompactError {
     /// Heads or commands on disk cannot be read.
     #[error(transparent)]
     Settled(#[from] SettledError),
-    /// Files cannot be merged.
+    /// Files cannot be merged, or what another node writes for this one is not what was ordered.
     #[error(transparent)]
     Merge(strandline_durable::MergeError),
     /// A data file cannot be written.

@@ -3,6 +3,10 @@
 //! Memory: the batches are maps of sealed segments (a part that is still open is copied), the order costs 16 bytes a
 //! row and as many again while it is made, and some 100 bytes a stream; two data files are open at a time, one of a small job.
 
+mod elsewhere;
+
+pub use elsewhere::{commit_window, write_for_another};
+
 use super::error::CompactError;
 use super::output::Output;
 use super::plan::{JobLimits, Plan};
@@ -50,6 +54,8 @@ struct Job<'a> {
     plan: &'a Plan,
     job_id: u128,
     now: Micros,
+    /// Another node commits what it writes.
+    for_another: bool,
     progress: &'a Progress,
     steps: &'a dyn Steps,
 }
@@ -66,10 +72,23 @@ pub fn run_job(
     progress: &Progress,
     steps: &dyn Steps,
 ) -> Result<JobOutcome, CompactError> {
+    committing(store, plan, (job_id, now), progress, steps, |job| job.run())
+}
+
+/// Does a work that ends with a commit.
+fn committing(
+    store: &Store,
+    plan: &Plan,
+    (job_id, now): (u128, Micros),
+    progress: &Progress,
+    steps: &dyn Steps,
+    work: impl FnOnce(&Job<'_>) -> Result<JobOutcome, CompactError>,
+) -> Result<JobOutcome, CompactError> {
     let shared = store.log(&plan.log).ok_or_else(|| CompactError::NoLog(plan.log.clone()))?;
     let (durable, rules, view) = (store.durable(), &*store.rules(), shared.view());
     let layout = durable.layout();
-    let outcome = Job { durable, layout, rules, view, plan, job_id, now, progress, steps }.run();
+    let job = Job { durable, layout, rules, view, plan, job_id, now, for_another: false, progress, steps };
+    let outcome = work(&job);
     if let Ok(done) = &outcome {
         shared.view().unmap_through(done.through);
     }
@@ -98,8 +117,8 @@ pub(crate) fn rescue(
         let plan = Plan { log: key.clone(), from_exclusive, through, segments: 0, bytes: 0, events: 0, limits };
         let job_id = job_id.wrapping_add(u128::from(from_exclusive.0));
         let (view, progress, steps) = (Arc::clone(view), &Progress::default(), &NoSteps);
-        let layout = durable.layout();
-        rows += Job { durable, layout, rules, view, plan: &plan, job_id, now, progress, steps }.run()?.rows;
+        let (layout, plan, for_another) = (durable.layout(), &plan, false);
+        rows += Job { durable, layout, rules, view, plan, job_id, now, for_another, progress, steps }.run()?.rows;
     }
 }
 
@@ -113,10 +132,7 @@ struct Selected {
 
 impl<'a> Job<'a> {
     fn run(&self) -> Result<JobOutcome, CompactError> {
-        let before = self.durable.pin();
-        if before.watermark(&self.plan.log) != self.plan.from_exclusive {
-            return Err(CompactError::StalePlan);
-        }
+        let before = self.pinned()?;
         self.enter(Phase::Selecting);
         let (selected, settle, sorter) = self.select_and_look()?;
         self.reached(Step::Selected)?;
@@ -130,6 +146,13 @@ impl<'a> Job<'a> {
         let outcome = self.commit(&selected, (settle, streams), files, &before)?;
         self.reached(Step::Committed)?;
         Ok(outcome)
+    }
+
+    /// The version upon which it is committed.
+    fn pinned(&self) -> Result<Arc<Snapshot>, CompactError> {
+        let before = self.durable.pin();
+        let is_next = before.watermark(&self.plan.log) == self.plan.from_exclusive;
+        if is_next { Ok(before) } else { Err(CompactError::StalePlan) }
     }
 
     fn enter(&self, phase: Phase) {
@@ -150,7 +173,8 @@ impl<'a> Job<'a> {
             let looking = scope.spawn(move || self.look(unseen, &to_settle));
             let settling = scope.spawn(move || {
                 let mut settle = SettleBuilder::new(self.rules);
-                unsettled.into_iter().for_each(|batch| settle.add(&batch));
+                // who commits records it
+                unsettled.into_iter().filter(|_| !self.for_another).for_each(|batch| settle.add(&batch));
                 settle
             });
             let selected = self.select(&to_look);
@@ -270,6 +294,7 @@ impl<'a> Job<'a> {
             log: &self.plan.log,
             from_exclusive: self.plan.from_exclusive,
             through,
+            for_another: self.for_another,
         }
     }
 }

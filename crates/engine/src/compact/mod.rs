@@ -10,6 +10,8 @@
 //! The log is trimmed only after the commit. It knows no schedule, no thread, no actor, and does not sleep: it tells
 //! whoever runs it (`steps`) when a bounded part of the work is done, and `pace` says how long to pause then.
 //!
+//! Where several nodes compact, another one may write the files of a job (`write_for_another`); who has planned it commits it (`commit_window`).
+//!
 //! A store without a log has no jobs: each group of appends goes the same way (sort, write aside, commit) at once.
 
 mod at_once;
@@ -26,7 +28,7 @@ mod steps;
 pub use at_once::{commit_groups, commit_groups_patiently};
 pub use error::CompactError;
 pub(crate) use job::rescue;
-pub use job::{JobOutcome, run_job};
+pub use job::{JobOutcome, commit_window, run_job, write_for_another};
 pub use merge::{
     MergeOutcome, MergePlan, Partition, commit_merged, merge_for_another, plan_merge, plan_merges, run_merge,
 };

@@ -4,7 +4,8 @@
 use crate::append::settle::SettledRecords;
 use std::ops::ControlFlow;
 use strandline_durable::{
-    ChunkMark, CommandRecord, Commit, DurableTier, FileEntry, HeadRecord, JobSpec, Layout, RowRef, Veiled, WriteError,
+    ChunkMark, CommandRecord, Commit, DurableTier, FileEntry, HeadRecord, JobSpec, Layout, RowRef, Rows, Veiled,
+    WriteError,
 };
 use strandline_event::{LogIndex, LogKey, Micros, StampedBatch};
 
@@ -19,6 +20,8 @@ pub(super) struct Output<'a> {
     pub(super) log: &'a LogKey,
     pub(super) from_exclusive: LogIndex,
     pub(super) through: LogIndex,
+    /// Another process commits it.
+    pub(super) for_another: bool,
 }
 
 impl Output<'_> {
@@ -37,11 +40,25 @@ impl Output<'_> {
         };
         let veil = self.durable.veil();
         if veil.is_empty() {
-            return self.durable.write_files(self.layout, &spec, batches, order, on_rows);
+            return self.write_rows(&spec, batches, order, on_rows);
         }
         // what is redacted while the job runs a merge takes out of its files
         let veiled: Vec<_> = batches.iter().map(|batch| Veiled::new(veil, batch)).collect();
-        self.durable.write_files(self.layout, &spec, &veiled, order, on_rows)
+        self.write_rows(&spec, &veiled, order, on_rows)
+    }
+
+    fn write_rows<B: Rows>(
+        &self,
+        spec: &JobSpec,
+        batches: &[B],
+        order: &[RowRef],
+        on_rows: &mut (dyn FnMut(u64) -> ControlFlow<()> + Send),
+    ) -> Result<Vec<FileEntry>, WriteError> {
+        let (durable, layout) = (self.durable, self.layout);
+        if self.for_another {
+            return durable.write_files_for_another(layout, spec, batches, order, on_rows);
+        }
+        durable.write_files(layout, spec, batches, order, on_rows)
     }
 
     /// The commit that makes them true.

@@ -74,10 +74,10 @@ impl Progress {
         self.step_began.store(now.0, Ordering::Relaxed);
     }
 
-    /// Another node merges, and has done so many rows.
-    pub fn merged_elsewhere(&self, rows_done: u64, rows_total: u64) {
-        if self.phase() != Phase::Merging {
-            self.enter(Phase::Merging);
+    /// Another node is at this step, and has done so many rows.
+    pub fn done_elsewhere(&self, phase: Phase, rows_done: u64, rows_total: u64) {
+        if self.phase() != phase {
+            self.enter(phase);
         }
         self.set_total(rows_total);
         self.set_rows(rows_done);
