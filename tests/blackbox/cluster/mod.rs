@@ -17,6 +17,7 @@ mod roles;
 mod statement;
 #[cfg(feature = "otel")]
 mod traced;
+mod windows;
 mod writer;
 
 use crate::encryption::assert_nothing_planted;

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 pub(super) const APART: [&str; 5] = ["ingest", "ingest", "ingest", "compact", "read"];
 
 /// A run by hand, asked of any node, that ended well.
-fn compacts(nodes: &Nodes, asked: usize) -> bool {
+pub(super) fn compacts(nodes: &Nodes, asked: usize) -> bool {
     let path = "/admin/v1/stores/test/compaction/run?wait=true";
     let answer = nodes.http(asked).post_as(path, "application/json", b"");
     let ended =
