@@ -1,11 +1,14 @@
 //! Roles that scale apart: three nodes ingest, one compacts, one reads. What each does alone, what is left undone without it, and how a node gets
 //! other roles. And two that compact, which share the merges of a store.
+//!
+//! `STRANDLINE_PAUSED_S=60` keeps a compactor stopped for as long as the contract says, under load.
 
 use super::nodes::Nodes;
 use super::{KEYS, everything_is_there, goes_on, under_load};
-use crate::harness::{Sse, seed};
+use crate::harness::{Sse, seed, setting};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 /// What each of five nodes does.
 pub(super) const APART: [&str; 5] = ["ingest", "ingest", "ingest", "compact", "read"];
@@ -91,9 +94,11 @@ fn a_compactor_that_is_stopped_past_its_takeover_and_wakes_damages_nothing() {
     let seed = seed("stopped compactor");
     let small = format!("{KEYS}, compaction.min_segment_mb = 1, compaction.schedule = '* * * * *'");
     let mut nodes = Nodes::with_roles(&["ingest", "ingest", "ingest", "compact", "compact"], &small);
+    let stopped_for = Duration::from_secs(setting("STRANDLINE_PAUSED_S", 0));
+    let rounds = if stopped_for.is_zero() { 3 } else { 1 };
     let mut writers = under_load(&mut nodes, seed, |nodes, acknowledged| {
         goes_on(acknowledged, 30);
-        for _ in 0..3 {
+        for _ in 0..rounds {
             nodes.until("a compactor is named", |nodes| nodes.compactor(1).1 == "compactor");
             let stopped = nodes.compactor(1).0;
             nodes.until("it compacts", |nodes| compacts(nodes, 1));
@@ -101,11 +106,16 @@ fn a_compactor_that_is_stopped_past_its_takeover_and_wakes_damages_nothing() {
             nodes.http(1).post("/admin/v1/stores/test/compaction/run", &json!({}));
             goes_on(acknowledged, 10);
             nodes.pause(stopped);
-            let other = 9 - stopped;
+            let (other, since) = (9 - stopped, Instant::now());
             nodes.until("the other one is named", |nodes| nodes.compactor(1) == (other, "compactor".to_owned()));
             // it has claimed the store, and commits what the stopped one had begun and more
             nodes.until("the other one compacts", |nodes| compacts(nodes, 2));
             goes_on(acknowledged, 30);
+            // a job after the other while the first one stands still
+            while since.elapsed() < stopped_for {
+                nodes.until("the other one compacts", |nodes| compacts(nodes, 2));
+                goes_on(acknowledged, 30);
+            }
             // by the one that owns it: others hear of a commit later
             let epoch =
                 |nodes: &Nodes| nodes.http(other).get("/admin/v1/stores/test/manifest").expect(200)["epoch"].clone();
