@@ -11,6 +11,7 @@ use common::{TIERS, assert_all, load};
 use std::sync::Arc;
 use strandline_durable::{MergeError, WindowReport};
 use strandline_engine::compact::{self, CompactError, JobLimits, JobOutcome, NoSteps, Plan, Progress};
+use strandline_engine::read::{Order, StreamRead};
 use strandline_engine::store::Store;
 use strandline_engine::verify::verify;
 use strandline_testkit::local_store::LocalStore;
@@ -164,4 +165,28 @@ fn an_owner_that_was_replaced_commits_no_files_that_others_wrote_for_it() {
     assert_eq!(third.store().durable().pin().rows(), IN_FILES as u64);
     assert_all(third.store(), third.time.now(), EVENTS);
     world.others().assert_swept(&third, "what came too late");
+}
+
+#[test]
+fn what_is_redacted_before_the_order_is_in_no_file_of_another_one() {
+    let keys = format!("{TIERS}, partition.by = 'dt', strict.immutable_events = false");
+    let world = || World::new(&keys, |store| load(store, "T", 0..EVENTS, 4));
+    let (world, twin, plain) = (world(), world(), world());
+    let (mut commits, helps) = (world.others().rival(), Arc::clone(world.first.store()));
+    let (mut alone, mut clear) = (twin.others().rival(), plain.others().rival());
+    helps.follow_others(false).unwrap();
+    let plan = planned(&commits, &helps);
+    let (from_seq, to_seq, order) = (None, None, Some(Order::Asc));
+    let read = StreamRead { stream_type: "T", stream_id: "s1", from_seq, to_seq, limit: 1, order };
+    let id = commits.store().read_stream(&read).unwrap().rows().next().unwrap().event_id;
+    assert_eq!(commits.redact(id).unwrap().events.len(), 1);
+    assert_eq!(alone.redact(id).unwrap().events.len(), 1);
+    refused(written(&commits, &helps, &plan, 77), "is not known here yet");
+    helps.follow_others(false).unwrap();
+    let report = written(&commits, &helps, &plan, 77).unwrap();
+    committed(&mut commits, &plan, report, 77).unwrap();
+    alone.compact(&key()).unwrap();
+    clear.compact(&key()).unwrap();
+    assert_eq!(files(&commits), files(&alone), "byte for byte");
+    assert_ne!(files(&commits), files(&clear), "the text is not in it");
 }
