@@ -9,7 +9,7 @@
 //! | never | that only reads | |
 //!
 //! A store stays where it is until its node has been silent for a while, or one of a better rank answers. Of several of one rank the one with
-//! fewest stores gets it: so a store has one compactor at a time, and several compactors share the stores (and the merges of each:
+//! fewest stores gets it: so a store has one compactor at a time, and several compactors share the stores (and the work of each:
 //! `helping.rs`). It refuses to judge whether a node really compacts: who is named claims the manifest, which fences whoever did before.
 
 use super::Control;
