@@ -55,6 +55,8 @@ impl Command {
             Self::Compact { .. } => 15,
             Self::Pause { .. } => 16,
             Self::Remember { .. } => 17,
+            Self::Lead { .. } => 18,
+            Self::MoveLead { .. } => 19,
         }
     }
 
@@ -94,7 +96,12 @@ impl Command {
                 out.u64(*lost);
                 out.u64(*with);
             }
-            Self::Move { group, from, to } => {
+            // nodes are numbered from 1
+            Self::Lead { group, node } => {
+                out.u64(node.unwrap_or(0));
+                put_group(&mut out, group);
+            }
+            Self::Move { group, from, to } | Self::MoveLead { group, from, to } => {
                 out.u64(*from);
                 out.u64(*to);
                 put_group(&mut out, group);
@@ -154,8 +161,8 @@ impl Command {
             9 => Self::Remove(take.u64()?),
             10 => Self::Replace { lost: take.u64()?, with: take.u64()? },
             11 => {
-                let (from, to) = (take.u64()?, take.u64()?);
-                Self::Move { group: take_group(&mut take)?, from, to }
+                let (from, to, group) = take_move(&mut take)?;
+                Self::Move { group, from, to }
             }
             12 => {
                 let epoch = take.u64()?;
@@ -166,6 +173,14 @@ impl Command {
             15 => Self::Compact { node: take.u64()?, store: take.text()?.into() },
             16 => Self::Pause { paused: take.flag()?, store: take.text()?.into() },
             17 => take_remember(&mut take)?,
+            18 => {
+                let node = Some(take.u64()?).filter(|node| *node != 0);
+                Self::Lead { group: take_group(&mut take)?, node }
+            }
+            19 => {
+                let (from, to, group) = take_move(&mut take)?;
+                Self::MoveLead { group, from, to }
+            }
             _ => return Err(CodecError::Kind(kind)),
         };
         take.end()?;
@@ -178,6 +193,10 @@ fn take_type(take: &mut Take<'_>) -> Result<Command, FieldError> {
     let erasable = take_erasable(take)?;
     let registered = take.flag()?;
     Ok(Command::RegisterType { store: take.text()?.into(), name: take.text()?.into(), buckets, erasable, registered })
+}
+
+fn take_move(take: &mut Take<'_>) -> Result<(NodeId, NodeId, GroupId), FieldError> {
+    Ok((take.u64()?, take.u64()?, take_group(take)?))
 }
 
 fn take_remember(take: &mut Take<'_>) -> Result<Command, FieldError> {

@@ -74,6 +74,22 @@ pub enum Command {
         /// To this one.
         to: NodeId,
     },
+    /// A voter leads a group while it can be counted on; none: whoever is elected.
+    Lead {
+        /// Which group.
+        group: GroupId,
+        /// Which voter.
+        node: Option<NodeId>,
+    },
+    /// As `Move`, and the node that gets the replica leads; one that votes already has it, and leads.
+    MoveLead {
+        /// Which group.
+        group: GroupId,
+        /// From this node.
+        from: NodeId,
+        /// To this one.
+        to: NodeId,
+    },
     /// A group's leader reports that its voters are those of this epoch.
     Settled {
         /// Which group.

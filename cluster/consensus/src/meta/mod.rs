@@ -19,6 +19,7 @@
 mod check;
 mod codec;
 mod command;
+mod moving;
 mod nodes;
 mod placing;
 mod refusal;

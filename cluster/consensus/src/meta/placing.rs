@@ -67,19 +67,23 @@ impl MetaState {
         &mut self,
         group: &GroupId,
         from: NodeId,
-        to: Option<NodeId>,
+        wanted: Option<NodeId>,
         load: &mut Load,
         index: u64,
     ) -> bool {
         let eligible = self.eligible();
         let Some(placement) = self.groups.get_mut(group) else { return false };
         let free = |node: &NodeId| !placement.voters.contains(node) && *node != from;
-        let to = to.filter(free).or_else(|| least(eligible.iter().copied().filter(free), load));
+        let to = wanted.filter(free).or_else(|| least(eligible.iter().copied().filter(free), load));
         let before = placement.clone();
         placement.voters.remove(&from);
         if let Some(to) = to {
             placement.voters.insert(to);
             *load.entry(to).or_default() += 1;
+        }
+        if placement.leads == Some(from) {
+            // who takes its place by name leads in its place too
+            placement.leads = to.filter(|to| wanted == Some(*to));
         }
         changed(&before, placement, index);
         to.is_some()
@@ -116,13 +120,14 @@ pub(super) fn fill(placement: &mut Placement, eligible: &BTreeSet<NodeId>, wante
     }
 }
 
-/// Marks a placement whose replicas are others now: voters that went may still vote until its leader says otherwise.
+/// Marks a placement whose replicas are others now: voters that went may still vote until its leader says otherwise, and shall not lead.
 fn changed(before: &Placement, placement: &mut Placement, index: u64) {
     if before.voters != placement.voters {
         placement.leaving.extend(before.voters.iter().copied());
     }
     placement.leaving.retain(|node| !placement.voters.contains(node));
     placement.learners.retain(|node| !placement.voters.contains(node));
+    placement.leads = placement.leads.filter(|node| placement.voters.contains(node));
     if before.voters != placement.voters || before.learners != placement.learners {
         placement.epoch = index;
     }

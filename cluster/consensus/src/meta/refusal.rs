@@ -159,7 +159,7 @@ pub enum Refusal {
         group: GroupId,
     },
     /// It has one already.
-    #[error("node {node} has a voter of {group} already: choose another node")]
+    #[error("node {node} has a voter of {group} already: choose another node, or let it lead (`lead`)")]
     HasReplica {
         /// The node.
         node: NodeId,

@@ -12,17 +12,21 @@ use std::sync::Arc;
 
 const MAGIC: [u8; 4] = *b"SLMS";
 /// What is written. Version 1 does not say who founds a group; both earlier ones name compactors by group, where there never were any.
-/// Up to version 3 nothing was paused by the cluster, and nothing remembered of subscriptions.
+/// Up to version 3 nothing was paused by the cluster, and nothing remembered of subscriptions. Version 5 says who shall lead groups, and is
+/// written only where that is said of one: until then a node whose program does not know it yet reads what the others write.
 const VERSION: u8 = 4;
-const VERSIONS: std::ops::RangeInclusive<u8> = 1..=VERSION;
+const VERSION_LED: u8 = 5;
+const VERSIONS: std::ops::RangeInclusive<u8> = 1..=VERSION_LED;
 
 impl MetaState {
     /// The state as bytes; equal states have equal bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Put::default();
+        let is_led = self.groups.values().any(|placement| placement.leads.is_some());
+        let version = if is_led { VERSION_LED } else { VERSION };
         out.bytes(&MAGIC);
-        out.u8(VERSION);
+        out.u8(version);
         out.zeros(3);
         out.u64(self.applied);
         out.u8(u8::from(self.cluster.is_some()));
@@ -43,7 +47,7 @@ impl MetaState {
         out.count(self.groups.len());
         for (group, placement) in &self.groups {
             put_group(&mut out, group);
-            put_placement(&mut out, placement);
+            put_placement(&mut out, placement, version);
         }
         let crc = crc32c::crc32c(&out.0);
         out.u32(crc);
@@ -104,13 +108,16 @@ fn put_store(out: &mut Put, name: &str, store: &StoreEntry) {
     }
 }
 
-fn put_placement(out: &mut Put, placement: &Placement) {
+fn put_placement(out: &mut Put, placement: &Placement, version: u8) {
     out.u64(placement.epoch);
     out.u64(placement.settled_epoch);
     put_nodes(out, &placement.voters);
     put_nodes(out, &placement.learners);
     put_nodes(out, &placement.leaving);
     out.u64(placement.founder.unwrap_or(0));
+    if version >= VERSION_LED {
+        out.u64(placement.leads.unwrap_or(0));
+    }
 }
 
 /// Adds an entry behind the ones before it: what is not sorted has another form already.
@@ -178,7 +185,8 @@ fn groups(take: &mut Take<'_>, version: u8) -> Result<BTreeMap<GroupId, Placemen
             take.u64()?;
         }
         let founder = Some(if version == 1 { 0 } else { take.u64()? }).filter(|node| *node != 0);
-        let placement = Placement { epoch, settled_epoch, voters, learners, leaving, founder };
+        let leads = Some(if version < VERSION_LED { 0 } else { take.u64()? }).filter(|node| *node != 0);
+        let placement = Placement { epoch, settled_epoch, voters, learners, leaving, founder, leads };
         add(&mut groups, group, placement)?;
     }
     Ok(groups)

@@ -121,6 +121,8 @@ impl MetaState {
             Command::Remove(node) => self.remove(*node),
             Command::Replace { lost, with } => self.replace(*lost, *with, index),
             Command::Move { group, from, to } => self.move_replica(group, *from, *to, index),
+            Command::Lead { group, node } => self.lead(group, *node, index),
+            Command::MoveLead { group, from, to } => self.move_lead(group, *from, *to, index),
             Command::Settled { group, epoch, voters } => self.settled(group, *epoch, voters),
             Command::SetReplication(replication) => self.set_replication(*replication, index),
             Command::SetRoles { node, instance, roles } => self.set_roles(*node, *instance, *roles, index),
@@ -204,28 +206,6 @@ impl MetaState {
         Ok(Outcome::Changed)
     }
 
-    fn move_replica(&mut self, group: &GroupId, from: NodeId, to: NodeId, index: u64) -> Applied {
-        let placement = self.groups.get(group).ok_or_else(|| Refusal::UnknownGroup(group.clone()))?;
-        let (has_from, has_to) = (placement.voters.contains(&from), placement.voters.contains(&to));
-        if from != to && has_to && !has_from {
-            return Ok(Outcome::AsBefore);
-        }
-        if !has_from {
-            return Err(Refusal::NoReplica { node: from, group: group.clone() });
-        }
-        if has_to {
-            return Err(Refusal::HasReplica { node: to, group: group.clone() });
-        }
-        if !placement.is_settled() {
-            return Err(Refusal::Unsettled(group.clone()));
-        }
-        self.check_voter(to)?;
-        let mut load = self.load();
-        self.swap(group, from, Some(to), &mut load, index);
-        self.settle_in(index);
-        Ok(Outcome::Changed)
-    }
-
     fn compact(&mut self, store: &str, node: NodeId, index: u64) -> Applied {
         self.check_compactor(node)?;
         let entry = self.stores.get_mut(store).ok_or_else(|| Refusal::UnknownStore(store.to_owned()))?;
@@ -289,6 +269,9 @@ impl MetaState {
             }
             if placement.voters.intersection(&placement.leaving).next().is_some() {
                 return Err(of("a voter that is leaving"));
+            }
+            if placement.leads.is_some_and(|node| !placement.voters.contains(&node)) {
+                return Err(of("a node that shall lead and does not vote"));
             }
             if placement.settled_epoch > placement.epoch || placement.epoch > self.applied {
                 return Err(of("an epoch that is not yet"));

@@ -240,6 +240,8 @@ pub struct Placement {
     pub leaving: BTreeSet<NodeId>,
     /// The node whose log the group begins with: the only one that may make it. None: of a state that does not say so.
     pub founder: Option<NodeId>,
+    /// The voter that shall lead while it can be counted on; none: whoever is elected.
+    pub leads: Option<NodeId>,
 }
 
 impl Placement {

@@ -7,9 +7,13 @@ use strandline_consensus::FieldError;
 use strandline_consensus::meta::{CodecError, Command, Erasable, GroupId, MetaState, Placement, Roles, StoreEntry};
 use strandline_wal::LeaderId;
 
-/// Commands have version 1, snapshots have 4.
+/// Commands have version 1, snapshots 5 where a group says who shall lead it, else 4.
 fn fixture(name: &str) -> PathBuf {
-    let folder = if name.ends_with(".snapshot") { "fixtures/meta-v4" } else { "fixtures/meta-v1" };
+    let folder = match name {
+        "led.snapshot" => "fixtures/meta-v5",
+        _ if name.ends_with(".snapshot") => "fixtures/meta-v4",
+        _ => "fixtures/meta-v1",
+    };
     Path::new(env!("CARGO_MANIFEST_DIR")).join(folder).join(name)
 }
 
@@ -60,10 +64,24 @@ fn commands() -> Vec<(&'static str, Command)> {
                 entries: vec![("mails".into(), Arc::from(*b"kept")), ("gone".into(), Arc::from(*b""))],
             },
         ),
+        ("lead", Command::Lead { group: group("Order", 2), node: Some(id) }),
+        ("lead-any", Command::Lead { group: group("Order", 2), node: None }),
+        ("move-lead", Command::MoveLead { group: group("Order", 2), from: 1, to: id }),
     ]
 }
 
 fn state() -> MetaState {
+    made().state
+}
+
+/// As `state`, and node 4 shall lead one of its groups.
+fn led() -> MetaState {
+    let mut cluster = made();
+    cluster.done(&Command::Lead { group: group("Order", 1), node: Some(4) });
+    cluster.state
+}
+
+fn made() -> Cluster {
     let mut cluster = Cluster::of(4, 3);
     cluster.done(&register("Order", 2));
     cluster.settle();
@@ -75,7 +93,7 @@ fn state() -> MetaState {
     cluster.done(&Command::AddNode(facts(6, "read")));
     cluster.done(&Command::AddNode(facts(8, "read")));
     cluster.done(&Command::Remove(8));
-    cluster.state
+    cluster
 }
 
 #[test]
@@ -87,7 +105,7 @@ fn commands_of_version_1_are_these_bytes() {
     }
     let mut kinds: Vec<u8> = commands().iter().map(|(_, command)| command.encode()[1]).collect();
     kinds.dedup();
-    assert_eq!(kinds, (1..=17).collect::<Vec<u8>>(), "every kind has a fixture");
+    assert_eq!(kinds, (1..=19).collect::<Vec<u8>>(), "every kind has a fixture");
 }
 
 #[test]
@@ -101,15 +119,17 @@ fn earlier_snapshots_are_read_without_what_they_do_not_say() {
             let named = |store: &StoreEntry| store.compactor.is_some() && store.compactor_epoch > 0;
             assert!(old.stores().values().all(|store| named(store) == (version == 3)));
             assert!(old.stores().values().all(|store| !store.paused && store.remembered.is_empty()));
+            assert!(old.groups().values().all(|of| of.leads.is_none()));
             assert_eq!(MetaState::decode(&old.encode()).unwrap(), old, "{name}");
         }
     }
 }
 
 #[test]
-fn snapshots_of_version_4_are_these_bytes() {
-    for (name, state) in [("empty", MetaState::default()), ("cluster", state())] {
+fn snapshots_of_versions_4_and_5_are_these_bytes() {
+    for (name, version, state) in [("empty", 4, MetaState::default()), ("cluster", 4, state()), ("led", 5, led())] {
         let golden = golden(&format!("{name}.snapshot"), &state.encode());
+        assert_eq!(golden[4], version, "{name}: who does not know version 5 reads what needs no more than 4");
         assert_eq!(state.encode(), golden, "{name}: the layout has changed; a new one is a new version");
         assert_eq!(MetaState::decode(&golden).unwrap(), state, "{name}");
     }
@@ -154,14 +174,15 @@ fn bytes_that_were_cut_or_changed_are_refused_and_never_panic() {
             }
         }
     }
-    let whole = state().encode();
-    for end in 0..whole.len() {
-        assert!(MetaState::decode(&whole[..end]).is_err(), "cut at {end}");
-    }
-    for at in 0..whole.len() {
-        let mut flipped = whole.clone();
-        flipped[at] ^= 0x10;
-        assert!(MetaState::decode(&flipped).is_err(), "flipped at {at}");
+    for whole in [state().encode(), led().encode()] {
+        for end in 0..whole.len() {
+            assert!(MetaState::decode(&whole[..end]).is_err(), "cut at {end}");
+        }
+        for at in 0..whole.len() {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 0x10;
+            assert!(MetaState::decode(&flipped).is_err(), "flipped at {at}");
+        }
     }
 }
 

@@ -38,6 +38,8 @@ fn step() -> impl Strategy<Value = Step> {
     });
     let create = id().prop_map(|id| Command::Create { cluster: CLUSTER, replication: 3, node: facts(id, "ingest") });
     let moved = (some_group(), id(), id()).prop_map(|(group, from, to)| Command::Move { group, from, to });
+    let move_led = (some_group(), id(), id()).prop_map(|(group, from, to)| Command::MoveLead { group, from, to });
+    let led = (some_group(), prop::option::of(id())).prop_map(|(group, node)| Command::Lead { group, node });
     let roles = (id(), 0..5_usize).prop_map(|(node, roles)| Command::SetRoles {
         node,
         instance: u128::from(node) << 64,
@@ -53,6 +55,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => declare.prop_map(Step::Tell),
         1 => create.prop_map(Step::Tell),
         3 => moved.prop_map(Step::Tell),
+        3 => move_led.prop_map(Step::Tell),
+        2 => led.prop_map(Step::Tell),
         2 => id().prop_map(Command::Drain).prop_map(Step::Tell),
         1 => id().prop_map(Command::Undrain).prop_map(Step::Tell),
         2 => id().prop_map(Command::Remove).prop_map(Step::Tell),
@@ -82,8 +86,12 @@ fn check_step(before: &MetaState, after: &MetaState, command: &Command) {
         let can: BTreeSet<_> = is.voters.union(&is.leaving).copied().collect();
         assert!(matches!(command, Command::Settled { .. }) || could.is_subset(&can), "{command:?}: {group}");
         assert!(is.epoch >= was.epoch, "{command:?}: {group}");
-        let moved = is.voters != was.voters || is.learners != was.learners;
+        let moved = is.voters != was.voters || is.learners != was.learners || is.leads != was.leads;
         assert_eq!(moved, is.epoch > was.epoch, "{command:?}: {group}");
+        // nothing that places replicas by itself chooses who shall lead, or takes that away from a voter
+        let asked = matches!(command, Command::Lead { .. } | Command::MoveLead { .. });
+        let may = asked || is.leads == was.leads || was.leads.is_some_and(|node| !is.voters.contains(&node));
+        assert!(may, "{command:?}: {group} shall be led by another node");
     }
     for (name, was) in before.stores() {
         let is = &after.stores()[name];

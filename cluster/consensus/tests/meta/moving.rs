@@ -2,7 +2,7 @@
 
 use crate::cluster::{Cluster, group, nodes, register};
 use std::collections::BTreeMap;
-use strandline_consensus::meta::{Command, GroupId, Outcome, Refusal};
+use strandline_consensus::meta::{Command, GroupId, Outcome, Refusal, Roles};
 
 fn moved(bucket: u32, from: u64, to: u64) -> Command {
     Command::Move { group: group("Order", bucket), from, to }
@@ -87,4 +87,101 @@ fn a_command_of_an_index_that_was_applied_does_nothing() {
     let before = cluster.state.clone();
     assert_eq!(cluster.state.apply(index, &Command::SetReplication(3)), Ok(Outcome::AsBefore));
     assert_eq!(cluster.state, before);
+}
+
+fn lead(node: Option<u64>) -> Command {
+    Command::Lead { group: group("Order", 0), node }
+}
+
+fn move_lead(from: u64, to: u64) -> Command {
+    Command::MoveLead { group: group("Order", 0), from, to }
+}
+
+/// Who shall lead, and whether its leader has said that it is so.
+fn led(cluster: &Cluster) -> (Option<u64>, bool) {
+    let placement = &cluster.state.groups()[&group("Order", 0)];
+    (placement.leads, placement.is_settled())
+}
+
+/// Four nodes; 1, 2 and 3 vote in the one bucket.
+fn four() -> Cluster {
+    let mut cluster = Cluster::of(4, 3);
+    cluster.done(&register("Order", 1));
+    cluster.settle();
+    cluster
+}
+
+#[test]
+fn a_bucket_moves_with_its_leadership() {
+    let mut cluster = four();
+    cluster.done(&move_lead(1, 4));
+    assert_eq!(cluster.voters(&group("Order", 0)), [2, 3, 4]);
+    assert_eq!(led(&cluster), (Some(4), false));
+    // from a voter to a voter it is the leadership alone, also while the group is on its way
+    cluster.done(&move_lead(4, 2));
+    assert_eq!((cluster.voters(&group("Order", 0)), led(&cluster)), (vec![2, 3, 4], (Some(2), false)));
+    cluster.settle();
+    assert_eq!(led(&cluster), (Some(2), true));
+    cluster.done(&lead(Some(3)));
+    cluster.done(&lead(None));
+    assert_eq!(led(&cluster), (None, false));
+}
+
+#[test]
+fn a_move_of_the_leadership_that_cannot_be_says_why() {
+    let mut cluster = four();
+    cluster.join(5, "read");
+    cluster.join(6, "ingest");
+    cluster.settle();
+    cluster.done(&Command::Drain(6));
+    cluster.settle();
+    for (command, said) in [
+        (move_lead(1, 5), "role `ingest`"),
+        (move_lead(1, 6), "draining"),
+        (move_lead(1, 9), "no node 9"),
+        (move_lead(2, 2), "choose another node"),
+        (move_lead(4, 1), "node 4 has no voter"),
+        (lead(Some(4)), "node 4 has no voter"),
+        (lead(Some(5)), "role `ingest`"),
+        (lead(Some(9)), "no node 9"),
+        (Command::Lead { group: group("Order", 7), node: Some(1) }, "no group"),
+        (Command::MoveLead { group: group("Order", 7), from: 1, to: 4 }, "no group"),
+    ] {
+        let text = cluster.refused(&command);
+        assert!(text.contains(said), "{command:?}: {text}");
+    }
+    assert_eq!(led(&cluster).0, None);
+}
+
+#[test]
+fn who_shall_lead_goes_with_its_place_and_ends_with_it() {
+    // moved by name: the next one leads in its place
+    let mut cluster = four();
+    cluster.done(&lead(Some(1)));
+    cluster.settle();
+    cluster.done(&moved(0, 1, 4));
+    assert_eq!(led(&cluster).0, Some(4));
+    // others come and go: it stays where it is, and so does the bucket
+    cluster.join(5, "ingest");
+    cluster.settle();
+    cluster.done(&Command::Drain(2));
+    cluster.settle();
+    cluster.done(&Command::Remove(2));
+    cluster.join(6, "ingest,read");
+    cluster.settle();
+    assert_eq!((cluster.voters(&group("Order", 0)), led(&cluster)), (vec![1, 3, 4], (Some(4), true)));
+    // drained: whoever is elected
+    let mut drained = Cluster { state: cluster.state.clone() };
+    drained.done(&Command::Drain(4));
+    assert_eq!(led(&drained), (None, false));
+    drained.done(&Command::Undrain(4));
+    assert_eq!(led(&drained).0, None);
+    // replaced: the one in its place
+    cluster.done(&Command::Replace { lost: 4, with: 6 });
+    assert_eq!(led(&cluster).0, Some(6));
+    // it votes no more
+    let roles = Roles::parse("read").unwrap();
+    cluster.join(7, "ingest");
+    cluster.done(&Command::SetRoles { node: 6, instance: 6 << 64, roles });
+    assert_eq!(led(&cluster).0, None);
 }
