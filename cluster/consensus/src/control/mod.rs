@@ -21,6 +21,7 @@ mod hear;
 mod helping;
 mod joining;
 mod kept;
+mod leading;
 mod looking;
 mod machine;
 mod open;
@@ -102,6 +103,8 @@ pub struct Control {
     waits: Arc<Mutex<BTreeMap<GroupId, Waits>>>,
     /// Another node has said that this one is no member any more.
     removed: Arc<Mutex<bool>>,
+    /// Since when this node leads groups, and which it has let others lead.
+    turns: Arc<leading::Turns>,
     /// What members have said of nodes that this one does not know.
     vouched: Arc<admitting::Vouched>,
     /// How stores of this node look for what others have committed.
@@ -135,8 +138,8 @@ impl Control {
     pub fn new(parts: ControlParts) -> Self {
         let (turn, offers, said) = (Arc::default(), Arc::default(), Arc::default());
         let (waits, removed, vouched) = (Arc::default(), Arc::default(), Arc::default());
-        let (lookers, helpers, keepers, hint) = (Arc::default(), Arc::default(), Arc::default(), Arc::default());
-        Self { parts: Arc::new(parts), turn, offers, said, waits, removed, vouched, lookers, helpers, keepers, hint }
+        let (lookers, helpers, keepers, hint, turns) = (Arc::default(), Arc::default(), Arc::default(), Arc::default(), Arc::default());
+        Self { parts: Arc::new(parts), turn, offers, said, waits, removed, turns, vouched, lookers, helpers, keepers, hint }
     }
 
     /// The state of the meta group, as far as it has been applied here.
@@ -304,6 +307,7 @@ impl Control {
             let late = || Err(GroupError::Refused("a member does not answer".to_owned()));
             let steered = steering.unwrap_or_else(|_| late());
             self.note_waiting(group.id(), &steered);
+            self.turns.look(group.id(), steered != Ok(Steered::NotLeading));
             match steered {
                 Ok(Steered::Reached) if !placement.is_settled() => {
                     let report = crate::meta::Command::Settled {
@@ -320,6 +324,7 @@ impl Control {
                         tracing::debug!(group = %group.id(), to, "not handed over yet: {error}");
                     }
                 }
+                Ok(Steered::Yields { to }) => self.let_lead(&group, to, placement).await,
                 Ok(_) => {}
                 // a member that is not there yet, or another change under way: the next round tries again
                 Err(error) => tracing::debug!(group = %group.id(), "its members are not as they shall be yet: {error}"),
@@ -334,10 +339,11 @@ impl Control {
             Ok(Steered::Waits { node, why }) => {
                 let before = waits.insert(group.clone(), Waits { node: *node, why: why.clone() });
                 if before.is_none_or(|before| before.node != *node) {
-                    tracing::warn!(%group, node, "its voters are not changed before this node can be counted on: {why}");
+                    tracing::warn!(%group, node, "its members are not as they shall be before this node can be counted on: {why}");
                 }
             }
-            Err(_) => {}
+            // it was said when it was tried
+            Err(_) | Ok(Steered::Yields { .. }) => {}
             Ok(_) => drop(waits.remove(group)),
         }
     }

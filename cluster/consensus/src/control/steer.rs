@@ -4,6 +4,7 @@
 //! | voters differ | when the new ones answer and have caught up, one change of all at once: openraft goes through a joint membership |
 //! | nodes follow that shall not | they leave |
 //! | this leader shall not vote any more | it votes until another one leads: it hands leadership over, and the next leader takes it away |
+//! | another voter shall lead, answers and has caught up | leadership is handed to it when it is time (`leading`); one that does not answer is not waited for |
 //!
 //! Each round does what it can and may be repeated. A voter that is gone never keeps the others from being changed; a new one that does not
 //! answer does, since the group would count on it in the place of one that does. Only a group that has never acknowledged anything begins
@@ -38,6 +39,11 @@ pub enum Steered {
     /// This leader shall not vote any more, and this node can lead in its place.
     Leaves {
         /// Who leads next.
+        to: NodeId,
+    },
+    /// They are as they shall be, but for who leads, and that voter can.
+    Yields {
+        /// Who shall lead.
         to: NodeId,
     },
     /// They are as they shall be.
@@ -84,9 +90,10 @@ pub async fn steer(
     }
     Ok(match () {
         () if changed => Steered::Changed,
-        () if leaves => successor(&status, &placement.voters),
-        () if placement.is_settled() => Steered::Reached,
-        () => late(&status, &placement.voters).unwrap_or(Steered::Reached),
+        () if leaves => successor(&status, placement),
+        () => yields(group.node(), &status, placement)
+            .or_else(|| late(&status, &placement.voters).filter(|_| !placement.is_settled()))
+            .unwrap_or(Steered::Reached),
     })
 }
 
@@ -125,15 +132,25 @@ fn first(lacking: Vec<(NodeId, String)>) -> Option<Steered> {
     lacking.into_iter().next().map(|(node, why)| Steered::Waits { node, why })
 }
 
-/// Who can lead in the place of this node: of those that answer the one that has most.
-fn successor(status: &GroupStatus, voters: &BTreeSet<NodeId>) -> Steered {
-    let ready = voters.iter().filter(|node| status.lacks(**node).is_none());
-    match ready.min_by_key(|node| status.behind(**node)) {
+/// Who can lead in the place of this node: the one that shall, or of those that answer the one that has most.
+fn successor(status: &GroupStatus, placement: &Placement) -> Steered {
+    let ready = placement.voters.iter().filter(|node| status.lacks(**node).is_none());
+    match ready.min_by_key(|node| (placement.leads != Some(**node), status.behind(**node))) {
         Some(to) => Steered::Leaves { to: *to },
         None => {
-            let node = voters.first().copied().unwrap_or_default();
+            let node = placement.voters.first().copied().unwrap_or_default();
             Steered::Waits { node, why: "no other voter answers".to_owned() }
         }
+    }
+}
+
+/// Another voter shall lead than this `node`, and answers: it does once it has caught up, which only a move that is under way says. One that
+/// is away leads when it is back: until then the group is as it can be.
+fn yields(node: NodeId, status: &GroupStatus, placement: &Placement) -> Option<Steered> {
+    let to = placement.leads.filter(|to| *to != node && status.answers(*to))?;
+    match status.lacks(to) {
+        None => Some(Steered::Yields { to }),
+        Some(why) => (!placement.is_settled()).then_some(Steered::Waits { node: to, why }),
     }
 }
 

@@ -279,3 +279,77 @@ async fn the_leader_is_drained_while_a_node_joins() {
         until(|| nodes.iter().any(leads)).await;
     }
 }
+
+/// These nodes follow the one that shall lead the meta group, and its move is done.
+fn led_by(nodes: &[Node], leader: u64) -> bool {
+    nodes.iter().all(|node| {
+        let state = node.control.state();
+        let Some(placement) = state.groups().get(&GroupId::Meta) else { return false };
+        let leads = node.group.status().leader.map(|(id, _)| id);
+        placement.leads == Some(leader) && placement.is_settled() && leads == Some(leader)
+    })
+}
+
+/// As `four`, and nothing is under way.
+async fn four_settled(folders: &Folders) -> Vec<Node> {
+    let nodes = four(folders).await;
+    let follows = |node: &Node| {
+        let state = node.control.state();
+        state.groups().get(&GroupId::Meta).is_some_and(|placement| placement.learners.contains(&4))
+    };
+    until(|| nodes.iter().all(|node| follows(node) && settled(node, &[1, 2, 3]))).await;
+    nodes
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_voter_leads_that_shall_and_a_replica_moves_with_that() {
+    let folders = Folders::new();
+    let nodes = four_settled(&folders).await;
+    for id in [3, 1, 2] {
+        nodes[3].control.propose(&Command::Lead { group: GroupId::Meta, node: Some(id) }).await.unwrap();
+        until(|| led_by(&nodes, id)).await;
+    }
+    // the leader gives its place to one that followed until now, which leads in its place
+    nodes[0].control.propose(&Command::MoveLead { group: GroupId::Meta, from: 2, to: 4 }).await.unwrap();
+    until(|| led_by(&nodes, 4)).await;
+    assert!(nodes.iter().all(|node| settled(node, &[1, 3, 4])));
+    until(|| nodes.iter().all(|node| node.group.status().learners.contains(&2))).await;
+    assert!(nodes.iter().all(|node| node.group.ended().is_none()));
+    // drained: another one leads, whichever
+    nodes[1].control.propose(&Command::Drain(4)).await.unwrap();
+    until(|| settled(&nodes[0], &[1, 2, 3])).await;
+    assert_eq!(nodes[0].control.state().groups()[&GroupId::Meta].leads, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_move_that_waits_is_taken_up_by_the_next_leader() {
+    let folders = Folders::new();
+    let mut nodes = four_settled(&folders).await;
+    let fourth = nodes.pop().unwrap();
+    let address = fourth.address.to_string();
+    fourth.stop().await;
+    let leader = leader_of(&nodes).await;
+    let from = nodes[leader].control.node();
+    nodes[leader].control.propose(&Command::MoveLead { group: GroupId::Meta, from, to: 4 }).await.unwrap();
+    until(|| nodes.iter().filter_map(|node| node.control.waits_for(&GroupId::Meta)).any(|waits| waits.node == 4)).await;
+    nodes.remove(leader).stop().await;
+    nodes.push(Node::run(&folders, 4, CLUSTER, &address, false).await);
+    until(|| led_by(&nodes, 4)).await;
+    let left: Vec<u64> = [1, 2, 3, 4].into_iter().filter(|node| *node != from).collect();
+    assert!(nodes.iter().all(|node| settled(node, &left)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_does_not_wait_for_a_leader_that_is_away() {
+    let folders = Folders::new();
+    let mut nodes = Node::three(&folders).await;
+    let leader = leader_of(&nodes).await;
+    let away = nodes.remove((leader + 1) % 3);
+    let id = away.control.node();
+    away.stop().await;
+    nodes[0].control.propose(&Command::Lead { group: GroupId::Meta, node: Some(id) }).await.unwrap();
+    let wanted = |node: &Node| node.control.state().groups()[&GroupId::Meta].leads == Some(id);
+    until(|| nodes.iter().all(|node| wanted(node) && settled(node, &[1, 2, 3]))).await;
+    assert!(nodes.iter().any(leads));
+    nodes[0].control.propose(&Command::Lead { group: GroupId::Meta, node: None }).await.unwrap();
+}

@@ -1,0 +1,136 @@
+//! When a leader lets the voter lead that shall, as the placement says.
+//!
+//! | somebody has just said so: the placement is not settled | at once; where it failed, again after 5 s |
+//! | that was settled before, and another one leads by now (it was away, or stopped) | when this node has led for 30 s, and not more often |
+//!
+//! So a move is done without delay, and a node that comes and goes does not take every log with it each time: a handing over costs nothing
+//! that is acknowledged, but it ends what is on its way.
+
+use super::{Control, Waits};
+use crate::group::Group;
+use crate::meta::Placement;
+use crate::transport::{GroupId, NodeId};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::time::{Instant, timeout};
+
+/// Between attempts to carry out a move.
+const AGAIN: Duration = Duration::from_secs(5);
+/// A leader rests so long: longer than it takes to stop or start a node.
+const RESTS: Duration = Duration::from_secs(30);
+/// Time in which the next leader must answer once more: whoever is asked to vote for one that is gone has no leader for a while.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+struct Turn {
+    /// Since when this node leads, as it has looked.
+    since: Instant,
+    /// The last attempt under this leadership.
+    tried: Option<Instant>,
+}
+
+/// The groups that this node leads.
+#[derive(Debug, Default)]
+pub(super) struct Turns(Mutex<BTreeMap<GroupId, Turn>>);
+
+impl Turns {
+    /// This node leads a group, or does not any more.
+    pub(super) fn look(&self, group: &GroupId, leads: bool) {
+        let mut turns = self.0.lock();
+        if leads {
+            turns.entry(group.clone()).or_insert_with(|| Turn { since: Instant::now(), tried: None });
+        } else {
+            turns.remove(group);
+        }
+    }
+
+    /// Whether it is handed over now; then it counts as tried.
+    pub(super) fn begins(&self, group: &GroupId, placement: &Placement) -> bool {
+        let (mut turns, now) = (self.0.lock(), Instant::now());
+        let Some(turn) = turns.get_mut(group) else { return false };
+        let not_before = if placement.is_settled() {
+            Some(turn.tried.unwrap_or(turn.since) + RESTS)
+        } else {
+            turn.tried.map(|tried| tried + AGAIN)
+        };
+        let begins = not_before.is_none_or(|not_before| now >= not_before);
+        if begins {
+            turn.tried = Some(now);
+        }
+        begins
+    }
+}
+
+impl Control {
+    /// Lets another voter lead a group that this node leads, if it is time to.
+    pub(super) async fn let_lead(&self, group: &Group, to: NodeId, placement: &Placement) {
+        if !self.turns.begins(group.id(), placement) {
+            return;
+        }
+        if let Err(error) = self.hand_to(group, to).await {
+            tracing::info!(group = %group.id(), to, "it was asked to lead, and does not yet: {error}");
+            let why = format!("it was asked to lead, and does not yet: {error}");
+            self.waits.lock().insert(group.id().clone(), Waits { node: to, why });
+        }
+    }
+
+    async fn hand_to(&self, group: &Group, to: NodeId) -> Result<(), String> {
+        let began = Instant::now();
+        group.heartbeat().await;
+        let _ = timeout(ANSWERS_WITHIN, group.caught_up(to, began)).await;
+        if !group.has_caught_up(to, began) {
+            return Err("it does not answer, or has not caught up".to_owned());
+        }
+        self.hand_over(group, to).await.map_err(|error| error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::advance;
+
+    fn placement(is_settled: bool) -> Placement {
+        Placement { epoch: 9, settled_epoch: if is_settled { 9 } else { 7 }, leads: Some(2), ..Placement::default() }
+    }
+
+    fn leads() -> Turns {
+        let turns = Turns::default();
+        turns.look(&GroupId::Meta, true);
+        turns
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_move_is_tried_at_once_and_again_after_a_while() {
+        let turns = leads();
+        for _ in 0..3 {
+            assert!(turns.begins(&GroupId::Meta, &placement(false)));
+            assert!(!turns.begins(&GroupId::Meta, &placement(false)));
+            advance(AGAIN).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_is_back_leads_when_the_other_one_has_led_for_a_while() {
+        let turns = leads();
+        advance(RESTS / 2).await;
+        // a look in between changes nothing
+        turns.look(&GroupId::Meta, true);
+        assert!(!turns.begins(&GroupId::Meta, &placement(true)));
+        advance(RESTS / 2).await;
+        assert!(turns.begins(&GroupId::Meta, &placement(true)));
+        advance(RESTS / 2).await;
+        assert!(!turns.begins(&GroupId::Meta, &placement(true)), "it did not take it");
+        advance(RESTS / 2).await;
+        assert!(turns.begins(&GroupId::Meta, &placement(true)));
+        // it did, and lost it: this node rests anew
+        turns.look(&GroupId::Meta, false);
+        assert!(!turns.begins(&GroupId::Meta, &placement(true)) && !turns.begins(&GroupId::Meta, &placement(false)));
+        advance(RESTS).await;
+        turns.look(&GroupId::Meta, true);
+        assert!(!turns.begins(&GroupId::Meta, &placement(true)));
+        // a new word is carried out at once
+        assert!(turns.begins(&GroupId::Meta, &placement(false)));
+    }
+}
