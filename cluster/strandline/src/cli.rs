@@ -1,8 +1,10 @@
 //! The command line: commands and options, and for every option the environment variable `STRANDLINE_<OPTION>`.
 
+mod cluster;
 mod events;
 mod told;
 
+pub(crate) use cluster::{Cluster, OfLog};
 pub(crate) use events::{Append, Bench, Ingest, OnError, Protocol, Read, ReadFormat, Subscribe};
 pub(crate) use told::{LogFormat, ServeTold};
 
@@ -82,6 +84,9 @@ pub(crate) enum Command {
     /// Certificates
     #[command(subcommand)]
     Certs(Certs),
+    /// Change a cluster: move logs, choose who leads them, drain, remove and replace nodes
+    #[command(subcommand)]
+    Cluster(Cluster),
     /// Erase a subject of an erasable stream type: its keys are destroyed; prints the receipt
     Erase(Erase),
 }

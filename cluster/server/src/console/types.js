@@ -42,7 +42,7 @@
  *   native: string | null, votes_in: number, follows: number, leads: number, away_since: string | null }} Member
  * @typedef {{ name: string, store: string | null, stream_type: string | null, bucket: number | null, voters: number[],
  *   learners: number[], leaving: number[], settled: boolean, waits_for: { node: number, why: string } | null, epoch: number,
- *   compactor: number | null, leader: number | null, term: number | null, applied: number | null,
+ *   shall_lead: number | null, compactor: number | null, leader: number | null, term: number | null, applied: number | null,
  *   lag: Record<string, number> | null }} Shard
  * @typedef {{ name: string, version: number, compactor: number | null,
  *   compacts_as: "compactor" | "member" | "stand-in" | null }} ClusterStore

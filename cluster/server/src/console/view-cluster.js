@@ -146,9 +146,11 @@ function storeTable() {
 
 /** @param {Shard} shard */
 function place(shard) {
-  if (shard.settled) return "settled";
+  const led = shard.shall_lead === null || shard.shall_lead === shard.leader;
+  const lead = led ? "" : `, node ${shard.shall_lead} shall lead`;
+  if (shard.settled) return `settled${lead}`;
   const leaving = shard.leaving.length > 0 ? `, ${shard.leaving.join(", ")} leaves` : "";
-  return h("span", { class: "warned range" }, `moves${leaving}`);
+  return h("span", { class: "warned range" }, `moves${leaving}${lead}`);
 }
 
 /** @param {Shard} shard */

@@ -21,7 +21,7 @@ use strandline_consensus::{Group, GroupStatus};
 use strandline_event::{ErrorKind, LogKey};
 
 /// What a path may ask for.
-const ACTIONS: &str = "drain, undrain, remove, replace, move, replication";
+const ACTIONS: &str = "drain, undrain, remove, replace, move, lead, replication";
 
 fn control(call: &Call) -> ApiResult<Control> {
     let control = call.app.node.cluster().cloned();
@@ -140,6 +140,7 @@ fn shard(
         "settled": placement.is_settled(),
         "waits_for": waits.map(|waits| json!({ "node": waits.node, "why": waits.why })),
         "epoch": placement.epoch,
+        "shall_lead": placement.leads,
         "compactor": store.and_then(|store| state.compactor(store)),
         "leader": seen.and_then(|status| status.leader.as_ref().map(|(node, _)| *node)),
         "term": seen.map(|status| status.term),
@@ -170,6 +171,21 @@ struct OfShard {
     bucket: Option<u32>,
     from: NodeId,
     to: NodeId,
+    /// `to` leads from then on.
+    #[serde(default)]
+    lead: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OfLeader {
+    /// As of a move.
+    store: Option<String>,
+    stream_type: Option<String>,
+    bucket: Option<u32>,
+    /// Null, which must be said: whoever is elected.
+    #[serde(deserialize_with = "Option::deserialize")]
+    node: Option<NodeId>,
 }
 
 #[derive(Deserialize)]
@@ -206,17 +222,16 @@ fn command(action: &str, body: &[u8]) -> ApiResult<Command> {
             Command::Replace { lost: of.lost, with: of.with }
         }
         "move" => {
-            let form = r#"{"store": "orders", "stream_type": "Order", "bucket": 0, "from": 1, "to": 4}"#;
+            let form = r#"{"store": "orders", "stream_type": "Order", "bucket": 0, "from": 1, "to": 4, "lead": true}"#;
             let of: OfShard = parsed(action, body, form)?;
-            let group = match (of.store, of.stream_type) {
-                (None, None) if of.bucket.is_none() => GroupId::Meta,
-                (Some(store), Some(name)) => {
-                    let log = LogKey { stream_type: name.into(), bucket: of.bucket.unwrap_or(0) };
-                    GroupId::Log { store: store.into(), log }
-                }
-                _ => return Err(ApiError::bad_request(format!("a move names a store and a stream type: {form}"))),
-            };
-            Command::Move { group, from: of.from, to: of.to }
+            let group = group_of(action, form, (of.store, of.stream_type), of.bucket)?;
+            let (from, to) = (of.from, of.to);
+            if of.lead { Command::MoveLead { group, from, to } } else { Command::Move { group, from, to } }
+        }
+        "lead" => {
+            let form = r#"{"store": "orders", "stream_type": "Order", "bucket": 0, "node": 2}"#;
+            let of: OfLeader = parsed(action, body, form)?;
+            Command::Lead { group: group_of(action, form, (of.store, of.stream_type), of.bucket)?, node: of.node }
         }
         "replication" => Command::SetReplication(parsed::<OfReplicas>(action, body, r#"{"replicas": 3}"#)?.replicas),
         "add" => {
@@ -228,6 +243,22 @@ fn command(action: &str, body: &[u8]) -> ApiResult<Command> {
             return Err(ApiError::new(ErrorKind::NotFound, text));
         }
     })
+}
+
+fn group_of(
+    action: &str,
+    form: &str,
+    named: (Option<String>, Option<String>),
+    bucket: Option<u32>,
+) -> ApiResult<GroupId> {
+    match named {
+        (None, None) if bucket.is_none() => Ok(GroupId::Meta),
+        (Some(store), Some(name)) => {
+            let log = LogKey { stream_type: name.into(), bucket: bucket.unwrap_or(0) };
+            Ok(GroupId::Log { store: store.into(), log })
+        }
+        _ => Err(ApiError::bad_request(format!("a {action} names a store and a stream type: {form}"))),
+    }
 }
 
 fn parsed<T: serde::de::DeserializeOwned>(action: &str, body: &[u8], form: &str) -> ApiResult<T> {
@@ -254,8 +285,19 @@ mod tests {
             (
                 "move",
                 r#"{"store": "orders", "stream_type": "Order", "bucket": 2, "from": 1, "to": 4}"#,
-                Command::Move { group, from: 1, to: 4 },
+                Command::Move { group: group.clone(), from: 1, to: 4 },
             ),
+            (
+                "move",
+                r#"{"store": "orders", "stream_type": "Order", "bucket": 2, "from": 1, "to": 4, "lead": true}"#,
+                Command::MoveLead { group: group.clone(), from: 1, to: 4 },
+            ),
+            (
+                "lead",
+                r#"{"store": "orders", "stream_type": "Order", "bucket": 2, "node": 4}"#,
+                Command::Lead { group, node: Some(4) },
+            ),
+            ("lead", r#"{"node": null}"#, Command::Lead { group: GroupId::Meta, node: None }),
             ("move", r#"{"from": 1, "to": 4}"#, Command::Move { group: GroupId::Meta, from: 1, to: 4 }),
             ("replication", r#"{"replicas": 5}"#, Command::SetReplication(5)),
         ] {
@@ -269,6 +311,8 @@ mod tests {
             ("drain", "{}", ErrorKind::BadRequest, r#"drain takes {"node": 3}"#),
             ("drain", r#"{"node": 3, "now": true}"#, ErrorKind::BadRequest, "unknown field"),
             ("move", r#"{"store": "s", "from": 1, "to": 2}"#, ErrorKind::BadRequest, "names a store and a stream type"),
+            ("lead", r#"{"store": "s", "node": 1}"#, ErrorKind::BadRequest, "names a store and a stream type"),
+            ("lead", r#"{"store": "s", "stream_type": "T"}"#, ErrorKind::BadRequest, "missing field `node`"),
             ("add", "{}", ErrorKind::BadRequest, "--join"),
             ("grow", "{}", ErrorKind::NotFound, "replication"),
         ] {

@@ -4,6 +4,7 @@ mod append;
 mod bench;
 mod certs;
 mod check;
+mod cluster;
 mod compact;
 mod demo;
 mod erase;
@@ -59,6 +60,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Token(crate::cli::Token::New(options)) => token::new(&options),
         Command::Keys(command) => keys::run(&command),
         Command::Certs(crate::cli::Certs::Dev(options)) => certs::dev(&options),
+        Command::Cluster(command) => cluster::run(&command),
         Command::Erase(options) => erase::run(&options),
     }
 }

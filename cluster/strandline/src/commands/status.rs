@@ -123,8 +123,20 @@ const FORWARDED_WITHIN: Duration = Duration::from_secs(60);
 const MEMBERS: &[&str] =
     &["id", "state", "roles", "address", "http", "native", "votes_in", "follows", "leads", "away_since"];
 const STORES: &[&str] = &["name", "version", "compactor", "compacts_as"];
-const SHARDS: &[&str] =
-    &["name", "leader", "voters", "learners", "leaving", "settled", "waits_for", "compactor", "term", "applied", "lag"];
+const SHARDS: &[&str] = &[
+    "name",
+    "leader",
+    "shall_lead",
+    "voters",
+    "learners",
+    "leaving",
+    "settled",
+    "waits_for",
+    "compactor",
+    "term",
+    "applied",
+    "lag",
+];
 const RUNNING: &[&str] = &[
     "kind",
     "stream_type",
@@ -160,12 +172,18 @@ mod tests {
             "cluster": "c1", "node": 1, "replication": 3,
             "members": [{"id": 1, "state": "member", "roles": "ingest,read", "address": "a:1", "votes_in": 2}],
             "stores": [{"name": "orders", "version": 1, "compactor": 4, "compacts_as": "compactor"}],
-            "shards": [{"name": "orders/Order", "leader": 1, "voters": [1, 2, 3], "settled": true, "lag": {"2": 4}}],
+            "shards": [{"name": "orders/Order", "leader": 1, "shall_lead": 2, "voters": [1, 2, 3], "settled": true, "lag": {"2": 4}}],
         });
         let text = cluster_tables(&cluster, false);
-        for part in
-            ["cluster c1, node 1, replication 3", "ingest,read", "orders/Order", "1, 2, 3", "true", "compacts_as"]
-        {
+        for part in [
+            "cluster c1, node 1, replication 3",
+            "ingest,read",
+            "orders/Order",
+            "1, 2, 3",
+            "true",
+            "compacts_as",
+            "shall_lead",
+        ] {
             assert!(text.contains(part), "{text}");
         }
     }
