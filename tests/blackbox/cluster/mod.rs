@@ -7,6 +7,7 @@ mod buckets;
 mod commands;
 mod followers;
 mod links;
+mod moves;
 mod named;
 mod native;
 pub(crate) mod nodes;
