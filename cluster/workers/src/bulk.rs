@@ -13,7 +13,8 @@ use strandline_event::{BatchBytes, LogKey, limits};
 
 impl StoreHandle {
     /// Appends batches of many streams, one a log, as [`by_owner`](Self::by_owner) gives them. Under `Abort` all of them are
-    /// checked before any is stored: what is left is a race with another writer, or an owner that cannot. The outer error:
+    /// checked before any is stored: what is left is a race with another writer, an owner that cannot, or one of another node, which
+    /// is not asked: its part is `NotLeader`. The outer error:
     /// nothing was stored. Inner ones: that owner's part was not.
     ///
     /// # Errors
@@ -118,7 +119,9 @@ impl StoreHandle {
         let unsure = |batch: &BatchBytes| {
             rules.strict.check_batch(batch.view()).is_err() || (batches.len() > 1 && rules.can_conflict(batch.view()))
         };
-        let is_asked = |(at, batch): &(usize, &BatchBytes)| new.contains(at) || unsure(batch);
+        // what another node leads is judged there, with its other parts
+        let is_asked =
+            |(at, batch): &(usize, &BatchBytes)| new.contains(at) || (unsure(batch) && !self.is_led_elsewhere(batch));
         let dry_runs = batches.iter().enumerate().filter(is_asked).map(|(at, batch)| async move {
             (at, self.submit(batch.clone(), Expected::Any, OnError::Abort, true, Arc::clone(permit)).await)
         });

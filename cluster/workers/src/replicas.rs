@@ -402,6 +402,12 @@ impl StoreReplicas {
         if self.parts.control.leads() { Ok(()) } else { Err(self.not_leader(self.meta_leader())) }
     }
 
+    /// Whether another node leads a log, and which one is known.
+    pub(crate) fn is_led_elsewhere(&self, log: &LogKey) -> bool {
+        let leadership = self.group(log).map(|group| group.leadership());
+        matches!(leadership, Some(Leadership::Follows { leader: Some(_) }))
+    }
+
     /// The node to ask instead.
     pub(crate) fn not_leader(&self, leader: Option<NodeId>) -> NodeError {
         let known = leader.filter(|node| *node != self.parts.control.node());

@@ -5,6 +5,7 @@ use crate::error::NodeError;
 use crate::store::StoreHandle;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
+use strandline_event::BatchBytes;
 
 impl StoreHandle {
     /// A refusal of a log that another node leads says where that is.
@@ -13,6 +14,12 @@ impl StoreHandle {
             Some(replicas) => replicas.with_address(error),
             None => error,
         }
+    }
+
+    /// Whether another node leads the log of a batch that has one owner, as far as this one knows.
+    pub(crate) fn is_led_elsewhere(&self, batch: &BatchBytes) -> bool {
+        let Some(replicas) = &self.parts.replicas else { return false };
+        self.parts.store.owner_of_batch(batch.view()).is_some_and(|log| replicas.is_led_elsewhere(&log))
     }
 
     /// Everything that was acknowledged before this call (of one stream type, or of all) is seen by the reads that follow; `NotLeader` with

@@ -198,11 +198,11 @@ impl CheckedBulk {
         self.batches.iter().map(|batch| may_reject(batch) * OUTCOME_BYTES).sum()
     }
 
-    /// Appends, by `relay` also what other nodes lead, and answers.
+    /// Appends, by `relay` also what other nodes lead, and answers. `stays`: what one other node leads as a whole is not sent on.
     pub(super) async fn run(
         self,
         served: &Arc<ServedStore>,
-        relay: Option<&Relay>,
+        (relay, stays): (Option<&Relay>, bool),
         request: u64,
         permit: BytePermit,
     ) -> Vec<u8> {
@@ -221,7 +221,9 @@ impl CheckedBulk {
         let batches = owned.iter().map(|(_, part)| part.batch.clone()).collect();
         let parts = Parts { served: Arc::clone(served), batches, on_error, permit: Arc::new(permit) };
         let told = match (parts.here(&all).await, relay) {
-            (Ok(told), Some(relay)) => send_on(&parts, told, relay).await,
+            (Ok(told), Some(relay)) if !(stays && led_by_another(&told).is_some()) => {
+                send_on(&parts, told, relay).await
+            }
             (told, _) => told,
         };
         match told.and_then(outcomes) {
@@ -265,12 +267,34 @@ fn done_by_owner(mut done: PartAppended, owned: &OwnerPart) -> PartAppended {
 
 /// What became of the parts; `Err`: nothing was done to any of them, for one reason.
 fn outcomes(told: Vec<Told<PartAppended>>) -> Result<Vec<Result<PartAppended, Refused>>, Refused> {
-    if let Some(Told::Elsewhere(_, first)) = told.first()
-        && told.iter().all(|one| matches!(one, Told::Elsewhere(_, refused) if refused == first))
-    {
-        return Err(first.clone());
+    if let Some(refused) = led_by_another(&told) {
+        return Err(refused.clone());
     }
     Ok(told.into_iter().map(Told::said).collect())
+}
+
+/// What is said of all parts alike, where one other node leads them, or nobody.
+fn led_by_another<D>(told: &[Told<D>]) -> Option<&Refused> {
+    let Some(Told::Elsewhere(_, first)) = told.first() else { return None };
+    told.iter().all(|one| matches!(one, Told::Elsewhere(_, refused) if refused == first)).then_some(first)
+}
+
+/// Has the parts of a body done that other nodes lead, as it was said of each: of a body that did not come over this protocol.
+pub(crate) async fn led_elsewhere(
+    served: &Arc<ServedStore>,
+    relay: &Relay,
+    parts: Vec<(BatchBytes, &NodeError)>,
+    on_error: OnError,
+    permit: Arc<BytePermit>,
+) -> Vec<Result<PartAppended, Refused>> {
+    let told = parts.iter().map(|(_, error)| Told::refused(error, served)).collect();
+    let batches: Vec<BatchBytes> = parts.into_iter().map(|(batch, _)| batch).collect();
+    let count = batches.len();
+    let parts = Parts { served: Arc::clone(served), batches, on_error, permit };
+    match send_on(&parts, told, relay).await {
+        Ok(told) => told.into_iter().map(Told::said).collect(),
+        Err(refused) => vec![Err(refused); count],
+    }
 }
 
 /// Parts of a bulk append, of which another node may lead some. The frame's bytes stay counted meanwhile.

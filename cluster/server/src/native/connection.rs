@@ -378,9 +378,10 @@ impl Connection {
     ) {
         let (app, served, outbox) = (Arc::clone(&self.app), Arc::clone(&self.session.served), Arc::clone(&self.outbox));
         let span = trace::native(decoded.name());
-        let (led, read) = (self.session.led_elsewhere(), self.session.read_elsewhere());
+        let (bodies, read) = (self.session.bodies_elsewhere(), self.session.read_elsewhere());
         let decoded = match decoded {
             Decoded::Append(checked) => {
+                let led = self.session.led_elsewhere();
                 let begun = span.clone();
                 let answered = move |frame| {
                     outbox.answer(request, frame, room, BytePermit::default());
@@ -400,7 +401,7 @@ impl Connection {
                     let held = app.node.answers().wait(frame.len()).await;
                     return (frame, Some(held));
                 }
-                decoded.run(&served, led.as_deref(), request, permit).await
+                decoded.run(&served, (bodies.0.as_deref(), bodies.1), request, permit).await
             };
             let (answer, held) = asking.instrument(span).await;
             outbox.answer(request, answer, room, held.unwrap_or_default());

@@ -23,6 +23,10 @@ mod session;
 mod several;
 mod subscribe;
 
+pub(crate) use append::led_elsewhere;
+pub(crate) use relay::Relay;
+pub(crate) use session::BODY_BYTES_MAX;
+
 use crate::bound::BoundAddress;
 use crate::http::call::App;
 use crate::serve::ServeError;

@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 use strandline_client::wire::fields::{Encoded, Reader, Writer};
 use strandline_client::wire::frames::Frame;
 use strandline_client::wire::header::{Kind, Magic};
-use strandline_client::wire::hello::Hello;
 use strandline_client::wire::refused::OUTCOME_UNKNOWN;
 use strandline_client::{Client, ClientError, Options, Refused, Stay, Tls};
 use strandline_consensus::NodeId;
@@ -54,7 +53,7 @@ pub(super) struct Reads {
 }
 
 /// The way to other nodes.
-pub(super) struct Relay {
+pub(crate) struct Relay {
     control: Control,
     /// Of each connection, but for its address.
     each: Options,
@@ -74,22 +73,22 @@ pub(super) enum No {
 }
 
 impl Relay {
-    /// Of a client that has said this Hello, to this store.
-    pub(super) fn new(
+    /// Of a client that has shown this token and takes answers so large, to this store.
+    pub(crate) fn new(
         control: Control,
-        hello: &Hello,
+        (token, body_max): (&str, u32),
         (store, is_limited): (&str, bool),
         (certificates, outgoing): (Option<Arc<Certificates>>, Outgoing),
     ) -> Self {
         let each = Options {
             store: store.to_owned(),
-            token: hello.token.clone(),
+            token: token.to_owned(),
             stay: Stay { led: true, reads: true },
             program: concat!("strandline-node/", env!("CARGO_PKG_VERSION")).to_owned(),
             patience: PATIENCE,
             connect_within: CONNECT_WITHIN,
             silence_max: SILENCE,
-            answer_bytes_max: hello.body_max.max(REFUSAL_BYTES),
+            answer_bytes_max: body_max.max(REFUSAL_BYTES),
             ..Options::new("")
         };
         Self { control, each, certificates, outgoing, is_limited, nodes: Mutex::default() }

@@ -196,11 +196,11 @@ impl Decoded {
         }
     }
 
-    /// Asks the node, and by `relay` those that lead what it does not.
+    /// Asks the node, and by `relay` those that lead what it does not of a body; `stays`: its client goes to the leader of all of it by itself.
     pub(super) async fn run(
         self,
         served: &Arc<ServedStore>,
-        relay: Option<&Relay>,
+        (relay, stays): (Option<&Relay>, bool),
         request: u64,
         permit: Option<BytePermit>,
     ) -> Answer {
@@ -209,7 +209,7 @@ impl Decoded {
         }
         let answered = match self {
             Self::Bulk(checked) => {
-                return (checked.run(served, relay, request, permit.unwrap_or_default()).await, None);
+                return (checked.run(served, (relay, stays), request, permit.unwrap_or_default()).await, None);
             }
             Self::Head(of) => served.store.head(of.stream_type, of.stream_id).await.map(|head| {
                 let head = head.map_or(HeadIs::default(), |h| HeadIs { first_seq: h.first_seq, last_seq: h.last_seq });

@@ -14,7 +14,7 @@ use strandline_deql::CommandScope;
 use strandline_event::{ErrorKind, limits};
 
 /// The largest body that is taken: a bulk body of HTTP, and the table before its archives.
-pub(super) const BODY_BYTES_MAX: usize = limits::BULK_BYTES_MAX + (64 << 10);
+pub(crate) const BODY_BYTES_MAX: usize = limits::BULK_BYTES_MAX + (64 << 10);
 /// Requests of one connection that are worked on at a time.
 pub(super) const REQUESTS_MAX: usize = 256;
 
@@ -32,6 +32,13 @@ impl Session {
     /// The way to the nodes that lead what this one does not, unless the client goes there by itself.
     pub(super) fn led_elsewhere(&self) -> Option<Arc<Relay>> {
         self.relay.as_ref().filter(|_| !self.stay.led).map(Arc::clone)
+    }
+
+    /// The same for a body of many streams, and whether its client goes to leaders by itself: it cannot be at several of them with one body. Who
+    /// stays with its reads too is a node that has sent on what it does not lead: that makes one hop.
+    pub(super) fn bodies_elsewhere(&self) -> (Option<Arc<Relay>>, bool) {
+        let Stay { led, reads } = self.stay;
+        (self.relay.as_ref().filter(|_| !(led && reads)).map(Arc::clone), led)
     }
 
     /// The way to the nodes that read, where this one does not.
@@ -69,9 +76,10 @@ pub(super) fn welcome(app: &App, hello: &Hello, from: Option<SocketAddr>) -> Res
         program: concat!("strandline/", env!("CARGO_PKG_VERSION")).to_owned(),
     };
     let of = (served.store.name(), served.store.is_limited());
+    let by = (hello.token.as_str(), hello.body_max);
     let to_others = |control: &Control| {
         let ways = (app.certificates.clone(), app.outgoing.clone());
-        Arc::new(Relay::new(control.clone(), hello, of, ways))
+        Arc::new(Relay::new(control.clone(), by, of, ways))
     };
     let relay = app.node.cluster().filter(|_| app.forwards).map(to_others);
     let caller = Caller::new(Arc::clone(&app.access), who);

@@ -1,11 +1,14 @@
 //! Bulk append: decode, hand over by owner, and tell what became of every line.
 
+mod elsewhere;
+
 use crate::decode::bulk::{BulkBody, BulkBuilder, OnError, Part, Rejected, listed};
 use crate::decode::event::unreadable;
 use crate::error::{ApiError, ApiResult, status_of};
 use crate::failure;
 use crate::http::call::{Call, ServedStore};
 use crate::http::{answer, body};
+use crate::native::Relay;
 use crate::quiet::quietly;
 use crate::routes::events::on_error;
 use crate::routes::streams::projections_json;
@@ -13,9 +16,11 @@ use crate::trace;
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use bytes::Bytes;
+use elsewhere::There;
 use serde_json::{Value, json};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use strandline_client::PartAppended;
 use strandline_durable::ipc::{InputBatches, IpcError};
 use strandline_engine::append::{self, AppendError, AppendOutcome, Refusal};
 use strandline_event::{Chunk, EventInput, Field, FieldNames, Seq, limits};
@@ -47,6 +52,7 @@ pub(crate) async fn append(call: Call) -> ApiResult<HttpResponse> {
     };
     let chunk = chunk(&call)?;
     let limit = limits::BULK_BYTES_MAX;
+    let relay = elsewhere::way(&call, &served);
     let permits = call.app.node.permits().clone();
     let body = body::read(&call.request, call.payload, &permits, "a bulk body", limit).await?;
     let mut account = Account { permits, permit: body.permit, left: limit.saturating_sub(body.bytes.len()) };
@@ -58,7 +64,7 @@ pub(crate) async fn append(call: Call) -> ApiResult<HttpResponse> {
         span.in_scope(decoding).map(|decoded| (decoded, account.permit))
     });
     let (decoded, permit) = decoded.await.map_err(|_| ApiError::bad_request("the body cannot be read"))??;
-    store(&served, decoded, rule, permit).await
+    store(&served, decoded, rule, (permit, relay)).await
 }
 
 /// What a body may unpack to, and what is counted of it.
@@ -181,7 +187,12 @@ fn chunk(call: &Call) -> ApiResult<Option<Chunk>> {
     }
 }
 
-async fn store(served: &ServedStore, body: BulkBody, rule: OnError, permit: BytePermit) -> ApiResult<HttpResponse> {
+async fn store(
+    served: &Arc<ServedStore>,
+    body: BulkBody,
+    rule: OnError,
+    (permit, relay): (BytePermit, Option<Relay>),
+) -> ApiResult<HttpResponse> {
     let BulkBody { parts, rejected, .. } = body;
     let names = served.names();
     let batches = parts.iter().map(|part| part.batch.clone()).collect();
@@ -189,8 +200,13 @@ async fn store(served: &ServedStore, body: BulkBody, rule: OnError, permit: Byte
         OnError::Abort => append::OnError::Abort,
         OnError::Skip => append::OnError::Skip,
     };
-    let results =
-        served.store.append_bulk(batches, rule, Arc::new(permit)).await.map_err(|e| of_line(&e, &parts, names))?;
+    let permit = Arc::new(permit);
+    let appended = served.store.append_bulk(batches, rule, Arc::clone(&permit)).await;
+    let mut results = appended.map_err(|e| of_line(&e, &parts, names))?;
+    let there = match &relay {
+        Some(relay) => elsewhere::done(served, relay, &parts, &mut results, (rule, permit)).await,
+        None => There::new(),
+    };
     let failed = results.iter().filter(|r| r.is_err()).count();
     // what is wrong with the node comes before what is wrong with the body: nobody may take it for refused lines
     let not_done = first_not_done(&results);
@@ -203,12 +219,13 @@ async fn store(served: &ServedStore, body: BulkBody, rule: OnError, permit: Byte
     }
     let as_lines = failed == results.len() || (rule == append::OnError::Skip && not_done.is_none());
     let mut sum = Sum { rejected, ..Sum::default() };
-    for (result, part) in results.iter().zip(&parts) {
+    for (at, (result, part)) in results.iter().zip(&parts).enumerate() {
         match result {
             Ok(outcome) => sum.add(outcome, part, names),
             Err(error) if as_lines => sum.reject_all(error, part, names),
             Err(_) => {}
         }
+        there.get(&at).into_iter().for_each(|done| sum.add_there(done, part));
     }
     sum.rejected.sort_by_key(|r| r.line);
     let mut answer = json!({
@@ -221,7 +238,7 @@ async fn store(served: &ServedStore, body: BulkBody, rule: OnError, permit: Byte
     if failed == 0 || as_lines {
         return Ok(answer::json(StatusCode::CREATED, &answer));
     }
-    answer["streams"] = Value::Array(per_stream(&parts, &results, names));
+    answer["streams"] = Value::Array(per_stream(&parts, &results, &there, names));
     Ok(answer::json(StatusCode::MULTI_STATUS, &answer))
 }
 
@@ -243,6 +260,12 @@ impl Sum {
                 .iter()
                 .map(|row| Rejected { line: line(part, row.row), error: failure::append(&row.error, names) }),
         );
+    }
+
+    /// What another node did; what it knew before is told here.
+    fn add_there(&mut self, done: &PartAppended, part: &Part) {
+        self.appended += usize::try_from(done.appended).unwrap_or(usize::MAX);
+        self.rejected.extend(elsewhere::rejected(done, part));
     }
 
     /// `on_error = skip`, and an owner refused its part as a whole for what is in it.
@@ -304,19 +327,26 @@ fn part_error(error: &NodeError, part: &Part, names: &FieldNames) -> ApiError {
 }
 
 /// The result per stream, where some owners committed and others did not. `first_seq` and `last_seq`: the smallest and the
-/// largest seq of the body's events in the stream, those that were stored before included; null: they are not told again.
-fn per_stream(parts: &[Part], results: &[Result<AppendOutcome, NodeError>], names: &FieldNames) -> Vec<Value> {
+/// largest seq of the body's events in the stream, those that were stored before included; null: they are not told again, or
+/// another node stored them.
+fn per_stream(
+    parts: &[Part],
+    results: &[Result<AppendOutcome, NodeError>],
+    there: &There,
+    names: &FieldNames,
+) -> Vec<Value> {
     let mut rows = Vec::new();
-    for (part, result) in parts.iter().zip(results) {
+    for (at, (part, result)) in parts.iter().zip(results).enumerate() {
         let view = part.batch.view();
         let (type_name, id_name) = (names.get(Field::StreamType), names.get(Field::StreamId));
         let seqs = result.as_ref().map_or_else(|_| Vec::new(), |outcome| seqs_by_stream(outcome, part));
         let known = result.as_ref().is_ok_and(|outcome| outcome.chunk_known);
+        let stored_there = there.get(&at).map(|done| elsewhere::stored(done, view)).unwrap_or_default();
         let error = result.as_ref().err().map(|e| part_error(e, part, names));
         for stream in 0..view.stream_count() {
             let seqs = seqs.get(stream).copied().flatten();
             let mut row = json!({
-                type_name: view.stream_type(), id_name: view.stream(stream), "stored": known || seqs.is_some(),
+                type_name: view.stream_type(), id_name: view.stream(stream), "stored": known || seqs.is_some() || stored_there.contains(&stream),
             });
             if let Some(error) = &error {
                 row["code"] = json!(error.code());
