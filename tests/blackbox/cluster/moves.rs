@@ -4,6 +4,9 @@ use super::nodes::Nodes;
 use super::{KEYS, everything_is_there, goes_on, under_load};
 use crate::harness::{Finished, run, seed};
 use serde_json::{Value, json};
+use strandline_client::{BatchBuilder, BatchUnit, ClusterClient, ClusterOptions, EventInput, Expected, OnError};
+
+const STREAMS: u64 = 12;
 
 /// What a node says of a bucket of Call.
 fn bucket(nodes: &Nodes, node: usize, of: u64) -> Value {
@@ -117,5 +120,61 @@ fn a_move_is_taken_up_after_the_node_that_did_it_was_killed_and_one_that_cannot_
         assert!(told.code == 0 && told.stdout.contains("shall_lead"), "{told:?}");
     });
     everything_is_there(&nodes, &mut writers);
+    nodes.stop_all();
+}
+
+/// One event for every stream, over HTTP.
+fn body(command: &str) -> String {
+    let line = |stream: u64| {
+        let id = format!("s{stream}");
+        json!({ "stream_type": "Call", "stream_id": id, "event_type": "E", "data": {}, "command_id": command })
+    };
+    (0..STREAMS).map(|stream| format!("{}\n", line(stream))).collect()
+}
+
+/// The same by a client that goes to leaders itself, as one body and as appends one after the other.
+async fn by_native(nodes: &Nodes) {
+    let mut options = ClusterOptions::new(nodes.natives());
+    options.each.store = "test".to_owned();
+    let client = ClusterClient::connect(options).await.unwrap();
+    let mut whole = BatchBuilder::new("Call", BatchUnit::Rows);
+    for stream in 0..STREAMS {
+        let id = format!("s{stream}");
+        let event = EventInput { stream_id: &id, event_type: "E", data: "{}", ..EventInput::default() };
+        whole.push(&event).unwrap();
+        let mut one = BatchBuilder::new("Call", BatchUnit::Append);
+        one.push(&event).unwrap();
+        client.append(one.finish().unwrap(), Expected::Any).await.unwrap();
+    }
+    let outcomes = client.append_bulk(&[whole.finish().unwrap()], OnError::Abort).await;
+    let stored: Vec<u64> = outcomes.into_iter().map(|part| part.unwrap().appended).collect();
+    assert_eq!(stored, [STREAMS]);
+}
+
+#[test]
+fn a_body_whose_logs_several_nodes_lead_is_stored_by_each_of_them() {
+    let mut nodes = Nodes::new(3, KEYS, &[]);
+    nodes.http(1).post("stream-types", &json!({ "name": "Call", "buckets": 3 })).expect(201);
+    for (of, leader) in [(0, 1), (1, 2), (2, 3)] {
+        done(&nodes, leader, &format!("cluster lead --stream-type Call --bucket {of} --node {leader}"));
+        nodes.until("it leads", |nodes| is_led_by(nodes, of, leader));
+    }
+    for node in 1..=3 {
+        let body = body(&format!("c{node}"));
+        for (appended, duplicates) in [(STREAMS, 0), (0, STREAMS)] {
+            let answer = nodes.http(node).post_as("events", "application/x-ndjson", body.as_bytes()).expect(201);
+            let told = (&answer["appended"], &answer["duplicates"], &answer["rejected"]);
+            assert_eq!(told, (&json!(appended), &json!(duplicates), &json!([])), "node {node}");
+        }
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(by_native(&nodes));
+    for node in 1..=3 {
+        let http = nodes.http(node);
+        for stream in 0..STREAMS {
+            assert_eq!(http.stream("Call", &format!("s{stream}")).len(), 5, "s{stream} at node {node}");
+        }
+        nodes.until("the global order has all of them", |_| http.global().len() as u64 == 5 * STREAMS);
+    }
     nodes.stop_all();
 }

@@ -100,8 +100,8 @@ impl Routes {
 enum Next {
     /// It is over.
     End(ClientError),
-    /// The leader is known: at once.
-    Leader,
+    /// The leader is known, and is here: at once.
+    Leader(String),
     /// Elsewhere, after a pause. `true`: the attempt may have been carried out.
     Elsewhere(ClientError, bool),
 }
@@ -210,8 +210,10 @@ impl ClusterClient {
     ) -> Result<T, ClientError> {
         let until = Instant::now() + self.inner.options.patience;
         let (mut pause, mut redirected, mut open) = (PAUSE_FIRST, false, None);
+        let mut leader = None;
         loop {
-            let address = self.route(stream_type);
+            // buckets of a type may have several leaders: what others have learned meanwhile is no better than this one's own word
+            let address = leader.take().unwrap_or_else(|| self.route(stream_type));
             let error = match self.attempt(&address, &op).await {
                 Ok(done) => return Ok(done),
                 Err((error, welcome)) => error_of(error, repeat, welcome.as_deref()),
@@ -219,11 +221,13 @@ impl ClusterClient {
             let (error, may_be_done) = match self.next(stream_type, &address, error) {
                 Next::End(error) => return Err(unless_known(error, open)),
                 // one leader sends to the other while they change: with a pause from the second time on
-                Next::Leader if !redirected => {
-                    redirected = true;
+                Next::Leader(at) if !redirected => {
+                    (redirected, leader) = (true, Some(at));
                     continue;
                 }
-                Next::Leader => (ClientError::Refused(Refused::new(ErrorKind::NotLeader, "the leaders change")), false),
+                Next::Leader(_) => {
+                    (ClientError::Refused(Refused::new(ErrorKind::NotLeader, "the leaders change")), false)
+                }
                 Next::Elsewhere(error, may_be_done) => (error, may_be_done),
             };
             if may_be_done {
@@ -251,7 +255,7 @@ impl ClusterClient {
         match error {
             Judged::NotLeader(Refused { leader: Some(leader), .. }) if leader != address => {
                 routes.learn(stream_type, &leader);
-                Next::Leader
+                Next::Leader(leader)
             }
             Judged::NotLeader(refused) => {
                 routes.leave(stream_type, address, &self.inner.options.addresses);
