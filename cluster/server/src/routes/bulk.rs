@@ -225,7 +225,9 @@ async fn store(
             Err(error) if as_lines => sum.reject_all(error, part, names),
             Err(_) => {}
         }
-        there.get(&at).into_iter().for_each(|done| sum.add_there(done, part));
+        if let Some(done) = there.get(&at) {
+            sum.add_there(done, part);
+        }
     }
     sum.rejected.sort_by_key(|r| r.line);
     let mut answer = json!({
@@ -262,7 +264,7 @@ impl Sum {
         );
     }
 
-    /// What another node did; what it knew before is told here.
+    /// What another node did, but for the rows that it knew.
     fn add_there(&mut self, done: &PartAppended, part: &Part) {
         self.appended += usize::try_from(done.appended).unwrap_or(usize::MAX);
         self.rejected.extend(elsewhere::rejected(done, part));
@@ -345,8 +347,9 @@ fn per_stream(
         let error = result.as_ref().err().map(|e| part_error(e, part, names));
         for stream in 0..view.stream_count() {
             let seqs = seqs.get(stream).copied().flatten();
+            let stored = known || seqs.is_some() || stored_there.contains(&stream);
             let mut row = json!({
-                type_name: view.stream_type(), id_name: view.stream(stream), "stored": known || seqs.is_some() || stored_there.contains(&stream),
+                type_name: view.stream_type(), id_name: view.stream(stream), "stored": stored,
             });
             if let Some(error) = &error {
                 row["code"] = json!(error.code());

@@ -77,7 +77,7 @@ fn refusal(refused: &Refused, part: &Part) -> NodeError {
 }
 
 /// The lines that another node left out.
-pub(super) fn rejected<'a>(done: &'a PartAppended, part: &'a Part) -> impl Iterator<Item = Rejected> + 'a {
+pub(super) fn rejected(done: &PartAppended, part: &Part) -> impl Iterator<Item = Rejected> {
     done.rejected.iter().map(move |row| {
         let kind = ErrorKind::from_code(&row.code).unwrap_or(ErrorKind::Io);
         Rejected { line: line(part, row.row), error: ApiError::new(kind, row.text.as_str()) }
