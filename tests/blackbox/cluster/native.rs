@@ -101,7 +101,7 @@ fn any_node_takes_native_requests_and_answers_as_who_leads() {
             }
         }
     });
-    // a body that is judged as a whole needs one node that leads all of it
+    // where one node leads all of a body, it judges it as a whole
     nodes.until("one node leads all", |nodes| {
         let meta = nodes.leader(None);
         ["Call", "Order"].into_iter().all(|of| (1..=3).all(|node| nodes.shard(node, Some(of))["leader"] == meta))
