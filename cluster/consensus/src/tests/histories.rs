@@ -6,6 +6,8 @@
 
 use super::disks::Frame;
 use super::world::World;
+use crate::control::{Steered, steer};
+use crate::meta::Placement;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
@@ -421,6 +423,93 @@ async fn run_with_learners(seed: u64) -> String {
     told
 }
 
+/// The node that follows at first: of it and the voters each may follow, and each other one may lead.
+const FOURTH: u64 = NODES + 1;
+
+/// Another node follows from now on, and another one shall lead.
+fn move_on(world: &World, wished: &mut Placement) {
+    let follows = 1 + world.luck.below(FOURTH);
+    wished.voters = (1..=FOURTH).filter(|node| *node != follows).collect();
+    wished.learners = [follows].into();
+    let leads = usize::try_from(world.luck.below(NODES)).unwrap();
+    wished.leads = wished.voters.iter().copied().nth(leads);
+    wished.epoch += 1;
+}
+
+/// What leaders do about it, as `control` does.
+async fn steer_all(world: &Arc<World>, wished: &mut Placement) {
+    for node in 1..=FOURTH {
+        let Some(group) = world.group_of(node) else { continue };
+        let place = |node| Some(super::world::member(node));
+        let steered = tokio::time::timeout(Duration::from_secs(5), steer(&group, wished, &place)).await;
+        match steered {
+            Ok(Ok(Steered::Reached)) => wished.settled_epoch = wished.epoch,
+            Ok(Ok(Steered::Leaves { to } | Steered::Yields { to })) => hand_over(world, wished, (node, to)).await,
+            _ => {}
+        }
+    }
+}
+
+/// As `control/hand_over.rs`: the others forget their leader, and one asks for votes until it leads.
+async fn hand_over(world: &World, wished: &Placement, (from, to): (u64, u64)) {
+    for node in wished.voters.iter().filter(|node| ![from, to].contains(*node)) {
+        if let Some(group) = world.group_of(*node) {
+            let _ = group.elect().await;
+        }
+    }
+    for _ in 0..20 {
+        let Some(group) = world.group_of(to) else { return };
+        if group.elect().await.is_err() || group.wins(Duration::from_millis(100)).await {
+            return;
+        }
+    }
+}
+
+/// After everything was healed: the last move is done too, and every member knows it.
+async fn arrive(world: &Arc<World>, wished: &mut Placement, about: &str) {
+    for _ in 0..600 {
+        let is_there = |node: u64| {
+            let status = world.group_of(node).map(|group| group.status());
+            status.is_some_and(|now| {
+                now.voters == wished.voters && !now.is_joint && now.leader.map(|(leader, _)| leader) == wished.leads
+            })
+        };
+        if (1..=FOURTH).all(is_there) {
+            return;
+        }
+        steer_all(world, wished).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    panic!("{about}: the group is not where it shall be: {wished:?}");
+}
+
+/// The group moves from node to node, also while its nodes end and are cut off.
+async fn run_moving(seed: u64) -> String {
+    let about = format!("seed {seed}");
+    let world = World::new(seed, NODES, true).await;
+    world.add_learners(&[FOURTH]).await;
+    *world.members.lock() = (1..=FOURTH).collect();
+    let until = Instant::now() + Duration::from_secs(40);
+    let clients: Vec<_> = (0..4).map(|name| tokio::spawn(client(Arc::clone(&world), name, until))).collect();
+    let mut wished = Placement { epoch: 1, settled_epoch: 1, ..Placement::default() };
+    let moving = async {
+        while Instant::now() < until {
+            if wished.is_settled() {
+                move_on(&world, &mut wished);
+            }
+            steer_all(&world, &mut wished).await;
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+    };
+    tokio::join!(trouble(&world, until), moving);
+    arrive(&world, &mut wished, &about).await;
+    let mut history = Vec::new();
+    for client in clients {
+        history.extend(client.await.unwrap());
+    }
+    format!("{}, {} moves", compare(&world, &history, &about).await, wished.epoch - 1)
+}
+
 /// One history, in a runtime of its own whose clock stands still while anybody has something to do.
 fn simulate(seed: u64, seconds: u64) -> String {
     simulate_with(seed, seconds, true)
@@ -468,6 +557,14 @@ fn learners_never_vote_or_lead_and_hold_what_voters_hold() {
     for seed in seeds(8) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         println!("{}", runtime.block_on(run_with_learners(seed)));
+    }
+}
+
+#[test]
+fn a_group_moves_and_is_led_by_who_shall_while_clients_go_on() {
+    for seed in seeds(6) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        println!("{}", runtime.block_on(run_moving(seed)));
     }
 }
 
