@@ -48,7 +48,8 @@ pub(super) async fn done(
         let error = results.get(*at)?.as_ref().err()?;
         Some((parts.get(*at)?.batch.clone(), error))
     });
-    let said = led_elsewhere(served, relay, asked.collect(), rule, permit).await;
+    // rare, and large: no request carries it
+    let said = Box::pin(led_elsewhere(served, relay, asked.collect(), rule, permit)).await;
     for (at, outcome) in led.into_iter().zip(said) {
         let (Some(result), Some(part)) = (results.get_mut(at), parts.get(at)) else { continue };
         match outcome {
