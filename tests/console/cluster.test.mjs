@@ -141,7 +141,15 @@ test("what is wrong with logs, and what moves, is said in words", async () => {
     shards: [
       { ...told.shards[0] },
       { ...log, leader: null, lag: null, term: null, applied: null },
-      { ...log, name: "calls/Moved", settled: false, leaving: [2], waits_for: { node: 3, why: "it has not caught up" } },
+      {
+        ...log,
+        name: "calls/Moved",
+        leader: 1,
+        shall_lead: 3,
+        settled: false,
+        leaving: [2],
+        waits_for: { node: 3, why: "it has not caught up" },
+      },
       { ...log, name: "calls/Behind", lag: { 1: 0, 2: 12_345, 3: 4 } },
     ],
     members: [...told.members.slice(0, 2), { ...told.members[2], state: "draining" }, { ...told.members[4], state: "removed" }],
@@ -161,6 +169,8 @@ test("what is wrong with logs, and what moves, is said in words", async () => {
     assert.equal(texts[2], "calls/Moved moves, and waits for node 3: it has not caught up");
     await page.getByText("Removed for ever: 5").waitFor();
     await cards(page).nth(2).getByText("draining").waitFor();
+    const moved = await rows(page, "Logs and their leaders").nth(2).textContent();
+    assert.ok(moved.includes("moves, 2 leaves, node 3 shall lead"), moved);
     const most = await rows(page, "Logs and their leaders").locator("td.number").allTextContents();
     assert.ok(most.includes("12,345, node 2"), String(most));
     assert.equal((await facts(cards(page).nth(1))).Behind, "12,345 entries");
