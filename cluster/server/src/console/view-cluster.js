@@ -150,7 +150,7 @@ function place(shard) {
   const lead = led ? "" : `, node ${shard.shall_lead} shall lead`;
   if (shard.settled) return `settled${lead}`;
   const leaving = shard.leaving.length > 0 ? `, ${shard.leaving.join(", ")} leaves` : "";
-  return h("span", { class: "warned range" }, `moves${leaving}${lead}`);
+  return h("span", {}, h("span", { class: "warned range" }, `moves${leaving}`), lead);
 }
 
 /** @param {Shard} shard */
