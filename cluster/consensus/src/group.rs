@@ -431,7 +431,11 @@ impl Group {
 
     /// Waits until this node leads, as far as Raft knows.
     pub async fn wins(&self, within: Duration) -> bool {
-        let node = self.node;
+        self.is_led_by(self.node, within).await
+    }
+
+    /// Waits until a node leads, as far as Raft knows here.
+    pub async fn is_led_by(&self, node: NodeId, within: Duration) -> bool {
         let wait = self.raft.wait(Some(within));
         wait.metrics(move |now| now.current_leader == Some(node), "it was asked to lead").await.is_ok()
     }

@@ -6,6 +6,9 @@
 //!         ── heartbeats: it sees the later term, and steps down
 //! ```
 //!
+//! Which of them wins is open: a leader whose lease is over votes for the first that asks and has all of its log. Where one alone shall lead, it is
+//! asked before the others (`leading`).
+//!
 //! Only what any voter may do at any time is done, so it is as safe as any election; where it fails, one comes about as ever.
 
 use super::Control;
@@ -93,7 +96,7 @@ impl Control {
         }
     }
 
-    async fn ask_over(&self, node: NodeId, group: &GroupId, leads: bool) -> Result<(), ControlError> {
+    pub(super) async fn ask_over(&self, node: NodeId, group: &GroupId, leads: bool) -> Result<(), ControlError> {
         let none = |why: String| ControlError::NoLeader(why);
         let address = self.address_of(node).ok_or_else(|| none(format!("where node {node} is is not known")))?;
         let mut body = Put::default();

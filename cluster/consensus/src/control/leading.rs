@@ -1,13 +1,18 @@
 //! When a leader lets the voter lead that shall, as the placement says.
 //!
-//! | somebody has just said so: the placement is not settled | at once; where it failed, again after 5 s |
+//! | somebody has just said so: the placement is not settled | once the lease of this leader is over; where it failed, again after 5 s |
 //! | that was settled before, and another one leads by now (it was away, or stopped) | when this node has led for 30 s, and not more often |
+//!
+//! ```text
+//!  to the one that shall lead: ask for votes once -> it leads, by its own vote and this leader's: nothing was on its way
+//!                                                 -> it does not: as a leader that stops hands over, the others are asked too
+//! ```
 //!
 //! So a move is done without delay, and a node that comes and goes does not take every log with it each time: a handing over costs nothing
 //! that is acknowledged, but it ends what is on its way.
 
 use super::{Control, Waits};
-use crate::group::Group;
+use crate::group::{ELECTION_MIN_MS, ELECTION_SPREAD_MS, ELECTION_STEP_MS, Group};
 use crate::meta::Placement;
 use crate::transport::{GroupId, NodeId};
 use parking_lot::Mutex;
@@ -15,6 +20,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
+/// A leader votes for nobody as long as it has its own lease: no node's is longer.
+const LEASE: Duration = Duration::from_millis(ELECTION_MIN_MS + 2 * ELECTION_STEP_MS + ELECTION_SPREAD_MS);
+/// Time in which one that is asked alone leads, if it does.
+const ALONE_WITHIN: Duration = Duration::from_millis(300);
 /// Between attempts to carry out a move.
 const AGAIN: Duration = Duration::from_secs(5);
 /// A leader rests so long: longer than it takes to stop or start a node.
@@ -49,12 +58,9 @@ impl Turns {
     pub(super) fn begins(&self, group: &GroupId, placement: &Placement) -> bool {
         let (mut turns, now) = (self.0.lock(), Instant::now());
         let Some(turn) = turns.get_mut(group) else { return false };
-        let not_before = if placement.is_settled() {
-            Some(turn.tried.unwrap_or(turn.since) + RESTS)
-        } else {
-            turn.tried.map(|tried| tried + AGAIN)
-        };
-        let begins = not_before.is_none_or(|not_before| now >= not_before);
+        let (first, again) = if placement.is_settled() { (RESTS, RESTS) } else { (LEASE, AGAIN) };
+        let not_before = turn.tried.map_or(turn.since + first, |tried| tried + again);
+        let begins = now >= not_before;
         if begins {
             turn.tried = Some(now);
         }
@@ -75,12 +81,17 @@ impl Control {
         }
     }
 
-    async fn hand_to(&self, group: &Group, to: NodeId) -> Result<(), String> {
+    /// This voter, and no other one, leads in the place of this node.
+    pub(super) async fn hand_to(&self, group: &Group, to: NodeId) -> Result<(), String> {
         let began = Instant::now();
         group.heartbeat().await;
         let _ = timeout(ANSWERS_WITHIN, group.caught_up(to, began)).await;
         if !group.has_caught_up(to, began) {
             return Err("it does not answer, or has not caught up".to_owned());
+        }
+        let asked = self.ask_over(to, group.id(), false).await;
+        if asked.is_ok() && group.is_led_by(to, ALONE_WITHIN).await {
+            return Ok(());
         }
         self.hand_over(group, to).await.map_err(|error| error.to_string())
     }
@@ -102,8 +113,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_move_is_tried_at_once_and_again_after_a_while() {
+    async fn a_move_is_tried_when_the_lease_is_over_and_again_after_a_while() {
         let turns = leads();
+        assert!(!turns.begins(&GroupId::Meta, &placement(false)), "it has its lease");
+        advance(LEASE).await;
         for _ in 0..3 {
             assert!(turns.begins(&GroupId::Meta, &placement(false)));
             assert!(!turns.begins(&GroupId::Meta, &placement(false)));
@@ -130,7 +143,9 @@ mod tests {
         advance(RESTS).await;
         turns.look(&GroupId::Meta, true);
         assert!(!turns.begins(&GroupId::Meta, &placement(true)));
-        // a new word is carried out at once
+        // a new word is carried out
+        advance(LEASE).await;
+        assert!(!turns.begins(&GroupId::Meta, &placement(true)));
         assert!(turns.begins(&GroupId::Meta, &placement(false)));
     }
 }

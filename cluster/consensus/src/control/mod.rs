@@ -320,7 +320,12 @@ impl Control {
                     }
                 }
                 Ok(Steered::Leaves { to }) => {
-                    if let Err(error) = self.hand_over(&group, to).await {
+                    let handed = if placement.leads == Some(to) {
+                        self.hand_to(&group, to).await
+                    } else {
+                        self.hand_over(&group, to).await.map_err(|error| error.to_string())
+                    };
+                    if let Err(error) = handed {
                         tracing::debug!(group = %group.id(), to, "not handed over yet: {error}");
                     }
                 }

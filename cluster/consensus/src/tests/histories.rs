@@ -450,8 +450,14 @@ async fn steer_all(world: &Arc<World>, wished: &mut Placement) {
     }
 }
 
-/// As `control/hand_over.rs`: the others forget their leader, and one asks for votes until it leads.
+/// As `control/leading.rs` and `hand_over.rs`: one asks for votes; the others forget their leader, and it asks until it leads.
 async fn hand_over(world: &World, wished: &Placement, (from, to): (u64, u64)) {
+    if let Some(group) = world.group_of(to)
+        && group.elect().await.is_ok()
+        && group.wins(Duration::from_millis(300)).await
+    {
+        return;
+    }
     for node in wished.voters.iter().filter(|node| ![from, to].contains(*node)) {
         if let Some(group) = world.group_of(*node) {
             let _ = group.elect().await;
