@@ -159,3 +159,70 @@ fn late(status: &GroupStatus, voters: &BTreeSet<NodeId>) -> Option<Steered> {
     let node = voters.iter().copied().find(|node| status.answers(*node) && status.lacks(*node).is_some())?;
     status.lacks(node).map(|why| Steered::Waits { node, why })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    /// Another voter: its number, milliseconds since it answered, entries that it lacks.
+    type Other = (NodeId, u64, u64);
+
+    /// As node 1 sees it, which leads.
+    fn status(others: &[Other]) -> GroupStatus {
+        let silent = |(node, ms, _): &Other| (*node, Duration::from_millis(*ms));
+        let replicated = |(node, _, lacks): &Other| (*node, Some(1_000 - lacks));
+        GroupStatus {
+            term: 1,
+            leader: None,
+            last: Some(1_000),
+            applied: Some(1_000),
+            purged: None,
+            voters: [1, 2, 3].into(),
+            learners: BTreeSet::new(),
+            is_joint: false,
+            replicated: others.iter().map(replicated).collect(),
+            silent: others.iter().map(silent).collect::<BTreeMap<_, _>>(),
+        }
+    }
+
+    fn placement(leads: Option<NodeId>, is_settled: bool) -> Placement {
+        let settled_epoch = if is_settled { 9 } else { 8 };
+        Placement { epoch: 9, settled_epoch, voters: [1, 2, 3].into(), leads, ..Placement::default() }
+    }
+
+    #[test]
+    fn another_voter_leads_once_it_answers_and_has_caught_up() {
+        let (near, far, away) = ((2, 10, 3), (2, 10, 500), (2, 9_000, 0));
+        for (other, leads, is_settled, wanted) in [
+            (near, None, false, "stays"),
+            (near, Some(1), false, "stays"),
+            (near, Some(2), false, "yields"),
+            (near, Some(2), true, "yields"),
+            (far, Some(2), false, "waits"),
+            (far, Some(2), true, "stays"),
+            (away, Some(2), false, "stays"),
+            (away, Some(2), true, "stays"),
+            // one that was never asked
+            (near, Some(3), false, "stays"),
+        ] {
+            let found = match yields(1, &status(&[other]), &placement(leads, is_settled)) {
+                None => "stays",
+                Some(Steered::Yields { to: 2 }) => "yields",
+                Some(Steered::Waits { node: 2, .. }) => "waits",
+                Some(_) => "something else",
+            };
+            assert_eq!(found, wanted, "{other:?}, shall lead: {leads:?}, settled: {is_settled}");
+        }
+    }
+
+    #[test]
+    fn a_leader_that_goes_is_followed_by_the_one_that_shall_lead_or_by_who_has_most() {
+        let next = |others: &[Other], leads| successor(&status(others), &placement(leads, false));
+        let (two, three) = ((2, 10, 5), (3, 10, 0));
+        assert_eq!(next(&[two, three], None), Steered::Leaves { to: 3 });
+        assert_eq!(next(&[two, three], Some(2)), Steered::Leaves { to: 2 });
+        assert_eq!(next(&[(2, 9_000, 0), three], Some(2)), Steered::Leaves { to: 3 });
+        assert!(matches!(next(&[(2, 9_000, 0), (3, 9_000, 0)], Some(2)), Steered::Waits { .. }));
+    }
+}
