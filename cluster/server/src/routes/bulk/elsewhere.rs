@@ -27,7 +27,7 @@ pub(super) fn way(call: &Call, served: &ServedStore) -> Option<Relay> {
     let shown = call.header("authorization").and_then(|text| text.trim().split_once(' '));
     let by = (shown.map_or("", |(_, token)| token.trim()), BODY_BYTES_MAX as u32);
     let of = (served.store.name(), served.store.is_limited());
-    Some(Relay::new(control.clone(), by, of, call.app.certificates.clone()))
+    Some(Relay::new(control.clone(), by, of, (call.app.certificates.clone(), call.app.outgoing.clone())))
 }
 
 /// Has done what this node was not the one to do, and puts what became of it in its place.
