@@ -103,6 +103,11 @@ pub trait DiskFile: Send + Sync {
     /// What the file system says. After an error nobody knows what is on the disk: end the process.
     fn sync_data(&self) -> io::Result<()>;
 
+    /// A range will be read soon: the disk may begin with it. Advice only.
+    fn will_need(&self, offset: u64, len: u64) {
+        let _ = (offset, len);
+    }
+
     /// Sets the file's length; new bytes read as zeros and take no room yet.
     ///
     /// # Errors

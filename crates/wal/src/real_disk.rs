@@ -9,10 +9,14 @@ use crate::map::{Mapped, map_sealed};
 use rustix::fs::{Advice, OFlags, SeekFrom, fadvise, fcntl_getfl, fcntl_setfl};
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::num::NonZeroU64;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Bytes that a system takes of one advice at least: it may read no more of it than it would read ahead by itself.
+const ADVICE_BYTES: u64 = 128 << 10;
 
 /// Files of the operating system.
 #[derive(Clone, Debug)]
@@ -193,6 +197,16 @@ impl DiskFile for RealFile {
             }
         }
         Ok(done)
+    }
+
+    fn will_need(&self, offset: u64, len: u64) {
+        let end = offset.saturating_add(len);
+        let mut from = offset;
+        while from < end {
+            let to = (from + ADVICE_BYTES).min(end);
+            let _ = fadvise(&self.read, from, NonZeroU64::new(to - from), Advice::WillNeed);
+            from = to;
+        }
     }
 
     fn sync_data(&self) -> io::Result<()> {

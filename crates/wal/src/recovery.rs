@@ -185,7 +185,10 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path, pattern: &SegmentPattern, mod
     if mode.write {
         files[tip].file.sync_data()?;
     }
-    let end = Scanner::new(&*files[tip].file, files[tip].number, mode.keys)?.run(None, |_, _| {});
+    let last = Scanner::new(&*files[tip].file, files[tip].number, mode.keys)?;
+    // who only looks may look at a log that is being written
+    let last = if mode.write { last.reading_ahead() } else { last };
+    let end = last.run(None, |_, _| {});
     let purged = end.progress.state.as_ref().and_then(|state| state.purged);
     let chain = chain(&files[..=tip], purged, mode.check_from, &mut out);
     for pair in chain.windows(2) {

@@ -20,6 +20,8 @@ use strandline_keys::StoreKeys;
 
 /// Bytes read at once.
 const CHUNK_BYTES: usize = 1 << 20;
+/// Bytes behind a chunk that the disk is asked for before it is looked at: it reads while frames are checked.
+const AHEAD_BYTES: u64 = 4 << 20;
 
 /// A window that moves over a file.
 pub(crate) struct Chunks<'a> {
@@ -27,11 +29,30 @@ pub(crate) struct Chunks<'a> {
     len: u64,
     start: u64,
     buf: AlignedBuf,
+    /// The file is read from its start up to here, as far as one knows; 0: nobody knows.
+    read_through: u64,
+    /// Everything before was asked for.
+    asked_to: u64,
 }
 
 impl<'a> Chunks<'a> {
     pub(crate) fn new(file: &'a dyn DiskFile) -> io::Result<Self> {
-        Ok(Self { file, len: file.len()?, start: 0, buf: AlignedBuf::with_capacity(0) })
+        let buf = AlignedBuf::with_capacity(0);
+        Ok(Self { file, len: file.len()?, start: 0, buf, read_through: 0, asked_to: 0 })
+    }
+
+    /// Who moves it goes on up to `through` without a gap.
+    fn will_read(&mut self, through: u64) {
+        self.read_through = through.min(self.len);
+    }
+
+    /// Asks the disk for what comes behind `end`.
+    fn ask_ahead(&mut self, end: u64) {
+        let (from, to) = (self.asked_to.max(end), (end + AHEAD_BYTES).min(self.read_through));
+        if from < to {
+            self.file.will_need(from, to - from);
+            self.asked_to = to;
+        }
     }
 
     /// `len` bytes at `offset`; fewer at the end of the file.
@@ -44,6 +65,7 @@ impl<'a> Chunks<'a> {
             let ahead = usize::try_from(self.len - self.start.min(self.len)).unwrap_or(usize::MAX);
             let needed = usize::try_from(offset - self.start).unwrap_or(0) + len;
             self.buf.set_len(needed.max(CHUNK_BYTES).min(ahead));
+            self.ask_ahead(self.start + self.buf.len() as u64);
             let read = self.file.read_at(self.start, &mut self.buf)?;
             self.buf.set_len(read);
         }
@@ -174,8 +196,18 @@ impl<'a> Scanner<'a> {
         Ok(Self { chunks: Chunks::new(file)?, number, prover: Prover::new(keys), scan })
     }
 
+    /// Says that the file is written by nobody: what comes behind the present place may be read before it is looked at.
+    pub(crate) fn reading_ahead(mut self) -> Self {
+        self.chunks.will_read(u64::MAX);
+        self
+    }
+
     /// Reads to `limit`, the end that the next segment states, or to the first bad place.
     pub(crate) fn run(mut self, limit: Option<u64>, mut each: impl FnMut(&FrameHeader, u64)) -> Scan {
+        if let Some(limit) = limit {
+            // a segment that has one after it is not written any more
+            self.chunks.will_read(limit);
+        }
         loop {
             let offset = self.offset();
             if limit.is_some_and(|limit| offset >= limit) {
@@ -387,4 +419,93 @@ pub(crate) fn next_header(chunks: &mut Chunks<'_>, mut at: u64) -> io::Result<Op
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::map::Mapped;
+    use parking_lot::Mutex;
+    use std::ops::Range;
+
+    /// Zeros that remember what was read of them, and what was asked for before.
+    struct Zeros {
+        len: u64,
+        read_to: Mutex<u64>,
+        asked: Mutex<Vec<Range<u64>>>,
+    }
+
+    impl DiskFile for Zeros {
+        fn write_at(&self, _: u64, _: &[u8]) -> io::Result<()> {
+            Err(io::ErrorKind::PermissionDenied.into())
+        }
+
+        fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+            buf.fill(0);
+            *self.read_to.lock() = offset + buf.len() as u64;
+            Ok(buf.len())
+        }
+
+        fn will_need(&self, offset: u64, len: u64) {
+            let read_to = *self.read_to.lock();
+            assert!(offset + len <= read_to + 4 * CHUNK_BYTES as u64 + AHEAD_BYTES, "{offset} and {len} at {read_to}");
+            self.asked.lock().push(offset..offset + len);
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn set_len(&self, _: u64) -> io::Result<()> {
+            Err(io::ErrorKind::PermissionDenied.into())
+        }
+
+        fn len(&self) -> io::Result<u64> {
+            Ok(self.len)
+        }
+
+        fn next_data(&self, _: u64) -> io::Result<Option<u64>> {
+            Ok(None)
+        }
+
+        fn map(&self) -> io::Result<Mapped> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn is_direct(&self) -> bool {
+            false
+        }
+    }
+
+    /// Walks to the end of a file by frames of so many bytes; gives what was asked for.
+    fn walk(frame: usize, read_through: Option<u64>) -> Vec<Range<u64>> {
+        let file = Zeros { len: 20 << 20, read_to: Mutex::default(), asked: Mutex::default() };
+        let mut chunks = Chunks::new(&file).unwrap();
+        read_through.into_iter().for_each(|through| chunks.will_read(through));
+        for at in (0..file.len).step_by(frame) {
+            assert!(chunks.get(at, frame).unwrap().iter().all(|byte| *byte == 0));
+        }
+        drop(chunks);
+        file.asked.into_inner()
+    }
+
+    #[test]
+    fn what_will_be_read_is_asked_for_once_without_a_gap() {
+        for frame in [96, 5_008, 300_000, 3_000_000] {
+            for (through, end) in [(9_000_123, 9_000_123), (u64::MAX, 20 << 20)] {
+                let asked = walk(frame, Some(through));
+                let first = asked[0].start;
+                assert!(first <= frame.max(CHUNK_BYTES) as u64, "{asked:?}");
+                let begins = asked.iter().map(|range| range.start);
+                let ends = std::iter::once(first).chain(asked.iter().map(|range| range.end));
+                assert!(begins.eq(ends.take(asked.len())), "a gap or a double in {asked:?}");
+                assert_eq!(asked.last().unwrap().end, end, "by frames of {frame}");
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_asked_for_of_a_file_that_may_be_written() {
+        assert!(walk(5_008, None).is_empty());
+    }
 }
