@@ -19,6 +19,7 @@ use crate::tags::Seal;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use strandline_event::{LogIndex, Micros};
 use strandline_keys::{KeyName, StoreKeys};
 
@@ -191,9 +192,10 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path, pattern: &SegmentPattern, mod
     let end = last.run(None, |_, _| {});
     let purged = end.progress.state.as_ref().and_then(|state| state.purged);
     let chain = chain(&files[..=tip], purged, mode.check_from, &mut out);
-    for pair in chain.windows(2) {
-        let facts = older(pair[0], pair[1], mode, &mut out)?;
-        keep(pair[0], facts, &mut out);
+    for (found, older) in chain.iter().zip(all_older(&chain, mode)) {
+        let (facts, corrupt) = older?;
+        out.report.corrupt.extend(corrupt);
+        keep(found, facts, &mut out);
     }
     let facts = tail(&files[tip], end, &mut out);
     keep(&files[tip], facts, &mut out);
@@ -349,28 +351,57 @@ fn keep(found: &Found, facts: Facts, out: &mut Recovery) {
     out.kept.push(Kept { number, path, first_index, first_number, facts, file, key_name, has_tags, seal: None });
 }
 
+/// What a segment holds, and what is wrong with it.
+type Judged = io::Result<(Facts, Option<Corrupt>)>;
+
+/// All segments of a chain but the last, in order. What is found in one says nothing of another: two are read at a time, so that the disk
+/// and the other processor need not wait for the checks of one.
+fn all_older(chain: &[&Found], mode: Mode<'_>) -> Vec<Judged> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some([found, behind]) = chain.get(at..at + 2) else { return done };
+            done.push((at, older(found, behind, mode)));
+        }
+    };
+    let mut judged: Vec<(usize, Judged)> = match chain.len() {
+        0..=2 => work(),
+        _ => std::thread::scope(|scope| {
+            let other = scope.spawn(work);
+            let mut judged = work();
+            judged.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            judged
+        }),
+    };
+    judged.sort_by_key(|(at, _)| *at);
+    judged.into_iter().map(|(_, judged)| judged).collect()
+}
+
 /// A segment that has one after it: it must be whole up to the end that the next one states. The next one may go on at a
 /// higher index than this one ended, and says both: positions that were given up.
-fn older(found: &Found, next: &Found, mode: Mode<'_>, out: &mut Recovery) -> io::Result<Facts> {
+fn older(found: &Found, next: &Found, mode: Mode<'_>) -> Judged {
     let (Some((header, _)), Some((next_header, next_state))) = (&found.head, &next.head) else {
-        return Ok(Facts::empty());
+        return Ok((Facts::empty(), None));
     };
-    let Some(before) = next_state.before else { return Ok(Facts::empty()) };
+    let Some(before) = next_state.before else { return Ok((Facts::empty(), None)) };
     if before.last.is_none_or(|last| last.index < mode.check_from) {
         let last = before.last.filter(|last| last.index >= header.index);
-        return Ok(Facts { end: before.end, last, last_time: before.last_time, ..Facts::empty() });
+        return Ok((Facts { end: before.end, last, last_time: before.last_time, ..Facts::empty() }, None));
     }
     let mut scan = Scanner::new(&*found.file, found.number, mode.keys)?.run(Some(before.end), |_, _| {});
     let (progress, last) = (&scan.progress, scan.progress.last);
     let goes_on = next_header.index >= progress.next_index && (last.is_none() || last == before.last);
-    if let (_, Some(corrupt)) = judge(&scan, false) {
-        out.report.corrupt.push(Corrupt { segment: found.number, ..corrupt });
+    let mut corrupt = None;
+    if let (_, Some(place)) = judge(&scan, false) {
+        corrupt = Some(Corrupt { segment: found.number, ..place });
         scan.facts.end = before.end;
     } else if progress.end != before.end || !goes_on {
         let what = "the next segment does not go on where this one ends".to_owned();
-        out.report.corrupt.push(Corrupt { segment: found.number, offset: progress.end, what });
+        corrupt = Some(Corrupt { segment: found.number, offset: progress.end, what });
     }
-    Ok(scan.facts)
+    Ok((scan.facts, corrupt))
 }
 
 /// The last segment: where it ends, and what the log is as of there.

@@ -70,6 +70,33 @@ fn a_missing_segment_is_reported() {
 }
 
 #[test]
+fn damage_in_several_segments_is_reported_in_their_order() {
+    let mut rig = Rig::new(small_config());
+    let mut writer = rig.writer();
+    for i in 0..200u8 {
+        rig.push(&mut writer, &vec![i + 1; 2_000]);
+        if i % 5 == 0 {
+            rig.commit(&mut writer);
+        }
+    }
+    rig.commit(&mut writer);
+    rig.io.background(1000);
+    let paths = segment_paths(&rig.disk);
+    assert!(paths.len() > 5, "{} segments", paths.len());
+    let segments = rig.open().view.load().segments();
+    for path in &paths[..5] {
+        let bytes = rig.disk.contents(path).unwrap();
+        let at = (20_000..bytes.len()).find(|at| bytes[*at] != 0).unwrap();
+        rig.disk.flip(path, at as u64, 0x10);
+    }
+    let opened = rig.open();
+    assert!(opened.writer.is_none());
+    let found: Vec<_> = opened.recovered.corrupt.iter().map(|corrupt| corrupt.segment).collect();
+    let damaged: Vec<_> = segments[..5].iter().map(|segment| segment.number).collect();
+    assert_eq!(found, damaged);
+}
+
+#[test]
 fn a_segment_that_is_wholly_durable_elsewhere_may_be_missing_or_damaged() {
     for (lost, is_gone) in [(0, true), (0, false), (1, true), (1, false)] {
         let (mut rig, wanted) = whole_log(true);
