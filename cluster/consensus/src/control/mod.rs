@@ -138,8 +138,22 @@ impl Control {
     pub fn new(parts: ControlParts) -> Self {
         let (turn, offers, said) = (Arc::default(), Arc::default(), Arc::default());
         let (waits, removed, vouched) = (Arc::default(), Arc::default(), Arc::default());
-        let (lookers, helpers, keepers, hint, turns) = (Arc::default(), Arc::default(), Arc::default(), Arc::default(), Arc::default());
-        Self { parts: Arc::new(parts), turn, offers, said, waits, removed, turns, vouched, lookers, helpers, keepers, hint }
+        let (lookers, helpers, keepers, hint, turns) =
+            (Arc::default(), Arc::default(), Arc::default(), Arc::default(), Arc::default());
+        Self {
+            parts: Arc::new(parts),
+            turn,
+            offers,
+            said,
+            waits,
+            removed,
+            turns,
+            vouched,
+            lookers,
+            helpers,
+            keepers,
+            hint,
+        }
     }
 
     /// The state of the meta group, as far as it has been applied here.

@@ -11,6 +11,8 @@
 //! Pure: no file, no clock, no randomness. Invariant: the state after [`Log::replay`] of what was stored is the
 //! state that was there when it was stored; so a restart changes no answer.
 
+mod replay;
+
 use crate::append::error::{AppendError, Refusal, ShapeError};
 use crate::append::outcome::{Again, Answer, AppendOutcome, DuplicateOf, Lookup, RejectedRow};
 use crate::append::pass::{NewCommand, Verdict, judge};
@@ -23,7 +25,7 @@ use crate::append::settling::Settling;
 use crate::append::stamp::Unstamped;
 use crate::chunks::{ChunkMarks, KnownChunk};
 use crate::clock::LogClock;
-use crate::commands::{CommandRecord, Commands, Scope, command_digest, command_key, commands_of};
+use crate::commands::{CommandRecord, Commands, command_digest, command_key, commands_of};
 use crate::heads::{Heads, Touched, touched, touched_streams};
 use crate::ids::{TailIds, TailLoc};
 use crate::tenants::joined;
@@ -34,6 +36,8 @@ use std::sync::atomic::Ordering;
 use strandline_event::hash::stream_hash;
 use strandline_event::invariant::broken;
 use strandline_event::{BatchView, EventId, IdPrefix, LogIndex, LogKey, Micros, Seq, StampedBatch};
+
+pub(crate) use replay::Learned;
 
 /// What becomes of a request.
 #[derive(Debug)]
@@ -167,23 +171,6 @@ impl Log {
     /// Ids at or below it stand in files only, as far as this log remembers.
     pub(crate) fn ids_left(&self) -> LogIndex {
         self.ids_left
-    }
-
-    /// Learns a committed batch from the log file: every one above the watermark, in order, before the first request.
-    pub fn replay(&mut self, index: LogIndex, batch: &StampedBatch) {
-        if index <= self.accepted {
-            return;
-        }
-        self.published.clock.observe(batch.stamps().last_ingested_at());
-        self.published.ids.write().insert(index, batch);
-        self.chunks.insert(batch, index);
-        if self.rules.scope != Scope::None {
-            for command in command_records(batch, &self.rules) {
-                self.commands.insert_stored(command.key, command.record, index);
-            }
-        }
-        self.accepted = index;
-        self.advance(index, &touched(batch));
     }
 
     /// Judges a request. `index`: what the log file will give the next entry. On [`Decision::Store`] the state

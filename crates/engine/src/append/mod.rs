@@ -37,6 +37,7 @@ pub use driver::{Done, LogDriver};
 pub use error::{AppendError, Refusal};
 pub use files::{FilesCommitted, FilesFailed, FilesGroup, FilesWriter};
 pub use hashes::Hashes;
+pub(crate) use log::Learned;
 pub use log::{Decision, Log};
 pub use outcome::{Again, Answer, AppendOutcome, DuplicateOf, DuplicateRow, Lookup, RejectedRow, RowMap};
 pub use published::Published;

@@ -1,6 +1,6 @@
 //! A store on one node: its configuration, its logs, its tiers, and what readers pin of them.
 //!
-//! Shared by everybody (`Arc`). It starts no thread and owns no writer: each log's writer belongs to the owner of that
+//! Shared by everybody (`Arc`). It keeps no thread and owns no writer: each log's writer belongs to the owner of that
 //! log, which gets it from [`Store::open`] or [`Store::create_log`]. It knows no actor, no HTTP, no wall clock.
 
 mod buckets;
@@ -13,6 +13,7 @@ mod member;
 mod open;
 mod options;
 mod replace;
+mod replay;
 pub(crate) mod report;
 mod setting;
 mod settled;

@@ -24,9 +24,8 @@ use super::{LeftAlone, LogShared, Logs, SettledSnapshot, Store};
 use crate::append::{Log, Rules, Sink};
 use crate::clock::ClosedClocks;
 use crate::commands::{Scope, command_key};
+use crate::read::TierSet;
 use crate::read::cursors::Cursors;
-use crate::read::{ReadError, TierSet};
-use crate::view::frames;
 use arc_swap::ArcSwap;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -35,9 +34,9 @@ use std::sync::atomic::AtomicU64;
 use strandline_deql::{Checksum, Location, StoreConfig, Tier};
 use strandline_durable::{DurableTier, RunKind, SharedObjects, Snapshot, Update};
 use strandline_event::hash::keyed_hash;
-use strandline_event::{LogIndex, LogKey, Micros};
+use strandline_event::{LogKey, Micros};
 use strandline_keys::StoreKeys;
-use strandline_wal::{Disk, LogConfig, LogView, SegmentPattern};
+use strandline_wal::{Disk, LogConfig, SegmentPattern};
 
 /// An open store.
 pub struct Opened {
@@ -222,7 +221,7 @@ impl Store {
         }
     }
 
-    /// Replays what is above the watermark, and warms memory with what is young enough for it.
+    /// Replays what is above the watermark, and warms memory with what is young enough for it (see `replay`).
     pub(super) fn open_found(
         &self,
         found: FoundLog,
@@ -238,7 +237,7 @@ impl Store {
         log.join(&self.commands);
         let now_view = view.load();
         let end = now_view.last_index();
-        let (events, stopped) = self.replay(&mut log, &key, &now_view, watermark, now, report);
+        let (events, stopped) = self.replay(&mut log, &now_view, watermark, now, report);
         if let (Some(error), None) = (stopped, &damage) {
             // what recovery cannot see: a frame that is good and holds no batch
             report.corrupt.push(error.to_string());
@@ -254,44 +253,6 @@ impl Store {
         }
         let shared = LogShared::new(key.clone(), view, Arc::clone(log.published()), damage, durable_events + events);
         Ok(OpenLog { key, log, sink, shared: Arc::new(shared) })
-    }
-
-    /// A log is replayed as far as it can be read: the events, and why it is not read to its end.
-    fn replay(
-        &self,
-        log: &mut Log,
-        key: &LogKey,
-        view: &Arc<LogView>,
-        after: LogIndex,
-        now: Micros,
-        report: &mut OpenReport,
-    ) -> (u64, Option<ReadError>) {
-        let mut events = 0;
-        let entries = match frames::entries(key, view, after, view.last_index()) {
-            Ok(entries) => entries,
-            Err(error) => return (events, Some(error)),
-        };
-        for frame in entries {
-            let frame = match frame {
-                Ok(frame) => frame,
-                Err(error) => return (events, Some(error)),
-            };
-            log.replay(frame.index, &frame.batch);
-            report.replayed_batches += 1;
-            events += frame.batch.rows() as u64;
-            self.warm(key, frame, now);
-        }
-        (events, None)
-    }
-
-    /// The first batch that is young enough opens the log in memory; time never falls, so all later ones are too.
-    fn warm(&self, key: &LogKey, frame: frames::TailFrame, now: Micros) {
-        let taken = frame.batch.stamps().last_ingested_at().min(now);
-        let setting = self.setting();
-        let oldest = now.minus_seconds(setting.config.inmemory.ttl_seconds);
-        if let Some(hot) = setting.hot.as_ref().filter(|_| taken > oldest) {
-            hot.insert(key, frame.index, frame.batch, taken);
-        }
     }
 }
 

@@ -6,6 +6,7 @@ use strandline_event::{LogIndex, LogKey, StampedBatch, Stamps};
 use strandline_wal::{FrameIter, FrameKind, FrameLoc, FrameView, LogView};
 
 /// A batch read from the log.
+#[derive(Clone)]
 pub(crate) struct TailFrame {
     pub(crate) index: LogIndex,
     pub(crate) loc: FrameLoc,

@@ -1,0 +1,54 @@
+//! What a log learns of batches that are committed already: at a start, and of a group's entries that another node made.
+//!
+//! Hashes and digests of a batch depend on nothing but the batch and the rules ([`Learned`]), so another thread than the log's may make
+//! them. Taking them in goes batch by batch, in order.
+
+use super::{Log, command_records};
+use crate::append::rules::Rules;
+use crate::append::settle::SettledCommand;
+use crate::commands::Scope;
+use crate::heads::{Touched, touched};
+use strandline_event::{LogIndex, StampedBatch};
+
+/// What there is to learn of a batch.
+pub(crate) struct Learned {
+    touched: Vec<Touched>,
+    /// None where nobody checks command ids.
+    commands: Vec<SettledCommand>,
+}
+
+impl Learned {
+    /// Of a batch of a log that judges by these rules.
+    pub(crate) fn of(batch: &StampedBatch, rules: &Rules) -> Self {
+        let commands = match rules.scope {
+            Scope::None => Vec::new(),
+            _ => command_records(batch, rules).collect(),
+        };
+        Self { touched: touched(batch), commands }
+    }
+}
+
+impl Log {
+    /// Learns a committed batch from the log file: every one above the watermark, in order, before the first request.
+    pub fn replay(&mut self, index: LogIndex, batch: &StampedBatch) {
+        if index > self.accepted {
+            let learned = Learned::of(batch, &self.rules);
+            self.learn(index, batch, &learned);
+        }
+    }
+
+    /// As [`replay`](Self::replay), where what there is to learn was found out before, by this log's rules.
+    pub(crate) fn learn(&mut self, index: LogIndex, batch: &StampedBatch, learned: &Learned) {
+        if index <= self.accepted {
+            return;
+        }
+        self.published.clock.observe(batch.stamps().last_ingested_at());
+        self.published.ids.write().insert(index, batch);
+        self.chunks.insert(batch, index);
+        for command in &learned.commands {
+            self.commands.insert_stored(command.key, command.record, index);
+        }
+        self.accepted = index;
+        self.advance(index, &learned.touched);
+    }
+}
