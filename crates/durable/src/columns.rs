@@ -1,8 +1,8 @@
-//! Events -> Arrow columns, row by row: behind merges and Arrow IPC answers. Jobs, whose rows lie far apart, gather theirs field by
-//! field (`gather.rs`).
+//! Events -> Arrow columns, row by row: behind merges and Arrow IPC answers. Where a merge takes many rows of one input, they are copied
+//! column by column. Jobs, whose rows lie far apart, gather theirs field by field (`gather.rs`).
 
 use arrow::array::{
-    ArrayRef, FixedSizeBinaryArray, FixedSizeBinaryBuilder, Int64Array, Int64Builder, RecordBatch, StringArray,
+    Array, ArrayRef, FixedSizeBinaryArray, FixedSizeBinaryBuilder, Int64Array, Int64Builder, RecordBatch, StringArray,
     StringBuilder, TimestampMicrosecondArray, TimestampMicrosecondBuilder, UInt32Builder,
 };
 use arrow::datatypes::SchemaRef;
@@ -12,6 +12,7 @@ use strandline_event::{EventId, EventRef, Field, Micros, Seq};
 
 use crate::entry::Bounds;
 use crate::partition::text;
+use crate::read::RowBatch;
 use crate::schema::ID_BYTES;
 
 /// Bytes of a row besides those of its texts: numbers, id, and where each text ends.
@@ -37,6 +38,18 @@ pub struct SeqTooLarge(pub u64);
 /// Bytes that a row takes here.
 pub(crate) fn row_bytes(event: &EventRef<'_>) -> usize {
     TEXTS.iter().map(|field| text(event, *field).map_or(0, str::len)).sum::<usize>() + ROW_BYTES
+}
+
+/// The same of rows of a batch, from `from` to before `to`.
+pub(crate) fn bytes_of_rows(rows: &RowBatch, from: usize, to: usize) -> Vec<usize> {
+    let mut bytes = vec![ROW_BYTES; to - from];
+    let columns = TEXTS.iter().filter_map(|field| rows.texts(*field));
+    for texts in columns.filter(|texts| texts.null_count() < texts.len()) {
+        // a null has no bytes
+        let ends = texts.value_offsets().get(from..=to).unwrap_or_default();
+        bytes.iter_mut().zip(ends.windows(2)).for_each(|(sum, ends)| *sum += (ends[1] - ends[0]) as usize);
+    }
+    bytes
 }
 
 /// Collects events; takes the store's names by its schema.
@@ -95,6 +108,29 @@ impl EventColumns {
             builder.append_option(text);
         }
         self.rows += 1;
+        Ok(())
+    }
+
+    /// Adds rows of a batch from `from` on, which have so many bytes: as [`push`](Self::push) of each.
+    pub(crate) fn push_rows(
+        &mut self,
+        rows: &RowBatch,
+        from: usize,
+        count: usize,
+        bytes: usize,
+    ) -> Result<(), ArrowError> {
+        let (numbers, range) = (rows.numbers(), from..from + count);
+        self.ids.append_array(&numbers.ids.slice(from, count))?;
+        self.seqs.append_slice(&numbers.seqs.values()[range.clone()]);
+        self.versions.append_array(&numbers.versions.slice(from, count));
+        self.occurred.append_slice(&numbers.occurred.values()[range.clone()]);
+        self.ingested.append_slice(&numbers.ingested.values()[range]);
+        for (builder, field) in self.texts.iter_mut().zip(TEXTS) {
+            if let Some(texts) = rows.texts(field) {
+                builder.append_array(&texts.slice(from, count))?;
+            }
+        }
+        (self.rows, self.bytes) = (self.rows + count, self.bytes + bytes);
         Ok(())
     }
 

@@ -40,6 +40,18 @@ impl<'v> Doubles<'v> {
         self.count
     }
 
+    /// Whether only neighbours can be doubles.
+    pub(crate) const fn are_neighbours(&self) -> bool {
+        matches!(self.given, Given::Last(_))
+    }
+
+    /// Rows of a batch were given up to this one, of which none was a double of another.
+    pub(crate) fn gave(&mut self, batch: &RowBatch, at: usize) {
+        if let Given::Last(last) = &mut self.given {
+            remember(last, batch, at);
+        }
+    }
+
     /// Whether the present row of an input was not given before.
     pub(crate) fn is_new(&mut self, sources: &[Source], source: usize) -> Result<bool, MergeError> {
         let (batch, at) = sources[source].here();
@@ -49,10 +61,7 @@ impl<'v> Doubles<'v> {
                     Some((before, n)) => is_double(self.veil, (before, *n), (batch, at))?,
                     None => false,
                 };
-                match last {
-                    Some((before, n)) if before.is_same(batch) => *n = at,
-                    other => *other = Some((batch.clone(), at)),
-                }
+                remember(last, batch, at);
                 double
             }
             Given::All(places) => {
@@ -74,6 +83,13 @@ impl<'v> Doubles<'v> {
         };
         self.count += u64::from(double);
         Ok(!double)
+    }
+}
+
+fn remember(last: &mut Option<(RowBatch, usize)>, batch: &RowBatch, at: usize) {
+    match last {
+        Some((before, n)) if before.is_same(batch) => *n = at,
+        other => *other = Some((batch.clone(), at)),
     }
 }
 

@@ -6,6 +6,10 @@
 //!  input ─ sorted  ─┘
 //! ```
 //!
+//! Rows of an input that come before those of all others are found by looking ahead, and copied column by column: of files of other
+//! streams or days that is nearly all, of files that hold the same streams each stream's part. Batches of which anything has to be said
+//! (an order, a double, a redaction) are taken row by row.
+//!
 //! Memory: a page a column of each input, [`MergeLimits::batches_bytes`] of decoded rows in all, and the row group of the one file
 //! that is being written; the size of the inputs does not matter. An input that was written in another order is sorted in
 //! memory, as long as those of a job together have at most [`MergeLimits::sorted_bytes`]; a larger one is left alone.
@@ -215,11 +219,20 @@ fn write_rows(
     let mut heap = Heap::new(Order::new(layout), &sources);
     let mut done = 0;
     while let Some(source) = heap.top() {
-        if doubles.is_new(&sources, source)? {
+        let is_new = doubles.is_new(&sources, source)?;
+        // no further than to the next report
+        let most = if is_new && doubles.are_neighbours() { REPORT_ROWS - done % REPORT_ROWS } else { 1 };
+        let rows = heap.run(&mut sources, veil, usize::try_from(most).unwrap_or(1));
+        if rows > 1 {
+            let (batch, at) = sources[source].here();
+            writing.push_run(batch, at, at + rows)?;
+            doubles.gave(batch, at + rows - 1);
+            sources[source].skip(rows - 1);
+        } else if is_new {
             writing.push(&veil.over(sources[source].row()))?;
         }
         heap.advance(&mut sources)?;
-        done += 1;
+        done += rows as u64;
         if done % REPORT_ROWS == 0 && on_rows(done).is_break() {
             return Err(WriteError::Cancelled.into());
         }

@@ -38,6 +38,14 @@ impl Order {
         self.compare(a, b).is_le()
     }
 
+    /// Whether each row of a batch may stand behind the one before it and is another event.
+    pub(crate) fn is_strict(&self, batch: &RowBatch) -> bool {
+        (1..batch.rows()).all(|i| {
+            let is_same = batch.seq(i - 1) == batch.seq(i) && batch.stream_id(i - 1) == batch.stream_id(i);
+            !is_same && self.allows((batch, i - 1), (batch, i))
+        })
+    }
+
     /// Whether rows of one (stream, seq) always stand side by side: the type is the same in all of them.
     pub(crate) fn keeps_doubles_together(&self) -> bool {
         let mut fields = self.fields.iter().filter(|field| **field != Field::StreamType);

@@ -6,6 +6,7 @@ use super::MergeError;
 use super::order::Order;
 use crate::layout::Layout;
 use crate::read::{DataFile, Place, ReadError, RowBatch};
+use crate::redaction::Veil;
 use crate::sort::{RowRef, sort_rows};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 use std::vec::IntoIter;
@@ -17,6 +18,8 @@ pub(crate) struct Source {
     rows: Coming,
     batch: RowBatch,
     at: usize,
+    /// Of the present batch, once somebody has asked: see [`is_plain`](Self::is_plain).
+    plain: Option<bool>,
 }
 
 /// The rows behind the present one.
@@ -61,7 +64,7 @@ impl Source {
     pub(crate) fn streamed(file: DataFile) -> Result<Self, ReadError> {
         let mut stream = Stream::default();
         let batch = stream.next(&file)?.ok_or_else(|| empty(&file))?;
-        Ok(Self { file, rows: Coming::Streamed(stream), batch, at: 0 })
+        Ok(Self { file, rows: Coming::Streamed(stream), batch, at: 0, plain: None })
     }
 
     /// A file of another order; all of its rows are held.
@@ -73,7 +76,7 @@ impl Source {
         let mut order = sort_rows(layout, &batches).into_iter();
         let first = order.next().ok_or_else(|| empty(&file))?;
         let batch = batches.get(first.batch as usize).cloned().ok_or_else(|| empty(&file))?;
-        Ok(Self { file, rows: Coming::Sorted { batches, order }, batch, at: first.row as usize })
+        Ok(Self { file, rows: Coming::Sorted { batches, order }, batch, at: first.row as usize, plain: None })
     }
 
     /// The present row.
@@ -91,6 +94,19 @@ impl Source {
         self.file.fetch(&[row])?.pop().ok_or_else(|| empty(&self.file))
     }
 
+    /// Whether any stretch of the present batch can be given as it is: its rows are in order, each another event, and none is redacted.
+    pub(crate) fn is_plain(&mut self, order: &Order, veil: &Veil) -> bool {
+        // where rows are sorted here, those of a batch do not come one after the other
+        let Self { rows: Coming::Streamed(_), batch, plain, .. } = self else { return false };
+        let batch = &*batch;
+        *plain.get_or_insert_with(|| order.is_strict(batch) && !veil.hides_any(batch))
+    }
+
+    /// Goes over rows of the present batch, of which there are more.
+    pub(crate) fn skip(&mut self, rows: usize) {
+        self.at += rows;
+    }
+
     /// Goes to the next row; false: there is none.
     pub(crate) fn advance(&mut self, order: &Order) -> Result<bool, MergeError> {
         match &mut self.rows {
@@ -106,12 +122,13 @@ impl Source {
                 let sorted = match &behind {
                     Some(batch) => order.allows((&self.batch, self.at), (batch, 0)),
                     None if self.at + 1 < self.batch.rows() => {
-                        order.allows((&self.batch, self.at), (&self.batch, self.at + 1))
+                        let next = (&self.batch, self.at + 1);
+                        self.plain == Some(true) || order.allows((&self.batch, self.at), next)
                     }
                     None => return Ok(false),
                 };
                 match behind {
-                    Some(batch) => (self.batch, self.at) = (batch, 0),
+                    Some(batch) => (self.batch, self.at, self.plain) = (batch, 0, None),
                     None => self.at += 1,
                 }
                 if sorted { Ok(true) } else { Err(MergeError::NotSorted(self.place())) }

@@ -1,9 +1,11 @@
 //! Merges keep every row as it is, in order, once; what cannot be merged is said, and nothing is replaced.
 
 use super::*;
+use crate::read::RowBatch;
 use crate::sort::rows_as_they_come;
 use crate::testing::*;
 use crate::tier::tests::{CONFIGS, all, check_reads};
+use crate::write::Writing;
 use crate::{CommitError, Replacement, sort_rows};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -348,4 +350,106 @@ fn a_merge_of_sorted_parts_is_a_sort_of_all() {
     let expected = sorted.iter().map(|row| row.of(&batches)).map(|e| (e.stream_id.to_owned(), e.seq.0));
     assert!(rows.eq(expected), "and rows that compare equal stand as they came");
     assert_eq!(tier.pin().watermark(&log()), LogIndex(150));
+}
+
+/// Writes the rows of some files, one file after the other, as it is told; what came of it, but for the names.
+fn written(
+    tier: &DurableTier,
+    inputs: &[Arc<FileEntry>],
+    enough_bytes: u64,
+    mut write: impl FnMut(&mut Writing<'_, '_>, &RowBatch) -> Result<(), WriteError>,
+) -> Vec<FileEntry> {
+    let (layout, pinned, mut files) = (tier.layout(), tier.pin(), Vec::new());
+    let job_writer = tier.job_writer(&layout, Permits::Reserved);
+    let job = job(70, 0, 10);
+    let rows = inputs.iter().map(|file| file.rows).sum();
+    let mut writing = job_writer.begin(&job, rows, enough_bytes, &mut files);
+    for batch in inputs.iter().flat_map(|file| pinned.scan_file(file)) {
+        write(&mut writing, &batch.unwrap()).unwrap();
+    }
+    writing.end_file().unwrap();
+    tier.discard(&files);
+    files.into_iter().map(|file| FileEntry { path: String::new(), ..file }).collect()
+}
+
+#[test]
+fn rows_of_a_batch_are_written_as_if_they_came_one_by_one() {
+    let mut events = history(20_000);
+    for e in events.iter_mut().step_by(900) {
+        e.data = format!("\"{}\"", "y".repeat(200_000));
+    }
+    for (keys, enough_bytes) in [
+        ("", u64::MAX),
+        (", row_group.max_rows = 300, partition.by = 'dt'", u64::MAX),
+        (", durable.compression = 'none', compaction.target_file_mb = 1, compaction.max_file_mb = 1", u64::MAX),
+        (", durable.compression = 'none', row_group.target_mb = 1", 700 << 10),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let tier = open(dir.path(), &config(keys));
+        prepare(&tier, &events, events.len());
+        let inputs = tier.pin().files().to_vec();
+        let one_by_one = written(&tier, &inputs, enough_bytes, |writing, rows| {
+            (0..rows.rows()).try_for_each(|i| writing.push(&rows.row(i)))
+        });
+        let mut lengths = [1, 9, 100, 7, 4_000, 8].into_iter().cycle();
+        let in_runs = written(&tier, &inputs, enough_bytes, |writing, rows| {
+            let mut from = 0;
+            while from < rows.rows() {
+                let to = rows.rows().min(from + lengths.next().unwrap());
+                writing.push_run(rows, from, to)?;
+                from = to;
+            }
+            Ok(())
+        });
+        assert_eq!(one_by_one.iter().map(|file| file.rows).sum::<u64>(), events.len() as u64, "{keys}");
+        assert!(keys.is_empty() || one_by_one.len() > 2, "{keys}: {} files", one_by_one.len());
+        assert_eq!(in_runs, one_by_one, "{keys}");
+    }
+}
+
+/// Whether an event stands in the first file, and in the second.
+type Shape = fn(&Owned) -> (bool, bool);
+
+#[test]
+fn rows_come_in_order_whatever_the_inputs_have_in_common() {
+    let shapes: [(&str, Shape); 5] = [
+        ("streams apart", |e| (e.stream_id.as_str() < "stream-025", e.stream_id.as_str() >= "stream-025")),
+        ("parts of streams", |e| (e.seq > 60, e.seq <= 60)),
+        ("turns", |e| (e.seq.is_multiple_of(2), !e.seq.is_multiple_of(2))),
+        ("turns of some", |e| (e.seq % 24 > 1, e.seq % 24 < 2)),
+        ("some in both", |e| (e.seq < 130, e.seq >= 110)),
+    ];
+    let events = history(10_000);
+    for (name, shape) in shapes {
+        for keys in ["", ", row_group.sort_order = 'desc'", ", row_group.sort_by = ('seq', 'stream_id')"] {
+            let dir = tempfile::tempdir().unwrap();
+            let tier = open(dir.path(), &config(keys));
+            let first: Vec<_> = events.iter().filter(|e| shape(e).0).cloned().collect();
+            let second: Vec<_> = events.iter().filter(|e| shape(e).1).cloned().collect();
+            for (n, events) in [(1, &first), (2, &second)] {
+                let job = job(n, n as u64 * 10 - 10, n as u64 * 10);
+                let files = write(&tier, &job, events).unwrap();
+                // a commit of heads would refuse what stands in both
+                tier.commit(&crate::Commit { heads: Vec::new(), ..commit(&job, files, events) }).unwrap();
+            }
+            let (spec, mut told) = (spec(50, tier.pin().files()), Vec::new());
+            let on_rows = &mut |rows| {
+                told.push(rows);
+                GO_ON
+            };
+            let merged = tier.merge_files(&tier.pin(), &spec, on_rows).unwrap();
+            let all = (first.len() + second.len()) as u64;
+            assert_eq!((merged.doubles, &told[..]), (all - 10_000, &[8192, all][..]), "{name} {keys}");
+            replace(&tier, &spec, merged).unwrap();
+            let (layout, batches) = (tier.layout(), [&events]);
+            let sorted = sort_rows(&layout, &batches);
+            let mut expected = sorted.iter().map(|row| row.of(&batches));
+            for batch in tier.pin().scan_file(&tier.pin().files()[0]) {
+                for row in batch.unwrap().iter() {
+                    assert_eq!(Some(row), expected.next(), "{name} {keys}");
+                }
+            }
+            assert!(expected.next().is_none(), "{name} {keys}");
+        }
+    }
 }

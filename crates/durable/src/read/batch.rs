@@ -60,6 +60,15 @@ struct Inner {
     tenants: StringArray,
 }
 
+/// Columns of a batch that are no texts.
+pub(crate) struct Numbers<'a> {
+    pub(crate) ids: &'a FixedSizeBinaryArray,
+    pub(crate) seqs: &'a Int64Array,
+    pub(crate) versions: &'a UInt32Array,
+    pub(crate) occurred: &'a TimestampMicrosecondArray,
+    pub(crate) ingested: &'a TimestampMicrosecondArray,
+}
+
 impl RowBatch {
     /// Takes decoded columns of a file in schema order.
     pub(crate) fn new(file: Arc<FileEntry>, batch: RecordBatch, numbers: RowNumbers) -> Result<Self, ReadError> {
@@ -125,6 +134,29 @@ impl RowBatch {
         self.inner.stream_ids.value(i)
     }
 
+    /// A column of texts; `None`: the field is no text.
+    pub(crate) fn texts(&self, field: Field) -> Option<&StringArray> {
+        let c = &*self.inner;
+        Some(match field {
+            Field::StreamType => &c.stream_types,
+            Field::StreamId => &c.stream_ids,
+            Field::EventType => &c.event_types,
+            Field::Payload => &c.data,
+            Field::Metadata => &c.metadata,
+            Field::CommandId => &c.commands,
+            Field::CorrelationId => &c.correlations,
+            Field::CausationId => &c.causations,
+            Field::TenantId => &c.tenants,
+            Field::EventId | Field::Seq | Field::EventVersion | Field::OccurredAt | Field::IngestedAt => return None,
+        })
+    }
+
+    /// The columns that are no texts.
+    pub(crate) fn numbers(&self) -> Numbers<'_> {
+        let Inner { ids, seqs, versions, occurred, ingested, .. } = &*self.inner;
+        Numbers { ids, seqs, versions, occurred, ingested }
+    }
+
     /// Whether both are one batch.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.inner, &other.inner)
@@ -173,6 +205,15 @@ impl Rows for RowBatch {
 
     fn occurred_at(&self, i: usize) -> Micros {
         Micros(self.inner.occurred.value(i))
+    }
+
+    fn ingested_at(&self, i: usize) -> Micros {
+        Micros(self.inner.ingested.value(i))
+    }
+
+    fn text(&self, i: usize, field: Field) -> Option<&str> {
+        let texts = self.texts(field)?;
+        texts.is_valid(i).then(|| texts.value(i))
     }
 }
 

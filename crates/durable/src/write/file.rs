@@ -11,6 +11,7 @@ use crate::entry::{Bounds, FileEntry, FullUnder};
 use crate::gather::Chunk;
 use crate::layout::Layout;
 use crate::objects::ObjectError;
+use crate::read::RowBatch;
 use arrow::array::RecordBatch;
 use parking_lot::Mutex;
 use parquet::arrow::ArrowWriter;
@@ -132,6 +133,36 @@ impl<'l> OpenFile<'l> {
             self.encode()?;
         }
         Ok(())
+    }
+
+    /// Adds rows of a batch from `from` on, of so many bytes each: the first, and more of them until the encoders take what was collected, or
+    /// one might be too much. Gives how many.
+    pub(crate) fn push_rows(&mut self, rows: &RowBatch, from: usize, bytes: &[usize]) -> Result<usize, WriteError> {
+        let Some(first) = bytes.first() else { return Ok(0) };
+        if self.layout.splits_before(self.columns.bytes(), *first) {
+            self.encode()?;
+        }
+        let (rows_before, bytes_before) = (self.columns.rows(), self.columns.bytes());
+        // what takes all of them takes each
+        let takes_all = !self.is_full(rows_before + bytes.len(), bytes_before + bytes.iter().sum::<usize>(), 0);
+        let (mut count, mut sum, mut is_batch) = (0, 0, false);
+        for next in bytes {
+            let (pending_rows, pending) = (rows_before + count, bytes_before + sum);
+            let ends = || !takes_all && self.is_full(pending_rows, pending, *next);
+            if count > 0 && (ends() || self.layout.splits_before(pending, *next)) {
+                break;
+            }
+            (count, sum) = (count + 1, sum + next);
+            is_batch = self.layout.is_batch(pending_rows + 1, pending + next);
+            if is_batch {
+                break;
+            }
+        }
+        self.columns.push_rows(rows, from, count, sum).map_err(|e| WriteError::encode(&self.path, e.into()))?;
+        if is_batch {
+            self.encode()?;
+        }
+        Ok(count)
     }
 
     /// Adds as many of these rows as the file takes, from `from` on; gives where it ended.

@@ -17,12 +17,13 @@ pub(crate) use sink::{BLOCK_BYTES, INDEX_BLOCK_BYTES, SUMS_BLOCK_BYTES};
 pub use staged::OpenFiles;
 pub(crate) use staged::{StagedFiles, staged};
 
-use crate::columns::{SeqTooLarge, row_bytes};
+use crate::columns::{SeqTooLarge, bytes_of_rows, row_bytes};
 use crate::entry::FileEntry;
 use crate::gather::{Chunk, Gather};
 use crate::layout::Layout;
 use crate::objects::{ObjectError, Objects};
 use crate::partition::{PartitionKey, Partitioner};
+use crate::read::RowBatch;
 use crate::rows::Rows;
 use crate::sort::RowRef;
 use file::OpenFile;
@@ -35,6 +36,8 @@ use strandline_event::{ErrorKind, EventRef, LogIndex, LogKey};
 
 /// Rows between two reports of progress.
 pub(crate) const REPORT_ROWS: u64 = 8192;
+/// Fewer rows of one batch than these are sooner written one by one than copied column by column.
+const RUN_ROWS: usize = 8;
 /// Names that may be taken by what a crash left behind before something else must be wrong.
 const NAME_TRIES: u32 = 100_000;
 
@@ -150,11 +153,41 @@ impl<'l> Writing<'_, 'l> {
             self.begin_partition(self.partitioner.key())?;
         }
         let bytes = row_bytes(event);
-        let ends = |file: &OpenFile<'_>| file.cannot_take(bytes) || file.has(self.enough_bytes);
-        if self.open.as_ref().is_some_and(ends) {
-            self.end(true)?;
-        }
+        self.end_before(bytes)?;
         self.with_file(|file| file.push(event, bytes))
+    }
+
+    /// Writes rows of a batch, from `from` to before `to`: the same files as by [`push`](Self::push) of each.
+    pub(crate) fn push_run(&mut self, rows: &RowBatch, from: usize, to: usize) -> Result<(), WriteError> {
+        if to < from + RUN_ROWS {
+            return (from..to).try_for_each(|at| self.push(&rows.row(at)));
+        }
+        let bytes = bytes_of_rows(rows, from, to);
+        let mut begin = from;
+        for at in from..to {
+            if self.partitioner.advance(rows, at) || self.seen.is_empty() {
+                self.push_same(rows, begin, &bytes[begin - from..at - from])?;
+                self.begin_partition(self.partitioner.key())?;
+                begin = at;
+            }
+        }
+        self.push_same(rows, begin, &bytes[begin - from..])
+    }
+
+    /// Writes rows of the present partition, of so many bytes each.
+    fn push_same(&mut self, rows: &RowBatch, mut from: usize, mut bytes: &[usize]) -> Result<(), WriteError> {
+        while let Some(first) = bytes.first() {
+            self.end_before(*first)?;
+            let count = self.with_file(|file| file.push_rows(rows, from, bytes))?;
+            (from, bytes) = (from + count, &bytes[count..]);
+        }
+        Ok(())
+    }
+
+    /// Ends the open file if it is long enough, or a row of so many bytes may be too much for it.
+    fn end_before(&mut self, bytes: usize) -> Result<(), WriteError> {
+        let ends = |file: &OpenFile<'_>| file.cannot_take(bytes) || file.has(self.enough_bytes);
+        if self.open.as_ref().is_some_and(ends) { self.end(true) } else { Ok(()) }
     }
 
     /// Writes rows of one partition.
