@@ -31,6 +31,8 @@ use strandline_engine::compact::{JobLimits, Phase, Step, Steps, Stopped};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
+    // as the program does when it serves
+    strandline_workers::memory::take_small_pages();
     let mut numbers = std::env::args().skip(1).filter_map(|argument| argument.parse::<usize>().ok());
     let events = numbers.next().unwrap_or(1_000_000);
     let runs = numbers.next().unwrap_or(5);
