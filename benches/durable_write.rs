@@ -4,6 +4,9 @@
 //! nothing but the encoding. Also as CPU time of the process, which a busy machine does
 //! not distort as much: a job looks at rows while it reads, and gathers and encodes them, in two threads.
 //!
+//! And a merge of some files of one partition, each with rows of many streams, against the crate alone, which reads the same files and writes the
+//! rows that came of them. A merge is one thread.
+//!
 //! `cargo bench -p strandline-benches --bench durable_write -- [events] [runs]` (1,000,000 and 5).
 #![allow(
     clippy::unwrap_used,
@@ -24,7 +27,8 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 use strandline_benches::jobs;
 use strandline_durable::Layout;
-use strandline_engine::compact::{JobLimits, Phase, Step, Steps, Stopped};
+use strandline_engine::compact::{JobLimits, NoSteps, Phase, Step, Steps, Stopped, Trigger};
+use strandline_testkit::local_store::LocalStore;
 
 /// As in the program.
 #[global_allocator]
@@ -55,6 +59,17 @@ fn main() {
         let rate = median(took.iter().map(|(job, ..)| events as f64 / job.wall.as_secs_f64()));
         println!("  {days:>2} days: median ratio {wall:.2}, of CPU {cpu:.2}; the job moves {rate:.0} events/s");
     }
+    let took: Vec<(Spent, Spent)> = (0..runs).map(|_| merge(events)).collect();
+    for (merge, alone) in &took {
+        let ratio = ratio(alone.wall, merge.wall);
+        println!(
+            "  merge: {:.2?}, crate {:.2?}, ratio {ratio:.2}; CPU {:.2?}, {:.2?}",
+            merge.wall, alone.wall, merge.cpu, alone.cpu
+        );
+    }
+    let wall = median(took.iter().map(|(merge, alone)| ratio(alone.wall, merge.wall)));
+    let rate = median(took.iter().map(|(merge, _)| events as f64 / merge.wall.as_secs_f64()));
+    println!("  merge: median ratio {wall:.2}; it moves {rate:.0} events/s");
 }
 
 /// When a job entered each of its phases.
@@ -89,6 +104,12 @@ struct Spent {
     cpu: Duration,
 }
 
+impl Spent {
+    fn and(self, more: Self) -> Self {
+        Self { wall: self.wall + more.wall, cpu: self.cpu + more.cpu }
+    }
+}
+
 fn measured<T>(work: impl FnOnce() -> T) -> (T, Spent) {
     let cpu = || Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap();
     let (began, cpu_began) = (Instant::now(), cpu());
@@ -115,15 +136,42 @@ fn run(events: usize, days: usize) -> (Spent, Spent, String) {
     let phases = phases.told();
     assert_eq!(moved, events as u64);
 
-    let layout = Layout::new(&jobs::config(folder.path())).unwrap();
+    let rows = rows_of(&store, folder.path(), events);
+    (job, written_alone(&rows, folder.path()), phases)
+}
+
+/// Jobs whose files a merge makes one of: several days would be several merges.
+const JOBS: usize = 8;
+
+/// Times of a merge, and of the crate alone over what it read and wrote.
+fn merge(events: usize) -> (Spent, Spent) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = jobs::waiting(folder.path(), events, 1);
+    let limits = JobLimits { rows_max: events.div_ceil(JOBS) as u64, ..JobLimits::default() };
+    store.compact_with(&jobs::log(), limits, &NoSteps).unwrap();
+    let (inputs, read) = measured(|| rows_of(&store, folder.path(), events));
+    assert!(inputs.len() > 1, "{} files", inputs.len());
+    drop(inputs);
+    let (replaced, merge) = measured(|| store.merge(Trigger::Hand).unwrap());
+    assert!(replaced > 1, "{replaced} files");
+    let rows = rows_of(&store, folder.path(), events);
+    (merge, written_alone(&rows, folder.path()).and(read))
+}
+
+/// The rows of all files, read by the crate.
+fn rows_of(store: &LocalStore, folder: &Path, events: usize) -> Vec<Vec<RecordBatch>> {
     let files = store.store().durable().pin().files().iter().map(|file| file.path.clone()).collect::<Vec<_>>();
-    let rows: Vec<Vec<RecordBatch>> =
-        files.iter().map(|path| batches(&folder.path().join("durable").join(path))).collect();
+    let rows: Vec<Vec<RecordBatch>> = files.iter().map(|path| batches(&folder.join("durable").join(path))).collect();
     let counted: usize = rows.iter().flatten().map(RecordBatch::num_rows).sum();
     assert_eq!(counted, events, "both write the same rows");
-    let alone = |(n, rows): (usize, &Vec<_>)| write(&layout, rows, &folder.path().join(format!("alone-{n}.parquet")));
-    let ((), alone) = measured(|| rows.iter().enumerate().for_each(alone));
-    (job, alone, phases)
+    rows
+}
+
+/// What the crate alone takes to write these rows into as many files.
+fn written_alone(rows: &[Vec<RecordBatch>], folder: &Path) -> Spent {
+    let layout = Layout::new(&jobs::config(folder)).unwrap();
+    let alone = |(n, rows): (usize, &Vec<_>)| write(&layout, rows, &folder.join(format!("alone-{n}.parquet")));
+    measured(|| rows.iter().enumerate().for_each(alone)).1
 }
 
 fn batches(path: &Path) -> Vec<RecordBatch> {
