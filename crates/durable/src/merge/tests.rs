@@ -424,32 +424,75 @@ fn rows_come_in_order_whatever_the_inputs_have_in_common() {
         for keys in ["", ", row_group.sort_order = 'desc'", ", row_group.sort_by = ('seq', 'stream_id')"] {
             let dir = tempfile::tempdir().unwrap();
             let tier = open(dir.path(), &config(keys));
-            let first: Vec<_> = events.iter().filter(|e| shape(e).0).cloned().collect();
-            let second: Vec<_> = events.iter().filter(|e| shape(e).1).cloned().collect();
-            for (n, events) in [(1, &first), (2, &second)] {
-                let job = job(n, n as u64 * 10 - 10, n as u64 * 10);
-                let files = write(&tier, &job, events).unwrap();
-                // a commit of heads would refuse what stands in both
-                tier.commit(&crate::Commit { heads: Vec::new(), ..commit(&job, files, events) }).unwrap();
-            }
+            let of = |is_in: &dyn Fn(&Owned) -> bool| events.iter().filter(|e| is_in(e)).cloned().collect::<Vec<_>>();
+            let inputs = [of(&|e| shape(e).0), of(&|e| shape(e).1)];
+            prepare_each(&tier, &inputs);
             let (spec, mut told) = (spec(50, tier.pin().files()), Vec::new());
             let on_rows = &mut |rows| {
                 told.push(rows);
                 GO_ON
             };
             let merged = tier.merge_files(&tier.pin(), &spec, on_rows).unwrap();
-            let all = (first.len() + second.len()) as u64;
+            let all = (inputs[0].len() + inputs[1].len()) as u64;
             assert_eq!((merged.doubles, &told[..]), (all - 10_000, &[8192, all][..]), "{name} {keys}");
             replace(&tier, &spec, merged).unwrap();
-            let (layout, batches) = (tier.layout(), [&events]);
-            let sorted = sort_rows(&layout, &batches);
-            let mut expected = sorted.iter().map(|row| row.of(&batches));
-            for batch in tier.pin().scan_file(&tier.pin().files()[0]) {
-                for row in batch.unwrap().iter() {
-                    assert_eq!(Some(row), expected.next(), "{name} {keys}");
-                }
-            }
-            assert!(expected.next().is_none(), "{name} {keys}");
+            holds_in_order(&tier, &events, &format!("{name} {keys}"));
         }
+    }
+}
+
+/// Writes files, each of one job, with events that may stand in several.
+fn prepare_each(tier: &DurableTier, inputs: &[Vec<Owned>]) {
+    for (n, events) in (1..).zip(inputs) {
+        let job = job(u128::from(n), (n - 1) * 10, n * 10);
+        let files = write(tier, &job, events).unwrap();
+        // a commit of heads would refuse what stands in two
+        tier.commit(&crate::Commit { heads: Vec::new(), ..commit(&job, files, events) }).unwrap();
+    }
+}
+
+/// The store's one file holds these events, in the order of the layout.
+fn holds_in_order(tier: &DurableTier, events: &Vec<Owned>, what: &str) {
+    let (layout, batches, pinned) = (tier.layout(), [events], tier.pin());
+    let sorted = sort_rows(&layout, &batches);
+    let mut expected = sorted.iter().map(|row| row.of(&batches));
+    assert_eq!(pinned.files().len(), 1, "{what}");
+    for batch in pinned.scan_file(&pinned.files()[0]) {
+        for row in batch.unwrap().iter() {
+            assert_eq!(Some(row), expected.next(), "{what}");
+        }
+    }
+    assert!(expected.next().is_none(), "{what}");
+}
+
+#[test]
+fn random_inputs_give_each_event_once() {
+    let events = history(600);
+    let mut random = 7_u64;
+    let mut below = |end: u64| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) % end
+    };
+    let orders = ["", ", row_group.sort_order = 'desc'", ", row_group.sort_by = ('seq', 'stream_id')"];
+    for round in 0..36 {
+        let dir = tempfile::tempdir().unwrap();
+        let tier = open(dir.path(), &config(orders[round % orders.len()]));
+        // neighbours of a stream stand together, so many at a time
+        let (together, mut inputs, mut doubles) = (1 + below(6), vec![Vec::new(); 4], 0);
+        for (n, e) in (0..).zip(&events) {
+            let first = (n % 50 + e.seq / together) % 4;
+            inputs[first as usize].push(e.clone());
+            if below(8) == 0 {
+                inputs[(first + 1 + below(3)) as usize % 4].push(e.clone());
+                doubles += 1;
+            }
+        }
+        prepare_each(&tier, &inputs);
+        let mut spec = spec(50, tier.pin().files());
+        spec.limits.batches_bytes = [1, 20_000, 1 << 20][round / 12];
+        let merged = merge(&tier, &spec).unwrap();
+        assert_eq!(merged.doubles, doubles, "round {round}");
+        replace(&tier, &spec, merged).unwrap();
+        holds_in_order(&tier, &events, &format!("round {round}"));
     }
 }
