@@ -164,29 +164,31 @@ impl<'a> Job<'a> {
         Ok(self.steps.reached(step)?)
     }
 
-    /// Reads the entries. While the next are read from the disk, a second thread validates their batches and looks up what the order
-    /// and the heads need of them, and a third one what else is recorded beside the files.
+    /// Reads the entries. While the next are read from the disk, a second thread validates their batches, a third one looks up what the order
+    /// and the heads need of them, and a fourth one what else is recorded beside the files.
     fn select_and_look(&self) -> Result<(Selected, SettleBuilder<'a>, Sorter<'_>), CompactError> {
         std::thread::scope(|scope| {
+            let (to_check, unchecked) = mpsc::channel();
             let (to_look, unseen) = mpsc::channel();
             let (to_settle, unsettled) = mpsc::channel::<StampedBatch>();
-            let looking = scope.spawn(move || self.look(unseen, &to_settle));
+            let checking = scope.spawn(move || self.check(unchecked, [to_look, to_settle]));
+            let looking = scope.spawn(move || self.look(unseen));
             let settling = scope.spawn(move || {
                 let mut settle = SettleBuilder::new(self.rules);
                 // who commits records it
                 unsettled.into_iter().filter(|_| !self.for_another).for_each(|batch| settle.add(&batch));
                 settle
             });
-            let selected = self.select(&to_look);
-            drop(to_look);
-            let (settle, looked) = (ended(settling), ended(looking));
+            let selected = self.select(&to_check);
+            drop(to_check);
+            let (checked, settle, (batches, sorter)) = (ended(checking), ended(settling), ended(looking));
             // a batch that is none stands before what could not be read
-            let (batches, sorter) = looked?;
+            checked?;
             Ok((Selected { batches, ..selected? }, settle, sorter))
         })
     }
 
-    fn select(&self, to_look: &mpsc::Sender<FrameView>) -> Result<Selected, CompactError> {
+    fn select(&self, to_check: &mpsc::Sender<FrameView>) -> Result<Selected, CompactError> {
         let mut out = Selected { batches: Vec::new(), through: self.plan.through, rows: 0, bytes: 0 };
         let Plan { log, from_exclusive, through, limits, .. } = self.plan;
         let mut last = *from_exclusive;
@@ -203,8 +205,8 @@ impl<'a> Job<'a> {
                 break;
             }
             last = frame.header.index;
-            if to_look.send(frame).is_err() {
-                // who looks has found a batch that is none, and says so
+            if to_check.send(frame).is_err() {
+                // who checks has found a batch that is none, and says so
                 break;
             }
             (out.rows, out.bytes) = (out.rows + rows, out.bytes + bytes);
@@ -215,21 +217,29 @@ impl<'a> Job<'a> {
         Ok(out)
     }
 
-    fn look(
+    fn check(
         &self,
-        unseen: mpsc::Receiver<FrameView>,
-        to_settle: &mpsc::Sender<StampedBatch>,
-    ) -> Result<(Vec<StampedBatch>, Sorter<'_>), ReadError> {
+        unchecked: mpsc::Receiver<FrameView>,
+        others: [mpsc::Sender<StampedBatch>; 2],
+    ) -> Result<(), ReadError> {
+        for frame in unchecked {
+            let batch = frames::decode(&self.plan.log, &frame)?.batch;
+            for other in &others {
+                // the other end goes away only after this one
+                let _ = other.send(batch.clone());
+            }
+        }
+        Ok(())
+    }
+
+    fn look(&self, unseen: mpsc::Receiver<StampedBatch>) -> (Vec<StampedBatch>, Sorter<'_>) {
         let (mut batches, mut sorter) = (Vec::new(), Sorter::new(&self.layout));
         sorter.expect(usize::try_from(self.plan.events.min(self.plan.limits.rows_max)).unwrap_or(0));
-        for frame in unseen {
-            let batch = frames::decode(&self.plan.log, &frame)?.batch;
+        for batch in unseen {
             sorter.add(&batch);
-            // the other end goes away only after this one
-            let _ = to_settle.send(batch.clone());
             batches.push(batch);
         }
-        Ok((batches, sorter))
+        (batches, sorter)
     }
 
     fn write(&self, selected: &Selected, order: &[RowRef]) -> Result<Vec<FileEntry>, CompactError> {
