@@ -70,5 +70,5 @@ pub use real_disk::RealDisk;
 pub use recovery::{Corrupt, Cut, Recovered, any_begun};
 pub use replicated::{Content, Last};
 pub use space::Room;
-pub use view::{LogView, SegmentInfo, SharedView};
+pub use view::{LogView, SegmentBytes, SegmentInfo, SharedView};
 pub use writer::LogWriter;

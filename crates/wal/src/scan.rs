@@ -328,6 +328,9 @@ impl<'a> Scanner<'a> {
             let number = header.index.0.saturating_sub(progress.joined);
             scan.facts.mark(Mark { next_index: header.index, number, offset });
         }
+        if header.kind == FrameKind::Entry {
+            scan.facts.entry_bytes += u64::from(header.payload_len);
+        }
         if header.kind.takes_index() {
             progress.last = Some(LogId { leader: header.leader, index: header.index });
             progress.last_time = header.time;

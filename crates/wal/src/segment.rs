@@ -39,6 +39,8 @@ pub(crate) struct Facts {
     pub(crate) last: Option<LogId>,
     /// Time of its last entry, `Micros::MIN` without one.
     pub(crate) last_time: Micros,
+    /// Bytes of the payloads of entries that were in it when the log was opened, as far as they were read then.
+    pub(crate) entry_bytes: u64,
     /// Truncated, never written again.
     pub(crate) sealed: bool,
     /// Groups, ascending.
@@ -57,7 +59,7 @@ pub(crate) struct Mark {
 
 impl Facts {
     pub(crate) const fn empty() -> Self {
-        Self { end: 0, last: None, last_time: Micros::MIN, sealed: false, sparse: Vec::new() }
+        Self { end: 0, last: None, last_time: Micros::MIN, entry_bytes: 0, sealed: false, sparse: Vec::new() }
     }
 
     /// Remembers where a group starts, if it is far enough from the last one remembered.

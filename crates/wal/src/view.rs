@@ -69,6 +69,17 @@ pub struct SegmentInfo {
     pub sealed: bool,
 }
 
+/// How much a log held when it was opened: one of its segments.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SegmentBytes {
+    /// Its number.
+    pub number: SegmentNo,
+    /// Its acknowledged bytes.
+    pub bytes: u64,
+    /// Bytes of the payloads of its entries, of those that were there then; 0 where opening had no need to read it.
+    pub entry_bytes: u64,
+}
+
 impl LogView {
     /// A log without segments.
     #[must_use]
@@ -92,6 +103,17 @@ impl LogView {
     #[must_use]
     pub fn segments(&self) -> Vec<SegmentInfo> {
         (0..self.count()).filter_map(|i| self.segment(i)).map(|(segment, end)| info(segment, end)).collect()
+    }
+
+    /// What its segments held when it was opened, oldest first.
+    #[must_use]
+    pub fn opened_with(&self) -> Vec<SegmentBytes> {
+        let bytes = |(segment, bytes): (&Arc<Segment>, u64)| SegmentBytes {
+            number: segment.number(),
+            bytes,
+            entry_bytes: segment.facts(|facts| facts.entry_bytes),
+        };
+        (0..self.count()).filter_map(|i| self.segment(i)).map(bytes).collect()
     }
 
     /// Committed bytes of all segments.

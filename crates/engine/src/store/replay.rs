@@ -14,11 +14,12 @@ use super::{Setting, Store};
 use crate::append::{Learned, Log, Rules};
 use crate::read::ReadError;
 use crate::view::frames::{self, Entries, TailFrame};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use strandline_event::{LogIndex, LogKey, Micros};
 use strandline_hot::HotTier;
-use strandline_wal::{FrameLoc, LogView, SegmentNo};
+use strandline_wal::{FrameLoc, LogView, SegmentBytes};
 
 /// Rows that are handed over together: a batch by itself may have one only.
 const STEP_ROWS: usize = 1 << 10;
@@ -102,12 +103,12 @@ struct Warm {
     /// What was taken then or earlier is too old.
     oldest: Micros,
     max_bytes: u64,
-    /// Segments, ascending, and the bytes of the log from the begin of each to its end.
-    segments: Vec<(SegmentNo, u64)>,
-    /// Bytes of the log from the first frame to its end.
-    log_bytes: Option<u64>,
-    /// Bytes of the batches so far.
-    batch_bytes: u64,
+    /// Segments that are not read to their end, with what is left of their entries.
+    segments: VecDeque<SegmentBytes>,
+    /// What is left of all of them.
+    left_bytes: u64,
+    /// Whether a batch has come.
+    has_read: bool,
     /// All that comes from here on goes in.
     has_begun: bool,
 }
@@ -116,21 +117,16 @@ impl Warm {
     /// `None`: the store has no memory.
     fn of(setting: &Setting, key: LogKey, view: &LogView, now: Micros) -> Option<Self> {
         let inmemory = &setting.config.inmemory;
-        let mut segments: Vec<_> = view.segments().iter().map(|segment| (segment.number, segment.bytes)).collect();
-        let mut behind = 0;
-        for (_, bytes) in segments.iter_mut().rev() {
-            behind += *bytes;
-            *bytes = behind;
-        }
+        let segments = VecDeque::from(view.opened_with());
         Some(Self {
             hot: Arc::clone(setting.hot.as_ref()?),
             key,
             now,
             oldest: now.minus_seconds(inmemory.ttl_seconds),
             max_bytes: hot_options(inmemory).max_bytes,
+            left_bytes: segments.iter().map(|segment| segment.entry_bytes).sum(),
             segments,
-            log_bytes: None,
-            batch_bytes: 0,
+            has_read: false,
             has_begun: false,
         })
     }
@@ -138,30 +134,35 @@ impl Warm {
     /// The next batch of the log. The first one that goes in opens the log in memory; time never falls, so where one is young enough all
     /// later ones are.
     fn take(&mut self, frame: TailFrame) {
-        self.has_begun = self.has_begun || self.fits_from(&frame);
+        self.pass_before(frame.loc);
+        // it is among what is left; memory counts more for a batch than its bytes, so that some will leave rather than lack
+        self.has_begun |= self.left_bytes <= self.max_bytes;
+        self.pass(frame.batch.size_bytes() as u64);
         let taken = frame.batch.stamps().last_ingested_at().min(self.now);
         if self.has_begun && taken > self.oldest {
             self.hot.insert(&self.key, frame.index, frame.batch, taken);
         }
     }
 
-    /// Whether this batch and all behind it will be there at the end. How much of the log behind it is batches is taken to be as it was
-    /// before (blocks are filled up, more or less); memory counts more for a batch than its bytes, so that some will leave rather than lack.
-    fn fits_from(&mut self, TailFrame { loc, batch, .. }: &TailFrame) -> bool {
-        let size = batch.size_bytes() as u64;
-        let behind = self.bytes_behind(*loc);
-        let log_bytes = *self.log_bytes.get_or_insert(behind + u64::from(loc.len));
-        self.batch_bytes += size;
-        let seen = log_bytes.saturating_sub(behind).max(1);
-        let to_come = u128::from(behind) * u128::from(self.batch_bytes) / u128::from(seen);
-        u128::from(size) + to_come <= u128::from(self.max_bytes)
+    /// Nothing is left of segments before the frame's; and where the log is read from the middle of one, not all of that.
+    fn pass_before(&mut self, loc: FrameLoc) {
+        while let Some(segment) = self.segments.front().filter(|segment| segment.number < loc.segment) {
+            self.left_bytes -= segment.entry_bytes;
+            self.segments.pop_front();
+        }
+        if let Some(segment) = self.segments.front().filter(|_| !self.has_read) {
+            let before = u128::from(segment.entry_bytes) * u128::from(loc.offset) / u128::from(segment.bytes.max(1));
+            self.pass(u64::try_from(before).unwrap_or(u64::MAX));
+        }
+        self.has_read = true;
     }
 
-    /// Bytes of the log behind a frame.
-    fn bytes_behind(&self, loc: FrameLoc) -> u64 {
-        let found = self.segments.binary_search_by_key(&loc.segment, |(number, _)| *number);
-        let from_its_begin = found.ok().and_then(|at| self.segments.get(at)).map_or(0, |(_, bytes)| *bytes);
-        from_its_begin.saturating_sub(loc.offset + u64::from(loc.len))
+    /// So many bytes of the present segment's entries are not left any more.
+    fn pass(&mut self, bytes: u64) {
+        let Some(segment) = self.segments.front_mut() else { return };
+        let bytes = bytes.min(segment.entry_bytes);
+        segment.entry_bytes -= bytes;
+        self.left_bytes -= bytes;
     }
 }
 
@@ -170,6 +171,7 @@ mod tests {
     use super::*;
     use strandline_event::{BatchBuilder, BatchUnit, EventInput, IdPrefix, Seq, StampedBatch, StampsBuilder};
     use strandline_hot::{HotOptions, HotRange};
+    use strandline_wal::SegmentNo;
 
     const FRAMES: u64 = 100;
     const MAX_BYTES: u64 = 250_000;
@@ -194,29 +196,32 @@ mod tests {
         StampedBatch::new(builder.finish().unwrap(), stamps.finish()).unwrap()
     }
 
-    /// A log of frames that stand so many bytes apart, in two segments.
-    fn log(stride: u64) -> (Vec<TailFrame>, Vec<(SegmentNo, u64)>) {
+    /// A log of such batches, in frames that stand so many bytes apart, in two segments.
+    fn log(stride: u64, batch: impl Fn(u64) -> StampedBatch) -> (Vec<TailFrame>, Vec<SegmentBytes>) {
         let half = FRAMES / 2;
+        let mut segments: Vec<_> =
+            (0..2).map(|n| SegmentBytes { number: SegmentNo(3 + n), bytes: half * stride, entry_bytes: 0 }).collect();
         let frames = (0..FRAMES).map(|n| {
-            let batch = batch(n, 10, 1_000);
+            let batch = batch(n);
             let len = u32::try_from(batch.size_bytes()).unwrap();
             assert!(u64::from(len) <= stride, "{len}");
+            segments[usize::from(n >= half)].entry_bytes += u64::from(len);
             let loc = FrameLoc { segment: SegmentNo(3 + n / half), offset: n % half * stride, len };
             TailFrame { index: LogIndex(7 + n), loc, batch }
         });
-        (frames.collect(), vec![(SegmentNo(3), FRAMES * stride), (SegmentNo(4), half * stride)])
+        (frames.collect(), segments)
     }
 
-    fn warm(segments: Vec<(SegmentNo, u64)>, oldest: Micros) -> Warm {
+    fn warm(segments: Vec<SegmentBytes>, oldest: Micros) -> Warm {
         Warm {
             hot: Arc::new(HotTier::new(options())),
             key: LogKey::single("T"),
             now: NOW,
             oldest,
             max_bytes: MAX_BYTES,
-            segments,
-            log_bytes: None,
-            batch_bytes: 0,
+            left_bytes: segments.iter().map(|segment| segment.entry_bytes).sum(),
+            segments: segments.into(),
+            has_read: false,
             has_begun: false,
         }
     }
@@ -232,23 +237,49 @@ mod tests {
 
     #[test]
     fn memory_holds_what_it_would_if_all_had_been_put_in() {
-        // close together, in blocks, and far apart
-        for stride in [12_000, 16_384, 100_000] {
-            let (frames, segments) = log(stride);
+        let large = |n| batch(n, 10, 1_000);
+        // of the second log the first half are single events in blocks of their own
+        let logs = [log(12_000, large), log(16_384, |n| if n < FRAMES / 2 { batch(n, 1, 100) } else { large(n) })];
+        for (frames, segments) in logs {
             let mut warm = warm(segments, Micros(0));
             let (older, newer) = frames.split_at(frames.len() / 2);
             older.iter().for_each(|frame| warm.take(frame.clone()));
             assert_eq!(warm.hot.range(&warm.key), HotRange::default(), "they would leave again");
             newer.iter().for_each(|frame| warm.take(frame.clone()));
             let held = warm.hot.range(&warm.key);
-            assert_eq!(held, all_put_in(&frames), "{stride} bytes apart");
+            assert_eq!(held, all_put_in(&frames));
             assert!(held.after > frames[FRAMES as usize / 2].index && held.after < frames[FRAMES as usize - 2].index);
         }
     }
 
     #[test]
+    fn a_log_that_fits_goes_in_from_where_it_is_read() {
+        let (frames, segments) = log(12_000, |n| batch(n, 1, 1_000));
+        for first in [0, 20, 50, 70] {
+            let mut warm = warm(segments.clone(), Micros(0));
+            frames[first..].iter().for_each(|frame| warm.take(frame.clone()));
+            let held = warm.hot.range(&warm.key);
+            assert_eq!((held.after, held.through), (LogIndex(6 + first as u64), LogIndex(6 + FRAMES)), "from {first}");
+        }
+    }
+
+    #[test]
+    fn a_segment_is_left_by_as_much_as_was_read_of_it() {
+        let (frames, segments) = log(12_000, |n| batch(n, 10, 1_000));
+        let mut warm = warm(segments, Micros(0));
+        for (n, frame) in frames.iter().enumerate().skip(20) {
+            let left: u64 = frames[n..].iter().map(|frame| u64::from(frame.loc.len)).sum();
+            warm.pass_before(frame.loc);
+            // how much of the first segment stands before its 20th frame is not known to the byte
+            assert!(warm.left_bytes.abs_diff(left) < 1_000, "{} and {left}", warm.left_bytes);
+            warm.pass(u64::from(frame.loc.len));
+        }
+        assert_eq!(warm.left_bytes, 0);
+    }
+
+    #[test]
     fn what_is_too_old_does_not_go_in() {
-        let (frames, segments) = log(12_000);
+        let (frames, segments) = log(12_000, |n| batch(n, 10, 1_000));
         let first = frames.len() - 3;
         let mut warm = warm(segments, frames[first - 1].batch.stamps().last_ingested_at());
         frames.iter().for_each(|frame| warm.take(frame.clone()));
@@ -259,15 +290,12 @@ mod tests {
 
     #[test]
     fn behind_a_batch_that_is_too_large_memory_begins_anew() {
-        let (mut frames, mut segments) = log(12_000);
-        let large = frames.len() - 2;
-        frames[large].batch = batch(large as u64, 1, 300_000);
-        segments.iter_mut().for_each(|(_, bytes)| *bytes += 300_000);
-        frames[large + 1].loc.offset += 300_000;
+        let large = FRAMES - 2;
+        let (frames, segments) = log(400_000, |n| if n == large { batch(n, 1, 300_000) } else { batch(n, 10, 1_000) });
         let mut warm = warm(segments, Micros(0));
         frames.iter().for_each(|frame| warm.take(frame.clone()));
         let held = warm.hot.range(&warm.key);
         assert_eq!(held, all_put_in(&frames));
-        assert_eq!((held.after, held.through), (frames[large].index, frames[large + 1].index));
+        assert_eq!((held.after, held.through), (LogIndex(7 + large), LogIndex(8 + large)));
     }
 }

@@ -285,3 +285,22 @@ fn a_log_that_ends_too_low_goes_on_above_and_keeps_what_it_has() {
         assert!(between.map_or(has == 0, |frames| frames.count() == 0), "positions given up hold nothing");
     }
 }
+
+#[test]
+fn an_opened_log_says_how_much_its_segments_hold() {
+    let mut rig = Rig::new(small_config());
+    let mut writer = rig.writer();
+    for i in 0..100u8 {
+        rig.push(&mut writer, &[i; 1_500]);
+        rig.commit(&mut writer);
+    }
+    let view = rig.open().view.load();
+    let (held, segments) = (view.opened_with(), view.segments());
+    assert!(held.len() > 2, "{held:?}");
+    assert!(held.iter().map(|held| (held.number, held.bytes)).eq(segments.iter().map(|s| (s.number, s.bytes))));
+    assert!(held.iter().all(|held| held.entry_bytes.is_multiple_of(1_500) && held.entry_bytes > 0), "{held:?}");
+    assert_eq!(held.iter().map(|held| held.entry_bytes).sum::<u64>(), 100 * 1_500);
+    rig.check_from = segments[1].first_index;
+    let above = rig.open().view.load().opened_with();
+    assert_eq!((above[0].entry_bytes, above[1].entry_bytes), (0, held[1].entry_bytes), "what is below is not read");
+}

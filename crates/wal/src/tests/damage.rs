@@ -74,7 +74,7 @@ fn damage_in_several_segments_is_reported_in_their_order() {
     let mut rig = Rig::new(small_config());
     let mut writer = rig.writer();
     for i in 0..200u8 {
-        rig.push(&mut writer, &vec![i + 1; 2_000]);
+        rig.push(&mut writer, &[i + 1; 2_000]);
         if i % 5 == 0 {
             rig.commit(&mut writer);
         }
