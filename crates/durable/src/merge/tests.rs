@@ -478,7 +478,8 @@ fn random_inputs_give_each_event_once() {
         let dir = tempfile::tempdir().unwrap();
         let tier = open(dir.path(), &config(orders[round % orders.len()]));
         // neighbours of a stream stand together, so many at a time
-        let (together, mut inputs, mut doubles) = (1 + below(6), vec![Vec::new(); 4], 0);
+        let (together, mut doubles) = (1 + below(6), 0);
+        let mut inputs: [Vec<Owned>; 4] = Default::default();
         for (n, e) in (0..).zip(&events) {
             let first = (n % 50 + e.seq / together) % 4;
             inputs[first as usize].push(e.clone());
