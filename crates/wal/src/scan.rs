@@ -20,6 +20,8 @@ use strandline_keys::StoreKeys;
 
 /// Bytes read at once.
 const CHUNK_BYTES: usize = 1 << 20;
+/// Bytes read where the first frame of a file is wanted and nothing else.
+const FIRST_BYTES: usize = 16 << 10;
 /// Bytes behind a chunk that the disk is asked for before it is looked at: it reads while frames are checked.
 const AHEAD_BYTES: u64 = 4 << 20;
 
@@ -29,6 +31,8 @@ pub(crate) struct Chunks<'a> {
     len: u64,
     start: u64,
     buf: AlignedBuf,
+    /// Bytes read at once.
+    at_once: usize,
     /// The file is read from its start up to here, as far as one knows; 0: nobody knows.
     read_through: u64,
     /// Everything before was asked for.
@@ -38,7 +42,7 @@ pub(crate) struct Chunks<'a> {
 impl<'a> Chunks<'a> {
     pub(crate) fn new(file: &'a dyn DiskFile) -> io::Result<Self> {
         let buf = AlignedBuf::with_capacity(0);
-        Ok(Self { file, len: file.len()?, start: 0, buf, read_through: 0, asked_to: 0 })
+        Ok(Self { file, len: file.len()?, start: 0, buf, at_once: CHUNK_BYTES, read_through: 0, asked_to: 0 })
     }
 
     /// Who moves it goes on up to `through` without a gap.
@@ -64,7 +68,7 @@ impl<'a> Chunks<'a> {
             self.start = offset - offset % BLOCK_BYTES as u64;
             let ahead = usize::try_from(self.len - self.start.min(self.len)).unwrap_or(usize::MAX);
             let needed = usize::try_from(offset - self.start).unwrap_or(0) + len;
-            self.buf.set_len(needed.max(CHUNK_BYTES).min(ahead));
+            self.buf.set_len(needed.max(self.at_once).min(ahead));
             self.ask_ahead(self.start + self.buf.len() as u64);
             let read = self.file.read_at(self.start, &mut self.buf)?;
             self.buf.set_len(read);
@@ -231,6 +235,7 @@ impl<'a> Scanner<'a> {
 
     /// Only the first frame: the State that every segment starts with.
     pub(crate) fn first(mut self) -> io::Result<First> {
+        self.chunks.at_once = FIRST_BYTES;
         let header = match self.next(0)? {
             Ok(header) => Some(header),
             Err((Found::Forged, _, what)) => return Ok(Err(what)),
