@@ -19,6 +19,7 @@ use crate::view::frames;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use strandline_deql::StoreConfig;
 use strandline_durable::objects::{Purpose, Settings, open_location};
 use strandline_durable::{DurableTier, OpenError as DurableError, SharedObjects, Snapshot, sealed_places};
@@ -169,14 +170,52 @@ fn look(
     let marked = Marks::of(&place).map_or_else(|| Ok(Marked::default()), |marks| marks.read())?;
     let (accept_lost, newest, mut report) = (options.accept_lost_log, snapshot.as_deref(), OpenReport::default());
     let stale = lost::judge_folder(&place, &marked, newest, accept_lost, &mut report)?;
+    let keys: Vec<LogKey> = keys(&place, &marked, newest)?.into_iter().collect();
+    let judged = two_at_a_time(&keys, |key| -> Result<_, OpenError> {
+        let (known, mut said) = (Known::of(newest, &marked, key).of_stale(stale), OpenReport::default());
+        let log = lost::judge(&place, known, key.clone(), accept_lost, &mut said)?;
+        let moment = last_moment(&log, known);
+        Ok((log, moment, said))
+    });
     let (mut logs, mut tail) = (Vec::new(), Micros::MIN);
-    for key in keys(&place, &marked, newest)? {
-        let known = Known::of(newest, &marked, &key).of_stale(stale);
-        let log = lost::judge(&place, known, key, accept_lost, &mut report)?;
-        tail = tail.max(last_moment(&log, known));
+    for judged in judged {
+        let (log, moment, said) = judged?;
+        report.add(said);
+        tail = tail.max(moment);
         logs.push(log);
     }
     Ok(Facts { snapshot, logs, tail, report, stale })
+}
+
+/// Tries the same with each, two at a time: one waits for the disk, or is checked, beside the other. What came of them, in their order; where
+/// one fails, no further one is begun.
+fn two_at_a_time<T: Sync, R: Send, E: Send>(
+    items: &[T],
+    work: impl Fn(&T) -> Result<R, E> + Sync,
+) -> Vec<Result<R, E>> {
+    let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let some = || {
+        let mut done = Vec::new();
+        while !failed.load(Ordering::Relaxed) {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = items.get(at) else { break };
+            let outcome = work(item);
+            failed.fetch_or(outcome.is_err(), Ordering::Relaxed);
+            done.push((at, outcome));
+        }
+        done
+    };
+    let mut done = match items.len() {
+        0 | 1 => some(),
+        _ => std::thread::scope(|scope| {
+            let other = scope.spawn(&some);
+            let mut done = some();
+            done.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            done
+        }),
+    };
+    done.sort_by_key(|(at, _)| *at);
+    done.into_iter().map(|(_, outcome)| outcome).collect()
 }
 
 /// The largest ingested_at above the watermark, as far as the log can be read: opening it names what cannot.
@@ -197,4 +236,26 @@ pub(super) fn check_declaration(config: &StoreConfig, snapshot: &Snapshot) -> Re
     let old = old.stores.first().ok_or_else(|| unreadable("it declares no store".to_owned()))?;
     strandline_deql::replaceable_changes(&old.config, config)
         .map_err(|keys| OpenError::ConfigChanged { store: config.name.clone(), keys })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_tried_two_at_a_time_comes_in_order_and_ends_with_a_failure() {
+        let numbers: Vec<u32> = (0..1_000).collect();
+        for few in [0, 1, 2, 1_000] {
+            let doubled = two_at_a_time(&numbers[..few], |n| Ok::<_, ()>(2 * n));
+            assert!(doubled.into_iter().eq((0..few as u32).map(|n| Ok(2 * n))), "{few}");
+        }
+        let begun = AtomicUsize::new(0);
+        let tried = two_at_a_time(&numbers, |n| {
+            begun.fetch_add(1, Ordering::Relaxed);
+            if *n < 3 { Ok(*n) } else { Err(*n) }
+        });
+        // the other thread may have begun with one more
+        assert!((4..6).contains(&tried.len()) && begun.into_inner() == tried.len(), "{tried:?}");
+        assert_eq!(tried[..4], [Ok(0), Ok(1), Ok(2), Err(3)]);
+    }
 }

@@ -19,6 +19,19 @@ pub struct OpenReport {
     pub warnings: Vec<String>,
 }
 
+impl OpenReport {
+    /// Takes in what was found and done besides.
+    pub(super) fn add(&mut self, other: Self) {
+        let Self { replayed_batches, replayed_events, cuts, corrupt, lost, warnings } = other;
+        self.replayed_batches += replayed_batches;
+        self.replayed_events += replayed_events;
+        self.cuts.extend(cuts);
+        self.corrupt.extend(corrupt);
+        self.lost.extend(lost);
+        self.warnings.extend(warnings);
+    }
+}
+
 impl fmt::Display for OpenReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} events of {} batches read again from the log", self.replayed_events, self.replayed_batches)?;
