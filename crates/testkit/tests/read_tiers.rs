@@ -95,6 +95,31 @@ fn a_page_is_not_cut_from_a_view_whose_memory_has_gone() {
     assert_eq!(seen, (0..14).collect::<Vec<_>>());
 }
 
+#[test]
+fn of_a_log_that_is_larger_than_memory_the_newest_is_in_it_after_a_start() {
+    let (mut store, key) = (local("inmemory.max_mb = 1"), LogKey::single("A"));
+    for n in 0..700 {
+        let metadata = Some(format!("\"{}\"", "x".repeat(3_000)));
+        let wordy = strandline_testkit::model::Event { metadata, ..event(&format!("s{}", n % 4), n) };
+        let answer = store.append(&request("A", BatchUnit::Rows, vec![wordy]));
+        assert!(matches!(answer, Answer::Done(_)), "{answer:?}");
+        store.time.advance_us(13);
+    }
+    for in_order in [true, false] {
+        if in_order {
+            store.restart().unwrap()
+        } else {
+            store.kill().unwrap()
+        }
+        let held = store.store().hot().unwrap().range(&key);
+        let newest = store.store().log(&key).unwrap().published().committed();
+        assert_eq!(held.through, newest);
+        let batches = newest.0 - held.after.0;
+        assert!((200..400).contains(&batches), "{batches} batches of some 3,500 bytes in a megabyte");
+        assert_eq!(follow(&store, Position::START, 100).0, (0..700).collect::<Vec<_>>());
+    }
+}
+
 /// What happens when a data file is opened next, once.
 type Then = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
 
