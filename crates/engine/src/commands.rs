@@ -5,7 +5,7 @@
 //! The key is a keyed 128-bit hash of scope and id, which counts as the id's identity.
 
 use crate::append::Place;
-use crate::table::{Keyed, Table, Walk};
+use crate::table::{Keyed, Table, Told, Walk};
 use strandline_event::hash::{keyed_hash, keyed_hash_of};
 use strandline_event::{BatchUnit, BatchView, LogIndex, Micros, Seq};
 use strandline_wal::LeaderId;
@@ -95,7 +95,7 @@ impl Keyed for Entry {
 /// The table, in flight included.
 #[derive(Debug, Default)]
 pub struct Commands {
-    table: Table<Entry>,
+    table: Table<Entry, Told>,
     /// Where ids are unique in the whole store: what is here is in the registry too, under this log's name.
     place: Option<Place>,
 }

@@ -3,7 +3,7 @@
 //! Ids that the owner made cost one entry a batch (they share a prefix); ids that clients gave cost one each.
 //! Ids in Parquet are none of this table's business: the edge looks them up before it asks.
 
-use crate::table::{Keyed, Table, Walk};
+use crate::table::{Keyed, Table, Told, Walk};
 use std::sync::atomic::{AtomicU64, Ordering};
 use strandline_event::{EventId, IdFormat, IdPrefix, LogIndex, StampedBatch};
 
@@ -33,7 +33,7 @@ struct Made {
 #[derive(Debug, Default)]
 pub struct TailIds {
     given: Table<Given>,
-    made: Table<Made>,
+    made: Table<Made, Told>,
 }
 
 /// How far letting go of ids has come.

@@ -4,17 +4,21 @@
 //! millions of entries. So it grows by linear hashing: when it is full, the next part in turn is split in two, and a part never holds
 //! more than some three thousand entries. Entries leave the same way: a [`Walk`] goes over the parts in steps, between appends.
 //!
-//! A part holds the places of its entries only, four bytes each: a hash table keeps a fifth to a half of itself free, which would be as
-//! much of all entries. Splitting a part moves no entry, and one that leaves gives its place to the last one.
+//! A part holds the places of its entries only, four bytes each ([`Slot`]): a hash table keeps a fifth to a half of itself free, which would be
+//! as much of all entries. Splitting a part moves no entry, and one that leaves gives its place to the last one. A table that grows with every event has
+//! four bytes more there, which spare it a look at the entries when a part is split or grows.
 //!
 //! Invariant: a walk sees every entry that was there when it began. A split takes places from one part to the end of the list
 //! only, where the walk comes later.
 
 mod entries;
+mod slot;
 
 use entries::Entries;
 use hashbrown::HashTable;
-use hashbrown::hash_table::Entry as Slot;
+use hashbrown::hash_table::Entry as Found;
+use slot::Slot;
+pub(crate) use slot::Told;
 use std::hint::black_box;
 
 /// Entries a part, on average; with it the parts that were not split yet (twice as many, and as chance has it) keep within the 3,584
@@ -27,16 +31,16 @@ pub(crate) trait Keyed {
     fn key(&self) -> u128;
 }
 
-/// The table.
+/// The table; `S`: what its parts hold of each entry.
 #[derive(Debug)]
-pub(crate) struct Table<T> {
+pub(crate) struct Table<T, S = u32> {
     /// Never empty. With `base` parts (a power of two) and `split` more, part `n` of the first `split` has given half of its entries to
     /// part `base + n`.
-    parts: Vec<HashTable<u32>>,
+    parts: Vec<HashTable<S>>,
     entries: Entries<T>,
 }
 
-impl<T> Default for Table<T> {
+impl<T, S> Default for Table<T, S> {
     fn default() -> Self {
         Self { parts: vec![HashTable::new()], entries: Entries::default() }
     }
@@ -60,12 +64,7 @@ const fn part_of(key: u128, parts: usize) -> usize {
     if wide < parts { wide } else { wide & (base - 1) }
 }
 
-/// Where in its part: bits of their own.
-const fn hash_of(key: u128) -> u64 {
-    (key >> 64) as u64 ^ key as u64
-}
-
-impl<T: Keyed> Table<T> {
+impl<T: Keyed, S: Slot> Table<T, S> {
     /// Number of entries.
     pub(crate) const fn len(&self) -> usize {
         self.entries.len()
@@ -79,15 +78,16 @@ impl<T: Keyed> Table<T> {
     /// The entry of a key.
     pub(crate) fn get(&self, key: u128) -> Option<&T> {
         let part = &self.parts[part_of(key, self.parts.len())];
-        let place = part.find(hash_of(key), |place| self.entries.at(*place).key() == key)?;
-        Some(self.entries.at(*place))
+        let is_it = |slot: &S| slot.may_be(key) && self.entries.at(slot.place()).key() == key;
+        let slot = part.find(S::hash_of(key), is_it)?;
+        Some(self.entries.at(slot.place()))
     }
 
     /// Reads what [`get`](Self::get) of these keys will look at. Each look waits for memory; together, none depending on another, they
     /// wait at the same time.
     pub(crate) fn look_ahead(&self, keys: impl Iterator<Item = u128>) {
         for key in keys {
-            black_box(self.parts[part_of(key, self.parts.len())].find(hash_of(key), |_| false));
+            black_box(self.parts[part_of(key, self.parts.len())].find(S::hash_of(key), |_| false));
         }
     }
 
@@ -98,11 +98,12 @@ impl<T: Keyed> Table<T> {
         }
         let part = part_of(key, self.parts.len());
         let Self { parts, entries } = self;
-        let same = |place: &u32| entries.at(*place).key() == key;
-        match parts[part].entry(hash_of(key), same, |place| hash_of(entries.at(*place).key())) {
-            Slot::Occupied(known) => Some(entries.at_mut(*known.get())),
-            Slot::Vacant(free) => {
-                free.insert(entries.len() as u32);
+        let key_at = |place: u32| entries.at(place).key();
+        let is_it = |slot: &S| slot.may_be(key) && key_at(slot.place()) == key;
+        match parts[part].entry(S::hash_of(key), is_it, |slot| slot.hash(key_at)) {
+            Found::Occupied(known) => Some(entries.at_mut(known.get().place())),
+            Found::Vacant(free) => {
+                free.insert(S::new(entries.len() as u32, key));
                 entries.push(new());
                 None
             }
@@ -111,16 +112,18 @@ impl<T: Keyed> Table<T> {
 
     /// Splits the part whose turn it is: the places of its entries whose next bit is set become the last part.
     fn split_next(&mut self) {
-        let (new, count) = (self.parts.len(), self.parts.len() + 1);
-        let source = new - base_of(new);
+        let new = self.parts.len();
+        let (source, bit) = (new - base_of(new), base_of(new).ilog2());
         let Self { parts, entries } = self;
         let key_at = |place: u32| entries.at(place).key();
-        // in one go before each decides about the next, as in `look_ahead`
-        black_box(parts[source].iter().fold(0, |all, place| all ^ key_at(*place)));
+        if !S::knows(bit) {
+            // in one go before each decides about the next, as in `look_ahead`
+            black_box(parts[source].iter().fold(0, |all, slot| all ^ key_at(slot.place())));
+        }
         // at once as large as it has to be: growing there would cost an allocation for each doubling
         let mut part = HashTable::with_capacity(parts[source].len() / 2 + PART_ENTRIES / 32);
-        for place in parts[source].extract_if(|place| part_of(key_at(*place), count) == new) {
-            part.insert_unique(hash_of(key_at(place)), place, |place| hash_of(key_at(*place)));
+        for slot in parts[source].extract_if(|slot| slot.has_bit(bit, key_at)) {
+            part.insert_unique(slot.hash(key_at), slot, |slot| slot.hash(key_at));
         }
         shrink(&mut parts[source], entries);
         parts.push(part);
@@ -146,7 +149,7 @@ impl<T: Keyed> Table<T> {
             }
             let part = &mut self.parts[walk.next_part];
             *budget = budget.saturating_sub(1 + part.len());
-            leaving.extend(part.extract_if(|place| !keep(self.entries.at(*place))));
+            leaving.extend(part.extract_if(|slot| !keep(self.entries.at(slot.place()))).map(Slot::place));
             shrink(part, &self.entries);
             self.give_away(&mut leaving);
             walk.next_part += 1;
@@ -163,23 +166,25 @@ impl<T: Keyed> Table<T> {
             let Some(moved) = self.entries.swap_remove(place) else { continue };
             let key = moved.key();
             let part = part_of(key, self.parts.len());
-            if let Some(known) = self.parts[part].find_mut(hash_of(key), |known| *known == before) {
-                *known = place;
+            if let Some(known) = self.parts[part].find_mut(S::hash_of(key), |known| known.place() == before) {
+                *known = S::new(place, key);
             }
         }
     }
 }
 
 /// Memory goes where most places have gone.
-fn shrink<T: Keyed>(part: &mut HashTable<u32>, entries: &Entries<T>) {
+fn shrink<T: Keyed, S: Slot>(part: &mut HashTable<S>, entries: &Entries<T>) {
     if part.len() * 4 < part.capacity() {
-        part.shrink_to(part.len() * 2, |place| hash_of(entries.at(*place).key()));
+        part.shrink_to(part.len() * 2, |slot| slot.hash(|place| entries.at(place).key()));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
+    use std::rc::Rc;
 
     #[derive(Debug)]
     struct Entry(u128, u32);
@@ -190,9 +195,16 @@ mod tests {
         }
     }
 
-    #[test]
-    fn entries_are_found_changed_and_let_go() {
-        let mut table = Table::default();
+    fn key(n: u32) -> u128 {
+        strandline_event::hash::stream_hash(&n.to_string())
+    }
+
+    fn put<S: Slot>(table: &mut Table<Entry, S>, n: u32) {
+        assert!(table.get_or_insert(key(n), || Entry(key(n), n)).is_none());
+    }
+
+    fn found_changed_and_let_go<S: Slot>() {
+        let mut table: Table<Entry, S> = Table::default();
         let key = |n: u32| u128::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
         for n in 0..10_000 {
             assert!(table.get_or_insert(key(n), || Entry(key(n), n)).is_none());
@@ -208,31 +220,44 @@ mod tests {
     }
 
     #[test]
-    fn no_part_is_large_and_memory_is_that_of_the_entries_and_ten_bytes_each() {
-        let mut table = Table::default();
+    fn entries_are_found_changed_and_let_go() {
+        found_changed_and_let_go::<u32>();
+        found_changed_and_let_go::<Told>();
+    }
+
+    fn small_in_parts_and_memory<S: Slot>(beside_entry: usize) {
+        let mut table: Table<Entry, S> = Table::default();
         for n in 0..300_000_u32 {
-            let key = strandline_event::hash::stream_hash(&n.to_string());
-            assert!(table.get_or_insert(key, || Entry(key, n)).is_none());
+            put(&mut table, n);
             if n % 20_000 == 19_999 {
                 let places: usize = table.parts.iter().map(HashTable::allocation_size).sum();
                 let bytes = places + table.entries.bytes();
-                assert!(bytes < table.len() * (size_of::<Entry>() + 12), "{bytes} for {} entries", table.len());
+                assert!(
+                    bytes < table.len() * (size_of::<Entry>() + beside_entry),
+                    "{bytes} for {} entries",
+                    table.len()
+                );
             }
         }
         assert!(table.parts.iter().all(|part| part.capacity() <= 3_584), "a step of growing or letting go is bounded");
         table.retain(|entry| entry.1 % 1_000 == 0);
         let places: usize = table.parts.iter().map(HashTable::allocation_size).sum();
         assert!(places + table.entries.bytes() < 300_000, "memory goes: {places} and {}", table.entries.bytes());
-        let key = |n: u32| strandline_event::hash::stream_hash(&n.to_string());
         assert!((0..300_000).all(|n| table.get(key(n)).map(|entry| entry.1) == (n % 1_000 == 0).then_some(n)));
     }
 
     #[test]
-    fn a_walk_in_steps_sees_every_entry_however_the_table_grows_meanwhile() {
-        let key = |n: u32| strandline_event::hash::stream_hash(&n.to_string());
-        let mut table = Table::default();
-        let put =
-            |table: &mut Table<Entry>, n: u32| assert!(table.get_or_insert(key(n), || Entry(key(n), n)).is_none());
+    fn no_part_is_large_and_memory_is_that_of_the_entries_and_ten_bytes_each() {
+        small_in_parts_and_memory::<u32>(12);
+    }
+
+    #[test]
+    fn with_four_bytes_of_the_key_it_is_twice_as_much() {
+        small_in_parts_and_memory::<Told>(22);
+    }
+
+    fn walked_in_steps<S: Slot>() {
+        let mut table: Table<Entry, S> = Table::default();
         (0..50_000).for_each(|n| put(&mut table, n));
         let (mut walk, mut steps, mut next) = (Walk::default(), 0, 50_000);
         loop {
@@ -251,5 +276,42 @@ mod tests {
         assert_eq!(table.len(), 70_000);
         assert!((0..50_000).all(|n| table.get(key(n)).is_none()));
         assert!((50_000..120_000).all(|n| table.get(key(n)).is_some_and(|entry| entry.1 == n)));
+    }
+
+    #[test]
+    fn a_walk_in_steps_sees_every_entry_however_the_table_grows_meanwhile() {
+        walked_in_steps::<u32>();
+        walked_in_steps::<Told>();
+    }
+
+    /// An entry that counts how often it is looked at.
+    #[derive(Debug)]
+    struct Counted(u128, Rc<Cell<usize>>);
+
+    impl Keyed for Counted {
+        fn key(&self) -> u128 {
+            self.1.set(self.1.get() + 1);
+            self.0
+        }
+    }
+
+    /// Looks at entries while a table that has 30,000 becomes one of 200,000, and while as many other keys are looked for.
+    fn looks<S: Slot>() -> usize {
+        let looks = Rc::new(Cell::new(0));
+        let mut table: Table<Counted, S> = Table::default();
+        for n in 0..200_000 {
+            if n == 30_000 {
+                looks.set(0);
+            }
+            assert!(table.get_or_insert(key(n), || Counted(key(n), Rc::clone(&looks))).is_none());
+        }
+        assert!((200_000..370_000).all(|n| table.get(key(n)).is_none()));
+        looks.get()
+    }
+
+    #[test]
+    fn who_knows_four_bytes_of_a_key_looks_at_no_entry_where_the_table_grows_or_another_key_is_looked_for() {
+        let (places, told) = (looks::<u32>(), looks::<Told>());
+        assert!(places > 500_000 && told < 100, "{places} and {told} looks");
     }
 }
