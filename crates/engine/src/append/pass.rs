@@ -14,7 +14,7 @@ use crate::append::settled::SettledError;
 use crate::commands::{CommandRecord, Scope};
 use crate::heads::tenant_hash;
 use crate::strict::one_command;
-use foldhash::fast::FixedState;
+use hashbrown::HashTable;
 use std::collections::{HashMap, HashSet};
 use strandline_durable::DIGEST_UNKNOWN;
 use strandline_event::{BatchUnit, BatchView, EventId, LogIndex, LogKey, Micros, Seq};
@@ -90,8 +90,8 @@ struct Pass<'a> {
     request: &'a AppendRequest,
     batch: BatchView<'a>,
     hashes: &'a Hashes,
-    /// By command key: the row of this body that began it.
-    body_commands: HashMap<u128, (u128, u32), FixedState>,
+    /// Of a bulk body, by key: places of `out.commands`.
+    body_commands: HashTable<u32>,
     /// By distinct stream and seq: the row of this body, filled when first asked for.
     body_seqs: Option<HashMap<(usize, u64), u32>>,
     out: Verdict,
@@ -114,7 +114,7 @@ pub(crate) fn judge(log: &Log, request: &AppendRequest) -> Result<Verdict, Settl
         request,
         batch,
         hashes,
-        body_commands: HashMap::default(),
+        body_commands: HashTable::new(),
         body_seqs: None,
         out: Verdict {
             seqs: vec![0; rows],
@@ -136,6 +136,11 @@ enum Whole {
     Rows,
     Refused(Refusal),
     Known,
+}
+
+/// Keys of commands are keyed hashes: nobody chooses which of them meet.
+const fn hash_of(key: u128) -> u64 {
+    key as u64
 }
 
 impl JudgedStream {
@@ -284,7 +289,10 @@ impl Pass<'_> {
             && self.batch.unit() == BatchUnit::Rows
             && let Some(command) = self.out.commands.pop()
         {
-            self.body_commands.remove(&command.key);
+            let at = self.out.commands.len() as u32;
+            if let Ok(known) = self.body_commands.find_entry(hash_of(command.key), |other| *other == at) {
+                known.remove();
+            }
         }
         result
     }
@@ -322,7 +330,7 @@ impl Pass<'_> {
             let (first_seq, count) = if tells { (first_seq, count) } else { (Seq::ZERO, 0) };
             AppendError::CommandConflict { command_id: id.to_owned(), first_seq, count }
         };
-        if let Some((earlier, first_row)) = self.body_commands.get(&key).copied() {
+        if let Some(NewCommand { digest: earlier, row: first_row, .. }) = self.body_command(key) {
             let first_seq = Seq(self.out.seqs.get(first_row as usize).copied().unwrap_or(0));
             if earlier != digest {
                 return Ok(Err(conflict(first_seq, 1)));
@@ -343,16 +351,36 @@ impl Pass<'_> {
         if let Some(known) = self.in_another_log(id, key)? {
             return Ok(known);
         }
-        if self.body_commands.is_empty() {
-            // most often each row that is left begins a command, or the whole body is one
-            let most = (self.batch.rows() - rows.start) / rows.len().max(1);
-            self.body_commands.reserve(most);
-            self.out.commands.reserve(most);
-        }
-        self.body_commands.insert(key, (digest, rows.start as u32));
-        let (row, count) = (rows.start as u32, rows.len() as u32);
-        self.out.commands.push(NewCommand { key, digest, row, count });
+        self.begin(key, digest, rows);
         Ok(Ok(Command::New))
+    }
+
+    /// These rows begin a command.
+    fn begin(&mut self, key: u128, digest: u128, rows: std::ops::Range<usize>) {
+        let (row, count) = (rows.start as u32, rows.len() as u32);
+        if self.batch.unit() == BatchUnit::Append {
+            // no other row asks for it
+            self.out.commands.push(NewCommand { key, digest, row, count });
+            return;
+        }
+        let (at, left) = (self.out.commands.len(), self.batch.rows() - rows.start);
+        if at == 0 {
+            // most often each row that is left begins a command
+            self.out.commands.reserve(left);
+            self.body_commands.reserve(left, |_| 0);
+        }
+        self.out.commands.push(NewCommand { key, digest, row, count });
+        let commands = &self.out.commands;
+        let hash = |at: &u32| commands.get(*at as usize).map_or(0, |command| hash_of(command.key));
+        self.body_commands.insert_unique(hash_of(key), at as u32, hash);
+    }
+
+    /// The command of this key that a row before began.
+    fn body_command(&self, key: u128) -> Option<NewCommand> {
+        let commands = &self.out.commands;
+        let has_key = |at: &u32| commands.get(*at as usize).is_some_and(|command| command.key == key);
+        let at = self.body_commands.find(hash_of(key), has_key)?;
+        commands.get(*at as usize).copied()
     }
 
     /// Whether a command that is new to this log is another one's: an event of another stream type is another event.
