@@ -5,8 +5,9 @@
 #![allow(unsafe_code)]
 
 use crate::batch::{ArchivedEventBatch, BatchView, EventBatch};
-use crate::bytes::SharedBytes;
+use crate::bytes::{AlignedBytes, SharedBytes};
 use crate::limits::BATCH_BYTES_MAX;
+use rkyv::api::high::to_bytes_in;
 use rkyv::rancor;
 
 /// Why bytes are not a batch.
@@ -30,7 +31,8 @@ pub struct BatchBytes(SharedBytes);
 impl BatchBytes {
     /// Archives a batch. Errors: it is unsound or too large.
     pub fn archive(batch: &EventBatch) -> Result<Self, BatchError> {
-        let bytes = rkyv::to_bytes::<rancor::Error>(batch).map_err(|_| BatchError::TooLarge)?;
+        let room = AlignedBytes::with_capacity(batch.archive_bytes_max());
+        let bytes = to_bytes_in::<_, rancor::Error>(batch, room).map_err(|_| BatchError::TooLarge)?;
         if bytes.len() > BATCH_BYTES_MAX {
             return Err(BatchError::TooLarge);
         }

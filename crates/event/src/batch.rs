@@ -78,6 +78,28 @@ pub struct EventBatch {
     pub tenant_ids: Texts,
 }
 
+/// Columns and texts of a batch: each may have zeros before it, to the next multiple of 8.
+const COLUMNS: usize = 23;
+
+impl EventBatch {
+    /// Bytes that its archive has at most: room of so much is filled without a second one.
+    pub(crate) fn archive_bytes_max(&self) -> usize {
+        let texts = |texts: &Texts| size_of_val(&*texts.ends) + texts.heap.len();
+        let optional =
+            [&self.metadata, &self.command_ids, &self.correlation_ids, &self.causation_ids, &self.tenant_ids];
+        size_of::<ArchivedEventBatch>()
+            + 8 * COLUMNS
+            + self.stream_type.len()
+            + [&self.streams, &self.event_types, &self.data].into_iter().chain(optional).map(texts).sum::<usize>()
+            + size_of_val(&*self.stream_of)
+            + size_of_val(&*self.flags)
+            + size_of_val(&*self.event_ids)
+            + size_of_val(&*self.seqs)
+            + size_of_val(&*self.occurred_at)
+            + size_of_val(&*self.event_versions)
+    }
+}
+
 /// What one command covers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BatchUnit {

@@ -1,9 +1,9 @@
 //! Reads archives by `FORMAT.md` and nothing else, as a program in another language would.
 
-use crate::batch::BatchUnit;
+use crate::batch::{BatchUnit, COLUMNS, EventBatch};
 use crate::id::EventId;
 use crate::num::{Micros, Seq};
-use crate::{BatchBuilder, EventInput};
+use crate::{BatchBuilder, BatchBytes, EventInput};
 
 const ROOT_BYTES: usize = 216;
 
@@ -106,4 +106,29 @@ fn what_no_row_has_is_wholly_empty() {
     assert_eq!((bytes.0[root], bytes.string(root + 32)), (1, "A type with a long name"));
     assert_eq!((bytes.vector::<16>(root + 72).len(), bytes.vector::<8>(root + 80).len()), (0, 0));
     assert!([136, 152, 168, 184, 200].iter().all(|at| bytes.texts(root + at).is_empty()));
+}
+
+#[test]
+fn the_room_that_is_made_for_an_archive_is_enough_and_little_more() {
+    for rows in [1_u8, 2, 7, 200] {
+        let (mut bare, mut given) = (EventBatch::default(), EventBatch::default());
+        for batch in [&mut bare, &mut given] {
+            batch.stream_type = "a longer name of a stream type".to_owned();
+            batch.streams.push("s");
+            for n in 0..rows {
+                batch.stream_of.push(0);
+                batch.event_types.push("Placed");
+                batch.data.push(&"x".repeat(usize::from(n)));
+            }
+            batch.flags = vec![0; usize::from(rows)];
+        }
+        given.event_ids = vec![[1; 16]; usize::from(rows)];
+        given.seqs = vec![1; usize::from(rows)];
+        given.event_versions = vec![1; usize::from(rows)];
+        (0..rows).for_each(|_| given.metadata.push("{}"));
+        for batch in [bare, given] {
+            let (bytes, most) = (BatchBytes::archive(&batch).unwrap().bytes().len(), batch.archive_bytes_max());
+            assert!(bytes <= most && most <= bytes + 8 * COLUMNS + 8 * 9, "{bytes} of at most {most}");
+        }
+    }
 }
