@@ -469,13 +469,6 @@ impl Log {
         self.head(stream_hash(stream_id)).map(|(seq, _)| seq)
     }
 
-    pub(crate) fn command(&self, key: u128) -> Result<Option<(CommandRecord, LogIndex)>, SettledError> {
-        if let Some(found) = self.commands.get(key) {
-            return Ok(Some(found));
-        }
-        Ok(self.published.settled().command(key)?.map(|record| (record, LogIndex::ZERO)))
-    }
-
     /// Before many commands are asked for.
     pub(crate) fn look_ahead(&self, commands: impl Iterator<Item = u128>) {
         self.commands.look_ahead(commands);

@@ -10,12 +10,13 @@ use crate::append::outcome::{DuplicateOf, DuplicateRow, RejectedRow};
 use crate::append::registry::{Claim, Found};
 use crate::append::request::{AppendRequest, KnownSeq, OnError};
 use crate::append::rules::SEQ_MAX;
-use crate::append::settled::SettledError;
+use crate::append::settled::{Settled, SettledError};
 use crate::commands::{CommandRecord, Scope};
 use crate::heads::tenant_hash;
 use crate::strict::one_command;
 use hashbrown::HashTable;
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use strandline_durable::DIGEST_UNKNOWN;
 use strandline_event::{BatchUnit, BatchView, EventId, LogIndex, LogKey, Micros, Seq};
 
@@ -90,6 +91,8 @@ struct Pass<'a> {
     request: &'a AppendRequest,
     batch: BatchView<'a>,
     hashes: &'a Hashes,
+    /// What left memory, from when it is first asked: it does not change while a request is judged.
+    settled: Option<Arc<dyn Settled>>,
     /// Of a bulk body, by key: places of `out.commands`.
     body_commands: HashTable<u32>,
     /// By distinct stream and seq: the row of this body, filled when first asked for.
@@ -114,6 +117,7 @@ pub(crate) fn judge(log: &Log, request: &AppendRequest) -> Result<Verdict, Settl
         request,
         batch,
         hashes,
+        settled: None,
         body_commands: HashTable::new(),
         body_seqs: None,
         out: Verdict {
@@ -337,7 +341,7 @@ impl Pass<'_> {
             }
             return Ok(Ok(Command::Known(self.known(row, DuplicateOf::Row(first_row), first_seq, 1, Micros::MIN))));
         }
-        if let Some((record, index)) = self.log.command(key)? {
+        if let Some((record, index)) = self.stored_command(key)? {
             self.out.depends = self.out.depends.max(index);
             let CommandRecord { first_seq, count, ingested_at, digest: known } = record;
             if known == DIGEST_UNKNOWN {
@@ -353,6 +357,16 @@ impl Pass<'_> {
         }
         self.begin(key, digest, rows);
         Ok(Ok(Command::New))
+    }
+
+    /// A command that the log has, and the batch that it came with (`ZERO`: below the watermark).
+    fn stored_command(&mut self, key: u128) -> Result<Option<(CommandRecord, LogIndex)>, SettledError> {
+        if let Some(found) = self.log.commands.get(key) {
+            return Ok(Some(found));
+        }
+        let log = self.log;
+        let settled = self.settled.get_or_insert_with(|| log.published().settled());
+        Ok(settled.command(key)?.map(|record| (record, LogIndex::ZERO)))
     }
 
     /// These rows begin a command.
