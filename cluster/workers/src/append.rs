@@ -55,9 +55,9 @@ impl AppendReply {
         &self.span
     }
 
-    /// The time since it came.
-    pub(crate) fn took(&self) -> Duration {
-        self.began.elapsed()
+    /// The time from when it came until `now`.
+    pub(crate) fn took(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.began)
     }
 
     /// Answers. A client that is gone does not mind.

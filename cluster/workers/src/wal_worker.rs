@@ -186,8 +186,7 @@ impl WalWorker {
         }
         self.telling = std::mem::take(&mut self.untold);
         self.telling_to = std::mem::take(&mut self.untold_to);
-        let batches: Vec<(LogIndex, StampedBatch)> =
-            self.telling.iter().flat_map(|done| done.batches.iter().cloned()).collect();
+        let batches: Vec<(LogIndex, StampedBatch)> = self.telling.iter_mut().flat_map(Done::take_batches).collect();
         if batches.is_empty() {
             self.release();
             return;
@@ -202,9 +201,11 @@ impl WalWorker {
     }
 
     fn release(&mut self) {
+        // all that wait are answered in one moment
+        let now = Instant::now();
         for done in std::mem::take(&mut self.telling) {
             for (reply, answer) in done.release() {
-                self.answer(reply, answer);
+                self.answer(reply, answer, now);
             }
         }
         for applied in self.telling_to.drain(..) {
@@ -214,7 +215,7 @@ impl WalWorker {
         self.wake();
     }
 
-    fn answer(&self, reply: AppendReply, answer: Answer) {
+    fn answer(&self, reply: AppendReply, answer: Answer, now: Instant) {
         let metrics = &self.parts.metrics;
         match &answer {
             Answer::Done(_) => metrics.appends.add(1),
@@ -222,7 +223,7 @@ impl WalWorker {
             Answer::Again(_) => {}
         }
         // before it goes: who hears it may look
-        self.parts.measured.append_us.record_time(reply.took());
+        self.parts.measured.append_us.record_time(reply.took(now));
         reply.send(answer);
     }
 
@@ -234,12 +235,14 @@ impl WalWorker {
             return;
         }
         self.parts.store.instruct(&mut self.parts.driver);
+        // they came in one moment; the log's clock tells them apart
+        let now = clock::now();
         for (request, reply) in requests {
             let entropy = self.parts.ids.next_of(crate::random::bits);
             let (span, before) = (reply.span().clone(), self.parts.driver.last_accepted());
-            let answered = self.parts.driver.append(request, clock::now(), entropy, reply);
+            let answered = self.parts.driver.append(request, now, entropy, reply);
             if let Some((reply, answer)) = answered {
-                self.answer(reply, answer);
+                self.answer(reply, answer, Instant::now());
             } else if self.parts.driver.last_accepted() > before {
                 self.spans.accepted(&span);
             }

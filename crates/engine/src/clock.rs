@@ -87,15 +87,17 @@ impl LogClock {
 
     /// A batch became visible to every reader.
     pub fn visible(&self, index: LogIndex) {
+        self.all_visible(std::iter::once(index));
+    }
+
+    /// Batches became visible to every reader: rings once for all.
+    pub fn all_visible(&self, indices: impl Iterator<Item = LogIndex>) {
+        let mut indices = indices.peekable();
+        if indices.peek().is_none() {
+            return;
+        }
         let mut state = self.state.lock();
-        if let Ok(at) = state.in_flight.binary_search_by_key(&index, |(i, _, _)| *i)
-            && let Some(entry) = state.in_flight.get_mut(at)
-        {
-            entry.2 = true;
-        }
-        while state.in_flight.front().is_some_and(|(_, _, done)| *done) {
-            state.in_flight.pop_front();
-        }
+        indices.for_each(|index| state.became_visible(index));
         drop(state);
         self.bell.ring();
     }
@@ -158,6 +160,17 @@ impl LogClock {
 }
 
 impl State {
+    fn became_visible(&mut self, index: LogIndex) {
+        if let Ok(at) = self.in_flight.binary_search_by_key(&index, |(i, _, _)| *i)
+            && let Some(entry) = self.in_flight.get_mut(at)
+        {
+            entry.2 = true;
+        }
+        while self.in_flight.front().is_some_and(|(_, _, done)| *done) {
+            self.in_flight.pop_front();
+        }
+    }
+
     fn next(&self, now: Micros) -> Micros {
         now.max(self.floor.plus_us(1)).max(self.last.plus_us(1))
     }

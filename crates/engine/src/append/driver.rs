@@ -46,19 +46,23 @@ pub struct LogDriver<R> {
 pub struct Done<R> {
     /// Committed batches, in order.
     pub batches: Vec<(LogIndex, StampedBatch)>,
-    /// Batches that will never be: their commit failed.
+    /// Batches that were taken out, and those that will never be, since their commit failed: their moments close too.
     gone: Vec<LogIndex>,
     clock: Arc<LogClock>,
     answers: Vec<(R, Answer)>,
 }
 
 impl<R> Done<R> {
+    /// Takes the batches out, to be given to the hot tier.
+    pub fn take_batches(&mut self) -> Vec<(LogIndex, StampedBatch)> {
+        self.gone.extend(self.batches.iter().map(|(index, _)| *index));
+        std::mem::take(&mut self.batches)
+    }
+
     /// The batches are visible to every reader now: closes their moments and gives the answers, in order.
     #[must_use = "these are the answers"]
     pub fn release(self) -> Vec<(R, Answer)> {
-        for index in self.batches.iter().map(|(index, _)| index).chain(&self.gone) {
-            self.clock.visible(*index);
-        }
+        self.clock.all_visible(self.batches.iter().map(|(index, _)| *index).chain(self.gone));
         self.answers
     }
 }

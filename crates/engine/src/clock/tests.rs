@@ -63,6 +63,27 @@ fn batches_become_visible_in_order_whatever_the_order_of_the_calls() {
 }
 
 #[test]
+fn batches_of_one_group_become_visible_together_and_ring_once() {
+    let clocks = ClosedClocks::new(Micros::MIN);
+    let log = clocks.open_log();
+    let rung = Arc::new(AtomicI64::new(0));
+    let ring = Arc::clone(&rung);
+    let ring = move || {
+        ring.fetch_add(1, Ordering::SeqCst);
+    };
+    assert!(clocks.hang_bell(Box::new(ring)));
+    for i in 1..=4 {
+        log.assign(Micros(100 * i), 0, LogIndex(i as u64));
+    }
+    log.all_visible([2, 1].into_iter().map(LogIndex));
+    assert_eq!((clocks.close(NOW), rung.load(Ordering::SeqCst)), (Micros(299), 1));
+    log.all_visible(std::iter::empty());
+    assert_eq!(rung.load(Ordering::SeqCst), 1, "nothing became visible");
+    log.all_visible([3, 4, 9].into_iter().map(LogIndex));
+    assert_eq!((clocks.close(NOW), rung.load(Ordering::SeqCst)), (NOW, 2));
+}
+
+#[test]
 fn nothing_is_assigned_at_or_below_a_closed_moment() {
     let clocks = ClosedClocks::new(Micros(5));
     let (time, stop) = (Arc::new(AtomicI64::new(10)), Arc::new(AtomicBool::new(false)));
