@@ -73,6 +73,7 @@ pub enum InvalidEvent {
 #[derive(Debug)]
 pub struct BatchBuilder {
     batch: EventBatch,
+    /// All streams, once there are two.
     streams: HashTable<u32>,
     /// With a seed of the process: ids are the client's choice.
     hasher: RandomState,
@@ -135,7 +136,15 @@ impl BatchBuilder {
         if self.last_stream < streams.ends.len() as u32 && streams.get(self.last_stream as usize) == stream_id {
             return self.last_stream;
         }
+        if streams.ends.is_empty() {
+            // mostly an append to one stream: no other is looked for
+            streams.push(stream_id);
+            return 0;
+        }
         let hash = |text: &str| self.hasher.hash_one(text);
+        if self.streams.is_empty() {
+            self.streams.insert_unique(hash(streams.get(0)), 0, |_| 0);
+        }
         let found = self.streams.find(hash(stream_id), |s| streams.get(*s as usize) == stream_id);
         self.last_stream = if let Some(stream) = found {
             *stream

@@ -55,6 +55,25 @@ fn absent_stays_absent_and_given_comes_back() {
 }
 
 #[test]
+fn each_stream_is_named_once_in_the_order_of_its_first_row() {
+    for ids in [&["a"][..], &["a", "a"], &["a", "b", "a", "c", "b", "a", "c"], &["b", "b", "a", "b", "a"]] {
+        let mut builder = BatchBuilder::new("T", BatchUnit::Rows);
+        let mut named: Vec<&str> = Vec::new();
+        for stream_id in ids {
+            builder.push(&EventInput { stream_id, event_type: "E", ..EventInput::default() }).unwrap();
+            if !named.contains(stream_id) {
+                named.push(stream_id);
+            }
+        }
+        let batch = builder.finish().unwrap();
+        let view = batch.view();
+        let streams: Vec<&str> = (0..view.stream_count()).map(|stream| view.stream(stream)).collect();
+        let rows: Vec<&str> = (0..view.rows()).map(|row| view.stream(view.stream_of(row))).collect();
+        assert_eq!((streams, rows.as_slice()), (named, ids));
+    }
+}
+
+#[test]
 fn refused_rows_stand_behind_the_stamps_and_any_other_length_is_damage() {
     let mut builder = BatchBuilder::new("T", BatchUnit::Rows);
     builder.push(&full()).unwrap();
