@@ -362,6 +362,28 @@ impl<'a> BatchView<'a> {
         }
     }
 
+    /// Bytes of the shortest and of the longest text that stand in a field's column, of which rows may have none; `None`: no text does.
+    pub(crate) fn lengths(self, field: Field) -> Option<(usize, usize)> {
+        let a = self.archived;
+        let texts = match field {
+            Field::StreamId => &a.streams,
+            Field::EventType => &a.event_types,
+            Field::Payload => &a.data,
+            Field::Metadata => &a.metadata,
+            Field::CommandId => &a.command_ids,
+            Field::CorrelationId => &a.correlation_ids,
+            Field::CausationId => &a.causation_ids,
+            Field::TenantId => &a.tenant_ids,
+            Field::StreamType
+            | Field::EventId
+            | Field::Seq
+            | Field::EventVersion
+            | Field::OccurredAt
+            | Field::IngestedAt => return None,
+        };
+        texts.lengths()
+    }
+
     /// False: no row has a value of this optional field.
     #[must_use]
     pub fn may_have(self, field: Field) -> bool {

@@ -5,7 +5,9 @@
 
 use crate::batch::{BatchUnit, BatchView};
 use crate::builder::{InvalidEvent, check, check_stream_type};
+use crate::field::Field;
 use crate::limits;
+use crate::num::Seq;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use std::hash::BuildHasher;
@@ -41,6 +43,7 @@ pub fn check_foreign(batch: BatchView<'_>) -> Result<(), ForeignError> {
     if batch.unit() == BatchUnit::Append && batch.rows() > limits::APPEND_EVENTS_MAX {
         return Err(ForeignError::AppendTooLong);
     }
+    let looks_at_rows = !keeps_limits(batch);
     let mut named = 0;
     for row in 0..batch.rows() {
         let stream = batch.stream_of(row);
@@ -48,12 +51,32 @@ pub fn check_foreign(batch: BatchView<'_>) -> Result<(), ForeignError> {
             return Err(ForeignError::Streams);
         }
         named = named.max(stream + 1);
-        check(&batch.input(row)).map_err(|why| ForeignError::Row { row: row as u32, why })?;
+        if looks_at_rows {
+            check(&batch.input(row)).map_err(|why| ForeignError::Row { row: row as u32, why })?;
+        }
     }
     if named != batch.stream_count() || names_one_twice(batch) {
         return Err(ForeignError::Streams);
     }
     Ok(())
+}
+
+/// Whether no row breaks a limit, by the columns as wholes; `false`: one may.
+fn keeps_limits(batch: BatchView<'_>) -> bool {
+    let fits = |field, min: usize, limit: usize| {
+        batch.lengths(field).is_none_or(|(shortest, longest)| min <= shortest && longest <= limit)
+    };
+    let longest = |field| batch.lengths(field).map_or(0, |(_, longest)| longest);
+    let may_be =
+        |row| batch.given_seq(row) != Some(Seq::ZERO) && batch.given_occurred_at(row).is_none_or(crate::time::in_range);
+    fits(Field::StreamId, 1, limits::STREAM_ID_BYTES_MAX)
+        && fits(Field::EventType, 1, limits::EVENT_TYPE_BYTES_MAX)
+        && fits(Field::CommandId, 1, limits::ID_TEXT_BYTES_MAX)
+        && fits(Field::CorrelationId, 0, limits::ID_TEXT_BYTES_MAX)
+        && fits(Field::CausationId, 0, limits::ID_TEXT_BYTES_MAX)
+        && batch.lengths(Field::TenantId).is_none()
+        && longest(Field::Payload) + longest(Field::Metadata) + longest(Field::StreamId) <= limits::EVENT_BYTES_MAX
+        && (0..batch.rows()).all(may_be)
 }
 
 fn names_one_twice(batch: BatchView<'_>) -> bool {
@@ -76,9 +99,9 @@ fn names_one_twice(batch: BatchView<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::EventBatch;
+    use crate::batch::{EventBatch, flags};
     use crate::texts::Texts;
-    use crate::{BatchBytes, Field};
+    use crate::{BatchBytes, Micros};
 
     fn texts(all: &[&str]) -> Texts {
         let mut texts = Texts::default();
@@ -129,5 +152,68 @@ mod tests {
         assert_eq!(judged(&long), Ok(()));
         long.unit = BatchUnit::Append.to_u8();
         assert_eq!(judged(&long), Err(ForeignError::AppendTooLong));
+    }
+
+    /// Three rows that have what rows can have but a tenant, with a change.
+    fn full(change: impl FnOnce(&mut EventBatch)) -> EventBatch {
+        let given = flags::SEQ | flags::OCCURRED_AT | flags::METADATA | flags::COMMAND_ID | flags::CORRELATION_ID;
+        let mut full = batch(&["a"], &[0, 0, 0]);
+        full.flags = vec![given | flags::CAUSATION_ID; 3];
+        full.seqs = vec![1, 2, 3];
+        full.occurred_at = vec![1, 2, 3];
+        full.metadata = texts(&["{}"; 3]);
+        full.command_ids = texts(&["c"; 3]);
+        full.correlation_ids = texts(&["", "c", ""]);
+        full.causation_ids = texts(&["c", "", ""]);
+        change(&mut full);
+        full
+    }
+
+    /// The same, where the second row says that it has nothing of it.
+    fn unsaid(change: impl FnOnce(&mut EventBatch)) -> EventBatch {
+        full(|batch| {
+            batch.flags[1] = 0;
+            change(batch);
+        })
+    }
+
+    #[test]
+    fn what_is_judged_by_columns_is_what_is_judged_row_by_row() {
+        let by_rows = |batch: &EventBatch| {
+            let archive = BatchBytes::archive(batch).unwrap();
+            let view = archive.view();
+            let row = |row: usize| check(&view.input(row)).map_err(|why| ForeignError::Row { row: row as u32, why });
+            (0..view.rows()).try_for_each(row)
+        };
+        let (id, kind) = ("x".repeat(limits::ID_TEXT_BYTES_MAX + 1), "x".repeat(limits::EVENT_TYPE_BYTES_MAX + 1));
+        let (id, kind, large) = (id.as_str(), kind.as_str(), "1".repeat(limits::EVENT_BYTES_MAX - 4));
+        let changed = [
+            (true, full(|_| ())),
+            (false, full(|b| b.event_types = texts(&["E", kind, "E"]))),
+            (false, full(|b| b.event_types = texts(&["E", "E", ""]))),
+            (false, full(|b| b.command_ids = texts(&["c", id, "c"]))),
+            (false, full(|b| b.command_ids = texts(&["c", "", "c"]))),
+            (false, full(|b| b.correlation_ids = texts(&["c", id, "c"]))),
+            (false, full(|b| b.causation_ids = texts(&["c", id, "c"]))),
+            (false, full(|b| b.seqs[1] = 0)),
+            (false, full(|b| b.occurred_at[1] = i64::MAX)),
+            (false, full(|b| b.data = texts(&["1", "1", &"1".repeat(limits::EVENT_BYTES_MAX)]))),
+            // two rows that are large enough together
+            (true, full(|b| (b.data, b.metadata) = (texts(&["1", "1", &large]), texts(&["{}", "{\"a\":1}", "{}"])))),
+            (true, unsaid(|b| b.command_ids = texts(&["c", id, "c"]))),
+            (true, unsaid(|b| b.command_ids = texts(&["c", "", "c"]))),
+            (true, unsaid(|b| b.seqs[1] = 0)),
+            (true, unsaid(|b| b.occurred_at[1] = Micros::MIN.0)),
+        ];
+        for (n, (keeps, batch)) in changed.iter().enumerate() {
+            assert_eq!((judged(batch), judged(batch).is_ok()), (by_rows(batch), *keeps), "{n}");
+        }
+        let tenants = |tenant: &str| {
+            full(|b| {
+                b.flags[1] |= flags::TENANT_ID;
+                b.tenant_ids = texts(&["", tenant, ""]);
+            })
+        };
+        assert_eq!((judged(&tenants("t")).is_ok(), judged(&tenants(id)).is_ok()), (true, false));
     }
 }

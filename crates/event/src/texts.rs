@@ -49,6 +49,18 @@ impl ArchivedTexts {
         self.heap.as_str().as_bytes().get(self.range(row)).unwrap_or_default()
     }
 
+    /// Bytes of the shortest text and of the longest one; `None`: there is no text.
+    #[must_use]
+    pub fn lengths(&self) -> Option<(usize, usize)> {
+        let (mut shortest, mut longest, mut start) = (u32::MAX, 0, 0);
+        for end in self.ends.iter() {
+            let end = end.to_native();
+            let len = end.saturating_sub(start);
+            (shortest, longest, start) = (shortest.min(len), longest.max(len), end);
+        }
+        (!self.ends.is_empty()).then_some((shortest as usize, longest as usize))
+    }
+
     #[inline]
     fn range(&self, row: usize) -> std::ops::Range<usize> {
         let start = if row == 0 { 0 } else { self.ends.get(row - 1).map_or(0, |e| e.to_native()) };
