@@ -156,6 +156,10 @@ fn lone_surrogate(json: &[u8]) -> bool {
 
 fn too_deep(name: &str, json: &str) -> Option<String> {
     let bytes = json.as_bytes();
+    // each bracket that opens is closed: a short text, as most are, is not counted
+    if bytes.len() <= 2 * NESTING_MAX {
+        return None;
+    }
     let opening = bytes.iter().filter(|byte| matches!(byte, b'[' | b'{')).count();
     let refused = opening > NESTING_MAX && depth(bytes) > NESTING_MAX;
     refused.then(|| format!("`{name}` is nested deeper than {NESTING_MAX} levels: send it flatter, or as a text"))
@@ -202,7 +206,7 @@ fn list(names: &FieldNames) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{depth, lone_surrogate, unreadable};
+    use super::{NESTING_MAX, depth, lone_surrogate, unreadable};
 
     #[test]
     fn half_a_surrogate_pair_is_told_from_a_whole_one_and_from_a_backslash() {
@@ -218,6 +222,15 @@ mod tests {
         ] {
             assert_eq!((lone_surrogate(json.as_bytes()), unreadable("data", json).is_some()), (lone, lone), "{json}");
         }
+    }
+
+    #[test]
+    fn the_shortest_text_that_is_too_deep_is_refused() {
+        let nested = |deep: usize| "[".repeat(deep) + &"]".repeat(deep);
+        assert!(unreadable("data", &nested(NESTING_MAX)).is_none());
+        assert!(unreadable("data", &nested(NESTING_MAX + 1)).is_some_and(|refused| refused.contains("nested deeper")));
+        let spaced = format!("{:>600}", nested(NESTING_MAX));
+        assert!(unreadable("data", &spaced).is_none(), "a long text that is not deep");
     }
 
     #[test]
