@@ -87,6 +87,9 @@ impl BoundAddress {
             let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
             // a restart does not wait for the connections of the process before
             socket.set_reuseaddr(true)?;
+            // of what is accepted too: a small piece behind others (the end of an answer, an event for a subscriber) is sent at once, not when
+            // the client has confirmed those
+            socket.set_nodelay(true)?;
             // a client that takes nothing of what was written is given up by the system: nobody else hears of it
             SockRef::from(&socket).set_tcp_user_timeout(Some(patience.for_silence()))?;
             socket.bind(address)?;
@@ -120,7 +123,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_system_gives_up_a_client_that_takes_nothing() {
+    async fn what_is_accepted_sends_at_once_and_the_system_gives_up_a_client_that_takes_nothing() {
         let any = "127.0.0.1:0".parse().unwrap();
         let patience = Patience::default();
         let bound = |address| BoundAddress::new(address, patience).unwrap();
@@ -130,8 +133,10 @@ mod tests {
         for listener in listeners {
             let address = listener.local_addr().unwrap();
             let (_client, taken) = tokio::join!(tokio::net::TcpStream::connect(address), listener.accept());
-            let timeout = SockRef::from(&taken.unwrap().0).tcp_user_timeout().unwrap();
+            let taken = taken.unwrap().0;
+            let timeout = SockRef::from(&taken).tcp_user_timeout().unwrap();
             assert_eq!(timeout, Some(patience.for_silence()), "what is accepted has what the listener has");
+            assert!(taken.nodelay().unwrap(), "that too");
         }
     }
 }
