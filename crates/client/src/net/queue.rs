@@ -26,9 +26,9 @@ use std::sync::Arc;
 use strandline_event::{BatchBytes, BatchUnit, ErrorKind};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
-/// Gathered frames that may be on their way: while one is being made durable, the next is with the server already; what comes
+/// Gathered frames that may be on their way: while one is being made durable and the next is judged, a third is read by the server; what comes
 /// meanwhile waits together.
-const GATHERED_IN_FLIGHT: usize = 2;
+const GATHERED_IN_FLIGHT: usize = 3;
 /// Bytes of one gathered frame.
 const GATHERED_BYTES_MAX: usize = 1 << 20;
 /// Connections that may break over a request: if it is what breaks them, it must not do so for ever.

@@ -129,9 +129,11 @@ fn appends_that_wait_together_go_together_and_are_answered_each() {
     let one = sent(&mut queue);
     let mut others: Vec<Answer> = (0..5).map(|_| single(&mut queue, None)).collect();
     let two = sent(&mut queue);
-    let mut third = single(&mut queue, None);
-    assert!(sent(&mut queue).is_empty(), "two are on their way: the third waits for company");
-    assert_eq!((one.len(), two.len()), (1, 1));
+    let _more = single(&mut queue, None);
+    let three = sent(&mut queue);
+    let mut last = single(&mut queue, None);
+    assert!(sent(&mut queue).is_empty(), "three are on their way: what comes then waits for company");
+    assert_eq!((one.len(), two.len(), three.len()), (1, 1, 1));
     // answers in any order
     queue.answered(&two[0]).unwrap().deliver(appended(&two[0], &[1])).unwrap();
     let told: Vec<_> = others.iter_mut().map(|answer| answer.try_recv().unwrap().map(|a| a.first_seq().0)).collect();
@@ -139,7 +141,7 @@ fn appends_that_wait_together_go_together_and_are_answered_each() {
     assert!(first.try_recv().is_err());
     assert_eq!(sent(&mut queue).len(), 1);
     queue.answered(&one[0]).unwrap().deliver(appended(&one[0], &[])).unwrap();
-    assert!(first.try_recv().unwrap().is_ok() && third.try_recv().is_err());
+    assert!(first.try_recv().unwrap().is_ok() && last.try_recv().is_err());
     assert!(queue.answered(&one[0]).is_none(), "answered once");
 }
 
