@@ -54,6 +54,37 @@ impl Stamps {
         if refused == 0 { 0 } else { (4 + refused * 4).next_multiple_of(16) }
     }
 
+    /// Of rows with these seqs, each taken so many microseconds after the first one. `refused`: rows of the request, ascending.
+    #[must_use]
+    pub fn of_rows((first, prefix): (Micros, IdPrefix), seqs: &[u64], after_us: &[u32], refused: &[u32]) -> Self {
+        let rows = seqs.len();
+        if after_us.len() != rows {
+            crate::invariant::broken("a batch has another number of moments than of seqs");
+        }
+        let fixed = Self::len_for(rows);
+        let len = fixed + Self::refused_len(refused.len());
+        let mut out = rkyv::util::AlignedVec::<16>::with_capacity(len);
+        out.extend_from_slice(&(len as u32).to_le_bytes());
+        out.extend_from_slice(&(rows as u32).to_le_bytes());
+        out.extend_from_slice(&first.0.to_le_bytes());
+        out.extend_from_slice(&prefix.to_bytes());
+        for seq in seqs {
+            out.extend_from_slice(&seq.to_le_bytes());
+        }
+        for after_us in after_us {
+            out.extend_from_slice(&after_us.to_le_bytes());
+        }
+        out.resize(fixed, 0);
+        if !refused.is_empty() {
+            out.extend_from_slice(&(refused.len() as u32).to_le_bytes());
+            for row in refused {
+                out.extend_from_slice(&row.to_le_bytes());
+            }
+            out.resize(len, 0);
+        }
+        Self { bytes: SharedBytes::from_aligned(out), rows, refused: refused.len() }
+    }
+
     /// Reads the stamps at the start of a payload.
     pub fn parse(payload: &SharedBytes) -> Result<Self, StampsError> {
         let len = read_u32(payload, 0).ok_or(StampsError)? as usize;
@@ -176,29 +207,7 @@ impl StampsBuilder {
     /// The stamps.
     #[must_use]
     pub fn finish(self) -> Stamps {
-        let rows = self.seqs.len();
-        let (fixed, refused) = (Stamps::len_for(rows), self.refused.len());
-        let len = fixed + Stamps::refused_len(refused);
-        let mut out = rkyv::util::AlignedVec::<16>::with_capacity(len);
-        out.extend_from_slice(&(len as u32).to_le_bytes());
-        out.extend_from_slice(&(rows as u32).to_le_bytes());
-        out.extend_from_slice(&self.first.0.to_le_bytes());
-        out.extend_from_slice(&self.prefix.to_bytes());
-        for seq in &self.seqs {
-            out.extend_from_slice(&seq.to_le_bytes());
-        }
-        for delta in &self.deltas_us {
-            out.extend_from_slice(&delta.to_le_bytes());
-        }
-        out.resize(fixed, 0);
-        if refused > 0 {
-            out.extend_from_slice(&(refused as u32).to_le_bytes());
-            for row in &self.refused {
-                out.extend_from_slice(&row.to_le_bytes());
-            }
-            out.resize(len, 0);
-        }
-        Stamps { bytes: SharedBytes::from_aligned(out), rows, refused }
+        Stamps::of_rows((self.first, self.prefix), &self.seqs, &self.deltas_us, &self.refused)
     }
 }
 

@@ -3,9 +3,7 @@
 use crate::append::outcome::RowMap;
 use crate::append::pass::Verdict;
 use strandline_event::invariant::broken;
-use strandline_event::{
-    BatchBuilder, BatchBytes, BatchView, Chunk, IdPrefix, Micros, Seq, StampedBatch, StampsBuilder,
-};
+use strandline_event::{BatchBuilder, BatchBytes, BatchView, Chunk, IdPrefix, Micros, StampedBatch, Stamps};
 
 /// The rows that are stored, with everything but their moment and ids.
 pub(crate) struct Unstamped {
@@ -43,18 +41,17 @@ impl Unstamped {
 
     /// Stamps the rows.
     pub(crate) fn stamp(&self, base: Micros, prefix: IdPrefix) -> StampedBatch {
-        let mut stamps = StampsBuilder::new(base, prefix, self.seqs.len());
-        for (seq, after_us) in self.seqs.iter().zip(&self.after_us) {
-            stamps.push(Seq(*seq), base.plus_us(i64::from(*after_us)));
-        }
-        stamps.set_refused(&self.refused);
-        StampedBatch::new(self.batch.clone(), stamps.finish())
+        let stamps = Stamps::of_rows((base, prefix), &self.seqs, &self.after_us, &self.refused);
+        StampedBatch::new(self.batch.clone(), stamps)
             .unwrap_or_else(|_| broken("the stamps of a batch do not match its rows"))
     }
 }
 
 /// Moments never fall within a batch and rise strictly within a stream.
 fn moments(batch: BatchView<'_>) -> Vec<u32> {
+    if batch.stream_count() == 1 {
+        return (0..batch.rows() as u32).collect();
+    }
     let mut last: Vec<Option<u32>> = vec![None; batch.stream_count()];
     let mut now_us = 0;
     (0..batch.rows())
@@ -82,4 +79,27 @@ pub(crate) fn with_rows(
         builder.push(&batch.input(row)).ok()?;
     }
     builder.finish().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use strandline_event::{BatchUnit, EventInput};
+
+    #[test]
+    fn moments_never_fall_and_rise_within_a_stream() {
+        let cases: [(&[&str], &[u32]); 4] = [
+            (&["a"], &[0]),
+            (&["a", "a", "a"], &[0, 1, 2]),
+            (&["a", "b", "c"], &[0, 0, 0]),
+            (&["a", "b", "a", "b", "b"], &[0, 0, 1, 1, 2]),
+        ];
+        for (streams, after_us) in cases {
+            let mut batch = BatchBuilder::new("T", BatchUnit::Rows);
+            for stream_id in streams.iter().copied() {
+                batch.push(&EventInput { stream_id, event_type: "E", ..EventInput::default() }).unwrap();
+            }
+            assert_eq!(moments(batch.finish().unwrap().view()), after_us, "{streams:?}");
+        }
+    }
 }
