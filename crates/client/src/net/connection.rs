@@ -10,7 +10,7 @@ use crate::wire::header::{Kind, VERSION};
 use crate::wire::hello::{Hello, Welcome};
 use crate::wire::read::encode_empty;
 use crate::wire::refused::Refused;
-use std::io;
+use std::io::{self, IoSlice};
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, WriteHalf};
 use tokio::net::TcpStream;
@@ -226,42 +226,49 @@ async fn write(shared: &Shared, mut socket: Writing) -> Result<(), Refusal> {
         for frame in frames {
             socket.put(&mut buffer, &frame).await?;
         }
-        socket.all(&buffer).await?;
+        socket.all([buffer.as_slice()]).await?;
     }
 }
 
 impl Writing {
-    /// Small frames go into the buffer, a large archive straight into the socket.
+    /// Small frames go into the buffer; a large archive goes straight into the socket, in one call with what stands before and behind it: a
+    /// header by itself would wake the server, which can do nothing yet.
     async fn put(&mut self, buffer: &mut Vec<u8>, frame: &Encoded) -> io::Result<()> {
         buffer.extend_from_slice(&frame.head);
         let Some(tail) = &frame.tail else { return Ok(()) };
         if tail.len() < COPY_BYTES_MAX {
             buffer.extend_from_slice(tail);
-        } else {
-            self.all(buffer).await?;
-            buffer.clear();
-            self.all(tail).await?;
+            buffer.extend_from_slice(frame.pad());
+            return Ok(());
         }
-        buffer.extend_from_slice(frame.pad());
+        self.all([buffer.as_slice(), &tail[..], frame.pad()]).await?;
+        buffer.clear();
         Ok(())
     }
 
-    async fn all(&mut self, bytes: &[u8]) -> io::Result<()> {
+    /// Writes parts one behind another.
+    async fn all<const N: usize>(&mut self, parts: [&[u8]; N]) -> io::Result<()> {
         match self {
-            Self::Plain(socket) => write_all(socket, bytes).await,
+            Self::Plain(socket) => write_all(socket, parts).await,
             Self::Tls(socket) => {
-                socket.write_all(bytes).await?;
+                for part in parts {
+                    socket.write_all(part).await?;
+                }
                 socket.flush().await
             }
         }
     }
 }
 
-async fn write_all(socket: &OwnedWriteHalf, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match socket.try_write(bytes) {
+async fn write_all<const N: usize>(socket: &OwnedWriteHalf, parts: [&[u8]; N]) -> io::Result<()> {
+    let mut slices = parts.map(IoSlice::new);
+    let mut left = &mut slices[..];
+    // parts without a byte are over
+    IoSlice::advance_slices(&mut left, 0);
+    while !left.is_empty() {
+        match socket.try_write_vectored(left) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
+            Ok(written) => IoSlice::advance_slices(&mut left, written),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.writable().await?,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
@@ -273,4 +280,35 @@ async fn write_all(socket: &OwnedWriteHalf, mut bytes: &[u8]) -> io::Result<()> 
 /// The question whether the server lives.
 pub(super) fn ping(id: u64) -> Encoded {
     encode_empty(Kind::Ping, id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    #[test]
+    fn parts_come_whole_and_in_order_however_much_the_socket_takes_at_once() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (mut theirs, _) = listener.accept().await.unwrap();
+            let (_reading, writing) = ours.into_split();
+            // more than a socket takes
+            let large: Vec<u8> = (0..32_u32 << 20).map(|n| (n ^ n >> 8 ^ n >> 16) as u8).collect();
+            let cases: [[&[u8]; 3]; 4] =
+                [[b"head", &large, b"pad"], [b"", &large, b""], [b"head", b"", b"pad"], [b"", b"", b""]];
+            for parts in cases {
+                let whole = parts.concat();
+                let reading = async {
+                    let mut read = vec![0; whole.len()];
+                    theirs.read_exact(&mut read).await.map(|_| read)
+                };
+                let (written, read) = tokio::join!(write_all(&writing, parts), reading);
+                written.unwrap();
+                assert!(read.unwrap() == whole, "{} bytes came otherwise", whole.len());
+            }
+        });
+    }
 }
