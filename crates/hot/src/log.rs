@@ -4,6 +4,7 @@ use crate::batch::{HotBatch, HotBatches, HotRange, HotRows, SeqRange};
 use crate::shard::Shard;
 use parking_lot::RwLock;
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use strandline_event::hash::stream_hash;
@@ -68,12 +69,18 @@ impl HotLog {
     pub(crate) fn insert(&self, batch: Arc<HotBatch>) -> u64 {
         let (index, view) = (batch.index, batch.batch.view());
         let mut cost = batch.batch.size_bytes() + size_of::<HotBatch>() + size_of::<Arc<HotBatch>>();
-        let hashes: Vec<u128> = (0..view.stream_count()).map(|s| stream_hash(view.stream(s))).collect();
-        self.look_ahead(&hashes);
-        for row in 0..view.rows() {
-            let Some(stream) = hashes.get(view.stream_of(row)) else { continue };
-            if let Some(shard) = self.shards.get(shard_of(*stream)) {
-                cost += shard.write().push(*stream, &batch, row as u32);
+        if view.stream_count() == 1 {
+            cost += self.push(stream_hash(view.stream(0)), &batch, 0..view.rows());
+        } else {
+            let hashes: Vec<u128> = (0..view.stream_count()).map(|s| stream_hash(view.stream(s))).collect();
+            self.look_ahead(&hashes);
+            let mut row = 0;
+            while row < view.rows() {
+                let stream = view.stream_of(row);
+                let others = |next: &usize| view.stream_of(*next) != stream;
+                let end = (row + 1..view.rows()).find(others).unwrap_or(view.rows());
+                cost += hashes.get(stream).map_or(0, |stream| self.push(*stream, &batch, row..end));
+                row = end;
             }
         }
         self.events.fetch_add(batch.batch.rows() as u64, Ordering::Relaxed);
@@ -81,6 +88,12 @@ impl HotLog {
         self.bytes.fetch_add(cost as u64, Ordering::Relaxed);
         self.through.store(index.0, Ordering::Release);
         cost as u64
+    }
+
+    /// Rows of a stream that stand together in a batch.
+    fn push(&self, stream: u128, batch: &Arc<HotBatch>, rows: Range<usize>) -> usize {
+        let rows = rows.start as u32..rows.end as u32;
+        self.shards.get(shard_of(stream)).map_or(0, |shard| shard.write().push(stream, batch, rows))
     }
 
     /// Before a batch's streams change, one after the other.

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::collections::hash_map::{Entry, HashMap};
 use std::hint::black_box;
 use std::mem::size_of;
+use std::ops::Range;
 use std::sync::Arc;
 use strandline_event::{LogIndex, Seq};
 
@@ -46,13 +47,6 @@ enum Runs {
 }
 
 impl Runs {
-    fn last_mut(&mut self) -> Option<&mut Run> {
-        match self {
-            Self::One(run) => Some(run),
-            Self::Many(runs) => runs.back_mut(),
-        }
-    }
-
     fn push(&mut self, run: Run) {
         match self {
             Self::Many(runs) => runs.push_back(run),
@@ -115,22 +109,20 @@ impl Shard {
         black_box(self.streams.get(&stream).and_then(ends));
     }
 
-    /// Adds a row of a stream; rows of a stream come in seq order. Gives the bytes that the index grew by.
-    pub(crate) fn push(&mut self, stream: u128, batch: &Arc<HotBatch>, row: u32) -> usize {
-        let run = || Run { batch: Arc::clone(batch), row, rows: 1 };
+    /// Adds neighbouring rows of a batch, all that belong to this stream there; rows of a stream come in seq order. Gives the bytes that the index
+    /// grew by.
+    pub(crate) fn push(&mut self, stream: u128, batch: &Arc<HotBatch>, rows: Range<u32>) -> usize {
+        let run = Run { batch: Arc::clone(batch), row: rows.start, rows: rows.end - rows.start };
         let mut known = match self.streams.entry(stream) {
             Entry::Occupied(known) => known,
             Entry::Vacant(free) => {
-                free.insert(Runs::One(run()));
+                free.insert(Runs::One(run));
                 return STREAM_BYTES;
             }
         };
         let runs = known.get_mut();
         let before = runs.bytes();
-        match runs.last_mut() {
-            Some(last) if Arc::ptr_eq(&last.batch, batch) && last.row + last.rows == row => last.rows += 1,
-            _ => runs.push(run()),
-        }
+        runs.push(run);
         runs.bytes() - before
     }
 

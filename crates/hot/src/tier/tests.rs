@@ -47,6 +47,19 @@ fn rows_of_a_stream_come_in_order_within_bounds() {
 }
 
 #[test]
+fn rows_that_stand_together_are_all_there_whatever_streams_their_batch_has() {
+    let hot = tier(1 << 20, true);
+    let one: Vec<(&str, u64)> = (1..=100).map(|seq| ("a", seq)).collect();
+    hot.insert(&key(), LogIndex(1), batch(&one, 10), Micros(0));
+    let several = [("b", 1), ("a", 101), ("a", 102), ("b", 2), ("b", 3), ("b", 4), ("a", 103)];
+    hot.insert(&key(), LogIndex(2), batch(&several, 20), Micros(0));
+    hot.insert(&key(), LogIndex(3), batch(&[("b", 5), ("b", 6)], 30), Micros(0));
+    assert_eq!(seqs(&hot, "a", &SeqRange::ALL), (1..=103).collect::<Vec<u64>>());
+    assert_eq!(seqs(&hot, "b", &SeqRange::ALL), [1, 2, 3, 4, 5, 6]);
+    assert_eq!(seqs(&hot, "a", &SeqRange { from: Seq(99), limit: 4, ..SeqRange::ALL }), [99, 100, 101, 102]);
+}
+
+#[test]
 fn what_went_past_is_no_gap_that_is_counted_on() {
     let hot = tier(1 << 20, true);
     hot.insert(&key(), LogIndex(1), batch(&[("a", 1)], 10), Micros(0));
