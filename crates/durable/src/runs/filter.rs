@@ -32,6 +32,12 @@ pub(crate) fn insert(filter: &mut [u8], key: u128) {
     }
 }
 
+/// The block of a key.
+pub(crate) fn block_of(filter: &[u8], key: u128) -> Option<&[u8]> {
+    let (block, _) = places(key, (filter.len() / BLOCK_BYTES) as u64);
+    filter.get(block * BLOCK_BYTES..(block + 1) * BLOCK_BYTES)
+}
+
 /// Whether a key may be in; false is certain.
 pub(crate) fn may_hold(filter: &[u8], key: u128) -> bool {
     let (block, places) = places(key, (filter.len() / BLOCK_BYTES) as u64);

@@ -18,7 +18,7 @@ pub(crate) use ranges::{Ranges, coalesced, subtracted, union};
 pub use record::{CommandRecord, HeadRecord, MIXED_TENANTS, Record, RetiredRange, RunKind, tenant_hash};
 pub(crate) use run::Run;
 pub use slot::BrokenRun;
-pub(crate) use slot::{LogRuns, Slot, find};
+pub(crate) use slot::{LogRuns, Slot, find, look_ahead, look_ahead_at_records};
 pub(crate) use write::write_run;
 
 use crate::wire;

@@ -118,6 +118,21 @@ impl Run {
         all.get(self.records * self.record_bytes..all.len().saturating_sub(TRAILER_BYTES)).unwrap_or(&[])
     }
 
+    /// A byte of the filter's block that [`find`](Self::find) of a key asks.
+    pub(crate) fn filter_byte(&self, key: u128) -> Option<u8> {
+        filter::block_of(self.filter(), key)?.first().copied()
+    }
+
+    /// A byte of the record that [`find`](Self::find) of a key looks at first; `None`: it looks at none.
+    pub(crate) fn record_byte(&self, key: u128) -> Option<u8> {
+        if !filter::may_hold(self.filter(), key) {
+            return None;
+        }
+        let (low, high) = ((0, 0), (self.records, u128::MAX));
+        let first = if self.records > 64 { guess(key, low, high) } else { self.records / 2 };
+        self.record(first)?.first().copied()
+    }
+
     /// The record of a key.
     #[must_use]
     pub(crate) fn find<R: Record>(&self, key: u128) -> Option<R> {

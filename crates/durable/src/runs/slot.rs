@@ -7,6 +7,7 @@ use crate::manifest::{ChunkMark, LogState};
 use crate::objects::Objects;
 use crate::runs::{CommandRecord, HeadRecord, RetiredRange};
 use std::collections::HashMap;
+use std::hint::black_box;
 use std::sync::Arc;
 use strandline_event::LogKey;
 
@@ -83,6 +84,28 @@ pub(crate) fn open_slots<R: Record>(
         }),
     };
     runs.iter().map(open).collect()
+}
+
+/// Reads what filters [`find`] of these keys will ask. Each look waits for memory; together, none depending on another, they wait at the same time.
+pub(crate) fn look_ahead(slots: &[Slot], keys: impl Iterator<Item = u128>) {
+    if slots.is_empty() {
+        return;
+    }
+    for key in keys {
+        for run in slots.iter().flatten() {
+            black_box(run.filter_byte(key));
+        }
+    }
+}
+
+/// The same, and the records that it will look at first where the filters say that there may be one.
+pub(crate) fn look_ahead_at_records(slots: &[Slot], keys: &[u128]) {
+    look_ahead(slots, keys.iter().copied());
+    for key in keys {
+        for run in slots.iter().flatten() {
+            black_box(run.record_byte(*key));
+        }
+    }
 }
 
 /// The newest record of a key.

@@ -35,6 +35,10 @@ fn every_record_is_found_and_no_other() {
             assert_eq!(run.len() as u64, count);
             assert!(records.iter().all(|r| run.find(r.stream) == Some(*r)));
             assert!((count..count + 3000).all(|n| run.find::<HeadRecord>(head(n, 0).stream).is_none()));
+            // what a search begins with
+            assert!(records.iter().all(|r| run.filter_byte(r.stream).is_some() && run.record_byte(r.stream).is_some()));
+            let looked_at = (count..count + 3000).filter(|n| run.record_byte(head(*n, 0).stream).is_some()).count();
+            assert!(looked_at < 60, "{looked_at} of 3,000 that are not there");
             assert!(run.iter::<HeadRecord>().eq(records.iter().copied()));
             for edge in [0, u128::MAX] {
                 assert!(run.find::<HeadRecord>(edge).is_none());

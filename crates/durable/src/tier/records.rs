@@ -5,7 +5,9 @@
 
 use super::Snapshot;
 use crate::manifest::ChunkMark;
-use crate::runs::{BrokenRun, CommandRecord, HeadRecord, LogRuns, RunKind, Slot, find};
+use crate::runs::{
+    BrokenRun, CommandRecord, HeadRecord, LogRuns, RunKind, Slot, find, look_ahead, look_ahead_at_records,
+};
 use std::sync::Arc;
 use strandline_event::LogKey;
 
@@ -33,6 +35,22 @@ impl LogRecords {
     /// What a command did, if it is below the watermark. Errors: a run that may hold it cannot be read.
     pub fn command(&self, key: u128) -> Result<Option<CommandRecord>, BrokenRun> {
         find(&self.runs.commands, key)
+    }
+
+    /// Before many commands are asked for: what each look waits for is waited for at the same time.
+    pub fn look_ahead(&self, commands: impl Iterator<Item = u128>) {
+        look_ahead(&self.runs.commands, commands);
+    }
+
+    /// Before the heads of many streams are asked for.
+    pub fn look_ahead_heads(&self, streams: &[u128]) {
+        look_ahead_at_records(&self.runs.heads, streams);
+    }
+
+    /// Number of head records; a stream may have one in each run.
+    #[must_use]
+    pub fn head_records(&self) -> usize {
+        self.runs.heads.iter().flatten().map(|run| run.len()).sum()
     }
 
     /// The highest chunk of a file below the watermark; 0: none. Errors: a run that may hold it cannot be read.

@@ -469,6 +469,11 @@ impl Log {
         self.head(stream_hash(stream_id)).map(|(seq, _)| seq)
     }
 
+    /// Whether memory has the head of a stream.
+    pub(crate) fn has_head(&self, stream: u128) -> bool {
+        self.overlay.contains_key(&stream) || self.published.heads.read().get(stream).is_some()
+    }
+
     /// Before many commands are asked for.
     pub(crate) fn look_ahead(&self, commands: impl Iterator<Item = u128>) {
         self.commands.look_ahead(commands);

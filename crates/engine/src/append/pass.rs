@@ -20,6 +20,9 @@ use std::sync::Arc;
 use strandline_durable::DIGEST_UNKNOWN;
 use strandline_event::{BatchUnit, BatchView, EventId, LogIndex, LogKey, Micros, Seq};
 
+/// Records of heads in runs, of 40 bytes, that caches of processors hold about: to look ahead for them costs more than it saves.
+const HEADS_IN_CACHES: usize = 100_000;
+
 /// A command that the batch begins.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NewCommand {
@@ -205,7 +208,7 @@ impl Pass<'_> {
     fn rows(&mut self) -> Result<Option<Refusal>, SettledError> {
         let bulk = self.batch.unit() == BatchUnit::Rows;
         if bulk {
-            self.log.look_ahead(self.hashes.command_keys());
+            self.look_ahead();
         }
         for row in 0..self.batch.rows() {
             let error = match self.row(row, bulk)? {
@@ -239,6 +242,19 @@ impl Pass<'_> {
             return Ok(Some(Refusal { row: Some(known.row), error }));
         }
         Ok(None)
+    }
+
+    /// Reads what the rows of a body will ask of tables and of runs. A look at one waits for memory; looks at many of which none depends on another
+    /// wait at the same time.
+    fn look_ahead(&mut self) {
+        let (log, hashes) = (self.log, self.hashes);
+        log.look_ahead(hashes.command_keys());
+        let settled = self.settled.get_or_insert_with(|| log.published().settled());
+        settled.look_ahead(&mut hashes.command_keys());
+        if settled.head_records() > HEADS_IN_CACHES {
+            let missing = hashes.streams().iter().copied().filter(|stream| !log.has_head(*stream));
+            settled.look_ahead_heads(&missing.collect::<Vec<u128>>());
+        }
     }
 
     fn row(&mut self, row: usize, bulk: bool) -> Result<Result<Row, AppendError>, SettledError> {

@@ -28,6 +28,14 @@ pub trait Settled: Send + Sync {
     }
     /// A command.
     fn command(&self, key: u128) -> Result<Option<CommandRecord>, SettledError>;
+    /// Before many commands are asked for: what each look waits for is waited for at the same time.
+    fn look_ahead(&self, _commands: &mut dyn Iterator<Item = u128>) {}
+    /// The same for heads of streams that are mostly there.
+    fn look_ahead_heads(&self, _streams: &[u128]) {}
+    /// Number of records of heads; a stream may have several.
+    fn head_records(&self) -> usize {
+        0
+    }
     /// The number under a mark of a chunk or of a refused row, see [`marks_of`](crate::chunks::marks_of); under the digest of
     /// a file: its highest chunk, as manifests of version 1 kept it.
     fn chunk(&self, digest: &[u8; 16]) -> Result<Option<u64>, SettledError>;

@@ -39,6 +39,18 @@ impl Settled for SettledSnapshot {
         }))
     }
 
+    fn look_ahead(&self, commands: &mut dyn Iterator<Item = u128>) {
+        self.records.look_ahead(commands);
+    }
+
+    fn look_ahead_heads(&self, streams: &[u128]) {
+        self.records.look_ahead_heads(streams);
+    }
+
+    fn head_records(&self) -> usize {
+        self.records.head_records()
+    }
+
     fn chunk(&self, digest: &[u8; 16]) -> Result<Option<u64>, SettledError> {
         let mark = self.records.chunk_mark(digest).map_err(|broken| unreadable(&broken))?;
         Ok((mark > 0).then_some(mark))
