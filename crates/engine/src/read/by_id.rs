@@ -98,7 +98,7 @@ impl Store {
         }
         let mut chosen = choose(sources, &found);
         if let Some(found) = &mut chosen {
-            found.sources.open(&[found.at], self.opener());
+            found.sources.open(&[found.at], self.opener())?;
         }
         Ok((chosen, stats))
     }

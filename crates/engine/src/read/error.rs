@@ -2,6 +2,7 @@
 
 use super::source::Doubled;
 use crate::append::SettledError;
+use crate::subjects::SubjectFileError;
 use strandline_event::stamped::PayloadError;
 use strandline_event::{ErrorKind, LogIndex, LogKey};
 
@@ -76,6 +77,9 @@ pub enum ReadError {
     /// Heads or commands on disk cannot be read.
     #[error(transparent)]
     Settled(#[from] SettledError),
+    /// What is sealed cannot be opened now, or shown as erased.
+    #[error(transparent)]
+    Subjects(#[from] SubjectFileError),
 }
 
 impl ReadError {
@@ -94,6 +98,7 @@ impl ReadError {
             Self::Files(error) => error.kind(),
             Self::Version(error) => error.kind(),
             Self::Settled(_) => ErrorKind::Io,
+            Self::Subjects(error) => error.kind(),
         }
     }
 

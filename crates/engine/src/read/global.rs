@@ -188,7 +188,7 @@ impl Store {
             return Ok(None);
         }
         let mut page = page.finish(&view, &mut window)?;
-        page.events.open(self.opener());
+        page.events.open(self.opener())?;
         let lasts = tiers.contains(Tier::Wal) || setting.hot_of(tiers).is_none();
         if !page.at_end && lasts {
             self.cursors().keep(page.next, &read.filter, Kept { view, window }, now);

@@ -231,12 +231,12 @@ impl Scan {
     }
 
     /// Rows for a client: what is sealed in them is opened.
-    fn batch(&self, rows: Rows) -> ScanBatch {
+    fn batch(&self, rows: Rows) -> Result<ScanBatch, ReadError> {
         let mut batch = ScanBatch { rows, veil: Arc::clone(&self.veil), openings: Openings::default() };
         if let Some(opener) = &self.opener {
-            batch.openings = Openings::of(opener, (0..batch.len()).map(|i| (i, batch.rows.row(i))));
+            batch.openings = Openings::of(opener, (0..batch.len()).map(|i| (i, batch.rows.row(i))))?;
         }
-        batch
+        Ok(batch)
     }
 
     fn end_files(&mut self) {
@@ -253,7 +253,7 @@ impl Scan {
             let left = self.retired.as_mut().and_then(|retired| retired.left_of(&batch));
             let left = self.seen_rows(&batch, left)?;
             if left.as_ref().is_none_or(|rows| !rows.is_empty()) {
-                return Ok(Some(self.batch(Rows::Files(batch, left))));
+                return self.batch(Rows::Files(batch, left)).map(Some);
             }
         }
         loop {
@@ -275,7 +275,7 @@ impl Scan {
                 .collect();
             let rows = self.seen_rows(&batch.batch, Some(rows))?.unwrap_or_default();
             if !rows.is_empty() {
-                return Ok(Some(self.batch(Rows::Tail(batch, rows))));
+                return self.batch(Rows::Tail(batch, rows)).map(Some);
             }
         }
     }

@@ -2,7 +2,7 @@
 //! an answer keeps its sources alive and its rows are places in them.
 
 use super::budget::event_bytes;
-use crate::subjects::{Opener, Openings};
+use crate::subjects::{Opener, Openings, SubjectFileError};
 use std::fmt;
 use std::sync::Arc;
 use strandline_deql::Tier;
@@ -102,9 +102,10 @@ impl Sources {
     }
 
     /// Opens what is sealed in these rows, for a client: from here on they are shown so.
-    pub(crate) fn open(&mut self, rows: &[RowAt], opener: Option<&Opener>) {
-        let Some(opener) = opener else { return };
-        self.openings = Openings::of(opener, rows.iter().map(|at| (*at, self.get(*at).row(at.row))));
+    pub(crate) fn open(&mut self, rows: &[RowAt], opener: Option<&Opener>) -> Result<(), SubjectFileError> {
+        let Some(opener) = opener else { return Ok(()) };
+        self.openings = Openings::of(opener, rows.iter().map(|at| (*at, self.get(*at).row(at.row))))?;
+        Ok(())
     }
 
     pub(crate) fn tier(&self, at: RowAt) -> Tier {
@@ -128,8 +129,8 @@ impl PageRows {
     }
 
     /// Opens what is sealed, for a client.
-    pub(super) fn open(&mut self, opener: Option<&Opener>) {
-        self.sources.open(&self.rows, opener);
+    pub(super) fn open(&mut self, opener: Option<&Opener>) -> Result<(), SubjectFileError> {
+        self.sources.open(&self.rows, opener)
     }
 
     /// The events; each knows its position.

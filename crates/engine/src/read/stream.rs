@@ -189,7 +189,7 @@ impl Store {
         let opens = manner.opens;
         let mut page = self.read_sealed(read, manner)?;
         if opens {
-            page.events.open(self.opener());
+            page.events.open(self.opener())?;
         }
         Ok(page)
     }

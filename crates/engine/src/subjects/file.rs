@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use strandline_event::ErrorKind;
 use strandline_keys::subject::SubjectKeyId;
+use strandline_keys::subject::folder::FolderError;
 use strandline_keys::subject::reached::Reached;
 use strandline_keys::subject::record::{Found, RECORD_ALIGN, Record, SECRET_BYTES, Stored, decode, encode, secret_at};
 use strandline_keys::{Zeroize, Zeroizing};
@@ -57,6 +58,19 @@ pub enum SubjectFileError {
     /// A write failed before.
     #[error("a write to the subject keys in {} failed before, so no new subject is taken and none is erased: mend the disk, and start the node again", .0.display())]
     Poisoned(PathBuf),
+    /// A folder that the nodes of a cluster share.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The node was given none.
+    #[error(
+        "this node has no subject keys, so it stores and shows nothing of erasable stream types: start it with the --subject-keys of the other nodes"
+    )]
+    NoFolder,
+    /// It may be a folder of this node's own.
+    #[error(
+        "no other node has said yet that it sees what this one writes to the subject keys in {}: they must be one folder, that all nodes mount; try again", .0.display()
+    )]
+    NotAgreed(PathBuf),
 }
 
 impl SubjectFileError {
@@ -64,7 +78,10 @@ impl SubjectFileError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Io { error, .. } if is_full(error) => ErrorKind::DiskFull,
+            Self::Io { error, .. } | Self::Folder(FolderError::Io { error, .. }) if is_full(error) => {
+                ErrorKind::DiskFull
+            }
+            Self::NoFolder | Self::NotAgreed(_) | Self::Folder(FolderError::Gone(_)) => ErrorKind::Unavailable,
             _ => ErrorKind::Io,
         }
     }

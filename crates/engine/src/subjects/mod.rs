@@ -14,6 +14,7 @@ mod file;
 mod known;
 mod reached;
 mod rows;
+mod shared;
 mod trial;
 
 pub use file::SubjectFileError;
@@ -21,6 +22,7 @@ pub use known::KnownKeys;
 pub(crate) use known::UnknownKeys;
 pub use reached::look as look_reached;
 pub(crate) use rows::{Opened, Opener, Openings};
+pub use shared::{Kinds, SharedPlace};
 pub use trial::Trial;
 
 use arc_swap::ArcSwap;
@@ -109,6 +111,19 @@ impl Slot {
     fn key(&self) -> Option<Arc<SubjectKey>> {
         self.key.read().clone()
     }
+
+    fn destroy(&self) {
+        self.erased.store(true, Ordering::Release);
+        *self.key.write() = None;
+    }
+}
+
+/// What a subject has to be sealed with.
+enum Has {
+    Key(Arc<SubjectKey>),
+    /// It was erased.
+    Tombstone(Tombstone),
+    Nothing,
 }
 
 /// What was erased, or was before.
@@ -155,9 +170,17 @@ fn tell(file: &KeyFile, told: &mut Told, store: &str) -> Result<(), SubjectFileE
 /// Erasable stream types: (store, name) -> what subjects are.
 type Types = BTreeMap<(String, String), SubjectKind>;
 
+/// Where the keys are.
+enum Keeping {
+    /// In a file of this process alone.
+    File(Mutex<Written>),
+    /// In a folder that the nodes of a cluster share.
+    Folder(shared::Shared),
+}
+
 /// The keys of a node's subjects.
 pub struct SubjectKeys {
-    written: Mutex<Written>,
+    keeping: Keeping,
     /// By id, those that are destroyed included.
     slots: RwLock<HashMap<SubjectKeyId, Arc<Slot>>>,
     types: ArcSwap<Types>,
@@ -216,9 +239,9 @@ impl SubjectKeys {
             slots.insert(entry.id, Slot::new(subject, key));
         }
         let (path, poisoned) = (path.to_owned(), file.poisoned());
-        let written = Mutex::new(Written { file, subjects, told: Told::new() });
+        let keeping = Keeping::File(Mutex::new(Written { file, subjects, told: Told::new() }));
         let (types, erasures) = (ArcSwap::from_pointee(types), AtomicU64::new(0));
-        Ok((Self { written, slots: RwLock::new(slots), types, erasures, path, poisoned }, has_reached))
+        Ok((Self { keeping, slots: RwLock::new(slots), types, erasures, path, poisoned }, has_reached))
     }
 
     /// From now on the file at `path`, which lies with the data of a store, says how far the keys have come: no key seals and no erasure of the
@@ -227,7 +250,9 @@ impl SubjectKeys {
     /// # Errors
     /// That file.
     pub fn tell_store(&self, disk: &dyn Disk, store: &str, path: &Path) -> Result<(), SubjectFileError> {
-        let mut written = self.written.lock();
+        // of a folder one place is kept for all stores
+        let Keeping::File(written) = &self.keeping else { return Ok(()) };
+        let mut written = written.lock();
         let Written { file, told, .. } = &mut *written;
         if let hash_map::Entry::Vacant(place) = told.entry(store.to_owned()) {
             place.insert(ReachedFile::open(disk, path, file.id())?);
@@ -235,10 +260,13 @@ impl SubjectKeys {
         tell(file, told, store)
     }
 
-    /// The id of the file.
+    /// The id of the file, or of the folder.
     #[must_use]
     pub fn id(&self) -> [u8; 16] {
-        self.written.lock().file.id()
+        match &self.keeping {
+            Keeping::File(written) => written.lock().file.id(),
+            Keeping::Folder(shared) => shared.id(),
+        }
     }
 
     /// Makes a stream type erasable, for ever. The caller has checked that it holds no events yet.
@@ -246,7 +274,9 @@ impl SubjectKeys {
     /// # Errors
     /// The file.
     pub fn declare(&self, store: &str, stream_type: &str, kind: SubjectKind) -> Result<(), SubjectFileError> {
-        let mut written = self.written.lock();
+        // the cluster says what is erasable, and keeps it
+        let Keeping::File(written) = &self.keeping else { return Ok(()) };
+        let mut written = written.lock();
         if self.kind_of(store, stream_type).is_some() {
             return Ok(());
         }
@@ -275,6 +305,9 @@ impl SubjectKeys {
     /// What the subjects of a stream type are; `None`: it is not erasable.
     #[must_use]
     pub fn kind_of(&self, store: &str, stream_type: &str) -> Option<SubjectKind> {
+        if let Keeping::Folder(shared) = &self.keeping {
+            return shared.kind_of(store, stream_type);
+        }
         let types = self.types.load();
         if types.is_empty() {
             return None;
@@ -285,6 +318,9 @@ impl SubjectKeys {
     /// The erasable stream types of a store.
     #[must_use]
     pub fn types_of(&self, store: &str) -> Vec<(String, SubjectKind)> {
+        if let Keeping::Folder(shared) = &self.keeping {
+            return shared.types_of(store);
+        }
         let types = self.types.load();
         types.iter().filter(|((of, _), _)| of == store).map(|((_, name), kind)| (name.clone(), *kind)).collect()
     }
@@ -296,7 +332,10 @@ impl SubjectKeys {
         subjects: &[Subject],
         random: Random<'_>,
     ) -> Result<Vec<Arc<SubjectKey>>, SealError> {
-        let mut written = self.written.lock();
+        let mut written = match &self.keeping {
+            Keeping::File(written) => written.lock(),
+            Keeping::Folder(shared) => return self.shared_keys(shared, kind, subjects, random),
+        };
         let mut new: HashMap<&Subject, (SubjectKeyId, Secret)> = HashMap::new();
         for subject in subjects {
             match written.subjects.get(subject) {
@@ -338,7 +377,10 @@ impl SubjectKeys {
     /// as well: nobody is told of an erasure whose key may still stand in the file.
     pub fn erase(&self, subject: &Subject, tombstone: Tombstone) -> Result<Option<Receipt>, SubjectFileError> {
         let Some(kind) = self.kind_of(&subject.store, &subject.stream_type) else { return Ok(None) };
-        let mut written = self.written.lock();
+        let mut written = match &self.keeping {
+            Keeping::File(written) => written.lock(),
+            Keeping::Folder(shared) => return self.shared_erase(shared, kind, subject, &tombstone),
+        };
         let Written { file, subjects, told } = &mut *written;
         let Some(entry) = subjects.get_mut(subject) else { return Ok(None) };
         let subject = subject.clone();
@@ -353,8 +395,7 @@ impl SubjectKeys {
         file.add(&[Record::Tombstone(entry.id, subject.clone(), tombstone.clone())])?;
         entry.tombstone = Some(tombstone.clone());
         if let Some(slot) = self.slots.read().get(&entry.id) {
-            slot.erased.store(true, Ordering::Release);
-            *slot.key.write() = None;
+            slot.destroy();
         }
         self.erasures.fetch_add(1, Ordering::SeqCst);
         file.destroy(entry.at)?;
@@ -373,24 +414,41 @@ impl SubjectKeys {
 
     /// What a row of a store says, opened; `None`: it is not sealed, or with a key that this node does not have, or that is not the key of its subject:
     /// anybody can append a text that was sealed elsewhere.
-    pub(crate) fn open_row(&self, store: &str, event: &EventRef<'_>) -> Option<Opened> {
+    ///
+    /// # Errors
+    /// A folder that cannot be read; never of a file.
+    pub(crate) fn open_row(&self, store: &str, event: &EventRef<'_>) -> Result<Option<Opened>, SubjectFileError> {
         let data = Sealed::parse(event.data);
         let metadata = event.metadata.and_then(Sealed::parse);
-        let slot = Arc::clone(self.slots.read().get(&data.as_ref().or(metadata.as_ref())?.key)?);
-        let name = match self.kind_of(store, event.stream_type)? {
-            SubjectKind::Stream => event.stream_id,
-            SubjectKind::Tenant => event.tenant_id?,
+        let Some(id) = data.as_ref().or(metadata.as_ref()).map(|sealed| sealed.key) else { return Ok(None) };
+        let name = match self.kind_of(store, event.stream_type) {
+            Some(SubjectKind::Stream) => Some(event.stream_id),
+            Some(SubjectKind::Tenant) => event.tenant_id,
+            None => None,
         };
+        let Some(name) = name else { return Ok(None) };
+        let known = self.slots.read().get(&id).cloned();
+        let slot = match (known, &self.keeping) {
+            (None, Keeping::Folder(shared)) => {
+                self.shared_slot(shared, id, &subject_of(store, event.stream_type, name))?
+            }
+            (known, _) => known,
+        };
+        let Some(slot) = slot else { return Ok(None) };
         let Subject { store: of_store, stream_type, name: of_name } = &*slot.subject;
         if (of_store.as_str(), stream_type.as_str(), of_name.as_str()) != (store, event.stream_type, name) {
-            return None;
+            return Ok(None);
         }
-        let Some(key) = slot.key() else { return Some(Opened::nothing(slot)) };
+        let Some(key) = slot.key() else { return Ok(Some(Opened::nothing(slot))) };
         let context = |field| context_of(event, field);
         let open = |field, sealed: Option<Sealed>| Some(key.open(&context(field), &sealed?).ok()?.into_boxed_str());
         let (data, metadata) = (open(Field::Payload, data), open(Field::Metadata, metadata));
-        Some(Opened::new(slot, data, metadata))
+        Ok(Some(Opened::new(slot, data, metadata)))
     }
+}
+
+fn subject_of(store: &str, stream_type: &str, name: &str) -> Subject {
+    Subject { store: store.to_owned(), stream_type: stream_type.to_owned(), name: name.to_owned() }
 }
 
 fn erased(kind: SubjectKind, subject: &Subject, tombstone: &Tombstone) -> SealError {
@@ -406,7 +464,7 @@ fn subjects_of(store: &str, view: BatchView<'_>, kind: SubjectKind) -> Result<Ve
             SubjectKind::Tenant => view.tenant_id(row),
         };
         let name = name.ok_or_else(|| SealError::NoTenant(view.stream_type().to_owned()))?;
-        Ok(Subject { store: store.to_owned(), stream_type: view.stream_type().to_owned(), name: name.to_owned() })
+        Ok(subject_of(store, view.stream_type(), name))
     };
     (0..view.rows()).map(subject).collect()
 }

@@ -2,12 +2,12 @@
 //!
 //! Invariant: a row that was opened before its key was destroyed shows [`ERASED`] afterwards, whoever still holds the page.
 
-use super::{Slot, SubjectKeys};
+use super::{Slot, SubjectFileError, SubjectKeys};
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 use strandline_event::EventRef;
-use strandline_keys::subject::ERASED;
+use strandline_keys::subject::{ERASED, may_be_sealed};
 
 /// What a sealed row says.
 pub(crate) struct Opened {
@@ -51,10 +51,27 @@ impl<P> Default for Openings<P> {
 }
 
 impl<P: Hash + Eq + Copy> Openings<P> {
-    /// Opens the rows that are sealed.
-    pub(crate) fn of<'e>(opener: &Opener, rows: impl Iterator<Item = (P, EventRef<'e>)>) -> Self {
+    /// Opens the rows that are sealed. Where other nodes erase too, it is looked at first what they have erased.
+    pub(crate) fn of<'e>(
+        opener: &Opener,
+        rows: impl Iterator<Item = (P, EventRef<'e>)>,
+    ) -> Result<Self, SubjectFileError> {
         let Opener { keys, store } = opener;
-        Self(rows.filter_map(|(place, event)| Some((place, keys.open_row(store, &event)?))).collect())
+        let (mut opened, mut has_looked) = (HashMap::new(), false);
+        for (place, event) in rows {
+            let is_sealed = may_be_sealed(event.data) || event.metadata.is_some_and(may_be_sealed);
+            if !is_sealed || keys.kind_of(store, event.stream_type).is_none() {
+                continue;
+            }
+            if !has_looked {
+                keys.look()?;
+                has_looked = true;
+            }
+            if let Some(row) = keys.open_row(store, &event)? {
+                opened.insert(place, row);
+            }
+        }
+        Ok(Self(opened))
     }
 
     /// Whether there is none.

@@ -3,7 +3,7 @@
 //! Subjects that have a key are sealed with it, so that a retry is equal to what was stored; the others with one that nobody keeps. Invariant: a trial
 //! writes nothing, and what it says of erased subjects is for whoever the judgement lets through.
 
-use super::{Entry, Random, SealError, SubjectKeys, erased, sealed_with, subjects_of};
+use super::{Entry, Keeping, Random, SealError, SubjectKeys, erased, sealed_with, subjects_of};
 use std::collections::HashMap;
 use std::sync::Arc;
 use strandline_event::BatchBytes;
@@ -30,7 +30,7 @@ impl SubjectKeys {
         let view = batch.view();
         let Some(kind) = self.kind_of(store, view.stream_type()) else { return Ok(None) };
         let subjects = subjects_of(store, view, kind)?;
-        let (keys, of_erased) = self.keys_there(kind, subjects.iter());
+        let (keys, of_erased) = self.keys_there(kind, subjects.iter())?;
         let is_final = keys.iter().all(Option::is_some);
         let batch = sealed_with(view, &or_fresh(&subjects, keys, random))?;
         Ok(Some(Trial { batch, is_final, erased: of_erased }))
@@ -60,7 +60,7 @@ impl SubjectKeys {
         for (row, key) in stored.iter().zip(self.keys(kind, &of(&stored), random)?) {
             keys[*row] = Some(key);
         }
-        for (row, key) in others.iter().zip(self.keys_there(kind, of(&others).iter()).0) {
+        for (row, key) in others.iter().zip(self.keys_there(kind, of(&others).iter())?.0) {
             keys[*row] = key;
         }
         sealed_with(view, &or_fresh(&subjects, keys, random))
@@ -71,9 +71,12 @@ impl SubjectKeys {
         &self,
         kind: SubjectKind,
         subjects: impl Iterator<Item = &'s Subject>,
-    ) -> (Vec<Option<Arc<SubjectKey>>>, Option<SealError>) {
+    ) -> Result<(Vec<Option<Arc<SubjectKey>>>, Option<SealError>), SealError> {
         let mut of_erased = None;
-        let written = self.written.lock();
+        let written = match &self.keeping {
+            Keeping::File(written) => written.lock(),
+            Keeping::Folder(shared) => return self.shared_keys_there(shared, kind, subjects),
+        };
         let slots = self.slots.read();
         let key = |subject: &Subject| match written.subjects.get(subject)? {
             Entry { tombstone: Some(tombstone), .. } => {
@@ -83,7 +86,7 @@ impl SubjectKeys {
             entry => slots.get(&entry.id)?.key(),
         };
         let keys = subjects.map(key).collect();
-        (keys, of_erased)
+        Ok((keys, of_erased))
     }
 }
 

@@ -10,6 +10,7 @@
 //! digest of what is stored tells nobody a guess is right who does not have the key. Invariant: one nonce seals one text only, but for two texts whose
 //! hashes agree in 96 bits.
 
+pub mod folder;
 pub mod reached;
 pub mod record;
 
@@ -94,6 +95,12 @@ impl std::fmt::Debug for SubjectKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("SubjectKey")
     }
+}
+
+/// Whether a stored text begins as a sealed one does.
+#[must_use]
+pub fn may_be_sealed(text: &str) -> bool {
+    text.starts_with(HEAD)
 }
 
 impl Sealed {

@@ -1,0 +1,289 @@
+//! Several nodes over one folder: each has keys of its own in memory, and no word passes between them.
+
+use super::super::tests::{batch, opened, read, stamped, subject, tombstone};
+use super::*;
+use std::sync::Barrier;
+use strandline_event::{BatchBytes, ErrorKind, StampedBatch};
+use strandline_keys::subject::ERASED;
+use strandline_wal::RealDisk;
+use tempfile::TempDir;
+
+/// Every type is erasable by stream.
+struct ByStream;
+
+impl Kinds for ByStream {
+    fn kind_of(&self, _: &str, _: &str) -> Option<SubjectKind> {
+        Some(SubjectKind::Stream)
+    }
+
+    fn types_of(&self, _: &str) -> Vec<(String, SubjectKind)> {
+        vec![("Call".to_owned(), SubjectKind::Stream)]
+    }
+}
+
+/// Other ones at each call, in all threads.
+fn bits() -> Bits {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let mut bits = [0x5a; 16];
+    bits[..8].copy_from_slice(&NEXT.fetch_add(1, Ordering::SeqCst).to_le_bytes());
+    bits
+}
+
+fn random(bytes: &mut [u8]) {
+    bytes.chunks_mut(16).for_each(|chunk| chunk.copy_from_slice(&bits()[..chunk.len()]));
+}
+
+fn open(place: &Path, asked: Option<Reached>) -> (Arc<SubjectKeys>, bool) {
+    let (keys, has_reached) =
+        SubjectKeys::open_shared(&SharedPlace { path: place, asked, bits }, Box::new(ByStream)).unwrap();
+    (Arc::new(keys), has_reached)
+}
+
+fn node(place: &TempDir) -> Arc<SubjectKeys> {
+    let (keys, has_reached) = open(&place.path().join("keys"), None);
+    assert!(has_reached && !keys.is_agreed());
+    keys.agree();
+    keys
+}
+
+fn seal(keys: &SubjectKeys, stream: &str, data: &str) -> Result<BatchBytes, SealError> {
+    keys.seal("s", &batch(stream, data), &random)
+}
+
+fn stored(keys: &SubjectKeys, stream: &str, data: &str) -> StampedBatch {
+    stamped(seal(keys, stream, data).unwrap())
+}
+
+fn is_erased(keys: &Arc<SubjectKeys>, batch: &StampedBatch) -> bool {
+    read(keys, batch) == (ERASED.to_owned(), ERASED.to_owned())
+}
+
+/// Why a row cannot be shown.
+fn refused(keys: &Arc<SubjectKeys>, batch: &StampedBatch) -> SubjectFileError {
+    let opener = super::super::Opener { keys: Arc::clone(keys), store: Arc::from("s") };
+    super::super::Openings::of(&opener, [(0, batch.row(0))].into_iter()).err().unwrap()
+}
+
+/// The secrets of all subjects as they stand in the folder: zeros where they are destroyed.
+fn secrets(place: &Path) -> Vec<Vec<u8>> {
+    let shards = std::fs::read_dir(place.join("keys")).unwrap().map(|shard| shard.unwrap().path());
+    let files = shards.flat_map(|shard| std::fs::read_dir(shard).unwrap().map(|file| file.unwrap().path()));
+    files.map(|file| std::fs::read(file).unwrap()[40..76].to_vec()).collect()
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (path, to) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));
+        if path.is_dir() {
+            copy(&path, &to);
+        } else {
+            std::fs::copy(&path, &to).unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_one_node_seals_another_one_opens_and_seals_equally() {
+    let place = tempfile::tempdir().unwrap();
+    let (first, second) = (node(&place), node(&place));
+    assert_eq!(first.id(), second.id());
+    let sealed = seal(&first, "a", "{\"secret\":4711}").unwrap();
+    assert!(!sealed.bytes().windows(4).any(|part| part == b"4711"));
+    let again = seal(&second, "a", "{\"secret\":4711}").unwrap();
+    assert_eq!(again.bytes()[..], sealed.bytes()[..], "a retry at another node is equal");
+    let sealed = stamped(sealed);
+    for keys in [&first, &second, &node(&place)] {
+        assert_eq!(read(keys, &sealed), ("{\"secret\":4711}".to_owned(), "{\"m\":1}".to_owned()));
+    }
+    // a judgement makes no key
+    let trial = second.try_seal("s", &batch("b", "1"), &random).unwrap().unwrap();
+    assert!(!trial.is_final && first.folder().unwrap().find(&subject("b")).unwrap().is_none());
+}
+
+#[test]
+fn nodes_that_meet_a_new_subject_at_once_seal_with_one_key() {
+    let place = tempfile::tempdir().unwrap();
+    let nodes: Vec<_> = (0..6).map(|_| node(&place)).collect();
+    for round in 0..20 {
+        let (barrier, stream) = (&Barrier::new(nodes.len()), &format!("s{round}"));
+        let sealed: Vec<BatchBytes> = std::thread::scope(|scope| {
+            let one = |keys| {
+                scope.spawn(move || {
+                    let keys: &Arc<SubjectKeys> = keys;
+                    barrier.wait();
+                    seal(keys, stream, "1").unwrap()
+                })
+            };
+            let all: Vec<_> = nodes.iter().map(one).collect();
+            all.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        assert!(sealed.iter().all(|one| one.bytes() == sealed[0].bytes()), "round {round}");
+        let sealed = stamped(sealed[0].clone());
+        assert!(nodes.iter().all(|keys| read(keys, &sealed).0 == "1"));
+    }
+    assert_eq!(secrets(&place.path().join("keys")).len(), 20);
+}
+
+#[test]
+fn an_erasure_is_known_to_every_node_when_it_is_answered() {
+    let place = tempfile::tempdir().unwrap();
+    let (first, second) = (node(&place), node(&place));
+    let (sealed, other) = (stored(&first, "a", "1"), stored(&first, "b", "2"));
+    let held = opened(&second, &sealed);
+    assert_eq!((held.over(0, sealed.row(0)).data, read(&second, &other).0.as_str()), ("1", "2"));
+    let receipt = first.erase(&subject("a"), tombstone()).unwrap().unwrap();
+    assert_eq!((receipt.already, receipt.tombstone), (false, tombstone()));
+    // nobody has told the second one, which has the key in its memory
+    assert!(is_erased(&second, &sealed) && is_erased(&first, &sealed));
+    assert_eq!(held.over(0, sealed.row(0)).data, ERASED, "a page that was open before");
+    assert_eq!((second.erasures(), read(&second, &other).0.as_str()), (1, "2"));
+    assert!(matches!(seal(&second, "a", "3"), Err(SealError::Erased { .. })));
+    assert!(second.try_seal("s", &batch("a", "3"), &random).unwrap().unwrap().erased.is_some());
+    // nor one that was away
+    let third = node(&place);
+    assert!(is_erased(&third, &sealed) && third.erasures() == 0);
+    assert!(matches!(seal(&third, "a", "3"), Err(SealError::Erased { .. })));
+    // the same again, anywhere: the first word stays
+    let later = Tombstone { at_us: 100, who: "x".into(), events: 0 };
+    let again = third.erase(&subject("a"), later).unwrap().unwrap();
+    assert_eq!((again.already, again.tombstone), (true, tombstone()));
+    assert!(first.erase(&subject("unknown"), tombstone()).unwrap().is_none());
+    let left = secrets(&place.path().join("keys"));
+    assert_eq!(left.iter().filter(|secret| secret.iter().all(|byte| *byte == 0)).count(), 1);
+    assert_eq!(left.len(), 2);
+}
+
+#[test]
+fn nothing_is_sealed_for_a_subject_that_another_node_erases_meanwhile() {
+    let place = tempfile::tempdir().unwrap();
+    for round in 0..20 {
+        let (first, second, stream) = (&node(&place), &node(&place), &format!("s{round}"));
+        stored(first, stream, "0");
+        let is_answered = &AtomicBool::new(false);
+        let sealed = std::thread::scope(|scope| {
+            let sealing = scope.spawn(move || {
+                let mut sealed = Vec::new();
+                loop {
+                    let was_answered = is_answered.load(Ordering::SeqCst);
+                    match seal(first, stream, &sealed.len().to_string()) {
+                        Ok(batch) => {
+                            assert!(!was_answered, "sealed after the erasure was answered");
+                            sealed.push(stamped(batch));
+                        }
+                        Err(SealError::Erased { .. }) => return sealed,
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            });
+            let receipt = second.erase(&subject(stream), tombstone()).unwrap().unwrap();
+            is_answered.store(true, Ordering::SeqCst);
+            assert!(!receipt.already);
+            sealing.join().unwrap()
+        });
+        let third = &node(&place);
+        assert!(sealed.iter().all(|batch| [first, second, third].iter().all(|keys| is_erased(keys, batch))));
+    }
+}
+
+#[test]
+fn of_erasures_at_once_each_has_its_place_and_one_subject_has_one_receipt() {
+    let place = tempfile::tempdir().unwrap();
+    let nodes: Vec<_> = (0..6).map(|_| node(&place)).collect();
+    let streams: Vec<String> = (0..6).map(|n| format!("s{n}")).collect();
+    let sealed: Vec<_> = streams.iter().map(|stream| stored(&nodes[0], stream, "1")).collect();
+    let barrier = &Barrier::new(nodes.len());
+    let receipts: Vec<Receipt> = std::thread::scope(|scope| {
+        let one = |(n, keys): (usize, _)| {
+            let mine = &streams[n];
+            scope.spawn(move || {
+                let keys: &Arc<SubjectKeys> = keys;
+                barrier.wait();
+                let who = Tombstone { who: format!("node {n}"), ..tombstone() };
+                keys.erase(&subject(mine), who.clone()).unwrap().unwrap();
+                keys.erase(&subject("s0"), who).unwrap().unwrap()
+            })
+        };
+        let all: Vec<_> = nodes.iter().enumerate().map(one).collect();
+        all.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    assert!(receipts.iter().all(|receipt| receipt.tombstone == receipts[0].tombstone), "{receipts:?}");
+    let folder = nodes[0].folder().unwrap();
+    assert!((1..=6).all(|number| folder.erased(number).unwrap().is_some()) && folder.erased(7).unwrap().is_none());
+    assert!(nodes.iter().all(|keys| sealed.iter().all(|batch| is_erased(keys, batch))));
+    assert!(secrets(&place.path().join("keys")).concat().iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn an_erasure_that_a_crash_cut_is_finished_by_the_same_again() {
+    let place = tempfile::tempdir().unwrap();
+    let (first, second) = (node(&place), node(&place));
+    let sealed = stored(&first, "a", "1");
+    assert_eq!(read(&second, &sealed).0, "1");
+    let folder = first.folder().unwrap();
+    let (id, _) = folder.find(&subject("a")).unwrap().unwrap();
+    assert!(folder.add_erased(1, (id, &subject("a"), &tombstone()), bits()).unwrap());
+    // the node that began it is gone; its secret stands there, and nobody uses it
+    assert!(is_erased(&second, &sealed) && is_erased(&node(&place), &sealed));
+    assert!(matches!(seal(&second, "a", "2"), Err(SealError::Erased { .. })));
+    let again = second.erase(&subject("a"), Tombstone { at_us: 100, ..tombstone() }).unwrap().unwrap();
+    assert_eq!((again.already, again.tombstone), (true, tombstone()));
+    assert!(secrets(&place.path().join("keys")).concat().iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn without_the_folder_that_all_share_nothing_is_sealed_and_nothing_is_shown() {
+    let place = tempfile::tempdir().unwrap();
+    let keys = node(&place);
+    let sealed = stored(&keys, "a", "1");
+    let (alone, _) = open(&place.path().join("keys"), None);
+    assert!(matches!(refused(&alone, &sealed), SubjectFileError::NotAgreed(_)));
+    assert_eq!(seal(&alone, "a", "2").unwrap_err().kind(), ErrorKind::Unavailable);
+    let without = Arc::new(SubjectKeys::without_folder(Box::new(ByStream)));
+    assert!(matches!(refused(&without, &sealed), SubjectFileError::NoFolder));
+    assert_eq!(seal(&without, "a", "2").unwrap_err().kind(), ErrorKind::Unavailable);
+    without.agree();
+    assert!(matches!(refused(&without, &sealed), SubjectFileError::NoFolder));
+    // the mount is gone under a node that runs, and another folder is in its place
+    assert_eq!(read(&keys, &sealed).0, "1");
+    let (there, aside) = (place.path().join("keys"), place.path().join("elsewhere"));
+    let rename = |from: &Path, to: &Path| strandline_wal::Disk::rename(&RealDisk::new(), from, to).unwrap();
+    rename(&there, &aside);
+    assert_eq!(refused(&keys, &sealed).kind(), ErrorKind::Unavailable);
+    assert_eq!(seal(&keys, "a", "2").unwrap_err().kind(), ErrorKind::Unavailable);
+    let (_, _) = open(&there, None);
+    assert_eq!(refused(&keys, &sealed).kind(), ErrorKind::Unavailable);
+    std::fs::remove_dir_all(&there).unwrap();
+    rename(&aside, &there);
+    assert_eq!(read(&keys, &sealed).0, "1", "it is back");
+}
+
+#[test]
+fn an_older_copy_of_the_folder_and_another_one_are_known_by_what_the_data_keeps() {
+    let (place, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (path, reached) = (place.path().join("keys"), data.path().join("subject-keys.shared"));
+    let (disk, keys) = (RealDisk::new(), node(&place));
+    keys.tell_node(&disk, &reached).unwrap();
+    let known = || super::super::look_reached(&disk, &reached).unwrap().unwrap();
+    let sealed = stored(&keys, "a", "1");
+    assert_eq!((known().file, known().reached), (keys.id(), Reached::nothing(BEGIN)));
+    let older = place.path().join("older");
+    copy(&path, &older);
+    keys.erase(&subject("a"), tombstone()).unwrap();
+    let at_first = known().reached;
+    assert!(at_first.end > BEGIN && open(&path, Some(at_first)).1);
+    // an older copy holds the key of who was erased since
+    let (brought_back, has_reached) = open(&older, Some(at_first));
+    assert!(!has_reached && brought_back.id() == keys.id());
+    brought_back.agree();
+    assert_eq!(read(&brought_back, &sealed).0, "1", "so it must be refused");
+    // another one that went on by itself
+    brought_back.erase(&subject("a"), Tombstone { at_us: 100, ..tombstone() }).unwrap();
+    assert!(!open(&older, Some(at_first)).1);
+    // what another node erases this node's data learns too, and an older copy of the data is well
+    stored(&keys, "b", "1");
+    node(&place).erase(&subject("b"), tombstone()).unwrap();
+    keys.follow().unwrap();
+    assert!(known().reached.end > at_first.end && open(&path, Some(known().reached)).1);
+    assert!(open(&path, Some(at_first)).1);
+}

@@ -1,0 +1,529 @@
+//! The folder of subject keys that all nodes of a cluster mount. `SUBJECTS.md` says every byte.
+//!
+//! ```text
+//!  folder                   its id                                              made once, by a link
+//!  keys/ab/cdef...          the key of one subject, named by its digest         made once, by a link; zeros over the secret when it is erased
+//!  erased/0000000000000001  tombstones of all stores, in their order, no gap    made once, by a link; read in that order
+//!  probes/{node}[.{node}]   what a node asks to be seen, and who has seen it
+//! ```
+//!
+//! | two nodes at once | what decides |
+//! |---|---|
+//! | make the key of one subject | the link: the second one finds the name taken, and takes the key that is there |
+//! | make a key, and erase its subject | a name is never taken away: who comes after the erasure finds zeros in it |
+//! | erase | the link of the next number: the second one reads it, and takes the number behind |
+//! | erase the same subject | the first tombstone; zeros over zeros change nothing |
+//! | one stops for a day in the midst of it | nothing: there is no lock, and it has no name that another one needs |
+//!
+//! What has a name is whole and on stable storage: it was written aside and synced before. Invariant: no file is written again but with zeros over a
+//! secret, and no name of `keys` and `erased` is ever given up. It makes no randomness, and refuses to know who serves what.
+
+use super::SubjectKeyId;
+use super::record::{Found, Record, SECRET_BYTES, Stored, Subject, Tombstone, decode, encode, secret_at};
+use crate::{Secret, Zeroizing};
+use ring::digest;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use strandline_event::hex::to_hex;
+
+const TITLE: [u8; 8] = *b"SLSUBF\x01\0";
+const ID_FILE: &str = "folder";
+const ID_FILE_BYTES: usize = 28;
+const KEYS: &str = "keys";
+const ERASED: &str = "erased";
+const PROBES: &str = "probes";
+const ASIDE: &str = "aside";
+
+/// Random bytes of a probe, of a new folder's id, and of names aside.
+pub type Bits = [u8; 16];
+
+/// Why the folder cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    /// The file system said no.
+    #[error("the subject keys in {}: {error}", .path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What it said.
+        error: io::Error,
+    },
+    /// It is no such folder, or of a later version.
+    #[error(
+        "{} is no folder of subject keys that this program reads: name the right one, or an empty one, that all nodes of the cluster mount", .0.display()
+    )]
+    Foreign(PathBuf),
+    /// A file in it is damaged.
+    #[error("{}, of the subject keys, is damaged: put it back from the newest copy", .0.display())]
+    Damaged(PathBuf),
+    /// It is there no more, or another one is in its place.
+    #[error("{} is not the folder of subject keys that this node was started with: mount that one again", .0.display())]
+    Gone(PathBuf),
+}
+
+/// A tombstone of the folder.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Erased {
+    /// The key that is destroyed.
+    pub id: SubjectKeyId,
+    /// Whose it was.
+    pub subject: Subject,
+    /// When, by whom, how much.
+    pub tombstone: Tombstone,
+    /// The bytes of the record.
+    pub bytes: Vec<u8>,
+}
+
+/// The folder.
+#[derive(Debug)]
+pub struct KeyFolder {
+    path: PathBuf,
+    id: Bits,
+}
+
+impl KeyFolder {
+    /// Opens it, or makes one of this id (random) where there is none.
+    ///
+    /// # Errors
+    /// [`FolderError`].
+    pub fn open(path: &Path, new: Bits) -> Result<Self, FolderError> {
+        let of = |id| Self { path: path.to_owned(), id };
+        if let Some(id) = read_id(path)? {
+            return Ok(of(id));
+        }
+        make_parts(path)?;
+        // another node may be making it: the first link says its id
+        of(new).link(&id_file(new), path.join(ID_FILE), new)?;
+        read_id(path)?.map(of).ok_or_else(|| FolderError::Gone(path.to_owned()))
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its id.
+    #[must_use]
+    pub const fn id(&self) -> Bits {
+        self.id
+    }
+
+    /// It is still there, and the same one.
+    ///
+    /// # Errors
+    /// `Gone`; the file system.
+    pub fn check(&self) -> Result<(), FolderError> {
+        match read_id(&self.path)? {
+            Some(id) if id == self.id => Ok(()),
+            _ => Err(FolderError::Gone(self.path.clone())),
+        }
+    }
+
+    /// The key of a subject; `None`: it was never made.
+    ///
+    /// # Errors
+    /// `Damaged`; the file system.
+    pub fn find(&self, subject: &Subject) -> Result<Option<(SubjectKeyId, Stored)>, FolderError> {
+        let path = self.key_path(subject);
+        let Some(bytes) = read(&path)? else { return Ok(None) };
+        match decode(&bytes) {
+            Some(Found { record: Record::Key(id, of, stored), bytes: length, .. })
+                if of == *subject && length == bytes.len() =>
+            {
+                Ok(Some((id, stored)))
+            }
+            _ => Err(FolderError::Damaged(path)),
+        }
+    }
+
+    /// What stands where the subject's key should be is no key.
+    #[must_use]
+    pub fn damaged(&self, subject: &Subject) -> FolderError {
+        FolderError::Damaged(self.key_path(subject))
+    }
+
+    /// Makes the key of a subject, on stable storage; `false`: there is one. `aside`: random.
+    ///
+    /// # Errors
+    /// The file system.
+    pub fn make(
+        &self,
+        subject: &Subject,
+        (id, secret): (SubjectKeyId, &Secret),
+        aside: Bits,
+    ) -> Result<bool, FolderError> {
+        let record = Record::Key(id, subject.clone(), Stored::Whole(secret.clone()));
+        self.link(&encode(&record, 0), self.key_path(subject), aside)
+    }
+
+    /// The name of the subject's key is on stable storage, whoever made it.
+    ///
+    /// # Errors
+    /// The file system.
+    pub fn sync(&self, subject: &Subject) -> Result<(), FolderError> {
+        self.key_path(subject).parent().map_or(Ok(()), sync_folder)
+    }
+
+    /// Overwrites the secret of a subject that has a tombstone. The same again changes nothing.
+    ///
+    /// # Errors
+    /// The file system.
+    pub fn destroy(&self, subject: &Subject) -> Result<(), FolderError> {
+        // whoever gave the tombstone its name
+        sync_folder(&self.path.join(ERASED))?;
+        let path = self.key_path(subject);
+        let file = OpenOptions::new().write(true).open(&path).map_err(at(&path))?;
+        file.write_all_at(&[0; SECRET_BYTES], secret_at(0)).and_then(|()| file.sync_all()).map_err(at(&path))
+    }
+
+    /// The tombstone of this number, from 1 on; `None`: there is none yet.
+    ///
+    /// # Errors
+    /// `Damaged`; the file system.
+    pub fn erased(&self, number: u64) -> Result<Option<Erased>, FolderError> {
+        let path = self.erased_path(number);
+        let Some(bytes) = read(&path)? else { return Ok(None) };
+        match decode(&bytes) {
+            Some(Found { record: Record::Tombstone(id, subject, tombstone), bytes: length, .. })
+                if length == bytes.len() =>
+            {
+                Ok(Some(Erased { id, subject, tombstone, bytes: bytes.to_vec() }))
+            }
+            _ => Err(FolderError::Damaged(path)),
+        }
+    }
+
+    /// Adds the tombstone of this number, the one behind the last, on stable storage; `false`: the number is taken. `aside`: random.
+    ///
+    /// # Errors
+    /// The file system.
+    pub fn add_erased(
+        &self,
+        number: u64,
+        (id, subject, tombstone): (SubjectKeyId, &Subject, &Tombstone),
+        aside: Bits,
+    ) -> Result<bool, FolderError> {
+        let record = Record::Tombstone(id, subject.clone(), tombstone.clone());
+        self.link(&encode(&record, 0), self.erased_path(number), aside)
+    }
+
+    /// A node asks the others whether they see what it writes here.
+    ///
+    /// # Errors
+    /// The file system.
+    pub fn probe(&self, node: u64, bits: Bits) -> Result<(), FolderError> {
+        self.put(&format!("{node:016x}"), bits)
+    }
+
+    /// A node has seen what these others wrote.
+    ///
+    /// # Errors
+    /// The file system.
+    pub fn answer_probes(&self, node: u64, others: &[u64]) -> Result<(), FolderError> {
+        for other in others.iter().filter(|other| **other != node) {
+            let answer = format!("{other:016x}.{node:016x}");
+            if let Some(bits) = self.get(&format!("{other:016x}"))?
+                && self.get(&answer)? != Some(bits)
+            {
+                self.put(&answer, bits)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether another node has seen what this one wrote.
+    ///
+    /// # Errors
+    /// The file system.
+    pub fn is_seen(&self, node: u64, bits: Bits, by: u64) -> Result<bool, FolderError> {
+        Ok(self.get(&format!("{node:016x}.{by:016x}"))? == Some(bits))
+    }
+
+    fn key_path(&self, subject: &Subject) -> PathBuf {
+        let mut hash = digest::Context::new(&digest::SHA256);
+        for text in [&subject.store, &subject.stream_type, &subject.name] {
+            hash.update(&(text.len() as u64).to_le_bytes());
+            hash.update(text.as_bytes());
+        }
+        let name = to_hex(hash.finish().as_ref());
+        let (shard, rest) = name.split_at(2);
+        self.path.join(KEYS).join(shard).join(rest)
+    }
+
+    fn erased_path(&self, number: u64) -> PathBuf {
+        self.path.join(ERASED).join(format!("{number:016x}"))
+    }
+
+    /// Gives bytes a name, whole and on stable storage; `false`: the name is taken.
+    fn link(&self, bytes: &[u8], to: PathBuf, aside: Bits) -> Result<bool, FolderError> {
+        let aside = self.path.join(ASIDE).join(to_hex(&aside));
+        let written = new_file(&aside).and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
+        let linked = written.map_err(at(&aside)).and_then(|()| match fs::hard_link(&aside, &to) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(at(&to)(error)),
+        });
+        // a second name of one file, or a key that seals nothing
+        let _ = fs::remove_file(&aside);
+        if linked? {
+            return to.parent().map_or(Ok(()), sync_folder).map(|()| true);
+        }
+        Ok(false)
+    }
+
+    fn put(&self, name: &str, bits: Bits) -> Result<(), FolderError> {
+        let path = self.path.join(PROBES).join(name);
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+        file.and_then(|file| file.write_all_at(&bits, 0).and_then(|()| file.sync_all())).map_err(at(&path))
+    }
+
+    fn get(&self, name: &str) -> Result<Option<Bits>, FolderError> {
+        let path = self.path.join(PROBES).join(name);
+        // one that is being written is seen later
+        Ok(read(&path)?.and_then(|bytes| Bits::try_from(bytes.as_slice()).ok()))
+    }
+}
+
+fn at(path: &Path) -> impl Fn(io::Error) -> FolderError {
+    move |error| FolderError::Io { path: path.to_owned(), error }
+}
+
+fn new_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// All of a file, which may hold a secret; `None`: it is not there.
+fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, FolderError> {
+    let mut file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened.map_err(at(path))?,
+    };
+    let length = file.metadata().map_err(at(path))?.len() as usize;
+    // of one piece: what grows leaves copies behind
+    let mut bytes = Zeroizing::new(Vec::with_capacity(length + 1));
+    file.read_to_end(&mut bytes).map_err(at(path))?;
+    Ok(Some(bytes))
+}
+
+fn id_file(id: Bits) -> [u8; ID_FILE_BYTES] {
+    let mut out = [0; ID_FILE_BYTES];
+    out[..8].copy_from_slice(&TITLE);
+    out[8..24].copy_from_slice(&id);
+    let sum = crc32c::crc32c(&out[..24]);
+    out[24..].copy_from_slice(&sum.to_le_bytes());
+    out
+}
+
+/// `None`: there is no such folder yet.
+fn read_id(path: &Path) -> Result<Option<Bits>, FolderError> {
+    let Some(bytes) = read(&path.join(ID_FILE))? else { return Ok(None) };
+    let id = bytes.get(8..24).and_then(|id| Bits::try_from(id).ok());
+    match id.filter(|id| bytes[..] == id_file(*id)) {
+        Some(id) => Ok(Some(id)),
+        None => Err(FolderError::Foreign(path.to_owned())),
+    }
+}
+
+/// Everything but the id, which is what makes it one.
+fn make_parts(path: &Path) -> Result<(), FolderError> {
+    let make = |path: &Path| DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(at(path));
+    make(path)?;
+    for entry in fs::read_dir(path).map_err(at(path))? {
+        let name = entry.map_err(at(path))?.file_name();
+        let name = name.to_string_lossy();
+        let is_ours = [ID_FILE, KEYS, ERASED, PROBES, ASIDE].contains(&&*name);
+        // what file systems put into their first folder
+        if !is_ours && !name.starts_with('.') && name != "lost+found" {
+            return Err(FolderError::Foreign(path.to_owned()));
+        }
+    }
+    for part in [ERASED, PROBES, ASIDE] {
+        make(&path.join(part))?;
+    }
+    for shard in 0..=u8::MAX {
+        make(&path.join(KEYS).join(format!("{shard:02x}")))?;
+    }
+    sync_folder(&path.join(KEYS))?;
+    sync_folder(path)
+}
+
+fn sync_folder(path: &Path) -> Result<(), FolderError> {
+    File::open(path).and_then(|folder| folder.sync_all()).map_err(at(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Barrier;
+
+    fn subject(name: &str) -> Subject {
+        Subject { store: "calls".into(), stream_type: "Call".into(), name: name.into() }
+    }
+
+    fn tombstone(events: u64) -> Tombstone {
+        Tombstone { at_us: 7, who: "ops".into(), events }
+    }
+
+    fn secret(byte: u8) -> Secret {
+        Secret::new([byte; Secret::BYTES])
+    }
+
+    fn open(place: &tempfile::TempDir) -> KeyFolder {
+        KeyFolder::open(place.path(), [1; 16]).unwrap()
+    }
+
+    /// What each of eight does at once, from the same moment on.
+    fn at_once<T: Send>(what: impl Fn(u8) -> T + Sync) -> Vec<T> {
+        let barrier = Barrier::new(8);
+        let (barrier, what) = (&barrier, &what);
+        std::thread::scope(|scope| {
+            let one = |n: u8| {
+                scope.spawn(move || {
+                    barrier.wait();
+                    what(n)
+                })
+            };
+            let all: Vec<_> = (1..=8).map(one).collect();
+            all.into_iter().map(|one| one.join().unwrap()).collect()
+        })
+    }
+
+    fn whole(found: Option<(SubjectKeyId, Stored)>) -> (SubjectKeyId, [u8; 32]) {
+        match found {
+            Some((id, Stored::Whole(secret))) => (id, *secret.expose()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn nodes_that_open_it_at_once_have_the_same_one() {
+        let place = tempfile::tempdir().unwrap();
+        let ids = at_once(|n| KeyFolder::open(place.path(), [n; 16]).unwrap().id());
+        assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+        let folder = KeyFolder::open(place.path(), [99; 16]).unwrap();
+        assert_eq!(folder.id(), ids[0]);
+        folder.check().unwrap();
+        assert_eq!(fs::read_dir(place.path().join(ASIDE)).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn of_keys_that_are_made_at_once_one_is_there_and_all_find_it() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = open(&place);
+        for round in 0..20 {
+            let subject = subject(&format!("s{round}"));
+            let made = at_once(|n| {
+                let is_mine = folder.make(&subject, ([n; 16], &secret(n)), [n; 16]).unwrap();
+                (n, is_mine, whole(folder.find(&subject).unwrap()))
+            });
+            let mine: Vec<u8> = made.iter().filter(|made| made.1).map(|made| made.0).collect();
+            assert_eq!(mine.len(), 1, "{made:?}");
+            assert!(made.iter().all(|made| made.2 == ([mine[0]; 16], [mine[0]; 32])), "{made:?}");
+        }
+        assert!(folder.find(&subject("none")).unwrap().is_none());
+        assert_eq!(fs::read_dir(place.path().join(ASIDE)).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_destroyed_key_is_in_no_byte_of_the_folder_and_gives_its_name_to_no_other() {
+        use std::os::unix::fs::PermissionsExt;
+        let place = tempfile::tempdir().unwrap();
+        let folder = open(&place);
+        assert!(folder.make(&subject("a"), ([5; 16], &secret(0xc3)), [2; 16]).unwrap());
+        let path = folder.key_path(&subject("a"));
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(fs::read(&path).unwrap().windows(32).any(|part| part == [0xc3; 32]));
+        for _ in 0..2 {
+            folder.destroy(&subject("a")).unwrap();
+            assert!(!fs::read(&path).unwrap().windows(4).any(|part| part == [0xc3; 4]));
+            assert!(matches!(folder.find(&subject("a")).unwrap(), Some((id, Stored::Destroyed)) if id == [5; 16]));
+        }
+        assert!(!folder.make(&subject("a"), ([6; 16], &secret(6)), [3; 16]).unwrap());
+        assert!(matches!(folder.find(&subject("a")).unwrap(), Some((_, Stored::Destroyed))));
+    }
+
+    #[test]
+    fn tombstones_that_come_at_once_have_an_order_without_a_gap() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = open(&place);
+        let numbers = at_once(|n| {
+            let (subject, tombstone) = (subject(&n.to_string()), tombstone(u64::from(n)));
+            (1..).find(|number| folder.add_erased(*number, ([n; 16], &subject, &tombstone), [n; 16]).unwrap()).unwrap()
+        });
+        let mut order = numbers.clone();
+        order.sort_unstable();
+        assert_eq!(order, (1..=8).collect::<Vec<u64>>());
+        for (n, number) in (1_u8..).zip(numbers) {
+            let erased = folder.erased(number).unwrap().unwrap();
+            assert_eq!((erased.id, erased.tombstone), ([n; 16], tombstone(u64::from(n))));
+            assert_eq!(erased.subject, subject(&n.to_string()));
+        }
+        assert_eq!(folder.erased(9).unwrap(), None);
+    }
+
+    #[test]
+    fn what_one_writes_the_other_sees_only_where_they_share_it() {
+        let (place, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (first, second, other) = (open(&place), open(&place), open(&elsewhere));
+        first.probe(1, [7; 16]).unwrap();
+        second.answer_probes(2, &[1, 2, 3]).unwrap();
+        other.answer_probes(3, &[1, 2, 3]).unwrap();
+        let seen = |bits, by| first.is_seen(1, bits, by).unwrap();
+        assert_eq!([seen([7; 16], 2), seen([8; 16], 2), seen([7; 16], 3)], [true, false, false]);
+        // asked again, and not yet answered
+        first.probe(1, [8; 16]).unwrap();
+        assert!(!seen([8; 16], 2));
+        second.answer_probes(2, &[1, 2]).unwrap();
+        assert!(seen([8; 16], 2));
+    }
+
+    #[test]
+    fn another_folder_in_its_place_is_told_from_it() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("keys of subjects");
+        let folder = KeyFolder::open(&path, [1; 16]).unwrap();
+        fs::remove_dir_all(&path).unwrap();
+        assert!(matches!(folder.check(), Err(FolderError::Gone(_))));
+        assert_eq!(KeyFolder::open(&path, [2; 16]).unwrap().id(), [2; 16]);
+        assert!(matches!(folder.check(), Err(FolderError::Gone(_))));
+        fs::write(path.join(ID_FILE), b"SLSUBF\x02\0").unwrap();
+        assert!(matches!(KeyFolder::open(&path, [3; 16]), Err(FolderError::Foreign(_))), "a later version");
+        let full = tempfile::tempdir().unwrap();
+        fs::write(full.path().join("letter"), b"dear").unwrap();
+        assert!(matches!(KeyFolder::open(full.path(), [3; 16]), Err(FolderError::Foreign(_))));
+        assert_eq!(fs::read_dir(full.path()).unwrap().count(), 1, "nothing was put beside it");
+    }
+
+    #[test]
+    fn a_damaged_file_is_no_key_and_no_tombstone() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = open(&place);
+        folder.make(&subject("a"), ([5; 16], &secret(5)), [2; 16]).unwrap();
+        folder.add_erased(1, ([5; 16], &subject("a"), &tombstone(1)), [2; 16]).unwrap();
+        let paths = [folder.key_path(&subject("a")), folder.erased_path(1)];
+        for path in &paths {
+            let mut bytes = fs::read(path).unwrap();
+            bytes[82] ^= 1;
+            fs::write(path, bytes).unwrap();
+        }
+        assert!(matches!(folder.find(&subject("a")), Err(FolderError::Damaged(path)) if path == paths[0]));
+        assert!(matches!(folder.erased(1), Err(FolderError::Damaged(path)) if path == paths[1]));
+        // the key of another subject under its name
+        folder.make(&subject("b"), ([6; 16], &secret(6)), [2; 16]).unwrap();
+        fs::copy(folder.key_path(&subject("b")), &paths[0]).unwrap();
+        assert!(matches!(folder.find(&subject("a")), Err(FolderError::Damaged(_))));
+    }
+
+    #[test]
+    fn the_names_and_bytes_are_those_of_the_first_version() {
+        let now = id_file([7; 16]);
+        assert_eq!(now[..], crate::subject::tests::golden("subject-folder-v1.bin", &now));
+        let folder = KeyFolder { path: PathBuf::from("/k"), id: [7; 16] };
+        assert_eq!(folder.erased_path(26).to_str(), Some("/k/erased/000000000000001a"));
+        let path = folder.key_path(&subject("a")).display().to_string();
+        assert_eq!(path, "/k/keys/88/ae3dcc6255fcf549d28f5d99bc3cc6bc445f15c51a3e11d0646626f57a6388");
+    }
+}
