@@ -65,7 +65,7 @@ fn erased() -> Value {
 }
 
 /// Files below a folder that hold the text.
-fn holding(folder: &Path, text: &str) -> Vec<PathBuf> {
+pub(crate) fn holding(folder: &Path, text: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap().flatten() {
         let path = entry.path();
@@ -78,7 +78,7 @@ fn holding(folder: &Path, text: &str) -> Vec<PathBuf> {
     found
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap().flatten() {
         let (path, to) = (entry.path(), to.join(entry.file_name()));
@@ -342,7 +342,7 @@ fn a_data_folder_of_the_first_version_learns_what_it_lacks() {
     rig.assert_refused(false, "behind the data");
 }
 
-/// A member has no keys: what it took of such a type would be stored as it came, for ever.
+/// The keys of a node alone are in a file of one process: a member would store of such a type what comes as it comes, for ever.
 #[test]
 fn a_store_with_erasable_types_becomes_no_cluster() {
     let rig = Rig::new(true);

@@ -142,7 +142,8 @@ pub(crate) struct Serve {
     /// Time in which sync projections must have confirmed an append (`5s`, `1m`)
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = crate::span::parse)]
     pub(crate) projection_timeout: Duration,
-    /// File of the keys of subjects, outside of data folder, logs and files: for stream types that are erasable
+    /// File of the keys of subjects, outside of data folder, logs and files: for stream types that are erasable. In a cluster a folder that all nodes
+    /// mount
     #[arg(long, value_name = "FILE")]
     pub(crate) subject_keys: Option<PathBuf>,
     /// Go on where keys of subjects are lost (for one start): what they sealed is never read again

@@ -84,7 +84,7 @@ impl StoreHandle {
 
     async fn append_own(&self, appends: &[StreamAppend], inspect: bool, permit: &Arc<BytePermit>) -> Vec<Outcome> {
         let _appending = self.appending().await;
-        if self.parts.store.subjects().is_none() {
+        if !appends.iter().any(|append| self.erasable(append.batch.view().stream_type()).is_some()) {
             return self.append_as_stored(appends, inspect, permit).await;
         }
         let mut outcomes: Vec<Option<Outcome>> = appends.iter().map(|_| None).collect();

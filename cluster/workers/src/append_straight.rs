@@ -75,7 +75,8 @@ impl StoreHandle {
             view.stream_type() == stream_type && bucket_of(view) == bucket && ids_to_check(view).next().is_none()
         };
         let store_is_plain = !self.is_limited()
-            && self.node.shared.subjects.is_none()
+            // of a cluster's stream type it is asked with its owner whether it is erasable
+            && (self.node.shared.subjects.is_none() || self.parts.replicas.is_some())
             && self.config().projection.mode != ProjectionMode::Sync;
         if !store_is_plain || !appends.iter().all(is_plain) {
             return None;

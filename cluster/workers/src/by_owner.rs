@@ -34,6 +34,9 @@ impl StoreHandle {
         if store.buckets_of(batch.stream_type()) != buckets {
             return Err(NodeError::BucketsChanged);
         }
+        if owner.is_some() {
+            self.check_sealed(batch)?;
+        }
         Ok((log, owner))
     }
 

@@ -19,6 +19,7 @@ use crate::data_dir::{DataDir, DataDirError};
 use crate::member_file::{MemberFile, whose_folder};
 use crate::member_stores::{check_members, refuse_options};
 use crate::node::{NodeOptions, StartError};
+use crate::subjects::shared::refuse_without_keys;
 use crate::subjects::unserved_in_cluster;
 use crate::{clock, random};
 pub use kept::kept_stores;
@@ -304,6 +305,9 @@ pub async fn start_cluster(
         }
         Membership::Alone => Ok(Vec::new()),
     };
+    let made = made.and_then(|stores| {
+        refuse_without_keys(&node.control, node_options).map(|()| stores).map_err(|error| Box::new(error).into())
+    });
     let kept = made.and_then(|stores| kept::write(dir, &stores).map(|()| stores).map_err(ClusterError::from));
     match kept {
         Ok(stores) => {

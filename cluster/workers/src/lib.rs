@@ -75,5 +75,5 @@ pub use strandline_engine::redact::{Redacted, Wish as RedactionWish};
 pub use strandline_engine::store::OwnerPart;
 pub use strandline_engine::subjects::Receipt as ErasureReceipt;
 pub use strandline_keys::subject::record::SubjectKind;
-pub use subjects::{Erasure, NO_SUBJECT_KEYS_IN_CLUSTER, erasable_in};
+pub use subjects::{Erasure, erasable_in};
 pub use undrained::Undrained;

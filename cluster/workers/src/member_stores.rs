@@ -5,8 +5,10 @@ use crate::descriptors::{Descriptors, raise_limit};
 use crate::node::{NodeOptions, OpenedNode, StartError};
 use crate::opening::{Made, open_options, store_error};
 use crate::store_lock::StoreLock;
-use crate::subjects::{NO_SUBJECT_KEYS_IN_CLUSTER, unserved_in_cluster};
+use crate::subjects::shared::{open_member, refuse_file};
+use crate::subjects::unserved_in_cluster;
 use std::io;
+use strandline_consensus::control::Control;
 use strandline_deql::{Declarations, StoreConfig};
 use strandline_durable::objects::{Purpose, Settings, cluster_mark, open_location};
 use strandline_engine::store::{OpenReport, Opened, Store};
@@ -28,10 +30,7 @@ pub(crate) fn refuse_clusters(declarations: &Declarations) -> Result<(), StartEr
 
 /// What no node of a cluster is started with.
 pub(crate) fn refuse_options(options: &NodeOptions) -> Result<(), StartError> {
-    if options.subject_keys.is_none() {
-        return Ok(());
-    }
-    Err(StartError::Refused(vec![NO_SUBJECT_KEYS_IN_CLUSTER.to_owned()]))
+    refuse_file(options)
 }
 
 /// Whether this node could serve these stores: everything that [`open_members`] refuses is found, and nothing stays open. Asked before the
@@ -72,6 +71,7 @@ pub(crate) fn open_members(
     declarations: &Declarations,
     options: &NodeOptions,
     folder: Option<DataDir>,
+    control: &Control,
 ) -> Result<OpenedNode, StartError> {
     refuse_options(options)?;
     let stores = declarations.stores.iter().map(|declared| declared.config.name.as_str());
@@ -85,6 +85,7 @@ pub(crate) fn open_members(
     };
     let configs = declarations.stores.iter().map(|declared| &declared.config);
     let locks = configs.map(StoreLock::to_share).collect::<Result<Vec<_>, _>>()?;
+    let subjects = Some(open_member(options, declarations, control)?);
     let descriptors = Descriptors::new(options.descriptors_max.unwrap_or_else(raise_limit));
     let mut stores = Vec::new();
     for declared in &declarations.stores {
@@ -93,5 +94,5 @@ pub(crate) fn open_members(
         let store = Store::open_member(&open).map_err(|error| store_error(name, error))?;
         stores.push(Opened { store, logs: Vec::new(), report: OpenReport::default() });
     }
-    Ok(OpenedNode { data_dir, locks, descriptors, stores, subjects: None, made: Made::default() })
+    Ok(OpenedNode { data_dir, locks, descriptors, stores, subjects, made: Made::default() })
 }

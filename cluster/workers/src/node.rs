@@ -43,6 +43,7 @@ use strandline_engine::compact::Share;
 use strandline_engine::store::{Grace, Judged, OpenError, Opened, Store};
 use strandline_engine::subjects::SubjectFileError;
 use strandline_event::{ErrorKind, limits};
+use strandline_keys::subject::folder::FolderError;
 use strandline_wal::io::abort_on_fatal;
 use strandline_wal::{Disk, IoThread, RealDisk};
 use tokio::time::timeout;
@@ -78,7 +79,7 @@ pub struct NodeOptions {
     pub projection_timeout: Duration,
     /// Files that the process may open; none: as many as the system lets it.
     pub descriptors_max: Option<u64>,
-    /// The file of the keys of subjects; none: no stream type can be erasable.
+    /// The file of the keys of subjects, of a node of a cluster the folder; none: no stream type can be erasable.
     pub subject_keys: Option<PathBuf>,
     /// Go on where keys of subjects are lost: what they sealed is never read again.
     pub accept_lost_subject_keys: bool,
@@ -191,7 +192,7 @@ impl StartError {
         };
         match self {
             Self::Refused(_) | Self::Descriptors { .. } | Self::OtherFolder { .. } => true,
-            Self::Subjects(SubjectFileError::Foreign(_)) => true,
+            Self::Subjects(SubjectFileError::Foreign(_) | SubjectFileError::Folder(FolderError::Foreign(_))) => true,
             Self::DataDir(error) => {
                 matches!(error, DataDirError::InUse { .. } | DataDirError::StoreInUse { .. })
                     || error.is_of_the_folder()
@@ -287,10 +288,10 @@ impl Node {
         let open_options = options.clone();
         // before any store is claimed: a node that gets no thread fences nobody
         let io = Arc::new(IoThread::start(abort_on_fatal())?);
-        let is_member = part.is_some();
-        let opening = tokio::task::spawn_blocking(move || match is_member {
-            true => open_members(&declarations, &open_options, folder),
-            false => open_all(&declarations, &open_options),
+        let control = part.clone();
+        let opening = tokio::task::spawn_blocking(move || match control {
+            Some(control) => open_members(&declarations, &open_options, folder, &control),
+            None => open_all(&declarations, &open_options),
         });
         let opened = opening.await.map_err(io::Error::other)??;
         let (arbiters, drain_timeout, locks) = (Arbiters::start(), options.drain_timeout, opened.locks);

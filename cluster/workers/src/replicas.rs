@@ -7,6 +7,7 @@
 //!  reads ──> confirm: a quorum says that this node leads the logs that are read, or their leaders say how far it must be
 //!  new command ids of a whole store ──> reserve: who leads the meta group keeps them apart (`replicas/commands.rs`)
 //!  followers ──> close_up: leaders of quiet logs say that nothing comes before what is visible (`replicas/closing.rs`)
+//!  keys of subjects ──> all nodes see one folder (`replicas/sharing.rs`)
 //! ```
 //!
 //! Every member of the cluster holds every log: who does not vote follows. Invariant: a node that does not lead takes no append and says who does;
@@ -17,6 +18,7 @@ mod commands;
 mod office;
 mod open;
 mod role;
+mod sharing;
 mod statement;
 
 pub(crate) use commands::Reserved;
@@ -27,6 +29,7 @@ use crate::hot_worker::HotWorkers;
 use crate::registry::StreamTypeEntry;
 use crate::replica::{JumpAll, LogMachine};
 use crate::router::{LogTable, PublishedTypes};
+use crate::subjects::shared::erasable_by;
 use crate::subscriptions::Desk;
 use crate::wal_worker::WalWorker;
 use crate::wiring::LogFactory;
@@ -132,15 +135,16 @@ impl StoreReplicas {
 
     async fn run(self: Arc<Self>) {
         let (mut changed, mut stopped) = (self.parts.control.watch(), self.stop.subscribe());
-        let declaring = self.declare();
-        tokio::pin!(declaring);
-        let mut declared = false;
+        let (declaring, keeping) = (self.declare(), self.keep_keys());
+        tokio::pin!(declaring, keeping);
+        let (mut declared, mut kept) = (false, false);
         loop {
             changed.borrow_and_update();
             self.look().await;
             self.play_role().await;
             tokio::select! {
                 () = &mut declaring, if !declared => declared = true,
+                () = &mut keeping, if !kept => kept = true,
                 changed = changed.changed() => if changed.is_err() { return },
                 () = sleep(LOOK_EVERY) => {}
                 stop = stopped.changed() => if stop.is_err() || *stopped.borrow() { return },
@@ -189,19 +193,19 @@ impl StoreReplicas {
         if let Some(buckets) = self.buckets_of(&entry.name).filter(|known| *known != entry.buckets) {
             return Err(NodeError::OtherBuckets { name: entry.name.to_string(), buckets });
         }
-        self.propose_type(&entry.name, entry.buckets, true).await?;
+        let erasable = erasable_by(self.kind_of(&entry.name));
+        self.propose(entry.name.to_string(), entry.buckets, erasable, true).await?;
         Ok(entry)
     }
 
-    async fn propose_type(&self, name: &str, buckets: u32, registered: bool) -> Result<(), NodeError> {
-        let (store, name) = (self.name().to_owned(), name.to_owned());
-        let command = Command::RegisterType { store, name, buckets, erasable: Erasable::No, registered };
+    async fn propose(&self, name: String, buckets: u32, erasable: Erasable, registered: bool) -> Result<(), NodeError> {
+        let command = Command::RegisterType { store: self.name().to_owned(), name, buckets, erasable, registered };
         self.parts.control.propose(&command).await.map(drop).map_err(NodeError::from)
     }
 
     /// The owner of a log on this node; its stream type is made where there is none yet, with one bucket.
     pub(crate) async fn open_log_of(&self, log: &LogKey) -> Result<Addr<WalWorker>, NodeError> {
-        self.propose_type(&log.stream_type, 1, false).await?;
+        self.propose(log.stream_type.to_string(), 1, Erasable::No, false).await?;
         // somebody may have registered it with more in this moment: the caller looks
         self.publish_types();
         let waiting = async {

@@ -6,7 +6,7 @@
 //!                                                        \-> keys on stable storage -> sealed -> to its owner
 //! ```
 //!
-//! So what is refused leaves no key behind, and tells of an erased subject nobody who may not know it. Invariant: between the look at what a stream type
+//! So what is refused leaves no key behind, and tells of an erased subject nobody who may not know it. Invariant of a node alone: between the look at what a stream type
 //! is and the answer of its owner no stream type becomes erasable and no subject is erased (`appending`): nothing is stored as it came in a type that is
 //! erasable by then, and nothing that a receipt has not counted is acknowledged after it.
 
@@ -41,9 +41,10 @@ pub(crate) fn of_erased(error: NodeError, erased: Option<SealError>) -> NodeErro
 }
 
 impl StoreHandle {
-    /// Held from the look at a stream type to the answer of its owner. `None`: this node erases nothing.
+    /// Held from the look at a stream type to the answer of its owner. `None`: this node erases nothing, or is one of several that do: there owners are
+    /// given what is sealed only (`check_sealed`), and a receipt counts what was acknowledged before.
     pub(crate) async fn appending(&self) -> Option<RwLockReadGuard<'_, ()>> {
-        match &self.node.shared.subjects {
+        match self.node.shared.subjects.as_ref().filter(|_| self.parts.replicas.is_none()) {
             Some(subjects) => Some(subjects.gate.read().await),
             None => None,
         }

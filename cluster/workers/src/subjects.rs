@@ -6,11 +6,13 @@
 //!                                                one, is refused
 //! ```
 //!
-//! A copy of the data folder, the logs and the files so holds no key. In a cluster the nodes have no common place for keys: there it is refused.
+//! A copy of the data folder, the logs and the files so holds no key. The nodes of a cluster share a folder in the place of the file (`subjects/shared.rs`).
 
 mod marker;
+pub(crate) mod shared;
 
 use self::marker::Marker;
+use self::shared::NO_FOLDER;
 use crate::clock;
 use crate::data_dir::{DataDir, DataDirError, at, make_folder, store_folder_in, try_lock};
 use crate::error::NodeError;
@@ -18,6 +20,7 @@ use crate::node::{NodeHandle, NodeOptions, StartError};
 use crate::random;
 use crate::registry::StreamTypeEntry;
 use crate::store::StoreHandle;
+use futures_util::future::join_all;
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,14 +33,7 @@ use strandline_keys::subject::record::{Subject, SubjectKind, Tombstone};
 use strandline_wal::Disk;
 use tokio::sync::RwLock;
 
-/// Why a member of a cluster is given no keys of subjects.
-pub const NO_SUBJECT_KEYS_IN_CLUSTER: &str = "--subject-keys: erasable stream types are not served in a cluster, whose nodes have no common place for the keys; leave it out, or start a node alone";
-
-/// Why a cluster makes no stream type erasable, and erases none.
-const NOT_IN_CLUSTER: &str =
-    "erasable stream types are not served in a cluster: its nodes have no common place for the keys of subjects";
-
-/// The keys of a node, locked for this process.
+/// The keys of a node; a file is locked for this process.
 pub(crate) struct NodeSubjects {
     pub(crate) keys: Arc<SubjectKeys>,
     /// Shared by appends; alone goes who makes a stream type erasable, or erases.
@@ -45,7 +41,7 @@ pub(crate) struct NodeSubjects {
     path: PathBuf,
     /// Of the file, and of how far the data of the stores knows it.
     disk: Arc<dyn Disk>,
-    _lock: File,
+    _lock: Option<File>,
 }
 
 /// What the data folder keeps of the keys for one store.
@@ -207,7 +203,7 @@ fn open_file(path: &Path, disk: &Arc<dyn Disk>, asked: &[Reached]) -> Result<(No
     let (keys, has_reached) = SubjectKeys::open_asked(&**disk, path, id, asked)?;
     only_for_us(path)?;
     let (keys, disk, path) = (Arc::new(keys), Arc::clone(disk), path.to_owned());
-    Ok((NodeSubjects { keys, gate: RwLock::new(()), path, disk, _lock: lock }, has_reached))
+    Ok((NodeSubjects { keys, gate: RwLock::new(()), path, disk, _lock: Some(lock) }, has_reached))
 }
 
 #[cfg(unix)]
@@ -261,7 +257,8 @@ pub(crate) fn unserved_in_cluster<'s>(folder: &Path, stores: impl Iterator<Item 
     };
     let line = |store| {
         format!(
-            "store {store} has erasable stream types, which are not served in a cluster, whose nodes have no common place for the keys: serve it by a node alone"
+            "store {store} has erasable stream types, whose keys a node alone keeps in a file: it becomes no cluster's, which keeps them in a folder that \
+             all nodes mount; serve it by a node alone"
         )
     };
     stores.filter(is_marked).map(line).collect()
@@ -304,16 +301,17 @@ impl StoreHandle {
     /// Registers a stream type whose subjects can be erased, for ever; the same again is no error.
     ///
     /// # Errors
-    /// `Erasure`: the node has no subject keys, the type holds events, or is registered otherwise, or the node is one of a cluster; the file system.
+    /// `Erasure`: the node has no subject keys, the type holds events, or is registered otherwise, or a node of the cluster does not see the folder that
+    /// this one was given; the file system.
     pub async fn register_erasable(
         &self,
         entry: StreamTypeEntry,
         kind: SubjectKind,
     ) -> Result<StreamTypeEntry, NodeError> {
-        if self.parts.replicas.is_some() {
-            return Err(refusal(ErrorKind::NotSupported, NOT_IN_CLUSTER));
-        }
         self.check_buckets(entry.buckets)?;
+        if let Some(replicas) = &self.parts.replicas {
+            return replicas.register_erasable(entry, kind).await;
+        }
         let (Some(keys), Some(subjects)) = (self.parts.store.subjects(), &self.node.shared.subjects) else {
             let why = "this node has no keys for subjects: start it with --subject-keys FILE, outside of its data";
             return Err(refusal(ErrorKind::StrictViolation, why));
@@ -364,11 +362,11 @@ impl StoreHandle {
     /// Destroys the keys of a subject: when it is answered, nobody can read what they sealed, in any tier or copy. One receipt a stream type.
     ///
     /// # Errors
-    /// `Erasure`: nothing is erasable so, or there is no such subject, or the node is one of a cluster; the file of the keys.
+    /// `Erasure`: nothing is erasable so, or there is no such subject, or the node has not the folder of its cluster; the file of the keys, or the folder.
     pub async fn erase(&self, wish: Erasure) -> Result<Vec<Receipt>, NodeError> {
         self.node.check_serving()?;
-        if self.parts.replicas.is_some() {
-            return Err(refusal(ErrorKind::NotSupported, NOT_IN_CLUSTER));
+        if self.parts.replicas.is_some() && self.parts.store.subjects().is_none_or(|keys| keys.folder().is_none()) {
+            return Err(refusal(ErrorKind::NotSupported, NO_FOLDER));
         }
         let (word, name) = (wish.kind.word(), wish.name.clone());
         let types: Vec<String> = match (&wish.stream_type, self.parts.store.subjects()) {
@@ -391,10 +389,17 @@ impl StoreHandle {
             return Err(refusal(ErrorKind::StrictViolation, why));
         };
         let (keys, parts) = (Arc::clone(keys), Arc::clone(&self.parts));
-        // what was sealed before is stored, and counted
-        let _alone = match &self.node.shared.subjects {
-            Some(subjects) => Some(subjects.gate.write().await),
-            None => None,
+        let _alone = match (&self.parts.replicas, &self.node.shared.subjects) {
+            (Some(replicas), _) => {
+                // what was acknowledged is counted, where it can be had: the keys are destroyed in any case
+                let counting = types.iter().map(|of| replicas.confirm_stream(of, &wish.name));
+                let counts = wish.kind == SubjectKind::Stream;
+                let _ = if counts { join_all(counting).await } else { Vec::new() };
+                None
+            }
+            // what was sealed before is stored, and counted
+            (None, Some(subjects)) => Some(subjects.gate.write().await),
+            (None, None) => None,
         };
         let erasing = tokio::task::spawn_blocking(move || -> Result<Vec<Receipt>, SubjectFileError> {
             let mut receipts = Vec::new();

@@ -357,6 +357,7 @@ async fn what_a_node_cannot_serve_is_found_before_it_is_a_member() {
     let flags = || Flags { id: Some(8), join: Some(address(&first)), ..Flags::default() };
     // nothing at all is said to the cluster
     let keys = Some(place.dir("keys"));
+    std::fs::write(place.dir("keys"), b"").unwrap();
     let refused = place.refused("eight", Flags { keys, ..flags() }, &[]).await;
     assert!(refused.contains("--subject-keys"), "{refused}");
     assert!(!first.control.state().nodes().contains_key(&8) && !place.dir("eight").exists());

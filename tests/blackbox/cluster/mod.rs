@@ -5,6 +5,7 @@
 
 mod buckets;
 mod commands;
+mod erasure;
 mod followers;
 mod links;
 mod moves;

@@ -34,6 +34,8 @@ pub(super) struct Nodes {
     running: Vec<Option<Server>>,
     /// Further options of every node.
     options: Vec<&'static str>,
+    /// Further ones of each node.
+    own: Vec<Vec<String>>,
     /// `--roles` of each node; empty: none is said.
     roles: Vec<&'static str>,
     /// Their ids.
@@ -62,7 +64,8 @@ impl Nodes {
         let ports = (0..count).map(|_| Ports::free()).collect();
         let running = (0..count).map(|_| None).collect();
         let (options, roles, ids) = (options.to_vec(), vec![""; count], (1..=count as u64).collect());
-        let nodes = Self { folder, ports, running, options, roles, ids, links: None };
+        let own = vec![Vec::new(); count];
+        let nodes = Self { folder, ports, running, options, own, roles, ids, links: None };
         nodes.write_statement(keys);
         nodes
     }
@@ -79,6 +82,11 @@ impl Nodes {
     /// From its next start on a node is told these roles.
     pub(super) fn give(&mut self, node: usize, roles: &'static str) {
         self.roles[node - 1] = roles;
+    }
+
+    /// From its next start on a node is told these options.
+    pub(super) fn tell(&mut self, node: usize, options: &[&str]) {
+        self.own[node - 1] = options.iter().map(|option| (*option).to_owned()).collect();
     }
 
     /// Starts a node that does not come up, and says how it ended.
@@ -232,7 +240,7 @@ impl Nodes {
         if !self.roles[node - 1].is_empty() {
             command.args(["--roles", self.roles[node - 1]]);
         }
-        command.args(&self.options);
+        command.args(&self.options).args(&self.own[node - 1]);
         command
     }
 

@@ -162,6 +162,12 @@ impl Control {
         self.parts.machine.state()
     }
 
+    /// What applies it, for who asks it for longer than the cluster runs.
+    #[must_use]
+    pub fn machine(&self) -> Arc<MetaMachine> {
+        Arc::clone(&self.parts.machine)
+    }
+
     /// Its state when it changes.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<u64> {

@@ -35,7 +35,12 @@ pub(crate) async fn erase(call: Call) -> ApiResult<HttpResponse> {
     };
     let erasure = Erasure { kind, name, stream_type: wish.stream_type, who };
     let receipts = served.store.erase(erasure).await.map_err(|e| failure::answer(&e, served.names()))?;
-    Ok(answer::ok(&json!({ "erased": receipts.iter().map(receipt).collect::<Vec<_>>() })))
+    let mut body = json!({ "erased": receipts.iter().map(receipt).collect::<Vec<_>>() });
+    let behind = served.store.hide_erased().await;
+    if !behind.is_empty() {
+        body["not_known_to"] = json!(behind);
+    }
+    Ok(answer::ok(&body))
 }
 
 fn receipt(of: &ErasureReceipt) -> Value {

@@ -13,7 +13,7 @@ use strandline_deql::{self as deql, Declarations, StoreConfig};
 use strandline_server::Bound;
 use strandline_tls::Certificates;
 use strandline_workers::cluster::{CheckStores, ClusterNode, ClusterOptions, start_cluster};
-use strandline_workers::{NO_SUBJECT_KEYS_IN_CLUSTER, NodeOptions, whose_folder};
+use strandline_workers::{NodeOptions, whose_folder};
 use tokio::net::TcpListener;
 
 /// Voters of every log, where nothing is said.
@@ -127,10 +127,6 @@ impl Part {
         certificates: Option<Arc<Certificates>>,
         check: CheckStores,
     ) -> Result<ClusterNode, Failure> {
-        // before the folder becomes a member's
-        if node.subject_keys.is_some() {
-            return Err(Failure::Usage(NO_SUBJECT_KEYS_IN_CLUSTER.to_owned()));
-        }
         let Self { flags, address, listen, roles, replication, data_dir, .. } = self;
         let at = listen.unwrap_or(address);
         let cannot = |error: std::io::Error| Failure::Usage(format!("cannot listen on {at}: {error}"));

@@ -66,6 +66,9 @@ pub enum SubjectFileError {
         "this node has no subject keys, so it stores and shows nothing of erasable stream types: start it with the --subject-keys of the other nodes"
     )]
     NoFolder,
+    /// It could not be looked at last.
+    #[error("the folder of subject keys {} could not be read, or the data folder not written, so nothing of erasable stream types is stored or shown: see that it is mounted", .0.display())]
+    OutOfReach(PathBuf),
     /// It may be a folder of this node's own.
     #[error(
         "no other node has said yet that it sees what this one writes to the subject keys in {}: they must be one folder, that all nodes mount; try again", .0.display()
@@ -81,7 +84,9 @@ impl SubjectFileError {
             Self::Io { error, .. } | Self::Folder(FolderError::Io { error, .. }) if is_full(error) => {
                 ErrorKind::DiskFull
             }
-            Self::NoFolder | Self::NotAgreed(_) | Self::Folder(FolderError::Gone(_)) => ErrorKind::Unavailable,
+            Self::NoFolder | Self::NotAgreed(_) | Self::OutOfReach(_) | Self::Folder(FolderError::Gone(_)) => {
+                ErrorKind::Unavailable
+            }
             _ => ErrorKind::Io,
         }
     }

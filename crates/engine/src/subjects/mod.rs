@@ -293,6 +293,9 @@ impl SubjectKeys {
     /// Why no new subject is taken and none is erased; `None`: all is well.
     #[must_use]
     pub fn trouble(&self) -> Option<SubjectFileError> {
+        if let Keeping::Folder(shared) = &self.keeping {
+            return shared.trouble(self.poisoned.load(Ordering::SeqCst));
+        }
         self.poisoned.load(Ordering::SeqCst).then(|| SubjectFileError::Poisoned(self.path.clone()))
     }
 

@@ -111,6 +111,15 @@ impl Shared {
         told.as_mut().map_or(Ok(()), |told| told.write(*reached))
     }
 
+    /// Why nothing is sealed or opened, as far as it was seen without asking the folder.
+    pub(super) fn trouble(&self, is_out_of_reach: bool) -> Option<SubjectFileError> {
+        let folder = match self.agreed() {
+            Ok(folder) => folder,
+            Err(error) => return Some(error),
+        };
+        is_out_of_reach.then(|| SubjectFileError::OutOfReach(folder.path().to_owned()))
+    }
+
     fn tombstone(&self, subject: &Subject) -> (u64, Option<Tombstone>) {
         let known = self.known.lock();
         (known.next, known.erased.get(subject).cloned())
@@ -184,7 +193,7 @@ impl SubjectKeys {
         }
     }
 
-    /// From now on the file at `path`, in this node's data folder, says how far the folder has come. It blocks.
+    /// The file at `path`, in this node's data folder, says from the next word on how far the folder has come. It blocks.
     ///
     /// # Errors
     /// That file.
@@ -192,7 +201,7 @@ impl SubjectKeys {
         let Keeping::Folder(shared) = &self.keeping else { return Ok(()) };
         let told = ReachedFile::open(disk, path, shared.id())?;
         shared.known.lock().told = Some(told);
-        shared.tell()
+        Ok(())
     }
 
     /// What other nodes erased before this call is known when it returns. A file knows no other ones.
@@ -212,8 +221,19 @@ impl SubjectKeys {
     pub fn follow(&self) -> Result<(), SubjectFileError> {
         let Keeping::Folder(shared) = &self.keeping else { return Ok(()) };
         let folder = shared.folder.as_ref().ok_or(SubjectFileError::NoFolder)?;
-        self.catch_up(shared, folder)?;
-        shared.tell()
+        let followed = self.catch_up(shared, folder).and_then(|()| shared.tell());
+        // it is said until it can be looked at again
+        self.poisoned.store(followed.is_err(), Ordering::SeqCst);
+        followed
+    }
+
+    /// The same without a word to the data: another node waits for it.
+    ///
+    /// # Errors
+    /// The folder.
+    pub fn look_again(&self) -> Result<(), SubjectFileError> {
+        let Keeping::Folder(shared) = &self.keeping else { return Ok(()) };
+        shared.folder.as_ref().map_or(Ok(()), |folder| self.catch_up(shared, folder))
     }
 
     fn catch_up(&self, shared: &Shared, folder: &KeyFolder) -> Result<(), SubjectFileError> {
