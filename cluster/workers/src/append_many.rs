@@ -63,6 +63,8 @@ pub(crate) enum Said {
 struct Group {
     owner: Addr<WalWorker>,
     places: Vec<usize>,
+    /// It takes what is sealed only.
+    is_erasable: bool,
 }
 
 impl StoreHandle {
@@ -227,12 +229,16 @@ impl StoreHandle {
             let log = (view.stream_type(), self.parts.store.bucket_of(view.stream_type(), view.stream(0)));
             // few types at a time: the last one is mostly the right one
             if let Some((_, group)) = groups.iter_mut().rev().find(|(known, _)| *known == log) {
-                group.places.push(place);
+                match group.is_erasable && self.check_sealed(view).is_err() {
+                    true => alone.push(place),
+                    false => group.places.push(place),
+                }
             } else if let Ok((found, Some(owner))) = self.serving_owner(view)
                 && found.bucket == log.1
             {
                 // from here on the number of buckets is what it will always be: a log that was looked for by another one is not this
-                groups.push((log, Group { owner, places: vec![place] }));
+                let is_erasable = self.erasable(view.stream_type()).is_some();
+                groups.push((log, Group { owner, places: vec![place], is_erasable }));
             } else {
                 alone.push(place);
             }
@@ -248,7 +254,7 @@ impl StoreHandle {
         inspect: bool,
         permit: &Arc<BytePermit>,
     ) -> Vec<(usize, Option<Outcome>)> {
-        let Group { owner, places } = group;
+        let Group { owner, places, .. } = group;
         let appends: Vec<&StreamAppend> = places.iter().filter_map(|place| appends.get(*place)).collect();
         let (done, answered) = oneshot::channel();
         // a client that is gone does not mind

@@ -75,15 +75,16 @@ impl StoreHandle {
             view.stream_type() == stream_type && bucket_of(view) == bucket && ids_to_check(view).next().is_none()
         };
         let store_is_plain = !self.is_limited()
-            // of a cluster's stream type it is asked with its owner whether it is erasable
             && (self.node.shared.subjects.is_none() || self.parts.replicas.is_some())
             && self.config().projection.mode != ProjectionMode::Sync;
         if !store_is_plain || !appends.iter().all(is_plain) {
             return None;
         }
         let (_, owner) = self.serving_owner(first).ok()?;
-        // the type may have got its buckets and its first log in this moment: then they were told apart by another number
-        owner.filter(|_| self.parts.store.buckets_of(stream_type) == buckets)
+        // the type may have got its buckets and its first log in this moment: then they were told apart by another number. Of one with a log this node
+        // knows what is erasable
+        let as_it_comes = || self.parts.replicas.is_none() || self.erasable(stream_type).is_none();
+        owner.filter(|_| self.parts.store.buckets_of(stream_type) == buckets && as_it_comes())
     }
 }
 

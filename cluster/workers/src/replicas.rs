@@ -81,6 +81,8 @@ pub(crate) struct ReplicasParts {
     pub(crate) book: Arc<JobBook>,
     /// The named subscriptions: kept here while this node leads the meta group.
     pub(crate) subscriptions: Arc<Desk>,
+    /// Held by who asks other nodes whether they see the folder of subject keys: one for all stores.
+    pub(crate) probing: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// The replicas of one store.

@@ -31,13 +31,15 @@ use strandline_event::hex::to_hex;
 use strandline_keys::subject::reached::{Reached, Slot};
 use strandline_keys::subject::record::{Subject, SubjectKind, Tombstone};
 use strandline_wal::Disk;
-use tokio::sync::RwLock;
+use tokio::sync::{Mutex, RwLock};
 
 /// The keys of a node; a file is locked for this process.
 pub(crate) struct NodeSubjects {
     pub(crate) keys: Arc<SubjectKeys>,
     /// Shared by appends; alone goes who makes a stream type erasable, or erases.
     pub(crate) gate: RwLock<()>,
+    /// Held by who asks other nodes whether they see a folder.
+    pub(crate) probing: Arc<Mutex<()>>,
     path: PathBuf,
     /// Of the file, and of how far the data of the stores knows it.
     disk: Arc<dyn Disk>,
@@ -203,7 +205,8 @@ fn open_file(path: &Path, disk: &Arc<dyn Disk>, asked: &[Reached]) -> Result<(No
     let (keys, has_reached) = SubjectKeys::open_asked(&**disk, path, id, asked)?;
     only_for_us(path)?;
     let (keys, disk, path) = (Arc::new(keys), Arc::clone(disk), path.to_owned());
-    Ok((NodeSubjects { keys, gate: RwLock::new(()), path, disk, _lock: Some(lock) }, has_reached))
+    let (gate, probing) = (RwLock::new(()), Arc::default());
+    Ok((NodeSubjects { keys, gate, probing, path, disk, _lock: Some(lock) }, has_reached))
 }
 
 #[cfg(unix)]

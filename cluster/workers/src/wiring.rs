@@ -125,6 +125,13 @@ pub(crate) struct Shared {
     pub(crate) subjects: Option<NodeSubjects>,
 }
 
+impl Shared {
+    /// Held by who asks other nodes whether they see the folder of subject keys.
+    fn probing(&self) -> Arc<tokio::sync::Mutex<()>> {
+        self.subjects.as_ref().map(|subjects| Arc::clone(&subjects.probing)).unwrap_or_default()
+    }
+}
+
 /// The threads of a node's workers.
 pub(crate) struct Arbiters {
     control: Arbiter,
@@ -286,7 +293,7 @@ pub(crate) fn wire_store(opened: Opened, declared: &[String], shared: &Shared) -
         let (book, subscriptions) = (Arc::clone(&book), Arc::clone(&subscriptions));
         #[rustfmt::skip]
         let parts =
-            ReplicasParts { control, store, table, types, factory, fenced, hot, folder, declared, book, subscriptions };
+            ReplicasParts { control, store, table, types, factory, fenced, hot, folder, declared, book, subscriptions, probing: shared.probing() };
         StoreReplicas::new(parts)
     });
     for log in opened.logs {

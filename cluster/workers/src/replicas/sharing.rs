@@ -11,7 +11,6 @@ use super::{LOOK_EVERY, PAUSE, StoreReplicas};
 use crate::error::NodeError;
 use crate::registry::StreamTypeEntry;
 use crate::subjects::shared::{NO_FOLDER, bits, erasable_by};
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use strandline_consensus::NodeId;
@@ -55,8 +54,11 @@ impl StoreReplicas {
     }
 
     async fn agree(&self, keys: &Arc<SubjectKeys>) -> Result<(), SubjectFileError> {
-        let others = self.others();
+        let turn = self.parts.probing.lock().await;
+        // another store of this node may have; and who has not heard of itself does not know the others
+        let Some(others) = self.others().filter(|_| !keys.is_agreed()) else { return Ok(()) };
         let unseen = self.unseen(keys, &others).await?;
+        drop(turn);
         // with this one
         let seen = others.len() - unseen.len() + 1;
         if seen * 2 > others.len() + 1 {
@@ -65,7 +67,7 @@ impl StoreReplicas {
         Ok(())
     }
 
-    /// The other members that have not shown that they see what this node writes to the folder.
+    /// The other members that have not shown that they see what this node writes to the folder. One question at a time: the next one is written over it.
     async fn unseen(&self, keys: &Arc<SubjectKeys>, others: &[NodeId]) -> Result<Vec<NodeId>, SubjectFileError> {
         let (node, bits) = (self.parts.control.node(), bits());
         if others.is_empty() {
@@ -92,7 +94,7 @@ impl StoreReplicas {
     /// Another node has asked this one to look: it is shown that this one sees its probe, and what it erased is hidden here.
     pub(super) async fn look_at_keys(&self) {
         let Some(keys) = self.keys() else { return };
-        let (node, others) = (self.parts.control.node(), self.others());
+        let (node, others) = (self.parts.control.node(), self.others().unwrap_or_default());
         let looking = tokio::task::spawn_blocking(move || {
             if let Some(folder) = keys.folder() {
                 folder.answer_probes(node, &others)?;
@@ -107,12 +109,14 @@ impl StoreReplicas {
         }
     }
 
-    fn others(&self) -> Vec<NodeId> {
+    /// The other members; `None`: this node has not heard yet that it is one itself.
+    fn others(&self) -> Option<Vec<NodeId>> {
         let control = &self.parts.control;
         control.with_state(|state| {
             let is_live = |state: &NodeState| matches!(state, NodeState::Member | NodeState::Draining);
-            let live = state.nodes().iter().filter(|(_, entry)| is_live(&entry.state));
-            live.map(|(node, _)| *node).filter(|node| *node != control.node()).collect()
+            let live = state.nodes().iter().filter(|(_, entry)| is_live(&entry.state)).map(|(node, _)| *node);
+            let (own, others): (Vec<NodeId>, Vec<NodeId>) = live.partition(|node| *node == control.node());
+            (!own.is_empty()).then_some(others)
         })
     }
 
@@ -139,7 +143,10 @@ impl StoreReplicas {
             (Some(_), _) | (None, None) => {}
         }
         let cannot = |error: SubjectFileError| NodeError::Erasure { kind: error.kind(), why: error.to_string() };
-        let unseen: BTreeSet<NodeId> = self.unseen(&keys, &self.others()).await.map_err(cannot)?.into_iter().collect();
+        let turn = self.parts.probing.lock().await;
+        let others = self.others().ok_or_else(|| self.not_leader(None))?;
+        let unseen = self.unseen(&keys, &others).await.map_err(cannot)?;
+        drop(turn);
         if !unseen.is_empty() {
             let nodes: Vec<String> = unseen.iter().map(ToString::to_string).collect();
             let why = format!(

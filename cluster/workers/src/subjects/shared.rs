@@ -119,7 +119,7 @@ pub(crate) fn open_member(
     let slot = look_reached(&**disk, &kept).map_err(at(&kept))?;
     let of = |keys, path: PathBuf| {
         let (keys, gate, disk) = (Arc::new(keys), RwLock::new(()), Arc::clone(disk));
-        NodeSubjects { keys, gate, path, disk, _lock: None }
+        NodeSubjects { keys, gate, probing: Arc::default(), path, disk, _lock: None }
     };
     let Some(path) = options.subject_keys.as_deref() else {
         return match slot {

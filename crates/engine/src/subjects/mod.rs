@@ -118,6 +118,9 @@ impl Slot {
     }
 }
 
+/// The keys that subjects have, in their order, and of the first that was erased that it was.
+type KeysThere = (Vec<Option<Arc<SubjectKey>>>, Option<SealError>);
+
 /// What a subject has to be sealed with.
 enum Has {
     Key(Arc<SubjectKey>),

@@ -17,7 +17,7 @@
 //! Invariant: a tombstone is known before its number is passed, and no key is taken into memory that has one.
 
 use super::reached::ReachedFile;
-use super::{Has, Keeping, Random, Receipt, SealError, Slot, SubjectFileError, SubjectKeys, erased};
+use super::{Has, Keeping, KeysThere, Random, Receipt, SealError, Slot, SubjectFileError, SubjectKeys, erased};
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 use std::collections::{HashMap, HashSet};
@@ -392,7 +392,7 @@ impl SubjectKeys {
         shared: &Shared,
         kind: SubjectKind,
         subjects: impl Iterator<Item = &'s Subject>,
-    ) -> Result<(Vec<Option<Arc<SubjectKey>>>, Option<SealError>), SealError> {
+    ) -> Result<KeysThere, SealError> {
         self.look()?;
         let mut of_erased = None;
         let mut keys = Vec::new();

@@ -3,7 +3,7 @@
 //! Subjects that have a key are sealed with it, so that a retry is equal to what was stored; the others with one that nobody keeps. Invariant: a trial
 //! writes nothing, and what it says of erased subjects is for whoever the judgement lets through.
 
-use super::{Entry, Keeping, Random, SealError, SubjectKeys, erased, sealed_with, subjects_of};
+use super::{Entry, Keeping, KeysThere, Random, SealError, SubjectKeys, erased, sealed_with, subjects_of};
 use std::collections::HashMap;
 use std::sync::Arc;
 use strandline_event::BatchBytes;
@@ -71,7 +71,7 @@ impl SubjectKeys {
         &self,
         kind: SubjectKind,
         subjects: impl Iterator<Item = &'s Subject>,
-    ) -> Result<(Vec<Option<Arc<SubjectKey>>>, Option<SealError>), SealError> {
+    ) -> Result<KeysThere, SealError> {
         let mut of_erased = None;
         let written = match &self.keeping {
             Keeping::File(written) => written.lock(),
