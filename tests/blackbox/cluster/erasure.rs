@@ -5,11 +5,12 @@ use super::nodes::Nodes;
 use crate::erasure::{copy, holding};
 use serde_json::{Value, json};
 use std::path::Path;
+use strandline_client::{BatchBuilder, BatchUnit, ClusterClient, ClusterOptions, EventInput, Expected};
 use tempfile::TempDir;
 
 const SECRET: &str = "planted-0816-secret";
 /// What is sent again is stored once.
-const KEYS: &str = ", id.command_id.unique_scope = 'stream'";
+const KEYS: &str = ", wal.rollover_mb = 1, id.command_id.unique_scope = 'stream'";
 const ERASE: &str = "/admin/v1/stores/test/erase";
 
 /// A folder of keys, for an option.
@@ -50,6 +51,23 @@ fn append(nodes: &Nodes, node: usize, stream: &str, n: u64) {
         let answer = nodes.http(node).post(&format!("streams/Person/{stream}"), &body);
         assert!(matches!(answer.status, 200 | 201 | 503), "{answer:?}");
         answer.status != 503
+    });
+}
+
+fn append_native(nodes: &Nodes, stream: &str) {
+    let (data, metadata) = (json!({ "says": SECRET }).to_string(), json!({ "by": SECRET }).to_string());
+    let mut batch = BatchBuilder::new("Person", BatchUnit::Append);
+    let metadata = Some(metadata.as_str());
+    batch
+        .push(&EventInput { stream_id: stream, event_type: "E", data: &data, metadata, ..EventInput::default() })
+        .unwrap();
+    let batch = batch.finish().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut options = ClusterOptions::new(nodes.natives());
+        options.each.store = "test".to_owned();
+        let client = ClusterClient::connect(options).await.unwrap();
+        client.append(batch, Expected::Any).await.unwrap();
     });
 }
 
@@ -104,6 +122,12 @@ fn what_is_erased_at_one_node_no_node_reads_any_more_nor_an_older_copy_of_all_da
             shown(nodes, node, "a", "leader").is_some_and(|shown| shown.len() == 6 && is_whole(&shown))
         });
     }
+    append_native(&nodes, "native");
+    for node in 1..=3 {
+        nodes.until("what came over the native protocol too", |nodes| {
+            shown(nodes, node, "native", "leader").is_some_and(|shown| is_whole(&shown))
+        });
+    }
     nodes.http(1).compact();
     append(&nodes, 1, "a", 3);
     nodes.stop_all();
@@ -113,6 +137,9 @@ fn what_is_erased_at_one_node_no_node_reads_any_more_nor_an_older_copy_of_all_da
     copy(nodes.path(), older.path());
     nodes.start_all();
     append(&nodes, 2, "a", 4);
+    nodes.until("node 3 uses the folder again", |nodes| {
+        shown(nodes, 3, "a", "leader").is_some_and(|shown| shown.len() == 10 && is_whole(&shown))
+    });
 
     let receipt = nodes.http(3).post(ERASE, &json!({ "stream_id": "a" })).expect(200);
     let of = &receipt["erased"][0];
