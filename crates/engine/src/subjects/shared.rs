@@ -12,7 +12,7 @@
 //! | is cut off from the other nodes | as one that runs: it looks at the folder, and asks nobody |
 //! | is cut off from the folder, or sees another one | it does not: it seals and opens nothing (`Unavailable`) until it can look |
 //! | has sealed an append that is not yet stored | it may be stored, and acknowledged, after it: as sealed text that nobody opens |
-//! | has opened an answer that is on its way | what is not yet written down shows the marker once that node has looked |
+//! | has opened an answer that is on its way, or a page that waits for followers | what is not yet written down shows the marker once that node has looked (`follow`, `look_again`) |
 //!
 //! Invariant: a tombstone is known before its number is passed, and no key is taken into memory that has one.
 
