@@ -406,6 +406,8 @@ impl SubjectKeys {
                 }
             });
         }
+        // keys that another node has made seal here too
+        shared.tell()?;
         Ok((keys, of_erased))
     }
 
