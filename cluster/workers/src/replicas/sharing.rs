@@ -59,9 +59,8 @@ impl StoreReplicas {
         let Some(others) = self.others().filter(|_| !keys.is_agreed()) else { return Ok(()) };
         let unseen = self.unseen(keys, &others).await?;
         drop(turn);
-        // with this one
-        let seen = others.len() - unseen.len() + 1;
-        if seen * 2 > others.len() + 1 {
+        let members = others.len() + 1;
+        if is_most(members - unseen.len(), members) {
             keys.agree();
         }
         Ok(())
@@ -170,6 +169,25 @@ impl StoreReplicas {
     }
 }
 
+/// Two folders are never both seen by so many.
+const fn is_most(seen: usize, members: usize) -> bool {
+    seen * 2 > members
+}
+
 fn failed(error: std::io::Error) -> SubjectFileError {
     SubjectFileError::Io { path: std::path::PathBuf::from("--subject-keys"), error }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_folders_at_most_one_is_used_and_one_that_all_see_is() {
+        for members in 1..=9 {
+            assert!(is_most(members, members));
+            assert!((0..=members).all(|seen| !is_most(seen, members) || !is_most(members - seen, members)));
+        }
+        assert!(is_most(2, 3) && !is_most(1, 2) && !is_most(2, 4));
+    }
 }
