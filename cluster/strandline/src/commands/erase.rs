@@ -21,6 +21,13 @@ pub(crate) fn run(options: &Erase) -> Result<(), Failure> {
     let body = wish.to_string();
     let request = Request { path, body: Some(body.as_bytes()), content_type: "application/json", ..Request::default() };
     let answer = client.send(&request)?.ok()?;
-    let receipts = answer.json()["erased"].as_array().cloned().unwrap_or_default();
-    out::line(&out::json_table(&receipts, COLUMNS))
+    let body = answer.json();
+    let receipts = body["erased"].as_array().cloned().unwrap_or_default();
+    out::line(&out::json_table(&receipts, COLUMNS))?;
+    if let Some(behind) = body["not_known_to"].as_array() {
+        let nodes: Vec<String> = behind.iter().map(out::cell).collect();
+        let what = "what they began to answer before may still show the text, and nothing that they begin afterwards";
+        out::note(&format!("not said in time that they know of it: nodes {}; {what}", nodes.join(", ")));
+    }
+    Ok(())
 }
