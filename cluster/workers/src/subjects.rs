@@ -395,9 +395,9 @@ impl StoreHandle {
         let _alone = match (&self.parts.replicas, &self.node.shared.subjects) {
             (Some(replicas), _) => {
                 // what was acknowledged is counted, where it can be had: the keys are destroyed in any case
-                let counting = types.iter().map(|of| replicas.confirm_stream(of, &wish.name));
-                let counts = wish.kind == SubjectKind::Stream;
-                let _ = if counts { join_all(counting).await } else { Vec::new() };
+                let counted = types.iter().filter(|_| wish.kind == SubjectKind::Stream);
+                let counting: Vec<_> = counted.map(|of| replicas.confirm_stream(of, &wish.name)).collect();
+                join_all(counting).await;
                 None
             }
             // what was sealed before is stored, and counted
