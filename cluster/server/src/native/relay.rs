@@ -40,8 +40,14 @@ const REFUSAL_BYTES: u32 = 64 << 10;
 enum Way {
     #[default]
     Unknown,
-    Open(String, Client, Place),
+    Open(String, Held),
     Shut(String, Instant, ClientError),
+}
+
+/// An open connection with the place that it takes.
+struct Held {
+    client: Client,
+    _place: Place,
 }
 
 /// A node that reads.
@@ -103,7 +109,7 @@ impl Relay {
         // who comes meanwhile waits for the same connection
         let mut way = way.lock().await;
         match &*way {
-            Way::Open(at, client, _) if at == address => return Ok(client.clone()),
+            Way::Open(at, held) if at == address => return Ok(held.client.clone()),
             Way::Shut(at, since, why) if at == address && since.elapsed() < SHUT_FOR => return Err(why.clone()),
             // one to where the node was gives its place back
             _ => *way = Way::Unknown,
@@ -117,7 +123,7 @@ impl Relay {
             Err(error) => Err(error),
         };
         *way = match &connected {
-            Ok(client) => Way::Open(address.to_owned(), client.clone(), place),
+            Ok(client) => Way::Open(address.to_owned(), Held { client: client.clone(), _place: place }),
             Err(why) => Way::Shut(address.to_owned(), Instant::now(), why.clone()),
         };
         connected

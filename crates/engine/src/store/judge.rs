@@ -208,7 +208,7 @@ fn two_at_a_time<T: Sync, R: Send, E: Send>(
     let mut done = match items.len() {
         0 | 1 => some(),
         _ => std::thread::scope(|scope| {
-            let other = scope.spawn(&some);
+            let other = scope.spawn(some);
             let mut done = some();
             done.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
             done
