@@ -16,7 +16,7 @@ fuzz_target!(|input: &[u8]| {
     }
     let mut filled = 0;
     for (line, text) in (1..).zip(input.split(|byte| *byte == b'\n')) {
-        if text.iter().all(u8::is_ascii_whitespace) {
+        if text.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r')) {
             continue;
         }
         filled += 1;

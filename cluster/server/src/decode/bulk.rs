@@ -76,7 +76,7 @@ impl<'n> BulkBuilder<'n> {
         Self { names, on_error, chunk, by_type, parts, last: None, rejected, events: 0 }
     }
 
-    /// Reads NDJSON. Empty lines are passed over.
+    /// Reads NDJSON. Lines of nothing but what JSON takes for white space are passed over.
     pub(crate) fn ndjson(&mut self, body: &[u8]) -> Result<(), ApiError> {
         let mut start = 0;
         let mut line = 0;
@@ -84,8 +84,10 @@ impl<'n> BulkBuilder<'n> {
             let rest = body.get(start..).unwrap_or(&[]);
             let len = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
             line += 1;
-            let text = rest.get(..len).unwrap_or(&[]).trim_ascii();
-            if !text.is_empty() && !self.line(line, text)? {
+            let text = rest.get(..len).unwrap_or(&[]);
+            // a form feed, which Rust counts too, is none
+            let is_blank = text.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r'));
+            if !is_blank && !self.line(line, text)? {
                 return Ok(());
             }
             start += len + 1;

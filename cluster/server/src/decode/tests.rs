@@ -123,6 +123,15 @@ fn a_broken_line_is_named_and_the_rule_decides_about_the_rest() {
 }
 
 #[test]
+fn what_is_no_white_space_in_json_is_none_around_an_event() {
+    let event = "{\"stream_type\":\"A\",\"stream_id\":\"1\",\"event_type\":\"x\"}";
+    let body = format!("{event}\x0c\n \t\r\n\x0c\n \t{event} \r\n");
+    let skipped = ndjson(body.as_bytes(), OnError::Skip).unwrap();
+    assert_eq!(skipped.parts[0].lines, [4]);
+    assert_eq!(skipped.rejected.iter().map(|r| r.line).collect::<Vec<_>>(), [1, 3]);
+}
+
+#[test]
 fn nonsense_ends_soon() {
     let error = ndjson("x\n".repeat(100_001).as_bytes(), OnError::Skip).unwrap_err();
     assert!(error.message().contains("more than 100000 lines"), "{error}");
