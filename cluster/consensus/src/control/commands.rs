@@ -7,7 +7,7 @@ use super::Control;
 use super::outcome::Proposed;
 use crate::fields::{FieldError, Put, Take};
 use crate::join::AskKind;
-use crate::meta::{Command, MetaState, put_group, take_group};
+use crate::meta::{Command, put_group, take_group};
 use crate::net::Ask;
 use crate::transport::{BoxFuture, GroupId, NodeId};
 use parking_lot::Mutex;
@@ -59,18 +59,19 @@ impl Control {
         self.keepers.stores.lock().insert(store.to_owned(), how);
     }
 
-    /// Where a keeper begins, on the node that leads the meta group: a larger number each time, for whoever asks wherever. It is the index of an entry
+    /// Where a keeper begins, on the node that leads the meta group: a larger number each time, for whoever asks wherever. It is the number of an entry
     /// of that group, a command in nobody's name, which changes nothing.
     ///
     /// # Errors
     /// This node does not lead, or no quorum answers.
     pub async fn keeper_begins(&self, store: &str) -> Result<u64, String> {
         let (store, owner, entries) = (store.to_owned(), LeaderId::default(), Vec::new());
-        match self.propose_here(&Command::Remember { store, owner, turn: 0, entries }).await {
-            Proposed::Done(_) | Proposed::Refused { .. } => Ok(self.with_state(MetaState::applied)),
-            Proposed::NotLeader => Err("this node does not lead the cluster".to_owned()),
-            Proposed::Unknown(why) => Err(why),
-        }
+        // of its own entry: what is applied by then may be of a keeper that came after this one
+        let numbered = self.propose_numbered(&Command::Remember { store, owner, turn: 0, entries }).await;
+        numbered.map_err(|not_done| match not_done {
+            Proposed::Unknown(why) => why,
+            _ => "this node does not lead the cluster".to_owned(),
+        })
     }
 
     /// Asks the keeper to reserve ids for a log.

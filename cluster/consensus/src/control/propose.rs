@@ -86,25 +86,34 @@ impl Control {
 
     /// Has it done here, where this node leads.
     pub(super) async fn propose_here(&self, command: &Command) -> Proposed {
+        match self.propose_numbered(command).await {
+            Ok(number) => self.told(number),
+            Err(not_done) => not_done,
+        }
+    }
+
+    /// The same; gives the number of its entry once that is applied, whatever it did. No other entry of the group has this number, and later ones
+    /// have larger ones.
+    pub(super) async fn propose_numbered(&self, command: &Command) -> Result<u64, Proposed> {
         let _turn = self.turn.lock().await;
         let bytes = SharedBytes::copy_aligned(&command.encode());
         let until = Instant::now() + HOP_WITHIN;
         while Instant::now() < until {
-            let Some((leader, number)) = self.parts.machine.next() else { return Proposed::NotLeader };
+            let Some((leader, number)) = self.parts.machine.next() else { return Err(Proposed::NotLeader) };
             let payload = Payload::new(machine::SCHEMA, (self.parts.clock)(), bytes.clone());
             let proposal = Proposal { leader, number, payloads: Arc::from([payload]) };
             // without a quorum it would wait for ever
             let proposing = timeout_at(until, self.parts.meta.propose(proposal)).await;
             let late = || Err(Abandoned::Unknown("no quorum has answered in time".to_owned()));
             match proposing.unwrap_or_else(|_| late()) {
-                Ok(()) => return self.told(number),
+                Ok(()) => return Ok(number),
                 // a membership came in between: its entry is about to be applied
                 Err(Abandoned::Stale) => sleep(SHORT_PAUSE).await,
-                Err(Abandoned::NotLeader { .. }) => return Proposed::NotLeader,
-                Err(Abandoned::Unknown(why)) => return Proposed::Unknown(why),
+                Err(Abandoned::NotLeader { .. }) => return Err(Proposed::NotLeader),
+                Err(Abandoned::Unknown(why)) => return Err(Proposed::Unknown(why)),
             }
         }
-        Proposed::NotLeader
+        Err(Proposed::NotLeader)
     }
 
     fn told(&self, number: u64) -> Proposed {
