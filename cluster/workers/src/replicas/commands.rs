@@ -13,8 +13,8 @@ use crate::error::NodeError;
 use crate::messages::DecideInFlight;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use strandline_consensus::control::KeepsCommands;
@@ -27,10 +27,10 @@ use tokio::time::{Instant, sleep, timeout};
 
 /// How long an append looks for a keeper that can tell.
 const RESERVE_WITHIN: Duration = Duration::from_secs(8);
-/// How long a keeper has for one answer: who waits longer has asked again.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(6);
-/// How long a log's leader has for what is in flight.
-const SETTLE_WITHIN: Duration = Duration::from_secs(4);
+/// How long a keeper has for one answer: less than who asks waits for it, so that a no is heard, and no connection is taken for dead.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+/// How long a log's leader has for what is in flight: less than the keeper waits.
+const SETTLE_WITHIN: Duration = Duration::from_secs(3);
 /// How long who settles waits for appends that are on their way with a reservation; later they must reserve again.
 const DRAIN_WITHIN: Duration = Duration::from_secs(1);
 /// Times that the keeper looks again because others wanted the same ids.
@@ -42,7 +42,7 @@ const SWEEP_AFTER: usize = 1 << 16;
 #[derive(Default)]
 pub(super) struct CommandIds {
     gates: Mutex<BTreeMap<LogKey, Arc<LogGate>>>,
-    /// While this node leads the meta group, once every log was settled.
+    /// While this node leads the meta group.
     keeper: tokio::sync::Mutex<Option<Arc<Keeper>>>,
 }
 
@@ -64,14 +64,51 @@ pub(crate) struct LogGate {
 struct Keeper {
     office: LeaderId,
     table: Mutex<Reservations>,
+    /// Logs that were there when it began, and that it has not settled since: nothing is reserved before.
+    unsettled: Mutex<BTreeSet<LogKey>>,
+    rounds: Mutex<BTreeMap<LogKey, Arc<Rounds>>>,
     sweeps: AtomicBool,
     sweep_at: AtomicUsize,
 }
 
 impl Keeper {
-    fn new(office: LeaderId, from: u64) -> Self {
-        let (table, sweep_at) = (Mutex::new(Reservations::new(from)), AtomicUsize::new(SWEEP_AFTER));
-        Self { office, table, sweeps: AtomicBool::new(false), sweep_at }
+    fn new(office: LeaderId, from: u64, logs: Vec<LogKey>) -> Self {
+        Self {
+            office,
+            table: Mutex::new(Reservations::new(from)),
+            unsettled: Mutex::new(logs.into_iter().collect()),
+            rounds: Mutex::default(),
+            sweeps: AtomicBool::new(false),
+            sweep_at: AtomicUsize::new(SWEEP_AFTER),
+        }
+    }
+
+    fn rounds_of(&self, log: &LogKey) -> Arc<Rounds> {
+        Arc::clone(self.rounds.lock().entry(log.clone()).or_default())
+    }
+}
+
+/// Rounds in which a log is settled, one at a time: who comes while one runs shares the next. Each of them makes appends reserve again, so many who
+/// want what one log has would stop that log for as long as they come.
+#[derive(Default)]
+struct Rounds {
+    turn: tokio::sync::Mutex<()>,
+    begun: AtomicU64,
+    /// The last round that came to its end.
+    done: AtomicU64,
+}
+
+impl Rounds {
+    async fn share(&self, round: impl Future<Output = Result<(), String>>) -> Result<(), String> {
+        let came = self.begun.load(Ordering::SeqCst);
+        let _turn = self.turn.lock().await;
+        if self.done.load(Ordering::SeqCst) > came {
+            return Ok(());
+        }
+        let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        round.await?;
+        self.done.store(number, Ordering::SeqCst);
+        Ok(())
     }
 }
 
@@ -185,19 +222,37 @@ impl StoreReplicas {
     async fn keeper(&self) -> Result<Arc<Keeper>, String> {
         let office = self.parts.control.office().ok_or("this node does not lead the cluster")?;
         let mut known = self.commands.keeper.lock().await;
-        if let Some(keeper) = known.as_ref().filter(|keeper| keeper.office == office) {
-            return Ok(Arc::clone(keeper));
-        }
-        let from = self.parts.control.keeper_begins(self.name()).await?;
-        let keeper = Arc::new(Keeper::new(office, from));
-        // in a log that was not where it should be yet nothing was accepted
-        let logs = self.logs(|log, placement| asked(log, placement, true));
-        let of = &keeper;
-        let settling = logs.into_iter().map(|log| async move { self.settle(of, &log).await });
-        join_all(settling).await.into_iter().collect::<Result<(), String>>()?;
-        *known = Some(Arc::clone(&keeper));
-        tracing::info!(store = self.name(), term = office.term, "this node keeps the command ids apart from now on");
+        let same = known.as_ref().filter(|keeper| keeper.office == office).cloned();
+        let keeper = match same {
+            Some(keeper) => keeper,
+            None => {
+                let from = self.parts.control.keeper_begins(self.name()).await?;
+                // in a log that was not where it should be yet nothing was accepted
+                let logs = self.logs(|log, placement| asked(log, placement, true));
+                Arc::clone(known.insert(Arc::new(Keeper::new(office, from, logs))))
+            }
+        };
+        self.settle_first(&keeper).await?;
         Ok(keeper)
+    }
+
+    /// Every log that was there when it began is settled once. What is done of that stays done: who asks next goes on there.
+    async fn settle_first(&self, keeper: &Keeper) -> Result<(), String> {
+        let left: Vec<LogKey> = keeper.unsettled.lock().iter().cloned().collect();
+        if left.is_empty() {
+            return Ok(());
+        }
+        let settling = left.into_iter().map(|log| async move {
+            let settled = self.settle(keeper, &log).await;
+            if settled.is_ok() {
+                keeper.unsettled.lock().remove(&log);
+            }
+            settled
+        });
+        join_all(settling).await.into_iter().collect::<Result<(), String>>()?;
+        let term = keeper.office.term;
+        tracing::info!(store = self.name(), term, "this node keeps the command ids apart from now on");
+        Ok(())
     }
 
     /// A quorum has said after what was reserved that nobody else is the keeper.
@@ -209,8 +264,13 @@ impl StoreReplicas {
         if is_it { Ok(()) } else { Err("another node leads the cluster by now".to_owned()) }
     }
 
-    /// What is stored of a log's reservations is applied here, the others are free.
+    /// What is stored of a log's reservations of before this call is applied here, the others are free.
     async fn settle(&self, keeper: &Keeper, log: &LogKey) -> Result<(), String> {
+        let rounds = keeper.rounds_of(log);
+        rounds.share(self.settle_now(keeper, log)).await
+    }
+
+    async fn settle_now(&self, keeper: &Keeper, log: &LogKey) -> Result<(), String> {
         let not_here = || format!("the log of `{log}` is not open on the node that must know it");
         let group = self.group(log).ok_or_else(not_here)?;
         let before = keeper.table.lock().begin_settling();
@@ -233,6 +293,10 @@ impl StoreReplicas {
     }
 
     async fn settle_as_leader(&self, log: &LogKey, before: Word) -> Result<u64, String> {
+        // one that does not lead, or hears no quorum, accepts nothing; what it has proposed would be waited for until a quorum is there again
+        if !self.parts.store.log(log).is_some_and(|shared| shared.published().clock().leads()) {
+            return Err(format!("this node does not lead the log of `{log}`, or hears no quorum of it"));
+        }
         let gate = self.commands.gate(log);
         // they would only have to reserve again
         let drained = timeout(DRAIN_WITHIN, gate.on_their_way.write()).await;
@@ -276,4 +340,46 @@ enum Tried {
     Held(LogKey),
     /// They are reserved by this word; what other logs have.
     Found(Word, Others),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+    use tokio::sync::oneshot;
+
+    #[test]
+    fn who_comes_while_a_log_is_settled_shares_the_next_round() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let (rounds, ran) = (Rounds::default(), AtomicUsize::new(0));
+            let (free, held) = oneshot::channel::<()>();
+            let mut first = Box::pin(rounds.share(async {
+                ran.fetch_add(1, Ordering::SeqCst);
+                held.await.map_err(|error| error.to_string())
+            }));
+            assert!((&mut first).now_or_never().is_none(), "it runs");
+            let next = |said: Result<(), String>| {
+                let ran = &ran;
+                Box::pin(rounds.share(async move {
+                    ran.fetch_add(1, Ordering::SeqCst);
+                    said
+                }))
+            };
+            let failed = || Err("no leader".to_owned());
+            let (mut second, mut third, mut fourth) = (next(failed()), next(Ok(())), next(failed()));
+            for waiting in [&mut second, &mut third, &mut fourth] {
+                assert!(waiting.now_or_never().is_none(), "one at a time");
+            }
+            free.send(()).unwrap();
+            assert_eq!(first.await, Ok(()));
+            // one that fails helps nobody, one that ends helps who has waited
+            assert_eq!(second.await, failed());
+            assert_eq!((third.await, fourth.await), (Ok(()), Ok(())));
+            assert_eq!(ran.load(Ordering::SeqCst), 3);
+            // who comes later needs one of his own
+            assert_eq!(next(failed()).await, failed());
+            assert_eq!(ran.load(Ordering::SeqCst), 4);
+        });
+    }
 }
