@@ -203,6 +203,9 @@ impl StoreHandle {
                     tenants: self.scope.clone(),
                     ..AppendRequest::new(batch.clone())
                 };
+                if let Some(replicas) = self.parts.replicas.as_ref().filter(|_| inspect) {
+                    replicas.know_commands().await?;
+                }
                 // a log without an owner is being opened, or stops: it is not empty
                 if self.parts.store.log(&log).is_none()
                     && let Some(outcome) = unborn::judge(&self.parts.store, request).await?

@@ -19,6 +19,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use strandline_consensus::control::KeepsCommands;
 use strandline_consensus::{BoxFuture, GroupId, Leadership};
+use strandline_deql::CommandScope;
 use strandline_engine::append::{Gate, Granted, Others, Reservation, Reservations, ToReserve, Word};
 use strandline_event::{ErrorKind, LogKey};
 use strandline_wal::LeaderId;
@@ -169,6 +170,15 @@ impl StoreReplicas {
         let before = before.map(|before| &*before.ids);
         let ids = Arc::new(Reservation::new(wanted, granted, before, Arc::clone(&gate.words)));
         Ok(Reserved { ids, gate })
+    }
+
+    /// What was acknowledged of ids that are unique in the whole store is known here: a dry run of a stream type without a log is judged by that, and
+    /// reserves nothing.
+    pub(crate) async fn know_commands(&self) -> Result<(), NodeError> {
+        if self.parts.store.config().id.command_id_unique_scope == CommandScope::Store {
+            Box::pin(self.confirm(None)).await?;
+        }
+        Ok(())
     }
 
     async fn ask_keeper(self: &Arc<Self>, log: &LogKey, keys: &Arc<[u128]>) -> Result<Granted, String> {
