@@ -54,6 +54,35 @@ async fn a_leader_that_is_gone_is_followed_by_another_and_nothing_is_forgotten()
     until(|| back.control.state().encode() == bytes).await;
 }
 
+/// Where a keeper of command ids begins, on who leads by then.
+async fn keeper_begins(nodes: &[Node]) -> u64 {
+    loop {
+        until(|| nodes.iter().any(|node| node.control.leads())).await;
+        for node in nodes.iter().filter(|node| node.control.leads()) {
+            if let Ok(from) = node.control.keeper_begins(crate::node::STORE).await {
+                return from;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_keeper_of_command_ids_begins_behind_the_one_before_and_changes_nothing() {
+    let folders = Folders::new();
+    let mut nodes = Node::three(&folders).await;
+    let (first, second) = (keeper_begins(&nodes).await, keeper_begins(&nodes).await);
+    assert!(first < second);
+    let leader = leader_of(&nodes).await;
+    nodes.remove(leader).stop().await;
+    let third = keeper_begins(&nodes).await;
+    assert!(second < third);
+    let follower = nodes.iter().find(|node| !node.control.leads()).unwrap();
+    let refused = follower.control.keeper_begins(crate::node::STORE).await.unwrap_err();
+    assert!(refused.contains("does not lead"), "{refused}");
+    let is_empty = |node: &Node| node.control.state().stores()[crate::node::STORE].remembered.is_empty();
+    assert!(nodes.iter().all(is_empty));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_minority_changes_nothing_and_says_what_it_needs() {
     let folders = Folders::new();
