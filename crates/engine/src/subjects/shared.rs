@@ -142,9 +142,15 @@ impl SubjectKeys {
         {
             let mut number = 1;
             while let Some(erased) = folder.erased(number)? {
+                let subject = erased.subject.clone();
                 number = this.apply(shared, number, erased);
                 has_reached |= asked == Some(shared.known.lock().reached);
+                // an erasure that a crash has cut is finished
+                if !matches!(folder.find(&subject)?, None | Some((_, Stored::Destroyed))) {
+                    folder.destroy(&subject)?;
+                }
             }
+            folder.check()?;
         }
         // what was erased before is no news
         this.erasures.store(0, Ordering::SeqCst);
@@ -237,12 +243,14 @@ impl SubjectKeys {
     }
 
     fn catch_up(&self, shared: &Shared, folder: &KeyFolder) -> Result<(), SubjectFileError> {
-        folder.check()?;
         let mut number = shared.known.lock().next;
         while let Some(erased) = folder.erased(number)? {
+            // one of another folder is none of these
+            folder.check()?;
             number = self.apply(shared, number, erased);
         }
-        Ok(())
+        // behind the look: where the folder went away in this moment, that nothing was there says nothing
+        Ok(folder.check()?)
     }
 
     /// Takes a tombstone in, unless another thread has. Gives the number of the next one.
@@ -375,6 +383,8 @@ impl SubjectKeys {
         random(&mut aside);
         let secret = Secret::new(secret);
         let is_made = folder.make(subject, (id, &secret), aside).map_err(SubjectFileError::from)?;
+        // not in another one that has come into its place
+        folder.check().map_err(SubjectFileError::from)?;
         let key = is_made.then(|| SubjectKey::new(id, &secret));
         if let Some(key) = key.and_then(|key| self.hold(shared, (id, subject), Some(key), true).key()) {
             return Ok(key);
@@ -434,6 +444,7 @@ impl SubjectKeys {
         };
         // again where it was erased before: a crash may have come between
         folder.destroy(subject)?;
+        folder.check()?;
         shared.tell()?;
         Ok(Some(Receipt { subject: subject.clone(), kind, tombstone, already }))
     }

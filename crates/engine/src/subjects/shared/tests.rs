@@ -224,11 +224,26 @@ fn an_erasure_that_a_crash_cut_is_finished_by_the_same_again() {
     let (id, _) = folder.find(&subject("a")).unwrap().unwrap();
     assert!(folder.add_erased(1, (id, &subject("a"), &tombstone()), bits()).unwrap());
     // the node that began it is gone; its secret stands there, and nobody uses it
-    assert!(is_erased(&second, &sealed) && is_erased(&node(&place), &sealed));
+    let is_destroyed = || secrets(&place.path().join("keys")).concat().iter().all(|byte| *byte == 0);
+    assert!(is_erased(&second, &sealed) && !is_destroyed());
     assert!(matches!(seal(&second, "a", "2"), Err(SealError::Erased { .. })));
     let again = second.erase(&subject("a"), Tombstone { at_us: 100, ..tombstone() }).unwrap().unwrap();
     assert_eq!((again.already, again.tombstone), (true, tombstone()));
-    assert!(secrets(&place.path().join("keys")).concat().iter().all(|byte| *byte == 0));
+    assert!(is_destroyed());
+}
+
+#[test]
+fn an_erasure_that_a_crash_cut_is_finished_by_the_next_start_of_any_node() {
+    let place = tempfile::tempdir().unwrap();
+    let first = node(&place);
+    let (sealed, other) = (stored(&first, "a", "1"), stored(&first, "b", "2"));
+    let folder = first.folder().unwrap();
+    let (id, _) = folder.find(&subject("a")).unwrap().unwrap();
+    assert!(folder.add_erased(1, (id, &subject("a"), &tombstone()), bits()).unwrap());
+    assert!(matches!(folder.find(&subject("a")), Ok(Some((_, Stored::Whole(_))))));
+    let second = node(&place);
+    assert!(matches!(folder.find(&subject("a")), Ok(Some((_, Stored::Destroyed)))));
+    assert!(is_erased(&second, &sealed) && read(&second, &other).0 == "2");
 }
 
 #[test]
