@@ -24,7 +24,7 @@ use strandline_engine::append::{Gate, Granted, Others, Reservation, Reservations
 use strandline_event::{ErrorKind, LogKey};
 use strandline_wal::LeaderId;
 use tokio::sync::{RwLock, RwLockReadGuard};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 /// How long an append looks for a keeper that can tell.
 const RESERVE_WITHIN: Duration = Duration::from_secs(8);
@@ -154,17 +154,21 @@ impl StoreReplicas {
         before: Option<&Reserved>,
     ) -> Result<Reserved, NodeError> {
         let (until, keys) = (Instant::now() + RESERVE_WITHIN, Arc::from(wanted.keys.as_slice()));
+        let mut why = "no answer has come in time".to_owned();
         let granted = loop {
-            match self.ask_keeper(log, &keys).await {
-                Ok(granted) => break granted,
-                Err(_) if Instant::now() < until => sleep(PAUSE).await,
-                Err(why) => {
-                    let why = format!(
-                        "command ids are unique in the whole store, and nobody can say now whether these are new ({why}): try again"
-                    );
-                    return Err(NodeError::Cluster { kind: ErrorKind::Unavailable, why });
-                }
+            match timeout_at(until, self.ask_keeper(log, &keys)).await {
+                Ok(Ok(granted)) => break granted,
+                Ok(Err(said)) => why = said,
+                // what was said before tells more
+                Err(_) => {}
             }
+            if Instant::now() >= until {
+                let why = format!(
+                    "command ids are unique in the whole store, and nobody can say now whether these are new ({why}): try again"
+                );
+                return Err(NodeError::Cluster { kind: ErrorKind::Unavailable, why });
+            }
+            sleep(PAUSE).await;
         };
         let gate = self.commands.gate(log);
         let before = before.map(|before| &*before.ids);
