@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use strandline_consensus::control::KeepsCommands;
+use strandline_consensus::meta::Placement;
 use strandline_consensus::{BoxFuture, GroupId, Leadership};
 use strandline_deql::CommandScope;
 use strandline_engine::append::{Gate, Granted, Others, Reservation, Reservations, ToReserve, Word};
@@ -201,6 +202,11 @@ impl StoreReplicas {
     }
 
     async fn reserve_as_keeper(self: &Arc<Self>, log: &LogKey, keys: Arc<[u128]>) -> Result<Granted, String> {
+        let id = self.id_of(log);
+        // what is reserved for a log must come free by settling it
+        if !self.parts.control.with_state(|state| state.groups().get(&id).is_some_and(Placement::is_established)) {
+            return Err(format!("the log of `{log}` takes nothing yet, as far as this node knows"));
+        }
         let keeper = self.keeper().await?;
         for _ in 0..ROUNDS_MAX {
             match self.try_reserve(&keeper, log, &keys).await? {
