@@ -19,7 +19,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use strandline_consensus::control::KeepsCommands;
 use strandline_consensus::meta::Placement;
-use strandline_consensus::{BoxFuture, GroupId, Leadership};
+use strandline_consensus::{BoxFuture, GroupError, GroupId, Leadership};
 use strandline_deql::CommandScope;
 use strandline_engine::append::{Gate, Granted, Others, Reservation, Reservations, ToReserve, Word};
 use strandline_event::{ErrorKind, LogKey};
@@ -313,23 +313,22 @@ impl StoreReplicas {
     }
 
     async fn settle_as_leader(&self, log: &LogKey, before: Word) -> Result<u64, String> {
-        // one that does not lead, or hears no quorum, accepts nothing; what it has proposed would be waited for until a quorum is there again
-        if !self.parts.store.log(log).is_some_and(|shared| shared.published().clock().leads()) {
-            return Err(format!("this node does not lead the log of `{log}`, or hears no quorum of it"));
-        }
+        let not_here = || format!("the log of `{log}` is not open here");
+        let of_log = |error: GroupError| format!("the log of `{log}`: {error}");
+        let group = self.group(log).ok_or_else(not_here)?;
+        // without a quorum what it has proposed would be waited for until one is there again
+        group.confirm().await.map_err(of_log)?;
         let gate = self.commands.gate(log);
         // they would only have to reserve again
         let drained = timeout(DRAIN_WITHIN, gate.on_their_way.write()).await;
         gate.words.close_before(before);
         drop(drained);
-        let not_here = || format!("the log of `{log}` is not open here");
         let owner = self.parts.table.get(log).ok_or_else(not_here)?;
         // behind every append that it judged before; what it has given up may be in the group's log all the same
         owner.send(DecideInFlight).await.map_err(|error| error.to_string())?;
-        let group = self.group(log).ok_or_else(not_here)?;
         // it may lead as it did before a restart: what it had proposed then is in the group's log, and is decided when its last entry is
         let last = group.status().last.unwrap_or(0);
-        let index = group.read_index().await.map_err(|error| error.to_string())?;
+        let index = group.read_index().await.map_err(of_log)?;
         Ok(index.number.max(last))
     }
 
