@@ -32,7 +32,7 @@ const RESERVE_WITHIN: Duration = Duration::from_secs(8);
 /// How long a keeper has for one answer: less than who asks waits for it, so that a no is heard, and no connection is taken for dead.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 /// How long a log's leader has for what is in flight: less than the keeper waits.
-const SETTLE_WITHIN: Duration = Duration::from_secs(3);
+const SETTLE_WITHIN: Duration = Duration::from_millis(3_500);
 /// How long who settles waits for appends that are on their way with a reservation; later they must reserve again.
 const DRAIN_WITHIN: Duration = Duration::from_secs(1);
 /// Times that the keeper looks again because others wanted the same ids.
