@@ -135,7 +135,7 @@ impl StoreHelp {
         let (log, until) = (order.log(), Instant::now() + READY_WITHIN);
         apply(&parts.store, &log, order.through, until).await?;
         follow(&parts, order.version, until).await?;
-        let errand = self.begin(&parts, Job::new(log, Trigger::Tick), order.job_id)?;
+        let errand = self.begin(&parts, Job::window_for_another(log), order.job_id)?;
         let span = spans::compaction(parts.store.name(), &errand.job.log);
         let writing = workers.send(HelpWindow {
             store: Arc::clone(&parts.store),

@@ -61,6 +61,8 @@ pub struct Job {
     pub asked_at: Micros,
     /// How far it is.
     pub progress: Arc<Progress>,
+    /// Another node commits what it writes: here it is no run over its log.
+    for_another: bool,
     begun: AtomicBool,
     end: watch::Sender<Option<JobEnd>>,
     /// The merges that followed a run by hand, once all of them have ended.
@@ -70,19 +72,24 @@ pub struct Job {
 impl Job {
     /// A run over a log.
     pub(crate) fn new(log: LogKey, trigger: Trigger) -> Arc<Self> {
-        Self::of(log, JobKind::Compact, trigger)
+        Self::of(log, JobKind::Compact, trigger, false)
+    }
+
+    /// The files of a window, which another node commits. This one's own runs over the log do not wait for it, should it be named meanwhile.
+    pub(crate) fn window_for_another(log: LogKey) -> Arc<Self> {
+        Self::of(log, JobKind::Compact, Trigger::Tick, true)
     }
 
     /// A merge of a partition.
     pub(crate) fn merge(partition: Partition, trigger: Trigger) -> Arc<Self> {
-        Self::of(partition.log.clone(), JobKind::Merge(partition), trigger)
+        Self::of(partition.log.clone(), JobKind::Merge(partition), trigger, false)
     }
 
-    fn of(log: LogKey, kind: JobKind, trigger: Trigger) -> Arc<Self> {
+    fn of(log: LogKey, kind: JobKind, trigger: Trigger, for_another: bool) -> Arc<Self> {
         let ((end, _), (merges, _)) = (watch::channel(None), watch::channel(None));
         let progress = Arc::new(Progress::default());
         let (id, begun) = (crate::random::bits(), AtomicBool::new(false));
-        Arc::new(Self { id, log, kind, trigger, asked_at: clock::now(), progress, begun, end, merges })
+        Arc::new(Self { id, log, kind, trigger, asked_at: clock::now(), progress, for_another, begun, end, merges })
     }
 
     /// The partition that it merges.
@@ -106,7 +113,7 @@ impl Job {
     }
 
     fn is_run_over(&self, log: &LogKey) -> bool {
-        self.kind == JobKind::Compact && self.log == *log
+        self.kind == JobKind::Compact && !self.for_another && self.log == *log
     }
 
     /// How it ended, if it has.
@@ -334,6 +341,16 @@ mod tests {
         assert!(book.rests(&partition, Micros(6)) && !book.rests(&partition, later));
         book.stop();
         assert!(!book.start(&Job::merge(partition, Trigger::Hand)) && book.running().is_empty());
+    }
+
+    #[test]
+    fn what_is_written_for_another_node_is_no_run_over_its_log() {
+        let (book, key) = (JobBook::default(), LogKey::single("Call"));
+        let errand = Job::window_for_another(key.clone());
+        assert!(book.start(&errand) && !book.is_busy(&key) && book.waiting(&key).is_none());
+        assert_eq!(book.running().len(), 1, "who stops waits for it");
+        book.finish(&errand, JobEnd { error: Some("a reason".to_owned()), ended_at: Micros(5), ..JobEnd::default() });
+        assert!(!book.has_failed_since(&key, Micros(0)) && book.ended().len() == 1);
     }
 
     #[test]
