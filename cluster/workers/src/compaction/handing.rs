@@ -12,7 +12,7 @@
 //! | the merge of a partition, or a window of 1 MiB of log or more | this node, or nobody shares | this node |
 //! | | another one, that ends it | that one |
 //! | | another one, that refuses, fails, or gives what was not ordered | this node |
-//! | | another one, that is silent | this node, and what follows in the round or the run too |
+//! | | another one, that is silent, or stands still for long | this node, and what follows in the round or the run too |
 //! | a smaller window | any | this node: to ask takes as long |
 //!
 //! Who helps is given a whole partition, or a window of a log, and commits nothing. Invariant: what was handed over is asked for by this node
@@ -42,6 +42,9 @@ use tracing::Span;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Before it is asked again where it cannot be reached.
 const PAUSE: Duration = Duration::from_millis(200);
+/// A node that answers, and whose rows have not changed for so long, is given up: it may wait for a disk or an object store that this one does
+/// not need. To sort a window takes less.
+const STILL_MAX: Duration = Duration::from_secs(15 * 60);
 
 /// Bytes of log that are worth to be handed over.
 const WINDOW_BYTES_MIN: u64 = 1 << 20;
@@ -108,6 +111,22 @@ impl Wanted<'_> {
 
     fn is_over(&self) -> bool {
         self.job.progress.is_cancelled() || self.is_fenced()
+    }
+}
+
+/// How far another node is, and since when.
+struct Rows {
+    done: u64,
+    since: Instant,
+}
+
+impl Rows {
+    /// Whether it has stood still for too long.
+    fn stand_still(&mut self, done: u64, now: Instant) -> bool {
+        if self.done != done {
+            *self = Self { done, since: now };
+        }
+        now.duration_since(self.since) > STILL_MAX
     }
 }
 
@@ -210,6 +229,7 @@ impl Taker {
     /// Asks until it has ended well.
     async fn ask(&self, wanted: &Wanted<'_>, begin: MergeAsk) -> Result<MergeAnswer, String> {
         let (mut ask, mut heard) = (begin, Instant::now());
+        let mut moving = Rows { done: 0, since: heard };
         while !wanted.is_over() {
             let what = ask.encode().map_err(|error| error.to_string())?;
             match self.control.ask_help(self.node, wanted.store, &what).await {
@@ -219,6 +239,10 @@ impl Taker {
                         let (phase, total) = wanted.step;
                         wanted.job.progress.done_elsewhere(phase, rows, total);
                         heard = Instant::now();
+                        if moving.stand_still(rows, heard) {
+                            self.away.store(true, Ordering::SeqCst);
+                            return Err(format!("it stands still at {rows} rows since {} s", STILL_MAX.as_secs()));
+                        }
                     }
                     ended => return Ok(ended),
                 },
@@ -277,6 +301,17 @@ mod tests {
             assert_eq!(elsewhere(&[nodes[at]], nodes[at], log), None, "nobody shares");
         }
         assert!(taken.iter().all(|count| *count > 10), "{taken:?}");
+    }
+
+    #[test]
+    fn a_node_whose_rows_do_not_change_is_given_up_and_one_that_moves_is_not() {
+        let began = Instant::now();
+        let at = |part: u32| began + STILL_MAX * part / 10;
+        let mut moving = Rows { done: 0, since: began };
+        assert!(!moving.stand_still(0, at(9)) && !moving.stand_still(7, at(10)), "it moves");
+        // the next step begins anew
+        assert!(!moving.stand_still(0, at(19)) && !moving.stand_still(0, at(29)));
+        assert!(moving.stand_still(0, at(30)));
     }
 
     #[test]
