@@ -14,8 +14,10 @@ use crate::error::NodeError;
 use crate::permits::BytePermit;
 use crate::random;
 use crate::store::StoreHandle;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use strandline_engine::append::{AppendError, AppendOutcome, Expected, OnError};
+use strandline_engine::read::ReadError;
 use strandline_engine::subjects::{SealError, Trial};
 use strandline_event::BatchBytes;
 use tokio::sync::RwLockReadGuard;
@@ -88,16 +90,29 @@ impl StoreHandle {
         self.seal_rows(batch, |_, _| true).await
     }
 
-    /// As it is stored where what is refused is left out. Rows that no owner stores for this caller get no key: their tenant, and the rules that never
-    /// change while a store is open, say so.
+    /// As it is stored where what is refused is left out. Rows that no owner stores for this caller get no key, and nothing is told of their subjects:
+    /// their tenant, whose stream it is, and the rules that never change while a store is open, say so.
     pub(crate) async fn seal_what_may_be_stored(&self, batch: BatchBytes) -> Result<BatchBytes, NodeError> {
         let (rules, scope) = (self.parts.store.rules(), self.scope.clone());
+        let others = self.streams_of_others(&batch).await?;
         let may_be_stored = move |batch: &BatchBytes, row: usize| {
             let view = batch.view();
-            scope.as_ref().is_none_or(|scope| scope.holds(view.tenant_id(row)))
+            !others.contains(&view.stream_of(row))
+                && scope.as_ref().is_none_or(|scope| scope.holds(view.tenant_id(row)))
                 && rules.strict.check_row(view, row).is_ok()
         };
         self.seal_rows(batch, may_be_stored).await
+    }
+
+    /// Streams of a batch of an erasable type that are there and not this caller's, by their places in it.
+    async fn streams_of_others(&self, batch: &BatchBytes) -> Result<BTreeSet<usize>, NodeError> {
+        let Some(scope) = self.scope.clone().filter(|_| self.erasable(batch.view().stream_type()).is_some()) else {
+            return Ok(BTreeSet::new());
+        };
+        let (store, batch) = (Arc::clone(&self.parts.store), batch.clone());
+        let looking = tokio::task::spawn_blocking(move || store.streams_of_others(&scope, batch.view()));
+        let others = looking.await.map_err(|_| NodeError::OutcomeUnknown)?;
+        Ok(others.map_err(ReadError::from)?)
     }
 
     async fn seal_rows(

@@ -7,11 +7,11 @@
 use crate::append::{SettledError, with_rows};
 use crate::store::{Buckets, LogShared, Store};
 use foldhash::fast::FixedState;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use strandline_durable::{MIXED_TENANTS, tenant_hash};
 use strandline_event::hash::{keyed_hash, stream_hash};
-use strandline_event::{BatchBytes, Chunk, EventRef, bucket_of};
+use strandline_event::{BatchBytes, BatchView, Chunk, EventRef, bucket_of};
 
 /// Streams whose owners one read remembers.
 const REMEMBERED_MAX: usize = 4096;
@@ -83,6 +83,26 @@ impl Store {
     pub fn sees_stream(&self, scope: &TenantScope, stream_type: &str, stream_id: &str) -> Result<bool, SettledError> {
         let Some(shared) = self.log(&self.owner_of(stream_type, stream_id)) else { return Ok(false) };
         Ok(shared.published().head(stream_id)?.is_some_and(|head| scope.owns(head.tenant)))
+    }
+
+    /// Streams of a batch that are there and not the caller's, by their places in it. They never will be: their log refuses what this caller appends.
+    ///
+    /// # Errors
+    /// Heads that cannot be read.
+    pub fn streams_of_others(
+        &self,
+        scope: &TenantScope,
+        batch: BatchView<'_>,
+    ) -> Result<BTreeSet<usize>, SettledError> {
+        let mut others = BTreeSet::new();
+        for stream in 0..batch.stream_count() {
+            let stream_id = batch.stream(stream);
+            let Some(shared) = self.log(&self.owner_of(batch.stream_type(), stream_id)) else { continue };
+            if shared.published().head(stream_id)?.is_some_and(|head| !scope.owns(head.tenant)) {
+                others.insert(stream);
+            }
+        }
+        Ok(others)
     }
 }
 

@@ -97,9 +97,12 @@ fn what_is_refused_or_only_looked_at_leaves_no_key_and_tells_nothing_of_what_was
         for at in [("P", "s1", "acme"), ("T", "y", "zeta")] {
             assert_eq!(put((&node, &acme), at, false).await, forbidden, "{at:?}");
         }
-        let skipped =
-            acme.append_bulk(vec![one("T", "b", "zeta", BatchUnit::Rows)], OnError::Skip, permit(&node)).await;
-        assert_eq!(skipped.unwrap().remove(0).unwrap().rejected.len(), 1);
+        // a tenant's subject, and a stream that is another tenant's
+        for (stream_type, stream_id, tenant) in [("T", "b", "zeta"), ("P", "s1", "acme")] {
+            let body = vec![one(stream_type, stream_id, tenant, BatchUnit::Rows)];
+            let skipped = acme.append_bulk(body, OnError::Skip, permit(&node)).await;
+            assert_eq!(skipped.unwrap().remove(0).unwrap().rejected.len(), 1, "{stream_type}");
+        }
         assert_eq!(put((&node, &zeta), ("P", "s1", "zeta"), false).await, Err(ErrorKind::StrictViolation));
         drop((store, acme, zeta));
         stop(node).await;
