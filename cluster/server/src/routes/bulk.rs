@@ -240,7 +240,7 @@ async fn store(
     if failed == 0 || as_lines {
         return Ok(answer::json(StatusCode::CREATED, &answer));
     }
-    answer["streams"] = Value::Array(per_stream(&parts, &results, &there, names));
+    answer["streams"] = Value::Array(per_stream(&parts, &results, &there, (names, served.store.is_limited())));
     Ok(answer::json(StatusCode::MULTI_STATUS, &answer))
 }
 
@@ -328,6 +328,11 @@ fn part_error(error: &NodeError, part: &Part, names: &FieldNames) -> ApiError {
     }
 }
 
+/// What goes wrong inside a node may name what is another tenant's, also where it is a part of an answer (`access/guard.rs` sees to the whole ones).
+fn told(error: ApiError, is_limited: bool) -> ApiError {
+    if is_limited && status_of(error.kind()).is_server_error() { error.for_tenants() } else { error }
+}
+
 /// The result per stream, where some owners committed and others did not. `first_seq` and `last_seq`: the smallest and the
 /// largest seq of the body's events in the stream, those that were stored before included; null: they are not told again, or
 /// another node stored them.
@@ -335,7 +340,7 @@ fn per_stream(
     parts: &[Part],
     results: &[Result<AppendOutcome, NodeError>],
     there: &There,
-    names: &FieldNames,
+    (names, is_limited): (&FieldNames, bool),
 ) -> Vec<Value> {
     let mut rows = Vec::new();
     for (at, (part, result)) in parts.iter().zip(results).enumerate() {
@@ -344,7 +349,7 @@ fn per_stream(
         let seqs = result.as_ref().map_or_else(|_| Vec::new(), |outcome| seqs_by_stream(outcome, part));
         let known = result.as_ref().is_ok_and(|outcome| outcome.chunk_known);
         let stored_there = there.get(&at).map(|done| elsewhere::stored(done, view)).unwrap_or_default();
-        let error = result.as_ref().err().map(|e| part_error(e, part, names));
+        let error = result.as_ref().err().map(|e| told(part_error(e, part, names), is_limited));
         for stream in 0..view.stream_count() {
             let seqs = seqs.get(stream).copied().flatten();
             let stored = known || seqs.is_some() || stored_there.contains(&stream);
@@ -388,6 +393,25 @@ fn seqs_by_stream(outcome: &AppendOutcome, part: &Part) -> Vec<Option<(Seq, Seq)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use strandline_event::{BatchBuilder, BatchUnit, LogKey};
+
+    #[test]
+    fn who_is_limited_to_tenants_is_not_told_what_went_wrong_with_a_part() {
+        let part = |stream_type: &str| {
+            let mut batch = BatchBuilder::new(stream_type, BatchUnit::Rows);
+            batch.push(&EventInput { stream_id: "s", event_type: "E", data: "1", ..EventInput::default() }).unwrap();
+            Part { batch: batch.finish().unwrap(), lines: vec![1] }
+        };
+        let parts = [part("Whole"), part("Damaged")];
+        let damaged = NodeError::DamagedLog { log: LogKey::single("Damaged"), reason: Arc::from("planted") };
+        let results = [Ok(AppendOutcome::default()), Err(damaged)];
+        let told = |is_limited| {
+            let rows = per_stream(&parts, &results, (&FieldNames::default(), is_limited));
+            Value::Array(rows).to_string()
+        };
+        assert!(told(false).contains("planted"));
+        assert!(!told(true).contains("planted") && told(true).contains("unavailable"), "{}", told(true));
+    }
 
     #[test]
     fn a_body_of_which_something_may_be_stored_is_not_answered_as_one_of_which_nothing_is() {
