@@ -4,7 +4,9 @@
 //! without a token is bounded, so that the log cannot be filled: what was left out is counted in the next line.
 
 use crate::access::principal::Principal;
+use crate::access::token::PREFIX;
 use parking_lot::Mutex;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -16,6 +18,8 @@ const REFUSED_MAX: u32 = 100;
 const WINDOW: Duration = Duration::from_secs(1);
 /// Characters of a path that a line shows.
 const PATH_CHARS: usize = 300;
+/// So many hex digits behind a token's prefix are no name.
+const SECRET_DIGITS_MIN: usize = 16;
 
 /// What is counted of refused requests, and of files that are read again.
 #[derive(Debug, Default)]
@@ -57,8 +61,25 @@ impl Asked<'_> {
     }
 
     fn path_text(&self) -> String {
-        self.path.chars().take(PATH_CHARS).flat_map(char::escape_default).collect()
+        without_tokens(self.path).chars().take(PATH_CHARS).flat_map(char::escape_default).collect()
     }
+}
+
+/// A path into which somebody put a token, in the place of a name or of a header, without it.
+fn without_tokens(path: &str) -> Cow<'_, str> {
+    if !path.contains(PREFIX) {
+        return Cow::Borrowed(path);
+    }
+    let mut parts = path.split(PREFIX);
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let digits = part.bytes().take_while(u8::is_ascii_hexdigit).count();
+        let secret = Some(digits).filter(|digits| *digits >= SECRET_DIGITS_MIN);
+        out.push_str(PREFIX);
+        out.push_str(secret.map_or("", |_| "..."));
+        out.push_str(part.get(secret.unwrap_or(0)..).unwrap_or_default());
+    }
+    Cow::Owned(out)
 }
 
 impl Audit {
@@ -121,6 +142,17 @@ impl Audit {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_that_stands_in_a_path_is_not_kept() {
+        let secret = "0123456789abcdef".repeat(4);
+        let text = |path: &str| Asked { from: None, method: "GET", path }.path_text();
+        assert_eq!(text(&format!("/v1/stores/slt_{secret}/slt_{secret}a/x")), "/v1/stores/slt_.../slt_.../x");
+        assert_eq!(text(&format!("slt_{secret}")), "slt_...", "a store that a Hello names");
+        for path in ["/v1/stores/calls/streams/slt_report/1", "/v1/slt_", "/v1/stores/slt_slt_cafe"] {
+            assert_eq!(text(path), path);
+        }
+    }
 
     #[test]
     fn nobody_fills_the_log_with_refused_requests() {
