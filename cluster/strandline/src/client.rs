@@ -144,7 +144,7 @@ impl Client {
     /// A client that shows no token.
     pub(crate) fn without_token(url: &str, trust: Trust<'_>) -> Result<Self, Failure> {
         if let Some(fault) = value::url_fault(url) {
-            return Err(Failure::Usage(format!("--url {url}: {fault}")));
+            return Err(Failure::Usage(format!("--url {}: {fault}", value::shown_url(url))));
         }
         let url = url.trim_end_matches('/').to_owned();
         let tls = match (url.split_once("://").map(|(scheme, _)| scheme), trust) {

@@ -71,6 +71,12 @@ pub(crate) fn url_fault(url: &str) -> Option<&'static str> {
     port.filter(|port| !is_port(port)).map(|_| "its port is a number from 1 to 65535")
 }
 
+/// An address that is wrong, as an error names it: without what may be a password or a token in it.
+pub(crate) fn shown_url(url: &str) -> String {
+    let (hidden, rest) = url.rsplit_once('@').map_or(("", url), |(_, rest)| ("...@", rest));
+    format!("{hidden}{}", rest.split(['?', '#']).next().unwrap_or(rest))
+}
+
 /// The address of the host alone, where a path stands behind it.
 pub(crate) fn without_path(url: &str) -> Option<&str> {
     let (scheme, rest) = url.split_once("://")?;
@@ -85,6 +91,20 @@ fn authority(rest: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_shows_no_secret_that_stands_in_an_address() {
+        for (url, shown) in [
+            ("http://me:planted@host:7070", "...@host:7070"),
+            ("me:plan@ted@host", "...@host"),
+            ("http://me:plan?ted@host/a", "...@host/a"),
+            ("http://host:7070/?token=planted", "http://host:7070/"),
+            ("http://host#planted", "http://host"),
+            ("ftp://host", "ftp://host"),
+        ] {
+            assert_eq!(shown_url(url), shown, "{url}");
+        }
+    }
 
     #[test]
     fn a_number_has_its_range_and_type() {
