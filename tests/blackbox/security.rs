@@ -51,6 +51,7 @@ fn tokens_are_made_shown_taken_back_and_stand_in_no_log() {
     let file = store.path().join("tokens");
     let operator = token(&file, &["--name", "operator", "--role", "admin"]);
     let reader = token(&file, &["--name", "reader", "--role", "read", "--stores", "test"]);
+    let tenant = token(&file, &["--name", "tenant", "--role", "append,read", "--tenant-id", "acme"]);
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     let server = Server::start_from(&mut serve(&store, &["--token-file", &file.to_string_lossy()]));
     let url = server.url().to_owned();
@@ -66,6 +67,7 @@ fn tokens_are_made_shown_taken_back_and_stand_in_no_log() {
     // over the native protocol
     assert_eq!(client(&url, &operator, &["ingest", "-"], LINE).code, 0);
     assert_eq!(client(&url, &reader, &["ingest", "-"], LINE).code, 2);
+    assert_eq!(client(&url, &tenant, &["ingest", "-"], LINE).code, 2, "no event of its own");
     assert_eq!(client(&url, &operator, &["compact"], "").code, 0);
     assert_eq!(client(&url, &reader, &["compact"], "").code, 2);
 
@@ -87,6 +89,7 @@ fn tokens_are_made_shown_taken_back_and_stand_in_no_log() {
     let line = |words: &[&str]| log.lines().any(|line| words.iter().all(|word| line.contains(word)));
     assert!(line(&["strandline_audit", "administration", "who=operator", "/compaction/run", "status=200"]), "{log}");
     assert!(line(&["strandline_audit", "refused", "who=reader", "method=POST", "forbidden"]), "{log}");
+    assert!(line(&["strandline_audit", "refused", "who=tenant", "method=AppendBulk", "forbidden"]), "{log}");
     assert!(line(&["strandline_audit", "refused", "unauthenticated"]), "{log}");
     assert!(line(&["strandline_audit", "reloaded"]), "{log}");
     for secret in [&operator, &reader, &later, wrong].map(|token| &token[4..]) {

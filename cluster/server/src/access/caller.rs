@@ -34,7 +34,7 @@ impl Caller {
     }
 
     /// For the audit log.
-    pub(crate) fn refused(&self, asked: &Asked<'_>, error: &ApiError) {
-        self.access.audit.refused(&self.who, asked, error.code(), error.message());
+    pub(crate) fn refused(&self, asked: &Asked<'_>, code: &str, why: &str) {
+        self.access.audit.refused(&self.who, asked, code, why);
     }
 }

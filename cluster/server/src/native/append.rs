@@ -4,6 +4,7 @@ use crate::http::call::ServedStore;
 use crate::native::checks::check;
 use crate::native::refusal::{of_api, refused};
 use crate::native::relay::Relay;
+use crate::native::session::Asker;
 use crate::native::several::{Several, Told, send_on};
 use std::sync::Arc;
 use strandline_client::wire::append::{Appends, Expected as WireExpected, OnError as WireOnError};
@@ -61,7 +62,7 @@ impl Checked {
     pub(super) fn begin(
         self,
         served: &Arc<ServedStore>,
-        relay: Option<Arc<Relay>>,
+        (relay, asker): (Option<Arc<Relay>>, Option<Asker>),
         request: u64,
         permit: BytePermit,
         then: impl FnOnce(Vec<u8>) + Send + Sync + 'static,
@@ -72,6 +73,9 @@ impl Checked {
             (Streams { served, appends, dry_run: self.dry_run, permit }, relay, Handle::current())
         });
         let then = move |outcomes: Vec<Outcome>| {
+            if let Some(asker) = &asker {
+                tell(asker, &outcomes, &answering);
+            }
             let told = outcomes.iter().any(is_led_elsewhere);
             let Some((streams, relay, runtime)) = sending.filter(|_| told) else {
                 let outcomes = outcomes.into_iter().map(|outcome| stream_told(outcome, &answering).said());
@@ -102,6 +106,14 @@ fn answer(
         }
     }
     out.finish().into_bytes()
+}
+
+/// Tells the audit log of the first append of a frame that is forbidden.
+fn tell(asker: &Asker, outcomes: &[Outcome], served: &ServedStore) {
+    let mut errors = outcomes.iter().filter_map(|outcome| outcome.as_ref().err());
+    if let Some(error) = errors.find(|error| error.kind() == ErrorKind::Forbidden) {
+        asker.told(&refused(error, served));
+    }
 }
 
 const fn is_led_elsewhere(outcome: &Outcome) -> bool {
@@ -202,7 +214,7 @@ impl CheckedBulk {
     pub(super) async fn run(
         self,
         served: &Arc<ServedStore>,
-        (relay, stays): (Option<&Relay>, bool),
+        (relay, stays, asker): (Option<&Relay>, bool, Option<&Asker>),
         request: u64,
         permit: BytePermit,
     ) -> Vec<u8> {
@@ -220,7 +232,11 @@ impl CheckedBulk {
         let all: Vec<usize> = (0..owned.len()).collect();
         let batches = owned.iter().map(|(_, part)| part.batch.clone()).collect();
         let parts = Parts { served: Arc::clone(served), batches, on_error, permit: Arc::new(permit) };
-        let told = match (parts.here(&all).await, relay) {
+        let here = parts.here(&all).await;
+        if let (Some(asker), Some(refused)) = (asker, forbidden(&here)) {
+            asker.told(refused);
+        }
+        let told = match (here, relay) {
             (Ok(told), Some(relay)) if !(stays && led_by_another(&told).is_some()) => {
                 send_on(&parts, told, relay).await
             }
@@ -263,6 +279,15 @@ fn by_batch(
 fn done_by_owner(mut done: PartAppended, owned: &OwnerPart) -> PartAppended {
     done.rejected.iter_mut().for_each(|rejected| rejected.row = owned.row(rejected.row));
     done
+}
+
+/// Why the caller may not do all of it; `None`: it may.
+fn forbidden(told: &Result<Vec<Told<PartAppended>>, Refused>) -> Option<&Refused> {
+    let is_it = |refused: &&Refused| refused.kind() == Some(ErrorKind::Forbidden);
+    match told {
+        Err(refused) => Some(refused).filter(is_it),
+        Ok(parts) => parts.iter().filter_map(Told::refusal).find(is_it),
+    }
 }
 
 /// What became of the parts; `Err`: nothing was done to any of them, for one reason.

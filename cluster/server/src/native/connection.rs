@@ -354,7 +354,8 @@ impl Connection {
             Ok(decoded) => {
                 if let Err(refused) = self.session.caller.may(decoded.need()) {
                     let (method, path) = (decoded.name(), self.session.served.store.name());
-                    self.session.caller.refused(&Asked { from: self.from, method, path }, &refused);
+                    let asked = Asked { from: self.from, method, path };
+                    self.session.caller.refused(&asked, refused.code(), refused.message());
                     self.outbox.push(of_api(&refused).encode(request).into_bytes());
                     return Ok(());
                 }
@@ -379,6 +380,7 @@ impl Connection {
         let (app, served, outbox) = (Arc::clone(&self.app), Arc::clone(&self.session.served), Arc::clone(&self.outbox));
         let span = trace::native(decoded.name());
         let (bodies, read) = (self.session.bodies_elsewhere(), self.session.read_elsewhere());
+        let asker = self.session.asker(self.from, decoded.name());
         let decoded = match decoded {
             Decoded::Append(checked) => {
                 let led = self.session.led_elsewhere();
@@ -387,7 +389,8 @@ impl Connection {
                     outbox.answer(request, frame, room, BytePermit::default());
                     drop((place, span));
                 };
-                return begun.in_scope(|| checked.begin(&served, led, request, permit.unwrap_or_default(), answered));
+                let permit = permit.unwrap_or_default();
+                return begun.in_scope(|| checked.begin(&served, (led, asker), request, permit, answered));
             }
             Decoded::Scan(wanted) => return self.spawn_scan(request, wanted).await,
             Decoded::Subscribe(wanted) => return self.spawn_subscription(request, wanted).await,
@@ -401,7 +404,7 @@ impl Connection {
                     let held = app.node.answers().wait(frame.len()).await;
                     return (frame, Some(held));
                 }
-                decoded.run(&served, (bodies.0.as_deref(), bodies.1), request, permit).await
+                decoded.run(&served, (bodies.0.as_deref(), bodies.1, asker.as_ref()), request, permit).await
             };
             let (answer, held) = asking.instrument(span).await;
             outbox.answer(request, answer, room, held.unwrap_or_default());

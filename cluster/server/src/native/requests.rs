@@ -7,6 +7,7 @@ use crate::http::call::ServedStore;
 use crate::native::append::{Checked, CheckedBulk};
 use crate::native::refusal::{of_api, refused};
 use crate::native::relay::Relay;
+use crate::native::session::Asker;
 use std::sync::Arc;
 use strandline_client::wire::append::{decode_append, decode_bulk};
 use strandline_client::wire::error::WireError;
@@ -200,7 +201,7 @@ impl Decoded {
     pub(super) async fn run(
         self,
         served: &Arc<ServedStore>,
-        (relay, stays): (Option<&Relay>, bool),
+        (relay, stays, asker): (Option<&Relay>, bool, Option<&Asker>),
         request: u64,
         permit: Option<BytePermit>,
     ) -> Answer {
@@ -209,7 +210,7 @@ impl Decoded {
         }
         let answered = match self {
             Self::Bulk(checked) => {
-                return (checked.run(served, (relay, stays), request, permit.unwrap_or_default()).await, None);
+                return (checked.run(served, (relay, stays, asker), request, permit.unwrap_or_default()).await, None);
             }
             Self::Head(of) => served.store.head(of.stream_type, of.stream_id).await.map(|head| {
                 let head = head.map_or(HeadIs::default(), |h| HeadIs { first_seq: h.first_seq, last_seq: h.last_seq });
@@ -234,7 +235,13 @@ impl Decoded {
                 return (of_api(&ApiError::bad_request("no request")).encode(request).into_bytes(), None);
             }
         };
-        answered.unwrap_or_else(|error| (refused(&error, served).encode(request).into_bytes(), None))
+        answered.unwrap_or_else(|error| {
+            let refused = refused(&error, served);
+            if let Some(asker) = asker {
+                asker.told(&refused);
+            }
+            (refused.encode(request).into_bytes(), None)
+        })
     }
 }
 

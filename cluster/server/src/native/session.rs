@@ -28,7 +28,32 @@ pub(super) struct Session {
     relay: Option<Arc<Relay>>,
 }
 
+/// A caller that is limited to tenants, for the audit log: whether it may do what it asks, the store finds out.
+pub(super) struct Asker {
+    caller: Caller,
+    from: Option<SocketAddr>,
+    method: &'static str,
+    served: Arc<ServedStore>,
+}
+
+impl Asker {
+    /// Tells the audit log why its request is refused, where that is for what it may not.
+    pub(super) fn told(&self, refused: &Refused) {
+        if refused.kind() == Some(ErrorKind::Forbidden) {
+            let asked = Asked { from: self.from, method: self.method, path: self.served.store.name() };
+            self.caller.refused(&asked, &refused.code, &refused.text);
+        }
+    }
+}
+
 impl Session {
+    /// Who asks by a frame of this kind; `None`: whoever may ask for it at all may do all of it.
+    pub(super) fn asker(&self, from: Option<SocketAddr>, method: &'static str) -> Option<Asker> {
+        let (caller, served) = (&self.caller, &self.served);
+        let asker = || Asker { caller: caller.clone(), from, method, served: Arc::clone(served) };
+        served.store.is_limited().then(asker)
+    }
+
     /// The way to the nodes that lead what this one does not, unless the client goes there by itself.
     pub(super) fn led_elsewhere(&self) -> Option<Arc<Relay>> {
         self.relay.as_ref().filter(|_| !self.stay.led).map(Arc::clone)

@@ -406,7 +406,7 @@ mod tests {
         let damaged = NodeError::DamagedLog { log: LogKey::single("Damaged"), reason: Arc::from("planted") };
         let results = [Ok(AppendOutcome::default()), Err(damaged)];
         let told = |is_limited| {
-            let rows = per_stream(&parts, &results, (&FieldNames::default(), is_limited));
+            let rows = per_stream(&parts, &results, &There::default(), (&FieldNames::default(), is_limited));
             Value::Array(rows).to_string()
         };
         assert!(told(false).contains("planted"));
