@@ -3,7 +3,7 @@
 
 use super::desk::{Desk, Named};
 use std::sync::Arc;
-use strandline_event::StampedBatch;
+use strandline_event::{Position, StampedBatch};
 use tokio::time::{Instant, timeout_at};
 
 /// What a projection has done with an append.
@@ -25,21 +25,34 @@ pub struct Confirmation {
 }
 
 impl Desk {
-    /// Waits for the sync subscriptions, until `late` at the longest.
-    pub(crate) async fn confirm(&self, batches: &[&StampedBatch], late: Instant) -> Vec<Confirmation> {
+    /// Waits for the sync subscriptions, until `late` at the longest. `is_limited`: nothing is told of those that ask for none of the events.
+    pub(crate) async fn confirm(
+        &self,
+        batches: &[&StampedBatch],
+        late: Instant,
+        is_limited: bool,
+    ) -> Vec<Confirmation> {
         let mut confirmations = Vec::new();
         for named in self.sync() {
-            let state = wait(&named, batches, late).await;
+            let asked_for = asked_for(&named, batches);
+            if is_limited && asked_for.is_empty() {
+                continue;
+            }
+            let state = wait(&named, asked_for, late).await;
             confirmations.push(Confirmation { name: named.name.clone(), state });
         }
         confirmations
     }
 }
 
-async fn wait(named: &Arc<Named>, batches: &[&StampedBatch], late: Instant) -> ProjectionState {
+/// The events that a subscription asks for.
+fn asked_for(named: &Named, batches: &[&StampedBatch]) -> Vec<Position> {
     let filter = named.settings().filter;
     let events = batches.iter().flat_map(|batch| batch.iter());
-    let mut open: Vec<_> = events.filter(|event| filter.matches(event)).map(|event| event.position()).collect();
+    events.filter(|event| filter.matches(event)).map(|event| event.position()).collect()
+}
+
+async fn wait(named: &Arc<Named>, mut open: Vec<Position>, late: Instant) -> ProjectionState {
     let mut progressed = named.progressed();
     loop {
         progressed.borrow_and_update();

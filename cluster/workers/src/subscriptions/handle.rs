@@ -147,13 +147,14 @@ impl StoreHandle {
         self.parts.subscriptions.replay(name, only).await
     }
 
-    /// Waits for the sync subscriptions, where `projection.mode` is sync; `None`: it is not.
+    /// Waits for the sync subscriptions, where `projection.mode` is sync; `None`: it is not. Who is limited to tenants is told of those that ask for
+    /// some of its events.
     pub async fn confirm_projections(&self, batches: &[&StampedBatch]) -> Option<Vec<Confirmation>> {
         if self.config().projection.mode != ProjectionMode::Sync || batches.is_empty() {
             return None;
         }
         let late = Instant::now() + self.node.projection_timeout();
-        Some(self.parts.subscriptions.confirm(batches, late).await)
+        Some(self.parts.subscriptions.confirm(batches, late, self.is_limited()).await)
     }
 
     /// Followers are told of a dry run that was judged with yes, where the store says so.

@@ -261,3 +261,30 @@ fn appends_to_a_store_with_sync_projections_wait_for_them_however_they_come() {
     })
     .unwrap();
 }
+
+#[test]
+fn a_tenant_is_told_of_no_projection_that_asks_for_others_events_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    runtime::run(async {
+        let node = start(dir, ", projection.mode = 'sync'").await;
+        let store = node.store("calls").unwrap();
+        for tenant in ["acme", "zeta"] {
+            let filter = Filter { tenant_id: Some(tenant.to_owned()), ..Filter::default() };
+            let settings = Settings { filter, mode: Mode::Sync, attempts_max: 1, ack_within_us: 1_000_000 };
+            let wish = SubscriptionWish { settings, after: Some(Position::START) };
+            store.create_subscription(&format!("of-{tenant}"), wish).await.unwrap();
+        }
+        let acme = store.limited_to(&Arc::new(TenantScope::new(vec!["acme".to_owned()])));
+        let one = [event("s", EventInput { tenant_id: Some("acme"), ..plain() }, Expected::Empty)];
+        let outcome = acme.append_many(&one, false, &permit(&node)).await.remove(0).unwrap();
+        let StreamOutcome::Stored(stored) = outcome else { panic!("it is new") };
+        for (handle, names) in [(&acme, &["of-acme"][..]), (&store, &["of-acme", "of-zeta"][..])] {
+            let said = handle.confirm_projections(&[&stored]).await.unwrap();
+            assert_eq!(said.iter().map(|of| of.name.as_str()).collect::<Vec<_>>(), names);
+        }
+        drop((acme, store));
+        stop(node).await;
+    })
+    .unwrap();
+}
