@@ -22,7 +22,7 @@ use crate::registry::StreamTypeEntry;
 use crate::store::StoreHandle;
 use futures_util::future::join_all;
 use std::fs::{self, File, OpenOptions};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use strandline_deql::{Declarations, Location};
 use strandline_engine::subjects::{Receipt, SubjectFileError, SubjectKeys, look_reached};
@@ -244,11 +244,22 @@ fn refuse_inside(path: &Path, declarations: &Declarations, data_folder: &Path) -
     }
 }
 
-/// The path without links, as far as it is there.
+/// The path without links, as far as it is there, and without `..`: what is not there yet is made as it is named.
 fn real(path: &Path) -> PathBuf {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let there = absolute.ancestors().find_map(|of| Some((of, fs::canonicalize(of).ok()?)));
-    there.map_or(absolute.clone(), |(of, real)| real.join(absolute.strip_prefix(of).unwrap_or(Path::new(""))))
+    let Some((of, mut found)) = there else { return absolute };
+    let mut goes_up = false;
+    for part in absolute.strip_prefix(of).unwrap_or(Path::new("")).components() {
+        if part == Component::ParentDir {
+            goes_up = true;
+            found.pop();
+        } else {
+            found.push(part);
+        }
+    }
+    // what it goes back to may be there, and be a link
+    if goes_up { real(&found) } else { found }
 }
 
 /// What a cluster cannot serve of these stores: those with erasable stream types. Without their keys a member would store such events as they come,
@@ -428,5 +439,22 @@ impl StoreHandle {
             return Err(refusal(ErrorKind::NotFound, why));
         }
         Ok(receipts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_is_not_there_yet_is_known_by_where_it_will_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(folder.path()).unwrap();
+        fs::create_dir(root.join("data")).unwrap();
+        std::os::unix::fs::symlink(root.join("data"), root.join("link")).unwrap();
+        for path in ["data/keys", "none/../data/keys", "none/no/../../link/keys", "link/none/../keys"] {
+            assert_eq!(real(&root.join(path)), root.join("data/keys"), "{path}");
+        }
+        assert_eq!(real(&root.join("data/none/../../keys")), root.join("keys"));
     }
 }
