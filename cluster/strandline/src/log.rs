@@ -6,6 +6,8 @@ use crate::cli::{LogFormat, ServeTold};
 use crate::exit::Failure;
 use crate::out;
 use crate::traces::{self, Traces};
+use std::borrow::Cow;
+use std::io::{self, Write as _};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, fmt};
@@ -27,7 +29,7 @@ pub(crate) fn start(options: &ServeTold) -> Result<Traces, Failure> {
         }
         Err(_) => FILTER.into(),
     };
-    let log = fmt::layer().with_writer(std::io::stderr);
+    let log = fmt::layer().with_writer(|| Lines);
     let log = match options.log_format {
         LogFormat::Text => log.with_ansi(out::coloured()).boxed(),
         LogFormat::Json => log.with_ansi(false).event_format(json::Json).boxed(),
@@ -36,6 +38,38 @@ pub(crate) fn start(options: &ServeTold) -> Result<Traces, Failure> {
     // a second subscriber cannot be set; the first one stays
     let _ = tracing_subscriber::registry().with(layer).with(log.with_filter(filter)).try_init();
     Ok(traces)
+}
+
+/// Stderr, of which each thing that is logged takes one line.
+struct Lines;
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        io::stderr().write_all(&one_line(bytes))?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+/// A line of the log may show a name that a client gave. One with a line's end in it would write lines of its own, as of the audit log.
+fn one_line(bytes: &[u8]) -> Cow<'_, [u8]> {
+    let line = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    if !line.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
+        return Cow::Borrowed(bytes);
+    }
+    let mut out = Vec::with_capacity(bytes.len() + 16);
+    for byte in line {
+        match byte {
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            byte => out.push(*byte),
+        }
+    }
+    out.extend_from_slice(bytes.get(line.len()..).unwrap_or_default());
+    Cow::Owned(out)
 }
 
 /// Who administrated and who was refused is told whatever else is logged, unless the filter itself speaks of it.
@@ -48,5 +82,19 @@ pub(crate) fn note(options: &ServeTold, text: &str) {
     match options.log_format {
         LogFormat::Text => out::note(text),
         LogFormat::Json => tracing::warn!("{text}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_a_line_s_end_begins_no_line_of_the_log() {
+        let logged = |text: &str| String::from_utf8(one_line(text.as_bytes()).into_owned()).unwrap();
+        assert_eq!(logged("WARN x: y\n"), "WARN x: y\n");
+        let named = "WARN job=`a\nINFO strandline_audit: b\r\n`\n";
+        assert_eq!(logged(named), "WARN job=`a\\nINFO strandline_audit: b\\r\\n`\n");
+        assert_eq!((logged("a\nb"), logged("\n"), logged("")), ("a\\nb".to_owned(), "\n".to_owned(), String::new()));
     }
 }
