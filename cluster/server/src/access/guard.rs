@@ -28,6 +28,9 @@ use tracing::Instrument;
 #[derive(Clone)]
 pub(crate) struct Granted(pub(crate) Arc<Principal>);
 
+/// Beside an answer that is no refusal: why a part of what was asked for is forbidden.
+pub(crate) struct PartForbidden(pub(crate) String);
+
 /// Lets a request through, or refuses it, in the span that a trace shows of it.
 ///
 /// Who shows no token gets one answer a connection: the listener gives a later request's head no time, and a byte of it would keep a place
@@ -98,6 +101,8 @@ async fn guarded(
         let error = answered.response().error().and_then(|error| error.as_error::<ApiError>());
         let (code, why) = error.map_or(("forbidden", ""), |error| (error.code(), error.message()));
         app.access.audit.refused(&who, &asked, code, why);
+    } else if let Some(PartForbidden(why)) = answered.response().extensions().get::<PartForbidden>() {
+        app.access.audit.refused(&who, &asked, ErrorKind::Forbidden.code(), why);
     }
     if need.is_administration() && !method.is_safe() {
         app.access.audit.administrated(&who, &asked, status.as_u16());

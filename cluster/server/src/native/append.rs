@@ -233,8 +233,10 @@ impl CheckedBulk {
         let batches = owned.iter().map(|(_, part)| part.batch.clone()).collect();
         let parts = Parts { served: Arc::clone(served), batches, on_error, permit: Arc::new(permit) };
         let here = parts.here(&all).await;
-        if let (Some(asker), Some(refused)) = (asker, forbidden(&here)) {
-            asker.told(refused);
+        if let Some(asker) = asker
+            && let Some(refused) = forbidden(&here)
+        {
+            asker.told(&refused);
         }
         let told = match (here, relay) {
             (Ok(told), Some(relay)) if !(stays && led_by_another(&told).is_some()) => {
@@ -282,11 +284,19 @@ fn done_by_owner(mut done: PartAppended, owned: &OwnerPart) -> PartAppended {
 }
 
 /// Why the caller may not do all of it; `None`: it may.
-fn forbidden(told: &Result<Vec<Told<PartAppended>>, Refused>) -> Option<&Refused> {
-    let is_it = |refused: &&Refused| refused.kind() == Some(ErrorKind::Forbidden);
+fn forbidden(told: &Result<Vec<Told<PartAppended>>, Refused>) -> Option<Refused> {
+    let is_it = |refused: &Refused| refused.kind() == Some(ErrorKind::Forbidden);
+    let of_part = |part: &Told<PartAppended>| match part {
+        Told::Judged(Err(refused)) => Some(refused.clone()).filter(is_it),
+        Told::Judged(Ok(done)) => {
+            let row = done.rejected.iter().find(|row| row.code == ErrorKind::Forbidden.code())?;
+            Some(Refused::new(ErrorKind::Forbidden, row.text.as_str()))
+        }
+        Told::Elsewhere(..) => None,
+    };
     match told {
-        Err(refused) => Some(refused).filter(is_it),
-        Ok(parts) => parts.iter().filter_map(Told::refusal).find(is_it),
+        Err(refused) => Some(refused.clone()).filter(is_it),
+        Ok(parts) => parts.iter().find_map(of_part),
     }
 }
 

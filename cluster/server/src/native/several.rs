@@ -53,14 +53,6 @@ impl<D> Told<D> {
         }
     }
 
-    /// Why it was refused, if it was judged so.
-    pub(super) const fn refusal(&self) -> Option<&Refused> {
-        match self {
-            Self::Judged(Err(refused)) => Some(refused),
-            _ => None,
-        }
-    }
-
     /// What its client is told.
     pub(super) fn said(self) -> Result<D, Refused> {
         match self {

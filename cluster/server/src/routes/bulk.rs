@@ -2,6 +2,7 @@
 
 mod elsewhere;
 
+use crate::access::guard::PartForbidden;
 use crate::decode::bulk::{BulkBody, BulkBuilder, OnError, Part, Rejected, listed};
 use crate::decode::event::unreadable;
 use crate::error::{ApiError, ApiResult, status_of};
@@ -23,7 +24,7 @@ use std::sync::Arc;
 use strandline_client::PartAppended;
 use strandline_durable::ipc::{InputBatches, IpcError};
 use strandline_engine::append::{self, AppendError, AppendOutcome, Refusal};
-use strandline_event::{Chunk, EventInput, Field, FieldNames, Seq, limits};
+use strandline_event::{Chunk, ErrorKind, EventInput, Field, FieldNames, Seq, limits};
 use strandline_workers::permits::{BytePermit, BytePermits};
 use strandline_workers::{NodeError, OwnerPart};
 
@@ -238,10 +239,18 @@ async fn store(
         answer["projections"] = projections_json(&projections);
     }
     if failed == 0 || as_lines {
-        return Ok(answer::json(StatusCode::CREATED, &answer));
+        return Ok(with_forbidden(answer::json(StatusCode::CREATED, &answer), &sum.rejected));
     }
     answer["streams"] = Value::Array(per_stream(&parts, &results, &there, (names, served.store.is_limited())));
     Ok(answer::json(StatusCode::MULTI_STATUS, &answer))
+}
+
+/// The answer, and for the audit log why a line of the body is forbidden, if one is.
+fn with_forbidden(mut answer: HttpResponse, rejected: &[Rejected]) -> HttpResponse {
+    if let Some(first) = rejected.iter().find(|rejected| rejected.error.kind() == ErrorKind::Forbidden) {
+        answer.extensions_mut().insert(PartForbidden(first.error.message().to_owned()));
+    }
+    answer
 }
 
 /// What is told about a body in sum.
