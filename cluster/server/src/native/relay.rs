@@ -114,7 +114,7 @@ impl Relay {
             // one to where the node was gives its place back
             _ => *way = Way::Unknown,
         }
-        let Some(place) = self.outgoing.enter() else {
+        let Some(place) = self.outgoing.enter_to_stay() else {
             return Err(Refused::new(ErrorKind::Overloaded, NO_PLACE).into());
         };
         let connected = match self.options(node, address) {
