@@ -29,7 +29,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use strandline_event::{LogIndex, Micros, SharedBytes};
 use strandline_wal::{LogView, LogWriter};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, RwLock};
 
 /// How often a leader speaks to its followers; also the time in which they must answer.
 pub const HEARTBEAT_MS: u64 = 300;
@@ -126,6 +126,8 @@ pub struct Group {
     confirming: Confirming,
     /// One change of members at a time.
     pub(crate) changing: Arc<tokio::sync::Mutex<()>>,
+    /// Read by each proposal that is on its way, written by who lets another voter lead.
+    pub(crate) proposing: RwLock<()>,
     pub(crate) contacts: Arc<Contacts>,
     health: Health,
 }
@@ -175,8 +177,9 @@ impl Group {
             health: health.clone(),
         };
         tokio::spawn(watch.run());
-        let (confirming, changing) = (Confirming::default(), Arc::default());
-        let group = Arc::new(Self { id, node, raft, storage, state, nudge, confirming, changing, contacts, health });
+        let (confirming, changing, proposing) = (Confirming::default(), Arc::default(), RwLock::default());
+        let group = Self { id, node, raft, storage, state, nudge, confirming, changing, proposing, contacts, health };
+        let group = Arc::new(group);
         let alone = group.metrics().membership_config.voter_ids().eq([node]);
         if alone {
             group.raft.trigger().elect().await.map_err(|e| stopped(e.to_string()))?;
@@ -211,6 +214,7 @@ impl Group {
     /// # Errors
     /// `Abandoned`; only `Unknown` may be stored after all.
     pub async fn propose(&self, proposal: Proposal) -> Result<(), Abandoned> {
+        let _on_its_way = self.proposing.read().await;
         match self.raft.client_write(proposal).await {
             Ok(response) if response.data == Outcome::Applied => Ok(()),
             Ok(_) => {

@@ -6,11 +6,12 @@
 
 use crate::group::{Group, GroupError, GroupStatus};
 use crate::transport::{Member, NodeId};
-use openraft::ChangeMembers;
+use openraft::{ChangeMembers, RaftMetrics};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::sync::RwLockWriteGuard;
+use tokio::time::{Instant, timeout};
 
 /// Entries that a member may lack and count as one that has caught up: what is on its way while appends come in.
 const NEAR: u64 = 64;
@@ -101,6 +102,21 @@ impl Group {
             }
             metrics.changed().await.map_err(|error| GroupError::Stopped(error.to_string()))?;
         }
+    }
+
+    /// Nothing is on its way and a member has all of the log: it can be elected by this leader's vote. What is proposed here waits until the
+    /// answer is dropped. `None`: it is not so in time, or this node leads no more.
+    pub(crate) async fn quiet_before(&self, node: NodeId, within: Duration) -> Option<RwLockWriteGuard<'_, ()>> {
+        let has_all = move |now: &RaftMetrics<u64, Member>| {
+            let Some(replicated) = &now.replication else { return true };
+            replicated.get(&node).copied().flatten().map(|last| last.index) == now.last_log_index
+        };
+        let quiet = async {
+            let quiet = self.proposing.write().await;
+            let leads = self.raft.metrics().wait_for(has_all).await.ok()?.replication.is_some();
+            leads.then_some(quiet)
+        };
+        timeout(within, quiet).await.ok().flatten()
     }
 
     async fn change(&self, members: ChangeMembers<u64, Member>, retain: bool) -> Result<(), GroupError> {

@@ -4,9 +4,13 @@
 //! | that was settled before, and another one leads by now (it was away, or stopped) | when this node has led for 30 s, and not more often |
 //!
 //! ```text
-//!  to the one that shall lead: ask for votes once -> it leads, by its own vote and this leader's: nothing was on its way
-//!                                                 -> it does not: as a leader that stops hands over, the others are asked too
+//!  nothing new is proposed, what is on its way ends, and the one that shall lead gets it
+//!  to that one alone: ask for votes once -> it leads, by its own vote and this leader's
+//!                                        -> it does not: as a leader that stops hands over, the others are asked too
 //! ```
+//!
+//! One that lacks an entry is not elected, and has ended this leadership by asking: where appends never end it would be so each time.
+//! One that cannot be asked leaves everything as it was.
 //!
 //! So a move is done without delay, and a node that comes and goes does not take every log with it each time: a handing over costs nothing
 //! that is acknowledged, but it ends what is on its way.
@@ -89,10 +93,15 @@ impl Control {
         if !group.has_caught_up(to, began) {
             return Err("it does not answer, or has not caught up".to_owned());
         }
-        let asked = self.ask_over(to, group.id(), false).await;
-        if asked.is_ok() && group.is_led_by(to, ALONE_WITHIN).await {
+        let Some(quiet) = group.quiet_before(to, ANSWERS_WITHIN).await else {
+            return Err("what is on its way has not reached it in time".to_owned());
+        };
+        let asked = timeout(ANSWERS_WITHIN, self.ask_over(to, group.id(), false)).await;
+        asked.map_err(|_| "it does not answer".to_owned())?.map_err(|error| error.to_string())?;
+        if group.is_led_by(to, ALONE_WITHIN).await {
             return Ok(());
         }
+        drop(quiet);
         self.hand_over(group, to).await.map_err(|error| error.to_string())
     }
 }

@@ -234,6 +234,46 @@ async fn group_of(net: &Arc<Net>, voters: u64) -> Vec<Node> {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_proposed_waits_while_another_voter_is_asked_to_lead() {
+    let net = Arc::new(Net::default());
+    let nodes = group_of(&net, 3).await;
+    let (one, two, within) = (&nodes[0], &nodes[1], Duration::from_secs(1));
+    one.propose(2).await;
+    let leader = one.leads().await.leader;
+    let propose = || {
+        let (number, _) = one.group.storage().next();
+        let payloads = Arc::from([Payload::new(1, NOW, SharedBytes::copy_aligned(b"late"))]);
+        let (group, proposal) = (Arc::clone(&one.group), Proposal { leader, number, payloads });
+        tokio::spawn(async move { group.propose(proposal).await })
+    };
+    let has_late = |node: &Node| {
+        let applied = node.tape.applied.lock();
+        applied.iter().flat_map(|entry| entry.payloads.iter()).filter(|p| &p.whole()[..] == b"late").count()
+    };
+    // it did not take it: everything goes on
+    let quiet = one.group.quiet_before(2, within).await.unwrap();
+    let proposed = propose();
+    tokio::time::sleep(within).await;
+    assert!(!proposed.is_finished() && has_late(one) == 0);
+    drop(quiet);
+    proposed.await.unwrap().unwrap();
+    // it did, by its own vote and that of the leader, whose lease is over
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let quiet = one.group.quiet_before(2, within).await.unwrap();
+    assert_eq!(one.group.status().behind(2), 0);
+    let proposed = propose();
+    two.group.elect().await.unwrap();
+    assert!(one.group.is_led_by(2, within).await);
+    drop(quiet);
+    let refused = proposed.await.unwrap().unwrap_err();
+    assert!(matches!(refused, Abandoned::NotLeader { .. }), "nothing was stored: {refused}");
+    assert!(one.group.quiet_before(3, within).await.is_none(), "it leads no more");
+    two.propose(1).await;
+    until("all follow", || nodes[..3].iter().all(|node| node.last_applied() == two.last_applied())).await;
+    assert!(nodes[..3].iter().all(|node| has_late(node) == 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_member_that_is_away_is_asked_a_few_times_a_second() {
     let net = Arc::new(Net::default());
     let nodes = group_of(&net, 3).await;
