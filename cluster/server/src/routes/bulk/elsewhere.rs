@@ -23,9 +23,10 @@ pub(super) type There = BTreeMap<usize, PartAppended>;
 /// The way to other nodes; `None`: this one is alone, or sends nothing on.
 pub(super) fn way(call: &Call, served: &ServedStore) -> Option<Relay> {
     let control = call.app.node.cluster().filter(|_| call.app.forwards)?;
-    // the guard has read it already
+    // the guard has read it already; what is no token of ours is nobody's business
     let shown = call.header("authorization").and_then(|text| text.trim().split_once(' '));
-    let by = (shown.map_or("", |(_, token)| token.trim()), BODY_BYTES_MAX as u32);
+    let token = shown.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map_or("", |(_, token)| token.trim());
+    let by = (token, BODY_BYTES_MAX as u32);
     let of = (served.store.name(), served.store.is_limited());
     Some(Relay::new(control.clone(), by, of, (call.app.certificates.clone(), call.app.outgoing.clone())))
 }
@@ -74,6 +75,16 @@ fn refusal(refused: &Refused, part: &Part) -> NodeError {
     }
     let at = refused.row.map(|row| format!("line {}: ", line(part, row))).unwrap_or_default();
     let kind = refused.kind().unwrap_or(ErrorKind::Io);
+    // this node has let the caller in, and no line is wrong: that one has not read its tokens, or opened the store, yet
+    let is_of_the_caller = match kind {
+        ErrorKind::Unauthenticated | ErrorKind::NotFound => true,
+        ErrorKind::Forbidden => refused.row.is_none(),
+        _ => false,
+    };
+    if is_of_the_caller {
+        let why = format!("the node that leads a part of the body does not take it from this caller: {}", refused.text);
+        return NodeError::Cluster { kind: ErrorKind::Unavailable, why };
+    }
     NodeError::Cluster { kind, why: format!("{at}{}", refused.text) }
 }
 
@@ -113,6 +124,11 @@ mod tests {
         assert_eq!((said.kind(), said.to_string()), (ErrorKind::SeqGap, "line 5: no".to_owned()));
         assert!(matches!(refusal(&no(OUTCOME_UNKNOWN, None), &part), NodeError::OutcomeUnknown));
         assert_eq!(refusal(&no("of a later version", None), &part).kind(), ErrorKind::Io);
+        // nobody may take it for lines that were refused
+        for code in [ErrorKind::Unauthenticated, ErrorKind::Forbidden, ErrorKind::NotFound].map(ErrorKind::code) {
+            assert_eq!(refusal(&no(code, None), &part).kind(), ErrorKind::Unavailable, "{code}");
+        }
+        assert_eq!(refusal(&no(ErrorKind::Forbidden.code(), Some(1)), &part).kind(), ErrorKind::Forbidden);
         let row = RejectedRow { row: 1, code: "seq_gap".to_owned(), text: "no".to_owned() };
         let done = PartAppended { appended: 2, rejected: vec![row], ..PartAppended::default() };
         let lines: Vec<_> = rejected(&done, &part).map(|left| (left.line, left.error.kind())).collect();
