@@ -112,17 +112,26 @@ impl StoreHandle {
         new: &[usize],
         permit: &Arc<BytePermit>,
     ) -> Result<(), NodeError> {
-        for batch in batches {
-            self.check_stream_type(batch.view().stream_type())?;
+        let (rules, has_others) = (self.parts.store.rules(), batches.len() > 1);
+        let mut asked = Vec::new();
+        for (at, batch) in batches.iter().enumerate() {
+            let view = batch.view();
+            self.check_stream_type(view.stream_type())?;
+            let broken = rules.strict.check_batch(view).err();
+            let is_unsure = broken.is_some() || (has_others && rules.can_conflict(view));
+            if new.contains(&at) || (is_unsure && !self.is_led_elsewhere(batch)) {
+                asked.push((at, batch));
+            } else if let Some((row, violation)) = broken
+                && has_others
+                && view.chunk().is_none()
+                && !rules.can_conflict(view)
+            {
+                // by what is stored another node judges what it leads; nothing that is stored makes this row right, and by then others have
+                // stored their parts
+                return Err(NodeError::Strict { batch: at, row, violation });
+            }
         }
-        let rules = self.parts.store.rules();
-        let unsure = |batch: &BatchBytes| {
-            rules.strict.check_batch(batch.view()).is_err() || (batches.len() > 1 && rules.can_conflict(batch.view()))
-        };
-        // what another node leads is judged there, with its other parts
-        let is_asked =
-            |(at, batch): &(usize, &BatchBytes)| new.contains(at) || (unsure(batch) && !self.is_led_elsewhere(batch));
-        let dry_runs = batches.iter().enumerate().filter(is_asked).map(|(at, batch)| async move {
+        let dry_runs = asked.into_iter().map(|(at, batch)| async move {
             (at, self.submit(batch.clone(), Expected::Any, OnError::Abort, true, Arc::clone(permit)).await)
         });
         for (at, judged) in join_all(dry_runs).await {

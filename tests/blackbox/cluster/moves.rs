@@ -123,6 +123,17 @@ fn a_move_is_taken_up_after_the_node_that_did_it_was_killed_and_one_that_cannot_
     nodes.stop_all();
 }
 
+/// Three nodes, and each leads a bucket of Call.
+fn each_leads_one(keys: &str) -> Nodes {
+    let nodes = Nodes::new(3, keys, &[]);
+    nodes.http(1).post("stream-types", &json!({ "name": "Call", "buckets": 3 })).expect(201);
+    for (of, leader) in [(0, 1), (1, 2), (2, 3)] {
+        done(&nodes, leader, &format!("cluster lead --stream-type Call --bucket {of} --node {leader}"));
+        nodes.until("it leads", |nodes| is_led_by(nodes, of, leader));
+    }
+    nodes
+}
+
 /// One event for every stream, over HTTP.
 fn body(command: &str) -> String {
     let line = |stream: u64| {
@@ -153,12 +164,7 @@ async fn by_native(nodes: &Nodes) {
 
 #[test]
 fn a_body_whose_logs_several_nodes_lead_is_stored_by_each_of_them() {
-    let mut nodes = Nodes::new(3, KEYS, &[]);
-    nodes.http(1).post("stream-types", &json!({ "name": "Call", "buckets": 3 })).expect(201);
-    for (of, leader) in [(0, 1), (1, 2), (2, 3)] {
-        done(&nodes, leader, &format!("cluster lead --stream-type Call --bucket {of} --node {leader}"));
-        nodes.until("it leads", |nodes| is_led_by(nodes, of, leader));
-    }
+    let mut nodes = each_leads_one(KEYS);
     for node in 1..=3 {
         let body = body(&format!("c{node}"));
         for (appended, duplicates) in [(STREAMS, 0), (0, STREAMS)] {
@@ -175,6 +181,28 @@ fn a_body_whose_logs_several_nodes_lead_is_stored_by_each_of_them() {
             assert_eq!(http.stream("Call", &format!("s{stream}")).len(), 5, "s{stream} at node {node}");
         }
         nodes.until("the global order has all of them", |_| http.global().len() as u64 == 5 * STREAMS);
+    }
+    nodes.stop_all();
+}
+
+#[test]
+fn a_line_that_is_wrong_whatever_is_stored_refuses_a_body_wherever_its_log_is_led() {
+    let mut nodes = each_leads_one(&[KEYS, ", strict.event_version_required = true"].concat());
+    for wrong in 0..STREAMS {
+        let line = |stream: u64| {
+            let id = format!("s{stream}");
+            let mut event = json!({ "stream_type": "Call", "stream_id": id, "event_type": "E", "data": {} });
+            if stream != wrong {
+                event["event_version"] = json!(1);
+            }
+            event
+        };
+        let body: String = (0..STREAMS).map(|stream| format!("{}\n", line(stream))).collect();
+        let answer = nodes.http(1).post_as("events", "application/x-ndjson", body.as_bytes());
+        answer.expect_error(422, "strict_violation");
+    }
+    for node in 1..=3 {
+        assert!(nodes.http(node).global().is_empty(), "node {node} shows a part of a body");
     }
     nodes.stop_all();
 }
