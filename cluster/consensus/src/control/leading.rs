@@ -5,8 +5,8 @@
 //!
 //! ```text
 //!  nothing new is proposed, what is on its way ends, and the one that shall lead gets it
-//!  to that one alone: ask for votes once -> it leads, by its own vote and this leader's
-//!                                        -> it does not: as a leader that stops hands over, the others are asked too
+//!  of three voters, to that one alone: ask for votes once -> it leads, by its own vote and this leader's
+//!  it does not, or there are more: as a leader that stops hands over, the others are asked too
 //! ```
 //!
 //! One that lacks an entry is not elected, and has ended this leadership by asking: where appends never end it would be so each time.
@@ -26,8 +26,10 @@ use tokio::time::{Instant, timeout};
 
 /// A leader votes for nobody as long as it has its own lease: no node's is longer.
 const LEASE: Duration = Duration::from_millis(ELECTION_MIN_MS + 2 * ELECTION_STEP_MS + ELECTION_SPREAD_MS);
-/// Time in which one that is asked alone leads, if it does.
-const ALONE_WITHIN: Duration = Duration::from_millis(300);
+/// Of so many voters two elect a leader; the others vote for nobody while they hear from this one.
+const ALONE_OF_MAX: usize = 3;
+/// Time in which one that is asked alone leads, if it does: some writes on busy disks. Who asked others too early would end what it has won.
+const ALONE_WITHIN: Duration = Duration::from_secs(1);
 /// Between attempts to carry out a move.
 const AGAIN: Duration = Duration::from_secs(5);
 /// A leader rests so long: longer than it takes to stop or start a node.
@@ -93,15 +95,16 @@ impl Control {
         if !group.has_caught_up(to, began) {
             return Err("it does not answer, or has not caught up".to_owned());
         }
-        let Some(quiet) = group.quiet_before(to, ANSWERS_WITHIN).await else {
+        let Some(_quiet) = group.quiet_before(to, ANSWERS_WITHIN).await else {
             return Err("what is on its way has not reached it in time".to_owned());
         };
-        let asked = timeout(ANSWERS_WITHIN, self.ask_over(to, group.id(), false)).await;
-        asked.map_err(|_| "it does not answer".to_owned())?.map_err(|error| error.to_string())?;
-        if group.is_led_by(to, ALONE_WITHIN).await {
-            return Ok(());
+        if group.status().voters.len() <= ALONE_OF_MAX {
+            let asked = timeout(ANSWERS_WITHIN, self.ask_over(to, group.id(), false)).await;
+            asked.map_err(|_| "it does not answer".to_owned())?.map_err(|error| error.to_string())?;
+            if group.is_led_by(to, ALONE_WITHIN).await {
+                return Ok(());
+            }
         }
-        drop(quiet);
         self.hand_over(group, to).await.map_err(|error| error.to_string())
     }
 }

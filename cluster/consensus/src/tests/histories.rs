@@ -454,14 +454,13 @@ async fn steer_all(world: &Arc<World>, wished: &mut Placement) {
 /// leads.
 async fn hand_over(world: &World, wished: &Placement, (from, to): (u64, u64)) {
     let Some(leader) = world.group_of(from) else { return };
-    let Some(quiet) = leader.quiet_before(to, Duration::from_secs(1)).await else { return };
+    let Some(_quiet) = leader.quiet_before(to, Duration::from_secs(1)).await else { return };
     if let Some(group) = world.group_of(to)
         && group.elect().await.is_ok()
-        && group.wins(Duration::from_millis(300)).await
+        && group.wins(Duration::from_secs(1)).await
     {
         return;
     }
-    drop(quiet);
     for node in wished.voters.iter().filter(|node| ![from, to].contains(*node)) {
         if let Some(group) = world.group_of(*node) {
             let _ = group.elect().await;
