@@ -6,8 +6,8 @@
 //!         ── heartbeats: it sees the later term, and steps down
 //! ```
 //!
-//! Which of them wins is open: a leader whose lease is over votes for the first that asks and has all of its log. Where one alone shall lead, it is
-//! asked before the others (`leading`).
+//! Which of them wins is open: a leader whose lease is over votes for the first that asks and has all of its log, and of two that ask at once the
+//! larger number wins. Where one alone shall lead, the others are not asked (`leading`).
 //!
 //! Only what any voter may do at any time is done, so it is as safe as any election; where it fails, one comes about as ever.
 

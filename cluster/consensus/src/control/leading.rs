@@ -5,9 +5,11 @@
 //!
 //! ```text
 //!  nothing new is proposed, what is on its way ends, and the one that shall lead gets it
-//!  of three voters, to that one alone: ask for votes once -> it leads, by its own vote and this leader's
-//!  it does not, or there are more: as a leader that stops hands over, the others are asked too
+//!  to that one alone: ask for votes -> of three voters it leads at once, by its own vote and this leader's
+//!                                   -> of more it asks until it leads: this leader says nothing more, and the others' leases end
 //! ```
+//!
+//! The others are not asked to yield, as by a leader that stops: of those the largest number wins, again each time.
 //!
 //! One that lacks an entry is not elected, and has ended this leadership by asking: where appends never end it would be so each time.
 //! One that cannot be asked leaves everything as it was.
@@ -27,9 +29,11 @@ use tokio::time::{Instant, timeout};
 /// A leader votes for nobody as long as it has its own lease: no node's is longer.
 const LEASE: Duration = Duration::from_millis(ELECTION_MIN_MS + 2 * ELECTION_STEP_MS + ELECTION_SPREAD_MS);
 /// Of so many voters two elect a leader; the others vote for nobody while they hear from this one.
-const ALONE_OF_MAX: usize = 3;
-/// Time in which one that is asked alone leads, if it does: some writes on busy disks. Who asked others too early would end what it has won.
-const ALONE_WITHIN: Duration = Duration::from_secs(1);
+pub(super) const ONCE_OF_MAX: usize = 3;
+/// One of more asks for votes so often for as long as any lease lasts: the first time may end just before one does.
+const ASKED_TIMES: usize = 2;
+/// Time in which one of three leads that was asked once: some writes on busy disks. One that asks again ends what it has nearly won.
+const ONCE_WITHIN: Duration = Duration::from_secs(1);
 /// Between attempts to carry out a move.
 const AGAIN: Duration = Duration::from_secs(5);
 /// A leader rests so long: longer than it takes to stop or start a node.
@@ -98,14 +102,22 @@ impl Control {
         let Some(_quiet) = group.quiet_before(to, ANSWERS_WITHIN).await else {
             return Err("what is on its way has not reached it in time".to_owned());
         };
-        if group.status().voters.len() <= ALONE_OF_MAX {
+        if group.status().voters.len() <= ONCE_OF_MAX {
             let asked = timeout(ANSWERS_WITHIN, self.ask_over(to, group.id(), false)).await;
             asked.map_err(|_| "it does not answer".to_owned())?.map_err(|error| error.to_string())?;
-            if group.is_led_by(to, ALONE_WITHIN).await {
+            if group.is_led_by(to, ONCE_WITHIN).await {
                 return Ok(());
             }
         }
-        self.hand_over(group, to).await.map_err(|error| error.to_string())
+        let mut told = Ok(());
+        for _ in 0..ASKED_TIMES {
+            told = self.ask_over(to, group.id(), true).await;
+            // another one was elected meanwhile, or this one could not be asked
+            if told.is_ok() || group.status().leader.is_some() {
+                break;
+            }
+        }
+        told.map_err(|error| error.to_string())
     }
 }
 

@@ -340,7 +340,9 @@ impl Control {
                     }
                 }
                 Ok(Steered::Leaves { to }) => {
-                    let handed = if placement.leads == Some(to) {
+                    // with this node there may be more voters than elect the one that shall lead at once: then whoever leads lets it lead
+                    let is_one_of_few = group.status().voters.len() <= leading::ONCE_OF_MAX;
+                    let handed = if placement.leads == Some(to) && is_one_of_few {
                         self.hand_to(&group, to).await
                     } else {
                         self.hand_over(&group, to).await.map_err(|error| error.to_string())

@@ -444,15 +444,22 @@ async fn steer_all(world: &Arc<World>, wished: &mut Placement) {
         let steered = tokio::time::timeout(Duration::from_secs(5), steer(&group, wished, &place)).await;
         match steered {
             Ok(Ok(Steered::Reached)) => wished.settled_epoch = wished.epoch,
-            Ok(Ok(Steered::Leaves { to } | Steered::Yields { to })) => hand_over(world, wished, (node, to)).await,
+            Ok(Ok(Steered::Leaves { to })) => {
+                for other in wished.voters.iter().filter(|other| ![node, to].contains(*other)) {
+                    if let Some(group) = world.group_of(*other) {
+                        let _ = group.elect().await;
+                    }
+                }
+                hand_over(world, (node, to)).await;
+            }
+            Ok(Ok(Steered::Yields { to })) => hand_over(world, (node, to)).await,
             _ => {}
         }
     }
 }
 
-/// As `control/leading.rs` and `hand_over.rs`: one that has everything asks for votes; the others forget their leader, and it asks until it
-/// leads.
-async fn hand_over(world: &World, wished: &Placement, (from, to): (u64, u64)) {
+/// As `control/leading.rs`: one that has everything asks for votes, and then until it leads.
+async fn hand_over(world: &World, (from, to): (u64, u64)) {
     let Some(leader) = world.group_of(from) else { return };
     let Some(_quiet) = leader.quiet_before(to, Duration::from_secs(1)).await else { return };
     if let Some(group) = world.group_of(to)
@@ -460,11 +467,6 @@ async fn hand_over(world: &World, wished: &Placement, (from, to): (u64, u64)) {
         && group.wins(Duration::from_secs(1)).await
     {
         return;
-    }
-    for node in wished.voters.iter().filter(|node| ![from, to].contains(*node)) {
-        if let Some(group) = world.group_of(*node) {
-            let _ = group.elect().await;
-        }
     }
     for _ in 0..20 {
         let Some(group) = world.group_of(to) else { return };

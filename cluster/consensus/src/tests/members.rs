@@ -274,6 +274,28 @@ async fn what_is_proposed_waits_while_another_voter_is_asked_to_lead() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn of_five_voters_the_one_that_is_asked_alone_leads_once_leases_are_over() {
+    let net = Arc::new(Net::default());
+    let nodes = group_of(&net, 5).await;
+    let (one, two) = (&nodes[0], &nodes[1]);
+    one.propose(2).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let quiet = one.group.quiet_before(2, Duration::from_secs(1)).await.unwrap();
+    let asking = async {
+        loop {
+            two.group.elect().await.unwrap();
+            if two.group.wins(Duration::from_millis(100)).await {
+                break;
+            }
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(4), asking).await.is_ok(), "it does not lead");
+    drop(quiet);
+    let led = |node: &Node| node.group.status().leader.is_some_and(|(leader, _)| leader == 2);
+    until("all follow it", || nodes[..5].iter().all(led)).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_member_that_is_away_is_asked_a_few_times_a_second() {
     let net = Arc::new(Net::default());
     let nodes = group_of(&net, 3).await;
