@@ -146,7 +146,7 @@ impl SubjectKeys {
                 number = this.apply(shared, number, erased);
                 has_reached |= asked == Some(shared.known.lock().reached);
                 // an erasure that a crash has cut is finished
-                if !matches!(folder.find(&subject)?, None | Some((_, Stored::Destroyed))) {
+                if !matches!(folder.find(&subject), Ok(None | Some((_, Stored::Destroyed)))) {
                     folder.destroy(&subject)?;
                 }
             }

@@ -174,9 +174,22 @@ impl KeyFolder {
     pub fn destroy(&self, subject: &Subject) -> Result<(), FolderError> {
         // whoever gave the tombstone its name
         sync_folder(&self.path.join(ERASED))?;
-        let path = self.key_path(subject);
-        let file = OpenOptions::new().write(true).open(&path).map_err(at(&path))?;
-        file.write_all_at(&[0; SECRET_BYTES], secret_at(0)).and_then(|()| file.sync_all()).map_err(at(&path))
+        zeros(&self.key_path(subject))?;
+        // a second name that a crash left: where the folder was put back from a copy it is a file of its own
+        let aside = self.path.join(ASIDE);
+        for entry in fs::read_dir(&aside).map_err(at(&aside))? {
+            let path = entry.map_err(at(&aside))?.path();
+            let Some(bytes) = read(&path)? else { continue };
+            if !matches!(decode(&bytes), Some(Found { record: Record::Key(_, of, _), .. }) if of == *subject) {
+                continue;
+            }
+            match zeros(&path) {
+                // whoever was making it found the name taken
+                Err(FolderError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => {}
+                done => done?,
+            }
+        }
+        Ok(())
     }
 
     /// The tombstone of this number, from 1 on; `None`: there is none yet.
@@ -289,6 +302,12 @@ impl KeyFolder {
 
 fn at(path: &Path) -> impl Fn(io::Error) -> FolderError {
     move |error| FolderError::Io { path: path.to_owned(), error }
+}
+
+/// Over the secret of a record.
+fn zeros(path: &Path) -> Result<(), FolderError> {
+    let file = OpenOptions::new().write(true).open(path).map_err(at(path))?;
+    file.write_all_at(&[0; SECRET_BYTES], secret_at(0)).and_then(|()| file.sync_all()).map_err(at(path))
 }
 
 fn new_file(path: &Path) -> io::Result<File> {
@@ -436,9 +455,15 @@ mod tests {
         let path = folder.key_path(&subject("a"));
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(fs::read(&path).unwrap().windows(32).any(|part| part == [0xc3; 32]));
+        // what a crash left aside, in a folder that was copied file by file
+        let aside = place.path().join(ASIDE).join("left");
+        fs::copy(&path, &aside).unwrap();
+        fs::write(place.path().join(ASIDE).join("torn"), b"SLKR").unwrap();
         for _ in 0..2 {
             folder.destroy(&subject("a")).unwrap();
-            assert!(!fs::read(&path).unwrap().windows(4).any(|part| part == [0xc3; 4]));
+            for path in [&path, &aside] {
+                assert!(!fs::read(path).unwrap().windows(4).any(|part| part == [0xc3; 4]));
+            }
             assert!(matches!(folder.find(&subject("a")).unwrap(), Some((id, Stored::Destroyed)) if id == [5; 16]));
         }
         assert!(!folder.make(&subject("a"), ([6; 16], &secret(6)), [3; 16]).unwrap());
