@@ -103,6 +103,8 @@ pub(crate) struct StoreReplicas {
     statement: tokio::sync::Mutex<statement::Statement>,
     /// Command ids that are unique in the whole store.
     commands: commands::CommandIds,
+    /// Held by who looks at the folder of subject keys for another node.
+    looking: Arc<tokio::sync::Mutex<()>>,
     stop: watch::Sender<bool>,
 }
 
@@ -110,9 +112,21 @@ impl StoreReplicas {
     pub(crate) fn new(parts: ReplicasParts) -> Arc<Self> {
         let (machines, broken, apart) = (Mutex::default(), Mutex::default(), Mutex::default());
         let (published, followed, statement) = (Mutex::default(), Mutex::default(), tokio::sync::Mutex::default());
-        let (asks_again, commands) = (Mutex::default(), commands::CommandIds::default());
+        let (asks_again, commands, looking) = (Mutex::default(), commands::CommandIds::default(), Arc::default());
         let stop = watch::Sender::new(false);
-        Arc::new(Self { parts, machines, broken, apart, published, followed, asks_again, statement, commands, stop })
+        Arc::new(Self {
+            parts,
+            machines,
+            broken,
+            apart,
+            published,
+            followed,
+            asks_again,
+            statement,
+            commands,
+            looking,
+            stop,
+        })
     }
 
     /// Opens what is placed here, then keeps to what the cluster says until it is [stopped](Self::stop).
@@ -123,6 +137,15 @@ impl StoreReplicas {
         self.look().await;
         let running = Arc::clone(self);
         tokio::spawn(async move { running.run().await });
+        // by itself: what it holds while others answer must not wait for the object store
+        let keeping = Arc::clone(self);
+        tokio::spawn(async move {
+            let mut stopped = keeping.stop.subscribe();
+            tokio::select! {
+                () = keeping.keep_keys() => {}
+                () = async { drop(stopped.wait_for(|stopped| *stopped).await) } => {}
+            }
+        });
     }
 
     /// Nothing is opened, claimed or followed any more.
@@ -137,16 +160,15 @@ impl StoreReplicas {
 
     async fn run(self: Arc<Self>) {
         let (mut changed, mut stopped) = (self.parts.control.watch(), self.stop.subscribe());
-        let (declaring, keeping) = (self.declare(), self.keep_keys());
-        tokio::pin!(declaring, keeping);
-        let (mut declared, mut kept) = (false, false);
+        let declaring = self.declare();
+        tokio::pin!(declaring);
+        let mut declared = false;
         loop {
             changed.borrow_and_update();
             self.look().await;
             self.play_role().await;
             tokio::select! {
                 () = &mut declaring, if !declared => declared = true,
-                () = &mut keeping, if !kept => kept = true,
                 changed = changed.changed() => if changed.is_err() { return },
                 () = sleep(LOOK_EVERY) => {}
                 stop = stopped.changed() => if stop.is_err() || *stopped.borrow() { return },

@@ -38,8 +38,9 @@ impl Looks for LooksNow {
         Box::pin(async move {
             // a store that was closed shows nothing
             let Some(replicas) = self.0.upgrade() else { return Ok(()) };
-            replicas.look_at_keys().await;
-            replicas.follow_newest().await.map(drop)
+            let keys = replicas.look_at_keys().await;
+            // whatever becomes of the folder of keys
+            replicas.follow_newest().await.map(drop).and(keys)
         })
     }
 }

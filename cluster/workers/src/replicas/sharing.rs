@@ -90,22 +90,32 @@ impl StoreReplicas {
         reading.await.map_err(std::io::Error::other).map_err(failed)?
     }
 
-    /// Another node has asked this one to look: it is shown that this one sees its probe, and what it erased is hidden here.
-    pub(super) async fn look_at_keys(&self) {
-        let Some(keys) = self.keys() else { return };
+    /// Another node has asked this one to look: it is shown that this one sees its probe, and what it erased is hidden here. `Err`: it may not be, in
+    /// answers that were opened before.
+    pub(super) async fn look_at_keys(&self) -> Result<(), String> {
+        let Some(keys) = self.keys() else { return Ok(()) };
+        let has_opened = !keys.types_of(self.name()).is_empty();
         let (node, others) = (self.parts.control.node(), self.others().unwrap_or_default());
-        let looking = tokio::task::spawn_blocking(move || {
-            if let Some(folder) = keys.folder() {
-                folder.answer_probes(node, &others)?;
-            }
-            keys.look_again()
-        });
-        // a folder that does not answer keeps no redaction from being known
-        match timeout(ANSWER_WITHIN, looking).await {
-            Ok(Ok(Ok(()))) => {}
-            Ok(Ok(Err(error))) => tracing::warn!("the folder of subject keys cannot be looked at: {error}"),
-            Ok(Err(_)) | Err(_) => tracing::warn!("the folder of subject keys does not answer"),
-        }
+        let turn = Arc::clone(&self.looking);
+        let looking = async move {
+            // a folder that does not answer holds one thread, however often others ask
+            let turn = turn.lock_owned().await;
+            let work = tokio::task::spawn_blocking(move || {
+                let _turn = turn;
+                if let Some(folder) = keys.folder() {
+                    folder.answer_probes(node, &others)?;
+                }
+                keys.look_again()
+            });
+            work.await
+        };
+        let why = match timeout(ANSWER_WITHIN, looking).await {
+            Ok(Ok(Ok(()))) => return Ok(()),
+            Ok(Ok(Err(error))) => format!("the folder of subject keys cannot be looked at: {error}"),
+            Ok(Err(_)) | Err(_) => "the folder of subject keys does not answer".to_owned(),
+        };
+        tracing::warn!("{why}");
+        if has_opened { Err(why) } else { Ok(()) }
     }
 
     /// The other members; `None`: this node has not heard yet that it is one itself.
