@@ -179,3 +179,6 @@ impl StoreHandle {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
