@@ -132,12 +132,13 @@ pub(crate) fn open_member(
     };
     refuse_file(options)?;
     refuse_inside(path, declarations, &options.data_dir)?;
-    let place = SharedPlace { path, asked: slot.map(|slot| slot.reached), bits };
+    let (asked, made) = (slot.map(|slot| slot.reached), slot.and_then(|slot| slot.made));
+    let place = SharedPlace { path, asked, made, bits };
     let (keys, has_reached) = SubjectKeys::open_shared(&place, kinds)?;
     let fault = match slot {
         Some(slot) if slot.file != keys.id() => "is another folder than the one that this node was served with",
         Some(_) if !has_reached => {
-            "is behind the data of this node: it is an older copy, and holds the keys of subjects that were erased since"
+            "is behind the data of this node: it is an older copy, which holds the keys of subjects that were erased since, or lacks keys that events are sealed with"
         }
         _ => "",
     };

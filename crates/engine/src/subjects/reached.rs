@@ -11,7 +11,8 @@ use super::file::SubjectFileError;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use strandline_keys::subject::reached::{Reached, SLOT_BYTES, Slot};
+use strandline_keys::subject::folder::KeyName;
+use strandline_keys::subject::reached::{Reached, Slot};
 use strandline_wal::buffer::AlignedBuf;
 use strandline_wal::frame::BLOCK_BYTES;
 use strandline_wal::{Access, Disk, DiskFile};
@@ -44,7 +45,7 @@ pub(super) struct ReachedFile {
     id: [u8; 16],
     turn: u64,
     /// What it says of the file of this id.
-    last: Option<Reached>,
+    last: Option<(Reached, Option<KeyName>)>,
 }
 
 impl ReachedFile {
@@ -52,23 +53,29 @@ impl ReachedFile {
     pub(super) fn open(disk: &dyn Disk, path: &Path, id: [u8; 16]) -> Result<Self, SubjectFileError> {
         let opened = open(disk, path).map_err(|error| SubjectFileError::Io { path: path.to_owned(), error })?;
         let (file, slot) = opened;
-        let last = slot.filter(|slot| slot.file == id).map(|slot| slot.reached);
+        let last = slot.filter(|slot| slot.file == id).map(|slot| (slot.reached, slot.made));
         Ok(Self { path: path.to_owned(), file, id, turn: slot.map_or(0, |slot| slot.turn), last })
     }
 
     /// Says how far the file has come: on stable storage on return.
     pub(super) fn write(&mut self, reached: Reached) -> Result<(), SubjectFileError> {
-        if self.last == Some(reached) {
+        self.write_made(reached, None)
+    }
+
+    /// The same of a folder, in which this node has made this key last.
+    pub(super) fn write_made(&mut self, reached: Reached, made: Option<KeyName>) -> Result<(), SubjectFileError> {
+        if self.last == Some((reached, made)) {
             return Ok(());
         }
         // one that fails is written again in its own place: the other one is whole
-        let slot = Slot { file: self.id, turn: self.turn + 1, reached };
+        let slot = Slot { file: self.id, turn: self.turn + 1, reached, made };
         let mut block = AlignedBuf::zeroed(BLOCK_BYTES);
-        block[..SLOT_BYTES].copy_from_slice(&slot.encode());
+        let bytes = slot.encode();
+        block[..bytes.len()].copy_from_slice(&bytes);
         let at = slot.turn % SLOTS * BLOCK_BYTES as u64;
         let written = self.file.write_at(at, &block).and_then(|()| self.file.sync_data());
         written.map_err(|error| SubjectFileError::Io { path: self.path.clone(), error })?;
-        (self.turn, self.last) = (slot.turn, Some(reached));
+        (self.turn, self.last) = (slot.turn, Some((reached, made)));
         Ok(())
     }
 }

@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use strandline_keys::Secret;
-use strandline_keys::subject::folder::{Bits, Erased, KeyFolder};
+use strandline_keys::subject::folder::{Bits, Erased, KeyFolder, KeyName, name_of};
 use strandline_keys::subject::reached::Reached;
 use strandline_keys::subject::record::{Stored, Subject, SubjectKind, Tombstone};
 use strandline_keys::subject::{SubjectKey, SubjectKeyId};
@@ -49,6 +49,8 @@ pub struct SharedPlace<'a> {
     pub path: &'a Path,
     /// The place that this node's data knows it to have come to.
     pub asked: Option<Reached>,
+    /// The last key that this node made there, as its data knows it.
+    pub made: Option<KeyName>,
     /// Makes random bits: the id of a new folder, names of files that are being made.
     pub bits: fn() -> Bits,
 }
@@ -72,6 +74,8 @@ struct Known {
     dead: HashSet<SubjectKeyId>,
     /// Keys that seal here: their names in the folder are on stable storage.
     seals: HashMap<Subject, Arc<Slot>>,
+    /// The last key that this node made: an older copy of the folder may lack it, and no tombstone.
+    made: Option<KeyName>,
     /// Where this node's data keeps how far the folder had come.
     told: Option<ReachedFile>,
 }
@@ -79,7 +83,8 @@ struct Known {
 impl Shared {
     fn new(folder: Option<KeyFolder>, kinds: Box<dyn Kinds>, bits: fn() -> Bits) -> Self {
         let (erased, dead, seals) = (HashMap::new(), HashSet::new(), HashMap::new());
-        let known = Known { next: 1, reached: Reached::nothing(BEGIN), erased, dead, seals, told: None };
+        let reached = Reached::nothing(BEGIN);
+        let known = Known { next: 1, reached, erased, dead, seals, made: None, told: None };
         Self { folder, kinds, bits, agreed: AtomicBool::new(false), known: Mutex::new(known) }
     }
 
@@ -107,8 +112,8 @@ impl Shared {
     /// This node's data learns how far the folder has come. Until then nothing is sealed or answered that needs it.
     fn tell(&self) -> Result<(), SubjectFileError> {
         let mut known = self.known.lock();
-        let Known { reached, told, .. } = &mut *known;
-        told.as_mut().map_or(Ok(()), |told| told.write(*reached))
+        let Known { reached, made, told, .. } = &mut *known;
+        told.as_mut().map_or(Ok(()), |told| told.write_made(*reached, *made))
     }
 
     /// Why nothing is sealed or opened, as far as it was seen without asking the folder.
@@ -133,7 +138,7 @@ impl SubjectKeys {
     /// # Errors
     /// [`SubjectFileError`].
     pub fn open_shared(place: &SharedPlace<'_>, kinds: Box<dyn Kinds>) -> Result<(Self, bool), SubjectFileError> {
-        let SharedPlace { path, asked, bits } = *place;
+        let SharedPlace { path, asked, made, bits } = *place;
         let folder = KeyFolder::open(path, bits())?;
         let this = Self::shared(Shared::new(Some(folder), kinds, bits), path.to_owned());
         let mut has_reached = asked.is_none_or(|asked| asked == Reached::nothing(BEGIN));
@@ -150,6 +155,10 @@ impl SubjectKeys {
                     folder.destroy(&subject)?;
                 }
             }
+            // one that is lost, and was accepted as lost, is asked for no more
+            let made = made.map(|made| folder.has(&made).map(|is_there| is_there.then_some(made))).transpose()?;
+            has_reached &= made.is_none_or(|made| made.is_some());
+            shared.known.lock().made = made.flatten();
             folder.check()?;
         }
         // what was erased before is no news
@@ -385,6 +394,9 @@ impl SubjectKeys {
         let is_made = folder.make(subject, (id, &secret), aside).map_err(SubjectFileError::from)?;
         // not in another one that has come into its place
         folder.check().map_err(SubjectFileError::from)?;
+        if is_made {
+            shared.known.lock().made = Some(name_of(subject));
+        }
         let key = is_made.then(|| SubjectKey::new(id, &secret));
         if let Some(key) = key.and_then(|key| self.hold(shared, (id, subject), Some(key), true).key()) {
             return Ok(key);

@@ -39,6 +39,9 @@ const ASIDE: &str = "aside";
 /// Random bytes of a probe, of a new folder's id, and of names aside.
 pub type Bits = [u8; 16];
 
+/// What names the key of a subject in the folder: a SHA-256 of whose it is.
+pub type KeyName = [u8; 32];
+
 /// Why the folder cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
@@ -137,6 +140,15 @@ impl KeyFolder {
             }
             _ => Err(FolderError::Damaged(path)),
         }
+    }
+
+    /// Whether a key of this name was ever made. It stays when the key is destroyed.
+    ///
+    /// # Errors
+    /// The file system.
+    pub fn has(&self, name: &KeyName) -> Result<bool, FolderError> {
+        let path = self.path_of(name);
+        path.try_exists().map_err(at(&path))
     }
 
     /// What stands where the subject's key should be is no key.
@@ -256,12 +268,11 @@ impl KeyFolder {
     }
 
     fn key_path(&self, subject: &Subject) -> PathBuf {
-        let mut hash = digest::Context::new(&digest::SHA256);
-        for text in [&subject.store, &subject.stream_type, &subject.name] {
-            hash.update(&(text.len() as u64).to_le_bytes());
-            hash.update(text.as_bytes());
-        }
-        let name = to_hex(hash.finish().as_ref());
+        self.path_of(&name_of(subject))
+    }
+
+    fn path_of(&self, name: &KeyName) -> PathBuf {
+        let name = to_hex(name);
         let (shard, rest) = name.split_at(2);
         self.path.join(KEYS).join(shard).join(rest)
     }
@@ -298,6 +309,20 @@ impl KeyFolder {
         // one that is being written is seen later
         Ok(read(&path)?.and_then(|bytes| Bits::try_from(bytes.as_slice()).ok()))
     }
+}
+
+/// The name of a subject's key.
+#[must_use]
+pub fn name_of(subject: &Subject) -> KeyName {
+    let mut hash = digest::Context::new(&digest::SHA256);
+    for text in [&subject.store, &subject.stream_type, &subject.name] {
+        hash.update(&(text.len() as u64).to_le_bytes());
+        hash.update(text.as_bytes());
+    }
+    let mut name = [0; size_of::<KeyName>()];
+    // 32 bytes by its definition
+    name.copy_from_slice(hash.finish().as_ref());
+    name
 }
 
 fn at(path: &Path) -> impl Fn(io::Error) -> FolderError {
@@ -443,6 +468,7 @@ mod tests {
             assert!(made.iter().all(|made| made.2 == ([mine[0]; 16], [mine[0]; 32])), "{made:?}");
         }
         assert!(folder.find(&subject("none")).unwrap().is_none());
+        assert!(folder.has(&name_of(&subject("s0"))).unwrap() && !folder.has(&name_of(&subject("none"))).unwrap());
         assert_eq!(fs::read_dir(place.path().join(ASIDE)).unwrap().count(), 0);
     }
 

@@ -1,11 +1,15 @@
 //! How far a file of subject keys has come, as a store's data keeps it: a file that was cut, or an older copy of it, is known by that.
 //! `SUBJECTS.md` says the bytes. Pure: bytes in, places out, and the other way round.
 
+use super::folder::KeyName;
 use super::record::RECORD_ALIGN;
 
-/// Bytes of the place, at the begin of a slot.
-pub const SLOT_BYTES: usize = 48;
-const TITLE: [u8; 8] = *b"SLREAC\x01\0";
+/// Bytes of a place in version 1.
+const V1_BYTES: usize = 48;
+/// The same in version 2.
+const V2_BYTES: usize = 80;
+const V1: [u8; 8] = *b"SLREAC\x01\0";
+const V2: [u8; 8] = *b"SLREAC\x02\0";
 /// Where a record keeps its checksum, which stays when its secret is destroyed.
 const RECORD_SUM: std::ops::Range<usize> = 8..12;
 
@@ -43,34 +47,43 @@ pub struct Slot {
     pub turn: u64,
     /// How far it has come.
     pub reached: Reached,
+    /// The last key that this node made in a folder. A file has none.
+    pub made: Option<KeyName>,
 }
 
 impl Slot {
-    /// Its bytes.
+    /// Its bytes: of version 1 where no key is named.
     #[must_use]
-    pub fn encode(&self) -> [u8; SLOT_BYTES] {
-        let mut out = [0; SLOT_BYTES];
-        out[..8].copy_from_slice(&TITLE);
-        out[8..24].copy_from_slice(&self.file);
-        out[24..32].copy_from_slice(&self.turn.to_le_bytes());
-        out[32..40].copy_from_slice(&self.reached.end.to_le_bytes());
-        out[40..44].copy_from_slice(&self.reached.sum.to_le_bytes());
-        let sum = crc32c::crc32c(&out[..44]);
-        out[44..].copy_from_slice(&sum.to_le_bytes());
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(V2_BYTES);
+        out.extend_from_slice(if self.made.is_some() { &V2 } else { &V1 });
+        out.extend_from_slice(&self.file);
+        out.extend_from_slice(&self.turn.to_le_bytes());
+        out.extend_from_slice(&self.reached.end.to_le_bytes());
+        out.extend_from_slice(&self.reached.sum.to_le_bytes());
+        if let Some(made) = &self.made {
+            out.extend_from_slice(made);
+        }
+        let sum = crc32c::crc32c(&out);
+        out.extend_from_slice(&sum.to_le_bytes());
         out
     }
 
     /// From bytes that begin with it; `None`: they do not.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let bytes = bytes.first_chunk::<SLOT_BYTES>()?;
+        let length = if bytes.starts_with(&V2) { V2_BYTES } else { V1_BYTES };
+        let bytes = bytes.get(..length)?;
+        let (body, _) = bytes.split_last_chunk::<4>()?;
         let number = |at: usize| bytes.get(at..at + 8).and_then(|of| of.try_into().ok()).map(u64::from_le_bytes);
         let word = |at: usize| bytes.get(at..at + 4).and_then(|of| of.try_into().ok()).map(u32::from_le_bytes);
-        if bytes[..8] != TITLE || word(44)? != crc32c::crc32c(&bytes[..44]) {
+        if !(body.starts_with(&V1) || body.starts_with(&V2)) || word(body.len())? != crc32c::crc32c(body) {
             return None;
         }
         let reached = Reached { end: number(32)?, sum: word(40)? };
-        Some(Self { file: bytes[8..24].try_into().ok()?, turn: number(24)?, reached })
+        // nothing is behind it in version 1
+        let made = body.get(44..).and_then(|made| made.try_into().ok());
+        Some(Self { file: body[8..24].try_into().ok()?, turn: number(24)?, reached, made })
     }
 }
 
@@ -81,12 +94,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_slot_goes_both_ways_and_no_changed_byte_is_taken(file: [u8; 16], turn: u64, end: u64, sum: u32) {
-            let slot = Slot { file, turn, reached: Reached { end, sum } };
+        fn a_slot_goes_both_ways_and_no_changed_byte_is_taken(
+            file: [u8; 16],
+            turn: u64,
+            end: u64,
+            sum: u32,
+            made: Option<[u8; 32]>,
+        ) {
+            let slot = Slot { file, turn, reached: Reached { end, sum }, made };
             let bytes = slot.encode();
             prop_assert_eq!(Slot::decode(&bytes), Some(slot));
             for at in 0..bytes.len() {
-                let mut other = bytes;
+                let mut other = bytes.clone();
                 other[at] ^= 1;
                 prop_assert_eq!(Slot::decode(&other), None, "byte {}", at);
                 prop_assert_eq!(Slot::decode(&bytes[..at]), None);
@@ -95,10 +114,14 @@ mod tests {
     }
 
     #[test]
-    fn the_bytes_are_those_of_the_first_version() {
-        let slot = Slot { file: [7; 16], turn: 9, reached: Reached { end: 4304, sum: 0x0102_0304 } };
-        let now = slot.encode();
-        assert_eq!(now[..], crate::subject::tests::golden("subject-reached-v1.bin", &now));
+    fn the_bytes_are_those_of_each_version() {
+        let reached = Reached { end: 4304, sum: 0x0102_0304 };
+        for (made, name) in [(None, "subject-reached-v1.bin"), (Some([5; 32]), "subject-reached-v2.bin")] {
+            let slot = Slot { file: [7; 16], turn: 9, reached, made };
+            let now = slot.encode();
+            let there = crate::subject::tests::golden(name, &now);
+            assert_eq!((now, Slot::decode(&there)), (there.clone(), Some(slot)));
+        }
     }
 
     /// Two files of equal length that differ in a record before the last one are told apart.

@@ -35,7 +35,7 @@ fn random(bytes: &mut [u8]) {
 
 fn open(place: &Path, asked: Option<Reached>) -> (Arc<SubjectKeys>, bool) {
     let (keys, has_reached) =
-        SubjectKeys::open_shared(&SharedPlace { path: place, asked, bits }, Box::new(ByStream)).unwrap();
+        SubjectKeys::open_shared(&SharedPlace { path: place, asked, made: None, bits }, Box::new(ByStream)).unwrap();
     (Arc::new(keys), has_reached)
 }
 
@@ -301,4 +301,42 @@ fn an_older_copy_of_the_folder_and_another_one_are_known_by_what_the_data_keeps(
     keys.follow().unwrap();
     assert!(known().reached.end > at_first.end && open(&path, Some(known().reached)).1);
     assert!(open(&path, Some(at_first)).1);
+}
+
+#[test]
+fn an_older_copy_of_the_folder_without_an_erasure_since_is_known_by_the_last_key_that_a_node_made() {
+    let (place, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (path, kept) = (place.path().join("keys"), data.path().join("subject-keys.shared"));
+    let (disk, keys) = (RealDisk::new(), node(&place));
+    keys.tell_node(&disk, &kept).unwrap();
+    let known = || super::super::look_reached(&disk, &kept).unwrap().unwrap();
+    let starts = |path: &Path| {
+        let place = SharedPlace { path, asked: Some(known().reached), made: known().made, bits };
+        SubjectKeys::open_shared(&place, Box::new(ByStream)).unwrap()
+    };
+    stored(&keys, "a", "1");
+    let older = place.path().join("older");
+    copy(&path, &older);
+    assert!(starts(&older).1, "it has all keys yet");
+    stored(&keys, "b", "1");
+    assert!(known().made.is_some() && starts(&path).1 && !starts(&older).1);
+    // what another node makes that one knows; this one knows of its own
+    stored(&node(&place), "c", "1");
+    stored(&keys, "c", "2");
+    assert!(starts(&path).1 && !starts(&older).1);
+    // a start that makes none keeps which it was, also where it is erased
+    keys.erase(&subject("b"), tombstone()).unwrap();
+    let (again, has_reached) = starts(&path);
+    assert!(has_reached);
+    let made = known().made;
+    again.tell_node(&disk, &kept).unwrap();
+    again.follow().unwrap();
+    assert_eq!(known().made, made);
+    // one that was accepted is asked for no more
+    let (accepted, has_reached) = starts(&older);
+    assert!(!has_reached);
+    accepted.tell_node(&disk, &kept).unwrap();
+    accepted.follow().unwrap();
+    assert_eq!(known().made, None);
+    assert!(starts(&older).1);
 }
