@@ -284,6 +284,7 @@ pub async fn start_cluster(
     }
     let (data_dir, member) = take_folder(dir, &membership, options.roles)?;
     let mut node = run(dir, data_dir, member, &options, listener, node_options).await?;
+    let joins = matches!(membership, Membership::Joins { .. });
     let made = match membership {
         Membership::Creates { .. } => {
             let made = create(&node.control, &options, &member, (stores, statements), dir).await;
@@ -306,7 +307,7 @@ pub async fn start_cluster(
         Membership::Alone => Ok(Vec::new()),
     };
     let made = made.and_then(|stores| {
-        refuse_without_keys(&node.control, node_options).map(|()| stores).map_err(|error| Box::new(error).into())
+        refuse_without_keys(&node.control, node_options, joins).map(|()| stores).map_err(|error| Box::new(error).into())
     });
     let kept = made.and_then(|stores| kept::write(dir, &stores).map(|()| stores).map_err(ClusterError::from));
     match kept {

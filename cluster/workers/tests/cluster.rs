@@ -418,3 +418,22 @@ async fn roles_stay_with_a_folder_and_others_need_the_word_of_the_cluster() {
         node.stop().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_without_the_keys_of_erasable_types_may_join_and_starts_without_them_no_more() {
+    let place = Place::new();
+    let first = place.first().await;
+    let (store, name) = ("orders".to_owned(), "Person".to_owned());
+    let register = Command::RegisterType { store, name, buckets: 1, erasable: Erasable::Stream, registered: true };
+    first.control.propose(&register).await.unwrap();
+    // from here on its vote is needed
+    let second = place.second(&first).await;
+    until(|| voters(&second) == [1, 2]).await;
+    second.stop().await;
+    let refused = place.refused("two", Flags::default(), &[]).await;
+    assert!(refused.contains("has erasable stream types") && refused.contains("--subject-keys FOLDER"), "{refused}");
+    let keys = Some(place.dir("keys"));
+    let second = place.start("two", Flags { keys, ..Flags::default() }, &[]).await.unwrap().unwrap();
+    second.stop().await;
+    first.stop().await;
+}

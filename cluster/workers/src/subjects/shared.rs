@@ -10,7 +10,7 @@
 //! | with the folder that it had, or its first one | it seals and opens once other members see what it writes there (`replicas/sharing.rs`) | so too |
 //! | with another one, or an older copy | refused | refused, if keys were used before |
 //! | with a file | refused | refused |
-//! | without | refused; if it learns of them later, it stores and shows nothing of them | they cannot be registered |
+//! | without | refused; if it joins, or learns of them later, it stores and shows nothing of them | they cannot be registered |
 //!
 //! Invariant: what is erasable is never stored as it came. A node that knows the log of a stream type knows what is erasable of it, since the same
 //! command makes both, and owners are given what is sealed only (`StoreHandle::check_sealed`).
@@ -92,8 +92,9 @@ pub(crate) fn refuse_file(options: &NodeOptions) -> Result<(), StartError> {
     }
 }
 
-/// A node without the keys stores nothing of what is erasable: of a cluster that has such types it must not become one that others count on.
-pub(crate) fn refuse_without_keys(control: &Control, options: &NodeOptions) -> Result<(), StartError> {
+/// A node without the keys stores and shows nothing of what is erasable. One that was let in in this moment (`joins`) goes on with that: others count on
+/// its vote, and it may not have heard of such types before; its next start is refused.
+pub(crate) fn refuse_without_keys(control: &Control, options: &NodeOptions, joins: bool) -> Result<(), StartError> {
     let store = control.with_state(|state| {
         let mut stores = state.stores().iter();
         let found = stores.find(|(_, store)| store.types.values().any(|of| kind_of(of).is_some()));
@@ -101,6 +102,13 @@ pub(crate) fn refuse_without_keys(control: &Control, options: &NodeOptions) -> R
     });
     match store.filter(|_| options.subject_keys.is_none()) {
         None => Ok(()),
+        Some(store) if joins => {
+            tracing::warn!(
+                "store {store} has erasable stream types, of which this node stores and shows nothing: start it again with the folder of \
+                 their keys that the other nodes use (--subject-keys FOLDER)"
+            );
+            Ok(())
+        }
         Some(store) => Err(StartError::Refused(vec![format!(
             "store {store} has erasable stream types: name the folder of their keys that the other nodes use (--subject-keys FOLDER)"
         )])),
