@@ -341,7 +341,7 @@ pub(crate) struct Verify {
     /// Only this store
     #[arg(long)]
     pub(crate) store: Option<String>,
-    /// The file of the keys of subjects that the node runs with: events that are sealed with others are told
+    /// The file of the keys of subjects that the node runs with, in a cluster the folder: events that are sealed with others are told
     #[arg(long, value_name = "FILE")]
     pub(crate) subject_keys: Option<PathBuf>,
 }

@@ -1,4 +1,4 @@
-//! Which keys a file of subject keys knows, erased ones included: for a check that only looks.
+//! Which keys a file of subject keys, or the folder of a cluster, knows, erased ones included: for a check that only looks.
 
 use super::Sealed;
 use super::file::{SubjectFileError, look};
@@ -7,10 +7,11 @@ use std::path::Path;
 use strandline_event::EventRef;
 use strandline_event::hex::to_hex;
 use strandline_keys::subject::SubjectKeyId;
+use strandline_keys::subject::folder::KeyFolder;
 use strandline_keys::subject::record::Record;
 use strandline_wal::Disk;
 
-/// The keys of a file, without their secrets.
+/// The keys of a file or a folder, without their secrets.
 pub struct KnownKeys {
     ids: HashSet<SubjectKeyId>,
     /// Erasable stream types: (store, name).
@@ -18,12 +19,20 @@ pub struct KnownKeys {
 }
 
 impl KnownKeys {
-    /// Reads the file at `path`, and changes nothing of it.
+    /// Reads the file or the folder at `path`, and changes nothing of it.
     ///
     /// # Errors
     /// [`SubjectFileError`].
     pub fn look(disk: &dyn Disk, path: &Path) -> Result<Self, SubjectFileError> {
         let mut known = Self { ids: HashSet::new(), types: HashSet::new() };
+        if path.is_dir() {
+            // only what is erasable has keys there, and the names of what was erased stay
+            KeyFolder::look(path)?.each_key(&mut |id, subject| {
+                known.ids.insert(id);
+                known.types.insert((subject.store, subject.stream_type));
+            })?;
+            return Ok(known);
+        }
         for record in look(disk, path)? {
             match record {
                 Record::Key(id, ..) | Record::Tombstone(id, ..) => drop(known.ids.insert(id)),
@@ -78,9 +87,9 @@ impl<'a> UnknownKeys<'a> {
             let what = format!("{count} events are sealed with keys that --subject-keys does not know, first one of stream `{stream}` with key {key}");
             let is_wrong = known.types.contains(&(store.to_owned(), stream_type.clone()));
             let advice = if is_wrong {
-                ": put back the newest copy of the file"
+                ": put back the newest copy of it"
             } else {
-                ", and the stream type is not registered as erasable there: a client wrote them so, or the file is no copy that knows them"
+                ", and the stream type is not registered as erasable there: a client wrote them so, or it is no copy that knows them"
             };
             (stream_type, format!("{what}{advice}"), is_wrong)
         })

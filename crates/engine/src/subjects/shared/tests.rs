@@ -340,3 +340,23 @@ fn an_older_copy_of_the_folder_without_an_erasure_since_is_known_by_the_last_key
     assert_eq!(known().made, None);
     assert!(starts(&older).1);
 }
+
+#[test]
+fn a_check_that_only_looks_knows_the_keys_of_a_folder() {
+    use super::super::{KnownKeys, UnknownKeys};
+    let (place, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (keys, other) = (node(&place), node(&elsewhere));
+    let (there, erased, foreign) = (stored(&keys, "a", "1"), stored(&keys, "b", "1"), stored(&other, "c", "1"));
+    keys.erase(&subject("b"), tombstone()).unwrap();
+    let path = place.path().join("keys");
+    let known = KnownKeys::look(&RealDisk::new(), &path).unwrap();
+    let findings = |batch: &StampedBatch| {
+        let mut unknown = UnknownKeys::new(&known, "s");
+        unknown.add(&batch.row(0));
+        unknown.finish().map(|(_, _, is_wrong)| is_wrong).collect::<Vec<bool>>()
+    };
+    assert_eq!([findings(&there), findings(&erased), findings(&foreign)], [vec![], vec![], vec![true]]);
+    let none = KnownKeys::look(&RealDisk::new(), place.path());
+    assert!(matches!(none, Err(SubjectFileError::Folder(strandline_keys::subject::folder::FolderError::Foreign(_)))));
+    assert!(!place.path().join("folder").exists(), "nothing is made");
+}
