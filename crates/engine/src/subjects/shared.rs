@@ -307,13 +307,21 @@ impl SubjectKeys {
         id: SubjectKeyId,
         subject: &Subject,
     ) -> Result<Option<Arc<Slot>>, SubjectFileError> {
-        Ok(match shared.agreed()?.find(subject)? {
-            Some((found, Stored::Whole(secret))) if found == id => {
-                Some(self.hold(shared, (id, subject), Some(SubjectKey::new(id, &secret)), false))
+        let folder = shared.agreed()?;
+        let Some((_, stored)) = folder.find(subject)?.filter(|(found, _)| *found == id) else { return Ok(None) };
+        let key = match stored {
+            Stored::Whole(secret) => Some(SubjectKey::new(id, &secret)),
+            Stored::Destroyed => None,
+            Stored::Broken => {
+                // zeros are being written over it in this moment; else nobody has erased it
+                self.catch_up(shared, folder)?;
+                if !shared.known.lock().dead.contains(&id) {
+                    return Err(folder.damaged(subject).into());
+                }
+                None
             }
-            Some((found, _)) if found == id => Some(self.hold(shared, (id, subject), None, false)),
-            _ => None,
-        })
+        };
+        Ok(Some(self.hold(shared, (id, subject), key, false)))
     }
 
     /// What a subject has to be sealed with. Its caller has looked.

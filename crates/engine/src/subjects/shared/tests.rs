@@ -64,11 +64,14 @@ fn refused(keys: &Arc<SubjectKeys>, batch: &StampedBatch) -> SubjectFileError {
     super::super::Openings::of(&opener, [(0, batch.row(0))].into_iter()).err().unwrap()
 }
 
+fn key_files(place: &Path) -> Vec<PathBuf> {
+    let shards = std::fs::read_dir(place.join("keys")).unwrap().map(|shard| shard.unwrap().path());
+    shards.flat_map(|shard| std::fs::read_dir(shard).unwrap().map(|file| file.unwrap().path())).collect()
+}
+
 /// The secrets of all subjects as they stand in the folder: zeros where they are destroyed.
 fn secrets(place: &Path) -> Vec<Vec<u8>> {
-    let shards = std::fs::read_dir(place.join("keys")).unwrap().map(|shard| shard.unwrap().path());
-    let files = shards.flat_map(|shard| std::fs::read_dir(shard).unwrap().map(|file| file.unwrap().path()));
-    files.map(|file| std::fs::read(file).unwrap()[40..76].to_vec()).collect()
+    key_files(place).iter().map(|file| std::fs::read(file).unwrap()[40..76].to_vec()).collect()
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -359,4 +362,20 @@ fn a_check_that_only_looks_knows_the_keys_of_a_folder() {
     let none = KnownKeys::look(&RealDisk::new(), place.path());
     assert!(matches!(none, Err(SubjectFileError::Folder(strandline_keys::subject::folder::FolderError::Foreign(_)))));
     assert!(!place.path().join("folder").exists(), "nothing is made");
+}
+
+#[test]
+fn a_damaged_key_is_an_error_and_no_erasure() {
+    let place = tempfile::tempdir().unwrap();
+    let sealed = stored(&node(&place), "a", "1");
+    let path = key_files(&place.path().join("keys")).remove(0);
+    let whole = std::fs::read(&path).unwrap();
+    let mut damaged = whole.clone();
+    damaged[45] ^= 1;
+    std::fs::write(&path, damaged).unwrap();
+    let keys = node(&place);
+    assert_eq!(refused(&keys, &sealed).kind(), ErrorKind::Io);
+    assert_eq!(seal(&keys, "a", "2").unwrap_err().kind(), ErrorKind::Io);
+    std::fs::write(&path, whole).unwrap();
+    assert_eq!(read(&keys, &sealed).0, "1", "it was put back");
 }
