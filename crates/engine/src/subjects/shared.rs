@@ -308,7 +308,14 @@ impl SubjectKeys {
         subject: &Subject,
     ) -> Result<Option<Arc<Slot>>, SubjectFileError> {
         let folder = shared.agreed()?;
-        let Some((_, stored)) = folder.find(subject)?.filter(|(found, _)| *found == id) else { return Ok(None) };
+        let Some((found, stored)) = folder.find(subject)? else {
+            // that no name is there says nothing where the folder went away
+            folder.check()?;
+            return Ok(None);
+        };
+        if found != id {
+            return Ok(None);
+        }
         let key = match stored {
             Stored::Whole(secret) => Some(SubjectKey::new(id, &secret)),
             Stored::Destroyed => None,
