@@ -21,7 +21,7 @@ use strandline_keys::subject::record::SubjectKind;
 use tokio::time::{sleep, timeout};
 
 /// How long a folder has for an answer to other nodes: they ask for more than that.
-const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// How long a node that registered a stream type may take to hear of it itself.
 const HEARD_WITHIN: Duration = Duration::from_secs(5);
 
