@@ -194,6 +194,9 @@ fn a_node_that_was_away_at_an_erasure_shows_nothing_of_it_when_it_is_back() {
     };
     nodes.kill(3);
     assert_eq!(erase(&nodes, 1, "killed"), json!([3]));
+    let person = json!({ "name": "Person", "erasable": "stream" });
+    let again = nodes.http(1).post("stream-types", &person).expect(201);
+    assert_eq!(again["erasable"], "stream", "what is registered needs no node that is away");
     nodes.start(3);
     nodes.until("node 3 reads again", |nodes| {
         shown(nodes, 3, "killed", "local").is_some_and(|shown| {

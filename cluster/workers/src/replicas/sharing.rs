@@ -149,7 +149,10 @@ impl StoreReplicas {
                     format!("stream type `{}` is there already, and not erasable, which never changes", entry.name);
                 return refused(ErrorKind::StrictViolation, why);
             }
-            (Some(_), _) | (None, None) => {}
+            // the same again asks nobody: a member may be away
+            (Some(_), Some(buckets)) if buckets == entry.buckets => return Ok(entry),
+            (Some(_), Some(buckets)) => return Err(NodeError::OtherBuckets { name: entry.name.to_string(), buckets }),
+            (_, None) => {}
         }
         let cannot = |error: SubjectFileError| NodeError::Erasure { kind: error.kind(), why: error.to_string() };
         let turn = self.parts.probing.lock().await;
