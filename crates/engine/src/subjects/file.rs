@@ -84,9 +84,9 @@ impl SubjectFileError {
             Self::Io { error, .. } | Self::Folder(FolderError::Io { error, .. }) if is_full(error) => {
                 ErrorKind::DiskFull
             }
-            Self::NoFolder | Self::NotAgreed(_) | Self::OutOfReach(_) | Self::Folder(FolderError::Gone(_)) => {
-                ErrorKind::Unavailable
-            }
+            // a mount may come back: nothing was stored or shown
+            Self::Folder(FolderError::Gone(_) | FolderError::Io { .. }) => ErrorKind::Unavailable,
+            Self::NoFolder | Self::NotAgreed(_) | Self::OutOfReach(_) => ErrorKind::Unavailable,
             _ => ErrorKind::Io,
         }
     }

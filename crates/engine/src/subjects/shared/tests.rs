@@ -272,6 +272,10 @@ fn without_the_folder_that_all_share_nothing_is_sealed_and_nothing_is_shown() {
     let (_, _) = open(&there, None);
     assert_eq!(refused(&keys, &sealed).kind(), ErrorKind::Unavailable);
     std::fs::remove_dir_all(&there).unwrap();
+    // what is no folder at all
+    std::fs::write(&there, b"").unwrap();
+    assert_eq!(refused(&keys, &sealed).kind(), ErrorKind::Unavailable);
+    std::fs::remove_file(&there).unwrap();
     rename(&aside, &there);
     assert_eq!(read(&keys, &sealed).0, "1", "it is back");
 }
