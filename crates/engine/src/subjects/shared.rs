@@ -77,7 +77,7 @@ struct Known {
     /// The last key that this node made: an older copy of the folder may lack it, and no tombstone.
     made: Option<KeyName>,
     /// Where this node's data keeps how far the folder had come.
-    told: Option<ReachedFile>,
+    told: Option<Box<ReachedFile>>,
 }
 
 impl Shared {
@@ -215,7 +215,7 @@ impl SubjectKeys {
     pub fn tell_node(&self, disk: &dyn Disk, path: &Path) -> Result<(), SubjectFileError> {
         let Keeping::Folder(shared) = &self.keeping else { return Ok(()) };
         let told = ReachedFile::open(disk, path, shared.id())?;
-        shared.known.lock().told = Some(told);
+        shared.known.lock().told = Some(Box::new(told));
         Ok(())
     }
 
