@@ -344,7 +344,10 @@ impl SubjectKeys {
         }
         let folder = shared.agreed()?;
         let key = match folder.find(subject)? {
-            None => return Ok(Has::Nothing),
+            None => {
+                folder.check()?;
+                return Ok(Has::Nothing);
+            }
             Some((id, Stored::Whole(secret))) => {
                 // another node may be about to
                 folder.sync(subject)?;
@@ -457,8 +460,10 @@ impl SubjectKeys {
         tombstone: &Tombstone,
     ) -> Result<Option<Receipt>, SubjectFileError> {
         let folder = shared.agreed()?;
-        folder.check()?;
-        let Some((id, _)) = folder.find(subject)? else { return Ok(None) };
+        let Some((id, _)) = folder.find(subject)? else {
+            folder.check()?;
+            return Ok(None);
+        };
         let mut already = true;
         let tombstone = loop {
             self.catch_up(shared, folder)?;
