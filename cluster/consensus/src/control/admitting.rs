@@ -1,11 +1,15 @@
 //! Whose word counts here: a member's, and nobody's who merely shows a certificate of the cluster's authority.
 //!
 //! | what this node knows of who asks | its votes and entries |
+//! | anything, and this node was not let into the cluster yet | are refused |
 //! | a member, or one that drains, in the state of the meta group, from the same data folder | are taken |
 //! | it belongs to the group asked for, or to the meta group, as this node's own logs say (committed or not) | are taken |
-//! | nothing of anybody: this node joins, and its log of the meta group is empty | are taken |
+//! | nothing of anybody: this node has just joined, and its log of the meta group is empty | are taken |
 //! | it was removed | are refused |
 //! | nothing | are refused now; the members that are known are asked who is one, at most once a second, and are believed for a while |
+//!
+//! The first row is for an empty folder under the id of a member that is lost: others take it for the voter that it was, which has what it
+//! lacks. A vote of it could lose what was acknowledged. Who leads finds it unreachable until it was let in, which it is not.
 //!
 //! The last row is for a replica that was away while members changed: whoever leads now may be one that it never heard of, and only what
 //! that one sends could tell. A log proves nothing of it (anybody can write one down); another member, which shows a certificate of its own, does.
@@ -87,7 +91,7 @@ pub(super) fn is_member(state: &MetaState, asker: Asker) -> bool {
 }
 
 impl Control {
-    /// Rows one to three of the table for a node that asks nothing of a group.
+    /// Rows two to four of the table for a node that asks nothing of a group.
     pub(super) fn is_known(&self, asker: Asker) -> bool {
         self.parts.machine.with(|state| is_member(state, asker))
             || self.parts.meta.has_member(asker.node)
@@ -96,6 +100,9 @@ impl Control {
 
     /// The table.
     pub(super) fn part_of(&self, asker: Asker, group: &GroupId) -> Result<(), String> {
+        if self.cluster() == 0 {
+            return Err("this node has not joined the cluster yet, and takes no part in it: ask again".to_owned());
+        }
         let is_of_group = || self.groups().get(group).is_some_and(|group| group.has_member(asker.node));
         if self.is_known(asker) || is_of_group() {
             return Ok(());

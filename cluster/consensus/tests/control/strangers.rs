@@ -1,10 +1,11 @@
 //! Who holds a certificate, or reaches the listener, and never joined: nothing that it says counts. Who joined while a node was away does.
 
-use crate::node::{CLUSTER, Folders, Node, facts, settled, until};
+use crate::node::{CLUSTER, Folders, Node, STORE, facts, settled, until};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use strandline_consensus::control::Looks;
+use strandline_consensus::meta::{Command, Erasable};
 use strandline_consensus::net::{Ask, Identity, NetTransport, TcpConnect};
 use strandline_consensus::{BoxFuture, Call, GroupId, Leadership, Member, NodeId, Rpc, Transport};
 use strandline_event::SharedBytes;
@@ -46,6 +47,39 @@ async fn who_never_joined_has_no_vote_no_entries_and_no_answers() {
     // a member's requests are read
     let said = answered(nodes[0].control.transport(), &nodes[1], Rpc::Vote).await;
     assert!(said.contains("cannot be read"), "{said}");
+}
+
+/// The folder of a voter is lost, and somebody starts it again at its address, under its id: what it had acknowledged it does not have.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_empty_folder_under_the_id_of_a_voter_takes_no_part() {
+    let (folders, emptied) = (Folders::new(), Folders::new());
+    let mut nodes = Node::three(&folders).await;
+    let lost = nodes.pop().unwrap();
+    let at = lost.address.to_string();
+    lost.stop().await;
+    let third = Node::run(&emptied, 3, 0, &at, false).await;
+    for rpc in [Rpc::Vote, Rpc::Append, Rpc::Snapshot] {
+        let said = answered(&speaking_as(1), &third, rpc).await;
+        assert!(said.contains("has not joined the cluster yet"), "{rpc:?}: {said}");
+    }
+    // who leads speaks to it, and goes on without it
+    let refused = async {
+        while !answered(nodes[0].control.transport(), &third, Rpc::Append).await.contains("has not joined") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), refused).await.unwrap();
+    for n in 0..3 {
+        let register = Command::RegisterType {
+            store: STORE.into(),
+            name: format!("Type{n}"),
+            buckets: 1,
+            erasable: Erasable::No,
+            registered: true,
+        };
+        nodes[n % 2].control.propose(&register).await.unwrap();
+    }
+    assert!(third.group.has_no_members());
 }
 
 /// It knows nothing of the one that speaks to it, and asks those that it knows.
