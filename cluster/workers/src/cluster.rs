@@ -504,7 +504,12 @@ async fn let_in(joining: &Joining<'_>) -> Result<Vec<StoreConfig>, ClusterError>
         attempts += 1;
         match try_to_join(joining).await {
             Err(ClusterError::Join(error)) if !error.is_final() && attempts < JOIN_ATTEMPTS => {
-                tracing::info!("not joined yet: {error}");
+                // once for whoever waits at a terminal
+                if attempts == 1 {
+                    tracing::warn!("not joined yet, it is asked again for a while: {error}");
+                } else {
+                    tracing::info!("not joined yet: {error}");
+                }
             }
             joined => return joined,
         }

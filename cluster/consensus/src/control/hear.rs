@@ -5,7 +5,7 @@ use super::admitting::is_member;
 use super::health::REMOVED;
 use super::outcome::{ControlError, Proposed};
 use crate::join::{AskKind, Join, Offer, OfferedStore, Place, Proof, check_proof, offer_store};
-use crate::meta::{Command, NodeState};
+use crate::meta::{Command, NodeEntry, NodeState, Refusal};
 use crate::net::{Ask, Asker, Hear};
 use crate::transport::{BoxFuture, GroupId};
 use strandline_durable::objects::NodeProbe;
@@ -88,6 +88,12 @@ impl Control {
             return Err("this node has not joined a cluster itself yet: ask again, or ask another node".to_owned());
         }
         let node = facts.id;
+        // whose folder an id is never changes, so no leader is needed to say so: the missing voter may be of just this id
+        let of_another =
+            |entry: &NodeEntry| entry.state != NodeState::Removed && entry.facts.instance != facts.instance;
+        if self.entry(node).as_ref().is_some_and(of_another) {
+            return Err(Refusal::OtherInstance(node).to_string());
+        }
         self.propose(&Command::AddNode(facts)).await.map_err(|error: ControlError| error.to_string())?;
         let state = self.leaders_state().await.map_err(|error| error.to_string())?;
         let (mut stores, mut probes) = (Vec::new(), Vec::new());

@@ -18,7 +18,7 @@ const WITHIN: Duration = Duration::from_secs(40);
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
     /// The node that was asked says no, or nobody is there.
-    #[error("{at} does not let this node join: {error}")]
+    #[error("{}", asked(.at, .error))]
     Member {
         /// Who was asked.
         at: String,
@@ -42,6 +42,22 @@ pub enum JoinError {
     /// A thread ended.
     #[error("the stores' durable.path could not be looked at")]
     Ended,
+}
+
+/// What came of asking the node at `at`, whose number nobody knows, and what to do.
+fn asked(at: &str, error: &TransportError) -> String {
+    match error {
+        TransportError::Refused { why, .. } => format!("{at} does not let this node join: {why}"),
+        TransportError::Unreachable { why, .. } => format!(
+            "no node answers at {at} (--join): {why}; start that node, or name the --cluster address of a member that runs"
+        ),
+        TransportError::TimedOut { waited_ms, .. } => {
+            format!(
+                "the node at {at} (--join) gave no answer within {waited_ms} ms: start this node again, or name another member"
+            )
+        }
+        TransportError::TooLarge { .. } => format!("{at} cannot be asked: {error}"),
+    }
 }
 
 impl From<ProofError> for JoinError {

@@ -1,7 +1,10 @@
 //! Who is let in, and who is not.
 
 use crate::node::{CLUSTER, Folders, Node, facts, settled, until};
+use std::sync::Arc;
+use strandline_consensus::control::ask_to_join;
 use strandline_consensus::meta::{Command, NodeState};
+use strandline_consensus::net::{Identity, NetTransport, TcpConnect};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_join_and_the_meta_group_grows_with_them() {
@@ -63,6 +66,34 @@ async fn an_id_that_is_taken_or_was_removed_is_refused() {
     first.control.propose(&Command::Remove(2)).await.unwrap();
     let refused = second.joins(&first, &folders.shared()).await.unwrap_err();
     assert!(refused.to_string().contains("removed"), "{refused}");
+}
+
+/// The voter that is missing is the one whose folder was lost: nobody leads, and it hears at once that it does not come back so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_folder_under_a_members_id_is_refused_while_nobody_leads() {
+    let folders = Folders::new();
+    let first = Node::first(&folders).await;
+    let second = Node::fresh(&folders, 2).await;
+    second.joins(&first, &folders.shared()).await.unwrap();
+    until(|| settled(&first, &[1, 2])).await;
+    let mut empty = facts(2, &second.address);
+    second.stop().await;
+    empty.instance = 99;
+    let transport = NetTransport::new(Identity::new(2, empty.instance, 0, "test"), Arc::new(TcpConnect));
+    let refused = ask_to_join(&transport, &first.address.to_string(), empty).await.unwrap_err();
+    assert!(refused.is_final() && refused.to_string().contains("another data directory"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_at_the_address_is_not_taken_for_a_refusal() {
+    let transport = NetTransport::new(Identity::new(2, 99, 0, "test"), Arc::new(TcpConnect));
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = free.local_addr().unwrap();
+    drop(free);
+    let error = ask_to_join(&transport, &at.to_string(), facts(2, &at)).await.unwrap_err();
+    let said = error.to_string();
+    assert!(!error.is_final() && said.starts_with(&format!("no node answers at {at} (--join)")), "{said}");
+    assert!(!said.contains("node 0"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
