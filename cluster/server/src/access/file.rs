@@ -61,7 +61,7 @@ pub struct TokenLine {
 #[derive(Debug, thiserror::Error)]
 pub enum TokenFileError {
     /// It cannot be read.
-    #[error("the token file {path}: {error}", path = path.display())]
+    #[error("the token file {path}: {error}{}", make_one(.error), path = path.display())]
     Io {
         /// The file.
         path: PathBuf,
@@ -84,6 +84,14 @@ pub enum TokenFileError {
         /// What is wrong in which line.
         lines: String,
     },
+}
+
+/// What to do where there is none.
+fn make_one(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => "; `strandline token new --token-file FILE` makes one in a folder that is there",
+        _ => "",
+    }
 }
 
 /// The tokens of a file.
@@ -150,8 +158,12 @@ impl TokenSet {
             }
             match principal(line) {
                 Err(what) => wrong.push(format!("line {number}: {what}")),
-                Ok(new) if all.iter().any(|known| known.name == new.name || known.digest == new.digest) => {
-                    wrong.push(format!("line {number}: its name or its hash stands in a line before"));
+                Ok(new) if all.iter().any(|known| known.name == new.name) => {
+                    let what = "its name stands in a line before: give it another one, or take that line out";
+                    wrong.push(format!("line {number}: {what}"));
+                }
+                Ok(new) if all.iter().any(|known| known.digest == new.digest) => {
+                    wrong.push(format!("line {number}: its hash stands in a line before: one token has one line"));
                 }
                 Ok(new) => all.push(Arc::new(new)),
             }
@@ -259,7 +271,8 @@ mod tests {
         append_line(&path, &make(line("one")).unwrap().line).unwrap();
         append_line(&path, &make(line("two")).unwrap().line).unwrap();
         assert_eq!(TokenSet::read(&path).unwrap().all.len(), 2);
-        assert!(append_line(&path, &make(line("two")).unwrap().line).is_err(), "the name is taken");
+        let taken = append_line(&path, &make(line("two")).unwrap().line).unwrap_err().to_string();
+        assert!(taken.contains("line 3: its name stands in a line before: give it another one"), "{taken}");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         for mode in [0o604, 0o620] {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
