@@ -230,7 +230,8 @@ fn what_cannot_be_erased_says_why() {
     let none = server.http().post("stream-types", &json!({ "name": "P", "erasable": "stream" }));
     let none = none.expect_error(422, "strict_violation");
     assert!(none["error"].as_str().unwrap().contains("--subject-keys"), "{none}");
-    server.http().post(ERASE, &json!({ "stream_id": "a" })).expect_error(422, "strict_violation");
+    let none = server.http().post(ERASE, &json!({ "stream_id": "a" })).expect_error(422, "strict_violation");
+    assert!(none["error"].as_str().unwrap().contains("was registered as erasable by stream before"), "{none}");
     server.stop();
 
     let rig = Rig::new(true);

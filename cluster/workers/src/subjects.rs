@@ -398,8 +398,8 @@ impl StoreHandle {
             let what = wish
                 .stream_type
                 .as_ref()
-                .map_or("no stream type".to_owned(), |of| format!("stream type `{of}` was not"));
-            let why = format!("{what} registered as erasable by {word}: nothing was erased");
+                .map_or("no stream type was".to_owned(), |of| format!("stream type `{of}` was not"));
+            let why = format!("{what} registered as erasable by {word} before its first event: nothing was erased");
             return Err(refusal(ErrorKind::StrictViolation, why));
         };
         let (keys, parts) = (Arc::clone(keys), Arc::clone(&self.parts));
