@@ -70,6 +70,8 @@ const ALONE: &[(&str, i32, &str)] = &[
     ("status --url https://127.0.0.1:1 --tls-ca /no/such/ca.pem", 2, "/no/such/ca.pem"),
     ("status --url http://127.0.0.1:1 --tls-ca ca.pem", 2, "give https://"),
     ("ready --url http://127.0.0.1:1 --tls-ca ca.pem", 2, "give https://"),
+    ("serve --http 127.0.0.1:7071", 2, "--http and --native are both 127.0.0.1:7071"),
+    ("serve --cluster 127.0.0.1:7070 --node-id 1", 2, "--http and --cluster are both 127.0.0.1:7070"),
     // files
     ("check /no/such.deql", 2, "/no/such.deql"),
     ("check .", 2, "directory"),
@@ -77,7 +79,7 @@ const ALONE: &[(&str, i32, &str)] = &[
     ("manifest show --config /no/such.deql", 2, "/no/such.deql"),
     ("verify --data-dir /no/such", 2, "--data-dir"),
     ("wal dump /no/such.wal", 2, "/no/such.wal"),
-    ("wal dump .", 2, "directory"),
+    ("wal dump .", 2, "name one of the segments"),
     ("keys init --file /no/such/key", 2, "there is no folder /no/such:"),
     ("keys rotate", 2, "--config"),
     ("token new --name a --role admin --token-file /no/such/tokens", 2, "/no/such/tokens"),
@@ -280,8 +282,13 @@ fn a_node_says_why_it_does_not_start() {
         let node = ["serve", "--config", &config, "--data-dir", &at("other"), "--http", "127.0.0.1:0"];
         told(new, &run(&node), 2, said);
     }
+    std::fs::write(&config, "-- nothing yet\n").unwrap();
+    let node = ["serve", "--config", &config, "--data-dir", &at("other"), "--http", "127.0.0.1:0"];
+    told("nothing", &run(&node), 2, "changed.deql declares no store: it needs a CREATE EVENTSTORE");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = listener.local_addr().unwrap().to_string();
+    let node = ["serve", "--data-dir", &at("other"), "--http", "127.0.0.1:0", "--cluster", &taken];
+    told("--cluster", &run(&node), 2, "stop what listens there");
     for (more, said) in [
         (["--data-dir", file.as_str()], "file"),
         (["--data-dir", &format!("{file}/node")], "file/node"),
@@ -291,7 +298,7 @@ fn a_node_says_why_it_does_not_start() {
         (["--native", taken.as_str()], "stop what listens there"),
         (["--admin", taken.as_str()], "stop what listens there"),
         (["--http", "127.0.0.1:7070x"], "127.0.0.1:7070"),
-        (["--token-file", "/no/such/tokens"], "/no/such/tokens"),
+        (["--token-file", "/no/such/tokens"], "strandline token new --token-file"),
         (["--token-file", file.as_str()], "file"),
         (["--admin", "7070"], "127.0.0.1:7070"),
         (["--traces-ca", file.as_str()], "--traces"),

@@ -61,7 +61,9 @@ pub enum ServeError {
 /// What to do where an address cannot be bound.
 fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::AddrInUse => "; stop what listens there, or name another address (--http, --native, --admin)",
+        io::ErrorKind::AddrInUse => {
+            "; stop what listens there, or name another address (--http, --native, --admin, --cluster)"
+        }
         io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
         io::ErrorKind::PermissionDenied => "; name a port from 1024 on, or give the node the right to this one",
         _ => "",

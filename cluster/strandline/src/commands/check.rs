@@ -53,7 +53,7 @@ fn print_tables(declarations: &Declarations) -> Result<(), Failure> {
         out::line(&format!("registered stream types: {}", names.join(", ")))?;
     }
     if declarations.stores.is_empty() {
-        out::line("the file is valid and declares no store")?;
+        out::line("the file is valid and declares no store: `serve` needs a CREATE EVENTSTORE statement")?;
     }
     declarations.statements.iter().try_for_each(|statement| answer(statement, declarations))
 }

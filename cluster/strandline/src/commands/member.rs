@@ -10,7 +10,7 @@ use std::sync::Arc;
 use strandline_consensus::join::{Membership, StartFlags, StartRefused, start};
 use strandline_consensus::meta::{Addresses, Roles, cluster_statement};
 use strandline_deql::{self as deql, Declarations, StoreConfig};
-use strandline_server::Bound;
+use strandline_server::{Bound, ServeError};
 use strandline_tls::Certificates;
 use strandline_workers::cluster::{CheckStores, ClusterNode, ClusterOptions, start_cluster};
 use strandline_workers::{NodeOptions, whose_folder};
@@ -129,7 +129,7 @@ impl Part {
     ) -> Result<ClusterNode, Failure> {
         let Self { flags, address, listen, roles, replication, data_dir, .. } = self;
         let at = listen.unwrap_or(address);
-        let cannot = |error: std::io::Error| Failure::Usage(format!("cannot listen on {at}: {error}"));
+        let cannot = |error: std::io::Error| Failure::Usage(ServeError::Bind { address: at, error }.to_string());
         let listener = TcpListener::bind(at).await.map_err(cannot)?;
         let cluster = match listen {
             Some(_) => address,

@@ -24,6 +24,7 @@ const NATIVE_PORT: u16 = 7071;
 pub(crate) fn run(options: &Serve) -> Result<(), Failure> {
     // until the program ends
     let _traces = log::start(&options.told)?;
+    apart(options)?;
     let data_dir = absolute(&options.data_dir)?;
     let part = clustered(options, &data_dir)?;
     let declarations = match (&part, &options.config) {
@@ -179,6 +180,27 @@ fn native(options: &Serve) -> SocketAddr {
     options.native.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
 }
 
+/// Each address is one listener's. The system would say so only when the stores are open, and as if somebody else had it.
+fn apart(options: &Serve) -> Result<(), Failure> {
+    let cluster = options.cluster.cluster_listen.or(options.cluster.cluster);
+    let named = [
+        ("--http", Some(options.http)),
+        ("--native", Some(native(options))),
+        ("--admin", options.admin),
+        ("--cluster", cluster),
+    ];
+    let given = named.iter().filter_map(|(option, address)| Some((*option, (*address)?)));
+    let mut known: Vec<(&str, SocketAddr)> = Vec::new();
+    for (option, address) in given.filter(|(_, address)| address.port() != 0) {
+        if let Some((other, _)) = known.iter().find(|(_, taken)| *taken == address) {
+            let text = format!("{other} and {option} are both {address}: give each an address of its own");
+            return Err(Failure::Usage(text));
+        }
+        known.push((option, address));
+    }
+    Ok(())
+}
+
 /// The statements to run: a file's, or the one store `local_dev` under the data folder.
 pub(crate) fn declarations(config: Option<&Path>, data_dir: &Path) -> Result<Declarations, Failure> {
     let declarations = match config {
@@ -188,10 +210,13 @@ pub(crate) fn declarations(config: Option<&Path>, data_dir: &Path) -> Result<Dec
             deql::parse_file("local_dev", &text).map_err(|e| Failure::Usage(e.render(false)))?
         }
     };
-    if declarations.stores.is_empty() {
-        return Err(Failure::Usage("the file declares no store".to_owned()));
+    match config {
+        Some(file) if declarations.stores.is_empty() => {
+            let file = file.display();
+            Err(Failure::Usage(format!("{file} declares no store: it needs a CREATE EVENTSTORE statement")))
+        }
+        _ => Ok(declarations),
     }
-    Ok(declarations)
 }
 
 /// A relative folder counts from the current one.

@@ -7,6 +7,9 @@ use std::path::Path;
 use strandline_wal::{RealDisk, dump};
 
 pub(crate) fn dump(file: &Path) -> Result<(), Failure> {
+    if file.is_dir() {
+        return Err(Failure::Usage(format!("{} is a directory: name one of the segments in it", file.display())));
+    }
     let mut stdout = Stdout { failure: None };
     let result = dump::dump_segment(&RealDisk::buffered(), file, &mut stdout);
     match (stdout.failure, result) {
