@@ -411,14 +411,18 @@ async fn run(
     };
     let transport = Arc::new(NetTransport::new(Arc::clone(&identity), connect));
     transport.learn(member.node, &options.addresses.cluster);
-    for (node, address) in addresses::read(dir)? {
+    let (known, log) = (addresses::read(dir)?, dir.join("cluster").join("meta"));
+    if addresses::is_log_gone(&known, member.node, &log, &*node_options.disk.0)? {
+        return Err(OpenMetaError::Damaged { dir: log, what: "it is gone".to_owned() }.into());
+    }
+    for (node, address) in known {
         transport.learn(node, &address);
     }
     let keep = KeptFile::of(dir);
     let (machine, groups) = (Arc::new(MetaMachine::open(Box::new(keep))?), Arc::new(Groups::default()));
     let now: strandline_consensus::Clock = Arc::new(clock::now);
     let meta = open_meta(MetaParts {
-        dir: dir.join("cluster").join("meta"),
+        dir: log,
         disk: Arc::clone(&node_options.disk.0),
         io: Arc::new(IoThread::start(abort_on_fatal())?),
         node: member.node,

@@ -316,6 +316,36 @@ async fn all_nodes_stop_and_come_back_to_what_they_knew() {
     first.stop().await;
 }
 
+/// With it what it had acknowledged is gone: it does not vote as if it had just joined, nor is it a cluster of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_whose_log_of_the_meta_group_is_gone_does_not_come_back() {
+    let place = Place::new();
+    let first = place.first().await;
+    let second = place.second(&first).await;
+    until(|| voters(&first) == [1, 2] && voters(&second) == [1, 2]).await;
+    let folder = |name: &str| place.dir(name).join("cluster");
+    let knows = |name: &str, other: &str| {
+        let text = std::fs::read_to_string(folder(name).join("addresses")).unwrap_or_default();
+        text.lines().any(|line| line.starts_with(other))
+    };
+    // the file follows the state as that changes
+    let told = async {
+        let mut replicas = 3;
+        while !(knows("one", "2 ") && knows("two", "1 ")) {
+            replicas = 8 - replicas;
+            first.control.propose(&Command::SetReplication(replicas)).await.unwrap();
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), told).await.expect("they do not keep where the other one is");
+    second.stop().await;
+    first.stop().await;
+    for (name, stores) in [("one", vec![place.store("shared", "one", "")]), ("two", Vec::new())] {
+        std::fs::remove_dir_all(folder(name).join("meta")).unwrap();
+        let error = place.start(name, Flags::default(), &stores).await.err().unwrap().to_string();
+        assert!(error.contains("it is gone") && error.contains("must not vote"), "{name}: {error}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_that_all_come_back_elsewhere_find_each_other_where_one_is_named() {
     let place = Place::new();

@@ -10,6 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use strandline_consensus::NodeId;
 use strandline_consensus::control::Control;
+use strandline_wal::Disk;
 use tokio::sync::watch;
 
 fn file(dir: &Path) -> PathBuf {
@@ -27,6 +28,25 @@ pub(super) fn read(dir: &Path) -> Result<Vec<(NodeId, String)>, ClusterError> {
     let line =
         |line: &str| line.split_once(' ').and_then(|(node, address)| Some((node.parse().ok()?, address.to_owned())));
     Ok(text.lines().filter_map(line).collect())
+}
+
+/// Whether the log of the meta group is gone, of a node that has been a member among others: who is `known` is written only when that log has
+/// been begun. Begun anew it would vote without what it had acknowledged, and that of the node that made the cluster would be a cluster of its own.
+pub(super) fn is_log_gone(
+    known: &[(NodeId, String)],
+    own: NodeId,
+    log: &Path,
+    disk: &dyn Disk,
+) -> Result<bool, ClusterError> {
+    if known.iter().all(|(node, _)| *node == own) {
+        return Ok(false);
+    }
+    let is_segment = |name: &String| Path::new(name).extension().is_some_and(|extension| extension == "wal");
+    match disk.list(log) {
+        Ok(names) => Ok(!names.iter().any(is_segment)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(e) => Err(at(log)(e).into()),
+    }
 }
 
 fn write(dir: &Path, known: &[(NodeId, String)]) -> Result<(), DataDirError> {
