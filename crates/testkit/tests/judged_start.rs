@@ -68,7 +68,11 @@ fn a_start_that_fails_fences_nobody() {
         config: declared("/durable", &format!("{TIERS}, partition.by = 'dt'")),
         ..options(&nothing, 7, true)
     };
-    assert!(matches!(start(&owner, changed), Err(OpenError::ConfigChanged { .. })));
+    let refused = start(&owner, changed);
+    assert!(
+        matches!(&refused, Err(OpenError::ConfigChanged { was, .. }) if *was == ["partition.by = ()"]),
+        "{refused:?}"
+    );
 
     let newest = owner.store().durable().history(1).unwrap()[0].version;
     assert_eq!(newest, version, "nothing was committed");

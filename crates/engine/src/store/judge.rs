@@ -234,8 +234,12 @@ pub(super) fn check_declaration(config: &StoreConfig, snapshot: &Snapshot) -> Re
         |why: String| OpenError::DeclarationUnreadable { store: config.name.clone(), version: snapshot.version(), why };
     let old = strandline_deql::parse_file("manifest", snapshot.config_text()).map_err(|e| unreadable(e.to_string()))?;
     let old = old.stores.first().ok_or_else(|| unreadable("it declares no store".to_owned()))?;
-    strandline_deql::replaceable_changes(&old.config, config)
-        .map_err(|keys| OpenError::ConfigChanged { store: config.name.clone(), keys })
+    strandline_deql::replaceable_changes(&old.config, config).map_err(|keys| {
+        let rows = strandline_deql::check_rows(&old.config);
+        let changed = rows.iter().filter(|row| keys.contains(&row.key));
+        let was = changed.map(|row| format!("{} = {}", row.key, row.value_text())).collect();
+        OpenError::ConfigChanged { store: config.name.clone(), was }
+    })
 }
 
 #[cfg(test)]

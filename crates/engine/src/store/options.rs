@@ -58,15 +58,15 @@ pub enum OpenError {
     SegmentPattern(strandline_wal::names::PatternError),
     /// The declaration changes what is on disk.
     #[error(
-        "store `{store}` was made with other values of {}; these keys cannot be changed: put the old values back \
-         (`strandline manifest show` prints them), or load the events into a store with another name",
-        .keys.join(", ")
+        "store `{store}` was made with {}, which cannot be changed: put the old values back (for the built-in store, its data folder \
+         where it was), or load the events into a store with another name",
+        .was.join(", ")
     )]
     ConfigChanged {
         /// Its name.
         store: String,
-        /// The keys.
-        keys: Vec<&'static str>,
+        /// The keys with the values that they had.
+        was: Vec<String>,
     },
     /// The declaration in the manifest cannot be compared with this one.
     #[error(
