@@ -58,6 +58,8 @@ const ALONE: &[(&str, i32, &str)] = &[
     ("serve --http localhost:7070", 2, "127.0.0.1:7070"),
     ("serve --native 127.0.0.1", 2, "127.0.0.1:7070"),
     ("serve --cluster here --node-id 1", 2, "127.0.0.1:7070"),
+    ("serve --cluster 127.0.0.1:1 --node-id 2 --join http://127.0.0.1:7072", 2, "without http://"),
+    ("serve --cluster 127.0.0.1:1 --node-id 2 --join 127.0.0.1", 2, "and its port"),
     ("status --url 127.0.0.1:7070", 2, "begins with http://"),
     ("status --url http://", 2, "the host is missing"),
     ("status --url http://127.0.0.1:99999", 2, "from 1 to 65535"),

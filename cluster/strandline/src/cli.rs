@@ -210,7 +210,7 @@ pub(crate) struct ServeCluster {
     #[arg(long, value_name = "ADDR", hide_short_help = true, value_parser = crate::value::address)]
     pub(crate) cluster_listen: Option<SocketAddr>,
     /// Join the cluster of the node at this address (with an existing data directory: look for the others there first)
-    #[arg(long, value_name = "ADDR", hide_short_help = true)]
+    #[arg(long, value_name = "ADDR", hide_short_help = true, value_parser = crate::value::member)]
     pub(crate) join: Option<String>,
     /// Voters of every log; the node that makes the cluster says it
     #[arg(long, value_name = "N", hide_short_help = true, value_parser = crate::value::whole::<u8>(1..=7))]

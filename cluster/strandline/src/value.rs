@@ -27,6 +27,20 @@ pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
+/// Where another node listens for nodes: a name or an address, and a port.
+pub(crate) fn member(text: &str) -> Result<String, String> {
+    let is_port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
+    let is_one = text.rsplit_once(':').is_some_and(|(host, port)| {
+        let is_bare_v6 = host.contains(':') && !host.starts_with('[');
+        !host.is_empty() && !host.contains(['/', '@']) && !is_bare_v6 && is_port(port)
+    });
+    if is_one {
+        return Ok(text.to_owned());
+    }
+    Err("give the --cluster address of a member, its name or IP address and its port, such as 127.0.0.1:7072, without http://"
+        .to_owned())
+}
+
 /// A name or an address that stands in a certificate; the first part of a name may be `*`.
 pub(crate) fn host(text: &str) -> Result<String, String> {
     let is_part = |part: &str| {
