@@ -19,6 +19,10 @@ const LISTED_ABORT: usize = 100;
 /// the memory that naming them takes.
 const LISTED_SKIP: usize = 100_000;
 
+/// Where an object of events belongs.
+const ONE_STREAM: &str =
+    "; `{\"events\": [...]}` of one stream goes to POST /v1/stores/{store}/streams/{stream_type}/{stream_id}";
+
 /// Stream types of one body: each has a log of its own.
 const STREAM_TYPES_MAX: usize = 1000;
 
@@ -105,7 +109,12 @@ impl<'n> BulkBuilder<'n> {
         let read = json::read(json::utf8(body)?, seed);
         match refused {
             Some(error) => Err(error),
-            None => read.map_err(|e| e.into_bad_request().at("a JSON array of events is expected")),
+            None => read.map_err(|e| {
+                let error = e.into_bad_request().at("a JSON array of events is expected");
+                // what the other route takes
+                let is_object = body.trim_ascii_start().starts_with(b"{");
+                if is_object { error.and(ONE_STREAM) } else { error }
+            }),
         }
     }
 

@@ -30,6 +30,9 @@ fn bulk_takes_lines_arrays_and_arrow() {
     let lines = server.get("scan").text();
     assert_eq!(lines.lines().count(), 102);
     server.post_as("events", NDJSON, b"\n\n").error(400, "bad_request");
+    // the body of an append to one stream
+    let other = server.post("events", r#"{"events": [{"event_type": "E"}]}"#).error(400, "bad_request");
+    assert!(other["error"].as_str().unwrap().ends_with("/streams/{stream_type}/{stream_id}"), "{other}");
 }
 
 #[test]
