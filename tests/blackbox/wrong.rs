@@ -225,6 +225,9 @@ fn an_input_that_holds_no_events_is_named() {
     let inputs: &[(&str, &[u8], i32, &str)] = &[
         ("text", b"hello\n", 1, "line 1"),
         ("array", b"[1, 2]\n", 1, "line 1"),
+        ("events.json", b"[\n  {\"stream_type\": \"T\"}\n]\n", 2, "jq -c '.[]' "),
+        ("event.json", b"{\n  \"stream_type\": \"T\"\n}\n", 2, "jq -c . "),
+        ("windows", b"\xef\xbb\xbf{}\r\n", 2, "tail -c +4 "),
         ("table.csv", b"a,b\n1,2\n", 2, "looks like CSV"),
         ("names.tsv", b"a\tb\tc\n1\t2\t3\n", 2, "duckdb -c"),
         ("prose", b"a line, and no event\n{}\n", 1, "line 1"),

@@ -15,6 +15,7 @@ const GZIP: &[u8] = &[0x1f, 0x8b];
 const PARQUET: &[u8] = b"PAR1";
 const ARROW_FILE: &[u8] = b"ARROW1";
 const ARROW_STREAM: &[u8] = &[0xff, 0xff, 0xff, 0xff];
+const BYTE_ORDER_MARK: &[u8] = &[0xef, 0xbb, 0xbf];
 
 /// So much of an input tells its kind.
 const START_BYTES: u64 = 4096;
@@ -46,6 +47,12 @@ impl Source {
                 "{name} looks like CSV, which is not read here: give NDJSON (an event as a JSON object a line), Parquet or Arrow IPC. DuckDB makes \
                  it of a table: `duckdb -c \"COPY (SELECT ... FROM read_csv('FILE')) TO 'events.ndjson' (FORMAT json)\"`, with the columns named \
                  as the fields of an event"
+            )));
+        }
+        if let Some((what, with)) = not_lines(&start) {
+            let file = if path == Path::new("-") { "FILE" } else { &name };
+            return Err(Failure::Usage(format!(
+                "{name} {what}: give NDJSON, an event as a JSON object a line; `{with} {file} | strandline ingest -` makes it of this"
             )));
         }
         let columns = |kind| {
@@ -98,6 +105,19 @@ fn spool_stdin() -> Result<File, Failure> {
 /// A file that nobody else sees and that goes with the process.
 pub(super) fn temporary() -> Result<File, Failure> {
     tempfile::tempfile().map_err(|e| Failure::Usage(format!("cannot make a temporary file: {e}")))
+}
+
+/// JSON that is not an event a line, which its first line shows: what it is, and what makes lines of it.
+fn not_lines(start: &[u8]) -> Option<(&'static str, &'static str)> {
+    if start.starts_with(BYTE_ORDER_MARK) {
+        return Some(("begins with a byte order mark", "tail -c +4"));
+    }
+    let text = start.trim_ascii_start();
+    if text.strip_prefix(b"[").is_some_and(|rest| rest.trim_ascii_start().starts_with(b"{")) {
+        return Some(("is one JSON array", "jq -c '.[]'"));
+    }
+    let is_open = text.split(|byte| *byte == b'\n').next().is_some_and(|line| line.trim_ascii() == b"{");
+    is_open.then_some(("is JSON over several lines", "jq -c ."))
 }
 
 /// Two lines of as many cells each, and nothing of JSON in them.
