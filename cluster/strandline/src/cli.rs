@@ -10,6 +10,7 @@ pub(crate) use told::{LogFormat, ServeTold};
 
 use crate::commands::{Completions, Manual, Ready};
 use crate::exit::Failure;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgGroup, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
@@ -456,8 +457,23 @@ pub(crate) fn parse() -> Result<Cli, ExitCode> {
             return crate::exit::code(crate::out::bytes(error.render().to_string().as_bytes()));
         }
         crate::out::note(error.render().to_string().trim_end());
+        if let Some(tip) = tip(&error) {
+            crate::out::note(&format!("\n  tip: {tip}"));
+        }
         crate::exit::code(Err(Failure::Usage(String::new())))
     })
+}
+
+/// What other programs call by this name, or take without one.
+fn tip(error: &clap::Error) -> Option<&'static str> {
+    let Some(ContextValue::String(given)) = error.get(ContextKind::InvalidArg) else { return None };
+    match given.as_str() {
+        _ if error.kind() != ErrorKind::UnknownArgument => None,
+        "--port" | "--listen" | "--bind" => Some("`serve --http 127.0.0.1:8080` says where the node listens"),
+        "--host" => Some("`--url http://HOST:PORT` names the node that is asked"),
+        file if file.ends_with(".deql") => Some("`serve` and `verify` take the file of statements as --config FILE"),
+        _ => None,
+    }
 }
 
 fn from_matches(matches: &ArgMatches) -> Result<Cli, clap::Error> {
