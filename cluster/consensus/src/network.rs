@@ -36,18 +36,22 @@ pub(crate) struct Peers {
     pub(crate) contacts: Arc<Contacts>,
 }
 
-/// One member as this node reaches it.
+/// One member as this node reaches it, as long as it leads and the members are the same.
 pub(crate) struct Peer {
     peers: Peers,
     node: NodeId,
     member: Member,
+    /// Index up to which it has said that it holds the log.
+    held: Option<u64>,
+    /// It was said that it lacks some of that.
+    is_lost: bool,
 }
 
 impl RaftNetworkFactory<Types> for Peers {
     type Network = Peer;
 
     async fn new_client(&mut self, target: u64, node: &Member) -> Peer {
-        Peer { peers: self.clone(), node: target, member: node.clone() }
+        Peer { peers: self.clone(), node: target, member: node.clone(), held: None, is_lost: false }
     }
 }
 
@@ -67,6 +71,33 @@ impl Peer {
         let call = Call { group: self.peers.group.clone(), rpc, body };
         self.peers.transport.call(self.node, &self.member, call, deadline).await
     }
+
+    /// Keeps how far it holds the log. `true`: it lacks what it had acknowledged.
+    fn lacks(&mut self, (prev, entries): (Option<u64>, usize), said: &AppendEntriesResponse<u64>) -> bool {
+        let holds = match said {
+            AppendEntriesResponse::Success => (prev.map_or(0, |prev| prev + 1) + entries as u64).checked_sub(1),
+            AppendEntriesResponse::PartialSuccess(through) => through.as_ref().map(|through| through.index),
+            AppendEntriesResponse::Conflict => return prev.is_some() && prev <= self.held,
+            AppendEntriesResponse::HigherVote(_) => None,
+        };
+        self.held = self.held.max(holds);
+        false
+    }
+
+    /// Its log was lost, or an older copy was put in its place: it counts as one that cannot be reached. openraft takes what it says for a fault of
+    /// its own, and ends.
+    fn lost(&mut self) -> RPCError<u64, Member, RaftError<u64>> {
+        if !self.is_lost {
+            self.is_lost = true;
+            tracing::error!(
+                group = %self.peers.group, node = self.node,
+                "this member lacks entries that it had acknowledged: its log was lost, or an older copy of it was put back. Stop it, let a new node \
+                 join, and `replace` it by the new one"
+            );
+        }
+        let why = "it lacks entries that it had acknowledged".to_owned();
+        failed(&TransportError::Refused { node: self.node, why })
+    }
 }
 
 impl RaftNetwork<Types> for Peer {
@@ -76,6 +107,7 @@ impl RaftNetwork<Types> for Peer {
         option: RPCOption,
     ) -> RpcResult<AppendEntriesResponse<u64>> {
         let body = codec::append_request(&rpc);
+        let sent = (rpc.prev_log_id.map(|id| id.index), rpc.entries.len());
         self.peers.contacts.asks(self.node);
         let answer = match self.call(Rpc::Append, body, option.hard_ttl()).await {
             Ok(answer) => answer,
@@ -84,8 +116,12 @@ impl RaftNetwork<Types> for Peer {
             }
             Err(error) => return Err(failed(&error)),
         };
+        let said = codec::append_answer_of(&answer).map_err(|error| network(&error))?;
+        if self.lacks(sent, &said) {
+            return Err(self.lost());
+        }
         self.peers.contacts.hears(self.node);
-        codec::append_answer_of(&answer).map_err(|error| network(&error).into())
+        Ok(said)
     }
 
     async fn vote(&mut self, rpc: VoteRequest<u64>, option: RPCOption) -> RpcResult<VoteResponse<u64>> {

@@ -416,6 +416,32 @@ async fn a_group_says_who_belongs_to_it_as_soon_as_it_is_open() {
     assert!(one.group.has_member(2));
 }
 
+/// Its disk was emptied, or an older copy was put in its place: who leads goes on with the others.
+#[tokio::test(start_paused = true)]
+async fn a_member_that_lacks_what_it_acknowledged_ends_no_leader() {
+    let net = Arc::new(Net::default());
+    let disks = [CrashDisk::new(), CrashDisk::new(), CrashDisk::new(), CrashDisk::new()];
+    let one = start(&net, &disks[0], 1).await;
+    let two = start(&net, &disks[1], 2).await;
+    let three = start(&net, &disks[2], 3).await;
+    one.leads().await;
+    for node in [2, 3] {
+        one.group.add_learner(node, member(node), true).await.unwrap();
+    }
+    one.group.set_voters([1, 2, 3].into()).await.unwrap();
+    one.propose(3).await;
+    until("all hold it", || [&two, &three].iter().all(|node| node.numbers() == one.numbers())).await;
+    net.0.lock().remove(&3);
+    three.group.abort().await;
+    let emptied = start(&net, &disks[3], 3).await;
+    // it is asked several times meanwhile
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    one.propose(3).await;
+    until("the others go on", || two.numbers() == one.numbers()).await;
+    assert_eq!((one.group.ended(), emptied.numbers()), (None, Vec::new()));
+    assert!(one.group.status().silent[&3] >= Duration::from_secs(4), "it counts as away");
+}
+
 /// A disk that is full when it is told to be: it keeps what it got until there is room.
 struct Full {
     io: Arc<dyn LogIo>,
