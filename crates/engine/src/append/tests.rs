@@ -131,6 +131,23 @@ fn appends_of_one_group_are_judged_in_order_and_answered_when_durable() {
 }
 
 #[test]
+fn batches_that_were_taken_out_are_closed_when_they_are_released() {
+    let mut rig = rig(CrashDisk::new());
+    rig.group();
+    assert!(rig.append(2, None, Expected::Any, 1).is_none());
+    let Some(SinkGroup::Log(group)) = rig.driver.take_group() else { panic!("nothing was pushed") };
+    let (back, written) = std::sync::mpsc::channel();
+    rig.io.submit(group, Box::new(move |group| back.send(group).unwrap()));
+    let mut done = rig.driver.group_done(written.recv().unwrap().unwrap());
+    let taken = done.take_batches();
+    let [(_, batch)] = &taken[..] else { panic!("{} batches", taken.len()) };
+    assert!(done.batches.is_empty());
+    assert!(rig.clocks.close(Micros::MIN) < batch.stamps().first_ingested_at(), "memory does not have it yet");
+    assert_eq!(done.release().len(), 1);
+    assert_eq!(rig.clocks.close(Micros::MIN), batch.stamps().last_ingested_at());
+}
+
+#[test]
 fn a_restart_changes_no_answer() {
     let disk = CrashDisk::new();
     let mut first = rig(disk.clone());
