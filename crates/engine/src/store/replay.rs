@@ -13,7 +13,7 @@ use super::setting::hot_options;
 use super::{Setting, Store};
 use crate::append::{Learned, Log, Rules};
 use crate::read::ReadError;
-use crate::view::frames::{self, Entries, TailFrame};
+use crate::view::frames::{self, TailFrame};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -23,8 +23,10 @@ use strandline_wal::{FrameLoc, LogView, SegmentBytes};
 
 /// Rows that are handed over together: a batch by itself may have one only.
 const STEP_ROWS: usize = 1 << 10;
-/// Steps that wait to be taken in, at most.
-const STEPS_AHEAD: usize = 16;
+/// Bytes of their batches, but for the last one: a row may have a megabyte.
+const STEP_BYTES: usize = 1 << 20;
+/// Steps that wait to be taken in, at most: what they hold is in memory besides all else.
+const STEPS_AHEAD: usize = 4;
 
 /// A batch that was read, and what there is to learn of it.
 type Read = Result<(TailFrame, Learned), ReadError>;
@@ -72,18 +74,21 @@ impl Store {
 }
 
 /// Reads to the end, or to the first frame that cannot be read, which is the last that is handed over.
-fn read_all(entries: Entries, rules: &Rules, to: &SyncSender<Vec<Read>>) {
-    let (mut step, mut rows) = (Vec::new(), 0);
+fn read_all(entries: impl Iterator<Item = Result<TailFrame, ReadError>>, rules: &Rules, to: &SyncSender<Vec<Read>>) {
+    let (mut step, mut rows, mut bytes) = (Vec::new(), 0, 0);
     for entry in entries {
         let read = entry.map(|frame| {
             let learned = Learned::of(&frame.batch, rules);
             (frame, learned)
         });
-        rows += read.as_ref().map_or(STEP_ROWS, |(frame, _)| frame.batch.rows().max(1));
+        if let Ok((frame, _)) = &read {
+            rows += frame.batch.rows();
+            bytes += frame.batch.size_bytes();
+        }
         let is_last = read.is_err();
         step.push(read);
-        if rows >= STEP_ROWS {
-            rows = 0;
+        if is_last || rows >= STEP_ROWS || bytes >= STEP_BYTES {
+            (rows, bytes) = (0, 0);
             // nobody takes it only where the other thread has ended early
             if to.send(std::mem::take(&mut step)).is_err() || is_last {
                 return;
@@ -223,6 +228,27 @@ mod tests {
             segments: segments.into(),
             has_read: false,
             has_begun: false,
+        }
+    }
+
+    #[test]
+    fn what_is_handed_over_together_is_bounded_by_rows_and_by_bytes() {
+        let text = "CREATE EVENTSTORE t WITH (durable.type = 'parquet', durable.path = 'memory://t');";
+        let declared = strandline_deql::parse_file("t.deql", text).unwrap();
+        let rules = Rules::new(&declared.stores[0].config, (1, 2));
+        for (rows, text, together) in [(1, 10, 20), (1, 400_000, 3), (600, 10, 2)] {
+            let (to, steps) = sync_channel(20);
+            let frames = (0..20).map(|n| {
+                let loc = FrameLoc { segment: SegmentNo(3), offset: 0, len: 0 };
+                Ok(TailFrame { index: LogIndex(7 + n), loc, batch: batch(n, rows, text) })
+            });
+            read_all(frames, &rules, &to);
+            drop(to);
+            let steps: Vec<Vec<Read>> = steps.into_iter().collect();
+            assert!(steps.iter().rev().skip(1).all(|step| step.len() == together), "{rows} rows, {text} bytes");
+            let indices = steps.iter().flatten().map(|read| read.as_ref().unwrap().0.index.0);
+            assert!(indices.eq(7..27), "{rows} rows, {text} bytes");
+            assert!(steps.last().is_some_and(|step| step.len() <= together), "{rows} rows, {text} bytes");
         }
     }
 
