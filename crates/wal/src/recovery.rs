@@ -461,6 +461,7 @@ fn roll_back(scan: &mut Scan, before: Progress) {
     scan.facts.sparse.retain(|mark| mark.offset < before.end);
     scan.facts.last = before.last;
     scan.facts.last_time = before.last_time;
+    scan.facts.entry_bytes = before.entry_bytes;
     scan.progress = before;
 }
 

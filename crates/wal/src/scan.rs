@@ -111,6 +111,8 @@ pub(crate) struct Progress {
     pub(crate) joined: u64,
     pub(crate) last: Option<LogId>,
     pub(crate) last_time: Micros,
+    /// Bytes of the payloads of entries so far.
+    pub(crate) entry_bytes: u64,
     /// Merged from State, Vote and Membership frames.
     pub(crate) state: Option<State>,
     /// The last frame was a clean stop.
@@ -181,6 +183,7 @@ impl<'a> Scanner<'a> {
             joined: 0,
             last: None,
             last_time: Micros::MIN,
+            entry_bytes: 0,
             state: None,
             clean_stop: false,
             group: GroupNo(0),
@@ -229,7 +232,8 @@ impl<'a> Scanner<'a> {
                 }
             }
         }
-        self.scan.facts.end = self.scan.progress.end;
+        let Progress { end, entry_bytes, .. } = self.scan.progress;
+        (self.scan.facts.end, self.scan.facts.entry_bytes) = (end, entry_bytes);
         self.scan
     }
 
@@ -334,7 +338,7 @@ impl<'a> Scanner<'a> {
             scan.facts.mark(Mark { next_index: header.index, number, offset });
         }
         if header.kind == FrameKind::Entry {
-            scan.facts.entry_bytes += u64::from(header.payload_len);
+            progress.entry_bytes += u64::from(header.payload_len);
         }
         if header.kind.takes_index() {
             progress.last = Some(LogId { leader: header.leader, index: header.index });
