@@ -7,7 +7,7 @@ use crate::exit::Failure;
 use crate::out;
 use crate::traces::{self, Traces};
 use std::borrow::Cow;
-use std::io::{self, Write as _};
+use std::io;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, fmt};
