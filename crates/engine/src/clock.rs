@@ -10,7 +10,7 @@
 //! A reader that follows the global order ends its page at the closed moment, so it never misses an event that
 //! commits later. Invariant: nothing is ever assigned at or below a moment that [`ClosedClocks::close`] gave,
 //! and every event at or below it is visible. A restart forgets closed moments (it starts above the newest event),
-//! so what a reader keeps to resume from is the position of an event, never a closed moment.
+//! so what a reader keeps to resume from is the position of an event, and a closed moment only where it may know of none ([`ClosedClocks::mark`]).
 
 use parking_lot::{Mutex, RwLock};
 use std::collections::VecDeque;
@@ -18,6 +18,9 @@ use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 use strandline_event::{LogIndex, Micros};
+
+/// How long before a reader begins the moment lies that it may keep where it may know of no event.
+const MARK_AGO_US: i64 = 1_000_000;
 
 #[derive(Debug)]
 struct State {
@@ -232,6 +235,15 @@ impl ClosedClocks {
     #[must_use]
     pub fn end(&self, now: Micros) -> Micros {
         self.close(now).min(self.newest())
+    }
+
+    /// What a reader keeps that begins at the end and may be told of no event of others: a moment shortly before `now`, and of nothing else.
+    /// Everything up to it is visible, and nothing is assigned there any more; `None`: a log is not closed so far. A clock that is set back by more than
+    /// that while nobody serves the store assigns below it, which [`end`](Self::end) rules out.
+    #[must_use]
+    pub fn mark(&self, now: Micros) -> Option<Micros> {
+        let mark = now.plus_us(-MARK_AGO_US);
+        (self.close(now) >= mark).then_some(mark)
     }
 
     /// Closes at `now`, or below the first event that is in flight. Never falls.

@@ -11,7 +11,7 @@ use strandline_client::Refused;
 use strandline_client::wire::events::EventsWriter;
 use strandline_client::wire::subscribe::{PartFacts, SubscribeWanted};
 use strandline_engine::read::Filter;
-use strandline_event::{ErrorKind, EventRef};
+use strandline_event::{ErrorKind, EventRef, Position};
 use strandline_workers::permits::BytePermits;
 use strandline_workers::subscriptions::{Followed, Follower};
 
@@ -29,12 +29,43 @@ impl Running {
         let SubscribeWanted { after, filter: kept, stream_id, .. } = wanted;
         let kept = Filter { stream_id, ..filter(kept) };
         let ended = match served.store.follow(kept, after).await {
-            Ok(follower) => self.send_on(follower, (served, caller), (outbox, answers)).await,
+            Ok(follower) => {
+                // who begins at the end keeps where that is before anything comes: its connection may break at any time
+                let first = follower.position().filter(|_| after.is_none());
+                match self.begin_at(first, (outbox, answers)).await {
+                    Ok(true) => self.send_on(follower, (served, caller), (outbox, answers)).await,
+                    Ok(false) => Ok(()),
+                    Err(refused) => Err(refused),
+                }
+            }
             Err(error) => Err(refused(&error, served)),
         };
         if let Err(refused) = ended {
             self.fail(&refused, outbox);
         }
+    }
+
+    /// Tells where it begins. `false`: nobody wants it any more.
+    async fn begin_at(
+        &self,
+        first: Option<Position>,
+        (outbox, answers): (&Outbox, &BytePermits),
+    ) -> Result<bool, Refused> {
+        let Some(position) = first else { return Ok(true) };
+        if !self.has_room().await || !outbox.has_room().await {
+            return Ok(false);
+        }
+        let facts = PartFacts { position, inspected: false };
+        let made = part(self.request(), facts, std::iter::empty())?;
+        Ok(self.put(made, (outbox, answers)).await)
+    }
+
+    /// Sends a part. `false`: nobody takes it.
+    async fn put(&self, (frame, body_bytes): (Vec<u8>, usize), (outbox, answers): (&Outbox, &BytePermits)) -> bool {
+        let room = outbox.reserve(frame.len()).await;
+        self.sent(body_bytes);
+        let permit = answers.wait(frame.len()).await;
+        outbox.answer(self.request(), frame, room, permit)
     }
 
     async fn send_on(
@@ -55,10 +86,10 @@ impl Running {
                 let text = "the node stops: go on with the next, behind the last position";
                 return Err(Refused::new(ErrorKind::Unavailable, text));
             }
-            // who is limited to tenants and began at the end hears nothing before its first event: any place would tell of others
+            // who is limited to tenants may have no place yet that tells of nobody else: it hears nothing before it has
             let Some(position) = follower.position() else { continue };
             let facts = PartFacts { position, inspected: matches!(came, Followed::Inspected(_)) };
-            let (frame, body_bytes) = match &came {
+            let made = match &came {
                 Followed::Events(slice) => part(self.request(), facts, slice.events())?,
                 Followed::Inspected(batch) => {
                     part(self.request(), facts, batch.iter().filter(|event| follower.filter().matches(event)))?
@@ -66,10 +97,7 @@ impl Running {
                 Followed::Quiet { .. } | Followed::End => part(self.request(), facts, std::iter::empty())?,
             };
             drop(came);
-            let room = outbox.reserve(frame.len()).await;
-            self.sent(body_bytes);
-            let permit = answers.wait(frame.len()).await;
-            if !outbox.answer(self.request(), frame, room, permit) {
+            if !self.put(made, (outbox, answers)).await {
                 return Ok(());
             }
         }

@@ -89,7 +89,7 @@ pub(crate) async fn subscribe(call: Call) -> ApiResult<HttpResponse> {
     let after = position_or_end(after.as_deref(), "after")?;
     confirm_order(&served, confirms, filter.stream_type.as_deref()).await?;
     let follower = served.store.follow_here(filter, after).map_err(|e| failure::answer(&e, served.names()))?;
-    let told = follower.position();
+    let told = after;
     let caller = call.caller();
     let state = Following { served, caller, follower, until, told, quiet: Duration::ZERO };
     Ok(event_stream(state, |mut state| async move {
@@ -142,7 +142,7 @@ struct Following {
     caller: Caller,
     follower: Follower,
     until: Until,
-    /// The last place that the client was told of.
+    /// The last place that the client was told of; none yet where it began at the end.
     told: Option<Position>,
     quiet: Duration,
 }
@@ -151,6 +151,12 @@ impl Following {
     /// The next bytes, and whether there will be more.
     async fn piece(&mut self) -> (Vec<u8>, bool) {
         let mut out = Vec::new();
+        if let (None, at @ Some(_)) = (self.told, self.follower.position()) {
+            // kept before anything comes: its connection may break at any time
+            sse::alive(&mut out, at);
+            self.told = at;
+            return (out, true);
+        }
         let patience = self.until.patience();
         let came = self.follower.next(patience).await;
         if let Err(refused) = self.caller.may(Need::Read) {

@@ -5,6 +5,7 @@ use crate::access::{As, connect, token_in};
 use crate::common::{Running, start_guarded};
 use serde_json::json;
 use strandline_client::wire::read::{AllWanted, Filter};
+use strandline_client::{PartFacts, SubscribeWanted};
 use strandline_event::Position;
 use strandline_server::access::Role;
 
@@ -77,5 +78,46 @@ fn next_depends_on_nothing_that_a_token_of_tenants_does_not_see() {
         }
         assert_eq!(seqs, [1, 2, 3]);
     }
+    server.stop();
+}
+
+/// The ids of a stream of messages, and how many events it has.
+fn followed(who: &As<'_>, query: &str) -> (Vec<String>, usize) {
+    let text = who.get(&format!("subscribe?idle_s=0&{query}")).text();
+    let ids = text.lines().filter_map(|line| line.strip_prefix("id: ")).map(str::to_owned).collect();
+    (ids, text.matches("data: {\"event_id\"").count())
+}
+
+#[test]
+fn who_begins_at_the_end_is_told_where_before_anything_comes_and_misses_nothing_from_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tokens");
+    let all = token_in(&file, "all", &[Role::Admin], &[], &[]);
+    let one = token_in(&file, "one", &[Role::Read], &[], &["a"]);
+    let server = start_guarded(folder.path(), &file);
+    let (everybody, own) = (As::new(&server, &all), As::new(&server, &one));
+    append(&everybody, "Hidden/x", "b", 1);
+    for token in [&all, &one] {
+        let who = As::new(&server, token);
+        let (ids, events) = followed(&who, "after=end");
+        let [by_http] = &ids[..] else { panic!("one place: {ids:?}") };
+        assert_eq!(events, 0);
+        let (runtime, client) = connect(&server, token, "").unwrap();
+        let wanted = SubscribeWanted { after: None, window_bytes: 1, filter: Filter::default(), stream_id: None };
+        let mut parts = client.parts(|id| wanted.encode(id));
+        let first = runtime.block_on(parts.next()).unwrap();
+        let (facts, events) = PartFacts::decode(&first.body).unwrap();
+        assert!(events.is_empty() && !facts.inspected);
+        append(&everybody, "Hidden/x", "b", 1);
+        append(&everybody, "Call/own", "a", 1);
+        for place in [by_http, &facts.position.to_string()] {
+            let (_, events) = followed(&who, &format!("after={place}&stream_type=Call&stream_id=own"));
+            assert!(events >= 1, "what came meanwhile is given");
+        }
+    }
+    let newest = everybody.get("events?stream_type=Hidden").ok(200);
+    let places: Vec<_> = newest["events"].as_array().unwrap().iter().map(|event| event["position"].clone()).collect();
+    let (ids, _) = followed(&own, "after=end&stream_type=Hidden");
+    assert!(ids.iter().all(|id| !places.contains(&json!(id))), "no place of another tenant's event");
     server.stop();
 }

@@ -177,6 +177,11 @@ impl Feed {
         Position::end_of(self.store.closed().end(clock::now()))
     }
 
+    /// What somebody keeps who begins there and may know of no event ([`ClosedClocks::mark`](strandline_engine::clock::ClosedClocks::mark)).
+    pub(super) fn mark(&self) -> Option<Position> {
+        self.store.closed().mark(clock::now()).map(Position::end_of)
+    }
+
     pub(super) const fn readers(&self) -> &Readers {
         &self.readers
     }

@@ -72,7 +72,7 @@ struct Limits {
     scope: Arc<TenantScope>,
     /// It asks for another tenant: it is given nothing.
     nothing: bool,
-    /// The last place that it may know: what it asked behind, or of an event that it was given.
+    /// The last place that it may know: what it asked behind, the moment shortly before it began at the end, or of an event that it was given.
     told: Option<Position>,
 }
 
@@ -86,13 +86,15 @@ impl Follower {
         let narrowed = scope.as_ref().map(|scope| of_tenants(&filter, scope));
         let nothing = matches!(narrowed, Some(None));
         let reader = feed.reader(narrowed.flatten().unwrap_or(filter))?;
+        // before the end is looked up: nothing that comes lies at or before it
+        let mark = scope.as_ref().and_then(|_| feed.mark());
         let cursor = Cursor::new(after.unwrap_or_else(|| feed.end()));
-        let limits = scope.map(|scope| Limits { scope, nothing, told: after });
+        let limits = scope.map(|scope| Limits { scope, nothing, told: after.or(mark) });
         Ok(Self { cursor, grown: feed.grown(), notices: feed.last_notice(), reader, limits })
     }
 
-    /// What to resume from: valid for ever. Who is limited to tenants is told no place of an event that it does not see: `None` where it began
-    /// at the end, until it was given an event.
+    /// What to resume from: valid for ever. Who is limited to tenants is told no place of an event that it does not see: where it began at the
+    /// end a moment of the clock, a second earlier, behind which events may come that were there; `None`, while a log is not closed so far.
     #[must_use]
     pub fn position(&self) -> Option<Position> {
         self.limits.as_ref().map_or(Some(self.cursor.at()), |limits| limits.told)
@@ -146,12 +148,20 @@ impl Follower {
 
     /// The end that is read for all may lie before what was acknowledged by now: who is told that there is nothing more has looked.
     async fn what_is_newer(&mut self) -> Result<Followed, NodeError> {
+        let is_nowhere = self.limits.as_ref().is_some_and(|limits| limits.told.is_none());
+        let mark = is_nowhere.then(|| self.reader.feed.mark()).flatten();
         if let Next::Page(page, end) = self.reader.history(self.cursor.through()).await? {
             let slice = self.cut(page, end).await?;
             if !slice.rows.is_empty() {
                 self.reader.feed.following.given.add(slice.rows.len() as u64);
                 return Ok(Followed::Events(slice));
             }
+        }
+        if let Some(limits) = &mut self.limits
+            && limits.told.is_none()
+        {
+            let through = self.cursor.through();
+            limits.told = mark.filter(|mark| through >= *mark);
         }
         Ok(Followed::Quiet { at_end: true })
     }

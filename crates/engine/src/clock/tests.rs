@@ -48,6 +48,20 @@ fn who_begins_at_the_end_misses_nothing_that_another_log_has_in_flight() {
 }
 
 #[test]
+fn a_mark_is_a_moment_of_the_clock_alone_and_only_where_all_logs_are_closed() {
+    let (quiet, busy) = (ClosedClocks::new(Micros::MIN), ClosedClocks::new(Micros::MIN));
+    let (_, log) = (quiet.open_log(), busy.open_log());
+    let now = Micros(10_000_000);
+    log.assign(now.plus_us(-1_500_000), 0, LogIndex(1));
+    assert_eq!(busy.mark(now), None, "what is in flight there would be missed");
+    log.visible(LogIndex(1));
+    log.assign(now.plus_us(-10), 30_000_000, LogIndex(2));
+    assert_eq!((quiet.mark(now), busy.mark(now)), (Some(Micros(9_000_000)), Some(Micros(9_000_000))));
+    log.visible(LogIndex(2));
+    assert_eq!(busy.mark(now), quiet.mark(now), "the newest event is ahead of the clock");
+}
+
+#[test]
 fn batches_become_visible_in_order_whatever_the_order_of_the_calls() {
     let clocks = ClosedClocks::new(Micros::MIN);
     let log = clocks.open_log();
