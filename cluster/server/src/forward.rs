@@ -13,6 +13,7 @@
 mod affair;
 mod readers;
 mod relay;
+mod still;
 
 pub(crate) use readers::Readers;
 
@@ -75,7 +76,7 @@ pub(crate) async fn forward(
             let relaying = relay::relay(reached, &head, payload, &address, hops + 1);
             let answered = tokio::select! {
                 answered = relaying.instrument(trace::forward(node, &address)) => answered,
-                // a node that stands still answers nothing: when another one leads, nobody waits for it any more
+                // where another one leads meanwhile nobody waits until it is known whether that one stands still
                 () = answers_no_more(&control, &asked, &address) => Err(io::Error::other("another node does this by now")),
             };
             answered.unwrap_or_else(|why| lost(&address, &why))

@@ -16,6 +16,8 @@ pub(crate) struct Outgoing {
     all: Arc<Semaphore>,
     /// For those that stay.
     staying: Arc<Semaphore>,
+    /// Short ones beside all of these, which ask whether a silent node lives: the places may be full of what waits for it.
+    asking: Arc<Semaphore>,
 }
 
 /// One of them, while the connection is open.
@@ -28,7 +30,8 @@ pub(crate) struct Place {
 impl Outgoing {
     /// At most so many are open.
     pub(crate) fn new(limit: usize) -> Self {
-        Self { all: Arc::new(Semaphore::new(limit)), staying: Arc::new(Semaphore::new(limit / 2)) }
+        let places = |count| Arc::new(Semaphore::new(count));
+        Self { all: places(limit), staying: places(limit / 2), asking: places((limit / 8).max(1)) }
     }
 
     /// For one more, which ends with its request; `None`: there are as many as there may be.
@@ -40,6 +43,11 @@ impl Outgoing {
     pub(crate) fn enter_to_stay(&self) -> Option<Place> {
         let staying = Arc::clone(&self.staying).try_acquire_owned().ok()?;
         self.place(Some(staying))
+    }
+
+    /// For one that asks whether a silent node lives, when it is its turn.
+    pub(crate) async fn turn_to_ask(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.asking).acquire_owned().await.ok()
     }
 
     fn place(&self, staying: Option<OwnedSemaphorePermit>) -> Option<Place> {

@@ -1,7 +1,8 @@
 //! One request over one connection to another node, HTTP/1.1: bytes through, nothing kept.
 //!
-//! It speaks to nodes of this program alone. It refuses heads over a bound and answers that are no HTTP.
+//! It speaks to nodes of this program alone. It refuses heads over a bound and answers that are no HTTP, and gives up a node that stands still.
 
+use super::still::{Owes, Patience};
 use crate::outgoing::{NO_PLACE, Outgoing, Place};
 use crate::task::Tied;
 use crate::trace;
@@ -67,6 +68,7 @@ type Sending = Tied<io::Result<()>>;
 pub(super) struct Reached {
     stream: Box<dyn Stream>,
     place: Place,
+    owes: Owes,
 }
 
 /// Why there is none.
@@ -85,12 +87,12 @@ pub(super) async fn reach(to: &To<'_>, outgoing: &Outgoing) -> Result<Reached, N
     let place = outgoing.enter().ok_or(NotReached::NoPlace)?;
     let late = |_| io::Error::from(io::ErrorKind::TimedOut);
     let stream = timeout(CONNECT_WITHIN, connect(to)).await.map_err(late).and_then(|connected| connected)?;
-    Ok(Reached { stream, place })
+    Ok(Reached { stream, place, owes: Owes::new(to, outgoing, Patience::USUAL) })
 }
 
 /// Sends a request over a connection to the node at `address` and gives its answer. An error: it may have been done.
 pub(super) async fn relay(
-    Reached { stream, place }: Reached,
+    Reached { stream, place, owes }: Reached,
     request: &HttpRequest,
     payload: Payload,
     address: &str,
@@ -101,10 +103,10 @@ pub(super) async fn relay(
     let head = head_of(request, address, hops, sized);
     // the other node may answer before it has read everything
     let sending = Sending::new(actix_web::rt::spawn(send((writer, place), head, payload, sized)));
-    read_answer(reader, sending).await
+    owes.or_still(owes.patience.head, read_answer(reader, sending, owes.clone())).await
 }
 
-async fn connect(to: &To<'_>) -> io::Result<Box<dyn Stream>> {
+pub(super) async fn connect(to: &To<'_>) -> io::Result<Box<dyn Stream>> {
     let stream = TcpStream::connect(to.address).await?;
     stream.set_nodelay(true)?;
     let Some(certificates) = &to.certificates else { return Ok(Box::new(stream)) };
@@ -169,7 +171,7 @@ async fn send(
     Ok(())
 }
 
-async fn read_answer(reader: Reading, sending: Sending) -> io::Result<HttpResponse> {
+async fn read_answer(reader: Reading, sending: Sending, owes: Owes) -> io::Result<HttpResponse> {
     let mut reader = BufReader::with_capacity(PIECE_BYTES, reader);
     let status = status_of(&line(&mut reader, HEAD_BYTES_MAX).await?)?;
     let mut answer = HttpResponseBuilder::new(status);
@@ -199,10 +201,11 @@ async fn read_answer(reader: Reading, sending: Sending) -> io::Result<HttpRespon
     if let Some(length) = length.filter(|_| !chunked) {
         answer.no_chunking(length);
     }
-    Ok(answer.streaming(unfold(Some((reader, body, sending)), |state| async move {
-        let (mut reader, mut body, sending) = state?;
-        match body.piece(&mut reader).await {
-            Ok(Some(piece)) => Some((Ok(piece), Some((reader, body, sending)))),
+    Ok(answer.streaming(unfold(Some((reader, body, sending, owes)), |state| async move {
+        let (mut reader, mut body, sending, owes) = state?;
+        let came = owes.or_still(owes.patience.body, body.piece(&mut reader)).await;
+        match came {
+            Ok(Some(piece)) => Some((Ok(piece), Some((reader, body, sending, owes)))),
             Ok(None) => None,
             Err(error) => Some((Err(error), None)),
         }
@@ -276,6 +279,23 @@ fn bad() -> io::Error {
 mod tests {
     use super::*;
     use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn a_node_that_stands_still_within_its_answer_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let (to, outgoing) = (To { node: 2, address: &address, certificates: None }, Outgoing::new(1));
+        let mut reached = reach(&to, &outgoing).await.unwrap();
+        let short = Duration::from_millis(20);
+        reached.owes.patience = Patience { head: short, body: short, word: short };
+        let (mut other, _) = listener.accept().await.unwrap();
+        let (reader, _writer) = tokio::io::split(reached.stream);
+        let sending = Sending::new(tokio::spawn(std::future::pending()));
+        other.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nab").await.unwrap();
+        let answer = read_answer(reader, sending, reached.owes).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        assert!(actix_web::body::to_bytes(answer.into_body()).await.is_err(), "three bytes are missing");
+    }
 
     #[tokio::test]
     async fn one_connection_too_many_is_told_so_and_the_next_after_an_end_is_made() {
