@@ -14,7 +14,7 @@ pub(crate) mod shared;
 use self::marker::Marker;
 use self::shared::NO_FOLDER;
 use crate::clock;
-use crate::data_dir::{DataDir, DataDirError, at, make_folder, store_folder_in, try_lock};
+use crate::data_dir::{DataDir, at, make_folder, store_folder_in, try_lock};
 use crate::error::NodeError;
 use crate::node::{NodeHandle, NodeOptions, StartError};
 use crate::random;
@@ -22,12 +22,15 @@ use crate::registry::StreamTypeEntry;
 use crate::store::StoreHandle;
 use futures_util::future::join_all;
 use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use strandline_deql::{Declarations, Location};
 use strandline_engine::subjects::{Receipt, SubjectFileError, SubjectKeys, look_reached};
 use strandline_event::ErrorKind;
 use strandline_event::hex::to_hex;
+use strandline_keys::secret_file;
 use strandline_keys::subject::reached::{Reached, Slot};
 use strandline_keys::subject::record::{Subject, SubjectKind, Tombstone};
 use strandline_wal::Disk;
@@ -200,24 +203,32 @@ fn open_file(path: &Path, disk: &Arc<dyn Disk>, asked: &[Reached]) -> Result<(No
     if !try_lock(&lock).map_err(at(&lock_path))? {
         return Err(StartError::Refused(vec![format!("another process uses the subject keys in {}", path.display())]));
     }
+    only_for_us(path)?;
     let mut id = [0; 16];
     random::fill(&mut id);
     let (keys, has_reached) = SubjectKeys::open_asked(&**disk, path, id, asked)?;
-    only_for_us(path)?;
     let (keys, disk, path) = (Arc::new(keys), Arc::clone(disk), path.to_owned());
     let (gate, probing) = (RwLock::new(()), Arc::default());
     Ok((NodeSubjects { keys, gate, probing, path, disk, _lock: Some(lock) }, has_reached))
 }
 
-#[cfg(unix)]
-fn only_for_us(path: &Path) -> Result<(), DataDirError> {
-    use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(at(path))
-}
-
-#[cfg(not(unix))]
-fn only_for_us(_: &Path) -> Result<(), DataDirError> {
-    Ok(())
+/// Refuses a file that others may read, who then may have: nobody is told by a mode that is set in silence. One that is not there is made, with
+/// nothing in it, so that it is never open to others.
+fn only_for_us(path: &Path) -> Result<(), StartError> {
+    let facts = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => fs::metadata(path).map_err(at(path))?,
+        made => {
+            drop(made.map_err(at(path))?);
+            return Ok(());
+        }
+    };
+    // a folder in its place is told of by who opens it
+    match secret_file::check(&facts) {
+        Err(why) if facts.is_file() => {
+            Err(StartError::Refused(vec![format!("the file of --subject-keys, {}: {why}", path.display())]))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A copy of the data must not hold the keys: then nothing in it could ever be erased.
@@ -267,7 +278,7 @@ fn real(path: &Path) -> PathBuf {
 pub(crate) fn unserved_in_cluster<'s>(folder: &Path, stores: impl Iterator<Item = &'s str>) -> Vec<String> {
     let is_marked = |store: &&str| {
         let marker = marker::path_in(&store_folder_in(folder, store));
-        !matches!(fs::symlink_metadata(marker), Err(error) if error.kind() == std::io::ErrorKind::NotFound)
+        !matches!(fs::symlink_metadata(marker), Err(error) if error.kind() == io::ErrorKind::NotFound)
     };
     let line = |store| {
         format!(

@@ -171,3 +171,23 @@ fn an_append_comes_before_a_registration_or_an_erasure_or_after_it() {
     })
     .unwrap();
 }
+
+#[test]
+fn a_file_of_keys_that_others_may_read_is_refused_and_left_as_it_is() {
+    use std::os::unix::fs::PermissionsExt;
+    let rig = Rig::new();
+    runtime::run(async {
+        stop(rig.start().await).await;
+        let mode = || std::fs::metadata(&rig.file).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(), 0o600, "it was made so");
+        let allow = |mode| std::fs::set_permissions(&rig.file, std::fs::Permissions::from_mode(mode)).unwrap();
+        allow(0o644);
+        let options = NodeOptions { subject_keys: Some(rig.file.clone()), ..options(rig.data.path()) };
+        let refused = Node::start(declarations(rig.data.path(), ""), options).await.err().unwrap().to_string();
+        assert!(refused.contains("0644") && refused.contains("chmod 600"), "{refused}");
+        assert_eq!(mode(), 0o644, "whoever reads the answer decides");
+        allow(0o600);
+        stop(rig.start().await).await;
+    })
+    .unwrap();
+}
