@@ -2,6 +2,7 @@
 //!
 //! Invariant: every span lies in the source, on character boundaries, so rendering cannot fail.
 
+use crate::location::without_secrets;
 use crate::syntax::ast::Span;
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use serde::ser::SerializeStruct;
@@ -107,7 +108,8 @@ impl Diagnostics {
                 *span = inside(source, *span);
             }
         }
-        Self { file: file.to_owned(), source: source.to_owned(), list }
+        // a line that is shown may hold what should not stand in a statement
+        Self { file: file.to_owned(), source: without_secrets(source), list }
     }
 
     /// The name of the file.

@@ -1,6 +1,7 @@
 //! Where something lives: a local folder, memory, or an object store.
 //!
 //! Local paths are absolute: a node that is started from another folder must not find an empty store.
+//! A URL of an object store holds no secret: statements are shown, stored and sent to other nodes.
 //! Invariant: a prefix has no slash at its ends, no empty part, no `.` and no `..`; Display reads back equal.
 
 use crate::config::key::{Key, Kind};
@@ -8,6 +9,7 @@ use crate::config::settings::{Fault, Setting, text_of};
 use crate::syntax::ast::{Literal, Spanned};
 use crate::value::Value;
 use std::fmt;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use strandline_event::FieldNames;
 
@@ -66,6 +68,7 @@ impl Location {
         match scheme {
             "file" => local(rest.strip_prefix("localhost").unwrap_or(rest)),
             "memory" => Ok(Self::Memory { prefix: clean(rest)? }),
+            "s3" | "gs" | "az" if secrets(rest) != Secrets::default() => Err(holds_a_secret(scheme)),
             "s3" => bucket_and_prefix(rest).map(|(bucket, prefix)| Self::S3 { bucket, prefix }),
             "gs" => bucket_and_prefix(rest).map(|(bucket, prefix)| Self::Gs { bucket, prefix }),
             "az" => bucket_and_prefix(rest).map(|(container, prefix)| Self::Azure { container, prefix }),
@@ -136,6 +139,53 @@ fn clean(path: &str) -> Result<String, String> {
         return Err("`..` is not allowed: what it means depends on links".to_owned());
     }
     Ok(parts.join("/"))
+}
+
+/// What should not stand behind the `://` of a URL.
+#[derive(PartialEq, Eq, Default)]
+struct Secrets {
+    /// Before the place: `key:secret@`.
+    user: Option<Range<usize>>,
+    /// Behind it: what comes after `?`, as a signature does.
+    query: Option<Range<usize>>,
+}
+
+fn secrets(rest: &str) -> Secrets {
+    let query = rest.find('?').map(|at| at + 1..rest.len());
+    let head = rest.split('?').next().unwrap_or(rest);
+    let authority = head.split('/').next().unwrap_or(head);
+    // a secret may hold a slash
+    let user = authority.contains([':', '@']).then(|| 0..head.rfind('@').unwrap_or(authority.len()));
+    Secrets { user, query }
+}
+
+/// It names what is to be used, and shows nothing of what was written.
+fn holds_a_secret(scheme: &str) -> String {
+    let instead = match scheme {
+        "s3" => "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        "gs" => "GOOGLE_SERVICE_ACCOUNT or GOOGLE_SERVICE_ACCOUNT_KEY",
+        _ => "AZURE_STORAGE_ACCOUNT_NAME with AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_KEY",
+    };
+    format!(
+        "a key or a signature stands in the {scheme}:// URL, where everybody would see it who sees the statement; take it out (a bucket's name has no \
+         `:` and no `@`, what follows no `?`), and give it to the node in its environment: {instead}"
+    )
+}
+
+/// The text with stars in the place of what URLs in it should not hold; as long as before.
+pub(crate) fn without_secrets(text: &str) -> String {
+    let (mut out, mut at) = (text.as_bytes().to_vec(), 0);
+    while let Some(found) = text[at..].find("://") {
+        let start = at + found + 3;
+        let end = text[start..].find(['\'', '"', '\n']).map_or(text.len(), |bytes| start + bytes);
+        let Secrets { user, query } = secrets(&text[start..end]);
+        for secret in [user, query].into_iter().flatten() {
+            out[start + secret.start..start + secret.end].fill(b'*');
+        }
+        at = end;
+    }
+    // only whole characters were replaced
+    String::from_utf8_lossy(&out).into_owned()
 }
 
 fn bucket_and_prefix(rest: &str) -> Result<(String, String), String> {
@@ -243,6 +293,34 @@ mod tests {
         ] {
             assert!(Location::parse(text).is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_url_that_holds_a_secret_is_refused_and_shown_nowhere() {
+        for (url, instead) in [
+            ("s3://AKIAKEY:hush@bucket/orders", "AWS_SECRET_ACCESS_KEY"),
+            ("s3://AKIAKEY:hu/sh@bucket/orders", "AWS_SECRET_ACCESS_KEY"),
+            ("s3://AKIAKEY@bucket", "AWS_SECRET_ACCESS_KEY"),
+            ("gs://bucket/x?key=hush", "GOOGLE_SERVICE_ACCOUNT"),
+            ("az://c/x?sv=1&sig=hush", "AZURE_STORAGE_SAS_KEY"),
+        ] {
+            let why = Location::parse(url).unwrap_err();
+            assert!(why.contains(instead), "{why}");
+            let text =
+                format!("CREATE EVENTSTORE s WITH (durable.type = 'parquet', durable.path = '{url}', bananas = 1)");
+            let errors = crate::parse_file("s.deql", &text).unwrap_err();
+            let shown = format!("{errors}{}{errors:?}", serde_json::to_string(&errors).unwrap());
+            for secret in ["AKIAKEY", "hush", "hu/sh", "sig="] {
+                assert!(!shown.contains(secret) && !why.contains(secret), "{secret}: {shown}");
+            }
+            assert!(shown.contains("durable.path"), "{shown}");
+        }
+        // an object may be called so
+        assert!(Location::parse("s3://bucket/a@b:c").is_ok());
+        for text in ["", "://", "a ://", "'s3://b/x' \u{e4}", "-- https://example.org/x\n"] {
+            assert_eq!(without_secrets(text), text);
+        }
+        assert_eq!(without_secrets("'s3://\u{e4}:b@c/d?e' 'f'"), "'s3://****@c/d?*' 'f'");
     }
 
     #[test]
