@@ -112,6 +112,7 @@ pub(crate) fn append(error: &AppendError, names: &FieldNames) -> ApiError {
         }
         AppendError::OutcomeUnknown { .. } => answer.with("outcome", "unknown"),
         AppendError::OtherTenant
+        | AppendError::SubjectErased { .. }
         | AppendError::NotLeader { leader: None }
         | AppendError::SeqTooLarge { .. }
         | AppendError::RefusedBefore

@@ -48,13 +48,26 @@ impl StoreHandle {
             // one after the other: the first part that names a command has it
             let mut parts = Vec::with_capacity(sealed.len());
             for batch in sealed {
-                parts.push(self.submit(batch, Expected::Any, on_error, false, Arc::clone(&permit)).await);
+                parts.push(self.submit_part(batch, on_error, &permit).await);
             }
             return Ok(parts);
         }
-        let parts =
-            sealed.into_iter().map(|batch| self.submit(batch, Expected::Any, on_error, false, Arc::clone(&permit)));
-        Ok(join_all(parts).await)
+        Ok(join_all(sealed.into_iter().map(|batch| self.submit_part(batch, on_error, &permit))).await)
+    }
+
+    async fn submit_part(
+        &self,
+        batch: BatchBytes,
+        on_error: OnError,
+        permit: &Arc<BytePermit>,
+    ) -> Result<AppendOutcome, NodeError> {
+        let is_asked = on_error == OnError::Skip && self.erasable(batch.view().stream_type()).is_some();
+        let asked = is_asked.then(|| batch.clone());
+        let mut outcome = self.submit(batch, Expected::Any, on_error, false, Arc::clone(permit)).await?;
+        if let Some(batch) = asked {
+            self.tell_of_erased(batch, &mut outcome).await;
+        }
+        Ok(outcome)
     }
 
     /// Where command ids are unique in the store as a whole: the first row that names the id of an earlier part, whose streams have another

@@ -33,13 +33,16 @@ pub(crate) enum Sealed {
 /// What is said of a refused batch with an erased subject. With its key went what equal events are known by: nobody can say whether a command that is
 /// known came again or is another one, and it is refused as anything else of the subject, where the caller may know whose the command was.
 pub(crate) fn of_erased(error: NodeError, erased: Option<SealError>) -> NodeError {
-    let is_known_command = match &error {
-        NodeError::Refused(refusal) | NodeError::RefusedPart { refusal, .. } => {
-            matches!(refusal.error, AppendError::CommandConflict { count: 1.., .. })
-        }
+    let is_known = match &error {
+        NodeError::Refused(refusal) | NodeError::RefusedPart { refusal, .. } => is_known_command(&refusal.error),
         _ => false,
     };
-    erased.filter(|_| is_known_command).map_or(error, NodeError::from)
+    erased.filter(|_| is_known).map_or(error, NodeError::from)
+}
+
+/// Where nobody is told whose command it was, it may be another tenant's.
+const fn is_known_command(error: &AppendError) -> bool {
+    matches!(error, AppendError::CommandConflict { count: 1.., .. })
 }
 
 impl StoreHandle {
@@ -113,6 +116,21 @@ impl StoreHandle {
         let looking = tokio::task::spawn_blocking(move || store.streams_of_others(&scope, batch.view()));
         let others = looking.await.map_err(|_| NodeError::OutcomeUnknown)?;
         Ok(others.map_err(ReadError::from)?)
+    }
+
+    /// The same as [`of_erased`] of rows that were left out of a part that is stored.
+    pub(crate) async fn tell_of_erased(&self, batch: BatchBytes, outcome: &mut AppendOutcome) {
+        let known = outcome.rejected.iter().filter(|row| is_known_command(&row.error));
+        let rows: Vec<u32> = known.map(|row| row.row).collect();
+        let Some(keys) = self.parts.store.subjects().cloned().filter(|_| !rows.is_empty()) else { return };
+        let store = self.name().to_owned();
+        let looking = tokio::task::spawn_blocking(move || keys.erased_rows(&store, &batch, &rows));
+        // what is stored is stored, whatever can be said of the rest
+        let Ok(Ok(found)) = looking.await else { return };
+        for (row, error) in found {
+            let left_out = outcome.rejected.iter_mut().filter(|left_out| left_out.row == row);
+            left_out.for_each(|left_out| left_out.error = AppendError::SubjectErased { reason: error.to_string() });
+        }
     }
 
     async fn seal_rows(

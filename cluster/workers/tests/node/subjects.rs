@@ -173,6 +173,51 @@ fn an_append_comes_before_a_registration_or_an_erasure_or_after_it() {
 }
 
 #[test]
+fn a_line_of_an_erased_subject_whose_command_is_known_is_told_so_where_others_are_stored() {
+    let rig = Rig::new();
+    runtime::run(async {
+        let options = NodeOptions { subject_keys: Some(rig.file.clone()), ..options(rig.data.path()) };
+        let more = ", id.command_id.unique_scope = 'stream', strict.event_version_required = true";
+        let node = Node::start(declarations(rig.data.path(), more), options).await.unwrap();
+        let store = node.store("calls").unwrap();
+        register(&store, "P", SubjectKind::Stream).await.unwrap();
+        let body = |versions: &[(&str, Option<u32>)]| {
+            let mut builder = BatchBuilder::new("P", BatchUnit::Rows);
+            for (stream_id, event_version) in versions {
+                let (stream_id, event_version) = (*stream_id, *event_version);
+                let command_id = Some("c1");
+                let event = EventInput {
+                    stream_id,
+                    event_type: "E",
+                    data: "1",
+                    event_version,
+                    command_id,
+                    ..EventInput::default()
+                };
+                builder.push(&event).unwrap();
+            }
+            vec![builder.finish().unwrap()]
+        };
+        let stored = store.append_bulk(body(&[("anna", Some(1))]), OnError::Skip, permit(&node)).await.unwrap();
+        assert!(stored[0].as_ref().unwrap().rejected.is_empty());
+        store.erase(erasure(SubjectKind::Stream, "anna", None)).await.unwrap();
+        // a line that breaks a rule is judged by its command first
+        let lines = [("anna", None), ("bert", Some(1)), ("carl", None)];
+        let mut parts = store.append_bulk(body(&lines), OnError::Skip, permit(&node)).await.unwrap();
+        let outcome = parts.remove(0).unwrap();
+        assert_eq!(outcome.stamped.as_ref().map(|batch| batch.rows()), Some(1), "bert's");
+        let told: Vec<_> = outcome.rejected.iter().map(|row| (row.row, row.error.kind())).collect();
+        assert_eq!(told, [(0, ErrorKind::StrictViolation), (2, ErrorKind::StrictViolation)]);
+        let names = strandline_event::FieldNames::default();
+        let said: Vec<_> = outcome.rejected.iter().map(|row| row.error.text(&names).contains("was erased")).collect();
+        assert_eq!(said, [true, false], "of carl nothing was erased");
+        drop((store, outcome));
+        stop(node).await;
+    })
+    .unwrap();
+}
+
+#[test]
 fn a_file_of_keys_that_others_may_read_is_refused_and_left_as_it_is() {
     use std::os::unix::fs::PermissionsExt;
     let rig = Rig::new();

@@ -82,6 +82,11 @@ pub enum AppendError {
     Strict(StrictViolation),
     /// The request contradicts itself.
     Shape(ShapeError),
+    /// Its subject was erased, so nobody can say whether a command that is known came again or is another one.
+    SubjectErased {
+        /// Whose data it was, and when it was erased.
+        reason: String,
+    },
     /// A row of a chunk that was refused when the others were stored.
     RefusedBefore,
     /// No room for it on the disk.
@@ -140,6 +145,7 @@ impl AppendError {
             Self::EventIdConflict { .. } => ErrorKind::EventIdConflict,
             Self::OtherTenant | Self::OtherOwner { .. } => ErrorKind::Forbidden,
             Self::Strict(violation) => violation.kind(),
+            Self::SubjectErased { .. } => ErrorKind::StrictViolation,
             Self::Shape(_) => ErrorKind::BadRequest,
             Self::DiskFull { .. } => ErrorKind::DiskFull,
             Self::NotCommitted { kind, .. } => *kind,
@@ -211,7 +217,9 @@ impl AppendError {
             Self::OutcomeUnknown { reason } => format!(
                 "the outcome is unknown ({reason}): a retry with the same command id finds out, and is safe"
             ),
-            Self::NotCommitted { reason, .. } | Self::Unavailable { reason } => reason.clone(),
+            Self::SubjectErased { reason } | Self::NotCommitted { reason, .. } | Self::Unavailable { reason } => {
+                reason.clone()
+            }
         }
     }
 }

@@ -66,6 +66,27 @@ impl SubjectKeys {
         sealed_with(view, &or_fresh(&subjects, keys, random))
     }
 
+    /// Those of these rows whose subject was erased, and what is said of it. It blocks.
+    ///
+    /// # Errors
+    /// [`SealError`]: a folder that cannot be read.
+    pub fn erased_rows(
+        &self,
+        store: &str,
+        batch: &BatchBytes,
+        rows: &[u32],
+    ) -> Result<Vec<(u32, SealError)>, SealError> {
+        let view = batch.view();
+        let Some(kind) = self.kind_of(store, view.stream_type()) else { return Ok(Vec::new()) };
+        let (subjects, mut found) = (subjects_of(store, view, kind)?, Vec::new());
+        for row in rows {
+            let subject = subjects.get(*row as usize);
+            let (_, of_erased) = self.keys_there(kind, subject.into_iter())?;
+            found.extend(of_erased.map(|error| (*row, error)));
+        }
+        Ok(found)
+    }
+
     /// The keys that subjects have, and of the first that was erased that it was.
     fn keys_there<'s>(
         &self,
