@@ -46,6 +46,30 @@ fn serve(store: &Store, more: &[&str]) -> Command {
 }
 
 #[test]
+fn who_deletes_a_named_subscription_stands_in_the_audit_log() {
+    let store = Store::new(&[]);
+    let file = store.path().join("tokens");
+    let reader = token(&file, &["--name", "reader", "--role", "read"]);
+    let server = Server::start_from(&mut serve(&store, &["--token-file", &file.to_string_lossy()]));
+    let made = client(server.url(), &reader, &["subscribe", "--durable", "bills", "--idle", "0"], "");
+    assert_eq!(made.code, 0, "{made:?}");
+    let address = server.url().trim_start_matches("http://").to_owned();
+    let mut stream = TcpStream::connect(&address).unwrap();
+    let head = format!(
+        "DELETE /v1/stores/test/subscriptions/bills HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {reader}\r\nconnection: close\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let log = server.finish().stderr;
+    let words =
+        ["strandline_audit", "administration", "who=reader", "method=DELETE", "/subscriptions/bills", "status=200"];
+    let lines = log.lines().filter(|line| words.iter().all(|word| line.contains(word))).count();
+    assert_eq!(lines, 1, "{log}");
+}
+
+#[test]
 fn tokens_are_made_shown_taken_back_and_stand_in_no_log() {
     let store = Store::new(&[]);
     let file = store.path().join("tokens");

@@ -104,7 +104,7 @@ async fn guarded(
     } else if let Some(PartForbidden(why)) = answered.response().extensions().get::<PartForbidden>() {
         app.access.audit.refused(&who, &asked, ErrorKind::Forbidden.code(), why);
     }
-    if need.is_administration() && !method.is_safe() {
+    if need.is_audited(&method) {
         app.access.audit.administrated(&who, &asked, status.as_u16());
     }
     Ok(answered)

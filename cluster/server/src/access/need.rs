@@ -2,6 +2,7 @@
 
 use crate::access::file::Role;
 use crate::access::principal::Principal;
+use actix_web::http::Method;
 
 /// What a route needs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,9 +50,11 @@ impl Need {
         }
     }
 
-    /// Whether it changes what operators answer for: such requests stand in the audit log.
-    pub(crate) const fn is_administration(self) -> bool {
-        matches!(self, Self::Admin | Self::AdminNode)
+    /// Whether a request by this method stands in the audit log: it changes what operators answer for, or deletes what others may rely on, as a named
+    /// subscription with its position.
+    pub(crate) fn is_audited(self, method: &Method) -> bool {
+        let changes = matches!(self, Self::Admin | Self::AdminNode) && !method.is_safe();
+        changes || *method == Method::DELETE
     }
 
     /// Why a caller may not.
