@@ -1,10 +1,14 @@
 //! When this node last heard each other member of a group: what a leader knows of its followers, since it asks them all the time.
 //!
 //! It refuses to say anything of a member that is not asked: who does not lead knows nothing new.
+//!
+//! And how far each one has said in this term that it holds the log. openraft goes on to count on that when members change and it connects
+//! to all of them anew; only of one that has left it knows nothing when that one comes back.
 
 use crate::transport::NodeId;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -20,11 +24,57 @@ struct Contact {
     heard: Option<Instant>,
 }
 
+/// How far a member holds the log, as it has said to this node as the leader of a term.
+#[derive(Debug, Default)]
+pub(crate) struct Held(Mutex<Holds>);
+
+#[derive(Debug, Default)]
+struct Holds {
+    term: u64,
+    through: Option<u64>,
+    /// It was said that it lacks some of that.
+    is_lost: bool,
+}
+
+impl Held {
+    /// It has said in this term that it holds the log through this number.
+    pub(crate) fn keeps(&self, term: u64, through: Option<u64>) {
+        let mut holds = self.0.lock();
+        if term > holds.term {
+            *holds = Holds { term, ..Holds::default() };
+        }
+        if term == holds.term {
+            holds.through = holds.through.max(through);
+        }
+    }
+
+    /// Whether it has said in this term that it holds the entry with this number.
+    pub(crate) fn has(&self, term: u64, number: u64) -> bool {
+        let holds = self.0.lock();
+        term == holds.term && holds.through.is_some_and(|through| number <= through)
+    }
+
+    /// It lacks some of that. `true`: it has not been said in this term.
+    pub(crate) fn loses(&self) -> bool {
+        !std::mem::replace(&mut self.0.lock().is_lost, true)
+    }
+}
+
 /// The members of a group that are asked.
 #[derive(Debug, Default)]
-pub(crate) struct Contacts(Mutex<BTreeMap<NodeId, Contact>>);
+pub(crate) struct Contacts(Mutex<BTreeMap<NodeId, Contact>>, Mutex<BTreeMap<NodeId, Arc<Held>>>);
 
 impl Contacts {
+    /// What a member holds: one for all connections to it, as long as it is a member.
+    pub(crate) fn held(&self, node: NodeId) -> Arc<Held> {
+        Arc::clone(self.1.lock().entry(node).or_default())
+    }
+
+    /// Forgets what those hold who have left: they come back with nothing.
+    pub(crate) fn retain(&self, is_member: impl Fn(NodeId) -> bool) {
+        self.1.lock().retain(|node, _| is_member(*node));
+    }
+
     /// A member is asked now.
     pub(crate) fn asks(&self, node: NodeId) {
         let now = Instant::now();
@@ -62,6 +112,27 @@ impl Contacts {
 mod tests {
     use super::*;
     use tokio::time::advance;
+
+    #[test]
+    fn what_a_member_holds_counts_in_its_term_and_until_it_leaves() {
+        let contacts = Contacts::default();
+        let held = contacts.held(2);
+        held.keeps(3, Some(7));
+        held.keeps(3, Some(5));
+        assert!(contacts.held(2).has(3, 7) && !held.has(3, 8) && !held.has(2, 7) && !held.has(4, 7));
+        assert!(held.loses() && !contacts.held(2).loses());
+        // an answer to what was asked in an earlier term
+        held.keeps(2, Some(9));
+        assert!(held.has(3, 7) && !held.has(3, 9));
+        held.keeps(4, None);
+        assert!(!held.has(4, 0) && held.loses());
+        held.keeps(4, Some(7));
+        contacts.retain(|node| node == 2);
+        assert!(contacts.held(2).has(4, 7));
+        contacts.retain(|node| node == 3);
+        held.keeps(4, Some(8));
+        assert!(!contacts.held(2).has(4, 0));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_member_is_silent_since_its_last_answer_and_unknown_when_nobody_asks_it() {

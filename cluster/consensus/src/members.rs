@@ -123,15 +123,20 @@ impl Group {
         let turn = Arc::clone(&self.changing).try_lock_owned();
         let turn = turn.map_err(|_| GroupError::Refused("another change of them is under way".to_owned()))?;
         let (raft, node, nudge) = (self.raft.clone(), self.node, Arc::clone(&self.nudge));
+        let contacts = Arc::clone(&self.contacts);
         let changing = tokio::spawn(async move {
             let _turn = turn;
             // asked of the engine itself: what its metrics say may be older
-            let is_member = raft.with_raft_state(move |state| {
-                state.membership_state.effective().membership().get_node(&node).is_some()
+            let known = raft.with_raft_state(|state| {
+                let membership = state.membership_state.effective().membership();
+                membership.nodes().map(|(node, _)| *node).collect::<BTreeSet<NodeId>>()
             });
-            if !is_member.await.map_err(|error| GroupError::Stopped(error.to_string()))? {
+            let known = known.await.map_err(|error| GroupError::Stopped(error.to_string()))?;
+            if !known.contains(&node) {
                 return Err(GroupError::NotLeader { leader: None });
             }
+            // who left, and comes with this change, comes with an empty log
+            contacts.retain(|node| known.contains(&node));
             let changed = raft.change_membership(members, retain).await;
             nudge.notify_one();
             changed.map(drop).map_err(|error| crate::group::changed(&error))

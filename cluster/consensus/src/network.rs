@@ -4,7 +4,7 @@
 //! at once, and for ever, as soon as there is an entry that the member lacks. An answer that does not come in time has taken its time already.
 
 use crate::codec;
-use crate::contact::Contacts;
+use crate::contact::{Contacts, Held};
 use crate::transport::{Call, GroupId, Member, NodeId, Rpc, Transport, TransportError};
 use crate::types::Types;
 use openraft::error::{
@@ -36,22 +36,19 @@ pub(crate) struct Peers {
     pub(crate) contacts: Arc<Contacts>,
 }
 
-/// One member as this node reaches it, as long as it leads and the members are the same.
+/// One member as this node reaches it; openraft makes another one at each change of members.
 pub(crate) struct Peer {
     peers: Peers,
     node: NodeId,
     member: Member,
-    /// Index up to which it has said that it holds the log.
-    held: Option<u64>,
-    /// It was said that it lacks some of that.
-    is_lost: bool,
+    held: Arc<Held>,
 }
 
 impl RaftNetworkFactory<Types> for Peers {
     type Network = Peer;
 
     async fn new_client(&mut self, target: u64, node: &Member) -> Peer {
-        Peer { peers: self.clone(), node: target, member: node.clone(), held: None, is_lost: false }
+        Peer { held: self.contacts.held(target), peers: self.clone(), node: target, member: node.clone() }
     }
 }
 
@@ -73,22 +70,21 @@ impl Peer {
     }
 
     /// Keeps how far it holds the log. `true`: it lacks what it had acknowledged.
-    fn lacks(&mut self, (prev, entries): (Option<u64>, usize), said: &AppendEntriesResponse<u64>) -> bool {
+    fn lacks(&self, term: u64, (prev, entries): (Option<u64>, usize), said: &AppendEntriesResponse<u64>) -> bool {
         let holds = match said {
             AppendEntriesResponse::Success => (prev.map_or(0, |prev| prev + 1) + entries as u64).checked_sub(1),
             AppendEntriesResponse::PartialSuccess(through) => through.as_ref().map(|through| through.index),
-            AppendEntriesResponse::Conflict => return prev.is_some() && prev <= self.held,
+            AppendEntriesResponse::Conflict => return prev.is_some_and(|prev| self.held.has(term, prev)),
             AppendEntriesResponse::HigherVote(_) => None,
         };
-        self.held = self.held.max(holds);
+        self.held.keeps(term, holds);
         false
     }
 
     /// Its log was lost, or an older copy was put in its place: it counts as one that cannot be reached. openraft takes what it says for a fault of
     /// its own, and ends.
-    fn lost(&mut self) -> RPCError<u64, Member, RaftError<u64>> {
-        if !self.is_lost {
-            self.is_lost = true;
+    fn lost(&self) -> RPCError<u64, Member, RaftError<u64>> {
+        if self.held.loses() {
             tracing::error!(
                 group = %self.peers.group, node = self.node,
                 "this member lacks entries that it had acknowledged: its log was lost, or an older copy of it was put back. Stop it, let a new node \
@@ -117,7 +113,7 @@ impl RaftNetwork<Types> for Peer {
             Err(error) => return Err(failed(&error)),
         };
         let said = codec::append_answer_of(&answer).map_err(|error| network(&error))?;
-        if self.lacks(sent, &said) {
+        if self.lacks(rpc.vote.leader_id.term, sent, &said) {
             return Err(self.lost());
         }
         self.peers.contacts.hears(self.node);
@@ -145,8 +141,11 @@ impl RaftNetwork<Types> for Peer {
             error => StreamingError::from(network(&error)),
         })?;
         self.peers.contacts.hears(self.node);
-        let vote = codec::snapshot_answer_of(&answer).map_err(|error| network(&error))?;
-        Ok(SnapshotResponse::new(vote))
+        let said = codec::snapshot_answer_of(&answer).map_err(|error| network(&error))?;
+        if said == vote {
+            self.held.keeps(vote.leader_id.term, snapshot.meta.last_log_id.map(|id| id.index));
+        }
+        Ok(SnapshotResponse::new(said))
     }
 
     fn backoff(&self) -> Backoff {

@@ -420,7 +420,7 @@ async fn a_group_says_who_belongs_to_it_as_soon_as_it_is_open() {
 #[tokio::test(start_paused = true)]
 async fn a_member_that_lacks_what_it_acknowledged_ends_no_leader() {
     let net = Arc::new(Net::default());
-    let disks = [CrashDisk::new(), CrashDisk::new(), CrashDisk::new(), CrashDisk::new()];
+    let disks: [CrashDisk; 5] = std::array::from_fn(|_| CrashDisk::new());
     let one = start(&net, &disks[0], 1).await;
     let two = start(&net, &disks[1], 2).await;
     let three = start(&net, &disks[2], 3).await;
@@ -440,6 +440,19 @@ async fn a_member_that_lacks_what_it_acknowledged_ends_no_leader() {
     until("the others go on", || two.numbers() == one.numbers()).await;
     assert_eq!((one.group.ended(), emptied.numbers()), (None, Vec::new()));
     assert!(one.group.status().silent[&3] >= Duration::from_secs(4), "it counts as away");
+    // another one takes its place: openraft connects to all of them anew, and counts on what each has acknowledged
+    let four = start(&net, &disks[4], 4).await;
+    one.group.add_learner(4, member(4), true).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!((one.group.ended(), emptied.numbers()), (None, Vec::new()));
+    one.group.set_voters([1, 2, 4].into()).await.unwrap();
+    one.propose(3).await;
+    until("who took its place has all", || four.numbers() == one.numbers()).await;
+    // who has left may come back with nothing
+    one.group.add_learner(3, member(3), true).await.unwrap();
+    one.propose(1).await;
+    until("it gets all", || emptied.numbers() == one.numbers()).await;
+    assert_eq!(one.group.ended(), None);
 }
 
 /// A disk that is full when it is told to be: it keeps what it got until there is room.
