@@ -5,7 +5,7 @@ use crate::permits::BytePermit;
 use crate::sealing::of_erased;
 use crate::store::StoreHandle;
 use futures_util::future::join_all;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use strandline_engine::append::{AppendError, AppendOutcome, Expected, OnError, Refusal};
 use strandline_engine::commands::Scope;
@@ -39,7 +39,10 @@ impl StoreHandle {
             OnError::Skip => {
                 let mut sealed = Vec::with_capacity(batches.len());
                 for batch in batches {
-                    sealed.push(self.seal_what_may_be_stored(batch).await?);
+                    sealed.push(match self.sealed_elsewhere(&batch) {
+                        Some(by_another) => Err(by_another),
+                        None => Ok(self.seal_what_may_be_stored(batch).await?),
+                    });
                 }
                 sealed
             }
@@ -57,10 +60,11 @@ impl StoreHandle {
 
     async fn submit_part(
         &self,
-        batch: BatchBytes,
+        batch: Result<BatchBytes, NodeError>,
         on_error: OnError,
         permit: &Arc<BytePermit>,
     ) -> Result<AppendOutcome, NodeError> {
+        let batch = batch?;
         let is_asked = on_error == OnError::Skip && self.erasable(batch.view().stream_type()).is_some();
         let asked = is_asked.then(|| batch.clone());
         let mut outcome = self.submit(batch, Expected::Any, on_error, false, Arc::clone(permit)).await?;
@@ -68,6 +72,13 @@ impl StoreHandle {
             self.tell_of_erased(batch, &mut outcome).await;
         }
         Ok(outcome)
+    }
+
+    /// `NotLeader`, of a batch that another node seals, since it leads its log: nothing is made or told of its subjects here, which may be ones that
+    /// its caller may not know of.
+    fn sealed_elsewhere(&self, batch: &BatchBytes) -> Option<NodeError> {
+        self.erasable(batch.view().stream_type())?;
+        self.led_elsewhere(batch)
     }
 
     /// Where command ids are unique in the store as a whole: the first row that names the id of an earlier part, whose streams have another
@@ -92,25 +103,44 @@ impl StoreHandle {
         None
     }
 
-    /// A whole body that was judged, as it is stored.
-    async fn checked(&self, batches: Vec<BatchBytes>, permit: &Arc<BytePermit>) -> Result<Vec<BatchBytes>, NodeError> {
-        let (mut sealed, mut new, mut erased) = (Vec::with_capacity(batches.len()), Vec::new(), None);
+    /// A whole body that was judged, as it is stored; `NotLeader` in the place of a part that another node seals.
+    async fn checked(
+        &self,
+        batches: Vec<BatchBytes>,
+        permit: &Arc<BytePermit>,
+    ) -> Result<Vec<Result<BatchBytes, NodeError>>, NodeError> {
+        let (mut tried, mut new, mut erased) = (Vec::with_capacity(batches.len()), Vec::new(), Vec::new());
+        let mut elsewhere = BTreeMap::new();
         for (at, batch) in batches.iter().enumerate() {
+            if let Some(by_another) = self.sealed_elsewhere(batch) {
+                elsewhere.insert(at, by_another);
+                tried.push(batch.clone());
+                continue;
+            }
             let trial = self.trial(batch).await?;
             if trial.as_ref().is_some_and(|trial| !trial.is_final) {
                 new.push(at);
             }
             let (batch, of_erased) = trial.map_or((batch.clone(), None), |trial| (trial.batch, trial.erased));
-            erased = erased.or(of_erased);
-            sealed.push(batch);
+            erased.extend(of_erased.map(|of_erased| (at, of_erased)));
+            tried.push(batch);
         }
-        match (self.check_all(&sealed, &new, permit).await, erased) {
-            (Ok(()), None) => {}
-            (Ok(()), Some(erased)) => return Err(erased.into()),
-            (Err(error), erased) => return Err(of_erased(error, erased)),
+        let judged = self.check_all(&tried, (new.as_slice(), &elsewhere), permit).await;
+        if let Err(error) = judged {
+            let refused = if let NodeError::RefusedPart { batch, .. } = &error { Some(*batch) } else { None };
+            let of_part = erased.into_iter().find(|(at, _)| Some(*at) == refused);
+            return Err(of_erased(error, of_part.map(|(_, erased)| erased)));
         }
-        for (at, batch) in batches.into_iter().enumerate().filter(|(at, _)| new.contains(at)) {
-            sealed[at] = self.seal(batch).await?;
+        if let Some((_, erased)) = erased.into_iter().next() {
+            return Err(erased.into());
+        }
+        let mut sealed = Vec::with_capacity(batches.len());
+        for (at, (batch, tried)) in batches.into_iter().zip(tried).enumerate() {
+            sealed.push(match elsewhere.remove(&at) {
+                Some(by_another) => Err(by_another),
+                None if new.contains(&at) => Ok(self.seal(batch).await?),
+                None => Ok(tried),
+            });
         }
         Ok(sealed)
     }
@@ -118,11 +148,11 @@ impl StoreHandle {
     /// Judges a whole body by dry runs, and stores nothing. A part is asked about only where its owner can tell more than its
     /// rows do: a row that breaks a rule may belong to a command that was stored under an older one, and a row with a client's
     /// seq, event id or command may not fit what is stored. A body of one part is judged when it is stored, by the same owner; `new`: parts that need
-    /// keys, which are made for none that is refused.
+    /// keys, which are made for none that is refused; `elsewhere`: ones that another node seals.
     async fn check_all(
         &self,
         batches: &[BatchBytes],
-        new: &[usize],
+        (new, elsewhere): (&[usize], &BTreeMap<usize, NodeError>),
         permit: &Arc<BytePermit>,
     ) -> Result<(), NodeError> {
         let (rules, has_others) = (self.parts.store.rules(), batches.len() > 1);
@@ -132,7 +162,8 @@ impl StoreHandle {
             self.check_stream_type(view.stream_type())?;
             let broken = rules.strict.check_batch(view).err();
             let is_unsure = broken.is_some() || (has_others && rules.can_conflict(view));
-            if new.contains(&at) || (is_unsure && !self.is_led_elsewhere(batch)) {
+            let is_elsewhere = || elsewhere.contains_key(&at) || self.led_elsewhere(batch).is_some();
+            if new.contains(&at) || (is_unsure && !is_elsewhere()) {
                 asked.push((at, batch));
             } else if let Some((row, violation)) = broken
                 && has_others

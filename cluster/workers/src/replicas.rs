@@ -430,10 +430,12 @@ impl StoreReplicas {
         if self.parts.control.leads() { Ok(()) } else { Err(self.not_leader(self.meta_leader())) }
     }
 
-    /// Whether another node leads a log, and which one is known.
-    pub(crate) fn is_led_elsewhere(&self, log: &LogKey) -> bool {
-        let leadership = self.group(log).map(|group| group.leadership());
-        matches!(leadership, Some(Leadership::Follows { leader: Some(_) }))
+    /// `NotLeader`, if another node leads a log, and which one is known.
+    pub(crate) fn led_elsewhere(&self, log: &LogKey) -> Option<NodeError> {
+        match self.group(log)?.leadership() {
+            Leadership::Follows { leader: Some((node, _)) } => Some(self.not_leader(Some(node))),
+            _ => None,
+        }
     }
 
     /// The node to ask instead.

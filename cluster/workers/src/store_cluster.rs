@@ -16,10 +16,10 @@ impl StoreHandle {
         }
     }
 
-    /// Whether another node leads the log of a batch that has one owner, as far as this one knows.
-    pub(crate) fn is_led_elsewhere(&self, batch: &BatchBytes) -> bool {
-        let Some(replicas) = &self.parts.replicas else { return false };
-        self.parts.store.owner_of_batch(batch.view()).is_some_and(|log| replicas.is_led_elsewhere(&log))
+    /// `NotLeader`, if another node leads the log of a batch that has one owner, as far as this one knows.
+    pub(crate) fn led_elsewhere(&self, batch: &BatchBytes) -> Option<NodeError> {
+        let replicas = self.parts.replicas.as_ref()?;
+        replicas.led_elsewhere(&self.parts.store.owner_of_batch(batch.view())?)
     }
 
     /// Everything that was acknowledged before this call (of one stream type, or of all) is seen by the reads that follow; `NotLeader` with
