@@ -127,11 +127,15 @@ fn a_move_is_taken_up_after_the_node_that_did_it_was_killed_and_one_that_cannot_
 fn each_leads_one(keys: &str) -> Nodes {
     let nodes = Nodes::new(3, keys, &[]);
     nodes.http(1).post("stream-types", &json!({ "name": "Call", "buckets": 3 })).expect(201);
+    let_each_lead(&nodes);
+    nodes
+}
+
+fn let_each_lead(nodes: &Nodes) {
     for (of, leader) in [(0, 1), (1, 2), (2, 3)] {
-        done(&nodes, leader, &format!("cluster lead --stream-type Call --bucket {of} --node {leader}"));
+        done(nodes, leader, &format!("cluster lead --stream-type Call --bucket {of} --node {leader}"));
         nodes.until("it leads", |nodes| is_led_by(nodes, of, leader));
     }
-    nodes
 }
 
 /// One event for every stream, over HTTP.
@@ -203,6 +207,46 @@ fn a_line_that_is_wrong_whatever_is_stored_refuses_a_body_wherever_its_log_is_le
     }
     for node in 1..=3 {
         assert!(nodes.http(node).global().is_empty(), "node {node} shows a part of a body");
+    }
+    nodes.stop_all();
+}
+
+/// Whoever is asked seals what it leads, and its leader the rest: nobody has the keys of these streams before.
+#[test]
+fn a_body_of_new_subjects_is_sealed_and_stored_by_each_node_that_leads_some() {
+    let keys = tempfile::tempdir().unwrap();
+    let folder = keys.path().join("subjects").to_string_lossy().into_owned();
+    let mut nodes = Nodes::of(3, KEYS, &[]);
+    for node in 1..=3 {
+        nodes.tell(node, &["--subject-keys", &folder]);
+        nodes.start(node);
+    }
+    let call = json!({ "name": "Call", "buckets": 3, "erasable": "stream" });
+    nodes.until("all nodes see the folder", |nodes| nodes.http(1).post("stream-types", &call).status == 201);
+    let_each_lead(&nodes);
+    let data = json!({ "says": "something" });
+    let mut streams = Vec::new();
+    for (node, rule) in (1..=3).flat_map(|node| [(node, "abort"), (node, "skip")]) {
+        let path = format!("events?on_error={rule}");
+        let ids: Vec<String> = (0..STREAMS).map(|stream| format!("{rule}{node}-{stream}")).collect();
+        let line = |id: &String| {
+            let of =
+                json!({ "stream_type": "Call", "stream_id": id, "event_type": "E", "data": data, "command_id": "c" });
+            format!("{of}\n")
+        };
+        let body: String = ids.iter().map(line).collect();
+        let send = || nodes.http(node).post_as(&path, "application/x-ndjson", body.as_bytes());
+        nodes.until("it is stored", |_| send().status == 201);
+        let again = send().expect(201);
+        let told = (&again["appended"], &again["duplicates"], &again["rejected"]);
+        assert_eq!(told, (&json!(0), &json!(STREAMS), &json!([])), "node {node}, {rule}");
+        streams.extend(ids);
+    }
+    for node in 1..=3 {
+        for id in &streams {
+            let events = nodes.http(node).stream("Call", id);
+            assert!(events.len() == 1 && events[0]["data"] == data, "{id} at node {node}: {events:?}");
+        }
     }
     nodes.stop_all();
 }
