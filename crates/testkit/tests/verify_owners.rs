@@ -9,6 +9,7 @@ use common::{TIERS, event, request};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use strandline_deql::StoreConfig;
+use strandline_durable::objects::{ClusterMark, Purpose, Settings, mark_for_cluster, open_location};
 use strandline_durable::{Commit, JobSpec};
 use strandline_engine::append::Answer;
 use strandline_engine::read::{Order, StreamPage, StreamRead};
@@ -101,4 +102,9 @@ fn one_command_in_two_stream_types_is_found_where_it_is_unique_in_the_store() {
             && finding.contains("(seq 1 of stream `u` of `U`)")
     };
     assert_eq!(found.iter().filter(|finding| is_told(finding)).count(), 1, "{found:?}");
+    // of a replica's log nobody knows here whether its group has kept the end
+    let objects = open_location(&config.durable.path, Purpose::Own { scratch: None }, &Settings::from_env()).unwrap();
+    mark_for_cluster(&*objects, &ClusterMark { cluster: 7, store: config.name.clone() }).unwrap();
+    let found = findings(&store, &config);
+    assert!(!found.iter().any(is_told), "{found:?}");
 }

@@ -152,9 +152,9 @@ pub fn verify_watched(
     let log_config = log_config(config, tier.as_ref().and_then(DurableTier::keys))?;
     let unreadable = !report.findings.is_empty();
     let snapshot = tier.as_ref().map(DurableTier::pin);
+    let replicas = wal_dir.is_some() && is_clusters(config);
     let logs = match &wal_dir {
         Some(dir) => {
-            let replicas = is_clusters(config);
             let place = Place { dir, config: &log_config, disk, node, replicas };
             check_logs(&place, tier.as_ref(), &mut report)
         }
@@ -173,7 +173,7 @@ pub fn verify_watched(
     if !unreadable {
         let veil = tier.as_ref().map(|tier| Arc::clone(tier.veil())).unwrap_or_default();
         let unknown = subjects.map(|known| UnknownKeys::new(known, &config.name));
-        check_events(&rules, (snapshot.as_ref(), &veil), (&logs[..], unknown), &mut report, on_step);
+        check_events((&rules, replicas), (snapshot.as_ref(), &veil), (&logs[..], unknown), &mut report, on_step);
     }
     match tier.as_ref().and_then(DurableTier::unanswered) {
         Some(unanswered) => return Err(VerifyError::Unreachable(unanswered.to_string())),
@@ -376,7 +376,7 @@ fn stranger(store: &Place<'_>, key: &LogKey, dir: &Path, opened: &OpenedLog) -> 
 
 /// Walks every event once: files, then what is above each watermark.
 fn check_events(
-    rules: &Rules,
+    (rules, replicas): (&Rules, bool),
     (snapshot, veil): (Option<&Arc<Snapshot>>, &Veil),
     (logs, mut unknown): (&[OfflineLog], Option<UnknownKeys<'_>>),
     report: &mut Report,
@@ -399,7 +399,10 @@ fn check_events(
                 }
             }
             ids.add(event.event_id);
-            owners.add_command(event, &ids);
+            // its group may have given up what a replica's log ends with: then the command is free for another log
+            if of.is_some() || !replicas {
+                owners.add_command(event, &ids);
+            }
         };
         let damage = walk((snapshot, veil), logs, &mut each, &mut |done| on_step(Step::Events { done, of: rows }));
         if first_pass {

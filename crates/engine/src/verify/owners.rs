@@ -1,5 +1,6 @@
 //! What no owner can find by itself: rows in a file of another bucket than their stream's, which no reader of the stream would open, and
-//! command ids that two streams have though they are unique in the store.
+//! command ids that two streams have though they are unique in the store (in a cluster those of data files alone: a replica's log may end with
+//! what its group has given up).
 //!
 //! Memory: where ids are unique in the store, 32 bytes for each command of a pass, besides the ids of its events.
 
