@@ -238,19 +238,31 @@ async fn store(
     if let Some(projections) = served.store.confirm_projections(&stored).await {
         answer["projections"] = projections_json(&projections);
     }
-    if failed == 0 || as_lines {
-        return Ok(with_forbidden(answer::json(StatusCode::CREATED, &answer), &sum.rejected));
+    let forbidden = forbidden(&sum.rejected, &results, names);
+    let status = if failed == 0 || as_lines {
+        StatusCode::CREATED
+    } else {
+        answer["streams"] = Value::Array(per_stream(&parts, &results, &there, (names, served.store.is_limited())));
+        StatusCode::MULTI_STATUS
+    };
+    let mut answer = answer::json(status, &answer);
+    if let Some(why) = forbidden {
+        answer.extensions_mut().insert(PartForbidden(why));
     }
-    answer["streams"] = Value::Array(per_stream(&parts, &results, &there, (names, served.store.is_limited())));
-    Ok(answer::json(StatusCode::MULTI_STATUS, &answer))
+    Ok(answer)
 }
 
-/// The answer, and for the audit log why a line of the body is forbidden, if one is.
-fn with_forbidden(mut answer: HttpResponse, rejected: &[Rejected]) -> HttpResponse {
-    if let Some(first) = rejected.iter().find(|rejected| rejected.error.kind() == ErrorKind::Forbidden) {
-        answer.extensions_mut().insert(PartForbidden(first.error.message().to_owned()));
-    }
-    answer
+/// For the audit log: why a line of the body is forbidden, or a part of it, if one is.
+fn forbidden(
+    rejected: &[Rejected],
+    results: &[Result<AppendOutcome, NodeError>],
+    names: &FieldNames,
+) -> Option<String> {
+    let is_it = |kind: ErrorKind| kind == ErrorKind::Forbidden;
+    let line = rejected.iter().find(|rejected| is_it(rejected.error.kind()));
+    let part = || results.iter().filter_map(|result| result.as_ref().err()).find(|error| is_it(error.kind()));
+    let of_part = || part().map(|error| failure::answer(error, names).message().to_owned());
+    line.map(|line| line.error.message().to_owned()).or_else(of_part)
 }
 
 /// What is told about a body in sum.
@@ -420,6 +432,20 @@ mod tests {
         };
         assert!(told(false).contains("planted"));
         assert!(!told(true).contains("planted") && told(true).contains("unavailable"), "{}", told(true));
+    }
+
+    #[test]
+    fn the_audit_log_is_told_of_a_line_or_a_part_that_is_forbidden() {
+        let names = FieldNames::default();
+        let no = |kind: ErrorKind| Err(NodeError::Cluster { kind, why: "not yours".to_owned() });
+        let line = |kind: ErrorKind| Rejected { line: 1, error: ApiError::new(kind, "not this line") };
+        type Results<'a> = &'a [Result<AppendOutcome, NodeError>];
+        let told = |rejected: &[Rejected], results: Results<'_>| forbidden(rejected, results, &names);
+        assert_eq!(told(&[line(ErrorKind::SeqGap)], &[no(ErrorKind::Unavailable)]), None);
+        let of_line = told(&[line(ErrorKind::SeqGap), line(ErrorKind::Forbidden)], &[no(ErrorKind::Forbidden)]);
+        assert!(of_line.is_some_and(|why| why.contains("not this line")));
+        let of_part = told(&[], &[Ok(AppendOutcome::default()), no(ErrorKind::Forbidden)]);
+        assert!(of_part.is_some_and(|why| why.contains("not yours")));
     }
 
     #[test]
