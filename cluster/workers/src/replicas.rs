@@ -431,7 +431,7 @@ impl StoreReplicas {
     }
 
     /// `NotLeader`, if another node leads a log, and which one is known.
-    pub(crate) fn led_elsewhere(&self, log: &LogKey) -> Option<NodeError> {
+    pub(crate) fn log_led_elsewhere(&self, log: &LogKey) -> Option<NodeError> {
         match self.group(log)?.leadership() {
             Leadership::Follows { leader: Some((node, _)) } => Some(self.not_leader(Some(node))),
             _ => None,

@@ -19,7 +19,7 @@ impl StoreHandle {
     /// `NotLeader`, if another node leads the log of a batch that has one owner, as far as this one knows.
     pub(crate) fn led_elsewhere(&self, batch: &BatchBytes) -> Option<NodeError> {
         let replicas = self.parts.replicas.as_ref()?;
-        replicas.led_elsewhere(&self.parts.store.owner_of_batch(batch.view())?)
+        replicas.log_led_elsewhere(&self.parts.store.owner_of_batch(batch.view())?)
     }
 
     /// Everything that was acknowledged before this call (of one stream type, or of all) is seen by the reads that follow; `NotLeader` with
