@@ -8,10 +8,10 @@
 //! ```
 //!
 //! It refuses to judge logs against manifests: what a replica lacks its group gives it. A replica whose log is gone is refused where the
-//! node says that there was one: it must not vote with less than it had acknowledged.
+//! node says that there was one, and nothing in its folder says that it had not begun: it must not vote with less than it had acknowledged.
 
 use super::judge::{check_declaration, places, sealed};
-use super::lost::{FoundLog, folder, job_id, owner_name};
+use super::lost::{Folder, FoundLog, folder, job_id, owner_name};
 use super::open::{LogPlace, wal_dir};
 use super::options::{OpenError, OpenOptions};
 use super::report::OpenReport;
@@ -96,7 +96,11 @@ impl Store {
             looked => looked.map_err(cannot)?,
         };
         if existed && !is_there {
-            return Err(OpenError::ReplicaGone { log: key.clone(), dir });
+            // a node that was lost before it had written anything has promised nothing
+            let is_unbegun = Folder::look(&**disk, &dir, &place.config.pattern).map_err(cannot)?.first_spare;
+            if !is_unbegun {
+                return Err(OpenError::ReplicaGone { log: key.clone(), dir });
+            }
         }
         let identity = LogIdentity { stream_type: key.stream_type.to_string(), bucket: key.bucket, node: self.node };
         let opened = open_log(OpenWal {
