@@ -27,7 +27,7 @@ use kept_state::KeptFile;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use stores::{File, adopt, adopt_pause, heard, knows_alone, of_this_node, statements_of, types_of_alone};
+use stores::{File, adopt, adopt_pause, heard, joined, knows_alone, of_this_node, statements_of, types_of_alone};
 use strandline_consensus::control::{
     Control, ControlError, ControlParts, JoinError, KeptError, MetaMachine, MetaParts, OpenMetaError, SEGMENT_BYTES,
     StatementPlaces, admit, ask_to_join, open_meta, prove_offer,
@@ -535,7 +535,7 @@ async fn try_to_join(joining: &Joining<'_>) -> Result<Vec<StoreConfig>, ClusterE
     }
     admit(control.transport(), at, member.node, proof).await?;
     MemberFile { cluster, ..member }.write(dir)?;
-    control.joined(cluster);
+    joined(control, cluster, member.node).await;
     Ok(stores)
 }
 

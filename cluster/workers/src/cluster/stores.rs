@@ -9,12 +9,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use strandline_consensus::NodeId;
 use strandline_consensus::control::{Control, ControlError};
 use strandline_consensus::meta::{Command, Erasable, MetaState};
 use strandline_deql::{StoreConfig, changed_keys, parse_file, replaceable_changes};
 use strandline_engine::store::{Grace, OpenOptions, Store};
 use strandline_wal::Disk;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 /// Between looks at what the cluster says.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -22,6 +23,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 const SAY_EVERY: u32 = 50;
 /// Looks until a node that votes alone leads.
 const LOOKS_ALONE: u32 = 300;
+/// Time in which a leader reaches a node that has just joined: it tries every half second.
+const HEARS_WITHIN: Duration = Duration::from_secs(10);
 
 /// Whose statement holds where a node's own file says something else.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -102,6 +105,21 @@ pub(super) async fn heard(control: &Control) -> MetaState {
         }
         looks += 1;
         sleep(PAUSE).await;
+    }
+}
+
+/// A node was let in: it takes part from now on. Waits until the state of the cluster names it, so that it knows the others: what its leader
+/// sent before was refused, and comes again, and who stopped without it would know nobody to tell where it is the next time.
+pub(super) async fn joined(control: &Control, cluster: u128, node: NodeId) {
+    control.joined(cluster);
+    let hears = async {
+        let mut changed = control.watch();
+        while control.entry(node).is_none() && changed.changed().await.is_ok() {}
+    };
+    if timeout(HEARS_WITHIN, hears).await.is_err() {
+        tracing::warn!(
+            "this node has joined, and has not heard from the cluster yet: can the others reach its --cluster address?"
+        );
     }
 }
 
