@@ -8,6 +8,11 @@ pub(crate) fn number(text: &str) -> Result<u64, String> {
     whole(0..=u64::MAX)(text)
 }
 
+/// The id of a node of a cluster: they are numbered from 1.
+pub(crate) fn node_id(text: &str) -> Result<u64, String> {
+    whole(1..=u64::MAX)(text)
+}
+
 /// A whole number of a range, of the type that the option has.
 pub(crate) fn whole<N: TryFrom<u64>>(range: RangeInclusive<u64>) -> impl Fn(&str) -> Result<N, String> + Clone {
     move |text| {

@@ -26,7 +26,7 @@ pub(crate) enum Cluster {
 #[derive(Args, Debug)]
 pub(crate) struct ClusterNode {
     /// The node's id
-    #[arg(long, value_name = "N", value_parser = crate::value::whole::<u64>(1..=u64::MAX))]
+    #[arg(long, value_name = "N", value_parser = crate::value::node_id)]
     pub(crate) node: u64,
     /// Where the server is.
     #[command(flatten)]
@@ -37,10 +37,10 @@ pub(crate) struct ClusterNode {
 #[derive(Args, Debug)]
 pub(crate) struct ClusterReplace {
     /// The id of the node that is lost
-    #[arg(long, value_name = "N", value_parser = crate::value::whole::<u64>(1..=u64::MAX))]
+    #[arg(long, value_name = "N", value_parser = crate::value::node_id)]
     pub(crate) lost: u64,
     /// The id of the one that takes its place
-    #[arg(long, value_name = "N", value_parser = crate::value::whole::<u64>(1..=u64::MAX))]
+    #[arg(long, value_name = "N", value_parser = crate::value::node_id)]
     pub(crate) with: u64,
     /// Where the server is.
     #[command(flatten)]
@@ -65,10 +65,10 @@ pub(crate) struct ClusterMove {
     #[command(flatten)]
     pub(crate) log: OfLog,
     /// The node whose place it is
-    #[arg(long, value_name = "N", value_parser = crate::value::whole::<u64>(1..=u64::MAX))]
+    #[arg(long, value_name = "N", value_parser = crate::value::node_id)]
     pub(crate) from: u64,
     /// The node that gets it
-    #[arg(long, value_name = "N", value_parser = crate::value::whole::<u64>(1..=u64::MAX))]
+    #[arg(long, value_name = "N", value_parser = crate::value::node_id)]
     pub(crate) to: u64,
     /// The node that gets it leads the log; one that votes in it already leads it from then on
     #[arg(long)]
@@ -85,7 +85,7 @@ pub(crate) struct ClusterLead {
     #[command(flatten)]
     pub(crate) log: OfLog,
     /// The node that shall lead (without: whichever is elected)
-    #[arg(long, value_name = "N", value_parser = crate::value::whole::<u64>(1..=u64::MAX))]
+    #[arg(long, value_name = "N", value_parser = crate::value::node_id)]
     pub(crate) node: Option<u64>,
     /// Where the server is.
     #[command(flatten)]
