@@ -535,7 +535,7 @@ async fn try_to_join(joining: &Joining<'_>) -> Result<Vec<StoreConfig>, ClusterE
     }
     admit(control.transport(), at, member.node, proof).await?;
     MemberFile { cluster, ..member }.write(dir)?;
-    joined(control, cluster, member.node).await;
+    joined(control, cluster, member.node, at).await;
     Ok(stores)
 }
 

@@ -146,8 +146,10 @@ impl Control {
         }
     }
 
+    /// One that was removed before it heard of any other member asks where it joined, or was told to join.
     async fn ask_whether_removed(&self) -> bool {
-        for (node, address) in self.parts.transport.known().into_iter().filter(|(node, _)| *node != self.node()) {
+        let known = self.parts.transport.known().into_iter().filter(|(node, _)| *node != self.node());
+        for (node, address) in self.may_be().into_iter().chain(known) {
             let ask = Ask { kind: AskKind::State.to_u8(), body: SharedBytes::copy_aligned(&[]) };
             match self.parts.transport.ask(node, &address, ask, WITHIN).await {
                 Ok(state) => {

@@ -65,6 +65,8 @@ const STEER_EVERY: Duration = Duration::from_secs(1);
 
 /// Time of one step: a member that does not answer must not hold the other groups up.
 const STEER_WITHIN: Duration = Duration::from_secs(5);
+/// Whoever is at an address.
+const ANY: NodeId = 0;
 
 /// Random bits.
 pub type Entropy = Arc<dyn Fn() -> u128 + Send + Sync>;
@@ -191,8 +193,14 @@ impl Control {
         *self.hint.lock() = Some(address);
     }
 
-    /// The node has joined: from now on it speaks as a member.
-    pub fn joined(&self, cluster: u128) {
+    /// That address, of whichever node.
+    fn may_be(&self) -> Option<(NodeId, String)> {
+        self.hint.lock().clone().map(|address| (ANY, address))
+    }
+
+    /// The node has joined by the member at this address: from now on it speaks as a member, and asks there while it has heard of no other.
+    pub fn joined(&self, cluster: u128, by: &str) {
+        self.may_be_at(by.to_owned());
         self.parts.identity.joined(cluster);
     }
 

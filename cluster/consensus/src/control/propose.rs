@@ -21,8 +21,6 @@ use tokio::time::{Instant, sleep, timeout_at};
 const PAUSE: Duration = Duration::from_millis(100);
 /// Until what was applied is seen, or an entry of Raft's own has come in between.
 const SHORT_PAUSE: Duration = Duration::from_millis(5);
-/// Whoever is at an address.
-const ANY: NodeId = 0;
 /// Time of one hop: an election in between is another try.
 const HOP_WITHIN: Duration = Duration::from_secs(3);
 
@@ -52,7 +50,7 @@ impl Control {
         if self.parts.machine.next().is_some() {
             return self.propose_here(command).await;
         }
-        let hint = self.hint.lock().clone().map(|address| (ANY, address));
+        let hint = self.may_be();
         if let Some((node, address)) = self.leader_elsewhere() {
             let told = self.ask_leader(command, node, &address).await;
             // the last leader that this node has heard of may be elsewhere by now

@@ -271,6 +271,18 @@ async fn a_member_that_votes_nowhere_is_removed_at_once_and_learns_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_is_removed_before_it_hears_of_any_other_learns_it_where_it_joined() {
+    let folders = Folders::new();
+    let nodes = Node::three(&folders).await;
+    let fourth = Node::fresh(&folders, 4).await;
+    let offer = fourth.enters(&nodes[0], &folders.shared()).await.unwrap();
+    assert_eq!(nodes[1].control.remove(4).await, Ok(Outcome::Changed));
+    fourth.control.joined(offer.cluster, &nodes[0].address.to_string());
+    until(|| fourth.control.troubles().removed).await;
+    assert!(fourth.control.state().nodes().is_empty(), "nobody told it anything");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_that_stops_hands_over_first() {
     let folders = Folders::new();
     let nodes = Node::three(&folders).await;

@@ -213,13 +213,19 @@ impl Node {
     }
 
     pub(crate) async fn joins(&self, at: &Self, sees: &Path) -> Result<Offer, JoinError> {
+        let offer = self.enters(at, sees).await?;
+        self.control.joined(offer.cluster, &at.address.to_string());
+        Ok(offer)
+    }
+
+    /// It is let in, and takes no part yet: it hears nothing of the others until it does.
+    pub(crate) async fn enters(&self, at: &Self, sees: &Path) -> Result<Offer, JoinError> {
         let node = self.control.node();
         let places = Arc::new(Seen(sees.to_owned()));
         let facts = facts(node, &self.address);
         let (transport, at) = (self.control.transport(), at.address.to_string());
         let offer = ask_to_join(transport, &at, facts).await?;
         enter(transport, &at, node, offer.clone(), places, entropy()).await?;
-        self.control.joined(offer.cluster);
         Ok(offer)
     }
 

@@ -110,8 +110,8 @@ pub(super) async fn heard(control: &Control) -> MetaState {
 
 /// A node was let in: it takes part from now on. Waits until the state of the cluster names it, so that it knows the others: what its leader
 /// sent before was refused, and comes again, and who stopped without it would know nobody to tell where it is the next time.
-pub(super) async fn joined(control: &Control, cluster: u128, node: NodeId) {
-    control.joined(cluster);
+pub(super) async fn joined(control: &Control, cluster: u128, node: NodeId, by: &str) {
+    control.joined(cluster, by);
     let hears = async {
         let mut changed = control.watch();
         while control.entry(node).is_none() && changed.changed().await.is_ok() {}
