@@ -11,6 +11,7 @@
 //! What is refused is refused before anything is written that another start could trip over. It refuses to open stores.
 
 mod addresses;
+mod changed;
 mod kept;
 mod kept_state;
 mod stores;
@@ -22,6 +23,7 @@ use crate::node::{NodeOptions, StartError};
 use crate::subjects::shared::refuse_without_keys;
 use crate::subjects::unserved_in_cluster;
 use crate::{clock, random};
+use changed::{keep_roles, readdress};
 pub use kept::kept_stores;
 use kept_state::KeptFile;
 use std::path::Path;
@@ -52,8 +54,6 @@ use tokio::time::sleep;
 const JOIN_PAUSE: Duration = Duration::from_millis(500);
 /// Attempts, so that a node that is started with the others finds them.
 const JOIN_ATTEMPTS: usize = 40;
-/// Between attempts to tell the cluster where this node is now.
-const READDRESS_PAUSE: Duration = Duration::from_secs(1);
 
 /// Says why a node must not serve these stores; who starts it knows more than the stores themselves.
 pub type CheckStores = Arc<dyn Fn(&[StoreConfig]) -> Result<(), String> + Send + Sync>;
@@ -555,46 +555,4 @@ async fn come_back(
     let state = heard(control).await;
     keep_roles(control, options.roles, member, &state, dir).await?;
     of_this_node(&statements_of(&state), stores, dir, File::MayBeOld)
-}
-
-/// A node that comes back does what the cluster says, unless it was told something else and the cluster agrees. The file follows.
-async fn keep_roles(
-    control: &Control,
-    wanted: Option<Roles>,
-    member: &MemberFile,
-    state: &MetaState,
-    dir: &Path,
-) -> Result<(), ClusterError> {
-    let had = state.nodes().get(&member.node).map_or(member.roles, |entry| entry.facts.roles);
-    let roles = wanted.unwrap_or(had);
-    if roles != had {
-        let command = Command::SetRoles { node: member.node, instance: member.instance, roles };
-        control.propose(&command).await.map_err(|error| ClusterError::Roles { wanted: roles, had, error })?;
-        tracing::info!("this node has had the roles {had}, and has {roles} from now on");
-    }
-    if roles != member.roles {
-        MemberFile { roles, ..*member }.write(dir)?;
-    }
-    Ok(())
-}
-
-/// Tells the cluster where this node is, where that has changed, until it knows.
-async fn readdress(control: Control, facts: NodeFacts, mut stopped: watch::Receiver<bool>) {
-    let telling = async {
-        loop {
-            if control.entry(facts.id).is_some_and(|known| known.facts.addresses == facts.addresses) {
-                return;
-            }
-            let NodeFacts { id: node, instance, addresses, .. } = facts.clone();
-            match control.propose(&Command::Readdress { node, instance, addresses }).await {
-                Ok(_) => return,
-                Err(error) => tracing::info!("the cluster does not know yet where this node is: {error}"),
-            }
-            sleep(READDRESS_PAUSE).await;
-        }
-    };
-    tokio::select! {
-        () = telling => {}
-        () = async { drop(stopped.wait_for(|stopped| *stopped).await) } => {}
-    }
 }
