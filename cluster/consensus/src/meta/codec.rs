@@ -125,12 +125,7 @@ impl Command {
                 out.u8(u8::from(*paused));
                 out.text(store);
             }
-            Self::Remember { store, owner, turn, entries } => {
-                [owner.term, owner.node, *turn].into_iter().for_each(|value| out.u64(value));
-                out.text(store);
-                out.count(entries.len());
-                entries.iter().for_each(|(name, value)| put_remembered(&mut out, name, value));
-            }
+            Self::Remember { store, owner, turn, entries } => put_remember(&mut out, store, (*owner, *turn), entries),
         }
         out.0
     }
@@ -197,6 +192,13 @@ fn take_type(take: &mut Take<'_>) -> Result<Command, FieldError> {
 
 fn take_move(take: &mut Take<'_>) -> Result<(NodeId, NodeId, GroupId), FieldError> {
     Ok((take.u64()?, take.u64()?, take_group(take)?))
+}
+
+fn put_remember(out: &mut Put, store: &str, (owner, turn): (LeaderId, u64), entries: &[(String, Arc<[u8]>)]) {
+    [owner.term, owner.node, turn].into_iter().for_each(|value| out.u64(value));
+    out.text(store);
+    out.count(entries.len());
+    entries.iter().for_each(|(name, value)| put_remembered(out, name, value));
 }
 
 fn take_remember(take: &mut Take<'_>) -> Result<Command, FieldError> {
