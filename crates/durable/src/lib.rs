@@ -43,8 +43,8 @@ pub use manifest::{
     SegmentRef, Tombstone,
 };
 pub use merge::{
-    Expected, MergeAnswer, MergeAsk, MergeError, MergeLimits, MergeOrder, MergeReport, MergeSpec, Merged, WindowOrder,
-    WindowReport,
+    Expected, HelpAnswer, HelpAsk, HelpError, MergeError, MergeLimits, MergeOrder, MergeReport, MergeSpec, Merged,
+    WindowOrder, WindowReport,
 };
 pub use objects::{ObjectError, Objects, SharedObjects};
 pub use partition::{PartitionKey, Partitioner};

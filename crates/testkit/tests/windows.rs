@@ -9,7 +9,7 @@ mod two_owners;
 
 use common::{TIERS, assert_all, load};
 use std::sync::Arc;
-use strandline_durable::{MergeError, WindowReport};
+use strandline_durable::{HelpError, WindowReport};
 use strandline_engine::compact::{self, CompactError, JobLimits, JobOutcome, NoSteps, Plan, Progress};
 use strandline_engine::read::{Order, StreamRead};
 use strandline_engine::store::Store;
@@ -60,7 +60,7 @@ fn committed(
 
 fn refused<T>(outcome: Result<T, CompactError>, says: &str) {
     let error = outcome.err().unwrap();
-    assert!(matches!(&error, CompactError::Merge(MergeError::Ordered(why)) if why.contains(says)), "{error}");
+    assert!(matches!(&error, CompactError::Help(HelpError::Ordered(why)) if why.contains(says)), "{error}");
 }
 
 /// What the live files are, but for their names.

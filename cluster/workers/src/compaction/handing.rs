@@ -30,7 +30,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use strandline_consensus::control::{Control, taker};
 use strandline_consensus::{NodeId, TransportError};
-use strandline_durable::{MergeAnswer, MergeAsk};
+use strandline_durable::{HelpAnswer, HelpAsk};
 use strandline_engine::compact::{
     CompactError, JobOutcome, MergeOutcome, MergePlan, Partition, Phase, Plan, commit_merged, plan, plan_merge,
 };
@@ -149,8 +149,8 @@ impl Taker {
         let expected = parts.store.durable().expect_files(job_id);
         let (store, fenced, step) = (parts.store.name(), &*parts.fenced, (Phase::Merging, plan.events()));
         let wanted = Wanted { store, job, job_id, fenced, step };
-        let report = match self.ask(&wanted, MergeAsk::Begin(plan.order(job_id))).await {
-            Ok(MergeAnswer::Done(report)) => report,
+        let report = match self.ask(&wanted, HelpAsk::Begin(plan.order(job_id))).await {
+            Ok(HelpAnswer::Done(report)) => report,
             Ok(_) => return self.is_done_here(&wanted, STRANGE),
             Err(_) if wanted.is_fenced() => return Some(Ok(None)),
             Err(why) => return self.is_done_here(&wanted, &why),
@@ -168,7 +168,7 @@ impl Taker {
                 parts.metrics.merges_handed.add(u64::from(outcome.files > 0));
                 Some(Ok(Some(outcome)))
             }
-            Err(CompactError::Merge(error)) => self.is_done_here(&wanted, &error.to_string()),
+            Err(CompactError::Help(error)) => self.is_done_here(&wanted, &error.to_string()),
             Err(error) => Some(Err(error)),
         }
     }
@@ -194,8 +194,8 @@ impl Taker {
         let expected = parts.store.durable().expect_files(job_id);
         let (store, fenced, step) = (parts.store.name(), &*parts.fenced, (Phase::Writing, plan.events));
         let wanted = Wanted { store, job, job_id, fenced, step };
-        let report = match self.ask(&wanted, MergeAsk::BeginWindow(plan.order(&parts.store, job_id))).await {
-            Ok(MergeAnswer::Wrote(report)) => report,
+        let report = match self.ask(&wanted, HelpAsk::BeginWindow(plan.order(&parts.store, job_id))).await {
+            Ok(HelpAnswer::Wrote(report)) => report,
             Ok(_) => return self.is_done_here(&wanted, STRANGE),
             Err(why) => return self.is_done_here(&wanted, &why),
         };
@@ -206,7 +206,7 @@ impl Taker {
                 parts.metrics.jobs_handed.add(1);
                 Some(Ok(outcome))
             }
-            Err(error @ (CompactError::Merge(_) | CompactError::StalePlan)) => {
+            Err(error @ (CompactError::Help(_) | CompactError::StalePlan)) => {
                 self.is_done_here(&wanted, &error.to_string())
             }
             Err(error) => Some(Err(error)),
@@ -227,15 +227,15 @@ impl Taker {
     }
 
     /// Asks until it has ended well.
-    async fn ask(&self, wanted: &Wanted<'_>, begin: MergeAsk) -> Result<MergeAnswer, String> {
+    async fn ask(&self, wanted: &Wanted<'_>, begin: HelpAsk) -> Result<HelpAnswer, String> {
         let (mut ask, mut heard) = (begin, Instant::now());
         let mut moving = Rows { done: 0, since: heard };
         while !wanted.is_over() {
             let what = ask.encode().map_err(|error| error.to_string())?;
             match self.control.ask_help(self.node, wanted.store, &what).await {
-                Ok(answer) => match MergeAnswer::decode(&answer).map_err(|error| error.to_string())? {
-                    MergeAnswer::Failed { why } => return Err(why),
-                    MergeAnswer::Working { rows } => {
+                Ok(answer) => match HelpAnswer::decode(&answer).map_err(|error| error.to_string())? {
+                    HelpAnswer::Failed { why } => return Err(why),
+                    HelpAnswer::Working { rows } => {
                         let (phase, total) = wanted.step;
                         wanted.job.progress.done_elsewhere(phase, rows, total);
                         heard = Instant::now();
@@ -247,14 +247,14 @@ impl Taker {
                     ended => return Ok(ended),
                 },
                 Err(error @ TransportError::Refused { .. }) => return Err(error.to_string()),
-                Err(error) if !matches!(ask, MergeAsk::GoOn { .. }) || heard.elapsed() > PATIENCE => {
+                Err(error) if !matches!(ask, HelpAsk::GoOn { .. }) || heard.elapsed() > PATIENCE => {
                     self.away.store(true, Ordering::SeqCst);
                     return Err(error.to_string());
                 }
                 Err(_) => sleep(PAUSE).await,
             }
             // never begun twice: it may have begun
-            ask = MergeAsk::GoOn { job_id: wanted.job_id };
+            ask = HelpAsk::GoOn { job_id: wanted.job_id };
         }
         Err("it is not asked for any more".to_owned())
     }

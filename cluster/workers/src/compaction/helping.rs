@@ -28,7 +28,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use strandline_consensus::BoxFuture;
 use strandline_consensus::control::Helps;
-use strandline_durable::{FileEntry, MergeAnswer, MergeAsk, MergeOrder, WindowOrder};
+use strandline_durable::{FileEntry, HelpAnswer, HelpAsk, MergeOrder, WindowOrder};
 use strandline_engine::compact::{Partition, Trigger};
 use strandline_engine::store::Store;
 use strandline_event::{LogIndex, LogKey};
@@ -51,7 +51,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 struct Errand {
     job: Arc<Job>,
     asked: Mutex<Instant>,
-    end: watch::Sender<Option<MergeAnswer>>,
+    end: watch::Sender<Option<HelpAnswer>>,
 }
 
 impl Errand {
@@ -60,12 +60,12 @@ impl Errand {
     }
 
     /// What came of it, or how far it is by now.
-    async fn answer(&self) -> MergeAnswer {
+    async fn answer(&self) -> HelpAnswer {
         *self.asked.lock() = Instant::now();
         let mut end = self.end.subscribe();
         drop(timeout(ANSWER_WITHIN, end.wait_for(Option::is_some)).await);
         let ended = self.end.borrow().clone();
-        ended.unwrap_or_else(|| MergeAnswer::Working { rows: self.job.progress.rows_done() })
+        ended.unwrap_or_else(|| HelpAnswer::Working { rows: self.job.progress.rows_done() })
     }
 }
 
@@ -83,10 +83,10 @@ pub(crate) struct StoreHelp {
 impl Helps for StoreHelp {
     fn help<'a>(&'a self, what: &'a [u8]) -> BoxFuture<'a, Result<Vec<u8>, String>> {
         Box::pin(async move {
-            let errand = match MergeAsk::decode(what).map_err(|error| error.to_string())? {
-                MergeAsk::Begin(order) => self.begin_merge(order).await?,
-                MergeAsk::BeginWindow(order) => self.begin_window(order).await?,
-                MergeAsk::GoOn { job_id } => self.find(job_id)?,
+            let errand = match HelpAsk::decode(what).map_err(|error| error.to_string())? {
+                HelpAsk::Begin(order) => self.begin_merge(order).await?,
+                HelpAsk::BeginWindow(order) => self.begin_window(order).await?,
+                HelpAsk::GoOn { job_id } => self.find(job_id)?,
             };
             errand.answer().await.encode().map_err(|error| error.to_string())
         })
@@ -124,7 +124,7 @@ impl StoreHelp {
             measured: Arc::clone(&parts.measured),
             span: span.clone(),
         });
-        let doing = async move { Ok::<_, NodeError>(MergeAnswer::Done(merging.await??)) };
+        let doing = async move { Ok::<_, NodeError>(HelpAnswer::Done(merging.await??)) };
         tokio::spawn(work(parts, Arc::clone(&errand), Arc::clone(&self.metrics), span, doing));
         Ok(errand)
     }
@@ -144,7 +144,7 @@ impl StoreHelp {
             measured: Arc::clone(&parts.measured),
             span: span.clone(),
         });
-        let doing = async move { Ok::<_, NodeError>(MergeAnswer::Wrote(writing.await??)) };
+        let doing = async move { Ok::<_, NodeError>(HelpAnswer::Wrote(writing.await??)) };
         tokio::spawn(work(parts, Arc::clone(&errand), Arc::clone(&self.metrics), span, doing));
         Ok(errand)
     }
@@ -206,7 +206,7 @@ async fn work(
     errand: Arc<Errand>,
     metrics: Arc<Metrics>,
     span: Span,
-    doing: impl Future<Output = Result<MergeAnswer, NodeError>> + Send,
+    doing: impl Future<Output = Result<HelpAnswer, NodeError>> + Send,
 ) {
     let _end = EndOnPanic("work for another node panicked");
     let job = &errand.job;
@@ -228,20 +228,20 @@ async fn work(
         Err(error) => {
             let (why, cancelled) = (error.to_string(), job.progress.is_cancelled());
             let end = JobEnd { ended_at: clock::now(), error: Some(why.clone()), cancelled, ..JobEnd::default() };
-            (MergeAnswer::Failed { why }, end)
+            (HelpAnswer::Failed { why }, end)
         }
     };
     errand.end.send_replace(Some(answer));
     parts.book.finish(job, end);
 }
 
-fn ended_well(answer: &MergeAnswer) -> JobEnd {
+fn ended_well(answer: &HelpAnswer) -> JobEnd {
     let files: &[FileEntry] = match answer {
-        MergeAnswer::Done(report) => &report.files,
-        MergeAnswer::Wrote(report) => &report.files,
-        MergeAnswer::Working { .. } | MergeAnswer::Failed { .. } => &[],
+        HelpAnswer::Done(report) => &report.files,
+        HelpAnswer::Wrote(report) => &report.files,
+        HelpAnswer::Working { .. } | HelpAnswer::Failed { .. } => &[],
     };
-    let inputs = if let MergeAnswer::Done(report) = answer { report.taken.len() as u64 } else { 0 };
+    let inputs = if let HelpAnswer::Done(report) = answer { report.taken.len() as u64 } else { 0 };
     JobEnd {
         ended_at: clock::now(),
         inputs,

@@ -15,14 +15,16 @@
 use super::{MergeError, MergeLimits, MergeSpec, Merged};
 use crate::entry::FileEntry;
 use crate::manifest::EnvelopeError;
+use crate::objects::ObjectError;
+use crate::read::{Counters, DataFile, ReadError};
 use crate::tier::{DurableTier, Snapshot};
 use crate::wire;
-use crate::write::{JobSpec, WriteError, staged};
+use crate::write::{JobSpec, staged};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use strandline_event::{LogIndex, LogKey};
+use strandline_event::{ErrorKind, LogIndex, LogKey};
 
 mod window;
 
@@ -49,7 +51,7 @@ pub struct MergeOrder {
 /// What is asked of the process that helps.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum MergeAsk {
+pub enum HelpAsk {
     /// Begin this.
     Begin(MergeOrder),
     /// Begin the files of this window.
@@ -65,7 +67,7 @@ pub enum MergeAsk {
 /// What it says.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum MergeAnswer {
+pub enum HelpAnswer {
     /// It has not ended.
     Working {
         /// Rows so far.
@@ -95,6 +97,36 @@ pub struct MergeReport {
     pub doubles: u64,
 }
 
+/// Why nothing is begun for another process, or what it wrote is not taken. Nothing was replaced.
+#[derive(Debug, thiserror::Error)]
+pub enum HelpError {
+    /// Too little is known here to begin, or it is not what was ordered.
+    #[error("{0}")]
+    Ordered(String),
+    /// The merge that was ordered.
+    #[error(transparent)]
+    Merge(#[from] MergeError),
+    /// The object store says nothing of a file that was written, or that it is not there.
+    #[error(transparent)]
+    Objects(#[from] ObjectError),
+    /// A file is not what its entry says.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+impl HelpError {
+    /// What it means to the one who called.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Ordered(_) => ErrorKind::Unavailable,
+            Self::Merge(error) => error.kind(),
+            Self::Objects(error) => error.kind(),
+            Self::Read(error) => error.kind(),
+        }
+    }
+}
+
 fn written<T: Serialize>(what: &T) -> Result<Vec<u8>, EnvelopeError> {
     serde_json::to_vec(what).map_err(|error| EnvelopeError::Json(error.to_string()))
 }
@@ -103,7 +135,7 @@ fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, EnvelopeError> {
     serde_json::from_slice(bytes).map_err(|error| EnvelopeError::Json(error.to_string()))
 }
 
-impl MergeAsk {
+impl HelpAsk {
     /// As JSON.
     ///
     /// # Errors
@@ -121,7 +153,7 @@ impl MergeAsk {
     }
 }
 
-impl MergeAnswer {
+impl HelpAnswer {
     /// As JSON.
     ///
     /// # Errors
@@ -145,12 +177,12 @@ fn writer_of(job_id: u128) -> String {
 }
 
 /// Who helps knows the version that an order is of.
-fn known(snapshot: &Snapshot, wanted: u64) -> Result<(), MergeError> {
+fn known(snapshot: &Snapshot, wanted: u64) -> Result<(), HelpError> {
     let known = snapshot.version();
     if known >= wanted {
         return Ok(());
     }
-    Err(MergeError::Ordered(format!("version {wanted} is not known here yet, {known} is")))
+    Err(HelpError::Ordered(format!("version {wanted} is not known here yet, {known} is")))
 }
 
 /// Files that another process writes for a job of this one: no sweep takes them while this is held.
@@ -177,17 +209,17 @@ impl DurableTier {
     /// Does a merge that another process has ordered. On an error what was written is taken away again.
     ///
     /// # Errors
-    /// `Ordered`: the version that the order is of is not known here yet, or its files are live no more; [`MergeError`].
+    /// `Ordered`: the version that the order is of is not known here yet, or its files are live no more; `Merge`.
     pub fn merge_for_another(
         &self,
         order: &MergeOrder,
         on_rows: &mut dyn FnMut(u64) -> ControlFlow<()>,
-    ) -> Result<MergeReport, MergeError> {
+    ) -> Result<MergeReport, HelpError> {
         let snapshot = self.pin();
         known(&snapshot, order.version)?;
         let input = |path: &String| {
             let file = snapshot.files().iter().find(|file| file.path == *path).cloned();
-            file.ok_or_else(|| MergeError::Ordered(format!("data file `{path}` is live no more")))
+            file.ok_or_else(|| HelpError::Ordered(format!("data file `{path}` is live no more")))
         };
         let inputs = order.inputs.iter().map(input).collect::<Result<Vec<_>, _>>()?;
         let job = JobSpec {
@@ -206,45 +238,48 @@ impl DurableTier {
     }
 
     /// What another process wrote for a job of this one, ready to be committed in the place of `inputs`: the files are of that job and of
-    /// the partition of the inputs, and they are there. The caller holds [`Expected`].
+    /// the partition of the inputs, they are there, and end as they say. The caller holds [`Expected`].
     ///
     /// # Errors
-    /// `Ordered`: it is not what was ordered; the files are nobody's. The object store gives no answer.
+    /// [`HelpError`]: it is not what was ordered, or a file is not what its entry says; the files are nobody's.
     pub fn take_merged(
         &self,
         job_id: u128,
         inputs: &[Arc<FileEntry>],
         report: MergeReport,
-    ) -> Result<Merged, MergeError> {
+    ) -> Result<Merged, HelpError> {
         let of_inputs = |names: &[String]| {
             let input = |name: &String| {
                 let file = inputs.iter().find(|file| file.path == *name).cloned();
-                file.ok_or_else(|| MergeError::Ordered(format!("data file `{name}` was not to be merged")))
+                file.ok_or_else(|| HelpError::Ordered(format!("data file `{name}` was not to be merged")))
             };
             names.iter().map(input).collect::<Result<Vec<_>, _>>()
         };
         let (taken, left_alone) = (of_inputs(&report.taken)?, of_inputs(&report.left_alone)?);
-        let writer = writer_of(job_id);
+        let (writer, counters) = (writer_of(job_id), Arc::new(Counters::default()));
         for file in &report.files {
             let other_partition = inputs.iter().any(|input| input.partition != file.partition);
             if file.job_id != job_id || other_partition || !file.path.contains(&writer) {
-                return Err(MergeError::Ordered(format!("data file `{}` is not of this merge", file.path)));
+                return Err(HelpError::Ordered(format!("data file `{}` is not of this merge", file.path)));
             }
-            self.check_there(file)?;
+            self.check_there(file, &counters)?;
         }
         report.files.iter().for_each(|file| self.staged_files().insert(&file.path));
         Ok(Merged { files: report.files, taken, left_alone, doubles: report.doubles, ..Merged::default() })
     }
 
-    /// A file that was written elsewhere is seen here, in its whole length.
-    fn check_there(&self, file: &FileEntry) -> Result<(), MergeError> {
+    /// A file that was written elsewhere is seen here, in its whole length, and its footer has the checksum and the number of rows that its entry
+    /// says. What stands before the footer is not read again: the checksum of the whole file is, as that of one written here, the word of who wrote
+    /// it, and `verify` reads all.
+    fn check_there(&self, file: &FileEntry, counters: &Arc<Counters>) -> Result<(), HelpError> {
         let objects = &*self.shared().objects;
-        let there = objects.open(&staged(objects, &file.path)).map_err(WriteError::from)?;
-        if there.len() == file.bytes {
-            return Ok(());
+        let there = objects.open(&staged(objects, &file.path))?;
+        if there.len() != file.bytes {
+            let (path, found, bytes) = (&file.path, there.len(), file.bytes);
+            return Err(HelpError::Ordered(format!("data file `{path}` has {found} bytes here instead of {bytes}")));
         }
-        let (path, found, bytes) = (&file.path, there.len(), file.bytes);
-        Err(MergeError::Ordered(format!("data file `{path}` has {found} bytes here instead of {bytes}")))
+        DataFile::open(self.shared(), &Arc::new(file.clone()), counters)?;
+        Ok(())
     }
 }
 

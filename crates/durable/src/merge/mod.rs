@@ -30,7 +30,7 @@ use crate::redaction::Veil;
 use crate::tier::{DurableTier, Snapshot};
 use crate::write::{JobSpec, JobWriter, Permits, REPORT_ROWS, WriteError};
 use doubles::Doubles;
-pub use elsewhere::{Expected, MergeAnswer, MergeAsk, MergeOrder, MergeReport, WindowOrder, WindowReport};
+pub use elsewhere::{Expected, HelpAnswer, HelpAsk, HelpError, MergeOrder, MergeReport, WindowOrder, WindowReport};
 use heap::Heap;
 use order::Order;
 use source::Source;
@@ -102,9 +102,6 @@ pub enum MergeError {
         /// The first input.
         path: String,
     },
-    /// What is done for another process does not begin, or did not give what was ordered.
-    #[error("{0}")]
-    Ordered(String),
 }
 
 impl MergeError {
@@ -115,7 +112,6 @@ impl MergeError {
             Self::Read(error) => error.kind(),
             Self::Write(error) => error.kind(),
             Self::Differs { .. } | Self::NotSorted(_) | Self::OtherPartition { .. } => ErrorKind::Integrity,
-            Self::Ordered(_) => ErrorKind::Unavailable,
         }
     }
 }

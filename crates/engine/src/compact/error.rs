@@ -34,9 +34,12 @@ pub enum CompactError {
     /// Heads or commands on disk cannot be read.
     #[error(transparent)]
     Settled(#[from] SettledError),
-    /// Files cannot be merged, or what another node writes for this one is not what was ordered.
+    /// Files cannot be merged.
     #[error(transparent)]
     Merge(strandline_durable::MergeError),
+    /// Nothing is begun for another node, or what one wrote for this one is not what was ordered.
+    #[error(transparent)]
+    Help(#[from] strandline_durable::HelpError),
     /// A data file cannot be written.
     #[error(transparent)]
     Write(strandline_durable::WriteError),
@@ -60,6 +63,7 @@ impl CompactError {
             Self::Read(error) => error.kind(),
             Self::Settled(error) => error.kind(),
             Self::Merge(error) => error.kind(),
+            Self::Help(error) => error.kind(),
             Self::Write(error) => error.kind(),
             Self::Commit(error) => error.kind(),
         }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::testing::*;
 use crate::tier::tests::all;
+use crate::write::WriteError;
 use crate::{CommitError, FollowedOthers, Redact, Redaction, Replacement, StreamQuery};
 use std::path::Path;
 use strandline_event::{Micros, Seq};
@@ -45,7 +46,7 @@ fn order(tier: &DurableTier, job_id: u128) -> (MergeOrder, Vec<Arc<FileEntry>>) 
     (order, inputs)
 }
 
-fn done(tier: &DurableTier, order: &MergeOrder) -> Result<MergeReport, MergeError> {
+fn done(tier: &DurableTier, order: &MergeOrder) -> Result<MergeReport, HelpError> {
     tier.merge_for_another(order, &mut |_| ControlFlow::Continue(()))
 }
 
@@ -54,9 +55,9 @@ fn replacement(job_id: u128, merged: Merged) -> Replacement {
     Replacement { job_id, at: Micros(START_US + 9), log: log(), remove: taken, add: files, doubles }
 }
 
-fn is_ordered_otherwise<T: std::fmt::Debug>(outcome: Result<T, MergeError>, says: &str) {
+fn is_ordered_otherwise<T: std::fmt::Debug>(outcome: Result<T, HelpError>, says: &str) {
     let error = outcome.unwrap_err();
-    assert!(matches!(&error, MergeError::Ordered(why) if why.contains(says)), "{error}");
+    assert!(matches!(&error, HelpError::Ordered(why) if why.contains(says)), "{error}");
 }
 
 #[test]
@@ -69,8 +70,8 @@ fn what_one_member_merges_another_one_commits() {
     let report = done(&two, &order).unwrap();
     assert_eq!((one.pin().files().len(), two.pin().files().len()), (3, 3), "nothing is true yet");
     // over the wire
-    let said = MergeAnswer::decode(&MergeAnswer::Done(report.clone()).encode().unwrap()).unwrap();
-    assert_eq!(said, MergeAnswer::Done(report.clone()));
+    let said = HelpAnswer::decode(&HelpAnswer::Done(report.clone()).encode().unwrap()).unwrap();
+    assert_eq!(said, HelpAnswer::Done(report.clone()));
     let merged = one.take_merged(50, &inputs, report).unwrap();
     one.replace(&replacement(50, merged)).unwrap();
     drop(expected);
@@ -110,7 +111,7 @@ fn an_order_is_done_by_who_knows_its_version_and_taken_as_it_was_ordered() {
     let strange = MergeOrder { inputs: vec!["strange.parquet".to_owned()], ..order.clone() };
     is_ordered_otherwise(done(&two, &strange), "is live no more");
     let cancelled = two.merge_for_another(&order, &mut |_| ControlFlow::Break(()));
-    assert!(matches!(cancelled, Err(MergeError::Write(WriteError::Cancelled))));
+    assert!(matches!(cancelled, Err(HelpError::Merge(MergeError::Write(WriteError::Cancelled)))));
     let _expected = one.expect_files(50);
     let report = done(&two, &order).unwrap();
     is_ordered_otherwise(one.take_merged(51, &inputs, report.clone()), "is not of this merge");
@@ -118,6 +119,16 @@ fn an_order_is_done_by_who_knows_its_version_and_taken_as_it_was_ordered() {
     let mut cut = report.clone();
     cut.files[0].bytes += 1;
     is_ordered_otherwise(one.take_merged(50, &inputs, cut), "bytes here instead of");
+    let wrong: [&dyn Fn(&mut FileEntry); 2] = [&|file| file.rows += 1, &|file| {
+        file.tail_crc32c ^= 1;
+        file.tail.iter_mut().for_each(|parts| parts.footer_crc32c ^= 1);
+    }];
+    for wrong in wrong {
+        let mut changed = report.clone();
+        wrong(&mut changed.files[0]);
+        let refused = one.take_merged(50, &inputs, changed);
+        assert!(matches!(refused, Err(HelpError::Read(_))), "{refused:?}");
+    }
     let mut fewer = report.clone();
     fewer.taken.pop();
     let merged = one.take_merged(50, &inputs, fewer).unwrap();
@@ -178,19 +189,19 @@ fn what_is_asked_and_answered_stands_in_json() {
     let order = MergeOrder { job_id: 0xab, version: 7, stream_type, bucket, inputs, enough_bytes: 9 };
     let begin = r#"{"begin":{"job_id":"000000000000000000000000000000ab","version":7,"stream_type":"Call","bucket":0,"inputs":["a.parquet"],"enough_bytes":9}}"#;
     let go_on = r#"{"go_on":{"job_id":"000000000000000000000000000000ab"}}"#;
-    for (ask, json) in [(MergeAsk::Begin(order), begin), (MergeAsk::GoOn { job_id: 0xab }, go_on)] {
+    for (ask, json) in [(HelpAsk::Begin(order), begin), (HelpAsk::GoOn { job_id: 0xab }, go_on)] {
         assert_eq!(String::from_utf8(ask.encode().unwrap()).unwrap(), json);
-        assert_eq!(MergeAsk::decode(json.as_bytes()).unwrap(), ask);
+        assert_eq!(HelpAsk::decode(json.as_bytes()).unwrap(), ask);
     }
     let report = MergeReport { files: Vec::new(), taken: vec!["a".to_owned()], left_alone: Vec::new(), doubles: 2 };
     let answers = [
-        (MergeAnswer::Working { rows: 5 }, r#"{"working":{"rows":5}}"#),
-        (MergeAnswer::Done(report), r#"{"done":{"files":[],"taken":["a"],"left_alone":[],"doubles":2}}"#),
-        (MergeAnswer::Failed { why: "no room".to_owned() }, r#"{"failed":{"why":"no room"}}"#),
+        (HelpAnswer::Working { rows: 5 }, r#"{"working":{"rows":5}}"#),
+        (HelpAnswer::Done(report), r#"{"done":{"files":[],"taken":["a"],"left_alone":[],"doubles":2}}"#),
+        (HelpAnswer::Failed { why: "no room".to_owned() }, r#"{"failed":{"why":"no room"}}"#),
     ];
     for (answer, json) in answers {
         assert_eq!(String::from_utf8(answer.encode().unwrap()).unwrap(), json);
-        assert_eq!(MergeAnswer::decode(json.as_bytes()).unwrap(), answer);
+        assert_eq!(HelpAnswer::decode(json.as_bytes()).unwrap(), answer);
     }
-    assert!(MergeAsk::decode(b"{}").is_err() && MergeAnswer::decode(&begin.as_bytes()[1..]).is_err());
+    assert!(HelpAsk::decode(b"{}").is_err() && HelpAnswer::decode(&begin.as_bytes()[1..]).is_err());
 }

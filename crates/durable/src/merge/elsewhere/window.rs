@@ -18,11 +18,10 @@
 //! Invariant: only files go over the wire. What else a commit says (heads, commands, chunks, how many rows there are) comes from the log of the
 //! one that commits, so that a file too many or too few is found there.
 
-use super::{known, writer_of};
+use super::{HelpError, known, writer_of};
 use crate::entry::FileEntry;
 use crate::layout::Layout;
-use crate::merge::MergeError;
-use crate::read::{Counters, DataFile};
+use crate::read::Counters;
 use crate::rows::Rows;
 use crate::sort::RowRef;
 use crate::tier::DurableTier;
@@ -93,18 +92,18 @@ impl DurableTier {
     ///
     /// # Errors
     /// `Ordered`: they may be others.
-    pub fn may_write(&self, order: &WindowOrder, layout: &Layout) -> Result<(), MergeError> {
+    pub fn may_write(&self, order: &WindowOrder, layout: &Layout) -> Result<(), HelpError> {
         let snapshot = self.pin();
         known(&snapshot, order.version)?;
         let (watermark, begin) = (snapshot.watermark(&order.log()), order.from_exclusive);
         if watermark != begin {
             let why = format!("the window begins after {begin}, and the watermark here is {watermark}");
-            return Err(MergeError::Ordered(why));
+            return Err(HelpError::Ordered(why));
         }
         if layout.settings() == order.settings {
             return Ok(());
         }
-        Err(MergeError::Ordered("files are written by other settings here".to_owned()))
+        Err(HelpError::Ordered("files are written by other settings here".to_owned()))
     }
 
     /// As [`write_files`](Self::write_files), for a job that another process commits, under the name that it expects.
@@ -128,19 +127,17 @@ impl DurableTier {
     /// once, in its whole length, and ends as it says. The caller holds [`Expected`](super::Expected), and has counted their rows.
     ///
     /// # Errors
-    /// `Ordered`: it is not what was ordered; `Read`: a file is not what its entry says. The files are nobody's.
-    pub fn take_written(&self, order: &WindowOrder, report: WindowReport) -> Result<Vec<FileEntry>, MergeError> {
+    /// [`HelpError`]: it is not what was ordered, or a file is not what its entry says; the files are nobody's.
+    pub fn take_written(&self, order: &WindowOrder, report: WindowReport) -> Result<Vec<FileEntry>, HelpError> {
         if !each_once(&report.files) {
-            return Err(MergeError::Ordered("a data file of this window is named twice".to_owned()));
+            return Err(HelpError::Ordered("a data file of this window is named twice".to_owned()));
         }
         let counters = Arc::new(Counters::default());
         for file in &report.files {
             if !order.is_of(file, report.through) {
-                return Err(MergeError::Ordered(format!("data file `{}` is not of this window", file.path)));
+                return Err(HelpError::Ordered(format!("data file `{}` is not of this window", file.path)));
             }
-            self.check_there(file)?;
-            // its footer has the checksum and the number of rows that the entry says
-            DataFile::open(self.shared(), &Arc::new(file.clone()), &counters)?;
+            self.check_there(file, &counters)?;
         }
         report.files.iter().for_each(|file| self.staged_files().insert(&file.path));
         Ok(report.files)

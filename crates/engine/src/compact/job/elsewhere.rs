@@ -14,7 +14,7 @@ use crate::compact::error::CompactError;
 use crate::compact::plan::{JobLimits, Plan};
 use crate::store::Store;
 use std::sync::Arc;
-use strandline_durable::{MergeError, WindowOrder, WindowReport};
+use strandline_durable::{HelpError, WindowOrder, WindowReport};
 use strandline_event::Micros;
 
 impl Plan {
@@ -40,7 +40,7 @@ impl Plan {
 /// Writes the files of a window that another node has ordered, and commits nothing.
 ///
 /// # Errors
-/// `Merge`: this node does not know enough for it; [`CompactError`]. Then nothing of it is left.
+/// `Help`: this node does not know enough for it; [`CompactError`]. Then nothing of it is left.
 pub fn write_for_another(
     store: &Store,
     order: &WindowOrder,
@@ -54,11 +54,11 @@ pub fn write_for_another(
     }
     let (durable, rules, view) = (store.durable(), &*store.rules(), shared.view());
     let layout = durable.layout();
-    durable.may_write(order, &layout).map_err(CompactError::Merge)?;
+    durable.may_write(order, &layout)?;
     let (applied, through) = (shared.published().committed().min(view.last_index()), order.through);
     if applied < through {
         let why = format!("the log is known here up to {applied}, and the window ends with {through}");
-        return Err(CompactError::Merge(MergeError::Ordered(why)));
+        return Err(HelpError::Ordered(why).into());
     }
     let rows_max = order.rows_max.min(JobLimits::default().rows_max);
     let limits = JobLimits { bytes_max: order.bytes_max, rows_max };
@@ -78,7 +78,7 @@ pub fn write_for_another(
 /// Commits a plan of this node with the files that another one wrote for its order.
 ///
 /// # Errors
-/// `Merge`: they are not what was ordered, nothing changed and they are nobody's; [`CompactError`].
+/// `Help`: they are not what was ordered, nothing changed and they are nobody's; [`CompactError`].
 pub fn commit_window(
     store: &Store,
     plan: &Plan,
@@ -117,9 +117,9 @@ impl Job<'_> {
         if (report.through, rows) != (selected.through, selected.rows) {
             let (theirs, ours) = (report.through, selected.through);
             let why = format!("the files hold {rows} events up to {theirs}, the log {} up to {ours}", selected.rows);
-            return Err(CompactError::Merge(MergeError::Ordered(why)));
+            return Err(HelpError::Ordered(why).into());
         }
-        let files = self.durable.take_written(order, report).map_err(CompactError::Merge)?;
+        let files = self.durable.take_written(order, report)?;
         self.reached(Step::FilesWritten)?;
         let outcome = self.commit(&selected, (settle, sorter.streams()), files, &before)?;
         self.reached(Step::Committed)?;

@@ -8,7 +8,8 @@ use crate::store::Store;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use strandline_durable::{
-    JobSpec, MergeError, MergeLimits, MergeOrder, MergeReport, MergeSpec, Merged, Replacement, Snapshot, WriteError,
+    HelpError, JobSpec, MergeError, MergeLimits, MergeOrder, MergeReport, MergeSpec, Merged, Replacement, Snapshot,
+    WriteError,
 };
 use strandline_event::{LogIndex, Micros};
 
@@ -77,7 +78,7 @@ fn run(
 /// Commits what another node has merged for a plan of this one.
 ///
 /// # Errors
-/// `Merge`: it is not what was ordered, nothing changed; [`CompactError`].
+/// `Help`: it is not what was ordered, nothing changed; [`CompactError`].
 pub fn commit_merged(
     store: &Store,
     plan: &MergePlan,
@@ -86,7 +87,7 @@ pub fn commit_merged(
     now: Micros,
     progress: &Progress,
 ) -> Result<MergeOutcome, CompactError> {
-    let merged = store.durable().take_merged(job_id, &plan.inputs, report).map_err(CompactError::Merge)?;
+    let merged = store.durable().take_merged(job_id, &plan.inputs, report)?;
     let outcome = commit(store, plan, merged, (job_id, now), progress, &NoSteps);
     progress.enter(Phase::Done);
     outcome
@@ -108,7 +109,10 @@ pub fn merge_for_another(
     }
     let done = store.durable().merge_for_another(order, &mut |so_far| told(so_far, progress, steps));
     enter(Phase::Done, progress, steps);
-    done.map_err(failed)
+    done.map_err(|error| match error {
+        HelpError::Merge(error) => failed(error),
+        other => CompactError::Help(other),
+    })
 }
 
 /// Puts what was merged in the place of its inputs.

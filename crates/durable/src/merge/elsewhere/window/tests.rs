@@ -4,7 +4,7 @@
 use super::*;
 use crate::testing::*;
 use crate::tier::tests::all;
-use crate::{CommitError, FollowedOthers, MergeAnswer, MergeAsk, sort_rows};
+use crate::{CommitError, FollowedOthers, HelpAnswer, HelpAsk, sort_rows};
 use std::path::Path;
 use strandline_event::Micros;
 
@@ -54,9 +54,9 @@ fn written(tier: &DurableTier, order: &WindowOrder, events: &Vec<Owned>) -> Wind
     WindowReport { files, through: order.through }
 }
 
-fn is_ordered_otherwise<T: std::fmt::Debug>(outcome: Result<T, MergeError>, says: &str) {
+fn is_ordered_otherwise<T: std::fmt::Debug>(outcome: Result<T, HelpError>, says: &str) {
     let error = outcome.unwrap_err();
-    assert!(matches!(&error, MergeError::Ordered(why) if why.contains(says)), "{error}");
+    assert!(matches!(&error, HelpError::Ordered(why) if why.contains(says)), "{error}");
 }
 
 #[test]
@@ -75,8 +75,8 @@ fn what_another_one_writes_is_what_would_have_been_written_here() {
     assert!(report.files.len() > 1, "of several days");
     one.discard(&own);
     // over the wire
-    let said = MergeAnswer::decode(&MergeAnswer::Wrote(report.clone()).encode().unwrap()).unwrap();
-    assert_eq!(said, MergeAnswer::Wrote(report.clone()));
+    let said = HelpAnswer::decode(&HelpAnswer::Wrote(report.clone()).encode().unwrap()).unwrap();
+    assert_eq!(said, HelpAnswer::Wrote(report.clone()));
     let gone = one.sweep(EVER).unwrap();
     assert!(report.files.iter().all(|file| gone.iter().all(|gone| !gone.starts_with(&file.path))), "they are expected");
     assert!(one.pin().files().is_empty() && two.pin().files().is_empty(), "nothing is true yet");
@@ -119,12 +119,12 @@ fn what_was_not_ordered_is_not_taken() {
         one.take_written(&order, changed)
     };
     let rows = changed(&|file| file.rows += 1);
-    assert!(matches!(rows, Err(MergeError::Read(_))), "{rows:?}");
+    assert!(matches!(rows, Err(HelpError::Read(_))), "{rows:?}");
     let footer = changed(&|file| {
         file.tail_crc32c ^= 1;
         file.tail.iter_mut().for_each(|parts| parts.footer_crc32c ^= 1);
     });
-    assert!(matches!(footer, Err(MergeError::Read(_))), "{footer:?}");
+    assert!(matches!(footer, Err(HelpError::Read(_))), "{footer:?}");
     is_ordered_otherwise(changed(&|file| file.bytes += 1), "bytes here instead of");
     let others: [&dyn Fn(&mut FileEntry); 6] = [
         &|file| file.job_id = 51,
@@ -165,11 +165,11 @@ fn what_is_asked_and_answered_of_a_window_stands_in_json() {
         settings: 0xcd,
     };
     let ask = r#"{"begin_window":{"job_id":"000000000000000000000000000000ab","version":7,"stream_type":"Call","bucket":2,"from_exclusive":3,"through":9,"events":5,"rows_max":4,"bytes_max":6,"settings":"000000000000000000000000000000cd"}}"#;
-    let asked = MergeAsk::BeginWindow(order);
+    let asked = HelpAsk::BeginWindow(order);
     assert_eq!(String::from_utf8(asked.encode().unwrap()).unwrap(), ask);
-    assert_eq!(MergeAsk::decode(ask.as_bytes()).unwrap(), asked);
+    assert_eq!(HelpAsk::decode(ask.as_bytes()).unwrap(), asked);
     let answer = r#"{"wrote":{"files":[],"through":9}}"#;
-    let wrote = MergeAnswer::Wrote(WindowReport { files: Vec::new(), through: LogIndex(9) });
+    let wrote = HelpAnswer::Wrote(WindowReport { files: Vec::new(), through: LogIndex(9) });
     assert_eq!(String::from_utf8(wrote.encode().unwrap()).unwrap(), answer);
-    assert_eq!(MergeAnswer::decode(answer.as_bytes()).unwrap(), wrote);
+    assert_eq!(HelpAnswer::decode(answer.as_bytes()).unwrap(), wrote);
 }
