@@ -52,6 +52,7 @@ const ALONE: &[(&str, i32, &str)] = &[
     ("subscribe --idle 99999", 2, "from 0 to 3600"),
     ("bench --connections 0", 2, "from 1 to 1024"),
     ("serve --compaction-share 0", 2, "from 1 to 100"),
+    ("serve --cluster 127.0.0.1:1 --node-id 0", 2, "a whole number from 1 on"),
     ("certs dev --dir d --nodes 101", 2, "from 0 to 100"),
     ("certs dev --dir d --hosts ''", 2, "db.example"),
     ("certs dev --dir d --hosts db.example,db:7070", 2, "without a port"),

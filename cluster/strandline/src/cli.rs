@@ -202,7 +202,7 @@ pub(crate) struct Erase {
 #[command(next_help_heading = "Cluster")]
 pub(crate) struct ServeCluster {
     /// The node's id, a number from 1 that no other node has or had (an existing data directory has its own)
-    #[arg(long, value_name = "N", hide_short_help = true, value_parser = crate::value::number)]
+    #[arg(long, value_name = "N", hide_short_help = true, value_parser = crate::value::node_id)]
     pub(crate) node_id: Option<u64>,
     /// Where other nodes reach this one; a first node makes the cluster
     #[arg(long, value_name = "ADDR", hide_short_help = true, value_parser = crate::value::address)]
