@@ -63,7 +63,8 @@ impl Location {
             return local(text);
         }
         let Some((scheme, rest)) = text.split_once("://") else {
-            return Err(format!("'{text}' is not absolute; it must be {FORMS}"));
+            let shown = if may_be_url(text) { "it".to_owned() } else { format!("'{text}'") };
+            return Err(format!("{shown} is not absolute; it must be {FORMS}"));
         };
         match scheme {
             "file" => local(rest.strip_prefix("localhost").unwrap_or(rest)),
@@ -72,6 +73,7 @@ impl Location {
             "s3" => bucket_and_prefix(rest).map(|(bucket, prefix)| Self::S3 { bucket, prefix }),
             "gs" => bucket_and_prefix(rest).map(|(bucket, prefix)| Self::Gs { bucket, prefix }),
             "az" => bucket_and_prefix(rest).map(|(container, prefix)| Self::Azure { container, prefix }),
+            _ if may_be_url(scheme) => Err(format!("what stands before :// is not known; it must be {FORMS}")),
             _ => Err(format!("{scheme}:// is not known; it must be {FORMS}")),
         }
     }
@@ -159,6 +161,20 @@ fn secrets(rest: &str) -> Secrets {
     Secrets { user, query }
 }
 
+/// Whether a text without `://` may be a URL that lacks it: then it may hold a secret, and is not shown.
+fn may_be_url(text: &str) -> bool {
+    text.contains([':', '@', '?'])
+}
+
+/// The same of a word that may be a URL whose `://` is missing, or comes too late: `key:secret@bucket`. What begins with a slash is a path.
+fn misplaced(word: &str) -> Secrets {
+    let head = word.split("://").next().unwrap_or(word);
+    if head.starts_with('/') {
+        return Secrets::default();
+    }
+    Secrets { user: head.rfind('@').map(|at| 0..at), query: head.find('?').map(|at| at + 1..head.len()) }
+}
+
 /// It names what is to be used, and shows nothing of what was written.
 fn holds_a_secret(scheme: &str) -> String {
     let instead = match scheme {
@@ -174,14 +190,23 @@ fn holds_a_secret(scheme: &str) -> String {
 
 /// The text with stars in the place of what URLs in it should not hold; as long as before.
 pub(crate) fn without_secrets(text: &str) -> String {
-    let (mut out, mut at) = (text.as_bytes().to_vec(), 0);
+    let mut out = text.as_bytes().to_vec();
+    let mut hide = |from: usize, Secrets { user, query }: Secrets| {
+        for secret in [user, query].into_iter().flatten() {
+            out[from + secret.start..from + secret.end].fill(b'*');
+        }
+    };
+    let is_end = |c: char| c.is_whitespace() || matches!(c, '\'' | '"');
+    let mut start = 0;
+    for word in text.split_inclusive(is_end) {
+        hide(start, misplaced(word.trim_end_matches(is_end)));
+        start += word.len();
+    }
+    let mut at = 0;
     while let Some(found) = text[at..].find("://") {
         let start = at + found + 3;
         let end = text[start..].find(['\'', '"', '\n']).map_or(text.len(), |bytes| start + bytes);
-        let Secrets { user, query } = secrets(&text[start..end]);
-        for secret in [user, query].into_iter().flatten() {
-            out[start + secret.start..start + secret.end].fill(b'*');
-        }
+        hide(start, secrets(&text[start..end]));
         at = end;
     }
     // only whole characters were replaced
@@ -217,7 +242,7 @@ impl Setting for Location {
     fn read(literal: &Spanned<Literal>, key: &Key, _: &FieldNames) -> Result<Self, Fault> {
         let text = text_of(literal, key)?;
         Self::parse(text).map_err(|why| {
-            let relative = !text.is_empty() && !text.contains("://") && !text.starts_with('/');
+            let relative = !text.is_empty() && !may_be_url(text) && !text.starts_with('/');
             let name = text.trim_start_matches("../").trim_start_matches("./");
             let hint = relative.then(|| {
                 format!(
@@ -321,6 +346,34 @@ mod tests {
             assert_eq!(without_secrets(text), text);
         }
         assert_eq!(without_secrets("'s3://\u{e4}:b@c/d?e' 'f'"), "'s3://****@c/d?*' 'f'");
+    }
+
+    #[test]
+    fn a_url_that_lacks_its_beginning_is_shown_nowhere_either() {
+        for url in [
+            "AKIAKEY:hush@bucket/orders",
+            "s3:/AKIAKEY:hush@bucket/orders",
+            "s3:AKIAKEY:hu/sh@bucket",
+            "AKIAKEY:hush@s3://bucket",
+            "bucket/x?sig=hush",
+        ] {
+            let why = Location::parse(url).unwrap_err();
+            let text =
+                format!("CREATE EVENTSTORE s WITH (durable.type = 'parquet', durable.path = '{url}', bananas = 1)");
+            let errors = crate::parse_file("s.deql", &text).unwrap_err();
+            let shown = format!("{errors}{}{errors:?}", serde_json::to_string(&errors).unwrap());
+            for secret in ["AKIAKEY", "hush", "hu/sh", "sig="] {
+                assert!(!shown.contains(secret) && !why.contains(secret), "{secret}: {shown}");
+            }
+            assert!(shown.contains("durable.path") && why.contains("s3://bucket/prefix"), "{shown}");
+        }
+        // a path is one, and what can hold no secret is shown
+        assert!(Location::parse("./data").is_err_and(|why| why.contains("'./data'")));
+        assert!(Location::parse("http://x/y").is_err_and(|why| why.contains("http://")));
+        for text in ["'/data/a@b?c'", "'0 0 ? * *' -- why?\n", "a\tb 'c'"] {
+            assert_eq!(without_secrets(text), text);
+        }
+        assert_eq!(without_secrets("'k:\u{e4}@b/c?d' e"), "'****@b/c?*' e");
     }
 
     #[test]
