@@ -21,6 +21,8 @@ const STREAMS: usize = 10_000;
 const STORES: [&str; 2] = ["plain", "sealed"];
 
 fn main() {
+    // as the program does when it serves
+    strandline_workers::memory::take_small_pages();
     let mut numbers = std::env::args().skip(1).filter_map(|argument| argument.parse::<usize>().ok());
     let (events, rounds) = (numbers.next().unwrap_or(1_000_000), numbers.next().unwrap_or(5));
     println!("encryption: {events} call records a round, {rounds} rounds");

@@ -28,6 +28,8 @@ const SINGLES: Duration = Duration::from_secs(2);
 const BATCHES: u64 = 25;
 
 fn main() {
+    // as the program does when it serves
+    strandline_workers::memory::take_small_pages();
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     let number = |at: usize| arguments.get(at).and_then(|argument| argument.parse::<usize>().ok());
     let (largest, rounds) = (number(0).unwrap_or(100), number(1).unwrap_or(5));

@@ -22,6 +22,8 @@ const WITHOUT: Duration = Duration::from_secs(5);
 const BESIDE_MAX: Duration = Duration::from_secs(20);
 
 fn main() {
+    // as the program does when it serves
+    strandline_workers::memory::take_small_pages();
     let mut numbers = std::env::args().skip(1).filter_map(|argument| argument.parse::<usize>().ok());
     let events = numbers.next().unwrap_or(1_000_000);
     let rounds = numbers.next().unwrap_or(3);
