@@ -8,11 +8,15 @@
 //! {data-dir}/stores/{store}/stream-types
 //! {data-dir}/stores/{store}/paused         compaction is paused, of a node alone (`compaction/pause`)
 //! ```
+//!
+//! The node's files, and the folders that hold nothing else, are made for its user alone; so is the log. The data folder itself is as the umask
+//! says, since a `durable.path` may lie in it, which other users may read.
 
 use crate::random;
 use parking_lot::Mutex;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Why a data folder cannot be taken.
@@ -134,11 +138,30 @@ pub(crate) fn store_folder_in(dir: &Path, store: &str) -> PathBuf {
     dir.join("stores").join(strandline_event::encode_path_text(store))
 }
 
-/// Makes a folder and those above it, each one durable.
+/// Makes a folder and those above it, each one durable, and open to others as the umask says.
 pub(crate) fn make_folder(dir: &Path) -> Result<(), DataDirError> {
+    make(dir, &DirBuilder::new())
+}
+
+/// The same of a folder of the node's own: for its user alone, but for those above it.
+pub(crate) fn make_own_folder(dir: &Path) -> Result<(), DataDirError> {
+    let mut own = DirBuilder::new();
+    own.mode(0o700);
+    make(dir, &own)
+}
+
+/// How a file of the node's own is written: one that is not there is made, for the node's user alone.
+pub(crate) fn own_file() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).mode(0o600);
+    options
+}
+
+fn make(dir: &Path, last: &DirBuilder) -> Result<(), DataDirError> {
     let missing: Vec<&Path> = dir.ancestors().take_while(|d| !d.as_os_str().is_empty() && !d.exists()).collect();
     for folder in missing.into_iter().rev() {
-        match fs::create_dir(folder) {
+        let made = if folder == dir { last.create(folder) } else { fs::create_dir(folder) };
+        match made {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
             made => made.map_err(at(folder))?,
         }
@@ -164,7 +187,7 @@ pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> DataDirError {
 
 fn lock(dir: &Path) -> Result<File, DataDirError> {
     let path = dir.join("lock");
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(at(&path))?;
+    let file = own_file().truncate(false).open(&path).map_err(at(&path))?;
     match try_lock(&file).map_err(at(&path))? {
         true => Ok(file),
         false => Err(DataDirError::InUse { dir: dir.to_owned() }),
@@ -204,7 +227,7 @@ fn make_node_id(path: &Path, id: u64) -> Result<u64, DataDirError> {
 /// Makes a file or takes the place of one, durable on return. Written aside: under its name it is whole.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), DataDirError> {
     let aside = path.with_added_extension("new");
-    let mut file = File::create(&aside).map_err(at(&aside))?;
+    let mut file = own_file().truncate(true).open(&aside).map_err(at(&aside))?;
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(at(&aside))?;
     publish(&aside, path).map_err(at(path))?;
     sync_parent(path)

@@ -7,7 +7,7 @@
 //!
 //! Taken before anything else is done with the store, so that a second node cannot even claim it.
 
-use crate::data_dir::{DataDirError, at, make_folder, try_lock};
+use crate::data_dir::{DataDirError, at, make_folder, make_own_folder, own_file, try_lock};
 use parking_lot::Mutex;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
@@ -27,9 +27,7 @@ impl StoreLock {
     pub(crate) fn to_serve(config: &StoreConfig) -> Result<Self, DataDirError> {
         let mut files = Vec::new();
         for folder in folders(config) {
-            make_folder(&folder)?;
-            let path = folder.join(LOCK_NAME);
-            let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(at(&path))?;
+            let (file, path) = lock_in(config, &folder)?;
             files.push(hold(file, config, &path)?);
         }
         Ok(Self(Mutex::new(files)))
@@ -43,9 +41,7 @@ impl StoreLock {
     pub(crate) fn to_share(config: &StoreConfig) -> Result<Self, DataDirError> {
         let mut files = Vec::new();
         for folder in folders(config) {
-            make_folder(&folder)?;
-            let path = folder.join(LOCK_NAME);
-            let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(at(&path))?;
+            let (file, path) = lock_in(config, &folder)?;
             let is_shared = config.durable.path == Location::Local(folder);
             files.push(if is_shared { share(file, config, &path)? } else { hold(file, config, &path)? });
         }
@@ -77,6 +73,19 @@ impl StoreLock {
     pub(crate) fn release(&self) {
         self.0.lock().clear();
     }
+}
+
+/// The lock of a folder that is made if it is not there: the log is for the node's user alone, files are open to others as the umask says.
+fn lock_in(config: &StoreConfig, folder: &Path) -> Result<(File, PathBuf), DataDirError> {
+    let path = folder.join(LOCK_NAME);
+    let file = if config.durable.path.as_local() == Some(folder) {
+        make_folder(folder)?;
+        OpenOptions::new().create(true).truncate(false).write(true).open(&path)
+    } else {
+        make_own_folder(folder)?;
+        own_file().truncate(false).open(&path)
+    };
+    Ok((file.map_err(at(&path))?, path))
 }
 
 fn hold(file: File, config: &StoreConfig, path: &Path) -> Result<File, DataDirError> {

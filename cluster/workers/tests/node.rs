@@ -14,6 +14,8 @@ mod followers;
 mod hidden;
 #[path = "node/merges.rs"]
 mod merges;
+#[path = "node/modes.rs"]
+mod modes;
 #[path = "node/one_command.rs"]
 mod one_command;
 #[path = "node/pace.rs"]

@@ -1,16 +1,16 @@
 //! The real disk. Writes go past the page cache where the file system takes it (a long buffered run slows down from
 //! first-touch page cache); reads have a file descriptor of their own, buffered and without read-ahead, so that they never
-//! bring a page into the cache that is still to be written directly.
+//! bring a page into the cache that is still to be written directly. What is made is for this user alone: the log holds what events say.
 
 use crate::ahead::Syncs;
 use crate::disk::{Access, DeviceSpace, Disk, DiskFile};
 use crate::frame::BLOCK_BYTES;
 use crate::map::{Mapped, map_sealed};
 use rustix::fs::{Advice, OFlags, SeekFrom, fadvise, fcntl_getfl, fcntl_setfl};
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::num::NonZeroU64;
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -77,7 +77,7 @@ impl Disk for RealDisk {
             };
         }
         self.create_dir_all(above)?;
-        match std::fs::create_dir(dir) {
+        match DirBuilder::new().mode(0o700).create(dir) {
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
             _ => {}
         }
@@ -109,7 +109,7 @@ impl Disk for RealDisk {
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         // create first without O_DIRECT: a file system that refuses the flag may leave the new file behind
-        drop(OpenOptions::new().write(true).create_new(true).open(path)?);
+        drop(OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?);
         self.open(path, Access::ReadWrite)
     }
 
@@ -247,6 +247,19 @@ impl DiskFile for RealFile {
 mod tests {
     use super::*;
     use crate::buffer::AlignedBuf;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn what_is_made_is_for_this_user_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let (disk, folder) = (RealDisk::new(), dir.path().join("a/b"));
+        disk.create_dir_all(&folder).unwrap();
+        drop(disk.create(&folder.join("x")).unwrap());
+        for made in [dir.path().join("a"), folder.join("x"), folder] {
+            let mode = std::fs::metadata(&made).unwrap().permissions().mode();
+            assert_eq!(mode & 0o077, 0, "{}: {mode:o}", made.display());
+        }
+    }
 
     #[test]
     fn writes_reads_maps_and_finds_data() {

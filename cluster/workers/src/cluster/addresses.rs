@@ -4,9 +4,9 @@
 //! good as an empty one, so it is written in place of the old one without a sync.
 
 use super::ClusterError;
-use crate::data_dir::{DataDirError, at, make_folder, publish};
+use crate::data_dir::{DataDirError, at, make_own_folder, own_file, publish};
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use strandline_consensus::NodeId;
 use strandline_consensus::control::Control;
@@ -51,10 +51,11 @@ pub(super) fn is_log_gone(
 
 fn write(dir: &Path, known: &[(NodeId, String)]) -> Result<(), DataDirError> {
     let path = file(dir);
-    make_folder(path.parent().unwrap_or(dir))?;
+    make_own_folder(path.parent().unwrap_or(dir))?;
     let text: String = known.iter().map(|(node, address)| format!("{node} {address}\n")).collect();
     let aside = path.with_extension("new");
-    fs::write(&aside, text).map_err(at(&aside))?;
+    let written = own_file().truncate(true).open(&aside).and_then(|mut file| file.write_all(text.as_bytes()));
+    written.map_err(at(&aside))?;
     publish(&aside, &path).map_err(at(&path))
 }
 

@@ -4,7 +4,7 @@
 //! statements of its own. It is written at each start and when a statement is replaced; no start reads it, so nothing depends on it.
 
 use super::stores::{log_folder, statements_of};
-use crate::data_dir::{DataDirError, make_folder, write_whole};
+use crate::data_dir::{DataDirError, make_own_folder, write_whole};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -37,7 +37,7 @@ pub fn kept_stores(dir: &Path) -> Result<Option<Vec<StoreConfig>>, String> {
 /// Writes the file, whole and durable.
 pub(super) fn write(dir: &Path, stores: &[StoreConfig]) -> Result<(), DataDirError> {
     let path = file(dir);
-    make_folder(path.parent().unwrap_or(dir))?;
+    make_own_folder(path.parent().unwrap_or(dir))?;
     let text: String =
         std::iter::once(HEAD.to_owned()).chain(stores.iter().map(|config| print(config) + "\n")).collect();
     if fs::read(&path).is_ok_and(|there| there == text.as_bytes()) {

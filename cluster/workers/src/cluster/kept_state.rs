@@ -1,6 +1,6 @@
 //! Where the meta group's state is kept: `{data-dir}/cluster/meta.kept`, written whole. What is in it the consensus crate says (`META.md`).
 
-use crate::data_dir::{make_folder, write_whole};
+use crate::data_dir::{make_own_folder, write_whole};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ impl Keep for KeptFile {
 
     fn write(&self, bytes: &[u8]) -> io::Result<()> {
         if let Some(folder) = self.0.parent() {
-            make_folder(folder).map_err(io::Error::other)?;
+            make_own_folder(folder).map_err(io::Error::other)?;
         }
         write_whole(&self.0, bytes).map_err(io::Error::other)
     }

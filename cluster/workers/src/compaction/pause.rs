@@ -9,7 +9,7 @@
 //! becomes its first member says it, and removes the file.
 
 use super::job::JobBook;
-use crate::data_dir::{DataDirError, at, make_folder, sync_parent, write_whole};
+use crate::data_dir::{DataDirError, at, make_own_folder, sync_parent, write_whole};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ impl PauseFile {
     pub(crate) fn keep(&self, paused: bool) -> Result<(), DataDirError> {
         if paused {
             if let Some(folder) = self.0.parent() {
-                make_folder(folder)?;
+                make_own_folder(folder)?;
             }
             return write_whole(&self.0, WHOLE);
         }

@@ -10,11 +10,10 @@
 
 use super::StoreReplicas;
 use crate::clock;
-use crate::data_dir::{DataDirError, at, make_folder, sync_parent};
+use crate::data_dir::{DataDirError, at, make_own_folder, own_file, sync_parent};
 use crate::registry::StreamTypeEntry;
 use crate::replica::{JumpAll, LogMachine, Replica};
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -162,7 +161,7 @@ fn note(mark: &Path) -> Result<(), DataDirError> {
         return Ok(());
     }
     let folder: PathBuf = mark.parent().map(Path::to_owned).unwrap_or_default();
-    make_folder(&folder)?;
-    File::create(mark).and_then(|file| file.sync_all()).map_err(at(mark))?;
+    make_own_folder(&folder)?;
+    own_file().truncate(true).open(mark).and_then(|file| file.sync_all()).map_err(at(mark))?;
     sync_parent(mark)
 }

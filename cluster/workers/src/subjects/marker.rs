@@ -7,7 +7,7 @@
 //!
 //! `crates/keys/SUBJECTS.md` says the bytes of both. A line break in the path of the file is not kept.
 
-use crate::data_dir::{DataDirError, at, make_folder, write_whole};
+use crate::data_dir::{DataDirError, at, make_own_folder, write_whole};
 use crate::node::StartError;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -54,7 +54,7 @@ impl Marker {
     /// Writes it, in the place of another one.
     pub(super) fn write(&self, path: &Path) -> Result<(), DataDirError> {
         if let Some(folder) = path.parent() {
-            make_folder(folder)?;
+            make_own_folder(folder)?;
         }
         write_whole(path, self.encode().as_bytes())
     }

@@ -3,7 +3,7 @@
 //! Records that come while a group is being synced go together in the next one. Invariant: whoever waits for a record is told yes only
 //! when it is on disk; after a write that cannot be undone nothing is written any more.
 
-use crate::data_dir::{DataDirError, at, make_folder, publish, sync_parent};
+use crate::data_dir::{DataDirError, at, make_own_folder, own_file, publish, sync_parent};
 use crate::fatal::EndOnPanic;
 use crate::wiring::Alive;
 use parking_lot::Mutex;
@@ -212,9 +212,9 @@ impl Written {
     fn append(&mut self, bytes: &[u8]) -> Result<(), DataDirError> {
         if self.file.is_none() {
             if let Some(folder) = self.path.parent() {
-                make_folder(folder)?;
+                make_own_folder(folder)?;
             }
-            let mut file = OpenOptions::new().create(true).append(true).open(&self.path).map_err(at(&self.path))?;
+            let mut file = own_file().append(true).open(&self.path).map_err(at(&self.path))?;
             if self.bytes == 0 {
                 file.write_all(header(self.keys.as_deref())).and_then(|()| file.sync_all()).map_err(at(&self.path))?;
                 sync_parent(&self.path)?;
@@ -243,7 +243,7 @@ impl Written {
             return Ok(());
         }
         let aside = self.path.with_extension("new");
-        let mut file = File::create(&aside).map_err(at(&aside))?;
+        let mut file = own_file().truncate(true).open(&aside).map_err(at(&aside))?;
         file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(at(&aside))?;
         publish(&aside, &self.path).map_err(at(&self.path))?;
         // from here on the new file is the one: what goes to the old one would be lost

@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use std::fs::{self, File, OpenOptions};
 use std::future::Future;
 use std::io::{self, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -187,11 +188,11 @@ impl StoreObjects {
         out
     }
 
-    /// A new file in the scratch folder, its name taken away at once.
+    /// A new file in the scratch folder, for this user alone, its name taken away at once.
     fn scratch_file(&self, folder: &Path) -> io::Result<File> {
         let n = self.inner.copies.fetch_add(1, Ordering::Relaxed);
         let path = folder.join(format!("copy-{}-{n}", std::process::id()));
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
         fs::remove_file(&path)?;
         Ok(file)
     }
