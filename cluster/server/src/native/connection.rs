@@ -7,7 +7,7 @@ use crate::access::audit::Asked;
 use crate::error::ApiError;
 use crate::http::call::App;
 use crate::native::outbox::Outbox;
-use crate::native::pass::ahead;
+use crate::native::pass::InParts;
 use crate::native::refusal::{of_api, refused};
 use crate::native::requests::{Decoded, Failed, decode, filter};
 use crate::native::scan::{Running, Scans};
@@ -26,8 +26,7 @@ use strandline_client::wire::error::WireError;
 use strandline_client::wire::frames::{Frame, FrameReader, Step};
 use strandline_client::wire::header::{Header, Kind, NO_EVENTS_BODY_MAX};
 use strandline_client::wire::hello::Hello;
-use strandline_client::wire::read::{ScanWanted, encode_empty};
-use strandline_client::wire::subscribe::SubscribeWanted;
+use strandline_client::wire::read::encode_empty;
 use strandline_event::ErrorKind;
 use strandline_workers::NodeError;
 use strandline_workers::permits::{BytePermit, BytePermits};
@@ -392,8 +391,8 @@ impl Connection {
                 let permit = permit.unwrap_or_default();
                 return begun.in_scope(|| checked.begin(&served, (led, asker), request, permit, answered));
             }
-            Decoded::Scan(wanted) => return self.spawn_scan(request, wanted).await,
-            Decoded::Subscribe(wanted) => return self.spawn_subscription(request, wanted).await,
+            Decoded::Scan(wanted) => return self.spawn_parts(request, InParts::Scan(wanted)).await,
+            Decoded::Subscribe(wanted) => return self.spawn_parts(request, InParts::Subscription(wanted)).await,
             decoded => decoded,
         };
         tokio::spawn(async move {
@@ -412,35 +411,26 @@ impl Connection {
         });
     }
 
-    async fn spawn_scan(&self, request: u64, wanted: ScanWanted) {
-        let Some(scan) = self.running(request, wanted.window_bytes).await else { return };
+    /// Begins what is answered in parts: by a node that reads, where this one does not, or here.
+    async fn spawn_parts(&self, request: u64, wanted: InParts) {
+        let Some(running) = self.running(request, wanted.window_bytes()).await else { return };
         let (app, served, outbox) = (Arc::clone(&self.app), Arc::clone(&self.session.served), Arc::clone(&self.outbox));
         let (caller, read) = (self.session.caller.clone(), self.session.read_elsewhere());
         tokio::spawn(async move {
-            let window_bytes = ahead(wanted.window_bytes);
-            let there = |id| ScanWanted { window_bytes, filter: wanted.filter.clone() }.encode(id);
             if let Some(relay) = &read
-                && scan.pass(relay, (&app, &caller), there, &outbox).await
+                && running.pass(relay, (&app, &caller), &wanted, &outbox).await
             {
                 return;
             }
-            scan.run((&served, &caller), filter(wanted.filter), &outbox, app.node.answers()).await;
-        });
-    }
-
-    async fn spawn_subscription(&self, request: u64, wanted: SubscribeWanted) {
-        let Some(running) = self.running(request, wanted.window_bytes).await else { return };
-        let (app, served, outbox) = (Arc::clone(&self.app), Arc::clone(&self.session.served), Arc::clone(&self.outbox));
-        let (caller, read) = (self.session.caller.clone(), self.session.read_elsewhere());
-        tokio::spawn(async move {
-            let window_bytes = ahead(wanted.window_bytes);
-            let there = |id| SubscribeWanted { window_bytes, ..wanted.clone() }.encode(id);
-            if let Some(relay) = &read
-                && running.pass(relay, (&app, &caller), there, &outbox).await
-            {
-                return;
+            let answers = app.node.answers();
+            match wanted {
+                InParts::Scan(wanted) => {
+                    running.run((&served, &caller), filter(wanted.filter), &outbox, answers).await;
+                }
+                InParts::Subscription(wanted) => {
+                    running.follow((&served, &caller), wanted, (&outbox, answers)).await;
+                }
             }
-            running.follow((&served, &caller), wanted, (&outbox, app.node.answers())).await;
         });
     }
 

@@ -11,16 +11,38 @@ use crate::native::scan::Running;
 use strandline_client::wire::fields::Encoded;
 use strandline_client::wire::frames::Frame;
 use strandline_client::wire::header::Kind;
+use strandline_client::wire::read::ScanWanted;
+use strandline_client::wire::subscribe::SubscribeWanted;
 use strandline_client::{ClientError, Parts, Refused};
 use strandline_event::ErrorKind;
 
 /// Bytes that the other node may send ahead.
 const AHEAD_BYTES_MAX: u32 = 1 << 20;
 
-/// Bytes that the other node may send ahead for a client with this window.
-pub(super) fn ahead(window_bytes: u32) -> u32 {
-    // a client that grants nothing yet is asked for room when the first part is here
-    window_bytes.clamp(1, AHEAD_BYTES_MAX)
+/// A read that is answered in parts.
+pub(super) enum InParts {
+    Scan(ScanWanted),
+    Subscription(SubscribeWanted),
+}
+
+impl InParts {
+    /// Bytes that may be sent before the client grants more.
+    pub(super) const fn window_bytes(&self) -> u32 {
+        match self {
+            Self::Scan(wanted) => wanted.window_bytes,
+            Self::Subscription(wanted) => wanted.window_bytes,
+        }
+    }
+
+    /// As the other node is asked for it.
+    fn encode(&self, request: u64) -> Encoded {
+        // a client that grants nothing yet is asked for room when the first part is here
+        let window_bytes = self.window_bytes().clamp(1, AHEAD_BYTES_MAX);
+        match self {
+            Self::Scan(wanted) => ScanWanted { window_bytes, ..wanted.clone() }.encode(request),
+            Self::Subscription(wanted) => SubscribeWanted { window_bytes, ..wanted.clone() }.encode(request),
+        }
+    }
 }
 
 impl Running {
@@ -29,12 +51,12 @@ impl Running {
         &self,
         relay: &Relay,
         (app, caller): (&App, &Caller),
-        encode: impl Fn(u64) -> Encoded,
+        wanted: &InParts,
         outbox: &Outbox,
     ) -> bool {
         for reads in relay.readers(app) {
             let Some(client) = relay.reader(app, &reads).await else { continue };
-            let mut parts = client.parts(&encode);
+            let mut parts = client.parts(|id| wanted.encode(id));
             match self.next_of(&mut parts).await {
                 None => return true,
                 Some(Ok(first)) if !cannot(&first) => {
