@@ -5,11 +5,31 @@ use crate::permits::BytePermit;
 use crate::sealing::of_erased;
 use crate::store::StoreHandle;
 use futures_util::future::join_all;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use strandline_engine::append::{AppendError, AppendOutcome, Expected, OnError, Refusal};
 use strandline_engine::commands::Scope;
+use strandline_engine::subjects::SealError;
 use strandline_event::{BatchBytes, LogKey, limits};
+
+/// A part of a body that is judged before anything of the body is stored.
+struct Tried {
+    /// Sealed on trial, where its stream type is erasable and this node seals it.
+    batch: BatchBytes,
+    then: Then,
+    /// It is not stored, whatever is judged of it.
+    erased: Option<SealError>,
+}
+
+/// How a part is stored once the body is judged.
+enum Then {
+    /// As it was tried.
+    AsTried,
+    /// As it came, sealed with keys that are made for it: for one that is refused there are none.
+    Sealed(BatchBytes),
+    /// Another node seals it: `NotLeader`.
+    Elsewhere(NodeError),
+}
 
 impl StoreHandle {
     /// Appends batches of many streams, one a log, as [`by_owner`](Self::by_owner) gives them. Under `Abort` all of them are
@@ -109,61 +129,58 @@ impl StoreHandle {
         batches: Vec<BatchBytes>,
         permit: &Arc<BytePermit>,
     ) -> Result<Vec<Result<BatchBytes, NodeError>>, NodeError> {
-        let (mut tried, mut new, mut erased) = (Vec::with_capacity(batches.len()), Vec::new(), Vec::new());
-        let mut elsewhere = BTreeMap::new();
-        for (at, batch) in batches.iter().enumerate() {
-            if let Some(by_another) = self.sealed_elsewhere(batch) {
-                elsewhere.insert(at, by_another);
-                tried.push(batch.clone());
-                continue;
-            }
-            let trial = self.trial(batch).await?;
-            if trial.as_ref().is_some_and(|trial| !trial.is_final) {
-                new.push(at);
-            }
-            let (batch, of_erased) = trial.map_or((batch.clone(), None), |trial| (trial.batch, trial.erased));
-            erased.extend(of_erased.map(|of_erased| (at, of_erased)));
-            tried.push(batch);
+        let mut parts = Vec::with_capacity(batches.len());
+        for batch in batches {
+            parts.push(self.tried(batch).await?);
         }
-        let judged = self.check_all(&tried, (new.as_slice(), &elsewhere), permit).await;
+        let judged = self.check_all(&parts, permit).await;
         if let Err(error) = judged {
-            let refused = if let NodeError::RefusedPart { batch, .. } = &error { Some(*batch) } else { None };
-            let of_part = erased.into_iter().find(|(at, _)| Some(*at) == refused);
-            return Err(of_erased(error, of_part.map(|(_, erased)| erased)));
+            let refused = if let NodeError::RefusedPart { batch, .. } = &error { parts.get_mut(*batch) } else { None };
+            let erased = refused.and_then(|part| part.erased.take());
+            return Err(of_erased(error, erased));
         }
-        if let Some((_, erased)) = erased.into_iter().next() {
+        if let Some(erased) = parts.iter_mut().find_map(|part| part.erased.take()) {
             return Err(erased.into());
         }
-        let mut sealed = Vec::with_capacity(batches.len());
-        for (at, (batch, tried)) in batches.into_iter().zip(tried).enumerate() {
-            sealed.push(match elsewhere.remove(&at) {
-                Some(by_another) => Err(by_another),
-                None if new.contains(&at) => Ok(self.seal(batch).await?),
-                None => Ok(tried),
+        let mut sealed = Vec::with_capacity(parts.len());
+        for Tried { batch, then, .. } in parts {
+            sealed.push(match then {
+                Then::AsTried => Ok(batch),
+                Then::Sealed(batch) => Ok(self.seal(batch).await?),
+                Then::Elsewhere(by_another) => Err(by_another),
             });
         }
         Ok(sealed)
     }
 
+    /// A part on trial.
+    async fn tried(&self, batch: BatchBytes) -> Result<Tried, NodeError> {
+        if let Some(by_another) = self.sealed_elsewhere(&batch) {
+            return Ok(Tried { batch, then: Then::Elsewhere(by_another), erased: None });
+        }
+        Ok(match self.trial(&batch).await? {
+            None => Tried { batch, then: Then::AsTried, erased: None },
+            Some(trial) => {
+                let then = if trial.is_final { Then::AsTried } else { Then::Sealed(batch) };
+                Tried { batch: trial.batch, then, erased: trial.erased }
+            }
+        })
+    }
+
     /// Judges a whole body by dry runs, and stores nothing. A part is asked about only where its owner can tell more than its
     /// rows do: a row that breaks a rule may belong to a command that was stored under an older one, and a row with a client's
-    /// seq, event id or command may not fit what is stored. A body of one part is judged when it is stored, by the same owner; `new`: parts that need
-    /// keys, which are made for none that is refused; `elsewhere`: ones that another node seals.
-    async fn check_all(
-        &self,
-        batches: &[BatchBytes],
-        (new, elsewhere): (&[usize], &BTreeMap<usize, NodeError>),
-        permit: &Arc<BytePermit>,
-    ) -> Result<(), NodeError> {
-        let (rules, has_others) = (self.parts.store.rules(), batches.len() > 1);
+    /// seq, event id or command may not fit what is stored. A body of one part is judged when it is stored, by the same owner, unless it needs keys,
+    /// which are made for none that is refused.
+    async fn check_all(&self, parts: &[Tried], permit: &Arc<BytePermit>) -> Result<(), NodeError> {
+        let (rules, has_others) = (self.parts.store.rules(), parts.len() > 1);
         let mut asked = Vec::new();
-        for (at, batch) in batches.iter().enumerate() {
+        for (at, Tried { batch, then, .. }) in parts.iter().enumerate() {
             let view = batch.view();
             self.check_stream_type(view.stream_type())?;
             let broken = rules.strict.check_batch(view).err();
             let is_unsure = broken.is_some() || (has_others && rules.can_conflict(view));
-            let is_elsewhere = || elsewhere.contains_key(&at) || self.led_elsewhere(batch).is_some();
-            if new.contains(&at) || (is_unsure && !is_elsewhere()) {
+            let is_elsewhere = || matches!(then, Then::Elsewhere(_)) || self.led_elsewhere(batch).is_some();
+            if matches!(then, Then::Sealed(_)) || (is_unsure && !is_elsewhere()) {
                 asked.push((at, batch));
             } else if let Some((row, violation)) = broken
                 && has_others
