@@ -15,7 +15,7 @@ use actix::Addr;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use strandline_consensus::meta::refused_type;
-use strandline_engine::store::OwnerPart;
+use strandline_engine::store::{OwnerPart, Store};
 use strandline_event::{BatchBytes, BatchView, ErrorKind, LogKey, limits};
 
 impl StoreHandle {
@@ -41,7 +41,7 @@ impl StoreHandle {
     }
 
     /// Knows what the cluster says of stream types by now, as far as this node has heard: before a body is cut.
-    pub fn follow_types(&self) {
+    fn follow_types(&self) {
         self.parts.replicas.iter().for_each(|replicas| replicas.publish_types());
     }
 
@@ -70,16 +70,26 @@ impl StoreHandle {
             let whole = batches.into_iter().zip(owners).map(|(batch, log)| OwnerPart::whole(batch, log));
             return Ok(whole.enumerate().collect());
         }
-        // as much work as the body is large
-        let cutting = tokio::task::spawn_blocking(move || {
-            let mut parts = Vec::new();
-            for (of, batch) in batches.into_iter().enumerate() {
-                parts.extend(store.by_owner(batch)?.into_iter().map(|part| (of, part)));
-            }
-            Some(parts)
-        });
+        let cutting = tokio::task::spawn_blocking(move || cut(&store, batches));
         cutting.await.ok().flatten().ok_or(NodeError::Defect)
     }
+
+    /// The same, for who has a thread that nobody waits for: it is as much work as the body is large.
+    ///
+    /// # Errors
+    /// As [`by_owner`](Self::by_owner).
+    pub fn by_owner_here(&self, batches: Vec<BatchBytes>) -> Result<Vec<(usize, OwnerPart)>, NodeError> {
+        self.follow_types();
+        cut(&self.parts.store, batches).ok_or(NodeError::Defect)
+    }
+}
+
+fn cut(store: &Store, batches: Vec<BatchBytes>) -> Option<Vec<(usize, OwnerPart)>> {
+    let mut parts = Vec::with_capacity(batches.len());
+    for (of, batch) in batches.into_iter().enumerate() {
+        parts.extend(store.by_owner(batch)?.into_iter().map(|part| (of, part)));
+    }
+    Some(parts)
 }
 
 /// The first part whose log another batch of these has rows for too: one body names each log once. A stream type's batches may come apart, by

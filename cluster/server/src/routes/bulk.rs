@@ -113,21 +113,16 @@ fn decode(
 
 /// Parts of stream types of several buckets, cut into one for each owner.
 fn by_owner(served: &ServedStore, parts: Vec<Part>) -> ApiResult<Vec<Part>> {
-    served.store.follow_types();
-    let mut cut = Vec::with_capacity(parts.len());
-    for Part { batch, lines } in parts {
-        let of_owners = served.store.engine().by_owner(batch);
-        let of_owners = of_owners.ok_or_else(|| ApiError::bad_request("the body cannot be cut by its streams"))?;
-        match <[OwnerPart; 1]>::try_from(of_owners) {
-            Ok([whole]) => cut.push(Part { batch: whole.batch, lines }),
-            Err(several) => cut.extend(several.into_iter().map(|part| {
-                let rows = 0..part.batch.view().rows() as u32;
-                let line = |row| lines.get(part.row(row) as usize).copied().unwrap_or(0);
-                Part { lines: rows.map(line).collect(), batch: part.batch }
-            })),
-        }
-    }
-    Ok(cut)
+    let (batches, lines): (Vec<_>, Vec<_>) = parts.into_iter().map(|part| (part.batch, part.lines)).unzip();
+    let owned = served.store.by_owner_here(batches);
+    let owned = owned.map_err(|_| ApiError::bad_request("the body cannot be cut by its streams"))?;
+    let part = |(of, owned): (usize, OwnerPart)| {
+        let lines: &[u32] = lines.get(of).map(Vec::as_slice).unwrap_or_default();
+        let line = |row| lines.get(owned.row(row) as usize).copied().unwrap_or(0);
+        let rows = 0..owned.batch.view().rows() as u32;
+        Part { lines: rows.map(line).collect(), batch: owned.batch }
+    };
+    Ok(owned.into_iter().map(part).collect())
 }
 
 fn arrow(builder: &mut BulkBuilder<'_>, account: &mut Account, names: &FieldNames, bytes: Bytes) -> ApiResult<()> {
