@@ -22,7 +22,7 @@ use futures_util::future::join_all;
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use strandline_engine::append::{Answer, AppendOutcome, AppendRequest, Expected, OnError, ids_to_check};
-use strandline_event::{BatchBytes, LogKey, StampedBatch};
+use strandline_event::{BatchBytes, LogKey, StampedBatch, bucket_of_stream};
 use tokio::sync::oneshot;
 
 /// Appends of one request that go one by one at the same time: all of them would fill an owner's mailbox by themselves.
@@ -220,13 +220,19 @@ impl StoreHandle {
     fn groups(&self, appends: &[StreamAppend]) -> (Vec<Group>, Vec<usize>) {
         let mut groups: Vec<((&str, u32), Group)> = Vec::new();
         let mut alone = Vec::new();
+        // the number of buckets of the last append's stream type
+        let mut split: Option<(&str, u32)> = None;
         for (place, append) in appends.iter().enumerate() {
             let view = append.batch.view();
+            let stream_type = view.stream_type();
             if ids_to_check(view).next().is_some() {
                 alone.push(place);
                 continue;
             }
-            let log = (view.stream_type(), self.parts.store.bucket_of(view.stream_type(), view.stream(0)));
+            let known = split.filter(|(known, _)| *known == stream_type);
+            let buckets = known.map_or_else(|| self.parts.store.buckets_of(stream_type), |(_, buckets)| buckets);
+            split = Some((stream_type, buckets));
+            let log = (stream_type, bucket_of_stream(view.stream(0), buckets));
             // few types at a time: the last one is mostly the right one
             if let Some((_, group)) = groups.iter_mut().rev().find(|(known, _)| *known == log) {
                 match group.is_erasable && self.check_sealed(view).is_err() {
@@ -236,8 +242,10 @@ impl StoreHandle {
             } else if let Ok((found, Some(owner))) = self.serving_owner(view)
                 && found.bucket == log.1
             {
-                // from here on the number of buckets is what it will always be: a log that was looked for by another one is not this
-                let is_erasable = self.erasable(view.stream_type()).is_some();
+                // from here on the number of buckets is what it will always be, and is looked up again: a log that was looked for by another one is
+                // not this
+                split = None;
+                let is_erasable = self.erasable(stream_type).is_some();
                 groups.push((log, Group { owner, places: vec![place], is_erasable }));
             } else {
                 alone.push(place);
