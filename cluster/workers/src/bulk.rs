@@ -48,8 +48,12 @@ impl StoreHandle {
         self.node.check_serving()?;
         let batches = batches.into_iter().map(|batch| self.own(batch)).collect::<Result<Vec<_>, _>>()?;
         let _appending = self.appending().await;
-        let logs = batches.iter().filter_map(|batch| self.parts.store.owner_of_batch(batch.view()));
-        self.check_new_logs(&logs.filter(|log| self.is_new_log(log)).collect())?;
+        // that of its first stream: a batch that is of several goes to none of them
+        let log_of = |batch: &BatchBytes| {
+            let view = batch.view();
+            self.parts.store.owner_of(view.stream_type(), view.stream(0))
+        };
+        self.check_new_logs(&batches.iter().map(log_of).filter(|log| self.is_new_log(log)).collect())?;
         let shared = self.shared_command(&batches);
         if let Some((batch, refusal)) = shared.clone().filter(|_| on_error == OnError::Abort) {
             return Err(NodeError::RefusedPart { batch, refusal });
