@@ -5,7 +5,7 @@
 
 /// A package of the workspace and the packages of the workspace that it may depend on.
 ///
-/// One direction: event <- {deql, keys} <- {hot, wal, durable} <- engine <- workers, consensus <- server <- strandline, and event <- client <- consensus, server.
+/// One direction: event <- {deql, keys} <- {hot, wal, durable} <- engine <- consensus <- workers <- server <- strandline, and event <- tls <- client <- consensus, server.
 pub const MAY_KNOW: &[(&str, &[&str])] = &[
     ("strandline-event", &[]),
     ("strandline-deql", &["event"]),
