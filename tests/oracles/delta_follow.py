@@ -4,10 +4,11 @@ Arguments: the table, its columns as JSON (default name -> store's name), and a 
 retention may have taken events whose seq is a multiple of n, and no other. Prints one JSON line a snapshot: the Delta version, the
 manifest version that it names, its rows. In every snapshot no event stands twice and every stream is whole from its first event on
 (streams are appended to in order, and a job moves what came first), but for what retention may take. Snapshots are read again later:
-what was merged or retired since must still be there.
+what was merged or retired since must still be there. DuckDB's own reader takes its turn too: it finds the newest version by itself.
 """
 import json
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -60,6 +61,22 @@ def stays(seq):
     return seq % old_every != 0 if old_every else seq > 0
 
 
+def delta_scan(table, height):
+    """What DuckDB's own reader finds, in a process of the DuckDB that it is made for: this snapshot, or one that came since."""
+    request = {"root": root, "names": names, "old_every": old_every}
+    environment = {**os.environ, "PYTHONPATH": str(Path(sys.executable).parent.parent / "delta-scan")}
+    script = Path(__file__).parent / "delta_streams.py"
+    done = subprocess.run([sys.executable, script, json.dumps(request)], env=environment, capture_output=True, text=True)
+    where = f"delta_scan at version {table.version()} or behind it"
+    if done.returncode:
+        sys.exit(f"FAIL: {where}: {done.stderr}")
+    found = json.loads(done.stdout)
+    if found["bad"]:
+        sys.exit(f"FAIL: {where}: {found['bad']} streams with a hole or a double")
+    if deltalake.DeltaTable(root).version() == table.version() and found["rows"] != height:
+        sys.exit(f"FAIL: {where}: {found['rows']} rows, not {height}")
+
+
 def application(table):
     """The manifest version: the only application of the table is the store."""
     return table.transaction_version(str(table.metadata().id))
@@ -78,6 +95,9 @@ def main():
             rows = reader(table)
             whole(rows, f"version {version} by {reader.__name__}")
             print(json.dumps({"version": version, "manifest": application(table), "rows": rows.height}), flush=True)
+            # a process each time: not for every snapshot, but for the last one, behind which nothing comes
+            if ends or n % len(READERS) == 0:
+                delta_scan(table, rows.height)
             held.append((table, rows.height))
             n, last = n + 1, version
         if len(held) > AGAIN_AFTER:
