@@ -2,6 +2,7 @@
 
 use super::common::start;
 use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
 
 const KEYS: &str =
     ", partition.by = 'dt', partition.dt.expr = 'DATE(occurred_at)', id.command_id.unique_scope = 'stream'";
@@ -66,4 +67,40 @@ fn old_events_go_and_come_back() {
     {
         assert!(metrics.contains(line), "{line}");
     }
+}
+
+/// The files below a folder whose paths have this part.
+fn files_of(folder: &Path, part: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files_of(&path, part));
+        } else if path.to_string_lossy().contains(part) {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// Where files go hard, nothing is left of them under any name when the answer is there: their own, one of what was replaced, or the
+/// Delta log's link, which would keep the bytes.
+#[test]
+fn what_goes_hard_is_gone_with_the_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), &format!("{KEYS}, retention.enabled = true, retention.delete_mode = 'hard'"));
+    for (at, command) in [("2001-02-03T04:05:06Z", "c1"), ("2026-01-01T00:00:00Z", "c2")] {
+        server.append("a", &event(at, command)).ok(201);
+    }
+    server.post("admin:compaction/run?wait=true", "").ok(200);
+    let old = || files_of(&folder.path().join("durable"), "dt=2001-02-03");
+    assert_eq!(old().len(), 2, "its own name and a link: {:?}", old());
+    let went = server.post("admin:retention/run", "").ok(200);
+    assert_eq!((&went["files"], &went["events"], &went["error"]), (&json!(1), &json!(1), &Value::Null), "{went}");
+    assert_eq!(old(), Vec::<PathBuf>::new());
+    assert_eq!(server.get("admin:retention").ok(200)["tombstones"], json!([]));
+    assert_eq!(server.post("admin:restore", "{}").ok(200)["files"], 0, "there is nothing to bring back");
+    let page = server.get("streams/Call/a").ok(200);
+    assert_eq!((page["events"].as_array().unwrap().len(), &page["last_seq"]), (1, &json!(2)));
+    assert_eq!(page["verdict"]["retired"], json!([{ "from_seq": 1, "to_seq": 1 }]));
 }
