@@ -27,6 +27,11 @@ impl Cursor {
         Self { tokens, next: 0, end, errors }
     }
 
+    /// The tokens of the whole text.
+    pub(crate) fn all(&self) -> &[Spanned<Token>] {
+        &self.tokens
+    }
+
     pub(crate) fn peek(&self) -> Option<&Token> {
         self.peek_at(0)
     }

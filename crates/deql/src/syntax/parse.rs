@@ -8,6 +8,10 @@ use crate::{names, suggest};
 
 const STATEMENTS: &str =
     "CREATE EVENTSTORE, CREATE AGGREGATE, DESCRIBE EVENTSTORE, DESCRIBE EVENTSTORES or EXPORT DEREG";
+/// The first words of statements.
+const FIRST: [&str; 3] = ["CREATE", "DESCRIBE", "EXPORT"];
+/// The words behind each of them.
+const SECOND: [&[&str]; 3] = [&["EVENTSTORE", "AGGREGATE", "OR"], &["EVENTSTORE", "EVENTSTORES"], &["DEREG"]];
 
 /// All statements of a text that could be read, and all errors.
 pub(crate) fn parse(text: &str) -> (Vec<RawStatement>, Vec<Diagnostic>) {
@@ -16,7 +20,7 @@ pub(crate) fn parse(text: &str) -> (Vec<RawStatement>, Vec<Diagnostic>) {
     loop {
         while cursor.take_mark(';') {}
         if cursor.peek().is_none() {
-            return (statements, cursor.errors);
+            return (statements, all_errors(cursor));
         }
         match statement(&mut cursor) {
             Ok(parsed) => {
@@ -26,6 +30,32 @@ pub(crate) fn parse(text: &str) -> (Vec<RawStatement>, Vec<Diagnostic>) {
             Err(Reported) => to_next_statement(&mut cursor),
         }
     }
+}
+
+/// All errors; one for a text that holds no statement at all: every line of a letter or a program would be wrong in a way of its own.
+fn all_errors(cursor: Cursor) -> Vec<Diagnostic> {
+    if cursor.errors.len() < 2 || holds_a_statement(cursor.all()) {
+        return cursor.errors;
+    }
+    let (span, hint) = match cursor.all().first() {
+        Some(Spanned { value: Token::Word(word), span }) => (*span, near_keyword(word, &FIRST)),
+        Some(other) => (other.span, None),
+        None => (Span::default(), None),
+    };
+    let message = format!("nothing in this text is a statement: one begins with {STATEMENTS}");
+    vec![Diagnostic::new(DiagnosticKind::Syntax, span, message).hint(hint)]
+}
+
+/// Whether the text begins as a statement does, or has both words that begin one anywhere.
+fn holds_a_statement(tokens: &[Spanned<Token>]) -> bool {
+    let begins = |pair: &[Spanned<Token>]| {
+        (0..FIRST.len()).any(|i| is_one_of(pair.first(), &FIRST[i..=i]) && is_one_of(pair.get(1), SECOND[i]))
+    };
+    is_one_of(tokens.first(), &FIRST) || tokens.windows(2).any(begins)
+}
+
+fn is_one_of(token: Option<&Spanned<Token>>, keywords: &[&str]) -> bool {
+    matches!(token.map(|t| &t.value), Some(Token::Word(word)) if keywords.iter().any(|k| word.eq_ignore_ascii_case(k)))
 }
 
 /// The last statement may leave its `;` out.
@@ -40,8 +70,7 @@ fn end_of_statement(cursor: &mut Cursor) {
 }
 
 fn at_statement(cursor: &Cursor) -> bool {
-    ["CREATE", "DESCRIBE", "EXPORT"].iter().any(|k| cursor.at_keyword(k))
-        && matches!(cursor.peek_at(1), Some(Token::Word(_)))
+    FIRST.iter().any(|k| cursor.at_keyword(k)) && matches!(cursor.peek_at(1), Some(Token::Word(_)))
 }
 
 /// Skips to behind the next `;`, or to what begins a statement.
@@ -72,7 +101,7 @@ fn statement(cursor: &mut Cursor) -> Result<RawStatement, Reported> {
         return Err(keyword_expected(cursor, &["DEREG"]));
     }
     let hint = match cursor.peek() {
-        Some(Token::Word(word)) => near_keyword(word, &["CREATE", "DESCRIBE", "EXPORT"]),
+        Some(Token::Word(word)) => near_keyword(word, &FIRST),
         _ => None,
     };
     Err(cursor.expected(&format!("a statement: {STATEMENTS}"), hint))

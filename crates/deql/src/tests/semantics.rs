@@ -106,6 +106,20 @@ fn statements_of_every_kind() {
 }
 
 #[test]
+fn a_text_that_holds_no_statement_is_one_mistake() {
+    let letter = "# Stores\n\nWe \"create\" them; that's all.\n1.2.3 of; them\n";
+    for text in [letter, "import os;\nos.exit(1);\n", "CRAETE EVENTSTORE a WITH (); CRAETE EVENTSTORE b WITH ();"] {
+        let found = mistakes(text);
+        assert!(found.len() == 1 && found[0].contains("nothing in this text is a statement"), "{found:?}");
+    }
+    let near = parse_file("x", "CRAETE EVENTSTORE a; CRAETE EVENTSTORE b;").unwrap_err();
+    assert_eq!(near.iter().next().unwrap().hint.as_deref(), Some("did you mean CREATE?"));
+    // what begins as a statement does is one, and each of its mistakes is told
+    assert_eq!(mistakes("CREATE EVENTSTOR a; CREATE EVENTSTOR b;").len(), 2);
+    assert_eq!(mistakes("nothing; nothing; EXPORT DEREG;").len(), 2);
+}
+
+#[test]
 fn or_replace_in_one_file_keeps_the_last() {
     let text = "CREATE EVENTSTORE s WITH (durable.type='parquet', durable.path='/a'); CREATE OR REPLACE EVENTSTORE s WITH (durable.type='parquet', durable.path='/b');";
     let declarations = parse_file("x", text).unwrap();
