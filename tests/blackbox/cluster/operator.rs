@@ -45,6 +45,7 @@ fn a_node_without_a_quorum_is_not_ready_until_there_is_one() {
     let mut nodes = Nodes::new(3, KEYS, &[]);
     nodes.http(1).post("streams/Call/a", &event()).expect(201);
     nodes.http(1).get("/ready").expect(200);
+    assert_eq!(nodes.http(1).get("/info").expect(200)["in_cluster"], true);
     nodes.kill(2);
     nodes.kill(3);
     nodes.until("it is not ready", |nodes| nodes.http(1).get("/ready").status == 503);

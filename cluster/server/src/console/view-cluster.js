@@ -1,7 +1,6 @@
 // The cluster as the node that is asked knows it: what is wrong first, then each node with its part, who compacts each store, and each log
 // with its leader, voters and lag. A node that runs alone says so, and what that means.
 
-import { ApiError } from "./api.js";
 import { facts, h, notice, section, show, when } from "./dom.js";
 import { ago, count, things } from "./format.js";
 import { Table } from "./tables.js";
@@ -182,7 +181,9 @@ function shardTable() {
   );
 }
 
-/** @param {{ version: string, started_at: string, stores: string[], native: string | null, admin: string | null, recovery: string[] | null }} info */
+/** @typedef {{ version: string, started_at: string, stores: string[], native: string | null, recovery: string[] | null, in_cluster: boolean }} Info */
+
+/** @param {Info} info */
 function own(info) {
   const ran = info.recovery ?? [];
   return [
@@ -235,11 +236,11 @@ export const cluster = {
       shards.set(told.shards);
     };
     const refresh = async () => {
-      show(node, ...own(await context.api.get("info")));
-      try {
+      const info = /** @type {Info} */ (await context.api.get("info"));
+      show(node, ...own(info));
+      if (info.in_cluster) {
         draw(/** @type {Cluster} */ (await context.api.get("admin/v1/cluster")));
-      } catch (error) {
-        if (!(error instanceof ApiError) || error.code !== "not_supported") throw error;
+      } else {
         show(shown);
         const text =
           "This node runs alone. It owns every log and every job; there are no other members, no leaders to follow, and no lag.";

@@ -123,6 +123,7 @@ pub(crate) async fn info(call: Call) -> ApiResult<HttpResponse> {
         "native": call.app.addresses.native.map(|address| address.to_string()),
         "admin": admin.map(|address| address.to_string()),
         "tls": call.app.certificates.is_some(),
+        "in_cluster": call.app.node.cluster().is_some(),
         "recovery": recovery,
     })))
 }

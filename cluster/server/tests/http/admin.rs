@@ -14,6 +14,7 @@ fn a_node_says_what_it_is() {
     assert_eq!(server.get("/ready").ok(200)["status"], "ready");
     let info = server.get("/info").ok(200);
     assert_eq!((&info["stores"], info["version"].is_string()), (&json!(["s"]), true));
+    assert_eq!(info["in_cluster"], false, "who asks for the cluster of a node alone is answered 501");
     assert_eq!(server.get("/v1/stores").ok(200)["stores"][0]["name"], "s");
     let config = server.get("/v1/stores/s").ok(200);
     assert_eq!(config["config"].as_object().unwrap().len(), 84);
