@@ -243,7 +243,11 @@ fn what_cannot_be_erased_says_why() {
     http.post("stream-types", &json!({ "name": "P", "erasable": "stream" })).expect(201);
     http.post("stream-types", &json!({ "name": "P", "erasable": "tenant" })).expect_error(422, "strict_violation");
     http.post("stream-types", &json!({ "name": "P", "erasable": "no" })).expect_error(422, "strict_violation");
-    http.post("stream-types", &json!({ "name": "P", "erasable": "yes" })).expect_error(400, "bad_request");
+    for no_word in [json!("yes"), json!(true), json!(["stream"]), json!(1)] {
+        let refused = http.post("stream-types", &json!({ "name": "P", "erasable": no_word }));
+        let told = refused.expect_error(400, "bad_request");
+        assert_eq!(told["error"], "`erasable` is \"no\", \"stream\" or \"tenant\"", "{no_word}");
+    }
     let mode = std::fs::metadata(rig.key_file()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600, "nobody else reads the keys");
     let types = http.get("stream-types").expect(200);

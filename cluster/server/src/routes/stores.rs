@@ -75,8 +75,9 @@ struct Registration {
     name: String,
     #[serde(default = "one_bucket")]
     buckets: u32,
+    /// One of three words; what is none is told in our words, as `true` is.
     #[serde(default)]
-    erasable: Option<String>,
+    erasable: Option<Value>,
 }
 
 const fn one_bucket() -> u32 {
@@ -91,10 +92,10 @@ pub(crate) async fn register(call: Call) -> ApiResult<HttpResponse> {
     let names = served.names();
     strandline_event::builder::check_stream_type(&wanted.name).map_err(|e| crate::decode::json::invalid(&e, names))?;
     let entry = StreamTypeEntry { name: Arc::from(wanted.name), buckets: wanted.buckets };
-    let kind = match wanted.erasable.as_deref() {
+    let kind = match wanted.erasable.as_ref().map(Value::as_str) {
         None => served.store.erasable(&entry.name),
-        Some("no") => None,
-        Some(word) => match SubjectKind::from_word(word) {
+        Some(Some("no")) => None,
+        Some(word) => match word.and_then(SubjectKind::from_word) {
             Some(kind) => Some(kind),
             None => return Err(ApiError::bad_request("`erasable` is \"no\", \"stream\" or \"tenant\"")),
         },
