@@ -134,6 +134,8 @@ fn a_broken_line_is_named_and_one_can_go_on() {
     assert_eq!(broken.stderr.matches("line 14001").count(), 1, "{}", broken.stderr);
     assert!(broken.stderr.contains(&named) && broken.stderr.contains("before line 10001 is."), "{}", broken.stderr);
     assert!(!broken.stderr.contains("on_error"), "HTTP's name of the option: {}", broken.stderr);
+    let stopped = "stopped: appended 10000, already there 0 of 25000 lines in ";
+    assert!(broken.stdout.starts_with(stopped), "a line was refused, and counted by nobody: {}", broken.stdout);
     let option = broken.stderr.split("--from-line ").nth(1).and_then(|rest| rest.split('`').next()).unwrap();
     text[14_000] = whole;
     let mended = write(&store, "in.ndjson", &text.join("\n"));

@@ -46,7 +46,7 @@ pub(crate) fn run(options: &Ingest) -> Result<(), Failure> {
     let began = Instant::now();
     let mut totals = Totals::default();
     let result = sender.send_all(&source, &mut totals);
-    report(&survey, &totals, began.elapsed())?;
+    report(&survey, &totals, began.elapsed(), result.is_ok())?;
     result?;
     match totals.refused + survey.too_long.len() as u64 {
         0 => Ok(()),
@@ -169,14 +169,19 @@ impl Sender<'_> {
     }
 }
 
-fn report(survey: &Survey, totals: &Totals, took: Duration) -> Result<(), Failure> {
+/// `whole`: the load came to its end. What stopped it is told after this, and was counted by nobody.
+fn report(survey: &Survey, totals: &Totals, took: Duration, whole: bool) -> Result<(), Failure> {
     let seconds = took.as_secs_f64().max(0.001);
     let events = totals.appended + totals.duplicates;
+    let refused = match totals.refused + survey.too_long.len() as u64 {
+        0 if !whole => String::new(),
+        refused => format!(", refused {refused}"),
+    };
     out::report(&format!(
-        "appended {}, already there {}, refused {} of {} lines in {seconds:.1} s ({:.0} events/s, {}/s)",
+        "{}appended {}, already there {}{refused} of {} lines in {seconds:.1} s ({:.0} events/s, {}/s)",
+        if whole { "" } else { "stopped: " },
         totals.appended,
         totals.duplicates,
-        totals.refused + survey.too_long.len() as u64,
         survey.lines,
         events as f64 / seconds,
         out::size((totals.bytes as f64 / seconds) as u64),
