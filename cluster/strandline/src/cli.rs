@@ -28,7 +28,8 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-const AFTER: &str = "Every option also reads STRANDLINE_<OPTION> from the environment (a flag: 1, yes, true or 0, no, false).\n\
+/// What the help and each manual page end with.
+pub(crate) const AFTER: &str = "Every option also reads STRANDLINE_<OPTION> from the environment (a flag: 1, yes, true or 0, no, false).\n\
     Exit codes: 0 done, 1 the answer is no, 2 usage or configuration, 3 the server cannot be reached or failed.";
 
 /// The commands of the program.

@@ -3,12 +3,15 @@
 use crate::cli;
 use crate::exit::Failure;
 use crate::out;
-use clap::Args;
+use clap::{Args, Command};
 use clap_complete::Shell;
-use std::path::PathBuf;
+use clap_mangen::Man;
+use std::io;
+use std::path::{Path, PathBuf};
 
 /// The name that a shell knows the program by.
 const PROGRAM: &str = "strandline";
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Options of `completions`.
 #[derive(Args, Debug)]
@@ -36,12 +39,28 @@ pub(crate) fn manual(options: &Manual) -> Result<(), Failure> {
     let Some(dir) = &options.dir else {
         let mut page = Vec::new();
         // writing to memory cannot fail
-        let _ = clap_mangen::Man::new(cli::command()).render(&mut page);
+        let _ = Man::new(cli::command()).render(&mut page);
         return out::bytes(&page);
     };
+    let mut command = with_ending(cli::command().disable_help_subcommand(true));
+    command.build();
     std::fs::create_dir_all(dir)
-        .and_then(|()| clap_mangen::generate_to(cli::command(), dir))
+        .and_then(|()| pages(&command, dir))
         .map_err(|e| Failure::Usage(format!("cannot write manual pages to {}: {e}", dir.display())))
+}
+
+/// A page of a command, and of all below it.
+fn pages(command: &Command, dir: &Path) -> io::Result<()> {
+    for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
+        pages(below, dir)?;
+    }
+    Man::new(command.clone()).source(format!("{PROGRAM} {VERSION}")).generate_to(dir).map(drop)
+}
+
+/// The commands, each with the version and the exit codes of the program: a page is read alone.
+fn with_ending(command: Command) -> Command {
+    let ending = |below: Command| below.version(VERSION).disable_version_flag(true).after_help(cli::AFTER);
+    command.mut_subcommands(|below| with_ending(ending(below)))
 }
 
 #[cfg(test)]
@@ -69,6 +88,10 @@ mod tests {
         for name in ["strandline", "strandline-serve", "strandline-manifest-show"] {
             let page = std::fs::read_to_string(dir.join(format!("{name}.1"))).unwrap();
             assert!(page.starts_with(".ie") && page.contains(".SH OPTIONS"), "{page}");
+            assert!(page.contains(&format!("v{VERSION}")), "which version it is of: {page}");
+            assert!(page.contains("Exit codes: 0 done"), "{page}");
+            // only the program itself takes it
+            assert_eq!(page.contains("Print version"), name == "strandline", "{page}");
         }
         for command in cli::command().get_subcommands().filter(|command| !command.is_hide_set()) {
             let name = format!("{PROGRAM}-{}.1", command.get_name());
