@@ -126,6 +126,30 @@ fn a_client_is_given_what_its_filter_keeps() {
 }
 
 #[test]
+fn a_client_follows_from_any_place_and_what_happened_in_a_time() {
+    let store = Store::new(&[]);
+    let server = store.start();
+    let http = server.http();
+    let at = |n: u64| format!("2026-03-01T00:00:{n:02}Z");
+    let event = |n: u64| json!({ "event_type": "E", "occurred_at": at(n), "data": { "n": n } });
+    http.post("streams/Call/s", &json!({ "events": (0..6).map(event).collect::<Vec<_>>() })).expect(201);
+    http.compact();
+    http.post("streams/Call/s", &json!({ "events": (6..10).map(event).collect::<Vec<_>>() })).expect(201);
+    let order = http.global();
+    let place = Position::parse(order[5]["position"].as_str().unwrap()).unwrap();
+    let moment = |n: u64| strandline_event::time::parse_rfc3339(&at(n));
+    runtime().block_on(async {
+        let client = connect(&server).await;
+        let mut behind = client.subscribe(wanted(Some(place)));
+        assert_eq!(take(&mut behind, 4).await, [6, 7, 8, 9]);
+        let filter = Filter { occurred_from: moment(4), occurred_before: moment(8), ..Filter::default() };
+        let mut then = client.subscribe(SubscribeWanted { filter, ..wanted(Some(Position::START)) });
+        assert_eq!(take(&mut then, 4).await, [4, 5, 6, 7]);
+    });
+    server.stop();
+}
+
+#[test]
 fn a_client_is_refused_where_the_store_sends_no_notifications() {
     let store = Store::new(&["projection.notify_on_commit = false"]);
     let server = store.start();

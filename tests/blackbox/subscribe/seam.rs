@@ -209,6 +209,50 @@ fn each_filter_is_kept_by_plain_ones_by_named_ones_and_by_the_program() {
 }
 
 #[test]
+fn who_asks_for_a_time_is_given_what_happened_in_it() {
+    let store = Store::new(&[]);
+    let server = store.start();
+    let http = server.http();
+    let at = |n: u64| format!("2026-03-01T00:00:{n:02}Z");
+    let append = |n: u64| {
+        let event = json!({ "event_type": "E", "occurred_at": at(n), "data": { "n": n } });
+        http.post("streams/Call/s", &json!({ "events": [event] })).expect(201);
+    };
+    // in no order of time, in files and in the log
+    [5, 1, 9, 3].into_iter().for_each(append);
+    http.compact();
+    [7, 2, 6, 4].into_iter().for_each(append);
+    let bounds: [(&[(&str, u64)], &[u64]); 3] = [
+        (&[("occurred_from", 3), ("occurred_to", 7)], &[3, 4, 5, 6]),
+        (&[("occurred_from", 3)], &[3, 4, 5, 6, 7, 9]),
+        (&[("occurred_to", 7)], &[1, 2, 3, 4, 5, 6]),
+    ];
+    for (which, (given, wanted)) in bounds.into_iter().enumerate() {
+        let query: String = given.iter().map(|(name, n)| format!("&{name}={}", at(*n))).collect();
+        let page = http.get(&format!("events?limit=100{query}")).expect(200);
+        assert_eq!(sorted(page["events"].as_array().unwrap().iter()), wanted, "{query}");
+        let (plain, _) = Sse::open(&http, &format!("subscribe?idle_s=0{query}"), None).rest();
+        assert_eq!(sorted(plain.iter().map(data)), wanted, "{query}");
+        let kept: Map<String, Value> = given.iter().map(|(name, n)| ((*name).to_owned(), json!(at(*n)))).collect();
+        let path = format!("subscriptions/then-{which}");
+        let made = http.post(&path, &json!({ "filter": kept })).expect(201);
+        assert!(given.iter().all(|(name, _)| made["filter"][*name].is_string()), "{made}");
+        let (named, _) = Sse::open(&http, &format!("{path}/events?limit={}", wanted.len()), None).rest();
+        assert_eq!(sorted(named.iter().map(data)), wanted, "{query}");
+    }
+    let mut live = Sse::open(&http, &format!("subscribe?occurred_from={}&occurred_to={}", at(3), at(7)), None);
+    (0..4).for_each(|_| drop(live.event()));
+    [8, 5].into_iter().for_each(append);
+    assert_eq!(data(&live.event())["data"]["n"], 5, "what comes now is judged, too");
+    for wrong in ["subscribe?occurred_to=soon", "events?occurred_to=soon"] {
+        http.get(wrong).expect_error(400, "bad_request");
+    }
+    let wrong = json!({ "filter": { "occurred_from": "soon" } });
+    http.post("subscriptions/wrong", &wrong).expect_error(400, "bad_request");
+    server.stop();
+}
+
+#[test]
 fn who_follows_a_node_that_stops_is_told_and_goes_on_with_the_next() {
     let store = Store::new(&[]);
     let server = store.start();

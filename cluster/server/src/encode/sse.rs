@@ -46,6 +46,15 @@ mod tests {
     use strandline_event::{EventId, FieldNames, Micros, Seq};
 
     #[test]
+    fn a_sign_of_life_is_a_comment_and_may_say_where_to_resume() {
+        let (mut plain, mut placed) = (Vec::new(), Vec::new());
+        alive(&mut plain, None);
+        alive(&mut placed, Some(Position::START));
+        assert_eq!(plain, b": keep-alive\n\n");
+        assert_eq!(String::from_utf8(placed).unwrap(), format!(": keep-alive\nid: {}\n\n", Position::START));
+    }
+
+    #[test]
     fn an_event_is_one_message_whatever_its_payload_holds() {
         let stored = EventRef {
             event_id: EventId([1; 16]),

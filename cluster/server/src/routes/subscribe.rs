@@ -212,3 +212,17 @@ impl Following {
         end(out, told.code(), told.message());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_is_given_nothing_is_told_often_enough() {
+        // proxies and load balancers cut what is silent for a minute, some for half of one
+        assert!(KEEP_ALIVE < Duration::from_secs(30));
+        let patience = |idle| Until { limit: None, idle }.patience();
+        assert_eq!((patience(None), patience(Some(Duration::from_secs(600)))), (KEEP_ALIVE, KEEP_ALIVE));
+        assert_eq!(patience(Some(Duration::from_secs(2))), Duration::from_secs(2));
+    }
+}

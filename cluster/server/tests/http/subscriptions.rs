@@ -46,6 +46,18 @@ fn operators_see_numbers_and_what_is_parked_and_give_it_again() {
 }
 
 #[test]
+fn who_waits_for_events_is_told_that_the_node_lives() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "");
+    server.post("subscriptions/quiet", "{}").ok(201);
+    // it ends with its first sign of life
+    for path in ["subscribe?idle_s=0", "subscriptions/quiet/events?idle_s=0"] {
+        let given = server.get(path).text();
+        assert!(given.contains(": keep-alive\n"), "{path}: {given}");
+    }
+}
+
+#[test]
 fn what_is_no_subscription_is_said() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(folder.path(), "");
