@@ -1,9 +1,9 @@
 //! The node over HTTP: information, numbers, compaction, DeQL, shutdown and restart.
 
-use crate::common::{Running, start};
-use serde_json::json;
+use crate::common::{Running, start, start_with};
+use serde_json::{Value, json};
 use strandline_server::{Bound, Patience, Security, ServeError, ServeOptions, Server};
-use strandline_workers::{Node, NodeOptions, runtime};
+use strandline_workers::{Node, NodeOptions, Share, runtime};
 
 const TICK: &str = r#"{"event_type":"Ticked","data":{}}"#;
 
@@ -177,6 +177,91 @@ fn what_waits_and_what_jobs_did_is_told_as_it_is() {
         }
         assert!(left["oldest_waiting"].is_null() && left["watermark"].as_u64() > Some(0), "{left}");
     }
+}
+
+#[test]
+fn a_running_job_tells_how_far_it_is_and_ends_where_somebody_cancels_it() {
+    let folder = tempfile::tempdir().unwrap();
+    // it pauses for almost all of its time
+    let slow = |options: NodeOptions| NodeOptions { compaction_share: Share::new(1).unwrap(), ..options };
+    let server = start_with(folder.path(), ", compaction.schedule = '0 0 1 1 *'", slow);
+    for n in 0..60 {
+        server.append(&format!("c{n}"), &[TICK; 500].join(",")).ok(201);
+    }
+    let run = server.post("admin:compaction/run", "").ok(202);
+    let status = || server.get("admin:compaction").ok(200);
+    let job = loop {
+        let now = status();
+        assert_eq!(now["jobs"], json!([]), "it has not ended");
+        if now["running"][0]["rows_done"].as_u64() > Some(0) {
+            break now["running"][0].clone();
+        }
+        std::thread::yield_now();
+    };
+    assert_eq!((&job["id"], &job["kind"], &job["trigger"]), (&run["jobs"][0], &json!("compact"), &json!("hand")));
+    assert_eq!((&job["stream_type"], &job["bucket"]), (&json!("Call"), &json!(0)), "{job}");
+    assert!(["selecting", "sorting", "writing"].contains(&job["phase"].as_str().unwrap()), "{job}");
+    assert!(job["rows_total"].is_u64() && job["started_at"].is_string(), "{job}");
+    assert!(
+        job["eta_s"].is_number() || job.as_object().unwrap()["eta_s"].is_null(),
+        "it is told, or nobody knows: {job}"
+    );
+    assert!(job.get("ended_at").is_none(), "{job}");
+    let gauge = "strandline_compaction_jobs_running{store=\"s\"} 1";
+    assert!(server.get("/metrics").text().lines().any(|line| line == gauge), "{gauge}");
+    assert_eq!(server.post("admin:compaction/cancel", "").ok(200)["cancelled"], 1);
+    let ended = loop {
+        let now = status();
+        if now["running"] == json!([]) {
+            break now;
+        }
+        std::thread::yield_now();
+    };
+    assert_eq!((&ended["jobs"][0]["id"], &ended["jobs"][0]["cancelled"]), (&job["id"], &json!(true)), "{ended}");
+    assert_eq!(ended["stream_types"][0]["events_waiting"], 30_000, "nothing of it was committed: {ended}");
+    assert_eq!(server.get("admin:files").ok(200)["files"], json!([]));
+}
+
+#[test]
+fn tiers_log_and_manifest_are_told_as_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), ", compaction.schedule = '0 0 1 1 *'");
+    let tier = |name: &str| {
+        let tiers = server.get("admin:tiers").ok(200);
+        ["events", "oldest", "newest"].map(|number| tiers[name][number].clone())
+    };
+    let ingested = |appended: &Value, at: usize| appended["events"][at]["ingested_at"].clone();
+    let first = server.append("a", &[TICK; 3].join(",")).ok(201);
+    let three = [json!(3), ingested(&first, 0), ingested(&first, 2)];
+    assert_eq!((tier("inmemory"), tier("wal")), (three.clone(), three.clone()));
+    assert_eq!(tier("durable"), [json!(0), json!(null), json!(null)]);
+    server.post("admin:compaction/run?wait=true", "").ok(200);
+    let second = server.append("a", TICK).ok(201);
+    assert_eq!((tier("durable"), tier("wal")[0].clone()), (three, json!(1)));
+    assert_eq!(tier("wal"), [json!(1), ingested(&second, 0), ingested(&second, 0)], "what is not in files yet");
+
+    let log = server.get("admin:wal").ok(200)["logs"][0].clone();
+    let segments = log["segments"].as_array().unwrap();
+    let (oldest, newest) = (&segments[0], segments.last().unwrap());
+    assert!(segments.len() > 1, "the run began a new one: {log}");
+    assert_eq!((&oldest["first_index"], &newest["last_index"]), (&log["first_index"], &log["last_index"]), "{log}");
+    assert!(segments.iter().all(|s| s["bytes"].as_u64() > Some(0) && s["newest"].is_string()), "{log}");
+    assert_eq!((&newest["sealed"], &log["refuses_writes"]), (&json!(false), &json!(null)), "{log}");
+
+    let manifest = server.get("admin:manifest").ok(200);
+    let files = server.get("admin:files").ok(200)["files"].clone();
+    assert_eq!((&manifest["files"], &manifest["rows"], &manifest["bytes"]), (&json!(1), &json!(3), &files[0]["bytes"]));
+    assert_eq!(manifest["logs"][0]["compacted_through"], log["watermark"], "{manifest}");
+    let history = manifest["history"].as_array().unwrap();
+    let versions: Vec<u64> = history.iter().map(|version| version["version"].as_u64().unwrap()).collect();
+    assert!(
+        versions.len() > 1 && versions.windows(2).all(|pair| pair[0] == pair[1] + 1),
+        "the newest first: {manifest}"
+    );
+    for same in ["version", "epoch", "committed_at", "files", "rows", "bytes"] {
+        assert_eq!(history[0][same], manifest[same], "{same}");
+    }
+    assert_eq!((history[0]["job_id"].as_str().map(str::len), &history[1]["rows"]), (Some(32), &json!(0)), "{manifest}");
 }
 
 #[test]
