@@ -1,6 +1,8 @@
 //! The command line: commands and options, and for every option the environment variable `STRANDLINE_<OPTION>`.
 
 mod cluster;
+#[cfg(test)]
+mod contract;
 mod events;
 mod told;
 

@@ -82,6 +82,63 @@ mod tests {
         assert_eq!(described, served);
     }
 
+    /// Routes that programs outside of this repository are written against: more may come, none may go or change its name.
+    const CONTRACT: &[&str] = &[
+        "GET /health",
+        "GET /ready",
+        "GET /info",
+        "GET /metrics",
+        "GET /openapi.json",
+        "GET /v1/stores",
+        "GET /v1/stores/{store}",
+        "GET /v1/stores/{store}/stream-types",
+        "POST /v1/stores/{store}/stream-types",
+        "GET /v1/stores/{store}/streams/{stream_type}/{stream_id}",
+        "POST /v1/stores/{store}/streams/{stream_type}/{stream_id}",
+        "GET /v1/stores/{store}/streams/{stream_type}/{stream_id}/head",
+        "GET /v1/stores/{store}/events",
+        "POST /v1/stores/{store}/events",
+        "GET /v1/stores/{store}/events/{event_id}",
+        "GET /v1/stores/{store}/scan",
+        "GET /v1/stores/{store}/subscribe",
+        "GET /v1/stores/{store}/subscriptions/{name}",
+        "POST /v1/stores/{store}/subscriptions/{name}",
+        "DELETE /v1/stores/{store}/subscriptions/{name}",
+        "GET /v1/stores/{store}/subscriptions/{name}/events",
+        "POST /v1/stores/{store}/subscriptions/{name}/ack",
+        "POST /v1/stores/{store}/subscriptions/{name}/park",
+        "POST /v1/stores/{store}/subscriptions/{name}/replay",
+        "POST /v1/stores/{store}/query",
+        "GET /admin/v1/stores/{store}/compaction",
+        "POST /admin/v1/stores/{store}/compaction/run",
+        "POST /admin/v1/stores/{store}/compaction/pause",
+        "POST /admin/v1/stores/{store}/compaction/resume",
+        "POST /admin/v1/stores/{store}/compaction/cancel",
+        "GET /admin/v1/stores/{store}/compaction/plan",
+        "GET /admin/v1/stores/{store}/tiers",
+        "GET /admin/v1/stores/{store}/wal",
+        "GET /admin/v1/stores/{store}/manifest",
+        "GET /admin/v1/stores/{store}/files",
+        "POST /admin/v1/stores/{store}/retention/run",
+        "POST /admin/v1/stores/{store}/restore",
+        "POST /admin/v1/stores/{store}/redact",
+        "GET /admin/v1/cluster",
+        "POST /admin/v1/cluster/{action}",
+        "GET /admin/",
+        "GET /api/dereg/eventstores",
+        "GET /api/dereg/eventstores/{name}",
+        "POST /api/deql/create",
+        "GET /api/deql/export",
+        "POST /api/query",
+    ];
+
+    #[test]
+    fn the_routes_of_the_interface_are_there() {
+        let served: BTreeSet<_> = ROUTES.iter().map(|r| format!("{} {}", r.method, r.path)).collect();
+        let gone: Vec<_> = CONTRACT.iter().filter(|route| !served.contains(**route)).collect();
+        assert!(gone.is_empty(), "{gone:?}");
+    }
+
     #[test]
     fn each_route_says_what_it_needs_of_a_token() {
         let tree: serde_json::Value = serde_json::from_str(DESCRIPTION).unwrap();
