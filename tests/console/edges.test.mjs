@@ -142,6 +142,21 @@ test("a running job shows its phase, how far it is and about how long it takes",
   await settled(page);
   await picture(page, "running-compaction");
   await accessible(page, "running");
+  const sent = [];
+  await page.route("**/compaction/cancel", (route) => {
+    sent.push(route.request().method());
+    return route.fulfill({ json: { cancelled: 2 } });
+  });
+  for (const keys of [["Enter"], ["Tab", "Enter"]]) {
+    assert.deepEqual(sent, [], "leaving it is what Enter does");
+    await page.getByRole("button", { name: "Cancel jobs", exact: true }).focus();
+    await page.keyboard.press("Enter");
+    await page.getByRole("dialog").waitFor();
+    for (const key of keys) await page.keyboard.press(key);
+    await page.getByRole("dialog").waitFor({ state: "detached" });
+  }
+  await page.getByText("2 jobs cancelled.").waitFor();
+  assert.deepEqual(sent, ["POST"]);
   await close();
 });
 

@@ -1,8 +1,6 @@
 //! The command line: commands and options, and for every option the environment variable `STRANDLINE_<OPTION>`.
 
 mod cluster;
-#[cfg(test)]
-mod contract;
 mod events;
 mod told;
 
@@ -511,6 +509,9 @@ fn flag(text: &str) -> Result<bool, String> {
         _ => Err("1, yes and true set it, 0, no and false (or nothing) do not".to_owned()),
     }
 }
+
+#[cfg(test)]
+mod contract;
 
 #[cfg(test)]
 mod tests {
