@@ -353,6 +353,9 @@ def prometheus(world: World, commands: Commands) -> Iterator[str]:
                 yield f"dashboard, {panel['title']}: a node does not tell {name}"
         if not panel.get("description") or not panel["targets"]:
             yield f"dashboard, {panel['title']}: says not what it shows"
+    watched = " ".join([t["expr"] for p in panels for t in p["targets"]] + [r["expr"] for r in rules])
+    looked_at = {base(name) for name in METRIC.findall(watched)}
+    yield from (f"{name} is on no panel of the dashboard and in no rule" for name in sorted(told.keys() - looked_at))
     # conventions of names and of the format
     yield from asked("promtool", "check", "metrics", told=text)
     yield from asked("promtool", "check", "rules", DEPLOY / "prometheus/strandline.rules.yml")
