@@ -26,6 +26,9 @@ fn words(line: &str) -> Vec<String> {
 const ALONE: &[(&str, i32, &str)] = &[
     // commands and options
     ("stauts", 2, "'status'"),
+    ("manifest shwo", 2, "'show'"),
+    ("cluster drian --node 1", 2, "'drain'"),
+    ("check f.deql --format tabel", 2, "'table'"),
     ("status now", 2, "unexpected argument 'now'"),
     ("read --stream-type T", 2, "--stream-id"),
     ("serve orders.deql", 2, "--config FILE"),

@@ -117,15 +117,19 @@ fn compaction_is_run_watched_and_steered() {
     server.append("c", &[TICK; 50].join(",")).ok(201);
     let status = server.get("admin:compaction").ok(200);
     assert_eq!(status["stream_types"][0]["events_waiting"], 50);
-    assert!(status["next_tick"].is_string() && status["paused"] == false);
+    assert_eq!((&status["schedule"], &status["last_run"]), (&json!("0 0 1 1 *"), &json!(null)), "{status}");
+    assert_eq!((&status["enabled"], &status["paused"]), (&json!(true), &json!(false)), "{status}");
+    assert!(status["next_tick"].as_str().unwrap().contains("-01-01T00:00:00"), "{status}");
     assert_eq!(server.get("admin:compaction/plan").ok(200)["jobs"][0]["events"], 50);
     assert_eq!(server.post("admin:compaction/pause", "").ok(200)["paused"], true);
+    assert_eq!(server.get("admin:compaction").ok(200)["paused"], true);
     let run = server.post("admin:compaction/run?wait=true", "").ok(200);
     assert_eq!((&run["ended"][0]["rows"], &run["ended"][0]["error"]), (&json!(50), &json!(null)));
     assert_eq!(server.post("admin:compaction/resume", "").ok(200)["paused"], false);
     assert_eq!(server.post("admin:compaction/cancel", "").ok(200)["cancelled"], 0);
     let status = server.get("admin:compaction").ok(200);
     assert_eq!(status["jobs"][0]["id"], run["jobs"][0]);
+    assert!(status["last_run"].is_string() && status["running"] == json!([]), "{status}");
     assert_eq!((&status["jobs"][0]["rows_done"], &status["jobs"][0]["rows_total"]), (&json!(50), &json!(50)));
     assert_eq!(status["stream_types"][0]["events_waiting"], 0);
     assert_eq!(
