@@ -231,6 +231,8 @@ fn who_asks_for_a_time_is_given_what_happened_in_it() {
         let query: String = given.iter().map(|(name, n)| format!("&{name}={}", at(*n))).collect();
         let page = http.get(&format!("events?limit=100{query}")).expect(200);
         assert_eq!(sorted(page["events"].as_array().unwrap().iter()), wanted, "{query}");
+        let scanned = http.get_as(&format!("scan?consistency=leader{query}"), "application/x-ndjson").lines();
+        assert_eq!(sorted(scanned.iter()), wanted, "{query}");
         let (plain, _) = Sse::open(&http, &format!("subscribe?idle_s=0{query}"), None).rest();
         assert_eq!(sorted(plain.iter().map(data)), wanted, "{query}");
         let kept: Map<String, Value> = given.iter().map(|(name, n)| ((*name).to_owned(), json!(at(*n)))).collect();
