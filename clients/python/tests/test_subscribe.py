@@ -2,6 +2,7 @@
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from conftest import Node
@@ -27,6 +28,19 @@ def test_history_then_what_comes(store: Store) -> None:
     assert [event.data for event in store.subscribe(after=kept, stream_type="Sub", idle=0)] == [7]
     assert [event.data for event in store.subscribe(stream_type="Sub", stream_id="b", idle=0)] == [5, 6, 7]
     assert list(store.subscribe(after="end", stream_type="Sub", idle=0)) == []
+
+
+def test_what_happened_in_a_time_is_told_alone(store: Store) -> None:
+    day = datetime(2026, 3, 1, tzinfo=UTC)
+    store.append("Timed", "a", [NewEvent("E", n, occurred_at=day + timedelta(hours=n)) for n in range(6)])
+    begin, end = day + timedelta(hours=2), day + timedelta(hours=4)
+    plain = store.subscribe(stream_type="Timed", occurred_from=begin, occurred_to=end, idle=0)
+    assert [event.data for event in plain] == [2, 3]
+    assert [event.data for event in store.scan(stream_type="Timed", occurred_from=end)] == [4, 5]
+    named = store.subscription("timed")
+    named.create(stream_type="Timed", occurred_from=begin, occurred_to=end)
+    assert [one.event.data for one in named.consume(idle=1)] == [2, 3]
+    named.delete()
 
 
 def test_a_named_one_keeps_its_place(store: Store, node: Node) -> None:
