@@ -70,6 +70,42 @@ fn who_deletes_a_named_subscription_stands_in_the_audit_log() {
 }
 
 #[test]
+fn a_token_file_that_can_not_be_taken_any_more_is_told_and_the_one_before_stays_in_force() {
+    let store = Store::new(&[]);
+    let file = store.path().join("tokens");
+    let operator = token(&file, &["--name", "operator", "--role", "admin"]);
+    let server = Server::start_from(&mut serve(&store, &["--token-file", &file.to_string_lossy()]));
+    let address = server.url().trim_start_matches("http://").to_owned();
+    let ask = |path: &str| {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        let head = format!(
+            "GET {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {operator}\r\nconnection: close\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        answer
+    };
+    let told = |what: &str| {
+        let (metrics, name) = (ask("/metrics"), format!("strandline_reload_{what}{{what=\"tokens\"}} "));
+        metrics.lines().find_map(|line| line.strip_prefix(&name)).unwrap().parse::<u64>().unwrap()
+    };
+    assert_eq!((told("failing"), told("failures_total")), (0, 0));
+    assert!(!ask("/ready").contains("not_reloaded"));
+    let good = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, "nobody can read this\n").unwrap();
+    until("it is told", || told("failing") == 1);
+    assert!(told("failures_total") >= 1);
+    let ready = ask("/ready");
+    assert!(ready.contains("\"not_reloaded\"") && ready.contains("\"what\":\"tokens\""), "{ready}");
+    std::fs::write(&file, good).unwrap();
+    until("all is well again", || told("failing") == 0);
+    assert!(!ask("/ready").contains("not_reloaded"));
+    server.stop();
+}
+
+#[test]
 fn tokens_are_made_shown_taken_back_and_stand_in_no_log() {
     let store = Store::new(&[]);
     let file = store.path().join("tokens");

@@ -40,6 +40,46 @@ fn a_node_that_is_away_is_said_once_and_shown_everywhere() {
     assert!(said.lines().count() < 30 && !said.contains("openraft"), "{said}");
 }
 
+/// A number that a node tells, if it does already.
+fn told(nodes: &Nodes, node: usize, series: &str) -> Option<u64> {
+    let (text, name) = (nodes.http(node).get("/metrics").text(), format!("strandline_{series} "));
+    text.lines().find_map(|line| line.strip_prefix(&name))?.parse().ok()
+}
+
+#[test]
+fn the_numbers_of_a_cluster_say_who_leads_what_and_who_is_behind() {
+    let mut nodes = Nodes::new(3, KEYS, &[]);
+    nodes.http(1).post("streams/Call/a", &event()).expect(201);
+    let sum = |nodes: &Nodes, series: &str| (1..=3).map(|node| told(nodes, node, series)).sum::<Option<u64>>();
+    for (series, all) in [
+        ("cluster_is_leader", 1),
+        ("cluster_logs{store=\"test\"}", 3),
+        ("cluster_logs_led{store=\"test\"}", 1),
+        ("cluster_logs_leaderless{store=\"test\"}", 0),
+        ("cluster_logs_ended{store=\"test\"}", 0),
+        ("cluster_compacts{store=\"test\"}", 1),
+        ("cluster_members_with_role{role=\"ingest\"}", 9),
+        ("cluster_members_with_role{role=\"compact\"}", 9),
+        ("cluster_node_role{role=\"read\"}", 3),
+    ] {
+        nodes.until(series, |nodes| sum(nodes, series) == Some(all));
+    }
+    let leader = nodes.leader(Some("Call"));
+    nodes.until("its term is that of its log", |nodes| {
+        let term = nodes.shard(leader, Some("Call"))["term"].as_u64();
+        term.is_some() && told(nodes, leader, "cluster_term{store=\"test\"}") == term
+    });
+    let away = leader % 3 + 1;
+    nodes.kill(away);
+    (0..5).for_each(|_| drop(nodes.http(leader).post("streams/Call/a", &event()).expect(201)));
+    let lag = "cluster_replication_lag_entries{store=\"test\"}";
+    nodes.until("who leads tells that one is behind", |nodes| {
+        nodes.running().into_iter().any(|node| told(nodes, node, lag) >= Some(5))
+    });
+    nodes.start(away);
+    nodes.until("nobody is", |nodes| (1..=3).all(|node| told(nodes, node, lag) == Some(0)));
+}
+
 #[test]
 fn a_node_without_a_quorum_is_not_ready_until_there_is_one() {
     let mut nodes = Nodes::new(3, KEYS, &[]);

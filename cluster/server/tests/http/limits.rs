@@ -120,6 +120,9 @@ fn what_comes_too_fast_is_429_with_retry_after() {
     let read = server.get("streams/Call/c");
     read.error(429, "overloaded");
     assert!(!read.header("retry-after").is_empty());
+    let metrics = server.get("/metrics").text();
+    let counted = metrics.lines().find_map(|line| line.strip_prefix("strandline_overloaded_total "));
+    assert!(counted.unwrap().parse::<u64>().unwrap() >= 2, "each of them counts: {metrics}");
     is_well(&server);
 }
 

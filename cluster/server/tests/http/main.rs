@@ -8,6 +8,7 @@ mod buckets;
 mod caps;
 mod common;
 mod console;
+mod counted;
 mod events;
 mod full_disk;
 mod histograms;

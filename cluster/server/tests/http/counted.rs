@@ -1,0 +1,91 @@
+//! Counters and gauges of /metrics against what the routes say of the same things.
+
+use super::common::{Running, start};
+use serde_json::Value;
+
+const TICK: &str = r#"{"event_type":"Ticked","data":{}}"#;
+
+/// What a series says; `series` without the prefix that all of them have.
+fn told(server: &Running, series: &str) -> f64 {
+    let text = server.get("/metrics").text();
+    let name = format!("strandline_{series} ");
+    let value = text.lines().find_map(|line| line.strip_prefix(&name));
+    value.unwrap_or_else(|| panic!("no {series} in\n{text}")).parse().unwrap()
+}
+
+#[test]
+fn what_is_taken_and_what_is_refused_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "");
+    server.append("a", &[TICK; 3].join(",")).ok(201);
+    let bytes = told(&server, "event_bytes_total");
+    server.append("b", TICK).ok(201);
+    let refused = format!("{{\"events\":[{TICK}],\"expected_seq\":\"empty\"}}");
+    server.post("streams/Call/a", &refused).error(409, "wrong_expected_seq");
+    let counts = ["appends_total", "appends_refused_total", "events_total"].map(|series| told(&server, series));
+    assert_eq!(counts, [2.0, 1.0, 4.0]);
+    assert!(bytes > 0.0 && told(&server, "event_bytes_total") > bytes);
+    assert!(told(&server, "in_flight_bytes") < told(&server, "in_flight_bytes_max"));
+}
+
+#[test]
+fn jobs_and_merges_count_as_their_ends_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), ", compaction.schedule = '0 0 1 1 *'");
+    let mut ended: Vec<Value> = Vec::new();
+    for _ in 0..2 {
+        server.append("c", TICK).ok(201);
+        let run = server.post("admin:compaction/run?wait=true", "").ok(200);
+        ended.extend(run["ended"].as_array().unwrap().iter().cloned());
+    }
+    for (series, kind, field) in [
+        ("compaction_rows_total", "compact", "rows"),
+        ("compaction_output_bytes_total", "compact", "output_bytes"),
+        ("merge_rows_total", "merge", "rows"),
+        ("merge_input_files_total", "merge", "inputs"),
+        ("merge_output_files_total", "merge", "files"),
+        ("merge_output_bytes_total", "merge", "output_bytes"),
+    ] {
+        let of = ended.iter().filter(|job| job["kind"] == kind);
+        let sum: u64 = of.map(|job| job[field].as_u64().unwrap()).sum();
+        assert!(sum > 0, "{series}: {ended:?}");
+        assert_eq!(told(&server, series), sum as f64, "{series}: {ended:?}");
+    }
+    let jobs = ["compaction_jobs_total", "compaction_jobs_failed_total", "merges_total", "merges_failed_total"];
+    assert_eq!(jobs.map(|series| told(&server, series)), [2.0, 0.0, 1.0, 0.0]);
+    let share = ["compaction_share_percent", "compaction_pauses_total", "compaction_paused_seconds_total"];
+    assert_eq!(share.map(|series| told(&server, series)), [100.0, 0.0, 0.0]);
+}
+
+#[test]
+fn tiers_count_as_their_route_says_and_pages_for_the_tiers_that_gave_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), ", compaction.schedule = '0 0 1 1 *', read.tiers = ('wal', 'durable')");
+    server.append("a", &[TICK; 3].join(",")).ok(201);
+    server.post("admin:compaction/run?wait=true", "").ok(200);
+    server.append("a", TICK).ok(201);
+    let tiers = server.get("admin:tiers").ok(200);
+    // the log may write a mark of its own meanwhile
+    for (tier, number) in
+        [("inmemory", "events"), ("wal", "events"), ("durable", "events"), ("inmemory", "bytes"), ("durable", "bytes")]
+    {
+        let series = format!("tier_{number}{{store=\"s\",tier=\"{tier}\"}}");
+        assert_eq!(Some(told(&server, &series)), tiers[tier][number].as_f64(), "{series}: {tiers}");
+    }
+    assert!(told(&server, "tier_bytes{store=\"s\",tier=\"wal\"}") > 0.0);
+    let pages = || ["wal", "durable"].map(|tier| told(&server, &format!("tier_reads_total{{tier=\"{tier}\"}}")));
+    assert_eq!(pages(), [0.0, 0.0]);
+    server.get("streams/Call/a").ok(200);
+    assert_eq!(pages(), [1.0, 1.0], "one page took rows from both");
+}
+
+#[test]
+fn what_subscribers_are_given_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "");
+    server.append("a", &[TICK; 3].join(",")).ok(201);
+    assert_eq!(told(&server, "followed_events_total"), 0.0);
+    let given = server.get("subscribe?idle_s=0").text();
+    assert_eq!(given.matches("\ndata: {\"event_id\"").count(), 3, "{given}");
+    assert_eq!(told(&server, "followed_events_total"), 3.0);
+}
