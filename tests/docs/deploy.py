@@ -426,12 +426,18 @@ def cluster_port() -> int:
 
 
 def listed(world: World, commands: Commands) -> Iterator[str]:
-    """cluster/deploy/README.md names each folder of it."""
+    """cluster/deploy/README.md names each folder of it, and tests that there are."""
     text = (DEPLOY / "README.md").read_text()
     skipped = ("README.md", "topologies*")
     for path in sorted(DEPLOY.iterdir()):
         if path.name not in text and not any(fnmatch(path.name, name) for name in skipped):
             yield f"cluster/deploy/README.md does not name {path.name}"
+    sources = [source for folder in ("crates", "cluster", "tests/blackbox") for source in (ROOT / folder).rglob("*.rs")]
+    known = {name for source in sources for name in re.findall(r"\bfn (\w+)", source.read_text())}
+    tests = [name for name in re.findall(r"`([a-z0-9]+(?:_[a-z0-9]+){3,})`", text) if not METRIC.fullmatch(name)]
+    yield from (f"cluster/deploy/README.md names {name}: there is no such test" for name in tests if name not in known)
+    if not tests:
+        yield "cluster/deploy/README.md names no test: the words by which they are found have changed"
 
 
 CHECKS: list[Callable[[World, Commands], Iterator[str]]] = [dockerfile, systemd, wait_for_start, helm, prometheus, package, topologies, listed]
