@@ -47,5 +47,6 @@ mod security;
 mod statement;
 mod strict;
 mod subscribe;
+mod terminal;
 mod traces;
 mod wrong;
