@@ -239,6 +239,16 @@ def sets(objects: list[dict[str, Any]], commands: Commands) -> Iterator[str]:
     services = {o["metadata"]["name"]: chosen(o["spec"]["selector"]) for o in objects if o["kind"] == "Service"}
     if services != {"events": set(wanted), "events-read": {"events-read"}, "events-nodes": set(wanted)}:
         yield f"services choose {services}"
+    yield from found_before_ready(objects)
+
+
+def found_before_ready(objects: list[dict[str, Any]]) -> Iterator[str]:
+    """Each pod has a name of its own from its start on: nodes that come back must find each other before any of them is ready."""
+    specs = {o["metadata"]["name"]: o["spec"] for o in objects if o["kind"] == "Service"}
+    for name in {o["spec"]["serviceName"] for o in objects if o["kind"] == "StatefulSet"}:
+        spec = specs.get(name, {})
+        if spec.get("clusterIP") != "None" or spec.get("publishNotReadyAddresses") is not True:
+            yield f"{name}: no names of pods that are not ready"
 
 
 def fit(objects: list[dict[str, Any]]) -> Iterator[str]:
@@ -253,6 +263,7 @@ def fit(objects: list[dict[str, Any]]) -> Iterator[str]:
         selectors += [o["spec"]["selector"].get("matchLabels", o["spec"]["selector"]) for o in objects if o["kind"] in ("Service", "PodDisruptionBudget")]
         yield from (f"{at}: {selector} does not choose its pods" for selector in selectors if not selector.items() <= labels)
         yield from pod(at, pods, names)
+    yield from found_before_ready(objects)
 
 
 def pod(at: str, pods: dict[str, Any], names: set[tuple[str, str]]) -> Iterator[str]:
