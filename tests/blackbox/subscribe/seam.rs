@@ -222,10 +222,10 @@ fn who_asks_for_a_time_is_given_what_happened_in_it() {
     [5, 1, 9, 3].into_iter().for_each(append);
     http.compact();
     [7, 2, 6, 4].into_iter().for_each(append);
-    let bounds: [(&[(&str, u64)], &[u64]); 3] = [
-        (&[("occurred_from", 3), ("occurred_to", 7)], &[3, 4, 5, 6]),
-        (&[("occurred_from", 3)], &[3, 4, 5, 6, 7, 9]),
-        (&[("occurred_to", 7)], &[1, 2, 3, 4, 5, 6]),
+    let bounds = [
+        (vec![("occurred_from", 3), ("occurred_to", 7)], vec![3, 4, 5, 6]),
+        (vec![("occurred_from", 3)], vec![3, 4, 5, 6, 7, 9]),
+        (vec![("occurred_to", 7)], vec![1, 2, 3, 4, 5, 6]),
     ];
     for (which, (given, wanted)) in bounds.into_iter().enumerate() {
         let query: String = given.iter().map(|(name, n)| format!("&{name}={}", at(*n))).collect();
