@@ -105,7 +105,7 @@ impl Planted {
 }
 
 /// An answer as it comes, head and body.
-fn ask(url: &str, method: &str, path: &str, token: &str, body: &str) -> String {
+pub(crate) fn ask(url: &str, method: &str, path: &str, token: &str, body: &str) -> String {
     let address = url.trim_start_matches("http://");
     let mut socket = TcpStream::connect(address).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();

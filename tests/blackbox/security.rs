@@ -21,7 +21,7 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// Makes a token in a file.
-fn token(file: &Path, more: &[&str]) -> String {
+pub(crate) fn token(file: &Path, more: &[&str]) -> String {
     let file = file.to_string_lossy();
     let made = run(&[&["token", "new", "--token-file", &file], more].concat());
     assert_eq!(made.code, 0, "{}", made.stderr);

@@ -3,6 +3,7 @@
 //!
 //! `STRANDLINE_FAILOVERS=20` kills as often as the contract says.
 
+mod access;
 mod buckets;
 mod commands;
 mod erasure;

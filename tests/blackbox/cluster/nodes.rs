@@ -269,14 +269,21 @@ impl Nodes {
     }
 
     pub(super) fn stop_all(&mut self) {
+        self.end_all();
+    }
+
+    /// The same; what each of them had said on stderr.
+    pub(super) fn end_all(&mut self) -> Vec<String> {
         let stopping: Vec<_> = self.running.iter_mut().filter_map(Option::take).collect();
         for node in &stopping {
             node.signal_terminate();
         }
-        for node in stopping {
+        let ended = stopping.into_iter().map(|node| {
             let ended = node.ended();
             assert_eq!(ended.code, 0, "{}", ended.stderr);
-        }
+            ended.stderr
+        });
+        ended.collect()
     }
 
     pub(super) fn running(&self) -> Vec<usize> {
