@@ -120,12 +120,12 @@ pub(crate) fn ask(url: &str, method: &str, path: &str, token: &str, body: &str) 
     String::from_utf8_lossy(&told).into_owned()
 }
 
-/// Every route, by whoever may and may not, with bodies that say something and such that say nothing.
-fn ask_everything(planted: &Planted, url: &str, said: &mut Said) {
-    let wrong = format!("slt_{}", "0".repeat(64));
+/// Every route of a node: its method, its path with names filled in, and what it needs of a token.
+pub(crate) fn routes(url: &str) -> Vec<[String; 3]> {
     let openapi = ask(url, "GET", "/openapi.json", "", "");
     let body = openapi.split("\r\n\r\n").nth(1).unwrap();
     let described: Value = serde_json::from_str(&body[body.find('{').unwrap()..=body.rfind('}').unwrap()]).unwrap();
+    let mut routes = Vec::new();
     for (path, methods) in described["paths"].as_object().unwrap() {
         let path = path
             .replace("{store}", "test")
@@ -136,11 +136,21 @@ fn ask_everything(planted: &Planted, url: &str, said: &mut Said) {
         // what follows would not end by itself
         let follows = path.ends_with("/subscribe") || path.contains("/subscriptions/") && path.ends_with("/events");
         let path = if follows { format!("{path}?idle_s=0&limit=1") } else { path };
-        for method in methods.as_object().unwrap().keys().map(|method| method.to_uppercase()) {
-            for token in ["", wrong.as_str(), &planted.reader, &planted.operator] {
-                for body in ["{}", "{\"broken"] {
-                    said.add(format!("{method} {path}"), ask(url, &method, &path, token, body));
-                }
+        for (method, route) in methods.as_object().unwrap() {
+            let needs = route["x-strandline-needs"].as_str().unwrap();
+            routes.push([method.to_uppercase(), path.clone(), needs.to_owned()]);
+        }
+    }
+    routes
+}
+
+/// Every route, by whoever may and may not, with bodies that say something and such that say nothing.
+fn ask_everything(planted: &Planted, url: &str, said: &mut Said) {
+    let wrong = format!("slt_{}", "0".repeat(64));
+    for [method, path, _] in routes(url) {
+        for token in ["", wrong.as_str(), &planted.reader, &planted.operator] {
+            for body in ["{}", "{\"broken"] {
+                said.add(format!("{method} {path}"), ask(url, &method, &path, token, body));
             }
         }
     }
