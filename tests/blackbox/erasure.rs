@@ -1,12 +1,15 @@
 //! Erasure of the real program: what an erasable stream type says is in no byte of the data, is read everywhere until its key is destroyed, and
 //! nowhere afterwards, in an older copy of the data too.
 
-use crate::harness::{Finished, Http, Server, Store, run_command};
+use crate::harness::{Finished, Http, Server, Sse, Store, run_command};
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use strandline_client::{BatchBuilder, BatchUnit, Client, EventInput, Expected, Options, StreamWanted};
+use strandline_client::{
+    BatchBuilder, BatchUnit, Client, EventInput, EventRef, Expected, Filter, Options, Position, StreamWanted,
+    SubscribeWanted,
+};
 
 const SECRET: &str = "planted-0815-secret";
 const ERASE: &str = "/admin/v1/stores/test/erase";
@@ -102,15 +105,37 @@ fn shown(server: &Server, stream: &str) -> Vec<(Value, Value)> {
     let id = all[0][0]["event_id"].as_str().unwrap();
     let by_id = http.get(&format!("events/{id}")).expect(200)["event"].clone();
     shown.push((by_id["data"].clone(), by_id["metadata"].clone()));
+    let mut followed = Sse::open(&http, "subscribe", None);
+    shown.push(loop {
+        let row = followed.event().data.unwrap();
+        if row["stream_id"] == stream && row["seq"] == 1 {
+            break (row["data"].clone(), row["metadata"].clone());
+        }
+    });
+    shown.extend(shown_by_frames(server, stream));
+    shown
+}
+
+/// The same by the native protocol: of a page, and to who follows.
+fn shown_by_frames(server: &Server, stream: &str) -> [(Value, Value); 2] {
+    let json = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+    let said = |event: EventRef<'_>| (json(event.data), json(event.metadata.unwrap()));
+    let after = Some(Position::START);
+    let wanted = SubscribeWanted { after, window_bytes: 1 << 20, filter: Filter::default(), stream_id: None };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    shown.push(runtime.block_on(async {
+    runtime.block_on(async {
         let client = Client::connect(options(server)).await.unwrap();
         let page = client.read_stream(&StreamWanted::all("Person", stream)).await.unwrap();
-        let event = page.events.iter().next().unwrap();
-        let json = |text: &str| serde_json::from_str::<Value>(text).unwrap();
-        (json(event.data), json(event.metadata.unwrap()))
-    }));
-    shown
+        let of_page = said(page.events.iter().next().unwrap());
+        let mut following = client.subscribe(wanted);
+        loop {
+            let came = following.next().await.unwrap().events;
+            let first = came.iter().find(|event| event.stream_id == stream && event.seq.0 == 1);
+            if let Some(event) = first {
+                return [of_page, said(event)];
+            }
+        }
+    })
 }
 
 fn options(server: &Server) -> Options {
