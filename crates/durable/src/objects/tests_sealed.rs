@@ -4,8 +4,9 @@ use crate::objects::{LocalObjects, StoreObjects, conformance};
 use crate::testing::config;
 use proptest::prelude::*;
 use std::sync::Arc;
-use strandline_keys::KeyProvider;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use strandline_keys::testing::TestKeys;
+use strandline_keys::{KeyError, KeyInfo, KeyProvider, Secret, Wrapped};
 
 fn encrypted() -> strandline_deql::StoreConfig {
     let mut config = config("");
@@ -197,4 +198,80 @@ fn who_is_open_while_keys_are_rotated_goes_on_and_reads_what_others_seal_then() 
     assert_eq!(before.keys().unwrap().current(), 2);
     assert_eq!(manifests.list(KEYRING_FOLDER).unwrap().len(), 1, "older revisions go");
     assert_eq!(rotate_keyring(&*memory(), &provider, &mut |_| {}).unwrap(), None);
+}
+
+/// A provider that goes away when it has answered so often.
+struct Leaving(TestKeys, AtomicUsize);
+
+impl Leaving {
+    fn after(answers: usize) -> Self {
+        Self(TestKeys::with_random(1, 7), AtomicUsize::new(answers))
+    }
+
+    fn keys(&self) -> &TestKeys {
+        let left = self.1.load(Ordering::Relaxed);
+        self.1.store(left.saturating_sub(1), Ordering::Relaxed);
+        self.0.away.store(left == 0, Ordering::Relaxed);
+        &self.0
+    }
+}
+
+impl KeyProvider for Leaving {
+    fn describe(&self) -> Result<KeyInfo, KeyError> {
+        self.keys().describe()
+    }
+
+    fn generate(&self) -> Secret {
+        self.0.generate()
+    }
+
+    fn wrap(&self, key: &Secret, context: &str) -> Result<Wrapped, KeyError> {
+        self.keys().wrap(key, context)
+    }
+
+    fn unwrap(&self, wrapped: &Wrapped, context: &str) -> Result<Secret, KeyError> {
+        self.keys().unwrap(wrapped, context)
+    }
+}
+
+#[test]
+fn a_provider_that_goes_away_at_any_moment_of_a_rotation_leaves_the_keyring_as_it_was() {
+    let (inner, manifests) = (memory(), memory());
+    let sealed = sealed_over(&inner, &manifests);
+    sealed.put_new("a", b"before").unwrap();
+    let rings = || {
+        let listed = manifests.list(KEYRING_FOLDER).unwrap();
+        listed.into_iter().map(|info| manifests.get(&info.path).unwrap()).collect::<Vec<_>>()
+    };
+    let before = rings();
+    let mut answers = 0;
+    let rotated = loop {
+        match rotate_keyring(&*manifests, &Leaving::after(answers), &mut |_| {}) {
+            Ok(rotated) => break rotated.unwrap(),
+            Err(error) => assert_eq!(error.kind(), strandline_event::ErrorKind::Unavailable, "{error}"),
+        }
+        assert_eq!(rings(), before, "after {answers} answers");
+        answers += 1;
+    };
+    // one key is opened and wrapped again, and one is new
+    assert_eq!((answers, rotated.revision, rotated.current), (3, 2, 2));
+    assert_eq!(&sealed.get("a").unwrap()[..], b"before");
+    assert_eq!(&sealed_over(&inner, &manifests).get("a").unwrap()[..], b"before");
+}
+
+#[test]
+fn of_two_rotations_at_once_the_second_goes_on_from_the_first() {
+    let (inner, manifests) = (memory(), memory());
+    let sealed = sealed_over(&inner, &manifests);
+    sealed.put_new("a", b"before").unwrap();
+    let (provider, mut first) = (TestKeys::with_random(1, 7), None);
+    let second = rotate_keyring(&*manifests, &provider, &mut |_| {
+        first.get_or_insert_with(|| rotate_keyring(&*manifests, &provider, &mut |_| {}).unwrap().unwrap());
+    });
+    let (first, second) = (first.unwrap(), second.unwrap().unwrap());
+    assert_eq!((first.revision, first.current, second.revision, second.current), (2, 2, 3, 3));
+    assert_eq!(manifests.list(KEYRING_FOLDER).unwrap().len(), 1);
+    let after = sealed_over(&inner, &manifests);
+    after.put_new("b", b"after").unwrap();
+    assert_eq!((&after.get("a").unwrap()[..], &sealed.get("b").unwrap()[..]), (&b"before"[..], &b"after"[..]));
 }
