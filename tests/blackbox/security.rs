@@ -200,6 +200,32 @@ fn tokens_are_made_shown_taken_back_and_stand_in_no_log() {
     }
 }
 
+/// Load balancers ask without a token: they are told whether, and not why.
+#[test]
+fn what_is_wrong_with_a_node_is_told_to_those_alone_who_read_all_of_it() {
+    let store = Store::new(&[]);
+    let file = store.path().join("tokens");
+    let reader = token(&file, &["--name", "reader", "--role", "read"]);
+    let others = [
+        String::new(),
+        "slt_of-nobody".to_owned(),
+        token(&file, &["--name", "appender", "--role", "append"]),
+        token(&file, &["--name", "of-one-store", "--role", "admin", "--stores", "test"]),
+        token(&file, &["--name", "of-a-tenant", "--role", "append,read", "--tenant-id", "acme"]),
+    ];
+    let server = Server::start_from(&mut serve(&store, &["--token-file", &file.to_string_lossy()]));
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let hung_up = Command::new("kill").args(["-HUP", &server.id().to_string()]).status().unwrap();
+    assert!(hung_up.success());
+    let ready = |token: &str| ask(server.url(), "GET", "/ready", token, "");
+    until("it is told", || ready(&reader).contains("\"not_reloaded\""));
+    for token in &others {
+        let answer = ready(token);
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("{\"status\":\"ready\"}"), "{answer}");
+    }
+    server.stop();
+}
+
 #[test]
 fn a_token_file_that_is_wrong_is_refused_and_not_shown() {
     let store = Store::new(&[]);
