@@ -352,6 +352,10 @@ fn an_encrypted_store_lives_on_s3_under_a_key_of_kms() {
     server.stop();
     let away = refused(&store);
     assert!(away.code == 3 && away.stderr.contains("cannot be asked"), "{away:?}");
+    let mut rotate = store.program();
+    rotate.args(["keys", "rotate", "--config"]).arg(store.config());
+    let away = run_command(rotate, b"");
+    assert!(away.code == 3 && away.stderr.contains("cannot be asked"), "{away:?}");
     kms.clear();
     let server = store.start();
     check(&server, 80);
@@ -404,9 +408,9 @@ fn a_key_service_that_is_away_is_named_by_ready_and_stops_nothing() {
         store.set_env(env);
         let server = store.start();
         append(&server, 0..10);
-        for count in [20, 30] {
-            // each time the same: it is found out, and found out again
-            kms.rule("POST", "/", 0, usize::MAX, Act::Cut);
+        // it does not answer, it is broken, it refuses: each is found out, and found out again
+        for (count, act) in [(20, Act::Cut), (30, Act::Answer(503)), (40, Act::Answer(400))] {
+            kms.rule("POST", "/", 0, usize::MAX, act);
             let ready = told_by_ready(&server, true);
             let why = ready["degraded"][0]["error"].as_str().unwrap();
             assert_eq!((&ready["status"], &ready["degraded"][0]["store"]), (&json!("ready"), &json!("test")));
@@ -418,7 +422,7 @@ fn a_key_service_that_is_away_is_named_by_ready_and_stops_nothing() {
             assert_eq!(told_by_ready(&server, false), json!({"status": "ready"}));
             assert_eq!(gauges(&server), [0, 0]);
         }
-        check(&server, 30);
+        check(&server, 40);
         server.stop();
         store.assert_clean();
     }

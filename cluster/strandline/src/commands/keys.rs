@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use strandline_deql::StoreConfig;
 use strandline_durable::objects::{Purpose, Settings, open_location};
 use strandline_durable::{DurableTier, Provider, rotate_keyring};
+use strandline_event::ErrorKind;
 use strandline_keys::{KeyError, KeyFile, LockedKeyFile};
 use strandline_workers::keys::SystemEntropy;
 
@@ -26,6 +27,12 @@ pub(crate) fn provider(config: &StoreConfig) -> Result<Provider, Failure> {
 
 fn usage(store: &str, error: &KeyError) -> Failure {
     Failure::Usage(format!("store {store}: {error}"))
+}
+
+/// Who wraps the keys, or where they lie, may be out of reach: that is no answer.
+fn failed(store: &str, error: &dyn std::fmt::Display, kind: ErrorKind) -> Failure {
+    let text = format!("store {store}: {error}");
+    if kind == ErrorKind::Unavailable { Failure::Server(text) } else { Failure::No(text) }
 }
 
 fn init(file: &Path) -> Result<(), Failure> {
@@ -71,14 +78,15 @@ fn rotate_store(config: &StoreConfig) -> Result<(), Failure> {
     let Some(provider) = provider(config)? else {
         return out::line(&format!("store {name}: not encrypted"));
     };
-    let failed = |error: &dyn std::fmt::Display| Failure::No(format!("store {name}: {error}"));
     let location = &config.durable.manifest_path;
-    let manifests = open_location(location, Purpose::Read, &Settings::from_env()).map_err(|error| failed(&error))?;
+    let manifests = open_location(location, Purpose::Read, &Settings::from_env());
+    let manifests = manifests.map_err(|error| failed(name, &error, error.kind()))?;
     let mut on_key = |number| {
         // progress is for who watches; a reader that went away does not end a rotation
         let _ = out::line(&format!("store {name}: key {number} is wrapped again"));
     };
-    match rotate_keyring(&*manifests, &*provider, &mut on_key).map_err(|error| failed(&error))? {
+    let rotated = rotate_keyring(&*manifests, &*provider, &mut on_key);
+    match rotated.map_err(|error| failed(name, &error, error.kind()))? {
         Some(done) => out::line(&format!(
             "store {name}: {} keys wrapped again, key {} is new: what is written from here on takes it, the next segments of logs and the \
              next files of a node that runs too; nothing is written again (keyring revision {})",
@@ -102,12 +110,14 @@ fn unwrap(options: &KeysUnwrap) -> Result<(), Failure> {
             continue;
         }
         let Some(provider) = provider(config)? else { continue };
-        let failed = |error: &dyn std::fmt::Display| Failure::No(format!("store {}: {error}", config.name));
-        let tier = DurableTier::open_read_only(config, Some(provider)).map_err(|error| failed(&error))?;
+        let failed = |error: &dyn std::fmt::Display, kind| failed(&config.name, error, kind);
+        let tier = DurableTier::open_read_only(config, Some(provider));
+        let tier = tier.map_err(|error| failed(&error, error.kind()))?;
         if tier.pin().files().iter().any(|file| file.key.as_deref() == Some(&*name.to_hex())) || options.store.is_some()
         {
-            let keys = tier.keys().ok_or_else(|| failed(&"it is not encrypted"))?;
-            let secret = keys.secret(&name, strandline_keys::Purpose::DataFile).map_err(|error| failed(&error))?;
+            let keys = tier.keys().ok_or_else(|| failed(&"it is not encrypted", ErrorKind::BadRequest))?;
+            let secret = keys.secret(&name, strandline_keys::Purpose::DataFile);
+            let secret = secret.map_err(|error| failed(&error, error.kind()))?;
             return out::line(&strandline_event::hex::to_hex(secret.expose()));
         }
     }
