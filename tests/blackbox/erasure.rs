@@ -244,7 +244,9 @@ fn tenants_are_erased_as_wholes() {
     assert_eq!(http.stream("Person", "bert")[0]["data"]["says"], SECRET);
     let refused = append(&http, "Person", "new", "1", &of("x"));
     assert_eq!(refused["code"], "strict_violation", "{refused}");
-    server.stop();
+    let ended = server.finish();
+    let is_told = |line: &str| ["strandline_audit", "erase", "Person", "who="].iter().all(|part| line.contains(part));
+    assert!(ended.code == 0 && ended.stderr.lines().any(is_told) && !ended.stderr.contains(SECRET), "{ended:?}");
     rig.store.assert_clean();
 }
 
