@@ -2,6 +2,8 @@
 //! `verify` know it.
 
 use crate::harness::{Server, Sse, Store};
+use crate::secrets::ask;
+use crate::security::token;
 use serde_json::{Value, json};
 use std::path::Path;
 use strandline_client::{AllWanted, Client, Direction, Filter, Options, Position, StreamWanted, SubscribeWanted};
@@ -189,6 +191,47 @@ fn who_redacted_what_stands_in_the_audit_log_whatever_else_is_logged() {
         assert!(log.lines().any(is_told), "{filter:?}: {log}");
         assert!(!log.contains(SECRET), "{log}");
     }
+}
+
+/// The answer that the owner of a token is given.
+fn asked(server: &Server, (method, path): (&str, &str), token: &str, body: &Value) -> Value {
+    let answer = ask(server.url(), method, path, token, &body.to_string());
+    serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
+}
+
+/// Who asks for the same again is told who was first, and when, after a restart too.
+#[test]
+fn a_redaction_and_an_erasure_keep_who_asked_for_them() {
+    let (store, subjects) = (Store::new(&keys()), tempfile::tempdir().unwrap());
+    let file = store.path().join("tokens");
+    let [first, second] = ["first", "second"].map(|name| token(&file, &["--name", name, "--role", "admin"]));
+    let start = || {
+        let mut command = store.program();
+        command.args(store.serve_arguments()).arg("--token-file").arg(&file);
+        Server::start_from(command.arg("--subject-keys").arg(subjects.path().join("subjects")))
+    };
+    let (redact, erase) = (("POST", ROUTE), ("POST", "/admin/v1/stores/test/erase"));
+    let server = start();
+    let event = json!({ "events": [{ "event_type": "E", "data": { "number": SECRET } }] });
+    let person = json!({ "name": "Person", "erasable": "stream" });
+    asked(&server, ("POST", "/v1/stores/test/stream-types"), &first, &person);
+    asked(&server, ("POST", "/v1/stores/test/streams/Person/anna"), &first, &event);
+    let stored = asked(&server, ("POST", "/v1/stores/test/streams/Call/a"), &first, &event);
+    let id = &stored["events"][0]["event_id"];
+    let redacted = asked(&server, redact, &first, &json!({ "event_id": id, "reason": "asked for" }));
+    let row = &redacted["redacted"][0];
+    assert_eq!((&row["who"], &row["reason"]), (&json!("first"), &json!("asked for")), "{redacted}");
+    let erased = asked(&server, erase, &first, &json!({ "stream_id": "anna" }));
+    assert_eq!(erased["erased"][0]["who"], "first", "{erased}");
+    server.stop();
+    let server = start();
+    let again = asked(&server, redact, &second, &json!({ "event_id": id, "reason": "another" }));
+    assert_eq!((&again["redacted"], &again["already"]), (&redacted["redacted"], &json!(true)));
+    assert_eq!(asked(&server, ("GET", ROUTE), &second, &json!({}))["redacted"], redacted["redacted"]);
+    let again = asked(&server, erase, &second, &json!({ "stream_id": "anna" }));
+    let (row, before) = (&again["erased"][0], &erased["erased"][0]);
+    assert_eq!((&row["who"], &row["at"], &row["already"]), (&before["who"], &before["at"], &json!(true)), "{again}");
+    server.stop();
 }
 
 #[test]
