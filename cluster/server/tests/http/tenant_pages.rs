@@ -1,9 +1,11 @@
 //! Pages of the global order for tokens of tenants, over HTTP and the native protocol: nothing that they are told depends on what they may not see,
-//! and they miss nothing of their own.
+//! and they miss nothing of their own. And whose a stream is, over restarts.
 
 use crate::access::{As, connect, token_in};
 use crate::common::{Running, start_guarded};
 use serde_json::json;
+use std::fs;
+use std::path::{Path, PathBuf};
 use strandline_client::wire::read::{AllWanted, Filter};
 use strandline_client::{PartFacts, SubscribeWanted};
 use strandline_event::Position;
@@ -120,4 +122,61 @@ fn who_begins_at_the_end_is_told_where_before_anything_comes_and_misses_nothing_
     let (ids, _) = followed(&own, "after=end&stream_type=Hidden");
     assert!(ids.iter().all(|id| !places.contains(&json!(id))), "no place of another tenant's event");
     server.stop();
+}
+
+/// Damages the runs that keep the heads of streams; gives how many there are.
+fn damage_heads(durable: &Path) -> usize {
+    let runs = fs::read_dir(durable.join("_runs/Call")).unwrap().map(|entry| entry.unwrap().path());
+    let is_of_heads = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with("heads-");
+    let heads: Vec<PathBuf> = runs.filter(is_of_heads).collect();
+    heads.iter().for_each(|path| fs::write(path, "damaged").unwrap());
+    heads.len()
+}
+
+/// Streams whose events lie in files, in the log, and in both; then again by heads that are made anew from the files.
+#[test]
+fn whose_a_stream_is_stays_known_over_restarts_and_damaged_heads() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tokens");
+    let all = token_in(&file, "all", &[Role::Admin], &[], &[]);
+    let one = token_in(&file, "one", &[Role::Append, Role::Read], &[], &["a"]);
+    let server = start_guarded(folder.path(), &file);
+    let everybody = As::new(&server, &all);
+    append(&everybody, "Call/own", "a", 2);
+    append(&everybody, "Call/theirs", "b", 1);
+    for stream in ["mixed", "late"] {
+        append(&everybody, &format!("Call/{stream}"), "a", 1);
+    }
+    append(&everybody, "Call/mixed", "b", 1);
+    everybody
+        .post("streams/Call/nobodys", &json!({ "events": [{ "event_type": "E", "data": {} }] }).to_string())
+        .ok(201);
+    everybody.post("admin:compaction/run?wait=true", "").ok(200);
+    append(&everybody, "Call/own", "a", 1);
+    append(&everybody, "Call/late", "b", 1);
+    server.stop();
+    for damages in [false, true] {
+        if damages {
+            assert!(damage_heads(&folder.path().join("durable")) > 0);
+        }
+        let server = start_guarded(folder.path(), &file);
+        let who = As::new(&server, &one);
+        let page = who.get("streams/Call/own").ok(200);
+        assert_eq!((page["events"].as_array().unwrap().len(), &page["last_seq"]), (3, &json!(3)), "damaged: {damages}");
+        for stream in ["theirs", "mixed", "late", "nobodys"] {
+            for path in [format!("streams/Call/{stream}"), format!("streams/Call/{stream}/head")] {
+                who.get(&path).error(404, "not_found");
+            }
+            let event = json!({ "events": [{ "event_type": "E", "data": {}, "tenant_id": "a" }] });
+            who.post(&format!("streams/Call/{stream}"), &event.to_string()).error(403, "forbidden");
+        }
+        let page = who.get("events?limit=1000").ok(200);
+        let events = page["events"].as_array().unwrap();
+        assert!(
+            events.len() == 3 && events.iter().all(|event| event["stream_id"] == "own"),
+            "damaged: {damages}: {page}"
+        );
+        assert_eq!(who.get("scan").text().lines().count(), 3, "damaged: {damages}");
+        server.stop();
+    }
 }
