@@ -388,6 +388,16 @@ fn newest_key_of_files(store: &Store) -> u64 {
     files.filter_map(|path| strandline_durable::key_metadata(&path).ok()?).map(|name| name.number()).max().unwrap()
 }
 
+/// The largest one that a manifest, and that a run, names in its header (crates/durable/FORMAT.md, section 7).
+fn newest_keys_of_objects(store: &Store) -> [u64; 2] {
+    let files = files_below(&store.durable());
+    [".json.zst", ".run"].map(|end| {
+        let of_kind = files.iter().filter(|path| path.to_string_lossy().ends_with(end));
+        let heads = of_kind.map(|path| fs::read(path).unwrap()).filter(|bytes| bytes.starts_with(b"SLSO"));
+        heads.map(|bytes| u64::from_le_bytes(bytes[16..24].try_into().unwrap())).max().unwrap()
+    })
+}
+
 #[test]
 fn keys_rotate_and_everything_is_read_before_and_after() {
     let encrypted = Encrypted::new(true, &[]);
@@ -416,6 +426,7 @@ fn keys_rotate_and_everything_is_read_before_and_after() {
     }
     assert_eq!(server.http().scan().len(), count);
     server.stop();
+    assert_eq!(newest_keys_of_objects(store), [2, 2]);
     let server = store.start();
     server.http().bulk(&(count..count + 10).map(event).collect::<Vec<_>>());
     assert_eq!(key_of_segment(store), 2, "a start begins with the new key");
