@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use strandline_client::{BatchBuilder, BatchUnit, Client, EventInput, Expected, Options};
 
 /// Percent-encoded for a path of HTTP, each byte.
-fn encoded(name: &str) -> String {
+pub(crate) fn encoded(name: &str) -> String {
     name.bytes().map(|byte| format!("%{byte:02x}")).collect()
 }
 
-fn names() -> Vec<String> {
+/// Those of tests.
+pub(crate) fn names() -> Vec<String> {
     let mut names: Vec<String> = [
         ".",
         "..",

@@ -1,6 +1,7 @@
 //! Stores on an object store: the real program against a real S3 server on loopback, and a proxy that spoils the network.
 
 use crate::harness::{Finished, Random, Server, Store, root, run_command, seed};
+use crate::names::{encoded, names};
 use crate::oracles::oracle;
 use crate::rigs::{Act, Moto, Proxy};
 use serde_json::{Value, json};
@@ -304,6 +305,42 @@ fn nothing_is_lost_by_kill_9_on_s3() {
     server.stop();
     store.assert_clean();
     assert!(!Path::new("s3:").exists(), "no folder is made of a URL");
+}
+
+/// A key of an object is a text, which clients and servers encode again on its way: a name must come back as it went.
+#[test]
+fn names_stay_in_their_place_on_an_object_store_too() {
+    let moto = Moto::start();
+    let store = store_on(&moto.url(), "names", &["partition.by = ('tenant_id', 'stream_type')"]);
+    let server = store.start();
+    let names = names();
+    let line = |name: &String| json!({"stream_type": name, "stream_id": name, "tenant_id": name, "event_type": "E", "data": name});
+    server.http().bulk(&names.iter().map(line).collect::<Vec<_>>());
+    let check = |server: &Server| {
+        for name in &names {
+            let rows = server.http().stream(&encoded(name), &encoded(name));
+            assert_eq!(rows.len(), 1, "{name:?}");
+            assert_eq!([&rows[0]["stream_type"], &rows[0]["tenant_id"], &rows[0]["data"]], [&json!(name); 3]);
+        }
+        assert_eq!(server.http().scan().len(), names.len());
+    };
+    check(&server);
+    server.http().compact();
+    check(&server);
+    let files = server.http().get("/admin/v1/stores/test/files").expect(200)["files"].as_array().unwrap().clone();
+    let files: BTreeSet<String> =
+        files.iter().map(|file| format!("names/{}", file["path"].as_str().unwrap())).collect();
+    assert_eq!(files.len(), names.len());
+    let objects = moto.keys("");
+    let of_data: BTreeSet<String> = objects.iter().filter(|key| key.ends_with(".parquet")).cloned().collect();
+    assert_eq!(of_data, files);
+    let stays = |key: &String| key.starts_with("names/") && !key.split('/').any(|part| ["", ".", ".."].contains(&part));
+    assert!(objects.iter().all(stays), "{objects:?}");
+    server.stop();
+    store.assert_clean();
+    let server = store.start();
+    check(&server);
+    server.stop();
 }
 
 /// Everything below a prefix of the bucket.
