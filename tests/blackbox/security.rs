@@ -8,6 +8,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
+use strandline_client::{
+    AllWanted, BatchBuilder, BatchUnit, Client, EventInput, Expected, Filter, OnError, Options, Position, StreamWanted,
+    SubscribeWanted,
+};
 use tempfile::TempDir;
 
 /// What is read again when a file changes is looked at every two seconds.
@@ -134,6 +138,54 @@ fn a_token_file_that_can_not_be_taken_any_more_is_told_and_the_one_before_stays_
     until("all is well again", || told("failing") == 0);
     assert!(!ask("/ready").contains("not_reloaded"));
     server.stop();
+}
+
+#[test]
+fn every_kind_of_frame_that_is_refused_stands_in_the_audit_log() {
+    let store = Store::new(&[]);
+    let file = store.path().join("tokens");
+    let [reader, appender] = ["read", "append"].map(|role| token(&file, &["--name", role, "--role", role]));
+    let server = Server::start_from(&mut serve(&store, &["--token-file", &file.to_string_lossy()]));
+    let connect = |token: &str| {
+        let (token, store) = (token.to_owned(), "test".to_owned());
+        Client::connect(Options { token, store, ..Options::new(server.native()) })
+    };
+    let batch = |unit| {
+        let mut batch = BatchBuilder::new("Call", unit);
+        batch.push(&EventInput { stream_id: "s", event_type: "E", data: "{}", ..EventInput::default() }).unwrap();
+        batch.finish().unwrap()
+    };
+    let (after, filter) = (Position::START, Filter::default());
+    let all = AllWanted { after, limit: 1, filter: filter.clone() };
+    let follow = SubscribeWanted { after: Some(after), window_bytes: 1, filter: filter.clone(), stream_id: None };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        assert!(connect("slt_of-nobody").await.is_err());
+        let client = connect(&reader).await.unwrap();
+        assert!(client.append(batch(BatchUnit::Append), Expected::Any).await.is_err());
+        assert!(client.append_bulk(&[batch(BatchUnit::Rows)], OnError::Abort).await.is_err());
+        let client = connect(&appender).await.unwrap();
+        assert!(client.head("Call", "s").await.is_err());
+        assert!(client.read_stream(&StreamWanted::all("Call", "s")).await.is_err());
+        assert!(client.read_all(&all).await.is_err());
+        assert!(client.scan(filter, 1).next().await.is_err());
+        assert!(client.subscribe(follow).next().await.is_err());
+    });
+    drop(runtime);
+    let log = server.finish().stderr;
+    let of = |who: &'static str, code: &'static str, methods: &[&'static str]| {
+        methods.iter().map(|method| (format!("who={who} "), format!("method={method} "), code)).collect::<Vec<_>>()
+    };
+    let wanted = [
+        of("?", "unauthenticated", &["Hello"]),
+        of("read", "forbidden", &["Append", "AppendBulk"]),
+        of("append", "forbidden", &["Head", "ReadStream", "ReadAll", "Scan", "Subscribe"]),
+    ];
+    for (who, method, code) in wanted.concat() {
+        let words = ["strandline_audit", "refused", &who, &method, code];
+        let count = log.lines().filter(|line| words.iter().all(|word| line.contains(word))).count();
+        assert_eq!(count, 1, "{words:?}: {log}");
+    }
 }
 
 #[test]

@@ -139,6 +139,16 @@ mod tests {
         assert!(gone.is_empty(), "{gone:?}");
     }
 
+    /// A new one stands here, or asks for a token.
+    #[test]
+    fn open_routes_are_these_and_no_others() {
+        let open = ROUTES.iter().filter(|route| route.need == Need::Open).map(|route| route.path);
+        let wanted = ["/", "/health", "/ready", "/openapi.json", "/admin", "/admin/", "/admin/{file}"];
+        assert_eq!(open.collect::<BTreeSet<_>>(), BTreeSet::from(wanted));
+        let of_no_tenant = ROUTES.iter().filter(|route| !route.served).all(|route| route.need == Need::ReadStore);
+        assert!(of_no_tenant, "what will be served of queries is for tokens of whole stores");
+    }
+
     #[test]
     fn each_route_says_what_it_needs_of_a_token() {
         let tree: serde_json::Value = serde_json::from_str(DESCRIPTION).unwrap();
