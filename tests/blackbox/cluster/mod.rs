@@ -115,6 +115,17 @@ fn three_nodes_form_a_cluster_and_each_answers_everything() {
     nodes.stop_all();
 }
 
+/// A named subscription, which the meta group remembers: its filter says what is planted, and so does why an event of it is parked.
+fn subscribe_to_planted(nodes: &Nodes) {
+    let filter = json!({ "stream_id": "planted-stream", "tenant_id": "planted-tenant" });
+    nodes.http(2).post("subscriptions/s", &json!({ "filter": filter })).expect(201);
+    let (mut stream, _) = named::consumer(nodes, 3);
+    let first = stream.event();
+    assert!(named::say(nodes, 2, "park", &json!({ "position": first.id, "reason": "planted-reason" })));
+    let kept = named::status(nodes, 1);
+    assert!(kept["filter"] == filter && kept.to_string().contains("planted-reason"), "{kept}");
+}
+
 #[test]
 fn an_encrypted_cluster_replicates_compacts_and_shows_nothing_on_any_disk() {
     let keys = tempfile::tempdir().unwrap();
@@ -132,6 +143,7 @@ fn an_encrypted_cluster_replicates_compacts_and_shows_nothing_on_any_disk() {
     (0..12).for_each(|n| append(&nodes, n, 1 + n as usize % 3));
     nodes.http(2).compact();
     (12..20).for_each(|n| append(&nodes, n, 1 + n as usize % 3));
+    subscribe_to_planted(&nodes);
     assert_nothing_planted(nodes.path());
     let leader = nodes.leader(Some("Call"));
     nodes.kill(leader);

@@ -16,7 +16,7 @@ fn n(message: &Message) -> u64 {
 }
 
 /// A consumer at a node, once one is let in, and its number.
-fn consumer(nodes: &Nodes, node: usize) -> (Sse, String) {
+pub(super) fn consumer(nodes: &Nodes, node: usize) -> (Sse, String) {
     nodes.until("somebody keeps it", |nodes| status(nodes, node)["position"].is_string());
     let mut found = None;
     nodes.until("a consumer is let in", |nodes| {
@@ -31,13 +31,13 @@ fn consumer(nodes: &Nodes, node: usize) -> (Sse, String) {
     found.unwrap()
 }
 
-fn say(nodes: &Nodes, node: usize, word: &str, body: &Value) -> bool {
+pub(super) fn say(nodes: &Nodes, node: usize, word: &str, body: &Value) -> bool {
     let body = body.to_string();
     let answer = nodes.http(node).try_post(&format!("subscriptions/s/{word}"), "application/json", body.as_bytes());
     answer.is_ok_and(|answer| answer.status == 200)
 }
 
-fn status(nodes: &Nodes, node: usize) -> Value {
+pub(super) fn status(nodes: &Nodes, node: usize) -> Value {
     let answer = nodes.http(node).try_get_as("/v1/stores/test/subscriptions/s", "application/json");
     answer.ok().filter(|answer| answer.status == 200).map(|answer| answer.json()).unwrap_or_default()
 }
