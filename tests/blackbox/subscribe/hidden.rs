@@ -2,7 +2,12 @@
 
 use super::{data, key};
 use crate::harness::{Http, Server, Sse, Store};
+use crate::secrets::ask;
+use crate::security::token;
 use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::time::Duration;
 
 /// Three events of a stream each, followed as they come; the follower stays, so that the live end does.
 fn followed(http: &Http, more: &Value) -> (Sse, Vec<Value>, String) {
@@ -83,5 +88,52 @@ fn a_row_under_a_tombstone_is_given_to_nobody_and_comes_back_with_its_file() {
     for given in later(&http, &after) {
         assert_eq!(given.iter().take(2).collect::<Vec<_>>(), [&events[1], &events[2]], "{given:?}");
     }
+    server.stop();
+}
+
+/// Follows the store as the owner of a token.
+fn follow(server: &Server, token: &str) -> BufReader<TcpStream> {
+    let mut stream = TcpStream::connect(server.url().trim_start_matches("http://")).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let shown = format!("host: localhost\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\r\n");
+    stream.write_all(format!("GET /v1/stores/test/subscribe HTTP/1.1\r\n{shown}").as_bytes()).unwrap();
+    BufReader::new(stream)
+}
+
+/// All lines up to one that says this.
+fn told_until(followed: &mut BufReader<TcpStream>, said: &str) -> String {
+    let mut told = String::new();
+    while !told.lines().last().is_some_and(|line| line.contains(said)) {
+        assert!(followed.read_line(&mut told).unwrap() > 0, "it ends: {told}");
+    }
+    told
+}
+
+#[test]
+fn a_dry_run_of_another_tenant_is_told_to_nobody_who_is_limited_to_tenants() {
+    let store = Store::new(&["projection.notify_on_inspect = true"]);
+    let file = store.path().join("tokens");
+    let all = token(&file, &["--name", "all", "--role", "admin"]);
+    let one = token(&file, &["--name", "one", "--role", "read", "--tenant-id", "a"]);
+    let server = Server::start_from(store.program().args(store.serve_arguments()).arg("--token-file").arg(&file));
+    let append = |stream: &str, tenant: &str, query: &str| {
+        let event = json!({ "events": [{ "event_type": "E", "data": {}, "tenant_id": tenant }] }).to_string();
+        let path = format!("/v1/stores/test/streams/Call/{stream}{query}");
+        let answer = ask(server.url(), "POST", &path, &all, &event);
+        assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    };
+    append("planted", "planted", "");
+    append("own", "a", "");
+    let (mut everybody, mut limited) = (follow(&server, &all), follow(&server, &one));
+    // both follow what comes
+    for followed in [&mut everybody, &mut limited] {
+        told_until(followed, "\"stream_id\":\"own\"");
+    }
+    append("planted", "planted", "?inspect=true");
+    append("own", "a", "");
+    let told = told_until(&mut everybody, "\"stream_id\":\"own\"");
+    assert!(told.contains("planted") && told.contains("\"inspect\":true"), "{told}");
+    let told = told_until(&mut limited, "\"stream_id\":\"own\"");
+    assert!(!told.contains("planted") && !told.contains("inspect"), "{told}");
     server.stop();
 }
