@@ -1,5 +1,6 @@
 //! Stores on an object store: the real program against a real S3 server on loopback, and a proxy that spoils the network.
 
+use crate::encryption::assert_nothing_planted;
 use crate::harness::{Finished, Random, Server, Store, root, run_command, seed};
 use crate::names::{encoded, names};
 use crate::oracles::oracle;
@@ -387,6 +388,8 @@ fn an_encrypted_store_lives_on_s3_under_a_key_of_kms() {
         assert!(!key.contains("planted") && !bytes.windows(7).any(|part| part == b"planted"), "{key}");
     }
     server.stop();
+    // its log, and what it keeps for files that are elsewhere
+    assert!(assert_nothing_planted(store.path()) > 3);
     let away = refused(&store);
     assert!(away.code == 3 && away.stderr.contains("cannot be asked"), "{away:?}");
     let mut rotate = store.program();
