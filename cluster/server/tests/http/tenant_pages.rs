@@ -102,7 +102,7 @@ fn who_begins_at_the_end_is_told_where_before_anything_comes_and_misses_nothing_
     for token in [&all, &one] {
         let who = As::new(&server, token);
         let (ids, events) = followed(&who, "after=end");
-        let [by_http, ..] = &ids[..] else { panic!("it is told no place") };
+        let [by_http] = &ids[..] else { panic!("one place, and none where nothing stands: {ids:?}") };
         assert_eq!(events, 0);
         let (runtime, client) = connect(&server, token, "").unwrap();
         let wanted = SubscribeWanted { after: None, window_bytes: 1, filter: Filter::default(), stream_id: None };

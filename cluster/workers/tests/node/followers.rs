@@ -44,3 +44,27 @@ fn who_is_limited_to_tenants_and_begins_at_the_end_goes_on_from_a_place_that_is_
     })
     .unwrap();
 }
+
+#[test]
+fn who_hears_nothing_for_long_keeps_the_place_of_the_newest_event_and_no_moment_behind_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    runtime::run(async {
+        let node = start(dir, "").await;
+        let store = node.store("calls").unwrap();
+        put(&node, &store, "a", "acme").await;
+        let mut follower = store.follow(Filter::default(), Some(Position::START)).await.unwrap();
+        let Followed::Events(slice) = follower.next(QUIET).await.unwrap() else { panic!("an event is there") };
+        let newest = slice.events().last().map(|event| event.position());
+        drop(slice);
+        // each look at the end goes on behind the moment up to which the one before it has looked
+        for _ in 0..4 {
+            let came = follower.next(Duration::ZERO).await.unwrap();
+            assert!(matches!(came, Followed::Quiet { .. }));
+            assert_eq!(follower.position(), newest);
+        }
+        drop((follower, store));
+        stop(node).await;
+    })
+    .unwrap();
+}

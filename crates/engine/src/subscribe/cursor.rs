@@ -56,9 +56,34 @@ impl Cursor {
         self.through = self.through.max(position);
     }
 
-    /// A page was used up.
+    /// A page was used up that was read behind this place. Where there was nothing in it its `next` says where that was, which may be a moment
+    /// at which nothing stands.
     pub fn finished(&mut self, next: Position, through: Position) {
-        self.at = self.at.max(next);
+        if next > self.through {
+            self.at = next;
+        }
         self.through = self.through.max(through).max(self.at);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use strandline_event::{EventId, Micros};
+
+    #[test]
+    fn what_is_kept_is_the_place_of_an_event_also_where_one_page_after_the_other_has_none() {
+        let at = |us| Position { ingested_at: Micros(us), event_id: EventId([1; 16]) };
+        let closed = |us| Position::end_of(Micros(us));
+        let mut cursor = Cursor::new(at(5));
+        cursor.finished(at(5), closed(100));
+        cursor.finished(closed(100), closed(200));
+        assert_eq!((cursor.at(), cursor.through()), (at(5), closed(200)), "a clock that is set back assigns above 5");
+        // one that a filter dropped, and one that was given
+        cursor.finished(at(250), closed(300));
+        assert_eq!((cursor.at(), cursor.through()), (at(250), closed(300)));
+        cursor.gave(at(350));
+        cursor.finished(at(350), closed(400));
+        assert_eq!((cursor.at(), cursor.through()), (at(350), closed(400)));
     }
 }
