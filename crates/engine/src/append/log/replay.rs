@@ -42,7 +42,6 @@ impl Log {
         if index <= self.accepted {
             return;
         }
-        self.published.clock.observe(batch.stamps().last_ingested_at());
         self.published.ids.write().insert(index, batch);
         self.chunks.insert(batch, index);
         for command in &learned.commands {
@@ -50,5 +49,7 @@ impl Log {
         }
         self.accepted = index;
         self.advance(index, &learned.touched);
+        // last: where another node leads the log it is closed up to there from here on, and a reader who asks no log must know that there is an event
+        self.published.clock.observe(batch.stamps().last_ingested_at());
     }
 }

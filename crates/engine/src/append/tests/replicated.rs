@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::append::{AppendError, Committed, GroupLost, Replica, ReplicatedGroup, ReplicatedWriter};
+use std::sync::OnceLock;
 use strandline_wal::LeaderId;
 
 struct Fixed;
@@ -208,4 +209,29 @@ fn what_was_given_up_and_comes_under_the_number_of_what_is_in_flight_is_not_take
     assert!(append(&mut driver, "new", Expected::At(Seq(1)), 4).is_none());
     let again = entry(&take(&mut driver), ME);
     assert_eq!(driver.applied(again).release().len(), 1);
+}
+
+#[test]
+fn where_another_node_leads_a_moment_is_closed_only_once_its_event_is_committed() {
+    let mut leader = driver();
+    leader.lead(ME, 1, LogIndex(1));
+    assert!(append(&mut leader, "a", Expected::Any, 1).is_none());
+    let stored = entry(&take(&mut leader), ME);
+    let clocks = ClosedClocks::new(Micros::MIN);
+    let clock = clocks.open_log();
+    clock.set_leads(false);
+    let log = Log::new(LogKey::single("T"), rules(), clock, Arc::new(NothingSettled), LogIndex::ZERO);
+    // what a reader finds as soon as the moment is closed
+    let (published, found) = (Arc::clone(log.published()), Arc::new(OnceLock::new()));
+    let first = Arc::clone(&found);
+    let ring = move || {
+        // only what it finds first counts
+        let _ = first.set(published.committed());
+    };
+    assert!(clocks.hang_bell(Box::new(ring)));
+    let mut follower: LogDriver<u32> =
+        LogDriver::new(log, ReplicatedWriter::new(LogKey::single("T"), Arc::new(Fixed), LogIndex::ZERO));
+    let index = stored.index;
+    assert_eq!(follower.applied(stored).batches.len(), 1);
+    assert_eq!(found.get(), Some(&index));
 }
