@@ -23,6 +23,7 @@ mod statement;
 
 pub(crate) use commands::Reserved;
 
+use crate::clock;
 use crate::compaction::job::JobBook;
 use crate::error::{LeaderAt, NodeError};
 use crate::hot_worker::HotWorkers;
@@ -46,7 +47,7 @@ use strandline_consensus::meta::{Command, Erasable, Placement};
 use strandline_consensus::{BoxFuture, Group, GroupError, GroupId, Leadership, NodeId, ReadIndex};
 use strandline_engine::append::AppendError;
 use strandline_engine::store::Store;
-use strandline_event::LogKey;
+use strandline_event::{LogKey, Micros};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -303,9 +304,22 @@ impl StoreReplicas {
     async fn confirm_logs(&self, logs: Vec<LogKey>) -> Result<(), NodeError> {
         let confirming = logs.into_iter().map(|log| async move {
             self.opened(&log).await?;
-            self.confirm_group(&self.id_of(&log)).await
+            let closed = self.confirm_group(&self.id_of(&log)).await?;
+            Ok::<_, NodeError>(closed.map(|moment| (log, moment)))
         });
-        join_all(confirming).await.into_iter().collect()
+        let closed: Result<Vec<_>, NodeError> = join_all(confirming).await.into_iter().collect();
+        self.closed_elsewhere(closed?.into_iter().flatten());
+        Ok(())
+    }
+
+    /// Up to these moments leaders of other logs have closed them, as far as readers want it: everything that they ask for is visible here by now.
+    fn closed_elsewhere(&self, closed: impl Iterator<Item = (LogKey, Micros)>) {
+        for (log, moment) in closed {
+            if let Some(shared) = self.parts.store.log(&log) {
+                let wanted = self.parts.store.closed().wanted_of(moment, clock::now());
+                shared.published().clock().closed_elsewhere(wanted);
+            }
+        }
     }
 
     /// Whether this node has every log of a stream type: they are placed at once.
@@ -331,8 +345,9 @@ impl StoreReplicas {
         timeout(CONFIRM_WITHIN, opening).await.unwrap_or_else(|_| Err(self.no_leader(log)))
     }
 
-    /// Who leads may be about to change: a read waits for that rather than fail.
-    async fn confirm_group(&self, id: &GroupId) -> Result<(), NodeError> {
+    /// Who leads may be about to change: a read waits for that rather than fail. Gives up to where the leader of a log has closed it, if that is another
+    /// node.
+    async fn confirm_group(&self, id: &GroupId) -> Result<Option<Micros>, NodeError> {
         let until = Instant::now() + READ_WITHIN;
         loop {
             match self.try_confirm(id).await {
@@ -342,12 +357,12 @@ impl StoreReplicas {
         }
     }
 
-    async fn try_confirm(&self, id: &GroupId) -> Result<(), NodeError> {
+    async fn try_confirm(&self, id: &GroupId) -> Result<Option<Micros>, NodeError> {
         let Some(group) = self.parts.control.groups().get(id) else { return Err(self.not_leader(None)) };
         let leader = match group.leadership() {
             Leadership::Leads => {
                 return match timeout(CONFIRM_WITHIN, group.confirm()).await {
-                    Ok(Ok(())) => Ok(()),
+                    Ok(Ok(())) => Ok(None),
                     Ok(Err(GroupError::NotLeader { leader })) => Err(self.not_leader(leader.map(|(node, _)| node))),
                     Ok(Err(_)) | Err(_) => Err(self.not_leader(None)),
                 };
@@ -355,13 +370,7 @@ impl StoreReplicas {
             Leadership::Follows { leader } => leader.map(|(node, _)| node),
         };
         let Some(node) = leader else { return Err(self.not_leader(None)) };
-        let index = self.reached(id, &group, node).await?;
-        if let (GroupId::Log { log, .. }, Some(moment)) = (id, index.closed)
-            && let Some(shared) = self.parts.store.log(log)
-        {
-            shared.published().clock().closed_elsewhere(moment);
-        }
-        Ok(())
+        Ok(self.reached(id, &group, node).await?.closed)
     }
 
     /// This node has applied what the leader of a group says that it must have.

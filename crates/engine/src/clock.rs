@@ -4,8 +4,11 @@
 //!  one log:    ...assigned and visible... | first in flight ... last assigned |  next base >= max(now, last+1, floor+1)
 //!                                        ^ closed here while something is in flight
 //!                                                           idle: closed at the target, and the floor rises to it
-//!  the store:  closed = the smallest of all logs
+//!  the store:  closed = the smallest of all logs; target = the newest moment that is visible
 //! ```
+//!
+//! A reader wants nothing closed above the newest event that is visible, and nothing is: a node that leads a log from now on, with a clock that is behind,
+//! has heard of that event, but not up to where the clock of another one had come.
 //!
 //! A reader that follows the global order ends its page at the closed moment, so it never misses an event that
 //! commits later. Invariant: nothing is ever assigned at or below a moment that [`ClosedClocks::close`] gave,
@@ -21,6 +24,26 @@ use strandline_event::{LogIndex, Micros};
 
 /// How long before a reader begins the moment lies that it may keep where it may know of no event.
 const MARK_AGO_US: i64 = 1_000_000;
+/// How long before now a log of another leader is closed though no event is as new, so that a reader that begins soon has that moment.
+const HEARD_AGO_US: i64 = 500_000;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Flight {
+    On,
+    Visible,
+    /// It is nowhere.
+    Gone,
+}
+
+/// A batch whose moments are assigned.
+#[derive(Debug)]
+struct InFlight {
+    index: LogIndex,
+    base: Micros,
+    end: Micros,
+    /// What became of it, out of turn.
+    flight: Flight,
+}
 
 #[derive(Debug)]
 struct State {
@@ -28,10 +51,13 @@ struct State {
     floor: Micros,
     /// The largest moment that was assigned.
     last: Micros,
-    /// Base of each accepted batch that is not visible yet, oldest first, and whether it became so out of turn.
-    in_flight: VecDeque<(LogIndex, Micros, bool)>,
-    /// Another node assigns: nobody here knows what comes above the last moment.
+    /// The largest one that is visible.
+    seen: Micros,
+    /// Accepted batches that are not visible yet, oldest first.
+    in_flight: VecDeque<InFlight>,
+    /// Another node assigns: nobody here knows what comes above what is visible, and above this moment, up to which it has closed the log.
     follows: bool,
+    heard: Micros,
 }
 
 /// Rung whenever a page of the global order may hold more than before; who waits for that hangs it up, once.
@@ -63,8 +89,9 @@ pub struct LogClock {
 }
 
 impl LogClock {
-    fn new(floor: Micros, elsewhere: Arc<AtomicI64>, bell: Arc<Bell>) -> Self {
-        let state = State { floor, last: floor, in_flight: VecDeque::new(), follows: false };
+    fn new(floor: Micros, last: Micros, elsewhere: Arc<AtomicI64>, bell: Arc<Bell>) -> Self {
+        let (in_flight, follows, heard) = (VecDeque::new(), false, Micros::MIN);
+        let state = State { floor, last, seen: last, in_flight, follows, heard };
         Self { state: Mutex::new(state), elsewhere, bell }
     }
 
@@ -74,7 +101,8 @@ impl LogClock {
         let mut state = self.state.lock();
         let base = state.next(now.max(self.elsewhere()));
         state.last = base.plus_us(i64::from(span_us));
-        state.in_flight.push_back((index, base, false));
+        let end = state.last;
+        state.in_flight.push_back(InFlight { index, base, end, flight: Flight::On });
         base
     }
 
@@ -95,12 +123,21 @@ impl LogClock {
 
     /// Batches became visible to every reader: rings once for all.
     pub fn all_visible(&self, indices: impl Iterator<Item = LogIndex>) {
+        self.landed(indices, Flight::Visible);
+    }
+
+    /// The same of batches that will never be visible.
+    pub fn all_gone(&self, indices: impl Iterator<Item = LogIndex>) {
+        self.landed(indices, Flight::Gone);
+    }
+
+    fn landed(&self, indices: impl Iterator<Item = LogIndex>, flight: Flight) {
         let mut indices = indices.peekable();
         if indices.peek().is_none() {
             return;
         }
         let mut state = self.state.lock();
-        indices.for_each(|index| state.became_visible(index));
+        indices.for_each(|index| state.landed(index, flight));
         drop(state);
         self.bell.ring();
     }
@@ -108,7 +145,7 @@ impl LogClock {
     /// An event that was found at start, or came from a leader, has this moment: everything later is above.
     pub fn observe(&self, moment: Micros) {
         let mut state = self.state.lock();
-        state.last = state.last.max(moment);
+        (state.last, state.seen) = (state.last.max(moment), state.seen.max(moment));
         if state.follows {
             self.elsewhere.fetch_max(moment.0, Ordering::Relaxed);
         }
@@ -129,11 +166,11 @@ impl LogClock {
     #[must_use]
     pub fn close(&self, now: Micros) -> Micros {
         let mut state = self.state.lock();
-        if let Some((_, base, _)) = state.in_flight.front() {
-            return base.plus_us(-1);
+        if let Some(first) = state.in_flight.front() {
+            return first.base.plus_us(-1);
         }
         if state.follows {
-            return state.last.max(state.floor);
+            return state.seen.max(state.heard);
         }
         state.floor = state.floor.max(now).max(state.last);
         state.floor
@@ -143,7 +180,7 @@ impl LogClock {
     pub fn closed_elsewhere(&self, moment: Micros) {
         let mut state = self.state.lock();
         if state.follows {
-            state.floor = state.floor.max(moment);
+            (state.heard, state.floor) = (state.heard.max(moment), state.floor.max(moment));
         }
         drop(state);
         self.bell.ring();
@@ -160,17 +197,24 @@ impl LogClock {
     pub fn last(&self) -> Micros {
         self.state.lock().last
     }
+
+    fn seen(&self) -> Micros {
+        self.state.lock().seen
+    }
 }
 
 impl State {
-    fn became_visible(&mut self, index: LogIndex) {
-        if let Ok(at) = self.in_flight.binary_search_by_key(&index, |(i, _, _)| *i)
+    fn landed(&mut self, index: LogIndex, flight: Flight) {
+        if let Ok(at) = self.in_flight.binary_search_by_key(&index, |entry| entry.index)
             && let Some(entry) = self.in_flight.get_mut(at)
+            && entry.flight == Flight::On
         {
-            entry.2 = true;
+            entry.flight = flight;
         }
-        while self.in_flight.front().is_some_and(|(_, _, done)| *done) {
-            self.in_flight.pop_front();
+        while let Some(first) = self.in_flight.pop_front_if(|first| first.flight != Flight::On) {
+            if first.flight == Flight::Visible {
+                self.seen = self.seen.max(first.end);
+            }
         }
     }
 
@@ -208,7 +252,8 @@ impl ClosedClocks {
     pub fn open_log(&self) -> Arc<LogClock> {
         let mut logs = self.logs.write();
         let floor = logs.floor.max(*self.closed.lock());
-        let clock = Arc::new(LogClock::new(floor, Arc::clone(&self.elsewhere), Arc::clone(&self.bell)));
+        let (elsewhere, bell) = (Arc::clone(&self.elsewhere), Arc::clone(&self.bell));
+        let clock = Arc::new(LogClock::new(floor, logs.floor, elsewhere, bell));
         logs.clocks.push(Arc::clone(&clock));
         clock
     }
@@ -223,18 +268,18 @@ impl ClosedClocks {
         self.bell.ring();
     }
 
-    /// The largest moment that any log has assigned, or was found with.
+    /// The largest moment of all events that are visible.
     #[must_use]
     pub fn newest(&self) -> Micros {
         let logs = self.logs.read();
-        logs.clocks.iter().map(|clock| clock.last()).fold(logs.floor, Micros::max)
+        logs.clocks.iter().map(|clock| clock.seen()).fold(logs.floor, Micros::max)
     }
 
     /// Behind what a reader begins that wants what comes: everything above it comes to who follows the order. It is no moment above the newest
     /// event, so it may be kept over a restart; and none above the closed one, where a log has assigned what nobody sees yet.
     #[must_use]
-    pub fn end(&self, now: Micros) -> Micros {
-        self.close(now).min(self.newest())
+    pub fn end(&self) -> Micros {
+        self.close().min(self.newest())
     }
 
     /// What a reader keeps that begins at the end and may be told of no event of others: a moment shortly before `now`, and of nothing else.
@@ -243,16 +288,25 @@ impl ClosedClocks {
     #[must_use]
     pub fn mark(&self, now: Micros) -> Option<Micros> {
         let mark = now.plus_us(-MARK_AGO_US);
-        (self.close(now) >= mark).then_some(mark)
+        (self.close_from(mark) >= mark).then_some(mark)
     }
 
-    /// Closes at `now`, or below the first event that is in flight. Never falls.
-    ///
-    /// Idle logs close at the newest assigned moment of the store where that is ahead of `now` (a large batch
-    /// takes a microsecond a row of a stream): so what was acknowledged before is always below.
-    pub fn close(&self, now: Micros) -> Micros {
+    /// What readers want of the moment up to which another node has closed a log that it leads: not above the newest event, but up to what they
+    /// [mark](Self::mark) within half a second.
+    #[must_use]
+    pub fn wanted_of(&self, moment: Micros, now: Micros) -> Micros {
+        moment.min(self.newest().max(now.plus_us(-HEARD_AGO_US)))
+    }
+
+    /// Closes at the newest moment that is visible, or below the first event that is in flight. Never falls.
+    pub fn close(&self) -> Micros {
+        self.close_from(Micros::MIN)
+    }
+
+    /// The same, at this moment where it is above the newest one.
+    fn close_from(&self, least: Micros) -> Micros {
         let logs = self.logs.read();
-        let target = logs.clocks.iter().map(|c| c.last()).fold(now.max(logs.floor), Micros::max);
+        let target = logs.clocks.iter().map(|c| c.seen()).fold(least.max(logs.floor), Micros::max);
         let smallest = logs.clocks.iter().map(|c| c.close(target)).fold(target, Micros::min);
         let mut closed = self.closed.lock();
         *closed = closed.max(smallest);

@@ -229,7 +229,7 @@ impl Rig {
     }
 
     fn close(&mut self) {
-        self.closed = self.clocks.close(self.time.now());
+        self.closed = self.clocks.close();
         for (index, batch) in &self.stored {
             let visible = *index <= self.committed;
             assert!(visible || batch.stamps().first_ingested_at() > self.closed);

@@ -81,7 +81,7 @@ impl World {
     }
 
     fn ring(store: &LocalStore) -> Ring<GlobalPage> {
-        Ring::new(Position::end_of(store.store().closed().close(store.time.now())), LIMITS)
+        Ring::new(Position::end_of(store.store().closed().close()), LIMITS)
     }
 
     fn read(&self, after: Position, limit: usize, filter: &Filter) -> GlobalPage {

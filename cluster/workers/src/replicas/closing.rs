@@ -65,11 +65,7 @@ impl StoreReplicas {
         if self.try_confirm(&GroupId::Meta).await.is_err() || !self.has_all_logs() {
             return;
         }
-        for (log, moment) in closed.into_iter().flatten() {
-            if let Some(shared) = self.parts.store.log(&log) {
-                shared.published().clock().closed_elsewhere(moment);
-            }
-        }
+        self.closed_elsewhere(closed.into_iter().flatten());
     }
 
     /// The moment up to which the leader of a log has closed it, once everything up to there is visible here.

@@ -174,7 +174,7 @@ impl Feed {
 
     /// Behind what is there now. What another log has assigned below the newest event, and nobody sees yet, comes behind it.
     pub(super) fn end(&self) -> Position {
-        Position::end_of(self.store.closed().end(clock::now()))
+        Position::end_of(self.store.closed().end())
     }
 
     /// What somebody keeps who begins there and may know of no event ([`ClosedClocks::mark`](strandline_engine::clock::ClosedClocks::mark)).
@@ -231,7 +231,7 @@ impl Feed {
         state.followers += 1;
         if !state.pumping {
             state.pumping = true;
-            state.ring = Ring::new(Position::end_of(self.store.closed().close(clock::now())), RING);
+            state.ring = Ring::new(Position::end_of(self.store.closed().close()), RING);
             let (feed, mark) = (Arc::clone(self), self.alive.mark());
             tokio::spawn(async move {
                 let _mark = mark;

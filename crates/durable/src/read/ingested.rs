@@ -37,7 +37,8 @@ impl Snapshot {
         let counters = Arc::new(Counters::default());
         let wanted = |f: &&Arc<crate::FileEntry>| {
             let (low, high) = f.bounds.ingested_at;
-            after.ingested_at <= high && low <= through && filter.may_match(f)
+            // who has passed the last moment of a file opens it no more
+            after < Position::end_of(high) && low <= through && filter.may_match(f)
         };
         let mut files: Vec<_> = self.files.iter().filter(wanted).cloned().collect();
         files.sort_by_key(|f| f.bounds.ingested_at.0);

@@ -46,7 +46,9 @@ pub struct LogDriver<R> {
 pub struct Done<R> {
     /// Committed batches, in order.
     pub batches: Vec<(LogIndex, StampedBatch)>,
-    /// Batches that were taken out, and those that will never be, since their commit failed: their moments close too.
+    /// Batches that were taken out: their moments close too.
+    taken: Vec<LogIndex>,
+    /// The same of those that will never be, since their commit failed.
     gone: Vec<LogIndex>,
     clock: Arc<LogClock>,
     answers: Vec<(R, Answer)>,
@@ -55,14 +57,16 @@ pub struct Done<R> {
 impl<R> Done<R> {
     /// Takes the batches out, to be given to the hot tier.
     pub fn take_batches(&mut self) -> Vec<(LogIndex, StampedBatch)> {
-        self.gone.extend(self.batches.iter().map(|(index, _)| *index));
+        self.taken.extend(self.batches.iter().map(|(index, _)| *index));
         std::mem::take(&mut self.batches)
     }
 
     /// The batches are visible to every reader now: closes their moments and gives the answers, in order.
     #[must_use = "these are the answers"]
     pub fn release(self) -> Vec<(R, Answer)> {
-        self.clock.all_visible(self.batches.iter().map(|(index, _)| *index).chain(self.gone));
+        // first: what another leader has under the number of one that is gone is another batch
+        self.clock.all_gone(self.gone.into_iter());
+        self.clock.all_visible(self.batches.iter().map(|(index, _)| *index).chain(self.taken));
         self.answers
     }
 }
@@ -171,7 +175,8 @@ impl<R> LogDriver<R> {
             return self.done(entry.index, batches);
         }
         let clock = Arc::clone(self.log.published().clock());
-        let mut done = Done { batches: Vec::new(), gone: Vec::new(), clock, answers: Vec::new() };
+        let (batches, taken, gone, answers) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut done = Done { batches, taken, gone, clock, answers };
         let quiet = self.is_idle() && self.waiting.is_empty();
         if !entry.batches.is_empty() && !quiet {
             // it was judged without this entry
@@ -222,7 +227,8 @@ impl<R> LogDriver<R> {
     fn done(&mut self, through: LogIndex, batches: Vec<(LogIndex, StampedBatch)>) -> Done<R> {
         let ready = self.waiting.partition_point(|w| w.after <= through);
         let answers = self.waiting.drain(..ready).map(|w| (w.reply, w.answer)).collect();
-        Done { batches, gone: Vec::new(), clock: Arc::clone(self.log.published().clock()), answers }
+        let clock = Arc::clone(self.log.published().clock());
+        Done { batches, taken: Vec::new(), gone: Vec::new(), clock, answers }
     }
 
     /// Nothing of what is in flight happened (or nobody may count on it): who waits is told, the state goes back.
@@ -239,7 +245,8 @@ impl<R> LogDriver<R> {
     fn take_back(&mut self, error: impl Fn() -> AppendError) -> Done<R> {
         let gone = self.log.roll_back();
         let answers = self.waiting.drain(..).map(|w| (w.reply, refused(error()))).collect();
-        Done { batches: Vec::new(), gone, clock: Arc::clone(self.log.published().clock()), answers }
+        let clock = Arc::clone(self.log.published().clock());
+        Done { batches: Vec::new(), taken: Vec::new(), gone, clock, answers }
     }
 
     /// A manifest took over everything up to `through`. Memory lets it go with [`settle_step`](Self::settle_step).

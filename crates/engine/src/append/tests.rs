@@ -85,7 +85,7 @@ impl Rig {
         self.io.submit(group, Box::new(move |group| back.send(group).unwrap()));
         let done = self.driver.group_done(done.recv().unwrap().unwrap());
         for (_, batch) in &done.batches {
-            assert!(self.clocks.close(Micros::MIN) < batch.stamps().first_ingested_at());
+            assert!(self.clocks.close() < batch.stamps().first_ingested_at());
         }
         done.release()
     }
@@ -142,9 +142,9 @@ fn batches_that_were_taken_out_are_closed_when_they_are_released() {
     let taken = done.take_batches();
     let [(_, batch)] = &taken[..] else { panic!("{} batches", taken.len()) };
     assert!(done.batches.is_empty());
-    assert!(rig.clocks.close(Micros::MIN) < batch.stamps().first_ingested_at(), "memory does not have it yet");
+    assert!(rig.clocks.close() < batch.stamps().first_ingested_at(), "memory does not have it yet");
     assert_eq!(done.release().len(), 1);
-    assert_eq!(rig.clocks.close(Micros::MIN), batch.stamps().last_ingested_at());
+    assert_eq!(rig.clocks.close(), batch.stamps().last_ingested_at());
 }
 
 #[test]

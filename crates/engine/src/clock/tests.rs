@@ -8,12 +8,12 @@ fn moments_rise_and_stay_above_what_was_closed() {
     let clocks = ClosedClocks::new(Micros(50));
     let log = clocks.open_log();
     assert_eq!(log.assign(Micros(10), 3, LogIndex(1)), Micros(51));
-    assert_eq!(clocks.close(NOW), Micros(50));
+    assert_eq!(clocks.close(), Micros(50));
     assert_eq!(log.assign(Micros(10), 0, LogIndex(2)), Micros(55));
     log.visible(LogIndex(1));
-    assert_eq!(clocks.close(NOW), Micros(54));
+    assert_eq!(clocks.close(), Micros(54));
     log.visible(LogIndex(2));
-    assert_eq!(clocks.close(NOW), NOW);
+    assert_eq!((clocks.close(), log.close(NOW)), (Micros(55), NOW));
     assert_eq!(log.assign(Micros(10), 0, LogIndex(3)), Micros(1_001));
 }
 
@@ -22,29 +22,32 @@ fn one_log_in_flight_holds_the_store_back_and_idle_ones_do_not() {
     let clocks = ClosedClocks::new(Micros::MIN);
     let (a, b) = (clocks.open_log(), clocks.open_log());
     a.assign(NOW, 0, LogIndex(1));
-    assert_eq!(clocks.close(Micros(5_000)), Micros(999));
-    // b was closed at 5,000 already
-    assert_eq!(b.assign(NOW, 10_000, LogIndex(1)), Micros(5_001));
-    a.visible(LogIndex(1));
-    assert_eq!(clocks.close(Micros(5_000)), Micros(5_000));
+    assert_eq!(clocks.close(), Micros::MIN, "nothing is visible");
+    assert_eq!(b.assign(Micros(900), 10_000, LogIndex(1)), Micros(900));
     b.visible(LogIndex(1));
+    assert_eq!(clocks.close(), Micros(999));
+    a.visible(LogIndex(1));
     // far ahead of the clock, but acknowledged: closed
-    assert_eq!(clocks.close(Micros(5_000)), Micros(15_001));
+    assert_eq!(clocks.close(), Micros(10_900));
     let late = clocks.open_log();
-    assert_eq!(late.peek(NOW), Micros(15_002));
+    assert_eq!((a.peek(NOW), late.peek(NOW)), (Micros(10_901), Micros(10_901)));
 }
 
 #[test]
 fn who_begins_at_the_end_misses_nothing_that_another_log_has_in_flight() {
     let clocks = ClosedClocks::new(Micros(50));
     let (a, b) = (clocks.open_log(), clocks.open_log());
-    assert_eq!(clocks.end(NOW), Micros(50), "no moment of a clock: nothing stands there after a restart");
+    assert_eq!(clocks.end(), Micros(50), "no moment of a clock: nothing stands there after a restart");
     let in_flight = a.assign(Micros(2_000), 0, LogIndex(1));
     b.assign(Micros(3_000), 0, LogIndex(1));
     b.visible(LogIndex(1));
-    assert_eq!(clocks.end(Micros(4_000)), in_flight.plus_us(-1), "it comes below the newest one of the other log");
+    assert_eq!(clocks.end(), in_flight.plus_us(-1), "it comes below the newest one of the other log");
     a.visible(LogIndex(1));
-    assert_eq!(clocks.end(Micros(4_000)), Micros(3_000), "behind what was acknowledged");
+    assert_eq!(clocks.end(), Micros(3_000), "behind what was acknowledged");
+    // a moment of the clock, above which a log begins that is new
+    assert_eq!(clocks.mark(Micros(10_000_000)), Some(Micros(9_000_000)));
+    let late = clocks.open_log();
+    assert_eq!((clocks.end(), late.peek(NOW)), (Micros(3_000), Micros(9_000_001)));
 }
 
 #[test]
@@ -69,11 +72,11 @@ fn batches_become_visible_in_order_whatever_the_order_of_the_calls() {
         log.assign(Micros(100 * i), 0, LogIndex(i as u64));
     }
     log.visible(LogIndex(2));
-    assert_eq!(clocks.close(NOW), Micros(99));
+    assert_eq!((log.close(NOW), clocks.close()), (Micros(99), Micros::MIN));
     log.visible(LogIndex(1));
-    assert_eq!(clocks.close(NOW), Micros(299));
+    assert_eq!((log.close(NOW), clocks.close()), (Micros(299), Micros(200)));
     log.visible(LogIndex(3));
-    assert_eq!(clocks.close(NOW), NOW);
+    assert_eq!((clocks.close(), log.close(NOW)), (Micros(300), NOW));
 }
 
 #[test]
@@ -90,11 +93,11 @@ fn batches_of_one_group_become_visible_together_and_ring_once() {
         log.assign(Micros(100 * i), 0, LogIndex(i as u64));
     }
     log.all_visible([2, 1].into_iter().map(LogIndex));
-    assert_eq!((clocks.close(NOW), rung.load(Ordering::SeqCst)), (Micros(299), 1));
+    assert_eq!((clocks.close(), rung.load(Ordering::SeqCst)), (Micros(200), 1));
     log.all_visible(std::iter::empty());
     assert_eq!(rung.load(Ordering::SeqCst), 1, "nothing became visible");
     log.all_visible([3, 4, 9].into_iter().map(LogIndex));
-    assert_eq!((clocks.close(NOW), rung.load(Ordering::SeqCst)), (NOW, 2));
+    assert_eq!((clocks.close(), rung.load(Ordering::SeqCst)), (Micros(400), 2));
 }
 
 #[test]
@@ -125,11 +128,11 @@ fn nothing_is_assigned_at_or_below_a_closed_moment() {
         })
         .collect();
     let closer = {
-        let (clocks, time, stop) = (Arc::clone(&clocks), Arc::clone(&time), Arc::clone(&stop));
+        let (clocks, stop) = (Arc::clone(&clocks), Arc::clone(&stop));
         std::thread::spawn(move || {
             let mut last = Micros::MIN;
             while !stop.load(Ordering::Relaxed) {
-                let closed = clocks.close(Micros(time.load(Ordering::SeqCst)));
+                let closed = clocks.close();
                 assert!(closed >= last);
                 last = closed;
                 highest_closed.fetch_max(closed.0, Ordering::SeqCst);
@@ -163,7 +166,7 @@ fn what_a_leader_closed_is_closed_where_others_follow_and_stays_so_when_they_lea
     let (there, here) = (ClosedClocks::new(Micros(0)), ClosedClocks::new(Micros(0)));
     let (leader, follower) = (there.open_log(), here.open_log());
     follower.set_leads(false);
-    assert_eq!(here.close(Micros(500)), Micros(0), "what comes is not known here");
+    assert_eq!(here.close(), Micros(0), "what comes is not known here");
     leader.assign(Micros(100), 0, LogIndex(1));
     assert_eq!(leader.close(Micros(200)), Micros(99), "below what is in flight");
     leader.visible(LogIndex(1));
@@ -171,7 +174,55 @@ fn what_a_leader_closed_is_closed_where_others_follow_and_stays_so_when_they_lea
     assert_eq!((closed, leader.peek(Micros(150))), (Micros(200), Micros(201)));
     follower.observe(Micros(100));
     follower.closed_elsewhere(closed);
-    assert_eq!(here.close(Micros(500)), Micros(200));
+    assert_eq!(
+        (follower.close(NOW), here.close()),
+        (Micros(200), Micros(100)),
+        "no reader wants more than the newest event"
+    );
     follower.set_leads(true);
     assert_eq!(follower.peek(Micros(150)), Micros(201), "a clock that is behind assigns above it");
+}
+
+#[test]
+fn who_leads_with_a_clock_that_is_behind_assigns_above_everything_that_readers_elsewhere_have_passed() {
+    // one node leads both logs with a clock that is ahead; the other has what the first log holds
+    let (ahead, behind) = (ClosedClocks::new(Micros(0)), ClosedClocks::new(Micros(0)));
+    let (calls, orders) = (ahead.open_log(), ahead.open_log());
+    let (calls_there, orders_there) = (behind.open_log(), behind.open_log());
+    calls_there.set_leads(false);
+    orders_there.set_leads(false);
+    let newest = calls.assign(Micros(5_000), 0, LogIndex(1));
+    calls.visible(LogIndex(1));
+    calls_there.observe(newest);
+    // what a reader elsewhere is told of the quiet log, and what it takes of that
+    let told = orders.close(Micros(9_000));
+    assert_eq!((told, ahead.wanted_of(told, Micros(9_000))), (Micros(9_000), newest));
+    assert_eq!(ahead.close(), newest, "a reader here");
+    // the quiet log is led there from now on
+    orders.set_leads(false);
+    orders_there.set_leads(true);
+    let late = orders_there.assign(Micros(2_000), 0, LogIndex(1));
+    assert!(late > ahead.close());
+    // nor does what the first log goes on with close the other one here
+    calls.assign(Micros(8_000), 0, LogIndex(2));
+    calls.visible(LogIndex(2));
+    assert!(late > ahead.close(), "it is passed before it has come");
+    orders.observe(late);
+    assert_eq!(ahead.close(), late);
+}
+
+#[test]
+fn what_was_in_flight_and_is_lost_closes_nothing_where_another_node_leads() {
+    let clocks = ClosedClocks::new(Micros(0));
+    let log = clocks.open_log();
+    log.assign(Micros(100), 0, LogIndex(1));
+    log.visible(LogIndex(1));
+    log.assign(Micros(5_000), 0, LogIndex(2));
+    assert_eq!(clocks.close(), Micros(100), "the other moment is one of this node's clock alone");
+    log.set_leads(false);
+    log.all_gone(std::iter::once(LogIndex(2)));
+    assert_eq!((clocks.close(), clocks.newest()), (Micros(100), Micros(100)));
+    // who leads now has a clock that is behind
+    log.observe(Micros(101));
+    assert_eq!((clocks.close(), log.peek(Micros(0))), (Micros(101), Micros(5_001)));
 }

@@ -178,7 +178,7 @@ impl Store {
         let fresh = kept.is_none();
         let (view, mut window) = match kept {
             Some(kept) => (kept.view, kept.window),
-            None => (Arc::new(self.pin_global(setting, now, tiers)?), Window::empty(read.after)),
+            None => (Arc::new(self.pin_global(setting, tiers)?), Window::empty(read.after)),
         };
         let retired = RetiredSeqs::of(&view.manifest, view.snapshot.is_some())?;
         let mut page = PageBuilder::new(read, view.closed, retired, Sources::under(self.durable().veil()));
@@ -199,8 +199,8 @@ impl Store {
     }
 
     /// Closed timestamp first, then logs, then the manifest.
-    fn pin_global(&self, setting: &Arc<Setting>, now: Micros, tiers: TierSet) -> Result<GlobalView, ReadError> {
-        let closed = self.closed().close(now);
+    fn pin_global(&self, setting: &Arc<Setting>, tiers: TierSet) -> Result<GlobalView, ReadError> {
+        let closed = self.closed().close();
         if tiers.contains(Tier::Wal) {
             let setting = Arc::clone(setting);
             let (tails, snapshot) = self.pin_tails(&setting);

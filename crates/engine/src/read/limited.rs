@@ -81,8 +81,7 @@ impl Store {
         let mut asked = GlobalRead { filter: reader.filter.clone(), ..read.clone() };
         let looked = self.cursors().looked();
         asked.after = looked.behind(&reader, read.after).unwrap_or(read.after);
-        // what was acknowledged before may be ahead of `now`: a large batch was, or another node's clock is
-        let until = Position::end_of(self.closed().close(now));
+        let until = Position::end_of(self.closed().close());
         let mut pages = 0;
         loop {
             let mut page = self.read_global(&asked, now)?;
