@@ -92,3 +92,12 @@ def test_a_part_that_may_pass_is_sent_again_and_another_is_an_error(through: Thr
     with pytest.raises(PartlyStored) as partly:
         client.store("plain").bulk(events("part", 3))
     assert [stream.stored for stream in partly.value.result.streams] == [True, False]
+
+
+def test_of_a_part_that_nobody_knows_it_is_not_said_that_it_is_not_stored(through: Through) -> None:
+    answer = part("unavailable")
+    answer["streams"] = [{"stream_type": "S", "stream_id": name, "stored": {"a": True}.get(name)} for name in "ab"]
+    client, _ = through("POST", say(207, answer))
+    with pytest.raises(PartlyStored, match=r"1 of 2 streams .* of 1 nobody knows") as partly:
+        client.store("plain").bulk(events("part", 3))
+    assert [stream.stored for stream in partly.value.result.streams] == [True, None]

@@ -124,10 +124,10 @@ def bulk(state: StoreState, events: Iterable[Addressed], *, on_error: OnError) -
     request = _request(facts, whole, on_error, Repeat.KNOWN if known else Repeat.NEVER)
     result = yield from _send(state, facts, request)
     if result.streams:
-        stored = sum(stream.stored for stream in result.streams)
-        raise PartlyStored(
-            f"{stored} of {len(result.streams)} streams of the body are stored, the others are not", result
-        )
+        stored = sum(stream.stored is True for stream in result.streams)
+        unknown = sum(stream.stored is None for stream in result.streams)
+        others = f"of {unknown} nobody knows, any others are not" if unknown else "the others are not"
+        raise PartlyStored(f"{stored} of {len(result.streams)} streams of the body are stored, {others}", result)
     return result
 
 

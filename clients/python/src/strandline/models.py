@@ -145,11 +145,11 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class StreamOutcome:
-    """What became of one stream of a body that is stored in part."""
+    """What became of one stream of a body that is stored in part; `stored` is none where nobody knows."""
 
     stream_type: str
     stream_id: str
-    stored: bool
+    stored: bool | None
     code: str | None
     error: str | None
 
@@ -173,7 +173,7 @@ class BulkResult:
             StreamOutcome(
                 j.text(r, names["stream_type"]),
                 j.text(r, names["stream_id"]),
-                j.flag(r, "stored"),
+                j.maybe(j.flag, r, "stored"),
                 j.maybe(j.text, r, "code"),
                 j.maybe(j.text, r, "error"),
             )

@@ -349,9 +349,9 @@ fn told(error: ApiError, is_limited: bool) -> ApiError {
     if is_limited && status_of(error.kind()).is_server_error() { error.for_tenants() } else { error }
 }
 
-/// The result per stream, where some owners committed and others did not. `first_seq` and `last_seq`: the smallest and the
-/// largest seq of the body's events in the stream, those that were stored before included; null: they are not told again, or
-/// another node stored them.
+/// The result per stream, where some owners committed and others did not. `stored`: null where nobody knows. `first_seq` and
+/// `last_seq`: the smallest and the largest seq of the body's events in the stream, those that were stored before included; null:
+/// they are not told again, or another node stored them.
 fn per_stream(
     parts: &[Part],
     results: &[Result<AppendOutcome, NodeError>],
@@ -364,13 +364,14 @@ fn per_stream(
         let (type_name, id_name) = (names.get(Field::StreamType), names.get(Field::StreamId));
         let seqs = result.as_ref().map_or_else(|_| Vec::new(), |outcome| seqs_by_stream(outcome, part));
         let known = result.as_ref().is_ok_and(|outcome| outcome.chunk_known);
+        let is_known = !result.as_ref().is_err_and(is_unknown);
         let stored_there = there.get(&at).map(|done| elsewhere::stored(done, view)).unwrap_or_default();
         let error = result.as_ref().err().map(|e| told(part_error(e, part, names), is_limited));
         for stream in 0..view.stream_count() {
             let seqs = seqs.get(stream).copied().flatten();
             let stored = known || seqs.is_some() || stored_there.contains(&stream);
             let mut row = json!({
-                type_name: view.stream_type(), id_name: view.stream(stream), "stored": stored,
+                type_name: view.stream_type(), id_name: view.stream(stream), "stored": is_known.then_some(stored),
             });
             if let Some(error) = &error {
                 row["code"] = json!(error.code());
@@ -427,6 +428,23 @@ mod tests {
         };
         assert!(told(false).contains("planted"));
         assert!(!told(true).contains("planted") && told(true).contains("unavailable"), "{}", told(true));
+    }
+
+    #[test]
+    fn of_a_part_that_nobody_knows_it_is_not_said_that_it_is_not_stored() {
+        let part = |stream_type: &str| {
+            let mut batch = BatchBuilder::new(stream_type, BatchUnit::Rows);
+            batch.push(&EventInput { stream_id: "s", event_type: "E", data: "1", ..EventInput::default() }).unwrap();
+            Part { batch: batch.finish().unwrap(), lines: vec![1] }
+        };
+        let parts = [part("Known"), part("Lost"), part("Refused")];
+        let stored = AppendOutcome { chunk_known: true, ..AppendOutcome::default() };
+        let refused = NodeError::Refused(Refusal { row: Some(0), error: AppendError::OtherTenant });
+        let results = [Ok(stored), Err(NodeError::OutcomeUnknown), Err(refused)];
+        let rows = per_stream(&parts, &results, &There::default(), (&FieldNames::default(), false));
+        let stored: Vec<_> = rows.iter().map(|row| row["stored"].clone()).collect();
+        assert_eq!(stored, [json!(true), Value::Null, json!(false)]);
+        assert!(rows[1]["code"].is_string() && rows[1]["error"].is_string());
     }
 
     #[test]
