@@ -1,12 +1,13 @@
 //! What stands between the nodes of a cluster: a proxy in front of each, which knows who speaks by the first frame of a connection (PROTOCOL.md,
-//! Hello), and cuts, delays or breaks what one node says to another.
+//! Hello), and cuts, delays, breaks or repeats what one node says to another.
 
 use crate::harness::Random;
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A header of 32 bytes, and in the body of a Hello the id of who connects at 40.
 const HELLO_BYTES: usize = 80;
@@ -21,6 +22,8 @@ struct Weather {
     delay: Duration,
     /// One connection in so many breaks at a piece; 0: none.
     breaks_one_in: u64,
+    /// Of each new connection everything comes once more, so late, over another one.
+    late: Option<Duration>,
     /// Connections that are open, with who speaks to whom.
     open: Vec<((u64, u64), TcpStream)>,
     dice: Option<Random>,
@@ -77,7 +80,18 @@ impl Links {
     pub(super) fn storm(&self, delay: Duration, breaks_one_in: u64, seed: u64) {
         let mut weather = self.weather.lock().unwrap();
         weather.cut.clear();
+        weather.late = None;
         (weather.delay, weather.breaks_one_in, weather.dice) = (delay, breaks_one_in, Some(Random(seed)));
+    }
+
+    /// From now on each connection is there twice: what comes over the second one has come before, and what was said later too.
+    pub(super) fn echo(&self, late: Duration) {
+        let mut weather = self.weather.lock().unwrap();
+        weather.late = Some(late);
+        // those that are open have no second one
+        for (_, stream) in weather.open.drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
     }
 
     pub(super) fn heal(&self) {
@@ -92,7 +106,7 @@ fn connect(mut from: TcpStream, port: u16, to: u64, weather: &Arc<Mutex<Weather>
     }
     let node = u64::from_le_bytes(hello[NODE_AT..].try_into().unwrap());
     let Ok(mut there) = TcpStream::connect(("127.0.0.1", port)) else { return };
-    {
+    let late = {
         let mut weather = weather.lock().unwrap();
         if weather.cut.contains(&(node, to)) {
             return;
@@ -101,18 +115,44 @@ fn connect(mut from: TcpStream, port: u16, to: u64, weather: &Arc<Mutex<Weather>
         if weather.open.len() > 1_000 {
             weather.open.drain(..500);
         }
-    }
+        weather.late
+    };
     if there.write_all(&hello).is_err() {
         return;
     }
     let back = (there.try_clone().unwrap(), from.try_clone().unwrap());
     let heard = Arc::clone(weather);
     // an answer goes the other way: one who is cut off from `to` may still be answered by it, if the link was cut one way
-    std::thread::spawn(move || copy(back.0, back.1, (node, to), &heard));
-    copy(from, there, (node, to), weather);
+    std::thread::spawn(move || copy(back, (node, to), &heard, None));
+    let echo = late.and_then(|late| echo(port, &hello, late));
+    copy((from, there), (node, to), weather, echo.as_ref());
 }
 
-fn copy(mut from: TcpStream, mut to: TcpStream, pair: (u64, u64), weather: &Mutex<Weather>) {
+/// A second connection; what is given to it arrives so late. Nobody hears what is answered there.
+fn echo(port: u16, hello: &[u8], late: Duration) -> Option<Sender<(Instant, Vec<u8>)>> {
+    let mut there = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    there.write_all(hello).ok()?;
+    let mut answers = there.try_clone().ok()?;
+    std::thread::spawn(move || std::io::copy(&mut answers, &mut std::io::sink()));
+    let (pieces, came) = channel::<(Instant, Vec<u8>)>();
+    std::thread::spawn(move || {
+        for (at, piece) in came {
+            std::thread::sleep((at + late).saturating_duration_since(Instant::now()));
+            if there.write_all(&piece).is_err() {
+                break;
+            }
+        }
+        let _ = there.shutdown(Shutdown::Both);
+    });
+    Some(pieces)
+}
+
+fn copy(
+    (mut from, mut to): (TcpStream, TcpStream),
+    pair: (u64, u64),
+    weather: &Mutex<Weather>,
+    echo: Option<&Sender<(Instant, Vec<u8>)>>,
+) {
     let mut piece = vec![0; 64 << 10];
     while let Ok(bytes @ 1..) = from.read(&mut piece) {
         let (delay, breaks) = {
@@ -125,6 +165,10 @@ fn copy(mut from: TcpStream, mut to: TcpStream, pair: (u64, u64), weather: &Mute
             break;
         }
         std::thread::sleep(delay);
+        if let Some(echo) = echo {
+            // the second one may have been closed
+            let _ = echo.send((Instant::now(), piece[..bytes].to_vec()));
+        }
         if to.write_all(&piece[..bytes]).is_err() {
             break;
         }

@@ -1,4 +1,4 @@
-//! A partition between real processes, one way and both ways: the side without a quorum acknowledges nothing, and after it has healed all replicas
+//! A partition between real processes, one way and both ways, and connections that are late, break, or come twice and out of order: the side without a quorum acknowledges nothing, and after it has healed all replicas
 //! agree: by what they show, and by the frames of their logs, which are read from the files of nodes that have stopped.
 
 use super::nodes::Nodes;
@@ -59,6 +59,9 @@ fn the_minority_of_a_partition_acknowledges_nothing_and_replicas_agree_after_it(
         // late, and connections that break
         nodes.links().storm(Duration::from_millis(20), 50, seed);
         goes_on(acknowledged, 30);
+        // everything comes twice, and the second time after what was said later
+        nodes.links().echo(Duration::from_millis(700));
+        goes_on(acknowledged, 60);
         nodes.links().heal();
         goes_on(acknowledged, 30);
     });
