@@ -221,7 +221,7 @@ impl Machine for LogMachine {
 
     fn close(&self) -> Option<Micros> {
         let shared = self.store.log(&self.log)?;
-        Some(shared.published().clock().close(clock::now()))
+        Some(self.store.closed().close_for_others(shared.published().clock(), clock::now()))
     }
 
     fn pointer(&self) -> BoxFuture<'_, Result<Option<Pointer>, String>> {

@@ -85,14 +85,16 @@ pub struct LogClock {
     /// The newest moment, in microseconds, of all logs of the store that other nodes assign in: a clock that is behind theirs must not
     /// assign below what readers of the global order have passed.
     elsewhere: Arc<AtomicI64>,
+    /// The same of all logs of the store.
+    anywhere: Arc<AtomicI64>,
     bell: Arc<Bell>,
 }
 
 impl LogClock {
-    fn new(floor: Micros, last: Micros, elsewhere: Arc<AtomicI64>, bell: Arc<Bell>) -> Self {
+    fn new(floor: Micros, last: Micros, [elsewhere, anywhere]: [Arc<AtomicI64>; 2], bell: Arc<Bell>) -> Self {
         let (in_flight, follows, heard) = (VecDeque::new(), false, Micros::MIN);
         let state = State { floor, last, seen: last, in_flight, follows, heard };
-        Self { state: Mutex::new(state), elsewhere, bell }
+        Self { state: Mutex::new(state), elsewhere, anywhere, bell }
     }
 
     /// Assigns a batch's moments: from the result to `span_us` after it. The batch is in flight until
@@ -102,6 +104,7 @@ impl LogClock {
         let base = state.next(now.max(self.elsewhere()));
         state.last = base.plus_us(i64::from(span_us));
         let end = state.last;
+        self.anywhere.fetch_max(end.0, Ordering::Relaxed);
         state.in_flight.push_back(InFlight { index, base, end, flight: Flight::On });
         base
     }
@@ -146,6 +149,7 @@ impl LogClock {
     pub fn observe(&self, moment: Micros) {
         let mut state = self.state.lock();
         (state.last, state.seen) = (state.last.max(moment), state.seen.max(moment));
+        self.anywhere.fetch_max(moment.0, Ordering::Relaxed);
         if state.follows {
             self.elsewhere.fetch_max(moment.0, Ordering::Relaxed);
         }
@@ -153,10 +157,15 @@ impl LogClock {
         self.bell.ring();
     }
 
-    /// Whether this node assigns. Of a log that another node assigns in nothing is closed above what came from there.
+    /// Whether this node assigns. Of a log that another node assigns in nothing is closed above what came from there. Who begins to assign begins above
+    /// all events that it has of any log: who led before may have closed this one up to there.
     pub fn set_leads(&self, leads: bool) {
         let mut state = self.state.lock();
+        let began = leads && state.follows;
         state.follows = !leads;
+        if began {
+            state.floor = state.floor.max(Micros(self.anywhere.load(Ordering::Relaxed)));
+        }
         if !leads {
             self.elsewhere.fetch_max(state.last.0, Ordering::Relaxed);
         }
@@ -205,7 +214,10 @@ impl LogClock {
 
 impl State {
     fn landed(&mut self, index: LogIndex, flight: Flight) {
-        if let Ok(at) = self.in_flight.binary_search_by_key(&index, |entry| entry.index)
+        // as a rule it is the oldest one
+        let is_oldest = self.in_flight.front().is_some_and(|oldest| oldest.index == index);
+        let at = if is_oldest { Ok(0) } else { self.in_flight.binary_search_by_key(&index, |entry| entry.index) };
+        if let Ok(at) = at
             && let Some(entry) = self.in_flight.get_mut(at)
             && entry.flight == Flight::On
         {
@@ -234,6 +246,7 @@ struct Logs {
 pub struct ClosedClocks {
     logs: RwLock<Logs>,
     elsewhere: Arc<AtomicI64>,
+    anywhere: Arc<AtomicI64>,
     /// The largest moment that was given out as closed.
     closed: Mutex<Micros>,
     bell: Arc<Bell>,
@@ -244,16 +257,16 @@ impl ClosedClocks {
     #[must_use]
     pub fn new(floor: Micros) -> Arc<Self> {
         let logs = RwLock::new(Logs { clocks: Vec::new(), floor });
-        let elsewhere = Arc::new(AtomicI64::new(Micros::MIN.0));
-        Arc::new(Self { logs, elsewhere, closed: Mutex::new(Micros::MIN), bell: Arc::default() })
+        let [elsewhere, anywhere] = [Micros::MIN, floor].map(|moment| Arc::new(AtomicI64::new(moment.0)));
+        Arc::new(Self { logs, elsewhere, anywhere, closed: Mutex::new(Micros::MIN), bell: Arc::default() })
     }
 
     /// The clock of one more log. It starts above everything that was ever closed.
     pub fn open_log(&self) -> Arc<LogClock> {
         let mut logs = self.logs.write();
         let floor = logs.floor.max(*self.closed.lock());
-        let (elsewhere, bell) = (Arc::clone(&self.elsewhere), Arc::clone(&self.bell));
-        let clock = Arc::new(LogClock::new(floor, logs.floor, elsewhere, bell));
+        let newest = [Arc::clone(&self.elsewhere), Arc::clone(&self.anywhere)];
+        let clock = Arc::new(LogClock::new(floor, logs.floor, newest, Arc::clone(&self.bell)));
         logs.clocks.push(Arc::clone(&clock));
         clock
     }
@@ -296,6 +309,14 @@ impl ClosedClocks {
     #[must_use]
     pub fn wanted_of(&self, moment: Micros, now: Micros) -> Micros {
         moment.min(self.newest().max(now.plus_us(-HEARD_AGO_US)))
+    }
+
+    /// Closes one log for readers of other nodes: where events that are visible here, or are known of elsewhere, are ahead of `now`, up to these. See
+    /// [`LogClock::close`].
+    #[must_use]
+    pub fn close_for_others(&self, log: &LogClock, now: Micros) -> Micros {
+        let elsewhere = Micros(self.elsewhere.load(Ordering::Relaxed));
+        log.close(now.max(self.newest()).max(elsewhere))
     }
 
     /// Closes at the newest moment that is visible, or below the first event that is in flight. Never falls.

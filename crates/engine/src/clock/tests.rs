@@ -1,4 +1,5 @@
 use super::*;
+use proptest::prelude::*;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 const NOW: Micros = Micros(1_000);
@@ -225,4 +226,139 @@ fn what_was_in_flight_and_is_lost_closes_nothing_where_another_node_leads() {
     // who leads now has a clock that is behind
     log.observe(Micros(101));
     assert_eq!((clocks.close(), log.peek(Micros(0))), (Micros(101), Micros(5_001)));
+}
+
+#[test]
+fn a_leader_whose_clock_is_behind_the_events_of_other_logs_closes_its_own_up_to_them() {
+    let clocks = ClosedClocks::new(Micros(0));
+    let (calls, orders) = (clocks.open_log(), clocks.open_log());
+    calls.set_leads(false);
+    calls.observe(Micros(9_000));
+    assert_eq!(orders.close(NOW), NOW, "who follows both elsewhere would wait until the clock here has come so far");
+    assert_eq!(clocks.close_for_others(&orders, NOW), Micros(9_000));
+    assert!(orders.assign(NOW, 0, LogIndex(1)) > Micros(9_000));
+}
+
+/// A node with a clock that is off.
+struct Node {
+    clocks: Arc<ClosedClocks>,
+    logs: Vec<Arc<LogClock>>,
+    /// Entries of each log that it has.
+    applied: Vec<usize>,
+    off_us: i64,
+    /// Up to here its readers have come.
+    closed: Micros,
+}
+
+/// Two logs on three nodes: moments of what is committed, and who leads.
+struct Cluster {
+    nodes: Vec<Node>,
+    logs: Vec<(Vec<Micros>, usize)>,
+    time: i64,
+}
+
+impl Cluster {
+    fn new(off_us: &[i64]) -> Self {
+        let node = |(number, off_us): (usize, &i64)| {
+            let clocks = ClosedClocks::new(Micros(0));
+            let logs: Vec<_> = (0..2).map(|_| clocks.open_log()).collect();
+            logs.iter().for_each(|log| log.set_leads(false));
+            if number == 0 {
+                logs.iter().for_each(|log| log.set_leads(true));
+            }
+            Node { clocks, logs, applied: vec![0; 2], off_us: *off_us, closed: Micros(0) }
+        };
+        let nodes = off_us.iter().enumerate().map(node).collect();
+        Self { nodes, logs: vec![(Vec::new(), 0); 2], time: 10_000_000 }
+    }
+
+    fn now(&self, node: usize) -> Micros {
+        Micros(self.time + self.nodes[node].off_us)
+    }
+
+    fn append(&mut self, log: usize) {
+        let leader = self.logs[log].1;
+        let (now, node) = (self.now(leader), &mut self.nodes[leader]);
+        let index = LogIndex(self.logs[log].0.len() as u64 + 1);
+        let moment = node.logs[log].assign(now, 0, index);
+        assert!(moment > node.closed, "who leads assigns above what its own readers have passed");
+        node.logs[log].visible(index);
+        node.applied[log] += 1;
+        self.logs[log].0.push(moment);
+    }
+
+    /// One entry more reaches a node; `false`: it has all.
+    fn apply(&mut self, node: usize, log: usize) -> bool {
+        let node = &mut self.nodes[node];
+        let Some(moment) = self.logs[log].0.get(node.applied[log]) else { return false };
+        assert!(*moment > node.closed, "readers have passed an event before it has come");
+        node.logs[log].observe(*moment);
+        node.applied[log] += 1;
+        true
+    }
+
+    fn lead(&mut self, node: usize, log: usize) {
+        let before = self.logs[log].1;
+        if before == node {
+            return;
+        }
+        (0..2).for_each(|log| while self.apply(node, log) {});
+        self.nodes[before].logs[log].set_leads(false);
+        self.nodes[node].logs[log].set_leads(true);
+        self.logs[log].1 = node;
+    }
+
+    fn ask(&mut self, node: usize, log: usize) {
+        let leader = self.logs[log].1;
+        if leader == node {
+            return;
+        }
+        let at = &self.nodes[leader];
+        let moment = at.clocks.close_for_others(&at.logs[log], self.now(leader));
+        while self.apply(node, log) {}
+        let asker = &self.nodes[node];
+        asker.logs[log].closed_elsewhere(asker.clocks.wanted_of(moment, self.now(node)));
+    }
+
+    fn read(&mut self, node: usize) {
+        let node = &mut self.nodes[node];
+        let closed = node.clocks.close();
+        assert!(closed >= node.closed);
+        node.closed = closed;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+
+    /// Clocks are off by up to 400 milliseconds; whoever begins to lead has all that is committed.
+    #[test]
+    fn no_event_comes_below_what_readers_have_passed_whoever_leads_and_whatever_the_clocks_say(
+        off_us in proptest::collection::vec(-200_000i64..200_000, 3),
+        steps in proptest::collection::vec((0u8..8, 0usize..3, 0usize..2, 0i64..100_000), 1..120),
+    ) {
+        let mut cluster = Cluster::new(&off_us);
+        for (step, node, log, passes_us) in steps {
+            cluster.time += passes_us;
+            match step {
+                0 | 1 => cluster.append(log),
+                2 => {
+                    cluster.apply(node, log);
+                }
+                3 => cluster.lead(node, log),
+                4 | 5 => cluster.ask(node, log),
+                _ => cluster.read(node),
+            }
+        }
+        // and nobody waits for ever: once all is known everywhere, all of it is closed
+        for (node, log) in [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1)] {
+            while cluster.apply(node, log) {}
+        }
+        for node in 0..3 {
+            (0..2).for_each(|log| cluster.ask(node, log));
+            cluster.read(node);
+            let newest = cluster.logs.iter().filter_map(|(moments, _)| moments.last()).max();
+            assert!(newest.is_none_or(|newest| cluster.nodes[node].closed >= *newest));
+        }
+    }
 }
