@@ -175,11 +175,13 @@ impl LogClock {
     #[must_use]
     pub fn close(&self, now: Micros) -> Micros {
         let mut state = self.state.lock();
-        if let Some(first) = state.in_flight.front() {
-            return first.base.plus_us(-1);
-        }
+        let open = state.in_flight.front().map(|first| first.base.plus_us(-1));
         if state.follows {
-            return state.seen.max(state.heard);
+            let known = state.seen.max(state.heard);
+            return open.map_or(known, |open| open.min(known));
+        }
+        if let Some(open) = open {
+            return open;
         }
         state.floor = state.floor.max(now).max(state.last);
         state.floor

@@ -215,14 +215,17 @@ fn who_leads_with_a_clock_that_is_behind_assigns_above_everything_that_readers_e
 #[test]
 fn what_was_in_flight_and_is_lost_closes_nothing_where_another_node_leads() {
     let clocks = ClosedClocks::new(Micros(0));
-    let log = clocks.open_log();
+    let (log, other) = (clocks.open_log(), clocks.open_log());
     log.assign(Micros(100), 0, LogIndex(1));
     log.visible(LogIndex(1));
     log.assign(Micros(5_000), 0, LogIndex(2));
     assert_eq!(clocks.close(), Micros(100), "the other moment is one of this node's clock alone");
     log.set_leads(false);
+    other.assign(Micros(200), 0, LogIndex(1));
+    other.visible(LogIndex(1));
+    assert_eq!(clocks.close(), Micros(100), "nor is it known yet what became of that");
     log.all_gone(std::iter::once(LogIndex(2)));
-    assert_eq!((clocks.close(), clocks.newest()), (Micros(100), Micros(100)));
+    assert_eq!((clocks.close(), clocks.newest()), (Micros(100), Micros(5_001)));
     // who leads now has a clock that is behind
     log.observe(Micros(101));
     assert_eq!((clocks.close(), log.peek(Micros(0))), (Micros(101), Micros(5_001)));
