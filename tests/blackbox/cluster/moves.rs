@@ -2,8 +2,9 @@
 
 use super::nodes::Nodes;
 use super::{KEYS, everything_is_there, goes_on, under_load};
-use crate::harness::{Finished, run, seed};
+use crate::harness::{Finished, Sse, run, seed};
 use serde_json::{Value, json};
+use std::sync::{Arc, Mutex};
 use strandline_client::{BatchBuilder, BatchUnit, ClusterClient, ClusterOptions, EventInput, Expected, OnError};
 
 const STREAMS: u64 = 12;
@@ -36,13 +37,31 @@ fn done(nodes: &Nodes, node: usize, line: &str) {
     nodes.until(line, |nodes| asked(nodes, node, line).code == 0);
 }
 
+/// The places of the events that a node gives to somebody who follows the store, as they come.
+fn followed(nodes: &Nodes, node: usize) -> Arc<Mutex<Vec<Value>>> {
+    let mut stream = Sse::open(&nodes.http(node), "subscribe?idle_s=60", None);
+    let given = Arc::new(Mutex::new(Vec::new()));
+    let gives = Arc::clone(&given);
+    std::thread::spawn(move || {
+        while let Some(message) = stream.next() {
+            if message.kind.is_none() {
+                gives.lock().unwrap().push(json!(message.id));
+            }
+        }
+    });
+    given
+}
+
 #[test]
 fn a_bucket_moves_from_node_to_node_under_load_and_nothing_is_lost() {
     let seed = seed("moved");
     let mut nodes = Nodes::begun(4, 3, KEYS, &[]);
     nodes.http(1).post("stream-types", &json!({ "name": "Call", "buckets": 3 })).expect(201);
+    let mut given = Vec::new();
     let mut writers = under_load(&mut nodes, seed, |nodes, acknowledged| {
         goes_on(acknowledged, 30);
+        // nodes that led some of it and lead it no more, and run all the time
+        given.extend([1, 3].map(|node| followed(nodes, node)));
         nodes.start(4);
         // each is led by another one of its voters
         for (of, leader) in [(0, 1), (1, 2), (2, 3)] {
@@ -71,6 +90,11 @@ fn a_bucket_moves_from_node_to_node_under_load_and_nothing_is_lost() {
         });
     });
     everything_is_there(&nodes, &mut writers);
+    let all: Vec<Value> = nodes.http(1).global().iter().map(|event| event["position"].clone()).collect();
+    for given in given {
+        nodes.until("who follows is given all of it", |_| given.lock().unwrap().len() >= all.len());
+        assert_eq!(*given.lock().unwrap(), all, "each event once and in the global order, whoever led");
+    }
     nodes.stop_all();
 }
 
