@@ -12,6 +12,9 @@ use tempfile::TempDir;
 /// Nothing that is waited for takes longer, unless it never comes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A node that is asked what it knows when a test fails may stand still.
+const TOLD_WITHIN: Duration = Duration::from_secs(5);
+
 /// Starts a node. A port that somebody else on the machine has just now is waited for: the nodes of a cluster keep theirs.
 fn up(command: &mut Command) -> Server {
     let began = Instant::now();
@@ -348,6 +351,22 @@ impl Nodes {
         while !holds(self) {
             assert!(began.elapsed() < PATIENCE, "it does not come about: {what}");
             std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Nodes {
+    /// Where a test fails: what the nodes that live know of the cluster, before they are killed and say the rest.
+    fn drop(&mut self) {
+        let asked = if std::thread::panicking() { self.running() } else { Vec::new() };
+        for node in asked {
+            let http = Http::patient_for(&format!("http://{}", self.http_address(node)), TOLD_WITHIN);
+            for path in ["/ready", "/admin/v1/cluster"] {
+                match http.try_get_as(path, "application/json") {
+                    Ok(answer) => eprintln!("node {node}: GET {path}: {} {}", answer.status, answer.text()),
+                    Err(error) => eprintln!("node {node}: GET {path}: {error}"),
+                }
+            }
         }
     }
 }

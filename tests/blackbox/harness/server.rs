@@ -246,10 +246,26 @@ impl Server {
     }
 }
 
+/// What a node said last, of which a test that fails shows so much.
+const SHOWN_BYTES: usize = 64 << 10;
+
 impl Drop for Server {
+    /// Of a node that lives until a test fails, or has ended by itself before, nobody would see what it said.
     fn drop(&mut self) {
+        let ended = self.process.try_wait().ok().flatten();
         // already dead after kill or terminate: then these do nothing
         let _ = self.process.kill();
         let _ = self.process.wait();
+        let said = self.said.take().filter(|_| std::thread::panicking()).and_then(|said| said.join().ok());
+        if let Some(said) = said {
+            let until = ended.map_or_else(|| "it ran until now".to_owned(), |status| format!("it had ended, {status}"));
+            eprintln!("node {} at {}: {until}; it said:\n{}", self.process.id(), self.url, end_of(&said, SHOWN_BYTES));
+        }
     }
+}
+
+/// The last bytes of a text, or a few less.
+fn end_of(text: &str, bytes: usize) -> &str {
+    let from = (text.len().saturating_sub(bytes)..).find(|at| text.is_char_boundary(*at));
+    from.map_or(text, |from| &text[from..])
 }
