@@ -170,6 +170,7 @@ impl<R> LogDriver<R> {
     /// An entry of the log's group is committed, the next in order: what this node had in flight, or somebody else's.
     pub fn applied(&mut self, entry: Committed) -> Done<R> {
         let Sink::Replicated(writer) = &mut self.sink else { broken("an entry came to a log that is not replicated") };
+        let is_over = writer.is_over_by(&entry);
         if writer.note_applied(&entry) {
             let batches = self.log.committed(entry.index);
             return self.done(entry.index, batches);
@@ -178,8 +179,8 @@ impl<R> LogDriver<R> {
         let (batches, taken, gone, answers) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut done = Done { batches, taken, gone, clock, answers };
         let quiet = self.is_idle() && self.waiting.is_empty();
-        if !entry.batches.is_empty() && !quiet {
-            // it was judged without this entry
+        if is_over || (!entry.batches.is_empty() && !quiet) {
+            // it was judged without this entry, and what comes would be
             done = self.abandon(&GroupLost::Unknown(Arc::from("another leader's entry came first")));
         }
         for (index, batch) in entry.batches {

@@ -8,6 +8,8 @@
 //! One group is in flight. Invariants: nothing is accepted while this node does not lead; a group says under which leadership it was
 //! judged, and the number that its entry must get, so that it is stored as it was judged or not at all. An entry of this leadership and number
 //! is the one in flight only if it holds the same batch: one that was given up may still come before it, when leadership is told anew.
+//! Entries and words of leadership come by two ways: an entry of another leadership ends this one, whatever was said, and no index is given
+//! that an applied entry has.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -136,7 +138,9 @@ impl ReplicatedWriter {
             broken("a leadership began while an earlier one had entries on their way");
         }
         self.leads = Some(Leads { leader, next_number: number + 1 });
-        (self.applied, self.last_pushed) = (index, index);
+        // where more was applied than the word of this leadership knows, its first proposal gets no place, and it is told anew
+        self.applied = self.applied.max(index);
+        self.last_pushed = self.applied;
     }
 
     pub(crate) fn push(&mut self, batch: StampedBatch, now: Micros) -> LogIndex {
@@ -157,6 +161,11 @@ impl ReplicatedWriter {
         let batches: Vec<_> = self.pending.drain(..take).collect();
         self.in_flight = Some(InFlight { number, made: made(batches.iter().map(|(_, batch, _)| batch)) });
         Some(ReplicatedGroup { log: self.log.clone(), leader, number, batches })
+    }
+
+    /// Whether an entry tells that this node leads no more, or under another leadership: before anybody says so to its owner.
+    pub(crate) fn is_over_by(&self, entry: &Committed) -> bool {
+        self.leads.as_ref().is_some_and(|leads| leads.leader != entry.leader)
     }
 
     /// An entry is applied. `true`: it is the one that was on its way from here.

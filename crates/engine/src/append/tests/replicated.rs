@@ -235,3 +235,50 @@ fn where_another_node_leads_a_moment_is_closed_only_once_its_event_is_committed(
     assert_eq!(follower.applied(stored).batches.len(), 1);
     assert_eq!(found.get(), Some(&index));
 }
+
+/// A node that was stopped while it led applies what the next leader has made before it is told that it follows, and who asked it meanwhile is
+/// heard in between.
+#[test]
+fn an_idle_leader_takes_nothing_behind_another_leaders_entry() {
+    let first = Committed { leader: OTHER, number: 2, index: LogIndex(2), batches: vec![] };
+    let mut theirs = driver();
+    theirs.lead(OTHER, 2, LogIndex(2));
+    assert!(append(&mut theirs, "theirs", Expected::Empty, 9).is_none());
+    let second = entry(&take(&mut theirs), OTHER);
+    for entries in [vec![first.clone()], vec![first, second]] {
+        let mut driver = driver();
+        driver.lead(ME, 1, LogIndex(1));
+        let last = entries.last().unwrap().index;
+        let stored: usize = entries.iter().map(|entry| entry.batches.len()).sum();
+        for entry in entries {
+            let (told, done) = (entry.batches.len(), driver.applied(entry));
+            assert_eq!(done.batches.len(), told);
+            assert!(done.release().is_empty());
+        }
+        let (_, answer) = append(&mut driver, "late", Expected::Any, 1).unwrap();
+        assert_eq!(refusal(&answer).kind(), ErrorKind::NotLeader);
+        let head = driver.log().published().head("s").unwrap().map_or(0, |head| head.last_seq.0);
+        assert_eq!(head, stored as u64);
+        // it is told so, and leads again later
+        assert!(driver.abandon(&GroupLost::Unknown(Arc::from("it follows"))).release().is_empty());
+        driver.lead(LeaderId { term: 6, node: 1 }, last.0, last);
+        assert!(append(&mut driver, "late", Expected::Any, 2).is_none());
+        assert_eq!(take(&mut driver).batches[0].0, last.next());
+    }
+}
+
+#[test]
+fn a_late_word_of_a_leadership_gives_no_index_twice() {
+    let mut driver = driver();
+    let blank = |leader, number| Committed { leader, number, index: LogIndex(number), batches: vec![] };
+    let _ = driver.applied(blank(ME, 1)).release();
+    // it was lost before its owner hears of it
+    let _ = driver.applied(blank(OTHER, 2)).release();
+    driver.lead(ME, 1, LogIndex(1));
+    assert!(append(&mut driver, "a", Expected::Empty, 1).is_none());
+    // nobody stores that under this number any more
+    assert_eq!(take(&mut driver).number, 2);
+    let answers = driver.applied(blank(OTHER, 3)).release();
+    assert!(matches!(refusal(&answers[0].1), AppendError::OutcomeUnknown { .. }));
+    assert_eq!(refusal(&append(&mut driver, "a", Expected::Empty, 2).unwrap().1).kind(), ErrorKind::NotLeader);
+}
