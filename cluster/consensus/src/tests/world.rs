@@ -17,7 +17,7 @@ use strandline_engine::append::{
     Answer, AppendRequest, Done, GroupLost, Log, LogDriver, NothingSettled, ReplicatedWriter, Rules, SinkGroup,
 };
 use strandline_engine::clock::ClosedClocks;
-use strandline_event::{LogIndex, LogKey, Micros, SharedBytes, StampedBatch};
+use strandline_event::{BatchBuilder, BatchUnit, EventInput, LogIndex, LogKey, Micros, SharedBytes, StampedBatch};
 use strandline_wal::crash_disk::{CrashDisk, Dice};
 use strandline_wal::io::{FatalIo, OnCommit};
 use strandline_wal::{FrameKind, GroupFailed, InlineIo, Last, LogIo, Membership};
@@ -109,6 +109,16 @@ impl Owner {
         answered
     }
 
+    /// Somebody asks just when entries were applied, whoever leads by then: a dry run, of which nothing stays.
+    fn ask_in_between(&self) {
+        let mut builder = BatchBuilder::new("T", BatchUnit::Append);
+        let event = EventInput { stream_id: "s0", event_type: "E", ..EventInput::default() };
+        builder.push(&event).unwrap();
+        let mut request = AppendRequest::new(builder.finish().unwrap());
+        request.inspect = true;
+        drop(self.append(request));
+    }
+
     pub(crate) fn head(&self, stream: &str) -> u64 {
         let published = Arc::clone(self.driver.lock().log().published());
         published.head(stream).unwrap().map_or(0, |head| head.last_seq.0)
@@ -157,6 +167,7 @@ impl Machine for Owner {
             release(done);
         }
         self.pump();
+        self.ask_in_between();
         Box::pin(std::future::ready(()))
     }
 
