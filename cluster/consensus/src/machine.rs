@@ -107,6 +107,11 @@ pub trait Machine: Send + Sync + 'static {
     /// what it proposed and has not seen applied has an unknown outcome.
     fn leads(&self, first: Option<EntryId>);
 
+    /// Whether it acts as the leader that it was told to be. One that has given that up by itself is told again.
+    fn acts(&self) -> bool {
+        true
+    }
+
     /// Where entries have moments: no entry that this node makes later has this one or an earlier one, and every one that has is applied.
     fn close(&self) -> Option<Micros> {
         None

@@ -1,7 +1,8 @@
 //! Tells a machine whether its node leads: from Raft's metrics, in one task a group.
 //!
 //! A node leads for its machine when it is Raft's leader, has heard a quorum lately, and everything in its log is applied, so that its own
-//! first entry is. It leads no more as soon as one of the first two ends, or somebody says that the log moved on under the machine.
+//! first entry is. It leads no more as soon as one of the first two ends, or somebody says that the log moved on under the machine. One that has
+//! given up by itself what it was told (its log went on from files) is told anew: nobody else would, as long as this node leads.
 //! While the engine waits for its disk (it is full) it says nothing, neither to its followers nor here: that counts as no quorum.
 //! It also sees when the engine has ended by itself, and says so.
 
@@ -22,6 +23,14 @@ use tokio::time::Instant;
 const QUORUM_STALE_MS: u64 = 3_000;
 /// How often that is looked at while nothing else happens.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Between looks at whether a machine acts as it was told: one that does not at two of them has given up.
+const ACTS_WITHIN: Duration = Duration::from_secs(1);
+
+/// The last look at what a machine does with its leadership.
+struct Look {
+    at: Instant,
+    acts: bool,
+}
 
 pub(crate) struct Watch {
     pub(crate) group: GroupId,
@@ -46,6 +55,7 @@ impl Watch {
         let mut leading: Option<LeaderId> = None;
         let mut moved_on = false;
         let mut told = Instant::now();
+        let mut look = Look { at: told, acts: true };
         loop {
             let metrics = self.metrics.borrow_and_update().clone();
             let leads = self.leads(&metrics, told);
@@ -53,7 +63,7 @@ impl Watch {
                 self.health.is_led();
             }
             self.storage.set_leader(leader_of(&metrics));
-            if leading.is_some() && (leads != leading || moved_on) {
+            if leading.is_some() && (leads != leading || moved_on || self.has_given_up(&mut look)) {
                 leading = None;
                 self.machine.leads(None);
             }
@@ -62,6 +72,7 @@ impl Watch {
                 && let Some(last) = self.applied_all(&metrics, leader)
             {
                 leading = Some(leader);
+                look = Look { at: Instant::now(), acts: true };
                 self.machine.leads(Some(last));
             }
             tokio::select! {
@@ -80,6 +91,19 @@ impl Watch {
             self.machine.leads(None);
         }
         self.ends();
+    }
+
+    /// Whether the machine has not acted for a while as the leader that it was told to be.
+    fn has_given_up(&self, look: &mut Look) -> bool {
+        if look.at.elapsed() < ACTS_WITHIN {
+            return false;
+        }
+        let before = std::mem::replace(look, Look { at: Instant::now(), acts: self.machine.acts() });
+        let has_given_up = !before.acts && !look.acts;
+        if has_given_up {
+            tracing::warn!(group = %self.group, "this node leads the log, and its owner takes no appends: it is told again that it leads");
+        }
+        has_given_up
     }
 
     /// The engine's task is gone. It says why, unless it panicked.

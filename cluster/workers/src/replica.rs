@@ -219,6 +219,12 @@ impl Machine for LogMachine {
         }
     }
 
+    /// Before the group is where it should be its owner was told nothing.
+    fn acts(&self) -> bool {
+        let shared = self.store.log(&self.log).filter(|_| self.established.load(Ordering::SeqCst));
+        shared.is_none_or(|shared| shared.published().clock().leads())
+    }
+
     fn close(&self) -> Option<Micros> {
         let shared = self.store.log(&self.log)?;
         Some(self.store.closed().close_for_others(shared.published().clock(), clock::now()))

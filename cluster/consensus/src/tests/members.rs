@@ -198,6 +198,17 @@ async fn a_proposal_that_was_judged_for_another_place_is_not_stored() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_machine_that_has_given_its_leadership_up_by_itself_is_told_again() {
+    let net = Arc::new(Net::default());
+    let one = start(&net, &CrashDisk::new(), 1).await;
+    one.propose(1).await;
+    let term = one.group.status().term;
+    *one.tape.leads.lock() = None;
+    one.propose(1).await;
+    assert_eq!(one.group.status().term, term, "it has led all the time");
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_does_not_lead_refuses_and_names_the_leader() {
     let (net, disks) = (Arc::new(Net::default()), [CrashDisk::new(), CrashDisk::new()]);
     let one = start(&net, &disks[0], 1).await;

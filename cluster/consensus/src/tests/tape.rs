@@ -38,6 +38,10 @@ impl Machine for Tape {
         *self.leads.lock() = first;
     }
 
+    fn acts(&self) -> bool {
+        self.leads.lock().is_some()
+    }
+
     fn pointer(&self) -> BoxFuture<'_, Result<Option<Pointer>, String>> {
         let last = self.applied.lock().last().map(|entry| entry.id);
         let pointer = last.map(|through| Pointer { through, body: b"tape".to_vec() });

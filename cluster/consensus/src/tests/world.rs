@@ -183,6 +183,10 @@ impl Machine for Owner {
         }
     }
 
+    fn acts(&self) -> bool {
+        self.driver.lock().log().published().clock().leads()
+    }
+
     fn pointer(&self) -> BoxFuture<'_, Result<Option<Pointer>, String>> {
         Box::pin(std::future::ready(Ok(None)))
     }
