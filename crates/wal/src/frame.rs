@@ -313,6 +313,11 @@ pub(crate) fn finish(header: &mut [u8], synced_below: GroupNo, last: bool) {
     header[CRC_AT..HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
 }
 
+/// Takes back that a frame is the last of its group. The crc is set anew when the group closes again.
+pub(crate) fn unfinish(header: &mut [u8]) {
+    header[FLAGS_AT] &= !FLAG_LAST.to_le_bytes()[0];
+}
+
 /// Bytes of a frame with this payload, padding included.
 #[must_use]
 pub const fn frame_bytes(payload_len: usize) -> usize {

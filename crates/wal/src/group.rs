@@ -11,7 +11,7 @@
 use crate::buffer::AlignedBuf;
 use crate::files::LogFiles;
 use crate::frame::{
-    BLOCK_BYTES, FLAG_NO_CHECKSUM, FRAME_ALIGN, FrameHeader, HEADER_BYTES, block_up, finish, set_payload_crc,
+    BLOCK_BYTES, FLAG_NO_CHECKSUM, FRAME_ALIGN, FrameHeader, HEADER_BYTES, block_up, finish, set_payload_crc, unfinish,
 };
 use crate::num::{GroupNo, LogId, SegmentNo};
 use crate::segment::Segment;
@@ -75,6 +75,8 @@ pub struct Group {
     /// It holds a payload without a checksum: it needs a mark behind it before it may be acknowledged.
     pub(crate) needs_proof: bool,
     pub(crate) proof: Option<Proof>,
+    /// Bytes of its frames, once it is closed: without the zeros behind them.
+    pub(crate) frames_end: usize,
     pub(crate) memory: GroupMemory,
 }
 
@@ -162,7 +164,17 @@ impl Group {
 
     /// Closes it: pads to the block.
     pub(crate) fn close(&mut self) {
+        self.frames_end = self.memory.buf.len();
         self.memory.buf.pad_to(BLOCK_BYTES);
+    }
+
+    /// Opens it again where its frames end: nothing of it was written, and more goes with it.
+    pub(crate) fn reopen(&mut self) {
+        self.memory.buf.set_len(self.frames_end);
+        if let Some(last) = self.memory.frames.last() {
+            let at = *last as usize;
+            unfinish(&mut self.memory.buf[at..at + HEADER_BYTES]);
+        }
     }
 
     /// Puts the mark behind the closed group that proves it.

@@ -13,6 +13,7 @@ use crate::buffer::AlignedBuf;
 use crate::cleaner::{Chore, Cleaner};
 use crate::files::{FILL_STEP_BYTES, LogFiles, is_scarce, lacks_descriptor};
 use crate::group::Group;
+use crate::num::GroupNo;
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::io;
@@ -60,11 +61,26 @@ pub fn abort_on_fatal() -> OnFatal {
 pub trait LogIo: Send + Sync {
     /// Hands a group over; `done` is called from another thread, or before this returns (inline).
     fn submit(&self, group: Group, done: OnCommit);
+
+    /// Whether a group may be handed over behind one of the same log that is not durable: nothing of it is written before that is.
+    fn keeps_order(&self) -> bool {
+        false
+    }
+
+    /// Takes a group back that was handed over and has not begun; it is not called back. `None`: it has begun, or was never here.
+    fn take_back(&self, _log: &Arc<LogFiles>, _number: GroupNo) -> Option<Group> {
+        None
+    }
 }
 
 struct Submission {
     group: Group,
     done: OnCommit,
+}
+
+/// Whether the log of a group has one among these.
+fn has_one_of(list: &[Submission], log: &Arc<LogFiles>) -> bool {
+    list.iter().any(|known| Arc::ptr_eq(&known.group.files, log))
 }
 
 struct Executor {
@@ -83,20 +99,32 @@ impl Executor {
     }
 
     /// Writes all, then syncs all, then calls back: the syncs of logs that wait together overlap in the device. Groups with
-    /// another part to write go round again.
+    /// another part to write go round again, and one waits for the one before it of the same log, which goes first.
     fn run(&mut self, batch: &mut Vec<Submission>) {
-        batch.append(&mut self.stalled);
-        let mut written = Vec::with_capacity(batch.len());
-        while !batch.is_empty() {
-            for submission in batch.drain(..) {
+        // those that wait for room came before
+        let mut waiting = std::mem::take(&mut self.stalled);
+        waiting.append(batch);
+        let mut written = Vec::with_capacity(waiting.len());
+        while !waiting.is_empty() {
+            let mut behind = Vec::new();
+            for submission in waiting.drain(..) {
                 let files = &submission.group.files;
+                if has_one_of(&self.stalled, files) {
+                    self.stalled.push(submission);
+                    continue;
+                }
+                if has_one_of(&written, files) {
+                    behind.push(submission);
+                    continue;
+                }
                 match if self.dead { Err(io::ErrorKind::Other.into()) } else { files.write(&submission.group) } {
                     Ok(()) => written.push(submission),
                     Err(e) if is_scarce(&e) => self.stalled.push(submission),
                     Err(e) => self.fail(submission, "write", e),
                 }
             }
-            batch.extend(written.drain(..).filter_map(|submission| self.finish(submission)));
+            waiting.extend(written.drain(..).filter_map(|submission| self.finish(submission)));
+            waiting.append(&mut behind);
         }
     }
 
@@ -228,8 +256,20 @@ impl Inbox {
                 }
             }
         }
-        batch.append(&mut waiting.groups);
-        waiting.stop
+        take_firsts(&mut waiting.groups, batch);
+        waiting.stop && waiting.groups.is_empty()
+    }
+}
+
+/// Takes the first group of each log: one behind it can still be taken back until that is durable.
+fn take_firsts(groups: &mut Vec<Submission>, batch: &mut Vec<Submission>) {
+    let mut at = 0;
+    while let Some(next) = groups.get(at) {
+        if has_one_of(batch, &next.group.files) {
+            at += 1;
+        } else {
+            batch.push(groups.remove(at));
+        }
     }
 }
 
@@ -247,7 +287,7 @@ impl IoThread {
     /// # Errors
     /// When the operating system gives no thread.
     pub fn start(on_fatal: OnFatal) -> io::Result<Self> {
-        // not bounded: one group in flight per log bounds it
+        // not bounded: a log has one group in flight and one behind it
         let inbox = Arc::<Inbox>::default();
         let theirs = Arc::clone(&inbox);
         let cleaner = Cleaner::start(Arc::clone(&on_fatal))?;
@@ -265,6 +305,17 @@ impl LogIo for IoThread {
     fn submit(&self, group: Group, done: OnCommit) {
         self.inbox.waiting.lock().groups.push(Submission { group, done });
         self.inbox.wake.notify_one();
+    }
+
+    fn keeps_order(&self) -> bool {
+        true
+    }
+
+    fn take_back(&self, log: &Arc<LogFiles>, number: GroupNo) -> Option<Group> {
+        let groups = &mut self.inbox.waiting.lock().groups;
+        let is_it = |known: &Submission| known.group.number == number && Arc::ptr_eq(&known.group.files, log);
+        let at = groups.iter().position(is_it)?;
+        Some(groups.remove(at).group)
     }
 }
 

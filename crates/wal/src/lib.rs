@@ -43,6 +43,7 @@ pub mod scan;
 mod sealed;
 pub mod segment;
 pub mod space;
+mod staged;
 pub mod state;
 mod tags;
 pub mod trim;

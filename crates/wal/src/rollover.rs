@@ -125,11 +125,11 @@ impl LogWriter {
 
     /// Ends of segments when everything that was pushed is written, in the order of writing.
     fn planned(&self) -> impl Iterator<Item = (SegmentNo, u64)> {
-        let in_flight = self.in_flight.map(|group| (group.segment, group.end));
+        let handed = [self.in_flight, self.staged].into_iter().flatten().map(|group| (group.segment, group.end));
         let closed = self.closed.iter().map(|group| (group.segment(), group.end()));
         // with the block of the mark that may prove it
         let gathering = self.gathering.iter().map(|group| (group.segment(), group.end() + BLOCK_BYTES as u64));
-        in_flight.into_iter().chain(closed).chain(gathering)
+        handed.chain(closed).chain(gathering)
     }
 
     /// Room for what may follow the last entry of a segment on a full disk, or make up one by itself: a State frame (a trim),

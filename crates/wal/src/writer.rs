@@ -1,9 +1,9 @@
 //! The writer of one log: pure sequencing. It gives indices and places, gathers frames into groups, decides where segments
 //! end. It never touches the disk; a `LogIo` carries its groups there and back.
 //!
-//! Invariants: one group is in flight at a time; indices are contiguous; a group starts where the one before it ended, at a
-//! multiple of the block; every segment starts with a State frame; a group that no checksum proves goes to the disk with the
-//! mark that does, so that an acknowledged entry is never cut.
+//! Invariants: one group is in flight at a time (one more may be at the disk for its turn: `staged.rs`); indices are
+//! contiguous; a group starts where the one before it ended, at a multiple of the block; every segment starts with a State
+//! frame; a group that no checksum proves goes to the disk with the mark that does, so that an acknowledged entry is never cut.
 
 use crate::config::{Committed, Entry, LogConfig, PushError, Pushed, Rollover};
 use crate::disk::Disk;
@@ -59,8 +59,25 @@ pub(crate) struct Start {
 #[derive(Clone, Copy)]
 pub(crate) struct InFlight {
     number: GroupNo,
+    last_number: GroupNo,
     pub(crate) segment: SegmentNo,
     pub(crate) end: u64,
+}
+
+impl InFlight {
+    pub(crate) fn of(group: &Group) -> Self {
+        let (number, last_number) = (group.number, group.last_number());
+        Self { number, last_number, segment: group.segment(), end: group.end() }
+    }
+
+    pub(crate) const fn number(&self) -> GroupNo {
+        self.number
+    }
+
+    /// The highest group number in it.
+    pub(crate) const fn last_number(&self) -> GroupNo {
+        self.last_number
+    }
 }
 
 /// Owner of one log.
@@ -74,6 +91,8 @@ pub struct LogWriter {
     pub(crate) gathering: Option<Group>,
     pub(crate) closed: VecDeque<Group>,
     pub(crate) in_flight: Option<InFlight>,
+    /// The one behind it: it is in flight when that one is durable.
+    pub(crate) staged: Option<InFlight>,
     memory: Vec<GroupMemory>,
     synced_below: GroupNo,
     pub(crate) durable: Option<LogId>,
@@ -97,6 +116,7 @@ impl LogWriter {
             gathering: None,
             closed: VecDeque::new(),
             in_flight: None,
+            staged: None,
             memory: Vec::new(),
             synced_below,
             durable,
@@ -194,13 +214,15 @@ impl LogWriter {
             self.synced_below = group.number;
         }
         group.finish(self.synced_below, self.start.config.fsync);
-        self.in_flight = Some(InFlight { number: group.number, segment: group.segment(), end: group.end() });
+        self.in_flight = Some(InFlight::of(&group));
         Some(group)
     }
 
-    /// A group came back durable: publishes it to readers and takes its memory back.
+    /// A group came back durable: publishes it to readers and takes its memory back. From here on the one behind it is in flight, where there is
+    /// one.
     pub fn committed(&mut self, group: Group) -> Committed {
-        if self.in_flight.take().map(|group| group.number) != Some(group.number) {
+        let was_in_flight = std::mem::replace(&mut self.in_flight, self.staged.take());
+        if was_in_flight.map(|group| group.number) != Some(group.number) {
             broken("a group was committed that was not in flight");
         }
         if self.start.config.fsync {
@@ -369,6 +391,7 @@ impl LogWriter {
             only_mark: false,
             needs_proof: false,
             proof: None,
+            frames_end: 0,
             memory: self.memory.pop().unwrap_or_else(GroupMemory::new),
         }
     }

@@ -12,6 +12,7 @@ mod real;
 mod replicated;
 mod sealed;
 mod space;
+mod staged;
 mod tagged;
 
 use crate::crash_disk::CrashDisk;
