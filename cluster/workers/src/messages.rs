@@ -79,7 +79,7 @@ pub(crate) struct Compacted {
     pub(crate) settled: Arc<dyn Settled>,
 }
 
-/// A group is durable, or not. Comes through a channel that cannot be full: one group a log is in flight.
+/// A group is durable, or not. Comes through a channel that cannot be full: a log has one group in flight and one behind it.
 pub(crate) enum GroupWritten {
     /// The I/O thread has written and synced it (or the process should be dead).
     Log(Result<Group, GroupFailed>),

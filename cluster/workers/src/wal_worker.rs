@@ -6,6 +6,7 @@
 //!              v
 //!  take_group -> I/O thread: write + fdatasync -> GroupWritten -> group_done
 //!     ^  one in flight  (no log: the store's commit thread)         | heads advance
+//!     |  and one of a log file staged behind it, which takes in what comes until it begins
 //!     +------------------------------------------------------------+
 //!                                                 Committed -> HotWorker, told --> release: replies
 //! ```
@@ -42,7 +43,7 @@ use strandline_engine::compact::trim_rule;
 use strandline_engine::ids::IdSource;
 use strandline_engine::store::Store;
 use strandline_event::{LogIndex, LogKey, StampedBatch};
-use strandline_wal::LogIo;
+use strandline_wal::{LogIo, LogWriter};
 use tokio::sync::{mpsc, oneshot};
 
 /// How often an idle log is looked after: idle mark, rollover by time.
@@ -79,11 +80,22 @@ pub(crate) struct GroupIo {
 /// Both ends of the way by which a worker hears what became of its groups.
 pub(crate) type GroupChannel = (mpsc::UnboundedSender<GroupWritten>, mpsc::UnboundedReceiver<GroupWritten>);
 
+/// What waits at the disk behind the group that is in flight.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Staged {
+    Nothing,
+    /// A group that may be taken back.
+    Open,
+    /// One that goes as it is.
+    Fixed,
+}
+
 /// Owner of one log.
 pub(crate) struct WalWorker {
     parts: WalWorkerParts,
     written: mpsc::UnboundedSender<GroupWritten>,
     group_began: Instant,
+    staged: Staged,
     spans: GroupSpans,
     /// Committed, not yet told to the hot tier.
     untold: Vec<Done<AppendReply>>,
@@ -112,6 +124,7 @@ impl WalWorker {
             parts,
             written,
             group_began: Instant::now(),
+            staged: Staged::Nothing,
             spans: GroupSpans::default(),
             untold: Vec::new(),
             telling: Vec::new(),
@@ -126,9 +139,9 @@ impl WalWorker {
         }
     }
 
-    /// Hands the next group to the disk, if none is there.
+    /// Hands the next group to the disk; where one is there, it waits behind that.
     fn pump(&mut self) {
-        let Some(group) = self.parts.driver.take_group() else { return };
+        let Some(group) = self.parts.driver.take_group() else { return self.stage() };
         self.group_began = Instant::now();
         self.spans.handed();
         let written = self.written.clone();
@@ -150,6 +163,39 @@ impl WalWorker {
                 };
                 replica.propose(group, written);
             }
+        }
+    }
+
+    /// Hands the disk what it begins by itself when the group that is there is durable: it waits for no thread.
+    fn stage(&mut self) {
+        if self.staged != Staged::Nothing || !self.parts.io.log.keeps_order() {
+            return;
+        }
+        let Some(group) = self.parts.driver.log_writer().and_then(LogWriter::take_next) else { return };
+        let written = self.written.clone();
+        self.parts.io.log.submit(group, Box::new(move |result| drop(written.send(GroupWritten::Log(result)))));
+        self.staged = Staged::Open;
+    }
+
+    /// What is staged takes in what is accepted next, if it has not begun.
+    fn reopen_staged(&mut self) {
+        if self.staged != Staged::Open {
+            return;
+        }
+        let io = &*self.parts.io.log;
+        let is_back = self.parts.driver.log_writer().is_some_and(|writer| writer.reopen_next(io));
+        if is_back {
+            self.staged = Staged::Nothing;
+        } else {
+            self.staged = Staged::Fixed;
+            self.spans.handed();
+        }
+    }
+
+    /// The group in flight is durable: the one that is staged has begun.
+    fn staged_begins(&mut self) {
+        if std::mem::replace(&mut self.staged, Staged::Nothing) == Staged::Open {
+            self.spans.handed();
         }
     }
 
@@ -234,6 +280,7 @@ impl WalWorker {
             requests.for_each(|(_, reply)| reply.refuse(NodeError::Draining));
             return;
         }
+        self.reopen_staged();
         self.parts.store.instruct(&mut self.parts.driver);
         // they came in one moment; the log's clock tells them apart
         let now = clock::now();
@@ -424,7 +471,10 @@ impl StreamHandler<GroupWritten> for WalWorker {
     fn handle(&mut self, written: GroupWritten, context: &mut Self::Context) {
         let _end = EndOnPanic("the owner of a log panicked over a commit");
         let done = match written {
-            GroupWritten::Log(Ok(group)) => self.parts.driver.group_done(group),
+            GroupWritten::Log(Ok(group)) => {
+                self.staged_begins();
+                self.parts.driver.group_done(group)
+            }
             GroupWritten::Log(Err(_)) => {
                 strandline_event::invariant::broken("a log's group did not reach the disk");
             }
@@ -434,7 +484,9 @@ impl StreamHandler<GroupWritten> for WalWorker {
                 return;
             }
         };
-        let took = self.group_began.elapsed();
+        let now = Instant::now();
+        // what was staged behind it began when it ended
+        let took = now.saturating_duration_since(std::mem::replace(&mut self.group_began, now));
         self.spans.done(done.batches.len());
         // the disk first: it has nothing to do until then
         self.pump();

@@ -13,7 +13,7 @@
 //! |----------------------|--------------------|--------------------|---------------------|----------------------------------------|
 //! | StoreRouter          | control arbiter    | ends the process   | waits               | makes no new log, stops                |
 //! | WalWorker            | log arbiters       | ends the process   | 429                 | finishes what is in flight, clean stop |
-//! | log I/O thread       | its own            | ends the process   | one group a log     | finishes what was submitted, joined    |
+//! | log I/O thread       | its own            | ends the process   | two groups a log    | finishes what was submitted, joined    |
 //! | commit thread        | its own, one for   | ends the process   | one group a log     | finishes what was submitted, ends      |
 //! |                      | a store without log|                    |                     |                                        |
 //! | HotWorker            | log arbiters, each | ends the process   | WalWorker waits     | stops after the last WalWorker         |
