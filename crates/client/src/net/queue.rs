@@ -29,6 +29,8 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 /// Gathered frames that may be on their way: while one is being made durable and the next is judged, a third is read by the server; what comes
 /// meanwhile waits together.
 const GATHERED_IN_FLIGHT: usize = 3;
+/// Appends that go in one frame, however few callers there are.
+const GATHERED_MIN: usize = 8;
 /// Bytes of one gathered frame.
 const GATHERED_BYTES_MAX: usize = 1 << 20;
 /// Connections that may break over a request: if it is what breaks them, it must not do so for ever.
@@ -191,6 +193,8 @@ pub(super) struct Queue {
     words: VecDeque<(u64, Arc<Encoded>)>,
     in_flight: HashMap<u64, InFlight>,
     gathered_in_flight: usize,
+    /// Appends of these frames.
+    singles_in_flight: usize,
     last_id: u64,
     pub(super) closed: bool,
     /// Of the last connection.
@@ -298,14 +302,19 @@ impl Queue {
         }
         let may_gather = self.gathered_in_flight < GATHERED_IN_FLIGHT && self.in_flight.len() < requests_max;
         if may_gather && !self.singles.is_empty() {
+            // each frame carries its share of the callers: those that are answered together come back together, and went in one frame for ever,
+            // whose way nobody shares
+            let callers = self.singles.len() + self.singles_in_flight;
+            let share = callers.div_ceil(GATHERED_IN_FLIGHT.min(requests_max)).clamp(GATHERED_MIN, BATCHES_MAX);
             let mut bytes = BYTES_BEFORE;
-            let fitting = self.singles.iter().take(BATCHES_MAX).take_while(|single| {
+            let fitting = self.singles.iter().take(share).take_while(|single| {
                 bytes += bytes_in_frame(&single.batch);
                 bytes <= gathered_max
             });
             let count = fitting.count().max(1);
             let singles = self.singles.drain(..count).collect();
             self.gathered_in_flight += 1;
+            self.singles_in_flight += count;
             taken.gathered = Some((self.next_id(), singles));
         }
         taken
@@ -333,6 +342,7 @@ impl Queue {
             InFlight::Request(request) => Answered::Request(request),
             InFlight::Singles(singles) => {
                 self.gathered_in_flight -= 1;
+                self.singles_in_flight -= singles.len();
                 Answered::Singles(singles)
             }
         })
@@ -342,7 +352,7 @@ impl Queue {
     pub(super) fn broke(&mut self, why: &str) -> Vec<Untold> {
         let mut in_flight: Vec<(u64, InFlight)> = self.in_flight.drain().collect();
         in_flight.sort_unstable_by_key(|(id, _)| std::cmp::Reverse(*id));
-        self.gathered_in_flight = 0;
+        (self.gathered_in_flight, self.singles_in_flight) = (0, 0);
         let welcome = self.welcome.clone();
         let safe = |repeat: Repeat, broken: u32| {
             broken + 1 < BROKEN_MAX && welcome.as_ref().is_some_and(|welcome| repeat.is_safe(welcome))

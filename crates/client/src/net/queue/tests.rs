@@ -146,6 +146,36 @@ fn appends_that_wait_together_go_together_and_are_answered_each() {
 }
 
 #[test]
+fn callers_are_spread_over_the_frames_that_may_be_on_their_way() {
+    let waiting =
+        |queue: &mut Queue, count: usize| -> Vec<Answer> { (0..count).map(|_| single(queue, None)).collect() };
+    let next = |queue: &mut Queue| -> (Frame, usize) {
+        let frame = sent(queue).remove(0);
+        let count = decode_append(&frame.body).unwrap().appends.len();
+        (frame, count)
+    };
+    let mut queue = Queue::new(welcome(true, 256));
+    let _answers = waiting(&mut queue, 64);
+    let (frames, counts): (Vec<Frame>, Vec<usize>) = (0..3).map(|_| next(&mut queue)).unzip();
+    assert_eq!(counts, [22, 22, 20]);
+    // who is answered together does not go together from then on
+    for frame in &frames[1..] {
+        queue.answered(frame).unwrap().deliver(appended(frame, &[])).unwrap();
+    }
+    let _more = waiting(&mut queue, 42);
+    assert_eq!([next(&mut queue).1, next(&mut queue).1], [22, 20]);
+    assert!(sent(&mut queue).is_empty());
+    // a connection that broke owes nothing any more
+    breaks(&mut queue);
+    let _few = waiting(&mut queue, GATHERED_MIN);
+    assert_eq!(next(&mut queue).1, GATHERED_MIN);
+    // of a server that takes one request at a time nothing is left waiting
+    let mut queue = Queue::new(welcome(true, 1));
+    let _all = waiting(&mut queue, 64);
+    assert_eq!(next(&mut queue).1, 64);
+}
+
+#[test]
 fn what_is_gathered_fits_into_the_servers_limit() {
     let one = BYTES_BEFORE + bytes_in_frame(&batch(BatchUnit::Append, &[None], false));
     let mut queue = Queue::new(Welcome { body_max: 3 * one as u32, ..welcome(true, 256) });
