@@ -1,7 +1,7 @@
 //! The one place that turns bytes into a batch: validated once, then read in place.
 //!
-//! Invariant: a [`BatchBytes`] exists only for bytes that passed rkyv's full check and the column check,
-//! and the bytes never change afterwards (they are shared and immutable).
+//! Invariant: a [`BatchBytes`] exists only for bytes that rkyv made of an [`EventBatch`] here, or that passed its full check, and that passed
+//! the column check; and the bytes never change afterwards (they are shared and immutable).
 #![allow(unsafe_code)]
 
 use crate::batch::{ArchivedEventBatch, BatchView, EventBatch};
@@ -36,28 +36,35 @@ impl BatchBytes {
         if bytes.len() > BATCH_BYTES_MAX {
             return Err(BatchError::TooLarge);
         }
-        Self::validate(SharedBytes::from_aligned(bytes))
+        // an archive it is: what can be wrong are the columns
+        Self(SharedBytes::from_aligned(bytes)).checked()
     }
 
     /// Validates bytes from outside: the full rkyv check and the check of the columns against each other.
     /// Bytes that are not 16-aligned are copied once.
     pub fn validate(bytes: SharedBytes) -> Result<Self, BatchError> {
         let bytes = if bytes.is_aligned() { bytes } else { SharedBytes::copy_aligned(&bytes) };
-        let archived =
-            rkyv::access::<ArchivedEventBatch, rancor::Failure>(&bytes).map_err(|_| BatchError::NotAnArchive)?;
-        if !archived.is_sound() {
-            return Err(BatchError::Unsound);
-        }
-        Ok(Self(bytes))
+        rkyv::access::<ArchivedEventBatch, rancor::Failure>(&bytes).map_err(|_| BatchError::NotAnArchive)?;
+        Self(bytes).checked()
+    }
+
+    /// The check of the columns against each other.
+    fn checked(self) -> Result<Self, BatchError> {
+        if self.archived().is_sound() { Ok(self) } else { Err(BatchError::Unsound) }
+    }
+
+    #[inline]
+    fn archived(&self) -> &ArchivedEventBatch {
+        // SAFETY: there are two constructors: `archive`, whose bytes rkyv has just written with the archive at their end, and `validate`, which ran its full
+        // check on exactly these bytes; they are immutable, stay 16-aligned (`SharedBytes` never moves its owner's bytes) and live as long as `self`.
+        unsafe { rkyv::access_unchecked::<ArchivedEventBatch>(&self.0) }
     }
 
     /// The batch, read in place.
     #[must_use]
     #[inline]
     pub fn view(&self) -> BatchView<'_> {
-        // SAFETY: `validate` is the only constructor and ran rkyv's full check on exactly these bytes;
-        // they are immutable, stay 16-aligned (`SharedBytes` never moves its owner's bytes) and live as long as `self`.
-        BatchView::new(unsafe { rkyv::access_unchecked::<ArchivedEventBatch>(&self.0) })
+        BatchView::new(self.archived())
     }
 
     /// The archive itself: what goes to the log and over the wire.
