@@ -19,6 +19,9 @@ const OVERLOAD_WAIT: Duration = Duration::from_millis(20);
 pub struct Native {
     client: native::Client,
     overloads: u64,
+    /// Of single appends, and of batches: each is used again and again.
+    single: BatchBuilder,
+    rows: BatchBuilder,
 }
 
 impl Native {
@@ -28,7 +31,9 @@ impl Native {
     /// Nobody listens there, or the store is unknown.
     pub async fn connect(address: &str, store: &str) -> Result<Self, Failure> {
         let options = Options { store: store.to_owned(), ..Options::new(address) };
-        Ok(Self { client: native::Client::connect(options).await?, overloads: 0 })
+        let builder = |unit| BatchBuilder::new(STREAM_TYPE, unit);
+        let (single, rows) = (builder(BatchUnit::Append), builder(BatchUnit::Rows));
+        Ok(Self { client: native::Client::connect(options).await?, overloads: 0, single, rows })
     }
 
     /// Whether an append is to be sent again; waits before that.
@@ -61,9 +66,8 @@ impl Client for Native {
     async fn append(&mut self, record: Record<'_>) -> Result<(), Failure> {
         let expected = if record.seq == 1 { Expected::Empty } else { Expected::At(Seq(record.seq - 1)) };
         loop {
-            let mut builder = BatchBuilder::new(STREAM_TYPE, BatchUnit::Append);
-            builder.push(&input(&record))?;
-            let answer = self.client.append(builder.finish()?, expected).await;
+            self.single.push(&input(&record))?;
+            let answer = self.client.append(self.single.finish_and_clear()?, expected).await;
             match self.again(answer).await? {
                 Some(appended) if appended.first_seq() == Seq(record.seq) && !appended.is_known() => return Ok(()),
                 Some(appended) => return Err(format!("an append became seq {}", appended.first_seq()).into()),
@@ -74,11 +78,10 @@ impl Client for Native {
 
     async fn append_batch(&mut self, batch: &Batch) -> Result<(), Failure> {
         loop {
-            let mut builder = BatchBuilder::new(STREAM_TYPE, BatchUnit::Rows);
             for record in batch.records() {
-                builder.push(&EventInput { seq: Some(Seq(record.seq)), ..input(&record) })?;
+                self.rows.push(&EventInput { seq: Some(Seq(record.seq)), ..input(&record) })?;
             }
-            let mut outcomes = self.client.append_bulk(&[builder.finish()?], OnError::Abort).await;
+            let mut outcomes = self.client.append_bulk(&[self.rows.finish_and_clear()?], OnError::Abort).await;
             // one stream type, one outcome: its refusal for load is one of the whole
             if let Ok(parts) = &mut outcomes
                 && let Some(Err(refused)) = parts.pop_if(|part| part.is_err())

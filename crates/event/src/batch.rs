@@ -100,6 +100,42 @@ impl EventBatch {
     }
 }
 
+impl EventBatch {
+    /// Forgets all events and the chunk; stream type, unit and the room of the columns stay.
+    pub(crate) fn clear(&mut self) {
+        // named one by one, so that no column is forgotten
+        let Self {
+            unit: _,
+            stream_type: _,
+            chunk_digest,
+            chunk_number,
+            streams,
+            stream_of,
+            flags,
+            event_ids,
+            seqs,
+            occurred_at,
+            event_versions,
+            event_types,
+            data,
+            metadata,
+            command_ids,
+            correlation_ids,
+            causation_ids,
+            tenant_ids,
+        } = self;
+        (*chunk_digest, *chunk_number) = ([0; 16], 0);
+        let optional = [metadata, command_ids, correlation_ids, causation_ids, tenant_ids];
+        [streams, event_types, data].into_iter().chain(optional).for_each(Texts::clear);
+        stream_of.clear();
+        flags.clear();
+        event_ids.clear();
+        seqs.clear();
+        occurred_at.clear();
+        event_versions.clear();
+    }
+}
+
 /// What one command covers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BatchUnit {

@@ -70,7 +70,7 @@ pub enum InvalidEvent {
 }
 
 /// Collects the events of one stream type.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct BatchBuilder {
     batch: EventBatch,
     /// All streams, once there are two.
@@ -129,6 +129,16 @@ impl BatchBuilder {
     /// Archives the batch. Errors: no event, or over 2 GiB.
     pub fn finish(self) -> Result<BatchBytes, BatchError> {
         BatchBytes::archive(&self.batch)
+    }
+
+    /// As [`finish`](Self::finish); then, also after an error, the builder is empty and collects the next batch of its stream type and unit in the room
+    /// of this one.
+    pub fn finish_and_clear(&mut self) -> Result<BatchBytes, BatchError> {
+        let archive = BatchBytes::archive(&self.batch);
+        self.batch.clear();
+        self.streams.clear();
+        self.last_stream = 0;
+        archive
     }
 
     fn intern(&mut self, stream_id: &str) -> u32 {

@@ -55,6 +55,30 @@ fn absent_stays_absent_and_given_comes_back() {
 }
 
 #[test]
+fn a_builder_that_is_used_again_keeps_nothing_of_the_batch_before() {
+    let bare = |stream_id| EventInput { stream_id, event_type: "E", ..EventInput::default() };
+    let of_other = EventInput { stream_id: "other", ..full() };
+    let batches =
+        [vec![full(), of_other, full()], vec![bare("x")], vec![bare("y"), bare("x"), bare("y"), full()], vec![full()]];
+    let mut again = BatchBuilder::new("T", BatchUnit::Rows);
+    for (n, events) in batches.iter().enumerate() {
+        let mut once = BatchBuilder::new("T", BatchUnit::Rows);
+        if n == 0 {
+            let chunk = Chunk { digest: [3; 16], number: 4 };
+            once.set_chunk(chunk);
+            again.set_chunk(chunk);
+        }
+        for event in events {
+            once.push(event).unwrap();
+            again.push(event).unwrap();
+        }
+        assert_eq!(again.finish_and_clear().unwrap().bytes()[..], once.finish().unwrap().bytes()[..], "batch {n}");
+        assert_eq!(again.rows(), 0);
+    }
+    assert!(again.finish_and_clear().is_err(), "a batch has an event");
+}
+
+#[test]
 fn each_stream_is_named_once_in_the_order_of_its_first_row() {
     for ids in [&["a"][..], &["a", "a"], &["a", "b", "a", "c", "b", "a", "c"], &["b", "b", "a", "b", "a"]] {
         let mut builder = BatchBuilder::new("T", BatchUnit::Rows);
