@@ -219,10 +219,9 @@ impl WalWorker {
         metrics.groups.add(1);
         measured.group_batches.record(done.batches.len() as u64);
         measured.group_us.record_time(took);
-        for (_, batch) in &done.batches {
-            metrics.events.add(batch.rows() as u64);
-            metrics.event_bytes.add(batch.size_bytes() as u64);
-        }
+        let batches = || done.batches.iter().map(|(_, batch)| batch);
+        metrics.events.add(batches().map(|batch| batch.rows() as u64).sum());
+        metrics.event_bytes.add(batches().map(|batch| batch.size_bytes() as u64).sum());
     }
 
     /// Tells the hot tier what is committed, one message at a time so that the order stays; then answers.

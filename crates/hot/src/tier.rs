@@ -25,6 +25,9 @@ pub struct HotOptions {
 /// Batches that leave under one lock: who inserts waits for no more.
 const STEP_BATCHES: usize = 8;
 
+/// Rows that come in under one lock before others who wait for it have their turn.
+const TURN_ROWS: usize = 256;
+
 /// No time to live.
 const FOR_EVER: i64 = -1;
 
@@ -79,23 +82,42 @@ impl HotTier {
     /// Holds the next entry of a log: committed, and above every one before. One at or below `through` is
     /// here or gone already and is ignored. Makes room first; an entry larger than the whole tier passes by.
     pub fn insert(&self, key: &LogKey, index: LogIndex, batch: StampedBatch, now: Micros) {
+        self.insert_all(key, std::iter::once((index, batch)), now);
+    }
+
+    /// As [`insert`](Self::insert), of entries that come together, in their order: the log is looked for once.
+    pub fn insert_all(&self, key: &LogKey, batches: impl Iterator<Item = (LogIndex, StampedBatch)>, now: Micros) {
+        let (mut log, mut rows) = (None, 0);
         let mut arrivals = self.arrivals.lock();
-        let log = self.log_or_new(key, index.prev());
+        for (index, batch) in batches {
+            if rows > TURN_ROWS {
+                rows = 0;
+                MutexGuard::bump(&mut arrivals);
+            }
+            rows += batch.rows();
+            let log = log.get_or_insert_with(|| self.log_or_new(key, index.prev()));
+            self.insert_into(&mut arrivals, log, HotBatch { index, batch, inserted_at: now });
+        }
+    }
+
+    /// Under the writer's lock.
+    fn insert_into(&self, arrivals: &mut VecDeque<Arc<HotLog>>, log: &Arc<HotLog>, entry: HotBatch) {
+        let (index, batch) = (entry.index, &entry.batch);
         if index <= log.through() {
             return;
         }
         let view = batch.view();
         let estimate = (batch.size_bytes() + view.stream_count() * 144 + view.rows() * 32) as u64;
         if estimate > self.max_bytes() && self.has_log {
-            self.drop_log(&mut arrivals, &log);
+            self.drop_log(arrivals, log);
             log.pass_over(index);
             return;
         }
-        self.make_room(&mut arrivals, self.max_bytes().saturating_sub(estimate));
-        let cost = log.insert(Arc::new(HotBatch { index, batch, inserted_at: now }));
+        self.make_room(arrivals, self.max_bytes().saturating_sub(estimate));
+        let cost = log.insert(Arc::new(entry));
         self.bytes.fetch_add(cost, Ordering::Relaxed);
-        arrivals.push_back(log);
-        self.make_room(&mut arrivals, self.max_bytes());
+        arrivals.push_back(Arc::clone(log));
+        self.make_room(arrivals, self.max_bytes());
     }
 
     /// Entries up to `through` went past this tier: what it holds of the log leaves, and it is complete from there on.

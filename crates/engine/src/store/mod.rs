@@ -181,9 +181,7 @@ impl Store {
             shared.count(batches.iter().map(|(_, batch)| batch.rows() as u64).sum());
         }
         if let Some(hot) = self.hot() {
-            for (index, batch) in batches {
-                hot.insert(key, *index, batch.clone(), now);
-            }
+            hot.insert_all(key, batches.iter().cloned(), now);
         }
     }
 

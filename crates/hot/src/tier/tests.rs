@@ -106,6 +106,25 @@ fn the_bound_holds_with_the_index_counted() {
 }
 
 #[test]
+fn entries_that_come_together_are_held_as_if_they_came_one_by_one() {
+    let (apart, together) = (tier(60_000, true), tier(60_000, true));
+    let entry = |i: u64| {
+        let name = format!("stream-{}", i % 7);
+        (LogIndex(i), batch(&[(&name, i), ("shared", i)], i as i64))
+    };
+    for (index, batch) in (1..500).map(entry) {
+        apart.insert(&key(), index, batch, Micros(0));
+    }
+    together.insert_all(&key(), (1..500).map(entry), Micros(0));
+    let range = together.range(&key());
+    assert_eq!((range, range.through), (apart.range(&key()), LogIndex(499)));
+    assert_eq!((together.stats().bytes, together.stats().events), (apart.stats().bytes, apart.stats().events));
+    for stream in ["shared", "stream-3"] {
+        assert_eq!(seqs(&together, stream, &SeqRange::ALL), seqs(&apart, stream, &SeqRange::ALL));
+    }
+}
+
+#[test]
 fn without_a_log_nothing_leaves_that_is_not_durable() {
     let hot = tier(2_000, false);
     for i in 1..50 {
