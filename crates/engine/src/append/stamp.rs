@@ -2,6 +2,7 @@
 
 use crate::append::outcome::RowMap;
 use crate::append::pass::Verdict;
+use std::borrow::Cow;
 use strandline_event::invariant::broken;
 use strandline_event::{BatchBuilder, BatchBytes, BatchView, Chunk, IdPrefix, Micros, StampedBatch, Stamps};
 
@@ -9,11 +10,12 @@ use strandline_event::{BatchBuilder, BatchBytes, BatchView, Chunk, IdPrefix, Mic
 pub(crate) struct Unstamped {
     pub(crate) batch: BatchBytes,
     pub(crate) rows: RowMap,
-    seqs: Vec<u64>,
+    /// Of the rows that are stored; `None`: all of them are, and these are the verdict's.
+    seqs: Option<Vec<u64>>,
     /// Rows of a chunk that were refused.
     refused: Vec<u32>,
     /// Microseconds after the first row.
-    after_us: Vec<u32>,
+    after_us: Cow<'static, [u32]>,
 }
 
 impl Unstamped {
@@ -21,12 +23,12 @@ impl Unstamped {
     /// `None`: a row breaks the limits of events by itself (the edge should have refused it).
     pub(crate) fn new(batch: &BatchBytes, verdict: &Verdict) -> Option<Self> {
         let (batch, rows, seqs) = if verdict.stored == verdict.seqs.len() {
-            (batch.clone(), RowMap::default(), verdict.seqs.clone())
+            (batch.clone(), RowMap::default(), None)
         } else {
             let stored = verdict.seqs.iter().copied().enumerate().filter(|(_, seq)| *seq > 0);
             let (kept, seqs): (Vec<u32>, Vec<u64>) = stored.map(|(row, seq)| (row as u32, seq)).unzip();
             let rows = kept.iter().map(|row| *row as usize);
-            (with_rows(batch.view(), batch.view().chunk(), rows)?, RowMap(Some(kept)), seqs)
+            (with_rows(batch.view(), batch.view().chunk(), rows)?, RowMap(Some(kept)), Some(seqs))
         };
         let after_us = moments(batch.view());
         let of_chunk = verdict.rejected.iter().filter(|_| batch.view().chunk().is_some());
@@ -39,16 +41,20 @@ impl Unstamped {
         self.after_us.last().copied().unwrap_or(0)
     }
 
-    /// Stamps the rows.
-    pub(crate) fn stamp(&self, base: Micros, prefix: IdPrefix) -> StampedBatch {
-        let stamps = Stamps::of_rows((base, prefix), &self.seqs, &self.after_us, &self.refused);
+    /// Stamps the rows of the request that this verdict was about.
+    pub(crate) fn stamp(&self, verdict: &Verdict, base: Micros, prefix: IdPrefix) -> StampedBatch {
+        let seqs = self.seqs.as_deref().unwrap_or(&verdict.seqs);
+        let stamps = Stamps::of_rows((base, prefix), seqs, &self.after_us, &self.refused);
         StampedBatch::new(self.batch.clone(), stamps)
             .unwrap_or_else(|_| broken("the stamps of a batch do not match its rows"))
     }
 }
 
 /// Moments never fall within a batch and rise strictly within a stream.
-fn moments(batch: BatchView<'_>) -> Vec<u32> {
+fn moments(batch: BatchView<'_>) -> Cow<'static, [u32]> {
+    if batch.rows() == 1 {
+        return Cow::Borrowed(&[0]);
+    }
     if batch.stream_count() == 1 {
         return (0..batch.rows() as u32).collect();
     }
@@ -99,7 +105,7 @@ mod tests {
             for stream_id in streams.iter().copied() {
                 batch.push(&EventInput { stream_id, event_type: "E", ..EventInput::default() }).unwrap();
             }
-            assert_eq!(moments(batch.finish().unwrap().view()), after_us, "{streams:?}");
+            assert_eq!(*moments(batch.finish().unwrap().view()), *after_us, "{streams:?}");
         }
     }
 }
