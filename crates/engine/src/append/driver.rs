@@ -109,8 +109,13 @@ impl<R> LogDriver<R> {
                 (index, Answer::Done(outcome))
             }
         };
-        let at = self.waiting.partition_point(|w| w.after <= after);
-        self.waiting.insert(at, Waiting { after, reply, answer });
+        let waiting = Waiting { after, reply, answer };
+        if self.waiting.back().is_none_or(|last| last.after <= after) {
+            self.waiting.push_back(waiting);
+        } else {
+            let at = self.waiting.partition_point(|w| w.after <= after);
+            self.waiting.insert(at, waiting);
+        }
         None
     }
 

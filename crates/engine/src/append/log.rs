@@ -30,7 +30,8 @@ use crate::heads::{Heads, Touched, touched, touched_streams};
 use crate::ids::{TailIds, TailLoc};
 use crate::tenants::joined;
 use foldhash::fast::FixedState;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+use std::collections::hash_map::{Entry, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use strandline_event::hash::stream_hash;
@@ -291,9 +292,9 @@ impl Log {
         seqs: &[u64],
     ) {
         for t in &touched {
-            let before = self.overlay.get(&t.stream).map_or(t.tenant, |flying| flying.tenant);
-            let flying = FlyingHead { last: t.last, index, tenant: joined(before, t.tenant) };
-            self.overlay.insert(t.stream, flying);
+            let new = FlyingHead { last: t.last, index, tenant: t.tenant };
+            let flying = self.overlay.entry(t.stream).or_insert(new);
+            *flying = FlyingHead { tenant: joined(flying.tenant, t.tenant), ..new };
         }
         self.published.ids.write().insert(index, batch);
         self.chunks.insert(batch, index);
@@ -320,8 +321,10 @@ impl Log {
         let mut batches = Vec::new();
         while let Some(entry) = self.in_flight.pop_front_if(|entry| entry.index <= through) {
             for t in &entry.touched {
-                if self.overlay.get(&t.stream).is_some_and(|flying| flying.index <= entry.index) {
-                    self.overlay.remove(&t.stream);
+                if let Entry::Occupied(flying) = self.overlay.entry(t.stream)
+                    && flying.get().index <= entry.index
+                {
+                    flying.remove();
                 }
             }
             self.advance(entry.index, &entry.touched);
