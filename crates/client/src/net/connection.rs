@@ -18,8 +18,8 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::client::TlsStream;
 
-/// A frame with a tail of less than this is written with the frames before it.
-const COPY_BYTES_MAX: usize = 16 << 10;
+/// A frame of less than this is copied behind the frames before it, and written with them.
+const COPY_BYTES_MAX: usize = 4 << 10;
 /// The request that says what stays. Its answer, a Pong or that the server does not know the word, is nobody's: one that does not know it sends
 /// nothing on.
 const STAY: u64 = u64::MAX;
@@ -231,17 +231,15 @@ async fn write(shared: &Shared, mut socket: Writing) -> Result<(), Refusal> {
 }
 
 impl Writing {
-    /// Small frames go into the buffer; a large archive goes straight into the socket, in one call with what stands before and behind it: a
-    /// header by itself would wake the server, which can do nothing yet.
+    /// Small frames go into the buffer; a larger one goes straight into the socket, in one call with what stands before it: a header by itself
+    /// would wake the server, which can do nothing yet.
     async fn put(&mut self, buffer: &mut Vec<u8>, frame: &Encoded) -> io::Result<()> {
-        buffer.extend_from_slice(&frame.head);
-        let Some(tail) = &frame.tail else { return Ok(()) };
-        if tail.len() < COPY_BYTES_MAX {
-            buffer.extend_from_slice(tail);
-            buffer.extend_from_slice(frame.pad());
+        if frame.len() < COPY_BYTES_MAX {
+            frame.put(buffer);
             return Ok(());
         }
-        self.all([buffer.as_slice(), &tail[..], frame.pad()]).await?;
+        let tail = frame.tail.as_deref().unwrap_or_default();
+        self.all([buffer.as_slice(), &frame.head, tail, frame.pad()]).await?;
         buffer.clear();
         Ok(())
     }
