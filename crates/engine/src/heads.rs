@@ -5,6 +5,7 @@
 //!
 //! Invariant: it holds committed events only. What is in flight stands in the log's overlay.
 
+use crate::few::Few;
 use crate::table::{Keyed, Table, Walk};
 use crate::tenants::joined;
 use strandline_durable::MIXED_TENANTS;
@@ -41,17 +42,16 @@ pub struct Touched {
 }
 
 /// The streams of a batch, in order of their first row.
-#[must_use]
-pub fn touched(batch: &StampedBatch) -> Vec<Touched> {
+pub(crate) fn touched(batch: &StampedBatch) -> Few<Touched> {
     let view = batch.view();
     touched_streams(batch, (0..view.stream_count()).map(|s| stream_hash(view.stream(s))))
 }
 
 /// As [`touched`], where the hashes of the batch's distinct streams are known.
-pub(crate) fn touched_streams(batch: &StampedBatch, hashes: impl Iterator<Item = u128>) -> Vec<Touched> {
+pub(crate) fn touched_streams(batch: &StampedBatch, hashes: impl Iterator<Item = u128>) -> Few<Touched> {
     let view = batch.view();
     let new = |stream| Touched { stream, first: Seq::ZERO, last: Seq::ZERO, first_row: 0, tenant: 0 };
-    let mut streams: Vec<Touched> = hashes.map(new).collect();
+    let mut streams: Few<Touched> = hashes.map(new).collect();
     for row in 0..batch.rows() {
         if let Some(touched) = streams.get_mut(view.stream_of(row)) {
             touched.last = batch.seq(row);

@@ -7,6 +7,7 @@ pub mod chunks;
 pub mod clock;
 pub mod commands;
 pub mod compact;
+mod few;
 pub mod heads;
 pub mod ids;
 pub mod read;

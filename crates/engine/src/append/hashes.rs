@@ -3,6 +3,7 @@
 
 use crate::append::rules::Rules;
 use crate::commands::{Scope, command_digest, command_key, commands_of};
+use crate::few::Few;
 use strandline_event::hash::stream_hash;
 use strandline_event::{BatchUnit, BatchView};
 
@@ -13,7 +14,7 @@ pub struct Hashes {
     digest_key: (u64, u64),
     unit: BatchUnit,
     /// By distinct stream.
-    streams: Vec<u128>,
+    streams: Few<u128>,
     /// By row, of an append the one command; none where ids are not checked.
     commands: Vec<HashedCommand>,
 }
@@ -30,7 +31,7 @@ impl Hashes {
     #[must_use]
     pub fn of(batch: BatchView<'_>, rules: &Rules) -> Self {
         let Rules { scope, digest_key, .. } = *rules;
-        let streams: Vec<u128> = (0..batch.stream_count()).map(|stream| stream_hash(batch.stream(stream))).collect();
+        let streams: Few<u128> = (0..batch.stream_count()).map(|stream| stream_hash(batch.stream(stream))).collect();
         let mut commands = Vec::new();
         if scope != Scope::None {
             let unit = batch.unit();

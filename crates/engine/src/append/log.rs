@@ -26,6 +26,7 @@ use crate::append::stamp::Unstamped;
 use crate::chunks::{ChunkMarks, KnownChunk};
 use crate::clock::LogClock;
 use crate::commands::{CommandRecord, Commands, command_digest, command_key, commands_of};
+use crate::few::Few;
 use crate::heads::{Heads, Touched, touched, touched_streams};
 use crate::ids::{TailIds, TailLoc};
 use crate::tenants::joined;
@@ -63,7 +64,7 @@ pub enum Decision {
 struct InFlight {
     index: LogIndex,
     batch: StampedBatch,
-    touched: Vec<Touched>,
+    touched: Few<Touched>,
 }
 
 /// What is in flight of a stream.
@@ -287,11 +288,11 @@ impl Log {
         &mut self,
         index: LogIndex,
         batch: &StampedBatch,
-        touched: Vec<Touched>,
+        touched: Few<Touched>,
         commands: &[NewCommand],
         seqs: &[u64],
     ) {
-        for t in &touched {
+        for t in touched.iter() {
             let new = FlyingHead { last: t.last, index, tenant: t.tenant };
             let flying = self.overlay.entry(t.stream).or_insert(new);
             *flying = FlyingHead { tenant: joined(flying.tenant, t.tenant), ..new };
@@ -320,7 +321,7 @@ impl Log {
     pub fn committed(&mut self, through: LogIndex) -> Vec<(LogIndex, StampedBatch)> {
         let mut batches = Vec::new();
         while let Some(entry) = self.in_flight.pop_front_if(|entry| entry.index <= through) {
-            for t in &entry.touched {
+            for t in entry.touched.iter() {
                 if let Entry::Occupied(flying) = self.overlay.entry(t.stream)
                     && flying.get().index <= entry.index
                 {

@@ -12,6 +12,7 @@ use crate::append::request::{AppendRequest, KnownSeq, OnError};
 use crate::append::rules::SEQ_MAX;
 use crate::append::settled::{Settled, SettledError};
 use crate::commands::{CommandRecord, Scope};
+use crate::few::Few;
 use crate::heads::tenant_hash;
 use crate::strict::one_command;
 use hashbrown::HashTable;
@@ -46,7 +47,7 @@ pub(crate) struct JudgedStream {
 #[derive(Debug, Default)]
 pub(crate) struct Verdict {
     /// Row -> its seq; 0: not stored.
-    pub(crate) seqs: Vec<u64>,
+    pub(crate) seqs: Few<u64>,
     pub(crate) stored: usize,
     pub(crate) duplicates: Vec<DuplicateRow>,
     /// Rows that `duplicates` covers.
@@ -65,7 +66,7 @@ pub(crate) struct Verdict {
     /// The last batch that any of this was judged by.
     pub(crate) depends: LogIndex,
     /// By distinct stream of the request.
-    pub(crate) streams: Vec<JudgedStream>,
+    pub(crate) streams: Few<JudgedStream>,
     /// Ids of the request, if there are any.
     pub(crate) ids: HashSet<EventId>,
     /// Its command ids, held against other logs until this goes; of a store whose ids are unique in it as a whole.
@@ -124,7 +125,7 @@ pub(crate) fn judge(log: &Log, request: &AppendRequest) -> Result<Verdict, Settl
         body_commands: HashTable::new(),
         body_seqs: None,
         out: Verdict {
-            seqs: vec![0; rows],
+            seqs: Few::filled(0, rows),
             streams: hashes.streams().iter().map(|hash| JudgedStream::new(*hash)).collect(),
             claim: log.claim(hashes.command_keys(), request.inspect),
             ..Verdict::default()

@@ -7,12 +7,13 @@ use super::{Log, command_records};
 use crate::append::rules::Rules;
 use crate::append::settle::SettledCommand;
 use crate::commands::Scope;
+use crate::few::Few;
 use crate::heads::{Touched, touched};
 use strandline_event::{LogIndex, StampedBatch};
 
 /// What there is to learn of a batch.
 pub(crate) struct Learned {
-    touched: Vec<Touched>,
+    touched: Few<Touched>,
     /// None where nobody checks command ids.
     commands: Vec<SettledCommand>,
 }
