@@ -103,8 +103,14 @@ impl Client {
         if bytes > GATHER_BYTES_MAX {
             return self.append_alone(batch, expected, false).await;
         }
-        self.check_fits(Body::of_one(&batch))?;
-        let held = self.shared().room(bytes).await?;
+        let held = match self.shared().room_now(bytes) {
+            // the queue looks whether the server takes it
+            Some(held) => held,
+            None => {
+                self.check_fits(Body::of_one(&batch))?;
+                self.shared().room(bytes).await?
+            }
+        };
         let (reply, answered) = oneshot::channel();
         self.shared().gather(Single { batch, expected, reply, broken: 0, held });
         answered.await.map_err(|_| ClientError::Closed)?

@@ -41,6 +41,12 @@ impl Shared {
         self.queue.lock().welcome.clone()
     }
 
+    /// Room for so many bytes, if there is some and nobody waits for it.
+    pub(super) fn room_now(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let bytes = bytes.min(self.bytes_max) as u32;
+        Arc::clone(&self.bytes).try_acquire_many_owned(bytes).ok()
+    }
+
     /// Waits for room for so many bytes.
     pub(super) async fn room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, ClientError> {
         let bytes = bytes.min(self.bytes_max) as u32;
