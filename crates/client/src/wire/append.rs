@@ -159,8 +159,8 @@ pub fn decode_bulk(body: &SharedBytes) -> Result<(Vec<BatchBytes>, OnError), Wir
     Ok((appends.into_iter().map(|append| append.batch).collect(), on_error))
 }
 
-fn decode(body: &SharedBytes, unit: BatchUnit, facts_known: u8) -> Result<(Vec<StreamAppend>, u8), WireError> {
-    let mut body = Reader::new(body);
+fn decode(frame: &SharedBytes, unit: BatchUnit, facts_known: u8) -> Result<(Vec<StreamAppend>, u8), WireError> {
+    let mut body = Reader::new(frame);
     let count = body.u32()? as usize;
     let facts = body.u8()?;
     body.zeros(11)?;
@@ -176,9 +176,16 @@ fn decode(body: &SharedBytes, unit: BatchUnit, facts_known: u8) -> Result<(Vec<S
         table.push((bytes, expected.ok_or(WireError::Body("an expected seq of an unknown kind"))?));
     }
     let mut appends = Vec::with_capacity(count);
-    for (bytes, expected) in table {
+    let mut copies = Copies { frame, last: None };
+    for (n, (bytes, expected)) in table.iter().copied().enumerate() {
         body.align()?;
-        let batch = BatchBytes::validate(on_its_own(body.shared(bytes)?))?;
+        let at = frame.len() - body.left();
+        let mut archive = body.shared(bytes)?;
+        if !may_keep(frame.kept_bytes(), bytes) {
+            archive =
+                copies.take(at, table.get(n..).unwrap_or_default()).ok_or(WireError::Body("it ends too early"))?;
+        }
+        let batch = BatchBytes::validate(archive)?;
         if batch.view().unit() != unit {
             return Err(WireError::Body("the unit of a batch does not fit the kind of the frame"));
         }
@@ -188,12 +195,40 @@ fn decode(body: &SharedBytes, unit: BatchUnit, facts_known: u8) -> Result<(Vec<S
     Ok((appends, facts))
 }
 
-/// An archive that is small against its frame leaves it: the log and the memory tier keep archives for long and count their own bytes,
-/// and its frame-mates may have been refused. So none keeps more alive than [`KEPT_AROUND_MAX`] says.
-fn on_its_own(archive: SharedBytes) -> SharedBytes {
-    if archive.kept_bytes() <= 2 * archive.len() + KEPT_AROUND_MAX {
-        archive
-    } else {
-        SharedBytes::copy_aligned(&archive)
+/// Whether an archive may keep so much alive. One that is small against its frame leaves it: the log and the memory tier keep archives for long and
+/// count their own bytes, and its frame-mates may have been refused.
+const fn may_keep(kept: usize, archive: usize) -> bool {
+    kept <= 2 * archive + KEPT_AROUND_MAX
+}
+
+/// Archives that leave their frame: neighbours go together, in pieces of at most [`KEPT_AROUND_MAX`].
+struct Copies<'a> {
+    frame: &'a SharedBytes,
+    /// Where in the frame the last piece began, and its copy.
+    last: Option<(usize, SharedBytes)>,
+}
+
+impl Copies<'_> {
+    /// The first of the archives that are left, which begins at this place of the frame.
+    fn take(&mut self, at: usize, left: &[(usize, Expected)]) -> Option<SharedBytes> {
+        let ((archive, _), others) = left.split_first()?;
+        if let Some((from, copy)) = &self.last
+            && let Some(found) = copy.slice(at - from..at - from + archive)
+        {
+            return Some(found);
+        }
+        let mut end = at + archive;
+        for (other, _) in others {
+            let next = end.next_multiple_of(ALIGN) + other;
+            let is_out = next - at > KEPT_AROUND_MAX || next > self.frame.len();
+            if is_out || may_keep(self.frame.kept_bytes(), *other) {
+                break;
+            }
+            end = next;
+        }
+        let copy = SharedBytes::copy_aligned(self.frame.get(at..end)?);
+        let found = copy.slice(0..*archive);
+        self.last = Some((at, copy));
+        found
     }
 }

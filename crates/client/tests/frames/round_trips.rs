@@ -108,6 +108,22 @@ fn a_small_archive_does_not_keep_the_frame_of_a_large_one_alive() {
 }
 
 #[test]
+fn small_neighbours_leave_their_frame_together() {
+    let batches: Vec<BatchBytes> = (0..100).map(|n| filled(100 + n, BatchUnit::Append, 1)).collect();
+    let frame = encode_append(1, batches.iter().map(|batch| (batch, Expected::Any)), false);
+    let frame = cut(&frame.into_bytes(), usize::MAX).unwrap().remove(0);
+    let (found, body) = (decode_append(&frame.body).unwrap().appends, frame.body.as_ptr_range());
+    let mut shared = 0;
+    for (found, wanted) in found.iter().zip(&batches) {
+        let archive = found.batch.bytes();
+        assert_eq!(archive[..], wanted.bytes()[..]);
+        assert!(!body.contains(&archive.as_ptr()) && archive.kept_bytes() <= KEPT_AROUND_MAX);
+        shared += usize::from(archive.kept_bytes() > 2 * archive.len());
+    }
+    assert!(shared > 90, "{shared} of 100 share a piece with at least two others");
+}
+
+#[test]
 fn what_the_facts_do_not_name_is_zero() {
     let with = |body: &[u8], place: usize, byte: u8| {
         let mut body = body.to_vec();
