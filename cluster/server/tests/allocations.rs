@@ -37,12 +37,13 @@ const SINGLE_LARGE: usize = 201;
 /// Allocations of an append of one event, both ends and the messages between their threads.
 const SINGLE_MAX: u64 = 64;
 
-/// Appends that wait together, each to a stream of its own: the first goes at once, the others share a frame.
+/// Appends that wait together, each to a stream of its own: the first goes at once, the others share frames.
 const GATHERED: usize = 100;
-/// Events of larger ones, which still go together.
-const GATHERED_LARGE: usize = 21;
-/// Allocations of each of them, where it has one event (22 seen): fewer than of one that goes by itself.
-const GATHERED_MAX: u64 = 24;
+/// Events of larger ones, which still go together. An append of one event needs no lists, and shares a copy with its neighbours: some more come with
+/// the second event, none with those behind it.
+const GATHERED_LARGE: usize = 101;
+/// Allocations of each of them, where it has one event: fewer than of one that goes by itself.
+const GATHERED_MAX: u64 = 20;
 
 /// Numbers the events of all bodies.
 struct Source(usize);
