@@ -1,7 +1,7 @@
 //! Commands as bytes. Every byte stands in `META.md`, section 1; golden bytes in `tests/meta/`.
 
 use super::command::Command;
-use super::types::{Addresses, Erasable, GroupId, NodeFacts, NodeId, Roles};
+use super::types::{Addresses, Erasable, Followers, GroupId, NodeFacts, NodeId, Roles};
 use crate::fields::{FieldError, Put, Take};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -57,6 +57,7 @@ impl Command {
             Self::Remember { .. } => 17,
             Self::Lead { .. } => 18,
             Self::MoveLead { .. } => 19,
+            Self::Follow(_) => 20,
         }
     }
 
@@ -126,6 +127,7 @@ impl Command {
                 out.text(store);
             }
             Self::Remember { store, owner, turn, entries } => put_remember(&mut out, store, (*owner, *turn), entries),
+            Self::Follow(followers) => out.u8(followers.to_u8()),
         }
         out.0
     }
@@ -176,6 +178,7 @@ impl Command {
                 let (from, to, group) = take_move(&mut take)?;
                 Self::MoveLead { group, from, to }
             }
+            20 => Self::Follow(take_followers(&mut take)?),
             _ => return Err(CodecError::Kind(kind)),
         };
         take.end()?;
@@ -208,6 +211,12 @@ fn take_remember(take: &mut Take<'_>) -> Result<Command, FieldError> {
     Ok(Command::Remember { store, owner, turn, entries })
 }
 
+fn put_entries(out: &mut Put, store: &str, entries: &[(String, Arc<[u8]>)]) {
+    out.text(store);
+    out.count(entries.len());
+    entries.iter().for_each(|(name, value)| put_remembered(out, name, value));
+}
+
 pub(super) fn put_remembered(out: &mut Put, name: &str, value: &[u8]) {
     out.text(name);
     out.count(value.len());
@@ -238,6 +247,10 @@ pub(crate) fn take_facts(take: &mut Take<'_>) -> Result<NodeFacts, FieldError> {
 
 fn take_roles(take: &mut Take<'_>) -> Result<Roles, FieldError> {
     Roles::from_u8(take.u8()?).ok_or(FieldError::Value("roles that are not known here"))
+}
+
+pub(super) fn take_followers(take: &mut Take<'_>) -> Result<Followers, FieldError> {
+    Followers::from_u8(take.u8()?).ok_or(FieldError::Value("who follows logs is not known here"))
 }
 
 fn put_addresses(out: &mut Put, addresses: &Addresses) {

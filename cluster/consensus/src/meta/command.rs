@@ -1,6 +1,6 @@
 //! What the meta group is told. Every command may be repeated: who got no answer proposes it again.
 
-use super::types::{Addresses, Erasable, GroupId, NodeFacts, NodeId, Roles};
+use super::types::{Addresses, Erasable, Followers, GroupId, NodeFacts, NodeId, Roles};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use strandline_wal::LeaderId;
@@ -135,4 +135,6 @@ pub enum Command {
         /// By name; nothing: it is forgotten. What the bytes say is the owner's affair.
         entries: Vec<(String, Arc<[u8]>)>,
     },
+    /// Other members follow the logs in which they do not vote.
+    Follow(Followers),
 }

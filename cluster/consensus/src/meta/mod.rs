@@ -35,7 +35,8 @@ pub use command::Command;
 pub use refusal::Refusal;
 pub use state::{ClusterFacts, MetaState, Outcome};
 pub use types::{
-    Addresses, Erasable, GroupId, NodeEntry, NodeFacts, NodeId, NodeState, Placement, Roles, StoreEntry, TypeEntry,
+    Addresses, Erasable, Followers, GroupId, NodeEntry, NodeFacts, NodeId, NodeState, Placement, Roles, StoreEntry,
+    TypeEntry,
 };
 
 /// Limits of the meta group's state: it is replicated whole, and a snapshot of it is one message.

@@ -3,7 +3,7 @@
 use super::limits;
 use super::refusal::Refusal;
 use super::state::{Applied, ClusterFacts, MetaState, Outcome, check_replication, text};
-use super::types::{Addresses, GroupId, NodeEntry, NodeFacts, NodeId, NodeState, Placement, Roles};
+use super::types::{Addresses, Followers, GroupId, NodeEntry, NodeFacts, NodeId, NodeState, Placement, Roles};
 
 impl MetaState {
     pub(super) fn create(&mut self, cluster: u128, replication: u8, node: &NodeFacts, index: u64) -> Applied {
@@ -17,7 +17,7 @@ impl MetaState {
         if !node.roles.ingest {
             return Err(Refusal::NoIngest(node.id));
         }
-        self.cluster = Some(ClusterFacts { id: cluster, replication });
+        self.cluster = Some(ClusterFacts { id: cluster, replication, followers: Followers::All });
         self.nodes.insert(node.id, NodeEntry { facts: node.clone(), state: NodeState::Member });
         self.groups.insert(GroupId::Meta, Placement { epoch: index, ..Placement::default() });
         self.settle_in(index);

@@ -1,9 +1,23 @@
-//! Where replicas go. One rule, the same on every node: whoever has fewest of the kind, then the smaller number.
+//! Where replicas go. Who votes, by one rule, the same on every node: whoever has fewest of the kind, then the smaller number. Who follows a log in
+//! which it has no vote says the state ([`Followers`]):
+//!
+//! | a member | `All` | `Needed` |
+//! |---|---|---|
+//! | with the role `read` or `compact` | follows | follows |
+//! | that votes in the meta group | follows | follows: whoever leads that group gives events to named subscriptions, keeps command ids apart, and knows who leads each log |
+//! | that is named to compact the store | follows | follows: it reads the log, also one that stands in |
+//! | with `ingest` alone, and none of these | follows | has no replica |
+//!
+//! | and | |
+//! |---|---|
+//! | the meta group | all members follow it, by either rule |
+//! | a node that is drained, removed or still joining | follows nothing |
+//! | a node that votes no more | may vote until the group's leader says otherwise (`leaving`): till then it has a replica |
 //!
 //! It counts nothing but replicas: not bytes, not load. Moves between nodes that have theirs are the operator's wish.
 
 use super::state::MetaState;
-use super::types::{GroupId, NodeEntry, NodeId, NodeState, Placement, Roles};
+use super::types::{Followers, GroupId, NodeEntry, NodeId, NodeState, Placement, Roles};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Voters of the meta group, however few replicas logs have.
@@ -21,6 +35,11 @@ impl MetaState {
     /// Nodes whose replicas may vote.
     pub(super) fn eligible(&self) -> BTreeSet<NodeId> {
         self.nodes_that(|roles| roles.ingest)
+    }
+
+    /// Who follows the logs in which it has no vote.
+    pub(super) fn followers(&self) -> Followers {
+        self.cluster.as_ref().map_or(Followers::All, |cluster| cluster.followers)
     }
 
     /// Voters that a group shall have, if there are nodes enough.
@@ -43,22 +62,36 @@ impl MetaState {
     /// Fills every group up with voters, gives every group its learners, and takes stores away from nodes that may not compact them any more.
     /// `index`: of the command.
     pub(super) fn settle_in(&mut self, index: u64) {
-        let (eligible, mut load) = (self.eligible(), self.load());
-        let members = self.nodes_that(|_| true);
-        let mut groups = std::mem::take(&mut self.groups);
-        for (group, placement) in &mut groups {
-            let before = placement.clone();
-            fill(placement, &eligible, self.wanted(group), &mut load);
-            placement.learners = members.difference(&placement.voters).copied().collect();
-            changed(&before, placement, index);
-        }
-        self.groups = groups;
+        // first: who compacts a store follows its logs
         let compactors = self.nodes_that(Roles::may_compact);
         for store in self.stores.values_mut() {
             if store.compactor.is_some_and(|node| !compactors.contains(&node)) {
                 (store.compactor, store.compactor_epoch) = (None, index);
             }
         }
+        let (eligible, mut load) = (self.eligible(), self.load());
+        let members = self.nodes_that(|_| true);
+        let mut follow = match self.followers() {
+            Followers::All => members.clone(),
+            Followers::Needed => self.nodes_that(|roles| roles.read || roles.compact),
+        };
+        let mut groups = std::mem::take(&mut self.groups);
+        for (group, placement) in &mut groups {
+            let before = placement.clone();
+            fill(placement, &eligible, self.wanted(group), &mut load);
+            let mut learners = match group {
+                GroupId::Meta => members.clone(),
+                GroupId::Log { .. } => follow.clone(),
+            };
+            match group {
+                // the first of all groups
+                GroupId::Meta => follow.extend(members.intersection(&placement.voters)),
+                GroupId::Log { store, .. } => learners.extend(self.compactor(store)),
+            }
+            placement.learners = learners.difference(&placement.voters).copied().collect();
+            changed(&before, placement, index);
+        }
+        self.groups = groups;
     }
 
     /// Takes a voter of a group away and puts another one in its place, the best of those that may vote where none is named.

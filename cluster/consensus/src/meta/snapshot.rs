@@ -1,11 +1,11 @@
 //! The whole state as bytes: what a node that is far behind gets instead of the commands. `META.md`, section 2.
 
 use super::codec::{
-    CodecError, put_facts, put_group, put_nodes, put_remembered, take_erasable, take_facts, take_group, take_nodes,
-    take_remembered,
+    CodecError, put_facts, put_group, put_nodes, put_remembered, take_erasable, take_facts, take_followers, take_group,
+    take_nodes, take_remembered,
 };
 use super::state::{ClusterFacts, MetaState};
-use super::types::{GroupId, NodeEntry, NodeId, NodeState, Placement, StoreEntry, TypeEntry};
+use super::types::{Followers, GroupId, NodeEntry, NodeId, NodeState, Placement, StoreEntry, TypeEntry};
 use crate::fields::{FieldError, Put, Take};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,27 +13,35 @@ use std::sync::Arc;
 const MAGIC: [u8; 4] = *b"SLMS";
 /// What is written. Version 1 does not say who founds a group; both earlier ones name compactors by group, where there never were any.
 /// Up to version 3 nothing was paused by the cluster, and nothing remembered of subscriptions. Version 5 says who shall lead groups, and is
-/// written only where that is said of one: until then a node whose program does not know it yet reads what the others write.
+/// written only where that is said of one: until then a node whose program does not know it yet reads what the others write. So is version 6,
+/// where not all members follow the logs.
 const VERSION: u8 = 4;
 const VERSION_LED: u8 = 5;
-const VERSIONS: std::ops::RangeInclusive<u8> = 1..=VERSION_LED;
+const VERSION_NEEDED: u8 = 6;
+const VERSIONS: std::ops::RangeInclusive<u8> = 1..=VERSION_NEEDED;
 
 impl MetaState {
     /// The state as bytes; equal states have equal bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Put::default();
+        let none = ClusterFacts { id: 0, replication: 0, followers: Followers::All };
+        let cluster = self.cluster.as_ref().unwrap_or(&none);
         let is_led = self.groups.values().any(|placement| placement.leads.is_some());
-        let version = if is_led { VERSION_LED } else { VERSION };
+        let version = match cluster.followers {
+            Followers::Needed => VERSION_NEEDED,
+            Followers::All if is_led => VERSION_LED,
+            Followers::All => VERSION,
+        };
         out.bytes(&MAGIC);
         out.u8(version);
         out.zeros(3);
         out.u64(self.applied);
         out.u8(u8::from(self.cluster.is_some()));
-        let none = ClusterFacts { id: 0, replication: 0 };
-        let cluster = self.cluster.as_ref().unwrap_or(&none);
         out.u8(cluster.replication);
-        out.zeros(6);
+        // all: what versions that do not know it have here
+        out.u8(if version < VERSION_NEEDED { 0 } else { cluster.followers.to_u8() });
+        out.zeros(5);
         out.u128(cluster.id);
         out.count(self.nodes.len());
         for entry in self.nodes.values() {
@@ -75,16 +83,29 @@ impl MetaState {
         take.zeros(3)?;
         let applied = take.u64()?;
         let (there, replication) = (take.flag()?, take.u8()?);
-        take.zeros(6)?;
+        let followers = followers(&mut take, there, version)?;
+        take.zeros(5)?;
         let id = take.u128()?;
         if !there && (replication, id) != (0, 0) {
             return Err(FieldError::NotZero.into());
         }
-        let cluster = there.then_some(ClusterFacts { id, replication });
+        let cluster = there.then_some(ClusterFacts { id, replication, followers });
         let (nodes, stores) = (nodes(&mut take)?, stores(&mut take, version)?);
         let state = Self { applied, cluster, nodes, stores, groups: groups(&mut take, version)? };
         take.end()?;
         Ok(state)
+    }
+}
+
+/// A state has one form only: that all follow says each version before.
+fn followers(take: &mut Take<'_>, there: bool, version: u8) -> Result<Followers, FieldError> {
+    if version < VERSION_NEEDED {
+        take.zeros(1)?;
+        return Ok(Followers::All);
+    }
+    match take_followers(take)? {
+        Followers::Needed if there => Ok(Followers::Needed),
+        _ => Err(FieldError::Value("a later version than the state needs")),
     }
 }
 

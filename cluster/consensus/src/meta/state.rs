@@ -4,7 +4,7 @@ use super::command::Command;
 use super::limits;
 use super::placing::fill;
 use super::refusal::Refusal;
-use super::types::{GroupId, NodeEntry, NodeId, NodeState, Placement, StoreEntry, TypeEntry};
+use super::types::{Followers, GroupId, NodeEntry, NodeId, NodeState, Placement, StoreEntry, TypeEntry};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use strandline_event::LogKey;
@@ -17,6 +17,8 @@ pub struct ClusterFacts {
     pub id: u128,
     /// Voters that every log shall have.
     pub replication: u8,
+    /// Who follows the logs in which it has no vote.
+    pub followers: Followers,
 }
 
 /// What a command did.
@@ -83,6 +85,14 @@ impl MetaState {
         self.stores.get(store)?.types.get(stream_type).map(|of| of.buckets)
     }
 
+    /// Whether a node takes part and holds nothing of a group: what is asked of it is asked of others. One that is drained is none of these: what
+    /// it still has it answers.
+    #[must_use]
+    pub fn lacks(&self, node: NodeId, group: &GroupId) -> bool {
+        let is_member = self.nodes.get(&node).is_some_and(|entry| entry.state == NodeState::Member);
+        is_member && self.groups.get(group).is_some_and(|placement| !placement.is_on(node))
+    }
+
     /// Applies the command at this index of the log. A command at an index that was applied before changes nothing.
     ///
     /// # Errors
@@ -130,6 +140,7 @@ impl MetaState {
             Command::Pause { store, paused } => self.pause(store, *paused),
             Command::Remember { store, owner, .. } if *owner != leader => Err(Refusal::NotLed { store: store.clone() }),
             Command::Remember { store, turn, entries, .. } => self.remember(store, *turn, entries),
+            Command::Follow(followers) => self.follow(*followers, index),
         }
     }
 
@@ -213,6 +224,10 @@ impl MetaState {
             return Ok(Outcome::AsBefore);
         }
         (entry.compactor, entry.compactor_epoch) = (Some(node), index);
+        if self.followers() == Followers::Needed {
+            // it reads the logs
+            self.settle_in(index);
+        }
         Ok(Outcome::Changed)
     }
 
@@ -243,6 +258,16 @@ impl MetaState {
             None => return Err(Refusal::NoCluster),
         }
         self.shrink(index);
+        self.settle_in(index);
+        Ok(Outcome::Changed)
+    }
+
+    fn follow(&mut self, followers: Followers, index: u64) -> Applied {
+        match &mut self.cluster {
+            Some(cluster) if cluster.followers == followers => return Ok(Outcome::AsBefore),
+            Some(cluster) => cluster.followers = followers,
+            None => return Err(Refusal::NoCluster),
+        }
         self.settle_in(index);
         Ok(Outcome::Changed)
     }
@@ -287,6 +312,11 @@ impl MetaState {
             if store.compactor.is_some_and(|node| self.check_compactor(node).is_err()) {
                 return Err(format!("{name}: node {:?} compacts it, and may not", store.compactor));
             }
+        }
+        let mut again = self.clone();
+        again.settle_in(self.applied);
+        if again != *self {
+            return Err(format!("the rules place it otherwise: {:?}", again.groups));
         }
         let named: usize = self.stores.values().flat_map(|s| s.types.values()).map(|t| t.buckets as usize).sum();
         if self.cluster.is_some() && named + 1 != self.groups.len() {

@@ -75,6 +75,46 @@ impl fmt::Display for Roles {
     }
 }
 
+/// Which members follow the logs in which they have no vote (`placing`). The meta group all of them follow.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Followers {
+    /// All: each member holds every log.
+    #[default]
+    All,
+    /// Those that need them: whoever only ingests holds the logs in which it votes.
+    Needed,
+}
+
+impl Followers {
+    /// As it stands in the formats.
+    #[must_use]
+    pub const fn to_u8(self) -> u8 {
+        match self {
+            Self::All => 1,
+            Self::Needed => 2,
+        }
+    }
+
+    /// `None`: not of this version.
+    #[must_use]
+    pub const fn from_u8(number: u8) -> Option<Self> {
+        match number {
+            1 => Some(Self::All),
+            2 => Some(Self::Needed),
+            _ => None,
+        }
+    }
+
+    /// For people and answers.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Needed => "needed",
+        }
+    }
+}
+
 /// Where a node is reached: `host:port` each.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Addresses {
@@ -234,7 +274,7 @@ pub struct Placement {
     pub settled_epoch: u64,
     /// Replicas that vote.
     pub voters: BTreeSet<NodeId>,
-    /// Replicas that only follow: all members that do not vote.
+    /// Replicas that only follow.
     pub learners: BTreeSet<NodeId>,
     /// Nodes that may still be voters although they are no more in `voters`; empty once it is settled.
     pub leaving: BTreeSet<NodeId>,
@@ -261,5 +301,11 @@ impl Placement {
     #[must_use]
     pub fn holds(&self, node: NodeId) -> bool {
         self.voters.contains(&node) || self.leaving.contains(&node)
+    }
+
+    /// Whether a node has a replica, or gets one.
+    #[must_use]
+    pub fn is_on(&self, node: NodeId) -> bool {
+        self.holds(node) || self.learners.contains(&node)
     }
 }

@@ -4,7 +4,9 @@ use crate::cluster::{CLUSTER, Cluster, STORE, facts, group, nodes, register, rem
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use strandline_consensus::FieldError;
-use strandline_consensus::meta::{CodecError, Command, Erasable, GroupId, MetaState, Placement, Roles, StoreEntry};
+use strandline_consensus::meta::{
+    CodecError, Command, Erasable, Followers, GroupId, MetaState, Placement, Roles, StoreEntry,
+};
 use strandline_wal::LeaderId;
 
 /// Commands have version 1, snapshots 5 where a group says who shall lead it, else 4.
@@ -67,6 +69,7 @@ fn commands() -> Vec<(&'static str, Command)> {
         ("lead", Command::Lead { group: group("Order", 2), node: Some(id) }),
         ("lead-any", Command::Lead { group: group("Order", 2), node: None }),
         ("move-lead", Command::MoveLead { group: group("Order", 2), from: 1, to: id }),
+        ("follow", Command::Follow(Followers::Needed)),
     ]
 }
 
@@ -78,6 +81,13 @@ fn state() -> MetaState {
 fn led() -> MetaState {
     let mut cluster = made();
     cluster.done(&Command::Lead { group: group("Order", 1), node: Some(4) });
+    cluster.state
+}
+
+/// As `led`, by the other rule of who follows; its nodes follow by either.
+fn needed() -> MetaState {
+    let mut cluster = Cluster { state: led() };
+    cluster.done(&Command::Follow(Followers::Needed));
     cluster.state
 }
 
@@ -105,7 +115,7 @@ fn commands_of_version_1_are_these_bytes() {
     }
     let mut kinds: Vec<u8> = commands().iter().map(|(_, command)| command.encode()[1]).collect();
     kinds.dedup();
-    assert_eq!(kinds, (1..=19).collect::<Vec<u8>>(), "every kind has a fixture");
+    assert_eq!(kinds, (1..=20).collect::<Vec<u8>>(), "every kind has a fixture");
 }
 
 #[test]
@@ -120,6 +130,7 @@ fn earlier_snapshots_are_read_without_what_they_do_not_say() {
             assert!(old.stores().values().all(|store| named(store) == (version == 3)));
             assert!(old.stores().values().all(|store| !store.paused && store.remembered.is_empty()));
             assert!(old.groups().values().all(|of| of.leads.is_none()));
+            assert!(old.cluster().is_none_or(|cluster| cluster.followers == Followers::All));
             assert_eq!(MetaState::decode(&old.encode()).unwrap(), old, "{name}");
         }
     }
@@ -133,6 +144,33 @@ fn snapshots_of_versions_4_and_5_are_these_bytes() {
         assert_eq!(state.encode(), golden, "{name}: the layout has changed; a new one is a new version");
         assert_eq!(MetaState::decode(&golden).unwrap(), state, "{name}");
     }
+}
+
+#[test]
+fn a_snapshot_of_version_6_is_one_of_version_5_but_for_who_follows() {
+    let with_crc = |mut bytes: Vec<u8>| {
+        let end = bytes.len() - 4;
+        let crc = crc32c::crc32c(&bytes[..end]);
+        bytes[end..].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    };
+    let mut bytes = std::fs::read(fixture("led.snapshot")).unwrap();
+    let applied = led().applied() + 1;
+    bytes[4] = 6;
+    bytes[8..16].copy_from_slice(&applied.to_le_bytes());
+    bytes[18] = 2;
+    let bytes = with_crc(bytes);
+    assert_eq!(needed().encode(), bytes, "the layout has changed; a new one is a new version");
+    assert_eq!(MetaState::decode(&bytes).unwrap(), needed());
+    // a state has one form: that all follow says version 5
+    for other in [0, 1, 3] {
+        let mut bytes = bytes.clone();
+        bytes[18] = other;
+        assert!(matches!(MetaState::decode(&with_crc(bytes)), Err(CodecError::Field(_))), "{other}");
+    }
+    let mut early = std::fs::read(fixture("led.snapshot")).unwrap();
+    early[18] = 2;
+    assert_eq!(MetaState::decode(&with_crc(early)), Err(FieldError::NotZero.into()));
 }
 
 #[test]
@@ -174,7 +212,7 @@ fn bytes_that_were_cut_or_changed_are_refused_and_never_panic() {
             }
         }
     }
-    for whole in [state().encode(), led().encode()] {
+    for whole in [state().encode(), led().encode(), needed().encode()] {
         for end in 0..whole.len() {
             assert!(MetaState::decode(&whole[..end]).is_err(), "cut at {end}");
         }

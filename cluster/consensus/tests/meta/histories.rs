@@ -3,7 +3,7 @@
 use crate::cluster::{CLUSTER, Cluster, STORE, facts, group};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
-use strandline_consensus::meta::{Command, Erasable, GroupId, MetaState, NodeId, NodeState, Outcome, Roles};
+use strandline_consensus::meta::{Command, Erasable, Followers, GroupId, MetaState, NodeId, NodeState, Outcome, Roles};
 
 const ROLES: [&str; 5] = ["ingest,compact,read", "ingest", "read", "compact", "compact,read"];
 
@@ -47,6 +47,7 @@ fn step() -> impl Strategy<Value = Step> {
     });
     let compacts = id().prop_map(|node| Command::Compact { store: STORE.into(), node });
     let pauses = any::<bool>().prop_map(|paused| Command::Pause { store: STORE.into(), paused });
+    let follow = any::<bool>().prop_map(|all| if all { Followers::All } else { Followers::Needed });
     let replaced = (id(), id()).prop_map(|(lost, with)| Command::Replace { lost, with });
     prop_oneof![
         4 => node.prop_map(Command::AddNode).prop_map(Step::Tell),
@@ -64,6 +65,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => roles.prop_map(Step::Tell),
         2 => compacts.prop_map(Step::Tell),
         1 => pauses.prop_map(Step::Tell),
+        2 => follow.prop_map(Command::Follow).prop_map(Step::Tell),
         1 => (0..9_u8).prop_map(Command::SetReplication).prop_map(Step::Tell),
         6 => (0..8_usize).prop_map(Step::Settle),
     ]

@@ -4,6 +4,7 @@
 
 mod bytes;
 mod cluster;
+mod following;
 mod histories;
 mod joining;
 mod moving;
