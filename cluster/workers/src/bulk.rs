@@ -212,9 +212,10 @@ impl StoreHandle {
         Ok(())
     }
 
-    /// Whether there is no such log yet.
+    /// Whether there is no such log yet: one that other nodes hold is none that this one would make.
     pub(crate) fn is_new_log(&self, log: &LogKey) -> bool {
-        self.parts.table.get(log).is_none()
+        let is_elsewhere = || self.parts.replicas.as_ref().is_some_and(|replicas| replicas.lacks(log));
+        self.parts.table.get(log).is_none() && !is_elsewhere()
     }
 
     /// Refuses a request that would make so many logs, before it makes any.

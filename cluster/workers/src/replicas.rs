@@ -10,11 +10,13 @@
 //!  keys of subjects ──> all nodes see one folder (`replicas/sharing.rs`)
 //! ```
 //!
-//! Every member of the cluster holds every log: who does not vote follows. Invariant: a node that does not lead takes no append and says who does;
-//! it never answers a read from what it merely has, unless it was asked to (`consistency=local`).
+//! Which logs a node holds the meta group says (`meta/placing.rs` of the consensus crate): all of them, or where a node only ingests those in which it
+//! votes; what is asked about the others is asked elsewhere (`replicas/elsewhere.rs`). Invariant: a node that does not lead takes no append and says who
+//! does; it never answers a read from what it merely has, unless it was asked to (`consistency=local`), and none of a log that it does not hold.
 
 mod closing;
 mod commands;
+mod elsewhere;
 mod office;
 mod open;
 mod role;
@@ -94,6 +96,10 @@ pub(crate) struct StoreReplicas {
     broken: Mutex<BTreeMap<LogKey, Arc<str>>>,
     /// Since when another node leads a log while this one leads the meta group.
     apart: Mutex<BTreeMap<LogKey, Instant>>,
+    /// Logs that this node holds no more.
+    resting: elsewhere::Resting,
+    /// Held by who follows what others commit.
+    following: tokio::sync::Mutex<()>,
     /// The types that are published, and the last command of the meta group that they are of.
     published: Mutex<(u64, Vec<StreamTypeEntry>)>,
     /// When others were looked for that have committed.
@@ -114,12 +120,15 @@ impl StoreReplicas {
         let (machines, broken, apart) = (Mutex::default(), Mutex::default(), Mutex::default());
         let (published, followed, statement) = (Mutex::default(), Mutex::default(), tokio::sync::Mutex::default());
         let (asks_again, commands, looking) = (Mutex::default(), commands::CommandIds::default(), Arc::default());
+        let (resting, following) = (elsewhere::Resting::default(), tokio::sync::Mutex::default());
         let stop = watch::Sender::new(false);
         Arc::new(Self {
             parts,
             machines,
             broken,
             apart,
+            resting,
+            following,
             published,
             followed,
             asks_again,
@@ -152,6 +161,7 @@ impl StoreReplicas {
     /// Nothing is opened, claimed or followed any more.
     pub(crate) fn stop(&self) {
         self.stop.send_replace(true);
+        self.wake_all();
     }
 
     /// Logs that do not open here.
@@ -288,6 +298,7 @@ impl StoreReplicas {
             // which logs there are the leader of the meta group knows
             self.confirm_group(&GroupId::Meta).await?;
         }
+        self.check_holds_all()?;
         let is_asked = |log: &LogKey| stream_type.is_none_or(|name| *log.stream_type == *name);
         self.confirm_logs(self.logs(|log, placement| asked(log, placement, is_asked(log)))).await
     }
@@ -298,6 +309,7 @@ impl StoreReplicas {
             self.confirm_group(&GroupId::Meta).await?;
         }
         let one = self.log_of(stream_type, stream_id);
+        self.check_holds(one.as_ref())?;
         self.confirm_logs(self.logs(|log, placement| asked(log, placement, one.as_ref() == Some(log)))).await
     }
 
@@ -384,12 +396,14 @@ impl StoreReplicas {
 
     /// What this node has by itself is whole, as far as it has been told: no log is missing that should be here.
     pub(crate) fn check_whole(&self, stream_type: Option<&str>) -> Result<(), NodeError> {
+        self.check_holds_all()?;
         self.check_logs(|log| stream_type.is_none_or(|name| *log.stream_type == *name))
     }
 
     /// The same of the log of one stream.
     pub(crate) fn check_whole_stream(&self, stream_type: &str, stream_id: &str) -> Result<(), NodeError> {
         let one = self.log_of(stream_type, stream_id);
+        self.check_holds(one.as_ref())?;
         self.check_logs(|log| one.as_ref() == Some(log))
     }
 
@@ -439,11 +453,12 @@ impl StoreReplicas {
         if self.parts.control.leads() { Ok(()) } else { Err(self.not_leader(self.meta_leader())) }
     }
 
-    /// `NotLeader`, if another node leads a log, and which one is known.
+    /// `NotLeader`, if another node leads a log, and which one is known; of one that this node does not hold, the one that knows.
     pub(crate) fn log_led_elsewhere(&self, log: &LogKey) -> Option<NodeError> {
-        match self.group(log)?.leadership() {
-            Leadership::Follows { leader: Some((node, _)) } => Some(self.not_leader(Some(node))),
-            _ => None,
+        match self.group(log).map(|group| group.leadership()) {
+            Some(Leadership::Follows { leader: Some((node, _)) }) => Some(self.not_leader(Some(node))),
+            Some(_) => None,
+            None => self.lacks(log).then(|| self.led_elsewhere()),
         }
     }
 

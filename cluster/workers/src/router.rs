@@ -46,6 +46,14 @@ impl LogTable {
         });
     }
 
+    pub(crate) fn remove(&self, log: &LogKey) {
+        self.0.rcu(|table| {
+            let mut table = BTreeMap::clone(table);
+            table.remove(log);
+            table
+        });
+    }
+
     /// Forgets all, so that no address keeps a worker alive.
     pub(crate) fn clear(&self) {
         self.0.store(Arc::default());

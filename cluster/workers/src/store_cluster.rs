@@ -54,18 +54,18 @@ impl StoreHandle {
         Ok(())
     }
 
-    /// Reads of what this node has by itself (of one stream type, or of all) miss no log that should be here.
+    /// Reads of what this node has by itself (of one stream type, or of all) miss no log that should be here, and this node holds all logs.
     ///
     /// # Errors
-    /// `DamagedLog`.
+    /// `DamagedLog`; `NotLeader` with a node that holds them.
     pub fn check_whole(&self, stream_type: Option<&str>) -> Result<(), NodeError> {
         self.parts.replicas.as_ref().map_or(Ok(()), |replicas| replicas.check_whole(stream_type))
     }
 
-    /// The same of reads of one stream.
+    /// The same of reads of one stream, and of its log alone.
     ///
     /// # Errors
-    /// `DamagedLog`.
+    /// As [`check_whole`](Self::check_whole).
     pub fn check_whole_stream(&self, stream_type: &str, stream_id: &str) -> Result<(), NodeError> {
         self.parts.replicas.as_ref().map_or(Ok(()), |replicas| replicas.check_whole_stream(stream_type, stream_id))
     }

@@ -9,7 +9,7 @@ mod two_owners;
 
 use common::{TIERS, assert_all, load};
 use std::sync::Arc;
-use strandline_durable::{HelpError, WindowReport};
+use strandline_durable::{FollowedOthers, HelpError, WindowReport};
 use strandline_engine::compact::{self, CompactError, JobLimits, JobOutcome, NoSteps, Plan, Progress};
 use strandline_engine::read::{Order, StreamRead};
 use strandline_engine::store::Store;
@@ -98,6 +98,19 @@ fn what_another_one_wrote_is_committed_as_if_it_had_been_written_here() {
     assert_all(commits.store(), commits.time.now(), EVENTS + 8);
     let disk: Arc<dyn strandline_wal::Disk> = Arc::clone(&world.others().log) as _;
     assert_eq!(verify(&world.others().config, &disk).unwrap().findings, []);
+}
+
+#[test]
+fn who_holds_a_log_waits_for_what_was_taken_over_of_it_and_who_does_not_hold_it_does_not() {
+    let world = world();
+    let (mut commits, helps) = (world.others().rival(), Arc::clone(world.first.store()));
+    load(&mut commits, "T", EVENTS..EVENTS + 8, 4);
+    commits.compact(&key()).unwrap();
+    let before = helps.durable().pin().rows();
+    assert!(matches!(helps.follow_others(false), Ok(FollowedOthers::NotReady)));
+    assert_eq!(helps.durable().pin().rows(), before);
+    assert!(matches!(helps.follow_held(&|log| *log != key()), Ok(FollowedOthers::Now(_))));
+    assert_eq!(helps.durable().pin().rows(), (EVENTS + 8) as u64);
 }
 
 #[test]

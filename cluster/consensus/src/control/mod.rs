@@ -266,6 +266,16 @@ impl Control {
         })
     }
 
+    /// The node that leads the meta group, and where it serves HTTP: it holds every log. `None`: so does this one, or nobody leads.
+    #[must_use]
+    pub fn holds_more(&self) -> Option<(NodeId, String)> {
+        if !self.with_state(|state| state.lacks_any(self.node())) {
+            return None;
+        }
+        let (leader, _) = self.meta_status().leader.filter(|(node, _)| *node != self.node())?;
+        self.entry(leader).map(|entry| (leader, entry.facts.addresses.http))
+    }
+
     /// Where a node is.
     #[must_use]
     pub fn entry(&self, node: NodeId) -> Option<NodeEntry> {

@@ -85,12 +85,23 @@ impl MetaState {
         self.stores.get(store)?.types.get(stream_type).map(|of| of.buckets)
     }
 
-    /// Whether a node takes part and holds nothing of a group: what is asked of it is asked of others. One that is drained is none of these: what
-    /// it still has it answers.
+    /// Whether a node is a member and holds nothing of a group: what is asked there is asked of others. One that is drained lacks nothing: what it
+    /// still has it answers.
     #[must_use]
     pub fn lacks(&self, node: NodeId, group: &GroupId) -> bool {
-        let is_member = self.nodes.get(&node).is_some_and(|entry| entry.state == NodeState::Member);
-        is_member && self.groups.get(group).is_some_and(|placement| !placement.is_on(node))
+        self.is_member(node) && self.groups.get(group).is_some_and(|placement| !placement.is_on(node))
+    }
+
+    /// Whether it lacks any.
+    #[must_use]
+    pub fn lacks_any(&self, node: NodeId) -> bool {
+        self.is_member(node) && self.groups.values().any(|placement| !placement.is_on(node))
+    }
+
+    /// Whether a node takes part, and is not drained.
+    #[must_use]
+    pub fn is_member(&self, node: NodeId) -> bool {
+        self.nodes.get(&node).is_some_and(|entry| entry.state == NodeState::Member)
     }
 
     /// Applies the command at this index of the log. A command at an index that was applied before changes nothing.

@@ -34,7 +34,7 @@ pub(super) enum Answers {
 }
 
 impl Affair {
-    /// What is asked about: of a stream type that is not here, or not yet, who leads the meta group knows. It stays the one that was asked
+    /// What is asked about: of a log that this node does not hold, or not yet, who leads the meta group knows. It stays the one that was asked
     /// when the type's own group begins meanwhile, under whatever leader.
     pub(super) fn asked_of(&self, control: &Control) -> Self {
         match self {

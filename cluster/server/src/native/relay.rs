@@ -18,8 +18,10 @@ use strandline_client::wire::refused::OUTCOME_UNKNOWN;
 use strandline_client::{Client, ClientError, Options, Refused, Stay, Tls};
 use strandline_consensus::NodeId;
 use strandline_consensus::control::Control;
+use strandline_consensus::meta::NodeState;
 use strandline_event::ErrorKind;
 use strandline_tls::{Certificates, node};
+use strandline_workers::LeaderAt;
 use tokio::time::timeout;
 
 /// Connecting takes longer only where nobody is.
@@ -149,6 +151,16 @@ impl Relay {
         self.nodes.lock().remove(&node);
     }
 
+    /// The other node whose native protocol is at an address, as another one has named it.
+    pub(super) fn node_at(&self, native: &str) -> Option<LeaderAt> {
+        self.control.with_state(|state| {
+            let others = state.nodes().values().filter(|entry| entry.facts.id != self.control.node());
+            let entry = others.filter(|entry| entry.state != NodeState::Removed);
+            let facts = entry.map(|entry| &entry.facts).find(|facts| facts.addresses.native == native)?;
+            Some(LeaderAt { node: facts.id, http: facts.addresses.http.clone(), native: Some(native.to_owned()) })
+        })
+    }
+
     /// What came of appends that were sent to this node.
     pub(super) fn no(&self, (node, address): (NodeId, &str), error: ClientError) -> No {
         match error {
@@ -176,13 +188,14 @@ impl Relay {
         !self.control.reads_here()
     }
 
-    /// The nodes that are asked to, in this order.
+    /// The nodes that are asked to, in this order; last the one that holds every log, where this one does not.
     pub(super) fn readers(&self, app: &App) -> Vec<Reads> {
         let at = |(node, http): (NodeId, String)| {
             let native = self.control.entry(node)?.facts.addresses.native;
             (!native.is_empty()).then_some(Reads { node, http, native })
         };
-        app.readers.in_turn(self.control.readers()).into_iter().filter_map(at).collect()
+        let readers = app.readers.in_turn(self.control.readers());
+        readers.into_iter().chain(self.control.holds_more()).filter_map(at).collect()
     }
 
     /// The connection to one of them; one that cannot be reached is left alone.

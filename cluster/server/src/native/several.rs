@@ -3,9 +3,11 @@
 //! ```text
 //!  here ──> judged
 //!    └────> another node leads it: nothing was done ──> there, a frame a node ──> judged
-//!              ^                                          └──> nor does that one: nothing was done
-//!              └──────── a moment later: leaders change <─────────┘
+//!              ^                                          └──> nor does that one, and says who does ──> there, once ──> judged
+//!              └──────── a moment later: leaders change <─────────┴──────────────────────────────────────┘
 //! ```
+//!
+//! A node that does not hold a log knows who holds all of them, and that one knows who leads it: so the second time.
 //!
 //! Invariant: only what was refused as nobody's here is tried again, so nothing is done twice by it.
 
@@ -50,6 +52,17 @@ impl<D> Told<D> {
         match outcome {
             Err(refused) if refused.kind() == Some(ErrorKind::NotLeader) => Self::Elsewhere(None, refused),
             outcome => Self::Judged(outcome.map_err(|refused| in_place(refused, places))),
+        }
+    }
+
+    /// With the node that another one named, where that is known.
+    fn named(self, relay: &Relay) -> Self {
+        match self {
+            Self::Elsewhere(None, refused) => {
+                let at = refused.leader.as_deref().and_then(|native| relay.node_at(native));
+                Self::Elsewhere(at, refused)
+            }
+            told => told,
         }
     }
 
@@ -99,6 +112,8 @@ pub(super) async fn send_on<S: Several>(
     let until = Instant::now() + LOOKS_WITHIN;
     loop {
         ask_leaders(several, &mut told, relay).await?;
+        // those whom these have named
+        ask_leaders(several, &mut told, relay).await?;
         let open: Vec<usize> =
             told.iter().enumerate().filter(|(_, one)| one.is_open()).map(|(place, _)| place).collect();
         if open.is_empty() || Instant::now() >= until {
@@ -131,11 +146,11 @@ async fn ask_leaders<S: Several>(several: &S, told: &mut [Told<S::Done>], relay:
         match answered {
             Ok(outcomes) => {
                 for (place, outcome) in places.iter().zip(outcomes) {
-                    put(told, *place, Told::there(outcome, &places));
+                    put(told, *place, Told::there(outcome, &places).named(relay));
                 }
             }
             Err(No::NotThere(refused)) => {
-                places.iter().for_each(|place| put(told, *place, Told::Elsewhere(None, refused.clone())));
+                places.iter().for_each(|place| put(told, *place, Told::Elsewhere(None, refused.clone()).named(relay)));
             }
             Err(No::All(refused)) => refuse(told, &places, refused)?,
         }

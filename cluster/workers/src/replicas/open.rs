@@ -6,7 +6,7 @@
 //! ```
 //!
 //! The founder alone makes a group, and only as long as nothing was ever acknowledged in it. What does not open is named and fails the reads
-//! that would need it.
+//! that would need it. What the cluster does not place here any more is put aside (`elsewhere.rs`).
 
 use super::StoreReplicas;
 use crate::clock;
@@ -33,22 +33,22 @@ impl StoreReplicas {
         self.keep_subscriptions();
         self.follow_statement().await;
         let logs = self.logs(|log, placement| Some((log.clone(), placement.clone())));
+        let lacking = self.lacking();
         // of a type that came meanwhile the store must know the buckets before it has a log of it
         self.publish_types();
         for (log, placement) in logs {
             let known = self.machines.lock().get(&log).cloned();
             match known {
-                Some(machine) => self.establish(&log, &machine, &placement),
+                Some(_) if lacking.contains(&log) => self.put_aside(&log),
+                Some(machine) => {
+                    self.take_back(&log, &machine).await;
+                    self.establish(&log, &machine, &placement);
+                }
                 None if self.broken.lock().contains_key(&log) => {}
-                None if self.takes_part(&placement) => self.open(&log, &placement).await,
+                None if placement.is_on(self.parts.control.node()) => self.open(&log, &placement).await,
                 None => {}
             }
         }
-    }
-
-    fn takes_part(&self, placement: &Placement) -> bool {
-        let node = self.parts.control.node();
-        placement.holds(node) || placement.learners.contains(&node)
     }
 
     /// The group was once where it should be: from now on its leader accepts.

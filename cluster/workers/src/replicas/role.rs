@@ -97,9 +97,13 @@ impl StoreReplicas {
     /// The same; `false`: this node is not ready for what is newest, and shows nothing that it redacts all the same.
     pub(crate) async fn follow_newest(&self) -> Result<bool, String> {
         let store = Arc::clone(&self.parts.store);
-        let following = tokio::task::spawn_blocking(move || store.follow_others(false));
+        // a log that is given to this node meanwhile is taken back behind it
+        let turn = self.following.lock().await;
+        let lacking = self.lacking();
+        let following = tokio::task::spawn_blocking(move || store.follow_held(&|log| !lacking.contains(log)));
         let cannot = |why: String| format!("what other nodes commit cannot be followed: {why}");
         let followed = following.await.map_err(|error| cannot(error.to_string()))?;
+        drop(turn);
         match followed.map_err(|error| cannot(error.to_string()))? {
             FollowedOthers::Newest => Ok(true),
             FollowedOthers::Now(snapshot) => {
@@ -112,7 +116,8 @@ impl StoreReplicas {
 
     /// The owners of logs and memory let go what files hold now.
     async fn tell(&self, snapshot: &Arc<Snapshot>) {
-        for (log, owner) in self.parts.table.all() {
+        let resting = self.resting_owners().await;
+        for (log, owner) in self.parts.table.all().into_iter().chain(resting) {
             let through = snapshot.watermark(&log);
             let settled = self.parts.store.settled(&log);
             // an owner that has stopped keeps nothing

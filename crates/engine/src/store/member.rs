@@ -139,11 +139,11 @@ impl Store {
         Ok(OpenReplica { log, writer, applied, shared, report })
     }
 
-    /// Whether everything that a manifest took over was applied here, so that it may be shown.
-    #[must_use]
-    pub fn is_ready_for(&self, snapshot: &Snapshot) -> bool {
+    /// Whether everything that a manifest took over was applied here, so that it may be shown. `is_held`: the logs that this node holds; nobody
+    /// asks it about the others.
+    fn is_ready_for(&self, snapshot: &Snapshot, is_held: &dyn Fn(&LogKey) -> bool) -> bool {
         let has = |key: &LogKey| self.log(key).map_or(LogIndex::ZERO, |shared| shared.published().committed());
-        snapshot.logs().all(|(key, state)| state.compacted_through <= has(key))
+        snapshot.logs().all(|(key, state)| state.compacted_through <= has(key) || !is_held(key))
     }
 
     /// Follows what another node has committed, if this one is ready for it (`whatever`: even if it is not: the logs must
@@ -152,7 +152,15 @@ impl Store {
     /// # Errors
     /// [`FollowError`].
     pub fn follow_others(&self, whatever: bool) -> Result<FollowedOthers, FollowError> {
-        let followed = self.durable.follow_others(&|snapshot| whatever || self.is_ready_for(snapshot))?;
+        self.follow_held(&|_| !whatever)
+    }
+
+    /// The same on a node that holds these logs alone: it waits for no other. Blocks.
+    ///
+    /// # Errors
+    /// [`FollowError`].
+    pub fn follow_held(&self, is_held: &dyn Fn(&LogKey) -> bool) -> Result<FollowedOthers, FollowError> {
+        let followed = self.durable.follow_others(&|snapshot| self.is_ready_for(snapshot, is_held))?;
         if let FollowedOthers::Now(_) = &followed {
             // files may have gone under a tombstone
             self.after_retention();
