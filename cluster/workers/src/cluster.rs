@@ -29,7 +29,7 @@ use kept_state::KeptFile;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use stores::{File, adopt, adopt_pause, heard, joined, knows_alone, of_this_node, statements_of, types_of_alone};
+use stores::{File, adopt, adopt_pause, heard, joined, knows_alone, make, of_this_node, statements_of, types_of_alone};
 use strandline_consensus::control::{
     Control, ControlError, ControlParts, JoinError, KeptError, MetaMachine, MetaParts, OpenMetaError, SEGMENT_BYTES,
     StatementPlaces, admit, ask_to_join, open_meta, prove_offer,
@@ -468,9 +468,8 @@ async fn create(
     }
     let create =
         Command::Create { cluster: member.cluster, replication: options.replication, node: facts(member, options) };
-    control.propose(&create).await?;
     // a node that comes back may not have replayed yet what was declared, and replaced since
-    let known = heard(control).await;
+    let known = make(control, &create).await?;
     for (store, statement) in stores.iter().zip(statements) {
         if !known.stores().contains_key(&store.name) {
             control.propose(&Command::DeclareStore { replaces: 0, name: store.name.clone(), statement }).await?;

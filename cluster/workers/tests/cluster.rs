@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use strandline_consensus::GroupId;
 use strandline_consensus::join::{Folder, StartFlags};
-use strandline_consensus::meta::{Addresses, Command, Erasable, NodeState, Roles};
+use strandline_consensus::meta::{Addresses, Command, Erasable, Followers, NodeState, Roles};
 use strandline_deql::{StoreConfig, parse_file};
 use strandline_workers::cluster::{ClusterError, ClusterNode, ClusterOptions, start_cluster};
 use strandline_workers::{NodeOptions, whose_folder};
@@ -132,6 +132,7 @@ async fn a_first_node_makes_the_cluster_and_others_join_it() {
     let place = Place::new();
     let first = place.first().await;
     assert_eq!(first.control.state().stores()["orders"].version, 1);
+    assert_eq!(first.control.state().cluster().unwrap().followers, Followers::Needed, "a new cluster");
     let second = place.second(&first).await;
     // what the cluster has, with a log of its own
     let store = &second.stores[0];

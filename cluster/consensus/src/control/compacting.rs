@@ -5,7 +5,8 @@
 //! | 0 | with `compact` and without `ingest` | a compactor |
 //! | 1 | with both, that does not lead the meta group | a follower, as a rule of all logs |
 //! | 2 | with both, that leads it | |
-//! | 3, 4 | with `ingest` alone, that does not lead, or leads | stands in: a log that nobody compacts fills its disk |
+//! | 3, 4 | with `ingest` alone, that votes in the meta group and does not lead it, or leads it | stands in: a log that nobody compacts fills its disk |
+//! | 5 | with `ingest` alone, that does not vote there | stands in, and may have to get the logs first |
 //! | never | that only reads | |
 //!
 //! A store stays where it is until its node has been silent for a while, or one of a better rank answers. Of several of one rank the one with
@@ -15,8 +16,8 @@
 use super::Control;
 use super::health::AWAY;
 use crate::meta::{Command, MetaState, NodeEntry, NodeState, Roles};
-use crate::transport::NodeId;
-use std::collections::BTreeMap;
+use crate::transport::{GroupId, NodeId};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -41,14 +42,15 @@ impl Seen<'_> {
         node != self.leader && self.silent.get(&node).is_some_and(|time| *time > GONE)
     }
 
-    /// See the table above; `None`: never.
-    fn rank(&self, entry: &NodeEntry) -> Option<u8> {
+    /// See the table above; `None`: never. `voters`: those of the meta group.
+    fn rank(&self, entry: &NodeEntry, voters: &BTreeSet<NodeId>) -> Option<u8> {
         let Roles { ingest, compact, .. } = entry.facts.roles;
         let leads = u8::from(entry.facts.id == self.leader);
         match (compact, ingest) {
             _ if entry.state != NodeState::Member => None,
             (true, false) => Some(0),
             (true, true) => Some(1 + leads),
+            (false, true) if !voters.contains(&entry.facts.id) => Some(5),
             (false, true) => Some(3 + leads),
             (false, false) => None,
         }
@@ -57,7 +59,8 @@ impl Seen<'_> {
 
 /// The node that shall compact a store; `None`: nobody who may answers.
 fn choose(state: &MetaState, store: &str, seen: &Seen<'_>) -> Option<NodeId> {
-    let rank = |node: NodeId| state.nodes().get(&node).and_then(|entry| seen.rank(entry));
+    let voters = state.groups().get(&GroupId::Meta).map(|placement| placement.voters.clone()).unwrap_or_default();
+    let rank = |node: NodeId| state.nodes().get(&node).and_then(|entry| seen.rank(entry, &voters));
     let stores_of = |node: NodeId| state.stores().values().filter(|store| store.compactor == Some(node)).count();
     let now = state.compactor(store);
     let candidates = state.nodes().keys().copied().filter(|node| Some(*node) != now && seen.answers(*node));
@@ -135,6 +138,10 @@ mod tests {
         let ingest = state(&["ingest", "ingest", "read"]);
         assert_eq!(chosen(&ingest, "a", 1, &[]), Some(2));
         assert_eq!(chosen(&ingest, "a", 1, &[(2, 9)]), Some(1), "a node that only reads never compacts");
+        // who votes in the meta group holds every log already
+        let four = state(&["ingest", "ingest", "ingest", "ingest"]);
+        assert_eq!(chosen(&four, "a", 3, &[(1, 9), (2, 9)]), Some(3));
+        assert_eq!(chosen(&four, "a", 4, &[(1, 9), (2, 9), (3, 9)]), Some(4));
     }
 
     #[test]

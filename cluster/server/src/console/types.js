@@ -42,11 +42,11 @@
  *   native: string | null, votes_in: number, follows: number, leads: number, away_since: string | null }} Member
  * @typedef {{ name: string, store: string | null, stream_type: string | null, bucket: number | null, voters: number[],
  *   learners: number[], leaving: number[], settled: boolean, waits_for: { node: number, why: string } | null, epoch: number,
- *   shall_lead: number | null, compactor: number | null, leader: number | null, term: number | null, applied: number | null,
+ *   shall_lead: number | null, compactor: number | null, here: boolean, leader: number | null, term: number | null, applied: number | null,
  *   lag: Record<string, number> | null }} Shard
  * @typedef {{ name: string, version: number, compactor: number | null,
  *   compacts_as: "compactor" | "member" | "stand-in" | null }} ClusterStore
- * @typedef {{ cluster: string, node: number, replication: number | null, members: Member[], shards: Shard[],
+ * @typedef {{ cluster: string, node: number, replication: number | null, followers: "all" | "needed" | null, members: Member[], shards: Shard[],
  *   stores: ClusterStore[] }} Cluster
  *
  * @typedef {{ from_seq: number, to_seq: number }} SeqRange

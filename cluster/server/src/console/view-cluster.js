@@ -34,7 +34,7 @@ function logName(name) {
  */
 function troubles(cluster) {
   const away = cluster.members.filter((member) => member.away_since);
-  const leaderless = cluster.shards.filter((shard) => shard.leader === null);
+  const leaderless = cluster.shards.filter((shard) => shard.here && shard.leader === null);
   const idle = cluster.stores.filter((store) => store.compactor === null);
   const waiting = cluster.shards.filter((shard) => shard.waits_for);
   return [

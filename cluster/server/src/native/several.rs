@@ -111,9 +111,10 @@ pub(super) async fn send_on<S: Several>(
 ) -> Result<Vec<Told<S::Done>>, Refused> {
     let until = Instant::now() + LOOKS_WITHIN;
     loop {
-        ask_leaders(several, &mut told, relay).await?;
-        // those whom these have named
-        ask_leaders(several, &mut told, relay).await?;
+        // then those whom these have named
+        for _ in 0..2 {
+            ask_leaders(several, &mut told, relay).await?;
+        }
         let open: Vec<usize> =
             told.iter().enumerate().filter(|(_, one)| one.is_open()).map(|(place, _)| place).collect();
         if open.is_empty() || Instant::now() >= until {

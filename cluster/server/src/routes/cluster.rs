@@ -15,13 +15,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use strandline_consensus::control::{AWAY, Control, Waits};
 use strandline_consensus::meta::{
-    Command, GroupId, MetaState, NodeId, NodeState, Outcome, Placement, Roles, StoreEntry,
+    Command, Followers, GroupId, MetaState, NodeId, NodeState, Outcome, Placement, Roles, StoreEntry,
 };
 use strandline_consensus::{Group, GroupStatus};
 use strandline_event::{ErrorKind, LogKey};
 
 /// What a path may ask for.
-const ACTIONS: &str = "drain, undrain, remove, replace, move, lead, replication";
+const ACTIONS: &str = "drain, undrain, remove, replace, move, lead, replication, followers";
 
 fn control(call: &Call) -> ApiResult<Control> {
     let control = call.app.node.cluster().cloned();
@@ -54,6 +54,7 @@ pub(crate) fn cluster_json(control: &Control, silent: &BTreeMap<NodeId, Duration
         "cluster": format!("{:032x}", control.cluster()),
         "node": control.node(),
         "replication": state.cluster().map(|cluster| cluster.replication),
+        "followers": state.cluster().map(|cluster| cluster.followers.name()),
         "members": members(&state, &seen, silent),
         "shards": shards,
         "stores": stores(&state),
@@ -142,6 +143,7 @@ fn shard(
         "epoch": placement.epoch,
         "shall_lead": placement.leads,
         "compactor": store.and_then(|store| state.compactor(store)),
+        "here": seen.is_some(),
         "leader": seen.and_then(|status| status.leader.as_ref().map(|(node, _)| *node)),
         "term": seen.map(|status| status.term),
         "applied": seen.and_then(|status| status.applied),
@@ -194,6 +196,19 @@ struct OfReplicas {
     replicas: u8,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OfFollowers {
+    who: Who,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Who {
+    All,
+    Needed,
+}
+
 /// POST /admin/v1/cluster/{action}
 pub(crate) async fn change(call: Call) -> ApiResult<HttpResponse> {
     no_query(&call)?;
@@ -234,6 +249,10 @@ fn command(action: &str, body: &[u8]) -> ApiResult<Command> {
             Command::Lead { group: group_of(action, form, (of.store, of.stream_type), of.bucket)?, node: of.node }
         }
         "replication" => Command::SetReplication(parsed::<OfReplicas>(action, body, r#"{"replicas": 3}"#)?.replicas),
+        "followers" => Command::Follow(match parsed::<OfFollowers>(action, body, r#"{"who": "needed"}"#)?.who {
+            Who::All => Followers::All,
+            Who::Needed => Followers::Needed,
+        }),
         "add" => {
             let text = "a node adds itself: start it with `serve --node-id N --cluster ADDR --join ADDR`, the address of any member";
             return Err(ApiError::bad_request(text));
@@ -300,6 +319,8 @@ mod tests {
             ("lead", r#"{"node": null}"#, Command::Lead { group: GroupId::Meta, node: None }),
             ("move", r#"{"from": 1, "to": 4}"#, Command::Move { group: GroupId::Meta, from: 1, to: 4 }),
             ("replication", r#"{"replicas": 5}"#, Command::SetReplication(5)),
+            ("followers", r#"{"who": "needed"}"#, Command::Follow(Followers::Needed)),
+            ("followers", r#"{"who": "all"}"#, Command::Follow(Followers::All)),
         ] {
             assert_eq!(told(action, body), Ok(command), "{action} {body}");
         }
@@ -313,6 +334,7 @@ mod tests {
             ("move", r#"{"store": "s", "from": 1, "to": 2}"#, ErrorKind::BadRequest, "names a store and a stream type"),
             ("lead", r#"{"store": "s", "node": 1}"#, ErrorKind::BadRequest, "names a store and a stream type"),
             ("lead", r#"{"store": "s", "stream_type": "T"}"#, ErrorKind::BadRequest, "missing field `node`"),
+            ("followers", r#"{"who": "some"}"#, ErrorKind::BadRequest, r#"followers takes {"who": "needed"}"#),
             ("add", "{}", ErrorKind::BadRequest, "--join"),
             ("grow", "{}", ErrorKind::NotFound, "replication"),
         ] {

@@ -20,6 +20,8 @@ pub(crate) enum Cluster {
     Lead(ClusterLead),
     /// Set how many voters each log has
     Replication(ClusterReplication),
+    /// Say who follows a log in which it has no vote: all members, or those that need it
+    Followers(ClusterFollowers),
 }
 
 /// One node.
@@ -98,6 +100,17 @@ pub(crate) struct ClusterReplication {
     /// Voters of each log
     #[arg(long, value_name = "N", value_parser = crate::value::whole::<u8>(1..=7))]
     pub(crate) replicas: u8,
+    /// Where the server is.
+    #[command(flatten)]
+    pub(crate) on: OnStore,
+}
+
+/// Options of `cluster followers`.
+#[derive(Args, Debug)]
+pub(crate) struct ClusterFollowers {
+    /// Every member, or not those that only ingest (all nodes must know that word)
+    #[arg(long, value_name = "WHO", value_parser = ["all", "needed"])]
+    pub(crate) who: String,
     /// Where the server is.
     #[command(flatten)]
     pub(crate) on: OnStore,

@@ -25,6 +25,7 @@ const fn on(command: &Cluster) -> &OnStore {
         Cluster::Move(of) => &of.on,
         Cluster::Lead(of) => &of.on,
         Cluster::Replication(of) => &of.on,
+        Cluster::Followers(of) => &of.on,
     }
 }
 
@@ -40,6 +41,7 @@ fn wish(command: &Cluster, store: impl FnOnce() -> Result<String, Failure>) -> R
         }
         Cluster::Lead(of) => ("lead", of_log(json!({ "node": of.node }), &of.log, store)?),
         Cluster::Replication(of) => ("replication", json!({ "replicas": of.replicas })),
+        Cluster::Followers(of) => ("followers", json!({ "who": of.who })),
     })
 }
 
@@ -84,6 +86,7 @@ mod tests {
             ),
             ("lead", "lead", json!({ "node": null })),
             ("replication --replicas 5", "replication", json!({ "replicas": 5 })),
+            ("followers --who needed", "followers", json!({ "who": "needed" })),
         ] {
             assert_eq!(told(line), (action, body), "{line}");
         }

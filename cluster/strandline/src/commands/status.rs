@@ -105,7 +105,8 @@ fn cluster(client: &Client) -> Result<Option<Value>, Failure> {
 }
 
 fn cluster_tables(cluster: &Value, all: bool) -> String {
-    let facts = ["cluster", "node", "replication"].map(|key| format!("{key} {}", out::cell(&cluster[key])));
+    let facts =
+        ["cluster", "node", "replication", "followers"].map(|key| format!("{key} {}", out::cell(&cluster[key])));
     let mut text = format!("\n{}\n", facts.join(", "));
     for (key, columns) in [("members", MEMBERS), ("stores", STORES), ("shards", SHARDS)] {
         let rows = cluster[key].as_array().map_or(&[][..], Vec::as_slice);
@@ -169,14 +170,14 @@ mod tests {
     #[test]
     fn a_cluster_is_three_tables() {
         let cluster = json!({
-            "cluster": "c1", "node": 1, "replication": 3,
+            "cluster": "c1", "node": 1, "replication": 3, "followers": "needed",
             "members": [{"id": 1, "state": "member", "roles": "ingest,read", "address": "a:1", "votes_in": 2}],
             "stores": [{"name": "orders", "version": 1, "compactor": 4, "compacts_as": "compactor"}],
             "shards": [{"name": "orders/Order", "leader": 1, "shall_lead": 2, "voters": [1, 2, 3], "settled": true, "lag": {"2": 4}}],
         });
         let text = cluster_tables(&cluster, false);
         for part in [
-            "cluster c1, node 1, replication 3",
+            "cluster c1, node 1, replication 3, followers needed",
             "ingest,read",
             "orders/Order",
             "1, 2, 3",

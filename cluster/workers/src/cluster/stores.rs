@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use strandline_consensus::NodeId;
 use strandline_consensus::control::{Control, ControlError};
-use strandline_consensus::meta::{Command, Erasable, MetaState};
+use strandline_consensus::meta::{Command, Erasable, Followers, MetaState};
 use strandline_deql::{StoreConfig, changed_keys, parse_file, replaceable_changes};
 use strandline_engine::store::{Grace, OpenOptions, Store};
 use strandline_wal::Disk;
@@ -106,6 +106,17 @@ pub(super) async fn heard(control: &Control) -> MetaState {
         looks += 1;
         sleep(PAUSE).await;
     }
+}
+
+/// The cluster is made, if it is not there; what it says then. A new one, of which this node is all, lets a log be followed where that is needed; one that
+/// an earlier program has made keeps its rule.
+pub(super) async fn make(control: &Control, create: &Command) -> Result<MetaState, ControlError> {
+    control.propose(create).await?;
+    let known = heard(control).await;
+    if known.stores().is_empty() {
+        control.propose(&Command::Follow(Followers::Needed)).await?;
+    }
+    Ok(known)
 }
 
 /// A node was let in: it takes part from now on. Waits until the state of the cluster names it, so that it knows the others: what its leader
