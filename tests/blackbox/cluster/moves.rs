@@ -10,7 +10,7 @@ use strandline_client::{BatchBuilder, BatchUnit, ClusterClient, ClusterOptions, 
 const STREAMS: u64 = 12;
 
 /// What a node says of a bucket of Call.
-fn bucket(nodes: &Nodes, node: usize, of: u64) -> Value {
+pub(super) fn bucket(nodes: &Nodes, node: usize, of: u64) -> Value {
     let Ok(answer) = nodes.http(node).try_get_as("/admin/v1/cluster", "application/json") else { return Value::Null };
     let shards = answer.expect(200)["shards"].as_array().unwrap().clone();
     let is_it = |shard: &&Value| shard["stream_type"] == "Call" && shard["bucket"] == of;
@@ -33,7 +33,7 @@ fn asked(nodes: &Nodes, node: usize, line: &str) -> Finished {
 }
 
 /// The same, once it is taken: it may be repeated, and nobody leads the cluster for a moment after a node was lost.
-fn done(nodes: &Nodes, node: usize, line: &str) {
+pub(super) fn done(nodes: &Nodes, node: usize, line: &str) {
     nodes.until(line, |nodes| asked(nodes, node, line).code == 0);
 }
 

@@ -14,7 +14,7 @@ use strandline_event::ErrorKind;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
-fn runtime() -> Runtime {
+pub(super) fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
@@ -22,7 +22,7 @@ fn options(nodes: &Nodes, node: usize) -> Options {
     Options { store: "test".to_owned(), ..Options::new(nodes.natives()[node - 1].clone()) }
 }
 
-async fn connect(nodes: &Nodes, node: usize) -> Client {
+pub(super) async fn connect(nodes: &Nodes, node: usize) -> Client {
     Client::connect(options(nodes, node)).await.unwrap()
 }
 
@@ -34,7 +34,7 @@ fn batch(unit: BatchUnit, stream_type: &str, stream_id: &str, n: u64) -> BatchBy
     batch.finish().unwrap()
 }
 
-fn event(stream_type: &str, stream_id: &str, n: u64) -> BatchBytes {
+pub(super) fn event(stream_type: &str, stream_id: &str, n: u64) -> BatchBytes {
     batch(BatchUnit::Append, stream_type, stream_id, n)
 }
 
@@ -42,7 +42,7 @@ fn number(data: &str) -> u64 {
     serde_json::from_str::<Value>(data).unwrap()["n"].as_u64().unwrap()
 }
 
-async fn stream(client: &Client, stream_type: &str, stream_id: &str) -> Vec<u64> {
+pub(super) async fn stream(client: &Client, stream_type: &str, stream_id: &str) -> Vec<u64> {
     let wanted = StreamWanted { limit: 100_000, ..StreamWanted::all(stream_type, stream_id) };
     client.read_stream(&wanted).await.unwrap().events.iter().map(|event| number(event.data)).collect()
 }
