@@ -51,6 +51,14 @@ impl StoreReplicas {
         })
     }
 
+    /// Whether every log that this node holds is open here, or is known not to open.
+    pub(super) fn has_opened_all(&self) -> bool {
+        let node = self.parts.control.node();
+        let held =
+            self.logs(|log, placement| (placement.is_established() && placement.is_on(node)).then(|| log.clone()));
+        held.iter().all(|log| self.group(log).is_some() || self.broken.lock().contains_key(log))
+    }
+
     /// Errors: one of the logs is held by other nodes alone; who holds all of them is to be asked.
     pub(super) fn check_holds_all(&self) -> Result<(), NodeError> {
         if self.lacking().is_empty() { Ok(()) } else { Err(self.led_elsewhere()) }

@@ -15,6 +15,10 @@ impl StoreReplicas {
             desk.leave_office(None);
             return;
         };
+        if desk.office().is_none() && !self.has_opened_all() {
+            // a log that is opened later would count as closed up to what the others are, and its events there be given to nobody
+            return;
+        }
         match desk.take_office(&self.parts.control, office) {
             Ok(()) => tracing::info!(
                 store = self.name(),
