@@ -156,6 +156,14 @@ impl StoreReplicas {
                 () = async { drop(stopped.wait_for(|stopped| *stopped).await) } => {}
             }
         });
+        let hearing = Arc::clone(self);
+        tokio::spawn(async move {
+            let mut stopped = hearing.stop.subscribe();
+            tokio::select! {
+                () = hearing.hear_moments() => {}
+                () = async { drop(stopped.wait_for(|stopped| *stopped).await) } => {}
+            }
+        });
     }
 
     /// Nothing is opened, claimed or followed any more.

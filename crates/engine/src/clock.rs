@@ -273,6 +273,11 @@ impl ClosedClocks {
         clock
     }
 
+    /// Another node has assigned this moment, in a log that may not be here: what this one assigns is above.
+    pub fn heard_of(&self, moment: Micros) {
+        self.elsewhere.fetch_max(moment.0, Ordering::Relaxed);
+    }
+
     /// Hangs up the bell: it is called whenever events became visible, in the thread of whoever made them so. `false`: one hangs there.
     pub fn hang_bell(&self, ring: Box<dyn Fn() + Send + Sync>) -> bool {
         self.bell.0.set(ring).is_ok()

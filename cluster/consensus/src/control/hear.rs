@@ -63,6 +63,7 @@ impl Hear for Control {
                         AskKind::Help => self.help_here(&ask.body).await,
                         AskKind::Reserve => self.reserve_here(&ask.body).await,
                         AskKind::Settle => self.settle_here(&ask.body).await,
+                        AskKind::Newest => self.newest_here(&ask.body),
                         AskKind::Join | AskKind::Prove | AskKind::Propose => Err("it was answered before".to_owned()),
                     }
                 }

@@ -1,5 +1,6 @@
 //! Every member looks for what was committed to a store now, instead of at its next turn: a redaction is answered when nobody shows the text
-//! any more, or says who has not answered.
+//! any more, or says who has not answered. And a node that does not hold every log asks the one that leads the meta group, which does, how far the
+//! moments of a store's events are: what it assigns itself is above, so that who follows the order of the store has not passed it.
 //!
 //! It refuses to know what is looked for: the store's part on each node says how.
 
@@ -14,7 +15,7 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use strandline_event::SharedBytes;
+use strandline_event::{Micros, SharedBytes};
 
 /// Version of the body.
 const VERSION: u8 = 1;
@@ -25,6 +26,11 @@ const WITHIN: Duration = Duration::from_secs(3);
 pub trait Looks: Send + Sync + 'static {
     /// What was committed before this call is known here when it returns.
     fn look(&self) -> BoxFuture<'_, Result<(), String>>;
+
+    /// The newest moment of all events that are known here; none: none is.
+    fn newest(&self) -> Option<Micros> {
+        None
+    }
 }
 
 /// The stores of this node, by name.
@@ -44,10 +50,7 @@ impl Control {
             });
             live.map(|(node, entry)| (*node, entry.facts.addresses.cluster.clone())).collect()
         });
-        let mut body = Put::default();
-        body.u8(VERSION);
-        body.zeros(7);
-        body.text(store);
+        let body = body_of(store);
         let asking = others.into_iter().map(|(node, said)| {
             let ask = Ask { kind: AskKind::Look.to_u8(), body: SharedBytes::copy_aligned(&body.0) };
             async move {
@@ -62,7 +65,22 @@ impl Control {
         join_all(asking).await.into_iter().flatten().collect()
     }
 
+    /// The newest moment of a store's events, as the node that leads the meta group knows it. `None`: it does not say.
+    pub async fn newest_of(&self, store: &str) -> Option<Micros> {
+        let (node, address) = self.leader_elsewhere()?;
+        let ask = Ask { kind: AskKind::Newest.to_u8(), body: SharedBytes::copy_aligned(&body_of(store).0) };
+        let answer = self.transport().ask(node, &address, ask, WITHIN).await.ok()?;
+        moment_of(&answer).ok().flatten()
+    }
+
     /// The same, asked by another node.
+    pub(super) fn newest_here(&self, body: &[u8]) -> Result<Vec<u8>, String> {
+        let store = store_of(body).map_err(|error| error.to_string())?;
+        let how = self.lookers.lock().get(&store).cloned();
+        Ok(moment_bytes(how.and_then(|how| how.newest())))
+    }
+
+    /// Looks, asked by another node.
     pub(super) async fn look_here(&self, body: &[u8]) -> Result<Vec<u8>, String> {
         let store = store_of(body).map_err(|error| error.to_string())?;
         let how = self.lookers.lock().get(&store).cloned();
@@ -70,6 +88,34 @@ impl Control {
         let Some(how) = how else { return Ok(Vec::new()) };
         how.look().await.map(|()| Vec::new())
     }
+}
+
+fn body_of(store: &str) -> Put {
+    let mut body = Put::default();
+    body.u8(VERSION);
+    body.zeros(7);
+    body.text(store);
+    body
+}
+
+fn moment_bytes(moment: Option<Micros>) -> Vec<u8> {
+    let mut out = Put::default();
+    out.u8(VERSION);
+    out.zeros(7);
+    out.u64(u64::from(moment.is_some()));
+    out.u64(moment.map_or(0, |moment| moment.0.cast_unsigned()));
+    out.0
+}
+
+fn moment_of(body: &[u8]) -> Result<Option<Micros>, FieldError> {
+    let mut take = Take(body);
+    if take.u8()? != VERSION {
+        return Err(FieldError::Value("a version that is not known here"));
+    }
+    take.zeros(7)?;
+    let (is_there, moment) = (take.u64()?, take.u64()?);
+    take.end()?;
+    Ok((is_there == 1).then_some(Micros(moment.cast_signed())))
 }
 
 fn store_of(body: &[u8]) -> Result<String, FieldError> {
@@ -81,4 +127,24 @@ fn store_of(body: &[u8]) -> Result<String, FieldError> {
     let store = take.text()?.to_owned();
     take.end()?;
     Ok(store)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_and_answered_is_read_back_and_nothing_shorter_or_longer() {
+        let asked = body_of("orders").0;
+        assert_eq!(store_of(&asked), Ok("orders".to_owned()));
+        for moment in [None, Some(Micros(-7)), Some(Micros(1 << 50))] {
+            let bytes = moment_bytes(moment);
+            assert_eq!(moment_of(&bytes), Ok(moment));
+            for end in 0..bytes.len() {
+                assert!(moment_of(&bytes[..end]).is_err(), "cut at {end}");
+            }
+            assert!(moment_of(&[&bytes[..], &[0]].concat()).is_err());
+            assert!(moment_of(&[&[2], &bytes[1..]].concat()).is_err());
+        }
+    }
 }

@@ -31,11 +31,13 @@ pub enum AskKind {
     Reserve,
     /// The leader of a log shall take no earlier reservation; answered by how far it is then.
     Settle,
+    /// How far the moments of a store's events are; answered by the newest that the one that is asked knows.
+    Newest,
 }
 
 impl AskKind {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Join,
         Self::Prove,
         Self::Propose,
@@ -47,6 +49,7 @@ impl AskKind {
         Self::Help,
         Self::Reserve,
         Self::Settle,
+        Self::Newest,
     ];
 
     /// As it stands in the frame.
@@ -64,6 +67,7 @@ impl AskKind {
             Self::Help => 9,
             Self::Reserve => 10,
             Self::Settle => 11,
+            Self::Newest => 12,
         }
     }
 

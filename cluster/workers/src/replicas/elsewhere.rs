@@ -7,11 +7,14 @@
 //! | a read or a subscription of several streams | the same, unless this node holds every log of the store |
 //! | what others commit | is followed, and no such log is waited for |
 //!
+//! Of the logs that it does not hold a node hears how far their moments are, twice a second: what it assigns is above, also where its clock is behind, as it is
+//! on a node that applies all of them.
+//!
 //! A log that this node has held and holds no more is put aside: nobody finds it here, its owner and its group rest, and go on where the manifest is, so
 //! that memory holds nothing of it for long. Its folder stays as it is, also over a restart, after which the log is not opened. So a node that is given the log
 //! again goes on with what it had, and never votes with less than it had acknowledged.
 
-use super::StoreReplicas;
+use super::{LOOK_EVERY, StoreReplicas};
 use crate::error::NodeError;
 use crate::replica::LogMachine;
 use crate::wal_worker::WalWorker;
@@ -22,6 +25,7 @@ use std::sync::Arc;
 use strandline_consensus::meta::Placement;
 use strandline_consensus::{Group, GroupId};
 use strandline_event::LogKey;
+use tokio::time::sleep;
 
 /// What rests of a log that was put aside.
 pub(super) struct Rests {
@@ -67,6 +71,18 @@ impl StoreReplicas {
     /// The same of one log, where there is one.
     pub(super) fn check_holds(&self, log: Option<&LogKey>) -> Result<(), NodeError> {
         if log.is_some_and(|log| self.lacks(log)) { Err(self.led_elsewhere()) } else { Ok(()) }
+    }
+
+    /// Hears how far the moments of the logs are that this node does not hold. Never ends.
+    pub(super) async fn hear_moments(&self) {
+        loop {
+            if !self.lacking().is_empty()
+                && let Some(moment) = self.parts.control.newest_of(self.name()).await
+            {
+                self.parts.store.closed().heard_of(moment);
+            }
+            sleep(LOOK_EVERY).await;
+        }
     }
 
     /// Nobody finds a log here any more.

@@ -21,7 +21,7 @@ use strandline_consensus::control::Looks;
 use strandline_consensus::{BoxFuture, GroupId, Leadership};
 use strandline_durable::{FollowError, FollowedOthers, Snapshot};
 use strandline_engine::compact::JobOutcome;
-use strandline_event::LogKey;
+use strandline_event::{LogKey, Micros};
 use tokio::time::Instant;
 
 /// How often a node that does not compact looks for what was committed: a request to the object store each.
@@ -42,6 +42,10 @@ impl Looks for LooksNow {
             // whatever becomes of the folder of keys
             replicas.follow_newest().await.map(drop).and(keys)
         })
+    }
+
+    fn newest(&self) -> Option<Micros> {
+        self.0.upgrade().map(|replicas| replicas.parts.store.closed().newest())
     }
 }
 

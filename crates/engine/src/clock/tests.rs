@@ -155,6 +155,10 @@ fn a_leader_assigns_above_what_came_from_other_nodes_in_other_logs() {
     orders.set_leads(true);
     assert_eq!(orders.peek(Micros(50)), Micros(101), "its clock is behind the one that led the other log");
     assert_eq!(orders.assign(Micros(50), 0, LogIndex(1)), Micros(101));
+    // of a log that is not here it was told
+    clocks.heard_of(Micros(300));
+    clocks.heard_of(Micros(200));
+    assert_eq!(orders.assign(Micros(50), 0, LogIndex(2)), Micros(301));
     // a node alone reads its own log: that is no reason to wait for anything
     let alone = ClosedClocks::new(Micros(0));
     let (calls, orders) = (alone.open_log(), alone.open_log());
