@@ -416,6 +416,10 @@ impl StoreHandle {
         let (keys, parts) = (Arc::clone(keys), Arc::clone(&self.parts));
         let _alone = match (&self.parts.replicas, &self.node.shared.subjects) {
             (Some(replicas), _) => {
+                if wish.kind == SubjectKind::Stream {
+                    // a receipt counts what the logs hold
+                    types.iter().try_for_each(|of| replicas.check_holds_stream(of, &wish.name))?;
+                }
                 // what was acknowledged is counted, where it can be had: the keys are destroyed in any case
                 let counted = types.iter().filter(|_| wish.kind == SubjectKind::Stream);
                 let counting: Vec<_> = counted.map(|of| replicas.confirm_stream(of, &wish.name)).collect();
