@@ -2,7 +2,7 @@
 
 use crate::node::{CLUSTER, Folders, Node, settled, until};
 use strandline_consensus::control::{AWAY, ControlError};
-use strandline_consensus::meta::{Command, Erasable, NodeState, Outcome};
+use strandline_consensus::meta::{Command, Erasable, Followers, NodeState, Outcome};
 use strandline_consensus::{GroupId, Leadership};
 
 fn register(name: &str, buckets: u32) -> Command {
@@ -52,6 +52,25 @@ async fn a_leader_that_is_gone_is_followed_by_another_and_nothing_is_forgotten()
     until(|| back.control.state().stores().get("orders").is_some_and(|store| store.types.len() == 2)).await;
     let bytes = nodes[0].control.state().encode();
     until(|| back.control.state().encode() == bytes).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_follows_logs_is_said_by_any_node_and_known_after_a_restart() {
+    let folders = Folders::new();
+    let mut nodes = Node::three(&folders).await;
+    let rule = Command::Follow(Followers::Needed);
+    assert_eq!(nodes[1].control.propose(&rule).await, Ok(Outcome::Changed));
+    assert_eq!(nodes[2].control.propose(&rule).await, Ok(Outcome::AsBefore));
+    let knows = |node: &Node| node.control.state().cluster().is_some_and(|facts| facts.followers == Followers::Needed);
+    until(|| nodes.iter().all(knows)).await;
+    let gone = nodes.remove(2);
+    let (id, address) = (gone.control.node(), gone.address);
+    gone.stop().await;
+    assert_eq!(nodes[0].control.propose(&register("After", 1)).await, Ok(Outcome::Changed));
+    let back = Node::run(&folders, id, CLUSTER, &address.to_string(), false).await;
+    until(|| knows(&back) && back.control.state().encode() == nodes[0].control.state().encode()).await;
+    // nodes that do everything hold every log
+    assert!(nodes.iter().all(|node| node.control.holds_more().is_none()));
 }
 
 /// Where a keeper of command ids begins, on who leads by then.
