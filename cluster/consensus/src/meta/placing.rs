@@ -4,7 +4,7 @@
 //! | a member | `All` | `Needed` |
 //! |---|---|---|
 //! | with the role `read` or `compact` | follows | follows |
-//! | that votes in the meta group | follows | follows: whoever leads that group gives events to named subscriptions, keeps command ids apart, and knows who leads each log |
+//! | that votes in the meta group, or may still | follows | follows: whoever leads that group gives events to named subscriptions, keeps command ids apart, and knows who leads each log |
 //! | that is named to compact the store | follows | follows: it reads the log, also one that stands in |
 //! | with `ingest` alone, and none of these | follows | has no replica |
 //!
@@ -83,13 +83,15 @@ impl MetaState {
                 GroupId::Meta => members.clone(),
                 GroupId::Log { .. } => follow.clone(),
             };
-            match group {
-                // the first of all groups
-                GroupId::Meta => follow.extend(members.intersection(&placement.voters)),
-                GroupId::Log { store, .. } => learners.extend(self.compactor(store)),
+            if let GroupId::Log { store, .. } = group {
+                learners.extend(self.compactor(store));
             }
             placement.learners = learners.difference(&placement.voters).copied().collect();
             changed(&before, placement, index);
+            // the first of all groups
+            if *group == GroupId::Meta {
+                follow.extend(members.iter().filter(|node| placement.holds(**node)));
+            }
         }
         self.groups = groups;
     }

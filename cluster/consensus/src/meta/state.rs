@@ -144,7 +144,7 @@ impl MetaState {
             Command::Move { group, from, to } => self.move_replica(group, *from, *to, index),
             Command::Lead { group, node } => self.lead(group, *node, index),
             Command::MoveLead { group, from, to } => self.move_lead(group, *from, *to, index),
-            Command::Settled { group, epoch, voters } => self.settled(group, *epoch, voters),
+            Command::Settled { group, epoch, voters } => self.settled(group, *epoch, voters, index),
             Command::SetReplication(replication) => self.set_replication(*replication, index),
             Command::SetRoles { node, instance, roles } => self.set_roles(*node, *instance, *roles, index),
             Command::Compact { store, node } => self.compact(store, *node, index),
@@ -248,7 +248,7 @@ impl MetaState {
         Ok(if before == paused { Outcome::AsBefore } else { Outcome::Changed })
     }
 
-    fn settled(&mut self, group: &GroupId, epoch: u64, voters: &BTreeSet<NodeId>) -> Applied {
+    fn settled(&mut self, group: &GroupId, epoch: u64, voters: &BTreeSet<NodeId>, index: u64) -> Applied {
         let placement = self.groups.get_mut(group).ok_or_else(|| Refusal::UnknownGroup(group.clone()))?;
         if epoch != placement.epoch || *voters != placement.voters {
             return Err(Refusal::StaleReport { group: group.clone(), epoch: placement.epoch });
@@ -258,6 +258,10 @@ impl MetaState {
         }
         placement.settled_epoch = epoch;
         placement.leaving.clear();
+        if *group == GroupId::Meta && self.followers() == Followers::Needed {
+            // who could still lead it needs the logs no more
+            self.settle_in(index);
+        }
         Ok(Outcome::Changed)
     }
 

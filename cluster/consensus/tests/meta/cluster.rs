@@ -102,13 +102,9 @@ impl Cluster {
 
     /// Every leader has brought its group where it shall be.
     pub(crate) fn settle(&mut self) {
-        let open: Vec<_> = self.state.groups().iter().filter(|(_, p)| !p.is_settled()).collect();
-        let reports = open.into_iter().map(|(group, p)| Command::Settled {
-            group: group.clone(),
-            epoch: p.epoch,
-            voters: p.voters.clone(),
-        });
-        for report in reports.collect::<Vec<_>>() {
+        // one after the other: what the leader of the meta group reports may change others
+        while let Some((group, p)) = self.state.groups().iter().find(|(_, p)| !p.is_settled()) {
+            let report = Command::Settled { group: group.clone(), epoch: p.epoch, voters: p.voters.clone() };
             self.done(&report);
         }
     }
