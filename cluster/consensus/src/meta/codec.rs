@@ -211,12 +211,6 @@ fn take_remember(take: &mut Take<'_>) -> Result<Command, FieldError> {
     Ok(Command::Remember { store, owner, turn, entries })
 }
 
-fn put_entries(out: &mut Put, store: &str, entries: &[(String, Arc<[u8]>)]) {
-    out.text(store);
-    out.count(entries.len());
-    entries.iter().for_each(|(name, value)| put_remembered(out, name, value));
-}
-
 pub(super) fn put_remembered(out: &mut Put, name: &str, value: &[u8]) {
     out.text(name);
     out.count(value.len());
