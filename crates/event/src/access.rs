@@ -26,7 +26,11 @@ pub enum BatchError {
 
 /// The validated archive of an [`EventBatch`].
 #[derive(Clone, Debug)]
-pub struct BatchBytes(SharedBytes);
+pub struct BatchBytes {
+    bytes: SharedBytes,
+    /// Bits of the flags that every row has: who asks for one of them has no need to look at the row's own.
+    common: u16,
+}
 
 impl BatchBytes {
     /// Archives a batch. Errors: it is unsound or too large.
@@ -37,7 +41,7 @@ impl BatchBytes {
             return Err(BatchError::TooLarge);
         }
         // an archive it is: what can be wrong are the columns
-        Self(SharedBytes::from_aligned(bytes)).checked()
+        Self { bytes: SharedBytes::from_aligned(bytes), common: 0 }.checked()
     }
 
     /// Validates bytes from outside: the full rkyv check and the check of the columns against each other.
@@ -45,31 +49,36 @@ impl BatchBytes {
     pub fn validate(bytes: SharedBytes) -> Result<Self, BatchError> {
         let bytes = if bytes.is_aligned() { bytes } else { SharedBytes::copy_aligned(&bytes) };
         rkyv::access::<ArchivedEventBatch, rancor::Failure>(&bytes).map_err(|_| BatchError::NotAnArchive)?;
-        Self(bytes).checked()
+        Self { bytes, common: 0 }.checked()
     }
 
     /// The check of the columns against each other.
-    fn checked(self) -> Result<Self, BatchError> {
-        if self.archived().is_sound() { Ok(self) } else { Err(BatchError::Unsound) }
+    fn checked(mut self) -> Result<Self, BatchError> {
+        let archived = self.archived();
+        if !archived.is_sound() {
+            return Err(BatchError::Unsound);
+        }
+        self.common = archived.common_flags();
+        Ok(self)
     }
 
     #[inline]
     fn archived(&self) -> &ArchivedEventBatch {
         // SAFETY: there are two constructors: `archive`, whose bytes rkyv has just written with the archive at their end, and `validate`, which ran its full
         // check on exactly these bytes; they are immutable, stay 16-aligned (`SharedBytes` never moves its owner's bytes) and live as long as `self`.
-        unsafe { rkyv::access_unchecked::<ArchivedEventBatch>(&self.0) }
+        unsafe { rkyv::access_unchecked::<ArchivedEventBatch>(&self.bytes) }
     }
 
     /// The batch, read in place.
     #[must_use]
     #[inline]
     pub fn view(&self) -> BatchView<'_> {
-        BatchView::new(self.archived())
+        BatchView::new(self.archived(), self.common)
     }
 
     /// The archive itself: what goes to the log and over the wire.
     #[must_use]
     pub fn bytes(&self) -> &SharedBytes {
-        &self.0
+        &self.bytes
     }
 }

@@ -194,11 +194,13 @@ impl Chunk {
 #[derive(Clone, Copy)]
 pub struct BatchView<'a> {
     archived: &'a ArchivedEventBatch,
+    /// Bits of the flags that every row has.
+    common: u16,
 }
 
 impl<'a> BatchView<'a> {
-    pub(crate) const fn new(archived: &'a ArchivedEventBatch) -> Self {
-        Self { archived }
+    pub(crate) const fn new(archived: &'a ArchivedEventBatch, common: u16) -> Self {
+        Self { archived, common }
     }
 
     /// Number of events.
@@ -257,17 +259,16 @@ impl<'a> BatchView<'a> {
 
     #[inline]
     fn has(self, row: usize, bit: u16) -> bool {
-        self.flags(row) & bit != 0
+        self.common & bit != 0 || self.flags(row) & bit != 0
     }
 
     /// The client's event id.
     #[must_use]
     #[inline]
     pub fn given_event_id(self, row: usize) -> Option<EventId> {
-        if !self.has(row, flags::EVENT_ID) {
-            return None;
-        }
-        self.archived.event_ids.get(row).map(|id| EventId(*id))
+        // where nobody gave one no row's flags are looked at
+        let id = self.archived.event_ids.get(row)?;
+        self.has(row, flags::EVENT_ID).then_some(EventId(*id))
     }
 
     /// The client's seq.
@@ -490,6 +491,11 @@ impl ArchivedEventBatch {
             && self.texts().iter().all(|t| t.is_sound(rows))
             && self.event_types.ends.len() == rows
             && self.data.ends.len() == rows
+    }
+
+    /// Bits of the flags that every row has.
+    pub(crate) fn common_flags(&self) -> u16 {
+        self.flags.iter().fold(flags::ALL, |common, of_row| common & of_row.to_native())
     }
 
     /// A flag promises a value: those whose columns are there.

@@ -1,5 +1,6 @@
 use super::*;
 use crate::bytes::SharedBytes;
+use crate::field::Field;
 use crate::id::IdPrefix;
 use crate::stamped::StampedBatch;
 use crate::stamps::StampsBuilder;
@@ -76,6 +77,28 @@ fn a_builder_that_is_used_again_keeps_nothing_of_the_batch_before() {
         assert_eq!(again.rows(), 0);
     }
     assert!(again.finish_and_clear().is_err(), "a batch has an event");
+}
+
+#[test]
+fn what_every_row_has_some_rows_have_and_no_row_has_is_told_apart() {
+    let bare = EventInput { stream_id: "b", event_type: "E", ..EventInput::default() };
+    for given in [[true, true], [true, false], [false, true], [false, false]] {
+        let mut builder = BatchBuilder::new("Aircraft", BatchUnit::Rows);
+        for full_row in given {
+            builder.push(&if full_row { full() } else { bare }).unwrap();
+        }
+        let batch = builder.finish().unwrap();
+        for (row, given) in given.into_iter().enumerate() {
+            let view = batch.view();
+            assert_eq!(view.given_event_id(row), given.then_some(EventId([7; 16])));
+            assert_eq!(view.given_seq(row), given.then_some(Seq(3)));
+            assert_eq!(view.given_occurred_at(row), given.then_some(Micros(-5)));
+            assert_eq!((view.event_version(row), view.metadata(row)), (given.then_some(0), given.then_some("{}")));
+            for (field, text) in [(Field::CausationId, "ü"), (Field::CommandId, "c"), (Field::TenantId, "UA")] {
+                assert_eq!(view.text(row, field), given.then_some(text));
+            }
+        }
+    }
 }
 
 #[test]
