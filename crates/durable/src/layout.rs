@@ -143,8 +143,18 @@ impl Layout {
 
     /// The same, with these most rows and bytes, of which a small row group or file allows fewer.
     fn fills(&self, rows: usize, bytes: usize, (rows_max, bytes_max): (usize, usize)) -> bool {
+        rows >= rows_max || bytes >= self.bytes_within(bytes_max)
+    }
+
+    fn bytes_within(&self, most: usize) -> usize {
         let least = self.max_file_bytes.min(self.row_group_bytes);
-        rows >= rows_max || bytes >= usize::try_from(least / 8).unwrap_or(bytes_max).min(bytes_max)
+        usize::try_from(least / 8).unwrap_or(most).min(most)
+    }
+
+    /// Rows of at least so many bytes that are gathered at once at most.
+    pub(crate) fn window_rows(&self, row_bytes: usize) -> usize {
+        // the row that fills a window stands in it
+        (self.bytes_within(WINDOW_BYTES) / row_bytes.max(1) + 1).min(WINDOW_ROWS)
     }
 
     /// A large row does not stand in one batch with small ones before it: together they may be more than a row group.

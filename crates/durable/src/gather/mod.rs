@@ -52,7 +52,7 @@ pub(crate) struct Gather<'a, B> {
     rest: &'a [RowRef],
     partitioner: Partitioner<'a>,
     partition: Option<u32>,
-    /// Rows that the next window may have: as many as the one before and half as many again, since large rows end one early.
+    /// Rows that the next window may have: where large rows ended one early, so many and half as many again.
     reach: usize,
     having: Having<'a>,
     /// Columns of nulls, as long as any window: texts and schema versions.
@@ -118,7 +118,8 @@ impl<'a, B: Rows> Gather<'a, B> {
             rest: order,
             partitioner: Partitioner::new(layout),
             partition: None,
-            reach: PAGE_ROWS,
+            // of small rows, which have some text: larger ones end it early
+            reach: layout.window_rows(2 * ROW_BYTES).max(PAGE_ROWS),
             having: Having::of(batches),
             no_texts: new_null_array(&DataType::Utf8, most),
             no_versions: new_null_array(&DataType::UInt32, most),
@@ -138,7 +139,9 @@ impl<'a, B: Rows> Gather<'a, B> {
         let window = self.columns(&scratch, &mut spare, rows)?;
         let mut begins = self.begins(first);
         self.rest = self.rest.get(rows..).unwrap_or_default();
-        self.reach = (rows + rows / 2).clamp(PAGE_ROWS, WINDOW_ROWS);
+        // one that a partition ended says nothing of the next
+        let reached = if rows < most { rows } else { self.reach };
+        self.reach = (reached + reached / 2).clamp(PAGE_ROWS, WINDOW_ROWS);
         let (mut chunks, mut done) = (Vec::new(), 0);
         while done < rows {
             let rest = &scratch.bytes[done..rows];
