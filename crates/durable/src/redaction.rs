@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use strandline_event::{EventId, EventRef, Field, Micros, REDACTED, Seq};
+use strandline_event::{EventId, EventRef, Field, Micros, REDACTED, Seq, TextColumn};
 
 /// One redacted event.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -167,6 +167,10 @@ impl<B: Rows> Rows for Veiled<B> {
     fn bytes(&self, i: usize, field: Field) -> Option<&[u8]> {
         let bytes = self.rows.bytes(i, field);
         if self.says(i, field) { bytes } else { bytes.map(|_| REDACTED.as_bytes()) }
+    }
+
+    fn column(&self, field: Field) -> Option<TextColumn<'_>> {
+        if self.hidden.is_empty() { self.rows.column(field) } else { None }
     }
 
     fn may_have(&self, field: Field) -> bool {

@@ -4,7 +4,7 @@
 //! time; whole rows are for what needs all of an event.
 
 use crate::partition::text;
-use strandline_event::{EventId, EventRef, Field, Micros, Seq, StampedBatch};
+use strandline_event::{EventId, EventRef, Field, Micros, Seq, StampedBatch, TextColumn};
 
 /// Rows that can be read by number; every `i` is below [`rows`](Self::rows).
 pub trait Rows: Sync {
@@ -47,6 +47,12 @@ pub trait Rows: Sync {
     /// The bytes of [`text`](Self::text), which nobody has to look at for this.
     fn bytes(&self, i: usize, field: Field) -> Option<&[u8]> {
         self.text(i, field).map(str::as_bytes)
+    }
+
+    /// All texts of a field, where every row has one in one column: as [`bytes`](Self::bytes) of each, found once. `None`: ask row by row.
+    fn column(&self, field: Field) -> Option<TextColumn<'_>> {
+        let _ = field;
+        None
     }
 
     /// False: no row has this text.
@@ -114,6 +120,10 @@ impl Rows for StampedBatch {
     #[inline]
     fn bytes(&self, i: usize, field: Field) -> Option<&[u8]> {
         self.view().bytes(i, field)
+    }
+
+    fn column(&self, field: Field) -> Option<TextColumn<'_>> {
+        self.view().column(field)
     }
 
     fn may_have(&self, field: Field) -> bool {
@@ -190,6 +200,10 @@ impl<T: Rows> Rows for &T {
 
     fn bytes(&self, i: usize, field: Field) -> Option<&[u8]> {
         (*self).bytes(i, field)
+    }
+
+    fn column(&self, field: Field) -> Option<TextColumn<'_>> {
+        (*self).column(field)
     }
 
     fn may_have(&self, field: Field) -> bool {

@@ -7,7 +7,7 @@
 use crate::field::Field;
 use crate::id::EventId;
 use crate::num::{Micros, Seq};
-use crate::texts::Texts;
+use crate::texts::{ArchivedTexts, TextColumn, Texts};
 use rkyv::{Archive, Serialize};
 
 /// Bits of a row's `flags`: which optional fields the client gave.
@@ -381,6 +381,23 @@ impl<'a> BatchView<'a> {
         }
     }
 
+    /// A text field's column, where every row has a text in it; `None`: ask row by row.
+    #[must_use]
+    pub fn column(self, field: Field) -> Option<TextColumn<'a>> {
+        let a = self.archived;
+        let of_all = |bit: u16, texts: &'a ArchivedTexts| (self.common & bit != 0).then(|| texts.column());
+        match field {
+            Field::EventType => Some(a.event_types.column()),
+            Field::Payload => Some(a.data.column()),
+            Field::Metadata => of_all(flags::METADATA, &a.metadata),
+            Field::CommandId => of_all(flags::COMMAND_ID, &a.command_ids),
+            Field::CorrelationId => of_all(flags::CORRELATION_ID, &a.correlation_ids),
+            Field::CausationId => of_all(flags::CAUSATION_ID, &a.causation_ids),
+            Field::TenantId => of_all(flags::TENANT_ID, &a.tenant_ids),
+            _ => None,
+        }
+    }
+
     #[inline]
     fn place(self, row: usize, field: Field) -> Option<Place<'a>> {
         let a = self.archived;
@@ -468,7 +485,7 @@ impl<'a> BatchView<'a> {
 /// Where a text of a row stands.
 enum Place<'a> {
     StreamType,
-    Column(&'a crate::texts::ArchivedTexts, usize),
+    Column(&'a ArchivedTexts, usize),
 }
 
 impl ArchivedEventBatch {
@@ -512,7 +529,7 @@ impl ArchivedEventBatch {
             | of(flags::TENANT_ID, self.tenant_ids.ends.len())
     }
 
-    fn texts(&self) -> [&crate::texts::ArchivedTexts; 7] {
+    fn texts(&self) -> [&ArchivedTexts; 7] {
         [
             &self.event_types,
             &self.data,

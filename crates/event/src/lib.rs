@@ -47,3 +47,4 @@ pub use position::Position;
 pub use row::{EventRef, REDACTED};
 pub use stamped::StampedBatch;
 pub use stamps::{Stamps, StampsBuilder, StampsError};
+pub use texts::TextColumn;

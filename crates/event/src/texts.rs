@@ -1,6 +1,6 @@
 //! A column of texts: one heap of UTF-8, and where each text ends.
 
-use rkyv::{Archive, Serialize};
+use rkyv::{Archive, Archived, Serialize};
 
 /// Texts of the rows, one after the other. An absent text is an empty one; the row's flags tell them apart.
 /// A column in which no row has a text may be wholly empty (`ends` empty too).
@@ -34,19 +34,49 @@ impl Texts {
     }
 }
 
+/// Ends and heap of an archived column, found once for many rows.
+#[derive(Clone, Copy)]
+pub struct TextColumn<'a> {
+    ends: &'a [Archived<u32>],
+    heap: &'a [u8],
+}
+
+impl<'a> TextColumn<'a> {
+    /// The bytes of the text of a row; none where there is none.
+    #[must_use]
+    #[inline]
+    pub fn bytes(self, row: usize) -> &'a [u8] {
+        self.heap.get(self.range(row)).unwrap_or_default()
+    }
+
+    #[inline]
+    fn range(self, row: usize) -> std::ops::Range<usize> {
+        let start = if row == 0 { 0 } else { self.ends.get(row - 1).map_or(0, |e| e.to_native()) };
+        let end = self.ends.get(row).map_or(start, |e| e.to_native());
+        start as usize..end as usize
+    }
+}
+
 impl ArchivedTexts {
     /// The text of a row; empty where there is none.
     #[must_use]
     #[inline]
     pub fn get(&self, row: usize) -> &str {
-        self.heap.as_str().get(self.range(row)).unwrap_or("")
+        self.heap.as_str().get(self.column().range(row)).unwrap_or("")
     }
 
     /// The bytes of that text.
     #[must_use]
     #[inline]
     pub fn bytes(&self, row: usize) -> &[u8] {
-        self.heap.as_str().as_bytes().get(self.range(row)).unwrap_or_default()
+        self.column().bytes(row)
+    }
+
+    /// Where they stand, for who asks for many of them.
+    #[must_use]
+    #[inline]
+    pub fn column(&self) -> TextColumn<'_> {
+        TextColumn { ends: self.ends.as_slice(), heap: self.heap.as_str().as_bytes() }
     }
 
     /// Bytes of the shortest text and of the longest one; `None`: there is no text.
@@ -59,13 +89,6 @@ impl ArchivedTexts {
             (shortest, longest, start) = (shortest.min(len), longest.max(len), end);
         }
         (!self.ends.is_empty()).then_some((shortest as usize, longest as usize))
-    }
-
-    #[inline]
-    fn range(&self, row: usize) -> std::ops::Range<usize> {
-        let start = if row == 0 { 0 } else { self.ends.get(row - 1).map_or(0, |e| e.to_native()) };
-        let end = self.ends.get(row).map_or(start, |e| e.to_native());
-        start as usize..end as usize
     }
 
     /// Whether the ends rise to the heap's length on character boundaries, for `rows` texts or none at all.

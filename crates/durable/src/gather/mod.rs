@@ -3,9 +3,10 @@
 //! Rows that are neighbours in the file lie far apart in the log. So the rows of a window are visited in the order of the log, field by
 //! field: neighbours share lines and pages of memory, and what was found goes to its place in the sorted column. What the texts'
 //! lengths say decides where a window ends before a byte is copied. The encoders take a window in chunks, which are parts of it.
-//! What rows that stand together have in common (their stream's id, the stream type of a log) is found once.
+//! What rows that stand together have in common (their stream's id) is found once, the stream type of a log once a job.
 
 mod spare;
+mod texts;
 
 use crate::columns::{ROW_BYTES, TEXTS, bounds, place_of};
 use crate::entry::Bounds;
@@ -18,12 +19,12 @@ use arrow::array::{
     Array, ArrayRef, FixedSizeBinaryArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
     UInt32Array, new_null_array,
 };
-use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 use spare::Spare;
 use std::sync::Arc;
 use strandline_event::{EventId, Field, Micros};
+use texts::Texts;
 
 /// Rows of one partition on their way to the encoders.
 pub(crate) struct Chunk {
@@ -55,6 +56,8 @@ pub(crate) struct Gather<'a, B> {
     /// Rows that the next window may have: where large rows ended one early, so many and half as many again.
     reach: usize,
     having: Having<'a>,
+    /// The stream type of all rows, where they have one, as often as any window has rows.
+    one_type: Option<ArrayRef>,
     /// Columns of nulls, as long as any window: texts and schema versions.
     no_texts: ArrayRef,
     no_versions: ArrayRef,
@@ -71,19 +74,18 @@ struct Having<'a> {
     /// Whether any has a schema version.
     versions: bool,
     /// The stream type, where all have one.
-    stream_type: Option<&'a [u8]>,
+    stream_type: Option<&'a str>,
 }
 
 impl<'a> Having<'a> {
     /// Looks at each batch once.
     fn of<B: Rows>(batches: &'a [B]) -> Self {
-        let type_of = |batch: &'a B| batch.stream_type().map(str::as_bytes);
-        let stream_type = batches.first().and_then(type_of);
+        let stream_type = batches.first().and_then(Rows::stream_type);
         let mut having = Self { texts: [false; TEXTS.len()], versions: false, stream_type };
         for batch in batches {
             having.texts.iter_mut().zip(TEXTS).for_each(|(any, field)| *any |= batch.may_have(field));
             having.versions |= batch.may_have(Field::EventVersion);
-            having.stream_type = having.stream_type.filter(|one| type_of(batch) == Some(*one));
+            having.stream_type = having.stream_type.filter(|one| batch.stream_type() == Some(*one));
         }
         having
     }
@@ -93,8 +95,8 @@ impl<'a> Having<'a> {
 #[derive(Default)]
 struct Scratch<'a> {
     visits: Vec<Visit>,
-    /// Where the texts of the rows are, by field and place; empty: nobody has one.
-    texts: [Vec<Option<&'a [u8]>>; TEXTS.len()],
+    /// The texts of the rows, by field.
+    texts: [Texts<'a>; TEXTS.len()],
     /// Bytes of each row.
     bytes: Vec<usize>,
 }
@@ -108,10 +110,21 @@ struct Visit {
     leads: bool,
 }
 
+impl Visit {
+    const fn is_of_batch(&self, other: &Self) -> bool {
+        self.batch == other.batch
+    }
+}
+
 impl<'a, B: Rows> Gather<'a, B> {
     /// All rows of a job, in their order.
     pub(crate) fn new(layout: &'a Layout, batches: &'a [B], order: &'a [RowRef]) -> Self {
         let most = order.len().min(WINDOW_ROWS);
+        let having = Having::of(batches);
+        let rows_of_type = |one: &str| most.min(layout.window_rows(ROW_BYTES + one.len()));
+        let column_of =
+            |one: &'a str| Arc::new(StringArray::from_iter_values(std::iter::repeat_n(one, rows_of_type(one))));
+        let one_type = having.stream_type.map(|one| column_of(one) as ArrayRef);
         Self {
             layout,
             batches,
@@ -120,7 +133,8 @@ impl<'a, B: Rows> Gather<'a, B> {
             partition: None,
             // of small rows, which have some text: larger ones end it early
             reach: layout.window_rows(2 * ROW_BYTES).max(PAGE_ROWS),
-            having: Having::of(batches),
+            having,
+            one_type,
             no_texts: new_null_array(&DataType::Utf8, most),
             no_versions: new_null_array(&DataType::UInt32, most),
             scratch: Scratch::default(),
@@ -134,7 +148,11 @@ impl<'a, B: Rows> Gather<'a, B> {
         let mut scratch = std::mem::take(&mut self.scratch);
         self.look(&mut scratch, most);
         let rows = self.layout.rows_of_window(&scratch.bytes);
-        scratch.visits.retain(|visit| (visit.place as usize) < rows);
+        if rows < most {
+            let Scratch { visits, texts, .. } = &mut scratch;
+            texts.iter_mut().for_each(|texts| texts.truncate(visits, rows));
+            visits.retain(|visit| (visit.place as usize) < rows);
+        }
         let mut spare = Spare::of(&mut self.last);
         let window = self.columns(&scratch, &mut spare, rows)?;
         let mut begins = self.begins(first);
@@ -174,36 +192,20 @@ impl<'a, B: Rows> Gather<'a, B> {
         }));
         visits.sort_unstable_by_key(|visit| (u64::from(visit.batch) << 32) | u64::from(visit.row));
         bytes.clear();
-        bytes.resize(rows, ROW_BYTES);
-        for ((column, field), _) in texts.iter_mut().zip(TEXTS).zip(self.having.texts).filter(|(_, any)| *any) {
-            // each place is visited: what stands there is of the window before
-            column.resize(rows, None);
-            match (field, self.having.stream_type) {
-                (Field::StreamType, Some(one)) => column.fill(Some(one)),
-                (Field::StreamId, _) => self.look_at_streams(visits, column),
-                _ => self.visit(visits, column, |batch, row| batch.bytes(row, field)),
+        bytes.resize(rows, ROW_BYTES + self.having.stream_type.map_or(0, str::len));
+        for ((texts, field), _) in texts.iter_mut().zip(TEXTS).zip(self.having.texts).filter(|(_, any)| *any) {
+            match (field, &self.one_type) {
+                (Field::StreamType, Some(_)) => continue,
+                (Field::StreamId, _) => texts.look_at_streams(self.batches, visits),
+                _ => texts.look(self.batches, visits, field),
             }
-            bytes.iter_mut().zip(column).for_each(|(sum, text)| *sum += text.map_or(0, <[u8]>::len));
-        }
-    }
-
-    /// The id of each row's stream, from the first of its rows that stand together.
-    fn look_at_streams(&self, visits: &[Visit], ids: &mut [Option<&'a [u8]>]) {
-        ids.fill(None);
-        for Visit { batch, row, place, .. } in visits.iter().filter(|visit| visit.leads) {
-            ids[*place as usize] = self.batches[*batch as usize].bytes(*row as usize, Field::StreamId);
-        }
-        let mut last = None;
-        for id in ids {
-            // no row is without one
-            *id = id.or(last);
-            last = *id;
+            texts.add_bytes(bytes);
         }
     }
 
     /// One value of each row, put at its place. Where its columns begin is found once a batch.
     fn visit<T>(&self, visits: &[Visit], values: &mut [T], mut value: impl FnMut(&'a B, usize) -> T) {
-        for visits in visits.chunk_by(|one, next| one.batch == next.batch) {
+        for visits in visits.chunk_by(Visit::is_of_batch) {
             let Some(batch) = visits.first().map(|visit| &self.batches[visit.batch as usize]) else { continue };
             for visit in visits {
                 values[visit.place as usize] = value(batch, visit.row as usize);
@@ -214,11 +216,6 @@ impl<'a, B: Rows> Gather<'a, B> {
     fn moments(&self, visits: &[Visit], mut values: Vec<i64>, moment: impl Fn(&'a B, usize) -> Micros) -> ArrayRef {
         self.visit(visits, &mut values, |batch, row| moment(batch, row).0);
         Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC"))
-    }
-
-    /// Whether rows that stand together have one text of this field, found once.
-    fn is_shared(&self, field: Field) -> bool {
-        matches!((field, self.having.stream_type), (Field::StreamId, _) | (Field::StreamType, Some(_)))
     }
 
     fn columns(&self, scratch: &Scratch<'a>, spare: &mut Spare, rows: usize) -> Result<RecordBatch, WriteError> {
@@ -265,38 +262,12 @@ impl<'a, B: Rows> Gather<'a, B> {
             Field::OccurredAt => self.moments(visits, spare.numbers(rows), Rows::occurred_at),
             Field::IngestedAt => self.moments(visits, spare.numbers(rows), Rows::ingested_at),
             _ if !self.having.texts[place_of(field)] => self.no_texts.slice(0, rows),
-            _ => {
-                let texts = &scratch.texts[place_of(field)][..rows];
-                let visits: &[Visit] = if self.is_shared(field) { &[] } else { visits };
-                return Ok(text_column(visits, texts, spare));
-            }
+            _ => match &self.one_type {
+                Some(one) if field == Field::StreamType => one.slice(0, rows),
+                _ => return Ok(scratch.texts[place_of(field)].array(visits, spare)),
+            },
         }))
     }
-}
-
-/// Copies texts to their places, in the order of the log; without visits in that of the file, since neighbours there have one text.
-fn text_column(visits: &[Visit], texts: &[Option<&[u8]>], spare: &mut Spare) -> Result<ArrayRef, ArrowError> {
-    let mut ends = spare.ends(texts.len() + 1);
-    ends[0] = 0;
-    let mut end = 0;
-    for (text, ends) in texts.iter().zip(&mut ends[1..]) {
-        end += text.map_or(0, <[u8]>::len);
-        // a window is bounded far below 2 GiB of text: one row has 1 MiB at most
-        *ends = i32::try_from(end).map_err(|_| ArrowError::OffsetOverflowError(end))?;
-    }
-    let mut values = spare.bytes(end);
-    let mut copy = |place: usize| {
-        if let Some(text) = texts[place] {
-            values[ends[place] as usize..ends[place + 1] as usize].copy_from_slice(text);
-        }
-    };
-    match visits {
-        [] => (0..texts.len()).for_each(copy),
-        visits => visits.iter().for_each(|visit| copy(visit.place as usize)),
-    }
-    let nulls = texts.iter().any(Option::is_none).then(|| texts.iter().map(Option::is_some).collect::<NullBuffer>());
-    let ends = OffsetBuffer::new(ScalarBuffer::from(ends));
-    Ok(Arc::new(StringArray::try_new(ends, values.into(), nulls)?))
 }
 
 impl<B: Rows> Iterator for Gather<'_, B> {
@@ -338,13 +309,13 @@ mod tests {
     }
 
     /// As the log has it: rows of streams that come again in each batch, some of them long, some without a tenant.
-    fn batch(number: u64) -> StampedBatch {
+    fn batch(number: u64, more_bytes: usize) -> StampedBatch {
         let at = Micros(1_767_225_600_000_000);
         let mut builder = BatchBuilder::new("Call", BatchUnit::Rows);
         let mut stamps = StampsBuilder::new(at, IdPrefix::v7(at, number), 0);
         for n in 0..300_u64 {
             let stream_id = "s".repeat((n * n % 31) as usize + 1);
-            let data = format!("{{\"n\":{}}}", number * 300 + n);
+            let data = format!("{{\"n\":{},\"more\":\"{}\"}}", number * 300 + n, "m".repeat(more_bytes));
             let event = EventInput {
                 stream_id: &stream_id,
                 event_type: if n % 7 == 0 { "Opened" } else { "Moved" },
@@ -360,24 +331,34 @@ mod tests {
 
     #[test]
     fn every_row_has_its_own_texts_whatever_its_neighbours_share() {
-        for keys in ["", ", row_group.sort_order = 'desc'", ", row_group.sort_by = ('event_type', 'seq')"] {
+        let small_groups = ", row_group.target_mb = 1";
+        let by_type = ", row_group.sort_by = ('event_type', 'seq')";
+        // the last ones in windows that their bytes end
+        for (keys, more_bytes, windows) in
+            [("", 0, 1), (", row_group.sort_order = 'desc'", 0, 1), (by_type, 0, 1), (small_groups, 1000, 7)]
+        {
             let layout = Layout::new(&config(keys)).unwrap();
-            let batches = [batch(0), batch(1), batch(2)];
+            let batches = [batch(0, more_bytes), batch(1, more_bytes), batch(2, more_bytes)];
             let order = sort_rows(&layout, &batches);
-            let mut rows = order.iter().map(|row| row.of(&batches));
-            for chunk in Gather::new(&layout, &batches, &order).flat_map(Result::unwrap) {
-                let text = |field: Field, row: usize| {
-                    let column = chunk.batch.column(field as usize).as_string::<i32>();
-                    column.is_valid(row).then(|| column.value(row))
-                };
-                for row in 0..chunk.batch.num_rows() {
-                    let event = rows.next().unwrap();
-                    for field in TEXTS {
-                        assert_eq!(text(field, row), crate::partition::text(&event, field), "{keys} {field:?}");
+            let (mut rows, mut came) = (order.iter().map(|row| row.of(&batches)), 0);
+            for window in Gather::new(&layout, &batches, &order) {
+                came += 1;
+                for chunk in window.unwrap() {
+                    let text = |field: Field, row: usize| {
+                        let column = chunk.batch.column(field as usize).as_string::<i32>();
+                        column.is_valid(row).then(|| column.value(row))
+                    };
+                    for row in 0..chunk.batch.num_rows() {
+                        let event = rows.next().unwrap();
+                        assert_eq!(chunk.bytes[row], crate::columns::row_bytes(&event), "{keys}");
+                        for field in TEXTS {
+                            assert_eq!(text(field, row), crate::partition::text(&event, field), "{keys} {field:?}");
+                        }
                     }
                 }
             }
             assert!(rows.next().is_none());
+            assert!(came >= windows, "{keys}: {came} windows");
         }
     }
 }

@@ -88,8 +88,14 @@ fn what_every_row_has_some_rows_have_and_no_row_has_is_told_apart() {
             builder.push(&if full_row { full() } else { bare }).unwrap();
         }
         let batch = builder.finish().unwrap();
+        let all_have = given == [true, true];
         for (row, given) in given.into_iter().enumerate() {
             let view = batch.view();
+            let in_column = |field| view.column(field).map(|column| column.bytes(row));
+            assert_eq!(in_column(Field::EventType), Some(view.event_type(row).as_bytes()));
+            assert_eq!(in_column(Field::Payload), Some(view.data(row).as_bytes()));
+            assert_eq!(in_column(Field::CausationId), all_have.then_some("ü".as_bytes()));
+            assert_eq!((in_column(Field::StreamId), in_column(Field::StreamType)), (None, None));
             assert_eq!(view.given_event_id(row), given.then_some(EventId([7; 16])));
             assert_eq!(view.given_seq(row), given.then_some(Seq(3)));
             assert_eq!(view.given_occurred_at(row), given.then_some(Micros(-5)));
