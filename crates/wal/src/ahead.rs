@@ -16,6 +16,24 @@ const SMALLEST_STEP_BYTES: u64 = 512 << 10;
 /// Enough for the disk to be read at its speed.
 const LARGEST_STEP_BYTES: u64 = 8 << 20;
 
+/// A system reads of one advice as much as it would read ahead by itself, or as one request may have, and forgets the rest. This much it takes.
+pub(crate) const ADVICE_BYTES: usize = 128 << 10;
+/// Asked for at once, so that a system that takes more makes few requests of it.
+const LARGE_ADVICE_BYTES: usize = 2 << 20;
+
+/// The advices by which any system begins to read all of a range. What one has begun already costs it a look.
+pub(crate) fn advices(range: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    pieces(range, LARGE_ADVICE_BYTES).flat_map(|large| {
+        let rest = pieces(large.clone(), ADVICE_BYTES).skip(1);
+        std::iter::once(large).chain(rest)
+    })
+}
+
+fn pieces(range: Range<usize>, most: usize) -> impl Iterator<Item = Range<usize>> {
+    let end = range.end;
+    range.step_by(most).map(move |from| from..(from + most).min(end))
+}
+
 /// How often a file of a disk was synced: what its readers know of those who write. Cloning shares it.
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Syncs(Arc<AtomicU64>);
@@ -79,6 +97,24 @@ mod tests {
         let ends = std::iter::once(0).chain(asked.iter().map(|range| range.end));
         assert!(begins.eq(ends.take(asked.len())), "a gap or a double in {asked:?}");
         asked
+    }
+
+    #[test]
+    fn a_system_that_takes_the_least_of_each_advice_reads_all() {
+        for range in [0..1, 7..300_000, 0..LARGE_ADVICE_BYTES, 4_096..9_000_000] {
+            let mut asked: Vec<_> = advices(range.clone()).collect();
+            let is_within = |advice: &Range<usize>| range.start <= advice.start && advice.end <= range.end;
+            assert!(asked.iter().all(is_within), "{asked:?}");
+            let large = range.len().min(LARGE_ADVICE_BYTES);
+            assert_eq!(asked.first().map(|advice| advice.len()), Some(large), "who takes more is asked for more");
+            asked.sort_by_key(|advice| advice.start);
+            let read = asked.iter().map(|advice| advice.start..advice.end.min(advice.start + ADVICE_BYTES));
+            let reached = read.fold(range.start, |reached, read| {
+                assert!(read.start <= reached, "nobody reads from {reached} to {}", read.start);
+                reached.max(read.end)
+            });
+            assert_eq!(reached, range.end);
+        }
     }
 
     #[test]

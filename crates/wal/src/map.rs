@@ -1,7 +1,7 @@
 //! Read-only maps of sealed segments: the only unsafe code of this crate.
 #![allow(unsafe_code)]
 
-use crate::ahead::Syncs;
+use crate::ahead::{Syncs, advices};
 use memmap2::{Advice, Mmap};
 use std::fs::File;
 use std::io;
@@ -52,8 +52,10 @@ impl Mapped {
         let Some((from, len)) = usize::try_from(from).ok().and_then(|from| Some((from, to.checked_sub(from)?))) else {
             return;
         };
-        // advice only: where the system does not take it, pages are read when they are touched
-        let _ = map.advise_range(Advice::WillNeed, from, len);
+        for advice in advices(from..from + len) {
+            // advice only: where the system does not take it, pages are read when they are touched
+            let _ = map.advise_range(Advice::WillNeed, advice.start, advice.len());
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //! first-touch page cache); reads have a file descriptor of their own, buffered and without read-ahead, so that they never
 //! bring a page into the cache that is still to be written directly. What is made is for this user alone: the log holds what events say.
 
-use crate::ahead::Syncs;
+use crate::ahead::{ADVICE_BYTES, Syncs};
 use crate::disk::{Access, DeviceSpace, Disk, DiskFile};
 use crate::frame::BLOCK_BYTES;
 use crate::map::{Mapped, map_sealed};
@@ -14,9 +14,6 @@ use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-/// Bytes that a system takes of one advice at least: it may read no more of it than it would read ahead by itself.
-const ADVICE_BYTES: u64 = 128 << 10;
 
 /// Files of the operating system.
 #[derive(Clone, Debug)]
@@ -203,7 +200,7 @@ impl DiskFile for RealFile {
         let end = offset.saturating_add(len);
         let mut from = offset;
         while from < end {
-            let to = (from + ADVICE_BYTES).min(end);
+            let to = (from + ADVICE_BYTES as u64).min(end);
             let _ = fadvise(&self.read, from, NonZeroU64::new(to - from), Advice::WillNeed);
             from = to;
         }
