@@ -128,6 +128,11 @@ impl<'l> Sorter<'l> {
 
     /// The next batch.
     pub fn add<B: Rows>(&mut self, batch: &B) {
+        self.add_hashed(batch, &[]);
+    }
+
+    /// The next batch. `hashes`: those of its streams, by the numbers that it gives them, where somebody knows them; else none.
+    pub fn add_hashed<B: Rows>(&mut self, batch: &B, hashes: &[u128]) {
         let has_tenants = batch.may_have(Field::TenantId);
         self.named.clear();
         self.named.resize(batch.stream_count(), None);
@@ -136,7 +141,7 @@ impl<'l> Sorter<'l> {
             if self.partitioner.advance(batch, row) {
                 self.partition = self.partitions.number(self.partitioner.key());
             }
-            let named = self.named(batch, row, before);
+            let named = self.named(batch, hashes, row, before);
             before = Some(named);
             let tenant = |row| batch.text(row, Field::TenantId);
             let is_other = has_tenants && tenant(row) != tenant(named.row as usize);
@@ -148,7 +153,7 @@ impl<'l> Sorter<'l> {
     }
 
     /// The stream of a row: known by the number that the batch has for it, or because it is that of the row before; else by its hash.
-    fn named<B: Rows>(&mut self, batch: &B, row: usize, before: Option<Named>) -> Named {
+    fn named<B: Rows>(&mut self, batch: &B, hashes: &[u128], row: usize, before: Option<Named>) -> Named {
         let id = |row| batch.text(row, Field::StreamId).unwrap_or_default();
         let place = batch.stream_of(row);
         let known = match place {
@@ -156,7 +161,9 @@ impl<'l> Sorter<'l> {
             None => before.filter(|before| id(before.row as usize) == id(row)),
         };
         known.unwrap_or_else(|| {
-            let number = self.streams.number(id(row), (self.batches, row as u32));
+            let hash = place.and_then(|place| hashes.get(place)).copied();
+            let hash = hash.unwrap_or_else(|| stream_hash(id(row)));
+            let number = self.streams.number(hash, (self.batches, row as u32));
             let tenant = tenant_hash(batch.text(row, Field::TenantId));
             let named = Named { number, row: row as u32, tenant };
             if let Some(slot) = place.and_then(|place| self.named.get_mut(place)) {
@@ -311,8 +318,8 @@ struct Streams {
 }
 
 impl Streams {
-    fn number(&mut self, stream_id: &str, at: (u32, u32)) -> u32 {
-        let (next, stream) = (self.seen.len() as u32, stream_hash(stream_id));
+    fn number(&mut self, stream: u128, at: (u32, u32)) -> u32 {
+        let next = self.seen.len() as u32;
         let number = *self.numbers.entry(stream).or_insert(next);
         if number == next {
             self.seen.push(StreamSeen { stream, first_seq: Seq::ZERO, last_seq: Seq::ZERO, tenant: 0 });
@@ -415,6 +422,20 @@ mod tests {
             seen("f", 1, 2, x),
         ];
         assert_eq!(sorted(&history()).streams, expected);
+    }
+
+    #[test]
+    fn hashes_that_somebody_knows_are_those_of_the_ids() {
+        let (batches, layout) = (history(), Layout::new(&config("")).unwrap());
+        let mut sorter = Sorter::new(&layout);
+        for batch in &batches {
+            let view = batch.view();
+            let hashes: Vec<u128> = (0..view.stream_count()).map(|stream| stream_hash(view.stream(stream))).collect();
+            sorter.add_hashed(batch, &hashes);
+        }
+        let (with, without) = (sorter.finish(&batches), sorted(&batches));
+        assert_eq!(with.order, without.order);
+        assert_eq!(with.streams, without.streams);
     }
 
     #[test]

@@ -23,6 +23,7 @@ use std::thread::ScopedJoinHandle;
 use strandline_durable::{
     CommitError, DurableTier, FileEntry, Layout, RowRef, Snapshot, Sorted, Sorter, StreamSeen, WriteError,
 };
+use strandline_event::hash::stream_hash;
 use strandline_event::{LogIndex, LogKey, Micros, StampedBatch};
 use strandline_wal::{FrameView, LogView};
 
@@ -122,6 +123,9 @@ pub(crate) fn rescue(
     }
 }
 
+/// A batch, and the hashes of its streams by the numbers that it gives them.
+type Hashed = (StampedBatch, Vec<u128>);
+
 /// The batches of a job, and where they end.
 struct Selected {
     batches: Vec<StampedBatch>,
@@ -164,14 +168,14 @@ impl<'a> Job<'a> {
         Ok(self.steps.reached(step)?)
     }
 
-    /// Reads the entries. While the next are read from the disk, a second thread validates their batches, a third one looks up what the order
-    /// and the heads need of them, and a fourth one what else is recorded beside the files.
+    /// Reads the entries. While the next are read from the disk, a second thread validates their batches and hashes the ids of their streams, a third
+    /// one looks up what the order and the heads need of them, and a fourth one what else is recorded beside the files.
     fn select_and_look(&self) -> Result<(Selected, SettleBuilder<'a>, Sorter<'_>), CompactError> {
         std::thread::scope(|scope| {
             let (to_check, unchecked) = mpsc::channel();
-            let (to_look, unseen) = mpsc::channel();
+            let (to_look, unseen) = mpsc::channel::<Hashed>();
             let (to_settle, unsettled) = mpsc::channel::<StampedBatch>();
-            let checking = scope.spawn(move || self.check(unchecked, [to_look, to_settle]));
+            let checking = scope.spawn(move || self.check(unchecked, &to_look, &to_settle));
             let looking = scope.spawn(move || self.look(unseen));
             let settling = scope.spawn(move || {
                 let mut settle = SettleBuilder::new(self.rules);
@@ -220,23 +224,26 @@ impl<'a> Job<'a> {
     fn check(
         &self,
         unchecked: mpsc::Receiver<FrameView>,
-        others: [mpsc::Sender<StampedBatch>; 2],
+        to_look: &mpsc::Sender<Hashed>,
+        to_settle: &mpsc::Sender<StampedBatch>,
     ) -> Result<(), ReadError> {
         for frame in unchecked {
             let batch = frames::decode(&self.plan.log, &frame)?.batch;
-            for other in &others {
-                // the other end goes away only after this one
-                let _ = other.send(batch.clone());
-            }
+            let view = batch.view();
+            // the thread that puts them in order has more to do than this one
+            let hashes = (0..view.stream_count()).map(|stream| stream_hash(view.stream(stream))).collect();
+            // the other ends go away only after this one
+            let _ = to_settle.send(batch.clone());
+            let _ = to_look.send((batch, hashes));
         }
         Ok(())
     }
 
-    fn look(&self, unseen: mpsc::Receiver<StampedBatch>) -> (Vec<StampedBatch>, Sorter<'_>) {
+    fn look(&self, unseen: mpsc::Receiver<Hashed>) -> (Vec<StampedBatch>, Sorter<'_>) {
         let (mut batches, mut sorter) = (Vec::new(), Sorter::new(&self.layout));
         sorter.expect(usize::try_from(self.plan.events.min(self.plan.limits.rows_max)).unwrap_or(0));
-        for batch in unseen {
-            sorter.add(&batch);
+        for (batch, hashes) in unseen {
+            sorter.add_hashed(&batch, &hashes);
             batches.push(batch);
         }
         (batches, sorter)
