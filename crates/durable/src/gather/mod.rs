@@ -7,6 +7,7 @@
 
 mod spare;
 mod texts;
+mod visit;
 
 use crate::columns::{ROW_BYTES, TEXTS, bounds, place_of};
 use crate::entry::Bounds;
@@ -25,6 +26,7 @@ use spare::Spare;
 use std::sync::Arc;
 use strandline_event::{EventId, Field, Micros};
 use texts::Texts;
+use visit::{LogOrder, Visit};
 
 /// Rows of one partition on their way to the encoders.
 pub(crate) struct Chunk {
@@ -55,6 +57,7 @@ pub(crate) struct Gather<'a, B> {
     partition: Option<u32>,
     /// Rows that the next window may have: where large rows ended one early, so many and half as many again.
     reach: usize,
+    log_order: LogOrder,
     having: Having<'a>,
     /// The stream type of all rows, where they have one, as often as any window has rows.
     one_type: Option<ArrayRef>,
@@ -101,21 +104,6 @@ struct Scratch<'a> {
     bytes: Vec<usize>,
 }
 
-/// A row of a window in the order of the log, and its place in the window.
-struct Visit {
-    batch: u32,
-    row: u32,
-    place: u32,
-    /// The row before it in the file is of another stream, or of another window.
-    leads: bool,
-}
-
-impl Visit {
-    const fn is_of_batch(&self, other: &Self) -> bool {
-        self.batch == other.batch
-    }
-}
-
 impl<'a, B: Rows> Gather<'a, B> {
     /// All rows of a job, in their order.
     pub(crate) fn new(layout: &'a Layout, batches: &'a [B], order: &'a [RowRef]) -> Self {
@@ -133,6 +121,7 @@ impl<'a, B: Rows> Gather<'a, B> {
             partition: None,
             // of small rows, which have some text: larger ones end it early
             reach: layout.window_rows(2 * ROW_BYTES).max(PAGE_ROWS),
+            log_order: LogOrder::new(batches.iter().map(Rows::rows)),
             having,
             one_type,
             no_texts: new_null_array(&DataType::Utf8, most),
@@ -182,7 +171,7 @@ impl<'a, B: Rows> Gather<'a, B> {
     }
 
     /// Looks at so many rows: in the order of the log, where their texts are, and how large they are.
-    fn look(&self, scratch: &mut Scratch<'a>, rows: usize) {
+    fn look(&mut self, scratch: &mut Scratch<'a>, rows: usize) {
         let Scratch { visits, texts, bytes } = scratch;
         let mut before: Option<&RowRef> = None;
         visits.clear();
@@ -190,7 +179,7 @@ impl<'a, B: Rows> Gather<'a, B> {
             let leads = before.replace(row).is_none_or(|before| !before.is_of_stream(row));
             Visit { batch: row.batch, row: row.row, place: place as u32, leads }
         }));
-        visits.sort_unstable_by_key(|visit| (u64::from(visit.batch) << 32) | u64::from(visit.row));
+        self.log_order.sort(visits);
         bytes.clear();
         bytes.resize(rows, ROW_BYTES + self.having.stream_type.map_or(0, str::len));
         for ((texts, field), _) in texts.iter_mut().zip(TEXTS).zip(self.having.texts).filter(|(_, any)| *any) {

@@ -3,8 +3,8 @@
 //! Who goes by the log writes to places that lie far apart. What is written there is four bytes a row, the text's length; where a text is stands in
 //! the order of visits, in which it is asked for again.
 
-use super::Visit;
 use super::spare::Spare;
+use super::visit::Visit;
 use crate::rows::Rows;
 use arrow::array::{ArrayRef, StringArray};
 use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
