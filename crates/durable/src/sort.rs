@@ -86,6 +86,8 @@ pub struct Sorter<'l> {
     partitioner: Partitioner<'l>,
     /// With the numbers of their partitions and streams, by order of first sight.
     rows: Vec<RowRef>,
+    /// As long, where they are sorted by counting: memory that is cleared while the next batch is waited for.
+    scratch: Vec<RowRef>,
     partitions: Partitions,
     partition: u32,
     streams: Streams,
@@ -112,6 +114,7 @@ impl<'l> Sorter<'l> {
             layout,
             partitioner: Partitioner::new(layout),
             rows: Vec::new(),
+            scratch: Vec::new(),
             partitions: Partitions::default(),
             partition: 0,
             streams: Streams::default(),
@@ -124,6 +127,9 @@ impl<'l> Sorter<'l> {
     /// So many more rows are likely to come: where there is room for them none is copied while they do.
     pub fn expect(&mut self, rows: usize) {
         self.rows.reserve_exact(rows);
+        if counts(self.layout) {
+            self.scratch.reserve_exact(rows);
+        }
     }
 
     /// The next batch.
@@ -150,6 +156,9 @@ impl<'l> Sorter<'l> {
             self.rows.push(RowRef { partition: self.partition, stream, batch: self.batches, row: row as u32 });
         }
         self.batches += 1;
+        if counts(self.layout) {
+            self.scratch.resize(self.rows.len(), RowRef::default());
+        }
     }
 
     /// The stream of a row: known by the number that the batch has for it, or because it is that of the row before; else by its hash.
@@ -182,19 +191,18 @@ impl<'l> Sorter<'l> {
     /// The order. `batches` are those that were added, in the order in which they came.
     #[must_use]
     pub fn finish<B: Rows>(self, batches: &[B]) -> Sorted {
-        let Self { layout, mut rows, partitions, streams, rising, .. } = self;
+        let Self { layout, mut rows, scratch, partitions, streams, rising, .. } = self;
         let partition_rank = partitions.ranks();
         let (streams, stream_rank) = streams.ranks(batches);
         for row in &mut rows {
             row.partition = partition_rank.get(row.partition as usize).copied().unwrap_or(0);
             row.stream = stream_rank[row.stream as usize];
         }
-        match layout.sort_by() {
-            [Field::StreamId, Field::Seq] => {
-                rows = by_stream(rows, stream_rank.len(), partition_rank.len(), layout.descending());
-                by_seq(batches, &mut rows, rising, layout.descending());
-            }
-            fields => by_fields(fields, layout.descending(), batches, &mut rows),
+        if counts(layout) {
+            rows = by_stream((rows, scratch), stream_rank.len(), partition_rank.len(), layout.descending());
+            by_seq(batches, &mut rows, rising, layout.descending());
+        } else {
+            by_fields(layout.sort_by(), layout.descending(), batches, &mut rows);
         }
         Sorted { order: rows, streams }
     }
@@ -208,10 +216,19 @@ pub(crate) fn rows_as_they_come<B: Rows>(layout: &Layout, batches: &[B]) -> Vec<
     sorter.rows
 }
 
+/// Whether the rows are sorted by counting those of each stream.
+fn counts(layout: &Layout) -> bool {
+    matches!(layout.sort_by(), [Field::StreamId, Field::Seq])
+}
+
 /// By counting, since ranks are dense.
-fn by_stream(rows: Vec<RowRef>, streams: usize, partitions: usize, descending: bool) -> Vec<RowRef> {
+fn by_stream(
+    (rows, mut scratch): (Vec<RowRef>, Vec<RowRef>),
+    streams: usize,
+    partitions: usize,
+    descending: bool,
+) -> Vec<RowRef> {
     let last = streams.saturating_sub(1) as u32;
-    let mut scratch = Vec::new();
     let rows = by_number(rows, &mut scratch, streams, |r| if descending { last - r.stream } else { r.stream });
     if partitions > 1 { by_number(rows, &mut scratch, partitions, |r| r.partition) } else { rows }
 }
