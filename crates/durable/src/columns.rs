@@ -169,9 +169,9 @@ pub(crate) fn bounds(batch: &RecordBatch) -> Option<Bounds> {
     let moments =
         |field| widest(column::<TimestampMicrosecondArray>(batch, field)?.values().iter().copied().map(Micros));
     // a slice of a batch shows the values of its own rows only
-    let ids = column::<FixedSizeBinaryArray>(batch, Field::EventId)?.iter().flatten();
+    let (ids, _) = column::<FixedSizeBinaryArray>(batch, Field::EventId)?.value_data().as_chunks();
     // as numbers, which have the order of their bytes and are compared at once
-    let (first, last) = widest(ids.filter_map(|id| Some(u128::from_be_bytes(*id.first_chunk()?))))?;
+    let (first, last) = widest(ids.iter().map(|id| u128::from_be_bytes(*id)))?;
     Some(Bounds {
         stream_id: text(Field::StreamId)?,
         seq: widest(column::<Int64Array>(batch, Field::Seq)?.values().iter().map(|seq| Seq(seq.cast_unsigned())))?,
@@ -194,6 +194,9 @@ fn widest<T: Ord + Copy>(mut values: impl Iterator<Item = T>) -> Option<(T, T)> 
 
 /// Smallest and largest text by bytes, of the rows that have one.
 fn text_bounds(column: &StringArray) -> Option<(String, String)> {
+    if column.null_count() == column.len() {
+        return None;
+    }
     let mut texts = column.iter().flatten();
     let first = texts.next()?;
     let (mut min, mut max, mut last) = (first, first, first);
