@@ -12,6 +12,7 @@ use crate::runs::{MIXED_TENANTS, tenant_hash};
 use foldhash::fast::RandomState;
 use std::cmp::Ordering;
 use std::collections::HashMap;
+use std::hint::black_box;
 use strandline_event::hash::stream_hash;
 use strandline_event::{EventRef, Field, Seq};
 
@@ -142,6 +143,7 @@ impl<'l> Sorter<'l> {
         let has_tenants = batch.may_have(Field::TenantId);
         self.named.clear();
         self.named.resize(batch.stream_count(), None);
+        self.streams.look_ahead(hashes);
         let mut before = None;
         for row in 0..batch.rows() {
             if self.partitioner.advance(batch, row) {
@@ -335,6 +337,15 @@ struct Streams {
 }
 
 impl Streams {
+    /// Reads what [`number`](Self::number) and [`saw`](Self::saw) will look at: looks at many streams wait for memory at the same time, if none is
+    /// changed in between.
+    fn look_ahead(&self, streams: &[u128]) {
+        for stream in streams {
+            let seen = self.numbers.get(stream).and_then(|number| self.seen.get(*number as usize));
+            black_box(seen.map(|seen| seen.last_seq));
+        }
+    }
+
     fn number(&mut self, stream: u128, at: (u32, u32)) -> u32 {
         let next = self.seen.len() as u32;
         let number = *self.numbers.entry(stream).or_insert(next);
