@@ -297,6 +297,17 @@ mod tests {
         assert!(said.len() > 2 && said.iter().sum::<u64>() == 5_000, "{said:?}");
     }
 
+    #[test]
+    fn a_partition_that_fits_into_a_window_is_gathered_at_once() {
+        let layout = Layout::new(&config(", partition.by = ('dt')")).unwrap();
+        let batches = [history(30_000), history(30_000)];
+        let order = sort_rows(&layout, &batches);
+        let windows: Vec<_> = Gather::new(&layout, &batches, &order).map(Result::unwrap).collect();
+        let partitions = windows.iter().flatten().filter(|chunk| chunk.begins.is_some()).count();
+        assert!(partitions > 2, "{partitions} partitions");
+        assert_eq!(windows.len(), partitions);
+    }
+
     /// As the log has it: rows of streams that come again in each batch, some of them long, some without a tenant.
     fn batch(number: u64, more_bytes: usize) -> StampedBatch {
         let at = Micros(1_767_225_600_000_000);
