@@ -7,7 +7,7 @@ mod common;
 #[path = "common/two_owners.rs"]
 mod two_owners;
 
-use common::{TIERS, assert_all, load};
+use common::{TIERS, assert_all, load, local};
 use std::sync::Arc;
 use strandline_durable::{FollowedOthers, HelpError, WindowReport};
 use strandline_engine::compact::{self, CompactError, JobLimits, JobOutcome, NoSteps, Plan, Progress};
@@ -131,6 +131,21 @@ fn a_long_range_is_handed_over_window_by_window_with_the_same_ends() {
     }
     assert_eq!(moved, [7, 7, 8]);
     assert_all(commits.store(), commits.time.now(), EVENTS);
+}
+
+#[test]
+fn a_job_says_of_how_many_segments_its_window_is() {
+    let (mut store, mut read) = (local(""), Vec::new());
+    load(&mut store, "T", 0..20, 2);
+    store.seal(&key());
+    load(&mut store, "T", 20..40, 2);
+    while let Some(mut plan) = compact::plan(store.store(), &key()).unwrap() {
+        plan.limits.rows_max = 14;
+        let (job_id, now, progress) = (90 + read.len() as u128, store.time.now(), Progress::default());
+        let outcome = compact::run_job(store.store(), &plan, job_id, now, &progress, &NoSteps).unwrap();
+        read.push((outcome.rows, outcome.segments));
+    }
+    assert_eq!(read, [(14, 1), (13, 2), (13, 1)]);
 }
 
 #[test]

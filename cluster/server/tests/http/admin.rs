@@ -171,7 +171,7 @@ fn what_waits_and_what_jobs_did_is_told_as_it_is() {
             assert_eq!((&job["error"], &job["cancelled"], &job["files"]), (&json!(null), &json!(false), &json!(1)));
         }
         let (compacted, last) = (&ended[0], &ended[merges]);
-        assert_eq!((&compacted["rows"], &compacted["inputs"]), (&json!(more + 1), &json!(0)), "{run}");
+        assert_eq!((&compacted["rows"], &compacted["inputs"]), (&json!(more + 1), &json!(1)), "{run}");
         let files = server.get("admin:files").ok(200)["files"].clone();
         assert_eq!((files.as_array().map(Vec::len), &files[0]["bytes"]), (Some(1), &last["output_bytes"]), "{files}");
         assert_eq!(server.get("admin:compaction").ok(200)["jobs"][0], *last, "the newest first");

@@ -21,7 +21,7 @@ const REST_AFTER_FAILURE_S: u64 = 3600;
 pub struct JobEnd {
     /// When.
     pub ended_at: Micros,
-    /// Data files that it replaced.
+    /// Segments of the log that it read of (one at which a long run was cut counts twice), or data files that it replaced.
     pub inputs: u64,
     /// Bytes of the log, or of the data files, that it read.
     pub input_bytes: u64,

@@ -86,6 +86,7 @@ async fn work(parts: &RunParts, job: &Job, end: &mut JobEnd) -> Result<(), NodeE
             // a commit whose outcome was unknown may have been found: then its tiers were never told
             return tell(parts, job, Arc::new(nothing(parts, job))).await;
         };
+        end.inputs += outcome.segments;
         end.input_bytes += outcome.input_bytes;
         end.output_bytes += outcome.output_bytes;
         end.rows += outcome.rows;
@@ -120,7 +121,7 @@ pub(crate) fn request(parts: &RunParts, job: &Job, job_id: u128, span: &Span, ha
 fn nothing(parts: &RunParts, job: &Job) -> JobOutcome {
     let snapshot = parts.store.durable().pin();
     let through = snapshot.watermark(&job.log);
-    JobOutcome { snapshot, through, rows: 0, input_bytes: 0, output_bytes: 0, files: 0, more: false }
+    JobOutcome { snapshot, through, rows: 0, segments: 0, input_bytes: 0, output_bytes: 0, files: 0, more: false }
 }
 
 async fn tell(parts: &RunParts, job: &Job, outcome: Arc<JobOutcome>) -> Result<(), NodeError> {

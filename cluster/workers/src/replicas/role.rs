@@ -130,6 +130,7 @@ impl StoreReplicas {
                 snapshot: Arc::clone(snapshot),
                 through,
                 rows: 0,
+                segments: 0,
                 input_bytes: 0,
                 output_bytes: 0,
                 files: 0,

@@ -9,7 +9,7 @@ pub use elsewhere::{commit_window, write_for_another};
 
 use super::error::CompactError;
 use super::output::Output;
-use super::plan::{JobLimits, Plan};
+use super::plan::{JobLimits, Plan, segments_within};
 use super::progress::{Phase, Progress};
 use super::steps::{NoSteps, Step, Steps};
 use crate::append::Rules;
@@ -36,6 +36,8 @@ pub struct JobOutcome {
     pub through: LogIndex,
     /// Events that it moved.
     pub rows: u64,
+    /// Segments of the log that it read of.
+    pub segments: u64,
     /// Bytes of batches that it read.
     pub input_bytes: u64,
     /// Bytes of data files that it wrote.
@@ -281,12 +283,15 @@ impl<'a> Job<'a> {
         };
         let output_bytes = files.iter().map(|f| f.bytes).sum();
         let written = files.len() as u64;
+        // before the commit: behind it the log may be trimmed
+        let segments = segments_within(&self.view, self.plan.from_exclusive, selected.through);
         let commit = self.output(selected.through).commit(records, files);
         match self.durable.commit(&commit) {
             Ok(snapshot) => Ok(JobOutcome {
                 snapshot,
                 through: selected.through,
                 rows: selected.rows,
+                segments,
                 input_bytes: selected.bytes,
                 output_bytes,
                 files: written,

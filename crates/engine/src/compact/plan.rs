@@ -126,6 +126,12 @@ pub(crate) fn segments_above(view: &LogView, watermark: LogIndex) -> u64 {
     view.segments().iter().filter(|s| s.last_index.is_some_and(|last| last > watermark)).count() as u64
 }
 
+/// Segments that hold some of the range (from_exclusive, through].
+pub(super) fn segments_within(view: &LogView, from_exclusive: LogIndex, through: LogIndex) -> u64 {
+    let above = |last: LogIndex| last > from_exclusive;
+    view.segments().iter().filter(|s| s.first_index <= through && s.last_index.is_some_and(above)).count() as u64
+}
+
 /// Bytes of the log above the watermark, exact to the frame where that can be read.
 pub(crate) fn bytes_above(view: &Arc<LogView>, watermark: LogIndex) -> u64 {
     let mut bytes = 0;
