@@ -67,8 +67,10 @@ fn job_json(job: &Job) -> Value {
         Trigger::Hand => "hand",
         Trigger::Redaction => "redaction",
     };
+    // looked at once: it may end meanwhile
+    let end = job.end();
     // a run of several jobs begins to count anew with each: what it moved in all stands in its end
-    let (done, total) = match job.end() {
+    let (done, total) = match &end {
         Some(end) if end.error.is_none() && !end.cancelled => (end.rows, end.rows),
         _ => (job.progress.rows_done(), job.progress.rows_total()),
     };
@@ -84,12 +86,12 @@ fn job_json(job: &Job) -> Value {
         "rows_done": done,
         "rows_total": total,
     });
-    if job.end().is_none() {
+    if end.is_none() {
         let began = job.progress.step_began();
         let passed_us = began.map(|began| strandline_workers::clock::now().0.saturating_sub(began.0));
         row["eta_s"] = json!(passed_us.and_then(|passed_us| eta_s(passed_us, done, total)));
     }
-    if let Some(end) = job.end() {
+    if let Some(end) = end {
         row["ended_at"] = json!(end.ended_at.to_string());
         row["duration_ms"] = json!((end.ended_at.0 - job.asked_at.0).max(0) / 1000);
         row["inputs"] = json!(end.inputs);

@@ -297,15 +297,14 @@ impl JobBook {
     pub(crate) fn finish(&self, job: &Arc<Job>, end: JobEnd) {
         job.progress.end();
         let did_nothing = end.rows == 0 && end.error.is_none() && !end.cancelled;
-        {
-            let mut lists = self.lists.lock();
-            lists.running.retain(|running| !Arc::ptr_eq(running, job));
-            lists.last_run = Some(end.ended_at);
-            if !did_nothing || job.trigger == Trigger::Hand && job.kind == JobKind::Compact {
-                lists.ended.push_front(Arc::clone(job));
-                lists.ended.truncate(REMEMBERED);
-            }
+        let mut lists = self.lists.lock();
+        lists.running.retain(|running| !Arc::ptr_eq(running, job));
+        lists.last_run = Some(end.ended_at);
+        if !did_nothing || job.trigger == Trigger::Hand && job.kind == JobKind::Compact {
+            lists.ended.push_front(Arc::clone(job));
+            lists.ended.truncate(REMEMBERED);
         }
+        // who looks sees it among the ended ones with its end, and who waited for its end sees it there
         job.finish(end);
     }
 }
