@@ -7,9 +7,11 @@ use std::process::Command;
 
 /// Runs a command on a terminal until it has cleared the screen twice, then presses Ctrl-C; prints what was shown.
 const TWO_SCREENS: &str = r"
-import os, pty, sys
+import os, pty, signal, sys
 pid, fd = pty.fork()
 if pid == 0:
+    # what runs in the background of a shell ignores it, and hands that on
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.execv(sys.argv[1], sys.argv[1:])
 seen = b''
 while seen.count(b'\x1b[2J\x1b[H') < 2:
