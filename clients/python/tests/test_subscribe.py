@@ -38,7 +38,9 @@ def test_what_happened_in_a_time_is_told_alone(store: Store) -> None:
     assert [event.data for event in plain] == [2, 3]
     assert [event.data for event in store.scan(stream_type="Timed", occurred_from=end)] == [4, 5]
     named = store.subscription("timed")
-    named.create(stream_type="Timed", occurred_from=begin, occurred_to=end)
+    made = named.create(stream_type="Timed", occurred_from=begin, occurred_to=end, ack_within=7.5)
+    assert dict(made.filter) == {"stream_type": "Timed", "occurred_from": begin, "occurred_to": end}
+    assert made.ack_within_s == 7.5 and abs(datetime.now(UTC) - made.created_at) < timedelta(hours=1)
     assert [one.event.data for one in named.consume(idle=1)] == [2, 3]
     named.delete()
 

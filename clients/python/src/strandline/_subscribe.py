@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Unpack
+from typing import Literal, Unpack, cast
 
 from . import _json as j
 from ._frames import Lines
@@ -58,16 +58,22 @@ class ParkedEvent:
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionStatus:
-    """A named subscription as it is now. Everything up to `position` is acknowledged, parked, or not asked for."""
+    """A named subscription as it is now. Everything up to `position` is acknowledged, parked, or not asked for.
+
+    `filter`: what it was made for; `create` takes the same names.
+    """
 
     name: str
     mode: str
+    filter: SubscribeFilters
+    created_at: datetime
     position: str
     lag_s: float
     consumers: int
     in_flight: int
     waiting: int
     attempts_max: int
+    ack_within_s: float
     parked: tuple[ParkedEvent, ...]
 
     @classmethod
@@ -86,14 +92,22 @@ class SubscriptionStatus:
         return cls(
             name=j.text(row, "name"),
             mode=j.text(row, "mode"),
+            filter=_filters(j.child(row, "filter")),
+            created_at=j.moment(row, "created_at"),
             position=j.text(row, "position"),
             lag_s=float(row.get("lag_s", 0)),
             consumers=j.whole(row, "consumers"),
             in_flight=j.whole(row, "in_flight"),
             waiting=j.whole(row, "waiting"),
             attempts_max=j.whole(row, "attempts_max"),
+            ack_within_s=j.number(row, "ack_within_s"),
             parked=tuple(parked),
         )
+
+
+def _filters(row: j.Object) -> SubscribeFilters:
+    moments = {name: j.moment(row, name) for name in ("occurred_from", "occurred_to") if name in row}
+    return cast(SubscribeFilters, {**row, **moments})
 
 
 class Messages:
