@@ -12,7 +12,7 @@ from . import _json as j
 
 @dataclass(frozen=True, slots=True)
 class JobEnd:
-    """How a job ended."""
+    """How a job ended. `inputs`: segments of the log that it read of, or data files that it replaced."""
 
     ended_at: datetime
     duration_ms: int
