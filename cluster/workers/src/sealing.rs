@@ -27,7 +27,7 @@ pub(crate) enum Sealed {
     /// To its owner, so.
     Ready(BatchBytes),
     /// Nowhere: it was a dry run, which was made.
-    Judged(BatchBytes, AppendOutcome),
+    Judged(BatchBytes, Box<AppendOutcome>),
 }
 
 /// What is said of a refused batch with an erased subject. With its key went what equal events are known by: nobody can say whether a command that is
@@ -74,7 +74,11 @@ impl StoreHandle {
             (Ok(_), Some(erased)) => return Err(erased.into()),
             (Err(error), erased) => return Err(of_erased(error, erased)),
         };
-        if inspect { Ok(Sealed::Judged(trial.batch, judged)) } else { Ok(Sealed::Ready(self.seal(batch).await?)) }
+        if inspect {
+            Ok(Sealed::Judged(trial.batch, Box::new(judged)))
+        } else {
+            Ok(Sealed::Ready(self.seal(batch).await?))
+        }
     }
 
     /// The batch sealed for a judgement; `None`: its stream type is not erasable.

@@ -152,7 +152,7 @@ impl StoreHandle {
         let batch = self.own(batch)?;
         let _appending = self.appending().await;
         let (batch, outcome) = match self.sealed(batch, expected, inspect, &permit).await? {
-            Sealed::Judged(batch, outcome) => (batch, outcome),
+            Sealed::Judged(batch, outcome) => (batch, *outcome),
             Sealed::Ready(batch) => {
                 let outcome = self.submit(batch.clone(), expected, OnError::Abort, inspect, permit).await?;
                 (batch, outcome)
