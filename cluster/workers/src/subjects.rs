@@ -430,9 +430,8 @@ impl StoreHandle {
             (None, Some(subjects)) => Some(subjects.gate.write().await),
             (None, None) => None,
         };
-        let erasing = tokio::task::spawn_blocking(move || -> Result<Vec<Receipt>, SubjectFileError> {
-            let mut receipts = Vec::new();
-            for stream_type in types {
+        let erasing = tokio::task::spawn_blocking(move || {
+            let erase = |stream_type: String| {
                 let head = match wish.kind {
                     SubjectKind::Stream => parts.store.stream_head(&stream_type, &wish.name).ok().flatten(),
                     SubjectKind::Tenant => None,
@@ -440,15 +439,12 @@ impl StoreHandle {
                 let events = head.map_or(0, |head| head.last_seq.0);
                 let tombstone = Tombstone { at_us: clock::now().0, who: wish.who.clone(), events };
                 let subject = Subject { store: parts.store.name().to_owned(), stream_type, name: wish.name.clone() };
-                receipts.extend(keys.erase(&subject, tombstone)?);
-            }
-            Ok(receipts)
+                keys.erase(&subject, tombstone)
+            };
+            erase_each(types, erase, audit)
         });
         let receipts = erasing.await.map_err(|_| NodeError::OutcomeUnknown)?;
         let receipts = receipts.map_err(|error| refusal(error.kind(), error.to_string()))?;
-        for Receipt { subject, tombstone, already, .. } in &receipts {
-            tracing::info!(target: "strandline_audit", store = self.name(), action = "erase", stream_type = subject.stream_type, who = tombstone.who, already);
-        }
         if receipts.is_empty() {
             let why = format!("no erasable stream type holds anything of {word} `{name}`: nothing was erased");
             return Err(refusal(ErrorKind::NotFound, why));
@@ -457,9 +453,54 @@ impl StoreHandle {
     }
 }
 
+/// Type after type. What is done is told before the next one is tried: where that fails, nothing brings back the keys that are gone.
+fn erase_each(
+    types: Vec<String>,
+    mut erase: impl FnMut(String) -> Result<Option<Receipt>, SubjectFileError>,
+    mut tell: impl FnMut(&Receipt),
+) -> Result<Vec<Receipt>, SubjectFileError> {
+    let mut receipts = Vec::new();
+    for stream_type in types {
+        let receipt = erase(stream_type)?;
+        receipt.iter().for_each(&mut tell);
+        receipts.extend(receipt);
+    }
+    Ok(receipts)
+}
+
+/// A line for the operators.
+fn audit(receipt: &Receipt) {
+    let Receipt { subject, tombstone, already, .. } = receipt;
+    tracing::info!(target: "strandline_audit", store = subject.store, action = "erase", stream_type = subject.stream_type, who = tombstone.who, already);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_erased_is_told_also_where_a_later_stream_type_fails() {
+        let types = || ["A", "None", "B", "C"].map(str::to_owned).to_vec();
+        let receipt = |stream_type: &str| {
+            let subject = Subject { store: "s".to_owned(), stream_type: stream_type.to_owned(), name: "n".to_owned() };
+            let tombstone = Tombstone { at_us: 1, who: "w".to_owned(), events: 1 };
+            Receipt { subject, kind: SubjectKind::Stream, tombstone, already: false }
+        };
+        let erasing = |fails: &'static str| {
+            move |stream_type: String| match stream_type.as_str() {
+                of if of == fails => Err(SubjectFileError::NoFolder),
+                "None" => Ok(None),
+                of => Ok(Some(receipt(of))),
+            }
+        };
+        let mut told = Vec::new();
+        let failed = erase_each(types(), erasing("B"), |receipt| told.push(receipt.subject.stream_type.clone()));
+        assert!(matches!(failed, Err(SubjectFileError::NoFolder)));
+        assert_eq!(told, ["A"]);
+        told.clear();
+        let done = erase_each(types(), erasing(""), |receipt| told.push(receipt.subject.stream_type.clone())).unwrap();
+        assert_eq!((told, done), (["A", "B", "C"].map(str::to_owned).to_vec(), ["A", "B", "C"].map(receipt).to_vec()));
+    }
 
     #[test]
     fn a_path_that_is_not_there_yet_is_known_by_where_it_will_be() {
