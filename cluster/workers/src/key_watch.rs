@@ -1,8 +1,8 @@
 //! Looks now and then whether the next start would still get the key of an encrypted store. What is open needs no key service, so nothing else
 //! would find out that it is away before a start fails.
 //!
-//! A look is two small requests to the place of the manifests and one to the provider. It has a thread of its own, which nobody waits for:
-//! a key service that hangs holds up neither the node nor its end.
+//! A look is two small requests to the place of the manifests and one to the provider, each hour one for every key. It has a thread of its own, which
+//! nobody waits for: a key service that hangs holds up neither the node nor its end.
 
 use crate::store::StoreParts;
 use parking_lot::{Condvar, Mutex};
@@ -15,6 +15,8 @@ use strandline_engine::store::Store;
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// While something is wrong.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// One of so many looks opens every key: the provider may have lost what opens an older one.
+const LOOKS_OF_ALL: u32 = 360;
 
 #[derive(Debug, Default)]
 struct End {
@@ -35,7 +37,7 @@ impl KeyWatches {
             let name = store.name().to_owned();
             let thread = std::thread::Builder::new().name("keys".to_owned()).spawn(move || look_after(&store, &end));
             if let Err(error) = thread {
-                tracing::warn!(store = name, "its keys are looked at every hour only: no thread ({error})");
+                tracing::warn!(store = name, "nobody looks after its keys: no thread ({error})");
             }
         }
         watches
@@ -55,7 +57,7 @@ impl Drop for KeyWatches {
 }
 
 fn look_after(store: &Store, end: &End) {
-    let mut was_well = true;
+    let (mut was_well, mut looks) = (true, 0);
     loop {
         let pause = if was_well { LOOK_EVERY } else { LOOK_AGAIN };
         let mut is_near = end.is_near.lock();
@@ -67,7 +69,8 @@ fn look_after(store: &Store, end: &End) {
             return;
         }
         drop(is_near);
-        store.durable().look_at_keys(KeyLook::Current);
+        looks = (looks + 1) % LOOKS_OF_ALL;
+        store.durable().look_at_keys(if looks == 0 { KeyLook::All } else { KeyLook::Current });
         let (trouble, name) = (store.durable().key_trouble(), store.name());
         match &trouble {
             Some(why) if was_well => tracing::warn!(store = name, "the next start would not open the store: {why}"),

@@ -6,7 +6,7 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use strandline_durable::RunKind;
+use strandline_durable::{KeyLook, RunKind};
 use strandline_engine::append::{Answer, AppendError, Expected, OnError};
 use strandline_engine::read::{Order, StreamRead};
 use strandline_engine::verify;
@@ -209,4 +209,21 @@ fn orphans_go_once_they_are_old_enough() {
     assert!(!left.exists());
     store.restart().unwrap();
     assert_eq!(read(&store, 100), Ok(100));
+}
+
+/// A key service that hangs would hold it up for half a minute, and the end of the node with it: the looks at the keys have a thread of their own.
+#[test]
+fn a_sweep_looks_at_no_key() {
+    let sealed =
+        "security.encrypt.at_rest = true, security.kms.provider = 'local', security.kms.key_id = '/keys/of/the/test'";
+    let store = LocalStore::on_memory(declared("/durable", &format!("{SETTINGS}, {sealed}"))).unwrap();
+    let (_, manifests) = store.objects().unwrap();
+    for keyring in manifests.list("keyring").unwrap() {
+        manifests.delete(&keyring.path).unwrap();
+    }
+    store.store().sweep(store.time.now()).unwrap();
+    let durable = store.store().durable();
+    assert_eq!(durable.key_trouble(), None);
+    durable.look_at_keys(KeyLook::Current);
+    assert!(durable.key_trouble().unwrap().contains("gone"));
 }

@@ -47,7 +47,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use strandline_deql::{StoreConfig, Tier};
-use strandline_durable::{CommitError, DurableTier, Folded, KeyLook, ManifestError, Snapshot, Update};
+use strandline_durable::{CommitError, DurableTier, Folded, ManifestError, Snapshot, Update};
 use strandline_event::hash::keyed_hash;
 use strandline_event::{LogIndex, LogKey, Micros, StampedBatch};
 use strandline_hot::HotTier;
@@ -226,7 +226,6 @@ impl Store {
     /// # Errors
     /// The folder cannot be listed, or a file not be removed, or the commit fails; what is left is tried again by the next call.
     pub fn sweep(&self, now: Micros) -> Result<Vec<String>, CommitError> {
-        self.durable.look_at_keys(KeyLook::All);
         let version = self.durable.pin().version().to_le_bytes();
         let job_id = keyed_hash(0, 4, &[&self.entropy.to_le_bytes(), &version]);
         // what has the age of the grace period is over, so that a grace period of 0 is none
