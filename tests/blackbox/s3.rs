@@ -392,10 +392,12 @@ fn an_encrypted_store_lives_on_s3_under_a_key_of_kms() {
     assert!(assert_nothing_planted(store.path()) > 3);
     let away = refused(&store);
     assert!(away.code == 3 && away.stderr.contains("cannot be asked"), "{away:?}");
-    let mut rotate = store.program();
-    rotate.args(["keys", "rotate", "--config"]).arg(store.config());
-    let away = run_command(rotate, b"");
-    assert!(away.code == 3 && away.stderr.contains("cannot be asked"), "{away:?}");
+    for asks in [["keys", "rotate", "--config"], ["manifest", "show", "--config"]] {
+        let mut command = store.program();
+        command.args(asks).arg(store.config());
+        let away = run_command(command, b"");
+        assert!(away.code == 3 && away.stderr.contains("cannot be asked"), "{asks:?}: {away:?}");
+    }
     kms.clear();
     let server = store.start();
     check(&server, 80);

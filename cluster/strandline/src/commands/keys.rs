@@ -30,7 +30,7 @@ fn usage(store: &str, error: &KeyError) -> Failure {
 }
 
 /// Who wraps the keys, or where they lie, may be out of reach: that is no answer.
-fn failed(store: &str, error: &dyn std::fmt::Display, kind: ErrorKind) -> Failure {
+pub(crate) fn failed(store: &str, error: &dyn std::fmt::Display, kind: ErrorKind) -> Failure {
     let text = format!("store {store}: {error}");
     if kind == ErrorKind::Unavailable { Failure::Server(text) } else { Failure::No(text) }
 }

@@ -1,6 +1,6 @@
 //! `strandline manifest show`: the current manifest and its history; also of a store whose node does not start.
 
-use super::keys::provider;
+use super::keys::{failed, provider};
 use super::{offline, serve};
 use crate::cli::ManifestShow;
 use crate::client::Client;
@@ -42,14 +42,15 @@ fn on_disk(options: &ManifestShow, data_dir: &Path) -> Result<Value, Failure> {
 }
 
 fn store(config: &StoreConfig) -> Result<Value, Failure> {
-    let failed = |text: String| Failure::No(format!("store {}: {text}", config.name));
-    let tier = DurableTier::open_read_only(config, provider(config)?).map_err(|e| failed(e.to_string()))?;
+    let tier = DurableTier::open_read_only(config, provider(config)?);
+    let tier = tier.map_err(|error| failed(&config.name, &error, error.kind()))?;
     let pinned = tier.pin();
     let logs = pinned.logs().map(|(key, state)| {
         json!({"stream_type": &*key.stream_type, "bucket": key.bucket, "compacted_through": state.compacted_through.0,
             "known_through": state.known_through.0, "events": state.events})
     });
-    let history = tier.history(HISTORY).map_err(|e| failed(e.to_string()))?.into_iter().map(|version| {
+    let history = tier.history(HISTORY).map_err(|error| failed(&config.name, &error, error.kind()))?;
+    let history = history.into_iter().map(|version| {
         json!({"version": version.version, "epoch": version.epoch, "job_id": format!("{:032x}", version.job_id),
             "committed_at": version.committed_at.to_string(), "files": version.files, "rows": version.rows, "bytes": version.bytes})
     });
