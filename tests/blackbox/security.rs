@@ -465,8 +465,11 @@ fn three_nodes_show_certificates_to_each_other() {
         assert!(told.is_empty() || told[0] == 0x15, "between nodes: {told:?}");
     }
     // another authority without a restart, and a node that comes back with it
-    certificates.replace_by(&Certificates::new());
     nodes.pop().unwrap().stop();
+    certificates.replace_by(&Certificates::new());
+    for url in &urls[..2] {
+        until("it shows and trusts what was read again", || secured(url, &ca, &READ, "").code == 0);
+    }
     nodes.push(Server::start_from(&mut command(3, "node-3")));
     for url in &urls {
         until("all show and trust what was read again", || secured(url, &ca, &APPEND, "").code == 0);
