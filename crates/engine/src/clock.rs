@@ -91,9 +91,7 @@ pub struct LogClock {
 }
 
 impl LogClock {
-    fn new(floor: Micros, last: Micros, [elsewhere, anywhere]: [Arc<AtomicI64>; 2], bell: Arc<Bell>) -> Self {
-        let (in_flight, follows, heard) = (VecDeque::new(), false, Micros::MIN);
-        let state = State { floor, last, seen: last, in_flight, follows, heard };
+    fn new(state: State, [elsewhere, anywhere]: [Arc<AtomicI64>; 2], bell: Arc<Bell>) -> Self {
         Self { state: Mutex::new(state), elsewhere, anywhere, bell }
     }
 
@@ -265,10 +263,25 @@ impl ClosedClocks {
 
     /// The clock of one more log. It starts above everything that was ever closed.
     pub fn open_log(&self) -> Arc<LogClock> {
+        self.open(false)
+    }
+
+    /// The same of a log that another node may lead: of other logs the store may hold newer events than what has come of this one, so nothing of it is
+    /// closed before it is [observed](LogClock::observe).
+    pub fn open_replica(&self) -> Arc<LogClock> {
+        self.open(true)
+    }
+
+    fn open(&self, follows: bool) -> Arc<LogClock> {
         let mut logs = self.logs.write();
-        let floor = logs.floor.max(*self.closed.lock());
+        let (floor, last) = (logs.floor.max(*self.closed.lock()), logs.floor);
+        let seen = if follows { Micros::MIN } else { last };
+        if follows {
+            self.elsewhere.fetch_max(last.0, Ordering::Relaxed);
+        }
+        let state = State { floor, last, seen, in_flight: VecDeque::new(), follows, heard: Micros::MIN };
         let newest = [Arc::clone(&self.elsewhere), Arc::clone(&self.anywhere)];
-        let clock = Arc::new(LogClock::new(floor, logs.floor, newest, Arc::clone(&self.bell)));
+        let clock = Arc::new(LogClock::new(state, newest, Arc::clone(&self.bell)));
         logs.clocks.push(Arc::clone(&clock));
         clock
     }

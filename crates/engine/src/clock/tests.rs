@@ -246,6 +246,24 @@ fn a_leader_whose_clock_is_behind_the_events_of_other_logs_closes_its_own_up_to_
     assert!(orders.assign(NOW, 0, LogIndex(1)) > Micros(9_000));
 }
 
+#[test]
+fn after_a_start_nothing_is_closed_of_a_replica_above_what_has_come_of_it() {
+    // the newest event of all files, which is another log's
+    let clocks = ClosedClocks::new(Micros(1_000));
+    let (calls, orders) = (clocks.open_replica(), clocks.open_replica());
+    assert_eq!(clocks.close(), Micros::MIN, "what its leader has is not known here");
+    calls.observe(Micros(1_000));
+    orders.observe(Micros(500));
+    assert_eq!(clocks.close(), Micros(500));
+    // what was committed while this node was away
+    orders.observe(Micros(800));
+    assert_eq!(clocks.close(), Micros(800));
+    orders.closed_elsewhere(Micros(2_000));
+    assert_eq!((clocks.close(), clocks.newest()), (Micros(1_000), Micros(1_000)));
+    orders.set_leads(true);
+    assert_eq!(orders.peek(Micros(10)), Micros(2_001));
+}
+
 /// A node with a clock that is off.
 struct Node {
     clocks: Arc<ClosedClocks>,

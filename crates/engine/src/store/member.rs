@@ -128,9 +128,7 @@ impl Store {
         });
         let damage = damage.or_else(|| writer.is_none().then(|| Arc::from("it cannot be written")));
         let found = FoundLog { key: key.clone(), sink: None, view, damage, given_up: None };
-        let OpenLog { log, shared, .. } = self.open_found(found, now, &mut report)?;
-        // another node may lead it
-        log.published().clock().set_leads(false);
+        let OpenLog { log, shared, .. } = self.open_found(found, self.closed.open_replica(), now, &mut report)?;
         let mut logs = Logs::clone(&self.logs.load());
         logs.insert(key.clone(), Arc::clone(&shared));
         self.logs.store(Arc::new(logs));

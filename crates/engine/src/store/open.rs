@@ -22,7 +22,7 @@ use super::report::OpenReport;
 use super::setting::Setting;
 use super::{LeftAlone, LogShared, Logs, SettledSnapshot, Store};
 use crate::append::{Log, Rules, Sink};
-use crate::clock::ClosedClocks;
+use crate::clock::{ClosedClocks, LogClock};
 use crate::commands::{Scope, command_key};
 use crate::read::TierSet;
 use crate::read::cursors::Cursors;
@@ -112,7 +112,8 @@ impl Judged {
         let store = Store::new(&options, durable, rules, wal_dir.clone(), tail);
         let mut logs = Vec::new();
         for log in found {
-            logs.push(store.open_found(log, options.now, &mut report)?);
+            let clock = store.closed.open_log();
+            logs.push(store.open_found(log, clock, options.now, &mut report)?);
         }
         let by_key: Logs = logs.iter().map(|log| (log.key.clone(), Arc::clone(&log.shared))).collect();
         store.logs.store(Arc::new(by_key));
@@ -181,7 +182,7 @@ impl Store {
         let mut report = OpenReport::default();
         let known = Known::of(Some(&self.durable.pin()), &Marked::default(), key);
         let found = lost::judge(&place, known, key.clone(), false, &mut report)?;
-        let open = self.open_found(found, now, &mut report)?;
+        let open = self.open_found(found, self.closed.open_log(), now, &mut report)?;
         let mut logs = Logs::clone(&self.logs.load());
         logs.insert(key.clone(), Arc::clone(&open.shared));
         self.logs.store(Arc::new(logs));
@@ -225,6 +226,7 @@ impl Store {
     pub(super) fn open_found(
         &self,
         found: FoundLog,
+        clock: Arc<LogClock>,
         now: Micros,
         report: &mut OpenReport,
     ) -> Result<OpenLog, OpenError> {
@@ -233,7 +235,11 @@ impl Store {
         let watermark = snapshot.watermark(&key);
         let durable_events = snapshot.rows_moved(&key);
         let settled = Arc::new(SettledSnapshot::new(&snapshot, &key));
-        let mut log = Log::new(key.clone(), self.rules(), self.closed.open_log(), settled, watermark);
+        if let Some(state) = snapshot.log(&key) {
+            // what files hold of it is visible
+            clock.observe(state.last_ingested_at);
+        }
+        let mut log = Log::new(key.clone(), self.rules(), clock, settled, watermark);
         log.join(&self.commands);
         let now_view = view.load();
         let end = now_view.last_index();
