@@ -334,10 +334,10 @@ impl StoreReplicas {
 
     /// Up to these moments leaders of other logs have closed them, as far as readers want it: everything that they ask for is visible here by now.
     fn closed_elsewhere(&self, closed: impl Iterator<Item = (LogKey, Micros)>) {
+        let wanted = self.parts.store.closed().wanted(clock::now());
         for (log, moment) in closed {
             if let Some(shared) = self.parts.store.log(&log) {
-                let wanted = self.parts.store.closed().wanted_of(moment, clock::now());
-                shared.published().clock().closed_elsewhere(wanted);
+                shared.published().clock().closed_elsewhere(moment.min(wanted));
             }
         }
     }

@@ -324,19 +324,17 @@ impl ClosedClocks {
         (self.close_from(mark) >= mark).then_some(mark)
     }
 
-    /// What readers want of the moment up to which another node has closed a log that it leads: not above the newest event, but up to what they
-    /// [mark](Self::mark) within half a second.
+    /// How far readers want logs closed that other nodes lead: not above the newest event, but up to what they [mark](Self::mark) within half a second.
     #[must_use]
-    pub fn wanted_of(&self, moment: Micros, now: Micros) -> Micros {
-        moment.min(self.newest().max(now.plus_us(-HEARD_AGO_US)))
+    pub fn wanted(&self, now: Micros) -> Micros {
+        self.newest().max(now.plus_us(-HEARD_AGO_US))
     }
 
-    /// Closes one log for readers of other nodes: where events that are visible here, or are known of elsewhere, are ahead of `now`, up to these. See
-    /// [`LogClock::close`].
+    /// Closes one log for readers of other nodes, who [want](Self::wanted) what they see of it: where moments of any log that are known here are ahead of
+    /// `now`, up to these. See [`LogClock::close`].
     #[must_use]
     pub fn close_for_others(&self, log: &LogClock, now: Micros) -> Micros {
-        let elsewhere = Micros(self.elsewhere.load(Ordering::Relaxed));
-        log.close(now.max(self.newest()).max(elsewhere))
+        log.close(now.max(Micros(self.anywhere.load(Ordering::Relaxed))))
     }
 
     /// Closes at the newest moment that is visible, or below the first event that is in flight. Never falls.

@@ -201,7 +201,7 @@ fn who_leads_with_a_clock_that_is_behind_assigns_above_everything_that_readers_e
     calls_there.observe(newest);
     // what a reader elsewhere is told of the quiet log, and what it takes of that
     let told = orders.close(Micros(9_000));
-    assert_eq!((told, ahead.wanted_of(told, Micros(9_000))), (Micros(9_000), newest));
+    assert_eq!((told, ahead.wanted(Micros(9_000))), (Micros(9_000), newest));
     assert_eq!(ahead.close(), newest, "a reader here");
     // the quiet log is led there from now on
     orders.set_leads(false);
@@ -342,7 +342,7 @@ impl Cluster {
         let moment = at.clocks.close_for_others(&at.logs[log], self.now(leader));
         while self.apply(node, log) {}
         let asker = &self.nodes[node];
-        asker.logs[log].closed_elsewhere(asker.clocks.wanted_of(moment, self.now(node)));
+        asker.logs[log].closed_elsewhere(moment.min(asker.clocks.wanted(self.now(node))));
     }
 
     fn read(&mut self, node: usize) {
