@@ -12,7 +12,7 @@
 use crate::clock;
 use crate::messages::GroupWritten;
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 use strandline_consensus::{Applied, BoxFuture, EntryId, Group, Machine, Pointer, Storage, owner};
@@ -23,11 +23,14 @@ use strandline_engine::store::Store;
 use strandline_event::{LogIndex, LogKey, Micros};
 use strandline_wal::{Last, LeaderId, Membership};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
 
 /// Between attempts to follow the manifest that a pointer names.
 const FOLLOW_PAUSE: Duration = Duration::from_millis(100);
 /// Attempts before the group is told that it cannot go on from the pointer; it sends it again.
 const FOLLOW_TRIES: u32 = 100;
+/// How long a leadership waits for what was proposed before: nobody answers a proposal whose entry came to this node in files.
+const DECIDED_WITHIN: Duration = Duration::from_secs(5);
 
 /// What a group tells the owner of its log.
 pub(crate) enum ReplicaEvent {
@@ -48,6 +51,8 @@ pub(crate) struct Replica {
     group: OnceLock<Arc<Group>>,
     runtime: tokio::runtime::Handle,
     proposals: watch::Sender<Proposals>,
+    /// For those below this number no leadership waits any more.
+    overlooked: AtomicU64,
 }
 
 /// Number of the next proposal, and those of which nobody here knows yet whether they are stored.
@@ -70,7 +75,8 @@ impl Drop for UnderWay {
 impl Replica {
     /// Without a group yet; it gets one before this node leads.
     pub(crate) fn new(runtime: tokio::runtime::Handle) -> Arc<Self> {
-        Arc::new(Self { group: OnceLock::new(), runtime, proposals: watch::Sender::new((0, BTreeSet::new())) })
+        let (proposals, overlooked) = (watch::Sender::new((0, BTreeSet::new())), AtomicU64::new(0));
+        Arc::new(Self { group: OnceLock::new(), runtime, proposals, overlooked })
     }
 
     fn begin(&self) -> UnderWay {
@@ -92,6 +98,28 @@ impl Replica {
         drop(proposals.wait_for(is_decided).await);
     }
 
+    /// Whether something that the owner has given up may still become an entry under the leadership that it is told of anew. Then it is told once
+    /// more when nothing may: before that readers would pass the moments of what is on its way.
+    pub(crate) fn leads_later(self: &Arc<Self>) -> bool {
+        let next = {
+            let proposals = self.proposals.borrow();
+            if proposals.1.range(self.overlooked.load(Ordering::SeqCst)..).next().is_none() {
+                return false;
+            }
+            proposals.0
+        };
+        let replica = Arc::clone(self);
+        self.runtime.spawn(async move {
+            if timeout(DECIDED_WITHIN, replica.decided()).await.is_err() {
+                replica.overlooked.fetch_max(next, Ordering::SeqCst);
+            }
+            if let Some(group) = replica.group.get() {
+                group.tell_again();
+            }
+        });
+        true
+    }
+
     /// The group runs.
     pub(crate) fn runs(&self, group: Arc<Group>) {
         // set once, by who opened it
@@ -106,11 +134,12 @@ impl Replica {
                 Some(group) => owner::propose(&group, &batches).await,
                 None => Err(GroupLost::Nothing(Arc::from("the group of this log does not run here yet"))),
             };
-            drop(under_way);
             if let Err(lost) = proposed {
                 // an owner that has stopped waits for nothing
                 let _ = events.send(GroupWritten::Replica(ReplicaEvent::Lost(batches.leader, batches.number, lost)));
             }
+            // last: who waits for it has been told before
+            drop(under_way);
         });
     }
 
@@ -287,6 +316,25 @@ mod tests {
             drop(first);
             deciding.await;
             drop(later);
+        });
+    }
+
+    #[test]
+    fn who_is_told_anew_that_it_leads_waits_for_what_it_has_given_up() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let replica = Replica::new(tokio::runtime::Handle::current());
+            assert!(!replica.leads_later(), "nothing is under way");
+            let given_up = replica.begin();
+            assert!(replica.leads_later());
+            drop(given_up);
+            assert!(!replica.leads_later());
+            let unanswered = replica.begin();
+            replica.overlooked.store(replica.proposals.borrow().0, Ordering::SeqCst);
+            assert!(!replica.leads_later(), "it was waited for long enough");
+            let given_up = replica.begin();
+            assert!(replica.leads_later());
+            drop((given_up, unanswered));
         });
     }
 }

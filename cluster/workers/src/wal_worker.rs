@@ -306,7 +306,11 @@ impl WalWorker {
                 }
                 self.untold_to.push(applied);
             }
-            ReplicaEvent::Leads(first) => self.parts.driver.lead(first.leader, first.number, first.index),
+            ReplicaEvent::Leads(first) => {
+                if !self.parts.io.replica.as_ref().is_some_and(Replica::leads_later) {
+                    self.parts.driver.lead(first.leader, first.number, first.index);
+                }
+            }
             ReplicaEvent::Follows => {
                 let lost = GroupLost::Unknown(Arc::from("this node leads the log no more"));
                 self.spans.abandoned();
