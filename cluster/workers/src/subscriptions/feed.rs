@@ -41,6 +41,8 @@ const PAUSE_MAX: Duration = Duration::from_millis(50);
 
 /// The pump waits no longer for leaders of other logs before it reads what it can.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
+/// A log that is closed so far below the newest event has not been heard of since the node started: what is between is history.
+const FAR_BACK_US: i64 = 10_000_000;
 /// Pause before it asks them again, doubled up to [`LOOK_AGAIN`] while nothing comes of it.
 const HELD_BACK_PAUSE: Duration = Duration::from_millis(20);
 
@@ -263,11 +265,31 @@ impl Feed {
         self.state.lock().notices.after(number)
     }
 
+    /// Whether the order ends long before the newest event.
+    fn is_far_back(&self) -> bool {
+        let closed = self.store.closed();
+        closed.newest().0.saturating_sub(closed.close().0) > FAR_BACK_US
+    }
+
+    /// What is closed by now is not read for all: followers who want it read it by themselves.
+    fn begin_behind_history(&self) {
+        let (end, mut state) = (Position::end_of(self.store.closed().close()), self.state.lock());
+        if end > state.ring.end() {
+            state.ring = Ring::new(end, RING);
+            drop(state);
+            self.tell();
+        }
+    }
+
     async fn pump(&self) {
-        let mut pause = HELD_BACK_PAUSE;
+        let (mut pause, mut is_far_back) = (HELD_BACK_PAUSE, self.is_far_back());
         loop {
             if let Some(closes) = self.closes.get().filter(|_| !self.is_closing()) {
                 let _ = timeout(CLOSE_WITHIN, closes.close_up()).await;
+            }
+            if is_far_back {
+                is_far_back = self.is_far_back();
+                self.begin_behind_history();
             }
             self.bell.is_wanted.store(true, Ordering::SeqCst);
             let after = self.state.lock().ring.end();
