@@ -308,7 +308,11 @@ impl StoreReplicas {
         }
         self.check_holds_all()?;
         let is_asked = |log: &LogKey| stream_type.is_none_or(|name| *log.stream_type == *name);
-        self.confirm_logs(self.logs(|log, placement| asked(log, placement, is_asked(log)))).await
+        self.confirm_logs(self.logs(|log, placement| asked(log, placement, is_asked(log)))).await?;
+        if stream_type.is_none() {
+            Box::pin(self.close_quiet()).await;
+        }
+        Ok(())
     }
 
     /// The same of the log of one stream.

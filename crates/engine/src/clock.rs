@@ -207,7 +207,9 @@ impl LogClock {
         self.state.lock().last
     }
 
-    fn seen(&self) -> Micros {
+    /// The largest moment that is visible.
+    #[must_use]
+    pub fn seen(&self) -> Micros {
         self.state.lock().seen
     }
 }

@@ -50,3 +50,21 @@ fn every_node_gives_events_while_other_logs_are_quiet() {
     drop((stream, streams));
     nodes.stop_all();
 }
+
+/// Nobody has an event of these types: their logs are made while others are appended to and read.
+#[test]
+fn a_page_of_the_global_order_has_what_was_acknowledged_before_while_logs_begin_and_are_quiet() {
+    let mut nodes = Nodes::new(3, KEYS, &[]);
+    for stream_type in ["Invoice", "Call"] {
+        assert!(append(&nodes, 1, stream_type, 0));
+    }
+    for at in 1..=12 {
+        let node = 1 + at as usize % 3;
+        nodes.http(node).post("stream-types", &json!({ "name": format!("New{at}") })).expect(201);
+        assert!(append(&nodes, 1 + node % 3, "Call", at));
+        for node in 1..=3 {
+            assert_eq!(nodes.http(node).global().len() as u64, at + 2, "node {node}");
+        }
+    }
+    nodes.stop_all();
+}

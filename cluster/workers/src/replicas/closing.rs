@@ -6,18 +6,26 @@
 //! ```
 //!
 //! Without it an event of one log would wait for the next one of every other. Its questions are bounded: a thousand a second, about one log each.
+//!
+//! Who reads the order once has the leaders asked before (`confirm`), and again where a quiet log is closed too low all the same: its leader's clock is behind
+//! and has not heard of the newest event, or it begins to lead in this moment, or the log's group is being made.
 
-use super::StoreReplicas;
+use super::{CONFIRM_WITHIN, StoreReplicas};
+use crate::clock;
 use crate::subscriptions::Closes;
 use futures_util::future::join_all;
 use std::sync::Weak;
 use std::time::Duration;
 use strandline_consensus::{BoxFuture, GroupId, Leadership};
 use strandline_event::{LogKey, Micros};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep, timeout};
 
 /// Time between two rounds of questions, for each log that is asked about.
 const PAUSE_A_LOG: Duration = Duration::from_millis(1);
+/// The same for who reads the order once.
+const PAUSE: Duration = Duration::from_millis(5);
+/// A log that has had no event for so long is quiet. Of one that has the order ends before what is on its way, and nobody waits for that.
+const QUIET_US: i64 = 100_000;
 
 /// A store's answer to who follows it.
 pub(super) struct ClosesUp(pub(super) Weak<StoreReplicas>);
@@ -40,11 +48,15 @@ impl Closes for ClosesUp {
 impl StoreReplicas {
     /// Logs that other nodes lead, and that are closed here below what is visible of others.
     fn holding_back(&self) -> Vec<LogKey> {
-        let newest = self.parts.store.closed().newest();
+        self.closed_below(self.parts.store.closed().newest(), Micros(i64::MAX))
+    }
+
+    /// Those that are closed here below a moment and have had no event since another one.
+    fn closed_below(&self, moment: Micros, since: Micros) -> Vec<LogKey> {
         let mut held = Vec::new();
         for log in self.parts.store.logs() {
-            let follows = !log.published().clock().leads();
-            if follows && log.published().clock().close(newest) < newest {
+            let its = log.published().clock();
+            if !its.leads() && its.seen() <= since && its.close(moment) < moment {
                 held.push(log.key.clone());
             }
         }
@@ -53,9 +65,32 @@ impl StoreReplicas {
 
     async fn close_up(&self) {
         let held = self.holding_back();
-        if held.is_empty() || !self.may_ask(held.len()) {
-            return;
+        if !held.is_empty() && self.may_ask(held.len()) {
+            self.ask(held).await;
         }
+    }
+
+    /// What is visible here by now is in the order that is read next.
+    pub(super) async fn close_quiet(&self) {
+        let closed = self.parts.store.closed();
+        let newest = closed.newest();
+        let closing = async {
+            // it does not fall again, whatever log is opened before the read
+            while closed.close() < newest {
+                let held = self.closed_below(newest, clock::now().plus_us(-QUIET_US));
+                if held.is_empty() {
+                    return;
+                }
+                sleep(PAUSE).await;
+                self.ask(held).await;
+            }
+        };
+        // a log that nobody can close in time does not keep from reading what is before
+        let _ = timeout(CONFIRM_WITHIN, closing).await;
+    }
+
+    /// Closes logs as far as their leaders say.
+    async fn ask(&self, held: Vec<LogKey>) {
         let asked = held.into_iter().map(|log| async move {
             let moment = self.closed_by_leader(&log).await;
             moment.map(|moment| (log, moment))
