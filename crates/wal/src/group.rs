@@ -77,6 +77,8 @@ pub struct Group {
     pub(crate) proof: Option<Proof>,
     /// Bytes of its frames, once it is closed: without the zeros behind them.
     pub(crate) frames_end: usize,
+    /// Frames whose headers say already what they will: of a group that was opened again, all but the last.
+    pub(crate) finished: usize,
     pub(crate) memory: GroupMemory,
 }
 
@@ -168,9 +170,11 @@ impl Group {
         self.memory.buf.pad_to(BLOCK_BYTES);
     }
 
-    /// Opens it again where its frames end: nothing of it was written, and more goes with it.
+    /// Opens it again where its frames end: nothing of it was written, and more goes with it. The group before it stays the one that it is, so what
+    /// headers say of that stays too.
     pub(crate) fn reopen(&mut self) {
         self.memory.buf.set_len(self.frames_end);
+        self.finished = self.memory.frames.len().saturating_sub(1);
         if let Some(last) = self.memory.frames.last() {
             let at = *last as usize;
             unfinish(&mut self.memory.buf[at..at + HEADER_BYTES]);
@@ -215,7 +219,7 @@ impl Group {
         let proof = self.proof.map_or(usize::MAX, |proof| proof.at);
         let proven_below = if syncs { self.last_number() } else { synced_below };
         let last = self.memory.frames.len().saturating_sub(1 + usize::from(self.proof.is_some()));
-        for (i, at) in self.memory.frames.iter().enumerate() {
+        for (i, at) in self.memory.frames.iter().enumerate().skip(self.finished) {
             let at = *at as usize;
             let (below, is_last) = if at < proof { (synced_below, i == last) } else { (proven_below, true) };
             finish(&mut self.memory.buf[at..at + HEADER_BYTES], below, is_last);

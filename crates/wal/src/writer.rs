@@ -392,6 +392,7 @@ impl LogWriter {
             needs_proof: false,
             proof: None,
             frames_end: 0,
+            finished: 0,
             memory: self.memory.pop().unwrap_or_else(GroupMemory::new),
         }
     }

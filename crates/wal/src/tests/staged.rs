@@ -1,7 +1,9 @@
 //! The group behind the one in flight: handed over ahead of its turn, and taken back while it has not begun.
 
 use super::*;
+use crate::crash_disk::Faults;
 use crate::files::LogFiles;
+use crate::frame::FLAG_LAST;
 use std::sync::mpsc::{Sender, channel};
 
 /// Keeps what it is handed.
@@ -38,6 +40,12 @@ fn staged(rig: &mut Rig, writer: &mut LogWriter, wanted: &mut Vec<(LogIndex, Vec
     held.0.into_inner()
 }
 
+/// What the header of each frame says: below which group all are on the disk, and whether it is the last of its own.
+fn said(group: &Group) -> Vec<(GroupNo, bool)> {
+    let headers = group.memory.frames.iter().map(|at| FrameHeader::decode(&group.bytes()[*at as usize..]).unwrap());
+    headers.map(|header| (header.synced_below, header.has(FLAG_LAST))).collect()
+}
+
 fn write(rig: &Rig, writer: &mut LogWriter, group: Group) {
     let back = Arc::new(Mutex::new(None));
     let cell = Arc::clone(&back);
@@ -56,6 +64,8 @@ fn what_is_staged_takes_in_what_comes_until_it_begins() {
         for round in 1..4 {
             let groups = staged(&mut rig, &mut writer, &mut wanted);
             assert_eq!(groups.iter().map(Group::frames).collect::<Vec<_>>(), [1, 5]);
+            let number = groups[1].number();
+            assert_eq!(said(&groups[1]), [false, false, false, false, true].map(|is_last| (number, is_last)));
             for group in groups {
                 assert!(writer.is_in_flight());
                 write(&rig, &mut writer, group);
@@ -151,6 +161,33 @@ fn one_that_waits_for_room_keeps_its_place() {
     }
     assert_eq!(entries(&rig.open().view).len(), 2);
     assert_eq!(rig.fatal.load(Ordering::SeqCst), 0);
+}
+
+#[test]
+fn behind_one_that_failed_nothing_is_written() {
+    let mut rig = Rig::new(small_config());
+    let mut writer = rig.writer();
+    rig.push(&mut writer, &[1; 30 << 10]);
+    rig.disk.set_capacity(Some(0));
+    let first = writer.take_group().unwrap();
+    rig.push(&mut writer, b"two");
+    let second = writer.take_next().unwrap();
+    let (path, offset) = (second.segment.path().to_owned(), usize::try_from(second.offset()).unwrap());
+    let failed = Arc::new(AtomicUsize::new(0));
+    for group in [first, second] {
+        let failed = Arc::clone(&failed);
+        let done = move |result: Result<Group, GroupFailed>| {
+            failed.fetch_add(usize::from(result.is_err()), Ordering::SeqCst);
+        };
+        rig.io.submit(group, Box::new(done));
+    }
+    rig.disk.set_capacity(None);
+    rig.disk.set_faults(Faults { syncs_until_failure: Some(0), ..Faults::default() });
+    assert_eq!(rig.io.retry_stalled(), 0);
+    assert_eq!((failed.load(Ordering::SeqCst), rig.fatal.load(Ordering::SeqCst)), (2, 1));
+    let written = rig.disk.contents(&path).unwrap();
+    assert!(written[offset - (30 << 10)..offset].contains(&1), "the first one was");
+    assert!(written[offset..].iter().all(|byte| *byte == 0));
 }
 
 fn sends(to: &Sender<Group>) -> OnCommit {
