@@ -21,7 +21,7 @@ use strandline_engine::append::{GroupLost, ReplicatedGroup};
 use strandline_engine::compact::trim_rule;
 use strandline_engine::store::Store;
 use strandline_event::{LogIndex, LogKey, Micros};
-use strandline_wal::{Last, LeaderId, Membership};
+use strandline_wal::{Last, Membership};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
@@ -41,7 +41,7 @@ pub(crate) enum ReplicaEvent {
     /// It leads no more.
     Follows,
     /// A proposal does not come back.
-    Lost(LeaderId, u64, GroupLost),
+    Lost(ReplicatedGroup, GroupLost),
     /// The manifest holds what this replica has not seen: the log goes on there.
     Jump(oneshot::Sender<()>),
 }
@@ -136,7 +136,7 @@ impl Replica {
             };
             if let Err(lost) = proposed {
                 // an owner that has stopped waits for nothing
-                let _ = events.send(GroupWritten::Replica(ReplicaEvent::Lost(batches.leader, batches.number, lost)));
+                let _ = events.send(GroupWritten::Replica(ReplicaEvent::Lost(batches, lost)));
             }
             // last: who waits for it has been told before
             drop(under_way);

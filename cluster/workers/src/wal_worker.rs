@@ -317,8 +317,8 @@ impl WalWorker {
                 let done = self.parts.driver.abandon(&lost);
                 self.untold.push(done);
             }
-            ReplicaEvent::Lost(leader, number, lost) => {
-                if self.parts.driver.has_in_flight(leader, number) {
+            ReplicaEvent::Lost(proposed, lost) => {
+                if self.parts.driver.has_proposed(&proposed) {
                     self.spans.abandoned();
                     let done = self.parts.driver.abandon(&lost);
                     self.untold.push(done);

@@ -130,7 +130,7 @@ impl Owner {
         tokio::spawn(async move {
             if let Err(lost) = owner::propose(&group, &batches).await {
                 let mut driver = me.driver.lock();
-                if driver.has_in_flight(batches.leader, batches.number) {
+                if driver.has_proposed(&batches) {
                     let done = driver.abandon(&lost);
                     drop(driver);
                     release(done);

@@ -14,7 +14,7 @@ use crate::append::error::{AppendError, Refusal};
 use crate::append::files::{FilesCommitted, FilesFailed};
 use crate::append::log::{Decision, Log};
 use crate::append::outcome::Answer;
-use crate::append::replicated::{Committed, GroupLost};
+use crate::append::replicated::{Committed, GroupLost, ReplicatedGroup};
 use crate::append::request::AppendRequest;
 use crate::append::rules::Rules;
 use crate::append::settled::Settled;
@@ -166,7 +166,14 @@ impl<R> LogDriver<R> {
         done
     }
 
-    /// Whether what is on its way is this proposal.
+    /// Whether what is on its way is this proposal. One that was given up may hear of its end while another one is on its way to the same place,
+    /// where leadership was told anew.
+    #[must_use]
+    pub fn has_proposed(&self, group: &ReplicatedGroup) -> bool {
+        matches!(&self.sink, Sink::Replicated(writer) if writer.has_proposed(group))
+    }
+
+    /// Whether something is on its way to this place.
     #[must_use]
     pub fn has_in_flight(&self, leader: LeaderId, number: u64) -> bool {
         matches!(&self.sink, Sink::Replicated(writer) if writer.is_proposed(leader, number))

@@ -126,10 +126,17 @@ impl ReplicatedWriter {
         !self.pending.is_empty()
     }
 
-    /// Whether this entry is on its way from here.
+    /// Whether an entry of this leadership and number is on its way from here.
     pub(crate) fn is_proposed(&self, leader: LeaderId, number: u64) -> bool {
         self.in_flight.as_ref().is_some_and(|flying| flying.number == number)
             && self.leads.as_ref().is_some_and(|leads| leads.leader == leader)
+    }
+
+    /// Whether this proposal is on its way from here, and not one that was judged for the same place later.
+    pub(crate) fn has_proposed(&self, group: &ReplicatedGroup) -> bool {
+        let first = made(group.batches.iter().map(|(_, batch, _)| batch));
+        self.is_proposed(group.leader, group.number)
+            && self.in_flight.as_ref().is_some_and(|flying| flying.made == first)
     }
 
     /// This node leads: everything up to entry `number`, at `index`, is applied.

@@ -282,3 +282,20 @@ fn a_late_word_of_a_leadership_gives_no_index_twice() {
     assert!(matches!(refusal(&answers[0].1), AppendError::OutcomeUnknown { .. }));
     assert_eq!(refusal(&append(&mut driver, "a", Expected::Empty, 2).unwrap().1).kind(), ErrorKind::NotLeader);
 }
+
+/// The word of a proposal that was given up comes late: another one is on its way to its place, which nobody may call not stored for that.
+#[test]
+fn what_is_heard_of_a_proposal_that_was_given_up_is_not_said_of_the_next_one() {
+    let mut driver = driver();
+    driver.lead(ME, 1, LogIndex(1));
+    assert!(append(&mut driver, "a", Expected::Empty, 1).is_none());
+    let given_up = take(&mut driver);
+    assert!(driver.has_proposed(&given_up));
+    let answers = driver.abandon(&GroupLost::Unknown(Arc::from("the log went on from files"))).release();
+    assert_eq!((answers.len(), driver.has_proposed(&given_up)), (1, false));
+    driver.lead(ME, 1, LogIndex(1));
+    assert!(append(&mut driver, "b", Expected::Empty, 2).is_none());
+    let next = take(&mut driver);
+    assert_eq!((next.leader, next.number), (given_up.leader, given_up.number));
+    assert!(driver.has_proposed(&next) && !driver.has_proposed(&given_up));
+}
