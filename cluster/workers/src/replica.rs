@@ -36,14 +36,24 @@ const DECIDED_WITHIN: Duration = Duration::from_secs(5);
 pub(crate) enum ReplicaEvent {
     /// Committed entries; answered when readers see them.
     Applied(Vec<Applied>, oneshot::Sender<()>),
-    /// This node leads from this entry on.
-    Leads(EntryId),
+    /// This node leads from this entry on. What comes with it goes when that is heard.
+    Leads(EntryId, Unheard),
     /// It leads no more.
     Follows,
     /// A proposal does not come back.
     Lost(ReplicatedGroup, GroupLost),
     /// The manifest holds what this replica has not seen: the log goes on there.
     Jump(oneshot::Sender<()>),
+}
+
+/// Words that their hearer has not come to: each holds a clone until it has.
+#[derive(Clone, Default)]
+pub(crate) struct Unheard(Arc<()>);
+
+impl Unheard {
+    fn is_any(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
 }
 
 /// The group of a log, as its owner needs it.
@@ -183,6 +193,8 @@ pub(crate) struct LogMachine {
     pub(crate) events: mpsc::UnboundedSender<GroupWritten>,
     /// The group was once where it should be.
     pub(crate) established: AtomicBool,
+    /// Words that this node leads which the owner has not heard yet.
+    pub(crate) unheard: Unheard,
     pub(crate) all: Weak<dyn JumpAll>,
 }
 
@@ -241,15 +253,20 @@ impl Machine for LogMachine {
 
     fn leads(&self, first: Option<EntryId>) {
         match first {
-            Some(first) if self.established.load(Ordering::SeqCst) => drop(self.tell(ReplicaEvent::Leads(first))),
+            Some(first) if self.established.load(Ordering::SeqCst) => {
+                self.tell(ReplicaEvent::Leads(first, self.unheard.clone()));
+            }
             // it hears it again once the group is where it should be
             Some(_) => {}
             None => drop(self.tell(ReplicaEvent::Follows)),
         }
     }
 
-    /// Before the group is where it should be its owner was told nothing.
+    /// Before the group is where it should be its owner was told nothing, and what a busy one has not heard yet it has not given up.
     fn acts(&self) -> bool {
+        if self.unheard.is_any() {
+            return true;
+        }
         let shared = self.store.log(&self.log).filter(|_| self.established.load(Ordering::SeqCst));
         shared.is_none_or(|shared| shared.published().clock().leads())
     }
@@ -300,6 +317,24 @@ fn pointer_of(body: &[u8]) -> Option<(u64, LogIndex)> {
 mod tests {
     use super::*;
     use futures_util::FutureExt;
+
+    #[test]
+    fn a_word_is_unheard_until_who_hears_it_has_done_with_it() {
+        let (unheard, (told, mut heard)) = (Unheard::default(), mpsc::unbounded_channel());
+        assert!(!unheard.is_any());
+        for _ in 0..2 {
+            assert!(told.send(unheard.clone()).is_ok());
+        }
+        for is_left in [true, false] {
+            let word = heard.try_recv().unwrap();
+            assert!(unheard.is_any());
+            drop(word);
+            assert_eq!(unheard.is_any(), is_left);
+        }
+        assert!(told.send(unheard.clone()).is_ok());
+        drop(heard);
+        assert!(!unheard.is_any(), "nobody is there to hear it");
+    }
 
     #[test]
     fn who_waits_for_proposals_waits_for_earlier_ones_alone() {

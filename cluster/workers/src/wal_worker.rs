@@ -306,10 +306,11 @@ impl WalWorker {
                 }
                 self.untold_to.push(applied);
             }
-            ReplicaEvent::Leads(first) => {
+            ReplicaEvent::Leads(first, unheard) => {
                 if !self.parts.io.replica.as_ref().is_some_and(Replica::leads_later) {
                     self.parts.driver.lead(first.leader, first.number, first.index);
                 }
+                drop(unheard);
             }
             ReplicaEvent::Follows => {
                 let lost = GroupLost::Unknown(Arc::from("this node leads the log no more"));

@@ -12,7 +12,7 @@ use super::StoreReplicas;
 use crate::clock;
 use crate::data_dir::{DataDirError, at, make_own_folder, own_file, sync_parent};
 use crate::registry::StreamTypeEntry;
-use crate::replica::{JumpAll, LogMachine, Replica};
+use crate::replica::{JumpAll, LogMachine, Replica, Unheard};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -132,6 +132,7 @@ impl StoreReplicas {
             opened: through,
             events: channel.0.clone(),
             established: AtomicBool::new(false),
+            unheard: Unheard::default(),
             all,
         });
         let replica = Replica::new(tokio::runtime::Handle::current());
