@@ -1,6 +1,7 @@
 //! Write, crash, recover, in a loop, by seed: everything acknowledged is read back, in order; nothing that was not pushed
 //! appears; the log goes on.
 
+use super::staged::Held;
 use super::*;
 use crate::crash_disk::{Dice, Faults};
 
@@ -13,12 +14,15 @@ struct History {
     /// Entries below are trimmed, or may be.
     trimmed: LogIndex,
     next_value: u32,
+    /// Groups are handed over behind the one that is on its way.
+    stages: bool,
 }
 
 impl History {
     fn new(config: LogConfig, seed: u64) -> Self {
         let (pushed, dice) = (Vec::new(), Dice::new(seed));
-        Self { rig: Rig::new(config), dice, pushed, acknowledged: 0, trimmed: LogIndex::ZERO, next_value: 0 }
+        let rig = Rig::new(config);
+        Self { rig, dice, pushed, acknowledged: 0, trimmed: LogIndex::ZERO, next_value: 0, stages: false }
     }
 
     fn entry(&mut self, writer: &mut LogWriter) {
@@ -57,12 +61,40 @@ impl History {
     }
 
     fn commit(&mut self, writer: &mut LogWriter) -> bool {
-        let whole = self.rig.commit(writer);
+        let whole = if self.stages { self.commit_staged(writer) } else { self.rig.commit(writer) };
         let through = writer.durable();
         let acknowledged =
             self.pushed.iter().take_while(|(index, _)| through.is_some_and(|id| *index <= id.index)).count();
         self.acknowledged = self.acknowledged.max(acknowledged);
         whole
+    }
+
+    /// While groups are on their way and wait for their turn, more comes: entries, which go with what has not begun, seals and trims.
+    fn commit_staged(&mut self, writer: &mut LogWriter) -> bool {
+        let held = Held::default();
+        for _ in 0..self.dice.below(20) {
+            held.take_from(writer);
+            match self.dice.below(6) {
+                0 => drop(writer.seal()),
+                1 if self.trim(writer) => {}
+                2 | 3 => {
+                    writer.reopen_next(&held);
+                    (0..self.dice.below(4)).for_each(|_| self.entry(writer));
+                }
+                _ => {
+                    if held.first().is_some_and(|group| !self.rig.write(writer, group)) {
+                        return false;
+                    }
+                }
+            }
+        }
+        loop {
+            held.take_from(writer);
+            let Some(group) = held.first() else { return true };
+            if !self.rig.write(writer, group) {
+                return false;
+            }
+        }
     }
 
     fn check(&mut self, opened: &OpenedLog, about: &str) {
@@ -151,6 +183,18 @@ fn what_is_acknowledged_in_an_encrypted_log_survives_a_power_cut() {
     for seed in seeds() {
         let config = LogConfig { keys: Some(Arc::clone(&keys)), checksum: seed % 3 != 0, ..small_config() };
         History::new(config, seed).run(&format!("seed {seed}"), true);
+    }
+}
+
+#[test]
+fn what_is_acknowledged_while_groups_wait_for_their_turn_survives_a_power_cut() {
+    let keys = strandline_keys::testing::store_keys(1);
+    for seed in seeds() {
+        let keys = seed.is_multiple_of(2).then(|| Arc::clone(&keys));
+        let config = LogConfig { keys, checksum: !seed.is_multiple_of(5), ..small_config() };
+        let mut history = History::new(config, seed);
+        history.stages = true;
+        history.run(&format!("seed {seed}"), true);
     }
 }
 

@@ -100,19 +100,23 @@ impl Rig {
     /// Everything pushed goes to the disk; false if the disk failed.
     fn commit(&self, writer: &mut LogWriter) -> bool {
         while let Some(group) = writer.take_group() {
-            let back = Arc::new(Mutex::new(None));
-            let cell = Arc::clone(&back);
-            self.io.submit(group, Box::new(move |done| *cell.lock() = Some(done)));
-            let done = back.lock().take();
-            match done {
-                Some(Ok(group)) => {
-                    let (path, end) = (group.segment.path().to_owned(), group.end());
-                    writer.committed(group);
-                    self.disk.acknowledge(&path, end);
-                }
-                _ => return false,
+            if !self.write(writer, group) {
+                return false;
             }
         }
+        true
+    }
+
+    /// One group goes to the disk; false if the disk failed.
+    fn write(&self, writer: &mut LogWriter, group: Group) -> bool {
+        let back = Arc::new(Mutex::new(None));
+        let cell = Arc::clone(&back);
+        self.io.submit(group, Box::new(move |done| *cell.lock() = Some(done)));
+        let done = back.lock().take();
+        let Some(Ok(group)) = done else { return false };
+        let (path, end) = (group.segment.path().to_owned(), group.end());
+        writer.committed(group);
+        self.disk.acknowledge(&path, end);
         true
     }
 }

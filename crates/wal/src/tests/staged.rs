@@ -8,7 +8,21 @@ use std::sync::mpsc::{Sender, channel};
 
 /// Keeps what it is handed.
 #[derive(Default)]
-struct Held(Mutex<Vec<Group>>);
+pub(super) struct Held(Mutex<Vec<Group>>);
+
+impl Held {
+    /// What the writer has for the disk.
+    pub(super) fn take_from(&self, writer: &mut LogWriter) {
+        let group = writer.take_group().or_else(|| writer.take_next());
+        self.0.lock().extend(group);
+    }
+
+    /// The one whose turn it is begins.
+    pub(super) fn first(&self) -> Option<Group> {
+        let mut groups = self.0.lock();
+        (!groups.is_empty()).then(|| groups.remove(0))
+    }
+}
 
 impl LogIo for Held {
     fn submit(&self, group: Group, _: OnCommit) {
@@ -46,14 +60,6 @@ fn said(group: &Group) -> Vec<(GroupNo, bool)> {
     headers.map(|header| (header.synced_below, header.has(FLAG_LAST))).collect()
 }
 
-fn write(rig: &Rig, writer: &mut LogWriter, group: Group) {
-    let back = Arc::new(Mutex::new(None));
-    let cell = Arc::clone(&back);
-    rig.io.submit(group, Box::new(move |done| *cell.lock() = Some(done)));
-    let group = back.lock().take().unwrap().unwrap();
-    writer.committed(group);
-}
-
 #[test]
 fn what_is_staged_takes_in_what_comes_until_it_begins() {
     let keys = strandline_keys::testing::store_keys(1);
@@ -68,7 +74,7 @@ fn what_is_staged_takes_in_what_comes_until_it_begins() {
             assert_eq!(said(&groups[1]), [false, false, false, false, true].map(|is_last| (number, is_last)));
             for group in groups {
                 assert!(writer.is_in_flight());
-                write(&rig, &mut writer, group);
+                assert!(rig.write(&mut writer, group));
             }
             assert!(!writer.is_in_flight() && !writer.has_pending());
             assert_eq!(writer.durable().map(|id| id.index), wanted.last().map(|entry| entry.0));
@@ -87,7 +93,7 @@ fn one_that_was_never_written_is_not_there_and_the_log_goes_on() {
     let mut writer = rig.writer();
     let mut wanted = Vec::new();
     let first = staged(&mut rig, &mut writer, &mut wanted).remove(0);
-    write(&rig, &mut writer, first);
+    assert!(rig.write(&mut writer, first));
     drop(writer);
     wanted.truncate(1);
     let mut writer = rig.writer();
@@ -109,7 +115,7 @@ fn what_begins_a_segment_or_has_no_checksum_is_not_staged() {
         }
         rig.push(&mut writer, b"behind it");
         assert!(writer.take_next().is_none());
-        write(&rig, &mut writer, first);
+        assert!(rig.write(&mut writer, first));
         assert!(rig.commit(&mut writer));
         assert_eq!(entries(&rig.open().view).len(), 2);
     }
@@ -129,8 +135,8 @@ fn a_sealed_segment_takes_nothing_more_into_a_group_that_is_staged() {
     assert_eq!(next.index, sealed.next());
     let second = held.0.into_inner().remove(0);
     assert!(second.segment() < next.loc.segment);
-    write(&rig, &mut writer, first);
-    write(&rig, &mut writer, second);
+    assert!(rig.write(&mut writer, first));
+    assert!(rig.write(&mut writer, second));
     assert!(rig.commit(&mut writer));
     assert_eq!(entries(&rig.open().view).len(), 3);
 }
