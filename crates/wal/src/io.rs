@@ -263,12 +263,13 @@ impl Inbox {
 
 /// Takes the first group of each log: one behind it can still be taken back until that is durable.
 fn take_firsts(groups: &mut Vec<Submission>, batch: &mut Vec<Submission>) {
+    batch.append(groups);
     let mut at = 0;
-    while let Some(next) = groups.get(at) {
-        if has_one_of(batch, &next.group.files) {
-            at += 1;
+    while let Some(next) = batch.get(at) {
+        if has_one_of(&batch[..at], &next.group.files) {
+            groups.push(batch.remove(at));
         } else {
-            batch.push(groups.remove(at));
+            at += 1;
         }
     }
 }
