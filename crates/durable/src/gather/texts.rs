@@ -15,6 +15,11 @@ use strandline_event::Field;
 /// Instead of a length: the row has no text.
 const NONE: u32 = u32::MAX;
 
+/// A text that is too long for any column keeps a length that is, too.
+const fn length(bytes: usize) -> u32 {
+    if bytes < NONE as usize { bytes as u32 } else { NONE - 1 }
+}
+
 /// Nothing where nobody looked.
 #[derive(Default)]
 pub(super) struct Texts<'a> {
@@ -47,7 +52,7 @@ impl<'a> Texts<'a> {
         let Self { at, lengths, .. } = self;
         at.extend(visits.iter().map(|visit| {
             let text = text(visit.row as usize);
-            lengths[visit.place as usize] = text.map_or(NONE, |text| text.len() as u32);
+            lengths[visit.place as usize] = text.map_or(NONE, |text| length(text.len()));
             text.unwrap_or_default()
         }));
     }
@@ -61,7 +66,7 @@ impl<'a> Texts<'a> {
         for Visit { batch, row, place, .. } in visits.iter().filter(|visit| visit.leads) {
             // no row is without one
             let id = batches[*batch as usize].bytes(*row as usize, Field::StreamId).unwrap_or_default();
-            (self.at[*place as usize], self.lengths[*place as usize]) = (id, id.len() as u32);
+            (self.at[*place as usize], self.lengths[*place as usize]) = (id, length(id.len()));
         }
         let (mut last, mut last_length): (&[u8], u32) = (&[], 0);
         for (id, length) in self.at.iter_mut().zip(&mut self.lengths) {
@@ -114,5 +119,21 @@ impl<'a> Texts<'a> {
         let nulls = some_have_none.then(|| self.lengths.iter().map(has_text).collect::<NullBuffer>());
         let ends = OffsetBuffer::new(ScalarBuffer::from(ends));
         Ok(Arc::new(StringArray::try_new(ends, values.into(), nulls)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_that_are_too_much_for_a_column_are_an_error() {
+        let most = length(i32::MAX as usize);
+        for lengths in
+            [vec![most, 1], vec![most, NONE, most, most], vec![length(NONE as usize)], vec![length(usize::MAX)]]
+        {
+            let texts = Texts { at: vec![&b""[..]; lengths.len()], is_shared: true, lengths };
+            assert!(texts.array(&[], &mut Spare::default()).is_err());
+        }
     }
 }
