@@ -275,8 +275,10 @@ impl<B: Rows> Iterator for Gather<'_, B> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::columns::{EventColumns, row_bytes};
+    use crate::redaction::{Redaction, Veil, Veiled};
     use crate::sort::sort_rows;
-    use crate::testing::{config, history};
+    use crate::testing::{START_US, config, history};
     use arrow::array::AsArray;
     use strandline_event::{BatchBuilder, BatchUnit, EventInput, IdPrefix, Seq, StampedBatch, StampsBuilder};
 
@@ -359,6 +361,82 @@ mod tests {
             }
             assert!(rows.next().is_none());
             assert!(came >= windows, "{keys}: {came} windows");
+        }
+    }
+
+    /// Rows of a few streams, some with long payloads. All optional fields are given of a row, or none is.
+    fn mixed(stream_type: &str, number: u64, is_given: fn(u64) -> bool) -> StampedBatch {
+        let at = Micros(START_US);
+        let mut builder = BatchBuilder::new(stream_type, BatchUnit::Rows);
+        let mut stamps = StampsBuilder::new(at, IdPrefix::v7(at, number), 0);
+        for n in 0..300_u64 {
+            let (i, given) = (number * 300 + n, is_given(n));
+            let (stream_id, data) = (format!("s{}", n % 7), format!("\"{}\"", "x".repeat((n % 5 * 300) as usize)));
+            let event = EventInput {
+                stream_id: &stream_id,
+                event_type: if n % 4 == 0 { "Opened" } else { "Moved" },
+                event_id: given.then_some(EventId(u128::from(i + 1).to_le_bytes())),
+                event_version: given.then_some(n as u32),
+                occurred_at: given.then_some(Micros(START_US + i as i64 * 400_000_000)),
+                data: &data,
+                metadata: given.then_some("{}"),
+                command_id: given.then_some(&*stream_id),
+                correlation_id: given.then_some(""),
+                causation_id: given.then_some("ü"),
+                tenant_id: given.then_some(if n % 2 == 0 { "x" } else { "yz" }),
+                ..EventInput::default()
+            };
+            builder.push(&event).unwrap();
+            stamps.push(Seq(i + 1), at);
+        }
+        StampedBatch::new(builder.finish().unwrap(), stamps.finish()).unwrap()
+    }
+
+    /// What is gathered against what the same rows make one by one.
+    fn compare<B: Rows>(layout: &Layout, batches: &[B], what: &str) {
+        let order = sort_rows(layout, batches);
+        let mut rows = order.iter().map(|row| row.of(batches));
+        for chunk in Gather::new(layout, batches, &order).flat_map(Result::unwrap) {
+            let (mut columns, mut bytes) = (EventColumns::new(Arc::clone(&layout.arrow_schema)), Vec::new());
+            let mut expected: Option<Bounds> = None;
+            for event in rows.by_ref().take(chunk.batch.num_rows()) {
+                columns.push(&event).unwrap();
+                bytes.push(row_bytes(&event));
+                match &mut expected {
+                    Some(bounds) => bounds.add(&event),
+                    none => *none = Some(Bounds::of(&event)),
+                }
+            }
+            assert_eq!(chunk.batch, columns.take().unwrap(), "{what}");
+            assert_eq!((chunk.bytes, chunk.bounds), (bytes, expected), "{what}");
+        }
+        assert!(rows.next().is_none(), "{what}");
+    }
+
+    #[test]
+    fn what_is_gathered_is_what_the_rows_make_one_by_one() {
+        // of each optional field every row of a batch has one, some rows, or none
+        let batches = [mixed("Call", 0, |_| true), mixed("Call", 1, |n| n % 3 == 0), mixed("Call", 2, |_| false)];
+        let of_two_types = [mixed("Call", 3, |n| n > 7), mixed("Other", 4, |_| true)];
+        let redacted = batches[..2].iter().flat_map(|batch| batch.iter().step_by(5)).map(|event| Redaction {
+            event_id: event.event_id,
+            stream_type: event.stream_type.to_owned(),
+            stream_id: event.stream_id.to_owned(),
+            seq: event.seq,
+            at: Micros(1),
+            who: "w".to_owned(),
+            reason: None,
+        });
+        let (redacted, veil): (Vec<_>, _) = (redacted.collect(), Veil::default());
+        veil.take_in(redacted.len(), redacted.iter());
+        let veiled: Vec<_> = batches.iter().map(|batch| Veiled::new(&veil, batch)).collect();
+        let by_type = ", row_group.sort_by = ('event_type', 'seq')";
+        for keys in ["", ", row_group.target_mb = 1", ", partition.by = ('dt')", by_type] {
+            let layout = Layout::new(&config(keys)).unwrap();
+            compare(&layout, &batches, keys);
+            compare(&layout, &of_two_types, keys);
+            compare(&layout, &veiled, keys);
+            compare(&layout, &[history(2_000), history(7)], keys);
         }
     }
 }
