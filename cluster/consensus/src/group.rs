@@ -25,7 +25,7 @@ use openraft::raft::AppendEntriesResponse;
 use openraft::{Config, Raft, RaftMetrics, SnapshotPolicy};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use strandline_event::{LogIndex, Micros, SharedBytes};
 use strandline_wal::{LogView, LogWriter};
@@ -130,6 +130,8 @@ pub struct Group {
     pub(crate) proposing: RwLock<()>,
     pub(crate) contacts: Arc<Contacts>,
     health: Health,
+    /// It asks for no votes before its leader has found it again.
+    rests: AtomicBool,
 }
 
 /// Rounds in which a leader asks a quorum whether it still leads: who comes while one runs shares the next.
@@ -178,7 +180,9 @@ impl Group {
         };
         tokio::spawn(watch.run());
         let (confirming, changing, proposing) = (Confirming::default(), Arc::default(), RwLock::default());
-        let group = Self { id, node, raft, storage, state, nudge, confirming, changing, proposing, contacts, health };
+        let rests = AtomicBool::new(false);
+        let group =
+            Self { id, node, raft, storage, state, nudge, confirming, changing, proposing, contacts, health, rests };
         let group = Arc::new(group);
         let alone = group.metrics().membership_config.voter_ids().eq([node]);
         if alone {
@@ -330,6 +334,9 @@ impl Group {
                 let answer = self.raft.append_entries(request).await.map_err(|e| self.stopped(&e))?;
                 if !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
                     self.health.is_led();
+                    if self.rests.swap(false, Ordering::SeqCst) {
+                        self.raft.runtime_config().elect(true);
+                    }
                 }
                 Ok(codec::append_answer(&answer))
             }
@@ -379,6 +386,18 @@ impl Group {
     /// The group has stopped.
     pub async fn elect(&self) -> Result<(), GroupError> {
         self.raft.trigger().elect().await.map_err(|e| GroupError::Stopped(e.to_string()))
+    }
+
+    /// Nobody finds the group on this node from now on. A voter that was taken away may not have heard of it: it would ask for votes for ever, in terms
+    /// that end the leadership of whoever finds it again. It asks for none before that.
+    pub fn rests(&self) {
+        self.rests.store(true, Ordering::SeqCst);
+        self.raft.runtime_config().elect(false);
+    }
+
+    /// It is found again: it has some time until its leader does.
+    pub fn is_back(&self) {
+        self.health.is_led();
     }
 
     /// Something is elsewhere now: makes a snapshot that points to it, and purges segments that are wholly below it and older than

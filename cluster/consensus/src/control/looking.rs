@@ -144,7 +144,7 @@ mod tests {
                 assert!(moment_of(&bytes[..end]).is_err(), "cut at {end}");
             }
             assert!(moment_of(&[&bytes[..], &[0]].concat()).is_err());
-            assert!(moment_of(&[&[2], &bytes[1..]].concat()).is_err());
+            assert!(moment_of(&[&[2][..], &bytes[1..]].concat()).is_err());
         }
     }
 }

@@ -85,8 +85,8 @@ impl MetaState {
         self.stores.get(store)?.types.get(stream_type).map(|of| of.buckets)
     }
 
-    /// Whether a node is a member and holds nothing of a group: what is asked there is asked of others. One that is drained lacks nothing: what it
-    /// still has it answers.
+    /// Whether a node is a member and holds nothing of a group: what is asked there is asked of others. What one that is drained still has only it
+    /// knows.
     #[must_use]
     pub fn lacks(&self, node: NodeId, group: &GroupId) -> bool {
         self.is_member(node) && self.groups.get(group).is_some_and(|placement| !placement.is_on(node))
@@ -102,6 +102,12 @@ impl MetaState {
     #[must_use]
     pub fn is_member(&self, node: NodeId) -> bool {
         self.nodes.get(&node).is_some_and(|entry| entry.state == NodeState::Member)
+    }
+
+    /// Whether it gives its votes to others, and goes.
+    #[must_use]
+    pub fn drains(&self, node: NodeId) -> bool {
+        self.nodes.get(&node).is_some_and(|entry| entry.state == NodeState::Draining)
     }
 
     /// Applies the command at this index of the log. A command at an index that was applied before changes nothing.

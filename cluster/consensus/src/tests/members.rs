@@ -360,6 +360,29 @@ async fn learners_make_no_quorum_and_their_loss_stops_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_voter_that_rests_asks_for_no_votes_before_its_leader_finds_it_again() {
+    let net = Arc::new(Net::default());
+    let nodes = group_of(&net, 3).await;
+    let (one, two, three) = (&nodes[0].group, &nodes[1].group, &nodes[2].group);
+    let term = one.status().term;
+    net.0.lock().remove(&3);
+    three.rests();
+    one.set_voters([1, 2].into()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert_eq!((three.status().term, three.has_member(3)), (term, true), "it has not heard that it votes no more");
+    net.0.lock().insert(3, Arc::clone(three));
+    one.add_learner(3, member(3), true).await.unwrap();
+    one.set_voters([1, 2, 3].into()).await.unwrap();
+    assert_eq!(one.status().term, term, "nobody was elected anew");
+    until("it has all", || one.status().behind(3) == 0).await;
+    // it takes part as before: another one rests, and it is the only one that may ask
+    net.0.lock().remove(&1);
+    one.abort().await;
+    two.rests();
+    until("it leads", || nodes[2].tape.leads.lock().is_some()).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_leader_that_took_itself_away_makes_no_further_change() {
     let net = Arc::new(Net::default());
     let nodes = group_of(&net, 3).await;

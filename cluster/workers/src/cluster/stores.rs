@@ -113,7 +113,7 @@ pub(super) async fn heard(control: &Control) -> MetaState {
 pub(super) async fn make(control: &Control, create: &Command) -> Result<MetaState, ControlError> {
     control.propose(create).await?;
     let known = heard(control).await;
-    if known.stores().is_empty() {
+    if known.stores().is_empty() && known.nodes().len() == 1 {
         control.propose(&Command::Follow(Followers::Needed)).await?;
     }
     Ok(known)

@@ -12,7 +12,9 @@
 //!
 //! A log that this node has held and holds no more is put aside: nobody finds it here, its owner and its group rest, and go on where the manifest is, so
 //! that memory holds nothing of it for long. Its folder stays as it is, also over a restart, after which the log is not opened. So a node that is given the log
-//! again goes on with what it had, and never votes with less than it had acknowledged.
+//! again goes on with what it had, and never votes with less than it had acknowledged. A group that rests asks for no votes before its leader has found it.
+//!
+//! A node that is drained is given no log any more: it answers of what is open there, and lacks the rest.
 
 use super::{LOOK_EVERY, StoreReplicas};
 use crate::error::NodeError;
@@ -40,19 +42,32 @@ impl StoreReplicas {
     /// Whether other nodes hold a log of this store, and this one does not.
     pub(crate) fn lacks(&self, log: &LogKey) -> bool {
         let (node, group) = (self.parts.control.node(), self.id_of(log));
-        self.parts.control.with_state(|state| state.lacks(node, &group))
+        let (member, drained) = self.parts.control.with_state(|state| {
+            let is_placed = state.groups().get(&group).is_none_or(|placement| placement.is_on(node));
+            (state.lacks(node, &group), state.drains(node) && !is_placed)
+        });
+        member || drained && self.group(log).is_none()
     }
 
     /// All of them.
     pub(super) fn lacking(&self) -> BTreeSet<LogKey> {
         let (node, name) = (self.parts.control.node(), self.name());
-        self.parts.control.with_state(|state| {
+        let (mut logs, drained) = self.parts.control.with_state(|state| {
             let of_store = |(group, placement): (&GroupId, &Placement)| match group {
                 GroupId::Log { store, log } if **store == *name && !placement.is_on(node) => Some(log.clone()),
                 _ => None,
             };
-            if state.is_member(node) { state.groups().iter().filter_map(of_store).collect() } else { BTreeSet::new() }
-        })
+            let drained = state.drains(node);
+            let counts = drained || state.is_member(node);
+            let logs: BTreeSet<LogKey> =
+                if counts { state.groups().iter().filter_map(of_store).collect() } else { BTreeSet::new() };
+            (logs, drained)
+        });
+        if drained {
+            // what it still has it answers
+            logs.retain(|log| self.group(log).is_none());
+        }
+        logs
     }
 
     /// Whether every log that this node holds is open here, or is known not to open.
@@ -94,6 +109,7 @@ impl StoreReplicas {
         }
         let (Some(group), Some(owner)) = (groups.get(&id), self.parts.table.get(log)) else { return };
         groups.remove(&id);
+        group.rests();
         self.parts.table.remove(log);
         resting.insert(log.clone(), Rests { group, owner });
         tracing::info!(store = self.name(), %log, "other nodes hold this log from now on; what is here of it is kept");
@@ -111,6 +127,7 @@ impl StoreReplicas {
         }
         let mut resting = self.resting.lock();
         if let Some(rests) = resting.remove(log) {
+            rests.group.is_back();
             self.put_back(log, rests);
             tracing::info!(store = self.name(), %log, "this node holds this log again");
         }
