@@ -98,6 +98,8 @@ pub(crate) struct StoreReplicas {
     apart: Mutex<BTreeMap<LogKey, Instant>>,
     /// Logs that this node holds no more.
     resting: elsewhere::Resting,
+    /// Whether this node holds every log, as of a command of the meta group.
+    whole: Mutex<(u64, bool)>,
     /// Held by who follows what others commit.
     following: tokio::sync::Mutex<()>,
     /// The types that are published, and the last command of the meta group that they are of.
@@ -121,6 +123,7 @@ impl StoreReplicas {
         let (published, followed, statement) = (Mutex::default(), Mutex::default(), tokio::sync::Mutex::default());
         let (asks_again, commands, looking) = (Mutex::default(), commands::CommandIds::default(), Arc::default());
         let (resting, following) = (elsewhere::Resting::default(), tokio::sync::Mutex::default());
+        let whole = Mutex::new((0, true));
         let stop = watch::Sender::new(false);
         Arc::new(Self {
             parts,
@@ -128,6 +131,7 @@ impl StoreReplicas {
             broken,
             apart,
             resting,
+            whole,
             following,
             published,
             followed,
@@ -408,7 +412,9 @@ impl StoreReplicas {
 
     /// What this node has by itself is whole, as far as it has been told: no log is missing that should be here.
     pub(crate) fn check_whole(&self, stream_type: Option<&str>) -> Result<(), NodeError> {
-        self.check_holds_all()?;
+        if !self.is_whole() {
+            return Err(self.led_elsewhere());
+        }
         self.check_logs(|log| stream_type.is_none_or(|name| *log.stream_type == *name))
     }
 

@@ -190,6 +190,13 @@ fn a_node_that_sends_nothing_on_says_who_holds_what_it_does_not() {
     for asked in ["events", "events?consistency=local", "scan", "subscribe", "subscribe?consistency=local"] {
         assert_eq!(http.get(asked).expect_error(503, "not_leader")["details"]["address"], leader(), "{asked}");
     }
+    // who follows there while it holds all of them comes again elsewhere when it does not
+    done(&nodes, 1, "cluster followers --who all");
+    nodes.until("it holds all", |nodes| held(nodes, 4).len() as u64 == BUCKETS);
+    let mut stream = followed(&nodes, 4, STREAMS);
+    done(&nodes, 1, "cluster followers --who needed");
+    let (events, end) = stream.rest();
+    assert_eq!((events.len(), end.as_deref()), (0, Some("unavailable")));
     nodes.stop_all();
 }
 

@@ -31,6 +31,10 @@ const QUIET_US: i64 = 100_000;
 pub(super) struct ClosesUp(pub(super) Weak<StoreReplicas>);
 
 impl Closes for ClosesUp {
+    fn is_whole(&self) -> bool {
+        self.0.upgrade().is_none_or(|replicas| replicas.is_whole())
+    }
+
     fn is_held_back(&self) -> bool {
         self.0.upgrade().is_some_and(|replicas| !replicas.holding_back().is_empty())
     }

@@ -24,7 +24,7 @@ use actix::Addr;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use strandline_consensus::meta::Placement;
+use strandline_consensus::meta::{MetaState, Placement};
 use strandline_consensus::{Group, GroupId};
 use strandline_event::LogKey;
 use tokio::time::sleep;
@@ -68,6 +68,18 @@ impl StoreReplicas {
             logs.retain(|log| self.group(log).is_none());
         }
         logs
+    }
+
+    /// Whether it lacks none: a page of the order of all is read, and nothing passed over. One that has lacked some must have opened all before. Looked
+    /// up once a command of the meta group, since every follower asks at each page.
+    pub(super) fn is_whole(&self) -> bool {
+        let applied = self.parts.control.with_state(MetaState::applied);
+        let mut whole = self.whole.lock();
+        if whole.0 != applied || !whole.1 {
+            let is_whole = self.lacking().is_empty() && (whole.1 || self.has_opened_all());
+            *whole = (applied, is_whole);
+        }
+        whole.1
     }
 
     /// Whether every log that this node holds is open here, or is known not to open.

@@ -34,6 +34,8 @@ impl StoreReplicas {
         self.follow_statement().await;
         let logs = self.logs(|log, placement| Some((log.clone(), placement.clone())));
         let lacking = self.lacking();
+        // that it has lacked some must be known when it gets them
+        self.is_whole();
         // of a type that came meanwhile the store must know the buckets before it has a log of it
         self.publish_types();
         for (log, placement) in logs {

@@ -5,7 +5,8 @@
 //! follow, and what commits meanwhile comes together. Pages that were read before rows went under a tombstone, or came back, leave the ring and the
 //! shelf: their place is history, which is read as any page.
 //!
-//! In a cluster the order ends where a log that another node leads was last heard of: before it reads, the pump has its leader asked (`Closes`).
+//! In a cluster the order ends where a log that another node leads was last heard of: before it reads, the pump has its leader asked (`Closes`). Where a log
+//! is taken from this node, or one begins that it does not get, followers are told to come again, which they do elsewhere.
 
 use super::notices::Notices;
 use super::page::FollowPage;
@@ -48,6 +49,9 @@ const HELD_BACK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Who closes the logs of a cluster's store that other nodes lead.
 pub(crate) trait Closes: Send + Sync {
+    /// Whether this node holds every log: of one that it does not it would hear nothing, and pass over its events.
+    fn is_whole(&self) -> bool;
+
     /// Whether one of them is closed below what is visible of others.
     fn is_held_back(&self) -> bool;
 
@@ -164,6 +168,11 @@ impl Feed {
     pub(super) fn closes_by(&self, closes: Arc<dyn Closes>) {
         // it is the same each time
         let _ = self.closes.set(closes);
+    }
+
+    /// Whether nothing is passed over here. Who follows looks before it waits, and when it has read.
+    pub(super) fn is_whole(&self) -> bool {
+        self.closes.get().is_none_or(|closes| closes.is_whole())
     }
 
     fn is_held_back(&self) -> bool {
@@ -284,6 +293,13 @@ impl Feed {
     async fn pump(&self) {
         let (mut pause, mut is_far_back) = (HELD_BACK_PAUSE, self.is_far_back());
         loop {
+            if !self.is_whole() {
+                if self.passes_over().is_none() {
+                    return;
+                }
+                sleep(LOOK_AGAIN).await;
+                continue;
+            }
             if let Some(closes) = self.closes.get().filter(|_| !self.is_closing()) {
                 let _ = timeout(CLOSE_WITHIN, closes.close_up()).await;
             }
@@ -317,16 +333,7 @@ impl Feed {
                     false
                 }
             };
-            let followers = {
-                let mut state = self.state.lock();
-                if state.followers == 0 || self.is_closing() {
-                    state.pumping = false;
-                    state.ring = Ring::new(state.ring.end(), RING);
-                    state.notices.clear();
-                    return;
-                }
-                state.followers
-            };
+            let Some(followers) = self.followers() else { return };
             if at_end && self.is_held_back() {
                 sleep(pause).await;
                 pause = (pause * 2).min(LOOK_AGAIN);
@@ -335,6 +342,28 @@ impl Feed {
             }
             sleep((PAUSE_A_FOLLOWER * u32::try_from(followers).unwrap_or(u32::MAX)).clamp(PAUSE_MIN, PAUSE_MAX)).await;
         }
+    }
+
+    /// How many follow; none, or the node stops: the pump ends.
+    fn followers(&self) -> Option<usize> {
+        let mut state = self.state.lock();
+        if state.followers == 0 || self.is_closing() {
+            state.pumping = false;
+            state.ring = Ring::new(state.ring.end(), RING);
+            state.notices.clear();
+            return None;
+        }
+        Some(state.followers)
+    }
+
+    /// Nothing is read where something would be passed over; who follows is told, and goes.
+    fn passes_over(&self) -> Option<usize> {
+        let followers = self.followers()?;
+        let mut state = self.state.lock();
+        state.ring = Ring::new(state.ring.end(), RING);
+        drop(state);
+        self.tell();
+        Some(followers)
     }
 
     fn find(&self, through: Position) -> (Found<FollowPage>, Position, bool) {

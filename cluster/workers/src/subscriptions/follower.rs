@@ -27,7 +27,7 @@ pub enum Followed {
         /// Nothing is left.
         at_end: bool,
     },
-    /// The node stops.
+    /// The node stops, or holds not every log any more.
     End,
 }
 
@@ -117,6 +117,9 @@ impl Follower {
                 Err(NodeError::Draining) => return Ok(Followed::End),
                 checked => checked?,
             }
+            if !self.reader.feed.is_whole() {
+                return Ok(Followed::End);
+            }
             self.grown.borrow_and_update();
             // who is limited to tenants is told of no dry run: it is judged by a stream's owner, which a dry run has not
             if self.limits.is_none()
@@ -125,7 +128,10 @@ impl Follower {
                 self.notices = number;
                 return Ok(Followed::Inspected(batch));
             }
-            match self.reader.next(self.cursor.through()).await? {
+            let next = self.reader.next(self.cursor.through()).await?;
+            match next {
+                // it may have been read beside a log that began meanwhile, and not here
+                Next::Page(..) if !self.reader.feed.is_whole() => return Ok(Followed::End),
                 Next::Page(page, end) => {
                     let slice = self.cut(page, end).await?;
                     if !slice.rows.is_empty() {
@@ -150,7 +156,11 @@ impl Follower {
     async fn what_is_newer(&mut self) -> Result<Followed, NodeError> {
         let is_nowhere = self.limits.as_ref().is_some_and(|limits| limits.told.is_none());
         let mark = is_nowhere.then(|| self.reader.feed.mark()).flatten();
-        if let Next::Page(page, end) = self.reader.history(self.cursor.through()).await? {
+        let next = self.reader.history(self.cursor.through()).await?;
+        if !self.reader.feed.is_whole() {
+            return Ok(Followed::End);
+        }
+        if let Next::Page(page, end) = next {
             let slice = self.cut(page, end).await?;
             if !slice.rows.is_empty() {
                 self.reader.feed.following.given.add(slice.rows.len() as u64);
