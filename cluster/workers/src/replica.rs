@@ -178,10 +178,13 @@ impl Replica {
     }
 }
 
-/// Makes all replicas of a store go on where its manifest is.
+/// The replicas of a store: makes all go on where its manifest is.
 pub(crate) trait JumpAll: Send + Sync {
     /// Answered when all have.
     fn jump_all(&self) -> BoxFuture<'_, ()>;
+
+    /// Whether this node may assign in a log under this leadership; if not yet, the group is told again when it may.
+    fn may_lead(&self, log: &LogKey, leader: LeaderId) -> bool;
 }
 
 /// What the group's entries act on: the owner of the log.
@@ -201,6 +204,11 @@ pub(crate) struct LogMachine {
 impl LogMachine {
     fn tell(&self, event: ReplicaEvent) -> bool {
         self.events.send(GroupWritten::Replica(event)).is_ok()
+    }
+
+    fn may_lead(&self, leader: LeaderId) -> bool {
+        let is_established = self.established.load(Ordering::SeqCst);
+        is_established && self.all.upgrade().is_none_or(|all| all.may_lead(&self.log, leader))
     }
 
     /// The owner goes on where the manifest is.
@@ -253,10 +261,10 @@ impl Machine for LogMachine {
 
     fn leads(&self, first: Option<EntryId>) {
         match first {
-            Some(first) if self.established.load(Ordering::SeqCst) => {
+            Some(first) if self.may_lead(first.leader) => {
                 self.tell(ReplicaEvent::Leads(first, self.unheard.clone()));
             }
-            // it hears it again once the group is where it should be
+            // it hears it again once the group is where it should be, and it may
             Some(_) => {}
             None => drop(self.tell(ReplicaEvent::Follows)),
         }

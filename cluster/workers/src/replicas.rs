@@ -50,6 +50,7 @@ use strandline_consensus::{BoxFuture, Group, GroupError, GroupId, Leadership, No
 use strandline_engine::append::AppendError;
 use strandline_engine::store::Store;
 use strandline_event::{LogKey, Micros};
+use strandline_wal::LeaderId;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -100,6 +101,8 @@ pub(crate) struct StoreReplicas {
     resting: elsewhere::Resting,
     /// Whether this node holds every log, as of a command of the meta group.
     whole: Mutex<(u64, bool)>,
+    /// Leaderships that wait for moments that were assigned elsewhere.
+    hearing: elsewhere::Hearing,
     /// Held by who follows what others commit.
     following: tokio::sync::Mutex<()>,
     /// The types that are published, and the last command of the meta group that they are of.
@@ -123,7 +126,7 @@ impl StoreReplicas {
         let (published, followed, statement) = (Mutex::default(), Mutex::default(), tokio::sync::Mutex::default());
         let (asks_again, commands, looking) = (Mutex::default(), commands::CommandIds::default(), Arc::default());
         let (resting, following) = (elsewhere::Resting::default(), tokio::sync::Mutex::default());
-        let whole = Mutex::new((0, true));
+        let (whole, hearing) = (Mutex::new((0, true)), elsewhere::Hearing::default());
         let stop = watch::Sender::new(false);
         Arc::new(Self {
             parts,
@@ -132,6 +135,7 @@ impl StoreReplicas {
             apart,
             resting,
             whole,
+            hearing,
             following,
             published,
             followed,
@@ -514,6 +518,10 @@ fn asked(log: &LogKey, placement: &Placement, is_asked: bool) -> Option<LogKey> 
 }
 
 impl JumpAll for StoreReplicas {
+    fn may_lead(&self, log: &LogKey, leader: LeaderId) -> bool {
+        self.knows_moments(log, leader)
+    }
+
     fn jump_all(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             let lagging: Vec<Arc<LogMachine>> =
