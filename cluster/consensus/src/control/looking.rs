@@ -27,7 +27,7 @@ pub trait Looks: Send + Sync + 'static {
     /// What was committed before this call is known here when it returns.
     fn look(&self) -> BoxFuture<'_, Result<(), String>>;
 
-    /// The newest moment of all events that are known here; none: none is.
+    /// The newest moment of all events; none: it is not known here.
     fn newest(&self) -> Option<Micros> {
         None
     }
@@ -73,14 +73,14 @@ impl Control {
         moment_of(&answer).ok().flatten()
     }
 
-    /// The same, asked by another node.
+    /// The answer to another node that asks.
     pub(super) fn newest_here(&self, body: &[u8]) -> Result<Vec<u8>, String> {
         let store = store_of(body).map_err(|error| error.to_string())?;
         let how = self.lookers.lock().get(&store).cloned();
         Ok(moment_bytes(how.and_then(|how| how.newest())))
     }
 
-    /// Looks, asked by another node.
+    /// Looks here, asked by another node.
     pub(super) async fn look_here(&self, body: &[u8]) -> Result<Vec<u8>, String> {
         let store = store_of(body).map_err(|error| error.to_string())?;
         let how = self.lookers.lock().get(&store).cloned();

@@ -45,7 +45,9 @@ impl Looks for LooksNow {
     }
 
     fn newest(&self) -> Option<Micros> {
-        self.0.upgrade().map(|replicas| replicas.parts.store.closed().newest())
+        let replicas = self.0.upgrade()?;
+        // what was assigned in a log that is not open yet is not known
+        replicas.has_opened_all().then(|| replicas.parts.store.closed().newest())
     }
 }
 
