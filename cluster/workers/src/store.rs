@@ -207,7 +207,7 @@ impl StoreHandle {
                     replicas.know_commands().await?;
                 }
                 // a log without an owner is being opened, or stops: it is not empty
-                if self.parts.store.log(&log).is_none()
+                if self.is_unborn(&log)
                     && let Some(outcome) = unborn::judge(&self.parts.store, request).await?
                 {
                     return Ok(outcome);

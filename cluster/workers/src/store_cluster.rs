@@ -5,7 +5,7 @@ use crate::error::NodeError;
 use crate::store::StoreHandle;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
-use strandline_event::BatchBytes;
+use strandline_event::{BatchBytes, LogKey};
 
 impl StoreHandle {
     /// A refusal of a log that another node leads says where that is.
@@ -20,6 +20,12 @@ impl StoreHandle {
     pub(crate) fn led_elsewhere(&self, batch: &BatchBytes) -> Option<NodeError> {
         let replicas = self.parts.replicas.as_ref()?;
         replicas.log_led_elsewhere(&self.parts.store.owner_of_batch(batch.view())?)
+    }
+
+    /// Whether nothing was ever stored in a log: there is none here, and none elsewhere that this node is about to be given.
+    pub(crate) fn is_unborn(&self, log: &LogKey) -> bool {
+        let may_hold = || self.parts.replicas.as_ref().is_some_and(|replicas| replicas.may_hold(log));
+        self.parts.store.log(log).is_none() && !may_hold()
     }
 
     /// Everything that was acknowledged before this call (of one stream type, or of all) is seen by the reads that follow; `NotLeader` with

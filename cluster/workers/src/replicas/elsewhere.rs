@@ -106,7 +106,13 @@ impl StoreReplicas {
         member || drained && self.group(log).is_none()
     }
 
-    /// All of them.
+    /// Whether something may be stored in a log, wherever it is.
+    pub(crate) fn may_hold(&self, log: &LogKey) -> bool {
+        let group = self.id_of(log);
+        self.parts.control.with_state(|state| state.groups().get(&group).is_some_and(Placement::is_established))
+    }
+
+    /// All that it lacks.
     pub(super) fn lacking(&self) -> BTreeSet<LogKey> {
         let (node, name) = (self.parts.control.node(), self.name());
         let (mut logs, drained) = self.parts.control.with_state(|state| {
