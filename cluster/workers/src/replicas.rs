@@ -426,7 +426,10 @@ impl StoreReplicas {
     pub(crate) fn check_whole_stream(&self, stream_type: &str, stream_id: &str) -> Result<(), NodeError> {
         self.check_holds_stream(stream_type, stream_id)?;
         let one = self.log_of(stream_type, stream_id);
-        self.check_logs(|log| one.as_ref() == Some(log))
+        self.check_logs(|log| one.as_ref() == Some(log))?;
+        // one that this node was just given
+        let is_opening = one.is_some_and(|log| self.group(&log).is_none() && self.may_hold(&log));
+        if is_opening && !self.is_whole() { Err(self.led_elsewhere()) } else { Ok(()) }
     }
 
     /// Errors: other nodes alone hold the log of one stream.
