@@ -47,7 +47,11 @@ impl StoreReplicas {
                     self.establish(&log, &machine, &placement);
                 }
                 None if self.broken.lock().contains_key(&log) => {}
-                None if placement.is_on(self.parts.control.node()) => self.open(&log, &placement).await,
+                None if placement.is_on(self.parts.control.node()) => {
+                    // it begins where the manifest is, which does not move on under it
+                    let _turn = self.following.lock().await;
+                    self.open(&log, &placement).await;
+                }
                 None => {}
             }
         }
