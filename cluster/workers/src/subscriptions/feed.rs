@@ -297,7 +297,7 @@ impl Feed {
                 if self.passes_over().is_none() {
                     return;
                 }
-                sleep(LOOK_AGAIN).await;
+                let _ = timeout(LOOK_AGAIN, self.bell.rung.notified()).await;
                 continue;
             }
             if let Some(closes) = self.closes.get().filter(|_| !self.is_closing()) {
@@ -312,6 +312,7 @@ impl Feed {
             let read = GlobalRead { after, limit: LIVE_ROWS, filter: Filter::default() };
             let page = self.readers.wait(ReadFeed { store: Arc::clone(&self.store), read }).await;
             let at_end = match page.map_err(|e| e.to_string()).and_then(|page| page.map_err(|e| e.to_string())) {
+                Ok(_) if !self.is_whole() => continue,
                 Ok(page) => {
                     let (at_end, has_rows) = (page.rows().at_end, !page.rows().is_empty());
                     let mut state = self.state.lock();
