@@ -100,6 +100,8 @@ pub struct GroupStatus {
     pub learners: BTreeSet<NodeId>,
     /// A change of voters is half done: old and new ones decide together.
     pub is_joint: bool,
+    /// The last change of members is not applied here yet: it may still be taken back.
+    pub is_changing: bool,
     /// On the leader: the number up to which each member holds the log.
     pub replicated: BTreeMap<NodeId, Option<u64>>,
     /// On the leader: for how long each member has not answered.
@@ -303,6 +305,7 @@ impl Group {
         let metrics = self.metrics();
         let membership = metrics.membership_config.membership();
         let replicated = metrics.replication.iter().flatten();
+        let changed_by = metrics.membership_config.log_id().as_ref().map(|id| id.index);
         GroupStatus {
             term: metrics.current_term,
             leader: leader_of(&metrics),
@@ -312,6 +315,7 @@ impl Group {
             voters: membership.voter_ids().collect(),
             learners: membership.learner_ids().collect(),
             is_joint: membership.get_joint_config().len() > 1,
+            is_changing: changed_by > metrics.last_applied.map(|id| id.index),
             replicated: replicated.map(|(node, through)| (*node, through.map(|id| id.index))).collect(),
             silent: if metrics.replication.is_some() { self.contacts.silent() } else { BTreeMap::new() },
         }

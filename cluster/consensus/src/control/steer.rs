@@ -90,6 +90,8 @@ pub async fn steer(
     }
     Ok(match () {
         () if changed => Steered::Changed,
+        // who votes no more is let go when this is settled: no other leader must go back behind it
+        () if status.is_changing && !placement.leaving.is_empty() => Steered::Changed,
         () if leaves => successor(&status, placement),
         () => yields(group.node(), &status, placement)
             .or_else(|| late(&status, &placement.voters).filter(|_| !placement.is_settled()))
@@ -181,6 +183,7 @@ mod tests {
             voters: [1, 2, 3].into(),
             learners: BTreeSet::new(),
             is_joint: false,
+            is_changing: false,
             replicated: others.iter().map(replicated).collect(),
             silent: others.iter().map(silent).collect::<BTreeMap<_, _>>(),
         }
