@@ -46,8 +46,9 @@ impl Looks for LooksNow {
 
     fn newest(&self) -> Option<Micros> {
         let replicas = self.0.upgrade()?;
-        // what was assigned in a log that is not open yet is not known
-        replicas.has_opened_all().then(|| replicas.parts.store.closed().newest())
+        // what was assigned in a log that is not here, or not open yet, is not known
+        let knows_all = replicas.is_whole() && replicas.has_opened_all();
+        knows_all.then(|| replicas.parts.store.closed().newest())
     }
 }
 
