@@ -20,7 +20,7 @@
 //! | a reservation of another leadership of the log, or by a word that is over | the same |
 //! | otherwise | stored |
 //!
-//! It refuses to be a truth: that is the logs, which every node holds, and of which each node's registry (`registry.rs`) is filled. So nothing of
+//! It refuses to be a truth: that is the logs, which the keeper holds, and of which each node's registry (`registry.rs`) is filled. So nothing of
 //! it is on a disk, a restart or another keeper begins with none, and what retention takes away is forgotten with its files. Whoever has asked and is
 //! gone leaves a reservation in doubt, which the log's leader settles: it is asked when somebody else wants the id, or when there are many.
 //!
