@@ -48,8 +48,8 @@ impl StoreReplicas {
                 }
                 None if self.broken.lock().contains_key(&log) => {}
                 None if placement.is_on(self.parts.control.node()) => {
-                    // it begins where the manifest is, which does not move on under it
-                    let _turn = self.following.lock().await;
+                    // it begins where the manifest is, which must not move on under it: who lacks logs follows without them
+                    let _turn = if self.is_whole() { None } else { Some(self.following.lock().await) };
                     self.open(&log, &placement).await;
                 }
                 None => {}
