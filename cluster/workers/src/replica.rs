@@ -21,7 +21,7 @@ use strandline_engine::append::{GroupLost, ReplicatedGroup};
 use strandline_engine::compact::trim_rule;
 use strandline_engine::store::Store;
 use strandline_event::{LogIndex, LogKey, Micros};
-use strandline_wal::{Last, Membership};
+use strandline_wal::{Last, LeaderId, Membership};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
