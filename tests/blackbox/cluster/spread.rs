@@ -187,8 +187,16 @@ fn a_node_that_sends_nothing_on_says_who_holds_what_it_does_not() {
         assert_eq!(http.post(&path, &body).expect_error(503, "not_leader")["details"]["address"], leader());
     }
     assert!(here > 0 && !elsewhere.is_empty(), "{here} here, elsewhere: {elsewhere:?}");
-    for asked in ["events", "events?consistency=local", "scan", "subscribe", "subscribe?consistency=local"] {
-        assert_eq!(http.get(asked).expect_error(503, "not_leader")["details"]["address"], leader(), "{asked}");
+    let (json, lines, stream) = ("application/json", "application/x-ndjson", "text/event-stream");
+    for (asked, accept) in [
+        ("events", json),
+        ("events?consistency=local", json),
+        ("scan", lines),
+        ("subscribe", stream),
+        ("subscribe?consistency=local", stream),
+    ] {
+        let answer = http.get_as(asked, accept);
+        assert_eq!(answer.expect_error(503, "not_leader")["details"]["address"], leader(), "{asked}");
     }
     // who follows there while it holds all of them comes again elsewhere when it does not
     done(&nodes, 1, "cluster followers --who all");
