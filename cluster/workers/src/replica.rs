@@ -11,7 +11,7 @@
 
 use crate::clock;
 use crate::messages::GroupWritten;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -29,7 +29,7 @@ use tokio::time::timeout;
 const FOLLOW_PAUSE: Duration = Duration::from_millis(100);
 /// Attempts before the group is told that it cannot go on from the pointer; it sends it again.
 const FOLLOW_TRIES: u32 = 100;
-/// How long a leadership waits for what was proposed before: nobody answers a proposal whose entry came to this node in files.
+/// How long a leadership waits for what was proposed before.
 const DECIDED_WITHIN: Duration = Duration::from_secs(5);
 
 /// What a group tells the owner of its log.
@@ -63,10 +63,12 @@ pub(crate) struct Replica {
     proposals: watch::Sender<Proposals>,
     /// For those below this number no leadership waits any more.
     overlooked: AtomicU64,
+    /// A leadership waits.
+    waits: AtomicBool,
 }
 
-/// Number of the next proposal, and those of which nobody here knows yet whether they are stored.
-type Proposals = (u64, BTreeSet<u64>);
+/// Number of the next proposal, and those of which nobody here knows yet whether they are stored, each with the entry that it is to become.
+type Proposals = (u64, BTreeMap<u64, u64>);
 
 /// A proposal that is under way, until this goes.
 struct UnderWay {
@@ -85,44 +87,76 @@ impl Drop for UnderWay {
 impl Replica {
     /// Without a group yet; it gets one before this node leads.
     pub(crate) fn new(runtime: tokio::runtime::Handle) -> Arc<Self> {
-        let (proposals, overlooked) = (watch::Sender::new((0, BTreeSet::new())), AtomicU64::new(0));
-        Arc::new(Self { group: OnceLock::new(), runtime, proposals, overlooked })
+        let (proposals, overlooked) = (watch::Sender::new((0, BTreeMap::new())), AtomicU64::new(0));
+        Arc::new(Self { group: OnceLock::new(), runtime, proposals, overlooked, waits: AtomicBool::new(false) })
     }
 
-    fn begin(&self) -> UnderWay {
+    fn begin(&self, entry: u64) -> UnderWay {
         let mut number = 0;
         self.proposals.send_modify(|(next, under_way)| {
             number = *next;
             *next += 1;
-            under_way.insert(number);
+            under_way.insert(number, entry);
         });
         UnderWay { number, proposals: self.proposals.clone() }
     }
 
     /// Everything that was proposed before this call is stored, or never will be under this leadership; also what the owner has given up.
     pub(crate) async fn decided(&self) {
+        self.look_at_passed();
+        self.decided_from(0).await;
+    }
+
+    async fn decided_from(&self, from: u64) {
         let mut proposals = self.proposals.subscribe();
         let next = proposals.borrow().0;
-        let is_decided = |(_, under_way): &Proposals| under_way.first().is_none_or(|first| *first >= next);
+        let is_decided =
+            |(_, under_way): &Proposals| under_way.range(from..).next().is_none_or(|(first, _)| *first >= next);
         // its sender is here
         drop(proposals.wait_for(is_decided).await);
     }
 
+    /// Nobody answers a proposal whose entry came to this node in files.
+    fn look_at_passed(&self) {
+        if let Some(applied) = self.group.get().and_then(|group| group.applied()) {
+            self.passed(applied);
+        }
+    }
+
+    /// What was to become an entry up to this one has, or never will.
+    fn passed(&self, applied: u64) {
+        self.proposals.send_if_modified(|(_, under_way)| {
+            let before = under_way.len();
+            under_way.retain(|_, entry| *entry > applied);
+            under_way.len() < before
+        });
+    }
+
     /// Whether something that the owner has given up may still become an entry under the leadership that it is told of anew. Then it is told once
-    /// more when nothing may: before that readers would pass the moments of what is on its way.
-    pub(crate) fn leads_later(self: &Arc<Self>) -> bool {
+    /// more when nothing may: before that readers would pass the moments of what is on its way. Until then it has not heard the word, and told it is
+    /// once: the next time would take from it what it has accepted since.
+    pub(crate) fn leads_later(self: &Arc<Self>, unheard: &Unheard) -> bool {
+        self.look_at_passed();
+        let from = self.overlooked.load(Ordering::SeqCst);
         let next = {
             let proposals = self.proposals.borrow();
-            if proposals.1.range(self.overlooked.load(Ordering::SeqCst)..).next().is_none() {
-                return false;
+            let is_any = proposals.1.range(from..).next().is_some();
+            // what waits already waits for the same: nothing was proposed since
+            match (self.waits.load(Ordering::SeqCst), is_any) {
+                (true, _) => return true,
+                (false, false) => return false,
+                (false, true) => proposals.0,
             }
-            proposals.0
         };
-        let replica = Arc::clone(self);
+        self.waits.store(true, Ordering::SeqCst);
+        let (replica, unheard) = (Arc::clone(self), unheard.clone());
         self.runtime.spawn(async move {
-            if timeout(DECIDED_WITHIN, replica.decided()).await.is_err() {
+            if timeout(DECIDED_WITHIN, replica.decided_from(from)).await.is_err() {
                 replica.overlooked.fetch_max(next, Ordering::SeqCst);
             }
+            // what is told from here on is heard
+            replica.waits.store(false, Ordering::SeqCst);
+            drop(unheard);
             if let Some(group) = replica.group.get() {
                 group.tell_again();
             }
@@ -138,7 +172,7 @@ impl Replica {
 
     /// Proposes what the owner has accepted; where it does not come back as an entry, the owner is told.
     pub(crate) fn propose(&self, batches: ReplicatedGroup, events: mpsc::UnboundedSender<GroupWritten>) {
-        let (group, under_way) = (self.group.get().cloned(), self.begin());
+        let (group, under_way) = (self.group.get().cloned(), self.begin(batches.number));
         self.runtime.spawn(async move {
             let proposed = match group {
                 Some(group) => owner::propose(&group, &batches).await,
@@ -350,10 +384,10 @@ mod tests {
         runtime.block_on(async {
             let replica = Replica::new(tokio::runtime::Handle::current());
             assert!(replica.decided().now_or_never().is_some(), "nothing is under way");
-            let (first, second) = (replica.begin(), replica.begin());
+            let (first, second) = (replica.begin(1), replica.begin(2));
             let mut deciding = Box::pin(replica.decided());
             assert!((&mut deciding).now_or_never().is_none());
-            let later = replica.begin();
+            let later = replica.begin(3);
             drop(second);
             assert!((&mut deciding).now_or_never().is_none());
             drop(first);
@@ -363,21 +397,57 @@ mod tests {
     }
 
     #[test]
+    fn nobody_waits_for_a_proposal_whose_entry_came_in_files() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let replica = Replica::new(tokio::runtime::Handle::current());
+            let (unanswered, later) = (replica.begin(7), replica.begin(9));
+            replica.passed(6);
+            let mut deciding = Box::pin(replica.decided());
+            assert!((&mut deciding).now_or_never().is_none());
+            replica.passed(8);
+            assert!((&mut deciding).now_or_never().is_none());
+            drop(later);
+            deciding.await;
+            drop(unanswered);
+        });
+    }
+
+    #[test]
     fn who_is_told_anew_that_it_leads_waits_for_what_it_has_given_up() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
-            let replica = Replica::new(tokio::runtime::Handle::current());
-            assert!(!replica.leads_later(), "nothing is under way");
-            let given_up = replica.begin();
-            assert!(replica.leads_later());
-            drop(given_up);
-            assert!(!replica.leads_later());
-            let unanswered = replica.begin();
+            let (replica, unheard) = (Replica::new(tokio::runtime::Handle::current()), Unheard::default());
+            assert!(!replica.leads_later(&unheard), "nothing is under way");
+            let unanswered = replica.begin(1);
             replica.overlooked.store(replica.proposals.borrow().0, Ordering::SeqCst);
-            assert!(!replica.leads_later(), "it was waited for long enough");
-            let given_up = replica.begin();
-            assert!(replica.leads_later());
-            drop((given_up, unanswered));
+            assert!(!replica.leads_later(&unheard), "it was waited for long enough");
+            let given_up = replica.begin(2);
+            assert!(replica.leads_later(&unheard));
+            drop(given_up);
+            // the one that was overlooked is not waited for again
+            while replica.waits.load(Ordering::SeqCst) {
+                tokio::task::yield_now().await;
+            }
+            assert!(!replica.leads_later(&unheard));
+            drop(unanswered);
+        });
+    }
+
+    #[test]
+    fn who_waits_to_lead_has_not_heard_that_it_does_and_waits_once() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let (replica, unheard) = (Replica::new(tokio::runtime::Handle::current()), Unheard::default());
+            let given_up = replica.begin(1);
+            assert!(replica.leads_later(&unheard) && replica.leads_later(&unheard));
+            assert_eq!(Arc::strong_count(&unheard.0), 2, "one waits");
+            drop(given_up);
+            assert!(replica.leads_later(&unheard), "it is told when the one that waits has seen it");
+            while unheard.is_any() {
+                tokio::task::yield_now().await;
+            }
+            assert!(!replica.leads_later(&unheard));
         });
     }
 }

@@ -307,7 +307,7 @@ impl WalWorker {
                 self.untold_to.push(applied);
             }
             ReplicaEvent::Leads(first, unheard) => {
-                if !self.parts.io.replica.as_ref().is_some_and(Replica::leads_later) {
+                if !self.parts.io.replica.as_ref().is_some_and(|replica| replica.leads_later(&unheard)) {
                     self.parts.driver.lead(first.leader, first.number, first.index);
                 }
                 drop(unheard);
