@@ -288,9 +288,12 @@ impl ClosedClocks {
         clock
     }
 
-    /// Another node has assigned this moment, in a log that may not be here: what this one assigns is above.
+    /// Another node has assigned this moment, in a log that may not be here: what this one assigns is above, and readers elsewhere have its logs closed up
+    /// to there.
     pub fn heard_of(&self, moment: Micros) {
-        self.elsewhere.fetch_max(moment.0, Ordering::Relaxed);
+        for newest in [&self.elsewhere, &self.anywhere] {
+            newest.fetch_max(moment.0, Ordering::Relaxed);
+        }
     }
 
     /// Hangs up the bell: it is called whenever events became visible, in the thread of whoever made them so. `false`: one hangs there.

@@ -244,6 +244,11 @@ fn a_leader_whose_clock_is_behind_the_events_of_other_logs_closes_its_own_up_to_
     assert_eq!(orders.close(NOW), NOW, "who follows both elsewhere would wait until the clock here has come so far");
     assert_eq!(clocks.close_for_others(&orders, NOW), Micros(9_000));
     assert!(orders.assign(NOW, 0, LogIndex(1)) > Micros(9_000));
+    orders.visible(LogIndex(1));
+    // nor for what is in logs that are not here
+    clocks.heard_of(Micros(12_000));
+    assert_eq!(clocks.close_for_others(&orders, NOW), Micros(12_000));
+    assert!(orders.assign(NOW, 0, LogIndex(2)) > Micros(12_000));
 }
 
 #[test]
