@@ -314,8 +314,11 @@ impl Machine for LogMachine {
     }
 
     fn close(&self) -> Option<Micros> {
-        let shared = self.store.log(&self.log)?;
-        Some(self.store.closed().close_for_others(shared.published().clock(), clock::now()))
+        let (shared, closed) = (self.store.log(&self.log)?, self.store.closed());
+        let (clock, now) = (shared.published().clock(), clock::now());
+        // who asks knows that this node leads: before it says so to its owner nobody assigns
+        let is_new = !self.established.load(Ordering::SeqCst);
+        Some(if is_new { closed.close_new_for_others(clock, now) } else { closed.close_for_others(clock, now) })
     }
 
     fn pointer(&self) -> BoxFuture<'_, Result<Option<Pointer>, String>> {

@@ -172,9 +172,14 @@ impl LogClock {
     /// Nothing is assigned at or below the result from now on, and everything at or below it is visible.
     #[must_use]
     pub fn close(&self, now: Micros) -> Micros {
+        self.close_as(now, false)
+    }
+
+    /// `is_new`: nobody has assigned in this log yet.
+    fn close_as(&self, now: Micros, is_new: bool) -> Micros {
         let mut state = self.state.lock();
         let open = state.in_flight.front().map(|first| first.base.plus_us(-1));
-        if state.follows {
+        if state.follows && !is_new {
             let known = state.seen.max(state.heard);
             return open.map_or(known, |open| open.min(known));
         }
@@ -340,6 +345,13 @@ impl ClosedClocks {
     #[must_use]
     pub fn close_for_others(&self, log: &LogClock, now: Micros) -> Micros {
         log.close(now.max(Micros(self.anywhere.load(Ordering::Relaxed))))
+    }
+
+    /// The same of a log that takes nothing yet, since its group is being made, at the node that would assign first: that may take long, where one that
+    /// shall vote is away, and the order of all waits for no event of it.
+    #[must_use]
+    pub fn close_new_for_others(&self, log: &LogClock, now: Micros) -> Micros {
+        log.close_as(now.max(Micros(self.anywhere.load(Ordering::Relaxed))), true)
     }
 
     /// Closes at the newest moment that is visible, or below the first event that is in flight. Never falls.

@@ -68,3 +68,32 @@ fn a_page_of_the_global_order_has_what_was_acknowledged_before_while_logs_begin_
     }
     nodes.stop_all();
 }
+
+/// Of two voters the new log would have one that is away: it takes nothing, and the order of all goes on.
+#[test]
+fn the_global_order_goes_on_while_a_new_log_waits_for_a_voter_that_is_away() {
+    let mut nodes = Nodes::of(3, KEYS, &[]);
+    nodes.tell(1, &["--replication", "2"]);
+    (1..=3).for_each(|node| nodes.start(node));
+    nodes.until("every node votes", |nodes| {
+        let shard = nodes.shard(1, None);
+        shard["settled"] == true && shard["voters"] == json!([1, 2, 3])
+    });
+    assert!(append(&nodes, 1, "Call", 0));
+    assert_eq!(nodes.shard(1, Some("Call"))["voters"], json!([1, 2]));
+    nodes.kill(3);
+    nodes.until("it is registered", |nodes| nodes.http(1).post("stream-types", &json!({ "name": "New" })).status < 300);
+    nodes.until("it has a leader", |nodes| (1..=2).all(|node| nodes.shard(node, Some("New"))["leader"] == 1));
+    let shard = nodes.shard(1, Some("New"));
+    assert_eq!((&shard["voters"], &shard["settled"]), (&json!([1, 3]), &json!(false)));
+    nodes.until("the other log takes an append", |nodes| append(nodes, 1, "Call", 1));
+    for node in 1..=2 {
+        assert_eq!(nodes.http(node).global().len(), 2, "node {node}");
+    }
+    nodes.start(3);
+    nodes.until("it takes an append", |nodes| append(nodes, 1, "New", 2));
+    for node in 1..=2 {
+        assert_eq!(nodes.http(node).global().len(), 3, "node {node}");
+    }
+    nodes.stop_all();
+}

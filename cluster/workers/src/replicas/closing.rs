@@ -8,7 +8,7 @@
 //! Without it an event of one log would wait for the next one of every other. Its questions are bounded: a thousand a second, about one log each.
 //!
 //! Who reads the order once has the leaders asked before (`confirm`), and again where a quiet log is closed too low all the same: its leader's clock is behind
-//! and has not heard of the newest event, or it begins to lead in this moment, or the log's group is being made.
+//! and has not heard of the newest event, or it begins to lead in this moment. A log whose group is being made is closed by who makes it.
 
 use super::{CONFIRM_WITHIN, StoreReplicas};
 use crate::clock;
@@ -114,7 +114,9 @@ impl StoreReplicas {
             Leadership::Follows { leader: Some((node, _)) } => {
                 self.reached(&self.id_of(log), &group, node).await.ok()?.closed
             }
-            _ => None,
+            Leadership::Follows { leader: None } => None,
+            // its owner assigns nothing yet: the group is being made
+            Leadership::Leads => group.read_index().await.ok()?.closed,
         }
     }
 

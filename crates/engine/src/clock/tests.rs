@@ -269,6 +269,22 @@ fn after_a_start_nothing_is_closed_of_a_replica_above_what_has_come_of_it() {
     assert_eq!(orders.peek(Micros(10)), Micros(2_001));
 }
 
+#[test]
+fn a_log_that_takes_nothing_yet_is_closed_by_who_would_assign_first() {
+    let clocks = ClosedClocks::new(Micros(0));
+    let (calls, new) = (clocks.open_log(), clocks.open_replica());
+    calls.assign(Micros(9_000), 0, LogIndex(1));
+    calls.visible(LogIndex(1));
+    assert_eq!(clocks.close(), Micros::MIN, "nobody leads it");
+    assert_eq!(clocks.close_for_others(&new, NOW), Micros::MIN, "as of one in which another node may have assigned");
+    let moment = clocks.close_new_for_others(&new, NOW);
+    assert_eq!(moment, Micros(9_000));
+    new.closed_elsewhere(moment.min(clocks.wanted(NOW)));
+    assert_eq!(clocks.close(), Micros(9_000));
+    new.set_leads(true);
+    assert!(new.assign(NOW, 0, LogIndex(1)) > Micros(9_000));
+}
+
 /// A node with a clock that is off.
 struct Node {
     clocks: Arc<ClosedClocks>,
