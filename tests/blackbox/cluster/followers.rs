@@ -97,3 +97,31 @@ fn the_global_order_goes_on_while_a_new_log_waits_for_a_voter_that_is_away() {
     }
     nodes.stop_all();
 }
+
+/// The only voter of the new log is away, so nobody makes its group.
+#[test]
+fn the_global_order_goes_on_while_who_shall_make_a_new_log_is_away() {
+    let mut nodes = Nodes::of(3, KEYS, &[]);
+    nodes.tell(1, &["--replication", "1"]);
+    (1..=3).for_each(|node| nodes.start(node));
+    nodes.until("every node votes", |nodes| {
+        let shard = nodes.shard(1, None);
+        shard["settled"] == true && shard["voters"] == json!([1, 2, 3])
+    });
+    assert!(append(&nodes, 1, "Call", 0));
+    assert_eq!(nodes.shard(1, Some("Call"))["voters"], json!([1]));
+    nodes.kill(2);
+    nodes.until("it is registered", |nodes| nodes.http(1).post("stream-types", &json!({ "name": "New" })).status < 300);
+    nodes.until("its log is open", |nodes| [1, 3].iter().all(|node| nodes.shard(*node, Some("New"))["here"] == true));
+    assert_eq!(nodes.shard(1, Some("New"))["voters"], json!([2]));
+    nodes.until("the other log takes an append", |nodes| append(nodes, 1, "Call", 1));
+    for node in [1, 3] {
+        nodes.until("it is in the order", |nodes| nodes.http(node).global().len() == 2);
+    }
+    nodes.start(2);
+    nodes.until("it takes an append", |nodes| append(nodes, 1, "New", 2));
+    for node in [1, 3] {
+        assert_eq!(nodes.http(node).global().len(), 3, "node {node}");
+    }
+    nodes.stop_all();
+}

@@ -8,7 +8,8 @@
 //! Without it an event of one log would wait for the next one of every other. Its questions are bounded: a thousand a second, about one log each.
 //!
 //! Who reads the order once has the leaders asked before (`confirm`), and again where a quiet log is closed too low all the same: its leader's clock is behind
-//! and has not heard of the newest event, or it begins to lead in this moment. A log whose group is being made is closed by who makes it.
+//! and has not heard of the newest event, or it begins to lead in this moment. A log whose group is being made is closed by who makes it; where
+//! that one is away, by each node for itself.
 
 use super::{CONFIRM_WITHIN, StoreReplicas};
 use crate::clock;
@@ -26,6 +27,8 @@ const PAUSE_A_LOG: Duration = Duration::from_millis(1);
 const PAUSE: Duration = Duration::from_millis(5);
 /// A log that has had no event for so long is quiet. Of one that has the order ends before what is on its way, and nobody waits for that.
 const QUIET_US: i64 = 100_000;
+/// How long nobody has led a log that nothing is stored in yet, until no leader is waited for: who shall make its group is away.
+const UNMADE_FOR: Duration = Duration::from_secs(3);
 
 /// A store's answer to who follows it.
 pub(super) struct ClosesUp(pub(super) Weak<StoreReplicas>);
@@ -95,16 +98,27 @@ impl StoreReplicas {
 
     /// Closes logs as far as their leaders say.
     async fn ask(&self, held: Vec<LogKey>) {
+        let newest = self.parts.store.closed().newest();
         let asked = held.into_iter().map(|log| async move {
-            let moment = self.closed_by_leader(&log).await;
-            moment.map(|moment| (log, moment))
+            let moment = if self.is_unmade(&log) { None } else { self.closed_by_leader(&log).await };
+            (log, moment)
         });
         let closed = join_all(asked).await;
         // a log of which nothing is known here yet may have events below these moments: it must hold the order back first
         if self.try_confirm(&GroupId::Meta).await.is_err() || !self.has_all_logs() {
             return;
         }
-        self.closed_elsewhere(closed.into_iter().flatten());
+        self.closed_elsewhere(closed.into_iter().filter_map(|(log, moment)| {
+            let moment = moment.or_else(|| self.is_unmade(&log).then_some(newest))?;
+            Some((log, moment))
+        }));
+    }
+
+    /// Whether nothing is stored in a log yet, as far as this node knows of the cluster, and nobody has led it for a while. Who leads it first assigns as
+    /// every new leader does.
+    fn is_unmade(&self, log: &LogKey) -> bool {
+        let nobody_leads = self.group(log).is_some_and(|group| group.leaderless() >= UNMADE_FOR);
+        nobody_leads && !self.may_hold(log)
     }
 
     /// The moment up to which the leader of a log has closed it, once everything up to there is visible here.
