@@ -133,8 +133,8 @@ impl Replica {
     }
 
     /// Whether something that the owner has given up may still become an entry under the leadership that it is told of anew. Then it is told once
-    /// more when nothing may: before that readers would pass the moments of what is on its way. Until then it has not heard the word, and told it is
-    /// once: the next time would take from it what it has accepted since.
+    /// more when nothing may: before that readers would pass the moments of what is on its way. Until then the word counts as unheard. However often it
+    /// comes meanwhile, it is told once more: a second time would take from the owner what it has accepted since.
     pub(crate) fn leads_later(self: &Arc<Self>, unheard: &Unheard) -> bool {
         self.look_at_passed();
         let from = self.overlooked.load(Ordering::SeqCst);
