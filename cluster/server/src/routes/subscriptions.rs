@@ -342,10 +342,11 @@ impl Consuming {
             return (out, false);
         }
         match came {
-            Consumed::Events(events) => {
+            Consumed::Events(mut events) => {
                 self.quiet = Duration::ZERO;
-                let room = self.until.room(events.len());
-                events.iter().take(room).for_each(|event| delivered(&mut out, event));
+                let rest = events.split_off(self.until.room(events.len()));
+                events.iter().for_each(|event| delivered(&mut out, event));
+                self.consumer.give_back(rest);
                 if self.until.gave(events.len()) {
                     end(
                         &mut out,

@@ -46,6 +46,29 @@ fn operators_see_numbers_and_what_is_parked_and_give_it_again() {
 }
 
 #[test]
+fn what_is_behind_a_limit_was_not_tried() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "");
+    for stream in ["a", "b", "c"] {
+        server.append(stream, r#"{"event_type":"Ticked","data":{}}"#).ok(201);
+    }
+    server.post("subscriptions/cron", "{\"attempts_max\":1}").ok(201);
+    let given = |limit: usize| {
+        let text = server.get(&format!("subscriptions/cron/events?limit={limit}")).text();
+        while server.get("subscriptions/cron").ok(200)["consumers"] != 0 {
+            std::thread::yield_now();
+        }
+        let attempts: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("attempt: ")).collect();
+        assert!(attempts.iter().all(|attempt| *attempt == "1"), "{text}");
+        attempts.len()
+    };
+    let parked = || server.get("subscriptions/cron").ok(200)["parked"].as_array().unwrap().len();
+    assert_eq!((given(1), parked()), (1, 1));
+    // those that nobody was shown
+    assert_eq!((given(2), parked()), (2, 3));
+}
+
+#[test]
 fn who_waits_for_events_is_told_that_the_node_lives() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(folder.path(), "");

@@ -115,6 +115,20 @@ impl Queue {
         is_full
     }
 
+    /// Puts back what was taken and is given to nobody.
+    fn put_back(&self, rest: Vec<Delivery>) {
+        let mut waiting = self.waiting.lock();
+        for delivery in rest.into_iter().rev() {
+            waiting.1 += delivery.text.len();
+            waiting.0.push_front(delivery);
+        }
+    }
+
+    /// What nobody has taken.
+    pub(super) fn untaken(&self) -> Vec<Position> {
+        self.waiting.lock().0.iter().map(|delivery| delivery.position).collect()
+    }
+
     /// Takes what fits into one piece of an answer.
     fn take(&self) -> Vec<Delivery> {
         let mut waiting = self.waiting.lock();
@@ -215,6 +229,11 @@ impl Consumer {
             shown.push(delivery);
         }
         Ok(shown)
+    }
+
+    /// Gives back what [`next`](Self::next) gave last and nobody is shown: it was not tried.
+    pub fn give_back(&self, rest: Vec<Delivery>) {
+        self.queue.put_back(rest);
     }
 
     /// Which events the subscription asks for.

@@ -163,7 +163,6 @@ impl Named {
     /// Hands an event over; whether the consumer's connection is full by it.
     pub(super) fn deliver(&self, consumer: u64, delivery: Delivery) -> bool {
         let queue = self.consumers.lock().queues.get(&consumer).cloned();
-        // one that went away a moment ago gives back what it holds
         queue.is_some_and(|queue| queue.push(delivery))
     }
 
@@ -191,12 +190,17 @@ impl Named {
         self.looked.send_if_modified(|last| std::mem::replace(last, looked) != looked);
     }
 
-    /// A consumer goes. Of a node that stops nothing counts as failed.
+    /// A consumer goes. Of a node that stops nothing counts as failed, and of others nothing that its connection has not taken.
     pub(super) fn leave(&self, consumer: u64, stopping: bool) {
-        self.consumers.lock().queues.remove(&consumer);
+        let mut state = self.state.lock();
+        // who is given something holds the state, so nothing comes to the queue from here on
+        let queue = self.consumers.lock().queues.remove(&consumer);
         if !stopping {
-            self.state.lock().leave(consumer, clock::now());
+            let (untaken, now) = (queue.map(|queue| queue.untaken()).unwrap_or_default(), clock::now());
+            state.take_back(consumer, untaken, now);
+            state.leave(consumer, now);
         }
+        drop(state);
         self.progressed.send_modify(|count| *count = count.wrapping_add(1));
         self.changed.notify_waiters();
     }

@@ -69,6 +69,22 @@ impl Durable {
         true
     }
 
+    /// What a consumer was given and never left the node is taken back: it waits as before, and no attempt is counted.
+    pub fn take_back(&mut self, consumer: u64, untaken: impl IntoIterator<Item = Position>, now: Micros) {
+        for position in untaken {
+            if self.entry(position).and_then(holder) != Some(consumer) {
+                continue;
+            }
+            self.wait(position, now);
+            if let Some(entry) = self.entry_mut(position) {
+                entry.to = 0;
+                if entry.failures == 0 {
+                    entry.nth = 0;
+                }
+            }
+        }
+    }
+
     /// An event is set aside now. `false`: it was never given, or is done.
     pub fn park(&mut self, position: Position, reason: &str, now: Micros) -> bool {
         let Some(entry) = self.entry(position).filter(|e| e.nth > 0) else { return false };

@@ -320,6 +320,27 @@ fn an_acknowledgement_without_a_name_is_the_only_consumers_and_else_of_one_event
 }
 
 #[test]
+fn what_never_left_the_node_was_not_tried() {
+    let mut world = World::new(1);
+    world.events = vec![1, 2, 2, 1];
+    let first = world.join();
+    world.run();
+    assert_eq!(world.durable.counts().in_flight, 4);
+    // only the first one was given to its connection
+    world.durable.take_back(first, [2, 3, 4].map(at), world.now);
+    world.leave(0);
+    assert_eq!(world.durable.parked().map(|(position, _)| position).collect::<Vec<_>>(), [at(1)]);
+    assert_eq!(world.durable.ack(at(3), Some(first), false, world.now), 0, "it was never given");
+    world.given.clear();
+    let second = world.join();
+    world.run();
+    world.durable.take_back(first, [2].map(at), world.now);
+    assert_eq!(world.given, HashSet::from([2, 3, 4]), "nothing is taken back from somebody else");
+    assert_eq!(world.durable.counts().in_flight, 3);
+    assert_eq!(world.durable.ack(at(4), Some(second), false, world.now), 3);
+}
+
+#[test]
 fn what_is_remembered_and_held_is_bounded() {
     let mut world = World::new(5);
     let first = world.join();
