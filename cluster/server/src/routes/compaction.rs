@@ -4,8 +4,8 @@ use crate::error::{ApiError, ApiResult};
 use crate::failure;
 use crate::http::call::{Call, ServedStore};
 use crate::http::{answer, body};
-use crate::routes::no_query;
 use crate::routes::stores::SMALL_BODY_BYTES_MAX;
+use crate::routes::{no_body, no_query};
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use futures_util::future::join_all;
@@ -154,17 +154,18 @@ pub(crate) async fn run(call: Call) -> ApiResult<HttpResponse> {
 
 /// POST /admin/v1/stores/{store}/compaction/pause
 pub(crate) async fn pause(call: Call) -> ApiResult<HttpResponse> {
-    set_paused(&call, true).await
+    set_paused(call, true).await
 }
 
 /// POST /admin/v1/stores/{store}/compaction/resume
 pub(crate) async fn resume(call: Call) -> ApiResult<HttpResponse> {
-    set_paused(&call, false).await
+    set_paused(call, false).await
 }
 
-async fn set_paused(call: &Call, paused: bool) -> ApiResult<HttpResponse> {
-    no_query(call)?;
+async fn set_paused(call: Call, paused: bool) -> ApiResult<HttpResponse> {
+    no_query(&call)?;
     let served = call.admin_store()?;
+    no_body(call).await?;
     served.store.pause(paused).await.map_err(|e| failure::answer(&e, served.names()))?;
     Ok(answer::ok(&json!({ "paused": paused })))
 }
@@ -173,6 +174,7 @@ async fn set_paused(call: &Call, paused: bool) -> ApiResult<HttpResponse> {
 pub(crate) async fn cancel(call: Call) -> ApiResult<HttpResponse> {
     no_query(&call)?;
     let served = call.admin_store()?;
+    no_body(call).await?;
     let asked = served.store.cancel().await.map_err(|e| failure::answer(&e, served.names()))?;
     Ok(answer::ok(&json!({ "cancelled": asked })))
 }

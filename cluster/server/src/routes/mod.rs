@@ -27,6 +27,7 @@ pub(crate) mod subscriptions_admin;
 use crate::access::Need;
 use crate::error::{ApiError, ApiResult};
 use crate::failure;
+use crate::http::body;
 use crate::http::call::{Call, ServedStore};
 use crate::http::query::Query;
 use actix_web::http::Method;
@@ -238,6 +239,19 @@ pub(crate) async fn confirm_stream(
         false => served.store.check_whole_stream(stream_type, stream_id),
     };
     confirmed.map_err(|error| failure::answer(&error, served.names()))
+}
+
+/// Reads to the end what comes with a request that says nothing by its body, and refuses it where it says something: it would be taken for a wish
+/// that is kept.
+pub(crate) async fn no_body(call: Call) -> Result<(), ApiError> {
+    let permits = call.app.node.permits();
+    let body = body::read(&call.request, call.payload, permits, "this request", stores::SMALL_BODY_BYTES_MAX).await?;
+    match body.bytes.trim_ascii() {
+        [] | b"{}" => Ok(()),
+        _ => {
+            Err(ApiError::bad_request("this route takes no body, and does nothing else than its path says: send none"))
+        }
+    }
 }
 
 /// Refuses query parameters on routes that have none.

@@ -4,8 +4,8 @@ use crate::error::{ApiError, ApiResult};
 use crate::failure;
 use crate::http::call::Call;
 use crate::http::{answer, body};
-use crate::routes::no_query;
 use crate::routes::stores::SMALL_BODY_BYTES_MAX;
+use crate::routes::{no_body, no_query};
 use actix_web::HttpResponse;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -77,6 +77,7 @@ fn run_json(run: &RetentionRun) -> Value {
 pub(crate) async fn run(call: Call) -> ApiResult<HttpResponse> {
     no_query(&call)?;
     let served = call.admin_store()?;
+    no_body(call).await?;
     let run = served.store.retain().await.map_err(|e| failure::answer(&e, served.names()))?;
     let mut row = run_json(&run);
     row["enabled"] = json!(served.store.config().retention.enabled);

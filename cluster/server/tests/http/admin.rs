@@ -121,6 +121,9 @@ fn compaction_is_run_watched_and_steered() {
     assert_eq!((&status["enabled"], &status["paused"]), (&json!(true), &json!(false)), "{status}");
     assert!(status["next_tick"].as_str().unwrap().contains("-01-01T00:00:00"), "{status}");
     assert_eq!(server.get("admin:compaction/plan").ok(200)["jobs"][0]["events"], 50);
+    for path in ["compaction/pause", "compaction/resume", "compaction/cancel", "retention/run"] {
+        server.post(&format!("admin:{path}"), r#"{"dry_run":true}"#).error(400, "bad_request");
+    }
     assert_eq!(server.post("admin:compaction/pause", "").ok(200)["paused"], true);
     assert_eq!(server.get("admin:compaction").ok(200)["paused"], true);
     let run = server.post("admin:compaction/run?wait=true", "").ok(200);
