@@ -412,13 +412,15 @@ mod tests {
     use super::*;
     use strandline_event::{BatchBuilder, BatchUnit, LogKey};
 
+    /// A part of one line.
+    fn part(stream_type: &str) -> Part {
+        let mut batch = BatchBuilder::new(stream_type, BatchUnit::Rows);
+        batch.push(&EventInput { stream_id: "s", event_type: "E", data: "1", ..EventInput::default() }).unwrap();
+        Part { batch: batch.finish().unwrap(), lines: vec![1] }
+    }
+
     #[test]
     fn who_is_limited_to_tenants_is_not_told_what_went_wrong_with_a_part() {
-        let part = |stream_type: &str| {
-            let mut batch = BatchBuilder::new(stream_type, BatchUnit::Rows);
-            batch.push(&EventInput { stream_id: "s", event_type: "E", data: "1", ..EventInput::default() }).unwrap();
-            Part { batch: batch.finish().unwrap(), lines: vec![1] }
-        };
         let parts = [part("Whole"), part("Damaged")];
         let damaged = NodeError::DamagedLog { log: LogKey::single("Damaged"), reason: Arc::from("planted") };
         let results = [Ok(AppendOutcome::default()), Err(damaged)];
@@ -432,11 +434,6 @@ mod tests {
 
     #[test]
     fn of_a_part_that_nobody_knows_it_is_not_said_that_it_is_not_stored() {
-        let part = |stream_type: &str| {
-            let mut batch = BatchBuilder::new(stream_type, BatchUnit::Rows);
-            batch.push(&EventInput { stream_id: "s", event_type: "E", data: "1", ..EventInput::default() }).unwrap();
-            Part { batch: batch.finish().unwrap(), lines: vec![1] }
-        };
         let parts = [part("Known"), part("Lost"), part("Refused")];
         let stored = AppendOutcome { chunk_known: true, ..AppendOutcome::default() };
         let refused = NodeError::Refused(Refusal { row: Some(0), error: AppendError::OtherTenant });

@@ -2,6 +2,7 @@
 
 use super::common::{Running, start};
 use serde_json::{Value, json};
+use std::path::Path;
 
 /// A subscription whose consumer took `limit` events and went away, and which are parked; gives their positions.
 fn parked(server: &Running, name: &str, limit: usize) -> Vec<String> {
@@ -14,20 +15,30 @@ fn parked(server: &Running, name: &str, limit: usize) -> Vec<String> {
         let body = format!("{{\"position\":\"{position}\",\"reason\":\"no paper\"}}");
         server.post(&format!("subscriptions/{name}/park"), &body).ok(200);
     }
-    // the node has noticed that the consumer is gone
+    until_alone(server, name);
+    positions
+}
+
+/// The node has noticed that the consumer is gone.
+fn until_alone(server: &Running, name: &str) {
     while server.get(&format!("subscriptions/{name}")).ok(200)["consumers"] != 0 {
         std::thread::yield_now();
     }
-    positions
+}
+
+/// A node with an event in each of three streams.
+fn with_three_streams(folder: &Path) -> Running {
+    let server = start(folder, "");
+    for stream in ["a", "b", "c"] {
+        server.append(stream, r#"{"event_type":"Ticked","data":{}}"#).ok(201);
+    }
+    server
 }
 
 #[test]
 fn operators_see_numbers_and_what_is_parked_and_give_it_again() {
     let folder = tempfile::tempdir().unwrap();
-    let server = start(folder.path(), "");
-    for stream in ["a", "b", "c"] {
-        server.append(stream, r#"{"event_type":"Ticked","data":{}}"#).ok(201);
-    }
+    let server = with_three_streams(folder.path());
     assert_eq!(server.get("admin:subscriptions").ok(200), json!({ "subscriptions": [], "followers": 0 }));
     let positions = parked(&server, "bills", 2);
     let told = server.get("admin:subscriptions").ok(200);
@@ -48,16 +59,11 @@ fn operators_see_numbers_and_what_is_parked_and_give_it_again() {
 #[test]
 fn what_is_behind_a_limit_was_not_tried() {
     let folder = tempfile::tempdir().unwrap();
-    let server = start(folder.path(), "");
-    for stream in ["a", "b", "c"] {
-        server.append(stream, r#"{"event_type":"Ticked","data":{}}"#).ok(201);
-    }
+    let server = with_three_streams(folder.path());
     server.post("subscriptions/cron", "{\"attempts_max\":1}").ok(201);
     let given = |limit: usize| {
         let text = server.get(&format!("subscriptions/cron/events?limit={limit}")).text();
-        while server.get("subscriptions/cron").ok(200)["consumers"] != 0 {
-            std::thread::yield_now();
-        }
+        until_alone(&server, "cron");
         let attempts: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("attempt: ")).collect();
         assert!(attempts.iter().all(|attempt| *attempt == "1"), "{text}");
         attempts.len()
