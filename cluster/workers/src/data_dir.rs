@@ -157,6 +157,11 @@ pub(crate) fn own_file() -> OpenOptions {
     options
 }
 
+/// Such a file, empty: in place of what is there.
+pub(crate) fn create_own(path: &Path) -> io::Result<File> {
+    own_file().truncate(true).open(path)
+}
+
 fn make(dir: &Path, last: &DirBuilder) -> Result<(), DataDirError> {
     let missing: Vec<&Path> = dir.ancestors().take_while(|d| !d.as_os_str().is_empty() && !d.exists()).collect();
     for folder in missing.into_iter().rev() {
@@ -227,7 +232,7 @@ fn make_node_id(path: &Path, id: u64) -> Result<u64, DataDirError> {
 /// Makes a file or takes the place of one, durable on return. Written aside: under its name it is whole.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), DataDirError> {
     let aside = path.with_added_extension("new");
-    let mut file = own_file().truncate(true).open(&aside).map_err(at(&aside))?;
+    let mut file = create_own(&aside).map_err(at(&aside))?;
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(at(&aside))?;
     publish(&aside, path).map_err(at(path))?;
     sync_parent(path)

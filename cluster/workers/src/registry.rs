@@ -4,7 +4,7 @@
 //! `crc32c(8 hex) TAB name, percent-encoded TAB buckets`. A last line that is torn was never answered and is cut. Where streams are is not
 //! told by this file: of a type of several buckets the store's manifest has the number, and has it first.
 
-use crate::data_dir::{DataDirError, at, make_own_folder, own_file, sync_parent};
+use crate::data_dir::{DataDirError, at, create_own, make_own_folder, sync_parent};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -148,7 +148,7 @@ impl Registry {
             if let Some(folder) = self.path.parent() {
                 make_own_folder(folder)?;
             }
-            let mut file = own_file().truncate(true).open(&self.path).map_err(at(&self.path))?;
+            let mut file = create_own(&self.path).map_err(at(&self.path))?;
             file.write_all(HEADER.as_bytes()).map_err(at(&self.path))?;
             sync_parent(&self.path)?;
             self.file = Some(RegistryFile { lines: Box::new(file), bytes: HEADER.len() as u64, poisoned: false });

@@ -156,19 +156,18 @@ impl StoreReplicas {
         let running = Arc::clone(self);
         tokio::spawn(async move { running.run().await });
         // by itself: what it holds while others answer must not wait for the object store
-        let keeping = Arc::clone(self);
+        self.spawn_until_stopped(|this| async move { this.keep_keys().await });
+        self.spawn_until_stopped(|this| async move { this.hear_moments().await });
+    }
+
+    fn spawn_until_stopped<W>(self: &Arc<Self>, work: impl FnOnce(Arc<Self>) -> W)
+    where
+        W: Future<Output = ()> + Send + 'static,
+    {
+        let (working, mut stopped) = (work(Arc::clone(self)), self.stop.subscribe());
         tokio::spawn(async move {
-            let mut stopped = keeping.stop.subscribe();
             tokio::select! {
-                () = keeping.keep_keys() => {}
-                () = async { drop(stopped.wait_for(|stopped| *stopped).await) } => {}
-            }
-        });
-        let hearing = Arc::clone(self);
-        tokio::spawn(async move {
-            let mut stopped = hearing.stop.subscribe();
-            tokio::select! {
-                () = hearing.hear_moments() => {}
+                () = working => {}
                 () = async { drop(stopped.wait_for(|stopped| *stopped).await) } => {}
             }
         });

@@ -4,7 +4,7 @@
 //! good as an empty one, so it is written in place of the old one without a sync.
 
 use super::ClusterError;
-use crate::data_dir::{DataDirError, at, make_own_folder, own_file, publish};
+use crate::data_dir::{DataDirError, at, create_own, make_own_folder, publish};
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -54,7 +54,7 @@ fn write(dir: &Path, known: &[(NodeId, String)]) -> Result<(), DataDirError> {
     make_own_folder(path.parent().unwrap_or(dir))?;
     let text: String = known.iter().map(|(node, address)| format!("{node} {address}\n")).collect();
     let aside = path.with_extension("new");
-    let written = own_file().truncate(true).open(&aside).and_then(|mut file| file.write_all(text.as_bytes()));
+    let written = create_own(&aside).and_then(|mut file| file.write_all(text.as_bytes()));
     written.map_err(at(&aside))?;
     publish(&aside, &path).map_err(at(&path))
 }

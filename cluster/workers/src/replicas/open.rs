@@ -10,7 +10,7 @@
 
 use super::StoreReplicas;
 use crate::clock;
-use crate::data_dir::{DataDirError, at, make_own_folder, own_file, sync_parent};
+use crate::data_dir::{DataDirError, at, create_own, make_own_folder, sync_parent};
 use crate::registry::StreamTypeEntry;
 use crate::replica::{JumpAll, LogMachine, Replica, Unheard};
 use std::collections::BTreeMap;
@@ -169,6 +169,6 @@ fn note(mark: &Path) -> Result<(), DataDirError> {
     }
     let folder: PathBuf = mark.parent().map(Path::to_owned).unwrap_or_default();
     make_own_folder(&folder)?;
-    own_file().truncate(true).open(mark).and_then(|file| file.sync_all()).map_err(at(mark))?;
+    create_own(mark).and_then(|file| file.sync_all()).map_err(at(mark))?;
     sync_parent(mark)
 }

@@ -3,7 +3,7 @@
 //! Records that come while a group is being synced go together in the next one. Invariant: whoever waits for a record is told yes only
 //! when it is on disk; after a write that cannot be undone nothing is written any more.
 
-use crate::data_dir::{DataDirError, at, make_own_folder, own_file, publish, sync_parent};
+use crate::data_dir::{DataDirError, at, create_own, make_own_folder, own_file, publish, sync_parent};
 use crate::fatal::EndOnPanic;
 use crate::wiring::Alive;
 use parking_lot::Mutex;
@@ -243,7 +243,7 @@ impl Written {
             return Ok(());
         }
         let aside = self.path.with_extension("new");
-        let mut file = own_file().truncate(true).open(&aside).map_err(at(&aside))?;
+        let mut file = create_own(&aside).map_err(at(&aside))?;
         file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(at(&aside))?;
         publish(&aside, &self.path).map_err(at(&self.path))?;
         // from here on the new file is the one: what goes to the old one would be lost
