@@ -4,6 +4,8 @@
 //! reader never reads beyond its bytes, never allocates for a length that it has not seen the bytes of, and takes one
 //! form only of everything, so that equal values have equal bytes.
 
+use strandline_event::Micros;
+
 /// Why bytes do not hold what they should.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum FieldError {
@@ -29,6 +31,20 @@ pub enum FieldError {
 pub(crate) struct Put(pub(crate) Vec<u8>);
 
 impl Put {
+    /// What is said between nodes of a cluster begins with its version, in eight bytes.
+    pub(crate) fn of(version: u8) -> Self {
+        let mut out = Self::default();
+        out.u8(version);
+        out.zeros(7);
+        out
+    }
+
+    /// A moment that may not be there.
+    pub(crate) fn moment(&mut self, moment: Option<Micros>) {
+        self.u64(u64::from(moment.is_some()));
+        self.u64(moment.map_or(0, |moment| moment.0.cast_unsigned()));
+    }
+
     pub(crate) fn u8(&mut self, value: u8) {
         self.0.push(value);
     }
@@ -71,6 +87,19 @@ impl Put {
 pub(crate) struct Take<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Take<'a> {
+    /// The beginning of a body that is of this version, or of none that is known here.
+    pub(crate) fn version(&mut self, known: u8) -> Result<(), FieldError> {
+        if self.u8()? != known {
+            return Err(FieldError::Value("a version that is not known here"));
+        }
+        self.zeros(7)
+    }
+
+    pub(crate) fn moment(&mut self) -> Result<Option<Micros>, FieldError> {
+        let (is_there, moment) = (self.u64()?, self.u64()?);
+        Ok((is_there == 1).then_some(Micros(moment.cast_signed())))
+    }
+
     pub(crate) fn bytes(&mut self, count: usize) -> Result<&'a [u8], FieldError> {
         let (front, rest) = self.0.split_at_checked(count).ok_or(FieldError::Short)?;
         self.0 = rest;

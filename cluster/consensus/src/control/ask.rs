@@ -10,7 +10,7 @@ use crate::meta::{put_group, take_group};
 use crate::net::Ask;
 use crate::transport::{GroupId, NodeId};
 use std::time::Duration;
-use strandline_event::{Micros, SharedBytes};
+use strandline_event::SharedBytes;
 
 /// Time of one question.
 const WITHIN: Duration = Duration::from_secs(3);
@@ -26,9 +26,7 @@ impl Control {
     pub async fn read_index(&self, leader: NodeId, group: &GroupId) -> Result<ReadIndex, ControlError> {
         let none = |why: String| ControlError::NoLeader(why);
         let address = self.address_of(leader).ok_or_else(|| none("where its leader is is not known".to_owned()))?;
-        let mut body = Put::default();
-        body.u8(VERSION);
-        body.zeros(7);
+        let mut body = Put::of(VERSION);
         put_group(&mut body, group);
         let ask = Ask { kind: AskKind::ReadIndex.to_u8(), body: SharedBytes::copy_aligned(&body.0) };
         let asked = self.parts.transport.ask(leader, &address, ask, WITHIN).await;
@@ -40,12 +38,9 @@ impl Control {
         let wanted = wanted_of(body).map_err(|error| error.to_string())?;
         let group = self.groups().get(&wanted).ok_or_else(|| format!("there is no group {wanted} here"))?;
         let index = group.read_index().await.map_err(|error| error.to_string())?;
-        let mut out = Put::default();
-        out.u8(VERSION);
-        out.zeros(7);
+        let mut out = Put::of(VERSION);
         out.u64(index.number);
-        out.u64(u64::from(index.closed.is_some()));
-        out.u64(index.closed.map_or(0, |moment| moment.0.cast_unsigned()));
+        out.moment(index.closed);
         Ok(out.0)
     }
     /// The state of the meta group as its leader has it: what a node that follows may not have applied yet.
@@ -65,16 +60,9 @@ impl Control {
     }
 }
 
-fn version(take: &mut Take<'_>) -> Result<(), FieldError> {
-    if take.u8()? != VERSION {
-        return Err(FieldError::Value("a version that is not known here"));
-    }
-    take.zeros(7)
-}
-
 fn wanted_of(body: &[u8]) -> Result<GroupId, FieldError> {
     let mut take = Take(body);
-    version(&mut take)?;
+    take.version(VERSION)?;
     let group = take_group(&mut take)?;
     take.end()?;
     Ok(group)
@@ -82,9 +70,8 @@ fn wanted_of(body: &[u8]) -> Result<GroupId, FieldError> {
 
 fn index_of(body: &[u8]) -> Result<ReadIndex, FieldError> {
     let mut take = Take(body);
-    version(&mut take)?;
-    let (number, has_moment, moment) = (take.u64()?, take.u64()?, take.u64()?);
+    take.version(VERSION)?;
+    let (number, closed) = (take.u64()?, take.moment()?);
     take.end()?;
-    let closed = (has_moment == 1).then_some(Micros(moment.cast_signed()));
     Ok(ReadIndex { number, closed })
 }

@@ -136,7 +136,7 @@ impl Control {
     pub(super) async fn settle_here(&self, body: &[u8]) -> Result<Vec<u8>, String> {
         let (store, log, before) = settle_of(body).map_err(|error| error.to_string())?;
         let number = self.keeper_of(&store)?.settle(log, before).await?;
-        let mut out = head();
+        let mut out = Put::of(VERSION);
         out.u64(number);
         Ok(out.0)
     }
@@ -146,28 +146,14 @@ impl Control {
     }
 }
 
-fn head() -> Put {
-    let mut out = Put::default();
-    out.u8(VERSION);
-    out.zeros(7);
-    out
-}
-
 fn begin(store: &str, log: &LogKey) -> Put {
-    let mut out = head();
+    let mut out = Put::of(VERSION);
     put_group(&mut out, &GroupId::Log { store: Arc::from(store), log: log.clone() });
     out
 }
 
-fn version(take: &mut Take<'_>) -> Result<(), FieldError> {
-    if take.u8()? != VERSION {
-        return Err(FieldError::Value("a version that is not known here"));
-    }
-    take.zeros(7)
-}
-
 fn log_of(take: &mut Take<'_>) -> Result<(Arc<str>, LogKey), FieldError> {
-    version(take)?;
+    take.version(VERSION)?;
     match take_group(take)? {
         GroupId::Log { store, log } => Ok((store, log)),
         GroupId::Meta => Err(FieldError::Value("the meta group has no command ids")),
@@ -191,7 +177,7 @@ fn settle_of(body: &[u8]) -> Result<(Arc<str>, LogKey, Word), FieldError> {
 }
 
 fn granted_bytes(granted: &Granted) -> Vec<u8> {
-    let mut out = head();
+    let mut out = Put::of(VERSION);
     out.u64(granted.word.from);
     out.u64(granted.word.round);
     out.count(granted.taken.len());
@@ -205,7 +191,7 @@ fn granted_bytes(granted: &Granted) -> Vec<u8> {
 
 fn granted_of(body: &[u8]) -> Result<Granted, FieldError> {
     let mut take = Take(body);
-    version(&mut take)?;
+    take.version(VERSION)?;
     let word = Word { from: take.u64()?, round: take.u64()? };
     let taken = |take: &mut Take<'_>| {
         let (key, bucket) = (take.u128()?, take.u32()?);
@@ -218,7 +204,7 @@ fn granted_of(body: &[u8]) -> Result<Granted, FieldError> {
 
 fn number_of(body: &[u8]) -> Result<u64, FieldError> {
     let mut take = Take(body);
-    version(&mut take)?;
+    take.version(VERSION)?;
     let number = take.u64()?;
     take.end()?;
     Ok(number)
@@ -257,11 +243,11 @@ mod tests {
             assert_eq!(granted_of(&bytes), Ok(granted));
             only_whole(&bytes, granted_of);
         }
-        let mut number = head();
+        let mut number = Put::of(VERSION);
         number.u64(11);
         assert_eq!(number_of(&number.0), Ok(11));
         only_whole(&number.0, number_of);
-        let mut of_meta = head();
+        let mut of_meta = Put::of(VERSION);
         put_group(&mut of_meta, &GroupId::Meta);
         assert!(log_of(&mut Take(&of_meta.0)).is_err());
     }

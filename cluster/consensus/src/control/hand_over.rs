@@ -99,9 +99,7 @@ impl Control {
     pub(super) async fn ask_over(&self, node: NodeId, group: &GroupId, leads: bool) -> Result<(), ControlError> {
         let none = |why: String| ControlError::NoLeader(why);
         let address = self.address_of(node).ok_or_else(|| none(format!("where node {node} is is not known")))?;
-        let mut body = Put::default();
-        body.u8(VERSION);
-        body.zeros(7);
+        let mut body = Put::of(VERSION);
         put_group(&mut body, group);
         body.u64(u64::from(leads));
         let ask = Ask { kind: AskKind::TakeOver.to_u8(), body: SharedBytes::copy_aligned(&body.0) };
@@ -134,10 +132,7 @@ impl Control {
 
 fn wanted_of(body: &[u8]) -> Result<(GroupId, bool), FieldError> {
     let mut take = Take(body);
-    if take.u8()? != VERSION {
-        return Err(FieldError::Value("a version that is not known here"));
-    }
-    take.zeros(7)?;
+    take.version(VERSION)?;
     let (group, leads) = (take_group(&mut take)?, take.u64()?);
     take.end()?;
     match leads {

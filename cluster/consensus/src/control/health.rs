@@ -115,9 +115,7 @@ impl Control {
 
     /// The answer to another node that asks.
     pub(super) fn silent_bytes(&self) -> Vec<u8> {
-        let (mut out, silent) = (Put::default(), self.silent_here());
-        out.u8(VERSION);
-        out.zeros(7);
+        let (mut out, silent) = (Put::of(VERSION), self.silent_here());
         out.u32(u32::try_from(silent.len()).unwrap_or(u32::MAX));
         for (node, time) in silent {
             out.u64(node);
@@ -169,10 +167,7 @@ impl Control {
 
 fn silent_of(body: &[u8]) -> Result<BTreeMap<NodeId, Duration>, FieldError> {
     let mut take = Take(body);
-    if take.u8()? != VERSION {
-        return Err(FieldError::Value("a version that is not known here"));
-    }
-    take.zeros(7)?;
+    take.version(VERSION)?;
     let mut silent = BTreeMap::new();
     for _ in 0..take.u32()? {
         let (node, time) = (take.u64()?, take.u64()?);

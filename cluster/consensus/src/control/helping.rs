@@ -74,9 +74,7 @@ impl Control {
     /// It does not do it, or cannot be reached.
     pub async fn ask_help(&self, node: NodeId, store: &str, what: &[u8]) -> Result<SharedBytes, TransportError> {
         let address = self.address_of(node).unwrap_or_default();
-        let mut body = Put::default();
-        body.u8(VERSION);
-        body.zeros(7);
+        let mut body = Put::of(VERSION);
         body.text(store);
         body.bytes(what);
         let ask = Ask { kind: AskKind::Help.to_u8(), body: SharedBytes::copy_aligned(&body.0) };
@@ -94,10 +92,7 @@ impl Control {
 
 fn parts_of(body: &[u8]) -> Result<(&str, &[u8]), FieldError> {
     let mut take = Take(body);
-    if take.u8()? != VERSION {
-        return Err(FieldError::Value("a version that is not known here"));
-    }
-    take.zeros(7)?;
+    take.version(VERSION)?;
     Ok((take.text()?, take.0))
 }
 
@@ -141,9 +136,7 @@ mod tests {
 
     #[test]
     fn a_body_is_a_store_and_what_it_is_asked() {
-        let mut body = Put::default();
-        body.u8(VERSION);
-        body.zeros(7);
+        let mut body = Put::of(VERSION);
         body.text("orders");
         body.bytes(b"{}");
         assert_eq!(parts_of(&body.0), Ok(("orders", &b"{}"[..])));

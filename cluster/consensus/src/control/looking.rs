@@ -91,39 +91,28 @@ impl Control {
 }
 
 fn body_of(store: &str) -> Put {
-    let mut body = Put::default();
-    body.u8(VERSION);
-    body.zeros(7);
+    let mut body = Put::of(VERSION);
     body.text(store);
     body
 }
 
 fn moment_bytes(moment: Option<Micros>) -> Vec<u8> {
-    let mut out = Put::default();
-    out.u8(VERSION);
-    out.zeros(7);
-    out.u64(u64::from(moment.is_some()));
-    out.u64(moment.map_or(0, |moment| moment.0.cast_unsigned()));
+    let mut out = Put::of(VERSION);
+    out.moment(moment);
     out.0
 }
 
 fn moment_of(body: &[u8]) -> Result<Option<Micros>, FieldError> {
     let mut take = Take(body);
-    if take.u8()? != VERSION {
-        return Err(FieldError::Value("a version that is not known here"));
-    }
-    take.zeros(7)?;
-    let (is_there, moment) = (take.u64()?, take.u64()?);
+    take.version(VERSION)?;
+    let moment = take.moment()?;
     take.end()?;
-    Ok((is_there == 1).then_some(Micros(moment.cast_signed())))
+    Ok(moment)
 }
 
 fn store_of(body: &[u8]) -> Result<String, FieldError> {
     let mut take = Take(body);
-    if take.u8()? != VERSION {
-        return Err(FieldError::Value("a version that is not known here"));
-    }
-    take.zeros(7)?;
+    take.version(VERSION)?;
     let store = take.text()?.to_owned();
     take.end()?;
     Ok(store)

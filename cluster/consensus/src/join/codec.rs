@@ -124,13 +124,6 @@ pub struct Proof {
     pub stores: Vec<StoreProof>,
 }
 
-fn begin() -> Put {
-    let mut out = Put::default();
-    out.u8(VERSION);
-    out.zeros(7);
-    out
-}
-
 fn version(take: &mut Take<'_>) -> Result<(), CodecError> {
     match take.u8()? {
         VERSION => Ok(take.zeros(7)?),
@@ -142,7 +135,7 @@ impl Join {
     /// As a body.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = begin();
+        let mut out = Put::of(VERSION);
         put_facts(&mut out, &self.0);
         out.0
     }
@@ -164,7 +157,7 @@ impl Offer {
     /// As a body.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = begin();
+        let mut out = Put::of(VERSION);
         out.u128(self.cluster);
         out.count(self.stores.len());
         for store in &self.stores {
@@ -197,7 +190,7 @@ impl Proof {
     /// As a body.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = begin();
+        let mut out = Put::of(VERSION);
         out.u64(self.node);
         out.count(self.stores.len());
         for proof in &self.stores {
