@@ -129,7 +129,8 @@ impl Calls {
         );
         let types = ["Started", "Moved", "Measured", "Measured", "HandedOver", "Billed"];
         Call {
-            event_id: IdPrefix::v7(Micros(ingested_at), bits).id((bits >> 44) as u32),
+            // no more bits than the records have had that earlier figures are of
+            event_id: IdPrefix::v7(Micros(ingested_at), bits & ((1 << 42) - 1)).id((bits >> 44) as u32),
             stream_id,
             seq,
             event_type: types[(bits >> 50) as usize % types.len()],

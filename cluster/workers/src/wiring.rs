@@ -273,7 +273,7 @@ pub(crate) fn wire_store(opened: Opened, declared: &[String], shared: &Shared) -
         io: GroupIo { log: Arc::clone(&shared.io), files, replica: None },
         fenced: Arc::clone(&fenced),
         hot: hot.clone(),
-        ids: Arc::new(IdSource::new(config.id.event_id_format, crate::random::nonzero_u64())),
+        ids: Arc::new(IdSource::new(config.id.event_id_format, crate::random::bits())),
         metrics: Arc::clone(&shared.metrics),
         measured: Arc::clone(&measured),
         alive: shared.alive.clone(),

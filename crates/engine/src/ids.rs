@@ -5,7 +5,7 @@
 
 use crate::table::{Keyed, Table, Told, Walk};
 use std::sync::atomic::{AtomicU64, Ordering};
-use strandline_event::{EventId, IdFormat, IdPrefix, LogIndex, StampedBatch};
+use strandline_event::{EventId, IdFormat, IdPrefix, LogIndex, Scatter, StampedBatch};
 
 /// Where an event stands in the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -122,18 +122,20 @@ impl TailIds {
     }
 }
 
-/// Source of the bits that make ids unique on a node; shared by all its logs.
+/// Source of the bits that make ids unique on a node; shared by all logs of a store, and so by all tenants: what comes out of it tells
+/// nothing of what came between.
 #[derive(Debug)]
 pub struct IdSource {
     format: IdFormat,
     counter: AtomicU64,
+    scatter: Scatter,
 }
 
 impl IdSource {
-    /// `seed`: random bits of this start of the node.
+    /// `key`: random bits of this start of the node, that nobody is told.
     #[must_use]
-    pub fn new(format: IdFormat, seed: u64) -> Self {
-        Self { format, counter: AtomicU64::new(seed) }
+    pub fn new(format: IdFormat, key: u128) -> Self {
+        Self { format, counter: AtomicU64::new(0), scatter: Scatter::new(key) }
     }
 
     /// As [`next`](Self::next), where random bits are made only if the format needs them.
@@ -144,10 +146,11 @@ impl IdSource {
         }
     }
 
-    /// Bits for the next batch. v7: a counter that this node never repeats within a millisecond; v4: `random` itself.
+    /// Bits for the next batch. v7: those of a [scattered](Scatter) counter, which this node never repeats within a millisecond;
+    /// v4: `random` itself.
     pub fn next(&self, random: u128) -> u128 {
         match self.format {
-            IdFormat::V7 => u128::from(self.counter.fetch_add(1, Ordering::Relaxed)),
+            IdFormat::V7 => u128::from(self.scatter.scatter(self.counter.fetch_add(1, Ordering::Relaxed))),
             IdFormat::V4 => random,
         }
     }
@@ -156,6 +159,7 @@ impl IdSource {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
     use strandline_event::{BatchBuilder, BatchUnit, EventInput, Micros, Seq, StampsBuilder};
 
     fn batch(ids: &[Option<EventId>], counter: u64) -> StampedBatch {
@@ -167,6 +171,35 @@ mod tests {
             stamps.push(Seq(row as u64 + 1), Micros(5_000));
         }
         StampedBatch::new(builder.finish().unwrap(), stamps.finish()).unwrap()
+    }
+
+    /// One tenant appends now and then, and others a fixed number of times between: its ids rise and fall by another step each time.
+    #[test]
+    fn what_one_caller_gets_of_the_source_does_not_say_how_much_others_took() {
+        for others in [0, 1, 7] {
+            let source = IdSource::new(IdFormat::V7, 0x5eed);
+            let mut own = Vec::new();
+            for _ in 0..1000 {
+                own.push(IdPrefix::v7(Micros(5_000), source.next_of(|| 0) as u64));
+                for _ in 0..others {
+                    source.next(0);
+                }
+            }
+            let steps = own.windows(2).map(|two| {
+                let [a, b] = [two[0], two[1]].map(|prefix| u128::from_be_bytes(prefix.to_bytes()));
+                b.wrapping_sub(a)
+            });
+            assert_eq!(steps.collect::<BTreeSet<_>>().len(), 999, "{others}");
+            let rises = own.windows(2).filter(|two| two[0] < two[1]).count();
+            assert!((400..600).contains(&rises), "{others} between: {rises} of 999 rise");
+            assert_eq!(own.iter().collect::<BTreeSet<_>>().len(), 1000);
+        }
+    }
+
+    #[test]
+    fn random_bits_are_asked_for_and_kept_where_ids_are_of_them() {
+        let source = IdSource::new(IdFormat::V4, 1);
+        assert_eq!((source.next_of(|| 77), source.next(78)), (77, 78));
     }
 
     #[test]

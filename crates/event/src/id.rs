@@ -3,11 +3,13 @@
 //! A server-made id is a prefix that is unique for the batch, and the row in its low 20 bits:
 //!
 //! ```text
-//! v7: 48 bits ms of ingested_at | 0111 | 12 + 30 bits counter of the node's run | 12 zero -> row: low 20 bits
-//! v4: 102 random bits (with version and variant)                                        | row: low 20 bits
+//! v7: 48 bits ms of ingested_at | 0111 | 12 bits | 10 | 42 bits, 54 in all of a scattered counter | row: low 20 bits
+//! v4: 102 random bits (with version and variant)                                                  | row: low 20 bits
 //! ```
 //!
-//! So ids of a batch cost nothing to store, ascend with the row, and one entry of an index finds all of them.
+//! So ids of a batch cost nothing to store, ascend with the row, and one entry of an index finds all of them. Of two batches
+//! the later has the greater ids where another millisecond lies between, and nothing else is told by their order: a counter
+//! as it is would tell a tenant how much others append (`scatter.rs`). Earlier versions did so: 12 + 30 bits of it, then 12 zero.
 
 use crate::num::Micros;
 use std::fmt;
@@ -82,14 +84,16 @@ impl fmt::Display for EventId {
 pub struct IdPrefix(u128);
 
 impl IdPrefix {
-    /// Prefix of version 7 ids: unique while `counter` never repeats within a millisecond of one node.
-    /// Only the low 42 bits of `counter` count; it starts at random and grows by one a batch.
+    /// Prefix of version 7 ids: unique while `bits` never repeat within a millisecond. The low
+    /// [`SCATTERED_BITS`](crate::scatter::SCATTERED_BITS) of them count.
     #[must_use]
-    pub const fn v7(ingested_at: Micros, counter: u64) -> Self {
+    pub const fn v7(ingested_at: Micros, bits: u64) -> Self {
         let ms = (ingested_at.unix_ms() & 0xffff_ffff_ffff) as u128;
-        let high = ((counter >> 30) & 0xfff) as u128;
-        let low = (counter & 0x3fff_ffff) as u128;
-        Self(ms << 80 | 7 << VERSION_SHIFT | high << 64 | 0b10 << VARIANT_SHIFT | low << 32)
+        let high = ((bits >> 30) & 0xfff) as u128;
+        let low = (bits & 0x3fff_ffff) as u128;
+        // where they stand keeps the ids that earlier versions made of less than 2^42
+        let last = ((bits >> 42) & 0xfff) as u128;
+        Self(ms << 80 | 7 << VERSION_SHIFT | high << 64 | 0b10 << VARIANT_SHIFT | low << 32 | last << ROW_BITS)
     }
 
     /// Prefix of version 4 ids from random bits.
@@ -133,15 +137,27 @@ impl IdPrefix {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scatter::SCATTERED_BITS;
 
     #[test]
-    fn v7_ids_ascend_with_time_counter_and_row() {
-        let a = IdPrefix::v7(Micros(1_700_000_000_000_000), 5);
-        let b = IdPrefix::v7(Micros(1_700_000_000_000_000), 6);
-        let c = IdPrefix::v7(Micros(1_700_000_000_001_000), 0);
-        assert!(a.id(0) < a.id(1) && a.id(1_048_575) < b.id(0) && b.id(7) < c.id(0));
-        assert!(a.id(3).is(IdFormat::V7) && !a.id(3).is(IdFormat::V4));
-        assert_eq!(a.id(3).v7_unix_ms(), Some(1_700_000_000_000));
+    fn v7_ids_ascend_with_the_millisecond_and_the_row() {
+        for bits in [0, 5, (1 << SCATTERED_BITS) - 1, u64::MAX] {
+            let a = IdPrefix::v7(Micros(1_700_000_000_000_999), bits);
+            let b = IdPrefix::v7(Micros(1_700_000_000_001_000), 0);
+            assert!(a.id(0) < a.id(1) && a.id(1) < a.id(1_048_575) && a.id(1_048_575) < b.id(0));
+            assert!(a.id(3).is(IdFormat::V7) && !a.id(3).is(IdFormat::V4));
+            assert_eq!(a.id(3).v7_unix_ms(), Some(1_700_000_000_000));
+        }
+    }
+
+    #[test]
+    fn each_bit_of_a_scattered_number_has_a_place_in_the_prefix_and_no_other_has() {
+        let of = |bits: u64| u128::from_be_bytes(IdPrefix::v7(Micros(1_700_000_000_000_000), bits).to_bytes());
+        let places: Vec<u128> = (0..SCATTERED_BITS).map(|bit| of(1 << bit) ^ of(0)).collect();
+        assert!(places.iter().all(|place| place.count_ones() == 1));
+        let taken = places.iter().fold(0_u128, |taken, place| taken | *place);
+        assert_eq!(taken.count_ones(), SCATTERED_BITS);
+        assert_eq!((of(u64::MAX) ^ of(0), taken & ROW_MASK), (taken, 0));
     }
 
     #[test]

@@ -128,7 +128,7 @@ impl LocalStore {
         let start = Start { now: time.now(), entropy: seed, accept_lost_log: false, grace: Grace::default() };
         let opened = open(&config, log_disk(real.as_ref(), &disk), objects.as_ref(), start)?;
         // those of another process are others
-        let ids = IdSource::new(config.id.event_id_format, 77 + ((seed as u64 - 1) << 32));
+        let ids = IdSource::new(config.id.event_id_format, seed);
         let mut this = Self {
             config,
             disk,

@@ -19,4 +19,5 @@ mod retention;
 mod slow;
 mod streams;
 mod subscriptions;
+mod tenant_ids;
 mod tenant_pages;
