@@ -59,13 +59,10 @@ impl TenantScope {
         Chunk { digest: keyed_hash(key.0, key.1, &parts).to_be_bytes(), number: chunk.number }
     }
 
-    /// The tenant, if it is one: reads can leave out the others' files.
+    /// The tenants.
     #[must_use]
-    pub fn only(&self) -> Option<&str> {
-        match self.names.as_slice() {
-            [only] => Some(only),
-            _ => None,
-        }
+    pub fn names(&self) -> &[String] {
+        &self.names
     }
 }
 
@@ -161,7 +158,7 @@ mod tests {
         assert!(scope.holds(Some("acme")) && !scope.holds(Some("Acme")) && !scope.holds(None));
         assert!(scope.owns(tenant_hash(Some("zeta"))) && !scope.owns(tenant_hash(Some("other"))));
         assert!(!scope.owns(0) && !scope.owns(MIXED_TENANTS));
-        assert_eq!((scope.only(), TenantScope::new(vec!["a".to_owned()]).only()), (None, Some("a")));
+        assert_eq!(scope.names(), ["acme", "zeta"]);
         assert_eq!((joined(3, 3), joined(3, 0), joined(MIXED_TENANTS, 3)), (3, MIXED_TENANTS, MIXED_TENANTS));
     }
 }

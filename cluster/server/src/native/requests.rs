@@ -119,7 +119,8 @@ fn check_limit(limit: u32) -> Result<(), Refused> {
 /// The filter of reads across streams.
 pub(super) fn filter(filter: WireFilter) -> Filter {
     let WireFilter { stream_type, event_type, tenant_id, occurred_from, occurred_before } = filter;
-    Filter { stream_type, stream_id: None, event_type, tenant_id, occurred_from, occurred_to: occurred_before }
+    let occurred_to = occurred_before;
+    Filter { stream_type, event_type, tenant_id, occurred_from, occurred_to, ..Filter::default() }
 }
 
 /// A frame, and what it holds until it is written.

@@ -43,11 +43,11 @@ pub(crate) fn filter(query: &Query) -> ApiResult<Filter> {
     let text = |name| query.text(name).map(str::to_owned);
     Ok(Filter {
         stream_type: text("stream_type"),
-        stream_id: None,
         event_type: text("event_type"),
         tenant_id: text("tenant_id"),
         occurred_from: query.moment("occurred_from")?,
         occurred_to: query.moment("occurred_to")?,
+        ..Filter::default()
     })
 }
 

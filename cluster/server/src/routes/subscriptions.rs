@@ -160,6 +160,7 @@ fn filter(wish: FilterWish) -> ApiResult<Filter> {
         stream_id: wish.stream_id,
         event_type: wish.event_type,
         tenant_id: wish.tenant_id,
+        tenants: Vec::new(),
         occurred_from: moment("occurred_from", wish.occurred_from)?,
         occurred_to: moment("occurred_to", wish.occurred_to)?,
     })

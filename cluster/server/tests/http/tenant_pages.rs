@@ -83,6 +83,28 @@ fn next_depends_on_nothing_that_a_token_of_tenants_does_not_see() {
     server.stop();
 }
 
+#[test]
+fn how_full_a_page_is_depends_on_nothing_that_a_token_of_tenants_does_not_see() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tokens");
+    let all = token_in(&file, "all", &[Role::Admin], &[], &[]);
+    let two = token_in(&file, "two", &[Role::Read], &[], &["a", "c"]);
+    let server = start_guarded(folder.path(), &file);
+    let all = As::new(&server, &all);
+    // between two of its own lies more of others than a page holds
+    for (stream, tenant) in [("Call/own", "a"), ("Call/another", "c"), ("Call/own", "a")] {
+        append(&all, stream, tenant, 1);
+        append(&all, "Hidden/x", "b", 20);
+    }
+    for round in ["from the log and memory", "from files"] {
+        assert_eq!(told(&server, &two)[..2].iter().map(|(events, _)| *events).collect::<Vec<_>>(), [3, 1], "{round}");
+        let page = As::new(&server, &two).get("events?limit=3").ok(200);
+        assert_eq!(page["events"].as_array().unwrap().len(), 3, "{round}: {page}");
+        all.post("admin:compaction/run?wait=true", "").ok(200);
+    }
+    server.stop();
+}
+
 /// The ids of a stream of messages, and how many events it has.
 fn followed(who: &As<'_>, query: &str) -> (Vec<String>, usize) {
     let text = who.get(&format!("subscribe?idle_s=0&{query}")).text();

@@ -15,6 +15,8 @@ pub struct RowFilter {
     pub event_type: Option<String>,
     /// Only this tenant.
     pub tenant_id: Option<String>,
+    /// Only one of these tenants; none: of any, or of no tenant.
+    pub tenants: Vec<String>,
     /// Only events that happened then or later.
     pub occurred_from: Option<Micros>,
     /// Only events that happened before.
@@ -28,9 +30,15 @@ impl RowFilter {
         self.stream_type.as_deref().is_none_or(|t| t == event.stream_type)
             && self.stream_id.as_deref().is_none_or(|s| s == event.stream_id)
             && self.event_type.as_deref().is_none_or(|t| t == event.event_type)
-            && self.tenant_id.as_deref().is_none_or(|t| Some(t) == event.tenant_id)
+            && self.is_of(event.tenant_id)
             && self.occurred_from.is_none_or(|from| from <= event.occurred_at)
             && self.occurred_to.is_none_or(|to| event.occurred_at < to)
+    }
+
+    /// Whether events of this tenant are asked for.
+    fn is_of(&self, tenant: Option<&str>) -> bool {
+        self.tenant_id.as_deref().is_none_or(|t| Some(t) == tenant)
+            && (self.tenants.is_empty() || tenant.is_some_and(|tenant| self.tenants.iter().any(|t| t == tenant)))
     }
 
     /// Whether a file may hold such events.
@@ -42,6 +50,7 @@ impl RowFilter {
             && self.stream_id.as_ref().is_none_or(|s| within(&bounds.stream_id, s))
             && self.event_type.as_ref().is_none_or(|t| within(&bounds.event_type, t))
             && self.tenant_id.as_ref().is_none_or(tenant)
+            && (self.tenants.is_empty() || self.tenants.iter().any(tenant))
             && self.occurred_from.is_none_or(|from| from <= bounds.occurred_at.1)
             && self.occurred_to.is_none_or(|to| bounds.occurred_at.0 < to)
     }
@@ -51,6 +60,7 @@ impl RowFilter {
         self.stream_id.is_none()
             && self.event_type.is_none()
             && self.tenant_id.is_none()
+            && self.tenants.is_empty()
             && self.occurred_from.is_none()
             && self.occurred_to.is_none()
     }
@@ -67,7 +77,7 @@ impl RowFilter {
         if self.occurred_from.is_some() || self.occurred_to.is_some() {
             fields.push(Field::OccurredAt);
         }
-        if self.tenant_id.is_some() {
+        if self.tenant_id.is_some() || !self.tenants.is_empty() {
             fields.push(Field::TenantId);
         }
         fields
@@ -85,9 +95,9 @@ impl RowFilter {
         {
             return Some(false);
         }
-        if let Some(wanted) = &self.tenant_id {
+        if self.tenant_id.is_some() || !self.tenants.is_empty() {
             let tenants = columns.text(Field::TenantId)?;
-            if tenants.is_null(row) || tenants.value(row) != wanted.as_str() {
+            if !self.is_of((!tenants.is_null(row)).then(|| tenants.value(row))) {
                 return Some(false);
             }
         }

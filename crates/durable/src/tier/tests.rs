@@ -86,6 +86,8 @@ fn check_global(snapshot: &Arc<Snapshot>, events: &[Owned]) {
             occurred_from: Some(Micros(START_US)),
             ..RowFilter::default()
         },
+        RowFilter { tenants: ["tenant/1", "nobody"].map(str::to_owned).to_vec(), ..RowFilter::default() },
+        RowFilter { tenants: vec!["nobody".to_owned()], ..RowFilter::default() },
         RowFilter { occurred_to: Some(Micros(START_US + 86_400_000_000)), ..RowFilter::default() },
         RowFilter { stream_type: Some("Other".to_owned()), ..RowFilter::default() },
     ];

@@ -115,13 +115,14 @@ impl Store {
     }
 }
 
-/// The filter, narrowed where the caller has one tenant: files of others are not opened then. `None`: it asks for another tenant.
+/// The filter, narrowed to the caller's tenants: files of others are not opened, and how many rows of others lie between bounds no page.
+/// `None`: it asks for another tenant.
 #[must_use]
 pub fn of_tenants(filter: &Filter, scope: &TenantScope) -> Option<Filter> {
     match &filter.tenant_id {
         Some(tenant) if !scope.holds(Some(tenant)) => None,
         Some(_) => Some(filter.clone()),
-        None => Some(Filter { tenant_id: scope.only().map(str::to_owned), ..filter.clone() }),
+        None => Some(Filter { tenants: scope.names().to_vec(), ..filter.clone() }),
     }
 }
 

@@ -246,7 +246,8 @@ impl<'a> Take<'a> {
         let [stream_type, stream_id, event_type, tenant_id] = texts;
         let moment = |bit: u8, moment: Micros| (facts >> bit & 1 == 1).then_some(moment);
         let (occurred_from, occurred_to) = (moment(4, moments[0]), moment(5, moments[1]));
-        let filter = Filter { stream_type, stream_id, event_type, tenant_id, occurred_from, occurred_to };
+        let tenants = Vec::new();
+        let filter = Filter { stream_type, stream_id, event_type, tenant_id, tenants, occurred_from, occurred_to };
         Some(Settings { filter, mode, attempts_max, ack_within_us })
     }
 }
