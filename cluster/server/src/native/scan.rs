@@ -1,4 +1,7 @@
 //! Scans of one connection: parts go out while the client's window has room.
+//!
+//! A part holds whole batches as they stand in the log. Who is limited to tenants gets one event after the other, until the part is full of its own:
+//! where a batch ends would tell how much of others lies in it.
 
 use crate::access::{Caller, Need};
 use crate::http::call::ServedStore;
@@ -6,14 +9,14 @@ use crate::native::outbox::Outbox;
 use crate::native::refusal::{of_api, refused};
 use crate::native::requests::unencodable;
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use strandline_client::Refused;
 use strandline_client::wire::events::EventsWriter;
 use strandline_client::wire::fields::Writer;
 use strandline_client::wire::read::begin_scan_part;
 use strandline_engine::read::{Filter, ScanBatch};
-use strandline_event::InvalidEvent;
+use strandline_event::{EventRef, InvalidEvent};
 use strandline_workers::ScanHandle;
 use strandline_workers::permits::BytePermits;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
@@ -192,6 +195,7 @@ impl Running {
         (served, caller): (&ServedStore, &Caller),
         (outbox, answers): (&Outbox, &BytePermits),
     ) -> Result<(), Refused> {
+        let (mut waiting, by_event) = (Waiting::default(), served.store.is_limited());
         loop {
             caller.may(Need::Read).map_err(|refused| of_api(&refused))?;
             if !self.window.has_room().await || !outbox.has_room().await {
@@ -200,12 +204,12 @@ impl Running {
             let room = outbox.reserve(2 * PART_BYTES).await;
             let mut part = Part::new(self.request);
             let is_last = loop {
-                let Some(batches) = scan.next_several(PART_BYTES).await else { break true };
-                let batches = batches.map_err(|error| refused(&error, served))?;
-                batches.iter().try_for_each(|batch| part.add(batch)).map_err(|error| unencodable(&error))?;
+                part.fill(&mut waiting, by_event).map_err(|error| unencodable(&error))?;
                 if part.is_full() {
                     break false;
                 }
+                let Some(batches) = scan.next_several(PART_BYTES).await else { break true };
+                waiting.batches.extend(batches.map_err(|error| refused(&error, served))?);
             };
             let (frame, body_bytes) = part.finish(is_last).map_err(|error| unencodable(&error))?;
             self.window.change(|room| room.bytes -= body_bytes as i64);
@@ -216,6 +220,13 @@ impl Running {
             }
         }
     }
+}
+
+/// Batches whose events are in no part yet, of the first one from an event on.
+#[derive(Default)]
+struct Waiting {
+    batches: VecDeque<ScanBatch>,
+    next: usize,
 }
 
 /// A frame of events while it is made.
@@ -230,16 +241,37 @@ impl Part {
         Self { out: begin_scan_part(request, false, PART_BYTES * 2), events: EventsWriter::default(), bytes: 0 }
     }
 
+    /// Adds what waits: all of it, or one event after the other until the part is full.
+    fn fill(&mut self, waiting: &mut Waiting, by_event: bool) -> Result<(), InvalidEvent> {
+        while let Some(batch) = waiting.batches.front() {
+            if by_event {
+                while waiting.next < batch.len() {
+                    if self.is_full() {
+                        return Ok(());
+                    }
+                    self.push(&batch.row(waiting.next))?;
+                    waiting.next += 1;
+                }
+                waiting.next = 0;
+            } else {
+                self.add(batch)?;
+            }
+            waiting.batches.pop_front();
+        }
+        Ok(())
+    }
+
     fn add(&mut self, batch: &ScanBatch) -> Result<(), InvalidEvent> {
         if let Some(stamped) = batch.stamped() {
             self.bytes += stamped.size_bytes();
             return self.events.stamped(&mut self.out, stamped);
         }
-        for event in batch.rows() {
-            self.bytes += event.data.len() + 128;
-            self.events.push(&mut self.out, &event)?;
-        }
-        Ok(())
+        batch.rows().try_for_each(|event| self.push(&event))
+    }
+
+    fn push(&mut self, event: &EventRef<'_>) -> Result<(), InvalidEvent> {
+        self.bytes += event.data.len() + 128;
+        self.events.push(&mut self.out, event)
     }
 
     const fn is_full(&self) -> bool {

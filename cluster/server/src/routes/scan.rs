@@ -2,6 +2,9 @@
 //!
 //! A piece of a batch is encoded ahead of the connection, no more: back-pressure goes down to the files. A client that is slower than any
 //! answer may be taken is given up, with the files that its scan holds (`http/paced.rs`). (The batch itself may be a whole bulk body of the log, which all readers share.)
+//!
+//! Pieces are chunks of the answer, which a client can tell apart. Who is limited to tenants gets them by the bytes of its own events: where a batch ends
+//! would tell how much of others lies in it. (An encoder of Arrow gives record batches by the events that it was given, whatever they came in.)
 
 use crate::access::{Caller, Need};
 use crate::encode::event::Shape;
@@ -25,6 +28,9 @@ use strandline_workers::ScanHandle;
 /// Bytes of events that are encoded at once, and an event more.
 const PIECE_BYTES: usize = 1 << 20;
 
+/// The same for who is limited to tenants, at least too while there are more.
+const OWN_PIECE_BYTES: usize = 64 << 10;
+
 /// What an event takes beside its texts, about.
 const ROW_BYTES: usize = 512;
 
@@ -43,7 +49,12 @@ pub(crate) async fn scan(call: Call) -> ApiResult<HttpResponse> {
         _ => None,
     };
     let (caller, patience) = (call.caller(), call.app.patience);
-    let state = Some(Scanning { served, caller, scan, batch: None, encoder });
+    let (piece_bytes, least_bytes) = if served.store.is_limited() && encoder.is_none() {
+        (OWN_PIECE_BYTES, OWN_PIECE_BYTES)
+    } else {
+        (PIECE_BYTES, 1)
+    };
+    let state = Some(Scanning { served, caller, scan, batch: None, encoder, piece_bytes, least_bytes });
     let chunks = unfold(state, |state| async move {
         let mut scanning = state?;
         match scanning.chunk().await {
@@ -67,25 +78,29 @@ struct Scanning {
     /// The batch that is being encoded, and its next event.
     batch: Option<(ScanBatch, usize)>,
     encoder: Option<Encoder>,
+    /// A piece is as large, and an event more.
+    piece_bytes: usize,
+    /// None but the last is smaller.
+    least_bytes: usize,
 }
 
 impl Scanning {
-    /// The next bytes that are not empty, and whether there may be more.
+    /// The next bytes, and whether there may be more.
     async fn chunk(&mut self) -> io::Result<(Bytes, bool)> {
+        let mut out = Vec::new();
         while let Some((batch, next)) = self.next().await? {
-            let (bytes, next) = self.encode(&batch, next)?;
+            let next = self.encode(&mut out, &batch, next)?;
             if next < batch.len() {
                 self.batch = Some((batch, next));
             }
-            if !bytes.is_empty() {
-                return Ok((bytes.into(), true));
+            if out.len() >= self.least_bytes {
+                return Ok((out.into(), true));
             }
         }
-        let rest = match self.encoder.take() {
-            Some(encoder) => encoder.finish().map_err(io::Error::other)?,
-            None => Vec::new(),
-        };
-        Ok((rest.into(), false))
+        if let Some(encoder) = self.encoder.take() {
+            out.extend(encoder.finish().map_err(io::Error::other)?);
+        }
+        Ok((out.into(), false))
     }
 
     /// The batch to go on with.
@@ -108,25 +123,30 @@ impl Scanning {
         Ok(next)
     }
 
-    /// The events of a batch from `next` on, and where the next piece begins.
-    fn encode(&mut self, batch: &ScanBatch, mut next: usize) -> io::Result<(Vec<u8>, usize)> {
-        let mut out = Vec::new();
+    /// Adds events of a batch from `next` on to a piece; where the next one begins.
+    fn encode(&mut self, out: &mut Vec<u8>, batch: &ScanBatch, mut next: usize) -> io::Result<usize> {
         if let Some(encoder) = &mut self.encoder {
             let mut bytes = 0;
-            while next < batch.len() && bytes < PIECE_BYTES {
+            while next < batch.len() && bytes < self.piece_bytes {
                 let event = batch.row(next);
                 bytes += event.data.len() + event.metadata.map_or(0, str::len) + ROW_BYTES;
                 encoder.push(&event).map_err(io::Error::other)?;
                 next += 1;
             }
-            return Ok((encoder.take(), next));
+            let ready = encoder.take();
+            if out.is_empty() {
+                *out = ready;
+            } else {
+                out.extend(ready);
+            }
+            return Ok(next);
         }
-        out.reserve(PIECE_BYTES.min((batch.len() - next) * ROW_BYTES));
-        while next < batch.len() && out.len() < PIECE_BYTES {
-            self.served.writer.write(&mut out, &batch.row(next), Shape::Line, false);
+        out.reserve(self.piece_bytes.min((batch.len() - next) * ROW_BYTES));
+        while next < batch.len() && out.len() < self.piece_bytes {
+            self.served.writer.write(out, &batch.row(next), Shape::Line, false);
             out.push(b'\n');
             next += 1;
         }
-        Ok((out, next))
+        Ok(next)
     }
 }

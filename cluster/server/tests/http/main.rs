@@ -21,3 +21,4 @@ mod streams;
 mod subscriptions;
 mod tenant_ids;
 mod tenant_pages;
+mod tenant_pieces;
