@@ -7,7 +7,8 @@
 //!                └── reads, at a node without the role `read` ──> readers: one that has it; if none can be reached, who holds all logs, or here
 //! ```
 //!
-//! A log that this node does not hold is asked for at the node that leads the meta group: it holds every log, and sends an append on to who leads it.
+//! A log that this node does not hold is asked for at the node that leads the meta group where that holds it, else at one of its voters
+//! (`meta/holding.rs` of the consensus crate): either sends an append on to who leads it.
 //!
 //! A request makes a bounded number of hops: who led a moment ago may lead no more, and two nodes may each believe in the other. It refuses to
 //! send anything twice: what broke under way has an unknown outcome, and the client's command id finds it out.
@@ -32,8 +33,8 @@ use relay::{NotReached, Reached};
 use std::fmt::Display;
 use std::io;
 use std::time::{Duration, Instant};
+use strandline_consensus::NodeId;
 use strandline_consensus::control::Control;
-use strandline_consensus::{GroupId, NodeId};
 use strandline_event::ErrorKind;
 use tracing::Instrument;
 
@@ -57,11 +58,13 @@ pub(crate) async fn forward(
     let here = |request| async { next.call(request).await.map(ServiceResponse::map_into_boxed_body) };
     let Some((control, affair)) = affair_of(&request, hops) else { return here(request).await };
     let (request, affair) = match affair {
-        Affair::Reads if control.reads_here() => return here(request).await,
-        Affair::Reads => match readers::ask_one(request, &control, hops).await {
+        Affair::Reads(_) if control.reads_here() => return here(request).await,
+        Affair::Reads(store) => match readers::ask_one(request, &control, hops).await {
             Ok(answered) => return Ok(answered),
-            Err(request) if control.holds_more().is_some() => (request, Affair::Leads(GroupId::Meta)),
-            Err(request) => return here(request).await,
+            Err(request) => match Affair::of_all(store, &control) {
+                Some(affair) => (request, affair),
+                None => return here(request).await,
+            },
         },
         affair => (request, affair),
     };

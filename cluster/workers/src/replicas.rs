@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Which logs a node holds the meta group says (`meta/placing.rs` of the consensus crate): all of them, or where a node only ingests those in which it
-//! votes; what is asked about the others is asked elsewhere (`replicas/elsewhere.rs`). Invariant: a node that does not lead takes no append and says who
+//! votes, as a rule; what is asked about the others is asked elsewhere (`replicas/elsewhere.rs`). Invariant: a node that does not lead takes no append and says who
 //! does; it never answers a read from what it merely has, unless it was asked to (`consistency=local`), and none of a log that it does not hold.
 
 mod closing;
@@ -263,6 +263,9 @@ impl StoreReplicas {
                 if let Some(why) = self.broken.lock().get(log).cloned() {
                     return Err(NodeError::DamagedLog { log: log.clone(), reason: why });
                 }
+                if self.lacks(log) {
+                    return Err(self.log_elsewhere(log));
+                }
                 let is_led = self.is_led(log);
                 if let Some(owner) = self.parts.table.get(log).filter(|_| is_led && self.is_established(log)) {
                     return Ok(owner);
@@ -416,7 +419,7 @@ impl StoreReplicas {
     /// What this node has by itself is whole, as far as it has been told: no log is missing that should be here.
     pub(crate) fn check_whole(&self, stream_type: Option<&str>) -> Result<(), NodeError> {
         if !self.is_whole() {
-            return Err(self.led_elsewhere());
+            return Err(self.all_elsewhere());
         }
         self.check_logs(|log| stream_type.is_none_or(|name| *log.stream_type == *name))
     }
@@ -428,7 +431,7 @@ impl StoreReplicas {
         self.check_logs(|log| one.as_ref() == Some(log))?;
         // one that this node was just given
         let is_opening = one.is_some_and(|log| self.group(&log).is_none() && self.may_hold(&log));
-        if is_opening && !self.is_whole() { Err(self.led_elsewhere()) } else { Ok(()) }
+        if is_opening && !self.is_whole() { Err(self.all_elsewhere()) } else { Ok(()) }
     }
 
     /// Errors: other nodes alone hold the log of one stream.
@@ -482,12 +485,12 @@ impl StoreReplicas {
         if self.parts.control.leads() { Ok(()) } else { Err(self.not_leader(self.meta_leader())) }
     }
 
-    /// `NotLeader`, if another node leads a log, and which one is known; of one that this node does not hold, the one that knows.
+    /// `NotLeader`, if another node leads a log, and which one is known; of one that this node does not hold, one that knows.
     pub(crate) fn log_led_elsewhere(&self, log: &LogKey) -> Option<NodeError> {
         match self.group(log).map(|group| group.leadership()) {
             Some(Leadership::Follows { leader: Some((node, _)) }) => Some(self.not_leader(Some(node))),
             Some(_) => None,
-            None => self.lacks(log).then(|| self.led_elsewhere()),
+            None => self.lacks(log).then(|| self.log_elsewhere(log)),
         }
     }
 

@@ -132,7 +132,7 @@ async fn a_first_node_makes_the_cluster_and_others_join_it() {
     let place = Place::new();
     let first = place.first().await;
     assert_eq!(first.control.state().stores()["orders"].version, 1);
-    assert_eq!(first.control.state().cluster().unwrap().followers, Followers::Needed, "a new cluster");
+    assert_eq!(first.control.state().cluster().unwrap().followers, Followers::Fewest, "a new cluster");
     let second = place.second(&first).await;
     // what the cluster has, with a log of its own
     let store = &second.stores[0];

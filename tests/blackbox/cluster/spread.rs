@@ -8,23 +8,33 @@ use crate::harness::{Sse, seed};
 use serde_json::{Value, json};
 use strandline_client::Expected;
 
-/// One node does everything, four ingest. The first three vote in `meta`, so they hold every log.
+/// One node does everything, four ingest. The first three vote in `meta`, so they hold every log where those hold logs that need them.
 const SPREAD: [&str; 5] = ["ingest,compact,read", "ingest", "ingest", "ingest", "ingest"];
+/// Nobody reads or compacts by its role: one of them stands in.
+const INGEST: [&str; 5] = ["ingest"; 5];
 const BUCKETS: u64 = 5;
 const STREAMS: u64 = 20;
 
-/// A cluster whose votes in the buckets of Call go round.
+/// A cluster whose votes in the buckets of Call go round, and whose voters of `meta` hold all of them.
 fn spread(keys: &str) -> Nodes {
-    let nodes = Nodes::with_roles(&SPREAD, keys);
+    let nodes = voted(&SPREAD, keys);
+    done(&nodes, 1, "cluster followers --who needed");
+    nodes.until("each has its logs", hold_what_they_vote_in);
+    nodes
+}
+
+/// The same by the rule of a new cluster.
+fn voted(roles: &[&'static str], keys: &str) -> Nodes {
+    let nodes = Nodes::with_roles(roles, keys);
     nodes.http(5).post("stream-types", &json!({ "name": "Call", "buckets": BUCKETS })).expect(201);
     for (of, voters) in (0..).zip([[1, 2, 3], [1, 4, 5], [2, 3, 4], [1, 2, 5], [3, 4, 5]]) {
         nodes.until("it is where it shall be, and led", |nodes| {
             let shard = bucket(nodes, 1, of);
-            shard["settled"] == true && shard["leader"].is_u64() && shard["voters"] == json!(voters)
+            let is_led = shard["here"] == false || shard["leader"].is_u64();
+            shard["settled"] == true && is_led && shard["voters"] == json!(voters)
         });
     }
     assert_eq!(nodes.shard(1, None)["voters"], json!([1, 2, 3]));
-    nodes.until("each has its logs", hold_what_they_vote_in);
     nodes
 }
 
@@ -36,6 +46,19 @@ fn held(nodes: &Nodes, node: usize) -> Vec<u64> {
 fn hold_what_they_vote_in(nodes: &Nodes) -> bool {
     let all: Vec<u64> = (0..BUCKETS).collect();
     held(nodes, 4) == [1, 2, 4] && held(nodes, 5) == [1, 3, 4] && (1..=3).all(|node| held(nodes, node) == all)
+}
+
+/// Who compacts has all, whoever leads the cluster.
+fn hold_the_fewest(nodes: &Nodes) -> bool {
+    let running = nodes.running();
+    let (compactor, all) = (nodes.compactor(running[0]).0, (0..BUCKETS).collect::<Vec<_>>());
+    let votes_in = |node: usize| {
+        let votes =
+            |of: &u64| bucket(nodes, node, *of)["voters"].as_array().is_some_and(|all| all.contains(&json!(node)));
+        (0..BUCKETS).filter(votes).collect::<Vec<_>>()
+    };
+    let has_its_own = |node: usize| held(nodes, node) == if node == compactor { all.clone() } else { votes_in(node) };
+    compactor > 0 && running.into_iter().all(has_its_own)
 }
 
 fn name(stream: u64) -> String {
@@ -262,6 +285,111 @@ fn logs_are_taken_from_nodes_and_given_back_under_load_and_nothing_is_lost() {
     nodes.stop_all();
     let verified = nodes.verify();
     assert!(verified.code == 0, "{verified:?}");
+}
+
+#[test]
+fn where_the_fewest_hold_logs_every_node_takes_everything_and_subscriptions_bring_the_logs_back() {
+    let mut nodes = voted(&INGEST, KEYS);
+    nodes.until("each has its logs", hold_the_fewest);
+    for of in 0..STREAMS {
+        append(&nodes, 1 + of as usize % 5, of, 0);
+    }
+    let mut stored = 1;
+    for node in 1..=5 {
+        append_all(&nodes, node);
+        stored += 1;
+        runtime().block_on(append_native(&nodes, node, stored));
+        stored += 1;
+    }
+    let mut events = stored as u64 * STREAMS;
+    for node in 1..=5 {
+        let http = nodes.http(node);
+        for of in 0..STREAMS {
+            assert_eq!(http.stream("Call", &name(of)).len(), stored, "{} at node {node}", name(of));
+        }
+        nodes.until("the global order has all of them", |nodes| shows(nodes, node, events));
+        assert_eq!(http.scan().len() as u64, events);
+    }
+    // logs that did not exist, of which few are where they are asked for
+    for (n, node) in [(0, 4), (1, 5), (2, 1), (3, 2), (4, 3)] {
+        let body = json!({ "events": [{ "event_type": "E", "data": {} }], "command_id": "c" });
+        nodes.until("it is stored", |nodes| is_stored(nodes, node, &format!("streams/New{n}/a"), &body));
+        events += 1;
+    }
+    // nobody keeps a subscription; who follows by himself does it where all logs are
+    assert_eq!(nodes.http(4).get("subscriptions").expect(200)["subscriptions"], json!([]));
+    let mut plain = followed(&nodes, 5, events);
+    append(&nodes, 4, 0, 9);
+    assert_eq!(n(&mut plain), 9);
+    events += 1;
+    drop(plain);
+    // one that is made takes every log to who may keep it, and misses nothing that comes then
+    let wish = json!({ "filter": { "stream_type": "Call" }, "after": "end" });
+    nodes.until("it is made", |nodes| nodes.http(4).post("subscriptions/s", &wish).status < 300);
+    let all: Vec<u64> = (0..BUCKETS).collect();
+    nodes.until("they have every log", |nodes| (1..=3).all(|node| held(nodes, node) == all));
+    let mut named = Sse::open(&nodes.http(5), "subscriptions/s/events", None);
+    for of in 0..STREAMS {
+        append(&nodes, 1 + of as usize % 5, of, 100 + of);
+        assert_eq!(n(&mut named), 100 + of);
+    }
+    drop(named);
+    events += STREAMS;
+    // and is kept by the next one that leads
+    let leader = nodes.leader(None);
+    nodes.kill(leader);
+    let other = nodes.running()[0];
+    append(&nodes, other, 3, 200);
+    events += 1;
+    nodes.start(leader);
+    for node in 1..=5 {
+        nodes.until("everything is shown", |nodes| shows(nodes, node, events));
+    }
+    nodes.stop_all();
+    let verified = nodes.verify();
+    assert!(verified.code == 0, "{verified:?}");
+}
+
+#[test]
+fn a_lost_voter_is_replaced_where_voters_alone_hold_the_logs_and_who_compacts_by_the_next() {
+    let seed = seed("spread-fewest");
+    let mut nodes = voted(&INGEST, NO_LOG_KEPT);
+    nodes.until("each has its logs", hold_the_fewest);
+    let mut writers = under_load(&mut nodes, seed, |nodes, acknowledged| {
+        goes_on(acknowledged, 30);
+        let compactor = nodes.compactor(5).0;
+        let lost = if compactor == 2 { 3 } else { 2 };
+        nodes.kill(lost);
+        goes_on(acknowledged, 10);
+        nodes.until("it is replaced", |nodes| {
+            nodes.http(4).post("/admin/v1/cluster/replace", &json!({ "lost": lost, "with": 5 })).status == 200
+        });
+        nodes.until("others vote in its place", |nodes| {
+            let is_full = |shard: &Value| {
+                let voters = shard["voters"].as_array().cloned().unwrap_or_default();
+                shard["settled"] == true && voters.len() == 3 && !voters.contains(&json!(lost))
+            };
+            is_full(&nodes.shard(4, None)) && (0..BUCKETS).all(|of| is_full(&bucket(nodes, 4, of)))
+        });
+        nodes.until("each has its logs", hold_the_fewest);
+        goes_on(acknowledged, 30);
+        // what it has put into files the next one has not seen all of
+        nodes.http(4).compact();
+        let compactor = nodes.compactor(4).0;
+        nodes.kill(compactor);
+        let other = nodes.running()[0];
+        nodes.until("another one stands in", |nodes| {
+            let next = nodes.compactor(other).0;
+            next > 0 && next != compactor
+        });
+        nodes.until("each has its logs", hold_the_fewest);
+        goes_on(acknowledged, 10);
+        nodes.start(compactor);
+        nodes.until("each has its logs", hold_the_fewest);
+        goes_on(acknowledged, 30);
+    });
+    everything_is_there(&nodes, &mut writers);
+    nodes.stop_all();
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! Every member looks for what was committed to a store now, instead of at its next turn: a redaction is answered when nobody shows the text
-//! any more, or says who has not answered. And a node that does not hold every log asks the one that leads the meta group, which does, how far the
+//! any more, or says who has not answered. And a node that does not hold every log asks one that does (`meta/holding.rs`) how far the
 //! moments of a store's events are: what it assigns itself is above, so that who follows the order of the store has not passed it.
 //!
 //! It refuses to know what is looked for: the store's part on each node says how.
@@ -65,9 +65,10 @@ impl Control {
         join_all(asking).await.into_iter().flatten().collect()
     }
 
-    /// The newest moment of a store's events, as the node that leads the meta group knows it. `None`: it does not say.
+    /// The newest moment of a store's events, as a node knows it that holds every log. `None`: it does not say.
     pub async fn newest_of(&self, store: &str) -> Option<Micros> {
-        let (node, address) = self.leader_elsewhere()?;
+        let node = self.holder(store)?;
+        let address = self.address_of(node)?;
         let ask = Ask { kind: AskKind::Newest.to_u8(), body: SharedBytes::copy_aligned(&body_of(store).0) };
         let answer = self.transport().ask(node, &address, ask, WITHIN).await.ok()?;
         moment_of(&answer).ok().flatten()

@@ -19,6 +19,7 @@ mod hand_over;
 mod health;
 mod hear;
 mod helping;
+mod holding;
 mod joining;
 mod kept;
 mod leading;
@@ -52,6 +53,7 @@ use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 use strandline_durable::objects::NodeProbe;
 use strandline_wal::LeaderId;
@@ -117,6 +119,8 @@ pub struct Control {
     keepers: Arc<commands::Keepers>,
     /// Where somebody may be who knows more, should all addresses be others by now.
     hint: Arc<Mutex<Option<String>>>,
+    /// Questions about logs that are not here: voters take turns.
+    asks: Arc<AtomicUsize>,
 }
 
 /// Whom a change of a group's members waits for.
@@ -140,8 +144,8 @@ impl Control {
     pub fn new(parts: ControlParts) -> Self {
         let (turn, offers, said) = (Arc::default(), Arc::default(), Arc::default());
         let (waits, removed, vouched) = (Arc::default(), Arc::default(), Arc::default());
-        let (lookers, helpers, keepers, hint, turns) =
-            (Arc::default(), Arc::default(), Arc::default(), Arc::default(), Arc::default());
+        let (lookers, helpers, keepers, hint, turns, asks) =
+            (Arc::default(), Arc::default(), Arc::default(), Arc::default(), Arc::default(), Arc::default());
         Self {
             parts: Arc::new(parts),
             turn,
@@ -155,6 +159,7 @@ impl Control {
             helpers,
             keepers,
             hint,
+            asks,
         }
     }
 
@@ -264,16 +269,6 @@ impl Control {
             let at = |entry: &NodeEntry| (entry.facts.id, entry.facts.addresses.http.clone());
             state.nodes().values().filter(reads).map(at).collect()
         })
-    }
-
-    /// The node that leads the meta group, and where it serves HTTP: it holds every log. `None`: so does this one, or nobody leads.
-    #[must_use]
-    pub fn holds_more(&self) -> Option<(NodeId, String)> {
-        if !self.with_state(|state| state.lacks_any(self.node())) {
-            return None;
-        }
-        let (leader, _) = self.meta_status().leader.filter(|(node, _)| *node != self.node())?;
-        self.entry(leader).map(|entry| (leader, entry.facts.addresses.http))
     }
 
     /// Where a node is.

@@ -1,7 +1,7 @@
 //! Commands as bytes. Every byte stands in `META.md`, section 1; golden bytes in `tests/meta/`.
 
 use super::command::Command;
-use super::types::{Addresses, Erasable, Followers, GroupId, NodeFacts, NodeId, Roles};
+use super::types::{Addresses, Erasable, Followers, GroupId, NodeFacts, NodeId, Office, Roles};
 use crate::fields::{FieldError, Put, Take};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -58,6 +58,7 @@ impl Command {
             Self::Lead { .. } => 18,
             Self::MoveLead { .. } => 19,
             Self::Follow(_) => 20,
+            Self::Keep { .. } => 21,
         }
     }
 
@@ -122,8 +123,8 @@ impl Command {
                 out.u64(*node);
                 out.text(store);
             }
-            Self::Pause { store, paused } => {
-                out.u8(u8::from(*paused));
+            Self::Pause { store, paused: said } | Self::Keep { store, keeps: said } => {
+                out.u8(u8::from(*said));
                 out.text(store);
             }
             Self::Remember { store, owner, turn, entries } => put_remember(&mut out, store, (*owner, *turn), entries),
@@ -179,6 +180,7 @@ impl Command {
                 Self::MoveLead { group, from, to }
             }
             20 => Self::Follow(take_followers(&mut take)?),
+            21 => Self::Keep { keeps: take.flag()?, store: take.text()?.into() },
             _ => return Err(CodecError::Kind(kind)),
         };
         take.end()?;
@@ -245,6 +247,10 @@ fn take_roles(take: &mut Take<'_>) -> Result<Roles, FieldError> {
 
 pub(super) fn take_followers(take: &mut Take<'_>) -> Result<Followers, FieldError> {
     Followers::from_u8(take.u8()?).ok_or(FieldError::Value("who follows logs is not known here"))
+}
+
+pub(super) fn take_office(take: &mut Take<'_>) -> Result<Office, FieldError> {
+    Office::from_u8(take.u8()?).ok_or(FieldError::Value("whether logs are needed is not known here"))
 }
 
 fn put_addresses(out: &mut Put, addresses: &Addresses) {

@@ -137,4 +137,12 @@ pub enum Command {
     },
     /// Other members follow the logs in which they do not vote.
     Follow(Followers),
+    /// Whether the logs of a store are needed where the meta group is led, which its leader says. Counts only where the fewest follow; that they are
+    /// not counts only where nothing else was said.
+    Keep {
+        /// The store.
+        store: String,
+        /// Whether.
+        keeps: bool,
+    },
 }

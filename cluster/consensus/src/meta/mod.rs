@@ -19,6 +19,7 @@
 mod check;
 mod codec;
 mod command;
+mod holding;
 mod moving;
 mod nodes;
 mod placing;
@@ -32,11 +33,12 @@ pub use check::{StoreRefused, cluster_statement, refused_type};
 pub use codec::CodecError;
 pub(crate) use codec::{put_facts, put_group, take_facts, take_group};
 pub use command::Command;
+pub use holding::{Asked, Lack};
 pub use refusal::Refusal;
 pub use state::{ClusterFacts, MetaState, Outcome};
 pub use types::{
-    Addresses, Erasable, Followers, GroupId, NodeEntry, NodeFacts, NodeId, NodeState, Placement, Roles, StoreEntry,
-    TypeEntry,
+    Addresses, Erasable, Followers, GroupId, NodeEntry, NodeFacts, NodeId, NodeState, Office, Placement, Roles,
+    StoreEntry, TypeEntry,
 };
 
 /// Limits of the meta group's state: it is replicated whole, and a snapshot of it is one message.

@@ -1,12 +1,12 @@
 //! Where replicas go. Who votes, by one rule, the same on every node: whoever has fewest of the kind, then the smaller number. Who follows a log in
 //! which it has no vote says the state ([`Followers`]):
 //!
-//! | a member | `All` | `Needed` |
-//! |---|---|---|
-//! | with the role `read` or `compact` | follows | follows |
-//! | that votes in the meta group, or may still | follows | follows: whoever leads that group gives events to named subscriptions, keeps command ids apart, and knows who leads each log |
-//! | that is named to compact the store | follows | follows: it reads the log, also one that stands in |
-//! | with `ingest` alone, and none of these | follows | has no replica |
+//! | a member | `All` | `Needed` | `Fewest` |
+//! |---|---|---|---|
+//! | with the role `read` or `compact` | follows | follows | follows |
+//! | that votes in the meta group, or may still | follows | follows | follows, unless the store is spared: whoever leads that group gives events to named subscriptions and keeps command ids apart, both of which take every log of the store, at once where it was just elected; a store without either needs none there |
+//! | that is named to compact the store | follows | follows | follows: it reads the log, also one that stands in, and is asked about all logs of the store where the one that leads the meta group lacks some |
+//! | with `ingest` alone, and none of these | follows | has no replica | has no replica |
 //!
 //! | and | |
 //! |---|---|
@@ -71,10 +71,11 @@ impl MetaState {
         }
         let (eligible, mut load) = (self.eligible(), self.load());
         let members = self.nodes_that(|_| true);
-        let mut follow = match self.followers() {
+        let follow = match self.followers() {
             Followers::All => members.clone(),
-            Followers::Needed => self.nodes_that(|roles| roles.read || roles.compact),
+            Followers::Needed | Followers::Fewest => self.nodes_that(|roles| roles.read || roles.compact),
         };
+        let mut may_lead = BTreeSet::new();
         let mut groups = std::mem::take(&mut self.groups);
         for (group, placement) in &mut groups {
             let before = placement.clone();
@@ -85,12 +86,15 @@ impl MetaState {
             };
             if let GroupId::Log { store, .. } = group {
                 learners.extend(self.compactor(store));
+                if !self.is_spared(store) {
+                    learners.extend(may_lead.iter().copied());
+                }
             }
             placement.learners = learners.difference(&placement.voters).copied().collect();
             changed(&before, placement, index);
             // the first of all groups
             if *group == GroupId::Meta {
-                follow.extend(members.iter().filter(|node| placement.holds(**node)));
+                may_lead.extend(members.iter().copied().filter(|node| placement.holds(*node)));
             }
         }
         self.groups = groups;

@@ -6,7 +6,7 @@
 use super::limits;
 use super::refusal::Refusal;
 use super::state::{Applied, MetaState, Outcome, text};
-use super::types::StoreEntry;
+use super::types::{Office, StoreEntry};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ fn bytes(values: &Values) -> usize {
 }
 
 impl MetaState {
-    pub(super) fn remember(&mut self, store: &str, turn: u64, entries: &[(String, Arc<[u8]>)]) -> Applied {
+    pub(super) fn remember(&mut self, store: &str, turn: u64, entries: &[(String, Arc<[u8]>)], index: u64) -> Applied {
         let others = |(name, of): (&String, &StoreEntry)| if name == store { 0 } else { bytes(&of.remembered) };
         let elsewhere: usize = self.stores.iter().map(others).sum();
         let entry = self.stores.get_mut(store).ok_or_else(|| Refusal::UnknownStore(store.to_owned()))?;
@@ -37,6 +37,11 @@ impl MetaState {
         }
         check(entries, &values, elsewhere)?;
         (entry.remembered, entry.remembered_turn) = (values, turn);
+        if entry.office == Office::Spared && !entry.remembered.is_empty() {
+            // who gives their events reads every log
+            entry.office = Office::Kept;
+            self.settle_in(index);
+        }
         Ok(Outcome::Changed)
     }
 }

@@ -2,10 +2,10 @@
 
 use super::codec::{
     CodecError, put_facts, put_group, put_nodes, put_remembered, take_erasable, take_facts, take_followers, take_group,
-    take_nodes, take_remembered,
+    take_nodes, take_office, take_remembered,
 };
 use super::state::{ClusterFacts, MetaState};
-use super::types::{Followers, GroupId, NodeEntry, NodeId, NodeState, Placement, StoreEntry, TypeEntry};
+use super::types::{Followers, GroupId, NodeEntry, NodeId, NodeState, Office, Placement, StoreEntry, TypeEntry};
 use crate::fields::{FieldError, Put, Take};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,11 +14,12 @@ const MAGIC: [u8; 4] = *b"SLMS";
 /// What is written. Version 1 does not say who founds a group; both earlier ones name compactors by group, where there never were any.
 /// Up to version 3 nothing was paused by the cluster, and nothing remembered of subscriptions. Version 5 says who shall lead groups, and is
 /// written only where that is said of one: until then a node whose program does not know it yet reads what the others write. So is version 6,
-/// where not all members follow the logs.
+/// where not all members follow the logs, and version 7, where the fewest do.
 const VERSION: u8 = 4;
 const VERSION_LED: u8 = 5;
 const VERSION_NEEDED: u8 = 6;
-const VERSIONS: std::ops::RangeInclusive<u8> = 1..=VERSION_NEEDED;
+const VERSION_FEWEST: u8 = 7;
+const VERSIONS: std::ops::RangeInclusive<u8> = 1..=VERSION_FEWEST;
 
 impl MetaState {
     /// The state as bytes; equal states have equal bytes.
@@ -29,6 +30,7 @@ impl MetaState {
         let cluster = self.cluster.as_ref().unwrap_or(&none);
         let is_led = self.groups.values().any(|placement| placement.leads.is_some());
         let version = match cluster.followers {
+            Followers::Fewest => VERSION_FEWEST,
             Followers::Needed => VERSION_NEEDED,
             Followers::All if is_led => VERSION_LED,
             Followers::All => VERSION,
@@ -50,7 +52,7 @@ impl MetaState {
         }
         out.count(self.stores.len());
         for (name, store) in &self.stores {
-            put_store(&mut out, name, store);
+            put_store(&mut out, name, store, version);
         }
         out.count(self.groups.len());
         for (group, placement) in &self.groups {
@@ -104,12 +106,13 @@ fn followers(take: &mut Take<'_>, there: bool, version: u8) -> Result<Followers,
         return Ok(Followers::All);
     }
     match take_followers(take)? {
-        Followers::Needed if there => Ok(Followers::Needed),
+        Followers::Needed if there && version == VERSION_NEEDED => Ok(Followers::Needed),
+        Followers::Fewest if there && version == VERSION_FEWEST => Ok(Followers::Fewest),
         _ => Err(FieldError::Value("a later version than the state needs")),
     }
 }
 
-fn put_store(out: &mut Put, name: &str, store: &StoreEntry) {
+fn put_store(out: &mut Put, name: &str, store: &StoreEntry, version: u8) {
     out.u64(store.version);
     out.text(name);
     out.text(&store.statement);
@@ -120,6 +123,9 @@ fn put_store(out: &mut Put, name: &str, store: &StoreEntry) {
     out.u64(store.remembered_turn);
     out.count(store.remembered.len());
     store.remembered.iter().for_each(|(name, value)| put_remembered(out, name, value));
+    if version >= VERSION_FEWEST {
+        out.u8(store.office.to_u8());
+    }
     out.count(store.types.len());
     for (name, entry) in &store.types {
         out.u32(entry.buckets);
@@ -168,15 +174,24 @@ fn stores(take: &mut Take<'_>, format: u8) -> Result<BTreeMap<String, StoreEntry
         let (compactor, compactor_epoch) = if format < 3 { (0, 0) } else { (take.u64()?, take.u64()?) };
         let paused = if format < 4 { false } else { take.flag()? };
         let (remembered_turn, remembered) = if format < 4 { (0, BTreeMap::new()) } else { take_all_remembered(take)? };
+        let office = if format < VERSION_FEWEST { Office::Unsaid } else { take_office(take)? };
         let mut types = BTreeMap::new();
         for _ in 0..take.count(10)? {
             let (buckets, erasable, registered) = (take.u32()?, take_erasable(take)?, take.flag()?);
             add(&mut types, take.text()?.to_owned(), TypeEntry { buckets, erasable, registered })?;
         }
         let compactor = Some(compactor).filter(|node| *node != 0);
-        #[rustfmt::skip]
-        let entry =
-            StoreEntry { version, statement, compactor, compactor_epoch, paused, remembered, remembered_turn, types };
+        let entry = StoreEntry {
+            version,
+            statement,
+            compactor,
+            compactor_epoch,
+            paused,
+            remembered,
+            remembered_turn,
+            office,
+            types,
+        };
         add(&mut stores, name, entry)?;
     }
     Ok(stores)

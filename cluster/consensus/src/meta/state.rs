@@ -4,7 +4,7 @@ use super::command::Command;
 use super::limits;
 use super::placing::fill;
 use super::refusal::Refusal;
-use super::types::{Followers, GroupId, NodeEntry, NodeId, NodeState, Placement, StoreEntry, TypeEntry};
+use super::types::{Followers, GroupId, NodeEntry, NodeId, NodeState, Office, Placement, StoreEntry, TypeEntry};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use strandline_event::LogKey;
@@ -85,19 +85,6 @@ impl MetaState {
         self.stores.get(store)?.types.get(stream_type).map(|of| of.buckets)
     }
 
-    /// Whether a node is a member and holds nothing of a group: what is asked there is asked of others. What one that is drained still has only it
-    /// knows.
-    #[must_use]
-    pub fn lacks(&self, node: NodeId, group: &GroupId) -> bool {
-        self.is_member(node) && self.groups.get(group).is_some_and(|placement| !placement.is_on(node))
-    }
-
-    /// Whether it lacks any.
-    #[must_use]
-    pub fn lacks_any(&self, node: NodeId) -> bool {
-        self.is_member(node) && self.groups.values().any(|placement| !placement.is_on(node))
-    }
-
     /// Whether a node takes part, and is not drained.
     #[must_use]
     pub fn is_member(&self, node: NodeId) -> bool {
@@ -156,8 +143,9 @@ impl MetaState {
             Command::Compact { store, node } => self.compact(store, *node, index),
             Command::Pause { store, paused } => self.pause(store, *paused),
             Command::Remember { store, owner, .. } if *owner != leader => Err(Refusal::NotLed { store: store.clone() }),
-            Command::Remember { store, turn, entries, .. } => self.remember(store, *turn, entries),
+            Command::Remember { store, turn, entries, .. } => self.remember(store, *turn, entries, index),
             Command::Follow(followers) => self.follow(*followers, index),
+            Command::Keep { store, keeps } => self.keep(store, *keeps, index),
         }
     }
 
@@ -191,6 +179,7 @@ impl MetaState {
             paused: false,
             remembered: BTreeMap::new(),
             remembered_turn: 0,
+            office: Office::Unsaid,
             types: BTreeMap::new(),
         };
         let entry = self.stores.entry(name.to_owned()).or_insert_with(new);
@@ -241,7 +230,7 @@ impl MetaState {
             return Ok(Outcome::AsBefore);
         }
         (entry.compactor, entry.compactor_epoch) = (Some(node), index);
-        if self.followers() == Followers::Needed {
+        if self.followers() != Followers::All {
             // it reads the logs
             self.settle_in(index);
         }
@@ -264,7 +253,7 @@ impl MetaState {
         }
         placement.settled_epoch = epoch;
         placement.leaving.clear();
-        if *group == GroupId::Meta && self.followers() == Followers::Needed {
+        if *group == GroupId::Meta && self.followers() != Followers::All {
             // who could still lead it needs the logs no more
             self.settle_in(index);
         }
@@ -289,6 +278,25 @@ impl MetaState {
             Some(cluster) => cluster.followers = followers,
             None => return Err(Refusal::NoCluster),
         }
+        // said of another rule
+        self.stores.values_mut().for_each(|store| store.office = Office::Unsaid);
+        self.settle_in(index);
+        Ok(Outcome::Changed)
+    }
+
+    fn keep(&mut self, store: &str, keeps: bool, index: u64) -> Applied {
+        let counts = self.followers() == Followers::Fewest;
+        let entry = self.stores.get_mut(store).ok_or_else(|| Refusal::UnknownStore(store.to_owned()))?;
+        let office = match entry.office {
+            _ if !counts => Office::Unsaid,
+            _ if keeps => Office::Kept,
+            Office::Unsaid if entry.remembered.is_empty() => Office::Spared,
+            office => office,
+        };
+        if office == entry.office {
+            return Ok(Outcome::AsBefore);
+        }
+        entry.office = office;
         self.settle_in(index);
         Ok(Outcome::Changed)
     }
@@ -332,6 +340,12 @@ impl MetaState {
         for (name, store) in &self.stores {
             if store.compactor.is_some_and(|node| self.check_compactor(node).is_err()) {
                 return Err(format!("{name}: node {:?} compacts it, and may not", store.compactor));
+            }
+            let is_rule = self.followers() == Followers::Fewest;
+            if store.office != Office::Unsaid && !is_rule
+                || store.office == Office::Spared && !store.remembered.is_empty()
+            {
+                return Err(format!("{name}: {:?}, with {} subscriptions", store.office, store.remembered.len()));
             }
         }
         let mut again = self.clone();

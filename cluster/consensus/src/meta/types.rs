@@ -81,17 +81,23 @@ pub enum Followers {
     /// All: each member holds every log.
     #[default]
     All,
-    /// Those that need them: whoever only ingests holds the logs in which it votes.
+    /// Those that need them: whoever only ingests holds the logs in which it votes, and all of them where it votes in the meta group.
     Needed,
+    /// As `Needed`, but voters of the meta group hold a store's logs only as its [`Office`] says.
+    Fewest,
 }
 
 impl Followers {
+    /// Each of them.
+    pub const EACH: [Self; 3] = [Self::All, Self::Needed, Self::Fewest];
+
     /// As it stands in the formats.
     #[must_use]
     pub const fn to_u8(self) -> u8 {
         match self {
             Self::All => 1,
             Self::Needed => 2,
+            Self::Fewest => 3,
         }
     }
 
@@ -101,6 +107,7 @@ impl Followers {
         match number {
             1 => Some(Self::All),
             2 => Some(Self::Needed),
+            3 => Some(Self::Fewest),
             _ => None,
         }
     }
@@ -111,6 +118,49 @@ impl Followers {
         match self {
             Self::All => "all",
             Self::Needed => "needed",
+            Self::Fewest => "fewest",
+        }
+    }
+
+    /// By that name; `None`: it is nobody's.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::EACH.into_iter().find(|followers| followers.name() == name)
+    }
+}
+
+/// Whether the node that leads the meta group does something for a store that takes all of its logs: it gives events to named subscriptions, or keeps
+/// command ids apart. Asked only where the fewest follow ([`Followers::Fewest`]).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Office {
+    /// Nobody has said so, so the voters of the meta group hold the logs.
+    #[default]
+    Unsaid,
+    /// It does neither: these voters need not hold the logs.
+    Spared,
+    /// It does, or has: they hold them.
+    Kept,
+}
+
+impl Office {
+    /// As it stands in the formats.
+    #[must_use]
+    pub const fn to_u8(self) -> u8 {
+        match self {
+            Self::Unsaid => 0,
+            Self::Spared => 1,
+            Self::Kept => 2,
+        }
+    }
+
+    /// `None`: not of this version.
+    #[must_use]
+    pub const fn from_u8(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::Unsaid),
+            1 => Some(Self::Spared),
+            2 => Some(Self::Kept),
+            _ => None,
         }
     }
 }
@@ -261,6 +311,8 @@ pub struct StoreEntry {
     pub remembered: BTreeMap<String, Arc<[u8]>>,
     /// The turn in which that changed last.
     pub remembered_turn: u64,
+    /// Whether its logs are needed where the meta group is led.
+    pub office: Office,
     /// Its stream types.
     pub types: BTreeMap<String, TypeEntry>,
 }

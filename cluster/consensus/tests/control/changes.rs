@@ -70,7 +70,7 @@ async fn who_follows_logs_is_said_by_any_node_and_known_after_a_restart() {
     let back = Node::run(&folders, id, CLUSTER, &address.to_string(), false).await;
     until(|| knows(&back) && back.control.state().encode() == nodes[0].control.state().encode()).await;
     // nodes that do everything hold every log
-    assert!(nodes.iter().all(|node| node.control.holds_more().is_none()));
+    assert!(nodes.iter().all(|node| node.control.holds_more(crate::node::STORE).is_none()));
 }
 
 /// Where a keeper of command ids begins, on who leads by then.

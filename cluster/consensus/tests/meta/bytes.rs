@@ -9,10 +9,11 @@ use strandline_consensus::meta::{
 };
 use strandline_wal::LeaderId;
 
-/// Commands have version 1, snapshots 5 where a group says who shall lead it, else 4.
+/// Commands have version 1, snapshots 7 where the fewest follow, 5 where a group says who shall lead it, else 4.
 fn fixture(name: &str) -> PathBuf {
     let folder = match name {
         "led.snapshot" => "fixtures/meta-v5",
+        "fewest.snapshot" => "fixtures/meta-v7",
         _ if name.ends_with(".snapshot") => "fixtures/meta-v4",
         _ => "fixtures/meta-v1",
     };
@@ -70,6 +71,7 @@ fn commands() -> Vec<(&'static str, Command)> {
         ("lead-any", Command::Lead { group: group("Order", 2), node: None }),
         ("move-lead", Command::MoveLead { group: group("Order", 2), from: 1, to: id }),
         ("follow", Command::Follow(Followers::Needed)),
+        ("keep", Command::Keep { store: STORE.into(), keeps: true }),
     ]
 }
 
@@ -89,6 +91,21 @@ fn needed() -> MetaState {
     let mut cluster = Cluster { state: led() };
     cluster.done(&Command::Follow(Followers::Needed));
     cluster.state
+}
+
+/// As `led`, by the third rule, and an office takes the logs of its store.
+fn fewest() -> MetaState {
+    let mut cluster = Cluster { state: led() };
+    cluster.done(&Command::Follow(Followers::Fewest));
+    cluster.done(&Command::Keep { store: STORE.into(), keeps: true });
+    cluster.state
+}
+
+fn with_crc(mut bytes: Vec<u8>) -> Vec<u8> {
+    let end = bytes.len() - 4;
+    let crc = crc32c::crc32c(&bytes[..end]);
+    bytes[end..].copy_from_slice(&crc.to_le_bytes());
+    bytes
 }
 
 fn made() -> Cluster {
@@ -115,7 +132,7 @@ fn commands_of_version_1_are_these_bytes() {
     }
     let mut kinds: Vec<u8> = commands().iter().map(|(_, command)| command.encode()[1]).collect();
     kinds.dedup();
-    assert_eq!(kinds, (1..=20).collect::<Vec<u8>>(), "every kind has a fixture");
+    assert_eq!(kinds, (1..=21).collect::<Vec<u8>>(), "every kind has a fixture");
 }
 
 #[test]
@@ -148,12 +165,6 @@ fn snapshots_of_versions_4_and_5_are_these_bytes() {
 
 #[test]
 fn a_snapshot_of_version_6_is_one_of_version_5_but_for_who_follows() {
-    let with_crc = |mut bytes: Vec<u8>| {
-        let end = bytes.len() - 4;
-        let crc = crc32c::crc32c(&bytes[..end]);
-        bytes[end..].copy_from_slice(&crc.to_le_bytes());
-        bytes
-    };
     let mut bytes = std::fs::read(fixture("led.snapshot")).unwrap();
     let applied = led().applied() + 1;
     bytes[4] = 6;
@@ -171,6 +182,22 @@ fn a_snapshot_of_version_6_is_one_of_version_5_but_for_who_follows() {
     let mut early = std::fs::read(fixture("led.snapshot")).unwrap();
     early[18] = 2;
     assert_eq!(MetaState::decode(&with_crc(early)), Err(FieldError::NotZero.into()));
+}
+
+#[test]
+fn a_snapshot_of_version_7_says_of_each_store_whether_an_office_takes_its_logs() {
+    let state = fewest();
+    let golden = golden("fewest.snapshot", &state.encode());
+    assert_eq!((golden[4], golden[18]), (7, 3));
+    assert_eq!(state.encode(), golden, "the layout has changed; a new one is a new version");
+    assert_eq!(MetaState::decode(&golden).unwrap(), state);
+    assert_eq!(golden.len(), needed().encode().len() + 1, "one byte a store");
+    // a state has one form: each rule has its version
+    for (version, who) in [(6, 3), (7, 1), (7, 2), (5, 3)] {
+        let mut other = golden.clone();
+        (other[4], other[18]) = (version, who);
+        assert!(matches!(MetaState::decode(&with_crc(other)), Err(CodecError::Field(_))), "{version} {who}");
+    }
 }
 
 #[test]
@@ -212,7 +239,7 @@ fn bytes_that_were_cut_or_changed_are_refused_and_never_panic() {
             }
         }
     }
-    for whole in [state().encode(), led().encode(), needed().encode()] {
+    for whole in [state().encode(), led().encode(), needed().encode(), fewest().encode()] {
         for end in 0..whole.len() {
             assert!(MetaState::decode(&whole[..end]).is_err(), "cut at {end}");
         }

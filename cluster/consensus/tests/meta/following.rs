@@ -1,7 +1,9 @@
-//! Who follows a log in which it has no vote, by either rule.
+//! Who follows a log in which it has no vote, by each rule, and who is asked about what a node does not hold.
 
-use crate::cluster::{Cluster, STORE, facts, group, nodes, register};
-use strandline_consensus::meta::{Command, Followers, GroupId, MetaState, NodeId, Outcome, Refusal, Roles};
+use crate::cluster::{Cluster, STORE, facts, group, nodes, register, remember};
+use strandline_consensus::meta::{
+    Asked, Command, Followers, GroupId, MetaState, NodeId, Office, Outcome, Refusal, Roles,
+};
 
 const BUCKETS: u32 = 5;
 
@@ -24,6 +26,18 @@ fn needed() -> Cluster {
     let mut cluster = five();
     cluster.done(&Command::Follow(Followers::Needed));
     cluster
+}
+
+/// By the third rule, of a store without an office.
+fn spared() -> Cluster {
+    let mut cluster = five();
+    cluster.done(&Command::Follow(Followers::Fewest));
+    cluster.done(&keep(false));
+    cluster
+}
+
+fn keep(keeps: bool) -> Command {
+    Command::Keep { store: STORE.into(), keeps }
 }
 
 fn learners(cluster: &Cluster) -> Vec<Vec<NodeId>> {
@@ -119,6 +133,105 @@ fn another_role_gives_the_logs_to_a_node_and_takes_them_away() {
     assert!(placement.leaving == nodes(&[4]) && placement.is_on(4), "until its leader says that it votes no more");
     cluster.settle();
     assert_eq!(lacking(&cluster, 4), [1, 3]);
+}
+
+#[test]
+fn where_the_fewest_follow_who_may_lead_the_cluster_holds_logs_until_it_is_said_that_no_office_takes_them() {
+    let (mut cluster, mut before) = (five(), needed());
+    cluster.done(&Command::Follow(Followers::Fewest));
+    assert_eq!(learners(&cluster), learners(&before), "nothing was said yet");
+    assert!(cluster.state.may_spare(STORE) && !before.state.may_spare(STORE));
+    assert_eq!(before.tell(&keep(false)), Ok(Outcome::AsBefore), "another rule");
+    assert_eq!(before.tell(&keep(true)), Ok(Outcome::AsBefore), "another rule");
+    cluster.done(&keep(false));
+    assert!(cluster.state.is_spared(STORE) && !cluster.state.may_spare(STORE));
+    // node 1 reads and compacts, all others hold what they vote in
+    assert_eq!(learners(&cluster), [vec![], vec![], vec![1], vec![], vec![1]]);
+    let lacks: Vec<_> = (1..=5).map(|node| lacking(&cluster, node)).collect();
+    assert_eq!(lacks, [vec![], vec![1, 4], vec![1, 3], vec![0, 3], vec![0, 2]]);
+    assert_eq!(cluster.state.groups()[&GroupId::Meta].learners, nodes(&[4, 5]), "all follow what the cluster says");
+    cluster.settle();
+    // another vote in the meta group gives nobody a log of the store
+    cluster.done(&Command::Move { group: GroupId::Meta, from: 3, to: 5 });
+    cluster.settle();
+    assert_eq!((lacking(&cluster, 3), lacking(&cluster, 5)), (vec![1, 3], vec![0, 2]));
+    // one that is said to be needed is so until another rule is said
+    assert!(before.state.is_kept(STORE) && !cluster.state.is_kept(STORE));
+    cluster.done(&keep(true));
+    assert!(cluster.state.is_kept(STORE) && !cluster.state.is_spared(STORE));
+    assert!([1, 2, 5].into_iter().all(|node| lacking(&cluster, node).is_empty()));
+    assert_eq!(cluster.tell(&keep(false)), Ok(Outcome::AsBefore));
+    cluster.done(&Command::Follow(Followers::Needed));
+    assert!([1, 2, 5].into_iter().all(|node| lacking(&cluster, node).is_empty()));
+    cluster.done(&Command::Follow(Followers::Fewest));
+    assert!(cluster.state.may_spare(STORE));
+    cluster.done(&keep(false));
+    assert_eq!(lacking(&cluster, 2), [1, 4]);
+    assert!(cluster.refused(&Command::Keep { store: "none".into(), keeps: true }).contains("none"));
+}
+
+#[test]
+fn a_store_with_a_named_subscription_is_not_spared() {
+    let mut cluster = spared();
+    // whose leader has made one all the same
+    cluster.done(&remember(1, "mails", b"kept"));
+    assert_eq!(cluster.state.stores()[STORE].office, Office::Kept);
+    assert!((1..=3).all(|node| lacking(&cluster, node).is_empty()));
+    cluster.settle();
+    // deleted: nobody takes the logs away by himself
+    cluster.done(&remember(2, "mails", b""));
+    assert!(!cluster.state.may_spare(STORE) && !cluster.state.is_spared(STORE));
+    // one that is there when the rule is said
+    let mut cluster = needed();
+    cluster.done(&remember(1, "mails", b"kept"));
+    cluster.done(&Command::Follow(Followers::Fewest));
+    assert!(!cluster.state.may_spare(STORE));
+    assert_eq!(cluster.tell(&keep(false)), Ok(Outcome::AsBefore));
+    assert!((1..=3).all(|node| lacking(&cluster, node).is_empty()));
+}
+
+#[test]
+fn a_lost_voter_of_all_groups_is_replaced_where_nobody_but_voters_holds_its_logs() {
+    let mut cluster = spared();
+    cluster.settle();
+    cluster.done(&Command::Replace { lost: 2, with: 4 });
+    assert_eq!(cluster.voters(&GroupId::Meta), [1, 3, 4]);
+    for bucket in 0..BUCKETS {
+        let voters = cluster.voters(&group("Order", bucket));
+        assert!(voters.len() == 3 && !voters.contains(&2), "{bucket}: {voters:?}");
+    }
+    assert_eq!(lacking(&cluster, 3), [1, 3], "as before");
+    cluster.settle();
+    cluster.done(&Command::Drain(5));
+    cluster.settle();
+    assert!((0..BUCKETS).all(|bucket| cluster.voters(&group("Order", bucket)) == [1, 3, 4]));
+}
+
+#[test]
+fn who_holds_a_log_is_asked_about_it() {
+    let mut cluster = spared();
+    let of = |cluster: &Cluster, asker, bucket, leader, turn| {
+        cluster.state.asked_about(asker, &group("Order", bucket), leader, turn)
+    };
+    // node 1 holds all
+    assert!((0..BUCKETS).all(|bucket| of(&cluster, 4, bucket, Some(1), 0) == Asked::Leader));
+    // nodes 2 and 3 lack the second one: its voters, in turn
+    let asked: Vec<_> = (0..4).map(|turn| of(&cluster, 3, 1, Some(2), turn)).collect();
+    assert_eq!(asked, [Asked::Member(1), Asked::Member(4), Asked::Member(5), Asked::Member(1)]);
+    assert_eq!(of(&cluster, 2, 1, Some(2), 1), Asked::Member(4), "who leads the cluster asks too");
+    assert_eq!(of(&cluster, 3, 1, None, 2), Asked::Member(5), "while nobody is known to lead it");
+    // one that the leader holds, one that is about to be opened, and one that is not known
+    assert_eq!(of(&cluster, 4, 0, Some(2), 0), Asked::Leader);
+    assert_eq!(of(&cluster, 4, 1, Some(2), 0), Asked::Itself);
+    assert_eq!(of(&cluster, 4, BUCKETS, Some(2), 0), Asked::Leader);
+    // all logs
+    let all = |cluster: &Cluster, leader| cluster.state.asked_about_all(STORE, leader);
+    assert_eq!((all(&cluster, Some(1)), all(&cluster, Some(2))), (Asked::Leader, Asked::Leader));
+    cluster.done(&compacts(4));
+    assert_eq!((all(&cluster, Some(1)), all(&cluster, Some(2))), (Asked::Leader, Asked::Member(4)));
+    assert!(all(&cluster, None) == Asked::Member(4) && lacking(&cluster, 4).is_empty());
+    assert!(!cluster.state.lacks_some(4, STORE) && cluster.state.lacks_some(2, STORE));
+    assert!(!cluster.state.lacks_some(2, "none"));
 }
 
 #[test]

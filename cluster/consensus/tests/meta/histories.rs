@@ -47,7 +47,8 @@ fn step() -> impl Strategy<Value = Step> {
     });
     let compacts = id().prop_map(|node| Command::Compact { store: STORE.into(), node });
     let pauses = any::<bool>().prop_map(|paused| Command::Pause { store: STORE.into(), paused });
-    let follow = any::<bool>().prop_map(|all| if all { Followers::All } else { Followers::Needed });
+    let follow = (0..3_usize).prop_map(|at| Followers::EACH[at]);
+    let keep = any::<bool>().prop_map(|keeps| Command::Keep { store: STORE.into(), keeps });
     let replaced = (id(), id()).prop_map(|(lost, with)| Command::Replace { lost, with });
     prop_oneof![
         4 => node.prop_map(Command::AddNode).prop_map(Step::Tell),
@@ -66,6 +67,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => compacts.prop_map(Step::Tell),
         1 => pauses.prop_map(Step::Tell),
         2 => follow.prop_map(Command::Follow).prop_map(Step::Tell),
+        2 => keep.prop_map(Step::Tell),
         1 => (0..9_u8).prop_map(Command::SetReplication).prop_map(Step::Tell),
         6 => (0..8_usize).prop_map(Step::Settle),
     ]
@@ -98,6 +100,8 @@ fn check_step(before: &MetaState, after: &MetaState, command: &Command) {
     for (name, was) in before.stores() {
         let is = &after.stores()[name];
         assert!(is.paused == was.paused || matches!(command, Command::Pause { .. }), "{command:?}: {name}");
+        let says = matches!(command, Command::Keep { .. } | Command::Follow(_) | Command::Remember { .. });
+        assert!(is.office == was.office || says, "{command:?}: {name}");
         assert!(is.compactor_epoch >= was.compactor_epoch, "{command:?}: {name}");
         assert_eq!(is.compactor != was.compactor, is.compactor_epoch > was.compactor_epoch, "{command:?}: {name}");
     }

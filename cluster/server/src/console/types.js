@@ -46,7 +46,7 @@
  *   lag: Record<string, number> | null }} Shard
  * @typedef {{ name: string, version: number, compactor: number | null,
  *   compacts_as: "compactor" | "member" | "stand-in" | null }} ClusterStore
- * @typedef {{ cluster: string, node: number, replication: number | null, followers: "all" | "needed" | null, members: Member[], shards: Shard[],
+ * @typedef {{ cluster: string, node: number, replication: number | null, followers: "all" | "needed" | "fewest" | null, members: Member[], shards: Shard[],
  *   stores: ClusterStore[] }} Cluster
  *
  * @typedef {{ from_seq: number, to_seq: number }} SeqRange

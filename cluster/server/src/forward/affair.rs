@@ -9,6 +9,7 @@ use actix_web::web::Data;
 use percent_encoding::percent_decode_str;
 use std::sync::Arc;
 use strandline_consensus::control::Control;
+use strandline_consensus::meta::Asked;
 use strandline_consensus::{GroupId, NodeId};
 use strandline_event::LogKey;
 
@@ -19,8 +20,10 @@ pub(super) enum Affair {
     Leads(GroupId),
     /// That of the node that compacts this store.
     Compacts(String),
-    /// Any node's with the role `read`: it asks the leaders how far it must be. Plain subscriptions are among them: such a node follows the logs by itself.
-    Reads,
+    /// This member's: it knows who leads a log that the asked node does not hold.
+    At(NodeId),
+    /// Any node's with the role `read`, of this store: it asks the leaders how far it must be. Plain subscriptions are among them: such a node follows the logs by itself.
+    Reads(String),
 }
 
 /// Who answers a request.
@@ -34,24 +37,37 @@ pub(super) enum Answers {
 }
 
 impl Affair {
-    /// What is asked about: of a log that this node does not hold, or not yet, who leads the meta group knows. It stays the one that was asked
-    /// when the type's own group begins meanwhile, under whatever leader.
+    /// What is asked about: of a log that this node does not hold, or not yet, who leads the meta group knows, or a voter of it. It stays the one
+    /// that was asked when the type's own group begins meanwhile, under whatever leader.
     pub(super) fn asked_of(&self, control: &Control) -> Self {
         match self {
-            Self::Leads(group) if control.groups().get(group).is_none() => Self::Leads(GroupId::Meta),
+            Self::Leads(group) if control.groups().get(group).is_none() => match control.asked_about(group) {
+                Asked::Leader => Self::Leads(GroupId::Meta),
+                Asked::Member(node) => Self::At(node),
+                // about to be opened: then its leader is known here
+                Asked::Itself => self.clone(),
+            },
             same => same.clone(),
         }
+    }
+
+    /// Whose it is to answer for all logs of a store, if this node lacks some.
+    pub(super) fn of_all(store: String, control: &Control) -> Option<Self> {
+        control.lacks_some(&store).then(|| match control.asked_about_all(&store) {
+            Asked::Member(_) => Self::Compacts(store),
+            Asked::Leader | Asked::Itself => Self::Leads(GroupId::Meta),
+        })
     }
 
     /// Who answers it now.
     pub(super) fn who_answers(&self, control: &Control) -> Answers {
         let node = match self {
             Self::Leads(group) => {
-                let status = control.groups().get(group).map_or_else(|| control.meta_status(), |group| group.status());
-                status.leader.map(|(node, _)| node)
+                control.groups().get(group).and_then(|group| group.status().leader).map(|(node, _)| node)
             }
             Self::Compacts(store) => control.with_state(|state| state.compactor(store)),
-            Self::Reads => return Answers::Here,
+            Self::At(node) => Some(*node),
+            Self::Reads(_) => return Answers::Here,
         };
         match node {
             None => Answers::Nobody,
@@ -78,7 +94,7 @@ pub(super) fn affair_of(request: &ServiceRequest, hops: u32) -> Option<(Control,
     let buckets = |store: &str, stream_type: &str| control.with_state(|state| state.buckets_of(store, stream_type));
     let affair = of_path(request.path(), gets, &buckets)?;
     // no route reads by another method, and no read has a body
-    let is_other = affair == Affair::Reads && (request.method() != Method::GET || has_body(request));
+    let is_other = matches!(affair, Affair::Reads(_)) && (request.method() != Method::GET || has_body(request));
     (!is_other).then(|| (control.clone(), affair))
 }
 
@@ -95,7 +111,9 @@ fn of_path(path: &str, gets: bool, buckets: Buckets<'_>) -> Option<Affair> {
     let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
     let text = |segment: &str| percent_decode_str(segment).decode_utf8().ok().map(|text| text.into_owned());
     match segments.as_slice() {
-        ["v1", "stores", _, "streams" | "events" | "scan" | "subscribe", ..] if gets => Some(Affair::Reads),
+        ["v1", "stores", store, "streams" | "events" | "scan" | "subscribe", ..] if gets => {
+            text(store).map(Affair::Reads)
+        }
         ["v1", "stores", _, "subscriptions", ..] | ["admin", "v1", "stores", _, "subscriptions", ..] => {
             Some(Affair::Leads(GroupId::Meta))
         }
@@ -125,13 +143,14 @@ mod tests {
         let many = LogKey { stream_type: Arc::from("Many"), bucket: 92 };
         let of_many = || Some(Affair::Leads(GroupId::Log { store: Arc::from("s"), log: many.clone() }));
         let log = |name: &str| GroupId::Log { store: Arc::from("a b"), log: LogKey::single(name) };
+        let reads = || Some(Affair::Reads("s".to_owned()));
         let compacts = || Some(Affair::Compacts("s".to_owned()));
         for (path, gets, affair) in [
-            ("/v1/stores/s/streams/Call/1", true, Some(Affair::Reads)),
-            ("/v1/stores/s/streams/Call/1/head", true, Some(Affair::Reads)),
-            ("/v1/stores/s/events", true, Some(Affair::Reads)),
-            ("/v1/stores/s/scan", true, Some(Affair::Reads)),
-            ("/v1/stores/s/subscribe", true, Some(Affair::Reads)),
+            ("/v1/stores/s/streams/Call/1", true, reads()),
+            ("/v1/stores/s/streams/Call/1/head", true, reads()),
+            ("/v1/stores/s/events", true, reads()),
+            ("/v1/stores/s/scan", true, reads()),
+            ("/v1/stores/s/subscribe", true, reads()),
             ("/v1/stores/s/subscriptions", true, Some(Affair::Leads(GroupId::Meta))),
             ("/v1/stores/s/subscriptions/a/events", true, Some(Affair::Leads(GroupId::Meta))),
             ("/v1/stores/s/subscriptions/a/ack", false, Some(Affair::Leads(GroupId::Meta))),

@@ -1,7 +1,7 @@
 //! A read that came to a node without the role `read`: a node that has it answers, so that those that ingest do nothing else.
 //!
 //! Nodes with the role take turns. One that cannot be reached, or cannot read (503), is left alone for a while; where none can, the asked node answers by
-//! itself, or has the one answer that leads the meta group where it does not hold every log. An answer that breaks off after its head has gone to the client, and is not asked for again.
+//! itself, or has one answer that holds every log where it does not. An answer that breaks off after its head has gone to the client, and is not asked for again.
 
 use super::relay::{self, NotReached};
 use crate::http::call::App;

@@ -188,14 +188,14 @@ impl Relay {
         !self.control.reads_here()
     }
 
-    /// The nodes that are asked to, in this order; last the one that holds every log, where this one does not.
+    /// The nodes that are asked to, in this order; last one that holds every log, where this one does not.
     pub(super) fn readers(&self, app: &App) -> Vec<Reads> {
         let at = |(node, http): (NodeId, String)| {
             let native = self.control.entry(node)?.facts.addresses.native;
             (!native.is_empty()).then_some(Reads { node, http, native })
         };
         let readers = app.readers.in_turn(self.control.readers());
-        readers.into_iter().chain(self.control.holds_more()).filter_map(at).collect()
+        readers.into_iter().chain(self.control.holds_more(&self.each.store)).filter_map(at).collect()
     }
 
     /// The connection to one of them; one that cannot be reached is left alone.

@@ -7,7 +7,7 @@
 //!              └──────── a moment later: leaders change <─────────┴──────────────────────────────────────┘
 //! ```
 //!
-//! A node that does not hold a log knows who holds all of them, and that one knows who leads it: so the second time.
+//! A node that does not hold a log knows one that does, and that one knows who leads it: so the second time.
 //!
 //! Invariant: only what was refused as nobody's here is tried again, so nothing is done twice by it.
 

@@ -199,14 +199,7 @@ struct OfReplicas {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct OfFollowers {
-    who: Who,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Who {
-    All,
-    Needed,
+    who: String,
 }
 
 /// POST /admin/v1/cluster/{action}
@@ -249,10 +242,7 @@ fn command(action: &str, body: &[u8]) -> ApiResult<Command> {
             Command::Lead { group: group_of(action, form, (of.store, of.stream_type), of.bucket)?, node: of.node }
         }
         "replication" => Command::SetReplication(parsed::<OfReplicas>(action, body, r#"{"replicas": 3}"#)?.replicas),
-        "followers" => Command::Follow(match parsed::<OfFollowers>(action, body, r#"{"who": "needed"}"#)?.who {
-            Who::All => Followers::All,
-            Who::Needed => Followers::Needed,
-        }),
+        "followers" => Command::Follow(followers(action, body)?),
         "add" => {
             let text = "a node adds itself: start it with `serve --node-id N --cluster ADDR --join ADDR`, the address of any member";
             return Err(ApiError::bad_request(text));
@@ -261,6 +251,14 @@ fn command(action: &str, body: &[u8]) -> ApiResult<Command> {
             let text = format!("there is no action `{action}`: POST /admin/v1/cluster/{{action}} takes {ACTIONS}");
             return Err(ApiError::new(ErrorKind::NotFound, text));
         }
+    })
+}
+
+fn followers(action: &str, body: &[u8]) -> ApiResult<Followers> {
+    let of: OfFollowers = parsed(action, body, r#"{"who": "fewest"}"#)?;
+    Followers::named(&of.who).ok_or_else(|| {
+        let known = Followers::EACH.map(Followers::name).join(", ");
+        ApiError::bad_request(format!("{action} takes {{\"who\": \"fewest\"}}: who follows is one of {known}"))
     })
 }
 
@@ -321,6 +319,7 @@ mod tests {
             ("replication", r#"{"replicas": 5}"#, Command::SetReplication(5)),
             ("followers", r#"{"who": "needed"}"#, Command::Follow(Followers::Needed)),
             ("followers", r#"{"who": "all"}"#, Command::Follow(Followers::All)),
+            ("followers", r#"{"who": "fewest"}"#, Command::Follow(Followers::Fewest)),
         ] {
             assert_eq!(told(action, body), Ok(command), "{action} {body}");
         }
@@ -334,7 +333,8 @@ mod tests {
             ("move", r#"{"store": "s", "from": 1, "to": 2}"#, ErrorKind::BadRequest, "names a store and a stream type"),
             ("lead", r#"{"store": "s", "node": 1}"#, ErrorKind::BadRequest, "names a store and a stream type"),
             ("lead", r#"{"store": "s", "stream_type": "T"}"#, ErrorKind::BadRequest, "missing field `node`"),
-            ("followers", r#"{"who": "some"}"#, ErrorKind::BadRequest, r#"followers takes {"who": "needed"}"#),
+            ("followers", r#"{"who": "some"}"#, ErrorKind::BadRequest, "one of all, needed, fewest"),
+            ("followers", r#"{"who": 3}"#, ErrorKind::BadRequest, r#"followers takes {"who": "fewest"}"#),
             ("add", "{}", ErrorKind::BadRequest, "--join"),
             ("grow", "{}", ErrorKind::NotFound, "replication"),
         ] {

@@ -2,6 +2,7 @@
 
 use super::OnStore;
 use clap::{Args, Subcommand};
+use strandline_consensus::meta::Followers;
 
 /// What `cluster` does.
 #[derive(Subcommand, Debug)]
@@ -20,7 +21,7 @@ pub(crate) enum Cluster {
     Lead(ClusterLead),
     /// Set how many voters each log has
     Replication(ClusterReplication),
-    /// Say who follows a log in which it has no vote: all members, or those that need it
+    /// Say who follows a log in which it has no vote: all members, those that need it, or the fewest
     Followers(ClusterFollowers),
 }
 
@@ -108,8 +109,8 @@ pub(crate) struct ClusterReplication {
 /// Options of `cluster followers`.
 #[derive(Args, Debug)]
 pub(crate) struct ClusterFollowers {
-    /// Every member, or not those that only ingest (all nodes must know that word)
-    #[arg(long, value_name = "WHO", value_parser = ["all", "needed"])]
+    /// Every member, or those that need them, or also fewer of the voters of `meta` (all nodes must know the word)
+    #[arg(long, value_name = "WHO", value_parser = Followers::EACH.map(Followers::name))]
     pub(crate) who: String,
     /// Where the server is.
     #[command(flatten)]

@@ -87,6 +87,7 @@ mod tests {
             ("lead", "lead", json!({ "node": null })),
             ("replication --replicas 5", "replication", json!({ "replicas": 5 })),
             ("followers --who needed", "followers", json!({ "who": "needed" })),
+            ("followers --who fewest", "followers", json!({ "who": "fewest" })),
         ] {
             assert_eq!(told(line), (action, body), "{line}");
         }

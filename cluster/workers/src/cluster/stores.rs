@@ -108,13 +108,13 @@ pub(super) async fn heard(control: &Control) -> MetaState {
     }
 }
 
-/// The cluster is made, if it is not there; what it says then. A new one, of which this node is all, lets a log be followed where that is needed; one that
+/// The cluster is made, if it is not there; what it says then. A new one, of which this node is all, lets a log be followed by the fewest; one that
 /// an earlier program has made keeps its rule.
 pub(super) async fn make(control: &Control, create: &Command) -> Result<MetaState, ControlError> {
     control.propose(create).await?;
     let known = heard(control).await;
     if known.stores().is_empty() && known.nodes().len() == 1 {
-        control.propose(&Command::Follow(Followers::Needed)).await?;
+        control.propose(&Command::Follow(Followers::Fewest)).await?;
     }
     Ok(known)
 }

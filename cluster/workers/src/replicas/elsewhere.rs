@@ -2,9 +2,9 @@
 //!
 //! | what | where it goes |
 //! |---|---|
-//! | an append | to the node that leads the meta group, which holds every log and knows who leads it |
-//! | a read of one stream | a node that reads is asked first (`forward/readers.rs`, `native/pass.rs` of the server); where none can be reached: `NotLeader` with the address of the one that leads the meta group |
-//! | a read or a subscription of several streams | the same, unless this node holds every log of the store |
+//! | an append | to the node that leads the meta group, where that holds the log, else to one of the log's voters: either knows who leads it |
+//! | a read of one stream | a node that reads is asked first (`forward/readers.rs`, `native/pass.rs` of the server); where none can be reached one that holds every log; where nothing is sent on: `NotLeader` with the address of the node that an append would go to |
+//! | a read or a subscription of several streams | the same, unless this node holds every log of the store; `NotLeader` names one that does: the node that leads the meta group, or the one that compacts the store |
 //! | what others commit | is followed, and no such log is waited for |
 //!
 //! Of the logs that it does not hold a node hears how far their moments are, twice a second: what it assigns is above, also where its clock is behind, as it is
@@ -26,8 +26,8 @@ use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use strandline_consensus::meta::{MetaState, Placement};
-use strandline_consensus::{Group, GroupId};
+use strandline_consensus::Group;
+use strandline_consensus::meta::{Asked, Lack, MetaState, Placement};
 use strandline_event::LogKey;
 use strandline_wal::LeaderId;
 use tokio::sync::Notify;
@@ -99,11 +99,19 @@ impl StoreReplicas {
     /// Whether other nodes hold a log of this store, and this one does not.
     pub(crate) fn lacks(&self, log: &LogKey) -> bool {
         let (node, group) = (self.parts.control.node(), self.id_of(log));
-        let (member, drained) = self.parts.control.with_state(|state| {
-            let is_placed = state.groups().get(&group).is_none_or(|placement| placement.is_on(node));
-            (state.lacks(node, &group), state.drains(node) && !is_placed)
+        let lack = self.parts.control.with_state(|state| {
+            state.groups().get(&group).map_or(Lack::Nothing, |placement| state.lack(node, placement))
         });
-        member || drained && self.group(log).is_none()
+        self.is_lacked(log, lack)
+    }
+
+    /// What this node still has of what it is not given any more it answers.
+    fn is_lacked(&self, log: &LogKey, lack: Lack) -> bool {
+        match lack {
+            Lack::Nothing => false,
+            Lack::UnlessOpen => self.group(log).is_none(),
+            Lack::All => true,
+        }
     }
 
     /// Whether something may be stored in a log, wherever it is.
@@ -115,22 +123,18 @@ impl StoreReplicas {
     /// All that it lacks.
     pub(super) fn lacking(&self) -> BTreeSet<LogKey> {
         let (node, name) = (self.parts.control.node(), self.name());
-        let (mut logs, drained) = self.parts.control.with_state(|state| {
-            let of_store = |(group, placement): (&GroupId, &Placement)| match group {
-                GroupId::Log { store, log } if **store == *name && !placement.is_on(node) => Some(log.clone()),
-                _ => None,
-            };
-            let drained = state.drains(node);
-            let counts = drained || state.is_member(node);
-            let logs: BTreeSet<LogKey> =
-                if counts { state.groups().iter().filter_map(of_store).collect() } else { BTreeSet::new() };
-            (logs, drained)
+        let lacks: Vec<(LogKey, Lack)> = self.parts.control.with_state(|state| {
+            let lacks = state.logs_of(name).map(|(log, placement)| (log, state.lack(node, placement)));
+            lacks.filter(|(_, lack)| *lack != Lack::Nothing).map(|(log, lack)| (log.clone(), lack)).collect()
         });
-        if drained {
-            // what it still has it answers
-            logs.retain(|log| self.group(log).is_none());
-        }
-        logs
+        lacks.into_iter().filter(|(log, lack)| self.is_lacked(log, *lack)).map(|(log, _)| log).collect()
+    }
+
+    /// Whether it lacks any: asked at each read of the order, so a member makes no list for it.
+    fn lacks_some(&self) -> bool {
+        let (node, name) = (self.parts.control.node(), self.name());
+        let (drains, lacks) = self.parts.control.with_state(|state| (state.drains(node), state.lacks_some(node, name)));
+        lacks || drains && !self.lacking().is_empty()
     }
 
     /// Whether it lacks none: a page of the order of all is read, and nothing passed over. One that has lacked some must have opened all before. Looked
@@ -139,7 +143,7 @@ impl StoreReplicas {
         let applied = self.parts.control.with_state(MetaState::applied);
         let mut whole = self.whole.lock();
         if whole.0 != applied || !whole.1 {
-            let is_whole = self.lacking().is_empty() && (whole.1 || self.has_opened_all());
+            let is_whole = !self.lacks_some() && (whole.1 || self.has_opened_all());
             *whole = (applied, is_whole);
         }
         whole.1
@@ -155,19 +159,37 @@ impl StoreReplicas {
 
     /// Errors: one of the logs is held by other nodes alone; who holds all of them is to be asked.
     pub(super) fn check_holds_all(&self) -> Result<(), NodeError> {
-        if self.lacking().is_empty() { Ok(()) } else { Err(self.led_elsewhere()) }
+        if self.lacks_some() { Err(self.all_elsewhere()) } else { Ok(()) }
+    }
+
+    /// A node that holds every log is to be asked.
+    pub(super) fn all_elsewhere(&self) -> NodeError {
+        self.not_here(self.parts.control.asked_about_all(self.name()))
+    }
+
+    /// A node that knows who leads a log.
+    pub(super) fn log_elsewhere(&self, log: &LogKey) -> NodeError {
+        self.not_here(self.parts.control.asked_about(&self.id_of(log)))
+    }
+
+    fn not_here(&self, asked: Asked) -> NodeError {
+        match asked {
+            Asked::Leader => self.led_elsewhere(),
+            Asked::Member(node) => self.not_leader(Some(node)),
+            Asked::Itself => self.not_leader(None),
+        }
     }
 
     /// The same of one log, where there is one.
     pub(super) fn check_holds(&self, log: Option<&LogKey>) -> Result<(), NodeError> {
-        if log.is_some_and(|log| self.lacks(log)) { Err(self.led_elsewhere()) } else { Ok(()) }
+        log.filter(|log| self.lacks(log)).map_or(Ok(()), |log| Err(self.log_elsewhere(log)))
     }
 
     /// Hears how far the moments of the logs are that this node does not hold. Never ends.
     pub(super) async fn hear_moments(&self) {
         loop {
             let (waiting, mut is_answered) = (self.hearing.waiting(), true);
-            if !self.lacking().is_empty() {
+            if self.lacks_some() {
                 let asked = timeout(HEARS_WITHIN, self.parts.control.newest_of(self.name())).await;
                 let moment = asked.ok().flatten();
                 if let Some(moment) = moment {
@@ -185,7 +207,7 @@ impl StoreReplicas {
 
     /// Whether what this node assigns under a leadership of a log is above what readers may have passed.
     pub(super) fn knows_moments(&self, log: &LogKey, leader: LeaderId) -> bool {
-        self.lacking().is_empty() || self.hearing.has_heard(log, leader)
+        !self.lacks_some() || self.hearing.has_heard(log, leader)
     }
 
     /// Nobody finds a log here any more.

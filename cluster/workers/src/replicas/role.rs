@@ -57,6 +57,7 @@ impl StoreReplicas {
     pub(super) async fn play_role(self: &Arc<Self>) {
         if self.parts.control.leads() {
             self.gather_leaderships().await;
+            self.spare().await;
         }
         let named = self.is_named();
         let claimed = !self.parts.fenced.load(Ordering::SeqCst);

@@ -41,7 +41,8 @@ impl StoreHandle {
             return Err(NodeError::NotServed { store: self.name().to_owned(), lines: lines.to_owned() });
         }
         self.keeps().await?;
-        if self.parts.replicas.is_some() {
+        if let Some(replicas) = &self.parts.replicas {
+            replicas.need_all().await?;
             // it begins behind everything that was acknowledged by now
             self.confirm(None).await?;
         }
