@@ -16,9 +16,15 @@ use strandline_load::run::{Load, Measured, Tenths, appends};
 #[derive(Parser, Debug)]
 #[command(name = "strandline-load", version)]
 struct Options {
-    /// Address of the node's native protocol.
+    /// Address of the node's native protocol; with --follow-leaders of several nodes, with commas between.
     #[arg(long, default_value = "127.0.0.1:7071")]
     native: String,
+    /// Append at the node of a cluster that leads the stream type, instead of having it sent on.
+    #[arg(long, conflicts_with = "over_http")]
+    follow_leaders: bool,
+    /// Stream types, each of them of as many clients as the others. In a cluster each is a log of its own.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000), conflicts_with = "over_http")]
+    types: u32,
     /// Address of the node's HTTP.
     #[arg(long, default_value = "127.0.0.1:7070")]
     http: String,
@@ -95,15 +101,23 @@ fn start(options: &Options) -> Result<(), Failure> {
             }
             return load(options, clients).await;
         }
-        let mut clients = vec![Native::connect(&options.native, &options.store).await?];
-        while clients.len() < options.clients as usize {
-            clients.push(match clients.first() {
+        let mut clients: Vec<Native> = Vec::new();
+        for number in 0..options.clients {
+            let client = match clients.first() {
                 Some(first) if options.shared => first.clone(),
-                _ => Native::connect(&options.native, &options.store).await?,
-            });
+                _ => connect(options).await?,
+            };
+            clients.push(client.with_type(number % options.types));
         }
         load(options, clients).await
     })
+}
+
+async fn connect(options: &Options) -> Result<Native, Failure> {
+    if options.follow_leaders {
+        return Native::follow(options.native.split(','), &options.store).await;
+    }
+    Native::connect(&options.native, &options.store).await
 }
 
 async fn load<C: Client + 'static>(options: &Options, clients: Vec<C>) -> Result<(), Failure> {
@@ -129,18 +143,21 @@ fn report(options: &Options, measured: &Measured, unsent: u64) {
         Some(rate) => (format!("open loop of {rate:.0} events/s"), "from the moment a request should have begun"),
         None => ("closed loop".to_owned(), "of one request"),
     };
-    let protocol = match (options.over_http, options.shared) {
-        (true, _) => "HTTP",
-        (false, false) => "native, a connection each",
-        (false, true) => "native, one connection",
+    let protocol = match (options.over_http, options.shared, options.follow_leaders) {
+        (true, ..) => "HTTP",
+        (false, false, false) => "native, a connection each",
+        (false, true, false) => "native, one connection",
+        (false, false, true) => "native, a connection each to each leader",
+        (false, true, true) => "native, one connection to each leader",
     };
     println!(
-        "{} events in {:.2} s, {protocol}, {loop_kind}, {} clients, {} events a request, {} streams, command ids {}",
+        "{} events in {:.2} s, {protocol}, {loop_kind}, {} clients, {} events a request, {} streams of {} types, command ids {}",
         measured.events,
         measured.took.as_secs_f64(),
         options.clients,
         options.batch,
         options.streams,
+        options.types,
         if options.command_ids { "on" } else { "off" },
     );
     println!("rate     {:.0} events/s", measured.rate());

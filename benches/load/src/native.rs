@@ -5,7 +5,8 @@ use crate::records::{Batch, EVENT_TYPE, Record, STREAM_TYPE};
 use std::time::Duration;
 use strandline_client::wire::read::{Filter, StreamWanted};
 use strandline_client::{
-    self as native, BatchBuilder, BatchUnit, ClientError, EventInput, Expected, OnError, Options, Seq,
+    self as native, Appended, BatchBuilder, BatchBytes, BatchUnit, BulkOutcomes, ClientError, ClusterClient,
+    ClusterOptions, EventInput, Expected, OnError, Options, Page, Seq,
 };
 use strandline_event::{ErrorKind, Micros};
 
@@ -14,10 +15,43 @@ const SCAN_WINDOW: u32 = 8 << 20;
 /// Before an append that was refused for load is sent again.
 const OVERLOAD_WAIT: Duration = Duration::from_millis(20);
 
-/// A client of a store; clones share its connection.
+/// The way to a store.
+#[derive(Clone)]
+enum Way {
+    /// One node, which sends on what others lead.
+    Node(native::Client),
+    /// Whichever node leads a stream type.
+    Leaders(ClusterClient),
+}
+
+impl Way {
+    async fn append(&self, batch: BatchBytes, expected: Expected) -> Result<Appended, ClientError> {
+        match self {
+            Self::Node(client) => client.append(batch, expected).await,
+            Self::Leaders(client) => client.append(batch, expected).await,
+        }
+    }
+
+    async fn append_bulk(&self, batch: BatchBytes) -> Result<BulkOutcomes, ClientError> {
+        match self {
+            Self::Node(client) => client.append_bulk(&[batch], OnError::Abort).await,
+            Self::Leaders(client) => Ok(client.append_bulk(&[batch], OnError::Abort).await),
+        }
+    }
+
+    async fn read_stream(&self, wanted: &StreamWanted) -> Result<Page, ClientError> {
+        match self {
+            Self::Node(client) => client.read_stream(wanted).await,
+            Self::Leaders(client) => client.read_stream(wanted).await,
+        }
+    }
+}
+
+/// A client of a store; clones share its connections.
 #[derive(Clone)]
 pub struct Native {
-    client: native::Client,
+    way: Way,
+    stream_type: String,
     overloads: u64,
     /// Of single appends, and of batches: each is used again and again.
     single: BatchBuilder,
@@ -31,9 +65,29 @@ impl Native {
     /// Nobody listens there, or the store is unknown.
     pub async fn connect(address: &str, store: &str) -> Result<Self, Failure> {
         let options = Options { store: store.to_owned(), ..Options::new(address) };
-        let builder = |unit| BatchBuilder::new(STREAM_TYPE, unit);
+        Ok(Self::of(Way::Node(native::Client::connect(options).await?), STREAM_TYPE.to_owned()))
+    }
+
+    /// Connects to a cluster by some of its nodes; appends go to whom these and others name as leaders.
+    ///
+    /// # Errors
+    /// None of them listens, or the store is unknown.
+    pub async fn follow<'a>(addresses: impl IntoIterator<Item = &'a str>, store: &str) -> Result<Self, Failure> {
+        let mut options = ClusterOptions::new(addresses);
+        store.clone_into(&mut options.each.store);
+        Ok(Self::of(Way::Leaders(ClusterClient::connect(options).await?), STREAM_TYPE.to_owned()))
+    }
+
+    /// The same connections for one of several stream types: `Call`, `Call1`, `Call2` and so on.
+    #[must_use]
+    pub fn with_type(self, number: u32) -> Self {
+        Self::of(self.way, type_name(number))
+    }
+
+    fn of(way: Way, stream_type: String) -> Self {
+        let builder = |unit| BatchBuilder::new(&stream_type, unit);
         let (single, rows) = (builder(BatchUnit::Append), builder(BatchUnit::Rows));
-        Ok(Self { client: native::Client::connect(options).await?, overloads: 0, single, rows })
+        Self { way, stream_type, overloads: 0, single, rows }
     }
 
     /// Whether an append is to be sent again; waits before that.
@@ -48,6 +102,10 @@ impl Native {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+fn type_name(number: u32) -> String {
+    if number == 0 { STREAM_TYPE.to_owned() } else { format!("{STREAM_TYPE}{number}") }
 }
 
 fn input<'a>(record: &Record<'a>) -> EventInput<'a> {
@@ -67,7 +125,7 @@ impl Client for Native {
         let expected = if record.seq == 1 { Expected::Empty } else { Expected::At(Seq(record.seq - 1)) };
         loop {
             self.single.push(&input(&record))?;
-            let answer = self.client.append(self.single.finish_and_clear()?, expected).await;
+            let answer = self.way.append(self.single.finish_and_clear()?, expected).await;
             match self.again(answer).await? {
                 Some(appended) if appended.first_seq() == Seq(record.seq) && !appended.is_known() => return Ok(()),
                 Some(appended) => return Err(format!("an append became seq {}", appended.first_seq()).into()),
@@ -81,7 +139,7 @@ impl Client for Native {
             for record in batch.records() {
                 self.rows.push(&EventInput { seq: Some(Seq(record.seq)), ..input(&record) })?;
             }
-            let mut outcomes = self.client.append_bulk(&[self.rows.finish_and_clear()?], OnError::Abort).await;
+            let mut outcomes = self.way.append_bulk(self.rows.finish_and_clear()?).await;
             // one stream type, one outcome: its refusal for load is one of the whole
             if let Ok(parts) = &mut outcomes
                 && let Some(Err(refused)) = parts.pop_if(|part| part.is_err())
@@ -99,12 +157,13 @@ impl Client for Native {
     }
 
     async fn read_stream(&mut self, stream_id: &str) -> Result<u64, Failure> {
-        let page = self.client.read_stream(&StreamWanted::all(STREAM_TYPE, stream_id)).await?;
+        let page = self.way.read_stream(&StreamWanted::all(&self.stream_type, stream_id)).await?;
         Ok(page.events.len() as u64)
     }
 
     async fn scan(&mut self, _expected: u64) -> Result<u64, Failure> {
-        let (mut scan, mut events) = (self.client.scan(Filter::default(), SCAN_WINDOW), 0);
+        let Way::Node(client) = &self.way else { return Err("a scan is asked of one node".into()) };
+        let (mut scan, mut events) = (client.scan(Filter::default(), SCAN_WINDOW), 0);
         while let Some(part) = scan.next().await? {
             events += part.len() as u64;
         }
@@ -113,5 +172,15 @@ impl Client for Native {
 
     fn take_overloads(&mut self) -> u64 {
         std::mem::take(&mut self.overloads)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_of_several_stream_types_is_the_one_of_all_other_loads() {
+        assert_eq!([0, 1, 12].map(type_name), [STREAM_TYPE, "Call1", "Call12"]);
     }
 }
