@@ -73,6 +73,25 @@ fn everybody_knows(nodes: &Nodes, owned: &[Owned]) {
 }
 
 #[test]
+fn an_id_of_a_whole_store_is_one_types_where_nodes_only_ingest_and_some_lack_its_logs() {
+    let mut nodes = Nodes::with_roles(&["ingest"; 5], KEYS);
+    let mut owned: Vec<Owned> = Vec::new();
+    races(&nodes, &[1, 2, 3, 4, 5], "first", &mut owned);
+    everybody_knows(&nodes, &owned);
+    // whoever may keep them apart has every log, so the next one does at once
+    assert_eq!(nodes.shard(4, None)["voters"], json!([1, 2, 3]));
+    for (stream_type, node) in TYPES.into_iter().flat_map(|of| (1..=3).map(move |node| (of, node))) {
+        nodes.until("it has the log", |nodes| nodes.shard(node, Some(stream_type))["here"] == true);
+    }
+    let keeper = nodes.leader(None);
+    nodes.kill(keeper);
+    races(&nodes, &nodes.running(), "next", &mut owned);
+    nodes.start(keeper);
+    everybody_knows(&nodes, &owned);
+    nodes.stop_all();
+}
+
+#[test]
 fn an_id_of_a_whole_store_is_one_types_whoever_leads() {
     // more nodes than voters: logs may have leaders that cannot lead the others
     let mut nodes = Nodes::new(5, KEYS, &[]);

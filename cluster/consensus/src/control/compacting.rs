@@ -5,7 +5,7 @@
 //! | 0 | with `compact` and without `ingest` | a compactor |
 //! | 1 | with both, that does not lead the meta group | a follower, as a rule of all logs |
 //! | 2 | with both, that leads it | |
-//! | 3, 4 | with `ingest` alone, that votes in the meta group and does not lead it, or leads it | stands in: a log that nobody compacts fills its disk |
+//! | 3, 4 | with `ingest` alone, that votes in the meta group and does not lead it, or leads it | stands in: a log that nobody compacts fills its disk. It may have the logs already |
 //! | 5 | with `ingest` alone, that does not vote there | stands in, and may have to get the logs first |
 //! | never | that only reads | |
 //!
@@ -138,7 +138,7 @@ mod tests {
         let ingest = state(&["ingest", "ingest", "read"]);
         assert_eq!(chosen(&ingest, "a", 1, &[]), Some(2));
         assert_eq!(chosen(&ingest, "a", 1, &[(2, 9)]), Some(1), "a node that only reads never compacts");
-        // who votes in the meta group holds every log already
+        // who votes in the meta group may hold every log already
         let four = state(&["ingest", "ingest", "ingest", "ingest"]);
         assert_eq!(chosen(&four, "a", 3, &[(1, 9), (2, 9)]), Some(3));
         assert_eq!(chosen(&four, "a", 4, &[(1, 9), (2, 9), (3, 9)]), Some(4));
