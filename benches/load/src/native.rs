@@ -74,7 +74,8 @@ impl Native {
     /// None of them listens, or the store is unknown.
     pub async fn follow<'a>(addresses: impl IntoIterator<Item = &'a str>, store: &str) -> Result<Self, Failure> {
         let mut options = ClusterOptions::new(addresses);
-        store.clone_into(&mut options.each.store);
+        // no node is lost here: one that has much to do is waited for as by any client
+        options.each = Options { store: store.to_owned(), stay: options.each.stay, ..Options::new("") };
         Ok(Self::of(Way::Leaders(ClusterClient::connect(options).await?), STREAM_TYPE.to_owned()))
     }
 

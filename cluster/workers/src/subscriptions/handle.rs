@@ -42,6 +42,8 @@ impl StoreHandle {
         }
         self.keeps().await?;
         if let Some(replicas) = &self.parts.replicas {
+            // a wish that is refused moves no log
+            self.parts.feed.check()?;
             replicas.need_all().await?;
             // it begins behind everything that was acknowledged by now
             self.confirm(None).await?;
