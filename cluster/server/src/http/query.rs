@@ -6,6 +6,9 @@ use std::cell::RefCell;
 use std::str::FromStr;
 use strandline_event::Micros;
 
+/// Parameters of one request, some more than any route knows: each is held against the others.
+const PARAMETERS_MAX: usize = 32;
+
 /// The parameters of a request.
 pub(crate) struct Query {
     given: Vec<(String, String)>,
@@ -17,6 +20,9 @@ impl Query {
     pub(crate) fn parse(text: &str) -> ApiResult<Self> {
         let mut given: Vec<(String, String)> = Vec::new();
         for pair in text.split('&').filter(|p| !p.is_empty()) {
+            if given.len() == PARAMETERS_MAX {
+                return Err(ApiError::bad_request(format!("the query has more than {PARAMETERS_MAX} parameters")));
+            }
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let (name, value) = (decode(name)?, decode(value)?);
             if given.iter().any(|(known, _)| *known == name) {
@@ -112,5 +118,13 @@ mod tests {
         let query = Query::parse("limit=x&order=up").unwrap();
         assert!(query.number::<u64>("limit").unwrap_err().message().contains("limit=x"));
         assert!(query.choice("order", &[("asc", 1)]).is_err());
+    }
+
+    #[test]
+    fn one_parameter_too_many_is_refused_before_it_is_read() {
+        let of = |count: usize| (0..count).map(|n| format!("p{n}")).collect::<Vec<_>>().join("&");
+        assert!(Query::parse(&of(PARAMETERS_MAX)).is_ok());
+        let refused = Query::parse(&format!("{}&%ff", of(PARAMETERS_MAX))).err().unwrap();
+        assert!(refused.message().contains("more than 32"), "{}", refused.message());
     }
 }
