@@ -19,7 +19,7 @@ use std::time::Duration;
 use strandline_deql::ProjectionMode;
 use strandline_engine::read::Filter;
 use strandline_engine::subscribe::durable::{Mode, Settings};
-use strandline_event::{ErrorKind, EventRef, Micros, Position};
+use strandline_event::{ErrorKind, EventRef, Micros, Position, limits as event_limits};
 use strandline_workers::subscriptions::{Consumed, Consumer, Delivery, NamedStatus, SubscriptionWish, limits};
 
 const US_PER_S: f64 = 1e6;
@@ -148,7 +148,21 @@ fn checked(served: &ServedStore, wish: Wish) -> ApiResult<SubscriptionWish> {
     Ok(SubscriptionWish { settings: Settings { filter, mode, attempts_max, ack_within_us }, after })
 }
 
+/// A filter is kept for as long as its subscription: it holds no text that no event has.
 fn filter(wish: FilterWish) -> ApiResult<Filter> {
+    let most = event_limits::STREAM_ID_BYTES_MAX;
+    for (name, text) in [
+        ("stream_type", &wish.stream_type),
+        ("stream_id", &wish.stream_id),
+        ("event_type", &wish.event_type),
+        ("tenant_id", &wish.tenant_id),
+    ] {
+        if text.as_ref().is_some_and(|text| text.len() > most) {
+            return Err(ApiError::bad_request(format!(
+                "`{name}` of the filter has more than {most} bytes: no event has"
+            )));
+        }
+    }
     let moment = |name: &str, text: Option<String>| -> ApiResult<Option<Micros>> {
         let Some(text) = text else { return Ok(None) };
         strandline_event::time::parse_rfc3339(&text).map(Some).ok_or_else(|| {

@@ -96,3 +96,41 @@ fn what_is_no_subscription_is_said() {
     server.get(&format!("admin:subscriptions/{}", "n".repeat(201))).error(400, "bad_request");
     server.get("/admin/v1/stores/other/subscriptions").error(404, "not_found");
 }
+
+#[test]
+fn a_subscription_keeps_no_text_that_no_event_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "");
+    let made = |name: &str, field: &str, bytes: usize| {
+        let wish = json!({ "filter": { field: "x".repeat(bytes) } });
+        server.post(&format!("subscriptions/{name}"), &wish.to_string())
+    };
+    for field in ["stream_type", "stream_id", "event_type", "tenant_id"] {
+        made(field, field, 1024).ok(201);
+        let refused = made("refused", field, 1025).error(400, "bad_request");
+        assert!(refused["error"].as_str().unwrap().contains(&format!("`{field}` of the filter")), "{refused}");
+    }
+    server.get("subscriptions/refused").error(404, "not_found");
+    // names and reasons, and the bounds of attempts and times, up to their last value and beyond
+    let longest = "n".repeat(200);
+    server.post(&format!("subscriptions/{longest}"), r#"{"attempts_max":1000,"ack_within_s":86400}"#).ok(201);
+    for (name, wish) in [
+        (format!("{longest}n"), "{}"),
+        ("zero%00".to_owned(), "{}"),
+        ("refused".to_owned(), r#"{"attempts_max":1001}"#),
+        ("refused".to_owned(), r#"{"attempts_max":0}"#),
+        ("refused".to_owned(), r#"{"ack_within_s":86401}"#),
+        ("refused".to_owned(), r#"{"ack_within_s":0.09}"#),
+    ] {
+        server.post(&format!("subscriptions/{name}"), wish).error(400, "bad_request");
+    }
+    let park = json!({ "position": "end", "reason": "r".repeat(1025) });
+    let refused = server.post("subscriptions/stream_id/park", &park.to_string()).error(400, "bad_request");
+    assert!(refused["error"].as_str().unwrap().contains("1024 bytes"), "{refused}");
+    server.append("c", r#"{"event_type":"E"}"#).ok(201);
+    for (idle_s, status) in [(3600, 200), (3601, 400)] {
+        let given = server.get(&format!("subscribe?limit=1&idle_s={idle_s}"));
+        assert_eq!(given.status, status, "{}", given.text());
+    }
+    assert_eq!(server.get("subscriptions").ok(200)["subscriptions"].as_array().unwrap().len(), 5);
+}
