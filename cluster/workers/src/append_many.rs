@@ -204,15 +204,21 @@ impl StoreHandle {
         let log_of = |place: usize| self.parts.store.owner_of_batch(appends.get(place)?.batch.view());
         let logs: BTreeSet<LogKey> = alone.iter().filter_map(|place| log_of(*place)).collect();
         let new: BTreeSet<LogKey> = logs.into_iter().filter(|log| self.is_new_log(log)).collect();
+        let Err(refused) = self.check_new_logs(&new) else { return };
+        // looked at once: a frame brings thousands of them
+        let again = || match &refused {
+            NodeError::TooManyNewTypes { found, limit } => NodeError::TooManyNewTypes { found: *found, limit: *limit },
+            NodeError::TooManyStreamTypes { store, limit } => {
+                NodeError::TooManyStreamTypes { store: store.clone(), limit: *limit }
+            }
+            _ => NodeError::NoDescriptors { limit: self.node.shared.descriptors.limit() },
+        };
         alone.retain(|place| {
             let is_new = log_of(*place).is_some_and(|log| new.contains(&log));
-            match self.check_new_logs(&new) {
-                Err(refused) if is_new => {
-                    put(outcomes, *place, Err(refused));
-                    false
-                }
-                _ => true,
+            if is_new {
+                put(outcomes, *place, Err(again()));
             }
+            !is_new
         });
     }
 

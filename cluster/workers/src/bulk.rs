@@ -2,6 +2,7 @@
 
 use crate::error::NodeError;
 use crate::permits::BytePermit;
+use crate::router::check_room;
 use crate::sealing::of_erased;
 use crate::store::StoreHandle;
 use futures_util::future::join_all;
@@ -220,15 +221,12 @@ impl StoreHandle {
 
     /// Refuses a request that would make so many logs, before it makes any.
     pub(crate) fn check_new_logs(&self, new: &BTreeSet<LogKey>) -> Result<(), NodeError> {
-        let (there, most) = (self.parts.store.logs().len(), limits::STREAM_TYPES_MAX);
         let descriptors = &self.node.shared.descriptors;
         let types: BTreeSet<&str> = new.iter().map(|log| &*log.stream_type).collect();
         if types.len() > limits::NEW_STREAM_TYPES_MAX {
             return Err(NodeError::TooManyNewTypes { found: types.len(), limit: limits::NEW_STREAM_TYPES_MAX });
         }
-        if !new.is_empty() && there + new.len() > most {
-            return Err(NodeError::TooManyStreamTypes { store: self.name().to_owned(), limit: most });
-        }
+        check_room(&self.stream_types(), &self.parts.store, new)?;
         if !new.is_empty() && self.parts.store.has_log() && new.len() as u64 > descriptors.room() {
             return Err(NodeError::NoDescriptors { limit: descriptors.limit() });
         }

@@ -13,10 +13,10 @@ use crate::wiring::{AliveMark, CONTROL_MAILBOX, LogFactory};
 use actix::{Actor, ActorContext, ActorFutureExt, Addr, AtomicResponse, Context, Handler, ResponseFuture, WrapFuture};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use strandline_engine::store::Store;
-use strandline_event::LogKey;
+use strandline_event::{LogKey, limits};
 
 /// The owners of a store's logs, as anybody may read them.
 #[derive(Default)]
@@ -89,12 +89,15 @@ impl Handler<OpenLogOf> for StoreRouter {
     fn handle(&mut self, message: OpenLogOf, _: &mut Self::Context) -> Self::Result {
         let OpenLogOf(log) = message;
         let known = self.table.get(&log);
-        let (factory, closed) = (Arc::clone(&self.factory), self.closed);
+        let (factory, types, closed) = (Arc::clone(&self.factory), self.types.load_full(), self.closed);
         let making = async move {
             match known {
                 Some(owner) => Ok((log, owner, false)),
                 None if closed => Err(NodeError::Draining),
-                None => factory.make(log.clone()).await.map(|owner| (log, owner, true)),
+                None => {
+                    check_room(&types, factory.store(), [&log])?;
+                    factory.make(log.clone()).await.map(|owner| (log, owner, true))
+                }
             }
         };
         AtomicResponse::new(Box::pin(making.into_actor(self).map(|made, router, _| {
@@ -120,6 +123,35 @@ impl Handler<RegisterStreamType> for StoreRouter {
     }
 }
 
+/// Refuses logs that would be too many of a store. Those of registered stream types have their places, whether their events have come or not.
+pub(crate) fn check_room<'a>(
+    types: &[StreamTypeEntry],
+    store: &Store,
+    new: impl IntoIterator<Item = &'a LogKey>,
+) -> Result<(), NodeError> {
+    let names: BTreeSet<&str> = types.iter().map(|of| &*of.name).collect();
+    let is_other = |log: &LogKey| !names.contains(&*log.stream_type);
+    match new.into_iter().filter(|log| is_other(log)).count() {
+        0 => Ok(()),
+        new => {
+            let others = store.logs().iter().filter(|log| is_other(&log.key)).count();
+            check_count(store, types.iter().map(|of| of.buckets as usize).sum::<usize>() + others + new)
+        }
+    }
+}
+
+/// Refuses a registration that would be one too many.
+fn check_place(types: &[StreamTypeEntry], store: &Store, wanted: &StreamTypeEntry) -> Result<(), NodeError> {
+    let names: BTreeSet<&str> = types.iter().map(|of| &*of.name).chain([&*wanted.name]).collect();
+    let others = store.logs().iter().filter(|log| !names.contains(&*log.key.stream_type)).count();
+    check_count(store, types.iter().chain([wanted]).map(|of| of.buckets as usize).sum::<usize>() + others)
+}
+
+fn check_count(store: &Store, count: usize) -> Result<(), NodeError> {
+    let limit = limits::STREAM_TYPES_MAX;
+    if count <= limit { Ok(()) } else { Err(NodeError::TooManyStreamTypes { store: store.name().to_owned(), limit }) }
+}
+
 fn register(
     registry: &mut Registry,
     types: &PublishedTypes,
@@ -137,6 +169,7 @@ fn register(
     if closed {
         return Err(NodeError::Draining);
     }
+    check_place(registry.types(), store, &wanted)?;
     // before the line: what the manifest says holds, whatever becomes of the file
     store.split(&wanted.name, wanted.buckets, clock::now())?;
     registry.add(wanted.clone())?;

@@ -67,7 +67,7 @@ use strandline_durable::OpenFiles;
 use strandline_engine::append::LogDriver;
 use strandline_engine::ids::IdSource;
 use strandline_engine::store::{OpenLog, Opened, Store};
-use strandline_event::{LogKey, limits};
+use strandline_event::LogKey;
 use strandline_wal::LogIo;
 use tokio::sync::mpsc;
 
@@ -179,10 +179,6 @@ impl LogFactory {
     /// Makes a new log and its owner.
     pub(crate) async fn make(&self, log: LogKey) -> Result<Addr<WalWorker>, NodeError> {
         let store = Arc::clone(&self.store);
-        if store.logs().len() >= limits::STREAM_TYPES_MAX {
-            let (store, limit) = (store.name().to_owned(), limits::STREAM_TYPES_MAX);
-            return Err(NodeError::TooManyStreamTypes { store, limit });
-        }
         if store.has_log() && self.descriptors.room() == 0 {
             return Err(NodeError::NoDescriptors { limit: self.descriptors.limit() });
         }

@@ -174,3 +174,41 @@ fn a_type_with_events_has_the_bucket_that_they_are_in() {
     })
     .unwrap();
 }
+
+#[test]
+fn a_store_has_so_many_stream_types_at_most_with_each_bucket_counted_and_each_registration() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    runtime::run(async {
+        let node = start(dir, "").await;
+        let store = node.store("calls").unwrap();
+        for n in 0..39 {
+            store.register(entry(&format!("Type{n}"), 256)).await.unwrap();
+        }
+        // one that nobody has registered
+        append(&node, &store, "c", 1).await.unwrap();
+        let refused = store.register(entry("Over", 16)).await.unwrap_err();
+        assert!(matches!(refused, NodeError::TooManyStreamTypes { limit: 10_000, .. }), "{refused}");
+        assert_eq!(refused.kind(), ErrorKind::TooLarge);
+        for _ in 0..2 {
+            store.register(entry("Last", 15)).await.unwrap();
+        }
+        assert!(store.register(entry("Over", 1)).await.is_err());
+        let new = || batch("Over", "s", 1, BatchUnit::Append);
+        let appended = store.append_stream(new(), Expected::Any, false, permit(&node)).await.err().unwrap();
+        let bulk = vec![batch("Over", "s", 1, BatchUnit::Rows), batch("Type0", "s", 1, BatchUnit::Rows)];
+        let in_bulk = store.append_bulk(bulk, OnError::Skip, permit(&node)).await.err().unwrap();
+        for refused in [appended, in_bulk] {
+            assert!(matches!(refused, NodeError::TooManyStreamTypes { .. }), "{refused}");
+        }
+        assert_eq!((store.stream_types().len(), logs(&store).len()), (40, 1), "nothing of what was refused is there");
+        // what has its place keeps it
+        store.register(entry("Call", 1)).await.unwrap();
+        let first = batch("Type0", "s", 1, BatchUnit::Append);
+        store.append_stream(first, Expected::Empty, false, permit(&node)).await.unwrap();
+        assert_eq!((store.stream_types().len(), logs(&store).len()), (41, 2));
+        drop(store);
+        stop(node).await;
+    })
+    .unwrap();
+}
