@@ -5,12 +5,29 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+/// The part of the process' descriptors that the connections of HTTP may take, and as many those of the operators' address: logs and files need
+/// the half of them.
+pub(crate) const HTTP_PART: u64 = 4;
+/// The part of native connections.
+pub(crate) const NATIVE_PART: u64 = 8;
+/// And of those to other nodes.
+pub(crate) const OUTGOING_PART: u64 = 8;
+/// However few descriptors there are.
+const FEWEST: usize = 8;
+/// However many there are: native ones, those to other nodes, and those of a thread that serves HTTP.
+pub(crate) const MOST: usize = 25_000;
+
 /// A last answer of so many bytes is with the system as soon as it is written.
 const AT_ONCE_BYTES: u64 = 16 << 10;
 /// How long what was sent behind such an answer waits for its end: until the connection has written it.
 const AT_ONCE: Duration = Duration::from_millis(10);
 /// And behind a larger one.
 const LATER: Duration = Duration::from_secs(2);
+
+/// How many connections of a kind there may be: a part of the descriptors of the process.
+pub(crate) fn share(descriptors: u64, part: u64, most: usize) -> usize {
+    usize::try_from(descriptors / part.max(1)).unwrap_or(usize::MAX).clamp(FEWEST, most.max(FEWEST))
+}
 
 /// The connections of a listener. Cloning shares it.
 #[derive(Clone, Debug)]
@@ -64,6 +81,19 @@ impl Drop for Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_share_is_a_part_of_the_descriptors_between_a_few_and_very_many() {
+        for (descriptors, part, limit) in [
+            (0, HTTP_PART, FEWEST),
+            (240, HTTP_PART, 60),
+            (240, NATIVE_PART, 30),
+            (1 << 20, OUTGOING_PART, MOST),
+            (u64::MAX, HTTP_PART, MOST),
+        ] {
+            assert_eq!(share(descriptors, part, MOST), limit, "a {part}th of {descriptors}");
+        }
+    }
 
     #[test]
     fn one_too_many_is_over_and_the_next_after_an_end_is_not() {

@@ -2,7 +2,7 @@
 
 use crate::access::guard::guard;
 use crate::bound::{Bound, BoundAddress};
-use crate::connections::Connections;
+use crate::connections::{self, Connections, HTTP_PART};
 use crate::forward::forward;
 use crate::http::call::{App, Listening};
 use crate::native::Native;
@@ -210,10 +210,8 @@ fn listen(
     let app = Data::clone(app);
     let certificates = app.certificates.clone();
     let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 16);
-    // connections may take a half of the descriptors over both listeners: logs and files need the other one
-    let connections = usize::try_from(app.node.descriptors_max() / 4).unwrap_or(usize::MAX) / threads;
-    let connections = connections.clamp(8, 25_000);
-    let counting = Connections::new(connections * threads);
+    let connections = connections::share(app.node.descriptors_max(), HTTP_PART, connections::MOST * threads);
+    let counting = Connections::new(connections);
     let make = move || {
         let side = side.clone();
         HttpApp::new()
@@ -226,7 +224,7 @@ fn listen(
     let bind = |error| ServeError::Bind { address, error };
     let server = HttpServer::new(make)
         .workers(threads)
-        .max_connections(connections + REFUSED_A_THREAD)
+        .max_connections(connections.div_ceil(threads) + REFUSED_A_THREAD)
         .on_connect(move |_, extensions| {
             extensions.insert(counting.enter());
         })

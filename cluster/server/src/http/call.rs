@@ -2,6 +2,7 @@
 
 use crate::access::guard::Granted;
 use crate::access::{Access, Caller, Principal};
+use crate::connections::{self, OUTGOING_PART};
 use crate::encode::event::EventWriter;
 use crate::error::{ApiError, ApiResult};
 use crate::forward::Readers;
@@ -91,9 +92,7 @@ impl App {
         let Security { access, certificates } = security;
         let started = strandline_workers::clock::now();
         let readers = Readers::default();
-        // the listeners have three eighths
-        let outgoing = usize::try_from(node.descriptors_max() / 8).unwrap_or(usize::MAX).clamp(8, 25_000);
-        let outgoing = Outgoing::new(outgoing);
+        let outgoing = Outgoing::new(connections::share(node.descriptors_max(), OUTGOING_PART, connections::MOST));
         Self { node, stores, started, addresses, forwards, readers, outgoing, access, certificates, patience }
     }
 

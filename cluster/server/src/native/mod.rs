@@ -28,6 +28,7 @@ pub(crate) use relay::Relay;
 pub(crate) use session::BODY_BYTES_MAX;
 
 use crate::bound::BoundAddress;
+use crate::connections::{self, NATIVE_PART};
 use crate::http::call::App;
 use crate::serve::ServeError;
 use crate::stall::Patience;
@@ -58,8 +59,7 @@ impl Native {
     pub(crate) fn start(bound: BoundAddress, app: Arc<App>) -> Result<Self, ServeError> {
         let listener = bound.listen_here()?;
         let (stop, stopped) = watch::channel(false);
-        // HTTP takes a half of the descriptors, logs and files need what is left
-        let connections_max = usize::try_from(app.node.descriptors_max() / 8).unwrap_or(usize::MAX).clamp(8, 25_000);
+        let connections_max = connections::share(app.node.descriptors_max(), NATIVE_PART, connections::MOST);
         let tls = match &app.certificates {
             Some(certificates) => Some(Arc::new(certificates.server_config()?).into()),
             None => None,
