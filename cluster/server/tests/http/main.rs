@@ -4,6 +4,7 @@
 
 mod access;
 mod admin;
+mod bounds;
 mod buckets;
 mod caps;
 mod common;
