@@ -97,3 +97,21 @@ impl Drop for Place {
         self.0.count.fetch_sub(1, Ordering::SeqCst);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use strandline_event::ErrorKind;
+
+    #[test]
+    fn one_follower_too_many_is_refused_and_the_next_after_an_end_is_not() {
+        let following = Following::new(2);
+        let mut places: Vec<Place> = (0..FOLLOWERS_MAX).map(|_| following.enter().ok().unwrap()).collect();
+        assert_eq!(following.enter().err().map(|refused| refused.kind()), Some(ErrorKind::Overloaded));
+        places.pop();
+        places.push(following.enter().ok().unwrap());
+        assert!(following.enter().is_err());
+        drop(places);
+        assert_eq!(following.count(), 0);
+    }
+}

@@ -68,3 +68,32 @@ fn who_hears_nothing_for_long_keeps_the_place_of_the_newest_event_and_no_moment_
     })
     .unwrap();
 }
+
+#[test]
+fn a_store_has_so_many_named_subscriptions_and_each_so_many_consumers() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    runtime::run(async {
+        let node = start(dir, "").await;
+        let store = node.store("calls").unwrap();
+        let settings =
+            Settings { filter: Filter::default(), mode: Mode::Async, attempts_max: 9, ack_within_us: 60_000_000 };
+        let wish = || SubscriptionWish { settings: settings.clone(), after: Some(Position::START) };
+        let names: Vec<String> = (0..1000).map(|n| format!("n{n}")).collect();
+        let made = join_all(names.iter().map(|name| store.create_subscription(name, wish()))).await;
+        assert!(made.iter().all(|made| made.as_ref().is_ok_and(|is_new| *is_new)));
+        let refused = store.create_subscription("one-more", wish()).await.unwrap_err();
+        assert!(matches!(refused, NodeError::TooManySubscriptions { limit: 1000 }), "{refused}");
+        assert_eq!(refused.kind(), ErrorKind::TooLarge);
+        assert!(!store.create_subscription("n7", wish()).await.unwrap(), "the same again is not one more");
+        let come = || store.consume("n7", Arc::new(|_: &mut Vec<u8>, _: &EventRef<'_>| {}));
+        let consumers: Vec<Consumer> = (0..256).map(|_| come().unwrap()).collect();
+        assert_eq!(come().err().map(|refused| refused.kind()), Some(ErrorKind::Overloaded));
+        drop(consumers);
+        store.delete_subscription("n7").await.unwrap();
+        assert!(store.create_subscription("one-more", wish()).await.unwrap(), "there is room again");
+        drop(store);
+        stop(node).await;
+    })
+    .unwrap();
+}

@@ -364,3 +364,29 @@ fn what_is_remembered_and_held_is_bounded() {
     assert!(world.durable.open.len() <= WINDOW);
     assert!(world.given.len() > WINDOW / 2);
 }
+
+#[test]
+fn so_many_are_parked_and_what_finds_no_place_is_given_again() {
+    let mut world = World::new(1);
+    world.durable = Durable::new(settings(1), at(0), Vec::new()).parking(2);
+    let consumer = world.join();
+    world.events = vec![1, 2, 3];
+    world.run();
+    assert!(world.durable.park(at(1), "no", world.now));
+    // its one attempt is over
+    assert!(world.durable.retry(at(2), "no", world.now));
+    assert_eq!(world.durable.counts().parked, 2);
+    assert!(!world.durable.park(at(3), "no", world.now), "there is no place");
+    assert!(world.durable.retry(at(3), "no", world.now));
+    world.sync();
+    assert_eq!((world.durable.counts().parked, world.held.len()), (2, 0));
+    world.now = world.now.plus_us(SECOND);
+    world.run();
+    assert_eq!(world.held, [(consumer, 3)]);
+    // one that is given again and acknowledged leaves its place
+    assert_eq!(world.durable.replay(Some(at(1)), world.now), 1);
+    world.run();
+    assert_eq!(world.durable.ack(at(1), Some(consumer), true, world.now), 1);
+    assert!(world.durable.park(at(3), "no", world.now));
+    assert_eq!(world.durable.counts().parked, 2);
+}
