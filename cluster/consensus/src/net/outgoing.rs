@@ -96,3 +96,48 @@ async fn put(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::encode_answer;
+    use std::time::Duration;
+    use tokio::io::{AsyncReadExt, duplex};
+    use tokio::time::{Instant, sleep};
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_nothing_ends_the_writing() {
+        let (ours, theirs) = duplex(64 << 10);
+        let (outbox, frames) = queue();
+        outbox.put(encode_answer(1, vec![7; 1 << 20])).await.unwrap();
+        let begun = Instant::now();
+        let ended = write(frames, ours).await.unwrap_err();
+        assert_eq!(ended.kind(), io::ErrorKind::TimedOut);
+        assert!((STALL..STALL * 2).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+        assert!(outbox.put(encode_answer(2, Vec::new())).await.is_err(), "nobody writes any more");
+        drop(theirs);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_line_has_its_time_for_each_part() {
+        let (ours, mut theirs) = duplex(64 << 10);
+        let (outbox, frames) = queue();
+        outbox.put(encode_answer(1, vec![7; 4 << 20])).await.unwrap();
+        drop(outbox);
+        let taking = tokio::spawn(async move {
+            let (mut part, mut bytes) = (vec![0; 64 << 10], 0);
+            loop {
+                // a part of a megabyte takes 8 seconds
+                sleep(Duration::from_millis(500)).await;
+                match theirs.read(&mut part).await.unwrap() {
+                    0 => return bytes,
+                    read => bytes += read,
+                }
+            }
+        });
+        let begun = Instant::now();
+        write(frames, ours).await.unwrap();
+        assert!(begun.elapsed() > STALL * 2, "{:?}", begun.elapsed());
+        assert!(taking.await.unwrap() > 4 << 20, "all of it, and what stands before it");
+    }
+}

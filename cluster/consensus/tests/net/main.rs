@@ -8,4 +8,5 @@ mod frames;
 mod hostile;
 mod node;
 mod requests;
+mod slow;
 mod tls;
