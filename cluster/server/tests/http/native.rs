@@ -175,6 +175,9 @@ fn by_hand(unit: BatchUnit, streams: &[&str], rows: &[u32]) -> BatchBytes {
 fn a_batch_that_no_client_of_ours_makes_is_refused_and_takes_nothing_with_it() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(folder.path(), "");
+    // a builder leaves the name of a stream type to who knows it
+    let mut long = BatchBuilder::new(&"y".repeat(201), BatchUnit::Append);
+    long.push(&EventInput { stream_id: "one", event_type: "E", data: "{}", ..EventInput::default() }).unwrap();
     let forged = [
         // an append to one stream, of two
         (by_hand(BatchUnit::Append, &["one", "two"], &[0, 1]), "several"),
@@ -183,6 +186,9 @@ fn a_batch_that_no_client_of_ours_makes_is_refused_and_takes_nothing_with_it() {
         (by_hand(BatchUnit::Append, &["one", "two"], &[0, 0]), "name each stream once"),
         (by_hand(BatchUnit::Append, &["two", "one"], &[1, 0]), "name each stream once"),
         (by_hand(BatchUnit::Append, &[""], &[0]), "stream_id"),
+        (by_hand(BatchUnit::Append, &[&"x".repeat(1025)], &[0]), "1024 bytes"),
+        (by_hand(BatchUnit::Append, &["one"], &[0; 10_001]), "10000 events"),
+        (long.finish().unwrap(), "200 bytes"),
     ];
     let whole = by_hand(BatchUnit::Append, &["good"], &[0, 0]);
     let mut all: Vec<_> = forged.iter().map(|(batch, _)| (batch, Expected::Any)).collect();
@@ -202,7 +208,10 @@ fn a_batch_that_no_client_of_ours_makes_is_refused_and_takes_nothing_with_it() {
         }
         assert_eq!(client.head("Call", "good").await.unwrap().unwrap().last_seq.0, 2);
     });
+    let longest = by_hand(BatchUnit::Append, &[&"x".repeat(1024)], &[0]);
+    with_client(&server, async |client| client.append(longest, Expected::Empty).await.unwrap());
     for stream in ["one", "two"] {
         server.get(&format!("streams/Call/{stream}/head")).error(404, "not_found");
     }
+    assert_eq!(server.get("stream-types").ok(200)["stream_types"].as_array().unwrap().len(), 2);
 }
