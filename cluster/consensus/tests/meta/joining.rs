@@ -46,6 +46,18 @@ fn a_joining_node_holds_nothing_until_it_is_admitted() {
 }
 
 #[test]
+fn a_cluster_has_so_many_nodes_and_one_that_goes_makes_room() {
+    let mut cluster = Cluster::made(1);
+    for id in 2..=64 {
+        cluster.done(&Command::AddNode(facts(id, "read")));
+    }
+    let refused = cluster.refused(&Command::AddNode(facts(65, "read")));
+    assert!(refused.contains("64 nodes"), "{refused}");
+    cluster.done(&Command::Remove(64));
+    cluster.done(&Command::AddNode(facts(65, "read")));
+}
+
+#[test]
 fn a_number_belongs_to_one_data_directory() {
     let mut cluster = Cluster::of(2, 3);
     let mut other = facts(2, "ingest");

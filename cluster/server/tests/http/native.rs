@@ -91,6 +91,28 @@ fn a_frame_that_brings_too_many_stream_types_is_refused_and_stores_none() {
     assert_eq!(server.get("stream-types").ok(200)["stream_types"].as_array().unwrap().len(), 1);
 }
 
+#[test]
+fn a_frame_has_so_many_bytes_and_so_many_appends() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "");
+    let told = |frame: &[u8]| String::from_utf8_lossy(&raw(&server, frame)).into_owned();
+    let largest = (64 << 20) + (64 << 10);
+    for (kind, body_bytes) in [(Kind::Append, largest), (Kind::AppendBulk, largest), (Kind::Head, 64 << 10)] {
+        for (body_bytes, refused) in [(body_bytes, false), (body_bytes + 1, true)] {
+            // no more of it comes: it is the header that decides
+            let header = Header { kind: kind.to_u8(), request: 2, body_bytes, body_crc: 0 };
+            let told = told(&header.encode());
+            assert_eq!(told.contains("too_large"), refused, "{kind:?} of {body_bytes} bytes: {told}");
+        }
+    }
+    let one = batch(BatchUnit::Append, 1, 1);
+    let frame = |appends: usize| encode_append(2, vec![(&one, Expected::Any); appends].into_iter(), false).into_bytes();
+    assert!(told(&frame(4097)).contains("1 to 4096"));
+    server.get("streams/Call/c/head").error(404, "not_found");
+    told(&frame(4096));
+    assert_eq!(server.get("streams/Call/c/head").ok(200)["last_seq"], 4096);
+}
+
 /// What a connection is answered to a Hello and this frame, once the answer to the frame has begun.
 fn raw(server: &Running, frame: &[u8]) -> Vec<u8> {
     let mut socket = TcpStream::connect(server.native).unwrap();
