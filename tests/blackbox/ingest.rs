@@ -1,10 +1,11 @@
 //! `strandline ingest`: resumes after a break without duplicates, keeps order, says which line is broken.
 
 use crate::harness::{Server, Store};
+use crate::oracles::python;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// Lines without command ids: only the chunk marks can tell what is stored.
@@ -228,4 +229,47 @@ fn parquet_and_arrow_files_are_loaded_as_they_are() {
         }
         assert_each_once_in_order(&server, 3_000);
     }
+}
+
+/// Streams of Arrow that are small as they come: buffers that are compressed, and a dictionary that says one megabyte again and again.
+const SMALL_ARROW: &str = r#"
+import sys
+import pyarrow as pa
+import pyarrow.ipc
+
+texts = {"stream_type": "T", "stream_id": "s", "event_type": "E", "data": '"' + "x" * 1_000_000 + '"'}
+plain = pa.table({name: [text] * 64 for name, text in texts.items()})
+keys = pa.array([0] * 5000, pa.int32())
+packed = pa.table({name: pa.DictionaryArray.from_arrays(keys, pa.array([text])) for name, text in texts.items()})
+
+
+def write(path, table, **options):
+    with pa.ipc.new_stream(path, table.schema, options=pa.ipc.IpcWriteOptions(**options)) as writer:
+        writer.write_table(table)
+
+
+write(sys.argv[1], plain, compression="zstd")
+write(sys.argv[2], plain, compression="lz4")
+write(sys.argv[3], packed)
+"#;
+
+#[test]
+fn a_small_body_of_arrow_that_unpacks_to_very_much_is_refused() {
+    let store = Store::new(&[]);
+    let server = store.start();
+    let aside = tempfile::tempdir().unwrap();
+    let files = ["zstd.arrow", "lz4.arrow", "packed.arrow"].map(|name| aside.path().join(name));
+    let made = Command::new(python()).arg("-c").arg(SMALL_ARROW).args(&files).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let refusals = [(400, "bad_request"), (400, "bad_request"), (413, "too_large")];
+    for (file, (status, code)) in files.iter().zip(refusals) {
+        let body = std::fs::read(file).unwrap();
+        assert!(body.len() < 2 << 20, "{}: {} bytes", file.display(), body.len());
+        server.http().post_as("events", "application/vnd.apache.arrow.stream", &body).expect_error(status, code);
+        let ingested = server.client(&["ingest", &file.to_string_lossy()]);
+        assert_ne!(ingested.code, 0, "{ingested:?}");
+    }
+    assert_eq!(server.http().scan().len(), 0);
+    server.stop();
+    store.assert_clean();
 }

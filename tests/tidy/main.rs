@@ -2,6 +2,8 @@
 
 #![allow(clippy::expect_used)]
 
+mod limits;
+
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 use std::collections::BTreeSet;
 use std::fs;

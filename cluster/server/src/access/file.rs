@@ -11,6 +11,7 @@
 use crate::access::principal::Principal;
 use crate::access::token::PREFIX;
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -152,20 +153,25 @@ impl TokenSet {
     /// What is wrong, by line; never what stands in it.
     pub fn parse(text: &str) -> Result<Self, Vec<String>> {
         let (mut all, mut wrong): (Vec<Arc<Principal>>, Vec<String>) = (Vec::new(), Vec::new());
+        let (mut names, mut digests) = (HashSet::new(), HashSet::new());
         for (number, line) in text.lines().enumerate().map(|(i, line)| (i + 1, line.trim())) {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
             match principal(line) {
                 Err(what) => wrong.push(format!("line {number}: {what}")),
-                Ok(new) if all.iter().any(|known| known.name == new.name) => {
+                Ok(new) if names.contains(&new.name) => {
                     let what = "its name stands in a line before: give it another one, or take that line out";
                     wrong.push(format!("line {number}: {what}"));
                 }
-                Ok(new) if all.iter().any(|known| known.digest == new.digest) => {
+                Ok(new) if digests.contains(&new.digest) => {
                     wrong.push(format!("line {number}: its hash stands in a line before: one token has one line"));
                 }
-                Ok(new) => all.push(Arc::new(new)),
+                Ok(new) => {
+                    names.insert(new.name.clone());
+                    digests.insert(new.digest);
+                    all.push(Arc::new(new));
+                }
             }
         }
         if all.len() > TOKENS_MAX {
@@ -278,5 +284,28 @@ mod tests {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             assert!(matches!(TokenSet::read(&path), Err(TokenFileError::Open { .. })), "{mode:o}");
         }
+    }
+    #[test]
+    fn a_file_has_so_many_tokens_and_bytes_and_names_so_many() {
+        let token = |n: usize| format!("{{\"name\":\"n{n}\",\"sha256\":\"{n:064x}\",\"roles\":[\"read\"]}}\n");
+        let most: String = (0..TOKENS_MAX).map(token).collect();
+        assert_eq!(TokenSet::parse(&most).unwrap().all.len(), TOKENS_MAX);
+        let wrong = TokenSet::parse(&format!("{most}{}", token(TOKENS_MAX))).unwrap_err();
+        assert!(wrong.len() == 1 && wrong[0].contains("at most 10000"), "{wrong:?}");
+        let hash = "ab".repeat(32);
+        let named = |bytes| format!(r#"{{"name":"{}","sha256":"{hash}","roles":["read"]}}"#, "x".repeat(bytes));
+        assert!(
+            TokenSet::parse(&named(NAME_BYTES_MAX)).is_ok() && TokenSet::parse(&named(NAME_BYTES_MAX + 1)).is_err()
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokens");
+        append_line(&path, &named(1)).unwrap();
+        let mut file = OpenOptions::new().append(true).open(&path).unwrap();
+        let rest = FILE_BYTES_MAX - file.metadata().unwrap().len();
+        file.write_all(&vec![b'#'; rest as usize]).unwrap();
+        assert_eq!(TokenSet::read(&path).unwrap().all.len(), 1);
+        file.write_all(b"#").unwrap();
+        let large = TokenSet::read(&path).unwrap_err().to_string();
+        assert!(large.contains("too large"), "{large}");
     }
 }

@@ -15,7 +15,7 @@ use strandline_event::{BatchBuilder, BatchBytes, BatchUnit, Chunk, ErrorKind, Ev
 
 /// Invalid lines that are listed when nothing is stored; the others are only counted.
 const LISTED_ABORT: usize = 100;
-/// Invalid lines after which a body is no event data at all: ten times what a chunk of `strandline ingest` holds, and a bound on
+/// Invalid lines of a body at most: one with more is no event data at all: ten times what a chunk of `strandline ingest` holds, and a bound on
 /// the memory that naming them takes.
 const LISTED_SKIP: usize = 100_000;
 
@@ -194,7 +194,7 @@ impl<'n> BulkBuilder<'n> {
         self.rejected.push(Rejected { line, error });
         match self.on_error {
             OnError::Abort => Ok(self.rejected.len() < LISTED_ABORT),
-            OnError::Skip if self.rejected.len() < LISTED_SKIP => Ok(true),
+            OnError::Skip if self.rejected.len() <= LISTED_SKIP => Ok(true),
             OnError::Skip => Err(ApiError::bad_request(format!(
                 "more than {LISTED_SKIP} lines are no events (the last one is line {line}); nothing was stored"
             ))),

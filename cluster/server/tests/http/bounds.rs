@@ -87,6 +87,27 @@ fn no_body_is_unpacked_on_any_route_that_takes_one() {
     assert_eq!(server.get("subscriptions").ok(200)["subscriptions"], json!([]));
 }
 
+#[test]
+fn a_small_body_is_small() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = with_operators(folder.path());
+    let posted = |address: SocketAddr, path: &str, bytes: usize| {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n\
+             content-length: {bytes}\r\n\r\n"
+        );
+        let told = told(address, &[head.into_bytes(), vec![b' '; bytes]].concat());
+        told.split(' ').nth(1).map(str::to_owned)
+    };
+    for (address, path, taken) in [
+        (server.address, "/v1/stores/s/subscriptions/x", "201"),
+        (server.admin.unwrap(), "/admin/v1/stores/s/compaction/run", "202"),
+    ] {
+        assert_eq!(posted(address, path, 1 << 20).as_deref(), Some(taken), "{path}");
+        assert_eq!(posted(address, path, (1 << 20) + 1).as_deref(), Some("413"), "{path}");
+    }
+}
+
 /// An event of a bulk body with this field.
 fn line(field: &str, value: &str) -> String {
     let mut event = json!({ "stream_type": "Call", "stream_id": "s", "event_type": "E" });
