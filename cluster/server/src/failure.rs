@@ -12,6 +12,8 @@ use strandline_workers::NodeError;
 
 /// Stream types that are named where one is not known.
 const TYPES_SHOWN: usize = 20;
+/// Stream types among which one is looked for that was meant: a name of 200 bytes is held against each, letter by letter.
+const MEANT_AMONG: usize = 500;
 
 /// The answer for a node's refusal.
 pub(crate) fn answer(error: &NodeError, names: &FieldNames) -> ApiError {
@@ -33,13 +35,13 @@ pub(crate) fn answer(error: &NodeError, names: &FieldNames) -> ApiError {
     }
 }
 
-/// The same answer with the stream types that there are, the one that was meant first, where none has this name. Nothing is added where none
-/// is known, or may be told.
+/// The same answer with the stream types that there are, where none has this name: the one that was meant first, if it is one of the first
+/// [`MEANT_AMONG`]. Nothing is added where none is known, or may be told.
 pub(crate) fn with_stream_types(answer: ApiError, name: &str, known: &[Arc<str>]) -> ApiError {
     if known.is_empty() || known.iter().any(|known| **known == *name) {
         return answer;
     }
-    let near = strandline_deql::nearest(name, known.iter().map(|known| &**known));
+    let near = strandline_deql::nearest(name, known.iter().take(MEANT_AMONG).map(|known| &**known));
     let others = known.iter().map(|known| &**known).filter(|known| Some(*known) != near);
     let shown: Vec<&str> = near.into_iter().chain(others).take(TYPES_SHOWN).collect();
     let meant = near.map(|near| format!(" (did you mean '{near}'?)")).unwrap_or_default();
@@ -145,5 +147,23 @@ fn expected_json(expected: Expected) -> Value {
         Expected::Any => json!("any"),
         Expected::Empty => json!("empty"),
         Expected::At(seq) => json!(seq.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_was_meant_is_looked_for_among_so_many() {
+        let known: Vec<Arc<str>> = (0..=MEANT_AMONG).map(|n| Arc::from(format!("{n:0>9}"))).collect();
+        let told =
+            |name: &str| with_stream_types(ApiError::not_found("no".to_owned()), name, &known).message().to_owned();
+        let (near, far) = (format!("{:0>9}x", MEANT_AMONG - 1), "quite another one");
+        assert!(told(&near).contains("did you mean"), "{}", told(&near));
+        assert!(!told(far).contains("did you mean") && told(far).contains("known are 000000000, "), "{}", told(far));
+        // the last one is none of them; another is near enough
+        let last = format!("{MEANT_AMONG:0>9}");
+        assert!(!told(&format!("{last}x")).contains(&format!("did you mean '{last}'")));
     }
 }
