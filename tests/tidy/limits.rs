@@ -81,10 +81,7 @@ const ROWS: &[Row] = &[
         says: &[
             ("1,048,576 rows", In("crates/durable/src/ipc/mod.rs", "at most 1048576 are taken")),
             ("256 MiB of texts", By("crates/durable/src/ipc/decode.rs", "TEXT_BYTES_MAX")),
-            (
-                "compressed buffers are not taken",
-                In("Cargo.toml", "arrow = { version = \"59.3\", default-features = false, features = [\"ipc\"] }"),
-            ),
+            ("compressed buffers are not taken", In("Cargo.toml", "features = [\"ipc\"] }")),
         ],
         tests: &[
             ("crates/durable/src/ipc/tests.rs", "a_small_stream_that_unpacks_to_very_much_is_refused"),
@@ -156,7 +153,8 @@ const ROWS: &[Row] = &[
             ("128 KiB", Elsewhere),
             ("65,534 bytes", Elsewhere),
             ("32 parameters", By("cluster/server/src/http/query.rs", "PARAMETERS_MAX")),
-            ("96 headers", Elsewhere),
+            // not by HTTP/2, whose heads come in other ways: it is not served
+            ("96 headers", In("Cargo.toml", "features = [\"macros\", \"rustls-0_23\"] }")),
             (
                 "ten seconds",
                 In("cluster/server/src/serve.rs", "const HEAD_TIMEOUT: Duration = Duration::from_secs(10);"),
@@ -230,12 +228,24 @@ const ROWS: &[Row] = &[
             ("64 nodes", By(META, "NODES_MAX")),
             ("7 replicas", By(META, "REPLICATION_MAX")),
             ("256 stores", By(META, "STORES_MAX")),
+            ("statements of 64 KiB", By(META, "STATEMENT_BYTES_MAX")),
             ("50,000 logs", By(META, "GROUPS_MAX")),
+            ("4,096 nodes", By(META, "REMOVED_MAX")),
+            ("256 KiB of one", By(META, "REMEMBERED_BYTES_MAX")),
+            ("8 MiB of a store", By(META, "REMEMBERED_STORE_BYTES_MAX")),
+            ("64 MiB of all", By(META, "REMEMBERED_ALL_BYTES_MAX")),
         ],
         tests: &[
             ("cluster/consensus/tests/meta/joining.rs", "a_cluster_has_so_many_nodes_and_one_that_goes_makes_room"),
             ("cluster/consensus/tests/meta/joining.rs", "nothing_is_done_before_there_is_a_cluster"),
+            ("cluster/consensus/tests/meta/stores.rs", "what_is_remembered_is_the_leaders_and_never_goes_back"),
+            ("cluster/consensus/tests/meta/stores.rs", "names_and_sizes_are_bounded"),
         ],
+    },
+    Row {
+        begins: "the reason of a redaction",
+        says: &[("1,024 bytes", By("crates/engine/src/redact.rs", "REASON_BYTES_MAX"))],
+        tests: &[("tests/blackbox/redaction.rs", "what_cannot_be_redacted_says_why")],
     },
     Row {
         begins: "tokens of a node",
