@@ -301,6 +301,10 @@ const ROWS: &[Row] = &[
                 "cluster/workers/tests/node/buckets.rs",
                 "a_store_has_so_many_stream_types_at_most_with_each_bucket_counted_and_each_registration",
             ),
+            (
+                "cluster/consensus/tests/meta/stores.rs",
+                "a_store_has_so_many_logs_and_who_would_propose_one_more_is_told",
+            ),
             (BOUNDS, "pages_buckets_and_new_stream_types_have_so_many_of_theirs"),
             (NATIVE, "a_frame_that_brings_too_many_stream_types_is_refused_and_stores_none"),
         ],

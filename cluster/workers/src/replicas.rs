@@ -250,20 +250,12 @@ impl StoreReplicas {
     }
 
     async fn propose(&self, name: String, buckets: u32, erasable: Erasable, registered: bool) -> Result<(), NodeError> {
-        if !self.has_place(&name, buckets) {
+        // as far as this node has heard
+        if !self.parts.control.with_state(|state| state.has_place(self.name(), &name, buckets)) {
             return Err(NodeError::TooManyStreamTypes { store: self.name().to_owned(), limit: STREAM_TYPES_MAX });
         }
         let command = Command::RegisterType { store: self.name().to_owned(), name, buckets, erasable, registered };
         self.parts.control.propose(&command).await.map(drop).map_err(NodeError::from)
-    }
-
-    /// Whether a stream type is there, or is not one too many of the store, as far as this node has heard.
-    fn has_place(&self, name: &str, buckets: u32) -> bool {
-        self.parts.control.with_state(|state| {
-            let Some(store) = state.stores().get(self.name()) else { return true };
-            let logs: usize = store.types.values().map(|of| of.buckets as usize).sum();
-            store.types.contains_key(name) || logs + buckets as usize <= STREAM_TYPES_MAX
-        })
     }
 
     /// The owner of a log on this node; its stream type is made where there is none yet, with one bucket.

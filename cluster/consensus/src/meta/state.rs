@@ -85,6 +85,16 @@ impl MetaState {
         self.stores.get(store)?.types.get(stream_type).map(|of| of.buckets)
     }
 
+    /// Whether a stream type is there, or is not one too many of its store, each bucket counted as one. Who proposes one asks that: what is proposed
+    /// is applied by all nodes alike, whatever their version.
+    #[must_use]
+    pub fn has_place(&self, store: &str, stream_type: &str, buckets: u32) -> bool {
+        let Some(entry) = self.stores.get(store) else { return true };
+        let logs: usize = entry.types.values().map(|of| of.buckets as usize).sum();
+        let most = strandline_event::limits::STREAM_TYPES_MAX;
+        entry.types.contains_key(stream_type) || logs + buckets as usize <= most
+    }
+
     /// Whether a node takes part, and is not drained.
     #[must_use]
     pub fn is_member(&self, node: NodeId) -> bool {

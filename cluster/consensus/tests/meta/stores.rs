@@ -77,6 +77,22 @@ fn names_and_sizes_are_bounded() {
 }
 
 #[test]
+fn a_store_has_so_many_logs_and_who_would_propose_one_more_is_told() {
+    let mut cluster = Cluster::of(1, 1);
+    let done = |cluster: &mut Cluster, name: &str, buckets| {
+        let index = cluster.state.applied() + 1;
+        assert_eq!(cluster.state.apply(index, &register(name, buckets)), Ok(Outcome::Changed));
+    };
+    (0..39).for_each(|n| done(&mut cluster, &format!("Type{n}"), 256));
+    let has_place = |cluster: &Cluster, name: &str, buckets| cluster.state.has_place(STORE, name, buckets);
+    assert!(has_place(&cluster, "New", 16) && !has_place(&cluster, "New", 17));
+    done(&mut cluster, "Last", 16);
+    assert!(!has_place(&cluster, "New", 1));
+    assert!(has_place(&cluster, "Last", 16) && has_place(&cluster, "Type7", 256), "they are there");
+    assert!(cluster.state.has_place("other", "New", 1), "it has none yet");
+}
+
+#[test]
 fn a_stream_type_is_registered_once() {
     let mut cluster = Cluster::of(1, 1);
     let other = Command::RegisterType {

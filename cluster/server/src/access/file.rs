@@ -153,7 +153,7 @@ impl TokenSet {
     /// What is wrong, by line; never what stands in it.
     pub fn parse(text: &str) -> Result<Self, Vec<String>> {
         let (mut all, mut wrong): (Vec<Arc<Principal>>, Vec<String>) = (Vec::new(), Vec::new());
-        let (mut names, mut digests) = (HashSet::new(), HashSet::new());
+        let (mut names, mut digests) = (HashSet::<String>::new(), HashSet::<[u8; 32]>::new());
         for (number, line) in text.lines().enumerate().map(|(i, line)| (i + 1, line.trim())) {
             if line.is_empty() || line.starts_with('#') {
                 continue;
