@@ -131,6 +131,18 @@ const ROWS: &[Row] = &[
         ],
     },
     Row {
+        begins: "reads of a node",
+        says: &[
+            ("512", In("cluster/workers/src/node.rs", "reads_max: 512,")),
+            ("256 MiB", In("cluster/workers/src/node.rs", "answer_bytes_max: limits::IN_FLIGHT_BYTES_MAX,")),
+            ("429", In("cluster/server/src/error.rs", "ErrorKind::Overloaded => StatusCode::TOO_MANY_REQUESTS")),
+        ],
+        tests: &[
+            ("cluster/server/tests/http/limits.rs", "what_comes_too_fast_is_429_with_retry_after"),
+            ("cluster/server/tests/http/limits.rs", "answers_that_wait_for_their_clients_are_bounded"),
+        ],
+    },
+    Row {
         begins: "a slow client",
         says: &[
             ("30 seconds", In(STALL, "stall: Duration::from_secs(30)")),
