@@ -178,6 +178,21 @@ const ROWS: &[Row] = &[
         ],
     },
     Row {
+        begins: "a TLS handshake",
+        says: &[
+            ("3 seconds over HTTP", Elsewhere),
+            (
+                "10 of the native protocol",
+                In("cluster/server/src/native/connection.rs", "const HANDSHAKE: Duration = Duration::from_secs(10);"),
+            ),
+            ("3 between nodes", By(LINKS, "CONNECT_WITHIN")),
+        ],
+        tests: &[
+            ("tests/blackbox/security.rs", "a_handshake_that_does_not_go_on_ends"),
+            ("cluster/consensus/tests/net/tls.rs", "a_handshake_that_does_not_go_on_ends"),
+        ],
+    },
+    Row {
         begins: "connections of a listener",
         says: &[
             ("a quarter", In(CONNECTIONS, "HTTP_PART: u64 = 4;")),
@@ -198,10 +213,13 @@ const ROWS: &[Row] = &[
             ("at most half", In("cluster/server/src/outgoing.rs", "places(limit / 2)")),
             ("429", In("cluster/server/src/native/relay.rs", "Refused::new(ErrorKind::Overloaded, NO_PLACE)")),
         ],
-        tests: &[(
-            "cluster/server/src/outgoing.rs",
-            "connections_that_stay_leave_half_of_the_places_to_those_that_pass",
-        )],
+        tests: &[
+            ("cluster/server/src/outgoing.rs", "connections_that_stay_leave_half_of_the_places_to_those_that_pass"),
+            (
+                "cluster/server/src/forward/relay.rs",
+                "one_connection_too_many_is_told_so_and_the_next_after_an_end_is_made",
+            ),
+        ],
     },
     Row {
         begins: "connections between nodes",
