@@ -52,7 +52,7 @@ def main() -> int:
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(HERE / "schemathesis.toml"), "run", document]
     command += ["--url", url, "--phases", "examples,coverage,fuzzing", "--checks", "all", "--max-examples", str(EXAMPLES)]
     # a schema cannot say all that a request must keep (from_seq <= to_seq, a statement that parses), nor what is taken all the same:
-    # an empty parameter is one that is not given, and on_error=skip lists refused lines in a 201
+    # an empty `limit` is one that is not given, and on_error=skip lists refused lines in a 201
     command += ["--exclude-checks", "positive_data_acceptance,negative_data_rejection"]
     command += [word for path in only for word in ("--include-path", path)]
     # a busy machine is no finding

@@ -35,8 +35,13 @@ impl Query {
 
     /// A text; an empty one counts as not given.
     pub(crate) fn text(&self, name: &'static str) -> Option<&str> {
+        self.given(name).filter(|v| !v.is_empty())
+    }
+
+    /// A text as it was given, an empty one too: for what would ask for more where it is left out.
+    pub(crate) fn given(&self, name: &'static str) -> Option<&str> {
         self.asked.borrow_mut().push(name);
-        self.given.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str()).filter(|v| !v.is_empty())
+        self.given.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     /// A whole number.
@@ -55,9 +60,9 @@ impl Query {
         }
     }
 
-    /// A moment.
+    /// A moment; an empty one is none.
     pub(crate) fn moment(&self, name: &'static str) -> ApiResult<Option<Micros>> {
-        let Some(text) = self.text(name) else { return Ok(None) };
+        let Some(text) = self.given(name) else { return Ok(None) };
         strandline_event::time::parse_rfc3339(text).map(Some).ok_or_else(|| {
             let hint = "write it like 2026-11-23T10:15:00Z, with + as %2B";
             ApiError::bad_request(format!("`{name}={text}` is no RFC 3339 timestamp; {hint}"))
@@ -126,5 +131,14 @@ mod tests {
         assert!(Query::parse(&of(PARAMETERS_MAX)).is_ok());
         let refused = Query::parse(&format!("{}&%ff", of(PARAMETERS_MAX))).err().unwrap();
         assert!(refused.message().contains("more than 32"), "{}", refused.message());
+    }
+
+    #[test]
+    fn what_is_given_empty_is_told_from_what_is_not_given() {
+        let query = Query::parse("tenant_id=&at=&limit=&bare").unwrap();
+        assert_eq!((query.text("tenant_id"), query.given("tenant_id"), query.given("none")), (None, Some(""), None));
+        assert_eq!((query.given("bare"), query.number::<u64>("limit").unwrap()), (Some(""), None));
+        assert!(query.moment("at").unwrap_err().message().contains("RFC 3339"));
+        query.finish().unwrap();
     }
 }

@@ -95,10 +95,19 @@ pub(super) fn decode(frame: &Frame, names: &FieldNames) -> Result<Decoded, Faile
         Kind::ReadAll => {
             let wanted = AllWanted::decode(body)?;
             check_limit(wanted.limit)?;
+            check_filter(&wanted.filter, None)?;
             Decoded::All(wanted)
         }
-        Kind::Scan => Decoded::Scan(ScanWanted::decode(body)?),
-        Kind::Subscribe => Decoded::Subscribe(SubscribeWanted::decode(body)?),
+        Kind::Scan => {
+            let wanted = ScanWanted::decode(body)?;
+            check_filter(&wanted.filter, None)?;
+            Decoded::Scan(wanted)
+        }
+        Kind::Subscribe => {
+            let wanted = SubscribeWanted::decode(body)?;
+            check_filter(&wanted.filter, wanted.stream_id.as_deref())?;
+            Decoded::Subscribe(wanted)
+        }
         Kind::ScanMore => Decoded::ScanMore(decode_scan_more(body)?),
         Kind::ScanCancel | Kind::Ping if !body.is_empty() => return Err(WireError::Body("it goes on too long").into()),
         Kind::ScanCancel => Decoded::ScanCancel,
@@ -114,6 +123,12 @@ fn check_limit(limit: u32) -> Result<(), Refused> {
         return Ok(());
     }
     Err(Refused::new(ErrorKind::BadRequest, format!("`limit={limit}`: a page holds 1 to {most} events")))
+}
+
+/// Refuses a filter that no event could match.
+fn check_filter(wanted: &WireFilter, stream_id: Option<&str>) -> Result<(), Refused> {
+    let wanted = Filter { stream_id: stream_id.map(str::to_owned), ..filter(wanted.clone()) };
+    wanted.refusal().map_or(Ok(()), |why| Err(Refused::new(ErrorKind::BadRequest, why)))
 }
 
 /// The filter of reads across streams.

@@ -40,8 +40,8 @@ pub(crate) async fn read_global(call: Call) -> ApiResult<HttpResponse> {
 
 /// The filters of reads across streams.
 pub(crate) fn filter(query: &Query) -> ApiResult<Filter> {
-    let text = |name| query.text(name).map(str::to_owned);
-    Ok(Filter {
+    let text = |name| query.given(name).map(str::to_owned);
+    sensible(Filter {
         stream_type: text("stream_type"),
         event_type: text("event_type"),
         tenant_id: text("tenant_id"),
@@ -49,6 +49,14 @@ pub(crate) fn filter(query: &Query) -> ApiResult<Filter> {
         occurred_to: query.moment("occurred_to")?,
         ..Filter::default()
     })
+}
+
+/// Refuses a filter that no event could match.
+pub(crate) fn sensible(filter: Filter) -> ApiResult<Filter> {
+    match filter.refusal() {
+        None => Ok(filter),
+        Some(why) => Err(ApiError::bad_request(why)),
+    }
 }
 
 fn page_answer(

@@ -8,7 +8,7 @@ use crate::error::{ApiError, ApiResult};
 use crate::failure;
 use crate::http::call::{Call, ServedStore};
 use crate::http::query::Query;
-use crate::routes::events::filter;
+use crate::routes::events::{filter, sensible};
 use crate::routes::{confirm_order, confirms};
 use actix_web::HttpResponse;
 use bytes::Bytes;
@@ -79,7 +79,7 @@ impl Until {
 pub(crate) async fn subscribe(call: Call) -> ApiResult<HttpResponse> {
     let served = call.store()?;
     let query = call.query()?;
-    let filter = Filter { stream_id: query.text("stream_id").map(str::to_owned), ..filter(&query)? };
+    let filter = sensible(Filter { stream_id: query.given("stream_id").map(str::to_owned), ..filter(&query)? })?;
     let until = Until::of(&query)?;
     let after = query.text("after").map(str::to_owned);
     let confirms = confirms(&query)?;

@@ -6,6 +6,7 @@ use crate::error::{ApiError, ApiResult};
 use crate::failure;
 use crate::http::call::{Call, ServedStore};
 use crate::http::{answer, body};
+use crate::routes::events::sensible;
 use crate::routes::no_query;
 use crate::routes::stores::SMALL_BODY_BYTES_MAX;
 use crate::routes::subscribe::{Until, end, event_stream, position_or_end};
@@ -169,7 +170,7 @@ fn filter(wish: FilterWish) -> ApiResult<Filter> {
             ApiError::bad_request(format!("`{name}` of the filter is no moment like 2026-11-23T10:00:00Z"))
         })
     };
-    Ok(Filter {
+    sensible(Filter {
         stream_type: wish.stream_type,
         stream_id: wish.stream_id,
         event_type: wish.event_type,

@@ -177,3 +177,42 @@ fn the_global_order_is_paged_without_loss_through_compaction() {
     server.get("events?occurred_from=yesterday").error(400, "bad_request");
     assert_eq!(server.get("scan").text().lines().count(), 300);
 }
+
+#[test]
+fn a_filter_that_nothing_can_match_is_refused_and_not_taken_for_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "");
+    bulk(&server, &line("Call", "a", ""));
+    let (early, late) = ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z");
+    let swapped = format!("occurred_from={late}&occurred_to={early}");
+    let wrong = [
+        ("stream_type=", "`stream_type` is empty"),
+        ("event_type=", "`event_type` is empty"),
+        ("tenant_id=", "`tenant_id` is empty"),
+        ("occurred_from=", "RFC 3339"),
+        (swapped.as_str(), "swap the two"),
+    ];
+    for path in ["events", "scan", "subscribe"] {
+        let also = (path == "subscribe").then_some(("stream_id=", "`stream_id` is empty"));
+        for (query, said) in wrong.into_iter().chain(also) {
+            let error = server.get(&format!("{path}?{query}")).error(400, "bad_request");
+            assert!(error["error"].as_str().unwrap().contains(said), "{path}?{query}: {error}");
+        }
+        // a range without a moment is one all the same
+        let nothing = server.get(&format!("{path}?occurred_from={early}&occurred_to={early}&{}", idle(path)));
+        assert_eq!(nothing.status, 200, "{path}: {}", nothing.text());
+    }
+    for filter in [
+        r#"{"tenant_id":""}"#.to_owned(),
+        r#"{"stream_id":""}"#.to_owned(),
+        format!(r#"{{"occurred_from":"{late}","occurred_to":"{early}"}}"#),
+    ] {
+        server.post("subscriptions/s", &format!("{{\"filter\":{filter}}}")).error(400, "bad_request");
+    }
+    server.get("subscriptions/s").error(404, "not_found");
+}
+
+/// What ends an answer that would go on.
+fn idle(path: &str) -> &'static str {
+    if path == "subscribe" { "idle_s=0" } else { "" }
+}

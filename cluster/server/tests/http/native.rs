@@ -6,9 +6,12 @@ use std::net::TcpStream;
 use strandline_client::wire::append::encode_append;
 use strandline_client::wire::header::{HEADER_BYTES, Header, Kind};
 use strandline_client::wire::hello::Hello;
-use strandline_client::{BatchBuilder, BatchBytes, BatchUnit, Client, EventInput, Expected, OnError, Options, Stay};
+use strandline_client::{
+    AllWanted, BatchBuilder, BatchBytes, BatchUnit, Client, EventInput, Expected, Filter, OnError, Options, Position,
+    Stay, SubscribeWanted,
+};
 use strandline_event::texts::Texts;
-use strandline_event::{ErrorKind, EventBatch};
+use strandline_event::{ErrorKind, EventBatch, Micros};
 use strandline_workers::NodeOptions;
 
 fn batch(unit: BatchUnit, count: usize, text_bytes: usize) -> BatchBytes {
@@ -141,6 +144,36 @@ fn what_stays_is_heard_and_answered_by_a_node_alone_too() {
         let outcomes = client.append_many(&many, false).await.unwrap();
         assert_eq!(outcomes[0].as_ref().unwrap_err().kind(), Some(ErrorKind::WrongExpectedSeq));
         assert_eq!(outcomes[1].as_ref().unwrap().last_seq().0, 3);
+    });
+}
+
+#[test]
+fn a_filter_that_nothing_can_match_is_refused_as_by_http() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "");
+    let of_nobody = Filter { tenant_id: Some(String::new()), ..Filter::default() };
+    let (late, early) = (Some(Micros(2)), Some(Micros(1)));
+    let swapped = Filter { occurred_from: late, occurred_before: early, ..Filter::default() };
+    with_client(&server, async |client| {
+        for filter in [of_nobody, swapped] {
+            let all = AllWanted { after: Position::START, limit: 10, filter: filter.clone() };
+            let read = client.read_all(&all).await.map(drop);
+            let scanned = client.scan(filter.clone(), 1 << 20).next().await.map(drop);
+            let wanted =
+                SubscribeWanted { after: Some(Position::START), window_bytes: 1 << 20, filter, stream_id: None };
+            let followed = client.subscribe(wanted).next().await.map(drop);
+            for refused in [read, scanned, followed] {
+                assert_eq!(refused.unwrap_err().kind(), Some(ErrorKind::BadRequest));
+            }
+        }
+        let of_no_stream = SubscribeWanted {
+            after: None,
+            window_bytes: 1 << 20,
+            filter: Filter::default(),
+            stream_id: Some(String::new()),
+        };
+        let refused = client.subscribe(of_no_stream).next().await.map(drop).unwrap_err();
+        assert_eq!(refused.kind(), Some(ErrorKind::BadRequest));
     });
 }
 

@@ -55,6 +55,26 @@ impl RowFilter {
             && self.occurred_to.is_none_or(|to| bounds.occurred_at.0 < to)
     }
 
+    /// Why nothing could ever match, whatever is stored: one that is given so was not meant. An end that is the beginning is a range without a moment,
+    /// and as good as any.
+    #[must_use]
+    pub fn refusal(&self) -> Option<String> {
+        let texts = [
+            ("stream_type", &self.stream_type),
+            ("stream_id", &self.stream_id),
+            ("event_type", &self.event_type),
+            ("tenant_id", &self.tenant_id),
+        ];
+        if let Some((name, _)) = texts.iter().find(|(_, text)| text.as_deref() == Some("")) {
+            return Some(format!(
+                "the filter's `{name}` is empty, and no event's is: name one, or leave it out to see all"
+            ));
+        }
+        let (from, to) = (self.occurred_from?, self.occurred_to?);
+        let swapped = || format!("the filter begins at {from} and ends before that, at {to}: swap the two moments");
+        (from > to).then(swapped)
+    }
+
     /// Whether every row of one stream type matches.
     pub(crate) const fn is_open(&self) -> bool {
         self.stream_id.is_none()
@@ -127,5 +147,30 @@ impl Decoded<'_> {
 
     fn moment(&self, field: Field) -> Option<&TimestampMicrosecondArray> {
         self.column(field)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nothing_can_match_is_refused_and_says_what_to_do() {
+        let said = |filter: RowFilter| filter.refusal();
+        let moment = |at| Some(Micros(at));
+        assert_eq!(said(RowFilter::default()), None);
+        let of_one = RowFilter { tenant_id: Some("acme".to_owned()), ..RowFilter::default() };
+        assert_eq!(said(RowFilter { occurred_from: moment(1), occurred_to: moment(1), ..of_one.clone() }), None);
+        assert_eq!(said(RowFilter { occurred_from: moment(1), ..of_one }), None);
+        let empty = || Some(String::new());
+        for (name, filter) in [
+            ("`stream_type`", RowFilter { stream_type: empty(), ..RowFilter::default() }),
+            ("`stream_id`", RowFilter { stream_id: empty(), ..RowFilter::default() }),
+            ("`event_type`", RowFilter { event_type: empty(), ..RowFilter::default() }),
+            ("`tenant_id`", RowFilter { tenant_id: empty(), ..RowFilter::default() }),
+            ("swap", RowFilter { occurred_from: moment(2), occurred_to: moment(1), ..RowFilter::default() }),
+        ] {
+            assert!(said(filter).is_some_and(|why| why.contains(name)), "{name}");
+        }
     }
 }
