@@ -274,6 +274,12 @@ fn arrow_that_unpacks_to_more_than_a_body_may_hold_is_refused() {
     assert!(error["error"].as_str().unwrap().contains("unpacked"), "{error}");
     assert!(server.runs());
     http.get("streams/T/s").expect_error(404, "not_found");
+    // what they unpack to nobody could bound before it is there
+    for codec in ["lz4", "zstd"] {
+        let error = http.post_as("events", arrow, &body(&format!("{codec}.arrow"))).expect_error(400, "bad_request");
+        let said = error["error"].as_str().unwrap();
+        assert!(said.contains("compressed") && said.contains("IpcWriteOptions(compression=None)"), "{error}");
+    }
     assert_eq!(http.post_as("events", arrow, &body("small.arrow")).expect(201)["appended"], 100);
     assert_eq!(http.stream("T", "s").len(), 100);
     server.stop();

@@ -1,7 +1,7 @@
 //! `strandline ingest`: resumes after a break without duplicates, keeps order, says which line is broken.
 
 use crate::harness::{Server, Store};
-use crate::oracles::python;
+use crate::oracles::{oracle, python};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -272,4 +272,29 @@ fn a_small_body_of_arrow_that_unpacks_to_very_much_is_refused() {
     assert_eq!(server.http().scan().len(), 0);
     server.stop();
     store.assert_clean();
+}
+
+#[test]
+fn rows_that_are_no_events_are_left_out_as_lines_are() {
+    let store = Store::new(&[]);
+    let server = store.start();
+    oracle("broken_rows.py", &[store.path()]);
+    let file = |name: &str| store.path().join(name).to_string_lossy().into_owned();
+    let stopped = server.client(&["ingest", &file("rows.parquet")]);
+    assert_eq!((stopped.code, stopped.stdout.as_str()), (1, ""), "{stopped:?}");
+    assert!(stopped.stderr.contains("row 2: broken JSON in `data`"), "{stopped:?}");
+    assert!(stopped.stderr.contains("no NaN") && stopped.stderr.contains("--on-error skip"), "{stopped:?}");
+    // the same rows in another file are the same load: what is marked are rows, not bytes
+    for (name, told) in [("rows.parquet", "appended 2, already there 0"), ("rows.arrow", "appended 0, already there 2")]
+    {
+        let skipped = server.client(&["ingest", &file(name), "--on-error", "skip"]);
+        assert_eq!(skipped.code, 1, "{skipped:?}");
+        assert!(skipped.stdout.starts_with(&format!("{told}, refused 2 of 4 lines")), "{skipped:?}");
+        for refused in ["line 2: broken JSON in `data`", "line 3: `occurred_at` is no moment"] {
+            assert!(skipped.stderr.contains(refused), "{skipped:?}");
+        }
+    }
+    let found = server.http().stream("T", "s");
+    assert_eq!(found.iter().map(|event| event["data"]["n"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 4]);
+    server.stop();
 }

@@ -8,7 +8,7 @@ use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
 use serde_json::{Map, Value};
 use std::fmt;
-use strandline_event::ErrorKind;
+use strandline_event::{ErrorKind, Field, FieldNames};
 
 /// Seconds that an overloaded server asks a client to wait.
 const RETRY_AFTER_S: u32 = 1;
@@ -73,6 +73,16 @@ impl ApiError {
     pub(crate) fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.details.insert(key.to_owned(), value.into());
         self
+    }
+
+    /// Names the field of an event that is wrong.
+    pub(crate) fn of(self, names: &FieldNames, field: Field) -> Self {
+        self.with("field", names.get(field))
+    }
+
+    /// The field of an event that is wrong, where it is one's.
+    pub(crate) fn field(&self) -> Option<&str> {
+        self.details.get("field")?.as_str()
     }
 
     /// Puts words before the sentence (which event, which line).

@@ -2,7 +2,7 @@
 //!
 //! One command covers the request; an event with another command id in it is refused.
 
-use super::event::{EventSeed, RawEvent};
+use super::event::RawEvent;
 use super::field::Text;
 use super::json;
 use crate::error::ApiError;
@@ -56,7 +56,7 @@ pub(crate) fn decode(
     let mut command = wrapper.command_id;
     let mut held: Vec<RawEvent<'_>> = Vec::with_capacity(events.len());
     for (i, raw) in events.iter().enumerate() {
-        let event = json::read(raw.get(), EventSeed(names)).map_err(|e| at(e, i))?;
+        let event = json::event(raw.get(), names).map_err(|e| at(e, i))?;
         check_place(&event, names, stream_type, stream_id).map_err(|e| at(e, i))?;
         match (&command, &event.command_id) {
             (Some(one), Some(other)) if one != other => return Err(at(two_commands(names, one, other), i)),

@@ -4,7 +4,7 @@
 //! line that it came from. A line that is no event is listed, never fatal to the reader; whether the
 //! others go on is the caller's rule (`on_error`).
 
-use super::event::{EventSeed, RawEvent};
+use super::event::RawEvent;
 use super::json;
 use crate::error::ApiError;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, SeqAccess, Visitor};
@@ -59,6 +59,8 @@ pub(crate) struct BulkBody {
     pub(crate) rejected: Vec<Rejected>,
     /// Lines that hold something.
     pub(crate) events: usize,
+    /// What was left out of account.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// Collects rows per stream type.
@@ -71,13 +73,19 @@ pub(crate) struct BulkBuilder<'n> {
     last: Option<(String, usize)>,
     rejected: Vec<Rejected>,
     events: usize,
+    warnings: Vec<String>,
 }
 
 impl<'n> BulkBuilder<'n> {
     /// An empty body.
     pub(crate) fn new(names: &'n FieldNames, on_error: OnError, chunk: Option<Chunk>) -> Self {
         let (by_type, parts, rejected) = (HashMap::new(), Vec::new(), Vec::new());
-        Self { names, on_error, chunk, by_type, parts, last: None, rejected, events: 0 }
+        Self { names, on_error, chunk, by_type, parts, last: None, rejected, events: 0, warnings: Vec::new() }
+    }
+
+    /// Tells the client of something that is no error.
+    pub(crate) fn warn(&mut self, sentence: String) {
+        self.warnings.push(sentence);
     }
 
     /// Reads NDJSON. Lines of nothing but what JSON takes for white space are passed over.
@@ -122,8 +130,7 @@ impl<'n> BulkBuilder<'n> {
     fn line(&mut self, line: u32, text: &[u8]) -> Result<bool, ApiError> {
         self.events += 1;
         let names = self.names;
-        let result =
-            json::utf8(text).and_then(|text| json::read(text, EventSeed(names))).and_then(|e| self.event(line, &e));
+        let result = json::utf8(text).and_then(|text| json::event(text, names)).and_then(|e| self.event(line, &e));
         match result {
             Ok(()) => Ok(true),
             Err(error) => self.reject(line, error),
@@ -152,7 +159,8 @@ impl<'n> BulkBuilder<'n> {
     fn push(&mut self, line: u32, stream_type: Option<&str>, input: &EventInput<'_>) -> Result<(), ApiError> {
         let names = self.names;
         let Some(stream_type) = stream_type else {
-            return Err(ApiError::invalid(format!("`{}` is missing", names.get(Field::StreamType))));
+            let missing = ApiError::invalid(format!("`{}` is missing", names.get(Field::StreamType)));
+            return Err(missing.of(names, Field::StreamType));
         };
         let part = self.part(stream_type)?;
         let Some((builder, lines)) = self.parts.get_mut(part) else { return Ok(()) };
@@ -214,7 +222,7 @@ impl<'n> BulkBuilder<'n> {
             let batch = builder.finish().map_err(|e| ApiError::new(ErrorKind::TooLarge, e.to_string()))?;
             parts.push(Part { batch, lines });
         }
-        Ok(BulkBody { parts, rejected: self.rejected, events: self.events })
+        Ok(BulkBody { parts, rejected: self.rejected, events: self.events, warnings: self.warnings })
     }
 }
 
@@ -274,10 +282,15 @@ pub(crate) fn aborted(rejected: &[Rejected]) -> ApiError {
     ApiError::new(first.error.kind(), sentence).with("line", first.line).with("rejected", listed(rejected))
 }
 
-/// Rejected lines as answers show them.
+/// Rejected lines as answers show them: the same of every format, with the field where it is one's.
 pub(crate) fn listed(rejected: &[Rejected]) -> Vec<serde_json::Value> {
-    rejected
-        .iter()
-        .map(|r| serde_json::json!({ "line": r.line, "code": r.error.code(), "error": r.error.message() }))
-        .collect()
+    let row = |rejected: &Rejected| {
+        let Rejected { line, error } = rejected;
+        let mut row = serde_json::json!({ "line": line, "code": error.code(), "error": error.message() });
+        if let Some(field) = error.field() {
+            row["field"] = field.into();
+        }
+        row
+    };
+    rejected.iter().map(row).collect()
 }

@@ -6,6 +6,7 @@ use super::field::{Text, Whole, event_id, moment, seq, version};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::fmt;
 use strandline_event::{EventId, EventInput, Field, FieldNames, Micros, Seq};
 
@@ -52,7 +53,11 @@ impl RawEvent<'_> {
 
 /// Reads an event with a store's field names.
 #[derive(Clone, Copy)]
-pub(crate) struct EventSeed<'n>(pub(crate) &'n FieldNames);
+pub(crate) struct EventSeed<'n> {
+    pub(crate) names: &'n FieldNames,
+    /// The field whose value is being read: where an error is.
+    pub(crate) at: &'n Cell<Option<Field>>,
+}
 
 impl<'de> DeserializeSeed<'de> for EventSeed<'_> {
     type Value = RawEvent<'de>;
@@ -74,13 +79,15 @@ impl<'de> Visitor<'de> for EventSeed<'_> {
         let mut seen = 0_u16;
         while let Some(name) = map.next_key_seed(Text("a field's name"))? {
             let name = name.unwrap_or_default();
-            let Some(field) = self.0.field(&name) else { return Err(unknown(&name, self.0)) };
+            let Some(field) = self.names.field(&name) else { return Err(unknown(&name, self.names)) };
+            self.at.set(Some(field));
             let bit = 1 << field as u16;
             if seen & bit != 0 {
                 return Err(Error::custom(format_args!("`{name}` is given twice")));
             }
             seen |= bit;
-            read_field(&mut map, field, self.0.get(field), &mut event)?;
+            read_field(&mut map, field, self.names.get(field), &mut event)?;
+            self.at.set(None);
         }
         Ok(event)
     }

@@ -1,8 +1,10 @@
 //! Runs a seed over JSON text and says where and what is wrong.
 
+use super::event::{EventSeed, RawEvent};
 use crate::error::ApiError;
 use serde::de::DeserializeSeed;
 use serde_json::error::Category;
+use std::cell::Cell;
 use strandline_event::{Field, FieldNames, InvalidEvent};
 
 /// Reads exactly one JSON value. Broken JSON is 400, a value of the wrong shape 422.
@@ -11,6 +13,15 @@ pub(crate) fn read<'de, S: DeserializeSeed<'de>>(text: &'de str, seed: S) -> Res
     let value = seed.deserialize(&mut reader).map_err(|e| error(&e, text))?;
     reader.end().map_err(|e| error(&e, text))?;
     Ok(value)
+}
+
+/// Reads an event; what is wrong with it names the field too, where it is one's.
+pub(crate) fn event<'de>(text: &'de str, names: &FieldNames) -> Result<RawEvent<'de>, ApiError> {
+    let at = Cell::new(None);
+    read(text, EventSeed { names, at: &at }).map_err(|error| match at.get() {
+        Some(field) => error.of(names, field),
+        None => error,
+    })
 }
 
 /// The answer for an error of the JSON reader over a text.
@@ -42,15 +53,21 @@ pub fn hint(error: &serde_json::Error, text: &str) -> &'static str {
 /// The answer for an event that cannot be part of a batch, in the store's own names.
 pub(crate) fn invalid(error: &InvalidEvent, names: &FieldNames) -> ApiError {
     match *error {
-        InvalidEvent::Empty(field) => ApiError::invalid(format!("`{}` is missing or empty", names.get(field))),
+        InvalidEvent::Empty(field) => {
+            ApiError::invalid(format!("`{}` is missing or empty", names.get(field))).of(names, field)
+        }
         InvalidEvent::TooLong { field, limit } => {
             let how = if matches!(field, Field::StreamType | Field::TenantId) { ", percent-encoded" } else { "" };
             let name = names.get(field);
-            ApiError::invalid(format!("`{name}` is longer than {limit} bytes{how}")).with("limit_bytes", limit)
+            let answer = ApiError::invalid(format!("`{name}` is longer than {limit} bytes{how}"));
+            answer.with("limit_bytes", limit).of(names, field)
         }
-        InvalidEvent::SeqZero => ApiError::invalid(format!("`{}` starts at 1", names.get(Field::Seq))),
+        InvalidEvent::SeqZero => {
+            ApiError::invalid(format!("`{}` starts at 1", names.get(Field::Seq))).of(names, Field::Seq)
+        }
         InvalidEvent::OccurredAt => {
-            ApiError::invalid(format!("`{}` lies outside years 1 to 9999", names.get(Field::OccurredAt)))
+            let name = names.get(Field::OccurredAt);
+            ApiError::invalid(format!("`{name}` lies outside years 1 to 9999")).of(names, Field::OccurredAt)
         }
         InvalidEvent::EventTooLarge { .. } => {
             ApiError::too_large("one event", strandline_event::limits::EVENT_BYTES_MAX)

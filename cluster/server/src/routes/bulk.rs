@@ -132,13 +132,16 @@ fn arrow(builder: &mut BulkBuilder<'_>, account: &mut Account, names: &FieldName
     let broken = |e: IpcError| ApiError::new(e.kind(), format!("the Arrow IPC stream: {e}"));
     let mut line = 0;
     let mut batches = InputBatches::from_ipc(names, bytes).map_err(broken)?;
+    if let Some(column) = batches.left_out() {
+        builder.warn(format!("column `{column}` is left out of account: the store gives its own"));
+    }
     while let Some(packed) = batches.next_packed() {
         let packed = packed.map_err(broken)?;
         account.take(packed.unpacks_to())?;
         let batch = packed.open().map_err(broken)?;
         for row in 0..batch.rows() {
             line += 1;
-            let input = batch.input(row).map_err(|e| ApiError::invalid(e.to_string()));
+            let input = batch.input(row).map_err(|e| ApiError::invalid(e.to_string()).with("field", e.name));
             let input = input.and_then(|input| checked(input, names));
             if !builder.row(line, batch.stream_type(row), input)? {
                 return Ok(());
@@ -154,10 +157,11 @@ fn checked<'a>(input: EventInput<'a>, names: &FieldNames) -> ApiResult<EventInpu
         let Some(text) = text.filter(|t| !t.is_empty() || field == Field::Metadata) else { continue };
         if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(text) {
             let hint = crate::decode::json::hint(&error, text);
-            return Err(ApiError::bad_request(format!("broken JSON in `{}`: {error}{hint}", names.get(field))));
+            let broken = ApiError::bad_request(format!("broken JSON in `{}`: {error}{hint}", names.get(field)));
+            return Err(broken.of(names, field));
         }
         if let Some(refused) = unreadable(names.get(field), text) {
-            return Err(ApiError::invalid(refused));
+            return Err(ApiError::invalid(refused).of(names, field));
         }
     }
     Ok(input)
@@ -189,7 +193,7 @@ async fn store(
     rule: OnError,
     (permit, relay): (BytePermit, Option<Relay>),
 ) -> ApiResult<HttpResponse> {
-    let BulkBody { parts, rejected, .. } = body;
+    let BulkBody { parts, rejected, warnings, .. } = body;
     let names = served.names();
     let batches = parts.iter().map(|part| part.batch.clone()).collect();
     let rule = match rule {
@@ -229,6 +233,9 @@ async fn store(
     let mut answer = json!({
         "appended": sum.appended, "duplicates": sum.duplicates, "rejected": listed(&sum.rejected),
     });
+    if !warnings.is_empty() {
+        answer["warnings"] = json!(warnings);
+    }
     let stored: Vec<_> = results.iter().filter_map(|r| r.as_ref().ok()?.stamped.as_ref()).collect();
     if let Some(projections) = served.store.confirm_projections(&stored).await {
         answer["projections"] = projections_json(&projections);

@@ -3,6 +3,7 @@
 use crate::common::{Running, start};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use strandline_event::{EventId, EventRef, FieldNames, Micros, Seq};
 
 const NDJSON: &str = "application/x-ndjson";
 
@@ -26,13 +27,62 @@ fn bulk_takes_lines_arrays_and_arrow() {
     assert_eq!(arrow.status, 200);
     let copied = server.post_as("events", "application/vnd.apache.arrow.stream", &arrow.body);
     // ids and seqs are the client's now: the same events again
-    assert_eq!(copied.ok(201), json!({"appended":0,"duplicates":102,"rejected":[]}));
+    let copied = copied.ok(201);
+    assert_eq!((&copied["appended"], &copied["duplicates"], &copied["rejected"]), (&json!(0), &json!(102), &json!([])));
+    // nobody may take it for kept
+    let [warning] = &copied["warnings"].as_array().unwrap()[..] else { panic!("{copied}") };
+    assert!(warning.as_str().unwrap().starts_with("column `ingested_at` is left out"), "{copied}");
     let lines = server.get("scan").text();
     assert_eq!(lines.lines().count(), 102);
     server.post_as("events", NDJSON, b"\n\n").error(400, "bad_request");
     // the body of an append to one stream
     let other = server.post("events", r#"{"events": [{"event_type": "E"}]}"#).error(400, "bad_request");
     assert!(other["error"].as_str().unwrap().ends_with("/streams/{stream_type}/{stream_id}"), "{other}");
+}
+
+#[test]
+fn what_is_wrong_with_an_event_is_told_the_same_way_in_every_format() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "");
+    let events = [("E", "1"), ("", "2"), ("E", "{oops")];
+    let event = |(n, (event_type, data)): (usize, (&'static str, &'static str))| EventRef {
+        event_id: EventId::parse(&format!("0190a6e4-7c1a-7000-8000-00000000000{n}")).unwrap(),
+        stream_type: "A",
+        stream_id: "of columns",
+        seq: Seq(n as u64 + 1),
+        event_type,
+        event_version: None,
+        occurred_at: Micros(0),
+        ingested_at: Micros(0),
+        data,
+        metadata: None,
+        command_id: None,
+        correlation_id: None,
+        causation_id: None,
+        tenant_id: None,
+    };
+    let arrow =
+        strandline_durable::ipc::encode(&FieldNames::default(), events.into_iter().enumerate().map(event)).unwrap();
+    let of_line = |(event_type, data): &(&str, &str)| {
+        format!(
+            "{{\"stream_type\":\"A\",\"stream_id\":\"of lines\",\"event_type\":\"{event_type}\",\"data\":{data}}}\n"
+        )
+    };
+    let lines: String = events.iter().map(of_line).collect();
+    for (kind, body) in [(NDJSON, lines.into_bytes()), ("application/vnd.apache.arrow.stream", arrow)] {
+        let skipped = server.post_as("events?on_error=skip", kind, &body).ok(201);
+        let refused = server.post_as("events", kind, &body).error(422, "invalid_event");
+        assert_eq!((&skipped["appended"], &refused["details"]["line"]), (&json!(1), &json!(2)), "{kind}: {skipped}");
+        assert_eq!(refused["details"]["rejected"], skipped["rejected"], "{kind}");
+        let told = skipped["rejected"].as_array().unwrap().iter();
+        let told: Vec<_> = told.map(|row| json!([row["line"], row["field"], row["code"]])).collect();
+        assert_eq!(
+            told,
+            [json!([2, "event_type", "invalid_event"]), json!([3, "data", "bad_request"])],
+            "{kind}: {skipped}"
+        );
+        assert_eq!(skipped["rejected"][0]["error"], "`event_type` is missing or empty", "{kind}");
+    }
 }
 
 #[test]

@@ -2,7 +2,8 @@
 //!
 //! Columns are found by the configured names, in any order; what is not there was not given. Texts may be Utf8,
 //! LargeUtf8, Utf8View or dictionaries of them; integers of any width; moments of any unit (without a zone: UTC) or RFC 3339 texts;
-//! ids 16 bytes or text. An `ingested_at` column is left out of account: the store gives its own. Arrow's validation stays on.
+//! ids 16 bytes or text. An `ingested_at` column is left out of account, which [`InputBatches::left_out`] says: the store gives its own. What one row has
+//! wrong is wrong with that row ([`RowError`]). Arrow's validation stays on.
 //!
 //! A stream may come from anybody: no length that it claims is believed before the bytes are there, and what unpacks to
 //! much more than it is (dictionaries, views, columns of nothing) is refused by [`BATCH_ROWS_MAX`] and [`TEXT_BYTES_MAX`].
@@ -12,7 +13,7 @@ use arrow::array::{
     Array, ArrayRef, AsArray, FixedSizeBinaryArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
     UInt64Array,
 };
-use arrow::buffer::Buffer;
+use arrow::buffer::{Buffer, NullBuffer};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
@@ -77,6 +78,7 @@ impl PackedBatch {
 /// Batches of rows from outside. Ends after the first error.
 pub struct InputBatches {
     names: FieldNames,
+    leaves_out: bool,
     batches: Option<Batches>,
 }
 
@@ -92,6 +94,12 @@ impl InputBatches {
         stream.first = stream.decode().transpose()?;
         let schema = stream.decoder.schema().ok_or(IpcError::NoSchema)?;
         Self::new(names, &schema, Box::new(stream))
+    }
+
+    /// The name of a column that is there and says nothing: when an event was ingested is the store's to say.
+    #[must_use]
+    pub fn left_out(&self) -> Option<&str> {
+        self.leaves_out.then(|| self.names.get(Field::IngestedAt))
     }
 
     /// Reads a Parquet file.
@@ -116,7 +124,8 @@ impl InputBatches {
                 return Err(IpcError::Missing(names.get(field).to_owned()));
             }
         }
-        Ok(Self { names: names.clone(), batches: Some(batches) })
+        let leaves_out = schema.column_with_name(names.get(Field::IngestedAt)).is_some();
+        Ok(Self { names: names.clone(), leaves_out, batches: Some(batches) })
     }
 
     /// The next batch, for who bounds what it unpacks to. What follows an error has no meaning.
@@ -147,7 +156,35 @@ impl Iterator for InputBatches {
 
 enum Ids {
     Bytes(FixedSizeBinaryArray),
-    Texts(StringArray),
+    Texts(Cast<StringArray>),
+}
+
+/// Why a row is no event.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("`{name}` {what}")]
+pub struct RowError {
+    /// The column, which is the field's name.
+    pub name: String,
+    /// What is wrong with its value.
+    pub what: &'static str,
+}
+
+/// A column as the type that its field has. What could not be made one is null, and was given.
+struct Cast<A> {
+    values: A,
+    given: Option<NullBuffer>,
+}
+
+impl<A: Array> Cast<A> {
+    /// `Some`: the row has a value. Errors: it was given one that is none.
+    fn at(column: Option<&Self>, row: usize, lost: impl FnOnce() -> RowError) -> Result<Option<&A>, RowError> {
+        let Some(Self { values, given }) = column.filter(|column| row < column.values.len()) else { return Ok(None) };
+        if values.is_valid(row) {
+            return Ok(Some(values));
+        }
+        let was_given = given.as_ref().is_none_or(|nulls| nulls.is_valid(row));
+        if was_given { Err(lost()) } else { Ok(None) }
+    }
 }
 
 /// A batch of rows from outside.
@@ -155,9 +192,9 @@ pub struct InputBatch {
     names: FieldNames,
     rows: usize,
     ids: Option<Ids>,
-    seqs: Option<UInt64Array>,
-    versions: Option<Int64Array>,
-    occurred: Option<TimestampMicrosecondArray>,
+    seqs: Option<Cast<UInt64Array>>,
+    versions: Option<Cast<Int64Array>>,
+    occurred: Option<Cast<TimestampMicrosecondArray>>,
     texts: [Option<StringArray>; 14],
 }
 
@@ -192,7 +229,8 @@ impl InputBatch {
                 let target = DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into()));
                 self.occurred = Some(cast(name, column, &target, "a timestamp")?);
             }
-            _ => self.texts[field as usize] = Some(cast(name, column, &DataType::Utf8, "text")?),
+            // from text to text nothing is lost
+            _ => self.texts[field as usize] = Some(cast(name, column, &DataType::Utf8, "text")?.values),
         }
         Ok(())
     }
@@ -209,18 +247,16 @@ impl InputBatch {
         self.text(Field::StreamType, row)
     }
 
-    /// A row as an event to be appended. The caller checks that data and metadata are JSON.
-    pub fn input(&self, row: usize) -> Result<EventInput<'_>, IpcError> {
-        let required = |field| {
-            self.text(field, row).ok_or_else(|| IpcError::value(&self.names, field, row, "it must not be null"))
-        };
+    /// A row as an event to be appended; mandatory texts that are not there are empty, which a batch refuses by name. The caller checks that data and
+    /// metadata are JSON.
+    pub fn input(&self, row: usize) -> Result<EventInput<'_>, RowError> {
         Ok(EventInput {
-            stream_id: required(Field::StreamId)?,
-            event_type: required(Field::EventType)?,
+            stream_id: self.text(Field::StreamId, row).unwrap_or(""),
+            event_type: self.text(Field::EventType, row).unwrap_or(""),
             event_id: self.event_id(row)?,
-            seq: valid(self.seqs.as_ref(), row).map(|c| Seq(c.value(row))),
+            seq: self.seq(row)?,
             event_version: self.version(row)?,
-            occurred_at: valid(self.occurred.as_ref(), row).map(|c| Micros(c.value(row))),
+            occurred_at: self.occurred_at(row)?,
             data: self.text(Field::Payload, row).unwrap_or(""),
             metadata: self.text(Field::Metadata, row),
             command_id: self.text(Field::CommandId, row),
@@ -230,28 +266,49 @@ impl InputBatch {
         })
     }
 
+    fn wrong(&self, field: Field, what: &'static str) -> RowError {
+        RowError { name: self.names.get(field).to_owned(), what }
+    }
+
     fn text(&self, field: Field, row: usize) -> Option<&str> {
         valid(self.texts[field as usize].as_ref(), row).map(|c| c.value(row))
     }
 
-    fn event_id(&self, row: usize) -> Result<Option<EventId>, IpcError> {
+    fn event_id(&self, row: usize) -> Result<Option<EventId>, RowError> {
+        let no_id = || {
+            self.wrong(Field::EventId, "is no UUID; write it like 0190a6e4-7c1a-7000-8000-000000000000, or as 16 bytes")
+        };
         match &self.ids {
             Some(Ids::Bytes(ids)) if row < ids.len() && ids.is_valid(row) => {
                 Ok(ids.value(row).try_into().ok().map(EventId))
             }
-            Some(Ids::Texts(ids)) if row < ids.len() && ids.is_valid(row) => {
-                let id = EventId::parse(ids.value(row));
-                id.map(Some).ok_or_else(|| IpcError::value(&self.names, Field::EventId, row, "it is no UUID"))
-            }
+            Some(Ids::Texts(ids)) => match Cast::at(Some(ids), row, no_id)? {
+                Some(ids) => EventId::parse(ids.value(row)).map(Some).ok_or_else(no_id),
+                None => Ok(None),
+            },
             _ => Ok(None),
         }
     }
 
-    fn version(&self, row: usize) -> Result<Option<u32>, IpcError> {
-        let Some(column) = valid(self.versions.as_ref(), row) else { return Ok(None) };
-        let version = u32::try_from(column.value(row));
-        let wrong = |_| IpcError::value(&self.names, Field::EventVersion, row, "it is outside 0 to 4294967295");
-        version.map(Some).map_err(wrong)
+    fn seq(&self, row: usize) -> Result<Option<Seq>, RowError> {
+        let lost = || self.wrong(Field::Seq, "is no whole number from 1");
+        Ok(Cast::at(self.seqs.as_ref(), row, lost)?.map(|column| Seq(column.value(row))))
+    }
+
+    fn version(&self, row: usize) -> Result<Option<u32>, RowError> {
+        let wrong = || self.wrong(Field::EventVersion, "is no whole number from 0 to 4294967295");
+        let Some(column) = Cast::at(self.versions.as_ref(), row, wrong)? else { return Ok(None) };
+        u32::try_from(column.value(row)).map(Some).map_err(|_| wrong())
+    }
+
+    fn occurred_at(&self, row: usize) -> Result<Option<Micros>, RowError> {
+        let lost = || {
+            self.wrong(
+                Field::OccurredAt,
+                "is no moment of years 1 to 9999; give a timestamp, or a text like 2026-11-23T10:15:00.123456Z",
+            )
+        };
+        Ok(Cast::at(self.occurred.as_ref(), row, lost)?.map(|column| Micros(column.value(row))))
     }
 }
 
@@ -261,7 +318,9 @@ fn valid<A: Array>(column: Option<&A>, row: usize) -> Option<&A> {
 
 fn ids(name: &str, column: &ArrayRef) -> Result<Ids, IpcError> {
     match column.data_type() {
-        DataType::FixedSizeBinary(16) => cast(name, column, &DataType::FixedSizeBinary(16), "16 bytes").map(Ids::Bytes),
+        DataType::FixedSizeBinary(16) => {
+            cast(name, column, &DataType::FixedSizeBinary(16), "16 bytes").map(|ids| Ids::Bytes(ids.values))
+        }
         DataType::FixedSizeBinary(_) => Err(wrong_type(name, column, "16 bytes or text")),
         _ => cast(name, column, &DataType::Utf8, "16 bytes or text").map(Ids::Texts),
     }
@@ -276,23 +335,17 @@ fn cast<A: Array + Clone + 'static>(
     column: &ArrayRef,
     target: &DataType,
     expected: &'static str,
-) -> Result<A, IpcError> {
+) -> Result<Cast<A>, IpcError> {
     if !suits(column.data_type(), target) {
         return Err(wrong_type(name, column, expected));
     }
     if text_bytes(column) > TEXT_BYTES_MAX {
         return Err(IpcError::TooLarge(name.to_owned()));
     }
-    // what cannot be one becomes null, so that it can be named
+    // what cannot be one becomes null, so that its row can be named
     let cast = cast_with_options(column, target, &CastOptions { safe: true, ..CastOptions::default() })?;
-    let given = column.logical_nulls();
-    let lost = |row: &usize| cast.is_null(*row) && given.as_ref().is_none_or(|nulls| nulls.is_valid(*row));
-    if cast.null_count() > 0
-        && let Some(row) = (0..cast.len()).find(lost)
-    {
-        return Err(IpcError::NotOne { name: name.to_owned(), row, expected });
-    }
-    cast.as_any().downcast_ref::<A>().cloned().ok_or_else(|| wrong_type(name, column, expected))
+    let values = cast.as_any().downcast_ref::<A>().cloned().ok_or_else(|| wrong_type(name, column, expected))?;
+    Ok(Cast { values, given: column.logical_nulls() })
 }
 
 /// Bytes of the texts of a column when each row has its own; 0 where a cast cannot make more than there is.

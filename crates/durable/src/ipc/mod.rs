@@ -5,13 +5,13 @@
 mod decode;
 mod file;
 
-pub use decode::{InputBatch, InputBatches, PackedBatch};
+pub use decode::{InputBatch, InputBatches, PackedBatch, RowError};
 
 use crate::columns::{EventColumns, SeqTooLarge};
 use crate::schema;
 use arrow::error::ArrowError;
 use arrow::ipc::writer::StreamWriter;
-use strandline_event::{ErrorKind, EventRef, Field, FieldNames};
+use strandline_event::{ErrorKind, EventRef, FieldNames};
 
 /// Rows and bytes of a record batch at most.
 const BATCH_ROWS: usize = 8192;
@@ -22,7 +22,13 @@ const BATCH_BYTES: usize = 8 << 20;
 pub enum IpcError {
     /// The bytes are not what they should be.
     #[error("{0}")]
-    Arrow(#[from] ArrowError),
+    Arrow(#[source] ArrowError),
+    /// Its buffers are compressed. The reader would believe what they say to unpack to before the bytes are there, and goes on beyond it.
+    #[error(
+        "its buffers are compressed ({0}), which is not taken: send uncompressed Arrow IPC (in pyarrow: \
+         `pyarrow.ipc.IpcWriteOptions(compression=None)`, and of a Feather file `compression=\"uncompressed\"`)"
+    )]
+    Compressed(String),
     /// The file is no Parquet file.
     #[error("{0}")]
     Parquet(#[from] parquet::errors::ParquetError),
@@ -57,38 +63,30 @@ pub enum IpcError {
     /// A column that must be there.
     #[error("column `{0}` is missing")]
     Missing(String),
-    /// A value that is not one.
-    #[error("column `{name}`, row {row}: {what}")]
-    Value {
-        /// The column.
-        name: String,
-        /// The row of the batch, from 0.
-        row: usize,
-        /// What is wrong.
-        what: &'static str,
-    },
-    /// A value that is no value of its field's type.
-    #[error("column `{name}`, row {row}: it is not {expected} in the range that a store can hold")]
-    NotOne {
-        /// The column.
-        name: String,
-        /// The row of the batch, from 0.
-        row: usize,
-        /// What it should be.
-        expected: &'static str,
-    },
+    /// A row that is no event.
+    #[error(transparent)]
+    Row(#[from] RowError),
+}
+
+impl From<ArrowError> for IpcError {
+    fn from(error: ArrowError) -> Self {
+        // what a reader that was built without codecs says
+        if let ArrowError::InvalidArgumentError(text) = &error
+            && let Some((codec, _)) = text.split_once(" IPC decompression requires")
+        {
+            return Self::Compressed(codec.to_owned());
+        }
+        Self::Arrow(error)
+    }
 }
 
 impl IpcError {
-    pub(crate) fn value(names: &FieldNames, field: Field, row: usize, what: &'static str) -> Self {
-        Self::Value { name: names.get(field).to_owned(), row, what }
-    }
-
     /// What it means to the one who called.
     #[must_use]
     pub const fn kind(&self) -> ErrorKind {
         match self {
             Self::Arrow(_)
+            | Self::Compressed(_)
             | Self::Parquet(_)
             | Self::UnknownColumn(_)
             | Self::Twice(_)
@@ -96,7 +94,7 @@ impl IpcError {
             | Self::NoSchema
             | Self::Missing(_) => ErrorKind::BadRequest,
             Self::TooManyRows(_) | Self::TooLarge(_) => ErrorKind::TooLarge,
-            Self::Seq(_) | Self::Value { .. } | Self::NotOne { .. } => ErrorKind::InvalidEvent,
+            Self::Seq(_) | Self::Row(_) => ErrorKind::InvalidEvent,
         }
     }
 }

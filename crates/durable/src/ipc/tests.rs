@@ -1,7 +1,7 @@
 use super::*;
 use crate::testing::{event, texts};
 use bytes::Bytes;
-use strandline_event::{EventId, Seq};
+use strandline_event::{EventId, Field, Seq};
 
 #[test]
 fn a_stream_comes_back_row_by_row() {
@@ -132,22 +132,96 @@ fn moments_of_any_unit_zone_or_text_are_moments() {
         let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();
         writer.write(&batch).unwrap();
         let bytes = Bytes::from(writer.into_inner().unwrap());
-        let batch = InputBatches::from_ipc(&FieldNames::default(), bytes).unwrap().next().unwrap()?;
-        (0..3).map(|row| Ok(batch.input(row)?.occurred_at.map(|at| at.0))).collect::<Result<Vec<_>, IpcError>>()
+        let batch = InputBatches::from_ipc(&FieldNames::default(), bytes).unwrap().next().unwrap().unwrap();
+        let moment = |row: usize| batch.input(row).map(|input| input.occurred_at.map(|at| at.0));
+        [moment(0), moment(1), moment(2)]
     };
     for (n, column) in columns.into_iter().enumerate() {
         let last = if n == 7 { None } else { Some(AT * 1_000_000) };
-        assert_eq!(read(column).unwrap(), [Some(AT * 1_000_000), None, last], "column {n}");
+        assert_eq!(read(column), [Ok(Some(AT * 1_000_000)), Ok(None), Ok(last)], "column {n}");
     }
     let wrong: [ArrayRef; 2] = [
         Arc::new(StringArray::from(vec!["2013-01-01T05:15:00Z", "2013-01-01T05:15:00Z", "yesterday"])),
         Arc::new(TimestampSecondArray::from(vec![0, 0, i64::MAX])),
     ];
     for column in wrong {
-        let error = read(column).unwrap_err();
-        assert!(error.to_string().starts_with("column `occurred_at`, row 2: it is not a timestamp"), "{error}");
-        assert_eq!(error.kind(), ErrorKind::InvalidEvent);
+        // the others are what they are
+        let [first, second, third] = read(column);
+        assert!(first.is_ok() && second.is_ok(), "{first:?}, {second:?}");
+        let error = third.unwrap_err();
+        assert!(error.to_string().starts_with("`occurred_at` is no moment"), "{error}");
+        assert_eq!(IpcError::from(error).kind(), ErrorKind::InvalidEvent);
     }
+}
+
+#[test]
+fn what_a_row_has_wrong_is_wrong_with_that_row() {
+    use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+    use std::sync::Arc;
+    let texts = |texts: [Option<&str>; 3]| -> ArrayRef { Arc::new(StringArray::from(texts.to_vec())) };
+    let numbers = |numbers: [i64; 3]| -> ArrayRef { Arc::new(Int64Array::from(numbers.to_vec())) };
+    let read = |name: &str, column: ArrayRef| {
+        let same = texts([Some("s"); 3]);
+        let columns = [("stream_id", Arc::clone(&same)), ("event_type", same), (name, column)];
+        let batch = RecordBatch::try_from_iter_with_nullable(columns.map(|(n, c)| (n, c, true))).unwrap();
+        let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();
+        writer.write(&batch).unwrap();
+        let bytes = Bytes::from(writer.into_inner().unwrap());
+        let batch = InputBatches::from_ipc(&FieldNames::default(), bytes).unwrap().next().unwrap().unwrap();
+        [0, 1, 2].map(|row| batch.input(row).err().map(|error| error.name))
+    };
+    let id = Some("0190a6e4-7c1a-7000-8000-000000000000");
+    for (name, column) in [
+        ("event_id", texts([id, Some("none"), None])),
+        ("seq", numbers([1, -1, 2])),
+        ("event_version", numbers([0, 1 << 32, 1])),
+    ] {
+        assert_eq!(read(name, column), [None, Some(name.to_owned()), None]);
+    }
+}
+
+#[test]
+fn a_moment_of_a_parquet_file_without_a_zone_is_utc() {
+    use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMillisecondArray};
+    use std::sync::Arc;
+    const AT: i64 = 1_357_017_300_000;
+    let same: ArrayRef = Arc::new(StringArray::from(vec!["s"]));
+    for column in
+        [TimestampMillisecondArray::from(vec![AT]), TimestampMillisecondArray::from(vec![AT]).with_timezone("UTC")]
+    {
+        let occurred: ArrayRef = Arc::new(column);
+        let columns = [("stream_id", Arc::clone(&same)), ("event_type", Arc::clone(&same)), ("occurred_at", occurred)];
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let file = tempfile::tempfile().unwrap();
+        let writer = parquet::arrow::ArrowWriter::try_new(file.try_clone().unwrap(), batch.schema(), None);
+        let mut writer = writer.unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        let mut batches = InputBatches::from_parquet(&FieldNames::default(), file).unwrap();
+        assert_eq!(batches.left_out(), None);
+        let read = batches.next().unwrap().unwrap();
+        assert_eq!(read.input(0).unwrap().occurred_at.map(|at| at.0), Some(AT * 1000));
+    }
+}
+
+#[test]
+fn what_the_store_gives_by_itself_is_left_out_and_told() {
+    let mut names = FieldNames::default();
+    names.set(Field::IngestedAt, "stored_at");
+    let texts = texts(1);
+    let bytes = Bytes::from(encode(&names, std::iter::once(event(1, &texts[0]))).unwrap());
+    assert_eq!(InputBatches::from_ipc(&names, bytes).unwrap().left_out(), Some("stored_at"));
+}
+
+#[test]
+fn compressed_buffers_are_refused_with_what_to_send() {
+    let said = |text: &str| IpcError::from(ArrowError::InvalidArgumentError(text.to_owned()));
+    let refused = said("lz4 IPC decompression requires the lz4 feature");
+    assert_eq!(refused.kind(), ErrorKind::BadRequest);
+    let text = refused.to_string();
+    assert!(text.contains("(lz4)") && text.contains("IpcWriteOptions(compression=None)"), "{text}");
+    assert!(!text.contains("feature"), "{text}");
+    assert!(matches!(said("something else"), IpcError::Arrow(_)));
 }
 
 /// Reads what it can; a panic is the caller's to catch, as the server does. An allocation that fails would end the test.

@@ -34,7 +34,8 @@ use std::time::{Duration, Instant};
 pub(crate) fn run(options: &Ingest) -> Result<(), Failure> {
     let client = Client::new(&options.on)?;
     let path = format!("{}?on_error={}", client.store_path(&["events"])?, word(options.on_error));
-    let source = Source::open(&options.file, &client)?;
+    let rule = columns::Rule { on_error: options.on_error, from_row: options.from_line };
+    let source = Source::open(&options.file, &client, rule)?;
     let survey = survey(&source, options)?;
     let native = match options.protocol {
         Protocol::Native => Some(Native::new(&client, options)?),
@@ -46,9 +47,11 @@ pub(crate) fn run(options: &Ingest) -> Result<(), Failure> {
     let began = Instant::now();
     let mut totals = Totals::default();
     let result = sender.send_all(&source, &mut totals);
+    // what was not even sent
+    totals.refused += source.refused() + survey.too_long.len() as u64;
     report(&survey, &totals, began.elapsed(), result.is_ok())?;
     result?;
-    match totals.refused + survey.too_long.len() as u64 {
+    match totals.refused {
         0 => Ok(()),
         refused => Err(Failure::No(format!("{refused} lines were refused; the others are stored"))),
     }
@@ -173,7 +176,7 @@ impl Sender<'_> {
 fn report(survey: &Survey, totals: &Totals, took: Duration, whole: bool) -> Result<(), Failure> {
     let seconds = took.as_secs_f64().max(0.001);
     let events = totals.appended + totals.duplicates;
-    let refused = match totals.refused + survey.too_long.len() as u64 {
+    let refused = match totals.refused {
         0 if !whole => String::new(),
         refused => format!(", refused {refused}"),
     };

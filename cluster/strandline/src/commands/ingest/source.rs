@@ -26,11 +26,12 @@ pub(super) struct Source {
     name: String,
     file: File,
     packed: bool,
+    refused: u64,
 }
 
 impl Source {
     /// Opens a file, or takes all of stdin (`-`).
-    pub(super) fn open(path: &Path, client: &Client) -> Result<Self, Failure> {
+    pub(super) fn open(path: &Path, client: &Client, rule: columns::Rule) -> Result<Self, Failure> {
         let (name, mut file) = if path == Path::new("-") {
             ("stdin".to_owned(), spool_stdin()?)
         } else {
@@ -56,16 +57,25 @@ impl Source {
             )));
         }
         let columns = |kind| {
-            columns::write_out(file.try_clone().map_err(|e| Failure::file("read", path, &e))?, kind, &name, client)
+            let file = file.try_clone().map_err(|e| Failure::file("read", path, &e))?;
+            columns::write_out(file, kind, &name, client, rule)
         };
-        let (file, packed) = match start.as_slice() {
-            start if start.starts_with(PARQUET) => (columns(columns::Kind::Parquet)?, false),
+        let written = match start.as_slice() {
+            start if start.starts_with(PARQUET) => Some(columns(columns::Kind::Parquet)?),
             start if start.starts_with(ARROW_FILE) || start.starts_with(ARROW_STREAM) => {
-                (columns(columns::Kind::Arrow)?, false)
+                Some(columns(columns::Kind::Arrow)?)
             }
-            start => (file, start.starts_with(ZSTD)),
+            _ => None,
         };
-        Ok(Self { name, file, packed })
+        Ok(match written {
+            Some(columns::Written { file, refused }) => Self { name, file, packed: false, refused },
+            None => Self { name, file, packed: start.starts_with(ZSTD), refused: 0 },
+        })
+    }
+
+    /// Rows of a file of columns that are no events; empty lines stand for them.
+    pub(super) const fn refused(&self) -> u64 {
+        self.refused
     }
 
     /// For messages.
