@@ -78,6 +78,17 @@ def test_a_named_one_keeps_its_place(store: Store, node: Node) -> None:
         named.status()
 
 
+def test_who_consumes_one_that_is_deleted_is_told_so(store: Store) -> None:
+    fill(store, "Gone", 1)
+    named = store.subscription("gone")
+    named.create(stream_type="Gone")
+    events = iter(named.consume())
+    assert next(events).event.data == 0
+    named.delete()
+    with pytest.raises(NotFound, match="was deleted"):
+        next(events)
+
+
 async def in_asyncio(url: str) -> None:
     async with AsyncClient(url) as client:
         store = client.store("plain")

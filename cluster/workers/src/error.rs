@@ -143,6 +143,17 @@ pub enum NodeError {
         /// As asked for.
         name: String,
     },
+    /// No consumer of a subscription has this number.
+    #[error(
+        "subscription `{name}` has no consumer {number}, so nothing is acknowledged: send the `consumer` that the stream of events began with, or leave it out \
+         where there is only one"
+    )]
+    UnknownConsumer {
+        /// The subscription.
+        name: String,
+        /// As it was said.
+        number: u64,
+    },
     /// The subscription is there, and was made otherwise.
     #[error(
         "subscription `{name}` is there and was made otherwise: delete it first (its position is lost then), or take another name"
@@ -278,9 +289,10 @@ impl NodeError {
             Self::NotificationsDisabled { .. } => ErrorKind::NotificationsDisabled,
             Self::OtherSubscription { .. } => ErrorKind::SubscriptionConflict,
             Self::OtherBuckets { .. } => ErrorKind::StrictViolation,
-            Self::UnknownStore { .. } | Self::UnknownStreamType { .. } | Self::UnknownSubscription { .. } => {
-                ErrorKind::NotFound
-            }
+            Self::UnknownStore { .. }
+            | Self::UnknownStreamType { .. }
+            | Self::UnknownSubscription { .. }
+            | Self::UnknownConsumer { .. } => ErrorKind::NotFound,
             Self::OfTheWholeStore => ErrorKind::Forbidden,
             Self::Overloaded(_) => ErrorKind::Overloaded,
             Self::NotLeader { .. } => ErrorKind::NotLeader,

@@ -196,7 +196,7 @@ fn consumers_share_by_stream_and_take_over_from_one_that_goes() {
     assert_eq!(http.post("subscriptions/s/ack", &late).expect(200)["acknowledged"], 0);
     let (mut three, _) = consumer(&http, "").unwrap();
     assert_eq!(http.delete("subscriptions/s").expect(200)["deleted"], "s");
-    assert_eq!(three.rest().1.as_deref(), Some("unavailable"), "its consumers are told");
+    assert_eq!(three.rest().1.as_deref(), Some("deleted"), "its consumers are told");
     http.get("subscriptions/s").expect_error(404, "not_found");
     http.get("subscriptions/s/events").expect_error(404, "not_found");
     server.stop();

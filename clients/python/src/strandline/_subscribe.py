@@ -189,6 +189,8 @@ class FollowPlan:
             return True
         if end.get("code") in ASKED_FOR:
             return False
+        if end.get("code") == "deleted":
+            raise refused(404, {**end, "code": "not_found", "details": {}})
         raise refused(409 if end.get("code") == "notifications_disabled" else 500, {**end, "details": {}})
 
 

@@ -21,7 +21,7 @@ use strandline_deql::ProjectionMode;
 use strandline_engine::read::Filter;
 use strandline_engine::subscribe::durable::{Mode, Settings};
 use strandline_event::{ErrorKind, EventRef, Micros, Position, limits as event_limits};
-use strandline_workers::subscriptions::{Consumed, Consumer, Delivery, NamedStatus, SubscriptionWish, limits};
+use strandline_workers::subscriptions::{Consumed, Consumer, Delivery, Ended, NamedStatus, SubscriptionWish, limits};
 
 const US_PER_S: f64 = 1e6;
 /// Bounds of what a subscription may say of its attempts, and of the seconds that a consumer may hold an event.
@@ -387,7 +387,11 @@ impl Consuming {
                 }
             }
             Consumed::End(why) => {
-                end(&mut out, ErrorKind::Unavailable.code(), why);
+                let (code, sentence) = match why {
+                    Ended::Deleted => ("deleted", "the subscription was deleted, and its position with it"),
+                    Ended::Interrupted(sentence) => (ErrorKind::Unavailable.code(), sentence),
+                };
+                end(&mut out, code, sentence);
                 return (out, false);
             }
         }

@@ -134,3 +134,52 @@ fn a_subscription_keeps_no_text_that_no_event_has() {
     }
     assert_eq!(server.get("subscriptions").ok(200)["subscriptions"].as_array().unwrap().len(), 5);
 }
+
+/// What a stream of events ended with.
+fn end_of(given: &str) -> Value {
+    let (_, end) = given.split_once("event: end\ndata: ").unwrap_or_else(|| panic!("{given}"));
+    serde_json::from_str(end.trim()).unwrap()
+}
+
+#[test]
+fn a_word_of_somebody_who_never_was_a_consumer_acknowledges_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = with_three_streams(folder.path());
+    server.post("subscriptions/bills", "{}").ok(201);
+    let given = server.get("subscriptions/bills/events?limit=1").text();
+    assert_eq!(end_of(&given)["code"], "limit");
+    let field = |name: &str| given.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    let position = field("id: ");
+    let consumer: Value = serde_json::from_str(field("data: ")).unwrap();
+    let consumer = consumer["consumer"].as_str().unwrap();
+    let ack = |consumer: &str| {
+        let body = format!("{{\"position\":\"{position}\",\"consumer\":\"{consumer}\"}}");
+        server.post("subscriptions/bills/ack", &body)
+    };
+    // numbers begin far from here
+    let unknown = ack("1").error(404, "not_found");
+    assert!(unknown["error"].as_str().unwrap().contains("has no consumer 1,"), "{unknown}");
+    ack("me").error(400, "bad_request");
+    assert_ne!(server.get("subscriptions/bills").ok(200)["position"], position);
+    assert_eq!(ack(consumer).ok(200)["acknowledged"], 1, "it has gone, and was one");
+    // nothing is left to say no to
+    assert_eq!(ack("1").ok(200)["acknowledged"], 0);
+}
+
+#[test]
+fn consumers_of_a_subscription_that_is_deleted_are_told_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = with_three_streams(folder.path());
+    server.post("subscriptions/bills", "{}").ok(201);
+    let given = std::thread::scope(|scope| {
+        let consumer = scope.spawn(|| server.get("subscriptions/bills/events").text());
+        while server.get("subscriptions/bills").ok(200)["in_flight"] != 3 {
+            std::thread::yield_now();
+        }
+        server.delete("subscriptions/bills").ok(200);
+        consumer.join().unwrap()
+    });
+    let end = end_of(&given);
+    assert_eq!(end["code"], "deleted");
+    assert!(end["error"].as_str().unwrap().contains("was deleted"), "{end}");
+}

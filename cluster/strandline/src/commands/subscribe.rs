@@ -226,7 +226,7 @@ impl Following<'_> {
         match why["code"].as_str() {
             Some("limit" | "idle") => Ok(Ended::Done),
             Some("unavailable" | "overloaded") => Ok(Ended::Again(Failure::Server(text))),
-            Some("notifications_disabled") => Err(Failure::No(text)),
+            Some("notifications_disabled" | "deleted") => Err(Failure::No(text)),
             _ => Err(Failure::Server(text)),
         }
     }

@@ -92,8 +92,17 @@ pub enum Consumed {
         /// Nothing is left.
         at_end: bool,
     },
-    /// The node stops, or the subscription was deleted.
-    End(&'static str),
+    /// There is no more.
+    End(Ended),
+}
+
+/// Why no more comes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ended {
+    /// The subscription was deleted: who comes again finds none.
+    Deleted,
+    /// The node stops, or gives its events no more; what to do.
+    Interrupted(&'static str),
 }
 
 /// What waits for a connection.
@@ -172,10 +181,10 @@ impl Consumer {
                 return Consumed::End(why);
             }
             if let Err(error) = self.feed.check() {
-                return Consumed::End(match error {
+                return Consumed::End(Ended::Interrupted(match error {
                     NodeError::Draining => "the node stops: come again",
                     _ => "projection.notify_on_commit is false by now: this store sends no notifications",
-                });
+                }));
             }
             if let Some((number, batch)) = self.feed.notice_after(self.notices) {
                 self.notices = number;
@@ -192,7 +201,8 @@ impl Consumer {
                     }
                     Err(error) => {
                         tracing::warn!("subscription `{}` cannot read an event again: {error}", self.named.name);
-                        return Consumed::End("an event that was to be given cannot be read again: come again");
+                        let text = "an event that was to be given cannot be read again: come again";
+                        return Consumed::End(Ended::Interrupted(text));
                     }
                 }
             }

@@ -1,6 +1,6 @@
 //! The named subscriptions of one store: made, found, deleted, and what consumers say of their events.
 
-use super::consumer::{Consumer, Delivery, Looked, Queue};
+use super::consumer::{Consumer, Delivery, Ended, Looked, Queue};
 use super::dispatch;
 use super::feed::{Closes, Feed};
 use super::file::{SubscriptionFile, SubscriptionFileError, Ticket};
@@ -138,11 +138,12 @@ impl Named {
     }
 
     /// Why nothing more is given, if so.
-    pub(super) fn ended(&self) -> Option<&'static str> {
+    pub(super) fn ended(&self) -> Option<Ended> {
         if self.is_deleted() {
-            return Some("the subscription was deleted");
+            return Some(Ended::Deleted);
         }
-        self.moved.load(Ordering::SeqCst).then_some("another node gives its events by now: come again")
+        let moved = Ended::Interrupted("another node gives its events by now: come again");
+        self.moved.load(Ordering::SeqCst).then_some(moved)
     }
 
     /// Its consumers end.
@@ -293,6 +294,8 @@ impl Named {
 pub(crate) struct Desk {
     feed: Arc<Feed>,
     all: Mutex<Subscriptions>,
+    /// Consumers of this run of the node have numbers from the first one on.
+    first_consumer: u64,
     next_consumer: AtomicU64,
     /// What a node had kept while it was alone, before it became a cluster's first member.
     of_alone: Folded,
@@ -335,8 +338,9 @@ impl Desk {
 
     fn over(feed: &Arc<Feed>, all: Subscriptions, of_alone: Folded) -> Arc<Self> {
         // numbers of two runs of the node must not meet
-        let next_consumer = AtomicU64::new(crate::random::nonzero_u64() >> 16);
-        Arc::new(Self { feed: Arc::clone(feed), all: Mutex::new(all), next_consumer, of_alone })
+        let first_consumer = crate::random::nonzero_u64() >> 16;
+        let (feed, next_consumer) = (Arc::clone(feed), AtomicU64::new(first_consumer));
+        Arc::new(Self { feed, all: Mutex::new(all), first_consumer, next_consumer, of_alone })
     }
 
     /// Of a cluster's store: who closes the logs that other nodes lead.
@@ -487,14 +491,22 @@ impl Desk {
         Ok(Consumer { named, feed: Arc::clone(&self.feed), number, queue, encode, grown, notices })
     }
 
-    /// An event, and what the same consumer was given before, is processed. Gives how many events are acknowledged by it.
+    /// An event, and what the same consumer was given before, is processed. Gives how many events are acknowledged by it. A consumer that has gone is one too,
+    /// and so is one of an earlier run of the node where this run has given the event to nobody: it comes again.
     pub(crate) async fn ack(
         &self,
         name: &str,
         position: Position,
         (consumer, only): (Option<u64>, bool),
     ) -> Result<usize, NodeError> {
-        self.named(name)?.say(|state, now| state.ack(position, consumer, only, now)).await
+        let numbers = self.first_consumer..self.next_consumer.load(Ordering::SeqCst);
+        let unknown = consumer.filter(|number| !numbers.contains(number));
+        let named = self.named(name)?;
+        let said = named.say(|state, now| match unknown {
+            Some(number) if state.was_given(position) => Err(number),
+            _ => Ok(state.ack(position, consumer, only, now)),
+        });
+        said.await?.map_err(|number| NodeError::UnknownConsumer { name: name.to_owned(), number })
     }
 
     /// An event failed: again, later. `false`: nobody holds it.

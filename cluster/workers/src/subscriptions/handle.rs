@@ -113,7 +113,7 @@ impl StoreHandle {
     /// An event was processed, and, unless `only`, what the same consumer was given before it. Gives how many events it settles.
     ///
     /// # Errors
-    /// There is no such subscription; the file.
+    /// There is no such subscription; nobody was ever a consumer of this number; the file.
     pub async fn ack(&self, name: &str, at: Position, consumer: Option<u64>, only: bool) -> Result<usize, NodeError> {
         self.check_unlimited()?;
         self.keeps().await?;

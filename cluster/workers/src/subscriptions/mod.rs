@@ -30,7 +30,7 @@ mod page;
 mod shelf;
 
 pub use confirm::{Confirmation, ProjectionState};
-pub use consumer::{Consumed, Consumer, Delivery};
+pub use consumer::{Consumed, Consumer, Delivery, Ended};
 pub use desk::{NamedStatus, ParkedEvent, SubscriptionWish, limits};
 pub use follower::{Followed, Follower, Slice};
 pub use page::{Encode, FollowPage};

@@ -30,6 +30,12 @@ impl Durable {
         acknowledged.len()
     }
 
+    /// Whether somebody was given an event of which nothing final was said yet.
+    #[must_use]
+    pub fn was_given(&self, position: Position) -> bool {
+        self.entry(position).is_some_and(|entry| entry.nth > 0)
+    }
+
     /// A consumer that acknowledges lives: what it was given later has its time from now on.
     fn give_time(&mut self, consumer: u64, nth: u64, now: Micros) {
         let later = now.plus_us(self.settings.ack_within_us);
