@@ -58,6 +58,14 @@ pub(crate) fn parsed<T: DeserializeOwned>(bytes: &[u8], says: &str) -> ApiResult
     if bytes.trim_ascii().is_empty() {
         return Err(ApiError::bad_request(format!("{says}: the body is empty")));
     }
+    object(bytes, says)
+}
+
+/// Reads an object, and nothing else: the reader by itself would take a list for one, `[]` for one that leaves all out.
+pub(crate) fn object<T: DeserializeOwned>(bytes: &[u8], says: &str) -> ApiResult<T> {
+    if !bytes.trim_ascii_start().starts_with(b"{") {
+        return Err(ApiError::bad_request(format!("{says}: the body is no JSON object (`{{...}}`)")));
+    }
     serde_json::from_slice(bytes).map_err(|e| ApiError::bad_request(format!("{says}: {e}")))
 }
 
@@ -69,6 +77,7 @@ async fn collect(
     limit_bytes: usize,
 ) -> ApiResult<Body> {
     refuse_encoding(request)?;
+    refuse_charset(request)?;
     let declared = request.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
     if declared.is_some_and(|len| len > limit_bytes) {
         return Err(ApiError::too_large(what, limit_bytes));
@@ -119,6 +128,25 @@ fn refuse_encoding(request: &HttpRequest) -> ApiResult<()> {
         Some(other) => {
             let sentence = format!("`Content-Encoding: {other}` is not served: send the body as it is");
             Err(ApiError::new(ErrorKind::UnsupportedMedia, sentence))
+        }
+    }
+}
+
+/// Texts are UTF-8, and read as that: one that says it is of another character set would become something else.
+fn refuse_charset(request: &HttpRequest) -> ApiResult<()> {
+    let value = request.headers().get(CONTENT_TYPE).map_or("", |value| value.to_str().unwrap_or_default());
+    let mut parameters = value.split(';').skip(1).filter_map(|parameter| parameter.split_once('='));
+    let is_other = |(name, charset): &(&str, &str)| {
+        let charset = charset.trim().trim_matches('"');
+        let is_read = ["utf-8", "utf8", "us-ascii"].iter().any(|read| charset.eq_ignore_ascii_case(read));
+        name.trim().eq_ignore_ascii_case("charset") && !is_read
+    };
+    match parameters.find(is_other) {
+        None => Ok(()),
+        Some((_, charset)) => {
+            let shown: String = charset.trim().chars().take(64).collect();
+            let sentence = format!("`charset={shown}` is not read: send UTF-8");
+            Err(ApiError::new(ErrorKind::UnsupportedMedia, sentence).with("served", vec!["utf-8"]))
         }
     }
 }

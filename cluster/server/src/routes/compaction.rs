@@ -1,6 +1,6 @@
 //! Compaction as operators see and steer it.
 
-use crate::error::{ApiError, ApiResult};
+use crate::error::ApiResult;
 use crate::failure;
 use crate::http::call::{Call, ServedStore};
 use crate::http::{answer, body};
@@ -131,8 +131,7 @@ pub(crate) async fn run(call: Call) -> ApiResult<HttpResponse> {
     let body = body::read(&call.request, call.payload, permits, "a wish", SMALL_BODY_BYTES_MAX).await?;
     let wish: Wish = match body.bytes.trim_ascii() {
         [] => Wish::default(),
-        bytes => serde_json::from_slice(bytes)
-            .map_err(|e| ApiError::bad_request(format!("send nothing or {{\"stream_type\": ...}}: {e}")))?,
+        bytes => body::object(bytes, "send nothing or {\"stream_type\": ...}")?,
     };
     let jobs = served.store.compact(of_query.or(wish.stream_type)).await;
     let jobs = jobs.map_err(|e| match &e {

@@ -99,8 +99,7 @@ pub(crate) async fn restore(call: Call) -> ApiResult<HttpResponse> {
     let body = body::read(&call.request, call.payload, permits, "a wish", SMALL_BODY_BYTES_MAX).await?;
     let wish: Wish = match body.bytes.trim_ascii() {
         [] => Wish::default(),
-        bytes => serde_json::from_slice(bytes)
-            .map_err(|e| ApiError::bad_request(format!("send nothing or {{\"partition\": ...}}: {e}")))?,
+        bytes => body::object(bytes, "send nothing or {\"partition\": ...}")?,
     };
     let partition = wish.partition.as_ref().map_or(Ok(Vec::new()), partition)?;
     let run = served.store.restore(partition).await.map_err(|e| failure::answer(&e, served.names()))?;

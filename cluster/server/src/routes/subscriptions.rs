@@ -32,7 +32,7 @@ const ACK_WITHIN_S: (f64, f64) = (0.1, 86_400.0);
 #[serde(deny_unknown_fields, default)]
 struct Wish {
     mode: Option<String>,
-    filter: Option<FilterWish>,
+    filter: Option<Map<String, Value>>,
     after: Option<String>,
     attempts_max: Option<u32>,
     ack_within_s: Option<f64>,
@@ -93,7 +93,7 @@ async fn read<T: DeserializeOwned + Default>(call: Call, what: &str) -> ApiResul
     if body.bytes.trim_ascii().is_empty() {
         return Ok(T::default());
     }
-    serde_json::from_slice(&body.bytes).map_err(|e| ApiError::bad_request(format!("{what}: {e}")))
+    body::object(&body.bytes, what)
 }
 
 /// As [`read`], of a body that must be there.
@@ -150,7 +150,9 @@ fn checked(served: &ServedStore, wish: Wish) -> ApiResult<SubscriptionWish> {
 }
 
 /// A filter is kept for as long as its subscription: it holds no text that no event has.
-fn filter(wish: FilterWish) -> ApiResult<Filter> {
+fn filter(fields: Map<String, Value>) -> ApiResult<Filter> {
+    let wish: FilterWish = serde_json::from_value(Value::Object(fields))
+        .map_err(|e| ApiError::bad_request(format!("the filter of a subscription: {e}")))?;
     let most = event_limits::STREAM_ID_BYTES_MAX;
     for (name, text) in [
         ("stream_type", &wish.stream_type),

@@ -204,6 +204,51 @@ fn wrong_types_methods_and_routes_are_json_errors() {
 }
 
 #[test]
+fn a_list_is_not_taken_for_an_object_that_leaves_all_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "");
+    let paths = [
+        "subscriptions/x",
+        "subscriptions/x/ack",
+        "subscriptions/x/replay",
+        "stream-types",
+        "admin:restore",
+        "admin:compaction/run",
+        "/api/deql/create",
+    ];
+    for path in paths {
+        for body in ["[]", " [\"a\"]", "null", "7", "\"a\""] {
+            let error = server.post(path, body).error(400, "bad_request");
+            assert!(error["error"].as_str().unwrap().contains("no JSON object"), "{path} {body}: {error}");
+        }
+    }
+    for filter in ["[]", "\"a\"", "{\"kind\":\"a\"}"] {
+        server.post("subscriptions/x", &format!("{{\"filter\":{filter}}}")).error(400, "bad_request");
+    }
+    server.get("subscriptions/x").error(404, "not_found");
+    server.post("subscriptions/x", " {\"filter\":null}").ok(201);
+}
+
+#[test]
+fn a_body_of_another_character_set_is_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "");
+    let body = b"{\"events\":[{\"event_type\":\"E\"}]}";
+    for charset in ["utf-16", "\"ISO-8859-1\"", "UTF-16LE; x=1"] {
+        let answer = server.post_as("streams/Call/c", &format!("application/json; charset={charset}"), body);
+        let error = answer.error(415, "unsupported_media_type");
+        assert!(error["error"].as_str().unwrap().contains("send UTF-8"), "{error}");
+        let kind = format!("application/x-ndjson; Charset={charset}");
+        server.post_as("events", &kind, b"{}").error(415, "unsupported_media_type");
+    }
+    for kind in
+        ["application/json;charset=UTF-8", "application/json; x=1; charset=\"utf-8\"", "application/json;charset"]
+    {
+        server.post_as("streams/Call/c", kind, body).ok(201);
+    }
+}
+
+#[test]
 fn an_empty_body_is_called_empty() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(folder.path(), "");
