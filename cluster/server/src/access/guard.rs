@@ -11,6 +11,7 @@ use crate::access::unread::{self, Held, Unread};
 use crate::connections::Connection;
 use crate::error::ApiError;
 use crate::http::call::App;
+use crate::http::head;
 use crate::routes::need_of;
 use crate::trace;
 use actix_web::body::{BoxBody, MessageBody};
@@ -43,12 +44,16 @@ pub(crate) async fn guard(
         return Ok(unread::end(request, time).await);
     }
     let span = trace::request(&request);
+    let is_head = head::is_asked_for(&mut request);
     let app = request.app_data::<Data<App>>().cloned();
     let found = app.as_ref().and_then(|app| app.access.who(bearer(&request)));
     let is_stranger = found.is_none() && app.is_some_and(|app| app.access.asks_for_tokens());
     let held = if is_stranger { Some(Held::alone(&mut request)) } else { Held::beside(&mut request) };
     let mut answered = guarded(request, next, found).instrument(span.clone()).await?;
     trace::answered(&span, &answered);
+    if is_head {
+        answered = head::without_body(answered);
+    }
     if is_stranger {
         answered.response_mut().head_mut().set_connection_type(ConnectionType::Close);
         if let Some(connection) = answered.request().conn_data::<Connection>() {

@@ -90,11 +90,12 @@ pub(super) fn affair_of(request: &ServiceRequest, hops: u32) -> Option<(Control,
     if !app.forwards || hops >= HOPS_MAX || !is_route {
         return None;
     }
-    let gets = request.method() == Method::GET || request.method() == Method::HEAD;
+    // a HEAD that GET answers goes on as one (`http/head.rs`)
+    let gets = request.method() == Method::GET;
     let buckets = |store: &str, stream_type: &str| control.with_state(|state| state.buckets_of(store, stream_type));
     let affair = of_path(request.path(), gets, &buckets)?;
     // no route reads by another method, and no read has a body
-    let is_other = matches!(affair, Affair::Reads(_)) && (request.method() != Method::GET || has_body(request));
+    let is_other = matches!(affair, Affair::Reads(_)) && (!gets || has_body(request));
     (!is_other).then(|| (control.clone(), affair))
 }
 

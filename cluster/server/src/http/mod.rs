@@ -3,6 +3,7 @@
 pub(crate) mod answer;
 pub(crate) mod body;
 pub(crate) mod call;
+pub(crate) mod head;
 pub(crate) mod paced;
 pub(crate) mod path;
 pub(crate) mod query;

@@ -1,4 +1,4 @@
-//! Whether the node lives, whether it takes requests, what it is. Load balancers ask by HEAD: the listener leaves the body out.
+//! Whether the node lives, whether it takes requests, what it is.
 
 use crate::access::Role;
 use crate::error::{ApiError, ApiResult};
@@ -15,15 +15,21 @@ use strandline_workers::StoreHandle;
 /// GET /: where to go on from here, for whoever opens the address of a node.
 pub(crate) async fn root(call: Call) -> ApiResult<HttpResponse> {
     no_query(&call)?;
-    let console = match call.app.addresses.admin {
-        None => "/admin/",
-        Some(_) => "/admin/ at the address for operators (serve --admin)",
+    let admin = call.app.addresses.admin;
+    let (console, stores) = match admin {
+        None => ("/admin/", "/v1/stores"),
+        Some(admin) if call.request.app_config().local_addr() == admin => {
+            ("/admin/", "/v1/stores at the address for clients (serve --http)")
+        }
+        Some(_) => ("/admin/ at the address for operators (serve --admin)", "/v1/stores"),
     };
     Ok(answer::ok(&json!({
         "name": "strandline",
         "console": console,
+        "health": "/health, and /ready",
+        "metrics": "/metrics",
         "routes": "/openapi.json",
-        "stores": "/v1/stores",
+        "stores": stores,
         "docs": "docs/README.md of the repository, and `strandline --help`",
     })))
 }

@@ -35,7 +35,7 @@ use actix_web::http::header::{ALLOW, HeaderValue};
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, Resource, ResponseError};
 use std::collections::HashMap;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 /// Which listener serves a route.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -96,7 +96,7 @@ macro_rules! table {
         pub(crate) fn configure(config: &mut ServiceConfig, wanted: impl Fn(Side) -> bool) {
             $(if wanted(Side::$side) {
                 let resource = web::resource(matching($path))$(.route(web::method(Method::$method).to($handler)))+;
-                config.service(with_methods(resource, &[$(stringify!($method)),+]));
+                config.service(with_methods(resource, $path, &[$(stringify!($method)),+]));
             })+
             let elsewhere = [Side::Data, Side::Admin].into_iter().find(|side| !wanted(*side));
             config.default_service(web::to(move |request: HttpRequest| async move { unknown(&request, elsewhere) }));
@@ -171,17 +171,35 @@ fn matching(path: &str) -> String {
     path.replace('}', ":[^/]*}")
 }
 
-fn with_methods(resource: Resource, methods: &'static [&'static str]) -> Resource {
-    resource.default_service(web::to(move |request: HttpRequest| async move {
-        let (method, path, list) = (request.method().as_str(), request.path(), methods.join(", "));
-        let error = ApiError::method_not_allowed(format!("{method} {path}: this route takes {list}"));
-        let mut answer = error.with("methods", methods.to_vec()).error_response();
-        // RFC 9110 wants it beside every 405
-        if let Ok(list) = HeaderValue::from_str(&list) {
-            answer.headers_mut().insert(ALLOW, list);
-        }
-        answer
+/// Routes that are followed: they have no head to ask for.
+const FOLLOWED: [&str; 2] = ["/v1/stores/{store}/subscribe", "/v1/stores/{store}/subscriptions/{name}/events"];
+
+/// Whether HEAD is answered by the pattern's GET.
+pub(crate) fn answers_head(pattern: &str) -> bool {
+    need_of("GET", pattern).is_some() && !FOLLOWED.iter().any(|path| matching(path) == pattern)
+}
+
+fn with_methods(resource: Resource, path: &str, methods: &[&'static str]) -> Resource {
+    let mut all = methods.to_vec();
+    if answers_head(&matching(path)) && !all.contains(&"HEAD") {
+        all.push("HEAD");
+    }
+    let all: Arc<[&'static str]> = all.into();
+    resource.default_service(web::to(move |request: HttpRequest| {
+        let methods = Arc::clone(&all);
+        async move { not_by_this_method(&request, &methods) }
     }))
+}
+
+fn not_by_this_method(request: &HttpRequest, methods: &[&'static str]) -> HttpResponse {
+    let (method, path, list) = (request.method().as_str(), request.path(), methods.join(", "));
+    let error = ApiError::method_not_allowed(format!("{method} {path}: this route takes {list}"));
+    let mut answer = error.with("methods", methods.to_vec()).error_response();
+    // RFC 9110 wants it beside every 405
+    if let Ok(list) = HeaderValue::from_str(&list) {
+        answer.headers_mut().insert(ALLOW, list);
+    }
+    answer
 }
 
 /// `elsewhere`: the routes that another listener of this node serves.

@@ -1,6 +1,6 @@
 //! The node over HTTP: information, numbers, compaction, DeQL, shutdown and restart.
 
-use crate::common::{Running, start, start_with};
+use crate::common::{Running, start, start_serving, start_with};
 use serde_json::{Value, json};
 use strandline_server::{Bound, Patience, Security, ServeError, ServeOptions, Server};
 use strandline_workers::{Node, NodeOptions, Share, runtime};
@@ -38,10 +38,64 @@ fn whoever_opens_the_address_is_told_where_to_go_on() {
     let server = start(folder.path(), "");
     let root = server.get("/").ok(200);
     assert_eq!((&root["console"], &root["routes"]), (&json!("/admin/"), &json!("/openapi.json")));
-    for path in ["console", "routes", "stores"] {
+    for path in ["console", "metrics", "routes", "stores"] {
         assert_eq!(server.get(root[path].as_str().unwrap()).status, 200, "{path}");
     }
     server.get("/?x=1").error(400, "bad_request");
+}
+
+#[test]
+fn whoever_opens_the_address_for_operators_is_told_where_to_go_on_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let any = "127.0.0.1:0".parse().unwrap();
+    let server =
+        start_serving(folder.path(), |options| options, move |options| ServeOptions { admin: Some(any), ..options });
+    let admin = format!("http://{}", server.admin.unwrap());
+    let get = |path: &str| ureq::get(format!("{admin}{path}")).call().unwrap().body_mut().read_to_string().unwrap();
+    let root: Value = serde_json::from_str(&get("/")).unwrap();
+    assert_eq!((&root["console"], &root["metrics"]), (&json!("/admin/"), &json!("/metrics")));
+    assert!(root["stores"].as_str().unwrap().contains("serve --http"), "{root}");
+    assert!(get("/admin/").contains("<html") && get("/metrics").contains("strandline_"));
+    let of_clients = server.get("/").ok(200);
+    assert_eq!(of_clients["stores"], "/v1/stores");
+    assert!(of_clients["console"].as_str().unwrap().contains("serve --admin"), "{of_clients}");
+}
+
+#[test]
+fn the_head_of_what_get_answers_is_the_same_without_the_body() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "");
+    server.append("a", r#"{"event_type":"Ticked","data":{}}"#).ok(201);
+    server.post("subscriptions/s", "{}").ok(201);
+    for path in [
+        "/",
+        "/info",
+        "/openapi.json",
+        "/admin/",
+        "/v1/stores",
+        "streams/Call/a",
+        "streams/Call/a/head",
+        "streams/Call/none",
+        "events",
+        "events?limit=0",
+        "scan",
+        "subscriptions/s",
+        "admin:compaction",
+    ] {
+        let (head, get) = (server.head(path), server.get(path));
+        assert_eq!((head.status, head.body.len()), (get.status, 0), "{path}");
+        for name in ["content-type", "content-length", "transfer-encoding", "etag", "x-strandline-tiers"] {
+            assert_eq!(head.header(name), get.header(name), "{path}: {name}");
+        }
+    }
+    // nobody becomes a subscriber by it, and nothing is done
+    for path in ["subscribe", "subscriptions/s/events", "subscriptions/s/ack", "admin:compaction/run"] {
+        assert_eq!(server.head(path).status, 405, "{path}");
+    }
+    assert_eq!(server.get("subscriptions/s").ok(200)["in_flight"], 0);
+    let other = server.delete("streams/Call/a");
+    assert_eq!(other.error(405, "bad_request")["details"]["methods"], json!(["GET", "POST", "HEAD"]));
+    assert_eq!(other.header("allow"), "GET, POST, HEAD");
 }
 
 #[test]
