@@ -65,6 +65,8 @@ def test_a_named_one_keeps_its_place(store: Store, node: Node) -> None:
     consumer.park(again[1])
     status = named.status()
     assert [(one.attempts, one.reason) for one in status.parked] == [(2, "never"), (1, "no reason was given")]
+    places = [(one.event.event_id, one.event.stream_type, one.event.stream_id, one.event.seq) for one in given[2:]]
+    assert [(one.event_id, one.stream_type, one.stream_id, one.seq) for one in status.parked] == places
     assert named.replay() == 2
     both = [next(events) for _ in range(2)]
     assert [consumer.ack(one, only=True) for one in both] == [1, 1]

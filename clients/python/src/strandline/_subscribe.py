@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Unpack, cast
+from uuid import UUID
 
 from . import _json as j
 from ._frames import Lines
@@ -47,13 +48,20 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class ParkedEvent:
-    """An event that failed too often, and waits to be replayed."""
+    """An event that failed too often, and waits to be replayed.
+
+    Its stream is told of the oldest 100 by `status`; None: it was not looked up, or is there no more.
+    """
 
     position: str
     at: datetime
     attempts: int
     reason: str
     replayed: bool
+    event_id: UUID | None = None
+    stream_type: str | None = None
+    stream_id: str | None = None
+    seq: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +85,7 @@ class SubscriptionStatus:
     parked: tuple[ParkedEvent, ...]
 
     @classmethod
-    def of(cls, row: j.Object) -> SubscriptionStatus:
+    def of(cls, row: j.Object, names: Names) -> SubscriptionStatus:
         """From an answer."""
         parked = (
             ParkedEvent(
@@ -86,6 +94,10 @@ class SubscriptionStatus:
                 j.whole(one, "attempts"),
                 j.text(one, "reason"),
                 j.flag(one, "replayed"),
+                j.maybe(j.uuid, one, names["event_id"]),
+                j.maybe(j.text, one, names["stream_type"]),
+                j.maybe(j.text, one, names["stream_id"]),
+                j.maybe(j.whole, one, names["seq"]),
             )
             for one in j.rows(row, "parked")
         )
@@ -212,11 +224,15 @@ class Wishes:
         """Makes it; the same again is as good as once."""
         wish = {"mode": mode, "after": after, "attempts_max": attempts_max, "ack_within_s": ack_within}
         given: dict[str, object] = {name: value for name, value in wish.items() if value is not None}
-        return SubscriptionStatus.of((yield from self._ask("POST", body={**given, "filter": filter_query(filters)})))
+        return (yield from self._told(self._ask("POST", body={**given, "filter": filter_query(filters)})))
 
     def status(self) -> Operation[SubscriptionStatus]:
         """As it is now."""
-        return SubscriptionStatus.of((yield from self._ask("GET")))
+        return (yield from self._told(self._ask("GET")))
+
+    def _told(self, asked: Operation[j.Object]) -> Operation[SubscriptionStatus]:
+        facts = yield from self.state.facts()
+        return SubscriptionStatus.of((yield from asked), facts.names)
 
     def delete(self) -> Operation[None]:
         """Ends it and forgets its position."""

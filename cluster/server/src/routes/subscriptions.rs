@@ -20,8 +20,10 @@ use std::time::Duration;
 use strandline_deql::ProjectionMode;
 use strandline_engine::read::Filter;
 use strandline_engine::subscribe::durable::{Mode, Settings};
-use strandline_event::{ErrorKind, EventRef, Micros, Position, limits as event_limits};
-use strandline_workers::subscriptions::{Consumed, Consumer, Delivery, Ended, NamedStatus, SubscriptionWish, limits};
+use strandline_event::{ErrorKind, EventRef, Field, FieldNames, Micros, Position, limits as event_limits};
+use strandline_workers::subscriptions::{
+    Consumed, Consumer, Delivery, Ended, NamedStatus, ParkedEvent, SubscriptionWish, limits,
+};
 
 const US_PER_S: f64 = 1e6;
 /// Bounds of what a subscription may say of its attempts, and of the seconds that a consumer may hold an event.
@@ -120,7 +122,7 @@ pub(crate) async fn create(call: Call) -> ApiResult<HttpResponse> {
         served.store.create_subscription(&name, wish).await.map_err(|e| failure::answer(&e, served.names()))?;
     let status = served.store.subscription(&name).map_err(|e| failure::answer(&e, served.names()))?;
     let code = if is_new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok(answer::json(code, &subscription(&status)))
+    Ok(answer::json(code, &subscription(&status, served.names())))
 }
 
 fn checked(served: &ServedStore, wish: Wish) -> ApiResult<SubscriptionWish> {
@@ -183,21 +185,37 @@ fn filter(fields: Map<String, Value>) -> ApiResult<Filter> {
     })
 }
 
+/// A subscription with the events that it has parked.
+pub(crate) async fn with_parked(served: &ServedStore, name: &str) -> ApiResult<Value> {
+    let mut status = served.store.subscription(name).map_err(|e| failure::answer(&e, served.names()))?;
+    served.store.name_parked(&mut status).await;
+    Ok(subscription(&status, served.names()))
+}
+
+/// A parked event; the names of its own fields go behind those of this answer.
+fn parked_event(parked: &ParkedEvent, names: &FieldNames) -> Value {
+    let ParkedEvent { position, at, attempts, reason, replayed, event } = parked;
+    let mut row = Map::new();
+    let mut put = |name: &str, value: Value| {
+        row.entry(name).or_insert(value);
+    };
+    put("position", json!(position.to_string()));
+    put("at", json!(at.to_string()));
+    put("attempts", json!(attempts));
+    put("reason", json!(reason));
+    put("replayed", json!(replayed));
+    put(names.get(Field::EventId), json!(position.event_id.to_string()));
+    let event = event.as_ref();
+    put(names.get(Field::StreamType), json!(event.map(|event| &event.stream_type)));
+    put(names.get(Field::StreamId), json!(event.map(|event| &event.stream_id)));
+    put(names.get(Field::Seq), json!(event.map(|event| event.seq.0)));
+    Value::Object(row)
+}
+
 /// A subscription as it is now.
-pub(crate) fn subscription(status: &NamedStatus) -> Value {
+pub(crate) fn subscription(status: &NamedStatus, names: &FieldNames) -> Value {
     let NamedStatus { name, created_at, settings, position, counts, lag_us, parked } = status;
-    let parked: Vec<Value> = parked
-        .iter()
-        .map(|event| {
-            json!({
-                "position": event.position.to_string(),
-                "at": event.at.to_string(),
-                "attempts": event.attempts,
-                "reason": event.reason,
-                "replayed": event.replayed,
-            })
-        })
-        .collect();
+    let parked: Vec<Value> = parked.iter().map(|event| parked_event(event, names)).collect();
     json!({
         "name": name,
         "mode": if settings.mode == Mode::Sync { "sync" } else { "async" },
@@ -232,7 +250,7 @@ pub(crate) async fn list(call: Call) -> ApiResult<HttpResponse> {
     let served = call.store()?;
     no_query(&call)?;
     let all = served.store.subscriptions().map_err(|e| failure::answer(&e, served.names()))?;
-    let all: Vec<Value> = all.iter().map(subscription).collect();
+    let all: Vec<Value> = all.iter().map(|status| subscription(status, served.names())).collect();
     Ok(answer::ok(&json!({ "subscriptions": all })))
 }
 
@@ -240,8 +258,7 @@ pub(crate) async fn list(call: Call) -> ApiResult<HttpResponse> {
 pub(crate) async fn one(call: Call) -> ApiResult<HttpResponse> {
     let served = call.store()?;
     no_query(&call)?;
-    let status = served.store.subscription(&name_of(&call)?).map_err(|e| failure::answer(&e, served.names()))?;
-    Ok(answer::ok(&subscription(&status)))
+    Ok(answer::ok(&with_parked(&served, &name_of(&call)?).await?))
 }
 
 /// DELETE /v1/stores/{store}/subscriptions/{name}

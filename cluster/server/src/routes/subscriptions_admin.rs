@@ -8,9 +8,10 @@ use crate::failure;
 use crate::http::answer;
 use crate::http::call::Call;
 use crate::routes::no_query;
-use crate::routes::subscriptions::{checked_name, replay_of, subscription};
+use crate::routes::subscriptions::{checked_name, replay_of, subscription, with_parked};
 use actix_web::HttpResponse;
 use serde_json::{Value, json};
+use strandline_event::FieldNames;
 use strandline_workers::subscriptions::NamedStatus;
 
 fn name_of(call: &Call) -> ApiResult<String> {
@@ -18,8 +19,8 @@ fn name_of(call: &Call) -> ApiResult<String> {
 }
 
 /// As one subscription, with how many are parked in the place of what is.
-fn in_numbers(status: &NamedStatus) -> Value {
-    let mut told = subscription(&NamedStatus { parked: Vec::new(), ..status.clone() });
+fn in_numbers(status: &NamedStatus, names: &FieldNames) -> Value {
+    let mut told = subscription(&NamedStatus { parked: Vec::new(), ..status.clone() }, names);
     if let Some(fields) = told.as_object_mut() {
         fields.insert("parked".to_owned(), json!(status.counts.parked));
     }
@@ -31,7 +32,7 @@ pub(crate) async fn list(call: Call) -> ApiResult<HttpResponse> {
     let served = call.admin_store()?;
     no_query(&call)?;
     let all = served.store.subscriptions().map_err(|e| failure::answer(&e, served.names()))?;
-    let all: Vec<Value> = all.iter().map(in_numbers).collect();
+    let all: Vec<Value> = all.iter().map(|status| in_numbers(status, served.names())).collect();
     let (followers, _) = call.app.node.followers();
     Ok(answer::ok(&json!({ "subscriptions": all, "followers": followers })))
 }
@@ -40,8 +41,7 @@ pub(crate) async fn list(call: Call) -> ApiResult<HttpResponse> {
 pub(crate) async fn one(call: Call) -> ApiResult<HttpResponse> {
     let served = call.admin_store()?;
     no_query(&call)?;
-    let status = served.store.subscription(&name_of(&call)?).map_err(|e| failure::answer(&e, served.names()))?;
-    Ok(answer::ok(&subscription(&status)))
+    Ok(answer::ok(&with_parked(&served, &name_of(&call)?).await?))
 }
 
 /// POST /admin/v1/stores/{store}/subscriptions/{name}/replay

@@ -57,6 +57,28 @@ fn operators_see_numbers_and_what_is_parked_and_give_it_again() {
 }
 
 #[test]
+fn parked_events_are_told_by_their_streams() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), ", envelope.stream_id_key = 'reason', envelope.seq_key = 'no'");
+    for stream in ["a", "b"] {
+        server.append(stream, r#"{"event_type":"Ticked"}"#).ok(201);
+    }
+    parked(&server, "bills", 2);
+    let events = server.get("events").ok(200)["events"].clone();
+    for path in ["subscriptions/bills", "admin:subscriptions/bills"] {
+        let told = server.get(path).ok(200)["parked"].clone();
+        let (told, events) = (told.as_array().unwrap(), events.as_array().unwrap());
+        assert_eq!(told.len(), 2);
+        for (parked, event) in told.iter().zip(events) {
+            for field in ["position", "event_id", "stream_type", "no"] {
+                assert_eq!(parked[field], event[field], "{path}: {field}");
+            }
+            assert_eq!(parked["reason"], "no paper", "what the answer calls so goes before what the store does");
+        }
+    }
+}
+
+#[test]
 fn what_is_behind_a_limit_was_not_tried() {
     let folder = tempfile::tempdir().unwrap();
     let server = with_three_streams(folder.path());

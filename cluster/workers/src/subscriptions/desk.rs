@@ -19,7 +19,7 @@ use strandline_consensus::control::Control;
 use strandline_engine::status;
 use strandline_engine::subscribe::durable::{Counts, Durable, Mode, Settings};
 use strandline_engine::subscribe::record::{Folded, Kept, Record};
-use strandline_event::{Micros, Position};
+use strandline_event::{Micros, Position, Seq};
 use strandline_wal::LeaderId;
 use tokio::sync::{Notify, watch};
 
@@ -35,6 +35,8 @@ pub mod limits {
     pub const REASON_BYTES_MAX: usize = 1024;
     /// Attempts before an event is parked, unless the subscription says another number.
     pub const ATTEMPTS_DEFAULT: u32 = 10;
+    /// Parked events whose streams are looked up for one answer.
+    pub const PARKED_NAMED_MAX: usize = 100;
     /// Seconds that a consumer may hold an event, unless the subscription says another number.
     pub const ACK_WITHIN_S_DEFAULT: f64 = 30.0;
 }
@@ -81,6 +83,19 @@ pub struct ParkedEvent {
     pub reason: String,
     /// It is to be given again.
     pub replayed: bool,
+    /// Which one it is, where that was [looked up](crate::StoreHandle::name_parked): only the position is kept.
+    pub event: Option<EventPlace>,
+}
+
+/// Where an event stands in its stream.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EventPlace {
+    /// The stream's type.
+    pub stream_type: String,
+    /// The stream.
+    pub stream_id: String,
+    /// Its place there.
+    pub seq: Seq,
 }
 
 #[derive(Default)]
@@ -276,6 +291,7 @@ impl Named {
             attempts: parked.attempts,
             reason: parked.reason.clone(),
             replayed: parked.is_replayed(),
+            event: None,
         });
         let since = if has_passed(position) { position.ingested_at } else { begin.unwrap_or(newest) };
         NamedStatus {

@@ -1,6 +1,6 @@
 //! Subscriptions of a store as callers see them.
 
-use super::{Confirmation, Consumer, Encode, Follower, NamedStatus, SubscriptionWish};
+use super::{Confirmation, Consumer, Encode, EventPlace, Follower, NamedStatus, SubscriptionWish};
 use crate::error::NodeError;
 use crate::store::StoreHandle;
 use std::time::Duration;
@@ -69,6 +69,19 @@ impl StoreHandle {
         self.check_unlimited()?;
         self.keeps_now()?;
         self.parts.subscriptions.status(name)
+    }
+
+    /// Looks up which events are parked, of the oldest [`PARKED_NAMED_MAX`](super::limits::PARKED_NAMED_MAX). One that cannot be read now, or that
+    /// retention removed, stays a position.
+    pub async fn name_parked(&self, status: &mut NamedStatus) {
+        for parked in status.parked.iter_mut().take(super::limits::PARKED_NAMED_MAX) {
+            let Ok(Some(found)) = self.event_by_id(parked.position.event_id).await else { continue };
+            let event = found.event();
+            if event.position() == parked.position {
+                let (stream_type, stream_id) = (event.stream_type.to_owned(), event.stream_id.to_owned());
+                parked.event = Some(EventPlace { stream_type, stream_id, seq: event.seq });
+            }
+        }
     }
 
     /// All subscriptions, by name; none for a caller that is limited to tenants.

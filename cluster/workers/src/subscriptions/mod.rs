@@ -31,7 +31,7 @@ mod shelf;
 
 pub use confirm::{Confirmation, ProjectionState};
 pub use consumer::{Consumed, Consumer, Delivery, Ended};
-pub use desk::{NamedStatus, ParkedEvent, SubscriptionWish, limits};
+pub use desk::{EventPlace, NamedStatus, ParkedEvent, SubscriptionWish, limits};
 pub use follower::{Followed, Follower, Slice};
 pub use page::{Encode, FollowPage};
 
