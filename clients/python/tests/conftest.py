@@ -27,6 +27,7 @@ STORES = {
         "id.command_id.unique_scope = 'stream_type'",
     ),
     "skipping": ("read.require_monotonic_seq = false",),
+    "mutable": ("strict.immutable_events = false",),
     "retaining": ("partition.by = ('dt')", "retention.enabled = true"),
 }
 

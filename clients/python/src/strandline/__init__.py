@@ -1,6 +1,6 @@
 """A typed client of a Strandline event store over HTTP: `Client`, and `AsyncClient` for asyncio."""
 
-from . import errors, operators
+from . import errors, operators, removal
 from ._subscribe import Delivery, ParkedEvent, SubscriptionStatus
 from ._version import __version__
 from .aio import AsyncClient, AsyncStore
@@ -119,4 +119,5 @@ __all__ = [
     "__version__",
     "errors",
     "operators",
+    "removal",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -32,6 +32,7 @@ from .models import (
     StreamType,
 )
 from .operators import Compaction, CompactionRun, DataFile, Plan, Tiers
+from .removal import Erased, Redacted, Redaction, Retention, RetentionRun, redactions
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -300,3 +301,32 @@ class AsyncAdmin:
     async def files(self) -> list[DataFile]:
         """The live data files: the exact set, also where a folder holds others."""
         return [DataFile.of(row) for row in j.rows(await self._client.run(_admin.look(self._state, "files")), "files")]
+
+    async def retention(self) -> Retention:
+        """What retention would take, what it took and can be restored, and its runs."""
+        return Retention.of(await self._client.run(_admin.look(self._state, "retention")))
+
+    async def retain(self) -> RetentionRun:
+        """Applies retention now."""
+        return RetentionRun.of(await self._client.run(_admin.do(self._state, "retention", "run")))
+
+    async def restore(self, partition: Mapping[str, str | None] | str | None = None) -> RetentionRun:
+        """Takes tombstones back: all, or those of a partition, as `DataFile.partition` or as its folders."""
+        wish = _admin.say(self._state, "restore", wish={"partition": partition})
+        return RetentionRun.of(await self._client.run(wish))
+
+    async def redact(self, event_id: UUID | str, *, reason: str | None = None) -> Redacted:
+        """Takes an event's payload away, where the store's statement allows it; the event and its seq stay."""
+        wish = _admin.say(self._state, "redact", wish={"event_id": str(event_id), "reason": reason})
+        return Redacted.of(await self._client.run(wish))
+
+    async def redactions(self) -> list[Redaction]:
+        """What was redacted."""
+        return redactions(await self._client.run(_admin.look(self._state, "redact")))
+
+    async def erase(
+        self, *, stream_id: str | None = None, tenant_id: str | None = None, stream_type: str | None = None
+    ) -> Erased:
+        """Destroys the keys of a stream or of a tenant, in all erasable stream types or in one, for ever."""
+        wish = {"stream_id": stream_id, "tenant_id": tenant_id, "stream_type": stream_type}
+        return Erased.of(await self._client.run(_admin.say(self._state, "erase", wish=wish)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -31,6 +31,7 @@ from .models import (
 )
 from .operators import Compaction, CompactionRun, DataFile, Plan, Tiers
 from .readings import Follow, GlobalRead, Scan, StreamRead
+from .removal import Erased, Redacted, Redaction, Retention, RetentionRun, redactions
 from .subscriptions import NamedSubscription, Subscription
 
 if TYPE_CHECKING:
@@ -299,3 +300,32 @@ class Admin:
     def files(self) -> list[DataFile]:
         """The live data files: the exact set, also where a folder holds others."""
         return [DataFile.of(row) for row in j.rows(self._client.run(_admin.look(self._state, "files")), "files")]
+
+    def retention(self) -> Retention:
+        """What retention would take, what it took and can be restored, and its runs."""
+        return Retention.of(self._client.run(_admin.look(self._state, "retention")))
+
+    def retain(self) -> RetentionRun:
+        """Applies retention now."""
+        return RetentionRun.of(self._client.run(_admin.do(self._state, "retention", "run")))
+
+    def restore(self, partition: Mapping[str, str | None] | str | None = None) -> RetentionRun:
+        """Takes tombstones back: all, or those of a partition, as `DataFile.partition` or as its folders."""
+        wish = _admin.say(self._state, "restore", wish={"partition": partition})
+        return RetentionRun.of(self._client.run(wish))
+
+    def redact(self, event_id: UUID | str, *, reason: str | None = None) -> Redacted:
+        """Takes an event's payload away, where the store's statement allows it; the event and its seq stay."""
+        wish = _admin.say(self._state, "redact", wish={"event_id": str(event_id), "reason": reason})
+        return Redacted.of(self._client.run(wish))
+
+    def redactions(self) -> list[Redaction]:
+        """What was redacted."""
+        return redactions(self._client.run(_admin.look(self._state, "redact")))
+
+    def erase(
+        self, *, stream_id: str | None = None, tenant_id: str | None = None, stream_type: str | None = None
+    ) -> Erased:
+        """Destroys the keys of a stream or of a tenant, in all erasable stream types or in one, for ever."""
+        wish = {"stream_id": stream_id, "tenant_id": tenant_id, "stream_type": stream_type}
+        return Erased.of(self._client.run(_admin.say(self._state, "erase", wish=wish)))
