@@ -24,6 +24,14 @@ pub(crate) fn whole<N: TryFrom<u64>>(range: RangeInclusive<u64>) -> impl Fn(&str
     }
 }
 
+/// A moment, as the server writes it.
+pub(crate) fn moment(text: &str) -> Result<String, String> {
+    let moment = strandline_event::time::parse_rfc3339(text);
+    moment
+        .map(strandline_event::time::to_rfc3339)
+        .ok_or_else(|| "give a moment (RFC 3339) such as 2026-11-23T10:00:00Z".to_owned())
+}
+
 /// Where to listen.
 pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
@@ -134,6 +142,17 @@ mod tests {
             assert_eq!(whole::<u8>(1..=7)(wrong), Err("give a whole number from 1 to 7".to_owned()), "{wrong}");
         }
         assert!(whole::<u64>(1..=7)("8").is_err() && whole::<u8>(1..=300)("299").is_err());
+    }
+
+    #[test]
+    fn a_moment_is_sent_as_the_server_writes_it() {
+        for same in ["2026-11-23T10:00:00Z", "2026-11-23T11:00:00+01:00", "2026-11-23T10:00:00.000Z"] {
+            assert_eq!(moment(same), moment("2026-11-23T10:00:00Z"), "{same}");
+            assert!(moment(same).is_ok(), "{same}");
+        }
+        for wrong in ["", "yesterday", "2026-11-23", "2026-11-23T10:00:00"] {
+            assert!(moment(wrong).is_err_and(|told| told.contains("RFC 3339")), "{wrong}");
+        }
     }
 
     #[test]

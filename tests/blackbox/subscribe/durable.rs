@@ -253,6 +253,26 @@ fn the_program_refuses_other_filters_than_those_that_are_kept() {
 }
 
 #[test]
+fn the_program_follows_what_happened_in_a_window() {
+    let store = Store::new(&[]);
+    let server = store.start();
+    let event = |hour: u64| json!({ "event_type": "E", "occurred_at": format!("2026-01-01T{hour:02}:00:00Z") });
+    let events: Vec<Value> = (8..12).map(event).collect();
+    server.http().post("streams/Call/a", &json!({ "events": events })).expect(201);
+    let window = ["--occurred-from", "2026-01-01T10:00:00+01:00", "--occurred-to", "2026-01-01T11:00:00Z"];
+    let with = |more: &[&str]| server.client(&[&["subscribe", "--idle", "0"][..], &window[..], more].concat());
+    for (more, lines) in [(&[][..], 2), (&["--durable", "w"], 2), (&["--durable", "w"], 0)] {
+        let followed = with(more);
+        assert_eq!((followed.code, followed.stdout.lines().count()), (0, lines), "{more:?}: {followed:?}");
+    }
+    let other = server.client(&["subscribe", "--durable", "w", "--occurred-to", "2026-01-01T12:00:00Z"]);
+    assert!(other.code == 1 && other.stderr.contains("subscription_conflict"), "{other:?}");
+    let wrong = server.client(&["subscribe", "--occurred-from", "yesterday"]);
+    assert!(wrong.code == 2 && wrong.stderr.contains("RFC 3339"), "{wrong:?}");
+    server.stop();
+}
+
+#[test]
 fn an_event_that_fails_is_tried_again_then_parked_and_can_be_replayed() {
     let store = Store::new(&[]);
     let server = store.start();

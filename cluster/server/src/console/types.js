@@ -32,7 +32,8 @@
  * @typedef {{ enabled: boolean, durable_days: number, delete_mode: string, before: string, candidates: DataFile[],
  *   tombstones: (DataFile & { until: string })[] }} Retention
  *
- * @typedef {{ position: string, at: string, attempts: number, reason: string, replayed: boolean }} Parked
+ * @typedef {{ position: string, at: string, attempts: number, reason: string, replayed: boolean, event_id?: string | null,
+ *   stream_type?: string | null, stream_id?: string | null, seq?: number | null }} Parked
  * @typedef {{ name: string, mode: "async" | "sync", filter: Record<string, string>, attempts_max: number, ack_within_s: number,
  *   created_at: string, position: string, lag_s: number, consumers: number, in_flight: number, waiting: number }} SubscriptionFacts
  * @typedef {SubscriptionFacts & { parked: number }} SubscriptionNumbers

@@ -48,6 +48,17 @@ function listTable() {
   );
 }
 
+/**
+ * What a person looks it up by, where the server says it, and its position.
+ *
+ * @param {Parked} parked
+ */
+function parkedEvent(parked) {
+  const of = parked.stream_id ? `${parked.stream_id} #${parked.seq ?? "?"}, at ` : "at ";
+  const id = parked.event_id ? h("span", {}, ", id ", h("code", {}, parked.event_id)) : null;
+  return h("span", {}, of, h("code", {}, parked.position), id);
+}
+
 /** @param {(parked: Parked) => void} replay */
 function parkedTable(replay) {
   return new Table(
@@ -56,7 +67,7 @@ function parkedTable(replay) {
       { head: "Parked", name: true, cell: (p) => when(p.at) },
       { head: "Reason", cell: (p) => p.reason },
       { head: "Attempts", number: true, cell: (p) => count(p.attempts) },
-      { head: "Event at", cell: (p) => h("code", {}, p.position) },
+      { head: "Event", cell: parkedEvent },
       {
         head: "Again",
         cell: (p) =>

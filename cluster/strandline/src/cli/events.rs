@@ -154,6 +154,12 @@ pub(crate) struct Subscribe {
     /// Only this tenant
     #[arg(long)]
     pub(crate) tenant_id: Option<String>,
+    /// Only what happened at this moment or later, RFC 3339
+    #[arg(long, value_name = "MOMENT", value_parser = crate::value::moment)]
+    pub(crate) occurred_from: Option<String>,
+    /// Only what happened before this moment, RFC 3339
+    #[arg(long, value_name = "MOMENT", value_parser = crate::value::moment)]
+    pub(crate) occurred_to: Option<String>,
     /// Behind this position (an event's `position`, or `end`: only what comes from now on). Without it from the beginning; of a named
     /// subscription that is there already, from where it stands
     #[arg(long, value_name = "POSITION", visible_alias = "from")]

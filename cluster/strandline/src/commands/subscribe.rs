@@ -83,12 +83,14 @@ impl Following<'_> {
     }
 
     fn filters(&self) -> Vec<(&'static str, &str)> {
-        let Subscribe { stream_type, stream_id, event_type, tenant_id, .. } = self.options;
+        let Subscribe { stream_type, stream_id, event_type, tenant_id, occurred_from, occurred_to, .. } = self.options;
         let all = [
             ("stream_type", stream_type),
             ("stream_id", stream_id),
             ("event_type", event_type),
             ("tenant_id", tenant_id),
+            ("occurred_from", occurred_from),
+            ("occurred_to", occurred_to),
         ];
         all.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?))).collect()
     }
