@@ -11,9 +11,9 @@ use actix_web::http::StatusCode;
 use futures_util::future::join_all;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use strandline_engine::compact::Trigger;
+use strandline_engine::compact::{Phase, Trigger};
 use strandline_event::Micros;
-use strandline_workers::{Job, NodeError};
+use strandline_workers::{Job, JobEnd, NodeError};
 
 /// GET /admin/v1/stores/{store}/compaction
 pub(crate) async fn status(call: Call) -> ApiResult<HttpResponse> {
@@ -71,7 +71,7 @@ fn job_json(job: &Job) -> Value {
     let end = job.end();
     // a run of several jobs begins to count anew with each: what it moved in all stands in its end
     let (done, total) = match &end {
-        Some(end) if end.error.is_none() && !end.cancelled => (end.rows, end.rows),
+        Some(end) if end.is_well() => (end.rows, end.rows),
         _ => (job.progress.rows_done(), job.progress.rows_total()),
     };
     let mut row = json!({
@@ -82,7 +82,7 @@ fn job_json(job: &Job) -> Value {
         "partition": job.partition().map(|partition| values(&partition.values)),
         "trigger": trigger,
         "started_at": job.asked_at.to_string(),
-        "phase": job.progress.phase().name(),
+        "phase": end.as_ref().map_or_else(|| job.progress.phase().name(), how),
         "rows_done": done,
         "rows_total": total,
     });
@@ -101,8 +101,18 @@ fn job_json(job: &Job) -> Value {
         row["files"] = json!(end.files);
         row["error"] = json!(end.error);
         row["cancelled"] = json!(end.cancelled);
+        row["ended_in"] = json!(end.ended_in.map(Phase::name));
     }
     row
+}
+
+/// How a job ended, in the place of the phase that it is in.
+const fn how(end: &JobEnd) -> &'static str {
+    match (end.error.is_some(), end.cancelled) {
+        (true, _) => "failed",
+        (false, true) => "cancelled",
+        (false, false) => "done",
+    }
 }
 
 /// About how long a job still counts rows in its present step, by the rate of this step so far: what it did before, and the time for which

@@ -279,6 +279,10 @@ fn a_running_job_tells_how_far_it_is_and_ends_where_somebody_cancels_it() {
         std::thread::yield_now();
     };
     assert_eq!((&ended["jobs"][0]["id"], &ended["jobs"][0]["cancelled"]), (&job["id"], &json!(true)), "{ended}");
+    let cancelled = &ended["jobs"][0];
+    assert_eq!((&cancelled["phase"], &cancelled["error"]), (&json!("cancelled"), &json!(null)), "{cancelled}");
+    assert!(["selecting", "sorting", "writing"].contains(&cancelled["ended_in"].as_str().unwrap()), "{cancelled}");
+    assert_eq!((&cancelled["rows"], &cancelled["inputs"]), (&json!(0), &json!(0)), "{cancelled}");
     assert_eq!(ended["stream_types"][0]["events_waiting"], 30_000, "nothing of it was committed: {ended}");
     assert_eq!(server.get("admin:files").ok(200)["files"], json!([]));
 }

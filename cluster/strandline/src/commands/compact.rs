@@ -29,11 +29,22 @@ pub(crate) fn run(options: &Compact) -> Result<(), Failure> {
         return out::line("nothing to compact");
     }
     out::report(&out::json_table(&jobs, JOB_COLUMNS))?;
-    match jobs.iter().filter(|job| job["error"].is_string()).count() {
+    verdict(&jobs)
+}
+
+/// A job that failed is the server's failure; one that somebody cancelled is an answer.
+fn verdict(jobs: &[Value]) -> Result<(), Failure> {
+    let count = |is_one: fn(&Value) -> bool| jobs.iter().filter(|job| is_one(job)).count();
+    let (failed, of) = (count(|job| job["error"].is_string()), jobs.len());
+    if failed > 0 {
+        let text = format!("{failed} of {of} jobs failed; what they did not move or merge stays where it was");
+        return Err(Failure::Server(text));
+    }
+    match count(|job| job["cancelled"] == true) {
         0 => Ok(()),
-        failed => Err(Failure::Server(format!(
-            "{failed} of {} jobs failed; what they did not move or merge stays where it was",
-            jobs.len()
+        cancelled => Err(Failure::No(format!(
+            "{cancelled} of {of} jobs were cancelled by somebody; what they did not move or merge stays where it was: run \
+             `strandline compact` again"
         ))),
     }
 }
@@ -44,6 +55,7 @@ pub(crate) const JOB_COLUMNS: &[&str] = &[
     "stream_type",
     "partition",
     "trigger",
+    "phase",
     "ended_at",
     "rows",
     "inputs",
@@ -75,4 +87,20 @@ pub(crate) fn switch(on: &OnStore, action: &str) -> Result<(), Failure> {
     let client = Client::new(on)?;
     client.post_empty(&client.admin_path(&["compaction", action])?)?;
     out::line(&format!("compaction of {}: {action}d", client.store()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_cancelled_job_is_an_answer_and_a_failed_one_a_failure() {
+        let done = json!({ "error": null, "cancelled": false });
+        let cancelled = json!({ "error": null, "cancelled": true });
+        let failed = json!({ "error": "the disk is full", "cancelled": false });
+        assert_eq!(verdict(&[done.clone()]), Ok(()));
+        assert!(matches!(verdict(&[done, cancelled.clone()]), Err(Failure::No(text)) if text.starts_with("1 of 2")));
+        assert!(matches!(verdict(&[cancelled, failed]), Err(Failure::Server(_))));
+    }
 }

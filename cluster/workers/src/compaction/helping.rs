@@ -227,7 +227,8 @@ async fn work(
         }
         Err(error) => {
             let (why, cancelled) = (error.to_string(), job.progress.is_cancelled());
-            let end = JobEnd { ended_at: clock::now(), error: Some(why.clone()), cancelled, ..JobEnd::default() };
+            let told = (!cancelled).then(|| why.clone());
+            let end = JobEnd { ended_at: clock::now(), error: told, cancelled, ..JobEnd::default() };
             (HelpAnswer::Failed { why }, end)
         }
     };

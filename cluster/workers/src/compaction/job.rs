@@ -3,11 +3,12 @@
 //! One writer (the supervisor and the runs that it started); readers take a copy.
 
 use crate::clock;
+use crate::error::NodeError;
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use strandline_engine::compact::{Partition, Progress, Trigger};
+use strandline_engine::compact::{CompactError, Partition, Phase, Progress, Trigger};
 use strandline_event::{LogKey, Micros};
 use tokio::sync::watch;
 
@@ -31,10 +32,30 @@ pub struct JobEnd {
     pub rows: u64,
     /// Data files that it wrote.
     pub files: u64,
-    /// Why it failed; what it had committed before stays.
+    /// Why it failed; what it had committed before stays. That somebody ended it is no failure.
     pub error: Option<String>,
     /// Whether somebody ended it.
     pub cancelled: bool,
+    /// The phase that it was in when it failed or was ended; `None`: it came to its end.
+    pub ended_in: Option<Phase>,
+}
+
+impl JobEnd {
+    /// Keeps why it ended early.
+    pub(crate) fn ended_by(&mut self, error: &NodeError) {
+        let is_wish = matches!(error, NodeError::Compact(error) if matches!(**error, CompactError::Cancelled));
+        self.error = (!is_wish).then(|| error.to_string());
+    }
+
+    /// Whether it came to its end.
+    #[must_use]
+    pub const fn is_well(&self) -> bool {
+        self.error.is_none() && !self.cancelled
+    }
+
+    const fn found_nothing(&self) -> bool {
+        self.rows == 0 && self.is_well()
+    }
 }
 
 /// What a job does.
@@ -142,6 +163,10 @@ impl Job {
         }
     }
 
+    fn found_nothing(&self) -> bool {
+        self.end.borrow().as_ref().is_some_and(JobEnd::found_nothing)
+    }
+
     fn finish(&self, end: JobEnd) {
         self.end.send_replace(Some(end));
     }
@@ -181,6 +206,20 @@ struct Lists {
     stopping: bool,
     /// Partitions whose last merge failed, and when.
     resting: HashMap<Partition, Micros>,
+}
+
+impl Lists {
+    /// Those that found nothing give way first.
+    fn remember(&mut self, job: &Arc<Job>, found_nothing: bool) {
+        if found_nothing {
+            self.ended.retain(|other| other.log != job.log || !other.found_nothing());
+        }
+        self.ended.push_front(Arc::clone(job));
+        if self.ended.len() > REMEMBERED {
+            let oldest_empty = self.ended.iter().rposition(|ended| ended.found_nothing());
+            drop(self.ended.remove(oldest_empty.unwrap_or(REMEMBERED)));
+        }
+    }
 }
 
 /// What compaction does in one store.
@@ -286,23 +325,24 @@ impl JobBook {
         self.lists.lock().running.iter().any(|job| job.is_run_over(log))
     }
 
-    /// Whether the log's last job failed after `since`: the size alone does not start another one at once.
+    /// Whether the log's last job failed, or was ended by somebody, after `since`: the size alone does not start another one at once.
     pub(crate) fn has_failed_since(&self, log: &LogKey, since: Micros) -> bool {
         let lists = self.lists.lock();
         let last = lists.ended.iter().find(|job| job.is_run_over(log)).and_then(|job| job.end());
-        last.is_some_and(|end| end.error.is_some() && end.ended_at > since)
+        last.is_some_and(|end| !end.is_well() && end.ended_at > since)
     }
 
-    /// A run that found nothing to do is told to who waits and leaves no line in the book.
-    pub(crate) fn finish(&self, job: &Arc<Job>, end: JobEnd) {
+    /// A run that found nothing to do is told to who waits and leaves no line in the book, but the last one of each log that
+    /// somebody asked for: they may look for it.
+    pub(crate) fn finish(&self, job: &Arc<Job>, mut end: JobEnd) {
+        end.ended_in = (!end.is_well()).then(|| job.progress.phase());
         job.progress.end();
-        let did_nothing = end.rows == 0 && end.error.is_none() && !end.cancelled;
+        let found_nothing = end.found_nothing();
         let mut lists = self.lists.lock();
         lists.running.retain(|running| !Arc::ptr_eq(running, job));
         lists.last_run = Some(end.ended_at);
-        if !did_nothing || job.trigger == Trigger::Hand && job.kind == JobKind::Compact {
-            lists.ended.push_front(Arc::clone(job));
-            lists.ended.truncate(REMEMBERED);
+        if !found_nothing || job.trigger == Trigger::Hand && job.kind == JobKind::Compact {
+            lists.remember(job, found_nothing);
         }
         // who looks sees it among the ended ones with its end, and who waited for its end sees it there
         job.finish(end);
@@ -317,14 +357,49 @@ mod tests {
     fn the_book_remembers_a_hundred_jobs() {
         let book = JobBook::default();
         let key = LogKey::single("Call");
-        for rows in 0..150 {
+        for rows in 1..=150 {
             let job = Job::new(key.clone(), Trigger::Tick);
             assert!(book.start(&job) && book.is_busy(&key));
             book.finish(&job, JobEnd { rows, ..JobEnd::default() });
         }
         let ended = book.ended();
-        assert_eq!((ended.len(), ended[0].end().map(|e| e.rows)), (100, Some(149)));
+        assert_eq!((ended.len(), ended[0].end().map(|e| e.rows)), (100, Some(150)));
         assert!(!book.is_busy(&key) && book.running().is_empty());
+    }
+
+    #[test]
+    fn runs_that_found_nothing_are_one_line_a_log_and_give_way() {
+        let book = JobBook::default();
+        let run = |name: &str, rows: u64| {
+            let job = Job::new(LogKey::single(name), Trigger::Hand);
+            assert!(book.start(&job));
+            book.finish(&job, JobEnd { rows, ..JobEnd::default() });
+            job.id
+        };
+        let (moved, _) = (run("Call", 5), run("Call", 0));
+        let (last, other) = (run("Call", 0), run("Bill", 0));
+        assert_eq!(book.ended().iter().map(|job| job.id).collect::<Vec<_>>(), [other, last, moved]);
+        for rows in 1..REMEMBERED as u64 {
+            run("Call", rows);
+        }
+        let kept = book.ended();
+        assert_eq!((kept.len(), kept.last().map(|job| job.id)), (REMEMBERED, Some(moved)), "what did something stays");
+    }
+
+    #[test]
+    fn a_job_that_somebody_ended_says_where_it_was() {
+        let book = JobBook::default();
+        let job = Job::new(LogKey::single("Call"), Trigger::Size);
+        assert!(book.start(&job));
+        job.progress.done_elsewhere(Phase::Writing, 3, 10);
+        job.progress.cancel();
+        let mut end = JobEnd { cancelled: true, ended_at: Micros(5), ..JobEnd::default() };
+        end.ended_by(&CompactError::Cancelled.into());
+        book.finish(&job, end);
+        let end = job.end().unwrap();
+        assert_eq!((end.error, end.ended_in), (None, Some(Phase::Writing)));
+        assert_eq!((job.progress.rows_done(), job.progress.rows_total()), (3, 10));
+        assert!(book.has_failed_since(&job.log, Micros(4)), "the size does not begin it again at once");
     }
 
     #[test]

@@ -113,7 +113,7 @@ async fn one(
             tracing::error!(store = parts.store.name(), job = %job.subject(), "a merge failed: {error}");
             parts.book.rest(&job, end.ended_at);
         }
-        end.error = Some(error.to_string());
+        end.ended_by(&error);
     }
     parts.book.finish(&job, end);
     Some(job)

@@ -58,7 +58,7 @@ pub(crate) async fn run(parts: RunParts, job: Arc<Job>, book: Arc<JobBook>) {
             if !end.cancelled {
                 tracing::error!(store = parts.store.name(), log = %job.log, "compaction failed: {error}");
             }
-            end.error = Some(error.to_string());
+            end.ended_by(&error);
         }
     }
     book.finish(&job, end);

@@ -201,7 +201,7 @@ impl CompactionSupervisor {
         let (running, book) = (Arc::clone(&job), Arc::clone(&supervised.book));
         let whole = async move {
             run(parts, Arc::clone(&running), book).await;
-            let well = running.end().is_some_and(|end| end.error.is_none() && !end.cancelled);
+            let well = running.end().is_some_and(|end| end.is_well());
             if trigger == Trigger::Hand && well {
                 following.ended(merge::round(merges, Some(Arc::clone(&running.log.stream_type)), trigger).await);
             }

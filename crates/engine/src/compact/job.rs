@@ -94,8 +94,9 @@ fn committing(
     let outcome = work(&job);
     if let Ok(done) = &outcome {
         shared.view().unmap_through(done.through);
+        // one that ends early says how far it was
+        progress.enter(Phase::Done);
     }
-    progress.enter(Phase::Done);
     steps.entered(Phase::Done);
     outcome
 }

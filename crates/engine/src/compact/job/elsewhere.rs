@@ -69,8 +69,8 @@ pub fn write_for_another(
     let written = Job { durable, layout, rules, view, plan, job_id, now, for_another: true, progress, steps }.files();
     if let Ok(report) = &written {
         shared.view().unmap_through(report.through);
+        progress.enter(Phase::Done);
     }
-    progress.enter(Phase::Done);
     steps.entered(Phase::Done);
     written
 }

@@ -47,8 +47,16 @@ pub fn run_merge(
     steps: &dyn Steps,
 ) -> Result<MergeOutcome, CompactError> {
     let outcome = run(store, plan, job_id, now, progress, steps);
-    enter(Phase::Done, progress, steps);
+    over(outcome.is_ok(), progress, steps);
     outcome
+}
+
+/// It has ended; one that ends early says how far it was.
+fn over(is_well: bool, progress: &Progress, steps: &dyn Steps) {
+    if is_well {
+        progress.enter(Phase::Done);
+    }
+    steps.entered(Phase::Done);
 }
 
 fn enter(phase: Phase, progress: &Progress, steps: &dyn Steps) {
@@ -89,7 +97,7 @@ pub fn commit_merged(
 ) -> Result<MergeOutcome, CompactError> {
     let merged = store.durable().take_merged(job_id, &plan.inputs, report)?;
     let outcome = commit(store, plan, merged, (job_id, now), progress, &NoSteps);
-    progress.enter(Phase::Done);
+    over(outcome.is_ok(), progress, &NoSteps);
     outcome
 }
 
@@ -108,7 +116,7 @@ pub fn merge_for_another(
         return Err(CompactError::Cancelled);
     }
     let done = store.durable().merge_for_another(order, &mut |so_far| told(so_far, progress, steps));
-    enter(Phase::Done, progress, steps);
+    over(done.is_ok(), progress, steps);
     done.map_err(|error| match error {
         HelpError::Merge(error) => failed(error),
         other => CompactError::Help(other),
