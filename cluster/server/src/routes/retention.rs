@@ -102,6 +102,8 @@ pub(crate) async fn restore(call: Call) -> ApiResult<HttpResponse> {
         bytes => body::object(bytes, "send nothing or {\"partition\": ...}")?,
     };
     let partition = wish.partition.as_ref().map_or(Ok(Vec::new()), partition)?;
+    let config = served.store.config();
+    are_columns(&partition, &config.partition.by.iter().map(ToString::to_string).collect::<Vec<_>>())?;
     let run = served.store.restore(partition).await.map_err(|e| failure::answer(&e, served.names()))?;
     Ok(answer::ok(&run_json(&run)))
 }
@@ -119,6 +121,18 @@ fn partition(value: &Value) -> ApiResult<Vec<(String, Option<String>)>> {
         _ => None,
     };
     pairs.ok_or_else(wrong)
+}
+
+/// A column that the store does not partition by has no files, ever: whoever names it means another one.
+fn are_columns(partition: &[(String, Option<String>)], columns: &[String]) -> ApiResult<()> {
+    let Some((strange, _)) = partition.iter().find(|(column, _)| !columns.contains(column)) else { return Ok(()) };
+    let shown: String = strange.chars().take(64).collect();
+    let known = match columns {
+        [] => "its files stand in no partitions: send nothing, and everything under a tombstone comes back".to_owned(),
+        columns => format!("its files are partitioned by {}", columns.join(", ")),
+    };
+    Err(ApiError::bad_request(format!("`{shown}` is no partition column of the store: {known}"))
+        .with("columns", columns))
 }
 
 fn value_of(column: &str, value: &Value) -> Option<(String, Option<String>)> {

@@ -50,6 +50,10 @@ fn old_events_go_and_come_back() {
 
     server.post("admin:retention/restore", "{\"partition\": 7}").error(400, "bad_request");
     server.post("admin:restore", "{\"partitions\": {}}").error(400, "bad_request");
+    for strange in ["\"day=2001-02-04\"", "{\"dt\": \"2001-02-04\", \"tenant_id\": \"a\"}"] {
+        let refused = server.post("admin:restore", &format!("{{\"partition\": {strange}}}")).error(400, "bad_request");
+        assert_eq!(refused["details"]["columns"], json!(["dt"]), "{refused}");
+    }
     let none = server.post("admin:restore", "{\"partition\": \"dt=1999-01-01\"}").ok(200);
     assert_eq!(none["files"], 0);
     let one = server.post("admin:restore", "{\"partition\": \"dt=2001-02-04\"}").ok(200);
