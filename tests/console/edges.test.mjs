@@ -188,6 +188,10 @@ test("the buttons ask first, and a keyboard is enough", async () => {
   await press("Run now", "Tab", "Enter");
   await page.getByText(/job asked for/).waitFor();
   await page.locator("tbody .ending.compacted").first().waitFor();
+  await append(node, "odd", [{ stream_type: "Call", stream_id: "b", event_type: "Ticked", body: {} }]);
+  await page.getByRole("button", { name: "Show the plan" }).click();
+  const plan = page.getByRole("group", { name: "What a run would do now" });
+  await plan.getByText("merge, where the job writes beside it").first().waitFor();
   await close();
 });
 

@@ -285,6 +285,8 @@ pub struct Plans {
     pub jobs: Vec<Plan>,
     /// The first merge of each partition. What the jobs write may make more of them.
     pub merges: Vec<MergePlan>,
+    /// Those that follow where a job writes into their partition, with the files that are there now.
+    pub following: Vec<MergePlan>,
 }
 
 // ---- to the compaction supervisor ----

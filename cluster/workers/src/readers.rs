@@ -266,7 +266,8 @@ impl ReadRequest for PlanJobs {
             jobs.extend(compact::plan(&self.store, &log.key)?);
         }
         let merges = compact::plan_merges(&self.store, None, Trigger::Hand, clock::now())?;
-        Ok(Plans { jobs, merges })
+        let following = compact::plan_following(&self.store, &jobs, &merges)?;
+        Ok(Plans { jobs, merges, following })
     }
 }
 

@@ -9,14 +9,15 @@
  * @typedef {{ id: string, kind: "compact" | "merge", stream_type: string, bucket: number,
  *   partition: Record<string, string | null> | null, trigger: string, started_at: string, phase: string, rows_done: number,
  *   rows_total: number, eta_s?: number | null, ended_at?: string, duration_ms?: number, inputs?: number, input_bytes?: number, output_bytes?: number,
- *   rows?: number, files?: number, error?: string | null, cancelled?: boolean }} Job
+ *   rows?: number, files?: number, error?: string | null, cancelled?: boolean,
+ *   ended_in?: string | null }} Job
  * @typedef {{ enabled: boolean, schedule: string, trigger: string[], next_tick: string | null, paused: boolean,
  *   share_percent: number, last_run: string | null, stream_types: Waiting[], running: Job[], jobs: Job[] }} Compaction
  * @typedef {{ stream_type: string, bucket: number, from_exclusive: number, through: number, segments: number, bytes: number,
  *   events: number }} PlannedJob
  * @typedef {{ stream_type: string, bucket: number, partition: Record<string, string | null>, files: string[], bytes: number,
  *   events: number }} PlannedMerge
- * @typedef {{ jobs: PlannedJob[], merges: PlannedMerge[] }} Plan
+ * @typedef {{ jobs: PlannedJob[], merges: PlannedMerge[], following: PlannedMerge[] }} Plan
  *
  * @typedef {{ path: string, stream_type: string, partition: Record<string, string | null>, rows: number, row_groups: number,
  *   bytes: number, min: Record<string, unknown>, max: Record<string, unknown> }} DataFile

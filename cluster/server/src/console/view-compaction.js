@@ -122,8 +122,9 @@ function historyTable() {
 
 /** @param {Job} job */
 function ending(job) {
-  const how = outcome(job);
-  return h("span", { class: `ending ${how}` }, how, job.error ? h("span", { class: "why" }, job.error) : null);
+  const [how, where] = [outcome(job), job.ended_in ? `while ${job.ended_in}` : null];
+  const why = job.error ?? where;
+  return h("span", { class: `ending ${how}` }, how, why ? h("span", { class: "why" }, why) : null);
 }
 
 /** @type {import("./types.js").ViewKind} */
@@ -240,6 +241,22 @@ async function act(context, action, told, refresh) {
 }
 
 /**
+ * A row of the plan. The merges that follow are known by the files that are there now.
+ *
+ * @param {string} what
+ * @returns {(merge: import("./types.js").PlannedMerge) => { what: string, type: string, of: string, events: number, bytes: number }}
+ */
+function planned(what) {
+  return (merge) => ({
+    what,
+    type: merge.stream_type,
+    of: `${things(merge.files.length, "file")} of ${partition(merge.partition)}`,
+    events: merge.events,
+    bytes: merge.bytes,
+  });
+}
+
+/**
  * @param {Context} context
  * @param {HTMLElement} place
  */
@@ -254,13 +271,8 @@ async function showPlan(context, place) {
         events: job.events,
         bytes: job.bytes,
       })),
-      ...plan.merges.map((merge) => ({
-        what: "merge",
-        type: merge.stream_type,
-        of: `${things(merge.files.length, "file")} of ${partition(merge.partition)}`,
-        events: merge.events,
-        bytes: merge.bytes,
-      })),
+      ...plan.merges.map(planned("merge")),
+      ...plan.following.map(planned("merge, where the job writes beside it")),
     ];
     const table = new Table(
       "What a run would do now",

@@ -11,7 +11,7 @@ use actix_web::http::StatusCode;
 use futures_util::future::join_all;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use strandline_engine::compact::{Phase, Trigger};
+use strandline_engine::compact::{MergePlan, Phase, Trigger};
 use strandline_event::Micros;
 use strandline_workers::{Job, JobEnd, NodeError};
 
@@ -208,21 +208,21 @@ pub(crate) async fn plan(call: Call) -> ApiResult<HttpResponse> {
             })
         })
         .collect();
-    let merges: Vec<Value> = plans
-        .merges
-        .iter()
-        .map(|plan| {
-            json!({
-                "stream_type": &*plan.partition.log.stream_type,
-                "bucket": plan.partition.log.bucket,
-                "partition": values(&plan.partition.values),
-                "files": plan.inputs.iter().map(|file| &file.path).collect::<Vec<_>>(),
-                "bytes": plan.bytes(),
-                "events": plan.events(),
-            })
+    Ok(answer::ok(&json!({ "jobs": jobs, "merges": merges(&plans.merges), "following": merges(&plans.following) })))
+}
+
+fn merges(plans: &[MergePlan]) -> Vec<Value> {
+    let row = |plan: &MergePlan| {
+        json!({
+            "stream_type": &*plan.partition.log.stream_type,
+            "bucket": plan.partition.log.bucket,
+            "partition": values(&plan.partition.values),
+            "files": plan.inputs.iter().map(|file| &file.path).collect::<Vec<_>>(),
+            "bytes": plan.bytes(),
+            "events": plan.events(),
         })
-        .collect();
-    Ok(answer::ok(&json!({ "jobs": jobs, "merges": merges })))
+    };
+    plans.iter().map(row).collect()
 }
 
 #[cfg(test)]

@@ -337,7 +337,14 @@ fn merges_are_planned_run_and_listed() {
     server.append("c", event).ok(201);
     server.post("admin:compaction/run?wait=true", "").ok(200);
     server.append("c", event).ok(201);
+    let plan = server.get("admin:compaction/plan").ok(200);
+    assert_eq!((plan["jobs"].as_array().map(Vec::len), &plan["merges"]), (Some(1), &json!([])), "{plan}");
+    let following = &plan["following"];
+    assert_eq!((following.as_array().map(Vec::len), &following[0]["stream_type"]), (Some(1), &json!("Call")), "{plan}");
+    assert_eq!(following[0]["partition"], json!({ "tenant_id": "a" }), "{plan}");
+    assert_eq!(following[0]["files"].as_array().map(Vec::len), Some(1), "the job writes the other one: {plan}");
     let run = server.post("admin:compaction/run?wait=true", "").ok(200);
+    assert_eq!(run["ended"][0]["input_bytes"], plan["jobs"][0]["bytes"], "both are of the log: {run}");
     let (ended, merge) = (run["ended"].as_array().unwrap(), &run["ended"][1]);
     assert_eq!((ended.len(), &ended[0]["kind"], &ended[0]["partition"]), (2, &json!("compact"), &json!(null)));
     assert_eq!((&merge["kind"], &merge["partition"]), (&json!("merge"), &json!({ "tenant_id": "a" })));
@@ -345,7 +352,7 @@ fn merges_are_planned_run_and_listed() {
     let status = server.get("admin:compaction").ok(200);
     assert_eq!(status["jobs"][0]["id"], merge["id"]);
     assert_eq!(server.get("admin:files").ok(200)["files"].as_array().unwrap().len(), 1);
-    assert!(server.get("admin:compaction/plan").ok(200)["merges"].as_array().unwrap().is_empty());
+    assert_eq!(server.get("admin:compaction/plan").ok(200), json!({ "jobs": [], "merges": [], "following": [] }));
     let manifest = server.get("admin:manifest").ok(200);
     assert_eq!(manifest["replaced"]["files"], 2, "{manifest}");
     let metrics = server.get("/metrics").text();

@@ -24,7 +24,7 @@ pub struct JobEnd {
     pub ended_at: Micros,
     /// Segments of the log that it read of (one at which a long run was cut counts twice), or data files that it replaced.
     pub inputs: u64,
-    /// Bytes of the log, or of the data files, that it read.
+    /// Bytes of the log (frames and the rest of their blocks), or of the data files, that it read: what a plan says before.
     pub input_bytes: u64,
     /// Bytes of data files that it wrote.
     pub output_bytes: u64,

@@ -9,7 +9,7 @@ pub use elsewhere::{commit_window, write_for_another};
 
 use super::error::CompactError;
 use super::output::Output;
-use super::plan::{JobLimits, Plan, segments_within};
+use super::plan::{JobLimits, Plan, bytes_within, segments_within};
 use super::progress::{Phase, Progress};
 use super::steps::{NoSteps, Step, Steps};
 use crate::append::Rules;
@@ -38,7 +38,7 @@ pub struct JobOutcome {
     pub rows: u64,
     /// Segments of the log that it read of.
     pub segments: u64,
-    /// Bytes of batches that it read.
+    /// Bytes of the log that it read, as its plan counts them.
     pub input_bytes: u64,
     /// Bytes of data files that it wrote.
     pub output_bytes: u64,
@@ -285,7 +285,9 @@ impl<'a> Job<'a> {
         let output_bytes = files.iter().map(|f| f.bytes).sum();
         let written = files.len() as u64;
         // before the commit: behind it the log may be trimmed
-        let segments = segments_within(&self.view, self.plan.from_exclusive, selected.through);
+        let (from_exclusive, through) = (self.plan.from_exclusive, selected.through);
+        let segments = segments_within(&self.view, from_exclusive, through);
+        let input_bytes = bytes_within(&self.view, from_exclusive, through);
         let commit = self.output(selected.through).commit(records, files);
         match self.durable.commit(&commit) {
             Ok(snapshot) => Ok(JobOutcome {
@@ -293,7 +295,7 @@ impl<'a> Job<'a> {
                 through: selected.through,
                 rows: selected.rows,
                 segments,
-                input_bytes: selected.bytes,
+                input_bytes,
                 output_bytes,
                 files: written,
                 more: selected.through < self.plan.through,

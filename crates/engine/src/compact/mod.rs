@@ -30,7 +30,8 @@ pub use error::CompactError;
 pub(crate) use job::rescue;
 pub use job::{JobOutcome, commit_window, run_job, write_for_another};
 pub use merge::{
-    MergeOutcome, MergePlan, Partition, commit_merged, merge_for_another, plan_merge, plan_merges, run_merge,
+    MergeOutcome, MergePlan, Partition, commit_merged, merge_for_another, plan_following, plan_merge, plan_merges,
+    run_merge,
 };
 pub use pace::{Pacer, Share};
 pub use plan::{JobLimits, Plan, TrimRule, due, plan, trim_rule};

@@ -36,7 +36,7 @@ pub struct Plan {
     pub through: LogIndex,
     /// Segments that the range touches.
     pub segments: u64,
-    /// Bytes of the log in the range.
+    /// Bytes of the log in the range: its frames, and the rest of the blocks that they stand in.
     pub bytes: u64,
     /// Events in the range.
     pub events: u64,
@@ -101,7 +101,7 @@ pub fn plan(store: &Store, key: &LogKey) -> Result<Option<Plan>, CompactError> {
         from_exclusive: watermark,
         through,
         segments: segments_above(&view, watermark),
-        bytes: bytes_above(&view, watermark),
+        bytes: bytes_within(&view, watermark, through),
         events,
         limits: JobLimits::default(),
     }))
@@ -134,16 +134,27 @@ pub(super) fn segments_within(view: &LogView, from_exclusive: LogIndex, through:
 
 /// Bytes of the log above the watermark, exact to the frame where that can be read.
 pub(crate) fn bytes_above(view: &Arc<LogView>, watermark: LogIndex) -> u64 {
+    bytes_within(view, watermark, LogIndex(u64::MAX))
+}
+
+/// Bytes of the log in the range (from_exclusive, through], exact to the frame where that can be read: what a plan says of a job, and a job of
+/// itself.
+pub(super) fn bytes_within(view: &Arc<LogView>, from_exclusive: LogIndex, through: LogIndex) -> u64 {
     let mut bytes = 0;
     for segment in view.segments() {
-        if segment.last_index.is_none_or(|last| last <= watermark) {
+        let Some(last) = segment.last_index.filter(|last| *last > from_exclusive) else { continue };
+        if segment.first_index > through {
             continue;
         }
-        let durable_part = match segment.first_index > watermark {
+        let begin = match segment.first_index > from_exclusive {
             true => 0,
-            false => frames::offset_of(view, watermark.next()).unwrap_or(0),
+            false => frames::offset_of(view, from_exclusive.next()).unwrap_or(0),
         };
-        bytes += segment.bytes.saturating_sub(durable_part);
+        let end = match last <= through {
+            true => segment.bytes,
+            false => frames::offset_of(view, through.next()).unwrap_or(segment.bytes),
+        };
+        bytes += end.saturating_sub(begin);
     }
     bytes
 }

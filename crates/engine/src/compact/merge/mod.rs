@@ -17,4 +17,4 @@ mod plan;
 mod policy;
 
 pub use job::{MergeOutcome, commit_merged, merge_for_another, run_merge};
-pub use plan::{MergePlan, Partition, plan_merge, plan_merges};
+pub use plan::{MergePlan, Partition, plan_following, plan_merge, plan_merges};

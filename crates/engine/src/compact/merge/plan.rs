@@ -1,7 +1,8 @@
 //! What merges would do, before they do it: also the answer of a dry run.
 
-use super::policy::{MergeRules, choose};
+use super::policy::{MergeRules, choose, small_files};
 use crate::compact::error::CompactError;
+use crate::compact::plan::Plan;
 use crate::compact::policy::Trigger;
 use crate::store::Store;
 use std::collections::{BTreeMap, HashSet};
@@ -81,13 +82,41 @@ pub fn plan_merges(
 ) -> Result<Vec<MergePlan>, CompactError> {
     let rules = rules(store)?;
     let snapshot = store.durable().pin();
-    let mut partitions: BTreeMap<Partition, Vec<Arc<FileEntry>>> = BTreeMap::new();
-    for file in snapshot.files().iter().filter(|file| stream_type.is_none_or(|name| *name == file.stream_type)) {
-        partitions.entry(partition_of(file)).or_default().push(Arc::clone(file));
-    }
+    let partitions = partitions(&snapshot, |file| stream_type.is_none_or(|name| *name == file.stream_type));
     let dirty = store.files_to_rewrite(&snapshot, stream_type)?;
     let due = |(partition, files)| plan_of(store, &rules, (&snapshot, &dirty), partition, files, trigger, now);
     Ok(partitions.into_iter().filter_map(due).collect())
+}
+
+/// Merges of a run by hand that its jobs may bring about, with the files that are there now: of each partition of their logs that holds one small file
+/// and has no merge yet. A job that writes another small file beside it makes it one; which partitions the events of a log fall
+/// into nobody knows before they are read.
+///
+/// # Errors
+/// `Disabled`.
+pub fn plan_following(store: &Store, jobs: &[Plan], merges: &[MergePlan]) -> Result<Vec<MergePlan>, CompactError> {
+    let rules = rules(store)?;
+    let snapshot = store.durable().pin();
+    let logs: HashSet<(&str, u32)> = jobs.iter().map(|job| (&*job.log.stream_type, job.log.bucket)).collect();
+    let planned: HashSet<&Partition> = merges.iter().map(|merge| &merge.partition).collect();
+    let mut partitions = partitions(&snapshot, |file| logs.contains(&(file.stream_type.as_str(), file.bucket)));
+    partitions.retain(|partition, _| !planned.contains(partition));
+    let following = |(partition, mut files): (Partition, Vec<Arc<FileEntry>>)| {
+        store.left_alone().take_out_of(&mut files);
+        let inputs = small_files(&files, &rules);
+        let enough_bytes = rules.enough_bytes(inputs.iter().map(|file| file.bytes).sum());
+        let plan = MergePlan { partition, snapshot: Arc::clone(&snapshot), inputs, enough_bytes };
+        (!plan.inputs.is_empty()).then_some(plan)
+    };
+    Ok(partitions.into_iter().filter_map(following).collect())
+}
+
+fn partitions(snapshot: &Snapshot, wanted: impl Fn(&FileEntry) -> bool) -> BTreeMap<Partition, Vec<Arc<FileEntry>>> {
+    let mut partitions: BTreeMap<Partition, Vec<Arc<FileEntry>>> = BTreeMap::new();
+    for file in snapshot.files().iter().filter(|file| wanted(file)) {
+        partitions.entry(partition_of(file)).or_default().push(Arc::clone(file));
+    }
+    partitions
 }
 
 /// The next merge of one partition; `None`: it is not due.

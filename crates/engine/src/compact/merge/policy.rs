@@ -64,7 +64,7 @@ impl MergeRules {
 }
 
 /// The files of a partition that are not full, in the order in which their events came.
-fn small_files(files: &[Arc<FileEntry>], rules: &MergeRules) -> Vec<Arc<FileEntry>> {
+pub(super) fn small_files(files: &[Arc<FileEntry>], rules: &MergeRules) -> Vec<Arc<FileEntry>> {
     // where a key was raised since, a larger one may be possible
     let ended = |file: &FileEntry| {
         file.full.is_some_and(|full| full.target_bytes >= rules.target_bytes && full.max_bytes >= rules.max_bytes)
