@@ -1,15 +1,19 @@
 //! What goes on on a terminal, where a person watches until it is enough.
 
-use crate::harness::{Store, program, run_command};
+use crate::harness::{Server, Store, program, run_command};
 use crate::oracles::python;
 use serde_json::json;
 use std::process::Command;
 
-/// Runs a command on a terminal until it has cleared the screen twice, then presses Ctrl-C; prints what was shown.
+/// Runs a command on a terminal (of so many lines and columns, where SIZE says them) until it has cleared the screen twice, then presses
+/// Ctrl-C; prints what was shown.
 const TWO_SCREENS: &str = r"
-import os, pty, signal, sys
+import fcntl, os, pty, signal, struct, sys, termios
 pid, fd = pty.fork()
 if pid == 0:
+    size = os.environ.get('SIZE')
+    if size:
+        fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack('HHHH', *map(int, size.split()), 0, 0))
     # what runs in the background of a shell ignores it, and hands that on
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.execv(sys.argv[1], sys.argv[1:])
@@ -26,16 +30,44 @@ fn status_is_a_table_that_lives_until_ctrl_c() {
     let store = Store::new(&[]);
     let server = store.start();
     server.http().post("streams/Meter/s", &json!({ "events": [{ "event_type": "E" }] })).expect(201);
+    let shown = watched(&server, &[("NO_COLOR", "1")]);
+    assert!(shown.starts_with("store test at http://") && shown.contains(", seen at 20"), "{shown:?}");
+    for told in ["inmemory", "durable", "Meter", "schedule"] {
+        assert!(shown.contains(told), "{told} is not in {shown}");
+    }
+    server.stop();
+}
+
+#[test]
+fn a_small_terminal_holds_what_is_watched_and_no_color_is_minded() {
+    let store = Store::new(&[]);
+    let server = store.start();
+    for n in 0..30 {
+        let path = format!("streams/Meter{n}/s");
+        server.http().post(&path, &json!({ "events": [{ "event_type": "E" }] })).expect(201);
+    }
+    for (no_color, is_coloured) in [("1", false), ("", true)] {
+        let shown = watched(&server, &[("NO_COLOR", no_color), ("SIZE", "24 80")]);
+        assert_eq!(shown.contains('\u{1b}'), is_coloured, "{shown:?}");
+        let plain = ["\u{1b}[1m", "\u{1b}[0m", "\u{1b}[31m", "\u{1b}[33m"];
+        let plain = plain.iter().fold(shown, |text, code| text.replace(code, ""));
+        assert!(plain.lines().count() < 24, "{plain}");
+        assert!(plain.lines().all(|line| line.chars().count() <= 80), "{plain}");
+        for told in ["durable", "schedule", "Meter", "more: --all shows them"] {
+            assert!(plain.contains(told), "{told} is not in {plain}");
+        }
+    }
+    server.stop();
+}
+
+/// The first screen of `status --watch`.
+fn watched(server: &Server, environment: &[(&str, &str)]) -> String {
     let mut command = Command::new(python());
-    command.args(["-c", TWO_SCREENS]).arg(program().get_program());
+    command.args(["-c", TWO_SCREENS]).arg(program().get_program()).envs(environment.iter().copied());
     command.args(["status", "--watch", "--url", server.url()]);
     let shown = run_command(command, b"");
     assert_eq!(shown.code, 0, "{shown:?}");
     let screens: Vec<&str> = shown.stdout.split("\u{1b}[2J\u{1b}[H").collect();
     assert!(screens.len() >= 3 && screens[0].is_empty(), "{shown:?}");
-    assert!(screens[1].starts_with("store test at http://") && screens[1].contains(", seen at 20"), "{shown:?}");
-    for told in ["inmemory", "durable", "Meter", "schedule"] {
-        assert!(screens[1].contains(told), "{told} is not in {}", screens[1]);
-    }
-    server.stop();
+    screens[1].to_owned()
 }

@@ -1,7 +1,10 @@
 //! What the commands print: results on stdout, everything else on stderr. A closed pipe ends a command quietly.
 
+mod tables;
+
+pub(crate) use tables::{Look, Tone, json_table, json_table_in, table};
+
 use crate::exit::Failure;
-use comfy_table::{Table, presets};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
 use std::borrow::Cow;
@@ -62,9 +65,21 @@ pub(crate) fn bar(bar: ProgressBar, template: &str) -> ProgressBar {
     bar
 }
 
-/// Whether stderr may be coloured: on a terminal, unless NO_COLOR says otherwise.
+/// Whether stderr may be coloured.
 pub(crate) fn coloured() -> bool {
-    watched() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    is_coloured(&io::stderr())
+}
+
+/// Whether this may be coloured: on a terminal, unless NO_COLOR says otherwise.
+fn is_coloured(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Columns and rows of the terminal that stdout is; `None`: it is none, or does not say.
+pub(crate) fn terminal_size() -> Option<(u16, u16)> {
+    let stdout = io::stdout();
+    let size = stdout.is_terminal().then(|| rustix::termios::tcgetwinsize(&stdout).ok()).flatten()?;
+    (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col, size.ws_row))
 }
 
 /// A text that cannot move the cursor or change what stands before it: control characters are written as escapes. Names of
@@ -82,28 +97,6 @@ pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(safe)
-}
-
-/// A table with a header line.
-pub(crate) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
-    let mut table = Table::new();
-    table.load_preset(presets::UTF8_FULL_CONDENSED).set_header(header.to_vec());
-    for row in rows {
-        table.add_row(row.iter().map(|cell| escaped(cell)));
-    }
-    // trailing blanks of the last column only make diffs noisy
-    table.to_string().lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
-}
-
-/// A table of JSON objects, one row each: the named columns that any of them has, in this order. Fields that end in
-/// `bytes` are shown as sizes.
-pub(crate) fn json_table(rows: &[Value], columns: &[&str]) -> String {
-    let shown: Vec<&str> = columns.iter().copied().filter(|key| rows.iter().any(|row| !row[*key].is_null())).collect();
-    let text = |row: &Value, key: &str| match row[key].as_u64() {
-        Some(bytes) if key.ends_with("bytes") => size(bytes),
-        _ => cell(&row[key]),
-    };
-    table(&shown, rows.iter().map(|row| shown.iter().map(|key| text(row, key)).collect()))
 }
 
 /// A JSON value as the text of a table cell.
@@ -126,24 +119,10 @@ pub(crate) fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
-    fn a_table_has_the_named_columns_that_are_there() {
-        let rows = [json!({"a": 1, "c": 5}), json!({"b_bytes": 2048, "a": null}), json!({"a": ["x", 2]})];
-        let text = json_table(&rows, &["b_bytes", "a", "nowhere"]);
-        for part in ["a", "b_bytes", "1", "-", "x, 2", "2.00 KiB"] {
-            assert!(text.contains(part), "{text}");
-        }
-        assert!(!text.contains("nowhere") && !text.contains('c') && !text.contains('5'), "{text}");
-    }
-
-    #[test]
-    fn what_clients_name_cannot_write_over_a_table() {
-        let rows = [json!({"stream_type": "a\u{1b}[2Jb\r\nc\u{9b}", "bytes": 1})];
-        let text = json_table(&rows, &["stream_type", "bytes"]);
-        assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
-        assert!(text.contains(r"a\u{1b}[2Jb\r\nc\u{9b}"), "{text}");
+    fn control_characters_are_written_as_escapes_and_nothing_else_is() {
+        assert_eq!(escaped("a\u{1b}[2J\u{9b}"), r"a\u{1b}[2J\u{9b}");
         assert_eq!(escaped("Größe 1"), "Größe 1");
     }
 }

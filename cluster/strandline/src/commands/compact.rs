@@ -49,21 +49,21 @@ fn verdict(jobs: &[Value]) -> Result<(), Failure> {
     }
 }
 
-/// What is shown of a job that has ended.
+/// What is shown of a job that has ended; what stands last is left out first where a terminal is narrow.
 pub(crate) const JOB_COLUMNS: &[&str] = &[
     "kind",
     "stream_type",
-    "partition",
-    "trigger",
     "phase",
-    "ended_at",
+    "error",
+    "partition",
     "rows",
+    "ended_at",
+    "duration_ms",
+    "trigger",
     "inputs",
     "files",
     "input_bytes",
     "output_bytes",
-    "duration_ms",
-    "error",
 ];
 
 /// Draws the running job until the run has ended.
