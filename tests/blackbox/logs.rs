@@ -23,6 +23,19 @@ fn a_log_as_json_is_one_object_a_line() {
 }
 
 #[test]
+fn a_first_start_warns_of_nothing_and_says_what_it_made() {
+    let store = Store::new(&[]);
+    let mut command = store.program();
+    command.args(store.serve_arguments()).args(["--log-format", "json"]).env_remove("STRANDLINE_LOG");
+    let ended = Server::start_from(&mut command).finish();
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let lines: Vec<Value> = ended.stderr.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.iter().all(|line| line["level"] == "INFO"), "{lines:?}");
+    let made = |line: &Value| line["message"].as_str().unwrap().starts_with("new: made ");
+    assert!(lines.iter().any(made), "{lines:?}");
+}
+
+#[test]
 fn a_filter_that_is_none_is_refused() {
     let store = Store::new(&[]);
     let mut command = store.program();

@@ -15,19 +15,21 @@ use tracing_subscriber::{EnvFilter, Layer as _, fmt};
 /// What is logged where STRANDLINE_LOG says nothing. Of the HTTP library not what any client could fill the log with: requests whose
 /// bytes are no HTTP, which are answered with 400. Of the Raft engine nothing: it says each attempt to reach a member that is away, for
 /// each log. Who is away, and a log that has ended, the node says itself, once.
-const FILTER: &str = "warn,actix_http::h1::dispatcher=off,openraft=off,strandline_audit=info";
+const FILTER: &str = "warn,actix_http::h1::dispatcher=off,openraft=off";
 
-/// The target of the audit log.
-const AUDIT: &str = "strandline_audit";
+/// Targets that are told of whatever else is logged, unless the filter itself speaks of them: who administrated and who was refused, and what a start
+/// does that is as it should be.
+const ALWAYS: [&str; 2] = ["strandline_audit", START];
+const START: &str = "strandline_start";
 
 /// Begins to log and to trace; traces are sent until what it gives is dropped. STRANDLINE_LOG takes a filter such as `debug` or
 /// `strandline_engine=trace`.
 pub(crate) fn start(options: &ServeTold) -> Result<Traces, Failure> {
     let filter = match std::env::var("STRANDLINE_LOG") {
         Ok(text) => {
-            EnvFilter::try_new(with_audit(&text)).map_err(|e| Failure::Usage(format!("STRANDLINE_LOG={text}: {e}")))?
+            EnvFilter::try_new(with_always(&text)).map_err(|e| Failure::Usage(format!("STRANDLINE_LOG={text}: {e}")))?
         }
-        Err(_) => FILTER.into(),
+        Err(_) => with_always(FILTER).into(),
     };
     let log = fmt::layer().with_writer(|| Lines);
     let log = match options.log_format {
@@ -72,13 +74,21 @@ fn one_line(bytes: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(out)
 }
 
-/// Who administrated and who was refused is told whatever else is logged, unless the filter itself speaks of it.
-fn with_audit(filter: &str) -> String {
-    if filter.contains(AUDIT) { filter.to_owned() } else { format!("{filter},{AUDIT}=info") }
+fn with_always(filter: &str) -> String {
+    let unnamed = ALWAYS.iter().filter(|target| !filter.contains(**target));
+    unnamed.fold(filter.to_owned(), |all, target| format!("{all},{target}=info"))
 }
 
-/// A line for the person who starts a node; where the log is JSON, a line of it.
+/// A line for the person who starts a node, of what is as it should be; where the log is JSON, a line of it.
 pub(crate) fn note(options: &ServeTold, text: &str) {
+    match options.log_format {
+        LogFormat::Text => out::note(text),
+        LogFormat::Json => tracing::info!(target: START, "{text}"),
+    }
+}
+
+/// The same of what somebody should look at.
+pub(crate) fn warning(options: &ServeTold, text: &str) {
     match options.log_format {
         LogFormat::Text => out::note(text),
         LogFormat::Json => tracing::warn!("{text}"),
@@ -88,6 +98,12 @@ pub(crate) fn note(options: &ServeTold, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_filter_keeps_what_is_always_told_unless_it_speaks_of_it() {
+        assert_eq!(with_always("error"), "error,strandline_audit=info,strandline_start=info");
+        assert_eq!(with_always("strandline_start=off"), "strandline_start=off,strandline_audit=info");
+    }
 
     #[test]
     fn a_name_with_a_line_s_end_begins_no_line_of_the_log() {

@@ -509,7 +509,8 @@ async fn let_in(joining: &Joining<'_>) -> Result<Vec<StoreConfig>, ClusterError>
             Err(ClusterError::Join(error)) if !error.is_final() && attempts < JOIN_ATTEMPTS => {
                 // once for whoever waits at a terminal
                 if attempts == 1 {
-                    tracing::warn!("not joined yet, it is asked again for a while: {error}");
+                    // nodes that are started together wait for the first one
+                    tracing::info!(target: "strandline_start", "not joined yet, it is asked again for a while: {error}");
                 } else {
                     tracing::info!("not joined yet: {error}");
                 }

@@ -86,7 +86,12 @@ async fn serve(
         let text = error.to_string();
         if error.is_configuration() { Failure::Usage(text) } else { Failure::Server(text) }
     })?;
-    for line in node.report().iter().cloned().chain(what_is_new(node.made(), &data_dir, options.config.as_deref())) {
+    for line in node.report() {
+        // what a start cuts off or misses stands in lines of its own
+        let tell = if line.ends_with("read again from the log") { log::note } else { log::warning };
+        tell(&options.told, line);
+    }
+    if let Some(line) = what_is_new(node.made(), &data_dir, options.config.as_deref()) {
         log::note(&options.told, &line);
     }
     let server = Server::start(node, bound).map_err(|error| Failure::Usage(error.to_string()))?;
@@ -96,7 +101,7 @@ async fn serve(
     let folder = data_dir.display().to_string();
     let ready = format!("ready http={} native={native}{admin} data-dir={}", server.http(), out::escaped(&folder));
     if let Err(failure) = out::report(&ready) {
-        log::note(&options.told, failure.text().unwrap_or_default());
+        log::warning(&options.told, failure.text().unwrap_or_default());
     }
     let ended = server.run_until_signal(signals).await.map_err(|e| Failure::Server(format!("the server ended: {e}")));
     if let Some(cluster) = cluster {
@@ -144,7 +149,7 @@ fn security(options: &Serve, part: Option<&Part>) -> Result<Security, Failure> {
     let (Some(certificate), Some(key)) = (tls_cert, tls_key) else {
         if options.token_file.is_some() {
             let text = "warning: tokens pass in plain text, and so do events: give --tls-cert and --tls-key";
-            log::note(&options.told, text);
+            log::warning(&options.told, text);
         }
         return Ok(Security { access, certificates: None });
     };
@@ -234,7 +239,7 @@ fn refuse_what_is_not_served(declarations: &Declarations, told: &ServeTold) -> R
             log::note(told, &format!("not active yet: store {}: {key}: {why}", config.name));
         }
         for (key, why) in deql::warnings(config) {
-            log::note(told, &format!("warning: store {}: {key}: {why}", config.name));
+            log::warning(told, &format!("warning: store {}: {key}: {why}", config.name));
         }
     }
     if refused.is_empty() {

@@ -101,7 +101,7 @@ pub(super) async fn heard(control: &Control) -> MetaState {
             return state;
         }
         if looks.is_multiple_of(SAY_EVERY) {
-            tracing::warn!("waiting for more than half of the voters of the cluster: start the other nodes");
+            tracing::info!(target: "strandline_start", "waiting for more than half of the voters of the cluster: start the other nodes");
         }
         looks += 1;
         sleep(PAUSE).await;
