@@ -11,6 +11,8 @@ fn check_prints_every_key_and_all_errors() {
     let path = store.config().to_string_lossy().into_owned();
     let table = run(&["check", &path]);
     assert_eq!((table.code, table.stdout.contains("wal.rollover_mb")), (0, true), "{table:?}");
+    assert!(table.stdout.contains("hint: wal.rollover_mb: "), "7 MB are seldom meant: {table:?}");
+    assert!(table.stderr.contains(&format!("strandline serve --config {path}")), "what to do next: {table:?}");
     let json = run(&["check", &path, "--format", "json"]);
     let json: Value = serde_json::from_str(&json.stdout).unwrap();
     assert!(json.to_string().contains("compaction.schedule"));
@@ -22,6 +24,7 @@ fn check_prints_every_key_and_all_errors() {
     for part in ["'orc'", "wal.rolover", "wal.rollover", ":2:", ":3:", "durable.path"] {
         assert!(bad.stderr.contains(part), "{part} is not in\n{}", bad.stderr);
     }
+    assert!(!bad.stderr.contains("strandline serve"), "{bad:?}");
 }
 
 #[test]
@@ -452,6 +455,40 @@ fn verify_finds_a_damaged_file() {
     assert_eq!(finished.code, 1, "{finished:?}");
     let name = std::path::Path::new(path).file_name().unwrap().to_string_lossy();
     assert!(finished.stdout.contains(name.as_ref()), "{finished:?}");
+    let arguments = store.serve_arguments();
+    let json = run_command(
+        {
+            let mut command = store.program();
+            command.arg("verify").args(&arguments[1..5]).args(["--format", "json"]);
+            command
+        },
+        b"",
+    );
+    let told: Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(
+        (json.code, &told["clean"], &told["stores"][0]["store"]),
+        (1, &Value::Bool(false), &Value::from("test")),
+        "{told}"
+    );
+    let place = told["stores"][0]["findings"][0]["place"].as_str().unwrap();
+    assert!(finished.stdout.contains(place), "the same findings: {told}");
+}
+
+#[test]
+fn a_manifest_is_shown_as_json_or_as_tables() {
+    let store = Store::new(&[]);
+    let server = store.start();
+    server.client(&["append", "--stream-type", "T", "--stream-id", "s", "--event-type", "E"]);
+    server.http().compact();
+    let json = server.client(&["manifest", "show", "--format", "json"]);
+    let manifest: Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(server.client(&["manifest", "show"]).stdout, json.stdout);
+    let table = server.client(&["manifest", "show", "--format", "table"]);
+    let version = format!("version {}", manifest["version"]);
+    for part in [version.as_str(), "compacted_through", "committed_at", "│ T "] {
+        assert!(table.stdout.contains(part), "{part} is not in\n{}", table.stdout);
+    }
+    server.stop();
 }
 
 #[test]

@@ -225,7 +225,7 @@ pub(crate) struct ServeCluster {
     pub(crate) roles: Option<Roles>,
 }
 
-/// How `check` prints.
+/// How `check`, `verify` and `manifest show` print.
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum CheckFormat {
     Table,
@@ -346,6 +346,9 @@ pub(crate) struct Verify {
     /// The file of the keys of subjects that the node runs with, in a cluster the folder: events that are sealed with others are told
     #[arg(long, value_name = "FILE")]
     pub(crate) subject_keys: Option<PathBuf>,
+    /// How to print: one line a finding, or one JSON object
+    #[arg(long, value_enum, default_value = "table")]
+    pub(crate) format: CheckFormat,
 }
 
 /// Commands on files of the log.
@@ -361,7 +364,7 @@ pub(crate) enum Wal {
 /// Commands on the manifest.
 #[derive(Subcommand, Debug)]
 pub(crate) enum Manifest {
-    /// The current manifest and its history, as JSON: of a running node, or with --data-dir or --config from the disk
+    /// The current manifest and its history: of a running node, or with --data-dir or --config from the disk
     Show(ManifestShow),
 }
 
@@ -413,6 +416,9 @@ pub(crate) struct ManifestShow {
     /// Look at the disk: the file of statements
     #[arg(long)]
     pub(crate) config: Option<PathBuf>,
+    /// How to print: everything as JSON, or versions and logs as tables
+    #[arg(long, value_enum, default_value = "json")]
+    pub(crate) format: CheckFormat,
     /// Where the server is.
     #[command(flatten)]
     pub(crate) on: OnStore,

@@ -47,7 +47,7 @@ pub use config::{
 pub use declarations::{Declarations, Declared, Statement, parse_bytes, parse_file};
 pub use diagnostic::{Diagnostic, DiagnosticKind, Diagnostics};
 pub use location::Location;
-pub use notes::warnings;
+pub use notes::{hints, warnings};
 pub use partition::{PartitionExpr, PartitionSource};
 pub use pattern::{
     FilePattern, HIVE_NULL, PATH_PART_BYTES_MAX, PartitionValues, PathPart, SegmentPattern, partition_value_bytes,

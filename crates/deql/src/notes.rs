@@ -65,6 +65,35 @@ pub fn warnings(config: &StoreConfig) -> Vec<(&'static str, &'static str)> {
     table.iter().filter(|(_, applies, _)| *applies).map(|(key, _, text)| (*key, *text)).collect()
 }
 
+/// Values that are allowed, work, and are seldom meant, each with its key.
+#[must_use]
+pub fn hints(config: &StoreConfig) -> Vec<(&'static str, &'static str)> {
+    let compaction = &config.compaction;
+    let table: &[(&str, bool, &str)] = &[
+        (
+            "compaction.target_file_mb",
+            compaction.enabled && compaction.target_file_mb < 16,
+            "data files stay so small that a scan opens very many; 128 to 512 is usual",
+        ),
+        (
+            "wal.rollover_mb",
+            config.wal.enabled && config.wal.rollover.contains(&Rollover::Size) && config.wal.rollover_mb < 16,
+            "the log begins a new file every few seconds under load; 64 to 512 is usual",
+        ),
+        (
+            "wal.rollover_mb",
+            config.wal.enabled && config.wal.rollover_mb > 4096,
+            "each stream type has a file of this size made ahead (sparse), and the next one; 64 to 512 is usual",
+        ),
+        (
+            "inmemory.max_mb",
+            config.inmemory.enabled && config.inmemory.max_mb < 16,
+            "memory holds so little that reads of new events go to the log; 256 or more is usual",
+        ),
+    ];
+    table.iter().filter(|(_, applies, _)| *applies).map(|(key, _, text)| (*key, *text)).collect()
+}
+
 /// The note beside a key in `check`.
 pub(crate) fn note(config: &StoreConfig, key: &Key) -> Option<String> {
     let of = |list: Vec<(&str, &'static str)>| list.into_iter().find(|(name, _)| *name == key.name).map(|(_, why)| why);

@@ -10,7 +10,13 @@ use strandline_deql::{self as deql, Declarations, Diagnostics, Statement, StoreC
 pub(crate) fn run(options: &Check) -> Result<(), Failure> {
     let (name, bytes) = read(&options.file)?;
     match (deql::parse_bytes(&name, &bytes), options.format) {
-        (Ok(declarations), CheckFormat::Table) => print_tables(&declarations),
+        (Ok(declarations), CheckFormat::Table) => {
+            print_tables(&declarations)?;
+            if let Some(next) = next(&options.file, &declarations) {
+                out::note(&next);
+            }
+            Ok(())
+        }
         (Ok(declarations), CheckFormat::Json) => print_json(&deql::check_json(&declarations)),
         (Err(errors), CheckFormat::Table) => Err(not_valid(&name, &errors)),
         (Err(errors), CheckFormat::Json) => {
@@ -81,6 +87,24 @@ fn answer(statement: &Statement, declarations: &Declarations) -> Result<(), Fail
     }
 }
 
+/// What to do with a file that is valid; `None`: nothing can be served of it.
+fn next(file: &Path, declarations: &Declarations) -> Option<String> {
+    let is_served = |config: &StoreConfig| deql::serve_refusals(config).is_empty();
+    if declarations.stores.is_empty() || !declarations.stores.iter().all(|declared| is_served(&declared.config)) {
+        return None;
+    }
+    Some(match file == Path::new("-") {
+        true => "valid: put it into a file, and run it: strandline serve --config FILE".to_owned(),
+        false => {
+            let shown = file.display().to_string();
+            // as a shell takes it
+            let is_plain = shown.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'.' | b'_' | b'-'));
+            let shown = if is_plain { shown } else { format!("'{}'", shown.replace('\'', r"'\''")) };
+            format!("valid; run it: strandline serve --config {}", out::escaped(&shown))
+        }
+    })
+}
+
 fn print_store(config: &StoreConfig) -> Result<(), Failure> {
     out::line(&format!("EVENTSTORE {}", config.name))?;
     let rows = deql::check_rows(config).into_iter().map(|row| {
@@ -93,6 +117,9 @@ fn print_store(config: &StoreConfig) -> Result<(), Failure> {
     }
     for (key, why) in deql::warnings(config) {
         out::line(&format!("warning: {key}: {why}"))?;
+    }
+    for (key, why) in deql::hints(config) {
+        out::line(&format!("hint: {key}: {why}"))?;
     }
     for (key, why) in deql::not_active_yet(config) {
         out::line(&format!("not active yet: {key}: {why}"))?;

@@ -2,7 +2,7 @@
 
 use super::keys::{failed, provider};
 use super::{offline, serve};
-use crate::cli::ManifestShow;
+use crate::cli::{CheckFormat, ManifestShow};
 use crate::client::Client;
 use crate::exit::Failure;
 use crate::out;
@@ -22,7 +22,26 @@ pub(crate) fn show(options: &ManifestShow) -> Result<(), Failure> {
         let data_dir = options.data_dir.clone().unwrap_or_else(|| PathBuf::from("strandline-data"));
         on_disk(options, &serve::absolute(&data_dir)?)?
     };
-    out::line(&serde_json::to_string_pretty(&json).map_err(|e| Failure::Server(e.to_string()))?)
+    match (options.format, json["stores"].as_array()) {
+        (CheckFormat::Json, _) => {
+            out::line(&serde_json::to_string_pretty(&json).map_err(|e| Failure::Server(e.to_string()))?)
+        }
+        (CheckFormat::Table, Some(stores)) => stores.iter().try_for_each(|store| out::line(&tables(store))),
+        (CheckFormat::Table, None) => out::line(&tables(&json)),
+    }
+}
+
+/// Its logs and its versions, the newest first. Of its files `strandline files` says more.
+fn tables(manifest: &Value) -> String {
+    let rows = |key: &str| manifest[key].as_array().cloned().unwrap_or_default();
+    let logs =
+        out::json_table(&rows("logs"), &["stream_type", "bucket", "compacted_through", "known_through", "events"]);
+    let versions = ["version", "committed_at", "files", "rows", "bytes", "epoch", "job_id"];
+    let head = match manifest["store"].as_str() {
+        Some(name) => format!("store {}, version {}", out::escaped(name), manifest["version"]),
+        None => format!("version {}", manifest["version"]),
+    };
+    format!("{head}\n\nlogs\n{logs}\n\nversions\n{}", out::json_table(&rows("history"), &versions))
 }
 
 /// Reads only, and a manifest never changes once it is there: a running node does not mind.

@@ -1,11 +1,12 @@
-//! `strandline verify`: log, manifests and files of a store that no node has open; one line a finding.
+//! `strandline verify`: log, manifests and files of a store that no node has open; one line a finding, or all of it as one JSON object.
 
 use super::keys::provider;
 use super::offline;
-use crate::cli::Verify;
+use crate::cli::{CheckFormat, Verify};
 use crate::exit::Failure;
 use crate::out;
 use indicatif::ProgressBar;
+use serde_json::{Value, json};
 use std::sync::Arc;
 use strandline_engine::subjects::KnownKeys;
 use strandline_engine::verify::{self, Report, Step, VerifyError};
@@ -15,10 +16,11 @@ use strandline_workers::erasable_in;
 pub(crate) fn run(options: &Verify) -> Result<(), Failure> {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk::new());
     let stores = offline::stores(&options.offline, options.store.as_deref())?;
-    for finding in &stores.findings {
+    let is_json = options.format == CheckFormat::Json;
+    for finding in stores.findings.iter().filter(|_| !is_json) {
         out::report(&out::escaped(&format!("node: {finding}")))?;
     }
-    let mut findings = stores.findings.len();
+    let (mut findings, mut reports) = (stores.findings.len(), Vec::new());
     for config in &stores.configs {
         let bar = out::bar(ProgressBar::new(0), "{spinner} {msg:30} [{wide_bar}] {human_pos}/{human_len} {eta}");
         let subjects = subjects(options, &config.name, &*disk)?;
@@ -27,8 +29,16 @@ pub(crate) fn run(options: &Verify) -> Result<(), Failure> {
             verify::verify_watched(config, &disk, stores.node, keys, &mut |step| show(&bar, &config.name, step));
         bar.finish_and_clear();
         let report = report.map_err(|error| failed(options, &config.name, &error))?;
-        print(&config.name, &report)?;
         findings += report.findings.len();
+        if is_json {
+            reports.push(as_json(&config.name, &report));
+        } else {
+            print(&config.name, &report)?;
+        }
+    }
+    if is_json {
+        let all = json!({ "clean": findings == 0, "node": stores.findings, "stores": reports });
+        out::report(&serde_json::to_string_pretty(&all).map_err(|e| Failure::Server(e.to_string()))?)?;
     }
     match findings {
         0 => Ok(()),
@@ -65,6 +75,14 @@ fn show(bar: &ProgressBar, store: &str, step: Step) {
     bar.set_message(format!("{store}: {what}"));
     bar.set_length(of);
     bar.set_position(done);
+}
+
+fn as_json(store: &str, report: &Report) -> Value {
+    let findings = report.findings.iter().map(|finding| json!({ "place": finding.place, "what": finding.what }));
+    json!({
+        "store": store, "clean": report.findings.is_empty(), "findings": findings.collect::<Vec<_>>(), "notes": report.notes,
+        "logs": report.logs, "segments": report.segments, "files": report.files, "streams": report.streams, "events": report.events,
+    })
 }
 
 fn print(store: &str, report: &Report) -> Result<(), Failure> {
