@@ -201,6 +201,12 @@ fn rules_of_the_store_are_422_and_name_the_field_as_the_store_does() {
     assert_eq!(done["events"][0]["version"], 1);
     let event = &server.get("streams/Call/c").ok(200)["events"][0];
     assert_eq!((&event["org"], &event["version"]), (&json!("t"), &json!(1)));
+    // filters have one name in every store
+    let filtered = server.get("events?tenant_id=t").ok(200);
+    assert_eq!((filtered["events"].as_array().map(Vec::len), &filtered["events"][0]["org"]), (Some(1), &json!("t")));
+    assert_eq!(server.get("events?tenant_id=u").ok(200)["events"], json!([]));
+    let other = server.get("events?org=t").error(400, "bad_request");
+    assert!(other["error"].as_str().unwrap().contains("tenant_id"), "it says what there is: {other}");
     let types = server.get("stream-types").ok(200);
     let names: Vec<_> = types["stream_types"].as_array().unwrap().iter().map(|t| t["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["Declared", "Call"]);
