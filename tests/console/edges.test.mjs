@@ -47,6 +47,21 @@ for (const [size, dark] of [
   });
 }
 
+test("rates are said to be of the node, and a replaced statement is taken up by the next view", async () => {
+  const { page, close } = await open(browser, `${node.url}/admin/#/overview?store=empty`);
+  await settled(page);
+  await page.getByText("Rates and latencies are of this node, all its stores together.").waitFor();
+  await page.getByText("Refused, overloaded, in 5 minutes").waitFor();
+  await page.route(`${node.url}/v1/stores/empty`, async (route) => {
+    const answer = await (await route.fetch()).json();
+    await route.fulfill({ json: { ...answer, config: { ...answer.config, "inmemory.max_mb": 7 } } });
+  });
+  await view(page, "compaction", "Compaction");
+  await view(page, "overview", "Overview");
+  await page.getByText("of 7.0 MiB").first().waitFor();
+  await close();
+});
+
 test("a failed job is named with its reason", async () => {
   await append(node, "failing", [{ stream_type: "Call", stream_id: "a", event_type: "Ticked", data: {} }]);
   // what stands in the place of the folder is no folder: the job cannot write

@@ -73,15 +73,19 @@ function drawStores() {
   show(byId("store"), ...stores.map((name) => h("option", { value: name, selected: name === store }, name)));
 }
 
-/** @param {string} name */
+/**
+ * Asked for anew by each view: the statement may have been replaced. A node that does not answer is taken at its last word.
+ *
+ * @param {string} name
+ */
 async function configOf(name) {
-  const known = configs.get(name);
-  if (known) return known;
   try {
     const config = (await api.get(`v1/stores/${encodeURIComponent(name)}`)).config;
     configs.set(name, config);
     return config;
   } catch (error) {
+    const known = configs.get(name);
+    if (known) return known;
     // an address for operators only does not tell it: names are the default ones then
     if (error instanceof ApiError && error.answered) return {};
     throw error;

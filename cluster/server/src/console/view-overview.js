@@ -89,7 +89,12 @@ export const overview = {
     show(
       host,
       section("Tiers", h("ol", { class: "tiers" }, ...cards.map(({ card }) => card.element)), recent, failed),
-      section("Coming in", numbers, h("div", { class: "charts" }, events.element, latency.element)),
+      section(
+        "Coming in",
+        h("p", { class: "hint" }, "Rates and latencies are of this node, all its stores together."),
+        numbers,
+        h("div", { class: "charts" }, events.element, latency.element),
+      ),
     );
     const refresh = async () => {
       const [tiers, [compaction, elsewhere]] = await Promise.all([
@@ -104,7 +109,7 @@ export const overview = {
       setText(recent, compaction ? said(compaction, waiting, tiers.durable) : `Of compaction: ${elsewhere}.`);
       show(failed, ...failing(compaction?.jobs ?? []).map((text) => notice("bad", text)));
       const { samples, newest } = context.sampler;
-      show(numbers, incoming(newest));
+      show(numbers, incoming(samples, newest));
       const now = Date.now();
       const points = (/** @type {(sample: Sample) => number | null} */ of) =>
         samples.map((sample) => ({ at: sample.at, value: of(sample) }));
@@ -170,8 +175,11 @@ function said(compaction, waiting, durable) {
   return compaction.next_tick ? `${left} The next tick is ${ago(compaction.next_tick)}.` : left;
 }
 
-/** @param {Sample | undefined} sample */
-function incoming(sample) {
+/**
+ * @param {Sample[]} samples
+ * @param {Sample | undefined} sample the newest
+ */
+function incoming(samples, sample) {
   if (!sample) return facts([["Rates", "measured from the second reading on"]]);
   const ms = (/** @type {number | null} */ value) => (value === null ? "–" : duration(value));
   return facts([
@@ -183,6 +191,6 @@ function incoming(sample) {
     ["Write and sync p99", ms(sample.syncP99Ms)],
     ["Pages read/s", rate(sample.readsPerS)],
     ["In flight", bytes(sample.inFlightBytes)],
-    ["Refused, overloaded", count(sample.refused)],
+    ["Refused, overloaded, in 5 minutes", count(samples.reduce((sum, one) => sum + one.refused, 0))],
   ]);
 }
