@@ -262,6 +262,9 @@ pub(crate) struct Compact {
     /// Only this stream type
     #[arg(long)]
     pub(crate) stream_type: Option<String>,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub(crate) plan: bool,
     /// Where the server is.
     #[command(flatten)]
     pub(crate) on: OnStore,

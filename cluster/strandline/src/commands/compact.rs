@@ -5,12 +5,16 @@ use crate::client::{Client, encode};
 use crate::exit::Failure;
 use crate::out;
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 /// Runs compaction and waits for its end; on a terminal a bar shows the running job.
 pub(crate) fn run(options: &Compact) -> Result<(), Failure> {
     let client = Client::new(&options.on)?;
+    if options.plan {
+        let plan = client.get(&client.admin_path(&["compaction", "plan"])?)?.json();
+        return out::line(&planned(&plan, options.stream_type.as_deref()));
+    }
     let mut path = format!("{}?wait=true", client.admin_path(&["compaction", "run"])?);
     path.extend(options.stream_type.as_ref().map(|name| format!("&stream_type={}", encode(name))));
     let status = client.admin_path(&["compaction"])?;
@@ -31,6 +35,40 @@ pub(crate) fn run(options: &Compact) -> Result<(), Failure> {
     out::report(&out::json_table(&jobs, JOB_COLUMNS))?;
     verdict(&jobs)
 }
+
+/// What a run would do, in its order.
+fn planned(plan: &Value, stream_type: Option<&str>) -> String {
+    let steps = [("compact", "jobs"), ("merge", "merges"), ("merge, where a job writes beside it", "following")];
+    let rows = steps.into_iter().flat_map(|(step, key)| {
+        let of_it = plan[key].as_array().into_iter().flatten();
+        let wanted = of_it.filter(|row| stream_type.is_none_or(|name| row["stream_type"] == name));
+        wanted.map(move |row| {
+            let mut row = row.clone();
+            // of a merge, how many: their names are in the answer of the route
+            row["files"] = row["files"].as_array().map_or(Value::Null, |files| json!(files.len()));
+            row["step"] = json!(step);
+            row
+        })
+    });
+    let rows: Vec<Value> = rows.collect();
+    match rows.is_empty() {
+        true => "nothing to compact".to_owned(),
+        false => out::json_table(&rows, PLAN_COLUMNS),
+    }
+}
+
+const PLAN_COLUMNS: &[&str] = &[
+    "step",
+    "stream_type",
+    "bucket",
+    "partition",
+    "events",
+    "bytes",
+    "segments",
+    "files",
+    "from_exclusive",
+    "through",
+];
 
 /// A job that failed is the server's failure; one that somebody cancelled is an answer.
 fn verdict(jobs: &[Value]) -> Result<(), Failure> {
@@ -92,7 +130,23 @@ pub(crate) fn switch(on: &OnStore, action: &str) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+
+    #[test]
+    fn a_plan_tells_what_follows_its_jobs() {
+        let merge = json!({"stream_type": "Call", "bucket": 0, "partition": {"dt": "2026-11-23"}, "files": ["a", "b"],
+                           "events": 7, "bytes": 2048});
+        let job = json!({"stream_type": "Bill", "bucket": 0, "segments": 1, "events": 5, "bytes": 4096, "from_exclusive": 0,
+                         "through": 5});
+        let plan = json!({"jobs": [job], "merges": [], "following": [merge]});
+        let all = planned(&plan, None);
+        for told in ["compact", "Bill", "4.00 KiB", "merge, where a job writes beside it", "dt=2026-11-23", "2.00 KiB"]
+        {
+            assert!(all.contains(told), "{told} is not in {all}");
+        }
+        let one = planned(&plan, Some("Bill"));
+        assert!(one.contains("Bill") && !one.contains("Call"), "{one}");
+        assert_eq!(planned(&plan, Some("Other")), "nothing to compact");
+    }
 
     #[test]
     fn a_cancelled_job_is_an_answer_and_a_failed_one_a_failure() {
