@@ -455,40 +455,6 @@ fn verify_finds_a_damaged_file() {
     assert_eq!(finished.code, 1, "{finished:?}");
     let name = std::path::Path::new(path).file_name().unwrap().to_string_lossy();
     assert!(finished.stdout.contains(name.as_ref()), "{finished:?}");
-    let arguments = store.serve_arguments();
-    let json = run_command(
-        {
-            let mut command = store.program();
-            command.arg("verify").args(&arguments[1..5]).args(["--format", "json"]);
-            command
-        },
-        b"",
-    );
-    let told: Value = serde_json::from_str(&json.stdout).unwrap();
-    assert_eq!(
-        (json.code, &told["clean"], &told["stores"][0]["store"]),
-        (1, &Value::Bool(false), &Value::from("test")),
-        "{told}"
-    );
-    let place = told["stores"][0]["findings"][0]["place"].as_str().unwrap();
-    assert!(finished.stdout.contains(place), "the same findings: {told}");
-}
-
-#[test]
-fn a_manifest_is_shown_as_json_or_as_tables() {
-    let store = Store::new(&[]);
-    let server = store.start();
-    server.client(&["append", "--stream-type", "T", "--stream-id", "s", "--event-type", "E"]);
-    server.http().compact();
-    let json = server.client(&["manifest", "show", "--format", "json"]);
-    let manifest: Value = serde_json::from_str(&json.stdout).unwrap();
-    assert_eq!(server.client(&["manifest", "show"]).stdout, json.stdout);
-    let table = server.client(&["manifest", "show", "--format", "table"]);
-    let version = format!("version {}", manifest["version"]);
-    for part in [version.as_str(), "compacted_through", "committed_at", "│ T "] {
-        assert!(table.stdout.contains(part), "{part} is not in\n{}", table.stdout);
-    }
-    server.stop();
 }
 
 #[test]

@@ -23,6 +23,7 @@ mod encryption;
 mod ends;
 mod erasure;
 mod flights;
+mod formats;
 mod harness;
 mod http;
 mod in_memory;
