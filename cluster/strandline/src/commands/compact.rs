@@ -41,7 +41,7 @@ fn planned(plan: &Value, stream_type: Option<&str>) -> String {
     let steps = [("compact", "jobs"), ("merge", "merges"), ("merge, where a job writes beside it", "following")];
     let rows = steps.into_iter().flat_map(|(step, key)| {
         let of_it = plan[key].as_array().into_iter().flatten();
-        let wanted = of_it.filter(|row| stream_type.is_none_or(|name| row["stream_type"] == name));
+        let wanted = of_it.filter(move |row| stream_type.is_none_or(|name| row["stream_type"] == name));
         wanted.map(move |row| {
             let mut row = row.clone();
             // of a merge, how many: their names are in the answer of the route
