@@ -4,6 +4,7 @@ use crate::config::StoreConfig;
 use crate::diagnostic::{Diagnostic, DiagnosticKind, Diagnostics};
 use crate::location::Location;
 use crate::resolve::{Spans, resolve};
+use crate::shown::Shown;
 use crate::syntax::ast::{RawStatement, Span, Spanned};
 use crate::syntax::parse::parse;
 
@@ -71,7 +72,8 @@ pub struct Declared {
 pub fn parse_file(name: &str, text: &str) -> Result<Declarations, Diagnostics> {
     if text.len() > SOURCE_BYTES_MAX {
         let message = format!("the file has {} bytes; at most {SOURCE_BYTES_MAX} are read", text.len());
-        return Err(Diagnostics::new(name, "", vec![Diagnostic::new(DiagnosticKind::File, Span::default(), message)]));
+        let error = Diagnostic::new(DiagnosticKind::File, Span::default(), message);
+        return Err(Diagnostics::new(name, "", Shown::default(), vec![error]));
     }
     let (raw, mut errors) = parse(text);
     let mut out = Declarations { statements: Vec::new(), stores: Vec::new(), aggregates: Vec::new() };
@@ -79,13 +81,13 @@ pub fn parse_file(name: &str, text: &str) -> Result<Declarations, Diagnostics> {
         out.add(statement, &mut errors);
     }
     shared_places(&out.stores, &mut errors);
-    if errors.is_empty() { Ok(out) } else { Err(Diagnostics::new(name, text, errors)) }
+    if errors.is_empty() { Ok(out) } else { Err(Diagnostics::new(name, text, Shown::of_text(text), errors)) }
 }
 
 /// Reads and checks a file as it lies on the disk.
 ///
 /// # Errors
-/// All mistakes of the file; that it is no UTF-8, and where.
+/// All mistakes of the file; that it is no UTF-8, and where, of which nothing is shown.
 pub fn parse_bytes(name: &str, bytes: &[u8]) -> Result<Declarations, Diagnostics> {
     let error = match std::str::from_utf8(bytes) {
         Ok(text) => return parse_file(name, text),
@@ -97,7 +99,7 @@ pub fn parse_bytes(name: &str, bytes: &[u8]) -> Result<Declarations, Diagnostics
     let span = Span { start: valid, end: valid + 1 };
     let message = format!("the file is no UTF-8 text: byte {valid} begins no character");
     let error = Diagnostic::new(DiagnosticKind::File, span, message);
-    Err(Diagnostics::new(name, &text, vec![error.hint("save it as UTF-8".to_owned())]))
+    Err(Diagnostics::new(name, &text, Shown::default(), vec![error.hint("save it as UTF-8".to_owned())]))
 }
 
 impl Declarations {

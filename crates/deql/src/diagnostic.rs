@@ -1,8 +1,10 @@
-//! What is wrong in a file and where: every error of a run, with source line, caret and hint.
+//! What is wrong in a file and where: every error of a run, with source line, caret and hint. What it may show of the file is the rule of
+//! [`crate::shown`]; here it is kept, for every way in which errors are told.
 //!
 //! Invariant: every span lies in the source, on character boundaries, so rendering cannot fail.
 
 use crate::location::without_secrets;
+use crate::shown::{Shown, without_keys};
 use crate::syntax::ast::Span;
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use serde::ser::SerializeStruct;
@@ -94,22 +96,27 @@ impl Diagnostic {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Diagnostics {
     file: String,
+    /// With stars in the place of what is not shown.
     source: String,
+    shown: Shown,
     list: Vec<Diagnostic>,
 }
 
 impl Diagnostics {
-    pub(crate) fn new(file: &str, source: &str, mut list: Vec<Diagnostic>) -> Self {
+    pub(crate) fn new(file: &str, source: &str, shown: Shown, mut list: Vec<Diagnostic>) -> Self {
         list.sort_by_key(|d| (d.span, d.kind.code()));
         list.truncate(DIAGNOSTICS_MAX);
         for diagnostic in &mut list {
             diagnostic.span = inside(source, diagnostic.span);
-            for (span, _) in &mut diagnostic.related {
-                *span = inside(source, *span);
+            diagnostic.message = without_keys(&diagnostic.message);
+            diagnostic.hint = diagnostic.hint.as_deref().map(without_keys);
+            for (span, word) in &mut diagnostic.related {
+                (*span, *word) = (inside(source, *span), without_keys(word));
             }
         }
         // a line that is shown may hold what should not stand in a statement
-        Self { file: file.to_owned(), source: without_secrets(source), list }
+        let source = without_keys(&without_secrets(&shown.only(source)));
+        Self { file: file.to_owned(), source, shown, list }
     }
 
     /// The name of the file.
@@ -149,7 +156,7 @@ impl Diagnostics {
         (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
     }
 
-    /// The text for a terminal: each mistake with file, line, column, source line, caret and hint.
+    /// The text for a terminal: each mistake with file, line, column, source line (where it is shown), caret and hint.
     #[must_use]
     pub fn render(&self, color: bool) -> String {
         let renderer = if color { Renderer::styled() } else { Renderer::plain() };
@@ -157,7 +164,8 @@ impl Diagnostics {
         let mut budget_bytes = SHOWN_BYTES_MAX;
         for diagnostic in &self.list {
             let window = self.window(diagnostic);
-            match budget_bytes.checked_sub(window.end - window.start) {
+            let left = budget_bytes.checked_sub(window.end - window.start);
+            match left.filter(|_| self.shown.shows(diagnostic.span)) {
                 Some(left) => {
                     budget_bytes = left;
                     out.push_str(&self.render_one(diagnostic, window, &renderer));

@@ -26,6 +26,7 @@ mod print;
 mod replace;
 mod resolve;
 mod rows;
+mod shown;
 mod suggest;
 mod syntax;
 mod value;

@@ -6,6 +6,7 @@
 
 use crate::config::key::{Key, Kind};
 use crate::config::settings::{Fault, Setting, text_of};
+use crate::shown::without_keys;
 use crate::syntax::ast::{Literal, Spanned};
 use crate::value::Value;
 use std::fmt;
@@ -244,6 +245,8 @@ impl Setting for Location {
         Self::parse(text).map_err(|why| {
             let relative = !text.is_empty() && !may_be_url(text) && !text.starts_with('/');
             let name = text.trim_start_matches("../").trim_start_matches("./");
+            // a path is judged part by part, a key may hold slashes
+            let name = if without_keys(name) == name { name } else { "store" };
             let hint = relative.then(|| {
                 format!(
                     "for example '/var/lib/strandline/{name}', or what `realpath` prints of it: a node that is started in another folder must find \

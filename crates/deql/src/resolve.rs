@@ -9,9 +9,9 @@ use crate::config::key::{self, Key, KeyIndex, KeySet};
 use crate::config::settings::{Fault, FaultKind};
 use crate::derive;
 use crate::diagnostic::{DIAGNOSTICS_MAX, Diagnostic, DiagnosticKind};
+use crate::shown;
 use crate::suggest;
 use crate::syntax::ast::{CreateEventStore, Literal, Setting, Span, Spanned};
-use crate::syntax::cursor::shorten;
 use std::collections::BTreeMap;
 
 const MANDATORY: [&str; 2] = ["durable.type", "durable.path"];
@@ -79,7 +79,8 @@ impl Resolver<'_> {
         let worth_it = self.errors.len() < DIAGNOSTICS_MAX;
         let near = worth_it.then(|| suggest::nearest(&key.value, key::keys().map(|k| k.name))).flatten();
         let hint = near.map(|near| format!("the nearest key is `{near}`"));
-        let message = format!("`{}` is no key of an event store", shorten(&key.value));
+        let named = shown::key_name(&key.value).map_or_else(|| "this".to_owned(), |name| format!("`{name}`"));
+        let message = format!("{named} is no key of an event store");
         self.errors.push(Diagnostic::new(DiagnosticKind::UnknownKey, key.span, message).hint(hint));
         // what was meant is not missing as well
         if let Some(meant) = near.and_then(key::index_of) {

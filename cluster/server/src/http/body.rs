@@ -69,6 +69,17 @@ pub(crate) fn object<T: DeserializeOwned>(bytes: &[u8], says: &str) -> ApiResult
     serde_json::from_slice(bytes).map_err(|e| ApiError::bad_request(format!("{says}: {e}")))
 }
 
+/// The same of a body that may be anything, such as a file of secrets: where it is wrong is said, and none of its words.
+pub(crate) fn parsed_unsaid<T: DeserializeOwned>(bytes: &[u8], says: &str) -> ApiResult<T> {
+    if bytes.trim_ascii().is_empty() {
+        return parsed(bytes, says);
+    }
+    serde_json::from_slice(bytes).map_err(|e| {
+        let (line, column) = (e.line(), e.column());
+        ApiError::bad_request(format!("{says}: the body is something else, from line {line}, column {column} on"))
+    })
+}
+
 async fn collect(
     request: &HttpRequest,
     payload: &mut Payload,

@@ -69,7 +69,7 @@ pub(crate) async fn create(call: Call) -> ApiResult<HttpResponse> {
     let app = call.app.clone();
     let permits = app.node.permits();
     let body = body::read(&call.request, call.payload, permits, "a DeQL text", SMALL_BODY_BYTES_MAX).await?;
-    let source: Source = body::parsed(&body.bytes, "send {\"deql\": \"CREATE ...\"}")?;
+    let source: Source = body::parsed_unsaid(&body.bytes, "send {\"deql\": \"CREATE ...\"}")?;
     let declarations = strandline_deql::parse_file("deql", &source.deql).map_err(|errors| {
         let facts = serde_json::to_value(&errors).unwrap_or(Value::Null);
         ApiError::bad_request(errors.to_string()).with("diagnostics", facts)

@@ -374,6 +374,18 @@ fn deql_is_answered() {
     assert!(text.contains("CREATE EVENTSTORE s") && text.contains("CREATE AGGREGATE Invoice"), "{text}");
     let broken = server.post("/api/deql/create", "{\"deql\":\"CREATE NONSENSE\"}").error(400, "bad_request");
     assert!(broken["details"]["diagnostics"]["errors"][0]["line"].is_number(), "{broken}");
+    // whatever is sent there, none of its words comes back
+    for body in [
+        r#"{"deql":"hunter2"}"#,
+        r#"{"deql":"CREATE EVENTSTORE t WITH (durable.pasword = 'hunter2')"}"#,
+        r#"{"deql":"CREATE NONSENSE hunter2"}"#,
+        r#"{"hunter2":1}"#,
+        r#""hunter2""#,
+        "hunter2",
+    ] {
+        let refused = server.post("/api/deql/create", body).error(400, "bad_request").to_string();
+        assert!(!refused.contains("hunter2") && refused.contains("CREATE"), "{refused}");
+    }
     let body = json!({ "deql": "CREATE EVENTSTORE t WITH (durable.type = 'parquet', durable.path = '/tmp/t', wal.enabled = true, wal.path = '/tmp/w');" });
     server.post("/api/deql/create", &body.to_string()).error(501, "not_supported");
     let replaced = text.replacen(

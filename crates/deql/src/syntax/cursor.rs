@@ -3,6 +3,8 @@
 use super::ast::{Span, Spanned};
 use super::lex::{Bad, Token, tokens};
 use crate::diagnostic::{Diagnostic, DiagnosticKind};
+use crate::shown::Shown;
+use std::cell::OnceCell;
 
 /// An error was reported; the caller finds a place to go on.
 pub(crate) struct Reported;
@@ -11,6 +13,7 @@ pub(crate) struct Cursor {
     tokens: Vec<Spanned<Token>>,
     next: usize,
     end: Span,
+    shown: OnceCell<Shown>,
     pub(crate) errors: Vec<Diagnostic>,
 }
 
@@ -24,12 +27,17 @@ impl Cursor {
             _ => None,
         });
         let errors = errors.collect();
-        Self { tokens, next: 0, end, errors }
+        Self { tokens, next: 0, end, shown: OnceCell::new(), errors }
     }
 
     /// The tokens of the whole text.
     pub(crate) fn all(&self) -> &[Spanned<Token>] {
         &self.tokens
+    }
+
+    /// What errors may show of the text; only errors ask.
+    pub(crate) fn shown(&self) -> &Shown {
+        self.shown.get_or_init(|| Shown::of(&self.tokens))
     }
 
     pub(crate) fn peek(&self) -> Option<&Token> {
@@ -93,7 +101,10 @@ impl Cursor {
         let message = match self.peek() {
             Some(Token::Bad(_)) => return Reported,
             None => format!("expected {what}, but the file ends"),
-            Some(Token::Word(word)) => format!("expected {what}, found `{}`", shorten(word)),
+            Some(Token::Word(word)) if self.shown().shows(span) => {
+                format!("expected {what}, found `{}`", shorten(word))
+            }
+            Some(Token::Word(_)) => format!("expected {what}, found another word"),
             Some(Token::Mark(mark)) => format!("expected {what}, found `{mark}`"),
             Some(Token::Literal(literal)) => format!("expected {what}, found {}", literal.name()),
         };

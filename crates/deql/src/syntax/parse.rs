@@ -2,7 +2,7 @@
 
 use super::ast::{CreateEventStore, Literal, RawStatement, Setting, Span, Spanned};
 use super::cursor::{Cursor, Reported, shorten};
-use super::lex::Token;
+use super::lex::{Bad, Token};
 use crate::diagnostic::{Diagnostic, DiagnosticKind};
 use crate::{names, suggest};
 
@@ -10,8 +10,8 @@ const STATEMENTS: &str =
     "CREATE EVENTSTORE, CREATE AGGREGATE, DESCRIBE EVENTSTORE, DESCRIBE EVENTSTORES or EXPORT DEREG";
 /// The first words of statements.
 const FIRST: [&str; 3] = ["CREATE", "DESCRIBE", "EXPORT"];
-/// The words behind each of them.
-const SECOND: [&[&str]; 3] = [&["EVENTSTORE", "AGGREGATE", "OR"], &["EVENTSTORE", "EVENTSTORES"], &["DEREG"]];
+/// What to do about a text that is none.
+const NONE: &str = "give the file of a store's statement, such as stores/minimal.deql; of a text without one nothing is shown, since it may be a secret";
 
 /// All statements of a text that could be read, and all errors.
 pub(crate) fn parse(text: &str) -> (Vec<RawStatement>, Vec<Diagnostic>) {
@@ -34,28 +34,21 @@ pub(crate) fn parse(text: &str) -> (Vec<RawStatement>, Vec<Diagnostic>) {
 
 /// All errors; one for a text that holds no statement at all: every line of a letter or a program would be wrong in a way of its own.
 fn all_errors(cursor: Cursor) -> Vec<Diagnostic> {
-    if cursor.errors.len() < 2 || holds_a_statement(cursor.all()) {
+    let first = cursor.all().first();
+    // a comment that is not closed may have taken the statements
+    let swallowed = matches!(first.map(|token| &token.value), Some(Token::Bad(Bad::OpenComment)));
+    if cursor.errors.is_empty() || swallowed || cursor.shown().holds_a_statement() {
         return cursor.errors;
     }
-    let (span, hint) = match cursor.all().first() {
-        Some(Spanned { value: Token::Word(word), span }) => (*span, near_keyword(word, &FIRST)),
-        Some(other) => (other.span, None),
-        None => (Span::default(), None),
+    let near = match first.map(|token| &token.value) {
+        Some(Token::Word(word)) if !FIRST.iter().any(|keyword| word.eq_ignore_ascii_case(keyword)) => {
+            near_keyword(word, &FIRST)
+        }
+        _ => None,
     };
     let message = format!("nothing in this text is a statement: one begins with {STATEMENTS}");
-    vec![Diagnostic::new(DiagnosticKind::Syntax, span, message).hint(hint)]
-}
-
-/// Whether the text begins as a statement does, or has both words that begin one anywhere.
-fn holds_a_statement(tokens: &[Spanned<Token>]) -> bool {
-    let begins = |pair: &[Spanned<Token>]| {
-        (0..FIRST.len()).any(|i| is_one_of(pair.first(), &FIRST[i..=i]) && is_one_of(pair.get(1), SECOND[i]))
-    };
-    is_one_of(tokens.first(), &FIRST) || tokens.windows(2).any(begins)
-}
-
-fn is_one_of(token: Option<&Spanned<Token>>, keywords: &[&str]) -> bool {
-    matches!(token.map(|t| &t.value), Some(Token::Word(word)) if keywords.iter().any(|k| word.eq_ignore_ascii_case(k)))
+    let error = Diagnostic::new(DiagnosticKind::Syntax, first.map_or(Span::default(), |token| token.span), message);
+    vec![error.hint(near.unwrap_or_else(|| NONE.to_owned()))]
 }
 
 /// The last statement may leave its `;` out.
@@ -243,7 +236,8 @@ fn setting(cursor: &mut Cursor, lost: &mut Vec<String>) -> Result<Setting, Repor
     let value = if cursor.take_mark('=') {
         value(cursor)
     } else {
-        Err(cursor.expected(&format!("`=` after the key `{}`", shorten(&key.value)), None))
+        let named = if cursor.shown().shows(key.span) { format!(" `{}`", shorten(&key.value)) } else { String::new() };
+        Err(cursor.expected(&format!("`=` after the key{named}"), None))
     };
     value.inspect_err(|_| lost.push(key.value.clone())).map(|value| Setting { key, value })
 }
@@ -292,8 +286,8 @@ fn scalar(cursor: &mut Cursor) -> Result<Spanned<Literal>, Reported> {
         Some(Token::Word(word)) if word.eq_ignore_ascii_case("true") => Literal::Bool(true),
         Some(Token::Word(word)) if word.eq_ignore_ascii_case("false") => Literal::Bool(false),
         Some(Token::Word(word)) => {
-            let hint = format!("texts stand in single quotes: '{word}'");
-            return Err(cursor.expected("a value", Some(hint)));
+            let hint = cursor.shown().shows(span).then(|| format!("texts stand in single quotes: '{word}'"));
+            return Err(cursor.expected("a value", hint));
         }
         _ => {
             return Err(
@@ -309,7 +303,9 @@ fn name(cursor: &mut Cursor, what: &str) -> Result<Spanned<String>, Reported> {
     let span = cursor.span();
     let Some(Token::Word(word)) = cursor.peek() else {
         let hint = match cursor.peek() {
-            Some(Token::Literal(Literal::Text(text))) if names::check_identifier(text).is_ok() => {
+            Some(Token::Literal(Literal::Text(text)))
+                if names::check_identifier(text).is_ok() && cursor.shown().shows(span) =>
+            {
                 Some(format!("names stand without quotes: {text}"))
             }
             _ => None,

@@ -108,14 +108,22 @@ fn statements_of_every_kind() {
 #[test]
 fn a_text_that_holds_no_statement_is_one_mistake() {
     let letter = "# Stores\n\nWe \"create\" them; that's all.\n1.2.3 of; them\n";
-    for text in [letter, "import os;\nos.exit(1);\n", "CRAETE EVENTSTORE a WITH (); CRAETE EVENTSTORE b WITH ();"] {
+    for text in
+        [letter, "import os;\nos.exit(1);\n", "CRAETE STORE a WITH (); CRAETE STORE b WITH ();", "export A=b", "x"]
+    {
         let found = mistakes(text);
         assert!(found.len() == 1 && found[0].contains("nothing in this text is a statement"), "{found:?}");
     }
-    let near = parse_file("x", "CRAETE EVENTSTORE a; CRAETE EVENTSTORE b;").unwrap_err();
-    assert_eq!(near.iter().next().unwrap().hint.as_deref(), Some("did you mean CREATE?"));
+    for text in ["CRAETE EVENTSTORE a; CRAETE EVENTSTORE b;", "CRAETE STORE a"] {
+        let near = parse_file("x", text).unwrap_err();
+        assert_eq!(near.iter().next().unwrap().hint.as_deref(), Some("did you mean CREATE?"));
+    }
+    // words of ours alone are found in files of others too
+    let unlike = parse_file("x", "EXPORT A; EXPORT B").unwrap_err();
+    assert!(unlike.iter().next().unwrap().hint.as_deref().is_some_and(|hint| hint.contains("stores/minimal.deql")));
     // what begins as a statement does is one, and each of its mistakes is told
     assert_eq!(mistakes("CREATE EVENTSTOR a; CREATE EVENTSTOR b;").len(), 2);
+    assert_eq!(mistakes("CRAETE EVENTSTORE a WITH (); CRAETE EVENTSTORE b WITH ();").len(), 2);
     assert_eq!(mistakes("nothing; nothing; EXPORT DEREG;").len(), 2);
 }
 
