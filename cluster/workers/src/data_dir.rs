@@ -9,14 +9,14 @@
 //! {data-dir}/stores/{store}/paused         compaction is paused, of a node alone (`compaction/pause`)
 //! ```
 //!
-//! The node's files, and the folders that hold nothing else, are made for its user alone; so is the log. The data folder itself is as the umask
-//! says, since a `durable.path` may lie in it, which other users may read.
+//! The node's files, and the folders that hold nothing else, are made for its user alone; so is the log, and so is every file that is locked. The
+//! data folder itself is as the umask says, since a `durable.path` may lie in it, which other users may read.
 
 use crate::random;
 use parking_lot::Mutex;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Why a data folder cannot be taken.
@@ -162,6 +162,19 @@ pub(crate) fn create_own(path: &Path) -> io::Result<File> {
     own_file().truncate(true).open(path)
 }
 
+/// Opens a file that is only there to be locked, and makes it where it is not there. Whoever can open it can lock it, and so keep a node from
+/// starting: it is for the node's user alone, wherever it lies, and one of this user that others may open, as earlier versions made it, is so from
+/// now on.
+pub(crate) fn own_lock(path: &Path) -> io::Result<File> {
+    let file = own_file().truncate(false).open(path)?;
+    let facts = file.metadata()?;
+    if facts.uid() == rustix::process::geteuid().as_raw() && facts.mode() & 0o077 != 0 {
+        // a file system that has no modes has none to be narrowed
+        let _ = file.set_permissions(fs::Permissions::from_mode(0o600));
+    }
+    Ok(file)
+}
+
 fn make(dir: &Path, last: &DirBuilder) -> Result<(), DataDirError> {
     let missing: Vec<&Path> = dir.ancestors().take_while(|d| !d.as_os_str().is_empty() && !d.exists()).collect();
     for folder in missing.into_iter().rev() {
@@ -192,7 +205,7 @@ pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> DataDirError {
 
 fn lock(dir: &Path) -> Result<File, DataDirError> {
     let path = dir.join("lock");
-    let file = own_file().truncate(false).open(&path).map_err(at(&path))?;
+    let file = own_lock(&path).map_err(at(&path))?;
     match try_lock(&file).map_err(at(&path))? {
         true => Ok(file),
         false => Err(DataDirError::InUse { dir: dir.to_owned() }),
@@ -258,6 +271,22 @@ mod tests {
         drop(first);
         let again = DataDir::open(&dir).unwrap();
         assert_eq!((again.node_id(), again.is_new()), (id, false));
+    }
+
+    #[test]
+    fn a_lock_is_for_its_user_alone_and_what_others_could_open_is_narrowed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let mode = || fs::metadata(&path).unwrap().mode() & 0o777;
+        drop(own_lock(&path).unwrap());
+        assert_eq!(mode(), 0o600);
+        fs::write(&path, "kept").unwrap();
+        for open in [0o644, 0o666, 0o640, 0o604] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(open)).unwrap();
+            drop(own_lock(&path).unwrap());
+            assert_eq!(mode(), 0o600, "{open:o}");
+        }
+        assert_eq!(fs::read(&path).unwrap(), b"kept");
     }
 
     #[test]

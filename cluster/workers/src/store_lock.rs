@@ -5,11 +5,12 @@
 //! {durable.path}/.lock    the same, where the files are local; nodes of a cluster share it among each other, and with nobody else
 //! ```
 //!
-//! Taken before anything else is done with the store, so that a second node cannot even claim it.
+//! Taken before anything else is done with the store, so that a second node cannot even claim it. Both files are for the node's user alone, as is
+//! everything that is locked; what else lies at `durable.path` is open to others as the umask says.
 
-use crate::data_dir::{DataDirError, at, make_folder, make_own_folder, own_file, try_lock};
+use crate::data_dir::{DataDirError, at, make_folder, make_own_folder, own_lock, try_lock};
 use parking_lot::Mutex;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use strandline_deql::{Location, StoreConfig};
@@ -57,9 +58,8 @@ impl StoreLock {
         let mut files = Vec::new();
         for folder in folders(config).into_iter().filter(|folder| folder.is_dir()) {
             let path = folder.join(LOCK_NAME);
-            let made = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
             let is_shared = shared && config.durable.path == Location::Local(folder);
-            match made.or_else(|_| File::open(&path)) {
+            match own_lock(&path).or_else(|_| File::open(&path)) {
                 Ok(file) if is_shared => files.push(share(file, config, &path)?),
                 Ok(file) => files.push(hold(file, config, &path)?),
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
@@ -78,14 +78,12 @@ impl StoreLock {
 /// The lock of a folder that is made if it is not there: the log is for the node's user alone, files are open to others as the umask says.
 fn lock_in(config: &StoreConfig, folder: &Path) -> Result<(File, PathBuf), DataDirError> {
     let path = folder.join(LOCK_NAME);
-    let file = if config.durable.path.as_local() == Some(folder) {
+    if config.durable.path.as_local() == Some(folder) {
         make_folder(folder)?;
-        OpenOptions::new().create(true).truncate(false).write(true).open(&path)
     } else {
         make_own_folder(folder)?;
-        own_file().truncate(false).open(&path)
-    };
-    Ok((file.map_err(at(&path))?, path))
+    }
+    Ok((own_lock(&path).map_err(at(&path))?, path))
 }
 
 fn hold(file: File, config: &StoreConfig, path: &Path) -> Result<File, DataDirError> {

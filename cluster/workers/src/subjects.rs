@@ -14,7 +14,7 @@ pub(crate) mod shared;
 use self::marker::Marker;
 use self::shared::NO_FOLDER;
 use crate::clock;
-use crate::data_dir::{DataDir, at, make_folder, store_folder_in, try_lock};
+use crate::data_dir::{DataDir, at, make_folder, own_lock, store_folder_in, try_lock};
 use crate::error::NodeError;
 use crate::node::{NodeHandle, NodeOptions, StartError};
 use crate::random;
@@ -199,7 +199,7 @@ fn open_file(path: &Path, disk: &Arc<dyn Disk>, asked: &[Reached]) -> Result<(No
         make_folder(folder)?;
     }
     let lock_path = path.with_added_extension("lock");
-    let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path).map_err(at(&lock_path))?;
+    let lock = own_lock(&lock_path).map_err(at(&lock_path))?;
     if !try_lock(&lock).map_err(at(&lock_path))? {
         return Err(StartError::Refused(vec![format!("another process uses the subject keys in {}", path.display())]));
     }

@@ -1,4 +1,5 @@
-//! Who may read what a node writes: its user alone, but for the files of `durable.path`, which are as the umask says.
+//! Who may read what a node writes: its user alone, but for the files of `durable.path`, which are as the umask says. What is locked is for its
+//! user alone everywhere.
 
 use super::*;
 use std::os::unix::fs::PermissionsExt;
@@ -53,9 +54,32 @@ fn the_log_and_the_nodes_own_files_are_for_its_user_alone() {
         assert_eq!(mode(path) & 0o077, 0, "{}", path.display());
     }
     for path in &shared {
-        assert_eq!(mode(path), by_umask.0, "{}", path.display());
+        // whoever can open it could lock it
+        let wanted = if path.ends_with("durable/.lock") { 0o600 } else { by_umask.0 };
+        assert_eq!(mode(path), wanted, "{}", path.display());
     }
+    assert!(shared.contains(&dir.join("durable/.lock")), "{shared:?}");
     for name in ["durable", "node"] {
         assert_eq!(mode(&dir.join(name)), by_umask.1, "{name}");
     }
+}
+
+/// Earlier versions made some of them open to others, who could lock them and so keep the node from starting.
+#[test]
+fn locks_that_others_could_open_are_narrowed() {
+    let (folder, keys) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let dir = folder.path();
+    let locks =
+        [dir.join("node/lock"), dir.join("wal/.lock"), dir.join("durable/.lock"), keys.path().join("keys.lock")];
+    runtime::run(async {
+        for start in 0..2 {
+            let options = NodeOptions { subject_keys: Some(keys.path().join("keys")), ..options(dir) };
+            stop(Node::start(declarations(dir, ""), options).await.unwrap()).await;
+            for path in &locks {
+                assert_eq!(mode(path), 0o600, "start {start}: {}", path.display());
+                std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)).unwrap();
+            }
+        }
+    })
+    .unwrap();
 }
