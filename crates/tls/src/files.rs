@@ -3,7 +3,7 @@
 use crate::error::TlsError;
 use crate::validity::{self, Moments, is_within};
 use rustls::RootCertStore;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::path::Path;
 use strandline_event::Micros;
@@ -22,7 +22,21 @@ pub fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     match chain {
         Ok(chain) if !chain.is_empty() => Ok(chain),
         Ok(_) => Err(content(path, "it holds no certificate (-----BEGIN CERTIFICATE-----)")),
-        Err(error) => Err(content(path, &format!("it is no PEM file that can be read: {error}"))),
+        Err(error) => Err(content(path, &format!("it is no PEM file that can be read: {}", fault(&error)))),
+    }
+}
+
+/// What is wrong. The reader's own words quote the file, which may hold a key too, or be one.
+fn fault(error: &pem::Error) -> &'static str {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => {
+            "the -----END line of a block is missing, or differs from its -----BEGIN line"
+        }
+        pem::Error::IllegalSectionStart { .. } => {
+            "a -----BEGIN line does not end in -----: its line breaks may be lost"
+        }
+        pem::Error::Base64Decode(_) => "what stands in a block is no Base64",
+        _ => "a block of it cannot be read",
     }
 }
 
@@ -74,4 +88,29 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
 
 fn content(path: &Path, what: &str) -> TlsError {
     TlsError::Content { path: path.to_owned(), what: what.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As of a key whose line breaks were lost, or that was cut, given for a certificate.
+    #[test]
+    fn what_is_no_certificate_is_not_quoted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("certificate.pem");
+        for text in [
+            "-----BEGIN PRIVATE KEY-----planted-----END PRIVATE KEY-----\n",
+            "-----BEGIN PRIVATE KEY-----planted\n",
+            "-----BEGIN PRIVATE KEY-----\nplanted\n",
+            "-----BEGIN CERTIFICATE-----\nplanted!\n-----END CERTIFICATE-----\n",
+            "planted\n",
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let error = chain(&path).unwrap_err();
+            let told = format!("{error} {error:?}");
+            // bytes are quoted as a list of numbers
+            assert!(!told.contains("planted") && !told.contains("112, 108"), "{text}: {told}");
+        }
+    }
 }
