@@ -3,10 +3,11 @@
 use crate::wire::error::WireError;
 use crate::wire::fields::{Encoded, Reader, Writer};
 use crate::wire::header::{Kind, VERSION};
+use std::fmt;
 use strandline_event::SharedBytes;
 
 /// What a client says first.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Hello {
     /// Smallest version of frames that it speaks.
     pub version_min: u8,
@@ -20,6 +21,14 @@ pub struct Hello {
     pub token: String,
     /// Name and version of the program.
     pub program: String,
+}
+
+impl fmt::Debug for Hello {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // not the token
+        let shown = (self.version_min, self.version_max, self.body_max, &self.store, &self.program);
+        f.debug_tuple("Hello").field(&shown).finish()
+    }
 }
 
 impl Hello {
@@ -107,5 +116,18 @@ impl Welcome {
         let (store, program) = (body.text()?.to_owned(), body.text()?.to_owned());
         body.end()?;
         Ok(Self { version, checks_commands: facts == CHECKS_COMMANDS, body_max, requests_max, store, program })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hello_is_printed_without_its_token() {
+        let (store, token, program) = ("calls".to_owned(), "slt_planted".to_owned(), "p".to_owned());
+        let hello = Hello { version_min: 1, version_max: 1, body_max: 9, store, token, program };
+        let printed = format!("{hello:?} {hello:#?}");
+        assert!(printed.contains("calls") && !printed.contains("planted"), "{printed}");
     }
 }

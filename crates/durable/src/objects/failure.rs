@@ -190,6 +190,7 @@ fn element(body: &str, name: &str) -> Option<String> {
     Some(first_line(text))
 }
 
-fn first_line(text: &str) -> String {
+/// What a service says, without what it may repeat of a request behind that.
+pub(super) fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().chars().take(300).collect()
 }

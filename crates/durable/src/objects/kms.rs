@@ -9,6 +9,7 @@
 
 use super::Settings;
 use super::cloud::choose_tls;
+use super::failure::first_line;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, AwsAuthorizer, AwsCredentialProvider};
@@ -132,7 +133,8 @@ impl KmsKeys {
             }
             outcome = self.ask_once(action, &body);
         }
-        serde_json::from_slice(&outcome?).map_err(|e| self.unreachable(&e))
+        // the sentence of the parser may quote what stands there, a key
+        serde_json::from_slice(&outcome?).map_err(|_| self.unreachable(&"its answer is none that KMS gives"))
     }
 
     fn ask_once(&self, action: &'static str, body: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
@@ -176,7 +178,8 @@ fn name(key_id: &str) -> String {
     format!("the key `{key_id}` of AWS KMS")
 }
 
-/// What an answer that says no says: the kind of the error, never the request.
+/// What an answer that says no says: the kind of the error and the first line of its message. Behind that, of a signature that is wrong, stands the
+/// request as it was signed, with the session token.
 fn said(status: u16, bytes: &[u8]) -> String {
     #[derive(Deserialize)]
     struct Fault {
@@ -186,7 +189,10 @@ fn said(status: u16, bytes: &[u8]) -> String {
         message: String,
     }
     match serde_json::from_slice::<Fault>(bytes) {
-        Ok(fault) => format!("{status} {}: {}", fault.kind.rsplit('#').next().unwrap_or_default(), fault.message),
+        Ok(Fault { kind, message }) => {
+            let kind = kind.rsplit('#').next().unwrap_or_default();
+            format!("{status} {}: {}", first_line(kind), first_line(&message))
+        }
         Err(_) => format!("status {status}"),
     }
 }
@@ -238,5 +244,23 @@ impl Drop for KmsKeys {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_kms_repeats_of_a_request_is_not_told() {
+        let answer = serde_json::json!({
+            "__type": "com.amazon.coral.service#InvalidSignatureException",
+            "message": "The signature does not match.\n\nThe Canonical String should have been\n'POST\n/\nx-amz-security-token:planted'",
+        });
+        assert_eq!(
+            said(400, answer.to_string().as_bytes()),
+            "400 InvalidSignatureException: The signature does not match."
+        );
+        assert_eq!(said(502, b"<html>planted</html>"), "status 502");
     }
 }
