@@ -480,7 +480,7 @@ fn gauges(server: &Server) -> [u64; 2] {
 }
 
 /// What `/ready` says as soon as it tells of trouble, or of none.
-fn told_by_ready(server: &Server, trouble: bool) -> Value {
+pub(crate) fn told_by_ready(server: &Server, trouble: bool) -> Value {
     let began = Instant::now();
     loop {
         // 200 all the while

@@ -1,7 +1,8 @@
 //! Tokens, TLS and the audit log of the real program, by its own commands: what an operator sets up, and who is refused.
 
 use crate::harness::{Finished, Ports, Server, Store, program, run, run_command};
-use crate::secrets::{ask, routes};
+use crate::secrets::{Said, ask, routes};
+use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
@@ -377,6 +378,69 @@ fn with_encryption_in_transit_nothing_is_served_in_plain_text() {
     assert_eq!(secured(&url, &others.text("ca.pem"), &["ingest", "-"], &LINE.replace("loaded", "again")).code, 0);
     assert_eq!(secured(&admin, &others.text("ca.pem"), &["compact"], "").code, 0);
     server.stop();
+}
+
+/// Neither by a node that has it, nor by one that was given it for something else, or a part of it.
+#[test]
+fn the_private_keys_of_certificates_are_said_nowhere() {
+    let (store, certificates, others) = (Store::new(&[]), Certificates::new(), Certificates::new());
+    let (tls, mut said) = (certificates.options("server"), Said::default());
+    let command = |more: &[&str]| {
+        let mut command = serve(&store, more);
+        command.env("STRANDLINE_LOG", "trace");
+        command
+    };
+    let server = Server::start_from(command(&[]).args(&tls));
+    let (url, ca) = (server.url().replace("http://", "https://"), certificates.text("ca.pem"));
+    for arguments in [&APPEND[..], &READ, &["compact"], &["status"], &["files"]] {
+        let done = secured(&url, &ca, arguments, "");
+        assert_eq!(done.code, 0, "{done:?}");
+        said.finished(&arguments.join(" "), &done);
+        said.finished("untrusted", &secured(&url, &others.text("ca.pem"), arguments, ""));
+    }
+    for path in ["/metrics", "/ready", "/admin/v1/stores/test/compaction"] {
+        said.add(path, ask(server.url(), "GET", path, "", ""));
+    }
+    said.add("plain text", String::from_utf8_lossy(&says_to_plain_text(server.native())));
+    let ended = server.finish();
+    assert_eq!(ended.code, 0, "{ended:?}");
+    said.finished("the log", &ended);
+
+    // cut, without its line breaks, of another certificate; each in the place of everything that is a file
+    let key = std::fs::read_to_string(certificates.path("server.key")).unwrap();
+    let other = std::fs::read_to_string(others.path("server.key")).unwrap();
+    let given = certificates.path("given");
+    let (file, certificate) = (given.to_string_lossy().into_owned(), certificates.text("server.pem"));
+    for text in [key.as_str(), &other, &key[..key.len() / 2], &key.replace('\n', ""), &key.replace('\n', " ")] {
+        std::fs::write(&given, text).unwrap();
+        std::fs::set_permissions(&given, std::fs::Permissions::from_mode(0o600)).unwrap();
+        for arguments in [
+            &["--tls-cert", &file, "--tls-key", &file][..],
+            &["--tls-cert", &certificate, "--tls-key", &file, "--tls-ca", &file],
+            &["--token-file", &file],
+            &["--subject-keys", &file],
+        ] {
+            let refused = Server::try_start(&mut command(arguments)).err().unwrap();
+            assert_ne!(refused.code, 0, "{arguments:?}");
+            said.finished(&arguments.join(" "), &refused);
+        }
+        assert_eq!(std::fs::read_to_string(&given).unwrap(), text, "it is left as it is");
+        for arguments in [&["keys", "rotate", "--file", &file][..], &["check", &file]] {
+            said.finished(&arguments.join(" "), &run(arguments));
+        }
+        said.finished("--tls-ca", &secured("https://127.0.0.1:1", &file, &READ, ""));
+    }
+    let body = |text: &str| {
+        text.lines().filter(|line| line.len() >= 32 && !line.starts_with('-')).collect::<Vec<_>>().join("\n")
+    };
+    let mut secrets = BTreeSet::new();
+    for line in [body(&key), body(&other)].iter().flat_map(|body| body.lines()) {
+        // bytes that are printed as a list of numbers are found too
+        let list = line.bytes().take(16).map(|byte| byte.to_string()).collect::<Vec<_>>().join(", ");
+        secrets.extend([line[..32].to_owned(), list]);
+    }
+    assert!(secrets.len() >= 6, "{}", secrets.len());
+    said.assert_without(&secrets);
 }
 
 /// Whoever connects and says nothing that a handshake goes on by is let go, on every listener.

@@ -17,6 +17,8 @@ pub(crate) enum Act {
     Cut,
     /// It is answered so, and never served.
     Answer(u16),
+    /// It is answered so, with an error that repeats its head, as AWS does where a signature is wrong; it is never served.
+    Repeat(u16),
     /// It is served, and answered so all the same.
     ServeAndAnswer(u16),
     /// No answer comes; it is never served.
@@ -129,6 +131,7 @@ fn serve(mut stream: TcpStream, upstream: u16, state: &State) {
         Some(Act::LoseAnswer) => forward(upstream, &request).and(None),
         Some(Act::Cut) => None,
         Some(Act::Answer(status)) => Some(invented(status)),
+        Some(Act::Repeat(status)) => Some(repeating(status, &head)),
         Some(Act::ServeAndAnswer(status)) => forward(upstream, &request).map(|_| invented(status)),
         Some(Act::Late) => {
             state.late.lock().unwrap().push(request);
@@ -218,6 +221,26 @@ fn invented(status: u16) -> Vec<u8> {
     let body = format!(
         "<Error><Code>{code}</Code><Message>invented by the test</Message><Token>the-session-token</Token></Error>"
     );
+    answer(status, &body)
+}
+
+/// As S3 and KMS do it: in an element of its own, and behind the first line of the message.
+fn repeating(status: u16, head: &str) -> Vec<u8> {
+    if header(head, "x-amz-target").is_none() {
+        return answer(
+            status,
+            &format!(
+                "<Error><Code>SignatureDoesNotMatch</Code><Message>the signature differs</Message>\
+                 <CanonicalRequest>{head}</CanonicalRequest></Error>"
+            ),
+        );
+    }
+    let escaped = head.replace('\\', "\\\\").replace('"', "\\\"").replace('\r', "").replace('\n', "\\n");
+    let message = format!("the signature differs\\n\\nThe Canonical String should have been\\n'{escaped}'");
+    answer(status, &format!("{{\"__type\": \"x#InvalidSignatureException\", \"message\": \"{message}\"}}"))
+}
+
+fn answer(status: u16, body: &str) -> Vec<u8> {
     let head = format!("HTTP/1.1 {status} Invented\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
-    [head.into_bytes(), body.into_bytes()].concat()
+    [head.as_bytes(), body.as_bytes()].concat()
 }
