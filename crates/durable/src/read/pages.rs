@@ -133,7 +133,9 @@ fn unpack(page: &Bytes, plain: usize) -> Result<Bytes> {
         return Ok(page.clone());
     }
     let length = get_frame_content_size(frame).map_err(|e| bad(&e.to_string()))?;
-    let length = usize::try_from(length.ok_or_else(|| bad("it does not say its length"))?)?;
+    let length = length.ok_or_else(|| bad("it does not say its length"))?;
+    // room is made before anything is unpacked: whoever can write to the place of the files may say any length
+    let length = i32::try_from(length).map_err(|_| bad("it says that it is longer than a page can be"))? as usize;
     let values = CONTEXT.with_borrow_mut(|context| {
         let context = match context {
             Some(context) => context,
@@ -169,5 +171,16 @@ mod tests {
             assert!(unpack(&Bytes::copy_from_slice(page), 0).is_err());
         }
         assert!(unpack(&Bytes::from_static(b"x"), 2).is_err());
+    }
+
+    /// The head of a frame of one segment, with eight bytes of length.
+    #[test]
+    fn no_room_is_made_for_a_length_that_no_page_has() {
+        for length in [1_u64 << 31, 1 << 40, 1 << 62, u64::MAX - 2] {
+            let frame = [&[0x28, 0xb5, 0x2f, 0xfd, 0xe0][..], &length.to_le_bytes(), &[1, 0, 0]].concat();
+            assert_eq!(get_frame_content_size(&frame).unwrap(), Some(length));
+            let error = unpack(&Bytes::from(frame), 0).unwrap_err().to_string();
+            assert!(error.contains("longer than a page can be"), "{error}");
+        }
     }
 }
