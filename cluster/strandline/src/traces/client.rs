@@ -2,6 +2,7 @@
 
 use crate::client::tls;
 use crate::exit::Failure;
+use crate::value::shown_url;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use std::path::Path;
 use std::pin::Pin;
@@ -24,7 +25,7 @@ pub(super) struct Client {
 impl Client {
     /// A client for this address.
     pub(super) fn new(url: &str, authorities: Option<&Path>) -> Result<Self, Failure> {
-        let usage = |text: &str| Err(Failure::Usage(format!("--traces {url}: {text}")));
+        let usage = |text: &str| Err(Failure::Usage(format!("--traces {}: {text}", shown_url(url))));
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             // a proxy for the internet must not come between us and a collector beside us
@@ -82,5 +83,19 @@ impl HttpClient for Client {
             self.tell(&sent);
             sent
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_named_without_a_password() {
+        for url in ["ftp://me:planted@host", "https://me:planted@host", "me:planted@host"] {
+            let error = Client::new(url, None).err().unwrap();
+            let told = error.text().unwrap();
+            assert!(told.contains("--traces ...@host") && !told.contains("planted"), "{told}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 use super::client::Client;
 use crate::cli::ServeTold;
 use crate::exit::Failure;
+use crate::value::shown_url;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry::{KeyValue, global};
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
@@ -40,7 +41,10 @@ pub(crate) fn start(options: &ServeTold) -> Result<(SpanLayer, Traces), Failure>
     let endpoint = if url.ends_with(PATH) { url.to_owned() } else { format!("{url}{PATH}") };
     let exporter = SpanExporter::builder().with_http().with_http_client(client).with_protocol(Protocol::HttpBinary);
     let exporter = exporter.with_endpoint(endpoint).build();
-    let exporter = exporter.map_err(|error| Failure::Usage(format!("--traces {url}: {error}")))?;
+    // its own words repeat the address
+    let exporter = exporter.map_err(|_| {
+        Failure::Usage(format!("--traces {}: it is no address that spans can be sent to", shown_url(url)))
+    })?;
     let share = Sampler::TraceIdRatioBased(f64::from(options.traces_share) / 100.0);
     let provider = SdkTracerProvider::builder()
         .with_batch_exporter(exporter)

@@ -48,14 +48,18 @@ fn wrong(location: &Location, what: String) -> ObjectError {
     ObjectError::Settings { location: location.to_string(), what }
 }
 
-/// What the client's builder says of the settings; its texts hold names of settings, no values of secrets.
+/// What the client's builder says of the settings; its texts hold names of settings, and values of none that is a secret.
 fn refused(location: &Location) -> impl Fn(object_store::Error) -> ObjectError {
     let location = location.clone();
     move |error| {
         let mut text = error.to_string();
         let mut source = std::error::Error::source(&error);
         while let Some(inner) = source {
-            text = inner.to_string();
+            text = match inner.downcast_ref::<serde_json::Error>() {
+                // the sentence of the parser may quote what stands there, a key
+                Some(json) => format!("credentials are no such JSON (line {}, column {})", json.line(), json.column()),
+                None => inner.to_string(),
+            };
             source = inner.source();
         }
         wrong(&location, format!("the settings in the environment cannot be used: {text}"))
@@ -92,11 +96,10 @@ pub(super) fn s3(
     let plain = endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"));
     let allowed = settings.get("AWS_ALLOW_HTTP").is_some_and(|text| matches!(text, "true" | "1" | "TRUE" | "True"));
     if plain && !allowed {
-        let what = format!(
-            "the endpoint {} does not speak TLS: set AWS_ALLOW_HTTP=true if that is meant, or an endpoint that begins with https://",
-            endpoint.unwrap_or_default()
-        );
-        return Err(wrong(location, what));
+        // not the endpoint itself: somebody may have put a name and a password into it
+        let what = "the endpoint (AWS_ENDPOINT_URL) does not speak TLS: set AWS_ALLOW_HTTP=true if that is meant, or an endpoint that begins \
+                    with https://";
+        return Err(wrong(location, what.to_owned()));
     }
     let mut options = ClientOptions::new();
     if plain && settings.get("AWS_WEB_IDENTITY_TOKEN_FILE").is_none() {
@@ -164,4 +167,32 @@ pub(super) fn az(
     let credentials = Arc::clone(store.credentials());
     let once = builder.with_retry(retries(1)).with_credentials(credentials).build().map_err(refused(location))?;
     objects(location, Clients { store: Arc::new(store), once: Arc::new(once) }, prefix)
+}
+
+#[cfg(all(test, any(feature = "s3", feature = "gs")))]
+mod tests {
+    use super::*;
+
+    fn told(opened: Result<StoreObjects, ObjectError>) -> String {
+        opened.err().map(|error| format!("{error} {error:?}")).unwrap_or_default()
+    }
+
+    #[cfg(feature = "s3")]
+    #[test]
+    fn an_endpoint_is_not_quoted() {
+        let location = Location::S3 { bucket: "b".to_owned(), prefix: String::new() };
+        let settings = Settings::new(&[("AWS_ENDPOINT_URL", "http://me:planted@127.0.0.1:1")]);
+        let told = told(s3(&location, "b", "", &settings));
+        assert!(told.contains("AWS_ALLOW_HTTP=true") && !told.contains("planted"), "{told}");
+    }
+
+    #[cfg(feature = "gs")]
+    #[test]
+    fn credentials_that_are_none_are_not_quoted() {
+        let location = Location::Gs { bucket: "b".to_owned(), prefix: String::new() };
+        for key in [r#""planted""#, r#"{"private_key": ["planted"]}"#, r#"["planted"]"#, "planted"] {
+            let told = told(gs(&location, "b", "", &Settings::new(&[("GOOGLE_SERVICE_ACCOUNT_KEY", key)])));
+            assert!(told.contains("cannot be used") && !told.contains("planted"), "{key}: {told}");
+        }
+    }
 }

@@ -109,7 +109,9 @@ impl KmsKeys {
         let plain = url.starts_with("http://");
         let allowed = settings.get("AWS_ALLOW_HTTP").is_some_and(|text| matches!(text, "true" | "1" | "TRUE" | "True"));
         if plain && !allowed {
-            return Err(refused(format!("{url} does not speak TLS: set AWS_ALLOW_HTTP=true if that is meant")));
+            let text =
+                "the endpoint (AWS_ENDPOINT_URL_KMS) does not speak TLS: set AWS_ALLOW_HTTP=true if that is meant";
+            return Err(refused(text.to_owned()));
         }
         let options =
             ClientOptions::new().with_timeout(TIMEOUT).with_allow_http(plain).with_no_system_certificates(plain);
@@ -250,6 +252,23 @@ impl Drop for KmsKeys {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    struct Nothing;
+
+    impl Entropy for Nothing {
+        fn fill(&self, _: &mut [u8]) {}
+    }
+
+    #[test]
+    fn an_endpoint_is_not_quoted() {
+        let settings = Settings::new(&[
+            ("AWS_ENDPOINT_URL_KMS", "http://me:planted@127.0.0.1:1"),
+            ("AWS_ACCESS_KEY_ID", "a"),
+            ("AWS_SECRET_ACCESS_KEY", "planted"),
+        ]);
+        let told = KmsKeys::open("alias/a", &settings, Arc::new(Nothing)).err().unwrap().to_string();
+        assert!(told.contains("AWS_ALLOW_HTTP=true") && !told.contains("planted"), "{told}");
+    }
 
     #[test]
     fn what_kms_repeats_of_a_request_is_not_told() {
