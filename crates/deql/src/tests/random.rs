@@ -130,6 +130,13 @@ fn check_places(text: &str, bytes: &[u8]) {
     serde_json::to_string(&errors).unwrap();
 }
 
+fn shows_nothing_planted(text: &str) -> Result<(), TestCaseError> {
+    let Err(errors) = parse_file("random.deql", text) else { return Ok(()) };
+    let told = format!("{errors}{errors:?}{}", serde_json::to_string(&errors).unwrap());
+    prop_assert!(!told.contains("hunter2"), "{}: {}", text, told);
+    Ok(())
+}
+
 /// How many of the random stores are valid is counted: a property that skips everything proves nothing.
 #[test]
 fn a_printed_store_parses_to_the_same_store() {
@@ -169,6 +176,17 @@ proptest! {
     #[test]
     fn random_text_gives_errors_with_places(text in "(CREATE |EVENTSTORE |WITH |\\(|\\)|'|;|,|=|wal\\.path |true |1_0|\\n|--|/\\*|\\*/|\t|\\r|\\PC){0,40}") {
         check_places(&text, text.as_bytes());
+    }
+
+    #[test]
+    fn nothing_is_shown_of_random_text_that_is_no_statement(text in "(hunter2|CREATE USER |export |=|[ '\"\n;(),{}:@é]|--|/\\*|\\*/|[0-9]){0,30}") {
+        shows_nothing_planted(&text)?;
+    }
+
+    #[test]
+    fn nothing_is_shown_of_the_random_value_of_an_unknown_key(text in "(hunter2|CREATE USER |export |[ '\"\n;(),{}:@é]|--|/\\*|\\*/|[0-9]){0,30}") {
+        shows_nothing_planted(&format!("CREATE EVENTSTORE s WITH (bananas = {text}"))?;
+        shows_nothing_planted(&format!("CREATE EVENTSTORE s WITH (wal.enabled = maybe, bananas = {text})"))?;
     }
 
     #[test]
