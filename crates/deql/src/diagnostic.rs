@@ -108,10 +108,10 @@ impl Diagnostics {
         list.truncate(DIAGNOSTICS_MAX);
         for diagnostic in &mut list {
             diagnostic.span = inside(source, diagnostic.span);
-            diagnostic.message = without_keys(&diagnostic.message);
-            diagnostic.hint = diagnostic.hint.as_deref().map(without_keys);
+            diagnostic.message = told(&diagnostic.message);
+            diagnostic.hint = diagnostic.hint.as_deref().map(told);
             for (span, word) in &mut diagnostic.related {
-                (*span, *word) = (inside(source, *span), without_keys(word));
+                (*span, *word) = (inside(source, *span), told(word));
             }
         }
         // a line that is shown may hold what should not stand in a statement
@@ -213,6 +213,12 @@ impl Diagnostics {
     }
 }
 
+/// A sentence without keys, and without what would steer a terminal; of source lines the renderer takes care.
+fn told(sentence: &str) -> String {
+    let plain = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+    without_keys(sentence).chars().map(plain).collect()
+}
+
 /// The span, moved into the source and onto character boundaries.
 fn inside(source: &str, span: Span) -> Span {
     let start = source.floor_char_boundary(span.start.min(source.len()));
@@ -259,5 +265,15 @@ impl serde::Serialize for Diagnostics {
         out.serialize_field("file", &self.file)?;
         out.serialize_field("errors", &errors.collect::<Vec<_>>())?;
         out.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn what_a_text_holds_does_not_steer_a_terminal() {
+        let text = "CREATE EVENTSTORE s WITH (durable.type = '\u{1b}[31m\u{7}', durable.path = '\u{1b}]0;x')";
+        let told = crate::parse_file("f", text).unwrap_err().to_string();
+        assert!(told.contains("durable.type") && !told.contains(['\u{1b}', '\u{7}']), "{told:?}");
     }
 }
