@@ -55,6 +55,11 @@ pub struct Done<R> {
 }
 
 impl<R> Done<R> {
+    /// Of a log with this clock; nothing was taken out and nothing is gone yet.
+    fn new(clock: &Arc<LogClock>, batches: Vec<(LogIndex, StampedBatch)>, answers: Vec<(R, Answer)>) -> Self {
+        Self { batches, taken: Vec::new(), gone: Vec::new(), clock: Arc::clone(clock), answers }
+    }
+
     /// Takes the batches out, to be given to the hot tier.
     pub fn take_batches(&mut self) -> Vec<(LogIndex, StampedBatch)> {
         self.taken.extend(self.batches.iter().map(|(index, _)| *index));
@@ -187,9 +192,7 @@ impl<R> LogDriver<R> {
             let batches = self.log.committed(entry.index);
             return self.done(entry.index, batches);
         }
-        let clock = Arc::clone(self.log.published().clock());
-        let (batches, taken, gone, answers) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let mut done = Done { batches, taken, gone, clock, answers };
+        let mut done = Done::new(self.log.published().clock(), Vec::new(), Vec::new());
         let quiet = self.is_idle() && self.waiting.is_empty();
         if is_over || (!entry.batches.is_empty() && !quiet) {
             // it was judged without this entry, and what comes would be
@@ -240,8 +243,7 @@ impl<R> LogDriver<R> {
     fn done(&mut self, through: LogIndex, batches: Vec<(LogIndex, StampedBatch)>) -> Done<R> {
         let ready = self.waiting.partition_point(|w| w.after <= through);
         let answers = self.waiting.drain(..ready).map(|w| (w.reply, w.answer)).collect();
-        let clock = Arc::clone(self.log.published().clock());
-        Done { batches, taken: Vec::new(), gone: Vec::new(), clock, answers }
+        Done::new(self.log.published().clock(), batches, answers)
     }
 
     /// Nothing of what is in flight happened (or nobody may count on it): who waits is told, the state goes back.
@@ -258,8 +260,7 @@ impl<R> LogDriver<R> {
     fn take_back(&mut self, error: impl Fn() -> AppendError) -> Done<R> {
         let gone = self.log.roll_back();
         let answers = self.waiting.drain(..).map(|w| (w.reply, refused(error()))).collect();
-        let clock = Arc::clone(self.log.published().clock());
-        Done { batches: Vec::new(), taken: Vec::new(), gone, clock, answers }
+        Done { gone, ..Done::new(self.log.published().clock(), Vec::new(), answers) }
     }
 
     /// A manifest took over everything up to `through`. Memory lets it go with [`settle_step`](Self::settle_step).
