@@ -341,7 +341,6 @@ impl WalWorker {
     }
 
     fn apply(&mut self, entry: &Applied) {
-        let mine = self.parts.driver.has_in_flight(entry.id.leader, entry.id.number);
         let committed = match strandline_consensus::owner::committed_of(entry) {
             Ok(committed) => committed,
             Err(what) => {
@@ -349,6 +348,7 @@ impl WalWorker {
                 strandline_event::invariant::broken("a committed entry holds no batch");
             }
         };
+        let mine = self.parts.driver.has_in_flight(&committed);
         let done = self.parts.driver.applied(committed);
         if mine {
             self.count_group(&done, self.group_began.elapsed());

@@ -178,10 +178,10 @@ impl<R> LogDriver<R> {
         matches!(&self.sink, Sink::Replicated(writer) if writer.has_proposed(group))
     }
 
-    /// Whether something is on its way to this place.
+    /// Whether an entry that is about to be applied is what is on its way.
     #[must_use]
-    pub fn has_in_flight(&self, leader: LeaderId, number: u64) -> bool {
-        matches!(&self.sink, Sink::Replicated(writer) if writer.is_proposed(leader, number))
+    pub fn has_in_flight(&self, entry: &Committed) -> bool {
+        matches!(&self.sink, Sink::Replicated(writer) if writer.has_in_flight(entry))
     }
 
     /// An entry of the log's group is committed, the next in order: what this node had in flight, or somebody else's.

@@ -126,17 +126,28 @@ impl ReplicatedWriter {
         !self.pending.is_empty()
     }
 
-    /// Whether an entry of this leadership and number is on its way from here.
-    pub(crate) fn is_proposed(&self, leader: LeaderId, number: u64) -> bool {
-        self.in_flight.as_ref().is_some_and(|flying| flying.number == number)
-            && self.leads.as_ref().is_some_and(|leads| leads.leader == leader)
+    /// Whether what is on its way from here has this leadership and number, and begins with this batch: one that was given up may have had its place.
+    fn is_on_its_way<'a>(
+        &self,
+        leader: LeaderId,
+        number: u64,
+        batches: impl IntoIterator<Item = &'a StampedBatch>,
+    ) -> bool {
+        let flying = self.in_flight.as_ref().filter(|flying| flying.number == number);
+        self.leads.as_ref().is_some_and(|leads| leads.leader == leader)
+            && flying.is_some_and(|flying| flying.made == made(batches))
     }
 
     /// Whether this proposal is on its way from here, and not one that was judged for the same place later.
     pub(crate) fn has_proposed(&self, group: &ReplicatedGroup) -> bool {
-        let first = made(group.batches.iter().map(|(_, batch, _)| batch));
-        self.is_proposed(group.leader, group.number)
-            && self.in_flight.as_ref().is_some_and(|flying| flying.made == first)
+        self.is_on_its_way(group.leader, group.number, group.batches.iter().map(|(_, batch, _)| batch))
+    }
+
+    /// Whether this entry is the one that is on its way from here.
+    pub(crate) fn has_in_flight(&self, entry: &Committed) -> bool {
+        // one of no batches says something of the group
+        !entry.batches.is_empty()
+            && self.is_on_its_way(entry.leader, entry.number, entry.batches.iter().map(|(_, batch)| batch))
     }
 
     /// This node leads: everything up to entry `number`, at `index`, is applied.
@@ -177,12 +188,7 @@ impl ReplicatedWriter {
 
     /// An entry is applied. `true`: it is the one that was on its way from here.
     pub(crate) fn note_applied(&mut self, entry: &Committed) -> bool {
-        let is_it = |flying: &InFlight| {
-            flying.number == entry.number && flying.made == made(entry.batches.iter().map(|(_, batch)| batch))
-        };
-        let mine = self.leads.as_ref().is_some_and(|leads| leads.leader == entry.leader)
-            && self.in_flight.as_ref().is_some_and(is_it)
-            && !entry.batches.is_empty();
+        let mine = self.has_in_flight(entry);
         if let (true, Some(leads)) = (mine, &mut self.leads) {
             self.in_flight = None;
             leads.next_number = entry.number + 1;
