@@ -3,6 +3,10 @@
 //! A stream belongs to the tenant of its first event, which its head keeps; one with events of several tenants belongs to nobody
 //! ([`MIXED_TENANTS`]) and is for callers without limits. Invariant: whether a row is seen is decided by its stream's owner and by
 //! its own tenant, both; holes are judged before, on the whole stream.
+//!
+//! The owner is a hash of 64 bits, which another name may have. Who reads is told nothing by that: rows are compared in full, and where there are none one
+//! is asked for (`read/named.rs`). An append is judged by the hash alone, since no row is at hand: names of tenants are the operator's, who gives them
+//! with tokens, and none should be given that its bearer has made up.
 
 use crate::append::{SettledError, with_rows};
 use crate::store::{Buckets, LogShared, Store};

@@ -5,11 +5,14 @@
 
 mod common;
 
-use common::{TIERS, event, evict, load, local, request};
+use common::{TIERS, compact_as, event, evict, load, local, request};
 use std::sync::Arc;
+use strandline_durable::HeadRecord;
 use strandline_engine::append::Answer;
+use strandline_engine::heads::tenant_hash;
 use strandline_engine::read::{Filter, GlobalRead, Order, StreamPage, StreamRead};
 use strandline_engine::tenants::TenantScope;
+use strandline_event::hash::stream_hash;
 use strandline_event::{BatchUnit, LogKey, Position, Seq};
 use strandline_testkit::r#gen::store as declared;
 use strandline_testkit::local_store::LocalStore;
@@ -161,8 +164,52 @@ fn a_caller_that_is_limited_looks_at_so_much_in_one_call_and_the_next_goes_on() 
     assert_eq!(second.next, second.rows().next().unwrap().position());
 }
 
+/// A head has the hash of a tenant, which is that of another name too: whose a stream is its events say.
+#[test]
+fn a_caller_that_is_limited_is_told_no_head_of_a_stream_whose_owner_only_looks_like_its_own() {
+    let mut store = local("");
+    for (stream, tenant) in [("others", "b"), ("own", "a")] {
+        let of = |n| Event { tenant_id: Some(tenant.to_owned()), ..event(stream, n) };
+        let answer = store.append(&request("T", BatchUnit::Append, (0..3).map(of).collect()));
+        assert!(matches!(answer, Answer::Done(_)), "{answer:?}");
+    }
+    let scope = TenantScope::new(vec!["a".to_owned()]);
+    let head = |store: &LocalStore, stream: &str| {
+        let head = store.store().stream_head_for(&scope, "T", stream).unwrap();
+        head.map_or(0, |head| head.last_seq.0)
+    };
+    let behind = |store: &LocalStore, stream: &str| {
+        let (from_seq, to_seq) = (Some(Seq(4)), None);
+        let read = StreamRead { stream_type: "T", stream_id: stream, from_seq, to_seq, limit: 6, order: None };
+        let page = store.store().read_stream_for(&scope, &read).unwrap();
+        assert!(page.is_empty());
+        page.head.0
+    };
+    let pages = ["others", "own"].map(|stream| store.store().read_stream(&named_of(stream, None)).unwrap());
+    let rows = pages.iter().flat_map(|page| page.rows()).collect();
+    let heads = ["others", "own"].map(|stream| HeadRecord {
+        stream: stream_hash(stream),
+        last_seq: Seq(3),
+        first_seq: Seq(1),
+        owner_tenant: tenant_hash(Some("a")),
+    });
+    compact_as(&store, &LogKey::single("T"), rows, heads.to_vec());
+    drop(pages);
+    store.kill().unwrap();
+    assert!(store.store().sees_stream(&scope, "T", "others").unwrap(), "by its owner alone");
+    // what was told once is kept
+    for _ in 0..2 {
+        assert_eq!(["others", "own"].map(|stream| head(&store, stream)), [0, 3]);
+        assert_eq!(["others", "own"].map(|stream| behind(&store, stream)), [0, 3]);
+    }
+}
+
 fn named(order: Option<Order>) -> StreamRead<'static> {
-    StreamRead { stream_type: "T", stream_id: "s", from_seq: None, to_seq: None, limit: 6, order }
+    named_of("s", order)
+}
+
+fn named_of(stream_id: &str, order: Option<Order>) -> StreamRead<'_> {
+    StreamRead { stream_type: "T", stream_id, from_seq: None, to_seq: None, limit: 6, order }
 }
 
 fn seqs(store: &LocalStore, order: Option<Order>) -> Vec<u64> {

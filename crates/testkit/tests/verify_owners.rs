@@ -5,16 +5,14 @@
 
 mod common;
 
-use common::{TIERS, event, request};
-use std::ops::ControlFlow;
+use common::{TIERS, compact_as, event, request};
 use std::sync::Arc;
 use strandline_deql::StoreConfig;
 use strandline_durable::objects::{ClusterMark, Purpose, Settings, mark_for_cluster, open_location};
-use strandline_durable::{Commit, JobSpec};
 use strandline_engine::append::Answer;
 use strandline_engine::read::{Order, StreamPage, StreamRead};
 use strandline_engine::verify::verify;
-use strandline_event::{BatchUnit, EventRef, LogKey, Micros};
+use strandline_event::{BatchUnit, EventRef, LogKey};
 use strandline_testkit::r#gen::store as declared;
 use strandline_testkit::local_store::LocalStore;
 use strandline_testkit::model::Event;
@@ -36,30 +34,6 @@ fn read(store: &LocalStore, stream_type: &str, stream_id: &str) -> StreamPage {
     store.store().read_stream(&read).unwrap()
 }
 
-/// Commits a job of a log whose data files hold these rows, whosever they are.
-fn compact_as(store: &LocalStore, log: &LogKey, rows: Vec<EventRef<'_>>) {
-    let durable = store.store().durable();
-    let through = store.store().log(log).unwrap().published().committed();
-    let from_exclusive = durable.pin().watermark(log);
-    let job = JobSpec { job_id: 4711, log: log.clone(), from_exclusive, through };
-    let (batches, mut go_on) = ([rows], |_| ControlFlow::Continue(()));
-    let order = strandline_durable::sort_rows(&durable.layout(), &batches);
-    let files = durable.write_files(&durable.layout(), &job, &batches, &order, &mut go_on).unwrap();
-    let commit = Commit {
-        job_id: 4711,
-        at: store.time.now(),
-        log: log.clone(),
-        from_exclusive,
-        through,
-        last_ingested_at: Micros::MIN,
-        files,
-        heads: vec![],
-        commands: vec![],
-        chunks: vec![],
-    };
-    durable.commit(&commit).unwrap();
-}
-
 #[test]
 fn rows_in_a_file_of_another_bucket_are_found() {
     let dir = tempfile::tempdir().unwrap();
@@ -75,7 +49,7 @@ fn rows_in_a_file_of_another_bucket_are_found() {
     }
     assert_eq!(findings(&store, &config), Vec::<String>::new());
     let page = read(&store, "T", &second);
-    compact_as(&store, &LogKey { bucket: 0, ..LogKey::single("T") }, page.rows().collect());
+    compact_as(&store, &LogKey { bucket: 0, ..LogKey::single("T") }, page.rows().collect(), vec![]);
     let found = findings(&store, &config);
     let wanted = format!("its stream `{second}` belongs to bucket 1, the file to bucket 0");
     assert_eq!(found.iter().filter(|finding| finding.ends_with(&wanted)).count(), 3, "{found:?}");
@@ -94,7 +68,7 @@ fn one_command_in_two_stream_types_is_found_where_it_is_unique_in_the_store() {
     assert_eq!(findings(&store, &config), Vec::<String>::new());
     let page = read(&store, "U", "u");
     let rows = page.rows().map(|row| EventRef { command_id: Some("a"), ..row }).collect();
-    compact_as(&store, &LogKey::single("U"), rows);
+    compact_as(&store, &LogKey::single("U"), rows, vec![]);
     let found = findings(&store, &config);
     let is_told = |finding: &String| {
         finding.starts_with("command_id a: more than one stream has it")

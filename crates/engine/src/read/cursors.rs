@@ -10,6 +10,7 @@
 use super::error::ReadError;
 use super::global::GlobalView;
 use super::looked::Looked;
+use super::named::Named;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -152,6 +153,7 @@ struct Entry {
 pub(crate) struct Cursors {
     pages: Mutex<VecDeque<Entry>>,
     looked: Looked,
+    named: Named,
 }
 
 impl Cursors {
@@ -178,10 +180,16 @@ impl Cursors {
         &self.looked
     }
 
+    /// The tenants that events of streams have said.
+    pub(crate) const fn named(&self) -> &Named {
+        &self.named
+    }
+
     /// Forgets all of them.
     pub(crate) fn clear(&self) {
         self.pages.lock().clear();
         self.looked.clear();
+        self.named.clear();
     }
 
     /// Forgets what nobody asked for.

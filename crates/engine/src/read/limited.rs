@@ -1,12 +1,15 @@
 //! Reads of callers that are limited to tenants. Each is the read of everybody, then a filter: holes are judged on the whole stream.
 //!
 //! Invariant: nothing that is answered tells an event of another tenant: no row, no seq, no position, no tier that gave
-//! only such rows, no sentence about a double.
+//! only such rows, no sentence about a double. A stream's owner is a hash, which another name may have: where no row of a page says whose the stream is,
+//! one is asked for (`named.rs`).
 
 use super::error::ReadError;
 use super::global::{GlobalPage, GlobalRead};
 use super::looked::Reader;
-use super::stream::{StreamHead, StreamPage, StreamRead};
+use super::named::NamedStream;
+use super::order::Order;
+use super::stream::{Manner, StreamHead, StreamPage, StreamRead};
 use super::tiers::TierSet;
 use super::{Filter, FoundEvent, Scan};
 use crate::append::SettledError;
@@ -14,7 +17,7 @@ use crate::store::Store;
 use crate::tenants::{TenantScope, Visible};
 use std::sync::Arc;
 use strandline_durable::ReadStats;
-use strandline_event::{EventId, Micros, Position};
+use strandline_event::{EventId, Micros, Position, Seq};
 
 /// Rows that a page has at least where the one before it had none of the caller's.
 const LOOKED_ROWS: usize = 1000;
@@ -31,8 +34,12 @@ impl Store {
             return Ok(StreamPage::none());
         }
         let page = self.read_stream(read)?;
-        // heads that were written before they told of several tenants
-        let is_theirs = page.rows().all(|event| scope.holds(event.tenant_id));
+        let is_theirs = if page.is_empty() && page.head > Seq::ZERO {
+            self.says_tenant(scope, read.stream_type, read.stream_id, page.head)?
+        } else {
+            // heads that were written before they told of several tenants
+            page.rows().all(|event| scope.holds(event.tenant_id))
+        };
         Ok(if is_theirs { page } else { StreamPage::none() })
     }
 
@@ -49,7 +56,36 @@ impl Store {
         if !self.sees_stream(scope, stream_type, stream_id)? {
             return Ok(None);
         }
-        self.stream_head(stream_type, stream_id)
+        let head = self.stream_head(stream_type, stream_id)?;
+        let Some(last) = head.map(|head| head.last_seq) else { return Ok(None) };
+        Ok(if self.says_tenant(scope, stream_type, stream_id, last)? { head } else { None })
+    }
+
+    /// Whether an event of a stream that ends with `last` says a tenant of the caller's. Of a stream of which retention has left no event its owner is all
+    /// that is known, and counts.
+    fn says_tenant(
+        &self,
+        scope: &TenantScope,
+        stream_type: &str,
+        stream_id: &str,
+        last: Seq,
+    ) -> Result<bool, ReadError> {
+        let (named, stream) = (self.cursors().named(), NamedStream::new(stream_type, stream_id));
+        if named.is_of(stream, scope) {
+            return Ok(true);
+        }
+        let (at, order) = (Some(last), Some(Order::Asc));
+        let newest = StreamRead { stream_type, stream_id, from_seq: at, to_seq: at, limit: 1, order };
+        let mut page = self.read_stream_with(&newest, Manner::internal(self))?;
+        if page.is_empty() {
+            // retention may have left an older one
+            let oldest = StreamRead { from_seq: None, to_seq: None, ..newest };
+            page = self.read_stream_with(&oldest, Manner::internal(self))?;
+        }
+        let Some(event) = page.rows().next() else { return Ok(true) };
+        let Some(tenant) = event.tenant_id.filter(|tenant| scope.holds(Some(tenant))) else { return Ok(false) };
+        named.keep(stream, tenant);
+        Ok(true)
     }
 
     /// As [`look_up_event`](Self::look_up_event); an event that the caller does not see does not exist.

@@ -14,6 +14,7 @@ mod limited;
 mod looked;
 mod memory;
 pub(crate) mod merge;
+mod named;
 mod order;
 mod scan;
 pub(crate) mod source;

@@ -4,10 +4,12 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use strandline_durable::{Commit, HeadRecord, JobSpec};
 use strandline_engine::append::{Answer, Expected, OnError};
 use strandline_engine::read::{Filter, GlobalRead, Order, StreamRead};
 use strandline_engine::store::Store;
-use strandline_event::{BatchUnit, Micros, Position};
+use strandline_event::{BatchUnit, EventRef, LogKey, Micros, Position};
 use strandline_testkit::r#gen::store as declared;
 use strandline_testkit::local_store::LocalStore;
 use strandline_testkit::model::{Append, Event};
@@ -50,6 +52,30 @@ pub(crate) fn load(store: &mut LocalStore, stream_type: &str, numbers: std::ops:
         assert!(matches!(answer, Answer::Done(_)), "{answer:?}");
         store.time.advance_us(13);
     }
+}
+
+/// Commits a job of a log whose data files hold these rows, whosever they are, and whose heads are these, whatever the rows say.
+pub(crate) fn compact_as(store: &LocalStore, log: &LogKey, rows: Vec<EventRef<'_>>, heads: Vec<HeadRecord>) {
+    let durable = store.store().durable();
+    let through = store.store().log(log).unwrap().published().committed();
+    let from_exclusive = durable.pin().watermark(log);
+    let job = JobSpec { job_id: 4711, log: log.clone(), from_exclusive, through };
+    let (batches, mut go_on) = ([rows], |_| ControlFlow::Continue(()));
+    let order = strandline_durable::sort_rows(&durable.layout(), &batches);
+    let files = durable.write_files(&durable.layout(), &job, &batches, &order, &mut go_on).unwrap();
+    let commit = Commit {
+        job_id: 4711,
+        at: store.time.now(),
+        log: log.clone(),
+        from_exclusive,
+        through,
+        last_ingested_at: Micros::MIN,
+        files,
+        heads,
+        commands: vec![],
+        chunks: vec![],
+    };
+    durable.commit(&commit).unwrap();
 }
 
 /// Memory lets everything go.
