@@ -96,8 +96,6 @@ pub(crate) struct StoreReplicas {
     machines: Mutex<BTreeMap<LogKey, Arc<LogMachine>>>,
     /// Logs that do not open on this node, and why.
     broken: Mutex<BTreeMap<LogKey, Arc<str>>>,
-    /// Since when another node leads a log while this one leads the meta group.
-    apart: Mutex<BTreeMap<LogKey, Instant>>,
     /// Logs that this node holds no more.
     resting: elsewhere::Resting,
     /// Whether this node holds every log, as of a command of the meta group.
@@ -123,7 +121,7 @@ pub(crate) struct StoreReplicas {
 
 impl StoreReplicas {
     pub(crate) fn new(parts: ReplicasParts) -> Arc<Self> {
-        let (machines, broken, apart) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let (machines, broken) = (Mutex::default(), Mutex::default());
         let (published, followed, statement) = (Mutex::default(), Mutex::default(), tokio::sync::Mutex::default());
         let (asks_again, commands, looking) = (Mutex::default(), commands::CommandIds::default(), Arc::default());
         let (resting, following) = (elsewhere::Resting::default(), tokio::sync::Mutex::default());
@@ -133,7 +131,6 @@ impl StoreReplicas {
             parts,
             machines,
             broken,
-            apart,
             resting,
             whole,
             hearing,

@@ -2,6 +2,7 @@
 //!
 //! | somebody has just said so: the placement is not settled | once the lease of this leader is over; where it failed, again after 5 s |
 //! | that was settled before, and another one leads by now (it was away, or stopped) | when this node has led for 30 s, and not more often |
+//! | nobody is named: the node that leads the meta group shall, since one that leads all answers store-wide reads | when it has led that for 5 s, and again after 5 s |
 //!
 //! ```text
 //!  nothing new is proposed, what is on its way ends, and the one that shall lead gets it
@@ -18,11 +19,13 @@
 //! that is acknowledged, but it ends what is on its way.
 
 use super::{Control, Waits};
-use crate::group::{ELECTION_MIN_MS, ELECTION_SPREAD_MS, ELECTION_STEP_MS, Group};
+use crate::group::{ELECTION_MIN_MS, ELECTION_SPREAD_MS, ELECTION_STEP_MS, Group, GroupStatus};
 use crate::meta::Placement;
 use crate::transport::{GroupId, NodeId};
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
@@ -38,6 +41,10 @@ const ONCE_WITHIN: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_secs(5);
 /// A leader rests so long: longer than it takes to stop or start a node.
 const RESTS: Duration = Duration::from_secs(30);
+/// How long another node leads the meta group before it is handed a group that nobody is named to lead, and until that is tried again.
+const APART_FOR: Duration = Duration::from_secs(5);
+/// Groups that are handed to it at once.
+const AT_ONCE: usize = 64;
 /// Time in which the next leader must answer once more: whoever is asked to vote for one that is gone has no leader for a while.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 
@@ -47,6 +54,8 @@ struct Turn {
     since: Instant,
     /// The last attempt under this leadership.
     tried: Option<Instant>,
+    /// Who leads the meta group and could lead this one, and since when, or since that was tried.
+    gathers: Option<(NodeId, Instant)>,
 }
 
 /// The groups that this node leads.
@@ -58,7 +67,7 @@ impl Turns {
     pub(super) fn look(&self, group: &GroupId, leads: bool) {
         let mut turns = self.0.lock();
         if leads {
-            turns.entry(group.clone()).or_insert_with(|| Turn { since: Instant::now(), tried: None });
+            turns.entry(group.clone()).or_insert_with(|| Turn { since: Instant::now(), tried: None, gathers: None });
         } else {
             turns.remove(group);
         }
@@ -76,9 +85,47 @@ impl Turns {
         }
         begins
     }
+
+    /// The node that could lead in this one's place, once it has been the same for a while; then the while begins anew.
+    fn gathers(&self, group: &GroupId, to: Option<NodeId>) -> Option<NodeId> {
+        let (mut turns, now) = (self.0.lock(), Instant::now());
+        let turn = turns.get_mut(group)?;
+        turn.gathers = turn.gathers.filter(|(node, _)| Some(*node) == to).or(to.map(|to| (to, now)));
+        let (node, since) = turn.gathers?;
+        let begins = now >= since + APART_FOR;
+        if begins {
+            turn.gathers = Some((node, now));
+        }
+        begins.then_some(node)
+    }
+}
+
+/// Who leads the meta group, if that is another voter than this `node`, has caught up, and nobody is named to lead.
+fn gathers(node: NodeId, status: &GroupStatus, placement: &Placement, leader: Option<NodeId>) -> Option<NodeId> {
+    let to = leader.filter(|to| *to != node && placement.leads.is_none() && placement.is_settled())?;
+    (status.voters.contains(&to) && placement.voters.contains(&to) && status.lacks(to).is_none()).then_some(to)
 }
 
 impl Control {
+    /// The node that is handed a group now although nobody is named to lead it.
+    pub(super) fn gathers(&self, group: &Group, placement: &Placement) -> Option<NodeId> {
+        let leader = self.meta_status().leader.map(|(node, _)| node);
+        self.turns.gathers(group.id(), gathers(self.node(), &group.status(), placement, leader))
+    }
+
+    /// Hands these groups over: an election would end what is on its way, and fail where the one that asks is behind.
+    pub(super) async fn gather(&self, groups: &[(Arc<Group>, NodeId)]) {
+        for some in groups.chunks(AT_ONCE) {
+            join_all(some.iter().map(|(group, to)| self.hand_on(group, *to))).await;
+        }
+    }
+
+    async fn hand_on(&self, group: &Group, to: NodeId) {
+        if let Err(error) = self.hand_to(group, to).await {
+            tracing::debug!(group = %group.id(), to, "not handed yet to the leader of the meta group: {error}");
+        }
+    }
+
     /// Lets another voter lead a group that this node leads, if it is time to.
     pub(super) async fn let_lead(&self, group: &Group, to: NodeId, placement: &Placement) {
         if !self.turns.begins(group.id(), placement) {
@@ -146,6 +193,69 @@ mod tests {
             assert!(!turns.begins(&GroupId::Meta, &placement(false)));
             advance(AGAIN).await;
         }
+    }
+
+    /// As node 1 sees a group that it leads; node 2 answered just now and lacks so many entries, node 3 is away.
+    fn status(lacks: u64) -> GroupStatus {
+        GroupStatus {
+            term: 1,
+            leader: None,
+            last: Some(1_000),
+            applied: Some(1_000),
+            purged: None,
+            voters: [1, 2, 3].into(),
+            learners: [4].into(),
+            is_joint: false,
+            is_changing: false,
+            replicated: [(2, Some(1_000 - lacks)), (3, Some(1_000)), (4, Some(1_000))].into(),
+            silent: [(2, 10), (3, 9_000), (4, 10)].map(|(node, ms)| (node, Duration::from_millis(ms))).into(),
+        }
+    }
+
+    #[test]
+    fn who_leads_the_meta_group_is_handed_what_nobody_is_named_to_lead_if_it_can() {
+        let named = |leads: Option<NodeId>, is_settled: bool| Placement {
+            voters: [1, 2, 3].into(),
+            leads,
+            ..placement(is_settled)
+        };
+        let nobody = named(None, true);
+        for (leader, lacks, placement, wanted) in [
+            (Some(2), 0, &nobody, Some(2)),
+            (Some(2), 500, &nobody, None),
+            (None, 0, &nobody, None),
+            (Some(1), 0, &nobody, None),
+            // it is away, or has no vote
+            (Some(3), 0, &nobody, None),
+            (Some(4), 0, &nobody, None),
+            (Some(2), 0, &named(None, false), None),
+            (Some(2), 0, &Placement { voters: [1, 3].into(), ..nobody.clone() }, None),
+            // an operator has said who leads
+            (Some(2), 0, &named(Some(1), true), None),
+            (Some(2), 0, &named(Some(3), true), None),
+        ] {
+            assert_eq!(gathers(1, &status(lacks), placement, leader), wanted, "{leader:?}, {lacks}, {placement:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_is_named_to_lead_is_handed_on_after_a_while_and_then_not_more_often() {
+        let (turns, meta) = (leads(), GroupId::Meta);
+        advance(RESTS).await;
+        assert_eq!(turns.gathers(&meta, Some(2)), None, "it has just begun");
+        advance(APART_FOR).await;
+        assert_eq!(turns.gathers(&meta, Some(2)), Some(2));
+        assert_eq!(turns.gathers(&meta, Some(2)), None, "it was tried");
+        advance(APART_FOR / 2).await;
+        assert_eq!(turns.gathers(&meta, Some(3)), None, "another one has just begun");
+        advance(APART_FOR / 2).await;
+        assert_eq!(turns.gathers(&meta, None), None);
+        assert_eq!(turns.gathers(&meta, Some(3)), None, "it could not for a moment");
+        advance(APART_FOR).await;
+        assert_eq!(turns.gathers(&meta, Some(3)), Some(3));
+        turns.look(&meta, false);
+        advance(APART_FOR).await;
+        assert_eq!(turns.gathers(&meta, Some(3)), None, "this node leads no more");
     }
 
     #[tokio::test(start_paused = true)]

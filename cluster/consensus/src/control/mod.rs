@@ -333,7 +333,7 @@ impl Control {
 
     /// One round over the groups that this node leads.
     pub async fn steer_all(&self) {
-        let state = self.state();
+        let (state, mut gathered) = (self.state(), Vec::new());
         for group in self.parts.groups.all() {
             let Some(placement) = state.groups().get(group.id()) else { continue };
             let steering = timeout(STEER_WITHIN, steer(&group, placement, &members(&state))).await;
@@ -365,11 +365,15 @@ impl Control {
                     }
                 }
                 Ok(Steered::Yields { to }) => self.let_lead(&group, to, placement).await,
+                Ok(Steered::Reached) => {
+                    gathered.extend(self.gathers(&group, placement).map(|to| (Arc::clone(&group), to)));
+                }
                 Ok(_) => {}
                 // a member that is not there yet, or another change under way: the next round tries again
                 Err(error) => tracing::debug!(group = %group.id(), "its members are not as they shall be yet: {error}"),
             }
         }
+        self.gather(&gathered).await;
     }
 
     /// Said once in the log for each node that a group waits for.

@@ -18,17 +18,14 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use strandline_consensus::control::Looks;
-use strandline_consensus::{BoxFuture, GroupId, Leadership};
+use strandline_consensus::{BoxFuture, GroupId};
 use strandline_durable::{FollowError, FollowedOthers, Snapshot};
 use strandline_engine::compact::JobOutcome;
-use strandline_event::{LogKey, Micros};
+use strandline_event::Micros;
 use tokio::time::Instant;
 
 /// How often a node that does not compact looks for what was committed: a request to the object store each.
 const FOLLOW_EVERY: Duration = Duration::from_secs(2);
-
-/// How long another node may lead a log before the leader of the meta group asks for it: one node that leads all answers store-wide reads.
-const APART_FOR: Duration = Duration::from_secs(5);
 
 /// A store's answer to another node that asks it to look now.
 pub(super) struct LooksNow(pub(super) Weak<StoreReplicas>);
@@ -56,7 +53,6 @@ impl StoreReplicas {
     /// One step towards what this node is in the cluster.
     pub(super) async fn play_role(self: &Arc<Self>) {
         if self.parts.control.leads() {
-            self.gather_leaderships().await;
             self.spare().await;
         }
         let named = self.is_named();
@@ -157,30 +153,5 @@ impl StoreReplicas {
             Ok(Err(error)) => tracing::warn!(store = self.name(), "this node cannot compact yet: {error}"),
             Err(_) => {}
         }
-    }
-
-    /// The leader of the meta group asks for the logs that another node has led for a while.
-    async fn gather_leaderships(&self) {
-        let logs: Vec<LogKey> = self.machines.lock().keys().cloned().collect();
-        for log in logs {
-            let Some(group) = self.group(&log) else { continue };
-            let elsewhere = matches!(group.leadership(), Leadership::Follows { leader: Some(_) });
-            // who does not vote is never led by itself
-            let votes = group.status().voters.contains(&self.parts.control.node());
-            if self.is_apart_too_long(&log, elsewhere && votes) && self.is_established(&log) {
-                // it wins only if its log is as long; a group that has stopped stays as it is
-                let _ = group.elect().await;
-            }
-        }
-    }
-
-    /// Whether another node has led the log for a while; then the while begins anew.
-    fn is_apart_too_long(&self, log: &LogKey, elsewhere: bool) -> bool {
-        let mut apart = self.apart.lock();
-        let too_long = elsewhere && apart.entry(log.clone()).or_insert_with(Instant::now).elapsed() > APART_FOR;
-        if too_long || !elsewhere {
-            apart.remove(log);
-        }
-        too_long
     }
 }
