@@ -65,6 +65,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 const READ_WITHIN: Duration = Duration::from_secs(5);
 /// How long a request waits for this node to claim a store that it is named to compact.
 const CLAIM_WITHIN: Duration = Duration::from_secs(3);
+/// A leader that says nothing for so long has missed some heartbeats.
+const SILENT_FOR: Duration = Duration::from_secs(1);
 /// How long a quorum may take to confirm a leader.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(3);
 
@@ -387,10 +389,16 @@ impl StoreReplicas {
         let until = Instant::now() + READ_WITHIN;
         loop {
             match self.try_confirm(id).await {
-                Err(_) if Instant::now() < until => sleep(PAUSE).await,
+                Err(_) if Instant::now() < until && !self.hears_no_more(id) => sleep(PAUSE).await,
                 confirmed => return confirmed,
             }
         }
+    }
+
+    /// Whether a read waits in vain for what this node does not have of a group: it is drained, and nobody sends it that any more.
+    fn hears_no_more(&self, id: &GroupId) -> bool {
+        let is_silent = |group: Arc<Group>| group.leaderless() > SILENT_FOR;
+        self.parts.control.drains() && self.parts.control.groups().get(id).is_some_and(is_silent)
     }
 
     async fn try_confirm(&self, id: &GroupId) -> Result<Option<Micros>, NodeError> {
@@ -413,7 +421,8 @@ impl StoreReplicas {
     async fn reached(&self, id: &GroupId, group: &Group, leader: NodeId) -> Result<ReadIndex, NodeError> {
         let asked = self.parts.control.read_index(leader, id).await;
         let index = asked.map_err(|_| self.not_leader(Some(leader)))?;
-        let reached = group.reached(index.number, CONFIRM_WITHIN).await;
+        let within = if self.hears_no_more(id) { Duration::ZERO } else { CONFIRM_WITHIN };
+        let reached = group.reached(index.number, within).await;
         reached.map_err(|_| self.not_leader(Some(leader)))?;
         Ok(index)
     }

@@ -487,6 +487,8 @@ fn a_leader_is_drained_and_removed_under_load_and_nothing_is_lost() {
                 shard["settled"] == true && voters.len() == 3 && !voters.contains(&json!(leaving))
             });
         }
+        // nobody tells it any more what comes: others read in its place
+        nodes.until("others read", |nodes| nodes.http(leaving).get("events?limit=1").status == 200);
         nodes.until("it is removed", |nodes| {
             nodes.http(staying).post("/admin/v1/cluster/remove", &json!({ "node": leaving })).status == 200
         });

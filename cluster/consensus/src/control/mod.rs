@@ -250,13 +250,19 @@ impl Control {
         self.parts.machine.stuck()
     }
 
-    /// Whether this node answers reads: it has the role, or has not heard of itself yet.
+    /// Whether this node answers reads: it has the role, or has not heard of itself yet. One that is drained hears of no log before long.
     #[must_use]
     pub fn reads_here(&self) -> bool {
         self.with_state(|state| {
             let here = state.nodes().get(&self.node());
-            here.is_none_or(|entry| entry.facts.roles.read)
+            here.is_none_or(|entry| entry.facts.roles.read && entry.state != NodeState::Draining)
         })
+    }
+
+    /// Whether this node is drained: what it has of logs may be all that it ever hears of them.
+    #[must_use]
+    pub fn drains(&self) -> bool {
+        self.with_state(|state| state.drains(self.node()))
     }
 
     /// The other members with the role `read`, and where they serve HTTP.

@@ -144,6 +144,9 @@ async fn the_leader_itself_can_be_drained() {
     other.control.propose(&Command::Drain(id)).await.unwrap();
     let left: Vec<u64> = [1, 2, 3].into_iter().filter(|node| *node != id).collect();
     until(|| settled(other, &left)).await;
+    // it hears no more of what is read
+    let reads = |of: u64| nodes.iter().any(|node| node.control.node() == of && node.control.reads_here());
+    assert!(!reads(id) && left.iter().all(|node| reads(*node)));
     other.control.propose(&Command::Remove(id)).await.unwrap();
     let placement = other.control.state().groups()[&GroupId::Meta].clone();
     assert!(placement.leaving.is_empty() && !placement.holds(id));

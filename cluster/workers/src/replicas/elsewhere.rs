@@ -15,7 +15,7 @@
 //! that memory holds nothing of it for long. Its folder stays as it is, also over a restart, after which the log is not opened. So a node that is given the log
 //! again goes on with what it had, and never votes with less than it had acknowledged. A group that rests asks for no votes before its leader has found it.
 //!
-//! A node that is drained is given no log any more: it answers of what is open there, and lacks the rest.
+//! A node that is drained is given no log any more: others read in its place, and where none can it answers of what is open there, and lacks the rest.
 
 use super::{LOOK_EVERY, StoreReplicas};
 use crate::error::NodeError;
