@@ -5,7 +5,7 @@
 //!
 //! Invariant: it holds committed events only. What is in flight stands in the log's overlay.
 
-use crate::few::Few;
+use crate::Few;
 use crate::table::{Keyed, Table, Walk};
 use crate::tenants::joined;
 use strandline_durable::MIXED_TENANTS;

@@ -7,7 +7,6 @@ pub mod chunks;
 pub mod clock;
 pub mod commands;
 pub mod compact;
-mod few;
 pub mod heads;
 pub mod ids;
 pub mod read;
@@ -22,3 +21,6 @@ mod table;
 pub mod tenants;
 pub mod verify;
 pub(crate) mod view;
+
+/// Mostly holds one thing, and allocates only for more: an append of one event is of one row and one stream.
+pub(crate) type Few<T> = smallvec::SmallVec<[T; 1]>;

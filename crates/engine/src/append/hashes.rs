@@ -1,9 +1,9 @@
 //! Hashes of a batch, that its owner judges by. All bytes of its events go through them, so whoever sends a body makes them in its own
 //! thread, and the owner, who is one for all, takes them as they are.
 
+use crate::Few;
 use crate::append::rules::Rules;
 use crate::commands::{Scope, command_digest, command_key, commands_of};
-use crate::few::Few;
 use strandline_event::hash::stream_hash;
 use strandline_event::{BatchUnit, BatchView};
 

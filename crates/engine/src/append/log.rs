@@ -13,6 +13,7 @@
 
 mod replay;
 
+use crate::Few;
 use crate::append::error::{AppendError, Refusal, ShapeError};
 use crate::append::outcome::{Again, Answer, AppendOutcome, DuplicateOf, Lookup, RejectedRow};
 use crate::append::pass::{NewCommand, Verdict, judge};
@@ -26,7 +27,6 @@ use crate::append::stamp::Unstamped;
 use crate::chunks::{ChunkMarks, KnownChunk};
 use crate::clock::LogClock;
 use crate::commands::{CommandRecord, Commands, command_digest, command_key, commands_of};
-use crate::few::Few;
 use crate::heads::{Heads, Touched, touched, touched_streams};
 use crate::ids::{TailIds, TailLoc};
 use crate::tenants::joined;

@@ -3,6 +3,7 @@
 //! Rows see the log as it is with everything in flight, and the rows before them in the same body. A row that
 //! is refused or known leaves no trace for the rows after it.
 
+use crate::Few;
 use crate::append::error::{AppendError, Refusal, ShapeError};
 use crate::append::hashes::{HashedCommand, Hashes};
 use crate::append::log::Log;
@@ -12,7 +13,6 @@ use crate::append::request::{AppendRequest, KnownSeq, OnError};
 use crate::append::rules::SEQ_MAX;
 use crate::append::settled::{Settled, SettledError};
 use crate::commands::{CommandRecord, Scope};
-use crate::few::Few;
 use crate::heads::tenant_hash;
 use crate::strict::one_command;
 use hashbrown::HashTable;
@@ -125,7 +125,7 @@ pub(crate) fn judge(log: &Log, request: &AppendRequest) -> Result<Verdict, Settl
         body_commands: HashTable::new(),
         body_seqs: None,
         out: Verdict {
-            seqs: Few::filled(0, rows),
+            seqs: Few::from_elem(0, rows),
             streams: hashes.streams().iter().map(|hash| JudgedStream::new(*hash)).collect(),
             claim: log.claim(hashes.command_keys(), request.inspect),
             ..Verdict::default()

@@ -4,10 +4,10 @@
 //! them. Taking them in goes batch by batch, in order.
 
 use super::{Log, command_records};
+use crate::Few;
 use crate::append::rules::Rules;
 use crate::append::settle::SettledCommand;
 use crate::commands::Scope;
-use crate::few::Few;
 use crate::heads::{Touched, touched};
 use strandline_event::{LogIndex, StampedBatch};
 
