@@ -3,9 +3,7 @@
 // helpers of a test are as blunt as the test itself; the lint's exception covers `#[test]` functions only
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod common;
-
-use common::{load, local};
+use crate::common::{load, local};
 use strandline_deql::Tier;
 use strandline_engine::read::{Order, StreamRead};
 use strandline_event::{LogIndex, LogKey, Seq};

@@ -3,9 +3,7 @@
 // helpers of a test are as blunt as the test itself; the lint's exception covers `#[test]` functions only
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod common;
-
-use common::{TIERS, compact_as, event, evict, load, local, request};
+use crate::common::{TIERS, compact_as, event, evict, load, local, request};
 use std::sync::Arc;
 use strandline_durable::HeadRecord;
 use strandline_engine::append::Answer;
@@ -261,7 +259,7 @@ fn rows_of_the_open_segment_hold_little_more_than_themselves() {
     if std::env::var_os("STRANDLINE_ALONE").is_none() {
         // memory is the process's: alone in one of its own
         let me = std::env::current_exe().unwrap();
-        let name = "rows_of_the_open_segment_hold_little_more_than_themselves";
+        let name = "pages::rows_of_the_open_segment_hold_little_more_than_themselves";
         let run = std::process::Command::new(me).args([name, "--exact"]).env("STRANDLINE_ALONE", "1").output().unwrap();
         assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stdout));
         return;

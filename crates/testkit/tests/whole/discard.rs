@@ -3,9 +3,7 @@
 // helpers of a test are as blunt as the test itself
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod common;
-
-use common::{TIERS, follow, load, local};
+use crate::common::{TIERS, follow, load, local};
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -3,11 +3,8 @@
 // helpers of a test are as blunt as the test itself; the lint's exception covers `#[test]` functions only
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod common;
-#[path = "common/two_owners.rs"]
-mod two_owners;
-
-use common::{TIERS, assert_all, load, local};
+use crate::common::{TIERS, assert_all, load, local};
+use crate::two_owners::{World, key, lost};
 use std::sync::Arc;
 use strandline_durable::{FollowedOthers, HelpError, WindowReport};
 use strandline_engine::compact::{self, CompactError, JobLimits, JobOutcome, NoSteps, Plan, Progress};
@@ -15,7 +12,6 @@ use strandline_engine::read::{Order, StreamRead};
 use strandline_engine::store::Store;
 use strandline_engine::verify::verify;
 use strandline_testkit::local_store::LocalStore;
-use two_owners::{World, key, lost};
 
 /// Events in files, and all.
 const IN_FILES: usize = 8;

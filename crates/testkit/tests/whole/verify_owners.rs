@@ -3,9 +3,7 @@
 // helpers of a test are as blunt as the test itself; the lint's exception covers `#[test]` functions only
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod common;
-
-use common::{TIERS, compact_as, event, request};
+use crate::common::{TIERS, compact_as, event, request};
 use std::sync::Arc;
 use strandline_deql::StoreConfig;
 use strandline_durable::objects::{ClusterMark, Purpose, Settings, mark_for_cluster, open_location};

@@ -6,11 +6,8 @@
 // helpers of a test are as blunt as the test itself; the lint's exception covers `#[test]` functions only
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod common;
-#[path = "common/two_owners.rs"]
-mod two_owners;
-
-use common::{TIERS, assert_all, load};
+use crate::common::{TIERS, assert_all, load};
+use crate::two_owners::{Others, World, key, lost};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
@@ -21,7 +18,6 @@ use strandline_engine::store::Store;
 use strandline_engine::verify::verify;
 use strandline_event::Micros;
 use strandline_testkit::local_store::LocalStore;
-use two_owners::{Others, World, key, lost};
 
 /// Events in files, and all.
 const IN_FILES: usize = 24;
@@ -134,7 +130,7 @@ fn walk(work: Work, rival_s: Work) {
     let rival = move |others: &Others| takes_over(others, rival_s, &NoSteps);
     let whole = |store: &LocalStore| assert_all(store.store(), store.time.now(), EVENTS);
     let works = format!("{work:?}, {rival_s:?} of the rival");
-    two_owners::walk(&works, world, |store| work.run(store, &NoSteps), rival, (whole, assert_settled));
+    crate::two_owners::walk(&works, world, |store| work.run(store, &NoSteps), rival, (whole, assert_settled));
 }
 
 #[test]

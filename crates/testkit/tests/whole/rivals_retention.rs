@@ -7,11 +7,8 @@
 // helpers of a test are as blunt as the test itself; the lint's exception covers `#[test]` functions only
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod common;
-#[path = "common/two_owners.rs"]
-mod two_owners;
-
-use common::{TIERS, event, request};
+use crate::common::{TIERS, event, request};
+use crate::two_owners::{World, key};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use strandline_durable::RetireError;
@@ -23,7 +20,6 @@ use strandline_engine::verify::verify;
 use strandline_event::{BatchUnit, Micros};
 use strandline_testkit::local_store::LocalStore;
 use strandline_testkit::model::Event;
-use two_owners::{World, key};
 
 /// Events in files, and all. Every second one is old, in each stream.
 const IN_FILES: usize = 18;
@@ -120,7 +116,7 @@ fn assert_settled(world: &World, what: &str) {
 }
 
 fn walk(work: Work, rival_s: Work) {
-    let rival = move |others: &two_owners::Others| {
+    let rival = move |others: &crate::two_owners::Others| {
         let mut store = others.rival();
         let done = rival_s.run(&mut store);
         assert_whole(store.store());
@@ -128,7 +124,7 @@ fn walk(work: Work, rival_s: Work) {
     };
     let whole = |store: &LocalStore| drop(assert_whole(store.store()));
     let works = format!("{work:?}, {rival_s:?} of the rival");
-    two_owners::walk(&works, world, |store| work.run(store), rival, (whole, assert_settled));
+    crate::two_owners::walk(&works, world, |store| work.run(store), rival, (whole, assert_settled));
 }
 
 #[test]

@@ -3,9 +3,7 @@
 // helpers of a test are as blunt as the test itself; the lint's exception covers `#[test]` functions only
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod common;
-
-use common::{TIERS, assert_all, event, evict, follow, request};
+use crate::common::{TIERS, assert_all, event, evict, follow, request};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use strandline_engine::append::{Answer, AppendOutcome};

@@ -3,9 +3,7 @@
 // helpers of a test are as blunt as the test itself; the lint's exception covers `#[test]` functions only
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod common;
-
-use common::{TIERS, request};
+use crate::common::{TIERS, request};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use strandline_durable::{ReadStats, RowFilter, Snapshot};
@@ -169,7 +167,10 @@ fn records_of_another_version_are_told_from_its_own() {
     store.merge(Trigger::Hand).unwrap();
     let merged = store.store().durable().pin();
     assert!(merged.version() > version.version() && records.has_heads_of(&merged, &key));
-    assert!(matches!(store.append(&request("T", BatchUnit::Rows, vec![common::event("late", 1)])), Answer::Done(_)));
+    assert!(matches!(
+        store.append(&request("T", BatchUnit::Rows, vec![crate::common::event("late", 1)])),
+        Answer::Done(_)
+    ));
     store.compact(&key).unwrap();
     let later = store.store().durable().pin();
     assert!(!records.has_heads_of(&later, &key) && !store.store().settled(&key).has_heads_of(&version, &key));

@@ -3,9 +3,7 @@
 // helpers of a test are as blunt as the test itself
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod common;
-
-use common::{TIERS, load, local};
+use crate::common::{TIERS, load, local};
 use std::sync::Arc;
 use strandline_deql::StoreConfig;
 use strandline_durable::SharedObjects;

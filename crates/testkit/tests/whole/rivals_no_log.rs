@@ -7,11 +7,8 @@
 // helpers of a test are as blunt as the test itself; the lint's exception covers `#[test]` functions only
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod common;
-#[path = "common/two_owners.rs"]
-mod two_owners;
-
-use common::{event, follow, load, request};
+use crate::common::{event, follow, load, request};
+use crate::two_owners::{Others, World};
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,7 +17,6 @@ use strandline_engine::compact::{CompactError, Trigger};
 use strandline_engine::verify::verify;
 use strandline_event::{BatchUnit, ErrorKind, Position};
 use strandline_testkit::local_store::LocalStore;
-use two_owners::{Others, World};
 
 /// Events that are there before.
 const IN_FILES: usize = 24;
@@ -117,7 +113,7 @@ fn walk(work: Work, rival_s: Work) {
         assert_settled(world, &expected(acknowledged.get(), rival_s.appends()), what);
     };
     let works = format!("{work:?}, {rival_s:?} of the rival");
-    two_owners::walk(&works, world, run, rival, (whole, settled));
+    crate::two_owners::walk(&works, world, run, rival, (whole, settled));
 }
 
 #[test]

@@ -4,9 +4,7 @@
 // helpers of a test are as blunt as the test itself
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod common;
-
-use common::{TIERS, event, load, request};
+use crate::common::{TIERS, event, load, request};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use strandline_durable::objects::{ObjectError, Objects, StoreObjects, Wrapped};

@@ -3,9 +3,7 @@
 // helpers of a test are as blunt as the test itself; the lint's exception covers `#[test]` functions only
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod common;
-
-use common::{TIERS, event, evict, follow, load, local, page, request};
+use crate::common::{TIERS, event, evict, follow, load, local, page, request};
 use std::sync::{Arc, Mutex};
 use strandline_durable::objects::{Readable, StoreObjects, Wrapped};
 use strandline_durable::{ObjectError, Objects, SharedObjects};

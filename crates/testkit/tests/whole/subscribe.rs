@@ -4,9 +4,7 @@
 // helpers of a test are as blunt as the test itself; the lint's exception covers `#[test]` functions only
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod common;
-
-use common::{event, evict, local, request};
+use crate::common::{event, evict, local, request};
 use proptest::prelude::*;
 use strandline_engine::read::{Filter, GlobalPage, GlobalRead};
 use strandline_engine::subscribe::{Cursor, Found, Ring, RingLimits};

@@ -3,9 +3,7 @@
 // helpers of a test are as blunt as the test itself
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod common;
-
-use common::{TIERS, event, load, local, request};
+use crate::common::{TIERS, event, load, local, request};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use strandline_engine::append::Answer;

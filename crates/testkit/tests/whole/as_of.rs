@@ -3,9 +3,7 @@
 // helpers of a test are as blunt as the test itself
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod common;
-
-use common::{load, local};
+use crate::common::{load, local};
 use strandline_deql::Tier;
 use strandline_engine::compact::Trigger;
 use strandline_engine::read::{Order, ReadError, StreamPage, StreamRead};

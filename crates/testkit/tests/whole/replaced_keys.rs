@@ -3,9 +3,7 @@
 // helpers of a test are as blunt as the test itself; the lint's exception covers `#[test]` functions only
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod common;
-
-use common::{TIERS, event, load, request};
+use crate::common::{TIERS, event, load, request};
 use std::collections::BTreeSet;
 use strandline_deql::{Replace, keys};
 use strandline_durable::{ReadStats, StreamQuery};

@@ -4,9 +4,7 @@
 // helpers of a test are as blunt as the test itself; the lint's exception covers `#[test]` functions only
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod common;
-
-use common::{TIERS, follow, request};
+use crate::common::{TIERS, follow, request};
 use proptest::prelude::*;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -459,7 +457,7 @@ fn a_reader_between_two_pages_sees_nothing_that_went_meanwhile() {
     }
     rig.append(0, &[0]);
     rig.compact();
-    let (first, next, at_end) = common::page(&rig.real, Position::START, 2);
+    let (first, next, at_end) = crate::common::page(&rig.real, Position::START, 2);
     assert_eq!((first, at_end), (vec![1, 2], false));
     rig.retain();
     assert_eq!(follow(&rig.real, next, 2).0, [5], "the cursor that was kept for it is forgotten");
