@@ -16,16 +16,16 @@
 //! The leader asks again half a second later, so no request waits for the question.
 
 use super::Control;
+use super::ask::question;
 use super::health::REMOVED;
 use crate::join::AskKind;
 use crate::meta::{MetaState, NodeState, limits::NODES_MAX};
-use crate::net::{Ask, Asker};
+use crate::net::Asker;
 use crate::transport::{GroupId, NodeId};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::time::Duration;
-use strandline_event::SharedBytes;
 use tokio::time::Instant;
 
 /// Time of the question.
@@ -179,7 +179,7 @@ impl Control {
 
     /// Who is a member, as this one says; nobody, where it says nothing.
     async fn members_by(&self, node: NodeId, address: &str) -> Vec<(NodeId, u128)> {
-        let ask = Ask { kind: AskKind::State.to_u8(), body: SharedBytes::copy_aligned(&[]) };
+        let ask = question(AskKind::State, &[]);
         let answer = self.parts.transport.ask(node, address, ask, WITHIN).await;
         let state = answer.ok().and_then(|bytes| MetaState::decode(&bytes).ok());
         state.map(|state| members_of(&state).collect()).unwrap_or_default()

@@ -18,6 +18,11 @@ const WITHIN: Duration = Duration::from_secs(3);
 /// Version of the bodies of ReadIndex.
 const VERSION: u8 = 1;
 
+/// A question with this body.
+pub(super) fn question(kind: AskKind, body: &[u8]) -> Ask {
+    Ask { kind: kind.to_u8(), body: SharedBytes::copy_aligned(body) }
+}
+
 impl Control {
     /// Where a read of a group that another node leads must be: asked there.
     ///
@@ -28,7 +33,7 @@ impl Control {
         let address = self.address_of(leader).ok_or_else(|| none("where its leader is is not known".to_owned()))?;
         let mut body = Put::of(VERSION);
         put_group(&mut body, group);
-        let ask = Ask { kind: AskKind::ReadIndex.to_u8(), body: SharedBytes::copy_aligned(&body.0) };
+        let ask = question(AskKind::ReadIndex, &body.0);
         let asked = self.parts.transport.ask(leader, &address, ask, WITHIN).await;
         index_of(&asked.map_err(|e| none(e.to_string()))?).map_err(|e| none(e.to_string()))
     }
@@ -54,7 +59,7 @@ impl Control {
         let none = |why: String| ControlError::NoLeader(why);
         let leader = self.leader_elsewhere();
         let (node, address) = leader.ok_or_else(|| none("its leader is being elected".to_owned()))?;
-        let ask = Ask { kind: AskKind::State.to_u8(), body: SharedBytes::copy_aligned(&[]) };
+        let ask = question(AskKind::State, &[]);
         let asked = self.parts.transport.ask(node, &address, ask, WITHIN).await;
         MetaState::decode(&asked.map_err(|e| none(e.to_string()))?).map_err(|e| none(e.to_string()))
     }

@@ -4,11 +4,11 @@
 //! It refuses to know logs and tables: the store's part on each node says how.
 
 use super::Control;
+use super::ask::question;
 use super::outcome::Proposed;
 use crate::fields::{FieldError, Put, Take};
 use crate::join::AskKind;
 use crate::meta::{Command, put_group, take_group};
-use crate::net::Ask;
 use crate::transport::{BoxFuture, GroupId, NodeId};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -121,7 +121,7 @@ impl Control {
         let places = if kind == AskKind::Reserve { &self.keepers.reserving } else { &self.keepers.settling };
         let waited = timeout(within, places.acquire()).await;
         let _place = waited.map_err(|_| "too many such questions wait")?.map_err(|error| error.to_string())?;
-        let ask = Ask { kind: kind.to_u8(), body: SharedBytes::copy_aligned(body) };
+        let ask = question(kind, body);
         self.transport().ask(node, &address, ask, within).await.map_err(|error| error.to_string())
     }
 

@@ -12,18 +12,17 @@
 //! Only what any voter may do at any time is done, so it is as safe as any election; where it fails, one comes about as ever.
 
 use super::Control;
+use super::ask::question;
 use super::outcome::ControlError;
 use crate::consensus::Leadership;
 use crate::fields::{FieldError, Put, Take};
 use crate::group::Group;
 use crate::join::AskKind;
 use crate::meta::{put_group, take_group};
-use crate::net::Ask;
 use crate::transport::{GroupId, NodeId};
 use futures_util::future::join_all;
 use std::sync::Arc;
 use std::time::Duration;
-use strandline_event::SharedBytes;
 use tokio::time::{sleep, timeout};
 
 /// Version of the bodies.
@@ -102,7 +101,7 @@ impl Control {
         let mut body = Put::of(VERSION);
         put_group(&mut body, group);
         body.u64(u64::from(leads));
-        let ask = Ask { kind: AskKind::TakeOver.to_u8(), body: SharedBytes::copy_aligned(&body.0) };
+        let ask = question(AskKind::TakeOver, &body.0);
         let asked = self.transport().ask(node, &address, ask, LEADS_WITHIN).await;
         asked.map(drop).map_err(|error| none(error.to_string()))
     }

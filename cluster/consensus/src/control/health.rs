@@ -1,16 +1,15 @@
 //! What keeps this node from serving, and which other nodes do not answer: for `/ready`, status and metrics.
 
 use super::Control;
+use super::ask::question;
 use crate::consensus::Leadership;
 use crate::fields::{FieldError, Put, Take};
 use crate::join::AskKind;
 use crate::meta::NodeState;
-use crate::net::Ask;
 use crate::transport::{GroupId, NodeId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use strandline_event::SharedBytes;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -106,7 +105,7 @@ impl Control {
         }
         let asked = async {
             let (node, address) = self.leader_elsewhere()?;
-            let ask = Ask { kind: AskKind::Silent.to_u8(), body: SharedBytes::copy_aligned(&[]) };
+            let ask = question(AskKind::Silent, &[]);
             let answer = self.parts.transport.ask(node, &address, ask, WITHIN).await.ok()?;
             silent_of(&answer).ok()
         };
@@ -148,7 +147,7 @@ impl Control {
     async fn ask_whether_removed(&self) -> bool {
         let known = self.parts.transport.known().into_iter().filter(|(node, _)| *node != self.node());
         for (node, address) in self.may_be().into_iter().chain(known) {
-            let ask = Ask { kind: AskKind::State.to_u8(), body: SharedBytes::copy_aligned(&[]) };
+            let ask = question(AskKind::State, &[]);
             match self.parts.transport.ask(node, &address, ask, WITHIN).await {
                 Ok(state) => {
                     let state = crate::meta::MetaState::decode(&state);

@@ -11,10 +11,10 @@
 //! It refuses to know what is handed over: the store's part on each node says how. What helps commits nothing, so nothing here is fenced.
 
 use super::Control;
+use super::ask::question;
 use crate::fields::{FieldError, Put, Take};
 use crate::join::AskKind;
 use crate::meta::{MetaState, NodeEntry, NodeState};
-use crate::net::Ask;
 use crate::transport::{BoxFuture, NodeId, TransportError};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -77,7 +77,7 @@ impl Control {
         let mut body = Put::of(VERSION);
         body.text(store);
         body.bytes(what);
-        let ask = Ask { kind: AskKind::Help.to_u8(), body: SharedBytes::copy_aligned(&body.0) };
+        let ask = question(AskKind::Help, &body.0);
         self.transport().ask(node, &address, ask, WITHIN).await
     }
 

@@ -1,10 +1,11 @@
 //! The joining node's side: asks a member, proves that it shares the stores, and is let in.
 
 use super::Entropy;
+use super::ask::question;
 use super::places::Places;
 use crate::join::{AskKind, Join, Offer, Place, Proof, ProofError, StoreProof, prove_store};
 use crate::meta::{CodecError, NodeFacts};
-use crate::net::{Ask, NetTransport};
+use crate::net::NetTransport;
 use crate::transport::{NodeId, TransportError};
 use std::sync::Arc;
 use std::time::Duration;
@@ -133,7 +134,7 @@ pub async fn admit(transport: &NetTransport, at: &str, node: NodeId, stores: Vec
 }
 
 async fn ask(transport: &NetTransport, at: &str, kind: AskKind, body: Vec<u8>) -> Result<SharedBytes, JoinError> {
-    let ask = Ask { kind: kind.to_u8(), body: SharedBytes::copy_aligned(&body) };
+    let ask = question(kind, &body);
     transport.ask(0, at, ask, WITHIN).await.map_err(|error| JoinError::Member { at: at.to_owned(), error })
 }
 

@@ -5,17 +5,17 @@
 //! It refuses to know what is looked for: the store's part on each node says how.
 
 use super::Control;
+use super::ask::question;
 use crate::fields::{FieldError, Put, Take};
 use crate::join::AskKind;
 use crate::meta::NodeState;
-use crate::net::Ask;
 use crate::transport::{BoxFuture, NodeId};
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use strandline_event::{Micros, SharedBytes};
+use strandline_event::Micros;
 
 /// Version of the body.
 const VERSION: u8 = 1;
@@ -52,7 +52,7 @@ impl Control {
         });
         let body = body_of(store);
         let asking = others.into_iter().map(|(node, said)| {
-            let ask = Ask { kind: AskKind::Look.to_u8(), body: SharedBytes::copy_aligned(&body.0) };
+            let ask = question(AskKind::Look, &body.0);
             async move {
                 let address = self.transport().address(node).unwrap_or(said);
                 let asked = self.transport().ask(node, &address, ask, WITHIN).await;
@@ -69,7 +69,7 @@ impl Control {
     pub async fn newest_of(&self, store: &str) -> Option<Micros> {
         let node = self.holder(store)?;
         let address = self.address_of(node)?;
-        let ask = Ask { kind: AskKind::Newest.to_u8(), body: SharedBytes::copy_aligned(&body_of(store).0) };
+        let ask = question(AskKind::Newest, &body_of(store).0);
         let answer = self.transport().ask(node, &address, ask, WITHIN).await.ok()?;
         moment_of(&answer).ok().flatten()
     }

@@ -3,13 +3,13 @@
 //! Commands may be repeated, so this is the one place that does: until an answer is certain, or the time is over. A node that is
 //! asked on behalf of another one does it itself or says that it does not lead: a command takes one hop.
 
+use super::ask::question;
 use super::outcome::{ControlError, Proposed};
 use super::{Control, PROPOSE_WITHIN, machine};
 use crate::consensus::Abandoned;
 use crate::join::AskKind;
 use crate::machine::Payload;
 use crate::meta::{Command, Outcome};
-use crate::net::Ask;
 use crate::transport::{NodeId, TransportError};
 use crate::types::Proposal;
 use std::sync::Arc;
@@ -73,7 +73,7 @@ impl Control {
     }
 
     async fn ask_leader(&self, command: &Command, node: NodeId, address: &str) -> Proposed {
-        let ask = Ask { kind: AskKind::Propose.to_u8(), body: SharedBytes::copy_aligned(&command.encode()) };
+        let ask = question(AskKind::Propose, &command.encode());
         match self.parts.transport.ask(node, address, ask, HOP_WITHIN).await {
             Ok(answer) => Proposed::decode(&answer).unwrap_or_else(|error| Proposed::Unknown(error.to_string())),
             Err(TransportError::Refused { .. } | TransportError::TooLarge { .. }) => Proposed::NotLeader,
