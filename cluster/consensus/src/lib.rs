@@ -21,6 +21,7 @@ pub mod owner;
 mod recent;
 pub mod runtime;
 mod state_machine;
+pub mod stop;
 pub mod storage;
 pub mod transport;
 pub mod types;

@@ -46,6 +46,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use strandline_consensus::control::Control;
 use strandline_consensus::meta::{Command, Erasable, Placement};
+use strandline_consensus::stop::told;
 use strandline_consensus::{BoxFuture, Group, GroupError, GroupId, Leadership, NodeId, ReadIndex};
 use strandline_engine::append::AppendError;
 use strandline_engine::store::Store;
@@ -168,7 +169,7 @@ impl StoreReplicas {
         tokio::spawn(async move {
             tokio::select! {
                 () = working => {}
-                () = async { drop(stopped.wait_for(|stopped| *stopped).await) } => {}
+                () = told(&mut stopped) => {}
             }
         });
     }

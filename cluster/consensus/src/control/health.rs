@@ -6,6 +6,7 @@ use crate::consensus::Leadership;
 use crate::fields::{FieldError, Put, Take};
 use crate::join::AskKind;
 use crate::meta::NodeState;
+use crate::stop::told;
 use crate::transport::{GroupId, NodeId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -139,7 +140,7 @@ impl Control {
         };
         tokio::select! {
             () = looking => {}
-            () = async { drop(stopped.wait_for(|stopped| *stopped).await) } => {}
+            () = told(&mut stopped) => {}
         }
     }
 

@@ -48,6 +48,7 @@ use crate::group::{Group, GroupError, GroupStatus};
 use crate::groups::Groups;
 use crate::meta::{MetaState, NodeEntry, NodeState};
 use crate::net::{Asker, Identity, NetTransport};
+use crate::stop::told;
 use crate::transport::{GroupId, Member, NodeId};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
@@ -327,12 +328,12 @@ impl Control {
             changed.borrow_and_update();
             tokio::select! {
                 () = round() => {}
-                () = async { drop(stopped.wait_for(|stopped| *stopped).await) } => return,
+                () = told(&mut stopped) => return,
             }
             tokio::select! {
                 _ = changed.changed() => {}
                 () = tokio::time::sleep(every) => {}
-                () = async { drop(stopped.wait_for(|stopped| *stopped).await) } => return,
+                () = told(&mut stopped) => return,
             }
         }
     }

@@ -12,6 +12,7 @@ use crate::net::link::{Link, Opened, accept, tune};
 use crate::net::outgoing::{Outbox, queue, write};
 use crate::net::transport::Identity;
 use crate::net::unheard::Unheard;
+use crate::stop::told;
 use crate::transport::{BoxFuture, GroupId, NodeId, Serve};
 use std::fmt;
 use std::sync::Arc;
@@ -315,11 +316,6 @@ impl Listener {
             ),
         }))
     }
-}
-
-/// Waits until it says so, or nobody is left who could.
-async fn told(stopped: &mut watch::Receiver<bool>) {
-    let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
 /// What the other side is told about an end of its making.

@@ -10,6 +10,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use strandline_consensus::NodeId;
 use strandline_consensus::control::Control;
+use strandline_consensus::stop::told;
 use strandline_wal::Disk;
 use tokio::sync::watch;
 
@@ -75,7 +76,7 @@ pub(super) async fn keep(control: Control, dir: PathBuf, mut stopped: watch::Rec
         }
         tokio::select! {
             more = changed.changed() => if more.is_err() { return },
-            () = async { drop(stopped.wait_for(|stopped| *stopped).await) } => return,
+            () = told(&mut stopped) => return,
         }
     }
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 use strandline_consensus::control::Control;
 use strandline_consensus::meta::{Command, MetaState, NodeFacts, Roles};
+use strandline_consensus::stop::told;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -52,6 +53,6 @@ pub(super) async fn readdress(control: Control, facts: NodeFacts, mut stopped: w
     };
     tokio::select! {
         () = telling => {}
-        () = async { drop(stopped.wait_for(|stopped| *stopped).await) } => {}
+        () = told(&mut stopped) => {}
     }
 }

@@ -9,6 +9,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use strandline_consensus::control::Control;
+use strandline_consensus::stop::told;
 use strandline_deql::{Location, StoreConfig, parse_file, print};
 use tokio::sync::watch;
 
@@ -63,7 +64,7 @@ pub(super) async fn keep(control: Control, dir: PathBuf, served: Vec<StoreConfig
         }
         tokio::select! {
             more = changed.changed() => if more.is_err() { return },
-            () = async { drop(stopped.wait_for(|stopped| *stopped).await) } => return,
+            () = told(&mut stopped) => return,
         }
     }
 }
