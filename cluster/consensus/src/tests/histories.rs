@@ -527,8 +527,13 @@ fn simulate(seed: u64, seconds: u64) -> String {
 }
 
 fn simulate_with(seed: u64, seconds: u64, fsync: bool) -> String {
+    in_its_own_time(run(seed, seconds, fsync))
+}
+
+/// In one thread, by a clock that stands still while anything is done.
+fn in_its_own_time<T>(running: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(run(seed, seconds, fsync))
+    runtime.block_on(running)
 }
 
 /// The seeds that were asked for, or the first ones.
@@ -550,32 +555,28 @@ fn histories_under_faults_are_linearizable() {
 #[test]
 fn a_lost_member_is_replaced_by_a_new_one_while_clients_go_on() {
     for seed in seeds(8) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        println!("{}", runtime.block_on(run_replacing(seed, false)));
+        println!("{}", in_its_own_time(run_replacing(seed, false)));
     }
 }
 
 #[test]
 fn a_member_whose_log_rots_does_not_start_and_is_replaced_while_clients_go_on() {
     for seed in seeds(4) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        println!("{}", runtime.block_on(run_replacing(seed, true)));
+        println!("{}", in_its_own_time(run_replacing(seed, true)));
     }
 }
 
 #[test]
 fn learners_never_vote_or_lead_and_hold_what_voters_hold() {
     for seed in seeds(8) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        println!("{}", runtime.block_on(run_with_learners(seed)));
+        println!("{}", in_its_own_time(run_with_learners(seed)));
     }
 }
 
 #[test]
 fn a_group_moves_and_is_led_by_who_shall_while_clients_go_on() {
     for seed in seeds(6) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        println!("{}", runtime.block_on(run_moving(seed)));
+        println!("{}", in_its_own_time(run_moving(seed)));
     }
 }
 
