@@ -22,7 +22,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 /// A node that compacts and has been silent for so long is replaced: longer than it takes to start again.
-const GONE: Duration = Duration::from_secs(5);
+pub(super) const GONE: Duration = Duration::from_secs(5);
 /// How often a leader looks.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 

@@ -15,6 +15,7 @@ mod commands;
 mod compacting;
 #[cfg(test)]
 mod fixtures;
+mod founding;
 mod hand_over;
 mod health;
 mod hear;

@@ -84,7 +84,8 @@ impl Control {
 
     /// Has it done here, where this node leads.
     pub(super) async fn propose_here(&self, command: &Command) -> Proposed {
-        match self.propose_numbered(command).await {
+        let command = self.beside_who_is_away(command);
+        match self.propose_numbered(&command).await {
             Ok(number) => self.told(number),
             Err(not_done) => not_done,
         }

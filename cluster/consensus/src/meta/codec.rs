@@ -59,6 +59,7 @@ impl Command {
             Self::MoveLead { .. } => 19,
             Self::Follow(_) => 20,
             Self::Keep { .. } => 21,
+            Self::RegisterWithout { .. } => 22,
         }
     }
 
@@ -81,11 +82,11 @@ impl Command {
                 out.text(statement);
             }
             Self::RegisterType { store, name, buckets, erasable, registered } => {
-                out.u32(*buckets);
-                out.u8(erasable.to_u8());
-                out.u8(u8::from(*registered));
-                out.text(store);
-                out.text(name);
+                put_type(&mut out, (store, name), (*buckets, *erasable, *registered));
+            }
+            Self::RegisterWithout { store, name, buckets, erasable, registered, away } => {
+                put_type(&mut out, (store, name), (*buckets, *erasable, *registered));
+                put_nodes(&mut out, away);
             }
             Self::AddNode(facts) => put_facts(&mut out, facts),
             Self::Admit(node) | Self::Drain(node) | Self::Undrain(node) | Self::Remove(node) => out.u64(*node),
@@ -150,7 +151,10 @@ impl Command {
             2 => {
                 Self::DeclareStore { replaces: take.u64()?, name: take.text()?.into(), statement: take.text()?.into() }
             }
-            3 => take_type(&mut take)?,
+            3 => {
+                let ((store, name), (buckets, erasable, registered)) = take_type(&mut take)?;
+                Self::RegisterType { store, name, buckets, erasable, registered }
+            }
             4 => Self::AddNode(take_facts(&mut take)?),
             5 => Self::Admit(take.u64()?),
             6 => Self::Readdress { node: take.u64()?, instance: take.u128()?, addresses: take_addresses(&mut take)? },
@@ -181,6 +185,10 @@ impl Command {
             }
             20 => Self::Follow(take_followers(&mut take)?),
             21 => Self::Keep { keeps: take.flag()?, store: take.text()?.into() },
+            22 => {
+                let ((store, name), (buckets, erasable, registered)) = take_type(&mut take)?;
+                Self::RegisterWithout { store, name, buckets, erasable, registered, away: take_nodes(&mut take)? }
+            }
             _ => return Err(CodecError::Kind(kind)),
         };
         take.end()?;
@@ -188,11 +196,20 @@ impl Command {
     }
 }
 
-fn take_type(take: &mut Take<'_>) -> Result<Command, FieldError> {
-    let buckets = take.u32()?;
-    let erasable = take_erasable(take)?;
-    let registered = take.flag()?;
-    Ok(Command::RegisterType { store: take.text()?.into(), name: take.text()?.into(), buckets, erasable, registered })
+/// What is said of a stream type: its parts, what may be erased of it, and whether somebody registered it.
+type Said = (u32, Erasable, bool);
+
+fn put_type(out: &mut Put, (store, name): (&str, &str), (buckets, erasable, registered): Said) {
+    out.u32(buckets);
+    out.u8(erasable.to_u8());
+    out.u8(u8::from(registered));
+    out.text(store);
+    out.text(name);
+}
+
+fn take_type(take: &mut Take<'_>) -> Result<((String, String), Said), FieldError> {
+    let said = (take.u32()?, take_erasable(take)?, take.flag()?);
+    Ok(((take.text()?.into(), take.text()?.into()), said))
 }
 
 fn take_move(take: &mut Take<'_>) -> Result<(NodeId, NodeId, GroupId), FieldError> {

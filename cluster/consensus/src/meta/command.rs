@@ -39,6 +39,21 @@ pub enum Command {
         /// Somebody registered it; else an append makes it, with one part.
         registered: bool,
     },
+    /// The same while nodes are away: none of them makes a log of it where another voter can.
+    RegisterWithout {
+        /// The store.
+        store: String,
+        /// The stream type.
+        name: String,
+        /// Its parts.
+        buckets: u32,
+        /// What may be erased of it.
+        erasable: Erasable,
+        /// Somebody registered it; else an append makes it, with one part.
+        registered: bool,
+        /// Those that have not answered the leader for a while.
+        away: BTreeSet<NodeId>,
+    },
     /// A node asks to join; it holds nothing until it is admitted.
     AddNode(NodeFacts),
     /// A joining node has proven that it shares the durable store.

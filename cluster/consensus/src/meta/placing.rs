@@ -159,6 +159,12 @@ pub(super) fn fill(placement: &mut Placement, eligible: &BTreeSet<NodeId>, wante
     }
 }
 
+/// The voter that makes a group: the leader of the meta group, which runs, if it is one; else the first that is not away, or the first of all.
+pub(super) fn founder(voters: &BTreeSet<NodeId>, leader: NodeId, away: &BTreeSet<NodeId>) -> Option<NodeId> {
+    let first = || voters.difference(away).next().or(voters.first());
+    voters.get(&leader).or_else(first).copied()
+}
+
 /// Marks a placement whose replicas are others now: voters that went may still vote until its leader says otherwise, and shall not lead.
 fn changed(before: &Placement, placement: &mut Placement, index: u64) {
     if before.voters != placement.voters {

@@ -2,7 +2,7 @@
 
 use super::command::Command;
 use super::limits;
-use super::placing::fill;
+use super::placing::{fill, founder};
 use super::refusal::Refusal;
 use super::types::{Followers, GroupId, NodeEntry, NodeId, NodeState, Office, Placement, StoreEntry, TypeEntry};
 use std::collections::{BTreeMap, BTreeSet};
@@ -135,7 +135,11 @@ impl MetaState {
             Command::DeclareStore { replaces, name, statement } => self.declare(*replaces, name, statement),
             Command::RegisterType { store, name, buckets, erasable, registered } => {
                 let wanted = TypeEntry { buckets: *buckets, erasable: *erasable, registered: *registered };
-                self.register((store, name), wanted, leader.node, index)
+                self.register((store, name), wanted, (leader.node, &BTreeSet::new()), index)
+            }
+            Command::RegisterWithout { store, name, buckets, erasable, registered, away } => {
+                let wanted = TypeEntry { buckets: *buckets, erasable: *erasable, registered: *registered };
+                self.register((store, name), wanted, (leader.node, away), index)
             }
             Command::AddNode(facts) => self.add_node(facts),
             Command::Admit(node) => self.admit(*node, index),
@@ -197,7 +201,14 @@ impl MetaState {
         Ok(Outcome::Changed)
     }
 
-    fn register(&mut self, (store, name): (&str, &str), wanted: TypeEntry, leader: NodeId, index: u64) -> Applied {
+    /// `leader` made the entry, while some nodes were away.
+    fn register(
+        &mut self,
+        (store, name): (&str, &str),
+        wanted: TypeEntry,
+        (leader, away): (NodeId, &BTreeSet<NodeId>),
+        index: u64,
+    ) -> Applied {
         let groups = self.groups.len();
         let Some(entry) = self.stores.get_mut(store) else { return Err(Refusal::UnknownStore(store.to_owned())) };
         if let Some(known) = entry.types.get_mut(name) {
@@ -225,7 +236,7 @@ impl MetaState {
             let group = GroupId::Log { store: Arc::clone(&store), log };
             let mut placement = Placement { epoch: index, ..Placement::default() };
             fill(&mut placement, &eligible, self.wanted(&group), &mut load);
-            placement.founder = placement.voters.get(&leader).or(placement.voters.first()).copied();
+            placement.founder = founder(&placement.voters, leader, away);
             self.groups.insert(group, placement);
         }
         // learners

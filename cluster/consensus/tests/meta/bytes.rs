@@ -72,6 +72,17 @@ fn commands() -> Vec<(&'static str, Command)> {
         ("move-lead", Command::MoveLead { group: group("Order", 2), from: 1, to: id }),
         ("follow", Command::Follow(Followers::Needed)),
         ("keep", Command::Keep { store: STORE.into(), keeps: true }),
+        (
+            "register-without",
+            Command::RegisterWithout {
+                store: STORE.into(),
+                name: "Order/ü".into(),
+                buckets: 4,
+                erasable: Erasable::Tenant,
+                registered: true,
+                away: nodes(&[2, 7]),
+            },
+        ),
     ]
 }
 

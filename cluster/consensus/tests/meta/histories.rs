@@ -31,6 +31,10 @@ fn step() -> impl Strategy<Value = Step> {
         erasable: Erasable::No,
         registered,
     });
+    let beside = (0..3_usize, 1..4_u32, prop::collection::btree_set(id(), 0..4)).prop_map(|(t, buckets, away)| {
+        let (store, name) = (STORE.into(), ["A", "B", "C"][t].into());
+        Command::RegisterWithout { store, name, buckets, erasable: Erasable::No, registered: true, away }
+    });
     let declare = (0..3_u64, 0..3_usize).prop_map(|(replaces, text)| Command::DeclareStore {
         replaces,
         name: STORE.into(),
@@ -54,6 +58,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => node.prop_map(Command::AddNode).prop_map(Step::Tell),
         5 => id().prop_map(Command::Admit).prop_map(Step::Tell),
         2 => register.prop_map(Step::Tell),
+        1 => beside.prop_map(Step::Tell),
         1 => declare.prop_map(Step::Tell),
         1 => create.prop_map(Step::Tell),
         3 => moved.prop_map(Step::Tell),
