@@ -536,7 +536,7 @@ fn in_its_own_time<T>(running: impl Future<Output = T>) -> T {
     runtime.block_on(running)
 }
 
-/// The seeds that were asked for, or the first ones.
+/// The seeds that were asked for, or the first ones: `scripts/simulate` plays thousands.
 fn seeds(few: u64) -> Range<u64> {
     let asked = std::env::var("STRANDLINE_SEEDS").ok().and_then(|text| {
         let (from, to) = text.split_once("..")?;
@@ -547,14 +547,14 @@ fn seeds(few: u64) -> Range<u64> {
 
 #[test]
 fn histories_under_faults_are_linearizable() {
-    for seed in seeds(12) {
+    for seed in seeds(8) {
         println!("{}", simulate(seed, 40));
     }
 }
 
 #[test]
 fn a_lost_member_is_replaced_by_a_new_one_while_clients_go_on() {
-    for seed in seeds(8) {
+    for seed in seeds(6) {
         println!("{}", in_its_own_time(run_replacing(seed, false)));
     }
 }
@@ -568,7 +568,7 @@ fn a_member_whose_log_rots_does_not_start_and_is_replaced_while_clients_go_on() 
 
 #[test]
 fn learners_never_vote_or_lead_and_hold_what_voters_hold() {
-    for seed in seeds(8) {
+    for seed in seeds(6) {
         println!("{}", in_its_own_time(run_with_learners(seed)));
     }
 }
