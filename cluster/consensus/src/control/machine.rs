@@ -93,13 +93,13 @@ impl MetaMachine {
     }
 
     /// Whether this node leads, and the number that the next entry gets if nothing comes in between.
-    pub(super) fn next(&self) -> Option<(LeaderId, u64)> {
+    pub(crate) fn next(&self) -> Option<(LeaderId, u64)> {
         let inner = self.inner.lock();
         inner.leads.zip(inner.last).map(|(leader, last)| (leader, last.number + 1))
     }
 
     /// What became of an entry that was proposed here.
-    pub(super) fn outcome(&self, number: u64) -> Option<Result<Outcome, Refusal>> {
+    pub(crate) fn outcome(&self, number: u64) -> Option<Result<Outcome, Refusal>> {
         self.inner.lock().outcomes.get(&number).cloned()
     }
 

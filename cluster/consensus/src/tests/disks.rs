@@ -7,41 +7,62 @@
 //! ```
 
 use super::tape::open_with;
-use super::world::World;
+use super::world::{Luck, World};
 use crate::storage::Storage;
 use crate::transport::NodeId;
 use std::path::{Path, PathBuf};
-use strandline_wal::crash_disk::Faults;
+use strandline_wal::crash_disk::{CrashDisk, Faults};
 use strandline_wal::frame::{FLAG_GOES_ON, HEADER_BYTES};
 use strandline_wal::{Disk, FrameKind, FrameView, SegmentNo};
 
+/// The writes or the syncs of a disk fail from some moment on, until it is mended.
+pub(super) fn spoil(disk: &CrashDisk, luck: &Luck) {
+    let soon = Some(luck.below(30));
+    let faults = if luck.one_in(2) {
+        Faults { syncs_until_failure: soon, ..Faults::default() }
+    } else {
+        Faults { writes_until_failure: soon, ..Faults::default() }
+    };
+    disk.set_faults(faults);
+}
+
+/// A disk has no room, or not much, until it is mended: half of the time somebody else took it, and nobody was told.
+pub(super) fn fill(disk: &CrashDisk, luck: &Luck) {
+    if luck.one_in(2) {
+        disk.set_faults(Faults { no_room: true, ..Faults::default() });
+    } else {
+        let space = disk.space(Path::new("/")).unwrap();
+        disk.set_capacity(Some(space.total_bytes - space.free_bytes + luck.below(64 << 10)));
+    }
+}
+
+/// A disk takes everything again; what waits for room is the process's to write.
+pub(super) fn mend(disk: &CrashDisk) {
+    disk.set_faults(Faults::default());
+    disk.set_capacity(None);
+}
+
+/// The frames of a replica's log, up to what is committed.
+pub(super) fn frames_of(storage: &Storage) -> Vec<Frame> {
+    let view = storage.view().load();
+    let frames = view.frames(view.first_index(), view.last_index()).unwrap();
+    frames.map(|frame| Frame::of(&frame.unwrap())).collect()
+}
+
 impl World {
-    /// The writes or the syncs of a node's disk fail from some moment on, until it is mended.
+    /// The disk of a node fails from some moment on.
     pub(crate) fn spoil(&self, node: NodeId) {
-        let soon = Some(self.luck.below(30));
-        let faults = if self.luck.one_in(2) {
-            Faults { syncs_until_failure: soon, ..Faults::default() }
-        } else {
-            Faults { writes_until_failure: soon, ..Faults::default() }
-        };
-        self.disks[&node].set_faults(faults);
+        spoil(&self.disks[&node], &self.luck);
     }
 
-    /// A node's disk has no room, or not much, until it is mended: half of the time somebody else took it, and nobody was told.
+    /// The disk of a node is full, or nearly.
     pub(crate) fn fill(&self, node: NodeId) {
-        let disk = &self.disks[&node];
-        if self.luck.one_in(2) {
-            disk.set_faults(Faults { no_room: true, ..Faults::default() });
-        } else {
-            let space = disk.space(Path::new("/")).unwrap();
-            disk.set_capacity(Some(space.total_bytes - space.free_bytes + self.luck.below(64 << 10)));
-        }
+        fill(&self.disks[&node], &self.luck);
     }
 
-    /// A node's disk takes everything again.
+    /// The disk of a node takes everything again.
     pub(crate) fn mend(&self, node: NodeId) {
-        self.disks[&node].set_faults(Faults::default());
-        self.disks[&node].set_capacity(None);
+        mend(&self.disks[&node]);
         let io = self.running.lock().get(&node).map(|process| process.io.clone());
         io.iter().for_each(|io| io.retry());
     }
@@ -61,13 +82,6 @@ impl World {
         let opened = open_with(disk, node, false, self.fsync);
         let found = &opened.recovered.corrupt;
         assert!(opened.writer.is_none() && !found.is_empty(), "node {node}: {} at {at} is not missed", path.display());
-    }
-
-    /// The frames of a replica's log, up to what is committed.
-    pub(crate) fn frames(&self, node: NodeId) -> Vec<Frame> {
-        let view = self.group_of(node).unwrap().storage().view().load();
-        let frames = view.frames(view.first_index(), view.last_index()).unwrap();
-        frames.map(|frame| Frame::of(&frame.unwrap())).collect()
     }
 }
 

@@ -1,118 +1,37 @@
 //! Histories of clients against a cluster under faults, by seed: what was acknowledged is there once, in an order that every
-//! client's own clock agrees with, and all replicas hold the same.
-//!
-//! The check of one stream is that of a log with compare-and-append: an answer names the place, so a history is linearizable if the places are
-//! one order that real time does not contradict, and every refusal was true at some moment between its request and its answer.
+//! client's own clock agrees with, and all replicas hold the same (`clients`). One log, which every node holds.
 
-use super::disks::Frame;
-use super::world::World;
+use super::clients::{Held, Outcome, Seen, Served, agreed, check, client, in_still_time, seeds, told};
+use super::wire::Weather;
+use super::world::{Luck, Owner, World};
 use crate::control::{Steered, steer};
 use crate::meta::Placement;
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
+use crate::transport::NodeId;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
-use strandline_engine::append::{Answer, AppendError, AppendRequest, Expected};
-use strandline_event::{BatchBuilder, BatchUnit, EventInput, Seq};
+use strandline_event::LogKey;
 use tokio::time::Instant;
 
 const STREAMS: u64 = 3;
 const NODES: u64 = 3;
 
-/// What a client saw.
-#[derive(Clone, Debug)]
-struct Seen {
-    stream: String,
-    command: String,
-    events: u64,
-    expected: Option<u64>,
-    asked: Instant,
-    answered: Instant,
-    outcome: Outcome,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Outcome {
-    /// Stored from this seq on, now or before.
-    Stored(u64),
-    /// The head was another one.
-    Refused(u64),
-    Unknown,
-}
-
-fn request(seen: &Seen) -> AppendRequest {
-    let mut builder = BatchBuilder::new("T", BatchUnit::Append);
-    for _ in 0..seen.events {
-        let event = EventInput {
-            stream_id: &seen.stream,
-            event_type: "E",
-            command_id: Some(&seen.command),
-            ..EventInput::default()
-        };
-        builder.push(&event).unwrap();
+impl Served for World {
+    fn luck(&self) -> &Luck {
+        &self.luck
     }
-    let mut request = AppendRequest::new(builder.finish().unwrap());
-    request.expected = match seen.expected {
-        None => Expected::Any,
-        Some(0) => Expected::Empty,
-        Some(head) => Expected::At(Seq(head)),
-    };
-    request
-}
 
-/// Asks nodes until one says yes or no. A try of unknown outcome is made again with the same command id.
-async fn ask(world: &Arc<World>, seen: &Seen) -> Outcome {
-    let mut node = world.any();
-    for _ in 0..40 {
-        let Some(owner) = world.owner_of(node) else {
-            node = world.any();
-            tokio::time::sleep(Duration::from_millis(200)).await;
-            continue;
-        };
-        let answered = owner.append(request(seen));
-        drop(owner);
-        match tokio::time::timeout(Duration::from_secs(4), answered).await {
-            Ok(Ok(Answer::Done(outcome))) => {
-                let first = outcome.duplicates.first().map(|known| known.first_seq);
-                return Outcome::Stored(first.or_else(|| outcome.stamped.map(|b| b.seq(0))).unwrap().0);
-            }
-            Ok(Ok(Answer::Refused(refusal))) => match refusal.error {
-                AppendError::WrongExpectedSeq { actual, .. } => return Outcome::Refused(actual.0),
-                AppendError::NotLeader { leader: Some((leader, _)) } if leader != node => node = leader,
-                _ => node = world.any(),
-            },
-            Ok(Ok(Answer::Again(_))) => unreachable!("nothing is looked up here"),
-            Ok(Err(_)) | Err(_) => node = world.any(),
-        }
-        tokio::time::sleep(Duration::from_millis(50 + world.luck.below(200))).await;
+    fn some_node(&self) -> NodeId {
+        self.any()
     }
-    Outcome::Unknown
-}
 
-async fn client(world: Arc<World>, name: u64, until: Instant) -> Vec<Seen> {
-    let mut history = Vec::new();
-    let mut heads: BTreeMap<String, u64> = BTreeMap::new();
-    for turn in 0.. {
-        if Instant::now() >= until {
-            break;
-        }
-        let stream = format!("s{}", world.luck.below(STREAMS));
-        let known = heads.get(&stream).copied().unwrap_or(0);
-        let expected = (!world.luck.one_in(3)).then_some(known);
-        let events = 1 + world.luck.below(3);
-        let (asked, command) = (Instant::now(), format!("c{name}-{turn}"));
-        let mut seen = Seen { stream, command, events, expected, asked, answered: asked, outcome: Outcome::Unknown };
-        seen.outcome = ask(&world, &seen).await;
-        seen.answered = Instant::now();
-        match seen.outcome {
-            Outcome::Stored(first) => drop(heads.insert(seen.stream.clone(), first + events - 1)),
-            Outcome::Refused(actual) => drop(heads.insert(seen.stream.clone(), actual)),
-            Outcome::Unknown => {}
-        }
-        history.push(seen);
-        tokio::time::sleep(Duration::from_millis(world.luck.below(300))).await;
+    fn owner(&self, node: NodeId, _: &LogKey) -> Option<Arc<Owner>> {
+        self.owner_of(node)
     }
-    history
+
+    fn stream(&self) -> (String, LogKey) {
+        (format!("s{}", self.luck.below(STREAMS)), LogKey::single("T"))
+    }
 }
 
 /// Kills, cuts, lets disks fail and heals until then; at the end everything is whole again.
@@ -174,73 +93,9 @@ async fn trouble(world: &Arc<World>, until: Instant) {
 
 /// Everything gets through again, and disks have room.
 fn heal(world: &World) {
-    *world.weather.lock() = super::world::Weather { delay_ms_max: 5, ..Default::default() };
+    *world.weather.lock() = Weather::fair();
     for node in 1..=NODES {
         world.mend(node);
-    }
-}
-
-/// The stream's commands by their first seq, as a replica holds them.
-fn stored(world: &World, node: u64) -> BTreeMap<String, Vec<(u64, String)>> {
-    let owner = world.owner_of(node).unwrap();
-    let mut out: BTreeMap<String, Vec<(u64, String)>> = BTreeMap::new();
-    for batch in owner.batches.lock().values() {
-        let event = batch.row(0);
-        let command = event.command_id.unwrap().to_owned();
-        out.entry(event.stream_id.to_owned()).or_default().push((event.seq.0, command));
-    }
-    out
-}
-
-fn check(history: &[Seen], stored: &BTreeMap<String, Vec<(u64, String)>>, about: &str) {
-    let none = Vec::new();
-    for stream in (0..STREAMS).map(|n| format!("s{n}")) {
-        let mine: Vec<&Seen> = history.iter().filter(|seen| seen.stream == stream).collect();
-        let by_command: BTreeMap<&str, &Seen> = mine.iter().map(|seen| (&*seen.command, *seen)).collect();
-        let order = stored.get(&stream).unwrap_or(&none);
-        // no hole, nothing twice, nothing that nobody asked for
-        let mut next = 1;
-        let mut commands = BTreeSet::new();
-        for (first, command) in order {
-            assert_eq!(*first, next, "{about}: {stream} has a hole or a double: {order:?}");
-            assert!(commands.insert(command), "{about}: {command} is stored twice");
-            next += by_command[&**command].events;
-        }
-        let place = |command: &str| order.iter().find(|(_, c)| c == command).map(|(first, _)| *first);
-        let ends = |seen: &Seen, first: u64| first + seen.events - 1;
-        for seen in &mine {
-            let at = place(&seen.command);
-            match seen.outcome {
-                Outcome::Stored(first) => {
-                    assert_eq!(at, Some(first), "{about}: {seen:?} was acknowledged");
-                    assert!(seen.expected.is_none_or(|head| head + 1 == first), "{about}: {seen:?}");
-                }
-                Outcome::Refused(actual) => {
-                    assert_eq!(at, None, "{about}: {seen:?} was refused and is stored");
-                    assert_ne!(seen.expected, Some(actual), "{about}: {seen:?}");
-                    // the head that it was told existed before the answer, and nothing that was acknowledged before lay above it
-                    let made = order.iter().find(|(first, c)| ends(by_command[&**c], *first) == actual);
-                    let known = actual == 0 || made.is_some_and(|(_, c)| by_command[&**c].asked <= seen.answered);
-                    assert!(known, "{about}: {seen:?} was told a head that was never there");
-                    let later = mine.iter().find(|other| {
-                        matches!(other.outcome, Outcome::Stored(first) if ends(other, first) > actual)
-                            && other.answered < seen.asked
-                    });
-                    assert!(later.is_none(), "{about}: {seen:?} was judged by an old head: {later:?}");
-                }
-                Outcome::Unknown => {}
-            }
-        }
-        // real time: what was answered before another was asked stands before it
-        for a in &mine {
-            for b in &mine {
-                if let (Outcome::Stored(first), Outcome::Stored(second), true) =
-                    (a.outcome, b.outcome, a.answered < b.asked)
-                {
-                    assert!(first < second, "{about}: {a:?} stands behind {b:?}");
-                }
-            }
-        }
     }
 }
 
@@ -284,36 +139,15 @@ async fn run(seed: u64, seconds: u64, fsync: bool) -> String {
 async fn compare(world: &Arc<World>, history: &[Seen], about: &str) -> String {
     settle(world, about).await;
     let members = world.members.lock().clone();
-    let first = stored(world, members[0]);
-    for node in &members[1..] {
-        assert_eq!(stored(world, *node), first, "{about}: node {node} holds something else");
-    }
-    // what two replicas applied in their last lives is the same, byte for byte
-    let applied = |node| world.owner_of(node).unwrap().applied.lock().clone();
-    let (one, two) = (applied(members[0]), applied(members[1]));
-    for (number, said) in &one {
-        assert!(two.get(number).is_none_or(|other| other == said), "{about}: entry {number} differs");
-    }
-    // and so are all frames of their logs up to what is committed
-    let frames = world.frames(members[0]);
-    assert!(first.is_empty() || frames.iter().any(Frame::is_entry), "{about}: the log holds nothing");
-    for node in &members[1..] {
-        let others = world.frames(*node);
-        let differs = frames.iter().zip(&others).find(|(one, other)| one != other);
-        assert!(differs.is_none(), "{about}: the log of node {node} differs: {differs:?}");
-        assert_eq!(others.len(), frames.len(), "{about}: frames of node {node}");
-    }
-    for (stream, order) in &first {
-        let head = order.last().map_or(0, |(first, command)| {
-            first + history.iter().find(|seen| seen.command == *command).unwrap().events - 1
-        });
-        assert_eq!(world.owner_of(members[1]).unwrap().head(stream), head, "{about}: the head of {stream}");
-    }
-    check(history, &first, about);
-    let count = |wanted: fn(&Outcome) -> bool| history.iter().filter(|seen| wanted(&seen.outcome)).count();
-    let stored = count(|outcome| matches!(outcome, Outcome::Stored(_)));
-    let unknown = count(|outcome| *outcome == Outcome::Unknown);
-    format!("{about}: {} asked, {stored} stored, {unknown} unknown, {first:?}", history.len())
+    let held = |node: &NodeId| Held {
+        node: *node,
+        owner: world.owner_of(*node).unwrap(),
+        group: world.group_of(*node).unwrap(),
+    };
+    let replicas: Vec<Held> = members.iter().map(held).collect();
+    let stored = agreed(&replicas, history, about);
+    check(history, &stored, about);
+    format!("{about}: {}, {stored:?}", told(history))
 }
 
 /// A member is gone for ever; a new one with an empty disk takes its place while clients go on.
@@ -521,28 +355,13 @@ async fn run_moving(seed: u64) -> String {
     format!("{}, {} moves", compare(&world, &history, &about).await, wished.epoch - 1)
 }
 
-/// One history, in a runtime of its own whose clock stands still while anybody has something to do.
+/// One history.
 fn simulate(seed: u64, seconds: u64) -> String {
     simulate_with(seed, seconds, true)
 }
 
 fn simulate_with(seed: u64, seconds: u64, fsync: bool) -> String {
-    in_its_own_time(run(seed, seconds, fsync))
-}
-
-/// In one thread, by a clock that stands still while anything is done.
-fn in_its_own_time<T>(running: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(running)
-}
-
-/// The seeds that were asked for, or the first ones: `scripts/simulate` plays thousands.
-fn seeds(few: u64) -> Range<u64> {
-    let asked = std::env::var("STRANDLINE_SEEDS").ok().and_then(|text| {
-        let (from, to) = text.split_once("..")?;
-        Some(from.parse().ok()?..to.parse().ok()?)
-    });
-    asked.unwrap_or(0..few)
+    in_still_time(run(seed, seconds, fsync))
 }
 
 #[test]
@@ -555,28 +374,28 @@ fn histories_under_faults_are_linearizable() {
 #[test]
 fn a_lost_member_is_replaced_by_a_new_one_while_clients_go_on() {
     for seed in seeds(6) {
-        println!("{}", in_its_own_time(run_replacing(seed, false)));
+        println!("{}", in_still_time(run_replacing(seed, false)));
     }
 }
 
 #[test]
 fn a_member_whose_log_rots_does_not_start_and_is_replaced_while_clients_go_on() {
     for seed in seeds(4) {
-        println!("{}", in_its_own_time(run_replacing(seed, true)));
+        println!("{}", in_still_time(run_replacing(seed, true)));
     }
 }
 
 #[test]
 fn learners_never_vote_or_lead_and_hold_what_voters_hold() {
     for seed in seeds(6) {
-        println!("{}", in_its_own_time(run_with_learners(seed)));
+        println!("{}", in_still_time(run_with_learners(seed)));
     }
 }
 
 #[test]
 fn a_group_moves_and_is_led_by_who_shall_while_clients_go_on() {
     for seed in seeds(6) {
-        println!("{}", in_its_own_time(run_moving(seed)));
+        println!("{}", in_still_time(run_moving(seed)));
     }
 }
 

@@ -1,8 +1,11 @@
 //! The log and the group over disks that crash.
 
+mod clients;
 mod disks;
 mod histories;
 mod members;
+mod spread;
 mod suite;
 mod tape;
+mod wire;
 mod world;

@@ -5,12 +5,12 @@ use crate::transport::BoxFuture;
 use parking_lot::Mutex;
 use std::path::Path;
 use std::sync::Arc;
-use strandline_event::{LogIndex, Micros};
+use strandline_event::{LogIndex, LogKey, Micros};
 use strandline_wal::crash_disk::CrashDisk;
 use strandline_wal::io::abort_on_fatal;
 use strandline_wal::{
-    Disk, Entry, InlineIo, Last, LogConfig, LogIdentity, LogIo, Membership, OpenLog, OpenedLog, Rollover,
-    SegmentPattern, open_log,
+    Disk, Entry, InlineIo, Last, LogConfig, LogIdentity, LogIo, Membership, OpenError, OpenLog, OpenedLog, Rollover,
+    SegmentPattern, log_folder_name, open_log,
 };
 
 pub(crate) const NOW: Micros = Micros(1_795_428_000_000_000);
@@ -61,6 +61,17 @@ pub(crate) fn open(disk: &CrashDisk, node: u64, founds: bool) -> OpenedLog {
 
 /// The same; without `fsync` a power cut takes what was acknowledged.
 pub(crate) fn open_with(disk: &CrashDisk, node: u64, founds: bool, fsync: bool) -> OpenedLog {
+    try_open(disk, &LogKey::single("T"), node, founds, fsync).unwrap()
+}
+
+/// The same, of any log.
+pub(crate) fn try_open(
+    disk: &CrashDisk,
+    log: &LogKey,
+    node: u64,
+    founds: bool,
+    fsync: bool,
+) -> Result<OpenedLog, OpenError> {
     let mut config = LogConfig::new(SegmentPattern::parse("events-{segment}.wal").unwrap());
     config.rollover = Rollover { size_bytes: Some(64 << 10), by_time: false };
     config.fill_min_bytes = 16 << 10;
@@ -69,16 +80,15 @@ pub(crate) fn open_with(disk: &CrashDisk, node: u64, founds: bool, fsync: bool) 
     config.fsync = fsync;
     open_log(OpenLog {
         disk: Arc::new(disk.clone()) as Arc<dyn Disk>,
-        dir: Path::new("/log/T").to_owned(),
+        dir: Path::new("/log").join(log_folder_name(&log.stream_type, log.bucket)),
         config,
-        identity: LogIdentity { stream_type: "T".to_owned(), bucket: 0, node },
+        identity: LogIdentity { stream_type: log.stream_type.to_string(), bucket: log.bucket, node },
         birth: 7,
         founds,
         check_from: LogIndex::ZERO,
         begin_above: LogIndex::ZERO,
         now: NOW,
     })
-    .unwrap()
 }
 
 /// The log of a node alone, with some entries. Gives the index of the last one.

@@ -1,12 +1,13 @@
 //! A cluster in one thread with a clock that stands still: disks that crash (`disks`: and fail), a network that loses, delays, repeats and parts,
 //! clocks that are off. Everything random comes from one seed.
 
-use super::tape::{NOW, open_with};
+use super::tape::{NOW, try_open};
+use super::wire::{Link, Net, Weather};
 use crate::machine::{Applied, EntryId, Machine, Pointer};
 use crate::owner;
 use crate::runtime::seed_elections;
 use crate::storage::{Clock, Storage};
-use crate::transport::{BoxFuture, Call, GroupId, Member, NodeId, Rpc, Transport, TransportError};
+use crate::transport::{BoxFuture, GroupId, Member, NodeId, Transport};
 use crate::{Group, GroupParts};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +18,7 @@ use strandline_engine::append::{
     Answer, AppendRequest, Done, GroupLost, Log, LogDriver, NothingSettled, ReplicatedWriter, Rules, SinkGroup,
 };
 use strandline_engine::clock::ClosedClocks;
-use strandline_event::{BatchBuilder, BatchUnit, EventInput, LogIndex, LogKey, Micros, SharedBytes, StampedBatch};
+use strandline_event::{BatchBuilder, BatchUnit, EventInput, LogIndex, LogKey, Micros, StampedBatch};
 use strandline_wal::crash_disk::{CrashDisk, Dice};
 use strandline_wal::io::{FatalIo, OnCommit};
 use strandline_wal::{FrameKind, GroupFailed, InlineIo, Last, LogIo, Membership};
@@ -28,6 +29,23 @@ use tokio::sync::oneshot;
 pub(crate) struct Luck(Arc<Mutex<Dice>>);
 
 impl Luck {
+    /// Of a seed; from now on election times on this thread follow from it too.
+    pub(crate) fn of(seed: u64) -> Self {
+        let luck = Self(Arc::new(Mutex::new(Dice::new(seed))));
+        seed_elections(Some(luck.below(u64::MAX)));
+        luck
+    }
+
+    /// Dice of their own for a crash.
+    pub(crate) fn dice(&self) -> Dice {
+        Dice::new(self.below(u64::MAX))
+    }
+
+    /// How far a clock is off, in microseconds.
+    pub(crate) fn skew_us(&self) -> i64 {
+        self.below(4_000_000).cast_signed() - 2_000_000
+    }
+
     pub(crate) fn below(&self, n: u64) -> u64 {
         self.0.lock().below(n)
     }
@@ -35,18 +53,6 @@ impl Luck {
     pub(crate) fn one_in(&self, n: u64) -> bool {
         self.0.lock().one_in(n)
     }
-}
-
-/// How badly the network behaves.
-#[derive(Clone, Default)]
-pub(crate) struct Weather {
-    /// From -> to: nothing gets through.
-    pub(crate) cut: BTreeSet<(NodeId, NodeId)>,
-    /// One message in so many is lost; 0: none.
-    pub(crate) loses_one_in: u64,
-    /// One request in so many is carried out twice; 0: none.
-    pub(crate) repeats_one_in: u64,
-    pub(crate) delay_ms_max: u64,
 }
 
 /// A disk that takes its time, and takes nothing once its process is dead.
@@ -71,6 +77,14 @@ impl LogIo for SlowIo {
 }
 
 impl SlowIo {
+    /// Of a process, and whether that is dead: it ends when a write or a sync fails.
+    pub(super) fn new(luck: &Luck) -> (Arc<Self>, Arc<AtomicBool>) {
+        let dead = Arc::new(AtomicBool::new(false));
+        let failed = Arc::clone(&dead);
+        let inline = InlineIo::new(Arc::new(move |_: &FatalIo| failed.store(true, Ordering::SeqCst)));
+        (Arc::new(Self { inline, dead: Arc::clone(&dead), luck: luck.clone() }), dead)
+    }
+
     /// What waits for room is written again.
     pub(super) fn retry(&self) {
         if !self.dead.load(Ordering::SeqCst) {
@@ -196,6 +210,75 @@ impl Machine for Owner {
     }
 }
 
+/// A replica of a log: where it lies, and whose it is.
+pub(super) struct Site {
+    pub(super) disk: CrashDisk,
+    pub(super) node: NodeId,
+    pub(super) id: GroupId,
+    pub(super) log: LogKey,
+    pub(super) founds: bool,
+    /// Whether the disk keeps what it acknowledged.
+    pub(super) fsync: bool,
+    pub(super) clock: Clock,
+    /// Where the ids of its events begin.
+    pub(super) ids: u64,
+}
+
+impl Site {
+    /// Opens it over what the disk holds: its owner, and its group.
+    pub(super) async fn open(
+        self,
+        io: Arc<dyn LogIo>,
+        dead: &Arc<AtomicBool>,
+        transport: Arc<dyn Transport>,
+    ) -> Result<(Arc<Owner>, Arc<Group>), String> {
+        let (owner, storage) = self.replay(io, dead)?;
+        let machine: Arc<dyn Machine> = Arc::clone(&owner) as _;
+        let group = Group::open(GroupParts { id: self.id, node: self.node, storage, machine, transport }).await;
+        let group = group.map_err(|error| error.to_string())?;
+        *owner.group.lock() = Arc::downgrade(&group);
+        Ok((owner, group))
+    }
+
+    fn replay(&self, io: Arc<dyn LogIo>, dead: &Arc<AtomicBool>) -> Result<(Arc<Owner>, Storage), String> {
+        let opened = try_open(&self.disk, &self.log, self.node, self.founds, self.fsync);
+        let opened = opened.map_err(|error| error.to_string())?;
+        assert_eq!(opened.recovered.corrupt, [], "{} on node {}", self.log, self.node);
+        let writer = opened.writer.unwrap();
+        let opened = owner::opened_through(&writer);
+        let storage = Storage::new(writer, io, Arc::clone(&self.clock));
+        let closed = ClosedClocks::new(Micros::MIN).open_log();
+        let mut log = Log::new(self.log.clone(), rules(), closed, Arc::new(NothingSettled), LogIndex::ZERO);
+        let mut batches = BTreeMap::new();
+        let view = storage.view().load();
+        if view.last_index() > LogIndex::ZERO {
+            for frame in view.frames(view.first_index(), view.last_index()).unwrap() {
+                let frame = frame.unwrap();
+                if frame.header.kind == FrameKind::Entry {
+                    let batch = StampedBatch::from_payload(&frame.payload).unwrap();
+                    log.replay(frame.header.index, &batch);
+                    batches.insert(frame.header.index, batch);
+                }
+            }
+        }
+        log.passed(view.last_index());
+        let writer = ReplicatedWriter::new(self.log.clone(), Arc::new(storage.clone()), view.last_index());
+        let owner = Arc::new(Owner {
+            driver: Mutex::new(LogDriver::new(log, writer)),
+            group: Mutex::default(),
+            dead: Arc::clone(dead),
+            opened,
+            clock: Arc::clone(&self.clock),
+            ids: AtomicU64::new(self.ids),
+            me: Mutex::default(),
+            applied: Mutex::default(),
+            batches: Mutex::new(batches),
+        });
+        *owner.me.lock() = Arc::downgrade(&owner);
+        Ok((owner, storage))
+    }
+}
+
 /// A process.
 pub(crate) struct Process {
     pub(crate) owner: Arc<Owner>,
@@ -228,26 +311,23 @@ pub(crate) struct World {
     pub(crate) asked_for_votes: Mutex<BTreeSet<NodeId>>,
 }
 
-pub(crate) fn member(node: NodeId) -> Member {
-    Member { address: format!("node{node}:1") }
+/// A clock that is off by so many microseconds.
+pub(super) fn clock(began: tokio::time::Instant, skew_us: i64) -> Clock {
+    Arc::new(move || NOW.plus_us(i64::try_from(began.elapsed().as_micros()).unwrap() + skew_us))
 }
 
-/// The way from one process; a dead one sends nothing and gets no answer.
-struct Link {
-    world: Weak<World>,
-    from: NodeId,
-    dead: Arc<AtomicBool>,
+pub(crate) fn member(node: NodeId) -> Member {
+    Member { address: format!("node{node}:1") }
 }
 
 impl World {
     /// Nodes 1 to `nodes`, and empty disks for two more; the first founds the group. Must be called in a runtime of one thread whose clock stands still.
     pub(crate) async fn new(seed: u64, nodes: u64, fsync: bool) -> Arc<Self> {
-        let luck = Luck(Arc::new(Mutex::new(Dice::new(seed))));
-        seed_elections(Some(luck.below(u64::MAX)));
-        let skew = (1..=nodes + 2).map(|node| (node, luck.below(4_000_000).cast_signed() - 2_000_000)).collect();
+        let luck = Luck::of(seed);
+        let skew = (1..=nodes + 2).map(|node| (node, luck.skew_us())).collect();
         let world = Arc::new(Self {
             luck,
-            weather: Mutex::new(Weather { delay_ms_max: 5, ..Weather::default() }),
+            weather: Mutex::new(Weather::fair()),
             disks: (1..=nodes + 2).map(|node| (node, CrashDisk::new())).collect(),
             skew,
             running: Mutex::default(),
@@ -301,62 +381,22 @@ impl World {
         self.running.lock().get(&node).filter(|process| process.lives()).map(|process| Arc::clone(&process.owner))
     }
 
-    fn clock(self: &Arc<Self>, node: NodeId) -> Clock {
-        let (began, skew) = (self.began, self.skew[&node]);
-        Arc::new(move || NOW.plus_us(i64::try_from(began.elapsed().as_micros()).unwrap() + skew))
-    }
-
     /// A process starts over what its disk holds.
     pub(crate) async fn start(self: &Arc<Self>, node: NodeId) {
-        let opened = open_with(&self.disks[&node], node, node == 1, self.fsync);
-        assert_eq!(opened.recovered.corrupt, [], "node {node}");
-        let writer = opened.writer.unwrap();
-        let dead = Arc::new(AtomicBool::new(false));
-        let failed = Arc::clone(&dead);
-        let inline = InlineIo::new(Arc::new(move |_: &FatalIo| failed.store(true, Ordering::SeqCst)));
-        let io = Arc::new(SlowIo { inline, dead: Arc::clone(&dead), luck: self.luck.clone() });
-        let clock = self.clock(node);
-        let opened = owner::opened_through(&writer);
-        let storage = Storage::new(writer, Arc::clone(&io) as Arc<dyn LogIo>, Arc::clone(&clock));
-        let mut log = Log::new(
-            LogKey::single("T"),
-            rules(),
-            ClosedClocks::new(Micros::MIN).open_log(),
-            Arc::new(NothingSettled),
-            LogIndex::ZERO,
-        );
-        let mut batches = BTreeMap::new();
-        let view = storage.view().load();
-        if view.last_index() > LogIndex::ZERO {
-            for frame in view.frames(view.first_index(), view.last_index()).unwrap() {
-                let frame = frame.unwrap();
-                if frame.header.kind == FrameKind::Entry {
-                    let batch = StampedBatch::from_payload(&frame.payload).unwrap();
-                    log.replay(frame.header.index, &batch);
-                    batches.insert(frame.header.index, batch);
-                }
-            }
-        }
-        log.passed(view.last_index());
-        let replica = Arc::new(storage.clone());
-        let writer = ReplicatedWriter::new(LogKey::single("T"), replica, view.last_index());
-        let owner = Arc::new(Owner {
-            driver: Mutex::new(LogDriver::new(log, writer)),
-            group: Mutex::default(),
-            dead: Arc::clone(&dead),
-            opened,
-            clock,
-            ids: AtomicU64::new(self.luck.below(u64::MAX)),
-            me: Mutex::default(),
-            applied: Mutex::default(),
-            batches: Mutex::new(batches),
-        });
-        *owner.me.lock() = Arc::downgrade(&owner);
-        let transport = Arc::new(Link { world: Arc::downgrade(self), from: node, dead: Arc::clone(&dead) });
-        let machine: Arc<dyn Machine> = Arc::clone(&owner) as _;
-        let parts = GroupParts { id: self.group.clone(), node, storage, machine, transport };
-        let group = Group::open(parts).await.unwrap();
-        *owner.group.lock() = Arc::downgrade(&group);
+        let (io, dead) = SlowIo::new(&self.luck);
+        let site = Site {
+            disk: self.disks[&node].clone(),
+            node,
+            id: self.group.clone(),
+            log: LogKey::single("T"),
+            founds: node == 1,
+            fsync: self.fsync,
+            clock: clock(self.began, self.skew[&node]),
+            ids: self.luck.below(u64::MAX),
+        };
+        let transport = Arc::new(Link { net: Arc::downgrade(self), from: node, dead: Arc::clone(&dead) });
+        let disk = Arc::clone(&io) as Arc<dyn LogIo>;
+        let (owner, group) = site.open(disk, &dead, transport).await.unwrap();
         self.running.lock().insert(node, Process { owner, group, io, dead });
     }
 
@@ -367,73 +407,27 @@ impl World {
         process.group.abort().await;
         drop(process);
         if power {
-            let mut dice = Dice::new(self.luck.below(u64::MAX));
-            self.disks[&node].crash(&mut dice);
+            self.disks[&node].crash(&mut self.luck.dice());
         }
         assert_eq!(self.disks[&node].violations(), Vec::<String>::new());
     }
-
-    fn lost(&self, from: NodeId, to: NodeId) -> bool {
-        let weather = self.weather.lock();
-        weather.cut.contains(&(from, to)) || (weather.loses_one_in > 0 && self.luck.one_in(weather.loses_one_in))
-    }
-
-    async fn delay(&self) {
-        let most = self.weather.lock().delay_ms_max;
-        let late = self.luck.one_in(50);
-        let ms = self.luck.below(most + 1) * if late { 40 } else { 1 };
-        tokio::time::sleep(Duration::from_millis(ms)).await;
-    }
-
-    async fn carry(self: Arc<Self>, from: NodeId, to: NodeId, call: Call) -> Option<SharedBytes> {
-        self.delay().await;
-        if self.lost(from, to) {
-            return None;
-        }
-        if matches!(call.rpc, Rpc::Vote) {
-            self.asked_for_votes.lock().extend([from, to]);
-        }
-        let group = self.group_of(to)?;
-        let repeats = self.weather.lock().repeats_one_in;
-        if repeats > 0 && self.luck.one_in(repeats) {
-            let (again, body, rpc, world) = (Arc::clone(&group), call.body.clone(), call.rpc, Arc::clone(&self));
-            tokio::spawn(async move {
-                world.delay().await;
-                let _ = again.serve(from, rpc, body).await;
-            });
-        }
-        let answer = group.serve(from, call.rpc, call.body).await.ok()?;
-        // who has ended meanwhile says nothing any more
-        let lives = self.group_of(to).is_some_and(|now| Arc::ptr_eq(&now, &group));
-        self.delay().await;
-        (lives && !self.lost(to, from)).then_some(answer)
-    }
 }
 
-impl Transport for Link {
-    fn call<'a>(
-        &'a self,
-        node: NodeId,
-        _member: &'a Member,
-        call: Call,
-        deadline: Duration,
-    ) -> BoxFuture<'a, Result<SharedBytes, TransportError>> {
-        Box::pin(async move {
-            let waited_ms = u64::try_from(deadline.as_millis()).unwrap();
-            let timed_out = TransportError::TimedOut { node, waited_ms };
-            let (Some(world), false) = (self.world.upgrade(), self.dead.load(Ordering::SeqCst)) else {
-                tokio::time::sleep(deadline).await;
-                return Err(timed_out);
-            };
-            match tokio::time::timeout(deadline, world.carry(self.from, node, call)).await {
-                Ok(Some(answer)) if !self.dead.load(Ordering::SeqCst) => Ok(answer),
-                Ok(_) => {
-                    tokio::time::sleep(deadline).await;
-                    Err(timed_out)
-                }
-                Err(_) => Err(timed_out),
-            }
-        })
+impl Net for World {
+    fn luck(&self) -> &Luck {
+        &self.luck
+    }
+
+    fn weather(&self) -> &Mutex<Weather> {
+        &self.weather
+    }
+
+    fn found(&self, node: NodeId, _: &GroupId) -> Option<Arc<Group>> {
+        self.group_of(node)
+    }
+
+    fn asks_for_vote(&self, from: NodeId, to: NodeId) {
+        self.asked_for_votes.lock().extend([from, to]);
     }
 }
 
