@@ -2,14 +2,15 @@
 //!
 //! It refuses to say anything of a member that is not asked: who does not lead knows nothing new.
 //!
-//! And how far each one has said in this term that it holds the log. openraft goes on to count on that when members change and it connects
-//! to all of them anew; only of one that has left it knows nothing when that one comes back.
+//! And how far each one has said in this term that it holds the log, and what it lacks of that. openraft goes on to count on that when members
+//! change and it connects to all of them anew; only of one that has left it knows nothing when that one comes back.
 
 use crate::transport::NodeId;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+use strandline_wal::LeaderId;
 use tokio::time::Instant;
 
 /// A member that was not asked for so long is not asked any more: this node does not lead, or the member has left. Far above a heartbeat and
@@ -24,6 +25,17 @@ struct Contact {
     heard: Option<Instant>,
 }
 
+/// An entry that a member has acknowledged, and lacks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Lost {
+    /// The term of the leader to which it was acknowledged.
+    pub(crate) term: u64,
+    /// Who made the entry.
+    pub(crate) leader: LeaderId,
+    /// Its number.
+    pub(crate) number: u64,
+}
+
 /// How far a member holds the log, as it has said to this node as the leader of a term.
 #[derive(Debug, Default)]
 pub(crate) struct Held(Mutex<Holds>);
@@ -32,8 +44,8 @@ pub(crate) struct Held(Mutex<Holds>);
 struct Holds {
     term: u64,
     through: Option<u64>,
-    /// It was said that it lacks some of that.
-    is_lost: bool,
+    /// What it lacks of that.
+    lost: Option<Lost>,
 }
 
 impl Held {
@@ -45,6 +57,8 @@ impl Held {
         }
         if term == holds.term {
             holds.through = holds.through.max(through);
+            // another folder stands in its place, which has it
+            holds.lost = holds.lost.filter(|lost| through.is_none_or(|through| through < lost.number));
         }
     }
 
@@ -55,8 +69,13 @@ impl Held {
     }
 
     /// It lacks some of that. `true`: it has not been said in this term.
-    pub(crate) fn loses(&self) -> bool {
-        !std::mem::replace(&mut self.0.lock().is_lost, true)
+    pub(crate) fn loses(&self, lost: Lost) -> bool {
+        self.0.lock().lost.replace(lost).is_none()
+    }
+
+    /// What it lacks of that.
+    fn lost(&self) -> Option<Lost> {
+        self.0.lock().lost
     }
 }
 
@@ -68,6 +87,11 @@ impl Contacts {
     /// What a member holds: one for all connections to it, as long as it is a member.
     pub(crate) fn held(&self, node: NodeId) -> Arc<Held> {
         Arc::clone(self.1.lock().entry(node).or_default())
+    }
+
+    /// Members that lack what they had acknowledged, in the last term in which each was asked.
+    pub(crate) fn lacking(&self) -> Vec<(NodeId, Lost)> {
+        self.1.lock().iter().filter_map(|(node, held)| Some((*node, held.lost()?))).collect()
     }
 
     /// Forgets what those hold who have left: they come back with nothing.
@@ -120,12 +144,20 @@ mod tests {
         held.keeps(3, Some(7));
         held.keeps(3, Some(5));
         assert!(contacts.held(2).has(3, 7) && !held.has(3, 8) && !held.has(2, 7) && !held.has(4, 7));
-        assert!(held.loses() && !contacts.held(2).loses());
+        let lost = |number| Lost { term: 3, leader: LeaderId { term: 3, node: 1 }, number };
+        assert!(contacts.lacking().is_empty());
+        assert!(held.loses(lost(6)) && !contacts.held(2).loses(lost(6)));
+        assert_eq!(contacts.lacking(), [(2, lost(6))]);
+        // less than that says nothing, and all of it that another folder stands there
+        held.keeps(3, Some(5));
+        assert_eq!(contacts.lacking(), [(2, lost(6))]);
+        held.keeps(3, Some(6));
+        assert!(contacts.lacking().is_empty() && held.loses(lost(7)));
         // an answer to what was asked in an earlier term
         held.keeps(2, Some(9));
         assert!(held.has(3, 7) && !held.has(3, 9));
         held.keeps(4, None);
-        assert!(!held.has(4, 0) && held.loses());
+        assert!(!held.has(4, 0) && contacts.lacking().is_empty() && held.loses(lost(0)));
         held.keeps(4, Some(7));
         contacts.retain(|node| node == 2);
         assert!(contacts.held(2).has(4, 7));

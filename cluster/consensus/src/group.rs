@@ -131,7 +131,7 @@ pub struct Group {
     /// Read by each proposal that is on its way, written by who lets another voter lead.
     pub(crate) proposing: RwLock<()>,
     pub(crate) contacts: Arc<Contacts>,
-    health: Health,
+    pub(crate) health: Health,
     /// It asks for no votes before its leader has found it again.
     rests: AtomicBool,
 }

@@ -4,6 +4,7 @@
 //! moment (it ends with a panic), so none is made by a node that is no member: whoever leads next makes it. A change is carried out to its end
 //! although its caller has given up, since it has two steps.
 
+use crate::contact::Lost;
 use crate::group::{Group, GroupError, GroupStatus};
 use crate::transport::{Member, NodeId};
 use openraft::{ChangeMembers, RaftMetrics};
@@ -102,6 +103,34 @@ impl Group {
             }
             metrics.changed().await.map_err(|error| GroupError::Stopped(error.to_string()))?;
         }
+    }
+
+    /// Members that lack what they had acknowledged to this node, as far as it leads.
+    pub(crate) fn lacking(&self) -> Vec<(NodeId, Lost)> {
+        let led = {
+            let metrics = self.raft.metrics();
+            let now = metrics.borrow();
+            now.replication.is_some().then_some(now.current_term)
+        };
+        let mut lacking = self.contacts.lacking();
+        lacking.retain(|(_, lost)| led == Some(lost.term));
+        lacking
+    }
+
+    /// Whether this node lacks what another one says that it had acknowledged to it: that one leads, in the same term, in which nothing is cut
+    /// off that was acknowledged to it.
+    pub(crate) fn has_lost(&self, by: NodeId, lost: Lost) -> bool {
+        let vote = self.raft.metrics().borrow().vote;
+        let is_led = vote.committed && (vote.leader_id.term, vote.leader_id.node_id) == (lost.term, by);
+        is_led && !self.storage().has(lost.leader, lost.number)
+    }
+
+    /// It takes no part on this node any more, and says why.
+    pub(crate) async fn forsake(&self, why: &str) {
+        self.health.ends(why);
+        self.storage().give_up();
+        // it has stopped already
+        let _ = self.raft.shutdown().await;
     }
 
     /// Nothing is on its way and a member has all of the log: it can be elected by this leader's vote. What is proposed here waits until the

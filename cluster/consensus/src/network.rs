@@ -4,7 +4,8 @@
 //! at once, and for ever, as soon as there is an entry that the member lacks. An answer that does not come in time has taken its time already.
 
 use crate::codec;
-use crate::contact::{Contacts, Held};
+use crate::contact::{Contacts, Held, Lost};
+use crate::convert;
 use crate::transport::{Call, GroupId, Member, NodeId, Rpc, Transport, TransportError};
 use crate::types::Types;
 use openraft::error::{
@@ -12,7 +13,7 @@ use openraft::error::{
 };
 use openraft::network::{Backoff, RPCOption, RaftNetwork, RaftNetworkFactory};
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse};
-use openraft::{OptionalSend, Snapshot, Vote};
+use openraft::{LogId, OptionalSend, Snapshot, Vote};
 use std::future::Future;
 use std::iter::repeat;
 use std::sync::Arc;
@@ -69,22 +70,30 @@ impl Peer {
         self.peers.transport.call(self.node, &self.member, call, deadline).await
     }
 
-    /// Keeps how far it holds the log. `true`: it lacks what it had acknowledged.
-    fn lacks(&self, term: u64, (prev, entries): (Option<u64>, usize), said: &AppendEntriesResponse<u64>) -> bool {
+    /// Keeps how far it holds the log. Gives what it lacks although it had acknowledged it.
+    fn lacks(
+        &self,
+        term: u64,
+        (prev, entries): (Option<LogId<u64>>, usize),
+        said: &AppendEntriesResponse<u64>,
+    ) -> Option<Lost> {
         let holds = match said {
-            AppendEntriesResponse::Success => (prev.map_or(0, |prev| prev + 1) + entries as u64).checked_sub(1),
+            AppendEntriesResponse::Success => (prev.map_or(0, |prev| prev.index + 1) + entries as u64).checked_sub(1),
             AppendEntriesResponse::PartialSuccess(through) => through.as_ref().map(|through| through.index),
-            AppendEntriesResponse::Conflict => return prev.is_some_and(|prev| self.held.has(term, prev)),
+            AppendEntriesResponse::Conflict => {
+                let prev = prev.filter(|prev| self.held.has(term, prev.index))?;
+                return Some(Lost { term, leader: convert::leader_of(&prev), number: prev.index });
+            }
             AppendEntriesResponse::HigherVote(_) => None,
         };
         self.held.keeps(term, holds);
-        false
+        None
     }
 
     /// Its log was lost, or an older copy was put in its place: it counts as one that cannot be reached. openraft takes what it says for a fault of
-    /// its own, and ends.
-    fn lost(&self) -> RPCError<u64, Member, RaftError<u64>> {
-        if self.held.loses() {
+    /// its own, and ends. The member is told (`control/lacking`).
+    fn lost(&self, lost: Lost) -> RPCError<u64, Member, RaftError<u64>> {
+        if self.held.loses(lost) {
             tracing::error!(
                 group = %self.peers.group, node = self.node,
                 "this member lacks entries that it had acknowledged: its log was lost, or an older copy of it was put back. Stop it, let a new node \
@@ -103,7 +112,7 @@ impl RaftNetwork<Types> for Peer {
         option: RPCOption,
     ) -> RpcResult<AppendEntriesResponse<u64>> {
         let body = codec::append_request(&rpc);
-        let sent = (rpc.prev_log_id.map(|id| id.index), rpc.entries.len());
+        let sent = (rpc.prev_log_id, rpc.entries.len());
         self.peers.contacts.asks(self.node);
         let answer = match self.call(Rpc::Append, body, option.hard_ttl()).await {
             Ok(answer) => answer,
@@ -113,8 +122,8 @@ impl RaftNetwork<Types> for Peer {
             Err(error) => return Err(failed(&error)),
         };
         let said = codec::append_answer_of(&answer).map_err(|error| network(&error))?;
-        if self.lacks(rpc.vote.leader_id.term, sent, &said) {
-            return Err(self.lost());
+        if let Some(lost) = self.lacks(rpc.vote.leader_id.term, sent, &said) {
+            return Err(self.lost(lost));
         }
         self.peers.contacts.hears(self.node);
         Ok(said)

@@ -23,7 +23,7 @@ use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 use strandline_event::{LogIndex, Micros};
-use strandline_wal::{Last, LogIo, LogWriter, Room, SharedView};
+use strandline_wal::{Last, LeaderId, LogIo, LogWriter, Room, SharedView};
 use tokio::sync::{oneshot, watch};
 
 /// Bytes of entries that one answer of the log holds, or one entry.
@@ -158,6 +158,13 @@ impl Storage {
     /// Whether exactly this entry is in the log.
     pub(crate) fn holds(&self, wanted: Last) -> bool {
         holds(&self.0.view, wanted)
+    }
+
+    /// Whether the entry of this leader with this number is in the log, or was purged from it. What cannot be read is taken for it.
+    pub(crate) fn has(&self, leader: LeaderId, number: u64) -> bool {
+        let is_purged = self.0.writer.lock().purged_entry().is_some_and(|purged| number <= purged.number);
+        let Ok(found) = self.read(number, number.saturating_add(1), usize::MAX) else { return true };
+        is_purged || found.first().is_some_and(|entry| convert::leader_of(&entry.log_id) == leader)
     }
 
     /// Everything up to an entry may go. A log that does not hold that entry goes on behind it.

@@ -188,6 +188,7 @@ impl ClusterError {
             | Self::Erasable(_)
             | Self::Unknown(_) => true,
             Self::DataDir(error) => matches!(error, DataDirError::InUse { .. }) || error.is_of_the_folder(),
+            Self::Kept(error) => matches!(error, KeptError::Forsaken(_)),
             Self::Roles { error, .. } => matches!(error, ControlError::Refused { .. }),
             Self::Serve(error) => error.is_configuration(),
             Self::Join(error) => error.is_final(),

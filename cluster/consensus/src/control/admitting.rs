@@ -1,7 +1,7 @@
 //! Whose word counts here: a member's, and nobody's who merely shows a certificate of the cluster's authority.
 //!
 //! | what this node knows of who asks | its votes and entries |
-//! | anything, and this node was not let into the cluster yet | are refused |
+//! | anything, and this node was not let into the cluster yet, or lacks what it had acknowledged (`lacking`) | are refused |
 //! | a member, or one that drains, in the state of the meta group, from the same data folder | are taken |
 //! | it belongs to the group asked for, or to the meta group, as this node's own logs say (committed or not) | are taken |
 //! | nothing of anybody: this node has just joined, and its log of the meta group is empty | are taken |
@@ -102,6 +102,9 @@ impl Control {
     pub(super) fn part_of(&self, asker: Asker, group: &GroupId) -> Result<(), String> {
         if self.cluster() == 0 {
             return Err("this node has not joined the cluster yet, and takes no part in it: ask again".to_owned());
+        }
+        if self.lost.lock().is_some() {
+            return Err("this node lacks what it had acknowledged, and takes no part any more".to_owned());
         }
         let is_of_group = || self.groups().get(group).is_some_and(|group| group.has_member(asker.node));
         if self.is_known(asker) || is_of_group() {

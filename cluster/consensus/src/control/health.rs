@@ -32,6 +32,8 @@ pub(super) const REMOVED: &str = "was removed from this cluster";
 pub struct Troubles {
     /// The node is no member any more.
     pub removed: bool,
+    /// Its data directory lacks what the node had acknowledged, so that it takes no part any more: what it lacks.
+    pub lost: Option<Arc<str>>,
     /// Groups that have ended here by themselves, and why.
     pub ended: Vec<(GroupId, Arc<str>)>,
     /// Groups that have had no leader for longer than elections take, and how long.
@@ -46,6 +48,12 @@ impl Troubles {
     pub fn not_ready(&self) -> Option<String> {
         if self.removed {
             return Some("this node was removed from its cluster: stop it; to take part again it joins with an empty data directory under a new --node-id".to_owned());
+        }
+        if let Some(why) = &self.lost {
+            return Some(format!(
+                "this node takes no part any more: {why}. Stop it and remove its data directory; a new node joins under a new --node-id and takes \
+                 its place (`replace`)"
+            ));
         }
         if let Some((group, why)) = self.ended.first() {
             let count = self.ended.len();
@@ -78,7 +86,8 @@ impl Control {
             }
         }
         ended.extend(self.stuck().map(|why| (GroupId::Meta, why)));
-        Troubles { removed: self.is_removed(), ended, leaderless, groups: groups.len() }
+        let lost = self.lost.lock().clone();
+        Troubles { removed: self.is_removed(), lost, ended, leaderless, groups: groups.len() }
     }
 
     fn is_removed(&self) -> bool {
@@ -194,6 +203,7 @@ mod tests {
         assert_eq!(some.not_ready(), None);
         let cases = [
             (Troubles { removed: true, ..three.clone() }, "was removed"),
+            (Troubles { lost: Some(Arc::from("entry 7")), ..three.clone() }, "entry 7. Stop it"),
             (Troubles { ended: vec![(log("A"), Arc::from("a disk"))], ..three.clone() }, "s/A: a disk"),
             (Troubles { leaderless: vec![(GroupId::Meta, long)], ..three.clone() }, "meta has had no leader for 9 s"),
             (Troubles { leaderless: vec![(log("A"), long), (log("B"), long)], ..three }, "s/A has had no leader"),

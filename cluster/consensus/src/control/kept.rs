@@ -34,6 +34,18 @@ pub trait Keep: Send + Sync + 'static {
     /// # Errors
     /// What the disk says; what was kept before is still there.
     fn write(&self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Why the node must not go on with this folder; `None`: it may.
+    ///
+    /// # Errors
+    /// What the disk says.
+    fn forsaken(&self) -> io::Result<Option<String>>;
+
+    /// The node must not go on with it, and says why at its next start; durable on return.
+    ///
+    /// # Errors
+    /// What the disk says.
+    fn forsake(&self, why: &str) -> io::Result<()>;
 }
 
 /// Why what was kept cannot be gone on from.
@@ -48,6 +60,12 @@ pub enum KeptError {
          --node-id, and `replace` this node by the new one"
     )]
     Bytes(#[from] CodecError),
+    /// It lacks what it had acknowledged, and was told so by the leader that knew.
+    #[error(
+        "this data directory lacks what the node had acknowledged, because an older copy was put in its place or its disk lost something: {0}. \
+         It must not vote: remove it, join again under a new --node-id, and `replace` this node by the new one"
+    )]
+    Forsaken(String),
 }
 
 /// A state with its place in the log.
@@ -135,6 +153,9 @@ impl MetaMachine {
     /// # Errors
     /// [`KeptError`].
     pub fn open(keep: Box<dyn Keep>) -> Result<Self, KeptError> {
+        if let Some(why) = keep.forsaken()? {
+            return Err(KeptError::Forsaken(why));
+        }
         let kept = keep.read()?.map(|bytes| Kept::decode(&bytes)).transpose()?;
         Ok(Self::over(keep, kept))
     }

@@ -75,6 +75,13 @@ impl MetaMachine {
         Some(written)
     }
 
+    /// The folder says from now on that it must not be gone on with; durable on return.
+    pub(super) async fn forsake(&self, why: Arc<str>) -> io::Result<()> {
+        let Some(keep) = self.keep.clone() else { return Ok(()) };
+        let writing = tokio::task::spawn_blocking(move || keep.forsake(&why));
+        writing.await.unwrap_or_else(|error| Err(io::Error::other(error)))
+    }
+
     /// The state as far as it has been applied.
     #[must_use]
     pub fn state(&self) -> MetaState {

@@ -23,6 +23,7 @@ mod helping;
 mod holding;
 mod joining;
 mod kept;
+mod lacking;
 mod leading;
 mod looking;
 mod machine;
@@ -109,6 +110,8 @@ pub struct Control {
     waits: Arc<Mutex<BTreeMap<GroupId, Waits>>>,
     /// Another node has said that this one is no member any more.
     removed: Arc<Mutex<bool>>,
+    /// Why this node takes no part any more: it lacks what it had acknowledged.
+    lost: Arc<Mutex<Option<Arc<str>>>>,
     /// Since when this node leads groups, and which it has let others lead.
     turns: Arc<leading::Turns>,
     /// What members have said of nodes that this one does not know.
@@ -145,7 +148,7 @@ impl Control {
     #[must_use]
     pub fn new(parts: ControlParts) -> Self {
         let (turn, offers, said) = (Arc::default(), Arc::default(), Arc::default());
-        let (waits, removed, vouched) = (Arc::default(), Arc::default(), Arc::default());
+        let (waits, removed, lost, vouched) = (Arc::default(), Arc::default(), Arc::default(), Arc::default());
         let (lookers, helpers, keepers, hint, turns, asks) =
             (Arc::default(), Arc::default(), Arc::default(), Arc::default(), Arc::default(), Arc::default());
         Self {
@@ -155,6 +158,7 @@ impl Control {
             said,
             waits,
             removed,
+            lost,
             turns,
             vouched,
             lookers,
@@ -310,6 +314,7 @@ impl Control {
         let round = || async {
             self.learn_addresses();
             self.steer_all().await;
+            self.tell_lacking().await;
             if let Err(error) = self.parts.meta.trim_applied().await {
                 tracing::debug!("the log of the meta group is not cut off: {error}");
             }

@@ -33,11 +33,13 @@ pub enum AskKind {
     Settle,
     /// How far the moments of a store's events are; answered by the newest that the one that is asked knows.
     Newest,
+    /// The node that is asked lacks what it had acknowledged to the one that asks; answered by nothing, when it has ended for good.
+    Lacks,
 }
 
 impl AskKind {
     /// Every kind.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Join,
         Self::Prove,
         Self::Propose,
@@ -50,6 +52,7 @@ impl AskKind {
         Self::Reserve,
         Self::Settle,
         Self::Newest,
+        Self::Lacks,
     ];
 
     /// As it stands in the frame.
@@ -68,6 +71,7 @@ impl AskKind {
             Self::Reserve => 10,
             Self::Settle => 11,
             Self::Newest => 12,
+            Self::Lacks => 13,
         }
     }
 

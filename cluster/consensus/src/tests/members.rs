@@ -21,7 +21,7 @@ use strandline_wal::io::OnCommit;
 use strandline_wal::{Group as WalGroup, GroupFailed, LogIo};
 
 #[derive(Default)]
-struct Net(Mutex<BTreeMap<NodeId, Arc<Group>>>, AtomicU64);
+pub(super) struct Net(pub(super) Mutex<BTreeMap<NodeId, Arc<Group>>>, AtomicU64);
 
 /// The net as one node uses it.
 struct Wire(NodeId, Arc<Net>);
@@ -46,12 +46,12 @@ impl Transport for Wire {
     }
 }
 
-struct Node {
-    group: Arc<Group>,
-    tape: Arc<Tape>,
+pub(super) struct Node {
+    pub(super) group: Arc<Group>,
+    pub(super) tape: Arc<Tape>,
 }
 
-async fn start(net: &Arc<Net>, disk: &CrashDisk, node: NodeId) -> Node {
+pub(super) async fn start(net: &Arc<Net>, disk: &CrashDisk, node: NodeId) -> Node {
     start_with(net, disk, node, inline()).await
 }
 
@@ -66,7 +66,7 @@ async fn start_with(net: &Arc<Net>, disk: &CrashDisk, node: NodeId, io: Arc<dyn 
     Node { group, tape }
 }
 
-async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(super) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     for _ in 0..2_000 {
         if holds() {
             return;
@@ -77,13 +77,13 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 impl Node {
-    async fn leads(&self) -> EntryId {
+    pub(super) async fn leads(&self) -> EntryId {
         until("it leads", || self.tape.leads.lock().is_some()).await;
         self.tape.leads.lock().unwrap()
     }
 
     /// `count` entries of two payloads each, one after the other.
-    async fn propose(&self, count: u64) {
+    pub(super) async fn propose(&self, count: u64) {
         let first = self.leads().await;
         let (next, _) = self.group.storage().next();
         for number in next..next + count {
@@ -93,7 +93,7 @@ impl Node {
         }
     }
 
-    fn numbers(&self) -> Vec<u64> {
+    pub(super) fn numbers(&self) -> Vec<u64> {
         self.tape.applied.lock().iter().map(|entry| entry.id.number).collect()
     }
 
@@ -102,7 +102,7 @@ impl Node {
     }
 }
 
-fn member(node: NodeId) -> Member {
+pub(super) fn member(node: NodeId) -> Member {
     Member { address: format!("node{node}") }
 }
 

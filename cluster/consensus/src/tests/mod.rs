@@ -3,6 +3,7 @@
 mod clients;
 mod disks;
 mod histories;
+mod lost;
 mod members;
 mod spread;
 mod suite;

@@ -113,6 +113,17 @@ impl Keep for InFile {
     fn write(&self, bytes: &[u8]) -> io::Result<()> {
         std::fs::write(&self.0, bytes)
     }
+
+    fn forsaken(&self) -> io::Result<Option<String>> {
+        match std::fs::read_to_string(self.0.with_extension("forsaken")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            read => read.map(Some),
+        }
+    }
+
+    fn forsake(&self, why: &str) -> io::Result<()> {
+        std::fs::write(self.0.with_extension("forsaken"), why)
+    }
 }
 
 pub(crate) struct Node {

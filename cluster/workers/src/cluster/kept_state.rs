@@ -1,4 +1,6 @@
 //! Where the meta group's state is kept: `{data-dir}/cluster/meta.kept`, written whole. What is in it the consensus crate says (`META.md`).
+//!
+//! Beside it `must-not-vote`, where the folder lacks what the node had acknowledged: one line, what that is. No start goes on with such a folder.
 
 use crate::data_dir::{make_own_folder, write_whole};
 use std::fs;
@@ -14,6 +16,17 @@ impl KeptFile {
     pub(super) fn of(dir: &Path) -> Self {
         Self(dir.join("cluster").join("meta.kept"))
     }
+
+    fn put(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        if let Some(folder) = self.0.parent() {
+            make_own_folder(folder).map_err(io::Error::other)?;
+        }
+        write_whole(path, bytes).map_err(io::Error::other)
+    }
+
+    fn must_not_vote(&self) -> PathBuf {
+        self.0.with_file_name("must-not-vote")
+    }
 }
 
 impl Keep for KeptFile {
@@ -25,16 +38,25 @@ impl Keep for KeptFile {
     }
 
     fn write(&self, bytes: &[u8]) -> io::Result<()> {
-        if let Some(folder) = self.0.parent() {
-            make_own_folder(folder).map_err(io::Error::other)?;
+        self.put(&self.0, bytes)
+    }
+
+    fn forsaken(&self) -> io::Result<Option<String>> {
+        match fs::read(self.must_not_vote()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            read => read.map(|bytes| Some(String::from_utf8_lossy(&bytes).trim_end().to_owned())),
         }
-        write_whole(&self.0, bytes).map_err(io::Error::other)
+    }
+
+    fn forsake(&self, why: &str) -> io::Result<()> {
+        self.put(&self.must_not_vote(), format!("{why}\n").as_bytes())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use strandline_consensus::control::MetaMachine;
 
     #[test]
     fn what_is_kept_is_read_back_whole() {
@@ -45,5 +67,17 @@ mod tests {
             file.write(bytes).unwrap();
             assert_eq!(file.read().unwrap().as_deref(), Some(bytes));
         }
+    }
+
+    #[test]
+    fn a_folder_that_must_not_vote_says_why() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = KeptFile::of(folder.path());
+        assert_eq!(file.forsaken().unwrap(), None);
+        assert!(MetaMachine::open(Box::new(KeptFile::of(folder.path()))).is_ok());
+        file.forsake("entry 7 of meta").unwrap();
+        assert_eq!(file.forsaken().unwrap().as_deref(), Some("entry 7 of meta"));
+        let refused = MetaMachine::open(Box::new(KeptFile::of(folder.path()))).unwrap_err().to_string();
+        assert!(refused.contains("entry 7 of meta. It must not vote"), "{refused}");
     }
 }

@@ -1,0 +1,58 @@
+//! An older copy of a member's folder is put back.
+
+use crate::node::{CLUSTER, Folders, Node, until};
+use std::path::Path;
+use strandline_consensus::meta::Command;
+
+/// A folder as another one is.
+fn copy(from: &Path, to: &Path) {
+    if to.exists() {
+        std::fs::remove_dir_all(to).unwrap();
+    }
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_copy_of_a_members_folder_ends_for_good_when_its_leader_knows() {
+    let folders = Folders::new();
+    let mut nodes = Node::three(&folders).await;
+    let third = nodes.remove(2);
+    let (at, own, older) = (third.address.to_string(), folders.path("node3"), folders.path("older"));
+    let knows_all = |third: &Node| third.control.state() == nodes[0].control.state();
+    third.stop().await;
+    copy(&own, &older);
+    let mut lost = None;
+    // where another one was elected in between, nobody knows: then it is done again
+    for _ in 0..20 {
+        let third = Node::run(&folders, 3, CLUSTER, &at, false).await;
+        for replicas in [5, 3] {
+            nodes[0].control.propose(&Command::SetReplication(replicas)).await.unwrap();
+        }
+        until(|| knows_all(&third)).await;
+        third.stop().await;
+        copy(&older, &own);
+        let third = Node::run(&folders, 3, CLUSTER, &at, false).await;
+        until(|| third.control.troubles().lost.is_some() || knows_all(&third)).await;
+        let troubles = third.control.troubles();
+        third.stop().await;
+        if let Some(why) = troubles.lost.clone() {
+            assert!(troubles.not_ready().is_some_and(|text| text.contains("--node-id")), "{troubles:?}");
+            lost = Some(why);
+            break;
+        }
+    }
+    let lost = lost.expect("its leader has never known");
+    assert!(lost.contains("of meta, which it had acknowledged to node"), "{lost}");
+    // whoever leads by then
+    let refused = Node::opened(&folders, 3).await.unwrap_err();
+    assert!(refused.contains(&*lost) && refused.contains("It must not vote"), "{refused}");
+    nodes[1].control.propose(&Command::SetReplication(5)).await.unwrap();
+}
