@@ -27,6 +27,10 @@ struct Weather {
     /// Connections that are open, with who speaks to whom.
     open: Vec<((u64, u64), TcpStream)>,
     dice: Option<Random>,
+    /// Connections that broke by the dice.
+    broken: u64,
+    /// Pieces that came a second time.
+    repeated: u64,
 }
 
 /// The links of a cluster.
@@ -94,6 +98,16 @@ impl Links {
         }
     }
 
+    /// Connections that a storm has broken.
+    pub(super) fn broken(&self) -> u64 {
+        self.weather.lock().unwrap().broken
+    }
+
+    /// Pieces that came a second time.
+    pub(super) fn repeated(&self) -> u64 {
+        self.weather.lock().unwrap().repeated
+    }
+
     pub(super) fn heal(&self) {
         self.storm(Duration::ZERO, 0, 0);
     }
@@ -124,12 +138,17 @@ fn connect(mut from: TcpStream, port: u16, to: u64, weather: &Arc<Mutex<Weather>
     let heard = Arc::clone(weather);
     // an answer goes the other way: one who is cut off from `to` may still be answered by it, if the link was cut one way
     std::thread::spawn(move || copy(back, (node, to), &heard, None));
-    let echo = late.and_then(|late| echo(port, &hello, late));
+    let echo = late.and_then(|late| echo(port, &hello, late, Arc::clone(weather)));
     copy((from, there), (node, to), weather, echo.as_ref());
 }
 
 /// A second connection; what is given to it arrives so late. Nobody hears what is answered there.
-fn echo(port: u16, hello: &[u8], late: Duration) -> Option<Sender<(Instant, Vec<u8>)>> {
+fn echo(
+    port: u16,
+    hello: &[u8],
+    late: Duration,
+    weather: Arc<Mutex<Weather>>,
+) -> Option<Sender<(Instant, Vec<u8>)>> {
     let mut there = TcpStream::connect(("127.0.0.1", port)).ok()?;
     there.write_all(hello).ok()?;
     let mut answers = there.try_clone().ok()?;
@@ -141,6 +160,7 @@ fn echo(port: u16, hello: &[u8], late: Duration) -> Option<Sender<(Instant, Vec<
             if there.write_all(&piece).is_err() {
                 break;
             }
+            weather.lock().unwrap().repeated += 1;
         }
         let _ = there.shutdown(Shutdown::Both);
     });
@@ -159,6 +179,7 @@ fn copy(
             let mut weather = weather.lock().unwrap();
             let one_in = weather.breaks_one_in;
             let breaks = weather.dice.as_mut().is_some_and(|dice| one_in > 0 && dice.below(one_in) == 0);
+            weather.broken += u64::from(breaks);
             (weather.delay, breaks || weather.cut.contains(&pair))
         };
         if breaks {
