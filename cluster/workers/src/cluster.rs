@@ -553,7 +553,7 @@ async fn come_back(
         // it may have died before everything was said that makes a cluster; said again it changes nothing
         create(control, options, member, (stores, statements), dir).await?;
     }
-    let state = heard(control).await;
+    let state = heard(control).await?;
     keep_roles(control, options.roles, member, &state, dir).await?;
     of_this_node(&statements_of(&state), stores, dir, File::MayBeOld)
 }

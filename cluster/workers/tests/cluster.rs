@@ -347,6 +347,64 @@ async fn a_member_whose_log_of_the_meta_group_is_gone_does_not_come_back() {
     }
 }
 
+/// A folder as another one is.
+fn copy(from: &Path, to: &Path) {
+    if to.exists() {
+        std::fs::remove_dir_all(to).unwrap();
+    }
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+/// It is told what it lacks while it starts, and its folder keeps that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_copy_of_a_members_data_directory_does_not_start_once_its_leader_has_said_so() {
+    let place = Place::new();
+    let first = place.first().await;
+    let second = place.second(&first).await;
+    let joins = Flags { id: Some(3), join: Some(address(&first)), ..Flags::default() };
+    let third = place.start("three", joins, &[]).await.unwrap().unwrap();
+    until(|| voters(&first) == [1, 2, 3]).await;
+    let at = address_of(&first, 3).await;
+    let flags = || Flags { at: Some(at.as_str()), ..Flags::default() };
+    third.stop().await;
+    let (own, older) = (place.dir("three"), place.dir("older"));
+    copy(&own, &older);
+    let mut refused = None;
+    for _ in 0..20 {
+        let third = place.start("three", flags(), &[]).await.unwrap().unwrap();
+        for replicas in [5, 3] {
+            first.control.propose(&Command::SetReplication(replicas)).await.unwrap();
+        }
+        until(|| third.control.state() == first.control.state()).await;
+        third.stop().await;
+        copy(&older, &own);
+        match place.start("three", flags(), &[]).await {
+            Err(error) => {
+                refused = Some(error);
+                break;
+            }
+            // another one was elected in between, and knows nothing of it: once more
+            Ok(third) => third.unwrap().stop().await,
+        }
+    }
+    let refused = refused.expect("its leader has never known");
+    assert!(refused.is_configuration() && refused.to_string().contains("It must not vote"), "{refused}");
+    assert!(own.join("cluster/must-not-vote").exists());
+    // whoever leads by then, and if nobody does
+    second.stop().await;
+    first.stop().await;
+    let again = place.refused("three", flags(), &[]).await;
+    assert!(again.contains("It must not vote"), "{again}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_that_all_come_back_elsewhere_find_each_other_where_one_is_named() {
     let place = Place::new();

@@ -103,7 +103,7 @@ impl Control {
         if self.cluster() == 0 {
             return Err("this node has not joined the cluster yet, and takes no part in it: ask again".to_owned());
         }
-        if self.lost.lock().is_some() {
+        if self.lost().is_some() {
             return Err("this node lacks what it had acknowledged, and takes no part any more".to_owned());
         }
         let is_of_group = || self.groups().get(group).is_some_and(|group| group.has_member(asker.node));

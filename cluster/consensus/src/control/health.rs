@@ -86,8 +86,7 @@ impl Control {
             }
         }
         ended.extend(self.stuck().map(|why| (GroupId::Meta, why)));
-        let lost = self.lost.lock().clone();
-        Troubles { removed: self.is_removed(), lost, ended, leaderless, groups: groups.len() }
+        Troubles { removed: self.is_removed(), lost: self.lost(), ended, leaderless, groups: groups.len() }
     }
 
     fn is_removed(&self) -> bool {

@@ -30,10 +30,15 @@ const VERSION: u8 = 1;
 const WITHIN: Duration = Duration::from_secs(3);
 
 impl Control {
+    /// Why this node takes no part any more: what it lacks although it had acknowledged it.
+    #[must_use]
+    pub fn lost(&self) -> Option<Arc<str>> {
+        self.lost.lock().clone()
+    }
+
     /// Members that lack what they had acknowledged to this node hear so. Where this node is one of them, groups that it has opened since end too.
     pub(super) async fn tell_lacking(&self) {
-        let lost = self.lost.lock().clone();
-        if let Some(why) = lost {
+        if let Some(why) = self.lost() {
             self.end_all(&why).await;
             return;
         }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use strandline_consensus::NodeId;
-use strandline_consensus::control::{Control, ControlError};
+use strandline_consensus::control::{Control, ControlError, KeptError};
 use strandline_consensus::meta::{Command, Erasable, Followers, MetaState};
 use strandline_deql::{StoreConfig, changed_keys, parse_file, replaceable_changes};
 use strandline_engine::store::{Grace, OpenOptions, Store};
@@ -91,14 +91,18 @@ pub(super) fn statements_of(state: &MetaState) -> Vec<(String, String)> {
     state.stores().iter().map(|(name, store)| (name.clone(), store.statement.clone())).collect()
 }
 
-/// Waits until this node has heard from its cluster again: what its own log says may be behind, and needs a quorum to be told as true.
-pub(super) async fn heard(control: &Control) -> MetaState {
+/// Waits until this node has heard from its cluster again: what its own log says may be behind, and needs a quorum to be told as true. What it may hear
+/// is that its folder lacks what it had acknowledged.
+pub(super) async fn heard(control: &Control) -> Result<MetaState, ClusterError> {
     let mut looks = 1_u32;
     loop {
+        if let Some(why) = control.lost() {
+            return Err(KeptError::Forsaken(why.to_string()).into());
+        }
         let known = control.leaders_state().await.ok().filter(|state| state.cluster().is_some());
         let here = control.state();
         if let Some(state) = known.filter(|state| here.applied() >= state.applied()) {
-            return state;
+            return Ok(state);
         }
         if looks.is_multiple_of(SAY_EVERY) {
             tracing::info!(target: "strandline_start", "waiting for more than half of the voters of the cluster: start the other nodes");
@@ -110,9 +114,9 @@ pub(super) async fn heard(control: &Control) -> MetaState {
 
 /// The cluster is made, if it is not there; what it says then. A new one, of which this node is all, lets a log be followed by the fewest; one that
 /// an earlier program has made keeps its rule.
-pub(super) async fn make(control: &Control, create: &Command) -> Result<MetaState, ControlError> {
+pub(super) async fn make(control: &Control, create: &Command) -> Result<MetaState, ClusterError> {
     control.propose(create).await?;
-    let known = heard(control).await;
+    let known = heard(control).await?;
     if known.stores().is_empty() && known.nodes().len() == 1 {
         control.propose(&Command::Follow(Followers::Fewest)).await?;
     }
