@@ -162,7 +162,7 @@ impl Spread {
 
     /// A process starts over what its disk holds. Which logs it opens it hears from the meta group.
     async fn start(self: &Arc<Self>, node: NodeId) {
-        let (io, dead) = SlowIo::new(&self.luck);
+        let (io, dead) = SlowIo::of(&self.luck);
         let opened = try_open(&self.disks[&node], &LogKey::single("meta"), node, node == 1, true).unwrap();
         assert_eq!(opened.recovered.corrupt, [], "meta on node {node}");
         let (disk, clock) = (Arc::clone(&io) as Arc<dyn LogIo>, clock(self.began, self.skew[&node]));

@@ -78,7 +78,7 @@ impl LogIo for SlowIo {
 
 impl SlowIo {
     /// Of a process, and whether that is dead: it ends when a write or a sync fails.
-    pub(super) fn new(luck: &Luck) -> (Arc<Self>, Arc<AtomicBool>) {
+    pub(super) fn of(luck: &Luck) -> (Arc<Self>, Arc<AtomicBool>) {
         let dead = Arc::new(AtomicBool::new(false));
         let failed = Arc::clone(&dead);
         let inline = InlineIo::new(Arc::new(move |_: &FatalIo| failed.store(true, Ordering::SeqCst)));
@@ -383,7 +383,7 @@ impl World {
 
     /// A process starts over what its disk holds.
     pub(crate) async fn start(self: &Arc<Self>, node: NodeId) {
-        let (io, dead) = SlowIo::new(&self.luck);
+        let (io, dead) = SlowIo::of(&self.luck);
         let site = Site {
             disk: self.disks[&node].clone(),
             node,
