@@ -12,16 +12,15 @@
 //! It refuses to guess: a copy that is behind what another leader was told is not known from a member that was away.
 
 use super::Control;
+use super::ask::question;
 use crate::contact::Lost;
 use crate::fields::{FieldError, Put, Take};
 use crate::join::AskKind;
 use crate::meta::{put_group, take_group};
-use crate::net::Ask;
 use crate::transport::{GroupId, NodeId};
 use futures_util::future::join_all;
 use std::sync::Arc;
 use std::time::Duration;
-use strandline_event::SharedBytes;
 use strandline_wal::LeaderId;
 
 /// Version of the body.
@@ -53,7 +52,7 @@ impl Control {
 
     async fn tell_lost(&self, group: GroupId, node: NodeId, lost: Lost) {
         let Some(address) = self.address_of(node) else { return };
-        let ask = Ask { kind: AskKind::Lacks.to_u8(), body: SharedBytes::copy_aligned(&body_of(&group, lost)) };
+        let ask = question(AskKind::Lacks, &body_of(&group, lost));
         if let Err(error) = self.transport().ask(node, &address, ask, WITHIN).await {
             tracing::debug!(%group, node, "it has not heard yet that it lacks what it had acknowledged: {error}");
         }
