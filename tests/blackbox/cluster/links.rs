@@ -143,12 +143,7 @@ fn connect(mut from: TcpStream, port: u16, to: u64, weather: &Arc<Mutex<Weather>
 }
 
 /// A second connection; what is given to it arrives so late. Nobody hears what is answered there.
-fn echo(
-    port: u16,
-    hello: &[u8],
-    late: Duration,
-    weather: Arc<Mutex<Weather>>,
-) -> Option<Sender<(Instant, Vec<u8>)>> {
+fn echo(port: u16, hello: &[u8], late: Duration, weather: Arc<Mutex<Weather>>) -> Option<Sender<(Instant, Vec<u8>)>> {
     let mut there = TcpStream::connect(("127.0.0.1", port)).ok()?;
     there.write_all(hello).ok()?;
     let mut answers = there.try_clone().ok()?;
