@@ -155,11 +155,8 @@ impl Store {
 /// `None`: it asks for another tenant.
 #[must_use]
 pub fn of_tenants(filter: &Filter, scope: &TenantScope) -> Option<Filter> {
-    match &filter.tenant_id {
-        Some(tenant) if !scope.holds(Some(tenant)) => None,
-        Some(_) => Some(filter.clone()),
-        None => Some(Filter { tenants: scope.names().to_vec(), ..filter.clone() }),
-    }
+    let is_of_another = filter.tenant_id.as_deref().is_some_and(|tenant| !scope.holds(Some(tenant)));
+    (!is_of_another).then(|| Filter { tenants: scope.names().to_vec(), ..filter.clone() })
 }
 
 impl GlobalPage {

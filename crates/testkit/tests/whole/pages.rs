@@ -202,6 +202,44 @@ fn a_caller_that_is_limited_is_told_no_head_of_a_stream_whose_owner_only_looks_l
     }
 }
 
+/// JSON text of about `bytes` bytes of which a file keeps half, whatever packs it.
+fn noise(number: usize, bytes: usize) -> String {
+    let mut state = number as u64;
+    let symbol = |_| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from(b'0' + (state >> 60) as u8)
+    };
+    format!("[\"{}\"]", (0..bytes).map(symbol).collect::<String>())
+}
+
+/// Rows of files are collected by windows, of fewer rows where those of a file are large.
+#[test]
+fn how_full_a_page_of_a_caller_that_is_limited_is_does_not_say_how_large_others_rows_are() {
+    let mut store = local("");
+    for (stream, tenant, bytes, rounds, count) in [("others", "b", MB - 100, 8, 4), ("own", "a", 10, 1, 200)] {
+        for round in 0..rounds {
+            let of = |n| Event { tenant_id: Some(tenant.to_owned()), data: noise(n, bytes), ..event(stream, 7) };
+            let events = (round * count..(round + 1) * count).map(of).collect();
+            let answer = store.append(&request("T", BatchUnit::Rows, events));
+            assert!(matches!(answer, Answer::Done(_)), "{answer:?}");
+            store.time.advance_us(2000);
+        }
+    }
+    store.compact(&LogKey::single("T")).unwrap();
+    let filter = Filter { tenant_id: Some("a".to_owned()), ..Filter::default() };
+    let read = GlobalRead { after: Position::START, limit: 200, filter };
+    assert!(store.store().read_global(&read, store.time.now()).unwrap().len() < 200, "a window ends before");
+    for tenant_id in [None, Some("a".to_owned())] {
+        for names in [vec!["a".to_owned()], vec!["a".to_owned(), "c".to_owned()]] {
+            let filter = Filter { tenant_id: tenant_id.clone(), ..Filter::default() };
+            let read = GlobalRead { after: Position::START, limit: 200, filter };
+            let scope = Arc::new(TenantScope::new(names));
+            let page = store.store().read_global_for(&scope, &read, store.time.now()).unwrap();
+            assert_eq!(page.len(), 200, "{scope:?}, {tenant_id:?}");
+        }
+    }
+}
+
 fn named(order: Option<Order>) -> StreamRead<'static> {
     named_of("s", order)
 }
