@@ -4,7 +4,7 @@
 //! answer may be taken is given up, with the files that its scan holds (`http/paced.rs`). (The batch itself may be a whole bulk body of the log, which all readers share.)
 //!
 //! Pieces are chunks of the answer, which a client can tell apart. Who is limited to tenants gets them by the bytes of its own events: where a batch ends
-//! would tell how much of others lies in it. (An encoder of Arrow gives record batches by the events that it was given, whatever they came in.)
+//! would tell how much of others lies in it. What waits for long goes out nevertheless: clients give up an answer that is silent. (An encoder of Arrow gives record batches by the events that it was given, whatever they came in.)
 
 use crate::access::{Caller, Need};
 use crate::encode::event::Shape;
@@ -20,6 +20,7 @@ use bytes::Bytes;
 use futures_util::stream::unfold;
 use std::io;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use strandline_durable::ipc::{Encoder, IpcError};
 use strandline_engine::read::ScanBatch;
 use strandline_event::ErrorKind;
@@ -30,6 +31,9 @@ const PIECE_BYTES: usize = 1 << 20;
 
 /// The same for who is limited to tenants, at least too while there are more.
 const OWN_PIECE_BYTES: usize = 64 << 10;
+
+/// How long events wait for others that fill a piece, and for the batch that is read meanwhile.
+const WAITS_MAX: Duration = Duration::from_secs(5);
 
 /// What an event takes beside its texts, about.
 const ROW_BYTES: usize = 512;
@@ -71,6 +75,11 @@ fn broken(error: IpcError) -> ApiError {
     ApiError::new(ErrorKind::Io, format!("the events cannot be put into Arrow: {error}"))
 }
 
+/// Whether a piece of so many bytes goes out, so long after it was begun.
+fn goes(bytes: usize, least_bytes: usize, waited: Duration) -> bool {
+    bytes >= least_bytes || (bytes > 0 && waited >= WAITS_MAX)
+}
+
 struct Scanning {
     served: Arc<ServedStore>,
     caller: Caller,
@@ -80,20 +89,20 @@ struct Scanning {
     encoder: Option<Encoder>,
     /// A piece is as large, and an event more.
     piece_bytes: usize,
-    /// None but the last is smaller.
+    /// None but the last is smaller, or one that has waited.
     least_bytes: usize,
 }
 
 impl Scanning {
     /// The next bytes, and whether there may be more.
     async fn chunk(&mut self) -> io::Result<(Bytes, bool)> {
-        let mut out = Vec::new();
+        let (mut out, began) = (Vec::new(), Instant::now());
         while let Some((batch, next)) = self.next().await? {
             let next = self.encode(&mut out, &batch, next)?;
             if next < batch.len() {
                 self.batch = Some((batch, next));
             }
-            if out.len() >= self.least_bytes {
+            if goes(out.len(), self.least_bytes, began.elapsed()) {
                 return Ok((out.into(), true));
             }
         }
@@ -148,5 +157,18 @@ impl Scanning {
             next += 1;
         }
         Ok(next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_piece_goes_out_when_it_is_full_or_has_waited_and_never_empty() {
+        let (now, late) = (Duration::ZERO, WAITS_MAX);
+        assert!(goes(OWN_PIECE_BYTES, OWN_PIECE_BYTES, now) && goes(1, 1, now));
+        assert!(!goes(OWN_PIECE_BYTES - 1, OWN_PIECE_BYTES, now) && goes(1, OWN_PIECE_BYTES, late));
+        assert!(!goes(0, 1, late) && !goes(0, OWN_PIECE_BYTES, late));
     }
 }
