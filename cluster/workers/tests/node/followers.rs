@@ -7,10 +7,14 @@ use strandline_workers::subscriptions::Followed;
 const QUIET: Duration = Duration::from_secs(30);
 
 async fn put(node: &NodeHandle, store: &StoreHandle, stream_id: &str, tenant: &str) {
+    put_many(node, store, stream_id, tenant, 1).await;
+}
+
+async fn put_many(node: &NodeHandle, store: &StoreHandle, stream_id: &str, tenant: &str, count: usize) {
     let mut builder = BatchBuilder::new("Call", BatchUnit::Append);
     let event =
         EventInput { stream_id, event_type: "Ticked", data: "{}", tenant_id: Some(tenant), ..EventInput::default() };
-    builder.push(&event).unwrap();
+    (0..count).for_each(|_| builder.push(&event).unwrap());
     store.append_stream(builder.finish().unwrap(), Expected::Any, false, permit(node)).await.unwrap();
 }
 
@@ -40,6 +44,29 @@ fn who_is_limited_to_tenants_and_begins_at_the_end_goes_on_from_a_place_that_is_
         let Followed::Events(slice) = again.next(QUIET).await.unwrap() else { panic!("what came meanwhile is there") };
         assert_eq!(slice.events().map(|event| event.position()).collect::<Vec<_>>(), [own]);
         drop((slice, again, acme, store));
+        stop(node).await;
+    })
+    .unwrap();
+}
+
+/// A page of history holds some thousand rows: more of others lie between two of the caller's.
+#[test]
+fn how_full_a_slice_of_history_is_depends_on_the_events_of_the_tenants_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    runtime::run(async {
+        let node = start(dir, "").await;
+        let store = node.store("calls").unwrap();
+        for _ in 0..3 {
+            put(&node, &store, "a", "acme").await;
+            put_many(&node, &store, "b", "beta", 1100).await;
+        }
+        let scope = TenantScope::new(["acme", "carol"].map(str::to_owned).to_vec());
+        let two = store.limited_to(&Arc::new(scope));
+        let mut follower = two.follow(Filter::default(), Some(Position::START)).await.unwrap();
+        let Followed::Events(slice) = follower.next(QUIET).await.unwrap() else { panic!("events are there") };
+        assert_eq!(slice.events().map(|event| event.seq).collect::<Vec<_>>(), [Seq(1), Seq(2), Seq(3)]);
+        drop((slice, follower, two, store));
         stop(node).await;
     })
     .unwrap();
