@@ -143,7 +143,7 @@ fn commands_of_version_1_are_these_bytes() {
     }
     let mut kinds: Vec<u8> = commands().iter().map(|(_, command)| command.encode()[1]).collect();
     kinds.dedup();
-    assert_eq!(kinds, (1..=21).collect::<Vec<u8>>(), "every kind has a fixture");
+    assert_eq!(kinds, (1..=22).collect::<Vec<u8>>(), "every kind has a fixture");
 }
 
 #[test]
