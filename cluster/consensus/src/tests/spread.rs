@@ -1,4 +1,4 @@
-//! Logs that are spread, by seed: five nodes, of which those that neither vote in the meta group nor need all logs hold the ones in which they vote. Two
+//! Logs that are spread, by seed: five nodes, of which those that neither vote in the meta group nor need all logs hold the ones in which they vote (or all of them do). Two
 //! stream types of several buckets, three voters each; places move, who follows changes, nodes end, disks fail and fill, the network parts, clocks are off.
 //!
 //! ```text
@@ -389,9 +389,12 @@ async fn trouble(spread: &Arc<Spread>, until: Instant) {
             6 => fill(&spread.disks[&node], luck),
             7..=9 => spread.move_something().await,
             10 => {
-                let followers = if luck.one_in(2) { Followers::All } else { Followers::Needed };
-                // whether it is heard or not
-                let _ = spread.say(node, &Command::Follow(followers)).await;
+                let followers = Followers::EACH[usize::try_from(luck.below(3)).unwrap()];
+                let keep = Command::Keep { store: STORE.into(), keeps: luck.one_in(3) };
+                // whether they are heard or not
+                for command in [Command::Follow(followers), keep] {
+                    let _ = spread.say(node, &command).await;
+                }
             }
             _ => spread.heal(),
         }
@@ -425,10 +428,16 @@ async fn run(seed: u64, seconds: u64) -> String {
     for client in clients {
         history.extend(client.await.unwrap());
     }
-    spread.insist(&Command::Follow(Followers::Needed)).await;
-    let state = spread.settle(&about).await;
-    state.check().unwrap();
-    let all = spread.compare(&history, &about);
+    let mut all = String::new();
+    for followers in [Followers::Needed, Followers::Fewest] {
+        spread.insist(&Command::Follow(followers)).await;
+        spread.insist(&Command::Keep { store: STORE.into(), keeps: false }).await;
+        let state = spread.settle(&about).await;
+        state.check().unwrap();
+        let alone = |(id, of): (&GroupId, &Placement)| *id == GroupId::Meta || of.learners.is_empty();
+        assert!(followers == Followers::Needed || state.groups().iter().all(alone), "{about}: {:?}", state.groups());
+        all = spread.compare(&history, &about);
+    }
     for node in 1..=NODES {
         spread.kill(node, false).await;
     }
