@@ -67,7 +67,8 @@ impl MetaState {
     pub fn asked_about(&self, asker: NodeId, group: &GroupId, leader: Option<NodeId>, turn: usize) -> Asked {
         // who leads knows of groups that were not heard of here
         let Some(placement) = self.groups.get(group) else { return Asked::Leader };
-        if leader.is_some_and(|node| !self.lacks(node, group)) {
+        // one that is drained may lead for long, and holds what it still votes in
+        if leader.is_some_and(|node| placement.is_on(node)) {
             return Asked::Leader;
         }
         if placement.is_on(asker) {
@@ -80,7 +81,7 @@ impl MetaState {
     /// Who is asked about all logs of a store.
     #[must_use]
     pub fn asked_about_all(&self, store: &str, leader: Option<NodeId>) -> Asked {
-        if leader.is_some_and(|node| !self.lacks_some(node, store)) {
+        if leader.is_some_and(|node| self.logs_of(store).all(|(_, placement)| placement.is_on(node))) {
             return Asked::Leader;
         }
         self.compactor(store).map_or(Asked::Leader, Asked::Member)

@@ -235,6 +235,19 @@ fn who_holds_a_log_is_asked_about_it() {
 }
 
 #[test]
+fn a_leader_that_is_drained_is_asked_about_what_it_still_votes_in_and_nothing_else() {
+    let mut cluster = spared();
+    cluster.done(&compacts(1));
+    cluster.settle();
+    // it leads the cluster until the one that votes there in its place answers
+    cluster.done(&Command::Drain(2));
+    let of = |asker, bucket, turn| cluster.state.asked_about(asker, &group("Order", bucket), Some(2), turn);
+    assert_eq!(of(5, 0, 0), Asked::Leader);
+    assert_eq!((of(3, 1, 0), of(2, 1, 1)), (Asked::Member(1), Asked::Member(4)));
+    assert_eq!(cluster.state.asked_about_all(STORE, Some(2)), Asked::Member(1));
+}
+
+#[test]
 fn the_rule_is_said_of_a_cluster_and_may_be_said_again() {
     let mut cluster = Cluster { state: MetaState::default() };
     assert_eq!(cluster.tell(&Command::Follow(Followers::Needed)), Err(Refusal::NoCluster));
