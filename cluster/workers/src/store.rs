@@ -189,6 +189,10 @@ impl StoreHandle {
     ) -> Result<AppendOutcome, NodeError> {
         let (mut log, mut owner) = self.serving_owner(batch.view())?;
         if let Some(replicas) = self.parts.replicas.as_ref().filter(|_| owner.is_none()) {
+            // one that others hold is not made here, whoever leads the cluster: it is asked nothing, and told nothing
+            if let Some(elsewhere) = replicas.log_led_elsewhere(&log) {
+                return Err(elsewhere);
+            }
             replicas.check_knows_types()?;
             replicas.publish_types();
             (log, owner) = self.serving_owner(batch.view())?;

@@ -7,6 +7,7 @@ use super::{KEYS, NO_LOG_KEPT, everything_is_there, goes_on, under_load};
 use crate::harness::{Sse, seed};
 use serde_json::{Value, json};
 use strandline_client::Expected;
+use strandline_event::LogKey;
 
 /// One node does everything, four ingest. The first three vote in `meta`, so they hold every log where those hold logs that need them.
 const SPREAD: [&str; 5] = ["ingest,compact,read", "ingest", "ingest", "ingest", "ingest"];
@@ -59,6 +60,13 @@ fn hold_the_fewest(nodes: &Nodes) -> bool {
     };
     let has_its_own = |node: usize| held(nodes, node) == if node == compactor { all.clone() } else { votes_in(node) };
     compactor > 0 && running.into_iter().all(has_its_own)
+}
+
+/// Streams whose log a node does not hold.
+fn lacked(nodes: &Nodes, node: usize) -> u64 {
+    let held = held(nodes, node);
+    let bucket_of = |stream: &u64| u64::from(LogKey::of_stream("Call", &name(*stream), BUCKETS as u32).bucket);
+    (0..STREAMS).filter(|stream| !held.contains(&bucket_of(stream))).count() as u64
 }
 
 fn name(stream: u64) -> String {
@@ -294,12 +302,17 @@ fn where_the_fewest_hold_logs_every_node_takes_everything_and_subscriptions_brin
     for of in 0..STREAMS {
         append(&nodes, 1 + of as usize % 5, of, 0);
     }
-    let mut stored = 1;
+    let (mut stored, leader) = (1, nodes.leader(None));
+    let said = |nodes: &Nodes| nodes.shard(leader, None)["applied"].as_u64().unwrap();
     for node in 1..=5 {
         append_all(&nodes, node);
         stored += 1;
+        let (before, lacked) = (said(&nodes), lacked(&nodes, node));
         runtime().block_on(append_native(&nodes, node, stored));
         stored += 1;
+        // who leads the cluster says nothing there of a log that others lead
+        let more = said(&nodes) - before;
+        assert!(node != leader || lacked == 0 || more < lacked, "{more} commands for {lacked} appends");
     }
     let mut events = stored as u64 * STREAMS;
     for node in 1..=5 {
