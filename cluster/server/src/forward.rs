@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A log that this node does not hold is asked for at the node that leads the meta group where that holds it, else at one of its voters
-//! (`meta/holding.rs` of the consensus crate): either sends an append on to who leads it.
+//! that can be reached (`meta/holding.rs` of the consensus crate): either sends an append on to who leads it.
 //!
 //! A request makes a bounded number of hops: who led a moment ago may lead no more, and two nodes may each believe in the other. It refuses to
 //! send anything twice: what broke under way has an unknown outcome, and the client's command id finds it out.
@@ -45,6 +45,8 @@ const HOPS_MAX: u32 = 2;
 /// Looks at who leads while nobody is known to, and the time between two.
 const LOOKS: u32 = 80;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Voters of a log that are asked for who leads it, one after the other.
+const VOTERS_TRIED: usize = 3;
 /// How long a request waits for another node in the place of one that compacts and cannot be reached, and the time between two looks.
 const REPLACED_WITHIN: Duration = Duration::from_secs(10);
 const REPLACED_LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -68,8 +70,8 @@ pub(crate) async fn forward(
         },
         affair => (request, affair),
     };
-    let asked = look(&affair, &control).await;
-    let (node, address, reached) = match way(&request, &control, &asked).await {
+    let (asked, way) = find(&request, &affair, &control).await;
+    let (node, address, reached) = match way {
         Way::Here => return here(request).await,
         Way::AtItsAdminAddress(node) => return Ok(request.into_response(at_its_admin_address(node))),
         Way::There(node, address, reached) => (node, address, reached),
@@ -112,6 +114,24 @@ enum Way {
     AtItsAdminAddress(NodeId),
     /// The node with this id at this address, and a connection to it.
     There(NodeId, String, Result<Reached, NotReached>),
+}
+
+/// What is asked about, and the way to who answers it. One voter after the other, where they cannot be reached: each of them knows who leads.
+async fn find(request: &ServiceRequest, affair: &Affair, control: &Control) -> (Affair, Way) {
+    let mut tried = 1;
+    loop {
+        let asked = look(affair, control).await;
+        let found = way(request, control, &asked).await;
+        if tried == VOTERS_TRIED || !is_passed_by(&asked, &found) {
+            return (asked, found);
+        }
+        tried += 1;
+    }
+}
+
+/// Whether another voter is asked: nothing was sent to this one.
+fn is_passed_by(asked: &Affair, found: &Way) -> bool {
+    matches!((asked, found), (Affair::At(_), Way::There(_, _, Err(NotReached::Failed(_)))))
 }
 
 /// A node that compacts and is gone is replaced within seconds: until then the request waits.
@@ -182,6 +202,17 @@ fn hops_of(request: &ServiceRequest) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use strandline_consensus::GroupId;
+
+    #[test]
+    fn a_voter_that_cannot_be_reached_is_passed_by_and_nobody_else() {
+        let away =
+            || Way::There(2, "n2:7070".to_owned(), Err(io::Error::from(io::ErrorKind::ConnectionRefused).into()));
+        assert!(is_passed_by(&Affair::At(2), &away()));
+        let full = Way::There(2, "n2:7070".to_owned(), Err(NotReached::NoPlace));
+        assert!(!is_passed_by(&Affair::At(2), &full) && !is_passed_by(&Affair::At(2), &Way::Here));
+        assert!(!is_passed_by(&Affair::Leads(GroupId::Meta), &away()));
+    }
 
     #[test]
     fn a_caller_that_is_limited_to_tenants_can_be_told_less_of_a_lost_answer() {
