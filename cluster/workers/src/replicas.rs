@@ -451,6 +451,13 @@ impl StoreReplicas {
         self.check_holds(self.log_of(stream_type, stream_id).as_ref())
     }
 
+    /// The same of the streams of one id in several types.
+    pub(crate) fn check_holds_namesakes(&self, stream_types: &[String], stream_id: &str) -> Result<(), NodeError> {
+        let held = stream_types.iter().try_for_each(|of| self.check_holds_stream(of, stream_id));
+        // who holds one of several logs may lack another
+        held.map_err(|error| if stream_types.len() > 1 { self.all_elsewhere() } else { error })
+    }
+
     fn check_logs(&self, needs: impl Fn(&LogKey) -> bool) -> Result<(), NodeError> {
         let broken = self.broken.lock();
         match broken.iter().find(|(log, _)| needs(log)) {

@@ -418,7 +418,7 @@ impl StoreHandle {
             (Some(replicas), _) => {
                 if wish.kind == SubjectKind::Stream {
                     // a receipt counts what the logs hold
-                    types.iter().try_for_each(|of| replicas.check_holds_stream(of, &wish.name))?;
+                    replicas.check_holds_namesakes(&types, &wish.name)?;
                 }
                 // what was acknowledged is counted, where it can be had: the keys are destroyed in any case
                 let counted = types.iter().filter(|_| wish.kind == SubjectKind::Stream);

@@ -35,9 +35,13 @@ fn cluster(keys: &TempDir) -> Nodes {
 }
 
 fn register(nodes: &Nodes, node: usize) {
-    let person = json!({ "name": "Person", "erasable": "stream" });
+    register_type(nodes, node, "Person");
+}
+
+fn register_type(nodes: &Nodes, node: usize, name: &str) {
+    let wanted = json!({ "name": name, "erasable": "stream" });
     nodes.until("all nodes see the folder", |nodes| {
-        let answer = nodes.http(node).post("stream-types", &person);
+        let answer = nodes.http(node).post("stream-types", &wanted);
         assert!(matches!(answer.status, 201 | 503), "{answer:?}");
         answer.status == 201 && answer.json()["erasable"] == "stream"
     });
@@ -213,6 +217,35 @@ fn a_node_that_was_away_at_an_erasure_shows_nothing_of_it_when_it_is_back() {
     assert!(at_once.as_ref().is_none_or(|shown| is_hidden(shown)), "{at_once:?}");
     assert_hidden_everywhere(&nodes, "paused");
     assert_hidden_everywhere(&nodes, "killed");
+    nodes.stop_all();
+}
+
+#[test]
+fn who_is_named_for_an_erasure_in_several_types_has_the_logs_of_all_of_them() {
+    let keys = tempfile::tempdir().unwrap();
+    let mut nodes = Nodes::of(5, KEYS, &[]);
+    for node in 1..=5 {
+        nodes.give(node, "ingest");
+        nodes.tell(node, &["--subject-keys", &folder(&keys, "subjects")]);
+        nodes.start(node);
+    }
+    // votes go round, so only the one that compacts has all of them
+    let types = ["Account", "Contract", "Person"];
+    types.iter().for_each(|name| register_type(&nodes, 2, name));
+    let lacks = |nodes: &Nodes, node: usize| types.into_iter().any(|of| nodes.shard(node, Some(of))["here"] == false);
+    nodes.until("four lack some", |nodes| (1..=5).filter(|node| lacks(nodes, *node)).count() == 4);
+    let nobody = json!({ "stream_id": "nobody" });
+    for node in 1..=5 {
+        nodes.until("it looks for what to erase, or names who can", |nodes| {
+            let answer = nodes.http(node).post(ERASE, &nobody);
+            if answer.json()["code"] != "not_leader" {
+                return answer.status == 404;
+            }
+            let named = answer.json()["details"]["address"].clone();
+            let other = (1..=5).find(|other| named == json!(nodes.http_address(*other)));
+            other.is_some_and(|other| nodes.http(other).post(ERASE, &nobody).status == 404)
+        });
+    }
     nodes.stop_all();
 }
 
