@@ -11,6 +11,7 @@ use openraft::{ChangeMembers, RaftMetrics};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+use strandline_wal::{LeaderId, Vote};
 use tokio::sync::RwLockWriteGuard;
 use tokio::time::{Instant, timeout};
 
@@ -120,9 +121,9 @@ impl Group {
     /// Whether this node lacks what another one says that it had acknowledged to it: that one leads, in the same term, in which nothing is cut
     /// off that was acknowledged to it.
     pub(crate) fn has_lost(&self, by: NodeId, lost: Lost) -> bool {
-        let vote = self.raft.metrics().borrow().vote;
-        let is_led = vote.committed && (vote.leader_id.term, vote.leader_id.node_id) == (lost.term, by);
-        is_led && !self.storage().has(lost.leader, lost.number)
+        let led = Vote { leader: LeaderId { term: lost.term, node: by }, committed: true };
+        // whom it follows is asked last, and of the log: a later vote stands there before anything is cut off under it, and metrics come after both
+        !self.storage().has(lost.leader, lost.number) && self.storage().with_writer(|writer| writer.vote()) == led
     }
 
     /// It takes no part on this node any more, and says why.

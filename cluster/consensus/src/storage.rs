@@ -162,9 +162,10 @@ impl Storage {
 
     /// Whether the entry of this leader with this number is in the log, or was purged from it. What cannot be read is taken for it.
     pub(crate) fn has(&self, leader: LeaderId, number: u64) -> bool {
-        let is_purged = self.0.writer.lock().purged_entry().is_some_and(|purged| number <= purged.number);
         let Ok(found) = self.read(number, number.saturating_add(1), usize::MAX) else { return true };
-        is_purged || found.first().is_some_and(|entry| convert::leader_of(&entry.log_id) == leader)
+        let is_there = found.first().is_some_and(|entry| convert::leader_of(&entry.log_id) == leader);
+        // last: what was purged since it was looked for is not missed
+        is_there || self.0.writer.lock().purged_entry().is_some_and(|purged| number <= purged.number)
     }
 
     /// Everything up to an entry may go. A log that does not hold that entry goes on behind it.

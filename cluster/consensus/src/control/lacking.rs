@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Nobody takes another's word alone for it: in a term a follower cuts off nothing that it has acknowledged to the leader of that term, so a
-//! member that follows this leader and does not have the entry has lost it, and another member cannot end one that is well.
+//! member that follows this leader and does not have the entry has lost it. Whom it does not follow cannot end it, nor one whose word is old: the log
+//! says whom it follows, before it says what was cut off.
 //!
 //! It refuses to guess: a copy that is behind what another leader was told is not known from a member that was away.
 

@@ -4,6 +4,8 @@ use super::members::{Net, Node, member, start, until};
 use crate::contact::Lost;
 use std::sync::Arc;
 use std::time::Duration;
+use strandline_event::Micros;
+use strandline_wal::LeaderId;
 use strandline_wal::crash_disk::CrashDisk;
 
 /// Three voters that hold the same; of the third one an older copy is in its place: gives them and it.
@@ -45,6 +47,23 @@ async fn a_member_finds_what_it_has_lost_and_believes_nobody_else() {
     let there = Lost { number: older.group.storage().next().0 - 1, ..lost };
     assert!(!older.group.has_lost(2, lost) && !older.group.has_lost(1, Lost { term: lost.term + 1, ..lost }));
     assert!(!older.group.has_lost(1, there) && !two.group.has_lost(1, lost));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_purged_is_not_lost() {
+    let net = Arc::new(Net::default());
+    let one = start(&net, &CrashDisk::new(), 1).await;
+    one.propose(150).await;
+    let through = one.tape.applied.lock().last().map(|entry| entry.id).unwrap();
+    one.group.compacted(through.index, Micros(i64::MAX)).await.unwrap();
+    until("it purges", || one.group.status().purged.is_some_and(|purged| purged > 50)).await;
+    one.propose(1).await;
+    let last = one.tape.applied.lock().last().map(|entry| entry.id).unwrap();
+    let (storage, other) = (one.group.storage(), LeaderId { node: 2, ..last.leader });
+    // whoever made it: it is elsewhere
+    assert!(storage.has(last.leader, 50) && storage.has(other, 50));
+    assert!(storage.has(last.leader, last.number) && !storage.has(other, last.number));
+    assert!(!storage.has(last.leader, last.number + 1));
 }
 
 #[tokio::test(start_paused = true)]
