@@ -125,7 +125,8 @@ impl Owner {
 
     /// Somebody asks just when entries were applied, whoever leads by then: a dry run, of which nothing stays.
     fn ask_in_between(&self) {
-        let mut builder = BatchBuilder::new("T", BatchUnit::Append);
+        let stream_type = Arc::clone(&self.driver.lock().log().key().stream_type);
+        let mut builder = BatchBuilder::new(&stream_type, BatchUnit::Append);
         let event = EventInput { stream_id: "s0", event_type: "E", ..EventInput::default() };
         builder.push(&event).unwrap();
         let mut request = AppendRequest::new(builder.finish().unwrap());
