@@ -447,13 +447,13 @@ async fn run(seed: u64, seconds: u64) -> String {
 
 #[test]
 fn logs_that_are_spread_over_five_nodes_move_under_faults_and_lose_nothing() {
-    for seed in seeds(3) {
+    for seed in seeds(2) {
         println!("{}", in_still_time(run(seed, 25)));
     }
 }
 
 #[test]
 fn a_seed_of_spread_logs_replays_exactly() {
-    let once = || in_still_time(run(77, 12));
+    let once = || in_still_time(run(77, 8));
     assert_eq!(once(), once());
 }
