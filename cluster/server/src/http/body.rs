@@ -71,7 +71,8 @@ pub(crate) fn object<T: DeserializeOwned>(bytes: &[u8], says: &str) -> ApiResult
 
 /// The same of a body that may be anything, such as a file of secrets: where it is wrong is said, and none of its words.
 pub(crate) fn parsed_unsaid<T: DeserializeOwned>(bytes: &[u8], says: &str) -> ApiResult<T> {
-    if bytes.trim_ascii().is_empty() {
+    if !bytes.trim_ascii_start().starts_with(b"{") {
+        // it is empty, or no object, which is said without a word of it
         return parsed(bytes, says);
     }
     serde_json::from_slice(bytes).map_err(|e| {
