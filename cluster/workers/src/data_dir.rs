@@ -166,7 +166,8 @@ pub(crate) fn create_own(path: &Path) -> io::Result<File> {
 /// starting: it is for the node's user alone, wherever it lies, and one of this user that others may open, as earlier versions made it, is so from
 /// now on.
 pub(crate) fn own_lock(path: &Path) -> io::Result<File> {
-    let file = own_file().truncate(false).open(path)?;
+    // NFS lets only who may read a file share its lock
+    let file = own_file().read(true).truncate(false).open(path)?;
     let facts = file.metadata()?;
     if facts.uid() == rustix::process::geteuid().as_raw() && facts.mode() & 0o077 != 0 {
         // a file system that has no modes has none to be narrowed
@@ -259,6 +260,7 @@ pub(crate) fn publish(aside: &Path, path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read;
 
     #[test]
     fn a_second_node_is_refused_and_the_id_stays() {
@@ -286,7 +288,9 @@ mod tests {
             drop(own_lock(&path).unwrap());
             assert_eq!(mode(), 0o600, "{open:o}");
         }
-        assert_eq!(fs::read(&path).unwrap(), b"kept");
+        let mut kept = String::new();
+        own_lock(&path).unwrap().read_to_string(&mut kept).unwrap();
+        assert_eq!(kept, "kept", "a lock that is shared is opened for reading too");
     }
 
     #[test]
