@@ -119,8 +119,9 @@ fn typos(tokens: &[Spanned<Token>], words: &[&str]) -> Option<usize> {
         }
         typos += 1;
         // most words are too long or too short to be compared letter by letter
-        let near = word.len() <= 2 * keyword.len() && suggest::nearest(word, std::iter::once(*keyword)).is_some();
-        if typos > TYPOS_MAX || !near {
+        let may_be_near = (3 * keyword.len()..=10 * keyword.len()).contains(&(5 * word.len()));
+        let near = || suggest::nearest(word, std::iter::once(*keyword)).is_some();
+        if typos > TYPOS_MAX || !may_be_near || !near() {
             return None;
         }
     }
@@ -245,14 +246,16 @@ fn is_key(word: &str) -> bool {
     access || (word.len() >= KEY_BYTES_MIN && (mixed() || hex()))
 }
 
-/// The text with stars for the characters that lie inside the spans, or outside of them; white space stays. The spans are in the order of
-/// their starts.
+/// The text with stars for the characters that lie inside the spans, or outside of them, and for control characters beyond ASCII; white space
+/// stays. The spans are in the order of their starts.
 fn starred(text: &str, spans: &[Span], inside: bool) -> String {
     let mut spans = spans.iter().peekable();
     let hide = |(at, c): (usize, char)| {
         while spans.next_if(|span| span.end <= at).is_some() {}
         let within = spans.peek().is_some_and(|span| span.start <= at);
-        if within == inside && !c.is_whitespace() { star(c) } else { c }
+        // of what steers a terminal the renderer of source lines knows the ASCII ones
+        let steers = c.is_control() && !c.is_ascii();
+        if steers || (within == inside && !c.is_whitespace()) { star(c) } else { c }
     };
     text.char_indices().map(hide).collect()
 }
