@@ -141,7 +141,7 @@ pub(crate) fn check_room<'a>(
 }
 
 /// Refuses a registration that would be one too many.
-fn check_place(types: &[StreamTypeEntry], store: &Store, wanted: &StreamTypeEntry) -> Result<(), NodeError> {
+pub(crate) fn check_place(types: &[StreamTypeEntry], store: &Store, wanted: &StreamTypeEntry) -> Result<(), NodeError> {
     let names: BTreeSet<&str> = types.iter().map(|of| &*of.name).chain([&*wanted.name]).collect();
     let others = store.logs().iter().filter(|log| !names.contains(&*log.key.stream_type)).count();
     check_count(store, types.iter().chain([wanted]).map(|of| of.buckets as usize).sum::<usize>() + others)

@@ -19,6 +19,7 @@ use crate::error::NodeError;
 use crate::node::{NodeHandle, NodeOptions, StartError};
 use crate::random;
 use crate::registry::StreamTypeEntry;
+use crate::router::check_place;
 use crate::store::StoreHandle;
 use futures_util::future::join_all;
 use std::fs::{self, File, OpenOptions};
@@ -359,6 +360,8 @@ impl StoreHandle {
             );
             return Err(refusal(ErrorKind::StrictViolation, why));
         }
+        // erasable it would be for ever
+        check_place(&self.stream_types(), &self.parts.store, &entry)?;
         let folder = self.node.shared.data_dir.store_folder(self.name());
         let (keys, place, disk) = (Arc::clone(keys), subjects.path.clone(), Arc::clone(&subjects.disk));
         let (store, name) = (self.name().to_owned(), entry.name.to_string());

@@ -111,6 +111,25 @@ fn what_is_refused_or_only_looked_at_leaves_no_key_and_tells_nothing_of_what_was
 }
 
 #[test]
+fn a_stream_type_that_finds_no_place_in_the_store_is_not_made_erasable() {
+    let rig = Rig::new();
+    runtime::run(async {
+        let node = rig.start().await;
+        let store = node.store("calls").unwrap();
+        // each bucket counts
+        for (n, buckets) in (0..39).map(|_| 256).chain([16]).enumerate() {
+            store.register(StreamTypeEntry { name: Arc::from(format!("Type{n}")), buckets }).await.unwrap();
+        }
+        let refused = register(&store, "Late", SubjectKind::Stream).await.unwrap_err();
+        assert!(matches!(refused, NodeError::TooManyStreamTypes { .. }), "{refused}");
+        assert_eq!(store.erasable("Late"), None);
+        drop(store);
+        stop(node).await;
+    })
+    .unwrap();
+}
+
+#[test]
 fn appends_to_a_new_subject_that_come_together_are_stored_in_their_order() {
     let rig = Rig::new();
     runtime::run(async {
