@@ -221,13 +221,16 @@ impl StoreHandle {
 
     /// Refuses a request that would make so many logs, before it makes any.
     pub(crate) fn check_new_logs(&self, new: &BTreeSet<LogKey>) -> Result<(), NodeError> {
+        if new.is_empty() {
+            return Ok(());
+        }
         let descriptors = &self.node.shared.descriptors;
         let types: BTreeSet<&str> = new.iter().map(|log| &*log.stream_type).collect();
         if types.len() > limits::NEW_STREAM_TYPES_MAX {
             return Err(NodeError::TooManyNewTypes { found: types.len(), limit: limits::NEW_STREAM_TYPES_MAX });
         }
         check_room(&self.stream_types(), &self.parts.store, new)?;
-        if !new.is_empty() && self.parts.store.has_log() && new.len() as u64 > descriptors.room() {
+        if self.parts.store.has_log() && new.len() as u64 > descriptors.room() {
             return Err(NodeError::NoDescriptors { limit: descriptors.limit() });
         }
         Ok(())
