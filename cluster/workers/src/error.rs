@@ -196,7 +196,9 @@ pub enum NodeError {
         refusal: Refusal,
     },
     /// Every stream type has a log of its own; there are enough.
-    #[error("store `{store}` has {limit} stream types, which is the most: use stream ids for what there is much of")]
+    #[error(
+        "store `{store}` has room for {limit} stream types, each of their buckets counted as one, and this is more: use stream ids for what there is much of"
+    )]
     TooManyStreamTypes {
         /// The store.
         store: String,

@@ -190,6 +190,7 @@ fn a_store_has_so_many_stream_types_at_most_with_each_bucket_counted_and_each_re
         let refused = store.register(entry("Over", 16)).await.unwrap_err();
         assert!(matches!(refused, NodeError::TooManyStreamTypes { limit: 10_000, .. }), "{refused}");
         assert_eq!(refused.kind(), ErrorKind::TooLarge);
+        assert!(refused.to_string().contains("each of their buckets counted as one"), "{refused}");
         for _ in 0..2 {
             store.register(entry("Last", 15)).await.unwrap();
         }
