@@ -61,20 +61,27 @@ pub(crate) fn parsed<T: DeserializeOwned>(bytes: &[u8], says: &str) -> ApiResult
     object(bytes, says)
 }
 
-/// Reads an object, and nothing else: the reader by itself would take a list for one, `[]` for one that leaves all out.
+/// Reads an object, and nothing else.
 pub(crate) fn object<T: DeserializeOwned>(bytes: &[u8], says: &str) -> ApiResult<T> {
-    if !bytes.trim_ascii_start().starts_with(b"{") {
-        return Err(ApiError::bad_request(format!("{says}: the body is no JSON object (`{{...}}`)")));
-    }
+    begins_object(bytes, says)?;
     serde_json::from_slice(bytes).map_err(|e| ApiError::bad_request(format!("{says}: {e}")))
 }
 
-/// The same of a body that may be anything, such as a file of secrets: where it is wrong is said, and none of its words.
+/// Refuses what is no object: the reader by itself would take a list for one, `[]` for one that leaves all out.
+fn begins_object(bytes: &[u8], says: &str) -> ApiResult<()> {
+    if bytes.trim_ascii_start().starts_with(b"{") {
+        return Ok(());
+    }
+    Err(ApiError::bad_request(format!("{says}: the body is no JSON object (`{{...}}`)")))
+}
+
+/// As [`parsed`], of a body that may be anything, such as a file of secrets: where it is wrong is said, and none of its words.
 pub(crate) fn parsed_unsaid<T: DeserializeOwned>(bytes: &[u8], says: &str) -> ApiResult<T> {
     if !bytes.trim_ascii_start().starts_with(b"{") {
         // it is empty, or no object, which is said without a word of it
         return parsed(bytes, says);
     }
+    begins_object(bytes, says)?;
     serde_json::from_slice(bytes).map_err(|e| {
         let (line, column) = (e.line(), e.column());
         ApiError::bad_request(format!("{says}: the body is something else, from line {line}, column {column} on"))

@@ -217,7 +217,8 @@ fn a_list_is_not_taken_for_an_object_that_leaves_all_out() {
         "/api/deql/create",
     ];
     for path in paths {
-        for body in ["[]", " [\"a\"]", "null", "7", "\"a\""] {
+        // of the last one the first place is that of a statement
+        for body in ["[]", " [\"a\"]", "null", "7", "\"a\"", "[\"CREATE AGGREGATE Listed;\"]"] {
             let error = server.post(path, body).error(400, "bad_request");
             assert!(error["error"].as_str().unwrap().contains("no JSON object"), "{path} {body}: {error}");
         }
