@@ -13,8 +13,10 @@ use crate::routes::subscribe::{Until, end, event_stream, position_or_end};
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, Deserializer, Error, MapAccess, Visitor};
 use serde_json::{Map, Value, json};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use strandline_deql::ProjectionMode;
@@ -34,7 +36,8 @@ const ACK_WITHIN_S: (f64, f64) = (0.1, 86_400.0);
 #[serde(deny_unknown_fields, default)]
 struct Wish {
     mode: Option<String>,
-    filter: Option<Map<String, Value>>,
+    #[serde(deserialize_with = "fields_or_null")]
+    filter: Option<FilterWish>,
     after: Option<String>,
     attempts_max: Option<u32>,
     ack_within_s: Option<f64>,
@@ -49,6 +52,29 @@ struct FilterWish {
     tenant_id: Option<String>,
     occurred_from: Option<String>,
     occurred_to: Option<String>,
+}
+
+/// An object whose fields are each given once, or null; a list would stand for the object by its fields in turn.
+fn fields_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<FilterWish>, D::Error> {
+    struct Fields;
+
+    impl<'de> Visitor<'de> for Fields {
+        type Value = Option<FilterWish>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a filter: a JSON object")
+        }
+
+        fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+            FilterWish::deserialize(MapAccessDeserializer::new(map)).map(Some)
+        }
+    }
+
+    deserializer.deserialize_any(Fields)
 }
 
 #[derive(Deserialize)]
@@ -152,9 +178,7 @@ fn checked(served: &ServedStore, wish: Wish) -> ApiResult<SubscriptionWish> {
 }
 
 /// A filter is kept for as long as its subscription: it holds no text that no event has.
-fn filter(fields: Map<String, Value>) -> ApiResult<Filter> {
-    let wish: FilterWish = serde_json::from_value(Value::Object(fields))
-        .map_err(|e| ApiError::bad_request(format!("the filter of a subscription: {e}")))?;
+fn filter(wish: FilterWish) -> ApiResult<Filter> {
     let most = event_limits::STREAM_ID_BYTES_MAX;
     for (name, text) in [
         ("stream_type", &wish.stream_type),

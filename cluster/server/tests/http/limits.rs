@@ -223,7 +223,8 @@ fn a_list_is_not_taken_for_an_object_that_leaves_all_out() {
             assert!(error["error"].as_str().unwrap().contains("no JSON object"), "{path} {body}: {error}");
         }
     }
-    for filter in ["[]", "\"a\"", "{\"kind\":\"a\"}"] {
+    // of two tenants one would be passed over
+    for filter in ["[]", "\"a\"", "{\"kind\":\"a\"}", "{\"tenant_id\":\"a\",\"tenant_id\":\"b\"}"] {
         server.post("subscriptions/x", &format!("{{\"filter\":{filter}}}")).error(400, "bad_request");
     }
     server.get("subscriptions/x").error(404, "not_found");
