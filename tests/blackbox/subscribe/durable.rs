@@ -1,9 +1,11 @@
 //! Named subscriptions: shared by stream, kept over kills, failed events, replays.
 
 use super::{append, data, key, lines};
-use crate::harness::{Http, Message, Sse, Store};
+use crate::harness::{Http, Message, Sse, Store, run};
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -270,6 +272,42 @@ fn the_program_follows_what_happened_in_a_window() {
     let wrong = server.client(&["subscribe", "--occurred-from", "yesterday"]);
     assert!(wrong.code == 2 && wrong.stderr.contains("RFC 3339"), "{wrong:?}");
     server.stop();
+}
+
+/// A server in the place of a node that was started anew: it gives an event, and knows its consumer no more. It ends with the test.
+fn forgetful() -> String {
+    const GIVEN: &str = "event: consumer\ndata: {\"consumer\":\"7\"}\n\nid: 1\ndata: {\"n\":1}\n\n\
+                         event: end\ndata: {\"code\":\"idle\",\"error\":\"no event came\"}\n\n";
+    const UNKNOWN: &str = r#"{"error":"subscription `s` has no consumer 7","code":"not_found","details":{}}"#;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for mut socket in listener.incoming().flatten() {
+            let mut request = BufReader::new(socket.try_clone().unwrap());
+            let head: Vec<String> =
+                request.by_ref().lines().map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
+            let Some(asked) = head.first() else { continue };
+            let length = |line: &String| line.to_lowercase().strip_prefix("content-length: ")?.parse::<usize>().ok();
+            let _ = request.read_exact(&mut vec![0_u8; head.iter().find_map(length).unwrap_or(0)]);
+            let (status, body) = if asked.contains("/s/events") {
+                ("200 OK", GIVEN)
+            } else if asked.contains("/s/ack") {
+                ("404 Not Found", UNKNOWN)
+            } else {
+                ("200 OK", r#"{"filter":{}}"#)
+            };
+            let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+            let _ = socket.write_all(format!("{head}{body}").as_bytes());
+        }
+    });
+    url
+}
+
+#[test]
+fn the_program_goes_on_where_another_consumer_has_what_it_printed() {
+    let url = forgetful();
+    let followed = run(&["subscribe", "--durable", "s", "--idle", "0", "--store", "test", "--url", &url]);
+    assert_eq!((followed.code, followed.stdout.as_str()), (0, "{\"n\":1}\n"), "{followed:?}");
 }
 
 #[test]

@@ -243,7 +243,12 @@ impl Following<'_> {
         let body = json!({ "position": position, "consumer": self.consumer }).to_string();
         let request =
             Request { path, body: Some(body.as_bytes()), content_type: "application/json", ..Request::default() };
-        match self.client.send(&request).and_then(crate::client::Answer::ok) {
+        let answered = match self.client.send(&request) {
+            // who gives its events was started anew, and another consumer has this one: it comes again there. Of one that was deleted the stream says so
+            Ok(answer) if answer.status == 404 => return Ok(()),
+            answered => answered.and_then(crate::client::Answer::ok),
+        };
+        match answered {
             Ok(_) => self.unacked = 0,
             // the stream says the same in a moment
             Err(Failure::Server(_)) => {}
