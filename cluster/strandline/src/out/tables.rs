@@ -128,15 +128,15 @@ struct Column {
 
 fn drawn(header: &[&str], rows: Vec<(Tone, Vec<String>)>, look: Look) -> String {
     let header: Vec<String> = header.iter().map(|name| escaped(name).into_owned()).collect();
-    let (tones, rows): (Vec<Tone>, Vec<Vec<String>>) =
-        rows.into_iter().map(|(tone, row)| (tone, row.iter().map(|cell| escaped(cell).into_owned()).collect())).unzip();
+    let safe = |row: Vec<String>| row.iter().map(|cell| escaped(cell).into_owned()).collect::<Vec<String>>();
+    let (tones, rows): (Vec<Tone>, Vec<Vec<String>>) = rows.into_iter().map(|(tone, row)| (tone, safe(row))).unzip();
     let columns = columns(&header, &rows, look);
     let mut table = Table::new();
     table.load_preset(if look.is_bare { presets::NOTHING } else { presets::UTF8_FULL_CONDENSED });
     // cells hold no control characters: they are cut at any place, not only between words
-    table.set_truncation_indicator("…").set_delimiter('\u{0}').set_header(line(&header, &columns));
+    table.set_truncation_indicator("…").set_delimiter('\u{0}').set_header(line(&header, &columns, look));
     for row in &rows {
-        table.add_row(line(row, &columns));
+        table.add_row(line(row, &columns, look));
     }
     let padded = |column: &Column| ColumnConstraint::Absolute(Width::Fixed(column.width.saturating_add(2)));
     table.set_constraints(columns.iter().map(padded));
@@ -158,12 +158,24 @@ fn drawn(header: &[&str], rows: Vec<(Tone, Vec<String>)>, look: Look) -> String 
     lines.join("\n")
 }
 
-/// The cells of these columns, in one line.
-fn line(cells: &[String], columns: &[Column]) -> Row {
-    let mut row =
-        Row::from(columns.iter().map(|column| cells.get(column.at).map_or("", String::as_str)).collect::<Vec<_>>());
-    row.max_height(1);
+/// The cells of these columns; on a terminal in one line.
+fn line(cells: &[String], columns: &[Column], look: Look) -> Row {
+    let is_cut = look.width.is_some();
+    let text = |column: &Column| {
+        let whole = cells.get(column.at).map_or("", String::as_str);
+        if is_cut { beginning(whole, column.width) } else { whole }
+    };
+    let mut row = Row::from(columns.iter().map(text).collect::<Vec<_>>());
+    if is_cut {
+        row.max_height(1);
+    }
     row
+}
+
+/// More of a cell than a column shows, and not all of one that is very long: its lines are made anew for each one that is cut off.
+fn beginning(cell: &str, width: u16) -> &str {
+    let end = cell.char_indices().nth(8 * usize::from(width) + 64);
+    end.and_then(|(at, _)| cell.get(..at)).unwrap_or(cell)
 }
 
 /// Those that have a place, in their order: each as short as it may be, and then wider as long as there is room.
@@ -253,6 +265,18 @@ mod tests {
             }
             assert_eq!(text.lines().count(), if is_bare { 2 } else { 5 }, "one line a row: {text}");
         }
+    }
+
+    #[test]
+    fn a_cell_of_any_length_is_whole_where_nobody_watches_and_cut_at_once_where_somebody_does() {
+        let rows = [json!({"name": "x".repeat(70_000)})];
+        let whole = json_table_in(Look::default(), &rows, &["name"]);
+        assert_eq!((whole.matches('x').count(), whole.contains('…')), (70_000, false));
+        let long = "ö".repeat(1 << 20);
+        assert_eq!((beginning(&long, 10).chars().count(), beginning("Größe", 2)), (144, "Größe"));
+        let look = Look { width: Some(80), ..Look::default() };
+        let cut = json_table_in(look, &[json!({"name": long})], &["name"]);
+        assert!(cut.lines().count() == 5 && cut.lines().all(|line| line.chars().count() == 80), "{cut}");
     }
 
     #[test]
