@@ -36,7 +36,7 @@ pub struct JobEnd {
     pub error: Option<String>,
     /// Whether somebody ended it.
     pub cancelled: bool,
-    /// The phase that it was in when it failed or was ended; `None`: it came to its end.
+    /// The phase that it was in when it failed or was ended; `None`: it came to its end, or was between two parts.
     pub ended_in: Option<Phase>,
 }
 
@@ -335,7 +335,8 @@ impl JobBook {
     /// A run that found nothing to do is told to who waits and leaves no line in the book, but the last one of each log that
     /// somebody asked for: they may look for it.
     pub(crate) fn finish(&self, job: &Arc<Job>, mut end: JobEnd) {
-        end.ended_in = (!end.is_well()).then(|| job.progress.phase());
+        // a part that is done is no place
+        end.ended_in = Some(job.progress.phase()).filter(|phase| !end.is_well() && *phase != Phase::Done);
         job.progress.end();
         let found_nothing = end.found_nothing();
         let mut lists = self.lists.lock();
@@ -400,6 +401,16 @@ mod tests {
         assert_eq!((end.error, end.ended_in), (None, Some(Phase::Writing)));
         assert_eq!((job.progress.rows_done(), job.progress.rows_total()), (3, 10));
         assert!(book.has_failed_since(&job.log, Micros(4)), "the size does not begin it again at once");
+    }
+
+    #[test]
+    fn a_job_that_somebody_ended_between_two_parts_was_nowhere() {
+        let book = JobBook::default();
+        let job = Job::new(LogKey::single("Call"), Trigger::Hand);
+        assert!(book.start(&job));
+        job.progress.done_elsewhere(Phase::Done, 10, 10);
+        book.finish(&job, JobEnd { cancelled: true, rows: 10, ..JobEnd::default() });
+        assert_eq!(job.end().map(|end| (end.is_well(), end.ended_in)), Some((false, None)));
     }
 
     #[test]
