@@ -344,7 +344,10 @@ fn merges_are_planned_run_and_listed() {
     assert_eq!(following[0]["partition"], json!({ "tenant_id": "a" }), "{plan}");
     assert_eq!(following[0]["files"].as_array().map(Vec::len), Some(1), "the job writes the other one: {plan}");
     let run = server.post("admin:compaction/run?wait=true", "").ok(200);
-    assert_eq!(run["ended"][0]["input_bytes"], plan["jobs"][0]["bytes"], "both are of the log: {run}");
+    let (planned, taken) =
+        (plan["jobs"][0]["bytes"].as_u64().unwrap(), run["ended"][0]["input_bytes"].as_u64().unwrap());
+    // a log that was quiet for a moment has proven its end by a block more
+    assert!([planned, planned + 4096].contains(&taken), "both are of the log: {plan} {run}");
     let (ended, merge) = (run["ended"].as_array().unwrap(), &run["ended"][1]);
     assert_eq!((ended.len(), &ended[0]["kind"], &ended[0]["partition"]), (2, &json!("compact"), &json!(null)));
     assert_eq!((&merge["kind"], &merge["partition"]), (&json!("merge"), &json!({ "tenant_id": "a" })));

@@ -153,7 +153,7 @@ mod tests {
         let done = json!({ "error": null, "cancelled": false });
         let cancelled = json!({ "error": null, "cancelled": true });
         let failed = json!({ "error": "the disk is full", "cancelled": false });
-        assert_eq!(verdict(&[done.clone()]), Ok(()));
+        assert_eq!(verdict(std::slice::from_ref(&done)), Ok(()));
         assert!(matches!(verdict(&[done, cancelled.clone()]), Err(Failure::No(text)) if text.starts_with("1 of 2")));
         assert!(matches!(verdict(&[cancelled, failed]), Err(Failure::Server(_))));
     }
