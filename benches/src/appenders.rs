@@ -129,7 +129,7 @@ impl Appenders {
 
     /// Starts a compaction of at least so many events.
     pub async fn compact(&self, events: usize) -> Arc<Job> {
-        let waiting: u64 = self.store.plan().await.unwrap().jobs.iter().map(|plan| plan.events).sum();
+        let waiting: u64 = self.store.plan(None).await.unwrap().jobs.iter().map(|plan| plan.events).sum();
         assert!(waiting >= events as u64, "{waiting} events wait for the job");
         self.store.compact(None).await.unwrap().remove(0)
     }

@@ -29,6 +29,7 @@ const OPERATE: &[&[&str]] = &[
     &["status"],
     &["pause"],
     &["resume"],
+    &["compact", "--plan", "--stream-type", "Call"],
     &["compact"],
     &["compact", "--stream-type", "Call"],
     &["files", "--format", "paths"],

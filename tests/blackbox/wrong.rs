@@ -184,6 +184,7 @@ const SERVED: &[(&str, i32, &str)] = &[
     ("append --stream-type T --stream-id s --event-type E --expected-seq 99", 1, "is at 1"),
     ("append --stream-type T --stream-id s", 2, "--event-type"),
     ("compact --stream-type Nope", 1, "known are T (not_found)"),
+    ("compact --plan --stream-type Nope", 1, "known are T (not_found)"),
     ("erase --stream-id s", 1, "erasable"),
     ("bench --events 10 --protocol http --callers 2", 2, "--callers"),
     ("ingest /no/such.ndjson", 2, "/no/such.ndjson"),

@@ -274,9 +274,10 @@ pub(crate) enum StoreStatus {
     Retention(RetentionStatus),
 }
 
-/// Say what a run of compaction by hand would do.
+/// Say what a run of compaction by hand would do, over all logs or one stream type's.
 pub(crate) struct PlanJobs {
     pub(crate) store: Arc<Store>,
+    pub(crate) stream_type: Option<String>,
 }
 
 /// What a run by hand would do now.

@@ -16,7 +16,7 @@ use arc_swap::ArcSwapOption;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use strandline_engine::append::{IdsChecked, Known};
-use strandline_engine::compact::{self, CompactError, Trigger};
+use strandline_engine::compact::{self, Trigger};
 use strandline_engine::read::{
     FoundEvent, GlobalPage, PAGE_BYTES_MAX, ReadError, ReadStats, Scan, ScanBatch, StreamHead, StreamPage, StreamRead,
 };
@@ -258,14 +258,20 @@ impl ReadRequest for ReadStatus {
 }
 
 impl ReadRequest for PlanJobs {
-    type Answer = Result<Plans, CompactError>;
+    type Answer = Result<Plans, NodeError>;
 
     fn run(self) -> Self::Answer {
+        let wanted = self.stream_type.as_deref();
+        let mut logs = self.store.logs();
+        logs.retain(|log| wanted.is_none_or(|name| *name == *log.key.stream_type));
         let mut jobs = Vec::new();
-        for log in self.store.logs() {
+        for log in &logs {
             jobs.extend(compact::plan(&self.store, &log.key)?);
         }
-        let merges = compact::plan_merges(&self.store, None, Trigger::Hand, clock::now())?;
+        let merges = compact::plan_merges(&self.store, wanted, Trigger::Hand, clock::now())?;
+        if let Some(name) = wanted.filter(|_| logs.is_empty()) {
+            return Err(NodeError::UnknownStreamType { store: self.store.name().to_owned(), name: name.to_owned() });
+        }
         let following = compact::plan_following(&self.store, &jobs, &merges)?;
         Ok(Plans { jobs, merges, following })
     }

@@ -409,12 +409,12 @@ impl StoreHandle {
         Ok(self.node.supervisor.send(CancelCompaction { store: Some(self.shared_name()) }).await?)
     }
 
-    /// What a run would do now.
+    /// What a run over all logs, or one stream type's, would do now.
     ///
     /// # Errors
-    /// Damage, `Overloaded`.
-    pub async fn plan(&self) -> Result<Plans, NodeError> {
-        Ok(self.ask(crate::messages::PlanJobs { store: Arc::clone(&self.parts.store) }).await??)
+    /// `CompactError::Disabled`, `UnknownStreamType`, damage, `Overloaded`.
+    pub async fn plan(&self, stream_type: Option<String>) -> Result<Plans, NodeError> {
+        self.ask(crate::messages::PlanJobs { store: Arc::clone(&self.parts.store), stream_type }).await?
     }
 
     // ---- retention ----

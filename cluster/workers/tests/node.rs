@@ -227,12 +227,14 @@ fn compaction_moves_everything_and_tells_what_it_did() {
         let node = start(dir, "").await;
         let store = node.store("calls").unwrap();
         append(&node, &store, "c1", 100).await.unwrap();
-        assert_eq!(store.plan().await.unwrap().jobs.len(), 1);
+        assert_eq!(store.plan(None).await.unwrap().jobs.len(), 1);
+        assert_eq!(store.plan(Some("Call".to_owned())).await.unwrap().jobs.len(), 1);
+        assert!(matches!(store.plan(Some("No".to_owned())).await, Err(NodeError::UnknownStreamType { .. })));
         let jobs = store.compact(Some("Call".to_owned())).await.unwrap();
         let end = jobs[0].ended().await;
         assert_eq!((end.error, end.rows, end.files), (None, 100, 1));
         assert_eq!(store.jobs().ended().len(), 1);
-        assert!(store.plan().await.unwrap().jobs.is_empty());
+        assert!(store.plan(None).await.unwrap().jobs.is_empty());
         assert_eq!(store.files().await.unwrap()[0].entry.rows, 100);
         assert_eq!(store.tiers().await.unwrap().durable.events, 100);
         assert!(store.manifest().await.unwrap().version > 1);

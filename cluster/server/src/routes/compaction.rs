@@ -1,6 +1,6 @@
 //! Compaction as operators see and steer it.
 
-use crate::error::ApiResult;
+use crate::error::{ApiError, ApiResult};
 use crate::failure;
 use crate::http::call::{Call, ServedStore};
 use crate::http::{answer, body};
@@ -144,13 +144,7 @@ pub(crate) async fn run(call: Call) -> ApiResult<HttpResponse> {
         bytes => body::object(bytes, "send nothing or {\"stream_type\": ...}")?,
     };
     let jobs = served.store.compact(of_query.or(wish.stream_type)).await;
-    let jobs = jobs.map_err(|e| match &e {
-        NodeError::UnknownStreamType { name, .. } => {
-            let known = served.store.known_stream_types();
-            failure::with_stream_types(failure::answer(&e, served.names()), name, &known)
-        }
-        _ => failure::answer(&e, served.names()),
-    })?;
+    let jobs = jobs.map_err(|e| refused(&served, &e))?;
     let ids: Vec<String> = jobs.iter().map(|job| format!("{:032x}", job.id)).collect();
     if !wait {
         return Ok(answer::json(StatusCode::ACCEPTED, &json!({ "jobs": ids })));
@@ -159,6 +153,17 @@ pub(crate) async fn run(call: Call) -> ApiResult<HttpResponse> {
     let merges = join_all(jobs.iter().map(|job| job.merges())).await;
     let ended: Vec<Value> = jobs.iter().chain(merges.iter().flatten()).map(|job| job_json(job)).collect();
     Ok(answer::ok(&json!({ "jobs": ids, "ended": ended })))
+}
+
+/// Where no stream type has the name that was asked for, it says which there are.
+fn refused(served: &ServedStore, error: &NodeError) -> ApiError {
+    let answer = failure::answer(error, served.names());
+    match error {
+        NodeError::UnknownStreamType { name, .. } => {
+            failure::with_stream_types(answer, name, &served.store.known_stream_types())
+        }
+        _ => answer,
+    }
 }
 
 /// POST /admin/v1/stores/{store}/compaction/pause
@@ -190,9 +195,11 @@ pub(crate) async fn cancel(call: Call) -> ApiResult<HttpResponse> {
 
 /// GET /admin/v1/stores/{store}/compaction/plan
 pub(crate) async fn plan(call: Call) -> ApiResult<HttpResponse> {
-    no_query(&call)?;
-    let served: std::sync::Arc<ServedStore> = call.admin_store()?;
-    let plans = served.store.plan().await.map_err(|e| failure::answer(&e, served.names()))?;
+    let served = call.admin_store()?;
+    let query = call.query()?;
+    let stream_type = query.text("stream_type").map(str::to_owned);
+    query.finish()?;
+    let plans = served.store.plan(stream_type).await.map_err(|e| refused(&served, &e))?;
     let jobs: Vec<Value> = plans
         .jobs
         .iter()

@@ -3,7 +3,7 @@
 use crate::cli::{Compact, OnStore};
 use crate::client::{Client, encode};
 use crate::exit::Failure;
-use crate::out;
+use crate::out::{self, Look};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -11,12 +11,14 @@ use std::time::Duration;
 /// Runs compaction and waits for its end; on a terminal a bar shows the running job.
 pub(crate) fn run(options: &Compact) -> Result<(), Failure> {
     let client = Client::new(&options.on)?;
+    let only = options.stream_type.as_ref().map(|name| format!("stream_type={}", encode(name)));
     if options.plan {
-        let plan = client.get(&client.admin_path(&["compaction", "plan"])?)?.json();
-        return out::line(&planned(&plan, options.stream_type.as_deref()));
+        let mut path = client.admin_path(&["compaction", "plan"])?;
+        path.extend(only.map(|only| format!("?{only}")));
+        return out::line(&planned(&client.get(&path)?.json(), Look::of_stdout()));
     }
     let mut path = format!("{}?wait=true", client.admin_path(&["compaction", "run"])?);
-    path.extend(options.stream_type.as_ref().map(|name| format!("&stream_type={}", encode(name))));
+    path.extend(only.map(|only| format!("&{only}")));
     let status = client.admin_path(&["compaction"])?;
     let watcher = Client::new(&options.on)?;
     let (done, ended) = std::sync::mpsc::channel::<()>();
@@ -37,12 +39,10 @@ pub(crate) fn run(options: &Compact) -> Result<(), Failure> {
 }
 
 /// What a run would do, in its order.
-fn planned(plan: &Value, stream_type: Option<&str>) -> String {
+fn planned(plan: &Value, look: Look) -> String {
     let steps = [("compact", "jobs"), ("merge", "merges"), ("merge, where a job writes beside it", "following")];
     let rows = steps.into_iter().flat_map(|(step, key)| {
-        let of_it = plan[key].as_array().into_iter().flatten();
-        let wanted = of_it.filter(move |row| stream_type.is_none_or(|name| row["stream_type"] == name));
-        wanted.map(move |row| {
+        plan[key].as_array().into_iter().flatten().map(move |row| {
             let mut row = row.clone();
             // of a merge, how many: their names are in the answer of the route
             row["files"] = row["files"].as_array().map_or(Value::Null, |files| json!(files.len()));
@@ -53,7 +53,7 @@ fn planned(plan: &Value, stream_type: Option<&str>) -> String {
     let rows: Vec<Value> = rows.collect();
     match rows.is_empty() {
         true => "nothing to compact".to_owned(),
-        false => out::json_table(&rows, PLAN_COLUMNS),
+        false => out::json_table_in(look, &rows, PLAN_COLUMNS),
     }
 }
 
@@ -138,14 +138,13 @@ mod tests {
         let job = json!({"stream_type": "Bill", "bucket": 0, "segments": 1, "events": 5, "bytes": 4096, "from_exclusive": 0,
                          "through": 5});
         let plan = json!({"jobs": [job], "merges": [], "following": [merge]});
-        let all = planned(&plan, None);
+        let all = planned(&plan, Look::default());
         for told in ["compact", "Bill", "4.00 KiB", "merge, where a job writes beside it", "dt=2026-11-23", "2.00 KiB"]
         {
             assert!(all.contains(told), "{told} is not in {all}");
         }
-        let one = planned(&plan, Some("Bill"));
-        assert!(one.contains("Bill") && !one.contains("Call"), "{one}");
-        assert_eq!(planned(&plan, Some("Other")), "nothing to compact");
+        let nothing = json!({"jobs": [], "merges": [], "following": []});
+        assert_eq!(planned(&nothing, Look::default()), "nothing to compact");
     }
 
     #[test]

@@ -27,7 +27,7 @@ fn a_run_by_hand_merges_behind_it_and_says_so() {
         let first = store.compact(None).await.unwrap();
         assert!(first[0].merges().await.is_empty(), "one file is nothing to merge");
         append(&node, &store, "c", 10).await.unwrap();
-        assert!(store.plan().await.unwrap().merges.is_empty(), "what the run will write is not there yet");
+        assert!(store.plan(None).await.unwrap().merges.is_empty(), "what the run will write is not there yet");
         let jobs = store.compact(None).await.unwrap();
         assert_eq!((jobs[0].ended().await.rows, &jobs[0].kind), (10, &JobKind::Compact));
         let merges = jobs[0].merges().await;
