@@ -14,7 +14,7 @@ from conftest import Node, Through
 from losing import say, served
 
 from strandline import Client, Event, HolesFound, IntegrityError, Interrupted, NewEvent, NotFound, SeqRange, Store
-from strandline.operators import Job
+from strandline.operators import Job, Plan
 
 
 def fill(store: Store, stream: str, count: int) -> None:
@@ -221,6 +221,7 @@ def test_operators_see_what_moves(client: Client) -> None:
     store = client.store("commands")
     store.append("Moved", "m", [NewEvent("E")] * 10)
     assert any(job.stream_type == "Moved" for job in store.admin.plan().jobs)
+    assert {job.stream_type for job in store.admin.plan("Moved").jobs} == {"Moved"}
     waiting = {row.stream_type: row.events_waiting for row in store.admin.compaction().stream_types}
     assert waiting["Moved"] == 10
     ended = store.admin.compact("Moved", wait=True).ended
@@ -244,3 +245,18 @@ def test_a_running_job_says_what_its_phase_still_takes(told: float | None, wante
     row["eta_s"] = told
     job = Job.of(row)
     assert (job.phase, job.rows_done, job.rows_total, job.eta_s, job.end) == ("writing", 75, 100, wanted, None)
+
+
+def test_a_job_that_was_cancelled_says_where_and_a_plan_says_what_follows() -> None:
+    begun, ended = "2026-11-23T10:00:00Z", "2026-11-23T10:00:01Z"
+    row: dict[str, Any] = {"id": "0a", "kind": "compact", "stream_type": "Call", "bucket": 0, "partition": None}
+    row |= {"trigger": "hand", "started_at": begun, "phase": "cancelled", "rows_done": 75, "rows_total": 100}
+    row |= {"ended_at": ended, "duration_ms": 1000, "inputs": 0, "input_bytes": 0, "output_bytes": 0, "rows": 0}
+    row |= {"files": 0, "error": None, "cancelled": True, "ended_in": "writing"}
+    job = Job.of(row)
+    assert job.end is not None
+    assert (job.phase, job.error, job.end.cancelled, job.end.ended_in) == ("cancelled", None, True, "writing")
+    merge = {"stream_type": "Call", "bucket": 0, "partition": {"dt": None}, "files": ["a"], "bytes": 7, "events": 2}
+    plan = Plan.of({"jobs": [], "merges": [], "following": [merge]})
+    assert (plan.jobs, plan.merges) == ([], [])
+    assert [(one.partition, one.files, one.events) for one in plan.following] == [({"dt": None}, ("a",), 2)]

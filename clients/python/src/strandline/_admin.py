@@ -8,9 +8,9 @@ from ._steps import JSON, Operation, Repeat, Request, ask, path, query
 from ._store import StoreState
 
 
-def look(state: StoreState, *segments: str) -> Operation[j.Object]:
+def look(state: StoreState, *segments: str, **given: Any) -> Operation[j.Object]:
     """The JSON of a GET."""
-    return (yield from _ask(state, "GET", segments))
+    return (yield from _ask(state, "GET", segments, **given))
 
 
 def do(state: StoreState, *segments: str, patient: bool = False, **given: Any) -> Operation[j.Object]:

@@ -290,9 +290,9 @@ class AsyncAdmin:
         """Asks running jobs to end before their commit; how many."""
         return j.whole(await self._client.run(_admin.do(self._state, "compaction", "cancel")), "cancelled")
 
-    async def plan(self) -> Plan:
+    async def plan(self, stream_type: str | None = None) -> Plan:
         """What a run would do now."""
-        return Plan.of(await self._client.run(_admin.look(self._state, "compaction", "plan")))
+        return Plan.of(await self._client.run(_admin.look(self._state, "compaction", "plan", stream_type=stream_type)))
 
     async def tiers(self) -> Tiers:
         """What each tier holds."""

@@ -289,9 +289,9 @@ class Admin:
         """Asks running jobs to end before their commit; how many."""
         return j.whole(self._client.run(_admin.do(self._state, "compaction", "cancel")), "cancelled")
 
-    def plan(self) -> Plan:
+    def plan(self, stream_type: str | None = None) -> Plan:
         """What a run would do now."""
-        return Plan.of(self._client.run(_admin.look(self._state, "compaction", "plan")))
+        return Plan.of(self._client.run(_admin.look(self._state, "compaction", "plan", stream_type=stream_type)))
 
     def tiers(self) -> Tiers:
         """What each tier holds."""

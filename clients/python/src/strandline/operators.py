@@ -12,7 +12,10 @@ from . import _json as j
 
 @dataclass(frozen=True, slots=True)
 class JobEnd:
-    """How a job ended. `inputs`: segments of the log that it read of, or data files that it replaced."""
+    """How a job ended. `inputs`: segments of the log that it read of, or data files that it replaced.
+
+    `ended_in`: the phase in which it failed or was cancelled; None: it came to its end, or ended between two parts.
+    """
 
     ended_at: datetime
     duration_ms: int
@@ -22,12 +25,14 @@ class JobEnd:
     rows: int
     files: int
     cancelled: bool
+    ended_in: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """A compaction (`kind` compact) or a merge; `end` None: it runs. `error`: why it failed.
 
+    `phase` of one that has ended: done, failed or cancelled.
     `eta_s`: about how many seconds its phase still takes; None while nobody can say.
     """
 
@@ -52,7 +57,12 @@ class Job:
         end = None
         if "ended_at" in row:
             given = {key: j.whole(row, key) for key in numbers}
-            end = JobEnd(ended_at=j.moment(row, "ended_at"), cancelled=j.flag(row, "cancelled"), **given)
+            end = JobEnd(
+                ended_at=j.moment(row, "ended_at"),
+                cancelled=j.flag(row, "cancelled"),
+                ended_in=j.maybe(j.text, row, "ended_in"),
+                **given,
+            )
         return cls(
             id=j.text(row, "id"),
             kind=j.text(row, "kind"),
@@ -163,10 +173,11 @@ class PlannedMerge:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run would do now."""
+    """What a run would do now. `following`: merges that follow where a job writes into their partition."""
 
     jobs: list[PlannedJob]
     merges: list[PlannedMerge]
+    following: list[PlannedMerge]
 
     @classmethod
     def of(cls, row: j.Object) -> Plan:
@@ -177,12 +188,15 @@ class Plan:
                 n: j.whole(one, n) for n in ("bucket", "bytes", "events")
             }
 
+        def merges(key: str) -> list[PlannedMerge]:
+            return [
+                PlannedMerge(partition=j.child(one, "partition"), files=tuple(j.texts(one, "files")), **common(one))
+                for one in j.rows(row, key)
+            ]
+
         jobs = [PlannedJob(segments=j.whole(one, "segments"), **common(one)) for one in j.rows(row, "jobs")]
-        merges = [
-            PlannedMerge(partition=j.child(one, "partition"), files=tuple(j.texts(one, "files")), **common(one))
-            for one in j.rows(row, "merges")
-        ]
-        return cls(jobs, merges)
+        # an older node does not say what follows
+        return cls(jobs, merges("merges"), merges("following") if "following" in row else [])
 
 
 @dataclass(frozen=True, slots=True)
