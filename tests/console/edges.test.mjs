@@ -52,12 +52,18 @@ test("rates are said to be of the node, and a replaced statement is taken up by 
   await settled(page);
   await page.getByText("Rates and latencies are of this node, all its stores together.").waitFor();
   await page.getByText("Refused, overloaded, in 5 minutes").waitFor();
+  let answers = () => {};
+  const answered = new Promise((resolve) => (answers = resolve));
   await page.route(`${node.url}/v1/stores/empty`, async (route) => {
     const answer = await (await route.fetch()).json();
+    await answered;
     await route.fulfill({ json: { ...answer, config: { ...answer.config, "inmemory.max_mb": 7 } } });
   });
   await view(page, "compaction", "Compaction");
+  const running = page.getByRole("heading", { name: "Running", exact: true });
+  assert.equal(await running.count(), 1, "a view does not wait for the statement");
   await view(page, "overview", "Overview");
+  answers();
   await page.getByText("of 7.0 MiB").first().waitFor();
   await close();
 });

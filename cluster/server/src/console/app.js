@@ -73,23 +73,35 @@ function drawStores() {
   show(byId("store"), ...stores.map((name) => h("option", { value: name, selected: name === store }, name)));
 }
 
-/**
- * Asked for anew by each view: the statement may have been replaced. A node that does not answer is taken at its last word.
- *
- * @param {string} name
- */
+/** @param {string} name */
 async function configOf(name) {
+  const known = configs.get(name);
+  if (known) return known;
   try {
-    const config = (await api.get(`v1/stores/${encodeURIComponent(name)}`)).config;
-    configs.set(name, config);
-    return config;
+    return await newestConfig(name);
   } catch (error) {
-    const known = configs.get(name);
-    if (known) return known;
     // an address for operators only does not tell it: names are the default ones then
     if (error instanceof ApiError && error.answered) return {};
     throw error;
   }
+}
+
+/** @param {string} name */
+async function newestConfig(name) {
+  const config = (await api.get(`v1/stores/${encodeURIComponent(name)}`)).config;
+  configs.set(name, config);
+  return config;
+}
+
+/**
+ * The statement may have been replaced since it was read: the view, which is there at once, takes that up with one of its next rounds. A node
+ * that does not answer is taken at its last word.
+ *
+ * @param {{ store: string, config: Record<string, unknown> }} context
+ */
+async function takeUp(context) {
+  const config = await newestConfig(context.store).catch(() => null);
+  if (config) context.config = config;
 }
 
 /** @param {boolean} byPerson the focus follows what a person asked for */
@@ -103,6 +115,7 @@ async function mount(byPerson) {
   setText(byId("title"), kind.title);
   document.title = `${kind.title} – ${store} – Strandline`;
   const encoded = encodeURIComponent(store);
+  const isKnown = configs.has(store);
   const context = {
     api,
     sampler,
@@ -120,6 +133,7 @@ async function mount(byPerson) {
     data: (/** @type {string} */ rest) => `v1/stores/${encoded}/${rest}`,
   };
   view = kind.mount(byId("view"), context);
+  if (isKnown) void takeUp(context);
   if (byPerson) byId("title").focus();
 }
 
