@@ -168,6 +168,7 @@ fn a_stream_type_that_is_not_known_is_answered_with_those_that_are() {
             server.get(&read),
             server.get(&format!("{read}/head")),
             server.post(&format!("admin:compaction/run?stream_type={name}"), ""),
+            server.get(&format!("admin:compaction/plan?stream_type={name}")),
         ];
         for error in answers.map(|answer| answer.error(404, "not_found")) {
             let text = error["error"].as_str().unwrap();
