@@ -5,8 +5,9 @@
 //! its own tenant, both; holes are judged before, on the whole stream.
 //!
 //! The owner is a hash of 64 bits, which another name may have. Who reads is told nothing by that: rows are compared in full, and where there are none one
-//! is asked for (`read/named.rs`). An append is judged by the hash alone, since no row is at hand: names of tenants are the operator's, who gives them
-//! with tokens, and none should be given that its bearer has made up.
+//! is asked for (`read/named.rs`). An append is judged by the hash alone: no row is at hand, and one would have to be read of each stream of a body, from files
+//! and object stores that an append does not wait for. So names are held against each other where scopes are made: a token file has no two tenants of one hash.
+//! What is left is a tenant that stands in no line of it.
 
 use crate::append::{SettledError, with_rows};
 use crate::store::{Buckets, LogShared, Store};

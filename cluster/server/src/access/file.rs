@@ -6,17 +6,19 @@
 //!
 //! `roles`: one or more of append, read, admin; admin may do what the others may. Without `stores` all stores, without `tenants` all
 //! events. What it does not know is refused, and a file with one wrong line as a whole: nobody may take a limit for set that is not.
+//! Streams keep their owners as hashes, and an append is judged by these alone: a file that names two tenants of one hash is refused too.
 //! Errors name lines, never what stands in them.
 
 use crate::access::principal::Principal;
 use crate::access::token::PREFIX;
 use serde::{Deserialize, Serialize};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use strandline_engine::heads::tenant_hash;
 use strandline_event::hex::from_hex;
 use strandline_keys::secret_file::{self, TooOpen};
 use subtle::ConstantTimeEq as _;
@@ -152,8 +154,14 @@ impl TokenSet {
     /// # Errors
     /// What is wrong, by line; never what stands in it.
     pub fn parse(text: &str) -> Result<Self, Vec<String>> {
+        Self::parse_with(text, |tenant| tenant_hash(Some(tenant)))
+    }
+
+    /// As [`parse`](Self::parse), where owners are kept as this hash.
+    fn parse_with(text: &str, hash: impl Fn(&str) -> u64) -> Result<Self, Vec<String>> {
         let (mut all, mut wrong): (Vec<Arc<Principal>>, Vec<String>) = (Vec::new(), Vec::new());
         let (mut names, mut digests) = (HashSet::<String>::new(), HashSet::<[u8; 32]>::new());
+        let mut owners = HashMap::<u64, String>::new();
         for (number, line) in text.lines().enumerate().map(|(i, line)| (i + 1, line.trim())) {
             if line.is_empty() || line.starts_with('#') {
                 continue;
@@ -166,6 +174,11 @@ impl TokenSet {
                 }
                 Ok(new) if digests.contains(&new.digest) => {
                     wrong.push(format!("line {number}: its hash stands in a line before: one token has one line"));
+                }
+                Ok(new) if !are_apart(&mut owners, &new, &hash) => {
+                    let what = "a tenant of it has the hash of another one that is named so far, and streams keep \
+                                their owners as hashes: give it another name";
+                    wrong.push(format!("line {number}: {what}"));
                 }
                 Ok(new) => {
                     names.insert(new.name.clone());
@@ -194,6 +207,12 @@ impl TokenSet {
     pub(crate) fn renewed(&self, known: &Arc<Principal>) -> Option<Arc<Principal>> {
         self.all.iter().find(|now| Arc::ptr_eq(now, known)).map(Arc::clone).or_else(|| self.find(&known.digest))
     }
+}
+
+/// Whether each tenant of a line has a hash that no other name has that is known by now; takes them in.
+fn are_apart(owners: &mut HashMap<u64, String>, new: &Principal, hash: impl Fn(&str) -> u64) -> bool {
+    let tenants = new.tenants().map(|scope| scope.names()).unwrap_or_default();
+    tenants.iter().all(|tenant| *owners.entry(hash(tenant)).or_insert_with(|| tenant.clone()) == *tenant)
 }
 
 fn principal(line: &str) -> Result<Principal, String> {
@@ -268,6 +287,25 @@ mod tests {
             assert!(errors.len() == 1 && errors[0].starts_with("line 2: "), "{wrong}: {errors:?}");
             assert!(!errors[0].contains("planted") && !errors[0].contains(&hash), "{errors:?}");
         }
+    }
+
+    #[test]
+    fn no_two_tenants_of_a_file_have_one_hash() {
+        let of = |name: &str, tenants: &[&str]| {
+            let tenants = Some(tenants.iter().map(|tenant| (*tenant).to_owned()).collect());
+            make(TokenLine { tenants, ..line(name) }).unwrap().line
+        };
+        let all = make(line("all")).unwrap().line;
+        let file = |second: &[&str]| format!("{}\n{}\n{}\n", of("one", &["a1", "b"]), all, of("two", second));
+        // one that tells names by their first letter
+        let by_letter = |tenant: &str| tenant.bytes().next().map_or(0, u64::from);
+        for met in [&["a2"][..], &["c", "b2"], &["c1", "c2"]] {
+            let wrong = TokenSet::parse_with(&file(met), by_letter).unwrap_err();
+            assert!(wrong.len() == 1 && wrong[0].starts_with("line 3: a tenant of it has the hash"), "{wrong:?}");
+            assert!(TokenSet::parse(&file(met)).is_ok(), "by the hash that is kept: {met:?}");
+        }
+        // a tenant may have many tokens
+        assert!(TokenSet::parse_with(&file(&["c", "a1"]), by_letter).is_ok());
     }
 
     #[test]
