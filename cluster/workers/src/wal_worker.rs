@@ -353,6 +353,9 @@ impl WalWorker {
         if mine {
             self.count_group(&done, self.group_began.elapsed());
             self.spans.done(done.batches.len());
+        } else if self.parts.driver.is_idle() {
+            // what was on its way may have been given up for this entry
+            self.spans.abandoned();
         }
         self.untold.push(done);
     }
