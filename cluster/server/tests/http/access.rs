@@ -151,16 +151,16 @@ fn a_store_that_a_token_does_not_name_does_not_exist_for_it() {
 }
 
 /// What must appear in no answer to tenant a: it stands in what tenant b, and nobody, stored.
-const PLANTED: &str = "planted";
+pub(crate) const PLANTED: &str = "planted";
 
-struct Planted {
+pub(crate) struct Planted {
     /// Event ids and positions of events that tenant a does not see.
     secrets: Vec<String>,
     own: String,
 }
 
 /// Streams of a, of b, of nobody, and one that is of both by now.
-fn plant(all: &As<'_>) -> Planted {
+pub(crate) fn plant(all: &As<'_>) -> Planted {
     for n in 0..3 {
         all.append("own", Some("a"), &json!({ "command_id": format!("own-{n}") })).ok(201);
     }

@@ -11,6 +11,7 @@ mod common;
 mod console;
 mod counted;
 mod events;
+mod frames;
 mod full_disk;
 mod histograms;
 mod limits;
