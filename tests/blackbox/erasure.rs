@@ -2,13 +2,14 @@
 //! nowhere afterwards, in an older copy of the data too.
 
 use crate::harness::{Finished, Http, Server, Sse, Store, run_command};
+use crate::redaction::by_name;
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use strandline_client::{
-    BatchBuilder, BatchUnit, Client, EventInput, EventRef, Expected, Filter, Options, Position, StreamWanted,
-    SubscribeWanted,
+    AllWanted, BatchBuilder, BatchUnit, Client, EventInput, EventRef, Expected, Filter, Options, Position,
+    StreamWanted, SubscribeWanted,
 };
 
 const SECRET: &str = "planted-0815-secret";
@@ -112,27 +113,40 @@ fn shown(server: &Server, stream: &str) -> Vec<(Value, Value)> {
             break (row["data"].clone(), row["metadata"].clone());
         }
     });
+    let named = by_name(&http, |row| row["stream_id"] == stream && row["seq"] == 1);
+    shown.push((named["data"].clone(), named["metadata"].clone()));
     shown.extend(shown_by_frames(server, stream));
     shown
 }
 
-/// The same by the native protocol: of a page, and to who follows.
-fn shown_by_frames(server: &Server, stream: &str) -> [(Value, Value); 2] {
+/// What the first event of a stream says, if it is among these.
+fn first_of<'a>(mut events: impl Iterator<Item = EventRef<'a>>, stream: &str) -> Option<(Value, Value)> {
     let json = |text: &str| serde_json::from_str::<Value>(text).unwrap();
-    let said = |event: EventRef<'_>| (json(event.data), json(event.metadata.unwrap()));
+    let event = events.find(|event| event.stream_id == stream && event.seq.0 == 1)?;
+    Some((json(event.data), json(event.metadata.unwrap())))
+}
+
+/// The same by the native protocol: of a page, of everything, of a scan, and to who follows.
+fn shown_by_frames(server: &Server, stream: &str) -> [(Value, Value); 4] {
+    let all = AllWanted { after: Position::START, limit: 1000, filter: Filter::default() };
     let after = Some(Position::START);
     let wanted = SubscribeWanted { after, window_bytes: 1 << 20, filter: Filter::default(), stream_id: None };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let client = Client::connect(options(server)).await.unwrap();
         let page = client.read_stream(&StreamWanted::all("Person", stream)).await.unwrap();
-        let of_page = said(page.events.iter().next().unwrap());
+        let of_page = first_of(page.events.iter(), stream).unwrap();
+        let (everything, _) = client.read_all(&all).await.unwrap();
+        let of_all = first_of(everything.iter(), stream).unwrap();
+        let (mut scan, mut of_scan) = (client.scan(Filter::default(), 1 << 20), None);
+        while let Some(part) = scan.next().await.unwrap() {
+            of_scan = of_scan.or_else(|| first_of(part.iter(), stream));
+        }
         let mut following = client.subscribe(wanted);
         loop {
             let came = following.next().await.unwrap().events;
-            let first = came.iter().find(|event| event.stream_id == stream && event.seq.0 == 1);
-            if let Some(event) = first {
-                return [of_page, said(event)];
+            if let Some(followed) = first_of(came.iter(), stream) {
+                return [of_page, of_all, of_scan.unwrap(), followed];
             }
         }
     })

@@ -1,7 +1,7 @@
 //! Redaction of the real program: every way of reading shows the marker from the answer on, in every tier; files lose the text; restarts, retries and
 //! `verify` know it.
 
-use crate::harness::{Server, Sse, Store};
+use crate::harness::{Http, Server, Sse, Store};
 use crate::secrets::ask;
 use crate::security::token;
 use serde_json::{Value, json};
@@ -52,11 +52,27 @@ fn everywhere(server: &Server, id: &str) -> Vec<Value> {
             break;
         }
     }
+    found.push(by_name(&http, |data| data["event_id"] == id));
     for path in ["streams/Call/a", "events", "scan"] {
         let arrow = http.get_as(path, "application/vnd.apache.arrow.stream").body;
         found.push(json!({ "arrow": contains(&arrow, SECRET), "data": marker(), "metadata": marker() }));
     }
     found.extend(native(server, id));
+    found
+}
+
+/// What a named subscription gives of an event, the first of its stream; it is made for this, and gone behind it.
+pub(crate) fn by_name(http: &Http, is_it: impl Fn(&Value) -> bool) -> Value {
+    http.post("subscriptions/looks", &json!({})).expect(201);
+    let mut consumer = Sse::open(http, "subscriptions/looks/events", None);
+    let found = loop {
+        let data = consumer.event().data.unwrap();
+        if is_it(&data) {
+            break data;
+        }
+    };
+    drop(consumer);
+    http.delete("subscriptions/looks").expect(200);
     found
 }
 
