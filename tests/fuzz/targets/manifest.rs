@@ -25,7 +25,7 @@ static CONFIG: LazyLock<StoreConfig> = LazyLock::new(|| {
 
 fuzz_target!(|input: &[u8]| {
     let Some((how, content)) = input.split_first() else { return };
-    let file = if how % 2 == 1 { envelope(content, u16::from(how >> 1) % 3 + 1) } else { content.to_vec() };
+    let file = if how % 2 == 1 { envelope(content, version(*how)) } else { content.to_vec() };
     fs::write(FOLDER.join("v00000000000000000001.json.zst"), file).unwrap();
     let objects: SharedObjects = Arc::new(LocalObjects::read_only(&FOLDER));
     let Ok(tier) = DurableTier::open_read_only_with(Arc::clone(&objects), objects, &CONFIG) else { return };
@@ -34,6 +34,11 @@ fuzz_target!(|input: &[u8]| {
     }
     assert!(tier.pin().files().iter().all(|file| !file.path.starts_with('/')), "no file leaves the store's folder");
 });
+
+/// 1 to 4: most bytes say of the first three what they said before there was a fourth, and the corpus with them.
+fn version(how: u8) -> u16 {
+    if how % 16 == 11 { 4 } else { u16::from(how >> 1) % 3 + 1 }
+}
 
 /// crates/durable/FORMAT.md, "Manifests".
 fn envelope(json: &[u8], version: u16) -> Vec<u8> {
