@@ -448,6 +448,44 @@ mod tests {
         assert!(refused.to_string().contains("not sealed"), "{refused}");
     }
 
+    /// With checksums that are right: who can write to the disk makes them.
+    #[test]
+    fn a_sealed_group_that_was_changed_or_exchanged_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("subscriptions");
+        let keys = store_keys(1);
+        let open = || SubscriptionFile::open(folder.path(), &Alive::default(), Some(&keys));
+        let mut file = Arc::into_inner(open().unwrap().0).unwrap().written.into_inner();
+        let moved = |us| Record::Changed(0, Change::Moved(at_us(us)));
+        let ends = [created(0, "a"), moved(7), moved(9)].map(|record| {
+            file.write(vec![record]).unwrap();
+            fs::read(&path).unwrap().len()
+        });
+        let whole = fs::read(&path).unwrap();
+        let [created, first, last] = ends;
+        assert_eq!(first - created, last - first);
+        let exchanged = [&whole[..created], &whole[first..last], &whole[created..first]].concat();
+        let mut damages = vec![exchanged];
+        // a byte of the name of the key, of what is sealed, of its tag
+        for at in [first + GROUP_HEAD_BYTES, first + GROUP_HEAD_BYTES + 32, last - 1] {
+            let mut changed = whole.clone();
+            changed[at] ^= 4;
+            let crc = crc32c::crc32c_append(
+                crc32c::crc32c(&changed[first..first + 4]),
+                &changed[first + GROUP_HEAD_BYTES..last],
+            );
+            changed[first + 4..first + GROUP_HEAD_BYTES].copy_from_slice(&crc.to_le_bytes());
+            damages.push(changed);
+        }
+        for (n, bytes) in damages.into_iter().enumerate() {
+            fs::write(&path, &bytes).unwrap();
+            assert!(matches!(open(), Err(SubscriptionFileError::Sealed { .. })), "{n}");
+            assert_eq!(fs::read(&path).unwrap(), bytes, "{n}: it is left as it is");
+        }
+        fs::write(&path, &whole).unwrap();
+        assert_eq!(open().unwrap().1.all["a"].done, at_us(9));
+    }
+
     #[test]
     fn a_long_file_is_written_anew() {
         let folder = tempfile::tempdir().unwrap();

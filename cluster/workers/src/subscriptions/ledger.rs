@@ -193,3 +193,27 @@ fn folded(remembered: &Remembered, keys: Option<&StoreKeys>) -> Result<Folded, S
     }
     Ok(folded)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use strandline_keys::testing::store_keys;
+
+    #[test]
+    fn what_is_sealed_opens_under_its_name_and_by_its_keys_alone() {
+        let (keys, others) = (store_keys(1), store_keys(2));
+        let plain = b"planted".to_vec();
+        let value = sealed(Some(&*keys), "a", plain.clone());
+        assert!(!value.windows(plain.len()).any(|part| part == plain));
+        assert_eq!(opened(Some(&*keys), "a", &value).unwrap(), plain);
+        assert!(opened(Some(&*keys), "b", &value).is_err(), "that of another subscription");
+        assert!(opened(Some(&*others), "a", &value).is_err(), "of another store");
+        assert!(opened(Some(&*keys), "a", &plain).is_err(), "in clear");
+        for at in 0..value.len() {
+            let mut changed = value.clone();
+            changed[at] ^= 4;
+            assert!(opened(Some(&*keys), "a", &changed).is_err(), "byte {at}");
+            assert!(opened(Some(&*keys), "a", &value[..at]).is_err(), "cut at {at}");
+        }
+    }
+}
