@@ -1,6 +1,6 @@
 //! Stores on an object store: the real program against a real S3 server on loopback, and a proxy that spoils the network.
 
-use crate::encryption::assert_nothing_planted;
+use crate::encryption::{assert_is_sealed, assert_nothing_planted};
 use crate::harness::{Finished, Random, Server, Store, root, run_command, seed};
 use crate::names::{encoded, names};
 use crate::oracles::oracle;
@@ -363,6 +363,7 @@ fn an_encrypted_store_lives_on_s3_under_a_key_of_kms() {
         "security.kms.provider = 'aws_kms'",
         "security.kms.key_id = 'alias/events'",
         "partition.by = ('tenant_id')",
+        "durable.compression = 'none'",
     ];
     let path = format!("durable.path = '{}'", url("sealed"));
     let all: Vec<&str> = [path.as_str()].into_iter().chain(BY_HAND).chain(keys).collect();
@@ -384,9 +385,11 @@ fn an_encrypted_store_lives_on_s3_under_a_key_of_kms() {
     check(&server, 80);
     let objects = bytes_below(&moto, "sealed");
     assert!(objects.len() > 5);
-    for (key, bytes) in objects {
+    for (key, bytes) in &objects {
         assert!(!key.contains("planted") && !bytes.windows(7).any(|part| part == b"planted"), "{key}");
     }
+    let kinds: Vec<bool> = objects.iter().filter_map(|(key, bytes)| assert_is_sealed(key, bytes)).collect();
+    assert!(kinds.contains(&true) && kinds.contains(&false), "{kinds:?}");
     server.stop();
     // its log, and what it keeps for files that are elsewhere
     assert!(assert_nothing_planted(store.path()) > 3);

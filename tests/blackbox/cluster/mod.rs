@@ -25,7 +25,7 @@ mod traced;
 mod windows;
 mod writer;
 
-use crate::encryption::assert_nothing_planted;
+use crate::encryption::{assert_nothing_planted, assert_sealed};
 use crate::harness::{run, seed, setting};
 use nodes::Nodes;
 use serde_json::json;
@@ -162,6 +162,7 @@ fn an_encrypted_cluster_replicates_compacts_and_shows_nothing_on_any_disk() {
     nodes.http(leader).compact();
     nodes.stop_all();
     assert_nothing_planted(nodes.path());
+    assert_sealed(&nodes.path().join("shared"));
 }
 
 /// The answer to an append that two nodes have sent on already.
