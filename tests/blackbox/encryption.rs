@@ -385,9 +385,8 @@ fn key_of_segment(store: &Store) -> u64 {
 }
 
 /// The largest number of the store's key that a data file names.
-fn newest_key_of_files(store: &Store) -> u64 {
-    let files =
-        files_below(&store.durable()).into_iter().filter(|path| path.extension().is_some_and(|e| e == "parquet"));
+pub(crate) fn newest_key_of_files(durable: &Path) -> u64 {
+    let files = files_below(durable).into_iter().filter(|path| path.extension().is_some_and(|e| e == "parquet"));
     files.filter_map(|path| strandline_durable::key_metadata(&path).ok()?).map(|name| name.number()).max().unwrap()
 }
 
@@ -417,10 +416,10 @@ fn keys_rotate_and_everything_is_read_before_and_after() {
         assert!(rotated.stdout.contains(said), "{said}: {rotated:?}");
     }
     // a node that is open goes on, and takes the new key: of its next segment, and of what comes of that
-    assert_eq!((key_of_segment(store), newest_key_of_files(store)), (1, 1));
+    assert_eq!((key_of_segment(store), newest_key_of_files(&store.durable())), (1, 1));
     let mut count = 60;
     let began = Instant::now();
-    while (key_of_segment(store), newest_key_of_files(store)) != (2, 2) {
+    while (key_of_segment(store), newest_key_of_files(&store.durable())) != (2, 2) {
         assert!(began.elapsed() < Duration::from_secs(60), "the node does not take the new key");
         server.http().bulk(&(count..count + 10).map(event).collect::<Vec<_>>());
         server.http().compact();

@@ -18,6 +18,7 @@ mod offline;
 mod operator;
 mod partition;
 mod roles;
+mod rotated;
 mod spread;
 mod statement;
 #[cfg(feature = "otel")]
