@@ -56,6 +56,20 @@ fn every_kind_has_a_fixture() {
 }
 
 #[test]
+fn the_kinds_are_those_of_the_document() {
+    let document = include_str!("../../PROTOCOL.md");
+    let section = document.split("\n## ").find(|part| part.starts_with("2. Kinds")).unwrap();
+    let row = |line: &str| {
+        let mut cells = line.strip_prefix("| ")?.split(" | ");
+        let number = cells.next()?.parse::<u8>().ok()?;
+        Some((number, cells.next()?.split(',').next()?.to_owned()))
+    };
+    let described: Vec<(u8, String)> = section.lines().filter_map(row).collect();
+    let there: Vec<(u8, String)> = Kind::ALL.iter().map(|kind| (kind.to_u8(), format!("{kind:?}"))).collect();
+    assert_eq!(described, there);
+}
+
+#[test]
 fn a_ping_is_what_the_document_says() {
     let ping = std::fs::read(fixture("ping")).unwrap();
     let mut wanted = [0; HEADER_BYTES];
