@@ -55,10 +55,15 @@ pub(crate) async fn small_json<T: DeserializeOwned>(call: Call, what: &str, says
 
 /// What a body says that must be there.
 pub(crate) fn parsed<T: DeserializeOwned>(bytes: &[u8], says: &str) -> ApiResult<T> {
+    is_there(bytes, says)?;
+    object(bytes, says)
+}
+
+fn is_there(bytes: &[u8], says: &str) -> ApiResult<()> {
     if bytes.trim_ascii().is_empty() {
         return Err(ApiError::bad_request(format!("{says}: the body is empty")));
     }
-    object(bytes, says)
+    Ok(())
 }
 
 /// Reads an object, and nothing else.
@@ -77,10 +82,7 @@ fn begins_object(bytes: &[u8], says: &str) -> ApiResult<()> {
 
 /// As [`parsed`], of a body that may be anything, such as a file of secrets: where it is wrong is said, and none of its words.
 pub(crate) fn parsed_unsaid<T: DeserializeOwned>(bytes: &[u8], says: &str) -> ApiResult<T> {
-    if !bytes.trim_ascii_start().starts_with(b"{") {
-        // it is empty, or no object, which is said without a word of it
-        return parsed(bytes, says);
-    }
+    is_there(bytes, says)?;
     begins_object(bytes, says)?;
     serde_json::from_slice(bytes).map_err(|e| {
         let (line, column) = (e.line(), e.column());
