@@ -32,12 +32,13 @@ fn streams(day: usize) -> impl Iterator<Item = (&'static str, String, std::ops::
     of_one.chain((0..STREAMS_OF_ALL).map(move |n| ("U", format!("every-{n:03}"), numbers.clone())))
 }
 
-/// Compacts four times a day, each time some events of every stream.
 fn loaded() -> LocalStore {
-    let keys = format!(
-        "{TIERS}, partition.by = 'dt', compaction.target_file_mb = 1, compaction.max_file_mb = 1, durable.compression = 'none', \
-         row_group.max_rows = {ROWS_PER_GROUP}"
-    );
+    loaded_with("partition.by = 'dt', compaction.target_file_mb = 1, compaction.max_file_mb = 1", |_| {})
+}
+
+/// Compacts four times a day, each time some events of every stream.
+fn loaded_with(keys: &str, compacted: impl Fn(&mut LocalStore)) -> LocalStore {
+    let keys = format!("{TIERS}, {keys}, durable.compression = 'none', row_group.max_rows = {ROWS_PER_GROUP}");
     let mut store = LocalStore::on_memory(declared("/durable", &keys)).unwrap();
     for day in 0..DAYS {
         for part in 0..4 {
@@ -57,6 +58,7 @@ fn loaded() -> LocalStore {
             for stream_type in ["T", "U"] {
                 store.compact(&LogKey::single(stream_type)).unwrap();
             }
+            compacted(&mut store);
         }
     }
     store
@@ -95,6 +97,24 @@ fn a_stream_is_read_from_two_files_of_a_partition_at_most() {
         let groups = partitions as u64;
         assert!((groups..=2 * groups).contains(&stats.row_groups), "{stream_id}: {stats:?}");
         assert!(stats.bytes > 0 && stats.bytes < partitions as u64 * (1 << 20), "{stream_id}: {stats:?}");
+    }
+}
+
+/// Full files of one partition are not merged again, so a stream whose events keep coming is in each of them: in two where the target is half of
+/// what is there, and what is small is merged behind every job.
+#[test]
+fn where_nothing_partitions_the_target_says_in_how_many_files_a_stream_is() {
+    for (target_mb, files) in [(2_u64, 3_u64), (4, 2)] {
+        let keys = format!("compaction.target_file_mb = {target_mb}, compaction.max_file_mb = {}", 2 * target_mb);
+        let mut store = loaded_with(&keys, |store| {
+            store.merge(Trigger::Hand).unwrap();
+        });
+        let (_, stats) = read(&mut store, "U", "every-017");
+        assert_eq!(stats.files, files, "{target_mb} MB: {stats:?}");
+        assert!((files..=2 * files).contains(&stats.row_groups), "{target_mb} MB: {stats:?}");
+        let snapshot = store.store().durable().pin();
+        let bytes: u64 = snapshot.files().iter().filter(|file| file.stream_type == "U").map(|file| file.bytes).sum();
+        assert_eq!(2 * (target_mb << 20) >= bytes, files == 2, "{target_mb} MB of {bytes} bytes");
     }
 }
 
