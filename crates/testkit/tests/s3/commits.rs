@@ -6,7 +6,7 @@ use crate::common::{TIERS, follow, load};
 use crate::rigs::{Act, Proxy};
 use std::sync::Arc;
 use strandline_durable::{CommitError, DurableTier, SharedObjects, verify_manifests};
-use strandline_engine::compact::CompactError;
+use strandline_engine::compact::{CompactError, Trigger};
 use strandline_event::{LogKey, Micros, Position};
 use strandline_testkit::r#gen::store as declared;
 use strandline_testkit::local_store::LocalStore;
@@ -218,4 +218,52 @@ fn a_fault_at_every_request_loses_and_doubles_nothing() {
             }
         }
     }
+}
+
+/// Meets a fault at every request of a merge with this method, so many times on end. Gives how many merges ended with an error.
+fn walk_a_merge(method: &'static str, act: Act, times: usize) -> usize {
+    let mut failed = 0;
+    for at in 0.. {
+        let story = format!("{act:?} {times} times at {method} {at} of a merge");
+        let mut world = World::new(&format!("merge/{method}/{act:?}-{times}/{at}").replace(['(', ')'], "-"));
+        assert_eq!(world.store.compact(&log()).unwrap(), EVENTS as u64 / 2);
+        world.proxy.seen();
+        world.proxy.rule(method, "", at, times, act);
+        let merged = world.store.merge(Trigger::Hand);
+        let requests = world.proxy.seen().iter().filter(|line| line.starts_with(method)).count();
+        world.proxy.clear();
+        world.store.set_objects(Some(world.direct()));
+        world.store.kill().unwrap_or_else(|error| panic!("{story}: {error}"));
+        let files = world.store.store().durable().pin().files().len();
+        match &merged {
+            Ok(replaced) => assert_eq!((*replaced, files), (2, 1), "{story}: what was answered is true"),
+            Err(CompactError::Commit(CommitError::Unknown { .. })) => {
+                assert!((1..=2).contains(&files), "{story}: {files} files");
+            }
+            Err(error) => assert_eq!(files, 2, "{story}: {error}"),
+        }
+        failed += usize::from(merged.is_err());
+        assert_eq!(world.durable(), EVENTS as u64, "{story}");
+        let rest = if files == 2 { 2 } else { 0 };
+        assert_eq!(world.store.merge(Trigger::Hand).unwrap(), rest, "{story}: another try ends it");
+        // from here on nobody has an older version open
+        world.store.kill().unwrap_or_else(|error| panic!("{story}: {error}"));
+        world.check(&story);
+        if requests <= at {
+            return failed;
+        }
+    }
+    0
+}
+
+#[test]
+fn a_fault_at_every_request_of_a_merge_is_borne_or_told() {
+    for act in [Act::LoseAnswer, Act::ServeAndAnswer(500), Act::Cut] {
+        assert_eq!(walk_a_merge("PUT", act, 1), 0, "one lost answer is borne: {act:?}");
+    }
+    assert_eq!(walk_a_merge("GET", Act::Cut, 1), 0);
+    for act in [Act::Answer(403), Act::Cut] {
+        assert!(walk_a_merge("PUT", act, 12) > 0, "{act:?}");
+    }
+    assert!(walk_a_merge("GET", Act::Answer(403), 12) > 0);
 }
