@@ -8,13 +8,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use strandline_deql::StoreConfig;
-use strandline_durable::objects::{Fault, FlakyObjects, LocalObjects};
-use strandline_durable::{CommitError, SharedObjects};
+use strandline_durable::objects::{Fault, FlakyObjects, LocalObjects, StoreObjects};
+use strandline_durable::{CommitError, DurableTier, SharedObjects, verify_file, verify_manifests};
 use strandline_engine::compact::CompactError;
+use strandline_engine::verify::verify;
 use strandline_event::{LogKey, Micros};
 use strandline_testkit::crash_disk::CrashDisk;
 use strandline_testkit::r#gen::store as declared;
 use strandline_testkit::local_store::LocalStore;
+use strandline_wal::Disk;
 use tempfile::TempDir;
 
 /// Where the random numbers of the others begin.
@@ -25,9 +27,39 @@ pub(crate) fn key() -> LogKey {
     LogKey::single("T")
 }
 
-fn objects(dir: &Path) -> (SharedObjects, SharedObjects) {
-    let at = |dir: &Path| -> SharedObjects { Arc::new(LocalObjects::open(dir).unwrap()) };
-    (at(dir), at(&dir.join("_manifests")))
+/// What the store lies on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum On {
+    /// Files get their names when they are committed.
+    Folder,
+    /// Objects have the one name that they were created under.
+    Bucket,
+}
+
+impl On {
+    pub(crate) const BOTH: [Self; 2] = [Self::Folder, Self::Bucket];
+}
+
+/// Where it lies.
+#[derive(Clone)]
+enum Place {
+    Folder(PathBuf),
+    Bucket(SharedObjects, SharedObjects),
+}
+
+impl Place {
+    /// Data files and manifests, as a process that starts opens them.
+    fn objects(&self) -> (SharedObjects, SharedObjects) {
+        let at = |dir: &Path| -> SharedObjects { Arc::new(LocalObjects::open(dir).unwrap()) };
+        match self {
+            Self::Folder(dir) => (at(dir), at(&dir.join("_manifests"))),
+            Self::Bucket(data, manifests) => (Arc::clone(data), Arc::clone(manifests)),
+        }
+    }
+}
+
+fn memory() -> SharedObjects {
+    Arc::new(StoreObjects::memory().unwrap())
 }
 
 /// The store and its first owner.
@@ -44,22 +76,31 @@ pub(crate) struct Others {
     pub(crate) config: StoreConfig,
     /// Their copy of the log.
     pub(crate) log: Arc<CrashDisk>,
-    dir: PathBuf,
+    place: Place,
 }
 
 impl World {
-    /// A store with these keys, and what `fill` puts into it; the log is sealed behind that.
+    /// A store with these keys in a folder, and what `fill` puts into it; the log is sealed behind that.
     pub(crate) fn new(keys: &str, fill: impl FnOnce(&mut LocalStore)) -> Self {
+        Self::on(On::Folder, keys, fill)
+    }
+
+    /// The same, on either.
+    pub(crate) fn on(on: On, keys: &str, fill: impl FnOnce(&mut LocalStore)) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        let place = match on {
+            On::Folder => Place::Folder(dir.path().to_owned()),
+            On::Bucket => Place::Bucket(memory(), memory()),
+        };
         let config = declared(&dir.path().to_string_lossy(), keys);
-        let (data, manifests) = objects(dir.path());
+        let (data, manifests) = place.objects();
         let flaky = FlakyObjects::new(data, 0, Fault::FailOnce);
         let wrapped: (SharedObjects, SharedObjects) = (Arc::new(flaky.clone()), Arc::new(flaky.with(manifests)));
         let mut first = LocalStore::over(config.clone(), Arc::new(CrashDisk::new()), Some(wrapped)).unwrap();
         fill(&mut first);
         first.seal(&key());
         let log = Arc::new(first.disk().copied());
-        Self { first, flaky, others: Others { config, log, dir: dir.path().to_owned() }, _dir: dir }
+        Self { first, flaky, others: Others { config, log, place }, _dir: dir }
     }
 
     pub(crate) fn others(&self) -> Others {
@@ -69,7 +110,7 @@ impl World {
 
 impl Others {
     fn open(&self, random: u128) -> LocalStore {
-        LocalStore::rival(self.config.clone(), Arc::clone(&self.log), Some(objects(&self.dir)), random).unwrap()
+        LocalStore::rival(self.config.clone(), Arc::clone(&self.log), Some(self.place.objects()), random).unwrap()
     }
 
     /// Takes the store over.
@@ -82,6 +123,24 @@ impl Others {
         self.open(THIRD)
     }
 
+    /// Nothing is wrong with what lies there; gives the events that were counted. In a bucket, which is this process's memory, the log and
+    /// the heads are not looked at.
+    pub(crate) fn verified(&self, what: &str) -> u64 {
+        let Place::Bucket(data, manifests) = &self.place else {
+            let disk: Arc<dyn Disk> = Arc::clone(&self.log) as _;
+            let report = verify(&self.config, &disk).unwrap();
+            assert_eq!(report.findings, [], "{what}");
+            return report.events;
+        };
+        let tier = DurableTier::open_read_only_with(Arc::clone(data), Arc::clone(manifests), &self.config).unwrap();
+        assert_eq!(verify_manifests(&tier), [], "{what}");
+        let snapshot = tier.pin();
+        for file in snapshot.files() {
+            assert_eq!(verify_file(&tier, file), [], "{what}");
+        }
+        snapshot.rows()
+    }
+
     /// The sweep takes all orphans away, and a glob finds the files that a manifest names.
     pub(crate) fn assert_swept(&self, store: &LocalStore, what: &str) {
         let durable = store.store().durable().clone();
@@ -89,7 +148,7 @@ impl Others {
         durable.sweep_runs(Micros(i64::MAX)).unwrap();
         assert_eq!(durable.orphans(Micros(i64::MAX)).unwrap(), [], "{what}: the sweep takes all of them away");
         let named: BTreeSet<String> = durable.pin().files().iter().map(|file| file.path.clone()).collect();
-        let listed = objects(&self.dir).0.list("").unwrap().into_iter().map(|info| info.path);
+        let listed = self.place.objects().0.list("").unwrap().into_iter().map(|info| info.path);
         let globbed: BTreeSet<String> =
             listed.filter(|path| path.ends_with(".parquet") && !path.starts_with("_delta")).collect();
         assert_eq!(globbed, named, "{what}");

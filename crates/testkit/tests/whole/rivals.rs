@@ -7,7 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use crate::common::{TIERS, assert_all, load};
-use crate::two_owners::{Others, World, key, lost};
+use crate::two_owners::{On, Others, World, key, lost};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
@@ -15,7 +15,6 @@ use strandline_engine::compact::{
     self, CompactError, JobLimits, MergePlan, NoSteps, Plan, Progress, Step, Steps, Stopped, Trigger,
 };
 use strandline_engine::store::Store;
-use strandline_engine::verify::verify;
 use strandline_event::Micros;
 use strandline_testkit::local_store::LocalStore;
 
@@ -48,8 +47,8 @@ impl Work {
 }
 
 /// A store of several small files in three partitions and of a log with more.
-fn world() -> World {
-    World::new(&format!("{TIERS}, partition.by = 'dt'"), |store| {
+fn world(on: On) -> World {
+    World::on(on, &format!("{TIERS}, partition.by = 'dt'"), |store| {
         for from in (0..IN_FILES).step_by(8) {
             load(store, "T", from..from + 8, 4);
             store.compact(&key()).unwrap();
@@ -109,9 +108,7 @@ impl<T: Send + 'static> Paused<T> {
 /// What is left when both are done, seen by a third.
 fn assert_settled(world: &World, what: &str) {
     let others = world.others();
-    let disk: Arc<dyn strandline_wal::Disk> = Arc::clone(&others.log) as _;
-    let before = verify(&others.config, &disk).unwrap();
-    assert_eq!(before.findings, [], "{what}");
+    others.verified(what);
     let mut third = others.third();
     assert_all(third.store(), third.time.now(), EVENTS);
     others.assert_swept(&third, what);
@@ -122,15 +119,17 @@ fn assert_settled(world: &World, what: &str) {
     third.restart().unwrap();
     assert_all(third.store(), third.time.now(), EVENTS + 8);
     assert_eq!(third.store().durable().pin().rows(), EVENTS as u64 + 8, "{what}");
-    let after = verify(&others.config, &disk).unwrap();
-    assert!(after.findings.is_empty() && after.events == EVENTS as u64 + 8, "{what}: {:?}", after.findings);
+    assert_eq!(others.verified(what), EVENTS as u64 + 8, "{what}");
 }
 
 fn walk(work: Work, rival_s: Work) {
-    let rival = move |others: &Others| takes_over(others, rival_s, &NoSteps);
-    let whole = |store: &LocalStore| assert_all(store.store(), store.time.now(), EVENTS);
-    let works = format!("{work:?}, {rival_s:?} of the rival");
-    crate::two_owners::walk(&works, world, |store| work.run(store, &NoSteps), rival, (whole, assert_settled));
+    for on in On::BOTH {
+        let rival = move |others: &Others| takes_over(others, rival_s, &NoSteps);
+        let whole = |store: &LocalStore| assert_all(store.store(), store.time.now(), EVENTS);
+        let works = format!("{on:?}: {work:?}, {rival_s:?} of the rival");
+        let run = |store: &mut LocalStore| work.run(store, &NoSteps);
+        crate::two_owners::walk(&works, || world(on), run, rival, (whole, assert_settled));
+    }
 }
 
 #[test]
@@ -156,7 +155,7 @@ fn a_rival_s_merges_at_every_operation_of_a_merge() {
 /// The rival takes the store over and works until a point; the first ends; then the rival goes on.
 fn begun(work: Work, rival_s: Work, until: Step) {
     for at in (1..).step_by(3) {
-        let mut world = world();
+        let mut world = world(On::Folder);
         let what = format!("{work:?}, at operation {at} {rival_s:?} until {until:?}");
         let (others, (tell, told)) = (world.others(), channel());
         world.flaky.meanwhile(at, move || {
@@ -220,7 +219,7 @@ impl Planned {
 /// Two works under one epoch: each stands at a point, then one ends, then the other.
 fn side_by_side(of: [(Work, Step); 2], first_ends_first: bool) {
     let what = format!("{of:?}, {first_ends_first}");
-    let world = world();
+    let world = world(On::Folder);
     let now = world.first.time.now();
     let store = world.first.store();
     let [one, other] = [(of[0], 4711), (of[1], 4712)].map(|((work, step), job_id)| {
