@@ -8,13 +8,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use crate::common::{event, follow, load, request};
-use crate::two_owners::{Others, World};
+use crate::two_owners::{On, Others, World};
 use std::cell::Cell;
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use strandline_engine::append::Answer;
 use strandline_engine::compact::{CompactError, Trigger};
-use strandline_engine::verify::verify;
 use strandline_event::{BatchUnit, ErrorKind, Position};
 use strandline_testkit::local_store::LocalStore;
 
@@ -54,8 +52,8 @@ impl Work {
 }
 
 /// A store of four commits, of several small files in three partitions.
-fn stored() -> World {
-    World::new("partition.by = 'dt'", |store| load(store, "T", 0..IN_FILES, STREAMS))
+fn stored(on: On) -> World {
+    World::on(on, "partition.by = 'dt'", |store| load(store, "T", 0..IN_FILES, STREAMS))
 }
 
 fn expected(ours: bool, theirs: bool) -> BTreeSet<usize> {
@@ -82,9 +80,7 @@ fn takes_over(others: &Others, work: Work) -> Result<u64, CompactError> {
 /// What is left when both are done, seen by a third.
 fn assert_settled(world: &World, wanted: &BTreeSet<usize>, what: &str) {
     let others = world.others();
-    let disk: Arc<dyn strandline_wal::Disk> = Arc::clone(&others.log) as _;
-    let before = verify(&others.config, &disk).unwrap();
-    assert_eq!(before.findings, [], "{what}");
+    others.verified(what);
     let mut third = others.third();
     assert_eq!(seen(&third), *wanted, "{what}: what was acknowledged, and nothing else");
     others.assert_swept(&third, what);
@@ -92,15 +88,18 @@ fn assert_settled(world: &World, wanted: &BTreeSet<usize>, what: &str) {
     third.restart().unwrap();
     assert_eq!(seen(&third), *wanted, "{what}");
     assert_eq!(third.store().durable().pin().rows(), wanted.len() as u64, "{what}");
-    let after = verify(&others.config, &disk).unwrap();
-    assert!(after.findings.is_empty() && after.events == wanted.len() as u64, "{what}: {:?}", after.findings);
+    assert_eq!(others.verified(what), wanted.len() as u64, "{what}");
 }
 
 fn walk(work: Work, rival_s: Work) {
+    On::BOTH.into_iter().for_each(|on| walk_on(on, work, rival_s));
+}
+
+fn walk_on(on: On, work: Work, rival_s: Work) {
     let acknowledged = Cell::new(false);
     let world = || {
         acknowledged.set(false);
-        stored()
+        stored(on)
     };
     let run = |store: &mut LocalStore| {
         let done = work.run(store);
@@ -112,7 +111,7 @@ fn walk(work: Work, rival_s: Work) {
     let settled = |world: &World, what: &str| {
         assert_settled(world, &expected(acknowledged.get(), rival_s.appends()), what);
     };
-    let works = format!("{work:?}, {rival_s:?} of the rival");
+    let works = format!("{on:?}: {work:?}, {rival_s:?} of the rival");
     crate::two_owners::walk(&works, world, run, rival, (whole, settled));
 }
 
