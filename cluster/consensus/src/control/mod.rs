@@ -305,6 +305,7 @@ impl Control {
     pub async fn run(self, stopped: watch::Receiver<bool>) {
         tokio::join!(
             self.keep_steering(stopped.clone()),
+            self.keep_telling(stopped.clone()),
             self.keep_compactors(stopped.clone()),
             self.look_whether_removed(stopped)
         );
@@ -314,12 +315,16 @@ impl Control {
         let round = || async {
             self.learn_addresses();
             self.steer_all().await;
-            self.tell_lacking().await;
             if let Err(error) = self.parts.meta.trim_applied().await {
                 tracing::debug!("the log of the meta group is not cut off: {error}");
             }
         };
         self.keep_at(stopped, STEER_EVERY, round).await;
+    }
+
+    /// Beside the steering: a member that is told and does not answer must not hold up what the others wait for.
+    async fn keep_telling(&self, stopped: watch::Receiver<bool>) {
+        self.keep_at(stopped, STEER_EVERY, || self.tell_lacking()).await;
     }
 
     /// A round now, at each change of what the meta group says and every so often, until `stopped` says so.
