@@ -7,6 +7,7 @@
 use crate::contact::Lost;
 use crate::group::{Group, GroupError, GroupStatus};
 use crate::transport::{Member, NodeId};
+use openraft::error::RaftError;
 use openraft::{ChangeMembers, RaftMetrics};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -55,6 +56,32 @@ impl GroupStatus {
 }
 
 impl Group {
+    /// Whether there is nothing of it here: no entry, and nothing was promised to anybody. What was on its way when this is asked counts.
+    ///
+    /// # Errors
+    /// The group has stopped.
+    pub async fn is_unmade(&self) -> Result<bool, GroupError> {
+        let is_begun = self.raft.is_initialized().await;
+        is_begun.map(|is_begun| !is_begun).map_err(|error| GroupError::Stopped(error.to_string()))
+    }
+
+    /// Makes it, of this node alone, as a log is born that this node founds. `false`: there is something of it here.
+    ///
+    /// # Errors
+    /// The group has stopped.
+    pub async fn found(&self) -> Result<bool, GroupError> {
+        if !self.is_unmade().await? {
+            return Ok(false);
+        }
+        // where it is nobody has to know yet
+        match self.raft.initialize(BTreeMap::from([(self.node, Member::default())])).await {
+            Ok(()) => Ok(true),
+            // something came in between
+            Err(RaftError::APIError(_)) => Ok(false),
+            Err(RaftError::Fatal(error)) => Err(GroupError::Stopped(error.to_string())),
+        }
+    }
+
     /// Gives the log to a node that does not vote; answered when it is nearly up to date if `wait`.
     ///
     /// # Errors

@@ -125,3 +125,36 @@ fn the_global_order_goes_on_while_who_shall_make_a_new_log_is_away() {
     }
     nodes.stop_all();
 }
+
+/// The only voter of the new log is lost before it has made its group: the node in its place makes it.
+#[test]
+fn a_log_that_a_lost_node_never_made_is_made_by_the_node_in_its_place() {
+    let mut nodes = Nodes::of(4, KEYS, &[]);
+    nodes.tell(1, &["--replication", "1"]);
+    (1..=3).for_each(|node| nodes.start(node));
+    nodes.until("every node votes", |nodes| {
+        let shard = nodes.shard(1, None);
+        shard["settled"] == true && shard["voters"] == json!([1, 2, 3])
+    });
+    assert!(append(&nodes, 1, "Call", 0));
+    assert_eq!(nodes.shard(1, Some("Call"))["voters"], json!([1]));
+    nodes.kill(2);
+    nodes.until("it is registered", |nodes| nodes.http(1).post("stream-types", &json!({ "name": "New" })).status < 300);
+    nodes.until("its log is open", |nodes| [1, 3].iter().all(|node| nodes.shard(*node, Some("New"))["here"] == true));
+    assert_eq!(nodes.shard(1, Some("New"))["voters"], json!([2]));
+    nodes.start(4);
+    nodes.until("it is replaced", |nodes| {
+        nodes.http(1).post("/admin/v1/cluster/replace", &json!({ "lost": 2, "with": 4 })).status == 200
+    });
+    for (n, node) in (1..).zip([1, 3, 4]) {
+        nodes.until("it takes an append", |nodes| append(nodes, node, "New", n));
+    }
+    nodes.until("it is where it shall be", |nodes| {
+        let shard = nodes.shard(1, Some("New"));
+        (&shard["voters"], &shard["settled"]) == (&json!([4]), &json!(true))
+    });
+    for node in [1, 3, 4] {
+        nodes.until("every node shows it", |nodes| nodes.http(node).global().len() == 4);
+    }
+    nodes.stop_all();
+}

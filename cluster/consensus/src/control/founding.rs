@@ -1,5 +1,5 @@
 //! Who makes the logs of a new stream type. By the rule of the state it is the leader of the meta group where that has a vote, else the voter with the
-//! smallest id; and nobody else ever makes one. So a log whose maker is away would have no leader before that node is back: the leader says in the
+//! smallest id; and nobody else makes one while that node takes part (`unmade`). So a log whose maker is away would have no leader before that node is back: the leader says in the
 //! command who is away, where that makes a difference.
 
 use super::Control;

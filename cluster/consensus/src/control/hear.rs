@@ -65,6 +65,7 @@ impl Hear for Control {
                         AskKind::Settle => self.settle_here(&ask.body).await,
                         AskKind::Newest => self.newest_here(&ask.body),
                         AskKind::Lacks => self.lacks_here(asker.node, &ask.body).await,
+                        AskKind::Unmade => self.unmade_here(&ask.body).await,
                         AskKind::Join | AskKind::Prove | AskKind::Propose => Err("it was answered before".to_owned()),
                     }
                 }

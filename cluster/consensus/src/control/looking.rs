@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use strandline_event::Micros;
+use strandline_event::{LogKey, Micros};
 
 /// Version of the body.
 const VERSION: u8 = 1;
@@ -30,6 +30,16 @@ pub trait Looks: Send + Sync + 'static {
     /// The newest moment of all events; none: it is not known here.
     fn newest(&self) -> Option<Micros> {
         None
+    }
+
+    /// Whether this node has had a log, open or not. What is not known has been.
+    fn has_had(&self, _log: &LogKey) -> bool {
+        true
+    }
+
+    /// Whether files hold something of a log. What is not known is there.
+    fn has_files(&self, _log: &LogKey) -> bool {
+        true
     }
 }
 

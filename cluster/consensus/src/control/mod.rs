@@ -33,6 +33,7 @@ mod places;
 mod propose;
 mod removing;
 mod steer;
+mod unmade;
 
 pub use commands::KeepsCommands;
 pub use health::{AWAY, LEADERLESS, Troubles};
@@ -307,6 +308,7 @@ impl Control {
             self.keep_steering(stopped.clone()),
             self.keep_telling(stopped.clone()),
             self.keep_compactors(stopped.clone()),
+            self.keep_founders(stopped.clone()),
             self.look_whether_removed(stopped)
         );
     }

@@ -35,11 +35,13 @@ pub enum AskKind {
     Newest,
     /// The node that is asked lacks what it had acknowledged to the one that asks; answered by nothing, when it has ended for good.
     Lacks,
+    /// Whether the node that is asked has nothing of a group, nor hears who should have made it; answered by yes or no.
+    Unmade,
 }
 
 impl AskKind {
     /// Every kind.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Join,
         Self::Prove,
         Self::Propose,
@@ -53,6 +55,7 @@ impl AskKind {
         Self::Settle,
         Self::Newest,
         Self::Lacks,
+        Self::Unmade,
     ];
 
     /// As it stands in the frame.
@@ -72,6 +75,7 @@ impl AskKind {
             Self::Settle => 11,
             Self::Newest => 12,
             Self::Lacks => 13,
+            Self::Unmade => 14,
         }
     }
 

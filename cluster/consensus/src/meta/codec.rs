@@ -60,6 +60,7 @@ impl Command {
             Self::Follow(_) => 20,
             Self::Keep { .. } => 21,
             Self::RegisterWithout { .. } => 22,
+            Self::Found { .. } => 23,
         }
     }
 
@@ -130,6 +131,11 @@ impl Command {
             }
             Self::Remember { store, owner, turn, entries } => put_remember(&mut out, store, (*owner, *turn), entries),
             Self::Follow(followers) => out.u8(followers.to_u8()),
+            Self::Found { group, epoch, node } => {
+                out.u64(*epoch);
+                out.u64(*node);
+                put_group(&mut out, group);
+            }
         }
         out.0
     }
@@ -189,6 +195,10 @@ impl Command {
                 let ((store, name), (buckets, erasable, registered)) = take_type(&mut take)?;
                 Self::RegisterWithout { store, name, buckets, erasable, registered, away: take_nodes(&mut take)? }
             }
+            23 => {
+                let (epoch, node, group) = take_move(&mut take)?;
+                Self::Found { group, epoch, node }
+            }
             _ => return Err(CodecError::Kind(kind)),
         };
         take.end()?;
@@ -212,6 +222,7 @@ fn take_type(take: &mut Take<'_>) -> Result<((String, String), Said), FieldError
     Ok(((take.text()?.into(), take.text()?.into()), said))
 }
 
+/// Two numbers and the group that they are of.
 fn take_move(take: &mut Take<'_>) -> Result<(NodeId, NodeId, GroupId), FieldError> {
     Ok((take.u64()?, take.u64()?, take_group(take)?))
 }

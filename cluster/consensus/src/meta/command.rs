@@ -150,6 +150,15 @@ pub enum Command {
         /// By name; nothing: it is forgotten. What the bytes say is the owner's affair.
         entries: Vec<(String, Arc<[u8]>)>,
     },
+    /// A voter makes a group's log: who should was lost before it had, and nobody has anything of it.
+    Found {
+        /// Which group.
+        group: GroupId,
+        /// The placement's epoch.
+        epoch: u64,
+        /// Which voter.
+        node: NodeId,
+    },
     /// Other members follow the logs in which they do not vote.
     Follow(Followers),
     /// Whether the logs of a store are needed where the meta group is led, which its leader says. Counts only where the fewest follow; that they are

@@ -19,6 +19,7 @@
 mod check;
 mod codec;
 mod command;
+mod founding;
 mod holding;
 mod moving;
 mod nodes;

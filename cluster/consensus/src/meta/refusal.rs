@@ -166,6 +166,9 @@ pub enum Refusal {
         /// The group.
         group: GroupId,
     },
+    /// Who makes it takes part, or it was made.
+    #[error("the log of {0} was made, or is made by a node that takes part: start that node")]
+    HasFounder(GroupId),
     /// A report about a placement that was replaced.
     #[error("{group} shall be elsewhere by now (epoch {epoch}): look at its placement again")]
     StaleReport {

@@ -160,6 +160,7 @@ impl MetaState {
             Command::Remember { store, turn, entries, .. } => self.remember(store, *turn, entries, index),
             Command::Follow(followers) => self.follow(*followers, index),
             Command::Keep { store, keeps } => self.keep(store, *keeps, index),
+            Command::Found { group, epoch, node } => self.found(group, *epoch, *node),
         }
     }
 

@@ -80,3 +80,23 @@ async fn a_member_that_was_forsaken_votes_for_nobody_once_the_leader_that_knew_i
     assert!(two.tape.leads.lock().is_none(), "it would lead by the vote of one that has lost what it acknowledged");
     assert_eq!(older.group.ended().as_deref(), Some("it lacks an entry"));
 }
+
+/// As a log is born that its node founds.
+#[tokio::test(start_paused = true)]
+async fn a_group_that_nobody_has_made_is_made_by_one_of_its_nodes_and_no_other_one_is() {
+    let (net, disks) = (Arc::new(Net::default()), [CrashDisk::new(), CrashDisk::new()]);
+    let (two, three) = (start(&net, &disks[0], 2).await, start(&net, &disks[1], 3).await);
+    assert_eq!((two.group.is_unmade().await, three.group.is_unmade().await), (Ok(true), Ok(true)));
+    assert_eq!(two.group.found().await, Ok(true));
+    two.leads().await;
+    assert_eq!((two.group.found().await, three.group.is_unmade().await), (Ok(false), Ok(true)));
+    two.group.add_learner(3, member(3), true).await.unwrap();
+    two.group.set_voters([2, 3].into()).await.unwrap();
+    two.propose(2).await;
+    until("both hold it", || three.numbers() == two.numbers()).await;
+    // its log has begun elsewhere
+    assert_eq!((three.group.is_unmade().await, three.group.found().await), (Ok(false), Ok(false)));
+    // a log that was born here
+    let one = start(&Arc::new(Net::default()), &CrashDisk::new(), 1).await;
+    assert_eq!((one.group.is_unmade().await, one.group.found().await), (Ok(false), Ok(false)));
+}

@@ -4,6 +4,7 @@
 
 mod changes;
 mod copies;
+mod founders;
 mod joins;
 mod node;
 mod strangers;

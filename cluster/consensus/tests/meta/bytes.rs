@@ -83,6 +83,7 @@ fn commands() -> Vec<(&'static str, Command)> {
                 away: nodes(&[2, 7]),
             },
         ),
+        ("found", Command::Found { group: group("Order", 2), epoch: 9, node: id }),
     ]
 }
 
@@ -143,7 +144,7 @@ fn commands_of_version_1_are_these_bytes() {
     }
     let mut kinds: Vec<u8> = commands().iter().map(|(_, command)| command.encode()[1]).collect();
     kinds.dedup();
-    assert_eq!(kinds, (1..=22).collect::<Vec<u8>>(), "every kind has a fixture");
+    assert_eq!(kinds, (1..=23).collect::<Vec<u8>>(), "every kind has a fixture");
 }
 
 #[test]

@@ -185,3 +185,46 @@ fn who_shall_lead_goes_with_its_place_and_ends_with_it() {
     cluster.done(&Command::SetRoles { node: 6, instance: 6 << 64, roles });
     assert_eq!(led(&cluster).0, None);
 }
+
+#[test]
+fn a_log_that_a_lost_node_never_made_is_made_by_another_voter() {
+    let mut cluster = Cluster::of(4, 3);
+    let made = |cluster: &Cluster, of: u32, node| {
+        let epoch = cluster.state.groups()[&group("Order", of)].epoch;
+        Command::Found { group: group("Order", of), epoch, node }
+    };
+    cluster.done(&register("Order", 2));
+    let founder = |cluster: &Cluster, of| cluster.state.groups()[&group("Order", of)].founder;
+    assert_eq!((founder(&cluster, 0), founder(&cluster, 1)), (Some(1), Some(1)));
+    assert_eq!(
+        (cluster.voters(&group("Order", 0)), cluster.voters(&group("Order", 1))),
+        (vec![1, 2, 3], vec![1, 2, 4])
+    );
+    // it takes part: it may come back
+    let early = made(&cluster, 0, 2);
+    assert_eq!(cluster.tell(&early), Err(Refusal::HasFounder(group("Order", 0))));
+    // the other one was once where it should be: something may be acknowledged in it
+    let epoch = cluster.state.groups()[&group("Order", 1)].epoch;
+    cluster.done(&Command::Settled { group: group("Order", 1), epoch, voters: nodes(&[1, 2, 4]) });
+    cluster.join(5, "ingest");
+    cluster.done(&Command::Replace { lost: 1, with: 5 });
+    assert_eq!(
+        (cluster.state.lost_founder(&group("Order", 0)), cluster.state.lost_founder(&group("Order", 1))),
+        (Some(1), None)
+    );
+    let settled = made(&cluster, 1, 2);
+    assert_eq!(cluster.tell(&settled), Err(Refusal::HasFounder(group("Order", 1))));
+    assert!(matches!(cluster.tell(&early), Err(Refusal::StaleReport { .. })));
+    for (node, why) in [(4, "no voter"), (9, "no node 9")] {
+        let command = made(&cluster, 0, node);
+        assert!(cluster.refused(&command).contains(why), "{node}");
+    }
+    let found = made(&cluster, 0, 3);
+    cluster.done(&found);
+    assert_eq!(founder(&cluster, 0), Some(3));
+    let other = made(&cluster, 0, 2);
+    assert_eq!(cluster.tell(&other), Err(Refusal::HasFounder(group("Order", 0))));
+    // it reports as any other
+    cluster.settle();
+    assert_eq!(cluster.voters(&group("Order", 0)), [2, 3, 5]);
+}

@@ -5,7 +5,7 @@
 //!                                                                                          `replicas/{log}` says that there was a log
 //! ```
 //!
-//! The founder alone makes a group, and only as long as nothing was ever acknowledged in it. What does not open is named and fails the reads
+//! The founder alone makes a group, and only as long as nothing was ever acknowledged in it; one that is named in the place of a lost one makes it over the log that is open. What does not open is named and fails the reads
 //! that would need it. What the cluster does not place here any more is put aside (`elsewhere.rs`).
 
 use super::StoreReplicas;
@@ -21,7 +21,7 @@ use strandline_consensus::meta::Placement;
 use strandline_consensus::{Group, GroupParts, Machine, Storage, owner};
 use strandline_engine::append::{LogDriver, ReplicatedWriter};
 use strandline_engine::store::{OpenReplica, ReplicaOptions};
-use strandline_event::LogKey;
+use strandline_event::{LogIndex, LogKey};
 use strandline_wal::log_folder_name;
 use tokio::sync::mpsc;
 
@@ -44,6 +44,7 @@ impl StoreReplicas {
                 Some(_) if lacking.contains(&log) => self.put_aside(&log),
                 Some(machine) => {
                     self.take_back(&log, &machine).await;
+                    self.found(&log, &placement).await;
                     self.establish(&log, &machine, &placement);
                 }
                 None if self.broken.lock().contains_key(&log) => {}
@@ -62,6 +63,35 @@ impl StoreReplicas {
         if placement.is_established() && !machine.established.swap(true, Ordering::SeqCst) {
             self.group(log).iter().for_each(|group| group.tell_again());
         }
+    }
+
+    /// Who should make the group was lost before it had, and this node is named in its place after it had opened the log.
+    async fn found(&self, log: &LogKey, placement: &Placement) {
+        if placement.founder != Some(self.parts.control.node()) || placement.is_established() {
+            return;
+        }
+        let Some(group) = self.group(log) else { return };
+        match group.found().await {
+            Ok(true) => tracing::info!(store = self.name(), %log, "this node makes its group"),
+            // it was born so
+            Ok(false) => {}
+            Err(error) => tracing::warn!(store = self.name(), %log, "this node cannot make its group: {error}"),
+        }
+    }
+
+    /// Where it is noted that this node has had a log.
+    fn mark(&self, log: &LogKey) -> PathBuf {
+        self.parts.folder.join("replicas").join(log_folder_name(&log.stream_type, log.bucket))
+    }
+
+    /// Whether this node has had a log, open or not.
+    pub(super) fn has_had(&self, log: &LogKey) -> bool {
+        self.mark(log).exists()
+    }
+
+    /// Whether files hold something of a log.
+    pub(super) fn has_files(&self, log: &LogKey) -> bool {
+        self.parts.store.durable().pin().watermark(log) > LogIndex::ZERO
     }
 
     /// The types that were registered, in order of their names, for who asks without waiting; and which types have several buckets.
@@ -109,8 +139,7 @@ impl StoreReplicas {
     }
 
     async fn open_log(self: &Arc<Self>, log: &LogKey, placement: &Placement) -> Result<Arc<LogMachine>, String> {
-        let mark = self.parts.folder.join("replicas").join(log_folder_name(&log.stream_type, log.bucket));
-        let node = self.parts.control.node();
+        let (mark, node) = (self.mark(log), self.parts.control.node());
         let options = ReplicaOptions {
             founds: placement.founder == Some(node) && !placement.is_established(),
             existed: mark.exists(),

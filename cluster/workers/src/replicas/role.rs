@@ -21,7 +21,7 @@ use strandline_consensus::control::Looks;
 use strandline_consensus::{BoxFuture, GroupId};
 use strandline_durable::{FollowError, FollowedOthers, Snapshot};
 use strandline_engine::compact::JobOutcome;
-use strandline_event::Micros;
+use strandline_event::{LogKey, Micros};
 use tokio::time::Instant;
 
 /// How often a node that does not compact looks for what was committed: a request to the object store each.
@@ -46,6 +46,14 @@ impl Looks for LooksNow {
         // what was assigned in a log that is not here, or not open yet, is not known
         let knows_all = replicas.is_whole() && replicas.has_opened_all();
         knows_all.then(|| replicas.parts.store.closed().newest())
+    }
+
+    fn has_had(&self, log: &LogKey) -> bool {
+        self.0.upgrade().is_none_or(|replicas| replicas.has_had(log))
+    }
+
+    fn has_files(&self, log: &LogKey) -> bool {
+        self.0.upgrade().is_none_or(|replicas| replicas.has_files(log))
     }
 }
 
