@@ -7,6 +7,7 @@
 mod access;
 mod buckets;
 mod commands;
+mod damaged;
 mod erasure;
 mod followers;
 mod links;

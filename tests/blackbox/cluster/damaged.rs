@@ -1,0 +1,57 @@
+//! The log of a member is damaged while its node is stopped: that replica takes no part any more, and a new member takes its place.
+
+use super::nodes::Nodes;
+use super::{KEYS, everything_is_there, goes_on, under_load};
+use crate::harness::seed;
+use serde_json::json;
+
+/// The file of a member's log ends in the middle of an event that was acknowledged, or a bit of one is another.
+fn damage(nodes: &Nodes, node: usize, is_cut: bool) {
+    let log = nodes.folder(node).join("stores/test/log/Call");
+    let place = |bytes: &[u8]| bytes.windows(8).position(|bytes| bytes == b"\"writer\"");
+    let paths = std::fs::read_dir(log).unwrap().map(|entry| entry.unwrap().path());
+    let segments = paths.filter(|path| path.extension().is_some_and(|extension| extension == "wal"));
+    let found = segments.map(|path| (std::fs::read(&path).unwrap(), path)).find(|(bytes, _)| place(bytes).is_some());
+    let (mut bytes, path) = found.unwrap();
+    let at = place(&bytes).unwrap();
+    if is_cut {
+        bytes.truncate(at);
+    } else {
+        bytes[at] ^= 1;
+    }
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_replica_whose_log_was_cut_or_rots_takes_no_part_and_a_new_member_takes_its_place() {
+    let seed = seed("damaged");
+    let mut nodes = Nodes::begun(5, 3, KEYS, &[]);
+    let mut writers = under_load(&mut nodes, seed, |nodes, acknowledged| {
+        for (lost, new, is_cut, voters) in [(3, 4, true, [1, 2, 4]), (2, 5, false, [1, 4, 5])] {
+            goes_on(acknowledged, 60);
+            nodes.stop(lost);
+            damage(nodes, lost, is_cut);
+            nodes.start(lost);
+            let ready = nodes.http(lost).get("/ready").expect(200);
+            assert!(ready["damaged"].to_string().contains("Call"), "cut: {is_cut}: {ready}");
+            // the others go on without it
+            goes_on(acknowledged, 30);
+            nodes.http(lost).get("streams/Call/w0-s0?consistency=local").expect_error(503, "unavailable");
+            nodes.kill(lost);
+            nodes.start(new);
+            nodes.until("it is a member", |nodes| {
+                let body = json!({ "lost": lost, "with": new });
+                nodes.http(1).post("/admin/v1/cluster/replace", &body).status == 200
+            });
+            for stream_type in ["Call", "Order"] {
+                nodes.until("it votes in its place", |nodes| {
+                    let shard = nodes.shard(1, Some(stream_type));
+                    shard["settled"] == true && shard["voters"] == json!(voters)
+                });
+            }
+        }
+        goes_on(acknowledged, 30);
+    });
+    everything_is_there(&nodes, &mut writers);
+    nodes.stop_all();
+}
