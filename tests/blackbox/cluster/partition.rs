@@ -64,6 +64,9 @@ fn the_minority_of_a_partition_acknowledges_nothing_and_replicas_agree_after_it(
         }
         goes_on(acknowledged, 30);
         another_leads(nodes, leader);
+        for _ in 0..5 {
+            refused += u64::from(refuses(nodes, leader, "minority"));
+        }
         nodes.links().heal();
         goes_on(acknowledged, 30);
         // late, and connections that break
