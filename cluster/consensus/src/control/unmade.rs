@@ -60,7 +60,7 @@ impl Control {
             }
             match self.propose(&Command::Found { group: group.clone(), epoch, node }).await {
                 Ok(_) => {
-                    tracing::warn!(%group, node, "who should make its log was lost before it had: this node makes it")
+                    tracing::warn!(%group, node, "who should make its log was lost before it had: this node makes it");
                 }
                 // the next look sees why
                 Err(error) => tracing::debug!(%group, node, "it shall make the log, and was not told yet: {error}"),

@@ -20,6 +20,8 @@ enum Step {
     Tell(Command),
     /// The leader of the n-th group that is under way reports.
     Settle(usize),
+    /// The n-th group shall be made by this node.
+    Found(usize, NodeId),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -75,6 +77,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => keep.prop_map(Step::Tell),
         1 => (0..9_u8).prop_map(Command::SetReplication).prop_map(Step::Tell),
         6 => (0..8_usize).prop_map(Step::Settle),
+        2 => (0..8_usize, id()).prop_map(|(nth, node)| Step::Found(nth, node)),
     ]
 }
 
@@ -82,6 +85,11 @@ fn report(state: &MetaState, nth: usize) -> Option<Command> {
     let open: Vec<_> = state.groups().iter().filter(|(_, p)| !p.is_settled()).collect();
     let (group, p) = open.get(nth % open.len().max(1))?;
     Some(Command::Settled { group: (*group).clone(), epoch: p.epoch, voters: p.voters.clone() })
+}
+
+fn found(state: &MetaState, nth: usize, node: NodeId) -> Option<Command> {
+    let (group, p) = state.groups().iter().nth(nth % state.groups().len().max(1))?;
+    Some(Command::Found { group: group.clone(), epoch: p.epoch, node })
 }
 
 /// What a command may not do, from the two states alone.
@@ -101,6 +109,9 @@ fn check_step(before: &MetaState, after: &MetaState, command: &Command) {
         let asked = matches!(command, Command::Lead { .. } | Command::MoveLead { .. });
         let may = asked || is.leads == was.leads || was.leads.is_some_and(|node| !is.voters.contains(&node));
         assert!(may, "{command:?}: {group} shall be led by another node");
+        let is_lost = was.founder.is_some_and(|node| before.nodes()[&node].state == NodeState::Removed);
+        let may = matches!(command, Command::Found { .. }) && is_lost && !was.is_established();
+        assert!(may || is.founder == was.founder, "{command:?}: {group} is made by another node");
     }
     for (name, was) in before.stores() {
         let is = &after.stores()[name];
@@ -127,6 +138,7 @@ proptest! {
             let command = match step {
                 Step::Tell(command) => Some(command),
                 Step::Settle(nth) => report(&cluster.state, nth),
+                Step::Found(nth, node) => found(&cluster.state, nth, node),
             };
             let Some(command) = command else { continue };
             images.push(cluster.state.encode());
