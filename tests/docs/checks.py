@@ -32,19 +32,19 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def links() -> list[str]:
-    """Each link leads to a file, and to a heading in it."""
+def links(pages: list[Path], top: Path) -> list[str]:
+    """Each link leads to a file below `top`, and to a heading in it."""
     findings = []
-    for page in LINKED:
+    for page in pages:
         for target in re.findall(r"\]\(([^)\s]+)\)", without_fences(page.read_text())):
             if "://" in target:
                 continue
             name, _, anchor = target.partition("#")
             found = (page.parent / name).resolve() if name else page
-            if not found.exists():
-                findings.append(f"{page.relative_to(ROOT)} links to {target}, which is not there")
+            if not found.exists() or not found.is_relative_to(top):
+                findings.append(f"{page.relative_to(top)} links to {target}, which is not there")
             elif anchor and anchor not in anchors(found):
-                findings.append(f"{page.relative_to(ROOT)} links to {target}: no such heading")
+                findings.append(f"{page.relative_to(top)} links to {target}: no such heading")
     return findings
 
 
@@ -216,7 +216,7 @@ def metrics(told: dict[str, str]) -> list[str]:
 def main() -> int:
     program = Path(sys.argv[1]).resolve()
     commands = Commands(program)
-    findings = links() + order() + console() + comparison() + commands.table() + [found for page in LINKED for found in commands.findings(page)]
+    findings = links(LINKED, ROOT) + order() + console() + comparison() + commands.table() + [found for page in LINKED for found in commands.findings(page)]
     with tempfile.TemporaryDirectory(prefix="page") as folder:
         world = World(Path(folder), program)
         try:

@@ -21,7 +21,7 @@ from typing import Any
 
 import blocks
 import yaml
-from checks import METRIC, OF_PROMETHEUS, Commands, base, documented_labels, kinds, metrics_text
+from checks import METRIC, OF_PROMETHEUS, Commands, base, documented_labels, kinds, links, metrics_text
 from gotemplate import Chart, Refused
 from world import ROOT, Failed, World, free
 
@@ -31,6 +31,8 @@ VALUES: dict[str, Any] = {"gateway": {"tlsSecret": "tls"}, "environment": {"STRA
 CLUSTER: dict[str, Any] = {"cluster": {"enabled": True, "certificatesSecret": "certs", "tokensSecret": "tokens", "sharedClaim": "files"}}
 # a value that a template names
 VALUE = re.compile(r"\.Values((?:\.\w+)+)")
+# what every program is linked with on a system of glibc
+OF_THE_C_LIBRARY = re.compile(r"(ld-linux.*|lib(c|m|dl|rt|pthread|gcc_s))\.so\.\d+$")
 # what Prometheus itself tells of each target
 ITS_OWN = {"up"}
 
@@ -374,7 +376,7 @@ def prometheus(world: World, commands: Commands) -> Iterator[str]:
 
 
 def package(world: World, commands: Commands) -> Iterator[str]:
-    """The archive holds a program that runs, licences, and documents whose links hold."""
+    """The archive holds a program that runs and needs nothing but the C library, licences, and documents whose links hold."""
     environment = {**os.environ, "STRANDLINE_PACKAGE_PROGRAM": str(commands.program)}
     done = subprocess.run([ROOT / "scripts/package", world.home / "dist"], capture_output=True, text=True, env=environment)
     if done.returncode != 0:
@@ -385,13 +387,21 @@ def package(world: World, commands: Commands) -> Iterator[str]:
         opened.extractall(world.home, filter="data")
     at = world.home / archive.name.removesuffix(".tar.gz")
     documents = ("doc/README.md", "doc/docs/quick-start.md", "deploy/systemd/strandline.service", "deploy/stores.deql")
-    shares = ("man/man1/strandline-serve.1", "bash-completion/completions/strandline", "zsh/site-functions/_strandline")
+    completions = ("bash-completion/completions/strandline", "zsh/site-functions/_strandline", "fish/vendor_completions.d/strandline.fish")
+    shares = ("man/man1/strandline-serve.1", *completions)
     for name in ("bin/strandline", "LICENSE-APACHE", "LICENSE-MIT", *documents, *(f"share/{name}" for name in shares)):
         if not (at / name).exists():
             yield f"the archive has no {name}"
     code, printed = world.shell(f"'{at}/bin/strandline' --version && cd dist && sha256sum --check --quiet *.sha256")
     if code != 0 or not printed.startswith("strandline "):
         yield f"the archive's program: {printed}"
+    objdump = subprocess.run(["objdump", "-p", at / "bin/strandline"], capture_output=True, text=True, check=True)
+    needed = set(re.findall(r"^ +NEEDED +(\S+)$", objdump.stdout, re.MULTILINE))
+    yield from (f"the archive's program needs {name}, which a system may be without" for name in sorted(needed) if not OF_THE_C_LIBRARY.match(name))
+    if not needed:
+        yield "objdump says no longer what a program needs"
+    documented = (at / "doc").resolve()
+    yield from (f"the archive: {finding}" for finding in links(sorted(documented.rglob("*.md")), documented))
 
 
 def topologies(world: World, commands: Commands) -> Iterator[str]:
