@@ -2,7 +2,7 @@
 
 use super::KEYS;
 use super::nodes::Nodes;
-use crate::harness::{Http, Message, Sse};
+use crate::harness::{Http, Message, Server, Sse, Store};
 use serde_json::{Value, json};
 
 fn append(http: &Http, stream: &str, n: u64) {
@@ -116,4 +116,18 @@ fn what_a_node_kept_while_it_was_alone_its_cluster_goes_on_with() {
     assert_eq!(n(&stream.event()), 3);
     drop(stream);
     nodes.stop_all();
+}
+
+/// The first node of a cluster of its own.
+#[test]
+fn a_cluster_says_that_no_append_of_it_waits_for_a_projection() {
+    let store = Store::new(&["projection.mode = 'sync'"]);
+    let mut command = store.program();
+    command.args(store.serve_arguments()).args(["--cluster", "127.0.0.1:0"]);
+    let server = Server::start_from(&mut command);
+    let refused = server.http().post("subscriptions/s", &json!({ "mode": "sync" })).expect_error(501, "not_supported");
+    assert!(refused["error"].as_str().unwrap().contains("mode async"), "{refused}");
+    let ended = server.finish();
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(ended.stderr.contains("not active yet: store test: projection.mode: no append"), "{}", ended.stderr);
 }

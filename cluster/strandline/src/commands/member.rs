@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use strandline_consensus::join::{Membership, StartFlags, StartRefused, start};
 use strandline_consensus::meta::{Addresses, Roles, cluster_statement};
-use strandline_deql::{self as deql, Declarations, StoreConfig};
+use strandline_deql::{self as deql, Declarations, ProjectionMode, StoreConfig};
 use strandline_server::{Bound, ServeError};
 use strandline_tls::Certificates;
 use strandline_workers::cluster::{CheckStores, ClusterNode, ClusterOptions, start_cluster};
@@ -162,4 +162,50 @@ pub(crate) fn served(declarations: Declarations, stores: &[StoreConfig]) -> Resu
 /// What a node declares that takes its stores from a cluster.
 pub(crate) const fn nothing() -> Declarations {
     Declarations { statements: Vec::new(), stores: Vec::new(), aggregates: Vec::new() }
+}
+
+/// What these stores ask for and a cluster does not do yet, though it serves them: a line each.
+pub(crate) fn unheeded(stores: &[StoreConfig]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for StoreConfig { name, projection, .. } in stores {
+        for (key, is_asked_for, why) in [
+            (
+                "projection.mode",
+                projection.mode == ProjectionMode::Sync,
+                "no append of a cluster waits for a projection, and a named subscription with mode sync is refused",
+            ),
+            (
+                "projection.notify_on_inspect",
+                projection.notify_on_inspect,
+                "in a cluster only those are told of a dry run who follow the node that judged it, the one that leads its log",
+            ),
+        ] {
+            if is_asked_for {
+                lines.push(format!("not active yet: store {name}: {key}: {why}"));
+            }
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_cluster_does_not_do_yet_is_said_of_a_store_that_asks_for_it() {
+        let said = |keys: &str| {
+            let text = format!(
+                "CREATE EVENTSTORE s WITH (durable.type = 'parquet', durable.path = '/d', wal.enabled = true, wal.path = '/w'{keys});"
+            );
+            let declared = deql::parse_file("s", &text).unwrap();
+            unheeded(&declared.stores.into_iter().map(|store| store.config).collect::<Vec<_>>())
+        };
+        assert_eq!(said(", projection.notify_on_commit = true"), Vec::<String>::new());
+        let sync = said(", projection.mode = 'sync'");
+        assert!(sync.len() == 1 && sync[0].starts_with("not active yet: store s: projection.mode: "), "{sync:?}");
+        let inspect = said(", projection.notify_on_inspect = true");
+        assert_eq!(inspect.len(), 1, "{inspect:?}");
+        assert!(inspect[0].starts_with("not active yet: store s: projection.notify_on_inspect: "), "{inspect:?}");
+    }
 }

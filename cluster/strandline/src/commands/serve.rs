@@ -4,7 +4,7 @@
 //! with exit code 2; nothing that was asked for is ignored in silence.
 
 use super::check;
-use super::member::{Part, clustered, nothing, served};
+use super::member::{Part, clustered, nothing, served, unheeded};
 use crate::cli::{Serve, ServeTls, ServeTold};
 use crate::exit::Failure;
 use crate::{log, out};
@@ -78,6 +78,7 @@ async fn serve(
         Some(cluster) => {
             let declarations = served(declarations, &cluster.stores)?;
             refuse_plain_text(&declarations, &security)?;
+            unheeded(&cluster.stores).iter().for_each(|line| log::warning(&options.told, line));
             Node::start_member(declarations, node_options, cluster).await
         }
         None => Node::start(declarations, node_options).await,
