@@ -208,6 +208,12 @@ test("where operators have addresses of their own, a node shows all but what ano
     const other = await open(browser, `${second.page}/admin/#/compaction`, { expected });
     await settled(other.page);
     assert.equal(await other.page.getByRole("button", { name: "Run now" }).isVisible(), true);
+    const keeps = "node 1 leads the cluster, keeps its named subscriptions";
+    await other.page.goto(`${second.page}/admin/#/subscriptions`);
+    await other.page.locator(".notice", { hasText: keeps }).waitFor();
+    await settled(other.page);
+    assert.equal(await other.page.locator("#state.live").count(), 1, "the page is not stale for that");
+    await picture(other.page, "subscriptions-elsewhere");
     await other.close();
   } finally {
     await apart.stop();

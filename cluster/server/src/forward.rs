@@ -73,7 +73,7 @@ pub(crate) async fn forward(
     let (asked, way) = find(&request, &affair, &control).await;
     let (node, address, reached) = match way {
         Way::Here => return here(request).await,
-        Way::AtItsAdminAddress(node) => return Ok(request.into_response(at_its_admin_address(node))),
+        Way::AtItsAdminAddress(node) => return Ok(request.into_response(at_its_admin_address(node, &asked))),
         Way::There(node, address, reached) => (node, address, reached),
     };
     let (head, payload) = request.into_parts();
@@ -168,9 +168,13 @@ fn unreachable_at(address: &str, why: &dyn Display) -> HttpResponse {
     HttpResponse::from_error(ApiError::new(ErrorKind::NotLeader, text))
 }
 
-fn at_its_admin_address(node: NodeId) -> HttpResponse {
+fn at_its_admin_address(node: NodeId, asked: &Affair) -> HttpResponse {
+    let does = match asked {
+        Affair::Compacts(_) => "compacts this store",
+        _ => "leads the cluster, keeps its named subscriptions",
+    };
     let text = format!(
-        "node {node} compacts this store and answers this, at its own --admin address, which no other node knows: ask there; nothing was done here"
+        "node {node} {does} and answers this, at its own --admin address, which no other node knows: ask there; nothing was done here"
     );
     HttpResponse::from_error(ApiError::new(ErrorKind::NotLeader, text).with("leader", node))
 }

@@ -1,6 +1,6 @@
 // Named subscriptions: how far each is, who takes its events, and what is parked, with the button that gives it again, which asks first.
 
-import { ApiError } from "./api.js";
+import { ApiError, here } from "./api.js";
 import { confirm } from "./dialogs.js";
 import { facts, h, notice, section, show, when } from "./dom.js";
 import { count, duration, things } from "./format.js";
@@ -120,6 +120,7 @@ export const subscriptions = {
   mount(host, context) {
     const list = listTable();
     const [followers, told, about] = [h("div", { class: "numbers" }), h("div", { role: "status" }), h("div")];
+    const away = h("div", { class: "notices" });
     const select = h("select", { id: "subscription", change: () => context.attempt(showOne) });
     const path = (/** @type {string} */ name, /** @type {string} */ rest = "") =>
       context.admin(`subscriptions/${encodeURIComponent(name)}${rest}`);
@@ -134,7 +135,7 @@ export const subscriptions = {
     const choice = h("div", { class: "field" }, h("label", { for: "subscription" }, "Subscription"), select);
     const field = h("div", { class: "fields" }, choice);
     const one = section("Parked events", field, about, h("div", { class: "buttons" }, all), told, parked.element);
-    show(host, section("Now", followers, list.element), one);
+    show(host, section("Now", away, followers, list.element), one);
     let drawn = "";
 
     /**
@@ -180,9 +181,16 @@ export const subscriptions = {
     };
 
     const refresh = async () => {
-      const now = /** @type {{ subscriptions: SubscriptionNumbers[], followers: number }} */ (
-        await context.api.get(context.admin("subscriptions"))
+      const answer = /** @type {Promise<{ subscriptions: SubscriptionNumbers[], followers: number }>} */ (
+        context.api.get(context.admin("subscriptions"))
       );
+      const [now, elsewhere] = await here(answer);
+      show(away, now ? null : notice("plain", `${elsewhere}.`));
+      list.element.hidden = !now;
+      if (!now) {
+        one.hidden = true;
+        return show(followers);
+      }
       show(
         followers,
         facts([
