@@ -32,7 +32,7 @@ fn description(patience: Patience) -> HttpResponse {
 mod tests {
     use super::*;
     use crate::access::Need;
-    use crate::routes::ROUTES;
+    use crate::routes::{ROUTES, RouteInfo};
     use actix_web::body::MessageBody;
     use std::collections::BTreeSet;
     use std::future::poll_fn;
@@ -81,6 +81,25 @@ mod tests {
             ROUTES.iter().filter(|r| r.served).map(|r| format!("{} {}", r.method, r.path)).collect();
         assert_eq!(described, served);
     }
+
+    /// Whoever asks a store stands in queues that may be full or end, and may be sent on to a node that does not answer.
+    #[test]
+    fn what_asks_a_store_is_described_as_busy_and_away_too() {
+        let tree: serde_json::Value = serde_json::from_str(DESCRIPTION).unwrap();
+        let of_a_store = |path: &str| path.starts_with("/v1/stores/{store}/") || path.starts_with("/admin/v1/stores/");
+        // what is registered stands in memory
+        let asks = |r: &&RouteInfo| r.served && of_a_store(r.path) && (r.method, r.path) != ("GET", STREAM_TYPES);
+        let asking: Vec<_> = ROUTES.iter().filter(asks).collect();
+        assert!(asking.len() > 30, "{asking:?}");
+        for route in asking {
+            let answers = &tree["paths"][route.path][route.method.to_lowercase()]["responses"];
+            for status in ["429", "503"] {
+                assert!(answers[status].is_object(), "{} {} does not say {status}", route.method, route.path);
+            }
+        }
+    }
+
+    const STREAM_TYPES: &str = "/v1/stores/{store}/stream-types";
 
     /// Routes that programs outside of this repository are written against: more may come, none may go or change its name.
     const CONTRACT: &[&str] = &[
