@@ -3,7 +3,7 @@
 A 5xx (but 501), and a status, content type, header or field that the document does not name, are findings.
 
     openapi_fuzz.py URL [DOCUMENT]       the node holds a store `test`; DOCUMENT in the place of the served one
-    openapi_fuzz.py URL --only PATH      the operations of one path; the node is taken as it is
+    openapi_fuzz.py URL --only PATH...   the operations of these paths; the node is taken as it is
 """
 
 import json
