@@ -288,6 +288,12 @@ fn clients_that_take_nothing_hold_up_no_append_and_no_memory() {
     append(&http, "s", 0..1);
     let mut slow: Vec<Sse> = (0..SLOW).map(|_| Sse::open(&http, "subscribe", None)).collect();
     slow.iter_mut().for_each(|stream| drop(stream.event()));
+    let consume = |n: usize| {
+        http.post(&format!("subscriptions/slow{n}"), &json!({ "ack_within_s": 3600 })).expect(201);
+        Sse::open(&http, &format!("subscriptions/slow{n}/events"), None)
+    };
+    let mut consumers: Vec<Sse> = (0..SLOW / 3).map(consume).collect();
+    consumers.iter_mut().for_each(|stream| drop(stream.event()));
     let payload = "x".repeat(2000);
     let body: Vec<_> = (0..1000)
         .map(|n| json!({ "stream_type": "Call", "stream_id": format!("l{n}"), "event_type": "E", "data": payload }))
@@ -298,11 +304,18 @@ fn clients_that_take_nothing_hold_up_no_append_and_no_memory() {
     (0..40).for_each(|_| drop(http.bulk(&body)));
     let grown = memory_mb(server.id()).saturating_sub(before);
     assert!(grown < 400, "memory grew by {grown} MB");
+    // a consumer holds so many at most that it has not acknowledged, and is given the next ones then
+    for (n, stream) in consumers.iter_mut().enumerate() {
+        let held = http.get(&format!("subscriptions/slow{n}")).expect(200)["in_flight"].clone();
+        assert!(held.as_u64().is_some_and(|held| (1..=256).contains(&held)), "{held}");
+        let seen: HashSet<_> = (0..100).map(|_| key(data(&stream.event()))).collect();
+        assert_eq!(seen.len(), 100);
+    }
     // and each has missed nothing
     for stream in slow.iter_mut().take(3) {
         let seen: HashSet<_> = (0..41_000).map(|_| key(data(&stream.event()))).collect();
         assert_eq!(seen.len(), 41_000);
     }
-    drop(slow);
+    drop((slow, consumers));
     server.stop();
 }
