@@ -455,6 +455,18 @@ test("the numbers are those of /metrics and of DuckDB over the files", async () 
   );
   assert.equal(waits, told("wal"));
   assert.equal(waits, calls(3, 9).length);
+  // what a run moves leaves the log and comes to the files while somebody looks
+  await view(page, "overview", "Overview");
+  assert.equal(await shown(".tier.wal .events"), waits);
+  await compact(node, "counted");
+  await page.waitForFunction(
+    (wanted) =>
+      ["wal", "durable"]
+        .map((tier) => document.querySelector(`.tier.${tier} .events`).textContent.replaceAll(/\D/g, ""))
+        .join() === wanted,
+    `0,${events + waits}`,
+  );
+  assert.equal(countedByDuckdb(`${node.folder}/counted/durable`).events, events + waits);
   await close();
 });
 
