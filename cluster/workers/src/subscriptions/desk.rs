@@ -407,35 +407,37 @@ impl Desk {
     /// Makes a subscription; the same again is no error. `true`: it is new.
     pub(crate) async fn create(&self, name: &str, wish: SubscriptionWish) -> Result<bool, NodeError> {
         self.feed.check()?;
-        let ticket = {
+        let (is_new, ticket) = {
             let mut all = self.all.lock();
             if matches!(all.keeper, Keeper::Elsewhere) {
                 return Err(NodeError::NotLeader { leader: None });
             }
             if let Some(known) = all.named.get(name) {
-                return match known.settings() == wish.settings {
-                    true => Ok(false),
-                    false => Err(NodeError::OtherSubscription { name: name.to_owned() }),
-                };
+                if known.settings() != wish.settings {
+                    return Err(NodeError::OtherSubscription { name: name.to_owned() });
+                }
+                // somebody else may be making it just now
+                (false, all.keeper.push(Vec::new()))
+            } else {
+                if all.named.len() >= limits::SUBSCRIPTIONS_MAX {
+                    return Err(NodeError::TooManySubscriptions { limit: limits::SUBSCRIPTIONS_MAX });
+                }
+                let (number, at) = (all.next_number, clock::now());
+                all.next_number += 1;
+                let after = wish.after.unwrap_or_else(|| self.feed.end());
+                let kept = Kept { number, at, settings: wish.settings, done: after, parked: BTreeMap::new() };
+                let records = kept.records(name).collect();
+                let named = Named::new(name, kept, &all.keeper);
+                all.named.insert(name.to_owned(), named);
+                (true, all.keeper.push(records))
             }
-            if all.named.len() >= limits::SUBSCRIPTIONS_MAX {
-                return Err(NodeError::TooManySubscriptions { limit: limits::SUBSCRIPTIONS_MAX });
-            }
-            let (number, at) = (all.next_number, clock::now());
-            all.next_number += 1;
-            let after = wish.after.unwrap_or_else(|| self.feed.end());
-            let kept = Kept { number, at, settings: wish.settings, done: after, parked: BTreeMap::new() };
-            let records = kept.records(name).collect();
-            let named = Named::new(name, kept, &all.keeper);
-            all.named.insert(name.to_owned(), named);
-            all.keeper.push(records)
         };
         let kept = ticket.wait().await;
-        if kept.is_err() {
+        if is_new && kept.is_err() {
             self.all.lock().named.remove(name);
         }
         kept.map_err(NodeError::Subscriptions)?;
-        Ok(true)
+        Ok(is_new)
     }
 
     /// Ends a subscription and its consumers, and forgets its position.

@@ -73,6 +73,8 @@ pub(super) type Outcome = Result<(), Arc<SubscriptionFileError>>;
 struct Pending {
     records: Vec<Record>,
     waiting: Vec<oneshot::Sender<Outcome>>,
+    /// Who changed nothing while all that is known was being written.
+    repeating: Vec<oneshot::Sender<Outcome>>,
     writing: bool,
 }
 
@@ -146,11 +148,16 @@ impl SubscriptionFile {
 
     /// Puts records behind all that were pushed before. Must be called on the runtime.
     pub(crate) fn push(self: &Arc<Self>, records: Vec<Record>) -> Ticket {
-        if records.is_empty() {
-            return Ticket::ended(Ok(()));
-        }
         let (told, ticket) = oneshot::channel();
         let mut pending = self.pending.lock();
+        // a word that changes nothing may repeat one that is not on disk yet
+        if records.is_empty() && !pending.writing {
+            return Ticket::ended(Ok(()));
+        }
+        if records.is_empty() && pending.records.is_empty() {
+            pending.repeating.push(told);
+            return Ticket::of(ticket);
+        }
         pending.records.extend(records);
         pending.waiting.push(told);
         if !std::mem::replace(&mut pending.writing, true) {
@@ -165,24 +172,32 @@ impl SubscriptionFile {
     }
 
     fn write_all(&self) {
+        let mut outcome: Outcome = Ok(());
         loop {
-            let (records, waiting) = {
+            let (records, waiting, repeating) = {
                 let mut pending = self.pending.lock();
-                if pending.waiting.is_empty() {
-                    pending.writing = false;
-                    return;
-                }
-                (std::mem::take(&mut pending.records), std::mem::take(&mut pending.waiting))
+                pending.writing = !pending.waiting.is_empty();
+                let (records, waiting) = (std::mem::take(&mut pending.records), std::mem::take(&mut pending.waiting));
+                (records, waiting, std::mem::take(&mut pending.repeating))
             };
-            let outcome = self.written.lock().write(records).map_err(Arc::new);
+            // what they repeat was in the write before
+            tell(repeating, &outcome);
+            if waiting.is_empty() {
+                return;
+            }
+            outcome = self.written.lock().write(records).map_err(Arc::new);
             if let Err(error) = &outcome {
                 tracing::error!("named subscriptions: {error}");
             }
-            for told in waiting {
-                // who does not wait any more does not mind
-                let _ = told.send(outcome.clone());
-            }
+            tell(waiting, &outcome);
         }
+    }
+}
+
+fn tell(waiting: Vec<oneshot::Sender<Outcome>>, outcome: &Outcome) {
+    for told in waiting {
+        // who does not wait any more does not mind
+        let _ = told.send(outcome.clone());
     }
 }
 
@@ -418,6 +433,25 @@ mod tests {
         fs::write(folder.path().join("subscriptions"), damaged).unwrap();
         let refused = SubscriptionFile::open(folder.path(), &Alive::default(), None).err().unwrap();
         assert!(matches!(refused, SubscriptionFileError::Damaged { offset: 16, .. }), "{refused}");
+    }
+
+    #[test]
+    fn a_word_that_changes_nothing_waits_for_the_one_that_it_repeats() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, _) = SubscriptionFile::open(folder.path(), &Alive::default(), None).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            assert!(matches!(file.push(Vec::new()), Ticket::Known(Ok(()))), "nothing is under way");
+            let (first, again) = {
+                let _held = file.written.lock();
+                let first = file.push(vec![created(0, "a")]);
+                let Ticket::Told(again) = file.push(Vec::new()) else { panic!("it is not on disk yet") };
+                (first, again)
+            };
+            first.wait().await.unwrap();
+            again.await.unwrap().unwrap();
+        });
+        assert_eq!(written(folder.path()).folded.all.len(), 1);
     }
 
     #[test]
