@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  the founder is removed (`replace`), and nothing was ever acknowledged
-//!    leader of the meta group ── Unmade(group) ──> every member: no entry and no vote of it here, no folder, no files, and who was lost is not heard
+//!    leader of the meta group ── Unmade(group, how far it is) ──> every member: it is as far, hears nobody who was removed, and has no entry, vote,
+//!                                                                   folder or file of the log
 //!      all say so  ->  Found(group, epoch, a voter)  ->  that one makes it
 //! ```
 //!
@@ -10,8 +11,9 @@
 //! member is asked, and who does not answer is waited for. Where somebody has what the founder had begun, nothing is done: nobody can go on with that,
 //! since the founder alone had a vote in it.
 //!
-//! A member says so only while the removed node has no part in the meta group, as its log of that says: from then on nobody hears that node, and whoever
-//! has nothing gets nothing from it.
+//! A member says so only once it has applied what the leader had when it asked, and while nobody who was removed has a part in the meta group, as its
+//! log of that says: from then on it hears none of them, and whoever has nothing gets nothing from them. That is more than the founder: another
+//! member may have been given what that one began and was lost too, and is not asked, while a member that is behind still hears it.
 
 use super::ask::question;
 use super::{Control, STEER_EVERY};
@@ -70,16 +72,17 @@ impl Control {
 
     /// A member that has something of a group, or does not say that it has nothing.
     async fn who_has_some(&self, group: &GroupId) -> Option<NodeId> {
-        if !self.has_nothing(group).await {
-            return Some(self.node());
-        }
-        let others: Vec<(NodeId, String)> = self.with_state(|state| {
+        let (through, others): (u64, Vec<(NodeId, String)>) = self.with_state(|state| {
             let live = state.nodes().iter().filter(|(node, entry)| {
                 **node != self.node() && matches!(entry.state, NodeState::Member | NodeState::Draining)
             });
-            live.map(|(node, entry)| (*node, entry.facts.addresses.cluster.clone())).collect()
+            (state.applied(), live.map(|(node, entry)| (*node, entry.facts.addresses.cluster.clone())).collect())
         });
-        let body = body_of(group);
+        // this node as any other one: not before it is known who is asked
+        if !self.has_nothing(group, through).await {
+            return Some(self.node());
+        }
+        let body = body_of(group, through);
         let asking = others.into_iter().map(|(node, said)| {
             let ask = question(AskKind::Unmade, &body);
             async move {
@@ -94,14 +97,22 @@ impl Control {
 
     /// The answer to another node that asks.
     pub(super) async fn unmade_here(&self, body: &[u8]) -> Result<Vec<u8>, String> {
-        let group = group_of(body).map_err(|error| error.to_string())?;
-        Ok(said_bytes(self.has_nothing(&group).await))
+        let (group, through) = asked_of(body).map_err(|error| error.to_string())?;
+        Ok(said_bytes(self.has_nothing(&group, through).await))
     }
 
-    async fn has_nothing(&self, group: &GroupId) -> bool {
-        let lost = self.with_state(|state| state.lost_founder(group));
-        // from here on it is not heard
-        if lost.is_none_or(|node| self.parts.meta.has_member(node)) {
+    /// `through`: the command up to which the state must be known here.
+    async fn has_nothing(&self, group: &GroupId, through: u64) -> bool {
+        let removed: Option<Vec<NodeId>> = self.with_state(|state| {
+            // once it is settled nobody takes back that a removed node has no part in it
+            let is_settled = state.groups().get(&GroupId::Meta).is_some_and(Placement::is_settled);
+            let is_lost = is_settled && state.applied() >= through && state.lost_founder(group).is_some();
+            let removed = state.nodes().iter().filter(|(_, entry)| entry.state == NodeState::Removed);
+            is_lost.then(|| removed.map(|(node, _)| *node).collect())
+        });
+        // from here on none of them is heard
+        let members = self.parts.meta.members();
+        if removed.is_none_or(|removed| removed.iter().any(|node| members.contains_key(node))) {
             return false;
         }
         let GroupId::Log { store, log } = group else { return false };
@@ -114,18 +125,19 @@ impl Control {
     }
 }
 
-fn body_of(group: &GroupId) -> Vec<u8> {
+fn body_of(group: &GroupId, through: u64) -> Vec<u8> {
     let mut body = Put::of(VERSION);
     put_group(&mut body, group);
+    body.u64(through);
     body.0
 }
 
-fn group_of(body: &[u8]) -> Result<GroupId, FieldError> {
+fn asked_of(body: &[u8]) -> Result<(GroupId, u64), FieldError> {
     let mut take = Take(body);
     take.version(VERSION)?;
-    let group = take_group(&mut take)?;
+    let asked = (take_group(&mut take)?, take.u64()?);
     take.end()?;
-    Ok(group)
+    Ok(asked)
 }
 
 fn said_bytes(has_nothing: bool) -> Vec<u8> {
@@ -194,10 +206,10 @@ mod tests {
 
     #[test]
     fn what_is_said_is_read_back_and_nothing_shorter_or_longer() {
-        let body = body_of(&group());
-        assert_eq!(group_of(&body), Ok(group()));
-        assert!((0..body.len()).all(|end| group_of(&body[..end]).is_err()));
-        assert!(group_of(&[&body[..], &[0]].concat()).is_err());
+        let body = body_of(&group(), 1 << 40);
+        assert_eq!(asked_of(&body), Ok((group(), 1 << 40)));
+        assert!((0..body.len()).all(|end| asked_of(&body[..end]).is_err()));
+        assert!(asked_of(&[&body[..], &[0]].concat()).is_err());
         for said in [false, true] {
             let bytes = said_bytes(said);
             assert_eq!(said_of(&bytes), Ok(said));

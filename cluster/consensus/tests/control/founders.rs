@@ -1,12 +1,16 @@
 //! A node is lost before it has made a log that it should make.
 
-use crate::node::{Folders, Node, STORE, until};
+use crate::node::{Folders, Node, STORE, settled, until};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 use strandline_consensus::control::Looks;
 use strandline_consensus::meta::{Command, Erasable};
+use strandline_consensus::net::Ask;
 use strandline_consensus::{BoxFuture, GroupId, NodeId};
-use strandline_event::LogKey;
+use strandline_event::{LogKey, SharedBytes};
+
+const SOON: Duration = Duration::from_secs(20);
 
 /// A store that may have had a log.
 #[derive(Default)]
@@ -34,6 +38,17 @@ fn founder(node: &Node, group: &GroupId) -> Option<NodeId> {
     node.control.with_state(|state| state.groups().get(group).and_then(|placement| placement.founder))
 }
 
+/// Whether a node says that it has nothing of the log, to another one that has applied so much.
+async fn says_nothing_is_there(of: &Node, by: &Node, through: u64) -> bool {
+    let text = |text: &str| [&u32::try_from(text.len()).unwrap().to_le_bytes()[..], text.as_bytes()].concat();
+    let group = [&0_u32.to_le_bytes()[..], &text(STORE), &text("Order")].concat();
+    let body = [&[1, 0, 0, 0, 0, 0, 0, 0][..], &group, &through.to_le_bytes()].concat();
+    let ask = Ask { kind: 14, body: SharedBytes::copy_aligned(&body) };
+    let address = of.address.to_string();
+    let answer = by.control.transport().ask(of.control.node(), &address, ask, SOON).await.unwrap();
+    answer[8..] == 1_u64.to_le_bytes()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_that_a_lost_node_never_made_is_made_by_another_once_nobody_has_anything_of_it() {
     let folders = Folders::new();
@@ -58,6 +73,12 @@ async fn a_log_that_a_lost_node_never_made_is_made_by_another_once_nobody_has_an
     nodes[0].control.propose(&Command::Replace { lost, with: 4 }).await.unwrap();
     until(|| stores[1].asked.load(Ordering::SeqCst) > 2).await;
     assert_eq!(founder(&nodes[0], &group), Some(lost), "node {} has something of it", nodes[1].control.node());
+    // who is behind the one that asks may still hear somebody that was removed since
+    let voters: Vec<NodeId> = nodes.iter().map(|node| node.control.node()).collect();
+    until(|| settled(&nodes[2], &voters)).await;
+    assert!(says_nothing_is_there(&nodes[2], &nodes[0], 0).await);
+    assert!(!says_nothing_is_there(&nodes[2], &nodes[0], u64::MAX).await);
+    assert!(!says_nothing_is_there(&nodes[1], &nodes[0], 0).await);
     stores[1].has.store(false, Ordering::SeqCst);
     until(|| nodes.iter().all(|node| founder(node, &group).is_some_and(|founder| founder != lost))).await;
     let state = nodes[0].control.state();
