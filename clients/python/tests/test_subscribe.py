@@ -1,6 +1,8 @@
 """Subscriptions as iterators: history and live, filters, named ones with what their consumers say; in asyncio too."""
 
 import asyncio
+import gc
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
@@ -88,6 +90,39 @@ def test_who_consumes_one_that_is_deleted_is_told_so(store: Store) -> None:
     assert next(events).event.data == 0
     named.delete()
     with pytest.raises(NotFound, match="was deleted"):
+        next(events)
+
+
+def test_one_that_is_given_up_is_collected_in_the_middle_of_a_request_too(store: Store) -> None:
+    fill(store, "GivenUp", 2)
+    events = iter(store.subscribe(stream_type="GivenUp"))
+    assert next(events).data == 0
+    # nothing but the collector finds it
+    cycle: list[object] = [events]
+    cycle.append(cycle)
+    del events, cycle
+    # what every request of the client holds for a moment
+    lock = store._client._http._transport._pool._optional_thread_lock  # type: ignore[attr-defined]
+
+    def collect() -> None:
+        with lock:
+            gc.collect()
+
+    collecting = threading.Thread(target=collect, daemon=True)
+    collecting.start()
+    collecting.join(30)
+    assert not collecting.is_alive()
+    fill(store, "GivenUp", 1)
+
+
+def test_a_client_that_is_closed_follows_nothing_any_more(node: Node) -> None:
+    client = Client(node.url)
+    store = client.store("plain")
+    fill(store, "Closing", 1)
+    events = iter(store.subscribe(stream_type="Closing"))
+    assert next(events).data == 0
+    client.close()
+    with pytest.raises(RuntimeError):
         next(events)
 
 

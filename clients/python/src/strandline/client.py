@@ -62,12 +62,18 @@ class Client:
         self._settings = _http.Settings.of(url, others, admin_url, token, ca, timeout, patience)
         self._at = 0
         self._owned = http is None
-        self._http = httpx.Client(**self._settings.of_own()) if http is None else http  # type: ignore[arg-type]
+        self._http = self._own() if http is None else http
+        self._streams: set[httpx.Client] = set()
+
+    def _own(self) -> httpx.Client:
+        return httpx.Client(**self._settings.of_own())  # type: ignore[arg-type]
 
     def close(self) -> None:
         """Closes its connections (not those of an `http` that was given)."""
         if self._owned:
             self._http.close()
+            for http in tuple(self._streams):
+                http.close()
 
     def __enter__(self) -> Self:
         return self
@@ -124,10 +130,11 @@ class Client:
     def stream(self, request: Request) -> Iterator[Iterator[bytes]]:
         """The pieces of an answer as they come; one that breaks off is `Interrupted`."""
         held: list[httpx.Response] = []
+        http = self._of_stream()
 
         def send(request: Request) -> Answer | NoAnswer:
             try:
-                response = self._http.send(self._build(request), stream=True)
+                response = http.send(self._build(request), stream=True)
                 if response.is_success:
                     held.append(response)
                     return Answer(response.status_code, {}, b"")
@@ -136,11 +143,25 @@ class Client:
             except httpx.TransportError as error:
                 return _http.no_answer(error)
 
-        self._take(ask(request, self._settings.patience_s), send)
         try:
+            self._take(ask(request, self._settings.patience_s), send)
             yield _pieces(held[0])
         finally:
-            held[0].close()
+            for response in held:
+                response.close()
+            if self._owned:
+                http.close()
+                self._streams.discard(http)
+
+    def _of_stream(self) -> httpx.Client:
+        """What an answer comes by that its reader may give up."""
+        # who is given up may be collected in the middle of another request, which holds the lock of its connections,
+        # and closing waits for a lock: so each has connections, and a lock, of its own
+        if not self._owned or self._http.is_closed:
+            return self._http
+        http = self._own()
+        self._streams.add(http)
+        return http
 
 
 def _pieces(response: httpx.Response) -> Iterator[bytes]:
