@@ -223,7 +223,8 @@ fn at(path: &Path) -> impl Fn(io::Error) -> KeyError {
     move |error| KeyError::Io { path: path.clone(), error }
 }
 
-/// The provider of a key file. A version that it does not know it looks for in the file again, which is rotated while nodes run.
+/// The provider of a key file. What was wrapped it opens with the file as it is then: it is rotated while nodes run, and who asks whether the next
+/// start would get the keys must hear that it is away, or that another one is in its place.
 pub struct LocalKeys {
     path: PathBuf,
     file: RwLock<KeyFile>,
@@ -248,16 +249,11 @@ impl LocalKeys {
     }
 
     /// The key of a version, from 1.
-    fn key_of(&self, version: usize) -> Option<Secret> {
-        let at = version.checked_sub(1)?;
-        if let Some(known) = self.file().keys.get(at) {
-            return Some(known.clone());
-        }
-        // one that cannot be read now leaves what is known
-        let newer = KeyFile::open(&self.path).ok()?;
-        let found = newer.keys.get(at)?.clone();
-        *self.file.write().unwrap_or_else(PoisonError::into_inner) = newer;
-        Some(found)
+    fn key_of(&self, version: usize) -> Result<Option<Secret>, KeyError> {
+        let now = KeyFile::open(&self.path)?;
+        let found = version.checked_sub(1).and_then(|at| now.keys.get(at)).cloned();
+        *self.file.write().unwrap_or_else(PoisonError::into_inner) = now;
+        Ok(found)
     }
 }
 
@@ -288,7 +284,8 @@ impl KeyProvider for LocalKeys {
             return Err(KeyError::OtherProvider { wanted, found: wrapped.provider.clone(), provider: PROVIDER });
         }
         let version = wrapped.version.parse::<usize>().ok();
-        let Some(with) = version.and_then(|version| self.key_of(version)) else {
+        let with = version.map(|version| self.key_of(version)).transpose()?.flatten();
+        let Some(with) = with else {
             return Err(KeyError::NoVersion { key: self.name(), version: wrapped.version.clone(), wanted });
         };
         let opened = wrapped.bytes.split_first_chunk().and_then(|(nonce, sealed)| {
@@ -346,6 +343,26 @@ pub(crate) mod tests {
         assert!(matches!(first.unwrap(&later, "place"), Err(KeyError::NoVersion { .. })));
         assert!(matches!(second.unwrap(&wrapped, "elsewhere"), Err(KeyError::WrongKey { .. })));
         assert!(!folder.path().join("k.new").exists());
+    }
+
+    /// The next start reads the file: whether it would open the keys is not known from what was read before.
+    #[test]
+    fn a_file_that_is_away_opens_nothing_until_it_is_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("k");
+        KeyFile::create(&path, &*entropy(1)).unwrap();
+        let keys = LocalKeys::open(&path, entropy(50)).unwrap();
+        let wrapped = keys.wrap(&Secret::new([9; 32]), "place").unwrap();
+        let right = std::fs::read(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert!(matches!(keys.unwrap(&wrapped, "place"), Err(KeyError::NoFile(_))));
+        KeyFile::create(&path, &*entropy(99)).unwrap();
+        assert!(matches!(keys.unwrap(&wrapped, "place"), Err(KeyError::WrongKey { .. })));
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
+        assert!(matches!(keys.unwrap(&wrapped, "place"), Err(KeyError::FileOpen { .. })));
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+        std::fs::write(&path, right).unwrap();
+        assert_eq!(keys.unwrap(&wrapped, "place").unwrap().expose(), &[9; 32]);
     }
 
     /// Two that read version 1 would both write a version 2, and what the one's wrapped the other's could not open.
