@@ -178,6 +178,13 @@ def test_a_token_is_sent(through: Through) -> None:
     assert transport.requests[0].headers["authorization"] == "Bearer t-1"
 
 
+def test_what_is_no_token_is_refused_without_its_text() -> None:
+    for wrong in ("", "slt_hidden\n", "slt_hidden x", "slt_hidden\u00e9"):
+        with pytest.raises(ValueError, match="is no token") as refused:
+            Client("http://127.0.0.1:1", token=wrong)
+        assert "hidden" not in str(refused.value)
+
+
 def test_every_error_says_what_to_do_next() -> None:
     def all_of(kind: type[StrandlineError]) -> list[type[StrandlineError]]:
         return [kind, *(below for child in kind.__subclasses__() for below in all_of(child))]

@@ -51,6 +51,9 @@ class Settings:
         for given in (url, *others, admin_url):
             if given is not None and not given.startswith(("http://", "https://")):
                 raise ValueError(f"the address {given!r} begins with no http://: write it like http://127.0.0.1:7070")
+        # a header would be refused with its text: a token that was read from a file has its line break yet
+        if token is not None and not (token and token.isascii() and token.isprintable() and " " not in token):
+            raise ValueError("token= is no token: it is empty, or holds a blank, a line break or a foreign letter")
         urls = tuple(one.rstrip("/") for one in (url, *others))
         return cls(urls, None if admin_url is None else admin_url.rstrip("/"), token, ca, timeout, patience)
 
