@@ -1,9 +1,11 @@
 //! What a user should know about the value of a key in this store: where it comes from, and why it may have no effect.
 
 use crate::config::StoreConfig;
-use crate::config::choice::{CompactionTrigger, PartitionColumn, Rollover};
+use crate::config::choice::{CompactionTrigger, KmsProvider, PartitionColumn, Rollover};
 use crate::config::key::Key;
+use crate::location::Location;
 use crate::pending;
+use std::path::Path;
 
 /// Keys (or whole groups, with the dot) that do nothing while something is so.
 type Idle = (&'static [&'static str], fn(&StoreConfig) -> bool, &'static str);
@@ -61,8 +63,22 @@ pub fn warnings(config: &StoreConfig) -> Vec<(&'static str, &'static str)> {
             "everything in the durable tier is lost at the end of the process",
         ),
         ("wal.fsync", config.wal.enabled && !config.wal.fsync, "acknowledged events are lost at a power cut"),
+        (
+            "security.kms.key_id",
+            is_its_key_inside(config),
+            "the key file lies in a folder of the store: who has a copy of that has the key",
+        ),
     ];
     table.iter().filter(|(_, applies, _)| *applies).map(|(key, _, text)| (*key, *text)).collect()
+}
+
+/// Whether the key file lies where it protects nothing.
+fn is_its_key_inside(config: &StoreConfig) -> bool {
+    let security = &config.security;
+    let is_file = security.encrypt_at_rest && security.kms_provider == Some(KmsProvider::Local);
+    let Some(file) = security.kms_key_id.as_deref().filter(|_| is_file) else { return false };
+    let places = [Some(&config.durable.path), Some(&config.durable.manifest_path), config.wal.path.as_ref()];
+    places.into_iter().flatten().filter_map(Location::as_local).any(|folder| Path::new(file).starts_with(folder))
 }
 
 /// Values that are allowed, work, and are seldom meant, each with its key.

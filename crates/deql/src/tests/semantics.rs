@@ -248,6 +248,18 @@ fn check_says_where_a_value_comes_from() {
 }
 
 #[test]
+fn a_key_file_in_a_folder_of_its_store_is_warned_of() {
+    let warned = |provider: &str, id: &str| {
+        let kms = format!("security.kms.provider = '{provider}', security.kms.key_id = '{id}'");
+        let c = with(&format!("wal.enabled = true, wal.path = '/log', security.encrypt.at_rest = true, {kms}"));
+        warnings(&c).into_iter().any(|(key, _)| key == "security.kms.key_id")
+    };
+    assert!(warned("local", "/data/s/key") && warned("local", "/log/sub/key"));
+    assert!(!warned("local", "/data/s.key") && !warned("local", "/logs/key"));
+    assert!(!warned("aws_kms", "/log/key"));
+}
+
+#[test]
 fn a_mistake_is_reported_once() {
     // the key is given, its value is wrong: it is not missing as well
     assert_eq!(mistakes("CREATE EVENTSTORE s WITH (durable.type = 'parquet', durable.path = 5)").len(), 1);
