@@ -445,6 +445,18 @@ fn keys_rotate_and_everything_is_read_before_and_after() {
     );
 }
 
+#[test]
+fn a_key_file_of_no_store_gets_no_version() {
+    let encrypted = Encrypted::new(true, &[]);
+    let other = encrypted.store.path().join("other").to_string_lossy().into_owned();
+    assert_eq!(run(&["keys", "init", "--file", &other]).code, 0);
+    let before = fs::read(&other).unwrap();
+    let config = encrypted.store.config().to_string_lossy().into_owned();
+    let refused = run(&["keys", "rotate", "--file", &other, "--config", &config]);
+    assert!(refused.code == 2 && refused.stderr.contains("security.kms.key_id"), "{refused:?}");
+    assert_eq!(fs::read(&other).unwrap(), before);
+}
+
 /// What is done to files of one kind.
 struct Damage {
     what: String,

@@ -5,7 +5,7 @@ use crate::cli::{Keys, KeysRotate, KeysUnwrap};
 use crate::exit::Failure;
 use crate::out;
 use std::path::{Path, PathBuf};
-use strandline_deql::StoreConfig;
+use strandline_deql::{Declared, KmsProvider, StoreConfig};
 use strandline_durable::objects::{Purpose, Settings, open_location};
 use strandline_durable::{DurableTier, Provider, rotate_keyring};
 use strandline_event::ErrorKind;
@@ -54,11 +54,16 @@ fn init(file: &Path) -> Result<(), Failure> {
 fn rotate(options: &KeysRotate) -> Result<(), Failure> {
     let locked = options.file.as_deref().map(LockedKeyFile::open).transpose();
     let mut locked = locked.map_err(|error| Failure::Usage(error.to_string()))?;
+    let declarations = options.config.as_deref().map(|config| serve::declarations(Some(config), &PathBuf::from(".")));
+    let declarations = declarations.transpose()?;
+    if let (Some(file), Some(declarations)) = (&options.file, &declarations) {
+        check_is_of(file, &declarations.stores)?;
+    }
     if let Some(file) = &mut locked {
         let version = file.rotate(&SystemEntropy).map_err(|error| Failure::Usage(error.to_string()))?;
         out::line(&format!("the key file has version {version} now; it wraps from here on, the older ones stay"))?;
     }
-    let Some(config) = &options.config else {
+    let Some(declarations) = declarations else {
         return match options.file {
             Some(_) => out::line("give --config FILE too, to wrap the keys of its stores again"),
             None => Err(Failure::Usage(
@@ -66,11 +71,28 @@ fn rotate(options: &KeysRotate) -> Result<(), Failure> {
             )),
         };
     };
-    let declarations = serve::declarations(Some(config), &PathBuf::from("."))?;
     for declared in &declarations.stores {
         rotate_store(&declared.config)?;
     }
     Ok(())
+}
+
+/// Another key file would get a version that wraps nothing, and the stores would stay under the one that was to be rotated.
+fn check_is_of(file: &Path, stores: &[Declared]) -> Result<(), Failure> {
+    let real = |path: &Path| path.canonicalize().ok();
+    let is_its_own = |declared: &Declared| {
+        let security = &declared.config.security;
+        let is_local = security.encrypt_at_rest && security.kms_provider == Some(KmsProvider::Local);
+        let named = security.kms_key_id.as_deref().filter(|_| is_local).map(Path::new);
+        named.is_some_and(|named| real(named).is_some_and(|named| Some(named) == real(file)))
+    };
+    if stores.iter().any(is_its_own) {
+        return Ok(());
+    }
+    let file = file.display();
+    Err(Failure::Usage(format!(
+        "no store of --config has its keys from {file}: name the file of security.kms.key_id, or leave --file out, as for keys of a service"
+    )))
 }
 
 fn rotate_store(config: &StoreConfig) -> Result<(), Failure> {
