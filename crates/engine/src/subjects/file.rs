@@ -297,15 +297,17 @@ pub(super) fn look(disk: &dyn Disk, path: &Path) -> Result<Vec<Record>, SubjectF
     if !bytes.starts_with(&TITLE) || bytes.len() < BLOCK_BYTES {
         return Err(SubjectFileError::Foreign(path.to_owned()));
     }
-    let (mut records, mut at) = (Vec::new(), BLOCK_BYTES);
+    let (mut contents, mut at) = (Contents::new(), BLOCK_BYTES);
     while let Some(Found { record, bytes: taken, .. }) = bytes.get(at..).and_then(decode) {
-        records.push(record);
+        contents.push((at as u64, record));
         at += taken;
     }
+    let damaged = |offset| SubjectFileError::Damaged { path: path.to_owned(), offset };
     if has_witness(bytes.get(at..).unwrap_or(&[]), at as u64) {
-        return Err(SubjectFileError::Damaged { path: path.to_owned(), offset: at as u64 });
+        return Err(damaged(at as u64));
     }
-    Ok(records)
+    torn_key(&mut contents, bytes).map_err(damaged)?;
+    Ok(contents.into_iter().map(|(_, record)| record).collect())
 }
 
 /// Bytes of the file, secrets among them: nothing of them stays in memory.

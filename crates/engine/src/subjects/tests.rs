@@ -227,9 +227,11 @@ fn damage_is_refused_and_a_file_of_another_kind_too() {
         let mut bad = good.clone();
         bad[at] ^= 4;
         disk.put(Path::new(PATH), &bad);
+        assert!(KnownKeys::look(&disk, Path::new(PATH)).is_err(), "a check of byte {at}");
         assert!(open(&disk).is_err(), "byte {at}");
     }
     disk.put(Path::new(PATH), &good);
+    assert!(KnownKeys::look(&disk, Path::new(PATH)).is_ok());
     open(&disk).unwrap();
 }
 
