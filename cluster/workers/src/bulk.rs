@@ -174,16 +174,19 @@ impl StoreHandle {
 
     /// Judges a whole body by dry runs, and stores nothing. A part is asked about only where its owner can tell more than its
     /// rows do: a row that breaks a rule may belong to a command that was stored under an older one, and a row with a client's
-    /// seq, event id or command may not fit what is stored. A body of one part is judged when it is stored, by the same owner, unless it needs keys,
-    /// which are made for none that is refused.
+    /// seq, event id or command may not fit what is stored, and to a caller that is limited to tenants a stream may not belong. A body of one part is
+    /// judged when it is stored, by the same owner, unless it needs keys, which are made for none that is refused: a limited caller is told the same way
+    /// where the keys are there, else it would learn which subjects have one.
     async fn check_all(&self, parts: &[Tried], permit: &Arc<BytePermit>) -> Result<(), NodeError> {
-        let (rules, has_others) = (self.parts.store.rules(), parts.len() > 1);
+        let (rules, has_others, is_limited) = (self.parts.store.rules(), parts.len() > 1, self.is_limited());
         let mut asked = Vec::new();
         for (at, Tried { batch, then, .. }) in parts.iter().enumerate() {
             let view = batch.view();
             self.check_stream_type(view.stream_type())?;
             let broken = rules.strict.check_batch(view).err();
-            let is_unsure = broken.is_some() || (has_others && rules.can_conflict(view));
+            let is_unsure = broken.is_some()
+                || (has_others && (is_limited || rules.can_conflict(view)))
+                || (is_limited && self.erasable(view.stream_type()).is_some());
             let is_elsewhere = || matches!(then, Then::Elsewhere(_)) || self.led_elsewhere(batch).is_some();
             if matches!(then, Then::Sealed(_)) || (is_unsure && !is_elsewhere()) {
                 asked.push((at, batch));

@@ -306,14 +306,17 @@ fn line(part: &Part, row: u32) -> u32 {
 
 /// The refusal of the whole body before any part was stored.
 fn of_line(error: &NodeError, parts: &[Part], names: &FieldNames) -> ApiError {
-    let answer = failure::answer(error, names);
+    let at = |answer: ApiError, batch: usize, row: u32| {
+        let line = parts.get(batch).map_or(0, |part| line(part, row));
+        answer.at(&format!("line {line}")).with("line", line)
+    };
     match error {
-        NodeError::Strict { batch, row, .. }
-        | NodeError::RefusedPart { batch, refusal: Refusal { row: Some(row), .. } } => {
-            let line = parts.get(*batch).map_or(0, |part| line(part, *row));
-            answer.at(&format!("line {line}")).with("line", line)
+        NodeError::Strict { batch, row, .. } => at(failure::answer(error, names), *batch, *row),
+        // in place of its row, which is one of the part
+        NodeError::RefusedPart { batch, refusal: Refusal { row: Some(row), error } } => {
+            at(failure::append(error, names), *batch, *row)
         }
-        _ => answer,
+        _ => failure::answer(error, names),
     }
 }
 

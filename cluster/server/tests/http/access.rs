@@ -362,6 +362,12 @@ fn a_tenant_appends_to_its_own_streams_and_no_command_of_another_is_told() {
     let headers = [("authorization", a.1.as_str()), ("content-type", "application/x-ndjson")];
     let answer = server.post_with("events?on_error=skip", &headers, body.as_bytes()).ok(201);
     assert_eq!((&answer["appended"], &answer["rejected"][0]["line"]), (&json!(1), &json!(2)), "{answer}");
+    // a body of two types, of which one line is for another's stream: nothing of it is stored
+    let own = json!({ "stream_type": "Fresh", "stream_id": "own", "event_type": "E", "tenant_id": "a" });
+    let theirs = json!({ "stream_type": "Call", "stream_id": "b", "event_type": "E", "tenant_id": "a" });
+    let error = server.post_with("events", &headers, format!("{own}\n{theirs}\n").as_bytes()).error(403, "forbidden");
+    assert_eq!(error["details"], json!({ "stream_id": "b", "line": 2 }), "{error}");
+    all.get("streams/Fresh/own/head").error(404, "not_found");
     server.stop();
 }
 

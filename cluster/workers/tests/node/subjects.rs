@@ -90,6 +90,12 @@ fn what_is_refused_or_only_looked_at_leaves_no_key_and_tells_nothing_of_what_was
                 Ok(parts) => parts.into_iter().for_each(|part| assert!(part.unwrap().stamped.is_none())),
             }
         }
+        // told alike, whether the subject has a key or none
+        for tenant in ["zeta", "nobody"] {
+            let body = vec![one("T", "bulk", tenant, BatchUnit::Rows)];
+            let refused = acme.append_bulk(body, OnError::Abort, permit(&node)).await.err().unwrap();
+            assert!(matches!(refused, NodeError::RefusedPart { batch: 0, .. }), "{tenant}: {refused}");
+        }
         put((&node, &acme), ("P", "looked-at", "acme"), true).await.unwrap();
         assert_eq!(rig.records(), before, "no key was made");
         store.erase(erasure(SubjectKind::Stream, "s1", None)).await.unwrap();
