@@ -61,7 +61,9 @@ impl Asked<'_> {
     }
 
     fn path_text(&self) -> String {
-        without_tokens(self.path).chars().take(PATH_CHARS).flat_map(char::escape_default).collect()
+        let text: String = without_tokens(self.path).chars().take(PATH_CHARS).flat_map(char::escape_default).collect();
+        // the store of a Hello is any text: behind a space another field of the line would begin
+        text.replace(' ', "\\u{20}")
     }
 }
 
@@ -152,6 +154,13 @@ mod tests {
         for path in ["/v1/stores/calls/streams/slt_report/1", "/v1/slt_", "/v1/stores/slt_slt_cafe"] {
             assert_eq!(text(path), path);
         }
+    }
+
+    #[test]
+    fn a_path_is_one_field_of_its_line() {
+        let path = "calls who=op\ncode=\"ok\"";
+        let text = Asked { from: None, method: "Hello", path }.path_text();
+        assert_eq!(text, r#"calls\u{20}who=op\ncode=\"ok\""#);
     }
 
     #[test]
