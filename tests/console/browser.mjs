@@ -61,6 +61,8 @@ export async function open(browser, url, { size = "desktop", dark = false, expec
   return {
     page,
     close: async () => {
+      // what still answers in the node's place has nobody to answer any more
+      await page.unrouteAll({ behavior: "ignoreErrors" });
       await context.close();
       assert.deepEqual(wrong, []);
     },
