@@ -12,7 +12,7 @@
 //! container's or the machine's role; files below `~/.aws` are not read.
 
 use super::{ObjectError, Settings, StoreObjects};
-use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
+use object_store::{BackoffConfig, ObjectStore, RetryConfig};
 use std::sync::Arc;
 use std::time::Duration;
 use strandline_deql::Location;
@@ -101,7 +101,7 @@ pub(super) fn s3(
                     with https://";
         return Err(wrong(location, what.to_owned()));
     }
-    let mut options = ClientOptions::new();
+    let mut options = object_store::ClientOptions::new();
     if plain && settings.get("AWS_WEB_IDENTITY_TOKEN_FILE").is_none() {
         // no certificate is ever asked for: a machine without any may use it
         options = options.with_no_system_certificates(true);
