@@ -98,10 +98,9 @@ fn the_global_order_goes_on_while_a_new_log_waits_for_a_voter_that_is_away() {
     nodes.stop_all();
 }
 
-/// The only voter of the new log is away, so nobody makes its group.
-#[test]
-fn the_global_order_goes_on_while_who_shall_make_a_new_log_is_away() {
-    let mut nodes = Nodes::of(3, KEYS, &[]);
+/// The first three of so many nodes run, each log has one copy, and node 2, the only voter of a new one, was killed before it had made it.
+fn without_the_maker_of_a_new_log(count: usize) -> Nodes {
+    let mut nodes = Nodes::of(count, KEYS, &[]);
     nodes.tell(1, &["--replication", "1"]);
     (1..=3).for_each(|node| nodes.start(node));
     nodes.until("every node votes", |nodes| {
@@ -114,6 +113,13 @@ fn the_global_order_goes_on_while_who_shall_make_a_new_log_is_away() {
     nodes.until("it is registered", |nodes| nodes.http(1).post("stream-types", &json!({ "name": "New" })).status < 300);
     nodes.until("its log is open", |nodes| [1, 3].iter().all(|node| nodes.shard(*node, Some("New"))["here"] == true));
     assert_eq!(nodes.shard(1, Some("New"))["voters"], json!([2]));
+    nodes
+}
+
+/// The only voter of the new log is away, so nobody makes its group.
+#[test]
+fn the_global_order_goes_on_while_who_shall_make_a_new_log_is_away() {
+    let mut nodes = without_the_maker_of_a_new_log(3);
     nodes.until("the other log takes an append", |nodes| append(nodes, 1, "Call", 1));
     for node in [1, 3] {
         nodes.until("it is in the order", |nodes| nodes.http(node).global().len() == 2);
@@ -129,19 +135,7 @@ fn the_global_order_goes_on_while_who_shall_make_a_new_log_is_away() {
 /// The only voter of the new log is lost before it has made its group: the node in its place makes it.
 #[test]
 fn a_log_that_a_lost_node_never_made_is_made_by_the_node_in_its_place() {
-    let mut nodes = Nodes::of(4, KEYS, &[]);
-    nodes.tell(1, &["--replication", "1"]);
-    (1..=3).for_each(|node| nodes.start(node));
-    nodes.until("every node votes", |nodes| {
-        let shard = nodes.shard(1, None);
-        shard["settled"] == true && shard["voters"] == json!([1, 2, 3])
-    });
-    assert!(append(&nodes, 1, "Call", 0));
-    assert_eq!(nodes.shard(1, Some("Call"))["voters"], json!([1]));
-    nodes.kill(2);
-    nodes.until("it is registered", |nodes| nodes.http(1).post("stream-types", &json!({ "name": "New" })).status < 300);
-    nodes.until("its log is open", |nodes| [1, 3].iter().all(|node| nodes.shard(*node, Some("New"))["here"] == true));
-    assert_eq!(nodes.shard(1, Some("New"))["voters"], json!([2]));
+    let mut nodes = without_the_maker_of_a_new_log(4);
     nodes.start(4);
     nodes.until("it is replaced", |nodes| {
         nodes.http(1).post("/admin/v1/cluster/replace", &json!({ "lost": 2, "with": 4 })).status == 200

@@ -171,6 +171,7 @@ impl Control {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::steer;
     use tokio::time::advance;
 
     fn placement(is_settled: bool) -> Placement {
@@ -197,19 +198,8 @@ mod tests {
 
     /// As node 1 sees a group that it leads; node 2 answered just now and lacks so many entries, node 3 is away.
     fn status(lacks: u64) -> GroupStatus {
-        GroupStatus {
-            term: 1,
-            leader: None,
-            last: Some(1_000),
-            applied: Some(1_000),
-            purged: None,
-            voters: [1, 2, 3].into(),
-            learners: [4].into(),
-            is_joint: false,
-            is_changing: false,
-            replicated: [(2, Some(1_000 - lacks)), (3, Some(1_000)), (4, Some(1_000))].into(),
-            silent: [(2, 10), (3, 9_000), (4, 10)].map(|(node, ms)| (node, Duration::from_millis(ms))).into(),
-        }
+        let others = [(2, 10, lacks), (3, 9_000, 0), (4, 10, 0)];
+        GroupStatus { learners: [4].into(), ..steer::tests::status(&others) }
     }
 
     #[test]

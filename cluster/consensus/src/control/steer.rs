@@ -163,7 +163,7 @@ fn late(status: &GroupStatus, voters: &BTreeSet<NodeId>) -> Option<Steered> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use std::collections::BTreeMap;
 
@@ -171,7 +171,7 @@ mod tests {
     type Other = (NodeId, u64, u64);
 
     /// As node 1 sees it, which leads.
-    fn status(others: &[Other]) -> GroupStatus {
+    pub(in crate::control) fn status(others: &[Other]) -> GroupStatus {
         let silent = |(node, ms, _): &Other| (*node, Duration::from_millis(*ms));
         let replicated = |(node, _, lacks): &Other| (*node, Some(1_000 - lacks));
         GroupStatus {
