@@ -47,6 +47,10 @@ fn beside<'a>(
 impl Control {
     /// A command that this node proposes as the leader, and who is away where it makes logs.
     pub(super) fn beside_who_is_away<'a>(&self, command: &'a Command) -> Cow<'a, Command> {
+        // nothing else makes logs, and who is silent costs every other command a look
+        if !matches!(command, Command::RegisterType { .. }) {
+            return Cow::Borrowed(command);
+        }
         let silent = self.parts.meta.silent();
         self.with_state(|state| beside(state, self.node(), command, &silent))
     }
