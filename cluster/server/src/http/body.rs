@@ -67,9 +67,17 @@ fn is_there(bytes: &[u8], says: &str) -> ApiResult<()> {
 }
 
 /// Reads an object, and nothing else.
-pub(crate) fn object<T: DeserializeOwned>(bytes: &[u8], says: &str) -> ApiResult<T> {
+fn object<T: DeserializeOwned>(bytes: &[u8], says: &str) -> ApiResult<T> {
     begins_object(bytes, says)?;
     serde_json::from_slice(bytes).map_err(|e| ApiError::bad_request(format!("{says}: {e}")))
+}
+
+/// Reads an object; an empty body is one that leaves all out.
+pub(crate) fn object_or_default<T: DeserializeOwned + Default>(bytes: &[u8], says: &str) -> ApiResult<T> {
+    match bytes.trim_ascii() {
+        [] => Ok(T::default()),
+        bytes => object(bytes, says),
+    }
 }
 
 /// Refuses what is no object: the reader by itself would take a list for one, `[]` for one that leaves all out.

@@ -139,10 +139,7 @@ pub(crate) async fn run(call: Call) -> ApiResult<HttpResponse> {
     query.finish()?;
     let permits = call.app.node.permits();
     let body = body::read(&call.request, call.payload, permits, "a wish", SMALL_BODY_BYTES_MAX).await?;
-    let wish: Wish = match body.bytes.trim_ascii() {
-        [] => Wish::default(),
-        bytes => body::object(bytes, "send nothing or {\"stream_type\": ...}")?,
-    };
+    let wish: Wish = body::object_or_default(&body.bytes, "send nothing or {\"stream_type\": ...}")?;
     let jobs = served.store.compact(of_query.or(wish.stream_type)).await;
     let jobs = jobs.map_err(|e| refused(&served, &e))?;
     let ids: Vec<String> = jobs.iter().map(|job| format!("{:032x}", job.id)).collect();

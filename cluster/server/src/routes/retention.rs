@@ -97,10 +97,7 @@ pub(crate) async fn restore(call: Call) -> ApiResult<HttpResponse> {
     let served = call.admin_store()?;
     let permits = call.app.node.permits();
     let body = body::read(&call.request, call.payload, permits, "a wish", SMALL_BODY_BYTES_MAX).await?;
-    let wish: Wish = match body.bytes.trim_ascii() {
-        [] => Wish::default(),
-        bytes => body::object(bytes, "send nothing or {\"partition\": ...}")?,
-    };
+    let wish: Wish = body::object_or_default(&body.bytes, "send nothing or {\"partition\": ...}")?;
     let partition = wish.partition.as_ref().map_or(Ok(Vec::new()), partition)?;
     let config = served.store.config();
     are_columns(&partition, &config.partition.by.iter().map(ToString::to_string).collect::<Vec<_>>())?;

@@ -118,10 +118,7 @@ async fn read<T: DeserializeOwned + Default>(call: Call, what: &str) -> ApiResul
     body::require_json_or_form(&call.request)?;
     let permits = call.app.node.permits();
     let body = body::read(&call.request, call.payload, permits, what, SMALL_BODY_BYTES_MAX).await?;
-    if body.bytes.trim_ascii().is_empty() {
-        return Ok(T::default());
-    }
-    body::object(&body.bytes, what)
+    body::object_or_default(&body.bytes, what)
 }
 
 /// As [`read`], of a body that must be there.
