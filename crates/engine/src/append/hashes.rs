@@ -4,6 +4,7 @@
 use crate::Few;
 use crate::append::rules::Rules;
 use crate::commands::{Scope, command_digest, command_key, commands_of};
+use hashbrown::HashTable;
 use strandline_event::hash::stream_hash;
 use strandline_event::{BatchUnit, BatchView};
 
@@ -17,6 +18,8 @@ pub struct Hashes {
     streams: Few<u128>,
     /// By row, of an append the one command; none where ids are not checked.
     commands: Vec<HashedCommand>,
+    /// Two rows may name one command. Whoever made the hashes has found out that mostly none do, so that the owner need not.
+    may_repeat: bool,
 }
 
 /// The key of a command and the digest of its events; zeros for a row that names none.
@@ -49,7 +52,8 @@ impl Hashes {
                 }
             }
         }
-        Self { scope, digest_key, unit: batch.unit(), streams, commands }
+        let may_repeat = may_repeat(&commands);
+        Self { scope, digest_key, unit: batch.unit(), streams, commands, may_repeat }
     }
 
     /// Whether they are what [`of`](Self::of) gives by these rules, which may have come meanwhile, for a batch of this shape.
@@ -65,13 +69,32 @@ impl Hashes {
 
     /// The command of a row that names one.
     pub(crate) fn command(&self, row: usize) -> Option<HashedCommand> {
-        self.commands.get(if self.unit == BatchUnit::Append { 0 } else { row }).copied()
+        let command = self.commands.get(if self.unit == BatchUnit::Append { 0 } else { row })?;
+        (command.key != 0).then_some(*command)
+    }
+
+    /// `false`: no two rows of the body name the same command.
+    pub(crate) const fn may_repeat(&self) -> bool {
+        self.may_repeat
     }
 
     /// Keys of all commands.
     pub(crate) fn command_keys(&self) -> impl Iterator<Item = u128> + '_ {
         self.commands.iter().map(|command| command.key)
     }
+}
+
+/// Whether half of a key stands twice among them.
+fn may_repeat(commands: &[HashedCommand]) -> bool {
+    if commands.len() < 2 {
+        return false;
+    }
+    let mut seen: HashTable<u64> = HashTable::with_capacity(commands.len());
+    commands.iter().map(|command| command.key as u64).filter(|key| *key != 0).any(|key| {
+        let is_known = seen.find(key, |other| *other == key).is_some();
+        seen.insert_unique(key, key, |key| *key);
+        is_known
+    })
 }
 
 #[cfg(test)]
@@ -110,6 +133,19 @@ mod tests {
             let key = command_key(Scope::Stream, rules.digest_key, "Order", stream_hash("s1"), id);
             assert_eq!((found.key, found.digest), (key, command_digest(batch.view(), row..row + 1, rules.digest_key)));
         }
+    }
+
+    #[test]
+    fn a_row_without_a_command_has_none_and_a_body_tells_whether_one_stands_there_twice() {
+        let hashes = |ids: &[Option<&str>]| Hashes::of(batch(BatchUnit::Rows, ids).view(), &rules(Scope::StreamType));
+        let some = hashes(&[None, Some("a"), None, Some("b")]);
+        assert_eq!([0, 1, 2, 3].map(|row| some.command(row).is_some()), [false, true, false, true]);
+        assert!(!some.may_repeat() && !hashes(&[None]).may_repeat() && !hashes(&[Some("a")]).may_repeat());
+        assert!(hashes(&[Some("a"), None, Some("b"), Some("a")]).may_repeat());
+        // of another stream it is another command
+        let of_streams = |ids: &[Option<&str>]| Hashes::of(batch(BatchUnit::Rows, ids).view(), &rules(Scope::Stream));
+        assert!(!of_streams(&[Some("a"), Some("a")]).may_repeat());
+        assert!(of_streams(&[Some("a"), None, Some("a")]).may_repeat());
     }
 
     #[test]

@@ -97,7 +97,7 @@ struct Pass<'a> {
     hashes: &'a Hashes,
     /// What left memory, from when it is first asked: it does not change while a request is judged.
     settled: Option<Arc<dyn Settled>>,
-    /// Of a bulk body, by key: places of `out.commands`.
+    /// Of a bulk body in which a command may stand twice, by key: places of `out.commands`.
     body_commands: HashTable<u32>,
     /// By distinct stream and seq: the row of this body, filled when first asked for.
     body_seqs: Option<HashMap<(usize, u64), u32>>,
@@ -151,6 +151,11 @@ const fn hash_of(key: u128) -> u64 {
     key as u64
 }
 
+/// The id of the command that a row names, for who is told of it.
+fn command_id_of(batch: BatchView<'_>, row: usize) -> impl Fn() -> String {
+    move || batch.command_id(row).unwrap_or_default().to_owned()
+}
+
 impl JudgedStream {
     const fn new(hash: u128) -> Self {
         Self { hash, heads: None, owner: None }
@@ -182,8 +187,10 @@ impl Pass<'_> {
             return Ok(Whole::Refused(Refusal { row: Some(row), error: AppendError::Strict(violation) }));
         }
         let rows = self.batch.rows();
-        if let Some(row) = (0..rows).find(|row| self.batch.command_id(*row).is_some()) {
-            match self.command(row, 0..rows)? {
+        if let Some(row) = (0..rows).find(|row| self.batch.command_id(*row).is_some())
+            && let Some(hashed) = self.hashes.command(row)
+        {
+            match self.command(hashed, row, 0..rows)? {
                 Ok(Command::New) => {}
                 Ok(Command::Unread) => {
                     self.out.unread = true;
@@ -262,8 +269,8 @@ impl Pass<'_> {
         if bulk && let Some(error) = self.of_another_tenant(row)? {
             return Ok(Err(error));
         }
-        if bulk && self.batch.command_id(row).is_some() {
-            match self.command(row, row..row + 1)? {
+        if bulk && let Some(hashed) = self.hashes.command(row) {
+            match self.command(hashed, row, row..row + 1)? {
                 Ok(Command::New) => {}
                 Ok(Command::Unread) => return Ok(Ok(Row::Unread)),
                 Ok(Command::Known(known)) => return Ok(Ok(Row::Known(known))),
@@ -309,6 +316,7 @@ impl Pass<'_> {
         if self.out.commands.last().is_some_and(|c| c.row == row as u32 && c.count == 1)
             && self.batch.unit() == BatchUnit::Rows
             && let Some(command) = self.out.commands.pop()
+            && self.hashes.may_repeat()
         {
             let at = self.out.commands.len() as u32;
             if let Ok(known) = self.body_commands.find_entry(hash_of(command.key), |other| *other == at) {
@@ -336,20 +344,21 @@ impl Pass<'_> {
         }
     }
 
-    /// Whether the command of these rows is known; a new one is remembered.
+    /// Whether the command of these rows, the first of which that names it is `row`, is known; a new one is remembered. Only who is told of a
+    /// conflict looks at the id's text, which another processor has read last.
     fn command(
         &mut self,
+        HashedCommand { key, digest }: HashedCommand,
         row: usize,
         rows: std::ops::Range<usize>,
     ) -> Result<Result<Command, AppendError>, SettledError> {
         let rules = self.log.rules();
-        let Some(id) = self.batch.command_id(row) else { return Ok(Ok(Command::New)) };
-        let Some(HashedCommand { key, digest }) = self.hashes.command(row) else { return Ok(Ok(Command::New)) };
+        let command_id = command_id_of(self.batch, row);
         // a command of another stream may be another tenant's: who is limited is told nothing of it
         let tells = self.request.tenants.is_none() || rules.scope == Scope::Stream;
         let conflict = |first_seq, count| {
             let (first_seq, count) = if tells { (first_seq, count) } else { (Seq::ZERO, 0) };
-            AppendError::CommandConflict { command_id: id.to_owned(), first_seq, count }
+            AppendError::CommandConflict { command_id: command_id(), first_seq, count }
         };
         if let Some(NewCommand { digest: earlier, row: first_row, .. }) = self.body_command(key) {
             let first_seq = Seq(self.out.seqs.get(first_row as usize).copied().unwrap_or(0));
@@ -369,7 +378,7 @@ impl Pass<'_> {
             }
             return Ok(Ok(Command::Known(self.known(row, DuplicateOf::Command, first_seq, count, ingested_at))));
         }
-        if let Some(known) = self.in_another_log(id, key)? {
+        if let Some(known) = self.in_another_log(row, key)? {
             return Ok(known);
         }
         self.begin(key, digest, rows);
@@ -398,9 +407,14 @@ impl Pass<'_> {
         if at == 0 {
             // most often each row that is left begins a command
             self.out.commands.reserve(left);
-            self.body_commands.reserve(left, |_| 0);
         }
         self.out.commands.push(NewCommand { key, digest, row, count });
+        if !self.hashes.may_repeat() {
+            return;
+        }
+        if at == 0 {
+            self.body_commands.reserve(left, |_| 0);
+        }
         let commands = &self.out.commands;
         let hash = |at: &u32| commands.get(*at as usize).map_or(0, |command| hash_of(command.key));
         self.body_commands.insert_unique(hash_of(key), at as u32, hash);
@@ -415,9 +429,9 @@ impl Pass<'_> {
     }
 
     /// Whether a command that is new to this log is another one's: an event of another stream type is another event.
-    fn in_another_log(&mut self, id: &str, key: u128) -> Result<Option<Result<Command, AppendError>>, SettledError> {
+    fn in_another_log(&mut self, row: usize, key: u128) -> Result<Option<Result<Command, AppendError>>, SettledError> {
         let Some(claim) = &self.out.claim else { return Ok(None) };
-        let command_id = || id.to_owned();
+        let command_id = command_id_of(self.batch, row);
         // what the keeper of the ids knows, this node may not have applied yet
         let taken = self.request.reservation.as_ref().and_then(|reservation| reservation.taken(key));
         let found = taken.map_or_else(|| claim.look(key), |log| Ok(Found::In(log.clone())))?;
