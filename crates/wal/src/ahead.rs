@@ -1,10 +1,12 @@
 //! How much of a map is asked for ahead of who walks it.
 //!
 //! ```text
-//!  between two looks  | the next step
-//!  -------------------+-----------------------------------------------------------------
-//!  a file was synced  | the smallest: appends are in flight, and wait for what is read
-//!  none               | twice the last one, up to the largest: the disk is the reader's
+//!  since the last look             | the next step
+//!  --------------------------------+------------------------------------------------------------------------
+//!  a write or a sync began, or one | the smallest: appends are in flight, and wait for what is read. One that
+//!  is under way                    | waits long began long ago, and must not make the reader believe it is alone
+//!  neither, for some milliseconds  | twice the last one, up to the largest: the disk is the reader's
+//!  neither, not for so long        | the smallest
 //! ```
 
 use std::ops::Range;
@@ -13,6 +15,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// So few bytes that a group of appends waits a fraction of a millisecond for them.
 const SMALLEST_STEP_BYTES: u64 = 512 << 10;
+/// Read in smallest steps that nobody wrote beside before they grow: some milliseconds, so that the pauses between the groups of many appends
+/// are none.
+const QUIET_BYTES: u64 = 4 << 20;
 /// Enough for the disk to be read at its speed.
 const LARGEST_STEP_BYTES: u64 = 8 << 20;
 
@@ -34,17 +39,39 @@ fn pieces(range: Range<usize>, most: usize) -> impl Iterator<Item = Range<usize>
     range.step_by(most).map(move |from| from..(from + most).min(end))
 }
 
-/// How often a file of a disk was synced: what its readers know of those who write. Cloning shares it.
+/// Writes and syncs of the files of a disk: what its readers know of those who write. Cloning shares it.
 #[derive(Clone, Default, Debug)]
-pub(crate) struct Syncs(Arc<AtomicU64>);
+pub(crate) struct Writes(Arc<Counts>);
 
-impl Syncs {
-    pub(crate) fn count(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+#[derive(Default, Debug)]
+struct Counts {
+    begun: AtomicU64,
+    under_way: AtomicU64,
+}
+
+/// A write or a sync that goes on as long as this lives.
+pub(crate) struct UnderWay<'a>(&'a Counts);
+
+impl Writes {
+    /// One begins.
+    pub(crate) fn begin(&self) -> UnderWay<'_> {
+        self.0.begun.fetch_add(1, Ordering::Relaxed);
+        self.0.under_way.fetch_add(1, Ordering::Relaxed);
+        UnderWay(&self.0)
     }
 
-    fn so_far(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+    fn begun(&self) -> u64 {
+        self.0.begun.load(Ordering::Relaxed)
+    }
+
+    fn is_one_under_way(&self) -> bool {
+        self.0.under_way.load(Ordering::Relaxed) > 0
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -53,23 +80,29 @@ pub(crate) struct Ahead {
     /// Everything before was asked for.
     to: u64,
     step: u64,
-    syncs_seen: u64,
+    /// Asked for since somebody wrote.
+    quiet_bytes: u64,
+    writes_seen: u64,
 }
 
 impl Ahead {
-    pub(crate) fn from(start: u64, syncs: &Syncs) -> Self {
-        Self { to: start, step: SMALLEST_STEP_BYTES, syncs_seen: syncs.so_far() }
+    pub(crate) fn from(start: u64, writes: &Writes) -> Self {
+        Self { to: start, step: SMALLEST_STEP_BYTES, quiet_bytes: 0, writes_seen: writes.begun() }
     }
 
     /// What to ask the disk for, where `touched` will be touched now, of a map that ends at `end`. Up to twice the step is on its way then.
-    pub(crate) fn next(&mut self, touched: Range<u64>, end: u64, syncs: &Syncs) -> Option<Range<u64>> {
+    pub(crate) fn next(&mut self, touched: Range<u64>, end: u64, writes: &Writes) -> Option<Range<u64>> {
         if touched.end + self.step <= self.to || self.to >= end {
             return None;
         }
-        let (now, begin) = (syncs.so_far(), self.to.max(touched.start));
-        self.step = if now == self.syncs_seen { (2 * self.step).min(LARGEST_STEP_BYTES) } else { SMALLEST_STEP_BYTES };
-        self.syncs_seen = now;
+        let (begun, begin) = (writes.begun(), self.to.max(touched.start));
+        if begun != self.writes_seen || writes.is_one_under_way() {
+            (self.step, self.quiet_bytes, self.writes_seen) = (SMALLEST_STEP_BYTES, 0, begun);
+        } else if self.quiet_bytes >= QUIET_BYTES {
+            self.step = (2 * self.step).min(LARGEST_STEP_BYTES);
+        }
         self.to = (touched.end + 2 * self.step).max(begin).min(end);
+        self.quiet_bytes += self.to - begin;
         Some(begin..self.to)
     }
 }
@@ -81,15 +114,14 @@ mod tests {
     const END: u64 = 40_000_000;
 
     /// Walks by frames of so many bytes; gives what was asked for.
-    fn walk(frame: u64, is_synced: impl Fn(u64) -> bool) -> Vec<Range<u64>> {
-        let syncs = Syncs::default();
-        let (mut ahead, mut asked) = (Ahead::from(0, &syncs), Vec::<Range<u64>>::new());
+    fn walk(frame: u64, writes: &Writes, is_written: impl Fn(u64) -> bool) -> Vec<Range<u64>> {
+        let (mut ahead, mut asked) = (Ahead::from(0, writes), Vec::<Range<u64>>::new());
         for from in (0..END).step_by(usize::try_from(frame).unwrap()) {
             let to = (from + frame).min(END);
-            if is_synced(to) {
-                syncs.count();
+            if is_written(to) {
+                drop(writes.begin());
             }
-            asked.extend(ahead.next(from..to, END, &syncs));
+            asked.extend(ahead.next(from..to, END, writes));
             let reached = asked.last().map_or(0, |range| range.end);
             assert!(reached >= (to + SMALLEST_STEP_BYTES).min(END), "{to} is touched and only {reached} was asked for");
         }
@@ -120,15 +152,16 @@ mod tests {
     #[test]
     fn alone_it_soon_asks_in_large_steps() {
         for frame in [64, 5_000, 300_000, 3_000_000] {
-            let asked = walk(frame, |_| false);
-            assert!(asked.len() <= 16, "{} times by frames of {frame}", asked.len());
+            let asked = walk(frame, &Writes::default(), |_| false);
+            let small = (QUIET_BYTES / SMALLEST_STEP_BYTES) as usize;
+            assert!(asked.len() <= small + 12, "{} times by frames of {frame}", asked.len());
         }
     }
 
     #[test]
     fn beside_appends_little_is_on_its_way_at_once() {
         for frame in [64, 5_000, 300_000] {
-            let asked = walk(frame, |_| true);
+            let asked = walk(frame, &Writes::default(), |_| true);
             let largest = asked.iter().skip(1).map(|range| range.end - range.start).max();
             let most = SMALLEST_STEP_BYTES + frame;
             assert!(largest.is_some_and(|bytes| bytes <= most), "{largest:?} by frames of {frame}");
@@ -136,13 +169,30 @@ mod tests {
     }
 
     #[test]
-    fn the_first_sync_makes_the_next_step_small_again() {
+    fn the_first_write_makes_the_next_step_small_again() {
         let half = END / 2;
-        let asked = walk(5_000, |to| to >= half);
+        let asked = walk(5_000, &Writes::default(), |to| to >= half);
         let (alone, beside): (Vec<_>, Vec<_>) = asked.into_iter().partition(|range| range.end <= half);
         let longest = |ranges: &[Range<u64>]| ranges.iter().map(|range| range.end - range.start).max().unwrap_or(0);
         assert!(longest(&alone) >= LARGEST_STEP_BYTES / 2, "{alone:?}");
-        // the one step that was asked for before the first sync is still on its way
+        // the one step that was asked for before the first write is still on its way
         assert!(longest(&beside[2..]) <= SMALLEST_STEP_BYTES + 5_000, "{beside:?}");
+    }
+    #[test]
+    fn beside_a_write_that_takes_long_little_is_on_its_way_all_the_time() {
+        let writes = Writes::default();
+        let one = writes.begin();
+        let asked = walk(5_000, &writes, |_| false);
+        let largest = asked.iter().skip(1).map(|range| range.end - range.start).max();
+        assert!(largest.is_some_and(|bytes| bytes <= SMALLEST_STEP_BYTES + 5_000), "{largest:?}");
+        drop(one);
+        assert!(!writes.is_one_under_way());
+    }
+
+    #[test]
+    fn a_pause_between_two_groups_is_none_that_steps_grow_in() {
+        let asked = walk(5_000, &Writes::default(), |to| to % (QUIET_BYTES / 2) < 5_000);
+        let largest = asked.iter().skip(1).map(|range| range.end - range.start).max();
+        assert!(largest.is_some_and(|bytes| bytes <= SMALLEST_STEP_BYTES + 5_000), "{largest:?}");
     }
 }

@@ -1,7 +1,7 @@
 //! Read-only maps of sealed segments: the only unsafe code of this crate.
 #![allow(unsafe_code)]
 
-use crate::ahead::{Syncs, advices};
+use crate::ahead::{Writes, advices};
 use memmap2::{Advice, Mmap};
 use std::fs::File;
 use std::io;
@@ -23,14 +23,14 @@ pub struct Mapped {
     bytes: SharedBytes,
     /// What is still to be read from the disk; none: the bytes are in memory.
     map: Option<Map>,
-    syncs: Syncs,
+    writes: Writes,
 }
 
 impl Mapped {
     /// Bytes that are in memory.
     #[must_use]
     pub fn in_memory(bytes: SharedBytes) -> Self {
-        Self { bytes, map: None, syncs: Syncs::default() }
+        Self { bytes, map: None, writes: Writes::default() }
     }
 
     /// The bytes. One that is not in memory yet is read when it is touched, page by page, unless its reader asked for it before.
@@ -39,9 +39,9 @@ impl Mapped {
         &self.bytes
     }
 
-    /// How often files of its disk were synced.
-    pub(crate) const fn syncs(&self) -> &Syncs {
-        &self.syncs
+    /// What is written to its disk.
+    pub(crate) const fn writes(&self) -> &Writes {
+        &self.writes
     }
 
     /// Begins to read a range from the disk, and nothing else: what the system reads ahead by itself may be megabytes at a time, for which
@@ -60,7 +60,7 @@ impl Mapped {
 }
 
 /// Maps a whole file that is never written or truncated again.
-pub(crate) fn map_sealed(file: &File, syncs: Syncs) -> io::Result<Mapped> {
+pub(crate) fn map_sealed(file: &File, writes: Writes) -> io::Result<Mapped> {
     if file.metadata()?.len() == 0 {
         return Ok(Mapped::in_memory(SharedBytes::copy_aligned(&[])));
     }
@@ -71,5 +71,5 @@ pub(crate) fn map_sealed(file: &File, syncs: Syncs) -> io::Result<Mapped> {
     // advice only: who reads says what comes next
     let _ = map.advise(Advice::Random);
     let map = Map(Arc::new(map));
-    Ok(Mapped { bytes: SharedBytes::new(map.clone()), map: Some(map), syncs })
+    Ok(Mapped { bytes: SharedBytes::new(map.clone()), map: Some(map), writes })
 }

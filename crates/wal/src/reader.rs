@@ -291,8 +291,8 @@ impl Cursor {
         let wanted = if self.lookup {
             Some(touched)
         } else {
-            let ahead = self.ahead.get_or_insert_with(|| Ahead::from(touched.start, map.syncs()));
-            ahead.next(touched, self.end, map.syncs())
+            let ahead = self.ahead.get_or_insert_with(|| Ahead::from(touched.start, map.writes()));
+            ahead.next(touched, self.end, map.writes())
         };
         // a single page is read by the touch itself
         if let Some(wanted) = wanted.filter(|wanted| wanted.end - wanted.start > BLOCK_BYTES as u64) {

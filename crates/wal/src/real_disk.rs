@@ -2,7 +2,7 @@
 //! first-touch page cache); reads have a file descriptor of their own, buffered and without read-ahead, so that they never
 //! bring a page into the cache that is still to be written directly. What is made is for this user alone: the log holds what events say.
 
-use crate::ahead::{ADVICE_BYTES, Syncs};
+use crate::ahead::{ADVICE_BYTES, Writes};
 use crate::disk::{Access, DeviceSpace, Disk, DiskFile};
 use crate::frame::BLOCK_BYTES;
 use crate::map::{Mapped, map_sealed};
@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[derive(Clone, Debug)]
 pub struct RealDisk {
     direct: bool,
-    syncs: Syncs,
+    writes: Writes,
 }
 
 impl Default for RealDisk {
@@ -32,13 +32,13 @@ impl RealDisk {
     /// Direct writes where the file system takes them.
     #[must_use]
     pub fn new() -> Self {
-        Self { direct: true, syncs: Syncs::default() }
+        Self { direct: true, writes: Writes::default() }
     }
 
     /// Buffered writes always.
     #[must_use]
     pub fn buffered() -> Self {
-        Self { direct: false, syncs: Syncs::default() }
+        Self { direct: false, writes: Writes::default() }
     }
 
     fn open_with(&self, path: &Path, options: &OpenOptions) -> io::Result<(File, bool)> {
@@ -58,7 +58,7 @@ impl RealDisk {
         // advice only: the log's frames are found by offset
         let _ = fadvise(&read, 0, None, Advice::Random);
         let direct = AtomicBool::new(write.as_ref().is_some_and(|w| w.1));
-        Ok(Arc::new(RealFile { read, write: write.map(|w| w.0), direct, syncs: self.syncs.clone() }))
+        Ok(Arc::new(RealFile { read, write: write.map(|w| w.0), direct, writes: self.writes.clone() }))
     }
 }
 
@@ -142,7 +142,7 @@ struct RealFile {
     read: File,
     write: Option<File>,
     direct: AtomicBool,
-    syncs: Syncs,
+    writes: Writes,
 }
 
 impl RealFile {
@@ -162,6 +162,7 @@ impl RealFile {
 impl DiskFile for RealFile {
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let file = self.writer()?;
+        let _under_way = self.writes.begin();
         let mut done = 0;
         while done < data.len() {
             match file.write_at(&data[done..], offset + done as u64) {
@@ -207,7 +208,7 @@ impl DiskFile for RealFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.syncs.count();
+        let _under_way = self.writes.begin();
         self.writer()?.sync_data()
     }
 
@@ -232,7 +233,7 @@ impl DiskFile for RealFile {
     fn map(&self) -> io::Result<Mapped> {
         // its readers say what they need: what a hint on the file says would hold for them too
         let _ = fadvise(&self.read, 0, None, Advice::Normal);
-        map_sealed(&self.read, self.syncs.clone())
+        map_sealed(&self.read, self.writes.clone())
     }
 
     fn is_direct(&self) -> bool {
