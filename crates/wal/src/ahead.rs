@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// So few bytes that a group of appends waits a fraction of a millisecond for them.
-const SMALLEST_STEP_BYTES: u64 = 512 << 10;
+const SMALLEST_STEP_BYTES: u64 = 128 << 10;
 /// Read in smallest steps that nobody wrote beside before they grow: some milliseconds, so that the pauses between the groups of many appends
 /// are none.
 const QUIET_BYTES: u64 = 4 << 20;
