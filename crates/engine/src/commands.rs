@@ -137,7 +137,7 @@ impl Commands {
     }
 
     /// Before many of these keys are asked for, one after the other.
-    pub(crate) fn look_ahead(&self, keys: impl Iterator<Item = u128>) {
+    pub(crate) fn look_ahead(&self, keys: impl Iterator<Item = u128> + Clone) {
         self.table.look_ahead(keys);
     }
 

@@ -25,6 +25,9 @@ use std::hint::black_box;
 /// places that 4,096 buckets take, and the others within half of that. Smaller parts would be made too often.
 const PART_ENTRIES: usize = 1_624;
 
+/// Places with four bytes of a key that a line of memory holds.
+const LINE_PLACES: usize = 8;
+
 /// An entry and its key, which is a hash already.
 pub(crate) trait Keyed {
     /// The key.
@@ -83,11 +86,16 @@ impl<T: Keyed, S: Slot> Table<T, S> {
         Some(self.entries.at(slot.place()))
     }
 
-    /// Reads what [`get`](Self::get) of these keys will look at. Each look waits for memory; together, none depending on another, they
-    /// wait at the same time.
-    pub(crate) fn look_ahead(&self, keys: impl Iterator<Item = u128>) {
+    /// Reads what [`get`](Self::get) of these keys will look at, and [`get_or_insert`](Self::get_or_insert) of those that are new write to. Each
+    /// look waits for memory; together, none depending on another, they wait at the same time.
+    pub(crate) fn look_ahead(&self, keys: impl Iterator<Item = u128> + Clone) {
+        let part = |key: u128| &self.parts[part_of(key, self.parts.len())];
+        for key in keys.clone() {
+            black_box(part(key).find(S::hash_of(key), |_| false));
+        }
+        // behind all of these: where to look now depends on what was read there
         for key in keys {
-            black_box(self.parts[part_of(key, self.parts.len())].find(S::hash_of(key), |_| false));
+            black_box(neighbour(part(key), S::hash_of(key)));
         }
     }
 
@@ -171,6 +179,14 @@ impl<T: Keyed, S: Slot> Table<T, S> {
             }
         }
     }
+}
+
+/// What a part holds close to where a new entry of this hash is put, most often in the same line of memory: the first free bucket from the one on
+/// that the hash chooses. Were it another one, only time would be lost.
+fn neighbour<S: Slot>(part: &HashTable<S>, hash: u64) -> Option<u32> {
+    let mask = part.num_buckets().wrapping_sub(1);
+    let mut buckets = (0..LINE_PLACES).map(|step| (hash as usize).wrapping_add(step) & mask);
+    buckets.find_map(|bucket| part.get_bucket(bucket)).map(|slot| slot.place())
 }
 
 /// Memory goes where most places have gone.
@@ -307,6 +323,29 @@ mod tests {
         }
         assert!((200_000..370_000).all(|n| table.get(key(n)).is_none()));
         looks.get()
+    }
+
+    fn looked_ahead<S: Slot>() {
+        let looks = Rc::new(Cell::new(0));
+        let mut table: Table<Counted, S> = Table::default();
+        table.look_ahead((0..10).map(key));
+        for n in 0..20_000 {
+            assert!(table.get_or_insert(key(n), || Counted(key(n), Rc::clone(&looks))).is_none());
+        }
+        looks.set(0);
+        table.look_ahead((0..40_000).map(key));
+        assert_eq!((looks.get(), table.len()), (0, 20_000));
+        let taken = (20_000..21_000).map(key).filter(|new| {
+            let part = &table.parts[part_of(*new, table.parts.len())];
+            neighbour(part, S::hash_of(*new)).is_some()
+        });
+        assert!(taken.count() > 900, "hardly any line is empty");
+    }
+
+    #[test]
+    fn looking_ahead_reads_places_and_no_entry() {
+        looked_ahead::<u32>();
+        looked_ahead::<Told>();
     }
 
     #[test]

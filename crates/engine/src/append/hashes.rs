@@ -79,7 +79,7 @@ impl Hashes {
     }
 
     /// Keys of all commands.
-    pub(crate) fn command_keys(&self) -> impl Iterator<Item = u128> + '_ {
+    pub(crate) fn command_keys(&self) -> impl Iterator<Item = u128> + Clone + '_ {
         self.commands.iter().map(|command| command.key)
     }
 }

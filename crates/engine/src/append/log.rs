@@ -479,7 +479,7 @@ impl Log {
     }
 
     /// Before many commands are asked for.
-    pub(crate) fn look_ahead(&self, commands: impl Iterator<Item = u128>) {
+    pub(crate) fn look_ahead(&self, commands: impl Iterator<Item = u128> + Clone) {
         self.commands.look_ahead(commands);
     }
 
