@@ -27,8 +27,16 @@ const GATHERED_BYTES: usize = 512;
 
 /// Digest under a key of one part that is given in pieces of 16 bytes: as [`keyed_hash`] of all of them behind one another.
 #[must_use]
-pub fn keyed_hash_of(key0: u64, key1: u64, pieces: impl ExactSizeIterator<Item = u128>) -> u128 {
+pub fn keyed_hash_of(key0: u64, key1: u64, mut pieces: impl ExactSizeIterator<Item = u128>) -> u128 {
     let mut hasher = SipHasher13::new_with_keys(key0, key1);
+    if pieces.len() == 1
+        && let Some(piece) = pieces.next()
+    {
+        let mut bytes = [0; 24];
+        bytes[..8].copy_from_slice(&16_u64.to_le_bytes());
+        bytes[8..].copy_from_slice(&piece.to_le_bytes());
+        return hasher.hash(&bytes).as_u128();
+    }
     hasher.write(&(16 * pieces.len() as u64).to_le_bytes());
     for piece in pieces {
         hasher.write(&piece.to_le_bytes());
@@ -41,12 +49,12 @@ pub fn keyed_hash_of(key0: u64, key1: u64, pieces: impl ExactSizeIterator<Item =
 pub fn keyed_hash(key0: u64, key1: u64, parts: &[&[u8]]) -> u128 {
     let mut hasher = SipHasher13::new_with_keys(key0, key1);
     // the hash is of one stream of bytes: many small parts are written at once
-    let (mut gathered, mut len) = ([0; GATHERED_BYTES], 0);
+    let (mut gathered, mut len, mut is_all) = ([0; GATHERED_BYTES], 0, true);
     for part in parts {
         let wanted = len + 8 + part.len();
         if wanted > GATHERED_BYTES {
             hasher.write(&gathered[..len]);
-            len = 0;
+            (len, is_all) = (0, false);
         }
         gathered[len..len + 8].copy_from_slice(&(part.len() as u64).to_le_bytes());
         len += 8;
@@ -56,8 +64,12 @@ pub fn keyed_hash(key0: u64, key1: u64, parts: &[&[u8]]) -> u128 {
         } else {
             hasher.write(&gathered[..len]);
             hasher.write(part);
-            len = 0;
+            (len, is_all) = (0, false);
         }
+    }
+    if is_all {
+        // what the hasher was given before is nothing: it goes over these bytes at once, without a state to come back to
+        return hasher.hash(&gathered[..len]).as_u128();
     }
     hasher.write(&gathered[..len]);
     hasher.finish128().as_u128()
