@@ -94,8 +94,7 @@ pub(super) fn s3(
     let endpoint = settings.get("AWS_ENDPOINT_URL_S3").or_else(|| settings.get("AWS_ENDPOINT_URL"));
     let endpoint = endpoint.or_else(|| settings.get("AWS_ENDPOINT"));
     let plain = endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"));
-    let allowed = settings.get("AWS_ALLOW_HTTP").is_some_and(|text| matches!(text, "true" | "1" | "TRUE" | "True"));
-    if plain && !allowed {
+    if plain && !settings.aws_may_speak_plain() {
         // not the endpoint itself: somebody may have put a name and a password into it
         let what = "the endpoint (AWS_ENDPOINT_URL) does not speak TLS: set AWS_ALLOW_HTTP=true if that is meant, or an endpoint that begins \
                     with https://";

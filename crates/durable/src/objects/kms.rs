@@ -107,8 +107,7 @@ impl KmsKeys {
         let endpoint = settings.get("AWS_ENDPOINT_URL_KMS").or_else(|| settings.get("AWS_ENDPOINT_URL"));
         let url = endpoint.map_or_else(|| format!("https://kms.{region}.amazonaws.com"), str::to_owned);
         let plain = url.starts_with("http://");
-        let allowed = settings.get("AWS_ALLOW_HTTP").is_some_and(|text| matches!(text, "true" | "1" | "TRUE" | "True"));
-        if plain && !allowed {
+        if plain && !settings.aws_may_speak_plain() {
             let text =
                 "the endpoint (AWS_ENDPOINT_URL_KMS) does not speak TLS: set AWS_ALLOW_HTTP=true if that is meant";
             return Err(refused(text.to_owned()));

@@ -38,6 +38,12 @@ impl Settings {
     pub(super) fn get(&self, wanted: &str) -> Option<&str> {
         self.0.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str())
     }
+
+    /// Whether an endpoint of AWS that does not speak TLS is meant.
+    #[cfg(feature = "s3")]
+    pub(super) fn aws_may_speak_plain(&self) -> bool {
+        self.get("AWS_ALLOW_HTTP").is_some_and(|text| matches!(text, "true" | "1" | "TRUE" | "True"))
+    }
 }
 
 /// What a location is opened for.
