@@ -27,6 +27,27 @@ fn check_prints_every_key_and_all_errors() {
     assert!(!bad.stderr.contains("strandline serve"), "{bad:?}");
 }
 
+/// A script that runs seldom would find out when somebody waits for its figures.
+#[test]
+fn what_the_scripts_ask_of_the_program_exists() {
+    let mut asked = 0;
+    for entry in std::fs::read_dir(root().join("scripts")).unwrap().map(Result::unwrap) {
+        let Ok(text) = std::fs::read_to_string(entry.path()) else { continue };
+        for called in ["\"$strandline\" ", "\"$program\" "] {
+            for behind in text.split(called).skip(1) {
+                let command: String = behind.chars().take_while(|c| c.is_ascii_lowercase() || *c == '-').collect();
+                if command.is_empty() || command.starts_with('-') {
+                    continue;
+                }
+                let told = run(&["help", command.as_str()]);
+                assert_eq!(told.code, 0, "{} calls `strandline {command}`: {told:?}", entry.path().display());
+                asked += 1;
+            }
+        }
+    }
+    assert!(asked > 3, "{asked} calls were found");
+}
+
 #[test]
 fn check_answers_the_statements_that_ask() {
     let store = Store::new(&[]);
