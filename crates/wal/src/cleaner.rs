@@ -1,10 +1,11 @@
-//! What takes long and no commit waits for, in a thread beside that of a disk's commits: unlinking trimmed segments, and letting go of
-//! the last handles of their files, which is when a file system gives the blocks back.
+//! What takes long and no commit waits for, in a thread beside that of a disk's commits: unlinking trimmed segments, letting go of
+//! the last handles of their files, which is when a file system gives the blocks back, and zeros for the next segment of a busy log.
 //!
-//! Invariant: a segment comes here when the frame that says "purged" is durable, so its removal may come late, or never: the next
+//! Invariant: a segment to remove comes here when the frame that says "purged" is durable, so its removal may come late, or never: the next
 //! start removes what is left.
 
-use crate::files::{LogFiles, lacks_descriptor};
+use crate::buffer::AlignedBuf;
+use crate::files::{FILL_STEP_BYTES, LogFiles, lacks_descriptor};
 use crate::io::{AbortOnPanic, FatalIo, OnFatal};
 use crate::segment::Segment;
 use crate::view::LogView;
@@ -17,6 +18,8 @@ use std::thread::JoinHandle;
 pub(crate) enum Chore {
     /// Unlink segments of a log.
     Remove(Arc<LogFiles>, Vec<Arc<Segment>>),
+    /// Write some zeros for a log's next segment.
+    Fill(Arc<LogFiles>),
     /// Drop a view that readers see no more; it may hold the last handles.
     LetGo(Arc<LogView>),
     /// End, when all before is done.
@@ -58,6 +61,7 @@ impl Drop for Cleaner {
 }
 
 fn work(chores: &Receiver<Chore>, on_fatal: &OnFatal) {
+    let mut zeros = None;
     for chore in chores {
         match chore {
             Chore::Remove(files, gone) => {
@@ -68,6 +72,12 @@ fn work(chores: &Receiver<Chore>, on_fatal: &OnFatal) {
                         on_fatal(&FatalIo { dir: files.dir.clone(), action: "background", error });
                     }
                     _ => {}
+                }
+            }
+            Chore::Fill(files) => {
+                let zeros = zeros.get_or_insert_with(|| AlignedBuf::zeroed(FILL_STEP_BYTES));
+                if let Err(error) = files.fill_ahead(zeros) {
+                    on_fatal(&FatalIo { dir: files.dir.clone(), action: "background", error });
                 }
             }
             Chore::LetGo(view) => drop(view),

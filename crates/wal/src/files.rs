@@ -1,6 +1,10 @@
 //! The I/O side of one log: writes groups, makes segments ahead, fills them with zeros, seals and removes them.
 //!
-//! Only the I/O thread takes the state; the writer and readers never wait for it. It refuses to know frames.
+//! Only the I/O thread takes the state for longer than a look; the writer and readers never wait for it. It refuses to know frames.
+//!
+//! Zeros take new blocks, and the sync behind them commits the file system's journal, for which everything waits that syncs the same file.
+//! So where much is appended the next segment is filled as the open one is written, by the thread of the cleaner: a segment that begins full
+//! needs no zeros while it is written, and its syncs need no journal.
 //!
 //! The reserve of a log is what has blocks on the device already: the zeros ahead in the open segment, and a piece of the next
 //! one. A full disk never touches it from outside; `space` says what may use it.
@@ -19,12 +23,16 @@ use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock};
 
 /// Bytes of zeros that one background step writes, so that a commit waits for no more.
 pub(crate) const FILL_STEP_BYTES: usize = 1 << 20;
+
+/// Bytes of zeros that the cleaner writes to the next segment before one sync: what begins while a journal is committed may wait for that, so there
+/// are few.
+const FILL_AHEAD_BYTES: u64 = 8 << 20;
 
 /// One log holds at most this share of the device's usable bytes ahead of its write position.
 const WINDOW_SHARE: u64 = 16;
@@ -49,6 +57,8 @@ pub struct LogFiles {
     fsync: bool,
     /// Where handles are let go, once there is such a thread.
     pub(crate) cleaner: OnceLock<Sender<Chore>>,
+    /// The cleaner has been asked for zeros.
+    is_filling: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -82,9 +92,28 @@ struct OpenFile {
     written: u64,
 }
 
+#[derive(Clone)]
 struct Spare {
     file: Arc<dyn DiskFile>,
-    filled: u64,
+    /// Held while zeros are written: the file becomes a segment between two steps.
+    filled: Arc<Mutex<Filled>>,
+}
+
+/// How far a file holds zeros.
+#[derive(Default)]
+struct Filled {
+    bytes: u64,
+    /// It is a segment by now, which groups are written to.
+    is_taken: bool,
+}
+
+impl Spare {
+    /// The file becomes a segment; gives its bytes that have blocks.
+    fn take(&self) -> u64 {
+        let mut filled = self.filled.lock();
+        filled.is_taken = true;
+        filled.bytes
+    }
 }
 
 impl LogFiles {
@@ -97,6 +126,7 @@ impl LogFiles {
             sizes,
             fsync,
             cleaner: OnceLock::new(),
+            is_filling: AtomicBool::new(false),
             state: Mutex::new(State { window: sizes.fill_min_bytes, ..State::default() }),
         }
     }
@@ -237,20 +267,16 @@ impl LogFiles {
             self.settle(state)?;
         }
         let Some(spare) = state.spare.take() else { return Ok(()) };
+        let filled = spare.take();
         self.disk.rename(&self.dir.join(SPARE_NAME), group.segment.path())?;
         state.dir_is_dirty = true;
         group.segment.set_file(Arc::clone(&spare.file));
         if let (Some(old), Some(ended)) = (state.open.take(), &group.ends) {
             state.ended = Some((ended.clone(), old.file));
         }
-        let (segment, filled) = (group.segment.number(), spare.filled);
-        let open = OpenFile {
-            segment: Arc::clone(&group.segment),
-            file: spare.file,
-            filled: spare.filled,
-            target: spare.filled,
-            written: 0,
-        };
+        let segment = group.segment.number();
+        let open =
+            OpenFile { segment: Arc::clone(&group.segment), file: spare.file, filled, target: filled, written: 0 };
         state.open = Some(open);
         self.space.update(|space| (space.segment, space.filled, space.spare) = (segment, filled, 0));
         Ok(())
@@ -267,7 +293,7 @@ impl LogFiles {
             other => other?,
         };
         file.set_len(block_up(self.segment_bytes()))?;
-        Ok(Spare { file, filled: 0 })
+        Ok(Spare { file, filled: Arc::default() })
     }
 
     /// One small piece of work that no commit waits for. `false` when there is none (or no room for it).
@@ -386,23 +412,91 @@ impl LogFiles {
             }
             state.spare = Some(self.make_spare()?);
         }
-        let Some(spare) = state.spare.as_mut() else { return Ok(false) };
-        let Some(filled) = self.fill(&*spare.file, spare.filled, target, zeros)? else { return Ok(false) };
-        spare.filled = filled;
-        self.space.update(|space| space.spare = filled);
+        // while the cleaner fills it there is no need to
+        let Some(spare) = &state.spare else { return Ok(false) };
+        let Some(mut filled) = spare.filled.try_lock() else { return Ok(false) };
+        let Some(bytes) = self.fill(&*spare.file, filled.bytes, target, zeros)? else { return Ok(false) };
+        filled.bytes = bytes;
+        self.space.update(|space| space.spare = bytes);
         Ok(true)
     }
 
-    /// Writes one step of zeros from `filled` on; `None` if nothing is to be filled or the disk is low.
+    /// The next segment's file, and how far it shall hold zeros, where another thread shall write some: as far as the open one is
+    /// written and some more, once so much was appended that the window is as large as it may be.
+    fn to_fill_ahead(&self, state: &State) -> Option<(Spare, u64)> {
+        let (open, spare) = (state.open.as_ref()?, state.spare.as_ref()?);
+        let FileSizes { fill_min_bytes, fill_max_bytes, .. } = self.sizes;
+        if state.window < fill_max_bytes || fill_min_bytes >= fill_max_bytes {
+            return None;
+        }
+        let size = block_up(self.segment_bytes());
+        let target = (open.written + FILL_AHEAD_BYTES).min(size);
+        let filled = spare.filled.try_lock()?.bytes;
+        let is_due = filled + FILL_AHEAD_BYTES <= target || (target == size && filled < size);
+        // what one log holds ahead no other one can use
+        let may_hold = || self.spendable().is_ok_and(|spendable| spendable / WINDOW_SHARE >= target);
+        (is_due && may_hold()).then(|| (spare.clone(), target))
+    }
+
+    /// Whether the cleaner is to be asked for [`fill_ahead`](Self::fill_ahead). It is asked once at a time.
+    pub(crate) fn wants_fill(&self) -> bool {
+        !self.is_filling.load(Ordering::Relaxed)
+            && self.to_fill_ahead(&self.state.lock()).is_some()
+            && !self.is_filling.swap(true, Ordering::Relaxed)
+    }
+
+    /// Writes zeros to the next segment's file, and holds nothing meanwhile that a commit waits for, but for the one that begins this
+    /// segment. For want of room none are written.
+    pub(crate) fn fill_ahead(&self, zeros: &[u8]) -> io::Result<()> {
+        let next = self.to_fill_ahead(&self.state.lock());
+        let filled = match next {
+            Some((spare, target)) => self.fill_untaken(&spare, target, zeros),
+            None => Ok(()),
+        };
+        self.is_filling.store(false, Ordering::Relaxed);
+        match filled {
+            Err(e) if !is_scarce(&e) => Err(e),
+            _ => Ok(()),
+        }
+    }
+
+    fn fill_untaken(&self, spare: &Spare, target: u64, zeros: &[u8]) -> io::Result<()> {
+        let mut filled = spare.filled.lock();
+        if filled.is_taken {
+            return Ok(());
+        }
+        let mut bytes = filled.bytes;
+        while bytes < target.min(filled.bytes + FILL_AHEAD_BYTES)
+            && let Some(written) = self.write_zeros(&*spare.file, bytes, target, zeros)?
+        {
+            bytes = written;
+        }
+        if bytes > filled.bytes {
+            spare.file.sync_data()?;
+            filled.bytes = bytes;
+            self.space.update(|space| space.spare = bytes);
+        }
+        Ok(())
+    }
+
+    /// Writes one step of zeros from `filled` on, and syncs it; `None` if nothing is to be filled or the disk is low.
     fn fill(&self, file: &dyn DiskFile, filled: u64, target: u64, zeros: &[u8]) -> io::Result<Option<u64>> {
+        let written = self.write_zeros(file, filled, target, zeros)?;
+        if written.is_some() {
+            // only synced blocks are a reserve: a file system may allocate late
+            file.sync_data()?;
+        }
+        Ok(written)
+    }
+
+    /// The same, not synced. Gives where they end.
+    fn write_zeros(&self, file: &dyn DiskFile, filled: u64, target: u64, zeros: &[u8]) -> io::Result<Option<u64>> {
         let step = target.saturating_sub(filled).min(zeros.len() as u64);
         if step == 0 || self.spendable()? < step {
             return Ok(None);
         }
         let step_len = usize::try_from(step).unwrap_or(zeros.len());
         file.write_at(filled, &zeros[..step_len])?;
-        // only synced blocks are a reserve: a file system may allocate late
-        file.sync_data()?;
         Ok(Some(filled + step))
     }
 }

@@ -184,6 +184,10 @@ impl Executor {
                 // it has ended: the next start removes them
                 let _ = cleaner.send(Chore::Remove(Arc::clone(files), gone));
             }
+            if files.wants_fill() {
+                // it has ended: the open segment is filled as it is written
+                let _ = cleaner.send(Chore::Fill(Arc::clone(files)));
+            }
         }
         files.background_step(&self.zeros)
     }

@@ -304,3 +304,37 @@ fn an_opened_log_says_how_much_its_segments_hold() {
     let above = rig.open().view.load().opened_with();
     assert_eq!((above[0].entry_bytes, above[1].entry_bytes), (0, held[1].entry_bytes), "what is below is not read");
 }
+
+#[test]
+fn the_next_segment_of_a_busy_log_is_filled_beside_its_commits_and_begins_full() {
+    let mut config = small_config();
+    config.rollover.size_bytes = Some(4 << 20);
+    let mut rig = Rig::new(config);
+    let mut writer = rig.writer();
+    let files = Arc::clone(&writer.start.files);
+    let zeros = crate::buffer::AlignedBuf::zeroed(crate::files::FILL_STEP_BYTES);
+    assert!(!files.wants_fill(), "nothing was appended yet");
+    let (mut wanted, mut steps) = (Vec::new(), 0);
+    for round in 0..2 {
+        let segments = writer.view().load().segments().len();
+        while writer.view().load().segments().len() == segments {
+            let bytes = vec![7; 20_000];
+            wanted.push((rig.push(&mut writer, &bytes).index, bytes));
+            assert!(rig.commit(&mut writer));
+            // as the thread of the disk does it, behind each group
+            rig.io.background(4);
+            if files.wants_fill() {
+                assert!(!files.wants_fill(), "once at a time");
+                files.fill_ahead(&zeros).unwrap();
+                steps += 1;
+            }
+        }
+        let filled = files.space.get().filled;
+        assert!(filled >= 4 << 20, "segment {round} begins with {filled} bytes that have blocks");
+    }
+    assert!((2..=3).contains(&steps), "{steps} times for two segments, and maybe one that comes behind them");
+    assert_eq!(rig.disk.violations(), [""; 0]);
+    assert!(entries(&writer.view()) == wanted);
+    assert!(entries(&rig.open().view) == wanted);
+    assert_eq!(rig.fatal.load(Ordering::SeqCst), 0);
+}
