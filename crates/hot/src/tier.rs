@@ -22,10 +22,11 @@ pub struct HotOptions {
     pub has_log: bool,
 }
 
-/// Batches that leave under one lock: who inserts waits for no more.
+/// Batches that leave under one lock, of so many rows that their streams are found in a fraction of a millisecond, or one that has more: who
+/// inserts waits for no more.
 const STEP_BATCHES: usize = 8;
 
-/// Rows that come in under one lock before others who wait for it have their turn.
+/// Rows that come in, or leave, under one lock before others who wait for it have their turn.
 const TURN_ROWS: usize = 256;
 
 /// No time to live.
@@ -154,21 +155,24 @@ impl HotTier {
 
     /// Lets the oldest go as long as it should (bytes held, batch), in steps; memory is given back outside the lock.
     fn evict_while(&self, due: impl Fn(u64, &HotBatch) -> bool) -> usize {
-        let mut left = 0;
-        loop {
-            let mut gone = Vec::with_capacity(STEP_BATCHES);
+        let (mut left, mut is_last) = (0, false);
+        while !is_last {
+            let (mut gone, mut rows) = (Vec::with_capacity(STEP_BATCHES), 0);
             let mut arrivals = self.arrivals.lock();
-            while gone.len() < STEP_BATCHES {
+            while gone.len() < STEP_BATCHES && rows < TURN_ROWS && !is_last {
                 let due = |batch: &HotBatch| due(self.bytes.load(Ordering::Relaxed), batch);
-                let Some(batch) = self.evict_first(&mut arrivals, due) else { break };
-                gone.push(batch);
+                match self.evict_first(&mut arrivals, due) {
+                    Some(batch) => {
+                        rows += batch.batch.rows();
+                        gone.push(batch);
+                    }
+                    None => is_last = true,
+                }
             }
             MutexGuard::unlock_fair(arrivals);
             left += gone.len();
-            if gone.len() < STEP_BATCHES {
-                return left;
-            }
         }
+        left
     }
 
     /// For a tier without a log below: entries of this log up to `through` are durable and may leave.
