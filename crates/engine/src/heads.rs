@@ -8,6 +8,7 @@
 use crate::Few;
 use crate::table::{Keyed, Table, Walk};
 use crate::tenants::joined;
+use std::hint::black_box;
 use strandline_durable::MIXED_TENANTS;
 use strandline_event::hash::stream_hash;
 use strandline_event::{LogIndex, Seq, StampedBatch};
@@ -105,6 +106,14 @@ impl Heads {
     #[must_use]
     pub fn get(&self, stream: u128) -> Option<(HeadRecord, LogIndex)> {
         self.table.get(stream).map(|e| (e.head, e.index))
+    }
+
+    /// Reads what [`get`](Self::get) of these streams will look at. A look waits for memory up to three times; none depends on another stream's, so
+    /// that several wait at the same time if nothing else is done in between.
+    pub(crate) fn look_ahead(&self, streams: &[u128]) {
+        for stream in streams {
+            black_box(self.get(*stream));
+        }
     }
 
     /// A batch was committed that touched a stream.

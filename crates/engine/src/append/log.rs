@@ -33,6 +33,7 @@ use crate::tenants::joined;
 use foldhash::fast::FixedState;
 use std::collections::VecDeque;
 use std::collections::hash_map::{Entry, HashMap};
+use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use strandline_event::hash::stream_hash;
@@ -481,6 +482,14 @@ impl Log {
     /// Before many commands are asked for.
     pub(crate) fn look_ahead(&self, commands: impl Iterator<Item = u128> + Clone) {
         self.commands.look_ahead(commands);
+    }
+
+    /// Before many heads are asked for.
+    pub(crate) fn look_ahead_heads(&self, streams: &[u128]) {
+        for stream in streams {
+            black_box(self.overlay.get(stream).map(|flying| flying.index));
+        }
+        self.published.heads.read().look_ahead(streams);
     }
 
     pub(crate) fn find_id(&self, id: EventId) -> Option<TailLoc> {

@@ -257,6 +257,9 @@ impl Pass<'_> {
     fn look_ahead(&mut self) {
         let (log, hashes) = (self.log, self.hashes);
         log.look_ahead(hashes.command_keys());
+        if hashes.streams().len() > 1 {
+            log.look_ahead_heads(hashes.streams());
+        }
         let settled = self.settled.get_or_insert_with(|| log.published().settled());
         settled.look_ahead(&mut hashes.command_keys());
         if settled.head_records() > HEADS_IN_CACHES {
