@@ -141,26 +141,24 @@ impl Commands {
         self.table.look_ahead(keys);
     }
 
-    /// Remembers a command; the first one of a key stays.
-    pub fn insert(&mut self, key: u128, record: CommandRecord, index: LogIndex) {
-        if self.put(key, record, index)
-            && let Some(place) = &self.place
-        {
+    /// Remembers a command that [`get`](Self::get) does not give: it was asked whether it does before the command was accepted.
+    pub fn insert_new(&mut self, key: u128, record: CommandRecord, index: LogIndex) {
+        debug_assert!(self.table.get(key).is_none(), "a command began twice");
+        self.table.insert_new(Entry::new(key, &record, index));
+        if let Some(place) = &self.place {
             place.note(key, index);
         }
     }
 
-    /// As [`insert`](Self::insert), of a batch that is committed: what another log has in flight under the id is not stored any more.
+    /// Remembers a command of a batch that is committed; the first one of a key stays. What another log has in flight under the id is not
+    /// stored any more.
     pub(crate) fn insert_stored(&mut self, key: u128, record: CommandRecord, index: LogIndex) {
-        if self.put(key, record, index)
+        let known = self.table.get_or_insert(key, || Entry::new(key, &record, index));
+        if known.is_none()
             && let Some(place) = &self.place
         {
             place.note_stored(key, index);
         }
-    }
-
-    fn put(&mut self, key: u128, record: CommandRecord, index: LogIndex) -> bool {
-        self.table.get_or_insert(key, || Entry::new(key, &record, index)).is_none()
     }
 
     /// Commands of batches above `through` leave: these batches never were.
@@ -212,8 +210,8 @@ mod tests {
         assert_eq!(size_of::<Entry>(), 64);
         let mut commands = Commands::default();
         let record = CommandRecord { digest: 1 << 90, first_seq: Seq(7), count: 3, ingested_at: Micros(-4) };
-        commands.insert(5 << 100, record, LogIndex(9));
-        commands.insert(5 << 100, CommandRecord { digest: 2, ..record }, LogIndex(10));
+        commands.insert_new(5 << 100, record, LogIndex(9));
+        commands.insert_stored(5 << 100, CommandRecord { digest: 2, ..record }, LogIndex(10));
         assert_eq!(commands.get(5 << 100), Some((record, LogIndex(9))), "the first one stays");
         commands.settle(LogIndex(9));
         assert!(commands.is_empty());

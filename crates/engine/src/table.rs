@@ -99,11 +99,27 @@ impl<T: Keyed, S: Slot> Table<T, S> {
         }
     }
 
-    /// The entry of a key to be changed, or `None` and `new` has become it.
-    pub(crate) fn get_or_insert(&mut self, key: u128, new: impl FnOnce() -> T) -> Option<&mut T> {
+    /// Adds an entry whose key no other one has: nobody looks for that one again.
+    pub(crate) fn insert_new(&mut self, entry: T) {
+        self.make_place();
+        let key = entry.key();
+        let part = part_of(key, self.parts.len());
+        let Self { parts, entries } = self;
+        let slot = S::new(entries.len() as u32, key);
+        parts[part].insert_unique(S::hash_of(key), slot, |slot| slot.hash(|place| entries.at(place).key()));
+        entries.push(entry);
+    }
+
+    /// Before an entry is added.
+    fn make_place(&mut self) {
         if self.entries.len() >= self.parts.len() * PART_ENTRIES {
             self.split_next();
         }
+    }
+
+    /// The entry of a key to be changed, or `None` and `new` has become it.
+    pub(crate) fn get_or_insert(&mut self, key: u128, new: impl FnOnce() -> T) -> Option<&mut T> {
+        self.make_place();
         let part = part_of(key, self.parts.len());
         let Self { parts, entries } = self;
         let key_at = |place: u32| entries.at(place).key();
@@ -239,6 +255,26 @@ mod tests {
     fn entries_are_found_changed_and_let_go() {
         found_changed_and_let_go::<u32>();
         found_changed_and_let_go::<Told>();
+    }
+
+    fn new_ones_found<S: Slot>() {
+        let mut table: Table<Entry, S> = Table::default();
+        for n in 0..20_000 {
+            match n % 2 {
+                0 => table.insert_new(Entry(key(n), n)),
+                _ => put(&mut table, n),
+            }
+        }
+        assert_eq!(table.len(), 20_000);
+        assert!((0..20_000).all(|n| table.get(key(n)).is_some_and(|entry| entry.1 == n)));
+        assert!(table.get_or_insert(key(6), || Entry(key(6), 0)).is_some_and(|entry| entry.1 == 6));
+        assert!((20_000..21_000).all(|n| table.get(key(n)).is_none()));
+    }
+
+    #[test]
+    fn an_entry_that_is_known_to_be_new_is_found_like_any_other() {
+        new_ones_found::<u32>();
+        new_ones_found::<Told>();
     }
 
     fn small_in_parts_and_memory<S: Slot>(beside_entry: usize) {

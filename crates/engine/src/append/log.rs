@@ -311,7 +311,7 @@ impl Log {
                     count: command.count,
                     ingested_at: batch.stamps().ingested_at(stored_row),
                 };
-                self.commands.insert(command.key, record, index);
+                self.commands.insert_new(command.key, record, index);
             }
         }
         self.accepted = index;
