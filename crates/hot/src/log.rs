@@ -1,7 +1,7 @@
 //! The hot part of one log: a ring of batches and the index of its streams.
 
 use crate::batch::{HotBatch, HotBatches, HotRange, HotRows, SeqRange};
-use crate::shard::Shard;
+use crate::shard::{End, Shard};
 use parking_lot::RwLock;
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -73,7 +73,7 @@ impl HotLog {
             cost += self.push(stream_hash(view.stream(0)), &batch, 0..view.rows());
         } else {
             let hashes: Vec<u128> = (0..view.stream_count()).map(|s| stream_hash(view.stream(s))).collect();
-            self.look_ahead(&hashes);
+            self.look_ahead(&hashes, End::Newest);
             let mut row = 0;
             while row < view.rows() {
                 let stream = view.stream_of(row);
@@ -96,11 +96,13 @@ impl HotLog {
         self.shards.get(shard_of(stream)).map_or(0, |shard| shard.write().push(stream, batch, rows))
     }
 
-    /// Before a batch's streams change, one after the other.
-    fn look_ahead(&self, streams: &[u128]) {
+    /// Before a batch's streams change, one after the other. Who takes a lock has waited for all that it read before: all are taken first. They
+    /// keep out nobody but who changes the log, and that is who looks.
+    fn look_ahead(&self, streams: &[u128], end: End) {
+        let shards = self.shards.each_ref().map(|shard| shard.read());
         for stream in streams {
-            if let Some(shard) = self.shards.get(shard_of(*stream)) {
-                shard.read().look_ahead(*stream);
+            if let Some(shard) = shards.get(shard_of(*stream)) {
+                shard.look_ahead(*stream, end);
             }
         }
     }
@@ -123,7 +125,7 @@ impl HotLog {
         loop {
             let filled = hashes.iter_mut().zip(&mut rest).map(|(hash, stream)| *hash = stream).count();
             let Some(streams) = hashes.get(..filled).filter(|streams| !streams.is_empty()) else { break };
-            self.look_ahead(streams);
+            self.look_ahead(streams, End::Oldest);
             for stream in streams {
                 if let Some(shard) = self.shards.get(shard_of(*stream)) {
                     freed += shard.write().remove(*stream, batch.index);

@@ -38,6 +38,15 @@ impl Run {
     }
 }
 
+/// Where the runs of a stream change.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum End {
+    /// The oldest leave.
+    Oldest,
+    /// New ones come.
+    Newest,
+}
+
 /// The runs of a stream.
 #[derive(Debug)]
 enum Runs {
@@ -75,6 +84,14 @@ impl Runs {
         }
     }
 
+    fn at(&self, end: End) -> Option<&Run> {
+        match (self, end) {
+            (Self::One(run), _) => Some(run),
+            (Self::Many(runs), End::Oldest) => runs.front(),
+            (Self::Many(runs), End::Newest) => runs.back(),
+        }
+    }
+
     /// Bytes of its list.
     fn bytes(&self) -> usize {
         match self {
@@ -98,15 +115,10 @@ pub(crate) struct Shard {
 }
 
 impl Shard {
-    /// Reads what a [`push`](Self::push) or [`remove`](Self::remove) of the stream will look at: looks at many streams wait for memory at the
-    /// same time, if none is changed in between.
-    pub(crate) fn look_ahead(&self, stream: u128) {
-        let ends = |runs: &Runs| {
-            let (front, back) = runs.as_slices();
-            let last = if back.is_empty() { front.last() } else { back.last() };
-            front.first().zip(last).map(|(first, last)| first.row ^ last.row)
-        };
-        black_box(self.streams.get(&stream).and_then(ends));
+    /// Reads what a [`push`](Self::push) (of the newest) or [`remove`](Self::remove) (of the oldest) of the stream will look at: looks at many
+    /// streams wait for memory at the same time, if none is changed and no lock is taken in between.
+    pub(crate) fn look_ahead(&self, stream: u128, end: End) {
+        black_box(self.streams.get(&stream).and_then(|runs| runs.at(end)).map(|run| run.row));
     }
 
     /// Adds neighbouring rows of a batch, all that belong to this stream there; rows of a stream come in seq order. Gives the bytes that the index
