@@ -9,10 +9,12 @@
 //!   compressed better in larger files can stay in its tier once more: never more than twice a tier.
 //! - a partition that nothing has come to for a day is cleaned up: what is small is merged, but no file that is more than twice
 //!   all others together (below 64 KiB that does not matter). So a late event does not cost the writing of a large file.
+//! - one that nothing has come to for thirty days is finished: everything small is merged. So late events, however many, cost the
+//!   writing of a partition's small files once in thirty days at most.
 //! - by hand, everything small is merged.
 //!
 //! So a partition holds at most three small files a tier, 21 up to 256 MiB; a day later each is more than twice all smaller ones
-//! together: one or two in practice.
+//! together: one or two in practice, eight at most; and a month later there is one.
 //!
 //! Every merge makes at most one small file of two or more, whatever the sizes of what it writes are: so merges come to an end.
 
@@ -29,6 +31,8 @@ const TIER_FILES_MIN: usize = 4;
 const TIER_BYTES: u64 = 64 << 10;
 /// A partition is at rest when its newest event came before so long.
 const REST_SECONDS: u64 = 24 * 3600;
+/// And it is over when its newest event came before so long: what comes now is rare.
+const OVER_SECONDS: u64 = 30 * 24 * 3600;
 /// Bytes that one merge reads at most: so much work is lost when the process ends.
 const INPUT_BYTES_MAX: u64 = 2 << 30;
 const MB: u64 = 1 << 20;
@@ -88,8 +92,7 @@ pub(super) fn choose(
         Trigger::Redaction => return None,
         Trigger::Tick | Trigger::Size => {
             let newest = files.iter().map(|file| file.bounds.ingested_at.1).max()?;
-            let at_rest = newest < now.minus_seconds(REST_SECONDS);
-            full_tier(&small, rules).max(if at_rest { at_rest_limit(&small) } else { 0 })
+            full_tier(&small, rules).max(rest_limit(&small, newest, now))
         }
     };
     small.retain(|file| file.bytes <= limit);
@@ -126,6 +129,17 @@ const fn tier(bytes: u64) -> u32 {
     match (bytes / TIER_BYTES).checked_ilog2() {
         Some(log) => log / 2 + 1,
         None => 0,
+    }
+}
+
+/// Files up to this length are merged because nothing has come to their partition for a while; 0: none.
+fn rest_limit(small: &[Arc<FileEntry>], newest: Micros, now: Micros) -> u64 {
+    if newest < now.minus_seconds(OVER_SECONDS) {
+        u64::MAX
+    } else if newest < now.minus_seconds(REST_SECONDS) {
+        at_rest_limit(small)
+    } else {
+        0
     }
 }
 

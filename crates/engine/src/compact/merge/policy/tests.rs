@@ -83,6 +83,20 @@ fn a_partition_at_rest_is_cleaned_up_without_writing_large_files_for_small_ones(
 }
 
 #[test]
+fn a_partition_that_is_over_holds_one_small_file() {
+    let after = |days: u64, mb: &[u64]| chosen(mb, Trigger::Tick, days * 24 * 3600);
+    let each_more_than_twice_all_smaller = [200, 60, 15, 4, 1];
+    assert!(after(29, &each_more_than_twice_all_smaller).is_empty());
+    assert_eq!(after(31, &each_more_than_twice_all_smaller), each_more_than_twice_all_smaller);
+    assert_eq!(after(31, &[200, 1]), [200, 1]);
+    assert!(after(31, &[200]).is_empty() && after(31, &[300, 256]).is_empty());
+    // one late event, and it waits as others do
+    let mut files = of_sizes(&[200 * MB], 40 * 24 * 3600);
+    files.push(file(2, MB, 2 * 24 * 3600));
+    assert_eq!(choose(&files, &RULES, Trigger::Tick, NOW), None);
+}
+
+#[test]
 fn files_that_had_to_end_are_full() {
     let tight = MergeRules { target_bytes: 256 * MB, max_bytes: 256 * MB, inputs_max: 16 };
     let mut files: Vec<_> = of_sizes(&[250 * MB, 30 * MB, 250 * MB], 0);
@@ -122,12 +136,18 @@ struct Life {
     n: u64,
     /// So many bytes a file takes in truth: what stands behind its rows is guessed too long while it is written.
     room: u64,
+    /// So long ago its events came.
+    age_s: u64,
 }
 
 impl Life {
+    const fn new(room: u64, age_s: u64) -> Self {
+        Self { files: Vec::new(), written: 0, came: 0, most: 0, n: 0, room, age_s }
+    }
+
     /// New files of these sizes, each followed by the clock's merges, whose output is `shrunk` of a hundred of the input.
     fn of(sizes: impl Iterator<Item = u64>, rules: &MergeRules, shrunk: u64) -> Self {
-        let mut life = Self { files: Vec::new(), written: 0, came: 0, most: 0, n: 0, room: rules.max_bytes };
+        let mut life = Self::new(rules.max_bytes, 0);
         for bytes in sizes {
             life.add(bytes);
             life.came += bytes;
@@ -139,7 +159,7 @@ impl Life {
 
     fn add(&mut self, bytes: u64) {
         self.n += 1;
-        self.files.push(file(self.n, bytes, 0));
+        self.files.push(file(self.n, bytes, self.age_s));
     }
 
     /// Files of a merge: each as large as it may be, but the last one.
@@ -177,22 +197,32 @@ fn a_byte_is_written_again_about_once_a_tier() {
     }
 }
 
-#[test]
-fn a_hand_leaves_one_small_file_and_ends() {
+/// Where everything small is merged one such file is left, and merges end.
+fn one_is_left(trigger: Trigger, age_s: u64) {
     for rules in [RULES, MergeRules { max_bytes: 256 * MB, ..RULES }, MergeRules { inputs_max: 2, ..RULES }] {
-        let mut life = Life { files: Vec::new(), written: 0, came: 0, most: 0, n: 0, room: rules.max_bytes };
+        let mut life = Life::new(rules.max_bytes, age_s);
         for n in 0..300_u64 {
             life.add(1 + (n * 7_919_000 % (90 * MB)));
         }
         let mut merges = 0;
-        while life.merge(&rules, Trigger::Hand, 97) {
+        while life.merge(&rules, trigger, 97) {
             merges += 1;
             assert!(merges < 1000, "it does not end");
         }
         assert!(small_files(&life.files, &rules).len() <= 1, "{rules:?}");
         assert!(life.files.iter().all(|file| file.bytes <= rules.max_bytes));
-        assert!(!life.merge(&rules, Trigger::Hand, 100), "a second run does nothing");
+        assert!(!life.merge(&rules, trigger, 100), "a second run does nothing");
     }
+}
+
+#[test]
+fn a_hand_leaves_one_small_file_and_ends() {
+    one_is_left(Trigger::Hand, 0);
+}
+
+#[test]
+fn the_clock_leaves_one_small_file_of_a_partition_that_is_over() {
+    one_is_left(Trigger::Tick, 31 * 24 * 3600);
 }
 
 /// Files that end far below the target are not read for ever: with a maximum that is the target, and where filters take most of a file.
@@ -202,7 +232,7 @@ fn merges_end_however_short_their_files_are() {
         let rules = MergeRules { target_bytes: target * MB, max_bytes: max * MB, inputs_max: 16 };
         for room in [max * MB * 9 / 10, max * MB / 2, max * MB / 10] {
             for trigger in [Trigger::Hand, Trigger::Tick] {
-                let mut life = Life { files: Vec::new(), written: 0, came: 0, most: 0, n: 0, room };
+                let mut life = Life::new(room, 0);
                 // three jobs, each with files that had to end and a last one
                 for _ in 0..3 {
                     life.add_full(room * 17 / 10, room, &rules);
