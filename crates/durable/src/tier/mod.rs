@@ -216,6 +216,30 @@ impl DurableTier {
         if let Some(name) = name {
             writer.writer = Arc::from(name);
         }
+        self.write_by(&writer, job, batches, order, on_rows)
+    }
+
+    /// As [`write_files`](Self::write_files), for appends that are answered when the files are committed: they are counted among the open
+    /// files of no job, so that no append waits for a merge.
+    pub fn write_files_of_appends<B: Rows>(
+        &self,
+        layout: &Layout,
+        job: &JobSpec,
+        batches: &[B],
+        order: &[RowRef],
+        on_rows: &mut (dyn FnMut(u64) -> ControlFlow<()> + Send),
+    ) -> Result<Vec<FileEntry>, WriteError> {
+        self.write_by(&self.job_writer(layout, Permits::Uncounted), job, batches, order, on_rows)
+    }
+
+    fn write_by<B: Rows>(
+        &self,
+        writer: &JobWriter<'_>,
+        job: &JobSpec,
+        batches: &[B],
+        order: &[RowRef],
+        on_rows: &mut (dyn FnMut(u64) -> ControlFlow<()> + Send),
+    ) -> Result<Vec<FileEntry>, WriteError> {
         let mut written = Vec::new();
         let outcome = writer.write(job, batches, order, on_rows, &mut written);
         if let Err(error) = outcome {

@@ -80,7 +80,7 @@ impl<'l> OpenFile<'l> {
         let staged = staged(objects, &path);
         let permit = match job.permits {
             Permits::Each(open_files) => Some(open_files.take(1, layout.max_open_files)),
-            Permits::Reserved => None,
+            Permits::Reserved | Permits::Uncounted => None,
         };
         let mut unfinished = Unfinished::new(objects, job.staged, &path, permit);
         if objects.stages() && objects.exists(&path)? {

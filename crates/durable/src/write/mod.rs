@@ -129,6 +129,8 @@ pub(crate) enum Permits<'l> {
     Each(&'l Arc<OpenFiles>),
     /// The job has counted all of its files already.
     Reserved,
+    /// It is no job: an append waits for it, and must not wait for a merge.
+    Uncounted,
 }
 
 /// Rows that were written so far, and where the next one goes.

@@ -7,9 +7,10 @@
 //! ```
 //!
 //! Its job id is (owner epoch, commit number): a name that no other commit ever has, by which an answer that was lost
-//! is found again. Invariant: a group that is told as failed is in no version, and its files are nobody's.
+//! is found again. Invariant: a group that is told as failed is in no version, and its files are nobody's. It waits for no job and no
+//! merge, however many files these have open.
 
-use super::output::Output;
+use super::output::{MadeFor, Output};
 use crate::append::settle::SettleBuilder;
 use crate::append::{FilesCommitted, FilesFailed, FilesGroup};
 use crate::store::{SettledSnapshot, Store};
@@ -97,8 +98,8 @@ fn write(
     }
     let (from_exclusive, through) = (group.from_exclusive, group.through());
     let layout = store.durable().layout();
-    let (durable, log, for_another) = (store.durable(), &group.log, false);
-    let output = Output { durable, layout: &layout, job_id, now, log, from_exclusive, through, for_another };
+    let (durable, log, made_for) = (store.durable(), &group.log, MadeFor::Appends);
+    let output = Output { durable, layout: &layout, job_id, now, log, from_exclusive, through, made_for };
     let batches: Vec<StampedBatch> = group.batches.iter().map(|(_, batch)| batch.clone()).collect();
     let rules = store.rules();
     let (mut sorter, mut settle) = (Sorter::new(&layout), SettleBuilder::new(&rules));

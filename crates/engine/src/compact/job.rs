@@ -8,7 +8,7 @@ mod elsewhere;
 pub use elsewhere::{commit_window, write_for_another};
 
 use super::error::CompactError;
-use super::output::Output;
+use super::output::{MadeFor, Output};
 use super::plan::{JobLimits, Plan, bytes_within, segments_within};
 use super::progress::{Phase, Progress};
 use super::steps::{NoSteps, Step, Steps};
@@ -319,7 +319,7 @@ impl<'a> Job<'a> {
             log: &self.plan.log,
             from_exclusive: self.plan.from_exclusive,
             through,
-            for_another: self.for_another,
+            made_for: if self.for_another { MadeFor::Another } else { MadeFor::Job },
         }
     }
 }

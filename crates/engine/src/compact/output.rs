@@ -20,8 +20,18 @@ pub(super) struct Output<'a> {
     pub(super) log: &'a LogKey,
     pub(super) from_exclusive: LogIndex,
     pub(super) through: LogIndex,
-    /// Another process commits it.
-    pub(super) for_another: bool,
+    pub(super) made_for: MadeFor,
+}
+
+/// Who waits for the files.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum MadeFor {
+    /// A job, one of those that share `compaction.max_open_files`.
+    Job,
+    /// A job that another process commits.
+    Another,
+    /// Appends of a store without a log, which wait for no job.
+    Appends,
 }
 
 impl Output<'_> {
@@ -55,10 +65,11 @@ impl Output<'_> {
         on_rows: &mut (dyn FnMut(u64) -> ControlFlow<()> + Send),
     ) -> Result<Vec<FileEntry>, WriteError> {
         let (durable, layout) = (self.durable, self.layout);
-        if self.for_another {
-            return durable.write_files_for_another(layout, spec, batches, order, on_rows);
+        match self.made_for {
+            MadeFor::Job => durable.write_files(layout, spec, batches, order, on_rows),
+            MadeFor::Another => durable.write_files_for_another(layout, spec, batches, order, on_rows),
+            MadeFor::Appends => durable.write_files_of_appends(layout, spec, batches, order, on_rows),
         }
-        durable.write_files(layout, spec, batches, order, on_rows)
     }
 
     /// The commit that makes them true.

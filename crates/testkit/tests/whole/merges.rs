@@ -5,16 +5,20 @@
 
 use crate::common::{assert_all, event, follow, load, local, page, request};
 use std::collections::{BTreeSet, HashSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use strandline_durable::objects::{Fault, FlakyObjects, Objects, StoreObjects};
 use strandline_durable::{Commit, CommitError, JobSpec, SharedObjects};
-use strandline_engine::compact::{self, CompactError, MergePlan, NoSteps, Progress, Step, StopAt, Trigger};
+use strandline_engine::append::{Answer, FilesCommitted, FilesFailed, FilesGroup, SinkGroup};
+use strandline_engine::compact::{
+    self, CompactError, MergePlan, NoSteps, Progress, Step, Steps, StopAt, Stopped, Trigger,
+};
 use strandline_engine::read::{Filter, Order, StreamRead};
 use strandline_engine::status;
 use strandline_engine::store::{Grace, Store};
 use strandline_event::{BatchUnit, ErrorKind, EventRef, LogKey, Micros, Position};
 use strandline_testkit::crash_disk::CrashDisk;
+use strandline_testkit::r#gen::store as declared;
 use strandline_testkit::local_store::LocalStore;
 
 const DAY_US: i64 = 86_400_000_000;
@@ -126,6 +130,52 @@ fn the_clock_merges_what_is_worth_it_late_events_included() {
             "a day later one file is left: {file:?}"
         );
     }
+}
+
+/// Commits the appends that wait in a store without a log, while a merge has its files open.
+struct CommitsMeanwhile {
+    store: Arc<Store>,
+    now: Micros,
+    waiting: Mutex<Option<FilesGroup>>,
+    outcome: Mutex<Option<Result<FilesCommitted, FilesFailed>>>,
+}
+
+impl Steps for CommitsMeanwhile {
+    fn reached(&self, _: Step) -> Result<(), Stopped> {
+        Ok(())
+    }
+
+    fn worked(&self) {
+        let waiting = self.waiting.lock().unwrap().take();
+        if let Some(group) = waiting {
+            let outcome = compact::commit_groups(&self.store, &[group], self.now).remove(0);
+            *self.outcome.lock().unwrap() = Some(outcome);
+        }
+    }
+}
+
+/// One that waited for the merge would wait for ever here.
+#[test]
+fn an_append_of_a_store_without_a_log_waits_for_no_merge() {
+    let mut store = LocalStore::on_memory(declared("/durable", "compaction.max_open_files = 3")).unwrap();
+    load(&mut store, "T", 0..42, 4);
+    assert_eq!(files(&store), 6);
+    let now = store.time.now();
+    let append = request("T", BatchUnit::Append, vec![event("s2", 42)]);
+    let driver = store.driver(&key()).unwrap();
+    assert!(driver.append(append.request().unwrap(), now, 1, ()).is_none());
+    let Some(SinkGroup::Files(group)) = driver.take_group() else { panic!("no group") };
+    let (waiting, outcome) = (Mutex::new(Some(group)), Mutex::new(None));
+    let steps = CommitsMeanwhile { store: Arc::clone(store.store()), now, waiting, outcome };
+    // it reads two files and writes one: so many may be open
+    assert!(store.merge_with(Trigger::Hand, &steps).unwrap() > 6);
+    let outcome = steps.outcome.into_inner().unwrap().unwrap();
+    let done = store.driver(&key()).unwrap().files_done(outcome);
+    store.store().committed(&key(), &done.batches, now);
+    assert!(matches!(done.release()[..], [((), Answer::Done(_))]));
+    store.time.advance_us(13);
+    assert_sound(&store, 43);
+    assert_eq!(files(&store), 1);
 }
 
 #[test]
