@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::{ObjectError, ObjectInfo, Objects, SharedObjects};
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::sync::Arc;
 
 /// Objects that are larger than one part of an upload.
@@ -47,6 +47,13 @@ fn pieces(objects: &dyn Objects) {
     let two = objects.open("a/two").unwrap();
     assert_eq!((two.len(), &two.read_at(3, 4).unwrap()[..]), (10, &b"3456"[..]));
     assert!(two.read_at(8, 3).is_err() && two.read_at(u64::MAX, 3).is_err());
+    // one that is shorter than is remembered: that it ends is told, and nothing else
+    let remembered = objects.open_known("a/two", 20).unwrap();
+    for (start, length) in [(8, 5), (12, 3)] {
+        let error = ObjectError::from_io("a/two", remembered.read_at(start, length).unwrap_err());
+        let ends = matches!(&error, ObjectError::Io { source, .. } if source.kind() == ErrorKind::UnexpectedEof);
+        assert!(ends && objects.unanswered().is_none() && objects.trouble().is_none(), "from {start}: {error}");
+    }
     let large: Vec<u8> = (0..LARGE_BYTES).map(|i| (i / 7 % 251) as u8).collect();
     let mut aside = objects.create("large/one").unwrap();
     for piece in large.chunks(1 << 20) {

@@ -7,6 +7,10 @@ use super::ObjectError;
 #[cfg(feature = "cloud")]
 use object_store::client::HttpError;
 use std::error::Error as StdError;
+use std::io;
+
+/// What object_store says of a range that begins behind the end of an object, where no service says 416.
+const ENDED: &str = "but object was only";
 
 /// What a store says that does not know conditional requests.
 pub(super) const NOT_IMPLEMENTED: &str = "not implemented";
@@ -78,6 +82,8 @@ enum Broken {
     Credentials,
     /// The endpoint sends us elsewhere without saying where: another region's bucket.
     Redirect,
+    /// Nothing did: the object ends before the range that was asked for.
+    Ended,
     /// Nothing that can be named.
     Other,
 }
@@ -124,6 +130,7 @@ fn of_status(path: String, request: Request, said: Said, checks: &Checks) -> Obj
     let Said { status, text: said, broken, .. } = said;
     let create = request == Request::Create;
     match (status, broken) {
+        (_, Broken::Ended) => ObjectError::Io { path, source: io::ErrorKind::UnexpectedEof.into() },
         (Some(501), _) => {
             ObjectError::Refused { path, said: format!("{NOT_IMPLEMENTED}: {said}"), check: checks.endpoint }
         }
@@ -150,7 +157,9 @@ fn said(error: &object_store::Error) -> Said {
         // the root of the matter; what stands above it repeats it with the URL
         (None, _) => first_line(last),
     };
-    let broken = if texts.iter().any(|text| text.contains(METADATA_SERVICE)) {
+    let broken = if status == Some(416) || texts.iter().any(|text| text.contains(ENDED)) {
+        Broken::Ended
+    } else if texts.iter().any(|text| text.contains(METADATA_SERVICE)) {
         Broken::Credentials
     } else if texts.iter().any(|text| text.contains("redirect without LOCATION")) {
         Broken::Redirect

@@ -2,6 +2,7 @@
 
 use super::checked::CheckedFile;
 use crate::objects::ObjectError;
+use std::io;
 use strandline_event::ErrorKind;
 
 /// A failed read.
@@ -20,11 +21,14 @@ pub enum ReadError {
     },
 }
 
-/// That a data file is gone is damage: the manifest names it.
+/// That a data file is gone is damage: the manifest names it. Or that it ends too early: the manifest knows its length.
 impl From<ObjectError> for ReadError {
     fn from(error: ObjectError) -> Self {
         match error {
             ObjectError::NotFound { path } => Self::damaged(&path, "the manifest names it, but it is not there"),
+            ObjectError::Io { path, source } if source.kind() == io::ErrorKind::UnexpectedEof => {
+                Self::damaged(&path, "it ends before the manifest says")
+            }
             error => Self::Objects(error),
         }
     }

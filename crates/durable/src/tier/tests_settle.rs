@@ -360,6 +360,21 @@ fn a_data_file_that_is_gone_from_an_object_store_is_damage() {
 }
 
 #[test]
+fn a_data_file_that_was_cut_on_an_object_store_is_damage() {
+    let world = World::new();
+    let path = world.open(2).pin().files()[0].path.clone();
+    let whole = world.data.get(&path).unwrap();
+    for (entropy, length) in [(3, 0), (4, whole.len() / 2), (5, whole.len() - 1)] {
+        world.data.replace(&path, &whole[..length]).unwrap();
+        let tier = world.open(entropy);
+        let error = tier.pin().scan(&crate::RowFilter::default()).find_map(Result::err).unwrap();
+        assert!(error.kind() == strandline_event::ErrorKind::Integrity && error.to_string().contains(&path), "{error}");
+        assert!(!crate::verify_file(&tier, &tier.pin().files()[0]).is_empty());
+        assert_eq!(tier.unanswered(), None, "the store has answered");
+    }
+}
+
+#[test]
 fn names_of_two_owners_never_meet() {
     let world = World::new();
     let (old, new) = (world.open(2), world.open(3));

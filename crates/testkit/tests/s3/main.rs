@@ -10,6 +10,7 @@ mod rigs;
 
 mod commits;
 mod contract;
+mod damage;
 mod kms;
 mod retention;
 mod uploads;
