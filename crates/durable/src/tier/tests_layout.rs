@@ -125,3 +125,23 @@ fn files_of_small_rows_with_many_filters_reach_their_bound() {
         assert!(!full.is_empty() && full.iter().all(|bytes| *bytes >= MB), "{keys}: {full:?} of {bytes:?}");
     }
 }
+
+/// What the index says of pages is not little where rows are large and their column has statistics.
+#[test]
+fn no_file_of_many_pages_exceeds_its_bound() {
+    const MB: u64 = 1 << 20;
+    let mut events = history(6000);
+    for (n, event) in (0..).zip(&mut events) {
+        event.data = noise(n, 4000);
+    }
+    for (keys, encrypted) in [("", false), (", stats.columns = ('data', 'stream_id')", false), ("", true)] {
+        let keys = format!(
+            ", durable.compression = 'none', compaction.target_file_mb = 16, compaction.max_file_mb = 16{keys}"
+        );
+        let (_dir, tier) = if encrypted { sealed_written(&keys, &events) } else { written(&keys, &events) };
+        let files = tier.pin().files().to_vec();
+        let bytes: Vec<u64> = files.iter().map(|file| file.bytes).collect();
+        assert!(files.len() == 2 && files[0].full.is_some(), "{keys}: {bytes:?}");
+        assert!(bytes[0] <= 16 * MB && bytes[0] > 16 * MB - MB / 4, "{keys}: {bytes:?}");
+    }
+}

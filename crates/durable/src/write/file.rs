@@ -2,7 +2,7 @@
 
 use super::distinct::Distinct;
 use super::filters::{FILTERS_KEY, Filters};
-use super::props::PAGE_ROWS;
+use super::page_index::PageIndexLength;
 use super::sink::{BLOCK_BYTES, SUMS_BLOCK_BYTES, Sink, Sums};
 use super::staged::{Unfinished, staged};
 use super::{JobWriter, Permits, WriteError};
@@ -30,7 +30,7 @@ pub(crate) const FORMAT_VERSION: &str = "2";
 pub(crate) const DATA_BYTES_KEY: &str = "strandline.data.bytes";
 /// Key of the footer: checksums of the blocks of that list, 8 hex digits each.
 pub(crate) const SUMS_KEY: &str = "strandline.sums.crc32c";
-/// Footer and page index of a row group, and the footer itself, generously.
+/// Footer and page index of a row group, and the footer itself, generously; pages that are full before it ends come to it.
 const GROUP_TAIL_BYTES: u64 = 12 << 10;
 
 /// Rows that are judged together near a file's bound: none of them may count as new to a filter that is not.
@@ -67,6 +67,7 @@ pub(crate) struct OpenFile<'l> {
     encoded: Encoded,
     /// What the filters of the row group that has not ended will be.
     distinct: Distinct,
+    page_index: PageIndexLength,
     /// Name of its key, and its filters, where it is encrypted.
     sealed: Option<(KeyName, Filters)>,
     /// Last, so that the file is closed before it is taken away.
@@ -118,6 +119,7 @@ impl<'l> OpenFile<'l> {
             rows: 0,
             encoded: Encoded::default(),
             distinct: Distinct::new(&layout.bloom, layout.bloom_fpp),
+            page_index: PageIndexLength::new(layout),
             sealed: key.map(|(name, _)| (name, Filters::new(&layout.bloom, layout.bloom_fpp))),
             unfinished,
         })
@@ -211,8 +213,9 @@ impl<'l> OpenFile<'l> {
     fn is_full(&self, pending_rows: usize, pending_bytes: usize, next_bytes: usize) -> bool {
         let Encoded { bytes: now, groups } = self.encoded;
         let rows = self.rows + pending_rows as u64;
-        let tail = (groups + 1) * GROUP_TAIL_BYTES + self.filter_bytes(pending_rows) + rows / PAGE_ROWS as u64 * 2048;
         let pending = (pending_bytes + next_bytes) as u64;
+        let index = self.page_index.bytes(rows, pending);
+        let tail = (groups + 1) * GROUP_TAIL_BYTES + self.filter_bytes(pending_rows) + index;
         let sums = (now + pending).div_ceil(BLOCK_BYTES) * 4;
         rows > 0 && now + tail + sums + pending > self.layout.max_file_bytes
     }
@@ -252,6 +255,7 @@ impl<'l> OpenFile<'l> {
         }
         self.writer.write(batch).map_err(|e| WriteError::encode(&self.path, e))?;
         self.rows += batch.num_rows() as u64;
+        self.page_index.add(batch);
         if let Some((_, filters)) = &mut self.sealed {
             filters.add(batch);
             filters.end_groups(self.writer.flushed_row_groups().iter().map(|group| group.num_rows() as usize));

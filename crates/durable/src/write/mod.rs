@@ -6,6 +6,7 @@ mod distinct;
 mod file;
 mod filters;
 mod lanes;
+mod page_index;
 mod props;
 mod sink;
 mod staged;

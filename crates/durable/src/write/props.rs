@@ -18,7 +18,7 @@ use strandline_event::Field;
 pub(crate) const PAGE_ROWS: usize = 8192;
 /// Bytes of a data page at most, about, before compression: what a lookup unpacks to reach one row. Pages of 1 MiB would be some
 /// percent smaller and twenty times as dear to look into.
-const PAGE_BYTES: usize = 64 << 10;
+pub(super) const PAGE_BYTES: usize = 64 << 10;
 /// Values between two looks at the page's size; small, since one value may have 1 MiB.
 const WRITE_BATCH_ROWS: usize = 256;
 
