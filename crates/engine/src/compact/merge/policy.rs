@@ -14,7 +14,7 @@
 //! - by hand, everything small is merged.
 //!
 //! So a partition holds at most three small files a tier, 21 up to 256 MiB; a day later each is more than twice all smaller ones
-//! together: one or two in practice, eight at most; and a month later there is one.
+//! together: one or two in practice, nine at most; and a month later there is one.
 //!
 //! Every merge makes at most one small file of two or more, whatever the sizes of what it writes are: so merges come to an end.
 

@@ -97,6 +97,18 @@ fn a_partition_that_is_over_holds_one_small_file() {
 }
 
 #[test]
+fn nine_small_files_rest_for_a_month_at_most() {
+    let mut bytes = vec![1 << 10, TIER_BYTES];
+    while bytes.iter().sum::<u64>() * 2 + 1 < RULES.target_bytes {
+        bytes.push(bytes.iter().sum::<u64>() * 2 + 1);
+    }
+    assert_eq!(bytes.len(), 9);
+    let after = |days: u64| choose(&of_sizes(&bytes, days * 24 * 3600), &RULES, Trigger::Tick, NOW);
+    assert_eq!((after(2), after(29)), (None, None));
+    assert_eq!(after(31).map(|files| files.len()), Some(9));
+}
+
+#[test]
 fn files_that_had_to_end_are_full() {
     let tight = MergeRules { target_bytes: 256 * MB, max_bytes: 256 * MB, inputs_max: 16 };
     let mut files: Vec<_> = of_sizes(&[250 * MB, 30 * MB, 250 * MB], 0);
