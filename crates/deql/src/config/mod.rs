@@ -193,7 +193,7 @@ groups! {
         min_segment_mb: u64 = 64; "compaction.min_segment_mb", free, 1..=1_048_576 "MB";
         /// Size that small files of a partition are merged up to, in MiB.
         target_file_mb: u64 = 256; "compaction.target_file_mb", free, 1..=1_048_576 "MB";
-        /// Size that no data file exceeds, in MiB.
+        /// Size that no data file exceeds, in MiB; an event that alone takes more stands in a file of its own.
         max_file_mb: u64 = 512; "compaction.max_file_mb", free, 1..=1_048_576 "MB";
         /// Bound on files that are open at once in all compaction jobs of a node (a merge reads two and writes one).
         max_open_files: u64 = 32; "compaction.max_open_files", free, 3..=65_536 "files";

@@ -145,3 +145,18 @@ fn no_file_of_many_pages_exceeds_its_bound() {
         assert!(bytes[0] <= 16 * MB && bytes[0] > 16 * MB - MB / 4, "{keys}: {bytes:?}");
     }
 }
+
+#[test]
+fn an_event_that_takes_more_than_a_file_may_have_stands_alone() {
+    const MB: u64 = 1 << 20;
+    let mut events = history(200);
+    for (n, event) in (0..3).zip(events.iter_mut().step_by(60)) {
+        event.data = noise(n, 1 << 20);
+    }
+    let keys = ", durable.compression = 'none', compaction.target_file_mb = 1, compaction.max_file_mb = 1";
+    let (_dir, tier) = written(keys, &events);
+    let files: Vec<(u64, u64)> = tier.pin().files().iter().map(|file| (file.rows, file.bytes)).collect();
+    let alone = files.iter().filter(|(rows, bytes)| *rows == 1 && *bytes > MB).count();
+    assert!(alone == 3 && files.iter().all(|(rows, bytes)| *rows == 1 || *bytes <= MB), "{files:?}");
+    assert_eq!(files.iter().map(|(rows, _)| rows).sum::<u64>(), 200);
+}
