@@ -1,7 +1,8 @@
 //! What is damaged or gone: named, refused where it must be, made anew where it can be; the rest serves.
 
+use super::tests_replace::copy_folder;
 use super::*;
-use crate::objects::{LocalObjects, Objects as _, StoreObjects};
+use crate::objects::{Fault, FlakyObjects, LocalObjects, Objects as _, StoreObjects};
 use crate::runs::RunKind;
 use crate::testing::*;
 use crate::{RowFilter, StreamQuery};
@@ -91,6 +92,40 @@ fn a_broken_run_of_heads_stops_lookups_only_and_is_made_anew() {
         drop(tier);
         let tier = open(dir.path(), &config);
         assert!(tier.pin().heads(&log()).eq(expected));
+    }
+}
+
+#[test]
+fn a_crash_at_any_operation_of_a_rebuilding_is_harmless() {
+    let (before, config) = (tempfile::tempdir().unwrap(), config(", partition.by = 'dt'"));
+    prepare(before.path(), &history(1000));
+    let tier = open(before.path(), &config);
+    let expected: Vec<_> = tier.pin().heads(&log()).collect();
+    let path = run_path(&tier, before.path(), RunKind::Heads);
+    drop(tier);
+    damage(&path);
+    let all_well = |rebuilt: Vec<Rebuilt>| rebuilt.iter().all(|one| one.outcome.is_ok());
+    for fault in [Fault::CrashBefore, Fault::CrashAfter, Fault::LostAnswer, Fault::FailOnce] {
+        let mut failed = 0;
+        for at in 1.. {
+            let dir = tempfile::tempdir().unwrap();
+            copy_folder(before.path(), dir.path());
+            let (data, manifests) = folders(dir.path());
+            let flaky = FlakyObjects::new(data, at, fault);
+            let manifests: SharedObjects = Arc::new(flaky.with(manifests));
+            let opened = DurableTier::open_with(Arc::new(flaky.clone()), manifests, &config, options(78));
+            let done = opened.as_ref().is_ok_and(|tier| all_well(tier.rebuild_runs(&no_keys, 77, Micros(START_US))));
+            failed += u32::from(!done);
+            drop(opened);
+            let tier = open(dir.path(), &config);
+            assert!(all_well(tier.rebuild_runs(&no_keys, 79, Micros(START_US))), "{fault:?} at {at}");
+            assert!(tier.pin().heads(&log()).eq(expected.iter().copied()), "{fault:?} at {at}");
+            assert_eq!((rows(&tier), crate::verify_manifests(&tier)), (1000, Vec::new()), "{fault:?} at {at}");
+            if flaky.operations() < at {
+                break;
+            }
+        }
+        assert!(failed > 1, "{fault:?}: something failed");
     }
 }
 
