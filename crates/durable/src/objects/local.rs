@@ -19,6 +19,8 @@ use strandline_event::Micros;
 /// Names of files that `put_new` has not finished begin with this.
 const ASIDE_PREFIX: &str = ".aside-";
 const WRITE_BUFFER_BYTES: usize = 1 << 20;
+/// What ext4 keeps in the root of a disk for itself, where nobody else may look.
+const LOST_AND_FOUND: &str = "lost+found";
 
 /// A folder and all below it.
 #[derive(Debug)]
@@ -112,7 +114,7 @@ impl LocalObjects {
         for entry in entries {
             let entry = entry?;
             let Ok(name) = entry.file_name().into_string() else { continue };
-            if without == Some(&*name) {
+            if without == Some(&*name) || relative.is_empty() && name == LOST_AND_FOUND {
                 continue;
             }
             let path = if relative.is_empty() { name } else { format!("{relative}/{name}") };
@@ -395,6 +397,19 @@ mod tests {
         objects.create("dt=2026-01-01/x/c").unwrap().finish().unwrap();
         assert!(made.join("c").exists());
     }
+
+    #[test]
+    fn a_folder_may_be_a_disk_of_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let objects = LocalObjects::open(dir.path()).unwrap();
+        fs::create_dir_all(dir.path().join("lost+found/#12")).unwrap();
+        fs::write(dir.path().join("lost+found/x.parquet"), b"of the file system").unwrap();
+        objects.put_new("a/lost+found/ours", b"").unwrap();
+        for listed in [objects.list("").unwrap(), objects.list_beside("_manifests").unwrap()] {
+            assert_eq!(listed.into_iter().map(|info| info.path).collect::<Vec<_>>(), ["a/lost+found/ours"]);
+        }
+    }
+
     #[test]
     fn each_of_many_gets_its_name_whatever_becomes_of_the_others() {
         let dir = tempfile::tempdir().unwrap();
