@@ -45,6 +45,7 @@ use crate::sort::RowRef;
 use crate::write::{JobSpec, JobWriter, OpenFiles, Permits, StagedFiles, WriteError, staged};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -299,21 +300,44 @@ impl DurableTier {
         names::spellings(&file.path).map(|name| root.join(name)).find(|path| path.exists())
     }
 
-    /// The versions that are there, newest first, at most `limit`.
+    /// The versions that are there, newest first, at most `limit`. A segment never changes: however many versions name it, it is
+    /// looked at once, and one of the current version is not read.
     pub fn history(&self, limit: usize) -> Result<Vec<ManifestSummary>, ManifestError> {
-        let manifests = &*self.inner.shared.manifests;
-        let known = self.pin().version();
-        let newest = manifest::newest_above(manifests, known)?.unwrap_or(known);
+        let (manifests, current) = (&*self.inner.shared.manifests, self.pin());
+        let newest = manifest::newest_above(manifests, current.version())?.unwrap_or(current.version());
+        let segments = current.manifest().groups.values().flat_map(|group| &group.segments);
+        let mut known: HashMap<String, Sums> =
+            segments.map(|(segment, files)| (segment.path.clone(), Sums::of(files.iter()))).collect();
         let mut history = Vec::new();
         for version in (1..=newest).rev().take(limit) {
-            match manifest::read(manifests, version) {
-                Ok((manifest, _)) => history.push(summary(&manifest)),
+            match self.summary(version, &mut known) {
+                Ok(summary) => history.push(summary),
                 // folded away, and all before it
                 Err(ManifestError::Objects(ObjectError::NotFound { .. })) => break,
                 Err(error) => return Err(error),
             }
         }
         Ok(history)
+    }
+
+    fn summary(&self, version: u64, known: &mut HashMap<String, Sums>) -> Result<ManifestSummary, ManifestError> {
+        let skeleton = self.skeleton(version)?;
+        let mut sums = Sums::of(skeleton.manifest.files());
+        for segment in skeleton.segments.iter().flat_map(|(_, segments)| segments) {
+            let of_segment = match known.get(&segment.path) {
+                Some(found) => *found,
+                None => {
+                    let entries = manifest::read_entries(&*self.inner.shared.manifests, segment)?;
+                    let found = Sums::of(entries.iter());
+                    known.insert(segment.path.clone(), found);
+                    found
+                }
+            };
+            sums.add(of_segment);
+        }
+        let (of, Sums { files, rows, bytes }) = (&skeleton.manifest, sums);
+        let (epoch, job_id, committed_at) = (of.epoch, of.job_id, of.committed_at);
+        Ok(ManifestSummary { version, epoch, job_id, committed_at, files, rows, bytes })
     }
 
     /// What the first request to their object store said that got no answer; `None`: each one got one.
@@ -374,19 +398,25 @@ impl Followed for DurableTier {
     }
 }
 
-fn summary(manifest: &manifest::Manifest) -> ManifestSummary {
-    let (mut files, mut rows, mut bytes) = (0, 0, 0);
-    for file in manifest.files() {
-        (files, rows, bytes) = (files + 1, rows + file.rows, bytes + file.bytes);
+/// What data files come to.
+#[derive(Clone, Copy, Default)]
+struct Sums {
+    files: u64,
+    rows: u64,
+    bytes: u64,
+}
+
+impl Sums {
+    fn of<'f>(files: impl Iterator<Item = &'f Arc<FileEntry>>) -> Self {
+        let mut sums = Self::default();
+        files.for_each(|file| sums.add(Self { files: 1, rows: file.rows, bytes: file.bytes }));
+        sums
     }
-    ManifestSummary {
-        version: manifest.version,
-        epoch: manifest.epoch,
-        job_id: manifest.job_id,
-        committed_at: manifest.committed_at,
-        files,
-        rows,
-        bytes,
+
+    const fn add(&mut self, more: Self) {
+        self.files += more.files;
+        self.rows += more.rows;
+        self.bytes += more.bytes;
     }
 }
 

@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::manifest::checkpoint;
-use crate::objects::{Fault, FlakyObjects, LocalObjects, Objects, StoreObjects};
+use crate::objects::{Fault, FlakyObjects, LocalObjects, Objects, Readable, StoreObjects, Wrapped};
 use crate::testing::*;
 use crate::{Replacement, verify_manifests};
+use std::sync::atomic::AtomicUsize;
 use strandline_event::LogIndex;
 
 const DAY_US: i64 = 24 * 3600 * 1_000_000;
@@ -130,6 +131,49 @@ fn segments_go_with_the_versions_that_named_them() {
     assert_eq!(findings(&tier), [""; 0]);
     drop(tier);
     assert_eq!(open(dir.path(), &config("")).pin().files().len(), 600);
+}
+
+/// Manifests that count how many segments are read.
+struct Counting {
+    inner: LocalObjects,
+    segments: AtomicUsize,
+}
+
+impl Wrapped for Counting {
+    fn inner(&self) -> &dyn Objects {
+        &self.inner
+    }
+
+    fn on_open(&self, path: &str) -> Result<Box<dyn Readable>, ObjectError> {
+        self.segments.fetch_add(usize::from(path.starts_with(manifest::SEGMENT_FOLDER)), Ordering::SeqCst);
+        self.inner.open(path)
+    }
+}
+
+#[test]
+fn a_history_reads_each_segment_once_and_those_that_are_current_never() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, _) = folders(dir.path());
+    let inner = LocalObjects::open(&dir.path().join("manifests")).unwrap();
+    let manifests = Arc::new(Counting { inner, segments: AtomicUsize::new(0) });
+    let counting: SharedObjects = manifests.clone();
+    let tier = DurableTier::open_with(data, counting, &config(""), options(5)).unwrap();
+    for (job_id, first) in [(1, 1), (2, 1001)] {
+        let files = (first..first + 600).map(entry).collect();
+        tier.commit(&commit(&job(u128::from(job_id), job_id - 1, job_id), files, &[])).unwrap();
+    }
+    (3..20).for_each(|n| commit_at(&tier, n));
+    let before = tier.history(100).unwrap();
+    let sums: Vec<_> = before.iter().rev().map(|of| (of.files, of.rows, of.bytes)).collect();
+    assert_eq!(sums[..3], [(0, 0, 0), (600, 600, 600_000), (1200, 1200, 1_200_000)]);
+    assert_eq!((sums.len(), sums[19], manifests.segments.load(Ordering::SeqCst)), (20, sums[2], 0));
+    // from here on nineteen versions name a segment that the current one does not
+    let remove: Vec<_> = tier.pin().files().iter().filter(|f| f.path < entry(10).path).cloned().collect();
+    assert_eq!(remove.len(), 9);
+    tier.replace(&Replacement { job_id: 77, at: day(20), log: log(), remove, add: Vec::new(), doubles: 9 }).unwrap();
+    let after = tier.history(100).unwrap();
+    assert_eq!((after[0].files, &after[1..]), (1191, &before[..]));
+    assert_eq!(manifests.segments.load(Ordering::SeqCst), 1);
 }
 
 #[test]
