@@ -1,14 +1,15 @@
-//! What this node asks of another one about the cluster.
+//! What this node asks of another one about the cluster, or of all others at once.
 
 use super::Control;
 use super::outcome::ControlError;
 use crate::fields::{FieldError, Put, Take};
 use crate::group::ReadIndex;
 use crate::join::AskKind;
-use crate::meta::MetaState;
+use crate::meta::{MetaState, NodeState};
 use crate::meta::{put_group, take_group};
 use crate::net::Ask;
-use crate::transport::{GroupId, NodeId};
+use crate::transport::{GroupId, NodeId, TransportError};
+use futures_util::future::join_all;
 use std::time::Duration;
 use strandline_event::SharedBytes;
 
@@ -18,12 +19,53 @@ const WITHIN: Duration = Duration::from_secs(3);
 /// Version of the bodies of ReadIndex.
 const VERSION: u8 = 1;
 
+/// Groups about which something is asked or done at once.
+const AT_ONCE: usize = 64;
+
 /// A question with this body.
 pub(super) fn question(kind: AskKind, body: &[u8]) -> Ask {
     Ask { kind: kind.to_u8(), body: SharedBytes::copy_aligned(body) }
 }
 
+/// Does the same with many groups, some at once: one that waits for a node that does not answer keeps no other one waiting.
+pub(super) async fn some_at_once<F: Future<Output = ()>>(work: Vec<F>) {
+    let mut rest = work.into_iter();
+    loop {
+        let some: Vec<F> = rest.by_ref().take(AT_ONCE).collect();
+        if some.is_empty() {
+            return;
+        }
+        join_all(some).await;
+    }
+}
+
 impl Control {
+    /// The other nodes that take part, also those that are drained, and where the state says that they are.
+    pub(super) fn others(&self, state: &MetaState) -> Vec<(NodeId, String)> {
+        let live = state.nodes().iter().filter(|(node, entry)| {
+            **node != self.node() && matches!(entry.state, NodeState::Member | NodeState::Draining)
+        });
+        live.map(|(node, entry)| (*node, entry.facts.addresses.cluster.clone())).collect()
+    }
+
+    /// Asks these nodes the same, all at once; what each has answered in time.
+    pub(super) async fn ask_each(
+        &self,
+        nodes: Vec<(NodeId, String)>,
+        kind: AskKind,
+        body: &[u8],
+        within: Duration,
+    ) -> Vec<(NodeId, Result<SharedBytes, TransportError>)> {
+        let asking = nodes.into_iter().map(|(node, said)| {
+            let ask = question(kind, body);
+            async move {
+                let address = self.transport().address(node).unwrap_or(said);
+                (node, self.transport().ask(node, &address, ask, within).await)
+            }
+        });
+        join_all(asking).await
+    }
+
     /// Where a read of a group that another node leads must be: asked there.
     ///
     /// # Errors
@@ -79,4 +121,29 @@ fn index_of(body: &[u8]) -> Result<ReadIndex, FieldError> {
     let (number, closed) = (take.u64()?, take.moment()?);
     take.end()?;
     Ok(ReadIndex { number, closed })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+    use std::cell::Cell;
+    use std::future::pending;
+
+    #[test]
+    fn one_group_that_waits_keeps_no_other_one_waiting() {
+        let begun = Cell::new(0);
+        let never_answered = |_: usize| async {
+            begun.set(begun.get() + 1);
+            pending::<()>().await;
+        };
+        assert!(some_at_once((0..3).map(never_answered).collect()).now_or_never().is_none());
+        assert_eq!(begun.take(), 3);
+        let many = AT_ONCE + 1;
+        assert!(some_at_once((0..many).map(never_answered).collect()).now_or_never().is_none());
+        assert_eq!(begun.take(), AT_ONCE, "some at once");
+        let answered = |_: usize| async { begun.set(begun.get() + 1) };
+        assert!(some_at_once((0..many).map(answered).collect()).now_or_never().is_some());
+        assert_eq!(begun.take(), many);
+    }
 }

@@ -12,7 +12,7 @@
 //! Only what any voter may do at any time is done, so it is as safe as any election; where it fails, one comes about as ever.
 
 use super::Control;
-use super::ask::question;
+use super::ask::{question, some_at_once};
 use super::outcome::ControlError;
 use crate::consensus::Leadership;
 use crate::fields::{FieldError, Put, Take};
@@ -37,8 +37,6 @@ const AGAIN: Duration = Duration::from_millis(100);
 const BEAT: Duration = Duration::from_millis(50);
 /// Time that all groups of a node have.
 const ALL_WITHIN: Duration = Duration::from_secs(4);
-/// Groups that are handed over at once.
-const AT_ONCE: usize = 64;
 
 impl Control {
     /// Another voter leads a group that this node leads.
@@ -68,11 +66,7 @@ impl Control {
     pub async fn hand_over_all(&self) {
         let led: Vec<Arc<Group>> =
             self.groups().all().into_iter().filter(|g| g.leadership() == Leadership::Leads).collect();
-        let handing = async {
-            for groups in led.chunks(AT_ONCE) {
-                join_all(groups.iter().map(|group| self.hand_over_to_any(group))).await;
-            }
-        };
+        let handing = some_at_once(led.iter().map(|group| self.hand_over_to_any(group)).collect());
         if timeout(ALL_WITHIN, handing).await.is_err() {
             tracing::warn!("not every log was handed over in time: the others elect leaders");
         }

@@ -18,11 +18,11 @@
 //! So a move is done without delay, and a node that comes and goes does not take every log with it each time: a handing over costs nothing
 //! that is acknowledged, but it ends what is on its way.
 
+use super::ask::some_at_once;
 use super::{Control, Waits};
 use crate::group::{ELECTION_MIN_MS, ELECTION_SPREAD_MS, ELECTION_STEP_MS, Group, GroupStatus};
 use crate::meta::Placement;
 use crate::transport::{GroupId, NodeId};
-use futures_util::future::join_all;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -43,8 +43,6 @@ const AGAIN: Duration = Duration::from_secs(5);
 const RESTS: Duration = Duration::from_secs(30);
 /// How long another node leads the meta group before it is handed a group that nobody is named to lead, and until that is tried again.
 const APART_FOR: Duration = Duration::from_secs(5);
-/// Groups that are handed to it at once.
-const AT_ONCE: usize = 64;
 /// Time in which the next leader must answer once more: whoever is asked to vote for one that is gone has no leader for a while.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 
@@ -115,9 +113,7 @@ impl Control {
 
     /// Hands these groups over: an election would end what is on its way, and fail where the one that asks is behind.
     pub(super) async fn gather(&self, groups: &[(Arc<Group>, NodeId)]) {
-        for some in groups.chunks(AT_ONCE) {
-            join_all(some.iter().map(|(group, to)| self.hand_on(group, *to))).await;
-        }
+        some_at_once(groups.iter().map(|(group, to)| self.hand_on(group, *to)).collect()).await;
     }
 
     async fn hand_on(&self, group: &Group, to: NodeId) {

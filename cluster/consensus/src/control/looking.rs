@@ -8,9 +8,7 @@ use super::Control;
 use super::ask::question;
 use crate::fields::{FieldError, Put, Take};
 use crate::join::AskKind;
-use crate::meta::NodeState;
 use crate::transport::{BoxFuture, NodeId};
-use futures_util::future::join_all;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -54,25 +52,14 @@ impl Control {
 
     /// Every other member looks now. Gives those that have not said in time that they did.
     pub async fn look_everywhere(&self, store: &str) -> Vec<NodeId> {
-        let others: Vec<(NodeId, String)> = self.with_state(|state| {
-            let live = state.nodes().iter().filter(|(node, entry)| {
-                **node != self.node() && matches!(entry.state, NodeState::Member | NodeState::Draining)
-            });
-            live.map(|(node, entry)| (*node, entry.facts.addresses.cluster.clone())).collect()
+        let others = self.with_state(|state| self.others(state));
+        let asked = self.ask_each(others, AskKind::Look, &body_of(store).0, WITHIN).await;
+        let silent = asked.into_iter().filter_map(|(node, asked)| {
+            let error = asked.err()?;
+            tracing::warn!(node, store, "it has not said that it looked for what was committed: {error}");
+            Some(node)
         });
-        let body = body_of(store);
-        let asking = others.into_iter().map(|(node, said)| {
-            let ask = question(AskKind::Look, &body.0);
-            async move {
-                let address = self.transport().address(node).unwrap_or(said);
-                let asked = self.transport().ask(node, &address, ask, WITHIN).await;
-                asked.err().map(|error| {
-                    tracing::warn!(node, store, "it has not said that it looked for what was committed: {error}");
-                    node
-                })
-            }
-        });
-        join_all(asking).await.into_iter().flatten().collect()
+        silent.collect()
     }
 
     /// The newest moment of a store's events, as a node knows it that holds every log. `None`: it does not say.

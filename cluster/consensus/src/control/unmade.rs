@@ -15,13 +15,12 @@
 //! log of that says: from then on it hears none of them, and whoever has nothing gets nothing from them. That is more than the founder: another
 //! member may have been given what that one began and was lost too, and is not asked, while a member that is behind still hears it.
 
-use super::ask::question;
+use super::ask::some_at_once;
 use super::{Control, STEER_EVERY};
 use crate::fields::{FieldError, Put, Take};
 use crate::join::AskKind;
 use crate::meta::{Command, MetaState, NodeState, Placement, put_group, take_group};
 use crate::transport::{GroupId, NodeId};
-use futures_util::future::join_all;
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -55,44 +54,36 @@ impl Control {
     }
 
     async fn name_founders(&self) {
-        for (group, epoch, node) in self.with_state(|state| lost(state, self.node())) {
-            if let Some(other) = self.who_has_some(&group).await {
-                tracing::debug!(%group, node = other, "who should make its log was lost, and this node has not said that it has nothing of it");
-                continue;
+        let lost = self.with_state(|state| lost(state, self.node()));
+        let naming = lost.into_iter().map(|(group, epoch, node)| self.name_founder(group, epoch, node));
+        some_at_once(naming.collect()).await;
+    }
+
+    async fn name_founder(&self, group: GroupId, epoch: u64, node: NodeId) {
+        if let Some(other) = self.who_has_some(&group).await {
+            tracing::debug!(%group, node = other, "who should make its log was lost, and this node has not said that it has nothing of it");
+            return;
+        }
+        match self.propose(&Command::Found { group: group.clone(), epoch, node }).await {
+            Ok(_) => {
+                tracing::warn!(%group, node, "who should make its log was lost before it had: this node makes it");
             }
-            match self.propose(&Command::Found { group: group.clone(), epoch, node }).await {
-                Ok(_) => {
-                    tracing::warn!(%group, node, "who should make its log was lost before it had: this node makes it");
-                }
-                // the next look sees why
-                Err(error) => tracing::debug!(%group, node, "it shall make the log, and was not told yet: {error}"),
-            }
+            // the next look sees why
+            Err(error) => tracing::debug!(%group, node, "it shall make the log, and was not told yet: {error}"),
         }
     }
 
     /// A member that has something of a group, or does not say that it has nothing.
     async fn who_has_some(&self, group: &GroupId) -> Option<NodeId> {
-        let (through, others): (u64, Vec<(NodeId, String)>) = self.with_state(|state| {
-            let live = state.nodes().iter().filter(|(node, entry)| {
-                **node != self.node() && matches!(entry.state, NodeState::Member | NodeState::Draining)
-            });
-            (state.applied(), live.map(|(node, entry)| (*node, entry.facts.addresses.cluster.clone())).collect())
-        });
+        let (through, others) = self.with_state(|state| (state.applied(), self.others(state)));
         // this node as any other one: not before it is known who is asked
         if !self.has_nothing(group, through).await {
             return Some(self.node());
         }
-        let body = body_of(group, through);
-        let asking = others.into_iter().map(|(node, said)| {
-            let ask = question(AskKind::Unmade, &body);
-            async move {
-                let address = self.transport().address(node).unwrap_or(said);
-                let answer = self.transport().ask(node, &address, ask, WITHIN).await;
-                let has_nothing = answer.is_ok_and(|answer| said_of(&answer) == Ok(true));
-                (!has_nothing).then_some(node)
-            }
-        });
-        join_all(asking).await.into_iter().flatten().next()
+        let asked = self.ask_each(others, AskKind::Unmade, &body_of(group, through), WITHIN).await;
+        let mut answers = asked.into_iter();
+        let has_some = answers.find(|(_, answer)| !answer.as_ref().is_ok_and(|answer| said_of(answer) == Ok(true)));
+        has_some.map(|(node, _)| node)
     }
 
     /// The answer to another node that asks.
