@@ -17,6 +17,7 @@
 mod closing;
 mod commands;
 mod elsewhere;
+mod hearing;
 mod office;
 mod open;
 mod role;
@@ -103,8 +104,8 @@ pub(crate) struct StoreReplicas {
     resting: elsewhere::Resting,
     /// Whether this node holds every log, as of a command of the meta group.
     whole: Mutex<(u64, bool)>,
-    /// Leaderships that wait for moments that were assigned elsewhere.
-    hearing: elsewhere::Hearing,
+    /// Leaderships that wait for what was assigned in other logs.
+    hearing: hearing::Hearing,
     /// Held by who follows what others commit.
     following: tokio::sync::Mutex<()>,
     /// The types that are published, and the last command of the meta group that they are of.
@@ -128,7 +129,7 @@ impl StoreReplicas {
         let (published, followed, statement) = (Mutex::default(), Mutex::default(), tokio::sync::Mutex::default());
         let (asks_again, commands, looking) = (Mutex::default(), commands::CommandIds::default(), Arc::default());
         let (resting, following) = (elsewhere::Resting::default(), tokio::sync::Mutex::default());
-        let (whole, hearing) = (Mutex::new((0, true)), elsewhere::Hearing::default());
+        let (whole, hearing) = (Mutex::new((0, true)), hearing::Hearing::default());
         let stop = watch::Sender::new(false);
         Arc::new(Self {
             parts,
@@ -341,19 +342,26 @@ impl StoreReplicas {
     }
 
     async fn confirm_logs(&self, logs: Vec<LogKey>) -> Result<(), NodeError> {
+        let wanted = self.wanted();
         let confirming = logs.into_iter().map(|log| async move {
             self.opened(&log).await?;
             let closed = self.confirm_group(&self.id_of(&log)).await?;
             Ok::<_, NodeError>(closed.map(|moment| (log, moment)))
         });
         let closed: Result<Vec<_>, NodeError> = join_all(confirming).await.into_iter().collect();
-        self.closed_elsewhere(closed?.into_iter().flatten());
+        self.closed_elsewhere(closed?.into_iter().flatten(), wanted);
         Ok(())
     }
 
-    /// Up to these moments leaders of other logs have closed them, as far as readers want it: everything that they ask for is visible here by now.
-    fn closed_elsewhere(&self, closed: impl Iterator<Item = (LogKey, Micros)>) {
-        let wanted = self.parts.store.closed().wanted(clock::now());
+    /// How far readers here want logs closed; to be taken before their leaders are asked. A leader that was asked before another one was elected may answer
+    /// after that one has heard what readers had passed: an event that came here in between is above what it heard of.
+    fn wanted(&self) -> Micros {
+        self.parts.store.closed().wanted(clock::now())
+    }
+
+    /// Up to these moments leaders of other logs have closed them, as far as readers [wanted](Self::wanted) it: everything that they asked for is visible
+    /// here by now.
+    fn closed_elsewhere(&self, closed: impl Iterator<Item = (LogKey, Micros)>, wanted: Micros) {
         for (log, moment) in closed {
             if let Some(shared) = self.parts.store.log(&log) {
                 shared.published().clock().closed_elsewhere(moment.min(wanted));

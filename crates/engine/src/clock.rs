@@ -318,6 +318,13 @@ impl ClosedClocks {
         logs.clocks.iter().map(|clock| clock.seen()).fold(logs.floor, Micros::max)
     }
 
+    /// The largest moment that readers may have passed here: that of what is visible, or what was given out as closed.
+    #[must_use]
+    pub fn passed(&self) -> Micros {
+        let newest = self.newest();
+        newest.max(*self.closed.lock())
+    }
+
     /// Behind what a reader begins that wants what comes: everything above it comes to who follows the order. It is no moment above the newest
     /// event, so it may be kept over a restart; and none above the closed one, where a log has assigned what nobody sees yet.
     #[must_use]

@@ -64,6 +64,7 @@ impl Hear for Control {
                         AskKind::Reserve => self.reserve_here(&ask.body).await,
                         AskKind::Settle => self.settle_here(&ask.body).await,
                         AskKind::Newest => self.newest_here(&ask.body),
+                        AskKind::NewestNow => self.newest_now_here(&ask.body).await,
                         AskKind::Lacks => self.lacks_here(asker.node, &ask.body).await,
                         AskKind::Unmade => self.unmade_here(&ask.body).await,
                         AskKind::Join | AskKind::Prove | AskKind::Propose => Err("it was answered before".to_owned()),

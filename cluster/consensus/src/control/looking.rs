@@ -1,6 +1,7 @@
 //! Every member looks for what was committed to a store now, instead of at its next turn: a redaction is answered when nobody shows the text
-//! any more, or says who has not answered. And a node that does not hold every log asks one that does (`meta/holding.rs`) how far the
-//! moments of a store's events are: what it assigns itself is above, so that who follows the order of the store has not passed it.
+//! any more, or says who has not answered. And a node that begins to lead a log asks every member how far its readers of the store may have come, and
+//! one that does not hold every log asks one that does (`meta/holding.rs`): what it assigns itself is above, so that who follows the order of the store has not
+//! passed it.
 //!
 //! It refuses to know what is looked for: the store's part on each node says how.
 
@@ -25,9 +26,14 @@ pub trait Looks: Send + Sync + 'static {
     /// What was committed before this call is known here when it returns.
     fn look(&self) -> BoxFuture<'_, Result<(), String>>;
 
-    /// The newest moment of all events; none: it is not known here.
+    /// The newest moment that readers may have passed here: of all events, or what is closed; none: it is not known here.
     fn newest(&self) -> Option<Micros> {
         None
+    }
+
+    /// The same, once everything that was committed before this call is here; none: it is not in time.
+    fn newest_now(&self) -> BoxFuture<'_, Option<Micros>> {
+        Box::pin(async { None })
     }
 
     /// Whether this node has had a log, open or not. What is not known has been.
@@ -64,11 +70,27 @@ impl Control {
 
     /// The newest moment of a store's events, as a node knows it that holds every log. `None`: it does not say.
     pub async fn newest_of(&self, store: &str) -> Option<Micros> {
+        self.ask_holder(AskKind::Newest, store).await
+    }
+
+    /// The same, of everything that was committed before this call.
+    pub async fn newest_now_of(&self, store: &str) -> Option<Micros> {
+        self.ask_holder(AskKind::NewestNow, store).await
+    }
+
+    async fn ask_holder(&self, kind: AskKind, store: &str) -> Option<Micros> {
         let node = self.holder(store)?;
         let address = self.address_of(node)?;
-        let ask = question(AskKind::Newest, &body_of(store).0);
+        let ask = question(kind, &body_of(store).0);
         let answer = self.transport().ask(node, &address, ask, WITHIN).await.ok()?;
         moment_of(&answer).ok().flatten()
+    }
+
+    /// The newest moment that readers of a store may have passed on any other member, of those that say it in time.
+    pub async fn newest_everywhere(&self, store: &str, within: Duration) -> Option<Micros> {
+        let others = self.with_state(|state| self.others(state));
+        let asked = self.ask_each(others, AskKind::Newest, &body_of(store).0, within).await;
+        asked.into_iter().filter_map(|(_, answer)| moment_of(&answer.ok()?).ok().flatten()).max()
     }
 
     /// The answer to another node that asks.
@@ -76,6 +98,14 @@ impl Control {
         let store = store_of(body).map_err(|error| error.to_string())?;
         let how = self.lookers.lock().get(&store).cloned();
         Ok(moment_bytes(how.and_then(|how| how.newest())))
+    }
+
+    /// The same, of what is committed now.
+    pub(super) async fn newest_now_here(&self, body: &[u8]) -> Result<Vec<u8>, String> {
+        let store = store_of(body).map_err(|error| error.to_string())?;
+        let how = self.lookers.lock().get(&store).cloned();
+        let Some(how) = how else { return Ok(moment_bytes(None)) };
+        Ok(moment_bytes(how.newest_now().await))
     }
 
     /// Looks here, asked by another node.

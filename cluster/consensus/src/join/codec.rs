@@ -31,17 +31,19 @@ pub enum AskKind {
     Reserve,
     /// The leader of a log shall take no earlier reservation; answered by how far it is then.
     Settle,
-    /// How far the moments of a store's events are; answered by the newest that the one that is asked knows.
+    /// How far readers of a store may have come; answered by the newest moment that the one that is asked knows.
     Newest,
     /// The node that is asked lacks what it had acknowledged to the one that asks; answered by nothing, when it has ended for good.
     Lacks,
     /// Whether the node that is asked has nothing of a group, nor hears who should have made it; answered by yes or no.
     Unmade,
+    /// As Newest, once everything that is committed in any log of the store has come to the one that is asked.
+    NewestNow,
 }
 
 impl AskKind {
     /// Every kind.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Join,
         Self::Prove,
         Self::Propose,
@@ -56,6 +58,7 @@ impl AskKind {
         Self::Newest,
         Self::Lacks,
         Self::Unmade,
+        Self::NewestNow,
     ];
 
     /// As it stands in the frame.
@@ -76,6 +79,7 @@ impl AskKind {
             Self::Newest => 12,
             Self::Lacks => 13,
             Self::Unmade => 14,
+            Self::NewestNow => 15,
         }
     }
 

@@ -6,5 +6,6 @@ mod changes;
 mod copies;
 mod founders;
 mod joins;
+mod moments;
 mod node;
 mod strangers;

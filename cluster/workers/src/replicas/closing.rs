@@ -7,8 +7,8 @@
 //!
 //! Without it an event of one log would wait for the next one of every other. Its questions are bounded: a thousand a second, about one log each.
 //!
-//! Who reads the order once has the leaders asked before (`confirm`), and again where a quiet log is closed too low all the same: its leader's clock is behind
-//! and has not heard of the newest event, or it begins to lead in this moment. A log whose group is being made is closed by who makes it; where
+//! Who reads the order once has the leaders asked before (`confirm`), and once more where events came meanwhile. It asks again where a quiet log is closed too low
+//! all the same: its leader's clock is behind and has not heard of the newest event, or it begins to lead in this moment. A log whose group is being made is closed by who makes it; where
 //! that one is away, by each node for itself.
 
 use super::{CONFIRM_WITHIN, StoreReplicas};
@@ -82,14 +82,19 @@ impl StoreReplicas {
         let closed = self.parts.store.closed();
         let newest = closed.newest();
         let closing = async {
+            // what came while leaders were asked before is above what they were asked for: all once more, then the quiet ones
+            let mut since = Micros(i64::MAX);
             // it does not fall again, whatever log is opened before the read
             while closed.close() < newest {
-                let held = self.closed_below(newest, clock::now().plus_us(-QUIET_US));
+                let held = self.closed_below(newest, since);
                 if held.is_empty() {
                     return;
                 }
-                sleep(PAUSE).await;
+                if since < Micros(i64::MAX) {
+                    sleep(PAUSE).await;
+                }
                 self.ask(held).await;
+                since = clock::now().plus_us(-QUIET_US);
             }
         };
         // a log that nobody can close in time does not keep from reading what is before
@@ -98,7 +103,7 @@ impl StoreReplicas {
 
     /// Closes logs as far as their leaders say.
     async fn ask(&self, held: Vec<LogKey>) {
-        let newest = self.parts.store.closed().newest();
+        let (newest, wanted) = (self.parts.store.closed().newest(), self.wanted());
         let asked = held.into_iter().map(|log| async move {
             let moment = if self.is_unmade(&log) { None } else { self.closed_by_leader(&log).await };
             (log, moment)
@@ -108,10 +113,11 @@ impl StoreReplicas {
         if self.try_confirm(&GroupId::Meta).await.is_err() || !self.has_all_logs() {
             return;
         }
-        self.closed_elsewhere(closed.into_iter().filter_map(|(log, moment)| {
+        let closed = closed.into_iter().filter_map(|(log, moment)| {
             let moment = moment.or_else(|| self.is_unmade(&log).then_some(newest))?;
             Some((log, moment))
-        }));
+        });
+        self.closed_elsewhere(closed, wanted);
     }
 
     /// Whether nothing is stored in a log yet, as far as this node knows of the cluster, and nobody has led it for a while. Who leads it first assigns as

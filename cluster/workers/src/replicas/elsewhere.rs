@@ -7,9 +7,7 @@
 //! | a read or a subscription of several streams | the same, unless this node holds every log of the store; `NotLeader` names one that does: the node that leads the meta group, or the one that compacts the store |
 //! | what others commit | is followed, and no such log is waited for |
 //!
-//! Of the logs that it does not hold a node hears how far their moments are, twice a second: what it assigns is above, also where its clock is behind, as it is
-//! on a node that applies all of them. Who begins to lead a log hears it once more before it assigns: the leader before may have closed the log up to there
-//! for readers. Where nobody says it in time it leads all the same, by its own clock.
+//! How far the moments of such logs are a node hears from others (`hearing.rs`).
 //!
 //! A log that this node has held and holds no more is put aside: nobody finds it here, its owner and its group rest, and go on where the manifest is, so
 //! that memory holds nothing of it for long. Its folder stays as it is, also over a restart, after which the log is not opened. So a node that is given the log
@@ -17,7 +15,7 @@
 //!
 //! A node that is drained is given no log any more: others read in its place, and where none can it answers of what is open there, and lacks the rest.
 
-use super::{LOOK_EVERY, StoreReplicas};
+use super::StoreReplicas;
 use crate::error::NodeError;
 use crate::replica::LogMachine;
 use crate::wal_worker::WalWorker;
@@ -25,16 +23,9 @@ use actix::Addr;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 use strandline_consensus::Group;
 use strandline_consensus::meta::{Asked, Lack, MetaState, Placement};
 use strandline_event::LogKey;
-use strandline_wal::LeaderId;
-use tokio::sync::Notify;
-use tokio::time::timeout;
-
-/// How long who begins to lead waits for moments of other logs: no log stands still for it.
-const HEARS_WITHIN: Duration = Duration::from_secs(1);
 
 /// What rests of a log that was put aside.
 pub(super) struct Rests {
@@ -44,56 +35,6 @@ pub(super) struct Rests {
 
 /// By log.
 pub(super) type Resting = Mutex<BTreeMap<LogKey, Rests>>;
-
-/// A leadership of a log on this node.
-struct Begun {
-    leader: LeaderId,
-    since: Instant,
-    has_heard: bool,
-}
-
-/// Leaderships, and whether the moments of logs that are held elsewhere are known as of when they began.
-#[derive(Default)]
-pub(super) struct Hearing {
-    begun: Mutex<BTreeMap<LogKey, Begun>>,
-    asks: Notify,
-}
-
-impl Hearing {
-    /// Whether they are; if not they are asked for now.
-    fn has_heard(&self, log: &LogKey, leader: LeaderId) -> bool {
-        let mut begun = self.begun.lock();
-        if let Some(known) = begun.get(log).filter(|known| known.leader == leader) {
-            return known.has_heard;
-        }
-        begun.insert(log.clone(), Begun { leader, since: Instant::now(), has_heard: false });
-        drop(begun);
-        self.asks.notify_one();
-        false
-    }
-
-    /// Those that wait.
-    fn waiting(&self) -> Vec<(LogKey, LeaderId)> {
-        let begun = self.begun.lock();
-        begun.iter().filter(|(_, of)| !of.has_heard).map(|(log, of)| (log.clone(), of.leader)).collect()
-    }
-
-    /// What became of a question, of these that had begun before: gives the logs that wait no more. Without an answer they are those that have waited
-    /// for so long.
-    fn heard(&self, waited: &[(LogKey, LeaderId)], is_answered: bool, within: Duration) -> Vec<LogKey> {
-        let mut begun = self.begun.lock();
-        let mut wait_no_more = Vec::new();
-        for (log, leader) in waited {
-            if let Some(of) = begun.get_mut(log).filter(|of| of.leader == *leader && !of.has_heard)
-                && (is_answered || of.since.elapsed() >= within)
-            {
-                of.has_heard = true;
-                wait_no_more.push(log.clone());
-            }
-        }
-        wait_no_more
-    }
-}
 
 impl StoreReplicas {
     /// Whether other nodes hold a log of this store, and this one does not.
@@ -131,7 +72,7 @@ impl StoreReplicas {
     }
 
     /// Whether it lacks any: asked at each read of the order, so a member makes no list for it.
-    fn lacks_some(&self) -> bool {
+    pub(super) fn lacks_some(&self) -> bool {
         let (node, name) = (self.parts.control.node(), self.name());
         let (drains, lacks) = self.parts.control.with_state(|state| (state.drains(node), state.lacks_some(node, name)));
         lacks || drains && !self.lacking().is_empty()
@@ -183,31 +124,6 @@ impl StoreReplicas {
     /// The same of one log, where there is one.
     pub(super) fn check_holds(&self, log: Option<&LogKey>) -> Result<(), NodeError> {
         log.filter(|log| self.lacks(log)).map_or(Ok(()), |log| Err(self.log_elsewhere(log)))
-    }
-
-    /// Hears how far the moments of the logs are that this node does not hold. Never ends.
-    pub(super) async fn hear_moments(&self) {
-        loop {
-            let (waiting, mut is_answered) = (self.hearing.waiting(), true);
-            if self.lacks_some() {
-                let asked = timeout(HEARS_WITHIN, self.parts.control.newest_of(self.name())).await;
-                let moment = asked.ok().flatten();
-                if let Some(moment) = moment {
-                    self.parts.store.closed().heard_of(moment);
-                }
-                is_answered = moment.is_some();
-            }
-            for log in self.hearing.heard(&waiting, is_answered, HEARS_WITHIN) {
-                self.group(&log).iter().for_each(|group| group.tell_again());
-            }
-            // somebody waits, or a while has passed
-            let _ = timeout(LOOK_EVERY, self.hearing.asks.notified()).await;
-        }
-    }
-
-    /// Whether what this node assigns under a leadership of a log is above what readers may have passed.
-    pub(super) fn knows_moments(&self, log: &LogKey, leader: LeaderId) -> bool {
-        !self.lacks_some() || self.hearing.has_heard(log, leader)
     }
 
     /// Nobody finds a log here any more.
@@ -267,32 +183,5 @@ impl StoreReplicas {
             }
         }
         owners
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_begins_to_lead_waits_for_an_answer_to_what_was_asked_since_or_for_a_while() {
-        let (hearing, log, long) = (Hearing::default(), LogKey::single("Call"), Duration::from_secs(3600));
-        let [first, second] = [1, 2].map(|term| LeaderId { term, node: 4 });
-        assert!(!hearing.has_heard(&log, first));
-        let asked = hearing.waiting();
-        assert_eq!(asked, [(log.clone(), first)]);
-        // it leads anew before the answer comes, which says nothing of what was between
-        assert!(!hearing.has_heard(&log, second));
-        assert!(hearing.heard(&asked, true, long).is_empty());
-        assert!(!hearing.has_heard(&log, second));
-        let asked = hearing.waiting();
-        assert!(hearing.heard(&asked, false, long).is_empty(), "nobody has answered yet");
-        assert_eq!(hearing.heard(&asked, true, long), std::slice::from_ref(&log));
-        assert!(hearing.has_heard(&log, second) && hearing.waiting().is_empty());
-        assert!(hearing.heard(&asked, true, long).is_empty(), "it was said once");
-        // no log stands still because nobody answers
-        assert!(!hearing.has_heard(&log, first));
-        assert_eq!(hearing.heard(&hearing.waiting(), false, Duration::ZERO), std::slice::from_ref(&log));
-        assert!(hearing.has_heard(&log, first));
     }
 }

@@ -43,9 +43,14 @@ impl Looks for LooksNow {
 
     fn newest(&self) -> Option<Micros> {
         let replicas = self.0.upgrade()?;
-        // what was assigned in a log that is not here, or not open yet, is not known
-        let knows_all = replicas.is_whole() && replicas.has_opened_all();
-        knows_all.then(|| replicas.parts.store.closed().newest())
+        replicas.newest_passed()
+    }
+
+    fn newest_now(&self) -> BoxFuture<'_, Option<Micros>> {
+        Box::pin(async move {
+            let replicas = self.0.upgrade()?;
+            replicas.newest_committed().await
+        })
     }
 
     fn has_had(&self, log: &LogKey) -> bool {
