@@ -157,6 +157,9 @@ impl StoreReplicas {
         self.look().await;
         let running = Arc::clone(self);
         tokio::spawn(async move { running.run().await });
+        // by itself: an object store that does not answer keeps no log from being opened
+        let playing = Arc::clone(self);
+        tokio::spawn(async move { playing.keep_role().await });
         // by itself: what it holds while others answer must not wait for the object store
         self.spawn_until_stopped(|this| async move { this.keep_keys().await });
         self.spawn_until_stopped(|this| async move { this.hear_moments().await });
@@ -194,7 +197,6 @@ impl StoreReplicas {
         loop {
             changed.borrow_and_update();
             self.look().await;
-            self.play_role().await;
             tokio::select! {
                 () = &mut declaring, if !declared => declared = true,
                 changed = changed.changed() => if changed.is_err() { return },

@@ -15,6 +15,7 @@ mod moves;
 mod named;
 mod native;
 pub(crate) mod nodes;
+mod objects;
 mod offline;
 mod operator;
 mod partition;

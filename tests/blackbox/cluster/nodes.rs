@@ -43,6 +43,10 @@ pub(super) struct Nodes {
     roles: Vec<&'static str>,
     /// Their ids.
     ids: Vec<u64>,
+    /// Where the files lie.
+    durable: String,
+    /// What the environment of every node and command says besides.
+    env: Vec<(&'static str, String)>,
     /// What stands between them, if anything does.
     links: Option<Links>,
 }
@@ -68,9 +72,27 @@ impl Nodes {
         let running = (0..count).map(|_| None).collect();
         let (options, roles, ids) = (options.to_vec(), vec![""; count], (1..=count as u64).collect());
         let own = vec![Vec::new(); count];
-        let nodes = Self { folder, ports, running, options, own, roles, ids, links: None };
+        let (durable, env) = (format!("{}/shared", folder.path().display()), Vec::new());
+        let nodes = Self { folder, ports, running, options, own, roles, ids, durable, env, links: None };
         nodes.write_statement(keys);
         nodes
+    }
+
+    /// A cluster whose files lie on an object store, which is found by this environment.
+    pub(super) fn on_objects(count: usize, path: &str, env: Vec<(&'static str, String)>, keys: &str) -> Self {
+        let mut nodes = Self::of(count, keys, &[]);
+        (nodes.durable, nodes.env) = (path.to_owned(), env);
+        nodes.write_statement(keys);
+        (1..=count).for_each(|node| nodes.start(node));
+        nodes.until("every node votes", |nodes| nodes.all_vote(None));
+        nodes
+    }
+
+    /// The program as everything of this cluster runs it.
+    fn program(&self) -> Command {
+        let mut command = program();
+        command.envs(self.env.iter().map(|(name, value)| (*name, value)));
+        command
     }
 
     /// A cluster whose nodes have these roles; the first three vote.
@@ -144,7 +166,7 @@ impl Nodes {
 
     /// The first node as a node alone.
     pub(super) fn alone(&self) -> Server {
-        let mut command = program();
+        let mut command = self.program();
         command.arg("serve").arg("--data-dir").arg(self.folder(1)).arg("--config").arg(self.statement());
         Server::start_from(command.args(["--http", "127.0.0.1:0"]))
     }
@@ -156,14 +178,14 @@ impl Nodes {
 
     /// Checks the files, and the log of the first node, which must not run.
     pub(super) fn verify(&self) -> Finished {
-        let mut command = program();
+        let mut command = self.program();
         command.arg("verify").arg("--config").arg(self.statement()).arg("--data-dir").arg(self.folder(1));
         run_command(command, b"")
     }
 
     /// A command that looks at the folder of a node from outside.
     pub(super) fn looks_at(&self, node: usize, arguments: &[&str]) -> Finished {
-        let mut command = program();
+        let mut command = self.program();
         command.args(arguments).arg("--data-dir").arg(self.folder(node));
         run_command(command, b"")
     }
@@ -184,16 +206,16 @@ impl Nodes {
 
     /// What the manifest says, of the files alone.
     pub(super) fn manifest(&self) -> Finished {
-        let mut command = program();
+        let mut command = self.program();
         command.args(["manifest", "show", "--config"]).arg(self.statement());
         run_command(command, b"")
     }
 
     /// The statement of the first node, with these keys.
     pub(super) fn text(&self, keys: &str) -> String {
-        let at = self.folder.path().display();
+        let (at, durable) = (self.folder.path().display(), &self.durable);
         format!(
-            "CREATE EVENTSTORE test WITH (\n  durable.type = 'parquet', durable.path = '{at}/shared', inmemory.enabled = true,\n  \
+            "CREATE EVENTSTORE test WITH (\n  durable.type = 'parquet', durable.path = '{durable}', inmemory.enabled = true,\n  \
              wal.enabled = true, wal.path = '{at}/n1/log'{keys}\n);\n"
         )
     }
@@ -216,7 +238,7 @@ impl Nodes {
     }
 
     fn command(&self, node: usize) -> Command {
-        let mut command = program();
+        let mut command = self.program();
         command.arg("serve");
         let [mut cluster, http, native] = [0, 1, 2].map(|which| self.address(node, which));
         let mut first = self.address(1, 0);

@@ -11,7 +11,7 @@
 //! A node that was paused commits nothing: the version that it would make is there, or its epoch is over. One that is cut off and does not know
 //! that another is named claims nothing: it is told by a quorum or not at all.
 
-use super::StoreReplicas;
+use super::{LOOK_EVERY, StoreReplicas};
 use crate::clock;
 use crate::messages::{Compacted, ManifestCommitted};
 use std::sync::atomic::Ordering;
@@ -22,7 +22,7 @@ use strandline_consensus::{BoxFuture, GroupId};
 use strandline_durable::{FollowError, FollowedOthers, Snapshot};
 use strandline_engine::compact::JobOutcome;
 use strandline_event::{LogKey, Micros};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 /// How often a node that does not compact looks for what was committed: a request to the object store each.
 const FOLLOW_EVERY: Duration = Duration::from_secs(2);
@@ -63,8 +63,22 @@ impl Looks for LooksNow {
 }
 
 impl StoreReplicas {
+    /// Keeps to what this node is in the cluster until it is stopped. A step waits for the object store.
+    pub(super) async fn keep_role(self: &Arc<Self>) {
+        let (mut changed, mut stopped) = (self.parts.control.watch(), self.stop.subscribe());
+        while !*self.stop.borrow() {
+            changed.borrow_and_update();
+            self.play_role().await;
+            tokio::select! {
+                changed = changed.changed() => if changed.is_err() { return },
+                () = sleep(LOOK_EVERY) => {}
+                stop = stopped.changed() => if stop.is_err() { return },
+            }
+        }
+    }
+
     /// One step towards what this node is in the cluster.
-    pub(super) async fn play_role(self: &Arc<Self>) {
+    async fn play_role(self: &Arc<Self>) {
         if self.parts.control.leads() {
             self.spare().await;
         }
