@@ -4,8 +4,8 @@
 //!  statements fit a cluster -> folder and options agree -> folder locked, `member` written
 //!     creates: durable.path free, marked -> meta group of one -> Create, DeclareStore
 //!     joins:   listens -> Join, Offer -> the stores open here -> proof (control::join) -> `member` says the cluster
-//!     is:      meta group over its log -> further stores, as creates, of a first node that is still alone -> SetRoles where it shall do
-//!              something else -> Readdress where its addresses are others now
+//!     is:      no other member has heard of a newer copy of the folder -> meta group over its log -> further stores, as creates, of a first node
+//!              that is still alone -> SetRoles where it shall do something else -> Readdress where its addresses are others now
 //! ```
 //!
 //! What is refused is refused before anything is written that another start could trip over. It refuses to open stores.
@@ -14,6 +14,7 @@ mod addresses;
 mod changed;
 mod kept;
 mod kept_state;
+mod life;
 mod stores;
 
 use crate::data_dir::{DataDir, DataDirError};
@@ -205,6 +206,8 @@ pub struct ClusterNode {
     /// The stores to serve, as the cluster has them, with this node's own `wal.path`.
     pub stores: Vec<StoreConfig>,
     data_dir: Option<DataDir>,
+    /// How far its folder counts since this start; 0: it was no member yet.
+    life: u64,
     stop: watch::Sender<bool>,
     running: Vec<JoinHandle<()>>,
 }
@@ -232,6 +235,8 @@ impl ClusterNode {
         self.running.push(tokio::spawn(addresses::keep(control, dir.to_owned(), stopped)));
         let (control, stopped) = (self.control.clone(), self.stop.subscribe());
         self.running.push(tokio::spawn(kept::keep(control, dir.to_owned(), stores.to_vec(), stopped)));
+        let (control, stopped) = (self.control.clone(), self.stop.subscribe());
+        self.running.push(tokio::spawn(life::keep(control, dir.to_owned(), self.life, stopped)));
     }
 
     /// Stops: the other nodes elect a leader where this one led.
@@ -416,9 +421,11 @@ async fn run(
     if addresses::is_log_gone(&known, member.node, &log, &*node_options.disk.0)? {
         return Err(OpenMetaError::Damaged { dir: log, what: "it is gone".to_owned() }.into());
     }
-    for (node, address) in known {
-        transport.learn(node, &address);
+    for (node, address) in &known {
+        transport.learn(*node, address);
     }
+    let is_member = member.cluster != 0;
+    let life = if is_member { life::begin(dir, &transport, &known, member.node).await? } else { 0 };
     let keep = KeptFile::of(dir);
     let (machine, groups) = (Arc::new(MetaMachine::open(Box::new(keep))?), Arc::new(Groups::default()));
     let now: strandline_consensus::Clock = Arc::new(clock::now);
@@ -453,7 +460,7 @@ async fn run(
     }
     let running =
         vec![tokio::spawn(listening.run(listener, stopped.clone())), tokio::spawn(control.clone().run(stopped))];
-    Ok(ClusterNode { control, stores: Vec::new(), data_dir: Some(data_dir), stop, running })
+    Ok(ClusterNode { control, stores: Vec::new(), data_dir: Some(data_dir), life, stop, running })
 }
 
 /// The first commands. Each may be repeated: a start that dies in between goes on here at the next one.

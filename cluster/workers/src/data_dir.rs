@@ -4,7 +4,7 @@
 //! {data-dir}/lock                        held as long as the node runs
 //! {data-dir}/node-id                     16 hex digits, given once, kept for ever
 //! {data-dir}/member                      of a cluster's member (`member_file`)
-//! {data-dir}/cluster/                    of a member: the meta group's log, `addresses` (`cluster/addresses`), `stores.deql` (`cluster/kept`)
+//! {data-dir}/cluster/                    of a member: the meta group's log, `addresses` (`cluster/addresses`), `stores.deql` (`cluster/kept`), `life` (`cluster/life`)
 //! {data-dir}/stores/{store}/stream-types
 //! {data-dir}/stores/{store}/paused         compaction is paused, of a node alone (`compaction/pause`)
 //! ```

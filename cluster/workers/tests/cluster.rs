@@ -405,6 +405,33 @@ async fn an_older_copy_of_a_members_data_directory_does_not_start_once_its_leade
     assert!(again.contains("It must not vote"), "{again}");
 }
 
+/// Nobody has to know what it lacks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_copy_of_a_members_data_directory_does_not_start_where_another_member_has_heard_of_a_later_start() {
+    let place = Place::new();
+    let first = place.first().await;
+    let second = place.second(&first).await;
+    until(|| voters(&first) == [1, 2]).await;
+    let at = address_of(&first, 2).await;
+    let flags = || Flags { at: Some(at.as_str()), ..Flags::default() };
+    let (own, older) = (place.dir("two"), place.dir("older"));
+    until(|| own.join("cluster/life").exists()).await;
+    second.stop().await;
+    copy(&own, &older);
+    // as often as it is started over its own folder
+    for _ in 0..2 {
+        place.start("two", flags(), &[]).await.unwrap().unwrap().stop().await;
+    }
+    copy(&older, &own);
+    let refused = place.refused("two", flags(), &[]).await;
+    assert!(refused.contains("had heard 3 of it") && refused.contains("It must not vote"), "{refused}");
+    assert!(own.join("cluster/must-not-vote").exists());
+    // also when nobody is there who knows
+    first.stop().await;
+    let again = place.refused("two", flags(), &[]).await;
+    assert!(again.contains("It must not vote"), "{again}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_that_all_come_back_elsewhere_find_each_other_where_one_is_named() {
     let place = Place::new();

@@ -67,6 +67,7 @@ impl Hear for Control {
                         AskKind::NewestNow => self.newest_now_here(&ask.body).await,
                         AskKind::Lacks => self.lacks_here(asker.node, &ask.body).await,
                         AskKind::Unmade => self.unmade_here(&ask.body).await,
+                        AskKind::Life => self.life_here(asker, &ask.body),
                         AskKind::Join | AskKind::Prove | AskKind::Propose => Err("it was answered before".to_owned()),
                     }
                 }

@@ -10,7 +10,7 @@
 //! member that follows this leader and does not have the entry has lost it. Whom it does not follow cannot end it, nor one whose word is old: the log
 //! says whom it follows, before it says what was cut off.
 //!
-//! It refuses to guess: a copy that is behind what another leader was told is not known from a member that was away.
+//! It refuses to guess: a copy that is behind what another leader was told is not known from a member that was away (`lives` knows most copies before).
 
 use super::Control;
 use super::ask::question;
@@ -74,7 +74,7 @@ impl Control {
         ending.await.map_err(|error| error.to_string())?.map(|()| Vec::new())
     }
 
-    async fn end_for_good(&self, why: Arc<str>) -> Result<(), String> {
+    pub(super) async fn end_for_good(&self, why: Arc<str>) -> Result<(), String> {
         tracing::error!(
             "this node takes no part any more: {why}. An older copy of its data directory was put in its place, or its disk lost something: \
              stop it, let a new node join, and `replace` it by the new one"

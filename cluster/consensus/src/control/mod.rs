@@ -25,6 +25,7 @@ mod joining;
 mod kept;
 mod lacking;
 mod leading;
+mod lives;
 mod looking;
 mod machine;
 mod open;
@@ -40,6 +41,7 @@ pub use health::{AWAY, LEADERLESS, Troubles};
 pub use helping::{Helps, taker};
 pub use joining::{JoinError, admit, ask_to_join, enter, prove_offer};
 pub use kept::{Keep, KeptError};
+pub use lives::{older_copy, tell_lives};
 pub use looking::Looks;
 pub use machine::MetaMachine;
 pub use open::{MetaParts, OpenMetaError, SEGMENT_BYTES, open_meta};
@@ -119,6 +121,8 @@ pub struct Control {
     vouched: Arc<admitting::Vouched>,
     /// How stores of this node look for what others have committed.
     lookers: Arc<looking::Lookers>,
+    /// How far the folders of other nodes count.
+    lives: Arc<lives::Lives>,
     /// How stores of this node do a part of what another one compacts.
     helpers: Arc<helping::Helpers>,
     /// How stores of this node keep command ids apart.
@@ -149,7 +153,8 @@ impl Control {
     #[must_use]
     pub fn new(parts: ControlParts) -> Self {
         let (turn, offers, said) = (Arc::default(), Arc::default(), Arc::default());
-        let (waits, removed, lost, vouched) = (Arc::default(), Arc::default(), Arc::default(), Arc::default());
+        let (waits, removed, lost, vouched, lives) =
+            (Arc::default(), Arc::default(), Arc::default(), Arc::default(), Arc::default());
         let (lookers, helpers, keepers, hint, turns, asks) =
             (Arc::default(), Arc::default(), Arc::default(), Arc::default(), Arc::default(), Arc::default());
         Self {
@@ -163,6 +168,7 @@ impl Control {
             turns,
             vouched,
             lookers,
+            lives,
             helpers,
             keepers,
             hint,

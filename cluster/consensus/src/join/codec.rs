@@ -39,11 +39,13 @@ pub enum AskKind {
     Unmade,
     /// As Newest, once everything that is committed in any log of the store has come to the one that is asked.
     NewestNow,
+    /// How far the data folder of the node that asks counts; answered by the most that the one that is asked had heard of it before.
+    Life,
 }
 
 impl AskKind {
     /// Every kind.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Join,
         Self::Prove,
         Self::Propose,
@@ -59,6 +61,7 @@ impl AskKind {
         Self::Lacks,
         Self::Unmade,
         Self::NewestNow,
+        Self::Life,
     ];
 
     /// As it stands in the frame.
@@ -80,6 +83,7 @@ impl AskKind {
             Self::Lacks => 13,
             Self::Unmade => 14,
             Self::NewestNow => 15,
+            Self::Life => 16,
         }
     }
 

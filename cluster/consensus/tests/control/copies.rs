@@ -2,6 +2,7 @@
 
 use crate::node::{CLUSTER, Folders, Node, until};
 use std::path::Path;
+use strandline_consensus::control::tell_lives;
 use strandline_consensus::meta::Command;
 
 /// A folder as another one is.
@@ -55,4 +56,32 @@ async fn an_older_copy_of_a_members_folder_ends_for_good_when_its_leader_knows()
     let refused = Node::opened(&folders, 3).await.unwrap_err();
     assert!(refused.contains(&*lost) && refused.contains("It must not vote"), "{refused}");
     nodes[1].control.propose(&Command::SetReplication(5)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_that_counts_less_than_another_member_has_heard_ends_for_good() {
+    let folders = Folders::new();
+    let mut nodes = Node::three(&folders).await;
+    let third = nodes.remove(2);
+    assert!(third.control.tell_life(7).await);
+    // what a start says before it opens anything: another one has counted as far
+    let others = || nodes.iter().map(|node| (node.control.node(), node.address.to_string())).collect();
+    assert_eq!(tell_lives(third.control.transport(), others(), 7).await, Some((7, 2)));
+    assert!(third.control.tell_life(8).await && third.control.tell_life(8).await);
+    assert_eq!(third.control.troubles().lost, None);
+    // nobody tells one folder of another's
+    assert_eq!(
+        tell_lives(nodes[0].control.transport(), vec![(2, nodes[1].address.to_string())], 1).await,
+        Some((0, 2))
+    );
+    assert!(third.control.tell_life(5).await);
+    let lost = third.control.troubles().lost.expect("both others know");
+    assert!(lost.contains("counts 5") && lost.contains("had heard 8"), "{lost}");
+    third.stop().await;
+    let refused = Node::opened(&folders, 3).await.unwrap_err();
+    assert!(refused.contains(&*lost) && refused.contains("It must not vote"), "{refused}");
+    nodes[1].control.propose(&Command::SetReplication(5)).await.unwrap();
+    for node in nodes {
+        node.stop().await;
+    }
 }
