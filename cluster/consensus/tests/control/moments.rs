@@ -1,6 +1,6 @@
 //! Who begins to lead a log asks how far readers of its store may have come.
 
-use crate::node::{Folders, Node, STORE};
+use crate::node::{Folders, Node, STORE, until};
 use std::sync::Arc;
 use std::time::Duration;
 use strandline_consensus::control::Looks;
@@ -54,7 +54,8 @@ async fn who_holds_every_log_says_how_far_they_are_as_it_knows_or_as_they_are_no
     let leads = nodes.iter().position(|node| node.group.leadership() == Leadership::Leads).unwrap();
     let read = Read { passed: Some(Micros(3)), committed: Some(Micros(4)) };
     nodes[leads].control.looks_by(STORE, Arc::new(read));
-    let other = &nodes[(leads + 1) % 3].control;
+    let (leader, other) = (nodes[leads].control.node(), &nodes[(leads + 1) % 3].control);
+    until(|| other.meta_status().leader.is_some_and(|(node, _)| node == leader)).await;
     assert_eq!((other.newest_of(STORE).await, other.newest_now_of(STORE).await), (Some(Micros(3)), Some(Micros(4))));
     assert_eq!(other.newest_now_of("other").await, None);
 }
