@@ -132,8 +132,9 @@ mod tests {
 
     #[test]
     fn one_group_that_waits_keeps_no_other_one_waiting() {
-        let begun = Cell::new(0);
-        let never_answered = |_: usize| async {
+        let count = Cell::new(0);
+        let begun = &count;
+        let never_answered = move |_: usize| async move {
             begun.set(begun.get() + 1);
             pending::<()>().await;
         };
@@ -142,7 +143,7 @@ mod tests {
         let many = AT_ONCE + 1;
         assert!(some_at_once((0..many).map(never_answered).collect()).now_or_never().is_none());
         assert_eq!(begun.take(), AT_ONCE, "some at once");
-        let answered = |_: usize| async { begun.set(begun.get() + 1) };
+        let answered = move |_: usize| async move { begun.set(begun.get() + 1) };
         assert!(some_at_once((0..many).map(answered).collect()).now_or_never().is_some());
         assert_eq!(begun.take(), many);
     }
