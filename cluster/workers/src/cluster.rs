@@ -32,8 +32,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use stores::{File, adopt, adopt_pause, heard, joined, knows_alone, make, of_this_node, statements_of, types_of_alone};
 use strandline_consensus::control::{
-    Control, ControlError, ControlParts, JoinError, KeptError, MetaMachine, MetaParts, OpenMetaError, SEGMENT_BYTES,
-    StatementPlaces, admit, ask_to_join, open_meta, prove_offer,
+    Control, ControlError, ControlParts, JoinError, KeptError, Life, MetaMachine, MetaParts, OpenMetaError,
+    SEGMENT_BYTES, StatementPlaces, admit, ask_to_join, open_meta, prove_offer,
 };
 use strandline_consensus::join::{Membership, StartFlags, StartRefused, start};
 use strandline_consensus::meta::{Addresses, Command, MetaState, NodeFacts, Roles, StoreRefused, cluster_statement};
@@ -206,8 +206,8 @@ pub struct ClusterNode {
     /// The stores to serve, as the cluster has them, with this node's own `wal.path`.
     pub stores: Vec<StoreConfig>,
     data_dir: Option<DataDir>,
-    /// How far its folder counts since this start; 0: it was no member yet.
-    life: u64,
+    /// How far its folder counts since this start; none: it has not counted yet.
+    life: Option<Life>,
     stop: watch::Sender<bool>,
     running: Vec<JoinHandle<()>>,
 }
@@ -425,7 +425,7 @@ async fn run(
         transport.learn(*node, address);
     }
     let is_member = member.cluster != 0;
-    let life = if is_member { life::begin(dir, &transport, &known, member.node).await? } else { 0 };
+    let life = if is_member { life::begin(dir, &transport, &known, member.node).await? } else { None };
     let keep = KeptFile::of(dir);
     let (machine, groups) = (Arc::new(MetaMachine::open(Box::new(keep))?), Arc::new(Groups::default()));
     let now: strandline_consensus::Clock = Arc::new(clock::now);

@@ -2,8 +2,11 @@
 
 use crate::node::{CLUSTER, Folders, Node, until};
 use std::path::Path;
-use strandline_consensus::control::tell_lives;
+use std::time::Duration;
+use strandline_consensus::control::{Life, tell_lives};
 use strandline_consensus::meta::Command;
+
+const SOON: Duration = Duration::from_secs(20);
 
 /// A folder as another one is.
 fn copy(from: &Path, to: &Path) {
@@ -63,18 +66,18 @@ async fn a_folder_that_counts_less_than_another_member_has_heard_ends_for_good()
     let folders = Folders::new();
     let mut nodes = Node::three(&folders).await;
     let third = nodes.remove(2);
-    assert!(third.control.tell_life(7).await);
+    let life = |start, number| Life { number, start };
+    assert!(third.control.tell_life(life(1, 7)).await);
     // what a start says before it opens anything: another one has counted as far
-    let others = || nodes.iter().map(|node| (node.control.node(), node.address.to_string())).collect();
-    assert_eq!(tell_lives(third.control.transport(), others(), 7).await, Some((7, 2)));
-    assert!(third.control.tell_life(8).await && third.control.tell_life(8).await);
+    let others: Vec<_> = nodes.iter().map(|node| (node.control.node(), node.address.to_string())).collect();
+    let transport = third.control.transport();
+    assert_eq!(tell_lives(transport, others.clone(), life(2, 7), SOON).await, Some((7, 2)));
+    assert!(third.control.tell_life(life(1, 8)).await && third.control.tell_life(life(1, 8)).await);
     assert_eq!(third.control.troubles().lost, None);
     // nobody tells one folder of another's
-    assert_eq!(
-        tell_lives(nodes[0].control.transport(), vec![(2, nodes[1].address.to_string())], 1).await,
-        Some((0, 2))
-    );
-    assert!(third.control.tell_life(5).await);
+    let second = others[1..].to_vec();
+    assert_eq!(tell_lives(nodes[0].control.transport(), second, life(3, 1), SOON).await, Some((0, 2)));
+    assert!(third.control.tell_life(life(4, 5)).await);
     let lost = third.control.troubles().lost.expect("both others know");
     assert!(lost.contains("counts 5") && lost.contains("had heard 8"), "{lost}");
     third.stop().await;

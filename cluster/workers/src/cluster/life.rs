@@ -3,19 +3,21 @@
 
 use super::ClusterError;
 use super::kept_state::KeptFile;
-use crate::clock;
 use crate::data_dir::{DataDirError, at, make_own_folder, write_whole};
+use crate::{clock, random};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use strandline_consensus::NodeId;
-use strandline_consensus::control::{Control, Keep, KeptError, older_copy, tell_lives};
+use strandline_consensus::control::{Control, Keep, KeptError, Life, older_copy, tell_lives};
 use strandline_consensus::net::NetTransport;
 use strandline_consensus::stop::told;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+/// How long a start waits for the others: those that begin with it hear nobody yet. They are told again when it serves.
+const BEGINS_WITHIN: Duration = Duration::from_secs(1);
 /// How often the others are told.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 /// How often it counts while they answer: an older copy than that is known.
@@ -40,27 +42,36 @@ fn count(dir: &Path) -> Result<u64, DataDirError> {
 }
 
 /// A start counts, and tells those that are known, before any log is opened. Where one of them had heard as much the folder says from now on that it must not
-/// be gone on with.
+/// be gone on with. `None`: it cannot count, its disk may be full.
 pub(super) async fn begin(
     dir: &Path,
     transport: &NetTransport,
     known: &[(NodeId, String)],
     own: NodeId,
-) -> Result<u64, ClusterError> {
-    let number = count(dir)?;
+) -> Result<Option<Life>, ClusterError> {
+    let number = match count(dir) {
+        Ok(number) => number,
+        Err(error) => {
+            tracing::warn!(
+                "this start is not counted, so an older copy of this data directory would not be known yet: {error}"
+            );
+            return Ok(None);
+        }
+    };
+    let life = Life { number, start: random::bits() };
     let others = known.iter().filter(|(node, _)| *node != own).cloned().collect();
-    match tell_lives(transport, others, number).await {
-        Some((heard, by)) if heard >= number => {
-            let why = older_copy(number, heard, by);
+    match tell_lives(transport, others, life, BEGINS_WITHIN).await {
+        Some((heard, by)) if heard >= life.number => {
+            let why = older_copy(life.number, heard, by);
             KeptFile::of(dir).forsake(&why).map_err(KeptError::from)?;
             Err(KeptError::Forsaken(why).into())
         }
-        _ => Ok(number),
+        _ => Ok(Some(life)),
     }
 }
 
-/// Counts on and tells the others. `began`: what this start has counted; 0: nothing yet, the node has just joined.
-pub(super) async fn keep(control: Control, dir: PathBuf, began: u64, mut stopped: watch::Receiver<bool>) {
+/// Counts on and tells the others. `began`: what this start has counted; none: nothing yet, it does as soon as it can.
+pub(super) async fn keep(control: Control, dir: PathBuf, began: Option<Life>, mut stopped: watch::Receiver<bool>) {
     tokio::select! {
         () = keep_counting(&control, &dir, began) => {}
         () = told(&mut stopped) => {}
@@ -68,20 +79,24 @@ pub(super) async fn keep(control: Control, dir: PathBuf, began: u64, mut stopped
 }
 
 /// Ends where the node does for good.
-async fn keep_counting(control: &Control, dir: &Path, began: u64) {
-    let (mut number, mut counted, mut is_heard) = (began, Instant::now(), false);
+async fn keep_counting(control: &Control, dir: &Path, began: Option<Life>) {
+    let mut life = began.unwrap_or_else(|| Life { number: 0, start: random::bits() });
+    let (mut counted, mut is_heard) = (Instant::now(), false);
     while control.lost().is_none() {
-        if number == 0 || is_heard && counted.elapsed() >= COUNT_EVERY {
+        if life.number == 0 || is_heard && counted.elapsed() >= COUNT_EVERY {
             let dir = dir.to_owned();
             match tokio::task::spawn_blocking(move || count(&dir)).await {
-                Ok(Ok(next)) => (number, counted, is_heard) = (next, Instant::now(), false),
+                Ok(Ok(number)) => {
+                    life.number = number;
+                    (counted, is_heard) = (Instant::now(), false);
+                }
                 // a copy of this time is known no more, and nothing else is wrong
                 Ok(Err(error)) => tracing::debug!("it is not counted on: {error}"),
                 Err(_) => return,
             }
         }
-        if number > 0 {
-            is_heard |= control.tell_life(number).await;
+        if life.number > 0 {
+            is_heard |= control.tell_life(life).await;
         }
         sleep(TELL_EVERY).await;
     }
