@@ -130,14 +130,17 @@ fn a_token_file_that_can_not_be_taken_any_more_is_told_and_the_one_before_stays_
     assert_eq!((told("failing"), told("failures_total")), (0, 0));
     assert!(!ask("/ready").contains("not_reloaded"));
     let good = std::fs::read_to_string(&file).unwrap();
-    std::fs::write(&file, "nobody can read this\n").unwrap();
-    until("it is told", || told("failing") == 1);
-    assert!(told("failures_total") >= 1);
-    let ready = ask("/ready");
-    assert!(ready.contains("\"not_reloaded\"") && ready.contains("\"what\":\"tokens\""), "{ready}");
-    std::fs::write(&file, good).unwrap();
-    until("all is well again", || told("failing") == 0);
-    assert!(!ask("/ready").contains("not_reloaded"));
+    for bad in ["nobody can read this\n", ""] {
+        let before = told("failures_total");
+        std::fs::write(&file, bad).unwrap();
+        until("it is told", || told("failing") == 1);
+        assert!(told("failures_total") > before);
+        let ready = ask("/ready");
+        assert!(ready.contains("\"not_reloaded\"") && ready.contains("\"what\":\"tokens\""), "{ready}");
+        std::fs::write(&file, &good).unwrap();
+        until("all is well again", || told("failing") == 0);
+        assert!(!ask("/ready").contains("not_reloaded"));
+    }
     server.stop();
 }
 
@@ -291,6 +294,9 @@ fn a_token_file_that_is_wrong_is_refused_and_not_shown() {
         assert!(ended.code == 2 && ended.stderr.contains(said), "{ended:?}");
         assert!(!ended.stderr.contains("planted"), "{}", ended.stderr);
     }
+    std::fs::write(&file, "# nobody\n").unwrap();
+    let ended = Server::try_start(&mut serve(&store, &["--token-file", &file.to_string_lossy()])).err().unwrap();
+    assert!(ended.code == 2 && ended.stderr.contains("it holds no token"), "{ended:?}");
     let mut command = serve(&store, &["--admin", "0.0.0.0:0"]);
     let ended = Server::try_start(&mut command).err().unwrap();
     assert!(ended.code == 2 && ended.stderr.contains("--token-file"), "{ended:?}");

@@ -6,6 +6,7 @@
 //!
 //! `roles`: one or more of append, read, admin; admin may do what the others may. Without `stores` all stores, without `tenants` all
 //! events. What it does not know is refused, and a file with one wrong line as a whole: nobody may take a limit for set that is not.
+//! So is one without a token, as a write that was cut short leaves it: it would let nobody in, operators included.
 //! Streams keep their owners as hashes, and an append is judged by these alone: a file that names two tenants of one hash is refused too.
 //! Errors name lines, never what stands in them.
 
@@ -136,8 +137,19 @@ impl TokenSet {
     /// Reads a file that nobody else may read.
     ///
     /// # Errors
-    /// [`TokenFileError`].
+    /// [`TokenFileError`]; also where it holds no token.
     pub fn read(path: &Path) -> Result<Self, TokenFileError> {
+        let set = Self::read_any(path)?;
+        if set.all.is_empty() {
+            let lines = "it holds no token, and would let nobody in; \
+                         `strandline token new --token-file FILE` puts one there";
+            return Err(TokenFileError::Lines { path: path.to_owned(), lines: lines.to_owned() });
+        }
+        Ok(set)
+    }
+
+    /// The same, of one that may hold none yet.
+    fn read_any(path: &Path) -> Result<Self, TokenFileError> {
         let failed = |error| TokenFileError::Io { path: path.to_owned(), error };
         let facts = fs::metadata(path).map_err(failed)?;
         secret_file::check(&facts).map_err(|why| TokenFileError::Open { path: path.to_owned(), why })?;
@@ -231,7 +243,7 @@ fn principal(line: &str) -> Result<Principal, String> {
 /// [`TokenFileError`], also where the file as it is would not be taken.
 pub fn append_line(path: &Path, line: &str) -> Result<(), TokenFileError> {
     let failed = |error| TokenFileError::Io { path: path.to_owned(), error };
-    let before = match TokenSet::read(path) {
+    let before = match TokenSet::read_any(path) {
         Ok(_) => fs::read_to_string(path).map_err(failed)?,
         Err(TokenFileError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => String::new(),
         Err(error) => return Err(error),
@@ -323,6 +335,24 @@ mod tests {
             assert!(matches!(TokenSet::read(&path), Err(TokenFileError::Open { .. })), "{mode:o}");
         }
     }
+
+    #[test]
+    fn a_file_without_a_token_is_none_and_takes_the_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokens");
+        let owned = |text: &str| {
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        };
+        for text in ["", "\n", "# nobody yet\n\n"] {
+            owned(text);
+            let none = TokenSet::read(&path).unwrap_err().to_string();
+            assert!(none.contains("it holds no token") && none.contains("strandline token new"), "{none}");
+            append_line(&path, &make(line("first")).unwrap().line).unwrap();
+            assert_eq!(TokenSet::read(&path).unwrap().all.len(), 1, "{text:?}");
+        }
+    }
+
     #[test]
     fn a_file_has_so_many_tokens_and_bytes_and_names_so_many() {
         let token = |n: usize| format!("{{\"name\":\"n{n}\",\"sha256\":\"{n:064x}\",\"roles\":[\"read\"]}}\n");

@@ -91,7 +91,7 @@ async fn guarded(
     }
     let refused = match &found {
         None if need == Need::Open => None,
-        None => Some(unauthenticated(bearer(&request).is_some())),
+        None => Some(unauthenticated(&request)),
         Some(who) => need.refusal(who).map(|why| ApiError::new(ErrorKind::Forbidden, why)),
     };
     let who = found.unwrap_or_else(|| app.access.nobody());
@@ -122,8 +122,10 @@ fn closing(error: ApiError) -> HttpResponse {
     answer
 }
 
-fn unauthenticated(has_shown: bool) -> ApiError {
-    let text = if has_shown {
+fn unauthenticated(request: &ServiceRequest) -> ApiError {
+    let text = if request.headers().get_all(AUTHORIZATION).nth(1).is_some() {
+        "this request has several `Authorization` headers: show one token, in one of them"
+    } else if bearer(request).is_some() {
         "this token is not known here: it was taken back, or belongs to another node"
     } else {
         "show a token: `Authorization: Bearer slt_...` (the commands take --token, or STRANDLINE_TOKEN)"
@@ -131,9 +133,11 @@ fn unauthenticated(has_shown: bool) -> ApiError {
     ApiError::new(ErrorKind::Unauthenticated, text)
 }
 
-/// The token that a request shows.
+/// The token that a request shows. Of several headers none counts: what stands before this node may have judged by another one than the first.
 fn bearer(request: &ServiceRequest) -> Option<&str> {
-    let (scheme, token) = request.headers().get(AUTHORIZATION)?.to_str().ok()?.trim().split_once(' ')?;
+    let mut shown = request.headers().get_all(AUTHORIZATION);
+    let (Some(only), None) = (shown.next(), shown.next()) else { return None };
+    let (scheme, token) = only.to_str().ok()?.trim().split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 

@@ -596,3 +596,23 @@ fn who_shows_no_token_gets_one_answer_a_connection() {
     assert_eq!(told.matches("http/1.1 200").count(), 2, "{told}");
     server.stop();
 }
+
+/// A proxy that judges by the last one would let pass what this node does as the first one, or the other way round.
+#[test]
+fn who_shows_two_tokens_shows_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tokens");
+    let tokens = ["one", "two"].map(|name| token_in(&file, name, &[Role::Read], &[], &[]));
+    let server = start_guarded(folder.path(), &file);
+    let asked = |shown: &[&str]| {
+        let shown: String = shown.iter().map(|token| format!("authorization: Bearer {token}\r\n")).collect();
+        told(&server, &format!("GET /info HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{shown}\r\n"))
+    };
+    let [one, two] = tokens.each_ref().map(String::as_str);
+    assert!(asked(&[one]).starts_with("http/1.1 200 "));
+    for shown in [[one, two], [one, "slt_wrong"], ["slt_wrong", two], [one, one]] {
+        let told = asked(&shown);
+        assert!(told.starts_with("http/1.1 401 ") && told.contains("several `authorization` headers"), "{told}");
+    }
+    server.stop();
+}
