@@ -35,7 +35,7 @@ enum Then {
 impl StoreHandle {
     /// Appends batches of many streams, one a log, as [`by_owner`](Self::by_owner) gives them. Under `Abort` all of them are
     /// checked before any is stored: what is left is a race with another writer, an owner that cannot, or one of another node, which
-    /// is not asked: its part is `NotLeader`. The outer error:
+    /// is not asked: its part is `NotLeader`, once this node has found nothing in it that is other tenants'. The outer error:
     /// nothing was stored. Inner ones: that owner's part was not.
     ///
     /// # Errors
@@ -179,7 +179,7 @@ impl StoreHandle {
     /// where the keys are there, else it would learn which subjects have one.
     async fn check_all(&self, parts: &[Tried], permit: &Arc<BytePermit>) -> Result<(), NodeError> {
         let (rules, has_others, is_limited) = (self.parts.store.rules(), parts.len() > 1, self.is_limited());
-        let mut asked = Vec::new();
+        let (mut asked, mut led_by_others) = (Vec::new(), Vec::new());
         for (at, Tried { batch, then, .. }) in parts.iter().enumerate() {
             let view = batch.view();
             self.check_stream_type(view.stream_type())?;
@@ -190,7 +190,12 @@ impl StoreHandle {
             let is_elsewhere = || matches!(then, Then::Elsewhere(_)) || self.led_elsewhere(batch).is_some();
             if matches!(then, Then::Sealed(_)) || (is_unsure && !is_elsewhere()) {
                 asked.push((at, batch));
-            } else if let Some((row, violation)) = broken
+                continue;
+            }
+            if has_others && is_limited {
+                led_by_others.push((at, batch));
+            }
+            if let Some((row, violation)) = broken
                 && has_others
                 && view.chunk().is_none()
                 && !rules.can_conflict(view)
@@ -199,6 +204,9 @@ impl StoreHandle {
                 // stored their parts
                 return Err(NodeError::Strict { batch: at, row, violation });
             }
+        }
+        for (at, batch) in led_by_others {
+            self.check_whose(at, batch).await?;
         }
         let dry_runs = asked.into_iter().map(|(at, batch)| async move {
             (at, self.submit(batch.clone(), Expected::Any, OnError::Abort, true, Arc::clone(permit)).await)
@@ -214,6 +222,18 @@ impl StoreHandle {
             }
         }
         Ok(())
+    }
+
+    /// Refuses a body for a part that another node leads, by what this node has of that log: its leader would refuse it too, when others have stored
+    /// their parts. What is not known here, or cannot be read, is left to the leader.
+    async fn check_whose(&self, at: usize, batch: &BatchBytes) -> Result<(), NodeError> {
+        let Some(scope) = self.scope.clone() else { return Ok(()) };
+        let (store, batch) = (Arc::clone(&self.parts.store), batch.clone());
+        let looking = tokio::task::spawn_blocking(move || store.row_of_others(&scope, batch.view()));
+        match looking.await.map_err(|_| NodeError::Defect)? {
+            Ok(Some(refusal)) => Err(NodeError::RefusedPart { batch: at, refusal }),
+            Ok(None) | Err(_) => Ok(()),
+        }
     }
 
     /// Whether there is no such log yet: one that other nodes hold is none that this one would make.

@@ -9,7 +9,7 @@
 //! and object stores that an append does not wait for. So names are held against each other where scopes are made: a token file has no two tenants of one hash.
 //! What is left is a tenant that stands in no line of it.
 
-use crate::append::{SettledError, with_rows};
+use crate::append::{AppendError, Refusal, SettledError, with_rows};
 use crate::store::{Buckets, LogShared, Store};
 use foldhash::fast::FixedState;
 use std::collections::{BTreeSet, HashMap};
@@ -83,8 +83,7 @@ impl Store {
     /// # Errors
     /// Heads that cannot be read.
     pub fn sees_stream(&self, scope: &TenantScope, stream_type: &str, stream_id: &str) -> Result<bool, SettledError> {
-        let Some(shared) = self.log(&self.owner_of(stream_type, stream_id)) else { return Ok(false) };
-        Ok(shared.published().head(stream_id)?.is_some_and(|head| scope.owns(head.tenant)))
+        Ok(self.owner_tenant(stream_type, stream_id)?.is_some_and(|owner| scope.owns(owner)))
     }
 
     /// Streams of a batch that are there and not the caller's, by their places in it. They never will be: their log refuses what this caller appends.
@@ -98,13 +97,47 @@ impl Store {
     ) -> Result<BTreeSet<usize>, SettledError> {
         let mut others = BTreeSet::new();
         for stream in 0..batch.stream_count() {
-            let stream_id = batch.stream(stream);
-            let Some(shared) = self.log(&self.owner_of(batch.stream_type(), stream_id)) else { continue };
-            if shared.published().head(stream_id)?.is_some_and(|head| !scope.owns(head.tenant)) {
+            let owner = self.owner_tenant(batch.stream_type(), batch.stream(stream))?;
+            if owner.is_some_and(|owner| !scope.owns(owner)) {
                 others.insert(stream);
             }
         }
         Ok(others)
+    }
+
+    /// The first row of a batch that its log refuses this caller for good, by its tenant or by whose stream it is, as far as this node has the log: another
+    /// one may lead it, and know more. Whose a stream is stays so, or becomes nobody's.
+    ///
+    /// # Errors
+    /// Heads that cannot be read.
+    pub fn row_of_others(&self, scope: &TenantScope, batch: BatchView<'_>) -> Result<Option<Refusal>, SettledError> {
+        let mut owners: Vec<Option<u64>> = vec![None; batch.stream_count()];
+        for row in 0..batch.rows() {
+            let refused = |error| Ok(Some(Refusal { row: Some(row as u32), error }));
+            let tenant = batch.tenant_id(row);
+            if !scope.holds(tenant) {
+                return refused(AppendError::OtherTenant);
+            }
+            let (tenant, stream) = (tenant_hash(tenant), batch.stream_of(row));
+            let Some(known) = owners.get_mut(stream) else { continue };
+            let stream_id = batch.stream(stream);
+            let owner = match *known {
+                Some(owner) => owner,
+                // of a new stream the tenant of its first row
+                None => self.owner_tenant(batch.stream_type(), stream_id)?.unwrap_or(tenant),
+            };
+            *known = Some(owner);
+            if owner != tenant {
+                return refused(AppendError::OtherOwner { stream_id: stream_id.to_owned() });
+            }
+        }
+        Ok(None)
+    }
+
+    /// The owner of a stream as its head keeps it; `None`: there is no such stream here.
+    fn owner_tenant(&self, stream_type: &str, stream_id: &str) -> Result<Option<u64>, SettledError> {
+        let Some(shared) = self.log(&self.owner_of(stream_type, stream_id)) else { return Ok(None) };
+        Ok(shared.published().head(stream_id)?.map(|head| head.tenant))
     }
 }
 

@@ -3,10 +3,11 @@
 //! Node 1 alone compacts, node 3 alone reads, one of them leads: so each kind of request is sent on by at least one that is asked.
 
 use super::KEYS;
+use super::moves::done;
 use super::nodes::Nodes;
 use crate::secrets::ask;
 use crate::security::token;
-use serde_json::json;
+use serde_json::{Value, json};
 use strandline_client::{
     AllWanted, BatchBuilder, BatchBytes, BatchUnit, Client, ClientError, EventInput, Expected, Filter, Options,
     Position, StreamWanted, SubscribeWanted,
@@ -31,7 +32,7 @@ impl Tokens {
 }
 
 /// Nodes that ask for tokens of one file.
-fn cluster() -> (Nodes, Tokens) {
+fn cluster(roles: [&'static str; 3]) -> (Nodes, Tokens) {
     let mut nodes = Nodes::of(3, KEYS, &[]);
     let file = nodes.path().join("tokens");
     let tokens = Tokens {
@@ -40,7 +41,7 @@ fn cluster() -> (Nodes, Tokens) {
         elsewhere: token(&file, &["--name", "elsewhere", "--role", "append,read", "--stores", "another"]),
         tenant: token(&file, &["--name", "tenant-a", "--role", "append,read", "--tenant-id", "a"]),
     };
-    for (node, roles) in (1..).zip(ROLES) {
+    for (node, roles) in (1..).zip(roles) {
         nodes.give(node, roles);
         nodes.tell(node, &["--token-file", &file.to_string_lossy()]);
         nodes.start(node);
@@ -166,7 +167,7 @@ async fn by_frames(nodes: &Nodes, node: usize, tokens: &Tokens) {
 
 #[test]
 fn a_token_does_no_more_at_a_node_that_sends_on_what_it_is_asked() {
-    let (mut nodes, tokens) = cluster();
+    let (mut nodes, tokens) = cluster(ROLES);
     for (stream, tenant) in [("own", "a"), ("b-planted", "b-planted")] {
         for command in ["1", "2"] {
             let answer = append(&nodes, 2, &tokens.operator, (stream, tenant, command));
@@ -192,4 +193,67 @@ fn a_token_does_no_more_at_a_node_that_sends_on_what_it_is_asked() {
         let ran = ["strandline_audit", "administration", "who=operator", "/compaction/run", "status=200"];
         assert!(log.lines().any(|line| ran.iter().all(|word| line.contains(word))), "{log}");
     }
+}
+
+/// What a node says of a bucket of Call, or of the meta group.
+fn shard(nodes: &Nodes, node: usize, token: &str, bucket: Option<u64>) -> Value {
+    let answer = told(nodes, node, ("GET", "/admin/v1/cluster"), token, "");
+    let body = &answer[answer.find("\r\n\r\n").unwrap()..];
+    let said: Value = serde_json::from_str(&body[body.find('{').unwrap()..=body.rfind('}').unwrap()]).unwrap();
+    let is_it = |shard: &&Value| match bucket {
+        Some(bucket) => shard["stream_type"] == "Call" && shard["bucket"] == bucket,
+        None => shard["stream_type"].is_null(),
+    };
+    said["shards"].as_array().unwrap().iter().find(is_it).cloned().unwrap_or_default()
+}
+
+#[test]
+fn of_a_body_that_names_a_stream_of_another_tenant_nothing_is_stored_whoever_leads_it() {
+    const STREAMS: usize = 12;
+    let (mut nodes, tokens) = cluster([""; 3]);
+    let seen = |nodes: &Nodes, node: usize, bucket: Option<u64>| shard(nodes, node, &tokens.operator, bucket);
+    nodes.until("every node votes", |nodes| {
+        let meta = seen(nodes, 1, None);
+        meta["settled"] == true && meta["voters"].as_array().map(Vec::len) == Some(3)
+    });
+    let call = json!({ "name": "Call", "buckets": 3 }).to_string();
+    expect(&told(&nodes, 1, ("POST", "/v1/stores/test/stream-types"), &tokens.operator, &call), 201, "");
+    for (of, leader) in [(0, 1), (1, 2), (2, 3)] {
+        let line = format!("cluster lead --stream-type Call --bucket {of} --node {leader} --token {}", tokens.operator);
+        done(&nodes, leader, &line);
+        nodes.until("it leads", |nodes| {
+            (1..=3)
+                .map(|node| seen(nodes, node, Some(of)))
+                .all(|shard| shard["settled"] == true && shard["shall_lead"] == leader && shard["leader"] == leader)
+        });
+    }
+    for stream in 0..STREAMS {
+        let stream = format!("theirs-{stream}");
+        let answer = append(&nodes, 1, &tokens.operator, (stream.as_str(), "b", "1"));
+        assert!(["HTTP/1.1 200", "HTTP/1.1 201"].iter().any(|status| answer.starts_with(status)), "{answer}");
+    }
+    let everything = |node: usize| {
+        // waits until this node has what the leaders have
+        let answer = told(&nodes, node, ("GET", "/v1/stores/test/events?limit=1000"), &tokens.operator, "");
+        expect(&answer, 200, "");
+        assert_eq!(answer.matches("\"stream_id\":\"theirs-").count(), STREAMS, "{answer}");
+        answer
+    };
+    let line = |stream: &str| json!({ "stream_type": "Call", "stream_id": stream, "event_type": "E", "data": {}, "tenant_id": "a" });
+    for node in 1..=3 {
+        everything(node);
+    }
+    for node in 1..=3 {
+        for theirs in 0..STREAMS {
+            let own = (0..STREAMS).map(|stream| line(&format!("own-{node}-{theirs}-{stream}")));
+            let body = own.chain([line(&format!("theirs-{theirs}"))]).collect::<Vec<_>>();
+            let bulk = ("POST", "/v1/stores/test/events");
+            let answer = told(&nodes, node, bulk, &tokens.tenant, &json!(body).to_string());
+            expect(&answer, 403, "forbidden");
+        }
+    }
+    for node in 1..=3 {
+        assert!(!everything(node).contains("own-"), "node {node} shows a part of a body");
+    }
+    nodes.stop_all();
 }

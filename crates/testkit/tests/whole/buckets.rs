@@ -6,7 +6,7 @@
 use crate::common::{TIERS, assert_all, event, evict, follow, request};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use strandline_engine::append::{Answer, AppendOutcome};
+use strandline_engine::append::{Answer, AppendError, AppendOutcome};
 use strandline_engine::compact::{NoSteps, Progress, Trigger, plan_merge, plan_merges, run_merge};
 use strandline_engine::read::{Filter, StreamRead};
 use strandline_engine::store::SplitError;
@@ -238,6 +238,44 @@ fn an_id_that_two_tenants_have_is_found_for_each_of_them() {
             assert!(found.event().data == n.to_string() && found.warnings.is_empty(), "{found:?}");
         }
         assert!(look_up("other").is_none());
+    }
+}
+
+#[test]
+fn a_row_of_another_tenant_is_told_by_who_does_not_lead_its_log() {
+    let mut store = LocalStore::on_memory(declared("/durable", TIERS)).unwrap();
+    let (acme, zeta) = (Some("acme"), Some("zeta"));
+    let of = |stream: &str, tenant: Option<&str>| Event { tenant_id: tenant.map(str::to_owned), ..event(stream, 1) };
+    for (stream, tenant) in [("a", acme), ("z", zeta), ("none", None), ("both", acme), ("both", zeta)] {
+        append(&mut store, &request("T", BatchUnit::Rows, vec![of(stream, tenant)]));
+    }
+    let no_tenant = || Some(AppendError::OtherTenant);
+    let no_owner = |stream: &str| Some(AppendError::OtherOwner { stream_id: stream.to_owned() });
+    for is_in_files in [false, true] {
+        if is_in_files {
+            store.compact(&LogKey::single("T")).unwrap();
+            evict(&store);
+        }
+        // what is refused stands last
+        let told = |tenants: &[&str], rows: &[(&str, Option<&str>)]| {
+            let scope = TenantScope::new(tenants.iter().map(|tenant| (*tenant).to_owned()).collect());
+            let rows: Vec<Event> = rows.iter().map(|(stream, tenant)| of(stream, *tenant)).collect();
+            let last = rows.len() as u32 - 1;
+            let batch = request("T", BatchUnit::Rows, rows).request().unwrap().batch;
+            let refusal = store.store().row_of_others(&scope, batch.view()).unwrap()?;
+            assert_eq!(refusal.row, Some(last));
+            Some(refusal.error)
+        };
+        assert_eq!(told(&["acme"], &[("a", acme), ("new", acme), ("a", acme)]), None);
+        for stream in ["z", "none", "both"] {
+            assert_eq!(told(&["acme"], &[("a", acme), (stream, acme)]), no_owner(stream));
+        }
+        for tenant in [None, zeta] {
+            assert_eq!(told(&["acme"], &[("a", acme), ("new", tenant)]), no_tenant());
+        }
+        // of two tenants, each of its own streams
+        assert_eq!(told(&["acme", "zeta"], &[("a", acme), ("z", zeta), ("z", acme)]), no_owner("z"));
+        assert_eq!(told(&["acme", "zeta"], &[("new", acme), ("new", zeta)]), no_owner("new"));
     }
 }
 
