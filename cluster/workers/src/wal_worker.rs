@@ -15,6 +15,8 @@
 //! It never blocks: files are other threads' affair. A group that a log's disk did not take ends the process; a commit of
 //! files that failed is answered with the error, and where nobody can tell what became of it, no append is taken any more.
 
+mod held;
+
 use crate::append::AppendReply;
 use crate::clock;
 use crate::commit_thread::CommitThread;
@@ -32,6 +34,7 @@ use actix::{
     Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, ResponseFuture, StreamHandler,
     WrapFuture,
 };
+use held::Held;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -97,6 +100,7 @@ pub(crate) struct WalWorker {
     group_began: Instant,
     staged: Staged,
     spans: GroupSpans,
+    held: Held<AppendReply>,
     /// Committed, not yet told to the hot tier.
     untold: Vec<Done<AppendReply>>,
     /// Told, not yet acknowledged by it.
@@ -126,6 +130,7 @@ impl WalWorker {
             group_began: Instant::now(),
             staged: Staged::Nothing,
             spans: GroupSpans::default(),
+            held: Held::new(),
             untold: Vec::new(),
             telling: Vec::new(),
             untold_to: Vec::new(),
@@ -284,6 +289,8 @@ impl WalWorker {
         // they came in one moment; the log's clock tells them apart
         let now = clock::now();
         for (request, reply) in requests {
+            let log_clock = self.parts.driver.log().published().clock();
+            let Some((request, reply)) = self.held.pass(request, reply, log_clock, clock::now) else { continue };
             let entropy = self.parts.ids.next_of(crate::random::bits);
             let (span, before) = (reply.span().clone(), self.parts.driver.last_accepted());
             let answered = self.parts.driver.append(request, now, entropy, reply);
@@ -293,6 +300,7 @@ impl WalWorker {
                 self.spans.accepted(&span);
             }
         }
+        self.let_in(context);
         self.go_on(context);
     }
 
@@ -568,6 +576,7 @@ impl Handler<StopLog> for WalWorker {
     fn handle(&mut self, _: StopLog, context: &mut Self::Context) -> Self::Result {
         let _end = EndOnPanic("the owner of a log panicked while it stopped");
         let last = self.parts.driver.durable();
+        self.refuse_held(|| NodeError::Draining);
         let (waiter, stopped) = oneshot::channel();
         self.stopping = Some(waiter);
         self.go_on(context);
@@ -579,6 +588,7 @@ impl Handler<Abandon> for WalWorker {
     type Result = ();
 
     fn handle(&mut self, _: Abandon, context: &mut Self::Context) {
+        self.refuse_held(|| NodeError::Draining);
         context.terminate();
     }
 }

@@ -26,6 +26,10 @@ use strandline_event::{LogIndex, Micros};
 const MARK_AGO_US: i64 = 1_000_000;
 /// How long before now a log of another leader is closed though no event is as new, so that a reader that begins soon has that moment.
 const HEARD_AGO_US: i64 = 500_000;
+/// Nobody is held for so little: nobody else knows the clock as exactly.
+const AHEAD_MIN_US: i64 = 1_000;
+/// Batches that are taken as fast as they come do not take moments so far ahead: the clock was set back.
+const AHEAD_MAX_US: i64 = 4_000_000;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Flight {
@@ -51,6 +55,8 @@ struct State {
     floor: Micros,
     /// The largest moment that was assigned.
     last: Micros,
+    /// When a clock that goes on from each batch will have passed as many moments as this node's batches have taken.
+    taken: Micros,
     /// The largest one that is visible.
     seen: Micros,
     /// Accepted batches that are not visible yet, oldest first.
@@ -87,12 +93,14 @@ pub struct LogClock {
     elsewhere: Arc<AtomicI64>,
     /// The same of all logs of the store.
     anywhere: Arc<AtomicI64>,
+    /// The largest `taken` of them.
+    taken: Arc<AtomicI64>,
     bell: Arc<Bell>,
 }
 
 impl LogClock {
-    fn new(state: State, [elsewhere, anywhere]: [Arc<AtomicI64>; 2], bell: Arc<Bell>) -> Self {
-        Self { state: Mutex::new(state), elsewhere, anywhere, bell }
+    fn new(state: State, [elsewhere, anywhere, taken]: [Arc<AtomicI64>; 3], bell: Arc<Bell>) -> Self {
+        Self { state: Mutex::new(state), elsewhere, anywhere, taken, bell }
     }
 
     /// Assigns a batch's moments: from the result to `span_us` after it. The batch is in flight until
@@ -102,6 +110,8 @@ impl LogClock {
         let base = state.next(now.max(self.elsewhere()));
         state.last = base.plus_us(i64::from(span_us));
         let end = state.last;
+        state.taken = state.taken.max(now).plus_us(i64::from(span_us) + 1);
+        self.taken.fetch_max(state.taken.0, Ordering::Relaxed);
         self.anywhere.fetch_max(end.0, Ordering::Relaxed);
         state.in_flight.push_back(InFlight { index, base, end, flight: Flight::On });
         base
@@ -111,6 +121,17 @@ impl LogClock {
     #[must_use]
     pub fn peek(&self, now: Micros) -> Micros {
         self.state.lock().next(now.max(self.elsewhere()))
+    }
+
+    /// By how many microseconds the next moment would be ahead of the clock, since batches here have taken as many. `None`: by few, or for another
+    /// reason: a clock was set back, or another node's is ahead.
+    #[must_use]
+    pub fn ahead_us(&self, now: Micros) -> Option<u64> {
+        let clock = now.max(self.elsewhere());
+        let next = self.state.lock().next(clock);
+        let taken = self.taken.load(Ordering::Relaxed).saturating_sub(now.0);
+        let ahead = taken.min(next.0.saturating_sub(clock.0));
+        (ahead > AHEAD_MIN_US && taken <= AHEAD_MAX_US).then_some(ahead.unsigned_abs())
     }
 
     fn elsewhere(&self) -> Micros {
@@ -254,6 +275,7 @@ pub struct ClosedClocks {
     logs: RwLock<Logs>,
     elsewhere: Arc<AtomicI64>,
     anywhere: Arc<AtomicI64>,
+    taken: Arc<AtomicI64>,
     /// The largest moment that was given out as closed.
     closed: Mutex<Micros>,
     bell: Arc<Bell>,
@@ -264,8 +286,9 @@ impl ClosedClocks {
     #[must_use]
     pub fn new(floor: Micros) -> Arc<Self> {
         let logs = RwLock::new(Logs { clocks: Vec::new(), floor });
-        let [elsewhere, anywhere] = [Micros::MIN, floor].map(|moment| Arc::new(AtomicI64::new(moment.0)));
-        Arc::new(Self { logs, elsewhere, anywhere, closed: Mutex::new(Micros::MIN), bell: Arc::default() })
+        let [elsewhere, anywhere, taken] =
+            [Micros::MIN, floor, Micros::MIN].map(|moment| Arc::new(AtomicI64::new(moment.0)));
+        Arc::new(Self { logs, elsewhere, anywhere, taken, closed: Mutex::new(Micros::MIN), bell: Arc::default() })
     }
 
     /// The clock of one more log. It starts above everything that was ever closed.
@@ -286,9 +309,10 @@ impl ClosedClocks {
         if follows {
             self.elsewhere.fetch_max(last.0, Ordering::Relaxed);
         }
-        let state = State { floor, last, seen, in_flight: VecDeque::new(), follows, heard: Micros::MIN };
-        let newest = [Arc::clone(&self.elsewhere), Arc::clone(&self.anywhere)];
-        let clock = Arc::new(LogClock::new(state, newest, Arc::clone(&self.bell)));
+        let taken = Micros::MIN;
+        let state = State { floor, last, taken, seen, in_flight: VecDeque::new(), follows, heard: Micros::MIN };
+        let shared = [&self.elsewhere, &self.anywhere, &self.taken].map(Arc::clone);
+        let clock = Arc::new(LogClock::new(state, shared, Arc::clone(&self.bell)));
         logs.clocks.push(Arc::clone(&clock));
         clock
     }

@@ -19,6 +19,32 @@ fn moments_rise_and_stay_above_what_was_closed() {
 }
 
 #[test]
+fn how_far_moments_are_ahead_is_told_where_batches_took_them() {
+    let clocks = ClosedClocks::new(Micros::MIN);
+    let (calls, orders) = (clocks.open_log(), clocks.open_log());
+    let now = Micros(10_000_000);
+    let ahead = |now: Micros| (calls.ahead_us(now), orders.ahead_us(now));
+    assert_eq!(ahead(now), (None, None));
+    calls.assign(now, 999, LogIndex(1));
+    assert_eq!(ahead(now), (None, None), "a thousand");
+    calls.assign(now, 499_999, LogIndex(2));
+    assert_eq!(ahead(now), (Some(501_000), None));
+    calls.all_visible([1, 2].map(LogIndex).into_iter());
+    clocks.close();
+    assert_eq!(ahead(now), (Some(501_000), Some(501_000)), "what was read is closed in every log");
+    assert_eq!(ahead(now.plus_us(499_000)), (Some(2_000), Some(2_000)));
+    assert_eq!(ahead(now.plus_us(500_000)), (None, None), "the clock has caught up");
+    assert_eq!(ahead(now.plus_us(-60_000_000)), (None, None), "it was set back");
+    // another node's clock is ahead, and what is assigned here goes on from there
+    clocks.heard_of(now.plus_us(30_000_000));
+    let later = now.plus_us(1_000_000);
+    for index in 3..2_003 {
+        calls.assign(later.plus_us(index as i64), 0, LogIndex(index));
+    }
+    assert_eq!(ahead(later.plus_us(2_003)), (None, None));
+}
+
+#[test]
 fn one_log_in_flight_holds_the_store_back_and_idle_ones_do_not() {
     let clocks = ClosedClocks::new(Micros::MIN);
     let (a, b) = (clocks.open_log(), clocks.open_log());
